@@ -1,0 +1,406 @@
+// Right-angle FFT: the length-N complex transform of u_n w^n, w = exp(i pi / (2N)). The product of two such spectra is the product of the
+// polynomials mod x^N - i, so its real part is the causal convolution on [0, N) and its imaginary part the tail on [N, 2N): no zero
+// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate spectrum: correlations for nothing.
+//
+// Split storage (re[], im[]), radix-4 decimation in frequency going down and in time coming back, depth first, so no bit reversal: the
+// spectrum stays in an order of its own. A sub-transform of W x W numbers (W lanes) ends in registers: transpose, W-point transform down
+// the columns, product, and back. The twist is folded into the first and the last pass.
+#pragma once
+#include "core/cache.hpp"
+#include "core/lanes.hpp"
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+namespace fft {
+
+template <class T>
+constexpr int64_t kShortest = max(kLanes<T> * kLanes<T>, 4 * kLanes<T>);
+
+template <class T>
+QF_HD int64_t padded_length(int64_t n) {
+  int64_t N = kShortest<T>;
+  while (N < n) N *= 2;
+  return N;
+}
+
+constexpr double kPi = 3.14159265358979323846;
+// cos and sin of pi/8: the 16th roots of unity and the twist at quarters of the length.
+constexpr double kCos = 0.92387953251128675613, kSin = 0.38268343236508977173, kHalf = 0.70710678118654752440;
+
+template <class V>
+struct Complex {
+  V re, im;
+};
+template <class V>
+QF_HD Complex<V> operator+(Complex<V> a, Complex<V> b) { return {a.re + b.re, a.im + b.im}; }
+template <class V>
+QF_HD Complex<V> operator-(Complex<V> a, Complex<V> b) { return {a.re - b.re, a.im - b.im}; }
+template <class V>
+QF_HD Complex<V> multiply(Complex<V> a, V re, V im) { return {a.re * re - a.im * im, a.re * im + a.im * re}; }
+template <class V>
+QF_HD Complex<V> multiply_conj(Complex<V> a, V re, V im) { return {a.re * re + a.im * im, a.im * re - a.re * im}; }
+template <class V>
+QF_HD Complex<V> load_complex(const Element<V>* re, const Element<V>* im) { return {load<V>(re), load<V>(im)}; }
+template <class V>
+QF_HD void store_complex(Element<V>* re, Element<V>* im, Complex<V> z) {
+  store(re, z.re);
+  store(im, z.im);
+}
+
+// The 4-point transform in place; sign -1 forward, +1 inverse.
+template <int sign, class V>
+QF_HD void butterfly4(Complex<V>& a, Complex<V>& b, Complex<V>& c, Complex<V>& d) {
+  const Complex<V> s = a + c, t = a - c, u = b + d, e = b - d;
+  const Complex<V> v = sign < 0 ? Complex<V>{e.im, -e.re} : Complex<V>{-e.im, e.re};  // -i e, or i e
+  a = s + u;
+  b = t + v;
+  c = s - u;
+  d = t - v;
+}
+
+// ---- passes over a block of n numbers; q = n / 4 is a multiple of W. Each reads and writes every number once.
+
+template <class T>
+QF_HD void pass4_forward(T* re, T* im, int64_t n, const T* twiddle) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  const int64_t q = n / 4;
+  for (int64_t j = 0; j < q; j += W, twiddle += 6 * W) {
+    Complex<V> z[4];
+    for (int r = 0; r < 4; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
+    butterfly4<-1>(z[0], z[1], z[2], z[3]);
+    store_complex(re + j, im + j, z[0]);
+    for (int r = 1; r < 4; ++r) {
+      const T* w = twiddle + (r - 1) * 2 * W;
+      store_complex(re + j + r * q, im + j + r * q, multiply(z[r], load<V>(w), load<V>(w + W)));
+    }
+  }
+}
+
+template <class T>
+QF_HD void pass4_inverse(T* re, T* im, int64_t n, const T* twiddle) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  const int64_t q = n / 4;
+  for (int64_t j = 0; j < q; j += W, twiddle += 6 * W) {
+    Complex<V> z[4];
+    z[0] = load_complex<V>(re + j, im + j);
+    for (int r = 1; r < 4; ++r) {
+      const T* w = twiddle + (r - 1) * 2 * W;
+      z[r] = multiply_conj(load_complex<V>(re + j + r * q, im + j + r * q), load<V>(w), load<V>(w + W));
+    }
+    butterfly4<+1>(z[0], z[1], z[2], z[3]);
+    for (int r = 0; r < 4; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
+  }
+}
+
+// Blocks of 2W numbers, two registers each.
+template <class T>
+QF_HD void pass2_forward(T* re, T* im, const T* twiddle) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  const Complex<V> a = load_complex<V>(re, im), b = load_complex<V>(re + W, im + W);
+  store_complex(re, im, a + b);
+  store_complex(re + W, im + W, multiply(a - b, load<V>(twiddle), load<V>(twiddle + W)));
+}
+template <class T>
+QF_HD void pass2_inverse(T* re, T* im, const T* twiddle) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  const Complex<V> a = load_complex<V>(re, im);
+  const Complex<V> b = multiply_conj(load_complex<V>(re + W, im + W), load<V>(twiddle), load<V>(twiddle + W));
+  store_complex(re, im, a + b);
+  store_complex(re + W, im + W, a - b);
+}
+
+// ---- the leaf: W x W numbers in registers
+
+// Twiddle of a 16-point transform: exp(-2 pi i k / 16).
+QF_HD constexpr double root_re(int k) {
+  constexpr double c[16] = {1, kCos, kHalf, kSin, 0, -kSin, -kHalf, -kCos, -1, -kCos, -kHalf, -kSin, 0, kSin, kHalf, kCos};
+  return c[k % 16];
+}
+QF_HD constexpr double root_im(int k) { return root_re(k + 4); }  // -sin(t) = cos(t + pi/2)
+
+template <int n, class V>
+QF_HD void registers_forward(Complex<V>* z) {
+  if constexpr (n == 2) {
+    const Complex<V> a = z[0], b = z[1];
+    z[0] = a + b;
+    z[1] = a - b;
+  } else if constexpr (n >= 4) {
+    constexpr int q = n / 4;
+#pragma GCC unroll 4
+    for (int j = 0; j < q; ++j) {
+      butterfly4<-1>(z[j], z[j + q], z[j + 2 * q], z[j + 3 * q]);
+#pragma GCC unroll 4
+      for (int r = 1; r < 4; ++r)
+        if (j) z[j + r * q] = multiply(z[j + r * q], broadcast<V>(Element<V>(root_re(r * j * (16 / n)))), broadcast<V>(Element<V>(root_im(r * j * (16 / n)))));
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) registers_forward<q>(z + r * q);
+  }
+}
+template <int n, class V>
+QF_HD void registers_inverse(Complex<V>* z) {
+  if constexpr (n == 2) {
+    registers_forward<2>(z);
+  } else if constexpr (n >= 4) {
+    constexpr int q = n / 4;
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; ++r) registers_inverse<q>(z + r * q);
+#pragma GCC unroll 4
+    for (int j = 0; j < q; ++j) {
+#pragma GCC unroll 4
+      for (int r = 1; r < 4; ++r)
+        if (j) z[j + r * q] = multiply_conj(z[j + r * q], broadcast<V>(Element<V>(root_re(r * j * (16 / n)))), broadcast<V>(Element<V>(root_im(r * j * (16 / n)))));
+      butterfly4<+1>(z[j], z[j + q], z[j + 2 * q], z[j + 3 * q]);
+    }
+  }
+}
+
+template <class V>
+QF_HD void transpose_complex(Complex<V>* z) {
+  constexpr int W = kWidth<V>;
+  V r[W];
+  for (int i = 0; i < W; ++i) r[i] = z[i].re;
+  transpose(r);
+  for (int i = 0; i < W; ++i) z[i].re = r[i], r[i] = z[i].im;
+  transpose(r);
+  for (int i = 0; i < W; ++i) z[i].im = r[i];
+}
+
+enum class Leaf { forward, multiply, inverse };
+
+template <Leaf mode, class T>
+QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  Complex<V> z[W];
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) z[i] = load_complex<V>(re + i * W, im + i * W);
+  if constexpr (mode != Leaf::inverse) {
+    transpose_complex(z);
+    registers_forward<W>(z);
+  }
+  if constexpr (mode == Leaf::multiply)
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) z[i] = multiply(z[i], load<V>(k_re + i * W), load<V>(k_im + i * W));
+  if constexpr (mode != Leaf::forward) {
+    registers_inverse<W>(z);
+    transpose_complex(z);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < W; ++i) store_complex(re + i * W, im + i * W, z[i]);
+}
+
+// ---- twiddle factors
+
+constexpr int kPassTable = 1, kTwistTable = 2;
+
+// exp(-2 pi i r j / n), r = 1..3, j < n/4, in blocks of W values of j: [r][re W | im W]; for n = 2W the one vector r = 1.
+template <class T>
+void fill_pass(void* data, const TableKey& key) {
+  constexpr int W = kLanes<T>;
+  T* out = static_cast<T*>(data);
+  const int64_t n = key.n, columns = n == 2 * W ? W : n / 4;
+  const int roots = n == 2 * W ? 1 : 3;
+  for (int64_t j = 0; j < columns; ++j)
+    for (int r = 1; r <= roots; ++r) {
+      const double angle = -2 * kPi * double(r * j % n) / double(n);
+      T* w = out + (j / W * roots + r - 1) * 2 * W + j % W;
+      w[0] = T(__builtin_cos(angle));
+      w[W] = T(__builtin_sin(angle));
+    }
+}
+template <class T>
+const T* pass_table(int64_t n) {
+  constexpr int W = kLanes<T>;
+  const auto size = std::size_t(n == 2 * W ? 2 * W : n / 4 * 6);
+  return static_cast<const T*>(cached_table({kPassTable, W, int(sizeof(T)), n}, size * sizeof(T), &fill_pass<T>));
+}
+
+// The first pass's twiddles with the twist in them: exp(-i pi j (4r - 1) / (2N)), r = 0..3, is an exponential in j, so it is kept in two
+// levels: [r][re W | im W] for j < W, then for every block of W the 8 numbers [r][re, im] of its first j. A table of N/2 numbers, not 2N.
+template <class T>
+void fill_twist(void* data, const TableKey& key) {
+  constexpr int W = kLanes<T>;
+  T* out = static_cast<T*>(data);
+  const int64_t N = key.n;
+  const auto angle = [&](int r, int64_t j) { return -kPi * double(j * (4 * r - 1)) / double(2 * N); };
+  for (int r = 0; r < 4; ++r)
+    for (int j = 0; j < W; ++j) {
+      out[2 * W * r + j] = T(__builtin_cos(angle(r, j)));
+      out[2 * W * r + W + j] = T(__builtin_sin(angle(r, j)));
+    }
+  out += 8 * W;
+  for (int64_t j = 0; j < N / 4; j += W)
+    for (int r = 0; r < 4; ++r) {
+      *out++ = T(__builtin_cos(angle(r, j)));
+      *out++ = T(__builtin_sin(angle(r, j)));
+    }
+}
+template <class T>
+const T* twist_table(int64_t N) {
+  constexpr int W = kLanes<T>;
+  return static_cast<const T*>(cached_table({kTwistTable, W, int(sizeof(T)), N}, std::size_t(8 * W + N / 4 / W * 8) * sizeof(T), &fill_twist<T>));
+}
+
+}  // namespace fft
+
+// The transforms of one length. Making one looks its tables up; it holds no memory of its own.
+template <class T>
+class RightAngle {
+ public:
+  using V = Lanes<T>;
+  static constexpr int W = kLanes<T>;
+
+  explicit RightAngle(int64_t N) : N_(N), twist_(fft::twist_table<T>(N)) {
+    for (int64_t n = N / 4; n > W;) {
+      const bool four = n >= 4 * W;
+      tables_[log2(n)] = fft::pass_table<T>(n);
+      n /= four ? 4 : 2;
+    }
+  }
+  int64_t length() const { return N_; }
+
+  // re, im <- spectrum of the n <= N real numbers u.
+  void forward(const T* u, int64_t n, T* re, T* im) const {
+    first_pass<false>(u, n, re, im);
+    below<fft::Leaf::forward>(re, im, re, im);
+  }
+  // re, im <- spectrum of the N complex numbers in re, im.
+  void forward(T* re, T* im) const {
+    first_pass<true>(nullptr, N_, re, im);
+    below<fft::Leaf::forward>(re, im, re, im);
+  }
+  // u * k on [0, n), k given by its spectrum: W values from index l on go to finish(l, re, im, n - l).
+  template <class Finish>
+  void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish) const {
+    first_pass<false>(u, n, re, im);
+    below<fft::Leaf::multiply>(re, im, k_re, k_im);
+    last_pass(re, im, n, finish);
+  }
+  // The inverse of the spectrum in re, im (destroyed), on [0, n).
+  template <class Finish>
+  void inverse(T* re, T* im, int64_t n, Finish finish) const {
+    below<fft::Leaf::inverse>(re, im, re, im);
+    last_pass(re, im, n, finish);
+  }
+
+ private:
+  static constexpr int64_t kCached = 1024;  // a block of so many numbers goes through all its passes at once: it lies in L1
+
+  static int log2(int64_t n) { return 63 - __builtin_clzll((unsigned long long)n); }
+
+  QF_HD fft::Complex<V> twiddle(const T* block, int r) const {
+    const fft::Complex<V> fine = fft::load_complex<V>(twist_ + 2 * W * r, twist_ + 2 * W * r + W);
+    return fft::multiply(fine, broadcast<V>(block[2 * r]), broadcast<V>(block[2 * r + 1]));
+  }
+
+  // Reads u once, writes re and im once. In place for complex input.
+  template <bool complex>
+  void first_pass(const T* u, int64_t n, T* re, T* im) const {
+    const int64_t q = N_ / 4;
+    const T c[4] = {1, T(fft::kCos), T(fft::kHalf), T(fft::kSin)}, s[4] = {0, T(fft::kSin), T(fft::kHalf), T(fft::kCos)};
+    const T* block = twist_ + 8 * W;
+    for (int64_t j = 0; j < q; j += W, block += 8) {
+      fft::Complex<V> z[4];
+#pragma GCC unroll 4
+      for (int m = 0; m < 4; ++m) {
+        if constexpr (complex) {
+          z[m] = fft::multiply(fft::load_complex<V>(re + j + m * q, im + j + m * q), broadcast<V>(c[m]), broadcast<V>(s[m]));
+        } else {
+          const V x = load_first<V>(u + j + m * q, n - (j + m * q));
+          z[m] = {x * c[m], x * s[m]};
+        }
+      }
+      fft::butterfly4<-1>(z[0], z[1], z[2], z[3]);
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+        const fft::Complex<V> w = twiddle(block, r);
+        fft::store_complex(re + j + r * q, im + j + r * q, fft::multiply(z[r], w.re, w.im));
+      }
+    }
+  }
+
+  // Reads re and im once; finish writes the output.
+  template <class Finish>
+  void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
+    const int64_t q = N_ / 4;
+    const T scale = T(1) / T(N_);
+    const T c[4] = {scale, scale * T(fft::kCos), scale * T(fft::kHalf), scale * T(fft::kSin)}, s[4] = {0, scale * T(fft::kSin), scale * T(fft::kHalf), scale * T(fft::kCos)};
+    const T* block = twist_ + 8 * W;
+    for (int64_t j = 0; j < q && j < n; j += W, block += 8) {
+      fft::Complex<V> z[4];
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+        const fft::Complex<V> w = twiddle(block, r);
+        z[r] = fft::multiply_conj(fft::load_complex<V>(re + j + r * q, im + j + r * q), w.re, w.im);
+      }
+      fft::butterfly4<+1>(z[0], z[1], z[2], z[3]);
+#pragma GCC unroll 4
+      for (int m = 0; m < 4; ++m)
+        if (j + m * q < n) finish(j + m * q, z[m].re * c[m] + z[m].im * s[m], z[m].im * c[m] - z[m].re * s[m], n - (j + m * q));
+    }
+  }
+
+  // All passes below the first one, on blocks of N/4.
+  template <fft::Leaf mode>
+  void below(T* re, T* im, const T* k_re, const T* k_im) const {
+    if (N_ <= kCached) {
+      in_cache<mode>(re, im, k_re, k_im, N_, N_ / 4);
+    } else {
+      const int64_t q = N_ / 4;
+      for (int64_t b = 0; b < N_; b += q) descend<mode>(re + b, im + b, k_re + b, k_im + b, q);
+    }
+  }
+
+  template <fft::Leaf mode>
+  void descend(T* re, T* im, const T* k_re, const T* k_im, int64_t n) const {
+    if (n <= kCached) {
+      in_cache<mode>(re, im, k_re, k_im, n, n);
+      return;
+    }
+    const T* twiddle = tables_[log2(n)];
+    const int64_t q = n / 4;
+    if (mode != fft::Leaf::inverse) fft::pass4_forward(re, im, n, twiddle);
+    for (int64_t b = 0; b < n; b += q) descend<mode>(re + b, im + b, k_re + b, k_im + b, q);
+    if (mode != fft::Leaf::forward) fft::pass4_inverse(re, im, n, twiddle);
+  }
+
+  // n numbers that consist of sub-transforms of length s.
+  template <fft::Leaf mode>
+  void in_cache(T* re, T* im, const T* k_re, const T* k_im, int64_t n, int64_t s) const {
+    if (s > W) {
+      const T* twiddle = tables_[log2(s)];
+      const bool four = s >= 4 * W;
+      if (mode != fft::Leaf::inverse) {
+        for (int64_t b = 0; b < n; b += s) {
+          if (four)
+            fft::pass4_forward(re + b, im + b, s, twiddle);
+          else
+            fft::pass2_forward(re + b, im + b, twiddle);
+        }
+      }
+      in_cache<mode>(re, im, k_re, k_im, n, s / (four ? 4 : 2));
+      if (mode != fft::Leaf::forward) {
+        for (int64_t b = 0; b < n; b += s) {
+          if (four)
+            fft::pass4_inverse(re + b, im + b, s, twiddle);
+          else
+            fft::pass2_inverse(re + b, im + b, twiddle);
+        }
+      }
+      return;
+    }
+    for (int64_t b = 0; b < n; b += W * W) fft::leaf<mode>(re + b, im + b, k_re + b, k_im + b);
+  }
+
+  int64_t N_;
+  const T* twist_;
+  const T* tables_[64] = {};
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

@@ -1,0 +1,37 @@
+// The only file that asks which compiler and which instruction set this is.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define QF_HD __host__ __device__ __forceinline__
+#else
+#define QF_HD inline __attribute__((always_inline))
+#endif
+
+// Every kernel object is compiled once per instruction set with -DQF_ISA=<name>. All that is inline or a template lives in a namespace
+// of that name: were it shared, the linker would keep one copy, perhaps the AVX-512 one, and run it on every path.
+#ifndef QF_ISA
+#define QF_ISA common
+#endif
+
+namespace quatrefoil {
+using std::int64_t;
+
+inline namespace QF_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class T>
+QF_HD constexpr T min(T a, T b) { return b < a ? b : a; }
+template <class T>
+QF_HD constexpr T max(T a, T b) { return a < b ? b : a; }
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

@@ -1,0 +1,128 @@
+// W numbers side by side: GCC and Clang vector types of the machine's own width, so that a kernel body reads like scalar code.
+// Formulas are templates over V, which is a lane type here and plain T on CUDA and in scalar tails: operators, comparisons
+// and `mask ? a : b` mean the same for both.
+#pragma once
+#include <type_traits>
+#include <utility>
+
+#include "core/hd.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+
+template <class T, int W>
+struct LanesOf {
+  typedef T type __attribute__((vector_size(W * sizeof(T))));
+};
+template <class T>
+constexpr int kLanes = kVectorBytes / int(sizeof(T));
+template <class T, int W = kLanes<T>>
+using Lanes = typename LanesOf<T, W>::type;
+
+template <class V>
+struct LaneTraits {  // of a lane type
+  using T = typename std::remove_reference<decltype(V{}[0])>::type;
+  static constexpr int width = sizeof(V) / sizeof(T);
+};
+template <>
+struct LaneTraits<float> {
+  using T = float;
+  static constexpr int width = 1;
+};
+template <>
+struct LaneTraits<double> {
+  using T = double;
+  static constexpr int width = 1;
+};
+template <class V>
+using Element = typename LaneTraits<V>::T;
+template <class V>
+constexpr int kWidth = LaneTraits<V>::width;
+
+template <class V>
+QF_HD V load(const Element<V>* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof(V));
+  return v;
+}
+template <class V>
+QF_HD void store(Element<V>* p, V v) {
+  __builtin_memcpy(p, &v, sizeof(V));
+}
+template <class V>
+QF_HD V broadcast(Element<V> x) {
+  return V{} + x;
+}
+// The first n of W numbers; the other lanes are 0.
+template <class V>
+QF_HD V load_first(const Element<V>* p, int64_t n) {
+  if (n >= kWidth<V>) return load<V>(p);
+  V v{};
+  if (n > 0) __builtin_memcpy(&v, p, std::size_t(n) * sizeof(Element<V>));
+  return v;
+}
+template <class V>
+QF_HD void store_first(Element<V>* p, V v, int64_t n) {
+  if (n >= kWidth<V>)
+    store(p, v);
+  else if (n > 0)
+    __builtin_memcpy(p, &v, std::size_t(n) * sizeof(Element<V>));
+}
+
+QF_HD float square_root(float x) { return __builtin_sqrtf(x); }
+QF_HD double square_root(double x) { return __builtin_sqrt(x); }
+template <class V>
+QF_HD V square_root(V v) {
+  for (int i = 0; i < kWidth<V>; ++i) v[i] = square_root(v[i]);
+  return v;
+}
+#if defined(__AVX512F__)
+QF_HD Lanes<float, 16> square_root(Lanes<float, 16> v) { return (Lanes<float, 16>)_mm512_sqrt_ps((__m512)v); }
+QF_HD Lanes<double, 8> square_root(Lanes<double, 8> v) { return (Lanes<double, 8>)_mm512_sqrt_pd((__m512d)v); }
+#elif defined(__AVX2__)
+QF_HD Lanes<float, 8> square_root(Lanes<float, 8> v) { return (Lanes<float, 8>)_mm256_sqrt_ps((__m256)v); }
+QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4>)_mm256_sqrt_pd((__m256d)v); }
+#endif
+
+// The lower of two in every lane; b where either is NaN (what minps does).
+template <class V>
+QF_HD V lower(V a, V b) { return a < b ? a : b; }
+template <class V>
+QF_HD V higher(V a, V b) { return a > b ? a : b; }
+
+// In the order of the lanes, by halves: the same sum whatever the surroundings.
+template <class V>
+QF_HD Element<V> sum(V v) {
+  Element<V> s[kWidth<V>];
+  store(s, v);
+  for (int half = kWidth<V> / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) s[i] += s[i + half];
+  return s[0];
+}
+
+// Lane j of `low` is a[j] where bit m of j is 0, else b[j - m]; lane j of `high` is a[j + m] where it is 0, else b[j].
+template <int m, class V, int... j>
+QF_HD void exchange(V& a, V& b, std::integer_sequence<int, j...>) {
+  V low = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j)...);
+  V high = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j + m)...);
+  a = low;
+  b = high;
+}
+// Transposes the W x W square whose row i is r[i]: W log2 W shuffles, all in registers.
+template <int m = 1, class V>
+QF_HD void transpose(V* r) {
+  constexpr int W = kWidth<V>;
+  if constexpr (m < W) {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i)
+      if (!(i & m)) exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
+    transpose<2 * m>(r);
+  }
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

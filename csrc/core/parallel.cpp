@@ -1,0 +1,230 @@
+#include "core/parallel.hpp"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "core/check.hpp"
+
+namespace quatrefoil {
+
+bool (*interrupt_poll)() = nullptr;
+
+namespace {
+
+constexpr double kSerialBelowNs = 50e3;  // a fork/join takes ~5 us
+constexpr double kBlockNs = 5e6;         // between two looks at the stop flag
+constexpr auto kPollEvery = std::chrono::milliseconds(20);
+constexpr int kSpins = 4000;             // ~10 us: the caller waits so long before it parks
+
+std::atomic<int> configured_threads{1};
+thread_local bool inside = false;
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+struct Work {
+  RangeBody body = nullptr;
+  void* context = nullptr;
+  int64_t n = 0, block = 1;
+  int parts = 1;
+  std::atomic<bool> stop{false};
+
+  // The blocks of part t, which is [n t / parts, n (t + 1) / parts). The caller, part 0, polls for signals.
+  void part(int t) {
+    auto polled = std::chrono::steady_clock::now();
+    const int64_t end = n * (t + 1) / parts;
+    for (int64_t i = n * t / parts; i < end && !stop.load(std::memory_order_relaxed); i += block) {
+      body(context, i, std::min(i + block, end));
+      if (t == 0 && interrupt_poll && i + block < end) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - polled >= kPollEvery) {
+          polled = now;
+          poll();
+        }
+      }
+    }
+  }
+  void poll() {
+    if (interrupt_poll && interrupt_poll()) {
+      stop = true;
+      throw Interrupted();
+    }
+  }
+};
+
+class Pool {
+ public:
+  void run(Work& work) {
+    grow(work.parts - 1);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      work_ = &work;
+      parts_ = work.parts;
+      left_ = work.parts - 1;
+      errors_.assign(std::size_t(work.parts), nullptr);
+      ++generation_;
+    }
+    for (int t = 0; t < work.parts - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // only those with a part: waking all cost 45 us
+    part(0);
+    for (int k = 0; k < kSpins && left_.load(std::memory_order_acquire); ++k) relax();
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!done_.wait_for(lock, kPollEvery, [&] { return left_.load() == 0; })) {
+      if (errors_[0]) continue;
+      lock.unlock();
+      try {
+        work.poll();
+      } catch (...) {
+        errors_[0] = std::current_exception();
+      }
+      lock.lock();
+    }
+    for (auto& error : errors_)
+      if (error) {
+        auto first = error;
+        lock.unlock();
+        std::rethrow_exception(first);
+      }
+  }
+  std::mutex& caller() { return caller_; }
+
+  ~Pool() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+    }
+    for (auto& helper : helpers_) helper->wake.notify_one();
+    for (auto& helper : helpers_) helper->thread.join();
+  }
+
+ private:
+  struct Helper {
+    std::condition_variable wake;
+    std::thread thread;
+  };
+
+  void part(int t) {
+    inside = true;
+    try {
+      work_->part(t);
+    } catch (...) {
+      errors_[std::size_t(t)] = std::current_exception();
+      work_->stop = true;
+    }
+    inside = false;
+  }
+  void grow(int count) {
+    while (int(helpers_.size()) < count) {
+      const int t = int(helpers_.size()) + 1;
+      helpers_.push_back(std::make_unique<Helper>());
+      Helper& helper = *helpers_.back();
+      helper.thread = std::thread([this, t, &helper, seen = generation_]() mutable { serve(t, helper.wake, seen); });
+    }
+  }
+  void serve(int t, std::condition_variable& wake, std::uint64_t seen) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      wake.wait(lock, [&] { return stop_ || (generation_ != seen && t < parts_); });
+      if (stop_) return;
+      seen = generation_;
+      lock.unlock();
+      part(t);
+      lock.lock();
+      if (left_.fetch_sub(1) == 1) done_.notify_one();
+    }
+  }
+
+  std::mutex caller_, mutex_;
+  std::condition_variable done_;
+  std::vector<std::unique_ptr<Helper>> helpers_;
+  std::vector<std::exception_ptr> errors_;
+  std::atomic<int> left_{0};
+  std::uint64_t generation_ = 0;
+  Work* work_ = nullptr;  // valid while left_ > 0
+  int parts_ = 0;
+  bool stop_ = false;
+};
+
+std::mutex gate;
+std::unique_ptr<Pool>& slot() {
+  static auto* pool = new std::unique_ptr<Pool>;  // outlives every static destructor
+  return *pool;
+}
+// A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and makes its own when it first needs one.
+// The gate is held across the fork, so that the child never inherits it locked by a thread that is not there.
+Pool& pool() {
+  static const int hooked = pthread_atfork([] { gate.lock(); }, [] { gate.unlock(); },
+                                           [] {
+                                             (void)slot().release();
+                                             inside = false;
+                                             gate.unlock();
+                                           });
+  (void)hooked;
+  std::lock_guard<std::mutex> lock(gate);
+  if (!slot()) slot() = std::make_unique<Pool>();
+  return *slot();
+}
+
+}  // namespace
+
+int default_threads() { return configured_threads; }
+void set_default_threads(int n) { configured_threads = n; }
+
+void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* context) {
+  if (n <= 0) return;
+  Work work;
+  work.body = body;
+  work.context = context;
+  work.n = n;
+  work.block = std::max<int64_t>(1, int64_t(kBlockNs / std::max(item_ns, 1e-3)));
+  if (threads <= 0) threads = configured_threads;
+  threads = int(std::min<int64_t>(threads, n));
+  if (threads > 1 && !inside && double(n) * item_ns >= kSerialBelowNs) {
+    Pool& shared = pool();
+    std::unique_lock<std::mutex> alone(shared.caller(), std::try_to_lock);
+    if (alone) {  // a second caller at the same time does its own work: never two teams on the same cores
+      work.parts = threads;
+      shared.run(work);
+      return;
+    }
+  }
+  work.part(0);
+}
+
+void* allocate(std::size_t bytes) {
+  if (bytes > SIZE_MAX - 63) throw std::bad_alloc();
+  void* data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+  if (!data) throw std::bad_alloc();
+  return data;
+}
+void release(void* data) noexcept { std::free(data); }
+
+void advise_huge_pages(void* data, std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::uintptr_t huge = std::uintptr_t(2) << 20;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + huge - 1) & ~(huge - 1);
+  const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) & ~(huge - 1);
+  if (end > begin) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+}  // namespace quatrefoil

@@ -1,0 +1,148 @@
+#include "py/caster.hpp"
+
+#include <string>
+
+#include "core/parallel.hpp"
+
+namespace quatrefoil {
+namespace {
+
+// The parts of DLPack 1.x's C ABI that are used here.
+namespace dlpack {
+struct Device {
+  std::int32_t kind, index;
+};
+struct DataType {
+  std::uint8_t code, bits;
+  std::uint16_t lanes;
+};
+struct Tensor {
+  void* data;
+  Device device;
+  std::int32_t ndim;
+  DataType dtype;
+  std::int64_t *shape, *strides;
+  std::uint64_t byte_offset;
+};
+struct ExchangeApi {
+  struct {
+    struct {
+      std::uint32_t major, minor;
+    } version;
+    void* previous;
+  } header;
+  void *allocate, *managed_from, *managed_to;
+  int (*tensor_from)(void* object, Tensor* out);  // borrowed: valid while the object lives and is not resized
+};
+enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1 };
+}  // namespace dlpack
+
+[[noreturn]] void refuse(const char* name, const char* why) { throw TypeError(std::string(name) + ": " + why); }
+
+Dtype dtype_of(int code, int bits, const char* name) {
+  if (code == dlpack::kFloat && bits == 32) return Dtype::f32;
+  if (code == dlpack::kFloat && bits == 64) return Dtype::f64;
+  if (code == dlpack::kComplex && bits == 64) return Dtype::c64;
+  if (code == dlpack::kComplex && bits == 128) return Dtype::c128;
+  if (code == dlpack::kInt && bits == 64) return Dtype::i64;
+  if (code == dlpack::kBool && bits == 8) return Dtype::b8;
+  refuse(name, "unexpected dtype");
+}
+
+View numpy_view(const py::array& a, const char* name) {
+  const py::dtype dtype = a.dtype();
+  const char order = dtype.byteorder();
+  if (order != '=' && order != '|') refuse(name, "expected native byte order");
+  int code;
+  switch (dtype.kind()) {
+    case 'f': code = dlpack::kFloat; break;
+    case 'c': code = dlpack::kComplex; break;
+    case 'i': code = dlpack::kInt; break;
+    case 'b': code = dlpack::kBool; break;
+    default: refuse(name, "unexpected dtype");
+  }
+  const auto item = std::int64_t(dtype.itemsize());
+  View v;
+  v.dtype = dtype_of(code, int(8 * item), name);
+  v.data = const_cast<void*>(a.data());
+  if (a.ndim() > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
+  v.rank = int(a.ndim());
+  for (int i = 0; i < v.rank; ++i) {
+    v.shape[i] = a.shape(i);
+    v.stride[i] = a.strides(i) / item;
+    if (a.shape(i) > 1 && a.strides(i) % item) throw ValueError(std::string(name) + ": strides must be multiples of the item size");
+  }
+  return v;
+}
+
+const dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {  // looked up once a type
+  static thread_local PyTypeObject* known = nullptr;
+  static thread_local const dlpack::ExchangeApi* api = nullptr;
+  if (type != known) {
+    const py::handle t(reinterpret_cast<PyObject*>(type));
+    api = nullptr;
+    if (py::hasattr(t, "__dlpack_c_exchange_api__")) {
+      const py::object capsule = t.attr("__dlpack_c_exchange_api__");
+      api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+      if (!api) throw py::error_already_set();
+      if (api->header.version.major != 1) api = nullptr;
+    }
+    known = type;
+  }
+  return api;
+}
+
+View tensor_view(py::handle h, const char* name) {
+  const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(h.ptr()));
+  if (!api) {  // an older torch: a NumPy view of the same memory
+    if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
+    return numpy_view(h.attr("detach")().attr("numpy")().cast<py::array>(), name);
+  }
+  dlpack::Tensor t;
+  if (api->tensor_from(h.ptr(), &t)) throw py::error_already_set();
+  if (t.device.kind != dlpack::kCpu) refuse(name, "expected CPU memory");
+  if (t.ndim > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
+  View v;
+  v.dtype = dtype_of(t.dtype.code, t.dtype.bits, name);
+  v.data = static_cast<char*>(t.data) + t.byte_offset;
+  v.rank = t.ndim;
+  for (int i = 0; i < v.rank; ++i) {
+    v.shape[i] = t.shape[i];
+    v.stride[i] = t.strides[i];
+  }
+  if (v.size() > 0 && !t.data) refuse(name, "has no memory (a fake or traced tensor?)");
+  return v;
+}
+
+bool aligned(const View& v) {
+  const int unit = v.dtype == Dtype::c64 || v.dtype == Dtype::c128 ? item_size(v.dtype) / 2 : item_size(v.dtype);
+  return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(unit) == 0;
+}
+
+constexpr std::int64_t kHugePagesFrom = std::int64_t(4) << 20;  // bytes; no clear gain below
+
+}  // namespace
+
+View strided_view(py::handle h, const char* name) {
+  return py::isinstance<py::array>(h) ? numpy_view(py::reinterpret_borrow<py::array>(h), name) : tensor_view(h, name);
+}
+
+Input::Input(py::handle h, const char* name) : present_(!h.is_none()) {
+  if (!present_) return;
+  owner_ = py::reinterpret_borrow<py::object>(h);
+  static_cast<View&>(*this) = strided_view(owner_, name);
+  if (contiguous() && aligned(*this)) return;
+  owner_ = py::isinstance<py::array>(h) ? py::module_::import("numpy").attr("require")(h, py::none(), "CA") : py::object(h.attr("contiguous")());
+  static_cast<View&>(*this) = strided_view(owner_, name);
+}
+
+Output::Output(py::handle h, const char* name) : present_(!h.is_none()) {
+  if (!present_) return;
+  if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable()) throw ValueError(std::string(name) + ": read-only");
+  static_cast<View&>(*this) = strided_view(h, name);
+  if (!contiguous() || !aligned(*this)) throw ValueError(std::string(name) + ": expected a C-contiguous array");
+  const std::int64_t bytes = size() * item_size(dtype);
+  if (bytes >= kHugePagesFrom) advise_huge_pages(data, std::size_t(bytes));
+}
+
+}  // namespace quatrefoil

@@ -1,0 +1,33 @@
+"""Quatrefoil: fast kernels for four families of scientific machine learning.
+
+``qf.ssm`` state-space convolution, ``qf.kron`` Kronecker-structured Gaussian processes, ``qf.cheb`` Chebyshev-Tucker tensors,
+``qf.wos`` Walk on Spheres. NumPy arrays or PyTorch tensors in, the same kind out.
+"""
+
+from typing import Any
+
+from . import cheb, kron, ssm, wos
+from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
+from ._dispatch import use_backend
+
+read_environment()
+del read_environment
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version()
+    raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
+
+
+__all__ = [
+    "cheb",
+    "config",
+    "get_num_threads",
+    "kron",
+    "set_num_threads",
+    "show_config",
+    "ssm",
+    "use_backend",
+    "wos",
+]

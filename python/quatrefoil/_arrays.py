@@ -1,0 +1,48 @@
+"""Which kind of array is this, and how to make another of its kind. NumPy is the only library imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+REAL = ("float32", "float64")
+COMPLEX = ("complex64", "complex128")
+
+empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
+
+
+def kind(array: Any) -> str | None:
+    """"numpy", "torch", "cupy", or None for anything else. Masked arrays are nothing here: their mask would be lost."""
+    if isinstance(array, np.ndarray):
+        return None if isinstance(array, np.ma.MaskedArray) else "numpy"
+    for base in type(array).__mro__:
+        if base.__module__ == "torch" and base.__name__ == "Tensor":
+            return "torch"
+        if base.__module__.partition(".")[0] == "cupy" and base.__name__ == "ndarray":
+            return "cupy"
+    return None
+
+
+def describe(array: Any) -> str:
+    """For error messages: what the caller gave."""
+    found = kind(array)
+    if found is None:
+        return "a masked array" if isinstance(array, np.ma.MaskedArray) else f"{type(array).__name__}"
+    return f"a {found} array of {dtype_name(array)}"
+
+
+def dtype_name(array: Any) -> str:
+    """"float32", ...; a foreign byte order is part of the name."""
+    dtype = array.dtype
+    if isinstance(dtype, np.dtype):
+        return dtype.name if dtype.isnative else dtype.str
+    return str(dtype).removeprefix("torch.")
+
+
+def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Sums the axes that broadcasting to ``array.shape`` had added or stretched. In NumPy's order, on one thread: always the same bits."""
+    extra = array.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1)
+    return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)

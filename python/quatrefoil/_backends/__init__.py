@@ -1,0 +1,71 @@
+"""Which backends there are, which one is in use and why. A backend is a module with ``reason()`` and ``kernel(op)``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .._spec import Op
+from . import cuda, native, numba
+
+_MODULES = {"native": native, "cuda": cuda, "numba": numba}
+_FORCED: str | None = None  # by QUATREFOIL_BACKEND, read at import
+
+
+def check_name(name: str, where: str) -> None:
+    """ValueError where there is no such backend, or it is not to be had here."""
+    if name not in _MODULES:
+        raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
+    if reason(name):
+        raise ValueError(f"{where}: backend {name!r} cannot be had: {reason(name)}; possible here: {', '.join(n for n in _MODULES if not reason(n))}")
+
+
+def reason(name: str) -> str | None:
+    """Why this backend cannot be used here; None where it can."""
+    return _MODULES[name].reason()
+
+
+def default() -> str:
+    """The backend of calls on host arrays that name none."""
+    return _FORCED or ("numba" if native.reason() else "native")
+
+
+def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
+    """The implementation of ``op``: (arrays, outputs, options, num_threads). A miss raises with every backend's reason."""
+    if backend is not None:
+        check_name(backend, op.label)
+    wanted = backend or _FORCED
+    tried = []
+    for name in [wanted] if wanted else ["native", "numba"]:
+        module = _MODULES[name]
+        why = module.reason()
+        found = None if why else module.kernel(op)
+        if found is not None:
+            return found
+        tried.append(f"{name}: {why or 'has no such kernel'}")
+    raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+def read_environment() -> None:
+    """QUATREFOIL_BACKEND and QUATREFOIL_ISA; a choice that cannot be met is a ValueError."""
+    global _FORCED
+    isa = os.environ.get("QUATREFOIL_ISA") or ""
+    wanted = os.environ.get("QUATREFOIL_BACKEND") or None
+    native.choose_isa(isa)
+    if wanted is not None:
+        if wanted not in _MODULES:
+            raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; possible: {', '.join(_MODULES)}")
+        if wanted != "cuda":  # whether there is a device shows at the first call
+            check_name(wanted, f"QUATREFOIL_BACKEND={wanted}")
+    _FORCED = wanted
+
+
+def choice() -> tuple[str, str]:
+    """(the default backend, why it is that one)."""
+    name = default()
+    if _FORCED:
+        return name, f"QUATREFOIL_BACKEND={_FORCED}"
+    if name == "numba":
+        return name, f"the compiled part is missing: {native.reason()}"
+    return name, f"compiled kernels for {native.isa()}, the best of {', '.join(native.isas())} that this processor runs"

@@ -1,0 +1,42 @@
+"""The compiled kernels of ``quatrefoil._core``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+from .._spec import Op
+
+# A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError.
+_core: Any = importlib.import_module("quatrefoil._core") if importlib.util.find_spec("quatrefoil._core") else None
+
+
+def reason() -> str | None:
+    return None if _core else "this installation was built without a C++ compiler or Python headers (or with QUATREFOIL_PURE=1)"
+
+
+def kernel(op: Op) -> Callable[..., Any] | None:
+    found: Callable[..., Any] | None = getattr(getattr(_core, op.family), op.name, None)
+    return found
+
+
+def choose_isa(name: str) -> None:
+    if _core:
+        _core.choose_isa(name)
+    elif name:
+        raise ValueError(f"QUATREFOIL_ISA={name} cannot be met: {reason()}; possible: unset it")
+
+
+def isa() -> str | None:
+    return str(_core.isa()) if _core else None
+
+
+def isas() -> list[str]:
+    return list(_core.isas()) if _core else []
+
+
+def set_num_threads(n: int) -> None:
+    if _core:
+        _core.set_num_threads(n)

@@ -1,0 +1,30 @@
+"""The fallback: every op in plain loops, compiled by Numba at its first use."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+from .._spec import Op
+
+
+def reason() -> str | None:
+    return None if importlib.util.find_spec("numba") else "numba is not installed"
+
+
+def kernel(op: Op) -> Callable[..., Any] | None:
+    module = importlib.import_module(f"quatrefoil.{op.family}._numba")
+    found: Callable[..., Any] | None = getattr(module, op.name, None)
+    return found
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``numba.njit`` with its cache where one can be written. With no writable directory, ``cache=True`` raises."""
+    import numba
+
+    try:
+        return numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")(function)  # type: ignore[no-any-return]
+    except RuntimeError:
+        return numba.njit(fastmath={"contract"}, error_model="numpy")(function)  # type: ignore[no-any-return]

@@ -1,0 +1,195 @@
+"""From a public function to a backend: arrays are bound once per signature, then looked up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from . import _arrays, _backends
+from ._spec import Op
+
+Array = Any
+Plan = Callable[[Sequence[Any], Any, int], Any]  # (flat arrays, out, num_threads) -> result
+
+_MAX_PLANS = 4096  # signatures remembered per op
+_chosen: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the block, in this thread or task, every call takes this backend: "native", "cuda" or "numba"."""
+    _backends.check_name(name, "use_backend")
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def call(
+    op: Op,
+    arrays: Sequence[Array | None],
+    options: tuple[Any, ...] = (),
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen."""
+    key: Any = None
+    plan: Plan
+    try:
+        key = (options, backend or _chosen.get(), *[None if a is None else (a.__class__, a.shape, a.dtype) for a in arrays])
+        plan = op.plans[key]
+    except (KeyError, AttributeError, TypeError):
+        plan = _remember(op, key, _bind(op, arrays, options, backend or _chosen.get()))
+    if num_threads is None:
+        return plan(arrays, out, 0)
+    return plan(arrays, out, check_threads(num_threads, op.label))
+
+
+def call_vjp(
+    op: Op,
+    arguments: Sequence[Any],
+    options: tuple[Any, ...] = (),
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Any, ...]:
+    """The adjoint of ``op``: its inputs and the gradient of the result -> the gradients of the inputs, absent ones left out.
+
+    The last of ``arguments`` is the gradient; before it the inputs in their order, trailing optional ones may be missing.
+    """
+    adjoint = op.adjoint
+    assert adjoint is not None
+    *inputs, grad = arguments
+    required = sum(not a.optional for a in op.inputs)
+    if not required <= len(inputs) <= len(op.inputs):
+        names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
+        raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
+    inputs += [None] * (len(op.inputs) - len(inputs))
+    results = call(adjoint, [*op.flatten(inputs), grad], options, None, backend, num_threads)
+    return tuple(g for g in op.split(results) if g is not None)
+
+
+def check_threads(n: Any, label: str) -> int:
+    """A number of threads as the caller gave it, or the error that says what is wrong with it."""
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"{label}: num_threads must be an integer, got {n!r}")
+    if n.__index__() < 1:
+        raise ValueError(f"{label}: num_threads must be at least 1, got {n}")
+    return int(n.__index__())
+
+
+def sequence(value: Any, label: str) -> list[Any]:
+    """A list or tuple of arrays."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{label}: expected a list or tuple of arrays, got {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{label}: expected at least one array, got none")
+    return list(value)
+
+
+def _remember(op: Op, key: Any, plan: Plan) -> Plan:
+    if key is not None:
+        if len(op.plans) >= _MAX_PLANS:
+            op.plans.clear()
+        op.plans[key] = plan
+    return plan
+
+
+def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, str]:
+    """Kind and precision of one call's arrays; TypeError names the argument that does not fit."""
+    first: tuple[str, str, str] | None = None  # name, kind, dtype
+    for name, arg, _, array in op.named(arrays):
+        if array is None:
+            if not arg.optional:
+                raise TypeError(f"{op.label}: {name} is None, expected an array")
+            continue
+        kind = _arrays.kind(array)
+        if kind is None:
+            raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {' or '.join(_arrays.REAL)}")
+        dtype = _arrays.dtype_name(array)
+        allowed = _arrays.REAL + (_arrays.COMPLEX if arg.complex else ())
+        if dtype not in allowed:
+            raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it")
+        if first is None:
+            first = (name, kind, dtype)
+        elif kind != first[1]:
+            raise TypeError(f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind")
+        elif dtype != first[2]:
+            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {first[0]} has {first[2]}; convert one of them")
+    assert first is not None
+    return first[1], first[2]
+
+
+def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
+    kind, dtype = check_arrays(op, arrays)
+    shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
+    if kind == "torch":
+        from .torch import _route
+
+        return _route.plan(op, arrays, options, backend, shapes)
+    if kind == "cupy":
+        raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
+    return numpy_plan(op, arrays, options, backend, shapes, dtype)
+
+
+def numpy_plan(
+    op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, shapes: Sequence[tuple[int, ...] | None], dtype: str
+) -> Plan:
+    """The calls that remain once everything is checked, for NumPy arrays."""
+    kernel = _backends.kernel(op, backend)
+    numpy_dtype = np.dtype(dtype)
+
+    if op.primal is None and op.many is None and len(shapes) == 1:
+        shape = shapes[0]
+
+        def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+            if out is None:
+                out = _arrays.empty(shape, numpy_dtype)
+            else:
+                check_out(op, out, shape, numpy_dtype, arrays)
+            kernel(*arrays, out, *options, num_threads)
+            return out
+
+        return simple
+
+    def general(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is None:
+            results = [None if s is None else _arrays.empty(s, numpy_dtype) for s in shapes]
+        else:
+            check_out(op, out, shapes[0], numpy_dtype, arrays)
+            results = [out]
+        outputs = op.primal.split(results) if op.primal else results
+        kernel(*op.split(arrays), *outputs, *options, num_threads)
+        return finish(op, arrays, results)
+
+    return general
+
+
+def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
+    """The result as the caller gets it: one array, or the gradients summed over what was broadcast."""
+    if op.primal is None:
+        return results[0]
+    for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(results)])):
+        if arg.broadcast and results[i] is not None:
+            results[i] = _arrays.sum_to_shape(results[i], array.shape)
+    return results
+
+
+def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
+    """``out=`` must be what the call would have allocated, and no input's memory."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a NumPy array like the inputs")
+    if out.dtype != dtype:
+        raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{op.label}: out has shape {out.shape}, expected {shape}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(f"{op.label}: out must be C-contiguous and writeable")
+    for name, _, _, array in op.named(arrays):
+        if array is not None and np.may_share_memory(out, array):
+            raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")

@@ -1,0 +1,181 @@
+"""What an op is: names, shapes, options. One small table per family; everything generic reads it.
+
+A shape is a string of dims, capital letters as in the docstrings: ``"... H L"``. ``...`` stands for any leading batch axes. An argument
+with ``many=True`` is a sequence of arrays; its dims end in ``_`` and get a number each: factors ``"m_ n_"`` are (m_1, n_1), (m_2, n_2), ...
+Other arguments may then say ``n_*`` (the axes n_1, n_2, ...), ``n_x`` (one axis, their product) and ``#`` (how many there are).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Shape = tuple[int, ...]
+Rule = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], list[Shape]]
+
+
+@dataclass(frozen=True)
+class Arg:
+    """One array argument. ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what."""
+
+    name: str
+    dims: str
+    optional: bool = False
+    many: bool = False
+    broadcast: bool = False
+    complex: bool = False  # complex numbers are allowed
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword that is no array; ``type`` is bool, int, float, str or ``"floats"``."""
+
+    name: str
+    type: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other."""
+
+    family: str
+    name: str
+    inputs: tuple[Arg, ...]
+    outputs: tuple[Arg, ...]
+    options: tuple[Option, ...] = ()
+    differentiable: bool = True
+    rule: Rule | None = None  # the shapes of the outputs, where the dims alone do not say them
+    tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
+    primal: Op | None = None
+    plans: dict[Any, Any] = field(default_factory=dict, repr=False)
+    adjoint: Op | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        adjoint = None
+        if self.differentiable and self.primal is None:
+            grads = tuple(Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, complex=o.complex) for o in self.outputs)
+            adjoint = Op(
+                self.family, f"{self.name}_vjp", self.inputs + grads,
+                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.complex) for a in self.inputs),
+                self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
+            )  # fmt: skip
+        object.__setattr__(self, "adjoint", adjoint)
+
+    @property
+    def label(self) -> str:
+        return f"{self.family}.{self.name}"
+
+    @property
+    def many(self) -> int | None:
+        """The index of the argument that is a sequence."""
+        return next((i for i, a in enumerate(self.inputs) if a.many), None)
+
+    def split(self, flat: Sequence[Any]) -> list[Any]:
+        """Flat arrays -> one entry per argument, the sequence as a list."""
+        at = self.many
+        if at is None:
+            return list(flat)
+        count = len(flat) - (len(self.inputs) - 1)
+        return [*flat[:at], list(flat[at : at + count]), *flat[at + count :]]
+
+    def flatten(self, arguments: Sequence[Any]) -> list[Any]:
+        """One entry per argument -> flat arrays."""
+        at = self.many
+        return list(arguments) if at is None else [*arguments[:at], *arguments[at], *arguments[at + 1 :]]
+
+    def named(self, flat: Sequence[Any]) -> Iterator[tuple[str, Arg, int, Any]]:
+        """(name, argument, number within a sequence, value) of every flat array."""
+        for arg, value in zip(self.inputs, self.split(flat)):
+            if arg.many:
+                for i, item in enumerate(value):
+                    yield f"{arg.name}[{i}]", arg, i + 1, item
+            else:
+                yield arg.name, arg, 0, value
+
+    def infer(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+        """Shapes of the flat inputs -> shapes of the flat outputs (None for the gradient of an absent input), or ValueError."""
+        if self.primal is None:
+            return list(self.rule(self.label, shapes, options) if self.rule else _unify(self, shapes))
+        primal = self.primal
+        count = len(shapes) - len(primal.outputs)
+        results = primal.infer(shapes[:count], options)
+        for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
+            if got != expected:
+                raise ValueError(f"{self.label}: {arg.name} has shape {got}, expected {expected}, the shape of the result")
+        # what is broadcast gets its gradient in the full shape; the dispatcher sums it
+        return [
+            None if s is None else results[0] if arg.broadcast else s
+            for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
+        ]
+
+
+class Family:
+    """The ops of one family, by name; adjoints included."""
+
+    def __init__(self, *ops: Op) -> None:
+        self._ops: dict[str, Op] = {}
+        for op in ops:
+            self._ops[op.name] = op
+            if op.adjoint:
+                self._ops[op.adjoint.name] = op.adjoint
+
+    def __getattr__(self, name: str) -> Op:
+        try:
+            return self._ops[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self._ops.values())
+
+
+def _unify(op: Op, shapes: Sequence[Shape | None]) -> list[Shape]:
+    sizes: dict[str, tuple[int, str]] = {}
+    batch: tuple[Shape, str] | None = None
+    many = op.many
+    count = len(shapes) - len(op.inputs) + 1 if many is not None else 0
+    # the sequence first: it gives the other arguments their dims
+    entries = sorted(zip(op.named(shapes), shapes), key=lambda e: not e[0][1].many)
+    for (name, arg, number, _), shape in entries:
+        if shape is None:
+            continue
+        tokens = _expand(arg.dims, number, count, sizes)
+        lead = tokens[0] == "..." if tokens else False
+        names = tokens[1:] if lead else tokens
+        if len(shape) < len(names) or (not lead and len(shape) != len(names)):
+            raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({', '.join(tokens)})")
+        if lead:
+            found = shape[: len(shape) - len(names)]
+            if batch is None:
+                batch = (found, name)
+            elif batch[0] != found:
+                raise ValueError(f"{op.label}: {name} has batch axes {found}, expected {batch[0]} as in {batch[1]}")
+        for token, size in zip(names, shape[len(shape) - len(names) :]):
+            known = (int(token), "") if token.isdigit() else sizes.setdefault(token, (size, name))
+            if known[0] != size:
+                source = f" as in {known[1]}" if known[1] else ""
+                raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({', '.join(tokens)}) with {token} = {known[0]}{source}")
+    results = []
+    for arg in op.outputs:
+        tokens = _expand(arg.dims, 0, count, sizes)
+        lead_shape = batch[0] if tokens and tokens[0] == "..." and batch else ()
+        results.append(lead_shape + tuple(int(t) if t.isdigit() else sizes[t][0] for t in tokens if t != "..."))
+    return results
+
+
+def _expand(dims: str, number: int, count: int, sizes: dict[str, tuple[int, str]]) -> list[str]:
+    tokens: list[str] = []
+    for token in dims.split():
+        if token == "#":
+            tokens.append(str(count))
+        elif token.endswith("_*"):
+            tokens += [f"{token[:-1]}{i + 1}" for i in range(count)]
+        elif token.endswith("_x"):
+            tokens.append(str(math.prod(sizes[f"{token[:-1]}{i + 1}"][0] for i in range(count))))
+        elif token.endswith("_"):
+            tokens.append(f"{token}{number}")
+        else:
+            tokens.append(token)
+    return tokens

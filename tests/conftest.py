@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil import _arrays
+
+
+def available_backends():
+    from quatrefoil import _backends
+
+    return [name for name in ("native", "numba") if _backends.reason(name) is None]
+
+
+@pytest.fixture(params=available_backends())
+def backend(request):
+    with qf.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng(request):
+    """Fresh numbers in every run; the seed is printed when a test fails."""
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    request.node.user_properties.append(("seed", seed))
+    print(f"rng seed: {seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory(monkeypatch):
+    """Every output starts as NaN, so that what a kernel leaves unwritten shows."""
+
+    def poisoned(shape, dtype):
+        array = np.empty(shape, dtype)
+        if array.dtype.kind in "fc":
+            array.fill(np.nan)
+        return array
+
+    monkeypatch.setattr(_arrays, "empty", poisoned)

@@ -1,0 +1,118 @@
+"""The one suite: every op of every family's table x backend x dtype x case, values and gradients, against the family's oracle."""
+
+import importlib
+
+import numpy as np
+import pytest
+from cases import Case
+
+import quatrefoil as qf
+
+FAMILIES = ("ssm",)
+CASES = [(family, case) for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+def build(family, case: Case, rng, precision):
+    arguments, keywords = case.make(rng)
+    dtype = np.dtype(precision if not case.complex else {"float32": "complex64", "float64": "complex128"}[precision])
+
+    def cast(x):
+        if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):
+            return [cast(item) for item in x]
+        return x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
+
+    return [cast(x) for x in arguments], {name: cast(x) for name, x in keywords.items()}
+
+
+def exact(x):
+    """The same numbers in double precision: the oracle sees what the op saw."""
+    if isinstance(x, list):
+        return [exact(item) for item in x]
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fc":
+        return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+    return x
+
+
+def op_of(family, name):
+    return getattr(getattr(qf, family).OPS, name)
+
+
+def tolerance(op, precision):
+    return op.tolerance * EPS[precision] / EPS["float32"]
+
+
+def parametrize(test):
+    test = pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])(test)
+    return pytest.mark.parametrize("precision", ["float32", "float64"])(test)
+
+
+@parametrize
+def test_value(family, case, precision, backend, rng):
+    arguments, keywords = build(family, case, rng, precision)
+    frozen = exact(arguments)
+    got = getattr(getattr(qf, family), case.op)(*arguments, **keywords)
+    expected = getattr(importlib.import_module(f"oracles.{family}"), case.op)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
+    assert got.shape == expected.shape
+    assert got.dtype == np.result_type(*[x for x in np.atleast_1d(*flat(arguments))])
+    scale = max(np.abs(expected).max(initial=0), np.finfo(np.float64).tiny)
+    assert np.abs(got - expected).max(initial=0) <= tolerance(op_of(family, case.op), precision) * scale
+    for before, after in zip(flat(frozen), flat(exact(arguments))):
+        np.testing.assert_array_equal(before, after, err_msg="an input was written to")
+
+
+def flat(arguments):
+    for x in arguments:
+        if isinstance(x, list):
+            yield from flat(x)
+        elif isinstance(x, np.ndarray) and x.dtype.kind in "fc":
+            yield x
+
+
+@parametrize
+def test_gradient(family, case, precision, backend, rng):
+    """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once."""
+    op = op_of(family, case.op)
+    if op.adjoint is None:
+        pytest.skip("not differentiable")
+    arguments, keywords = build(family, case, rng, precision)
+    oracle = getattr(importlib.import_module(f"oracles.{family}"), case.op)
+    arrays = {a.name for a in op.inputs}
+    inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
+    assert not arrays & set(keywords)
+
+    def like(x):
+        if isinstance(x, list):
+            return [like(item) for item in x]
+        if x is None:
+            return None
+        v = rng.standard_normal(x.shape) + (1j * rng.standard_normal(x.shape) if np.iscomplexobj(x) else 0)
+        return np.asarray(v, x.dtype)
+
+    def moved(x, v, step):
+        if isinstance(x, list):
+            return [moved(a, b, step) for a, b in zip(x, v)]
+        return x if x is None else np.asarray(exact(x) + step * exact(v))
+
+    def run(step):
+        given = [moved(x, v, step) for x, v in zip(inputs, directions)]
+        return oracle(*given[: len(arguments)], **{a.name: g for a, g in zip(op.inputs[len(arguments) :], given[len(arguments) :]) if g is not None}, **keywords)
+
+    directions = like(inputs)
+    value = run(0.0)
+    grad = like(value.astype(np.result_type(*flat(inputs))))
+    gradients = getattr(getattr(qf, family), f"{case.op}_vjp")(*inputs, grad, **keywords)
+    present = [(x, v) for x, v in zip(inputs, directions) if x is not None]
+    assert len(gradients) == len(present)
+    step = 1e-6
+    change = (run(step) - run(-step)) / (2 * step)
+    expected = np.real(np.vdot(exact(grad), change))
+    got = size = 0.0
+    for (x, v), g in zip(present, gradients):
+        for xi, vi, gi in zip(flat([x]), flat([v]), flat([g])):
+            assert gi.shape == xi.shape
+            assert gi.dtype == xi.dtype
+            got += np.real(np.vdot(exact(gi), exact(vi)))
+            size += np.linalg.norm(exact(gi)) * np.linalg.norm(exact(vi))
+    # the difference quotient is good to about 1e-9 of the sizes involved
+    assert abs(got - expected) <= (tolerance(op.adjoint, precision) + 1e-8) * max(size, np.finfo(np.float64).tiny)
