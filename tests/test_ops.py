@@ -8,7 +8,7 @@ from cases import Case
 
 import quatrefoil as qf
 
-FAMILIES = ("ssm",)
+FAMILIES = ("ssm", "kron", "cheb")
 CASES = [(family, case) for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
