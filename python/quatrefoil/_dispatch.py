@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -30,6 +31,11 @@ def use_backend(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def chosen_backend() -> str | None:
+    """What ``use_backend`` says here and now."""
+    return _chosen.get()
+
+
 def call(
     op: Op,
     arrays: Sequence[Array | None],
@@ -39,6 +45,10 @@ def call(
     num_threads: int | None = None,
 ) -> Any:
     """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen."""
+    if _torch_is_tracing():
+        from .torch import _route
+
+        return _route.traced(op, arrays, options, backend, num_threads)
     key: Any = None
     plan: Plan
     try:
@@ -49,6 +59,11 @@ def call(
     if num_threads is None:
         return plan(arrays, out, 0)
     return plan(arrays, out, check_threads(num_threads, op.label))
+
+
+def _torch_is_tracing() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
 
 
 def call_vjp(

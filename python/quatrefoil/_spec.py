@@ -134,48 +134,52 @@ class Family:
 def _unify(op: Op, shapes: Sequence[Shape | None]) -> list[Shape]:
     sizes: dict[str, tuple[int, str]] = {}
     batch: tuple[Shape, str] | None = None
-    many = op.many
-    count = len(shapes) - len(op.inputs) + 1 if many is not None else 0
+    count = len(shapes) - len(op.inputs) + 1 if op.many is not None else 0
     # the sequence first: it gives the other arguments their dims
     entries = sorted(zip(op.named(shapes), shapes), key=lambda e: not e[0][1].many)
     for (name, arg, number, _), shape in entries:
         if shape is None:
             continue
-        tokens = _expand(arg.dims, number, count, sizes)
-        lead = tokens[0] == "..." if tokens else False
-        names = tokens[1:] if lead else tokens
-        if len(shape) < len(names) or (not lead and len(shape) != len(names)):
-            raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({', '.join(tokens)})")
+        dims = _expand(arg.dims, number, count, sizes)
+        lead = bool(dims) and dims[0] == "..."
+        inner = dims[1:] if lead else dims
+        if len(shape) < len(inner) or (not lead and len(shape) != len(inner)):
+            raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({_text(dims)})")
         if lead:
-            found = shape[: len(shape) - len(names)]
+            found = shape[: len(shape) - len(inner)]
             if batch is None:
                 batch = (found, name)
             elif batch[0] != found:
                 raise ValueError(f"{op.label}: {name} has batch axes {found}, expected {batch[0]} as in {batch[1]}")
-        for token, size in zip(names, shape[len(shape) - len(names) :]):
-            known = (int(token), "") if token.isdigit() else sizes.setdefault(token, (size, name))
-            if known[0] != size:
-                source = f" as in {known[1]}" if known[1] else ""
-                raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({', '.join(tokens)}) with {token} = {known[0]}{source}")
+        for dim, size in zip(inner, shape[len(shape) - len(inner) :]):
+            known, source = sizes.setdefault(dim, (size, name)) if isinstance(dim, str) else (dim, "")
+            if known != size:
+                why = f" with {dim} = {known} as in {source}" if source else ""
+                raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({_text(dims)}){why}")
     results = []
     for arg in op.outputs:
-        tokens = _expand(arg.dims, 0, count, sizes)
-        lead_shape = batch[0] if tokens and tokens[0] == "..." and batch else ()
-        results.append(lead_shape + tuple(int(t) if t.isdigit() else sizes[t][0] for t in tokens if t != "..."))
+        dims = _expand(arg.dims, 0, count, sizes)
+        start = batch[0] if dims and dims[0] == "..." and batch else ()
+        results.append(start + tuple(sizes[d][0] if isinstance(d, str) else d for d in dims if d != "..."))
     return results
 
 
-def _expand(dims: str, number: int, count: int, sizes: dict[str, tuple[int, str]]) -> list[str]:
-    tokens: list[str] = []
+def _text(dims: Sequence[str | int]) -> str:
+    return ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "")
+
+
+def _expand(dims: str, number: int, count: int, sizes: dict[str, tuple[int, str]]) -> list[str | int]:
+    """Dims as written -> names still to be matched, and sizes that the sequence has settled (they may be symbolic while torch traces)."""
+    found: list[str | int] = []
     for token in dims.split():
         if token == "#":
-            tokens.append(str(count))
+            found.append(count)
         elif token.endswith("_*"):
-            tokens += [f"{token[:-1]}{i + 1}" for i in range(count)]
+            found += [f"{token[:-1]}{i + 1}" for i in range(count)]
         elif token.endswith("_x"):
-            tokens.append(str(math.prod(sizes[f"{token[:-1]}{i + 1}"][0] for i in range(count))))
+            found.append(math.prod(sizes[f"{token[:-1]}{i + 1}"][0] for i in range(count)))
         elif token.endswith("_"):
-            tokens.append(f"{token}{number}")
+            found.append(f"{token}{number}")
         else:
-            tokens.append(token)
-    return tokens
+            found.append(token)
+    return found

@@ -47,6 +47,11 @@ def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
 
 
+def takes_tensors(kernel: Callable[..., Any]) -> bool:
+    """Whether a kernel reads torch tensors as they are; if not, it gets NumPy views of the same memory."""
+    return native.owns(kernel)
+
+
 def read_environment() -> None:
     """QUATREFOIL_BACKEND and QUATREFOIL_ISA; a choice that cannot be met is a ValueError."""
     global _FORCED

@@ -22,6 +22,11 @@ def kernel(op: Op) -> Callable[..., Any] | None:
     return found
 
 
+def owns(kernel: Callable[..., Any]) -> bool:
+    """Whether this is a compiled function of the extension."""
+    return not hasattr(kernel, "__code__")
+
+
 def choose_isa(name: str) -> None:
     if _core:
         _core.choose_isa(name)

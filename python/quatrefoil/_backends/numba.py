@@ -21,10 +21,13 @@ def kernel(op: Op) -> Callable[..., Any] | None:
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` with its cache where one can be written. With no writable directory, ``cache=True`` raises."""
+    """``numba.njit`` with its cache where one can be written: with no writable directory, ``cache=True`` raises.
+
+    No licence to contract or reassociate: a loop that LLVM runs in one of two versions, by where its arrays lie, keeps its bits.
+    """
     import numba
 
     try:
-        return numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
     except RuntimeError:
-        return numba.njit(fastmath={"contract"}, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]

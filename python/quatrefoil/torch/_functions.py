@@ -1,0 +1,89 @@
+"""Two autograd Functions per op. The gradient of an adjoint raises: a second derivative is right or an error, never silently less."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+
+from .._dispatch import call
+from .._spec import Op
+from ._library import no_derivative, pack, registered
+
+
+class Functions(NamedTuple):
+    eager: Any  # (compute, num_threads, (options, backend), *arrays)
+    transformed: Any  # ((options, backend, num_threads), *arrays), for torch.func
+
+
+@cache
+def functions(op: Op) -> Functions:
+    return Functions(_eager(op), _transformed(op))
+
+
+def _present(result: Any) -> tuple[Any, ...]:
+    return tuple(g for g in result if g is not None)
+
+
+def _spread(gradients: Any, arrays: Any) -> list[Any]:
+    """Gradients of the inputs that are there -> one entry per input."""
+    present = iter(gradients)
+    return [None if a is None else next(present) for a in arrays]
+
+
+def _eager(op: Op) -> Any:
+    class Eager(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, compute: Any, num_threads: int, setting: Any, *arrays: Any) -> Any:
+            ctx.num_threads, ctx.setting = num_threads, setting
+            ctx.save_for_backward(*arrays)
+            result = compute(arrays, None, num_threads)
+            return result if op.primal is None else _present(result)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            if op.adjoint is None:
+                no_derivative(op)
+            options, backend = ctx.setting
+            gradients = call(op.adjoint, [*ctx.saved_tensors, *grads], options, None, backend, ctx.num_threads or None)
+            return (None, None, None, *gradients)
+
+    Eager.__name__ = Eager.__qualname__ = f"{op.family}_{op.name}"
+    return Eager
+
+
+def _transformed(op: Op) -> Any:
+    class Transformed(torch.autograd.Function):
+        @staticmethod
+        def forward(setting: Any, *arrays: Any) -> Any:
+            options, backend, num_threads = setting
+            result = registered[op.label](*pack(op, arrays, options, backend, num_threads))
+            return result if op.primal is None else tuple(result)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.setting = inputs[0]
+            ctx.save_for_backward(*inputs[1:])
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            if op.adjoint is None:
+                no_derivative(op)
+            arrays = ctx.saved_tensors
+            gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *grads)
+            return (None, *_spread(gradients, arrays))
+
+        @staticmethod
+        def vmap(info: Any, in_dims: Any, setting: Any, *arrays: Any) -> Any:
+            """One call per item: always right, whatever the axes mean."""
+            dims = in_dims[1:]
+            calls = [
+                Transformed.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(arrays, dims)]) for i in range(info.batch_size)
+            ]
+            if op.primal is None:
+                return torch.stack(calls), 0
+            return tuple(torch.stack(column) for column in zip(*calls)), (0,) * len(calls[0])
+
+    Transformed.__name__ = Transformed.__qualname__ = f"{op.family}_{op.name}"
+    return Transformed

@@ -1,0 +1,135 @@
+"""Every op of every table as ``torch.ops.quatrefoil.<family>_<op>``: schema, CPU kernel, fake kernel, autograd, vmap.
+
+Registered operators are what ``torch.compile`` and ``torch.export`` see. An adjoint returns the gradients of the inputs that are there;
+it is an operator too, and its own derivative raises: a second derivative is never silently zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .. import _arrays, _backends, _dispatch, cheb, kron, ssm
+from .._spec import Op
+
+_TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]"}
+
+library = torch.library.Library("quatrefoil", "DEF")
+registered: dict[str, Any] = {}
+
+
+def schema(op: Op) -> str:
+    arrays = [f"Tensor{'[]' if a.many else '?' if a.optional else ''} {a.name}" for a in op.inputs]
+    options = [f"{_TYPES[o.type]} {o.name}" for o in op.options]
+    result = "Tensor" if op.primal is None else "Tensor[]"
+    return f"{op.family}_{op.name}({', '.join([*arrays, *options, 'str? backend', 'int num_threads'])}) -> {result}"
+
+
+def unpack(op: Op, arguments: tuple[Any, ...]) -> tuple[list[Any], tuple[Any, ...], str | None, int]:
+    """Arguments in the schema's order -> (flat arrays, options, backend, num_threads)."""
+    count = len(op.inputs)
+    options = tuple(tuple(x) if isinstance(x, (list, tuple)) else x for x in arguments[count : count + len(op.options)])
+    return op.flatten(arguments[:count]), options, arguments[-2], arguments[-1]
+
+
+def pack(op: Op, arrays: Any, options: tuple[Any, ...], backend: str | None, num_threads: int) -> list[Any]:
+    """Flat arrays and the rest -> arguments in the schema's order."""
+    return [*op.split(arrays), *[list(o) if isinstance(o, tuple) else o for o in options], backend, num_threads]
+
+
+def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
+    return op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
+
+
+def run_kernel(op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], num_threads: int) -> Any:
+    """One call of a backend's kernel on CPU tensors: outputs are filled, the result is what the caller gets."""
+    arrays = [plain(a) for a in arrays]
+    if not _backends.takes_tensors(kernel):
+        arrays = [None if a is None else a.detach().numpy() for a in arrays]
+        filled = [None if o is None else o.numpy() for o in outputs]
+    else:
+        filled = outputs
+    kernel(*op.split(arrays), *(op.primal.split(filled) if op.primal else filled), *options, num_threads)
+    if op.primal is None:
+        return outputs[0]
+    for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(outputs)])):
+        if arg.broadcast and outputs[i] is not None:
+            outputs[i] = torch.from_numpy(_arrays.sum_to_shape(outputs[i].numpy(), tuple(array.shape)))
+    return outputs
+
+
+def plain(a: Any) -> Any:
+    """A tensor whose memory holds what its numbers say: no pending conjugation or sign."""
+    if a is None or not (a.is_neg() or a.is_conj()):
+        return a
+    return a.resolve_conj().resolve_neg()
+
+
+def _register(op: Op) -> None:
+    name = f"{op.family}_{op.name}"
+    library.define(schema(op))
+
+    def run(*arguments: Any) -> Any:
+        arrays, options, backend, num_threads = unpack(op, arguments)
+        _dispatch.check_arrays(op, arrays)
+        first = next(a for a in arrays if a is not None)
+        outputs = [None if s is None else torch.empty(s, dtype=first.dtype) for s in infer(op, arrays, options)]
+        result = run_kernel(op, _backends.kernel(op, backend or _dispatch.chosen_backend()), arrays, outputs, options, num_threads)
+        return result if op.primal is None else [g for g in result if g is not None]
+
+    def fake(*arguments: Any) -> Any:
+        arrays, options, _, _ = unpack(op, arguments)
+        first = next(a for a in arrays if a is not None)
+        shapes = infer(op, arrays, options)
+        if op.primal is None:
+            return first.new_empty(shapes[0])
+        return [first.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
+
+    library.impl(name, run, "CPU")
+    torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
+    registered[op.label] = getattr(torch.ops.quatrefoil, name).default
+    setup, backward = (_save, lambda ctx, *g: _backward(op, ctx, *g)) if op.adjoint else (None, lambda ctx, *g: no_derivative(op))
+    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=setup, lib=library)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    flat: list[Any] = []
+    layout = []
+    for x in inputs:
+        is_list = isinstance(x, (list, tuple)) and bool(x) and isinstance(x[0], torch.Tensor)
+        layout.append(len(x) if is_list else "tensor" if isinstance(x, torch.Tensor) else None)
+        flat += list(x) if is_list else [x] if isinstance(x, torch.Tensor) else []
+    ctx.layout = layout
+    ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
+    ctx.save_for_backward(*flat)
+
+
+def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
+    saved = iter(ctx.saved_tensors)
+    inputs = []
+    for kind, constant in zip(ctx.layout, ctx.constants):
+        if kind is None:
+            inputs.append(constant)
+        else:
+            inputs.append(next(saved) if kind == "tensor" else [next(saved) for _ in range(kind)])
+    count = len(op.inputs)
+    assert op.adjoint is not None
+    results = iter(registered[op.adjoint.label](*inputs[:count], grad, *inputs[count:]))
+    gradients: list[Any] = []
+    for kind in ctx.layout[:count]:
+        if kind is None:
+            gradients.append(None)
+        else:
+            gradients.append(next(results) if kind == "tensor" else [next(results) for _ in range(kind)])
+    return (*gradients, *[None] * (len(inputs) - count))
+
+
+def no_derivative(op: Op) -> Any:
+    what = f"the gradient of {op.primal.label}" if op.primal else op.label
+    raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
+
+
+for _family in (ssm, kron, cheb):
+    for _op in getattr(_family, 'OPS', ()):
+        _register(_op)

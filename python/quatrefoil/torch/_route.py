@@ -1,0 +1,100 @@
+"""The cheapest way in for the state torch is in.
+
+While ``torch.compile`` traces: the registered operator. Under a ``torch.func`` transform: a Function with ``setup_context``. Otherwise,
+without gradients, the kernel on the tensors' memory (1-2 us); with them, a classic Function over the same call (5 us, where a registered
+operator takes 20). A Function over an operator that has no autograd returned silent zeros under ``torch.compile(torch.func.grad(f))``:
+hence the first rule, and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .. import _backends
+from .._spec import Op
+from ._functions import functions
+from ._library import pack, plain, registered, run_kernel
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_functorch_level = torch._C._functorch.maybe_current_level  # private; tests/test_torch.py fails if it stops telling
+_modes = torch._C._len_torch_dispatch_stack  # private: fake tensors, tracers
+_forward_ad = torch.autograd.forward_ad
+
+
+def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None) -> Any:
+    result = registered[op.label](*pack(op, arrays, options, backend, num_threads or 0))
+    if op.primal is None:
+        return result
+    present = iter(result)
+    return [None if a is None else next(present) for a in arrays[: len(arrays) - len(op.primal.outputs)]]
+
+
+def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, shapes: Sequence[Any]) -> Any:
+    for name, _, _, a in op.named(arrays):
+        if a is not None and a.device.type not in ("cpu", "meta"):
+            raise RuntimeError(f"{op.label}: {name} is on {a.device}; CUDA tensors need the CUDA backend: {_backends.reason('cuda')}")
+    given = [a for a in arrays if a is not None]
+    dtype = given[0].dtype
+    if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):
+        return lambda arrays, out, num_threads: _refuse_out(op, out) or traced(op, arrays, options, backend, num_threads)
+    kernel = _backends.kernel(op, backend)
+    direct_tensors = _backends.takes_tensors(kernel) and op.primal is None and op.many is None and len(shapes) == 1
+    function = functions(op)
+
+    def compute(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is not None:
+            _check_out(op, out, shapes[0], dtype, arrays)
+        if direct_tensors:
+            result = torch.empty(shapes[0], dtype=dtype) if out is None else out
+            kernel(*map(plain, arrays), result, *options, num_threads)
+            return result
+        outputs = [out] if out is not None else [None if s is None else torch.empty(s, dtype=dtype) for s in shapes]
+        return run_kernel(op, kernel, arrays, outputs, options, num_threads)
+
+    def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if _functorch_level() is not None or _forward_ad._current_level >= 0:
+            _refuse_out(op, out)
+            return _restore(op, arrays, function.transformed.apply((options, backend, num_threads), *arrays))
+        if _modes():
+            _refuse_out(op, out)
+            return traced(op, arrays, options, backend, num_threads)
+        if torch.is_grad_enabled():
+            for a in arrays:
+                if a is not None and a.requires_grad:
+                    _refuse_out(op, out)
+                    return _restore(op, arrays, function.eager.apply(compute, num_threads, (options, backend), *arrays))
+        return compute(arrays, out, num_threads)
+
+    return run
+
+
+def _restore(op: Op, arrays: Sequence[Any], result: Any) -> Any:
+    """A Function returns an adjoint's gradients as a tuple without the absent ones."""
+    if op.primal is None:
+        return result
+    present = iter(result)
+    return [None if a is None else next(present) for a in arrays[: len(arrays) - len(op.primal.outputs)]]
+
+
+def _refuse_out(op: Op, out: Any) -> None:
+    if out is not None:
+        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; leave it out")
+
+
+def _check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
+    if not isinstance(out, torch.Tensor):
+        raise TypeError(f"{op.label}: out is {type(out).__name__}, expected a tensor like the inputs")
+    if out.dtype != dtype:
+        raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
+    if tuple(out.shape) != tuple(shape):
+        raise ValueError(f"{op.label}: out has shape {tuple(out.shape)}, expected {tuple(shape)}")
+    if not out.is_contiguous() or out.device.type != "cpu" or out.is_neg() or out.is_conj():
+        raise ValueError(f"{op.label}: out must be a contiguous CPU tensor")
+    if out.requires_grad:
+        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")
+    for name, _, _, a in op.named(arrays):
+        if a is not None and a.untyped_storage().data_ptr() == out.untyped_storage().data_ptr() and out.numel():
+            raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")

@@ -1,0 +1,248 @@
+"""PyTorch, generic over the tables: every case through eager, no-grad, autograd, torch.func and torch.compile."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import quatrefoil as qf  # noqa: E402
+from test_ops import CASES, build, flat, op_of, tolerance  # noqa: E402
+
+SMALL = [(f, c) for f, c in CASES if c.name in ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")]
+
+
+def to_torch(x):
+    if isinstance(x, list):
+        return [to_torch(item) for item in x]
+    return torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x
+
+
+def leaves(x):
+    return [t for item in x for t in (leaves(item) if isinstance(item, list) else [item]) if isinstance(t, torch.Tensor)]
+
+
+def call_of(family, case):
+    return getattr(getattr(qf, family), case.op)
+
+
+def prepare(family, case, rng, precision="float64"):
+    arguments, keywords = build(family, case, rng, precision)
+    return [to_torch(x) for x in arguments], {k: to_torch(v) for k, v in keywords.items()}
+
+
+def rebuild(arguments, keywords, tensors):
+    """The same call with other tensors in the places of its leaves."""
+    source = iter(tensors)
+
+    def place(x):
+        return [place(item) for item in x] if isinstance(x, list) else next(source) if isinstance(x, torch.Tensor) else x
+
+    return [place(x) for x in arguments], {k: place(v) for k, v in keywords.items()}
+
+
+def parametrize(cases):
+    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
+
+
+@parametrize(CASES)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_same_as_numpy(family, case, precision, backend, rng):
+    arguments, keywords = build(family, case, rng, precision)
+    expected = call_of(family, case)(*arguments, **keywords)
+    got = call_of(family, case)(*map(to_torch, arguments), **{k: to_torch(v) for k, v in keywords.items()})
+    assert isinstance(got, torch.Tensor)
+    np.testing.assert_array_equal(got.numpy(), expected)
+
+
+@parametrize(CASES)
+def test_autograd_same_as_vjp(family, case, backend, rng):
+    op = op_of(family, case.op)
+    arguments, keywords = prepare(family, case, rng)
+    tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
+    y = call_of(family, case)(*arguments, **keywords)
+    grad = torch.from_numpy(np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if y.is_complex() else 0)))
+    got = torch.autograd.grad(y, tensors, grad)
+    options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
+    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
+    plain = [[t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs]
+    expected = list(flat(getattr(getattr(qf, family), f"{case.op}_vjp")(*plain, grad.numpy(), **options)))
+    assert len(got) == len(expected)
+    for g, e, t in zip(got, expected, tensors):
+        assert g.shape == t.shape
+        np.testing.assert_array_equal(g.numpy(), e)
+
+
+@parametrize(SMALL)
+def test_gradcheck(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    tensors = tuple(t.requires_grad_() for t in leaves([*arguments, *keywords.values()]))
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        return call_of(family, case)(*a, **k)
+
+    assert torch.autograd.gradcheck(f, tensors, eps=1e-6, atol=1e-6)
+
+
+@parametrize(SMALL)
+def test_func_grad(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    tensors = tuple(leaves([*arguments, *keywords.values()]))
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        y = call_of(family, case)(*a, **k)
+        return (y * y.conj()).real.sum()
+
+    wanted = [t.clone().requires_grad_() for t in tensors]
+    expected = torch.autograd.grad(f(*wanted), wanted)
+    got = torch.func.grad(f, argnums=tuple(range(len(tensors))))(*tensors)
+    for g, e in zip(got, expected):
+        torch.testing.assert_close(g, e)
+
+
+@parametrize(SMALL)
+def test_compile(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    tensors = leaves([*arguments, *keywords.values()])
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        y = call_of(family, case)(*a, **k)
+        return (y * y.conj()).real.sum()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    wanted = [t.clone().requires_grad_() for t in tensors]
+    again = [t.clone().requires_grad_() for t in tensors]
+    torch.testing.assert_close(compiled(*again), f(*wanted))
+    for g, e in zip(torch.autograd.grad(compiled(*again), again), torch.autograd.grad(f(*wanted), wanted)):
+        torch.testing.assert_close(g, e)
+
+
+@parametrize(SMALL)
+def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
+    """A Function over an operator without autograd gave silent zeros here."""
+    arguments, keywords = prepare(family, case, rng)
+    tensors = tuple(leaves([*arguments, *keywords.values()]))
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        y = call_of(family, case)(*a, **k)
+        return (y * y.conj()).real.sum()
+
+    gradient = torch.func.grad(f, argnums=tuple(range(len(tensors))))
+    torch._dynamo.reset()
+    try:
+        got = torch.compile(gradient, backend="aot_eager")(*tensors)
+    except Exception:  # loud is fine, whatever torch calls it
+        return
+    for g, e in zip(got, gradient(*tensors)):
+        torch.testing.assert_close(g, e)
+
+
+@parametrize(SMALL)
+def test_second_derivative_raises(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
+    y = call_of(family, case)(*arguments, **keywords)
+    first = torch.autograd.grad((y * y.conj()).real.sum(), tensors[0], create_graph=True)[0]
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        torch.autograd.grad((first * first.conj()).real.sum(), tensors[-1])
+
+
+@parametrize(SMALL)
+def test_vmap(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    tensors = leaves([*arguments, *keywords.values()])
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        return call_of(family, case)(*a, **k)
+
+    stacked = [torch.stack([t, 2 * t / 3]) for t in tensors]
+    got = torch.vmap(f)(*stacked)
+    torch.testing.assert_close(got, torch.stack([f(*[t[i] for t in stacked]) for i in range(2)]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
+@parametrize(SMALL)
+def test_forward_mode_raises(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    tensors = tuple(leaves([*arguments, *keywords.values()]))
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        return call_of(family, case)(*a, **k)
+
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.func.jvp(f, tensors, tuple(map(torch.ones_like, tensors)))
+    with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):
+        f(*[torch.autograd.forward_ad.make_dual(t, torch.ones_like(t)) for t in tensors])
+
+
+@parametrize(SMALL)
+def test_opcheck(family, case, rng):
+    from quatrefoil.torch._library import registered
+
+    op = op_of(family, case.op)
+    arguments, keywords = prepare(family, case, rng)
+    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
+    rank = len(getattr(inputs[1], "shape", ()))
+    options = {"axis": (keywords.get("axis", -1)) % max(rank, 1), "reverse": False}
+    values = [keywords.get(o.name, options.get(o.name)) for o in op.options]
+    if op.label == "ssm.linear_scan":
+        values = [bool(keywords.get("reverse", False)), keywords.get("axis", -1) % rank]
+    for t in leaves(inputs):
+        t.requires_grad_()
+    torch.library.opcheck(registered[op.label], (*inputs, *values, None, 0))
+
+
+def test_states_that_would_lose_something(rng):
+    u, k = torch.randn(2, 70), torch.randn(2, 70)
+    y = qf.ssm.fft_conv(u, k)
+    z = torch.complex(torch.zeros(2, 70), -u)
+    assert z.conj().imag.is_neg()
+    torch.testing.assert_close(qf.ssm.fft_conv(z.conj().imag, k), y)
+    a = torch.randn(3, 5, dtype=torch.complex64)
+    torch.testing.assert_close(qf.ssm.linear_scan(a.conj(), a), qf.ssm.linear_scan(a.conj().resolve_conj(), a))
+    torch.testing.assert_close(qf.ssm.fft_conv(u.T.contiguous().T, k[:, ::1]), y)
+    with torch.no_grad():
+        assert not qf.ssm.fft_conv(u.requires_grad_(), k).requires_grad
+
+
+def test_fake_and_meta_tensors():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    meta = qf.ssm.fft_conv(torch.empty(2, 3, 70, device="meta"), torch.empty(3, 70, device="meta"))
+    assert meta.shape == (2, 3, 70)
+    with FakeTensorMode():
+        fake = qf.ssm.fft_conv(torch.empty(2, 3, 70), torch.empty(3, 70))
+    assert fake.shape == (2, 3, 70)
+
+
+def test_out(rng):
+    u, k = torch.randn(2, 3, 70), torch.randn(3, 70)
+    out = torch.full((2, 3, 70), float("nan"))
+    assert qf.ssm.fft_conv(u, k, out=out) is out
+    torch.testing.assert_close(out, qf.ssm.fft_conv(u, k))
+    with pytest.raises(RuntimeError, match="out="):
+        qf.ssm.fft_conv(u.clone().requires_grad_(), k, out=out)
+    with pytest.raises(ValueError, match="overlaps"):
+        qf.ssm.fft_conv(out, k, out=out)
+    with pytest.raises(TypeError, match="out is ndarray"):
+        qf.ssm.fft_conv(u, k, out=out.numpy())
+
+
+def test_mixed_kinds():
+    with pytest.raises(TypeError, match=r"k is a numpy array but u is a torch array"):
+        qf.ssm.fft_conv(torch.randn(3, 70), np.zeros((3, 70), np.float32))
+    with pytest.raises(TypeError, match="bfloat16"):
+        qf.ssm.fft_conv(torch.randn(3, 70, dtype=torch.bfloat16), torch.randn(3, 70, dtype=torch.bfloat16))
+
+
+def test_tolerance_is_used():
+    assert tolerance(op_of("ssm", "fft_conv"), "float32") < 1e-6
+    assert importlib.import_module("quatrefoil.torch._route")._functorch_level() is None
