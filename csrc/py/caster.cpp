@@ -3,39 +3,10 @@
 #include <string>
 
 #include "core/parallel.hpp"
+#include "py/dlpack.hpp"
 
 namespace quatrefoil {
 namespace {
-
-// The parts of DLPack 1.x's C ABI that are used here.
-namespace dlpack {
-struct Device {
-  std::int32_t kind, index;
-};
-struct DataType {
-  std::uint8_t code, bits;
-  std::uint16_t lanes;
-};
-struct Tensor {
-  void* data;
-  Device device;
-  std::int32_t ndim;
-  DataType dtype;
-  std::int64_t *shape, *strides;
-  std::uint64_t byte_offset;
-};
-struct ExchangeApi {
-  struct {
-    struct {
-      std::uint32_t major, minor;
-    } version;
-    void* previous;
-  } header;
-  void *allocate, *managed_from, *managed_to;
-  int (*tensor_from)(void* object, Tensor* out);  // borrowed: valid while the object lives and is not resized
-};
-enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1 };
-}  // namespace dlpack
 
 [[noreturn]] void refuse(const char* name, const char* why) { throw TypeError(std::string(name) + ": " + why); }
 
@@ -75,25 +46,8 @@ View numpy_view(const py::array& a, const char* name) {
   return v;
 }
 
-const dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {  // looked up once a type
-  static thread_local PyTypeObject* known = nullptr;
-  static thread_local const dlpack::ExchangeApi* api = nullptr;
-  if (type != known) {
-    const py::handle t(reinterpret_cast<PyObject*>(type));
-    api = nullptr;
-    if (py::hasattr(t, "__dlpack_c_exchange_api__")) {
-      const py::object capsule = t.attr("__dlpack_c_exchange_api__");
-      api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-      if (!api) throw py::error_already_set();
-      if (api->header.version.major != 1) api = nullptr;
-    }
-    known = type;
-  }
-  return api;
-}
-
 View tensor_view(py::handle h, const char* name) {
-  const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(h.ptr()));
+  const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
   if (!api) {  // an older torch: a NumPy view of the same memory
     if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
     return numpy_view(h.attr("detach")().attr("numpy")().cast<py::array>(), name);

@@ -41,6 +41,18 @@ def dtype_name(array: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def signature(arrays: Sequence[Any]) -> Any:
+    """Everything that a call's plan depends on: type, dtype, shape and what a tensor is waiting for. Raises for what is no array."""
+    return tuple(
+        None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and tensor_state(a)) for a in arrays
+    )
+
+
+def tensor_state(a: Any) -> Any:
+    """(wants a gradient, has a pending sign, has a pending conjugation) of a tensor; False for any other array."""
+    return hasattr(a, "requires_grad") and (a.requires_grad, a.is_neg(), a.is_conj())
+
+
 def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Sums the axes that broadcasting to ``array.shape`` had added or stretched. In NumPy's order, on one thread: always the same bits."""
     extra = array.ndim - len(shape)

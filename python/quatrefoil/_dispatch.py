@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _backends
+from ._backends.native import signature as _signature
 from ._spec import Op
 
 Array = Any
@@ -45,14 +46,14 @@ def call(
     num_threads: int | None = None,
 ) -> Any:
     """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen."""
-    if _torch_is_tracing():
+    if arrays[0].__class__ is not np.ndarray and _torch_is_tracing():
         from .torch import _route
 
         return _route.traced(op, arrays, options, backend, num_threads)
     key: Any = None
     plan: Plan
     try:
-        key = (options, backend or _chosen.get(), *[None if a is None else (a.__class__, a.shape, a.dtype) for a in arrays])
+        key = (options, backend or _chosen.get(), _signature(arrays))
         plan = op.plans[key]
     except (KeyError, AttributeError, TypeError):
         plan = _remember(op, key, _bind(op, arrays, options, backend or _chosen.get()))

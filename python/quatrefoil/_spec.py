@@ -115,20 +115,16 @@ class Family:
     """The ops of one family, by name; adjoints included."""
 
     def __init__(self, *ops: Op) -> None:
-        self._ops: dict[str, Op] = {}
         for op in ops:
-            self._ops[op.name] = op
+            setattr(self, op.name, op)
             if op.adjoint:
-                self._ops[op.adjoint.name] = op.adjoint
+                setattr(self, op.adjoint.name, op.adjoint)
 
-    def __getattr__(self, name: str) -> Op:
-        try:
-            return self._ops[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    def __getattr__(self, name: str) -> Op:  # for type checkers: the ops are plain attributes, found before this is asked
+        raise AttributeError(f"no op {name!r}; there are {', '.join(vars(self))}")
 
     def __iter__(self) -> Iterator[Op]:
-        return iter(self._ops.values())
+        return iter(vars(self).values())
 
 
 def _unify(op: Op, shapes: Sequence[Shape | None]) -> list[Shape]:

@@ -16,12 +16,13 @@ import torch
 from .. import _backends
 from .._spec import Op
 from ._functions import functions
-from ._library import pack, plain, registered, run_kernel
+from ._library import pack, registered, run_kernel
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _functorch_level = torch._C._functorch.maybe_current_level  # private; tests/test_torch.py fails if it stops telling
 _modes = torch._C._len_torch_dispatch_stack  # private: fake tensors, tracers
 _forward_ad = torch.autograd.forward_ad
+_empty_like = torch.empty_like
 
 
 def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None) -> Any:
@@ -32,6 +33,7 @@ def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str
     return [None if a is None else next(present) for a in arrays[: len(arrays) - len(op.primal.outputs)]]
 
 
+# The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, shapes: Sequence[Any]) -> Any:
     for name, _, _, a in op.named(arrays):
         if a is not None and a.device.type not in ("cpu", "meta"):
@@ -41,31 +43,37 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):
         return lambda arrays, out, num_threads: _refuse_out(op, out) or traced(op, arrays, options, backend, num_threads)
     kernel = _backends.kernel(op, backend)
-    direct_tensors = _backends.takes_tensors(kernel) and op.primal is None and op.many is None and len(shapes) == 1
+    single = _backends.takes_tensors(kernel) and op.primal is None and op.many is None and not any(a.is_neg() or a.is_conj() for a in given)
+    wants_gradient = any(a.requires_grad for a in given)
+    like = next((i for i, a in enumerate(arrays) if a is not None and tuple(a.shape) == shapes[0]), None)
     function = functions(op)
 
     def compute(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
             _check_out(op, out, shapes[0], dtype, arrays)
-        if direct_tensors:
-            result = torch.empty(shapes[0], dtype=dtype) if out is None else out
-            kernel(*map(plain, arrays), result, *options, num_threads)
-            return result
-        outputs = [out] if out is not None else [None if s is None else torch.empty(s, dtype=dtype) for s in shapes]
+            outputs = [out]
+        elif single and like is not None and arrays[like].is_contiguous():
+            outputs = [_empty_like(arrays[like])]  # half the price of torch.empty
+        else:
+            outputs = [None if s is None else torch.empty(s, dtype=dtype) for s in shapes]
+        if single:
+            kernel(*arrays, outputs[0], *options, num_threads)
+            return outputs[0]
         return run_kernel(op, kernel, arrays, outputs, options, num_threads)
 
-    def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if _functorch_level() is not None or _forward_ad._current_level >= 0:
-            _refuse_out(op, out)
-            return _restore(op, arrays, function.transformed.apply((options, backend, num_threads), *arrays))
+    def transform(arrays: Sequence[Any], num_threads: int) -> Any:
         if _modes():
-            _refuse_out(op, out)
             return traced(op, arrays, options, backend, num_threads)
-        if torch.is_grad_enabled():
-            for a in arrays:
-                if a is not None and a.requires_grad:
-                    _refuse_out(op, out)
-                    return _restore(op, arrays, function.eager.apply(compute, num_threads, (options, backend), *arrays))
+        return _restore(op, arrays, function.transformed.apply((options, backend, num_threads), *arrays))
+
+    def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
+            _refuse_out(op, out)
+            return transform(arrays, num_threads)
+        if wants_gradient and torch.is_grad_enabled():
+            _refuse_out(op, out)
+            result = function.eager.apply(compute, num_threads, (options, backend), *arrays)
+            return result if op.primal is None else _restore(op, arrays, result)
         return compute(arrays, out, num_threads)
 
     return run

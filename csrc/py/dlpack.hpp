@@ -1,0 +1,42 @@
+// DLPack's C exchange table, found on a tensor's type: torch tensors without torch's headers or libraries.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+
+namespace quatrefoil {
+
+// The parts of DLPack 1.x's C ABI that are used here.
+namespace dlpack {
+struct Device {
+  std::int32_t kind, index;
+};
+struct DataType {
+  std::uint8_t code, bits;
+  std::uint16_t lanes;
+};
+struct Tensor {
+  void* data;
+  Device device;
+  std::int32_t ndim;
+  DataType dtype;
+  std::int64_t *shape, *strides;
+  std::uint64_t byte_offset;
+};
+struct ExchangeApi {
+  struct {
+    struct {
+      std::uint32_t major, minor;
+    } version;
+    void* previous;
+  } header;
+  void *allocate, *managed_from, *managed_to;
+  int (*tensor_from)(void* object, Tensor* out);  // borrowed: valid while the object lives and is not resized
+};
+enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1 };
+
+// The table of that type, looked up once a type; null where it has none of the known version.
+const ExchangeApi* exchange_api(PyTypeObject* type);
+
+}  // namespace dlpack
+}  // namespace quatrefoil
