@@ -12,10 +12,10 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-void register_ssm(py::module_&);
-void register_kron(py::module_&);
-void register_cheb(py::module_&);
-void register_wos(py::module_&);
+#define QF_FAMILIES(X) X(ssm) X(kron) X(cheb) X(wos)
+
+#define QF_DECLARE(family) void register_##family(py::module_&);
+QF_FAMILIES(QF_DECLARE)
 
 namespace {
 
@@ -59,14 +59,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("set_num_threads", &set_default_threads, py::arg("n"));
   m.def("get_num_threads", &default_threads);
 
-  py::module_ ssm = m.def_submodule("ssm");
-  register_ssm(ssm);
-  py::module_ kron = m.def_submodule("kron");
-  register_kron(kron);
-  py::module_ cheb = m.def_submodule("cheb");
-  register_cheb(cheb);
-  py::module_ wos = m.def_submodule("wos");
-  register_wos(wos);
+#define QF_REGISTER(family)                              \
+  {                                                      \
+    py::module_ submodule = m.def_submodule(#family);    \
+    register_##family(submodule);                        \
+  }
+  QF_FAMILIES(QF_REGISTER)
 }
 
 }  // namespace quatrefoil

@@ -10,6 +10,8 @@ from . import cheb, kron, ssm, wos
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
 from ._dispatch import use_backend
 
+FAMILIES = ("ssm", "kron", "cheb", "wos")
+
 read_environment()
 del read_environment
 
@@ -21,6 +23,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "FAMILIES",
     "cheb",
     "config",
     "get_num_threads",

@@ -1,1 +1,5 @@
-"""To come."""
+"""Benchmarks: every side on one thread, in one process, values compared before anything is timed, medians of interleaved runs."""
+
+from ._run import FAMILIES, main, run
+
+__all__ = ["FAMILIES", "main", "run"]

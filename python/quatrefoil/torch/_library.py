@@ -6,11 +6,12 @@ it is an operator too, and its own derivative raises: a second derivative is nev
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
 
-from .. import _arrays, _backends, _dispatch, cheb, kron, ssm
+from .. import FAMILIES, _arrays, _backends, _dispatch
 from .._spec import Op
 
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]"}
@@ -130,6 +131,6 @@ def no_derivative(op: Op) -> Any:
     raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
 
 
-for _family in (ssm, kron, cheb):
-    for _op in getattr(_family, 'OPS', ()):
+for _name in FAMILIES:
+    for _op in getattr(importlib.import_module(f"quatrefoil.{_name}"), "OPS", ()):
         _register(_op)

@@ -1,0 +1,30 @@
+PYTHON ?= .venv/bin/python
+
+.PHONY: demo test bench lint sanitize clean
+
+.venv:
+	python3 -m venv .venv
+	.venv/bin/pip install -q '.[demo,test]'
+
+demo: .venv
+	$(PYTHON) -m quatrefoil demo
+
+test: .venv
+	$(PYTHON) -m pytest -q
+
+bench: .venv
+	$(PYTHON) -m pip install -q '.[bench]'
+	$(PYTHON) -m quatrefoil bench
+
+lint: .venv
+	$(PYTHON) -m pip install -q ruff mypy clang-format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "import glob, subprocess, sys; sys.exit(subprocess.call(['$(dir $(PYTHON))clang-format', '--dry-run', '-Werror', *glob.glob('csrc/**/*.[ch]pp', recursive=True)]))"
+
+sanitize: .venv
+	.ci/sanitize $(PYTHON)
+
+clean:
+	rm -rf .venv build quatrefoil-demo

@@ -1,0 +1,5 @@
+"""``python -m quatrefoil``."""
+
+from .cli import main
+
+raise SystemExit(main())

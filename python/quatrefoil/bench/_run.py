@@ -1,0 +1,143 @@
+"""The driver: checks every side's value against the truth, then times the sides in turn. A wrong value is never timed."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import FAMILIES, _config
+from ._problem import Problem, Run
+
+_BUDGET = 3.0  # seconds of timing a problem
+_LEAST, _MOST = 5, 101  # rounds
+
+
+def problems(families: Sequence[str]) -> Iterator[Problem]:
+    for family in families:
+        yield from importlib.import_module(f"quatrefoil.bench.{family}").problems()
+
+
+def error(got: Any, truth: np.ndarray) -> float:
+    """The largest difference, of the largest value."""
+    got = np.asarray(got)
+    if got.shape != truth.shape:
+        return float("inf")
+    scale = float(np.abs(truth).max(initial=0)) or 1.0
+    return float(np.abs(got - truth).max(initial=0)) / scale
+
+
+def interleave(sides: Sequence[Run]) -> list[list[float]]:
+    """Rounds of one run each, garbage collection off; the order of a round turns, so that none always follows the same other."""
+    times: list[list[float]] = [[] for _ in sides]
+    start = time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(_MOST):
+            if turn >= _LEAST and time.perf_counter() - start > _BUDGET:
+                break
+            for i in (np.arange(len(sides)) + turn) % len(sides):
+                begin = time.perf_counter()
+                sides[i]()
+                times[i].append(time.perf_counter() - begin)
+    finally:
+        gc.enable()
+    return times
+
+
+def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
+    """One problem -> a row of plain values: seconds, error, and per peer seconds, error, ratio, goal."""
+    truth = np.asarray(problem.truth())
+    sides = {"quatrefoil": problem.ours, **(problem.peers if peers else {})}
+    row: dict[str, Any] = {"family": problem.family, "problem": problem.name, "size": problem.size, "peers": {}}
+    errors: dict[str, float] = {}
+    for name, side in sides.items():
+        errors[name] = error(side(), truth)
+        allowed = problem.tolerance if name == "quatrefoil" else problem.peer_tolerance or problem.tolerance
+        if not errors[name] <= allowed:
+            raise ArithmeticError(f"{problem.family} {problem.name} {problem.size}: {name} is off by {errors[name]:.1e}, allowed {allowed:.1e}; nothing timed")
+    medians = [statistics.median(t) for t in interleave(list(sides.values()))]
+    row["seconds"], row["error"] = medians[0], errors["quatrefoil"]
+    for name, seconds in zip(list(sides)[1:], medians[1:]):
+        row["peers"][name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / medians[0], "goal": problem.goals.get(name)}
+    return row
+
+
+def one_thread() -> Callable[[], None]:
+    """Every library on one thread; returns what undoes it."""
+    undo: list[Callable[[], None]] = []
+    before = _config.get_num_threads()
+    _config.set_num_threads(1)
+    undo.append(lambda: _config.set_num_threads(before))
+    try:
+        import torch
+
+        count = torch.get_num_threads()
+        torch.set_num_threads(1)
+        undo.append(lambda: torch.set_num_threads(count))
+    except ImportError:
+        pass
+    try:
+        from threadpoolctl import threadpool_limits
+
+        limits = threadpool_limits(1)
+        undo.append(limits.unregister)
+    except ImportError:
+        print("threadpoolctl is not installed: set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for NumPy's BLAS", file=sys.stderr)
+    return lambda: [f() for f in reversed(undo)] and None
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds * 1e6:.4g} us" if seconds < 1e-3 else f"{seconds * 1e3:.4g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def show(row: dict[str, Any]) -> None:
+    print(f"{row['family']:5s} {row['problem']:28s} {row['size']:22s} {_number(row['seconds']):>10s}  error {row['error']:.0e}", flush=True)
+    for name, peer in row["peers"].items():
+        goal = "" if peer["goal"] is None else f"  goal {peer['goal']:g}x {'met' if peer['ratio'] >= peer['goal'] else 'NOT MET'}"
+        print(f"      {'against ' + name:51s} {_number(peer['seconds']):>10s}  error {peer['error']:.0e}  {peer['ratio']:.2f}x{goal}", flush=True)
+
+
+def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """Ratios against every peer, one bar each, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    bars = [(f"{r['family']}.{r['problem']} {r['size']} / {name}", peer["ratio"]) for r in rows for name, peer in r["peers"].items()]
+    figure, axes = plt.subplots(figsize=(9, 0.28 * len(bars) + 1.2), layout="constrained")
+    axes.barh([name for name, _ in bars][::-1], [ratio for _, ratio in bars][::-1], color="#35618f")
+    axes.set_xscale("log")
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel("peer's time / quatrefoil's time, one thread")
+    axes.tick_params(labelsize=7)
+    figure.savefig(file, dpi=150)
+
+
+def main(families: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
+    """Print the table; 1 where a goal was missed, so that a script can tell."""
+    restore = one_thread()
+    rows = []
+    try:
+        for problem in problems(families or FAMILIES):
+            rows.append(run(problem, peers))
+            show(rows[-1])
+    finally:
+        restore()
+    if json_file:
+        json_file.write_text(json.dumps({"config": _config.config(), "rows": rows}, indent=1) + "\n")
+    if plot_file:
+        plot(rows, plot_file)
+    missed = [(r, n) for r in rows for n, p in r["peers"].items() if p["goal"] is not None and p["ratio"] < p["goal"]]
+    print(f"{len(rows)} problems; {len(missed)} goals not met")
+    return 1 if missed else 0

@@ -1,0 +1,140 @@
+"""State-space convolution against torch's rfft and irfft (batched, as users write it), SciPy, pyFFTW and the Numba backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import ssm
+from ._problem import Problem
+
+SHAPES = ((1, 256, 1024), (8, 256, 4096), (1, 64, 65536), (1, 1, 1048576), (4, 128, 16384))
+
+
+def problems() -> Iterator[Problem]:
+    for shape in SHAPES:
+        yield _conv(shape, np.float32)
+    yield _conv((1, 256, 1024), np.float64)
+    yield _conv((8, 256, 4096), np.float32, gradient=True)
+    yield _conv_numba((1, 64, 4096))
+    yield _scan((8, 256, 1024), axis=-1)
+    yield _scan((1024, 2048), axis=0)
+
+
+def _conv_inputs(shape: tuple[int, int, int], dtype: Any) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(s).astype(dtype) for s in (shape, shape[1:], shape[1:2])]
+
+
+def _conv_truth(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> np.ndarray:
+    from scipy import fft
+
+    L = u.shape[-1]
+    n = fft.next_fast_len(2 * L, real=True)
+    u, k = u.astype(float), k.astype(float)
+    full: np.ndarray = fft.irfft(fft.rfft(u, n) * fft.rfft(k, n), n)
+    return full[..., :L] + D[:, None] * u
+
+
+def _conv(shape: tuple[int, int, int], dtype: Any, gradient: bool = False) -> Problem:
+    u, k, D = _conv_inputs(shape, dtype)
+    L = shape[-1]
+    peers: dict[str, Callable[[], Any]] = {}
+    goals: dict[str, float] = {}
+    try:
+        import torch
+
+        tu, tk, tD = map(torch.from_numpy, (u, k, D))
+
+        def by_torch(tu: Any = tu, tk: Any = tk) -> Any:
+            return torch.fft.irfft(torch.fft.rfft(tu, 2 * L) * torch.fft.rfft(tk, 2 * L), 2 * L)[..., :L] + tD[:, None] * tu
+
+        def both_ways(f: Callable[..., Any]) -> Any:
+            x, w = tu.clone().requires_grad_(), tk.clone().requires_grad_()
+            y = f(x, w)
+            gx, _ = torch.autograd.grad(y, (x, w), tu)
+            return gx
+
+        if gradient:
+            peers["torch autograd"] = lambda: both_ways(by_torch)
+        else:
+            peers["torch rfft"] = by_torch
+            goals = {"torch rfft": 7.0} if dtype == np.float32 else {}
+    except ImportError:
+        if gradient:
+            raise RuntimeError("bench ssm: the gradient's benchmark needs torch: pip install 'quatrefoil[torch]'") from None
+    if not gradient:
+        peers.update(_pyfftw(u, k, D))
+        peers["scipy oaconvolve"] = lambda: _oaconvolve(u, k, D)
+    size = f"{shape} {np.dtype(dtype).name}"
+    tolerance = 1e-6 if dtype == np.float32 else 1e-14
+    if not gradient:
+        return Problem("ssm", "fft_conv", size, lambda: ssm.fft_conv(u, k, D), peers, lambda: _conv_truth(u, k, D), tolerance, goals, 10 * tolerance)
+
+    def truth() -> np.ndarray:
+        return _conv_truth(u[..., ::-1].copy(), k, D)[..., ::-1]
+
+    return Problem("ssm", "fft_conv fwd+bwd", size, lambda: both_ways(lambda x, w: ssm.fft_conv(x, w, tD)), peers, truth, tolerance, {}, 10 * tolerance)
+
+
+def _oaconvolve(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> np.ndarray:
+    from scipy.signal import oaconvolve
+
+    full: np.ndarray = oaconvolve(u, k[None], axes=-1)
+    return full[..., : u.shape[-1]] + D[:, None] * u
+
+
+def _pyfftw(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """The whole convolution by planned FFTW transforms (MEASURE, planning not timed) on buffers of its own."""
+    try:
+        import pyfftw
+    except ImportError:
+        return {}
+    B, H, L = u.shape
+    real, comp = u.dtype, np.result_type(u.dtype, np.complex64)
+    pad_u, pad_k = (pyfftw.zeros_aligned((n, H, 2 * L), real) for n in (B, 1))
+    spec_u, spec_k = (pyfftw.empty_aligned((n, H, L + 1), comp) for n in (B, 1))
+    options = {"axes": (-1,), "flags": ("FFTW_MEASURE",), "threads": 1}
+    there_u, there_k = pyfftw.FFTW(pad_u, spec_u, **options), pyfftw.FFTW(pad_k, spec_k, **options)
+    back = pyfftw.FFTW(spec_u, pad_u, direction="FFTW_BACKWARD", **options)
+
+    def whole() -> np.ndarray:
+        pad_u[..., :L], pad_u[..., L:] = u, 0
+        pad_k[..., :L], pad_k[..., L:] = k, 0
+        there_u()
+        there_k()
+        np.multiply(spec_u, spec_k, out=spec_u)
+        back()
+        result: np.ndarray = pad_u[..., :L] + D[:, None] * u
+        return result
+
+    return {"pyfftw": whole}
+
+
+def _conv_numba(shape: tuple[int, int, int]) -> Problem:
+    u, k, D = _conv_inputs(shape, np.float32)
+    peers = {"numba backend": lambda: ssm.fft_conv(u, k, D, backend="numba")}
+    return Problem("ssm", "fft_conv", f"{shape} float32", lambda: ssm.fft_conv(u, k, D), peers, lambda: _conv_truth(u, k, D), 1e-6)
+
+
+def _scan(shape: tuple[int, ...], axis: int) -> Problem:
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0.5, 0.99, shape).astype(np.float32)
+    b = rng.standard_normal(shape).astype(np.float32)
+
+    def truth() -> np.ndarray:
+        x, y = np.moveaxis(a.astype(float), axis, 0), np.moveaxis(b.astype(float), axis, 0).copy()
+        for t in range(1, len(y)):
+            y[t] += x[t] * y[t - 1]
+        return np.moveaxis(y, 0, axis)
+
+    def stepwise() -> np.ndarray:
+        x, y = np.moveaxis(a, axis, 0), np.moveaxis(b.copy(), axis, 0)
+        for t in range(1, len(y)):
+            y[t] += x[t] * y[t - 1]
+        return np.moveaxis(y, 0, axis)
+
+    peers: dict[str, Callable[[], Any]] = {"numpy, step by step": stepwise, "numba backend": lambda: ssm.linear_scan(a, b, axis=axis, backend="numba")}
+    return Problem("ssm", "linear_scan", f"{shape} axis {axis} float32", lambda: ssm.linear_scan(a, b, axis=axis), peers, truth, 1e-6)

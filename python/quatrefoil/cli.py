@@ -1,0 +1,42 @@
+"""``quatrefoil info | demo | bench``, also as ``python -m quatrefoil``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="quatrefoil", description="Fast kernels for four families of scientific machine learning.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="versions, backend and why it is that one")
+    demo = commands.add_parser("demo", help="one real job in each family, timed against a peer, with pictures")
+    demo.add_argument("--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures go (%(default)s)")
+    bench = commands.add_parser("bench", help="benchmarks against peers, one thread on both sides")
+    bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos; none means all")
+    bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time the peers too (the default)")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
+    given = parser.parse_args(arguments)
+
+    if given.command == "info":
+        from ._config import show_config
+
+        show_config()
+        return 0
+    if given.command == "demo":
+        from .demo import main as run_demo
+
+        return run_demo(given.out)
+    from .bench import FAMILIES
+    from .bench import main as run_bench
+
+    unknown = [f for f in given.family if f not in FAMILIES]
+    if unknown:
+        parser.error(f"unknown family {unknown[0]!r}; expected {', '.join(FAMILIES)}")
+    return run_bench(given.family, peers=given.peers, json_file=given.json, plot_file=given.plot)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

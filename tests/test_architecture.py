@@ -1,0 +1,194 @@
+"""The house rules: which file may use which, what a family consists of, what the compiled objects may share."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import quatrefoil as qf
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC, PYTHON = ROOT / "csrc", ROOT / "python" / "quatrefoil"
+
+# What a new family adds; CONTRIBUTING.md shows the same list.
+FAMILY_FILES = [
+    "csrc/{family}/README.md",
+    "csrc/{family}/formula.hpp",
+    "csrc/{family}/args.hpp",
+    "csrc/{family}/cpu.cpp",
+    "csrc/{family}/bind.cpp",
+    "python/quatrefoil/{family}/__init__.py",
+    "python/quatrefoil/{family}/_numba.py",
+    "python/quatrefoil/bench/{family}.py",
+    "python/quatrefoil/demo/{family}.py",
+    "tests/oracles/{family}.py",
+]
+TABLE_FILES = ["tests/cases/{family}.py"]  # for the ops of a table
+FAMILY_LINES = {"CMakeLists.txt": r"foreach\(family .*\b{family}\b", "csrc/py/module.cpp": r"X\({family}\)", "python/quatrefoil/__init__.py": r'FAMILIES = .*"{family}"'}
+# What a new op of a table touches.
+OP_FILES = [*FAMILY_FILES[1:8], "tests/oracles/{family}.py", *TABLE_FILES]
+
+STANDARD_HEADERS = {"cstddef", "cstdint", "type_traits", "utility", "immintrin.h"}
+CORE_FOR_KERNELS = {f"core/{n}.hpp" for n in ("hd", "lanes", "cplx", "philox", "cache", "fft", "gemm", "parallel", "rows")}
+CORE_FOR_FORMULAS = {f"core/{n}.hpp" for n in ("hd", "lanes", "cplx", "philox")}
+
+
+def includes(path):
+    return set(re.findall(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', path.read_text(), re.M))
+
+
+def sources(family):
+    return sorted((CSRC / family).glob("*.[ch]pp"))
+
+
+def layer(path):
+    """The layer a file is in: its name up to the first underscore (cpu_grid.hpp belongs to cpu)."""
+    return path.stem.partition("_")[0]
+
+
+@pytest.mark.parametrize("family", qf.FAMILIES)
+def test_family_has_its_files_and_lines(family):
+    files = FAMILY_FILES + (TABLE_FILES if hasattr(getattr(qf, family), "OPS") else [])
+    assert [f for f in files if not (ROOT / f.format(family=family)).is_file()] == []
+    for file, pattern in FAMILY_LINES.items():
+        assert re.search(pattern.format(family=family), (ROOT / file).read_text()), file
+
+
+def test_contributing_lists_the_same_files():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+
+    def listed(heading):
+        block = re.search(rf"^## {heading}\n.*?```\n(.*?)```", text, re.M | re.S).group(1)
+        return [line.split()[0].replace("<family>", "{family}") for line in block.splitlines() if line.strip()]
+
+    assert listed("A new family") == [*FAMILY_FILES, *TABLE_FILES, *FAMILY_LINES]
+    assert listed("A new op") == OP_FILES
+
+
+@pytest.mark.parametrize("family", qf.FAMILIES)
+def test_cpp_layers(family):
+    own = {f"{family}/{p.name}" for p in sources(family)}
+    for path in sources(family):
+        used = includes(path)
+        beside = {f"{family}/{p.name}" for p in sources(family) if layer(p) == layer(path)}
+        if layer(path) == "formula":
+            allowed = CORE_FOR_FORMULAS | beside
+        elif layer(path) == "args":
+            allowed = {"core/cplx.hpp", "core/rows.hpp"} | beside
+        elif layer(path) == "cpu":
+            allowed = CORE_FOR_KERNELS | {f"{family}/args.hpp"} | {f for f in own if f.startswith((f"{family}/formula", f"{family}/cpu"))}
+        else:
+            assert layer(path) == "bind", f"{path}: layers are formula, args, cpu, bind"
+            assert not [u for u in used if u.startswith((f"{family}/formula", f"{family}/cpu"))], f"{path}: a binding computes nothing"
+            continue
+        assert used - allowed - STANDARD_HEADERS == set(), path
+        assert "std::vector" not in path.read_text(), f"{path}: std templates would be shared between instruction sets"
+
+
+def test_core_knows_no_python_and_no_family():
+    for path in sorted((CSRC / "core").glob("*.[ch]pp")):
+        assert not [u for u in includes(path) if u.startswith(("pybind11", "Python", "py/", *qf.FAMILIES))], path
+    for name in ("hd", "lanes", "cplx", "philox"):
+        path = CSRC / "core" / f"{name}.hpp"
+        assert includes(path) - CORE_FOR_FORMULAS - STANDARD_HEADERS == set(), path
+
+
+def test_threads_exist_in_one_place():
+    for path in CSRC.rglob("*.[ch]pp"):
+        if path.name not in ("parallel.cpp",):
+            assert not includes(path) & {"thread", "pthread.h", "condition_variable", "future", "omp.h"}, path
+            assert "#pragma omp parallel" not in path.read_text(), path
+
+
+def imports(path):
+    """Absolute names of the modules a file imports at its top level, and those it imports inside functions."""
+    package = "quatrefoil" + "".join(f".{p}" for p in path.relative_to(PYTHON).parent.parts)
+    tree = ast.parse(path.read_text())
+    top, lazy = set(), set()
+    for node in ast.walk(tree):
+        where = top if node in tree.body else lazy
+        if isinstance(node, ast.Import):
+            where |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            stem = ".".join(filter(None, [base, node.module]))
+            where |= {f"{stem}.{a.name}" if node.level and not node.module else stem for a in node.names}
+    return top, lazy
+
+
+def heads(names, depth=2):
+    return {".".join(n.split(".")[:depth]) for n in names}
+
+
+def test_python_layers():
+    for name in ("_spec", "_arrays"):
+        top, lazy = imports(PYTHON / f"{name}.py")
+        assert {n.split(".")[0] for n in top | lazy} <= {*sys.stdlib_module_names, "numpy"}, name
+    core = {"quatrefoil._spec", "quatrefoil._dispatch", "quatrefoil._arrays", "quatrefoil._backends"}
+    for family in qf.FAMILIES:
+        for path in sorted((PYTHON / family).glob("*.py")):
+            top, lazy = imports(path)
+            ours = {n for n in heads(top | lazy) if n.split(".")[0] == "quatrefoil"}
+            allowed = core | {f"quatrefoil.{family}"} | ({"quatrefoil.torch"} if family == "wos" else set())
+            assert ours <= allowed, f"{path}: {ours - allowed}"
+            if path.name != "_numba.py":
+                heavy = {n.split(".")[0] for n in top} & {"torch", "numba", "scipy", "cupy", "matplotlib"}
+                assert not heavy, f"{path} imports {heavy} when quatrefoil is imported"
+    for path in sorted((PYTHON / "_backends").glob("*.py")):
+        top, lazy = imports(path)
+        if path.name != "__init__.py":
+            ours = {n for n in heads(top | lazy, 3) if n.startswith("quatrefoil.")}
+            assert not [n for n in ours if n.startswith("quatrefoil._backends")], f"{path} uses another backend"
+    for path in sorted((ROOT / "tests" / "oracles").glob("*.py")):
+        modules = {n.name.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names}
+        modules |= {n.module.split(".")[0] for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        assert "quatrefoil" not in modules, path
+
+
+def test_torch_is_reached_from_the_dispatcher_alone():
+    for path in PYTHON.rglob("*.py"):
+        if "torch" in path.relative_to(PYTHON).parts or path.relative_to(PYTHON).parts[0] in ("bench", "demo"):
+            continue
+        top, lazy = imports(path)
+        assert not [n for n in top if n.split(".")[0] == "torch"], path
+        assert path.name == "_dispatch.py" or "wos" in path.parts or not [n for n in lazy if n.startswith("quatrefoil.torch")], path
+
+
+def test_files_are_short():
+    long = {
+        str(path.relative_to(ROOT)): n
+        for pattern in ("csrc/**/*.[ch]pp", "python/**/*.py", "tests/**/*.py")
+        for path in ROOT.glob(pattern)
+        if (n := len(path.read_text().splitlines())) > 450
+    }
+    assert long == {}
+
+
+def test_no_fast_math():
+    for path in [ROOT / "CMakeLists.txt", *ROOT.glob("cmake/*.cmake")]:
+        flags = re.sub(r"#.*", "", path.read_text())
+        assert "-ffast-math" not in flags
+        assert "-Ofast" not in flags
+
+
+def isa_objects():
+    folder = Path(os.environ.get("QUATREFOIL_BUILD_DIR", ROOT / "build"))
+    return [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
+
+
+def test_isa_objects_share_no_symbol():
+    """A weak symbol outside the namespace of its instruction set is one that the linker may take from the AVX-512 object for all."""
+    objects = isa_objects()
+    if not objects:
+        pytest.skip("no build folder with object files here")
+    shared = []
+    for path in objects:
+        isa = re.search(r"_cpu_(v\d|base)\.dir", str(path)).group(1)
+        for line in subprocess.run(["nm", "-C", "--defined-only", path], capture_output=True, text=True, check=True).stdout.splitlines():
+            if re.search(r" [WVu] ", line) and f"::{isa}::" not in line:
+                shared.append(f"{path.name}: {line}")
+    assert shared == []
