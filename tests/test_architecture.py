@@ -28,7 +28,11 @@ FAMILY_FILES = [
     "tests/oracles/{family}.py",
 ]
 TABLE_FILES = ["tests/cases/{family}.py"]  # for the ops of a table
-FAMILY_LINES = {"CMakeLists.txt": r"foreach\(family .*\b{family}\b", "csrc/py/module.cpp": r"X\({family}\)", "python/quatrefoil/__init__.py": r'FAMILIES = .*"{family}"'}
+FAMILY_LINES = {
+    "CMakeLists.txt": r"foreach\(family .*\b{family}\b",
+    "csrc/py/module.cpp": r"X\({family}\)",
+    "python/quatrefoil/__init__.py": r'FAMILIES = .*"{family}"',
+}
 # What a new op of a table touches.
 OP_FILES = [*FAMILY_FILES[1:8], "tests/oracles/{family}.py", *TABLE_FILES]
 
@@ -144,8 +148,14 @@ def test_python_layers():
             ours = {n for n in heads(top | lazy, 3) if n.startswith("quatrefoil.")}
             assert not [n for n in ours if n.startswith("quatrefoil._backends")], f"{path} uses another backend"
     for path in sorted((ROOT / "tests" / "oracles").glob("*.py")):
-        modules = {n.name.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names}
-        modules |= {n.module.split(".")[0] for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        modules = {
+            n.name.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names
+        }
+        modules |= {
+            n.module.split(".")[0]
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.ImportFrom) and n.module and not n.level
+        }
         assert "quatrefoil" not in modules, path
 
 

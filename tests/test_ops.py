@@ -4,9 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
-from cases import Case
 
 import quatrefoil as qf
+from cases import Case
 
 FAMILIES = [family for family in qf.FAMILIES if hasattr(getattr(qf, family), "OPS")]
 CASES = [(family, case) for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
@@ -52,7 +52,9 @@ def test_value(family, case, precision, backend, rng):
     arguments, keywords = build(family, case, rng, precision)
     frozen = exact(arguments)
     got = getattr(getattr(qf, family), case.op)(*arguments, **keywords)
-    expected = getattr(importlib.import_module(f"oracles.{family}"), case.op)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
+    expected = getattr(importlib.import_module(f"oracles.{family}"), case.op)(
+        *exact(arguments), **{k: exact(v) for k, v in keywords.items()}
+    )
     assert got.shape == expected.shape
     assert got.dtype == np.result_type(*[x for x in np.atleast_1d(*flat(arguments))])
     scale = max(np.abs(expected).max(initial=0), np.finfo(np.float64).tiny)
@@ -96,7 +98,11 @@ def test_gradient(family, case, precision, backend, rng):
 
     def run(step):
         given = [moved(x, v, step) for x, v in zip(inputs, directions)]
-        return oracle(*given[: len(arguments)], **{a.name: g for a, g in zip(op.inputs[len(arguments) :], given[len(arguments) :]) if g is not None}, **keywords)
+        return oracle(
+            *given[: len(arguments)],
+            **{a.name: g for a, g in zip(op.inputs[len(arguments) :], given[len(arguments) :]) if g is not None},
+            **keywords,
+        )
 
     directions = like(inputs)
     value = run(0.0)

@@ -10,7 +10,11 @@ torch = pytest.importorskip("torch")
 import quatrefoil as qf  # noqa: E402
 from test_ops import CASES, build, flat, op_of, tolerance  # noqa: E402
 
-SMALL = [(f, c) for f, c in CASES if c.name in ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")]
+SMALL = [
+    (f, c)
+    for f, c in CASES
+    if c.name in ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")
+]
 
 
 def to_torch(x):
@@ -66,7 +70,9 @@ def test_autograd_same_as_vjp(family, case, backend, rng):
     got = torch.autograd.grad(y, tensors, grad)
     options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
     inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
-    plain = [[t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs]
+    plain = [
+        [t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs
+    ]
     expected = list(flat(getattr(getattr(qf, family), f"{case.op}_vjp")(*plain, grad.numpy(), **options)))
     assert len(got) == len(expected)
     for g, e, t in zip(got, expected, tensors):

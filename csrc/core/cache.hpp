@@ -5,8 +5,8 @@
 namespace quatrefoil {
 
 struct TableKey {
-  int kind;      // what the table holds, one number per kind
-  int lanes;     // the layout depends on the vector width
+  int kind;   // what the table holds, one number per kind
+  int lanes;  // the layout depends on the vector width
   int itemsize;
   int64_t n;
 };

@@ -12,13 +12,21 @@ struct cplx {
 inline namespace QF_ISA {
 
 template <class T>
-QF_HD cplx<T> operator+(cplx<T> a, cplx<T> b) { return {a.re + b.re, a.im + b.im}; }
+QF_HD cplx<T> operator+(cplx<T> a, cplx<T> b) {
+  return {a.re + b.re, a.im + b.im};
+}
 template <class T>
-QF_HD cplx<T> operator*(cplx<T> a, cplx<T> b) { return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; }
+QF_HD cplx<T> operator*(cplx<T> a, cplx<T> b) {
+  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
 template <class T>
-QF_HD cplx<T> conjugate(cplx<T> a) { return {a.re, -a.im}; }
+QF_HD cplx<T> conjugate(cplx<T> a) {
+  return {a.re, -a.im};
+}
 template <class T>
-QF_HD T conjugate(T a) { return a; }
+QF_HD T conjugate(T a) {
+  return a;
+}
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil

@@ -1,6 +1,7 @@
 // Right-angle FFT: the length-N complex transform of u_n w^n, w = exp(i pi / (2N)). The product of two such spectra is the product of the
 // polynomials mod x^N - i, so its real part is the causal convolution on [0, N) and its imaginary part the tail on [N, 2N): no zero
-// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate spectrum: correlations for nothing.
+// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate spectrum: correlations for
+// nothing.
 //
 // Split storage (re[], im[]), radix-4 decimation in frequency going down and in time coming back, depth first, so no bit reversal: the
 // spectrum stays in an order of its own. A sub-transform of W x W numbers (W lanes) ends in registers: transpose, W-point transform down
@@ -32,15 +33,25 @@ struct Complex {
   V re, im;
 };
 template <class V>
-QF_HD Complex<V> operator+(Complex<V> a, Complex<V> b) { return {a.re + b.re, a.im + b.im}; }
+QF_HD Complex<V> operator+(Complex<V> a, Complex<V> b) {
+  return {a.re + b.re, a.im + b.im};
+}
 template <class V>
-QF_HD Complex<V> operator-(Complex<V> a, Complex<V> b) { return {a.re - b.re, a.im - b.im}; }
+QF_HD Complex<V> operator-(Complex<V> a, Complex<V> b) {
+  return {a.re - b.re, a.im - b.im};
+}
 template <class V>
-QF_HD Complex<V> multiply(Complex<V> a, V re, V im) { return {a.re * re - a.im * im, a.re * im + a.im * re}; }
+QF_HD Complex<V> multiply(Complex<V> a, V re, V im) {
+  return {a.re * re - a.im * im, a.re * im + a.im * re};
+}
 template <class V>
-QF_HD Complex<V> multiply_conj(Complex<V> a, V re, V im) { return {a.re * re + a.im * im, a.im * re - a.re * im}; }
+QF_HD Complex<V> multiply_conj(Complex<V> a, V re, V im) {
+  return {a.re * re + a.im * im, a.im * re - a.re * im};
+}
 template <class V>
-QF_HD Complex<V> load_complex(const Element<V>* re, const Element<V>* im) { return {load<V>(re), load<V>(im)}; }
+QF_HD Complex<V> load_complex(const Element<V>* re, const Element<V>* im) {
+  return {load<V>(re), load<V>(im)};
+}
 template <class V>
 QF_HD void store_complex(Element<V>* re, Element<V>* im, Complex<V> z) {
   store(re, z.re);
@@ -135,7 +146,9 @@ QF_HD void registers_forward(Complex<V>* z) {
       butterfly4<-1>(z[j], z[j + q], z[j + 2 * q], z[j + 3 * q]);
 #pragma GCC unroll 4
       for (int r = 1; r < 4; ++r)
-        if (j) z[j + r * q] = multiply(z[j + r * q], broadcast<V>(Element<V>(root_re(r * j * (16 / n)))), broadcast<V>(Element<V>(root_im(r * j * (16 / n)))));
+        if (j)
+          z[j + r * q] = multiply(z[j + r * q], broadcast<V>(Element<V>(root_re(r * j * (16 / n)))),
+                                  broadcast<V>(Element<V>(root_im(r * j * (16 / n)))));
     }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r) registers_forward<q>(z + r * q);
@@ -153,7 +166,9 @@ QF_HD void registers_inverse(Complex<V>* z) {
     for (int j = 0; j < q; ++j) {
 #pragma GCC unroll 4
       for (int r = 1; r < 4; ++r)
-        if (j) z[j + r * q] = multiply_conj(z[j + r * q], broadcast<V>(Element<V>(root_re(r * j * (16 / n)))), broadcast<V>(Element<V>(root_im(r * j * (16 / n)))));
+        if (j)
+          z[j + r * q] = multiply_conj(z[j + r * q], broadcast<V>(Element<V>(root_re(r * j * (16 / n)))),
+                                       broadcast<V>(Element<V>(root_im(r * j * (16 / n)))));
       butterfly4<+1>(z[j], z[j + q], z[j + 2 * q], z[j + 3 * q]);
     }
   }
@@ -243,7 +258,8 @@ void fill_twist(void* data, const TableKey& key) {
 template <class T>
 const T* twist_table(int64_t N) {
   constexpr int W = kLanes<T>;
-  return static_cast<const T*>(cached_table({kTwistTable, W, int(sizeof(T)), N}, std::size_t(8 * W + N / 4 / W * 8) * sizeof(T), &fill_twist<T>));
+  return static_cast<const T*>(
+      cached_table({kTwistTable, W, int(sizeof(T)), N}, std::size_t(8 * W + N / 4 / W * 8) * sizeof(T), &fill_twist<T>));
 }
 
 }  // namespace fft
@@ -329,7 +345,8 @@ class RightAngle {
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
     const int64_t q = N_ / 4;
     const T scale = T(1) / T(N_);
-    const T c[4] = {scale, scale * T(fft::kCos), scale * T(fft::kHalf), scale * T(fft::kSin)}, s[4] = {0, scale * T(fft::kSin), scale * T(fft::kHalf), scale * T(fft::kCos)};
+    const T c[4] = {scale, scale * T(fft::kCos), scale * T(fft::kHalf), scale * T(fft::kSin)},
+            s[4] = {0, scale * T(fft::kSin), scale * T(fft::kHalf), scale * T(fft::kCos)};
     const T* block = twist_ + 8 * W;
     for (int64_t j = 0; j < q && j < n; j += W, block += 8) {
       fft::Complex<V> z[4];

@@ -29,9 +29,13 @@ constexpr int kVectorBytes = 16;
 #endif
 
 template <class T>
-QF_HD constexpr T min(T a, T b) { return b < a ? b : a; }
+QF_HD constexpr T min(T a, T b) {
+  return b < a ? b : a;
+}
 template <class T>
-QF_HD constexpr T max(T a, T b) { return a < b ? b : a; }
+QF_HD constexpr T max(T a, T b) {
+  return a < b ? b : a;
+}
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil

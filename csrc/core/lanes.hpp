@@ -90,9 +90,13 @@ QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4
 
 // The lower of two in every lane; b where either is NaN (what minps does).
 template <class V>
-QF_HD V lower(V a, V b) { return a < b ? a : b; }
+QF_HD V lower(V a, V b) {
+  return a < b ? a : b;
+}
 template <class V>
-QF_HD V higher(V a, V b) { return a > b ? a : b; }
+QF_HD V higher(V a, V b) {
+  return a > b ? a : b;
+}
 
 // In the order of the lanes, by halves: the same sum whatever the surroundings.
 template <class V>

@@ -27,7 +27,7 @@ namespace {
 constexpr double kSerialBelowNs = 50e3;  // a fork/join takes ~5 us
 constexpr double kBlockNs = 5e6;         // between two looks at the stop flag
 constexpr auto kPollEvery = std::chrono::milliseconds(20);
-constexpr int kSpins = 4000;             // ~10 us: the caller waits so long before it parks
+constexpr int kSpins = 4000;  // ~10 us: the caller waits so long before it parks
 
 std::atomic<int> configured_threads{1};
 thread_local bool inside = false;

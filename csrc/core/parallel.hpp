@@ -30,7 +30,8 @@ inline namespace QF_ISA {
 template <class F>
 void parallel_for(int64_t n, int threads, double item_ns, F&& f) {  // f(begin, end)
   run_ranges(
-      n, threads, item_ns, [](void* context, int64_t begin, int64_t end) { (*static_cast<std::remove_reference_t<F>*>(context))(begin, end); }, &f);
+      n, threads, item_ns,
+      [](void* context, int64_t begin, int64_t end) { (*static_cast<std::remove_reference_t<F>*>(context))(begin, end); }, &f);
 }
 
 template <class T>

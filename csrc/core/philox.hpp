@@ -33,7 +33,9 @@ QF_HD Lanes<uint64_t, 2> multiply_even(Lanes<uint64_t, 2> a, Lanes<uint64_t, 2> 
 }
 #else
 template <class D>
-QF_HD D multiply_even(D a, D b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
+QF_HD D multiply_even(D a, D b) {
+  return (a & 0xffffffffu) * (b & 0xffffffffu);
+}
 #endif
 
 template <class U>

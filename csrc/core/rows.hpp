@@ -7,11 +7,11 @@ namespace quatrefoil {
 template <int operands>
 struct Rows {
   static constexpr int kMaxRank = 16;
-  int rank = 0;                            // of the outer index space
+  int rank = 0;  // of the outer index space
   std::int64_t shape[kMaxRank] = {};
   std::int64_t outer[operands][kMaxRank] = {};  // strides, 0 where an operand is broadcast
-  std::int64_t along[operands] = {};       // stride on the axis
-  std::int64_t across[operands] = {};      // stride on the inner axis
+  std::int64_t along[operands] = {};            // stride on the axis
+  std::int64_t across[operands] = {};           // stride on the inner axis
   std::int64_t rows = 1, length = 1, inner = 1;
 
   std::int64_t offset(int operand, std::int64_t row) const {

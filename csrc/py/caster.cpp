@@ -86,13 +86,15 @@ Input::Input(py::handle h, const char* name) : present_(!h.is_none()) {
   owner_ = py::reinterpret_borrow<py::object>(h);
   static_cast<View&>(*this) = strided_view(owner_, name);
   if (contiguous() && aligned(*this)) return;
-  owner_ = py::isinstance<py::array>(h) ? py::module_::import("numpy").attr("require")(h, py::none(), "CA") : py::object(h.attr("contiguous")());
+  owner_ =
+      py::isinstance<py::array>(h) ? py::module_::import("numpy").attr("require")(h, py::none(), "CA") : py::object(h.attr("contiguous")());
   static_cast<View&>(*this) = strided_view(owner_, name);
 }
 
 Output::Output(py::handle h, const char* name) : present_(!h.is_none()) {
   if (!present_) return;
-  if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable()) throw ValueError(std::string(name) + ": read-only");
+  if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable())
+    throw ValueError(std::string(name) + ": read-only");
   static_cast<View&>(*this) = strided_view(h, name);
   if (!contiguous() || !aligned(*this)) throw ValueError(std::string(name) + ": expected a C-contiguous array");
   const std::int64_t bytes = size() * item_size(dtype);

@@ -59,10 +59,10 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("set_num_threads", &set_default_threads, py::arg("n"));
   m.def("get_num_threads", &default_threads);
 
-#define QF_REGISTER(family)                              \
-  {                                                      \
-    py::module_ submodule = m.def_submodule(#family);    \
-    register_##family(submodule);                        \
+#define QF_REGISTER(family)                           \
+  {                                                   \
+    py::module_ submodule = m.def_submodule(#family); \
+    register_##family(submodule);                     \
   }
   QF_FAMILIES(QF_REGISTER)
 }

@@ -13,9 +13,13 @@ namespace {
 template <class T>
 const ssm::Kernels<T>& kernels();
 template <>
-const ssm::Kernels<float>& kernels() { return ssm::table().f32; }
+const ssm::Kernels<float>& kernels() {
+  return ssm::table().f32;
+}
 template <>
-const ssm::Kernels<double>& kernels() { return ssm::table().f64; }
+const ssm::Kernels<double>& kernels() {
+  return ssm::table().f64;
+}
 
 template <class T>
 ssm::FftConv<T> conv_args(const char* function, const Input& u, const Input& k, const Input& D, const Input& k_reverse, int threads) {
@@ -54,8 +58,8 @@ void fft_conv_vjp(py::handle u_, py::handle k_, py::handle D_, py::handle k_reve
           "fft_conv_vjp", "mixed dtypes");
   dispatch_real(u.dtype, "fft_conv_vjp", [&](auto zero) {
     using T = decltype(zero);
-    const ssm::FftConvVjp<T> p{conv_args<T>("fft_conv_vjp", u, k, D, k_reverse, threads), grad.as<T>(), du.as<T>(), dk.as<T>(), dD.as<T>(),
-                               dk_reverse.as<T>()};
+    const ssm::FftConvVjp<T> p{
+        conv_args<T>("fft_conv_vjp", u, k, D, k_reverse, threads), grad.as<T>(), du.as<T>(), dk.as<T>(), dD.as<T>(), dk_reverse.as<T>()};
     py::gil_scoped_release released;
     kernels<T>().fft_conv_vjp(p);
   });
@@ -77,7 +81,8 @@ Dtype real_part(Dtype dtype) { return dtype == Dtype::c64 ? Dtype::f32 : dtype =
 
 // The operands of a scan over `axis` of b; those at the index of h0 lack that axis.
 template <int operands>
-Rows<operands> scan_rows(const char* function, const View& b, int axis, const View* const (&views)[operands], const bool (&lacks_axis)[operands]) {
+Rows<operands> scan_rows(const char* function, const View& b, int axis, const View* const (&views)[operands],
+                         const bool (&lacks_axis)[operands]) {
   require(axis >= 0 && axis < b.rank, function, "axis out of range");
   std::int64_t strides[operands][View::kMaxRank] = {};
   for (int o = 0; o < operands; ++o) {
@@ -119,8 +124,8 @@ void linear_scan_vjp(py::handle a_, py::handle b_, py::handle h0_, py::handle gr
     using T = decltype(zero);
     const auto run = [&](auto element, auto kernel) {
       using E = decltype(element);
-      const ssm::LinearScanVjp<E> p{a.as<E>(),  b.as<E>(),  h0.as<E>(),  grad.as<E>(), da.as<E>(),
-                                    db.as<E>(), dh0.as<E>(), rows, reverse, threads};
+      const ssm::LinearScanVjp<E> p{a.as<E>(),  b.as<E>(),   h0.as<E>(), grad.as<E>(), da.as<E>(),
+                                    db.as<E>(), dh0.as<E>(), rows,       reverse,      threads};
       py::gil_scoped_release released;
       kernel(p);
     };

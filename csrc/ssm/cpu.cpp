@@ -10,12 +10,14 @@ inline namespace QF_ISA {
 
 // ---------------------------------------------------------------- fft_conv
 
-constexpr int64_t kDirectUpTo = 64;    // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
-constexpr int64_t kFewChannels = 16;   // with fewer, the batch is cut too, so that threads have work
-constexpr double kTransformNs = 1.2;   // one number through one transform
+constexpr int64_t kDirectUpTo = 64;   // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
+constexpr int64_t kFewChannels = 16;  // with fewer, the batch is cut too, so that threads have work
+constexpr double kTransformNs = 1.2;  // one number through one transform
 
 template <class T>
-T skip_weight(const T* D, int64_t h) { return D ? D[h] : T(0); }
+T skip_weight(const T* D, int64_t h) {
+  return D ? D[h] : T(0);
+}
 
 // README (1). Reads u and the kernels once, writes y once; all shifts hit L1.
 template <class T>
@@ -329,8 +331,8 @@ void linear_scan_vjp(const LinearScanVjp<E>& p) {
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {fft_conv<T>,           fft_conv_vjp<T>,       linear_scan<T>, linear_scan_vjp<T>,
-                                 linear_scan<cplx<T>>, linear_scan_vjp<cplx<T>>};
+constexpr Kernels<T> kKernels = {fft_conv<T>,        fft_conv_vjp<T>,      linear_scan<T>,
+                                 linear_scan_vjp<T>, linear_scan<cplx<T>>, linear_scan_vjp<cplx<T>>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -9,15 +9,21 @@ inline namespace QF_ISA {
 
 // (4) h_t = a_t h_{t-1} + b_t. Nothing is divided: a = 0 (a reset) and underflow are exact.
 template <class E>
-QF_HD E scan_step(E a, E h, E b) { return a * h + b; }
+QF_HD E scan_step(E a, E h, E b) {
+  return a * h + b;
+}
 
 // (5) mu_t = g_t + conj(a_{t+1}) mu_{t+1}
 template <class E>
-QF_HD E scan_adjoint_step(E a_next, E mu, E g) { return conjugate(a_next) * mu + g; }
+QF_HD E scan_adjoint_step(E a_next, E mu, E g) {
+  return conjugate(a_next) * mu + g;
+}
 
 // (6) da_t = mu_t conj(h_{t-1})
 template <class E>
-QF_HD E scan_adjoint_a(E mu, E h_before) { return mu * conjugate(h_before); }
+QF_HD E scan_adjoint_a(E mu, E h_before) {
+  return mu * conjugate(h_before);
+}
 
 // (3) Spectrum of the adjoint of a product: x conj(k) on the unit circle.
 template <class V>

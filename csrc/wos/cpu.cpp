@@ -1,1 +1,168 @@
+// Walks over points and instances, their reduction, and the exact queries. Compiled once per instruction set.
+#include "core/lanes.hpp"
+#include "core/parallel.hpp"
+#include "wos/args.hpp"
+#include "wos/formula.hpp"
+#include "wos/grid.hpp"
+#include "wos/walker.hpp"
 
+namespace quatrefoil::wos {
+inline namespace QF_ISA {
+
+constexpr double kStepNs = 25;       // one step of one walk
+constexpr double kUsualSteps = 12;   // a walk, at epsilon 1e-3
+constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long against the ~40 steps in which the last lanes run alone
+
+// Walks [first, last) of one instance in teams: reads a cell and a list a step, all in the L2 cache; writes 12 bytes a walk.
+template <class T>
+void run_team(const Walk<T>& p, int64_t instance, int64_t first, int64_t last) {
+  using V = Lanes<T>;
+  const auto run = [&](const auto& domain) {
+    using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
+    Team<V, Domain>(p, domain, instance).run(first, last);
+  };
+  if (p.grids)
+    run(Polygon<V>(p.grids[instance]));
+  else if (p.dimension == 2)
+    run(UnitBall<V, 2>());
+  else
+    run(UnitBall<V, 3>());
+}
+
+// The cut into tasks does not show in the result: a walk depends on its own counter only.
+template <class T>
+void walk(const Walk<T>& p) {
+  const int64_t total = p.N * p.walks;
+  if (p.B * total == 0) return;
+  const int64_t threads = p.threads > 0 ? p.threads : default_threads();
+  const bool calls = p.dirichlet.kind == DataKind::callback || p.source.kind == DataKind::callback;
+  const int64_t least = calls ? kMostTask : kLeastTask;  // so that a user's function gets thousands of points a call
+  const int64_t size = max(least, min(kMostTask, p.B * total / (8 * threads)));
+  const int64_t tasks = (total + size - 1) / size;
+  parallel_for(p.B * tasks, p.threads, double(min(size, total)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item % tasks * size;
+      run_team(p, item / tasks, first, min(first + size, total));
+    }
+  });
+}
+
+// The mean and M2 of 2^j values by pairwise merges (8).
+void pairwise(const double* values, int64_t n, double& mean, double& m2) {
+  double means[64], m2s[64];
+  int depth = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    means[depth] = values[i];
+    m2s[depth] = 0;
+    ++depth;
+    int64_t size = 1;
+    for (int64_t done = i + 1; done % 2 == 0; done /= 2, size *= 2) {
+      --depth;
+      merge_equal(double(size), means[depth - 1], m2s[depth - 1], means[depth], m2s[depth]);
+    }
+  }
+  mean = means[0];
+  m2 = m2s[0];
+}
+
+// README (7): the range as aligned powers of two. Reads every value once.
+void reduce(const Reduce& p) {
+  parallel_for(p.rows, p.threads, double(p.walks) * 3, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      double *mean = p.mean + row * p.nodes, *m2 = p.m2 + row * p.nodes;
+      if (!p.live[row]) {
+        for (int64_t k = 0; k < p.nodes; ++k) mean[k] = m2[k] = __builtin_nan("");
+        continue;
+      }
+      int64_t at = p.first_walk;
+      for (int64_t k = 0; k < p.nodes; ++k) {
+        int64_t size = 1;
+        while (at % (2 * size) == 0 && at + 2 * size <= p.first_walk + p.walks) size *= 2;
+        pairwise(p.values + row * p.walks + (at - p.first_walk), size, mean[k], m2[k]);
+        at += size;
+      }
+      for (int64_t w = 0; w < p.walks; ++w) {
+        const uint32_t mark = p.steps[row * p.walks + w];
+        p.total_steps[row] += mark & (kEscaped - 1);
+        p.truncated[row] += (mark & kCutOff) != 0;
+        p.escaped[row] += (mark & kEscaped) != 0;
+      }
+    }
+  });
+}
+
+// Crossing number in float64, and the closest segment where it is asked for: a sweep over the segments a point.
+void locate(const Locate& p) {
+  const double* const s = p.segments.ends;
+  const int64_t M = p.segments.M;
+  parallel_for(p.N, p.threads, double(M) * (p.distance ? 4 : 1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double x = p.points[2 * i], y = p.points[2 * i + 1];
+      int crossings = 0;
+#pragma omp simd reduction(+ : crossings)
+      for (int64_t k = 0; k < M; ++k) {
+        const double ax = s[4 * k], ay = s[4 * k + 1], bx = s[4 * k + 2], by = s[4 * k + 3];
+        const double side = (bx - ax) * (y - ay) - (x - ax) * (by - ay);  // of the line, whose direction is up where by > ay
+        crossings += ((ay <= y) & (y < by) & (side > 0)) | ((by <= y) & (y < ay) & (side < 0));
+      }
+      p.inside[i] = std::uint8_t(crossings & 1);
+      if (!p.distance) continue;
+      double best = 1e300, place = 0;
+      int64_t closest = 0;
+      for (int64_t k = 0; k < M; ++k) {
+        const double ax = s[4 * k], ay = s[4 * k + 1], ex = s[4 * k + 2] - ax, ey = s[4 * k + 3] - ay;
+        double t;
+        const double d2 = segment_distance2(x, y, ax, ay, ex, ey, 1 / (ex * ex + ey * ey), t);
+        if (d2 < best) best = d2, place = t, closest = k;
+      }
+      p.distance[i] = square_root(best);
+      for (int j = 0; j < 2; ++j) p.closest[2 * i + j] = s[4 * closest + j] + place * (s[4 * closest + 2 + j] - s[4 * closest + j]);
+      if (p.place) p.place[i] = place;
+      if (p.primitive) p.primitive[i] = closest;
+    }
+  });
+}
+
+template <class T>
+void bounds(const Grid<T>& grid, const T* points, int64_t n, T* radius, int64_t* primitive) {
+  using V = Lanes<T>;
+  using I = IntLanes<V>;
+  constexpr int W = kLanes<T>;
+  const Polygon<V> domain(grid);
+  for (int64_t i = 0; i < n; i += W) {
+    V x[2] = {};
+    for (int l = 0; l < W && i + l < n; ++l) x[0][l] = points[2 * (i + l)], x[1][l] = points[2 * (i + l) + 1];
+    const Seen<V> seen = domain.look(x, I{} - 1);
+    for (int l = 0; l < W && i + l < n; ++l) radius[i + l] = seen.radius[l], primitive[i + l] = seen.primitive[l];
+  }
+}
+
+// By lanes as far as they go, the rest one by one: both must agree with the published words.
+void random_words(const uint32_t* counters, int64_t n, uint32_t key0, uint32_t key1, uint32_t* words) {
+  using U = Lanes<uint32_t, kVectorBytes / 4>;
+  constexpr int W = kWidth<U>;
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    U c[4] = {};
+    for (int j = 0; j < 4; ++j)
+      for (int l = 0; l < W; ++l) c[j][l] = counters[4 * (i + l) + j];
+    philox(c, key0, key1);
+    for (int j = 0; j < 4; ++j)
+      for (int l = 0; l < W; ++l) words[4 * (i + l) + j] = c[j][l];
+  }
+  for (; i < n; ++i) {
+    uint32_t c[4];
+    for (int j = 0; j < 4; ++j) c[j] = counters[4 * i + j];
+    philox(c, key0, key1);
+    for (int j = 0; j < 4; ++j) words[4 * i + j] = c[j];
+  }
+}
+
+template <class T>
+constexpr Kernels<T> kKernels = {build_grid<T>, walk<T>, bounds<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>, reduce, locate, random_words};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos

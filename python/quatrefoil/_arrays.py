@@ -14,7 +14,7 @@ empty = np.empty  # where every NumPy result comes from: the tests put NaN into 
 
 
 def kind(array: Any) -> str | None:
-    """"numpy", "torch", "cupy", or None for anything else. Masked arrays are nothing here: their mask would be lost."""
+    """ "numpy", "torch", "cupy", or None for anything else. Masked arrays are nothing here: their mask would be lost."""
     if isinstance(array, np.ndarray):
         return None if isinstance(array, np.ma.MaskedArray) else "numpy"
     for base in type(array).__mro__:
@@ -34,7 +34,7 @@ def describe(array: Any) -> str:
 
 
 def dtype_name(array: Any) -> str:
-    """"float32", ...; a foreign byte order is part of the name."""
+    """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
     if isinstance(dtype, np.dtype):
         return dtype.name if dtype.isnative else dtype.str

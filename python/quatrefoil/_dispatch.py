@@ -126,7 +126,9 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, str]:
             continue
         kind = _arrays.kind(array)
         if kind is None:
-            raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {' or '.join(_arrays.REAL)}")
+            raise TypeError(
+                f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {' or '.join(_arrays.REAL)}"
+            )
         dtype = _arrays.dtype_name(array)
         allowed = _arrays.REAL + (_arrays.COMPLEX if arg.complex else ())
         if dtype not in allowed:
@@ -134,7 +136,9 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, str]:
         if first is None:
             first = (name, kind, dtype)
         elif kind != first[1]:
-            raise TypeError(f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind")
+            raise TypeError(
+                f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
+            )
         elif dtype != first[2]:
             raise TypeError(f"{op.label}: {name} has dtype {dtype} but {first[0]} has {first[2]}; convert one of them")
     assert first is not None
@@ -147,7 +151,8 @@ def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str 
     if kind == "torch":
         from .torch import _route
 
-        return _route.plan(op, arrays, options, backend, shapes)
+        plan: Plan = _route.plan(op, arrays, options, backend, shapes)
+        return plan
     if kind == "cupy":
         raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
     return numpy_plan(op, arrays, options, backend, shapes, dtype)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from .._spec import Op
 from . import cuda, native, numba
 
-_MODULES = {"native": native, "cuda": cuda, "numba": numba}
+_MODULES: dict[str, ModuleType] = {"native": native, "cuda": cuda, "numba": numba}
 _FORCED: str | None = None  # by QUATREFOIL_BACKEND, read at import
 
 
@@ -18,12 +19,15 @@ def check_name(name: str, where: str) -> None:
     if name not in _MODULES:
         raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
     if reason(name):
-        raise ValueError(f"{where}: backend {name!r} cannot be had: {reason(name)}; possible here: {', '.join(n for n in _MODULES if not reason(n))}")
+        raise ValueError(
+            f"{where}: backend {name!r} cannot be had: {reason(name)}; possible here: {', '.join(n for n in _MODULES if not reason(n))}"
+        )
 
 
 def reason(name: str) -> str | None:
     """Why this backend cannot be used here; None where it can."""
-    return _MODULES[name].reason()
+    why: str | None = _MODULES[name].reason()
+    return why
 
 
 def default() -> str:
@@ -40,7 +44,7 @@ def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
     for name in [wanted] if wanted else ["native", "numba"]:
         module = _MODULES[name]
         why = module.reason()
-        found = None if why else module.kernel(op)
+        found: Callable[..., Any] | None = None if why else module.kernel(op)
         if found is not None:
             return found
         tried.append(f"{name}: {why or 'has no such kernel'}")

@@ -1,5 +1,6 @@
 """Benchmarks: every side on one thread, in one process, values compared before anything is timed, medians of interleaved runs."""
 
-from ._run import FAMILIES, main, run
+from .. import FAMILIES
+from ._run import main, run
 
 __all__ = ["FAMILIES", "main", "run"]

@@ -45,7 +45,8 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
         for turn in range(_MOST):
             if turn >= _LEAST and time.perf_counter() - start > _BUDGET:
                 break
-            for i in (np.arange(len(sides)) + turn) % len(sides):
+            for k in range(len(sides)):
+                i = (k + turn) % len(sides)
                 begin = time.perf_counter()
                 sides[i]()
                 times[i].append(time.perf_counter() - begin)
@@ -64,7 +65,9 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
         errors[name] = error(side(), truth)
         allowed = problem.tolerance if name == "quatrefoil" else problem.peer_tolerance or problem.tolerance
         if not errors[name] <= allowed:
-            raise ArithmeticError(f"{problem.family} {problem.name} {problem.size}: {name} is off by {errors[name]:.1e}, allowed {allowed:.1e}; nothing timed")
+            raise ArithmeticError(
+                f"{problem.family} {problem.name} {problem.size}: {name} is off by {errors[name]:.1e}, allowed {allowed:.1e}; nothing timed"
+            )
     medians = [statistics.median(t) for t in interleave(list(sides.values()))]
     row["seconds"], row["error"] = medians[0], errors["quatrefoil"]
     for name, seconds in zip(list(sides)[1:], medians[1:]):
@@ -93,7 +96,12 @@ def one_thread() -> Callable[[], None]:
         undo.append(limits.unregister)
     except ImportError:
         print("threadpoolctl is not installed: set OMP_NUM_THREADS=1 and OPENBLAS_NUM_THREADS=1 for NumPy's BLAS", file=sys.stderr)
-    return lambda: [f() for f in reversed(undo)] and None
+
+    def restore() -> None:
+        for f in reversed(undo):
+            f()
+
+    return restore
 
 
 def _number(seconds: float) -> str:
@@ -104,7 +112,10 @@ def show(row: dict[str, Any]) -> None:
     print(f"{row['family']:5s} {row['problem']:28s} {row['size']:22s} {_number(row['seconds']):>10s}  error {row['error']:.0e}", flush=True)
     for name, peer in row["peers"].items():
         goal = "" if peer["goal"] is None else f"  goal {peer['goal']:g}x {'met' if peer['ratio'] >= peer['goal'] else 'NOT MET'}"
-        print(f"      {'against ' + name:51s} {_number(peer['seconds']):>10s}  error {peer['error']:.0e}  {peer['ratio']:.2f}x{goal}", flush=True)
+        print(
+            f"      {'against ' + name:51s} {_number(peer['seconds']):>10s}  error {peer['error']:.0e}  {peer['ratio']:.2f}x{goal}",
+            flush=True,
+        )
 
 
 def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:

@@ -34,8 +34,8 @@ def _conv_truth(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> np.ndarray:
     L = u.shape[-1]
     n = fft.next_fast_len(2 * L, real=True)
     u, k = u.astype(float), k.astype(float)
-    full: np.ndarray = fft.irfft(fft.rfft(u, n) * fft.rfft(k, n), n)
-    return full[..., :L] + D[:, None] * u
+    y: np.ndarray = fft.irfft(fft.rfft(u, n) * fft.rfft(k, n), n)[..., :L] + D[:, None] * u
+    return y
 
 
 def _conv(shape: tuple[int, int, int], dtype: Any, gradient: bool = False) -> Problem:
@@ -71,19 +71,23 @@ def _conv(shape: tuple[int, int, int], dtype: Any, gradient: bool = False) -> Pr
     size = f"{shape} {np.dtype(dtype).name}"
     tolerance = 1e-6 if dtype == np.float32 else 1e-14
     if not gradient:
-        return Problem("ssm", "fft_conv", size, lambda: ssm.fft_conv(u, k, D), peers, lambda: _conv_truth(u, k, D), tolerance, goals, 10 * tolerance)
+        return Problem(
+            "ssm", "fft_conv", size, lambda: ssm.fft_conv(u, k, D), peers, lambda: _conv_truth(u, k, D), tolerance, goals, 10 * tolerance
+        )
 
     def truth() -> np.ndarray:
         return _conv_truth(u[..., ::-1].copy(), k, D)[..., ::-1]
 
-    return Problem("ssm", "fft_conv fwd+bwd", size, lambda: both_ways(lambda x, w: ssm.fft_conv(x, w, tD)), peers, truth, tolerance, {}, 10 * tolerance)
+    return Problem(
+        "ssm", "fft_conv fwd+bwd", size, lambda: both_ways(lambda x, w: ssm.fft_conv(x, w, tD)), peers, truth, tolerance, {}, 10 * tolerance
+    )
 
 
 def _oaconvolve(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> np.ndarray:
     from scipy.signal import oaconvolve
 
-    full: np.ndarray = oaconvolve(u, k[None], axes=-1)
-    return full[..., : u.shape[-1]] + D[:, None] * u
+    y: np.ndarray = oaconvolve(u, k[None], axes=-1)[..., : u.shape[-1]] + D[:, None] * u
+    return y
 
 
 def _pyfftw(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -136,5 +140,8 @@ def _scan(shape: tuple[int, ...], axis: int) -> Problem:
             y[t] += x[t] * y[t - 1]
         return np.moveaxis(y, 0, axis)
 
-    peers: dict[str, Callable[[], Any]] = {"numpy, step by step": stepwise, "numba backend": lambda: ssm.linear_scan(a, b, axis=axis, backend="numba")}
+    peers: dict[str, Callable[[], Any]] = {
+        "numpy, step by step": stepwise,
+        "numba backend": lambda: ssm.linear_scan(a, b, axis=axis, backend="numba"),
+    }
     return Problem("ssm", "linear_scan", f"{shape} axis {axis} float32", lambda: ssm.linear_scan(a, b, axis=axis), peers, truth, 1e-6)

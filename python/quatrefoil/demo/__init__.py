@@ -12,7 +12,6 @@ from .. import FAMILIES, _config
 from ._row import Row
 
 
-
 def main(folder: Path) -> int:
     """Run every family's job, put the pictures into ``folder`` and print the table."""
     config = _config.config()

@@ -64,7 +64,18 @@ def run(folder: Path, progress: Progress) -> list[Row]:
     truth = by_scipy(signal.astype(float), kernels.astype(float))
     _picture(photograph, y, folder / "ssm.png")
     size = f"{CHANNELS} x {L} pixels"
-    return [Row("ssm", "S4D convolution along a photograph", size, ours, "scipy rfft", theirs, float(np.abs(y - truth).max() / np.abs(truth).max()), "float64 FFT")]
+    return [
+        Row(
+            "ssm",
+            "S4D convolution along a photograph",
+            size,
+            ours,
+            "scipy rfft",
+            theirs,
+            float(np.abs(y - truth).max() / np.abs(truth).max()),
+            "float64 FFT",
+        )
+    ]
 
 
 def _picture(photograph: np.ndarray, y: np.ndarray, file: Path) -> None:

@@ -116,8 +116,10 @@ def _fft_conv_vjp(u, k, D, k_reverse, grad, du, dk, dD, dk_reverse, twist_cos, t
 def _conv_arrays(u, D, k_reverse):
     H = u.shape[-2]
     absent = np.zeros((H, 0), u.dtype)
-    return u.reshape((-1, *u.shape[-2:])) if u.size else u.reshape((0, *u.shape[-2:])), absent[0] if D is None else D, (
-        absent if k_reverse is None else k_reverse
+    return (
+        u.reshape((-1, *u.shape[-2:])) if u.size else u.reshape((0, *u.shape[-2:])),
+        absent[0] if D is None else D,
+        (absent if k_reverse is None else k_reverse),
     )
 
 

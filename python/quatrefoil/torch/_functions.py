@@ -33,7 +33,7 @@ def _spread(gradients: Any, arrays: Any) -> list[Any]:
 
 
 def _eager(op: Op) -> Any:
-    class Eager(torch.autograd.Function):
+    class Eager(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(ctx: Any, compute: Any, num_threads: int, setting: Any, *arrays: Any) -> Any:
             ctx.num_threads, ctx.setting = num_threads, setting
@@ -45,6 +45,7 @@ def _eager(op: Op) -> Any:
         def backward(ctx: Any, *grads: Any) -> Any:
             if op.adjoint is None:
                 no_derivative(op)
+            assert op.adjoint is not None
             options, backend = ctx.setting
             gradients = call(op.adjoint, [*ctx.saved_tensors, *grads], options, None, backend, ctx.num_threads or None)
             return (None, None, None, *gradients)
@@ -54,7 +55,7 @@ def _eager(op: Op) -> Any:
 
 
 def _transformed(op: Op) -> Any:
-    class Transformed(torch.autograd.Function):
+    class Transformed(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(setting: Any, *arrays: Any) -> Any:
             options, backend, num_threads = setting
@@ -70,6 +71,7 @@ def _transformed(op: Op) -> Any:
         def backward(ctx: Any, *grads: Any) -> Any:
             if op.adjoint is None:
                 no_derivative(op)
+            assert op.adjoint is not None
             arrays = ctx.saved_tensors
             gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *grads)
             return (None, *_spread(gradients, arrays))
@@ -79,7 +81,8 @@ def _transformed(op: Op) -> Any:
             """One call per item: always right, whatever the axes mean."""
             dims = in_dims[1:]
             calls = [
-                Transformed.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(arrays, dims)]) for i in range(info.batch_size)
+                Transformed.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(arrays, dims)])
+                for i in range(info.batch_size)
             ]
             if op.primal is None:
                 return torch.stack(calls), 0

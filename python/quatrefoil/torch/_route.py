@@ -41,7 +41,12 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     given = [a for a in arrays if a is not None]
     dtype = given[0].dtype
     if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):
-        return lambda arrays, out, num_threads: _refuse_out(op, out) or traced(op, arrays, options, backend, num_threads)
+
+        def elsewhere(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+            _refuse_out(op, out)
+            return traced(op, arrays, options, backend, num_threads)
+
+        return elsewhere
     kernel = _backends.kernel(op, backend)
     single = _backends.takes_tensors(kernel) and op.primal is None and op.many is None and not any(a.is_neg() or a.is_conj() for a in given)
     wants_gradient = any(a.requires_grad for a in given)
