@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,6 +160,8 @@ def linear_scan_vjp(
 
 
 def _axis(axis: int, b: Array) -> int:
-    if axis >= 0:
-        return axis
-    return axis + len(getattr(b, "shape", ()))
+    try:
+        at = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"ssm.linear_scan: axis must be an integer, got {axis!r}") from None
+    return at if at >= 0 else at + len(getattr(b, "shape", ()))

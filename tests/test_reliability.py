@@ -1,0 +1,216 @@
+"""What users curse elsewhere: slow imports, forks that hang, threads that disagree, settings that leak, interrupts that wait."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+
+
+def child(code, timeout=120, **environment):
+    """Runs code in a fresh interpreter; -> (exit code, stdout, stderr)."""
+    env = {**os.environ, **{k: str(v) for k, v in environment.items()}}
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout, env=env, check=False)
+    return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+
+NATIVE = qf.config()["isas"] != []
+needs_native = pytest.mark.skipif(not NATIVE, reason="no compiled part here")
+
+
+def test_import_loads_no_heavy_library():
+    code = """
+    import sys, quatrefoil
+    print(sorted({m.split(".")[0] for m in sys.modules} & {"torch", "numba", "cupy", "scipy", "matplotlib", "jax", "dask"}))
+    """
+    assert child(code)[1] == "[]"
+
+
+def test_config_is_plain_and_says_why():
+    config = qf.config()
+    assert json.loads(json.dumps(config)) == config
+    assert set(config) == {"version", "backend", "reason", "isa", "isas", "num_threads", "cuda", "packages"}
+    assert config["reason"]
+    assert config["cuda"]["reason"]
+    code, out, _ = child("from quatrefoil.cli import main; raise SystemExit(main(['info']))")
+    assert code == 0
+    assert f"backend: {config['backend']}" in out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("QUATREFOIL_BACKEND", "fortran"),
+        ("QUATREFOIL_ISA", "v9"),
+        ("QUATREFOIL_NUM_THREADS", "0"),
+        ("QUATREFOIL_NUM_THREADS", "-2"),
+        ("QUATREFOIL_NUM_THREADS", "many"),
+    ],
+)
+def test_a_choice_that_cannot_be_met_raises_at_import(variable, value):
+    code, _, error = child("import quatrefoil", **{variable: value})
+    assert code == 1
+    last = error.splitlines()[-1]
+    assert last.startswith("ValueError")
+    assert variable in last
+    assert value in last
+    assert "possible" in last
+
+
+def test_forced_choices():
+    code = "import quatrefoil as qf; c = qf.config(); print(c['backend'], c['num_threads'])"
+    assert child(code, QUATREFOIL_BACKEND="numba", QUATREFOIL_NUM_THREADS=3)[1] == "numba 3"
+    for isa in qf.config()["isas"]:
+        assert child("import quatrefoil as qf; print(qf.config()['isa'])", QUATREFOIL_ISA=isa, QUATREFOIL_BACKEND="native")[1] == isa
+
+
+def test_set_num_threads():
+    before = qf.get_num_threads()
+    try:
+        qf.set_num_threads(5)
+        assert qf.get_num_threads() == 5
+        for bad, error in ((0, ValueError), (-1, ValueError), (1.0, TypeError), ("1", TypeError), (True, TypeError)):
+            with pytest.raises(error, match="num_threads"):
+                qf.set_num_threads(bad)
+        assert qf.get_num_threads() == 5
+    finally:
+        qf.set_num_threads(before)
+
+
+def test_use_backend_is_local_to_its_thread():
+    seen = []
+    with qf.use_backend("numba"):
+        from quatrefoil._dispatch import chosen_backend
+
+        thread = threading.Thread(target=lambda: seen.append(chosen_backend()))
+        thread.start()
+        thread.join()
+        assert chosen_backend() == "numba"
+    assert seen == [None]
+    assert chosen_backend() is None
+    with pytest.raises(ValueError, match="unknown backend"), qf.use_backend("fortran"):
+        pass
+
+
+def test_flush_to_zero_is_left_alone():
+    code = """
+    import numpy as np, quatrefoil as qf
+    x = np.full((3, 100), 1e-40, np.float32)
+    qf.ssm.fft_conv(x, x); qf.ssm.linear_scan(x, x)
+    tiny = np.float32(1e-40)
+    print(tiny * np.float32(0.5) > 0)
+    """
+    assert child(code)[1] == "True"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_after_use():
+    code = """
+    import os, numpy as np, quatrefoil as qf
+    u, k = np.random.rand(64, 5000).astype("f"), np.random.rand(64, 5000).astype("f")
+    expected = qf.ssm.fft_conv(u, k, num_threads=4)
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if np.array_equal(qf.ssm.fft_conv(u, k, num_threads=4), expected) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    assert np.array_equal(qf.ssm.fft_conv(u, k, num_threads=4), expected)
+    print("ok")
+    """
+    assert child(code)[1] == "ok"
+
+
+def test_eight_threads_at_once(rng):
+    u, k = rng.standard_normal((4, 16, 3000)).astype(np.float32), rng.standard_normal((16, 3000)).astype(np.float32)
+    expected = qf.ssm.fft_conv(u, k)
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if not np.array_equal(qf.ssm.fft_conv(u, k, num_threads=3), expected):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@needs_native
+@pytest.mark.parametrize("threads", [1, 3])
+def test_interrupt_is_answered(threads):
+    """A long call ends soon after the signal, and the next call works. The bound is generous: it tells an answer from none."""
+    code = f"""
+    import os, signal, threading, time, numpy as np, quatrefoil as qf
+    u, k = np.ones((64, 64, 65536), "f"), np.ones((64, 65536), "f")
+    threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        while True:
+            qf.ssm.fft_conv(u, k, num_threads={threads})
+    except KeyboardInterrupt:
+        pass
+    y = qf.ssm.fft_conv(u[:1, :1], k[:1])
+    assert np.isfinite(y).all()
+    print("ok")
+    """
+    start = time.monotonic()
+    assert child(code, QUATREFOIL_BACKEND="native")[1] == "ok"
+    assert time.monotonic() - start < 60
+
+
+@needs_native
+def test_sizes_beyond_memory_raise(rng):
+    huge = np.broadcast_to(np.zeros((1, 1), np.float32), (2**20, 2**24))
+    with pytest.raises(MemoryError):
+        qf.ssm.fft_conv(huge, np.zeros((2**20, 1), np.float32))
+    with pytest.raises(MemoryError):
+        qf.ssm.linear_scan(huge, huge)
+
+
+def test_memory_stays_flat(rng):
+    """Ten thousand calls leave nothing behind."""
+    resource = pytest.importorskip("resource")
+    u, k = rng.standard_normal((2, 64)), rng.standard_normal((2, 64))
+    for _ in range(2000):
+        qf.ssm.fft_conv(u, k)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10000):
+        qf.ssm.fft_conv(u, k)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096  # KiB
+
+
+def test_plans_are_bounded(rng):
+    from quatrefoil._dispatch import _MAX_PLANS
+    from quatrefoil.ssm import OPS
+
+    for n in range(_MAX_PLANS + 10):
+        qf.ssm.linear_scan(np.zeros((1, n + 1)), np.zeros((1, n + 1)), backend="native" if NATIVE else None)
+    assert len(OPS.linear_scan.plans) <= _MAX_PLANS
+
+
+def test_no_writable_home_for_the_numba_cache(tmp_path):
+    code = "import numpy as np, quatrefoil as qf; print(qf.ssm.fft_conv(np.ones((1, 100)), np.ones((1, 100)), backend='numba')[0, -1].round(6))"
+    code, out, error = child(code, NUMBA_CACHE_DIR="/proc/nowhere", HOME="/proc/nowhere")
+    assert (code, out) == (0, "100.0"), error
+
+
+@needs_native
+def test_null_pointers_are_refused():
+    torch = pytest.importorskip("torch")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from quatrefoil._backends.native import _core
+
+    with FakeTensorMode():
+        fake = torch.empty(1, 70)
+    with pytest.raises(TypeError, match=r"memory|DLPack|CPU"):
+        _core.ssm.fft_conv(fake, fake, None, None, fake, 1)

@@ -1,0 +1,188 @@
+"""What is particular to state-space convolution: closed forms, layouts, the rule that NaN stays at home, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracles import ssm as oracle
+
+import quatrefoil as qf
+
+
+def test_impulse_gives_the_kernel(backend, rng):
+    k, D = rng.standard_normal((3, 200)), rng.standard_normal(3)
+    u = np.zeros((3, 200))
+    u[:, 0] = 1
+    expected = k.copy()
+    expected[:, 0] += D
+    np.testing.assert_allclose(qf.ssm.fft_conv(u, k, D), expected, atol=1e-13)
+
+
+def test_nothing_wraps_around(backend, rng):
+    """A spike at the end must not reach the beginning, nor one at the beginning the end through the reverse kernel."""
+    k = rng.standard_normal((2, 300))
+    u = np.zeros((2, 300))
+    u[:, -1] = 1e6
+    assert np.abs(qf.ssm.fft_conv(u, k)[:, :-1]).max() < 1e-8
+    y = qf.ssm.fft_conv(np.ascontiguousarray(u[:, ::-1]), np.zeros((2, 1)), k_reverse=k)
+    assert np.abs(y).max() < 1e-8
+
+
+def test_both_directions_is_two_one_way_runs(backend, rng):
+    u, k, r = rng.standard_normal((2, 3, 333)), rng.standard_normal((3, 333)), rng.standard_normal((3, 333))
+    delayed = np.concatenate([np.zeros((3, 1)), r], axis=1)
+    expected = qf.ssm.fft_conv(u, k) + qf.ssm.fft_conv(u[..., ::-1], delayed)[..., ::-1]
+    np.testing.assert_allclose(qf.ssm.fft_conv(u, k, k_reverse=r), expected, atol=1e-11)
+
+
+def test_real_pole_is_an_exponential_average(backend, rng):
+    b = rng.standard_normal((4, 500))
+    k = np.broadcast_to(0.9 ** np.arange(500), (4, 500))
+    np.testing.assert_allclose(qf.ssm.linear_scan(np.full((), 0.9), b), qf.ssm.fft_conv(b, k), atol=1e-11)
+
+
+def test_scan_resets_exactly(backend, rng):
+    a, b = rng.standard_normal((20, 50)), rng.standard_normal((20, 50))
+    a[:, 25] = 0
+    b[3, 10] = np.inf
+    h = qf.ssm.linear_scan(a, b)
+    np.testing.assert_array_equal(h[np.arange(20) != 3, 25], b[np.arange(20) != 3, 25])
+    assert np.isfinite(h[3, :10]).all()
+
+
+@pytest.mark.parametrize("length", [50, 100, 1024])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_stays_in_its_row(backend, rng, length, dtype):
+    u, k = rng.standard_normal((3, 4, length)).astype(dtype), rng.standard_normal((4, length)).astype(dtype)
+    clean = qf.ssm.fft_conv(u, k)
+    u[1, 2, length // 2] = np.nan
+    k[0, 3] = np.inf
+    dirty = qf.ssm.fft_conv(u, k)
+    assert np.isnan(dirty[1, 2]).any()
+    untouched = np.ones((3, 4), bool)
+    untouched[1, 2] = untouched[:, 0] = False
+    np.testing.assert_array_equal(dirty[untouched], clean[untouched])
+    b = rng.standard_normal((40, length)).astype(dtype)
+    a = np.full((40, 1), 0.5, dtype)
+    clean = qf.ssm.linear_scan(a, b)
+    b[7, length // 2] = np.nan
+    dirty = qf.ssm.linear_scan(a, b)
+    np.testing.assert_array_equal(np.delete(dirty, 7, 0), np.delete(clean, 7, 0))
+    np.testing.assert_array_equal(dirty[7, : length // 2], clean[7, : length // 2])
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_do_not_change_a_bit(rng, threads):
+    u, k, D = (rng.standard_normal(s).astype(np.float32) for s in ((5, 6, 5000), (6, 5000), (6,)))
+    for f in (
+        lambda n: [qf.ssm.fft_conv(u, k, D, num_threads=n)],
+        lambda n: qf.ssm.fft_conv_vjp(u, k, D, u, num_threads=n),
+        lambda n: [qf.ssm.linear_scan(u * 0.1, u, num_threads=n), qf.ssm.linear_scan(u * 0.1, u, axis=1, num_threads=n)],
+        lambda n: qf.ssm.linear_scan_vjp(u * 0.1, u, u, num_threads=n),
+    ):
+        for one, many in zip(f(1), f(threads)):
+            np.testing.assert_array_equal(one, many)
+
+
+LAYOUTS = {
+    "reversed": lambda x: x[..., ::-1][..., ::-1].copy()[..., ::-1],
+    "fortran": np.asfortranarray,
+    "stepped": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "read-only": lambda x: np.require(x.copy(), requirements="C"),
+    "unaligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+    "transposed": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -1, 0)), 0, -1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("length", [10, 130])
+def test_layouts(backend, rng, layout, length):
+    u, k = rng.standard_normal((2, 3, length)), rng.standard_normal((3, length))
+    place = LAYOUTS[layout]
+    v, w = place(u), place(k)
+    if layout == "read-only":
+        v.flags.writeable = w.flags.writeable = False
+    np.testing.assert_array_equal(qf.ssm.fft_conv(v, w), qf.ssm.fft_conv(v.copy(), w.copy()))
+    for axis in range(3):
+        np.testing.assert_array_equal(qf.ssm.linear_scan(v, v, axis=axis), qf.ssm.linear_scan(v.copy(), v.copy(), axis=axis))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_shape(backend, data):
+    batch = tuple(data.draw(st.lists(st.integers(0, 3), max_size=3)))
+    H, L = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 300))
+    Lk, Lr = data.draw(st.integers(0, 400)), data.draw(st.none() | st.integers(0, 400))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    u, k = rng.standard_normal((*batch, H, L)), rng.standard_normal((H, Lk))
+    r = None if Lr is None else rng.standard_normal((H, Lr))
+    np.testing.assert_allclose(qf.ssm.fft_conv(u, k, k_reverse=r), oracle.fft_conv(u, k, k_reverse=r).astype(float), atol=1e-10)
+
+
+F = np.zeros((3, 70))
+BAD_CONV = [
+    ((F, np.zeros((2, 70))), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
+    ((F[0], F), ValueError, "u has shape"),
+    ((F, F, np.zeros(2)), ValueError, "D has shape"),
+    ((F, F[None]), ValueError, "k has shape"),
+    ((F, F.astype(np.float32)), TypeError, "k has dtype float32 but u has float64"),
+    ((F.astype(np.float16), F.astype(np.float16)), TypeError, "u has dtype float16, expected float32 or float64"),
+    ((F.astype(complex), F), TypeError, "u has dtype complex128"),
+    ((F.astype(int), F), TypeError, "u has dtype int64"),
+    ((F > 0, F), TypeError, "bool"),
+    ((F.astype(object), F), TypeError, "object"),
+    ((F.astype(">f8"), F), TypeError, ">f8"),
+    ((F.astype("U3"), F), TypeError, "u has dtype str"),
+    ((np.ma.masked_array(F, F > 0), F), TypeError, "masked"),
+    ((np.zeros((3, 70), [("x", float)]), F), TypeError, "u has dtype void"),
+    ((F.tolist(), F), TypeError, "list"),
+    ((F, None), TypeError, "k is None"),
+    ((None, F), TypeError, "u is None"),
+    (("u", F), TypeError, "str"),
+    (({}, F), TypeError, "dict"),
+    ((object(), F), TypeError, "object"),
+    ((np.float64(3), F), TypeError, "float64"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), BAD_CONV)
+def test_bad_input_of_fft_conv(backend, arguments, error, text):
+    for _ in range(2):  # a remembered signature must not be a hole
+        with pytest.raises(error, match=text):
+            qf.ssm.fft_conv(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: qf.ssm.linear_scan(F, F, axis=2), ValueError, "axis is out of range"),
+        (lambda: qf.ssm.linear_scan(F, F, axis=-3), ValueError, "axis is out of range"),
+        (lambda: qf.ssm.linear_scan(F, F, axis=0.5), TypeError, "axis"),
+        (lambda: qf.ssm.linear_scan(np.zeros((4, 70)), F), ValueError, "does not broadcast"),
+        (lambda: qf.ssm.linear_scan(F, F, np.zeros(2)), ValueError, "h0 has shape"),
+        (lambda: qf.ssm.linear_scan(F.astype(complex), F), TypeError, "b has dtype float64 but a has complex128"),
+        (lambda: qf.ssm.linear_scan(np.zeros(()), np.zeros(())), ValueError, "no axes"),
+        (lambda: qf.ssm.fft_conv(F, F, backend="fortran"), ValueError, "unknown backend 'fortran'"),
+        (lambda: qf.ssm.fft_conv(F, F, backend="cuda"), ValueError, "CUDA"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads=0), ValueError, "at least 1"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads=-1), ValueError, "at least 1"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads=1.5), TypeError, "integer"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads="2"), TypeError, "integer"),
+        (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((3, 71))), ValueError, "out has shape"),
+        (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((3, 70), np.float32)), TypeError, "out has dtype"),
+        (lambda: qf.ssm.fft_conv(F, F, out=F), ValueError, "out overlaps u"),
+        (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((70, 3)).T), ValueError, "C-contiguous"),
+        (lambda: qf.ssm.fft_conv(F, F, out=[0.0]), TypeError, "out is list"),
+        (lambda: qf.ssm.fft_conv_vjp(F, F), TypeError, "expected the inputs"),
+        (lambda: qf.ssm.fft_conv_vjp(F, F, np.zeros((3, 71))), ValueError, "grad has shape"),
+    ],
+)
+def test_bad_options(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_overlapping_out_is_refused_even_when_strided(rng):
+    memory = np.zeros(2 * 210)
+    with pytest.raises(ValueError, match="overlaps"):
+        qf.ssm.fft_conv(memory[:210].reshape(3, 70), F, out=memory[100:310].reshape(3, 70))
