@@ -11,17 +11,6 @@ namespace quatrefoil {
 namespace {
 
 template <class T>
-const ssm::Kernels<T>& kernels();
-template <>
-const ssm::Kernels<float>& kernels() {
-  return ssm::table().f32;
-}
-template <>
-const ssm::Kernels<double>& kernels() {
-  return ssm::table().f64;
-}
-
-template <class T>
 ssm::FftConv<T> conv_args(const char* function, const Input& u, const Input& k, const Input& D, const Input& k_reverse, int threads) {
   ssm::FftConv<T> p{};
   p.B = u.batch(2), p.H = u.dim(2), p.L = u.dim(1), p.Lk = k.dim(1), p.Lr = k_reverse ? k_reverse.dim(1) : 0;
@@ -43,7 +32,7 @@ void fft_conv(py::handle u_, py::handle k_, py::handle D_, py::handle k_reverse_
     auto p = conv_args<T>("fft_conv", u, k, D, k_reverse, threads);
     p.y = y.as<T>();
     py::gil_scoped_release released;
-    kernels<T>().fft_conv(p);
+    kernels<T>(ssm::table()).fft_conv(p);
   });
 }
 
@@ -61,7 +50,7 @@ void fft_conv_vjp(py::handle u_, py::handle k_, py::handle D_, py::handle k_reve
     const ssm::FftConvVjp<T> p{
         conv_args<T>("fft_conv_vjp", u, k, D, k_reverse, threads), grad.as<T>(), du.as<T>(), dk.as<T>(), dD.as<T>(), dk_reverse.as<T>()};
     py::gil_scoped_release released;
-    kernels<T>().fft_conv_vjp(p);
+    kernels<T>(ssm::table()).fft_conv_vjp(p);
   });
 }
 
@@ -109,7 +98,7 @@ void linear_scan(py::handle a_, py::handle b_, py::handle h0_, py::handle h_, bo
       py::gil_scoped_release released;
       kernel(p);
     };
-    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>().linear_scan_complex) : run(T{}, kernels<T>().linear_scan);
+    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>(ssm::table()).linear_scan_complex) : run(T{}, kernels<T>(ssm::table()).linear_scan);
   });
 }
 
@@ -129,7 +118,8 @@ void linear_scan_vjp(py::handle a_, py::handle b_, py::handle h0_, py::handle gr
       py::gil_scoped_release released;
       kernel(p);
     };
-    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>().linear_scan_complex_vjp) : run(T{}, kernels<T>().linear_scan_vjp);
+    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>(ssm::table()).linear_scan_complex_vjp)
+                        : run(T{}, kernels<T>(ssm::table()).linear_scan_vjp);
   });
 }
 
