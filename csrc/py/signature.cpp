@@ -1,5 +1,5 @@
-// What a call's plan depends on, as one bytes object: per array its type, dtype, shape and, of a tensor, device, requires_grad and
-// pending sign or conjugation. Everything the front door has to look at, in one pass without an interpreter loop.
+// What a call's plan depends on, as one bytes object: per array its type, dtype, shape and, of a tensor, device, contiguity,
+// requires_grad and pending sign or conjugation. Everything the front door has to look at, in one pass without an interpreter loop.
 #include "py/signature.hpp"
 
 #include <string>
@@ -47,7 +47,14 @@ void put_tensor(Writer& w, py::handle h, const dlpack::Tensor& t) {
   w.put(t.dtype);
   w.put(t.device);
   w.put(t.ndim);
-  for (int i = 0; i < t.ndim; ++i) w.put(t.shape[i]);
+  std::int64_t expected = 1;
+  bool contiguous = true;
+  for (int i = t.ndim - 1; i >= 0; --i) {
+    w.put(t.shape[i]);
+    contiguous = contiguous && (t.shape[i] == 1 || t.strides[i] == expected);
+    expected *= t.shape[i];
+  }
+  w.put(contiguous);
   w.put(truth(PyObject_GetAttr(h.ptr(), names.requires_grad)));
   w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_neg)));
   if (t.dtype.code == dlpack::kComplex) w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_conj)));

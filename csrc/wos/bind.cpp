@@ -37,7 +37,7 @@ struct OwnedGrid : wos::Grid<T> {
 
 constexpr int kMaxLevel = 10;            // 2^20 cells
 constexpr std::int64_t kMaxSegments = 1 << 24;  // what a float32 counts exactly
-constexpr std::size_t kKeptGrids = 64;   // an object keeps so many; a larger batch builds its own in every call
+constexpr std::size_t kKeptGrids = 64;   // of the last calls; more are built anew in every call
 
 // The segments of B polygons in scaled coordinates, with the grids that were asked for.
 class Polygons {
@@ -82,7 +82,8 @@ class Polygons {
         found[std::size_t(b - begin)] = std::move(grid);
       }
     });
-    if (kept.size() + missing.size() <= kKeptGrids)
+    if (kept.size() + missing.size() > kKeptGrids) kept.clear();
+    if (missing.size() <= kKeptGrids)
       for (std::int64_t b : missing) kept[{b, levels[b - begin]}] = found[std::size_t(b - begin)];
     return found;
   }
@@ -135,7 +136,7 @@ class DataOf {
       case wos::DataKind::number: require(data.width == 1, "solve", "data sizes"); break;
       case wos::DataKind::fourier: require(data.width >= 3 && dimension == 2, "solve", "data sizes"); break;
       case wos::DataKind::gaussians: break;
-      case wos::DataKind::per_vertex: require(pairs > 0 && have >= 2 * pairs, "solve", "one pair of values a segment"); break;
+      case wos::DataKind::per_vertex: require(have >= 2 * pairs, "solve", "one pair of values a segment"); break;
       case wos::DataKind::callback:
         owner_ = t[4];
         if (py::isinstance<py::int_>(owner_)) {
@@ -176,7 +177,8 @@ void walk(Polygons* polygons, py::handle start_, py::handle live_, py::handle ep
   require(live.size() == rows && live.dtype == Dtype::b8 && epsilon.size() == B && extent.size() == B && centre.size() == B * dimension &&
               levels.size() == B && epsilon.dtype == Dtype::f64 && extent.dtype == Dtype::f64 && centre.dtype == Dtype::f64 && levels.dtype == Dtype::i64,
           name, "shapes or dtypes of the geometry");
-  require(!polygons || first_instance + B <= polygons->count(), name, "instances");
+  const bool shared = polygons && polygons->count() == 1;  // one polygon serves every instance
+  require(!polygons || shared || first_instance + B <= polygons->count(), name, "instances");
   for (std::int64_t b = 0; b < B; ++b) require(levels.as<std::int64_t>()[b] >= 0 && levels.as<std::int64_t>()[b] <= kMaxLevel, name, "levels");
   require(mean.rank == 2 && mean.dim(2) == rows && m2.size() == mean.size() && mean.dtype == Dtype::f64 && m2.dtype == Dtype::f64, name, "nodes");
   std::int64_t nodes = 0;
@@ -189,8 +191,13 @@ void walk(Polygons* polygons, py::handle start_, py::handle live_, py::handle ep
   for (const Output* counts : {&total, &truncated, &escaped}) require(counts->size() == rows && counts->dtype == Dtype::i64, name, "counts");
   require(!ends || (ends.size() == rows * walks * (dimension + 1) && ends.dtype == Dtype::f64), name, "ends");
   require(!primitives || (primitives.size() == rows * walks && primitives.dtype == Dtype::i64), name, "primitives");
-  const std::int64_t pairs = polygons ? polygons->first_segment()[first_instance + B] : 0;
+  const std::int64_t last_pair_from = shared && B > 0 ? (first_instance + B - 1) * dirichlet_[3].cast<std::int64_t>() : 0;
+  const std::int64_t pairs = !polygons ? 0 : polygons->first_segment()[shared ? 1 : first_instance + B] + last_pair_from;
   const DataOf dirichlet(dirichlet_, first_instance + B, pairs, dimension), source(source_, first_instance + B, 0, dimension);
+  require(source.data.kind != wos::DataKind::per_vertex && (polygons || dirichlet.data.kind != wos::DataKind::per_vertex), name, "values at vertices need a polygon");
+  std::vector<std::int64_t> first_pair;
+  for (std::int64_t b = first_instance; polygons && b < first_instance + B; ++b)
+    first_pair.push_back(shared ? b * dirichlet.data.stride : polygons->first_segment()[b]);
   std::unique_ptr<double[]> values(new double[std::size_t(rows * walks)]);
   std::unique_ptr<std::uint32_t[]> steps(new std::uint32_t[std::size_t(rows * walks)]);
 
@@ -217,10 +224,10 @@ void walk(Polygons* polygons, py::handle start_, py::handle live_, py::handle ep
     std::vector<std::shared_ptr<OwnedGrid<T>>> owned;
     std::vector<wos::Grid<T>> grids;
     if (polygons) {
-      owned = polygons->grids<T>(first_instance, first_instance + B, levels.as<std::int64_t>(), threads);
-      for (const auto& grid : owned) grids.push_back(*grid);
+      owned = polygons->grids<T>(shared ? 0 : first_instance, shared ? (B > 0) : first_instance + B, levels.as<std::int64_t>(), threads);
+      for (std::int64_t b = 0; b < B; ++b) grids.push_back(*owned[std::size_t(shared ? 0 : b)]);
       p.grids = grids.data();
-      p.first_segment = polygons->first_segment() + first_instance;
+      p.first_segment = first_pair.data();
     }
     kernels<T>().walk(p);
     wos::table().reduce(r);

@@ -143,12 +143,14 @@ void random_words(const uint32_t* counters, int64_t n, uint32_t key0, uint32_t k
   constexpr int W = kWidth<U>;
   int64_t i = 0;
   for (; i + W <= n; i += W) {
-    U c[4] = {};
-    for (int j = 0; j < 4; ++j)
-      for (int l = 0; l < W; ++l) c[j][l] = counters[4 * (i + l) + j];
+    uint32_t lanes[4][W];
+    for (int l = 0; l < W; ++l)
+      for (int j = 0; j < 4; ++j) lanes[j][l] = counters[4 * (i + l) + j];
+    U c[4] = {load<U>(lanes[0]), load<U>(lanes[1]), load<U>(lanes[2]), load<U>(lanes[3])};
     philox(c, key0, key1);
-    for (int j = 0; j < 4; ++j)
-      for (int l = 0; l < W; ++l) words[4 * (i + l) + j] = c[j][l];
+    for (int j = 0; j < 4; ++j) store(lanes[j], c[j]);
+    for (int l = 0; l < W; ++l)
+      for (int j = 0; j < 4; ++j) words[4 * (i + l) + j] = lanes[j][l];
   }
   for (; i < n; ++i) {
     uint32_t c[4];

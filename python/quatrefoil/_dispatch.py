@@ -17,6 +17,7 @@ from ._spec import Op
 Array = Any
 Plan = Callable[[Sequence[Any], Any, int], Any]  # (flat arrays, out, num_threads) -> result
 
+_ndarray, _modules = np.ndarray, sys.modules
 _MAX_PLANS = 4096  # signatures remembered per op
 _chosen: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)
 
@@ -46,7 +47,7 @@ def call(
     num_threads: int | None = None,
 ) -> Any:
     """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen."""
-    if arrays[0].__class__ is not np.ndarray and _torch_is_tracing():
+    if arrays[0].__class__ is not _ndarray and (torch := _modules.get("torch")) is not None and torch.compiler.is_compiling():
         from .torch import _route
 
         return _route.traced(op, arrays, options, backend, num_threads)
@@ -60,11 +61,6 @@ def call(
     if num_threads is None:
         return plan(arrays, out, 0)
     return plan(arrays, out, check_threads(num_threads, op.label))
-
-
-def _torch_is_tracing() -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.compiler.is_compiling()
 
 
 def call_vjp(

@@ -48,23 +48,27 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
         return elsewhere
     kernel = _backends.kernel(op, backend)
-    single = _backends.takes_tensors(kernel) and op.primal is None and op.many is None and not any(a.is_neg() or a.is_conj() for a in given)
+    pending = any(a.is_neg() or a.is_conj() for a in given)
+    single = _backends.takes_tensors(kernel) and not pending and op.primal is None and op.many is None
+    like = next((i for i, a in enumerate(arrays) if a is not None and tuple(a.shape) == shapes[0] and a.is_contiguous()), None)
     wants_gradient = any(a.requires_grad for a in given)
-    like = next((i for i, a in enumerate(arrays) if a is not None and tuple(a.shape) == shapes[0]), None)
     function = functions(op)
 
-    def compute(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def compute_one(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
             _check_out(op, out, shapes[0], dtype, arrays)
-            outputs = [out]
-        elif single and like is not None and arrays[like].is_contiguous():
-            outputs = [_empty_like(arrays[like])]  # half the price of torch.empty
-        else:
-            outputs = [None if s is None else torch.empty(s, dtype=dtype) for s in shapes]
-        if single:
-            kernel(*arrays, outputs[0], *options, num_threads)
-            return outputs[0]
+        else:  # empty_like takes half as long as empty
+            out = torch.empty(shapes[0], dtype=dtype) if like is None else _empty_like(arrays[like])
+        kernel(*arrays, out, *options, num_threads)
+        return out
+
+    def compute_any(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is not None:
+            _check_out(op, out, shapes[0], dtype, arrays)
+        outputs = [out] if out is not None else [None if s is None else torch.empty(s, dtype=dtype) for s in shapes]
         return run_kernel(op, kernel, arrays, outputs, options, num_threads)
+
+    compute = compute_one if single else compute_any
 
     def transform(arrays: Sequence[Any], num_threads: int) -> Any:
         if _modes():
