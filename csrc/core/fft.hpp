@@ -14,19 +14,45 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
-template <class T>
-constexpr int64_t kShortest = max(kLanes<T> * kLanes<T>, 4 * kLanes<T>);
+// N = R M with M a power of two: the first and last pass have radix R, all others 4 (or 2).
+struct Length {
+  int64_t N;
+  int R;
+};
 
+// The shortest transform that holds n numbers: at most a quarter is padding (but for the very short ones).
 template <class T>
-QF_HD int64_t padded_length(int64_t n) {
-  int64_t N = kShortest<T>;
-  while (N < n) N *= 2;
-  return N;
+QF_HD Length padded_length(int64_t n) {
+  constexpr int64_t square = kLanes<T> * kLanes<T>;  // the leaf's block: it must divide N
+  Length best{max<int64_t>(square, 4 * kLanes<T>), 4};
+  while (best.N < n) best.N *= 2;
+  for (int R = 3; R <= 5; R += 2) {
+    int64_t M = square;
+    while (R * M < n) M *= 2;
+    if (R * M < best.N) best = {R * M, R};
+  }
+  return best;
 }
 
 constexpr double kPi = 3.14159265358979323846;
-// cos and sin of pi/8: the 16th roots of unity and the twist at quarters of the length.
-constexpr double kCos = 0.92387953251128675613, kSin = 0.38268343236508977173, kHalf = 0.70710678118654752440;
+constexpr double kCos = 0.92387953251128675613, kSin = 0.38268343236508977173, kHalf = 0.70710678118654752440;  // of pi/8; cos(pi/4)
+
+// exp(i pi m / (2R)), m < R: the twist at the R-th parts of the length.
+template <int R>
+struct TwistPart;
+template <>
+struct TwistPart<3> {
+  static constexpr double re[3] = {1, 0.86602540378443864676, 0.5}, im[3] = {0, 0.5, 0.86602540378443864676};
+};
+template <>
+struct TwistPart<4> {
+  static constexpr double re[4] = {1, kCos, kHalf, kSin}, im[4] = {0, kSin, kHalf, kCos};
+};
+template <>
+struct TwistPart<5> {
+  static constexpr double re[5] = {1, 0.95105651629515357212, 0.80901699437494742410, 0.58778525229247312917, 0.30901699437494742410};
+  static constexpr double im[5] = {0, 0.30901699437494742410, 0.58778525229247312917, 0.80901699437494742410, 0.95105651629515357212};
+};
 
 template <class V>
 struct Complex {
@@ -67,6 +93,42 @@ QF_HD void butterfly4(Complex<V>& a, Complex<V>& b, Complex<V>& c, Complex<V>& d
   b = t + v;
   c = s - u;
   d = t - v;
+}
+
+template <int sign, class V>
+QF_HD Complex<V> turn(Complex<V> z) {  // by -i (sign -1) or i
+  return sign < 0 ? Complex<V>{z.im, -z.re} : Complex<V>{-z.im, z.re};
+}
+template <class V>
+QF_HD Complex<V> scale(Complex<V> z, Element<V> by) {
+  return {z.re * by, z.im * by};
+}
+
+// The R-point transform in place.
+template <int R, int sign, class V>
+QF_HD void butterfly(Complex<V>* z) {
+  using T = Element<V>;
+  if constexpr (R == 4) {
+    butterfly4<sign>(z[0], z[1], z[2], z[3]);
+  } else if constexpr (R == 3) {
+    const Complex<V> s = z[1] + z[2], d = scale(turn<sign>(z[1] - z[2]), T(0.86602540378443864676));  // sin(pi/3)
+    const Complex<V> t = z[0] - scale(s, T(0.5));
+    z[0] = z[0] + s;
+    z[1] = t + d;
+    z[2] = t - d;
+  } else {
+    static_assert(R == 5);
+    constexpr T c1 = T(0.30901699437494742410), c2 = T(-0.80901699437494742410);  // cos 2pi/5, cos 4pi/5
+    constexpr T s1 = T(0.95105651629515357212), s2 = T(0.58778525229247312917);
+    const Complex<V> a = z[1] + z[4], b = z[2] + z[3], c = turn<sign>(z[1] - z[4]), d = turn<sign>(z[2] - z[3]);
+    const Complex<V> t1 = z[0] + scale(a, c1) + scale(b, c2), t2 = z[0] + scale(a, c2) + scale(b, c1);
+    const Complex<V> u1 = scale(c, s1) + scale(d, s2), u2 = scale(c, s2) - scale(d, s1);
+    z[0] = z[0] + a + b;
+    z[1] = t1 + u1;
+    z[4] = t1 - u1;
+    z[2] = t2 + u2;
+    z[3] = t2 - u2;
+  }
 }
 
 // ---- passes over a block of n numbers; q = n / 4 is a multiple of W. Each reads and writes every number once.
@@ -211,7 +273,7 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im) {
 
 // ---- twiddle factors
 
-constexpr int kPassTable = 1, kTwistTable = 2;
+constexpr int kPassTable = 1, kTwistTable = 2;  // + R
 
 // exp(-2 pi i r j / n), r = 1..3, j < n/4, in blocks of W values of j: [r][re W | im W]; for n = 2W the one vector r = 1.
 template <class T>
@@ -235,31 +297,33 @@ const T* pass_table(int64_t n) {
   return static_cast<const T*>(cached_table({kPassTable, W, int(sizeof(T)), n}, size * sizeof(T), &fill_pass<T>));
 }
 
-// The first pass's twiddles with the twist in them: exp(-i pi j (4r - 1) / (2N)), r = 0..3, is an exponential in j, so it is kept in two
-// levels: [r][re W | im W] for j < W, then for every block of W the 8 numbers [r][re, im] of its first j. A table of N/2 numbers, not 2N.
-template <class T>
+// The first pass's twiddles with the twist in them: exp(-i pi j (4r - 1) / (2N)), r < R, is an exponential in j, so it is kept in two
+// levels: [r][re W | im W] for j < W, then for every block of W the 2R numbers [r][re, im] of its first j: a table of 2N / W numbers, not
+// 2N.
+template <int R, class T>
 void fill_twist(void* data, const TableKey& key) {
   constexpr int W = kLanes<T>;
   T* out = static_cast<T*>(data);
   const int64_t N = key.n;
   const auto angle = [&](int r, int64_t j) { return -kPi * double(j * (4 * r - 1)) / double(2 * N); };
-  for (int r = 0; r < 4; ++r)
+  for (int r = 0; r < R; ++r)
     for (int j = 0; j < W; ++j) {
       out[2 * W * r + j] = T(__builtin_cos(angle(r, j)));
       out[2 * W * r + W + j] = T(__builtin_sin(angle(r, j)));
     }
-  out += 8 * W;
-  for (int64_t j = 0; j < N / 4; j += W)
-    for (int r = 0; r < 4; ++r) {
+  out += 2 * R * W;
+  for (int64_t j = 0; j < N / R; j += W)
+    for (int r = 0; r < R; ++r) {
       *out++ = T(__builtin_cos(angle(r, j)));
       *out++ = T(__builtin_sin(angle(r, j)));
     }
 }
 template <class T>
-const T* twist_table(int64_t N) {
+const T* twist_table(Length length) {
   constexpr int W = kLanes<T>;
-  return static_cast<const T*>(
-      cached_table({kTwistTable, W, int(sizeof(T)), N}, std::size_t(8 * W + N / 4 / W * 8) * sizeof(T), &fill_twist<T>));
+  const auto fill = length.R == 3 ? &fill_twist<3, T> : length.R == 5 ? &fill_twist<5, T> : &fill_twist<4, T>;
+  const auto size = std::size_t(2 * length.R * W + length.N / W * 2);
+  return static_cast<const T*>(cached_table({kTwistTable + length.R, W, int(sizeof(T)), length.N}, size * sizeof(T), fill));
 }
 
 }  // namespace fft
@@ -271,8 +335,10 @@ class RightAngle {
   using V = Lanes<T>;
   static constexpr int W = kLanes<T>;
 
-  explicit RightAngle(int64_t N) : N_(N), twist_(fft::twist_table<T>(N)) {
-    for (int64_t n = N / 4; n > W;) {
+  // For n numbers, and the least padding.
+  explicit RightAngle(int64_t n) : RightAngle(fft::padded_length<T>(n)) {}
+  explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), twist_(fft::twist_table<T>(length)) {
+    for (int64_t n = N_ / R_; n > W;) {
       const bool four = n >= 4 * W;
       tables_[log2(n)] = fft::pass_table<T>(n);
       n /= four ? 4 : 2;
@@ -282,26 +348,26 @@ class RightAngle {
 
   // re, im <- spectrum of the n <= N real numbers u.
   void forward(const T* u, int64_t n, T* re, T* im) const {
-    first_pass<false>(u, n, re, im);
+    first<false>(u, n, re, im);
     below<fft::Leaf::forward>(re, im, re, im);
   }
   // re, im <- spectrum of the N complex numbers in re, im.
   void forward(T* re, T* im) const {
-    first_pass<true>(nullptr, N_, re, im);
+    first<true>(nullptr, N_, re, im);
     below<fft::Leaf::forward>(re, im, re, im);
   }
   // u * k on [0, n), k given by its spectrum: W values from index l on go to finish(l, re, im, n - l).
   template <class Finish>
   void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish) const {
-    first_pass<false>(u, n, re, im);
+    first<false>(u, n, re, im);
     below<fft::Leaf::multiply>(re, im, k_re, k_im);
-    last_pass(re, im, n, finish);
+    last(re, im, n, finish);
   }
   // The inverse of the spectrum in re, im (destroyed), on [0, n).
   template <class Finish>
   void inverse(T* re, T* im, int64_t n, Finish finish) const {
     below<fft::Leaf::inverse>(re, im, re, im);
-    last_pass(re, im, n, finish);
+    last(re, im, n, finish);
   }
 
  private:
@@ -314,26 +380,35 @@ class RightAngle {
     return fft::multiply(fine, broadcast<V>(block[2 * r]), broadcast<V>(block[2 * r + 1]));
   }
 
-  // Reads u once, writes re and im once. In place for complex input.
   template <bool complex>
+  void first(const T* u, int64_t n, T* re, T* im) const {
+    R_ == 4 ? first_pass<4, complex>(u, n, re, im) : R_ == 3 ? first_pass<3, complex>(u, n, re, im) : first_pass<5, complex>(u, n, re, im);
+  }
+  template <class Finish>
+  void last(const T* re, const T* im, int64_t n, Finish& finish) const {
+    R_ == 4 ? last_pass<4>(re, im, n, finish) : R_ == 3 ? last_pass<3>(re, im, n, finish) : last_pass<5>(re, im, n, finish);
+  }
+
+  // Reads u once, writes re and im once. In place for complex input.
+  template <int R, bool complex>
   void first_pass(const T* u, int64_t n, T* re, T* im) const {
-    const int64_t q = N_ / 4;
-    const T c[4] = {1, T(fft::kCos), T(fft::kHalf), T(fft::kSin)}, s[4] = {0, T(fft::kSin), T(fft::kHalf), T(fft::kCos)};
-    const T* block = twist_ + 8 * W;
-    for (int64_t j = 0; j < q; j += W, block += 8) {
-      fft::Complex<V> z[4];
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m) {
+    using Q = fft::TwistPart<R>;
+    const int64_t q = N_ / R;
+    const T* block = twist_ + 2 * R * W;
+    for (int64_t j = 0; j < q; j += W, block += 2 * R) {
+      fft::Complex<V> z[R];
+#pragma GCC unroll 5
+      for (int m = 0; m < R; ++m) {
         if constexpr (complex) {
-          z[m] = fft::multiply(fft::load_complex<V>(re + j + m * q, im + j + m * q), broadcast<V>(c[m]), broadcast<V>(s[m]));
+          z[m] = fft::multiply(fft::load_complex<V>(re + j + m * q, im + j + m * q), broadcast<V>(T(Q::re[m])), broadcast<V>(T(Q::im[m])));
         } else {
           const V x = load_first<V>(u + j + m * q, n - (j + m * q));
-          z[m] = {x * c[m], x * s[m]};
+          z[m] = {x * T(Q::re[m]), x * T(Q::im[m])};
         }
       }
-      fft::butterfly4<-1>(z[0], z[1], z[2], z[3]);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) {
+      fft::butterfly<R, -1>(z);
+#pragma GCC unroll 5
+      for (int r = 0; r < R; ++r) {
         const fft::Complex<V> w = twiddle(block, r);
         fft::store_complex(re + j + r * q, im + j + r * q, fft::multiply(z[r], w.re, w.im));
       }
@@ -341,34 +416,35 @@ class RightAngle {
   }
 
   // Reads re and im once; finish writes the output.
-  template <class Finish>
+  template <int R, class Finish>
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
-    const int64_t q = N_ / 4;
+    using Q = fft::TwistPart<R>;
+    const int64_t q = N_ / R;
     const T scale = T(1) / T(N_);
-    const T c[4] = {scale, scale * T(fft::kCos), scale * T(fft::kHalf), scale * T(fft::kSin)},
-            s[4] = {0, scale * T(fft::kSin), scale * T(fft::kHalf), scale * T(fft::kCos)};
-    const T* block = twist_ + 8 * W;
-    for (int64_t j = 0; j < q && j < n; j += W, block += 8) {
-      fft::Complex<V> z[4];
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) {
+    const T* block = twist_ + 2 * R * W;
+    for (int64_t j = 0; j < q && j < n; j += W, block += 2 * R) {
+      fft::Complex<V> z[R];
+#pragma GCC unroll 5
+      for (int r = 0; r < R; ++r) {
         const fft::Complex<V> w = twiddle(block, r);
         z[r] = fft::multiply_conj(fft::load_complex<V>(re + j + r * q, im + j + r * q), w.re, w.im);
       }
-      fft::butterfly4<+1>(z[0], z[1], z[2], z[3]);
-#pragma GCC unroll 4
-      for (int m = 0; m < 4; ++m)
-        if (j + m * q < n) finish(j + m * q, z[m].re * c[m] + z[m].im * s[m], z[m].im * c[m] - z[m].re * s[m], n - (j + m * q));
+      fft::butterfly<R, +1>(z);
+#pragma GCC unroll 5
+      for (int m = 0; m < R; ++m) {
+        const T c = scale * T(Q::re[m]), s = scale * T(Q::im[m]);
+        if (j + m * q < n) finish(j + m * q, z[m].re * c + z[m].im * s, z[m].im * c - z[m].re * s, n - (j + m * q));
+      }
     }
   }
 
-  // All passes below the first one, on blocks of N/4.
+  // All passes between the first one and the last, on blocks of N / R.
   template <fft::Leaf mode>
   void below(T* re, T* im, const T* k_re, const T* k_im) const {
     if (N_ <= kCached) {
-      in_cache<mode>(re, im, k_re, k_im, N_, N_ / 4);
+      in_cache<mode>(re, im, k_re, k_im, N_, N_ / R_);
     } else {
-      const int64_t q = N_ / 4;
+      const int64_t q = N_ / R_;
       for (int64_t b = 0; b < N_; b += q) descend<mode>(re + b, im + b, k_re + b, k_im + b, q);
     }
   }
@@ -415,6 +491,7 @@ class RightAngle {
   }
 
   int64_t N_;
+  int R_;
   const T* twist_;
   const T* tables_[64] = {};
 };

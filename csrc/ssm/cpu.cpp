@@ -67,7 +67,7 @@ void fft_conv(const FftConv<T>& p) {
     });
     return;
   }
-  const RightAngle<T> fft(fft::padded_length<T>(p.L));
+  const RightAngle<T> fft(p.L);
   const int64_t N = fft.length();
   const int64_t cuts = p.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + p.H - 1) / p.H);
   const double rows = double(p.B) / double(cuts);
@@ -143,7 +143,7 @@ void fft_conv_vjp(const FftConvVjp<T>& p) {
     if (p.dk_reverse) store_zeros(p.dk_reverse, f.H * f.Lr);
     return;
   }
-  const RightAngle<T> fft(fft::padded_length<T>(f.L));
+  const RightAngle<T> fft(f.L);
   const int64_t N = fft.length();
   parallel_for(f.H, f.threads, double((3 * f.B + 2) * N) * kTransformNs, [&](int64_t begin, int64_t end) {
     Scratch<T> work(8 * N);

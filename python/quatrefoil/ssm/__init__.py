@@ -93,7 +93,7 @@ def fft_conv(
 
     Notes
     -----
-    Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of length 2^ceil(log2 L) for a
+    Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for a
     batch of one; memory 4 such lengths a thread. Error: about 2e-7 of max|y| in float32. A NaN stays in its batch item and channel
     (within it, it may reach earlier times).
     """
