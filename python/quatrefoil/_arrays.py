@@ -9,6 +9,14 @@ import numpy as np
 
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
+ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX}
+
+
+def in_precision(dtype: str, wanted: str) -> str:
+    """The dtype of ``wanted`` ("real", "complex", or "any": as it is) with the precision of ``dtype``."""
+    double = dtype in ("float64", "complex128")
+    return dtype if wanted == "any" else ALLOWED[wanted][double]
+
 
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
 

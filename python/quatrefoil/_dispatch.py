@@ -112,63 +112,68 @@ def _remember(op: Op, key: Any, plan: Plan) -> Plan:
     return plan
 
 
-def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, str]:
-    """Kind and precision of one call's arrays; TypeError names the argument that does not fit."""
+def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
+    """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
     first: tuple[str, str, str] | None = None  # name, kind, dtype
+    either: tuple[str, str] | None = None  # name and dtype of the first argument that may be real or complex
+    dtypes: list[str | None] = []
     for name, arg, _, array in op.named(arrays):
         if array is None:
             if not arg.optional:
                 raise TypeError(f"{op.label}: {name} is None, expected an array")
+            dtypes.append(None)
             continue
-        kind = _arrays.kind(array)
+        kind, allowed = _arrays.kind(array), _arrays.ALLOWED[arg.dtype]
         if kind is None:
             raise TypeError(
-                f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {' or '.join(_arrays.REAL)}"
+                f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {' or '.join(allowed)}"
             )
         dtype = _arrays.dtype_name(array)
-        allowed = _arrays.REAL + (_arrays.COMPLEX if arg.complex else ())
         if dtype not in allowed:
             raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it")
-        if first is None:
-            first = (name, kind, dtype)
-        elif kind != first[1]:
+        first = first or (name, kind, dtype)
+        if kind != first[1]:
             raise TypeError(
                 f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
             )
-        elif dtype != first[2]:
-            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {first[0]} has {first[2]}; convert one of them")
+        if arg.dtype == "any":
+            either = either or (name, dtype)
+        other = either if arg.dtype == "any" and either else (first[0], first[2])
+        if dtype != other[1] and (arg.dtype == "any" or _arrays.in_precision(dtype, "real") != _arrays.in_precision(other[1], "real")):
+            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other[0]} has {other[1]}; convert one of them")
+        dtypes.append(dtype)
     assert first is not None
-    return first[1], first[2]
+    if op.primal is not None:
+        return first[1], dtypes[: len(dtypes) - len(op.primal.outputs)]
+    base = either[1] if either else first[2]
+    return first[1], [_arrays.in_precision(base, o.dtype) for o in op.outputs]
 
 
 def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
-    kind, dtype = check_arrays(op, arrays)
+    kind, dtypes = check_arrays(op, arrays)
     shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
+    results = [None if s is None else (s, d) for s, d in zip(shapes, dtypes)]
     if kind == "torch":
         from .torch import _route
 
-        plan: Plan = _route.plan(op, arrays, options, backend, shapes)
+        plan: Plan = _route.plan(op, arrays, options, backend, results)
         return plan
     if kind == "cupy":
         raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
-    return numpy_plan(op, arrays, options, backend, shapes, dtype)
+    return _numpy_plan(op, options, _backends.kernel(op, backend), [None if r is None else (r[0], np.dtype(r[1])) for r in results])
 
 
-def numpy_plan(
-    op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, shapes: Sequence[tuple[int, ...] | None], dtype: str
-) -> Plan:
-    """The calls that remain once everything is checked, for NumPy arrays."""
-    kernel = _backends.kernel(op, backend)
-    numpy_dtype = np.dtype(dtype)
-
-    if op.primal is None and op.many is None and len(shapes) == 1:
-        shape = shapes[0]
+def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None]) -> Plan:
+    """What remains to be done once everything is checked, for NumPy arrays; ``layout`` is (shape, dtype) of every result."""
+    if op.primal is None and op.many is None:
+        assert layout[0] is not None
+        shape, dtype = layout[0]
 
         def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
             if out is None:
-                out = _arrays.empty(shape, numpy_dtype)
+                out = _arrays.empty(shape, dtype)
             else:
-                check_out(op, out, shape, numpy_dtype, arrays)
+                check_out(op, out, shape, dtype, arrays)
             kernel(*arrays, out, *options, num_threads)
             return out
 
@@ -176,9 +181,10 @@ def numpy_plan(
 
     def general(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is None:
-            results = [None if s is None else _arrays.empty(s, numpy_dtype) for s in shapes]
+            results = [None if r is None else _arrays.empty(*r) for r in layout]
         else:
-            check_out(op, out, shapes[0], numpy_dtype, arrays)
+            assert layout[0] is not None
+            check_out(op, out, *layout[0], arrays)
             results = [out]
         outputs = op.primal.split(results) if op.primal else results
         kernel(*op.split(arrays), *outputs, *options, num_threads)

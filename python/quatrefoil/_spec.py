@@ -25,7 +25,7 @@ class Arg:
     optional: bool = False
     many: bool = False
     broadcast: bool = False
-    complex: bool = False  # complex numbers are allowed
+    dtype: str = "real"  # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Op:
     def __post_init__(self) -> None:
         adjoint = None
         if self.differentiable and self.primal is None:
-            grads = tuple(Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, complex=o.complex) for o in self.outputs)
+            grads = tuple(Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, dtype=o.dtype) for o in self.outputs)
             adjoint = Op(
                 self.family, f"{self.name}_vjp", self.inputs + grads,
-                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.complex) for a in self.inputs),
+                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype) for a in self.inputs),
                 self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)

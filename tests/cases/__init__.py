@@ -1,4 +1,4 @@
-"""What every op is tested on: a case makes float64 arguments, the suite casts them. One module a family, named like it."""
+"""What every op is tested on: a case makes float64 or complex128 arguments, the suite casts them. One module a family, named like it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ class Case:
     op: str  # its name in the family's table
     name: str
     make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None where absent), keywords
-    complex: bool = False  # the arrays are complex128
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"

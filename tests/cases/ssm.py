@@ -26,7 +26,10 @@ def _scan(shape, a_shape=None, h0=True, complex=False, **options):
 
 
 CASES = [
-    *[Case("fft_conv", f"L{n}", _conv((2, 2, n), n)) for n in (1, 2, 3, 63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500, 4097, 8760)],
+    *[
+        Case("fft_conv", f"L{n}", _conv((2, 2, n), n))
+        for n in (1, 2, 3, 63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500, 4097, 8760)
+    ],
     Case("fft_conv", "empty-batch", _conv((0, 3, 70), 70)),
     Case("fft_conv", "no-channels", _conv((2, 0, 70), 70)),
     Case("fft_conv", "no-samples", _conv((2, 3, 0), 5)),
@@ -51,6 +54,6 @@ CASES = [
     Case("linear_scan", "channels", _scan((6, 20, 45), a_shape=(20, 45))),
     Case("linear_scan", "inner-constant", _scan((5, 45, 70), a_shape=(70,), axis=1)),
     Case("linear_scan", "inner-shared", _scan((5, 45, 70), a_shape=(5, 45, 1), axis=-2)),
-    Case("linear_scan", "complex", _scan((7, 64), complex=True), complex=True),
-    Case("linear_scan", "complex-axis", _scan((64, 7), complex=True, axis=0, reverse=True), complex=True),
+    Case("linear_scan", "complex", _scan((7, 64), complex=True)),
+    Case("linear_scan", "complex-axis", _scan((64, 7), complex=True, axis=0, reverse=True)),
 ]

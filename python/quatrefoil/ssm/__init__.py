@@ -40,11 +40,11 @@ OPS = Family(
     Op(
         "ssm", "linear_scan",
         inputs=(
-            Arg("a", "...", broadcast=True, complex=True),
-            Arg("b", "...", complex=True),
-            Arg("h0", "...", optional=True, complex=True),
+            Arg("a", "...", broadcast=True, dtype="any"),
+            Arg("b", "...", dtype="any"),
+            Arg("h0", "...", optional=True, dtype="any"),
         ),
-        outputs=(Arg("h", "...", complex=True),),
+        outputs=(Arg("h", "...", dtype="any"),),
         options=(Option("reverse", bool), Option("axis", int)),
         rule=_scan_shapes,
         tolerance=2e-6,

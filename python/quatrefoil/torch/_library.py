@@ -73,9 +73,9 @@ def _register(op: Op) -> None:
 
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
-        _dispatch.check_arrays(op, arrays)
-        first = next(a for a in arrays if a is not None)
-        outputs = [None if s is None else torch.empty(s, dtype=first.dtype) for s in infer(op, arrays, options)]
+        _, dtypes = _dispatch.check_arrays(op, arrays)
+        layout = zip(infer(op, arrays, options), dtypes)
+        outputs = [None if s is None else torch.empty(s, dtype=getattr(torch, d)) for s, d in layout]
         result = run_kernel(op, _backends.kernel(op, backend or _dispatch.chosen_backend()), arrays, outputs, options, num_threads)
         return result if op.primal is None else [g for g in result if g is not None]
 
@@ -84,8 +84,9 @@ def _register(op: Op) -> None:
         first = next(a for a in arrays if a is not None)
         shapes = infer(op, arrays, options)
         if op.primal is None:
-            return first.new_empty(shapes[0])
-        return [first.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
+            _, dtypes = _dispatch.check_arrays(op, arrays)
+            return first.new_empty(shapes[0], dtype=getattr(torch, dtypes[0]))
+        return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
 
     library.impl(name, run, "CPU")
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)

@@ -34,12 +34,12 @@ def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str
 
 
 # The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
-def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, shapes: Sequence[Any]) -> Any:
+def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
     for name, _, _, a in op.named(arrays):
         if a is not None and a.device.type not in ("cpu", "meta"):
             raise RuntimeError(f"{op.label}: {name} is on {a.device}; CUDA tensors need the CUDA backend: {_backends.reason('cuda')}")
     given = [a for a in arrays if a is not None]
-    dtype = given[0].dtype
+    layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
     if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):
 
         def elsewhere(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
@@ -50,22 +50,22 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     kernel = _backends.kernel(op, backend)
     pending = any(a.is_neg() or a.is_conj() for a in given)
     single = _backends.takes_tensors(kernel) and not pending and op.primal is None and op.many is None
-    like = next((i for i, a in enumerate(arrays) if a is not None and tuple(a.shape) == shapes[0] and a.is_contiguous()), None)
+    like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wants_gradient = any(a.requires_grad for a in given)
     function = functions(op)
 
     def compute_one(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
-            _check_out(op, out, shapes[0], dtype, arrays)
+            _check_out(op, out, *layout[0], arrays)
         else:  # empty_like takes half as long as empty
-            out = torch.empty(shapes[0], dtype=dtype) if like is None else _empty_like(arrays[like])
+            out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
         kernel(*arrays, out, *options, num_threads)
         return out
 
     def compute_any(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
-            _check_out(op, out, shapes[0], dtype, arrays)
-        outputs = [out] if out is not None else [None if s is None else torch.empty(s, dtype=dtype) for s in shapes]
+            _check_out(op, out, *layout[0], arrays)
+        outputs = [out] if out is not None else [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
         return run_kernel(op, kernel, arrays, outputs, options, num_threads)
 
     compute = compute_one if single else compute_any
