@@ -75,7 +75,7 @@ def _register(op: Op) -> None:
         arrays, options, backend, num_threads = unpack(op, arguments)
         _, dtypes = _dispatch.check_arrays(op, arrays)
         layout = zip(infer(op, arrays, options), dtypes)
-        outputs = [None if s is None else torch.empty(s, dtype=getattr(torch, d)) for s, d in layout]
+        outputs = [None if s is None else torch.empty(s, dtype=getattr(torch, str(d))) for s, d in layout]
         result = run_kernel(op, _backends.kernel(op, backend or _dispatch.chosen_backend()), arrays, outputs, options, num_threads)
         return result if op.primal is None else [g for g in result if g is not None]
 
@@ -85,7 +85,7 @@ def _register(op: Op) -> None:
         shapes = infer(op, arrays, options)
         if op.primal is None:
             _, dtypes = _dispatch.check_arrays(op, arrays)
-            return first.new_empty(shapes[0], dtype=getattr(torch, dtypes[0]))
+            return first.new_empty(shapes[0], dtype=getattr(torch, str(dtypes[0])))
         return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
 
     library.impl(name, run, "CPU")

@@ -56,7 +56,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
     def compute_one(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
-            _check_out(op, out, *layout[0], arrays)
+            _check_out(op, out, layout[0], arrays)
         else:  # empty_like takes half as long as empty
             out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
         kernel(*arrays, out, *options, num_threads)
@@ -64,7 +64,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
     def compute_any(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
-            _check_out(op, out, *layout[0], arrays)
+            _check_out(op, out, layout[0], arrays)
         outputs = [out] if out is not None else [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
         return run_kernel(op, kernel, arrays, outputs, options, num_threads)
 
@@ -101,7 +101,8 @@ def _refuse_out(op: Op, out: Any) -> None:
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; leave it out")
 
 
-def _check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
+def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any]) -> None:
+    shape, dtype = layout
     if not isinstance(out, torch.Tensor):
         raise TypeError(f"{op.label}: out is {type(out).__name__}, expected a tensor like the inputs")
     if out.dtype != dtype:
