@@ -37,7 +37,7 @@ FAMILY_LINES = {
 OP_FILES = [*FAMILY_FILES[1:8], "tests/oracles/{family}.py", *TABLE_FILES]
 
 STANDARD_HEADERS = {"cstddef", "cstdint", "type_traits", "utility", "immintrin.h"}
-CORE_FOR_KERNELS = {f"core/{n}.hpp" for n in ("hd", "lanes", "cplx", "philox", "cache", "fft", "gemm", "parallel", "rows")}
+CORE_FOR_KERNELS = {f"core/{n}.hpp" for n in ("hd", "lanes", "cplx", "philox", "cache", "fft", "right_angle", "gemm", "parallel", "rows")}
 CORE_FOR_FORMULAS = {f"core/{n}.hpp" for n in ("hd", "lanes", "cplx", "philox")}
 
 

@@ -1,5 +1,5 @@
 // Loops, tiles and lanes of the state-space kernels. Compiled once per instruction set.
-#include "core/fft.hpp"
+#include "core/right_angle.hpp"
 #include "core/lanes.hpp"
 #include "core/parallel.hpp"
 #include "ssm/args.hpp"
