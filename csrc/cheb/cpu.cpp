@@ -39,7 +39,7 @@ template <class T>
 int64_t tucker_eval(const TuckerEval<T>& p) {
   constexpr int points = kPoints<T>;
   if (p.P == 0) return -1;
-  const Packed<T> g(p, kColumns);
+  const Packed<T> g(p, kNarrow);
   Interval intervals[kMaxAxes];
   map_intervals(p, intervals);
   int64_t bad = -1;

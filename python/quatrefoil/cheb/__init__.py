@@ -58,7 +58,8 @@ def tucker_eval(
     factors : d arrays (n_k, r_k)
         Chebyshev coefficients, a function a column.
     X : (P, d)
-        Points. One that is outside by rounding (48 eps of the larger end of its interval: 1e-14 on [-1, 1] in float64) counts as on the boundary.
+        Points. One outside by rounding (48 eps of the larger end of its interval: 1e-14 on [-1, 1] in float64) counts as on the
+        boundary.
     domain : (lo, hi), or one such pair per axis
         ``(lo_1, hi_1, lo_2, hi_2, ...)`` is taken too.
     out, backend, num_threads
@@ -90,8 +91,9 @@ def tucker_eval_vjp(
 ) -> tuple[Any, ...]:
     """Gradients of ``tucker_eval``: ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
 
-    About three times the cost of the values; points are summed in an order that depends on the sizes alone. Memory: at most 64 partial
-    sums of core and factors, 16 MB together or one of them, and about 1 kB per factor column a thread.
+    Three to four times the cost of the values; points are summed in an order that depends on the sizes alone. Memory: at most 64 partial
+    sums of core and factors, 16 MB together (or one of them), and per thread 2.3 kB a factor column and 0.8 kB a coefficient of the
+    longest axis, in float64.
     """
     label = "cheb.tucker_eval_vjp"
     if len(inputs_and_grad) == 4:

@@ -1,0 +1,141 @@
+"""What this family accepts: real arrays, sizes, tolerances and domains, and the errors for all else."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+
+Array = Any
+Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
+
+_PLAIN = (int, float)
+_LARGEST = 1e300  # so that no width overflows
+
+
+def real_array(value: Any, label: str, name: str) -> str:
+    """The kind of an array of float32 or float64: "numpy" or "torch"; TypeError for anything else."""
+    kind = _arrays.kind(value)
+    if kind is None:
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a NumPy or PyTorch array of float32 or float64")
+    if _arrays.dtype_name(value) not in _arrays.REAL:
+        raise TypeError(f"{label}: {name} has dtype {_arrays.dtype_name(value)}, expected float32 or float64; convert it")
+    if kind == "cupy":
+        raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
+    return kind
+
+
+def host_array(value: Any, label: str, name: str) -> np.ndarray:
+    """The numbers of an array for a function that has no gradient: asking for one is an error, not zeros."""
+    if real_array(value, label, name) == "numpy":
+        found: np.ndarray = value
+        return found
+    if value.requires_grad:
+        raise NotImplementedError(f"{label} has no gradient; pass {name}.detach()")
+    if value.device.type != "cpu":
+        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
+    tensor: np.ndarray = value.resolve_neg().numpy()
+    return tensor
+
+
+def like(array: np.ndarray, model: Any) -> Array:
+    """A NumPy result as the kind of array that came in."""
+    return array if isinstance(model, np.ndarray) else model.new_tensor(array)
+
+
+def require_finite(array: np.ndarray, label: str, name: str) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        at = np.unravel_index(int(bad.argmax()), array.shape)
+        raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {array[at]}, expected finite numbers")
+
+
+def size(value: Any, label: str, name: str) -> int:
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{label}: {name} must be an integer, got {value!r}") from None
+    if n < 1:
+        raise ValueError(f"{label}: {name} must be at least 1, got {n}")
+    return n
+
+
+def sizes(value: Any, d: int, label: str, name: str) -> tuple[int, ...]:
+    """An integer for all axes, or one per axis."""
+    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
+        if len(value) != d:
+            raise ValueError(f"{label}: {name} has {len(value)} entries, expected {d}, one per axis")
+        return tuple(size(n, label, f"{name}[{i}]") for i, n in enumerate(value))
+    return (size(value, label, name),) * d
+
+
+def tolerance(value: Any, label: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{label}: tol must be a real number, got {value!r}")
+    tol = float(value)
+    if not 0 <= tol < math.inf:
+        raise ValueError(f"{label}: tol must be at least 0 and finite, got {tol}")
+    return tol
+
+
+def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
+    """A domain as the caller gave it -> (lo_1, hi_1, lo_2, hi_2, ...)."""
+    if type(domain) is tuple and len(domain) == 2:  # one pair for all axes, the common case
+        lo, hi = domain
+        if type(lo) in _PLAIN and type(hi) in _PLAIN and -_LARGEST < lo < hi < _LARGEST:
+            return (float(lo), float(hi)) * d
+    return _flat_domain(_frozen(domain), d, label)
+
+
+def axes_of(domain: Any) -> int | None:
+    """How many axes a domain names; None where it is one pair for all."""
+    frozen = _frozen(domain)
+    if isinstance(frozen, tuple) and frozen and all(isinstance(pair, tuple) for pair in frozen):
+        return len(frozen)
+    return len(frozen) // 2 if isinstance(frozen, tuple) and len(frozen) > 2 else None
+
+
+def _frozen(value: Any) -> Any:
+    if type(value) is tuple and all(type(x) in _PLAIN for x in value):
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
+    expected = f"expected (lo, hi) or {d} such pairs"
+    if not isinstance(domain, tuple):
+        raise TypeError(f"{label}: domain is {type(domain).__name__}, {expected}")
+    flat: list[Any] = []
+    for entry in domain:
+        flat += entry if isinstance(entry, tuple) else (entry,)
+    if any(isinstance(x, bool) or not isinstance(x, numbers.Real) for x in flat):
+        raise TypeError(f"{label}: domain must hold real numbers, got {domain!r}")
+    pairs = all(isinstance(entry, tuple) and len(entry) == 2 for entry in domain)
+    if len(flat) == 2 and not pairs:
+        flat *= d
+    if len(flat) != 2 * d or not (pairs or not any(isinstance(entry, tuple) for entry in domain)):
+        raise ValueError(f"{label}: domain is {domain!r}, {expected}")
+    numbers_ = tuple(map(float, flat))
+    for k in range(d):
+        lo, hi = numbers_[2 * k : 2 * k + 2]
+        if not -_LARGEST < lo < hi < _LARGEST:
+            raise ValueError(f"{label}: the domain of axis {k} is [{lo}, {hi}], expected finite numbers lo < hi")
+    return numbers_
+
+
+def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, float]:
+    """What the map to [-1, 1] needs, t = ((2x - sum) - sum_error) / width (1): lo + hi without rounding (Knuth's two-sum), hi - lo; and
+    the slack by which |t| may exceed 1: 48 eps of the larger end, which is rounding of the caller's coordinates."""
+    total = lo + hi
+    part = total - lo
+    error = (lo - (total - part)) + (hi - part)
+    width = hi - lo
+    return total, error, width, 48 * eps * max(abs(lo), abs(hi)) / (width / 2)

@@ -1,0 +1,245 @@
+"""A function of d variables as a Chebyshev-Tucker tensor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._dispatch import call, check_arrays, sequence
+from .._spec import Arg, Op
+from . import OPS, _inputs
+from ._inputs import Array
+from .transform import chebpts, mode_product, polynomials, vals2coeffs
+from .tucker import tucker
+
+DEFAULT_TOL = 1e-10
+
+# the arrays that make one: checked like any call's, never run
+_PARTS = Op("cheb", "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
+
+
+class ChebTucker:
+    """f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on (2).
+
+    Parameters
+    ----------
+    core : (r_1, ..., r_d)
+        float32 or float64.
+    factors : d arrays (n_k, r_k)
+        Chebyshev coefficients of the factor functions, a function a column.
+    domain : (lo, hi), or one such pair per axis
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, an axis without coefficients, an empty interval.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Arrays are kept as they are given. With PyTorch tensors, results are tensors that keep the graph. The builders ``from_function``,
+    ``from_values`` and ``from_coeffs`` leave orthonormal factors; their tolerances are relative, in the Frobenius norm of the coefficients.
+    """
+
+    __slots__ = ("_domain", "core", "factors")
+
+    core: Array
+    factors: tuple[Array, ...]
+    _domain: tuple[float, ...]
+
+    def __init__(self, core: Array, factors: Sequence[Array], *, domain: _inputs.Domain = (-1, 1)) -> None:
+        arrays = [core, *sequence(factors, "cheb.ChebTucker: factors")]
+        check_arrays(_PARTS, arrays)
+        shapes = [tuple(a.shape) for a in arrays]
+        _PARTS.infer(shapes, ())
+        for k, shape in enumerate(shapes[1:]):
+            if shape[0] < 1:
+                raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
+        self.core, self.factors = core, tuple(arrays[1:])
+        self._domain = _inputs.flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
+
+    @classmethod
+    def from_function(
+        cls,
+        f: Callable[..., Any],
+        domain: _inputs.Domain,
+        *,
+        n: int | Sequence[int] | None = None,
+        tol: float = DEFAULT_TOL,
+    ) -> ChebTucker:
+        """Interpolates f on the grid of n Chebyshev points an axis and compresses to ``tol`` (10), (12).
+
+        Parameters
+        ----------
+        f : callable
+            f(x, y, z) gets d arrays that broadcast to one shape and returns real numbers of that shape.
+        domain : one pair (lo, hi) per axis
+            Its length is d. One pair alone gives d = 1, or as many axes as n has entries.
+        n : int, or one per axis
+            Points an axis. Adaptive sampling (n=None) is not there yet.
+        tol : float
+            Relative, in the Frobenius norm of the coefficients.
+
+        Raises
+        ------
+        NotImplementedError
+            n=None.
+        ValueError
+            A value that is not finite (the point is named); a result of another shape.
+        TypeError
+            Complex or other non-real values.
+
+        Notes
+        -----
+        f is called once, with prod(n) points; float64.
+        """
+        label = "cheb.ChebTucker.from_function"
+        if n is None:
+            raise NotImplementedError(f"{label}: adaptive sampling (n=None) is not there yet; give n, the number of points per axis")
+        d = _inputs.axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
+        flat = _inputs.flat_domain(domain, d, label)
+        counts = _inputs.sizes(n, d, label, "n")
+        points = chebpts(counts, flat)
+        values = _values(f(*np.ix_(*points)), points, label)
+        return cls.from_values(values, domain=flat, tol=tol)
+
+    @classmethod
+    def from_values(cls, V: Array, *, domain: _inputs.Domain = (-1, 1), tol: float | None = None) -> ChebTucker:
+        """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (10), (12).
+
+        V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
+        with the index. Truncation has no gradient: a tensor that requires one raises NotImplementedError.
+        """
+        label = "cheb.ChebTucker.from_values"
+        host = _inputs.host_array(V, label, "V")
+        if host.ndim == 0 or host.size == 0:
+            raise ValueError(f"{label}: V has shape {host.shape}, expected at least one axis and no axis without points")
+        _inputs.require_finite(host, label, "V")
+        return cls._compressed(_inputs.like(vals2coeffs(host), V), domain, tol, label)
+
+    @classmethod
+    def from_coeffs(cls, C: Array, *, domain: _inputs.Domain = (-1, 1), tol: float | None = None) -> ChebTucker:
+        """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (12); all else as in ``from_values``."""
+        label = "cheb.ChebTucker.from_coeffs"
+        host = _inputs.host_array(C, label, "C")
+        if host.ndim == 0 or host.size == 0:
+            raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without coefficients")
+        return cls._compressed(C, domain, tol, label)
+
+    @classmethod
+    def _compressed(cls, C: Array, domain: Any, tol: float | None, label: str) -> ChebTucker:
+        flat = _inputs.flat_domain(domain, len(C.shape), label)
+        if tol is None:
+            tol = max(DEFAULT_TOL, 4 * float(np.finfo(str(C.dtype).removeprefix("torch.")).eps))
+        core, factors = tucker(C, tol=tol)
+        return cls(core, factors, domain=flat)
+
+    @property
+    def n(self) -> tuple[int, ...]:
+        """Coefficients (or points) per axis."""
+        return tuple(int(U.shape[0]) for U in self.factors)
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        return tuple(int(r) for r in self.core.shape)
+
+    @property
+    def domain(self) -> tuple[tuple[float, float], ...]:
+        """One pair (lo, hi) per axis."""
+        return tuple(zip(self._domain[::2], self._domain[1::2]))
+
+    def __call__(self, X: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None) -> Array:
+        """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
+        return call(OPS.tucker_eval, (self.core, *self.factors, X), (self._domain,), out, backend, num_threads)
+
+    def grid(self, *points: Array) -> Array:
+        """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
+
+        Differentiable in core and factors, not in the points. A point outside the domain, or NaN: ValueError.
+        """
+        label = "cheb.ChebTucker.grid"
+        if len(points) != len(self.factors):
+            raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}")
+        result = self.core
+        for k, (x, U) in enumerate(zip(points, self.factors)):
+            name = f"the points of axis {k}"
+            host = _inputs.host_array(x, label, name)
+            if host.ndim != 1:
+                raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
+            if x.__class__.__module__.partition(".")[0] != self.core.__class__.__module__.partition(".")[0] or x.dtype != self.core.dtype:
+                raise TypeError(f"{label}: {name} must be of the kind and dtype of core, {self.core.dtype}")
+            T = polynomials(_reference(host, k, self.domain[k], label), U.shape[0])
+            matrix = T.astype(host.dtype) if isinstance(U, np.ndarray) else U.new_tensor(T)
+            result = mode_product(result, matrix @ U, k)
+        return result
+
+    def to_full(self) -> Array:
+        """The dense Chebyshev coefficients (n_1, ..., n_d)."""
+        result = self.core
+        for k, U in enumerate(self.factors):
+            result = mode_product(result, U, k)
+        return result
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Writes core, factors and domain as a NumPy .npz archive; the suffix is added where it is missing."""
+        arrays = {f"factor_{k}": _plain(U) for k, U in enumerate(self.factors)}
+        np.savez(_with_suffix(file), allow_pickle=False, core=_plain(self.core), domain=np.array(self._domain), **arrays)
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> ChebTucker:
+        """Reads what ``save`` wrote, as NumPy arrays of the dtype they had."""
+        with np.load(_with_suffix(file), allow_pickle=False) as archive:
+            if not {"core", "domain"} <= set(archive):
+                raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} holds {sorted(archive)}, expected core, domain, factor_0, ...")
+            core = archive["core"]
+            missing = [f"factor_{k}" for k in range(core.ndim) if f"factor_{k}" not in archive]
+            if missing:
+                raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
+            return cls(core, [archive[f"factor_{k}"] for k in range(core.ndim)], domain=tuple(archive["domain"].tolist()))
+
+    def __repr__(self) -> str:
+        dtype = str(self.core.dtype).removeprefix("torch.")
+        return f"ChebTucker(n={self.n}, rank={self.rank}, domain={self.domain}, {dtype})"
+
+
+def _values(result: Any, points: tuple[np.ndarray, ...], label: str) -> np.ndarray:
+    values = np.asarray(result)
+    shape = tuple(x.size for x in points)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{label}: f returned {values.dtype} values, expected real numbers")
+    try:
+        full = np.broadcast_to(values.astype(np.float64), shape)
+    except ValueError:
+        raise ValueError(f"{label}: f returned shape {values.shape}, expected {shape}, to which its arguments broadcast") from None
+    bad = ~np.isfinite(full)
+    if bad.any():
+        at = np.unravel_index(int(bad.argmax()), shape)
+        where = ", ".join(f"{x[i]:.17g}" for x, i in zip(points, at))
+        raise ValueError(f"{label}: f({where}) is {full[at]}, expected a finite number")
+    return full
+
+
+def _reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
+    """(1) and its check, for one axis."""
+    lo, hi = pair
+    total, error, width, slack = _inputs.interval(lo, hi, float(np.finfo(x.dtype).eps))
+    t = ((2 * x.astype(np.float64) - total) - error) / width
+    bad = ~(np.abs(t) <= 1 + slack)
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
+    return np.clip(t, -1, 1)
+
+
+def _plain(array: Array) -> np.ndarray:
+    found: np.ndarray = array if isinstance(array, np.ndarray) else array.detach().cpu().resolve_neg().numpy()
+    return found
+
+
+def _with_suffix(file: str | os.PathLike[str]) -> str:
+    path = os.fspath(file)
+    return path if path.endswith(".npz") else path + ".npz"

@@ -1,0 +1,30 @@
+import numpy as np
+from numpy.polynomial import chebyshev
+
+
+def tucker_eval(core, factors, X, *, domain=(-1, 1)):
+    """NumPy's Vandermonde matrices and one dense einsum, in extended precision."""
+    d = len(factors)
+    lo, hi = np.broadcast_to(np.reshape(np.asarray(domain, np.longdouble), (-1, 2)), (d, 2)).T
+    t = (2 * X.astype(np.longdouble) - lo - hi) / (hi - lo)
+    operands = [core.astype(np.longdouble), list(range(d))]
+    for k, U in enumerate(factors):
+        V = chebyshev.chebvander(t[:, k], max(len(U) - 1, 0))[:, : len(U)]
+        operands += [V @ U.astype(np.longdouble), [d, k]]
+    return np.einsum(*operands, [d])
+
+
+def derivative(core, factors, X, axis):
+    """df/dx_axis on [-1, 1]^d: NumPy's chebder on one factor."""
+    changed = [chebyshev.chebder(U) if k == axis and len(U) > 1 else U * (k != axis) for k, U in enumerate(factors)]
+    return tucker_eval(core, changed, X)
+
+
+def coefficients(V):
+    """Chebyshev coefficients by solving the interpolation problem, axis after axis."""
+    for axis, n in enumerate(V.shape):
+        x = np.cos(np.pi * np.arange(n)[::-1] / max(n - 1, 1)) if n > 1 else np.zeros(1)
+        rows = np.moveaxis(V, axis, 0)
+        solved = np.linalg.solve(chebyshev.chebvander(x, n - 1), rows.reshape(n, -1))
+        V = np.moveaxis(solved.reshape(rows.shape), 0, axis)
+    return V
