@@ -14,9 +14,13 @@ namespace {
 template <class T>
 const kron::Kernels<T>& kernels();
 template <>
-const kron::Kernels<float>& kernels() { return kron::table().f32; }
+const kron::Kernels<float>& kernels() {
+  return kron::table().f32;
+}
 template <>
-const kron::Kernels<double>& kernels() { return kron::table().f64; }
+const kron::Kernels<double>& kernels() {
+  return kron::table().f64;
+}
 
 std::int64_t multiplied(std::int64_t a, std::int64_t b, const char* function) {
   std::int64_t product;
@@ -62,7 +66,8 @@ class FactorList {
 
 // The rows of x and y, if both have the lengths N and M.
 std::int64_t batch_of(const View& x, std::int64_t N, const View& y, std::int64_t M, Dtype dtype, const char* function) {
-  require(x.rank >= 1 && x.dim(1) == N && y.rank == x.rank && y.dim(1) == M && y.batch(1) == x.batch(1), function, "x and the result do not fit the factors");
+  require(x.rank >= 1 && x.dim(1) == N && y.rank == x.rank && y.dim(1) == M && y.batch(1) == x.batch(1), function,
+          "x and the result do not fit the factors");
   require(x.dtype == dtype && y.dtype == dtype, function, "mixed dtypes");
   return x.batch(1);
 }
@@ -112,7 +117,8 @@ class Plan {
 
 void product(const py::list& list, py::handle x, py::handle y, int threads, bool transpose) { Plan(list, transpose).apply(x, y, threads); }
 
-void product_vjp(const py::list& list, py::handle x_, py::handle grad_, const py::list& dlist, py::handle dx_, int threads, bool transpose) {
+void product_vjp(const py::list& list, py::handle x_, py::handle grad_, const py::list& dlist, py::handle dx_, int threads,
+                 bool transpose) {
   const char* function = transpose ? "rmatvec_vjp" : "matvec_vjp";
   const FactorList factors(list, transpose, function);
   const Input x(x_, "x"), grad(grad_, "grad");
@@ -123,7 +129,8 @@ void product_vjp(const py::list& list, py::handle x_, py::handle grad_, const py
   for (std::size_t i = 0; i < factors.count(); ++i) {
     gradients.emplace_back(dlist[i], "dfactors");
     const Output& g = gradients.back();
-    require(g.rank == 2 && g.dim(1) == factors[i].dim(1) && g.dim(2) == factors[i].dim(2) && g.dtype == x.dtype, function, "gradients do not fit");
+    require(g.rank == 2 && g.dim(1) == factors[i].dim(1) && g.dim(2) == factors[i].dim(2) && g.dtype == x.dtype, function,
+            "gradients do not fit");
   }
   dispatch_real(x.dtype, function, [&](auto zero) {
     using T = decltype(zero);
@@ -137,7 +144,9 @@ void product_vjp(const py::list& list, py::handle x_, py::handle grad_, const py
 }
 
 template <bool transpose>
-void matvec(const py::list& factors, py::handle x, py::handle out, int threads) { product(factors, x, out, threads, transpose); }
+void matvec(const py::list& factors, py::handle x, py::handle out, int threads) {
+  product(factors, x, out, threads, transpose);
+}
 
 template <bool transpose>
 void matvec_vjp(const py::list& factors, py::handle x, py::handle grad, const py::list& dfactors, py::handle dx, int threads) {

@@ -12,47 +12,84 @@ void store_zeros(T* x, int64_t n) {
 
 // n numbers of workspace; std::bad_alloc where no size could hold them.
 template <class T>
-int64_t numbers(double n) { return n < 1e18 ? int64_t(n) : int64_t(1) << 60; }
+int64_t numbers(double n) {
+  return n < 1e17 ? int64_t(n) : int64_t(1) << 58;
+}
+
+// An array between passes. From 1 MiB on it begins at a huge page: faulting in 4 KiB pages one by one takes longer than the passes.
+template <class T>
+class Between {
+ public:
+  explicit Between(int64_t n)
+      : large_(n * int64_t(sizeof(T)) >= kHugePage / 2), room_(n + (large_ ? 2 * kHugePage / int64_t(sizeof(T)) : 0)) {
+    if (large_) advise_huge_pages(room_, std::size_t(n) * sizeof(T) + std::size_t(2 * kHugePage));  // what is never touched takes no memory
+  }
+  operator T*() const {
+    const auto begin = reinterpret_cast<std::uintptr_t>(static_cast<T*>(room_));
+    return reinterpret_cast<T*>(large_ ? (begin + kHugePage - 1) / kHugePage * kHugePage : begin);
+  }
+
+ private:
+  static constexpr int64_t kHugePage = 2 << 20;
+  bool large_;
+  Scratch<T> room_;
+};
 
 template <class T>
-void* prepare_product(const Factors<T>& f) { return prepare(f, false); }
+void* prepare_product(const Factors<T>& f) {
+  return prepare(f, false);
+}
 
 void discard(void* plan) { release(plan); }
 
-// The passes of a plan over a batch, and what lies between them. Passes write to y and to a spare array in turn, so that the last one
-// writes y; where an array is too large for y, to a second spare one (not when all factors are square).
-template <class T>
-void apply(const void* prepared, const Product<T>& q) {
-  const Plan<T>& p = *static_cast<const Plan<T>*>(prepared);
-  Scratch<int64_t> size(p.stages);
-  int64_t N = q.B, M = q.B;
-  for (int k = 0; k < p.stages; ++k) size[k] = p.stage[k].n, N *= p.stage[k].n, M *= p.stage[k].m;
-  if (M == 0 || N == 0) return store_zeros(q.y, M);
-
+// f(pass, L) for the passes of a plan in their order; what they make has `size` on its axes.
+template <class T, class F>
+void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   const auto around = [&](int from, int to) {
     int64_t n = 1;
     for (int k = from; k < to; ++k) n *= size[k];
     return n;
   };
-  const auto each = [&](auto&& f) {
-    for (int k = 0; k < p.stages; ++k) size[k] = p.stage[k].n;
-    for (int i = 0; i < p.groups; ++i) {
-      const Group& g = p.group[i];
-      const int64_t L = q.B * around(0, g.first), R = around(g.last + 1, p.stages);
-      f(i, Pass<T>(p.stage, g.first, g.last, g.last + 1 == p.stages, R), L);
-      for (int k = g.first; k <= g.last; ++k) size[k] = p.stage[k].m;
-    }
-  };
-  const auto to_y = [&](int i, int64_t numbers) { return (p.groups - 1 - i) % 2 == 0 && numbers <= M; };
+  for (int k = 0; k < p.stages; ++k) size[k] = p.stage[k].n;
+  for (int i = 0; i < p.groups; ++i) {
+    const Group& g = p.group[i];
+    const int64_t L = B * around(0, g.first), R = around(g.last + 1, p.stages);
+    for (int k = g.first; k <= g.last; ++k) size[k] = p.stage[k].m;
+    f(Pass<T>(p.stage, g.first, g.last, g.last + 1 == p.stages, R), L);
+  }
+}
+
+// The first pass reads x, later ones work in place where they keep the size; those that do not move to another array. The last move is
+// to y, those before it to y or a spare array in turn, or to a second spare one where y is too small: none at all for square factors.
+template <class T>
+void apply(const void* prepared, const Product<T>& q) {
+  const Plan<T>& p = *static_cast<const Plan<T>*>(prepared);
+  Scratch<int64_t> size(p.stages);
+  int64_t N = q.B, M = q.B;
+  for (int k = 0; k < p.stages; ++k) N *= p.stage[k].n, M *= p.stage[k].m;
+  if (M == 0 || N == 0) return store_zeros(q.y, M);
+
+  int moves = 0;
+  const auto moved = [&](const Pass<T>& pass, bool first) { return first || !pass.in_place(); };
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t) { moves += moved(pass, moves == 0); });
+  int move = 0;
+  const auto to_y = [&](int64_t numbers) { return (moves - move) % 2 == 0 && numbers <= M; };  // of move 1, 2, ...
   int64_t spare[2] = {0, 0};
-  each([&](int i, const Pass<T>& pass, int64_t L) {
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L) {
+    if (!moved(pass, move == 0)) return;
+    ++move;
     const int64_t out = L * pass.numbers_out();
-    if (!to_y(i, out)) spare[i % 2] = max(spare[i % 2], out);
+    if (!to_y(out)) spare[move % 2] = max(spare[move % 2], out);
   });
-  Scratch<T> even(spare[0]), odd(spare[1]);
+  const Between<T> even(spare[0]), odd(spare[1]);
   const T* x = q.x;
-  each([&](int i, const Pass<T>& pass, int64_t L) {
-    T* const y = to_y(i, L * pass.numbers_out()) ? q.y : i % 2 ? odd : even;
+  T* y = nullptr;
+  move = 0;
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L) {
+    if (moved(pass, move == 0)) {
+      ++move;
+      y = to_y(L * pass.numbers_out()) ? q.y : move % 2 ? static_cast<T*>(odd) : static_cast<T*>(even);
+    }
     pass.run(L, x, y, q.threads);
     x = y;
   });
@@ -98,8 +135,9 @@ class Backward {
     Scratch<double> sums(entries);
     __builtin_memset(static_cast<double*>(sums), 0, std::size_t(entries) * sizeof(double));
     if (q_.B > 0 && M_ > 0 && N_ > 0) {
-      Scratch<T> room(numbers<T>((kept + 2 * largest) * double(chunk)));
-      for (int64_t b = 0; b < q_.B; b += chunk) one_chunk(b, min(chunk, q_.B - b), int64_t(kept) * chunk, int64_t(largest) * chunk, room, sums);
+      const Between<T> room(numbers<T>((kept + 2 * largest) * double(chunk)));
+      for (int64_t b = 0; b < q_.B; b += chunk)
+        one_chunk(b, min(chunk, q_.B - b), int64_t(kept) * chunk, int64_t(largest) * chunk, room, sums);
     } else {
       store_zeros(q_.dx, q_.B * int64_t(N_));
     }
@@ -157,10 +195,14 @@ class Backward {
 };
 
 template <class T>
-void adjoint(const Adjoint<T>& q) { Backward<T>(q).run(); }
+void adjoint(const Adjoint<T>& q) {
+  Backward<T>(q).run();
+}
 
 template <class T>
-constexpr Kernels<T> kernels_of() { return {&prepare_product<T>, &apply<T>, &discard, &adjoint<T>}; }
+constexpr Kernels<T> kernels_of() {
+  return {&prepare_product<T>, &apply<T>, &discard, &adjoint<T>};
+}
 
 extern const Table kernels;
 const Table kernels = {kernels_of<float>(), kernels_of<double>()};

@@ -7,7 +7,6 @@
 
 #include "core/dispatch.hpp"
 #include "core/isa.hpp"
-#include "core/parallel.hpp"
 #include "py/caster.hpp"
 #include "wos/args.hpp"
 
@@ -19,25 +18,25 @@ namespace {
 template <class T>
 const wos::Kernels<T>& kernels();
 template <>
-const wos::Kernels<float>& kernels() { return wos::table().f32; }
+const wos::Kernels<float>& kernels() {
+  return wos::table().f32;
+}
 template <>
-const wos::Kernels<double>& kernels() { return wos::table().f64; }
+const wos::Kernels<double>& kernels() {
+  return wos::table().f64;
+}
 
 template <class T>
 struct OwnedGrid : wos::Grid<T> {
   OwnedGrid() = default;
   OwnedGrid(const OwnedGrid&) = delete;
   OwnedGrid& operator=(const OwnedGrid&) = delete;
-  ~OwnedGrid() {
-    release(this->records);
-    release(this->cells);
-    release(this->lists);
-  }
+  ~OwnedGrid() { kernels<T>().free_grid(*this); }
 };
 
-constexpr int kMaxLevel = 10;            // 2^20 cells
+constexpr int kMaxLevel = 10;                   // 2^20 cells
 constexpr std::int64_t kMaxSegments = 1 << 24;  // what a float32 counts exactly
-constexpr std::size_t kKeptGrids = 64;   // of the last calls; more are built anew in every call
+constexpr std::size_t kKeptGrids = 64;          // of the last calls; more are built anew in every call
 
 // The segments of B polygons in scaled coordinates, with the grids that were asked for.
 class Polygons {
@@ -57,7 +56,9 @@ class Polygons {
 
   std::int64_t count() const { return std::int64_t(first_segment_.size()) - 1; }
   const std::int64_t* first_segment() const { return first_segment_.data(); }
-  wos::Segments segments(std::int64_t b) const { return {segments_.data() + 4 * first_segment_[b], first_segment_[b + 1] - first_segment_[b]}; }
+  wos::Segments segments(std::int64_t b) const {
+    return {segments_.data() + 4 * first_segment_[b], first_segment_[b + 1] - first_segment_[b]};
+  }
 
   // Grids of instances [begin, end). Without the GIL.
   template <class T>
@@ -65,23 +66,23 @@ class Polygons {
     std::vector<std::shared_ptr<OwnedGrid<T>>> found(std::size_t(end - begin));
     std::lock_guard<std::mutex> lock(mutex_);
     auto& kept = this->kept<T>();
-    std::vector<std::int64_t> missing;
+    std::vector<std::int64_t> missing, missing_levels;
+    std::vector<wos::Segments> sides;
+    std::vector<wos::Grid<T>*> fresh;
     for (std::int64_t b = begin; b < end; ++b) {
+      auto& grid = found[std::size_t(b - begin)];
       const auto here = kept.find({b, levels[b - begin]});
-      if (here != kept.end())
-        found[std::size_t(b - begin)] = here->second;
-      else
-        missing.push_back(b);
-    }
-    constexpr double build_ns = 2e6;  // 1024 segments on a grid of 512^2
-    parallel_for(std::int64_t(missing.size()), threads, build_ns, [&](std::int64_t from, std::int64_t to) {
-      for (std::int64_t i = from; i < to; ++i) {
-        const std::int64_t b = missing[std::size_t(i)];
-        auto grid = std::make_shared<OwnedGrid<T>>();
-        kernels<T>().build_grid(segments(b), int(levels[b - begin]), *grid);
-        found[std::size_t(b - begin)] = std::move(grid);
+      if (here != kept.end()) {
+        grid = here->second;
+        continue;
       }
-    });
+      grid = std::make_shared<OwnedGrid<T>>();
+      missing.push_back(b);
+      missing_levels.push_back(levels[b - begin]);
+      sides.push_back(segments(b));
+      fresh.push_back(grid.get());
+    }
+    kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(missing.size()), threads);
     if (kept.size() + missing.size() > kKeptGrids) kept.clear();
     if (missing.size() <= kKeptGrids)
       for (std::int64_t b : missing) kept[{b, levels[b - begin]}] = found[std::size_t(b - begin)];
@@ -159,73 +160,131 @@ class DataOf {
   py::object owner_;
 };
 
-constexpr std::uint32_t kKeyMask = 0xffffffffu;
-
-void walk(Polygons* polygons, py::handle start_, py::handle live_, py::handle epsilon_, py::handle centre_, py::handle extent_, py::handle levels_,
-          const py::tuple& dirichlet_, const py::tuple& source_, std::int64_t first_instance, std::int64_t first_walk, std::int64_t walks,
-          std::int64_t max_steps, std::uint64_t key, py::handle mean_, py::handle m2_, py::handle total_steps_, py::handle truncated_,
-          py::handle escaped_, py::handle ends_, py::handle primitives_, int threads) {
-  constexpr const char* name = "solve";
-  const Input start(start_, "start"), live(live_, "live"), epsilon(epsilon_, "epsilon"), centre(centre_, "centre"), extent(extent_, "extent"),
-      levels(levels_, "levels");
-  const Output mean(mean_, "mean"), m2(m2_, "m2"), total(total_steps_, "total_steps"), truncated(truncated_, "truncated"), escaped(escaped_, "escaped"),
-      ends(ends_, "ends"), primitives(primitives_, "primitives");
-  require(start.rank == 3 && walks >= 0 && first_walk >= 0 && first_instance >= 0, name, "shapes");
-  const std::int64_t B = start.dim(3), N = start.dim(2), rows = B * N;
-  const int dimension = int(start.dim(1));
-  require(dimension == 2 || (!polygons && dimension == 3), name, "dimension");
-  require(live.size() == rows && live.dtype == Dtype::b8 && epsilon.size() == B && extent.size() == B && centre.size() == B * dimension &&
-              levels.size() == B && epsilon.dtype == Dtype::f64 && extent.dtype == Dtype::f64 && centre.dtype == Dtype::f64 && levels.dtype == Dtype::i64,
-          name, "shapes or dtypes of the geometry");
-  const bool shared = polygons && polygons->count() == 1;  // one polygon serves every instance
-  require(!polygons || shared || first_instance + B <= polygons->count(), name, "instances");
-  for (std::int64_t b = 0; b < B; ++b) require(levels.as<std::int64_t>()[b] >= 0 && levels.as<std::int64_t>()[b] <= kMaxLevel, name, "levels");
-  require(mean.rank == 2 && mean.dim(2) == rows && m2.size() == mean.size() && mean.dtype == Dtype::f64 && m2.dtype == Dtype::f64, name, "nodes");
+std::int64_t node_count(std::int64_t first, std::int64_t walks) {  // aligned powers of two that make up the range
   std::int64_t nodes = 0;
-  for (std::int64_t at = first_walk; at < first_walk + walks; ++nodes) {
+  for (std::int64_t at = first; at < first + walks; ++nodes) {
     std::int64_t size = 1;
-    while (at % (2 * size) == 0 && at + 2 * size <= first_walk + walks) size *= 2;
+    while (at % (2 * size) == 0 && at + 2 * size <= first + walks) size *= 2;
     at += size;
   }
-  require(mean.dim(1) == nodes, name, "nodes");
-  for (const Output* counts : {&total, &truncated, &escaped}) require(counts->size() == rows && counts->dtype == Dtype::i64, name, "counts");
-  require(!ends || (ends.size() == rows * walks * (dimension + 1) && ends.dtype == Dtype::f64), name, "ends");
-  require(!primitives || (primitives.size() == rows * walks && primitives.dtype == Dtype::i64), name, "primitives");
-  const std::int64_t last_pair_from = shared && B > 0 ? (first_instance + B - 1) * dirichlet_[3].cast<std::int64_t>() : 0;
-  const std::int64_t pairs = !polygons ? 0 : polygons->first_segment()[shared ? 1 : first_instance + B] + last_pair_from;
-  const DataOf dirichlet(dirichlet_, first_instance + B, pairs, dimension), source(source_, first_instance + B, 0, dimension);
-  require(source.data.kind != wos::DataKind::per_vertex && (polygons || dirichlet.data.kind != wos::DataKind::per_vertex), name, "values at vertices need a polygon");
-  std::vector<std::int64_t> first_pair;
-  for (std::int64_t b = first_instance; polygons && b < first_instance + B; ++b)
-    first_pair.push_back(shared ? b * dirichlet.data.stride : polygons->first_segment()[b]);
-  std::unique_ptr<double[]> values(new double[std::size_t(rows * walks)]);
-  std::unique_ptr<std::uint32_t[]> steps(new std::uint32_t[std::size_t(rows * walks)]);
+  return nodes;
+}
 
-  dispatch_real(start.dtype, name, [&](auto zero) {
+// Where the walks run: B instances of N points.
+struct Geometry {
+  const Input start, live, epsilon, centre, extent, levels;
+  const std::int64_t B, N;
+  const int dimension;
+
+  explicit Geometry(const py::tuple& t)
+      : start(t[0], "start"),
+        live(t[1], "live"),
+        epsilon(t[2], "epsilon"),
+        centre(t[3], "centre"),
+        extent(t[4], "extent"),
+        levels(t[5], "levels"),
+        B(start.dim(3)),
+        N(start.dim(2)),
+        dimension(int(start.dim(1))) {
+    require(start.rank == 3 && live.size() == B * N && live.dtype == Dtype::b8, "solve", "start or live");
+    require(epsilon.size() == B && extent.size() == B && centre.size() == B * dimension && levels.size() == B, "solve",
+            "shapes of the geometry");
+    require(epsilon.dtype == Dtype::f64 && extent.dtype == Dtype::f64 && centre.dtype == Dtype::f64 && levels.dtype == Dtype::i64, "solve",
+            "dtypes of the geometry");
+    for (std::int64_t b = 0; b < B; ++b)
+      require(levels.as<std::int64_t>()[b] >= 0 && levels.as<std::int64_t>()[b] <= kMaxLevel, "solve", "levels");
+  }
+};
+
+// What comes back: the nodes of every point, counts that are added to, and the walks' ends where they are wanted.
+struct Answers {
+  const Output mean, m2, total, truncated, escaped, ends, primitives;
+
+  Answers(const py::tuple& t, std::int64_t rows, std::int64_t walks, std::int64_t nodes, int dimension)
+      : mean(t[0], "mean"),
+        m2(t[1], "m2"),
+        total(t[2], "total_steps"),
+        truncated(t[3], "truncated"),
+        escaped(t[4], "escaped"),
+        ends(t[5], "ends"),
+        primitives(t[6], "primitives") {
+    for (const Output* part : {&mean, &m2}) require(part->size() == rows * nodes && part->dtype == Dtype::f64, "solve", "nodes");
+    for (const Output* part : {&total, &truncated, &escaped}) require(part->size() == rows && part->dtype == Dtype::i64, "solve", "counts");
+    require(bool(ends) == bool(primitives), "solve", "ends and primitives go together");
+    require(!ends || (ends.size() == rows * walks * (dimension + 1) && ends.dtype == Dtype::f64), "solve", "ends");
+    require(!primitives || (primitives.size() == rows * walks && primitives.dtype == Dtype::i64), "solve", "primitives");
+  }
+};
+
+// The walks of one call, and room for their values.
+struct Range {
+  std::int64_t first_instance, first_walk, walks, max_steps;
+  std::uint64_t key;
+  int threads;
+  std::unique_ptr<double[]> values;
+  std::unique_ptr<std::uint32_t[]> steps;
+};
+
+template <class T>
+wos::Walk<T> walk_args(const Geometry& g, const Answers& answers, const Range& range, const wos::Data& dirichlet, const wos::Data& source) {
+  wos::Walk<T> p{};
+  p.start = g.start.as<T>(), p.live = g.live.as<std::uint8_t>();
+  p.epsilon = g.epsilon.as<double>(), p.centre = g.centre.as<double>(), p.extent = g.extent.as<double>();
+  p.values = range.values.get(), p.steps = range.steps.get();
+  p.ends = answers.ends.as<double>(), p.primitives = answers.primitives.as<std::int64_t>();
+  p.B = g.B, p.N = g.N, p.walks = range.walks, p.first_walk = range.first_walk, p.first_instance = range.first_instance;
+  p.max_steps = range.max_steps;
+  p.key0 = std::uint32_t(range.key), p.key1 = std::uint32_t(range.key >> 32);
+  p.dirichlet = dirichlet, p.source = source;
+  for (wos::Data* data : {&p.dirichlet, &p.source})
+    if (data->numbers && data->kind != wos::DataKind::per_vertex) data->numbers += range.first_instance * data->stride;
+  p.dimension = g.dimension, p.threads = range.threads;
+  return p;
+}
+
+// geometry: start (B, N, d), live (B, N), epsilon, centre, extent, levels (B,); answers: see there.
+void walk(Polygons* polygons, const py::tuple& geometry, const py::tuple& dirichlet_, const py::tuple& source_, std::int64_t first_instance,
+          std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, std::uint64_t key, const py::tuple& answers_, int threads) {
+  constexpr const char* name = "solve";
+  const Geometry g(geometry);
+  const bool shared = polygons && polygons->count() == 1;  // one polygon serves every instance
+  require(walks >= 0 && first_walk >= 0 && first_instance >= 0, name, "ranges");
+  require(g.dimension == 2 || (!polygons && g.dimension == 3), name, "dimension");
+  require(!polygons || shared || first_instance + g.B <= polygons->count(), name, "instances");
+  const std::int64_t rows = g.B * g.N, nodes = node_count(first_walk, walks);
+  const Answers answers(answers_, rows, walks, nodes, g.dimension);
+
+  const std::int64_t last_pair_from = shared && g.B > 0 ? (first_instance + g.B - 1) * dirichlet_[3].cast<std::int64_t>() : 0;
+  const std::int64_t pairs = !polygons ? 0 : polygons->first_segment()[shared ? 1 : first_instance + g.B] + last_pair_from;
+  const DataOf dirichlet(dirichlet_, first_instance + g.B, pairs, g.dimension), source(source_, first_instance + g.B, 0, g.dimension);
+  require(source.data.kind != wos::DataKind::per_vertex && (polygons || dirichlet.data.kind != wos::DataKind::per_vertex), name,
+          "values at vertices need a polygon");
+  std::vector<std::int64_t> first_pair;
+  for (std::int64_t b = first_instance; polygons && b < first_instance + g.B; ++b)
+    first_pair.push_back(shared ? b * dirichlet.data.stride : polygons->first_segment()[b]);
+  const Range range{first_instance,
+                    first_walk,
+                    walks,
+                    max_steps,
+                    key,
+                    threads,
+                    std::unique_ptr<double[]>(new double[std::size_t(rows * walks)]),
+                    std::unique_ptr<std::uint32_t[]>(new std::uint32_t[std::size_t(rows * walks)])};
+
+  dispatch_real(g.start.dtype, name, [&](auto zero) {
     using T = decltype(zero);
-    wos::Walk<T> p{};
-    p.start = start.as<T>();
-    p.live = static_cast<const std::uint8_t*>(live.as<std::uint8_t>());
-    p.epsilon = epsilon.as<double>(), p.centre = centre.as<double>(), p.extent = extent.as<double>();
-    p.values = values.get(), p.steps = steps.get();
-    p.ends = ends.as<double>(), p.primitives = primitives.as<std::int64_t>();
-    p.B = B, p.N = N, p.walks = walks, p.first_walk = first_walk, p.first_instance = first_instance, p.max_steps = max_steps;
-    p.key0 = std::uint32_t(key & kKeyMask), p.key1 = std::uint32_t(key >> 32);
-    p.dirichlet = dirichlet.data, p.source = source.data;
-    for (wos::Data* data : {&p.dirichlet, &p.source})
-      if (data->numbers && data->kind != wos::DataKind::per_vertex) data->numbers += first_instance * data->stride;
-    p.dimension = dimension, p.threads = threads;
-    const wos::Reduce r{values.get(),     steps.get(),      p.live,
-                        rows,             walks,            first_walk,
-                        nodes,            mean.as<double>(), m2.as<double>(),
-                        total.as<std::int64_t>(), truncated.as<std::int64_t>(), escaped.as<std::int64_t>(),
-                        threads};
+    wos::Walk<T> p = walk_args<T>(g, answers, range, dirichlet.data, source.data);
+    wos::Reduce r{p.values, p.steps, p.live, rows, walks, first_walk, nodes};
+    r.mean = answers.mean.as<double>(), r.m2 = answers.m2.as<double>();
+    r.total_steps = answers.total.as<std::int64_t>(), r.truncated = answers.truncated.as<std::int64_t>();
+    r.escaped = answers.escaped.as<std::int64_t>(), r.threads = threads;
+    const std::int64_t* const levels = g.levels.as<std::int64_t>();
     py::gil_scoped_release released;
     std::vector<std::shared_ptr<OwnedGrid<T>>> owned;
     std::vector<wos::Grid<T>> grids;
     if (polygons) {
-      owned = polygons->grids<T>(shared ? 0 : first_instance, shared ? (B > 0) : first_instance + B, levels.as<std::int64_t>(), threads);
-      for (std::int64_t b = 0; b < B; ++b) grids.push_back(*owned[std::size_t(shared ? 0 : b)]);
+      owned = polygons->grids<T>(shared ? 0 : first_instance, shared ? (g.B > 0) : first_instance + g.B, levels, threads);
+      for (std::int64_t b = 0; b < g.B; ++b) grids.push_back(*owned[std::size_t(shared ? 0 : b)]);
       p.grids = grids.data();
       p.first_segment = first_pair.data();
     }
@@ -234,20 +293,22 @@ void walk(Polygons* polygons, py::handle start_, py::handle live_, py::handle ep
   });
 }
 
-void locate(const Polygons& polygons, std::int64_t instance, py::handle points_, py::handle inside_, py::handle distance_, py::handle closest_,
-            py::handle place_, py::handle primitive_, int threads) {
+void locate(const Polygons& polygons, std::int64_t instance, py::handle points_, py::handle inside_, py::handle distance_,
+            py::handle closest_, py::handle place_, py::handle primitive_, int threads) {
   const Input points(points_, "points");
   const Output inside(inside_, "inside"), distance(distance_, "distance"), closest(closest_, "closest"), place(place_, "place"),
       primitive(primitive_, "primitive");
   const std::int64_t N = points.dim(2);
-  require(instance >= 0 && instance < polygons.count() && points.rank == 2 && points.dim(1) == 2 && points.dtype == Dtype::f64, "locate", "points");
+  require(instance >= 0 && instance < polygons.count() && points.rank == 2 && points.dim(1) == 2 && points.dtype == Dtype::f64, "locate",
+          "points");
   require(inside.size() == N && inside.dtype == Dtype::b8, "locate", "inside");
   require(bool(distance) == bool(closest), "locate", "distance and closest go together");
   for (const auto& [out, n] : {std::pair{&distance, N}, {&closest, 2 * N}, {&place, N}})
     require(!*out || (out->size() == n && out->dtype == Dtype::f64), "locate", "outputs");
   require(!primitive || (primitive.size() == N && primitive.dtype == Dtype::i64), "locate", "outputs");
-  const wos::Locate p{polygons.segments(instance), points.as<double>(),   N, inside.as<std::uint8_t>(), distance.as<double>(),
-                      closest.as<double>(),        place.as<double>(), primitive.as<std::int64_t>(), threads};
+  const wos::Locate p{polygons.segments(instance), points.as<double>(),          N,
+                      inside.as<std::uint8_t>(),   distance.as<double>(),        closest.as<double>(),
+                      place.as<double>(),          primitive.as<std::int64_t>(), threads};
   py::gil_scoped_release released;
   wos::table().locate(p);
 }
@@ -280,13 +341,13 @@ py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_
 
 void register_wos(py::module_& m) {
   py::class_<Polygons>(m, "Polygons").def(py::init<py::handle, py::handle>(), py::arg("ends"), py::arg("first"));
-  m.def("walk", &walk, py::arg("polygons").none(true), py::arg("start"), py::arg("live"), py::arg("epsilon"), py::arg("centre"), py::arg("extent"),
-        py::arg("levels"), py::arg("dirichlet"), py::arg("source"), py::arg("first_instance"), py::arg("first_walk"), py::arg("walks"),
-        py::arg("max_steps"), py::arg("key"), py::arg("mean"), py::arg("m2"), py::arg("total_steps"), py::arg("truncated"), py::arg("escaped"),
-        py::arg("ends"), py::arg("primitives"), py::arg("num_threads"));
-  m.def("locate", &locate, py::arg("polygons"), py::arg("instance"), py::arg("points"), py::arg("inside"), py::arg("distance"), py::arg("closest"),
-        py::arg("place"), py::arg("primitive"), py::arg("num_threads"));
-  m.def("bounds", &bounds, py::arg("polygons"), py::arg("instance"), py::arg("level"), py::arg("points"), py::arg("radius"), py::arg("primitive"));
+  m.def("walk", &walk, py::arg("polygons").none(true), py::arg("geometry"), py::arg("dirichlet"), py::arg("source"),
+        py::arg("first_instance"), py::arg("first_walk"), py::arg("walks"), py::arg("max_steps"), py::arg("key"), py::arg("answers"),
+        py::arg("num_threads"));
+  m.def("locate", &locate, py::arg("polygons"), py::arg("instance"), py::arg("points"), py::arg("inside"), py::arg("distance"),
+        py::arg("closest"), py::arg("place"), py::arg("primitive"), py::arg("num_threads"));
+  m.def("bounds", &bounds, py::arg("polygons"), py::arg("instance"), py::arg("level"), py::arg("points"), py::arg("radius"),
+        py::arg("primitive"));
   m.def("philox", &philox, py::arg("counters"), py::arg("key0"), py::arg("key1"));
 }
 

@@ -9,8 +9,8 @@
 namespace quatrefoil::wos {
 inline namespace QF_ISA {
 
-constexpr double kStepNs = 25;       // one step of one walk
-constexpr double kUsualSteps = 12;   // a walk, at epsilon 1e-3
+constexpr double kStepNs = 25;                           // one step of one walk
+constexpr double kUsualSteps = 12;                       // a walk, at epsilon 1e-3
 constexpr int64_t kLeastTask = 1024, kMostTask = 16384;  // walks: long against the ~40 steps in which the last lanes run alone
 
 // Walks [first, last) of one instance in teams: reads a cell and a list a step, all in the L2 cache; writes 12 bytes a walk.
@@ -161,7 +161,7 @@ void random_words(const uint32_t* counters, int64_t n, uint32_t key0, uint32_t k
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {build_grid<T>, walk<T>, bounds<T>};
+constexpr Kernels<T> kKernels = {build_grids<T>, free_grid<T>, walk<T>, bounds<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>, reduce, locate, random_words};

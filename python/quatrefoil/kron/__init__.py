@@ -46,7 +46,8 @@ def matvec(
 ) -> Array:
     """Kronecker matrix times vector, y = (K_1 ⊗ ... ⊗ K_d) x, without ever forming the matrix (1).
 
-    x is an (n_1, ..., n_d) array in C order, flat; so is y, with the sizes m_k. Every row of a batch is a vector of its own.
+    x is an (n_1, ..., n_d) array in C order, flat; so is y, with the sizes m_k. Every row of a batch is a vector of its
+    own.
 
     Parameters
     ----------
@@ -75,10 +76,10 @@ def matvec(
 
     Notes
     -----
-    Differentiable in factors and x. Cost: 2 N sum n_k operations a vector if the factors are square. Axes that shrink are done first.
-    Memory: the result and one array as large (none while a vector fits in L2; two if the factors are not square). Error: about
-    1e-15 sum n_k of max|y| in float64 at most. A NaN in x stays in its vector. For many products with the same factors take
-    ``KroneckerOperator``, which packs them once.
+    Differentiable in factors and x. Cost: 2 N sum n_k operations a vector if the factors are square; axes that shrink
+    are done first, those that grow last (3). Memory: nothing but the result if the factors are square, else at most two
+    arrays more, none larger than x or y. Error: a few eps sqrt(sum n_k) of the result's norm. A NaN in x stays in its
+    vector. For many products with the same factors take ``KroneckerOperator``, which packs them once.
 
     Examples
     --------
@@ -102,8 +103,9 @@ def matvec_vjp(
 ) -> tuple[list[Array], Array]:
     """Gradients of ``matvec``: grad (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
 
-    2 d mode products and d sums over all axes but one; the products of the factors on either side are shared. The batch is summed in
-    its order, in double precision. Memory: d + 1 arrays like x, or of 2 MiB where a batch can be cut into pieces so small.
+    2 d - 1 mode products and d sums over all axes but one; the products of the factors on either side are shared. The
+    batch is summed in its order, in double precision. Memory: d + 1 arrays like one vector, or like a chunk of the batch
+    of about 2 MiB.
     """
     op = OPS.rmatvec if transpose else OPS.matvec
     dfactors, dx = call_vjp(op, (sequence(factors, op.label), x, grad), (), backend, num_threads)

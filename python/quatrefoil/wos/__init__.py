@@ -17,7 +17,16 @@ from .result import Result, State, finish
 __all__ = ["Ball", "Fourier", "Gaussians", "PerVertex", "Polygon", "Result", "State", "solve", "solve_vjp"]
 
 Array = Any
-_LATER = {"screening": 0.0, "diffusion": None, "neumann": None, "robin": None, "gradient": False, "rtol": None, "atol": None, "max_walks": None}
+_LATER = {
+    "screening": 0.0,
+    "diffusion": None,
+    "neumann": None,
+    "robin": None,
+    "gradient": False,
+    "rtol": None,
+    "atol": None,
+    "max_walks": None,
+}
 _LATER |= {"executor": None, "progress": None}
 
 
@@ -100,10 +109,10 @@ def solve(
     Points outside are NaN with one RuntimeWarning; a point within epsilon of the boundary is g there, with stderr 0. A NaN that a function
     returns stays in the points whose walks met it.
 
-    Error: ``stderr`` for the walks, and a bias of the order of epsilon. On average u is taken up to epsilon inside the boundary; with f = 1
-    and zero data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
-    Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance bounds
-    and candidate lists (6) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
+    Error: ``stderr`` for the walks, and a bias of the order of epsilon: u is taken up to epsilon inside the boundary. With f = 1 and zero
+    data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
+    Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
+    bounds and candidate lists (6) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
@@ -112,7 +121,15 @@ def solve(
 
     Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
     """
-    given = {"screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin, "gradient": gradient, "rtol": rtol, "atol": atol}
+    given = {
+        "screening": screening,
+        "diffusion": diffusion,
+        "neumann": neumann,
+        "robin": robin,
+        "gradient": gradient,
+        "rtol": rtol,
+        "atol": atol,
+    }
     given |= {"max_walks": max_walks, "executor": executor, "progress": progress}
     _refuse("solve", given)
     problem = _problem("solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
@@ -158,8 +175,8 @@ def solve_vjp(
     grad_points : None
         Not computed (see ``points_gradient``).
     grad_dirichlet, grad_source : dict
-        From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given), {} for
-        numbers and functions.
+        From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given),
+        {} for numbers and functions.
 
     Raises
     ------
@@ -200,11 +217,23 @@ def _refuse(label: str, given: dict[str, Any]) -> None:
         default = _LATER[name]
         same = value is default or (default is not None and _arrays.kind(value) is None and value == default)
         if not same:
-            raise NotImplementedError(f"{label}: {name}= is not built yet; this version solves -Δu = f with Dirichlet conditions and a fixed number of walks")
+            raise NotImplementedError(
+                f"{label}: {name}= is not built yet; this version solves -Δu = f with Dirichlet conditions and a fixed number of walks"
+            )
 
 
 def _problem(
-    label: str, boundary: Any, points: Any, dirichlet: Any, source: Any, epsilon: Any, relative: Any, max_steps: Any, rng: Any, backend: Any, num_threads: Any
+    label: str,
+    boundary: Any,
+    points: Any,
+    dirichlet: Any,
+    source: Any,
+    epsilon: Any,
+    relative: Any,
+    max_steps: Any,
+    rng: Any,
+    backend: Any,
+    num_threads: Any,
 ) -> Problem:
     if not isinstance(boundary, (Polygon, Ball)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
@@ -236,5 +265,3 @@ def _seed(rng: Any, label: str) -> int:
     if not 0 <= seed < 2**64:
         raise ValueError(f"{label}: rng is {seed}, expected an int from 0 to 2^64 - 1")
     return seed
-
-
