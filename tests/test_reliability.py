@@ -17,7 +17,9 @@ import quatrefoil as qf
 def child(code, timeout=120, **environment):
     """Runs code in a fresh interpreter; -> (exit code, stdout, stderr)."""
     env = {**os.environ, **{k: str(v) for k, v in environment.items()}}
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout, env=env, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout, env=env, check=False
+    )
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
@@ -198,7 +200,10 @@ def test_plans_are_bounded(rng):
 
 
 def test_no_writable_home_for_the_numba_cache(tmp_path):
-    code = "import numpy as np, quatrefoil as qf; print(qf.ssm.fft_conv(np.ones((1, 100)), np.ones((1, 100)), backend='numba')[0, -1].round(6))"
+    code = """
+    import numpy as np, quatrefoil as qf
+    print(qf.ssm.fft_conv(np.ones((1, 100)), np.ones((1, 100)), backend='numba')[0, -1].round(6))
+    """
     code, out, error = child(code, NUMBA_CACHE_DIR="/proc/nowhere", HOME="/proc/nowhere")
     assert (code, out) == (0, "100.0"), error
 

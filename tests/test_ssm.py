@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracles import ssm as oracle
 
 import quatrefoil as qf
+from oracles import ssm as oracle
 
 
 def test_impulse_gives_the_kernel(backend, rng):

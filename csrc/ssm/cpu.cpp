@@ -1,7 +1,7 @@
 // Loops, tiles and lanes of the state-space kernels. Compiled once per instruction set.
-#include "core/right_angle.hpp"
 #include "core/lanes.hpp"
 #include "core/parallel.hpp"
+#include "core/right_angle.hpp"
 #include "ssm/args.hpp"
 #include "ssm/formula.hpp"
 

@@ -8,9 +8,9 @@ namespace quatrefoil::wos {
 inline namespace QF_ISA {
 
 constexpr double kHalfSide = 0.5 * (1 + 0x1p-6);  // of the grid: the box and a margin, so that a walk never leaves it
-constexpr double kFar = 6;     // a leaf is far from the boundary beyond so many half diagonals: its bound loses at most 2/7
-constexpr double kFarUp = 10;  // a larger node: beyond it the loss (at most 2/11) costs fewer steps than finer nodes cost time
-constexpr int kRecord = 8;     // numbers a segment: 32 or 64 bytes, one cache line at most
+constexpr double kFar = 6;    // a leaf is far from the boundary beyond so many half diagonals: its bound loses at most 2/7
+constexpr double kFarUp = 8;  // a larger node: beyond it the loss (at most 2/9) costs fewer steps than finer nodes cost time
+constexpr int kRecord = 8;    // numbers a segment: 32 or 64 bytes, one cache line at most
 
 template <class I>
 QF_HD I gather(const Element<I>* base, I index) {

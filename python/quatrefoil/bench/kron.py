@@ -106,13 +106,11 @@ def _small(d: int, n: int) -> Problem:
     peers = {"np.matmul": lambda: by_matmul(factors, x), **_linear_operator(factors, x)}
     goals = {"np.matmul": 1.0}
     size = f"{d}x{n} float64"
-    return Problem(
-        "kron", "KroneckerOperator @", size, lambda: operator @ x, peers, lambda: _truth(factors, x), 1e-13, goals
-    )
+    return Problem("kron", "KroneckerOperator @", size, lambda: operator @ x, peers, lambda: _truth(factors, x), 1e-13, goals)
 
 
 def _gradient(d: int, n: int) -> Problem:
-    """All gradients; that of the first factor is compared. The peer too shares the products of the factors on either side."""
+    """All gradients; that of the first factor is compared. The peer too shares the products on either side."""
     factors, x = _inputs(d, n, BATCH_OF_GRADIENT, np.float64)
     grad = np.random.default_rng(1).standard_normal(x.shape)
 
@@ -125,9 +123,7 @@ def _gradient(d: int, n: int) -> Problem:
         g, gradients = grad, []
         for f, y in zip(factors, behind):
             left, right = g.reshape(-1, n, R), y.reshape(-1, n, R)
-            gradients.append(
-                np.matmul(left, right.swapaxes(1, 2)).sum(0) if R > 1 else g.reshape(-1, n).T @ y.reshape(-1, n)
-            )
+            gradients.append(np.matmul(left, right.swapaxes(1, 2)).sum(0) if R > 1 else g.reshape(-1, n).T @ y.reshape(-1, n))
             g = np.matmul(f.T, left) if R > 1 else g.reshape(-1, n) @ f
             R //= n
         first: np.ndarray = gradients[0]
@@ -138,9 +134,7 @@ def _gradient(d: int, n: int) -> Problem:
         for k, f in enumerate(factors[1:], start=1):
             z = y.reshape(-1, *[n] * d)
             y = np.moveaxis(np.tensordot(f, z, (1, k + 1)), 0, k + 1)
-        first: np.ndarray = np.einsum(
-            "bir,bjr->ij", grad.reshape(-1, n, n ** (d - 1)), y.reshape(-1, n, n ** (d - 1)), optimize=True
-        )
+        first: np.ndarray = np.einsum("bir,bjr->ij", grad.reshape(-1, n, n ** (d - 1)), y.reshape(-1, n, n ** (d - 1)), optimize=True)
         return first
 
     size = f"{d}x{n} B{BATCH_OF_GRADIENT} float64"
@@ -158,6 +152,4 @@ def _gradient(d: int, n: int) -> Problem:
 def _numba(d: int, n: int) -> Problem:
     factors, x = _inputs(d, n, 1, np.float64)
     peers = {"numba backend": lambda: kron.matvec(factors, x, backend="numba")}
-    return Problem(
-        "kron", "matvec", f"{d}x{n} float64", lambda: kron.matvec(factors, x), peers, lambda: _truth(factors, x), 1e-13
-    )
+    return Problem("kron", "matvec", f"{d}x{n} float64", lambda: kron.matvec(factors, x), peers, lambda: _truth(factors, x), 1e-13)

@@ -28,9 +28,7 @@ def matern52(n: int, scale: float) -> np.ndarray:
     return np.asarray((1 + s + s * s / 3) * np.exp(-s))
 
 
-def weights(
-    y: np.ndarray, seen: np.ndarray, spectrum: np.ndarray, Q: Product, Q_transposed: Product
-) -> tuple[np.ndarray, int]:
+def weights(y: np.ndarray, seen: np.ndarray, spectrum: np.ndarray, Q: Product, Q_transposed: Product) -> tuple[np.ndarray, int]:
     """C_oo^-1 y on the pixels seen, 0 elsewhere, and the iterations it took; C = Q diag(spectrum) Q^T on the grid.
 
     By conjugate gradients on the pixels lost: with P = C^-1, w = P y and P_uu b = w_u, the weights are w - P b.
@@ -112,9 +110,7 @@ def _picture(truth: np.ndarray, seen: np.ndarray, restored: np.ndarray, file: Pa
 
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained")
     given = np.where(seen, truth, 0.0)
-    for ax, image, title in zip(
-        axes, (given, restored, truth), (f"given: {1 - LOST:.0%} of the pixels", "restored", "truth")
-    ):
+    for ax, image, title in zip(axes, (given, restored, truth), (f"given: {1 - LOST:.0%} of the pixels", "restored", "truth")):
         ax.imshow(image, cmap="gray", vmin=0, vmax=1)
         ax.set_title(title)
         ax.set_axis_off()

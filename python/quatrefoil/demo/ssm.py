@@ -17,7 +17,7 @@ CHANNELS, MODES, RUNS = 16, 32, 5
 
 
 def s4d_lin_kernels(L: int) -> np.ndarray:
-    """Impulse responses K_l = 2 Re sum_n C_n B_n z_n^l of CHANNELS diagonal systems with S4D-Lin poles -1/2 + i pi n and steps from 1e-3 to 1e-1."""
+    """Impulse responses K_l = 2 Re sum_n C_n B_n z_n^l of CHANNELS diagonal systems: S4D-Lin poles -1/2 + i pi n, steps 1e-3 to 1e-1."""
     rng = np.random.default_rng(0)
     A = -0.5 + 1j * np.pi * np.arange(MODES)
     dt = np.geomspace(1e-3, 1e-1, CHANNELS)

@@ -28,10 +28,10 @@ OPS = Family(
 
 def __getattr__(name: str) -> Any:
     if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
-        from .operator import KroneckerOperator
+        from .operator import scipy_class
 
-        globals()[name] = KroneckerOperator
-        return KroneckerOperator
+        globals()[name] = scipy_class()
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -104,8 +104,8 @@ def matvec_vjp(
     """Gradients of ``matvec``: grad (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
 
     2 d - 1 mode products and d sums over all axes but one; the products of the factors on either side are shared. The
-    batch is summed in its order, in double precision. Memory: d + 1 arrays like one vector, or like a chunk of the batch
-    of about 2 MiB.
+    batch is summed in its order, in double precision. Memory: d + 1 arrays like one vector, or like a chunk of the
+    batch of about 2 MiB.
     """
     op = OPS.rmatvec if transpose else OPS.matvec
     dfactors, dx = call_vjp(op, (sequence(factors, op.label), x, grad), (), backend, num_threads)

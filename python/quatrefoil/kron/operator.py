@@ -1,4 +1,7 @@
-"""``KroneckerOperator``: a Kronecker product as a SciPy linear operator. Importing this module imports SciPy."""
+"""``KroneckerOperator``: a Kronecker product as a SciPy linear operator.
+
+SciPy is imported when the class is asked for: until then its methods wait here without their base.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,34 @@ import importlib
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.linalg import lapack, lu_solve
-from scipy.sparse.linalg import LinearOperator
 
 from .. import _backends
-from .._dispatch import chosen_backend, sequence
+from .._dispatch import check_threads, chosen_backend, sequence
 from . import matvec
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator as Base
+else:
+    Base = object
 
 Array = Any
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
 _CURE = "add noise, or jitter to its diagonal"
 
 
-class KroneckerOperator(LinearOperator):  # type: ignore[misc]
+@functools.cache
+def scipy_class() -> type[KroneckerOperator]:
+    """The class that users get: these methods on SciPy's base, pickled as quatrefoil.kron.KroneckerOperator."""
+    from scipy.sparse.linalg import LinearOperator
+
+    names = {"__module__": "quatrefoil.kron", "__doc__": KroneckerOperator.__doc__}
+    return type("KroneckerOperator", (KroneckerOperator, LinearOperator), names)
+
+
+class KroneckerOperator(Base):  # type: ignore[misc]
     """K = K_1 ⊗ ... ⊗ K_d as a ``scipy.sparse.linalg.LinearOperator`` (M, N).
 
     ``K @ x``, ``K.T``, ``K.H``, ``K.matmat``, ``K.rmatvec`` and the rest of SciPy's operators work. The factors are
@@ -52,25 +67,21 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
     def __init__(self, factors: Sequence[Array], *, backend: str | None = None, num_threads: int | None = None) -> None:
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
+        if num_threads is not None:
+            num_threads = check_threads(num_threads, "KroneckerOperator")
         self.factors = tuple(_frozen(f, i) for i, f in enumerate(sequence(factors, "KroneckerOperator")))
         first = self.factors[0].dtype
         for i, f in enumerate(self.factors):
             if f.dtype != first:
-                raise TypeError(
-                    f"KroneckerOperator: factors[{i}] has dtype {f.dtype} but factors[0] has {first}; "
-                    "convert one of them"
-                )
+                raise TypeError(f"KroneckerOperator: factors[{i}] has dtype {f.dtype} but factors[0] has {first}; convert one of them")
         self._backend, self._num_threads = backend, num_threads
         self._plans: dict[np.dtype[Any], Any] = {}
         self._transposed: KroneckerOperator | None = None
-        super().__init__(
-            first, (math.prod(f.shape[0] for f in self.factors), math.prod(f.shape[1] for f in self.factors))
-        )
+        super().__init__(first, (math.prod(f.shape[0] for f in self.factors), math.prod(f.shape[1] for f in self.factors)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(KroneckerOperator, backend=self._backend, num_threads=self._num_threads), (
-            self.factors,
-        )
+        make = functools.partial(type(self), backend=self._backend, num_threads=self._num_threads)
+        return make, (self.factors,)
 
     # ---- products
 
@@ -99,9 +110,7 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
 
     def _transpose(self) -> KroneckerOperator:
         if self._transposed is None:
-            flipped = KroneckerOperator(
-                [f.T for f in self.factors], backend=self._backend, num_threads=self._num_threads
-            )
+            flipped = self._like([f.T for f in self.factors], self.dtype)
             flipped._transposed = self
             self._transposed = flipped
         return self._transposed
@@ -148,7 +157,7 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
         """
         parts = self._eigen("eigh")
         lam = _outer([l for l, _ in parts])
-        return lam.astype(self.dtype), self._like([q for _, q in parts])
+        return lam.astype(self.dtype), self._like([q for _, q in parts], self.dtype)
 
     def solve(self, y: Array, noise: float = 0.0) -> Array:
         """x with (K + noise I) x = y, for y (N,) or (N, c).
@@ -172,9 +181,7 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
         self._require_square("solve")
         N = self.shape[0]
         if not isinstance(y, np.ndarray) or isinstance(y, np.ma.MaskedArray) or y.dtype not in _REAL:
-            raise TypeError(
-                f"KroneckerOperator.solve: y is {_described(y)}, expected a NumPy array of float32 or float64"
-            )
+            raise TypeError(f"KroneckerOperator.solve: y is {_described(y)}, expected a NumPy array of float32 or float64")
         if y.ndim not in (1, 2) or y.shape[0] != N:
             raise ValueError(f"KroneckerOperator.solve: y has shape {y.shape}, expected ({N},) or ({N}, c)")
         rows = np.ascontiguousarray(y.T, np.float64)
@@ -204,21 +211,17 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
             swaps = int(np.count_nonzero(pivots != np.arange(len(f))))
             negative ^= bool((swaps + np.count_nonzero(diagonal < 0)) * others % 2)
         if negative:
-            raise np.linalg.LinAlgError(
-                "KroneckerOperator.logdet: the determinant is negative, expected a positive one"
-            )
+            raise np.linalg.LinAlgError("KroneckerOperator.logdet: the determinant is negative, expected a positive one")
         return total
 
-    def _like(self, factors: Sequence[Array]) -> KroneckerOperator:
-        made = [f.astype(self.dtype, copy=False) for f in factors]
-        return KroneckerOperator(made, backend=self._backend, num_threads=self._num_threads)
+    def _like(self, factors: Sequence[Array], dtype: Any) -> KroneckerOperator:
+        cast = [f.astype(dtype, copy=False) for f in factors]
+        return type(self)(cast, backend=self._backend, num_threads=self._num_threads)
 
     def _require_square(self, method: str) -> None:
         for i, f in enumerate(self.factors):
             if f.shape[0] != f.shape[1]:
-                raise ValueError(
-                    f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix"
-                )
+                raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix")
 
     def _require_finite(self, method: str) -> None:
         for i, f in enumerate(self.factors):
@@ -254,8 +257,7 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
                     f"{lowest:.3g}); add jitter to its diagonal"
                 )
             parts.append((np.maximum(lam, 0.0), Q))  # what is left below 0 is rounding of a 0
-        Q = KroneckerOperator([q for _, q in parts], backend=self._backend, num_threads=self._num_threads)
-        return _outer([l for l, _ in parts]), Q
+        return _outer([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
 
     @functools.cached_property
     def _lu(self) -> list[tuple[Array, Array]]:
@@ -266,6 +268,8 @@ class KroneckerOperator(LinearOperator):  # type: ignore[misc]
         if rows.size == 0:
             return rows
         shape = (*rows.shape[:-1], *[len(f) for f in self.factors])
+        from scipy.linalg import lu_solve
+
         x, lead = rows.reshape(shape), rows.ndim - 1
         for k, factorised in enumerate(self._lu):
             front = np.moveaxis(x, lead + k, 0)
@@ -280,9 +284,7 @@ def _described(value: Any) -> str:
 
 def _frozen(f: Any, i: int) -> Array:
     if not isinstance(f, np.ndarray) or isinstance(f, np.ma.MaskedArray) or f.dtype not in _REAL:
-        raise TypeError(
-            f"KroneckerOperator: factors[{i}] is {_described(f)}, expected a NumPy array of float32 or float64"
-        )
+        raise TypeError(f"KroneckerOperator: factors[{i}] is {_described(f)}, expected a NumPy array of float32 or float64")
     if f.ndim != 2:
         raise ValueError(f"KroneckerOperator: factors[{i}] has shape {f.shape}, expected a matrix")
     copy = np.array(f, order="C", subok=False)
@@ -308,13 +310,14 @@ def _factorised(f: Array, i: int) -> tuple[Array, Array]:
     """LU of a factor that is not singular to the precision it was given in."""
     if len(f) == 0:
         return np.zeros((0, 0)), np.zeros(0, np.int32)
+    from scipy.linalg import lapack
+
     lu, pivots, info = lapack.dgetrf(f.astype(np.float64))
     if info > 0:
         raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {_CURE}")
     inverse_condition, _ = lapack.dgecon(lu, np.abs(f).sum(axis=0, dtype=np.float64).max())
     if inverse_condition < np.finfo(f.dtype).eps:
         raise np.linalg.LinAlgError(
-            f"KroneckerOperator: factors[{i}] is singular to working precision "
-            f"(1 / condition number is {inverse_condition:.1e}); {_CURE}"
+            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {_CURE}"
         )
     return lu, pivots
