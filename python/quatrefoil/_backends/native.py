@@ -20,6 +20,11 @@ def reason() -> str | None:
     return None if _core else "this installation was built without a C++ compiler or Python headers (or with QUATREFOIL_PURE=1)"
 
 
+def core() -> Any:
+    """The extension module, for objects that are no ops (a plan, a boundary). Only where ``reason()`` is None."""
+    return _core
+
+
 def kernel(op: Op) -> Callable[..., Any] | None:
     found: Callable[..., Any] | None = getattr(getattr(_core, op.family), op.name, None)
     return found

@@ -6,7 +6,6 @@ SciPy is imported when the class is asked for: until then its methods wait here 
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import numbers
 from collections.abc import Sequence
@@ -130,7 +129,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             return matvec(factors, x, backend=self._backend, num_threads=self._num_threads)
         plan = self._plans.get(dtype)
         if plan is None:
-            core: Any = importlib.import_module("quatrefoil._core")
+            core: Any = _backends.native.core()
             plan = self._plans[dtype] = core.kron.Plan([f.astype(dtype, copy=False) for f in self.factors], False)
         out = np.empty((*x.shape[:-1], self.shape[0]), dtype)
         plan.apply(x, out, self._num_threads or 0)

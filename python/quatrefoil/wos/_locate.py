@@ -19,7 +19,7 @@ def contains(polygon: Polygon, instance: int, points: np.ndarray, backend: str |
     inside = np.zeros(len(points), bool)
     points = np.ascontiguousarray(points)
     if _native(backend):
-        core = _backends.native._core.wos
+        core = _backends.native.core().wos
         core.locate(polygon.native(core), instance, points, inside, None, None, None, None, num_threads or 0)
     else:
         from . import _numba
@@ -35,7 +35,7 @@ def closest(
     distance, at = np.empty(len(points)), np.empty((len(points), 2))
     points = np.ascontiguousarray(points)
     if _native(backend):
-        core = _backends.native._core.wos
+        core = _backends.native.core().wos
         core.locate(
             polygon.native(core),
             instance,

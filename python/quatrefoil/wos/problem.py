@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays, _backends
-from .._dispatch import _chosen
+from .._dispatch import chosen_backend
 from .boundary import Ball, Polygon, as_numpy, check_finite
 from .data import PER_VERTEX, pack
 from .result import State, schedule
@@ -165,17 +165,17 @@ class Prepared:
         from . import _locate
 
         at = i if b.count > 1 else 0
-        inside = _locate.contains(b, at, self.scaled[i], self.problem.backend or _chosen.get(), self.problem.num_threads)
+        inside = _locate.contains(b, at, self.scaled[i], self.problem.backend or chosen_backend(), self.problem.num_threads)
         out = np.flatnonzero(~inside)
         if len(out):
-            distance, closest = _locate.closest(b, at, self.scaled[i, out], self.problem.backend or _chosen.get(), self.problem.num_threads)
+            distance, closest = _locate.closest(b, at, self.scaled[i, out], self.problem.backend or chosen_backend(), self.problem.num_threads)
             near = distance <= self.epsilon[i]
             self.scaled[i, out[near]] = closest[near]
             inside[out[near]] = True
         return inside
 
     def _backend(self) -> str:
-        wanted = self.problem.backend or _chosen.get() or _backends.default()
+        wanted = self.problem.backend or chosen_backend() or _backends.default()
         if wanted == "cuda":
             raise NotImplementedError(f"solve: no backend can run this (cuda: {_backends.reason('cuda') or 'has no such kernel'})")
         _backends.check_name(wanted, "solve")
@@ -221,7 +221,7 @@ class Prepared:
         return state
 
     def _native(self, begin: int, end: int, first: int, walks: int, state: State, ends: Any, segments: Any) -> None:
-        core = _backends.native._core.wos
+        core = _backends.native.core().wos
         b = self.boundary
         start = np.ascontiguousarray(self.scaled[begin:end], self.precision)
         at = slice(begin, end)
