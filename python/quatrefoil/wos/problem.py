@@ -165,10 +165,11 @@ class Prepared:
         from . import _locate
 
         at = i if b.count > 1 else 0
-        inside = _locate.contains(b, at, self.scaled[i], self.problem.backend or chosen_backend(), self.problem.num_threads)
+        backend = self.problem.backend or chosen_backend()
+        inside = _locate.contains(b, at, self.scaled[i], backend, self.problem.num_threads)
         out = np.flatnonzero(~inside)
         if len(out):
-            distance, closest = _locate.closest(b, at, self.scaled[i, out], self.problem.backend or chosen_backend(), self.problem.num_threads)
+            distance, closest = _locate.closest(b, at, self.scaled[i, out], backend, self.problem.num_threads)
             near = distance <= self.epsilon[i]
             self.scaled[i, out[near]] = closest[near]
             inside[out[near]] = True
