@@ -234,6 +234,19 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im) {
 
 constexpr int kPassTable = 1, kTwistTable = 2;  // + R
 
+// exp(-2 pi i k / n). The angle is reduced to an eighth of a turn in integers: rounding it first would cost up to 3 eps.
+template <class T>
+void unit_root(int64_t k, int64_t n, T* re, T* im) {
+  k = (k % n + n) % n;
+  const int64_t quarter = 4 * k / n, rest = 4 * k - quarter * n;
+  const bool far = 2 * rest > n;  // nearer to the next axis
+  const double angle = kPi / 2 * (double(far ? n - rest : rest) / double(n));
+  const double c = far ? __builtin_sin(angle) : __builtin_cos(angle), s = far ? __builtin_cos(angle) : __builtin_sin(angle);
+  const double cosine[4] = {c, -s, -c, s}, sine[4] = {s, c, -s, -c};
+  *re = T(cosine[quarter]);
+  *im = T(-sine[quarter]);
+}
+
 // exp(-2 pi i r j / n), r = 1..3, j < n/4, in blocks of W values of j: [r][re W | im W]; for n = 2W the one vector r = 1.
 template <class T>
 void fill_pass(void* data, const TableKey& key) {
@@ -243,10 +256,8 @@ void fill_pass(void* data, const TableKey& key) {
   const int roots = n == 2 * W ? 1 : 3;
   for (int64_t j = 0; j < columns; ++j)
     for (int r = 1; r <= roots; ++r) {
-      const double angle = -2 * kPi * double(r * j % n) / double(n);
       T* w = out + (j / W * roots + r - 1) * 2 * W + j % W;
-      w[0] = T(__builtin_cos(angle));
-      w[W] = T(__builtin_sin(angle));
+      unit_root(r * j, n, w, w + W);
     }
 }
 template <class T>

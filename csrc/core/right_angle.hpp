@@ -56,18 +56,11 @@ void fill_twist(void* data, const TableKey& key) {
   constexpr int W = kLanes<T>;
   T* out = static_cast<T*>(data);
   const int64_t N = key.n;
-  const auto angle = [&](int r, int64_t j) { return -kPi * double(j * (4 * r - 1)) / double(2 * N); };
   for (int r = 0; r < R; ++r)
-    for (int j = 0; j < W; ++j) {
-      out[2 * W * r + j] = T(__builtin_cos(angle(r, j)));
-      out[2 * W * r + W + j] = T(__builtin_sin(angle(r, j)));
-    }
+    for (int j = 0; j < W; ++j) unit_root(j * (4 * r - 1), 4 * N, out + 2 * W * r + j, out + 2 * W * r + W + j);
   out += 2 * R * W;
   for (int64_t j = 0; j < N / R; j += W)
-    for (int r = 0; r < R; ++r) {
-      *out++ = T(__builtin_cos(angle(r, j)));
-      *out++ = T(__builtin_sin(angle(r, j)));
-    }
+    for (int r = 0; r < R; ++r, out += 2) unit_root(j * (4 * r - 1), 4 * N, out, out + 1);
 }
 template <class T>
 const T* twist_table(Length length) {

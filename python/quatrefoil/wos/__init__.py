@@ -102,7 +102,7 @@ def solve(
     TypeError
         Other dtypes; a mix of kinds; floats where integers are due.
     NotImplementedError
-        The keywords above; tensors that require grad.
+        The keywords above; tensors that require grad where there is no gradient: points, vertices, Gaussians, sources, lists of data.
 
     Notes
     -----

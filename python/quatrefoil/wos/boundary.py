@@ -15,8 +15,8 @@ Array = Any
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
 
-def as_numpy(array: Array, label: str, name: str) -> np.ndarray:
-    """A NumPy view of a CPU array of float32 or float64, or the TypeError that names it."""
+def as_numpy(array: Array, label: str, name: str, differentiable: bool = False) -> np.ndarray:
+    """A NumPy view of a CPU array of float32 or float64, or the TypeError that names it. What asks for a gradient that is not there raises."""
     kind = _arrays.kind(array)
     if kind is None:
         raise TypeError(f"{label}: {name} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of float32 or float64")
@@ -28,9 +28,9 @@ def as_numpy(array: Array, label: str, name: str) -> np.ndarray:
     if kind == "torch":
         if array.device.type != "cpu":
             raise RuntimeError(f"{label}: {name} lies on {array.device}; this version has no CUDA kernels; move it to the host")
-        if array.requires_grad:
-            raise NotImplementedError(f"{label}: {name} requires grad, which is not built yet; detach it, or call solve_vjp")
-        array = array.numpy()
+        if array.requires_grad and not differentiable:
+            raise NotImplementedError(f"{label}: {name} requires grad, but there is no gradient in it yet; detach it")
+        array = array.detach().numpy()
     result: np.ndarray = array
     return result
 

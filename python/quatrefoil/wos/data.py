@@ -31,7 +31,7 @@ class Fourier:
     """
 
     def __init__(self, coefficients: Array, center: Any = (0.0, 0.0)) -> None:
-        c = as_numpy(coefficients, "Fourier", "coefficients")
+        c = as_numpy(coefficients, "Fourier", "coefficients", differentiable=True)
         if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
         check_finite(c, "Fourier", "coefficients")
@@ -43,7 +43,7 @@ class Fourier:
     def modes(self, X: np.ndarray) -> np.ndarray:
         """(..., 2) -> (..., K): the functions that the coefficients multiply."""
         theta = np.arctan2(X[..., 1] - self.center[1], X[..., 0] - self.center[0])[..., None]
-        K = as_numpy(self.coefficients, "Fourier", "coefficients").shape[-1]
+        K = as_numpy(self.coefficients, "Fourier", "coefficients", differentiable=True).shape[-1]
         m = np.arange(1, (K + 1) // 2)
         waves = np.stack([np.cos(m * theta), np.sin(m * theta)], axis=-1).reshape(*X.shape[:-1], K - 1)
         return np.concatenate([np.ones_like(theta), waves], axis=-1)
@@ -60,7 +60,7 @@ class PerVertex:
 
     def __init__(self, values: Array | list[Array]) -> None:
         for b, v in enumerate(values if isinstance(values, (list, tuple)) else [values]):
-            a = as_numpy(v, "PerVertex", "values" if v is values else f"values[{b}]")
+            a = as_numpy(v, "PerVertex", "values" if v is values else f"values[{b}]", differentiable=True)
             if a.ndim not in ((1,) if isinstance(values, (list, tuple)) else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
             check_finite(a, "PerVertex", "values")
@@ -227,7 +227,7 @@ def pack(given: Any, boundary: Boundary, points: np.ndarray, points_kind: str, n
 
 
 def _parameters(array: Array, points: np.ndarray, points_kind: str, name: str) -> np.ndarray:
-    values = as_numpy(array, "solve", name)
+    values = as_numpy(array, "solve", name, differentiable=name.startswith(("dirichlet.coefficients", "dirichlet.values")))
     if _arrays.kind(array) != points_kind:
         raise TypeError(
             f"solve: {name} is a {_arrays.kind(array)} array but points is a {points_kind} array; all arrays of a call must be of one kind"

@@ -9,6 +9,7 @@ import numpy as np
 from .boundary import Polygon, as_numpy
 from .data import NONE, Fourier, Gaussians, PerVertex
 from .problem import Prepared, Walks
+from .result import State
 
 Array = Any
 
@@ -33,15 +34,41 @@ def dirichlet_gradient(p: Prepared, grad: Array, first: int, walks: int) -> dict
     return {}
 
 
+def parameters(p: Prepared) -> list[Array]:
+    """The arrays in which the value can be differentiated."""
+    given = p.dirichlet.given
+    if isinstance(given, Fourier):
+        return [given.coefficients]
+    if isinstance(given, PerVertex):
+        return list(given.values) if isinstance(given.values, (list, tuple)) else [given.values]
+    if isinstance(given, (list, tuple)):  # PerVertex parts, in the order of the instances
+        return [g.values for g in given if isinstance(g, PerVertex)]
+    return []
+
+
+def replay(p: Prepared, state: State, grad: Array) -> list[Array]:
+    """Gradients in ``parameters`` of sum(grad * value), over the walks that the state holds."""
+    order = np.argsort(state.starts)
+    starts, ends = state.starts[order], (state.starts + state.sizes)[order]
+    cuts = np.flatnonzero(starts[1:] != ends[:-1]) + 1
+    total: list[Array] = []
+    for first, last in zip(np.split(starts, cuts), np.split(ends, cuts)):
+        walks = int(last[-1] - first[0])
+        (found,) = dirichlet_gradient(p, grad * (walks / state.walks), int(first[0]), walks).values()
+        part = found if isinstance(found, list) else [found]
+        total = [a + b for a, b in zip(total, part)] if total else part
+    return total
+
+
 def _as_given(array: np.ndarray, like: Array) -> Array:
     """The gradient in the parameter's own shape, dtype and kind."""
-    like_numpy = as_numpy(like, "solve_vjp", "parameter")
+    like_numpy = as_numpy(like, "solve_vjp", "parameter", differentiable=True)
     result = array.reshape(like_numpy.shape).astype(like_numpy.dtype)
     return result if isinstance(like, np.ndarray) else like.new_tensor(result)
 
 
 def _fourier(p: Prepared, data: Fourier, weight: np.ndarray, first: int, walks: int) -> Array:
-    K = as_numpy(data.coefficients, "solve_vjp", "coefficients").shape[-1]
+    K = as_numpy(data.coefficients, "solve_vjp", "coefficients", differentiable=True).shape[-1]
     total = np.zeros((p.B, K))
 
     def add(begin: int, end: int, w: Walks) -> None:

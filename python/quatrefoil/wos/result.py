@@ -196,7 +196,12 @@ def finish(problem: Problem, state: State) -> Result:
 
         return sys.modules["torch"].from_numpy(array)
 
+    value = shaped(mean.astype(dtype))
+    if p.kind == "torch":
+        from ..torch import _wos
+
+        value = _wos.attach(p, state, value)
     return Result(
-        shaped(mean.astype(dtype)), shaped(stderr.astype(dtype)), shaped(np.where(live, n, 0)), shaped((state.steps / n).astype(dtype)),
+        value, shaped(stderr.astype(dtype)), shaped(np.where(live, n, 0)), shaped((state.steps / n).astype(dtype)),
         shaped(state.truncated), shaped(state.escaped), problem.seed, state, problem,
     )  # fmt: skip
