@@ -59,8 +59,8 @@ def test_what_has_no_gradient_raises(rng):
         qf.wos.Gaussians(theta, torch.zeros(1, 2, dtype=torch.float64), 1.0)
     with pytest.raises(NotImplementedError, match="source"):
         qf.wos.solve(square, X, dirichlet=0.0, source=qf.wos.Fourier(theta))
+    vertices = torch.ones(4, dtype=torch.float64, requires_grad=True)
     with pytest.raises(NotImplementedError, match="list of data"):
-        vertices = torch.ones(4, dtype=torch.float64, requires_grad=True)
         qf.wos.solve(square, X, dirichlet=[qf.wos.PerVertex(vertices), qf.wos.PerVertex(vertices)])
     value = qf.wos.solve(square, X, dirichlet=qf.wos.Fourier(theta), rng=1).value
     (first,) = torch.autograd.grad((value**2).sum(), theta, create_graph=True)

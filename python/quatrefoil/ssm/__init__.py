@@ -94,9 +94,9 @@ def fft_conv(
 
     Notes
     -----
-    Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for a
-    batch of one; memory 4 such lengths a thread. Error: at most 5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch item and channel
-    (within it, it may reach earlier times).
+    Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for
+    a batch of one; memory 4 such lengths a thread. Error: at most 5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch
+    item and channel (within it, it may reach earlier times).
     """
     return call(OPS.fft_conv, (u, k, D, k_reverse), (), out, backend, num_threads)
 

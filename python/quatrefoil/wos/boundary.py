@@ -16,7 +16,7 @@ _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about
 
 
 def as_numpy(array: Array, label: str, name: str, differentiable: bool = False) -> np.ndarray:
-    """A NumPy view of a CPU array of float32 or float64, or the TypeError that names it. What asks for a gradient that is not there raises."""
+    """A NumPy view of a CPU array of float32 or float64, or the TypeError that names it; raises where a gradient would be lost."""
     kind = _arrays.kind(array)
     if kind is None:
         raise TypeError(f"{label}: {name} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of float32 or float64")
