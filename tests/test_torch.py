@@ -46,6 +46,27 @@ def rebuild(arguments, keywords, tensors):
     return [place(x) for x in arguments], {k: place(v) for k, v in keywords.items()}
 
 
+def on_leaves(family, case, arguments, keywords):
+    """The case as a function of its tensors."""
+
+    def f(*given):
+        a, k = rebuild(arguments, keywords, given)
+        return call_of(family, case)(*a, **k)
+
+    return f
+
+
+def energy(family, case, arguments, keywords):
+    """A real number made of the case's result."""
+    f = on_leaves(family, case, arguments, keywords)
+
+    def total(*given):
+        y = f(*given)
+        return (y * y.conj()).real.sum()
+
+    return total
+
+
 def parametrize(cases):
     return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
 
@@ -85,10 +106,7 @@ def test_gradcheck(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = tuple(t.requires_grad_() for t in leaves([*arguments, *keywords.values()]))
 
-    def f(*given):
-        a, k = rebuild(arguments, keywords, given)
-        return call_of(family, case)(*a, **k)
-
+    f = on_leaves(family, case, arguments, keywords)
     assert torch.autograd.gradcheck(f, tensors, eps=1e-6, atol=1e-6)
 
 
@@ -97,11 +115,7 @@ def test_func_grad(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = tuple(leaves([*arguments, *keywords.values()]))
 
-    def f(*given):
-        a, k = rebuild(arguments, keywords, given)
-        y = call_of(family, case)(*a, **k)
-        return (y * y.conj()).real.sum()
-
+    f = energy(family, case, arguments, keywords)
     wanted = [t.clone().requires_grad_() for t in tensors]
     expected = torch.autograd.grad(f(*wanted), wanted)
     got = torch.func.grad(f, argnums=tuple(range(len(tensors))))(*tensors)
@@ -114,11 +128,7 @@ def test_compile(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = leaves([*arguments, *keywords.values()])
 
-    def f(*given):
-        a, k = rebuild(arguments, keywords, given)
-        y = call_of(family, case)(*a, **k)
-        return (y * y.conj()).real.sum()
-
+    f = energy(family, case, arguments, keywords)
     torch._dynamo.reset()
     compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
     wanted = [t.clone().requires_grad_() for t in tensors]
@@ -134,11 +144,7 @@ def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = tuple(leaves([*arguments, *keywords.values()]))
 
-    def f(*given):
-        a, k = rebuild(arguments, keywords, given)
-        y = call_of(family, case)(*a, **k)
-        return (y * y.conj()).real.sum()
-
+    f = energy(family, case, arguments, keywords)
     gradient = torch.func.grad(f, argnums=tuple(range(len(tensors))))
     torch._dynamo.reset()
     try:
@@ -164,10 +170,7 @@ def test_vmap(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = leaves([*arguments, *keywords.values()])
 
-    def f(*given):
-        a, k = rebuild(arguments, keywords, given)
-        return call_of(family, case)(*a, **k)
-
+    f = on_leaves(family, case, arguments, keywords)
     stacked = [torch.stack([t, 2 * t / 3]) for t in tensors]
     got = torch.vmap(f)(*stacked)
     torch.testing.assert_close(got, torch.stack([f(*[t[i] for t in stacked]) for i in range(2)]))
@@ -179,10 +182,7 @@ def test_forward_mode_raises(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = tuple(leaves([*arguments, *keywords.values()]))
 
-    def f(*given):
-        a, k = rebuild(arguments, keywords, given)
-        return call_of(family, case)(*a, **k)
-
+    f = on_leaves(family, case, arguments, keywords)
     with pytest.raises((RuntimeError, NotImplementedError)):
         torch.func.jvp(f, tensors, tuple(map(torch.ones_like, tensors)))
     with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):

@@ -26,11 +26,7 @@ _empty_like = torch.empty_like
 
 
 def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None) -> Any:
-    result = registered[op.label](*pack(op, arrays, options, backend, num_threads or 0))
-    if op.primal is None:
-        return result
-    present = iter(result)
-    return [None if a is None else next(present) for a in arrays[: len(arrays) - len(op.primal.outputs)]]
+    return _restore(op, arrays, registered[op.label](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
 # The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
@@ -82,14 +78,14 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         if wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
             result = function.eager.apply(compute, num_threads, (options, backend), *arrays)
-            return result if op.primal is None else _restore(op, arrays, result)
+            return _restore(op, arrays, result)
         return compute(arrays, out, num_threads)
 
     return run
 
 
 def _restore(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """A Function returns an adjoint's gradients as a tuple without the absent ones."""
+    """Operators and Functions return an adjoint's gradients without the absent ones."""
     if op.primal is None:
         return result
     present = iter(result)
