@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .. import cheb
 from ..bench.cheb import by_numpy
-from ._row import Progress, Row
+from ._row import Progress, Row, median_seconds
 
 SPACING = 5.64 / 2  # Angstrom: half the lattice constant of NaCl
 IONS = 6  # per axis
@@ -20,7 +16,6 @@ WIDTH = 0.7  # Angstrom: standard deviation of an ion's charge
 COULOMB = 14.399645  # e / (4 pi epsilon_0) in volt Angstrom
 N, TOL = 81, 1e-8  # 2 t l sqrt(ln 1e8) + 5 = 78 points resolve the narrowest Gaussian t = 1 / (sqrt 2 WIDTH) in the half-width l
 POINTS, DIRECT_POINTS, FRESH_POINTS = 200_000, 20_000, 2000
-RUNS = 3
 BLOCK = 8192  # points at a time in the direct sum: 14 MB for each array of distances
 HALF = IONS * SPACING / 2  # of the box
 
@@ -59,13 +54,13 @@ def run(folder: Path, progress: Progress) -> list[Row]:
     rng = np.random.default_rng(0)
     X = rng.uniform(-HALF, HALF, (POINTS, 3))
     progress(f"cheb: ranks {ct.rank}, evaluating at {POINTS} points")
-    ours = _median_seconds(lambda: ct(X))
+    ours = median_seconds(lambda: ct(X))
     mapped = X / HALF  # the peer is given its points on [-1, 1]
-    theirs = _median_seconds(lambda: by_numpy(ct.core, list(ct.factors), mapped))
+    theirs = median_seconds(lambda: by_numpy(ct.core, list(ct.factors), mapped))
     progress(f"cheb: the direct sum at {DIRECT_POINTS} points")
     few = X[:DIRECT_POINTS]
-    ours_few = _median_seconds(lambda: ct(few))
-    direct = _median_seconds(lambda: direct_sum(few), 1)
+    ours_few = median_seconds(lambda: ct(few))
+    direct = median_seconds(lambda: direct_sum(few), 1)
     fresh = rng.uniform(-HALF, HALF, (FRESH_POINTS, 3))
     truth = direct_sum(fresh)
     error = float(np.abs(ct(fresh) - truth).max() / np.abs(truth).max())
@@ -76,17 +71,6 @@ def run(folder: Path, progress: Progress) -> list[Row]:
         Row("cheb", "potential of rock salt", f"{POINTS} points, {tensor}", ours, "NumPy BLAS", theirs, error, against),
         Row("cheb", "potential of rock salt", f"{DIRECT_POINTS} points, {IONS**3} ions", ours_few, "direct sum", direct, error, against),
     ]
-
-
-def _median_seconds(f: Callable[[], Any], runs: int = RUNS) -> float:
-    """The median of some runs after one that warms up."""
-    f()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        f()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def _picture(ct: cheb.ChebTucker, file: Path) -> None:

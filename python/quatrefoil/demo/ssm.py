@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .. import ssm
-from ._row import Progress, Row
+from ._row import Progress, Row, median_seconds
 
-CHANNELS, MODES, RUNS = 16, 32, 5
+CHANNELS, MODES = 16, 32
 
 
 def s4d_lin_kernels(L: int) -> np.ndarray:
@@ -29,17 +25,6 @@ def s4d_lin_kernels(L: int) -> np.ndarray:
         weights = C[h] * np.expm1(x) / A
         K[h] = 2 * sum((w * np.exp(xn * steps)).real for w, xn in zip(weights, x))
     return K.astype(np.float32)
-
-
-def median_seconds(f: Callable[[], Any], runs: int = RUNS) -> float:
-    """The median of some runs after one that warms up."""
-    f()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        f()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def run(folder: Path, progress: Progress) -> list[Row]:
