@@ -98,6 +98,77 @@ QF_HD V higher(V a, V b) {
   return a > b ? a : b;
 }
 
+// The integers that hold the bits of V.
+template <class V>
+struct BitsOf {
+  using type = Lanes<typename std::conditional<sizeof(Element<V>) == 8, std::int64_t, std::int32_t>::type, kWidth<V>>;
+};
+template <>
+struct BitsOf<float> {
+  using type = std::int32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = std::int64_t;
+};
+template <class V>
+using Bits = typename BitsOf<V>::type;
+template <class To, class From>
+QF_HD To as_bits(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+// a b + c, rounded once where the machine can. Written out: left to itself, GCC contracts some loops and leaves others.
+template <class V>
+QF_HD V multiply_add(V a, V b, V c) {
+#if defined(__FMA__)
+  using T = Element<V>;
+  constexpr int W = kWidth<V>;
+  if constexpr (sizeof(V) == 64 && sizeof(T) == 8) {
+#if defined(__AVX512F__)
+    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#endif
+  } else if constexpr (sizeof(V) == 64) {
+#if defined(__AVX512F__)
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+  } else if constexpr (sizeof(V) == 32 && sizeof(T) == 8) {
+    return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+  } else if constexpr (sizeof(V) == 32) {
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+  } else if constexpr (sizeof(V) == 16 && sizeof(T) == 8) {
+    return (V)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
+  } else if constexpr (sizeof(V) == 16) {
+    return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+  } else if constexpr (W == 1) {
+    return sizeof(T) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+  } else {
+    for (int i = 0; i < W; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+  }
+#else
+  return a * b + c;
+#endif
+}
+// The same, rounded once everywhere: in software where it must be.
+template <class V>
+QF_HD V multiply_add_exact(V a, V b, V c) {
+#if defined(__FMA__)
+  return multiply_add(a, b, c);
+#else
+  if constexpr (kWidth<V> == 1)
+    return sizeof(V) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+  else
+    for (int i = 0; i < kWidth<V>; ++i)
+      c[i] = sizeof(Element<V>) == 8 ? Element<V>(__builtin_fma(double(a[i]), double(b[i]), double(c[i])))
+                                     : Element<V>(__builtin_fmaf(float(a[i]), float(b[i]), float(c[i])));
+  return c;
+#endif
+}
+
 // In the order of the lanes, by halves: the same sum whatever the surroundings.
 template <class V>
 QF_HD Element<V> sum(V v) {

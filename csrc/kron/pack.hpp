@@ -1,6 +1,6 @@
 // Copies in the order in which the tiles read.
 #pragma once
-#include "kron/tile.hpp"
+#include "core/gemm.hpp"
 
 namespace quatrefoil::kron {
 inline namespace QF_ISA {

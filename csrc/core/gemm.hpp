@@ -1,8 +1,8 @@
-// Register tiles: rows of a small matrix A times vectors of B, all sums in registers. Everything in this family is made of them.
+// Matrix products in register tiles: rows of A times vectors of B, all sums in registers. What packs and blocks them is the caller's.
 #pragma once
 #include "core/lanes.hpp"
 
-namespace quatrefoil::kron {
+namespace quatrefoil {
 inline namespace QF_ISA {
 
 constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;  // 8 x 3 sums in 32 registers, 4 x 3 in 16: both leave room for B and a broadcast
@@ -17,39 +17,6 @@ QF_HD void for_panels(int64_t m, F&& f) {
   if (kTileRows > 4 && m - i >= 4) f(std::integral_constant<int, 4>{}, i), i += 4;
   if (m - i >= 2) f(std::integral_constant<int, 2>{}, i), i += 2;
   if (m - i >= 1) f(std::integral_constant<int, 1>{}, i);
-}
-
-// s x + c, rounded once where the machine can. Written out: left to itself, GCC contracts the larger tiles only.
-template <class V>
-QF_HD V fused(Element<V> s, V x, V c) {
-#if defined(__FMA__)
-  using T = Element<V>;
-  constexpr int W = kWidth<V>;
-  if constexpr (sizeof(V) == 64 && sizeof(T) == 8) {
-#if defined(__AVX512F__)
-    return (V)_mm512_fmadd_pd(_mm512_set1_pd(s), (__m512d)x, (__m512d)c);
-#endif
-  } else if constexpr (sizeof(V) == 64) {
-#if defined(__AVX512F__)
-    return (V)_mm512_fmadd_ps(_mm512_set1_ps(s), (__m512)x, (__m512)c);
-#endif
-  } else if constexpr (sizeof(V) == 32 && sizeof(T) == 8) {
-    return (V)_mm256_fmadd_pd(_mm256_set1_pd(s), (__m256d)x, (__m256d)c);
-  } else if constexpr (sizeof(V) == 32) {
-    return (V)_mm256_fmadd_ps(_mm256_set1_ps(s), (__m256)x, (__m256)c);
-  } else if constexpr (sizeof(V) == 16 && sizeof(T) == 8) {
-    return (V)_mm_fmadd_pd(_mm_set1_pd(s), (__m128d)x, (__m128d)c);
-  } else if constexpr (sizeof(V) == 16) {
-    return (V)_mm_fmadd_ps(_mm_set1_ps(s), (__m128)x, (__m128)c);
-  } else if constexpr (W == 1) {
-    return sizeof(T) == 8 ? V(__builtin_fma(double(s), double(x), double(c))) : V(__builtin_fmaf(float(s), float(x), float(c)));
-  } else {
-    for (int i = 0; i < W; ++i) c[i] = __builtin_fmaf(s, x[i], c[i]);
-    return c;
-  }
-#else
-  return s * x + c;
-#endif
 }
 
 // How A is stored: in panels of 8 (4), then 4, 2 and 1 rows, numbers of a column side by side; or row by row.
@@ -79,7 +46,7 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
     for (int i = 0; i < rows; ++i) {
       const Element<V> s = left == Left::panels ? a[k * rows + i] : a[i * a_stride + k];
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) sum[i][v] = fused(s, x[v], sum[i][v]);
+      for (int v = 0; v < NV; ++v) sum[i][v] = multiply_add(broadcast<V>(s), x[v], sum[i][v]);
     }
   }
 #pragma GCC unroll 8
@@ -153,4 +120,4 @@ QF_HD void for_columns(int64_t cols, F&& f) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::kron
+}  // namespace quatrefoil

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import ssm
-from ._problem import Problem
+from ... import ssm
+from .._problem import Problem
 
 SHAPES = ((1, 256, 1024), (8, 256, 4096), (1, 64, 65536), (1, 1, 1048576), (4, 128, 16384))
 
@@ -19,8 +19,6 @@ def problems() -> Iterator[Problem]:
     yield _conv((1, 256, 1024), np.float64)
     yield _conv((8, 256, 4096), np.float32, gradient=True)
     yield _conv_numba((1, 64, 4096))
-    yield _scan((8, 256, 1024), axis=-1)
-    yield _scan((1024, 2048), axis=0)
 
 
 def _conv_inputs(shape: tuple[int, int, int], dtype: Any) -> list[np.ndarray]:
@@ -121,27 +119,3 @@ def _conv_numba(shape: tuple[int, int, int]) -> Problem:
     u, k, D = _conv_inputs(shape, np.float32)
     peers = {"numba backend": lambda: ssm.fft_conv(u, k, D, backend="numba")}
     return Problem("ssm", "fft_conv", f"{shape} float32", lambda: ssm.fft_conv(u, k, D), peers, lambda: _conv_truth(u, k, D), 1e-6)
-
-
-def _scan(shape: tuple[int, ...], axis: int) -> Problem:
-    rng = np.random.default_rng(0)
-    a = rng.uniform(0.5, 0.99, shape).astype(np.float32)
-    b = rng.standard_normal(shape).astype(np.float32)
-
-    def truth() -> np.ndarray:
-        x, y = np.moveaxis(a.astype(float), axis, 0), np.moveaxis(b.astype(float), axis, 0).copy()
-        for t in range(1, len(y)):
-            y[t] += x[t] * y[t - 1]
-        return np.moveaxis(y, 0, axis)
-
-    def stepwise() -> np.ndarray:
-        x, y = np.moveaxis(a, axis, 0), np.moveaxis(b.copy(), axis, 0)
-        for t in range(1, len(y)):
-            y[t] += x[t] * y[t - 1]
-        return np.moveaxis(y, 0, axis)
-
-    peers: dict[str, Callable[[], Any]] = {
-        "numpy, step by step": stepwise,
-        "numba backend": lambda: ssm.linear_scan(a, b, axis=axis, backend="numba"),
-    }
-    return Problem("ssm", "linear_scan", f"{shape} axis {axis} float32", lambda: ssm.linear_scan(a, b, axis=axis), peers, truth, 1e-6)

@@ -1,0 +1,149 @@
+// exp, expm1, sine and cosine, log(1 + t) for lanes and scalars, to about one unit in the last place, without libm and without branches.
+#pragma once
+#include "core/lanes.hpp"
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+namespace elementary {
+
+// Adding it rounds to an integer, which then lies in the low bits of the sum.
+template <class T>
+constexpr T kRound = sizeof(T) == 8 ? T(6755399441055744.0) : T(12582912.0);  // 1.5 * 2^52, 1.5 * 2^23
+
+// c[0] + x (c[1] + x (...)).
+template <int n, class V, class T>
+QF_HD V polynomial(V x, const T (&c)[n]) {
+  V p = broadcast<V>(c[n - 1]);
+#pragma GCC unroll 16
+  for (int i = n - 2; i >= 0; --i) p = multiply_add(p, x, broadcast<V>(c[i]));
+  return p;
+}
+
+// 2^m for an integer m in the range of the exponent.
+template <class V>
+QF_HD V power_of_two(V m) {
+  using T = Element<V>;
+  constexpr int bias = sizeof(T) == 8 ? 1023 : 127, mantissa = sizeof(T) == 8 ? 52 : 23;
+  return as_bits<V>(as_bits<Bits<V>>(V(m + (kRound<T> + bias))) << mantissa);
+}
+
+// x = n ln 2 + r with |r| <= ln(2) / 2; n comes in two halves so that neither power leaves the range.
+template <class V>
+struct Reduced {
+  V r, low, high;  // e^x = e^r * low * high
+};
+template <class V>
+QF_HD Reduced<V> reduce(V x) {
+  using T = Element<V>;
+  constexpr bool dbl = sizeof(T) == 8;
+  constexpr T least = dbl ? T(-746) : T(-105), most = dbl ? T(710) : T(89);  // beyond: 0 and infinity all the same
+  x = x < least ? broadcast<V>(least) : x;
+  x = x > most ? broadcast<V>(most) : x;
+  const V n = (x * T(1.4426950408889634074) + kRound<T>)-kRound<T>;
+  constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts: n * hi is exact
+  constexpr T lo = dbl ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
+  V r = multiply_add(n, broadcast<V>(-hi), x);
+  r = multiply_add(n, broadcast<V>(-lo), r);
+  const V half = (n * T(0.5) + kRound<T>)-kRound<T>;
+  return {r, power_of_two(half), power_of_two(V(n - half))};
+}
+
+// (e^r - 1 - r) / r^2 on [-ln(2) / 2, ln(2) / 2].
+template <class V>
+QF_HD V exp_tail(V r) {
+  using T = Element<V>;
+  if constexpr (sizeof(T) == 8) {
+    constexpr T c[] = {1.0 / 2,     1.0 / 6,      1.0 / 24,      1.0 / 120,      1.0 / 720,       1.0 / 5040,
+                       1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+    return polynomial(r, c);
+  } else {
+    constexpr T c[] = {T(1.0 / 2), T(1.0 / 6), T(1.0 / 24), T(1.0 / 120), T(1.0 / 720), T(1.0 / 5040)};
+    return polynomial(r, c);
+  }
+}
+
+template <class V>
+QF_HD V exp(V x) {
+  const Reduced<V> q = reduce(x);
+  return (multiply_add(V(q.r * q.r), exp_tail(q.r), q.r) + Element<V>(1)) * q.low * q.high;
+}
+
+// e^x - 1, with full relative accuracy near 0.
+template <class V>
+QF_HD V expm1(V x) {
+  using T = Element<V>;
+  const Reduced<V> q = reduce(x);
+  const V m = multiply_add(V(q.r * q.r), exp_tail(q.r), q.r);  // e^r - 1
+  const V near = multiply_add(V(m * q.low), q.high, V(q.low * q.high - T(1)));
+  const V far = x > T(64) ? V((m + T(1)) * q.low * q.high) : near;  // 2^1024 is out of range where e^x is not
+  return q.low * q.high == T(1) ? m : far;
+}
+
+// sine and cosine of hi + lo, |lo| far below |hi|. The reduction keeps an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
+template <class V>
+QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
+  using T = Element<V>;
+  constexpr bool dbl = sizeof(T) == 8;
+  const V t = hi * T(0.63661977236758134308) + kRound<T>;  // 2 / pi
+  const V n = t - kRound<T>;
+  constexpr T p1 = dbl ? T(0x1.921fb54442d18p+0) : T(0x1.921fb6p+0);  // pi / 2 in three parts
+  constexpr T p2 = dbl ? T(0x1.1a62633145c07p-54) : T(-0x1.777a5cp-25);
+  constexpr T p3 = dbl ? T(-0x1.f1976b7ed8fbcp-110) : T(-0x1.ee59dap-50);
+  V r = multiply_add_exact(n, broadcast<V>(-p1), hi);
+  r = multiply_add_exact(n, broadcast<V>(-p2), V(r + lo));
+  r = multiply_add_exact(n, broadcast<V>(-p3), r);
+  const V s = r * r;
+  V a, b;
+  if constexpr (dbl) {
+    constexpr T cs[] = {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000};
+    constexpr T cc[] = {1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000};
+    a = multiply_add(V(s * r), polynomial(s, cs), r);
+    b = multiply_add(V(s * s), polynomial(s, cc), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
+  } else {
+    constexpr T cs[] = {T(-1.0 / 6), T(1.0 / 120), T(-1.0 / 5040), T(1.0 / 362880)};
+    constexpr T cc[] = {T(1.0 / 24), T(-1.0 / 720), T(1.0 / 40320), T(-1.0 / 3628800)};
+    a = multiply_add(V(s * r), polynomial(s, cs), r);
+    b = multiply_add(V(s * s), polynomial(s, cc), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
+  }
+  using I = Bits<V>;
+  const I q = as_bits<I>(t);  // the quadrant in its low bits
+  constexpr int sign = sizeof(T) * 8 - 2;
+  const I odd = -(q & 1);
+  const I sa = as_bits<I>(a), sb = as_bits<I>(b);
+  sine = as_bits<V>(((sb & odd) | (sa & ~odd)) ^ ((q & 2) << sign));
+  cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ (((q + 1) & 2) << sign));
+}
+template <class V>
+QF_HD void sin_cos(V x, V& sine, V& cosine) {
+  sin_cos(x, V{}, sine, cosine);
+}
+
+// log(1 + t) for 0 <= t <= 1: 2 artanh(t / (2 + t)).
+template <class V>
+QF_HD V log1p_unit(V t) {
+  using T = Element<V>;
+  const V z = t / (t + T(2)), s = z * z;
+  if constexpr (sizeof(T) == 8) {
+    constexpr T c[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11, 2.0 / 13, 2.0 / 15,
+                       2.0 / 17, 2.0 / 19, 2.0 / 21, 2.0 / 23, 2.0 / 25, 2.0 / 27, 2.0 / 29};
+    return multiply_add(V(s * z), polynomial(s, c), V(z + z));
+  } else {
+    constexpr T c[] = {T(2.0 / 3), T(2.0 / 5), T(2.0 / 7), T(2.0 / 9), T(2.0 / 11), T(2.0 / 13)};
+    return multiply_add(V(s * z), polynomial(s, c), V(z + z));
+  }
+}
+
+// log(1 + e^x), right at both ends.
+template <class V>
+QF_HD V softplus(V x) {
+  const V m = x < Element<V>(0) ? x : V(-x);  // -|x|, NaN as it is
+  return (x > Element<V>(0) ? x : V{}) + log1p_unit(exp(m));
+}
+template <class V>
+QF_HD V sigmoid(V x) {
+  return Element<V>(1) / (exp(V(-x)) + Element<V>(1));
+}
+
+}  // namespace elementary
+}  // namespace QF_ISA
+}  // namespace quatrefoil

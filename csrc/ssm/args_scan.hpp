@@ -1,0 +1,26 @@
+#pragma once
+#include "core/rows.hpp"
+
+namespace quatrefoil::ssm {
+
+template <class E>
+struct LinearScan {  // E: float, double, cplx<float>, cplx<double>
+  enum { kA, kB, kH0, kH };
+  const E *a, *b, *h0;  // h0 may be null
+  E* h;
+  Rows<4> rows;
+  bool reverse;
+  int threads;
+};
+
+template <class E>
+struct LinearScanVjp {
+  enum { kA, kB, kH0, kGrad, kDa, kDb, kDh0 };
+  const E *a, *b, *h0, *grad;
+  E *da, *db, *dh0;  // da has the shape of b: the caller sums what was broadcast; dh0 may be null
+  Rows<7> rows;
+  bool reverse;
+  int threads;
+};
+
+}  // namespace quatrefoil::ssm

@@ -1,0 +1,13 @@
+"""State-space benchmarks, one module a noun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .._problem import Problem
+from . import convolution, scan
+
+
+def problems() -> Iterator[Problem]:
+    for module in (convolution, scan):
+        yield from module.problems()

@@ -1,0 +1,3 @@
+from . import convolution, scan
+
+CASES = [*convolution.CASES, *scan.CASES]
