@@ -24,4 +24,10 @@ struct FftConvVjp {
   T* dk_reverse;       // (H, Lr) or null
 };
 
+template <class T>
+struct ConvolutionKernels {
+  void (*fft_conv)(const FftConv<T>&);
+  void (*fft_conv_vjp)(const FftConvVjp<T>&);
+};
+
 }  // namespace quatrefoil::ssm

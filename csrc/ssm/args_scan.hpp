@@ -1,4 +1,5 @@
 #pragma once
+#include "core/cplx.hpp"
 #include "core/rows.hpp"
 
 namespace quatrefoil::ssm {
@@ -21,6 +22,14 @@ struct LinearScanVjp {
   Rows<7> rows;
   bool reverse;
   int threads;
+};
+
+template <class T>
+struct ScanKernels {
+  void (*linear_scan)(const LinearScan<T>&);
+  void (*linear_scan_vjp)(const LinearScanVjp<T>&);
+  void (*linear_scan_complex)(const LinearScan<cplx<T>>&);
+  void (*linear_scan_complex_vjp)(const LinearScanVjp<cplx<T>>&);
 };
 
 }  // namespace quatrefoil::ssm

@@ -29,7 +29,7 @@ void fft_conv(py::handle u_, py::handle k_, py::handle D_, py::handle k_reverse_
     auto p = conv_args<T>("fft_conv", u, k, D, k_reverse, threads);
     p.y = y.as<T>();
     py::gil_scoped_release released;
-    kernels<T>(ssm::table()).fft_conv(p);
+    kernels<T>(ssm::table()).convolution.fft_conv(p);
   });
 }
 
@@ -47,7 +47,7 @@ void fft_conv_vjp(py::handle u_, py::handle k_, py::handle D_, py::handle k_reve
     const ssm::FftConvVjp<T> p{
         conv_args<T>("fft_conv_vjp", u, k, D, k_reverse, threads), grad.as<T>(), du.as<T>(), dk.as<T>(), dD.as<T>(), dk_reverse.as<T>()};
     py::gil_scoped_release released;
-    kernels<T>(ssm::table()).fft_conv_vjp(p);
+    kernels<T>(ssm::table()).convolution.fft_conv_vjp(p);
   });
 }
 

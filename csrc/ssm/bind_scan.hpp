@@ -52,7 +52,8 @@ void linear_scan(py::handle a_, py::handle b_, py::handle h0_, py::handle h_, bo
       py::gil_scoped_release released;
       kernel(p);
     };
-    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>(ssm::table()).linear_scan_complex) : run(T{}, kernels<T>(ssm::table()).linear_scan);
+    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>(ssm::table()).scan.linear_scan_complex)
+                        : run(T{}, kernels<T>(ssm::table()).scan.linear_scan);
   });
 }
 
@@ -72,8 +73,8 @@ void linear_scan_vjp(py::handle a_, py::handle b_, py::handle h0_, py::handle gr
       py::gil_scoped_release released;
       kernel(p);
     };
-    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>(ssm::table()).linear_scan_complex_vjp)
-                        : run(T{}, kernels<T>(ssm::table()).linear_scan_vjp);
+    is_complex(b.dtype) ? run(cplx<T>{}, kernels<T>(ssm::table()).scan.linear_scan_complex_vjp)
+                        : run(T{}, kernels<T>(ssm::table()).scan.linear_scan_vjp);
   });
 }
 

@@ -179,5 +179,8 @@ void fft_conv_vjp(const FftConvVjp<T>& p) {
   });
 }
 
+template <class T>
+constexpr ConvolutionKernels<T> kConvolution = {fft_conv<T>, fft_conv_vjp<T>};
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm

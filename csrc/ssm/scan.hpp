@@ -155,5 +155,8 @@ void linear_scan_vjp(const LinearScanVjp<E>& p) {
   });
 }
 
+template <class T>
+constexpr ScanKernels<T> kScan = {linear_scan<T>, linear_scan_vjp<T>, linear_scan<cplx<T>>, linear_scan_vjp<cplx<T>>};
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm
