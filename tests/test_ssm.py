@@ -119,6 +119,17 @@ def test_any_shape(backend, data):
     np.testing.assert_allclose(qf.ssm.fft_conv(u, k, k_reverse=r), oracle.fft_conv(u, k, k_reverse=r).astype(float), atol=1e-10)
 
 
+def test_half_precision(backend, rng):
+    u, k = rng.standard_normal((2, 3, 70)).astype(np.float16), rng.standard_normal((3, 70)).astype(np.float16)
+    wide = [u.astype(np.float32), k.astype(np.float32)]
+    for _ in range(2):
+        np.testing.assert_array_equal(qf.ssm.fft_conv(u, k), qf.ssm.fft_conv(*wide).astype(np.float16))
+    for g, e in zip(qf.ssm.fft_conv_vjp(u, k, u), qf.ssm.fft_conv_vjp(*wide, wide[0])):
+        np.testing.assert_array_equal(g, e.astype(np.float16))
+    with pytest.raises(TypeError, match="out="):
+        qf.ssm.fft_conv(u, k, out=np.zeros_like(u))
+
+
 F = np.zeros((3, 70))
 BAD_CONV = [
     ((F, np.zeros((2, 70))), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
@@ -126,7 +137,8 @@ BAD_CONV = [
     ((F, F, np.zeros(2)), ValueError, "D has shape"),
     ((F, F[None]), ValueError, "k has shape"),
     ((F, F.astype(np.float32)), TypeError, "k has dtype float32 but u has float64"),
-    ((F.astype(np.float16), F.astype(np.float16)), TypeError, "u has dtype float16, expected float32 or float64"),
+    ((F.astype(np.float16), F), TypeError, "k has dtype float64 but u has float32"),
+    ((F.astype(np.int16), F), TypeError, "u has dtype int16, expected float32 or float64 or float16 or bfloat16"),
     ((F.astype(complex), F), TypeError, "u has dtype complex128"),
     ((F.astype(int), F), TypeError, "u has dtype int64"),
     ((F > 0, F), TypeError, "bool"),

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from test_ops import CASES, build, flat, op_of, tolerance  # noqa: E402
+from test_ops import CASES, build, flat, made, op_of, tolerance  # noqa: E402
 
 SMALL = [
     (f, c)
@@ -47,11 +47,12 @@ def rebuild(arguments, keywords, tensors):
 
 
 def on_leaves(family, case, arguments, keywords):
-    """The case as a function of its tensors."""
+    """The case as a function of its tensors; of several results those that were asked for."""
 
     def f(*given):
         a, k = rebuild(arguments, keywords, given)
-        return call_of(family, case)(*a, **k)
+        result = call_of(family, case)(*a, **k)
+        return tuple(made(result)) if isinstance(result, tuple) else result
 
     return f
 
@@ -61,8 +62,7 @@ def energy(family, case, arguments, keywords):
     f = on_leaves(family, case, arguments, keywords)
 
     def total(*given):
-        y = f(*given)
-        return (y * y.conj()).real.sum()
+        return sum((y * y.conj()).real.sum() for y in made(f(*given)))
 
     return total
 
@@ -77,8 +77,10 @@ def test_same_as_numpy(family, case, precision, backend, rng):
     arguments, keywords = build(family, case, rng, precision)
     expected = call_of(family, case)(*arguments, **keywords)
     got = call_of(family, case)(*map(to_torch, arguments), **{k: to_torch(v) for k, v in keywords.items()})
-    assert isinstance(got, torch.Tensor)
-    np.testing.assert_array_equal(got.numpy(), expected)
+    assert len(made(got)) == len(made(expected))
+    for g, e in zip(made(got), made(expected)):
+        assert isinstance(g, torch.Tensor)
+        np.testing.assert_array_equal(g.numpy(), e)
 
 
 @parametrize(CASES)
@@ -86,15 +88,19 @@ def test_autograd_same_as_vjp(family, case, backend, rng):
     op = op_of(family, case.op)
     arguments, keywords = prepare(family, case, rng)
     tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
-    y = call_of(family, case)(*arguments, **keywords)
-    grad = torch.from_numpy(np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if y.is_complex() else 0)))
-    got = torch.autograd.grad(y, tensors, grad)
+    results = made(call_of(family, case)(*arguments, **keywords))
+    grads = [
+        torch.from_numpy(np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if y.is_complex() else 0)))
+        for y in results
+    ]
+    got = torch.autograd.grad(results, tensors, grads)
+    grad = tuple(g.numpy() for g in grads) if len(op.outputs) > 1 else grads[0].numpy()
     options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
     inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
     plain = [
         [t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs
     ]
-    expected = list(flat(getattr(getattr(qf, family), f"{case.op}_vjp")(*plain, grad.numpy(), **options)))
+    expected = list(flat(getattr(getattr(qf, family), f"{case.op}_vjp")(*plain, grad, **options)))
     assert len(got) == len(expected)
     for g, e, t in zip(got, expected, tensors):
         assert g.shape == t.shape
@@ -159,8 +165,7 @@ def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
 def test_second_derivative_raises(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
-    y = call_of(family, case)(*arguments, **keywords)
-    first = torch.autograd.grad((y * y.conj()).real.sum(), tensors[0], create_graph=True)[0]
+    first = torch.autograd.grad(energy(family, case, arguments, keywords)(*tensors), tensors[0], create_graph=True)[0]
     with pytest.raises(NotImplementedError, match="second derivative"):
         torch.autograd.grad((first * first.conj()).real.sum(), tensors[-1])
 
@@ -172,8 +177,10 @@ def test_vmap(family, case, rng):
 
     f = on_leaves(family, case, arguments, keywords)
     stacked = [torch.stack([t, 2 * t / 3]) for t in tensors]
-    got = torch.vmap(f)(*stacked)
-    torch.testing.assert_close(got, torch.stack([f(*[t[i] for t in stacked]) for i in range(2)]))
+    got = made(torch.vmap(f)(*stacked))
+    single = [made(f(*[t[i] for t in stacked])) for i in range(2)]
+    for g, e in zip(got, map(torch.stack, zip(*single)), strict=True):
+        torch.testing.assert_close(g, e)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
@@ -246,7 +253,22 @@ def test_mixed_kinds():
     with pytest.raises(TypeError, match=r"k is a numpy array but u is a torch array"):
         qf.ssm.fft_conv(torch.randn(3, 70), np.zeros((3, 70), np.float32))
     with pytest.raises(TypeError, match="bfloat16"):
-        qf.ssm.fft_conv(torch.randn(3, 70, dtype=torch.bfloat16), torch.randn(3, 70, dtype=torch.bfloat16))
+        qf.ssm.linear_scan(torch.randn(3, 70, dtype=torch.bfloat16), torch.randn(3, 70, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(half):
+    u, k, D = (torch.randn(s, dtype=half) for s in ((2, 3, 70), (3, 70), (3,)))
+    expected = qf.ssm.fft_conv(u.float(), k.float(), D.float())
+    assert torch.equal(qf.ssm.fft_conv(u, k, D), expected.to(half))
+    assert torch.equal(qf.ssm.fft_conv(u, k.float(), D.float()), expected.to(half))
+    assert qf.ssm.fft_conv(u.float(), k, D).dtype == torch.float32
+    for compute in (qf.ssm.fft_conv, torch.compile(qf.ssm.fft_conv, backend="aot_eager")):
+        leaves = [t.clone().requires_grad_() for t in (u, k, D)]
+        gradients = torch.autograd.grad(compute(*leaves).float().sum(), leaves)
+        wide = [t.float().requires_grad_() for t in (u, k, D)]
+        for g, e in zip(gradients, torch.autograd.grad(qf.ssm.fft_conv(*wide).sum(), wide)):
+            assert torch.equal(g, e.to(half))
 
 
 def test_tolerance_is_used():

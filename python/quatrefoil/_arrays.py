@@ -9,6 +9,7 @@ import numpy as np
 
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
+HALF = ("float16", "bfloat16")
 ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX}
 
 
@@ -47,6 +48,24 @@ def dtype_name(array: Any) -> str:
     if isinstance(dtype, np.dtype):
         return dtype.name if dtype.isnative else dtype.str
     return str(dtype).removeprefix("torch.")
+
+
+def is_half(array: Any) -> bool:
+    return array is not None and str(getattr(array, "dtype", "")).removeprefix("torch.") in HALF
+
+
+def widen(array: Any) -> Any:
+    """float32 from float16 or bfloat16; any other array, or None, as it is."""
+    if not is_half(array):
+        return array
+    return array.astype(np.float32) if isinstance(array, np.ndarray) else array.float()
+
+
+def narrow(array: Any, like: Any) -> Any:
+    """``array`` in the half type of ``like``; as it is where ``like`` has none."""
+    if array is None or not is_half(like):
+        return array
+    return array.astype(like.dtype) if isinstance(array, np.ndarray) else array.to(like.dtype)
 
 
 def signature(arrays: Sequence[Any]) -> Any:

@@ -50,7 +50,9 @@ def call(
     if arrays[0].__class__ is not _ndarray and (torch := _modules.get("torch")) is not None and torch.compiler.is_compiling():
         from .torch import _route
 
-        return _route.traced(op, arrays, options, backend, num_threads)
+        wide = list(map(_arrays.widen, arrays)) if takes_half(op, arrays) else arrays
+        result = _route.traced(op, wide, options, backend, num_threads)
+        return result if wide is arrays else narrowed(op, arrays, result)
     key: Any = None
     plan: Plan
     try:
@@ -72,7 +74,8 @@ def call_vjp(
 ) -> tuple[Any, ...]:
     """The adjoint of ``op``: its inputs and the gradient of the result -> the gradients of the inputs, absent ones left out.
 
-    The last of ``arguments`` is the gradient; before it the inputs in their order, trailing optional ones may be missing.
+    The last of ``arguments`` is the gradient, a tuple of them where the call returned several arrays; before it the inputs in their order,
+    trailing optional ones may be missing.
     """
     adjoint = op.adjoint
     assert adjoint is not None
@@ -82,7 +85,9 @@ def call_vjp(
         names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
         raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
     inputs += [None] * (len(op.inputs) - len(inputs))
-    results = call(adjoint, [*op.flatten(inputs), grad], options, None, backend, num_threads)
+    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.outputs) > 1 else [grad]
+    grads += [None] * (len(op.outputs) - len(grads))
+    results = call(adjoint, [*op.flatten(inputs), *grads], options, None, backend, num_threads)
     return tuple(g for g in op.split(results) if g is not None)
 
 
@@ -124,13 +129,12 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
             dtypes.append(None)
             continue
         kind, allowed = _arrays.kind(array), _arrays.ALLOWED[arg.dtype]
+        named = " or ".join((*allowed, *_arrays.HALF) if arg.half else allowed)
         if kind is None:
-            raise TypeError(
-                f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {' or '.join(allowed)}"
-            )
+            raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {named}")
         dtype = _arrays.dtype_name(array)
         if dtype not in allowed:
-            raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it")
+            raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {named}; convert it")
         first = first or (name, kind, dtype)
         if kind != first[1]:
             raise TypeError(
@@ -149,7 +153,32 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
     return first[1], [_arrays.in_precision(base, o.dtype) for o in op.outputs]
 
 
+def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
+    """Whether there are float16 or bfloat16 arrays among these, all of them where the op takes such."""
+    halves = [arg.half for (_, arg, _, _), a in zip(op.named(arrays), arrays) if _arrays.is_half(a)]
+    return bool(halves) and all(halves)
+
+
+def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
+    """Results of the float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
+    if op.single:
+        return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
+    like = arrays if op.primal else [arrays[0] if o.half else None for o in op.outputs]
+    return tuple(map(_arrays.narrow, result, like))
+
+
+def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
+    def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is not None:
+            raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
+        return narrowed(op, arrays, call(op, list(map(_arrays.widen, arrays)), options, None, backend, num_threads or None))
+
+    return run
+
+
 def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
+    if takes_half(op, arrays):
+        return _half_plan(op, options, backend)
     kind, dtypes = check_arrays(op, arrays)
     shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
     results = [None if s is None else (s, d) for s, d in zip(shapes, dtypes)]
@@ -165,9 +194,9 @@ def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str 
 
 def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None]) -> Plan:
     """What remains to be done once everything is checked, for NumPy arrays; ``layout`` is (shape, dtype) of every result."""
-    if op.primal is None and op.many is None:
-        assert layout[0] is not None
-        shape, dtype = layout[0]
+    assert layout[0] is not None
+    shape, dtype = layout[0]
+    if op.single and op.many is None:
 
         def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
             if out is None:
@@ -183,9 +212,9 @@ def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], la
         if out is None:
             results = [None if r is None else _arrays.empty(*r) for r in layout]
         else:
-            assert layout[0] is not None
-            check_out(op, out, *layout[0], arrays)
-            results = [out]
+            one_result(op, layout)
+            check_out(op, out, shape, dtype, arrays)
+            results = [out] + [None] * (len(layout) - 1)
         outputs = op.primal.split(results) if op.primal else results
         kernel(*op.split(arrays), *outputs, *options, num_threads)
         return finish(op, arrays, results)
@@ -194,13 +223,18 @@ def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], la
 
 
 def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
-    """The result as the caller gets it: one array, or the gradients summed over what was broadcast."""
+    """The result as the caller gets it: one array, a tuple of them, or the gradients summed over what was broadcast."""
     if op.primal is None:
-        return results[0]
+        return results[0] if op.single else tuple(results)
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(results)])):
         if arg.broadcast and results[i] is not None:
             results[i] = _arrays.sum_to_shape(results[i], array.shape)
     return results
+
+
+def one_result(op: Op, layout: Sequence[Any]) -> None:
+    if any(r is not None for r in layout[1:]):
+        raise TypeError(f"{op.label}: out= is for calls that return one array; this one returns several")
 
 
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:

@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Shape = tuple[int, ...]
-Rule = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], list[Shape]]
+Rule = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], Sequence[Shape | None]]
 
 
 @dataclass(frozen=True)
 class Arg:
-    """One array argument. ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what."""
+    """One array argument or result.
+
+    ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what. ``half``: float16 and bfloat16 are taken too,
+    computed in float32; a result that says so comes back in the half type of the first argument.
+    """
 
     name: str
     dims: str
@@ -26,6 +30,7 @@ class Arg:
     many: bool = False
     broadcast: bool = False
     dtype: str = "real"  # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,11 @@ class Option:
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other."""
+    """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other.
+
+    With more than one output a call returns a tuple; the rule gives None for the shape of an output that the options do not ask for, and
+    that one is None for the kernel, the caller and the adjoint alike.
+    """
 
     family: str
     name: str
@@ -55,10 +64,13 @@ class Op:
     def __post_init__(self) -> None:
         adjoint = None
         if self.differentiable and self.primal is None:
-            grads = tuple(Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, dtype=o.dtype) for o in self.outputs)
+            grads = tuple(
+                Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
+                for i, o in enumerate(self.outputs)
+            )
             adjoint = Op(
                 self.family, f"{self.name}_vjp", self.inputs + grads,
-                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype) for a in self.inputs),
+                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half) for a in self.inputs),
                 self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
@@ -66,6 +78,11 @@ class Op:
     @property
     def label(self) -> str:
         return f"{self.family}.{self.name}"
+
+    @property
+    def single(self) -> bool:
+        """Whether the result is one array, not a sequence of which some may be absent."""
+        return self.primal is None and len(self.outputs) == 1
 
     @property
     def many(self) -> int | None:
@@ -95,7 +112,7 @@ class Op:
                 yield arg.name, arg, 0, value
 
     def infer(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-        """Shapes of the flat inputs -> shapes of the flat outputs (None for the gradient of an absent input), or ValueError."""
+        """Shapes of the flat inputs -> shapes of the flat outputs (None for what is not made), or ValueError."""
         if self.primal is None:
             return list(self.rule(self.label, shapes, options) if self.rule else _unify(self, shapes))
         primal = self.primal
@@ -103,11 +120,12 @@ class Op:
         results = primal.infer(shapes[:count], options)
         for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
             if got != expected:
-                raise ValueError(f"{self.label}: {arg.name} has shape {got}, expected {expected}, the shape of the result")
+                what = f"{expected}, the shape of the result" if expected is not None else "none: that result was not asked for"
+                raise ValueError(f"{self.label}: {arg.name} {'is missing' if got is None else f'has shape {got}'}, expected {what}")
         # what is broadcast gets its gradient in the full shape; the dispatcher sums it
+        full = results[0]
         return [
-            None if s is None else results[0] if arg.broadcast else s
-            for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
+            None if s is None else full if arg.broadcast else s for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
         ]
 
 

@@ -11,8 +11,13 @@ Array = Any
 
 FFT_CONV = Op(
     "ssm", "fft_conv",
-    inputs=(Arg("u", "... H L"), Arg("k", "H Lk"), Arg("D", "H", optional=True), Arg("k_reverse", "H Lr", optional=True)),
-    outputs=(Arg("y", "... H L"),),
+    inputs=(
+        Arg("u", "... H L", half=True),
+        Arg("k", "H Lk", half=True),
+        Arg("D", "H", optional=True, half=True),
+        Arg("k_reverse", "H Lr", optional=True, half=True),
+    ),
+    outputs=(Arg("y", "... H L", half=True),),
     tolerance=5e-7,
 )  # fmt: skip
 
@@ -35,7 +40,7 @@ def fft_conv(
     Parameters
     ----------
     u : (..., H, L)
-        Input; float32 or float64.
+        Input; float32 or float64, or float16 or bfloat16: then computed in float32 and returned in u's type.
     k : (H, Lk)
         Kernel. Taps beyond L are not used; no taps (Lk = 0) give zeros.
     D : (H,), optional

@@ -9,7 +9,7 @@ import torch
 
 from .._dispatch import call
 from .._spec import Op
-from ._library import no_derivative, pack, registered
+from ._library import gradients_of_results, no_derivative, pack, registered
 
 
 class Functions(NamedTuple):
@@ -39,7 +39,7 @@ def _eager(op: Op) -> Any:
             ctx.num_threads, ctx.setting = num_threads, setting
             ctx.save_for_backward(*arrays)
             result = compute(arrays, None, num_threads)
-            return result if op.primal is None else _present(result)
+            return result if op.single else _present(result)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -47,7 +47,9 @@ def _eager(op: Op) -> Any:
                 no_derivative(op)
             assert op.adjoint is not None
             options, backend = ctx.setting
-            gradients = call(op.adjoint, [*ctx.saved_tensors, *grads], options, None, backend, ctx.num_threads or None)
+            arrays = ctx.saved_tensors
+            given = gradients_of_results(op, arrays, options, grads)
+            gradients = call(op.adjoint, [*arrays, *given], options, None, backend, ctx.num_threads or None)
             return (None, None, None, *gradients)
 
     Eager.__name__ = Eager.__qualname__ = f"{op.family}_{op.name}"
@@ -60,7 +62,7 @@ def _transformed(op: Op) -> Any:
         def forward(setting: Any, *arrays: Any) -> Any:
             options, backend, num_threads = setting
             result = registered[op.label](*pack(op, arrays, options, backend, num_threads))
-            return result if op.primal is None else tuple(result)
+            return result if op.single else tuple(result)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -73,7 +75,8 @@ def _transformed(op: Op) -> Any:
                 no_derivative(op)
             assert op.adjoint is not None
             arrays = ctx.saved_tensors
-            gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *grads)
+            given = gradients_of_results(op, arrays, ctx.setting[0], grads)
+            gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)
             return (None, *_spread(gradients, arrays))
 
         @staticmethod
@@ -84,7 +87,7 @@ def _transformed(op: Op) -> Any:
                 Transformed.apply(setting, *[a if d is None else a.select(d, i) for a, d in zip(arrays, dims)])
                 for i in range(info.batch_size)
             ]
-            if op.primal is None:
+            if op.single:
                 return torch.stack(calls), 0
             return tuple(torch.stack(column) for column in zip(*calls)), (0,) * len(calls[0])
 

@@ -23,7 +23,7 @@ registered: dict[str, Any] = {}
 def schema(op: Op) -> str:
     arrays = [f"Tensor{'[]' if a.many else '?' if a.optional else ''} {a.name}" for a in op.inputs]
     options = [f"{_TYPES[o.type]} {o.name}" for o in op.options]
-    result = "Tensor" if op.primal is None else "Tensor[]"
+    result = "Tensor" if op.single else "Tensor[]"
     return f"{op.family}_{op.name}({', '.join([*arrays, *options, 'str? backend', 'int num_threads'])}) -> {result}"
 
 
@@ -53,7 +53,7 @@ def run_kernel(op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tu
         filled = outputs
     kernel(*op.split(arrays), *(op.primal.split(filled) if op.primal else filled), *options, num_threads)
     if op.primal is None:
-        return outputs[0]
+        return outputs[0] if op.single else outputs
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(outputs)])):
         if arg.broadcast and outputs[i] is not None:
             outputs[i] = torch.from_numpy(_arrays.sum_to_shape(outputs[i].numpy(), tuple(array.shape)))
@@ -77,16 +77,17 @@ def _register(op: Op) -> None:
         layout = zip(infer(op, arrays, options), dtypes)
         outputs = [None if s is None else torch.empty(s, dtype=getattr(torch, str(d))) for s, d in layout]
         result = run_kernel(op, _backends.kernel(op, backend or _dispatch.chosen_backend()), arrays, outputs, options, num_threads)
-        return result if op.primal is None else [g for g in result if g is not None]
+        return result if op.single else [g for g in result if g is not None]
 
     def fake(*arguments: Any) -> Any:
         arrays, options, _, _ = unpack(op, arguments)
         first = next(a for a in arrays if a is not None)
         shapes = infer(op, arrays, options)
-        if op.primal is None:
-            _, dtypes = _dispatch.check_arrays(op, arrays)
-            return first.new_empty(shapes[0], dtype=getattr(torch, str(dtypes[0])))
-        return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
+        if op.primal is not None:
+            return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
+        _, dtypes = _dispatch.check_arrays(op, arrays)
+        made = [first.new_empty(s, dtype=getattr(torch, str(d))) for s, d in zip(shapes, dtypes) if s is not None]
+        return made[0] if op.single else made
 
     library.impl(name, run, "CPU")
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
@@ -105,6 +106,15 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.layout = layout
     ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
     ctx.save_for_backward(*flat)
+    ctx.made = [(tuple(x.shape), x.dtype) for x in output] if isinstance(output, (list, tuple)) else None
+
+
+def gradients_of_results(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
+    """The gradients of the results that were made -> one entry per output."""
+    if op.single:
+        return list(grads)
+    present = iter(grads)
+    return [None if s is None else next(present) for s in infer(op, arrays, options)]
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -117,7 +127,13 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
             inputs.append(next(saved) if kind == "tensor" else [next(saved) for _ in range(kind)])
     count = len(op.inputs)
     assert op.adjoint is not None
-    results = iter(registered[op.adjoint.label](*inputs[:count], grad, *inputs[count:]))
+    if ctx.made is None:
+        grads = [grad]
+    else:  # torch leaves those of unused results out
+        grads = [torch.zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad, ctx.made)]
+        arrays, options, _, _ = unpack(op, tuple(inputs))
+        grads = gradients_of_results(op, arrays, options, grads)
+    results = iter(registered[op.adjoint.label](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
     for kind in ctx.layout[:count]:
         if kind is None:

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from .. import _backends
+from .._dispatch import one_result
 from .._spec import Op
 from ._functions import functions
-from ._library import pack, registered, run_kernel
+from ._library import infer, pack, registered, run_kernel
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _functorch_level = torch._C._functorch.maybe_current_level  # private; tests/test_torch.py fails if it stops telling
@@ -26,7 +27,7 @@ _empty_like = torch.empty_like
 
 
 def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None) -> Any:
-    return _restore(op, arrays, registered[op.label](*pack(op, arrays, options, backend, num_threads or 0)))
+    return _restore(op, arrays, options, registered[op.label](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
 # The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
@@ -45,7 +46,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         return elsewhere
     kernel = _backends.kernel(op, backend)
     pending = any(a.is_neg() or a.is_conj() for a in given)
-    single = _backends.takes_tensors(kernel) and not pending and op.primal is None and op.many is None
+    single = _backends.takes_tensors(kernel) and not pending and op.single and op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wants_gradient = any(a.requires_grad for a in given)
     function = functions(op)
@@ -60,8 +61,11 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
     def compute_any(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
+            one_result(op, layout)
             _check_out(op, out, layout[0], arrays)
-        outputs = [out] if out is not None else [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
+            outputs = [out, *layout[1:]]
+        else:
+            outputs = [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
         return run_kernel(op, kernel, arrays, outputs, options, num_threads)
 
     compute = compute_one if single else compute_any
@@ -69,7 +73,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     def transform(arrays: Sequence[Any], num_threads: int) -> Any:
         if _modes():
             return traced(op, arrays, options, backend, num_threads)
-        return _restore(op, arrays, function.transformed.apply((options, backend, num_threads), *arrays))
+        return _restore(op, arrays, options, function.transformed.apply((options, backend, num_threads), *arrays))
 
     def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
@@ -78,18 +82,19 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         if wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
             result = function.eager.apply(compute, num_threads, (options, backend), *arrays)
-            return _restore(op, arrays, result)
-        return compute(arrays, out, num_threads)
+            return result if op.single else _restore(op, arrays, options, result)
+        result = compute(arrays, out, num_threads)
+        return tuple(result) if op.primal is None and not op.single else result
 
     return run
 
 
-def _restore(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """Operators and Functions return an adjoint's gradients without the absent ones."""
-    if op.primal is None:
+def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:
+    """Operators and Functions return several results without the absent ones: None in their places."""
+    if op.single:
         return result
     present = iter(result)
-    return [None if a is None else next(present) for a in arrays[: len(arrays) - len(op.primal.outputs)]]
+    return tuple(None if s is None else next(present) for s in infer(op, list(arrays), options))
 
 
 def _refuse_out(op: Op, out: Any) -> None:
