@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
 import quatrefoil as qf  # noqa: E402
 from test_ops import CASES, build, flat, made, op_of, tolerance  # noqa: E402
 
@@ -196,21 +198,31 @@ def test_forward_mode_raises(family, case, rng):
         f(*[torch.autograd.forward_ad.make_dual(t, torch.ones_like(t)) for t in tensors])
 
 
+class Recorder(TorchDispatchMode):
+    """What reaches the registered operator."""
+
+    def __init__(self, operator):
+        super().__init__()
+        self.operator, self.arguments = operator, None
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is self.operator:
+            self.arguments = args
+        return func(*args, **(kwargs or {}))
+
+
 @parametrize(SMALL)
 def test_opcheck(family, case, rng):
     from quatrefoil.torch._library import registered
 
-    op = op_of(family, case.op)
+    operator = registered[op_of(family, case.op).label]
     arguments, keywords = prepare(family, case, rng)
-    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
-    rank = len(getattr(inputs[1], "shape", ()))
-    options = {"axis": (keywords.get("axis", -1)) % max(rank, 1), "reverse": False}
-    values = [keywords.get(o.name, options.get(o.name)) for o in op.options]
-    if op.label == "ssm.linear_scan":
-        values = [bool(keywords.get("reverse", False)), keywords.get("axis", -1) % rank]
-    for t in leaves(inputs):
-        t.requires_grad_()
-    torch.library.opcheck(registered[op.label], (*inputs, *values, None, 0))
+    with Recorder(operator) as recorder:
+        call_of(family, case)(*arguments, **keywords)
+    for t in leaves(recorder.arguments):
+        if t.is_floating_point() or t.is_complex():
+            t.requires_grad_()
+    torch.library.opcheck(operator, recorder.arguments)
 
 
 def test_states_that_would_lose_something(rng):
