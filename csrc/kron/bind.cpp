@@ -33,6 +33,7 @@ class FactorList {
  public:
   FactorList(const py::list& list, bool transpose, const char* function) : transpose_(transpose) {
     require(!list.empty(), function, "no factors");
+    views_.reserve(list.size());
     for (py::handle h : list) {
       views_.emplace_back(h, "factors");
       const Input& f = views_.back();
@@ -50,6 +51,7 @@ class FactorList {
   template <class T>
   std::vector<kron::Matrix<T>> matrices() const {
     std::vector<kron::Matrix<T>> found;
+    found.reserve(views_.size());
     for (const Input& f : views_) found.push_back({f.as<T>(), f.dim(2), f.dim(1)});
     return found;
   }

@@ -46,14 +46,7 @@ View numpy_view(const py::array& a, const char* name) {
   return v;
 }
 
-View tensor_view(py::handle h, const char* name) {
-  const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
-  if (!api) {  // an older torch: a NumPy view of the same memory
-    if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
-    return numpy_view(h.attr("detach")().attr("numpy")().cast<py::array>(), name);
-  }
-  dlpack::Tensor t;
-  if (api->tensor_from(h.ptr(), &t)) throw py::error_already_set();
+View tensor_view(const dlpack::Tensor& t, const char* name) {
   if (t.device.kind != dlpack::kCpu) refuse(name, "expected CPU memory");
   if (t.ndim > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
   View v;
@@ -66,6 +59,18 @@ View tensor_view(py::handle h, const char* name) {
   }
   if (v.size() > 0 && !t.data) refuse(name, "has no memory (a fake or traced tensor?)");
   return v;
+}
+
+View tensor_view(py::handle h, const char* name) {
+  if (const dlpack::Tensor* seen = dlpack::Seen::find(h.ptr())) return tensor_view(*seen, name);
+  const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
+  if (!api) {  // an older torch: a NumPy view of the same memory
+    if (!py::hasattr(h, "detach")) refuse(name, "expected a NumPy array or a torch tensor");
+    return numpy_view(h.attr("detach")().attr("numpy")().cast<py::array>(), name);
+  }
+  dlpack::Tensor t;
+  if (api->tensor_from(h.ptr(), &t)) throw py::error_already_set();
+  return tensor_view(t, name);
 }
 
 bool aligned(const View& v) {

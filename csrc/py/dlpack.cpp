@@ -3,6 +3,8 @@
 namespace quatrefoil::dlpack {
 namespace py = pybind11;
 
+thread_local Seen* Seen::current = nullptr;
+
 const ExchangeApi* exchange_api(PyTypeObject* type) {
   static thread_local PyTypeObject* known = nullptr;
   static thread_local const ExchangeApi* api = nullptr;

@@ -38,5 +38,32 @@ enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1 };
 // The table of that type, looked up once a type; null where it has none of the known version.
 const ExchangeApi* exchange_api(PyTypeObject* type);
 
+// What the front door saw of the tensors of the call in progress on this thread: their bindings need not ask again. The caller holds the
+// tensors for as long; calls nest.
+class Seen {
+ public:
+  Seen() : outer_(current) { current = this; }
+  ~Seen() { current = outer_; }
+  Seen(const Seen&) = delete;
+  Seen& operator=(const Seen&) = delete;
+  void add(PyObject* object, const Tensor& tensor) {
+    if (count_ < kRoom) objects_[count_] = object, tensors_[count_++] = tensor;
+  }
+  static const Tensor* find(PyObject* object) {
+    if (current)
+      for (int i = 0; i < current->count_; ++i)
+        if (current->objects_[i] == object) return &current->tensors_[i];
+    return nullptr;
+  }
+
+ private:
+  static constexpr int kRoom = 16;
+  static thread_local Seen* current;
+  Seen* outer_;
+  int count_ = 0;
+  PyObject* objects_[kRoom];
+  Tensor tensors_[kRoom];
+};
+
 }  // namespace dlpack
 }  // namespace quatrefoil

@@ -7,7 +7,7 @@
 #include "core/check.hpp"
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
-#include "py/signature.hpp"
+#include "py/call.hpp"
 
 namespace quatrefoil {
 namespace py = pybind11;
@@ -55,7 +55,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     for (Isa level : isas_here()) names.append(name(level));
     return names;
   });
-  m.def("signature", &signature, py::arg("arrays"));
+  register_call(m);
   m.def("set_num_threads", &set_default_threads, py::arg("n"));
   m.def("get_num_threads", &default_threads);
 

@@ -11,15 +11,21 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _backends
-from ._backends.native import signature as _signature
+from ._backends import native as _native
 from ._spec import Op
 
 Array = Any
 Plan = Callable[[Sequence[Any], Any, int], Any]  # (flat arrays, out, num_threads) -> result
 
-_ndarray, _modules = np.ndarray, sys.modules
+_ndarray = np.ndarray
 _MAX_PLANS = 4096  # signatures remembered per op
 _chosen: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)
+
+
+def is_compiling() -> bool:
+    """Whether torch.compile is tracing. quatrefoil.torch puts torch's own function in this place."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
 
 
 @contextlib.contextmanager
@@ -47,22 +53,28 @@ def call(
     num_threads: int | None = None,
 ) -> Any:
     """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen."""
-    if arrays[0].__class__ is not _ndarray and (torch := _modules.get("torch")) is not None and torch.compiler.is_compiling():
+    if arrays[0].__class__ is not _ndarray and is_compiling():
         from .torch import _route
 
         wide = list(map(_arrays.widen, arrays)) if takes_half(op, arrays) else arrays
         result = _route.traced(op, wide, options, backend, num_threads)
         return result if wide is arrays else narrowed(op, arrays, result)
-    key: Any = None
-    plan: Plan
-    try:
-        key = (options, backend or _chosen.get(), _signature(arrays))
-        plan = op.plans[key]
-    except (KeyError, AttributeError, TypeError):
-        plan = _remember(op, key, _bind(op, arrays, options, backend or _chosen.get()))
-    if num_threads is None:
-        return plan(arrays, out, 0)
-    return plan(arrays, out, check_threads(num_threads, op.label))
+    threads = 0 if num_threads is None else check_threads(num_threads, op.label)
+    return _run(op.plans, _plan, op, options, backend or _chosen.get(), arrays, out, threads)
+
+
+def look_up_and_run(
+    plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], out: Any, threads: int
+) -> Any:
+    """The front door in Python, where there is no native part."""
+    key = plan = None
+    with contextlib.suppress(AttributeError, TypeError):
+        key = (options, backend, _arrays.signature(arrays))
+        plan = plans.get(key)
+    return (plan or planner(op, key, arrays, options, backend))(arrays, out, threads)
+
+
+_run = _native.call or look_up_and_run
 
 
 def call_vjp(
@@ -109,7 +121,8 @@ def sequence(value: Any, label: str) -> list[Any]:
     return list(value)
 
 
-def _remember(op: Op, key: Any, plan: Plan) -> Plan:
+def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
+    plan = _bind(op, arrays, options, backend)
     if key is not None:
         if len(op.plans) >= _MAX_PLANS:
             op.plans.clear()
@@ -196,14 +209,15 @@ def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], la
     """What remains to be done once everything is checked, for NumPy arrays; ``layout`` is (shape, dtype) of every result."""
     assert layout[0] is not None
     shape, dtype = layout[0]
-    if op.single and op.many is None:
+    if op.single:
+        flat = op.many is None
 
         def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
             if out is None:
                 out = _arrays.empty(shape, dtype)
             else:
                 check_out(op, out, shape, dtype, arrays)
-            kernel(*arrays, out, *options, num_threads)
+            kernel(*(arrays if flat else op.split(arrays)), out, *options, num_threads)
             return out
 
         return simple

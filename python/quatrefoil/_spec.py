@@ -60,6 +60,10 @@ class Op:
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
+    # what every call asks for: made once
+    label: str = field(init=False)
+    single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
+    many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
 
     def __post_init__(self) -> None:
         adjoint = None
@@ -74,20 +78,9 @@ class Op:
                 self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
-
-    @property
-    def label(self) -> str:
-        return f"{self.family}.{self.name}"
-
-    @property
-    def single(self) -> bool:
-        """Whether the result is one array, not a sequence of which some may be absent."""
-        return self.primal is None and len(self.outputs) == 1
-
-    @property
-    def many(self) -> int | None:
-        """The index of the argument that is a sequence."""
-        return next((i for i, a in enumerate(self.inputs) if a.many), None)
+        object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)
+        object.__setattr__(self, "many", next((i for i, a in enumerate(self.inputs) if a.many), None))
+        object.__setattr__(self, "label", f"{self.family}.{self.name}")
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .. import _backends
+from .. import _backends, _dispatch
 from .._dispatch import one_result
 from .._spec import Op
 from ._functions import functions
@@ -24,6 +24,7 @@ _functorch_level = torch._C._functorch.maybe_current_level  # private; tests/tes
 _modes = torch._C._len_torch_dispatch_stack  # private: fake tensors, tracers
 _forward_ad = torch.autograd.forward_ad
 _empty_like = torch.empty_like
+_dispatch.is_compiling = torch.compiler.is_compiling  # without the detour by sys.modules
 
 
 def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None) -> Any:
@@ -46,18 +47,11 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         return elsewhere
     kernel = _backends.kernel(op, backend)
     pending = any(a.is_neg() or a.is_conj() for a in given)
-    single = _backends.takes_tensors(kernel) and not pending and op.single and op.many is None
+    single = _backends.takes_tensors(kernel) and not pending and op.single
+    flat = op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wants_gradient = any(a.requires_grad for a in given)
     function = functions(op)
-
-    def compute_one(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is not None:
-            _check_out(op, out, layout[0], arrays)
-        else:  # empty_like takes half as long as empty
-            out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
-        kernel(*arrays, out, *options, num_threads)
-        return out
 
     def compute_any(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
@@ -68,12 +62,22 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             outputs = [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
         return run_kernel(op, kernel, arrays, outputs, options, num_threads)
 
-    compute = compute_one if single else compute_any
-
     def transform(arrays: Sequence[Any], num_threads: int) -> Any:
         if _modes():
             return traced(op, arrays, options, backend, num_threads)
         return _restore(op, arrays, options, function.transformed.apply((options, backend, num_threads), *arrays))
+
+    def run_one(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        """All of a call that wants no gradient, in one step: this is what users time."""
+        if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
+            _refuse_out(op, out)
+            return transform(arrays, num_threads)
+        if out is not None:
+            _check_out(op, out, layout[0], arrays)
+        else:  # empty_like takes half as long as empty
+            out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
+        kernel(*(arrays if flat else op.split(arrays)), out, *options, num_threads)
+        return out
 
     def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
@@ -81,12 +85,13 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             return transform(arrays, num_threads)
         if wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
-            result = function.eager.apply(compute, num_threads, (options, backend), *arrays)
+            result = function.eager(compute, num_threads, (options, backend), *arrays)
             return result if op.single else _restore(op, arrays, options, result)
         result = compute(arrays, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
-    return run
+    compute = run_one if single else compute_any
+    return run_one if single and not wants_gradient else run
 
 
 def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:

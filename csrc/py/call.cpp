@@ -1,0 +1,137 @@
+#include "py/call.hpp"
+
+#include <pybind11/numpy.h>
+
+#include "py/dlpack.hpp"
+
+namespace quatrefoil {
+namespace {
+
+// The bytes of a signature: per array its type, dtype, shape and, of a tensor, device, contiguity, requires_grad and pending sign or
+// conjugation. Everything that a plan depends on.
+class Writer {
+ public:
+  template <class T>
+  void put(T value) {
+    if (used_ + sizeof value > sizeof text_) throw py::value_error("too many arrays or axes in one call");
+    __builtin_memcpy(text_ + used_, &value, sizeof value);
+    used_ += sizeof value;
+  }
+  py::bytes bytes() const { return py::bytes(text_, used_); }
+
+ private:
+  char text_[8192];
+  std::size_t used_ = 0;
+};
+
+struct Names {  // interned once
+  PyObject* requires_grad = PyUnicode_InternFromString("requires_grad");
+  PyObject* is_neg = PyUnicode_InternFromString("is_neg");
+  PyObject* is_conj = PyUnicode_InternFromString("is_conj");
+};
+
+bool truth(PyObject* owned) {
+  if (!owned) throw py::error_already_set();
+  const int value = owned == Py_True ? 1 : owned == Py_False ? 0 : PyObject_IsTrue(owned);
+  Py_DECREF(owned);
+  return value == 1;
+}
+
+void put_numpy(Writer& w, const py::array& a) {
+  const py::dtype dtype = a.dtype();
+  w.put(dtype.num());
+  w.put(dtype.byteorder());
+  w.put(int(a.ndim()));
+  for (py::ssize_t i = 0; i < a.ndim(); ++i) w.put(std::int64_t(a.shape(i)));
+}
+
+void put_tensor(Writer& w, py::handle h, const dlpack::Tensor& t) {
+  static const Names names;
+  w.put(t.dtype);
+  w.put(t.device);
+  w.put(t.ndim);
+  std::int64_t expected = 1;
+  bool contiguous = true;
+  for (int i = t.ndim - 1; i >= 0; --i) {
+    w.put(t.shape[i]);
+    contiguous = contiguous && (t.shape[i] == 1 || t.strides[i] == expected);
+    expected *= t.shape[i];
+  }
+  w.put(contiguous);
+  w.put(truth(PyObject_GetAttr(h.ptr(), names.requires_grad)));
+  w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_neg)));
+  if (t.dtype.code == dlpack::kComplex) w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_conj)));
+}
+
+// Anything else that has a dtype and a shape: by attributes.
+void put_other(Writer& w, py::handle h) {
+  w.put(h.attr("dtype").ptr());
+  const py::tuple shape = h.attr("shape");
+  w.put(int(shape.size()));
+  for (py::handle n : shape) w.put(n.cast<std::int64_t>());
+  w.put(py::hasattr(h, "requires_grad") && h.attr("requires_grad").cast<bool>());
+}
+
+py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
+  Writer w;
+  PyObject* const* items = PySequence_Fast_ITEMS(arrays.ptr());
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(arrays.ptr()); ++i) {
+    const py::handle h(items[i]);
+    w.put(h.is_none() ? nullptr : Py_TYPE(h.ptr()));
+    if (h.is_none()) continue;
+    if (py::isinstance<py::array>(h)) {
+      put_numpy(w, py::reinterpret_borrow<py::array>(h));
+      continue;
+    }
+    const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
+    dlpack::Tensor t;
+    if (api && api->tensor_from(h.ptr(), &t) == 0) {
+      put_tensor(w, h, t);
+      seen.add(h.ptr(), t);
+    } else {
+      PyErr_Clear();
+      put_other(w, h);
+    }
+  }
+  return w.bytes();
+}
+
+// (plans, planner, op, options, backend, arrays, out, threads): without pybind11's own dispatch, which would cost as much as all of this.
+PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  enum { kPlans, kPlanner, kOp, kOptions, kBackend, kArrays, kOut, kThreads, kCount };
+  if (count != kCount || !PyDict_Check(given[kPlans]) || !(PyTuple_Check(given[kArrays]) || PyList_Check(given[kArrays]))) {
+    PyErr_SetString(PyExc_TypeError, "call(plans, planner, op, options, backend, arrays, out, threads): plans is a dict, arrays a tuple");
+    return nullptr;
+  }
+  dlpack::Seen seen;
+  py::object key;
+  try {
+    const py::bytes text = signature(given[kArrays], seen);
+    key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
+  } catch (py::error_already_set& e) {
+    if (!e.matches(PyExc_AttributeError) && !e.matches(PyExc_TypeError)) return e.restore(), nullptr;
+  } catch (const py::cast_error&) {  // a shape that holds no integers
+  } catch (const py::value_error& e) {
+    PyErr_SetString(PyExc_ValueError, e.what());
+    return nullptr;
+  }
+  py::object plan;
+  if (key) plan = py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(given[kPlans], key.ptr()));
+  if (!plan) {
+    if (PyErr_Occurred()) return nullptr;
+    PyObject* const request[] = {given[kOp], key ? key.ptr() : Py_None, given[kArrays], given[kOptions], given[kBackend]};
+    plan = py::reinterpret_steal<py::object>(PyObject_Vectorcall(given[kPlanner], request, 5, nullptr));
+    if (!plan) return nullptr;
+  }
+  PyObject* const run[] = {given[kArrays], given[kOut], given[kThreads]};
+  return PyObject_Vectorcall(plan.ptr(), run, 3, nullptr);
+}
+
+PyMethodDef definition = {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call)), METH_FASTCALL,
+                          "call(plans, planner, op, options, backend, arrays, out, threads)"};
+
+}  // namespace
+
+void register_call(py::module_& m) { m.attr("call") = py::reinterpret_steal<py::object>(PyCFunction_New(&definition, nullptr)); }
+
+}  // namespace quatrefoil

@@ -1,0 +1,14 @@
+// The front door: one look at the arrays of a call gives the key under which its plan is remembered, and the views that the kernel's
+// binding will ask for.
+#pragma once
+#include <pybind11/pybind11.h>
+
+namespace quatrefoil {
+namespace py = pybind11;
+
+// Adds call(plans, planner, op, options, backend, arrays, out, threads) = plans[options, backend, signature](arrays, out, threads). Where
+// there is no such plan yet, planner(op, key, arrays, options, backend) makes it and remembers it; its key is None where something is no
+// array, and then it raises.
+void register_call(py::module_& m);
+
+}  // namespace quatrefoil
