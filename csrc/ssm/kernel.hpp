@@ -1,46 +1,31 @@
-// Kernels of diagonal state-space models and sums of exponentials, with their gradients. README (7)-(16).
+// Kernels of diagonal state-space models and their gradients. README (10)-(17).
 #pragma once
-#include "ssm/vandermonde.hpp"
+#include "ssm/steps.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-constexpr int64_t kFewRows = 16;       // with fewer channels the length is cut too, so that threads have work
-constexpr double kProductNs = 0.025;   // one multiply-add of the product
-constexpr double kExponentialNs = 15;  // setup of one mode
+inline double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
 
-// A long row in pieces of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
-struct Pieces {
-  int64_t count, length;
-};
-inline Pieces pieces(int64_t H, int64_t L, int64_t J) {
-  const int64_t unit = J * kGiants, units = (L + unit - 1) / unit;
-  const int64_t wanted = H >= kFewRows ? 1 : (kFewRows + H - 1) / max<int64_t>(H, 1), each = (units + wanted - 1) / wanted;
-  return {max<int64_t>((units + each - 1) / max<int64_t>(each, 1), 1), each * unit};
-}
-// f(begin, count) for the parts of [0, L) in piece k. Where a mode grows towards the end (DSS), the odd steps come first, so that the last
-// giant step ends with it.
-template <class F>
-void for_parts(const Pieces& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
-  const int64_t odd = odd_first ? L % J : 0, begin = k * cut.length, end = min(begin + cut.length, L - odd);
-  if (k == 0 && odd) f(0, odd);
-  if (begin < end) f(odd + begin, end - begin);
+// The modes of channel h with the weights of its outputs.
+template <class T>
+void set_channel(Modes& modes, const S4dKernel<T>& p, int64_t h) {
+  modes.discretise(p.dt[h], p.A + h * p.N, p.disc, p.L);
+  for (int64_t m = 0; m < p.M; ++m) modes.weigh(m, p.C + (m * p.H + h) * p.N, p.B ? p.B + h * p.N : nullptr);
 }
 
-// The kernel of one channel of an S4D layer, for all its outputs. One a thread: set a channel, then evaluate any part of it.
+// The kernel of one channel, for all its outputs. One a thread: set a channel, then evaluate any part of it.
 template <class T>
 class ChannelKernel {
  public:
   explicit ChannelKernel(const S4dKernel<T>& p) : p_(p), modes_(p.N, p.M), sum_(modes_.n, p.M, p.L) {}
   void set(int64_t h) {
-    modes_.discretise(p_.dt[h], p_.A + h * p_.N, p_.disc, p_.L);
-    for (int64_t m = 0; m < p_.M; ++m) modes_.weigh(m, p_.C + (m * p_.H + h) * p_.N, p_.B ? p_.B + h * p_.N : nullptr);
-    sum_.prepare(modes_, p_.disc == Disc::dss ? 1.0 : 2.0);
+    set_channel(modes_, p_, h);
+    sum_.prepare(modes_, pair_factor(p_.disc));
   }
   // out[m stride + l - begin] = K_l, begin <= l < begin + count.
   void evaluate(int64_t begin, int64_t count, T* out, int64_t stride) { sum_.evaluate(modes_, begin, count, out, stride); }
   const Modes& modes() const { return modes_; }
-  int64_t J() const { return sum_.J; }
 
  private:
   const S4dKernel<T>& p_;
@@ -48,23 +33,56 @@ class ChannelKernel {
   Vandermonde<T> sum_;
 };
 
+// (16), (17): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+template <class T>
+void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S) {
+  using V = Modes::V;
+  const S4dKernel<T>& f = p.forward;
+  const V dt = broadcast<V>(double(f.dt[h])), factor = broadcast<V>(pair_factor(f.disc)), length = broadcast<V>(double(f.L));
+  V g_dt{};
+  for (int64_t i = 0; i < modes.n; i += Modes::W) {
+    const int64_t at = h * f.N + i, left = f.N - i;
+    const cplx<V> a = read_modes(f.A + at, left), b = modes.b(i);
+    const cplx<V> input = f.B ? read_modes(f.B + at, left) : cplx<V>{broadcast<V>(1.0), V{}};
+    cplx<V> g_log{}, g_b{}, g_B{};
+    for (int64_t m = 0; m < f.M; ++m) {
+      const cplx<V> c = read_modes(f.C + m * f.H * f.N + at, left), g = scaled(conjugate(moment(modes, S, m, i, 0)), factor);
+      g_log = g_log + scaled(conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1)), factor);
+      g_b = g_b + conjugate(c * input) * g;
+      g_B = g_B + conjugate(c * b) * g;
+      write_modes(p.dC + m * f.H * f.N + at, conjugate(input * b) * g, left);
+    }
+    const PoleGradient<V> pole = f.disc == Disc::zoh        ? zoh_gradient(dt, a, g_log, g_b)
+                                 : f.disc == Disc::bilinear ? bilinear_gradient(dt, a, modes.z(i), g_log, g_b)
+                                                            : dss_gradient(dt, a, length, g_log, g_b);
+    g_dt += pole.dt;
+    write_modes(p.dA + at, pole.A, left);
+    if (p.dB) write_modes(p.dB + at, g_B, left);
+  }
+  p.ddt[h] = T(sum(g_dt));
+}
+
 template <class T>
 void s4d_kernel(const S4dKernel<T>& p) {
   if (p.M * p.H * p.L == 0) return;
-  const int64_t J = baby_steps<T>(p.L);
-  const Pieces cut = pieces(p.H, p.L, J);
-  const double item = double(p.M * p.N) * double(min(cut.length, p.L)) * kProductNs + double(p.N) * kExponentialNs;
-  parallel_for(p.H * cut.count, p.threads, item, [&](int64_t begin, int64_t end) {
-    ChannelKernel<T> channel(p);
-    for (int64_t at = begin, made = -1; at < end; ++at) {
-      const int64_t h = at / cut.count;
-      if (made != h) channel.set(h);
-      made = h;
-      for_parts(cut, at % cut.count, p.L, J, channel.modes().shifted,
-                [&](int64_t first, int64_t count) { channel.evaluate(first, count, p.K + h * p.L + first, p.H * p.L); });
-    }
-  });
+  sum_rows<T>(
+      p.H, p.M, p.N, p.L, pair_factor(p.disc), p.threads, [&](Modes& modes, int64_t h) { set_channel(modes, p, h); },
+      [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
+        sum.evaluate(modes, first, count, p.K + h * p.L + first, p.H * p.L);
+      });
 }
+
+template <class T>
+void s4d_kernel_vjp(const S4dKernelVjp<T>& p) {
+  const S4dKernel<T>& f = p.forward;
+  moments_of_rows<T>(
+      f.H, f.M, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_channel(modes, f, h); },
+      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return p.grad + (m * f.H + h) * f.L + first; },
+      [&](const Modes& modes, int64_t h, const double* S) { channel_gradient(modes, p, h, S); });
+}
+
+template <class T>
+constexpr KernelKernels<T> kKernel = {s4d_kernel<T>, s4d_kernel_vjp<T>};
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm

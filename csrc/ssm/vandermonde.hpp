@@ -1,216 +1,135 @@
-// Sums over modes, K_l = f Re sum_n c_n z_n^l, and their adjoint, the moments sum_l g_l z_n^l and sum_l l g_l z_n^l, as matrix products of
-// baby steps z^j, j < J, and giant steps z^(J i). README (12)-(14).
+// Sums of exponentials with the poles given, and their adjoint. README (12)-(15).
 #pragma once
-#include "core/gemm.hpp"
-#include "ssm/modes.hpp"
+#include "ssm/args_vandermonde.hpp"
+#include "ssm/steps.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
-constexpr int64_t kBabySteps = 96, kFewBabySteps = 48;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
-
-// Steps of a recurrence between two exponentials. Its error grows with each: by 64 steps of double float32 sees nothing, float64 would.
+// The poles of a channel; the weights v of output m. A complex sum is two real ones: its imaginary part has the weights -i v.
 template <class T>
-constexpr int64_t kRestart = sizeof(T) == 4 ? kGiants : 16;
-
-template <class T>
-int64_t baby_steps(int64_t L) {
-  constexpr int64_t W = kLanes<T>;
-  return min((L + W - 1) / W * W, L < kFewBabySteps * kFewBabySteps ? kFewBabySteps : kBabySteps);
-}
-
-// Doubles, rounded to T.
-template <class T>
-QF_HD void store_rounded(T* to, Lanes<double> x) {
-  if constexpr (sizeof(T) == 8)
-    store(to, x);
-  else
-    store(to, __builtin_convertvector(x, Lanes<T, kLanes<double>>));
-}
-template <class T>
-QF_HD Lanes<double> load_widened(const T* from) {
-  if constexpr (sizeof(T) == 8)
-    return load<Lanes<double>>(from);
-  else
-    return __builtin_convertvector(load<Lanes<T, kLanes<double>>>(from), Lanes<double>);
-}
-
-// Giant and baby steps of one channel's modes. Two numbers a mode, real and imaginary parts in turns of W modes.
-template <class T>
-class Steps {
- public:
-  using V = Modes::V;
-  static constexpr int W = Modes::W;
-
-  explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
-
-  // f(r, z^(first + J r)) for r < rows, of the modes from i on. A mode with an origin is `last_` steps early, its baby steps as late: so no
-  // factor of a growing mode exceeds the largest product.
-  template <class F>
-  QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
-    const cplx<V> stride = modes.power(i, J);
-    const V shift = modes.shifted ? later(modes, i) - load<V>(modes.origin + i) : V{};
-    cplx<V> u;
-    for (int64_t r = 0; r < rows; ++r) {
-      if (r % kRestart<T> == 0)
-        u = modes.power(i, V(shift + double(first + r * J)));
-      else
-        u = u * stride;
-      f(r, u);
+void set_poles(Modes& modes, const cplx<T>* v, const cplx<T>* x, int64_t M, int64_t H, int64_t h, bool both_parts) {
+  modes.exponentiate(x + h * modes.N);
+  for (int64_t m = 0; m < M; ++m) {
+    modes.weigh<T>(both_parts ? 2 * m : m, v + (m * H + h) * modes.N, nullptr);
+    for (int64_t i = 0; both_parts && i < modes.n; i += Modes::W) {
+      const auto w = modes.weight(2 * m, i);
+      modes.set_weight(2 * m + 1, i, {w.im, -w.re});
     }
   }
-  // The baby step j = 0.
-  QF_HD cplx<V> start(const Modes& modes, int64_t i) const {
-    return modes.shifted ? modes.power(i, V(-later(modes, i))) : cplx<V>{broadcast<V>(1.0), V{}};
-  }
+}
 
-  const int64_t J;
-
- private:
-  V later(const Modes& modes, int64_t i) const {
-    const V origin = load<V>(modes.origin + i);
-    return origin > 0.0 ? broadcast<V>(double(last_)) : V{};
-  }
-  const int64_t last_;
-};
-
-// K of one channel, for all its M outputs: the steps are made once.
 template <class T>
-class Vandermonde {
- public:
-  using V = Modes::V;
-  static constexpr int W = Modes::W;
-
-  Vandermonde(int64_t n, int64_t M, int64_t L)
-      : steps_(L), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
-
-  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transpose of the first W.
-  void prepare(const Modes& modes, double f) {
-    for (int64_t m = 0; m < M_; ++m)
-      for (int64_t i = 0; i < n_; i += W) {
-        const cplx<V> z = modes.z(i);
-        cplx<V> w = scaled(modes.weight(m, i) * steps_.start(modes, i), broadcast<V>(f)), power{broadcast<V>(1.0), V{}};
-        V re[W], im[W];
-        for (int j = 0; j < W; ++j) {
-          const cplx<V> x = w * power;
-          re[j] = x.re, im[j] = x.im;
-          power = power * z;
+void log_vandermonde(const LogVandermonde<T>& p) {
+  if (p.M * p.H * p.L == 0) return;
+  const int64_t rows = p.conj ? p.M : 2 * p.M;
+  sum_rows<T>(
+      p.H, rows, p.N, p.L, p.conj ? 2.0 : 1.0, p.threads,
+      [&](Modes& modes, int64_t h) { set_poles(modes, p.v, p.x, p.M, p.H, h, !p.conj); },
+      [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
+        if (p.conj) {
+          sum.evaluate(modes, first, count, p.y + h * p.L + first, p.H * p.L);
+          return;
         }
-        transpose(re);
-        transpose(im);
-        if (sizeof(T) == 8) power = modes.power(i, W);  // it is raised to the J / W
-        T* to = baby_ + (m * n_ + i) * 2 * J;
-        for (int k = 0; k < W; ++k, to += J) {
-          const cplx<V> stride{broadcast<V>(power.re[k]), broadcast<V>(power.im[k])};
-          cplx<V> x{re[k], im[k]};
-          for (int64_t j = 0; j < J; j += W) {
-            store_rounded(to + j, x.re);
-            store_rounded(to + W * J + j, V(-x.im));
-            x = x * stride;
-          }
+        Scratch<T> parts(rows * count);
+        sum.evaluate(modes, first, count, parts, count);
+        for (int64_t m = 0; m < p.M; ++m) {
+          T* const y = p.y + 2 * ((m * p.H + h) * p.L + first);
+          for (int64_t l = 0; l < count; ++l) y[2 * l] = parts[2 * m * count + l], y[2 * l + 1] = parts[(2 * m + 1) * count + l];
         }
-      }
-  }
-
-  // out[m stride + l - first] = K_l of output m, first <= l < first + count. Reads 2 n (J + I) factors from cache for I J numbers written.
-  void evaluate(const Modes& modes, int64_t first, int64_t count, T* out, int64_t stride) {
-    const int64_t rows = (count + J - 1) / J;
-    for (int64_t r = 0; r < rows; r += kGiants) {
-      const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
-      for (int64_t i = 0; i < n_; i += W)
-        steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
-          T* const to = giant_ + (row * n_ + i) * 2;
-          store_rounded(to, u.re);
-          store_rounded(to + W, u.im);
-        });
-      for (int64_t m = 0; m < M_; ++m) {
-        T* const K = out + m * stride + done;
-        const T* const baby = baby_ + m * 2 * n_ * J;
-        for_columns<T>(J, [&](auto columns, int64_t j) {
-          using C = decltype(columns);
-          tile_column<Left::rows, C::vectors, typename C::Vector>(full, 2 * n_, giant_, 2 * n_, baby + j, J, K + j, J, false);
-          if (full < block)
-            tile_column<Left::rows, C::vectors, typename C::Vector>(1, 2 * n_, giant_ + full * 2 * n_, 2 * n_, baby + j, J, row_ + j, J,
-                                                                    false);
-        });
-        if (full < block) __builtin_memcpy(K + full * J, row_, std::size_t(count - done - full * J) * sizeof(T));
-      }
-    }
-  }
-
- private:
-  Steps<T> steps_;
-
- public:
-  const int64_t J;
-
- private:
-  const int64_t n_, M_;
-  Scratch<T> baby_, giant_, row_;
-};
-
-// S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l.
-template <class T>
-class Moments {
- public:
-  using V = Modes::V;
-  static constexpr int W = Modes::W;
-
-  Moments(int64_t n, int64_t L) : steps_(L), J(steps_.J), n_(n), baby_(J * 4 * n), sums_(kGiants * 4 * n) {}
-
-  // [re, im, j re, j im] of W modes a time: lanes lie along the modes.
-  void prepare(const Modes& modes) {
-    for (int64_t i = 0; i < n_; i += W) {
-      const cplx<V> z = modes.z(i);
-      cplx<V> x = steps_.start(modes, i);
-      for (int64_t j = 0; j < J; ++j) {
-        T* const to = baby_ + (j * n_ + i) * 4;
-        store_rounded(to, x.re);
-        store_rounded(to + W, x.im);
-        store_rounded(to + 2 * W, V(x.re * double(j)));
-        store_rounded(to + 3 * W, V(x.im * double(j)));
-        x = (j + 1) % kRestart<T> == 0 ? steps_.start(modes, i) * modes.power(i, j + 1) : x * z;
-      }
-    }
-  }
-
-  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g once.
-  void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
-    const int64_t rows = (count + J - 1) / J;
-    for (int64_t r = 0; r < rows; r += kGiants) {
-      const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
-      for_columns<T>(4 * n_, [&](auto columns, int64_t j) {
-        using C = decltype(columns);
-        tile_column<Left::rows, C::vectors, typename C::Vector>(full, J, g + done, J, baby_ + j, 4 * n_, sums_ + j, 4 * n_, false);
-        if (full < block)
-          tile_column<Left::rows, C::vectors, typename C::Vector>(1, count - done - full * J, g + done + full * J, J, baby_ + j, 4 * n_,
-                                                                  sums_ + full * 4 * n_ + j, 4 * n_, false);
       });
-      for (int64_t i = 0; i < n_; i += W) {
-        double* const s = S + 4 * i;
-        cplx<V> s0{load<V>(s), load<V>(s + W)}, s1{load<V>(s + 2 * W), load<V>(s + 3 * W)};
-        steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
-          const T* const t = sums_ + (row * n_ + i) * 4;
-          const cplx<V> t0{load_widened(t), load_widened(t + W)}, t1{load_widened(t + 2 * W), load_widened(t + 3 * W)};
-          const V at = broadcast<V>(double(first + done + row * J));
-          s0 = s0 + u * t0;
-          s1 = s1 + u * (scaled(t0, at) + t1);
+}
+
+template <class T>
+void log_vandermonde_vjp(const LogVandermondeVjp<T>& p) {
+  using V = Modes::V;
+  const LogVandermonde<T>& f = p.forward;
+  const int64_t parts = f.conj ? 1 : 2;
+  moments_of_rows<T>(
+      f.H, f.M * parts, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_poles(modes, f.v, f.x, f.M, f.H, h, !f.conj); },
+      [&](int64_t row, int64_t h, int64_t first, int64_t count, T* buffer) {
+        const T* const grad = p.grad + parts * ((row / parts * f.H + h) * f.L + first) + row % parts;
+        if (f.conj) return grad;
+        for (int64_t l = 0; l < count; ++l) buffer[l] = grad[2 * l];
+        return static_cast<const T*>(buffer);
+      },
+      [&](const Modes& modes, int64_t h, const double* S) {
+        for (int64_t i = 0; i < modes.n; i += Modes::W) {
+          const int64_t left = f.N - i;
+          cplx<V> dx{};
+          for (int64_t m = 0; m < f.M; ++m) {
+            cplx<V> s[2];
+            for (int k = 0; k < 2; ++k) {  // sum_l l^k conj(g_l) z^l; a real g stands for a conjugate pair
+              s[k] = moment(modes, S, parts * m, i, k);
+              if (f.conj) {
+                s[k] = scaled(s[k], broadcast<V>(2.0));
+              } else {
+                const cplx<V> im = moment(modes, S, 2 * m + 1, i, k);
+                s[k] = {s[k].re + im.im, s[k].im - im.re};
+              }
+            }
+            write_modes(p.dv + (m * f.H + h) * f.N + i, conjugate(s[0]), left);
+            dx = dx + conjugate(modes.weight(parts * m, i) * s[1]);
+          }
+          write_modes(p.dx + h * f.N + i, dx, left);
+        }
+      });
+}
+
+// y = v S0(u): the moments themselves.
+template <class T>
+void log_vandermonde_transpose(const LogVandermondeTranspose<T>& p) {
+  moments_of_rows<T>(
+      p.H, p.M, p.N, p.L, p.threads, [&](Modes& modes, int64_t h) { set_poles(modes, p.v, p.x, p.M, p.H, h, false); },
+      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return p.u + (m * p.H + h) * p.L + first; },
+      [&](const Modes& modes, int64_t h, const double* S) {
+        for (int64_t m = 0; m < p.M; ++m)
+          for (int64_t i = 0; i < modes.n; i += Modes::W)
+            write_modes(p.y + (m * p.H + h) * p.N + i, modes.weight(m, i) * moment(modes, S, m, i, 0), p.N - i);
+      });
+}
+
+// du_l = Re sum_n conj(g_n) v_n z_n^l is a sum of exponentials, dv = g conj(S0), dx = sum_m g conj(v S1).
+template <class T>
+void log_vandermonde_transpose_vjp(const LogVandermondeTransposeVjp<T>& p) {
+  using V = Modes::V;
+  const LogVandermondeTranspose<T>& f = p.forward;
+  if (f.M * f.H * f.L > 0)
+    sum_rows<T>(
+        f.H, f.M, f.N, f.L, 1.0, f.threads,
+        [&](Modes& modes, int64_t h) {
+          set_poles(modes, f.v, f.x, f.M, f.H, h, false);
+          for (int64_t m = 0; m < f.M; ++m)
+            for (int64_t i = 0; i < modes.n; i += Modes::W)
+              modes.set_weight(m, i, conjugate(read_modes(p.grad + (m * f.H + h) * f.N + i, f.N - i)) * modes.weight(m, i));
+        },
+        [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
+          sum.evaluate(modes, first, count, p.du + h * f.L + first, f.H * f.L);
         });
-        store(s, s0.re), store(s + W, s0.im), store(s + 2 * W, s1.re), store(s + 3 * W, s1.im);
-      }
-    }
-  }
+  moments_of_rows<T>(
+      f.H, f.M, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_poles(modes, f.v, f.x, f.M, f.H, h, false); },
+      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return f.u + (m * f.H + h) * f.L + first; },
+      [&](const Modes& modes, int64_t h, const double* S) {
+        for (int64_t i = 0; i < modes.n; i += Modes::W) {
+          const int64_t left = f.N - i;
+          cplx<V> dx{};
+          for (int64_t m = 0; m < f.M; ++m) {
+            const int64_t at = (m * f.H + h) * f.N + i;
+            const cplx<V> g = read_modes(p.grad + at, left);
+            write_modes(p.dv + at, g * conjugate(moment(modes, S, m, i, 0)), left);
+            dx = dx + g * conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1));
+          }
+          write_modes(p.dx + h * f.N + i, dx, left);
+        }
+      });
+}
 
- private:
-  Steps<T> steps_;
-
- public:
-  const int64_t J;
-
- private:
-  const int64_t n_;
-  Scratch<T> baby_, sums_;
+template <class T>
+constexpr VandermondeKernels<T> kVandermonde = {
+    log_vandermonde<T>,
+    log_vandermonde_vjp<T>,
+    log_vandermonde_transpose<T>,
+    log_vandermonde_transpose_vjp<T>,
 };
 
 }  // namespace QF_ISA
