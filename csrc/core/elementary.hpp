@@ -1,4 +1,5 @@
-// exp, expm1, sine and cosine, log(1 + t) for lanes and scalars, to about one unit in the last place, without libm and without branches.
+// exp, expm1, sine and cosine, logarithms and angles for lanes and scalars, to about one unit in the last place, without libm and without
+// branches.
 #pragma once
 #include "core/lanes.hpp"
 
@@ -118,11 +119,11 @@ QF_HD void sin_cos(V x, V& sine, V& cosine) {
   sin_cos(x, V{}, sine, cosine);
 }
 
-// log(1 + t) for 0 <= t <= 1: 2 artanh(t / (2 + t)).
+// 2 artanh z for |z| <= 1/3.
 template <class V>
-QF_HD V log1p_unit(V t) {
+QF_HD V twice_artanh(V z) {
   using T = Element<V>;
-  const V z = t / (t + T(2)), s = z * z;
+  const V s = z * z;
   if constexpr (sizeof(T) == 8) {
     constexpr T c[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11, 2.0 / 13, 2.0 / 15,
                        2.0 / 17, 2.0 / 19, 2.0 / 21, 2.0 / 23, 2.0 / 25, 2.0 / 27, 2.0 / 29};
@@ -131,6 +132,45 @@ QF_HD V log1p_unit(V t) {
     constexpr T c[] = {T(2.0 / 3), T(2.0 / 5), T(2.0 / 7), T(2.0 / 9), T(2.0 / 11), T(2.0 / 13)};
     return multiply_add(V(s * z), polynomial(s, c), V(z + z));
   }
+}
+
+// log(1 + t) for 0 <= t <= 1.
+template <class V>
+QF_HD V log1p_unit(V t) {
+  return twice_artanh(V(t / (t + Element<V>(2))));
+}
+
+// log x for positive normal x; NaN for what is not finite.
+template <class V>
+QF_HD V log(V x) {
+  using T = Element<V>;
+  using I = Bits<V>;
+  constexpr bool dbl = sizeof(T) == 8;
+  constexpr int mantissa = dbl ? 52 : 23;
+  const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // the mantissa goes to [sqrt(1/2), sqrt(2))
+  const I e = (bits - least) >> mantissa;
+  const V m = as_bits<V>(bits - (e << mantissa));
+  const V n = as_bits<V>(as_bits<I>(broadcast<V>(kRound<T>)) + e) - kRound<T>;
+  constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts, as in reduce
+  constexpr T lo = dbl ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
+  return multiply_add(n, broadcast<V>(hi), multiply_add(n, broadcast<V>(lo), twice_artanh(V((m - T(1)) / (m + T(1)))))) + (x - x);
+}
+
+// The angle of a unit complex number: Hastings' polynomial (1e-5), then one step of Newton's, which cubes the error.
+template <class V>
+QF_HD V angle(V re, V im) {
+  using T = Element<V>;
+  constexpr T c[] = {T(0.9998660), T(-0.3302995), T(0.1801410), T(-0.0851330), T(0.0208351)};
+  constexpr T half = T(1.57079632679489661923);
+  const V x = re < T(0) ? V(-re) : re, y = im < T(0) ? V(-im) : im;
+  const V r = y < x ? V(y / x) : V(x / y);
+  V a = r * polynomial(V(r * r), c);
+  a = y < x ? a : V(half - a);
+  a = re < T(0) ? V(2 * half - a) : a;
+  a = im < T(0) ? V(-a) : a;
+  V sine, cosine;
+  sin_cos(a, sine, cosine);
+  return a + (im * cosine - re * sine);
 }
 
 // log(1 + e^x), right at both ends.

@@ -1,7 +1,9 @@
 // The ABI between the bindings and the kernels: pointers, sizes, strides. One file a noun, and here the table of all.
 #pragma once
 #include "ssm/args_convolution.hpp"
+#include "ssm/args_kernel.hpp"
 #include "ssm/args_scan.hpp"
+#include "ssm/args_vandermonde.hpp"
 
 namespace quatrefoil::ssm {
 
@@ -9,6 +11,8 @@ template <class T>
 struct Kernels {
   ConvolutionKernels<T> convolution;
   ScanKernels<T> scan;
+  KernelKernels<T> kernel;
+  VandermondeKernels<T> vandermonde;
 };
 
 struct Table {

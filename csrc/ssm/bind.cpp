@@ -5,13 +5,17 @@
 QF_TABLE(ssm)
 
 #include "ssm/bind_convolution.hpp"
+#include "ssm/bind_kernel.hpp"
 #include "ssm/bind_scan.hpp"
+#include "ssm/bind_vandermonde.hpp"
 
 namespace quatrefoil {
 
 void register_ssm(py::module_& m) {
   register_convolution(m);
   register_scan(m);
+  register_kernel(m);
+  register_vandermonde(m);
 }
 
 }  // namespace quatrefoil

@@ -1,7 +1,9 @@
 // The table of the state-space kernels: one row a noun, each from the header of that name. Compiled once per instruction set.
 #include "ssm/args.hpp"
 #include "ssm/convolution.hpp"
+#include "ssm/kernel.hpp"
 #include "ssm/scan.hpp"
+#include "ssm/vandermonde.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
@@ -10,6 +12,8 @@ template <class T>
 constexpr Kernels<T> kKernels = {
     kConvolution<T>,
     kScan<T>,
+    kKernel<T>,
+    kVandermonde<T>,
 };
 
 extern const Table kernels;

@@ -1,3 +1,3 @@
-from . import convolution, scan
+from . import convolution, kernel, scan
 
-CASES = [*convolution.CASES, *scan.CASES]
+CASES = [*convolution.CASES, *kernel.CASES, *scan.CASES]

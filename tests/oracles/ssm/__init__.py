@@ -1,4 +1,5 @@
 from .convolution import fft_conv
+from .kernel import log_vandermonde, log_vandermonde_transpose, s4d_kernel
 from .scan import linear_scan
 
-__all__ = ["fft_conv", "linear_scan"]
+__all__ = ["fft_conv", "linear_scan", "log_vandermonde", "log_vandermonde_transpose", "s4d_kernel"]

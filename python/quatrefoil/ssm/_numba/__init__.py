@@ -1,6 +1,28 @@
 """The state-space kernels in plain loops, for machines without a compiler: one module for each header of csrc/ssm."""
 
 from .convolution import fft_conv, fft_conv_vjp
+from .kernel import s4d_kernel, s4d_kernel_vjp
 from .scan import linear_scan, linear_scan_vjp
+from .vandermonde import (
+    log_vandermonde,
+    log_vandermonde_complex,
+    log_vandermonde_complex_vjp,
+    log_vandermonde_transpose,
+    log_vandermonde_transpose_vjp,
+    log_vandermonde_vjp,
+)
 
-__all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp"]
+__all__ = [
+    "fft_conv",
+    "fft_conv_vjp",
+    "linear_scan",
+    "linear_scan_vjp",
+    "log_vandermonde",
+    "log_vandermonde_complex",
+    "log_vandermonde_complex_vjp",
+    "log_vandermonde_transpose",
+    "log_vandermonde_transpose_vjp",
+    "log_vandermonde_vjp",
+    "s4d_kernel",
+    "s4d_kernel_vjp",
+]

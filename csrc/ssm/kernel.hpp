@@ -1,0 +1,88 @@
+// Kernels of diagonal state-space models and their gradients. README (10)-(17).
+#pragma once
+#include "ssm/steps.hpp"
+
+namespace quatrefoil::ssm {
+inline namespace QF_ISA {
+
+inline double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
+
+// The modes of channel h with the weights of its outputs.
+template <class T>
+void set_channel(Modes& modes, const S4dKernel<T>& p, int64_t h) {
+  modes.discretise(p.dt[h], p.A + h * p.N, p.disc, p.L);
+  for (int64_t m = 0; m < p.M; ++m) modes.weigh(m, p.C + (m * p.H + h) * p.N, p.B ? p.B + h * p.N : nullptr);
+}
+
+// The kernel of one channel, for all its outputs. One a thread: set a channel, then evaluate any part of it.
+template <class T>
+class ChannelKernel {
+ public:
+  explicit ChannelKernel(const S4dKernel<T>& p) : p_(p), modes_(p.N, p.M), sum_(modes_.n, p.M, p.L) {}
+  void set(int64_t h) {
+    set_channel(modes_, p_, h);
+    sum_.prepare(modes_, pair_factor(p_.disc));
+  }
+  // out[m stride + l - begin] = K_l, begin <= l < begin + count.
+  void evaluate(int64_t begin, int64_t count, T* out, int64_t stride) { sum_.evaluate(modes_, begin, count, out, stride); }
+  const Modes& modes() const { return modes_; }
+
+ private:
+  const S4dKernel<T>& p_;
+  Modes modes_;
+  Vandermonde<T> sum_;
+};
+
+// (16), (17): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+template <class T>
+void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S) {
+  using V = Modes::V;
+  const S4dKernel<T>& f = p.forward;
+  const V dt = broadcast<V>(double(f.dt[h])), factor = broadcast<V>(pair_factor(f.disc)), length = broadcast<V>(double(f.L));
+  V g_dt{};
+  for (int64_t i = 0; i < modes.n; i += Modes::W) {
+    const int64_t at = h * f.N + i, left = f.N - i;
+    const cplx<V> a = read_modes(f.A + at, left), b = modes.b(i);
+    const cplx<V> input = f.B ? read_modes(f.B + at, left) : cplx<V>{broadcast<V>(1.0), V{}};
+    cplx<V> g_log{}, g_b{}, g_B{};
+    for (int64_t m = 0; m < f.M; ++m) {
+      const cplx<V> c = read_modes(f.C + m * f.H * f.N + at, left), g = scaled(conjugate(moment(modes, S, m, i, 0)), factor);
+      g_log = g_log + scaled(conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1)), factor);
+      g_b = g_b + conjugate(c * input) * g;
+      g_B = g_B + conjugate(c * b) * g;
+      write_modes(p.dC + m * f.H * f.N + at, conjugate(input * b) * g, left);
+    }
+    const PoleGradient<V> pole = f.disc == Disc::zoh        ? zoh_gradient(dt, a, g_log, g_b)
+                                 : f.disc == Disc::bilinear ? bilinear_gradient(dt, a, modes.z(i), g_log, g_b)
+                                                            : dss_gradient(dt, a, length, g_log, g_b);
+    g_dt += pole.dt;
+    write_modes(p.dA + at, pole.A, left);
+    if (p.dB) write_modes(p.dB + at, g_B, left);
+  }
+  p.ddt[h] = T(sum(g_dt));
+}
+
+template <class T>
+void s4d_kernel(const S4dKernel<T>& p) {
+  if (p.M * p.H * p.L == 0) return;
+  sum_rows<T>(
+      p.H, p.M, p.N, p.L, pair_factor(p.disc), p.threads, [&](Modes& modes, int64_t h) { set_channel(modes, p, h); },
+      [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
+        sum.evaluate(modes, first, count, p.K + h * p.L + first, p.H * p.L);
+      });
+}
+
+template <class T>
+void s4d_kernel_vjp(const S4dKernelVjp<T>& p) {
+  const S4dKernel<T>& f = p.forward;
+  moments_of_rows<T>(
+      f.H, f.M, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_channel(modes, f, h); },
+      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return p.grad + (m * f.H + h) * f.L + first; },
+      [&](const Modes& modes, int64_t h, const double* S) { channel_gradient(modes, p, h, S); });
+}
+
+template <class T>
+constexpr KernelKernels<T> kKernel = {s4d_kernel<T>, s4d_kernel_vjp<T>};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm

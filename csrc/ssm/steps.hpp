@@ -1,0 +1,305 @@
+// Sums over modes, K_l = f Re sum_n c_n z_n^l, and their adjoint, the moments sum_l g_l z_n^l and sum_l l g_l z_n^l, as matrix products of
+// baby steps z^j, j < J, and giant steps z^(J i). README (12)-(14).
+#pragma once
+#include "core/gemm.hpp"
+#include "ssm/modes.hpp"
+
+namespace quatrefoil::ssm {
+inline namespace QF_ISA {
+
+constexpr int64_t kFewRows = 16;       // with fewer channels the length is cut too, so that threads have work
+constexpr double kProductNs = 0.02;    // one multiply-add of a product
+constexpr double kExponentialNs = 15;  // setup of one mode
+
+constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
+constexpr int64_t kBabySteps = 96, kFewBabySteps = 48;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
+
+// Steps of a recurrence between two exponentials. Its error grows with each: by 64 steps of double float32 sees nothing, float64 would.
+template <class T>
+constexpr int64_t kRestart = sizeof(T) == 4 ? kGiants : 16;
+
+template <class T>
+int64_t baby_steps(int64_t L) {
+  constexpr int64_t W = kLanes<T>;
+  return min((max<int64_t>(L, 1) + W - 1) / W * W, L < kFewBabySteps * kFewBabySteps ? kFewBabySteps : kBabySteps);
+}
+
+// Doubles, rounded to T.
+template <class T>
+QF_HD void store_rounded(T* to, Lanes<double> x) {
+  if constexpr (sizeof(T) == 8)
+    store(to, x);
+  else
+    store(to, __builtin_convertvector(x, Lanes<T, kLanes<double>>));
+}
+template <class T>
+QF_HD Lanes<double> load_widened(const T* from) {
+  if constexpr (sizeof(T) == 8)
+    return load<Lanes<double>>(from);
+  else
+    return __builtin_convertvector(load<Lanes<T, kLanes<double>>>(from), Lanes<double>);
+}
+
+// Giant and baby steps of one channel's modes. Two numbers a mode, real and imaginary parts in turns of W modes.
+template <class T>
+class Steps {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
+
+  // f(r, z^(first + J r)) for r < rows, of the modes from i on. A mode with an origin is `last_` steps early, its baby steps as late: so no
+  // factor of a growing mode exceeds the largest product.
+  template <class F>
+  QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
+    const cplx<V> stride = modes.power(i, J);
+    const V shift = modes.shifted ? later(modes, i) - load<V>(modes.origin + i) : V{};
+    cplx<V> u;
+    for (int64_t r = 0; r < rows; ++r) {
+      if (r % kRestart<T> == 0)
+        u = modes.power(i, V(shift + double(first + r * J)));
+      else
+        u = u * stride;
+      f(r, u);
+    }
+  }
+  // The baby step j.
+  QF_HD cplx<V> baby(const Modes& modes, int64_t i, int64_t j) const {
+    if (j == 0 && !modes.shifted) return {broadcast<V>(1.0), V{}};
+    return modes.power(i, modes.shifted ? V(double(j) - later(modes, i)) : broadcast<V>(double(j)));
+  }
+
+  const int64_t J;
+
+ private:
+  V later(const Modes& modes, int64_t i) const {
+    const V origin = load<V>(modes.origin + i);
+    return origin > 0.0 ? broadcast<V>(double(last_)) : V{};
+  }
+  const int64_t last_;
+};
+
+// K of one channel, for all its M outputs: the steps are made once.
+template <class T>
+class Vandermonde {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  Vandermonde(int64_t n, int64_t M, int64_t L)
+      : steps_(L), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
+
+  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transpose of the first W.
+  void prepare(const Modes& modes, double f) {
+    for (int64_t m = 0; m < M_; ++m)
+      for (int64_t i = 0; i < n_; i += W) {
+        const cplx<V> z = modes.z(i);
+        cplx<V> w = scaled(modes.weight(m, i) * steps_.baby(modes, i, 0), broadcast<V>(f)), power{broadcast<V>(1.0), V{}};
+        V re[W], im[W];
+        for (int j = 0; j < W; ++j) {
+          const cplx<V> x = w * power;
+          re[j] = x.re, im[j] = x.im;
+          power = power * z;
+        }
+        transpose(re);
+        transpose(im);
+        if (sizeof(T) == 8) power = modes.power(i, W);  // it is raised to the J / W
+        T* to = baby_ + (m * n_ + i) * 2 * J;
+        for (int k = 0; k < W; ++k, to += J) {
+          const cplx<V> stride{broadcast<V>(power.re[k]), broadcast<V>(power.im[k])};
+          cplx<V> x{re[k], im[k]};
+          for (int64_t j = 0; j < J; j += W) {
+            store_rounded(to + j, x.re);
+            store_rounded(to + W * J + j, V(-x.im));
+            x = x * stride;
+          }
+        }
+      }
+  }
+
+  // out[m stride + l - first] = K_l of output m, first <= l < first + count. Reads 2 n (J + I) factors from cache for I J numbers written.
+  void evaluate(const Modes& modes, int64_t first, int64_t count, T* out, int64_t stride) {
+    const int64_t rows = (count + J - 1) / J;
+    for (int64_t r = 0; r < rows; r += kGiants) {
+      const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
+      for (int64_t i = 0; i < n_; i += W)
+        steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
+          T* const to = giant_ + (row * n_ + i) * 2;
+          store_rounded(to, u.re);
+          store_rounded(to + W, u.im);
+        });
+      for (int64_t m = 0; m < M_; ++m) {
+        T* const K = out + m * stride + done;
+        const T* const baby = baby_ + m * 2 * n_ * J;
+        for_columns<T>(J, [&](auto columns, int64_t j) {
+          using C = decltype(columns);
+          tile_column<Left::rows, C::vectors, typename C::Vector>(full, 2 * n_, giant_, 2 * n_, baby + j, J, K + j, J, false);
+          if (full < block)
+            tile_column<Left::rows, C::vectors, typename C::Vector>(1, 2 * n_, giant_ + full * 2 * n_, 2 * n_, baby + j, J, row_ + j, J,
+                                                                    false);
+        });
+        if (full < block) __builtin_memcpy(K + full * J, row_, std::size_t(count - done - full * J) * sizeof(T));
+      }
+    }
+  }
+
+ private:
+  Steps<T> steps_;
+
+ public:
+  const int64_t J;
+
+ private:
+  const int64_t n_, M_;
+  Scratch<T> baby_, giant_, row_;
+};
+
+// S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l.
+template <class T>
+class Moments {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  Moments(int64_t n, int64_t L) : steps_(L), J(steps_.J), n_(n), baby_(J * 4 * n), sums_(kGiants * 4 * n) {}
+
+  // [re, im, j re, j im] of W modes a time: lanes lie along the modes.
+  void prepare(const Modes& modes) {
+    for (int64_t i = 0; i < n_; i += W) {
+      const cplx<V> z = modes.z(i);
+      cplx<V> x{};
+      for (int64_t j = 0; j < J; ++j) {
+        x = j % kRestart<T> == 0 ? steps_.baby(modes, i, j) : x * z;
+        T* const to = baby_ + (j * n_ + i) * 4;
+        store_rounded(to, x.re);
+        store_rounded(to + W, x.im);
+        store_rounded(to + 2 * W, V(x.re * double(j)));
+        store_rounded(to + 3 * W, V(x.im * double(j)));
+      }
+    }
+  }
+
+  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g once.
+  void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
+    const int64_t rows = (count + J - 1) / J;
+    for (int64_t r = 0; r < rows; r += kGiants) {
+      const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
+      for_columns<T>(4 * n_, [&](auto columns, int64_t j) {
+        using C = decltype(columns);
+        tile_column<Left::rows, C::vectors, typename C::Vector>(full, J, g + done, J, baby_ + j, 4 * n_, sums_ + j, 4 * n_, false);
+        if (full < block)
+          tile_column<Left::rows, C::vectors, typename C::Vector>(1, count - done - full * J, g + done + full * J, J, baby_ + j, 4 * n_,
+                                                                  sums_ + full * 4 * n_ + j, 4 * n_, false);
+      });
+      for (int64_t i = 0; i < n_; i += W) {
+        double* const s = S + 4 * i;
+        cplx<V> s0{load<V>(s), load<V>(s + W)}, s1{load<V>(s + 2 * W), load<V>(s + 3 * W)};
+        steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
+          const T* const t = sums_ + (row * n_ + i) * 4;
+          const cplx<V> t0{load_widened(t), load_widened(t + W)}, t1{load_widened(t + 2 * W), load_widened(t + 3 * W)};
+          const V at = broadcast<V>(double(first + done + row * J));
+          s0 = s0 + u * t0;
+          s1 = s1 + u * (scaled(t0, at) + t1);
+        });
+        store(s, s0.re), store(s + W, s0.im), store(s + 2 * W, s1.re), store(s + 3 * W, s1.im);
+      }
+    }
+  }
+
+ private:
+  Steps<T> steps_;
+
+ public:
+  const int64_t J;
+
+ private:
+  const int64_t n_;
+  Scratch<T> baby_, sums_;
+};
+
+// A long row in pieces of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
+struct Pieces {
+  int64_t count, length;
+};
+inline Pieces pieces(int64_t H, int64_t L, int64_t J) {
+  const int64_t unit = J * kGiants, units = max<int64_t>((L + unit - 1) / unit, 1);
+  const int64_t wanted = H >= kFewRows ? 1 : (kFewRows + H - 1) / max<int64_t>(H, 1), each = (units + wanted - 1) / wanted;
+  return {(units + each - 1) / each, each * unit};
+}
+// f(first, count) for the blocks of [0, L) in piece k. Where a mode grows towards the end (DSS), the odd steps come first, so that the last
+// giant step ends with it.
+template <class F>
+void for_blocks(const Pieces& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
+  const int64_t odd = odd_first ? L % J : 0, end = min((k + 1) * cut.length, L - odd);
+  if (k == 0 && odd) f(0, odd);
+  for (int64_t l = k * cut.length; l < end; l += J * kGiants) f(odd + l, min(J * kGiants, end - l));
+}
+
+// Rows of sums: set(modes, h) makes the modes and weights of a channel, put(sum, modes, h, first, count) writes a block of its M rows.
+template <class T, class Set, class Put>
+void sum_rows(int64_t H, int64_t M, int64_t N, int64_t L, double f, int threads, Set&& set, Put&& put) {
+  const int64_t J = baby_steps<T>(L);
+  const Pieces cut = pieces(H, L, J);
+  const double item = double(M * 2 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
+  parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
+    Modes modes(N, M);
+    Vandermonde<T> sum(modes.n, M, L);
+    for (int64_t at = begin, made = -1; at < end; ++at) {
+      const int64_t h = at / cut.count;
+      if (made != h) {
+        set(modes, h);
+        sum.prepare(modes, f);
+        made = h;
+      }
+      for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) { put(sum, modes, h, first, count); });
+    }
+  });
+}
+
+// Moments of rows: get(m, h, first, count, buffer) gives a block of row m of a channel, in place or in the buffer; then
+// finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
+template <class T, class Set, class Get, class Finish>
+void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
+  const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
+  const Pieces cut = pieces(H, L, J);
+  const double item = double(M * 4 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
+  Scratch<double> all(H * cut.count * size);
+  parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
+    Modes modes(N, M);
+    Moments<T> moments(n, L);
+    Scratch<T> buffer(J * kGiants);
+    for (int64_t at = begin, made = -1; at < end; ++at) {
+      const int64_t h = at / cut.count;
+      if (made != h) {
+        set(modes, h);
+        moments.prepare(modes);
+        made = h;
+      }
+      double* const S = all + at * size;
+      for (int64_t i = 0; i < size; ++i) S[i] = 0;
+      for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) {
+        for (int64_t m = 0; m < M; ++m) moments.add(modes, get(m, h, first, count, buffer), first, count, S + 4 * n * m);
+      });
+    }
+  });
+  parallel_for(H, threads, double(M * N) * kExponentialNs, [&](int64_t begin, int64_t end) {
+    Modes modes(N, M);
+    for (int64_t h = begin; h < end; ++h) {
+      double* const S = all + h * cut.count * size;
+      for (int64_t k = 1; k < cut.count; ++k)
+        for (int64_t i = 0; i < size; ++i) S[i] += S[k * size + i];
+      set(modes, h);
+      finish(modes, h, S);
+    }
+  });
+}
+
+// S0 or S1 (part 0, 1) of row m, of the modes from i on.
+QF_HD cplx<Modes::V> moment(const Modes& modes, const double* S, int64_t m, int64_t i, int part) {
+  const double* const s = S + 4 * (modes.n * m + i) + 2 * part * Modes::W;
+  return {load<Modes::V>(s), load<Modes::V>(s + Modes::W)};
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm
