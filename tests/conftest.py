@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -37,3 +40,19 @@ def poisoned_memory(monkeypatch):
         return array
 
     monkeypatch.setattr(_arrays, "empty", poisoned)
+
+
+@pytest.fixture
+def peak_memory():
+    """How many bytes more a process holds at its peak while it runs some code, after a setup that is not counted."""
+
+    def measure(setup, code):
+        script = (
+            f"import resource\n{setup}\ndef peak():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            f"import gc; gc.collect()\nbefore = peak()\n{code}\nprint((peak() - before) * (1 if sys_platform == 'darwin' else 1024))"
+        )
+        script = f"import sys\nsys_platform = sys.platform\n{script}"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        return int(done.stdout.splitlines()[-1])
+
+    return measure

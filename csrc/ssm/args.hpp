@@ -2,6 +2,7 @@
 #pragma once
 #include "ssm/args_convolution.hpp"
 #include "ssm/args_kernel.hpp"
+#include "ssm/args_layer.hpp"
 #include "ssm/args_scan.hpp"
 #include "ssm/args_vandermonde.hpp"
 
@@ -11,6 +12,7 @@ template <class T>
 struct Kernels {
   ConvolutionKernels<T> convolution;
   ScanKernels<T> scan;
+  LayerKernels<T> layer;
   KernelKernels<T> kernel;
   VandermondeKernels<T> vandermonde;
 };

@@ -2,6 +2,7 @@
 #include "ssm/args.hpp"
 #include "ssm/convolution.hpp"
 #include "ssm/kernel.hpp"
+#include "ssm/layer_adjoint.hpp"
 #include "ssm/scan.hpp"
 #include "ssm/vandermonde.hpp"
 
@@ -10,10 +11,7 @@ inline namespace QF_ISA {
 
 template <class T>
 constexpr Kernels<T> kKernels = {
-    kConvolution<T>,
-    kScan<T>,
-    kKernel<T>,
-    kVandermonde<T>,
+    kConvolution<T>, kScan<T>, kLayer<T>, kKernel<T>, kVandermonde<T>,
 };
 
 extern const Table kernels;

@@ -33,9 +33,35 @@ class ChannelKernel {
   Vandermonde<T> sum_;
 };
 
+// More gradients of one channel's modes, beside those that come from the kernel: of log z, of the input weight B b, and of every C.
+class ModeTerms {
+ public:
+  using V = Modes::V;
+  ModeTerms(int64_t n, int64_t M) : n_(n), M_(M), memory_((2 + M) * 2 * n) {}
+  void clear() {
+    for (int64_t i = 0; i < (2 + M_) * 2 * n_; ++i) memory_[i] = 0;
+  }
+  int64_t log() const { return 0; }
+  int64_t input() const { return 1; }
+  int64_t C(int64_t m) const { return 2 + m; }
+  cplx<V> get(int64_t term, int64_t i) const {
+    const double* const x = memory_ + (term * n_ + i) * 2;
+    return {load<V>(x), load<V>(x + Modes::W)};
+  }
+  void add(int64_t term, int64_t i, cplx<V> value) {
+    const cplx<V> sum = get(term, i) + value;
+    double* const x = memory_ + (term * n_ + i) * 2;
+    store(x, sum.re), store(x + Modes::W, sum.im);
+  }
+
+ private:
+  const int64_t n_, M_;
+  Scratch<double> memory_;
+};
+
 // (16), (17): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
 template <class T>
-void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S) {
+void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
   using V = Modes::V;
   const S4dKernel<T>& f = p.forward;
   const V dt = broadcast<V>(double(f.dt[h])), factor = broadcast<V>(pair_factor(f.disc)), length = broadcast<V>(double(f.L));
@@ -45,12 +71,19 @@ void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, c
     const cplx<V> a = read_modes(f.A + at, left), b = modes.b(i);
     const cplx<V> input = f.B ? read_modes(f.B + at, left) : cplx<V>{broadcast<V>(1.0), V{}};
     cplx<V> g_log{}, g_b{}, g_B{};
+    if (more) {
+      const cplx<V> g_input = more->get(more->input(), i);
+      g_log = more->get(more->log(), i);
+      g_b = conjugate(input) * g_input;
+      g_B = conjugate(b) * g_input;
+    }
     for (int64_t m = 0; m < f.M; ++m) {
       const cplx<V> c = read_modes(f.C + m * f.H * f.N + at, left), g = scaled(conjugate(moment(modes, S, m, i, 0)), factor);
       g_log = g_log + scaled(conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1)), factor);
       g_b = g_b + conjugate(c * input) * g;
       g_B = g_B + conjugate(c * b) * g;
-      write_modes(p.dC + m * f.H * f.N + at, conjugate(input * b) * g, left);
+      const cplx<V> g_C = conjugate(input * b) * g;
+      write_modes(p.dC + m * f.H * f.N + at, more ? g_C + more->get(more->C(m), i) : g_C, left);
     }
     const PoleGradient<V> pole = f.disc == Disc::zoh        ? zoh_gradient(dt, a, g_log, g_b)
                                  : f.disc == Disc::bilinear ? bilinear_gradient(dt, a, modes.z(i), g_log, g_b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._spec import Family
 from .convolution import FFT_CONV, fft_conv, fft_conv_vjp
 from .kernel import S4D_KERNEL, s4d_kernel, s4d_kernel_vjp
+from .layer import S4D_CONV, s4d_conv, s4d_conv_vjp, s4d_step
 from .scan import LINEAR_SCAN, linear_scan, linear_scan_vjp
 from .vandermonde import (
     LOG_VANDERMONDE,
@@ -25,8 +26,11 @@ __all__ = [
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "s4d_conv",
+    "s4d_conv_vjp",
     "s4d_kernel",
     "s4d_kernel_vjp",
+    "s4d_step",
 ]
 
-OPS = Family(FFT_CONV, LINEAR_SCAN, S4D_KERNEL, LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE)
+OPS = Family(FFT_CONV, LINEAR_SCAN, S4D_KERNEL, S4D_CONV, LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE)

@@ -1,3 +1,3 @@
-from . import convolution, kernel, scan
+from . import convolution, kernel, layer, scan
 
-CASES = [*convolution.CASES, *kernel.CASES, *scan.CASES]
+CASES = [*convolution.CASES, *kernel.CASES, *layer.CASES, *scan.CASES]

@@ -1,5 +1,6 @@
 from .convolution import fft_conv
 from .kernel import log_vandermonde, log_vandermonde_transpose, s4d_kernel
+from .layer import s4d_conv
 from .scan import linear_scan
 
-__all__ = ["fft_conv", "linear_scan", "log_vandermonde", "log_vandermonde_transpose", "s4d_kernel"]
+__all__ = ["fft_conv", "linear_scan", "log_vandermonde", "log_vandermonde_transpose", "s4d_conv", "s4d_kernel"]

@@ -2,6 +2,7 @@
 
 from .convolution import fft_conv, fft_conv_vjp
 from .kernel import s4d_kernel, s4d_kernel_vjp
+from .layer import s4d_conv, s4d_conv_vjp
 from .scan import linear_scan, linear_scan_vjp
 from .vandermonde import (
     log_vandermonde,
@@ -23,6 +24,8 @@ __all__ = [
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "s4d_conv",
+    "s4d_conv_vjp",
     "s4d_kernel",
     "s4d_kernel_vjp",
 ]

@@ -64,6 +64,11 @@ class Modes:
         _sums(np.ascontiguousarray(c, complex), *self._arrays(), y)
         return y
 
+    def power(self, t):
+        """z^t."""
+        whole = np.exp(1j * (t * self.top % (2 * np.pi))) * np.exp(1j * (t * self.rest))
+        return np.exp(self.log_re * t) * whole
+
     def moments(self, g):
         """sum_l g_l z^l and sum_l l g_l z^l: (M, H, L) -> two of (M, H, N)."""
         s0, s1 = (np.zeros((g.shape[0], *self.z.shape), complex) for _ in range(2))

@@ -1,0 +1,172 @@
+// The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
+// chunk in double precision. README (112)-(115).
+#pragma once
+#include "ssm/steps.hpp"
+
+namespace quatrefoil::ssm {
+inline namespace QF_ISA {
+
+constexpr int64_t kChunk =
+    32;  // samples: the triangle of direct taps costs as many operations a sample, the state's products do not change
+constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
+
+// c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
+template <class T>
+void product(int64_t rows, int64_t inner, const T* a, int64_t a_stride, const T* b, int64_t columns, T* c, int64_t c_stride, bool more) {
+  for_columns<T>(columns, [&](auto at, int64_t j) {
+    using C = decltype(at);
+    tile_column<Left::rows, C::vectors, typename C::Vector>(rows, inner, a, a_stride, b + j, columns, c + j, c_stride, more);
+  });
+}
+
+// One channel's matrices. A state is [re; im] of W modes a time, 2 n numbers.
+template <class T>
+class Chunks {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  Chunks(int64_t n, int64_t M) : n_(n), M_(M), in_(kChunk * 2 * n), out_(M * 2 * n * kChunk), near_(M * kChunk * kChunk), stride_(2 * n) {}
+
+  // The channel h of a model whose modes and weights Cbar are made.
+  void set(const Modes& modes, const S4dKernel<T>& p, int64_t h, const T* D) {
+    Scratch<double> taps(M_ * kChunk);
+    for (int64_t i = 0; i < M_ * kChunk; ++i) taps[i] = 0;
+    for (int64_t i = 0; i < n_; i += W) {
+      const int64_t left = p.N - i;
+      const cplx<V> z = modes.z(i), whole = modes.power(i, kChunk);
+      const cplx<V> input = p.B ? read_modes(p.B + h * p.N + i, left) * modes.b(i) : modes.b(i);
+      store(stride_ + 2 * i, whole.re), store(stride_ + 2 * i + W, whole.im);
+      cplx<V> power{broadcast<V>(1.0), V{}};
+      for (int64_t t = 0; t < kChunk; ++t) {  // power = z^t
+        const cplx<V> fed = input * power, next = t % 16 == 15 ? modes.power(i, t + 1) : power * z;
+        T* const in = in_ + (kChunk - 1 - t) * 2 * n_ + 2 * i;
+        store_rounded(in, fed.re);
+        store_rounded(in + W, fed.im);
+        for (int64_t m = 0; m < M_; ++m) {
+          taps[m * kChunk + t] += 2 * sum((modes.weight(m, i) * power).re);
+          const cplx<V> seen = scaled(read_modes(p.C + (m * p.H + h) * p.N + i, left) * next, broadcast<V>(2.0));
+          T* const out = out_ + (m * 2 * n_ + 2 * i) * kChunk + t;
+          for (int k = 0; k < W; ++k) out[k * kChunk] = T(seen.re[k]), out[(W + k) * kChunk] = T(-seen.im[k]);
+        }
+        power = next;
+      }
+    }
+    for (int64_t m = 0; m < M_; ++m) {
+      T* const near = near_ + m * kChunk * kChunk;
+      if (D) taps[m * kChunk] += double(D[m * p.H + h]);
+      for (int64_t s = 0; s < kChunk; ++s)
+        for (int64_t t = 0; t < kChunk; ++t) near[s * kChunk + t] = t < s ? T(0) : T(taps[m * kChunk + t - s]);
+    }
+  }
+
+  // What each of `count` chunks adds to the state: count x 2n.
+  void project(const T* u, int64_t count, T* states) const { product(count, kChunk, u, kChunk, in_ + 0, 2 * n_, states, 2 * n_, false); }
+  // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
+  void advance(double* state, int64_t count, T* states) const {
+    for (int64_t i = 0; i < 2 * n_; i += 2 * W) {
+      const cplx<V> z{load<V>(stride_ + i), load<V>(stride_ + i + W)};
+      cplx<V> s{load<V>(state + i), load<V>(state + i + W)};
+      for (int64_t c = 0; c < count; ++c) {
+        T* const x = states + c * 2 * n_ + i;
+        const cplx<V> added{load_widened(x), load_widened(x + W)};
+        store_rounded(x, s.re);
+        store_rounded(x + W, s.im);
+        s = {s.re * z.re - s.im * z.im + added.re, s.re * z.im + s.im * z.re + added.im};
+      }
+      store(state + i, s.re), store(state + i + W, s.im);
+    }
+  }
+  // y of output m. Taps above the diagonal are skipped by whole columns of tiles.
+  void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
+    product(count, 2 * n_, states, 2 * n_, out_ + m * 2 * n_ * kChunk, kChunk, y, kChunk, false);
+    for_columns<T>(kChunk, [&](auto at, int64_t j) {
+      using C = decltype(at);
+      tile_column<Left::rows, C::vectors, typename C::Vector>(count, min<int64_t>(kChunk, j + C::count), u, kChunk,
+                                                              near_ + m * kChunk * kChunk + j, kChunk, y + j, kChunk, true);
+    });
+  }
+  // The state behind `rest` < kChunk samples.
+  void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
+    alignas(64) T late[kChunk] = {};  // the samples at the end of a chunk: its projection has the powers that they need
+    __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
+    Scratch<T> added(2 * n_);
+    project(late, 1, added);
+    for (int64_t i = 0; i < n_; i += W) {
+      const cplx<V> s = modes.power(i, rest) * cplx<V>{load<V>(state + 2 * i), load<V>(state + 2 * i + W)};
+      store(state + 2 * i, V(s.re + load_widened(added + 2 * i)));
+      store(state + 2 * i + W, V(s.im + load_widened(added + 2 * i + W)));
+    }
+  }
+
+ private:
+  const int64_t n_, M_;
+  Scratch<T> in_, out_, near_;
+  Scratch<double> stride_;
+};
+
+// The state of a row, (N,) complex, and as the chunks keep it.
+template <class T>
+void load_state(const cplx<T>* from, int64_t N, int64_t n, double* state) {
+  for (int64_t i = 0; i < n; i += Modes::W) {
+    const auto s = from ? read_modes(from + i, N - i) : cplx<Modes::V>{};
+    store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
+  }
+}
+template <class T>
+void store_state(const double* state, int64_t N, int64_t n, cplx<T>* to) {
+  for (int64_t i = 0; i < n; i += Modes::W)
+    write_modes(to + i, {load<Modes::V>(state + 2 * i), load<Modes::V>(state + 2 * i + Modes::W)}, N - i);
+}
+
+// One row of one channel; y of output m at y + m y_stride. Streams tiles: u is read twice and y written twice, in L1.
+template <class T>
+void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L, int64_t M, T* y, int64_t y_stride, double* state,
+              bool state_wanted, T* states) {
+  const int64_t whole = L / kChunk, rest = L % kChunk;
+  for (int64_t c = 0; c < whole; c += kTileChunks) {
+    const int64_t count = min(kTileChunks, whole - c), at = c * kChunk;
+    chunks.project(u + at, count, states);
+    chunks.advance(state, count, states);
+    for (int64_t m = 0; m < M; ++m) chunks.emit(m, u + at, count, states, y + m * y_stride + at);
+  }
+  if (!rest) return;
+  const int64_t at = whole * kChunk;
+  alignas(64) T early[kChunk] = {}, short_y[kChunk];
+  __builtin_memcpy(early, u + at, std::size_t(rest) * sizeof(T));
+  for (int64_t i = 0; i < 2 * modes.n; i += Modes::W) store_rounded(states + i, load<Modes::V>(state + i));
+  for (int64_t m = 0; m < M; ++m) {
+    chunks.emit(m, early, 1, states, short_y);
+    __builtin_memcpy(y + m * y_stride + at, short_y, std::size_t(rest) * sizeof(T));
+  }
+  if (state_wanted) chunks.finish(modes, u + at, rest, state);
+}
+
+// The same numbers with the tiles of the row spread over threads: only the states, a small part of the work, go one after the other.
+template <class T>
+void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L, int64_t M, T* y, int64_t y_stride, double* state,
+                       bool state_wanted, int threads) {
+  constexpr int64_t kTiles = 64;  // at a time: their states are 2 n / kChunk numbers a sample
+  const int64_t whole = L / kChunk, item = kTileChunks * kChunk;
+  const double ns = double(item) * double(2 * modes.n + kChunk) * kProductNs;
+  Scratch<T> states(min(whole + 1, kTiles * kTileChunks) * 2 * modes.n);
+  for (int64_t c = 0; c < whole; c += kTiles * kTileChunks) {
+    const int64_t count = min(kTiles * kTileChunks, whole - c), tiles = (count + kTileChunks - 1) / kTileChunks;
+    const auto for_tiles = [&](auto&& f) {
+      parallel_for(tiles, threads, ns, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin * kTileChunks; t < end * kTileChunks && t < count; t += kTileChunks)
+          f(u + (c + t) * kChunk, min(kTileChunks, count - t), states + t * 2 * modes.n, (c + t) * kChunk);
+      });
+    };
+    for_tiles([&](const T* part, int64_t n, T* s, int64_t) { chunks.project(part, n, s); });
+    chunks.advance(state, count, states);
+    for_tiles([&](const T* part, int64_t n, T* s, int64_t at) {
+      for (int64_t m = 0; m < M; ++m) chunks.emit(m, part, n, s, y + m * y_stride + at);
+    });
+  }
+  const int64_t at = whole * kChunk;
+  scan_row(chunks, modes, u + at, L - at, M, y + at, y_stride, state, state_wanted, static_cast<T*>(states));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm
