@@ -1,3 +1,3 @@
-from . import convolution, scan
+from . import convolution, s5, scan
 
-CASES = [*convolution.CASES, *scan.CASES]
+CASES = [*convolution.CASES, *scan.CASES, *s5.CASES]
