@@ -10,14 +10,14 @@ namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 constexpr int64_t kS5Tile = 96;                   // rows: 12 register tiles; with its states and both products' panels it stays in L2
-constexpr int64_t kS5Numbers = int64_t(1) << 17;  // of states that threads make together before they are used: half a megabyte of floats
+constexpr int64_t kS5Numbers = int64_t(1) << 18;  // of states that are kept for a while: a megabyte of floats
 constexpr int64_t kManySequences = 16;            // so many short ones keep threads busy by themselves
 constexpr double kShortNs = 5e6;                  // two looks at the stop flag lie no farther apart
 constexpr int kScanVectors = 2;                   // times 4 multiply-adds a step: what it takes to hide two of them in a row
 template <class T>
 constexpr double kMultiplyNs = 0.35 / kLanes<T>;  // one vector of multiply-adds a cycle
 
-// Rows whose states threads make together.
+// Rows whose states are kept together: by threads, before they are used; on the way back, which then makes the last ones only once.
 inline int64_t s5_round(int64_t P) {
   const int64_t tiles = kS5Numbers / (2 * max<int64_t>(P, 4) * kS5Tile);
   return kS5Tile * max<int64_t>(tiles, 1);
