@@ -2,7 +2,7 @@
 #include "ssm/args.hpp"
 #include "ssm/convolution.hpp"
 #include "ssm/s5_adjoint.hpp"
-#include "ssm/scan.hpp"
+#include "ssm/scan_adjoint.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {

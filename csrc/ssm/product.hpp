@@ -28,16 +28,38 @@ void pack_columns(int64_t K, int64_t N, const T* m, T* to) {
   });
 }
 
+// What is needed soon: fetched a few lines at a time between tiles, it is in L2 when its turn comes.
+class Ahead {
+ public:
+  Ahead() = default;
+  template <class T>
+  Ahead(const T* from, int64_t count) : line_(reinterpret_cast<const char*>(from)), end_(reinterpret_cast<const char*>(from + count)) {}
+  QF_HD void step(int64_t tiles) {  // so many steps fetch all
+    if (step_ == 0) step_ = (end_ - line_ + tiles * kLine - 1) / (tiles * kLine) * kLine;
+    for (const char* const stop = min(line_ + step_, end_); line_ < stop; line_ += kLine) __builtin_prefetch(line_, 0, 2);
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;  // bytes
+  const char *line_ = nullptr, *end_ = nullptr;
+  int64_t step_ = 0;
+};
+
 // c (m x N) = a (m x K) times a packed matrix. Reads that matrix once, a once for every three vectors of N; writes c once, or once for
 // every block of a sum longer than a panel is deep.
 template <class T>
-void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c) {
+void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Ahead ahead = {}) {
+  const int64_t blocks = max<int64_t>(1, (K + kPanelDepth<T> - 1) / kPanelDepth<T>), depth = (K + blocks - 1) / blocks;
+  const int64_t tiles = blocks * ((m + kTileRows - 1) / kTileRows) * ((N + kTileVectors * kLanes<T> - 1) / (kTileVectors * kLanes<T>));
   for_columns<T>(N, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
-    const int64_t blocks = max<int64_t>(1, (K + kPanelDepth<T> - 1) / kPanelDepth<T>), depth = (K + blocks - 1) / blocks;
     for (int64_t i = 0, k = 0; i < blocks; ++i, k += depth) {
       const int64_t n = min(depth, K - k);
-      tile_column<Left::rows, columns.vectors, V>(m, n, a + k, K, packed + k * columns.count, columns.count, c + j, N, i > 0);
+      for_panels(m, [&](auto rows, int64_t row) __attribute__((always_inline)) {
+        ahead.step(tiles);
+        tile<Left::rows, rows.value, columns.vectors, V>(n, a + row * K + k, K, packed + k * columns.count, columns.count, c + row * N + j,
+                                                         N, i > 0);
+      });
     }
     packed += K * columns.count;
   });

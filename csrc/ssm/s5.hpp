@@ -116,8 +116,10 @@ struct S5States {
   // x (rows x 2P) = the states of rows [first, end), which follow those before (or, in reverse, after) them.
   void operator()(int64_t first, int64_t end, int threads, T* x) const {
     const int64_t P = p.P, H = p.H, L = p.L;
-    for_tiles<T>(first, end, threads, 2 * P * H,
-                 [&](int64_t row, int64_t stop) { multiply_packed(stop - row, H, 2 * P, p.u + row * H, b, x + (row - first) * 2 * P); });
+    for_tiles<T>(first, end, threads, 2 * P * H, [&](int64_t row, int64_t stop) {
+      multiply_packed(stop - row, H, 2 * P, p.u + row * H, b, x + (row - first) * 2 * P,
+                      p.y ? Ahead(p.y + row * H, (stop - row) * H) : Ahead());
+    });
     for_states<T>(P, threads, double(end - first), [&](auto columns, int64_t j) {
       for_sequences(L, first, end, reverse, [&](int64_t sequence, int64_t row, int64_t stop) {
         if (reverse ? stop == (sequence + 1) * L : row == sequence * L)
@@ -133,8 +135,8 @@ struct S5States {
 
 // to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or that is added to what is there, by way of `sum` (kS5Tile x H).
 template <class T>
-void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum) {
-  multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to);
+void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Ahead ahead = {}) {
+  multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);
   if (sum)
     for (int64_t i = 0; i < rows * H; ++i) to[i] += sum[i];
   else if (D)
@@ -177,8 +179,9 @@ void s5_rows(const S5<T>& p, const S5Operands<T>& w, int64_t first, int64_t end,
         states(row, row_end, threads, x);
         for_tiles<T>(row, row_end, threads, 2 * P * H, [&](int64_t tile, int64_t tile_end) {
           Scratch<T> sum(d ? kS5Tile * H : 0);
+          const int64_t from = d ? max(first, tile - kS5Tile) : tile_end, to = d ? tile : min(end, tile_end + kS5Tile);  // next
           s5_project<T>(tile_end - tile, P, H, x + (tile - row) * 2 * P, w.c + d * w.out, p.D, p.u + tile * H, p.y + tile * H,
-                        d ? static_cast<T*>(sum) : nullptr);
+                        d ? static_cast<T*>(sum) : nullptr, Ahead(p.u + from * H, (to - from) * H));
         });
       }
     });
