@@ -19,8 +19,8 @@ QF_HD void for_panels(int64_t m, F&& f) {
   if (m - i >= 1) f(std::integral_constant<int, 1>{}, i);
 }
 
-// How A is stored: in panels of 8 (4), then 4, 2 and 1 rows, numbers of a column side by side; or row by row.
-enum class Left { panels, rows };
+// How A is stored: in panels of 8 (4), then 4, 2 and 1 rows, numbers of a column side by side; row by row; or column by column.
+enum class Left { panels, rows, columns };
 
 // c (rows x NV vectors) = a (rows x n) b (n x NV vectors), added to c if `add`. Sums run over n in its order, in every tile: one result
 // is the same number whichever tile makes it. Reads b once; a comes from L1 by broadcasts.
@@ -44,7 +44,7 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
     for (int v = 0; v < NV; ++v) x[v] = load<V>(b + k * b_stride + v * W);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
-      const Element<V> s = left == Left::panels ? a[k * rows + i] : a[i * a_stride + k];
+      const Element<V> s = a[left == Left::panels ? k * rows + i : left == Left::rows ? i * a_stride + k : k * a_stride + i];
 #pragma GCC unroll 3
       for (int v = 0; v < NV; ++v) sum[i][v] = multiply_add(broadcast<V>(s), x[v], sum[i][v]);
     }
@@ -58,12 +58,14 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
     }
 }
 
-// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride; in panels a_stride is n.
+// All m rows of A for one column of tiles, NV vectors wide. Row i of A begins at a + i * a_stride, in columns at a + i; in panels a_stride
+// is n.
 template <Left left, int NV, class V>
 void tile_column(int64_t m, int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c,
                  int64_t c_stride, bool add) {
   for_panels(m, [&](auto rows, int64_t i) __attribute__((always_inline)) {
-    tile<left, rows.value, NV, V>(n, a + i * a_stride, a_stride, b, b_stride, c + i * c_stride, c_stride, add);
+    tile<left, rows.value, NV, V>(n, a + (left == Left::columns ? i : i * a_stride), a_stride, b, b_stride, c + i * c_stride, c_stride,
+                                  add);
   });
 }
 

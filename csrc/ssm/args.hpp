@@ -3,6 +3,7 @@
 #include "ssm/args_convolution.hpp"
 #include "ssm/args_kernel.hpp"
 #include "ssm/args_layer.hpp"
+#include "ssm/args_s5.hpp"
 #include "ssm/args_scan.hpp"
 #include "ssm/args_vandermonde.hpp"
 
@@ -15,6 +16,7 @@ struct Kernels {
   LayerKernels<T> layer;
   KernelKernels<T> kernel;
   VandermondeKernels<T> vandermonde;
+  S5Kernels<T> s5;
 };
 
 struct Table {

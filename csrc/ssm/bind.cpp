@@ -7,6 +7,7 @@ QF_TABLE(ssm)
 #include "ssm/bind_convolution.hpp"
 #include "ssm/bind_kernel.hpp"
 #include "ssm/bind_layer.hpp"
+#include "ssm/bind_s5.hpp"
 #include "ssm/bind_scan.hpp"
 #include "ssm/bind_vandermonde.hpp"
 
@@ -18,6 +19,7 @@ void register_ssm(py::module_& m) {
   register_scan(m);
   register_kernel(m);
   register_vandermonde(m);
+  register_s5(m);
 }
 
 }  // namespace quatrefoil

@@ -5,6 +5,8 @@
 #include "ssm/layer_adjoint.hpp"
 #include "ssm/scan.hpp"
 #include "ssm/vandermonde.hpp"
+#include "ssm/s5_adjoint.hpp"
+#include "ssm/scan_adjoint.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
@@ -12,6 +14,9 @@ inline namespace QF_ISA {
 template <class T>
 constexpr Kernels<T> kKernels = {
     kConvolution<T>, kScan<T>, kLayer<T>, kKernel<T>, kVandermonde<T>,
+    kConvolution<T>,
+    kScan<T>,
+    kS5<T>,
 };
 
 extern const Table kernels;

@@ -7,16 +7,15 @@
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-// (4) h_t = a_t h_{t-1} + b_t. Nothing is divided: a = 0 (a reset) and underflow are exact.
+// (4) h_t = a_t h_{t-1} + b_t; from the other end, with conj(a), (5). Nothing is divided: a = 0 (a reset) and underflow are exact.
 template <class E>
 QF_HD E scan_step(E a, E h, E b) {
-  return a * h + b;
+  return multiply_add(a, h, b);
 }
-
-// (5) mu_t = g_t + conj(a_{t+1}) mu_{t+1}
-template <class E>
-QF_HD E scan_adjoint_step(E a_next, E mu, E g) {
-  return conjugate(a_next) * mu + g;
+// The same in parts, two multiply-adds deep. Written out, both have the same bits in lanes and alone.
+template <class V>
+QF_HD cplx<V> scan_step(cplx<V> a, cplx<V> h, cplx<V> b) {
+  return {multiply_add(a.re, h.re, multiply_add(-a.im, h.im, b.re)), multiply_add(a.re, h.im, multiply_add(a.im, h.re, b.im))};
 }
 
 // (6) da_t = mu_t conj(h_{t-1})

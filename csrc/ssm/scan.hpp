@@ -1,162 +1,256 @@
-// First-order linear recurrences along one axis.
+// First-order linear recurrences along one axis. Every number is the one that the recurrence gives step by step, whatever the layout,
+// the lanes and the threads: README, "Linear scan".
 #pragma once
-#include "core/lanes.hpp"
 #include "core/parallel.hpp"
 #include "ssm/args_scan.hpp"
 #include "ssm/formula.hpp"
+#include "ssm/pack.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-constexpr double kStepNs = 1.0;  // one step of one scan
+constexpr double kStepNs = 0.5;            // one step of one scan, in lanes
+constexpr int64_t kStripBytes = 8 << 10;   // of a row of states: it and the rows of a and b that it meets stay in L1
+constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
+constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
+constexpr int64_t kAheadBytes = 256;       // W rows side by side are more streams than the hardware follows
+constexpr double kPieceNs = 50e6;          // of work that nothing interrupts
 
-// One scan, or W of them in lanes that lie side by side: reads a and b once, writes h once, the state in a register.
-template <class V, class E>
-void scan_strided(const LinearScan<E>& p, const E* a, const E* b, const E* h0, E* h) {
+// What one scan reads and writes: the strides count from the step that comes first.
+template <class E>
+struct Line {
+  const E *a, *b;
+  E* h;
+  int64_t a_step, b_step, h_step;
+};
+
+template <class E>
+Line<E> line_of(const LinearScan<E>& p, int64_t row, int64_t j) {
   using P = LinearScan<E>;
-  const auto& along = p.rows.along;
-  const auto get = [](const E* x, int64_t across) {
-    if constexpr (sizeof(V) == sizeof(E))
-      return *x;
-    else
-      return across ? load<V>(x) : broadcast<V>(*x);
-  };
-  V state{};
-  if (h0) state = get(h0, p.rows.across[P::kH0]);
-  for (int64_t i = 0; i < p.rows.length; ++i) {
-    const int64_t t = p.reverse ? p.rows.length - 1 - i : i;
-    state = scan_step(get(a + t * along[P::kA], p.rows.across[P::kA]), state, get(b + t * along[P::kB], p.rows.across[P::kB]));
-    __builtin_memcpy(h + t * along[P::kH], &state, sizeof(V));
+  const auto& r = p.rows;
+  const auto at = [&](int o) { return r.offset(o, row) + j * r.across[o] + (p.reverse ? (r.length - 1) * r.along[o] : 0); };
+  const int64_t sign = p.reverse ? -1 : 1;
+  return {p.a + at(P::kA), p.b + at(P::kB), p.h + at(P::kH), sign * r.along[P::kA], sign * r.along[P::kB], sign * r.along[P::kH]};
+}
+template <class E>
+E start_of(const LinearScan<E>& p, int64_t row, int64_t j) {
+  using P = LinearScan<E>;
+  return p.h0 ? p.h0[p.rows.offset(P::kH0, row) + j * p.rows.across[P::kH0]] : E{};
+}
+
+// Steps [begin, end) of one scan, one after the other: bound by the latency of a multiply-add (complex: of two).
+template <bool conj, class E>
+void scan_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
+  for (int64_t i = begin; i < end; ++i) {
+    state = scan_step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+    l.h[i * l.h_step] = state;
   }
 }
 
-// W scans whose time axes are contiguous: squares of W x W numbers are transposed in registers, so every load and store is a full one.
-template <class T>
-void scan_transposed(const LinearScan<T>& p, const T* const* a, const T* const* b, const T* const* h0, T* const* h, int rows) {
-  using P = LinearScan<T>;
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>;
-  const bool constant = p.rows.along[P::kA] == 0;
-  V state{}, fixed{};
-  for (int i = 0; i < W; ++i) {
-    if (p.h0) state[i] = *h0[i];
-    if (constant) fixed[i] = *a[i];
+// Steps [begin, end) were made from a wrong state: makes them again until the result is, bit for bit, what is there. What follows is then
+// right, for it was made from the same state by the same steps. Returns how many steps that took.
+template <bool conj, class E>
+int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
+  E state = l.h[(begin - 1) * l.h_step];
+  for (int64_t i = begin; i < end; ++i) {
+    E& there = l.h[i * l.h_step];
+    state = scan_step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+    if (!__builtin_memcmp(&there, &state, sizeof(E))) return i - begin;
+    there = state;
   }
-  const int64_t tiles = (p.rows.length + W - 1) / W;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    const int64_t t = W * (p.reverse ? tiles - 1 - tile : tile), left = min<int64_t>(W, p.rows.length - t);
+  return end - begin;
+}
+
+// W lines whose time is contiguous, from the W states in `state`: squares of W x W numbers are transposed in registers, so that every
+// load and store is a full one. Reads a and b once, writes h once. In reverse the lines are read from their ends. Lines from `count` on
+// are read, not written.
+template <bool conj, class E>
+void scan_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
+  using T = Part<E>;
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // of a square
+  Pack<E, V> s = gather<E, V>([&](int i) { return state[i]; }), fixed{};
+  if (constant) fixed = maybe_conjugate<conj>(gather<E, V>([&](int i) { return *a[i]; }));
+  const int64_t squares = (length + steps - 1) / steps, ahead = kAheadBytes / int64_t(sizeof(T));
+  for (int64_t q = 0; q < squares; ++q) {
+    const int64_t t = steps * (reverse ? squares - 1 - q : q), left = min<int64_t>(steps, length - t);
     V x[W], m[W];
-    for (int i = 0; i < W; ++i) x[i] = load_first<V>(b[i] + t, left);
-    transpose(x);
-    if (!constant) {
-      for (int i = 0; i < W; ++i) m[i] = load_first<V>(a[i] + t, left);
-      transpose(m);
-    }
+    const int64_t far = parts * t + (reverse ? -ahead : ahead);
+    const bool fetch = far >= 0 && far < parts * length;
+    const auto square = [&](const E* const* from, V* to) {
+      for (int i = 0; i < W; ++i) {
+        const T* const line = reinterpret_cast<const T*>(from[i]);
+        if (fetch) __builtin_prefetch(line + far, 0, 2);
+        to[i] = load_first<V>(line + parts * t, parts * left);
+      }
+      transpose(to);
+    };
+    square(b, x);
+    if (!constant) square(a, m);
     for (int64_t i = 0; i < left; ++i) {
-      const int64_t s = p.reverse ? left - 1 - i : i;
-      state = scan_step(constant ? fixed : m[s], state, x[s]);
-      x[s] = state;
+      const int64_t k = parts * (reverse ? left - 1 - i : i);
+      s = scan_step(constant ? fixed : maybe_conjugate<conj>(column<E>(m + k)), s, column<E>(x + k));
+      set_column<E>(x + k, s);
     }
     transpose(x);
-    for (int i = 0; i < rows; ++i) store_first(h[i] + t, x[i], left);
+    for (int i = 0; i < count; ++i) store_first(reinterpret_cast<T*>(h[i]) + parts * t, x[i], parts * left);
+  }
+}
+
+// One scan whose time is contiguous, steps [begin, end) from `state`: lanes take its parts, all but the first from zero, and what that
+// spoils is mended. A scan that does not forget where it began is left to `scan_serial`.
+template <bool conj, class E>
+void scan_long(const LinearScan<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
+  constexpr int W = kLanes<Part<E>>;
+  const int64_t rounds = (end - begin + W * kLineSteps - 1) / (W * kLineSteps);
+  const int64_t part = (end - begin) / (max<int64_t>(rounds, 1) * W) / W * W;
+  int64_t i = begin;
+  for (bool forgets = part >= kLineSteps / 10; forgets && end - i >= W * part; i += W * part) {
+    const E *a[W], *b[W];
+    E *h[W], start[W] = {i == begin ? state : l.h[(i - 1) * l.h_step]};
+    for (int w = 0; w < W; ++w) {
+      const int64_t first = i + (p.reverse ? (w + 1) * part - 1 : w * part);  // the step that lies first in memory
+      a[w] = l.a + first * l.a_step, b[w] = l.b + first * l.b_step, h[w] = l.h + first * l.h_step;
+    }
+    scan_lines<conj>(a, b, h, W, part, p.reverse, l.a_step == 0, start);
+    int64_t again = 0;
+    for (int w = 1; w < W; ++w) again += mend<conj>(l, i + w * part, i + (w + 1) * part);
+    forgets = again < W * part / 2;
+  }
+  scan_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
+}
+
+// Steps [begin, end) of n scans side by side, from `state` (n): row by row where they are many, so that whole lines of memory stream by
+// and the row before is still in L1; else in registers. Reads a and b once, writes h once.
+template <bool conj, bool fixed, class E>
+void scan_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
+  using T = Part<E>;
+  const auto get_a = [&](auto columns, int64_t i, int64_t j) __attribute__((always_inline)) {
+    using V = typename decltype(columns)::Vector;
+    const E* const at = l.a + i * l.a_step;
+    return maybe_conjugate<conj>(fixed ? spread<E, V>(*at) : load_pack<E, V>(at + j));
+  };
+  if (n > kTileVectors * kLanes<T>) {
+    for (int64_t i = begin; i < end; ++i) {
+      const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
+      for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
+        using V = typename decltype(columns)::Vector;
+        for (int64_t k = j; k < j + columns.count; k += kWidth<V>)
+          store_pack<E, V>(l.h + i * l.h_step + k,
+                           scan_step(get_a(columns, i, k), load_pack<E, V>(before + k), load_pack<E, V>(l.b + i * l.b_step + k)));
+      });
+    }
+  } else {
+    for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
+      using V = typename decltype(columns)::Vector;
+      constexpr int NV = columns.vectors;
+      Pack<E, V> s[NV];
+      for (int v = 0; v < NV; ++v) s[v] = load_pack<E, V>(state + j + v * kWidth<V>);
+      for (int64_t i = begin; i < end; ++i)
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; ++v) {
+          const int64_t k = j + v * kWidth<V>;
+          s[v] = scan_step(get_a(columns, i, k), s[v], load_pack<E, V>(l.b + i * l.b_step + k));
+          store_pack<E, V>(l.h + i * l.h_step + k, s[v]);
+        }
+    });
+  }
+}
+
+// Whether a scan from one state becomes, bit for bit, that from another within some steps.
+template <bool conj, class E>
+bool forgets(const Line<E>& l, int64_t steps) {
+  E one{}, other{};
+  reinterpret_cast<Part<E>&>(other) = 1;
+  for (int64_t i = 0; i < steps; ++i) {
+    const E a = maybe_conjugate<conj>(l.a[i * l.a_step]), b = l.b[i * l.b_step];
+    one = scan_step(a, one, b), other = scan_step(a, other, b);
+    if (!__builtin_memcmp(&one, &other, sizeof(E))) return true;
+  }
+  return false;
+}
+
+// f(unit, first step, end step, whether it begins from what is there before it, else from zero) for units of scans in parallel. Where
+// units are few, parts of the time are the threads' work: all but the first begin from zero and are mended.
+template <bool conj, class E, class F>
+void for_units(const LinearScan<E>& p, int64_t units, F&& f) {
+  const auto& r = p.rows;
+  const int threads = p.threads > 0 ? p.threads : default_threads();
+  const double step_ns = double(r.rows * r.inner) / double(units) * kStepNs * kParts<E>;
+  const int64_t pieces = 1 + int64_t(double(r.length) * step_ns / kPieceNs), length = (r.length + pieces - 1) / pieces;
+  const int64_t most = units < threads ? min<int64_t>((threads + units - 1) / units, length / kBlockSteps) : 1;
+  const int64_t blocks = most > 1 && forgets<conj>(line_of(p, 0, 0), length / (4 * most)) ? most : 1;
+  parallel_for(pieces, 1, double(length) * step_ns, [&](int64_t piece, int64_t stop) {  // in their order
+    for (; piece < stop; ++piece) {
+      const int64_t begin = piece * length, n = min(length, r.length - begin);
+      const auto step = [&](int64_t block) { return begin + n * block / blocks; };
+      parallel_for(units * blocks, threads, double(n / blocks) * step_ns, [&](int64_t i, int64_t end) {
+        for (; i < end; ++i) f(i / blocks, step(i % blocks), step(i % blocks + 1), i % blocks == 0);
+      });
+      if (blocks > 1)
+        parallel_for(r.rows * r.inner, threads, double(n) * kStepNs, [&](int64_t i, int64_t end) {
+          for (; i < end; ++i)
+            for (int64_t k = 1; k < blocks; ++k) mend<conj>(line_of(p, i / r.inner, i % r.inner), step(k), step(k + 1));
+        });
+    }
+  });
+}
+
+// The layouts: time contiguous and many rows; time contiguous and few; scans side by side; anything else.
+template <bool conj, class E>
+void scan_any(const LinearScan<E>& p) {
+  using P = LinearScan<E>;
+  const auto& r = p.rows;
+  constexpr int W = kLanes<Part<E>>;
+  if (r.rows * r.length * r.inner == 0) return;
+  const auto within = [](int64_t stride) { return stride == 0 || stride == 1; };
+  const auto state = [&](int64_t row, int64_t j, int64_t begin, bool follows) {
+    if (!follows) return E{};
+    const Line<E> l = line_of(p, row, j);
+    return begin ? l.h[(begin - 1) * l.h_step] : start_of(p, row, j);
+  };
+  const bool contiguous = r.inner == 1 && r.along[P::kB] == 1 && r.along[P::kH] == 1 && within(r.along[P::kA]);
+  if (contiguous && 4 * r.rows >= W) {
+    for_units<conj>(p, (r.rows + W - 1) / W, [&](int64_t group, int64_t begin, int64_t end, bool follows) {
+      const E *a[W], *b[W];
+      E *h[W], start[W];
+      const int count = int(min<int64_t>(W, r.rows - group * W));
+      for (int i = 0; i < W; ++i) {  // lanes without a row repeat the last one
+        const int64_t row = group * W + min(i, count - 1);
+        const Line<E> l = line_of(p, row, 0);
+        const int64_t first = p.reverse ? end - 1 : begin;
+        a[i] = l.a + first * l.a_step, b[i] = l.b + first * l.b_step, h[i] = l.h + first * l.h_step;
+        start[i] = state(row, 0, begin, follows);
+      }
+      scan_lines<conj>(a, b, h, count, end - begin, p.reverse, r.along[P::kA] == 0, start);
+    });
+  } else if (contiguous) {
+    for_units<conj>(p, r.rows, [&](int64_t row, int64_t begin, int64_t end, bool follows) {
+      scan_long<conj>(p, line_of(p, row, 0), begin, end, state(row, 0, begin, follows));
+    });
+  } else if (r.inner > 1 && r.across[P::kB] == 1 && r.across[P::kH] == 1 && within(r.across[P::kA])) {
+    const int threads = p.threads > 0 ? p.threads : default_threads();
+    const int64_t wanted = (r.inner * r.rows + 2 * threads - 1) / (2 * threads), most = kStripBytes / int64_t(sizeof(E));
+    const int64_t width = min(most, max<int64_t>(4 * W, (wanted + W - 1) / W * W)), strips = (r.inner + width - 1) / width;
+    for_units<conj>(p, r.rows * strips, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
+      const int64_t row = unit / strips, j = unit % strips * width, n = min(width, r.inner - j);
+      alignas(64) E start[kStripBytes / sizeof(E)];
+      for (int64_t i = 0; i < n; ++i) start[i] = state(row, j + i, begin, follows);
+      const Line<E> l = line_of(p, row, j);
+      r.across[P::kA] ? scan_strip<conj, false>(l, n, begin, end, start) : scan_strip<conj, true>(l, n, begin, end, start);
+    });
+  } else {
+    for_units<conj>(p, r.rows * r.inner, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
+      const int64_t row = unit / r.inner, j = unit % r.inner;
+      scan_serial<conj>(line_of(p, row, j), begin, end, state(row, j, begin, follows));
+    });
   }
 }
 
 template <class E>
 void linear_scan(const LinearScan<E>& p) {
-  using P = LinearScan<E>;
-  const auto& r = p.rows;
-  if (r.rows * r.length * r.inner == 0) return;
-  const auto at = [&](const E* base, int operand, int64_t row) { return base ? base + r.offset(operand, row) : nullptr; };
-  if constexpr (std::is_floating_point<E>::value) {
-    using V = Lanes<E>;
-    constexpr int W = kLanes<E>;
-    const bool unit = r.along[P::kB] == 1 && r.along[P::kH] == 1 && (r.along[P::kA] == 1 || r.along[P::kA] == 0);
-    if (r.inner == 1 && unit && 4 * r.rows >= W) {
-      parallel_for((r.rows + W - 1) / W, p.threads, double(r.length) * W * kStepNs, [&](int64_t begin, int64_t end) {
-        for (int64_t group = begin; group < end; ++group) {
-          const E *a[W], *b[W], *h0[W];
-          E* h[W];
-          const int rows = int(min<int64_t>(W, r.rows - group * W));
-          for (int i = 0; i < W; ++i) {  // lanes without a row repeat the last one
-            const int64_t row = group * W + min(i, rows - 1);
-            a[i] = at(p.a, P::kA, row);
-            b[i] = at(p.b, P::kB, row);
-            h0[i] = at(p.h0, P::kH0, row);
-            h[i] = p.h + r.offset(P::kH, row);
-          }
-          scan_transposed(p, a, b, h0, h, rows);
-        }
-      });
-      return;
-    }
-    const auto lanes = [](int64_t stride) { return stride == 0 || stride == 1; };
-    if (r.inner >= W && r.across[P::kB] == 1 && r.across[P::kH] == 1 && lanes(r.across[P::kA]) && lanes(r.across[P::kH0])) {
-      const int64_t groups = (r.inner + W - 1) / W;
-      parallel_for(r.rows * groups, p.threads, double(r.length) * W * kStepNs, [&](int64_t begin, int64_t end) {
-        for (int64_t item = begin; item < end; ++item) {
-          const int64_t row = item / groups, j = min(item % groups * W, r.inner - W);  // the last group overlaps: the same numbers twice
-          const E* h0 = at(p.h0, P::kH0, row);
-          scan_strided<V>(p, p.a + r.offset(P::kA, row) + j * r.across[P::kA], p.b + r.offset(P::kB, row) + j,
-                          h0 ? h0 + j * r.across[P::kH0] : nullptr, p.h + r.offset(P::kH, row) + j);
-        }
-      });
-      return;
-    }
-  }
-  parallel_for(r.rows * r.inner, p.threads, double(r.length) * 4 * kStepNs, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t row = item / r.inner, j = item % r.inner;
-      const E* h0 = at(p.h0, P::kH0, row);
-      scan_strided<E>(p, p.a + r.offset(P::kA, row) + j * r.across[P::kA], p.b + r.offset(P::kB, row) + j * r.across[P::kB],
-                      h0 ? h0 + j * r.across[P::kH0] : nullptr, p.h + r.offset(P::kH, row) + j * r.across[P::kH]);
-    }
-  });
+  scan_any<false>(p);
 }
-
-// README (5), (6). The states are recomputed into da, then replaced by the gradient on the way back: no temporary.
-template <class E>
-void linear_scan_vjp(const LinearScanVjp<E>& p) {
-  using P = LinearScanVjp<E>;
-  using F = LinearScan<E>;
-  const auto& r = p.rows;
-  F states{p.a, p.b, p.h0, p.da, {}, p.reverse, p.threads};
-  states.rows.rank = r.rank;
-  states.rows.rows = r.rows;
-  states.rows.length = r.length;
-  states.rows.inner = r.inner;
-  const int from[4] = {P::kA, P::kB, P::kH0, P::kDa};
-  for (int o = 0; o < 4; ++o) {
-    states.rows.along[o] = r.along[from[o]];
-    states.rows.across[o] = r.across[from[o]];
-    for (int i = 0; i < r.rank; ++i) states.rows.outer[o][i] = r.outer[from[o]][i];
-  }
-  for (int i = 0; i < r.rank; ++i) states.rows.shape[i] = r.shape[i];
-  linear_scan(states);
-
-  parallel_for(r.rows * r.inner, p.threads, double(r.length) * 6 * kStepNs, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t row = item / r.inner, j = item % r.inner;
-      const auto at = [&](int operand) { return r.offset(operand, row) + j * r.across[operand]; };
-      const E *a = p.a + at(P::kA), *grad = p.grad + at(P::kGrad);
-      E *da = p.da + at(P::kDa), *db = p.db + at(P::kDb);
-      const E before = p.h0 ? p.h0[at(P::kH0)] : E{};
-      E mu{}, a_next{};
-      for (int64_t i = r.length - 1; i >= 0; --i) {  // i counts steps in the direction of the scan
-        const auto step = [&](int64_t s) { return p.reverse ? r.length - 1 - s : s; };
-        const int64_t t = step(i);
-        mu = scan_adjoint_step(a_next, mu, grad[t * r.along[P::kGrad]]);
-        a_next = a[t * r.along[P::kA]];
-        db[t * r.along[P::kDb]] = mu;
-        da[t * r.along[P::kDa]] = scan_adjoint_a(mu, i ? da[step(i - 1) * r.along[P::kDa]] : before);
-      }
-      if (p.dh0) p.dh0[at(P::kDh0)] = r.length ? conjugate(a_next) * mu : E{};
-    }
-  });
-}
-
-template <class T>
-constexpr ScanKernels<T> kScan = {linear_scan<T>, linear_scan_vjp<T>, linear_scan<cplx<T>>, linear_scan_vjp<cplx<T>>};
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm

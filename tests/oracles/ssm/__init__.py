@@ -4,3 +4,5 @@ from .layer import s4d_conv
 from .scan import linear_scan
 
 __all__ = ["fft_conv", "linear_scan", "log_vandermonde", "log_vandermonde_transpose", "s4d_conv", "s4d_kernel"]
+from .s5 import s5_apply
+__all__ = ["fft_conv", "linear_scan", "s5_apply"]
