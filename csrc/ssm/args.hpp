@@ -1,6 +1,7 @@
 // The ABI between the bindings and the kernels: pointers, sizes, strides. One file a noun, and here the table of all.
 #pragma once
 #include "ssm/args_convolution.hpp"
+#include "ssm/args_kalmanet.hpp"
 #include "ssm/args_scan.hpp"
 
 namespace quatrefoil::ssm {
@@ -8,6 +9,7 @@ namespace quatrefoil::ssm {
 template <class T>
 struct Kernels {
   ConvolutionKernels<T> convolution;
+  KalmanetKernels<T> kalmanet;
   ScanKernels<T> scan;
 };
 

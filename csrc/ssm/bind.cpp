@@ -5,12 +5,14 @@
 QF_TABLE(ssm)
 
 #include "ssm/bind_convolution.hpp"
+#include "ssm/bind_kalmanet.hpp"
 #include "ssm/bind_scan.hpp"
 
 namespace quatrefoil {
 
 void register_ssm(py::module_& m) {
   register_convolution(m);
+  register_kalmanet(m);
   register_scan(m);
 }
 

@@ -1,6 +1,7 @@
 // The table of the state-space kernels: one row a noun, each from the header of that name. Compiled once per instruction set.
 #include "ssm/args.hpp"
 #include "ssm/convolution.hpp"
+#include "ssm/kalmanet_vjp.hpp"
 #include "ssm/scan.hpp"
 
 namespace quatrefoil::ssm {
@@ -9,6 +10,7 @@ inline namespace QF_ISA {
 template <class T>
 constexpr Kernels<T> kKernels = {
     kConvolution<T>,
+    kKalmanet<T>,
     kScan<T>,
 };
 

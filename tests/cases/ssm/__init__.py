@@ -1,3 +1,3 @@
-from . import convolution, scan
+from . import convolution, kalmanet, scan
 
-CASES = [*convolution.CASES, *scan.CASES]
+CASES = [*convolution.CASES, *kalmanet.CASES, *scan.CASES]
