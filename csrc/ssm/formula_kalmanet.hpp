@@ -31,7 +31,7 @@ struct FoldedWeights {
 template <class T>
 QF_HD double negligible_degree(double ridge_strength) {
   constexpr double bits = sizeof(T) == 8 ? 53 : 24, spare = 6;
-  return (bits + spare) * 0.6931471805599453 / -__builtin_log(chebyshev_root(ridge_strength));
+  return (bits + spare) * 0.6931471805599453 / __builtin_log(1 / chebyshev_root(ridge_strength));
 }
 
 // The least normal number: an H whose norm is below counts as 0 (72).

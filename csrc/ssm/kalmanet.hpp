@@ -185,7 +185,7 @@ class State {
 template <class T>
 class Ridge {
  public:
-  static int64_t size(const Problem<T>& s) { return s.solver == Solver::exact ? s.D * s.P : 3 * s.P; }
+  static int64_t size(const Problem<T>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
   Ridge(const Problem<T>& s, const State<T>& state, T* room) : s_(s), state_(state), room_(room) {}
 
   // To be called when H has changed. For the exact solution it is eliminated here, once for all right-hand sides.
@@ -197,7 +197,7 @@ class Ridge {
       for (int64_t j = 0; j <= i; j += W) __builtin_memcpy(row + j, &entry(state_.H, i, j), W * sizeof(T));
       row[i] += T(s_.p.ridge_strength * state_.norm());
     }
-    eliminate(s_.D, room_, s_.P);
+    eliminate(s_.D, room_, s_.P, room_ + s_.D * s_.P);
   }
 
   // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (72).
@@ -208,7 +208,7 @@ class Ridge {
       chebyshev(q, x);
     } else {
       __builtin_memcpy(x, q, std::size_t(s_.P) * sizeof(T));
-      if (s_.solver == Solver::exact) solve_eliminated(s_.D, room_, s_.P, x);
+      if (s_.solver == Solver::exact) solve_eliminated(s_.D, room_, s_.P, room_ + s_.D * s_.P, x);
     }
   }
 

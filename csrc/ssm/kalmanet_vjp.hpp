@@ -148,7 +148,7 @@ struct Backward {
     for (int64_t i = 0; i < s.D; ++i)
       for (int64_t j = 0; j < s.D; ++j) {
         const T N = j <= i ? entry(state.H, i, j) : entry(state.H, j, i);
-        dH0[i * s.D + j] = e * N + of_k * k_after[i] * k_after[j] + of_H * (H0[i * s.D + j] + H0[j * s.D + i]) / 2;
+        dH0[i * s.D + j] = e * N + of_k * (k_after[i] * k_after[j]) + of_H * (H0[i * s.D + j] + H0[j * s.D + i]) / 2;
       }
   }
 

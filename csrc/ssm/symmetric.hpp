@@ -107,47 +107,61 @@ void multiply_symmetric(int64_t tiles, const T* a, const T* x, T* y) {
   add_symmetric_product(tiles, a, x, y);
 }
 
-// Elimination from the last row up, so that all is done along rows of the lower half: a (D rows, `stride` apart) holds A's lower half and
-// gets the factors. No square roots: an indefinite matrix has a solution too. Reads and writes the half about D / 4 times, 4 pivots each.
-template <class T>
-void eliminate(int64_t D, T* a, int64_t stride) {
+// Row i <- row i - sum over N pivot rows p of (a[p][i] / pivot) row p, up to its diagonal; what lies behind in its last vector is noise.
+template <int N, class T>
+QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T* inverse) {
   using V = Lanes<T>;
-  constexpr int W = kLanes<T>, panel = 4;
-  for (int64_t last = D - 1; last > 0; last -= panel) {
-    const int64_t first = max<int64_t>(last - panel + 1, 0);
-    for (int64_t p = last; p > first; --p)  // within the panel
-      for (int64_t i = first; i < p; ++i) {
-        const T factor = a[p * stride + i] / a[p * stride + p];
-        for (int64_t j = 0; j <= i; ++j) a[i * stride + j] -= factor * a[p * stride + j];
-      }
-    if (last - first + 1 < panel) return;  // nothing above
-    for (int64_t i = 0; i < first; ++i) {
-      V factor[panel];
+  V factor[N];
 #pragma GCC unroll 4
-      for (int p = 0; p < panel; ++p) factor[p] = broadcast<V>(-a[(first + p) * stride + i] / a[(first + p) * stride + first + p]);
-      for (int64_t j = 0; j <= i; j += W) {  // beyond i: never read
-        V row = load<V>(a + i * stride + j);
+  for (int p = 0; p < N; ++p) factor[p] = broadcast<V>(-a[(pivot + p) * stride + i] * inverse[pivot + p]);
+  for (int64_t j = 0; j <= i; j += kLanes<T>) {
+    V row = load<V>(a + i * stride + j);
 #pragma GCC unroll 4
-        for (int p = 0; p < panel; ++p) row = multiply_add(factor[p], load<V>(a + (first + p) * stride + j), row);
-        store(a + i * stride + j, row);
-      }
-    }
+    for (int p = 0; p < N; ++p) row = multiply_add(factor[p], load<V>(a + (pivot + p) * stride + j), row);
+    store(a + i * stride + j, row);
   }
 }
-// x <- A^-1 x with the factors.
+
+// Elimination from the last row up, so that all is done along rows of the lower half: a (D rows, `stride` apart) holds A's lower half and
+// gets the factor, 0 from the diagonal on to the end of its vector; inverse gets the reciprocal pivots. No square roots: an indefinite
+// matrix has a solution too. Reads and writes the half D / 4 times, shrinking.
 template <class T>
-void solve_eliminated(int64_t D, const T* a, int64_t stride, T* x) {
-  for (int64_t p = D - 1; p >= 0; --p) {
-    const T* row = a + p * stride;
-    const T factor = x[p] / row[p];
-    for (int64_t i = 0; i < p; ++i) x[i] -= factor * row[i];
+void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
+  constexpr int panel = 4;
+  for (int64_t end = D; end > 0; end -= panel) {
+    const int64_t first = max<int64_t>(end - panel, 0);
+    for (int64_t p = end - 1; p >= first; --p) {
+      inverse[p] = T(1) / a[p * stride + p];
+      for (int64_t j = p; j < padded<T>(p + 1); ++j) a[p * stride + j] = 0;
+      for (int64_t i = first; i < p; ++i) eliminate_row<1>(a, stride, i, p, inverse);
+    }
+    for (int64_t i = 0; i < first; ++i) eliminate_row<panel>(a, stride, i, first, inverse);
   }
-  for (int64_t p = 0; p < D; ++p) {
-    const T* row = a + p * stride;
-    T dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < p; ++i) dot += row[i] * x[i];
-    x[p] = (x[p] - dot) / row[p];
+}
+// x <- A^-1 x with the factor; x has padded length. Reads the lower half twice.
+template <class T>
+void solve_eliminated(int64_t D, const T* a, int64_t stride, const T* inverse, T* x) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  for (int64_t p = D - 1; p > 0; --p) {
+    const V factor = broadcast<V>(-x[p] * inverse[p]);
+    for (int64_t i = 0; i < p; i += W) store(x + i, multiply_add(factor, load<V>(a + p * stride + i), load<V>(x + i)));
+  }
+  for (int64_t first = 0; first < D; first += W) {  // W rows: what they see of the rows before, then one after another
+    V dots[W];
+    for (int r = 0; r < W; ++r) {
+      dots[r] = V{};
+      for (int64_t j = 0; j < first && first + r < D; j += W)
+        dots[r] = multiply_add(load<V>(a + (first + r) * stride + j), load<V>(x + j), dots[r]);
+    }
+    const V before = sum_each(dots);
+    T known[W];
+    store(known, before);
+    for (int64_t p = first; p < min(first + W, D); ++p) {
+      T rest = 0;
+      for (int64_t j = first; j < p; ++j) rest += a[p * stride + j] * x[j];
+      x[p] = (x[p] - known[p - first] - rest) * inverse[p];
+    }
   }
 }
 
