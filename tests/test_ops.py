@@ -66,8 +66,8 @@ def test_value(family, case, precision, backend, rng):
 
 
 def made(result):
-    """The arrays of a result: one, or those of a tuple that were asked for."""
-    return [r for r in result if r is not None] if isinstance(result, tuple) else [result]
+    """The arrays of a result: one, or those of a tuple, pairs of states included, that were asked for."""
+    return [a for r in result if r is not None for a in made(r)] if isinstance(result, tuple) else [result]
 
 
 def flat(arguments):

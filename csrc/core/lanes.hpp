@@ -55,7 +55,15 @@ QF_HD void store(Element<V>* p, V v) {
 }
 template <class V>
 QF_HD V broadcast(Element<V> x) {
-  return V{} + x;
+  return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x is an addition, for the sake of -0
+}
+// Keeps v in a register for all its uses. Left to itself, GCC reads it from memory again at each.
+template <class V>
+QF_HD V keep(V v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
 }
 // The first n of W numbers; the other lanes are 0.
 template <class V>
@@ -196,6 +204,26 @@ QF_HD void transpose(V* r) {
     for (int i = 0; i < W; ++i)
       if (!(i & m)) exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
     transpose<2 * m>(r);
+  }
+}
+
+// a and b with their sums over pairs of lanes m apart: where bit m of j is 0 lane j is a[j] + a[j + m], else b[j - m] + b[j].
+template <int m, class V, int... j>
+QF_HD V add_pairs(V a, V b, std::integer_sequence<int, j...>) {
+  const V here = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j)...);  // a blend: only the other one needs the shuffle unit
+  const V there = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j + m)...);
+  return here + there;
+}
+// Lane i of the result is the sum of the lanes of r[i], as a tree of W - 1 additions.
+template <int m = 1, class V>
+QF_HD V sum_each(V* r) {
+  constexpr int W = kWidth<V>;
+  if constexpr (m == W) {
+    return r[0];
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i += 2 * m) r[i] = add_pairs<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
+    return sum_each<2 * m>(r);
   }
 }
 

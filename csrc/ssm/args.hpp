@@ -4,6 +4,7 @@
 #include "ssm/args_kernel.hpp"
 #include "ssm/args_layer.hpp"
 #include "ssm/args_s5.hpp"
+#include "ssm/args_kalmanet.hpp"
 #include "ssm/args_scan.hpp"
 #include "ssm/args_vandermonde.hpp"
 
@@ -12,6 +13,7 @@ namespace quatrefoil::ssm {
 template <class T>
 struct Kernels {
   ConvolutionKernels<T> convolution;
+  KalmanetKernels<T> kalmanet;
   ScanKernels<T> scan;
   LayerKernels<T> layer;
   KernelKernels<T> kernel;

@@ -8,6 +8,7 @@ QF_TABLE(ssm)
 #include "ssm/bind_kernel.hpp"
 #include "ssm/bind_layer.hpp"
 #include "ssm/bind_s5.hpp"
+#include "ssm/bind_kalmanet.hpp"
 #include "ssm/bind_scan.hpp"
 #include "ssm/bind_vandermonde.hpp"
 
@@ -16,6 +17,7 @@ namespace quatrefoil {
 void register_ssm(py::module_& m) {
   register_convolution(m);
   register_layer(m);
+  register_kalmanet(m);
   register_scan(m);
   register_kernel(m);
   register_vandermonde(m);

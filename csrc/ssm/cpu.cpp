@@ -3,6 +3,7 @@
 #include "ssm/convolution.hpp"
 #include "ssm/kernel.hpp"
 #include "ssm/layer_adjoint.hpp"
+#include "ssm/kalmanet_vjp.hpp"
 #include "ssm/scan.hpp"
 #include "ssm/vandermonde.hpp"
 #include "ssm/s5_adjoint.hpp"
@@ -15,6 +16,7 @@ template <class T>
 constexpr Kernels<T> kKernels = {
     kConvolution<T>, kScan<T>, kLayer<T>, kKernel<T>, kVandermonde<T>,
     kConvolution<T>,
+    kKalmanet<T>,
     kScan<T>,
     kS5<T>,
 };

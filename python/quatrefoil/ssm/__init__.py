@@ -7,6 +7,7 @@ from .convolution import FFT_CONV, fft_conv, fft_conv_vjp
 from .kernel import S4D_KERNEL, s4d_kernel, s4d_kernel_vjp
 from .layer import S4D_CONV, s4d_conv, s4d_conv_vjp, s4d_step
 from .s5 import S5_APPLY, s5_apply, s5_apply_vjp
+from .kalmanet import GKA, gka, gka_vjp
 from .scan import LINEAR_SCAN, linear_scan, linear_scan_vjp
 from .vandermonde import (
     LOG_VANDERMONDE,
@@ -37,3 +38,5 @@ __all__ = [
 OPS = Family(FFT_CONV, LINEAR_SCAN, S4D_KERNEL, S4D_CONV, LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE)
 __all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp", "s5_apply", "s5_apply_vjp"]
 OPS = Family(FFT_CONV, LINEAR_SCAN, S5_APPLY)
+__all__ = ["fft_conv", "fft_conv_vjp", "gka", "gka_vjp", "linear_scan", "linear_scan_vjp"]
+OPS = Family(FFT_CONV, GKA, LINEAR_SCAN)

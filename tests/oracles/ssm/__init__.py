@@ -6,3 +6,5 @@ from .scan import linear_scan
 __all__ = ["fft_conv", "linear_scan", "log_vandermonde", "log_vandermonde_transpose", "s4d_conv", "s4d_kernel"]
 from .s5 import s5_apply
 __all__ = ["fft_conv", "linear_scan", "s5_apply"]
+from .kalmanet import gka
+__all__ = ["fft_conv", "gka", "linear_scan"]

@@ -4,6 +4,7 @@ from .convolution import fft_conv, fft_conv_vjp
 from .kernel import s4d_kernel, s4d_kernel_vjp
 from .layer import s4d_conv, s4d_conv_vjp
 from .s5 import s5_apply, s5_apply_vjp
+from .kalmanet import gka, gka_vjp
 from .scan import linear_scan, linear_scan_vjp
 from .vandermonde import (
     log_vandermonde,
@@ -31,3 +32,4 @@ __all__ = [
     "s4d_kernel_vjp",
 ]
 __all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp", "s5_apply", "s5_apply_vjp"]
+__all__ = ["fft_conv", "fft_conv_vjp", "gka", "gka_vjp", "linear_scan", "linear_scan_vjp"]

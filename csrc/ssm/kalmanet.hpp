@@ -1,0 +1,337 @@
+// Gated KalmaNet: per head and token, rank-one updates of two D x D states and a ridge regression with the first of them.
+#pragma once
+#include "core/elementary.hpp"
+#include "core/parallel.hpp"
+#include "ssm/args_kalmanet.hpp"
+#include "ssm/formula_kalmanet.hpp"
+#include "ssm/rank_one.hpp"
+#include "ssm/symmetric.hpp"
+
+namespace quatrefoil::ssm {
+inline namespace QF_ISA {
+namespace kalmanet {
+
+// ---------------------------------------------------------------- vectors of padded length
+
+template <class T>
+T dot(int64_t P, const T* a, const T* b) {
+  using V = Lanes<T>;
+  V s{};
+  for (int64_t i = 0; i < P; i += kLanes<T>) s = multiply_add(load<V>(a + i), load<V>(b + i), s);
+  return sum(s);
+}
+// to = a x + b y
+template <class T>
+void combine(int64_t P, T a, const T* x, T b, const T* y, T* to) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < P; i += kLanes<T>) store(to + i, multiply_add(broadcast<V>(a), load<V>(x + i), V(b * load<V>(y + i))));
+}
+template <class T>
+void set_zero(int64_t n, T* x) {
+  __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
+}
+template <class T>
+void load_padded(int64_t D, const T* from, T* to) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < D; i += kLanes<T>) store(to + i, load_first<V>(from + i, D - i));
+}
+template <class T>
+void store_unpadded(int64_t D, const T* from, T* to) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < D; i += kLanes<T>) store_first(to + i, load<V>(from + i), D - i);
+}
+
+// ---------------------------------------------------------------- what a call has in common
+
+// (74) The weights of the folded polynomial of num_iter steps. Terms that rounding hides are left out.
+template <class T>
+class Series {
+ public:
+  Series(double ridge_strength, int64_t num_iter)
+      : third(num_iter % 2 == 0), last(int64_t(min(double(num_iter + 1), negligible_degree<T>(ridge_strength))) / 2), weights_(last + 1) {
+    const FoldedWeights w(ridge_strength, num_iter);
+    shift = T(2 * (1 + ridge_strength)), center = T(1 + 2 * ridge_strength), rest = T(w.rest());
+    double geometric = 0;
+    weights_[last] = 0;  // w_m is for the rest alone
+    for (int64_t k = (num_iter + 1) / 2 - 1; k >= 0; --k) {
+      geometric = 1 + w.square * geometric;
+      if (k < last) weights_[k] = T((k || third ? 1 : 0.5) * w.weight(double(k), geometric));
+    }
+  }
+  T weight(int64_t k) const { return weights_[k]; }
+
+  const bool third;       // polynomials of the third kind, else of the first
+  const int64_t last;     // m
+  T shift, center, rest;  // zeta + 1, zeta, 1 / p_m(s0)
+
+ private:
+  Scratch<T> weights_;
+};
+
+constexpr int64_t kFitsL1 = 24 << 10;  // of 32 KiB
+
+enum class Solver { none, chebyshev, exact };
+
+template <class T>
+struct Problem {
+  Problem(const Gka<T>& args, bool needs_H)
+      : p(args),
+        solver(args.exact          ? Solver::exact
+               : args.num_iter > 0 ? Solver::chebyshev
+                                   : Solver::none),
+        keeps_H(needs_H || solver != Solver::none),
+        heads(args.B * args.heads),
+        D(args.D),
+        P(padded<T>(D)),
+        tiles(tiles_across<T>(D)),
+        series(args.ridge_strength, solver == Solver::chebyshev ? args.num_iter : 0) {}
+
+  int64_t token(int64_t head, int64_t t) const { return (head / p.heads * p.length + t) * p.heads + head % p.heads; }
+  T alpha(int64_t token) const { return p.alpha ? p.alpha[token] : T(1); }
+  T decay_U(int64_t token) const { return p.g ? elementary::exp(p.g[token]) : T(1); }
+  T decay_H(int64_t token) const { return p.gk ? elementary::exp(p.gk[token]) : T(1); }
+  // A (B, heads, D, D) array from a head on; null where it is.
+  template <class E>
+  E* square(E* x, int64_t head) const {
+    return x ? x + head * D * D : nullptr;
+  }
+
+  const Gka<T>& p;
+  const Solver solver;
+  const bool keeps_H;  // whether anything depends on H
+  const int64_t heads, D, P, tiles;
+  const Series<T> series;
+};
+
+// ---------------------------------------------------------------- the states of one head
+
+// H and M in tiles, U transposed: row j holds U[., j] = sum_t k_j v, so that update and readout are one pass along rows.
+template <class T>
+class State {
+ public:
+  static int64_t size(const Problem<T>& s) { return 2 * tiled_size<T>(s.D) + s.P * s.P; }
+  State(const Problem<T>& s, T* room, double& norm) : H(room), M(H + tiled_size<T>(s.D)), U(M + tiled_size<T>(s.D)), s_(s), norm_(norm) {}
+
+  void begin(int64_t head, T* column, T* product) {
+    load_transposed(s_.D, s_.P, s_.square(s_.p.U0, head), U);
+    norm_ = 0;
+    if (!s_.keeps_H) return;
+    const T* H0 = s_.square(s_.p.H0, head);
+    to_tiles(s_.D, H0, H);
+    to_tiles<T>(s_.D, nullptr, M);
+    if (H0) begin_from_H(column, product);
+  }
+
+  // (70), (77). On return h is (new H) k; m is scratch. Reads H twice, writes it once; M once each where the solver wants it.
+  void add_key(T e, const T* k, T* h, T* m) {
+    multiply_symmetric(s_.tiles, H, k, h);
+    const T kk = dot(s_.P, k, k);
+    const KeyUpdate<T> u = key_update(e, norm_, double(dot(s_.P, k, h)), double(kk));
+    norm_ = u.norm;
+    combine(s_.P, u.from_h, h, u.from_k, k, m);
+    combine(s_.P, u.e, h, kk, k, h);
+    s_.solver == Solver::chebyshev ? update<true>(u, k, m) : update<false>(u, k, m);
+  }
+
+  double norm() const { return norm_; }
+  bool zero() const { return norm() < kLeastNormal<T>; }
+
+  T *const H, *const M, *const U;
+
+ private:
+  // The norm of H, and M = 16 (H^2 / F^2 - H / F), column by column: D products, the time of a few tokens.
+  void begin_from_H(T* column, T* product) {
+    constexpr int W = kLanes<T>;
+    double norm2 = 0;
+    for (int64_t i = 0; i < s_.D; ++i)
+      for (int64_t j = 0; j <= i; ++j) norm2 += (i == j ? 1.0 : 2.0) * double(entry(H, i, j)) * double(entry(H, i, j));
+    norm_ = square_root(norm2);
+    if (s_.solver != Solver::chebyshev || zero()) return;
+    const T F = T(norm());
+    for (int64_t j = 0; j < s_.D; ++j) {
+      for (int64_t i = 0; i < s_.P; ++i) column[i] = (i / W >= j / W ? entry(H, i, j) : entry(H, j, i)) / F;
+      multiply_symmetric(s_.tiles, H, column, product);
+      for (int64_t i = j / W * W; i < s_.P; ++i) entry(M, i, j) = 16 * (product[i] / F - column[i]);
+    }
+  }
+
+  template <bool with_M>
+  void update(const KeyUpdate<T>& u, const T* k, const T* m) {
+    using V = Lanes<T>;
+    constexpr int W = kLanes<T>;
+    const V e = broadcast<V>(u.e), a = broadcast<V>(u.a), b = broadcast<V>(u.b);
+    for_tiles(s_.tiles, W * W, [&](int64_t I, int64_t J, int64_t offset) {
+      const V k_J = load<V>(k + J * W), m_J = load<V>(m + J * W);
+#pragma GCC unroll 4
+      for (int i = 0; i < W; ++i) {
+        T *const H_i = H + offset + i * W, *const M_i = M + offset + i * W;
+        const V old = keep(load<V>(H_i)), k_i = broadcast<V>(k[I * W + i]);
+        store(H_i, multiply_add(e, old, V(k_i * k_J)));
+        if (with_M) {
+          V row = multiply_add(k_i, m_J, V(b * old));
+          row = multiply_add(broadcast<V>(m[I * W + i]), k_J, row);
+          store(M_i, multiply_add(a, load<V>(M_i), row));
+        }
+      }
+    });
+  }
+
+  const Problem<T>& s_;
+  double& norm_;
+};
+
+// ---------------------------------------------------------------- the ridge regression of one token
+
+template <class T>
+class Ridge {
+ public:
+  static int64_t size(const Problem<T>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
+  Ridge(const Problem<T>& s, const State<T>& state, T* room) : s_(s), state_(state), room_(room) {}
+
+  // To be called when H has changed. For the exact solution it is eliminated here, once for all right-hand sides.
+  void prepare() {
+    if (s_.solver != Solver::exact || state_.zero()) return;
+    constexpr int W = kLanes<T>;
+    for (int64_t i = 0; i < s_.D; ++i) {
+      T* const row = room_ + i * s_.P;
+      for (int64_t j = 0; j <= i; j += W) __builtin_memcpy(row + j, &entry(state_.H, i, j), W * sizeof(T));
+      row[i] += T(s_.p.ridge_strength * state_.norm());
+    }
+    eliminate(s_.D, room_, s_.P, room_ + s_.D * s_.P);
+  }
+
+  // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (72).
+  void solve(const T* q, T* x) const {
+    if (s_.solver != Solver::none && state_.zero()) {
+      set_zero(s_.P, x);
+    } else if (s_.solver == Solver::chebyshev) {
+      chebyshev(q, x);
+    } else {
+      __builtin_memcpy(x, q, std::size_t(s_.P) * sizeof(T));
+      if (s_.solver == Solver::exact) solve_eliminated(s_.D, room_, s_.P, room_ + s_.D * s_.P, x);
+    }
+  }
+
+ private:
+  // (75), (76). Reads the tiles of M once for two degrees of the polynomial, then those of H twice.
+  void chebyshev(const T* q, T* x) const {
+    using V = Lanes<T>;
+    constexpr int W = kLanes<T>;
+    const Series<T>& c = s_.series;
+    const bool turns = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
+    T *const w = room_, *const d = w + s_.P, *const total = d + s_.P;
+    __builtin_memcpy(w, q, std::size_t(s_.P) * sizeof(T));
+    set_zero(s_.P, d);
+    combine(s_.P, c.weight(0), q, T(0), q, total);
+    for (int64_t j = 1; j <= c.last; ++j) {
+      add_symmetric_product(s_.tiles, state_.M, w, d, turns && j % 2 == 0);
+      const V weight = broadcast<V>(c.weight(j));
+      for (int64_t i = 0; i < s_.P; i += W) {
+        V d_i = load<V>(d + i);
+        if (j == 1 && !c.third) store(d + i, d_i = T(0.5) * d_i);
+        const V w_i = load<V>(w + i) + d_i;
+        store(w + i, w_i);
+        store(total + i, multiply_add(weight, w_i, load<V>(total + i)));
+      }
+    }
+    T *const product = d, F = T(state_.norm()), inverse = T(1) / F;
+    multiply_symmetric(s_.tiles, state_.H, total, product);
+    const V along = broadcast<V>(c.third ? c.rest / (2 * c.center) : T(0));  // of w_m in the estimate
+    for (int64_t i = 0; i < s_.P; i += W) {
+      const V estimate = c.shift * load<V>(total + i) - (2 * inverse) * load<V>(product + i) + along * load<V>(w + i);
+      store(x + i, V((4 * inverse) * estimate));
+    }
+    sweep(q, w, total, product, x);
+  }
+
+  // (76) x <- (q - tau + (F - H) x) / (lambda + F), tau = T_n(Z) q / T_n(z0): what folding has cancelled at the upper end is exact again.
+  void sweep(const T* q, const T* w, T* shifted, T* product, T* x) const {
+    const Series<T>& c = s_.series;
+    const T F = T(state_.norm()), inverse = T(1) / F, tau = c.third ? c.rest / c.center : c.rest;
+    combine(s_.P, T(1), x, c.third ? -2 * inverse * tau : T(0), w, shifted);
+    multiply_symmetric(s_.tiles, state_.H, shifted, product);
+    combine(s_.P, T(1), q, -tau, w, shifted);
+    using V = Lanes<T>;
+    const T scale = inverse / (1 + T(s_.p.ridge_strength));
+    for (int64_t i = 0; i < s_.P; i += kLanes<T>)
+      store(x + i, V(scale * (load<V>(shifted + i) + (F * load<V>(x + i) - load<V>(product + i)))));
+  }
+
+  const Problem<T>& s_;
+  const State<T>& state_;
+  T* const room_;
+};
+
+// ---------------------------------------------------------------- the order of the work
+
+constexpr int64_t kHeadsAtOnce = 64;  // whose states are in memory
+constexpr double kSegmentNs = 4e6;    // of one head between two looks for an interrupt
+
+// Nanoseconds a token at about 30 fused multiply-adds a nanosecond and vector of 16 lanes: products with M, updates, readout.
+template <class T>
+double token_ns(const Problem<T>& s) {
+  const double half = double(tiled_size<T>(s.D)), P = double(s.P);
+  const double products = s.solver == Solver::exact ? P / 6 : double(s.series.last) + 3;
+  return (2 * half * (products + 3) + 3 * P * P) / (2.5 * kLanes<T>)+20;
+}
+
+// f(slot, head, t0, t1) over the heads [first, first + count) and segments of time, forward or back; at least one segment, if empty.
+template <class T, class F>
+void for_segments(const Problem<T>& s, int64_t first, int64_t count, double ns, bool back, F&& f) {
+  const int64_t length = s.p.length, step = max(int64_t(kSegmentNs / ns), int64_t(1)),
+                segments = max((length + step - 1) / step, int64_t(1));
+  for (int64_t i = 0; i < segments; ++i) {
+    const int64_t t = (back ? segments - 1 - i : i) * step, end = min(t + step, length);
+    parallel_for(count, s.p.threads, double(end - t + 2) * ns, [&](int64_t a, int64_t b) {
+      for (int64_t slot = a; slot < b; ++slot) f(slot, first + slot, t, end);
+    });
+  }
+}
+
+// ---------------------------------------------------------------- forward
+
+template <class T>
+struct Forward {
+  static int64_t size(const Problem<T>& s) { return State<T>::size(s) + Ridge<T>::size(s) + 7 * s.P; }
+
+  // Reads q, k, v once, writes y once; the states stay in L1 or L2.
+  static void run(const Problem<T>& s, int64_t head, int64_t t0, int64_t t1, T* room, double& norm) {
+    State<T> state(s, room, norm);
+    Ridge<T> ridge(s, state, room + State<T>::size(s));
+    T *const q = room + State<T>::size(s) + Ridge<T>::size(s), *const k = q + s.P, *const v = k + s.P, *const x = v + s.P;
+    T *const y = x + s.P, *const h = y + s.P, *const m = h + s.P;
+    const T scale = T(1) / square_root(T(s.D));
+    if (t0 == 0) state.begin(head, h, m);
+    for (int64_t t = t0; t < t1; ++t) {
+      const int64_t i = s.token(head, t);
+      load_padded(s.D, s.p.q + i * s.D, q), load_padded(s.D, s.p.k + i * s.D, k), load_padded(s.D, s.p.v + i * s.D, v);
+      if (s.keeps_H) state.add_key(s.decay_H(i), k, h, m);
+      ridge.prepare();
+      ridge.solve(q, x);
+      const T alpha = s.alpha(i);
+      combine(s.P, scale * alpha, x, scale * (1 - alpha), q, x);  // (71)
+      rank_one<true, false>(s.P, RankOne<T>{s.decay_U(i), k, v, x, y, nullptr, nullptr}, state.U);
+      store_unpadded(s.D, y, s.p.y + i * s.D);
+    }
+    if (t1 != s.p.length) return;
+    if (s.p.H_T) from_tiles(s.D, state.H, s.square(s.p.H_T, head));
+    if (s.p.U_T) store_transposed(s.D, s.P, T(1), state.U, s.square(s.p.U_T, head));
+  }
+};
+
+template <class T>
+void gka(const Gka<T>& p) {
+  const Problem<T> s(p, p.H_T != nullptr);
+  if (s.heads == 0 || s.D == 0) return;
+  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Forward<T>::size(s);
+  const Scratch<T> room(at_once * size);
+  const Scratch<double> norm(at_once);
+  for (int64_t first = 0; first < s.heads; first += at_once)
+    for_segments(s, first, min(at_once, s.heads - first), token_ns(s), false, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
+      Forward<T>::run(s, head, t0, t1, room + slot * size, norm[slot]);
+    });
+}
+
+}  // namespace kalmanet
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm
