@@ -55,7 +55,7 @@ QF_HD void store(Element<V>* p, V v) {
 }
 template <class V>
 QF_HD V broadcast(Element<V> x) {
-  return V{} + x;
+  return x - V{};  // not +: that would turn -0 into 0, and cost an addition
 }
 // The first n of W numbers; the other lanes are 0.
 template <class V>
@@ -196,6 +196,22 @@ QF_HD void transpose(V* r) {
     for (int i = 0; i < W; ++i)
       if (!(i & m)) exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
     transpose<2 * m>(r);
+  }
+}
+
+// Lane i is the sum of the lanes of r[i]: W - 1 additions for W sums, always in the same order. r is used up.
+template <int m = 1, class V>
+QF_HD V sum_each(V* r) {
+  constexpr int W = kWidth<V>;
+  if constexpr (m < W) {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i += 2 * m) {
+      exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
+      r[i] = r[i] + r[i + m];
+    }
+    return sum_each<2 * m>(r);
+  } else {
+    return r[0];
   }
 }
 

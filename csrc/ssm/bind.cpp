@@ -5,6 +5,7 @@
 QF_TABLE(ssm)
 
 #include "ssm/bind_convolution.hpp"
+#include "ssm/bind_mamba.hpp"
 #include "ssm/bind_scan.hpp"
 
 namespace quatrefoil {
@@ -12,6 +13,7 @@ namespace quatrefoil {
 void register_ssm(py::module_& m) {
   register_convolution(m);
   register_scan(m);
+  register_mamba(m);
 }
 
 }  // namespace quatrefoil

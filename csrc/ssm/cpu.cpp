@@ -1,6 +1,7 @@
 // The table of the state-space kernels: one row a noun, each from the header of that name. Compiled once per instruction set.
 #include "ssm/args.hpp"
 #include "ssm/convolution.hpp"
+#include "ssm/mamba.hpp"
 #include "ssm/scan.hpp"
 
 namespace quatrefoil::ssm {
@@ -10,6 +11,7 @@ template <class T>
 constexpr Kernels<T> kKernels = {
     kConvolution<T>,
     kScan<T>,
+    kMamba<T>,
 };
 
 extern const Table kernels;
