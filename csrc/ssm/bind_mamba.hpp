@@ -54,8 +54,8 @@ struct ScanInputs {
     }
     for (const Input* x : {&D, &delta_bias})
       if (*x) require_shape(*x, {channels}, f, "D or delta_bias do not fit u");
-    for (const View* x : {&delta, static_cast<const View*>(&D), static_cast<const View*>(&delta_bias), &z})
-      require(!x->rank || x->dtype == u.dtype, f, "dtypes do not fit");
+    const View* const real[] = {&delta, &z, &D, &delta_bias};
+    for (const View* x : real) require(!x->rank || x->dtype == u.dtype, f, "dtypes do not fit");
     require(real_part(A.dtype) == u.dtype, f, "dtypes do not fit");
   }
   template <class T, class E>

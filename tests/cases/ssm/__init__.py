@@ -1,3 +1,3 @@
-from . import convolution, scan
+from . import convolution, mamba, scan
 
-CASES = [*convolution.CASES, *scan.CASES]
+CASES = [*convolution.CASES, *scan.CASES, *mamba.CASES]
