@@ -271,7 +271,7 @@ def causal_conv1d_fn_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, ...]:
-    """Gradients of ``causal_conv1d_fn``: ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs given (61)-(63).
+    """Gradients of ``causal_conv1d_fn`` (61)-(63): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
 
     ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
     """
