@@ -26,7 +26,12 @@ def to_torch(x):
 
 
 def leaves(x):
-    return [t for item in x for t in (leaves(item) if isinstance(item, list) else [item]) if isinstance(t, torch.Tensor)]
+    return [t for item in x for t in (leaves(item) if isinstance(item, list) else [item]) if is_leaf(t)]
+
+
+def is_leaf(x):
+    """Integers say where, and have no gradient."""
+    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
 
 
 def call_of(family, case):
@@ -43,7 +48,7 @@ def rebuild(arguments, keywords, tensors):
     source = iter(tensors)
 
     def place(x):
-        return [place(item) for item in x] if isinstance(x, list) else next(source) if isinstance(x, torch.Tensor) else x
+        return [place(item) for item in x] if isinstance(x, list) else next(source) if is_leaf(x) else x
 
     return [place(x) for x in arguments], {k: place(v) for k, v in keywords.items()}
 

@@ -80,6 +80,40 @@ QF_HD V expm1(V x) {
   return q.low * q.high == T(1) ? m : far;
 }
 
+// 2^x. (2^f - 1) / f on |f| <= 1/2 by a Chebyshev fit, to 5e-9 in float and 1e-19 in double: shorter than exp, for kernels that are made of
+// it.
+template <class V>
+QF_HD V exp2(V x) {
+  using T = Element<V>;
+  constexpr bool dbl = sizeof(T) == 8;
+  const auto power = [](V f) {
+    if constexpr (dbl) {
+      constexpr T c[] = {0x1.62e42fefa39efp-1,  0x1.ebfbdff82c58fp-3,  0x1.c6b08d704a0c6p-5,  0x1.3b2ab6fba4e79p-7,
+                         0x1.5d87fe78a3f9cp-10, 0x1.430912f86b7dbp-13, 0x1.ffcbfc6da6ed1p-17, 0x1.62c02242b879cp-20,
+                         0x1.b524ebd13a55fp-24, 0x1.e4cf10dec0f59p-28, 0x1.e9ec1fcb69a7fp-32, 0x1.c4a29324a1038p-36};
+      return multiply_add(f, polynomial(f, c), broadcast<V>(T(1)));
+    } else {
+      constexpr T c[] = {T(0x1.62e430p-1), T(0x1.ebfbe0p-3), T(0x1.c6af6cp-5), T(0x1.3b2a54p-7), T(0x1.5f0890p-10), T(0x1.44138ap-13)};
+      return multiply_add(f, polynomial(f, c), broadcast<V>(T(1)));
+    }
+  };
+#if defined(__AVX512DQ__)
+  if constexpr (sizeof(V) == 64 && dbl) {
+    const V f =
+        (V)_mm512_reduce_pd((__m512d)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);  // x less the nearest integer; 0 at infinity
+    return (V)_mm512_scalef_pd((__m512d)power(f), (__m512d)V(x - f));
+  } else if constexpr (sizeof(V) == 64) {
+    const V f = (V)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return (V)_mm512_scalef_ps((__m512)power(f), (__m512)V(x - f));
+  }
+#endif
+  constexpr T least = dbl ? T(-1021) : T(-125), most = dbl ? T(1024) : T(128);  // below least: 0
+  const V inside = x < least ? broadcast<V>(least) : x > most ? broadcast<V>(most) : x;
+  const V n = (inside + kRound<T>)-kRound<T>;
+  const V half = power(V(inside - n)) * power_of_two(V(n - T(1)));  // 2^1024 is out of range where half of it is not
+  return x < least ? V{} : V(half + half);
+}
+
 // sine and cosine of hi + lo, |lo| far below |hi|. The reduction keeps an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
 template <class V>
 QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {

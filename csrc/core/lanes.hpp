@@ -64,6 +64,7 @@ QF_HD V keep(V v) {
   asm("" : "+v"(v));
 #endif
   return v;
+  return x - V{};  // not +: that would turn -0 into 0, and cost an addition
 }
 // The first n of W numbers; the other lanes are 0.
 template <class V>
@@ -224,6 +225,12 @@ QF_HD V sum_each(V* r) {
 #pragma GCC unroll 16
     for (int i = 0; i < W; i += 2 * m) r[i] = add_pairs<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
     return sum_each<2 * m>(r);
+// Lane i is the sum of the lanes of r[i]: W - 1 additions for W sums, always in the same order. r is used up.
+  if constexpr (m < W) {
+    for (int i = 0; i < W; i += 2 * m) {
+      exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
+      r[i] = r[i] + r[i + m];
+    }
   }
 }
 

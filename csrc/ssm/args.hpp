@@ -5,6 +5,7 @@
 #include "ssm/args_layer.hpp"
 #include "ssm/args_s5.hpp"
 #include "ssm/args_kalmanet.hpp"
+#include "ssm/args_mamba.hpp"
 #include "ssm/args_scan.hpp"
 #include "ssm/args_vandermonde.hpp"
 
@@ -19,6 +20,7 @@ struct Kernels {
   KernelKernels<T> kernel;
   VandermondeKernels<T> vandermonde;
   S5Kernels<T> s5;
+  MambaKernels<T> mamba;
 };
 
 struct Table {

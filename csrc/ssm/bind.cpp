@@ -9,6 +9,7 @@ QF_TABLE(ssm)
 #include "ssm/bind_layer.hpp"
 #include "ssm/bind_s5.hpp"
 #include "ssm/bind_kalmanet.hpp"
+#include "ssm/bind_mamba.hpp"
 #include "ssm/bind_scan.hpp"
 #include "ssm/bind_vandermonde.hpp"
 
@@ -22,6 +23,7 @@ void register_ssm(py::module_& m) {
   register_kernel(m);
   register_vandermonde(m);
   register_s5(m);
+  register_mamba(m);
 }
 
 }  // namespace quatrefoil

@@ -4,6 +4,7 @@
 #include "ssm/kernel.hpp"
 #include "ssm/layer_adjoint.hpp"
 #include "ssm/kalmanet_vjp.hpp"
+#include "ssm/mamba.hpp"
 #include "ssm/scan.hpp"
 #include "ssm/vandermonde.hpp"
 #include "ssm/s5_adjoint.hpp"
@@ -19,6 +20,7 @@ constexpr Kernels<T> kKernels = {
     kKalmanet<T>,
     kScan<T>,
     kS5<T>,
+    kMamba<T>,
 };
 
 extern const Table kernels;

@@ -10,7 +10,7 @@ import numpy as np
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
 HALF = ("float16", "bfloat16")
-ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX}
+ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",)}
 
 
 def in_precision(dtype: str, wanted: str) -> str:

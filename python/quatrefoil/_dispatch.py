@@ -153,12 +153,14 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
             raise TypeError(
                 f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
             )
+        dtypes.append(dtype)
+        if arg.dtype == "int":
+            continue
         if arg.dtype == "any":
             either = either or (name, dtype)
         other = either if arg.dtype == "any" and either else (first[0], first[2])
         if dtype != other[1] and (arg.dtype == "any" or _arrays.in_precision(dtype, "real") != _arrays.in_precision(other[1], "real")):
             raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other[0]} has {other[1]}; convert one of them")
-        dtypes.append(dtype)
     assert first is not None
     if op.primal is not None:
         return first[1], dtypes[: len(dtypes) - len(op.primal.outputs)]

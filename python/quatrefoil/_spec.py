@@ -29,7 +29,8 @@ class Arg:
     optional: bool = False
     many: bool = False
     broadcast: bool = False
-    dtype: str = "real"  # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all
+    # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all. "int": int64, has no gradient
+    dtype: str = "real"
     half: bool = False
 
 
@@ -118,7 +119,8 @@ class Op:
         # what is broadcast gets its gradient in the full shape; the dispatcher sums it
         full = results[0]
         return [
-            None if s is None else full if arg.broadcast else s for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
+            None if s is None or arg.dtype == "int" else full if arg.broadcast else s
+            for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
         ]
 
 

@@ -8,6 +8,15 @@ from .kernel import S4D_KERNEL, s4d_kernel, s4d_kernel_vjp
 from .layer import S4D_CONV, s4d_conv, s4d_conv_vjp, s4d_step
 from .s5 import S5_APPLY, s5_apply, s5_apply_vjp
 from .kalmanet import GKA, gka, gka_vjp
+from .mamba import (
+    CAUSAL_CONV,
+    SELECTIVE_SCAN,
+    causal_conv1d_fn,
+    causal_conv1d_fn_vjp,
+    causal_conv1d_update,
+    selective_scan_fn,
+    selective_scan_fn_vjp,
+)
 from .scan import LINEAR_SCAN, linear_scan, linear_scan_vjp
 from .vandermonde import (
     LOG_VANDERMONDE,
@@ -20,6 +29,9 @@ from .vandermonde import (
 )
 
 __all__ = [
+    "causal_conv1d_fn",
+    "causal_conv1d_fn_vjp",
+    "causal_conv1d_update",
     "fft_conv",
     "fft_conv_vjp",
     "linear_scan",
@@ -40,3 +52,6 @@ __all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp", "s5_app
 OPS = Family(FFT_CONV, LINEAR_SCAN, S5_APPLY)
 __all__ = ["fft_conv", "fft_conv_vjp", "gka", "gka_vjp", "linear_scan", "linear_scan_vjp"]
 OPS = Family(FFT_CONV, GKA, LINEAR_SCAN)
+    "selective_scan_fn",
+    "selective_scan_fn_vjp",
+OPS = Family(FFT_CONV, LINEAR_SCAN, SELECTIVE_SCAN, CAUSAL_CONV)

@@ -27,9 +27,9 @@ def _present(result: Any) -> tuple[Any, ...]:
 
 
 def _spread(gradients: Any, arrays: Any) -> list[Any]:
-    """Gradients of the inputs that are there -> one entry per input."""
+    """Gradients of the inputs that are there and no integers -> one entry per input."""
     present = iter(gradients)
-    return [None if a is None else next(present) for a in arrays]
+    return [next(present) if a is not None and (a.is_floating_point() or a.is_complex()) else None for a in arrays]
 
 
 def _eager(op: Op) -> Any:

@@ -135,8 +135,8 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
         grads = gradients_of_results(op, arrays, options, grads)
     results = iter(registered[op.adjoint.label](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
-    for kind in ctx.layout[:count]:
-        if kind is None:
+    for arg, kind in zip(op.inputs, ctx.layout):
+        if kind is None or arg.dtype == "int":
             gradients.append(None)
         else:
             gradients.append(next(results) if kind == "tensor" else [next(results) for _ in range(kind)])

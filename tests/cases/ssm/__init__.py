@@ -5,3 +5,5 @@ from . import convolution, s5, scan
 CASES = [*convolution.CASES, *scan.CASES, *s5.CASES]
 from . import convolution, kalmanet, scan
 CASES = [*convolution.CASES, *kalmanet.CASES, *scan.CASES]
+from . import convolution, mamba, scan
+CASES = [*convolution.CASES, *scan.CASES, *mamba.CASES]

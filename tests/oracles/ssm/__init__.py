@@ -8,3 +8,5 @@ from .s5 import s5_apply
 __all__ = ["fft_conv", "linear_scan", "s5_apply"]
 from .kalmanet import gka
 __all__ = ["fft_conv", "gka", "linear_scan"]
+from .mamba import causal_conv1d_fn, selective_scan_fn
+__all__ = ["causal_conv1d_fn", "fft_conv", "linear_scan", "selective_scan_fn"]

@@ -10,4 +10,6 @@ from . import convolution, s5, scan
 
 def problems() -> Iterator[Problem]:
     for module in (convolution, s5, scan):
+from . import convolution, mamba, scan
+    for module in (convolution, scan, mamba):
         yield from module.problems()

@@ -1,0 +1,419 @@
+"""The kernels of a Mamba block, drop-ins for mamba-ssm and causal-conv1d.
+
+B batch items, D channels, N states, L length, G groups, W taps; equation numbers are those of csrc/ssm/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from .._dispatch import call, call_vjp, is_compiling
+from .._spec import Arg, Op, Option, Shape
+
+Array = Any
+
+
+def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    u, delta, A, B, C, D, z, delta_bias = shapes
+    assert u is not None
+    assert A is not None
+    if len(u) != 3:
+        raise ValueError(f"{label}: u has shape {u}, expected (B, D, L)")
+    if len(A) != 2 or A[0] != u[1]:
+        raise ValueError(f"{label}: A has shape {A}, expected (D, N) with D = {u[1]} as in u")
+    items, channels, length = u
+    for name, shape in (("delta", delta), ("z", z)):
+        if shape is not None and shape != u:
+            raise ValueError(f"{label}: {name} has shape {shape}, expected {u} as u")
+    for name, shape in (("D", D), ("delta_bias", delta_bias)):
+        if shape is not None and shape != (channels,):
+            raise ValueError(f"{label}: {name} has shape {shape}, expected ({channels},), a number a channel of u")
+    for name, m in (("B", B), ("C", C)):
+        assert m is not None
+        grouped = len(m) == 4 and m[1] > 0 and channels % m[1] == 0 and m == (items, m[1], A[1], length)
+        if not (grouped or m in ((channels, A[1]), (items, A[1], length))):
+            raise ValueError(
+                f"{label}: {name} has shape {m}, expected (D, N) = {(channels, A[1])}, (B, N, L) = {(items, A[1], length)} or (B, G, N, L) "
+                f"with G groups that divide the {channels} channels"
+            )
+    _, return_last_state = options
+    return [u, (items, channels, A[1]) if return_last_state else None]
+
+
+SELECTIVE_SCAN = Op(
+    "ssm", "selective_scan_fn",
+    inputs=(
+        Arg("u", "B D L", half=True),
+        Arg("delta", "B D L", half=True),
+        Arg("A", "D N", dtype="any"),
+        Arg("B", "...", dtype="any", half=True),
+        Arg("C", "...", dtype="any", half=True),
+        Arg("D", "D", optional=True),
+        Arg("z", "B D L", optional=True, half=True),
+        Arg("delta_bias", "D", optional=True),
+    ),
+    outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any")),
+    options=(Option("delta_softplus", bool), Option("return_last_state", bool)),
+    rule=_scan_shapes,
+    tolerance=2e-6,
+)  # fmt: skip
+
+
+def selective_scan_fn(
+    u: Array,
+    delta: Array,
+    A: Array,
+    B: Array,
+    C: Array,
+    D: Array | None = None,
+    z: Array | None = None,
+    delta_bias: Array | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (50)-(52).
+
+    Parameters
+    ----------
+    u, delta, z : (B, D, L)
+        Input, step sizes and gate; z is optional.
+    A : (D, N)
+        Real or complex. Complex states stand for conjugate pairs: y is 2 Re C x.
+    B, C : (B, N, L), (B, G, N, L) or (D, N)
+        Varying in time, shared by all channels or by the D / G consecutive ones of a group; or constant. With a complex A constant ones
+        are complex and varying ones real with pairs (re, im) along the last axis, (B, N, 2 L), as in mamba-ssm; complex arrays
+        (B, N, L) do too.
+    D, delta_bias : (D,), optional
+        Skip connection; added to delta before all else.
+    delta_softplus : bool
+        delta becomes log(1 + e^delta).
+    return_last_state : bool
+
+    Returns
+    -------
+    out : (B, D, L), in the dtype of u; with ``return_last_state`` a tuple of it and last_state (B, D, N), in the dtype of A.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit; dtypes other than float32 and float64 (float16 and bfloat16 in u, delta, z, B, C beside float32 in
+        the others are computed in float32).
+
+    Notes
+    -----
+    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
+    Differentiable in all arrays, through the last state too (mamba-ssm leaves that out). Cost: an exponential per B D L N. No array of
+    states exists: N numbers a channel are at hand forward, N L / 32 for 64 bytes of channels backward. A NaN in u, delta or z stays in its
+    channel from its time on, one in B or C in its batch item and group.
+    """
+    B, C = _paired(A, B), _paired(A, C)
+    options = (bool(delta_softplus), bool(return_last_state))
+    out, last_state = call(SELECTIVE_SCAN, (u, delta, A, B, C, D, z, delta_bias), options, None, backend, num_threads)
+    return (out, last_state) if return_last_state else out
+
+
+def selective_scan_fn_vjp(
+    *inputs_and_grad: Any,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (53)-(58).
+
+    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
+    """
+    given = list(inputs_and_grad)
+    for i in (3, 4) if len(given) > 5 else ():
+        given[i] = _paired(given[2], given[i])
+    gradients = list(call_vjp(SELECTIVE_SCAN, given, (bool(delta_softplus), bool(return_last_state)), backend, num_threads))
+    for i in (3, 4):
+        if given[i] is not inputs_and_grad[i]:
+            gradients[i] = _arrays.narrow(_unpaired(gradients[i]), inputs_and_grad[i])
+    return tuple(gradients)
+
+
+def _paired(A: Array, x: Array) -> Array:
+    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else as it is."""
+    if not _is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
+        return x
+    x = _arrays.widen(x)
+    if _arrays.dtype_name(x) not in _arrays.REAL:
+        return x
+    if x.shape[-1] % 2:
+        raise ValueError(
+            f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
+        )
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x).view(np.result_type(x.dtype, np.complex64))
+    import torch
+
+    return torch.view_as_complex(x.unflatten(-1, (x.shape[-1] // 2, 2)).contiguous())
+
+
+def _unpaired(x: Array) -> Array:
+    if isinstance(x, np.ndarray):
+        return x.view(x.real.dtype)
+    import torch
+
+    return torch.view_as_real(x).flatten(-2)
+
+
+def _is_complex(x: Array) -> bool:
+    return "complex" in str(getattr(x, "dtype", ""))
+
+
+def _conv_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    x, weight, bias, seq_idx, initial_states = shapes
+    assert x is not None
+    assert weight is not None
+    if len(x) != 3:
+        raise ValueError(f"{label}: x has shape {x}, expected (B, D, L)")
+    if len(weight) != 2 or weight[0] != x[1] or weight[1] < 1:
+        raise ValueError(f"{label}: weight has shape {weight}, expected (D, W) with D = {x[1]} as in x and W at least 1")
+    if bias is not None and bias != (x[1],):
+        raise ValueError(f"{label}: bias has shape {bias}, expected ({x[1]},), a number a channel of x")
+    if seq_idx is not None and seq_idx != (x[0], x[2]):
+        raise ValueError(f"{label}: seq_idx has shape {seq_idx}, expected (B, L) = {(x[0], x[2])} as in x")
+    states = (x[0], x[1], weight[1] - 1)
+    if initial_states is not None and initial_states != states:
+        raise ValueError(f"{label}: initial_states has shape {initial_states}, expected (B, D, W - 1) = {states}")
+    _, return_final_states = options
+    if seq_idx is not None and (initial_states is not None or return_final_states):
+        raise ValueError(f"{label}: seq_idx with initial_states or final states has no meaning; leave one of them out")
+    return [x, states if return_final_states else None]
+
+
+CAUSAL_CONV = Op(
+    "ssm", "causal_conv1d_fn",
+    inputs=(
+        Arg("x", "B D L", half=True),
+        Arg("weight", "D W", half=True),
+        Arg("bias", "D", optional=True, half=True),
+        Arg("seq_idx", "B L", optional=True, dtype="int"),
+        Arg("initial_states", "B D S", optional=True, half=True),
+    ),
+    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D S", half=True)),
+    options=(Option("activation", str), Option("return_final_states", bool)),
+    rule=_conv_shapes,
+    tolerance=1e-6,
+)  # fmt: skip
+
+
+def causal_conv1d_fn(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    seq_idx: Array | None = None,
+    initial_states: Array | None = None,
+    return_final_states: bool = False,
+    final_states_out: Array | None = None,
+    activation: str | None = None,
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (60).
+
+    Parameters
+    ----------
+    x : (B, D, L)
+    weight : (D, W)
+        Any W >= 1; its last tap meets x_t.
+    bias : (D,), optional
+    seq_idx : (B, L) int32 or int64, optional
+        Sequences packed into one: a tap counts only where its seq_idx is that of the output. Excludes states.
+    initial_states : (B, D, W - 1), optional
+        What stands before x; zeros if absent.
+    return_final_states : bool
+        Return (out, final_states): the last W - 1 samples of initial_states and x together, (B, D, W - 1).
+    final_states_out : (B, D, W - 1), optional
+        Written in place, and returned for the final states.
+    activation : None, "silu" or "swish"
+        The last two are the same.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes (but float16 and
+        bfloat16 beside float32, computed in float32; the result has the dtype of x).
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
+    arrays, through the final states too (61)-(63). Reads x once, writes the result once. A NaN stays in its channel.
+    """
+    name = "causal_conv1d_fn"
+    options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
+    arrays = (x, weight, bias, _integers(name, "seq_idx", seq_idx), initial_states)
+    out, final_states = call(CAUSAL_CONV, arrays, options, None, backend, num_threads)
+    if final_states_out is not None:
+        _check_target(name, "final_states_out", final_states_out, x)
+        if tuple(final_states_out.shape) != tuple(final_states.shape):
+            found, expected = tuple(final_states_out.shape), tuple(final_states.shape)
+            raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
+        final_states_out[...] = final_states
+        final_states = final_states_out
+    return (out, final_states) if return_final_states else out
+
+
+def causal_conv1d_fn_vjp(
+    *inputs_and_grad: Any,
+    activation: str | None = None,
+    return_final_states: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """Gradients of ``causal_conv1d_fn`` (61)-(63): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
+
+    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
+    """
+    given = list(inputs_and_grad)
+    if len(given) > 4:
+        given[3] = _integers("causal_conv1d_fn_vjp", "seq_idx", given[3])
+    options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
+    return call_vjp(CAUSAL_CONV, given, options, backend, num_threads)
+
+
+def causal_conv1d_update(
+    x: Array,
+    conv_state: Array,
+    weight: Array,
+    bias: Array | None = None,
+    activation: str | None = None,
+    *,
+    cache_seqlens: Array | None = None,
+    conv_state_indices: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Some steps of ``causal_conv1d_fn`` that begin where ``conv_state`` ends; the state is **updated in place**.
+
+    Parameters
+    ----------
+    x : (B, D) or (B, D, L)
+    conv_state : (B, D, S), S >= W - 1
+        The last S samples before x, and afterwards those of it and x together.
+    weight : (D, W)
+    bias : (D,), optional
+    activation : None, "silu" or "swish"
+    cache_seqlens : (B,) int32 or int64, optional
+        conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
+    conv_state_indices : (B,) int32 or int64, optional
+        conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most.
+
+    Returns
+    -------
+    out : the shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice.
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name, the last two arguments by keyword. With PyTorch gradients
+    flow as through any in-place update; without, a step costs one small convolution and a copy of the state.
+    """
+    name = "causal_conv1d_update"
+    steps = x[..., None] if len(getattr(x, "shape", ())) == 2 else x
+    rows = _integers(name, "conv_state_indices", conv_state_indices)
+    start = _integers(name, "cache_seqlens", cache_seqlens)
+    _check_state(name, steps, conv_state, weight, rows, start)
+    before, size, count = weight.shape[1] - 1, conv_state.shape[2], steps.shape[2]
+    state = conv_state if rows is None else conv_state[rows]
+    if start is not None:
+        state = _turned(state, start)  # the oldest sample first
+    both = _joined(state, steps)
+    arrays = (steps, weight, bias, None, both[..., size - before : size])
+    out, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), None, backend, num_threads)
+    state = both[..., count:]
+    if start is not None:
+        state = _turned(state, -(start + count))
+    conv_state[... if rows is None else rows] = state
+    return out if steps is x else out[..., 0]
+
+
+def _check_state(name: str, x: Array, conv_state: Array, weight: Array, rows: Array | None, start: Array | None) -> None:
+    label = f"ssm.{name}"
+    for argument, array in (("x", x), ("weight", weight)):
+        if _arrays.kind(array) is None:
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of floats")
+    _check_target(name, "conv_state", conv_state, x)
+    if len(x.shape) != 3:
+        raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")
+    if len(weight.shape) != 2 or weight.shape[0] != x.shape[1] or weight.shape[1] < 1:
+        raise ValueError(f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]} as in x and W at least 1")
+    found, least = tuple(conv_state.shape), weight.shape[1] - 1
+    if len(found) != 3 or found[1] != x.shape[1] or found[2] < least or (rows is None and found[0] != x.shape[0]):
+        raise ValueError(
+            f"{label}: conv_state has shape {found}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
+            f"D = {x.shape[1]} and S at least W - 1 = {least}"
+        )
+    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (conv_state, x))
+    if wide != given:
+        raise TypeError(f"{label}: conv_state has dtype {_arrays.dtype_name(conv_state)} but x has {_arrays.dtype_name(x)}; convert one")
+    for argument, array in (("conv_state_indices", rows), ("cache_seqlens", start)):
+        if array is None:
+            continue
+        if _arrays.kind(array) != _arrays.kind(x):
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
+        if tuple(array.shape) != (x.shape[0],):
+            raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
+    if rows is not None and not is_compiling():
+        chosen = np.asarray(rows)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < found[0]:
+            raise ValueError(f"{label}: conv_state_indices must lie in [0, {found[0]}), the rows of conv_state, got {chosen.tolist()}")
+        if len(np.unique(chosen)) != len(chosen):
+            raise ValueError(f"{label}: conv_state_indices names a row twice, got {chosen.tolist()}; give every item a row of its own")
+
+
+def _check_target(name: str, argument: str, target: Array, x: Array) -> None:
+    """What is written in place must be an array like x that can be written to."""
+    if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
+        raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
+    if isinstance(target, np.ndarray) and not target.flags.writeable:
+        raise ValueError(f"ssm.{name}: {argument} is read-only, but it is updated in place; give a writeable array")
+
+
+def _activation(name: str, activation: str | None) -> str:
+    if activation not in (None, "silu", "swish"):
+        raise ValueError(f"ssm.{name}: unknown activation {activation!r}, expected None, 'silu' or 'swish'")
+    return "silu" if activation else "none"
+
+
+def _integers(name: str, argument: str, x: Array | None) -> Array | None:
+    """int64 from int32 or int64."""
+    if x is None or _arrays.kind(x) is None or _arrays.dtype_name(x) not in ("int32", "int64"):
+        if x is not None:
+            raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(x)}, expected an array of int32 or int64")
+        return None
+    return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
+
+
+def _joined(a: Array, b: Array) -> Array:
+    if isinstance(a, np.ndarray):
+        return np.concatenate((a, b), axis=2)
+    import torch
+
+    return torch.cat((a, b), dim=2)
+
+
+def _turned(state: Array, by: Array) -> Array:
+    """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
+    size = state.shape[2]
+    if isinstance(state, np.ndarray):
+        at = (np.arange(size) + by[:, None]) % max(size, 1)
+        return np.take_along_axis(state, at[:, None], axis=2)
+    import torch
+
+    at = (torch.arange(size, device=by.device) + by[:, None]) % max(size, 1)
+    return torch.take_along_dim(state, at[:, None], dim=2)
