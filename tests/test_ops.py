@@ -105,14 +105,10 @@ def test_gradient(family, case, precision, backend, rng):
     def moved(x, v, step):
         if isinstance(x, list):
             return [moved(a, b, step) for a, b in zip(x, v)]
-<<<<<<< HEAD
-        if x is None:
-            return None
+        if v is None:
+            return x
         start = exact(x)
         return np.asarray(start.astype(np.result_type(start, np.longdouble)) + step * exact(v) if precise else start + step * exact(v))
-=======
-        return x if v is None else np.asarray(exact(x) + step * exact(v))
->>>>>>> 95c1df1ff3936af86568fb04a267eee090a2119a
 
     def run(step):
         given = [moved(x, v, step) for x, v in zip(inputs, directions)]

@@ -1,5 +1,7 @@
 """What is particular to Gated KalmaNet: closed forms, states, the rate of its iteration, its gradient, the rule that NaN stays at home."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -62,7 +64,7 @@ def test_error_falls_at_the_rate_of_chebyshev(backend, rng, ridge):
 def _values(arrays, steps, ridge):
     """x_t itself: with H fed by the keys and U an identity kept apart, two heads' worth of the state are not needed."""
     q, k = arrays[:2]
-    B, T, heads, D = q.shape
+    B, _, heads, D = q.shape
     identity = np.broadcast_to(np.eye(D), (B, heads, D, D)).copy()
     none = np.zeros((B, heads, D, D))
     options = {"solver": "exact"} if steps is None else {"num_iter": steps}
@@ -145,7 +147,7 @@ def test_any_split_gives_the_same(backend, rng, options):
     whole, last = qf.ssm.gka(*arrays, output_final_state=True, **options)
     for cuts in ([0, 0, 25], [0, 25, 25], [0, 1, 2, 3, 25], [0, 13, 25]):
         state, pieces = None, []
-        for begin, end in zip(cuts, cuts[1:]):
+        for begin, end in itertools.pairwise(cuts):
             y, state = qf.ssm.gka(*part(arrays, begin, end), initial_state=state, output_final_state=True, **options)
             pieces.append(y)
         close(np.concatenate(pieces, axis=1), whole, 1e-13)

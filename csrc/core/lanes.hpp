@@ -55,7 +55,7 @@ QF_HD void store(Element<V>* p, V v) {
 }
 template <class V>
 QF_HD V broadcast(Element<V> x) {
-  return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x is an addition, for the sake of -0
+  return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x would be an addition, for the sake of -0
 }
 // Keeps v in a register for all its uses. Left to itself, GCC reads it from memory again at each.
 template <class V>
@@ -64,7 +64,6 @@ QF_HD V keep(V v) {
   asm("" : "+v"(v));
 #endif
   return v;
-  return x - V{};  // not +: that would turn -0 into 0, and cost an addition
 }
 // The first n of W numbers; the other lanes are 0.
 template <class V>
@@ -225,12 +224,6 @@ QF_HD V sum_each(V* r) {
 #pragma GCC unroll 16
     for (int i = 0; i < W; i += 2 * m) r[i] = add_pairs<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
     return sum_each<2 * m>(r);
-// Lane i is the sum of the lanes of r[i]: W - 1 additions for W sums, always in the same order. r is used up.
-  if constexpr (m < W) {
-    for (int i = 0; i < W; i += 2 * m) {
-      exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
-      r[i] = r[i] + r[i + m];
-    }
   }
 }
 

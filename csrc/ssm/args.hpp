@@ -1,11 +1,11 @@
 // The ABI between the bindings and the kernels: pointers, sizes, strides. One file a noun, and here the table of all.
 #pragma once
 #include "ssm/args_convolution.hpp"
+#include "ssm/args_kalmanet.hpp"
 #include "ssm/args_kernel.hpp"
 #include "ssm/args_layer.hpp"
-#include "ssm/args_s5.hpp"
-#include "ssm/args_kalmanet.hpp"
 #include "ssm/args_mamba.hpp"
+#include "ssm/args_s5.hpp"
 #include "ssm/args_scan.hpp"
 #include "ssm/args_vandermonde.hpp"
 
@@ -15,12 +15,12 @@ template <class T>
 struct Kernels {
   ConvolutionKernels<T> convolution;
   KalmanetKernels<T> kalmanet;
-  ScanKernels<T> scan;
-  LayerKernels<T> layer;
   KernelKernels<T> kernel;
-  VandermondeKernels<T> vandermonde;
-  S5Kernels<T> s5;
+  LayerKernels<T> layer;
   MambaKernels<T> mamba;
+  S5Kernels<T> s5;
+  ScanKernels<T> scan;
+  VandermondeKernels<T> vandermonde;
 };
 
 struct Table {

@@ -5,11 +5,11 @@
 QF_TABLE(ssm)
 
 #include "ssm/bind_convolution.hpp"
+#include "ssm/bind_kalmanet.hpp"
 #include "ssm/bind_kernel.hpp"
 #include "ssm/bind_layer.hpp"
-#include "ssm/bind_s5.hpp"
-#include "ssm/bind_kalmanet.hpp"
 #include "ssm/bind_mamba.hpp"
+#include "ssm/bind_s5.hpp"
 #include "ssm/bind_scan.hpp"
 #include "ssm/bind_vandermonde.hpp"
 
@@ -17,13 +17,13 @@ namespace quatrefoil {
 
 void register_ssm(py::module_& m) {
   register_convolution(m);
-  register_layer(m);
   register_kalmanet(m);
-  register_scan(m);
   register_kernel(m);
-  register_vandermonde(m);
-  register_s5(m);
+  register_layer(m);
   register_mamba(m);
+  register_s5(m);
+  register_scan(m);
+  register_vandermonde(m);
 }
 
 }  // namespace quatrefoil

@@ -2,7 +2,7 @@
 #pragma once
 #include "ssm/channel_lanes.hpp"
 #include "ssm/formula_mamba.hpp"
-#include "ssm/parts.hpp"
+#include "ssm/partial_sums.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
@@ -117,7 +117,7 @@ struct ConvAdjoint {
   using V = Lanes<T>;
   const CausalConvVjp<T>& p;
   const CausalConv<T>& f = p.forward;
-  Parts<T> dweight, dbias;  // a part for every item
+  PartialSums<T> dweight, dbias;  // a part for every item
 
   // Gradients before the activation, in g; those after the last output are 0.
   void load_grad(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V bias, const V* x, V* g, V* y) const {

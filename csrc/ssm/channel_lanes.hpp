@@ -11,11 +11,11 @@ template <class V, class E>  // the lanes of numbers E: V, or cplx<V>
 using StateOf = typename std::conditional<std::is_floating_point<E>::value, V, cplx<V>>::type;
 
 template <class S, class T>
-QF_HD S spread(T x) {
+QF_HD S in_lanes(T x) {
   return broadcast<S>(x);
 }
 template <class S, class T>
-QF_HD S spread(cplx<T> x) {
+QF_HD S in_lanes(cplx<T> x) {
   using V = decltype(S{}.re);
   return {broadcast<V>(x.re), broadcast<V>(x.im)};
 }

@@ -1,26 +1,27 @@
 // The table of the state-space kernels: one row a noun, each from the header of that name. Compiled once per instruction set.
 #include "ssm/args.hpp"
 #include "ssm/convolution.hpp"
+#include "ssm/kalmanet_vjp.hpp"
 #include "ssm/kernel.hpp"
 #include "ssm/layer_adjoint.hpp"
-#include "ssm/kalmanet_vjp.hpp"
 #include "ssm/mamba.hpp"
-#include "ssm/scan.hpp"
-#include "ssm/vandermonde.hpp"
 #include "ssm/s5_adjoint.hpp"
 #include "ssm/scan_adjoint.hpp"
+#include "ssm/vandermonde.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 template <class T>
 constexpr Kernels<T> kKernels = {
-    kConvolution<T>, kScan<T>, kLayer<T>, kKernel<T>, kVandermonde<T>,
-    kConvolution<T>,
-    kKalmanet<T>,
-    kScan<T>,
-    kS5<T>,
-    kMamba<T>,
+    kConvolution<T>,  //
+    kKalmanet<T>,     //
+    kKernel<T>,       //
+    kLayer<T>,        //
+    kMamba<T>,        //
+    kS5<T>,           //
+    kScan<T>,         //
+    kVandermonde<T>,  //
 };
 
 extern const Table kernels;

@@ -7,28 +7,6 @@ namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 template <class V>
-QF_HD cplx<V> minus(cplx<V> a, cplx<V> b) {
-  return {a.re - b.re, a.im - b.im};
-}
-template <class V>
-QF_HD cplx<V> scaled(cplx<V> a, V s) {
-  return {a.re * s, a.im * s};
-}
-template <class V>
-QF_HD V norm(cplx<V> a) {  // |a|^2
-  return a.re * a.re + a.im * a.im;
-}
-template <class V>
-QF_HD cplx<V> reciprocal(cplx<V> a) {
-  const V s = 1 / norm(a);
-  return {a.re * s, -a.im * s};
-}
-// Re(conj(a) b): the gradient a against the change b.
-template <class V>
-QF_HD V inner(cplx<V> a, cplx<V> b) {
-  return a.re * b.re + a.im * b.im;
-}
-template <class V>
 QF_HD cplx<V> where(Bits<V> mask, cplx<V> a, cplx<V> b) {
   return {mask ? a.re : b.re, mask ? a.im : b.im};
 }

@@ -29,24 +29,6 @@ QF_HD cplx<V> decay(V delta, cplx<V> rate) {
   return {size * cosine, size * sine};
 }
 
-// A real factor, and Re(conj(a) b).
-template <class V>
-QF_HD V scaled(V x, V by) {
-  return x * by;
-}
-template <class V>
-QF_HD cplx<V> scaled(cplx<V> x, V by) {
-  return {x.re * by, x.im * by};
-}
-template <class V>
-QF_HD V inner(V a, V b) {
-  return a * b;
-}
-template <class V>
-QF_HD V inner(cplx<V> a, cplx<V> b) {
-  return a.re * b.re + a.im * b.im;
-}
-
 // (52) One state's part of the output: C x, or 2 Re C x where the states are one of each conjugate pair.
 template <class V>
 QF_HD V readout(V C, V x) {

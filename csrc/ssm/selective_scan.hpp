@@ -19,7 +19,7 @@ struct Coefficient {
   S fixed;
   template <bool varies>
   QF_HD S step(int64_t t) const {
-    return varies ? spread<S>(at[t * time]) : fixed;
+    return varies ? in_lanes<S>(at[t * time]) : fixed;
   }
 };
 

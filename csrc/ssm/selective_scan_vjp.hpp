@@ -1,6 +1,6 @@
 // The gradient of the selective scan: one state a tile is kept, the others are recomputed tile by tile on the way back.
 #pragma once
-#include "ssm/parts.hpp"
+#include "ssm/partial_sums.hpp"
 #include "ssm/selective_scan.hpp"
 
 namespace quatrefoil::ssm {
@@ -82,8 +82,8 @@ struct ScanAdjoint {
   using Memory = AdjointMemory<V, S>;
   const SelectiveScanVjp<T, E>& p;
   const SelectiveScan<T, E>& f;
-  Parts<E> dA, dB, dC;  // dB and dC: a part for every task, or like dA one for every item
-  Parts<T> dD, ddelta_bias;
+  PartialSums<E> dA, dB, dC;  // dB and dC: a part for every task, or like dA one for every item
+  PartialSums<T> dD, ddelta_bias;
 
   // Forward once, keeping the state before every tile.
   void keep_states(const Tile& tile, const Memory& m, V bias) const {
@@ -163,7 +163,7 @@ struct ScanAdjoint {
       finish(tile, m, t, steps, D, sum_D, sum_bias);
     }
     for (int64_t n = 0; n < f.states; ++n) {
-      const auto put = [&](const Parts<E>& parts, S s) {
+      const auto put = [&](const PartialSums<E>& parts, S s) {
         scatter(parts.part(tile.item) + tile.channel * f.states + n, f.states, tile.rows, s);
       };
       put(dA, m.dA[n]);
@@ -183,7 +183,7 @@ void selective_scan_vjp(const SelectiveScanVjp<T, E>& p) {
   const ScanTiling<T, E> tiling(f);
   const int64_t wanted = empty ? 0 : (kAdjointTasks + f.items * tiling.runs - 1) / (f.items * tiling.runs);
   const int64_t slots = min(tiling.tiles, max<int64_t>(wanted, 1)), tasks = empty ? 0 : f.items * tiling.runs * slots;
-  const auto mixing = [&](E* out, const Mixing<E>& m) -> Parts<E> {
+  const auto mixing = [&](E* out, const Mixing<E>& m) -> PartialSums<E> {
     if (!m.varies) return {out, 1, f.items, f.channels * f.states};
     return {out, f.items * m.groups, empty ? 0 : tiling.runs / m.groups * slots, f.states * f.length};
   };

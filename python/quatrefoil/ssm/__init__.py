@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from .._spec import Family
 from .convolution import FFT_CONV, fft_conv, fft_conv_vjp
+from .kalmanet import GKA, gka, gka_vjp
 from .kernel import S4D_KERNEL, s4d_kernel, s4d_kernel_vjp
 from .layer import S4D_CONV, s4d_conv, s4d_conv_vjp, s4d_step
-from .s5 import S5_APPLY, s5_apply, s5_apply_vjp
-from .kalmanet import GKA, gka, gka_vjp
 from .mamba import (
     CAUSAL_CONV,
     SELECTIVE_SCAN,
@@ -17,6 +16,7 @@ from .mamba import (
     selective_scan_fn,
     selective_scan_fn_vjp,
 )
+from .s5 import S5_APPLY, s5_apply, s5_apply_vjp
 from .scan import LINEAR_SCAN, linear_scan, linear_scan_vjp
 from .vandermonde import (
     LOG_VANDERMONDE,
@@ -34,6 +34,8 @@ __all__ = [
     "causal_conv1d_update",
     "fft_conv",
     "fft_conv_vjp",
+    "gka",
+    "gka_vjp",
     "linear_scan",
     "linear_scan_vjp",
     "log_vandermonde",
@@ -45,13 +47,19 @@ __all__ = [
     "s4d_kernel",
     "s4d_kernel_vjp",
     "s4d_step",
-]
-
-OPS = Family(FFT_CONV, LINEAR_SCAN, S4D_KERNEL, S4D_CONV, LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE)
-__all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp", "s5_apply", "s5_apply_vjp"]
-OPS = Family(FFT_CONV, LINEAR_SCAN, S5_APPLY)
-__all__ = ["fft_conv", "fft_conv_vjp", "gka", "gka_vjp", "linear_scan", "linear_scan_vjp"]
-OPS = Family(FFT_CONV, GKA, LINEAR_SCAN)
+    "s5_apply",
+    "s5_apply_vjp",
     "selective_scan_fn",
     "selective_scan_fn_vjp",
-OPS = Family(FFT_CONV, LINEAR_SCAN, SELECTIVE_SCAN, CAUSAL_CONV)
+]
+
+OPS = Family(
+    FFT_CONV,
+    GKA,
+    S4D_KERNEL,
+    S4D_CONV,
+    CAUSAL_CONV, SELECTIVE_SCAN,
+    S5_APPLY,
+    LINEAR_SCAN,
+    LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE,
+)  # fmt: skip

@@ -1,9 +1,11 @@
-from . import convolution, kernel, layer, scan
+from . import convolution, kalmanet, kernel, layer, mamba, s5, scan
 
-CASES = [*convolution.CASES, *kernel.CASES, *layer.CASES, *scan.CASES]
-from . import convolution, s5, scan
-CASES = [*convolution.CASES, *scan.CASES, *s5.CASES]
-from . import convolution, kalmanet, scan
-CASES = [*convolution.CASES, *kalmanet.CASES, *scan.CASES]
-from . import convolution, mamba, scan
-CASES = [*convolution.CASES, *scan.CASES, *mamba.CASES]
+CASES = [
+    *convolution.CASES,
+    *kalmanet.CASES,
+    *kernel.CASES,
+    *layer.CASES,
+    *mamba.CASES,
+    *s5.CASES,
+    *scan.CASES,
+]

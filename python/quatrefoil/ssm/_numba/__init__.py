@@ -1,11 +1,11 @@
 """The state-space kernels in plain loops, for machines without a compiler: one module for each header of csrc/ssm."""
 
 from .convolution import fft_conv, fft_conv_vjp
+from .kalmanet import gka, gka_vjp
 from .kernel import s4d_kernel, s4d_kernel_vjp
 from .layer import s4d_conv, s4d_conv_vjp
-from .s5 import s5_apply, s5_apply_vjp
-from .kalmanet import gka, gka_vjp
 from .mamba import causal_conv1d_fn, causal_conv1d_fn_vjp, selective_scan_fn, selective_scan_fn_vjp
+from .s5 import s5_apply, s5_apply_vjp
 from .scan import linear_scan, linear_scan_vjp
 from .vandermonde import (
     log_vandermonde,
@@ -21,6 +21,8 @@ __all__ = [
     "causal_conv1d_fn_vjp",
     "fft_conv",
     "fft_conv_vjp",
+    "gka",
+    "gka_vjp",
     "linear_scan",
     "linear_scan_vjp",
     "log_vandermonde",
@@ -33,8 +35,8 @@ __all__ = [
     "s4d_conv_vjp",
     "s4d_kernel",
     "s4d_kernel_vjp",
-]
-__all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp", "s5_apply", "s5_apply_vjp"]
-__all__ = ["fft_conv", "fft_conv_vjp", "gka", "gka_vjp", "linear_scan", "linear_scan_vjp"]
+    "s5_apply",
+    "s5_apply_vjp",
     "selective_scan_fn",
     "selective_scan_fn_vjp",
+]

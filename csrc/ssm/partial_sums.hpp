@@ -8,9 +8,9 @@ inline namespace QF_ISA {
 
 // Sums of `count` parts of `size` numbers each, for every one of `sums` results: parts are made apart and added in their order.
 template <class E>
-class Parts {
+class PartialSums {
  public:
-  Parts(E* out, int64_t sums, int64_t count, int64_t size)
+  PartialSums(E* out, int64_t sums, int64_t count, int64_t size)
       : out_(out), sums_(sums), count_(count), size_(size), own_(out && count > 1 ? sums * count * size : 0) {}
   explicit operator bool() const { return out_ != nullptr; }
   E* part(int64_t i) const { return (count_ > 1 ? own_ : out_) + i * size_; }
