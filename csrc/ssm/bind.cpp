@@ -4,7 +4,9 @@
 
 QF_TABLE(ssm)
 
+#include "ssm/bind_cauchy.hpp"
 #include "ssm/bind_convolution.hpp"
+#include "ssm/bind_dplr.hpp"
 #include "ssm/bind_kernel.hpp"
 #include "ssm/bind_scan.hpp"
 #include "ssm/bind_vandermonde.hpp"
@@ -16,6 +18,8 @@ void register_ssm(py::module_& m) {
   register_scan(m);
   register_kernel(m);
   register_vandermonde(m);
+  register_cauchy(m);
+  register_dplr(m);
 }
 
 }  // namespace quatrefoil

@@ -1,3 +1,3 @@
-from . import convolution, kernel, scan
+from . import convolution, dplr, kernel, scan
 
-CASES = [*convolution.CASES, *kernel.CASES, *scan.CASES]
+CASES = [*convolution.CASES, *dplr.CASES, *kernel.CASES, *scan.CASES]

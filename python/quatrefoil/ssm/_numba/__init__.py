@@ -1,6 +1,7 @@
 """The state-space kernels in plain loops, for machines without a compiler: one module for each header of csrc/ssm."""
 
 from .convolution import fft_conv, fft_conv_vjp
+from .dplr import cauchy_mult, cauchy_mult_vjp, s4_kernel, s4_kernel_vjp
 from .kernel import s4d_kernel, s4d_kernel_vjp
 from .scan import linear_scan, linear_scan_vjp
 from .vandermonde import (
@@ -13,6 +14,8 @@ from .vandermonde import (
 )
 
 __all__ = [
+    "cauchy_mult",
+    "cauchy_mult_vjp",
     "fft_conv",
     "fft_conv_vjp",
     "linear_scan",
@@ -23,6 +26,8 @@ __all__ = [
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "s4_kernel",
+    "s4_kernel_vjp",
     "s4d_kernel",
     "s4d_kernel_vjp",
 ]
