@@ -3,6 +3,7 @@
 #include "core/isa.hpp"
 #include "py/caster.hpp"
 #include "ssm/args.hpp"
+#include "ssm/bind_kernel.hpp"
 
 namespace quatrefoil {
 namespace {

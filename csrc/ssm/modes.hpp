@@ -93,6 +93,13 @@ class Modes {
     store(c + 2 * m * n + i, w.re);
     store(c + (2 * m + 1) * n + i, w.im);
   }
+  // Whether all powers from z^t on are below e^least and every weight is finite: the kernel is 0 from there on.
+  bool faded(int64_t t, double least) const {
+    bool yes = !shifted;
+    for (int64_t i = 0; i < N && yes; ++i) yes = log_re[i] <= 0 && log_re[i] * double(t) < least;
+    for (int64_t i = 0; i < 2 * M * n && yes; ++i) yes = c[i] - c[i] == 0;
+    return yes;
+  }
   // z^t of the modes from i on: the phase t log z in two doubles.
   QF_HD cplx<V> power(int64_t i, V t) const {
     const V im = load<V>(log_im + i), phase = im * t;

@@ -13,6 +13,11 @@ constexpr double kExponentialNs = 15;  // setup of one mode
 
 constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
 constexpr int64_t kBabySteps = 96, kFewBabySteps = 48;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
+constexpr int64_t kSumLength = 32;  // terms summed at once: float32 keeps its digits where hundreds of modes are added up
+
+// The logarithm of what T rounds to 0: 2^-150, 2^-1075.
+template <class T>
+constexpr double kLogNothing = sizeof(T) == 4 ? -104 : -746;
 
 // Steps of a recurrence between two exponentials. Its error grows with each: by 64 steps of double float32 sees nothing, float64 would.
 template <class T>
@@ -57,7 +62,7 @@ class Steps {
     const V shift = modes.shifted ? later(modes, i) - load<V>(modes.origin + i) : V{};
     cplx<V> u;
     for (int64_t r = 0; r < rows; ++r) {
-      if (r % kRestart<T> == 0)
+      if (r % kRestart<T> == 0 || modes.shifted)  // where a mode grows, steps from an underflow would stay 0
         u = modes.power(i, V(shift + double(first + r * J)));
       else
         u = u * stride;
@@ -94,25 +99,27 @@ class Vandermonde {
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += W) {
-        const cplx<V> z = modes.z(i);
-        cplx<V> w = scaled(modes.weight(m, i) * steps_.baby(modes, i, 0), broadcast<V>(f)), power{broadcast<V>(1.0), V{}};
+        const cplx<V> z = modes.z(i), w = scaled(modes.weight(m, i), broadcast<V>(f));
+        cplx<V> stride{};
+        T* const to = baby_ + (m * n_ + i) * 2 * J;
         V re[W], im[W];
-        for (int j = 0; j < W; ++j) {
-          const cplx<V> x = w * power;
-          re[j] = x.re, im[j] = x.im;
-          power = power * z;
-        }
-        transpose(re);
-        transpose(im);
-        if (sizeof(T) == 8) power = modes.power(i, W);  // it is raised to the J / W
-        T* to = baby_ + (m * n_ + i) * 2 * J;
-        for (int k = 0; k < W; ++k, to += J) {
-          const cplx<V> stride{broadcast<V>(power.re[k]), broadcast<V>(power.im[k])};
-          cplx<V> x{re[k], im[k]};
-          for (int64_t j = 0; j < J; j += W) {
-            store_rounded(to + j, x.re);
-            store_rounded(to + W * J + j, V(-x.im));
-            x = x * stride;
+        for (int64_t j = 0; j < J; j += W) {
+          if (j == 0 || modes.shifted) {
+            cplx<V> power = steps_.baby(modes, i, j);
+            for (int k = 0; k < W; ++k) {
+              const cplx<V> x = w * power;
+              re[k] = x.re, im[k] = x.im;
+              power = modes.shifted ? steps_.baby(modes, i, j + k + 1) : power * z;
+            }
+            transpose(re);
+            transpose(im);
+            stride = sizeof(T) == 8 ? modes.power(i, W) : power;  // it is raised to the J / W: float64 would see its rounding
+          }
+          for (int k = 0; k < W; ++k) {
+            store_rounded(to + k * J + j, re[k]);
+            store_rounded(to + (W + k) * J + j, V(-im[k]));
+            const cplx<V> x = cplx<V>{re[k], im[k]} * cplx<V>{broadcast<V>(stride.re[k]), broadcast<V>(stride.im[k])};
+            re[k] = x.re, im[k] = x.im;
           }
         }
       }
@@ -123,6 +130,10 @@ class Vandermonde {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
       const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
+      if (modes.faded(first + done, kLogNothing<T>)) {  // the product would give the same zeros
+        for (int64_t m = 0; m < M_; ++m) __builtin_memset(out + m * stride + done, 0, std::size_t(count - done) * sizeof(T));
+        return;
+      }
       for (int64_t i = 0; i < n_; i += W)
         steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
           T* const to = giant_ + (row * n_ + i) * 2;
@@ -134,10 +145,13 @@ class Vandermonde {
         const T* const baby = baby_ + m * 2 * n_ * J;
         for_columns<T>(J, [&](auto columns, int64_t j) {
           using C = decltype(columns);
-          tile_column<Left::rows, C::vectors, typename C::Vector>(full, 2 * n_, giant_, 2 * n_, baby + j, J, K + j, J, false);
-          if (full < block)
-            tile_column<Left::rows, C::vectors, typename C::Vector>(1, 2 * n_, giant_ + full * 2 * n_, 2 * n_, baby + j, J, row_ + j, J,
-                                                                    false);
+          for (int64_t k = 0; k < max<int64_t>(2 * n_, 1); k += kSumLength) {
+            const int64_t terms = min(kSumLength, 2 * n_ - k);
+            const T *const left = giant_ + k, *const right = baby + k * J + j;
+            tile_column<Left::rows, C::vectors, typename C::Vector>(full, terms, left, 2 * n_, right, J, K + j, J, k > 0);
+            if (full < block)
+              tile_column<Left::rows, C::vectors, typename C::Vector>(1, terms, left + full * 2 * n_, 2 * n_, right, J, row_ + j, J, k > 0);
+          }
         });
         if (full < block) __builtin_memcpy(K + full * J, row_, std::size_t(count - done - full * J) * sizeof(T));
       }
@@ -170,7 +184,7 @@ class Moments {
       const cplx<V> z = modes.z(i);
       cplx<V> x{};
       for (int64_t j = 0; j < J; ++j) {
-        x = j % kRestart<T> == 0 ? steps_.baby(modes, i, j) : x * z;
+        x = j % kRestart<T> == 0 || modes.shifted ? steps_.baby(modes, i, j) : x * z;
         T* const to = baby_ + (j * n_ + i) * 4;
         store_rounded(to, x.re);
         store_rounded(to + W, x.im);

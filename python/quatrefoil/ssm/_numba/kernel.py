@@ -104,7 +104,8 @@ def discretise(dt, A, disc, L):
             return Modes(x), (step * _psi(x)).astype(complex)
         if disc == "bilinear":
             log = 2 * np.arctanh(x / 2)
-            return Modes(np.maximum(log.real, -69.1) + 1j * log.imag), (step / (1 - x / 2)).astype(complex)
+            log = np.where(x == -2, -69, np.maximum(log.real, -69) + 1j * log.imag)  # a pole at 0 keeps its derivatives
+            return Modes(log), (step / (1 - x / 2)).astype(complex)
         _, y, _, r = _dss(x, A, L)
         return Modes(x, np.where(A.real > 0, L - 1.0, 0.0)), (np.expm1(y) * r).astype(complex)
 
