@@ -10,7 +10,7 @@ namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 constexpr double kStepNs = 0.5;            // one step of one scan, in lanes
-constexpr int64_t kStripBytes = 8 << 10;   // of a row of states: it and the rows of a and b that it meets stay in L1
+constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which is still in L1 when it becomes the row before
 constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
 constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
 constexpr int64_t kAheadBytes = 256;       // W rows side by side are more streams than the hardware follows
@@ -85,6 +85,8 @@ void scan_lines(const E* const* a, const E* const* b, E* const* h, int count, in
       }
       transpose(to);
     };
+    if (fetch)
+      for (int i = 0; i < count; ++i) __builtin_prefetch(reinterpret_cast<const T*>(h[i]) + far, 1, 2);
     square(b, x);
     if (!constant) square(a, m);
     for (int64_t i = 0; i < left; ++i) {
@@ -230,7 +232,8 @@ void scan_any(const LinearScan<E>& p) {
     });
   } else if (r.inner > 1 && r.across[P::kB] == 1 && r.across[P::kH] == 1 && within(r.across[P::kA])) {
     const int threads = p.threads > 0 ? p.threads : default_threads();
-    const int64_t wanted = (r.inner * r.rows + 2 * threads - 1) / (2 * threads), most = kStripBytes / int64_t(sizeof(E));
+    const int64_t wanted = threads > 1 ? (r.inner * r.rows + 2 * threads - 1) / (2 * threads) : r.inner,
+                  most = kStripBytes / int64_t(sizeof(E));
     const int64_t width = min(most, max<int64_t>(4 * W, (wanted + W - 1) / W * W)), strips = (r.inner + width - 1) / width;
     for_units<conj>(p, r.rows * strips, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
       const int64_t row = unit / strips, j = unit % strips * width, n = min(width, r.inner - j);
