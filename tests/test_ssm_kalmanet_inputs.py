@@ -19,7 +19,11 @@ STATE = np.zeros((2, 3, 4, 4))
         (lambda: qf.ssm.gka(Q, Q, Q, GATE[:, :4]), ValueError, r"alpha has shape \(2, 4, 3\), expected \(2, 5, 3\): q's without D"),
         (lambda: qf.ssm.gka(Q, Q, Q, None, GATE[..., None]), ValueError, "g has shape"),
         (lambda: qf.ssm.gka(Q, Q, Q, None, None, GATE[0]), ValueError, "gk has shape"),
-        (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE[:1], STATE)), ValueError, r"initial_state\[0\] has shape \(1, 3, 4, 4\), expected"),
+        (
+            lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE[:1], STATE)),
+            ValueError,
+            r"initial_state\[0\] has shape \(1, 3, 4, 4\)",
+        ),
         (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE, STATE[..., :3])), ValueError, r"initial_state\[1\] has shape"),
         (lambda: qf.ssm.gka(Q, Q, Q, initial_state=STATE), TypeError, "initial_state must be a pair of arrays .*, got ndarray"),
         (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE,) * 3), TypeError, "initial_state must be a pair of arrays .*, got 3 of them"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._problem import Problem
-from . import convolution, scan
+from . import convolution, kalmanet, scan
 
 
 def problems() -> Iterator[Problem]:
-    for module in (convolution, scan):
+    for module in (convolution, kalmanet, scan):
         yield from module.problems()
