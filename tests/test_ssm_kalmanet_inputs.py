@@ -22,7 +22,7 @@ STATE = np.zeros((2, 3, 4, 4))
         (
             lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE[:1], STATE)),
             ValueError,
-            r"initial_state\[0\] has shape \(1, 3, 4, 4\), expected",
+            r"initial_state\[0\] has shape \(1, 3, 4, 4\)",
         ),
         (lambda: qf.ssm.gka(Q, Q, Q, initial_state=(STATE, STATE[..., :3])), ValueError, r"initial_state\[1\] has shape"),
         (lambda: qf.ssm.gka(Q, Q, Q, initial_state=STATE), TypeError, "initial_state must be a pair of arrays .*, got ndarray"),

@@ -38,14 +38,14 @@ QF_HD double negligible_degree(double ridge_strength) {
 template <class T>
 constexpr double kLeastNormal = sizeof(T) == 8 ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
 
-// What one token does to the state: H <- e H + k k^T (70), and for M (77) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
+// What one token does to the state: H <- e H + k k^T (70), and for M (78) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
 template <class T>
 struct KeyUpdate {
   T e, a, b, from_h, from_k;
-  double norm;  // (76) of the new H
+  double norm;  // (77) of the new H
 };
 
-// (76), (77) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear: M does not know the scale of k.
+// (77), (78) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear: M does not know the scale of k.
 template <class T>
 QF_HD KeyUpdate<T> key_update(T e, double F, double kh, double kk) {
   const double kept = e * F, after = square_root(kept * kept + 2 * double(e) * kh + kk * kk);

@@ -122,7 +122,7 @@ class State {
     if (H0) begin_from_H(column, product);
   }
 
-  // (70), (77). On return h is (new H) k; m is scratch. Reads H twice, writes it once; M once each where the solver wants it.
+  // (70), (78). On return h is (new H) k; m is scratch. Reads H twice, writes it once; M once each where the solver wants it.
   void add_key(T e, const T* k, T* h, T* m) {
     multiply_symmetric(s_.tiles, H, k, h);
     const T kk = dot(s_.P, k, k);

@@ -78,7 +78,7 @@ def gka(
     ridge_strength : float
         Regulariser in units of F_t; 0 or more.
     num_iter : int
-        Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (72). 0: no regression, x = q: plain gated linear attention.
+        Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (73)-(76). 0: no regression, x = q: plain gated linear attention.
     solver : "chebyshev" or "exact"
         "exact" eliminates every token's matrix; num_iter is then not used.
     initial_state : (H_0, U_0), each (B, H, D, D), optional

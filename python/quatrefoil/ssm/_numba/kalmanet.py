@@ -32,7 +32,7 @@ def _solve_eliminated(A, x):
 
 @jit
 def _chebyshev(H, F, ridge, steps, q, x, before, Hx):
-    """README (72)."""
+    """The iteration as it stands; README (73) to (76) fold it."""
     D = len(H)
     lam = ridge * F
     s = 2 / (2 * lam + F)
