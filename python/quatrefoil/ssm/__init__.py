@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .._spec import Family
+from . import init
 from .convolution import FFT_CONV, fft_conv, fft_conv_vjp
+from .init import PTD, discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
+from .kalmanet import GKA, gka, gka_vjp
 from .kernel import S4D_KERNEL, s4d_kernel, s4d_kernel_vjp
 from .layer import S4D_CONV, s4d_conv, s4d_conv_vjp, s4d_step
-from .s5 import S5_APPLY, s5_apply, s5_apply_vjp
-from .kalmanet import GKA, gka, gka_vjp
 from .mamba import (
     CAUSAL_CONV,
     SELECTIVE_SCAN,
@@ -17,7 +18,9 @@ from .mamba import (
     selective_scan_fn,
     selective_scan_fn_vjp,
 )
+from .s5 import S5_APPLY, s5_apply, s5_apply_vjp
 from .scan import LINEAR_SCAN, linear_scan, linear_scan_vjp
+from .toeplitz import hankel_matmul, hankel_matmul_vjp, toeplitz_matmul, toeplitz_matmul_vjp
 from .vandermonde import (
     LOG_VANDERMONDE,
     LOG_VANDERMONDE_COMPLEX,
@@ -29,29 +32,52 @@ from .vandermonde import (
 )
 
 __all__ = [
+    "PTD",
     "causal_conv1d_fn",
     "causal_conv1d_fn_vjp",
     "causal_conv1d_update",
+    "discretize",
+    "dplr_legs",
     "fft_conv",
     "fft_conv_vjp",
+    "gka",
+    "gka_vjp",
+    "hankel_matmul",
+    "hankel_matmul_vjp",
+    "hippo_legs",
+    "init",
     "linear_scan",
     "linear_scan_vjp",
     "log_vandermonde",
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "ptd_init",
     "s4d_conv",
     "s4d_conv_vjp",
+    "s4d_init",
     "s4d_kernel",
     "s4d_kernel_vjp",
     "s4d_step",
-]
-
-OPS = Family(FFT_CONV, LINEAR_SCAN, S4D_KERNEL, S4D_CONV, LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX, LOG_VANDERMONDE_TRANSPOSE)
-__all__ = ["fft_conv", "fft_conv_vjp", "linear_scan", "linear_scan_vjp", "s5_apply", "s5_apply_vjp"]
-OPS = Family(FFT_CONV, LINEAR_SCAN, S5_APPLY)
-__all__ = ["fft_conv", "fft_conv_vjp", "gka", "gka_vjp", "linear_scan", "linear_scan_vjp"]
-OPS = Family(FFT_CONV, GKA, LINEAR_SCAN)
+    "s5_apply",
+    "s5_apply_vjp",
     "selective_scan_fn",
     "selective_scan_fn_vjp",
-OPS = Family(FFT_CONV, LINEAR_SCAN, SELECTIVE_SCAN, CAUSAL_CONV)
+    "toeplitz_matmul",
+    "toeplitz_matmul_vjp",
+    "transfer_function",
+]
+
+OPS = Family(
+    FFT_CONV,
+    LINEAR_SCAN,
+    S4D_KERNEL,
+    S4D_CONV,
+    S5_APPLY,
+    SELECTIVE_SCAN,
+    CAUSAL_CONV,
+    GKA,
+    LOG_VANDERMONDE,
+    LOG_VANDERMONDE_COMPLEX,
+    LOG_VANDERMONDE_TRANSPOSE,
+)
