@@ -1,6 +1,8 @@
 // The ABI between the bindings and the kernels: pointers, sizes, strides. One file a noun, and here the table of all.
 #pragma once
+#include "ssm/args_cauchy.hpp"
 #include "ssm/args_convolution.hpp"
+#include "ssm/args_dplr.hpp"
 #include "ssm/args_kalmanet.hpp"
 #include "ssm/args_kernel.hpp"
 #include "ssm/args_layer.hpp"
@@ -13,7 +15,9 @@ namespace quatrefoil::ssm {
 
 template <class T>
 struct Kernels {
+  CauchyKernels<T> cauchy;
   ConvolutionKernels<T> convolution;
+  DplrKernels<T> dplr;
   KalmanetKernels<T> kalmanet;
   KernelKernels<T> kernel;
   LayerKernels<T> layer;

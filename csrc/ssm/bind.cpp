@@ -4,7 +4,9 @@
 
 QF_TABLE(ssm)
 
+#include "ssm/bind_cauchy.hpp"
 #include "ssm/bind_convolution.hpp"
+#include "ssm/bind_dplr.hpp"
 #include "ssm/bind_kalmanet.hpp"
 #include "ssm/bind_kernel.hpp"
 #include "ssm/bind_layer.hpp"
@@ -16,7 +18,9 @@ QF_TABLE(ssm)
 namespace quatrefoil {
 
 void register_ssm(py::module_& m) {
+  register_cauchy(m);
   register_convolution(m);
+  register_dplr(m);
   register_kalmanet(m);
   register_kernel(m);
   register_layer(m);

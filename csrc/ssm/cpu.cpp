@@ -1,6 +1,8 @@
 // The table of the state-space kernels: one row a noun, each from the header of that name. Compiled once per instruction set.
 #include "ssm/args.hpp"
+#include "ssm/cauchy.hpp"
 #include "ssm/convolution.hpp"
+#include "ssm/dplr_gradient.hpp"
 #include "ssm/kalmanet_vjp.hpp"
 #include "ssm/kernel.hpp"
 #include "ssm/layer_adjoint.hpp"
@@ -14,14 +16,7 @@ inline namespace QF_ISA {
 
 template <class T>
 constexpr Kernels<T> kKernels = {
-    kConvolution<T>,  //
-    kKalmanet<T>,     //
-    kKernel<T>,       //
-    kLayer<T>,        //
-    kMamba<T>,        //
-    kS5<T>,           //
-    kScan<T>,         //
-    kVandermonde<T>,  //
+    kCauchy<T>, kConvolution<T>, kDplr<T>, kKalmanet<T>, kKernel<T>, kLayer<T>, kMamba<T>, kS5<T>, kScan<T>, kVandermonde<T>,
 };
 
 extern const Table kernels;

@@ -1,7 +1,8 @@
-from . import convolution, kalmanet, kernel, layer, mamba, s5, scan
+from . import convolution, dplr, kalmanet, kernel, layer, mamba, s5, scan
 
 CASES = [
     *convolution.CASES,
+    *dplr.CASES,
     *kalmanet.CASES,
     *kernel.CASES,
     *layer.CASES,

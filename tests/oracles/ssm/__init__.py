@@ -1,4 +1,5 @@
 from .convolution import fft_conv
+from .dplr import cauchy_mult, s4_kernel
 from .kalmanet import gka
 from .kernel import log_vandermonde, log_vandermonde_transpose, s4d_kernel
 from .layer import s4d_conv
@@ -7,12 +8,14 @@ from .s5 import s5_apply
 from .scan import linear_scan
 
 __all__ = [
+    "cauchy_mult",
     "causal_conv1d_fn",
     "fft_conv",
     "gka",
     "linear_scan",
     "log_vandermonde",
     "log_vandermonde_transpose",
+    "s4_kernel",
     "s4d_conv",
     "s4d_kernel",
     "s5_apply",

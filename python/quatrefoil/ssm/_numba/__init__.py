@@ -1,6 +1,7 @@
 """The state-space kernels in plain loops, for machines without a compiler: one module for each header of csrc/ssm."""
 
 from .convolution import fft_conv, fft_conv_vjp
+from .dplr import cauchy_mult, cauchy_mult_vjp, s4_kernel, s4_kernel_vjp
 from .kalmanet import gka, gka_vjp
 from .kernel import s4d_kernel, s4d_kernel_vjp
 from .layer import s4d_conv, s4d_conv_vjp
@@ -17,6 +18,8 @@ from .vandermonde import (
 )
 
 __all__ = [
+    "cauchy_mult",
+    "cauchy_mult_vjp",
     "causal_conv1d_fn",
     "causal_conv1d_fn_vjp",
     "fft_conv",
@@ -31,6 +34,8 @@ __all__ = [
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "s4_kernel",
+    "s4_kernel_vjp",
     "s4d_conv",
     "s4d_conv_vjp",
     "s4d_kernel",

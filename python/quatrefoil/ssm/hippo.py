@@ -1,0 +1,170 @@
+"""HiPPO-LegS, its diagonal-plus-low-rank form, and the diagonal systems made after it. Equation numbers are those of csrc/ssm/README.md.
+
+Everything here is made once per model: NumPy, double precision.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
+
+
+def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
+    """HiPPO-LegS: the system x' = A x + B u whose state holds the Legendre coefficients of the whole past of u (90).
+
+    Parameters
+    ----------
+    N : int
+        Size of the state.
+
+    Returns
+    -------
+    A : (N, N)
+        Lower triangular: -sqrt((2n+1)(2k+1)) below the diagonal, -(n+1) on it.
+    B : (N,)
+        sqrt(2n+1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        N negative; N no integer.
+
+    Notes
+    -----
+    (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (91). Not diagonalisable in practice: its eigenvectors have a
+    condition number beyond 1e17 at N = 32; use ``dplr_legs`` or ``ptd_init``. Source: Gu et al., arXiv 2008.07669.
+    """
+    N = size_of(N, "hippo_legs")
+    B = np.sqrt(2.0 * np.arange(N) + 1)
+    A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(1.0, N + 1))
+    return A, B
+
+
+def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """HiPPO-LegS as diagonal plus rank one in a unitary basis, A = V (diag(Lambda) - P P^*) V^*, B_legs = V B (93).
+
+    Parameters
+    ----------
+    N : int
+        Size of the state.
+
+    Returns
+    -------
+    Lambda : (N,) complex
+        -1/2 + i w, all N of them, ascending in w; those of a conjugate pair stand at n and N-1-n.
+    P, B : (N,) complex
+        V^* sqrt(n + 1/2) and V^* sqrt(2n + 1); nothing is clipped.
+    V : (N, N) complex
+        Unitary; its first row is real and positive, which fixes the phases.
+
+    Raises
+    ------
+    ValueError, TypeError
+        N negative; N no integer.
+
+    Notes
+    -----
+    One Hermitian eigenproblem, O(N^3). Source: Gu, Goel, Re, arXiv 2111.00396.
+    """
+    N = size_of(N, "dplr_legs")
+    A, B = hippo_legs(N)
+    P = np.sqrt(np.arange(N) + 0.5)
+    skew = A + np.outer(P, P) + 0.5 * np.eye(N)
+    w, V = np.linalg.eigh(-1j * (skew - skew.T) / 2)  # what rounding left of a symmetric part is dropped
+    V = V * np.exp(-1j * np.angle(V[:1]))
+    return -0.5 + 1j * w, V.conj().T @ P, V.conj().T @ B, V
+
+
+def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A diagonal system by the name that state-spaces/s4 gives it: poles A and inputs B of N stored modes (95).
+
+    Each mode stands for itself and its conjugate: the full state has F = 2N entries. A_n = -re - i im:
+
+    ======  ==========================  ======
+    name    im                          re
+    ======  ==========================  ======
+    lin     pi n                        1/2
+    inv     F/pi (F/(2n+1) - 1)         1/2
+    inv2    F/pi (F/(n+1) - 1)          1/2
+    quad    (2n+1)^2/pi                 1/2
+    real    0                           n + 1
+    random  e^x, x standard normal      1/2
+    legs    eigenvalues of (93)         1/2
+    ======  ==========================  ======
+
+    Parameters
+    ----------
+    name : str
+        One of the above.
+    N : int
+        Number of stored modes.
+    rng : None, int or numpy.random.Generator
+        For "random": the seed; None for fresh numbers.
+
+    Returns
+    -------
+    A, B : (N,) complex
+        B = 1, for "legs" V^* B_legs with the imaginary part clipped to +-2 and without theory's factor 1/2, as upstream.
+
+    Raises
+    ------
+    ValueError
+        Another name; N negative.
+    TypeError
+        N no integer; another kind of rng.
+
+    Notes
+    -----
+    Source: Gu, Gupta, Goel, Re, arXiv 2206.11893.
+    """
+    if not isinstance(name, str) or name not in S4D_NAMES:
+        raise ValueError(f"ssm.s4d_init: name is {name!r}, expected one of {', '.join(S4D_NAMES)}")
+    N = size_of(N, "s4d_init")
+    generator = generator_of(rng, "s4d_init")
+    n, F = np.arange(N, dtype=float), 2.0 * N
+    re, B = np.full(N, 0.5), np.ones(N, complex)
+    if name == "lin":
+        im = np.pi * n
+    elif name == "inv":
+        im = F / np.pi * (F / (2 * n + 1) - 1)
+    elif name == "inv2":
+        im = F / np.pi * (F / (n + 1) - 1)
+    elif name == "quad":
+        im = (2 * n + 1) ** 2 / np.pi
+    elif name == "real":
+        re, im = n + 1, np.zeros(N)
+    elif name == "random":
+        im = np.exp(generator.standard_normal(N))
+    else:
+        Lambda, _, B, _ = dplr_legs(2 * N)
+        im, B = -Lambda.imag[:N], B[:N]
+        B = B.real + 1j * np.clip(B.imag, -2, 2)
+    return -re - 1j * im, B
+
+
+def size_of(N: Any, function: str, least: int = 0) -> int:
+    """N as the caller gave it, or the error that says what is wrong with it."""
+    try:
+        size = operator.index(N)
+    except TypeError:
+        raise TypeError(f"ssm.{function}: N is {N!r}, expected an integer") from None
+    if isinstance(N, (bool, np.bool_)):
+        raise TypeError(f"ssm.{function}: N is {N!r}, expected an integer")
+    if size < least:
+        raise ValueError(f"ssm.{function}: N is {size}, expected at least {least}")
+    return size
+
+
+def generator_of(rng: Any, function: str) -> np.random.Generator:
+    """``rng`` as everywhere: None, a seed, or a generator."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
+        raise TypeError(f"ssm.{function}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
+    if rng.__index__() < 0:
+        raise ValueError(f"ssm.{function}: rng is {rng}, expected a seed of at least 0")
+    return np.random.default_rng(rng.__index__())

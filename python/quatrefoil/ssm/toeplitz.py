@@ -1,0 +1,204 @@
+"""Toeplitz and Hankel matrices as operators, through the causal convolution in both directions. Equation numbers: csrc/ssm/README.md.
+
+m rows, n columns, K right-hand sides.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _arrays
+from .._dispatch import check_arrays, check_out
+from .._spec import Arg, Op, Shape
+from .convolution import fft_conv, fft_conv_vjp
+
+Array = Any
+
+
+def _product_shape(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
+    c, r, x = shapes
+    assert c is not None
+    assert r is not None
+    assert x is not None
+    for name, shape in (("c", c), ("r", r)):
+        if len(shape) != 1:
+            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis")
+    n = r[0]
+    if not x or x[-1 if len(x) == 1 else -2] != n:
+        raise ValueError(f"{label}: x has shape {x}, expected ({n},) or (..., {n}, K) with n = {n} as in r")
+    return [c if len(x) == 1 else (*x[:-2], c[0], x[-1])]
+
+
+def _product(name: str) -> Op:
+    """No kernel behind it: it says what the arguments are, in the words of every other op."""
+    return Op(
+        "ssm", name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "...")), outputs=(Arg("y", "..."),), rule=_product_shape
+    )  # fmt: skip
+
+
+_TOEPLITZ, _HANKEL = _product("toeplitz_matmul"), _product("hankel_matmul")
+
+
+def toeplitz_matmul(
+    c: Array, r: Array, x: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None
+) -> Array:
+    """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (102).
+
+    Parameters
+    ----------
+    c : (m,)
+        First column; float32 or float64.
+    r : (n,)
+        First row. r[0] is ignored: the corner is c[0].
+    x : (n,) or (..., n, K)
+        A vector, or matrices, as in ``numpy.matmul``.
+    out, backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    y : (m,) or (..., m, K)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in c, r, x (r[0] has gradient 0). Cost: O(L log L) a right-hand side, L = max(m, n), by ``fft_conv`` with a kernel in
+    each direction; x is copied only where m > n. A NaN in x stays in its right-hand side.
+    """
+    return _apply(_TOEPLITZ, c, r, x, out, backend, num_threads)
+
+
+def hankel_matmul(
+    c: Array, r: Array, x: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None
+) -> Array:
+    """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (103).
+
+    Parameters
+    ----------
+    c : (m,)
+        First column; float32 or float64.
+    r : (n,)
+        Last row. r[0] is ignored: the corner is c[m-1].
+    x : (n,) or (..., n, K)
+        A vector, or matrices, as in ``numpy.matmul``.
+    out, backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    y : (m,) or (..., m, K)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). A Toeplitz matrix with its columns reversed: cost as there.
+    ``hankel_matmul(s[: T - d + 1], s[T - d :], w)`` applies the weights w (d,) to every window of d samples of s (T,).
+    """
+    return _apply(_HANKEL, c, r, x, out, backend, num_threads)
+
+
+def toeplitz_matmul_vjp(
+    c: Array, r: Array, x: Array, grad: Array, *, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Array, Array, Array]:
+    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (104)."""
+    return _gradients(_TOEPLITZ, c, r, x, grad, backend, num_threads)
+
+
+def hankel_matmul_vjp(
+    c: Array, r: Array, x: Array, grad: Array, *, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Array, Array, Array]:
+    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (104)."""
+    return _gradients(_HANKEL, c, r, x, grad, backend, num_threads)
+
+
+def _apply(op: Op, c: Array, r: Array, x: Array, out: Array | None, backend: str | None, num_threads: int | None) -> Array:
+    kind, (dtype,) = check_arrays(op, (c, r, x))
+    (shape,) = op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
+    xp, m = sys.modules[kind], c.shape[0]
+    if out is not None:
+        _check_out(op, kind, out, shape, dtype, (c, r, x))
+    rows = _rows(x)
+    if op is _HANKEL:
+        c, r, rows = _mirrored(xp, c, r, rows)
+    y = fft_conv(_padded(xp, rows, m), c[None], k_reverse=r[None, 1:], backend=backend, num_threads=num_threads)[..., :m]
+    y = _columns(y, len(x.shape))
+    if out is None:
+        return y
+    out[...] = y
+    return out
+
+
+def _gradients(
+    op: Op, c: Array, r: Array, x: Array, grad: Array, backend: str | None, num_threads: int | None
+) -> tuple[Array, Array, Array]:
+    adjoint = op.adjoint
+    assert adjoint is not None
+    kind, _ = check_arrays(adjoint, (c, r, x, grad))
+    adjoint.infer([tuple(a.shape) for a in (c, r, x, grad)], ())
+    xp, m, n = sys.modules[kind], c.shape[0], r.shape[0]
+    rows, axes = _rows(x), len(x.shape)
+    column, row = c, r
+    if op is _HANKEL:
+        column, row, rows = _mirrored(xp, c, r, rows)
+    du, dc, dr = fft_conv_vjp(
+        _padded(xp, rows, m), column[None], None, row[None, 1:], _padded(xp, _rows(grad), n), backend=backend, num_threads=num_threads
+    )
+    dx, dc, dr = du[..., :n], dc[0], _padded(xp, dr[0], n, left=True)
+    if op is _HANKEL:  # column d of the mirrored matrix is entry n-1+d of c and r in one, its row d is entry n-1-d
+        entries = xp.concatenate([xp.flip(dr[1:], (0,)), dc])
+        dc, dr = entries[:m], _padded(xp, entries[m:], n, left=True)
+        dx = xp.flip(dx, (-1,))
+    return dc, dr, _columns(dx, axes)
+
+
+def _rows(x: Array) -> Array:
+    """A vector, or the columns of matrices, as rows of one channel: (..., 1, n). A view."""
+    return x[None] if len(x.shape) == 1 else x.swapaxes(-1, -2)[..., None, :]
+
+
+def _columns(y: Array, axes: int) -> Array:
+    return y[0] if axes == 1 else y[..., 0, :].swapaxes(-1, -2)
+
+
+def _padded(xp: Any, rows: Array, length: int, left: bool = False) -> Array:
+    """``rows`` with zeros up to ``length``, at the end or at the beginning; themselves where they are long enough."""
+    missing = length - rows.shape[-1]
+    if missing <= 0:
+        return rows
+    zeros = xp.zeros((*rows.shape[:-1], missing), dtype=rows.dtype)
+    return xp.concatenate([zeros, rows] if left else [rows, zeros], -1)
+
+
+def _mirrored(xp: Any, c: Array, r: Array, rows: Array) -> tuple[Array, Array, Array]:
+    """First column and row of the Hankel matrix with its columns reversed, a Toeplitz matrix; x reversed alike (103)."""
+    m, n = c.shape[0], r.shape[0]
+    entries = xp.concatenate([c, r[1:]])  # H_ij = entries_{i+j}
+    return entries[max(n - 1, 0) :][:m], xp.flip(entries[:n], (0,)), xp.flip(rows, (-1,))
+
+
+def _check_out(op: Op, kind: str, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
+    if kind == "numpy":
+        check_out(op, out, shape, _arrays.empty(0, dtype).dtype, arrays)
+        return
+    if _arrays.kind(out) != kind:
+        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a {kind} array like the inputs")
+    if _arrays.dtype_name(out) != dtype:
+        raise TypeError(f"{op.label}: out has dtype {_arrays.dtype_name(out)}, expected {dtype}")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"{op.label}: out has shape {tuple(out.shape)}, expected {shape}")
+    if any(a.requires_grad for a in (out, *arrays)):
+        raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")

@@ -1,0 +1,181 @@
+"""Gated KalmaNet: attention by an online ridge regression, with projections, short convolutions and gates around it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ... import ssm
+from ._choice import count, one_of
+
+State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
+
+_FLOOR = 1e-6  # upstream's, under norms and gates
+
+
+class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
+    """A causal convolution of every channel over ``width`` samples, then silu. ``weight`` (D, 1, width), no bias."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(width)  # torch.nn.Conv1d's
+        self.weight = torch.nn.Parameter(torch.empty(size, 1, width).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, before: Tensor | None, keep: bool) -> tuple[Tensor, Tensor | None]:
+        """x (B, T, D), before (B, D, width - 1) -> (B, T, D), and what to hand on if ``keep``."""
+        weight = self.weight[:, 0]
+        x = x.transpose(1, 2)
+        if not keep:
+            return ssm.causal_conv1d_fn(x, weight, initial_states=before, activation="silu").transpose(1, 2), None
+        y, after = ssm.causal_conv1d_fn(x, weight, initial_states=before, return_final_states=True, activation="silu")
+        return y.transpose(1, 2), after
+
+
+class GatedNorm(torch.nn.Module):  # type: ignore[misc]
+    """Root mean square of a head's outputs to 1, times ``weight`` (D,), times silu of the gate where there is one."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = torch.nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor, gate: Tensor | None) -> Tensor:
+        y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+        return y if gate is None else y * F.silu(gate)
+
+
+class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
+    """The Gated KalmaNet layer of arXiv 2511.21016: ``quatrefoil.ssm.gka`` with what stands around it upstream (107)-(109).
+
+    Parameters
+    ----------
+    hidden_size : int
+    head_dim : int
+        D, size of a head of queries, keys and values alike.
+    num_q_heads, num_k_heads, num_v_heads : int
+        Heads; the largest of the three is H, the others are repeated and must divide it. Absent: as num_q_heads.
+    use_beta_gate, use_alpha_connection, use_v_conv, use_forgetting_gate, use_forgetting_gate_kk, use_gate : bool
+        Gate of keys and values; mixing of q with the regression's answer; short convolution of the values; decay of U; the same decay
+        of H; gate of the output.
+    gla_rescale : bool
+        Outputs are scaled by D^{-1/2}.
+    num_iter, ridge_strength, solver_type
+        As in ``quatrefoil.ssm.gka``; "chebyshev" (upstream's only one) or "exact".
+    conv_size : int
+        Width of the short convolutions.
+    norm_eps : float
+    bp_lambda, layer_idx, chunk_size
+        Upstream's; bp_lambda=False (a part of the gradient left out) is a ValueError, the others have no meaning here.
+
+    Notes
+    -----
+    state_dict: {q,k,v,a,b,alpha,g,o}_proj.weight, {b,alpha}_proj.bias, A_log, dt_bias (H,), {q,k,v}_conv1d.weight (., 1, conv_size),
+    o_norm.weight (D,), as in awslabs/hybrid-model-factory. Not here: low-rank expansion of keys (kv_proj_rank), sequence parallelism.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 2048,
+        head_dim: int = 128,
+        num_q_heads: int = 16,
+        num_k_heads: int | None = None,
+        num_v_heads: int | None = None,
+        use_beta_gate: bool = True,
+        use_alpha_connection: bool = True,
+        use_v_conv: bool = True,
+        use_forgetting_gate: bool = True,
+        use_forgetting_gate_kk: bool = True,
+        gla_rescale: bool = True,
+        solver_type: str = "chebyshev",
+        bp_lambda: bool = True,
+        num_iter: int = 30,
+        ridge_strength: float = 0.02,
+        use_gate: bool = True,
+        conv_size: int = 4,
+        layer_idx: int | None = None,
+        norm_eps: float = 1e-6,
+        chunk_size: int = 64,
+    ) -> None:
+        super().__init__()
+        self.hidden_size, self.head_dim = count("GatedKalmaNet: hidden_size", hidden_size), count("GatedKalmaNet: head_dim", head_dim)
+        heads = [num_q_heads, num_q_heads if num_k_heads is None else num_k_heads, num_q_heads if num_v_heads is None else num_v_heads]
+        for name, n in zip("qkv", heads):
+            if max(heads) % count(f"GatedKalmaNet: num_{name}_heads", n):
+                raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {max(heads)}, the largest number of heads")
+        if not bp_lambda:
+            raise ValueError("GatedKalmaNet: bp_lambda=False leaves out a part of the gradient, which is not offered; leave it True")
+        self.num_q_heads, self.num_k_heads, self.num_v_heads = heads
+        self.expanded_num_heads = H = max(heads)
+        self.use_alpha_connection, self.use_v_conv, self.use_gate = use_alpha_connection, use_v_conv, use_gate
+        self.use_forgetting_gate, self.use_forgetting_gate_kk, self.gla_rescale = use_forgetting_gate, use_forgetting_gate_kk, gla_rescale
+        self.solver_type = one_of("GatedKalmaNet: solver_type", solver_type, ("chebyshev", "exact"))
+        self.num_iter, self.ridge_strength, self.layer_idx = num_iter, ridge_strength, layer_idx
+        width = count("GatedKalmaNet: conv_size", conv_size)
+
+        def linear(outputs: int, bias: bool = False) -> torch.nn.Linear:
+            return torch.nn.Linear(hidden_size, outputs, bias=bias)
+
+        sizes = [n * head_dim for n in heads]
+        self.q_proj, self.k_proj, self.v_proj = (linear(size) for size in sizes)
+        self.a_proj = linear(H)
+        self.b_proj = linear(H, bias=True) if use_beta_gate else None
+        if use_alpha_connection:
+            self.alpha_proj = linear(H, bias=True)
+        # Mamba's: decay rates over (0, 16), steps between .001 and .1 through the inverse of softplus
+        self.A_log = torch.nn.Parameter(torch.empty(H).uniform_(1e-3, 16).log())
+        dt = torch.exp(torch.rand(H) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
+        self.dt_bias = torch.nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
+        self.A_log._no_weight_decay = self.dt_bias._no_weight_decay = True
+        self.q_conv1d, self.k_conv1d = ShortConvolution(sizes[0], width), ShortConvolution(sizes[1], width)
+        if use_v_conv:
+            self.v_conv1d = ShortConvolution(sizes[2], width)
+        if use_gate:
+            self.g_proj = linear(H * head_dim)
+        self.o_norm = GatedNorm(head_dim, norm_eps)
+        self.o_proj = torch.nn.Linear(H * head_dim, hidden_size, bias=False)
+
+    def forward(self, hidden_states: Tensor, state: State | None = None, use_cache: bool = False) -> tuple[Tensor, None, State | None]:
+        """hidden_states (B, T, hidden_size) -> (outputs of that shape, None, the state after the last token if ``use_cache``).
+
+        Handing the state on continues the sequence, by any number of tokens. The None stands where upstream has attention weights.
+        """
+        before = (None, None, None) if state is None else state[0]
+        q, q_last = self.q_conv1d(self.q_proj(hidden_states), before[0], use_cache)
+        k, k_last = self.k_conv1d(self.k_proj(hidden_states), before[1], use_cache)
+        v, v_last = self.v_proj(hidden_states), None
+        if self.use_v_conv:
+            v, v_last = self.v_conv1d(v, before[2], use_cache)
+        q, k, v = (self._heads(x) for x in (q, k, v))
+        q, k = (x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _FLOOR) for x in (q, k))
+        if self.b_proj is not None:
+            beta = torch.sigmoid(self.b_proj(hidden_states))[..., None] + _FLOOR
+            k, v = beta * k, beta * v
+        alpha = torch.sigmoid(self.alpha_proj(hidden_states)) if self.use_alpha_connection else None
+        g = None
+        if self.use_forgetting_gate:
+            g = -torch.exp(self.A_log) * F.softplus(self.a_proj(hidden_states) + self.dt_bias)
+        options: dict[str, Any] = {
+            "ridge_strength": self.ridge_strength, "num_iter": self.num_iter, "solver": self.solver_type,
+            "initial_state": None if state is None else state[1],
+        }  # fmt: skip
+        gk = g if self.use_forgetting_gate_kk else None
+        memory = None
+        if use_cache:
+            y, memory = ssm.gka(q, k, v, alpha, g, gk, output_final_state=True, **options)
+        else:
+            y = ssm.gka(q, k, v, alpha, g, gk, **options)
+        if not self.gla_rescale:
+            y = y * math.sqrt(self.head_dim)
+        y = self.o_norm(y, self.g_proj(hidden_states).unflatten(-1, (-1, self.head_dim)) if self.use_gate else None)
+        y = self.o_proj(y.flatten(-2))
+        return y, None, (None if memory is None else ((q_last, k_last, v_last), memory))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, T, h D) -> (B, T, H, D), each head repeated until there are H."""
+        x = x.unflatten(-1, (-1, self.head_dim))
+        groups = self.expanded_num_heads // x.shape[-2]
+        return x if groups == 1 else x.repeat_interleave(groups, dim=-2)

@@ -1,0 +1,177 @@
+"""S4D: a diagonal state-space model for every channel, GELU, and a gated mixing of channels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import ssm
+from ._choice import count, one_of
+
+_INITS = ("lin", "inv", "inv2", "quad", "legs", "random", "real")
+_DISCS = ("zoh", "bilinear")
+
+
+class S4DKernel(torch.nn.Module):  # type: ignore[misc]
+    """The parameters of H diagonal systems of N stored modes, and their convolution kernels (105).
+
+    ``C`` (H, N, 2), or (2, H, N, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, N): A = -exp(log_A_real) +
+    i A_imag, dt = exp(log_dt). As in state-spaces/s4; if ``is_real``, N = d_state real modes, A_imag is a buffer of zeros that no
+    state_dict holds.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        N: int = 64,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        lr: float | None = None,
+        *,
+        init: str = "lin",
+        bidirectional: bool = False,
+        bandlimit: float | None = None,
+        is_real: bool = False,
+    ) -> None:
+        super().__init__()
+        H, F = count("S4D: d_model", d_model), count("S4D: d_state", N)
+        if not is_real and F % 2:
+            raise ValueError(f"S4D: d_state is {F}, expected an even number: modes come in conjugate pairs")
+        if not 0 < dt_min <= dt_max:
+            raise ValueError(f"S4D: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")
+        modes = F if is_real else F // 2
+        self.bandlimit, self.is_real = bandlimit, is_real
+        log_dt = torch.rand(H) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)
+        name = "real" if is_real else one_of("S4D: init", init, _INITS)
+        seed = int(torch.randint(2**31, ())) if name == "random" else None  # so that torch.manual_seed rules here too
+        poles, inputs = ssm.s4d_init(name, modes, rng=seed)
+        A = torch.from_numpy(poles).conj().expand(H, modes)  # upstream stores the modes of positive frequency
+        C = torch.randn(*([2] if bidirectional else []), H, modes, dtype=torch.cfloat)
+        C = C * torch.from_numpy(inputs).conj().to(torch.cfloat)  # there is no B here: C stands for C B
+        self.C = torch.nn.Parameter(torch.view_as_real(C.resolve_conj()).contiguous())
+        self._register("log_dt", log_dt, lr)
+        self._register("log_A_real", (-A.real).log().float(), lr)
+        if is_real:
+            self.register_buffer("A_imag", torch.zeros(H, modes), persistent=False)
+        else:
+            self._register("A_imag", A.imag.float().contiguous(), lr)
+
+    def _register(self, name: str, value: Tensor, lr: float | None) -> None:
+        """As upstream: no weight decay, a learning rate of its own in ``_optim``, a buffer if that is 0."""
+        if lr == 0:
+            self.register_buffer(name, value)
+            return
+        self.register_parameter(name, torch.nn.Parameter(value))
+        getattr(self, name)._optim = {"weight_decay": 0.0} if lr is None else {"weight_decay": 0.0, "lr": lr}
+
+    def system(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """dt (H,), A (H, N), C (H, N) or (2, H, N): as ``quatrefoil.ssm.s4d_conv`` takes them."""
+        dt = torch.exp(self.log_dt)
+        A = torch.complex(-torch.exp(self.log_A_real), self.A_imag)
+        C = torch.view_as_complex(self.C)
+        if self.bandlimit is not None:  # a mode above that frequency, in cycles a sample at rate 1, is switched off
+            C = C * (dt[:, None] * A.imag.abs() / (2 * math.pi) < self.bandlimit / 2)
+        return dt * rate, A, C
+
+    def forward(self, L: int, rate: float = 1.0) -> Tensor:
+        """The kernels, (H, L); (2, H, L) if bidirectional."""
+        dt, A, C = self.system(rate)
+        K: Tensor = ssm.s4d_kernel(dt, A, C, L)
+        return K
+
+
+class S4D(torch.nn.Module):  # type: ignore[misc]
+    """The S4D layer of state-spaces/s4: convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels (105).
+
+    Parameters
+    ----------
+    d_model : int
+        H, channels in and out.
+    d_state : int
+        Size of a channel's state, N = d_state / 2 stored modes.
+    dropout : float
+        Probability with which a whole channel of a sequence is dropped.
+    transposed : bool
+        Inputs are (B, H, L); otherwise (B, L, H).
+    dt_min, dt_max, lr
+        Range of the initial steps; learning rate of dt and A as upstream's optimisers read it (``_optim``), 0 to freeze them.
+    init : str
+        A name of ``quatrefoil.ssm.s4d_init``.
+    disc : "zoh" or "bilinear"
+    bidirectional : bool
+        A second C reads the future, from lag 1 on.
+    bandlimit : float, optional
+        Modes at or above half this frequency, in cycles a sample at rate 1, are switched off.
+    is_real : bool
+        d_state real modes instead of conjugate pairs.
+    method : "auto", "fft" or "scan"
+        As in ``quatrefoil.ssm.s4d_conv``.
+
+    Notes
+    -----
+    state_dict: D (H,), kernel.{C, log_dt, log_A_real, A_imag}, output_linear.0.{weight (2H, H, 1), bias (2H,)}.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 64,
+        dropout: float = 0.0,
+        transposed: bool = True,
+        *,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        lr: float | None = None,
+        init: str = "lin",
+        disc: str = "zoh",
+        bidirectional: bool = False,
+        bandlimit: float | None = None,
+        is_real: bool = False,
+        method: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.h, self.n, self.d_output = d_model, d_state, d_model
+        self.transposed, self.bidirectional, self.method = transposed, bidirectional, method
+        self.disc = one_of("S4D: disc", disc, _DISCS)
+        self.kernel = S4DKernel(
+            d_model, d_state, dt_min, dt_max, lr, init=init, bidirectional=bidirectional, bandlimit=bandlimit, is_real=is_real
+        )
+        self.D = torch.nn.Parameter(torch.randn(d_model))
+        self.activation = torch.nn.GELU()
+        self.dropout = torch.nn.Dropout1d(dropout) if dropout > 0 else torch.nn.Identity()
+        self.output_linear = torch.nn.Sequential(torch.nn.Conv1d(d_model, 2 * d_model, kernel_size=1), torch.nn.GLU(dim=-2))
+
+    def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> tuple[Tensor, Tensor | None]:
+        """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, None), or (y, the last state) where a state is given.
+
+        ``rate`` is the length of a sample relative to those of training: .5 for a signal sampled twice as often.
+        """
+        if not self.transposed:
+            u = u.transpose(-1, -2)
+        dt, A, C = self.kernel.system(rate)
+        options: dict[str, Any] = {"disc": self.disc, "method": self.method}
+        if state is None:
+            y = ssm.s4d_conv(u, dt, A, C, self.D, bidirectional=self.bidirectional, **options)
+        elif self.bidirectional:
+            raise ValueError("S4D: a layer that sees the future has no state; leave state out, or bidirectional")
+        else:
+            y, state = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=True, **options)
+        y = self.output_linear(self.dropout(self.activation(y)))
+        return (y if self.transposed else y.transpose(-1, -2)), state
+
+    def default_state(self, *batch: int) -> Tensor:
+        """The state before the first sample: zeros (*batch, H, N)."""
+        log_A = self.kernel.log_A_real
+        return torch.zeros(*batch, *log_A.shape, dtype=torch.complex(log_A, log_A).dtype, device=log_A.device)
+
+    def step(self, u: Tensor, state: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:
+        """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The same numbers as ``forward``."""
+        if self.bidirectional:
+            raise ValueError("S4D: a layer that sees the future cannot be stepped")
+        dt, A, C = self.kernel.system(rate)
+        y, state = ssm.s4d_step(u, state, dt, A, C, self.D, disc=self.disc)
+        y = self.output_linear(self.dropout(self.activation(y)[..., None]))
+        return y[..., 0], state

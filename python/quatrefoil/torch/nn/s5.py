@@ -1,0 +1,155 @@
+"""S5: one diagonal state-space model with many inputs and outputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import ssm
+from ._choice import count, one_of
+
+_C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
+_INITS = ("hippo", "ptd")
+
+
+class S5(torch.nn.Module):  # type: ignore[misc]
+    """The state-space part of an S5 layer, x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t (106).
+
+    Parameters
+    ----------
+    d_model : int
+        H, channels in and out.
+    d_state : int
+        Size of the state; P = d_state / 2 entries are stored if ``conj_sym``, each standing for itself and its conjugate.
+    blocks : int
+        The initial system consists of that many equal HiPPO systems.
+    conj_sym, clip_eigs, bidirectional, step_rescale
+        As upstream: conjugate pairs; real parts held at or below -1e-4; a second half of C reads a scan from the end; dt is multiplied by
+        step_rescale (an attribute: change it to run at another sampling rate).
+    discretization : "zoh" or "bilinear"
+    dt_min, dt_max : float
+        Range of the initial steps.
+    C_init : "trunc_standard_normal", "lecun_normal" or "complex_normal"
+        Normal in the basis of HiPPO (the first two), or in that of the modes.
+    init : "hippo" or "ptd"
+        The normal part of HiPPO-LegS, as upstream, or the whole of it, perturbed and diagonalised by ``quatrefoil.ssm.ptd_init``
+        (with conj_sym=False: some of its eigenvalues may be real).
+    eps : float
+        Size of that perturbation.
+
+    Notes
+    -----
+    Parameters: Lambda_re, Lambda_im (P,), B (P, H, 2), C (H, P, 2) (C1 and C2 if bidirectional, but one C (H, 2P, 2) with
+    "complex_normal"), D (H,), log_step (P, 1), as in lindermanlab/S5, whose arrays load by ``load_state_dict``.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 64,
+        *,
+        blocks: int = 1,
+        conj_sym: bool = True,
+        clip_eigs: bool = False,
+        bidirectional: bool = False,
+        discretization: str = "zoh",
+        step_rescale: float = 1.0,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        C_init: str = "trunc_standard_normal",
+        init: str = "hippo",
+        eps: float = 0.1,
+    ) -> None:
+        super().__init__()
+        H, size, blocks = count("S5: d_model", d_model), count("S5: d_state", d_state), count("S5: blocks", blocks)
+        if size % (blocks * (2 if conj_sym else 1)):
+            what = "2 blocks: modes come in conjugate pairs" if conj_sym else "blocks"
+            raise ValueError(f"S5: d_state is {size} with {blocks} blocks, expected a multiple of {what}")
+        if init == "ptd" and conj_sym:
+            raise ValueError("S5: init is 'ptd', which has real eigenvalues without a conjugate too; it needs conj_sym=False")
+        if not 0 < dt_min <= dt_max:
+            raise ValueError(f"S5: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")
+        self.conj_sym, self.clip_eigs, self.bidirectional, self.step_rescale = conj_sym, clip_eigs, bidirectional, step_rescale
+        self.discretization = one_of("S5: discretization", discretization, ("zoh", "bilinear"))
+        kind = one_of("S5: C_init", C_init, _C_INITS)
+        Lambda, V, Vinv = _system(size // blocks, blocks, conj_sym, one_of("S5: init", init, _INITS), eps)
+        P = Lambda.size
+        self.Lambda_re, self.Lambda_im = _parameter(Lambda.real), _parameter(Lambda.imag)
+        self.B = _parameter(_pairs(Vinv @ _normal((size, H), size)))
+        directions = 2 if bidirectional else 1
+        if kind == "complex_normal":
+            self.C = _parameter(torch.randn(H, directions * P, 2).numpy() * math.sqrt(0.5))
+        else:
+            for name in ("C1", "C2") if bidirectional else ("C",):
+                setattr(self, name, _parameter(_pairs(_complex_normal(kind, H, size) @ V)))
+        self.D = torch.nn.Parameter(torch.randn(H))
+        self.log_step = torch.nn.Parameter(torch.rand(P, 1) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P): as ``quatrefoil.ssm.s5_apply`` takes them."""
+        re = self.Lambda_re.clamp(max=-1e-4) if self.clip_eigs else self.Lambda_re
+        dt = self.step_rescale * torch.exp(self.log_step[:, 0])
+        poles, inputs = ssm.discretize(torch.complex(re, self.Lambda_im), torch.view_as_complex(self.B), dt, self.discretization)
+        C = self.C if hasattr(self, "C") else torch.cat([self.C1, self.C2], dim=-2)
+        return poles, inputs, torch.view_as_complex(C)
+
+    def forward(self, u: Tensor, state: Tensor | None = None) -> Any:
+        """u (..., L, H) -> y (..., L, H), or (y, the last state) where a state (..., P) is given."""
+        poles, inputs, C = self.system()
+        options: dict[str, Any] = {"conj_sym": self.conj_sym, "bidirectional": self.bidirectional}
+        if state is None:
+            return ssm.s5_apply(u, poles, inputs, C, self.D, **options)
+        if self.bidirectional:
+            raise ValueError("S5: a layer that sees the future has no state; leave state out, or bidirectional")
+        return ssm.s5_apply(u, poles, inputs, C, self.D, initial_state=state, return_state=True, **options)
+
+    def default_state(self, *batch: int) -> Tensor:
+        """The state before the first sample: zeros (*batch, P)."""
+        re = self.Lambda_re
+        return torch.zeros(*batch, *re.shape, dtype=torch.complex(re, re).dtype, device=re.device)
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One sample: u (..., H), state (..., P) -> y (..., H), state."""
+        y, state = self.forward(u[..., None, :], state)
+        return y[..., 0, :], state
+
+
+def _system(size: int, blocks: int, conj_sym: bool, init: str, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poles and bases of ``blocks`` equal systems: Lambda (P,), V (blocks size, P), V^-1's rows (P, blocks size)."""
+    if init == "ptd":
+        found = ssm.ptd_init(size, eps=eps, rng=int(torch.randint(2**31, ())))  # torch.manual_seed rules here too
+        Lambda, V, Vinv = found.Lambda, found.V, found.Vinv
+    else:
+        Lambda, _, _, V = ssm.dplr_legs(size)
+        Vinv = V.conj().T
+    if conj_sym:
+        half = size // 2
+        Lambda, V, Vinv = Lambda[:half], V[:, :half], Vinv[:half]
+    one = np.eye(blocks)
+    return np.tile(Lambda, blocks), np.kron(one, V), np.kron(one, Vinv)
+
+
+def _complex_normal(kind: str, H: int, size: int) -> np.ndarray:
+    """Complex (H, size): JAX's LeCun initialiser row by row, or of the whole, where it counts the rows as inputs too."""
+    parts = _normal((H, size, 2), size if kind == "trunc_standard_normal" else size * H)
+    z: np.ndarray = parts[..., 0] + 1j * parts[..., 1]
+    return z
+
+
+def _normal(shape: tuple[int, ...], inputs: int) -> np.ndarray:
+    """LeCun's: normal, cut off at two deviations, of variance 1/inputs."""
+    x = torch.nn.init.trunc_normal_(torch.empty(shape, dtype=torch.float64))
+    z: np.ndarray = x.numpy() / (0.87962566 * math.sqrt(inputs))  # the deviation of a normal cut off at two
+    return z
+
+
+def _pairs(z: np.ndarray) -> np.ndarray:
+    return np.stack([z.real, z.imag], axis=-1)
+
+
+def _parameter(x: np.ndarray) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.tensor(x, dtype=torch.get_default_dtype()))
