@@ -157,7 +157,7 @@ BAD = [
     (
         lambda: qf.ssm.s4_kernel(DT, X, X, X, X[:2], 5),
         ValueError,
-        r"ssm\.s4_kernel: C has shape \(2, 4\), expected \(3, 4\), that of Lambda",
+        r"s4_kernel: C has shape \(2, 4\), expected \(3, 4\), that of L",
     ),
     (lambda: qf.ssm.s4_kernel(DT, X, X, X, X, 5, Q=X[None]), ValueError, "Q has shape"),
     (lambda: qf.ssm.s4_kernel(DT, X[0], X, X, X, 5), ValueError, r"Lambda has shape \(4,\), expected \(H, N\)"),

@@ -1,4 +1,4 @@
-// Sums over simple poles, sum_n v_n / (z_l - w_n), with or without the conjugate pairs, and their gradient. README (18)-(20).
+// Sums over simple poles, sum_n v_n / (z_l - w_n), with or without the conjugate pairs, and their gradient. README (21)-(23).
 #pragma once
 #include "core/parallel.hpp"
 #include "ssm/args_cauchy.hpp"
@@ -70,7 +70,7 @@ QF_HD cplx<double> sum_lanes(cplx<V> x) {
   return {sum(x.re), sum(x.im)};
 }
 
-// (19) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
+// (22) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
 // the second, e = 1 / (z - conj w). Lanes lie along l, one row a time: reads z and g once a pole.
 template <bool pair, class T>
 void cauchy_row_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_t row, double* g_row) {
@@ -103,7 +103,7 @@ void cauchy_row_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_
   }
 }
 
-// (20) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
+// (23) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
 template <bool pair, class T>
 void cauchy_point_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_t k) {
   using V = Points::V;

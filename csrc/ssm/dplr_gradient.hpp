@@ -1,4 +1,4 @@
-// The adjoint of the recurrence of a diagonal plus low-rank system. README (23)-(25).
+// The adjoint of the recurrence of a diagonal plus low-rank system. README (26)-(28).
 #pragma once
 #include "ssm/dplr.hpp"
 
@@ -29,7 +29,7 @@ class FeedbackGradient {
     for (int64_t i = 0; i < 8 * n_; ++i) memory_[i] = 0;  // E, p, q, c
   }
 
-  // (24): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
+  // (27): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
   template <class Gradient>
   void run(const Feedback& f, const Split& x, int64_t L, Gradient&& gradient) {
     for (int64_t l = 0; l < L; ++l) {
@@ -83,7 +83,7 @@ class FeedbackGradient {
   const Split E, p, q, c, mu;
 };
 
-// (25) The gradient of the true C -> that of C (I - Abar^L), and what the power adds to those of E, p, q: Abar^L is the step L of a
+// (28) The gradient of the true C -> that of C (I - Abar^L), and what the power adds to those of E, p, q: Abar^L is the step L of a
 // recurrence that starts from y = (I - Abar^L)^-1 g.
 inline void truncated_gradient(const Feedback& f, FeedbackGradient& g, const Split& x, int64_t L) {
   const int64_t N = f.N;
@@ -96,7 +96,7 @@ inline void truncated_gradient(const Feedback& f, FeedbackGradient& g, const Spl
   for (int64_t i = 0; i < f.n; ++i) g.c.re[i] = i < N ? y[i] : 0, g.c.im[i] = i < N ? -y[N + i] : 0;
 }
 
-// (23) From the gradients of E, p, q, b and c to those of the parameters of channel h.
+// (26) From the gradients of E, p, q, b and c to those of the parameters of channel h.
 template <class T>
 void parameter_gradient(const Feedback& s, const FeedbackGradient& g, const Split& g_b, const S4KernelVjp<T>& p, int64_t h) {
   using V = Lanes<double>;

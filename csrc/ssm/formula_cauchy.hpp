@@ -5,7 +5,7 @@
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-// (18) v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences are taken before anything is multiplied, so
+// (21) v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences are taken before anything is multiplied, so
 // that a point near a pole keeps its digits.
 template <bool pair, class V>
 QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {

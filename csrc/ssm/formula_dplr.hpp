@@ -5,7 +5,7 @@
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-// (21), (22) One mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E has it without the cancellation of 2 D - 1.
+// (24) One mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E has it without the cancellation of 2 D - 1.
 template <class V>
 struct DplrMode {
   cplx<V> D, E, q;
@@ -24,7 +24,7 @@ QF_HD V real_product(cplx<V> a, cplx<V> b) {
   return a.re * b.re - a.im * b.im;
 }
 
-// (23) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
+// (26) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
 template <class V>
 QF_HD PoleGradient<V> dplr_gradient(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
   const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);

@@ -61,6 +61,7 @@ QF_HD cplx<V> psi_derivative(cplx<V> x, const Exponential<V>& e) {
   return where<V>(size < 1.0 / 64, series, scaled(minus(e.value, psi(x, e)) * conjugate(x), V(1 / size)));
 }
 
+// (10)
 template <class V>
 QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   Pole<V> p;
@@ -110,8 +111,8 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   return (im.hi * c - re.hi * s) * (1.0 / (1 << k));
 }
 
-// z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the phase, which
-// only a float64 kernel can show.
+// (11), (12) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the
+// phase, which only a float64 kernel can show.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   constexpr double least = 1e-30, least_log = -69.07755278982137;  // a pole at 0 (x = -2) keeps its derivatives in float32 too
@@ -144,7 +145,7 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   return p;
 }
 
-// DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
+// (13) DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
 template <class V>
 struct DssParts {
   V sign;
@@ -178,7 +179,7 @@ QF_HD Pole<V> dss(V dt, cplx<V> A, V L) {
   return p;
 }
 
-// From the gradients of log z and b to those of A and dt.
+// (20) From the gradients of log z and b to those of A and dt.
 template <class V>
 struct PoleGradient {
   cplx<V> A;

@@ -1,4 +1,4 @@
-// Kernels of diagonal state-space models and their gradients. README (10)-(17).
+// Kernels of diagonal state-space models and their gradients. README (10)-(20).
 #pragma once
 #include "ssm/steps.hpp"
 
@@ -59,7 +59,7 @@ class ModeTerms {
   Scratch<double> memory_;
 };
 
-// (16), (17): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+// (19), (20): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
 template <class T>
 void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
   using V = Modes::V;

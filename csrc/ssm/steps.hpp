@@ -1,5 +1,5 @@
 // Sums over modes, K_l = f Re sum_n c_n z_n^l, and their adjoint, the moments sum_l g_l z_n^l and sum_l l g_l z_n^l, as matrix products of
-// baby steps z^j, j < J, and giant steps z^(J i). README (12)-(14).
+// baby steps z^j, j < J, and giant steps z^(J i). README (15)-(18).
 #pragma once
 #include "core/gemm.hpp"
 #include "ssm/modes.hpp"

@@ -1,4 +1,4 @@
-// Sums of exponentials with the poles given, and their adjoint. README (12)-(15).
+// Sums of exponentials with the poles given, and their adjoint. README (15)-(18).
 #pragma once
 #include "ssm/args_vandermonde.hpp"
 #include "ssm/steps.hpp"

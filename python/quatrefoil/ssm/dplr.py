@@ -43,7 +43,7 @@ def cauchy_mult(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Sums over simple poles, y_l = sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n)) (18).
+    """Sums over simple poles, y_l = sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n)) (21).
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def cauchy_mult(
 
     Notes
     -----
-    Differentiable in v, z, w (19), (20). Any N. One quotient a pair and point, in double precision whatever the arrays' is; differences to
+    Differentiable in v, z, w (22), (23). Any N. One quotient a pair and point, in double precision whatever the arrays' is; differences to
     the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
     point. Memory: nothing but the result and z.
     """
@@ -78,7 +78,7 @@ def cauchy_mult(
 def cauchy_mult_vjp(
     *inputs_and_grad: Array | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Array, ...]:
-    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (19), (20)."""
+    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (22), (23)."""
     return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), backend, num_threads)
 
 
@@ -122,7 +122,7 @@ def s4_kernel(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Kernel of an S4 layer, K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly (21)-(22).
+    """Kernel of an S4 layer, K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly (24)-(25).
 
     Stored arrays are one half of conjugate pairs, [x, conj x] in full. The kernel is made by its own recurrence, a diagonal and one real
     feedback a step: as cheap as the Cauchy sums of upstream's way, but it gives the true C's kernel with no power of the matrix and for
@@ -139,7 +139,7 @@ def s4_kernel(
     Q : (H, N) complex, optional
         The other factor; P if absent, which makes a stable system of Re Lambda <= 0.
     truncated : bool
-        C is upstream's stored parameter, C (I - Abar^L), not the true output vector (25).
+        C is upstream's stored parameter, C (I - Abar^L), not the true output vector (28).
     out, backend, num_threads
         As everywhere in quatrefoil.
 
@@ -154,7 +154,7 @@ def s4_kernel(
 
     Notes
     -----
-    Differentiable in all arrays (23)-(25). Cost: 20 N operations a number in double precision whatever the arrays' is, one channel after
+    Differentiable in all arrays (26)-(28). Cost: 20 N operations a number in double precision whatever the arrays' is, one channel after
     the other on each thread; ``truncated`` adds a dense power and a solution, O(N^3 log L) a channel. The gradient runs forward twice and
     back once and keeps about 2 sqrt(L) states. Error: that of rounding each step, a few 1e-15 times the length a mode lives, at most
     about 1e-13 of max|K| in float64 at L = 4096; below float32's own in float32. A NaN stays in its channel.

@@ -81,7 +81,7 @@ def s4d_kernel(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Kernel of a diagonal state-space layer, K_l = 2 Re sum_n Cbar_n z_n^l, l < L (12).
+    """Kernel of a diagonal state-space layer, K_l = 2 Re sum_n Cbar_n z_n^l, l < L (15).
 
     The N stored modes are one of each conjugate pair (d_state = 2 N); either sign of Im A will do.
 
@@ -98,7 +98,7 @@ def s4d_kernel(
     B : (H, N) complex, optional
         Input weights; 1 if absent.
     disc : "zoh", "bilinear" or "dss"
-        Zero-order hold (7), bilinear (8), or upstream's DSS (10), which divides every mode by its sum over the L samples and counts it
+        Zero-order hold (10), bilinear (11), or upstream's DSS (13), which divides every mode by its sum over the L samples and counts it
         once, without the factor 2.
     out, backend, num_threads
         As everywhere in quatrefoil.
@@ -117,7 +117,7 @@ def s4d_kernel(
     Notes
     -----
     Differentiable in dt, A, C, B. Cost: 4 M N operations a number, as one matrix product a channel, of baby steps z^j and giant steps
-    z^(J i) (13); N complex exponentials every few thousand numbers; no (H, N, L) array. Poles and phases are computed in double precision,
+    z^(J i) (16); N complex exponentials every few thousand numbers; no (H, N, L) array. Poles and phases are computed in double precision,
     l dt A with the rounding of dt A. Error: at most 3e-7 of max|K| in float32, 1e-14 in float64 up to L = 4096. A NaN stays in its channel.
     Conventions: state-spaces/s4.
 
@@ -135,7 +135,7 @@ def s4d_kernel(
 def s4d_kernel_vjp(
     *inputs_and_grad: Array | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Array, ...]:
-    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (15)-(17).
+    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (17)-(20).
 
     Two moments a mode, sum_l g_l z^l and sum_l l g_l z^l, by the same steps: 8 M N operations a number. Complex gradients are torch's,
     dL/dRe w + i dL/dIm w. DSS's shift for Re A > 0 carries none, as upstream.

@@ -76,7 +76,7 @@ def log_vandermonde(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (12).
+    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (15).
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def log_vandermonde(
 def log_vandermonde_vjp(
     *inputs_and_grad: Array | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Array, ...]:
-    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (15)."""
+    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (17)."""
     return call_vjp(_sum(conj), inputs_and_grad, (check_length(L, f"{LOG_VANDERMONDE.label}_vjp"),), backend, num_threads)
 
 
@@ -125,7 +125,7 @@ def log_vandermonde_transpose(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (15). No factor 2.
+    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (17). No factor 2.
 
     Parameters
     ----------
