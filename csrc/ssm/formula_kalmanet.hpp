@@ -11,21 +11,16 @@ QF_HD double chebyshev_root(double ridge_strength) {
   return 1 / (1 + 2 * a + 2 * square_root(a * (1 + a)));
 }
 
-// (74) The weights of num_iter steps, n = num_iter + 1. All that is summed is positive: nothing cancels, a = 0 included.
-struct FoldedWeights {
-  double square, mu, n;  // square: of the root mu^2 that belongs to s0
-  bool third;
-  FoldedWeights(double ridge_strength, int64_t num_iter)
-      : mu(chebyshev_root(ridge_strength)), n(double(num_iter + 1)), third(num_iter % 2 == 0) {
-    square = mu * mu * mu * mu;
-  }
-  // Of p_k(S), with geometric = the sum of square^i over i < m - k; half of it for k = 0 of the first kind.
-  double weight(double k, double geometric) const {
-    return (third ? 2 * (1 + mu * mu) : 4) * __builtin_pow(mu, 2 * k + 2) * geometric / (1 + __builtin_pow(mu, 2 * n));
-  }
-  // 1 / p_m(s0)
-  double rest() const { return (third ? 1 / mu + mu : 2) * __builtin_pow(mu, n) / (1 + __builtin_pow(mu, 2 * n)); }
-};
+// (73) The weight of a degree from geometric = the sum of mu^2i over i < n - degree. All is positive: nothing cancels, a = 0 included.
+QF_HD double chebyshev_weight(double mu, double degree, double n, double geometric) {
+  return 2 * geometric * __builtin_pow(mu, degree + 1) / (1 + __builtin_pow(mu, 2 * n));
+}
+
+// (74) F times the polynomial at the upper end of the spectrum.
+QF_HD double chebyshev_upper_end(double ridge_strength, double n) {
+  const double mu = chebyshev_root(ridge_strength), sign = __builtin_fmod(n, 2) == 0 ? 1 : -1;
+  return (1 - sign * 2 * __builtin_pow(mu, n) / (1 + __builtin_pow(mu, 2 * n))) / (1 + ridge_strength);
+}
 
 // The degree from which on the weights are far below a rounding error of the first one; infinite for a = 0.
 template <class T>

@@ -43,29 +43,37 @@ void store_unpadded(int64_t D, const T* from, T* to) {
 
 // ---------------------------------------------------------------- what a call has in common
 
-// (74) The weights of the folded polynomial of num_iter steps. Terms that rounding hides are left out.
+// (74) The polynomial of num_iter steps, split at the upper end and folded. Degrees that rounding hides are left out.
 template <class T>
 class Series {
  public:
   Series(double ridge_strength, int64_t num_iter)
-      : third(num_iter % 2 == 0), last(int64_t(min(double(num_iter + 1), negligible_degree<T>(ridge_strength))) / 2), weights_(last + 1) {
-    const FoldedWeights w(ridge_strength, num_iter);
-    shift = T(2 * (1 + ridge_strength)), center = T(1 + 2 * ridge_strength), rest = T(w.rest());
-    double geometric = 0;
-    weights_[last] = 0;  // w_m is for the rest alone
-    for (int64_t k = (num_iter + 1) / 2 - 1; k >= 0; --k) {
-      geometric = 1 + w.square * geometric;
-      if (k < last) weights_[k] = T((k || third ? 1 : 0.5) * w.weight(double(k), geometric));
+      : last(int64_t(min(double(max<int64_t>(num_iter - 1, 0)), negligible_degree<T>(ridge_strength))) / 2),
+        upper_end(T(chebyshev_upper_end(ridge_strength, double(num_iter + 1)))),
+        even_(last + 1),
+        odd_(last + 1) {
+    const double mu = chebyshev_root(ridge_strength), n = double(num_iter + 1);
+    double geometric = 0, once = 0, twice = 0, above = 0;  // above: odd[j + 1]
+    for (int64_t j = 0; j <= last; ++j) even_[j] = odd_[j] = 0;
+    for (int64_t degree = num_iter - 1; degree >= 0; --degree) {
+      geometric = 1 + mu * mu * geometric;
+      once = chebyshev_weight(mu, double(degree + 1), n, geometric) - once;
+      twice = once - twice;
+      if (degree / 2 > last) continue;
+      if (degree % 2 == 0)
+        even_[degree / 2] = T(degree ? twice : twice / 2);
+      else
+        odd_[degree / 2] = T(above = degree == 1 ? twice - above / 2 : 2 * twice - above);
     }
   }
-  T weight(int64_t k) const { return weights_[k]; }
+  T even(int64_t j) const { return even_[j]; }
+  T odd(int64_t j) const { return odd_[j]; }
 
-  const bool third;       // polynomials of the third kind, else of the first
-  const int64_t last;     // m
-  T shift, center, rest;  // zeta + 1, zeta, 1 / p_m(s0)
+  const int64_t last;  // degree in S
+  const T upper_end;   // F times the polynomial there
 
  private:
-  Scratch<T> weights_;
+  Scratch<T> even_, odd_;
 };
 
 constexpr int64_t kFitsL1 = 24 << 10;  // of 32 KiB
@@ -213,48 +221,36 @@ class Ridge {
   }
 
  private:
-  // (75), (76). Reads the tiles of M once for two degrees of the polynomial, then those of H twice.
+  // (75), (76). Reads the tiles of M once for two degrees of the polynomial, those of H twice in all.
   void chebyshev(const T* q, T* x) const {
     using V = Lanes<T>;
     constexpr int W = kLanes<T>;
     const Series<T>& c = s_.series;
     const bool turns = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
-    T *const w = room_, *const d = w + s_.P, *const total = d + s_.P;
-    __builtin_memcpy(w, q, std::size_t(s_.P) * sizeof(T));
+    const T inverse = T(1 / state_.norm());
+    T *const w = room_, *const d = w + s_.P, *const odd = d + s_.P, *const even = x, *const product = d;
+    multiply_symmetric(s_.tiles, state_.H, q, product);
+    combine(s_.P, T(1), q, -inverse, product, w);
+    combine(s_.P, c.even(0), w, T(0), w, even);
+    combine(s_.P, c.odd(0), w, T(0), w, odd);
     set_zero(s_.P, d);
-    combine(s_.P, c.weight(0), q, T(0), q, total);
     for (int64_t j = 1; j <= c.last; ++j) {
       add_symmetric_product(s_.tiles, state_.M, w, d, turns && j % 2 == 0);
-      const V weight = broadcast<V>(c.weight(j));
+      const V even_j = broadcast<V>(c.even(j)), odd_j = broadcast<V>(c.odd(j));
       for (int64_t i = 0; i < s_.P; i += W) {
         V d_i = load<V>(d + i);
-        if (j == 1 && !c.third) store(d + i, d_i = T(0.5) * d_i);
+        if (j == 1) store(d + i, d_i = T(0.5) * d_i);
         const V w_i = load<V>(w + i) + d_i;
         store(w + i, w_i);
-        store(total + i, multiply_add(weight, w_i, load<V>(total + i)));
+        store(even + i, multiply_add(even_j, w_i, load<V>(even + i)));
+        store(odd + i, multiply_add(odd_j, w_i, load<V>(odd + i)));
       }
     }
-    T *const product = d, F = T(state_.norm()), inverse = T(1) / F;
-    multiply_symmetric(s_.tiles, state_.H, total, product);
-    const V along = broadcast<V>(c.third ? c.rest / (2 * c.center) : T(0));  // of w_m in the estimate
+    multiply_symmetric(s_.tiles, state_.H, odd, product);
     for (int64_t i = 0; i < s_.P; i += W) {
-      const V estimate = c.shift * load<V>(total + i) - (2 * inverse) * load<V>(product + i) + along * load<V>(w + i);
-      store(x + i, V((4 * inverse) * estimate));
+      const V rest = load<V>(even + i) + (load<V>(odd + i) - (2 * inverse) * load<V>(product + i));
+      store(x + i, V(inverse * (c.upper_end * load<V>(q + i) + T(16) * rest)));
     }
-    sweep(q, w, total, product, x);
-  }
-
-  // (76) x <- (q - tau + (F - H) x) / (lambda + F), tau = T_n(Z) q / T_n(z0): what folding has cancelled at the upper end is exact again.
-  void sweep(const T* q, const T* w, T* shifted, T* product, T* x) const {
-    const Series<T>& c = s_.series;
-    const T F = T(state_.norm()), inverse = T(1) / F, tau = c.third ? c.rest / c.center : c.rest;
-    combine(s_.P, T(1), x, c.third ? -2 * inverse * tau : T(0), w, shifted);
-    multiply_symmetric(s_.tiles, state_.H, shifted, product);
-    combine(s_.P, T(1), q, -tau, w, shifted);
-    using V = Lanes<T>;
-    const T scale = inverse / (1 + T(s_.p.ridge_strength));
-    for (int64_t i = 0; i < s_.P; i += kLanes<T>)
-      store(x + i, V(scale * (load<V>(shifted + i) + (F * load<V>(x + i) - load<V>(product + i)))));
   }
 
   const Problem<T>& s_;
@@ -271,7 +267,7 @@ constexpr double kSegmentNs = 4e6;    // of one head between two looks for an in
 template <class T>
 double token_ns(const Problem<T>& s) {
   const double half = double(tiled_size<T>(s.D)), P = double(s.P);
-  const double products = s.solver == Solver::exact ? P / 6 : double(s.series.last) + 3;
+  const double products = s.solver == Solver::exact ? P / 6 : double(s.series.last) + 2;
   return (2 * half * (products + 3) + 3 * P * P) / (2.5 * kLanes<T>)+20;
 }
 
