@@ -50,26 +50,32 @@ void scatter(E* p, int64_t stride, int rows, S s) {
   for (int i = 0; i < rows; ++i) get_lane(s, i, p[i * stride]);
 }
 
+constexpr int kBurst = 4;  // vectors of one row moved at once: rows a power of two apart share a set of the cache, and must not meet there
+
 // `steps` time steps of `rows` channels; squares of W x W numbers are transposed in registers where time is contiguous. Arrays of lanes
 // hold whole squares: what lies beyond `steps` is moved about and never used.
 template <class V, class T>
 void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;
   if (time == 1 && steps > 1) {
-    for (int64_t t = 0; t < steps; t += W) {
-      V square[W];
-      if (rows == W && steps - t >= W) {
-#pragma GCC unroll 16
-        for (int i = 0; i < W; ++i) {
-          square[i] = load<V>(x + i * channel + t);
-          __builtin_prefetch(x + i * channel + t + steps);  // the next tile: rows of a few lines a visit look random to the hardware
+    V square[kBurst][W];
+    for (int64_t t = 0; t < steps; t += kBurst * W) {
+      const int64_t left = steps - t, squares = min<int64_t>(kBurst, (left + W - 1) / W);
+      for (int i = 0; i < W; ++i) {
+        const T* row = x + i * channel + t;
+        if (i >= rows) {
+          for (int k = 0; k < kBurst; ++k) square[k][i] = V{};
+        } else if (left >= kBurst * W) {
+          for (int k = 0; k < kBurst; ++k) square[k][i] = load<V>(row + k * W);
+        } else {
+          for (int64_t k = 0; k < squares; ++k) square[k][i] = load_first<V>(row + k * W, left - k * W);
         }
-      } else {
-        for (int i = 0; i < W; ++i) square[i] = i < rows ? load_first<V>(x + i * channel + t, steps - t) : V{};
       }
-      transpose(square);
+      for (int64_t k = 0; k < squares; ++k) {
+        transpose(square[k]);
 #pragma GCC unroll 16
-      for (int i = 0; i < W; ++i) to[t + i] = square[i];
+        for (int i = 0; i < W; ++i) to[t + k * W + i] = square[k][i];
+      }
     }
   } else if (channel == 1) {
     for (int64_t t = 0; t < steps; ++t) to[t] = load_first<V>(x + t * time, rows);
@@ -80,16 +86,21 @@ void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t ste
 template <class V, class T>
 void store_steps(T* y, int64_t channel, int rows, int64_t steps, const V* from) {  // time is contiguous
   constexpr int W = kWidth<V>;
-  for (int64_t t = 0; t < steps; t += W) {
-    V square[W];
+  V square[kBurst][W];
+  for (int64_t t = 0; t < steps; t += kBurst * W) {
+    const int64_t left = steps - t, squares = min<int64_t>(kBurst, (left + W - 1) / W);
+    for (int64_t k = 0; k < squares; ++k) {
 #pragma GCC unroll 16
-    for (int i = 0; i < W; ++i) square[i] = from[t + i];
-    transpose(square);
-    if (rows == W && steps - t >= W) {
-#pragma GCC unroll 16
-      for (int i = 0; i < W; ++i) store(y + i * channel + t, square[i]);
-    } else {
-      for (int i = 0; i < rows; ++i) store_first(y + i * channel + t, square[i], steps - t);
+      for (int i = 0; i < W; ++i) square[k][i] = from[t + k * W + i];
+      transpose(square[k]);
+    }
+    for (int i = 0; i < rows; ++i) {
+      T* row = y + i * channel + t;
+      if (left >= kBurst * W) {
+        for (int k = 0; k < kBurst; ++k) store(row + k * W, square[k][i]);
+      } else {
+        for (int64_t k = 0; k < squares; ++k) store_first(row + k * W, square[k][i], left - k * W);
+      }
     }
   }
 }
