@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._problem import Problem
-from . import convolution, kalmanet, kernel, mamba, s5, scan
+from . import convolution, kalmanet, kernel, layer, mamba, s5, scan
 
 
 def problems() -> Iterator[Problem]:
-    for module in (convolution, kalmanet, kernel, mamba, s5, scan):
+    for module in (convolution, kalmanet, kernel, layer, mamba, s5, scan):
         yield from module.problems()

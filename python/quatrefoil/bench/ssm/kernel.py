@@ -24,7 +24,7 @@ def problems() -> Iterator[Problem]:
     yield _dplr(64, 1024)
 
 
-def _inputs(H: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def inputs(H: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     complex_dtype = np.result_type(dtype, np.complex64)
     dt = np.exp(rng.uniform(np.log(0.001), np.log(0.1), H)).astype(dtype)
@@ -33,7 +33,7 @@ def _inputs(H: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return dt, A, C
 
 
-def _truth(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray:
+def truth_of(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray:
     """Powers by blocks of 1024 steps, every block from an exponential, in double precision."""
     x = dt.astype(float)[:, None] * A.astype(complex)
     bar = 2 * C * (np.expm1(x) / A)
@@ -45,29 +45,34 @@ def _truth(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray:
     return K
 
 
+def exponentials(torch: Any, L: int, dt: Any, A: Any, C: Any) -> Any:
+    """The kernel as the S4D paper's code makes it: an exponential for every mode and sample, an array of size H N L."""
+    x = dt[:, None] * A
+    power = torch.exp(x[..., None] * torch.arange(L))
+    return 2 * torch.einsum("hn,hnl->hl", C * (torch.exp(x) - 1) / A, power).real
+
+
+def two_levels(torch: Any, L: int, dt: Any, A: Any, C: Any) -> Any:
+    """The kernel as a careful user makes it: powers in two levels in complex128, one batched product of real matrices."""
+    J = 1 << (L.bit_length() // 2)
+    x = (dt.double()[:, None] * A.to(torch.complex128))[..., None]
+    baby = 2 * C[..., None] * (torch.exp(x) - 1) / A[..., None] * torch.exp(x * torch.arange(J))
+    giant = torch.exp(x * (J * torch.arange((L + J - 1) // J)))
+    left = torch.cat([giant.real, giant.imag], 1).to(dt.dtype)
+    right = torch.cat([baby.real, -baby.imag], 1).to(dt.dtype)
+    return torch.bmm(left.mT, right).flatten(1)[:, :L]
+
+
 def _torch_sides(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> dict[str, Callable[[], Any]]:
     try:
         import torch
     except ImportError:
         return {}
-    tdt, tA, tC = map(torch.from_numpy, (dt, A, C))
-
-    def exponentials() -> Any:
-        x = tdt[:, None] * tA
-        bar = tC * (torch.exp(x) - 1) / tA
-        power = torch.exp(x[..., None] * torch.arange(L))
-        return 2 * torch.einsum("hn,hnl->hl", bar, power).real
-
-    def two_levels() -> Any:
-        J = 1 << (L.bit_length() // 2)
-        x = (tdt.double()[:, None] * tA.to(torch.complex128))[..., None]
-        baby = 2 * tC[..., None] * (torch.exp(x) - 1) / tA[..., None] * torch.exp(x * torch.arange(J))
-        giant = torch.exp(x * (J * torch.arange((L + J - 1) // J)))
-        left = torch.cat([giant.real, giant.imag], 1).to(tdt.dtype)
-        right = torch.cat([baby.real, -baby.imag], 1).to(tdt.dtype)
-        return torch.bmm(left.mT, right).flatten(1)[:, :L]
-
-    return {"torch exponentials": exponentials, "torch two levels": two_levels}
+    given = list(map(torch.from_numpy, (dt, A, C)))
+    return {
+        "torch exponentials": lambda: exponentials(torch, L, *given),
+        "torch two levels": lambda: two_levels(torch, L, *given),
+    }
 
 
 def _size(H: int, L: int, dtype: Any) -> str:
@@ -77,19 +82,19 @@ def _size(H: int, L: int, dtype: Any) -> str:
 
 
 def _kernel(H: int, L: int, dtype: Any) -> Problem:
-    dt, A, C = _inputs(H, dtype)
+    dt, A, C = inputs(H, dtype)
     peers = _torch_sides(dt, A, C, L)
     goals = {"torch exponentials": 500.0 if L <= 4096 else 800.0, "torch two levels": 5.0} if dtype == np.float32 else {}
     tolerance = 3e-7 if dtype == np.float32 else 1e-14
     return Problem(
-        "ssm", "s4d_kernel", _size(H, L, dtype), lambda: ssm.s4d_kernel(dt, A, C, L), peers, lambda: _truth(dt, A, C, L), tolerance,
+        "ssm", "s4d_kernel", _size(H, L, dtype), lambda: ssm.s4d_kernel(dt, A, C, L), peers, lambda: truth_of(dt, A, C, L), tolerance,
         {k: g for k, g in goals.items() if k in peers}, 1e-4 if dtype == np.float32 else 1e-11,
     )  # fmt: skip
 
 
 def _kernel_gradient(H: int, L: int) -> Problem:
     """Forward and backward through autograd."""
-    dt, A, C = _inputs(H, np.float32)
+    dt, A, C = inputs(H, np.float32)
     try:
         import torch
     except ImportError:
@@ -101,10 +106,6 @@ def _kernel_gradient(H: int, L: int) -> Problem:
         leaves = [x.clone().requires_grad_() for x in given]
         return torch.autograd.grad(kernel(*leaves), leaves, grad)[2]
 
-    def exponentials(dt: Any, A: Any, C: Any) -> Any:
-        x = dt[:, None] * A
-        return 2 * torch.einsum("hn,hnl->hl", C * (torch.exp(x) - 1) / A, torch.exp(x[..., None] * torch.arange(L))).real
-
     def truth() -> np.ndarray:
         x = dt.astype(float)[:, None] * A.astype(complex)
         moments = np.einsum("hl,hnl->hn", grad.numpy().astype(float), np.exp(x[..., None] * np.arange(L)))
@@ -112,20 +113,22 @@ def _kernel_gradient(H: int, L: int) -> Problem:
 
     return Problem(
         "ssm", "s4d_kernel fwd+bwd", f"{(H, L)} float32", lambda: both_ways(lambda dt, A, C: ssm.s4d_kernel(dt, A, C, L)),
-        {"torch autograd": lambda: both_ways(exponentials)}, truth, 2e-6, {"torch autograd": 80.0}, 1e-4,
+        {"torch autograd": lambda: both_ways(lambda *leaves: exponentials(torch, L, *leaves))}, truth, 2e-6, {"torch autograd": 80.0}, 1e-4,
     )  # fmt: skip
 
 
 def _kernel_numba(H: int, L: int) -> Problem:
-    dt, A, C = _inputs(H, np.float32)
+    dt, A, C = inputs(H, np.float32)
     peers = {"numba backend": lambda: ssm.s4d_kernel(dt, A, C, L, backend="numba")}
-    return Problem("ssm", "s4d_kernel", f"{(H, L)} float32", lambda: ssm.s4d_kernel(dt, A, C, L), peers, lambda: _truth(dt, A, C, L), 3e-7)
+    return Problem(
+        "ssm", "s4d_kernel", f"{(H, L)} float32", lambda: ssm.s4d_kernel(dt, A, C, L), peers, lambda: truth_of(dt, A, C, L), 3e-7
+    )
 
 
 def _dplr(H: int, L: int) -> Problem:
     """Against the Cauchy sums at the roots of unity in torch, for upstream's C (I - Abar^L), which is what those sums take."""
     rng = np.random.default_rng(0)
-    dt, A, C = _inputs(H, np.float32)
+    dt, A, C = inputs(H, np.float32)
     P, B = (0.3 * (rng.standard_normal((H, N)) + 1j * rng.standard_normal((H, N))).astype(np.complex64) for _ in range(2))
 
     def by_cauchy(lib: Any, where: Any, dt: Any, A: Any, P: Any, B: Any, C: Any) -> Any:
