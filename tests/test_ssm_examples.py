@@ -40,3 +40,14 @@ def test_lotka_volterra_fit_is_the_dense_ridge_fit(rng):
     w, _ = example["fit"](s, 20, 2.0)
     H = np.lib.stride_tricks.sliding_window_view(s[:-1], 20)
     np.testing.assert_allclose(w, np.linalg.solve(H.T @ H + 2 * np.eye(20), H.T @ s[20:]), atol=2e-3)
+
+
+def test_s4d_example_learns():
+    pytest.importorskip("torch")
+    pytest.importorskip("pywt")
+    text = output_of("train_s4d.py", "60")
+    losses = [float(x) for x in re.findall(r"loss ([\d.]+)", text)]
+    assert losses[-1] < losses[0] / 4
+    error, naive = map(float, re.search(r"error ([\d.]+) .* forecast: ([\d.]+)", text).groups())
+    assert error < 0.75 * naive
+    assert float(re.search(r"the same within (\S+)", text).group(1)) < 1e-4

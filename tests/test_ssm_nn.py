@@ -22,9 +22,7 @@ def ops(request, monkeypatch):
     """The layers over plain loops in torch, and over quatrefoil's kernels: what is tested holds for both."""
     if request.param == "plain":
         for name in OPS:
-            monkeypatch.setattr(qf.ssm, name, getattr(plain_torch, name), raising=False)
-    elif not all(hasattr(qf.ssm, name) for name in OPS):
-        pytest.skip("not there yet")
+            monkeypatch.setattr(qf.ssm, name, getattr(plain_torch, name))
     torch.manual_seed(int(np.random.default_rng().integers(2**31)))
     print("torch seed:", torch.initial_seed())
     return request.param
@@ -362,6 +360,23 @@ def test_float32_is_near_float64(ops, name):
     assert single.dtype == torch.float32
     double = output_of(layer.double(), u.double())
     assert (single - double).abs().max() < 1e-4 * double.abs().max()
+
+
+@pytest.mark.parametrize("name", ["S4D", "S5", "GatedKalmaNet"])
+def test_compiled_layers(name):
+    make, shape = LAYERS[name]
+    layer, u = make(), torch.randn(shape)
+    compiled = torch.compile(layer, backend="aot_eager")
+    got = output_of(compiled, u)
+    same(got, output_of(layer, u), 1e-5)
+    got.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_sequences(name):
+    make, (_, *rest) = LAYERS[name]
+    assert output_of(make(), torch.zeros(0, *rest)).shape == (0, *rest)
 
 
 @pytest.mark.parametrize(
