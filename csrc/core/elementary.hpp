@@ -11,6 +11,15 @@ namespace elementary {
 template <class T>
 constexpr T kRound = sizeof(T) == 8 ? T(6755399441055744.0) : T(12582912.0);  // 1.5 * 2^52, 1.5 * 2^23
 
+// x << n, bits leaving at the top (of a signed scalar that is no legal shift).
+template <class I>
+QF_HD I shift_left(I x, int n) {
+  if constexpr (std::is_integral<I>::value)
+    return I(typename std::make_unsigned<I>::type(x) << n);
+  else
+    return x << n;
+}
+
 // c[0] + x (c[1] + x (...)).
 template <int n, class V, class T>
 QF_HD V polynomial(V x, const T (&c)[n]) {
@@ -25,7 +34,7 @@ template <class V>
 QF_HD V power_of_two(V m) {
   using T = Element<V>;
   constexpr int bias = sizeof(T) == 8 ? 1023 : 127, mantissa = sizeof(T) == 8 ? 52 : 23;
-  return as_bits<V>(as_bits<Bits<V>>(V(m + (kRound<T> + bias))) << mantissa);
+  return as_bits<V>(shift_left(as_bits<Bits<V>>(V(m + (kRound<T> + bias))), mantissa));
 }
 
 // x = n ln 2 + r with |r| <= ln(2) / 2; n comes in two halves so that neither power leaves the range.
@@ -145,8 +154,8 @@ QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
   constexpr int sign = sizeof(T) * 8 - 2;
   const I odd = -(q & 1);
   const I sa = as_bits<I>(a), sb = as_bits<I>(b);
-  sine = as_bits<V>(((sb & odd) | (sa & ~odd)) ^ ((q & 2) << sign));
-  cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ (((q + 1) & 2) << sign));
+  sine = as_bits<V>(((sb & odd) | (sa & ~odd)) ^ shift_left(I(q & 2), sign));
+  cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ shift_left(I((q + 1) & 2), sign));
 }
 template <class V>
 QF_HD void sin_cos(V x, V& sine, V& cosine) {
@@ -183,7 +192,7 @@ QF_HD V log(V x) {
   constexpr int mantissa = dbl ? 52 : 23;
   const I bits = as_bits<I>(x), least = as_bits<I>(broadcast<V>(T(0.70710678118654752440)));  // the mantissa goes to [sqrt(1/2), sqrt(2))
   const I e = (bits - least) >> mantissa;
-  const V m = as_bits<V>(bits - (e << mantissa));
+  const V m = as_bits<V>(bits - shift_left(e, mantissa));
   const V n = as_bits<V>(as_bits<I>(broadcast<V>(kRound<T>)) + e) - kRound<T>;
   constexpr T hi = dbl ? T(0x1.62e42fefap-1) : T(0x1.62ep-1);  // ln 2 in two parts, as in reduce
   constexpr T lo = dbl ? T(0x1.cf79abc9e3b39p-40) : T(0x1.0bfbe8p-15);
