@@ -17,11 +17,11 @@ bool prefers_scan(const S4dConv<T>& p, int64_t n) {
   if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
   if (p.method == Method::scan || p.start || p.last) return true;
   const double flop = sizeof(T) == 4 ? 0.0115 : 0.023, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
-  const double bytes = L * 2 * sizeof(T) * 2;
-  const double transform = (bytes < 1 << 20 ? 1.0 : bytes < 8 << 20 ? 1.6 : 3.0) * (sizeof(T) / 4);
-  const double scan =
-      (outputs + 1) * double(4 * n) * flop + outputs * 2 * kChunk * flop + double(n * kChunk) * (1 + outputs) * 0.4 / (rows * L);
-  const double fft = outputs * (2 * transform + (transform + double(4 * n) * flop + double(n) * 100 / L) / rows);
+  const double kib = L * 2 * sizeof(T) / 1024;  // of one spectrum
+  const double transform = (kib <= 64 ? 1.2 : kib <= 512 ? 1.45 : kib <= 2048 ? 1.8 : 3.0) * (sizeof(T) / 4);
+  const double modes = double(4 * n) * flop, matrices = double(n * kChunk) * 1.35 / (rows * L), steps = double(n) * 30 / L;
+  const double scan = (outputs + 1) * (modes + matrices) + outputs * 2 * kChunk * flop;
+  const double fft = outputs * (2 * transform + (transform + modes + steps) / rows);
   return scan < fft;
 }
 
