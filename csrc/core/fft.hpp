@@ -1,6 +1,6 @@
 // The parts of a complex FFT on split arrays (re[], im[]): butterflies, passes, the leaf in registers, twiddle tables.
 //
-// Radix-4 decimation in frequency going down and in time coming back, so no bit reversal: the spectrum stays in an order of its own. A
+// Decimation in frequency going down and in time coming back, so no bit reversal: the spectrum stays in an order of its own. A
 // sub-transform of W x W numbers (W lanes) ends in registers: transpose, W-point transform down the columns, product, and back.
 #pragma once
 #include "core/cache.hpp"
@@ -69,6 +69,17 @@ QF_HD void butterfly(Complex<V>* z) {
   using T = Element<V>;
   if constexpr (R == 4) {
     butterfly4<sign>(z[0], z[1], z[2], z[3]);
+  } else if constexpr (R == 8) {
+    const auto eighth = [](Complex<V> x) {  // times exp(sign i pi / 4)
+      const Complex<V> y = turn<sign>(x);
+      return scale(x + y, T(kHalf));
+    };
+    Complex<V> a = z[0] + z[4], b = z[1] + z[5], c = z[2] + z[6], d = z[3] + z[7];
+    Complex<V> e = z[0] - z[4], f = eighth(z[1] - z[5]), g = turn<sign>(z[2] - z[6]), h = turn<sign>(eighth(z[3] - z[7]));
+    butterfly4<sign>(a, b, c, d);
+    butterfly4<sign>(e, f, g, h);
+    z[0] = a, z[2] = b, z[4] = c, z[6] = d;
+    z[1] = e, z[3] = f, z[5] = g, z[7] = h;
   } else if constexpr (R == 3) {
     const Complex<V> s = z[1] + z[2], d = scale(turn<sign>(z[1] - z[2]), T(0.86602540378443864676));  // sin(pi/3)
     const Complex<V> t = z[0] - scale(s, T(0.5));
@@ -90,39 +101,44 @@ QF_HD void butterfly(Complex<V>* z) {
   }
 }
 
-// ---- passes over a block of n numbers; q = n / 4 is a multiple of W. Each reads and writes every number once.
+// ---- passes over a block of n numbers, of radix 4 or 8; q = n / R is a multiple of W. Each reads and writes every number once: beyond L1
+// that is what it costs, so there are as few as possible.
 
-template <class T>
-QF_HD void pass4_forward(T* re, T* im, int64_t n, const T* twiddle) {
+template <int R, class T>
+QF_HD void pass_forward(T* re, T* im, int64_t n, const T* twiddle) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
-  const int64_t q = n / 4;
-  for (int64_t j = 0; j < q; j += W, twiddle += 6 * W) {
-    Complex<V> z[4];
-    for (int r = 0; r < 4; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
-    butterfly4<-1>(z[0], z[1], z[2], z[3]);
+  const int64_t q = n / R;
+  for (int64_t j = 0; j < q; j += W, twiddle += 2 * (R - 1) * W) {
+    Complex<V> z[R];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
+    butterfly<R, -1>(z);
     store_complex(re + j, im + j, z[0]);
-    for (int r = 1; r < 4; ++r) {
+#pragma GCC unroll 8
+    for (int r = 1; r < R; ++r) {
       const T* w = twiddle + (r - 1) * 2 * W;
       store_complex(re + j + r * q, im + j + r * q, multiply(z[r], load<V>(w), load<V>(w + W)));
     }
   }
 }
 
-template <class T>
-QF_HD void pass4_inverse(T* re, T* im, int64_t n, const T* twiddle) {
+template <int R, class T>
+QF_HD void pass_inverse(T* re, T* im, int64_t n, const T* twiddle) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
-  const int64_t q = n / 4;
-  for (int64_t j = 0; j < q; j += W, twiddle += 6 * W) {
-    Complex<V> z[4];
+  const int64_t q = n / R;
+  for (int64_t j = 0; j < q; j += W, twiddle += 2 * (R - 1) * W) {
+    Complex<V> z[R];
     z[0] = load_complex<V>(re + j, im + j);
-    for (int r = 1; r < 4; ++r) {
+#pragma GCC unroll 8
+    for (int r = 1; r < R; ++r) {
       const T* w = twiddle + (r - 1) * 2 * W;
       z[r] = multiply_conj(load_complex<V>(re + j + r * q, im + j + r * q), load<V>(w), load<V>(w + W));
     }
-    butterfly4<+1>(z[0], z[1], z[2], z[3]);
-    for (int r = 0; r < 4; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
+    butterfly<R, +1>(z);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
   }
 }
 
@@ -247,13 +263,20 @@ void unit_root(int64_t k, int64_t n, T* re, T* im) {
   *im = T(-sine[quarter]);
 }
 
-// exp(-2 pi i r j / n), r = 1..3, j < n/4, in blocks of W values of j: [r][re W | im W]; for n = 2W the one vector r = 1.
+// The radix of the pass over n numbers: 8 as often as the way down to W allows with no radix but 8 and 4, and 2 for n = 2W.
+template <class T>
+QF_HD int radix(int64_t n) {
+  const int64_t rest = n / kLanes<T>;
+  return rest == 2 ? 2 : rest == 4 || rest == 16 ? 4 : 8;
+}
+
+// exp(-2 pi i r j / n), 0 < r < R, j < n/R, in blocks of W values of j: [r][re W | im W].
 template <class T>
 void fill_pass(void* data, const TableKey& key) {
   constexpr int W = kLanes<T>;
   T* out = static_cast<T*>(data);
-  const int64_t n = key.n, columns = n == 2 * W ? W : n / 4;
-  const int roots = n == 2 * W ? 1 : 3;
+  const int64_t n = key.n, columns = n / radix<T>(n);
+  const int roots = radix<T>(n) - 1;
   for (int64_t j = 0; j < columns; ++j)
     for (int r = 1; r <= roots; ++r) {
       T* w = out + (j / W * roots + r - 1) * 2 * W + j % W;
@@ -263,7 +286,8 @@ void fill_pass(void* data, const TableKey& key) {
 template <class T>
 const T* pass_table(int64_t n) {
   constexpr int W = kLanes<T>;
-  const auto size = std::size_t(n == 2 * W ? 2 * W : n / 4 * 6);
+  const int R = radix<T>(n);
+  const auto size = std::size_t(n / R * 2 * (R - 1));
   return static_cast<const T*>(cached_table({kPassTable, W, int(sizeof(T)), n}, size * sizeof(T), &fill_pass<T>));
 }
 

@@ -11,7 +11,7 @@ namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
-// N = R M with M a power of two: the first and last pass have radix R, all others 4 (or 2).
+// N = R M with M a power of two: the first and last pass have radix R, all others 8 or 4 (or 2).
 struct Length {
   int64_t N;
   int R;
@@ -83,9 +83,8 @@ class RightAngle {
   explicit RightAngle(int64_t n) : RightAngle(fft::padded_length<T>(n)) {}
   explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), twist_(fft::twist_table<T>(length)) {
     for (int64_t n = N_ / R_; n > W;) {
-      const bool four = n >= 4 * W;
       tables_[log2(n)] = fft::pass_table<T>(n);
-      n /= four ? 4 : 2;
+      n /= fft::radix<T>(n);
     }
   }
   int64_t length() const { return N_; }
@@ -199,36 +198,37 @@ class RightAngle {
       in_cache<mode>(re, im, k_re, k_im, n, n);
       return;
     }
-    const T* twiddle = tables_[log2(n)];
-    const int64_t q = n / 4;
-    if (mode != fft::Leaf::inverse) fft::pass4_forward(re, im, n, twiddle);
+    const int64_t q = n / fft::radix<T>(n);
+    if (mode != fft::Leaf::inverse) forward_pass(re, im, n, n);
     for (int64_t b = 0; b < n; b += q) descend<mode>(re + b, im + b, k_re + b, k_im + b, q);
-    if (mode != fft::Leaf::forward) fft::pass4_inverse(re, im, n, twiddle);
+    if (mode != fft::Leaf::forward) inverse_pass(re, im, n, n);
+  }
+
+  // The passes of all sub-transforms of length s among n numbers.
+  void forward_pass(T* re, T* im, int64_t n, int64_t s) const {
+    const T* twiddle = tables_[log2(s)];
+    const int R = fft::radix<T>(s);
+    for (int64_t b = 0; b < n; b += s)
+      R == 8   ? fft::pass_forward<8>(re + b, im + b, s, twiddle)
+      : R == 4 ? fft::pass_forward<4>(re + b, im + b, s, twiddle)
+               : fft::pass2_forward(re + b, im + b, twiddle);
+  }
+  void inverse_pass(T* re, T* im, int64_t n, int64_t s) const {
+    const T* twiddle = tables_[log2(s)];
+    const int R = fft::radix<T>(s);
+    for (int64_t b = 0; b < n; b += s)
+      R == 8   ? fft::pass_inverse<8>(re + b, im + b, s, twiddle)
+      : R == 4 ? fft::pass_inverse<4>(re + b, im + b, s, twiddle)
+               : fft::pass2_inverse(re + b, im + b, twiddle);
   }
 
   // n numbers that consist of sub-transforms of length s.
   template <fft::Leaf mode>
   void in_cache(T* re, T* im, const T* k_re, const T* k_im, int64_t n, int64_t s) const {
     if (s > W) {
-      const T* twiddle = tables_[log2(s)];
-      const bool four = s >= 4 * W;
-      if (mode != fft::Leaf::inverse) {
-        for (int64_t b = 0; b < n; b += s) {
-          if (four)
-            fft::pass4_forward(re + b, im + b, s, twiddle);
-          else
-            fft::pass2_forward(re + b, im + b, twiddle);
-        }
-      }
-      in_cache<mode>(re, im, k_re, k_im, n, s / (four ? 4 : 2));
-      if (mode != fft::Leaf::forward) {
-        for (int64_t b = 0; b < n; b += s) {
-          if (four)
-            fft::pass4_inverse(re + b, im + b, s, twiddle);
-          else
-            fft::pass2_inverse(re + b, im + b, twiddle);
-        }
-      }
+      if (mode != fft::Leaf::inverse) forward_pass(re, im, n, s);
+      in_cache<mode>(re, im, k_re, k_im, n, s / fft::radix<T>(s));
+      if (mode != fft::Leaf::forward) inverse_pass(re, im, n, s);
       return;
     }
     for (int64_t b = 0; b < n; b += W * W) fft::leaf<mode>(re + b, im + b, k_re + b, k_im + b);

@@ -12,6 +12,14 @@ constexpr int64_t kDirectUpTo = 64;   // taps and samples: below it L^2 / W mult
 constexpr int64_t kFewChannels = 16;  // with fewer, the batch is cut too, so that threads have work
 constexpr double kTransformNs = 1.2;  // one number through one transform
 
+// From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
+// meet in one set of L1.
+constexpr int64_t kSkewLines = 3;
+template <class T>
+int64_t skewed(int64_t N) {
+  return N + kSkewLines * 64 / int64_t(sizeof(T));
+}
+
 // What one channel is convolved with; reverse and D may be null.
 template <class T>
 struct Taps {
@@ -66,14 +74,14 @@ template <class T>
 class Convolution {
  public:
   using V = Lanes<T>;
-  Convolution(const RightAngle<T>& fft, int64_t L) : fft_(fft), L_(L), N_(fft.length()), work_(4 * N_) {}
+  Convolution(const RightAngle<T>& fft, int64_t L) : fft_(fft), L_(L), stride_(skewed<T>(fft.length())), work_(4 * stride_) {}
 
   void set(const Taps<T>& taps) {
     kernel_spectrum(fft_, taps, L_, k_re(), k_im());
     D_ = taps.D;
   }
   void apply(const T* u, T* y) {
-    fft_.convolve(u, L_, k_re(), k_im(), work_ + 2 * N_, work_ + 3 * N_, [&](int64_t l, V value, V, int64_t left) {
+    fft_.convolve(u, L_, k_re(), k_im(), work_ + 2 * stride_, work_ + 3 * stride_, [&](int64_t l, V value, V, int64_t left) {
       if (D_) value += load_first<V>(u + l, left) * *D_;
       store_first(y + l, value, left);
     });
@@ -81,9 +89,9 @@ class Convolution {
 
  private:
   T* k_re() const { return work_; }
-  T* k_im() const { return work_ + N_; }
+  T* k_im() const { return work_ + stride_; }
   const RightAngle<T>& fft_;
-  const int64_t L_, N_;
+  const int64_t L_, stride_;
   Scratch<T> work_;
   const T* D_ = nullptr;
 };
@@ -139,12 +147,14 @@ template <class T>
 class ConvolutionAdjoint {
  public:
   using V = Lanes<T>;
-  ConvolutionAdjoint(const RightAngle<T>& fft, int64_t L) : fft_(fft), L_(L), N_(fft.length()), work_(8 * N_) {}
+  ConvolutionAdjoint(const RightAngle<T>& fft, int64_t L)
+      : fft_(fft), L_(L), N_(fft.length()), stride_(skewed<T>(N_)), work_(8 * stride_) {}
 
   void set(const Taps<T>& taps) {
     taps_ = taps;
     kernel_spectrum(fft_, taps, L_, at(0), at(1));
-    store_zeros(at(6), 2 * N_);
+    store_zeros(at(6), N_);
+    store_zeros(at(7), N_);
     dD_ = 0;
   }
   // du of one row, added to what is there if `more`.
@@ -188,9 +198,9 @@ class ConvolutionAdjoint {
   }
 
  private:
-  T* at(int i) const { return work_ + i * N_; }
+  T* at(int i) const { return work_ + i * stride_; }
   const RightAngle<T>& fft_;
-  const int64_t L_, N_;
+  const int64_t L_, N_, stride_;
   Scratch<T> work_;
   Taps<T> taps_{};
   double dD_ = 0;

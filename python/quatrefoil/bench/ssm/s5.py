@@ -131,7 +131,7 @@ def _gradient(shape: tuple[int, int, int]) -> Problem:
 
         def both_ways(f: Callable[..., Any]) -> Callable[[], Any]:
             run = jax.jit(jax.value_and_grad(lambda *a: jnp.vdot(u, f(*a)), argnums=(0, 1, 2, 3, 4)))
-            return lambda: jax.block_until_ready(run(*arrays)[1])[0]  # type: ignore[no-untyped-call]
+            return lambda: jax.block_until_ready(run(*arrays)[1])[0]
 
         peers["jax associative_scan"], peers["jax, real products"] = map(both_ways, found)
     try:
