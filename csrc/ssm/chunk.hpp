@@ -35,7 +35,7 @@ class Chunks {
     for (int64_t i = 0; i < n_; i += W) {
       const int64_t left = p.N - i;
       const cplx<V> z = modes.z(i), whole = modes.power(i, kChunk);
-      const cplx<V> input = p.B ? read_modes(p.B + h * p.N + i, left) * modes.b(i) : modes.b(i);
+      const cplx<V> input = modes.input(i, p.B ? p.B + h * p.N : nullptr);
       store(stride_ + 2 * i, whole.re), store(stride_ + 2 * i + W, whole.im);
       cplx<V> power{broadcast<V>(1.0), V{}};
       for (int64_t t = 0; t < kChunk; ++t) {  // power = z^t
@@ -109,7 +109,8 @@ class Chunks {
 template <class T>
 void load_state(const cplx<T>* from, int64_t N, int64_t n, double* state) {
   for (int64_t i = 0; i < n; i += Modes::W) {
-    const auto s = from ? read_modes(from + i, N - i) : cplx<Modes::V>{};
+    cplx<Modes::V> s{};
+    if (from) s = read_modes(from + i, N - i);
     store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
   }
 }

@@ -38,7 +38,9 @@ class Feedback {
     for (int64_t i = 0; i < n; i += W) {
       const int64_t at = h * N + i, left = N - i;
       const cplx<V> P = read_modes(f.P + at, left), B = read_modes(f.B + at, left);
-      const DplrMode<V> mode = dplr_mode(broadcast<V>(step), read_modes(f.Lambda + at, left), f.Q ? read_modes(f.Q + at, left) : P);
+      cplx<V> Q = P;
+      if (f.Q) Q = read_modes(f.Q + at, left);
+      const DplrMode<V> mode = dplr_mode(broadcast<V>(step), read_modes(f.Lambda + at, left), Q);
       D.set(i, mode.D), E.set(i, mode.E), q.set(i, mode.q), c.set(i, read_modes(f.C + at, left));
       p.set(i, mode.D * P), b.set(i, mode.D * B);
       couplings += real_product(mode.q, P);

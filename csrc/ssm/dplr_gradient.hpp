@@ -118,7 +118,9 @@ void parameter_gradient(const Feedback& s, const FeedbackGradient& g, const Spli
   V g_dt{};
   for (int64_t i = 0; i < s.n; i += W) {
     const int64_t at = h * f.N + i, left = f.N - i;
-    const cplx<V> P = read_modes(f.P + at, left), B = read_modes(f.B + at, left), Q = f.Q ? read_modes(f.Q + at, left) : P;
+    const cplx<V> P = read_modes(f.P + at, left), B = read_modes(f.B + at, left);
+    cplx<V> Q = P;
+    if (f.Q) Q = read_modes(f.Q + at, left);
     const cplx<V> D = s.D[i], q = s.q[i];
     const cplx<V> g_q = g.q[i] + scaled(conjugate(B), real(g_input)) + scaled(conjugate(P), real(g_coupling));
     const cplx<V> g_D =

@@ -69,7 +69,8 @@ void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, c
   for (int64_t i = 0; i < modes.n; i += Modes::W) {
     const int64_t at = h * f.N + i, left = f.N - i;
     const cplx<V> a = read_modes(f.A + at, left), b = modes.b(i);
-    const cplx<V> input = f.B ? read_modes(f.B + at, left) : cplx<V>{broadcast<V>(1.0), V{}};
+    cplx<V> input{broadcast<V>(1.0), V{}};
+    if (f.B) input = read_modes(f.B + at, left);
     cplx<V> g_log{}, g_b{}, g_B{};
     if (more) {
       const cplx<V> g_input = more->get(more->input(), i);

@@ -53,7 +53,7 @@ void step_row(const S4dConv<T>& p, const Modes& modes, int64_t b, int64_t h, dou
   for (int64_t l = 0; l < q.L; ++l) {
     const T u = p.u[(b * q.H + h) * q.L + l];
     for (int64_t i = 0; i < modes.n; i += Modes::W) {
-      const cplx<V> fed = q.B ? read_modes(q.B + h * q.N + i, q.N - i) * modes.b(i) : modes.b(i);
+      const cplx<V> fed = modes.input(i, q.B ? q.B + h * q.N : nullptr);
       const cplx<V> s =
           modes.z(i) * cplx<V>{load<V>(state + 2 * i), load<V>(state + 2 * i + Modes::W)} + scaled(fed, broadcast<V>(double(u)));
       store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
@@ -136,7 +136,7 @@ void states_beside(const S4dConv<T>& p, Modes& modes, Vandermonde<T>& sums, Mome
     moments.add(modes, buffer, 0, q.L, S);
     for (int64_t i = 0; i < modes.n; i += Modes::W) {
       const int64_t left = q.N - i;
-      const cplx<V> fed = q.B ? read_modes(q.B + h * q.N + i, left) * modes.b(i) : modes.b(i);
+      const cplx<V> fed = modes.input(i, q.B ? q.B + h * q.N : nullptr);
       cplx<V> s = fed * moment(modes, S, 0, i, 0);
       if (p.start) s = s + modes.power(i, q.L) * read_modes(p.start + at * q.N + i, left);
       write_modes(p.last + at * q.N + i, s, left);

@@ -74,7 +74,7 @@ class StateAdjoint {
   void from_last(int64_t i, int64_t h, int64_t at) {
     const int64_t left = q_.N - i;
     const cplx<V> g = read_modes(p_.grad_last + at + i, left);
-    const cplx<V> fed = q_.B ? read_modes(q_.B + h * q_.N + i, left) * modes_.b(i) : modes_.b(i);
+    const cplx<V> fed = modes_.input(i, q_.B ? q_.B + h * q_.N : nullptr);
     terms_.add(terms_.input(), i, conjugate(moment(modes_, S_, 0, i, 0)) * g);
     cplx<V> inner = fed * moment(modes_, S_, 0, i, 1);
     if (f_.start) {

@@ -88,6 +88,13 @@ class Modes {
 
   cplx<V> z(int64_t i) const { return {load<V>(z_re + i), load<V>(z_im + i)}; }
   cplx<V> b(int64_t i) const { return {load<V>(b_re + i), load<V>(b_im + i)}; }
+  // B b, of the modes from i on; B may be null.
+  template <class T>
+  cplx<V> input(int64_t i, const cplx<T>* B) const {
+    cplx<V> x = b(i);
+    if (B) x = read_modes(B + i, N - i) * x;
+    return x;
+  }
   cplx<V> weight(int64_t m, int64_t i) const { return {load<V>(c + 2 * m * n + i), load<V>(c + (2 * m + 1) * n + i)}; }
   void set_weight(int64_t m, int64_t i, cplx<V> w) {
     store(c + 2 * m * n + i, w.re);
