@@ -97,6 +97,15 @@ Input::Input(py::handle h, const char* name) : present_(!h.is_none()) {
   static_cast<View&>(*this) = strided_view(owner_, name);
 }
 
+Strided::Strided(py::handle h, const char* name) {
+  if (h.is_none()) return;
+  owner_ = py::reinterpret_borrow<py::object>(h);
+  static_cast<View&>(*this) = strided_view(owner_, name);
+  if (aligned(*this)) return;
+  owner_ = py::isinstance<py::array>(h) ? py::module_::import("numpy").attr("require")(h, py::none(), "A") : py::object(h.attr("clone")());
+  static_cast<View&>(*this) = strided_view(owner_, name);
+}
+
 Output::Output(py::handle h, const char* name) : present_(!h.is_none()) {
   if (!present_) return;
   if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable())

@@ -28,6 +28,15 @@ class Input : public View {
   bool present_;
 };
 
+// An argument with any strides whose numbers are aligned: the caller's memory, or an aligned copy. None gives an empty view.
+class Strided : public View {
+ public:
+  Strided(py::handle array, const char* name);
+
+ private:
+  py::object owner_;
+};
+
 // A C-contiguous array to write to. None gives an absent output.
 class Output : public View {
  public:

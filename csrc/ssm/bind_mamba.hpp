@@ -28,17 +28,10 @@ ssm::Mixing<E> mixing(const View& v) {
 
 // Everything that both directions are given, as views; holds the copies of what was not contiguous.
 struct ScanInputs {
-  View u, delta, B, C, z;
+  Strided u, delta, B, C, z;
   Input A, D, delta_bias;
   ScanInputs(py::handle u_, py::handle delta_, py::handle A_, py::handle B_, py::handle C_, py::handle D_, py::handle z_, py::handle bias_)
-      : u(strided_view(u_, "u")),
-        delta(strided_view(delta_, "delta")),
-        B(strided_view(B_, "B")),
-        C(strided_view(C_, "C")),
-        z(optional_view(z_, "z")),
-        A(A_, "A"),
-        D(D_, "D"),
-        delta_bias(bias_, "delta_bias") {
+      : u(u_, "u"), delta(delta_, "delta"), B(B_, "B"), C(C_, "C"), z(z_, "z"), A(A_, "A"), D(D_, "D"), delta_bias(bias_, "delta_bias") {
     const char* f = "selective_scan_fn";
     require(u.rank == 3 && A.rank == 2 && A.shape[0] == u.shape[1], f, "u and A do not fit");
     const std::int64_t items = u.shape[0], channels = u.shape[1], length = u.shape[2], states = A.shape[1];
@@ -100,7 +93,7 @@ void selective_scan_fn_vjp(py::handle u, py::handle delta, py::handle A, py::han
                            bool delta_softplus, bool, int threads) {
   const char* f = "selective_scan_fn_vjp";
   const ScanInputs in(u, delta, A, B, C, D, z, delta_bias);
-  const View grad = strided_view(grad_, "grad");
+  const Strided grad(grad_, "grad");
   const Input grad_last(grad_last_, "grad_last_state");
   const Output du(du_, "du"), ddelta(ddelta_, "ddelta"), dA(dA_, "dA"), dB(dB_, "dB"), dC(dC_, "dC"), dD(dD_, "dD"), dz(dz_, "dz"),
       ddelta_bias(ddelta_bias_, "ddelta_bias");
@@ -135,14 +128,10 @@ void selective_scan_fn_vjp(py::handle u, py::handle delta, py::handle A, py::han
 }
 
 struct ConvInputs {
-  View x, initial;
+  Strided x, initial;
   Input weight, bias, segments;
   ConvInputs(py::handle x_, py::handle weight_, py::handle bias_, py::handle segments_, py::handle initial_)
-      : x(strided_view(x_, "x")),
-        initial(optional_view(initial_, "initial_states")),
-        weight(weight_, "weight"),
-        bias(bias_, "bias"),
-        segments(segments_, "seq_idx") {
+      : x(x_, "x"), initial(initial_, "initial_states"), weight(weight_, "weight"), bias(bias_, "bias"), segments(segments_, "seq_idx") {
     const char* f = "causal_conv1d_fn";
     require(x.rank == 3 && weight.rank == 2 && weight.shape[0] == x.shape[1] && weight.shape[1] > 0, f, "x and weight do not fit");
     require(weight.dtype == x.dtype, f, "dtypes do not fit");
@@ -199,7 +188,7 @@ void causal_conv1d_fn_vjp(py::handle x, py::handle weight, py::handle bias, py::
                           const std::string& activation, bool, int threads) {
   const char* f = "causal_conv1d_fn_vjp";
   const ConvInputs in(x, weight, bias, seq_idx, initial);
-  const View grad = strided_view(grad_, "grad");
+  const Strided grad(grad_, "grad");
   const Input grad_final(grad_final_, "grad_final_states");
   const Output dx(dx_, "dx"), dweight(dweight_, "dweight"), dbias(dbias_, "dbias"), dinitial(dinitial_, "dinitial_states");
   require_shape(grad, {in.x.shape[0], in.x.shape[1], in.x.shape[2]}, f, "grad does not fit x");
