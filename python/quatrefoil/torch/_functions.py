@@ -9,7 +9,7 @@ import torch
 
 from .._dispatch import call
 from .._spec import Op
-from ._library import gradients_of_results, no_derivative, pack, registered
+from ._library import no_derivative, pack, place, registered
 
 
 class Functions(NamedTuple):
@@ -48,7 +48,7 @@ def _eager(op: Op) -> Any:
             assert op.adjoint is not None
             options, backend = ctx.setting
             arrays = ctx.saved_tensors
-            given = gradients_of_results(op, arrays, options, grads)
+            given = place(op, arrays, options, grads)
             gradients = call(op.adjoint, [*arrays, *given], options, None, backend, ctx.num_threads or None)
             return (None, None, None, *gradients)
 
@@ -76,7 +76,7 @@ def _transformed(op: Op) -> Any:
                 no_derivative(op)
             assert op.adjoint is not None
             arrays = ctx.saved_tensors
-            given = gradients_of_results(op, arrays, ctx.setting[0], grads)
+            given = place(op, arrays, ctx.setting[0], grads)
             gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)
             return (None, *_spread(gradients, arrays))
 

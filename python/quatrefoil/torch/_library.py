@@ -109,12 +109,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.made = [(tuple(x.shape), x.dtype) for x in output] if isinstance(output, (list, tuple)) else None
 
 
-def gradients_of_results(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
-    """The gradients of the results that were made -> one entry per output."""
+def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]:
+    """The results that were made, or their gradients -> one entry per output of ``op``, None in the places of the others."""
     if op.single:
-        return list(grads)
-    present = iter(grads)
-    return [None if s is None else next(present) for s in infer(op, arrays, options)]
+        return list(made)
+    present = iter(made)
+    return [None if s is None else next(present) for s in infer(op, list(arrays), options)]
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -132,7 +132,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
     else:  # torch leaves those of unused results out
         grads = [torch.zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad, ctx.made)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
-        grads = gradients_of_results(op, arrays, options, grads)
+        grads = place(op, arrays, options, grads)
     results = iter(registered[op.adjoint.label](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
     for arg, kind in zip(op.inputs, ctx.layout):

@@ -17,7 +17,7 @@ from .. import _backends, _dispatch
 from .._dispatch import one_result
 from .._spec import Op
 from ._functions import functions
-from ._library import infer, pack, registered, run_kernel
+from ._library import pack, place, registered, run_kernel
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _functorch_level = torch._C._functorch.maybe_current_level  # private; tests/test_torch.py fails if it stops telling
@@ -86,7 +86,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         if wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
             result = function.eager(compute, num_threads, (options, backend), *arrays)
-            return result if op.single else _restore(op, arrays, options, result)
+            return _restore(op, arrays, options, result)
         result = compute(arrays, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
@@ -96,10 +96,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
 def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:
     """Operators and Functions return several results without the absent ones: None in their places."""
-    if op.single:
-        return result
-    present = iter(result)
-    return tuple(None if s is None else next(present) for s in infer(op, list(arrays), options))
+    return result if op.single else tuple(place(op, arrays, options, result))
 
 
 def _refuse_out(op: Op, out: Any) -> None:
