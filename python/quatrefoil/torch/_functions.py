@@ -26,12 +26,6 @@ def _present(result: Any) -> tuple[Any, ...]:
     return tuple(g for g in result if g is not None)
 
 
-def _spread(gradients: Any, arrays: Any) -> list[Any]:
-    """Gradients of the inputs that are there and no integers -> one entry per input."""
-    present = iter(gradients)
-    return [next(present) if a is not None and (a.is_floating_point() or a.is_complex()) else None for a in arrays]
-
-
 def _eager(op: Op) -> Any:
     class Eager(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
@@ -78,7 +72,7 @@ def _transformed(op: Op) -> Any:
             arrays = ctx.saved_tensors
             given = place(op, arrays, ctx.setting[0], grads)
             gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)
-            return (None, *_spread(gradients, arrays))
+            return (None, *place(op.adjoint, [*arrays, *given], ctx.setting[0], gradients))
 
         @staticmethod
         def vmap(info: Any, in_dims: Any, setting: Any, *arrays: Any) -> Any:
