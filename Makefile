@@ -10,7 +10,7 @@ demo: .venv
 	$(PYTHON) -m quatrefoil demo
 
 test: .venv
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q -n auto
 
 bench: .venv
 	$(PYTHON) -m pip install -q '.[bench]'

@@ -1,10 +1,14 @@
 # quatrefoil_family(name): compiles csrc/<name>/cpu.cpp once per instruction set, each in a namespace of its own,
 # and csrc/<name>/bind.cpp once, and adds all of it to _core.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(QUATREFOIL_ISAS v2 v3 v4)
+  set(QUATREFOIL_ISAS v4 v3 v2 CACHE STRING "instruction sets to build, best first")
 else()
   set(QUATREFOIL_ISAS base)
 endif()
+list(TRANSFORM QUATREFOIL_ISAS REPLACE "(.+)" "X(\\1)" OUTPUT_VARIABLE each)
+list(JOIN each " " each)
+file(CONFIGURE OUTPUT isas.hpp CONTENT "#define QF_EACH_ISA(X) ${each}\n")
+include_directories(${CMAKE_CURRENT_BINARY_DIR})
 
 # Strict IEEE results: contraction to FMA is the only licence taken. Never -ffast-math, which flips flush-to-zero for the whole process.
 set(QUATREFOIL_KERNEL_FLAGS -fno-math-errno -fno-trapping-math -fopenmp-simd -ffp-contract=fast)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -22,8 +23,8 @@ def backend(request):
 
 @pytest.fixture
 def rng(request):
-    """Fresh numbers in every run; the seed is printed when a test fails."""
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    """Fresh numbers in every run; the seed is printed when a test fails, and QUATREFOIL_TEST_SEED repeats it."""
+    seed = int(os.environ.get("QUATREFOIL_TEST_SEED") or np.random.SeedSequence().generate_state(1)[0])
     request.node.user_properties.append(("seed", seed))
     print(f"rng seed: {seed}")
     return np.random.default_rng(seed)

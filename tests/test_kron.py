@@ -222,7 +222,8 @@ def test_many_factors_of_one(backend, rng):
     factors = [*[np.array([[s]]) for s in scales], A, np.eye(3)]
     close(matvec(factors, x), np.prod(scales) * (A @ x.reshape(2, 3)).reshape(-1), 200)
     dfactors, _ = matvec_vjp(factors, x, np.ones(9))
-    close(dfactors[5][0, 0], matvec(factors, x).sum() / scales[5], 400)
+    terms = matvec(factors, x) / scales[5]  # their sum may cancel: the roundings are those of the terms
+    assert abs(dfactors[5][0, 0] - terms.sum()) <= 400 * EPS[np.float64] * np.abs(terms).sum()
 
 
 def test_a_thin_axis_between_does_not_blow_up(backend, rng):

@@ -5,11 +5,8 @@
 namespace quatrefoil {
 namespace {
 
-#if defined(__x86_64__)
-constexpr Isa kBuilt[] = {Isa::v4, Isa::v3, Isa::v2};  // best first
-#else
-constexpr Isa kBuilt[] = {Isa::base};
-#endif
+#define QF_LISTED(level) Isa::level,
+constexpr Isa kBuilt[] = {QF_EACH_ISA(QF_LISTED)};  // best first
 
 bool here(Isa level) {
 #if defined(__x86_64__)

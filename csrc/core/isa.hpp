@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "isas.hpp"  // QF_EACH_ISA(X): X(v4) X(v3) X(v2), or those that were built; written by CMake
+
 namespace quatrefoil {
 
 enum class Isa { base, v2, v3, v4 };  // v2, v3, v4: the x86-64 micro-architecture levels; base: any other processor
@@ -15,18 +17,16 @@ void choose_isa(const std::string&);  // "" takes the best; throws ValueError wh
 }  // namespace quatrefoil
 
 // QF_TABLE(ssm): declares the function tables that csrc/ssm/cpu.cpp defines, one per instruction set, and ssm::table(), the one in use.
-#if defined(__x86_64__)
-#define QF_TABLE(family)                                                                                                \
-  namespace quatrefoil::family {                                                                                        \
-  namespace v2 { extern const Table kernels; }                                                                          \
-  namespace v3 { extern const Table kernels; }                                                                          \
-  namespace v4 { extern const Table kernels; }                                                                          \
-  inline const Table& table() { return isa() == Isa::v4 ? v4::kernels : isa() == Isa::v3 ? v3::kernels : v2::kernels; } \
+#define QF_TABLE_OF(level) \
+  namespace level { extern const Table kernels; }
+#define QF_TABLE_IN_USE(level) \
+  if (isa() == Isa::level) table = &level::kernels;
+#define QF_TABLE(family)          \
+  namespace quatrefoil::family {  \
+  QF_EACH_ISA(QF_TABLE_OF)        \
+  inline const Table& table() {   \
+    const Table* table = nullptr; \
+    QF_EACH_ISA(QF_TABLE_IN_USE)  \
+    return *table;                \
+  }                               \
   }
-#else
-#define QF_TABLE(family)                                \
-  namespace quatrefoil::family {                        \
-  namespace base { extern const Table kernels; }        \
-  inline const Table& table() { return base::kernels; } \
-  }
-#endif
