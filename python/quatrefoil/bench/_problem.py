@@ -10,6 +10,17 @@ Run = Callable[[], Any]
 
 
 @dataclass(frozen=True)
+class Work:
+    """What the algorithm cannot avoid: floating-point operations (a fused multiply and add counts 2, a transform of n complex numbers
+    5 n log2 n), exponentials beside them, and bytes of the arrays that are given and returned, each touched once."""
+
+    flops: float
+    bytes: float
+    dtype: str = "float32"
+    exps: float = 0.0
+
+
+@dataclass(frozen=True)
 class Problem:
     """One row of the table. Every side runs on one thread, interleaved with the others, after its value was compared with ``truth``.
 
@@ -27,3 +38,4 @@ class Problem:
     tolerance: float  # of the largest value
     goals: Mapping[str, float] = field(default_factory=dict)
     peer_tolerance: float | None = None  # where peers are less accurate
+    work: Work | None = None  # gives the floor that our time is printed beside

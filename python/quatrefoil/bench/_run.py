@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import FAMILIES, _config
+from ._machine import floor
 from ._problem import Problem, Run
 
 _BUDGET = 3.0  # seconds of timing a problem
@@ -70,6 +71,8 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
             )
     medians = [statistics.median(t) for t in interleave(list(sides.values()))]
     row["seconds"], row["error"] = medians[0], errors["quatrefoil"]
+    if problem.work:
+        row["floor"] = {"seconds": floor(problem.work), "flops": problem.work.flops, "bytes": problem.work.bytes, "exps": problem.work.exps}
     for name, seconds in zip(list(sides)[1:], medians[1:]):
         row["peers"][name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / medians[0], "goal": problem.goals.get(name)}
     return row
@@ -108,8 +111,19 @@ def _number(seconds: float) -> str:
     return f"{seconds * 1e6:.4g} us" if seconds < 1e-3 else f"{seconds * 1e3:.4g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
+def _amount(count: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:.3g} "
+
+
 def show(row: dict[str, Any]) -> None:
     print(f"{row['family']:5s} {row['problem']:28s} {row['size']:22s} {_number(row['seconds']):>10s}  error {row['error']:.0e}", flush=True)
+    if floor := row.get("floor"):
+        exps = f", {_amount(floor['exps'])}exp" if floor["exps"] else ""
+        name = f"floor ({_amount(floor['flops'])}flop{exps}, {_amount(floor['bytes'])}B)"
+        print(f"      {name:51s} {_number(floor['seconds']):>10s}  {'':11s}  taken {row['seconds'] / floor['seconds']:.2f}x", flush=True)
     for name, peer in row["peers"].items():
         goal = "" if peer["goal"] is None else f"  goal {peer['goal']:g}x {'met' if peer['ratio'] >= peer['goal'] else 'NOT MET'}"
         print(

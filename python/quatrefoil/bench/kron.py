@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import kron
-from ._problem import Problem
+from ._problem import Problem, Work
 
 DOUBLE = (
     (6, 8, 1),
@@ -96,6 +96,7 @@ def _product(d: int, n: int, B: int, dtype: Any) -> Problem:
         lambda: _truth(factors, x),
         _tolerance(dtype),
         goals,
+        work=Work(2 * d * n * x.size, 2 * x.nbytes, x.dtype.name),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
+from .._problem import Problem, Work
 
 OTHER_LENGTHS = ((1, 256, 1000), (4, 64, 8760), (1, 64, 50000))  # no powers of two
 SHAPES = ((1, 256, 1024), (8, 256, 4096), (1, 64, 65536), (1, 1, 1048576), (4, 128, 16384))
@@ -28,6 +28,14 @@ def problems() -> Iterator[Problem]:
 def _conv_inputs(shape: tuple[int, int, int], dtype: Any) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(s).astype(dtype) for s in (shape, shape[1:], shape[1:2])]
+
+
+def convolution_work(shape: tuple[int, int, int], dtype: Any = np.float32, gradient: bool = False) -> Work:
+    """Transforms of L complex numbers: of every row there and back and of every kernel; with gradients those of grad and back, too."""
+    B, H, L = shape
+    rows, kernels = (4 * B * H, 2 * H) if gradient else (2 * B * H, H)
+    arrays = (4 * B + 2) * H * L if gradient else (2 * B + 1) * H * L
+    return Work((rows + kernels) * 5 * L * np.log2(L), arrays * np.dtype(dtype).itemsize, np.dtype(dtype).name)
 
 
 def causal_truth(u: np.ndarray, k: np.ndarray, D: np.ndarray) -> np.ndarray:
@@ -78,8 +86,9 @@ def _conv(shape: tuple[int, int, int], dtype: Any, gradient: bool = False) -> Pr
     tolerance = 1e-6 if dtype == np.float32 else 1e-14
     if not gradient:
         return Problem(
-            "ssm", "fft_conv", size, lambda: ssm.fft_conv(u, k, D), peers, lambda: causal_truth(u, k, D), tolerance, goals, 10 * tolerance
-        )
+            "ssm", "fft_conv", size, lambda: ssm.fft_conv(u, k, D), peers, lambda: causal_truth(u, k, D), tolerance, goals, 10 * tolerance,
+            work=convolution_work(shape, dtype),
+        )  # fmt: skip
 
     def truth() -> np.ndarray:
         return causal_truth(u[..., ::-1].copy(), k, D)[..., ::-1]
@@ -94,6 +103,7 @@ def _conv(shape: tuple[int, int, int], dtype: Any, gradient: bool = False) -> Pr
         tolerance,
         {"torch autograd": 8.0},
         10 * tolerance,
+        convolution_work(shape, dtype, gradient=True),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
+from .._problem import Problem, Work
 
 RIDGE, STEPS = 0.02, 30
 SHAPES = ((1, 1024, 4, 64), (1, 256, 4, 128))
@@ -34,6 +34,12 @@ def _inputs(shape: tuple[int, int, int, int]) -> list[np.ndarray]:
     q = unit(k + unit(rng.standard_normal(shape)))
     gates = [rng.uniform(0, 1, shape[:3]), *[-0.05 * rng.uniform(0, 1, shape[:3])] * 2]
     return [x.astype(np.float32) for x in (q, k * rng.uniform(0, 1, (*shape[:3], 1)), rng.standard_normal(shape), *gates)]
+
+
+def _work(shape: tuple[int, int, int, int]) -> Work:
+    """Of a token and head: both states decayed and updated, a product with H in every step, one with U; H is symmetric, its half kept."""
+    B, T, heads, D = shape
+    return Work(B * T * heads * (2 * STEPS + 2 + 3 + 1.5) * D * D, 4 * B * T * heads * D * 4)
 
 
 def _truth(q: np.ndarray, k: np.ndarray, v: np.ndarray, alpha: np.ndarray, g: np.ndarray, gk: np.ndarray) -> np.ndarray:
@@ -128,8 +134,9 @@ def _forward(shape: tuple[int, int, int, int], goal: float) -> Problem:
 
     # the exact solvers differ from 30 steps by what the iteration leaves, 2e-4
     return Problem(
-        "ssm", "gka", f"{shape} float32", ours, peers, lambda: _truth(*arrays), 2e-6, {name: goal for name in peers}, peer_tolerance=2e-3
-    )
+        "ssm", "gka", f"{shape} float32", ours, peers, lambda: _truth(*arrays), 2e-6, {name: goal for name in peers}, peer_tolerance=2e-3,
+        work=_work(shape),
+    )  # fmt: skip
 
 
 def _backward(shape: tuple[int, int, int, int]) -> Problem:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
+from .._problem import Problem, Work
 
 N = 32  # stored modes
-_FLOPS = 4 * N  # a number of the kernel: N products of two complex numbers of which the real part is wanted
-CORE_GFLOPS = 90.0  # float32 matrix products, one core: the floor that the sizes below name
+FLOPS = 4 * N  # a number of the kernel: N products of two complex numbers of which the real part is wanted
 
 
 def problems() -> Iterator[Problem]:
@@ -75,20 +74,16 @@ def _torch_sides(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> dict[s
     }
 
 
-def _size(H: int, L: int, dtype: Any) -> str:
-    if dtype != np.float32:
-        return f"{(H, L)} {np.dtype(dtype).name}"
-    return f"{(H, L)} floor {_FLOPS * H * L / CORE_GFLOPS / 1e6:.3g} ms"
-
-
 def _kernel(H: int, L: int, dtype: Any) -> Problem:
     dt, A, C = inputs(H, dtype)
     peers = _torch_sides(dt, A, C, L)
     goals = {"torch exponentials": 500.0 if L <= 4096 else 800.0, "torch two levels": 5.0} if dtype == np.float32 else {}
     tolerance = 3e-7 if dtype == np.float32 else 1e-14
     return Problem(
-        "ssm", "s4d_kernel", _size(H, L, dtype), lambda: ssm.s4d_kernel(dt, A, C, L), peers, lambda: truth_of(dt, A, C, L), tolerance,
+        "ssm", "s4d_kernel", f"{(H, L)} {np.dtype(dtype).name}",
+        lambda: ssm.s4d_kernel(dt, A, C, L), peers, lambda: truth_of(dt, A, C, L), tolerance,
         {k: g for k, g in goals.items() if k in peers}, 1e-4 if dtype == np.float32 else 1e-11,
+        Work(FLOPS * H * L, H * L * dt.itemsize, dt.dtype.name),
     )  # fmt: skip
 
 
@@ -114,6 +109,7 @@ def _kernel_gradient(H: int, L: int) -> Problem:
     return Problem(
         "ssm", "s4d_kernel fwd+bwd", f"{(H, L)} float32", lambda: both_ways(lambda dt, A, C: ssm.s4d_kernel(dt, A, C, L)),
         {"torch autograd": lambda: both_ways(lambda *leaves: exponentials(torch, L, *leaves))}, truth, 2e-6, {"torch autograd": 80.0}, 1e-4,
+        Work(3 * FLOPS * H * L, 2 * H * L * 4),  # two moments of the gradient: its sums with z^l and with l z^l
     )  # fmt: skip
 
 

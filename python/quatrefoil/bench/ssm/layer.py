@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
-from .convolution import causal_truth
-from .kernel import N, exponentials, inputs, truth_of, two_levels
+from .._problem import Problem, Work
+from .convolution import causal_truth, convolution_work
+from .kernel import FLOPS, N, exponentials, inputs, truth_of, two_levels
 
 # (B, H, L): least ratio against the pedagogical and the tuned layer
 GOALS = {
@@ -21,8 +21,7 @@ GOALS = {
     (4, 128, 16384): (120.0, 12.0),
     (1, 64, 16384): (100.0, 5.0),  # a million samples: the tuned layer's temporaries still fit the caches
 }
-FLOPS = 8 * N + 64  # a sample, by the scan
-CORE_GFLOPS = 90.0  # float32 matrix products, one core
+SCAN_FLOPS = 8 * N + 64  # a sample, by chunks of 32: state in, state out, and the convolution inside
 
 
 def problems() -> Iterator[Problem]:
@@ -43,6 +42,13 @@ def _truth(u: np.ndarray, dt: np.ndarray, A: np.ndarray, C: np.ndarray, D: np.nd
     return causal_truth(u, truth_of(dt, A, C, u.shape[-1]), D)
 
 
+def _work(shape: tuple[int, int, int]) -> Work:
+    """The cheaper one of the scan and of a kernel with its convolution."""
+    conv = convolution_work(shape)
+    B, H, L = shape
+    return Work(min(SCAN_FLOPS * B * H * L, conv.flops + FLOPS * H * L), 2 * B * H * L * 4)
+
+
 def _by_torch(torch: Any, kernel: Callable[..., Any], u: Any, dt: Any, A: Any, C: Any, D: Any) -> Any:
     L = u.shape[-1]
     K = kernel(torch, L, dt, A, C)
@@ -60,10 +66,10 @@ def _layer(shape: tuple[int, int, int]) -> Problem:
         peers["torch tuned"] = lambda: _by_torch(torch, two_levels, *tensors)
     except ImportError:
         pass
-    floor = FLOPS * arrays[0].size / CORE_GFLOPS / 1e6
     return Problem(
-        "ssm", "s4d_conv", f"{shape} scan's floor {floor:.3g} ms", lambda: ssm.s4d_conv(*arrays), peers, lambda: _truth(*arrays), 1e-6,
+        "ssm", "s4d_conv", f"{shape} float32", lambda: ssm.s4d_conv(*arrays), peers, lambda: _truth(*arrays), 1e-6,
         {k: g for k, g in zip(("torch pedagogical", "torch tuned"), GOALS[shape]) if k in peers}, 1e-4,
+        _work(shape),
     )  # fmt: skip
 
 

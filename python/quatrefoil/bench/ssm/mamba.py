@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
+from .._problem import Problem, Work
 
 SHAPES = ((1, 256, 1024, 16), (2, 768, 2048, 16))  # B, D, L, N
 
@@ -17,7 +17,6 @@ def problems() -> Iterator[Problem]:
     for shape in SHAPES:
         yield _scan(shape)
     yield _scan(SHAPES[0], gradient=True)
-    yield _exponentials(SHAPES[0])
     for size in ((1, 512, 1024), (2, 1536, 2048)):
         yield _conv(size)
     yield _conv((1, 512, 1024), gradient=True)
@@ -73,6 +72,7 @@ def _scan(shape: tuple[int, int, int, int], gradient: bool = False) -> Problem:
         return Problem(
             "ssm", "selective_scan_fn", size, lambda: _ours(*arrays), peers,
             lambda: _scan_truth(arrays), 2e-6, goals, 1e-5,
+            _scan_work(shape),
         )  # fmt: skip
 
     def both_ways(f: Callable[..., Any], kind: Any = torch.float32) -> Any:
@@ -88,27 +88,10 @@ def _scan(shape: tuple[int, int, int, int], gradient: bool = False) -> Problem:
     )  # fmt: skip
 
 
-def _exponentials(shape: tuple[int, int, int, int]) -> Problem:
-    """The distance to the floor: a scan needs an exponential per B D L N, and NumPy's vector exp over as many numbers is the peer."""
-    arrays = _scan_inputs(shape)
-    exponents = np.linspace(-20, 0, int(np.prod(shape)), dtype=np.float32)
-    out = np.empty_like(exponents)
-
-    def exponentials() -> Any:
-        np.exp(exponents, out=out)
-        return truth
-
-    truth = _scan_truth(arrays)
-    peers: dict[str, Callable[[], Any]] = {"numpy exp of B D L N numbers": exponentials}
-    return Problem(
-        "ssm",
-        "selective_scan_fn",
-        f"{shape} float32",
-        lambda: _ours(*arrays),
-        peers,
-        lambda: truth,
-        2e-6,
-    )
+def _scan_work(shape: tuple[int, int, int, int]) -> Work:
+    """An exponential, its argument, the input and two multiply-adds for every state and step; softplus and SiLU take two more a sample."""
+    B, D, L, N = shape
+    return Work(6 * B * D * L * N, (4 * B * D * L + 2 * B * N * L) * 4, exps=B * D * L * (N + 2))
 
 
 def _conv(shape: tuple[int, int, int], gradient: bool = False) -> Problem:
@@ -140,7 +123,9 @@ def _conv(shape: tuple[int, int, int], gradient: bool = False) -> Problem:
             lambda: both_ways(by_torch, torch.float64), 2e-6,
         )  # fmt: skip
     peers: dict[str, Callable[[], Any]] = {"torch conv1d": lambda: by_torch(*tensors)}
-    return Problem("ssm", "causal_conv1d_fn", size, lambda: ours(x, weight, bias), peers, truth, 1e-6)
+    return Problem(
+        "ssm", "causal_conv1d_fn", size, lambda: ours(x, weight, bias), peers, truth, 1e-6, work=Work(8 * x.size, 2 * x.nbytes, exps=x.size)
+    )
 
 
 def _torch() -> Any:

@@ -1,7 +1,4 @@
-"""S5 against JAX's associative scan and a log-step scan in torch, as one writes them and with the products made real, and Numba.
-
-The products alone, 8 L H P flops, bound what is possible against peers whose products are real too.
-"""
+"""S5 against JAX's associative scan and a log-step scan in torch, as one writes them and with the products made real, and Numba."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
+from .._problem import Problem, Work
 
 SHAPES = ((1024, 256, 64), (16384, 128, 64))  # (L, H, P)
 GOALS = {
@@ -40,6 +37,15 @@ def _inputs(shape: tuple[int, int, int]) -> list[np.ndarray]:
     poles = np.exp(-rng.uniform(1e-3, 0.1, P) + 1j * rng.uniform(0, 3, P))
     arrays = rng.standard_normal((L, H)), poles, normal(P, H), normal(H, P), rng.standard_normal(H)
     return [a.astype(np.complex64 if a.dtype.kind == "c" else np.float32) for a in arrays]
+
+
+def _work(shape: tuple[int, int, int], passes: int = 1) -> Work:
+    """Real products with B and with C, 8 L H P flops a pass, which bound what is possible against peers whose products are real too.
+
+    The gradient takes two passes more: the adjoint states and du, then dB and dC.
+    """
+    L, H, P = shape
+    return Work(passes * 8 * L * P * (H + 1), 2 * L * H * 4)
 
 
 def _truth(u: np.ndarray, poles: np.ndarray, b: np.ndarray, c: np.ndarray, D: np.ndarray) -> np.ndarray:
@@ -117,7 +123,18 @@ def _forward(shape: tuple[int, int, int]) -> Problem:
     except ImportError:
         pass
     goals = {name: goal for name, goal in GOALS[shape[0]].items() if name in peers}
-    return Problem("ssm", "s5_apply", f"{shape} float32", lambda: ssm.s5_apply(*arrays), peers, lambda: _truth(*arrays), 1e-6, goals, 1e-5)
+    return Problem(
+        "ssm",
+        "s5_apply",
+        f"{shape} float32",
+        lambda: ssm.s5_apply(*arrays),
+        peers,
+        lambda: _truth(*arrays),
+        1e-6,
+        goals,
+        1e-5,
+        _work(shape),
+    )
 
 
 def _gradient(shape: tuple[int, int, int]) -> Problem:
@@ -155,7 +172,9 @@ def _gradient(shape: tuple[int, int, int]) -> Problem:
         y: np.ndarray = back[::-1]
         return y
 
-    return Problem("ssm", "s5_apply and its gradient", f"{shape} float32", ours, peers, truth, 2e-6, peer_tolerance=1e-5)
+    return Problem(
+        "ssm", "s5_apply and its gradient", f"{shape} float32", ours, peers, truth, 2e-6, peer_tolerance=1e-5, work=_work(shape, 3)
+    )
 
 
 def _numba(shape: tuple[int, int, int]) -> Problem:

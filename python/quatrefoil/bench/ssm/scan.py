@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import ssm
-from .._problem import Problem
+from .._problem import Problem, Work
 
 
 def problems() -> Iterator[Problem]:
@@ -49,7 +49,17 @@ def _scan(shape: tuple[int, ...], axis: int, dtype: Any = np.float32, goal: floa
     }
     goals = {} if goal is None else {"numpy, step by step": goal}
     size = f"{shape} axis {axis} {np.dtype(dtype)}"
-    return Problem("ssm", "linear_scan", size, lambda: ssm.linear_scan(a, b, axis=axis), peers, truth, 1e-6, goals)
+    return Problem(
+        "ssm",
+        "linear_scan",
+        size,
+        lambda: ssm.linear_scan(a, b, axis=axis),
+        peers,
+        truth,
+        1e-6,
+        goals,
+        work=Work((8 if a.dtype.kind == "c" else 2) * a.size, 3 * a.nbytes),
+    )
 
 
 def _long(length: int) -> Problem:
@@ -66,4 +76,6 @@ def _long(length: int) -> Problem:
         "scipy lfilter": lambda: lfilter(np.ones(1, np.float32), np.array([1, -a], np.float32), b),
         "numba backend": lambda: ssm.linear_scan(a, b, backend="numba"),
     }
-    return Problem("ssm", "linear_scan", f"({length},) float32", lambda: ssm.linear_scan(a, b), peers, truth, 1e-6)
+    return Problem(
+        "ssm", "linear_scan", f"({length},) float32", lambda: ssm.linear_scan(a, b), peers, truth, 1e-6, work=Work(2 * length, 2 * b.nbytes)
+    )

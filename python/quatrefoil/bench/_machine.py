@@ -1,0 +1,54 @@
+"""What this machine does at best on one thread, measured when first asked: the units of a floor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ._problem import Work
+
+_PAGE = 4096
+
+
+def floor(work: Work) -> float:
+    """Seconds that ``work`` takes at least: its arithmetic at the rate of a large matrix product, or its traffic at that of a copy."""
+    return max(
+        work.flops * _second_per_flop(work.dtype) + work.exps * _second_per_exp(work.dtype), work.bytes * _second_per_byte(work.bytes)
+    )
+
+
+@cache
+def _second_per_flop(dtype: str) -> float:
+    n = 768
+    a, b = np.random.default_rng(0).standard_normal((2, n, n)).astype(dtype)
+    out = np.empty_like(a)
+    return _least(lambda: np.matmul(a, b, out=out)) / (2 * n**3)
+
+
+@cache
+def _second_per_exp(dtype: str) -> float:
+    """NumPy's vectorised exponential, out of the cache."""
+    x = np.linspace(-20, 0, 2048, dtype=dtype)
+    out = np.empty_like(x)
+    return _least(lambda: np.exp(x, out=out), 200) / x.size
+
+
+@cache
+def _second_per_byte(size: float) -> float:
+    """A copy that reads and writes ``size`` bytes in all."""
+    half = max(int(size) // 2, _PAGE)
+    a, b = np.ones(half, np.uint8), np.empty(half, np.uint8)
+    return _least(lambda: np.copyto(b, a), 20) / (2 * half)
+
+
+def _least(run: Callable[[], object], rounds: int = 10) -> float:
+    """The least time, in seconds: a floor is what was possible once."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return min(times)
