@@ -53,7 +53,7 @@ def test_operator_products(backend, rng, shapes, dtype):
     assert K.dtype == dtype
     for got, expected in [
         (K @ x, dense @ x),
-        (K.matvec(x[:, None]), dense @ x[:, None]),
+        (K.matmat(x[:, None]), dense @ x[:, None]),
         (K @ X, dense @ X),
         (K.matmat(X), dense @ X),
         (K.rmatvec(y), dense.T @ y),
@@ -276,7 +276,7 @@ def test_operator_refuses(rng):
         K @ np.zeros(9, complex)
     with pytest.raises(TypeError, match="int64"):
         K @ np.zeros(9, int)
-    with pytest.raises(ValueError, match="dimension mismatch"):
+    with pytest.raises(ValueError, match=r"(?i)dimension mismatch"):
         K @ np.zeros(8)
     with pytest.raises(ValueError, match="expected \\(9,\\)"):
         K.solve(np.zeros(8))

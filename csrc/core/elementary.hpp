@@ -138,16 +138,18 @@ QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
   r = multiply_add_exact(n, broadcast<V>(-p3), r);
   const V s = r * r;
   V a, b;
+  const auto evaluate = [&](const auto& sine_terms, const auto& cosine_terms) {
+    a = multiply_add(V(s * r), polynomial(s, sine_terms), r);
+    b = multiply_add(V(s * s), polynomial(s, cosine_terms), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
+  };
   if constexpr (dbl) {
     constexpr T cs[] = {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000};
     constexpr T cc[] = {1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000};
-    a = multiply_add(V(s * r), polynomial(s, cs), r);
-    b = multiply_add(V(s * s), polynomial(s, cc), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
+    evaluate(cs, cc);
   } else {
     constexpr T cs[] = {T(-1.0 / 6), T(1.0 / 120), T(-1.0 / 5040), T(1.0 / 362880)};
     constexpr T cc[] = {T(1.0 / 24), T(-1.0 / 720), T(1.0 / 40320), T(-1.0 / 3628800)};
-    a = multiply_add(V(s * r), polynomial(s, cs), r);
-    b = multiply_add(V(s * s), polynomial(s, cc), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
+    evaluate(cs, cc);
   }
   using I = Bits<V>;
   const I q = as_bits<I>(t);  // the quadrant in its low bits

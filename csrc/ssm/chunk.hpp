@@ -1,21 +1,24 @@
 // The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
 // chunk in double precision. README (112)-(115).
 #pragma once
+#include "ssm/formula.hpp"
 #include "ssm/steps.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk =
-    32;  // samples: the triangle of direct taps costs as many operations a sample, the state's products do not change
+    32;                        // samples: the triangle of direct taps costs as many operations a sample, the state's products do not change
+constexpr int64_t kNear = 16;  // samples of a block of the triangle: whole vectors in every instruction set
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
 // c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
 template <class T>
-void product(int64_t rows, int64_t inner, const T* a, int64_t a_stride, const T* b, int64_t columns, T* c, int64_t c_stride, bool more) {
+void product(int64_t rows, int64_t inner, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t columns, T* c,
+             int64_t c_stride, bool more) {
   for_columns<T>(columns, [&](auto at, int64_t j) {
     using C = decltype(at);
-    tile_column<Left::rows, C::vectors, typename C::Vector>(rows, inner, a, a_stride, b + j, columns, c + j, c_stride, more);
+    tile_column<Left::rows, C::vectors, typename C::Vector>(rows, inner, a, a_stride, b + j, b_stride, c + j, c_stride, more);
   });
 }
 
@@ -26,65 +29,72 @@ class Chunks {
   using V = Modes::V;
   static constexpr int W = Modes::W;
 
-  Chunks(int64_t n, int64_t M) : n_(n), M_(M), in_(kChunk * 2 * n), out_(M * 2 * n * kChunk), near_(M * kChunk * kChunk), stride_(2 * n) {}
+  Chunks(int64_t n, int64_t M)
+      : n_(n), M_(M), in_(kChunk * 2 * n), out_(M * 2 * n * kChunk), near_(M * kChunk * kChunk), stride_(2 * n), taps_(M * kChunk * W) {}
 
   // The channel h of a model whose modes and weights Cbar are made.
   void set(const Modes& modes, const S4dKernel<T>& p, int64_t h, const T* D) {
-    Scratch<double> taps(M_ * kChunk);
-    for (int64_t i = 0; i < M_ * kChunk; ++i) taps[i] = 0;
+    for (int64_t i = 0; i < M_ * kChunk * W; ++i) taps_[i] = 0;
     for (int64_t i = 0; i < n_; i += W) {
       const int64_t left = p.N - i;
-      const cplx<V> z = modes.z(i), whole = modes.power(i, kChunk);
+      const cplx<V> z = modes.z(i);
       const cplx<V> input = modes.input(i, p.B ? p.B + h * p.N : nullptr);
-      store(stride_ + 2 * i, whole.re), store(stride_ + 2 * i + W, whole.im);
-      cplx<V> power{broadcast<V>(1.0), V{}};
-      for (int64_t t = 0; t < kChunk; ++t) {  // power = z^t
-        const cplx<V> fed = input * power, next = t % 16 == 15 ? modes.power(i, t + 1) : power * z;
-        T* const in = in_ + (kChunk - 1 - t) * 2 * n_ + 2 * i;
-        store_rounded(in, fed.re);
-        store_rounded(in + W, fed.im);
-        for (int64_t m = 0; m < M_; ++m) {
-          taps[m * kChunk + t] += 2 * sum((modes.weight(m, i) * power).re);
-          const cplx<V> seen = scaled(read_modes(p.C + (m * p.H + h) * p.N + i, left) * next, broadcast<V>(2.0));
-          T* const out = out_ + (m * 2 * n_ + 2 * i) * kChunk + t;
-          for (int k = 0; k < W; ++k) out[k * kChunk] = T(seen.re[k]), out[(W + k) * kChunk] = T(-seen.im[k]);
+      cplx<V> power[W + 1] = {{broadcast<V>(1.0), V{}}};
+      for (int64_t t = 0; t < kChunk; t += W) {  // power[k] = z^(t + k)
+        for (int64_t k = 0; k < W; ++k) {
+          const cplx<V> fed = input * power[k];
+          T* const in = in_ + (kChunk - 1 - t - k) * 2 * n_ + 2 * i;
+          store_rounded(in, fed.re);
+          store_rounded(in + W, fed.im);
+          power[k + 1] = (t + k) % 16 == 15 ? modes.power(i, t + k + 1) : power[k] * z;
         }
-        power = next;
+        for (int64_t m = 0; m < M_; ++m) {
+          const cplx<V> weight = modes.weight(m, i), C = scaled(read_modes(p.C + (m * p.H + h) * p.N + i, left), broadcast<V>(2.0));
+          V re[W], im[W];
+          for (int64_t k = 0; k < W; ++k) {
+            double* const tap = taps_ + (m * kChunk + t + k) * W;
+            store(tap, V(load<V>(tap) + (weight * power[k]).re));
+            const cplx<V> seen = C * power[k + 1];
+            re[k] = seen.re, im[k] = -seen.im;
+          }
+          transpose(re);
+          transpose(im);
+          T* const out = out_ + (m * 2 * n_ + 2 * i) * kChunk + t;
+          for (int64_t k = 0; k < W; ++k) store_rounded(out + k * kChunk, re[k]), store_rounded(out + (W + k) * kChunk, im[k]);
+        }
+        power[0] = power[W];
       }
+      store(stride_ + 2 * i, power[0].re), store(stride_ + 2 * i + W, power[0].im);
     }
     for (int64_t m = 0; m < M_; ++m) {
-      T* const near = near_ + m * kChunk * kChunk;
-      if (D) taps[m * kChunk] += double(D[m * p.H + h]);
+      alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
+      for (int64_t t = 0; t < kChunk; t += W) {
+        V parts[W];
+        for (int64_t k = 0; k < W; ++k) parts[k] = load<V>(taps_ + (m * kChunk + t + k) * W);
+        V tap = V(2.0 * sum_each(parts));
+        if (t == 0 && D) tap[0] += double(D[m * p.H + h]);
+        store_rounded(row + kChunk + t, tap);
+      }
       for (int64_t s = 0; s < kChunk; ++s)
-        for (int64_t t = 0; t < kChunk; ++t) near[s * kChunk + t] = t < s ? T(0) : T(taps[m * kChunk + t - s]);
+        __builtin_memcpy(near_ + (m * kChunk + s) * kChunk, row + kChunk - s, std::size_t(kChunk) * sizeof(T));
     }
   }
 
   // What each of `count` chunks adds to the state: count x 2n.
-  void project(const T* u, int64_t count, T* states) const { product(count, kChunk, u, kChunk, in_ + 0, 2 * n_, states, 2 * n_, false); }
+  void project(const T* u, int64_t count, T* states) const {
+    product(count, kChunk, u, kChunk, in_ + 0, 2 * n_, 2 * n_, states, 2 * n_, false);
+  }
   // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
   void advance(double* state, int64_t count, T* states) const {
-    for (int64_t i = 0; i < 2 * n_; i += 2 * W) {
-      const cplx<V> z{load<V>(stride_ + i), load<V>(stride_ + i + W)};
-      cplx<V> s{load<V>(state + i), load<V>(state + i + W)};
-      for (int64_t c = 0; c < count; ++c) {
-        T* const x = states + c * 2 * n_ + i;
-        const cplx<V> added{load_widened(x), load_widened(x + W)};
-        store_rounded(x, s.re);
-        store_rounded(x + W, s.im);
-        s = {s.re * z.re - s.im * z.im + added.re, s.re * z.im + s.im * z.re + added.im};
-      }
-      store(state + i, s.re), store(state + i + W, s.im);
-    }
+    int64_t i = 0;
+    for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states);
+    if (i < 2 * n_) advance_modes<1>(i, state, count, states);
   }
-  // y of output m. Taps above the diagonal are skipped by whole columns of tiles.
+  // y of output m. The triangle of near taps: samples in blocks, each acts on its own block and those after it.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
-    product(count, 2 * n_, states, 2 * n_, out_ + m * 2 * n_ * kChunk, kChunk, y, kChunk, false);
-    for_columns<T>(kChunk, [&](auto at, int64_t j) {
-      using C = decltype(at);
-      tile_column<Left::rows, C::vectors, typename C::Vector>(count, min<int64_t>(kChunk, j + C::count), u, kChunk,
-                                                              near_ + m * kChunk * kChunk + j, kChunk, y + j, kChunk, true);
-    });
+    product(count, 2 * n_, states, 2 * n_, out_ + m * 2 * n_ * kChunk, kChunk, kChunk, y, kChunk, false);
+    for (int64_t s = 0; s < kChunk; s += kNear)
+      product(count, kNear, u + s, kChunk, near_ + (m * kChunk + s) * kChunk + s, kChunk, kChunk - s, y + s, kChunk, true);
   }
   // The state behind `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
@@ -100,9 +110,29 @@ class Chunks {
   }
 
  private:
+  // K registers of modes side by side: one alone would wait for its own sums.
+  template <int K>
+  void advance_modes(int64_t i, double* state, int64_t count, T* states) const {
+    cplx<V> z[K], s[K];
+    for (int k = 0; k < K; ++k) {
+      const int64_t at = i + k * 2 * W;
+      z[k] = {load<V>(stride_ + at), load<V>(stride_ + at + W)};
+      s[k] = {load<V>(state + at), load<V>(state + at + W)};
+    }
+    for (int64_t c = 0; c < count; ++c)
+      for (int k = 0; k < K; ++k) {
+        T* const x = states + c * 2 * n_ + i + k * 2 * W;
+        const cplx<V> added{load_widened(x), load_widened(x + W)};
+        store_rounded(x, s[k].re);
+        store_rounded(x + W, s[k].im);
+        s[k] = scan_step(z[k], s[k], added);
+      }
+    for (int k = 0; k < K; ++k) store(state + i + k * 2 * W, s[k].re), store(state + i + k * 2 * W + W, s[k].im);
+  }
+
   const int64_t n_, M_;
   Scratch<T> in_, out_, near_;
-  Scratch<double> stride_;
+  Scratch<double> stride_, taps_;
 };
 
 // The state of a row, (N,) complex, and as the chunks keep it.

@@ -16,11 +16,12 @@ template <class T>
 bool prefers_scan(const S4dConv<T>& p, int64_t n) {
   if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
   if (p.method == Method::scan || p.start || p.last) return true;
-  const double flop = sizeof(T) == 4 ? 0.0115 : 0.023, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
+  const double flop = sizeof(T) == 4 ? 0.0105 : 0.0205, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
   const double kib = L * 2 * sizeof(T) / 1024;  // of one spectrum
-  const double transform = (kib <= 64 ? 1.2 : kib <= 512 ? 1.45 : kib <= 2048 ? 1.8 : 3.0) * (sizeof(T) / 4);
-  const double modes = double(4 * n) * flop, matrices = double(n * kChunk) * 1.35 / (rows * L), steps = double(n) * 30 / L;
-  const double scan = (outputs + 1) * (modes + matrices) + outputs * 2 * kChunk * flop;
+  const double cached = kib <= 16 ? 0.8 : kib <= 64 ? 0.9 : kib <= 256 ? 1.1 : kib <= 1024 ? 1.35 : kib <= 4096 ? 1.8 : 3.0;
+  const double transform = cached * (sizeof(T) / 4), modes = double(4 * n) * flop, near = double(kChunk + kNear) * flop;
+  const double matrices = double(n * kChunk) * 0.7 / (rows * L), steps = double(n) * 30 / L;
+  const double scan = (outputs + 1) * (modes + matrices) + outputs * near;
   const double fft = outputs * (2 * transform + (transform + modes + steps) / rows);
   return scan < fft;
 }
@@ -105,7 +106,7 @@ void layer_by_scan(const S4dConv<T>& p) {
     }
   };
   constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
-  if (items < kFewRows && q.L >= kLong)
+  if (items < kFewRows && q.L >= kLong && q.threads > 1)
     range(0, items, true);
   else
     parallel_for(items, q.threads, work, [&](int64_t begin, int64_t end) { range(begin, end, false); });
