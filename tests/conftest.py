@@ -41,6 +41,7 @@ def poisoned_memory(monkeypatch):
         return array
 
     monkeypatch.setattr(_arrays, "empty", poisoned)
+    monkeypatch.setattr(_arrays, "large", poisoned)
 
 
 @pytest.fixture

@@ -1,22 +1,19 @@
 #include "core/parallel.hpp"
 
-#include <pthread.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <thread>
 #include <vector>
 
 #include "core/check.hpp"
+#include "core/fork.hpp"
 
 namespace quatrefoil {
 
@@ -168,14 +165,8 @@ std::unique_ptr<Pool>& slot() {
   return *pool;
 }
 // A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and makes its own when it first needs one.
-// The gate is held across the fork, so that the child never inherits it locked by a thread that is not there.
 Pool& pool() {
-  static const int hooked = pthread_atfork([] { gate.lock(); }, [] { gate.unlock(); },
-                                           [] {
-                                             (void)slot().release();
-                                             inside = false;
-                                             gate.unlock();
-                                           });
+  static const bool hooked = (hold_across_forks(gate, [] { (void)slot().release(), inside = false; }), true);
   (void)hooked;
   std::lock_guard<std::mutex> lock(gate);
   if (!slot()) slot() = std::make_unique<Pool>();
@@ -206,25 +197,6 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
     }
   }
   work.part(0);
-}
-
-void* allocate(std::size_t bytes) {
-  if (bytes > SIZE_MAX - 63) throw std::bad_alloc();
-  void* data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
-  if (!data) throw std::bad_alloc();
-  return data;
-}
-void release(void* data) noexcept { std::free(data); }
-
-void advise_huge_pages(void* data, std::size_t bytes) noexcept {
-#if defined(MADV_HUGEPAGE)
-  constexpr std::uintptr_t huge = std::uintptr_t(2) << 20;
-  const auto begin = (reinterpret_cast<std::uintptr_t>(data) + huge - 1) & ~(huge - 1);
-  const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) & ~(huge - 1);
-  if (end > begin) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)data, (void)bytes;
-#endif
 }
 
 }  // namespace quatrefoil

@@ -3,7 +3,7 @@
 #pragma once
 #include <type_traits>
 
-#include "core/hd.hpp"
+#include "core/memory.hpp"
 
 namespace quatrefoil {
 
@@ -19,12 +19,6 @@ void set_default_threads(int);
 // Asked on the calling thread about every 20 ms; true stops the work (Interrupted is thrown). Set by the Python module.
 extern bool (*interrupt_poll)();
 
-// 64-byte aligned scratch. Throws std::bad_alloc.
-void* allocate(std::size_t bytes);
-void release(void*) noexcept;
-// Asks for huge pages under a large, not yet touched output: page faults cost as much as the kernel otherwise.
-void advise_huge_pages(void* data, std::size_t bytes) noexcept;
-
 inline namespace QF_ISA {
 
 template <class F>
@@ -33,19 +27,6 @@ void parallel_for(int64_t n, int threads, double item_ns, F&& f) {  // f(begin, 
       n, threads, item_ns,
       [](void* context, int64_t begin, int64_t end) { (*static_cast<std::remove_reference_t<F>*>(context))(begin, end); }, &f);
 }
-
-template <class T>
-class Scratch {  // n uninitialised numbers
- public:
-  explicit Scratch(int64_t n) : data_(static_cast<T*>(allocate(std::size_t(n > 0 ? n : 1) * sizeof(T)))) {}
-  ~Scratch() { release(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  operator T*() const { return data_; }
-
- private:
-  T* data_;
-};
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil

@@ -16,25 +16,6 @@ int64_t numbers(double n) {
   return n < 1e17 ? int64_t(n) : int64_t(1) << 58;
 }
 
-// An array between passes. From 1 MiB on it begins at a huge page: faulting in 4 KiB pages one by one takes longer than the passes.
-template <class T>
-class Between {
- public:
-  explicit Between(int64_t n)
-      : large_(n * int64_t(sizeof(T)) >= kHugePage / 2), room_(n + (large_ ? 2 * kHugePage / int64_t(sizeof(T)) : 0)) {
-    if (large_) advise_huge_pages(room_, std::size_t(n) * sizeof(T) + std::size_t(2 * kHugePage));  // what is never touched takes no memory
-  }
-  operator T*() const {
-    const auto begin = reinterpret_cast<std::uintptr_t>(static_cast<T*>(room_));
-    return reinterpret_cast<T*>(large_ ? (begin + kHugePage - 1) / kHugePage * kHugePage : begin);
-  }
-
- private:
-  static constexpr int64_t kHugePage = 2 << 20;
-  bool large_;
-  Scratch<T> room_;
-};
-
 template <class T>
 void* prepare_product(const Factors<T>& f) {
   return prepare(f, false);
@@ -81,7 +62,7 @@ void apply(const void* prepared, const Product<T>& q) {
     const int64_t out = L * pass.numbers_out();
     if (!to_y(out)) spare[move % 2] = max(spare[move % 2], out);
   });
-  const Between<T> even(spare[0]), odd(spare[1]);
+  const Scratch<T> even(spare[0]), odd(spare[1]);
   const T* x = q.x;
   T* y = nullptr;
   move = 0;
@@ -135,7 +116,7 @@ class Backward {
     Scratch<double> sums(entries);
     __builtin_memset(static_cast<double*>(sums), 0, std::size_t(entries) * sizeof(double));
     if (q_.B > 0 && M_ > 0 && N_ > 0) {
-      const Between<T> room(numbers<T>((kept + 2 * largest) * double(chunk)));
+      const Scratch<T> room(numbers<T>((kept + 2 * largest) * double(chunk)));
       for (int64_t b = 0; b < q_.B; b += chunk)
         one_chunk(b, min(chunk, q_.B - b), int64_t(kept) * chunk, int64_t(largest) * chunk, room, sums);
     } else {

@@ -8,6 +8,7 @@
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
 #include "py/call.hpp"
+#include "py/result.hpp"
 
 namespace quatrefoil {
 namespace py = pybind11;
@@ -56,6 +57,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     return names;
   });
   register_call(m);
+  register_result(m);
   m.def("set_num_threads", &set_default_threads, py::arg("n"));
   m.def("get_num_threads", &default_threads);
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -211,12 +212,14 @@ def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], la
     """What remains to be done once everything is checked, for NumPy arrays; ``layout`` is (shape, dtype) of every result."""
     assert layout[0] is not None
     shape, dtype = layout[0]
+    large = [r is not None and math.prod(r[0]) * r[1].itemsize >= _arrays.LARGE for r in layout]
     if op.single:
+        first_large = large[0]
         flat = op.many is None
 
         def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
             if out is None:
-                out = _arrays.empty(shape, dtype)
+                out = _arrays.large(shape, dtype) if first_large else _arrays.empty(shape, dtype)
             else:
                 check_out(op, out, shape, dtype, arrays)
             kernel(*(arrays if flat else op.split(arrays)), out, *options, num_threads)
@@ -226,7 +229,7 @@ def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], la
 
     def general(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is None:
-            results = [None if r is None else _arrays.empty(*r) for r in layout]
+            results = [None if r is None else _arrays.large(*r) if big else _arrays.empty(*r) for r, big in zip(layout, large)]
         else:
             one_result(op, layout)
             check_out(op, out, shape, dtype, arrays)

@@ -7,10 +7,14 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+from .. import _arrays
 from .._spec import Op
 
 # A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError.
 _core: Any = importlib.import_module("quatrefoil._core") if importlib.util.find_spec("quatrefoil._core") else None
+
+if _core:
+    _arrays.large = _core.empty
 
 call: Callable[..., Any] | None = _core.call if _core else None  # the front door, in C++; what it does: _dispatch.look_up_and_run
 

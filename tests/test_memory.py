@@ -1,0 +1,116 @@
+"""The memory of large results is kept for the next ones: never while somebody holds them, never without a bound."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil import _arrays
+from quatrefoil._backends import native
+
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
+
+
+@pytest.fixture(autouse=True)
+def kept_memory(poisoned_memory, monkeypatch):
+    monkeypatch.setattr(_arrays, "large", native.core().empty)
+
+
+def scan(b):
+    return qf.ssm.linear_scan(np.full((), 0.5, np.float32), b, backend="native")
+
+
+@pytest.mark.parametrize("shape", [(1 << 17,), (3, 5, 1 << 16), (0, 1 << 20)])
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_an_array_like_any_other(shape, dtype):
+    x = native.core().empty(shape, np.dtype(dtype))
+    assert x.shape == shape
+    assert x.dtype == dtype
+    assert x.flags.c_contiguous
+    assert x.flags.writeable
+    assert x.ctypes.data % 64 == 0
+    x[...] = 3
+    assert (x == 3).all()
+
+
+def test_a_result_that_is_held_stays_as_it_is(rng):
+    b = rng.standard_normal((2, 1 << 18)).astype(np.float32)
+    first = scan(b)
+    copy, view = first.copy(), first[1, 5:]
+    other = scan(-b)
+    assert not np.may_share_memory(first, other)
+    np.testing.assert_array_equal(first, copy)
+    del first
+    for _ in range(3):
+        scan(2 * b)
+    np.testing.assert_array_equal(view, copy[1, 5:])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_is_kept_is_bounded():
+    script = """
+import numpy as np, quatrefoil as qf
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+b = np.ones(1 << 22, np.float32)
+half = np.full((), 0.5, np.float32)
+qf.ssm.linear_scan(half, b)
+before = resident()
+results = [qf.ssm.linear_scan(half, b) for _ in range(40)]
+held = resident()
+del results
+assert held - before > 500, (before, held)
+left = resident() - before
+assert left <= 160, left
+sizes = [qf.ssm.linear_scan(half, b[: 100_000 + 50_000 * k]) for k in range(60)]
+del sizes
+assert resident() - before <= 160, resident() - before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PATH": "", "QUATREFOIL_BACKEND": "native"})
+
+
+def test_a_result_that_no_machine_holds():
+    with pytest.raises(MemoryError, match=r"cannot allocate 1.76e\+13 GiB for a result of shape \(4294967296, 1099511627776\)"):
+        native.core().empty((1 << 32, 1 << 40), np.dtype(np.float32))
+    with pytest.raises(MemoryError, match="GiB for a result of shape"):
+        native.core().empty((1 << 45,), np.dtype(np.float64))
+
+
+def test_threads_and_kept_memory(rng):
+    b = rng.standard_normal((8, 1 << 17)).astype(np.float32)
+    expected, wrong = [scan(row) for row in b], []
+
+    def work(i):
+        for _ in range(20):
+            got = scan(b[i])
+            if not np.array_equal(got, expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_has_memory_of_its_own():
+    script = """
+import os, numpy as np, quatrefoil as qf
+half, b = np.full((), 0.5, np.float32), np.random.rand(1 << 18).astype("f")
+held = qf.ssm.linear_scan(half, b)
+expected = held.copy()
+qf.ssm.linear_scan(half, b)  # leaves a block behind
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if all(np.array_equal(qf.ssm.linear_scan(half, b), expected) for _ in range(5)) else 1)
+assert os.waitpid(pid, 0)[1] == 0
+assert np.array_equal(held, expected)
+assert np.array_equal(qf.ssm.linear_scan(half, b), expected)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PATH": "", "QUATREFOIL_BACKEND": "native"})
