@@ -224,13 +224,21 @@ QF_HD void transpose_complex(Complex<V>* z) {
 
 enum class Leaf { forward, multiply, inverse };
 
-template <Leaf mode, class T>
-QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im) {
+// R > 1: the pass over blocks of R W numbers is done on the way, without loads and stores of its own.
+template <Leaf mode, int R, class T>
+QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* twiddle) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
   Complex<V> z[W];
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) z[i] = load_complex<V>(re + i * W, im + i * W);
+  if constexpr (R > 1 && mode != Leaf::inverse)
+#pragma GCC unroll 4
+    for (int i = 0; i < W; i += R) {
+      butterfly<R, -1>(z + i);
+#pragma GCC unroll 8
+      for (int r = 1; r < R; ++r) z[i + r] = multiply(z[i + r], load<V>(twiddle + (r - 1) * 2 * W), load<V>(twiddle + (2 * r - 1) * W));
+    }
   if constexpr (mode != Leaf::inverse) {
     transpose_complex(z);
     registers_forward<W>(z);
@@ -242,6 +250,14 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im) {
     registers_inverse<W>(z);
     transpose_complex(z);
   }
+  if constexpr (R > 1 && mode != Leaf::forward)
+#pragma GCC unroll 4
+    for (int i = 0; i < W; i += R) {
+#pragma GCC unroll 8
+      for (int r = 1; r < R; ++r)
+        z[i + r] = multiply_conj(z[i + r], load<V>(twiddle + (r - 1) * 2 * W), load<V>(twiddle + (2 * r - 1) * W));
+      butterfly<R, +1>(z + i);
+    }
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) store_complex(re + i * W, im + i * W, z[i]);
 }

@@ -225,13 +225,22 @@ class RightAngle {
   // n numbers that consist of sub-transforms of length s.
   template <fft::Leaf mode>
   void in_cache(T* re, T* im, const T* k_re, const T* k_im, int64_t n, int64_t s) const {
-    if (s > W) {
+    if (s == W)
+      leaves<mode, 1>(re, im, k_re, k_im, n);
+    else if (W >= 4 && s == 4 * W)
+      leaves<mode, W >= 4 ? 4 : 1>(re, im, k_re, k_im, n);
+    else if (W >= 8 && s == 8 * W)
+      leaves<mode, W >= 8 ? 8 : 1>(re, im, k_re, k_im, n);
+    else {
       if (mode != fft::Leaf::inverse) forward_pass(re, im, n, s);
       in_cache<mode>(re, im, k_re, k_im, n, s / fft::radix<T>(s));
       if (mode != fft::Leaf::forward) inverse_pass(re, im, n, s);
-      return;
     }
-    for (int64_t b = 0; b < n; b += W * W) fft::leaf<mode>(re + b, im + b, k_re + b, k_im + b);
+  }
+  template <fft::Leaf mode, int R>
+  void leaves(T* re, T* im, const T* k_re, const T* k_im, int64_t n) const {
+    const T* const twiddle = tables_[log2(R * W)];
+    for (int64_t b = 0; b < n; b += W * W) fft::leaf<mode, R>(re + b, im + b, k_re + b, k_im + b, twiddle);
   }
 
   int64_t N_;
