@@ -2,14 +2,14 @@
 // chunk in double precision. README (112)-(115).
 #pragma once
 #include "ssm/formula.hpp"
+#include "ssm/product.hpp"
 #include "ssm/steps.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunk =
-    32;                        // samples: the triangle of direct taps costs as many operations a sample, the state's products do not change
-constexpr int64_t kNear = 16;  // samples of a block of the triangle: whole vectors in every instruction set
+constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
+constexpr int64_t kNear = 16;        // samples of a block of the triangle: whole vectors in every instruction set
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
 // c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
@@ -85,10 +85,11 @@ class Chunks {
     product(count, kChunk, u, kChunk, in_ + 0, 2 * n_, 2 * n_, states, 2 * n_, false);
   }
   // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
-  void advance(double* state, int64_t count, T* states) const {
+  // Between its sums, which wait for each other, there is time to fetch what comes next.
+  void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
     int64_t i = 0;
-    for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states);
-    if (i < 2 * n_) advance_modes<1>(i, state, count, states);
+    for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
+    if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
   // y of output m. The triangle of near taps: samples in blocks, each acts on its own block and those after it.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
@@ -112,14 +113,15 @@ class Chunks {
  private:
   // K registers of modes side by side: one alone would wait for its own sums.
   template <int K>
-  void advance_modes(int64_t i, double* state, int64_t count, T* states) const {
+  void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
     cplx<V> z[K], s[K];
     for (int k = 0; k < K; ++k) {
       const int64_t at = i + k * 2 * W;
       z[k] = {load<V>(stride_ + at), load<V>(stride_ + at + W)};
       s[k] = {load<V>(state + at), load<V>(state + at + W)};
     }
-    for (int64_t c = 0; c < count; ++c)
+    for (int64_t c = 0; c < count; ++c) {
+      ahead.step(count * ((n_ / W + 1) / 2));
       for (int k = 0; k < K; ++k) {
         T* const x = states + c * 2 * n_ + i + k * 2 * W;
         const cplx<V> added{load_widened(x), load_widened(x + W)};
@@ -127,6 +129,7 @@ class Chunks {
         store_rounded(x + W, s[k].im);
         s[k] = scan_step(z[k], s[k], added);
       }
+    }
     for (int k = 0; k < K; ++k) store(state + i + k * 2 * W, s[k].re), store(state + i + k * 2 * W + W, s[k].im);
   }
 
@@ -158,7 +161,7 @@ void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L
   for (int64_t c = 0; c < whole; c += kTileChunks) {
     const int64_t count = min(kTileChunks, whole - c), at = c * kChunk;
     chunks.project(u + at, count, states);
-    chunks.advance(state, count, states);
+    chunks.advance(state, count, states, Ahead(u + at + count * kChunk, min(kTileChunks * kChunk, L - at - count * kChunk)));
     for (int64_t m = 0; m < M; ++m) chunks.emit(m, u + at, count, states, y + m * y_stride + at);
   }
   if (!rest) return;
