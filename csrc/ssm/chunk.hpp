@@ -153,15 +153,18 @@ void store_state(const double* state, int64_t N, int64_t n, cplx<T>* to) {
     write_modes(to + i, {load<Modes::V>(state + 2 * i), load<Modes::V>(state + 2 * i + Modes::W)}, N - i);
 }
 
-// One row of one channel; y of output m at y + m y_stride. Streams tiles: u is read twice and y written twice, in L1.
+// One row of one channel; y of output m at y + m y_stride; the row `after` comes next, if any. Streams tiles: u is read twice and y written
+// twice, in L1.
 template <class T>
-void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L, int64_t M, T* y, int64_t y_stride, double* state,
-              bool state_wanted, T* states) {
+void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* after, int64_t L, int64_t M, T* y, int64_t y_stride,
+              double* state, bool state_wanted, T* states) {
   const int64_t whole = L / kChunk, rest = L % kChunk;
   for (int64_t c = 0; c < whole; c += kTileChunks) {
     const int64_t count = min(kTileChunks, whole - c), at = c * kChunk;
     chunks.project(u + at, count, states);
-    chunks.advance(state, count, states, Ahead(u + at + count * kChunk, min(kTileChunks * kChunk, L - at - count * kChunk)));
+    const int64_t end = at + count * kChunk;
+    const T* const next = end < L ? u + end : after;
+    chunks.advance(state, count, states, next ? Ahead(next, min(kTileChunks * kChunk, end < L ? L - end : L)) : Ahead());
     for (int64_t m = 0; m < M; ++m) chunks.emit(m, u + at, count, states, y + m * y_stride + at);
   }
   if (!rest) return;
@@ -199,7 +202,8 @@ void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, 
     });
   }
   const int64_t at = whole * kChunk;
-  scan_row(chunks, modes, u + at, L - at, M, y + at, y_stride, state, state_wanted, static_cast<T*>(states));
+  scan_row(chunks, modes, u + at, static_cast<const T*>(nullptr), L - at, M, y + at, y_stride, state, state_wanted,
+           static_cast<T*>(states));
 }
 
 }  // namespace QF_ISA

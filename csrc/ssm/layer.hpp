@@ -78,16 +78,17 @@ void layer_by_scan(const S4dConv<T>& p) {
   const bool stepwise = q.L <= kStepwise;
   const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = (q.N + Modes::W - 1) / Modes::W * Modes::W;
   const double work = double(q.L) * double(q.M + 1) * double(2 * n + kChunk) * kProductNs + double(n) * kExponentialNs;
-  const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t b, int64_t h, T* states, double* state) {
-    const int64_t at = b * q.H + h;
+  const auto input = [&](int64_t item) { return p.u + (item % p.B * q.H + item / p.B) * q.L; };
+  const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t item, const T* after, T* states, double* state) {
+    const int64_t b = item % p.B, h = item / p.B, at = b * q.H + h;
     load_state(p.start ? p.start + at * q.N : nullptr, q.N, modes.n, state);
     T* const y = p.y + (b * q.M * q.H + h) * q.L;
     if (stepwise)
       step_row(p, modes, b, h, state);
     else if (states)
-      scan_row(*chunks, modes, p.u + at * q.L, q.L, q.M, y, y_stride, state, p.last != nullptr, states);
+      scan_row(*chunks, modes, input(item), after, q.L, q.M, y, y_stride, state, p.last != nullptr, states);
     else
-      scan_row_threaded(*chunks, modes, p.u + at * q.L, q.L, q.M, y, y_stride, state, p.last != nullptr, q.threads);
+      scan_row_threaded(*chunks, modes, input(item), q.L, q.M, y, y_stride, state, p.last != nullptr, q.threads);
     if (p.last) store_state(state, q.N, modes.n, p.last + at * q.N);
   };
   const auto range = [&](int64_t begin, int64_t end, bool threaded) {
@@ -102,7 +103,7 @@ void layer_by_scan(const S4dConv<T>& p) {
         if (!stepwise) chunks.set(modes, q, h, p.D);
         made = h;
       }
-      row(modes, &chunks, item % p.B, h, threaded ? nullptr : static_cast<T*>(states), state);
+      row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
     }
   };
   constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
