@@ -53,7 +53,7 @@ class Kept {
     std::lock_guard<std::mutex> lock(mutex_);
     auto best = blocks_.end();
     for (auto b = blocks_.begin(); b != blocks_.end(); ++b)
-      if ((*b)->bytes >= bytes && (*b)->bytes <= bytes + bytes / 4 && (best == blocks_.end() || (*b)->bytes < (*best)->bytes)) best = b;
+      if ((*b)->bytes >= bytes && (*b)->bytes <= bytes + bytes / 4 && (best == blocks_.end() || (*b)->bytes <= (*best)->bytes)) best = b;
     if (best == blocks_.end()) return nullptr;
     Block* const found = *best;
     blocks_.erase(best);
