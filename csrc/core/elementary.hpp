@@ -218,11 +218,15 @@ QF_HD V angle(V re, V im) {
   return a + (im * cosine - re * sine);
 }
 
-// log(1 + e^x), right at both ends.
+// e^-|x|, NaN as it is, and log(1 + e^x) from it, right at both ends. In two steps, so that a loop over each is short: of a long chain only
+// one or two turns fit into the processor's window.
 template <class V>
-QF_HD V softplus(V x) {
-  const V m = x < Element<V>(0) ? x : V(-x);  // -|x|, NaN as it is
-  return (x > Element<V>(0) ? x : V{}) + log1p_unit(exp(m));
+QF_HD V softplus_tail(V x) {
+  return exp(x < Element<V>(0) ? x : V(-x));
+}
+template <class V>
+QF_HD V softplus(V x, V tail) {
+  return (x > Element<V>(0) ? x : V{}) + log1p_unit(tail);
 }
 template <class V>
 QF_HD V sigmoid(V x) {

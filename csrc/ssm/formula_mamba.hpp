@@ -49,9 +49,18 @@ QF_HD cplx<V> readout_adjoint(V g, cplx<V> other) {
   return scaled(conjugate(other), V(g + g));
 }
 
+// x / (1 + e^-x), in two steps as softplus.
+template <class V>
+QF_HD V silu_tail(V x) {
+  return elementary::exp(V(-x));
+}
+template <class V>
+QF_HD V silu(V x, V tail) {
+  return x / (tail + Element<V>(1));
+}
 template <class V>
 QF_HD V silu(V x) {
-  return x * elementary::sigmoid(x);
+  return silu(x, silu_tail(x));
 }
 // (53) silu' = s (1 + x (1 - s)), s the sigmoid.
 template <class V>

@@ -7,7 +7,7 @@
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-constexpr int kScanSteps = 64;      // of a tile: its ten arrays of 64-byte lanes stay within 32 KB of L1
+constexpr int kScanSteps = 128;     // of a tile: its step sizes, inputs and outputs, 64-byte lanes, are 24 KB of L1
 constexpr double kStateNs = 0.3;    // one step of one state of one channel
 constexpr double kChannelNs = 3.0;  // one step of one channel besides
 
@@ -34,6 +34,9 @@ struct ScanTile {
 
   const T* from(const Signal<const T>& x, int64_t t) const { return x.at + item * x.item + channel * x.channel + t * x.time; }
   void load(const Signal<const T>& x, int64_t t, int64_t steps, V* to) const { load_steps(from(x, t), x.channel, x.time, rows, steps, to); }
+  void fetch(const Signal<const T>& x, int64_t t, int begin, int end) const {
+    if (x.at && x.time == 1) fetch_steps(from(x, t), x.channel, begin, end, min<int64_t>(kScanSteps, p.length - t));
+  }
   int64_t output(int64_t t) const { return (item * p.channels + channel) * p.length + t; }
   int64_t state(int64_t n) const { return (item * p.channels + channel) * p.states + n; }
   int64_t group(const Mixing<E>& m) const { return channel / (p.channels / m.groups); }
@@ -90,11 +93,12 @@ template <class T, class E, class V>
 void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* delta, V* u, V* input) {
   tile.load(tile.p.delta, t, steps, delta);
   tile.load(tile.p.u, t, steps, u);
-  for (int64_t i = 0; i < steps; ++i) {
-    const V raw = delta[i] + bias;
-    delta[i] = tile.p.delta_softplus ? elementary::softplus(raw) : raw;
-    input[i] = delta[i] * u[i];
+  for (int64_t i = 0; i < steps; ++i) delta[i] = delta[i] + bias;
+  if (tile.p.delta_softplus) {
+    for (int64_t i = 0; i < steps; ++i) input[i] = elementary::softplus_tail(delta[i]);
+    for (int64_t i = 0; i < steps; ++i) delta[i] = elementary::softplus(delta[i], input[i]);
   }
+  for (int64_t i = 0; i < steps; ++i) input[i] = delta[i] * u[i];
 }
 
 // Reads u, delta, z, B and C of a tile once, writes out once; no array of states exists but the N of this moment.
@@ -114,6 +118,9 @@ void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, StateOf<Lanes<T>, E
     prepare(tile, t, steps, bias, delta, u, input);
     for (int64_t i = 0; i < steps; ++i) y[i] = D * u[i];
     for (int64_t n = 0; n < p.states; ++n) {
+      // every state is as good a time as any to fetch its part of the next tile
+      for (const Signal<const T>* next : {&p.delta, &p.u, &p.z})
+        tile.fetch(*next, t + kScanSteps, int(n * tile.rows / p.states), int((n + 1) * tile.rows / p.states));
       const auto B = tile.coefficient(p.B, n, t), C = tile.coefficient(p.C, n, t);
       with_bools(p.B.varies, p.C.varies, [&](auto b, auto c) {
         advance<decltype(b)::value, decltype(c)::value, true>(delta, input, rate[n], x[n], B, C, steps, y);
@@ -121,7 +128,8 @@ void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, StateOf<Lanes<T>, E
     }
     if (p.z.at) {
       tile.load(p.z, t, steps, u);
-      for (int64_t i = 0; i < steps; ++i) y[i] = y[i] * silu(u[i]);
+      for (int64_t i = 0; i < steps; ++i) delta[i] = silu_tail(u[i]);
+      for (int64_t i = 0; i < steps; ++i) y[i] = y[i] * silu(u[i], delta[i]);
     }
     store_steps(p.out + tile.output(t), p.length, tile.rows, steps, y);
   }
