@@ -77,8 +77,10 @@ def test_far_from_the_origin(backend, rng):
         walks=50,
         rng=s,
     )
-    # the shift rounds coordinates by 1e-10, so a few walks may take another turn in their last step
-    assert np.abs(at_zero.value - moved.value).max() < 1e-3
+    # the shift rounds coordinates by 1e-10, so a walk may rarely take another turn: then the mean of its 50 changes by some hundredths
+    difference = np.sort(np.abs(at_zero.value - moved.value))
+    assert difference[-3] < 1e-5
+    assert difference[-1] < 0.2
     assert np.median(np.abs(at_zero.value - moved.value)) < 1e-5
 
 

@@ -31,6 +31,17 @@ QF_HD Length padded_length(int64_t n) {
   return best;
 }
 
+// The longest transform that n numbers fill; of length 0 where there is none.
+template <class T>
+QF_HD Length filled_length(int64_t n) {
+  constexpr int64_t square = kLanes<T> * kLanes<T>;
+  Length best{0, 4};
+  for (int R = 3; R <= 5; ++R)
+    for (int64_t M = square; R * M <= n; M *= 2)
+      if (R * M > best.N && R * M >= 4 * kLanes<T>) best = {R * M, R};
+  return best;
+}
+
 // exp(i pi m / (2R)), m < R: the twist at the R-th parts of the length.
 template <int R>
 struct TwistPart;

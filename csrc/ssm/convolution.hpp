@@ -68,30 +68,83 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
   fft.forward(re, im);
 }
 
+// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (7) makes from a shorter transform where
+// that costs less than the padding. With k_reverse always whole.
+template <class T>
+struct Cut {
+  fft::Length length;
+  int64_t rest;
+};
+template <class T>
+Cut<T> row_cut(int64_t L, bool reverse) {
+  constexpr double kRest =
+      2.2;  // of each of its numbers, in those of the long transforms: three transforms and two products for two and one
+  const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
+  if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
+    return {whole, 0};
+  return {most, L - most.N};
+}
+
 // The rows of one channel after another, by the FFT. Per row: reads u twice, writes y once; the spectra (4 N numbers) stay in cache, the
 // kernel's is made once a channel.
 template <class T>
 class Convolution {
  public:
   using V = Lanes<T>;
-  Convolution(const RightAngle<T>& fft, int64_t L) : fft_(fft), L_(L), stride_(skewed<T>(fft.length())), work_(4 * stride_) {}
+  Convolution(int64_t L, bool reverse) : Convolution(L, row_cut<T>(L, reverse)) {}
 
   void set(const Taps<T>& taps) {
-    kernel_spectrum(fft_, taps, L_, k_re(), k_im());
+    kernel_spectrum(fft_, taps, L_ - rest_, k_re(), k_im());
     D_ = taps.D;
+    if (!rest_) return;
+    const int64_t from = min(L_ - rest_, taps.Lk);
+    rest_fft_.forward(taps.k, min(rest_, taps.Lk), part(0), part(1));
+    rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), part(2), part(3));
   }
   void apply(const T* u, T* y) {
-    fft_.convolve(u, L_, k_re(), k_im(), work_ + 2 * stride_, work_ + 3 * stride_, [&](int64_t l, V value, V, int64_t left) {
-      if (D_) value += load_first<V>(u + l, left) * *D_;
-      store_first(y + l, value, left);
-    });
+    T* const y_rest = y + L_ - rest_;
+    fft_.convolve(u, L_ - rest_, k_re(), k_im(), work_ + 2 * stride_, work_ + 3 * stride_,
+                  [&](int64_t l, V value, V wrapped, int64_t left) {
+                    if (l < rest_) store_first(y_rest + l, wrapped, rest_ - l);
+                    if (D_) value += load_first<V>(u + l, left) * *D_;
+                    store_first(y + l, value, left);
+                  });
+    if (rest_) add_rest(u, u + L_ - rest_, y_rest);
   }
 
  private:
+  Convolution(int64_t L, Cut<T> cut)
+      : fft_(cut.length),
+        rest_fft_(cut.rest),
+        L_(L),
+        rest_(cut.rest),
+        stride_(skewed<T>(fft_.length())),
+        rest_stride_(rest_ ? skewed<T>(rest_fft_.length()) : 0),
+        work_(4 * stride_ + 8 * rest_stride_) {}
+
+  // (7) for a row that begins with u and ends with u_rest.
+  void add_rest(const T* u, const T* u_rest, T* y_rest) {
+    T *const a_re = part(4), *const a_im = part(5), *const b_re = part(6), *const b_im = part(7);
+    rest_fft_.forward(u_rest, rest_, a_re, a_im);
+    rest_fft_.forward(u, rest_, b_re, b_im);
+    for (int64_t i = 0; i < rest_fft_.length(); i += kLanes<T>) {
+      const fft::Complex<V> a = fft::load_complex<V>(a_re + i, a_im + i), b = fft::load_complex<V>(b_re + i, b_im + i);
+      fft::store_complex(
+          a_re + i, a_im + i,
+          fft::multiply(a, load<V>(part(0) + i), load<V>(part(1) + i)) + fft::multiply(b, load<V>(part(2) + i), load<V>(part(3) + i)));
+    }
+    rest_fft_.inverse(a_re, a_im, rest_, [&](int64_t l, V value, V, int64_t left) {
+      value += load_first<V>(y_rest + l, left);
+      if (D_) value += load_first<V>(u_rest + l, left) * *D_;
+      store_first(y_rest + l, value, left);
+    });
+  }
   T* k_re() const { return work_; }
   T* k_im() const { return work_ + stride_; }
-  const RightAngle<T>& fft_;
-  const int64_t L_, stride_;
+  T* part(int i) const { return work_ + 4 * stride_ + i * rest_stride_; }
+
+  const RightAngle<T> fft_, rest_fft_;
+  const int64_t L_, rest_, stride_, rest_stride_;
   Scratch<T> work_;
   const T* D_ = nullptr;
 };
@@ -107,11 +160,10 @@ void fft_conv(const FftConv<T>& p) {
     });
     return;
   }
-  const RightAngle<T> fft(p.L);
   const int64_t cuts = p.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + p.H - 1) / p.H);
   const double rows = double(p.B) / double(cuts);
-  parallel_for(p.H * cuts, p.threads, (2 * rows + 1) * double(fft.length()) * kTransformNs, [&](int64_t begin, int64_t end) {
-    Convolution<T> convolution(fft, p.L);
+  parallel_for(p.H * cuts, p.threads, (2 * rows + 1) * double(p.L) * kTransformNs, [&](int64_t begin, int64_t end) {
+    Convolution<T> convolution(p.L, p.k_reverse != nullptr);
     for (int64_t item = begin, made = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;
       if (made != h) convolution.set(channel_taps(p, h));

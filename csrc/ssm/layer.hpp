@@ -150,15 +150,14 @@ void states_beside(const S4dConv<T>& p, Modes& modes, Vandermonde<T>& sums, Mome
 template <class T>
 void layer_by_fft(const S4dConv<T>& p) {
   const S4dKernel<T>& q = p.model;
-  const RightAngle<T> fft(q.L);
   const int64_t cuts = q.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + q.H - 1) / q.H);
   const double rows = double(p.B) / double(cuts);
-  const double work = (2 * rows + 1) * double(fft.length()) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kProductNs;
+  const double work = (2 * rows + 1) * double(q.L) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kProductNs;
   parallel_for(q.H * cuts, q.threads, work, [&](int64_t begin, int64_t end) {
     ChannelKernel<T> kernel(q);
     Scratch<T> K(q.M * q.L);
     const bool direct = q.L <= kDirectUpTo;
-    Convolution<T> convolution(fft, q.L);
+    Convolution<T> convolution(q.L, p.both);
     Padded<T> padded;
     for (int64_t item = begin, made = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;

@@ -11,9 +11,11 @@ def _conv(shape, taps, D=True, reverse=None):
 
 
 CASES = [
+    # rows enough that not all sums of two or three terms cancel
+    *[Case("fft_conv", f"L{n}", _conv((5, 8, n), n)) for n in (1, 2, 3)],
     *[
         Case("fft_conv", f"L{n}", _conv((2, 2, n), n))
-        for n in (1, 2, 3, 63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500, 4097, 8760)
+        for n in (63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500, 4097, 8760)
     ],
     Case("fft_conv", "empty-batch", _conv((0, 3, 70), 70)),
     Case("fft_conv", "no-channels", _conv((2, 0, 70), 70)),
@@ -26,5 +28,11 @@ CASES = [
     Case("fft_conv", "long-reverse", _conv((1, 2, 129), 129, D=False, reverse=1000)),
     Case("fft_conv", "both-directions-radix-3", _conv((1, 2, 1500), 1500, reverse=1500)),
     Case("fft_conv", "both-directions-radix-5", _conv((1, 2, 1250), 1250, reverse=1300)),
+    # a transform of 3,072 numbers and 28 more, 4,096 and 34 more
+    Case("fft_conv", "cut", _conv((2, 3, 3100), 3100)),
+    Case("fft_conv", "cut-kernel-ends-in-the-rest", _conv((1, 2, 3100), 3080, D=False)),
+    Case("fft_conv", "cut-short-kernel", _conv((1, 2, 3100), 9)),
+    Case("fft_conv", "cut-long-kernel", _conv((1, 2, 4130), 6000)),
+    Case("fft_conv", "cut-both-directions", _conv((1, 2, 3100), 3100, reverse=3100)),
     Case("fft_conv", "many-channels", _conv((3, 40, 130), 130)),
 ]
