@@ -113,13 +113,13 @@ def check_threads(n: Any, label: str) -> int:
     return int(n.__index__())
 
 
-def sequence(value: Any, label: str) -> list[Any]:
-    """A list or tuple of arrays."""
+def sequence(value: Any, label: str) -> Sequence[Any]:
+    """``value``, a list or tuple of arrays; an error for anything else, or for none."""
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{label}: expected a list or tuple of arrays, got {type(value).__name__}")
     if not value:
         raise ValueError(f"{label}: expected at least one array, got none")
-    return list(value)
+    return value
 
 
 def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
@@ -205,24 +205,29 @@ def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str 
         return plan
     if kind == "cupy":
         raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
-    return _numpy_plan(op, options, _backends.kernel(op, backend), [None if r is None else (r[0], np.dtype(r[1])) for r in results])
+    layout = [None if r is None else (r[0], np.dtype(r[1])) for r in results]
+    return _numpy_plan(op, options, _backends.kernel(op, backend), layout, len(arrays))
 
 
-def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None]) -> Plan:
-    """What remains to be done once everything is checked, for NumPy arrays; ``layout`` is (shape, dtype) of every result."""
+def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None], count: int) -> Plan:
+    """What remains to be done once everything is checked, for ``count`` NumPy arrays; ``layout`` is (shape, dtype) of every result."""
     assert layout[0] is not None
     shape, dtype = layout[0]
     large = [r is not None and math.prod(r[0]) * r[1].itemsize >= _arrays.LARGE for r in layout]
     if op.single:
         first_large = large[0]
         flat = op.many is None
+        first, behind = op.span(count)
 
         def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
             if out is None:
                 out = _arrays.large(shape, dtype) if first_large else _arrays.empty(shape, dtype)
             else:
                 check_out(op, out, shape, dtype, arrays)
-            kernel(*(arrays if flat else op.split(arrays)), out, *options, num_threads)
+            if flat:
+                kernel(*arrays, out, *options, num_threads)
+            else:  # op.split(arrays), without its cost
+                kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, num_threads)
             return out
 
         return simple

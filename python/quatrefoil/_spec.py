@@ -85,11 +85,14 @@ class Op:
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""
-        at = self.many
-        if at is None:
+        if self.many is None:
             return list(flat)
-        count = len(flat) - (len(self.inputs) - 1)
-        return [*flat[:at], list(flat[at : at + count]), *flat[at + count :]]
+        first, behind = self.span(len(flat))
+        return [*flat[:first], list(flat[first:behind]), *flat[behind:]]
+
+    def span(self, count: int) -> tuple[int, int]:
+        """Where among ``count`` flat arrays the sequence begins and ends; (0, 0) where there is none."""
+        return (0, 0) if self.many is None else (self.many, self.many + count - (len(self.inputs) - 1))
 
     def flatten(self, arguments: Sequence[Any]) -> list[Any]:
         """One entry per argument -> flat arrays."""

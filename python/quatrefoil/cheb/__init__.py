@@ -7,7 +7,7 @@ from typing import Any
 
 from .._dispatch import call, call_vjp, sequence
 from .._spec import Arg, Family, Op, Option
-from ._inputs import Domain, flat_domain
+from ._inputs import UNIT, Domain, flat_domain
 
 Array = Any
 
@@ -42,7 +42,7 @@ def tucker_eval(
     factors: Sequence[Array],
     X: Array,
     *,
-    domain: Domain = (-1, 1),
+    domain: Domain = UNIT,
     out: Array | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
@@ -87,7 +87,7 @@ def tucker_eval(
 
 
 def tucker_eval_vjp(
-    *inputs_and_grad: Any, domain: Domain = (-1, 1), backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Any, domain: Domain = UNIT, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
     """Gradients of ``tucker_eval``: ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
 

@@ -84,8 +84,13 @@ def tolerance(value: Any, label: str) -> float:
     return tol
 
 
+UNIT = (-1, 1)  # the default: known without a look at its numbers
+
+
 def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
     """A domain as the caller gave it -> (lo_1, hi_1, lo_2, hi_2, ...)."""
+    if domain is UNIT:
+        return (-1.0, 1.0) * d
     if type(domain) is tuple and len(domain) == 2:  # one pair for all axes, the common case
         lo, hi = domain
         if type(lo) in _PLAIN and type(hi) in _PLAIN and -_LARGEST < lo < hi < _LARGEST:

@@ -51,7 +51,7 @@ class ChebTucker:
     factors: tuple[Array, ...]
     _domain: tuple[float, ...]
 
-    def __init__(self, core: Array, factors: Sequence[Array], *, domain: _inputs.Domain = (-1, 1)) -> None:
+    def __init__(self, core: Array, factors: Sequence[Array], *, domain: _inputs.Domain = _inputs.UNIT) -> None:
         arrays = [core, *sequence(factors, "cheb.ChebTucker: factors")]
         check_arrays(_PARTS, arrays)
         shapes = [tuple(a.shape) for a in arrays]
@@ -108,7 +108,7 @@ class ChebTucker:
         return cls.from_values(values, domain=flat, tol=tol)
 
     @classmethod
-    def from_values(cls, V: Array, *, domain: _inputs.Domain = (-1, 1), tol: float | None = None) -> ChebTucker:
+    def from_values(cls, V: Array, *, domain: _inputs.Domain = _inputs.UNIT, tol: float | None = None) -> ChebTucker:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (10), (12).
 
         V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
@@ -122,7 +122,7 @@ class ChebTucker:
         return cls._compressed(_inputs.like(vals2coeffs(host), V), domain, tol, label)
 
     @classmethod
-    def from_coeffs(cls, C: Array, *, domain: _inputs.Domain = (-1, 1), tol: float | None = None) -> ChebTucker:
+    def from_coeffs(cls, C: Array, *, domain: _inputs.Domain = _inputs.UNIT, tol: float | None = None) -> ChebTucker:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (12); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
         host = _inputs.host_array(C, label, "C")

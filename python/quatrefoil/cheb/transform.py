@@ -15,7 +15,7 @@ from ._inputs import Array
 MATRIX_UP_TO = 97  # points: up to here a product with the cosine matrix takes no longer than a fast transform
 
 
-def chebpts(n: int | Sequence[int], domain: _inputs.Domain = (-1, 1)) -> Any:
+def chebpts(n: int | Sequence[int], domain: _inputs.Domain = _inputs.UNIT) -> Any:
     """The n Chebyshev points of the second kind, ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain (9).
 
     Parameters

@@ -5,6 +5,7 @@ import numpy as np
 from ..._backends.numba import jit
 
 _CHUNK = 64  # steps between the states that the gradient keeps
+_SUM = 32  # terms summed at once: a sum over hundreds of channels keeps its digits
 
 
 @jit
@@ -15,8 +16,11 @@ def _states(u, poles, b, first, state, reverse, x):
         t = L - 1 - (first + i) if reverse else first + i
         for p in range(poles.size):
             into = b[p, 0] * 0 if H else state[p] * 0
-            for h in range(H):
-                into += b[p, h] * u[t, h]
+            for begin in range(0, H, _SUM):
+                part = b[p, 0] * 0
+                for h in range(begin, min(begin + _SUM, H)):
+                    part += b[p, h] * u[t, h]
+                into += part
             state[p] = poles[p] * state[p] + into
             x[i, p] = state[p]
 
