@@ -125,7 +125,7 @@ def s4d_conv(
     Notes
     -----
     Differentiable in u, dt, A, C, D, B, initial_state; the last state too. Cost of a row: by FFT as ``fft_conv``, the kernel's cost shared
-    by the batch; by scan 8 N + 64 operations a sample. Memory: a few lengths L a thread. Error: at most 1e-6 of max|y| in float32. A row
+    by the batch; by scan 8 N + 48 operations a sample. Memory: a few lengths L a thread. Error: at most 1e-6 of max|y| in float32. A row
     cut at any point, the state handed on, gives the same output. Re A > 0 is legal while z^L is finite; prefer method "scan" then. A NaN
     stays in its batch item and channel.
     """
