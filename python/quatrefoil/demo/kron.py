@@ -40,18 +40,23 @@ def weights(y: np.ndarray, seen: np.ndarray, spectrum: np.ndarray, Q: Product, Q
 
     w = P(y)
     r = np.where(seen, 0.0, w)
-    b, p, rr = np.zeros_like(r), r.copy(), float(r @ r)
+    b, p, rr = np.zeros_like(r), r.copy(), _dot(r, r)
     stop, count = STOP**2 * rr, 0
     while rr > stop:
         q = np.where(seen, 0.0, P(p))
-        step = rr / float(p @ q)
+        step = rr / _dot(p, q)
         b += step * p
         r -= step * q
-        previous, rr = rr, float(r @ r)
+        previous, rr = rr, _dot(r, r)
         p *= rr / previous
         p += r
         count += 1
     return w - P(b), count
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Not by BLAS: its threads would go on spinning, for either side, on the cores that the next product needs."""
+    return float(np.einsum("i,i->", a, b))
 
 
 def timed(f: Callable[[], tuple[np.ndarray, int]]) -> tuple[float, tuple[np.ndarray, int]]:
