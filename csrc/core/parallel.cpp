@@ -177,6 +177,7 @@ Pool& pool() {
 
 int default_threads() { return configured_threads; }
 void set_default_threads(int n) { configured_threads = n; }
+int threads_used(int asked) { return asked > 0 ? asked : default_threads(); }
 
 void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* context) {
   if (n <= 0) return;
@@ -185,8 +186,7 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
   work.context = context;
   work.n = n;
   work.block = std::max<int64_t>(1, int64_t(kBlockNs / std::max(item_ns, 1e-3)));
-  if (threads <= 0) threads = configured_threads;
-  threads = int(std::min<int64_t>(threads, n));
+  threads = int(std::min<int64_t>(threads_used(threads), n));
   if (threads > 1 && !inside && double(n) * item_ns >= kSerialBelowNs) {
     Pool& shared = pool();
     std::unique_lock<std::mutex> alone(shared.caller(), std::try_to_lock);

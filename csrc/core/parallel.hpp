@@ -15,6 +15,7 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
 
 int default_threads();
 void set_default_threads(int);
+int threads_used(int asked);  // the default where asked <= 0
 
 // Asked on the calling thread about every 20 ms; true stops the work (Interrupted is thrown). Set by the Python module.
 extern bool (*interrupt_poll)();

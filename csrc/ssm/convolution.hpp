@@ -70,13 +70,12 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
 
 // How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (7) makes from a shorter transform where
 // that costs less than the padding. With k_reverse always whole.
-template <class T>
 struct Cut {
   fft::Length length;
   int64_t rest;
 };
 template <class T>
-Cut<T> row_cut(int64_t L, bool reverse) {
+Cut row_cut(int64_t L, bool reverse) {
   constexpr double kRest =
       2.2;  // of each of its numbers, in those of the long transforms: three transforms and two products for two and one
   const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
@@ -113,7 +112,7 @@ class Convolution {
   }
 
  private:
-  Convolution(int64_t L, Cut<T> cut)
+  Convolution(int64_t L, Cut cut)
       : fft_(cut.length),
         rest_fft_(cut.rest),
         L_(L),

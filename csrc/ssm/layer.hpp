@@ -107,7 +107,7 @@ void layer_by_scan(const S4dConv<T>& p) {
     }
   };
   constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
-  if (items < kFewRows && q.L >= kLong && q.threads > 1)
+  if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
     range(0, items, true);
   else
     parallel_for(items, q.threads, work, [&](int64_t begin, int64_t end) { range(begin, end, false); });

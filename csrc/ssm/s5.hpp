@@ -194,7 +194,7 @@ void s5_apply(const S5<T>& p) {
     for (int64_t i = 0; i < p.B * p.P; ++i) p.last[i] = p.initial ? p.initial[i] : cplx<T>{};
   if (p.B * p.L == 0) return;
   const S5Operands<T> operands(p);
-  const int threads = p.threads > 0 ? p.threads : default_threads();
+  const int threads = threads_used(p.threads);
   const double sequence_ns = double(p.L * 4 * p.P * p.H) * kMultiplyNs<T>;
   if (threads > 1 && p.B >= kManySequences && sequence_ns < kShortNs)
     parallel_for(p.B, threads, sequence_ns, [&](int64_t begin, int64_t end) { s5_rows(p, operands, begin * p.L, end * p.L, 1); });

@@ -198,7 +198,7 @@ void s5_apply_vjp(const S5Vjp<T>& q) {
   S5<T> p = q.forward;
   p.last = nullptr;
   const int64_t P = p.P, H = p.H, n = p.B * p.L, directions = p.bidirectional ? 2 : 1;
-  const int threads = p.threads > 0 ? p.threads : default_threads();
+  const int threads = threads_used(p.threads);
   if (p.L == 0 && q.dinitial)
     for (int64_t i = 0; i < p.B * P; ++i) q.dinitial[i] = q.grad_last ? q.grad_last[i] : cplx<T>{};
   const S5Operands<T> w(p);

@@ -177,7 +177,7 @@ bool forgets(const Line<E>& l, int64_t steps) {
 template <bool conj, class E, class F>
 void for_units(const LinearScan<E>& p, int64_t units, F&& f) {
   const auto& r = p.rows;
-  const int threads = p.threads > 0 ? p.threads : default_threads();
+  const int threads = threads_used(p.threads);
   const double step_ns = double(r.rows * r.inner) / double(units) * kStepNs * kParts<E>;
   const int64_t pieces = 1 + int64_t(double(r.length) * step_ns / kPieceNs), length = (r.length + pieces - 1) / pieces;
   const int64_t most = units < threads ? min<int64_t>((threads + units - 1) / units, length / kBlockSteps) : 1;
@@ -231,7 +231,7 @@ void scan_any(const LinearScan<E>& p) {
       scan_long<conj>(p, line_of(p, row, 0), begin, end, state(row, 0, begin, follows));
     });
   } else if (r.inner > 1 && r.across[P::kB] == 1 && r.across[P::kH] == 1 && within(r.across[P::kA])) {
-    const int threads = p.threads > 0 ? p.threads : default_threads();
+    const int threads = threads_used(p.threads);
     const int64_t wanted = threads > 1 ? (r.inner * r.rows + 2 * threads - 1) / (2 * threads) : r.inner,
                   most = kStripBytes / int64_t(sizeof(E));
     const int64_t width = min(most, max<int64_t>(4 * W, (wanted + W - 1) / W * W)), strips = (r.inner + width - 1) / width;

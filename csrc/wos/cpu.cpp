@@ -34,7 +34,7 @@ template <class T>
 void walk(const Walk<T>& p) {
   const int64_t total = p.N * p.walks;
   if (p.B * total == 0) return;
-  const int64_t threads = p.threads > 0 ? p.threads : default_threads();
+  const int64_t threads = threads_used(p.threads);
   const bool calls = p.dirichlet.kind == DataKind::callback || p.source.kind == DataKind::callback;
   const int64_t least = calls ? kMostTask : kLeastTask;  // so that a user's function gets thousands of points a call
   const int64_t size = max(least, min(kMostTask, p.B * total / (8 * threads)));
