@@ -112,6 +112,19 @@ def test_flush_to_zero_is_left_alone():
     assert child(code)[1] == "True"
 
 
+@needs_native
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_below_the_least_normal_one_are_zero(threads, dtype):
+    """An Intel processor takes some 150 cycles for each: what decays through them would take ten times as long."""
+    b = np.zeros((64, 3000), dtype)
+    b[:, 0] = 1
+    y = qf.ssm.linear_scan(np.full((), 0.5, dtype), b, backend="native", num_threads=threads)
+    expected = np.ldexp(dtype(1), -np.arange(3000))
+    expected[expected < np.finfo(dtype).tiny] = 0
+    np.testing.assert_array_equal(y, np.broadcast_to(expected, y.shape))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_fork_after_use():
     code = """

@@ -1,7 +1,8 @@
 #include "core/parallel.hpp"
 
-#include <unistd.h>
-
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -37,6 +38,32 @@ void relax() {
 #endif
 }
 
+// Numbers below the least normal one (1.2e-38, 2.2e-308) count as 0 while this lives: an Intel processor takes some 150 cycles for each,
+// and what decays passes through thousands of them. Set around every body and on every thread, so that no bit depends on who computes it.
+class FlushSubnormals {
+ public:
+#if defined(__SSE2__)
+  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }  // flush to zero, denormals are zero
+  ~FlushSubnormals() { _mm_setcsr(before_); }
+
+ private:
+  const unsigned before_;
+#elif defined(__aarch64__)
+  FlushSubnormals() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before_ | (std::uint64_t(1) << 24)));
+  }
+  ~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before_)); }
+
+ private:
+  std::uint64_t before_;
+#else
+  FlushSubnormals() {}
+#endif
+  FlushSubnormals(const FlushSubnormals&) = delete;
+  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+};
+
 struct Work {
   RangeBody body = nullptr;
   void* context = nullptr;
@@ -49,7 +76,10 @@ struct Work {
     auto polled = std::chrono::steady_clock::now();
     const int64_t end = n * (t + 1) / parts;
     for (int64_t i = n * t / parts; i < end && !stop.load(std::memory_order_relaxed); i += block) {
-      body(context, i, std::min(i + block, end));
+      {
+        const FlushSubnormals flush;
+        body(context, i, std::min(i + block, end));
+      }
       if (t == 0 && interrupt_poll && i + block < end) {
         const auto now = std::chrono::steady_clock::now();
         if (now - polled >= kPollEvery) {
