@@ -81,6 +81,12 @@ QF_HD void store_first(Element<V>* p, V v, int64_t n) {
     __builtin_memcpy(p, &v, std::size_t(n) * sizeof(Element<V>));
 }
 
+// Asks for the lines of p[0, n), ahead of their use, to L2; `write` where they will be written.
+template <bool write = false, class T>
+QF_HD void fetch(const T* p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(p + i, write, 2);
+}
+
 QF_HD float square_root(float x) { return __builtin_sqrtf(x); }
 QF_HD double square_root(double x) { return __builtin_sqrt(x); }
 template <class V>

@@ -1,21 +1,14 @@
-// Right-angle FFT: the length-N complex transform of u_n w^n, w = exp(i pi / (2N)). The product of two such spectra is the product of the
-// polynomials mod x^N - i, so its real part is the causal convolution on [0, N) and its imaginary part the tail on [N, 2N): no zero
-// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate spectrum: correlations for
-// nothing.
+// Right-angle FFT: a real sequence u as the polynomial sum_n u_n x^n modulo x^N - i, known by its values at the N roots of i. The product
+// of two such polynomials has the causal convolution on [0, N) for its real part and the tail on [N, 2N) for its imaginary part: no zero
+// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values: correlations for nothing.
 //
-// Depth first, so that every level of cache is used without knowing its size. The twist is folded into the first and the last pass.
+// Depth first, so that every level of cache is used without knowing its size.
 #pragma once
 #include "core/fft.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
-
-// N = R M with M a power of two: the first and last pass have radix R, all others 8 or 4 (or 2).
-struct Length {
-  int64_t N;
-  int R;
-};
 
 // The shortest transform that holds n numbers: at most a quarter is padding (but for the very short ones).
 template <class T>
@@ -42,48 +35,27 @@ QF_HD Length filled_length(int64_t n) {
   return best;
 }
 
-// exp(i pi m / (2R)), m < R: the twist at the R-th parts of the length.
+// exp(i pi m / (2R)), m < R: the powers of the first R-th root of i.
 template <int R>
-struct TwistPart;
+struct RootOfI;
 template <>
-struct TwistPart<3> {
+struct RootOfI<3> {
   static constexpr double re[3] = {1, 0.86602540378443864676, 0.5}, im[3] = {0, 0.5, 0.86602540378443864676};
 };
 template <>
-struct TwistPart<4> {
+struct RootOfI<4> {
+  static constexpr double kCos = 0.92387953251128675613, kSin = 0.38268343236508977173, kHalf = 0.70710678118654752440;
   static constexpr double re[4] = {1, kCos, kHalf, kSin}, im[4] = {0, kSin, kHalf, kCos};
 };
 template <>
-struct TwistPart<5> {
+struct RootOfI<5> {
   static constexpr double re[5] = {1, 0.95105651629515357212, 0.80901699437494742410, 0.58778525229247312917, 0.30901699437494742410};
   static constexpr double im[5] = {0, 0.30901699437494742410, 0.58778525229247312917, 0.80901699437494742410, 0.95105651629515357212};
 };
 
-// The first pass's twiddles with the twist in them: exp(-i pi j (4r - 1) / (2N)), r < R, is an exponential in j, so it is kept in two
-// levels: [r][re W | im W] for j < W, then for every block of W the 2R numbers [r][re, im] of its first j: a table of 2N / W numbers, not
-// 2N.
-template <int R, class T>
-void fill_twist(void* data, const TableKey& key) {
-  constexpr int W = kLanes<T>;
-  T* out = static_cast<T*>(data);
-  const int64_t N = key.n;
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < W; ++j) unit_root(j * (4 * r - 1), 4 * N, out + 2 * W * r + j, out + 2 * W * r + W + j);
-  out += 2 * R * W;
-  for (int64_t j = 0; j < N / R; j += W)
-    for (int r = 0; r < R; ++r, out += 2) unit_root(j * (4 * r - 1), 4 * N, out, out + 1);
-}
-template <class T>
-const T* twist_table(Length length) {
-  constexpr int W = kLanes<T>;
-  const auto fill = length.R == 3 ? &fill_twist<3, T> : length.R == 5 ? &fill_twist<5, T> : &fill_twist<4, T>;
-  const auto size = std::size_t(2 * length.R * W + length.N / W * 2);
-  return static_cast<const T*>(cached_table({kTwistTable + length.R, W, int(sizeof(T)), length.N}, size * sizeof(T), fill));
-}
-
 }  // namespace fft
 
-// The transforms of one length. Making one looks its tables up; it holds no memory of its own.
+// The transforms of one length. Making one looks its table up; it holds no memory of its own.
 template <class T>
 class RightAngle {
  public:
@@ -92,172 +64,189 @@ class RightAngle {
 
   // For n numbers, and the least padding.
   explicit RightAngle(int64_t n) : RightAngle(fft::padded_length<T>(n)) {}
-  explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), twist_(fft::twist_table<T>(length)) {
-    for (int64_t n = N_ / R_; n > W;) {
-      tables_[log2(n)] = fft::pass_table<T>(n);
-      n /= fft::radix<T>(n);
-    }
-  }
+  explicit RightAngle(fft::Length length) : N_(length.N), R_(length.R), tree_(length), roots_(fft::tree_table<T>(length)) {}
   int64_t length() const { return N_; }
 
+  // What to do between leaves, each told its numbers [at, at + count): nothing, or fetch what is wanted next. The leaves wait for no
+  // memory.
+  struct Nothing {
+    QF_HD void operator()(int64_t, int64_t) const {}
+  };
+
   // re, im <- spectrum of the n <= N real numbers u.
-  void forward(const T* u, int64_t n, T* re, T* im) const {
+  template <class Meanwhile = Nothing>
+  void forward(const T* u, int64_t n, T* re, T* im, Meanwhile meanwhile = {}) const {
     first<false>(u, n, re, im);
-    below<fft::Leaf::forward>(re, im, re, im);
+    below<fft::Leaf::forward>(re, im, re, im, meanwhile);
   }
   // re, im <- spectrum of the N complex numbers in re, im.
   void forward(T* re, T* im) const {
     first<true>(nullptr, N_, re, im);
-    below<fft::Leaf::forward>(re, im, re, im);
+    below<fft::Leaf::forward>(re, im, re, im, Nothing());
   }
   // u * k on [0, n), k given by its spectrum: W values from index l on go to finish(l, re, im, n - l).
-  template <class Finish>
-  void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish) const {
+  template <class Finish, class Meanwhile = Nothing>
+  void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish, Meanwhile meanwhile = {}) const {
     first<false>(u, n, re, im);
-    below<fft::Leaf::multiply>(re, im, k_re, k_im);
+    below<fft::Leaf::multiply>(re, im, k_re, k_im, meanwhile);
     last(re, im, n, finish);
   }
   // The inverse of the spectrum in re, im (destroyed), on [0, n).
-  template <class Finish>
-  void inverse(T* re, T* im, int64_t n, Finish finish) const {
-    below<fft::Leaf::inverse>(re, im, re, im);
+  template <class Finish, class Meanwhile = Nothing>
+  void inverse(T* re, T* im, int64_t n, Finish finish, Meanwhile meanwhile = {}) const {
+    below<fft::Leaf::inverse>(re, im, re, im, meanwhile);
     last(re, im, n, finish);
   }
 
  private:
-  static constexpr int64_t kCached = 1024;  // a block of so many numbers goes through all its passes at once: it lies in L1
+  // f(R, layers) of the first and the last pass, as template arguments.
+  template <class F>
+  void with_radix(F&& f) const {
+    R_ == 4 ? with_layers<4>(f) : R_ == 3 ? with_layers<3>(f) : with_layers<5>(f);
+  }
+  template <int R, class F>
+  void with_layers(F&& f) const {
+    constexpr auto radix = std::integral_constant<int, R>{};
+    if constexpr (fft::kMostFirst == 2 && R < 5)
+      if (tree_.first.layers == 2) return f(radix, std::integral_constant<int, 2>{});
+    tree_.first.layers == 1 ? f(radix, std::integral_constant<int, 1>{}) : f(radix, std::integral_constant<int, 0>{});
+  }
+  template <int layers>
+  auto first_roots(int r) const {
+    return fft::Roots<V, true>{roots_ + tree_.first.roots}.behind(r * fft::roots_of(layers));
+  }
 
-  static int log2(int64_t n) { return 63 - __builtin_clzll((unsigned long long)n); }
-
-  QF_HD fft::Complex<V> twiddle(const T* block, int r) const {
-    const fft::Complex<V> fine = fft::load_complex<V>(twist_ + 2 * W * r, twist_ + 2 * W * r + W);
-    return fft::multiply(fine, broadcast<V>(block[2 * r]), broadcast<V>(block[2 * r + 1]));
+  // f(j, whole) for the columns j = 0, W, ... < end; `whole` where all numbers of a column lie below n, and j + W <= full.
+  template <class F>
+  QF_HD static void each_column(int64_t end, int64_t full, F&& f) {
+    int64_t j = 0;
+    for (; j < end && j + W <= full; j += W) f(j, std::true_type{});
+    for (; j < end; j += W) f(j, std::false_type{});
   }
 
   template <bool complex>
   void first(const T* u, int64_t n, T* re, T* im) const {
-    R_ == 4 ? first_pass<4, complex>(u, n, re, im) : R_ == 3 ? first_pass<3, complex>(u, n, re, im) : first_pass<5, complex>(u, n, re, im);
+    with_radix([&](auto R, auto layers) { first_pass<R.value, layers.value, complex>(u, n, re, im); });
   }
   template <class Finish>
   void last(const T* re, const T* im, int64_t n, Finish& finish) const {
-    R_ == 4 ? last_pass<4>(re, im, n, finish) : R_ == 3 ? last_pass<3>(re, im, n, finish) : last_pass<5>(re, im, n, finish);
+    with_radix([&](auto R, auto layers) { last_pass<R.value, layers.value>(re, im, n, finish); });
   }
 
-  // Reads u once, writes re and im once. In place for complex input.
-  template <int R, bool complex>
+  // The remainders modulo x^(N/R) less each R-th root of i, and some layers of these blocks. Reads u once, writes re and im once. In place
+  // for complex input.
+  template <int R, int layers, bool complex>
   void first_pass(const T* u, int64_t n, T* re, T* im) const {
-    using Q = fft::TwistPart<R>;
-    const int64_t q = N_ / R;
-    const T* block = twist_ + 2 * R * W;
-    for (int64_t j = 0; j < q; j += W, block += 2 * R) {
-      fft::Complex<V> z[R];
+    using Root = fft::RootOfI<R>;
+    constexpr int parts = 1 << layers;
+    const int64_t q = N_ / (R * parts);
+    each_column(q, complex ? q : n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
+      fft::Complex<V> z[R * parts];
+#pragma GCC unroll 4
+      for (int k = 0; k < parts; ++k) {
+        fft::Complex<V> x[R];
 #pragma GCC unroll 5
-      for (int m = 0; m < R; ++m) {
-        if constexpr (complex) {
-          z[m] = fft::multiply(fft::load_complex<V>(re + j + m * q, im + j + m * q), broadcast<V>(T(Q::re[m])), broadcast<V>(T(Q::im[m])));
-        } else {
-          const V x = load_first<V>(u + j + m * q, n - (j + m * q));
-          z[m] = {x * T(Q::re[m]), x * T(Q::im[m])};
+        for (int m = 0; m < R; ++m) {
+          const int64_t at = j + (m * parts + k) * q;
+          if constexpr (complex) {
+            x[m] = fft::load_complex<V>(re + at, im + at) * fft::Complex<V>{broadcast<V>(T(Root::re[m])), broadcast<V>(T(Root::im[m]))};
+          } else {
+            const V number = load_first<V>(u + at, whole ? W : n - at);
+            x[m] = m == 0 ? fft::Complex<V>{number, V{}} : fft::Complex<V>{number * T(Root::re[m]), number * T(Root::im[m])};
+          }
         }
-      }
-      fft::butterfly<R, -1>(z);
+        fft::butterfly<R, -1>(x);
 #pragma GCC unroll 5
-      for (int r = 0; r < R; ++r) {
-        const fft::Complex<V> w = twiddle(block, r);
-        fft::store_complex(re + j + r * q, im + j + r * q, fft::multiply(z[r], w.re, w.im));
+        for (int r = 0; r < R; ++r) z[r * parts + k] = x[r];
       }
-    }
+#pragma GCC unroll 5
+      for (int r = 0; r < R; ++r) fft::split<layers>(z + r * parts, 1, first_roots<layers>(r));
+#pragma GCC unroll 16
+      for (int r = 0; r < R * parts; ++r) fft::store_complex(re + j + r * q, im + j + r * q, z[r]);
+    });
   }
 
   // Reads re and im once; finish writes the output.
-  template <int R, class Finish>
+  template <int R, int layers, class Finish>
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
-    using Q = fft::TwistPart<R>;
-    const int64_t q = N_ / R;
+    using Root = fft::RootOfI<R>;
+    constexpr int parts = 1 << layers;
+    const int64_t q = N_ / (R * parts);
     const T scale = T(1) / T(N_);
-    const T* block = twist_ + 2 * R * W;
-    for (int64_t j = 0; j < q && j < n; j += W, block += 2 * R) {
-      fft::Complex<V> z[R];
+    each_column(min(q, n), n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
+      fft::Complex<V> z[R * parts];
+#pragma GCC unroll 16
+      for (int r = 0; r < R * parts; ++r) z[r] = fft::load_complex<V>(re + j + r * q, im + j + r * q);
 #pragma GCC unroll 5
-      for (int r = 0; r < R; ++r) {
-        const fft::Complex<V> w = twiddle(block, r);
-        z[r] = fft::multiply_conj(fft::load_complex<V>(re + j + r * q, im + j + r * q), w.re, w.im);
-      }
-      fft::butterfly<R, +1>(z);
+      for (int r = 0; r < R; ++r) fft::merge<layers>(z + r * parts, 1, first_roots<layers>(r));
+#pragma GCC unroll 4
+      for (int k = 0; k < parts; ++k) {
+        fft::Complex<V> x[R];
 #pragma GCC unroll 5
-      for (int m = 0; m < R; ++m) {
-        const T c = scale * T(Q::re[m]), s = scale * T(Q::im[m]);
-        if (j + m * q < n) finish(j + m * q, z[m].re * c + z[m].im * s, z[m].im * c - z[m].re * s, n - (j + m * q));
+        for (int r = 0; r < R; ++r) x[r] = z[r * parts + k];
+        fft::butterfly<R, +1>(x);
+#pragma GCC unroll 5
+        for (int m = 0; m < R; ++m) {
+          const int64_t at = j + (m * parts + k) * q;
+          const T c = scale * T(Root::re[m]), s = scale * T(Root::im[m]);
+          if (whole || at < n) finish(at, x[m].re * c + x[m].im * s, x[m].im * c - x[m].re * s, whole ? W : n - at);
+        }
       }
-    }
+    });
   }
 
-  // All passes between the first one and the last, on blocks of N / R.
-  template <fft::Leaf mode>
-  void below(T* re, T* im, const T* k_re, const T* k_im) const {
-    if (N_ <= kCached) {
-      in_cache<mode>(re, im, k_re, k_im, N_, N_ / R_);
-    } else {
-      const int64_t q = N_ / R_;
-      for (int64_t b = 0; b < N_; b += q) descend<mode>(re + b, im + b, k_re + b, k_im + b, q);
-    }
+  // All layers between the first pass and the last, depth first.
+  template <fft::Leaf mode, class Meanwhile>
+  void below(T* re, T* im, const T* k_re, const T* k_im, const Meanwhile& meanwhile) const {
+    descend<mode>(re, im, k_re, k_im, 0, 0, N_, meanwhile);
   }
-
-  template <fft::Leaf mode>
-  void descend(T* re, T* im, const T* k_re, const T* k_im, int64_t n) const {
-    if (n <= kCached) {
-      in_cache<mode>(re, im, k_re, k_im, n, n);
+  // Of the numbers [from, from + n), which are blocks for pass i.
+  template <fft::Leaf mode, class Meanwhile>
+  void descend(T* re, T* im, const T* k_re, const T* k_im, int i, int64_t from, int64_t n, const Meanwhile& meanwhile) const {
+    if (i == tree_.count) {
+      leaves<mode, fft::kLaneLayers<T>>(re, im, k_re, k_im, from, n, meanwhile);
       return;
     }
-    const int64_t q = n / fft::radix<T>(n);
-    if (mode != fft::Leaf::inverse) forward_pass(re, im, n, n);
-    for (int64_t b = 0; b < n; b += q) descend<mode>(re + b, im + b, k_re + b, k_im + b, q);
-    if (mode != fft::Leaf::forward) inverse_pass(re, im, n, n);
-  }
-
-  // The passes of all sub-transforms of length s among n numbers.
-  void forward_pass(T* re, T* im, int64_t n, int64_t s) const {
-    const T* twiddle = tables_[log2(s)];
-    const int R = fft::radix<T>(s);
-    for (int64_t b = 0; b < n; b += s)
-      R == 8   ? fft::pass_forward<8>(re + b, im + b, s, twiddle)
-      : R == 4 ? fft::pass_forward<4>(re + b, im + b, s, twiddle)
-               : fft::pass2_forward(re + b, im + b, twiddle);
-  }
-  void inverse_pass(T* re, T* im, int64_t n, int64_t s) const {
-    const T* twiddle = tables_[log2(s)];
-    const int R = fft::radix<T>(s);
-    for (int64_t b = 0; b < n; b += s)
-      R == 8   ? fft::pass_inverse<8>(re + b, im + b, s, twiddle)
-      : R == 4 ? fft::pass_inverse<4>(re + b, im + b, s, twiddle)
-               : fft::pass2_inverse(re + b, im + b, twiddle);
-  }
-
-  // n numbers that consist of sub-transforms of length s.
-  template <fft::Leaf mode>
-  void in_cache(T* re, T* im, const T* k_re, const T* k_im, int64_t n, int64_t s) const {
-    if (s == W)
-      leaves<mode, 1>(re, im, k_re, k_im, n);
-    else if (W >= 4 && s == 4 * W)
-      leaves<mode, W >= 4 ? 4 : 1>(re, im, k_re, k_im, n);
-    else if (W >= 8 && s == 8 * W)
-      leaves<mode, W >= 8 ? 8 : 1>(re, im, k_re, k_im, n);
-    else {
-      if (mode != fft::Leaf::inverse) forward_pass(re, im, n, s);
-      in_cache<mode>(re, im, k_re, k_im, n, s / fft::radix<T>(s));
-      if (mode != fft::Leaf::forward) inverse_pass(re, im, n, s);
+    const fft::Pass& pass = tree_.passes[i];
+    const int64_t each = N_ / pass.blocks;
+    for (int64_t at = from; at < from + n; at += each) {
+      const T* const roots = roots_ + pass.roots + at / each * (2 * fft::roots_of(pass.layers));
+      if (mode != fft::Leaf::inverse) forward_pass(pass.layers, re + at, im + at, each, roots);
+      descend<mode>(re, im, k_re, k_im, i + 1, at, each, meanwhile);
+      if (mode != fft::Leaf::forward) inverse_pass(pass.layers, re + at, im + at, each, roots);
     }
   }
-  template <fft::Leaf mode, int R>
-  void leaves(T* re, T* im, const T* k_re, const T* k_im, int64_t n) const {
-    const T* const twiddle = tables_[log2(R * W)];
-    for (int64_t b = 0; b < n; b += W * W) fft::leaf<mode, R>(re + b, im + b, k_re + b, k_im + b, twiddle);
+  static void forward_pass(int layers, T* re, T* im, int64_t n, const T* roots) {
+    layers == 4   ? fft::pass_forward<4>(re, im, n, roots)
+    : layers == 3 ? fft::pass_forward<3>(re, im, n, roots)
+                  : fft::pass_forward<2>(re, im, n, roots);
+  }
+  static void inverse_pass(int layers, T* re, T* im, int64_t n, const T* roots) {
+    layers == 4   ? fft::pass_inverse<4>(re, im, n, roots)
+    : layers == 3 ? fft::pass_inverse<3>(re, im, n, roots)
+                  : fft::pass_inverse<2>(re, im, n, roots);
+  }
+
+  template <fft::Leaf mode, int layers, class Meanwhile>
+  void leaves(T* re, T* im, const T* k_re, const T* k_im, int64_t from, int64_t n, const Meanwhile& meanwhile) const {
+    if constexpr (layers > 0)
+      if (tree_.leaf.layers < layers) {
+        leaves<mode, layers - 1>(re, im, k_re, k_im, from, n, meanwhile);
+        return;
+      }
+    constexpr int64_t square = W * W;
+    constexpr int64_t of_blocks = (W >> layers) * fft::roots_of(layers) * 2, of_lanes = fft::roots_of(fft::kLaneLayers<T>) * 2 * W;
+    for (int64_t at = from; at < from + n; at += square) {
+      meanwhile(at, square);
+      fft::leaf<mode, layers>(re + at, im + at, k_re + at, k_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks,
+                              roots_ + tree_.lanes + at / square * of_lanes);
+    }
   }
 
   int64_t N_;
   int R_;
-  const T* twist_;
-  const T* tables_[64] = {};
+  fft::Tree<T> tree_;
+  const T* roots_;
 };
 
 }  // namespace QF_ISA

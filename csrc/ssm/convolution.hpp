@@ -53,12 +53,12 @@ void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padd
   }
 }
 
-// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, which acts on both sides at once.
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, which acts on both sides at once. `next`: the row that comes after the taps.
 template <class T>
-void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im) {
+void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
   const int64_t N = fft.length(), causal = min(taps.Lk, L);
   if (!taps.reverse) {
-    fft.forward(taps.k, causal, re, im);
+    fft.forward(taps.k, causal, re, im, [&](int64_t at, int64_t count) { fetch(next + at, min(count, L - at)); });
     return;
   }
   __builtin_memcpy(re, taps.k, std::size_t(causal) * sizeof(T));
@@ -84,30 +84,38 @@ Cut row_cut(int64_t L, bool reverse) {
   return {most, L - most.N};
 }
 
-// The rows of one channel after another, by the FFT. Per row: reads u twice, writes y once; the spectra (4 N numbers) stay in cache, the
-// kernel's is made once a channel.
+// The rows of one channel after another, by the FFT. Per row: reads u twice, writes y once, both fetched beforehand (a fifth of the time of
+// rows of 4096); the spectra (4 N numbers) stay in cache, the kernel's is made once a channel.
 template <class T>
 class Convolution {
  public:
   using V = Lanes<T>;
   Convolution(int64_t L, bool reverse) : Convolution(L, row_cut<T>(L, reverse)) {}
 
-  void set(const Taps<T>& taps) {
-    kernel_spectrum(fft_, taps, L_ - rest_, k_re(), k_im());
+  // `next`: the first row.
+  void set(const Taps<T>& taps, const T* next) {
+    kernel_spectrum(fft_, taps, L_ - rest_, k_re(), k_im(), next);
     D_ = taps.D;
     if (!rest_) return;
     const int64_t from = min(L_ - rest_, taps.Lk);
     rest_fft_.forward(taps.k, min(rest_, taps.Lk), part(0), part(1));
     rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), part(2), part(3));
   }
-  void apply(const T* u, T* y) {
+  // `next`: the row or the taps that come after this one, or null.
+  void apply(const T* u, T* y, const T* next) {
     T* const y_rest = y + L_ - rest_;
-    fft_.convolve(u, L_ - rest_, k_re(), k_im(), work_ + 2 * stride_, work_ + 3 * stride_,
-                  [&](int64_t l, V value, V wrapped, int64_t left) {
-                    if (l < rest_) store_first(y_rest + l, wrapped, rest_ - l);
-                    if (D_) value += load_first<V>(u + l, left) * *D_;
-                    store_first(y + l, value, left);
-                  });
+    fft_.convolve(
+        u, L_ - rest_, k_re(), k_im(), work_ + 2 * stride_, work_ + 3 * stride_,
+        [&](int64_t l, V value, V wrapped, int64_t left) {
+          if (l < rest_) store_first(y_rest + l, wrapped, rest_ - l);
+          if (D_) value += load_first<V>(u + l, left) * *D_;
+          store_first(y + l, value, left);
+        },
+        [&](int64_t at, int64_t count) {
+          count = min(count, L_ - at);
+          fetch<true>(y + at, count);
+          if (next) fetch(next + at, count);
+        });
     if (rest_) add_rest(u, u + L_ - rest_, y_rest);
   }
 
@@ -128,9 +136,8 @@ class Convolution {
     rest_fft_.forward(u, rest_, b_re, b_im);
     for (int64_t i = 0; i < rest_fft_.length(); i += kLanes<T>) {
       const fft::Complex<V> a = fft::load_complex<V>(a_re + i, a_im + i), b = fft::load_complex<V>(b_re + i, b_im + i);
-      fft::store_complex(
-          a_re + i, a_im + i,
-          fft::multiply(a, load<V>(part(0) + i), load<V>(part(1) + i)) + fft::multiply(b, load<V>(part(2) + i), load<V>(part(3) + i)));
+      fft::store_complex(a_re + i, a_im + i,
+                         a * fft::load_complex<V>(part(0) + i, part(1) + i) + b * fft::load_complex<V>(part(2) + i, part(3) + i));
     }
     rest_fft_.inverse(a_re, a_im, rest_, [&](int64_t l, V value, V, int64_t left) {
       value += load_first<V>(y_rest + l, left);
@@ -165,10 +172,14 @@ void fft_conv(const FftConv<T>& p) {
     Convolution<T> convolution(p.L, p.k_reverse != nullptr);
     for (int64_t item = begin, made = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;
-      if (made != h) convolution.set(channel_taps(p, h));
+      const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
+      if (made != h) convolution.set(channel_taps(p, h), p.u + (first * p.H + h) * p.L);
       made = h;
-      for (int64_t b = p.B * cut / cuts; b < p.B * (cut + 1) / cuts; ++b)
-        convolution.apply(p.u + (b * p.H + h) * p.L, p.y + (b * p.H + h) * p.L);
+      for (int64_t b = first; b < rows_end; ++b) {
+        const T* const u = p.u + (b * p.H + h) * p.L;
+        const T* const next = b + 1 < rows_end ? u + p.H * p.L : h + 1 < p.H ? p.k + (h + 1) * p.Lk : nullptr;
+        convolution.apply(u, p.y + (b * p.H + h) * p.L, next);
+      }
     }
   });
 }
@@ -201,19 +212,21 @@ class ConvolutionAdjoint {
   ConvolutionAdjoint(const RightAngle<T>& fft, int64_t L)
       : fft_(fft), L_(L), N_(fft.length()), stride_(skewed<T>(N_)), work_(8 * stride_) {}
 
-  void set(const Taps<T>& taps) {
+  // `next`: the first gradient.
+  void set(const Taps<T>& taps, const T* next) {
     taps_ = taps;
-    kernel_spectrum(fft_, taps, L_, at(0), at(1));
+    kernel_spectrum(fft_, taps, L_, at(0), at(1), next);
     store_zeros(at(6), N_);
     store_zeros(at(7), N_);
     dD_ = 0;
   }
-  // du of one row, added to what is there if `more`.
-  void row(const T* u, const T* grad, T* du, bool more = false) {
+  // du of one row, added to what is there if `more`. `next`: the gradient that comes after this one, or null.
+  void row(const T* u, const T* grad, T* du, bool more, const T* next) {
     T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
     T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
-    fft_.forward(grad, L_, g_re, g_im);
-    fft_.forward(u, L_, u_re, u_im);
+    const auto left = [&](int64_t at, int64_t count) { return min(count, L_ - at); };
+    fft_.forward(grad, L_, g_re, g_im, [&](int64_t at, int64_t count) { fetch(u + at, left(at, count)); });
+    fft_.forward(u, L_, u_re, u_im, [&](int64_t at, int64_t count) { fetch<true>(du + at, left(at, count)); });
     for (int64_t i = 0; i < N_; i += kLanes<T>) {
       const V re = load<V>(g_re + i), im = load<V>(g_im + i);
       V s_re = re, s_im = im, d_re = re, d_im = im;
@@ -224,11 +237,16 @@ class ConvolutionAdjoint {
       store(g_re + i, d_re);
       store(g_im + i, d_im);
     }
-    fft_.inverse(g_re, g_im, L_, [&](int64_t l, V value, V, int64_t left) {
-      if (taps_.D) value += load_first<V>(grad + l, left) * *taps_.D;
-      if (more) value += load_first<V>(du + l, left);
-      store_first(du + l, value, left);
-    });
+    fft_.inverse(
+        g_re, g_im, L_,
+        [&](int64_t l, V value, V, int64_t left) {
+          if (taps_.D) value += load_first<V>(grad + l, left) * *taps_.D;
+          if (more) value += load_first<V>(du + l, left);
+          store_first(du + l, value, left);
+        },
+        [&](int64_t at, int64_t count) {
+          if (next) fetch(next + at, left(at, count));
+        });
     if (taps_.D) dD_ += dot(u, grad, L_);
   }
   // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). Each may be null where its tap is.
@@ -270,10 +288,10 @@ void fft_conv_vjp(const FftConvVjp<T>& p) {
   parallel_for(f.H, f.threads, double((3 * f.B + 2) * fft.length()) * kTransformNs, [&](int64_t begin, int64_t end) {
     ConvolutionAdjoint<T> adjoint(fft, f.L);
     for (int64_t h = begin; h < end; ++h) {
-      adjoint.set(channel_taps(f, h));
+      adjoint.set(channel_taps(f, h), p.grad + h * f.L);
       for (int64_t b = 0; b < f.B; ++b) {
         const int64_t row = (b * f.H + h) * f.L;
-        adjoint.row(f.u + row, p.grad + row, p.du + row);
+        adjoint.row(f.u + row, p.grad + row, p.du + row, false, b + 1 < f.B ? p.grad + row + f.H * f.L : nullptr);
       }
       adjoint.finish(p.dk + h * f.Lk, p.dk_reverse ? p.dk_reverse + h * f.Lr : nullptr, p.dD ? p.dD + h : nullptr);
     }

@@ -168,14 +168,15 @@ void layer_by_fft(const S4dConv<T>& p) {
       }
       for (int64_t m = 0; m < p.outputs(); ++m) {
         const Taps<T> taps = layer_taps(p, static_cast<const T*>(K), m, h);
-        if (!direct) convolution.set(taps);
-        for (int64_t b = p.B * cut / cuts; b < p.B * (cut + 1) / cuts; ++b) {
+        const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
+        if (!direct) convolution.set(taps, p.u + (first * q.H + h) * q.L);
+        for (int64_t b = first; b < rows_end; ++b) {
           const T* const u = p.u + (b * q.H + h) * q.L;
           T* const y = p.y + ((b * p.outputs() + m) * q.H + h) * q.L;
           if (direct)
             convolve_direct(taps, u, q.L, padded, y);
           else
-            convolution.apply(u, y);
+            convolution.apply(u, y, b + 1 < rows_end ? u + q.H * q.L : nullptr);
         }
       }
     }

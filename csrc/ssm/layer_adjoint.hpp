@@ -130,10 +130,11 @@ void s4d_conv_vjp(const S4dConvVjp<T>& p) {
       kernel.set(h);
       whole_kernel(kernel, q.L, static_cast<T*>(K));
       for (int64_t m = 0; m < outputs; ++m) {
-        adjoint.set(layer_taps(f, static_cast<const T*>(K), m, h));
+        adjoint.set(layer_taps(f, static_cast<const T*>(K), m, h), p.grad + (m * q.H + h) * q.L);
         for (int64_t b = 0; b < f.B; ++b) {
           const int64_t at = (b * q.H + h) * q.L;
-          adjoint.row(f.u + at, p.grad + ((b * outputs + m) * q.H + h) * q.L, p.du + at, m > 0);
+          const T* const grad = p.grad + ((b * outputs + m) * q.H + h) * q.L;
+          adjoint.row(f.u + at, grad, p.du + at, m > 0, b + 1 < f.B ? grad + outputs * q.H * q.L : nullptr);
         }
         adjoint.finish(K + m * q.L, f.both ? K + q.L : nullptr, p.dD ? p.dD + m * q.H + h : nullptr);
       }
