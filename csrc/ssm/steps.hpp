@@ -12,7 +12,7 @@ constexpr double kProductNs = 0.02;    // one multiply-add of a product
 constexpr double kExponentialNs = 15;  // setup of one mode
 
 constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
-constexpr int64_t kBabySteps = 96, kFewBabySteps = 48;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
+constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
 constexpr int64_t kSumLength = 32;  // terms summed at once: float32 keeps its digits where hundreds of modes are added up
 
 // The logarithm of what T rounds to 0: 2^-150, 2^-1075.
@@ -29,6 +29,11 @@ int64_t baby_steps(int64_t L) {
   return min((max<int64_t>(L, 1) + W - 1) / W * W, L < kFewBabySteps * kFewBabySteps ? kFewBabySteps : kBabySteps);
 }
 
+template <class V, int... i>
+QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, i...);
+}
+
 // Doubles, rounded to T.
 template <class T>
 QF_HD void store_rounded(T* to, Lanes<double> x) {
@@ -36,6 +41,16 @@ QF_HD void store_rounded(T* to, Lanes<double> x) {
     store(to, x);
   else
     store(to, __builtin_convertvector(x, Lanes<T, kLanes<double>>));
+}
+// Two of them side by side where T has twice the lanes, else the first.
+template <class T>
+QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
+  if constexpr (sizeof(T) == 8) {
+    return a;
+  } else {
+    using Half = Lanes<T, kLanes<double>>;
+    return join(__builtin_convertvector(a, Half), __builtin_convertvector(b, Half), std::make_integer_sequence<int, kLanes<T>>{});
+  }
 }
 template <class T>
 QF_HD Lanes<double> load_widened(const T* from) {
@@ -54,19 +69,24 @@ class Steps {
 
   explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
 
-  // f(r, z^(first + J r)) for r < rows, of the modes from i on. A mode with an origin is `last_` steps early, its baby steps as late: so no
-  // factor of a growing mode exceeds the largest product.
-  template <class F>
+  // f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes from i on, side by side: a step waits for the one before it. A
+  // mode with an origin is `last_` steps early, its baby steps as late: so no factor of a growing mode exceeds the largest product.
+  template <int count, class F>
   QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
-    const cplx<V> stride = modes.power(i, J);
-    const V shift = modes.shifted ? later(modes, i) - load<V>(modes.origin + i) : V{};
-    cplx<V> u;
+    cplx<V> stride[count], u[count];
+    V shift[count] = {};
+    for (int g = 0; g < count; ++g) {
+      stride[g] = modes.power(i + g * W, J);
+      if (modes.shifted) shift[g] = later(modes, i + g * W) - load<V>(modes.origin + i + g * W);
+    }
     for (int64_t r = 0; r < rows; ++r) {
-      if (r % kRestart<T> == 0 || modes.shifted)  // where a mode grows, steps from an underflow would stay 0
-        u = modes.power(i, V(shift + double(first + r * J)));
-      else
-        u = u * stride;
-      f(r, u);
+      const bool anew = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
+      for (int g = 0; g < count; ++g) {
+        u[g] = !anew                            ? u[g] * stride[g]
+               : first + r > 0 || modes.shifted ? modes.power(i + g * W, V(shift[g] + double(first + r * J)))
+                                                : cplx<V>{broadcast<V>(1.0), V{}};
+        f(r, g, u[g]);
+      }
     }
   }
   // The baby step j.
@@ -92,36 +112,20 @@ class Vandermonde {
   using V = Modes::V;
   static constexpr int W = Modes::W;
 
-  Vandermonde(int64_t n, int64_t M, int64_t L)
-      : steps_(L), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
+  Vandermonde(int64_t n, int64_t M, int64_t length)
+      : steps_(length), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transpose of the first W.
+  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transposition of the first
+  // ones of as many modes; the others are these times one number a mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
-      for (int64_t i = 0; i < n_; i += W) {
-        const cplx<V> z = modes.z(i), w = scaled(modes.weight(m, i), broadcast<V>(f));
-        cplx<V> stride{};
+      for (int64_t i = 0; i < n_; i += kWide) {
+        const int parts = int(min<int64_t>(kWide, n_ - i) / W);
         T* const to = baby_ + (m * n_ + i) * 2 * J;
-        V re[W], im[W];
-        for (int64_t j = 0; j < J; j += W) {
-          if (j == 0 || modes.shifted) {
-            cplx<V> power = steps_.baby(modes, i, j);
-            for (int k = 0; k < W; ++k) {
-              const cplx<V> x = w * power;
-              re[k] = x.re, im[k] = x.im;
-              power = modes.shifted ? steps_.baby(modes, i, j + k + 1) : power * z;
-            }
-            transpose(re);
-            transpose(im);
-            stride = sizeof(T) == 8 ? modes.power(i, W) : power;  // it is raised to the J / W: float64 would see its rounding
-          }
-          for (int k = 0; k < W; ++k) {
-            store_rounded(to + k * J + j, re[k]);
-            store_rounded(to + (W + k) * J + j, V(-im[k]));
-            const cplx<V> x = cplx<V>{re[k], im[k]} * cplx<V>{broadcast<V>(stride.re[k]), broadcast<V>(stride.im[k])};
-            re[k] = x.re, im[k] = x.im;
-          }
-        }
+        cplx<V> z[kParts] = {}, w[kParts] = {};
+        for (int g = 0; g < parts; ++g) z[g] = modes.z(i + g * W), w[g] = scaled(modes.weight(m, i + g * W), broadcast<V>(f));
+        for (int64_t j = 0; j < J; j += modes.shifted ? kWide : J) first_powers(modes, i, parts, j, z, w, to + j);
+        if (!modes.shifted) later_powers(modes, i, parts, z, to);
       }
   }
 
@@ -134,12 +138,16 @@ class Vandermonde {
         for (int64_t m = 0; m < M_; ++m) __builtin_memset(out + m * stride + done, 0, std::size_t(count - done) * sizeof(T));
         return;
       }
-      for (int64_t i = 0; i < n_; i += W)
-        steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
-          T* const to = giant_ + (row * n_ + i) * 2;
+      const auto make = [&](auto count, int64_t i) __attribute__((always_inline)) {
+        steps_.template giant<count.value>(modes, i, first + done, block, [&](int64_t row, int g, cplx<V> u) {
+          T* const to = giant_ + (row * n_ + i + g * W) * 2;
           store_rounded(to, u.re);
           store_rounded(to + W, u.im);
         });
+      };
+      int64_t i = 0;
+      for (; i + 4 * W <= n_; i += 4 * W) make(std::integral_constant<int, 4>{}, i);
+      for (; i < n_; i += W) make(std::integral_constant<int, 1>{}, i);
       for (int64_t m = 0; m < M_; ++m) {
         T* const K = out + m * stride + done;
         const T* const baby = baby_ + m * 2 * n_ * J;
@@ -159,6 +167,55 @@ class Vandermonde {
   }
 
  private:
+  using L = Lanes<T>;
+  static constexpr int kWide = kLanes<T>, kParts = kWide / W;
+
+  // w z^(j + k), k < kWide, of the modes from i on: by steps from j = 0, or each from an exponential.
+  void first_powers(const Modes& modes, int64_t i, int parts, int64_t j, const cplx<V>* z, const cplx<V>* w, T* to) {
+    L re[kWide], im[kWide];
+    cplx<V> two[kParts], x[2][kParts];
+    for (int g = 0; g < kParts; ++g) two[g] = z[g] * z[g], x[0][g] = w[g], x[1][g] = w[g] * z[g];
+#pragma GCC unroll 16
+    for (int k = 0; k < kWide; ++k) {
+      cplx<V>* const now = x[k % 2];
+      if (modes.shifted)
+        for (int g = 0; g < parts; ++g) now[g] = w[g] * steps_.baby(modes, i + g * W, j + k);
+      re[k] = rounded<T>(now[0].re, now[kParts - 1].re), im[k] = rounded<T>(V(-now[0].im), V(-now[kParts - 1].im));
+      for (int g = 0; g < kParts; ++g) now[g] = now[g] * two[g];
+    }
+    transpose(re);
+    transpose(im);
+    for (int k = 0; k < parts * W; ++k) {
+      T* const row = to + k / W * 2 * W * J + k % W * J;
+      store(row, re[k]), store(row + W * J, im[k]);
+    }
+  }
+  // The powers from kWide on, from those before it.
+  void later_powers(const Modes& modes, int64_t i, int parts, const cplx<V>* z, T* to) {
+    cplx<V> wide[kParts], stride[kParts];
+    for (int g = 0; g < parts; ++g) {
+      wide[g] = z[g];
+      if (sizeof(T) == 8)
+        wide[g] = modes.power(i + g * W, kWide);  // it is raised to the J / W: float64 would see its rounding
+      else
+        for (int k = 1; k < kWide; k *= 2) wide[g] = wide[g] * wide[g];
+      stride[g] = wide[g];
+    }
+    for (int64_t j = kWide; j < J; j += kWide) {
+      alignas(64) T re[kWide], im[kWide];
+      for (int g = 0; g < parts; ++g) {
+        store_rounded(re + g * W, stride[g].re), store_rounded(im + g * W, stride[g].im);
+        stride[g] = stride[g] * wide[g];
+      }
+      for (int k = 0; k < parts * W; ++k) {
+        T* const row = to + k / W * 2 * W * J + k % W * J;
+        const L x = load<L>(row), y = load<L>(row + W * J), c = broadcast<L>(re[k]), s = broadcast<L>(im[k]);
+        store(row + j, x * c + y * s);  // y is the negative imaginary part
+        store(row + W * J + j, y * c - x * s);
+      }
+    }
+  }
+
   Steps<T> steps_;
 
  public:
@@ -209,7 +266,7 @@ class Moments {
       for (int64_t i = 0; i < n_; i += W) {
         double* const s = S + 4 * i;
         cplx<V> s0{load<V>(s), load<V>(s + W)}, s1{load<V>(s + 2 * W), load<V>(s + 3 * W)};
-        steps_.giant(modes, i, first + done, block, [&](int64_t row, cplx<V> u) {
+        steps_.template giant<1>(modes, i, first + done, block, [&](int64_t row, int, cplx<V> u) {
           const T* const t = sums_ + (row * n_ + i) * 4;
           const cplx<V> t0{load_widened(t), load_widened(t + W)}, t1{load_widened(t + 2 * W), load_widened(t + 3 * W)};
           const V at = broadcast<V>(double(first + done + row * J));
