@@ -71,6 +71,20 @@ def test_nan_stays_in_its_row(backend, rng, length, dtype):
     np.testing.assert_array_equal(dirty[7, : length // 2], clean[7, : length // 2])
 
 
+@pytest.mark.parametrize(("dtype", "length"), [(np.float32, 65536), (np.float64, 32768), (np.float32, 3 << 15)])
+def test_long_rows_whose_spectrum_lies_in_the_result(backend, rng, dtype, length):
+    """Where the result lies in memory changes how, not what: the spectrum takes its place only if that is aligned."""
+    u, k, D = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, length), (3, length), (3,)))
+    memory = np.full(u.size + 80, np.nan, dtype)
+    start = -memory.ctypes.data % 64 // u.itemsize
+    results = [memory[start + off : start + off + u.size].reshape(u.shape) for off in (0, 5)]
+    aligned, shifted = (qf.ssm.fft_conv(u, k, D, out=out).copy() for out in results)
+    np.testing.assert_array_equal(aligned, shifted)
+    expected = np.fft.irfft(np.fft.rfft(u.astype(float), 2 * length) * np.fft.rfft(k.astype(float), 2 * length))[..., :length]
+    expected += D.astype(float)[:, None] * u
+    assert np.abs(aligned - expected).max() <= (5e-7 if dtype == np.float32 else 1e-14) * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 def test_threads_do_not_change_a_bit(rng, threads):
     u, k, D = (rng.standard_normal(s).astype(np.float32) for s in ((5, 6, 5000), (6, 5000), (6,)))

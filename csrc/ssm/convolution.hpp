@@ -8,13 +8,14 @@
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
-constexpr int64_t kDirectUpTo = 64;   // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
-constexpr int64_t kFewChannels = 16;  // with fewer, the batch is cut too, so that threads have work
-constexpr double kTransformNs = 1.2;  // one number through one transform
+constexpr int64_t kDirectUpTo = 64;          // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
+constexpr int64_t kFewChannels = 16;         // with fewer, the batch is cut too, so that threads have work
+constexpr double kTransformNs = 1.2;         // one number through one transform
+constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row whose spectrum's real part lies in y: that much less goes through L2
 
 // From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
 // meet in one set of L1.
-constexpr int64_t kSkewLines = 3;
+constexpr int64_t kSkewLines = 3, kSetBytes = 4096;  // what lies so far apart is in one set
 template <class T>
 int64_t skewed(int64_t N) {
   return N + kSkewLines * 64 / int64_t(sizeof(T));
@@ -103,9 +104,10 @@ class Convolution {
   }
   // `next`: the row or the taps that come after this one, or null.
   void apply(const T* u, T* y, const T* next) {
-    T* const y_rest = y + L_ - rest_;
+    T *const y_rest = y + L_ - rest_, *const own = work_ + 2 * stride_;
+    const bool in_place = L_ == fft_.length() && L_ * int64_t(sizeof(T)) >= kInPlaceFrom && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
     fft_.convolve(
-        u, L_ - rest_, k_re(), k_im(), work_ + 2 * stride_, work_ + 3 * stride_,
+        u, L_ - rest_, k_re(), k_im(), in_place ? y : own, in_place ? beside(y, own) : own + stride_,
         [&](int64_t l, V value, V wrapped, int64_t left) {
           if (l < rest_) store_first(y_rest + l, wrapped, rest_ - l);
           if (D_) value += load_first<V>(u + l, left) * *D_;
@@ -129,6 +131,11 @@ class Convolution {
         rest_stride_(rest_ ? skewed<T>(rest_fft_.length()) : 0),
         work_(4 * stride_ + 8 * rest_stride_) {}
 
+  // A place from `from` on whose sets of L1 lie beside those of y.
+  static T* beside(const T* y, T* from) {
+    const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
+    return from + off % kSetBytes / sizeof(T);
+  }
   // (7) for a row that begins with u and ends with u_rest.
   void add_rest(const T* u, const T* u_rest, T* y_rest) {
     T *const a_re = part(4), *const a_im = part(5), *const b_re = part(6), *const b_im = part(7);
