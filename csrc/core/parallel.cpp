@@ -24,6 +24,7 @@ namespace {
 
 constexpr double kSerialBelowNs = 50e3;  // a fork/join takes ~5 us
 constexpr double kBlockNs = 5e6;         // between two looks at the stop flag
+constexpr int64_t kBlocksEach = 4;       // blocks a thread would take if all were equally fast
 constexpr auto kPollEvery = std::chrono::milliseconds(20);
 constexpr int kSpins = 4000;  // ~10 us: the caller waits so long before it parks
 
@@ -64,71 +65,81 @@ class FlushSubnormals {
   FlushSubnormals& operator=(const FlushSubnormals&) = delete;
 };
 
+// A range that several threads share: each takes the next block when it is done with one. Nobody waits for a thread that comes late,
+// because its core is somebody else's.
 struct Work {
   RangeBody body = nullptr;
   void* context = nullptr;
   int64_t n = 0, block = 1;
-  int parts = 1;
+  std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false};
+  std::mutex failing;
+  std::exception_ptr error;
+  int64_t failed = 0;  // where: the error of the first block that has one is kept, whoever found it, for all blocks before it are finished
 
-  // The blocks of part t, which is [n t / parts, n (t + 1) / parts). The caller, part 0, polls for signals.
-  void part(int t) {
+  void share(bool caller) {  // the caller polls for signals
     auto polled = std::chrono::steady_clock::now();
-    const int64_t end = n * (t + 1) / parts;
-    for (int64_t i = n * t / parts; i < end && !stop.load(std::memory_order_relaxed); i += block) {
-      {
+    while (!stop.load(std::memory_order_relaxed)) {
+      const int64_t i = next.fetch_add(block, std::memory_order_relaxed);
+      if (i >= n) return;
+      try {
         const FlushSubnormals flush;
-        body(context, i, std::min(i + block, end));
+        body(context, i, std::min(i + block, n));
+      } catch (...) {
+        fail(i);
       }
-      if (t == 0 && interrupt_poll && i + block < end) {
-        const auto now = std::chrono::steady_clock::now();
-        if (now - polled >= kPollEvery) {
-          polled = now;
-          poll();
-        }
-      }
+      if (!caller || !interrupt_poll || i + block >= n) continue;
+      const auto now = std::chrono::steady_clock::now();
+      if (now - polled < kPollEvery) continue;
+      polled = now;
+      poll();
     }
   }
   void poll() {
-    if (interrupt_poll && interrupt_poll()) {
-      stop = true;
+    if (!interrupt_poll || !interrupt_poll()) return;
+    try {
       throw Interrupted();
+    } catch (...) {
+      fail(-1);  // before all others: the Python error is set
     }
+  }
+  void finish() {
+    if (error) std::rethrow_exception(error);
+  }
+
+ private:
+  void fail(int64_t at) {
+    std::lock_guard<std::mutex> lock(failing);
+    if (!error || at < failed) error = std::current_exception(), failed = at;
+    stop = true;
   }
 };
 
 class Pool {
  public:
-  void run(Work& work) {
-    grow(work.parts - 1);
+  void run(Work& work, int threads) {
+    grow(threads - 1);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       work_ = &work;
-      parts_ = work.parts;
-      left_ = work.parts - 1;
-      errors_.assign(std::size_t(work.parts), nullptr);
+      threads_ = threads;
       ++generation_;
     }
-    for (int t = 0; t < work.parts - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // only those with a part: waking all cost 45 us
-    part(0);
-    for (int k = 0; k < kSpins && left_.load(std::memory_order_acquire); ++k) relax();
+    for (int t = 0; t < threads - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // only those who are asked: waking all cost 45 us
+    inside = true;
+    work.share(true);
+    inside = false;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      work_ = nullptr;  // from here on nobody joins
+    }
+    for (int k = 0; k < kSpins && active_.load(std::memory_order_acquire); ++k) relax();
     std::unique_lock<std::mutex> lock(mutex_);
-    while (!done_.wait_for(lock, kPollEvery, [&] { return left_.load() == 0; })) {
-      if (errors_[0]) continue;
+    while (!done_.wait_for(lock, kPollEvery, [&] { return active_.load() == 0; })) {
       lock.unlock();
-      try {
-        work.poll();
-      } catch (...) {
-        errors_[0] = std::current_exception();
-      }
+      if (!work.stop) work.poll();
       lock.lock();
     }
-    for (auto& error : errors_)
-      if (error) {
-        auto first = error;
-        lock.unlock();
-        std::rethrow_exception(first);
-      }
   }
   std::mutex& caller() { return caller_; }
 
@@ -147,16 +158,6 @@ class Pool {
     std::thread thread;
   };
 
-  void part(int t) {
-    inside = true;
-    try {
-      work_->part(t);
-    } catch (...) {
-      errors_[std::size_t(t)] = std::current_exception();
-      work_->stop = true;
-    }
-    inside = false;
-  }
   void grow(int count) {
     while (int(helpers_.size()) < count) {
       const int t = int(helpers_.size()) + 1;
@@ -166,26 +167,29 @@ class Pool {
     }
   }
   void serve(int t, std::condition_variable& wake, std::uint64_t seen) {
+    inside = true;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      wake.wait(lock, [&] { return stop_ || (generation_ != seen && t < parts_); });
+      wake.wait(lock, [&] { return stop_ || generation_ != seen; });
       if (stop_) return;
       seen = generation_;
+      Work* const work = work_;
+      if (!work || t >= threads_) continue;
+      ++active_;
       lock.unlock();
-      part(t);
+      work->share(false);
       lock.lock();
-      if (left_.fetch_sub(1) == 1) done_.notify_one();
+      if (--active_ == 0) done_.notify_one();
     }
   }
 
   std::mutex caller_, mutex_;
   std::condition_variable done_;
   std::vector<std::unique_ptr<Helper>> helpers_;
-  std::vector<std::exception_ptr> errors_;
-  std::atomic<int> left_{0};
+  std::atomic<int> active_{0};  // helpers at work
   std::uint64_t generation_ = 0;
-  Work* work_ = nullptr;  // valid while left_ > 0
-  int parts_ = 0;
+  Work* work_ = nullptr;  // what may be joined
+  int threads_ = 0;
   bool stop_ = false;
 };
 
@@ -217,16 +221,18 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
   work.n = n;
   work.block = std::max<int64_t>(1, int64_t(kBlockNs / std::max(item_ns, 1e-3)));
   threads = int(std::min<int64_t>(threads_used(threads), n));
-  if (threads > 1 && !inside && double(n) * item_ns >= kSerialBelowNs) {
-    Pool& shared = pool();
-    std::unique_lock<std::mutex> alone(shared.caller(), std::try_to_lock);
-    if (alone) {  // a second caller at the same time does its own work: never two teams on the same cores
-      work.parts = threads;
-      shared.run(work);
-      return;
-    }
+  const bool alone = threads == 1 || inside || double(n) * item_ns < kSerialBelowNs;
+  Pool* const shared = alone ? nullptr : &pool();
+  std::unique_lock<std::mutex> held;
+  if (shared) held = std::unique_lock<std::mutex>(shared->caller(), std::try_to_lock);
+  if (held) {
+    const int64_t blocks = int64_t(threads) * kBlocksEach;
+    work.block = std::min(work.block, (n + blocks - 1) / blocks);
+    shared->run(work, threads);
+  } else {  // a second caller at the same time does its own work: never two teams on the same cores
+    work.share(true);
   }
-  work.part(0);
+  work.finish();
 }
 
 }  // namespace quatrefoil

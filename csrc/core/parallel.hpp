@@ -9,8 +9,8 @@ namespace quatrefoil {
 
 using RangeBody = void (*)(void* context, int64_t begin, int64_t end);
 
-// Runs body over [0, n) in contiguous blocks. item_ns is the expected cost of one index: it decides whether threads pay, and cuts
-// blocks so short that an interrupt is answered within a few milliseconds. threads <= 0: the default.
+// Runs body over [0, n) in contiguous blocks, which the threads take as they come. item_ns is the expected cost of one index: it decides
+// whether threads pay, and cuts blocks so short that an interrupt is answered within a few milliseconds. threads <= 0: the default.
 void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* context);
 
 int default_threads();
