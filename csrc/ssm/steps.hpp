@@ -15,9 +15,9 @@ constexpr int64_t kGiants = 64;                         // giant steps a block: 
 constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
 constexpr int64_t kSumLength = 32;  // terms summed at once: float32 keeps its digits where hundreds of modes are added up
 
-// The logarithm of what T rounds to 0: 2^-150, 2^-1075.
+// The logarithm of what counts as 0, being less than the least normal number: 2^-127, 2^-1023.
 template <class T>
-constexpr double kLogNothing = sizeof(T) == 4 ? -104 : -746;
+constexpr double kLogNothing = sizeof(T) == 4 ? -88.1 : -709.1;
 
 // Steps of a recurrence between two exponentials. Its error grows with each: by 64 steps of double float32 sees nothing, float64 would.
 template <class T>
