@@ -152,37 +152,37 @@ QF_HD void merge(Complex<V>* z, int stride, Roots<V, same> roots) {
 }
 
 // Up to four layers are done as the upper ones, then the lower ones: each a pair or a quad.
-constexpr int lower(int layers) { return layers < 2 ? layers : 2; }
-constexpr int upper(int layers) { return layers - lower(layers); }
+constexpr int lower_layers(int layers) { return layers < 2 ? layers : 2; }
+constexpr int upper_layers(int layers) { return layers - lower_layers(layers); }
 // The roots of block g below the upper layers.
 template <int layers, class V, bool same>
 QF_HD Roots<V, same> below(Roots<V, same> roots, int g) {
-  return roots.behind(roots_of(upper(layers)) + g * roots_of(lower(layers)));
+  return roots.behind(roots_of(upper_layers(layers)) + g * roots_of(lower_layers(layers)));
 }
 
 // The 2^layers numbers of z.
 template <int layers, class V>
 QF_HD void forward(Complex<V>* z, Roots<V, true> roots) {
-  constexpr int rows = 1 << lower(layers), blocks = 1 << upper(layers);
+  constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
 #pragma GCC unroll 4
-  for (int j = 0; j < rows; ++j) split<upper(layers)>(z + j, rows, roots);
+  for (int j = 0; j < rows; ++j) split<upper_layers(layers)>(z + j, rows, roots);
 #pragma GCC unroll 4
-  for (int g = 0; g < blocks; ++g) split<lower(layers)>(z + g * rows, 1, below<layers>(roots, g));
+  for (int g = 0; g < blocks; ++g) split<lower_layers(layers)>(z + g * rows, 1, below<layers>(roots, g));
 }
 template <int layers, class V>
 QF_HD void inverse(Complex<V>* z, Roots<V, true> roots) {
-  constexpr int rows = 1 << lower(layers), blocks = 1 << upper(layers);
+  constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
 #pragma GCC unroll 4
-  for (int g = 0; g < blocks; ++g) merge<lower(layers)>(z + g * rows, 1, below<layers>(roots, g));
+  for (int g = 0; g < blocks; ++g) merge<lower_layers(layers)>(z + g * rows, 1, below<layers>(roots, g));
 #pragma GCC unroll 4
-  for (int j = 0; j < rows; ++j) merge<upper(layers)>(z + j, rows, roots);
+  for (int j = 0; j < rows; ++j) merge<upper_layers(layers)>(z + j, rows, roots);
 }
 
 // ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. Each reads and writes every number once: beyond L1
 // that is what it costs, so there are as few as possible.
 
-template <int layers, class T>
-QF_HD void pass_forward(T* re, T* im, int64_t n, const T* roots) {
+template <int layers, bool back, class T>
+QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {
   using V = Lanes<T>;
   constexpr int R = 1 << layers;
   const int64_t q = n / R;
@@ -190,21 +190,10 @@ QF_HD void pass_forward(T* re, T* im, int64_t n, const T* roots) {
     Complex<V> z[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
-    forward<layers>(z, Roots<V, true>{roots});
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
-  }
-}
-template <int layers, class T>
-QF_HD void pass_inverse(T* re, T* im, int64_t n, const T* roots) {
-  using V = Lanes<T>;
-  constexpr int R = 1 << layers;
-  const int64_t q = n / R;
-  for (int64_t j = 0; j < q; j += kLanes<T>) {
-    Complex<V> z[R];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
-    inverse<layers>(z, Roots<V, true>{roots});
+    if constexpr (back)
+      inverse<layers>(z, Roots<V, true>{roots});
+    else
+      forward<layers>(z, Roots<V, true>{roots});
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
   }
@@ -240,7 +229,7 @@ template <Leaf mode, int layers, class T>
 QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* of_blocks, const T* of_lanes) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>, rows = min(W, 4), lane_layers = kLaneLayers<T>;
-  constexpr int size = 1 << layers, part = 1 << lower(layers);  // of a block, and below its upper layers
+  constexpr int size = 1 << layers, part = 1 << lower_layers(layers);  // of a block, and below its upper layers
   const Roots<V, false> lanes{of_lanes};
   const auto blocks = [&](int i) { return Roots<V, true>{of_blocks}.behind(i / size * roots_of(layers)); };
   const auto parts = [&](int i) { return below<layers>(blocks(i), i % size / part); };
@@ -251,43 +240,43 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* of_blocks, 
 #pragma GCC unroll 2
     for (int b = 0; b < W; b += size)
 #pragma GCC unroll 4
-      for (int j = 0; j < part; ++j) split<upper(layers)>(z + b + j, part, blocks(b));
+      for (int j = 0; j < part; ++j) split<upper_layers(layers)>(z + b + j, part, blocks(b));
 #pragma GCC unroll 4
     for (int g = 0; g < W; g += rows) {
 #pragma GCC unroll 4
-      for (int i = g; i < g + rows; i += part) split<lower(layers)>(z + i, 1, parts(i));
+      for (int i = g; i < g + rows; i += part) split<lower_layers(layers)>(z + i, 1, parts(i));
       exchange_rows<1, rows>(z + g, 1);
     }
 #pragma GCC unroll 4
     for (int j = 0; j < rows; ++j) {
       exchange_rows<rows, W>(z + j, rows);
-      split<upper(lane_layers)>(z + j, rows, lanes);
+      split<upper_layers(lane_layers)>(z + j, rows, lanes);
     }
   }
 #pragma GCC unroll 4
   for (int g = 0; g < W; g += rows) {
-    if constexpr (mode != Leaf::inverse) split<lower(lane_layers)>(z + g, 1, below<lane_layers>(lanes, g / rows));
+    if constexpr (mode != Leaf::inverse) split<lower_layers(lane_layers)>(z + g, 1, below<lane_layers>(lanes, g / rows));
     if constexpr (mode == Leaf::multiply)
 #pragma GCC unroll 4
       for (int i = g; i < g + rows; ++i) z[i] = z[i] * load_complex<V>(k_re + i * W, k_im + i * W);
-    if constexpr (mode != Leaf::forward) merge<lower(lane_layers)>(z + g, 1, below<lane_layers>(lanes, g / rows));
+    if constexpr (mode != Leaf::forward) merge<lower_layers(lane_layers)>(z + g, 1, below<lane_layers>(lanes, g / rows));
   }
   if constexpr (mode != Leaf::forward) {
 #pragma GCC unroll 4
     for (int j = 0; j < rows; ++j) {
-      merge<upper(lane_layers)>(z + j, rows, lanes);
+      merge<upper_layers(lane_layers)>(z + j, rows, lanes);
       exchange_rows<rows, W>(z + j, rows);
     }
 #pragma GCC unroll 4
     for (int g = 0; g < W; g += rows) {
       exchange_rows<1, rows>(z + g, 1);
 #pragma GCC unroll 4
-      for (int i = g; i < g + rows; i += part) merge<lower(layers)>(z + i, 1, parts(i));
+      for (int i = g; i < g + rows; i += part) merge<lower_layers(layers)>(z + i, 1, parts(i));
     }
 #pragma GCC unroll 2
     for (int b = 0; b < W; b += size)
 #pragma GCC unroll 4
-      for (int j = 0; j < part; ++j) merge<upper(layers)>(z + b + j, part, blocks(b));
+      for (int j = 0; j < part; ++j) merge<upper_layers(layers)>(z + b + j, part, blocks(b));
   }
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) store_complex(re + i * W, im + i * W, z[i]);

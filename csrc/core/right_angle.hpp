@@ -207,24 +207,20 @@ class RightAngle {
       leaves<mode, fft::kLaneLayers<T>>(re, im, k_re, k_im, from, n, meanwhile);
       return;
     }
-    const fft::Pass& pass = tree_.passes[i];
-    const int64_t each = N_ / pass.blocks;
+    const fft::Pass& now = tree_.passes[i];
+    const int64_t each = N_ / now.blocks;
     for (int64_t at = from; at < from + n; at += each) {
-      const T* const roots = roots_ + pass.roots + at / each * (2 * fft::roots_of(pass.layers));
-      if (mode != fft::Leaf::inverse) forward_pass(pass.layers, re + at, im + at, each, roots);
+      const T* const roots = roots_ + now.roots + at / each * (2 * fft::roots_of(now.layers));
+      if (mode != fft::Leaf::inverse) pass<false>(now.layers, re + at, im + at, each, roots);
       descend<mode>(re, im, k_re, k_im, i + 1, at, each, meanwhile);
-      if (mode != fft::Leaf::forward) inverse_pass(pass.layers, re + at, im + at, each, roots);
+      if (mode != fft::Leaf::forward) pass<true>(now.layers, re + at, im + at, each, roots);
     }
   }
-  static void forward_pass(int layers, T* re, T* im, int64_t n, const T* roots) {
-    layers == 4   ? fft::pass_forward<4>(re, im, n, roots)
-    : layers == 3 ? fft::pass_forward<3>(re, im, n, roots)
-                  : fft::pass_forward<2>(re, im, n, roots);
-  }
-  static void inverse_pass(int layers, T* re, T* im, int64_t n, const T* roots) {
-    layers == 4   ? fft::pass_inverse<4>(re, im, n, roots)
-    : layers == 3 ? fft::pass_inverse<3>(re, im, n, roots)
-                  : fft::pass_inverse<2>(re, im, n, roots);
+  template <bool back>
+  static void pass(int layers, T* re, T* im, int64_t n, const T* roots) {
+    layers == 4   ? fft::pass<4, back>(re, im, n, roots)
+    : layers == 3 ? fft::pass<3, back>(re, im, n, roots)
+                  : fft::pass<2, back>(re, im, n, roots);
   }
 
   template <fft::Leaf mode, int layers, class Meanwhile>
