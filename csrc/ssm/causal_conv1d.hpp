@@ -1,4 +1,5 @@
-// Short causal convolution: a few taps a channel, channels in lanes, so that no sum crosses lanes and any strides will do.
+// Short causal convolution, a few taps a channel. Where time is contiguous it lies in the lanes: a tap is a load one number further. Else,
+// with segments and for gradients channels lie in lanes, so that no sum crosses lanes and any strides will do.
 #pragma once
 #include "ssm/channel_lanes.hpp"
 #include "ssm/formula_mamba.hpp"
@@ -53,14 +54,14 @@ void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V b
     for (int64_t i = 0; i < steps; ++i) {
       V sum = bias;
       for (int64_t j = 0; j < taps; ++j)
-        if (tile.together(t + i + j - (taps - 1), t + i)) sum = sum + w[j] * x[i + j];
+        if (tile.together(t + i + j - (taps - 1), t + i)) sum = multiply_add(w[j], x[i + j], sum);
       y[i] = sum;
     }
     return;
   }
   for (int64_t i = 0; i < steps; ++i) {
     V sum = bias;
-    for (int64_t j = 0; j < taps; ++j) sum = sum + w[j] * x[i + j];
+    for (int64_t j = 0; j < taps; ++j) sum = multiply_add(w[j], x[i + j], sum);
     y[i] = sum;
   }
 }
@@ -85,7 +86,7 @@ double conv_tile_ns(const CausalConv<T>& p) {
 
 // Reads x once and writes out once.
 template <class T>
-void causal_conv(const CausalConv<T>& p) {
+void conv_channels(const CausalConv<T>& p) {
   using V = Lanes<T>;
   const int64_t tiles = (p.channels + kLanes<T> - 1) / kLanes<T>, before = p.taps - 1;
   parallel_for(p.items * tiles, p.threads, conv_tile_ns(p), [&](int64_t begin, int64_t end) {
@@ -109,6 +110,60 @@ void causal_conv(const CausalConv<T>& p) {
       if (p.final) store_steps(p.final + tile.row() * before, before, tile.rows, before, x + steps);
     }
   });
+}
+
+// (60) y_i = bias + sum_j w_j x_{i+j}, i < count, of count + taps - 1 numbers in a row.
+template <int kTaps, class T>
+void convolve_row(const T* x, const T* w, int64_t taps, T bias, int64_t count, T* y) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  if (kTaps) taps = kTaps;
+  const auto sum_at = [&](int64_t i, int64_t left) __attribute__((always_inline)) {
+    V sum = broadcast<V>(bias);
+    for (int64_t j = 0; j < taps; ++j) sum = multiply_add(broadcast<V>(w[j]), load_first<V>(x + i + j, left), sum);
+    return sum;
+  };
+  int64_t i = 0;
+  for (; i + W <= count; i += W) store(y + i, sum_at(i, W));
+  if (i < count) store_first(y + i, sum_at(i, count - i), count - i);
+}
+template <class T>
+void convolve_row(const T* x, const T* w, int64_t taps, T bias, bool with_silu, int64_t count, T* y) {
+  switch (taps) {
+    case 2: convolve_row<2>(x, w, taps, bias, count, y); break;
+    case 3: convolve_row<3>(x, w, taps, bias, count, y); break;
+    case 4: convolve_row<4>(x, w, taps, bias, count, y); break;
+    default: convolve_row<0>(x, w, taps, bias, count, y);
+  }
+  using V = Lanes<T>;
+  for (int64_t i = 0; with_silu && i < count; i += kLanes<T>) store_first(y + i, silu(load_first<V>(y + i, count - i)), count - i);
+}
+
+// Reads x once and writes out once. The first outputs come from a copy of what they need, behind the initial samples.
+template <class T>
+void conv_rows(const CausalConv<T>& p) {
+  constexpr int64_t kPiece = 1024;  // outputs that lie in L1 until their activation
+  const int64_t before = p.taps - 1, L = p.length, early = min(L, before);
+  parallel_for(p.items * p.channels, p.threads, conv_tile_ns(p) / kLanes<T>, [&](int64_t begin, int64_t end) {
+    Scratch<T> first(2 * before);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t item = row / p.channels, channel = row % p.channels;
+      const T *const x = p.x.at + item * p.x.item + channel * p.x.channel, *const w = p.weight + channel * p.taps;
+      const T* const initial = p.initial.at ? p.initial.at + item * p.initial.item + channel * p.initial.channel : nullptr;
+      const T bias = p.bias ? p.bias[channel] : T(0);
+      T* const y = p.out + row * L;
+      for (int64_t k = 0; k < before; ++k) first[k] = initial ? initial[k * p.initial.time] : T(0);
+      for (int64_t k = 0; k < early; ++k) first[before + k] = x[k];
+      convolve_row(static_cast<const T*>(first), w, p.taps, bias, p.silu, early, y);
+      for (int64_t t = early; t < L; t += kPiece) convolve_row(x + t - before, w, p.taps, bias, p.silu, min(kPiece, L - t), y + t);
+      if (p.final) __builtin_memcpy(p.final + row * before, L < before ? first + L : x + L - before, std::size_t(before) * sizeof(T));
+    }
+  });
+}
+
+template <class T>
+void causal_conv(const CausalConv<T>& p) {
+  p.x.time == 1 && !p.segments ? conv_rows(p) : conv_channels(p);
 }
 
 // (61)-(63) of W channels, the last tile first: the gradients of the taps - 1 outputs after a tile are still at hand.
