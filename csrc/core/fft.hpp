@@ -89,7 +89,7 @@ QF_HD void butterfly(Complex<V>* z) {
 // ---- layers. The roots of a block with c = exp(i t): of a pair, one layer, exp(i t / 2); of a quad, two layers, exp(i t / 2),
 // exp(i t / 4), exp(3 i t / 4). Behind them stand those of the blocks that it leaves.
 
-QF_HD constexpr int roots_of(int layers) {  // how many
+constexpr int roots_of(int layers) {  // how many
   return layers == 0 ? 0 : layers % 2 ? 1 + 2 * roots_of(layers - 1) : 3 + 4 * roots_of(layers - 2);
 }
 
@@ -201,7 +201,7 @@ QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {
 
 // ---- the leaf: W x W numbers in registers
 
-QF_HD constexpr int log2_of(int64_t n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
+constexpr int log2_of(int64_t n) { return n <= 1 ? 0 : 1 + log2_of(n / 2); }
 template <class T>
 constexpr int kLaneLayers = log2_of(kLanes<T>);
 
