@@ -140,9 +140,7 @@ class Pass {
 
     // The rows of the next slab, which no hardware follows over strides like these: into L2, while this one is at work.
     void fetch(const T* x, int64_t rows, int64_t columns) const {
-      constexpr int64_t line = 64 / int64_t(sizeof(T));
-      for (int64_t i = 0; i < rows; ++i)
-        for (int64_t j = 0; j < columns; j += line) __builtin_prefetch(x + i * p.R_ + j, 0, 2);
+      for (int64_t i = 0; i < rows; ++i) quatrefoil::fetch(x + i * p.R_, columns);
     }
 
     // Stage k on L blocks of a slab that lies densely; y may have rows further apart, and then L is 1.

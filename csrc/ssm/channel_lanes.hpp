@@ -87,9 +87,7 @@ void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t ste
 // would follow.
 template <class T>
 void fetch_steps(const T* x, int64_t channel, int begin, int end, int64_t steps) {
-  constexpr int64_t kLine = 64 / int64_t(sizeof(T));
-  for (int i = begin; i < end; ++i)
-    for (int64_t t = 0; t < steps; t += kLine) __builtin_prefetch(x + i * channel + t, 0, 2);
+  for (int i = begin; i < end; ++i) fetch(x + i * channel, steps);
 }
 template <class V, class T>
 void store_steps(T* y, int64_t channel, int rows, int64_t steps, const V* from) {  // time is contiguous

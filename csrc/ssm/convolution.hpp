@@ -235,14 +235,10 @@ class ConvolutionAdjoint {
     fft_.forward(grad, L_, g_re, g_im, [&](int64_t at, int64_t count) { fetch(u + at, left(at, count)); });
     fft_.forward(u, L_, u_re, u_im, [&](int64_t at, int64_t count) { fetch<true>(du + at, left(at, count)); });
     for (int64_t i = 0; i < N_; i += kLanes<T>) {
-      const V re = load<V>(g_re + i), im = load<V>(g_im + i);
-      V s_re = re, s_im = im, d_re = re, d_im = im;
-      multiply_conj(s_re, s_im, load<V>(u_re + i), load<V>(u_im + i));
-      multiply_conj(d_re, d_im, load<V>(k_re + i), load<V>(k_im + i));
-      store(sum_re + i, load<V>(sum_re + i) + s_re);
-      store(sum_im + i, load<V>(sum_im + i) + s_im);
-      store(g_re + i, d_re);
-      store(g_im + i, d_im);
+      const auto at_i = [&](const T* re, const T* im) { return fft::load_complex<V>(re + i, im + i); };
+      const fft::Complex<V> g = at_i(g_re, g_im);
+      fft::store_complex(sum_re + i, sum_im + i, at_i(sum_re, sum_im) + fft::multiply_conj(g, at_i(u_re, u_im)));
+      fft::store_complex(g_re + i, g_im + i, fft::multiply_conj(g, at_i(k_re, k_im)));
     }
     fft_.inverse(
         g_re, g_im, L_,

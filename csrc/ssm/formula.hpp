@@ -24,13 +24,5 @@ QF_HD E scan_adjoint_a(E mu, E h_before) {
   return mu * conjugate(h_before);
 }
 
-// (3) Spectrum of the adjoint of a product: x conj(k) on the unit circle.
-template <class V>
-QF_HD void multiply_conj(V& x_re, V& x_im, V k_re, V k_im) {
-  const V re = x_re * k_re + x_im * k_im;
-  x_im = x_im * k_re - x_re * k_im;
-  x_re = re;
-}
-
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm

@@ -138,8 +138,8 @@ class Vandermonde {
         for (int64_t m = 0; m < M_; ++m) __builtin_memset(out + m * stride + done, 0, std::size_t(count - done) * sizeof(T));
         return;
       }
-      const auto make = [&](auto count, int64_t i) __attribute__((always_inline)) {
-        steps_.template giant<count.value>(modes, i, first + done, block, [&](int64_t row, int g, cplx<V> u) {
+      const auto make = [&](auto vectors, int64_t i) __attribute__((always_inline)) {
+        steps_.template giant<vectors.value>(modes, i, first + done, block, [&](int64_t row, int g, cplx<V> u) {
           T* const to = giant_ + (row * n_ + i + g * W) * 2;
           store_rounded(to, u.re);
           store_rounded(to + W, u.im);
