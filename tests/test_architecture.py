@@ -38,7 +38,7 @@ OP_FILES = [*FAMILY_FILES[1:8], "tests/oracles/{family}.py", *TABLE_FILES]
 
 STANDARD_HEADERS = {"cstddef", "cstdint", "type_traits", "utility", "immintrin.h"}
 FORMULA_NAMES = ("hd", "lanes", "elementary", "cplx", "philox")
-CORE_NAMES = (*FORMULA_NAMES, "cache", "fft", "right_angle", "gemm", "memory", "parallel", "rows")
+CORE_NAMES = (*FORMULA_NAMES, "cache", "fft", "fft_leaf", "fft_tree", "right_angle", "gemm", "memory", "parallel", "rows")
 CORE_FOR_KERNELS = {f"core/{n}.hpp" for n in CORE_NAMES}
 CORE_FOR_FORMULAS = {f"core/{n}.hpp" for n in FORMULA_NAMES}
 

@@ -16,6 +16,10 @@ QF_HD cplx<T> operator+(cplx<T> a, cplx<T> b) {
   return {a.re + b.re, a.im + b.im};
 }
 template <class T>
+QF_HD cplx<T> operator-(cplx<T> a, cplx<T> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+template <class T>
 QF_HD cplx<T> operator*(cplx<T> a, cplx<T> b) {
   return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
@@ -26,10 +30,6 @@ QF_HD cplx<T> conjugate(cplx<T> a) {
 template <class T>
 QF_HD T conjugate(T a) {
   return a;
-}
-template <class T>
-QF_HD cplx<T> minus(cplx<T> a, cplx<T> b) {
-  return {a.re - b.re, a.im - b.im};
 }
 template <class T>
 QF_HD cplx<T> scaled(cplx<T> a, T by) {

@@ -4,7 +4,7 @@
 //
 // Depth first, so that every level of cache is used without knowing its size.
 #pragma once
-#include "core/fft.hpp"
+#include "core/fft_tree.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
@@ -43,15 +43,66 @@ struct RootOfI<3> {
   static constexpr double re[3] = {1, 0.86602540378443864676, 0.5}, im[3] = {0, 0.5, 0.86602540378443864676};
 };
 template <>
-struct RootOfI<4> {
-  static constexpr double kCos = 0.92387953251128675613, kSin = 0.38268343236508977173, kHalf = 0.70710678118654752440;
-  static constexpr double re[4] = {1, kCos, kHalf, kSin}, im[4] = {0, kSin, kHalf, kCos};
-};
-template <>
 struct RootOfI<5> {
   static constexpr double re[5] = {1, 0.95105651629515357212, 0.80901699437494742410, 0.58778525229247312917, 0.30901699437494742410};
   static constexpr double im[5] = {0, 0.30901699437494742410, 0.58778525229247312917, 0.80901699437494742410, 0.95105651629515357212};
 };
+// The roots of x^N - i as a quad: exp(i pi/4), exp(i pi/8), exp(3 i pi/8).
+template <class T>
+struct QuadOfI {
+  static constexpr double kHalf = 0.70710678118654752440, kCos = 0.92387953251128675613, kTan = 0.41421356237309504880;
+  static constexpr double kThirdCos = 0.38268343236508977173, kThirdTan = 2.41421356237309504880;
+  static constexpr T roots[6] = {T(kHalf), 1, T(kCos), T(kTan), T(kTan), T(kThirdTan)};  // kThirdCos / kCos = kTan
+};
+
+// The polynomials of which u[m] holds the numbers [m N / R, (m + 1) N / R): their remainders modulo x^(N/R) less the R-th roots of i.
+template <int R, class V>
+QF_HD void split_at_i(const V* u, Complex<V>* x) {
+  using T = Element<V>;
+  if constexpr (R == 4) {
+    using Q = QuadOfI<T>;
+    const V c = broadcast<V>(T(Q::kCos)), s2 = u[2] * T(Q::kHalf), ratio = broadcast<V>(T(Q::kTan)), y = u[1] * T(Q::kTan);
+    const Complex<V> a{u[0] + T(Q::kHalf) * u[2], s2}, b{u[0] - T(Q::kHalf) * u[2], -s2};  // s2: the sine is the cosine
+    const Complex<V> e{u[1] + ratio * u[3], y + u[3]}, f{u[3] - y, u[1] - ratio * u[3]};   // kTan kThirdTan = 1
+    x[0] = plus(a, c, e), x[1] = less(a, c, e), x[2] = plus(b, c, f), x[3] = less(b, c, f);
+  } else {
+    using Root = RootOfI<R>;
+    x[0] = {u[0], V{}};
+#pragma GCC unroll 5
+    for (int m = 1; m < R; ++m) x[m] = {u[m] * T(Root::re[m]), u[m] * T(Root::im[m])};
+    butterfly<R, -1>(x);
+  }
+}
+template <int R, class V>
+QF_HD void split_at_i(Complex<V>* x) {
+  using T = Element<V>;
+  if constexpr (R == 4) {
+    split<2>(x, 1, Roots<V, true>{QuadOfI<T>::roots});
+  } else {
+    using Root = RootOfI<R>;
+#pragma GCC unroll 5
+    for (int m = 1; m < R; ++m) x[m] = x[m] * Complex<V>{broadcast<V>(T(Root::re[m])), broadcast<V>(T(Root::im[m]))};
+    butterfly<R, -1>(x);
+  }
+}
+// The way back; f(m, re, im) gets the numbers times `by`.
+template <int R, class V, class F>
+QF_HD void merge_at_i(Complex<V>* x, Element<V> by, F&& f) {
+  using T = Element<V>;
+  if constexpr (R == 4) {
+    merge<2>(x, 1, Roots<V, true>{QuadOfI<T>::roots});
+#pragma GCC unroll 4
+    for (int m = 0; m < 4; ++m) f(m, x[m].re * by, x[m].im * by);
+  } else {
+    using Root = RootOfI<R>;
+    butterfly<R, +1>(x);
+#pragma GCC unroll 5
+    for (int m = 0; m < R; ++m) {
+      const T c = by * T(Root::re[m]), s = by * T(Root::im[m]);
+      f(m, x[m].re * c + x[m].im * s, x[m].im * c - x[m].re * s);
+    }
+  }
+}
 
 }  // namespace fft
 
@@ -90,6 +141,13 @@ class RightAngle {
     first<false>(u, n, re, im);
     below<fft::Leaf::multiply>(re, im, k_re, k_im, meanwhile);
     last(re, im, n, finish);
+  }
+  // f(i, c) for the blocks of a spectrum, which begin at its number i: polynomials modulo x^kBlock - c.
+  template <class F>
+  QF_HD void each_block(F&& f) const {
+    constexpr int step = fft::kBlock<T> * W;
+    for (int64_t at = 0; at < N_; at += W * W)
+      for (int g = 0; g < W * W; g += step) f(at + g, fft::Roots<V, false>{of_lanes(at)}[fft::roots_of(fft::kLeafLayers<T>) + g / step]);
   }
   // The inverse of the spectrum in re, im (destroyed), on [0, n).
   template <class Finish, class Meanwhile = Nothing>
@@ -137,7 +195,6 @@ class RightAngle {
   // for complex input.
   template <int R, int layers, bool complex>
   void first_pass(const T* u, int64_t n, T* re, T* im) const {
-    using Root = fft::RootOfI<R>;
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
     each_column(q, complex ? q : n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
@@ -145,17 +202,17 @@ class RightAngle {
 #pragma GCC unroll 4
       for (int k = 0; k < parts; ++k) {
         fft::Complex<V> x[R];
+        const auto at = [&](int m) { return j + (m * parts + k) * q; };
+        if constexpr (complex) {
 #pragma GCC unroll 5
-        for (int m = 0; m < R; ++m) {
-          const int64_t at = j + (m * parts + k) * q;
-          if constexpr (complex) {
-            x[m] = fft::load_complex<V>(re + at, im + at) * fft::Complex<V>{broadcast<V>(T(Root::re[m])), broadcast<V>(T(Root::im[m]))};
-          } else {
-            const V number = load_first<V>(u + at, whole ? W : n - at);
-            x[m] = m == 0 ? fft::Complex<V>{number, V{}} : fft::Complex<V>{number * T(Root::re[m]), number * T(Root::im[m])};
-          }
+          for (int m = 0; m < R; ++m) x[m] = fft::load_complex<V>(re + at(m), im + at(m));
+          fft::split_at_i<R>(x);
+        } else {
+          V numbers[R];
+#pragma GCC unroll 5
+          for (int m = 0; m < R; ++m) numbers[m] = load_first<V>(u + at(m), whole ? W : n - at(m));
+          fft::split_at_i<R>(numbers, x);
         }
-        fft::butterfly<R, -1>(x);
 #pragma GCC unroll 5
         for (int r = 0; r < R; ++r) z[r * parts + k] = x[r];
       }
@@ -169,10 +226,9 @@ class RightAngle {
   // Reads re and im once; finish writes the output.
   template <int R, int layers, class Finish>
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
-    using Root = fft::RootOfI<R>;
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
-    const T scale = T(1) / T(N_);
+    const T scale = T(fft::kBlock<T>) / T(N_);  // every layer doubles
     each_column(min(q, n), n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
       fft::Complex<V> z[R * parts];
 #pragma GCC unroll 16
@@ -184,16 +240,15 @@ class RightAngle {
         fft::Complex<V> x[R];
 #pragma GCC unroll 5
         for (int r = 0; r < R; ++r) x[r] = z[r * parts + k];
-        fft::butterfly<R, +1>(x);
-#pragma GCC unroll 5
-        for (int m = 0; m < R; ++m) {
+        fft::merge_at_i<R>(x, scale, [&](int m, V real, V imag) __attribute__((always_inline)) {
           const int64_t at = j + (m * parts + k) * q;
-          const T c = scale * T(Root::re[m]), s = scale * T(Root::im[m]);
-          if (whole || at < n) finish(at, x[m].re * c + x[m].im * s, x[m].im * c - x[m].re * s, whole ? W : n - at);
-        }
+          if (whole || at < n) finish(at, real, imag, whole ? W : n - at);
+        });
       }
     });
   }
+
+  const T* of_lanes(int64_t at) const { return roots_ + tree_.lanes + at / (W * W) * (fft::kOfLanes<T> * 2 * W); }
 
   // All layers between the first pass and the last, depth first.
   template <fft::Leaf mode, class Meanwhile>
@@ -230,12 +285,10 @@ class RightAngle {
         leaves<mode, layers - 1>(re, im, k_re, k_im, from, n, meanwhile);
         return;
       }
-    constexpr int64_t square = W * W;
-    constexpr int64_t of_blocks = (W >> layers) * fft::roots_of(layers) * 2, of_lanes = fft::roots_of(fft::kLaneLayers<T>) * 2 * W;
+    constexpr int64_t square = W * W, of_blocks = (W >> layers) * fft::roots_of(layers) * 2;
     for (int64_t at = from; at < from + n; at += square) {
       meanwhile(at, square);
-      fft::leaf<mode, layers>(re + at, im + at, k_re + at, k_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks,
-                              roots_ + tree_.lanes + at / square * of_lanes);
+      fft::leaf<mode, layers>(re + at, im + at, k_re + at, k_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks, of_lanes(at));
     }
   }
 

@@ -87,11 +87,11 @@ void cauchy_row_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_
     cplx<V> first{}, second{}, other{};  // sums with c, with c^2, with e^2
     for (int64_t k = 0; k < points.vectors; ++k) {
       const cplx<V> g{load<V>(g_row + k * 2 * W), load<V>(g_row + k * 2 * W + W)};
-      const cplx<V> c = conjugate(reciprocal(minus(points[k], w)));
+      const cplx<V> c = conjugate(reciprocal(points[k] - w));
       first = first + c * g;
       second = second + c * c * g;
       if constexpr (pair) {
-        const cplx<V> e = reciprocal(minus(points[k], conjugate(w))), conj_g = conjugate(g);
+        const cplx<V> e = reciprocal(points[k] - conjugate(w)), conj_g = conjugate(g);
         first = first + e * conj_g;
         other = other + e * e * conj_g;
       }
@@ -115,10 +115,10 @@ void cauchy_point_gradient(const CauchyMultVjp<T>& p, const Points& points, int6
     cplx<V> slope{};
     for (int64_t n = 0; n < f.N; ++n) {
       const cplx<V> v = broadcast_complex(f.v[row * f.N + n]), w = broadcast_complex(f.w[row * f.N + n]);
-      const cplx<V> c = reciprocal(minus(z, w));
+      const cplx<V> c = reciprocal(z - w);
       slope = slope + v * c * c;
       if constexpr (pair) {
-        const cplx<V> e = reciprocal(minus(z, conjugate(w)));
+        const cplx<V> e = reciprocal(z - conjugate(w));
         slope = slope + conjugate(v) * e * e;
       }
     }

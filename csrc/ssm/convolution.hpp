@@ -141,11 +141,12 @@ class Convolution {
     T *const a_re = part(4), *const a_im = part(5), *const b_re = part(6), *const b_im = part(7);
     rest_fft_.forward(u_rest, rest_, a_re, a_im);
     rest_fft_.forward(u, rest_, b_re, b_im);
-    for (int64_t i = 0; i < rest_fft_.length(); i += kLanes<T>) {
-      const fft::Complex<V> a = fft::load_complex<V>(a_re + i, a_im + i), b = fft::load_complex<V>(b_re + i, b_im + i);
-      fft::store_complex(a_re + i, a_im + i,
-                         a * fft::load_complex<V>(part(0) + i, part(1) + i) + b * fft::load_complex<V>(part(2) + i, part(3) + i));
-    }
+    rest_fft_.each_block([&](int64_t i, fft::Complex<V> c) {
+      auto a = fft::Block<T>::load(a_re + i, a_im + i), b = fft::Block<T>::load(b_re + i, b_im + i);
+      fft::multiply_blocks(a, fft::Block<T>::load(part(0) + i, part(1) + i), c);
+      fft::multiply_blocks(b, fft::Block<T>::load(part(2) + i, part(3) + i), c);
+      (a + b).store(a_re + i, a_im + i);
+    });
     rest_fft_.inverse(a_re, a_im, rest_, [&](int64_t l, V value, V, int64_t left) {
       value += load_first<V>(y_rest + l, left);
       if (D_) value += load_first<V>(u_rest + l, left) * *D_;
@@ -234,12 +235,12 @@ class ConvolutionAdjoint {
     const auto left = [&](int64_t at, int64_t count) { return min(count, L_ - at); };
     fft_.forward(grad, L_, g_re, g_im, [&](int64_t at, int64_t count) { fetch(u + at, left(at, count)); });
     fft_.forward(u, L_, u_re, u_im, [&](int64_t at, int64_t count) { fetch<true>(du + at, left(at, count)); });
-    for (int64_t i = 0; i < N_; i += kLanes<T>) {
-      const auto at_i = [&](const T* re, const T* im) { return fft::load_complex<V>(re + i, im + i); };
-      const fft::Complex<V> g = at_i(g_re, g_im);
-      fft::store_complex(sum_re + i, sum_im + i, at_i(sum_re, sum_im) + fft::multiply_conj(g, at_i(u_re, u_im)));
-      fft::store_complex(g_re + i, g_im + i, fft::multiply_conj(g, at_i(k_re, k_im)));
-    }
+    fft_.each_block([&](int64_t i, fft::Complex<V> c) {
+      const auto at_i = [&](const T* re, const T* im) { return fft::Block<T>::load(re + i, im + i); };
+      const auto g = at_i(g_re, g_im);
+      (at_i(sum_re, sum_im) + fft::correlate(g, at_i(u_re, u_im), c)).store(sum_re + i, sum_im + i);
+      fft::correlate(g, at_i(k_re, k_im), c).store(g_re + i, g_im + i);
+    });
     fft_.inverse(
         g_re, g_im, L_,
         [&](int64_t l, V value, V, int64_t left) {

@@ -50,7 +50,7 @@ class Feedback {
     strength = step / (1 + 0.5 * step * coupling);
     for (int64_t i = 0; i < n; i += W) {
       p.set(i, scaled(p[i], broadcast<V>(strength)));
-      b.set(i, scaled(minus(b[i], scaled(p[i], broadcast<V>(0.5 * input))), broadcast<V>(step)));
+      b.set(i, scaled(b[i] - scaled(p[i], broadcast<V>(0.5 * input)), broadcast<V>(step)));
     }
     if (f.truncated && f.L > 0) restore_output(f.L);
   }
@@ -78,7 +78,7 @@ class Feedback {
     return sum(total);
   }
   void advance(const Split& x, double s) const {
-    for (int64_t i = 0; i < n; i += W) x.set(i, minus(E[i] * x[i], scaled(p[i], broadcast<V>(s))));
+    for (int64_t i = 0; i < n; i += W) x.set(i, E[i] * x[i] - scaled(p[i], broadcast<V>(s)));
   }
 
   // out = Abar^L acting on (Re x, Im x): (2N, 2N). Squares from the highest bit on; a single step is diagonal plus rank one.

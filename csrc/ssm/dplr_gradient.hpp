@@ -68,7 +68,7 @@ class FeedbackGradient {
     for (int64_t i = 0; i < n_; i += W) {
       const cplx<V> m = mu[i], conj_x = conjugate(x[i]);
       E.add(i, conj_x * m);
-      p.set(i, minus(p[i], scaled(m, feedback)));
+      p.set(i, p[i] - scaled(m, feedback));
       q.add(i, scaled(conj_x, g_s));
       c.add(i, scaled(conj_x, g));
       mu.set(i, conjugate(f.E[i]) * m + scaled(conjugate(f.q[i]), g_s) + scaled(conjugate(f.c[i]), g));
@@ -108,7 +108,7 @@ void parameter_gradient(const Feedback& s, const FeedbackGradient& g, const Spli
   // b = dt (D B - p input / 2) and p = strength D P
   V inputs{}, strengths{}, steps{};
   for (int64_t i = 0; i < s.n; i += W) {
-    g.p.set(i, minus(g.p[i], scaled(g_b[i], real(0.5 * step * s.input))));
+    g.p.set(i, g.p[i] - scaled(g_b[i], real(0.5 * step * s.input)));
     inputs += inner(g_b[i], s.p[i]);
     strengths += inner(g.p[i], s.D[i] * read_modes(f.P + h * f.N + i, f.N - i));
     steps += inner(g_b[i], s.D[i] * read_modes(f.B + h * f.N + i, f.N - i)) - 0.5 * s.input * inner(g_b[i], s.p[i]);

@@ -9,7 +9,7 @@ inline namespace QF_ISA {
 // that a point near a pole keeps its digits.
 template <bool pair, class V>
 QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {
-  const cplx<V> d = minus(z, w);
+  const cplx<V> d = z - w;
   if constexpr (!pair) return v * reciprocal(d);
   const V other = z.im + w.im;  // Im(z - conj w); the real part is that of d
   const cplx<V> numerator{2 * (v.re * d.re - v.im * w.im), 2 * (v.re * z.im)};

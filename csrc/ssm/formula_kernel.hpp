@@ -58,7 +58,7 @@ QF_HD cplx<V> psi_derivative(cplx<V> x, const Exponential<V>& e) {
     series = series * x;
     series.re += c[k];
   }
-  return where<V>(size < 1.0 / 64, series, scaled(minus(e.value, psi(x, e)) * conjugate(x), V(1 / size)));
+  return where<V>(size < 1.0 / 64, series, scaled((e.value - psi(x, e)) * conjugate(x), V(1 / size)));
 }
 
 // (10)
@@ -204,7 +204,7 @@ QF_HD PoleGradient<V> dss_gradient(V dt, cplx<V> A, V L, cplx<V> g_log, cplx<V> 
   const DssParts<V> d = dss_parts(dt, A, L);
   const cplx<V> g_r = conjugate(d.one.minus_one) * g_b;
   const V along = g_r.re * d.q.re - g_r.im * d.q.im;  // Re(g_r q)
-  const cplx<V> g_q = minus(scaled(conjugate(g_r), V(1 / d.m)), scaled(d.q, V(2 * along / (d.m * d.m))));
+  const cplx<V> g_q = scaled(conjugate(g_r), V(1 / d.m)) - scaled(d.q, V(2 * along / (d.m * d.m)));
   const cplx<V> g_y = conjugate(d.r * d.one.value) * g_b + scaled(conjugate(A * d.all.value) * g_q, L);
   const cplx<V> g_x = g_log + scaled(g_y, d.sign);
   return {scaled(g_x, dt) + conjugate(d.all.minus_one) * g_q, inner(A, g_x)};
