@@ -147,9 +147,11 @@ def test_a_tail_of_zeros(backend, rng, dtype):
 
 
 @pytest.mark.parametrize("disc", DISCS)
-@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-6), (np.float64, 1e-9)])
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-6), (np.float64, 5e-12)])  # float64: the phase l log z of the definition
 def test_gradients_at_real_sizes(backend, rng, disc, dtype, bound):
-    """Against autograd through the definition in double precision."""
+    """Against autograd through the definition in double precision, each number relative to the size that its sum over l would have if the
+    signs of its terms were random: where modes grow, a few terms make up the sum, and chance lets them cancel.
+    """
     torch = pytest.importorskip("torch")
     H, N, L = 4, 16, 1024
     dt, A, C = s4d_lin(rng, H, N)
@@ -182,10 +184,15 @@ def test_gradients_at_real_sizes(backend, rng, disc, dtype, bound):
         bar, log = (torch.exp(y) - 1) * q.conj() / (q.real**2 + q.imag**2 + 1e-7), x
     shift = torch.where(grows, x.detach() * (L - 1), 0)[..., None] if disc == "dss" else 0
     K = (1 if disc == "dss" else 2) * ((tC * tB * bar)[..., None] * torch.exp(log[..., None] * l - shift)).sum(1).real
-    expected = torch.autograd.grad(K, leaves, torch.from_numpy(grad.astype(float)))
+
+    def gradients(signs):
+        return [x.numpy() for x in torch.autograd.grad(K, leaves, torch.from_numpy(grad * signs.astype(float)), retain_graph=True)]
+
+    expected = gradients(np.ones((H, L)))
+    with_signs = [gradients(rng.choice([-1.0, 1.0], (H, L))) for _ in range(16)]
     got = qf.ssm.s4d_kernel_vjp(*given, grad, L=L, disc=disc)
-    for g, e in zip(got, expected):
-        assert worst(g, e.numpy()) < bound
+    for g, e, *terms in zip(got, expected, *with_signs):
+        assert (np.abs(g - e) <= bound * np.sqrt(np.mean(np.square(np.abs(terms)), axis=0))).all()
 
 
 def test_outputs_share_the_poles(backend, rng):

@@ -102,6 +102,36 @@ QF_HD Lanes<float, 8> square_root(Lanes<float, 8> v) { return (Lanes<float, 8>)_
 QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4>)_mm256_sqrt_pd((__m256d)v); }
 #endif
 
+// Doubles rounded to T, and back. GCC takes a conversion between different widths apart into halves.
+template <class T>
+QF_HD Lanes<T, kLanes<double>> rounded_to(Lanes<double> v) {
+  if constexpr (sizeof(T) == 8) {
+    return v;
+  } else {
+#if defined(__AVX512F__)
+    return (Lanes<T, 8>)_mm512_cvtpd_ps((__m512d)v);
+#elif defined(__AVX2__)
+    return (Lanes<T, 4>)_mm256_cvtpd_ps((__m256d)v);
+#else
+    return __builtin_convertvector(v, Lanes<T, kLanes<double>>);
+#endif
+  }
+}
+template <class T>
+QF_HD Lanes<double> widened(Lanes<T, kLanes<double>> v) {
+  if constexpr (sizeof(T) == 8) {
+    return v;
+  } else {
+#if defined(__AVX512F__)
+    return (Lanes<double>)_mm512_cvtps_pd((__m256)v);
+#elif defined(__AVX2__)
+    return (Lanes<double>)_mm256_cvtps_pd((__m128)v);
+#else
+    return __builtin_convertvector(v, Lanes<double>);
+#endif
+  }
+}
+
 // The lower of two in every lane; b where either is NaN (what minps does).
 template <class V>
 QF_HD V lower(V a, V b) {

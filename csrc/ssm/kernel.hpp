@@ -1,6 +1,6 @@
 // Kernels of diagonal state-space models and their gradients. README (10)-(20).
 #pragma once
-#include "ssm/steps.hpp"
+#include "ssm/moments.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {

@@ -1,5 +1,4 @@
-// Sums over modes, K_l = f Re sum_n c_n z_n^l, and their adjoint, the moments sum_l g_l z_n^l and sum_l l g_l z_n^l, as matrix products of
-// baby steps z^j, j < J, and giant steps z^(J i). README (15)-(18).
+// Sums over modes, K_l = f Re sum_n c_n z_n^l, as matrix products of baby steps z^j, j < J, and giant steps z^(J i). README (15), (16).
 #pragma once
 #include "core/gemm.hpp"
 #include "ssm/modes.hpp"
@@ -34,30 +33,21 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-// Doubles, rounded to T.
 template <class T>
 QF_HD void store_rounded(T* to, Lanes<double> x) {
-  if constexpr (sizeof(T) == 8)
-    store(to, x);
-  else
-    store(to, __builtin_convertvector(x, Lanes<T, kLanes<double>>));
+  store(to, rounded_to<T>(x));
+}
+template <class T>
+QF_HD Lanes<double> load_widened(const T* from) {
+  return widened<T>(load<Lanes<T, kLanes<double>>>(from));
 }
 // Two of them side by side where T has twice the lanes, else the first.
 template <class T>
 QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
-  if constexpr (sizeof(T) == 8) {
-    return a;
-  } else {
-    using Half = Lanes<T, kLanes<double>>;
-    return join(__builtin_convertvector(a, Half), __builtin_convertvector(b, Half), std::make_integer_sequence<int, kLanes<T>>{});
-  }
-}
-template <class T>
-QF_HD Lanes<double> load_widened(const T* from) {
   if constexpr (sizeof(T) == 8)
-    return load<Lanes<double>>(from);
+    return a;
   else
-    return __builtin_convertvector(load<Lanes<T, kLanes<double>>>(from), Lanes<double>);
+    return join(rounded_to<T>(a), rounded_to<T>(b), std::make_integer_sequence<int, kLanes<T>>{});
 }
 
 // Giant and baby steps of one channel's modes. Two numbers a mode, real and imaginary parts in turns of W modes.
@@ -105,6 +95,14 @@ class Steps {
   const int64_t last_;
 };
 
+// f(vectors, first) for `count` vectors of modes, `most` side by side while there are so many.
+template <int most, class F>
+QF_HD void each_vectors(int64_t count, F&& f) {
+  int64_t i = 0;
+  for (; i + most <= count; i += most) f(std::integral_constant<int, most>{}, i);
+  for (; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
+}
+
 // K of one channel, for all its M outputs: the steps are made once.
 template <class T>
 class Vandermonde {
@@ -138,16 +136,13 @@ class Vandermonde {
         for (int64_t m = 0; m < M_; ++m) __builtin_memset(out + m * stride + done, 0, std::size_t(count - done) * sizeof(T));
         return;
       }
-      const auto make = [&](auto vectors, int64_t i) __attribute__((always_inline)) {
-        steps_.template giant<vectors.value>(modes, i, first + done, block, [&](int64_t row, int g, cplx<V> u) {
-          T* const to = giant_ + (row * n_ + i + g * W) * 2;
+      each_vectors<4>(n_ / W, [&](auto vectors, int64_t v) __attribute__((always_inline)) {
+        steps_.template giant<vectors.value>(modes, v * W, first + done, block, [&](int64_t row, int g, cplx<V> u) {
+          T* const to = giant_ + (row * n_ + (v + g) * W) * 2;
           store_rounded(to, u.re);
           store_rounded(to + W, u.im);
         });
-      };
-      int64_t i = 0;
-      for (; i + 4 * W <= n_; i += 4 * W) make(std::integral_constant<int, 4>{}, i);
-      for (; i < n_; i += W) make(std::integral_constant<int, 1>{}, i);
+      });
       for (int64_t m = 0; m < M_; ++m) {
         T* const K = out + m * stride + done;
         const T* const baby = baby_ + m * 2 * n_ * J;
@@ -226,69 +221,6 @@ class Vandermonde {
   Scratch<T> baby_, giant_, row_;
 };
 
-// S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l.
-template <class T>
-class Moments {
- public:
-  using V = Modes::V;
-  static constexpr int W = Modes::W;
-
-  Moments(int64_t n, int64_t L) : steps_(L), J(steps_.J), n_(n), baby_(J * 4 * n), sums_(kGiants * 4 * n) {}
-
-  // [re, im, j re, j im] of W modes a time: lanes lie along the modes.
-  void prepare(const Modes& modes) {
-    for (int64_t i = 0; i < n_; i += W) {
-      const cplx<V> z = modes.z(i);
-      cplx<V> x{};
-      for (int64_t j = 0; j < J; ++j) {
-        x = j % kRestart<T> == 0 || modes.shifted ? steps_.baby(modes, i, j) : x * z;
-        T* const to = baby_ + (j * n_ + i) * 4;
-        store_rounded(to, x.re);
-        store_rounded(to + W, x.im);
-        store_rounded(to + 2 * W, V(x.re * double(j)));
-        store_rounded(to + 3 * W, V(x.im * double(j)));
-      }
-    }
-  }
-
-  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g once.
-  void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
-    const int64_t rows = (count + J - 1) / J;
-    for (int64_t r = 0; r < rows; r += kGiants) {
-      const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
-      for_columns<T>(4 * n_, [&](auto columns, int64_t j) {
-        using C = decltype(columns);
-        tile_column<Left::rows, C::vectors, typename C::Vector>(full, J, g + done, J, baby_ + j, 4 * n_, sums_ + j, 4 * n_, false);
-        if (full < block)
-          tile_column<Left::rows, C::vectors, typename C::Vector>(1, count - done - full * J, g + done + full * J, J, baby_ + j, 4 * n_,
-                                                                  sums_ + full * 4 * n_ + j, 4 * n_, false);
-      });
-      for (int64_t i = 0; i < n_; i += W) {
-        double* const s = S + 4 * i;
-        cplx<V> s0{load<V>(s), load<V>(s + W)}, s1{load<V>(s + 2 * W), load<V>(s + 3 * W)};
-        steps_.template giant<1>(modes, i, first + done, block, [&](int64_t row, int, cplx<V> u) {
-          const T* const t = sums_ + (row * n_ + i) * 4;
-          const cplx<V> t0{load_widened(t), load_widened(t + W)}, t1{load_widened(t + 2 * W), load_widened(t + 3 * W)};
-          const V at = broadcast<V>(double(first + done + row * J));
-          s0 = s0 + u * t0;
-          s1 = s1 + u * (scaled(t0, at) + t1);
-        });
-        store(s, s0.re), store(s + W, s0.im), store(s + 2 * W, s1.re), store(s + 3 * W, s1.im);
-      }
-    }
-  }
-
- private:
-  Steps<T> steps_;
-
- public:
-  const int64_t J;
-
- private:
-  const int64_t n_;
-  Scratch<T> baby_, sums_;
-};
-
 // A long row in pieces of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
 struct Pieces {
   int64_t count, length;
@@ -326,50 +258,6 @@ void sum_rows(int64_t H, int64_t M, int64_t N, int64_t L, double f, int threads,
       for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) { put(sum, modes, h, first, count); });
     }
   });
-}
-
-// Moments of rows: get(m, h, first, count, buffer) gives a block of row m of a channel, in place or in the buffer; then
-// finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
-template <class T, class Set, class Get, class Finish>
-void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
-  const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
-  const Pieces cut = pieces(H, L, J);
-  const double item = double(M * 4 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
-  Scratch<double> all(H * cut.count * size);
-  parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
-    Modes modes(N, M);
-    Moments<T> moments(n, L);
-    Scratch<T> buffer(J * kGiants);
-    for (int64_t at = begin, made = -1; at < end; ++at) {
-      const int64_t h = at / cut.count;
-      if (made != h) {
-        set(modes, h);
-        moments.prepare(modes);
-        made = h;
-      }
-      double* const S = all + at * size;
-      for (int64_t i = 0; i < size; ++i) S[i] = 0;
-      for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) {
-        for (int64_t m = 0; m < M; ++m) moments.add(modes, get(m, h, first, count, buffer), first, count, S + 4 * n * m);
-      });
-    }
-  });
-  parallel_for(H, threads, double(M * N) * kExponentialNs, [&](int64_t begin, int64_t end) {
-    Modes modes(N, M);
-    for (int64_t h = begin; h < end; ++h) {
-      double* const S = all + h * cut.count * size;
-      for (int64_t k = 1; k < cut.count; ++k)
-        for (int64_t i = 0; i < size; ++i) S[i] += S[k * size + i];
-      set(modes, h);
-      finish(modes, h, S);
-    }
-  });
-}
-
-// S0 or S1 (part 0, 1) of row m, of the modes from i on.
-QF_HD cplx<Modes::V> moment(const Modes& modes, const double* S, int64_t m, int64_t i, int part) {
-  const double* const s = S + 4 * (modes.n * m + i) + 2 * part * Modes::W;
-  return {load<Modes::V>(s), load<Modes::V>(s + Modes::W)};
 }
 
 }  // namespace QF_ISA

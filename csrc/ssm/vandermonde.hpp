@@ -1,7 +1,7 @@
 // Sums of exponentials with the poles given, and their adjoint. README (15)-(18).
 #pragma once
 #include "ssm/args_vandermonde.hpp"
-#include "ssm/steps.hpp"
+#include "ssm/moments.hpp"
 
 namespace quatrefoil::ssm {
 inline namespace QF_ISA {
