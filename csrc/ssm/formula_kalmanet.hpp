@@ -41,12 +41,13 @@ struct KeyUpdate {
 };
 
 // (77), (78) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear: M does not know the scale of k.
-template <class T>
-QF_HD KeyUpdate<T> key_update(T e, double F, double kh, double kk) {
+// T is the type of the arrays, A that of the states.
+template <class T, class A>
+QF_HD KeyUpdate<A> key_update(A e, double F, double kh, double kk) {
   const double kept = e * F, after = square_root(kept * kept + 2 * double(e) * kh + kk * kk);
   if (after < kLeastNormal<T>) return {e, 0, 0, 0, 0, after};
   const double inverse = 1 / after, a = kept * inverse, h = 16 * e * inverse;
-  return {e, T(a * a), T(h * (a - 1)), T(h * inverse), T((8 * kk * inverse - 8) * inverse), after};
+  return {e, A(a * a), A(h * (a - 1)), A(h * inverse), A((8 * kk * inverse - 8) * inverse), after};
 }
 
 }  // namespace QF_ISA

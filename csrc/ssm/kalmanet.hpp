@@ -30,15 +30,16 @@ template <class T>
 void set_zero(int64_t n, T* x) {
   __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
 }
-template <class T>
-void load_padded(int64_t D, const T* from, T* to) {
-  using V = Lanes<T>;
-  for (int64_t i = 0; i < D; i += kLanes<T>) store(to + i, load_first<V>(from + i, D - i));
+// Arrays are of T, the vectors computed with of A.
+template <class T, class A>
+void load_padded(int64_t D, const T* from, A* to) {
+  constexpr int W = kLanes<A>;
+  for (int64_t i = 0; i < D; i += W) store(to + i, __builtin_convertvector(load_first<Lanes<T, W>>(from + i, D - i), Lanes<A>));
 }
-template <class T>
-void store_unpadded(int64_t D, const T* from, T* to) {
-  using V = Lanes<T>;
-  for (int64_t i = 0; i < D; i += kLanes<T>) store_first(to + i, load<V>(from + i), D - i);
+template <class T, class A>
+void store_unpadded(int64_t D, const A* from, T* to) {
+  using V = Lanes<T, kLanes<A>>;
+  for (int64_t i = 0; i < D; i += kLanes<A>) store_first(to + i, __builtin_convertvector(load<Lanes<A>>(from + i), V), D - i);
 }
 
 // ---------------------------------------------------------------- what a call has in common
@@ -47,8 +48,8 @@ void store_unpadded(int64_t D, const T* from, T* to) {
 template <class T>
 class Series {
  public:
-  Series(double ridge_strength, int64_t num_iter)
-      : last(int64_t(min(double(max<int64_t>(num_iter - 1, 0)), negligible_degree<T>(ridge_strength))) / 2),
+  Series(double ridge_strength, int64_t num_iter, double negligible)
+      : last(int64_t(min(double(max<int64_t>(num_iter - 1, 0)), negligible)) / 2),
         upper_end(T(chebyshev_upper_end(ridge_strength, double(num_iter + 1)))),
         even_(last + 1),
         odd_(last + 1) {
@@ -80,7 +81,8 @@ constexpr int64_t kFitsL1 = 24 << 10;  // of 32 KiB
 
 enum class Solver { none, chebyshev, exact };
 
-template <class T>
+// T is the type of the arrays, A that of the arithmetic.
+template <class T, class A = T>
 struct Problem {
   Problem(const Gka<T>& args, bool needs_H)
       : p(args),
@@ -90,14 +92,14 @@ struct Problem {
         keeps_H(needs_H || solver != Solver::none),
         heads(args.B * args.heads),
         D(args.D),
-        P(padded<T>(D)),
-        tiles(tiles_across<T>(D)),
-        series(args.ridge_strength, solver == Solver::chebyshev ? args.num_iter : 0) {}
+        P(padded<A>(D)),
+        tiles(tiles_across<A>(D)),
+        series(args.ridge_strength, solver == Solver::chebyshev ? args.num_iter : 0, negligible_degree<T>(args.ridge_strength)) {}
 
   int64_t token(int64_t head, int64_t t) const { return (head / p.heads * p.length + t) * p.heads + head % p.heads; }
-  T alpha(int64_t token) const { return p.alpha ? p.alpha[token] : T(1); }
-  T decay_U(int64_t token) const { return p.g ? elementary::exp(p.g[token]) : T(1); }
-  T decay_H(int64_t token) const { return p.gk ? elementary::exp(p.gk[token]) : T(1); }
+  A alpha(int64_t token) const { return p.alpha ? A(p.alpha[token]) : A(1); }
+  A decay_U(int64_t token) const { return p.g ? elementary::exp(A(p.g[token])) : A(1); }
+  A decay_H(int64_t token) const { return p.gk ? elementary::exp(A(p.gk[token])) : A(1); }
   // A (B, heads, D, D) array from a head on; null where it is.
   template <class E>
   E* square(E* x, int64_t head) const {
@@ -108,19 +110,42 @@ struct Problem {
   const Solver solver;
   const bool keeps_H;  // whether anything depends on H
   const int64_t heads, D, P, tiles;
-  const Series<T> series;
+  const Series<A> series;
 };
 
 // ---------------------------------------------------------------- the states of one head
 
+// (70), (78) for H and M in tiles. Reads and writes H once, and M `with_M`.
+template <bool with_M, class A>
+void update_squares(int64_t tiles, const KeyUpdate<A>& u, const A* k, const A* m, A* H, A* M) {
+  using V = Lanes<A>;
+  constexpr int W = kLanes<A>;
+  const V e = broadcast<V>(u.e), a = broadcast<V>(u.a), b = broadcast<V>(u.b);
+  for_tiles(tiles, W * W, [&](int64_t I, int64_t J, int64_t offset) {
+    const V k_J = load<V>(k + J * W), m_J = load<V>(m + J * W);
+#pragma GCC unroll 4
+    for (int i = 0; i < W; ++i) {
+      A *const H_i = H + offset + i * W, *const M_i = M + offset + i * W;
+      const V old = keep(load<V>(H_i)), k_i = broadcast<V>(k[I * W + i]);
+      store(H_i, multiply_add(e, old, V(k_i * k_J)));
+      if (with_M) {
+        V row = multiply_add(k_i, m_J, V(b * old));
+        row = multiply_add(broadcast<V>(m[I * W + i]), k_J, row);
+        store(M_i, multiply_add(a, load<V>(M_i), row));
+      }
+    }
+  });
+}
+
 // H and M in tiles, U transposed: row j holds U[., j] = sum_t k_j v, so that update and readout are one pass along rows.
-template <class T>
+template <class T, class A = T>
 class State {
  public:
-  static int64_t size(const Problem<T>& s) { return 2 * tiled_size<T>(s.D) + s.P * s.P; }
-  State(const Problem<T>& s, T* room, double& norm) : H(room), M(H + tiled_size<T>(s.D)), U(M + tiled_size<T>(s.D)), s_(s), norm_(norm) {}
+  static int64_t size(const Problem<T, A>& s) { return 2 * tiled_size<A>(s.D) + s.P * s.P; }
+  State(const Problem<T, A>& s, A* room, double& norm)
+      : H(room), M(H + tiled_size<A>(s.D)), U(M + tiled_size<A>(s.D)), s_(s), norm_(norm) {}
 
-  void begin(int64_t head, T* column, T* product) {
+  void begin(int64_t head, A* column, A* product) {
     load_transposed(s_.D, s_.P, s_.square(s_.p.U0, head), U);
     norm_ = 0;
     if (!s_.keeps_H) return;
@@ -130,32 +155,33 @@ class State {
     if (H0) begin_from_H(column, product);
   }
 
-  // (70), (78). On return h is (new H) k; m is scratch. Reads H twice, writes it once; M once each where the solver wants it.
-  void add_key(T e, const T* k, T* h, T* m) {
+  // (70), (78). On return h is (new H) k and m that of (78). Reads H twice, writes it once; M once each where the solver wants it.
+  KeyUpdate<A> add_key(A e, const A* k, A* h, A* m) {
     multiply_symmetric(s_.tiles, H, k, h);
-    const T kk = dot(s_.P, k, k);
-    const KeyUpdate<T> u = key_update(e, norm_, double(dot(s_.P, k, h)), double(kk));
+    const A kk = dot(s_.P, k, k);
+    const KeyUpdate<A> u = key_update<T>(e, norm_, double(dot(s_.P, k, h)), double(kk));
     norm_ = u.norm;
     combine(s_.P, u.from_h, h, u.from_k, k, m);
     combine(s_.P, u.e, h, kk, k, h);
-    s_.solver == Solver::chebyshev ? update<true>(u, k, m) : update<false>(u, k, m);
+    s_.solver == Solver::chebyshev ? update_squares<true>(s_.tiles, u, k, m, H, M) : update_squares<false>(s_.tiles, u, k, m, H, M);
+    return u;
   }
 
   double norm() const { return norm_; }
   bool zero() const { return norm() < kLeastNormal<T>; }
 
-  T *const H, *const M, *const U;
+  A *const H, *const M, *const U;
 
  private:
   // The norm of H, and M = 16 (H^2 / F^2 - H / F), column by column: D products, the time of a few tokens.
-  void begin_from_H(T* column, T* product) {
-    constexpr int W = kLanes<T>;
+  void begin_from_H(A* column, A* product) {
+    constexpr int W = kLanes<A>;
     double norm2 = 0;
     for (int64_t i = 0; i < s_.D; ++i)
       for (int64_t j = 0; j <= i; ++j) norm2 += (i == j ? 1.0 : 2.0) * double(entry(H, i, j)) * double(entry(H, i, j));
     norm_ = square_root(norm2);
     if (s_.solver != Solver::chebyshev || zero()) return;
-    const T F = T(norm());
+    const A F = A(norm());
     for (int64_t j = 0; j < s_.D; ++j) {
       for (int64_t i = 0; i < s_.P; ++i) column[i] = (i / W >= j / W ? entry(H, i, j) : entry(H, j, i)) / F;
       multiply_symmetric(s_.tiles, H, column, product);
@@ -163,99 +189,98 @@ class State {
     }
   }
 
-  template <bool with_M>
-  void update(const KeyUpdate<T>& u, const T* k, const T* m) {
-    using V = Lanes<T>;
-    constexpr int W = kLanes<T>;
-    const V e = broadcast<V>(u.e), a = broadcast<V>(u.a), b = broadcast<V>(u.b);
-    for_tiles(s_.tiles, W * W, [&](int64_t I, int64_t J, int64_t offset) {
-      const V k_J = load<V>(k + J * W), m_J = load<V>(m + J * W);
-#pragma GCC unroll 4
-      for (int i = 0; i < W; ++i) {
-        T *const H_i = H + offset + i * W, *const M_i = M + offset + i * W;
-        const V old = keep(load<V>(H_i)), k_i = broadcast<V>(k[I * W + i]);
-        store(H_i, multiply_add(e, old, V(k_i * k_J)));
-        if (with_M) {
-          V row = multiply_add(k_i, m_J, V(b * old));
-          row = multiply_add(broadcast<V>(m[I * W + i]), k_J, row);
-          store(M_i, multiply_add(a, load<V>(M_i), row));
-        }
-      }
-    });
-  }
-
-  const Problem<T>& s_;
+  const Problem<T, A>& s_;
   double& norm_;
 };
 
 // ---------------------------------------------------------------- the ridge regression of one token
 
-template <class T>
+// (75), (76): where the recurrence stands, and the sums so far. The products with H and M are its owner's, who finds their vector in w or
+// odd and leaves them in d.
+template <class A>
+struct Expansion {
+  A *w, *d, *odd, *even;
+
+  // d: H q.
+  void begin(int64_t P, const Series<A>& c, A inverse, const A* q) const {
+    combine(P, A(1), q, -inverse, d, w);
+    combine(P, c.even(0), w, A(0), w, even);
+    combine(P, c.odd(0), w, A(0), w, odd);
+    set_zero(P, d);
+  }
+  // To degree j. d: what it was, plus M w.
+  template <class S>
+  void step(int64_t P, const Series<S>& c, int64_t j) const {
+    using V = Lanes<A>;
+    const V even_j = broadcast<V>(A(c.even(j))), odd_j = broadcast<V>(A(c.odd(j)));
+    for (int64_t i = 0; i < P; i += kLanes<A>) {
+      V d_i = load<V>(d + i);
+      if (j == 1) store(d + i, d_i = A(0.5) * d_i);
+      const V w_i = load<V>(w + i) + d_i;
+      store(w + i, w_i);
+      store(even + i, multiply_add(even_j, w_i, load<V>(even + i)));
+      store(odd + i, multiply_add(odd_j, w_i, load<V>(odd + i)));
+    }
+  }
+  // d: H odd. x may be even.
+  void end(int64_t P, const Series<A>& c, A inverse, const A* q, A* x) const {
+    using V = Lanes<A>;
+    for (int64_t i = 0; i < P; i += kLanes<A>) {
+      const V rest = load<V>(even + i) + (load<V>(odd + i) - (2 * inverse) * load<V>(d + i));
+      store(x + i, V(inverse * (c.upper_end * load<V>(q + i) + A(16) * rest)));
+    }
+  }
+};
+
+template <class T, class A = T>
 class Ridge {
  public:
-  static int64_t size(const Problem<T>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
-  Ridge(const Problem<T>& s, const State<T>& state, T* room) : s_(s), state_(state), room_(room) {}
+  static int64_t size(const Problem<T, A>& s) { return s.solver == Solver::exact ? (s.D + 1) * s.P : 3 * s.P; }
+  Ridge(const Problem<T, A>& s, const State<T, A>& state, A* room) : s_(s), state_(state), room_(room) {}
 
   // To be called when H has changed. For the exact solution it is eliminated here, once for all right-hand sides.
   void prepare() {
     if (s_.solver != Solver::exact || state_.zero()) return;
-    constexpr int W = kLanes<T>;
+    constexpr int W = kLanes<A>;
     for (int64_t i = 0; i < s_.D; ++i) {
-      T* const row = room_ + i * s_.P;
-      for (int64_t j = 0; j <= i; j += W) __builtin_memcpy(row + j, &entry(state_.H, i, j), W * sizeof(T));
-      row[i] += T(s_.p.ridge_strength * state_.norm());
+      A* const row = room_ + i * s_.P;
+      for (int64_t j = 0; j <= i; j += W) __builtin_memcpy(row + j, &entry(state_.H, i, j), W * sizeof(A));
+      row[i] += A(s_.p.ridge_strength * state_.norm());
     }
     eliminate(s_.D, room_, s_.P, room_ + s_.D * s_.P);
   }
 
   // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (72).
-  void solve(const T* q, T* x) const {
+  void solve(const A* q, A* x) const {
     if (s_.solver != Solver::none && state_.zero()) {
       set_zero(s_.P, x);
     } else if (s_.solver == Solver::chebyshev) {
       chebyshev(q, x);
     } else {
-      __builtin_memcpy(x, q, std::size_t(s_.P) * sizeof(T));
+      __builtin_memcpy(x, q, std::size_t(s_.P) * sizeof(A));
       if (s_.solver == Solver::exact) solve_eliminated(s_.D, room_, s_.P, room_ + s_.D * s_.P, x);
     }
   }
 
  private:
   // (75), (76). Reads the tiles of M once for two degrees of the polynomial, those of H twice in all.
-  void chebyshev(const T* q, T* x) const {
-    using V = Lanes<T>;
-    constexpr int W = kLanes<T>;
-    const Series<T>& c = s_.series;
-    const bool turns = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
-    const T inverse = T(1 / state_.norm());
-    T *const w = room_, *const d = w + s_.P, *const odd = d + s_.P, *const even = x, *const product = d;
-    multiply_symmetric(s_.tiles, state_.H, q, product);
-    combine(s_.P, T(1), q, -inverse, product, w);
-    combine(s_.P, c.even(0), w, T(0), w, even);
-    combine(s_.P, c.odd(0), w, T(0), w, odd);
-    set_zero(s_.P, d);
-    for (int64_t j = 1; j <= c.last; ++j) {
-      add_symmetric_product(s_.tiles, state_.M, w, d, turns && j % 2 == 0);
-      const V even_j = broadcast<V>(c.even(j)), odd_j = broadcast<V>(c.odd(j));
-      for (int64_t i = 0; i < s_.P; i += W) {
-        V d_i = load<V>(d + i);
-        if (j == 1) store(d + i, d_i = T(0.5) * d_i);
-        const V w_i = load<V>(w + i) + d_i;
-        store(w + i, w_i);
-        store(even + i, multiply_add(even_j, w_i, load<V>(even + i)));
-        store(odd + i, multiply_add(odd_j, w_i, load<V>(odd + i)));
-      }
+  void chebyshev(const A* q, A* x) const {
+    const bool turns = tiled_size<A>(s_.D) * int64_t(sizeof(A)) > kFitsL1;
+    const A inverse = A(1 / state_.norm());
+    const Expansion<A> e{room_, room_ + s_.P, room_ + 2 * s_.P, x};
+    multiply_symmetric(s_.tiles, state_.H, q, e.d);
+    e.begin(s_.P, s_.series, inverse, q);
+    for (int64_t j = 1; j <= s_.series.last; ++j) {
+      add_symmetric_product(s_.tiles, state_.M, e.w, e.d, turns && j % 2 == 0);
+      e.step(s_.P, s_.series, j);
     }
-    multiply_symmetric(s_.tiles, state_.H, odd, product);
-    for (int64_t i = 0; i < s_.P; i += W) {
-      const V rest = load<V>(even + i) + (load<V>(odd + i) - (2 * inverse) * load<V>(product + i));
-      store(x + i, V(inverse * (c.upper_end * load<V>(q + i) + T(16) * rest)));
-    }
+    multiply_symmetric(s_.tiles, state_.H, e.odd, e.d);
+    e.end(s_.P, s_.series, inverse, q, x);
   }
 
-  const Problem<T>& s_;
-  const State<T>& state_;
-  T* const room_;
+  const Problem<T, A>& s_;
+  const State<T, A>& state_;
+  A* const room_;
 };
 
 // ---------------------------------------------------------------- the order of the work
@@ -264,16 +289,16 @@ constexpr int64_t kHeadsAtOnce = 64;  // whose states are in memory
 constexpr double kSegmentNs = 4e6;    // of one head between two looks for an interrupt
 
 // Nanoseconds a token at about 30 fused multiply-adds a nanosecond and vector of 16 lanes: products with M, updates, readout.
-template <class T>
-double token_ns(const Problem<T>& s) {
-  const double half = double(tiled_size<T>(s.D)), P = double(s.P);
+template <class T, class A>
+double token_ns(const Problem<T, A>& s) {
+  const double half = double(tiled_size<A>(s.D)), P = double(s.P);
   const double products = s.solver == Solver::exact ? P / 6 : double(s.series.last) + 2;
-  return (2 * half * (products + 3) + 3 * P * P) / (2.5 * kLanes<T>)+20;
+  return (2 * half * (products + 3) + 3 * P * P) / (2.5 * kLanes<A>)+20;
 }
 
 // f(slot, head, t0, t1) over the heads [first, first + count) and segments of time, forward or back; at least one segment, if empty.
-template <class T, class F>
-void for_segments(const Problem<T>& s, int64_t first, int64_t count, double ns, bool back, F&& f) {
+template <class T, class A, class F>
+void for_segments(const Problem<T, A>& s, int64_t first, int64_t count, double ns, bool back, F&& f) {
   const int64_t length = s.p.length, step = max(int64_t(kSegmentNs / ns), int64_t(1)),
                 segments = max((length + step - 1) / step, int64_t(1));
   for (int64_t i = 0; i < segments; ++i) {

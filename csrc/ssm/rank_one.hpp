@@ -63,16 +63,16 @@ void rank_one(int64_t P, const RankOne<T>& u, T* A) {
 }
 
 // A's transpose from a D x D array, absent: 0; and times e back into one.
-template <class T>
-void load_transposed(int64_t D, int64_t P, const T* dense, T* A) {
-  __builtin_memset(A, 0, std::size_t(P * P) * sizeof(T));
+template <class T, class E>
+void load_transposed(int64_t D, int64_t P, const T* dense, E* A) {
+  __builtin_memset(A, 0, std::size_t(P * P) * sizeof(E));
   for (int64_t i = 0; dense && i < D; ++i)
-    for (int64_t j = 0; j < D; ++j) A[j * P + i] = dense[i * D + j];
+    for (int64_t j = 0; j < D; ++j) A[j * P + i] = E(dense[i * D + j]);
 }
-template <class T>
-void store_transposed(int64_t D, int64_t P, T e, const T* A, T* dense) {
+template <class T, class E>
+void store_transposed(int64_t D, int64_t P, E e, const E* A, T* dense) {
   for (int64_t i = 0; i < D; ++i)
-    for (int64_t j = 0; j < D; ++j) dense[i * D + j] = e * A[j * P + i];
+    for (int64_t j = 0; j < D; ++j) dense[i * D + j] = T(e * A[j * P + i]);
 }
 
 }  // namespace QF_ISA

@@ -39,12 +39,12 @@ QF_HD void for_tiles(int64_t tiles, int64_t tile_size, F&& f) {
 }
 
 // (A + A^T) / 2 of a D x D array; absent: 0.
-template <class T>
-void to_tiles(int64_t D, const T* dense, T* a) {
-  __builtin_memset(a, 0, std::size_t(tiled_size<T>(D)) * sizeof(T));
+template <class T, class A>
+void to_tiles(int64_t D, const T* dense, A* a) {
+  __builtin_memset(a, 0, std::size_t(tiled_size<A>(D)) * sizeof(A));
   if (!dense) return;
   for (int64_t i = 0; i < D; ++i)
-    for (int64_t j = 0; j < min(D, padded<T>(i + 1)); ++j) entry(a, i, j) = (dense[i * D + j] + dense[j * D + i]) / 2;
+    for (int64_t j = 0; j < min(D, padded<A>(i + 1)); ++j) entry(a, i, j) = (A(dense[i * D + j]) + A(dense[j * D + i])) / 2;
 }
 template <class T>
 void from_tiles(int64_t D, const T* a, T* dense) {
