@@ -10,8 +10,6 @@ namespace kalmanet {
 template <class T, class A>
 class MixedRidge {
  public:
-  static constexpr int64_t kNear = 1, kNearMost = 3;  // for a right-hand side that is an input, for one that was computed
-
   static int64_t size(const Problem<T, A>& s) { return Ridge<T, A>::size(s); }
   static int64_t narrow_size(const Problem<T, A>& s) { return narrows(s) ? 2 * tiled_size<T>(s.D) + 6 * padded<T>(s.D) : 0; }
 
@@ -41,18 +39,20 @@ class MixedRidge {
     update_squares<true>(tiles(), KeyUpdate<T>{T(u.e), T(u.a), T(u.b), 0, 0, u.norm}, k_, m_, H_, M_);
   }
 
-  // x ~ (H + lambda I)^-1 q. `near`: degrees whose products with M are taken in A, at most kNearMost (88).
-  void solve(const A* q, int64_t near, A* x) const { narrows(s_) && !state_.zero() ? chebyshev(q, near, x) : whole_.solve(q, x); }
+  // x ~ (H + lambda I)^-1 q.
+  void solve(const A* q, A* x) const { narrows(s_) && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
 
  private:
+  static constexpr int64_t kNear = 3;  // degrees whose products with M are taken in A (88)
+
   // Whether a part of the work is done in T. Below a D of 32 that is slower: vectors are converted and little is multiplied.
   static bool narrows(const Problem<T, A>& s) {
-    return sizeof(T) < sizeof(A) && s.solver == Solver::chebyshev && s.series.last > kNearMost && s.D >= 32;
+    return sizeof(T) < sizeof(A) && s.solver == Solver::chebyshev && s.series.last > kNear && s.D >= 32;
   }
   int64_t tiles() const { return tiles_across<T>(s_.D); }
 
-  // (87). Reads the tiles of H once, those of M `near` times, those of T's M once a degree, of T's H once.
-  void chebyshev(const A* q, int64_t near, A* x) const {
+  // (87). Reads the tiles of H once, those of M kNear times, those of T's M once a degree, of T's H once.
+  void chebyshev(const A* q, A* x) const {
     const A inverse = A(1 / state_.norm());
     const int64_t P = s_.P;
     const Expansion<A> first{room_, room_ + P, room_ + 2 * P, x};
@@ -60,13 +60,13 @@ class MixedRidge {
     const bool turns = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
     multiply_symmetric(s_.tiles, state_.H, q, first.d);
     first.begin(P, s_.series, inverse, q);
-    for (int64_t j = 1; j <= near; ++j) {
+    for (int64_t j = 1; j <= kNear; ++j) {
       add_symmetric_product(s_.tiles, state_.M, first.w, first.d);
       first.step(P, s_.series, j);
     }
     store_unpadded(P, first.w, w_), store_unpadded(P, first.d, d_);
     set_zero(P_, odd_), set_zero(P_, even_);
-    for (int64_t j = near + 1; j <= s_.series.last; ++j) {
+    for (int64_t j = kNear + 1; j <= s_.series.last; ++j) {
       add_symmetric_product(tiles(), M_, w_, d_, turns && j % 2 == 0);
       rest.step(P_, s_.series, j);
     }
