@@ -27,8 +27,8 @@ int64_t map_points(const TuckerEval<T>& p, const Interval* intervals, int64_t fi
       good &= (t <= far) & (t >= -far);
       t = lower(higher(t, D{} - 1), D{} + 1);
       const D s = t < 0.0 ? D{} - 1 : D{} + 1;
-      store<F>(u + k * points + i, __builtin_convertvector(2 * (t * s - 1), F));
-      store<F>(sign + k * points + i, __builtin_convertvector(s, F));
+      store<F>(u + k * points + i, converted<T>(2 * (t * s - 1)));
+      store<F>(sign + k * points + i, converted<T>(s));
     }
     for (int i = 0; i < W; ++i) all_good = all_good && good[i];
   }

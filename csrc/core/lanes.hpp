@@ -102,33 +102,25 @@ QF_HD Lanes<float, 8> square_root(Lanes<float, 8> v) { return (Lanes<float, 8>)_
 QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4>)_mm256_sqrt_pd((__m256d)v); }
 #endif
 
-// Doubles rounded to T, and back. GCC takes a conversion between different widths apart into halves.
-template <class T>
-QF_HD Lanes<T, kLanes<double>> rounded_to(Lanes<double> v) {
-  if constexpr (sizeof(T) == 8) {
+// The same numbers as T. Between float and double by one instruction: GCC takes such a conversion apart into halves.
+template <class T, class V>
+QF_HD Lanes<T, kWidth<V>> converted(V v) {
+  [[maybe_unused]] constexpr int W = kWidth<V>;
+  if constexpr (std::is_same<T, Element<V>>::value) {
     return v;
-  } else {
 #if defined(__AVX512F__)
-    return (Lanes<T, 8>)_mm512_cvtpd_ps((__m512d)v);
+  } else if constexpr (W == 8 && std::is_same<T, double>::value && std::is_same<Element<V>, float>::value) {
+    return (Lanes<T, W>)_mm512_cvtps_pd((__m256)v);
+  } else if constexpr (W == 8 && std::is_same<T, float>::value && std::is_same<Element<V>, double>::value) {
+    return (Lanes<T, W>)_mm512_cvtpd_ps((__m512d)v);
 #elif defined(__AVX2__)
-    return (Lanes<T, 4>)_mm256_cvtpd_ps((__m256d)v);
-#else
-    return __builtin_convertvector(v, Lanes<T, kLanes<double>>);
+  } else if constexpr (W == 4 && std::is_same<T, double>::value && std::is_same<Element<V>, float>::value) {
+    return (Lanes<T, W>)_mm256_cvtps_pd((__m128)v);
+  } else if constexpr (W == 4 && std::is_same<T, float>::value && std::is_same<Element<V>, double>::value) {
+    return (Lanes<T, W>)_mm256_cvtpd_ps((__m256d)v);
 #endif
-  }
-}
-template <class T>
-QF_HD Lanes<double> widened(Lanes<T, kLanes<double>> v) {
-  if constexpr (sizeof(T) == 8) {
-    return v;
   } else {
-#if defined(__AVX512F__)
-    return (Lanes<double>)_mm512_cvtps_pd((__m256)v);
-#elif defined(__AVX2__)
-    return (Lanes<double>)_mm256_cvtps_pd((__m128)v);
-#else
-    return __builtin_convertvector(v, Lanes<double>);
-#endif
+    return __builtin_convertvector(v, Lanes<T, W>);
   }
 }
 

@@ -34,12 +34,11 @@ void set_zero(int64_t n, T* x) {
 template <class T, class A>
 void load_padded(int64_t D, const T* from, A* to) {
   constexpr int W = kLanes<A>;
-  for (int64_t i = 0; i < D; i += W) store(to + i, __builtin_convertvector(load_first<Lanes<T, W>>(from + i, D - i), Lanes<A>));
+  for (int64_t i = 0; i < D; i += W) store(to + i, converted<A>(load_first<Lanes<T, W>>(from + i, D - i)));
 }
 template <class T, class A>
 void store_unpadded(int64_t D, const A* from, T* to) {
-  using V = Lanes<T, kLanes<A>>;
-  for (int64_t i = 0; i < D; i += kLanes<A>) store_first(to + i, __builtin_convertvector(load<Lanes<A>>(from + i), V), D - i);
+  for (int64_t i = 0; i < D; i += kLanes<A>) store_first(to + i, converted<T>(load<Lanes<A>>(from + i)), D - i);
 }
 
 // ---------------------------------------------------------------- what a call has in common

@@ -79,7 +79,7 @@ class MixedRidge {
   void add(const T* from, A* to) const {
     using V = Lanes<A>;
     constexpr int W = kLanes<A>;
-    for (int64_t i = 0; i < s_.P; i += W) store(to + i, V(load<V>(to + i) + __builtin_convertvector(load<Lanes<T, W>>(from + i), V)));
+    for (int64_t i = 0; i < s_.P; i += W) store(to + i, V(load<V>(to + i) + converted<A>(load<Lanes<T, W>>(from + i))));
   }
 
   const Problem<T, A>& s_;

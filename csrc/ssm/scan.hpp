@@ -135,8 +135,12 @@ void scan_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E
   if (n > kTileVectors * kLanes<T>) {
     for (int64_t i = begin; i < end; ++i) {
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
+      const int64_t next = min(i + 1, end - 1);  // its lines are asked for: the hardware's own streams end with each page
       for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
         using V = typename decltype(columns)::Vector;
+        if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
+        fetch(l.b + next * l.b_step + j, columns.count);
+        fetch<true>(l.h + next * l.h_step + j, columns.count);
         for (int64_t k = j; k < j + columns.count; k += kWidth<V>)
           store_pack<E, V>(l.h + i * l.h_step + k,
                            scan_step(get_a(columns, i, k), load_pack<E, V>(before + k), load_pack<E, V>(l.b + i * l.b_step + k)));

@@ -35,11 +35,11 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
 
 template <class T>
 QF_HD void store_rounded(T* to, Lanes<double> x) {
-  store(to, rounded_to<T>(x));
+  store(to, converted<T>(x));
 }
 template <class T>
 QF_HD Lanes<double> load_widened(const T* from) {
-  return widened<T>(load<Lanes<T, kLanes<double>>>(from));
+  return converted<double>(load<Lanes<T, kLanes<double>>>(from));
 }
 // Two of them side by side where T has twice the lanes, else the first.
 template <class T>
@@ -47,7 +47,7 @@ QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
   if constexpr (sizeof(T) == 8)
     return a;
   else
-    return join(rounded_to<T>(a), rounded_to<T>(b), std::make_integer_sequence<int, kLanes<T>>{});
+    return join(converted<T>(a), converted<T>(b), std::make_integer_sequence<int, kLanes<T>>{});
 }
 
 // Giant and baby steps of one channel's modes. Two numbers a mode, real and imaginary parts in turns of W modes.
@@ -196,17 +196,21 @@ class Vandermonde {
         for (int k = 1; k < kWide; k *= 2) wide[g] = wide[g] * wide[g];
       stride[g] = wide[g];
     }
-    for (int64_t j = kWide; j < J; j += kWide) {
-      alignas(64) T re[kWide], im[kWide];
+    const int64_t blocks = J / kWide - 1;
+    alignas(64) T re[kBabySteps], im[kBabySteps];  // of every mode for the first block, for the second, ...
+    for (int64_t k = 0; k < blocks * kWide; k += kWide)
       for (int g = 0; g < parts; ++g) {
-        store_rounded(re + g * W, stride[g].re), store_rounded(im + g * W, stride[g].im);
+        store_rounded(re + k + g * W, stride[g].re), store_rounded(im + k + g * W, stride[g].im);
         stride[g] = stride[g] * wide[g];
       }
-      for (int k = 0; k < parts * W; ++k) {
-        T* const row = to + k / W * 2 * W * J + k % W * J;
-        const L x = load<L>(row), y = load<L>(row + W * J), c = broadcast<L>(re[k]), s = broadcast<L>(im[k]);
-        store(row + j, x * c + y * s);  // y is the negative imaginary part
-        store(row + W * J + j, y * c - x * s);
+    for (int k = 0; k < parts * W; ++k) {
+      T* const row = to + k / W * 2 * W * J + k % W * J;
+      const L x = load<L>(row), y = load<L>(row + W * J);
+      for (int64_t block = 0; block < blocks; ++block) {
+        const L c = broadcast<L>(re[block * kWide + k]), s = broadcast<L>(im[block * kWide + k]);
+        T* const at = row + (block + 1) * kWide;
+        store(at, x * c + y * s);  // y is the negative imaginary part
+        store(at + W * J, y * c - x * s);
       }
     }
   }
