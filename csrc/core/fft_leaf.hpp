@@ -31,17 +31,20 @@ QF_HD void exchange_rows(Complex<V>* z, int stride) {
 template <class T>
 constexpr int kBlock = min(kLanes<T>, 4);
 
-// Numbers [0, size W) of a spectrum, in its order.
+// A block a lane, of each of W blocks.
 template <class T>
 struct Block {
   using V = Lanes<T>;
   static constexpr int size = kBlock<T>;
   Complex<V> z[size];
-  QF_HD static Block load(const T* re, const T* im) {
-    Block b;
+  Block() = default;
+  QF_HD Block(const T* re, const T* im) {
 #pragma GCC unroll 4
-    for (int i = 0; i < size; ++i) b.z[i] = load_complex<V>(re + i * kWidth<V>, im + i * kWidth<V>);
-    return b;
+    for (int i = 0; i < size; ++i) z[i] = load_complex<V>(re + i * kWidth<V>, im + i * kWidth<V>);
+  }
+  QF_HD void put(Complex<V>* to) const {
+#pragma GCC unroll 4
+    for (int i = 0; i < size; ++i) to[i] = z[i];
   }
   QF_HD void store(T* re, T* im) const {
 #pragma GCC unroll 4
@@ -58,53 +61,49 @@ template <class V>
 QF_HD Complex<V> add_product_conj(Complex<V> sum, Complex<V> a, Complex<V> b) {
   return {multiply_add(a.re, b.re, multiply_add(a.im, b.im, sum.re)), multiply_add(a.im, b.re, multiply_add(V(-a.re), b.im, sum.im))};
 }
+// a b. What wraps around is summed first, then times c.
+template <class T>
+QF_HD Block<T> product(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* b, Complex<Lanes<T>> c) {
+  constexpr int size = kBlock<T>;
+  Block<T> y;
+#pragma GCC unroll 4
+  for (int j = 0; j < size; ++j) {
+    y.z[j] = a[0] * b[j];
+    if (j + 1 < size) {
+      auto wrapped = a[j + 1] * b[size - 1];
+#pragma GCC unroll 4
+      for (int i = j + 2; i < size; ++i) wrapped = add_product(wrapped, a[i], b[j - i + size]);
+      y.z[j] = add_product(y.z[j], wrapped, c);
+    }
+#pragma GCC unroll 4
+    for (int i = 1; i <= j; ++i) y.z[j] = add_product(y.z[j], a[i], b[j - i]);
+  }
+  return y;
+}
+// a(x) conj(b)(1/x) on the unit circle, where 1/x is conj(c) x^(size - 1).
+template <class T>
+QF_HD Block<T> correlation(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* b, Complex<Lanes<T>> c) {
+  constexpr int size = kBlock<T>;
+  Block<T> y;
+#pragma GCC unroll 4
+  for (int j = 0; j < size; ++j) {
+    y.z[j] = multiply_conj(a[j], b[0]);
+    if (j > 0) {
+      auto wrapped = multiply_conj(a[0], b[size - j]);
+#pragma GCC unroll 4
+      for (int i = 1; i < j; ++i) wrapped = add_product_conj(wrapped, a[i], b[i - j + size]);
+      y.z[j] = add_product_conj(y.z[j], wrapped, c);
+    }
+#pragma GCC unroll 4
+    for (int i = j + 1; i < size; ++i) y.z[j] = add_product_conj(y.z[j], a[i], b[i - j]);
+  }
+  return y;
+}
 template <class T>
 QF_HD Block<T> operator+(Block<T> a, const Block<T>& b) {
 #pragma GCC unroll 4
   for (int i = 0; i < kBlock<T>; ++i) a.z[i] = a.z[i] + b.z[i];
   return a;
-}
-// a <- a b, size numbers of each. What wraps around is summed first, then times c.
-template <int size, class V>
-QF_HD void multiply_blocks(Complex<V>* a, const Complex<V>* b, Complex<V> c) {
-  Complex<V> y[size];
-#pragma GCC unroll 4
-  for (int j = 0; j < size; ++j) {
-    y[j] = a[0] * b[j];
-    if (j + 1 < size) {
-      Complex<V> wrapped = a[j + 1] * b[size - 1];
-#pragma GCC unroll 4
-      for (int i = j + 2; i < size; ++i) wrapped = add_product(wrapped, a[i], b[j - i + size]);
-      y[j] = add_product(y[j], wrapped, c);
-    }
-#pragma GCC unroll 4
-    for (int i = 1; i <= j; ++i) y[j] = add_product(y[j], a[i], b[j - i]);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < size; ++j) a[j] = y[j];
-}
-template <class T>
-QF_HD void multiply_blocks(Block<T>& a, const Block<T>& b, Complex<Lanes<T>> c) {
-  multiply_blocks<kBlock<T>>(a.z, b.z, c);
-}
-// a(x) conj(b)(1/x) on the unit circle, where 1/x is conj(c) x^(size - 1).
-template <class T>
-QF_HD Block<T> correlate(const Block<T>& a, const Block<T>& b, Complex<Lanes<T>> c) {
-  constexpr int size = kBlock<T>;
-  Block<T> y;
-#pragma GCC unroll 4
-  for (int j = 0; j < size; ++j) {
-    y.z[j] = multiply_conj(a.z[j], b.z[0]);
-    if (j > 0) {
-      auto wrapped = multiply_conj(a.z[0], b.z[size - j]);
-#pragma GCC unroll 4
-      for (int i = 1; i < j; ++i) wrapped = add_product_conj(wrapped, a.z[i], b.z[i - j + size]);
-      y.z[j] = add_product_conj(y.z[j], wrapped, c);
-    }
-#pragma GCC unroll 4
-    for (int i = j + 1; i < size; ++i) y.z[j] = add_product_conj(y.z[j], a.z[i], b.z[i - j]);
-  }
-  return y;
 }
 
 // What the lanes of a leaf need: the roots of its layers, then c of each block.
@@ -113,12 +112,11 @@ constexpr int kLeafLayers = kLaneLayers<T> - log2_of(kBlock<T>);
 template <class T>
 constexpr int kOfLanes = roots_of(kLeafLayers<T>) + (1 << kLeafLayers<T>);
 
-enum class Leaf { forward, multiply, inverse };
-
-// Blocks of 2^layers W numbers, down to those of kBlock. Roots: of each block, and one a lane. Few rows at a time, so that shuffles and
-// sums alternate: they use different parts of the processor.
-template <Leaf mode, int layers, class T>
-QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* of_blocks, const T* of_lanes) {
+// Blocks of 2^layers W numbers: there, down to those of kBlock, `back` from them, or both with z <- f(i, z, c) for each block z between,
+// which begins with the number i. Roots: of each block, and one a lane. Few rows at a time, so that shuffles and sums alternate: they use
+// different parts of the processor.
+template <bool there, bool back, int layers, class T, class F>
+QF_HD void leaf(const T* re, const T* im, T* to_re, T* to_im, const T* of_blocks, const T* of_lanes, const F& f) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>, rows = kBlock<T>, lane_layers = kLeafLayers<T>;
   constexpr int size = 1 << layers, part = 1 << lower_layers(layers);  // of a block, and below its upper layers
@@ -128,7 +126,7 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* of_blocks, 
   Complex<V> z[W];
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) z[i] = load_complex<V>(re + i * W, im + i * W);
-  if constexpr (mode != Leaf::inverse) {
+  if constexpr (there) {
 #pragma GCC unroll 2
     for (int b = 0; b < W; b += size)
 #pragma GCC unroll 4
@@ -145,11 +143,10 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* of_blocks, 
       split<lane_layers>(z + j, rows, lanes);
     }
   }
-  if constexpr (mode == Leaf::multiply)
+  if constexpr (there && back)
 #pragma GCC unroll 4
-    for (int g = 0; g < W; g += rows)
-      multiply_blocks<rows>(z + g, Block<T>::load(k_re + g * W, k_im + g * W).z, lanes[roots_of(lane_layers) + g / rows]);
-  if constexpr (mode != Leaf::forward) {
+    for (int g = 0; g < W; g += rows) f(g * W, z + g, lanes[roots_of(lane_layers) + g / rows]);
+  if constexpr (back) {
 #pragma GCC unroll 4
     for (int j = 0; j < rows; ++j) {
       merge<lane_layers>(z + j, rows, lanes);
@@ -167,7 +164,7 @@ QF_HD void leaf(T* re, T* im, const T* k_re, const T* k_im, const T* of_blocks, 
       for (int j = 0; j < part; ++j) merge<upper_layers(layers)>(z + b + j, part, blocks(b));
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < W; ++i) store_complex(re + i * W, im + i * W, z[i]);
+  for (int i = 0; i < W; ++i) store_complex(to_re + i * W, to_im + i * W, z[i]);
 }
 
 }  // namespace fft

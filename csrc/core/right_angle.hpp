@@ -128,31 +128,34 @@ class RightAngle {
   template <class Meanwhile = Nothing>
   void forward(const T* u, int64_t n, T* re, T* im, Meanwhile meanwhile = {}) const {
     first<false>(u, n, re, im);
-    below<fft::Leaf::forward>(re, im, re, im, meanwhile);
+    below<true, false>(re, im, re, im, Unchanged(), meanwhile);
   }
   // re, im <- spectrum of the N complex numbers in re, im.
   void forward(T* re, T* im) const {
     first<true>(nullptr, N_, re, im);
-    below<fft::Leaf::forward>(re, im, re, im, Nothing());
+    below<true, false>(re, im, re, im, Unchanged(), Nothing());
   }
-  // u * k on [0, n), k given by its spectrum: W values from index l on go to finish(l, re, im, n - l).
+  // There and back in one sweep: the blocks z <- f(i, z, c) of the spectrum of u, polynomials modulo x^kBlock - c of which the first number
+  // is i, go back into to_re, to_im, which may be re, im. Of the inverse, W values from index l < n on go to finish(l, re, im, n - l).
+  template <class F, class Finish, class Meanwhile = Nothing>
+  void through(const T* u, int64_t n, T* re, T* im, T* to_re, T* to_im, F f, Finish finish, Meanwhile meanwhile = {}) const {
+    first<false>(u, n, re, im);
+    below<true, true>(re, im, to_re, to_im, f, meanwhile);
+    last(to_re, to_im, n, finish);
+  }
+  // u * k on [0, n), k given by its spectrum.
   template <class Finish, class Meanwhile = Nothing>
   void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish, Meanwhile meanwhile = {}) const {
-    first<false>(u, n, re, im);
-    below<fft::Leaf::multiply>(re, im, k_re, k_im, meanwhile);
-    last(re, im, n, finish);
-  }
-  // f(i, c) for the blocks of a spectrum, which begin at its number i: polynomials modulo x^kBlock - c.
-  template <class F>
-  QF_HD void each_block(F&& f) const {
-    constexpr int step = fft::kBlock<T> * W;
-    for (int64_t at = 0; at < N_; at += W * W)
-      for (int g = 0; g < W * W; g += step) f(at + g, fft::Roots<V, false>{of_lanes(at)}[fft::roots_of(fft::kLeafLayers<T>) + g / step]);
+    through(
+        u, n, re, im, re, im,
+        [=](int64_t i, fft::Complex<V>* z, fft::Complex<V> c)
+            __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
+        finish, meanwhile);
   }
   // The inverse of the spectrum in re, im (destroyed), on [0, n).
   template <class Finish, class Meanwhile = Nothing>
   void inverse(T* re, T* im, int64_t n, Finish finish, Meanwhile meanwhile = {}) const {
-    below<fft::Leaf::inverse>(re, im, re, im, meanwhile);
+    below<false, true>(re, im, re, im, Unchanged(), meanwhile);
     last(re, im, n, finish);
   }
 
@@ -248,27 +251,30 @@ class RightAngle {
     });
   }
 
-  const T* of_lanes(int64_t at) const { return roots_ + tree_.lanes + at / (W * W) * (fft::kOfLanes<T> * 2 * W); }
+  // The f of the ways that know no blocks between.
+  struct Unchanged {
+    QF_HD void operator()(int64_t, fft::Complex<V>*, fft::Complex<V>) const {}
+  };
 
   // All layers between the first pass and the last, depth first.
-  template <fft::Leaf mode, class Meanwhile>
-  void below(T* re, T* im, const T* k_re, const T* k_im, const Meanwhile& meanwhile) const {
-    descend<mode>(re, im, k_re, k_im, 0, 0, N_, meanwhile);
+  template <bool there, bool back, class F, class Meanwhile>
+  void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
+    descend<there, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
   }
   // Of the numbers [from, from + n), which are blocks for pass i.
-  template <fft::Leaf mode, class Meanwhile>
-  void descend(T* re, T* im, const T* k_re, const T* k_im, int i, int64_t from, int64_t n, const Meanwhile& meanwhile) const {
+  template <bool there, bool back, class F, class Meanwhile>
+  void descend(T* re, T* im, T* to_re, T* to_im, int i, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {
     if (i == tree_.count) {
-      leaves<mode, fft::kLaneLayers<T>>(re, im, k_re, k_im, from, n, meanwhile);
+      leaves<there, back, fft::kLaneLayers<T>>(re, im, to_re, to_im, from, n, f, meanwhile);
       return;
     }
     const fft::Pass& now = tree_.passes[i];
     const int64_t each = N_ / now.blocks;
     for (int64_t at = from; at < from + n; at += each) {
       const T* const roots = roots_ + now.roots + at / each * (2 * fft::roots_of(now.layers));
-      if (mode != fft::Leaf::inverse) pass<false>(now.layers, re + at, im + at, each, roots);
-      descend<mode>(re, im, k_re, k_im, i + 1, at, each, meanwhile);
-      if (mode != fft::Leaf::forward) pass<true>(now.layers, re + at, im + at, each, roots);
+      if (there) pass<false>(now.layers, re + at, im + at, each, roots);
+      descend<there, back>(re, im, to_re, to_im, i + 1, at, each, f, meanwhile);
+      if (back) pass<true>(now.layers, to_re + at, to_im + at, each, roots);
     }
   }
   template <bool back>
@@ -278,17 +284,20 @@ class RightAngle {
                   : fft::pass<2, back>(re, im, n, roots);
   }
 
-  template <fft::Leaf mode, int layers, class Meanwhile>
-  void leaves(T* re, T* im, const T* k_re, const T* k_im, int64_t from, int64_t n, const Meanwhile& meanwhile) const {
+  template <bool there, bool back, int layers, class F, class Meanwhile>
+  void leaves(T* re, T* im, T* to_re, T* to_im, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {
     if constexpr (layers > 0)
       if (tree_.leaf.layers < layers) {
-        leaves<mode, layers - 1>(re, im, k_re, k_im, from, n, meanwhile);
+        leaves<there, back, layers - 1>(re, im, to_re, to_im, from, n, f, meanwhile);
         return;
       }
     constexpr int64_t square = W * W, of_blocks = (W >> layers) * fft::roots_of(layers) * 2;
+    constexpr int64_t of_lanes = fft::kOfLanes<T> * 2 * W;
     for (int64_t at = from; at < from + n; at += square) {
       meanwhile(at, square);
-      fft::leaf<mode, layers>(re + at, im + at, k_re + at, k_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks, of_lanes(at));
+      const auto at_block = [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) { f(at + i, z, c); };
+      fft::leaf<there, back, layers>(re + at, im + at, to_re + at, to_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks,
+                                     roots_ + tree_.lanes + at / square * of_lanes, at_block);
     }
   }
 

@@ -138,20 +138,19 @@ class Convolution {
   }
   // (7) for a row that begins with u and ends with u_rest.
   void add_rest(const T* u, const T* u_rest, T* y_rest) {
-    T *const a_re = part(4), *const a_im = part(5), *const b_re = part(6), *const b_im = part(7);
-    rest_fft_.forward(u_rest, rest_, a_re, a_im);
-    rest_fft_.forward(u, rest_, b_re, b_im);
-    rest_fft_.each_block([&](int64_t i, fft::Complex<V> c) {
-      auto a = fft::Block<T>::load(a_re + i, a_im + i), b = fft::Block<T>::load(b_re + i, b_im + i);
-      fft::multiply_blocks(a, fft::Block<T>::load(part(0) + i, part(1) + i), c);
-      fft::multiply_blocks(b, fft::Block<T>::load(part(2) + i, part(3) + i), c);
-      (a + b).store(a_re + i, a_im + i);
-    });
-    rest_fft_.inverse(a_re, a_im, rest_, [&](int64_t l, V value, V, int64_t left) {
-      value += load_first<V>(y_rest + l, left);
-      if (D_) value += load_first<V>(u_rest + l, left) * *D_;
-      store_first(y_rest + l, value, left);
-    });
+    T *const re = part(4), *const im = part(5), *const u_re = part(6), *const u_im = part(7);
+    rest_fft_.forward(u, rest_, u_re, u_im);
+    rest_fft_.through(
+        u_rest, rest_, re, im, re, im,
+        [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) {
+          const auto at_i = [&](int k) { return fft::Block<T>(part(k) + i, part(k + 1) + i); };
+          (fft::product<T>(z, at_i(0).z, c) + fft::product<T>(at_i(6).z, at_i(2).z, c)).put(z);
+        },
+        [&](int64_t l, V value, V, int64_t left) {
+          value += load_first<V>(y_rest + l, left);
+          if (D_) value += load_first<V>(u_rest + l, left) * *D_;
+          store_first(y_rest + l, value, left);
+        });
   }
   T* k_re() const { return work_; }
   T* k_im() const { return work_ + stride_; }
@@ -234,21 +233,21 @@ class ConvolutionAdjoint {
     T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
     const auto left = [&](int64_t at, int64_t count) { return min(count, L_ - at); };
     fft_.forward(grad, L_, g_re, g_im, [&](int64_t at, int64_t count) { fetch(u + at, left(at, count)); });
-    fft_.forward(u, L_, u_re, u_im, [&](int64_t at, int64_t count) { fetch<true>(du + at, left(at, count)); });
-    fft_.each_block([&](int64_t i, fft::Complex<V> c) {
-      const auto at_i = [&](const T* re, const T* im) { return fft::Block<T>::load(re + i, im + i); };
-      const auto g = at_i(g_re, g_im);
-      (at_i(sum_re, sum_im) + fft::correlate(g, at_i(u_re, u_im), c)).store(sum_re + i, sum_im + i);
-      fft::correlate(g, at_i(k_re, k_im), c).store(g_re + i, g_im + i);
-    });
-    fft_.inverse(
-        g_re, g_im, L_,
+    fft_.through(
+        u, L_, u_re, u_im, g_re, g_im,
+        [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) {
+          const auto at_i = [&](const T* re, const T* im) { return fft::Block<T>(re + i, im + i); };
+          const auto g = at_i(g_re, g_im);
+          (at_i(sum_re, sum_im) + fft::correlation<T>(g.z, z, c)).store(sum_re + i, sum_im + i);
+          fft::correlation<T>(g.z, at_i(k_re, k_im).z, c).put(z);
+        },
         [&](int64_t l, V value, V, int64_t left) {
           if (taps_.D) value += load_first<V>(grad + l, left) * *taps_.D;
           if (more) value += load_first<V>(du + l, left);
           store_first(du + l, value, left);
         },
         [&](int64_t at, int64_t count) {
+          fetch<true>(du + at, left(at, count));
           if (next) fetch(next + at, left(at, count));
         });
     if (taps_.D) dD_ += dot(u, grad, L_);

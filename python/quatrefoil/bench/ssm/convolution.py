@@ -61,11 +61,10 @@ def _conv(shape: tuple[int, int, int], dtype: Any, gradient: bool = False) -> Pr
         def by_torch(tu: Any = tu, tk: Any = tk) -> Any:
             return torch.fft.irfft(torch.fft.rfft(tu, 2 * L) * torch.fft.rfft(tk, 2 * L), 2 * L)[..., :L] + tD[:, None] * tu
 
+        leaves = tuple(x.clone().requires_grad_() for x in (tu, tk)) if gradient else ()
+
         def both_ways(f: Callable[..., Any]) -> Any:
-            x, w = tu.clone().requires_grad_(), tk.clone().requires_grad_()
-            y = f(x, w)
-            gx, _ = torch.autograd.grad(y, (x, w), tu)
-            return gx
+            return torch.autograd.grad(f(*leaves), leaves, tu)[0]
 
         if gradient:
             peers["torch autograd"] = lambda: both_ways(by_torch)

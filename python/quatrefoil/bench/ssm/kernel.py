@@ -97,8 +97,9 @@ def _kernel_gradient(H: int, L: int) -> Problem:
     given = list(map(torch.from_numpy, (dt, A, C)))
     grad = torch.from_numpy(np.random.default_rng(1).standard_normal((H, L)).astype(np.float32))
 
+    leaves = [x.clone().requires_grad_() for x in given]
+
     def both_ways(kernel: Callable[..., Any]) -> Any:
-        leaves = [x.clone().requires_grad_() for x in given]
         return torch.autograd.grad(kernel(*leaves), leaves, grad)[2]
 
     def truth() -> np.ndarray:

@@ -83,8 +83,9 @@ def _gradient(shape: tuple[int, int, int]) -> Problem:
         raise RuntimeError("bench ssm: the gradient's benchmark needs torch: pip install 'quatrefoil[torch]'") from None
     tensors = list(map(torch.from_numpy, arrays))
 
+    leaves = [t.clone().requires_grad_() for t in tensors]
+
     def both_ways(f: Callable[..., Any]) -> Any:
-        leaves = [t.clone().requires_grad_() for t in tensors]
         return torch.autograd.grad(f(*leaves), leaves, tensors[0])[0]
 
     def truth() -> np.ndarray:
