@@ -9,7 +9,6 @@ namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kNear = 16;        // samples of a block of the triangle: whole vectors in every instruction set
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
 // c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
@@ -91,11 +90,12 @@ class Chunks {
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m. The triangle of near taps: samples in blocks, each acts on its own block and those after it.
+  // y of output m, two registers of its samples a time: what the states give, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
-    product(count, 2 * n_, states, 2 * n_, out_ + m * 2 * n_ * kChunk, kChunk, kChunk, y, kChunk, false);
-    for (int64_t s = 0; s < kChunk; s += kNear)
-      product(count, kNear, u + s, kChunk, near_ + (m * kChunk + s) * kChunk + s, kChunk, kChunk - s, y + s, kChunk, true);
+    for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
+      for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
+        emit_tile<rows.value>(m, t, u + c * kChunk, states + c * 2 * n_, y + c * kChunk + t);
+      });
   }
   // The state behind `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
@@ -111,6 +111,33 @@ class Chunks {
   }
 
  private:
+  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Of the triangle of near taps what is 0 for both registers is left out,
+  // and for the first one where it is 0 there.
+  template <int rows>
+  QF_HD void emit_tile(int64_t m, int64_t t, const T* u, const T* states, T* y) const {
+    using L = Lanes<T>;
+    constexpr int64_t lanes = kLanes<T>;
+    L first[rows], second[rows];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) first[i] = second[i] = L{};
+    const auto add = [&](auto both, const T* a, int64_t stride, const T* b, int64_t n) __attribute__((always_inline)) {
+      for (int64_t k = 0; k < n; ++k) {
+        const L x = load<L>(b + k * kChunk), z = load<L>(b + k * kChunk + lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; ++i) {
+          const L s = broadcast<L>(a[i * stride + k]);
+          if (both) first[i] = multiply_add(s, x, first[i]);
+          second[i] = multiply_add(s, z, second[i]);
+        }
+      }
+    };
+    const T* const near = near_ + m * kChunk * kChunk + t;
+    add(std::true_type{}, states, 2 * n_, out_ + m * 2 * n_ * kChunk + t, 2 * n_);
+    add(std::true_type{}, u, kChunk, near, t + lanes);
+    add(std::false_type{}, u + t + lanes, kChunk, near + (t + lanes) * kChunk, lanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
+  }
   // K registers of modes side by side: one alone would wait for its own sums.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {

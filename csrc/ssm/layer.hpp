@@ -19,7 +19,7 @@ bool prefers_scan(const S4dConv<T>& p, int64_t n) {
   const double flop = sizeof(T) == 4 ? 0.0105 : 0.0205, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
   const double kib = L * 2 * sizeof(T) / 1024;  // of one spectrum
   const double cached = kib <= 16 ? 0.8 : kib <= 64 ? 0.9 : kib <= 256 ? 1.1 : kib <= 512 ? 1.35 : kib <= 2048 ? 1.65 : 3.0;
-  const double transform = cached * (sizeof(T) / 4), modes = double(4 * n) * flop, near = double(kChunk + kNear) * flop;
+  const double transform = cached * (sizeof(T) / 4), modes = double(4 * n) * flop, near = double(kChunk + kLanes<T>) * flop;
   const double matrices = double(n * kChunk) * 0.7 / (rows * L), steps = double(n) * 30 / L;
   const double scan = (outputs + 1) * (modes + matrices) + outputs * near;
   const double fft = outputs * (2 * transform + (transform + modes + steps) / rows);
