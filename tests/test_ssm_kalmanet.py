@@ -236,6 +236,17 @@ def test_gradient_in_float32_is_within_two_millionths(backend, rng, T, heads, D,
         close(got, expected, 2e-6)
 
 
+@pytest.mark.parametrize(("T", "D"), [(3, 64), (10, 128)])
+def test_gradients_of_the_solves_are_exact_while_keys_are_few(backend, rng, T, D):
+    """Where no key lies yet the solves multiply what is rounded by 1 / ridge_strength: so nothing is."""
+    inputs = problem(rng, 1, T, 2, D, np.float32, "alpha")
+    grad = rng.standard_normal(inputs[0].shape).astype(np.float32)
+    wide = [None if x is None else x.astype(float) for x in (*inputs, grad)]
+    got, expected = qf.ssm.gka_vjp(*inputs, grad), qf.ssm.gka_vjp(*wide)
+    for i in (0, 3):  # q, alpha
+        close(got[i], expected[i], 2e-7)
+
+
 @pytest.mark.parametrize(("T", "D", "dtype"), [(3500, 64, np.float32), (6000, 30, np.float64)])
 def test_long_sequences_in_segments(rng, T, D, dtype):
     """More tokens than are done between two looks for an interrupt; against shorter runs joined by their states, and gradients likewise."""

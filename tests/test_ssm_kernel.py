@@ -195,6 +195,16 @@ def test_gradients_at_real_sizes(backend, rng, disc, dtype, bound):
         assert (np.abs(g - e) <= bound * np.sqrt(np.mean(np.square(np.abs(terms)), axis=0))).all()
 
 
+@pytest.mark.parametrize("decay", [1, 10, 40, 80])
+def test_the_gradient_of_a_mode_that_is_gone_in_one_step(backend, decay):
+    """dx = 2 conj(v S1), S1 = sum l g_l z^l: all digits of a small z, not those of 1 + (z - 1)."""
+    x, v, g = np.array([[-decay + 0.3j]]), np.array([[0.5 - 2j]]), np.array([[1.0, 2.0, -1.0, 3.0]])
+    dv, dx = qf.ssm.log_vandermonde_vjp(v, x, g, L=4)
+    powers = np.exp(x.astype(np.clongdouble) * np.arange(4))
+    np.testing.assert_allclose(dx, 2 * np.conj(v * (np.arange(4) * g * powers).sum()), rtol=1e-14)
+    np.testing.assert_allclose(dv, 2 * np.conj((g * powers).sum())[None, None], rtol=1e-14)
+
+
 def test_outputs_share_the_poles(backend, rng):
     dt, A, C = s4d_lin(rng, 3, 5)
     C = np.stack([C, 1j * C, C[::-1]])

@@ -1,8 +1,8 @@
-// The parts of a transform of polynomials on split arrays (re[], im[]): layers, passes, the leaf in registers, the roots they take.
+// The parts of a transform of polynomials on split arrays (re[], im[]): layers, passes, the roots they take.
 //
 // A block of n numbers is a polynomial modulo x^n - c. With w^2 = c it is known by its remainders modulo x^(n/2) - w and x^(n/2) + w, which
 // are a + w b and a - w b of its halves: a layer, of six fused multiply-adds for two numbers, w the same for the whole block. The way back
-// is a sum and a difference. Nothing is ever put into another order: a spectrum stays in that of this tree. The last layers run in
+// is a sum, and a difference over w. Nothing is ever put into another order: a spectrum stays in that of this tree. The last layers run in
 // registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one a lane, which are
 // multiplied as polynomials: that takes no more operations than the layers left out, a root less of every two, and rounds less often.
 #pragma once

@@ -51,8 +51,8 @@ struct RootOfI<5> {
 template <class T>
 struct QuadOfI {
   static constexpr double kHalf = 0.70710678118654752440, kCos = 0.92387953251128675613, kTan = 0.41421356237309504880;
-  static constexpr double kThirdCos = 0.38268343236508977173, kThirdTan = 2.41421356237309504880;
-  static constexpr T roots[6] = {T(kHalf), 1, T(kCos), T(kTan), T(kTan), T(kThirdTan)};  // kThirdCos / kCos = kTan
+  static constexpr double kThirdTan = 2.41421356237309504880;
+  static constexpr T roots[6] = {T(kHalf), 1, T(kCos), T(kTan), T(kTan), T(kThirdTan)};  // cos(3 pi/8) / cos(pi/8) is kTan
 };
 
 // The polynomials of which u[m] holds the numbers [m N / R, (m + 1) N / R): their remainders modulo x^(N/R) less the R-th roots of i.

@@ -15,14 +15,13 @@ template <class V>
 struct Exponential {
   cplx<V> value, minus_one;
 };
-// e^(a + i b) and the same less 1, b = im + low, without cancellation: expm1(a) cos b - 2 sin^2(b/2) + i e^a sin b.
+// e^(a + i b) and the same less 1, b = im + low, without cancellation: e^a cos b and expm1(a) cos b - 2 sin^2(b/2), i e^a sin b for both.
 template <class V>
 QF_HD Exponential<V> exponential(V re, V im, V low) {
   V s, c;
   elementary::sin_cos(V(im * 0.5), V(low * 0.5), s, c);
-  const V grown = elementary::expm1(re), twice = (grown + 1) * (s + s);
-  const cplx<V> less{grown - twice * s, twice * c};
-  return {{less.re + 1, less.im}, less};
+  const V grown = elementary::exp(re), twice = grown * (s + s);
+  return {{grown - twice * s, twice * c}, {elementary::expm1(re) - twice * s, twice * c}};
 }
 
 // One discrete mode: z^l = e^(l (log + i low)), Cbar = C B b.

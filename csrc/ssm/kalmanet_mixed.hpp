@@ -39,8 +39,8 @@ class MixedRidge {
     update_squares<true>(tiles(), KeyUpdate<T>{T(u.e), T(u.a), T(u.b), 0, 0, u.norm}, k_, m_, H_, M_);
   }
 
-  // x ~ (H + lambda I)^-1 q.
-  void solve(const A* q, A* x) const { narrows(s_) && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
+  // x ~ (H + lambda I)^-1 q at token t. While H has fewer keys than dimensions all is A: where no key lies, rounding errors weigh most.
+  void solve(int64_t t, const A* q, A* x) const { narrows(s_) && t >= s_.D && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
 
  private:
   static constexpr int64_t kNear = 3;  // degrees whose products with M are taken in A (88)

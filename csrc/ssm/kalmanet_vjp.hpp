@@ -52,7 +52,7 @@ struct Backward {
       load_token(i);
       if (s.keeps_H) ridge.add_key(state.add_key(s.decay_H(i), k, h, product), k, product);
       rank_one<false, true>(s.P, RankOne<A>{s.decay_U(i), k, v, nullptr, nullptr, grad, readout}, state.U);  // (80)
-      ridge.solve(q, x), ridge.solve(readout, w);
+      ridge.solve(t, q, x), ridge.solve(t, readout, w);
       keep_solutions(i, ws + t * s.D);
       traces[t] = trace(s.alpha(i));
       store_unpadded(s.D, h, p.dk + i * s.D);

@@ -37,8 +37,8 @@ class Moments {
     }
   }
 
-  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g once. Where the
-  // powers of all modes have faded, only what is no number counts.
+  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g twice, in cache.
+  // Where the powers of all modes have faded, only what is no number counts.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
