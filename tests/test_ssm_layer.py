@@ -185,3 +185,13 @@ def test_bad_input_of_a_step(backend):
         qf.ssm.s4d_step(U[..., 0], np.zeros((3, 4), complex), DT, POLES, WEIGHTS)
     with pytest.raises(ValueError, match="dss"):
         qf.ssm.s4d_step(U[..., 0], np.zeros((2, 3, 4), complex), DT, POLES, WEIGHTS, disc="dss")
+
+
+def test_a_long_scan_keeps_the_phase_of_its_state(backend, rng):
+    """Without input the last state is z^L s: the rounding of a power of z would show a thousand times after a thousand chunks."""
+    L, dt, A = 32_000, np.array([0.013]), -0.001 + 1j * rng.uniform(1, 20, (1, 24))
+    start = np.ones((1, 1, 24), complex)
+    _, last = qf.ssm.s4d_conv(np.zeros((1, 1, L)), dt, A, np.ones_like(A), initial_state=start, return_state=True, method="scan")
+    turns = np.longdouble(L) * dt.astype(np.longdouble) * A.imag.astype(np.longdouble)
+    expected = np.exp(np.longdouble(L) * dt[0] * A.real) * (np.cos(turns) + 1j * np.sin(turns))
+    assert np.abs(last[0] - expected).max() < 1e-14

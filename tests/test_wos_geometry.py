@@ -11,6 +11,7 @@ NATIVE = _backends.reason("native") is None
 
 
 @pytest.mark.skipif(not NATIVE, reason="the grid is native")
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the random spikes may well be
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_the_grid_against_every_segment(precision, rng):
     from quatrefoil import _core

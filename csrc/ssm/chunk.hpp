@@ -9,6 +9,7 @@ namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
+constexpr int64_t kAnew = 16;        // chunks after which a float64 state is made anew from the one before them
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
 // c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
@@ -29,7 +30,14 @@ class Chunks {
   static constexpr int W = Modes::W;
 
   Chunks(int64_t n, int64_t M)
-      : n_(n), M_(M), in_(kChunk * 2 * n), out_(M * 2 * n * kChunk), near_(M * kChunk * kChunk), stride_(2 * n), taps_(M * kChunk * W) {}
+      : n_(n),
+        M_(M),
+        in_(kChunk * 2 * n),
+        out_(M * 2 * n * kChunk),
+        near_(M * kChunk * kChunk),
+        stride_(2 * n),
+        far_(2 * n),
+        taps_(M * kChunk * W) {}
 
   // The channel h of a model whose modes and weights Cbar are made.
   void set(const Modes& modes, const S4dKernel<T>& p, int64_t h, const T* D) {
@@ -64,6 +72,8 @@ class Chunks {
         power[0] = power[W];
       }
       store(stride_ + 2 * i, power[0].re), store(stride_ + 2 * i + W, power[0].im);
+      const cplx<V> far = modes.power(i, kAnew * kChunk);
+      store(far_ + 2 * i, far.re), store(far_ + 2 * i + W, far.im);
     }
     for (int64_t m = 0; m < M_; ++m) {
       alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
@@ -138,14 +148,16 @@ class Chunks {
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
-  // K registers of modes side by side: one alone would wait for its own sums.
+  // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
+  // chunk: every kAnew of them the state is put together from the one before them, times an exact power, and what they have added.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
-    cplx<V> z[K], s[K];
+    constexpr bool anew = sizeof(T) == 8;
+    cplx<V> z[K], s[K], before[K], added_since[K] = {};
     for (int k = 0; k < K; ++k) {
       const int64_t at = i + k * 2 * W;
       z[k] = {load<V>(stride_ + at), load<V>(stride_ + at + W)};
-      s[k] = {load<V>(state + at), load<V>(state + at + W)};
+      s[k] = before[k] = {load<V>(state + at), load<V>(state + at + W)};
     }
     for (int64_t c = 0; c < count; ++c) {
       ahead.step(count * ((n_ / W + 1) / 2));
@@ -155,14 +167,21 @@ class Chunks {
         store_rounded(x, s[k].re);
         store_rounded(x + W, s[k].im);
         s[k] = scan_step(z[k], s[k], added);
+        if (anew) added_since[k] = scan_step(z[k], added_since[k], added);
       }
+      if (anew && c % kAnew == kAnew - 1)
+        for (int k = 0; k < K; ++k) {
+          const int64_t at = i + k * 2 * W;
+          s[k] = before[k] = scan_step(cplx<V>{load<V>(far_ + at), load<V>(far_ + at + W)}, before[k], added_since[k]);
+          added_since[k] = cplx<V>{};
+        }
     }
     for (int k = 0; k < K; ++k) store(state + i + k * 2 * W, s[k].re), store(state + i + k * 2 * W + W, s[k].im);
   }
 
   const int64_t n_, M_;
   Scratch<T> in_, out_, near_;
-  Scratch<double> stride_, taps_;
+  Scratch<double> stride_, far_, taps_;
 };
 
 // The state of a row, (N,) complex, and as the chunks keep it.

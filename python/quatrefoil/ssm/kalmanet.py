@@ -105,13 +105,14 @@ def gka(
     linear system, dependence of the regulariser on H included, with the same solver for the adjoint system (80)-(88). At a finite
     num_iter it differs from differentiating the iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 
-    The error of r steps is at most 2 c^{r+1} of the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge: 0.754
-    a step at the default. Where F_t = 0, all keys so far being zero, x_t = 0. Cost a token and head: num_iter / 2 + 6 passes over D^2
-    numbers (D^3 / 6 multiply-adds more if exact), state in cache; the gradient takes about four times as long and keeps one vector a token.
-    From 40 tokens on float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, of its largest value: those
-    are computed in float64 where the ridge would multiply rounding errors (87). With fewer tokens most directions have no key, and what is
-    rounded there weighs up to 1 / ridge_strength times more. A NaN stays in its head, from its time on (in gradients: anywhere
-    in its head). From Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is transposed.
+    The error of r steps is at most 2 c^{r+1} of the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge:
+    0.754 a step at the default. Where F_t = 0, all keys so far being zero, x_t = 0. Cost a token and head: num_iter / 2 + 6 passes over
+    D^2 numbers (D^3 / 6 multiply-adds more if exact), state in cache; the gradient takes about four times as long and keeps one vector
+    a token. From 40 tokens on float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, of its
+    largest value: those are computed in float64 where the ridge would multiply rounding errors (87). With fewer tokens most directions
+    have no key, and what is rounded there weighs up to 1 / ridge_strength times more. A NaN stays in its head, from its time on (in
+    gradients: anywhere in its head). From Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is
+    transposed.
     """
     options = _options("gka", ridge_strength, num_iter, solver, output_final_state)
     H0, U0 = _pair("gka", initial_state)

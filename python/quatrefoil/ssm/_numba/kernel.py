@@ -66,8 +66,7 @@ class Modes:
 
     def power(self, t):
         """z^t."""
-        whole = np.exp(1j * (t * self.top % (2 * np.pi))) * np.exp(1j * (t * self.rest))
-        return np.exp(self.log_re * t) * whole
+        return np.exp(self.log_re * t) * np.exp(1j * (t * self.top)) * np.exp(1j * (t * self.rest))
 
     def moments(self, g):
         """sum_l g_l z^l and sum_l l g_l z^l: (M, H, L) -> two of (M, H, N)."""
