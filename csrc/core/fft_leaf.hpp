@@ -52,14 +52,10 @@ struct Block {
   }
 };
 
-// sum + a b, and sum + a conj(b).
+// a conj(b) + c
 template <class V>
-QF_HD Complex<V> add_product(Complex<V> sum, Complex<V> a, Complex<V> b) {
-  return {multiply_add(a.re, b.re, multiply_add(V(-a.im), b.im, sum.re)), multiply_add(a.re, b.im, multiply_add(a.im, b.re, sum.im))};
-}
-template <class V>
-QF_HD Complex<V> add_product_conj(Complex<V> sum, Complex<V> a, Complex<V> b) {
-  return {multiply_add(a.re, b.re, multiply_add(a.im, b.im, sum.re)), multiply_add(a.im, b.re, multiply_add(V(-a.re), b.im, sum.im))};
+QF_HD Complex<V> multiply_conj_add(Complex<V> a, Complex<V> b, Complex<V> c) {
+  return {multiply_add(a.re, b.re, multiply_add(a.im, b.im, c.re)), multiply_add(a.im, b.re, multiply_add(V(-a.re), b.im, c.im))};
 }
 // a b. What wraps around is summed first, then times c.
 template <class T>
@@ -72,11 +68,11 @@ QF_HD Block<T> product(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* b, C
     if (j + 1 < size) {
       auto wrapped = a[j + 1] * b[size - 1];
 #pragma GCC unroll 4
-      for (int i = j + 2; i < size; ++i) wrapped = add_product(wrapped, a[i], b[j - i + size]);
-      y.z[j] = add_product(y.z[j], wrapped, c);
+      for (int i = j + 2; i < size; ++i) wrapped = multiply_add(a[i], b[j - i + size], wrapped);
+      y.z[j] = multiply_add(wrapped, c, y.z[j]);
     }
 #pragma GCC unroll 4
-    for (int i = 1; i <= j; ++i) y.z[j] = add_product(y.z[j], a[i], b[j - i]);
+    for (int i = 1; i <= j; ++i) y.z[j] = multiply_add(a[i], b[j - i], y.z[j]);
   }
   return y;
 }
@@ -91,11 +87,11 @@ QF_HD Block<T> correlation(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* 
     if (j > 0) {
       auto wrapped = multiply_conj(a[0], b[size - j]);
 #pragma GCC unroll 4
-      for (int i = 1; i < j; ++i) wrapped = add_product_conj(wrapped, a[i], b[i - j + size]);
-      y.z[j] = add_product_conj(y.z[j], wrapped, c);
+      for (int i = 1; i < j; ++i) wrapped = multiply_conj_add(a[i], b[i - j + size], wrapped);
+      y.z[j] = multiply_conj_add(wrapped, c, y.z[j]);
     }
 #pragma GCC unroll 4
-    for (int i = j + 1; i < size; ++i) y.z[j] = add_product_conj(y.z[j], a[i], b[i - j]);
+    for (int i = j + 1; i < size; ++i) y.z[j] = multiply_conj_add(a[i], b[i - j], y.z[j]);
   }
   return y;
 }

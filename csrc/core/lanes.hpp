@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/hd.hpp"
+#include "core/cplx.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -188,6 +188,11 @@ QF_HD V multiply_add(V a, V b, V c) {
 #else
   return a * b + c;
 #endif
+}
+// Two multiply-adds deep. Written out, lanes and single numbers have the same bits.
+template <class V>
+QF_HD cplx<V> multiply_add(cplx<V> a, cplx<V> b, cplx<V> c) {
+  return {multiply_add(a.re, b.re, multiply_add(V(-a.im), b.im, c.re)), multiply_add(a.re, b.im, multiply_add(a.im, b.re, c.im))};
 }
 // The same, rounded once everywhere: in software where it must be.
 template <class V>

@@ -12,11 +12,6 @@ template <class E>
 QF_HD E scan_step(E a, E h, E b) {
   return multiply_add(a, h, b);
 }
-// The same in parts, two multiply-adds deep. Written out, both have the same bits in lanes and alone.
-template <class V>
-QF_HD cplx<V> scan_step(cplx<V> a, cplx<V> h, cplx<V> b) {
-  return {multiply_add(a.re, h.re, multiply_add(-a.im, h.im, b.re)), multiply_add(a.re, h.im, multiply_add(a.im, h.re, b.im))};
-}
 
 // (6) da_t = mu_t conj(h_{t-1})
 template <class E>

@@ -148,10 +148,10 @@ def _backward(shape: tuple[int, int, int, int]) -> Problem:
     arrays = _inputs(shape)
     tensors = [torch.from_numpy(x) for x in arrays]
 
+    leaves = [x.clone().requires_grad_() for x in tensors]
+
     def gradient(f: Callable[[list[Any]], Any]) -> Any:
-        leaves = [x.clone().requires_grad_() for x in tensors]
-        y = f(leaves)
-        return torch.autograd.grad(y, leaves, tensors[2])[2]
+        return torch.autograd.grad(f(leaves), leaves, tensors[2])[2]
 
     def ours() -> Any:
         return gradient(lambda leaves: ssm.gka(*leaves, ridge_strength=RIDGE, num_iter=STEPS))
