@@ -9,7 +9,7 @@ namespace quatrefoil::ssm {
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kAnew = 16;        // chunks after which a float64 state is made anew from the one before them
+constexpr int64_t kAnew = 32;        // chunks after which a float64 state is made anew from the one before them: of 1000, the root
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
 // c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
