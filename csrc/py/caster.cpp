@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "core/parallel.hpp"
+#include "core/run/parallel.hpp"
 #include "py/dlpack.hpp"
 
 namespace quatrefoil {

@@ -3,7 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include "core/view.hpp"
+#include "core/host/view.hpp"
 
 namespace quatrefoil {
 namespace py = pybind11;

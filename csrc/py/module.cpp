@@ -1,22 +1,22 @@
-// The extension module: errors, threads, instruction sets, and one line a family.
+// The extension module: errors, threads, instruction sets, and the nouns of every family.
 #include <pybind11/pybind11.h>
 
 #include <new>
 #include <stdexcept>
 
-#include "core/check.hpp"
-#include "core/isa.hpp"
-#include "core/parallel.hpp"
+#include "core/host/check.hpp"
+#include "core/host/isa.hpp"
+#include "core/run/parallel.hpp"
+#include "nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) X(ssm, convolution) ..., written by CMake
 #include "py/call.hpp"
 #include "py/result.hpp"
 
+#define QF_DECLARE(family, noun) \
+  namespace quatrefoil::family::noun { void bind(pybind11::module_&); }
+QF_EACH_NOUN(QF_DECLARE)
+
 namespace quatrefoil {
 namespace py = pybind11;
-
-#define QF_FAMILIES(X) X(ssm) X(kron) X(cheb) X(wos)
-
-#define QF_DECLARE(family) void register_##family(py::module_&);
-QF_FAMILIES(QF_DECLARE)
 
 namespace {
 
@@ -61,12 +61,12 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.def("set_num_threads", &set_default_threads, py::arg("n"));
   m.def("get_num_threads", &default_threads);
 
-#define QF_REGISTER(family)                           \
-  {                                                   \
-    py::module_ submodule = m.def_submodule(#family); \
-    register_##family(submodule);                     \
+#define QF_BIND(family, noun)                      \
+  {                                                \
+    py::module_ module = m.def_submodule(#family); \
+    family::noun::bind(module);                    \
   }
-  QF_FAMILIES(QF_REGISTER)
+  QF_EACH_NOUN(QF_BIND)
 }
 
 }  // namespace quatrefoil

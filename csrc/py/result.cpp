@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "core/memory.hpp"
+#include "core/run/memory.hpp"
 
 namespace quatrefoil {
 namespace py = pybind11;

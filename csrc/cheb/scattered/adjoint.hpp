@@ -1,0 +1,288 @@
+// The adjoint of scattered evaluation: gradients of core, factors and points.
+#pragma once
+#include "cheb/scattered/factors.hpp"
+#include "core/lanes/lanes.hpp"
+#include "core/lanes/shuffles.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil::cheb::scattered {
+inline namespace QF_ISA {
+
+// The buffers of one thread: kGradPoints points, column after column.
+template <class T>
+struct GradWork {
+  T *functions, *derivatives, *bar;  // F_k, F_k', and the gradient of F_k: [total][points]
+  T *rows, *rows_bar;                // those of axis d - 2, or a stand-in
+  T *u, *sign;                       // [d][points]
+  T* polynomials;                    // [n][points]
+  T* across;                         // [points][columns], a transposed axis
+  T* weighted;                       // the same times a weight per point
+};
+
+// README (6): gradients of the factor functions at kLanes x kGradVectors points, but for the factor grad. Reads the core once; each of
+// its numbers serves both the sum over c and the gradient of c.
+template <class T>
+void contract_adjoint(const Packed<T>& g, const int64_t* r, const GradWork<T>& w, int64_t at) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>, vectors = kGradVectors, stride = kGradPoints;
+  const T *functions = w.functions + at, *rows = w.rows + at, *core = g.core;
+  T *bar = w.bar + at, *rows_bar = w.rows_bar + at;
+  const T* last = functions + g.column_at[g.d - 1] * stride;
+  T* last_bar = bar + g.column_at[g.d - 1] * stride;
+  Odometer index;
+  for (int64_t a = 0; a < g.lead; ++a, index.advance(r, g.leading)) {
+    V weight[vectors], partial[vectors] = {};
+    for (int v = 0; v < vectors; ++v) weight[v] = lead_product(g, index, functions + v * W, stride, -1, V{} + 1);
+    for (int64_t b = 0; b < g.rb_padded; b += kRows) {
+      V t[kRows][vectors] = {}, row[kRows][vectors];
+      for (int i = 0; i < kRows; ++i)
+        for (int v = 0; v < vectors; ++v) row[i][v] = load<V>(rows + (b + i) * stride + v * W) * weight[v];
+      for (int64_t c = 0; c < g.rc; ++c, core += kRows)
+        for (int v = 0; v < vectors; ++v) {
+          const V x = load<V>(last + c * stride + v * W);
+          V x_bar = load<V>(last_bar + c * stride + v * W);
+          for (int i = 0; i < kRows; ++i) {
+            t[i][v] += x * core[i];
+            x_bar += row[i][v] * core[i];
+          }
+          store(last_bar + c * stride + v * W, x_bar);
+        }
+      for (int i = 0; i < kRows; ++i)
+        for (int v = 0; v < vectors; ++v) {
+          const int64_t j = (b + i) * stride + v * W;
+          partial[v] += t[i][v] * load<V>(rows + j);
+          store(rows_bar + j, load<V>(rows_bar + j) + t[i][v] * weight[v]);
+        }
+    }
+    for (int k = 0; k < g.leading; ++k)
+      for (int v = 0; v < vectors; ++v) {
+        T* to = bar + (g.column_at[k] + index.at[k]) * stride + v * W;
+        store(to, load<V>(to) + lead_product(g, index, functions + v * W, stride, k, partial[v]));
+      }
+  }
+}
+
+// T_k at the points of a block, k < rows: [rows][points].
+template <class T>
+void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < kGradPoints; i += kLanes<T>) {
+    Polynomial<V> polynomial = Polynomial<V>::first(load<V>(u + i));
+    const V s = load<V>(sign + i);
+    for (int64_t k = 0; k < rows; ++k, polynomial.advance())
+      store(out + k * kGradPoints + i, k % 2 ? polynomial.value * s : polynomial.value);
+  }
+}
+
+// Lanes for a row of `columns` numbers, a multiple of kGradColumns: whole vectors where they fit, else vectors of kGradColumns.
+// f gets a number of the lane type.
+template <class T, class F>
+void with_column_lanes(int64_t columns, F&& f) {
+  if (kLanes<T> > kGradColumns && columns % kLanes<T>)
+    f(Lanes<T, min(kLanes<T>, kGradColumns)>{});
+  else
+    f(Lanes<T>{});
+}
+
+// [columns][points] -> [points][columns]
+template <class T>
+void turn(const T* in, int64_t columns, T* out) {
+  with_column_lanes<T>(columns, [&](auto lane) {
+    using V = decltype(lane);
+    constexpr int W = kWidth<V>;
+    for (int64_t c = 0; c < columns; c += W)
+      for (int64_t i = 0; i < kGradPoints; i += W) {
+        V square[W];
+        for (int j = 0; j < W; ++j) square[j] = load<V>(in + (c + j) * kGradPoints + i);
+        transpose(square);
+        for (int j = 0; j < W; ++j) store(out + (i + j) * columns + c, square[j]);
+      }
+  });
+}
+
+// sums[m][c] += sum over the points of left[m][point] right[point][c], in the order of the points. Reads and writes sums once.
+template <class T>
+void add_outer(const T* left, int64_t rows, const T* right, int64_t columns, T* sums) {
+  with_column_lanes<T>(columns, [&](auto lane) {
+    using V = decltype(lane);
+    for (int64_t m = 0; m < rows; m += kGradRows)
+      for (int64_t c = 0; c < columns; c += kWidth<V>) {
+        V s[kGradRows] = {};
+        const T* l = left + m * kGradPoints;
+        for (int64_t i = 0; i < kGradPoints; ++i) {
+          const V x = load<V>(right + i * columns + c);
+          for (int j = 0; j < kGradRows; ++j) s[j] += x * l[j * kGradPoints + i];
+        }
+        for (int j = 0; j < kGradRows; ++j) store(sums + (m + j) * columns + c, load<V>(sums + (m + j) * columns + c) + s[j]);
+      }
+  });
+}
+
+// The partial sums of one chunk of points: dcore as [lead][b][c] and the dfactors as [k][c], axes padded.
+template <class T>
+struct Sums {
+  int64_t core, factor_at[kMaxAxes], total;
+  explicit Sums(const Layout<T>& l) : core(l.lead * l.rb_padded * l.columns[l.d - 1]), total(core) {
+    for (int k = 0; k < l.d; ++k) {
+      factor_at[k] = total;
+      total += round_up(l.rows[k], kGradRows) * l.columns[k];
+    }
+  }
+};
+
+// README (7): dcore and dfactors of one block of points, added to the chunk's sums.
+template <class T>
+void add_block(const Packed<T>& g, const TuckerEval<T>& p, const Sums<T>& layout, const GradWork<T>& w, const T* grad, T* sums) {
+  for (int k = 0; k < g.d; ++k) {
+    const int64_t n = round_up(g.rows[k], kGradRows);
+    tabulate(w.u + k * kGradPoints, w.sign + k * kGradPoints, n, w.polynomials);
+    turn(w.bar + g.column_at[k] * kGradPoints, g.columns[k], w.across);
+    add_outer(w.polynomials, n, w.across, g.columns[k], sums + layout.factor_at[k]);
+  }
+  const int64_t columns = g.columns[g.d - 1];
+  turn(w.functions + g.column_at[g.d - 1] * kGradPoints, columns, w.across);
+  Odometer index;
+  for (int64_t a = 0; a < g.lead; ++a, index.advance(p.r, g.leading)) {
+    for (int64_t i = 0; i < kGradPoints; ++i) {
+      T weight = grad[i];
+      for (int k = 0; k < g.leading; ++k) weight *= w.functions[(g.column_at[k] + index.at[k]) * kGradPoints + i];
+      for (int64_t c = 0; c < columns; ++c) w.weighted[i * columns + c] = w.across[i * columns + c] * weight;
+    }
+    add_outer(w.rows, g.rb_padded, w.weighted, columns, sums + a * g.rb_padded * columns);
+  }
+}
+
+// dX of one block, README (8); scales `bar` by grad on the way.
+template <class T>
+void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const GradWork<T>& w, const T* grad, int64_t left, T* dX) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  for (int k = 0; k < g.d; ++k) {
+    const T scale = T(2 / (p.hi[k] - p.lo[k]));
+    for (int64_t i = 0; i < kGradPoints; i += W) {
+      const V weight = load<V>(grad + i);
+      V sum{};
+      for (int64_t c = g.column_at[k]; c < g.column_at[k] + g.columns[k]; ++c) {
+        const int64_t j = c * kGradPoints + i;
+        const V bar = load<V>(w.bar + j) * weight;
+        store(w.bar + j, bar);
+        sum += bar * load<V>(w.derivatives + j);
+      }
+      sum *= scale;
+      for (int64_t j = 0; j < min<int64_t>(W, left - i); ++j) dX[(i + j) * g.d + k] = sum[j];
+    }
+  }
+}
+
+// What all chunks share.
+template <class T>
+struct GradPlan {
+  Packed<T> g;
+  Sums<T> sums;
+  Scratch<T> derivative;
+  Interval intervals[kMaxAxes];
+  int64_t widest = 0, longest = 0;
+
+  explicit GradPlan(const TuckerEval<T>& p) : g(p, kGradColumns), sums(g), derivative(g.tables) {
+    map_intervals(p, intervals);
+    for (int k = 0; k < p.d; ++k) {
+      pack_derivative(p.factors[k], p.n[k], p.r[k], g.rows[k], g.columns[k], derivative + g.table_at[k]);
+      widest = max(widest, g.columns[k]);
+      longest = max(longest, round_up(g.rows[k], kGradRows));
+    }
+  }
+  int64_t work_size() const { return kGradPoints * (3 * g.total + 2 * g.rb_padded + 2 * g.d + longest + 2 * widest); }
+  GradWork<T> divide(T* at) const {
+    GradWork<T> w{};
+    const auto take = [&](int64_t n) {
+      T* start = at;
+      at += n * kGradPoints;
+      return start;
+    };
+    w.functions = take(g.total), w.derivatives = take(g.total), w.bar = take(g.total);
+    w.u = take(g.d), w.sign = take(g.d), w.polynomials = take(longest), w.across = take(widest), w.weighted = take(widest);
+    T* ones = take(g.rb_padded);
+    w.rows = const_cast<T*>(row_functions(g, w.functions, ones, kGradPoints));
+    w.rows_bar = g.d > 1 ? w.bar + g.column_at[g.d - 2] * kGradPoints : take(g.rb_padded);
+    return w;
+  }
+};
+
+// One block of kGradPoints points: dX is written, dcore and dfactors are added to the chunk's sums.
+template <class T>
+int64_t adjoint_block(const GradPlan<T>& plan, const TuckerEvalVjp<T>& q, const GradWork<T>& w, int64_t block, T* sums) {
+  const TuckerEval<T>& p = q.forward;
+  const Packed<T>& g = plan.g;
+  const int64_t first = block * kGradPoints, left = min<int64_t>(kGradPoints, p.P - first);
+  alignas(64) T grad[kGradPoints] = {};  // 0 where there is no point: it adds nothing
+  __builtin_memcpy(grad, q.grad + first, std::size_t(left) * sizeof(T));
+  const int64_t bad = map_points<T, kGradPoints>(p, plan.intervals, first, w.u, w.sign);
+  for (int k = 0; k < g.d; ++k)
+    for (int64_t i = 0; i < kGradPoints; i += kPoints<T>) {
+      const T *u = w.u + k * kGradPoints + i, *sign = w.sign + k * kGradPoints + i;
+      const int64_t to = g.column_at[k] * kGradPoints + i;
+      factor_functions<T, kVectors>(g.table + g.table_at[k], g.rows[k], g.columns[k], u, sign, kGradPoints, w.functions + to);
+      factor_functions<T, kVectors>(plan.derivative + g.table_at[k], g.rows[k], g.columns[k], u, sign, kGradPoints, w.derivatives + to);
+    }
+  set_zero(w.bar, g.total * kGradPoints);
+  if (g.d == 1) set_zero(w.rows_bar, g.rb_padded * kGradPoints);
+  for (int64_t i = 0; i < kGradPoints; i += kGradVectors * kLanes<T>) contract_adjoint(g, p.r, w, i);
+  coordinate_gradients(g, p, w, grad, left, q.dX + first * p.d);
+  add_block(g, p, plan.sums, w, grad, sums);
+  return bad;
+}
+
+constexpr int64_t kMaxChunks = 64;                  // independent partial sums
+constexpr int64_t kChunkBytes = int64_t(16) << 20;  // all of them together
+constexpr double kRoundNs = 4e6;                    // of one chunk between two looks at the interrupt flag
+
+// The chunks' sums in their order, in double precision.
+template <class T>
+void collect(const GradPlan<T>& plan, const TuckerEvalVjp<T>& q, const T* sums, int64_t chunks) {
+  const TuckerEval<T>& p = q.forward;
+  const Packed<T>& g = plan.g;
+  const auto add = [&](int64_t at, int64_t n, T* to) {
+    for (int64_t i = 0; i < n; ++i) {
+      double s = 0;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) s += double(sums[chunk * plan.sums.total + at + i]);
+      to[i] = T(s);
+    }
+  };
+  for (int64_t a = 0; a < g.lead; ++a)
+    for (int64_t b = 0; b < g.rb; ++b) add((a * g.rb_padded + b) * g.columns[g.d - 1], g.rc, q.dcore + (a * g.rb + b) * g.rc);
+  for (int k = 0; k < g.d; ++k)
+    for (int64_t i = 0; i < p.n[k]; ++i) add(plan.sums.factor_at[k] + i * g.columns[k], p.r[k], q.dfactors[k] + i * p.r[k]);
+}
+
+// Per block of points: reads X and grad, writes dX, reads and writes one chunk's sums. Which chunk a block belongs to, and the order
+// within it, follow from P and the sizes alone: the same bits for any number of threads.
+template <class T>
+int64_t tucker_eval_vjp(const TuckerEvalVjp<T>& q) {
+  const TuckerEval<T>& p = q.forward;
+  const GradPlan<T> plan(p);
+  const int64_t blocks = (p.P + kGradPoints - 1) / kGradPoints, size = plan.sums.total;
+  const int64_t affordable = max<int64_t>(1, kChunkBytes / max<int64_t>(1, size * int64_t(sizeof(T))));
+  const int64_t chunks = min(min(kMaxChunks, affordable), blocks);
+  Scratch<T> sums(chunks * size);
+  set_zero<T>(sums, chunks * size);
+  const double ns = 3 * plan.g.flops / (kFlopsPerNs * kLanes<T>)*kGradPoints + 1000;
+  const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk in one round
+  int64_t bad = -1;
+  for (int64_t round = 0; round * step * chunks < blocks; ++round)
+    parallel_for(chunks, p.threads, ns * double(step), [&](int64_t begin, int64_t end) {
+      Scratch<T> work(plan.work_size());
+      const GradWork<T> w = plan.divide(work);
+      for (int64_t chunk = begin; chunk < end; ++chunk)
+        for (int64_t i = round * step; i < (round + 1) * step; ++i) {
+          const int64_t block = i * chunks + chunk;
+          if (block >= blocks) break;
+          const int64_t found = adjoint_block(plan, q, w, block, sums + chunk * size);
+          if (found >= 0) note_bad(bad, found);
+        }
+    });
+  collect<T>(plan, q, sums, chunks);
+  return bad;
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::scattered

@@ -1,0 +1,43 @@
+// The ABI between bind.cpp and the kernels: pointers, sizes. All arrays are C-contiguous.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::cheb::scattered {
+
+constexpr int kMaxAxes = 16;  // as many as a View has
+
+template <class T>
+struct TuckerEval {
+  int d;
+  const T* core;               // (r_1, ..., r_d)
+  const T* factors[kMaxAxes];  // (n_k, r_k)
+  std::int64_t n[kMaxAxes], r[kMaxAxes];
+  const T* X;  // (P, d)
+  T* f;        // (P,)
+  std::int64_t P;
+  double lo[kMaxAxes], hi[kMaxAxes];
+  int threads;
+};
+
+template <class T>
+struct TuckerEvalVjp {
+  TuckerEval<T> forward;  // f unused
+  const T* grad;          // (P,)
+  T* dcore;
+  T* dfactors[kMaxAxes];
+  T* dX;  // (P, d)
+};
+
+// A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1; the outputs are then not to be
+// used.
+template <class T>
+struct Kernels {
+  std::int64_t (*tucker_eval)(const TuckerEval<T>&);
+  std::int64_t (*tucker_eval_vjp)(const TuckerEvalVjp<T>&);
+};
+
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::cheb::scattered

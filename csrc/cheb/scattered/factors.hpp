@@ -1,0 +1,120 @@
+// From points to the values of the factor functions.
+#pragma once
+#include "cheb/scattered/layout.hpp"
+#include "core/lanes/lanes.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil::cheb::scattered {
+inline namespace QF_ISA {
+
+// Points of one block on [-1, 1]: u = 2(|t| - 1) and the sign of t, axis by axis. Lanes without a point repeat the last one.
+// Returns the index within X of the first bad coordinate, or -1.
+template <class T, int points>
+int64_t map_points(const TuckerEval<T>& p, const Interval* intervals, int64_t first, T* u, T* sign) {
+  constexpr int W = kLanes<double>;
+  using D = Lanes<double>;
+  using F = Lanes<T, W>;
+  const int64_t count = min<int64_t>(points, p.P - first);
+  bool all_good = true;
+  for (int k = 0; k < p.d; ++k) {
+    alignas(64) double x[points];
+    const T* at = p.X + first * p.d + k;
+    for (int64_t i = 0; i < points; ++i) x[i] = double(at[min(i, count - 1) * p.d]);
+    const double far = 1 + intervals[k].slack;
+    auto good = D{} == D{};
+    for (int i = 0; i < points; i += W) {
+      D t = to_reference(load<D>(x + i), intervals[k]);
+      good &= (t <= far) & (t >= -far);
+      t = lower(higher(t, D{} - 1), D{} + 1);
+      const D s = t < 0.0 ? D{} - 1 : D{} + 1;
+      store<F>(u + k * points + i, converted<T>(2 * (t * s - 1)));
+      store<F>(sign + k * points + i, converted<T>(s));
+    }
+    for (int i = 0; i < W; ++i) all_good = all_good && good[i];
+  }
+  if (all_good) return -1;
+  for (int64_t i = 0; i < count * p.d; ++i) {
+    const double t = to_reference(double(p.X[first * p.d + i]), intervals[i % p.d]), far = 1 + intervals[i % p.d].slack;
+    if (!(t <= far && t >= -far)) return first * p.d + i;
+  }
+  return -1;
+}
+
+template <class T>
+void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
+  for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>);
+}
+
+// The lowest index that any block found, whoever comes first.
+inline void note_bad(int64_t& lowest, int64_t found) {
+  int64_t known = __atomic_load_n(&lowest, __ATOMIC_RELAXED);
+  while ((known < 0 || found < known) && !__atomic_compare_exchange_n(&lowest, &known, found, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+}
+
+// README (2), (3): `columns` factor functions at kLanes x vectors points. Reads the tile once; polynomials and sums stay in registers.
+// Function c at the points is out[c * stride ...].
+template <class T, int vectors, int columns>
+QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign, int64_t stride, T* out) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  V sums[columns][vectors] = {}, s[vectors];
+  Polynomial<V> polynomial[vectors];
+  for (int v = 0; v < vectors; ++v) {
+    polynomial[v] = Polynomial<V>::first(load<V>(u + v * W));
+    s[v] = load<V>(sign + v * W);
+  }
+  for (int64_t k = 0; k < rows; k += 2, tile += 2 * columns) {
+    for (int c = 0; c < columns; ++c)
+      for (int v = 0; v < vectors; ++v) sums[c][v] += polynomial[v].value * tile[c];
+    V odd[vectors];
+    for (int v = 0; v < vectors; ++v) {
+      polynomial[v].advance();
+      odd[v] = polynomial[v].value * s[v];  // T_k(-t) = -T_k(t)
+    }
+    for (int c = 0; c < columns; ++c)
+      for (int v = 0; v < vectors; ++v) sums[c][v] += odd[v] * tile[columns + c];
+    for (int v = 0; v < vectors; ++v) polynomial[v].advance();
+  }
+  for (int c = 0; c < columns; ++c)
+    for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
+}
+
+// All factor functions of one axis; `columns` is a multiple of kNarrow.
+template <class T, int vectors>
+void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
+  int64_t c = 0;
+  for (; c + kColumns <= columns; c += kColumns)
+    tile_functions<T, vectors, kColumns>(table + c * rows, rows, u, sign, stride, out + c * stride);
+  if (c < columns) tile_functions<T, vectors, kNarrow>(table + c * rows, rows, u, sign, stride, out + c * stride);
+}
+
+// The multi-index of the leading axes, and products of their factor functions.
+struct Odometer {
+  int64_t at[kMaxAxes] = {};
+  void advance(const int64_t* r, int axes) {
+    for (int k = axes - 1; k >= 0; --k) {
+      if (++at[k] < r[k]) return;
+      at[k] = 0;
+    }
+  }
+};
+
+// README (4): the product of the leading axes' functions, all but the one of axis `without`, times `start`.
+template <class T, class V>
+QF_HD V lead_product(const Layout<T>& l, const Odometer& index, const T* functions, int64_t stride, int without, V start) {
+  for (int k = 0; k < l.leading; ++k)
+    if (k != without) start *= load<V>(functions + (l.column_at[k] + index.at[k]) * stride);
+  return start;
+}
+
+// The functions that stand for the rows of the last matrix: axis d - 2, or with d = 1 a first row of ones.
+template <class T>
+const T* row_functions(const Layout<T>& l, T* functions, T* ones, int64_t stride) {
+  if (l.d > 1) return functions + l.column_at[l.d - 2] * stride;
+  set_zero(ones, l.rb_padded * stride);
+  for (int64_t i = 0; i < stride; ++i) ones[i] = 1;
+  return ones;
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::scattered

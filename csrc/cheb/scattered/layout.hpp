@@ -1,0 +1,112 @@
+// How a Tucker tensor is laid out for the kernels, and the sizes of their tiles.
+#pragma once
+#include "cheb/scattered/args.hpp"
+#include "cheb/scattered/formula.hpp"
+#include "core/lanes/lanes.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil::cheb::scattered {
+inline namespace QF_ISA {
+
+constexpr bool kWideFile = kVectorBytes == 64;   // 32 vector registers, elsewhere 16
+constexpr int kColumns = kWideFile ? 8 : 4;      // factor columns side by side: 8 x 2 (4 x 2) sums and the polynomials fill the registers
+constexpr int kNarrow = 4;                       // columns of a last tile that is no wider
+constexpr int kVectors = 2;                      // of points: a third one spilled the sums and was 10 % slower
+constexpr int kGradVectors = kWideFile ? 2 : 1;  // the adjoint keeps twice as many sums per vector
+constexpr int kRows = 4;                         // rows of the core whose sums over its last axis are formed together
+constexpr int kGradRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
+constexpr int kGradColumns = 8;                  // what rank axes are padded to in the adjoint, where columns lie in lanes too
+constexpr int kGradPoints = 96;                  // points of one outer product: a multiple of every ISA's block, and small enough for L2
+constexpr double kFlopsPerNs = 5;                // of one lane
+
+template <class T>
+constexpr int kPoints = kVectors * kLanes<T>;
+template <class T>
+constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
+
+constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+template <class T>
+void set_zero(T* x, int64_t n) {
+  if (n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
+}
+
+// A Tucker tensor laid out for the kernels. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is
+// contracted with the lanes; with d = 1 that matrix has one row.
+template <class T>
+struct Layout {
+  int d, leading;                                   // axes, leading axes
+  int64_t columns[kMaxAxes];                        // r_k, rounded up
+  int64_t rows[kMaxAxes];                           // n_k, rounded up to pairs of polynomials
+  int64_t table_at[kMaxAxes], column_at[kMaxAxes];  // where an axis starts in the tables, in the factor functions
+  int64_t tables = 0, total = 0;                    // numbers in all tables, columns of all axes
+  int64_t lead = 1, rb = 1, rc, rb_padded;
+  double flops = 0;  // of one point's value
+
+  Layout(const TuckerEval<T>& p, int64_t pad) : d(p.d), leading(p.d > 2 ? p.d - 2 : 0) {
+    for (int k = 0; k < d; ++k) {
+      columns[k] = round_up(p.r[k], pad);
+      rows[k] = max<int64_t>(2, round_up(p.n[k], 2));
+      table_at[k] = tables;
+      column_at[k] = total;
+      tables += rows[k] * columns[k];
+      total += columns[k];
+      flops += 2 * double(rows[k] * columns[k]);
+    }
+    for (int k = 0; k < leading; ++k) lead *= p.r[k];
+    if (d > 1) rb = p.r[d - 2];
+    rc = p.r[d - 1];
+    rb_padded = round_up(rb, pad);
+    flops += 2 * double(lead) * double(rb_padded) * double(rc);
+  }
+  int64_t core_size() const { return lead * rb_padded * rc; }
+};
+
+// A table of one axis: [tile of columns][k][column], zeros beyond n and r. Where column c starts, and the distance of its rows:
+struct Column {
+  int64_t at, stride;
+  Column(int64_t c, int64_t rows, int64_t columns) : stride(min<int64_t>(kColumns, columns - c / kColumns * kColumns)) {
+    at = c / kColumns * kColumns * rows + c % kColumns;
+  }
+};
+
+template <class T>
+void pack_factor(const T* U, int64_t n, int64_t r, int64_t rows, int64_t columns, T* table) {
+  set_zero(table, rows * columns);
+  for (int64_t c = 0; c < r; ++c) {
+    const Column column(c, rows, columns);
+    for (int64_t k = 0; k < n; ++k) table[column.at + k * column.stride] = U[k * r + c];
+  }
+}
+
+template <class T>
+void pack_derivative(const T* U, int64_t n, int64_t r, int64_t rows, int64_t columns, T* table) {
+  set_zero(table, rows * columns);
+  for (int64_t c = 0; c < r; ++c) {
+    const Column column(c, rows, columns);
+    differentiate(U + c, n, r, table + column.at, column.stride);
+  }
+}
+
+// The core: [lead][tile of rows b][c][b].
+template <class T>
+void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
+  set_zero(core, l.core_size());
+  for (int64_t a = 0; a < l.lead; ++a)
+    for (int64_t b = 0; b < l.rb; ++b)
+      for (int64_t c = 0; c < l.rc; ++c)
+        core[(a * l.rb_padded + b / kRows * kRows) * l.rc + c * kRows + b % kRows] = p.core[(a * l.rb + b) * l.rc + c];
+}
+
+template <class T>
+struct Packed : Layout<T> {
+  Scratch<T> table, core;
+
+  Packed(const TuckerEval<T>& p, int64_t pad) : Layout<T>(p, pad), table(this->tables), core(this->core_size()) {
+    for (int k = 0; k < p.d; ++k) pack_factor(p.factors[k], p.n[k], p.r[k], this->rows[k], this->columns[k], table + this->table_at[k]);
+    pack_core<T>(p, *this, core);
+  }
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::scattered

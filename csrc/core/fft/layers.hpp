@@ -1,0 +1,197 @@
+// The parts of a transform of polynomials on split arrays (re[], im[]): layers, passes, the roots they take.
+//
+// A block of n numbers is a polynomial modulo x^n - c. With w^2 = c it is known by its remainders modulo x^(n/2) - w and x^(n/2) + w, which
+// are a + w b and a - w b of its halves: a layer, of six fused multiply-adds for two numbers, w the same for the whole block. The way back
+// is a sum, and a difference over w. Nothing is ever put into another order: a spectrum stays in that of this tree. The last layers run in
+// registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one a lane, which are
+// multiplied as polynomials: that takes no more operations than the layers left out, a root less of every two, and rounds less often.
+#pragma once
+#include "core/lanes/cplx.hpp"
+#include "core/lanes/lanes.hpp"
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+namespace fft {
+
+template <class V>
+using Complex = cplx<V>;
+
+template <class V>
+QF_HD Complex<V> multiply_conj(Complex<V> a, Complex<V> b) {  // a conj(b)
+  return {a.re * b.re + a.im * b.im, a.im * b.re - a.re * b.im};
+}
+template <class V>
+QF_HD Complex<V> times_i(Complex<V> z) {
+  return {-z.im, z.re};
+}
+template <class V>
+QF_HD Complex<V> over_i(Complex<V> z) {
+  return {z.im, -z.re};
+}
+template <class V>
+QF_HD Complex<V> load_complex(const Element<V>* re, const Element<V>* im) {
+  return {load<V>(re), load<V>(im)};
+}
+template <class V>
+QF_HD void store_complex(Element<V>* re, Element<V>* im, Complex<V> z) {
+  store(re, z.re);
+  store(im, z.im);
+}
+
+// The R-point transform in place, R = 3, 5; sign -1 forward, +1 inverse.
+template <int R, int sign, class V>
+QF_HD void butterfly(Complex<V>* z) {
+  using T = Element<V>;
+  const auto turn = [](Complex<V> x) { return sign < 0 ? over_i(x) : times_i(x); };
+  const auto times = [](Complex<V> x, T by) { return scaled(x, broadcast<V>(by)); };
+  if constexpr (R == 3) {
+    const Complex<V> s = z[1] + z[2], d = times(turn(z[1] - z[2]), T(0.86602540378443864676));  // sin(pi/3)
+    const Complex<V> t = z[0] - times(s, T(0.5));
+    z[0] = z[0] + s;
+    z[1] = t + d;
+    z[2] = t - d;
+  } else {
+    static_assert(R == 5);
+    constexpr T c1 = T(0.30901699437494742410), c2 = T(-0.80901699437494742410);  // cos 2pi/5, cos 4pi/5
+    constexpr T s1 = T(0.95105651629515357212), s2 = T(0.58778525229247312917);
+    const Complex<V> a = z[1] + z[4], b = z[2] + z[3], c = turn(z[1] - z[4]), d = turn(z[2] - z[3]);
+    const Complex<V> t1 = z[0] + times(a, c1) + times(b, c2), t2 = z[0] + times(a, c2) + times(b, c1);
+    const Complex<V> u1 = times(c, s1) + times(d, s2), u2 = times(c, s2) - times(d, s1);
+    z[0] = z[0] + a + b;
+    z[1] = t1 + u1;
+    z[4] = t1 - u1;
+    z[2] = t2 + u2;
+    z[3] = t2 - u2;
+  }
+}
+
+// ---- layers. The roots of a block with c = exp(4 i t): of a pair, one layer, exp(2 i t); of a quad, two layers, exp(2 i t), exp(i t),
+// exp(3 i t). Behind them stand those of the blocks that it leaves. A root is kept as its cosine and its tangent, so that a product with it
+// is two fused multiply-adds and the cosine goes into those that add it; of exp(3 i t) in the place of its cosine this over the cosine of
+// exp(i t), 4 cos^2 t - 3. No root is i, which has no tangent: c is never -1.
+
+constexpr int roots_of(int layers) {  // how many
+  return layers == 0 ? 0 : layers % 2 ? 1 + 2 * roots_of(layers - 1) : 3 + 4 * roots_of(layers - 2);
+}
+
+// Roots that are the same in all lanes, or one a lane.
+template <class V, bool same>
+struct Roots {
+  static constexpr int step = same ? 2 : 2 * kWidth<V>;
+  const Element<V>* at;
+  QF_HD Complex<V> operator[](int i) const {
+    const Element<V>* const w = at + i * step;
+    if constexpr (same)
+      return {broadcast<V>(w[0]), broadcast<V>(w[1])};
+    else
+      return load_complex<V>(w, w + kWidth<V>);
+  }
+  QF_HD Roots behind(int i) const { return {at + i * step}; }
+};
+
+// z w / cos w and z / (w cos w).
+template <class V>
+QF_HD Complex<V> turned(Complex<V> z, V tangent) {
+  return {z.re - tangent * z.im, z.im + tangent * z.re};
+}
+template <class V>
+QF_HD Complex<V> turned_back(Complex<V> z, V tangent) {
+  return {z.re + tangent * z.im, z.im - tangent * z.re};
+}
+// a + s x, a - s x.
+template <class V>
+QF_HD Complex<V> plus(Complex<V> a, V s, Complex<V> x) {
+  return {a.re + s * x.re, a.im + s * x.im};
+}
+template <class V>
+QF_HD Complex<V> less(Complex<V> a, V s, Complex<V> x) {
+  return {a.re - s * x.re, a.im - s * x.im};
+}
+
+// A pair or a quad of numbers `stride` apart: 6 and 22 operations.
+template <int layers, class V, bool same>
+QF_HD void split(Complex<V>* z, int stride, Roots<V, same> roots) {
+  if constexpr (layers == 1) {
+    const Complex<V> half = roots[0], x = turned(z[stride], half.im);
+    z[stride] = less(z[0], half.re, x);
+    z[0] = plus(z[0], half.re, x);
+  } else if constexpr (layers == 2) {
+    const Complex<V> half = roots[0], quarter = roots[1], third = roots[2];
+    const Complex<V> x = turned(z[2 * stride], half.im), a = plus(z[0], half.re, x), b = less(z[0], half.re, x);
+    const Complex<V> y = turned(z[stride], quarter.im), t = turned(z[3 * stride], third.im);
+    const Complex<V> c = plus(y, third.re, t), d = times_i(less(y, third.re, t));
+    z[0] = plus(a, quarter.re, c);
+    z[stride] = less(a, quarter.re, c);
+    z[2 * stride] = plus(b, quarter.re, d);
+    z[3 * stride] = less(b, quarter.re, d);
+  }
+}
+// The way back, to twice or four times the numbers: 8 and 28.
+template <int layers, class V, bool same>
+QF_HD void merge(Complex<V>* z, int stride, Roots<V, same> roots) {
+  if constexpr (layers == 1) {
+    const Complex<V> half = roots[0], a = z[0], b = z[stride];
+    z[0] = a + b;
+    z[stride] = scaled(turned_back(a - b, half.im), half.re);
+  } else if constexpr (layers == 2) {
+    const Complex<V> half = roots[0], quarter = roots[1], third = roots[2];
+    const Complex<V> s = z[0] + z[stride], t = z[2 * stride] + z[3 * stride];
+    const Complex<V> e = z[0] - z[stride], f = over_i(z[2 * stride] - z[3 * stride]);
+    z[0] = s + t;
+    z[stride] = scaled(turned_back(e + f, quarter.im), quarter.re);
+    z[2 * stride] = scaled(turned_back(s - t, half.im), half.re);
+    z[3 * stride] = scaled(turned_back(e - f, third.im), V(quarter.re * third.re));
+  }
+}
+
+// Up to four layers are done as the upper ones, then the lower ones: each a pair or a quad.
+constexpr int lower_layers(int layers) { return layers < 2 ? layers : 2; }
+constexpr int upper_layers(int layers) { return layers - lower_layers(layers); }
+// The roots of block g below the upper layers.
+template <int layers, class V, bool same>
+QF_HD Roots<V, same> below(Roots<V, same> roots, int g) {
+  return roots.behind(roots_of(upper_layers(layers)) + g * roots_of(lower_layers(layers)));
+}
+
+// The 2^layers numbers of z.
+template <int layers, class V>
+QF_HD void forward(Complex<V>* z, Roots<V, true> roots) {
+  constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
+#pragma GCC unroll 4
+  for (int j = 0; j < rows; ++j) split<upper_layers(layers)>(z + j, rows, roots);
+#pragma GCC unroll 4
+  for (int g = 0; g < blocks; ++g) split<lower_layers(layers)>(z + g * rows, 1, below<layers>(roots, g));
+}
+template <int layers, class V>
+QF_HD void inverse(Complex<V>* z, Roots<V, true> roots) {
+  constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
+#pragma GCC unroll 4
+  for (int g = 0; g < blocks; ++g) merge<lower_layers(layers)>(z + g * rows, 1, below<layers>(roots, g));
+#pragma GCC unroll 4
+  for (int j = 0; j < rows; ++j) merge<upper_layers(layers)>(z + j, rows, roots);
+}
+
+// ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. Each reads and writes every number once: beyond L1
+// that is what it costs, so there are as few as possible.
+
+template <int layers, bool back, class T>
+QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {
+  using V = Lanes<T>;
+  constexpr int R = 1 << layers;
+  const int64_t q = n / R;
+  for (int64_t j = 0; j < q; j += kLanes<T>) {
+    Complex<V> z[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
+    if constexpr (back)
+      inverse<layers>(z, Roots<V, true>{roots});
+    else
+      forward<layers>(z, Roots<V, true>{roots});
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
+  }
+}
+
+}  // namespace fft
+}  // namespace QF_ISA
+}  // namespace quatrefoil

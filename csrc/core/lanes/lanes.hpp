@@ -1,0 +1,266 @@
+// W numbers side by side: GCC and Clang vector types of the machine's own width, so that a kernel body reads like scalar code.
+// Formulas are templates over V, which is a lane type here and plain T on CUDA and in scalar tails: operators, comparisons
+// and `mask ? a : b` mean the same for both.
+#pragma once
+#include <type_traits>
+#include <utility>
+
+#include "core/lanes/cplx.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+
+template <class T, int W>
+struct LanesOf {
+  typedef T type __attribute__((vector_size(W * sizeof(T))));
+};
+template <class T>
+constexpr int kLanes = kVectorBytes / int(sizeof(T));
+template <class T, int W = kLanes<T>>
+using Lanes = typename LanesOf<T, W>::type;
+
+template <class V>
+struct LaneTraits {  // of a lane type
+  using T = typename std::remove_reference<decltype(V{}[0])>::type;
+  static constexpr int width = sizeof(V) / sizeof(T);
+};
+template <>
+struct LaneTraits<float> {
+  using T = float;
+  static constexpr int width = 1;
+};
+template <>
+struct LaneTraits<double> {
+  using T = double;
+  static constexpr int width = 1;
+};
+template <class V>
+using Element = typename LaneTraits<V>::T;
+template <class V>
+constexpr int kWidth = LaneTraits<V>::width;
+
+template <class V>
+QF_HD V load(const Element<V>* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof(V));
+  return v;
+}
+template <class V>
+QF_HD void store(Element<V>* p, V v) {
+  __builtin_memcpy(p, &v, sizeof(V));
+}
+template <class V>
+QF_HD V broadcast(Element<V> x) {
+  return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x would be an addition, for the sake of -0
+}
+// Keeps v in a register for all its uses. Left to itself, GCC reads it from memory again at each.
+template <class V>
+QF_HD V keep(V v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+// The first n of W numbers; the other lanes are 0.
+template <class V>
+QF_HD V load_first(const Element<V>* p, int64_t n) {
+  if (n >= kWidth<V>) return load<V>(p);
+  V v{};
+  if (n > 0) __builtin_memcpy(&v, p, std::size_t(n) * sizeof(Element<V>));
+  return v;
+}
+template <class V>
+QF_HD void store_first(Element<V>* p, V v, int64_t n) {
+  if (n >= kWidth<V>)
+    store(p, v);
+  else if (n > 0)
+    __builtin_memcpy(p, &v, std::size_t(n) * sizeof(Element<V>));
+}
+
+// Asks for the lines of p[0, n), ahead of their use, to L2; `write` where they will be written.
+template <bool write = false, class T>
+QF_HD void fetch(const T* p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(p + i, write, 2);
+}
+
+QF_HD float square_root(float x) { return __builtin_sqrtf(x); }
+QF_HD double square_root(double x) { return __builtin_sqrt(x); }
+template <class V>
+QF_HD V square_root(V v) {
+  for (int i = 0; i < kWidth<V>; ++i) v[i] = square_root(v[i]);
+  return v;
+}
+#if defined(__AVX512F__)
+QF_HD Lanes<float, 16> square_root(Lanes<float, 16> v) { return (Lanes<float, 16>)_mm512_sqrt_ps((__m512)v); }
+QF_HD Lanes<double, 8> square_root(Lanes<double, 8> v) { return (Lanes<double, 8>)_mm512_sqrt_pd((__m512d)v); }
+#elif defined(__AVX2__)
+QF_HD Lanes<float, 8> square_root(Lanes<float, 8> v) { return (Lanes<float, 8>)_mm256_sqrt_ps((__m256)v); }
+QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4>)_mm256_sqrt_pd((__m256d)v); }
+#endif
+
+// The same numbers as T. Between float and double by one instruction: GCC takes such a conversion apart into halves.
+template <class T, class V>
+QF_HD Lanes<T, kWidth<V>> converted(V v) {
+  [[maybe_unused]] constexpr int W = kWidth<V>;
+  if constexpr (std::is_same<T, Element<V>>::value) {
+    return v;
+#if defined(__AVX512F__)
+  } else if constexpr (W == 8 && std::is_same<T, double>::value && std::is_same<Element<V>, float>::value) {
+    return (Lanes<T, W>)_mm512_cvtps_pd((__m256)v);
+  } else if constexpr (W == 8 && std::is_same<T, float>::value && std::is_same<Element<V>, double>::value) {
+    return (Lanes<T, W>)_mm512_cvtpd_ps((__m512d)v);
+#elif defined(__AVX2__)
+  } else if constexpr (W == 4 && std::is_same<T, double>::value && std::is_same<Element<V>, float>::value) {
+    return (Lanes<T, W>)_mm256_cvtps_pd((__m128)v);
+  } else if constexpr (W == 4 && std::is_same<T, float>::value && std::is_same<Element<V>, double>::value) {
+    return (Lanes<T, W>)_mm256_cvtpd_ps((__m256d)v);
+#endif
+  } else {
+    return __builtin_convertvector(v, Lanes<T, W>);
+  }
+}
+
+// The lower of two in every lane; b where either is NaN (what minps does).
+template <class V>
+QF_HD V lower(V a, V b) {
+  return a < b ? a : b;
+}
+template <class V>
+QF_HD V higher(V a, V b) {
+  return a > b ? a : b;
+}
+
+// The integers that hold the bits of V.
+template <class V>
+struct BitsOf {
+  using type = Lanes<typename std::conditional<sizeof(Element<V>) == 8, std::int64_t, std::int32_t>::type, kWidth<V>>;
+};
+template <>
+struct BitsOf<float> {
+  using type = std::int32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = std::int64_t;
+};
+template <class V>
+using Bits = typename BitsOf<V>::type;
+template <class To, class From>
+QF_HD To as_bits(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+// a b + c, rounded once where the machine can. Written out: left to itself, GCC contracts some loops and leaves others.
+template <class V>
+QF_HD V multiply_add(V a, V b, V c) {
+#if defined(__FMA__)
+  using T = Element<V>;
+  constexpr int W = kWidth<V>;
+  if constexpr (sizeof(V) == 64 && sizeof(T) == 8) {
+#if defined(__AVX512F__)
+    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#endif
+  } else if constexpr (sizeof(V) == 64) {
+#if defined(__AVX512F__)
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+  } else if constexpr (sizeof(V) == 32 && sizeof(T) == 8) {
+    return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+  } else if constexpr (sizeof(V) == 32) {
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+  } else if constexpr (sizeof(V) == 16 && sizeof(T) == 8) {
+    return (V)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
+  } else if constexpr (sizeof(V) == 16) {
+    return (V)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+  } else if constexpr (W == 1) {
+    return sizeof(T) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+  } else {
+    for (int i = 0; i < W; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+  }
+#else
+  return a * b + c;
+#endif
+}
+// Two multiply-adds deep. Written out, lanes and single numbers have the same bits.
+template <class V>
+QF_HD cplx<V> multiply_add(cplx<V> a, cplx<V> b, cplx<V> c) {
+  return {multiply_add(a.re, b.re, multiply_add(V(-a.im), b.im, c.re)), multiply_add(a.re, b.im, multiply_add(a.im, b.re, c.im))};
+}
+// The same, rounded once everywhere: in software where it must be.
+template <class V>
+QF_HD V multiply_add_exact(V a, V b, V c) {
+#if defined(__FMA__)
+  return multiply_add(a, b, c);
+#else
+  if constexpr (kWidth<V> == 1)
+    return sizeof(V) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+  else
+    for (int i = 0; i < kWidth<V>; ++i)
+      c[i] = sizeof(Element<V>) == 8 ? Element<V>(__builtin_fma(double(a[i]), double(b[i]), double(c[i])))
+                                     : Element<V>(__builtin_fmaf(float(a[i]), float(b[i]), float(c[i])));
+  return c;
+#endif
+}
+
+// In the order of the lanes, by halves: the same sum whatever the surroundings.
+template <class V>
+QF_HD Element<V> sum(V v) {
+  Element<V> s[kWidth<V>];
+  store(s, v);
+  for (int half = kWidth<V> / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) s[i] += s[i + half];
+  return s[0];
+}
+
+template <class I>
+QF_HD I gather(const Element<I>* base, I index) {
+  I v{};
+  for (int i = 0; i < kWidth<I>; ++i) v[i] = base[index[i]];
+  return v;
+}
+#if defined(__AVX512F__)
+QF_HD Lanes<std::int32_t, 16> gather(const std::int32_t* base, Lanes<std::int32_t, 16> index) {
+  return (Lanes<std::int32_t, 16>)_mm512_i32gather_epi32((__m512i)index, base, 4);
+}
+QF_HD Lanes<int64_t, 8> gather(const int64_t* base, Lanes<int64_t, 8> index) {
+  return (Lanes<int64_t, 8>)_mm512_i64gather_epi64((__m512i)index, base, 8);
+}
+#elif defined(__AVX2__)
+QF_HD Lanes<std::int32_t, 8> gather(const std::int32_t* base, Lanes<std::int32_t, 8> index) {
+  return (Lanes<std::int32_t, 8>)_mm256_i32gather_epi32(base, (__m256i)index, 4);
+}
+#endif
+
+template <class V>
+QF_HD Element<V> largest(V v) {
+  Element<V> s[kWidth<V>];
+  store(s, v);
+  for (int half = kWidth<V> / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) s[i] = max(s[i], s[i + half]);
+  return s[0];
+}
+// Bit i is set where lane i of a mask is.
+template <class I>
+QF_HD unsigned bits(I mask) {
+  unsigned set = 0;
+  for (int i = 0; i < kWidth<I>; ++i) set |= unsigned(mask[i] & 1) << i;
+  return set;
+}
+#if defined(__AVX512F__)
+QF_HD unsigned bits(Lanes<std::int32_t, 16> mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask); }
+QF_HD unsigned bits(Lanes<int64_t, 8> mask) { return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask); }
+#elif defined(__AVX2__)
+QF_HD unsigned bits(Lanes<std::int32_t, 8> mask) { return unsigned(_mm256_movemask_ps((__m256)mask)); }
+QF_HD unsigned bits(Lanes<int64_t, 4> mask) { return unsigned(_mm256_movemask_pd((__m256d)mask)); }
+#endif
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

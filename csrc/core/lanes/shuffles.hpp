@@ -1,0 +1,60 @@
+// Numbers that change places between the lanes of registers: transpositions, sums over lanes, even and odd numbers apart.
+#pragma once
+#include "core/lanes/lanes.hpp"
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+
+// Lane j of `low` is a[j] where bit m of j is 0, else b[j - m]; lane j of `high` is a[j + m] where it is 0, else b[j].
+template <int m, class V, int... j>
+QF_HD void exchange(V& a, V& b, std::integer_sequence<int, j...>) {
+  V low = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j)...);
+  V high = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j + m)...);
+  a = low;
+  b = high;
+}
+// Transposes the W x W square whose row i is r[i]: W log2 W shuffles, all in registers.
+template <int m = 1, class V>
+QF_HD void transpose(V* r) {
+  constexpr int W = kWidth<V>;
+  if constexpr (m < W) {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i)
+      if (!(i & m)) exchange<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
+    transpose<2 * m>(r);
+  }
+}
+
+// a and b with their sums over pairs of lanes m apart: where bit m of j is 0 lane j is a[j] + a[j + m], else b[j - m] + b[j].
+template <int m, class V, int... j>
+QF_HD V add_pairs(V a, V b, std::integer_sequence<int, j...>) {
+  const V here = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j : j)...);  // a blend: only the other one needs the shuffle unit
+  const V there = __builtin_shufflevector(a, b, (j & m ? kWidth<V> + j - m : j + m)...);
+  return here + there;
+}
+// Lane i of the result is the sum of the lanes of r[i], as a tree of W - 1 additions.
+template <int m = 1, class V>
+QF_HD V sum_each(V* r) {
+  constexpr int W = kWidth<V>;
+  if constexpr (m == W) {
+    return r[0];
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i += 2 * m) r[i] = add_pairs<m>(r[i], r[i + m], std::make_integer_sequence<int, W>{});
+    return sum_each<2 * m>(r);
+  }
+}
+
+// The even numbers of two registers, or with offset 1 the odd ones.
+template <int offset, class V, int... i>
+QF_HD V every_second(V low, V high, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(low, high, (2 * i + offset)...);
+}
+// The numbers of a and b in turn, from the offset on.
+template <int offset, class V, int... i>
+QF_HD V alternate(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (offset + i / 2 + (i % 2) * kWidth<V>)...);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

@@ -1,0 +1,138 @@
+#include "core/run/memory.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "core/run/fork.hpp"
+
+namespace quatrefoil {
+namespace {
+
+constexpr std::size_t kHugePage = 2 << 20;
+
+// Stands in front of what `allocate` returns.
+struct alignas(64) Block {
+  std::size_t bytes;  // mapped, with this header; 0 where malloc owns the block
+};
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kKeeps = false;  // a sanitizer sees no bounds within a mapping
+#else
+constexpr bool kKeeps = true;
+#endif
+
+std::size_t up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
+
+// Whole pages; from a huge page on they begin at one.
+Block* map(std::size_t bytes) {
+  const std::size_t room = bytes >= kHugePage ? bytes + kHugePage : bytes;
+  void* const got = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (got == MAP_FAILED) throw std::bad_alloc();
+  auto begin = reinterpret_cast<std::uintptr_t>(got);
+  if (room != bytes) {
+    const std::uintptr_t start = up(begin, kHugePage), end = start + bytes;
+    if (start > begin) munmap(got, start - begin);
+    munmap(reinterpret_cast<void*>(end), begin + room - end);
+    begin = start;
+  }
+  auto* const block = reinterpret_cast<Block*>(begin);
+  advise_huge_pages(block, bytes);
+  block->bytes = bytes;
+  return block;
+}
+
+class Kept {
+ public:
+  Kept() { blocks_.reserve(kKeptAtMost / kKeptFrom + 2); }  // so that `keep` never allocates
+  Block* take(std::size_t bytes) {                          // the smallest that is not much too large; null if there is none
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto best = blocks_.end();
+    for (auto b = blocks_.begin(); b != blocks_.end(); ++b)
+      if ((*b)->bytes >= bytes && (*b)->bytes <= bytes + bytes / 4 && (best == blocks_.end() || (*b)->bytes <= (*best)->bytes)) best = b;
+    if (best == blocks_.end()) return nullptr;
+    Block* const found = *best;
+    blocks_.erase(best);
+    bytes_ -= found->bytes;
+    return found;
+  }
+  void keep(Block* block) noexcept {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (block->bytes > kKeptAtMost / 2) return drop(block);
+    offer(block);
+    blocks_.push_back(block);
+    bytes_ += block->bytes;
+    while (bytes_ > kKeptAtMost) {  // the oldest first
+      bytes_ -= blocks_.front()->bytes;
+      drop(blocks_.front());
+      blocks_.erase(blocks_.begin());
+    }
+  }
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  // The system may take the pages when memory runs short; until then they are used again without a fault. Not those of the header.
+  static void offer(Block* block) noexcept {
+#if defined(MADV_FREE)
+    if (block->bytes >= 2 * kHugePage) (void)madvise(reinterpret_cast<char*>(block) + kHugePage, block->bytes - kHugePage, MADV_FREE);
+#else
+    (void)block;
+#endif
+  }
+  static void drop(Block* block) noexcept { munmap(block, block->bytes); }
+
+  std::mutex mutex_;
+  std::vector<Block*> blocks_;
+  std::size_t bytes_ = 0;
+};
+
+Kept& kept() {
+  static auto* kept = [] {
+    auto* const made = new Kept;  // outlives every static destructor
+    hold_across_forks(made->mutex());
+    return made;
+  }();
+  return *kept;
+}
+
+}  // namespace
+
+void* allocate(std::size_t bytes) {
+  if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
+  Block* block;
+  if (kKeeps && bytes >= kKeptFrom) {
+    const std::size_t wanted = up(bytes + sizeof(Block), 4096);
+    block = kept().take(wanted);
+    if (!block) block = map(wanted);
+  } else {
+    block = static_cast<Block*>(std::aligned_alloc(alignof(Block), up(bytes + sizeof(Block), alignof(Block))));
+    if (!block) throw std::bad_alloc();
+    block->bytes = 0;
+  }
+  return block + 1;
+}
+
+void release(void* data) noexcept {
+  if (!data) return;
+  Block* const block = static_cast<Block*>(data) - 1;
+  if (block->bytes)
+    kept().keep(block);
+  else
+    std::free(block);
+}
+
+void advise_huge_pages(void* data, std::size_t bytes) noexcept {
+#if defined(MADV_HUGEPAGE)
+  const auto begin = up(reinterpret_cast<std::uintptr_t>(data), kHugePage);
+  const auto end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / kHugePage * kHugePage;
+  if (end > begin) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+}  // namespace quatrefoil

@@ -1,0 +1,34 @@
+// Memory for results and workspace. The system hands out large blocks page by page, each zeroed when it is first touched, and takes them
+// back at once: for a call that streams, that is a quarter of its time. So the last large blocks are kept for the next call.
+#pragma once
+#include "core/lanes/hd.hpp"
+
+namespace quatrefoil {
+
+constexpr std::size_t kKeptFrom = 256 << 10;     // bytes: malloc keeps smaller blocks itself
+constexpr std::size_t kKeptAtMost = 128u << 20;  // of all blocks that wait for a call together; the system may take them when it runs short
+
+// 64-byte aligned, not initialised. Throws std::bad_alloc.
+void* allocate(std::size_t bytes);
+void release(void*) noexcept;
+
+// Asks for huge pages under a large, not yet touched array that is not from `allocate`.
+void advise_huge_pages(void* data, std::size_t bytes) noexcept;
+
+inline namespace QF_ISA {
+
+template <class T>
+class Scratch {  // n uninitialised numbers
+ public:
+  explicit Scratch(int64_t n) : data_(static_cast<T*>(allocate(std::size_t(n > 0 ? n : 1) * sizeof(T)))) {}
+  ~Scratch() { release(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  operator T*() const { return data_; }
+
+ private:
+  T* data_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

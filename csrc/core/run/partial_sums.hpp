@@ -1,0 +1,39 @@
+// Sums made in parts whose number depends on sizes alone: the same bits for any number of threads.
+#pragma once
+#include "core/lanes/cplx.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+
+// Sums of `count` parts of `size` numbers each, for every one of `sums` results: parts are made apart and added in their order.
+template <class E>
+class PartialSums {
+ public:
+  PartialSums(E* out, int64_t sums, int64_t count, int64_t size)
+      : out_(out), sums_(sums), count_(count), size_(size), own_(out && count > 1 ? sums * count * size : 0) {}
+  explicit operator bool() const { return out_ != nullptr; }
+  E* part(int64_t i) const { return (count_ > 1 ? own_ : out_) + i * size_; }
+  void add_up(int threads) const {
+    if (!out_ || count_ == 1) return;
+    parallel_for(sums_ * size_, threads, double(count_), [&](int64_t begin, int64_t end) {
+      while (begin < end) {
+        const int64_t sum = begin / size_, at = begin % size_, n = min(end - begin, size_ - at);
+        for (int64_t i = 0; i < n; ++i) out_[begin + i] = E{};
+        for (int64_t k = 0; k < count_; ++k) {
+          const E* x = part(sum * count_ + k) + at;
+          for (int64_t i = 0; i < n; ++i) out_[begin + i] = out_[begin + i] + x[i];
+        }
+        begin += n;
+      }
+    });
+  }
+
+ private:
+  E* out_;
+  int64_t sums_, count_, size_;
+  Scratch<E> own_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

@@ -1,0 +1,52 @@
+// The ABI between bind.cpp and the kernels: pointers and sizes.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::kron::product {
+
+template <class T>
+struct Matrix {  // (m, n), row-major
+  const T* data;
+  std::int64_t m, n;
+};
+
+template <class T>
+struct Factors {
+  const Matrix<T>* list;
+  int count;
+  bool transpose;  // the product with every factor transposed is meant
+};
+
+template <class T>
+struct Product {
+  const T* x;  // (B, N)
+  T* y;        // (B, M)
+  std::int64_t B;
+  int threads;
+};
+
+template <class T>
+struct Adjoint {
+  Factors<T> factors;
+  const T* x;          // (B, N)
+  const T* grad;       // (B, M)
+  T* const* dfactors;  // of the shapes of the factors
+  T* dx;               // (B, N)
+  std::int64_t B;
+  int threads;
+};
+
+template <class T>
+struct Kernels {
+  // Factors as the tiles read them, in one block of memory; the caller's factors are not needed afterwards.
+  void* (*prepare)(const Factors<T>&);
+  void (*apply)(const void* prepared, const Product<T>&);
+  void (*discard)(void* prepared);
+  void (*adjoint)(const Adjoint<T>&);
+};
+
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::kron::product

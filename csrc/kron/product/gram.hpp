@@ -1,0 +1,56 @@
+// (5) Gradients of the factors: sums of g x over all axes but one.
+#pragma once
+#include "kron/product/plan.hpp"
+
+namespace quatrefoil::kron::product {
+inline namespace QF_ISA {
+
+constexpr int64_t kPairs = 128;        // summed in the type of the data before they are added in double
+constexpr int64_t kGradientRows = 64;  // of a factor's gradient, one thread's at a time
+constexpr int64_t kMostParts = 16;     // of a long sum: enough for threads, few enough to add up
+constexpr double kPartWork = 4e6;      // multiply-adds that make a part worth while
+
+// sum[i, j] += sum over the pairs [first, end) of g_i x_j, rows [i0, i1) of it. Reads g once and x once for all these rows.
+template <class T>
+void gram_rows(const Pairs<T>& g, const Pairs<T>& x, int64_t first, int64_t end, int64_t i0, int64_t i1, double* sum) {
+  const int64_t rows = i1 - i0;
+  Scratch<T> work(kPairs * (kGradientRows + kTileVectors * kLanes<T>)+kGradientRows * kTileVectors * kLanes<T>);
+  T *const left = work, *const right = work + kPairs * kGradientRows, *const block = right + kPairs * kTileVectors * kLanes<T>;
+  for (int64_t q = first; q < end; q += kPairs) {
+    const int64_t n = min(kPairs, end - q);
+    for_panels(rows, [&](auto panel, int64_t i) { pack_pairs<panel.value>(g, i0 + i, q, n, left + i * n); });
+    int64_t done = 0;  // overlapping columns must not be added twice
+    for_columns<T>(x.n, [&](auto columns, int64_t j) {
+      pack_pairs<columns.count>(x, j, q, n, right);
+      tile_column<Left::panels, columns.vectors, typename decltype(columns)::Vector>(rows, n, left, n, right, columns.count, block,
+                                                                                     columns.count, false);
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t c = done - j; c < columns.count; ++c) sum[i * x.n + j + c] += double(block[i * columns.count + c]);
+      done = j + columns.count;
+    });
+  }
+}
+
+// sum (m x n, doubles) += over pairs of g (L, m, R) and x (L, n, R). The parts of the sum depend on the sizes alone and are added in their
+// order.
+template <class T>
+void gram(const Pairs<T>& g, const Pairs<T>& x, int64_t pairs, double* sum, int threads) {
+  const int64_t m = g.n, n = x.n;
+  const double work = double(m) * double(n) * double(pairs);
+  const int64_t most = max(min(kMostParts, pairs / m), int64_t(1));  // no more memory for parts than x takes
+  const int64_t parts = max(min(most, int64_t(work / kPartWork)), int64_t(1)), cuts = (m + kGradientRows - 1) / kGradientRows;
+  Scratch<double> partial(parts * m * n);
+  parallel_for(parts * cuts, threads, work / double(parts * cuts) / 10, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t part = item / cuts, i0 = item % cuts * kGradientRows, i1 = min(m, i0 + kGradientRows);
+      double* const to = partial + (part * m + i0) * n;
+      __builtin_memset(to, 0, std::size_t((i1 - i0) * n) * sizeof(double));
+      gram_rows(g, x, pairs * part / parts, pairs * (part + 1) / parts, i0, i1, to);
+    }
+  });
+  for (int64_t part = 0; part < parts; ++part)
+    for (int64_t i = 0; i < m * n; ++i) sum[i] += partial[part * m * n + i];
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::product

@@ -1,0 +1,64 @@
+// Copies in the order in which the tiles read.
+#pragma once
+#include "core/gemm/tile.hpp"
+#include "core/lanes/shuffles.hpp"
+
+namespace quatrefoil::kron::product {
+inline namespace QF_ISA {
+
+// An array (L, n, R) as pairs (l, r) of vectors of length n.
+template <class T>
+struct Pairs {
+  const T* data;
+  int64_t n, R;
+};
+
+// to (count x columns) = numbers j..j + columns - 1 of the vectors first..first + count - 1. Reads runs along r, transposes in registers.
+template <int columns, class T>
+void pack_pairs(const Pairs<T>& x, int64_t j, int64_t first, int64_t count, T* to) {
+  constexpr int W = min(columns, kLanes<T>);
+  for (int64_t q = 0; q < count;) {
+    const int64_t l = (first + q) / x.R, r = (first + q) % x.R, run = min(count - q, x.R - r);
+    const T* from = x.data + (l * x.n + j) * x.R + r;
+    int64_t i = 0;
+    if constexpr (W > 1 && columns % W == 0) {
+      using V = Lanes<T, W>;
+      for (; i + W <= run; i += W)
+        for (int c = 0; c < columns; c += W) {
+          V square[W];
+          for (int t = 0; t < W; ++t) square[t] = load<V>(from + (c + t) * x.R + i);
+          transpose(square);
+          for (int t = 0; t < W; ++t) store(to + (q + i + t) * columns + c, square[t]);
+        }
+    }
+    for (; i < run; ++i)
+      for (int c = 0; c < columns; ++c) to[(q + i) * columns + c] = from[c * x.R + i];
+    q += run;
+  }
+}
+
+template <class T>
+struct Source {  // a factor where it lies
+  const T* data;
+  int64_t m, n, row, column;  // sizes and strides, one of which is 1
+  QF_HD T operator()(int64_t i, int64_t j) const { return data[i * row + j * column]; }
+};
+
+// to (count x rows) = A[i .. i + rows - 1, k .. k + count - 1], transposed.
+template <int rows, class T>
+void pack_rows(const Source<T>& a, int64_t i, int64_t k, int64_t count, T* to) {
+  if (a.column == 1) return pack_pairs<rows>(Pairs<T>{a.data, a.m, a.row}, i, k, count, to);
+  for (int64_t j = 0; j < count; ++j)
+    for (int r = 0; r < rows; ++r) to[j * rows + r] = a.data[i + r + (k + j) * a.column];
+}
+
+// n x columns of B side by side: rows far apart share the same few sets of L1.
+template <class V, int NV>
+QF_HD void pack_panel(const Element<V>* b, int64_t stride, int64_t n, Element<V>* to) {
+  for (int64_t k = 0; k < n; ++k)
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) store(to + (k * NV + v) * kWidth<V>, load<V>(b + k * stride + v * kWidth<V>));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::product

@@ -1,0 +1,177 @@
+// Factors made ready: neighbouring tiny ones multiplied out, all packed as the tiles read them, and the order of the passes over memory.
+#pragma once
+#include "core/run/parallel.hpp"
+#include "kron/product/args.hpp"
+#include "kron/product/formula.hpp"
+#include "kron/product/pack.hpp"
+
+namespace quatrefoil::kron::product {
+inline namespace QF_ISA {
+
+constexpr int64_t kMergedLast = 16;  // the last axis has no vectors of its own: factors are merged until it has one or two
+constexpr int64_t kMergedOther = 8;  // elsewhere merging saves passes through L1 and costs products: worth it up to 2 x 4 and 2 x 2 x 2
+constexpr int64_t kPanelBytes = 24 << 10;  // of B, in L1 (32 KB and more) while all rows of A go by
+// A slab goes through several factors while it stays in L2 (256 KB and more).
+constexpr int64_t kSlabBytes = 256 << 10, kSmallestSlabBytes = 16 << 10, kSlabs = 8;
+
+template <class T>
+constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // numbers of a sum taken at a time
+
+// Equal blocks of a sum of n, none deeper than a panel.
+template <class T>
+QF_HD int64_t block_depth(int64_t n) {
+  const int64_t blocks = (n + kPanelDepth<T> - 1) / kPanelDepth<T>;
+  return blocks > 1 ? (n + blocks - 1) / blocks : n;
+}
+
+template <class T>
+struct Stage {
+  int64_t m, n;
+  const T* a;  // packed: `pack_right` for the last stage, `pack_left` for the others
+};
+
+// Neighbouring stages that one pass over memory applies.
+struct Group {
+  int first, last;
+};
+
+template <class T>
+struct Plan {
+  int stages, groups;
+  Stage<T>* stage;
+  Group* group;
+};
+
+template <class T>
+QF_HD Source<T> source_of(const Factors<T>& f, int k) {
+  const Matrix<T>& a = f.list[k];
+  return f.transpose ? Source<T>{a.data, a.n, a.m, 1, a.n} : Source<T>{a.data, a.m, a.n, a.n, 1};
+}
+
+// (2) The product of two neighbours, written to `to`.
+template <class T>
+Source<T> merged(const Source<T>& a, const Source<T>& b, T* to) {
+  const int64_t m = a.m * b.m, n = a.n * b.n;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) to[i * n + j] = kronecker_entry<T>(a, b, i, j, b.m, b.n);
+  return {to, m, n, n, 1};
+}
+
+// A as the left factor: blocks of the sum x panels of rows x n.
+template <class T>
+T* pack_left(const Source<T>& a, T* to) {
+  const int64_t depth = block_depth<T>(a.n);
+  for (int64_t k = 0; k < a.n; k += depth) {
+    const int64_t n = min(depth, a.n - k);
+    for_panels(a.m, [&](auto rows, int64_t i) {
+      pack_rows<rows.value>(a, i, k, n, to);
+      to += rows.value * n;
+    });
+  }
+  return to;
+}
+
+// A^T as the right factor, for the last axis: columns of tiles x n.
+template <class T>
+T* pack_right(const Source<T>& a, T* to) {
+  for_columns<T>(a.m, [&](auto columns, int64_t j) {
+    pack_rows<columns.count>(a, j, 0, a.n, to);
+    to += columns.count * a.n;
+  });
+  return to;
+}
+
+// README (3): the axes that shrink go first, those that grow go last. No array between two passes is larger than x and y.
+template <class T>
+int phase_of(const Stage<T>& s) {
+  return s.m < s.n ? 0 : s.m == s.n ? 1 : 2;
+}
+
+template <class T>
+QF_HD bool fits(const Plan<T>& p, int first, int last, int64_t bytes) {
+  double slab = double(sizeof(T)) * (last + 1 == p.stages ? 1.0 : double(kTileVectors * kLanes<T>));
+  for (int k = first; k <= last; ++k) slab *= double(max(p.stage[k].m, p.stage[k].n));
+  return slab <= double(bytes);
+}
+
+template <class T>
+int arrange(Plan<T>& p, int64_t slab_bytes) {
+  p.groups = 0;
+  for (int phase = 0; phase < 3; ++phase)
+    for (int k = p.stages - 1; k >= 0; --k) {
+      if (phase_of(p.stage[k]) != phase) continue;
+      const int last = k;
+      while (k > 0 && phase_of(p.stage[k - 1]) == phase && fits(p, k - 1, last, slab_bytes)) --k;
+      p.group[p.groups++] = {k, last};
+    }
+  return p.groups;
+}
+
+// The fewest passes over memory, and of the ways to have so few the one with the smallest slabs. At least kSlabs of them for one vector
+// that is worth threads.
+template <class T>
+void arrange(Plan<T>& p) {
+  double vector = sizeof(T);
+  for (int k = 0; k < p.stages; ++k) vector *= double(max(p.stage[k].m, p.stage[k].n));
+  const int64_t most = vector < double(kSlabBytes * kSlabs) ? max(int64_t(vector) / kSlabs, kSmallestSlabBytes) : kSlabBytes;
+  const int fewest = arrange(p, most);
+  int64_t bytes = kSmallestSlabBytes;
+  while (bytes < most && arrange(p, bytes) > fewest) bytes *= 2;
+  arrange(p, min(bytes, most));
+}
+
+QF_HD int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Merges from the right; returns the number of stages and their matrices in `list`. `room` holds d matrices of kMergedLast^2 numbers.
+template <class T>
+int merge(const Factors<T>& f, Source<T>* list, T* room) {
+  int count = 0;
+  for (int k = f.count - 1; k >= 0;) {
+    Source<T> s = source_of(f, k--);
+    const int64_t limit = count == 0 ? kMergedLast : kMergedOther;
+    while (k >= 0) {
+      const Source<T> next = source_of(f, k);
+      const bool thin = count == 0 ? s.m < kLanes<T> || max(next.m, next.n) == 1 : true;
+      if (!thin || s.m * next.m > limit || s.n * next.n > limit) break;
+      s = merged(next, s, room);
+      room += s.m * s.n;
+      --k;
+    }
+    list[count++] = s;
+  }
+  for (int i = 0, j = count - 1; i < j; ++i, --j) {
+    const Source<T> s = list[i];
+    list[i] = list[j];
+    list[j] = s;
+  }
+  return count;
+}
+
+// Reads the factors once. `keep`: one stage a factor, in one group each, for the adjoint.
+template <class T>
+Plan<T>* prepare(const Factors<T>& f, bool keep) {
+  Scratch<Source<T>> list(f.count);
+  Scratch<T> room(keep ? 0 : f.count * kMergedLast * kMergedLast);
+  int stages = f.count;
+  if (keep)
+    for (int k = 0; k < stages; ++k) list[k] = source_of(f, k);
+  else
+    stages = merge(f, static_cast<Source<T>*>(list), static_cast<T*>(room));
+  int64_t numbers = list[stages - 1].n * kLanes<T>;  // overlapping columns are packed twice
+  for (int k = 0; k < stages; ++k) numbers += list[k].m * list[k].n;
+  const int64_t head = aligned(sizeof(Plan<T>)), table = aligned(stages * int64_t(sizeof(Stage<T>))),
+                groups = aligned(stages * int64_t(sizeof(Group)));
+  char* const block = static_cast<char*>(allocate(std::size_t(head + table + groups + numbers * int64_t(sizeof(T)))));
+  Plan<T>* const p = reinterpret_cast<Plan<T>*>(block);
+  *p = {stages, 0, reinterpret_cast<Stage<T>*>(block + head), reinterpret_cast<Group*>(block + head + table)};
+  T* to = reinterpret_cast<T*>(block + head + table + groups);
+  for (int k = 0; k < stages; ++k) {
+    p->stage[k] = {list[k].m, list[k].n, to};
+    to = k + 1 < stages ? pack_left(list[k], to) : pack_right(list[k], to);
+  }
+  if (!keep) arrange(*p);
+  return p;
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::product

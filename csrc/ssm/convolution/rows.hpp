@@ -1,0 +1,305 @@
+// Causal convolution: sums of products for short rows, the right-angle FFT for all others.
+#pragma once
+#include "core/fft/right_angle.hpp"
+#include "core/run/parallel.hpp"
+#include "ssm/convolution/args.hpp"
+#include "ssm/scan/formula.hpp"
+
+namespace quatrefoil::ssm::convolution {
+inline namespace QF_ISA {
+
+constexpr int64_t kDirectUpTo = 64;          // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
+constexpr int64_t kFewChannels = 16;         // with fewer, the batch is cut too, so that threads have work
+constexpr double kTransformNs = 1.2;         // one number through one transform
+constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row whose spectrum's real part lies in y: that much less goes through L2
+
+// From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
+// meet in one set of L1.
+constexpr int64_t kSkewLines = 3, kSetBytes = 4096;  // what lies so far apart is in one set
+template <class T>
+int64_t skewed(int64_t N) {
+  return N + kSkewLines * 64 / int64_t(sizeof(T));
+}
+
+// What one channel is convolved with; reverse and D may be null.
+template <class T>
+struct Taps {
+  const T *k, *reverse, *D;
+  int64_t Lk, Lr;
+};
+template <class T>
+Taps<T> channel_taps(const FftConv<T>& p, int64_t h) {
+  return {p.k + h * p.Lk, p.k_reverse ? p.k_reverse + h * p.Lr : nullptr, p.D ? p.D + h : nullptr, p.Lk, p.Lr};
+}
+
+// README (1). Reads u and the kernels once, writes y once; all shifts hit L1. `padded` holds zeros around L numbers.
+template <class T>
+struct Padded {
+  static constexpr int64_t kMargin = kDirectUpTo + kLanes<T>;
+  alignas(64) T data[3 * kDirectUpTo + 3 * kLanes<T>] = {};
+};
+template <class T>
+void convolve_direct(const Taps<T>& taps, const T* u, int64_t L, Padded<T>& padded, T* y) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  T* const x = padded.data + Padded<T>::kMargin;
+  const int64_t ahead = taps.reverse ? min(taps.Lr, L - 1) : 0;
+  __builtin_memcpy(x, u, std::size_t(L) * sizeof(T));
+  for (int64_t l = 0; l < L; l += W) {
+    V sum = load<V>(x + l) * (taps.D ? *taps.D : T(0));
+    const int64_t causal = min(min(taps.Lk, L), l + W);
+    for (int64_t j = 0; j < causal; ++j) sum += load<V>(x + l - j) * taps.k[j];
+    for (int64_t j = 0; j < ahead; ++j) sum += load<V>(x + l + 1 + j) * taps.reverse[j];
+    store_first(y + l, sum, L - l);
+  }
+}
+
+// README (2): the spectrum of k_n - i k_reverse_{N-1-n}, which acts on both sides at once. `next`: the row that comes after the taps.
+template <class T>
+void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T* re, T* im, const T* next) {
+  const int64_t N = fft.length(), causal = min(taps.Lk, L);
+  if (!taps.reverse) {
+    fft.forward(taps.k, causal, re, im, [&](int64_t at, int64_t count) { fetch(next + at, min(count, L - at)); });
+    return;
+  }
+  __builtin_memcpy(re, taps.k, std::size_t(causal) * sizeof(T));
+  __builtin_memset(re + causal, 0, std::size_t(N - causal) * sizeof(T));
+  __builtin_memset(im, 0, std::size_t(N) * sizeof(T));
+  for (int64_t j = 0; j < min(taps.Lr, L - 1); ++j) im[N - 1 - j] = -taps.reverse[j];
+  fft.forward(re, im);
+}
+
+// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (7) makes from a shorter transform where
+// that costs less than the padding. With k_reverse always whole.
+struct Cut {
+  fft::Length length;
+  int64_t rest;
+};
+template <class T>
+Cut row_cut(int64_t L, bool reverse) {
+  constexpr double kRest =
+      2.2;  // of each of its numbers, in those of the long transforms: three transforms and two products for two and one
+  const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
+  if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
+    return {whole, 0};
+  return {most, L - most.N};
+}
+
+// The rows of one channel after another, by the FFT. Per row: reads u twice, writes y once, both fetched beforehand (a fifth of the time of
+// rows of 4096); the spectra (4 N numbers) stay in cache, the kernel's is made once a channel.
+template <class T>
+class Convolution {
+ public:
+  using V = Lanes<T>;
+  Convolution(int64_t L, bool reverse) : Convolution(L, row_cut<T>(L, reverse)) {}
+
+  // `next`: the first row.
+  void set(const Taps<T>& taps, const T* next) {
+    kernel_spectrum(fft_, taps, L_ - rest_, k_re(), k_im(), next);
+    D_ = taps.D;
+    if (!rest_) return;
+    const int64_t from = min(L_ - rest_, taps.Lk);
+    rest_fft_.forward(taps.k, min(rest_, taps.Lk), part(0), part(1));
+    rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), part(2), part(3));
+  }
+  // `next`: the row or the taps that come after this one, or null.
+  void apply(const T* u, T* y, const T* next) {
+    T *const y_rest = y + L_ - rest_, *const own = work_ + 2 * stride_;
+    const bool in_place = L_ == fft_.length() && L_ * int64_t(sizeof(T)) >= kInPlaceFrom && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
+    fft_.convolve(
+        u, L_ - rest_, k_re(), k_im(), in_place ? y : own, in_place ? beside(y, own) : own + stride_,
+        [&](int64_t l, V value, V wrapped, int64_t left) {
+          if (l < rest_) store_first(y_rest + l, wrapped, rest_ - l);
+          if (D_) value += load_first<V>(u + l, left) * *D_;
+          store_first(y + l, value, left);
+        },
+        [&](int64_t at, int64_t count) {
+          count = min(count, L_ - at);
+          fetch<true>(y + at, count);
+          if (next) fetch(next + at, count);
+        });
+    if (rest_) add_rest(u, u + L_ - rest_, y_rest);
+  }
+
+ private:
+  Convolution(int64_t L, Cut cut)
+      : fft_(cut.length),
+        rest_fft_(cut.rest),
+        L_(L),
+        rest_(cut.rest),
+        stride_(skewed<T>(fft_.length())),
+        rest_stride_(rest_ ? skewed<T>(rest_fft_.length()) : 0),
+        work_(4 * stride_ + 8 * rest_stride_) {}
+
+  // A place from `from` on whose sets of L1 lie beside those of y.
+  static T* beside(const T* y, T* from) {
+    const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
+    return from + off % kSetBytes / sizeof(T);
+  }
+  // (7) for a row that begins with u and ends with u_rest.
+  void add_rest(const T* u, const T* u_rest, T* y_rest) {
+    T *const re = part(4), *const im = part(5), *const u_re = part(6), *const u_im = part(7);
+    rest_fft_.forward(u, rest_, u_re, u_im);
+    rest_fft_.through(
+        u_rest, rest_, re, im, re, im,
+        [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) {
+          const auto at_i = [&](int k) { return fft::Block<T>(part(k) + i, part(k + 1) + i); };
+          (fft::product<T>(z, at_i(0).z, c) + fft::product<T>(at_i(6).z, at_i(2).z, c)).put(z);
+        },
+        [&](int64_t l, V value, V, int64_t left) {
+          value += load_first<V>(y_rest + l, left);
+          if (D_) value += load_first<V>(u_rest + l, left) * *D_;
+          store_first(y_rest + l, value, left);
+        });
+  }
+  T* k_re() const { return work_; }
+  T* k_im() const { return work_ + stride_; }
+  T* part(int i) const { return work_ + 4 * stride_ + i * rest_stride_; }
+
+  const RightAngle<T> fft_, rest_fft_;
+  const int64_t L_, rest_, stride_, rest_stride_;
+  Scratch<T> work_;
+  const T* D_ = nullptr;
+};
+
+template <class T>
+void fft_conv(const FftConv<T>& p) {
+  if (p.B * p.H * p.L == 0) return;
+  if (p.L <= kDirectUpTo) {
+    parallel_for(p.B * p.H, p.threads, double(p.L * (min(p.Lk, p.L) + p.Lr) / kLanes<T> + 20), [&](int64_t begin, int64_t end) {
+      Padded<T> padded;
+      for (int64_t row = begin; row < end; ++row)
+        convolve_direct(channel_taps(p, row % p.H), p.u + row * p.L, p.L, padded, p.y + row * p.L);
+    });
+    return;
+  }
+  const int64_t cuts = p.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + p.H - 1) / p.H);
+  const double rows = double(p.B) / double(cuts);
+  parallel_for(p.H * cuts, p.threads, (2 * rows + 1) * double(p.L) * kTransformNs, [&](int64_t begin, int64_t end) {
+    Convolution<T> convolution(p.L, p.k_reverse != nullptr);
+    for (int64_t item = begin, made = -1; item < end; ++item) {
+      const int64_t h = item / cuts, cut = item % cuts;
+      const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
+      if (made != h) convolution.set(channel_taps(p, h), p.u + (first * p.H + h) * p.L);
+      made = h;
+      for (int64_t b = first; b < rows_end; ++b) {
+        const T* const u = p.u + (b * p.H + h) * p.L;
+        const T* const next = b + 1 < rows_end ? u + p.H * p.L : h + 1 < p.H ? p.k + (h + 1) * p.Lk : nullptr;
+        convolution.apply(u, p.y + (b * p.H + h) * p.L, next);
+      }
+    }
+  });
+}
+
+// In blocks, so that a float32 sum over a long row keeps its digits.
+template <class T>
+double dot(const T* x, const T* y, int64_t n) {
+  using V = Lanes<T>;
+  constexpr int64_t kBlock = 1024;
+  double total = 0;
+  for (int64_t i = 0; i < n; i += kBlock) {
+    V s{};
+    for (int64_t j = i; j < min(n, i + kBlock); j += kLanes<T>) s += load_first<V>(x + j, n - j) * load_first<V>(y + j, n - j);
+    total += double(sum(s));
+  }
+  return total;
+}
+
+template <class T>
+void store_zeros(T* x, int64_t n) {
+  if (n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
+}
+
+// The adjoint of Convolution, README (3). Per row: three transforms; reads u and grad, writes du. The batch is summed in the order in which
+// it is given.
+template <class T>
+class ConvolutionAdjoint {
+ public:
+  using V = Lanes<T>;
+  ConvolutionAdjoint(const RightAngle<T>& fft, int64_t L)
+      : fft_(fft), L_(L), N_(fft.length()), stride_(skewed<T>(N_)), work_(8 * stride_) {}
+
+  // `next`: the first gradient.
+  void set(const Taps<T>& taps, const T* next) {
+    taps_ = taps;
+    kernel_spectrum(fft_, taps, L_, at(0), at(1), next);
+    store_zeros(at(6), N_);
+    store_zeros(at(7), N_);
+    dD_ = 0;
+  }
+  // du of one row, added to what is there if `more`. `next`: the gradient that comes after this one, or null.
+  void row(const T* u, const T* grad, T* du, bool more, const T* next) {
+    T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
+    T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
+    const auto left = [&](int64_t at, int64_t count) { return min(count, L_ - at); };
+    fft_.forward(grad, L_, g_re, g_im, [&](int64_t at, int64_t count) { fetch(u + at, left(at, count)); });
+    fft_.through(
+        u, L_, u_re, u_im, g_re, g_im,
+        [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) {
+          const auto at_i = [&](const T* re, const T* im) { return fft::Block<T>(re + i, im + i); };
+          const auto g = at_i(g_re, g_im);
+          (at_i(sum_re, sum_im) + fft::correlation<T>(g.z, z, c)).store(sum_re + i, sum_im + i);
+          fft::correlation<T>(g.z, at_i(k_re, k_im).z, c).put(z);
+        },
+        [&](int64_t l, V value, V, int64_t left) {
+          if (taps_.D) value += load_first<V>(grad + l, left) * *taps_.D;
+          if (more) value += load_first<V>(du + l, left);
+          store_first(du + l, value, left);
+        },
+        [&](int64_t at, int64_t count) {
+          fetch<true>(du + at, left(at, count));
+          if (next) fetch(next + at, left(at, count));
+        });
+    if (taps_.D) dD_ += dot(u, grad, L_);
+  }
+  // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). Each may be null where its tap is.
+  void finish(T* dk, T* dk_reverse, T* dD) {
+    const int64_t causal = min(taps_.Lk, L_), ahead = min(taps_.Lr, L_ - 1);
+    store_zeros(dk + causal, taps_.Lk - causal);
+    if (!dk_reverse) {
+      fft_.inverse(at(6), at(7), causal, [&](int64_t l, V value, V, int64_t left) { store_first(dk + l, value, left); });
+    } else {
+      store_zeros(dk_reverse + ahead, taps_.Lr - ahead);
+      fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) {
+        if (l < causal) store_first(dk + l, value, causal - l);
+        for (int i = 0; i < kLanes<T>; ++i)
+          if (const int64_t j = N_ - 1 - (l + i); j < ahead) dk_reverse[j] = -imag[i];
+      });
+    }
+    if (dD) *dD = T(dD_);
+  }
+
+ private:
+  T* at(int i) const { return work_ + i * stride_; }
+  const RightAngle<T>& fft_;
+  const int64_t L_, N_, stride_;
+  Scratch<T> work_;
+  Taps<T> taps_{};
+  double dD_ = 0;
+};
+
+template <class T>
+void fft_conv_vjp(const FftConvVjp<T>& p) {
+  const FftConv<T>& f = p.forward;
+  if (f.B * f.H * f.L == 0) {
+    store_zeros(p.dk, f.H * f.Lk);
+    if (p.dD) store_zeros(p.dD, f.H);
+    if (p.dk_reverse) store_zeros(p.dk_reverse, f.H * f.Lr);
+    return;
+  }
+  const RightAngle<T> fft(f.L);
+  parallel_for(f.H, f.threads, double((3 * f.B + 2) * fft.length()) * kTransformNs, [&](int64_t begin, int64_t end) {
+    ConvolutionAdjoint<T> adjoint(fft, f.L);
+    for (int64_t h = begin; h < end; ++h) {
+      adjoint.set(channel_taps(f, h), p.grad + h * f.L);
+      for (int64_t b = 0; b < f.B; ++b) {
+        const int64_t row = (b * f.H + h) * f.L;
+        adjoint.row(f.u + row, p.grad + row, p.du + row, false, b + 1 < f.B ? p.grad + row + f.H * f.L : nullptr);
+      }
+      adjoint.finish(p.dk + h * f.Lk, p.dk_reverse ? p.dk_reverse + h * f.Lr : nullptr, p.dD ? p.dD + h : nullptr);
+    }
+  });
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::convolution

@@ -1,0 +1,38 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::ssm::kalmanet {
+
+template <class T>
+struct Gka {
+  const T *q, *k, *v;       // (B, length, heads, D)
+  const T *alpha, *g, *gk;  // (B, length, heads) or null
+  const T *H0, *U0;         // (B, heads, D, D) or null
+  T* y;                     // (B, length, heads, D)
+  T *H_T, *U_T;             // (B, heads, D, D) or null
+  std::int64_t B, length, heads, D;
+  double ridge_strength;
+  std::int64_t num_iter;
+  bool exact;
+  int threads;
+};
+
+template <class T>
+struct GkaVjp {
+  Gka<T> forward;                   // y, H_T, U_T unused
+  const T *grad, *grad_H, *grad_U;  // of y, H_T, U_T; the last two may be null
+  T *dq, *dk, *dv;
+  T *dalpha, *dg, *dgk, *dH0, *dU0;  // null where the input is
+};
+
+template <class T>
+struct Kernels {
+  void (*gka)(const Gka<T>&);
+  void (*gka_vjp)(const GkaVjp<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::kalmanet

@@ -1,0 +1,14 @@
+// Gated KalmaNet, forward and back. Compiled once per instruction set.
+#include "ssm/kalmanet/adjoint.hpp"
+
+namespace quatrefoil::ssm::kalmanet {
+inline namespace QF_ISA {
+
+template <class T>
+constexpr Kernels<T> kKernels = {kalmanet::gka<T>, kalmanet::gka_vjp<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::kalmanet

@@ -1,0 +1,96 @@
+// The ridge regressions of the gradient, README (87): float64, but for the far terms of the series, which are of the arrays' type.
+#pragma once
+#include "ssm/kalmanet/recurrence.hpp"
+
+namespace quatrefoil::ssm::kalmanet {
+inline namespace QF_ISA {
+namespace kalmanet {
+
+// T is the type of the arrays and of the far terms, A that of the states and of the results.
+template <class T, class A>
+class MixedRidge {
+ public:
+  static int64_t size(const Problem<T, A>& s) { return Ridge<T, A>::size(s); }
+  static int64_t narrow_size(const Problem<T, A>& s) { return narrows(s) ? 2 * tiled_size<T>(s.D) + 6 * padded<T>(s.D) : 0; }
+
+  MixedRidge(const Problem<T, A>& s, const State<T, A>& state, A* room, T* narrow_room)
+      : s_(s), state_(state), whole_(s, state, room), room_(room), H_(narrow_room), M_(H_ + tiled_size<T>(s.D)), P_(padded<T>(s.D)) {
+    T* next = M_ + tiled_size<T>(s.D);
+    for (T** vector : {&k_, &m_, &w_, &d_, &odd_, &even_}) *vector = next, next += P_;
+  }
+
+  // At the first token: H and M of T begin as what the states are. What lies beyond D stays 0.
+  void begin() {
+    set_zero(narrow_size(s_), H_);
+    if (!narrows(s_)) return;
+    for (int64_t i = 0; i < s_.D; ++i)
+      for (int64_t j = 0; j < min(s_.D, padded<T>(i + 1)); ++j) {
+        const bool below = i / kLanes<A> >= j / kLanes<A>;
+        entry(H_, i, j) = T(below ? entry(state_.H, i, j) : entry(state_.H, j, i));
+        entry(M_, i, j) = T(below ? entry(state_.M, i, j) : entry(state_.M, j, i));
+      }
+  }
+
+  // To be called when H has changed, with what State::add_key returned and left in m.
+  void add_key(const KeyUpdate<A>& u, const A* k, const A* m) {
+    whole_.prepare();
+    if (!narrows(s_)) return;
+    store_unpadded(s_.P, k, k_), store_unpadded(s_.P, m, m_);
+    update_squares<true>(tiles(), KeyUpdate<T>{T(u.e), T(u.a), T(u.b), 0, 0, u.norm}, k_, m_, H_, M_);
+  }
+
+  // x ~ (H + lambda I)^-1 q at token t. While H has fewer keys than dimensions all is A: where no key lies, rounding errors weigh most.
+  void solve(int64_t t, const A* q, A* x) const { narrows(s_) && t >= s_.D && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
+
+ private:
+  static constexpr int64_t kNear = 3;  // degrees whose products with M are taken in A (88)
+
+  // Whether a part of the work is done in T. Below a D of 32 that is slower: vectors are converted and little is multiplied.
+  static bool narrows(const Problem<T, A>& s) {
+    return sizeof(T) < sizeof(A) && s.solver == Solver::chebyshev && s.series.last > kNear && s.D >= 32;
+  }
+  int64_t tiles() const { return tiles_across<T>(s_.D); }
+
+  // (87). Reads the tiles of H once, those of M kNear times, those of T's M once a degree, of T's H once.
+  void chebyshev(const A* q, A* x) const {
+    const A inverse = A(1 / state_.norm());
+    const int64_t P = s_.P;
+    const Expansion<A> first{room_, room_ + P, room_ + 2 * P, x};
+    const Expansion<T> rest{w_, d_, odd_, even_};
+    const bool turns = tiled_size<T>(s_.D) * int64_t(sizeof(T)) > kFitsL1;
+    multiply_symmetric(s_.tiles, state_.H, q, first.d);
+    first.begin(P, s_.series, inverse, q);
+    for (int64_t j = 1; j <= kNear; ++j) {
+      add_symmetric_product(s_.tiles, state_.M, first.w, first.d);
+      first.step(P, s_.series, j);
+    }
+    store_unpadded(P, first.w, w_), store_unpadded(P, first.d, d_);
+    set_zero(P_, odd_), set_zero(P_, even_);
+    for (int64_t j = kNear + 1; j <= s_.series.last; ++j) {
+      add_symmetric_product(tiles(), M_, w_, d_, turns && j % 2 == 0);
+      rest.step(P_, s_.series, j);
+    }
+    add(even_, first.even), add(odd_, first.odd);
+    store_unpadded(P, first.odd, odd_);
+    multiply_symmetric(tiles(), H_, odd_, d_);
+    load_padded(P, d_, first.d);
+    first.end(P, s_.series, inverse, q, x);
+  }
+  void add(const T* from, A* to) const {
+    using V = Lanes<A>;
+    constexpr int W = kLanes<A>;
+    for (int64_t i = 0; i < s_.P; i += W) store(to + i, V(load<V>(to + i) + converted<A>(load<Lanes<T, W>>(from + i))));
+  }
+
+  const Problem<T, A>& s_;
+  const State<T, A>& state_;
+  Ridge<T, A> whole_;  // all of it in A
+  A* const room_;
+  T *const H_, *const M_;
+  const int64_t P_;  // padded length in T
+  T *k_, *m_, *w_, *d_, *odd_, *even_;
+};
+
+}  // namespace kalmanet
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::kalmanet

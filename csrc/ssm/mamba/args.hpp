@@ -1,0 +1,80 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+#include "core/lanes/cplx.hpp"
+
+namespace quatrefoil::ssm::mamba {
+
+// (item, channel, time) seen through strides, in numbers; `at` may be null.
+template <class E>
+struct Signal {
+  E* at = nullptr;
+  std::int64_t item = 0, channel = 0, time = 0;
+};
+
+// B or C of a selective scan. It varies: (item, group, state, time), a group for each run of channels / groups channels; or not:
+// (channel, state), with a group for each channel and no strides along items and time.
+template <class E>
+struct Mixing {
+  const E* at = nullptr;
+  std::int64_t item = 0, group = 0, state = 0, time = 0;
+  std::int64_t groups = 1;
+  bool varies = true;
+};
+
+template <class T, class E>
+struct SelectiveScan {  // E: the numbers of the state, T or cplx<T>
+  std::int64_t items, channels, states, length;
+  Signal<const T> u, delta, z;  // z may be absent
+  const E* A;                   // (channels, states)
+  Mixing<E> B, C;
+  const T *D, *delta_bias;  // (channels,) or null
+  bool delta_softplus;
+  T* out;   // (items, channels, length)
+  E* last;  // (items, channels, states) or null
+  int threads;
+};
+
+template <class T, class E>
+struct SelectiveScanVjp {
+  SelectiveScan<T, E> forward;  // its outputs are null
+  Signal<const T> grad;
+  const E* grad_last;   // null: zeros
+  T *du, *ddelta, *dz;  // contiguous; dz null where z is
+  E *dA, *dB, *dC;      // contiguous, shaped as their inputs
+  T *dD, *ddelta_bias;  // null where D and delta_bias are
+};
+
+template <class T>
+struct CausalConv {
+  std::int64_t items, channels, length, taps;
+  Signal<const T> x, initial;    // initial: the taps - 1 samples before x, or absent
+  const T *weight, *bias;        // (channels, taps); (channels,) or null
+  const std::int64_t* segments;  // (items, length) or null: a tap counts only within its segment
+  bool silu;
+  T *out, *final;  // (items, channels, length); (items, channels, taps - 1) or null
+  int threads;
+};
+
+template <class T>
+struct CausalConvVjp {
+  CausalConv<T> forward;  // its outputs are null
+  Signal<const T> grad;
+  const T* grad_final;                 // null: zeros
+  T *dx, *dweight, *dbias, *dinitial;  // dbias, dinitial null where the inputs are
+};
+
+template <class T>
+struct Kernels {
+  void (*selective_scan)(const SelectiveScan<T, T>&);
+  void (*selective_scan_vjp)(const SelectiveScanVjp<T, T>&);
+  void (*selective_scan_complex)(const SelectiveScan<T, cplx<T>>&);
+  void (*selective_scan_complex_vjp)(const SelectiveScanVjp<T, cplx<T>>&);
+  void (*causal_conv)(const CausalConv<T>&);
+  void (*causal_conv_vjp)(const CausalConvVjp<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::mamba

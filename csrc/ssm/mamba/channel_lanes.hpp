@@ -1,0 +1,142 @@
+// W channels side by side in lanes, one vector a time step, to and from memory of any strides. States are V or cplx<V>.
+#pragma once
+#include "core/lanes/cplx.hpp"
+#include "core/lanes/lanes.hpp"
+#include "core/lanes/shuffles.hpp"
+#include "ssm/mamba/args.hpp"
+
+namespace quatrefoil::ssm::mamba {
+inline namespace QF_ISA {
+
+template <class V, class E>  // the lanes of numbers E: V, or cplx<V>
+using StateOf = typename std::conditional<std::is_floating_point<E>::value, V, cplx<V>>::type;
+
+template <class S, class T>
+QF_HD S in_lanes(T x) {
+  return broadcast<S>(x);
+}
+template <class S, class T>
+QF_HD S in_lanes(cplx<T> x) {
+  using V = decltype(S{}.re);
+  return {broadcast<V>(x.re), broadcast<V>(x.im)};
+}
+template <class V, class T>
+QF_HD void set_lane(V& v, int i, T x) {
+  v[i] = x;
+}
+template <class V, class T>
+QF_HD void set_lane(cplx<V>& v, int i, cplx<T> x) {
+  v.re[i] = x.re;
+  v.im[i] = x.im;
+}
+template <class V, class T>
+QF_HD void get_lane(V v, int i, T& x) {
+  x = v[i];
+}
+template <class V, class T>
+QF_HD void get_lane(cplx<V> v, int i, cplx<T>& x) {
+  x = {v.re[i], v.im[i]};
+}
+
+// One number a channel, `stride` apart; lanes without a channel hold 0, so that they add nothing to sums over channels.
+template <class S, class E>
+S gather(const E* p, int64_t stride, int rows) {
+  S s{};
+  if (p)
+    for (int i = 0; i < rows; ++i) set_lane(s, i, p[i * stride]);
+  return s;
+}
+template <class S, class E>
+void scatter(E* p, int64_t stride, int rows, S s) {
+  for (int i = 0; i < rows; ++i) get_lane(s, i, p[i * stride]);
+}
+
+constexpr int kBurst = 4;  // vectors of one row moved at once: rows a power of two apart share a set of the cache, and must not meet there
+
+// `steps` time steps of `rows` channels; squares of W x W numbers are transposed in registers where time is contiguous. Arrays of lanes
+// hold whole squares: what lies beyond `steps` is moved about and never used.
+template <class V, class T>
+void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t steps, V* to) {
+  constexpr int W = kWidth<V>;
+  if (time == 1 && steps > 1) {
+    V square[kBurst][W];
+    for (int64_t t = 0; t < steps; t += kBurst * W) {
+      const int64_t left = steps - t, squares = min<int64_t>(kBurst, (left + W - 1) / W);
+      for (int i = 0; i < W; ++i) {
+        const T* row = x + i * channel + t;
+        if (i >= rows) {
+          for (int k = 0; k < kBurst; ++k) square[k][i] = V{};
+        } else if (left >= kBurst * W) {
+          for (int k = 0; k < kBurst; ++k) square[k][i] = load<V>(row + k * W);
+        } else {
+          for (int64_t k = 0; k < squares; ++k) square[k][i] = load_first<V>(row + k * W, left - k * W);
+        }
+      }
+      for (int64_t k = 0; k < squares; ++k) {
+        transpose(square[k]);
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i) to[t + k * W + i] = square[k][i];
+      }
+    }
+  } else if (channel == 1) {
+    for (int64_t t = 0; t < steps; ++t) to[t] = load_first<V>(x + t * time, rows);
+  } else {
+    for (int64_t t = 0; t < steps; ++t) to[t] = gather<V>(x + t * time, channel, rows);
+  }
+}
+// Asks for the steps of some channels, contiguous in time, that will be loaded soon: rows so far apart are no streams that the hardware
+// would follow.
+template <class T>
+void fetch_steps(const T* x, int64_t channel, int begin, int end, int64_t steps) {
+  for (int i = begin; i < end; ++i) fetch(x + i * channel, steps);
+}
+template <class V, class T>
+void store_steps(T* y, int64_t channel, int rows, int64_t steps, const V* from) {  // time is contiguous
+  constexpr int W = kWidth<V>;
+  V square[kBurst][W];
+  for (int64_t t = 0; t < steps; t += kBurst * W) {
+    const int64_t left = steps - t, squares = min<int64_t>(kBurst, (left + W - 1) / W);
+    for (int64_t k = 0; k < squares; ++k) {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i) square[k][i] = from[t + k * W + i];
+      transpose(square[k]);
+    }
+    for (int i = 0; i < rows; ++i) {
+      T* row = y + i * channel + t;
+      if (left >= kBurst * W) {
+        for (int k = 0; k < kBurst; ++k) store(row + k * W, square[k][i]);
+      } else {
+        for (int64_t k = 0; k < squares; ++k) store_first(row + k * W, square[k][i], left - k * W);
+      }
+    }
+  }
+}
+
+// y[t] += the sum over channels of v[t]: always in the order of the lanes.
+template <class V, class T>
+void add_channels(T* y, int64_t steps, const V* v) {
+  constexpr int W = kWidth<V>;
+  for (int64_t t = 0; t < steps; t += W) {
+    V square[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) square[i] = v[t + i];
+    store_first(y + t, V(load_first<V>(y + t, steps - t) + sum_each(square)), steps - t);
+  }
+}
+template <class V, class T>
+void add_channels(cplx<T>* y, int64_t steps, const cplx<V>* v) {
+  constexpr int W = kWidth<V>;
+  for (int64_t t = 0; t < steps; t += W) {
+    V re[W], im[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) {
+      re[i] = v[t + i].re;
+      im[i] = v[t + i].im;
+    }
+    const cplx<V> total{sum_each(re), sum_each(im)};
+    for (int i = 0; i < min<int64_t>(W, steps - t); ++i) y[t + i] = y[t + i] + cplx<T>{total.re[i], total.im[i]};
+  }
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::mamba

@@ -1,0 +1,56 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+#include "core/lanes/cplx.hpp"
+
+namespace quatrefoil::ssm::modes {
+
+enum class Disc { zoh, bilinear, dss };  // zero-order hold, bilinear, diagonal state spaces
+
+template <class T>
+struct LogVandermonde {
+  const cplx<T>* v;  // (M, H, N)
+  const cplx<T>* x;  // (H, N)
+  T* y;              // (M, H, L): twice the real part; or cplx (M, H, L)
+  std::int64_t M, H, N, L;
+  bool conj;  // whether v and x stand for conjugate pairs
+  int threads;
+};
+
+template <class T>
+struct LogVandermondeVjp {
+  LogVandermonde<T> forward;  // y unused
+  const T* grad;              // like y
+  cplx<T>*dv, *dx;
+};
+
+template <class T>
+struct LogVandermondeTranspose {
+  const T* u;        // (M, H, L)
+  const cplx<T>* v;  // (M, H, N)
+  const cplx<T>* x;  // (H, N)
+  cplx<T>* y;        // (M, H, N)
+  std::int64_t M, H, N, L;
+  int threads;
+};
+
+template <class T>
+struct LogVandermondeTransposeVjp {
+  LogVandermondeTranspose<T> forward;  // y unused
+  const cplx<T>* grad;                 // (M, H, N)
+  T* du;
+  cplx<T>*dv, *dx;
+};
+
+template <class T>
+struct Kernels {
+  void (*log_vandermonde)(const LogVandermonde<T>&);
+  void (*log_vandermonde_vjp)(const LogVandermondeVjp<T>&);
+  void (*log_vandermonde_transpose)(const LogVandermondeTranspose<T>&);
+  void (*log_vandermonde_transpose_vjp)(const LogVandermondeTransposeVjp<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::modes

@@ -1,0 +1,208 @@
+// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (17), (18).
+#pragma once
+#include "ssm/modes/steps.hpp"
+#include "ssm/scan/formula.hpp"
+
+namespace quatrefoil::ssm::modes {
+using namespace scan;
+inline namespace QF_ISA {
+
+template <class T>
+class Moments {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  Moments(int64_t n, int64_t L)
+      : steps_(L),
+        J(steps_.J),
+        n_(n),
+        baby_(J * 2 * n),
+        weighed_(kGiants * J),
+        sums_(2 * kGiants * 2 * n),
+        weighed_sums_(sums_ + kGiants * 2 * n) {}
+
+  // [re, im] of W modes a time: lanes lie along the modes. As for K, float32 steps from W on are products of earlier ones.
+  void prepare(const Modes& modes) {
+    constexpr bool products = sizeof(T) == 4;
+    const int64_t made = products && !modes.shifted ? W : J;
+    for (int64_t i = 0; i < n_; i += W) {
+      const cplx<V> z = modes.z(i);
+      cplx<V> x{};
+      for (int64_t j = 0; j < made; ++j) {
+        x = j % kRestart<T> == 0 || modes.shifted ? steps_.baby(modes, i, j) : x * z;
+        store_rounded(baby_ + (j * n_ + i) * 2, x.re), store_rounded(baby_ + (j * n_ + i) * 2 + W, x.im);
+      }
+      if constexpr (products)
+        if (made < J) later_powers(modes.power(i, made), i);
+    }
+  }
+
+  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g twice, in cache.
+  // Where the powers of all modes have faded, only what is no number counts.
+  void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
+    const int64_t rows = (count + J - 1) / J;
+    for (int64_t r = 0; r < rows; r += kGiants) {
+      const int64_t block = min(kGiants, rows - r), done = r * J;
+      if (modes.faded(first + done, kLogNothing<T>)) {
+        add_nothing(g + done, count - done, S);
+        return;
+      }
+      sum_rows(g + done, min(block * J, count - done));
+      each_vectors<2>(n_ / W, [&](auto vectors, int64_t v) {
+        if (!modes.shifted)
+          add_vectors<vectors.value>(modes, v * W, first + done, block, S);
+        else
+          for (int k = 0; k < vectors.value; ++k) add_each(modes, (v + k) * W, first + done, block, S);
+      });
+    }
+  }
+
+ private:
+  // (18) T and T' of rows of J numbers, the last of which may be short.
+  void sum_rows(const T* g, int64_t count) {
+    const int64_t full = count / J, rest = count % J;
+    for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
+    for_columns<T>(2 * n_, [&](auto columns, int64_t j) {
+      using C = decltype(columns);
+      const auto sum = [&](const T* from, int64_t lines, int64_t terms, T* to) {
+        for (int64_t k = 0; k < terms; k += kSumLength)
+          tile_column<Left::rows, C::vectors, typename C::Vector>(lines, min(kSumLength, terms - k), from + k, J, baby_ + k * 2 * n_ + j,
+                                                                  2 * n_, to + j, 2 * n_, k > 0);
+      };
+      sum(g, full, J, sums_), sum(weighed_, full, J, weighed_sums_);
+      sum(g + full * J, 1, rest, sums_ + full * 2 * n_), sum(weighed_ + full * J, 1, rest, weighed_sums_ + full * 2 * n_);
+    });
+  }
+  static void weigh(const T* g, int64_t count, T* to) {
+    constexpr int lanes = kLanes<T>;
+    T ramp[lanes];
+    for (int k = 0; k < lanes; ++k) ramp[k] = T(k);
+    Lanes<T> at = load<Lanes<T>>(ramp);
+    for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
+  }
+  // (18) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
+  // T'_i), x = z^J, take each other's earlier values. Anew from an exponential where the steps of K are.
+  template <int count>
+  QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
+    const V step = broadcast<V>(double(J));
+    cplx<V> x[count];
+    for (int k = 0; k < count; ++k) x[k] = modes.power(i + k * W, J);
+    for (int64_t begin = 0; begin < rows; begin += kRestart<T>) {
+      cplx<V> p[count] = {}, e[count] = {};
+      for (int64_t row = min(begin + kRestart<T>, rows) - 1; row >= begin; --row)
+#pragma GCC unroll 4
+        for (int k = 0; k < count; ++k) {
+          e[k] = scan_step(x[k], cplx<V>{multiply_add(step, p[k].re, e[k].re), multiply_add(step, p[k].im, e[k].im)},
+                           row_sum(weighed_sums_, row, i + k * W));
+          p[k] = scan_step(x[k], p[k], row_sum(sums_, row, i + k * W));
+        }
+      const int64_t at = first + begin * J;
+      for (int k = 0; k < count; ++k) add_moments(i + k * W, modes.power(i + k * W, at), double(at), p[k], e[k], S);
+    }
+  }
+  // The same where modes grow towards the end: every row with a power of its own.
+  void add_each(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
+    steps_.template giant<1>(modes, i, first, rows, [&](int64_t row, int, cplx<V> u) {
+      add_moments(i, u, double(first + row * J), row_sum(sums_, row, i), row_sum(weighed_sums_, row, i), S);
+    });
+  }
+  QF_HD cplx<V> row_sum(const T* sums, int64_t row, int64_t i) const {
+    const T* const t = sums + (row * n_ + i) * 2;
+    return {load_widened(t), load_widened(t + W)};
+  }
+  // S0 += u p, S1 += u (at p + e).
+  QF_HD static void add_moments(int64_t i, cplx<V> u, double at, cplx<V> p, cplx<V> e, double* S) {
+    double* const s = S + 4 * i;
+    const cplx<V> s0 = u * p, s1 = u * (scaled(p, broadcast<V>(at)) + e);
+    store(s, V(load<V>(s) + s0.re)), store(s + W, V(load<V>(s + W) + s0.im));
+    store(s + 2 * W, V(load<V>(s + 2 * W) + s1.re)), store(s + 3 * W, V(load<V>(s + 3 * W) + s1.im));
+  }
+  void add_nothing(const T* g, int64_t count, double* S) {
+    Lanes<T> sum{};
+    for (int64_t l = 0; l < count; l += kLanes<T>) sum += load_first<Lanes<T>>(g + l, count - l) * T(0);
+    for (int64_t i = 0; i < 4 * n_; ++i) S[i] += double(quatrefoil::sum(sum));
+  }
+
+  // The steps from W on, in blocks of W: those of the first block times `far` = z^W, its square, ...; [re, im] in one register.
+  void later_powers(cplx<V> far, int64_t i) {
+    using P = Lanes<T, 2 * W>;
+    P first[W], turned[W];
+    for (int k = 0; k < W; ++k) {
+      first[k] = load<P>(baby_ + (k * n_ + i) * 2);
+      turned[k] = halves_exchanged(first[k], std::make_integer_sequence<int, 2 * W>{});
+    }
+    cplx<V> x = far;
+    for (int64_t j = W; j < J; j += W) {
+      const P re = rounded<T>(x.re, x.re), im = rounded<T>(V(-x.im), x.im);
+#pragma GCC unroll 8
+      for (int k = 0; k < W; ++k) store(baby_ + ((j + k) * n_ + i) * 2, P(first[k] * re + turned[k] * im));
+      x = x * far;
+    }
+  }
+  template <class P, int... i>
+  QF_HD static P halves_exchanged(P x, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(x, x, ((i + W) % (2 * W))...);
+  }
+
+  Steps<T> steps_;
+
+ public:
+  const int64_t J;
+
+ private:
+  const int64_t n_;
+  Scratch<T> baby_, weighed_, sums_;
+  T* const weighed_sums_;
+};
+
+// Moments of rows: get(m, h, first, count, buffer) gives a block of row m of a channel, in place or in the buffer; then
+// finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
+template <class T, class Set, class Get, class Finish>
+void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
+  const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
+  const Pieces cut = pieces(H, L, J);
+  const double item = double(M * 4 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
+  const bool whole = cut.count == 1;  // rows: their moments are used at once
+  Scratch<double> all(whole ? 0 : H * cut.count * size);
+  parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
+    Modes modes(N, M);
+    Moments<T> moments(n, L);
+    Scratch<T> buffer(J * kGiants);
+    Scratch<double> own(whole ? size : 0);
+    for (int64_t at = begin, made = -1; at < end; ++at) {
+      const int64_t h = at / cut.count;
+      if (made != h) {
+        set(modes, h);
+        moments.prepare(modes);
+        made = h;
+      }
+      double* const S = whole ? own : all + at * size;
+      for (int64_t i = 0; i < size; ++i) S[i] = 0;
+      for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) {
+        for (int64_t m = 0; m < M; ++m) moments.add(modes, get(m, h, first, count, buffer), first, count, S + 4 * n * m);
+      });
+      if (whole) finish(modes, h, S);
+    }
+  });
+  if (whole) return;
+  parallel_for(H, threads, double(M * N) * kExponentialNs, [&](int64_t begin, int64_t end) {
+    Modes modes(N, M);
+    for (int64_t h = begin; h < end; ++h) {
+      double* const S = all + h * cut.count * size;
+      for (int64_t k = 1; k < cut.count; ++k)
+        for (int64_t i = 0; i < size; ++i) S[i] += S[k * size + i];
+      set(modes, h);
+      finish(modes, h, S);
+    }
+  });
+}
+
+// S0 or S1 (part 0, 1) of row m, of the modes from i on.
+QF_HD cplx<Modes::V> moment(const Modes& modes, const double* S, int64_t m, int64_t i, int part) {
+  const double* const s = S + 4 * (modes.n * m + i) + 2 * part * Modes::W;
+  return {load<Modes::V>(s), load<Modes::V>(s + Modes::W)};
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::modes

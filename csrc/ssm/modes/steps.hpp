@@ -1,0 +1,269 @@
+// Sums over modes, K_l = f Re sum_n c_n z_n^l, as matrix products of baby steps z^j, j < J, and giant steps z^(J i). README (15), (16).
+#pragma once
+#include "core/gemm/tile.hpp"
+#include "core/lanes/shuffles.hpp"
+#include "ssm/modes/modes.hpp"
+
+namespace quatrefoil::ssm::modes {
+inline namespace QF_ISA {
+
+constexpr int64_t kFewRows = 16;       // with fewer channels the length is cut too, so that threads have work
+constexpr double kProductNs = 0.02;    // one multiply-add of a product
+constexpr double kExponentialNs = 15;  // setup of one mode
+
+constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
+constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
+constexpr int64_t kSumLength = 32;  // terms summed at once: float32 keeps its digits where hundreds of modes are added up
+
+// The logarithm of what counts as 0, being less than the least normal number: 2^-127, 2^-1023.
+template <class T>
+constexpr double kLogNothing = sizeof(T) == 4 ? -88.1 : -709.1;
+
+// Steps of a recurrence between two exponentials. Its error grows with each: by 64 steps of double float32 sees nothing, float64 would.
+template <class T>
+constexpr int64_t kRestart = sizeof(T) == 4 ? kGiants : 16;
+
+template <class T>
+int64_t baby_steps(int64_t L) {
+  constexpr int64_t W = kLanes<T>;
+  return min((max<int64_t>(L, 1) + W - 1) / W * W, L < kFewBabySteps * kFewBabySteps ? kFewBabySteps : kBabySteps);
+}
+
+template <class V, int... i>
+QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, i...);
+}
+
+template <class T>
+QF_HD void store_rounded(T* to, Lanes<double> x) {
+  store(to, converted<T>(x));
+}
+template <class T>
+QF_HD Lanes<double> load_widened(const T* from) {
+  return converted<double>(load<Lanes<T, kLanes<double>>>(from));
+}
+// Two of them side by side where T has twice the lanes, else the first.
+template <class T>
+QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
+  if constexpr (sizeof(T) == 8)
+    return a;
+  else
+    return join(converted<T>(a), converted<T>(b), std::make_integer_sequence<int, kLanes<T>>{});
+}
+
+// Giant and baby steps of one channel's modes. Two numbers a mode, real and imaginary parts in turns of W modes.
+template <class T>
+class Steps {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  explicit Steps(int64_t L) : J(baby_steps<T>(L)), last_(min(J, L) - 1) {}
+
+  // f(r, g, z^(first + J r)) for r < rows and the vectors g < count of modes from i on, side by side: a step waits for the one before it. A
+  // mode with an origin is `last_` steps early, its baby steps as late: so no factor of a growing mode exceeds the largest product.
+  template <int count, class F>
+  QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
+    cplx<V> stride[count], u[count];
+    V shift[count] = {};
+    for (int g = 0; g < count; ++g) {
+      stride[g] = modes.power(i + g * W, J);
+      if (modes.shifted) shift[g] = later(modes, i + g * W) - load<V>(modes.origin + i + g * W);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      const bool anew = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
+      for (int g = 0; g < count; ++g) {
+        u[g] = !anew                            ? u[g] * stride[g]
+               : first + r > 0 || modes.shifted ? modes.power(i + g * W, V(shift[g] + double(first + r * J)))
+                                                : cplx<V>{broadcast<V>(1.0), V{}};
+        f(r, g, u[g]);
+      }
+    }
+  }
+  // The baby step j.
+  QF_HD cplx<V> baby(const Modes& modes, int64_t i, int64_t j) const {
+    if (j == 0 && !modes.shifted) return {broadcast<V>(1.0), V{}};
+    return modes.power(i, modes.shifted ? V(double(j) - later(modes, i)) : broadcast<V>(double(j)));
+  }
+
+  const int64_t J;
+
+ private:
+  V later(const Modes& modes, int64_t i) const {
+    const V origin = load<V>(modes.origin + i);
+    return origin > 0.0 ? broadcast<V>(double(last_)) : V{};
+  }
+  const int64_t last_;
+};
+
+// f(vectors, first) for `count` vectors of modes, `most` side by side while there are so many.
+template <int most, class F>
+QF_HD void each_vectors(int64_t count, F&& f) {
+  int64_t i = 0;
+  for (; i + most <= count; i += most) f(std::integral_constant<int, most>{}, i);
+  for (; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
+}
+
+// K of one channel, for all its M outputs: the steps are made once.
+template <class T>
+class Vandermonde {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  Vandermonde(int64_t n, int64_t M, int64_t length)
+      : steps_(length), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
+
+  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transposition of the first
+  // ones of as many modes; the others are these times one number a mode.
+  void prepare(const Modes& modes, double f) {
+    for (int64_t m = 0; m < M_; ++m)
+      for (int64_t i = 0; i < n_; i += kWide) {
+        const int parts = int(min<int64_t>(kWide, n_ - i) / W);
+        T* const to = baby_ + (m * n_ + i) * 2 * J;
+        cplx<V> z[kParts] = {}, w[kParts] = {};
+        for (int g = 0; g < parts; ++g) z[g] = modes.z(i + g * W), w[g] = scaled(modes.weight(m, i + g * W), broadcast<V>(f));
+        for (int64_t j = 0; j < J; j += modes.shifted ? kWide : J) first_powers(modes, i, parts, j, z, w, to + j);
+        if (!modes.shifted) later_powers(modes, i, parts, z, to);
+      }
+  }
+
+  // out[m stride + l - first] = K_l of output m, first <= l < first + count. Reads 2 n (J + I) factors from cache for I J numbers written.
+  void evaluate(const Modes& modes, int64_t first, int64_t count, T* out, int64_t stride) {
+    const int64_t rows = (count + J - 1) / J;
+    for (int64_t r = 0; r < rows; r += kGiants) {
+      const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
+      if (modes.faded(first + done, kLogNothing<T>)) {  // the product would give the same zeros
+        for (int64_t m = 0; m < M_; ++m) __builtin_memset(out + m * stride + done, 0, std::size_t(count - done) * sizeof(T));
+        return;
+      }
+      each_vectors<4>(n_ / W, [&](auto vectors, int64_t v) __attribute__((always_inline)) {
+        steps_.template giant<vectors.value>(modes, v * W, first + done, block, [&](int64_t row, int g, cplx<V> u) {
+          T* const to = giant_ + (row * n_ + (v + g) * W) * 2;
+          store_rounded(to, u.re);
+          store_rounded(to + W, u.im);
+        });
+      });
+      for (int64_t m = 0; m < M_; ++m) {
+        T* const K = out + m * stride + done;
+        const T* const baby = baby_ + m * 2 * n_ * J;
+        for_columns<T>(J, [&](auto columns, int64_t j) {
+          using C = decltype(columns);
+          for (int64_t k = 0; k < max<int64_t>(2 * n_, 1); k += kSumLength) {
+            const int64_t terms = min(kSumLength, 2 * n_ - k);
+            const T *const left = giant_ + k, *const right = baby + k * J + j;
+            tile_column<Left::rows, C::vectors, typename C::Vector>(full, terms, left, 2 * n_, right, J, K + j, J, k > 0);
+            if (full < block)
+              tile_column<Left::rows, C::vectors, typename C::Vector>(1, terms, left + full * 2 * n_, 2 * n_, right, J, row_ + j, J, k > 0);
+          }
+        });
+        if (full < block) __builtin_memcpy(K + full * J, row_, std::size_t(count - done - full * J) * sizeof(T));
+      }
+    }
+  }
+
+ private:
+  using L = Lanes<T>;
+  static constexpr int kWide = kLanes<T>, kParts = kWide / W;
+
+  // w z^(j + k), k < kWide, of the modes from i on: by steps from j = 0, or each from an exponential.
+  void first_powers(const Modes& modes, int64_t i, int parts, int64_t j, const cplx<V>* z, const cplx<V>* w, T* to) {
+    L re[kWide], im[kWide];
+    cplx<V> two[kParts], x[2][kParts];
+    for (int g = 0; g < kParts; ++g) two[g] = z[g] * z[g], x[0][g] = w[g], x[1][g] = w[g] * z[g];
+#pragma GCC unroll 16
+    for (int k = 0; k < kWide; ++k) {
+      cplx<V>* const now = x[k % 2];
+      if (modes.shifted)
+        for (int g = 0; g < parts; ++g) now[g] = w[g] * steps_.baby(modes, i + g * W, j + k);
+      re[k] = rounded<T>(now[0].re, now[kParts - 1].re), im[k] = rounded<T>(V(-now[0].im), V(-now[kParts - 1].im));
+      for (int g = 0; g < kParts; ++g) now[g] = now[g] * two[g];
+    }
+    transpose(re);
+    transpose(im);
+    for (int k = 0; k < parts * W; ++k) {
+      T* const row = to + k / W * 2 * W * J + k % W * J;
+      store(row, re[k]), store(row + W * J, im[k]);
+    }
+  }
+  // The powers from kWide on, from those before it.
+  void later_powers(const Modes& modes, int64_t i, int parts, const cplx<V>* z, T* to) {
+    cplx<V> wide[kParts], stride[kParts];
+    for (int g = 0; g < parts; ++g) {
+      wide[g] = z[g];
+      if (sizeof(T) == 8)
+        wide[g] = modes.power(i + g * W, kWide);  // it is raised to the J / W: float64 would see its rounding
+      else
+        for (int k = 1; k < kWide; k *= 2) wide[g] = wide[g] * wide[g];
+      stride[g] = wide[g];
+    }
+    const int64_t blocks = J / kWide - 1;
+    alignas(64) T re[kBabySteps], im[kBabySteps];  // of every mode for the first block, for the second, ...
+    for (int64_t k = 0; k < blocks * kWide; k += kWide)
+      for (int g = 0; g < parts; ++g) {
+        store_rounded(re + k + g * W, stride[g].re), store_rounded(im + k + g * W, stride[g].im);
+        stride[g] = stride[g] * wide[g];
+      }
+    for (int k = 0; k < parts * W; ++k) {
+      T* const row = to + k / W * 2 * W * J + k % W * J;
+      const L x = load<L>(row), y = load<L>(row + W * J);
+      for (int64_t block = 0; block < blocks; ++block) {
+        const L c = broadcast<L>(re[block * kWide + k]), s = broadcast<L>(im[block * kWide + k]);
+        T* const at = row + (block + 1) * kWide;
+        store(at, x * c + y * s);  // y is the negative imaginary part
+        store(at + W * J, y * c - x * s);
+      }
+    }
+  }
+
+  Steps<T> steps_;
+
+ public:
+  const int64_t J;
+
+ private:
+  const int64_t n_, M_;
+  Scratch<T> baby_, giant_, row_;
+};
+
+// A long row in pieces of whole blocks of giant steps: by sizes alone, so that the bits do not depend on the threads.
+struct Pieces {
+  int64_t count, length;
+};
+inline Pieces pieces(int64_t H, int64_t L, int64_t J) {
+  const int64_t unit = J * kGiants, units = max<int64_t>((L + unit - 1) / unit, 1);
+  const int64_t wanted = H >= kFewRows ? 1 : (kFewRows + H - 1) / max<int64_t>(H, 1), each = (units + wanted - 1) / wanted;
+  return {(units + each - 1) / each, each * unit};
+}
+// f(first, count) for the blocks of [0, L) in piece k. Where a mode grows towards the end (DSS), the odd steps come first, so that the last
+// giant step ends with it.
+template <class F>
+void for_blocks(const Pieces& cut, int64_t k, int64_t L, int64_t J, bool odd_first, F&& f) {
+  const int64_t odd = odd_first ? L % J : 0, end = min((k + 1) * cut.length, L - odd);
+  if (k == 0 && odd) f(0, odd);
+  for (int64_t l = k * cut.length; l < end; l += J * kGiants) f(odd + l, min(J * kGiants, end - l));
+}
+
+// Rows of sums: set(modes, h) makes the modes and weights of a channel, put(sum, modes, h, first, count) writes a block of its M rows.
+template <class T, class Set, class Put>
+void sum_rows(int64_t H, int64_t M, int64_t N, int64_t L, double f, int threads, Set&& set, Put&& put) {
+  const int64_t J = baby_steps<T>(L);
+  const Pieces cut = pieces(H, L, J);
+  const double item = double(M * 2 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
+  parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
+    Modes modes(N, M);
+    Vandermonde<T> sum(modes.n, M, L);
+    for (int64_t at = begin, made = -1; at < end; ++at) {
+      const int64_t h = at / cut.count;
+      if (made != h) {
+        set(modes, h);
+        sum.prepare(modes, f);
+        made = h;
+      }
+      for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) { put(sum, modes, h, first, count); });
+    }
+  });
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::modes

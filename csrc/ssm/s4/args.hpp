@@ -1,0 +1,53 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+#include "core/lanes/cplx.hpp"
+
+namespace quatrefoil::ssm::s4 {
+
+template <class T>
+struct S4Kernel {
+  const T* dt;                           // (H,)
+  const cplx<T>*Lambda, *P, *B, *C, *Q;  // (H, N); Q may be null: P
+  T* K;                                  // (H, L)
+  std::int64_t H, N, L;
+  bool truncated;  // C is given times I - Abar^L
+  int threads;
+};
+
+template <class T>
+struct S4KernelVjp {
+  S4Kernel<T> forward;  // K unused
+  const T* grad;        // (H, L)
+  T* ddt;
+  cplx<T>*dLambda, *dP, *dB, *dC, *dQ;  // dQ may be null
+};
+
+template <class T>
+struct CauchyMult {
+  const cplx<T>*v, *z, *w;  // (B, N), (L,), (B, N)
+  cplx<T>* y;               // (B, L)
+  std::int64_t B, N, L;
+  bool symmetric;
+  int threads;
+};
+
+template <class T>
+struct CauchyMultVjp {
+  CauchyMult<T> forward;  // y unused
+  const cplx<T>* grad;    // (B, L)
+  cplx<T>*dv, *dz, *dw;
+};
+
+template <class T>
+struct Kernels {
+  void (*s4_kernel)(const S4Kernel<T>&);
+  void (*s4_kernel_vjp)(const S4KernelVjp<T>&);
+  void (*cauchy_mult)(const CauchyMult<T>&);
+  void (*cauchy_mult_vjp)(const CauchyMultVjp<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::s4

@@ -1,0 +1,47 @@
+// Bilinear steps of a diagonal plus low-rank system, and their chain rule. Equation numbers: README.md.
+#pragma once
+#include "ssm/modes/formula.hpp"
+
+namespace quatrefoil::ssm::s4 {
+using namespace modes;
+inline namespace QF_ISA {
+
+// (24) One mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E has it without the cancellation of 2 D - 1.
+template <class V>
+struct DplrMode {
+  cplx<V> D, E, q;
+};
+template <class V>
+QF_HD DplrMode<V> dplr_mode(V dt, cplx<V> lambda, cplx<V> Q) {
+  const cplx<V> half = scaled(lambda, V(0.5 * dt));
+  const V below = (1 - half.re) * (1 - half.re) + half.im * half.im;
+  const cplx<V> D = reciprocal(cplx<V>{1 - half.re, -half.im});
+  return {D, {(1 - norm(half)) / below, 2 * half.im / below}, scaled(conjugate(Q) * D, broadcast<V>(2.0))};
+}
+
+// Re(a b): one mode's share of q x, of c x and of q P.
+template <class V>
+QF_HD V real_product(cplx<V> a, cplx<V> b) {
+  return a.re * b.re - a.im * b.im;
+}
+
+// (26) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
+template <class V>
+QF_HD PoleGradient<V> dplr_gradient(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
+  const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);
+  return {scaled(g_half, V(0.5 * dt)), 0.5 * inner(lambda, g_half)};
+}
+
+// (21) v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences are taken before anything is multiplied, so
+// that a point near a pole keeps its digits.
+template <bool pair, class V>
+QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {
+  const cplx<V> d = z - w;
+  if constexpr (!pair) return v * reciprocal(d);
+  const V other = z.im + w.im;  // Im(z - conj w); the real part is that of d
+  const cplx<V> numerator{2 * (v.re * d.re - v.im * w.im), 2 * (v.re * z.im)};
+  return numerator * reciprocal(cplx<V>{d.re * d.re - d.im * other, d.re * (d.im + other)});
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s4

@@ -1,0 +1,259 @@
+// The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
+// chunk in double precision. README (112)-(115).
+#pragma once
+#include "core/gemm/packed.hpp"
+#include "core/lanes/shuffles.hpp"
+#include "ssm/modes/steps.hpp"
+#include "ssm/scan/formula.hpp"
+
+namespace quatrefoil::ssm::s4d {
+using namespace scan;
+using namespace modes;
+inline namespace QF_ISA {
+
+constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
+constexpr int64_t kAnew = 32;        // chunks after which a float64 state is made anew from the one before them: of 1000, the root
+constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
+
+// c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
+template <class T>
+void product(int64_t rows, int64_t inner, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t columns, T* c,
+             int64_t c_stride, bool more) {
+  for_columns<T>(columns, [&](auto at, int64_t j) {
+    using C = decltype(at);
+    tile_column<Left::rows, C::vectors, typename C::Vector>(rows, inner, a, a_stride, b + j, b_stride, c + j, c_stride, more);
+  });
+}
+
+// One channel's matrices. A state is [re; im] of W modes a time, 2 n numbers.
+template <class T>
+class Chunks {
+ public:
+  using V = Modes::V;
+  static constexpr int W = Modes::W;
+
+  Chunks(int64_t n, int64_t M)
+      : n_(n),
+        M_(M),
+        in_(kChunk * 2 * n),
+        out_(M * 2 * n * kChunk),
+        near_(M * kChunk * kChunk),
+        stride_(2 * n),
+        far_(2 * n),
+        taps_(M * kChunk * W) {}
+
+  // The channel h of a model whose modes and weights Cbar are made.
+  void set(const Modes& modes, const S4dKernel<T>& p, int64_t h, const T* D) {
+    for (int64_t i = 0; i < M_ * kChunk * W; ++i) taps_[i] = 0;
+    for (int64_t i = 0; i < n_; i += W) {
+      const int64_t left = p.N - i;
+      const cplx<V> z = modes.z(i);
+      const cplx<V> input = modes.input(i, p.B ? p.B + h * p.N : nullptr);
+      cplx<V> power[W + 1] = {{broadcast<V>(1.0), V{}}};
+      for (int64_t t = 0; t < kChunk; t += W) {  // power[k] = z^(t + k)
+        for (int64_t k = 0; k < W; ++k) {
+          const cplx<V> fed = input * power[k];
+          T* const in = in_ + (kChunk - 1 - t - k) * 2 * n_ + 2 * i;
+          store_rounded(in, fed.re);
+          store_rounded(in + W, fed.im);
+          power[k + 1] = (t + k) % 16 == 15 ? modes.power(i, t + k + 1) : power[k] * z;
+        }
+        for (int64_t m = 0; m < M_; ++m) {
+          const cplx<V> weight = modes.weight(m, i), C = scaled(read_modes(p.C + (m * p.H + h) * p.N + i, left), broadcast<V>(2.0));
+          V re[W], im[W];
+          for (int64_t k = 0; k < W; ++k) {
+            double* const tap = taps_ + (m * kChunk + t + k) * W;
+            store(tap, V(load<V>(tap) + (weight * power[k]).re));
+            const cplx<V> seen = C * power[k + 1];
+            re[k] = seen.re, im[k] = -seen.im;
+          }
+          transpose(re);
+          transpose(im);
+          T* const out = out_ + (m * 2 * n_ + 2 * i) * kChunk + t;
+          for (int64_t k = 0; k < W; ++k) store_rounded(out + k * kChunk, re[k]), store_rounded(out + (W + k) * kChunk, im[k]);
+        }
+        power[0] = power[W];
+      }
+      store(stride_ + 2 * i, power[0].re), store(stride_ + 2 * i + W, power[0].im);
+      const cplx<V> far = modes.power(i, kAnew * kChunk);
+      store(far_ + 2 * i, far.re), store(far_ + 2 * i + W, far.im);
+    }
+    for (int64_t m = 0; m < M_; ++m) {
+      alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
+      for (int64_t t = 0; t < kChunk; t += W) {
+        V parts[W];
+        for (int64_t k = 0; k < W; ++k) parts[k] = load<V>(taps_ + (m * kChunk + t + k) * W);
+        V tap = V(2.0 * sum_each(parts));
+        if (t == 0 && D) tap[0] += double(D[m * p.H + h]);
+        store_rounded(row + kChunk + t, tap);
+      }
+      for (int64_t s = 0; s < kChunk; ++s)
+        __builtin_memcpy(near_ + (m * kChunk + s) * kChunk, row + kChunk - s, std::size_t(kChunk) * sizeof(T));
+    }
+  }
+
+  // What each of `count` chunks adds to the state: count x 2n.
+  void project(const T* u, int64_t count, T* states) const {
+    product(count, kChunk, u, kChunk, in_ + 0, 2 * n_, 2 * n_, states, 2 * n_, false);
+  }
+  // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
+  // Between its sums, which wait for each other, there is time to fetch what comes next.
+  void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
+    int64_t i = 0;
+    for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
+    if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
+  }
+  // y of output m, two registers of its samples a time: what the states give, then the near taps.
+  void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
+    for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
+      for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
+        emit_tile<rows.value>(m, t, u + c * kChunk, states + c * 2 * n_, y + c * kChunk + t);
+      });
+  }
+  // The state behind `rest` < kChunk samples.
+  void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
+    alignas(64) T late[kChunk] = {};  // the samples at the end of a chunk: its projection has the powers that they need
+    __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
+    Scratch<T> added(2 * n_);
+    project(late, 1, added);
+    for (int64_t i = 0; i < n_; i += W) {
+      const cplx<V> s = modes.power(i, rest) * cplx<V>{load<V>(state + 2 * i), load<V>(state + 2 * i + W)};
+      store(state + 2 * i, V(s.re + load_widened(added + 2 * i)));
+      store(state + 2 * i + W, V(s.im + load_widened(added + 2 * i + W)));
+    }
+  }
+
+ private:
+  // Samples [t, t + 2 W) of `rows` chunks, all sums in registers. Of the triangle of near taps what is 0 for both registers is left out,
+  // and for the first one where it is 0 there.
+  template <int rows>
+  QF_HD void emit_tile(int64_t m, int64_t t, const T* u, const T* states, T* y) const {
+    using L = Lanes<T>;
+    constexpr int64_t lanes = kLanes<T>;
+    L first[rows], second[rows];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) first[i] = second[i] = L{};
+    const auto add = [&](auto both, const T* a, int64_t stride, const T* b, int64_t n) __attribute__((always_inline)) {
+      for (int64_t k = 0; k < n; ++k) {
+        const L x = load<L>(b + k * kChunk), z = load<L>(b + k * kChunk + lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; ++i) {
+          const L s = broadcast<L>(a[i * stride + k]);
+          if (both) first[i] = multiply_add(s, x, first[i]);
+          second[i] = multiply_add(s, z, second[i]);
+        }
+      }
+    };
+    const T* const near = near_ + m * kChunk * kChunk + t;
+    add(std::true_type{}, states, 2 * n_, out_ + m * 2 * n_ * kChunk + t, 2 * n_);
+    add(std::true_type{}, u, kChunk, near, t + lanes);
+    add(std::false_type{}, u + t + lanes, kChunk, near + (t + lanes) * kChunk, lanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
+  }
+  // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
+  // chunk: every kAnew of them the state is put together from the one before them, times an exact power, and what they have added.
+  template <int K>
+  void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
+    constexpr bool anew = sizeof(T) == 8;
+    cplx<V> z[K], s[K], before[K], added_since[K] = {};
+    for (int k = 0; k < K; ++k) {
+      const int64_t at = i + k * 2 * W;
+      z[k] = {load<V>(stride_ + at), load<V>(stride_ + at + W)};
+      s[k] = before[k] = {load<V>(state + at), load<V>(state + at + W)};
+    }
+    for (int64_t c = 0; c < count; ++c) {
+      ahead.step(count * ((n_ / W + 1) / 2));
+      for (int k = 0; k < K; ++k) {
+        T* const x = states + c * 2 * n_ + i + k * 2 * W;
+        const cplx<V> added{load_widened(x), load_widened(x + W)};
+        store_rounded(x, s[k].re);
+        store_rounded(x + W, s[k].im);
+        s[k] = scan_step(z[k], s[k], added);
+        if (anew) added_since[k] = scan_step(z[k], added_since[k], added);
+      }
+      if (anew && c % kAnew == kAnew - 1)
+        for (int k = 0; k < K; ++k) {
+          const int64_t at = i + k * 2 * W;
+          s[k] = before[k] = scan_step(cplx<V>{load<V>(far_ + at), load<V>(far_ + at + W)}, before[k], added_since[k]);
+          added_since[k] = cplx<V>{};
+        }
+    }
+    for (int k = 0; k < K; ++k) store(state + i + k * 2 * W, s[k].re), store(state + i + k * 2 * W + W, s[k].im);
+  }
+
+  const int64_t n_, M_;
+  Scratch<T> in_, out_, near_;
+  Scratch<double> stride_, far_, taps_;
+};
+
+// The state of a row, (N,) complex, and as the chunks keep it.
+template <class T>
+void load_state(const cplx<T>* from, int64_t N, int64_t n, double* state) {
+  for (int64_t i = 0; i < n; i += Modes::W) {
+    cplx<Modes::V> s{};
+    if (from) s = read_modes(from + i, N - i);
+    store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
+  }
+}
+template <class T>
+void store_state(const double* state, int64_t N, int64_t n, cplx<T>* to) {
+  for (int64_t i = 0; i < n; i += Modes::W)
+    write_modes(to + i, {load<Modes::V>(state + 2 * i), load<Modes::V>(state + 2 * i + Modes::W)}, N - i);
+}
+
+// One row of one channel; y of output m at y + m y_stride; the row `after` comes next, if any. Streams tiles: u is read twice and y written
+// twice, in L1.
+template <class T>
+void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* after, int64_t L, int64_t M, T* y, int64_t y_stride,
+              double* state, bool state_wanted, T* states) {
+  const int64_t whole = L / kChunk, rest = L % kChunk;
+  for (int64_t c = 0; c < whole; c += kTileChunks) {
+    const int64_t count = min(kTileChunks, whole - c), at = c * kChunk;
+    chunks.project(u + at, count, states);
+    const int64_t end = at + count * kChunk;
+    const T* const next = end < L ? u + end : after;
+    chunks.advance(state, count, states, next ? Ahead(next, min(kTileChunks * kChunk, end < L ? L - end : L)) : Ahead());
+    for (int64_t m = 0; m < M; ++m) chunks.emit(m, u + at, count, states, y + m * y_stride + at);
+  }
+  if (!rest) return;
+  const int64_t at = whole * kChunk;
+  alignas(64) T early[kChunk] = {}, short_y[kChunk];
+  __builtin_memcpy(early, u + at, std::size_t(rest) * sizeof(T));
+  for (int64_t i = 0; i < 2 * modes.n; i += Modes::W) store_rounded(states + i, load<Modes::V>(state + i));
+  for (int64_t m = 0; m < M; ++m) {
+    chunks.emit(m, early, 1, states, short_y);
+    __builtin_memcpy(y + m * y_stride + at, short_y, std::size_t(rest) * sizeof(T));
+  }
+  if (state_wanted) chunks.finish(modes, u + at, rest, state);
+}
+
+// The same numbers with the tiles of the row spread over threads: only the states, a small part of the work, go one after the other.
+template <class T>
+void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, int64_t L, int64_t M, T* y, int64_t y_stride, double* state,
+                       bool state_wanted, int threads) {
+  constexpr int64_t kTiles = 64;  // at a time: their states are 2 n / kChunk numbers a sample
+  const int64_t whole = L / kChunk, item = kTileChunks * kChunk;
+  const double ns = double(item) * double(2 * modes.n + kChunk) * kProductNs;
+  Scratch<T> states(min(whole + 1, kTiles * kTileChunks) * 2 * modes.n);
+  for (int64_t c = 0; c < whole; c += kTiles * kTileChunks) {
+    const int64_t count = min(kTiles * kTileChunks, whole - c), tiles = (count + kTileChunks - 1) / kTileChunks;
+    const auto for_tiles = [&](auto&& f) {
+      parallel_for(tiles, threads, ns, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin * kTileChunks; t < end * kTileChunks && t < count; t += kTileChunks)
+          f(u + (c + t) * kChunk, min(kTileChunks, count - t), states + t * 2 * modes.n, (c + t) * kChunk);
+      });
+    };
+    for_tiles([&](const T* part, int64_t n, T* s, int64_t) { chunks.project(part, n, s); });
+    chunks.advance(state, count, states);
+    for_tiles([&](const T* part, int64_t n, T* s, int64_t at) {
+      for (int64_t m = 0; m < M; ++m) chunks.emit(m, part, n, s, y + m * y_stride + at);
+    });
+  }
+  const int64_t at = whole * kChunk;
+  scan_row(chunks, modes, u + at, static_cast<const T*>(nullptr), L - at, M, y + at, y_stride, state, state_wanted,
+           static_cast<T*>(states));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s4d

@@ -1,0 +1,14 @@
+// Kernels and layers of diagonal state-space models. Compiled once per instruction set.
+#include "ssm/s4d/adjoint.hpp"
+
+namespace quatrefoil::ssm::s4d {
+inline namespace QF_ISA {
+
+template <class T>
+constexpr Kernels<T> kKernels = {s4d_kernel<T>, s4d_kernel_vjp<T>, s4d_conv<T>, s4d_conv_vjp<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s4d

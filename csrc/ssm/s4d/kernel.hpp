@@ -1,0 +1,120 @@
+// Kernels of diagonal state-space models and their gradients. README (10)-(20).
+#pragma once
+#include "ssm/modes/moments.hpp"
+
+namespace quatrefoil::ssm::s4d {
+using namespace modes;
+inline namespace QF_ISA {
+
+inline double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
+
+// The modes of channel h with the weights of its outputs.
+template <class T>
+void set_channel(Modes& modes, const S4dKernel<T>& p, int64_t h) {
+  modes.discretise(p.dt[h], p.A + h * p.N, p.disc, p.L);
+  for (int64_t m = 0; m < p.M; ++m) modes.weigh(m, p.C + (m * p.H + h) * p.N, p.B ? p.B + h * p.N : nullptr);
+}
+
+// The kernel of one channel, for all its outputs. One a thread: set a channel, then evaluate any part of it.
+template <class T>
+class ChannelKernel {
+ public:
+  explicit ChannelKernel(const S4dKernel<T>& p) : p_(p), modes_(p.N, p.M), sum_(modes_.n, p.M, p.L) {}
+  void set(int64_t h) {
+    set_channel(modes_, p_, h);
+    sum_.prepare(modes_, pair_factor(p_.disc));
+  }
+  // out[m stride + l - begin] = K_l, begin <= l < begin + count.
+  void evaluate(int64_t begin, int64_t count, T* out, int64_t stride) { sum_.evaluate(modes_, begin, count, out, stride); }
+  const Modes& modes() const { return modes_; }
+
+ private:
+  const S4dKernel<T>& p_;
+  Modes modes_;
+  Vandermonde<T> sum_;
+};
+
+// More gradients of one channel's modes, beside those that come from the kernel: of log z, of the input weight B b, and of every C.
+class ModeTerms {
+ public:
+  using V = Modes::V;
+  ModeTerms(int64_t n, int64_t M) : n_(n), M_(M), memory_((2 + M) * 2 * n) {}
+  void clear() {
+    for (int64_t i = 0; i < (2 + M_) * 2 * n_; ++i) memory_[i] = 0;
+  }
+  int64_t log() const { return 0; }
+  int64_t input() const { return 1; }
+  int64_t C(int64_t m) const { return 2 + m; }
+  cplx<V> get(int64_t term, int64_t i) const {
+    const double* const x = memory_ + (term * n_ + i) * 2;
+    return {load<V>(x), load<V>(x + Modes::W)};
+  }
+  void add(int64_t term, int64_t i, cplx<V> value) {
+    const cplx<V> sum = get(term, i) + value;
+    double* const x = memory_ + (term * n_ + i) * 2;
+    store(x, sum.re), store(x + Modes::W, sum.im);
+  }
+
+ private:
+  const int64_t n_, M_;
+  Scratch<double> memory_;
+};
+
+// (19), (20): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+template <class T>
+void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
+  using V = Modes::V;
+  const S4dKernel<T>& f = p.forward;
+  const V dt = broadcast<V>(double(f.dt[h])), factor = broadcast<V>(pair_factor(f.disc)), length = broadcast<V>(double(f.L));
+  V g_dt{};
+  for (int64_t i = 0; i < modes.n; i += Modes::W) {
+    const int64_t at = h * f.N + i, left = f.N - i;
+    const cplx<V> a = read_modes(f.A + at, left), b = modes.b(i);
+    cplx<V> input{broadcast<V>(1.0), V{}};
+    if (f.B) input = read_modes(f.B + at, left);
+    cplx<V> g_log{}, g_b{}, g_B{};
+    if (more) {
+      const cplx<V> g_input = more->get(more->input(), i);
+      g_log = more->get(more->log(), i);
+      g_b = conjugate(input) * g_input;
+      g_B = conjugate(b) * g_input;
+    }
+    for (int64_t m = 0; m < f.M; ++m) {
+      const cplx<V> c = read_modes(f.C + m * f.H * f.N + at, left), g = scaled(conjugate(moment(modes, S, m, i, 0)), factor);
+      g_log = g_log + scaled(conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1)), factor);
+      g_b = g_b + conjugate(c * input) * g;
+      g_B = g_B + conjugate(c * b) * g;
+      const cplx<V> g_C = conjugate(input * b) * g;
+      write_modes(p.dC + m * f.H * f.N + at, more ? g_C + more->get(more->C(m), i) : g_C, left);
+    }
+    const PoleGradient<V> pole = f.disc == Disc::zoh        ? zoh_gradient(dt, a, g_log, g_b)
+                                 : f.disc == Disc::bilinear ? bilinear_gradient(dt, a, modes.z(i), g_log, g_b)
+                                                            : dss_gradient(dt, a, length, g_log, g_b);
+    g_dt += pole.dt;
+    write_modes(p.dA + at, pole.A, left);
+    if (p.dB) write_modes(p.dB + at, g_B, left);
+  }
+  p.ddt[h] = T(sum(g_dt));
+}
+
+template <class T>
+void s4d_kernel(const S4dKernel<T>& p) {
+  if (p.M * p.H * p.L == 0) return;
+  sum_rows<T>(
+      p.H, p.M, p.N, p.L, pair_factor(p.disc), p.threads, [&](Modes& modes, int64_t h) { set_channel(modes, p, h); },
+      [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
+        sum.evaluate(modes, first, count, p.K + h * p.L + first, p.H * p.L);
+      });
+}
+
+template <class T>
+void s4d_kernel_vjp(const S4dKernelVjp<T>& p) {
+  const S4dKernel<T>& f = p.forward;
+  moments_of_rows<T>(
+      f.H, f.M, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_channel(modes, f, h); },
+      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return p.grad + (m * f.H + h) * f.L + first; },
+      [&](const Modes& modes, int64_t h, const double* S) { channel_gradient(modes, p, h, S); });
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s4d

@@ -1,0 +1,211 @@
+// The whole layer of a diagonal model: its kernel made a channel at a time and used at once by the FFT, or no kernel at all. README
+// (110)-(119).
+#pragma once
+#include "ssm/convolution/rows.hpp"
+#include "ssm/s4d/args.hpp"
+#include "ssm/s4d/chunk.hpp"
+#include "ssm/s4d/kernel.hpp"
+
+namespace quatrefoil::ssm::s4d {
+using namespace convolution;
+inline namespace QF_ISA {
+
+constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence itself is cheaper than anything that prepares
+
+// Measured costs, in ns a sample and row: the scan's from its operations, the FFT's by the cache that its spectra lie in.
+template <class T>
+bool prefers_scan(const S4dConv<T>& p, int64_t n) {
+  if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
+  if (p.method == Method::scan || p.start || p.last) return true;
+  const double flop = sizeof(T) == 4 ? 0.0105 : 0.0205, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
+  const double kib = L * 2 * sizeof(T) / 1024;  // of one spectrum
+  const double cached = kib <= 16 ? 0.8 : kib <= 64 ? 0.9 : kib <= 256 ? 1.1 : kib <= 512 ? 1.35 : kib <= 2048 ? 1.65 : 3.0;
+  const double transform = cached * (sizeof(T) / 4), modes = double(4 * n) * flop, near = double(kChunk + kLanes<T>) * flop;
+  const double matrices = double(n * kChunk) * 0.7 / (rows * L), steps = double(n) * 30 / L;
+  const double scan = (outputs + 1) * (modes + matrices) + outputs * near;
+  const double fft = outputs * (2 * transform + (transform + modes + steps) / rows);
+  return scan < fft;
+}
+
+template <class T>
+const T* skip_of(const S4dConv<T>& p, int64_t m, int64_t h) {
+  return p.D ? p.D + m * p.model.H + h : nullptr;
+}
+
+// A block of all rows of K, in pieces that the giant steps of any mode allow.
+template <class T>
+void whole_kernel(ChannelKernel<T>& kernel, int64_t L, T* K) {
+  const int64_t J = baby_steps<T>(L);
+  for_blocks(Pieces{1, (L / (J * kGiants) + 1) * J * kGiants}, 0, L, J, kernel.modes().shifted,
+             [&](int64_t first, int64_t count) { kernel.evaluate(first, count, K + first, L); });
+}
+
+// What the channel's rows are convolved with, output m, K made.
+template <class T>
+Taps<T> layer_taps(const S4dConv<T>& p, const T* K, int64_t m, int64_t h) {
+  const int64_t L = p.model.L;
+  return {K + m * L, p.both ? K + L : nullptr, skip_of(p, m, h), L, p.both ? L - 1 : 0};
+}
+
+// The recurrence itself, in double precision. `state` goes along.
+template <class T>
+void step_row(const S4dConv<T>& p, const Modes& modes, int64_t b, int64_t h, double* state) {
+  using V = Modes::V;
+  const S4dKernel<T>& q = p.model;
+  for (int64_t l = 0; l < q.L; ++l) {
+    const T u = p.u[(b * q.H + h) * q.L + l];
+    for (int64_t i = 0; i < modes.n; i += Modes::W) {
+      const cplx<V> fed = modes.input(i, q.B ? q.B + h * q.N : nullptr);
+      const cplx<V> s =
+          modes.z(i) * cplx<V>{load<V>(state + 2 * i), load<V>(state + 2 * i + Modes::W)} + scaled(fed, broadcast<V>(double(u)));
+      store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
+    }
+    for (int64_t m = 0; m < q.M; ++m) {
+      V y{};
+      for (int64_t i = 0; i < modes.n; i += Modes::W) {
+        const cplx<V> c = read_modes(q.C + (m * q.H + h) * q.N + i, q.N - i);
+        y += c.re * load<V>(state + 2 * i) - c.im * load<V>(state + 2 * i + Modes::W);
+      }
+      const T* const D = skip_of(p, m, h);
+      p.y[((b * q.M + m) * q.H + h) * q.L + l] = T(2 * sum(y) + (D ? double(*D) * double(u) : 0.0));
+    }
+  }
+}
+
+// Rows by the recurrence, in chunks or, very short ones, step by step. Reads u once, writes y once; no kernel of length L exists.
+template <class T>
+void layer_by_scan(const S4dConv<T>& p) {
+  const S4dKernel<T>& q = p.model;
+  const bool stepwise = q.L <= kStepwise;
+  const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = (q.N + Modes::W - 1) / Modes::W * Modes::W;
+  const double work = double(q.L) * double(q.M + 1) * double(2 * n + kChunk) * kProductNs + double(n) * kExponentialNs;
+  const auto input = [&](int64_t item) { return p.u + (item % p.B * q.H + item / p.B) * q.L; };
+  const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t item, const T* after, T* states, double* state) {
+    const int64_t b = item % p.B, h = item / p.B, at = b * q.H + h;
+    load_state(p.start ? p.start + at * q.N : nullptr, q.N, modes.n, state);
+    T* const y = p.y + (b * q.M * q.H + h) * q.L;
+    if (stepwise)
+      step_row(p, modes, b, h, state);
+    else if (states)
+      scan_row(*chunks, modes, input(item), after, q.L, q.M, y, y_stride, state, p.last != nullptr, states);
+    else
+      scan_row_threaded(*chunks, modes, input(item), q.L, q.M, y, y_stride, state, p.last != nullptr, q.threads);
+    if (p.last) store_state(state, q.N, modes.n, p.last + at * q.N);
+  };
+  const auto range = [&](int64_t begin, int64_t end, bool threaded) {
+    Modes modes(q.N, q.M);
+    Chunks<T> chunks(stepwise ? Modes::W : modes.n, stepwise ? 0 : q.M);
+    Scratch<T> states(threaded ? 0 : kTileChunks * 2 * modes.n);
+    Scratch<double> state(2 * modes.n);
+    for (int64_t item = begin, made = -1; item < end; ++item) {
+      const int64_t h = item / p.B;
+      if (made != h) {
+        set_channel(modes, q, h);
+        if (!stepwise) chunks.set(modes, q, h, p.D);
+        made = h;
+      }
+      row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
+    }
+  };
+  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
+  if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
+    range(0, items, true);
+  else
+    parallel_for(items, q.threads, work, [&](int64_t begin, int64_t end) { range(begin, end, false); });
+}
+
+// What the initial state adds to y and what the samples leave behind, for rows that the FFT has made: sums over modes and moments.
+template <class T>
+void states_beside(const S4dConv<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T>& moments, int64_t b, int64_t h, T* buffer) {
+  using V = Modes::V;
+  const S4dKernel<T>& q = p.model;
+  const int64_t at = b * q.H + h;
+  if (p.start) {
+    for (int64_t m = 0; m < q.M; ++m)
+      for (int64_t i = 0; i < modes.n; i += Modes::W)
+        modes.set_weight(m, i,
+                         read_modes(q.C + (m * q.H + h) * q.N + i, q.N - i) * modes.z(i) * read_modes(p.start + at * q.N + i, q.N - i));
+    sums.prepare(modes, 2.0);
+    sums.evaluate(modes, 0, q.L, buffer, q.L);
+    for (int64_t m = 0; m < q.M; ++m) {
+      T* const y = p.y + ((b * q.M + m) * q.H + h) * q.L;
+      for (int64_t l = 0; l < q.L; ++l) y[l] += buffer[m * q.L + l];
+    }
+  }
+  if (p.last) {
+    Scratch<double> S(4 * modes.n);
+    for (int64_t i = 0; i < 4 * modes.n; ++i) S[i] = 0;
+    for (int64_t l = 0; l < q.L; ++l) buffer[l] = p.u[at * q.L + q.L - 1 - l];
+    moments.add(modes, buffer, 0, q.L, S);
+    for (int64_t i = 0; i < modes.n; i += Modes::W) {
+      const int64_t left = q.N - i;
+      const cplx<V> fed = modes.input(i, q.B ? q.B + h * q.N : nullptr);
+      cplx<V> s = fed * moment(modes, S, 0, i, 0);
+      if (p.start) s = s + modes.power(i, q.L) * read_modes(p.start + at * q.N + i, left);
+      write_modes(p.last + at * q.N + i, s, left);
+    }
+  }
+}
+
+// Rows by the FFT: a channel's kernel is made in cache and used for its whole batch. Holds outputs + 4 lengths a thread.
+template <class T>
+void layer_by_fft(const S4dConv<T>& p) {
+  const S4dKernel<T>& q = p.model;
+  const int64_t cuts = q.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + q.H - 1) / q.H);
+  const double rows = double(p.B) / double(cuts);
+  const double work = (2 * rows + 1) * double(q.L) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kProductNs;
+  parallel_for(q.H * cuts, q.threads, work, [&](int64_t begin, int64_t end) {
+    ChannelKernel<T> kernel(q);
+    Scratch<T> K(q.M * q.L);
+    const bool direct = q.L <= kDirectUpTo;
+    Convolution<T> convolution(q.L, p.both);
+    Padded<T> padded;
+    for (int64_t item = begin, made = -1; item < end; ++item) {
+      const int64_t h = item / cuts, cut = item % cuts;
+      if (made != h) {
+        kernel.set(h);
+        whole_kernel(kernel, q.L, static_cast<T*>(K));
+        made = h;
+      }
+      for (int64_t m = 0; m < p.outputs(); ++m) {
+        const Taps<T> taps = layer_taps(p, static_cast<const T*>(K), m, h);
+        const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
+        if (!direct) convolution.set(taps, p.u + (first * q.H + h) * q.L);
+        for (int64_t b = first; b < rows_end; ++b) {
+          const T* const u = p.u + (b * q.H + h) * q.L;
+          T* const y = p.y + ((b * p.outputs() + m) * q.H + h) * q.L;
+          if (direct)
+            convolve_direct(taps, u, q.L, padded, y);
+          else
+            convolution.apply(u, y, b + 1 < rows_end ? u + q.H * q.L : nullptr);
+        }
+      }
+    }
+  });
+  if (!p.start && !p.last) return;
+  parallel_for(q.H, q.threads, double(p.B * q.L) * double(q.M * 4 * q.N) * kProductNs, [&](int64_t begin, int64_t end) {
+    Modes modes(q.N, q.M);
+    Vandermonde<T> sums(modes.n, q.M, q.L);
+    Moments<T> moments(modes.n, q.L);
+    Scratch<T> buffer(q.M * q.L);
+    for (int64_t h = begin; h < end; ++h) {
+      set_channel(modes, q, h);
+      moments.prepare(modes);
+      for (int64_t b = 0; b < p.B; ++b) states_beside(p, modes, sums, moments, b, h, static_cast<T*>(buffer));
+    }
+  });
+}
+
+template <class T>
+void s4d_conv(const S4dConv<T>& p) {
+  const S4dKernel<T>& q = p.model;
+  const int64_t states = p.B * q.H * q.N;
+  if (p.B * q.H * q.L == 0 || p.outputs() == 0) {
+    for (int64_t i = 0; p.last && i < states; ++i) p.last[i] = p.start ? p.start[i] : cplx<T>{};
+    return;
+  }
+  prefers_scan(p, (q.N + Modes::W - 1) / Modes::W * Modes::W) ? layer_by_scan(p) : layer_by_fft(p);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s4d

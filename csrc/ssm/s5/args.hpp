@@ -1,0 +1,42 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/rows.hpp"
+#include "core/abi/table.hpp"
+#include "core/lanes/cplx.hpp"
+
+namespace quatrefoil::ssm::s5 {
+
+template <class T>
+struct S5 {
+  const T* u;                    // (B, L, H)
+  const cplx<T>*lambda, *b, *c;  // (P,), (P, H), (H, P) or (H, 2P)
+  const T* D;                    // (H,); may be null
+  const cplx<T>* initial;        // (B, P); may be null
+  T* y;                          // (B, L, H)
+  cplx<T>* last;                 // (B, P); may be null
+  std::int64_t B, L, H, P;
+  bool conj_sym, bidirectional;
+  int threads;
+};
+
+template <class T>
+struct S5Vjp {
+  S5<T> forward;             // y and last are not used
+  const T* grad;             // (B, L, H)
+  const cplx<T>* grad_last;  // (B, P); may be null
+  T* du;
+  cplx<T>*dlambda, *db, *dc;
+  T* dD;              // null where D is
+  cplx<T>* dinitial;  // null where initial is
+};
+
+template <class T>
+struct Kernels {
+  void (*s5_apply)(const S5<T>&);
+  void (*s5_apply_vjp)(const S5Vjp<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::s5

@@ -1,0 +1,14 @@
+// S5, forward and back. Compiled once per instruction set.
+#include "ssm/s5/adjoint.hpp"
+
+namespace quatrefoil::ssm::s5 {
+inline namespace QF_ISA {
+
+template <class T>
+constexpr Kernels<T> kKernels = {s5_apply<T>, s5_apply_vjp<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s5

@@ -1,0 +1,207 @@
+// S5, a multi-input, multi-output diagonal system: product in, scan, product out, tile by tile. B batch, L time, H channels, P states.
+// A row is one time of one sequence: rows b L + t of u and y, (H,); of the states, (2P,): real parts, then imaginary parts.
+#pragma once
+#include "core/gemm/packed.hpp"
+#include "core/run/parallel.hpp"
+#include "ssm/s5/args.hpp"
+#include "ssm/scan/formula.hpp"
+
+namespace quatrefoil::ssm::s5 {
+using namespace scan;
+inline namespace QF_ISA {
+
+constexpr int64_t kS5Tile = 96;                   // rows: 12 register tiles; with its states and both products' panels it stays in L2
+constexpr int64_t kS5Numbers = int64_t(1) << 18;  // of states that are kept for a while: a megabyte of floats
+constexpr int64_t kManySequences = 16;            // so many short ones keep threads busy by themselves
+constexpr double kShortNs = 5e6;                  // two looks at the stop flag lie no farther apart
+constexpr int kScanVectors = 2;                   // times 4 multiply-adds a step: what it takes to hide two of them in a row
+template <class T>
+constexpr double kMultiplyNs = 0.35 / kLanes<T>;  // one vector of multiply-adds a cycle
+
+// Rows whose states are kept together: by threads, before they are used; on the way back, which then makes the last ones only once.
+inline int64_t s5_round(int64_t P) {
+  const int64_t tiles = kS5Numbers / (2 * max<int64_t>(P, 4) * kS5Tile);
+  return kS5Tile * max<int64_t>(tiles, 1);
+}
+
+// f(sequence, first row, end row) for the sequences that rows [first, end) touch, in the order of time or against it.
+template <class F>
+void for_sequences(int64_t L, int64_t first, int64_t end, bool against, F&& f) {
+  if (!against)
+    for (int64_t row = first; row < end;) {
+      const int64_t b = row / L, stop = min((b + 1) * L, end);
+      f(b, row, stop);
+      row = stop;
+    }
+  else
+    for (int64_t row = end; row > first;) {
+      const int64_t b = (row - 1) / L, start = max(b * L, first);
+      f(b, start, row);
+      row = start;
+    }
+}
+
+// Numbers [j, j + n) of the states of one sequence, complex -> parts; zeros where there is no array.
+template <class T>
+void load_parts(const cplx<T>* from, int64_t P, int64_t j, int64_t n, T* to) {
+  for (int64_t i = j; i < j + n; ++i) {
+    to[i] = from ? from[i].re : T(0);
+    to[P + i] = from ? from[i].im : T(0);
+  }
+}
+template <class T>
+void store_parts(const T* from, int64_t P, int64_t j, int64_t n, cplx<T>* to) {
+  for (int64_t i = j; i < j + n; ++i) to[i] = {from[i], from[P + i]};
+}
+
+// NV vectors of complex numbers in registers.
+template <class V, int NV>
+struct Parts {
+  cplx<V> v[NV];
+  QF_HD void load(const Element<V>* at, int64_t P) {
+#pragma GCC unroll 2
+    for (int i = 0; i < NV; ++i) v[i] = {quatrefoil::load<V>(at + i * kWidth<V>), quatrefoil::load<V>(at + P + i * kWidth<V>)};
+  }
+  QF_HD void store(Element<V>* at, int64_t P) const {
+#pragma GCC unroll 2
+    for (int i = 0; i < NV; ++i) {
+      quatrefoil::store(at + i * kWidth<V>, v[i].re);
+      quatrefoil::store(at + P + i * kWidth<V>, v[i].im);
+    }
+  }
+};
+
+// README (30) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once, the state in registers.
+template <class V, int NV>
+void s5_scan(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, int64_t step, Element<V>* state) {
+  Parts<V, NV> a, h, b;
+  a.load(lambda, P);
+  h.load(state, P);
+  for (int64_t i = 0; i < count; ++i, x += step) {
+    b.load(x, P);
+#pragma GCC unroll 2
+    for (int v = 0; v < NV; ++v) h.v[v] = scan_step(a.v[v], h.v[v], b.v[v]);
+    h.store(x, P);
+  }
+  h.store(state, P);
+}
+
+// f(Columns, first state) in parallel, for blocks of states that a scan holds in registers.
+template <class T, class F>
+void for_states(int64_t P, int threads, double row_count, F&& f) {
+  constexpr int64_t block = kScanVectors * kLanes<T>;
+  parallel_for((P + block - 1) / block, threads, row_count * 3, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for_columns<T, Rest::apart>(min(block, P - i * block),
+                                  [&](auto columns, int64_t j) __attribute__((always_inline)) { f(columns, i * block + j); });
+  });
+}
+
+// f(first row, end row) in parallel, for tiles of rows; `products` is the number of multiply-adds of one row.
+template <class T, class F>
+void for_tiles(int64_t first, int64_t end, int threads, int64_t products, F&& f) {
+  parallel_for((end - first + kS5Tile - 1) / kS5Tile, threads, double(kS5Tile * products) * kMultiplyNs<T>, [&](int64_t i, int64_t stop) {
+    for (; i < stop; ++i) f(first + i * kS5Tile, min(end, first + (i + 1) * kS5Tile));
+  });
+}
+
+// What makes the states of one direction.
+template <class T>
+struct S5States {
+  const S5<T>& p;
+  bool reverse;
+  const T* lambda;  // parts
+  const T* b;       // packed (H x 2P)
+  T* state;         // (2P): after the last row that was seen
+
+  // x (rows x 2P) = the states of rows [first, end), which follow those before (or, in reverse, after) them.
+  void operator()(int64_t first, int64_t end, int threads, T* x) const {
+    const int64_t P = p.P, H = p.H, L = p.L;
+    for_tiles<T>(first, end, threads, 2 * P * H, [&](int64_t row, int64_t stop) {
+      multiply_packed(stop - row, H, 2 * P, p.u + row * H, b, x + (row - first) * 2 * P,
+                      p.y ? Ahead(p.y + row * H, (stop - row) * H) : Ahead());
+    });
+    for_states<T>(P, threads, double(end - first), [&](auto columns, int64_t j) {
+      for_sequences(L, first, end, reverse, [&](int64_t sequence, int64_t row, int64_t stop) {
+        if (reverse ? stop == (sequence + 1) * L : row == sequence * L)
+          load_parts<T>(p.initial ? p.initial + sequence * P : nullptr, P, j, columns.count, state);
+        s5_scan<typename decltype(columns)::Vector, columns.vectors>(
+            P, lambda + j, stop - row, x + ((reverse ? stop - 1 : row) - first) * 2 * P + j, reverse ? -2 * P : 2 * P, state + j);
+        if (p.last && (reverse ? row == sequence * L : stop == (sequence + 1) * L))
+          store_parts<T>(state, P, j, columns.count, p.last + sequence * P);
+      });
+    });
+  }
+};
+
+// to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or that is added to what is there, by way of `sum` (kS5Tile x H).
+template <class T>
+void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Ahead ahead = {}) {
+  multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);
+  if (sum)
+    for (int64_t i = 0; i < rows * H; ++i) to[i] += sum[i];
+  else if (D)
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t h = 0; h < H; ++h) to[i * H + h] += D[h] * x[i * H + h];
+}
+
+// The parameters as the tiles read them.
+template <class T>
+struct S5Operands {
+  int64_t in, out;  // numbers of a packed (H x 2P) and a packed (2P x H) matrix
+  Scratch<T> lambda, b, c;
+
+  explicit S5Operands(const S5<T>& p)
+      : in(p.H * packed_columns<T>(2 * p.P)), out(2 * p.P * packed_columns<T>(p.H)), lambda(2 * p.P), b(in), c(2 * out) {
+    const int64_t P = p.P, H = p.H, directions = p.bidirectional ? 2 : 1;
+    const T factor = p.conj_sym ? 2 : 1;
+    Scratch<T> plain(2 * P * H);
+    load_parts<T>(p.lambda, P, 0, P, lambda);
+    split_transposed<T>(P, H, p.b, H, 1, 1, plain, plain + P, 2 * P);
+    pack_columns<T>(H, 2 * P, plain, b);
+    for (int64_t d = 0; d < directions; ++d) {  // README (31): Re(C x) as one real product
+      split_transposed<T>(H, P, p.c + d * P, directions * P, factor, -factor, plain, plain + P * H, H);
+      pack_columns<T>(2 * P, H, plain, c + d * out);
+    }
+  }
+};
+
+// Rows [first, end), whole sequences. Reads u twice (the second time from cache), writes y once; the states of a tile stay in cache.
+template <class T>
+void s5_rows(const S5<T>& p, const S5Operands<T>& w, int64_t first, int64_t end, int threads) {
+  const int64_t P = p.P, H = p.H, length = threads == 1 ? kS5Tile : s5_round(P), rounds = (end - first + length - 1) / length;
+  Scratch<T> x(min(length, end - first) * 2 * P), state(2 * P);
+  for (int d = 0; d < (p.bidirectional ? 2 : 1); ++d) {
+    const S5States<T> states{p, d == 1, w.lambda, w.b, state};
+    const double ns = double(length * 4 * P * H) * kMultiplyNs<T>;
+    parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in their order: one state passes through all
+      for (; i < stop; ++i) {
+        const int64_t at = d ? rounds - 1 - i : i, row = first + at * length, row_end = min(end, row + length);
+        states(row, row_end, threads, x);
+        for_tiles<T>(row, row_end, threads, 2 * P * H, [&](int64_t tile, int64_t tile_end) {
+          Scratch<T> sum(d ? kS5Tile * H : 0);
+          const int64_t from = d ? max(first, tile - kS5Tile) : tile_end, to = d ? tile : min(end, tile_end + kS5Tile);  // next
+          s5_project<T>(tile_end - tile, P, H, x + (tile - row) * 2 * P, w.c + d * w.out, p.D, p.u + tile * H, p.y + tile * H,
+                        d ? static_cast<T*>(sum) : nullptr, Ahead(p.u + from * H, (to - from) * H));
+        });
+      }
+    });
+  }
+}
+
+template <class T>
+void s5_apply(const S5<T>& p) {
+  if (p.L == 0 && p.last)
+    for (int64_t i = 0; i < p.B * p.P; ++i) p.last[i] = p.initial ? p.initial[i] : cplx<T>{};
+  if (p.B * p.L == 0) return;
+  const S5Operands<T> operands(p);
+  const int threads = threads_used(p.threads);
+  const double sequence_ns = double(p.L * 4 * p.P * p.H) * kMultiplyNs<T>;
+  if (threads > 1 && p.B >= kManySequences && sequence_ns < kShortNs)
+    parallel_for(p.B, threads, sequence_ns, [&](int64_t begin, int64_t end) { s5_rows(p, operands, begin * p.L, end * p.L, 1); });
+  else
+    s5_rows(p, operands, 0, p.B * p.L, threads);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::s5

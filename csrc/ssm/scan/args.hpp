@@ -1,0 +1,40 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/rows.hpp"
+#include "core/abi/table.hpp"
+#include "core/lanes/cplx.hpp"
+
+namespace quatrefoil::ssm::scan {
+
+template <class E>
+struct LinearScan {  // E: float, double, cplx<float>, cplx<double>
+  enum { kA, kB, kH0, kH };
+  const E *a, *b, *h0;  // h0 may be null
+  E* h;
+  Rows<4> rows;
+  bool reverse;
+  int threads;
+};
+
+template <class E>
+struct LinearScanVjp {
+  enum { kA, kB, kH0, kGrad, kDa, kDb, kDh0 };
+  const E *a, *b, *h0, *grad;
+  E *da, *db, *dh0;  // da has the shape of b: the caller sums what was broadcast; dh0 may be null
+  Rows<7> rows;
+  bool reverse;
+  int threads;
+};
+
+template <class T>
+struct Kernels {
+  void (*linear_scan)(const LinearScan<T>&);
+  void (*linear_scan_vjp)(const LinearScanVjp<T>&);
+  void (*linear_scan_complex)(const LinearScan<cplx<T>>&);
+  void (*linear_scan_complex_vjp)(const LinearScanVjp<cplx<T>>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::scan

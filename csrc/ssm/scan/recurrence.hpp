@@ -1,0 +1,265 @@
+// First-order linear recurrences along one axis. Every number is the one that the recurrence gives step by step, whatever the layout,
+// the lanes and the threads: README, "Linear scan".
+#pragma once
+#include "core/gemm/tile.hpp"
+#include "core/lanes/complex_lanes.hpp"
+#include "core/lanes/shuffles.hpp"
+#include "core/run/parallel.hpp"
+#include "ssm/scan/args.hpp"
+#include "ssm/scan/formula.hpp"
+
+namespace quatrefoil::ssm::scan {
+inline namespace QF_ISA {
+
+constexpr double kStepNs = 0.5;            // one step of one scan, in lanes
+constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which is still in L1 when it becomes the row before
+constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
+constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
+constexpr int64_t kAheadBytes = 256;       // W rows side by side are more streams than the hardware follows
+constexpr double kPieceNs = 50e6;          // of work that nothing interrupts
+
+// What one scan reads and writes: the strides count from the step that comes first.
+template <class E>
+struct Line {
+  const E *a, *b;
+  E* h;
+  int64_t a_step, b_step, h_step;
+};
+
+template <class E>
+Line<E> line_of(const LinearScan<E>& p, int64_t row, int64_t j) {
+  using P = LinearScan<E>;
+  const auto& r = p.rows;
+  const auto at = [&](int o) { return r.offset(o, row) + j * r.across[o] + (p.reverse ? (r.length - 1) * r.along[o] : 0); };
+  const int64_t sign = p.reverse ? -1 : 1;
+  return {p.a + at(P::kA), p.b + at(P::kB), p.h + at(P::kH), sign * r.along[P::kA], sign * r.along[P::kB], sign * r.along[P::kH]};
+}
+template <class E>
+E start_of(const LinearScan<E>& p, int64_t row, int64_t j) {
+  using P = LinearScan<E>;
+  return p.h0 ? p.h0[p.rows.offset(P::kH0, row) + j * p.rows.across[P::kH0]] : E{};
+}
+
+// Steps [begin, end) of one scan, one after the other: bound by the latency of a multiply-add (complex: of two).
+template <bool conj, class E>
+void scan_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
+  for (int64_t i = begin; i < end; ++i) {
+    state = scan_step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+    l.h[i * l.h_step] = state;
+  }
+}
+
+// Steps [begin, end) were made from a wrong state: makes them again until the result is, bit for bit, what is there. What follows is then
+// right, for it was made from the same state by the same steps. Returns how many steps that took.
+template <bool conj, class E>
+int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
+  E state = l.h[(begin - 1) * l.h_step];
+  for (int64_t i = begin; i < end; ++i) {
+    E& there = l.h[i * l.h_step];
+    state = scan_step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+    if (!__builtin_memcmp(&there, &state, sizeof(E))) return i - begin;
+    there = state;
+  }
+  return end - begin;
+}
+
+// W lines whose time is contiguous, from the W states in `state`: squares of W x W numbers are transposed in registers, so that every
+// load and store is a full one. Reads a and b once, writes h once. In reverse the lines are read from their ends. Lines from `count` on
+// are read, not written.
+template <bool conj, class E>
+void scan_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
+  using T = Part<E>;
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // of a square
+  Pack<E, V> s = gather<E, V>([&](int i) { return state[i]; }), fixed{};
+  if (constant) fixed = maybe_conjugate<conj>(gather<E, V>([&](int i) { return *a[i]; }));
+  const int64_t squares = (length + steps - 1) / steps, ahead = kAheadBytes / int64_t(sizeof(T));
+  for (int64_t q = 0; q < squares; ++q) {
+    const int64_t t = steps * (reverse ? squares - 1 - q : q), left = min<int64_t>(steps, length - t);
+    V x[W], m[W];
+    const int64_t far = parts * t + (reverse ? -ahead : ahead);
+    const bool fetch = far >= 0 && far < parts * length;
+    const auto square = [&](const E* const* from, V* to) {
+      for (int i = 0; i < W; ++i) {
+        const T* const line = reinterpret_cast<const T*>(from[i]);
+        if (fetch) __builtin_prefetch(line + far, 0, 2);
+        to[i] = load_first<V>(line + parts * t, parts * left);
+      }
+      transpose(to);
+    };
+    if (fetch)
+      for (int i = 0; i < count; ++i) __builtin_prefetch(reinterpret_cast<const T*>(h[i]) + far, 1, 2);
+    square(b, x);
+    if (!constant) square(a, m);
+    for (int64_t i = 0; i < left; ++i) {
+      const int64_t k = parts * (reverse ? left - 1 - i : i);
+      s = scan_step(constant ? fixed : maybe_conjugate<conj>(column<E>(m + k)), s, column<E>(x + k));
+      set_column<E>(x + k, s);
+    }
+    transpose(x);
+    for (int i = 0; i < count; ++i) store_first(reinterpret_cast<T*>(h[i]) + parts * t, x[i], parts * left);
+  }
+}
+
+// One scan whose time is contiguous, steps [begin, end) from `state`: lanes take its parts, all but the first from zero, and what that
+// spoils is mended. A scan that does not forget where it began is left to `scan_serial`.
+template <bool conj, class E>
+void scan_long(const LinearScan<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
+  constexpr int W = kLanes<Part<E>>;
+  const int64_t rounds = (end - begin + W * kLineSteps - 1) / (W * kLineSteps);
+  const int64_t part = (end - begin) / (max<int64_t>(rounds, 1) * W) / W * W;
+  int64_t i = begin;
+  for (bool forgets = part >= kLineSteps / 10; forgets && end - i >= W * part; i += W * part) {
+    const E *a[W], *b[W];
+    E *h[W], start[W] = {i == begin ? state : l.h[(i - 1) * l.h_step]};
+    for (int w = 0; w < W; ++w) {
+      const int64_t first = i + (p.reverse ? (w + 1) * part - 1 : w * part);  // the step that lies first in memory
+      a[w] = l.a + first * l.a_step, b[w] = l.b + first * l.b_step, h[w] = l.h + first * l.h_step;
+    }
+    scan_lines<conj>(a, b, h, W, part, p.reverse, l.a_step == 0, start);
+    int64_t again = 0;
+    for (int w = 1; w < W; ++w) again += mend<conj>(l, i + w * part, i + (w + 1) * part);
+    forgets = again < W * part / 2;
+  }
+  scan_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
+}
+
+// Steps [begin, end) of n scans side by side, from `state` (n): row by row where they are many, so that whole lines of memory stream by
+// and the row before is still in L1; else in registers. Reads a and b once, writes h once.
+template <bool conj, bool fixed, class E>
+void scan_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
+  using T = Part<E>;
+  const auto get_a = [&](auto columns, int64_t i, int64_t j) __attribute__((always_inline)) {
+    using V = typename decltype(columns)::Vector;
+    const E* const at = l.a + i * l.a_step;
+    return maybe_conjugate<conj>(fixed ? spread<E, V>(*at) : load_pack<E, V>(at + j));
+  };
+  if (n > kTileVectors * kLanes<T>) {
+    for (int64_t i = begin; i < end; ++i) {
+      const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
+      const int64_t next = min(i + 1, end - 1);  // its lines are asked for: the hardware's own streams end with each page
+      for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
+        using V = typename decltype(columns)::Vector;
+        if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
+        fetch(l.b + next * l.b_step + j, columns.count);
+        fetch<true>(l.h + next * l.h_step + j, columns.count);
+        for (int64_t k = j; k < j + columns.count; k += kWidth<V>)
+          store_pack<E, V>(l.h + i * l.h_step + k,
+                           scan_step(get_a(columns, i, k), load_pack<E, V>(before + k), load_pack<E, V>(l.b + i * l.b_step + k)));
+      });
+    }
+  } else {
+    for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
+      using V = typename decltype(columns)::Vector;
+      constexpr int NV = columns.vectors;
+      Pack<E, V> s[NV];
+      for (int v = 0; v < NV; ++v) s[v] = load_pack<E, V>(state + j + v * kWidth<V>);
+      for (int64_t i = begin; i < end; ++i)
+#pragma GCC unroll 3
+        for (int v = 0; v < NV; ++v) {
+          const int64_t k = j + v * kWidth<V>;
+          s[v] = scan_step(get_a(columns, i, k), s[v], load_pack<E, V>(l.b + i * l.b_step + k));
+          store_pack<E, V>(l.h + i * l.h_step + k, s[v]);
+        }
+    });
+  }
+}
+
+// Whether a scan from one state becomes, bit for bit, that from another within some steps.
+template <bool conj, class E>
+bool forgets(const Line<E>& l, int64_t steps) {
+  E one{}, other{};
+  reinterpret_cast<Part<E>&>(other) = 1;
+  for (int64_t i = 0; i < steps; ++i) {
+    const E a = maybe_conjugate<conj>(l.a[i * l.a_step]), b = l.b[i * l.b_step];
+    one = scan_step(a, one, b), other = scan_step(a, other, b);
+    if (!__builtin_memcmp(&one, &other, sizeof(E))) return true;
+  }
+  return false;
+}
+
+// f(unit, first step, end step, whether it begins from what is there before it, else from zero) for units of scans in parallel. Where
+// units are few, parts of the time are the threads' work: all but the first begin from zero and are mended.
+template <bool conj, class E, class F>
+void for_units(const LinearScan<E>& p, int64_t units, F&& f) {
+  const auto& r = p.rows;
+  const int threads = threads_used(p.threads);
+  const double step_ns = double(r.rows * r.inner) / double(units) * kStepNs * kParts<E>;
+  const int64_t pieces = 1 + int64_t(double(r.length) * step_ns / kPieceNs), length = (r.length + pieces - 1) / pieces;
+  const int64_t most = units < threads ? min<int64_t>((threads + units - 1) / units, length / kBlockSteps) : 1;
+  const int64_t blocks = most > 1 && forgets<conj>(line_of(p, 0, 0), length / (4 * most)) ? most : 1;
+  parallel_for(pieces, 1, double(length) * step_ns, [&](int64_t piece, int64_t stop) {  // in their order
+    for (; piece < stop; ++piece) {
+      const int64_t begin = piece * length, n = min(length, r.length - begin);
+      const auto step = [&](int64_t block) { return begin + n * block / blocks; };
+      parallel_for(units * blocks, threads, double(n / blocks) * step_ns, [&](int64_t i, int64_t end) {
+        for (; i < end; ++i) f(i / blocks, step(i % blocks), step(i % blocks + 1), i % blocks == 0);
+      });
+      if (blocks > 1)
+        parallel_for(r.rows * r.inner, threads, double(n) * kStepNs, [&](int64_t i, int64_t end) {
+          for (; i < end; ++i)
+            for (int64_t k = 1; k < blocks; ++k) mend<conj>(line_of(p, i / r.inner, i % r.inner), step(k), step(k + 1));
+        });
+    }
+  });
+}
+
+// The layouts: time contiguous and many rows; time contiguous and few; scans side by side; anything else.
+template <bool conj, class E>
+void scan_any(const LinearScan<E>& p) {
+  using P = LinearScan<E>;
+  const auto& r = p.rows;
+  constexpr int W = kLanes<Part<E>>;
+  if (r.rows * r.length * r.inner == 0) return;
+  const auto within = [](int64_t stride) { return stride == 0 || stride == 1; };
+  const auto state = [&](int64_t row, int64_t j, int64_t begin, bool follows) {
+    if (!follows) return E{};
+    const Line<E> l = line_of(p, row, j);
+    return begin ? l.h[(begin - 1) * l.h_step] : start_of(p, row, j);
+  };
+  const bool contiguous = r.inner == 1 && r.along[P::kB] == 1 && r.along[P::kH] == 1 && within(r.along[P::kA]);
+  if (contiguous && 4 * r.rows >= W) {
+    for_units<conj>(p, (r.rows + W - 1) / W, [&](int64_t group, int64_t begin, int64_t end, bool follows) {
+      const E *a[W], *b[W];
+      E *h[W], start[W];
+      const int count = int(min<int64_t>(W, r.rows - group * W));
+      for (int i = 0; i < W; ++i) {  // lanes without a row repeat the last one
+        const int64_t row = group * W + min(i, count - 1);
+        const Line<E> l = line_of(p, row, 0);
+        const int64_t first = p.reverse ? end - 1 : begin;
+        a[i] = l.a + first * l.a_step, b[i] = l.b + first * l.b_step, h[i] = l.h + first * l.h_step;
+        start[i] = state(row, 0, begin, follows);
+      }
+      scan_lines<conj>(a, b, h, count, end - begin, p.reverse, r.along[P::kA] == 0, start);
+    });
+  } else if (contiguous) {
+    for_units<conj>(p, r.rows, [&](int64_t row, int64_t begin, int64_t end, bool follows) {
+      scan_long<conj>(p, line_of(p, row, 0), begin, end, state(row, 0, begin, follows));
+    });
+  } else if (r.inner > 1 && r.across[P::kB] == 1 && r.across[P::kH] == 1 && within(r.across[P::kA])) {
+    const int threads = threads_used(p.threads);
+    const int64_t wanted = threads > 1 ? (r.inner * r.rows + 2 * threads - 1) / (2 * threads) : r.inner,
+                  most = kStripBytes / int64_t(sizeof(E));
+    const int64_t width = min(most, max<int64_t>(4 * W, (wanted + W - 1) / W * W)), strips = (r.inner + width - 1) / width;
+    for_units<conj>(p, r.rows * strips, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
+      const int64_t row = unit / strips, j = unit % strips * width, n = min(width, r.inner - j);
+      alignas(64) E start[kStripBytes / sizeof(E)];
+      for (int64_t i = 0; i < n; ++i) start[i] = state(row, j + i, begin, follows);
+      const Line<E> l = line_of(p, row, j);
+      r.across[P::kA] ? scan_strip<conj, false>(l, n, begin, end, start) : scan_strip<conj, true>(l, n, begin, end, start);
+    });
+  } else {
+    for_units<conj>(p, r.rows * r.inner, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
+      const int64_t row = unit / r.inner, j = unit % r.inner;
+      scan_serial<conj>(line_of(p, row, j), begin, end, state(row, j, begin, follows));
+    });
+  }
+}
+
+template <class E>
+void linear_scan(const LinearScan<E>& p) {
+  scan_any<false>(p);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::scan

@@ -1,0 +1,66 @@
+// Fourier series and sums of Gaussians at W points at once, without libm: what a lane computes depends on that lane alone.
+#pragma once
+#include "core/lanes/lanes.hpp"
+
+namespace quatrefoil::wos::data {
+inline namespace QF_ISA {
+
+// e^x for x <= 0; 0 below the smallest normal number.
+template <class V>
+QF_HD V exp_negative(V x) {
+  using T = Element<V>;
+  using I = Bits<V>;
+  constexpr bool single = sizeof(T) == 4;
+  constexpr T lowest = single ? T(-87) : T(-708), to_integer = single ? T(0x1.8p23) : T(0x1.8p52);
+  const V clipped = higher(x, broadcast<V>(lowest));
+  const V shifted = clipped * T(1.4426950408889634) + to_integer;  // the integer lies in the low bits
+  const V n = shifted - to_integer;
+  V r = clipped - n * T(single ? 0.693359375 : 6.93145751953125e-1);
+  r = r - n * T(single ? -2.12194440e-4 : 1.42860682030941723212e-6);
+  V e;
+  if constexpr (single) {
+    e = ((((r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r +
+        5.0000001201e-1f;
+    e = e * (r * r) + (r + 1.0f);
+  } else {
+    const V z = r * r;
+    const V p = r * ((z * 1.26177193074810590878e-4 + 3.02994407707441961300e-2) * z + 9.99999999999999999910e-1);
+    const V q = ((z * 3.00198505138664455042e-6 + 2.52448340349684104192e-3) * z + 2.27265548208155028766e-1) * z + 2.0;
+    e = p / (q - p) * 2.0 + 1.0;
+  }
+  const I power = (((I)shifted) << (single ? 23 : 52)) + (I)broadcast<V>(T(1));  // bits of 2^n
+  return x < lowest ? V{} : e * (V)power;
+}
+
+// a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2 has it.
+template <class V>
+QF_HD V fourier_modes(const double* numbers, int64_t width, V x, V y) {
+  using T = Element<V>;
+  const V dx = x - T(numbers[0]), dy = y - T(numbers[1]);
+  const V r2 = dx * dx + dy * dy;
+  const V inverse = broadcast<V>(T(1)) / square_root(r2);
+  const V c1 = r2 > 0 ? dx * inverse : broadcast<V>(T(1)), s1 = r2 > 0 ? dy * inverse : V{};
+  V c = c1, s = s1, sum{};
+  for (int64_t k = 3; k + 1 < width; k += 2) {
+    sum += c * T(numbers[k]) + s * T(numbers[k + 1]);
+    const V next = c * c1 - s * s1;
+    s = s * c1 + c * s1;
+    c = next;
+  }
+  return sum;
+}
+
+template <class V, int D>
+QF_HD V gaussians(const double* numbers, int64_t width, const V (&x)[D]) {
+  using T = Element<V>;
+  V sum{};
+  for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
+    V r2{};
+    for (int i = 0; i < D; ++i) r2 += (x[i] - T(numbers[k + 1 + i])) * (x[i] - T(numbers[k + 1 + i]));
+    sum += exp_negative(-(r2 * T(numbers[k + D + 1]))) * T(numbers[k]);
+  }
+  return sum;
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::data

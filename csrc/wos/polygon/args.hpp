@@ -1,0 +1,47 @@
+// Polygons in scaled coordinates, and the grid that answers how far their boundary is.
+#pragma once
+#include <cstdint>
+#include <type_traits>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::wos::polygon {
+
+// The quadtree of one polygon, flattened: README section 3. Owned by the binding, filled by build_grids, freed by free_grid.
+template <class T>
+struct Grid {
+  using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
+  T* records = nullptr;  // (M + 1, 8): ax, ay, ex, ey, 1/|e|^2, 0, 0, 0; the last lies far away from everything
+  Int* cells = nullptr;  // (2^level, 2^level): a bound and its node's size, or the sign bit and an index into `lists`
+  Int* lists = nullptr;  // at every index: how many, then the segments
+  std::int64_t M = 0, listed = 0, capacity = 0;
+  int level = 0;
+};
+
+struct Segments {
+  const double* ends;  // (M, 4): ax, ay, bx, by
+  std::int64_t M;
+};
+
+struct Locate {
+  Segments segments;
+  const double* points;  // (N, 2)
+  std::int64_t N;
+  std::uint8_t* inside;                // (N,)
+  double *distance, *closest, *place;  // (N,), (N, 2), (N,), each may be null
+  std::int64_t* primitive;             // may be null
+  int threads;
+};
+
+template <class T>
+struct Kernels {
+  void (*build_grids)(const Segments* segments, const std::int64_t* levels, Grid<T>* const* grids, std::int64_t n, int threads);
+  void (*free_grid)(Grid<T>&);
+  // What a walk sees at a point; primitive -1: `radius` is a bound.
+  void (*bounds)(const Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
+};
+struct Table : TableOf<Kernels> {
+  void (*locate)(const Locate&);
+};
+
+}  // namespace quatrefoil::wos::polygon

@@ -1,0 +1,104 @@
+// The maths of Walk on Spheres. Equation numbers: README.md beside this file. No libm: what a lane computes depends on that lane alone.
+#pragma once
+#include "core/lanes/lanes.hpp"
+#include "core/lanes/philox.hpp"
+
+namespace quatrefoil::wos::walk {
+inline namespace QF_ISA {
+
+// The random words of W walks of T.
+template <class V>
+using Words = Lanes<uint32_t, kWidth<V>>;
+
+template <class V>
+QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
+  return __builtin_convertvector(i, V);
+}
+
+// (0, 1): every word has a number of its own in float64, every 256 words in float32. Never 0, never 1.
+template <class V>
+QF_HD V uniform(Words<V> word) {
+  using S = Lanes<std::int32_t, kWidth<V>>;
+  if constexpr (sizeof(Element<V>) == 4)
+    return real<V>((S)(word >> 8)) * 0x1p-24f + 0x1p-25f;
+  else
+    return real<V>((S)(word ^ 0x80000000u)) * 0x1p-32 + (0.5 + 0x1p-33);
+}
+
+// sin and cos of word / 2^32 turns. The nearest quarter turn is split off exactly; polynomials on an eighth of a turn either side (Cephes).
+template <class V>
+QF_HD void sincos_turn(Words<V> word, V& sine, V& cosine) {
+  using T = Element<V>;
+  using S = Lanes<std::int32_t, kWidth<V>>;
+  using I = Bits<V>;
+  const Words<V> quarter = (word + 0x20000000u) >> 30;
+  const V x = real<V>((S)(word - (quarter << 30))) * T(0x1p-30 * 1.57079632679489661923);
+  const V z = x * x;
+  V s, c;
+  if constexpr (sizeof(T) == 4) {
+    s = ((z * -1.9515295891e-4f + 8.3321608736e-3f) * z - 1.6666654611e-1f) * (z * x) + x;
+    c = (((z * 2.443315711809948e-5f - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z - 0.5f) * z + 1.0f;
+  } else {
+    s = (((((z * 1.58962301576546568060e-10 - 2.50507477628578072866e-8) * z + 2.75573136213857245213e-6) * z - 1.98412698295895385996e-4) *
+              z +
+          8.33333333332211858878e-3) *
+             z -
+         1.66666666666666307295e-1) *
+            (z * x) +
+        x;
+    c = ((((((z * -1.13585365213876817300e-11 + 2.08757008419747316778e-9) * z - 2.75573141792967388112e-7) * z +
+            2.48015872888517045348e-5) *
+               z -
+           1.38888888888730564116e-3) *
+              z +
+          4.16666666666665929218e-2) *
+             z -
+         0.5) *
+            z +
+        1.0;
+  }
+  const I turn = __builtin_convertvector((S)quarter, I);
+  const V swapped_s = (turn & 1) != 0 ? c : s, swapped_c = (turn & 1) != 0 ? s : c;
+  sine = (turn & 2) != 0 ? -swapped_s : swapped_s;
+  cosine = ((turn + 1) & 2) != 0 ? -swapped_c : swapped_c;
+}
+
+// (3) The part of |G| that does not depend on R^2: the disc's R^2/4, the ball's R^2/6.
+constexpr double green_mass(int dimension) { return 1.0 / (2 * dimension); }
+
+// (4a) Radius of the source point in a disc of radius 1: density 4 r ln(1/r).
+template <class V>
+QF_HD V source_radius_disc(V u1, V u2) {
+  return square_root(u1 * u2);
+}
+
+// (4b) In a ball of radius 1: density 6 r (1 - r), the median of three uniforms.
+template <class V>
+QF_HD V source_radius_ball(V u1, V u2, V u3) {
+  const V low = lower(u1, u2), high = higher(u1, u2);
+  return higher(low, lower(high, u3));
+}
+
+// A uniform direction.
+template <class V>
+QF_HD void direction(Words<V> word, Words<V>, V (&n)[2]) {
+  sincos_turn<V>(word, n[1], n[0]);
+}
+template <class V>
+QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
+  const V z = uniform<V>(height) * Element<V>(2) - Element<V>(1);
+  const V rho = square_root(higher(Element<V>(1) - z * z, V{}));
+  V s, c;
+  sincos_turn<V>(word, s, c);
+  n[0] = rho * c, n[1] = rho * s, n[2] = z;
+}
+
+// (8) The merge of two nodes of n walks each, as python/quatrefoil/wos/result.py writes it: every product that could be fused is exact.
+QF_HD void merge_equal(double n, double& mean, double& m2, double mean_b, double m2_b) {
+  const double delta = mean_b - mean;
+  mean = mean + delta * 0.5;
+  m2 = (m2 + m2_b) + (delta * delta) * (n * 0.5);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::walk
