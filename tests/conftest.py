@@ -15,6 +15,10 @@ def available_backends():
     return [name for name in ("native", "numba") if _backends.reason(name) is None]
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "torch: needs PyTorch; -m torch runs all of these")
+
+
 @pytest.fixture(params=available_backends())
 def backend(request):
     with qf.use_backend(request.param):

@@ -1,45 +1,12 @@
-"""The one suite: every op of every family's table x backend x dtype x case, values and gradients, against the family's oracle."""
-
-import importlib
+"""The one suite: every op of every family's table x backend x dtype x case, values and gradients, against the noun's oracle."""
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
-from cases import Case
+from case import all_cases, build, call_of, exact, flat, made, op_of, oracle_of, tolerance
 
-FAMILIES = [family for family in qf.FAMILIES if hasattr(getattr(qf, family), "OPS")]
-CASES = [(family, case) for family in FAMILIES for case in importlib.import_module(f"cases.{family}").CASES]
-EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
-
-
-def build(family, case: Case, rng, precision):
-    arguments, keywords = case.make(rng)
-    dtypes = {"f": np.dtype(precision), "c": np.dtype({"float32": "complex64", "float64": "complex128"}[precision])}
-
-    def cast(x):
-        if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):
-            return [cast(item) for item in x]
-        return x.astype(dtypes[x.dtype.kind]) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
-
-    return [cast(x) for x in arguments], {name: cast(x) for name, x in keywords.items()}
-
-
-def exact(x):
-    """The same numbers in double precision: the oracle sees what the op saw."""
-    if isinstance(x, list):
-        return [exact(item) for item in x]
-    if isinstance(x, np.ndarray) and x.dtype.kind in "fc":
-        return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-    return x
-
-
-def op_of(family, name):
-    return getattr(getattr(qf, family).OPS, name)
-
-
-def tolerance(op, precision):
-    return op.tolerance * EPS[precision] / EPS["float32"]
+CASES = all_cases()
 
 
 def parametrize(test):
@@ -51,10 +18,8 @@ def parametrize(test):
 def test_value(family, case, precision, backend, rng):
     arguments, keywords = build(family, case, rng, precision)
     frozen = exact(arguments)
-    got = getattr(getattr(qf, family), case.op)(*arguments, **keywords)
-    expected = getattr(importlib.import_module(f"oracles.{family}"), case.op)(
-        *exact(arguments), **{k: exact(v) for k, v in keywords.items()}
-    )
+    got = call_of(family, case)(*arguments, **keywords)
+    expected = oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
     assert len(made(got)) == len(made(expected))
     for g, e in zip(made(got), made(expected)):
         assert g.shape == e.shape
@@ -63,19 +28,6 @@ def test_value(family, case, precision, backend, rng):
         assert np.abs(g - e).max(initial=0) <= tolerance(op_of(family, case.op), precision) * scale
     for before, after in zip(flat(frozen), flat(exact(arguments))):
         np.testing.assert_array_equal(before, after, err_msg="an input was written to")
-
-
-def made(result):
-    """The arrays of a result: one, or those of a tuple, pairs of states included, that were asked for."""
-    return [a for r in result if r is not None for a in made(r)] if isinstance(result, tuple) else [result]
-
-
-def flat(arguments):
-    for x in arguments:
-        if isinstance(x, (list, tuple)):
-            yield from flat(x)
-        elif isinstance(x, np.ndarray) and x.dtype.kind in "fc":
-            yield x
 
 
 def type_of(value, double):
@@ -89,7 +41,7 @@ def test_gradient(family, case, precision, backend, rng):
     if op.adjoint is None:
         pytest.skip("not differentiable")
     arguments, keywords = build(family, case, rng, precision)
-    oracle = getattr(importlib.import_module(f"oracles.{family}"), case.op)
+    oracle = oracle_of(family, case)
     arrays = {a.name for a in op.inputs}
     inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
     assert not arrays & set(keywords)

@@ -222,6 +222,7 @@ def test_no_writable_home_for_the_numba_cache(tmp_path):
     assert (code, out) == (0, "100.0"), error
 
 
+@pytest.mark.torch
 @needs_native
 def test_null_pointers_are_refused():
     torch = pytest.importorskip("torch")

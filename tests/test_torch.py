@@ -10,8 +10,11 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from test_ops import CASES, build, flat, made, op_of, tolerance  # noqa: E402
+from case import all_cases, build, call_of, flat, made, op_of, tolerance  # noqa: E402
 
+pytestmark = pytest.mark.torch
+
+CASES = all_cases()
 SMALL = [
     (f, c)
     for f, c in CASES
@@ -32,10 +35,6 @@ def leaves(x):
 def is_leaf(x):
     """Integers say where, and have no gradient."""
     return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
-
-
-def call_of(family, case):
-    return getattr(getattr(qf, family), case.op)
 
 
 def prepare(family, case, rng, precision="float64"):

@@ -1,4 +1,4 @@
-"""What an op is: names, shapes, options. One small table per family; everything generic reads it.
+"""What an op is: names, shapes, options. One small table a noun, gathered by its family; everything generic reads it.
 
 A shape is a string of dims, capital letters as in the docstrings: ``"... H L"``. ``...`` stands for any leading batch axes. An argument
 with ``many=True`` is a sequence of arrays; its dims end in ``_`` and get a number each: factors ``"m_ n_"`` are (m_1, n_1), (m_2, n_2), ...
@@ -46,11 +46,14 @@ class Option:
 class Op:
     """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other.
 
+    ``module`` is the ``__name__`` of the module that makes it, ``quatrefoil.<family>.<noun>`` or one in that folder: it says where the
+    kernels are, ``quatrefoil._core.<family>.<name>`` and ``quatrefoil.<family>.<noun>._numba.<name>``.
+
     With more than one output a call returns a tuple; the rule gives None for the shape of an output that the options do not ask for, and
     that one is None for the kernel, the caller and the adjoint alike.
     """
 
-    family: str
+    module: str
     name: str
     inputs: tuple[Arg, ...]
     outputs: tuple[Arg, ...]
@@ -61,12 +64,19 @@ class Op:
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
+    family: str = field(init=False)
+    noun: str = field(init=False)
+    twin: str = field(init=False, repr=False)  # the module of its Numba kernel
     # what every call asks for: made once
     label: str = field(init=False)
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
     many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
 
     def __post_init__(self) -> None:
+        root, family, noun, *_ = self.module.split(".")
+        object.__setattr__(self, "family", family)
+        object.__setattr__(self, "noun", noun)
+        object.__setattr__(self, "twin", f"{root}.{family}.{noun}._numba")
         adjoint = None
         if self.differentiable and self.primal is None:
             grads = tuple(
@@ -74,14 +84,14 @@ class Op:
                 for i, o in enumerate(self.outputs)
             )
             adjoint = Op(
-                self.family, f"{self.name}_vjp", self.inputs + grads,
+                self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half) for a in self.inputs),
                 self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)
         object.__setattr__(self, "many", next((i for i, a in enumerate(self.inputs) if a.many), None))
-        object.__setattr__(self, "label", f"{self.family}.{self.name}")
+        object.__setattr__(self, "label", f"{family}.{self.name}")
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""
@@ -128,19 +138,23 @@ class Op:
 
 
 class Family:
-    """The ops of one family, by name; adjoints included."""
+    """The ops of one family, by name; adjoints included. Made once, in the family's ``__init__``, from its nouns' tables."""
 
-    def __init__(self, *ops: Op) -> None:
-        for op in ops:
+    def __init__(self, module: str, *tables: Sequence[Op]) -> None:
+        for op in (op for table in tables for op in table):
             setattr(self, op.name, op)
             if op.adjoint:
                 setattr(self, op.adjoint.name, op.adjoint)
+        FAMILIES[module.split(".")[1]] = self
 
     def __getattr__(self, name: str) -> Op:  # for type checkers: the ops are plain attributes, found before this is asked
         raise AttributeError(f"no op {name!r}; there are {', '.join(vars(self))}")
 
     def __iter__(self) -> Iterator[Op]:
         return iter(vars(self).values())
+
+
+FAMILIES: dict[str, Family] = {}  # by name, in the order in which quatrefoil lists them
 
 
 def _unify(op: Op, shapes: Sequence[Shape | None]) -> list[Shape]:

@@ -29,7 +29,7 @@ def core() -> Any:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    found: Callable[..., Any] | None = getattr(getattr(_core, op.family), op.name, None)
+    found: Callable[..., Any] | None = getattr(getattr(_core, op.family, None), op.name, None)
     return found
 
 

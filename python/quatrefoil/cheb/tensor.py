@@ -10,15 +10,16 @@ import numpy as np
 
 from .._dispatch import call, check_arrays, sequence
 from .._spec import Arg, Op
-from . import OPS, _inputs
+from . import _inputs
 from ._inputs import Array
+from .scattered import TUCKER_EVAL
 from .transform import chebpts, mode_product, polynomials, vals2coeffs
 from .tucker import tucker
 
 DEFAULT_TOL = 1e-10
 
 # the arrays that make one: checked like any call's, never run
-_PARTS = Op("cheb", "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
+_PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
 
 
 class ChebTucker:
@@ -154,7 +155,7 @@ class ChebTucker:
 
     def __call__(self, X: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None) -> Array:
         """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
-        return call(OPS.tucker_eval, (self.core, *self.factors, X), (self._domain,), out, backend, num_threads)
+        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), out, backend, num_threads)
 
     def grid(self, *points: Array) -> Array:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).

@@ -34,7 +34,7 @@ def _product_shape(label: str, shapes: Sequence[Shape | None], options: tuple[An
 def _product(name: str) -> Op:
     """No kernel behind it: it says what the arguments are, in the words of every other op."""
     return Op(
-        "ssm", name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "...")), outputs=(Arg("y", "..."),), rule=_product_shape
+        __name__, name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "...")), outputs=(Arg("y", "..."),), rule=_product_shape
     )  # fmt: skip
 
 

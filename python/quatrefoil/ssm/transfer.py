@@ -23,7 +23,7 @@ _BLOCK = 1 << 20  # matrix entries solved for at once: 16 MB
 
 # No kernel behind it: it says what the arguments are.
 _DISCRETIZE = Op(
-    "ssm", "discretize",
+    __name__, "discretize",
     inputs=(Arg("Lambda", "... N", dtype="complex"), Arg("B", "... N", dtype="complex"), Arg("dt", "...", optional=True)),
     outputs=(), differentiable=False,
 )  # fmt: skip

@@ -6,13 +6,12 @@ it is an operator too, and its own derivative raises: a second derivative is nev
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
 
-from .. import FAMILIES, _arrays, _backends, _dispatch
-from .._spec import Op
+from .. import _arrays, _backends, _dispatch
+from .._spec import FAMILIES, Op
 
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]"}
 
@@ -67,7 +66,7 @@ def plain(a: Any) -> Any:
     return a.resolve_conj().resolve_neg()
 
 
-def _register(op: Op) -> None:
+def register(op: Op) -> None:
     name = f"{op.family}_{op.name}"
     library.define(schema(op))
 
@@ -148,6 +147,6 @@ def no_derivative(op: Op) -> Any:
     raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
 
 
-for _name in FAMILIES:
-    for _op in getattr(importlib.import_module(f"quatrefoil.{_name}"), "OPS", ()):
-        _register(_op)
+for _family in FAMILIES.values():
+    for _op in _family:
+        register(_op)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from ..wos.problem import Prepared
-    from ..wos.result import State
+    from ..wos.walk.problem import Prepared
+    from ..wos.walk.result import State
 
 
 def attach(p: Prepared, state: State, value: Any) -> Any:
     """``value`` as a function of the parameters that want a gradient; itself where none does."""
-    from ..wos.gradient import parameters
+    from ..wos.walk.gradient import parameters
 
     wanted = parameters(p)
     if not (torch.is_grad_enabled() and any(a.requires_grad for a in wanted)):
@@ -40,7 +40,7 @@ class _Adjoint(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, p: Prepared, state: State, grad: Any, *parameters: Any) -> Any:
-        from ..wos.gradient import replay
+        from ..wos.walk.gradient import replay
 
         return tuple(replay(p, state, grad.detach()))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .boundary import Ball, Polygon, as_numpy, check_finite
+from .polygon import Ball, Polygon, as_numpy, check_finite
 
 Array = Any
 Boundary = Polygon | Ball
