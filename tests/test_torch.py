@@ -1,6 +1,9 @@
 """PyTorch, generic over the tables: every case through eager, no-grad, autograd, torch.func and torch.compile."""
 
 import importlib
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -252,6 +255,16 @@ def test_fake_and_meta_tensors():
     assert fake.shape == (2, 3, 70)
 
 
+def test_the_device_is_part_of_a_signature(door):
+    """A plan made for tensors of torch.func or of the host is none for meta tensors of that shape, nor the other way round."""
+    u, k = torch.randn(2, 3, 71), torch.randn(3, 71)
+    for _ in range(2):
+        expected = qf.ssm.fft_conv(u, k)
+        assert qf.ssm.fft_conv(u.to("meta"), k.to("meta")).is_meta
+        torch.func.grad(lambda v: qf.ssm.fft_conv(v, k).sum())(u)
+        assert torch.equal(qf.ssm.fft_conv(u, k), expected)
+
+
 def test_out(rng):
     u, k = torch.randn(2, 3, 70), torch.randn(3, 70)
     out = torch.full((2, 3, 70), float("nan"))
@@ -289,7 +302,36 @@ def test_half_precision_is_computed_in_float32(half):
 
 def test_tolerance_is_used():
     assert tolerance(op_of("ssm", "fft_conv"), "float32") < 1e-6
-    assert importlib.import_module("quatrefoil.torch._route")._functorch_level() is None
+
+
+def test_the_private_names_of_torch_are_there_and_tell():
+    private = importlib.import_module("quatrefoil.torch._private")
+    assert (private.functorch_level(), private.dispatch_modes(), private.forward_ad._current_level) == (None, 0, -1)
+    seen = []
+    torch.func.grad(lambda x: seen.append(private.functorch_level()) or x)(torch.zeros(()))
+    assert seen[0] is not None
+
+
+@pytest.mark.parametrize("name", ["_functorch.maybe_current_level", "_len_torch_dispatch_stack", "_FunctionBase"])
+def test_without_the_private_names_of_torch(name):
+    """A version that lacks one takes the public way: the same answers."""
+    code = f"""
+    import torch, quatrefoil as qf
+    del torch._C.{name}
+    u, k = torch.randn(2, 70, dtype=torch.float64), torch.randn(2, 70, dtype=torch.float64)
+    expected = torch.from_numpy(qf.ssm.fft_conv(u.numpy(), k.numpy()))
+    du = torch.from_numpy(qf.ssm.fft_conv_vjp(u.numpy(), k.numpy(), u.numpy())[0])
+    assert torch.equal(qf.ssm.fft_conv(u, k), expected)
+    leaf = u.clone().requires_grad_()
+    assert torch.equal(torch.autograd.grad(qf.ssm.fft_conv(leaf, k), leaf, u)[0], du)
+    assert torch.equal(torch.func.grad(lambda x: (qf.ssm.fft_conv(x, k) * u).sum())(u), du)
+    assert torch.equal(torch.vmap(lambda x: qf.ssm.fft_conv(x, k))(u[None])[0], expected)
+    parameters = [torch.randn(s, dtype=torch.complex128) for s in ((3,), (3, 70), (70, 3))]
+    y, state = qf.ssm.s5_apply(u, *parameters, return_state=True)
+    assert y.shape == u.shape and state.shape == (3,)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("L", "draws"), [(100, 300), (256, 300), (1000, 100), (1024, 150), (2048, 80), (8192, 20), (50000, 6)])

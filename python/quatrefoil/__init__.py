@@ -9,8 +9,8 @@ from typing import Any
 from . import _spec
 
 from . import ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
+from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
-from ._dispatch import use_backend
 
 FAMILIES = tuple(_spec.FAMILIES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
@@ -21,3 +22,17 @@ def integer(value: Any, label: str, name: str, least: int | None = None, most: i
     if n > most:
         raise ValueError(f"{label}: {name} must be at most {most}, got {n}")
     return n
+
+
+def threads(n: Any, label: str) -> int:
+    """A number of threads."""
+    return integer(n, label, "num_threads", 1)
+
+
+def sequence(value: Any, label: str) -> Sequence[Any]:
+    """A list or tuple of arrays, at least one."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{label}: expected a list or tuple of arrays, got {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{label}: expected at least one array, got none")
+    return value

@@ -78,8 +78,8 @@ def signature(arrays: Sequence[Any]) -> Any:
 
 
 def tensor_state(a: Any) -> Any:
-    """(is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; False for any other array."""
-    return hasattr(a, "requires_grad") and (a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
+    """(device, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; False for any other array."""
+    return hasattr(a, "requires_grad") and (a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
 
 
 def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

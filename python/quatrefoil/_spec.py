@@ -42,6 +42,18 @@ class Option:
     type: Any
 
 
+@dataclass(frozen=True)
+class Extra:
+    """What a kernel gets beside arrays and options, and may do without: a memo, or a user's function. No part of a call's signature.
+
+    A ``Memo`` saves time and never changes a bit: where torch traces it is dropped, and the kernel makes its own. A function cannot be
+    traced: where torch does, it is refused.
+    """
+
+    name: str
+    function: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other.
@@ -50,7 +62,8 @@ class Op:
     kernels are, ``quatrefoil._core.<family>.<name>`` and ``quatrefoil.<family>.<noun>._numba.<name>``.
 
     With more than one output a call returns a tuple; the rule gives None for the shape of an output that the options do not ask for, and
-    that one is None for the kernel, the caller and the adjoint alike.
+    that one is None for the kernel, the caller and the adjoint alike. A kernel is called with the inputs, the outputs, the options, the
+    extras and num_threads, one after the other. The adjoint has the same options and extras.
     """
 
     module: str
@@ -58,6 +71,7 @@ class Op:
     inputs: tuple[Arg, ...]
     outputs: tuple[Arg, ...]
     options: tuple[Option, ...] = ()
+    extras: tuple[Any, ...] = ()  # an Extra each; a bare name is a memo's
     differentiable: bool = True
     rule: Rule | None = None  # the shapes of the outputs, where the dims alone do not say them
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
@@ -77,6 +91,7 @@ class Op:
         object.__setattr__(self, "family", family)
         object.__setattr__(self, "noun", noun)
         object.__setattr__(self, "twin", f"{root}.{family}.{noun}._numba")
+        object.__setattr__(self, "extras", tuple(Extra(e) if isinstance(e, str) else e for e in self.extras))
         adjoint = None
         if self.differentiable and self.primal is None:
             grads = tuple(
@@ -86,7 +101,7 @@ class Op:
             adjoint = Op(
                 self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half) for a in self.inputs),
-                self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
+                self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +14,23 @@ from . import cuda, native, numba
 
 _MODULES: dict[str, ModuleType] = {"native": native, "cuda": cuda, "numba": numba}
 _FORCED: str | None = None  # by QUATREFOIL_BACKEND, read at import
+CHOSEN: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the block, in this thread or task, every call takes this backend: "native", "cuda" or "numba"."""
+    check_name(name, "use_backend")
+    token = CHOSEN.set(name)
+    try:
+        yield
+    finally:
+        CHOSEN.reset(token)
+
+
+def chosen() -> str | None:
+    """What ``use_backend`` says here and now."""
+    return CHOSEN.get()
 
 
 def check_name(name: str, where: str) -> None:
@@ -35,8 +54,8 @@ def default() -> str:
     return _FORCED or ("numba" if native.reason() else "native")
 
 
-def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
-    """The implementation of ``op``: (arrays, outputs, options, num_threads). A miss raises with every backend's reason."""
+def kernel(op: Op, backend: str | None) -> tuple[str, Callable[..., Any]]:
+    """The backend that runs ``op``, and its kernel: (inputs, outputs, options, extras, num_threads). A miss raises with every reason."""
     if backend is not None:
         check_name(backend, op.label)
     wanted = backend or _FORCED
@@ -46,7 +65,7 @@ def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
         why = module.reason()
         found: Callable[..., Any] | None = None if why else module.kernel(op)
         if found is not None:
-            return found
+            return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
 

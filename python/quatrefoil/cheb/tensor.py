@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._dispatch import call, check_arrays, sequence
+from .._arguments import sequence
+from .._bind import check_arrays
+from .._dispatch import call
 from .._spec import Arg, Op
 from . import _inputs
 from ._inputs import Array
@@ -155,7 +157,7 @@ class ChebTucker:
 
     def __call__(self, X: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None) -> Array:
         """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
-        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), out, backend, num_threads)
+        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), (), out, backend, num_threads)
 
     def grid(self, *points: Array) -> Array:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).

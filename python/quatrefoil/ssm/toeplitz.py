@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _arrays
-from .._dispatch import check_arrays, check_out
+from .._bind import check_arrays, check_out
 from .._spec import Arg, Op, Shape
 from .convolution import fft_conv, fft_conv_vjp
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._dispatch import check_arrays
+from .._bind import check_arrays
 from .._spec import Arg, Op
 
 Array = Any

@@ -10,10 +10,11 @@ import torch
 from .._dispatch import call
 from .._spec import Op
 from ._library import no_derivative, pack, place, registered
+from ._private import apply_of
 
 
 class Functions(NamedTuple):
-    eager: Any  # outside of any torch.func transform: (compute, num_threads, (options, backend), *arrays)
+    eager: Any  # outside of any torch.func transform: (compute, num_threads, (options, extras, backend), *arrays)
     transformed: Any  # ((options, backend, num_threads), *arrays), for torch.func
 
 
@@ -32,7 +33,7 @@ def _eager(op: Op) -> Any:
         def forward(ctx: Any, compute: Any, num_threads: int, setting: Any, *arrays: Any) -> Any:
             ctx.num_threads, ctx.setting = num_threads, setting
             ctx.save_for_backward(*arrays)
-            result = compute(arrays, None, num_threads)
+            result = compute(arrays, setting[1], None, num_threads)
             return result if op.single else _present(result)
 
         @staticmethod
@@ -40,15 +41,14 @@ def _eager(op: Op) -> Any:
             if op.adjoint is None:
                 no_derivative(op)
             assert op.adjoint is not None
-            options, backend = ctx.setting
+            options, extras, backend = ctx.setting
             arrays = ctx.saved_tensors
             given = place(op, arrays, options, grads)
-            gradients = call(op.adjoint, [*arrays, *given], options, None, backend, ctx.num_threads or None)
+            gradients = call(op.adjoint, [*arrays, *given], options, extras, None, backend, ctx.num_threads or None)
             return (None, None, None, *gradients)
 
     Eager.__name__ = Eager.__qualname__ = f"{op.family}_{op.name}"
-    # what Function.apply does where no transform is active, without its 1.5 us of asking; private, the route has asked already
-    return torch._C._FunctionBase.__dict__["apply"].__get__(None, Eager)
+    return apply_of(Eager)  # the route has asked for transforms
 
 
 def _transformed(op: Op) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .. import _arrays, _backends, _dispatch
+from .. import _arrays, _backends, _bind
 from .._spec import FAMILIES, Op
 
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]"}
@@ -42,7 +42,9 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
     return op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
 
 
-def run_kernel(op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], num_threads: int) -> Any:
+def run_kernel(
+    op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: tuple[Any, ...], num_threads: int
+) -> Any:
     """One call of a backend's kernel on CPU tensors: outputs are filled, the result is what the caller gets."""
     arrays = [plain(a) for a in arrays]
     if not _backends.takes_tensors(kernel):
@@ -50,7 +52,7 @@ def run_kernel(op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tu
         filled = [None if o is None else o.numpy() for o in outputs]
     else:
         filled = outputs
-    kernel(*op.split(arrays), *(op.primal.split(filled) if op.primal else filled), *options, num_threads)
+    kernel(*op.split(arrays), *(op.primal.split(filled) if op.primal else filled), *options, *extras, num_threads)
     if op.primal is None:
         return outputs[0] if op.single else outputs
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(outputs)])):
@@ -72,20 +74,19 @@ def register(op: Op) -> None:
 
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
-        _, dtypes = _dispatch.check_arrays(op, arrays)
-        layout = zip(infer(op, arrays, options), dtypes)
-        outputs = [None if s is None else torch.empty(s, dtype=getattr(torch, str(d))) for s, d in layout]
-        result = run_kernel(op, _backends.kernel(op, backend or _dispatch.chosen_backend()), arrays, outputs, options, num_threads)
+        _, layout = _bind.layout(op, arrays, options)
+        outputs = [None if r is None else torch.empty(r[0], dtype=getattr(torch, r[1])) for r in layout]
+        _, kernel = _backends.kernel(op, backend or _backends.chosen())
+        result = run_kernel(op, kernel, arrays, outputs, options, (None,) * len(op.extras), num_threads)
         return result if op.single else [g for g in result if g is not None]
 
     def fake(*arguments: Any) -> Any:
         arrays, options, _, _ = unpack(op, arguments)
         first = next(a for a in arrays if a is not None)
-        shapes = infer(op, arrays, options)
         if op.primal is not None:
-            return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
-        _, dtypes = _dispatch.check_arrays(op, arrays)
-        made = [first.new_empty(s, dtype=getattr(torch, str(d))) for s, d in zip(shapes, dtypes) if s is not None]
+            return [a.new_empty(a.shape) for a, s in zip(arrays, infer(op, arrays, options)) if s is not None]
+        _, layout = _bind.layout(op, arrays, options)
+        made = [first.new_empty(r[0], dtype=getattr(torch, r[1])) for r in layout if r is not None]
         return made[0] if op.single else made
 
     library.impl(name, run, "CPU")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._dispatch import call, call_vjp, sequence
+from ..._arguments import sequence
+from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from .._inputs import UNIT, Domain, flat_domain
 
@@ -70,7 +71,7 @@ def tucker_eval(
     """
     factors = sequence(factors, "cheb.tucker_eval: factors")
     options = flat_domain(domain, len(factors), "cheb.tucker_eval")
-    return call(TUCKER_EVAL, (core, *factors, X), (options,), out, backend, num_threads)
+    return call(TUCKER_EVAL, (core, *factors, X), (options,), (), out, backend, num_threads)
 
 
 def tucker_eval_vjp(
@@ -87,5 +88,5 @@ def tucker_eval_vjp(
         core, factors, X, grad = inputs_and_grad
         factors = sequence(factors, f"{label}: factors")
         options = flat_domain(domain, len(factors), label)
-        return call_vjp(TUCKER_EVAL, (core, factors, X, grad), (options,), backend, num_threads)
+        return call_vjp(TUCKER_EVAL, (core, factors, X, grad), (options,), (), backend, num_threads)
     raise TypeError(f"{label}: expected core, factors, X and grad, got {len(inputs_and_grad)} arguments")

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._dispatch import call, call_vjp, sequence
+from ..._arguments import sequence
+from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
 
 Array = Any
@@ -74,7 +75,7 @@ def matvec(
     array([ 3.,  3.,  3., 12., 12., 12.])
     """
     op = RMATVEC if transpose else MATVEC
-    return call(op, (*sequence(factors, op.label), x), (), out, backend, num_threads)
+    return call(op, (*sequence(factors, op.label), x), (), (), out, backend, num_threads)
 
 
 def matvec_vjp(
@@ -93,5 +94,5 @@ def matvec_vjp(
     batch of about 2 MiB.
     """
     op = RMATVEC if transpose else MATVEC
-    dfactors, dx = call_vjp(op, (sequence(factors, op.label), x, grad), (), backend, num_threads)
+    dfactors, dx = call_vjp(op, (sequence(factors, op.label), x, grad), (), (), backend, num_threads)
     return dfactors, dx

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import _backends
-from ..._dispatch import check_threads, chosen_backend, sequence
+from ..._arguments import sequence, threads
 from . import matvec
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
         if num_threads is not None:
-            num_threads = check_threads(num_threads, "KroneckerOperator")
+            num_threads = threads(num_threads, "KroneckerOperator")
         self.factors = tuple(_frozen(f, i) for i, f in enumerate(sequence(factors, "KroneckerOperator")))
         first = self.factors[0].dtype
         for i, f in enumerate(self.factors):
@@ -124,7 +124,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         if x.dtype != dtype:
             dtype = _REAL[1]
             x = x.astype(dtype, copy=False)
-        if (self._backend or chosen_backend() or _backends.default()) != "native":
+        if (self._backend or _backends.chosen() or _backends.default()) != "native":
             factors = [f.astype(dtype, copy=False) for f in self.factors]
             return matvec(factors, x, backend=self._backend, num_threads=self._num_threads)
         plan = self._plans.get(dtype)

@@ -69,7 +69,7 @@ def fft_conv(
     a batch of one; memory 4 such lengths a thread. Error: at most 5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch
     item and channel (within it, it may reach earlier times).
     """
-    return call(FFT_CONV, (u, k, D, k_reverse), (), out, backend, num_threads)
+    return call(FFT_CONV, (u, k, D, k_reverse), (), (), out, backend, num_threads)
 
 
 def fft_conv_vjp(*inputs_and_grad: Array | None, backend: str | None = None, num_threads: int | None = None) -> tuple[Array, ...]:
@@ -77,4 +77,4 @@ def fft_conv_vjp(*inputs_and_grad: Array | None, backend: str | None = None, num
 
     One more transform a row than forward; the batch is summed in its order.
     """
-    return call_vjp(FFT_CONV, inputs_and_grad, (), backend, num_threads)
+    return call_vjp(FFT_CONV, inputs_and_grad, (), (), backend, num_threads)

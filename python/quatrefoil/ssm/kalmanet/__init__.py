@@ -119,7 +119,7 @@ def gka(
     """
     options = _options("gka", ridge_strength, num_iter, solver, output_final_state)
     H0, U0 = _pair("gka", initial_state)
-    y, H_T, U_T = call(GKA, (q, k, v, alpha, g, gk, H0, U0), options, out, backend, num_threads)
+    y, H_T, U_T = call(GKA, (q, k, v, alpha, g, gk, H0, U0), options, (), out, backend, num_threads)
     return (y, (H_T, U_T)) if output_final_state else y
 
 
@@ -144,7 +144,7 @@ def gka_vjp(
         inputs = [*inputs, *[None] * (6 - len(inputs))][:6] + list(_pair("gka_vjp", initial_state))
     if isinstance(grad, (list, tuple)) and len(grad) == 2 and isinstance(grad[1], (list, tuple)):
         grad = (grad[0], *grad[1])
-    return call_vjp(GKA, (*inputs, grad), options, backend, num_threads)
+    return call_vjp(GKA, (*inputs, grad), options, (), backend, num_threads)
 
 
 def _options(function: str, ridge_strength: Any, num_iter: Any, solver: Any, output_final_state: Any) -> tuple[float, int, str, bool]:

@@ -109,7 +109,7 @@ def causal_conv1d_fn(
     name = "causal_conv1d_fn"
     options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
     arrays = (x, weight, bias, _integers(name, "seq_idx", seq_idx), initial_states)
-    y, final_states = call(CAUSAL_CONV, arrays, options, out, backend, num_threads)
+    y, final_states = call(CAUSAL_CONV, arrays, options, (), out, backend, num_threads)
     if final_states_out is not None:
         _check_target(name, "final_states_out", final_states_out, x)
         if tuple(final_states_out.shape) != tuple(final_states.shape):
@@ -135,7 +135,7 @@ def causal_conv1d_fn_vjp(
     if len(given) > 4:
         given[3] = _integers("causal_conv1d_fn_vjp", "seq_idx", given[3])
     options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
-    return call_vjp(CAUSAL_CONV, given, options, backend, num_threads)
+    return call_vjp(CAUSAL_CONV, given, options, (), backend, num_threads)
 
 
 def causal_conv1d_update(
@@ -190,7 +190,7 @@ def causal_conv1d_update(
         state = _turned(state, start)  # the oldest sample first
     both = _joined(state, steps)
     arrays = (steps, weight, bias, None, both[..., size - before : size])
-    out, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), None, backend, num_threads)
+    out, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
     state = both[..., count:]
     if start is not None:
         state = _turned(state, -(start + count))

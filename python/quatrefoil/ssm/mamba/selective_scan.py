@@ -121,7 +121,7 @@ def selective_scan_fn(
     """
     B, C = _paired(A, B), _paired(A, C)
     options = (bool(delta_softplus), bool(return_last_state))
-    y, last_state = call(SELECTIVE_SCAN, (u, delta, A, B, C, D, z, delta_bias), options, out, backend, num_threads)
+    y, last_state = call(SELECTIVE_SCAN, (u, delta, A, B, C, D, z, delta_bias), options, (), out, backend, num_threads)
     return (y, last_state) if return_last_state else y
 
 
@@ -139,7 +139,7 @@ def selective_scan_fn_vjp(
     given = list(inputs_and_grad)
     for i in (3, 4) if len(given) > 5 else ():
         given[i] = _paired(given[2], given[i])
-    gradients = list(call_vjp(SELECTIVE_SCAN, given, (bool(delta_softplus), bool(return_last_state)), backend, num_threads))
+    gradients = list(call_vjp(SELECTIVE_SCAN, given, (bool(delta_softplus), bool(return_last_state)), (), backend, num_threads))
     for i in (3, 4):
         if given[i] is not inputs_and_grad[i]:
             gradients[i] = _arrays.narrow(_unpaired(gradients[i]), inputs_and_grad[i])

@@ -110,14 +110,14 @@ def log_vandermonde(
     -----
     Differentiable in v and x. Cost, error and NaN as in ``s4d_kernel``; the complex sum costs twice the real one.
     """
-    return call(_sum(conj), (v, x), (integer(L, LOG_VANDERMONDE.label, "L", 0),), out, backend, num_threads)
+    return call(_sum(conj), (v, x), (integer(L, LOG_VANDERMONDE.label, "L", 0),), (), out, backend, num_threads)
 
 
 def log_vandermonde_vjp(
     *inputs_and_grad: Array | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Array, ...]:
     """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (17)."""
-    return call_vjp(_sum(conj), inputs_and_grad, (integer(L, f"{LOG_VANDERMONDE.label}_vjp", "L", 0),), backend, num_threads)
+    return call_vjp(_sum(conj), inputs_and_grad, (integer(L, f"{LOG_VANDERMONDE.label}_vjp", "L", 0),), (), backend, num_threads)
 
 
 def log_vandermonde_transpose(
@@ -158,7 +158,7 @@ def log_vandermonde_transpose(
     -----
     Differentiable in u, v, x. Cost: 8 N operations for each number of u, read once.
     """
-    return call(LOG_VANDERMONDE_TRANSPOSE, (u, v, x), (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),), out, backend, num_threads)
+    return call(LOG_VANDERMONDE_TRANSPOSE, (u, v, x), (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),), (), out, backend, num_threads)
 
 
 def log_vandermonde_transpose_vjp(
@@ -166,4 +166,4 @@ def log_vandermonde_transpose_vjp(
 ) -> tuple[Array, ...]:
     """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx)."""
     options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
-    return call_vjp(LOG_VANDERMONDE_TRANSPOSE, inputs_and_grad, options, backend, num_threads)
+    return call_vjp(LOG_VANDERMONDE_TRANSPOSE, inputs_and_grad, options, (), backend, num_threads)

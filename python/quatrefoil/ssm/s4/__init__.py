@@ -74,14 +74,14 @@ def cauchy_mult(
     the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
     point. Memory: nothing but the result and z.
     """
-    return call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), out, backend, num_threads)
+    return call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
 
 
 def cauchy_mult_vjp(
     *inputs_and_grad: Array | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Array, ...]:
     """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (22), (23)."""
-    return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), backend, num_threads)
+    return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), (), backend, num_threads)
 
 
 def _dplr_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
@@ -168,7 +168,7 @@ def s4_kernel(
     a mode lives: 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096 (measured), 1e-7 in float32. A NaN stays in its
     channel.
     """
-    return call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), out, backend, num_threads)
+    return call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
 
 
 def s4_kernel_vjp(
@@ -176,4 +176,4 @@ def s4_kernel_vjp(
 ) -> tuple[Array, ...]:
     """Gradients of ``s4_kernel``: ``(dt, Lambda, P, B, C[, Q], grad)``, grad (H, L) -> (ddt, dLambda, dP, dB, dC[, dQ])."""
     options = (integer(L, f"{S4_KERNEL.label}_vjp", "L", 0), bool(truncated))
-    return call_vjp(S4_KERNEL, inputs_and_grad, options, backend, num_threads)
+    return call_vjp(S4_KERNEL, inputs_and_grad, options, (), backend, num_threads)

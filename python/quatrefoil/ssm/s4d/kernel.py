@@ -122,7 +122,7 @@ def s4d_kernel(
     array([[0.0952, 0.0861, 0.0779]])
     """
     options = (integer(L, S4D_KERNEL.label, "L", 0), check_disc(disc, S4D_KERNEL.label))
-    return call(S4D_KERNEL, (dt, A, C, B), options, out, backend, num_threads)
+    return call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
 
 
 def s4d_kernel_vjp(
@@ -134,4 +134,4 @@ def s4d_kernel_vjp(
     dL/dRe w + i dL/dIm w. DSS's shift for Re A > 0 carries none, as upstream.
     """
     label = f"{S4D_KERNEL.label}_vjp"
-    return call_vjp(S4D_KERNEL, inputs_and_grad, (integer(L, label, "L", 0), check_disc(disc, label)), backend, num_threads)
+    return call_vjp(S4D_KERNEL, inputs_and_grad, (integer(L, label, "L", 0), check_disc(disc, label)), (), backend, num_threads)

@@ -132,7 +132,7 @@ def s4d_conv(
     stays in its batch item and channel.
     """
     arrays = (u, dt, A, C, D, B, initial_state)
-    y, last = call(S4D_CONV, arrays, _options(disc, method, bidirectional, return_state), out, backend, num_threads)
+    y, last = call(S4D_CONV, arrays, _options(disc, method, bidirectional, return_state), (), out, backend, num_threads)
     return (y, last) if return_state else y
 
 
@@ -150,7 +150,7 @@ def s4d_conv_vjp(
     grad is that of y, or with ``return_state`` the pair of those of y and the last state. The convolution's part goes by the FFT, that of
     the modes by moments of the kernel's gradient.
     """
-    return call_vjp(S4D_CONV, inputs_and_grad, _options(disc, method, bidirectional, return_state), backend, num_threads)
+    return call_vjp(S4D_CONV, inputs_and_grad, _options(disc, method, bidirectional, return_state), (), backend, num_threads)
 
 
 def s4d_step(
@@ -196,5 +196,5 @@ def s4d_step(
     if state is None:
         raise TypeError("ssm.s4d_step: state is None, expected an array (..., H, N)")
     arrays = (u[..., None], dt, A, C, D, B, state)
-    y, last = call(S4D_CONV, arrays, _options(disc, "scan", False, True), None, backend, num_threads)
+    y, last = call(S4D_CONV, arrays, _options(disc, "scan", False, True), (), None, backend, num_threads)
     return y[..., 0], last

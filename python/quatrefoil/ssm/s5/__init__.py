@@ -114,7 +114,7 @@ def s5_apply(
     on; one in a row of C or in D stays in its channel; one in Lambda_bar or B_bar reaches every channel, as the formula says.
     """
     options = (bool(conj_sym), bool(bidirectional), bool(return_state))
-    y, last_state = call(S5_APPLY, (u, Lambda_bar, B_bar, C, D, initial_state), options, out, backend, num_threads)
+    y, last_state = call(S5_APPLY, (u, Lambda_bar, B_bar, C, D, initial_state), options, (), out, backend, num_threads)
     return (y, last_state) if return_state else y
 
 
@@ -131,4 +131,4 @@ def s5_apply_vjp(
     ``grad`` is the gradient of y, or with ``return_state`` the pair of those of y and the last state. The states are recomputed.
     """
     options = (bool(conj_sym), bool(bidirectional), bool(return_state))
-    return call_vjp(S5_APPLY, inputs_and_grad, options, backend, num_threads)
+    return call_vjp(S5_APPLY, inputs_and_grad, options, (), backend, num_threads)

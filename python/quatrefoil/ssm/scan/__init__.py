@@ -86,7 +86,7 @@ def linear_scan(
     Differentiable in a, b, h0. Reads a and b once, writes h once; any length. Nothing is divided, so a = 0 (a reset) and underflow are
     exact. A NaN stays in its own scan, from its time on.
     """
-    return call(LINEAR_SCAN, (a, b, h0), (bool(reverse), _axis(axis, b)), out, backend, num_threads)
+    return call(LINEAR_SCAN, (a, b, h0), (bool(reverse), _axis(axis, b)), (), out, backend, num_threads)
 
 
 def linear_scan_vjp(
@@ -94,7 +94,7 @@ def linear_scan_vjp(
 ) -> tuple[Array, ...]:
     """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (5), (6). The states are recomputed, not stored."""
     b = inputs_and_grad[1] if len(inputs_and_grad) > 2 else None
-    return call_vjp(LINEAR_SCAN, inputs_and_grad, (bool(reverse), _axis(axis, b)), backend, num_threads)
+    return call_vjp(LINEAR_SCAN, inputs_and_grad, (bool(reverse), _axis(axis, b)), (), backend, num_threads)
 
 
 def _axis(axis: int, b: Array) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._dispatch import check_threads
+from ..._arguments import integer, threads
 from ..polygon import Ball, Polygon
 from .problem import MAX_STEPS, Problem
 from .result import Result, finish
@@ -130,8 +130,8 @@ def solve(
     given |= {"max_walks": max_walks, "executor": executor, "progress": progress}
     _refuse("solve", given)
     problem = _problem("solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
-    count = check_count(walks, "solve", "walks", 1)
-    first = check_count(walk_offset, "solve", "walk_offset", 0)
+    count = integer(walks, "solve", "walks", 1)
+    first = integer(walk_offset, "solve", "walk_offset", 0)
     return finish(problem, problem.run(first, count))
 
 
@@ -192,19 +192,9 @@ def solve_vjp(
     if isinstance(rng, bool) or not hasattr(rng, "__index__"):
         raise TypeError(f"solve_vjp: rng is {rng!r}, expected the int of result.seed")
     problem = _problem("solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
-    count = check_count(walks, "solve_vjp", "walks", 1)
-    first = check_count(walk_offset, "solve_vjp", "walk_offset", 0)
+    count = integer(walks, "solve_vjp", "walks", 1)
+    first = integer(walk_offset, "solve_vjp", "walk_offset", 0)
     return None, dirichlet_gradient(problem.ready, grad, first, count), {}
-
-
-def check_count(n: Any, label: str, name: str, least: int) -> int:
-    """An integer of at least ``least``."""
-    if isinstance(n, (bool, np.bool_)) or not hasattr(n, "__index__"):
-        raise TypeError(f"{label}: {name} must be an integer, got {n!r}")
-    value = int(n.__index__())
-    if value < least:
-        raise ValueError(f"{label}: {name} must be at least {least}, got {value}")
-    return value
 
 
 def _refuse(label: str, given: dict[str, Any]) -> None:
@@ -238,13 +228,13 @@ def _problem(
         raise TypeError(f"{label}: epsilon is {epsilon!r}, expected a number")
     if not (epsilon > 0 and math.isfinite(epsilon)):
         raise ValueError(f"{label}: epsilon is {epsilon}, expected a positive number")
-    steps = check_count(max_steps, label, "max_steps", 1)
+    steps = integer(max_steps, label, "max_steps", 1)
     if steps > MAX_STEPS:
         raise ValueError(f"{label}: max_steps is {steps}, at most {MAX_STEPS}")
     if dirichlet is None:
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")
     if num_threads is not None:
-        num_threads = check_threads(num_threads, label)
+        num_threads = threads(num_threads, label)
     seed = _seed(rng, label)
     problem = Problem(boundary, points, dirichlet, source, float(epsilon), bool(relative), steps, seed, backend, num_threads)
     _ = problem.ready

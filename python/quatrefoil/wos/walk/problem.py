@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._dispatch import chosen_backend
 from ..data import PER_VERTEX, pack
 from ..polygon import Ball, Polygon, as_numpy, check_finite
 from .result import State, schedule
@@ -165,7 +164,7 @@ class Prepared:
         from . import _locate
 
         at = i if b.count > 1 else 0
-        backend = self.problem.backend or chosen_backend()
+        backend = self.problem.backend or _backends.chosen()
         inside = _locate.contains(b, at, self.scaled[i], backend, self.problem.num_threads)
         out = np.flatnonzero(~inside)
         if len(out):
@@ -176,7 +175,7 @@ class Prepared:
         return inside
 
     def _backend(self) -> str:
-        wanted = self.problem.backend or chosen_backend() or _backends.default()
+        wanted = self.problem.backend or _backends.chosen() or _backends.default()
         if wanted == "cuda":
             raise NotImplementedError(f"solve: no backend can run this (cuda: {_backends.reason('cuda') or 'has no such kernel'})")
         _backends.check_name(wanted, "solve")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._arguments import integer
+
 if TYPE_CHECKING:
     from .problem import Problem
 
@@ -154,9 +156,7 @@ class Result:
 
     def resume(self, extra_walks: int) -> Result:
         """A new Result with ``extra_walks`` more walks a point: the bits of one longer run."""
-        from . import check_count
-
-        extra = check_count(extra_walks, "resume", "extra_walks", 1)
+        extra = integer(extra_walks, "resume", "extra_walks", 1)
         return finish(self.problem, self.state.join(self.problem.run(self.state.end, extra)))
 
     def merge(self, other: Result) -> Result:
