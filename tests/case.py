@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import quatrefoil as qf
 from quatrefoil._spec import FAMILIES
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -37,7 +36,12 @@ def op_of(family, name):
 
 
 def call_of(family, case):
-    return getattr(getattr(qf, family), case.op)
+    """The function of the op, from the module that makes the op."""
+    return getattr(importlib.import_module(op_of(family, case.op).module), case.op)
+
+
+def vjp_of(family, case):
+    return getattr(importlib.import_module(op_of(family, case.op).module), f"{case.op}_vjp")
 
 
 def oracle_of(family, case):
@@ -51,13 +55,18 @@ def tolerance(op, precision):
 def build(family, case, rng, precision):
     arguments, keywords = case.make(rng)
     dtypes = {"f": np.dtype(precision), "c": np.dtype({"float32": "complex64", "float64": "complex128"}[precision])}
+    double = {a.name for a in op_of(family, case.op).inputs if a.dtype == "double"}
+    names = [a.name for a in op_of(family, case.op).inputs]
 
     def cast(x):
         if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):
             return [cast(item) for item in x]
         return x.astype(dtypes[x.dtype.kind]) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
 
-    return [cast(x) for x in arguments], {name: cast(x) for name, x in keywords.items()}
+    return (
+        [x if name in double else cast(x) for name, x in zip(names, arguments)],
+        {name: x if name in double else cast(x) for name, x in keywords.items()},
+    )
 
 
 def exact(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,13 +11,23 @@ import numpy as np
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
 HALF = ("float16", "bfloat16")
-ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",)}
+ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",), "double": ("float64",)}
 
 
 def in_precision(dtype: str, wanted: str) -> str:
-    """The dtype of ``wanted`` ("real", "complex", or "any": as it is) with the precision of ``dtype``."""
+    """The dtype of ``wanted`` ("real", "complex", or "any": as it is) with the precision of ``dtype``; "int" and "double" have their own."""
     double = dtype in ("float64", "complex128")
-    return dtype if wanted == "any" else ALLOWED[wanted][double]
+    return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
+
+
+def namespace_of(kind: str) -> Any:
+    """The library whose functions take arrays of that kind: numpy, torch, cupy."""
+    return np if kind == "numpy" else sys.modules[kind]
+
+
+def namespace(array: Any) -> Any:
+    """The library whose functions take this array."""
+    return namespace_of(str(kind(array)))
 
 
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it

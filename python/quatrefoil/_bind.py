@@ -16,7 +16,8 @@ Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one tha
 
 def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
     """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
-    first: tuple[str, str, str] | None = None  # name, kind, dtype
+    first: tuple[str, str] | None = None  # name and kind of the first argument
+    base: tuple[str, str] | None = None  # name and dtype of the first one that has the precision of the call
     either: tuple[str, str] | None = None  # name and dtype of the first argument that may be real or complex
     dtypes: list[str | None] = []
     for name, arg, _, array in op.named(arrays):
@@ -32,24 +33,25 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
         dtype = _arrays.dtype_name(array)
         if dtype not in allowed:
             raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {named}; convert it")
-        first = first or (name, kind, dtype)
+        first = first or (name, kind)
         if kind != first[1]:
             raise TypeError(
                 f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
             )
         dtypes.append(dtype)
-        if arg.dtype == "int":
+        if arg.dtype in ("int", "double"):
             continue
+        base = base or (name, dtype)
         if arg.dtype == "any":
             either = either or (name, dtype)
-        other = either if arg.dtype == "any" and either else (first[0], first[2])
+        other = either if arg.dtype == "any" and either else base
         if dtype != other[1] and (arg.dtype == "any" or _arrays.in_precision(dtype, "real") != _arrays.in_precision(other[1], "real")):
             raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other[0]} has {other[1]}; convert one of them")
     assert first is not None
     if op.primal is not None:
-        return first[1], dtypes[: len(dtypes) - len(op.primal.outputs)]
-    base = either[1] if either else first[2]
-    return first[1], [_arrays.in_precision(base, o.dtype) for o in op.outputs]
+        return first[1], dtypes[: len(dtypes) - len(op.primal.graded)]
+    of_results = either or base
+    return first[1], [_arrays.in_precision(of_results[1] if of_results else "float64", o.dtype) for o in op.outputs]
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:

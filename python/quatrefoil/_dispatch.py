@@ -80,8 +80,8 @@ def call_vjp(
         names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
         raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
     inputs += [None] * (len(op.inputs) - len(inputs))
-    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.outputs) > 1 else [grad]
-    grads += [None] * (len(op.outputs) - len(grads))
+    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.graded) > 1 else [grad]
+    grads += [None] * (len(op.graded) - len(grads))
     results = call(adjoint, [*op.flatten(inputs), *grads], options, extras, None, backend, num_threads)
     return tuple(g for g in op.split(results) if g is not None)
 
@@ -124,8 +124,7 @@ def _host_plan(
     op: Op, options: tuple[Any, ...], backend: str, kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None], count: int
 ) -> Plan:
     """What remains to be done once everything is checked, for ``count`` NumPy arrays; ``layout`` is (shape, dtype) of every result."""
-    assert layout[0] is not None
-    shape, dtype = layout[0]
+    shape, dtype = layout[0] or ((), None)  # no first result: an adjoint's, which takes no ``out``
     large = [r is not None and math.prod(r[0]) * r[1].itemsize >= _arrays.LARGE for r in layout]
     first_large = large[0]
     flat = op.many is None

@@ -21,7 +21,8 @@ class Arg:
     """One array argument or result.
 
     ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what. ``half``: float16 and bfloat16 are taken too,
-    computed in float32; a result that says so comes back in the half type of the first argument.
+    computed in float32; a result that says so comes back in the half type of the first argument. ``constant``: there is no gradient in it,
+    as in integers; asking for one is an error.
     """
 
     name: str
@@ -29,9 +30,15 @@ class Arg:
     optional: bool = False
     many: bool = False
     broadcast: bool = False
-    # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all. "int": int64, has no gradient
+    # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all of these. "double": float64 whatever
+    # the precision of the others; "int": int64
     dtype: str = "real"
     half: bool = False
+    constant: bool = False
+
+    @property
+    def has_gradient(self) -> bool:
+        return not self.constant and self.dtype != "int"
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class Op:
     label: str = field(init=False)
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
     many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
+    graded: tuple[int, ...] = field(init=False, repr=False)  # the indices of the results that the adjoint takes gradients of
 
     def __post_init__(self) -> None:
         root, family, noun, *_ = self.module.split(".")
@@ -92,15 +100,17 @@ class Op:
         object.__setattr__(self, "noun", noun)
         object.__setattr__(self, "twin", f"{root}.{family}.{noun}._numba")
         object.__setattr__(self, "extras", tuple(Extra(e) if isinstance(e, str) else e for e in self.extras))
+        object.__setattr__(self, "graded", tuple(i for i, o in enumerate(self.outputs) if o.has_gradient))
         adjoint = None
         if self.differentiable and self.primal is None:
+            results = [self.outputs[i] for i in self.graded]
             grads = tuple(
-                Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
-                for i, o in enumerate(self.outputs)
+                Arg("grad" if len(results) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
+                for i, o in enumerate(results)
             )
             adjoint = Op(
                 self.module, f"{self.name}_vjp", self.inputs + grads,
-                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half) for a in self.inputs),
+                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
                 self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
@@ -138,8 +148,9 @@ class Op:
         if self.primal is None:
             return list(self.rule(self.label, shapes, options) if self.rule else _unify(self, shapes))
         primal = self.primal
-        count = len(shapes) - len(primal.outputs)
-        results = primal.infer(shapes[:count], options)
+        count = len(shapes) - len(primal.graded)
+        made = primal.infer(shapes[:count], options)
+        results = [made[i] for i in primal.graded]
         for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
             if got != expected:
                 what = f"{expected}, the shape of the result" if expected is not None else "none: that result was not asked for"
@@ -147,7 +158,7 @@ class Op:
         # what is broadcast gets its gradient in the full shape; the dispatcher sums it
         full = results[0]
         return [
-            None if s is None or arg.dtype == "int" else full if arg.broadcast else s
+            None if s is None or not arg.has_gradient else full if arg.broadcast else s
             for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
         ]
 

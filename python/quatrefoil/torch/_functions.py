@@ -9,7 +9,7 @@ import torch
 
 from .._dispatch import call
 from .._spec import Op
-from ._library import no_derivative, pack, place, registered
+from ._library import constant_results, graded, no_derivative, pack, place, refuse_constants, registered
 from ._private import apply_of
 
 
@@ -34,7 +34,10 @@ def _eager(op: Op) -> Any:
             ctx.num_threads, ctx.setting = num_threads, setting
             ctx.save_for_backward(*arrays)
             result = compute(arrays, setting[1], None, num_threads)
-            return result if op.single else _present(result)
+            if op.single:
+                return result
+            ctx.mark_non_differentiable(*constant_results(op, result))
+            return _present(result)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -43,7 +46,8 @@ def _eager(op: Op) -> Any:
             assert op.adjoint is not None
             options, extras, backend = ctx.setting
             arrays = ctx.saved_tensors
-            given = place(op, arrays, options, grads)
+            refuse_constants(op, arrays, ctx.needs_input_grad[3:])
+            given = graded(op, arrays, options, grads)
             gradients = call(op.adjoint, [*arrays, *given], options, extras, None, backend, ctx.num_threads or None)
             return (None, None, None, *gradients)
 
@@ -63,6 +67,8 @@ def _transformed(op: Op) -> Any:
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
             ctx.setting = inputs[0]
             ctx.save_for_backward(*inputs[1:])
+            if not op.single:
+                ctx.mark_non_differentiable(*constant_results(op, place(op, inputs[1:], inputs[0][0], output)))
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -70,7 +76,8 @@ def _transformed(op: Op) -> Any:
                 no_derivative(op)
             assert op.adjoint is not None
             arrays = ctx.saved_tensors
-            given = place(op, arrays, ctx.setting[0], grads)
+            refuse_constants(op, arrays, ctx.needs_input_grad[1:])
+            given = graded(op, arrays, ctx.setting[0], grads)
             gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)
             return (None, *place(op.adjoint, [*arrays, *given], ctx.setting[0], gradients))
 

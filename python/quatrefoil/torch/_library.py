@@ -92,11 +92,17 @@ def register(op: Op) -> None:
     library.impl(name, run, "CPU")
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
     registered[op.label] = getattr(torch.ops.quatrefoil, name).default
-    setup, backward = (_save, lambda ctx, *g: _backward(op, ctx, *g)) if op.adjoint else (None, lambda ctx, *g: no_derivative(op))
-    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=setup, lib=library)
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _save(op, ctx, inputs, output)
+
+    def backward(ctx: Any, grad: Any) -> Any:
+        return _backward(op, ctx, grad) if op.adjoint else no_derivative(op)
+
+    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=save if op.adjoint else None, lib=library)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     flat: list[Any] = []
     layout = []
     for x in inputs:
@@ -107,6 +113,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
     ctx.save_for_backward(*flat)
     ctx.made = [(tuple(x.shape), x.dtype) for x in output] if isinstance(output, (list, tuple)) else None
+    if ctx.made is not None and op.primal is None:
+        arrays, options, _, _ = unpack(op, inputs)
+        ctx.mark_non_differentiable(*constant_results(op, place(op, arrays, options, output)))
 
 
 def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]:
@@ -115,6 +124,24 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]
         return list(made)
     present = iter(made)
     return [None if s is None else next(present) for s in infer(op, list(arrays), options)]
+
+
+def graded(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
+    """Gradients of the results that were made -> those that the adjoint takes, None in the places of absent ones."""
+    placed = place(op, arrays, options, grads)
+    return [placed[i] for i in op.graded]
+
+
+def constant_results(op: Op, results: Any) -> list[Any]:
+    """Of one entry per output those that are there and have no gradient."""
+    return [r for r, o in zip(results, op.outputs) if r is not None and not o.has_gradient]
+
+
+def refuse_constants(op: Op, arrays: Any, wanted: Any) -> None:
+    """NotImplementedError where a gradient is wanted in what has none."""
+    for (name, arg, _, _), wants in zip(op.named(arrays), wanted):
+        if wants and arg.constant:
+            raise NotImplementedError(f"{op.label}: {name} requires grad, but there is no gradient in it; detach it")
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -127,16 +154,19 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
             inputs.append(next(saved) if kind == "tensor" else [next(saved) for _ in range(kind)])
     count = len(op.inputs)
     assert op.adjoint is not None
+    for arg, wants in zip(op.inputs, ctx.needs_input_grad):
+        if arg.constant and wants is True:
+            raise NotImplementedError(f"{op.label}: {arg.name} requires grad, but there is no gradient in it; detach it")
     if ctx.made is None:
         grads = [grad]
     else:  # torch leaves those of unused results out
         grads = [torch.zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad, ctx.made)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
-        grads = place(op, arrays, options, grads)
+        grads = graded(op, arrays, options, grads)
     results = iter(registered[op.adjoint.label](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
     for arg, kind in zip(op.inputs, ctx.layout):
-        if kind is None or arg.dtype == "int":
+        if kind is None or not arg.has_gradient:
             gradients.append(None)
         else:
             gradients.append(next(results) if kind == "tensor" else [next(results) for _ in range(kind)])

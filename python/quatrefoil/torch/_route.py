@@ -17,7 +17,7 @@ from .. import _backends, _bind
 from .._dispatch import PLANNERS, Planner
 from .._spec import Op
 from ._functions import functions
-from ._library import pack, place, registered, run_kernel
+from ._library import pack, place, refuse_constants, registered, run_kernel
 from ._private import dispatch_modes as _modes
 from ._private import forward_ad as _forward_ad
 from ._private import functorch_level as _functorch_level
@@ -53,7 +53,8 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     single = _backends.takes_tensors(kernel) and not pending and op.single and not op.extras
     flat = op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
-    wants_gradient = any(a.requires_grad for a in given)
+    wanted = [a is not None and a.requires_grad for a in arrays]
+    wants_gradient = any(wanted)
     function = functions(op)
 
     def compute_any(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
@@ -89,6 +90,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             return transform(arrays, extras, num_threads)
         if wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
+            refuse_constants(op, arrays, wanted)
             result = function.eager(compute, num_threads, (options, extras, backend), *arrays)
             return _restore(op, arrays, options, result)
         result = compute(arrays, extras, out, num_threads)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import _arrays
+from .._backends import native
 
 Array = Any
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
@@ -41,6 +43,36 @@ def check_finite(array: np.ndarray, label: str, name: str) -> None:
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"{label}: {name}{list(index)} is {array[index]}, expected a finite number")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where instances lie and how close to the boundary a walk ends."""
+
+    rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
+    least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
+    swallows: bool  # a domain has no room beyond epsilon
+
+    def of_kind(self, kind: str, B: int) -> Array:
+        """A row for each of B instances."""
+        rows = self.rows if len(self.rows) == B else np.array(np.broadcast_to(self.rows, (B, self.rows.shape[1])))
+        return _of_kind(kind, rows)
+
+
+def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
+    known = boundary._frames.get((epsilon, relative))
+    if known is None:
+        absolute = epsilon * boundary.diagonal if relative else np.full(boundary.count, epsilon)
+        rows = np.concatenate([boundary.centre, boundary.extent[:, None], (absolute / boundary.extent)[:, None]], axis=1)
+        least = float((absolute / boundary.diagonal).min(initial=math.inf))
+        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()))
+        boundary._frames.clear()  # the last one is enough
+        boundary._frames[epsilon, relative] = known
+    return known
+
+
+def _of_kind(kind: str, array: np.ndarray) -> Array:
+    return array if kind == "numpy" else _arrays.namespace_of(kind).from_numpy(array)
 
 
 class Polygon:
@@ -94,7 +126,9 @@ class Polygon:
             for b, inner in enumerate(of_each):
                 rings[b] += [_ring(h, label, f"holes[{k}]") for k, h in enumerate(inner)]
         self._pack(rings)
-        self._core: Any = None
+        self._memo: Any = None  # the compiled grids
+        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array
+        self._frames: dict[Any, Frame] = {}
 
     def _pack(self, rings: list[list[np.ndarray]]) -> None:
         """All instances in one table: segment ends, the vertices they join, where each instance begins."""
@@ -111,11 +145,8 @@ class Polygon:
             dropped += int((~keep).sum())
             size = (box[b, 1] - box[b, 0]).max()
             centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
-            area = 0.5 * (centred[:, 0] * centred[:, 3] - centred[:, 1] * centred[:, 2]).sum()
             outer = len(instance[0])
-            if abs(
-                0.5 * (centred[:outer, 0] * centred[:outer, 3] - centred[:outer, 1] * centred[:outer, 2]).sum()
-            ) < 1e-12 and not _crosses(area):
+            if not (_has_area(centred[:outer]) or _has_area(centred)):
                 raise ValueError(f"{label}: polygon {b} has no area")
             if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
                 warnings.warn(
@@ -149,14 +180,23 @@ class Polygon:
         centre, extent = np.repeat(self.centre, sizes, axis=0), np.repeat(self.extent, sizes)
         return np.ascontiguousarray((self.ends - np.tile(centre, 2)) / extent[:, None])
 
-    def native(self, core: Any) -> Any:
-        """The compiled object, made when first asked for: it keeps the grids."""
-        if self._core is None:
-            self._core = core.Polygons(self.scaled_ends(), self.first)
-        return self._core
+    def arrays(self, kind: str) -> tuple[Array, Array]:
+        """The scaled segments and where each instance's begin, as arrays of that kind."""
+        if kind not in self._scaled:
+            self._scaled[kind] = _of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)
+        return self._scaled[kind]
+
+    def memo(self) -> Any:
+        """The compiled grids, made when first asked for; None where there is no native part."""
+        if self._memo is None and native.core() is not None:
+            self._memo = native.core().wos.Polygons(*self.arrays("numpy"))
+        return self._memo
+
+    def frame(self, epsilon: float, relative: bool) -> Frame:
+        return _frame(self, epsilon, relative)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_core": None}
+        return {**self.__dict__, "_memo": None, "_scaled": {}, "_frames": {}}
 
     def __repr__(self) -> str:
         return f"Polygon({self.count} x {len(self.ends)} segments)" if self.batch is not None else f"Polygon({len(self.ends)} segments)"
@@ -195,6 +235,20 @@ class Ball:
         self.centre, self.extent = point[None], np.array([size])
         self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
         self.half_width = self.extent
+        self._frames: dict[Any, Frame] = {}
+
+    def arrays(self, kind: str) -> tuple[None, None]:
+        """No segments: the unit ball."""
+        return None, None
+
+    def memo(self) -> None:
+        """Nothing to keep."""
+
+    def frame(self, epsilon: float, relative: bool) -> Frame:
+        return _frame(self, epsilon, relative)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_frames": {}}
 
     def __repr__(self) -> str:
         return f"Ball({self.center.tolist()}, {self.radius})"
@@ -214,9 +268,9 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
     return np.cumsum([0] + [len(r) for r in rings])[:-1]
 
 
-def _crosses(area: float) -> bool:
-    """A figure of eight may enclose as much to the left as to the right; what has area at all is decided by the caller."""
-    return abs(area) > 1e-12
+def _has_area(sides: np.ndarray) -> bool:
+    """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything: more to one side than to the other."""
+    return bool(abs(0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()) > 1e-12)
 
 
 def _number(x: Any, label: str, name: str) -> float:
@@ -225,3 +279,6 @@ def _number(x: Any, label: str, name: str) -> float:
     if not math.isfinite(x):
         raise ValueError(f"{label}: {name} is {x}, expected a finite number")
     return float(x)
+
+
+Boundary = Polygon | Ball

@@ -66,7 +66,7 @@ def inside(rings, X):
     return odd
 
 
-def walk(segs, X, g, f, walks, epsilon, rng):
+def plain_walk(segs, X, g, f, walks, epsilon, rng):
     """Mean and standard error of plain walks on spheres: exact distances, source points by rejection from the Green's function."""
     x = np.repeat(X, walks, axis=0)
     total = np.zeros(len(x))
@@ -133,3 +133,155 @@ def coordinate_sum(X):
 def same(a, b):
     for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+# ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances, one walk after another
+
+
+def philox(counter, key):
+    """Philox4x32-10 of (..., 4) words below 2^32, as the Random123 paper writes it."""
+    low = np.uint64(0xFFFFFFFF)
+    c = [np.asarray(x, np.uint64) for x in counter]
+    k = [np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32 & 0xFFFFFFFF)]
+    for _ in range(10):
+        p, q = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(q >> np.uint64(32)) ^ c[1] ^ k[0], q & low, (p >> np.uint64(32)) ^ c[3] ^ k[1], p & low]
+        k = [(k[0] + np.uint64(0x9E3779B9)) & low, (k[1] + np.uint64(0xBB67AE85)) & low]
+    return c
+
+
+def _uniform(word):
+    return (word + 0.5) / 2**32
+
+
+def _unit(word, height, d):
+    angle = 2 * np.pi * (word / 2**32)
+    if d == 2:
+        return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    z = 2 * _uniform(height) - 1
+    return np.concatenate([np.sqrt(1 - z * z)[..., None] * _unit(word, None, 2), z[..., None]], axis=-1)
+
+
+def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, points=None):
+    """Ends, segments and places of the walks (N, walks), their source points (a list of points, weights) and how near a step came to epsilon."""
+    N, d = start.shape
+    seed %= 2**64
+    point, walk = np.meshgrid(np.arange(N), first_walk + np.arange(walks), indexing="ij")
+    x = np.repeat(start[:, None], walks, axis=1)
+    steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
+    cut = np.zeros((N, walks), bool)
+    alive = ~np.isnan(x[..., 0])
+    events = []
+    words = None
+    for step in range(max_steps + 1):
+        if segs is None:
+            radius = 1 - np.sqrt((x * x).sum(axis=-1))
+        else:
+            radius = closest(segs, x.reshape(-1, d))[0].reshape(N, walks)
+        margin[alive] = np.minimum(margin, np.abs(radius - epsilon) / epsilon)[alive]
+        ends = alive & (radius <= epsilon)
+        if step == max_steps:
+            cut = alive & ~ends
+            ends = alive.copy()
+        alive &= ~ends
+        if not alive.any():
+            break
+        sharing = 4 if d == 2 else 2
+        if step % sharing == 0:
+            words = philox((np.full_like(point, step // sharing), walk, point, np.full_like(point, instance)), seed)
+        a = philox((np.full_like(point, (1 << 28) + step), walk, point, np.full_like(point, instance)), seed)
+        if d == 2:
+            r, n = np.sqrt(_uniform(a[0]) * _uniform(a[1])), _unit(a[2], None, 2)
+        else:
+            b = philox((np.full_like(point, (1 << 28) + (1 << 20) + step), walk, point, np.full_like(point, instance)), seed)
+            r, n = np.median([_uniform(w) for w in a[:3]], axis=0), _unit(b[0], b[1], 3)
+        events.append((x + (radius * r)[..., None] * n, np.where(alive, radius**2 / (2 * d), 0)))
+        first = (d - 1) * (step % sharing)
+        move = radius[..., None] * _unit(words[first], words[first + d - 2], d)
+        x = np.where(alive[..., None], x + move, x)
+        steps += alive
+    segment = place = None
+    if segs is None:
+        x = x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
+    else:
+        _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))
+        x = np.where(np.isnan(x), np.nan, at.reshape(x.shape))
+    return x, segment, place, events, steps, cut, margin
+
+
+def values(kind, p, X, segment, place):
+    """Data at scaled points (..., d)."""
+    if kind == "number":
+        return np.full(X.shape[:-1], p[0])
+    if kind == "fourier":
+        return fourier(X, p[2:], p[:2])
+    if kind == "gaussians":
+        bells = p.reshape(-1, X.shape[-1] + 2)
+        return gaussians(X, bells[:, 0], bells[:, 1:-1], 1 / np.sqrt(bells[:, -1]))
+    pairs = p.reshape(-1, 2)[segment]
+    return (pairs[:, 0] * (1 - place) + pairs[:, 1] * place).reshape(X.shape[:-1])
+
+
+def nodes(first, walks):
+    """The range as aligned powers of two, by halving a range that is large enough."""
+
+    def cut(at, size):
+        if at >= first + walks or at + size <= first:
+            return []
+        if at >= first and at + size <= first + walks:
+            return [(at, size)]
+        return cut(at, size // 2) + cut(at + size // 2, size // 2)
+
+    return cut(0, 1 << (first + walks).bit_length())
+
+
+def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
+         first_walk=0, walks=64, max_steps=1024):  # fmt: skip
+    B, N, d = start.shape
+    cut = nodes(first_walk, walks)
+    mean, m2 = np.full((B, N, len(cut)), np.nan), np.full((B, N, len(cut)), np.nan)
+    counts = np.zeros((B, N, 3), np.int64)
+    for b in range(B):
+        which = None if first is None else (b if len(first) > 2 else 0)
+        segs = None if ends is None else ends[first[which] : first[which + 1]]
+        x, segment, place, events, steps, truncated, _ = paths(start[b], frame[b, -1], segs, b, seed, first_walk, walks, max_steps)
+        row = dirichlet[b if len(dirichlet) > 1 else 0]
+        if dirichlet_kind == "per_vertex" and len(first) > 2:
+            row = row[2 * first[b] : 2 * first[b + 1]]
+        value = values(dirichlet_kind, row, x, segment, place)
+        if source_kind != "none":
+            row = source[b if len(source) > 1 else 0]
+            value = value + sum(w * frame[b, -2] ** 2 * values(source_kind, row, y, None, None) for y, w in events)
+        live = ~np.isnan(start[b, :, 0])
+        for k, (at, size) in enumerate(cut):
+            part = value[live, at - first_walk : at - first_walk + size]
+            mean[b, live, k], m2[b, live, k] = part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        counts[b, :, 0], counts[b, :, 1] = steps.sum(axis=1), truncated.sum(axis=1)
+    return mean, m2, counts
+
+
+def place(points, frame, ends=None, first=None):
+    B, d = len(frame), points.shape[-1]
+    X = np.broadcast_to(points, (B, *points.shape[-2:]))
+    start = (X - frame[:, None, :d]) / frame[:, None, d, None]
+    for b in range(B):
+        epsilon = frame[b, -1]
+        if ends is None:
+            r = np.sqrt((start[b] ** 2).sum(axis=-1))
+            start[b][r > 1] /= r[r > 1, None]
+            start[b][r > 1 + epsilon] = np.nan
+        else:
+            which = b if len(first) > 2 else 0
+            segs = ends[first[which] : first[which + 1]]
+            out = ~inside_segments(segs, start[b])
+            distance, _, _, at = closest(segs, start[b])
+            start[b][out] = at[out]
+            start[b][out & (distance > epsilon)] = np.nan
+    return start
+
+
+def inside_segments(segs, X):
+    """By winding angle, of segments that close into rings."""
+    a, b = segs[None, :, :2] - X[:, None], segs[None, :, 2:] - X[:, None]
+    angle = np.arctan2(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], (a * b).sum(-1)).sum(axis=1)
+    return np.rint(np.abs(angle) / (2 * np.pi)) % 2 == 1

@@ -42,7 +42,7 @@ def test_resume_and_merge_keep_the_gradient(rng):
     apart = qf.wos.solve(square, X, walks=4, **run).merge(qf.wos.solve(square, X, walks=8, walk_offset=16, **run))
     joined = apart.merge(qf.wos.solve(square, X, walks=12, walk_offset=4, **run))
     (expected,) = torch.autograd.grad(whole.value.sum(), theta)
-    (got,) = torch.autograd.grad(joined.value.sum(), theta)
+    (got,) = torch.autograd.grad(joined.value.sum(), theta, retain_graph=True)  # the nodes of both runs are in it
     torch.testing.assert_close(got, expected)
     (partial,) = torch.autograd.grad(apart.value.sum(), theta)
     assert abs(float(partial.sum()) - 10) < 1e-5  # the shares of the vertices add up to one a point
@@ -57,13 +57,8 @@ def test_what_has_no_gradient_raises(rng):
     with pytest.raises(NotImplementedError, match="vertices"):
         qf.wos.Polygon(SQUARE.clone().requires_grad_())
     theta = torch.ones(1, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(NotImplementedError, match="amplitude"):
-        qf.wos.Gaussians(theta, torch.zeros(1, 2, dtype=torch.float64), 1.0)
-    with pytest.raises(NotImplementedError, match="source"):
-        qf.wos.solve(square, X, dirichlet=0.0, source=qf.wos.Fourier(theta))
-    vertices = torch.ones(4, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(NotImplementedError, match="list of data"):
-        qf.wos.solve(square, X, dirichlet=[qf.wos.PerVertex(vertices), qf.wos.PerVertex(vertices)])
+    with pytest.raises(NotImplementedError, match="several kinds"):
+        qf.wos.solve(square, X, dirichlet=[qf.wos.Fourier(theta), 1.0])
     value = qf.wos.solve(square, X, dirichlet=qf.wos.Fourier(theta), rng=1).value
     (first,) = torch.autograd.grad((value**2).sum(), theta, create_graph=True)
     with pytest.raises(NotImplementedError, match="second derivative"):

@@ -1,254 +1,189 @@
-"""Boundary value problems at the points where they are wanted, by walks. Equation numbers are those of csrc/wos/README.md."""
+"""The walk itself: arrays in, arrays out. Equation numbers are those of csrc/wos/walk/README.md; ``solve`` is what users call.
+
+B instances of N points in d dimensions, K nodes. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ... import _arrays
-from ..._arguments import integer, threads
-from ..polygon import Ball, Polygon
-from .problem import MAX_STEPS, Problem
-from .result import Result, finish
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Extra, Op, Option, Shape
+from .state import schedule
 
 Array = Any
-_LATER = {
-    "screening": 0.0,
-    "diffusion": None,
-    "neumann": None,
-    "robin": None,
-    "gradient": False,
-    "rtol": None,
-    "atol": None,
-    "max_walks": None,
-}
-_LATER |= {"executor": None, "progress": None}
+KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "function")
 
 
-def solve(
-    boundary: Polygon | Ball,
+def _place_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    points, frame, ends, first = shapes
+    assert points is not None
+    assert frame is not None
+    _check_frame(label, frame, points[-1], ends, first)
+    if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):
+        raise ValueError(f"{label}: points has shape {points}, expected (N, d), or (B, N, d) with B = {frame[0]} as in frame")
+    return [(frame[0], *points[-2:])]
+
+
+def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    start, frame, ends, first, dirichlet, source = shapes
+    dirichlet_kind, source_kind, _, first_walk, walks, _ = options
+    assert start is not None
+    assert frame is not None
+    if len(start) != 3 or start[0] != frame[0]:
+        raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
+    _check_frame(label, frame, start[-1], ends, first)
+    B, N, d = start
+    for name, numbers, kind in (("dirichlet", dirichlet, dirichlet_kind), ("source", source, source_kind)):
+        if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
+            raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
+        if (numbers is None) != (kind in ("none", "function")):
+            raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
+        if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
+            raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
+    K = len(schedule(first_walk, walks)[0])
+    return [(B, N, K), (B, N, K), (B, N, 3)]
+
+
+def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Shape | None) -> None:
+    if len(frame) != 2 or frame[1] != d + 2:
+        raise ValueError(f"{label}: frame has shape {frame}, expected (B, {d + 2})")
+    if (ends is None) != (first is None):
+        raise ValueError(f"{label}: ends and first go together")
+    if ends is not None and (len(ends) != 2 or ends[1] != 4):
+        raise ValueError(f"{label}: ends has shape {ends}, expected (M, 4)")
+    if first is not None and (len(first) != 1 or first[0] - 1 not in (1, frame[0])):
+        raise ValueError(f"{label}: first has shape {first}, expected (2,) or (B + 1,) with B = {frame[0]}")
+
+
+_FRAME = Arg("frame", "B d", dtype="double", constant=True)
+_ENDS = Arg("ends", "M 4", dtype="double", constant=True, optional=True)
+_FIRST = Arg("first", "B", dtype="int", optional=True)
+
+PLACE = Op(
+    __name__, "place",
+    inputs=(Arg("points", "... N d"), _FRAME, _ENDS, _FIRST),
+    outputs=(Arg("start", "B N d"),),
+    extras=(Extra("grids"),),
+    rule=_place_shapes,
+    differentiable=False,
+)  # fmt: skip
+WALK = Op(
+    __name__, "walk",
+    inputs=(
+        Arg("start", "B N d", constant=True), _FRAME, _ENDS, _FIRST,
+        Arg("dirichlet", "R numbers", dtype="double", optional=True), Arg("source", "R numbers", dtype="double", optional=True),
+    ),
+    outputs=(
+        Arg("mean", "B N K", dtype="double"), Arg("m2", "B N K", dtype="double", constant=True), Arg("counts", "B N 3", dtype="int"),
+    ),
+    options=(
+        Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
+        Option("max_steps", int),
+    ),
+    extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
+    rule=_walk_shapes,
+    tolerance=1e-3,  # a walk of some steps in float32: a rounding error may double at each
+)  # fmt: skip
+OPS = (PLACE, WALK)
+
+
+def place(
     points: Array,
+    frame: Array,
+    ends: Array | None = None,
+    first: Array | None = None,
     *,
-    dirichlet: Any,
-    source: Any = None,
-    screening: float = 0.0,
-    diffusion: Any = None,
-    neumann: Any = None,
-    robin: Any = None,
-    walks: int = 64,
-    epsilon: float = 1e-3,
-    relative: bool = True,
-    max_steps: int = 1024,
-    gradient: bool = False,
-    rng: int | np.random.Generator | None = None,
-    walk_offset: int = 0,
-    rtol: float | None = None,
-    atol: float | None = None,
-    max_walks: int | None = None,
-    executor: Any = None,
-    progress: Any = None,
+    grids: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Result:
-    """Solve -Δu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
+) -> Array:
+    """Points (N, d) or (B, N, d), absolute -> (B, N, d), where walks start: scaled, NaN outside, and on the boundary for those outside within
+    epsilon. ``frame``, ``ends``, ``first`` and ``grids`` are those of ``walk``; a point that is not finite is a ValueError.
 
-    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
-    α = 1, σ = 0 and Dirichlet conditions everywhere. B problem instances are solved at once where the boundary, the data or the points
-    carry a leading B.
+    Cost: a sweep over the segments a point, and another one for points outside.
+    """
+    return call(PLACE, (points, frame, ends, first), (), (grids,), None, backend, num_threads)
+
+
+def walk(
+    start: Array,
+    frame: Array,
+    ends: Array | None = None,
+    first: Array | None = None,
+    dirichlet: Array | None = None,
+    source: Array | None = None,
+    *,
+    dirichlet_kind: str = "number",
+    source_kind: str = "none",
+    seed: int = 0,
+    first_walk: int = 0,
+    walks: int = 64,
+    max_steps: int = 1024,
+    grids: Any = None,
+    g: Any = None,
+    f: Any = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """Walks [first_walk, first_walk + walks) of every point (1), (2), as the nodes of their range (5).
 
     Parameters
     ----------
-    boundary : Polygon or Ball
-    points : (N, d) or (B, N, d)
-        float32 or float64, NumPy or CPU torch. (N, d) serves every instance.
-    dirichlet : g
-        A number, (B,) numbers, Fourier, Gaussians, PerVertex, a ``numba.njit`` function f(X (n, d)) -> (n,), a ``numba.cfunc``
-        ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature, or a list of B of these. Functions get
-        absolute coordinates, njit functions in float64, others in the points' dtype; they may be called more than once for a point, from
-        several threads, and with points of no walk. Compiled functions run without the GIL; they cannot raise.
-    source : f, optional
-        As dirichlet, but for PerVertex.
-    walks : int
-        Walks a point.
-    epsilon : float
-        A walk ends this close to the boundary, at the projection on it; with ``relative`` in units of the bounding box's diagonal (Ball:
-        2 r sqrt(d)).
-    max_steps : int
-        A walk that has made so many steps ends at its projection and is counted in ``n_truncated``. At most 2^20 - 1.
-    rng : None, int or numpy.random.Generator
-        The seed, 0 to 2^64 - 1; a Generator is drawn from once. ``rng=result.seed`` repeats a call.
-    walk_offset : int
-        Index of the first walk: runs over [0, m) and [m, n) merge to the bits of [0, n).
-    screening, diffusion, neumann, robin, gradient, rtol, atol, max_walks, executor, progress
-        Not in this version: NotImplementedError where one is given.
-    backend, num_threads
-        As everywhere in quatrefoil.
+    start : (B, N, d)
+        Where walks start, scaled; NaN where none does. float32 or float64: the precision of the walks.
+    frame : (B, d + 2) float64
+        Centre and extent of every instance's box; epsilon in units of the extent.
+    ends, first : (M, 4) float64 and (B + 1,) or (2,) int64, optional
+        The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) is one polygon for all. The unit ball
+        where they are absent.
+    dirichlet, source : (1 or B, numbers) float64, optional
+        What the kinds say. "number": c. "fourier": the centre, scaled, and a0, a1, b1, ... "gaussians": for each the amplitude, the centre
+        and extent^2 / width^2. "per_vertex": the values at both ends of every segment, of all polygons in one row. "function": absent.
+    dirichlet_kind, source_kind : str
+        "none" (a source only), "number", "fourier", "per_vertex" (dirichlet only), "gaussians", "function".
+    seed : int
+        The 64 bits of the key, as a signed number.
+    grids : optional
+        What a Polygon keeps between calls; made where it is absent.
+    g, f : optional
+        The functions of the kind "function", called as f(instance, X (n, d)) -> (n,) in absolute coordinates.
 
     Returns
     -------
-    Result
-        value, stderr, n_walks, mean_steps, n_truncated, n_escaped of shape ``points.shape[:-1]``, with B in front where the boundary or the
-        data has it; ``resume(extra_walks)`` and ``merge(other)``.
-
-    Raises
-    ------
-    ValueError
-        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1.
-    TypeError
-        Other dtypes; a mix of kinds; floats where integers are due.
-    NotImplementedError
-        The keywords above; tensors that require grad where there is no gradient: points, vertices, Gaussians, sources, lists of data.
+    mean, m2 : (B, N, K) float64
+        Of every node the mean of its walks and the sum of their squared deviations.
+    counts : (B, N, 3) int64
+        Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
 
     Notes
     -----
-    Points outside are NaN with one RuntimeWarning; a point within epsilon of the boundary is g there, with stderr 0. A NaN that a function
-    returns stays in the points whose walks met it.
-
-    Error: ``stderr`` for the walks, and a bias of the order of epsilon: u is taken up to epsilon inside the boundary. With f = 1 and zero
-    data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
-    Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
-    bounds and candidate lists (6) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
-    Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
-
-    Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
-    indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
-    alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (7), (8).
-
-    Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
+    ``mean`` is differentiable in dirichlet and source (7), (8): the walks are replayed, none is stored. Cost: about 0.3 us a walk at
+    epsilon 1e-3. Memory: 12 MB and 2 MB an instance for 64 of them, whatever the number of walks.
     """
-    given = {
-        "screening": screening,
-        "diffusion": diffusion,
-        "neumann": neumann,
-        "robin": robin,
-        "gradient": gradient,
-        "rtol": rtol,
-        "atol": atol,
-    }
-    given |= {"max_walks": max_walks, "executor": executor, "progress": progress}
-    _refuse("solve", given)
-    problem = _problem("solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
-    count = integer(walks, "solve", "walks", 1)
-    first = integer(walk_offset, "solve", "walk_offset", 0)
-    return finish(problem, problem.run(first, count))
+    options = (dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
+    mean, m2, counts = call(WALK, (start, frame, ends, first, dirichlet, source), options, (grids, g, f), None, backend, num_threads)
+    return mean, m2, counts
 
 
-def solve_vjp(
-    boundary: Polygon | Ball,
-    points: Array,
-    grad: Array,
-    *,
-    dirichlet: Any,
-    source: Any = None,
+def walk_vjp(
+    *inputs_and_grad: Any,
+    dirichlet_kind: str = "number",
+    source_kind: str = "none",
+    seed: int = 0,
+    first_walk: int = 0,
     walks: int = 64,
-    epsilon: float = 1e-3,
-    relative: bool = True,
     max_steps: int = 1024,
-    rng: int,
-    walk_offset: int = 0,
-    points_gradient: bool = False,
+    grids: Any = None,
+    g: Any = None,
+    f: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
-    **later: Any,
-) -> tuple[None, dict[str, Array], dict[str, Array]]:
-    """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
+) -> tuple[Array, ...]:
+    """Gradients of ``walk`` (7), (8): ``(start, frame, ends, first, dirichlet, source, grad of mean)`` -> those of dirichlet and source.
 
-    value is linear in g for given paths, so the gradient is exact, not an estimate of one.
-
-    Parameters
-    ----------
-    grad : shape of value
-    rng : int
-        The seed of the forward call, ``result.seed``.
-    points_gradient : bool
-        The gradient in the points is not in this version: True raises NotImplementedError.
-    boundary, points, ...
-        As for ``solve``.
-
-    Returns
-    -------
-    grad_points : None
-        Not computed (see ``points_gradient``).
-    grad_dirichlet, grad_source : dict
-        From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given),
-        {} for numbers and functions.
-
-    Raises
-    ------
-    NotImplementedError
-        Gaussians, and lists of data, have no gradient in this version. Keywords as for ``solve``.
-
-    Notes
-    -----
-    Points outside contribute nothing. Cost: the forward call and a pass over the walks' ends.
+    Costs the walks again. Memory: at most 64 partial sums of the numbers, whatever the number of walks.
     """
-    from .gradient import dirichlet_gradient
-
-    _refuse("solve_vjp", later)
-    if points_gradient:
-        raise NotImplementedError("solve_vjp: the gradient in the points is not built yet; take finite differences of solve")
-    if isinstance(rng, bool) or not hasattr(rng, "__index__"):
-        raise TypeError(f"solve_vjp: rng is {rng!r}, expected the int of result.seed")
-    problem = _problem("solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
-    count = integer(walks, "solve_vjp", "walks", 1)
-    first = integer(walk_offset, "solve_vjp", "walk_offset", 0)
-    return None, dirichlet_gradient(problem.ready, grad, first, count), {}
-
-
-def _refuse(label: str, given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if name not in _LATER:
-            raise TypeError(f"{label}() got an unexpected keyword argument {name!r}")
-        default = _LATER[name]
-        same = value is default or (default is not None and _arrays.kind(value) is None and value == default)
-        if not same:
-            raise NotImplementedError(
-                f"{label}: {name}= is not built yet; this version solves -Δu = f with Dirichlet conditions and a fixed number of walks"
-            )
-
-
-def _problem(
-    label: str,
-    boundary: Any,
-    points: Any,
-    dirichlet: Any,
-    source: Any,
-    epsilon: Any,
-    relative: Any,
-    max_steps: Any,
-    rng: Any,
-    backend: Any,
-    num_threads: Any,
-) -> Problem:
-    if not isinstance(boundary, (Polygon, Ball)):
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
-    if isinstance(epsilon, (bool, np.bool_)) or not isinstance(epsilon, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{label}: epsilon is {epsilon!r}, expected a number")
-    if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise ValueError(f"{label}: epsilon is {epsilon}, expected a positive number")
-    steps = integer(max_steps, label, "max_steps", 1)
-    if steps > MAX_STEPS:
-        raise ValueError(f"{label}: max_steps is {steps}, at most {MAX_STEPS}")
-    if dirichlet is None:
-        raise TypeError(f"{label}: dirichlet is None, expected boundary values")
-    if num_threads is not None:
-        num_threads = threads(num_threads, label)
-    seed = _seed(rng, label)
-    problem = Problem(boundary, points, dirichlet, source, float(epsilon), bool(relative), steps, seed, backend, num_threads)
-    _ = problem.ready
-    return problem
-
-
-def _seed(rng: Any, label: str) -> int:
-    if rng is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**64, dtype=np.uint64))
-    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
-        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
-    seed = int(rng.__index__())
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"{label}: rng is {seed}, expected an int from 0 to 2^64 - 1")
-    return seed
+    options = (dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
+    return call_vjp(WALK, inputs_and_grad, options, (grids, g, f), backend, num_threads)
