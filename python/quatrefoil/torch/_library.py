@@ -114,7 +114,7 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]
     if op.single:
         return list(made)
     present = iter(made)
-    return [None if s is None else next(present) for s in infer(op, list(arrays), options)]
+    return [next(present) if m else None for m in op.makes(arrays, options)]
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
