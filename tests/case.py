@@ -83,6 +83,12 @@ def made(result):
     return [a for r in result if r is not None for a in made(r)] if isinstance(result, tuple) else [result]
 
 
+def graded(op, value):
+    """Of the arrays of a result those that have gradients."""
+    results = made(value)
+    return results if len(op.graded) == len(op.outputs) else [results[i] for i in op.graded]
+
+
 def flat(arguments):
     for x in arguments:
         if isinstance(x, (list, tuple)):

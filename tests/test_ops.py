@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from case import all_cases, build, call_of, exact, flat, made, op_of, oracle_of, tolerance, vjp_of
+from case import all_cases, build, call_of, exact, flat, graded, made, op_of, oracle_of, tolerance, vjp_of
 
 CASES = all_cases()
 
@@ -36,12 +36,6 @@ def test_value(family, case, precision, backend, rng):
 
 def type_of(value, double):
     return {(0, 0): np.float32, (0, 1): np.float64, (1, 0): np.complex64, (1, 1): np.complex128}[np.iscomplexobj(value), double]
-
-
-def graded(op, value):
-    """Of the arrays of a result those that have gradients."""
-    results = made(value)
-    return results if len(op.graded) == len(op.outputs) else [results[i] for i in op.graded]
 
 
 @parametrize

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import all_cases, build, call_of, flat, made, op_of, tolerance  # noqa: E402
+from case import all_cases, build, call_of, flat, graded, made, op_of, tolerance, vjp_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -36,13 +36,17 @@ def leaves(x):
 
 
 def is_leaf(x):
-    """Integers say where, and have no gradient."""
-    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
+    """Integers say where, and have no gradient; nor have the op's constants."""
+    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex()) and not hasattr(x, "constant")
 
 
 def prepare(family, case, rng, precision="float64"):
     arguments, keywords = build(family, case, rng, precision)
-    return [to_torch(x) for x in arguments], {k: to_torch(v) for k, v in keywords.items()}
+    arguments, keywords = [to_torch(x) for x in arguments], {k: to_torch(v) for k, v in keywords.items()}
+    for arg, x in zip(op_of(family, case.op).inputs, arguments):
+        if arg.constant and x is not None:
+            x.constant = True
+    return arguments, keywords
 
 
 def rebuild(arguments, keywords, tensors):
@@ -57,10 +61,11 @@ def rebuild(arguments, keywords, tensors):
 
 def on_leaves(family, case, arguments, keywords):
     """The case as a function of its tensors; of several results those that were asked for."""
+    compute = call_of(family, case)
 
     def f(*given):
         a, k = rebuild(arguments, keywords, given)
-        result = call_of(family, case)(*a, **k)
+        result = compute(*a, **k)
         return tuple(made(result)) if isinstance(result, tuple) else result
 
     return f
@@ -95,21 +100,23 @@ def test_same_as_numpy(family, case, precision, backend, rng):
 @parametrize(CASES)
 def test_autograd_same_as_vjp(family, case, backend, rng):
     op = op_of(family, case.op)
+    if op.adjoint is None:
+        pytest.skip("not differentiable")
     arguments, keywords = prepare(family, case, rng)
     tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
-    results = made(call_of(family, case)(*arguments, **keywords))
+    results = graded(op, call_of(family, case)(*arguments, **keywords))
     grads = [
         torch.from_numpy(np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if y.is_complex() else 0)))
         for y in results
     ]
     got = torch.autograd.grad(results, tensors, grads)
-    grad = tuple(g.numpy() for g in grads) if len(op.outputs) > 1 else grads[0].numpy()
+    grad = tuple(g.numpy() for g in grads) if len(op.graded) > 1 else grads[0].numpy()
     options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
     inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
     plain = [
         [t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs
     ]
-    expected = list(flat(getattr(getattr(qf, family), f"{case.op}_vjp")(*plain, grad, **options)))
+    expected = list(flat(vjp_of(family, case)(*plain, grad, **options)))
     assert len(got) == len(expected)
     for g, e, t in zip(got, expected, tensors):
         assert g.shape == t.shape

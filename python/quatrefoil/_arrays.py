@@ -15,7 +15,7 @@ ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int
 
 
 def in_precision(dtype: str, wanted: str) -> str:
-    """The dtype of ``wanted`` ("real", "complex", or "any": as it is) with the precision of ``dtype``; "int" and "double" have their own."""
+    """The dtype of ``wanted`` ("real", "complex"; "any": as it is) with the precision of ``dtype``; "int" and "double" have their own."""
     double = dtype in ("float64", "complex128")
     return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
 

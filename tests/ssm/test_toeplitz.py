@@ -162,10 +162,10 @@ C, R, X = np.ones(3), np.ones(4), np.ones(4)
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ((C, R, C), ValueError, r"x has shape \(3,\), expected \(4,\) or \(\.\.\., 4, K\) with n = 4 as in r"),
+        ((C, R, C), ValueError, r"x has shape \(3,\), expected \(n,\) or \(\.\.\., n, K\) with n = 4 as in r"),
         ((C, R, np.ones((3, 4))), ValueError, "x has shape"),
         ((C, R, np.ones(())), ValueError, "x has shape"),
-        ((C[None], R, X), ValueError, r"c has shape \(1, 3\), expected one axis"),
+        ((C[None], R, X), ValueError, r"c has shape \(1, 3\), expected \(m,\)"),
         ((C, R[None], X), ValueError, "r has shape"),
         ((C, R, X.astype(np.float32)), TypeError, "x has dtype float32 but c has float64"),
         ((C, R, X.astype(complex)), TypeError, "x has dtype complex128"),

@@ -123,7 +123,7 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]
     if op.single:
         return list(made)
     present = iter(made)
-    return [None if s is None else next(present) for s in infer(op, list(arrays), options)]
+    return [next(present) if m else None for m in op.makes(arrays, options)]
 
 
 def graded(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:

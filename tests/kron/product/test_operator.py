@@ -257,13 +257,13 @@ def test_negative_eigenvalues(rng):
 
 def test_operator_refuses(rng):
     A = rng.standard_normal((3, 3))
-    with pytest.raises(TypeError, match=r"factors\[1\] is an array of int64"):
+    with pytest.raises(TypeError, match=r"factors\[1\] has dtype int64, expected float32 or float64"):
         KroneckerOperator([A, np.eye(2, dtype=int)])
-    with pytest.raises(TypeError, match=r"factors\[0\] is a list"):
+    with pytest.raises(TypeError, match=r"factors\[0\] is list, expected a NumPy array of float32 or float64"):
         KroneckerOperator([A.tolist()])
     with pytest.raises(TypeError, match=r"factors\[1\] has dtype float32"):
         KroneckerOperator([A, A.astype(np.float32)])
-    with pytest.raises(TypeError, match="MaskedArray"):
+    with pytest.raises(TypeError, match="masked array"):
         KroneckerOperator([np.ma.masked_array(A)])
     with pytest.raises(ValueError, match=r"factors\[0\] has shape \(3,\), expected a matrix"):
         KroneckerOperator([A[0]])
@@ -280,7 +280,7 @@ def test_operator_refuses(rng):
         K @ np.zeros(8)
     with pytest.raises(ValueError, match="expected \\(9,\\)"):
         K.solve(np.zeros(8))
-    with pytest.raises(TypeError, match=r"solve: y is an array of int64"):
+    with pytest.raises(TypeError, match=r"solve: y has dtype int64"):
         K.solve(np.zeros(9, int))
     with pytest.raises(ValueError, match=r"solve with noise|not symmetric"):
         K.solve(np.zeros(9), 0.1)

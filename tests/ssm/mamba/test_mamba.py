@@ -291,7 +291,11 @@ STATE = np.zeros((2, 3, 3))
     ("call", "error", "text"),
     [
         (lambda: scan(F[0], F, A, M, M), ValueError, r"ssm\.selective_scan_fn: u has shape \(3, 10\), expected \(B, D, L\)"),
-        (lambda: scan(F, F[..., 1:], A, M, M), ValueError, r"delta has shape \(2, 3, 9\), expected \(2, 3, 10\) as u"),
+        (
+            lambda: scan(F, F[..., 1:], A, M, M),
+            ValueError,
+            r"delta has shape \(2, 3, 9\), expected \(B, D, L\) with B = 2, D = 3, L = 10 as in u",
+        ),
         (lambda: scan(F, F, A[1:], M, M), ValueError, r"A has shape \(2, 4\), expected \(D, N\) with D = 3"),
         (lambda: scan(F, F, A, M[..., 1:], M), ValueError, r"B has shape \(2, 4, 9\), expected"),
         (
@@ -315,7 +319,11 @@ STATE = np.zeros((2, 3, 3))
         (lambda: conv(F, W4[:2]), ValueError, r"weight has shape \(2, 4\), expected \(D, W\) with D = 3"),
         (lambda: conv(F, W4[:, :0]), ValueError, "W at least 1"),
         (lambda: conv(F, W4, np.zeros(2)), ValueError, "bias has shape"),
-        (lambda: conv(F, W4, initial_states=F), ValueError, r"initial_states has shape .* \(B, D, W - 1\) = \(2, 3, 3\)"),
+        (
+            lambda: conv(F, W4, initial_states=F),
+            ValueError,
+            r"initial_states has shape .* \(B, D, W - 1\) with B = 2, D = 3 as in x and W = 4 as in weight",
+        ),
         (lambda: conv(F, W4, seq_idx=np.zeros((2, 9), int)), ValueError, "seq_idx has shape"),
         (
             lambda: conv(F, W4, seq_idx=np.zeros((2, 10))),
@@ -324,7 +332,7 @@ STATE = np.zeros((2, 3, 3))
         ),
         (lambda: conv(F, W4, seq_idx=np.zeros((2, 10), int), return_final_states=True), ValueError, "seq_idx with"),
         (lambda: conv(F, W4, seq_idx=np.zeros((2, 10), int), initial_states=STATE), ValueError, "seq_idx with"),
-        (lambda: conv(F, W4, activation="gelu"), ValueError, "unknown activation 'gelu', expected None, 'silu' or 'swish'"),
+        (lambda: conv(F, W4, activation="gelu"), ValueError, "activation is 'gelu', expected one of None, 'silu', 'swish'"),
         (lambda: conv(F, W4, final_states_out=F), ValueError, "final_states_out has shape"),
         (lambda: conv(F, W4, final_states_out=np.broadcast_to(0.0, STATE.shape)), ValueError, "final_states_out is read-only"),
         (lambda: conv(F, W4, final_states_out=STATE.tolist()), TypeError, "final_states_out is list"),
@@ -336,7 +344,7 @@ STATE = np.zeros((2, 3, 3))
         (lambda: update(F, STATE.astype(np.float32), W4), TypeError, "conv_state has dtype float32 but x has float64"),
         (lambda: update(F, STATE, W4[0]), ValueError, "weight has shape"),
         (lambda: update(F.tolist(), STATE, W4), TypeError, "x is list"),
-        (lambda: update(F, STATE, W4, activation="relu"), ValueError, "unknown activation 'relu'"),
+        (lambda: update(F, STATE, W4, activation="relu"), ValueError, "activation is 'relu'"),
         (lambda: update(F, STATE, W4, conv_state_indices=np.array([0, 2])), ValueError, r"must lie in \[0, 2\)"),
         (lambda: update(F, STATE, W4, conv_state_indices=np.array([0, -1])), ValueError, r"must lie in \[0, 2\)"),
         (lambda: update(F, STATE, W4, conv_state_indices=np.array([1, 1])), ValueError, "names a row twice"),

@@ -266,16 +266,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 DT, A, C = np.ones(3), np.ones((3, 4), complex), np.ones((3, 4), complex)
 BAD = [
-    (lambda: qf.ssm.s4d_kernel(DT[:2], A, C, 5), ValueError, r"ssm\.s4d_kernel: dt has shape \(2,\), expected \(H,\) with H = 3"),
+    (
+        lambda: qf.ssm.s4d_kernel(DT[:2], A, C, 5),
+        ValueError,
+        r"ssm\.s4d_kernel: A has shape \(3, 4\), expected \(H, N\) with H = 2 as in dt",
+    ),
     (lambda: qf.ssm.s4d_kernel(DT, A[0], C, 5), ValueError, r"A has shape \(4,\), expected \(H, N\)"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C[:, :3], 5), ValueError, r"C has shape \(3, 3\), expected \(H, N\) or \(M, H, N\)"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C[None, None], 5), ValueError, "C has shape"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, B=C[:1]), ValueError, "B has shape"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, -1), ValueError, "L must be at least 0, got -1"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5.0), TypeError, "L must be an integer, got 5.0"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, True), TypeError, "L must be an integer"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, disc="foh"), ValueError, "unknown disc 'foh'; choose one of 'zoh', 'bilinear', 'dss'"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, disc=None), ValueError, "unknown disc None"),
+    (lambda: qf.ssm.s4d_kernel(DT, A, C, -1), ValueError, "L is -1, expected at least 0"),
+    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5.0), TypeError, "L is 5.0, expected an integer"),
+    (lambda: qf.ssm.s4d_kernel(DT, A, C, True), TypeError, "L is True, expected an integer"),
+    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, disc="foh"), ValueError, "disc is 'foh', expected one of 'zoh', 'bilinear', 'dss'"),
+    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, disc=None), ValueError, "disc is None"),
     (lambda: qf.ssm.s4d_kernel(DT, A.real, C, 5), TypeError, "A has dtype float64, expected complex64 or complex128"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C.real, 5), TypeError, "C has dtype float64"),
     (lambda: qf.ssm.s4d_kernel(A[:, 0], A, C, 5), TypeError, "dt has dtype complex128, expected float32 or float64"),

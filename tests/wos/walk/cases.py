@@ -1,5 +1,7 @@
-"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a step that ends within rounding of epsilon. A polygon's
-walks take bounds of the distance where the oracle takes the distance, so theirs begin where they end."""
+"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a step that ends within rounding of epsilon.
+
+A polygon's walks take bounds of the distance where the oracle takes the distance, so theirs begin where they end.
+"""
 
 import numpy as np
 

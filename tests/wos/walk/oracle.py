@@ -135,7 +135,7 @@ def same(a, b):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
-# ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances, one walk after another
+# ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances
 
 
 def philox(counter, key):
@@ -162,8 +162,9 @@ def _unit(word, height, d):
     return np.concatenate([np.sqrt(1 - z * z)[..., None] * _unit(word, None, 2), z[..., None]], axis=-1)
 
 
-def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, points=None):
-    """Ends, segments and places of the walks (N, walks), their source points (a list of points, weights) and how near a step came to epsilon."""
+def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps):
+    """Of walks (N, walks): ends, segments, places, source points (a list of points, weights), steps, which were cut off, how near a step
+    came to epsilon."""
     N, d = start.shape
     seed %= 2**64
     point, walk = np.meshgrid(np.arange(N), first_walk + np.arange(walks), indexing="ij")
@@ -237,7 +238,7 @@ def nodes(first, walks):
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
          first_walk=0, walks=64, max_steps=1024):  # fmt: skip
-    B, N, d = start.shape
+    B, N, _ = start.shape
     cut = nodes(first_walk, walks)
     mean, m2 = np.full((B, N, len(cut)), np.nan), np.full((B, N, len(cut)), np.nan)
     counts = np.zeros((B, N, 3), np.int64)

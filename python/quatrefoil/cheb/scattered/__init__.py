@@ -11,7 +11,7 @@ from typing import Any
 from ..._arguments import sequence
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from .._inputs import UNIT, Domain, flat_domain
+from ..domain import UNIT, Domain, flat_domain
 
 Array = Any
 

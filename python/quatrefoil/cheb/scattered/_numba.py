@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..._backends.numba import jit
-from .._inputs import interval
+from ..domain import interval
 
 
 @jit
@@ -123,7 +123,7 @@ def _layout(core, factors):
 
 
 def _intervals(name, X, domain):
-    """One row per axis, as _inputs.interval; ValueError where a coordinate is outside."""
+    """One row per axis, as domain.interval; ValueError where a coordinate is outside."""
     eps = float(np.finfo(X.dtype).eps)
     rows = np.array([interval(lo, hi, eps) for lo, hi in zip(domain[::2], domain[1::2])])
     i = _first_bad(X, rows)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ... import _backends
-from ..._arguments import sequence, threads
+from ..._arguments import array, number, sequence, threads
 from . import matvec
 
 if TYPE_CHECKING:
@@ -176,11 +175,10 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             noise = 0 and a factor is singular to working precision; noise > 0 and a factor has a negative eigenvalue.
             Nothing is clamped.
         """
-        noise = _checked_noise(noise, "solve")
+        noise = number(noise, "KroneckerOperator.solve", "noise")
         self._require_square("solve")
         N = self.shape[0]
-        if not isinstance(y, np.ndarray) or isinstance(y, np.ma.MaskedArray) or y.dtype not in _REAL:
-            raise TypeError(f"KroneckerOperator.solve: y is {_described(y)}, expected a NumPy array of float32 or float64")
+        array(y, "KroneckerOperator.solve", "y", torch=False)
         if y.ndim not in (1, 2) or y.shape[0] != N:
             raise ValueError(f"KroneckerOperator.solve: y has shape {y.shape}, expected ({N},) or ({N}, c)")
         rows = np.ascontiguousarray(y.T, np.float64)
@@ -196,7 +194,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
         Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive.
         """
-        noise = _checked_noise(noise, "logdet")
+        noise = number(noise, "KroneckerOperator.logdet", "noise")
         self._require_square("logdet")
         if noise:
             return float(np.log(self._spectrum[0] + noise).sum())
@@ -277,27 +275,13 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return x.reshape(rows.shape)
 
 
-def _described(value: Any) -> str:
-    return f"an array of {value.dtype}" if type(value) is np.ndarray else f"a {type(value).__name__}"
-
-
 def _frozen(f: Any, i: int) -> Array:
-    if not isinstance(f, np.ndarray) or isinstance(f, np.ma.MaskedArray) or f.dtype not in _REAL:
-        raise TypeError(f"KroneckerOperator: factors[{i}] is {_described(f)}, expected a NumPy array of float32 or float64")
+    array(f, "KroneckerOperator", f"factors[{i}]", torch=False)
     if f.ndim != 2:
         raise ValueError(f"KroneckerOperator: factors[{i}] has shape {f.shape}, expected a matrix")
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
-
-
-def _checked_noise(noise: Any, method: str) -> float:
-    if not isinstance(noise, numbers.Real) or isinstance(noise, bool):
-        raise TypeError(f"KroneckerOperator.{method}: noise is a {type(noise).__name__}, expected a real number")
-    value = float(noise)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"KroneckerOperator.{method}: noise is {value}, expected a finite variance, 0 or more")
-    return value
 
 
 def _outer(vectors: Sequence[Array]) -> Array:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Sequence
 from typing import Any
 
+from ..._arguments import choice, integer, number
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
 
 SOLVERS = ("chebyshev", "exact")
 MAX_STEPS = 2**31 - 1  # of the solver: an int of C
-
-
-def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    q = shapes[0]
-    assert q is not None
-    if len(q) != 4:
-        raise ValueError(f"{label}: q has shape {q}, expected (B, T, H, D)")
-    B, _, H, D = q
-    state = (B, H, D, D)
-    expected = [("k", q, "q's"), ("v", q, "q's"), *[(n, q[:3], "q's without D") for n in ("alpha", "g", "gk")]]
-    expected += [(f"initial_state[{i}]", state, "(B, H, D, D)") for i in range(2)]
-    for (name, wanted, what), shape in zip(expected, shapes[1:]):
-        if shape is not None and shape != wanted:
-            raise ValueError(f"{label}: {name} has shape {shape}, expected {wanted}: {what}")
-    *_, output_final_state = options
-    return [q, *[state if output_final_state else None] * 2]
 
 
 GKA = Op(
@@ -39,11 +21,10 @@ GKA = Op(
     inputs=(
         *[Arg(name, "B T H D", half=True) for name in ("q", "k", "v")],
         *[Arg(name, "B T H", optional=True, half=True) for name in ("alpha", "g", "gk")],
-        *[Arg(name, "B H D D", optional=True, half=True) for name in ("H0", "U0")],
+        *[Arg(name, "B H D D", optional=True, half=True, title=f"initial_state[{i}]") for i, name in enumerate(("H0", "U0"))],
     ),
-    outputs=(Arg("y", "B T H D", half=True), Arg("H_T", "B H D D"), Arg("U_T", "B H D D")),
+    outputs=(Arg("y", "B T H D", half=True), *[Arg(name, "B H D D", when="output_final_state") for name in ("H_T", "U_T")]),
     options=(Option("ridge_strength", float), Option("num_iter", int), Option("solver", str), Option("output_final_state", bool)),
-    rule=_shapes,
     tolerance=2e-6,
 )  # fmt: skip
 OPS = (GKA,)
@@ -148,20 +129,10 @@ def gka_vjp(
 
 
 def _options(function: str, ridge_strength: Any, num_iter: Any, solver: Any, output_final_state: Any) -> tuple[float, int, str, bool]:
-    if isinstance(ridge_strength, complex) or not hasattr(ridge_strength, "__float__"):
-        raise TypeError(f"ssm.{function}: ridge_strength must be a real number, got {ridge_strength!r}")
-    ridge = float(ridge_strength)
-    if not 0 <= ridge < math.inf:
-        raise ValueError(f"ssm.{function}: ridge_strength must be finite and at least 0, got {ridge}")
-    try:
-        steps = operator.index(num_iter)
-    except TypeError:
-        raise TypeError(f"ssm.{function}: num_iter must be an integer, got {num_iter!r}") from None
-    if not 0 <= steps <= MAX_STEPS:
-        raise ValueError(f"ssm.{function}: num_iter must be at least 0 and at most {MAX_STEPS}, got {steps}")
-    if not isinstance(solver, str) or solver not in SOLVERS:
-        raise ValueError(f"ssm.{function}: solver is {solver!r}, expected one of {', '.join(map(repr, SOLVERS))}")
-    return ridge, steps, solver, bool(output_final_state)
+    label = f"ssm.{function}"
+    ridge = number(ridge_strength, label, "ridge_strength")
+    steps = integer(num_iter, label, "num_iter", 0, MAX_STEPS)
+    return ridge, steps, choice(solver, label, "solver", SOLVERS), bool(output_final_state)
 
 
 def _pair(function: str, state: Any) -> tuple[Any, Any]:

@@ -11,31 +11,21 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ..._arguments import choice
+from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
 
 
-def _conv_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    x, weight, bias, seq_idx, initial_states = shapes
-    assert x is not None
-    assert weight is not None
-    if len(x) != 3:
-        raise ValueError(f"{label}: x has shape {x}, expected (B, D, L)")
-    if len(weight) != 2 or weight[0] != x[1] or weight[1] < 1:
-        raise ValueError(f"{label}: weight has shape {weight}, expected (D, W) with D = {x[1]} as in x and W at least 1")
-    if bias is not None and bias != (x[1],):
-        raise ValueError(f"{label}: bias has shape {bias}, expected ({x[1]},), a number a channel of x")
-    if seq_idx is not None and seq_idx != (x[0], x[2]):
-        raise ValueError(f"{label}: seq_idx has shape {seq_idx}, expected (B, L) = {(x[0], x[2])} as in x")
-    states = (x[0], x[1], weight[1] - 1)
-    if initial_states is not None and initial_states != states:
-        raise ValueError(f"{label}: initial_states has shape {initial_states}, expected (B, D, W - 1) = {states}")
+def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    _, weight, _, seq_idx, initial_states = shapes
     _, return_final_states = options
+    if weight is not None and weight[1] < 1:
+        raise ValueError(f"{label}: weight has shape {weight}, expected (D, W) with W at least 1")
     if seq_idx is not None and (initial_states is not None or return_final_states):
         raise ValueError(f"{label}: seq_idx with initial_states or final states has no meaning; leave one of them out")
-    return [x, states if return_final_states else None]
 
 
 CAUSAL_CONV = Op(
@@ -47,11 +37,11 @@ CAUSAL_CONV = Op(
         Arg("weight", "D W", half=True),
         Arg("bias", "D", optional=True, half=True),
         Arg("seq_idx", "B L", optional=True, dtype="int"),
-        Arg("initial_states", "B D S", optional=True, half=True),
+        Arg("initial_states", "B D W-1", optional=True, half=True),
     ),
-    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D S", half=True)),
+    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D W-1", half=True, when="return_final_states")),
     options=(Option("activation", str), Option("return_final_states", bool)),
-    rule=_conv_shapes,
+    check=_check_taps,
     tolerance=1e-6,
 )  # fmt: skip
 
@@ -241,8 +231,7 @@ def _check_target(name: str, argument: str, target: Array, x: Array) -> None:
 
 
 def _activation(name: str, activation: str | None) -> str:
-    if activation not in (None, "silu", "swish"):
-        raise ValueError(f"ssm.{name}: unknown activation {activation!r}, expected None, 'silu' or 'swish'")
+    choice(activation, f"ssm.{name}", "activation", (None, "silu", "swish"))
     return "silu" if activation else "none"
 
 

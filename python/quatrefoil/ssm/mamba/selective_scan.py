@@ -11,37 +11,18 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
+from ..._dims import Shape
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
 
 
-def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    u, delta, A, B, C, D, z, delta_bias = shapes
-    assert u is not None
-    assert A is not None
-    if len(u) != 3:
-        raise ValueError(f"{label}: u has shape {u}, expected (B, D, L)")
-    if len(A) != 2 or A[0] != u[1]:
-        raise ValueError(f"{label}: A has shape {A}, expected (D, N) with D = {u[1]} as in u")
-    items, channels, length = u
-    for name, shape in (("delta", delta), ("z", z)):
-        if shape is not None and shape != u:
-            raise ValueError(f"{label}: {name} has shape {shape}, expected {u} as u")
-    for name, shape in (("D", D), ("delta_bias", delta_bias)):
-        if shape is not None and shape != (channels,):
-            raise ValueError(f"{label}: {name} has shape {shape}, expected ({channels},), a number a channel of u")
-    for name, m in (("B", B), ("C", C)):
-        assert m is not None
-        grouped = len(m) == 4 and m[1] > 0 and channels % m[1] == 0 and m == (items, m[1], A[1], length)
-        if not (grouped or m in ((channels, A[1]), (items, A[1], length))):
-            raise ValueError(
-                f"{label}: {name} has shape {m}, expected (D, N) = {(channels, A[1])}, (B, N, L) = {(items, A[1], length)} or (B, G, N, L) "
-                f"with G groups that divide the {channels} channels"
-            )
-    _, return_last_state = options
-    return [u, (items, channels, A[1]) if return_last_state else None]
+def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    channels = shapes[2][0] if shapes[2] else 0
+    for name, m in zip("BC", shapes[3:5]):
+        if m is not None and len(m) == 4 and (m[1] < 1 or channels % m[1]):
+            raise ValueError(f"{label}: {name} has shape {m}, expected (B, G, N, L) with G groups that divide the {channels} channels")
 
 
 SELECTIVE_SCAN = Op(
@@ -52,15 +33,15 @@ SELECTIVE_SCAN = Op(
         Arg("u", "B D L", half=True),
         Arg("delta", "B D L", half=True),
         Arg("A", "D N", dtype="any"),
-        Arg("B", "...", dtype="any", half=True),
-        Arg("C", "...", dtype="any", half=True),
+        Arg("B", "D N or B N L or B G N L", dtype="any", half=True),
+        Arg("C", "D N or B N L or B K N L", dtype="any", half=True),
         Arg("D", "D", optional=True),
         Arg("z", "B D L", optional=True, half=True),
         Arg("delta_bias", "D", optional=True),
     ),
-    outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any")),
+    outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any", when="return_last_state")),
     options=(Option("delta_softplus", bool), Option("return_last_state", bool)),
-    rule=_scan_shapes,
+    check=_check_groups,
     tolerance=2e-6,
 )  # fmt: skip
 

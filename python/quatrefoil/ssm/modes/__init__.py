@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
-
-
-def _check_poles(label: str, v: Shape | None, x: Shape | None) -> Shape:
-    assert v is not None
-    assert x is not None
-    if not x:
-        raise ValueError(f"{label}: x has no axes, expected (..., N)")
-    if len(v) < len(x) or v[len(v) - len(x) :] != x:
-        raise ValueError(f"{label}: v has shape {v}, expected (..., N) that ends with x's shape {x}")
-    return v
-
-
-def _sum_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
-    v = _check_poles(label, *shapes)
-    return [(*v[:-1], options[0])]
-
-
-def _transpose_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
-    u, v, x = shapes
-    result = _check_poles(label, v, x)
-    expected = (*result[:-1], options[0])
-    if u != expected:
-        raise ValueError(f"{label}: u has shape {u}, expected {expected}: v's batch axes, then L")
-    return [result]
 
 
 _TOLERANCE = 2e-6  # as s4d_kernel
@@ -42,10 +17,9 @@ _TOLERANCE = 2e-6  # as s4d_kernel
 def _sum_op(name: str, dtype: str) -> Op:
     return Op(
         __name__, name,
-        inputs=(Arg("v", "... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
-        outputs=(Arg("y", "... L", dtype=dtype),),
+        inputs=(Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
+        outputs=(Arg("y", "M... ... L", dtype=dtype),),
         options=(Option("L", int),),
-        rule=_sum_shapes,
         tolerance=_TOLERANCE,
     )  # fmt: skip
 
@@ -54,10 +28,9 @@ LOG_VANDERMONDE = _sum_op("log_vandermonde", "real")
 LOG_VANDERMONDE_COMPLEX = _sum_op("log_vandermonde_complex", "complex")
 LOG_VANDERMONDE_TRANSPOSE = Op(
     __name__, "log_vandermonde_transpose",
-    inputs=(Arg("u", "... L"), Arg("v", "... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
-    outputs=(Arg("y", "... N", dtype="complex"),),
+    inputs=(Arg("u", "M... ... L"), Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
+    outputs=(Arg("y", "M... ... N", dtype="complex"),),
     options=(Option("L", int),),
-    rule=_transpose_shapes,
     tolerance=_TOLERANCE,
 )  # fmt: skip
 OPS = (

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
-
-
-def _cauchy_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
-    v, z, w = shapes
-    assert v is not None
-    assert z is not None
-    if not v or w != v:
-        raise ValueError(f"{label}: w has shape {w}, expected (..., N) like v of shape {v}")
-    if len(z) != 1:
-        raise ValueError(f"{label}: z has shape {z}, expected (L,)")
-    return [(*v[:-1], z[0])]
 
 
 CAUCHY_MULT = Op(
@@ -30,7 +18,6 @@ CAUCHY_MULT = Op(
     inputs=(Arg("v", "... N", dtype="complex"), Arg("z", "L", dtype="complex"), Arg("w", "... N", dtype="complex")),
     outputs=(Arg("y", "... L", dtype="complex"),),
     options=(Option("symmetric", bool),),
-    rule=_cauchy_shapes,
     tolerance=2e-6,  # float64 shows the sum of 2 N quotients, each rounded four times
 )  # fmt: skip
 
@@ -84,18 +71,6 @@ def cauchy_mult_vjp(
     return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), (), backend, num_threads)
 
 
-def _dplr_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
-    dt, Lambda = shapes[:2]
-    if Lambda is None or len(Lambda) != 2:
-        raise ValueError(f"{label}: Lambda has shape {Lambda}, expected (H, N)")
-    if dt != Lambda[:1]:
-        raise ValueError(f"{label}: dt has shape {dt}, expected (H,) with H = {Lambda[0]} as in Lambda of shape {Lambda}")
-    for name, shape in zip("PBCQ", shapes[2:]):
-        if shape is not None and shape != Lambda:
-            raise ValueError(f"{label}: {name} has shape {shape}, expected {Lambda}, that of Lambda")
-    return [(Lambda[0], options[0])]
-
-
 S4_KERNEL = Op(
 
 
@@ -107,7 +82,6 @@ S4_KERNEL = Op(
     ),
     outputs=(Arg("K", "H L"),),
     options=(Option("L", int), Option("truncated", bool)),
-    rule=_dplr_shapes,
     tolerance=1e-5,  # 2e-14 in float64: rounding of every step, and the condition of I - Abar^L where it is short
 )  # fmt: skip
 OPS = (

@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from ..._arguments import integer
+from ..._arguments import choice, integer
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
 
 DISCS = ("zoh", "bilinear", "dss")
-
-
-def check_disc(disc: Any, label: str) -> str:
-    if not isinstance(disc, str) or disc not in DISCS:
-        raise ValueError(f"{label}: unknown disc {disc!r}; choose one of {', '.join(map(repr, DISCS))}")
-    return disc
-
-
-def check_modes(label: str, **shapes: Shape | None) -> tuple[int, int]:
-    """(H, N) of A, where dt is (H,), C (H, N) or (M, H, N) and all others are shaped like A."""
-    A = shapes.pop("A")
-    if A is None or len(A) != 2:
-        raise ValueError(f"{label}: A has shape {A}, expected (H, N)")
-    for name, shape in shapes.items():
-        if shape is None:
-            continue
-        good, expected = shape == A, "(H, N)"
-        if name == "dt":
-            good, expected = shape == A[:1], "(H,)"
-        elif name == "C":
-            good, expected = len(shape) in (2, 3) and shape[-2:] == A, "(H, N) or (M, H, N)"
-        if not good:
-            raise ValueError(f"{label}: {name} has shape {shape}, expected {expected} with H = {A[0]}, N = {A[1]} as in A of shape {A}")
-    return A[0], A[1]
-
-
-def _kernel_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
-    dt, A, C, B = shapes
-    check_modes(label, A=A, dt=dt, C=C, B=B)
-    assert C is not None
-    return [(*C[:-1], options[0])]
 
 
 S4D_KERNEL = Op(
@@ -52,12 +20,11 @@ S4D_KERNEL = Op(
     inputs=(
         Arg("dt", "H"),
         Arg("A", "H N", dtype="complex"),
-        Arg("C", "... N", dtype="complex"),
+        Arg("C", "M? H N", dtype="complex"),
         Arg("B", "H N", optional=True, dtype="complex"),
     ),
-    outputs=(Arg("K", "... L"),),
+    outputs=(Arg("K", "M? H L"),),
     options=(Option("L", int), Option("disc", str)),
-    rule=_kernel_shapes,
     tolerance=2e-6,  # 4e-15 in float64, a few eps for powers up to z^L; float32 is tested to 3e-7
 )  # fmt: skip
 
@@ -121,7 +88,7 @@ def s4d_kernel(
     >>> qf.ssm.s4d_kernel(dt, A, C, 3).round(4)  # 0.1 psi(-0.1) exp(-0.1 l)
     array([[0.0952, 0.0861, 0.0779]])
     """
-    options = (integer(L, S4D_KERNEL.label, "L", 0), check_disc(disc, S4D_KERNEL.label))
+    options = (integer(L, S4D_KERNEL.label, "L", 0), choice(disc, S4D_KERNEL.label, "disc", DISCS))
     return call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
 
 
@@ -134,4 +101,4 @@ def s4d_kernel_vjp(
     dL/dRe w + i dL/dIm w. DSS's shift for Re A > 0 carries none, as upstream.
     """
     label = f"{S4D_KERNEL.label}_vjp"
-    return call_vjp(S4D_KERNEL, inputs_and_grad, (integer(L, label, "L", 0), check_disc(disc, label)), (), backend, num_threads)
+    return call_vjp(S4D_KERNEL, inputs_and_grad, (integer(L, label, "L", 0), choice(disc, label, "disc", DISCS)), (), backend, num_threads)

@@ -6,35 +6,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._arguments import choice
+from ..._dims import Shape
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
-from .kernel import check_disc, check_modes
+from ..._spec import Arg, Op, Option
+from .kernel import DISCS
 
 Array = Any
 
 METHODS = ("auto", "fft", "scan")
 
 
-def _layer_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    u, dt, A, C, D, B, start = shapes
+def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
     disc, method, bidirectional, return_state = options
-    H, N = check_modes(label, A=A, dt=dt, C=C, B=B)
-    assert u is not None
-    assert C is not None
-    if len(u) < 2 or u[-2] != H:
-        raise ValueError(f"{label}: u has shape {u}, expected (..., H, L) with H = {H} as in A of shape {A}")
-    if bidirectional and (len(C) != 3 or C[0] != 2):
-        raise ValueError(f"{label}: C has shape {C}, expected (2, H, N) with bidirectional=True: one direction after the other")
-    outputs = () if bidirectional else C[:-2]
-    if D is not None and (*outputs, H) != D:
-        raise ValueError(f"{label}: D has shape {D}, expected {(*outputs, H)}")
-    if start is not None and start != (*u[:-2], H, N):
-        raise ValueError(f"{label}: initial_state has shape {start}, expected {(*u[:-2], H, N)}: (..., H, N)")
-    for name, asked in (("initial_state", start is not None), ("return_state=True", return_state), ("method='scan'", method == "scan")):
+    start = shapes[-1] is not None
+    for name, asked in (("initial_state", start), ("return_state=True", return_state), ("method='scan'", method == "scan")):
         if asked and (bidirectional or disc == "dss"):
             why = "bidirectional=True" if bidirectional else "disc='dss'"
             raise ValueError(f"{label}: {why} has no recurrence, so there is no {name}; leave it out, or take disc 'zoh' or 'bilinear'")
-    return [(*u[:-2], *outputs, *u[-2:]), (*u[:-2], H, N) if return_state else None]
 
 
 S4D_CONV = Op(
@@ -45,22 +34,21 @@ S4D_CONV = Op(
         Arg("u", "... H L", half=True),
         Arg("dt", "H", half=True),
         Arg("A", "H N", dtype="complex"),
-        Arg("C", "... H N", dtype="complex"),
-        Arg("D", "... H", optional=True, half=True),
+        Arg("C", "2 H N if bidirectional else M? H N", dtype="complex"),
+        Arg("D", "H if bidirectional else M? H", optional=True, half=True),
         Arg("B", "H N", optional=True, dtype="complex"),
         Arg("initial_state", "... H N", optional=True, dtype="complex"),
     ),
-    outputs=(Arg("y", "... H L", half=True), Arg("last_state", "... H N", dtype="complex")),
+    outputs=(Arg("y", "... M? H L", half=True), Arg("last_state", "... H N", dtype="complex", when="return_state")),
     options=(Option("disc", str), Option("method", str), Option("bidirectional", bool), Option("return_state", bool)),
-    rule=_layer_shapes,
+    check=_check_state,
     tolerance=1e-5,  # float64: a state gathers a rounding of z^32 every 32 samples; float32 is held to 5e-7 in a test of its own
 )  # fmt: skip
 
 
 def _options(disc: Any, method: Any, bidirectional: Any, return_state: Any) -> tuple[Any, ...]:
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"{S4D_CONV.label}: unknown method {method!r}; choose one of {', '.join(map(repr, METHODS))}")
-    return check_disc(disc, S4D_CONV.label), method, bool(bidirectional), bool(return_state)
+    label = S4D_CONV.label
+    return choice(disc, label, "disc", DISCS), choice(method, label, "method", METHODS), bool(bidirectional), bool(return_state)
 
 
 def s4d_conv(

@@ -5,35 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._dims import Shape
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
 
 
-def _s5_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    u, Lambda_bar, B_bar, C, D, initial_state = shapes
-    assert u is not None
-    assert Lambda_bar is not None
+def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
     _, bidirectional, return_state = options
-    if len(u) < 2:
-        raise ValueError(f"{label}: u has shape {u}, expected (..., L, H)")
-    if len(Lambda_bar) != 1:
-        raise ValueError(f"{label}: Lambda_bar has shape {Lambda_bar}, expected (P,)")
-    if bidirectional and (initial_state is not None or return_state):
-        what = "initial_state" if initial_state is not None else "return_state"
+    start = shapes[-1] is not None
+    if bidirectional and (start or return_state):
+        what = "initial_state" if start else "return_state"
         raise ValueError(f"{label}: {what} was given with bidirectional=True, which has no state; expected one or the other")
-    H, P = u[-1], Lambda_bar[0]
-    columns, text = (2 * P, "2P") if bidirectional else (P, "P")
-    for name, got, expected, dims, why in (
-        ("B_bar", B_bar, (P, H), "P, H", f"P = {P} as in Lambda_bar and H = {H} as in u"),
-        ("C", C, (H, columns), f"H, {text}", f"H = {H} as in u and P = {P} as in Lambda_bar"),
-        ("D", D, (H,), "H,", f"H = {H} as in u"),
-        ("initial_state", initial_state, (*u[:-2], P), "..., P", f"the batch axes {u[:-2]} of u and P = {P} as in Lambda_bar"),
-    ):
-        if got is not None and got != expected:
-            raise ValueError(f"{label}: {name} has shape {got}, expected ({dims}) with {why}")
-    return [u, (*u[:-2], P) if return_state else None]
 
 
 S5_APPLY = Op(
@@ -44,13 +28,13 @@ S5_APPLY = Op(
         Arg("u", "... L H", half=True),
         Arg("Lambda_bar", "P", dtype="complex"),
         Arg("B_bar", "P H", dtype="complex"),
-        Arg("C", "H P", dtype="complex"),
+        Arg("C", "H 2P if bidirectional else H P", dtype="complex"),
         Arg("D", "H", optional=True, half=True),
         Arg("initial_state", "... P", optional=True, dtype="complex"),
     ),
-    outputs=(Arg("y", "... L H", half=True), Arg("last_state", "... P", dtype="complex")),
+    outputs=(Arg("y", "... L H", half=True), Arg("last_state", "... P", dtype="complex", when="return_state")),
     options=(Option("conj_sym", bool), Option("bidirectional", bool), Option("return_state", bool)),
-    rule=_s5_shapes,
+    check=_check_state,
     tolerance=1e-6,
 )  # fmt: skip
 OPS = (S5_APPLY,)

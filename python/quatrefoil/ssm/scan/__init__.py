@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
+from ..._arguments import integer
+from ..._dims import Shape
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Op, Option, Shape
+from ..._spec import Arg, Op, Option
 
 Array = Any
 
 
+# No dims: a broadcasts, and the axis that h0 lacks is an option.
 def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
     a, b, h0 = shapes
     assert a is not None
@@ -98,8 +100,5 @@ def linear_scan_vjp(
 
 
 def _axis(axis: int, b: Array) -> int:
-    try:
-        at = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"ssm.linear_scan: axis must be an integer, got {axis!r}") from None
+    at = integer(axis, LINEAR_SCAN.label, "axis")
     return at if at >= 0 else at + len(getattr(b, "shape", ()))

@@ -1,5 +1,7 @@
-"""Data as the walks need it: numbers in scaled coordinates, a row an instance or one for all. Plain array code, NumPy or torch, so that torch
-differentiates it; ``Packed.pull`` is its transpose for NumPy users."""
+"""Data as the walks need it: numbers in scaled coordinates, a row an instance or one for all.
+
+Plain array code for NumPy arrays and tensors, so that torch differentiates it; ``Packed.pull`` is its transpose for NumPy users.
+"""
 
 from __future__ import annotations
 

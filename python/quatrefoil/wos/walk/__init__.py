@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._dims import Shape
 from ..._dispatch import call, call_vjp
-from ..._spec import Arg, Extra, Op, Option, Shape
+from ..._spec import Arg, Extra, Op, Option
 from .state import schedule
 
 Array = Any
@@ -34,7 +35,7 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     if len(start) != 3 or start[0] != frame[0]:
         raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
     _check_frame(label, frame, start[-1], ends, first)
-    B, N, d = start
+    B, N, _ = start
     for name, numbers, kind in (("dirichlet", dirichlet, dirichlet_kind), ("source", source, source_kind)):
         if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
             raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
@@ -99,8 +100,9 @@ def place(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Points (N, d) or (B, N, d), absolute -> (B, N, d), where walks start: scaled, NaN outside, and on the boundary for those outside within
-    epsilon. ``frame``, ``ends``, ``first`` and ``grids`` are those of ``walk``; a point that is not finite is a ValueError.
+    """Where walks start: absolute points (N, d) or (B, N, d) -> (B, N, d), scaled; NaN outside, on the boundary for those within epsilon.
+
+    ``frame``, ``ends``, ``first`` and ``grids`` are those of ``walk``. A point that is not finite is a ValueError.
 
     Cost: a sweep over the segments a point, and another one for points outside.
     """

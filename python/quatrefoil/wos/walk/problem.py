@@ -99,7 +99,8 @@ class Prepared:
             raise ValueError(f"solve: points has shape {points.shape}, expected (N, {d}) or (B, N, {d})")
         if b.kind is not None and b.kind != self.kind:
             raise TypeError(
-                f"solve: boundary was built from a {b.kind} array but points is a {self.kind} array; all arrays of a call must be of one kind"
+                f"solve: boundary was built from a {b.kind} array but points is a {self.kind} array; "
+                "all arrays of a call must be of one kind"
             )
         target = Target(b, self.kind, points.dtype)
         self.dirichlet = pack(problem.dirichlet, target, "dirichlet")
@@ -114,7 +115,7 @@ class Prepared:
 
     def _batches(self, points: np.ndarray) -> None:
         self.N = points.shape[-2]
-        self.batch = self.dirichlet.batch
+        self.shape: tuple[int, ...]
         if points.ndim == 2 and self.boundary.batch is None and self.dirichlet.batch is None and self.source.batch is None:
             self.B, self.shape = 1, (self.N,)
             return
@@ -127,7 +128,7 @@ class Prepared:
         found = {name: n for name, n in sizes.items() if n is not None}
         if len(set(found.values())) > 1:
             raise ValueError(f"solve: different numbers of instances: {', '.join(f'{name} {n}' for name, n in found.items())}")
-        self.batch = self.B = next(iter(found.values()))
+        self.B = next(iter(found.values()))
         self.shape = (self.B, self.N)
 
     def _place(self, points: np.ndarray) -> None:

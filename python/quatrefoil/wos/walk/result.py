@@ -86,8 +86,15 @@ def finish(problem: Problem, state: State) -> Result:
     walks = xp.full_like(steps, n)
     if p.outside is not None:
         walks[p.outside] = 0
-    shape = p.shape
+    mean_steps = _cast(_cast(steps, xp.float64) / n, dtype)
     return Result(
-        _cast(mean, dtype).reshape(shape), _cast(stderr, dtype).reshape(shape), walks.reshape(shape), _cast(_cast(steps, xp.float64) / n, dtype).reshape(shape),
-        truncated.reshape(shape), escaped.reshape(shape), problem.seed, state, problem,
-    )  # fmt: skip
+        value=_cast(mean, dtype).reshape(p.shape),
+        stderr=_cast(stderr, dtype).reshape(p.shape),
+        n_walks=walks.reshape(p.shape),
+        mean_steps=mean_steps.reshape(p.shape),
+        n_truncated=truncated.reshape(p.shape),
+        n_escaped=escaped.reshape(p.shape),
+        seed=problem.seed,
+        state=state,
+        problem=problem,
+    )

@@ -205,7 +205,7 @@ def solve_vjp(
     given = share if p.kind == "numpy" else _arrays.namespace_of(p.kind).from_numpy(share)
     options = (*p.kinds, problem.signed_seed, first, count, problem.max_steps)
     pulled = iter(call_vjp(WALK, (*p.inputs, given), options, p.extras, problem.backend, num_threads))
-    found = [{} if d.numbers is None else d.pull(as_numpy(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
+    found = [{} if d.pull is None else d.pull(as_numpy(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
     return None, found[0], found[1]
 
 

@@ -6,6 +6,7 @@ Plain array code for NumPy arrays and tensors alike: what torch differentiates, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class State:
 
     def overlaps(self, other: State) -> bool:
         both = sorted(zip(self.starts + other.starts, self.sizes + other.sizes))
-        return any(start + size > after for (start, size), (after, _) in zip(both, both[1:]))
+        return any(start + size > after for (start, size), (after, _) in pairwise(both))
 
     def join(self, other: State) -> State:
         """Both ranges. Buddies coalesce, in the one way there is: the same bits for any cut and any order."""

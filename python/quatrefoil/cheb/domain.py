@@ -1,16 +1,13 @@
-"""What this family accepts: real arrays, sizes, tolerances and domains, and the errors for all else."""
+"""Domains, a box of intervals: what callers may write, and the map of an interval to [-1, 1]."""
 
 from __future__ import annotations
 
-import math
-import numbers
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .._arguments import is_number
 
 Array = Any
 Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
@@ -19,69 +16,9 @@ _PLAIN = (int, float)
 _LARGEST = 1e300  # so that no width overflows
 
 
-def real_array(value: Any, label: str, name: str) -> str:
-    """The kind of an array of float32 or float64: "numpy" or "torch"; TypeError for anything else."""
-    kind = _arrays.kind(value)
-    if kind is None:
-        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a NumPy or PyTorch array of float32 or float64")
-    if _arrays.dtype_name(value) not in _arrays.REAL:
-        raise TypeError(f"{label}: {name} has dtype {_arrays.dtype_name(value)}, expected float32 or float64; convert it")
-    if kind == "cupy":
-        raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
-    return kind
-
-
-def host_array(value: Any, label: str, name: str) -> np.ndarray:
-    """The numbers of an array for a function that has no gradient: asking for one is an error, not zeros."""
-    if real_array(value, label, name) == "numpy":
-        found: np.ndarray = value
-        return found
-    if value.requires_grad:
-        raise NotImplementedError(f"{label} has no gradient; pass {name}.detach()")
-    if value.device.type != "cpu":
-        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
-    tensor: np.ndarray = value.resolve_neg().numpy()
-    return tensor
-
-
 def like(array: np.ndarray, model: Any) -> Array:
     """A NumPy result as the kind of array that came in."""
     return array if isinstance(model, np.ndarray) else model.new_tensor(array)
-
-
-def require_finite(array: np.ndarray, label: str, name: str) -> None:
-    bad = ~np.isfinite(array)
-    if bad.any():
-        at = np.unravel_index(int(bad.argmax()), array.shape)
-        raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {array[at]}, expected finite numbers")
-
-
-def size(value: Any, label: str, name: str) -> int:
-    try:
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{label}: {name} must be an integer, got {value!r}") from None
-    if n < 1:
-        raise ValueError(f"{label}: {name} must be at least 1, got {n}")
-    return n
-
-
-def sizes(value: Any, d: int, label: str, name: str) -> tuple[int, ...]:
-    """An integer for all axes, or one per axis."""
-    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
-        if len(value) != d:
-            raise ValueError(f"{label}: {name} has {len(value)} entries, expected {d}, one per axis")
-        return tuple(size(n, label, f"{name}[{i}]") for i, n in enumerate(value))
-    return (size(value, label, name),) * d
-
-
-def tolerance(value: Any, label: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{label}: tol must be a real number, got {value!r}")
-    tol = float(value)
-    if not 0 <= tol < math.inf:
-        raise ValueError(f"{label}: tol must be at least 0 and finite, got {tol}")
-    return tol
 
 
 UNIT = (-1, 1)  # the default: known without a look at its numbers
@@ -121,7 +58,7 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
     flat: list[Any] = []
     for entry in domain:
         flat += entry if isinstance(entry, tuple) else (entry,)
-    if any(isinstance(x, bool) or not isinstance(x, numbers.Real) for x in flat):
+    if not all(map(is_number, flat)):
         raise TypeError(f"{label}: domain must hold real numbers, got {domain!r}")
     pairs = all(isinstance(entry, tuple) and len(entry) == 2 for entry in domain)
     if len(flat) == 2 and not pairs:
