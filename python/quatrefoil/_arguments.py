@@ -65,10 +65,8 @@ def number(value: Any, label: str, name: str, *, positive: bool = False) -> floa
 
 def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
     """One of ``choices``."""
-    if value is None or isinstance(value, str):
-        for known in choices:
-            if value == known:
-                return known
+    if (value is None or isinstance(value, str)) and value in choices:
+        return value
     raise ValueError(f"{label}: {name} is {value!r}, expected {'one of ' if len(choices) > 1 else ''}{', '.join(map(repr, choices))}")
 
 

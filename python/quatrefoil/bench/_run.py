@@ -25,14 +25,18 @@ _BUDGET = 3.0  # seconds of timing a problem
 _LEAST, _MOST = 5, 101  # rounds
 
 
-def problems(families: Sequence[str]) -> Iterator[Problem]:
-    """Those of every noun that has a ``_bench.py``."""
+def modules(families: Sequence[str]) -> Iterator[str]:
+    """The ``_bench.py`` of every noun that has one."""
     for family in families:
         package = importlib.import_module(f"quatrefoil.{family}")
         for noun in (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg):
-            name = f"{package.__name__}.{noun}._bench"
-            if importlib.util.find_spec(name):
-                yield from importlib.import_module(name).problems()
+            if importlib.util.find_spec(name := f"{package.__name__}.{noun}._bench"):
+                yield name
+
+
+def problems(families: Sequence[str]) -> Iterator[Problem]:
+    for name in modules(families):
+        yield from importlib.import_module(name).problems()
 
 
 def error(got: Any, truth: np.ndarray) -> float:

@@ -34,11 +34,15 @@ def traced(
     return _restore(op, arrays, options, registered[op.label](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
-# The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
-def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
+def _refuse_devices(op: Op, arrays: Sequence[Any]) -> None:
     for name, _, _, a in op.named(arrays):
         if a is not None and a.device.type not in ("cpu", "meta"):
             raise RuntimeError(f"{op.label}: {name} is on {a.device}; CUDA tensors need the CUDA backend: {_backends.reason('cuda')}")
+
+
+# The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
+def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
+    _refuse_devices(op, arrays)
     given = [a for a in arrays if a is not None]
     layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
     if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):

@@ -101,10 +101,8 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         chunk_size: int = 64,
     ) -> None:
         super().__init__()
-        self.hidden_size, self.head_dim = (
-            integer(hidden_size, "GatedKalmaNet", "hidden_size", 1),
-            integer(head_dim, "GatedKalmaNet", "head_dim", 1),
-        )
+        self.hidden_size = integer(hidden_size, "GatedKalmaNet", "hidden_size", 1)
+        self.head_dim = integer(head_dim, "GatedKalmaNet", "head_dim", 1)
         heads = [num_q_heads, num_q_heads if num_k_heads is None else num_k_heads, num_q_heads if num_v_heads is None else num_v_heads]
         for name, n in zip("qkv", heads):
             if max(heads) % integer(n, "GatedKalmaNet", f"num_{name}_heads", 1):
