@@ -75,10 +75,10 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
     return tuple(map(_arrays.narrow, result, like))
 
 
-def no_extras(op: Op, extras: Any) -> tuple[None, ...]:
-    """None for each that the op declares, where none was given; TypeError for another number of them."""
-    if extras.__class__ is tuple and not extras:
-        return (None,) * len(op.extras)
+def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
+    """One for each that the op declares: None where none was given; TypeError for another number of them."""
+    if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
+        return tuple(extras) or (None,) * len(op.extras)
     names = ", ".join(e.name for e in op.extras) or "none"
     got = f"{len(extras)} of them" if isinstance(extras, (tuple, list)) else type(extras).__name__
     raise TypeError(f"{op.label}: extras must be a tuple of ({names}), got {got}")
