@@ -10,7 +10,7 @@ namespace {
 
 [[noreturn]] void refuse(const char* name, const char* why) { throw TypeError(std::string(name) + ": " + why); }
 
-Dtype dtype_of(int code, int bits, const char* name) {
+Dtype dtype_from(int code, int bits, const char* name) {
   if (code == dlpack::kFloat && bits == 32) return Dtype::f32;
   if (code == dlpack::kFloat && bits == 64) return Dtype::f64;
   if (code == dlpack::kComplex && bits == 64) return Dtype::c64;
@@ -34,7 +34,8 @@ View numpy_view(const py::array& a, const char* name) {
   }
   const auto item = std::int64_t(dtype.itemsize());
   View v;
-  v.dtype = dtype_of(code, int(8 * item), name);
+  v.present = true;
+  v.dtype = dtype_from(code, int(8 * item), name);
   v.data = const_cast<void*>(a.data());
   if (a.ndim() > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
   v.rank = int(a.ndim());
@@ -50,7 +51,8 @@ View tensor_view(const dlpack::Tensor& t, const char* name) {
   if (t.device.kind != dlpack::kCpu) refuse(name, "expected CPU memory");
   if (t.ndim > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
   View v;
-  v.dtype = dtype_of(t.dtype.code, t.dtype.bits, name);
+  v.present = true;
+  v.dtype = dtype_from(t.dtype.code, t.dtype.bits, name);
   v.data = static_cast<char*>(t.data) + t.byte_offset;
   v.rank = t.ndim;
   for (int i = 0; i < v.rank; ++i) {
@@ -87,8 +89,8 @@ View strided_view(py::handle h, const char* name) {
   return py::isinstance<py::array>(h) ? numpy_view(py::reinterpret_borrow<py::array>(h), name) : tensor_view(h, name);
 }
 
-Input::Input(py::handle h, const char* name) : present_(!h.is_none()) {
-  if (!present_) return;
+Input::Input(py::handle h, const char* name) {
+  if (h.is_none()) return;
   owner_ = py::reinterpret_borrow<py::object>(h);
   static_cast<View&>(*this) = strided_view(owner_, name);
   if (contiguous() && aligned(*this)) return;
@@ -106,8 +108,8 @@ Strided::Strided(py::handle h, const char* name) {
   static_cast<View&>(*this) = strided_view(owner_, name);
 }
 
-Output::Output(py::handle h, const char* name) : present_(!h.is_none()) {
-  if (!present_) return;
+Output::Output(py::handle h, const char* name) {
+  if (h.is_none()) return;
   if (py::isinstance<py::array>(h) && !py::reinterpret_borrow<py::array>(h).writeable())
     throw ValueError(std::string(name) + ": read-only");
   static_cast<View&>(*this) = strided_view(h, name);

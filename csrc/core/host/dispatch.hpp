@@ -14,8 +14,4 @@ auto dispatch_real(Dtype dtype, const char* function, F&& f) {
   }
 }
 
-inline bool is_complex(Dtype dtype) { return dtype == Dtype::c64 || dtype == Dtype::c128; }
-inline Dtype real_of(Dtype dtype) { return dtype == Dtype::c64 ? Dtype::f32 : dtype == Dtype::c128 ? Dtype::f64 : dtype; }
-inline Dtype complex_of(Dtype dtype) { return dtype == Dtype::f32 ? Dtype::c64 : dtype == Dtype::f64 ? Dtype::c128 : dtype; }
-
 }  // namespace quatrefoil

@@ -1,8 +1,10 @@
 // A strided array as the bindings see it: where, how large, of what numbers.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "core/host/check.hpp"
+#include "core/lanes/cplx.hpp"
 
 namespace quatrefoil {
 
@@ -13,6 +15,40 @@ inline int item_size(Dtype dtype) {
   return sizes[int(dtype)];
 }
 
+inline const char* dtype_name(Dtype dtype) {
+  constexpr const char* names[] = {"float32", "float64", "complex64", "complex128", "int64", "bool"};
+  return names[int(dtype)];
+}
+inline bool is_complex(Dtype dtype) { return dtype == Dtype::c64 || dtype == Dtype::c128; }
+inline Dtype real_of(Dtype dtype) { return dtype == Dtype::c64 ? Dtype::f32 : dtype == Dtype::c128 ? Dtype::f64 : dtype; }
+
+template <class E>
+struct DtypeOf;
+template <>
+struct DtypeOf<float> {
+  static constexpr Dtype value = Dtype::f32;
+};
+template <>
+struct DtypeOf<double> {
+  static constexpr Dtype value = Dtype::f64;
+};
+template <>
+struct DtypeOf<cplx<float>> {
+  static constexpr Dtype value = Dtype::c64;
+};
+template <>
+struct DtypeOf<cplx<double>> {
+  static constexpr Dtype value = Dtype::c128;
+};
+template <>
+struct DtypeOf<std::int64_t> {
+  static constexpr Dtype value = Dtype::i64;
+};
+template <class E>
+constexpr Dtype dtype_of() {
+  return DtypeOf<std::remove_const_t<E>>::value;
+}
+
 struct View {
   static constexpr int kMaxRank = 16;
   void* data = nullptr;
@@ -20,6 +56,7 @@ struct View {
   int rank = 0;
   std::int64_t shape[kMaxRank] = {};
   std::int64_t stride[kMaxRank] = {};  // in items
+  bool present = false;                // None is an absent array
 
   std::int64_t size() const {
     std::int64_t n = 1;

@@ -66,12 +66,15 @@ struct CausalConvVjp {
   T *dx, *dweight, *dbias, *dinitial;  // dbias, dinitial null where the inputs are
 };
 
+template <class T, class E>
+struct ScanKernels {
+  void (*selective_scan)(const SelectiveScan<T, E>&);
+  void (*selective_scan_vjp)(const SelectiveScanVjp<T, E>&);
+};
 template <class T>
 struct Kernels {
-  void (*selective_scan)(const SelectiveScan<T, T>&);
-  void (*selective_scan_vjp)(const SelectiveScanVjp<T, T>&);
-  void (*selective_scan_complex)(const SelectiveScan<T, cplx<T>>&);
-  void (*selective_scan_complex_vjp)(const SelectiveScanVjp<T, cplx<T>>&);
+  ScanKernels<T, T> real;
+  ScanKernels<T, cplx<T>> complex;
   void (*causal_conv)(const CausalConv<T>&);
   void (*causal_conv_vjp)(const CausalConvVjp<T>&);
 };

@@ -28,12 +28,15 @@ struct LinearScanVjp {
   int threads;
 };
 
+template <class E>
+struct KernelsOf {
+  void (*linear_scan)(const LinearScan<E>&);
+  void (*linear_scan_vjp)(const LinearScanVjp<E>&);
+};
 template <class T>
 struct Kernels {
-  void (*linear_scan)(const LinearScan<T>&);
-  void (*linear_scan_vjp)(const LinearScanVjp<T>&);
-  void (*linear_scan_complex)(const LinearScan<cplx<T>>&);
-  void (*linear_scan_complex_vjp)(const LinearScanVjp<cplx<T>>&);
+  KernelsOf<T> real;
+  KernelsOf<cplx<T>> complex;
 };
 using Table = TableOf<Kernels>;
 

@@ -1,0 +1,140 @@
+// The arguments of a kernel's call from Python, taken in their order: arrays in, arrays out, options; each array checked where it is taken.
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/host/fit.hpp"
+#include "py/caster.hpp"
+
+namespace quatrefoil {
+
+// kernel(args) without the GIL.
+template <class Kernel, class Args>
+auto released(Kernel&& kernel, const Args& args) {
+  py::gil_scoped_release released;
+  return kernel(args);
+}
+
+class Arguments : public Fit {
+ public:
+  Arguments(const char* function, py::tuple given, std::size_t arrays) : Fit(function), given_(std::move(given)), count_(arrays) {
+    held_.reserve(arrays);
+  }
+
+  // The next argument: C-contiguous, with any strides, or to be written to. What `if`, `like` and `optional` mean: Fit.
+  Fitted input(const char* name, const char* dims) { return array(next<Input>(name), name, dims); }
+  Fitted input_if(bool asked, const char* name, const char* dims) { return array_if(asked, next<Input>(name), name, dims); }
+  Fitted input_like(const char* name, const char* of) { return like(next<Input>(name), name, of); }
+  Fitted optional_input(const char* name, const char* dims) { return optional(next<Input>(name), name, dims); }
+  Fitted strided(const char* name, const char* dims) { return array(next<Strided>(name), name, dims); }
+  Fitted strided_like(const char* name, const char* of) { return like(next<Strided>(name), name, of); }
+  Fitted optional_strided(const char* name, const char* dims) { return optional(next<Strided>(name), name, dims); }
+  Fitted output(const char* name, const char* dims) { return array(next<Output>(name), name, dims); }
+  Fitted output_if(bool asked, const char* name, const char* dims) { return array_if(asked, next<Output>(name), name, dims); }
+  Fitted output_like(const char* name, const char* of) { return like(next<Output>(name), name, of); }
+  Fitted gradient_of(const char* name) { return gradient(next<Output>(name), name); }
+  void no_output(const char* name) { static_cast<void>(output_if(false, name, "")); }
+  // A list of arrays, numbered from 1, and that of their gradients.
+  std::vector<Fitted> inputs(const char* name, const char* dims) {
+    return list<Input>(name, [&](const View& view, int number) { return array(view, name, dims, number); });
+  }
+  std::vector<Fitted> gradients_of(const char* name) {
+    const std::size_t expected = count(name);
+    return list<Output>(name, [&](const View& view, int number) { return gradient(view, name, number); }, &expected);
+  }
+
+  // An argument as it lies there, before it is taken.
+  View peek(std::size_t index) const {
+    const py::handle array = index < count_ ? py::handle(given_[index]) : py::none();
+    return array.is_none() ? View{} : named([&] { return strided_view(array, "the array"); });
+  }
+
+  // f(T()) with T the real type of an array's numbers, the first one's if nothing is said.
+  template <class F>
+  void dispatch(F&& f) const {
+    dispatch(peek(0), f);
+  }
+  template <class F>
+  void dispatch(const View& first, F&& f) const {
+    precision(first) == Dtype::f32 ? f(float()) : f(double());
+  }
+
+  // Runs a kernel when all arrays have been taken.
+  template <class Kernel, class Args>
+  auto run(Kernel&& kernel, const Args& args) const {
+    if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " arguments less");
+    return released(kernel, args);
+  }
+
+ private:
+  // What `look` finds; its errors get the function's name.
+  template <class F>
+  auto named(F&& look) const -> decltype(look()) {
+    try {
+      return look();
+    } catch (const ValueError& e) {
+      refuse(e.what());
+    } catch (const TypeError& e) {
+      refuse_type(e.what());
+    }
+  }
+  py::handle take() {
+    if (taken_ == count_) refuse_type("expected more arguments");
+    return given_[taken_++];
+  }
+  template <class A>
+  const View& next(const char* name) {
+    const py::handle array = take();
+    held_.push_back(named([&] { return A(array, name); }));
+    return held_.back();
+  }
+  template <class A, class F>
+  std::vector<Fitted> list(const char* name, F&& fit, const std::size_t* expected = nullptr) {
+    const py::handle given = take();
+    if (!py::isinstance<py::list>(given) && !py::isinstance<py::tuple>(given))
+      refuse_type(name + std::string(": expected a list of arrays"));
+    if (expected && py::len(given) != *expected) refuse(name + std::string(": expected a gradient for each of them"));
+    lists_.emplace_back();
+    std::vector<Held>& held = lists_.back();
+    held.reserve(py::len(given));
+    std::vector<Fitted> fitted;
+    for (py::handle item : given) {
+      held.push_back(named([&] { return A(item, name); }));
+      fitted.push_back(fit(held.back(), int(held.size())));
+    }
+    return fitted;
+  }
+
+  py::tuple given_;
+  std::size_t count_, taken_ = 0;
+  std::vector<Held> held_;
+  std::vector<std::vector<Held>> lists_;
+};
+
+namespace arguments {
+template <class Option>
+std::decay_t<Option> option(const std::string& function, py::handle given) {
+  try {
+    return given.cast<std::decay_t<Option>>();
+  } catch (const py::cast_error&) {
+    throw TypeError(function + ": an option is " + std::string(py::repr(given)) + ", expected another type");
+  }
+}
+template <class... Options, std::size_t... at>
+void call(void (*f)(Arguments&, Options...), const std::string& function, const py::args& given, std::index_sequence<at...>) {
+  if (given.size() < sizeof...(Options)) throw TypeError(function + ": expected more arguments");
+  const std::size_t arrays = given.size() - sizeof...(Options);
+  Arguments arguments(function.c_str(), given, arrays);
+  f(arguments, option<Options>(function, given[arrays + at])...);
+}
+}  // namespace arguments
+
+// Binds m.name(*arrays, *options): f takes the arrays and is given the options. Errors say family.name.
+template <class... Options>
+void define(py::module_& m, const char* name, void (*f)(Arguments&, Options...)) {
+  const std::string module = py::str(m.attr("__name__")), function = module.substr(module.rfind('.') + 1) + "." + name;
+  m.def(name, [function, f](const py::args& given) { arguments::call(f, function, given, std::index_sequence_for<Options...>{}); });
+}
+
+}  // namespace quatrefoil

@@ -1,0 +1,148 @@
+"""The compiled functions called directly: whatever does not fit is refused before any memory is touched, argument by argument.
+
+What fits, the op's own rule says (``Op.infer``); the bindings know the same by letters (csrc/core/host/fit.hpp).
+"""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil._backends import native
+from test_ops import CASES, build, made, op_of
+
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="no native part")
+
+OTHER = {
+    "float32": ("float64", "complex64", "int64"),
+    "float64": ("float32", "complex128", "int64"),
+    "complex64": ("complex128", "float32"),
+    "complex128": ("complex64", "float64"),
+    "int64": ("float64", "bool"),
+}
+
+
+def recorded(family, case, rng, monkeypatch):
+    """What the kernels of an op and of its adjoint are called with: (op, arguments)."""
+    calls, find = [], native.kernel
+
+    def kernel(op):
+        found = find(op)
+
+        def record(*given):
+            calls.append((op, given))
+            return found(*given)
+
+        return record
+
+    op = op_of(family, case.op)
+    arguments, keywords = build(family, case, rng, "float32")
+    ops = [op] if op.adjoint is None else [op, op.adjoint]
+    with monkeypatch.context() as patch, qf.use_backend("native"):
+        patch.setattr(native, "kernel", kernel)
+        for each in ops:
+            each.plans.clear()
+        result = getattr(getattr(qf, family), case.op)(*arguments, **keywords)
+        if op.adjoint is not None:
+            inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
+            grad = tuple(np.ones_like(r) for r in made(result))
+            getattr(getattr(qf, family), f"{case.op}_vjp")(*inputs, grad if len(op.outputs) > 1 else grad[0], **keywords)
+        for each in ops:
+            each.plans.clear()
+    return calls
+
+
+def misshapen(a):
+    """The array with an axis longer, an axis less, an axis more."""
+    for axis in range(a.ndim):
+        shape = list(a.shape)
+        shape[axis] += 1
+        yield np.zeros(shape, a.dtype)
+    if a.ndim:
+        yield np.zeros(a.shape[1:], a.dtype)
+    yield np.zeros((1, *a.shape), a.dtype)
+    yield np.zeros((2, *a.shape), a.dtype)
+
+
+def mistyped(a):
+    for dtype in OTHER[str(a.dtype)]:
+        yield np.zeros(a.shape, dtype)
+    yield from ("no array", [1.0])
+
+
+def unwritable(a):
+    frozen = a.copy()
+    frozen.flags.writeable = False
+    yield frozen
+    if a.size > 1:
+        yield np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)[..., ::2]
+
+
+def changed(value):
+    """An argument, an array or a list of them, with one array changed: (the argument, whether its shape is all that changed)."""
+    if not isinstance(value, list):
+        yield from ((a, True) for a in misshapen(value))
+        yield from ((a, False) for a in mistyped(value))
+        return
+    yield value[:-1], True
+    yield [*value, value[-1]], True
+    yield [*value[:-1], None], False
+    for i, item in enumerate(value):
+        yield from (([*value[:i], a, *value[i + 1 :]], only_shape) for a, only_shape in changed(item))
+
+
+def shape(a):
+    return None if a is None else a.shape
+
+
+def fits(op, given, outputs):
+    """Whether the op's rule takes these inputs and gives results of the shapes of these outputs."""
+    options = given[len(op.inputs) + len(op.outputs) :][: len(op.options)]
+    try:
+        results = op.infer([shape(a) for a in op.flatten(given[: len(op.inputs)])], tuple(options))
+    except ValueError:
+        return False
+    flat = (op.primal or op).flatten(outputs) if op.primal else outputs
+    return results == [shape(a) for a in flat]
+
+
+def refuse(op, *given):
+    with pytest.raises((ValueError, TypeError), match=rf"^{op.label}: "):
+        native.kernel(op)(*given)
+
+
+def wrong_arrays(op, given):
+    """(place, argument) of every argument that does not fit the others."""
+    inputs, arrays = len(op.inputs), len(op.inputs) + len(op.outputs)
+    for at, value in enumerate(given[:arrays]):
+        is_input = at < inputs
+
+        def legal(argument, at=at, is_input=is_input):
+            return is_input and fits(op, (*given[:at], argument, *given[at + 1 :]), given[inputs:arrays])
+
+        if value is None:
+            if not is_input:
+                yield at, np.zeros(3, np.float32)
+            continue
+        yield from ((at, wrong) for wrong, only_shape in changed(value) if not (only_shape and legal(wrong)))
+        if not is_input and not isinstance(value, list):
+            yield from ((at, wrong) for wrong in unwritable(value))
+        if not (is_input and op.inputs[at].optional and legal(None)):
+            yield at, None
+
+
+WRONG_OPTIONS = {int: (-1, "no number"), str: ("no such name", 1), float: ("no number",), bool: ("yes",), "floats": ("none", (0.0,))}
+
+
+@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+def test_what_does_not_fit_is_refused(family, case, rng, monkeypatch):
+    for op, given in recorded(family, case, rng, monkeypatch):
+        wrong = list(wrong_arrays(op, given))
+        assert len(wrong) > 2 * len(op.inputs)
+        options = len(op.inputs) + len(op.outputs)
+        wrong += [(at, value) for at, option in enumerate(op.options, options) for value in WRONG_OPTIONS[option.type]]
+        wrong.append((len(given) - 1, "all"))  # num_threads
+        for at, value in wrong:
+            refuse(op, *given[:at], value, *given[at + 1 :])
+        refuse(op, *given[:-1])
+        refuse(op, *given, 1)
+        refuse(op)
