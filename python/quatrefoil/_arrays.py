@@ -55,12 +55,17 @@ def describe(array: Any) -> str:
     return f"a {found} array of {dtype_name(array)}"
 
 
+_DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
+
+
 def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
-    if isinstance(dtype, np.dtype):
-        return dtype.name if dtype.isnative else dtype.str
-    return str(dtype).removeprefix("torch.")
+    name = _DTYPE_NAMES.get(dtype)
+    if name is None:
+        foreign = isinstance(dtype, np.dtype) and not dtype.isnative
+        name = _DTYPE_NAMES[dtype] = dtype.str if foreign else str(dtype).removeprefix("torch.")
+    return name
 
 
 def is_half(array: Any) -> bool:

@@ -75,30 +75,36 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
     return tuple(map(_arrays.narrow, result, like))
 
 
-def check_extras(op: Op, extras: Any) -> None:
-    """TypeError where these are not what the op declares, one for one."""
-    if not isinstance(extras, (tuple, list)) or len(extras) != len(op.extras):
-        names = ", ".join(e.name for e in op.extras) or "none"
-        got = f"{len(extras)} of them" if isinstance(extras, (tuple, list)) else type(extras).__name__
-        raise TypeError(f"{op.label}: extras must be a tuple of ({names}), got {got}")
-    for extra, given in zip(op.extras, extras):
-        if not extra.function and given is not None and not isinstance(given, Memo):
-            raise TypeError(f"{op.label}: {extra.name} is {type(given).__name__}, expected a Memo or None")
+def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
+    """One for each that the op declares: None where none was given; TypeError for another number of them."""
+    if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
+        return tuple(extras) or (None,) * len(op.extras)
+    names = ", ".join(e.name for e in op.extras) or "none"
+    got = f"{len(extras)} of them" if isinstance(extras, (tuple, list)) else type(extras).__name__
+    raise TypeError(f"{op.label}: extras must be a tuple of ({names}), got {got}")
 
 
-def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
+def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> list[Any]:
     """The extras as a kernel of that backend gets them: functions as they are, of the memos what fits this call, None for the others."""
-    if not extras:
-        return (None,) * len(op.extras)
-    return tuple(
-        given if extra.function or given is None else given.made if given.fits(backend, arrays) else None
+    return [
+        given
+        if given is None or extra.function
+        else given.made_for(backend, arrays)
+        if given.__class__ is Memo
+        else _no_memo(op, extra.name, given)
         for extra, given in zip(op.extras, extras)
-    )
+    ]
+
+
+def _no_memo(op: Op, name: str, given: Any) -> Any:
+    raise TypeError(f"{op.label}: {name} is {type(given).__name__}, expected a Memo or None")
 
 
 def refuse_functions(op: Op, extras: Sequence[Any]) -> None:
     """What torch cannot look into has no place where torch traces."""
     for extra, given in zip(op.extras, extras):
+        if given is not None and not extra.function and given.__class__ is not Memo:
+            _no_memo(op, extra.name, given)
         if extra.function and given is not None:
             raise TypeError(
                 f"{op.label}: {extra.name} is a function, which torch.compile, torch.func and fake tensors cannot trace; call this eagerly"

@@ -36,8 +36,8 @@ def call(
 
     ``extras`` are those that the op declares, one for one, or none of them.
     """
-    if extras:
-        _bind.check_extras(op, extras)
+    if extras.__class__ is not tuple or len(extras) != len(op.extras):
+        extras = _bind.all_extras(op, extras)
     if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
         wide = list(map(_arrays.widen, arrays)) if _bind.takes_half(op, arrays) else arrays
         result = PLANNERS["torch"].traced(op, wide, options, extras, backend, num_threads)

@@ -23,14 +23,17 @@ class Memo:
         self._held, self._at = tuple(arrays), at
         self._seen = [(a, _bits(a).copy()) for a in self._held if not (private or _is_frozen(a))]
 
-    def fits(self, backend: str, arrays: Sequence[Any]) -> bool:
-        """Whether a call with these flat arrays may use it."""
+    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+        """``made`` for a call with these flat arrays, None where it must not be used."""
         if backend != self.backend or len(arrays) < self._at + len(self._held):
-            return False
+            return None
         for i, a in enumerate(self._held, self._at):
             if arrays[i] is not a:
-                return False
-        return all(np.array_equal(_bits(a), before) for a, before in self._seen)
+                return None
+        for a, before in self._seen:
+            if not np.array_equal(_bits(a), before):
+                return None
+        return self.made
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a memo belongs to the process that made it: it is not pickled or copied, its owner makes another")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import ModuleType
@@ -65,9 +68,26 @@ def kernel(op: Op, backend: str | None) -> tuple[str, Callable[..., Any]]:
         why = module.reason()
         found: Callable[..., Any] | None = None if why else module.kernel(op)
         if found is not None:
+            if name == "numba" and wanted is None and native.reason():
+                warn_of_failure()
             return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+@functools.cache
+def warn_of_failure() -> None:
+    """One warning a process where the native part was wanted and could not be built; none where Numba was asked for, then or now."""
+    failure = native.build_failure()
+    if failure:
+        frame, level = sys._getframe(), 1
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "quatrefoil":  # up to the caller's own line
+            frame, level = frame.f_back, level + 1
+        message = (
+            f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
+            "Mend that and install again (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba accepts it in silence."
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def takes_tensors(kernel: Callable[..., Any]) -> bool:

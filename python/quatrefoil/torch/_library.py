@@ -6,6 +6,7 @@ it is an operator too, and its own derivative raises: a second derivative is nev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
 
 
 def run_kernel(
-    op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: tuple[Any, ...], num_threads: int
+    op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: Sequence[Any], num_threads: int
 ) -> Any:
     """One call of a backend's kernel on CPU tensors: outputs are filled, the result is what the caller gets."""
     arrays = [plain(a) for a in arrays]

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _arrays
 from .._backends import native
+from .._memo import Memo
 
 Array = Any
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
@@ -126,7 +127,7 @@ class Polygon:
             for b, inner in enumerate(of_each):
                 rings[b] += [_ring(h, label, f"holes[{k}]") for k, h in enumerate(inner)]
         self._pack(rings)
-        self._memo: Any = None  # the compiled grids
+        self._memos: dict[str, Memo] = {}  # the compiled grids, for every kind of array
         self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array
         self._frames: dict[Any, Frame] = {}
 
@@ -186,17 +187,19 @@ class Polygon:
             self._scaled[kind] = _of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)
         return self._scaled[kind]
 
-    def memo(self) -> Any:
-        """The compiled grids, made when first asked for; None where there is no native part."""
-        if self._memo is None and native.core() is not None:
-            self._memo = native.core().wos.Polygons(*self.arrays("numpy"))
-        return self._memo
+    def memo(self, kind: str) -> Memo | None:
+        """The compiled grids for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""
+        if kind not in self._memos and native.core() is not None:
+            grids = self._memos["numpy"].made if "numpy" in self._memos else native.core().wos.Polygons(*self.arrays("numpy"))
+            for each in {"numpy", kind}:
+                self._memos[each] = Memo(grids, "native", self.arrays(each), at=2, private=True)
+        return self._memos.get(kind)
 
     def frame(self, epsilon: float, relative: bool) -> Frame:
         return _frame(self, epsilon, relative)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_memo": None, "_scaled": {}, "_frames": {}}
+        return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
 
     def __repr__(self) -> str:
         return f"Polygon({self.count} x {len(self.ends)} segments)" if self.batch is not None else f"Polygon({len(self.ends)} segments)"
@@ -241,7 +244,7 @@ class Ball:
         """No segments: the unit ball."""
         return None, None
 
-    def memo(self) -> None:
+    def memo(self, kind: str) -> None:
         """Nothing to keep."""
 
     def frame(self, epsilon: float, relative: bool) -> Frame:

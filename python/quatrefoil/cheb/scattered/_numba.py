@@ -1,4 +1,4 @@
-"""The Chebyshev-Tucker kernels in plain loops, in double precision: same formulas, same names as csrc/cheb."""
+"""The Chebyshev-Tucker kernels in plain loops, in double precision: same formulas, same names as csrc/cheb/scattered."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The Kronecker kernels in plain loops: same order, same names as csrc/kron."""
+"""The Kronecker kernels in plain loops: same order, same names as csrc/kron/product."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Causal convolution in plain loops: the twin of csrc/ssm/convolution.hpp."""
+"""Causal convolution in plain loops: the twin of csrc/ssm/convolution."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Gated KalmaNet in plain loops: the twin of csrc/ssm/kalmanet.hpp. Its states are float64 whatever the arrays are."""
+"""Gated KalmaNet in plain loops: the twin of csrc/ssm/kalmanet. Its states are float64 whatever the arrays are."""
 
 import math
 

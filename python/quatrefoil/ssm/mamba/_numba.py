@@ -1,4 +1,4 @@
-"""The kernels of a Mamba block in plain loops: the twin of csrc/ssm/mamba.hpp. Exponentials and sums in double precision."""
+"""The kernels of a Mamba block in plain loops: the twin of csrc/ssm/mamba. Exponentials and sums in double precision."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""S4 kernels and sums over simple poles: the twins of csrc/ssm/{dplr,dplr_gradient,cauchy}.hpp."""
+"""S4 kernels and sums over simple poles: the twins of csrc/ssm/s4."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""S5 in plain loops: the twin of csrc/ssm/s5.hpp and s5_adjoint.hpp. Arrays with a batch axis; ``initial`` is zeros where there is none."""
+"""S5 in plain loops: the twin of csrc/ssm/s5. Arrays with a batch axis; ``initial`` is zeros where there is none."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Linear recurrences in plain loops: the twin of csrc/ssm/scan.hpp."""
+"""Linear recurrences in plain loops: the twin of csrc/ssm/scan."""
 
 import math
 

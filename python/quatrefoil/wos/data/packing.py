@@ -48,7 +48,7 @@ class Target:
             raise TypeError(f"solve: {name} is a {kind} array but points is a {self.kind} array; all arrays of a call must be of one kind")
         if values.dtype != self.dtype:
             raise TypeError(f"solve: {name} has dtype {values.dtype} but points has {self.dtype}; convert one of them")
-        return array.astype(np.float64, copy=False) if kind == "numpy" else array.double()
+        return (array if self.dtype == np.float64 else array.astype(np.float64)) if kind == "numpy" else array.double()
 
     def array(self, x: np.ndarray) -> Array:
         return x if self.kind == "numpy" else self.namespace.from_numpy(x)
@@ -120,7 +120,11 @@ def _pack_fourier(given: list[Fourier], target: Target, name: str) -> Packed:
         c = _rows(parts, xp) if parts else target.array(np.zeros((0, 1)))
     centre = (np.array([f.center for f in given]) - b.centre) / b.extent[:, None]
     rows = max(len(c), len(centre)) if batch is None else batch
-    numbers = xp.concatenate([target.array(np.array(np.broadcast_to(centre, (rows, 2)))), xp.broadcast_to(c, (rows, c.shape[1]))], 1)
+    if target.kind == "numpy":
+        numbers = np.empty((rows, 2 + c.shape[1]))
+        numbers[:, :2], numbers[:, 2:] = centre, c
+    else:
+        numbers = xp.concatenate([target.array(np.array(np.broadcast_to(centre, (rows, 2)))), xp.broadcast_to(c, (rows, c.shape[1]))], 1)
 
     def pull(g: np.ndarray) -> Parameters:
         return {"coefficients": as_given(g[:, 2:], given[0].coefficients)}
@@ -130,6 +134,8 @@ def _pack_fourier(given: list[Fourier], target: Target, name: str) -> Packed:
 
 def _rows(parts: list[Array], xp: Any) -> Array:
     """Vectors as the rows of a matrix, filled up with zeros."""
+    if len(parts) == 1:
+        return parts[0][None]
     width = max((len(p) for p in parts), default=0)
     full = [p if len(p) == width else xp.concatenate([p, xp.zeros_like(p[:1]).repeat(width - len(p))]) for p in parts]
     return xp.stack(full)

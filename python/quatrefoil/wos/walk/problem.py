@@ -11,7 +11,6 @@ import numpy as np
 
 from ... import _arrays, _backends
 from ..._dispatch import call
-from ..._memo import Memo
 from ..data.packing import NOTHING, Target, pack
 from ..polygon import Boundary, Polygon, as_numpy
 from . import PLACE, WALK
@@ -20,6 +19,7 @@ from .state import State, schedule
 Array = Any
 MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
 MAX_WALKS = 2**32
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
 
 
@@ -93,7 +93,8 @@ class Prepared:
         self.problem = problem
         b = self.boundary = problem.boundary
         points = as_numpy(problem.points, "solve", "points")
-        self.kind, self.dtype = str(_arrays.kind(problem.points)), points.dtype
+        self.kind = str(_arrays.kind(problem.points))
+        self.dtype = _SINGLE if points.dtype == _SINGLE else _DOUBLE
         d = b.dimension
         if points.ndim not in (2, 3) or points.shape[-1] != d:
             raise ValueError(f"solve: points has shape {points.shape}, expected (N, {d}) or (B, N, {d})")
@@ -102,7 +103,7 @@ class Prepared:
                 f"solve: boundary was built from a {b.kind} array but points is a {self.kind} array; "
                 "all arrays of a call must be of one kind"
             )
-        target = Target(b, self.kind, points.dtype)
+        target = Target(b, self.kind, self.dtype)
         self.dirichlet = pack(problem.dirichlet, target, "dirichlet")
         self.source = NOTHING if problem.source is None else pack(problem.source, target, "source")
         self.kinds = (self.dirichlet.kind, self.source.kind)
@@ -137,31 +138,29 @@ class Prepared:
         frame = b.frame(p.epsilon, p.relative)
         if frame.swallows:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
-        precision = "float32" if frame.least >= _SINGLE_FROM else "float64"
-        xp = _arrays.namespace_of(self.kind)
+        precision = _SINGLE if frame.least >= _SINGLE_FROM else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
-        given = p.points if points.dtype == precision or precision == "float32" else _cast(p.points, xp.float64)
+        given = p.points if self.dtype is precision or precision is _SINGLE else _cast(p.points, precision)
         rows = frame.of_kind(self.kind, self.B)
         ends, first = b.arrays(self.kind)
-        made = b.memo() if p.backend == "native" else None
-        start = call(PLACE, (given, rows, ends, first), (), (_memo(made, ends, first),), None, p.backend, p.num_threads)
-        outside = start[..., 0] != start[..., 0]
-        self.outside = outside.reshape(-1) if bool(outside.any()) else None
+        memo = b.memo(self.kind)
+        start = call(PLACE, (given, rows, ends, first), (), (memo,), None, p.backend, p.num_threads)
+        outside = start[:, :, 0] != start[:, :, 0]
+        self.outside = outside.reshape(-1) if outside.any() else None
         if self.outside is not None:
             count = int(self.outside.sum())
             warnings.warn(f"solve: {count} points lie outside the boundary: their values are NaN", RuntimeWarning, stacklevel=6)
-        start = start if _arrays.dtype_name(start) == precision else _cast(start, getattr(xp, precision))
+        start = start if self.dtype is precision else _cast(start, precision)
         self.inputs = (start, rows, ends, first, self.dirichlet.numbers, self.source.numbers)
-        self.extras = (_memo(made, ends, first), self.dirichlet.function, self.source.function)
+        self.extras = (memo, self.dirichlet.function, self.source.function)
+
+    def cast(self, array: Array) -> Array:
+        """float64 results in the dtype of the points."""
+        return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
 
 
-def _cast(array: Array, dtype: Any) -> Array:
-    return array.astype(dtype) if isinstance(array, np.ndarray) else array.to(dtype)
-
-
-def _memo(made: Any, ends: Array, first: Array) -> Memo | None:
-    """The boundary's grids for a call whose arrays 2 and 3 are these, which nobody writes to."""
-    return None if made is None else Memo(made, "native", (ends, first), at=2, private=True)
+def _cast(array: Array, dtype: np.dtype) -> Array:
+    return array.astype(dtype) if isinstance(array, np.ndarray) else array.to(getattr(_arrays.namespace(array), dtype.name))
 
 
 def resolve(backend: str | None) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ... import _arrays
 from ..._arguments import integer
-from .problem import Problem, _cast
-from .state import State
+from .problem import Problem
+from .state import COUNTS, State
 
 Array = Any
 
@@ -37,15 +38,34 @@ class Result:
 
     value: Array
     stderr: Array
-    n_walks: Array
-    mean_steps: Array
-    n_truncated: Array
-    n_escaped: Array
     seed: int
     state: State = field(repr=False)
     problem: Problem = field(repr=False)
     grad: Array | None = None
     grad_stderr: Array | None = None
+
+    @cached_property
+    def n_walks(self) -> Array:
+        walks = _arrays.namespace(self.state.counts).full_like(self.state.counts[:, 0], self.state.walks)
+        if self.problem.ready.outside is not None:
+            walks[self.problem.ready.outside] = 0
+        return walks.reshape(self.problem.ready.shape)
+
+    @cached_property
+    def mean_steps(self) -> Array:
+        p = self.problem.ready
+        return p.cast(self._count("steps") / self.state.walks if p.kind == "numpy" else self._count("steps").double() / self.state.walks)
+
+    @cached_property
+    def n_truncated(self) -> Array:
+        return self._count("truncated")
+
+    @cached_property
+    def n_escaped(self) -> Array:
+        return self._count("escaped")
+
+    def _count(self, name: str) -> Array:
+        return self.state.counts[:, COUNTS.index(name)].reshape(self.problem.ready.shape)
 
     def resume(self, extra_walks: int) -> Result:
         """A new Result with ``extra_walks`` more walks a point: the bits of one longer run."""
@@ -71,30 +91,15 @@ class Result:
 
 
 def finish(problem: Problem, state: State) -> Result:
-    """From nodes to numbers: plain array code, which torch differentiates."""
+    """From nodes to numbers. The mean is array code that torch differentiates; an error bar has no gradient."""
     p = problem.ready
-    xp = _arrays.namespace_of(p.kind)
-    n, dtype = state.walks, getattr(xp, str(p.dtype))
-    steps, truncated, escaped = state.counts[:, 0], state.counts[:, 1], state.counts[:, 2]
+    n = state.walks
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, m2 = state.fold()
-        m2 = m2.detach() if hasattr(m2, "detach") else m2  # an error bar has no gradient
-        stderr = xp.sqrt(m2 / (n - 1) / n) if n > 1 else m2 * math.nan
-    still = steps == 0
-    if bool(still.any()):  # within epsilon every walk ends where it starts; outside there is none
-        stderr = xp.where(still & xp.isfinite(mean), 0.0, stderr)
-    walks = xp.full_like(steps, n)
-    if p.outside is not None:
-        walks[p.outside] = 0
-    mean_steps = _cast(_cast(steps, xp.float64) / n, dtype)
-    return Result(
-        value=_cast(mean, dtype).reshape(p.shape),
-        stderr=_cast(stderr, dtype).reshape(p.shape),
-        n_walks=walks.reshape(p.shape),
-        mean_steps=mean_steps.reshape(p.shape),
-        n_truncated=truncated.reshape(p.shape),
-        n_escaped=escaped.reshape(p.shape),
-        seed=problem.seed,
-        state=state,
-        problem=problem,
-    )
+        plain = p.kind == "numpy"
+        host, spread, steps = (mean, m2, state.counts[:, 0]) if plain else (x.detach().numpy() for x in (mean, m2, state.counts[:, 0]))
+        stderr = np.sqrt(spread / (n - 1) / n) if n > 1 else spread * math.nan
+    if not steps.all():  # within epsilon every walk ends where it starts; outside there is none
+        stderr = np.where((steps == 0) & np.isfinite(host), 0.0, stderr)
+    bar = stderr if plain else _arrays.namespace_of(p.kind).from_numpy(stderr)
+    return Result(p.cast(mean).reshape(p.shape), p.cast(bar).reshape(p.shape), problem.seed, state, problem)
