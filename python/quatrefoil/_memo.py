@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,7 +21,7 @@ class Memo:
     def __init__(self, made: Any, backend: str, arrays: Sequence[Any], *, at: int = 0, private: bool = False) -> None:
         self.made, self.backend = made, backend
         self._held, self._at = tuple(arrays), at
-        self._seen = [(a, _bits(a).copy()) for a in self._held if not (private or _is_frozen(a))]
+        self._seen = [(a, _bits(a)) for a in self._held if not (private or _is_frozen(a))]
 
     def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         """``made`` for a call with these flat arrays, None where it must not be used."""
@@ -31,7 +31,7 @@ class Memo:
             if arrays[i] is not a:
                 return None
         for a, before in self._seen:
-            if not np.array_equal(_bits(a), before):
+            if _bits(a) != before:
                 return None
         return self.made
 
@@ -39,12 +39,40 @@ class Memo:
         raise TypeError("a memo belongs to the process that made it: it is not pickled or copied, its owner makes another")
 
 
+class LazyMemo(Memo):
+    """A memo that the first call that can use it makes, and another one whenever arrays were exchanged or changed since.
+
+    ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory.
+    """
+
+    __slots__ = ("_count", "_make", "_now", "_private")
+
+    def __init__(self, make: Callable[..., Any], backend: str, count: int, *, at: int = 0, private: bool = False) -> None:
+        self._make, self.backend, self._count, self._at, self._private = make, backend, count, at, private
+        self._now: Memo | None = None
+
+    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+        if backend != self.backend:
+            return None
+        made = self._now.made_for(backend, arrays) if self._now is not None else None
+        if made is None:
+            held = arrays[self._at : self._at + self._count]
+            now = Memo(None, backend, held, at=self._at, private=self._private)  # first: what changes while it is made shows
+            made = now.made = self._make(*map(_plain, held))
+            self._now = now
+        return made
+
+
 def _is_frozen(a: Any) -> bool:
     return isinstance(a, np.ndarray) and a.base is None and not a.flags.writeable
 
 
-def _bits(a: Any) -> np.ndarray:
-    """The bytes of a NumPy array or CPU tensor."""
-    host = a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg().numpy()
-    found: np.ndarray = np.ascontiguousarray(host).reshape(-1).view(np.uint8)
-    return found
+def _plain(a: Any) -> Any:
+    """An array whose memory holds what its numbers say."""
+    return a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg()
+
+
+def _bits(a: Any) -> bytes:
+    """The bytes of a NumPy array or CPU tensor, in C order."""
+    plain = _plain(a)
+    return (plain if isinstance(plain, np.ndarray) else plain.numpy()).tobytes()
