@@ -6,19 +6,29 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil import _arrays
+from quatrefoil import _arrays, _backends, _dispatch
 
 
 def available_backends():
-    from quatrefoil import _backends
-
     return [name for name in ("native", "numba") if _backends.reason(name) is None]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "torch: needs PyTorch; -m torch runs all of these")
 
 
 @pytest.fixture(params=available_backends())
 def backend(request):
     with qf.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture(params=["C++", "Python"])
+def door(request, monkeypatch):
+    """Either way from a public function to its plan."""
+    if request.param == "C++" and _backends.native.call is None:
+        pytest.skip("no compiled part")
+    monkeypatch.setattr(_dispatch, "_run", _backends.native.call if request.param == "C++" else _dispatch.look_up_and_run)
 
 
 @pytest.fixture

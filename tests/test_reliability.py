@@ -89,14 +89,14 @@ def test_set_num_threads():
 def test_use_backend_is_local_to_its_thread():
     seen = []
     with qf.use_backend("numba"):
-        from quatrefoil._dispatch import chosen_backend
+        from quatrefoil import _backends
 
-        thread = threading.Thread(target=lambda: seen.append(chosen_backend()))
+        thread = threading.Thread(target=lambda: seen.append(_backends.chosen()))
         thread.start()
         thread.join()
-        assert chosen_backend() == "numba"
+        assert _backends.chosen() == "numba"
     assert seen == [None]
-    assert chosen_backend() is None
+    assert _backends.chosen() is None
     with pytest.raises(ValueError, match="unknown backend"), qf.use_backend("fortran"):
         pass
 
@@ -222,6 +222,7 @@ def test_no_writable_home_for_the_numba_cache(tmp_path):
     assert (code, out) == (0, "100.0"), error
 
 
+@pytest.mark.torch
 @needs_native
 def test_null_pointers_are_refused():
     torch = pytest.importorskip("torch")

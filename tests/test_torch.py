@@ -1,6 +1,9 @@
 """PyTorch, generic over the tables: every case through eager, no-grad, autograd, torch.func and torch.compile."""
 
 import importlib
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -10,8 +13,11 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from test_ops import CASES, build, flat, made, op_of, tolerance  # noqa: E402
+from case import all_cases, build, call_of, flat, graded, made, op_of, tolerance, vjp_of  # noqa: E402
 
+pytestmark = pytest.mark.torch
+
+CASES = all_cases()
 SMALL = [
     (f, c)
     for f, c in CASES
@@ -30,17 +36,17 @@ def leaves(x):
 
 
 def is_leaf(x):
-    """Integers say where, and have no gradient."""
-    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex())
-
-
-def call_of(family, case):
-    return getattr(getattr(qf, family), case.op)
+    """Integers say where, and have no gradient; nor have the op's constants."""
+    return isinstance(x, torch.Tensor) and (x.is_floating_point() or x.is_complex()) and not hasattr(x, "constant")
 
 
 def prepare(family, case, rng, precision="float64"):
     arguments, keywords = build(family, case, rng, precision)
-    return [to_torch(x) for x in arguments], {k: to_torch(v) for k, v in keywords.items()}
+    arguments, keywords = [to_torch(x) for x in arguments], {k: to_torch(v) for k, v in keywords.items()}
+    for arg, x in zip(op_of(family, case.op).inputs, arguments):
+        if arg.constant and x is not None:
+            x.constant = True
+    return arguments, keywords
 
 
 def rebuild(arguments, keywords, tensors):
@@ -55,10 +61,11 @@ def rebuild(arguments, keywords, tensors):
 
 def on_leaves(family, case, arguments, keywords):
     """The case as a function of its tensors; of several results those that were asked for."""
+    compute = call_of(family, case)
 
     def f(*given):
         a, k = rebuild(arguments, keywords, given)
-        result = call_of(family, case)(*a, **k)
+        result = compute(*a, **k)
         return tuple(made(result)) if isinstance(result, tuple) else result
 
     return f
@@ -93,21 +100,23 @@ def test_same_as_numpy(family, case, precision, backend, rng):
 @parametrize(CASES)
 def test_autograd_same_as_vjp(family, case, backend, rng):
     op = op_of(family, case.op)
+    if op.adjoint is None:
+        pytest.skip("not differentiable")
     arguments, keywords = prepare(family, case, rng)
     tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
-    results = made(call_of(family, case)(*arguments, **keywords))
+    results = graded(op, call_of(family, case)(*arguments, **keywords))
     grads = [
         torch.from_numpy(np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if y.is_complex() else 0)))
         for y in results
     ]
     got = torch.autograd.grad(results, tensors, grads)
-    grad = tuple(g.numpy() for g in grads) if len(op.outputs) > 1 else grads[0].numpy()
+    grad = tuple(g.numpy() for g in grads) if len(op.graded) > 1 else grads[0].numpy()
     options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
     inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
     plain = [
         [t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs
     ]
-    expected = list(flat(getattr(getattr(qf, family), f"{case.op}_vjp")(*plain, grad, **options)))
+    expected = list(flat(vjp_of(family, case)(*plain, grad, **options)))
     assert len(got) == len(expected)
     for g, e, t in zip(got, expected, tensors):
         assert g.shape == t.shape
@@ -253,6 +262,16 @@ def test_fake_and_meta_tensors():
     assert fake.shape == (2, 3, 70)
 
 
+def test_the_device_is_part_of_a_signature(door):
+    """A plan made for tensors of torch.func or of the host is none for meta tensors of that shape, nor the other way round."""
+    u, k = torch.randn(2, 3, 71), torch.randn(3, 71)
+    for _ in range(2):
+        expected = qf.ssm.fft_conv(u, k)
+        assert qf.ssm.fft_conv(u.to("meta"), k.to("meta")).is_meta
+        torch.func.grad(lambda v: qf.ssm.fft_conv(v, k).sum())(u)
+        assert torch.equal(qf.ssm.fft_conv(u, k), expected)
+
+
 def test_out(rng):
     u, k = torch.randn(2, 3, 70), torch.randn(3, 70)
     out = torch.full((2, 3, 70), float("nan"))
@@ -290,7 +309,36 @@ def test_half_precision_is_computed_in_float32(half):
 
 def test_tolerance_is_used():
     assert tolerance(op_of("ssm", "fft_conv"), "float32") < 1e-6
-    assert importlib.import_module("quatrefoil.torch._route")._functorch_level() is None
+
+
+def test_the_private_names_of_torch_are_there_and_tell():
+    private = importlib.import_module("quatrefoil.torch._private")
+    assert (private.functorch_level(), private.dispatch_modes(), private.forward_ad._current_level) == (None, 0, -1)
+    seen = []
+    torch.func.grad(lambda x: seen.append(private.functorch_level()) or x)(torch.zeros(()))
+    assert seen[0] is not None
+
+
+@pytest.mark.parametrize("name", ["_functorch.maybe_current_level", "_len_torch_dispatch_stack", "_FunctionBase"])
+def test_without_the_private_names_of_torch(name):
+    """A version that lacks one takes the public way: the same answers."""
+    code = f"""
+    import torch, quatrefoil as qf
+    del torch._C.{name}
+    u, k = torch.randn(2, 70, dtype=torch.float64), torch.randn(2, 70, dtype=torch.float64)
+    expected = torch.from_numpy(qf.ssm.fft_conv(u.numpy(), k.numpy()))
+    du = torch.from_numpy(qf.ssm.fft_conv_vjp(u.numpy(), k.numpy(), u.numpy())[0])
+    assert torch.equal(qf.ssm.fft_conv(u, k), expected)
+    leaf = u.clone().requires_grad_()
+    assert torch.equal(torch.autograd.grad(qf.ssm.fft_conv(leaf, k), leaf, u)[0], du)
+    assert torch.equal(torch.func.grad(lambda x: (qf.ssm.fft_conv(x, k) * u).sum())(u), du)
+    assert torch.equal(torch.vmap(lambda x: qf.ssm.fft_conv(x, k))(u[None])[0], expected)
+    parameters = [torch.randn(s, dtype=torch.complex128) for s in ((3,), (3, 70), (70, 3))]
+    y, state = qf.ssm.s5_apply(u, *parameters, return_state=True)
+    assert y.shape == u.shape and state.shape == (3,)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("L", "draws"), [(100, 300), (256, 300), (1000, 100), (1024, 150), (2048, 80), (8192, 20), (50000, 6)])

@@ -2,6 +2,8 @@
 
 #include <pybind11/numpy.h>
 
+#include <string>
+
 #include "py/dlpack.hpp"
 
 namespace quatrefoil {
@@ -63,13 +65,16 @@ void put_tensor(Writer& w, py::handle h, const dlpack::Tensor& t) {
   if (t.dtype.code == dlpack::kComplex) w.put(truth(PyObject_CallMethodNoArgs(h.ptr(), names.is_conj)));
 }
 
-// Anything else that has a dtype and a shape: by attributes.
+// Anything else that has a dtype and a shape, a tensor without memory too: by attributes.
 void put_other(Writer& w, py::handle h) {
   w.put(h.attr("dtype").ptr());
   const py::tuple shape = h.attr("shape");
   w.put(int(shape.size()));
   for (py::handle n : shape) w.put(n.cast<std::int64_t>());
   w.put(py::hasattr(h, "requires_grad") && h.attr("requires_grad").cast<bool>());
+  const std::string device = py::hasattr(h, "device") ? std::string(py::str(h.attr("device"))) : std::string();
+  w.put(device.size());
+  for (const char c : device) w.put(c);
 }
 
 py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
@@ -96,11 +101,13 @@ py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
   return w.bytes();
 }
 
-// (plans, planner, op, options, backend, arrays, out, threads): without pybind11's own dispatch, which would cost as much as all of this.
+// (plans, planner, op, options, backend, arrays, extras, out, threads): without pybind11's own dispatch, which would cost as much as all
+// of this.
 PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
-  enum { kPlans, kPlanner, kOp, kOptions, kBackend, kArrays, kOut, kThreads, kCount };
+  enum { kPlans, kPlanner, kOp, kOptions, kBackend, kArrays, kExtras, kOut, kThreads, kCount };
   if (count != kCount || !PyDict_Check(given[kPlans]) || !(PyTuple_Check(given[kArrays]) || PyList_Check(given[kArrays]))) {
-    PyErr_SetString(PyExc_TypeError, "call(plans, planner, op, options, backend, arrays, out, threads): plans is a dict, arrays a tuple");
+    PyErr_SetString(PyExc_TypeError,
+                    "call(plans, planner, op, options, backend, arrays, extras, out, threads): plans is a dict, arrays a tuple");
     return nullptr;
   }
   dlpack::Seen seen;
@@ -123,12 +130,12 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     plan = py::reinterpret_steal<py::object>(PyObject_Vectorcall(given[kPlanner], request, 5, nullptr));
     if (!plan) return nullptr;
   }
-  PyObject* const run[] = {given[kArrays], given[kOut], given[kThreads]};
-  return PyObject_Vectorcall(plan.ptr(), run, 3, nullptr);
+  // arrays, extras, out, threads: side by side in what was given
+  return PyObject_Vectorcall(plan.ptr(), given + kArrays, kCount - kArrays, nullptr);
 }
 
 PyMethodDef definition = {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call)), METH_FASTCALL,
-                          "call(plans, planner, op, options, backend, arrays, out, threads)"};
+                          "call(plans, planner, op, options, backend, arrays, extras, out, threads)"};
 
 }  // namespace
 

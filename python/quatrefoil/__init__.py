@@ -6,11 +6,13 @@
 
 from typing import Any
 
-from . import cheb, kron, ssm, wos
-from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
-from ._dispatch import use_backend
+from . import _spec
 
-FAMILIES = ("ssm", "kron", "cheb", "wos")
+from . import ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
+from ._backends import use_backend
+from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
+
+FAMILIES = tuple(_spec.FAMILIES)
 
 read_environment()
 del read_environment
@@ -20,6 +22,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version()
     raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,13 +11,23 @@ import numpy as np
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
 HALF = ("float16", "bfloat16")
-ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",)}
+ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",), "double": ("float64",)}
 
 
 def in_precision(dtype: str, wanted: str) -> str:
-    """The dtype of ``wanted`` ("real", "complex", or "any": as it is) with the precision of ``dtype``."""
+    """The dtype of ``wanted`` ("real", "complex"; "any": as it is) with the precision of ``dtype``; "int" and "double" have their own."""
     double = dtype in ("float64", "complex128")
-    return dtype if wanted == "any" else ALLOWED[wanted][double]
+    return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
+
+
+def namespace_of(kind: str) -> Any:
+    """The library whose functions take arrays of that kind: numpy, torch, cupy."""
+    return np if kind == "numpy" else sys.modules[kind]
+
+
+def namespace(array: Any) -> Any:
+    """The library whose functions take this array."""
+    return namespace_of(str(kind(array)))
 
 
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
@@ -44,12 +55,17 @@ def describe(array: Any) -> str:
     return f"a {found} array of {dtype_name(array)}"
 
 
+_DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
+
+
 def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
-    if isinstance(dtype, np.dtype):
-        return dtype.name if dtype.isnative else dtype.str
-    return str(dtype).removeprefix("torch.")
+    name = _DTYPE_NAMES.get(dtype)
+    if name is None:
+        foreign = isinstance(dtype, np.dtype) and not dtype.isnative
+        name = _DTYPE_NAMES[dtype] = dtype.str if foreign else str(dtype).removeprefix("torch.")
+    return name
 
 
 def is_half(array: Any) -> bool:
@@ -78,8 +94,8 @@ def signature(arrays: Sequence[Any]) -> Any:
 
 
 def tensor_state(a: Any) -> Any:
-    """(is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; False for any other array."""
-    return hasattr(a, "requires_grad") and (a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
+    """(device, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; False for any other array."""
+    return hasattr(a, "requires_grad") and (a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
 
 
 def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

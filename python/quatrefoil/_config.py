@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import _backends
+from . import _arguments, _backends
 from ._backends import native
-from ._dispatch import check_threads
 
 _OPTIONAL = ("numpy", "scipy", "numba", "torch", "cupy", "distributed", "matplotlib", "PyWavelets")
 _num_threads = 1
@@ -41,7 +40,7 @@ def default_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Threads of every later call that gives no ``num_threads``. Results do not depend on it, to the last bit."""
     global _num_threads
-    _num_threads = check_threads(n, "set_num_threads")
+    _num_threads = _arguments.threads(n, "set_num_threads")
     native.set_num_threads(_num_threads)
 
 

@@ -5,74 +5,56 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _arrays, _backends
+from . import _arguments, _arrays, _backends, _bind
 from ._backends import native as _native
 from ._spec import Op
 
 Array = Any
-Plan = Callable[[Sequence[Any], Any, int], Any]  # (flat arrays, out, num_threads) -> result
+Plan = Callable[[Sequence[Any], Sequence[Any], Any, int], Any]  # (flat arrays, extras, out, num_threads) -> result
 
 _ndarray = np.ndarray
+_chosen = _backends.CHOSEN
 _MAX_PLANS = 4096  # signatures remembered per op
-_chosen: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)
-
-
-def is_compiling() -> bool:
-    """Whether torch.compile is tracing. quatrefoil.torch puts torch's own function in this place."""
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.compiler.is_compiling()
-
-
-@contextlib.contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Within the block, in this thread or task, every call takes this backend: "native", "cuda" or "numba"."""
-    _backends.check_name(name, "use_backend")
-    token = _chosen.set(name)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
-
-
-def chosen_backend() -> str | None:
-    """What ``use_backend`` says here and now."""
-    return _chosen.get()
+_MOST_NUMBERS = 2**63 // 16  # of 16 bytes each
 
 
 def call(
     op: Op,
     arrays: Sequence[Array | None],
     options: tuple[Any, ...] = (),
+    extras: Sequence[Any] = (),
     out: Array | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen."""
-    if arrays[0].__class__ is not _ndarray and is_compiling():
-        from .torch import _route
+    """Run ``op`` on flat arrays. Shapes, dtypes and kinds are checked the first time a signature is seen.
 
-        wide = list(map(_arrays.widen, arrays)) if takes_half(op, arrays) else arrays
-        result = _route.traced(op, wide, options, backend, num_threads)
-        return result if wide is arrays else narrowed(op, arrays, result)
-    threads = 0 if num_threads is None else check_threads(num_threads, op.label)
-    return _run(op.plans, _plan, op, options, backend or _chosen.get(), arrays, out, threads)
+    ``extras`` are those that the op declares, one for one, or none of them.
+    """
+    if extras.__class__ is not tuple or len(extras) != len(op.extras):
+        extras = _bind.all_extras(op, extras)
+    if arrays[0].__class__ is not _ndarray and PLANNERS["torch"].is_tracing():
+        wide = list(map(_arrays.widen, arrays)) if _bind.takes_half(op, arrays) else arrays
+        result = PLANNERS["torch"].traced(op, wide, options, extras, backend, num_threads)
+        return result if wide is arrays else _bind.narrowed(op, arrays, result)
+    threads = 0 if num_threads is None else _arguments.threads(num_threads, op.label)
+    return _run(op.plans, _plan, op, options, backend or _chosen.get(), arrays, extras, out, threads)
 
 
 def look_up_and_run(
-    plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], out: Any, threads: int
+    plans: dict[Any, Plan], planner: Any, op: Op, options: Any, backend: Any, arrays: Sequence[Any], extras: Any, out: Any, threads: int
 ) -> Any:
     """The front door in Python, where there is no native part."""
     key = plan = None
     with contextlib.suppress(AttributeError, TypeError):
         key = (options, backend, _arrays.signature(arrays))
         plan = plans.get(key)
-    return (plan or planner(op, key, arrays, options, backend))(arrays, out, threads)
+    return (plan or planner(op, key, arrays, options, backend))(arrays, extras, out, threads)
 
 
 _run = _native.call or look_up_and_run
@@ -82,6 +64,7 @@ def call_vjp(
     op: Op,
     arguments: Sequence[Any],
     options: tuple[Any, ...] = (),
+    extras: Sequence[Any] = (),
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
@@ -98,32 +81,14 @@ def call_vjp(
         names = ", ".join(a.name + ("=None" if a.optional else "") for a in op.inputs)
         raise TypeError(f"{adjoint.label}: expected the inputs ({names}) and then grad, got {len(arguments)} arguments")
     inputs += [None] * (len(op.inputs) - len(inputs))
-    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.outputs) > 1 else [grad]
-    grads += [None] * (len(op.outputs) - len(grads))
-    results = call(adjoint, [*op.flatten(inputs), *grads], options, None, backend, num_threads)
+    grads = list(grad) if isinstance(grad, (list, tuple)) and len(op.graded) > 1 else [grad]
+    grads += [None] * (len(op.graded) - len(grads))
+    results = call(adjoint, [*op.flatten(inputs), *grads], options, extras, None, backend, num_threads)
     return tuple(g for g in op.split(results) if g is not None)
 
 
-def check_threads(n: Any, label: str) -> int:
-    """A number of threads as the caller gave it, or the error that says what is wrong with it."""
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"{label}: num_threads must be an integer, got {n!r}")
-    if n.__index__() < 1:
-        raise ValueError(f"{label}: num_threads must be at least 1, got {n}")
-    return int(n.__index__())
-
-
-def sequence(value: Any, label: str) -> Sequence[Any]:
-    """``value``, a list or tuple of arrays; an error for anything else, or for none."""
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{label}: expected a list or tuple of arrays, got {type(value).__name__}")
-    if not value:
-        raise ValueError(f"{label}: expected at least one array, got none")
-    return value
-
-
 def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
-    plan = _bind(op, arrays, options, backend)
+    plan = _bind_call(op, arrays, options, backend)
     if key is not None:
         if len(op.plans) >= _MAX_PLANS:
             op.plans.clear()
@@ -131,146 +96,112 @@ def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], bac
     return plan
 
 
-def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
-    """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
-    first: tuple[str, str, str] | None = None  # name, kind, dtype
-    either: tuple[str, str] | None = None  # name and dtype of the first argument that may be real or complex
-    dtypes: list[str | None] = []
-    for name, arg, _, array in op.named(arrays):
-        if array is None:
-            if not arg.optional:
-                raise TypeError(f"{op.label}: {name} is None, expected an array")
-            dtypes.append(None)
-            continue
-        kind, allowed = _arrays.kind(array), _arrays.ALLOWED[arg.dtype]
-        named = " or ".join((*allowed, *_arrays.HALF) if arg.half else allowed)
-        if kind is None:
-            raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {named}")
-        dtype = _arrays.dtype_name(array)
-        if dtype not in allowed:
-            raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {named}; convert it")
-        first = first or (name, kind, dtype)
-        if kind != first[1]:
-            raise TypeError(
-                f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
-            )
-        dtypes.append(dtype)
-        if arg.dtype == "int":
-            continue
-        if arg.dtype == "any":
-            either = either or (name, dtype)
-        other = either if arg.dtype == "any" and either else (first[0], first[2])
-        if dtype != other[1] and (arg.dtype == "any" or _arrays.in_precision(dtype, "real") != _arrays.in_precision(other[1], "real")):
-            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other[0]} has {other[1]}; convert one of them")
-    assert first is not None
-    if op.primal is not None:
-        return first[1], dtypes[: len(dtypes) - len(op.primal.outputs)]
-    base = either[1] if either else first[2]
-    return first[1], [_arrays.in_precision(base, o.dtype) for o in op.outputs]
-
-
-def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
-    """Whether there are float16 or bfloat16 arrays among these, all of them where the op takes such."""
-    halves = [arg.half for (_, arg, _, _), a in zip(op.named(arrays), arrays) if _arrays.is_half(a)]
-    return bool(halves) and all(halves)
-
-
-def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
-    """Results of the float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
-    if op.single:
-        return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
-    like = arrays if op.primal else [arrays[0] if o.half else None for o in op.outputs]
-    return tuple(map(_arrays.narrow, result, like))
-
-
 def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
-    def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
             raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
-        return narrowed(op, arrays, call(op, list(map(_arrays.widen, arrays)), options, None, backend, num_threads or None))
+        wide = list(map(_arrays.widen, arrays))
+        return _bind.narrowed(op, arrays, call(op, wide, options, extras, None, backend, num_threads or None))
 
     return run
 
 
-def _bind(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
-    if takes_half(op, arrays):
+def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
+    if _bind.takes_half(op, arrays):
         return _half_plan(op, options, backend)
-    kind, dtypes = check_arrays(op, arrays)
-    shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
-    results = [None if s is None else (s, d) for s, d in zip(shapes, dtypes)]
-    if kind == "torch":
-        from .torch import _route
-
-        plan: Plan = _route.plan(op, arrays, options, backend, results)
-        return plan
-    if kind == "cupy":
-        raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
-    layout = [None if r is None else (r[0], np.dtype(r[1])) for r in results]
-    return _numpy_plan(op, options, _backends.kernel(op, backend), layout, len(arrays))
+    kind, results = _bind.layout(op, arrays, options)
+    for r in results:
+        if r is not None and math.prod(r[0]) > _MOST_NUMBERS:
+            raise ValueError(f"{op.label}: a result would have shape {r[0]}, more numbers than 64 bits can address; expected smaller sizes")
+    return PLANNERS[kind].plan(op, arrays, options, backend, results)
 
 
-def _numpy_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None], count: int) -> Plan:
+# How the arrays of each kind get to their kernels
+
+
+def numpy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[_bind.Layout]) -> Plan:
+    name, kernel = _backends.kernel(op, backend)
+    return _host_plan(op, options, name, kernel, [None if r is None else (r[0], np.dtype(r[1])) for r in results], len(arrays))
+
+
+def _host_plan(
+    op: Op, options: tuple[Any, ...], backend: str, kernel: Callable[..., Any], layout: Sequence[tuple[Any, Any] | None], count: int
+) -> Plan:
     """What remains to be done once everything is checked, for ``count`` NumPy arrays; ``layout`` is (shape, dtype) of every result."""
-    assert layout[0] is not None
-    shape, dtype = layout[0]
+    shape, dtype = layout[0] or ((), None)  # no first result: an adjoint's, which takes no ``out``
     large = [r is not None and math.prod(r[0]) * r[1].itemsize >= _arrays.LARGE for r in layout]
-    if op.single:
-        first_large = large[0]
-        flat = op.many is None
-        first, behind = op.span(count)
+    first_large = large[0]
+    flat = op.many is None
+    first, behind = op.span(count)
 
-        def simple(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
-            if out is None:
-                out = _arrays.large(shape, dtype) if first_large else _arrays.empty(shape, dtype)
-            else:
-                check_out(op, out, shape, dtype, arrays)
-            if flat:
-                kernel(*arrays, out, *options, num_threads)
-            else:  # op.split(arrays), without its cost
-                kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, num_threads)
-            return out
+    def simple(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        """One result and no extras: what users time."""
+        if out is None:
+            out = _arrays.large(shape, dtype) if first_large else _arrays.empty(shape, dtype)
+        else:
+            _bind.check_out(op, out, shape, dtype, arrays)
+        if flat:
+            kernel(*arrays, out, *options, num_threads)
+        else:  # op.split(arrays), without its cost
+            kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, num_threads)
+        return out
 
-        return simple
-
-    def general(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def general(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is None:
             results = [None if r is None else _arrays.large(*r) if big else _arrays.empty(*r) for r, big in zip(layout, large)]
         else:
-            one_result(op, layout)
-            check_out(op, out, shape, dtype, arrays)
+            _bind.one_result(op, layout)
+            _bind.check_out(op, out, shape, dtype, arrays)
             results = [out] + [None] * (len(layout) - 1)
         outputs = op.primal.split(results) if op.primal else results
-        kernel(*op.split(arrays), *outputs, *options, num_threads)
-        return finish(op, arrays, results)
+        kernel(*op.split(arrays), *outputs, *options, *_bind.for_kernel(op, extras, backend, arrays), num_threads)
+        return _bind.finish(op, arrays, results)
 
-    return general
-
-
-def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
-    """The result as the caller gets it: one array, a tuple of them, or the gradients summed over what was broadcast."""
-    if op.primal is None:
-        return results[0] if op.single else tuple(results)
-    for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(results)])):
-        if arg.broadcast and results[i] is not None:
-            results[i] = _arrays.sum_to_shape(results[i], array.shape)
-    return results
+    return simple if op.single and not op.extras else general
 
 
-def one_result(op: Op, layout: Sequence[Any]) -> None:
-    if any(r is not None for r in layout[1:]):
-        raise TypeError(f"{op.label}: out= is for calls that return one array; this one returns several")
+def _cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[_bind.Layout]) -> Plan:
+    raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
 
 
-def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
-    """``out=`` must be what the call would have allocated, and no input's memory."""
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a NumPy array like the inputs")
-    if out.dtype != dtype:
-        raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
-    if out.shape != shape:
-        raise ValueError(f"{op.label}: out has shape {out.shape}, expected {shape}")
-    if not out.flags.c_contiguous or not out.flags.writeable:
-        raise ValueError(f"{op.label}: out must be C-contiguous and writeable")
-    for name, _, _, array in op.named(arrays):
-        if array is not None and np.may_share_memory(out, array):
-            raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")
+def _torch_plan(*request: Any) -> Plan:
+    from .torch import _route
+
+    plan: Plan = _route.plan(*request)
+    return plan
+
+
+def _torch_traced(*request: Any) -> Any:
+    from .torch import _route
+
+    return _route.traced(*request)
+
+
+def _torch_is_tracing() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
+
+
+def _never(*request: Any) -> Any:
+    raise AssertionError("arrays of this kind are not traced")
+
+
+class Planner(NamedTuple):
+    """How arrays of one kind get in."""
+
+    plan: Callable[..., Plan]  # (op, arrays, options, backend, layout of the results)
+    traced: Callable[..., Any] = _never  # the call itself where a compiler traces: (op, arrays, options, extras, backend, num_threads)
+    is_tracing: Callable[[], bool] = bool  # whether one does, here and now
+
+
+# By the kind of array. Torch's entry finds quatrefoil.torch, which is imported at the first tensor and puts its own in this place.
+PLANNERS: dict[str, Planner] = {
+    "numpy": Planner(numpy_plan),
+    "torch": Planner(_torch_plan, _torch_traced, _torch_is_tracing),
+    "cupy": Planner(_cupy_plan),
+}
+
+
+def is_compiling() -> bool:
+    """Whether torch.compile is tracing."""
+    return PLANNERS["torch"].is_tracing()

@@ -1,27 +1,28 @@
-"""What an op is: names, shapes, options. One small table per family; everything generic reads it.
+"""What an op is: names, shapes, options. One small table a noun, gathered by its family; everything generic reads it.
 
-A shape is a string of dims, capital letters as in the docstrings: ``"... H L"``. ``...`` stands for any leading batch axes. An argument
-with ``many=True`` is a sequence of arrays; its dims end in ``_`` and get a number each: factors ``"m_ n_"`` are (m_1, n_1), (m_2, n_2), ...
-Other arguments may then say ``n_*`` (the axes n_1, n_2, ...), ``n_x`` (one axis, their product) and ``#`` (how many there are).
+A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``: _dims.py says what may stand there.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Shape = tuple[int, ...]
+from ._dims import Shape, Sizes
+
 Rule = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], Sequence[Shape | None]]
+Check = Callable[[str, Sequence[Shape | None], tuple[Any, ...]], None]
 
 
 @dataclass(frozen=True)
 class Arg:
     """One array argument or result.
 
-    ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what. ``half``: float16 and bfloat16 are taken too,
-    computed in float32; a result that says so comes back in the half type of the first argument.
+    ``many``: a sequence of arrays. ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what. ``half``: float16
+    and bfloat16 are taken too, computed in float32; a result that says so comes back in the half type of the first argument. ``when``: the
+    option that asks for this result; without it there is none. ``title``: what errors call it where that is not its name. ``constant``:
+    there is no gradient in it, as in integers; asking for one is an error.
     """
 
     name: str
@@ -29,9 +30,17 @@ class Arg:
     optional: bool = False
     many: bool = False
     broadcast: bool = False
-    # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all. "int": int64, has no gradient
+    # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all of these. "double": float64 whatever
+    # the precision of the others; "int": int64
     dtype: str = "real"
     half: bool = False
+    constant: bool = False
+    when: str | None = None
+    title: str | None = None
+
+    @property
+    def has_gradient(self) -> bool:
+        return not self.constant and self.dtype != "int"
 
 
 @dataclass(frozen=True)
@@ -42,46 +51,75 @@ class Option:
     type: Any
 
 
+@dataclass(frozen=True)
+class Extra:
+    """What a kernel gets beside arrays and options, and may do without: a memo, or a user's function. No part of a call's signature.
+
+    A ``Memo`` saves time and never changes a bit: where torch traces it is dropped, and the kernel makes its own. A function cannot be
+    traced: where torch does, it is refused.
+    """
+
+    name: str
+    function: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """An operation: arrays in, arrays out. Its adjoint, where it has one, is an op too, derived here and implemented like any other.
 
-    With more than one output a call returns a tuple; the rule gives None for the shape of an output that the options do not ask for, and
-    that one is None for the kernel, the caller and the adjoint alike.
+    ``module`` is the ``__name__`` of the module that makes it, ``quatrefoil.<family>.<noun>`` or one in that folder: it says where the
+    kernels are, ``quatrefoil._core.<family>.<name>`` and ``quatrefoil.<family>.<noun>._numba.<name>``.
+
+    With more than one output a call returns a tuple; an output that the options do not ask for is None for the kernel, the caller and the
+    adjoint alike. A kernel is called with the inputs, the outputs, the options, the
+    extras and num_threads, one after the other. The adjoint has the same options and extras.
     """
 
-    family: str
+    module: str
     name: str
     inputs: tuple[Arg, ...]
     outputs: tuple[Arg, ...]
     options: tuple[Option, ...] = ()
+    extras: tuple[Any, ...] = ()  # an Extra each; a bare name is a memo's
     differentiable: bool = True
-    rule: Rule | None = None  # the shapes of the outputs, where the dims alone do not say them
+    check: Check | None = None  # what dims cannot say; runs once they fit, raises ValueError
+    rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', where these are no dims at all
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
+    family: str = field(init=False)
+    noun: str = field(init=False)
+    twin: str = field(init=False, repr=False)  # the module of its Numba kernel
     # what every call asks for: made once
     label: str = field(init=False)
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
     many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
+    graded: tuple[int, ...] = field(init=False, repr=False)  # the indices of the results that the adjoint takes gradients of
 
     def __post_init__(self) -> None:
+        root, family, noun, *_ = self.module.split(".")
+        object.__setattr__(self, "family", family)
+        object.__setattr__(self, "noun", noun)
+        object.__setattr__(self, "twin", f"{root}.{family}.{noun}._numba")
+        object.__setattr__(self, "extras", tuple(Extra(e) if isinstance(e, str) else e for e in self.extras))
+        object.__setattr__(self, "graded", tuple(i for i, o in enumerate(self.outputs) if o.has_gradient))
         adjoint = None
         if self.differentiable and self.primal is None:
+            results = [self.outputs[i] for i in self.graded]
             grads = tuple(
-                Arg("grad" if len(self.outputs) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
-                for i, o in enumerate(self.outputs)
+                Arg("grad" if len(results) == 1 else f"grad_{o.name}", o.dims, optional=i > 0, dtype=o.dtype, half=o.half)
+                for i, o in enumerate(results)
             )
             adjoint = Op(
-                self.family, f"{self.name}_vjp", self.inputs + grads,
-                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half) for a in self.inputs),
-                self.options, differentiable=False, tolerance=5 * self.tolerance, primal=self,
+                self.module, f"{self.name}_vjp", self.inputs + grads,
+                tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
+                self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)
         object.__setattr__(self, "many", next((i for i, a in enumerate(self.inputs) if a.many), None))
-        object.__setattr__(self, "label", f"{self.family}.{self.name}")
+        object.__setattr__(self, "label", f"{family}.{self.name}")
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""
@@ -106,15 +144,16 @@ class Op:
                 for i, item in enumerate(value):
                     yield f"{arg.name}[{i}]", arg, i + 1, item
             else:
-                yield arg.name, arg, 0, value
+                yield arg.title or arg.name, arg, 0, value
 
     def infer(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
         """Shapes of the flat inputs -> shapes of the flat outputs (None for what is not made), or ValueError."""
         if self.primal is None:
-            return list(self.rule(self.label, shapes, options) if self.rule else _unify(self, shapes))
+            return list(self.rule(self.label, shapes, options) if self.rule else self._from_dims(shapes, options))
         primal = self.primal
-        count = len(shapes) - len(primal.outputs)
-        results = primal.infer(shapes[:count], options)
+        count = len(shapes) - len(primal.graded)
+        made = primal.infer(shapes[:count], options)
+        results = [made[i] for i in primal.graded]
         for arg, expected, got in zip(self.inputs[len(primal.inputs) :], results, shapes[count:]):
             if got != expected:
                 what = f"{expected}, the shape of the result" if expected is not None else "none: that result was not asked for"
@@ -122,19 +161,40 @@ class Op:
         # what is broadcast gets its gradient in the full shape; the dispatcher sums it
         full = results[0]
         return [
-            None if s is None or arg.dtype == "int" else full if arg.broadcast else s
+            None if s is None or not arg.has_gradient else full if arg.broadcast else s
             for (_, arg, _, _), s in zip(primal.named(shapes[:count]), shapes[:count])
         ]
 
+    def _from_dims(self, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+        given = {o.name: value for o, value in zip(self.options, options)}
+        sizes = Sizes(self.label, len(shapes) - len(self.inputs) + 1 if self.many is not None else 0, given)
+        # the sequence first: it gives the other arguments their dims; last those with two batches, of which others say one
+        entries = sorted(zip(self.named(shapes), shapes), key=lambda e: (not e[0][1].many, e[0][1].dims.count("...") > 1))
+        for (name, arg, number, _), shape in entries:
+            if shape is not None:
+                sizes.match(name, arg.dims, number, shape)
+        if self.check:
+            self.check(self.label, shapes, options)
+        return [None if o.when and not given[o.when] else sizes.shape(o.dims) for o in self.outputs]
+
+    def makes(self, arrays: Sequence[Any], options: tuple[Any, ...]) -> list[bool]:
+        """Which of the flat outputs a call with these flat arrays has."""
+        if self.primal is not None:
+            inputs = list(self.primal.named(arrays[: len(arrays) - len(self.primal.graded)]))
+            return [array is not None and arg.has_gradient for _, arg, _, array in inputs]
+        given = {o.name: value for o, value in zip(self.options, options)}
+        return [not o.when or bool(given[o.when]) for o in self.outputs]
+
 
 class Family:
-    """The ops of one family, by name; adjoints included."""
+    """The ops of one family, by name; adjoints included. Made once, in the family's ``__init__``, from its nouns' tables."""
 
-    def __init__(self, *ops: Op) -> None:
-        for op in ops:
+    def __init__(self, module: str, *tables: Sequence[Op]) -> None:
+        for op in (op for table in tables for op in table):
             setattr(self, op.name, op)
             if op.adjoint:
                 setattr(self, op.adjoint.name, op.adjoint)
+        FAMILIES[module.split(".")[1]] = self
 
     def __getattr__(self, name: str) -> Op:  # for type checkers: the ops are plain attributes, found before this is asked
         raise AttributeError(f"no op {name!r}; there are {', '.join(vars(self))}")
@@ -143,55 +203,4 @@ class Family:
         return iter(vars(self).values())
 
 
-def _unify(op: Op, shapes: Sequence[Shape | None]) -> list[Shape]:
-    sizes: dict[str, tuple[int, str]] = {}
-    batch: tuple[Shape, str] | None = None
-    count = len(shapes) - len(op.inputs) + 1 if op.many is not None else 0
-    # the sequence first: it gives the other arguments their dims
-    entries = sorted(zip(op.named(shapes), shapes), key=lambda e: not e[0][1].many)
-    for (name, arg, number, _), shape in entries:
-        if shape is None:
-            continue
-        dims = _expand(arg.dims, number, count, sizes)
-        lead = bool(dims) and dims[0] == "..."
-        inner = dims[1:] if lead else dims
-        if len(shape) < len(inner) or (not lead and len(shape) != len(inner)):
-            raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({_text(dims)})")
-        if lead:
-            found = shape[: len(shape) - len(inner)]
-            if batch is None:
-                batch = (found, name)
-            elif batch[0] != found:
-                raise ValueError(f"{op.label}: {name} has batch axes {found}, expected {batch[0]} as in {batch[1]}")
-        for dim, size in zip(inner, shape[len(shape) - len(inner) :]):
-            known, source = sizes.setdefault(dim, (size, name)) if isinstance(dim, str) else (dim, "")
-            if known != size:
-                why = f" with {dim} = {known} as in {source}" if source else ""
-                raise ValueError(f"{op.label}: {name} has shape {shape}, expected ({_text(dims)}){why}")
-    results = []
-    for arg in op.outputs:
-        dims = _expand(arg.dims, 0, count, sizes)
-        start = batch[0] if dims and dims[0] == "..." and batch else ()
-        results.append(start + tuple(sizes[d][0] if isinstance(d, str) else d for d in dims if d != "..."))
-    return results
-
-
-def _text(dims: Sequence[str | int]) -> str:
-    return ", ".join(map(str, dims)) + ("," if len(dims) == 1 else "")
-
-
-def _expand(dims: str, number: int, count: int, sizes: dict[str, tuple[int, str]]) -> list[str | int]:
-    """Dims as written -> names still to be matched, and sizes that the sequence has settled (they may be symbolic while torch traces)."""
-    found: list[str | int] = []
-    for token in dims.split():
-        if token == "#":
-            found.append(count)
-        elif token.endswith("_*"):
-            found += [f"{token[:-1]}{i + 1}" for i in range(count)]
-        elif token.endswith("_x"):
-            found.append(math.prod(sizes[f"{token[:-1]}{i + 1}"][0] for i in range(count)))
-        elif token.endswith("_"):
-            found.append(f"{token}{number}")
-        else:
-            found.append(token)
-    return found
+FAMILIES: dict[str, Family] = {}  # by name, in the order in which quatrefoil lists them

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .demo import main as run_demo
 
         return run_demo(given.out)
-    from .bench import FAMILIES
+    from ._spec import FAMILIES
     from .bench import main as run_bench
 
     unknown = [f for f in given.family if f not in FAMILIES]

@@ -2,18 +2,58 @@
 
 #include "core/host/check.hpp"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace quatrefoil {
 namespace {
 
 #define QF_LISTED(level) Isa::level,
 constexpr Isa kBuilt[] = {QF_EACH_ISA(QF_LISTED)};  // best first
 
+#if defined(__x86_64__)
+// Bits of one register of CPUID that must all be set.
+struct Need {
+  unsigned leaf;
+  enum { eax, ebx, ecx, edx } part;
+  unsigned bits;
+};
+template <class... Positions>
+constexpr unsigned bits(Positions... position) {
+  return (0u | ... | (1u << position));
+}
+// The levels of the x86-64 psABI. Read from CPUID itself: older Clangs do not know their names in __builtin_cpu_supports.
+constexpr Need kNeeds2[] = {{1, Need::ecx, bits(0, 9, 13, 19, 20, 23)},  // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT
+                            {0x80000001u, Need::ecx, bits(0)}};          // LAHF
+constexpr Need kNeeds3[] = {{1, Need::ecx, bits(12, 22, 27, 28, 29)},    // FMA, MOVBE, OSXSAVE, AVX, F16C
+                            {7, Need::ebx, bits(3, 5, 8)},               // BMI1, AVX2, BMI2
+                            {0x80000001u, Need::ecx, bits(5)}};          // LZCNT
+constexpr Need kNeeds4[] = {{7, Need::ebx, bits(16, 17, 28, 30, 31)}};   // AVX-512 F, DQ, CD, BW, VL
+
+template <std::size_t n>
+bool processor_has(const Need (&needs)[n]) {
+  for (const Need& need : needs) {
+    unsigned r[4] = {};
+    if (!__get_cpuid_count(need.leaf, 0, &r[0], &r[1], &r[2], &r[3]) || (r[need.part] & need.bits) != need.bits) return false;
+  }
+  return true;
+}
+// Whether the operating system saves these parts of the registers: 1 and 2 are the halves of ymm, 5 to 7 what zmm and the masks add.
+// Only where OSXSAVE is set.
+bool system_saves(unsigned parts) {
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & parts) == parts;
+}
+#endif
+
 bool here(Isa level) {
 #if defined(__x86_64__)
   switch (level) {
-    case Isa::v4: return __builtin_cpu_supports("x86-64-v4");
-    case Isa::v3: return __builtin_cpu_supports("x86-64-v3");
-    case Isa::v2: return __builtin_cpu_supports("x86-64-v2");
+    case Isa::v4: return here(Isa::v3) && processor_has(kNeeds4) && system_saves(bits(1, 2, 5, 6, 7));
+    case Isa::v3: return here(Isa::v2) && processor_has(kNeeds3) && system_saves(bits(1, 2));
+    case Isa::v2: return processor_has(kNeeds2);
     case Isa::base: return false;
   }
 #endif

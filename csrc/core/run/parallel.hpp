@@ -29,5 +29,11 @@ void parallel_for(int64_t n, int threads, double item_ns, F&& f) {  // f(begin, 
       [](void* context, int64_t begin, int64_t end) { (*static_cast<std::remove_reference_t<F>*>(context))(begin, end); }, &f);
 }
 
+// `lowest` becomes the lowest index that any thread has found, whoever comes first; -1 before the first.
+inline void note_first(int64_t& lowest, int64_t found) {
+  int64_t known = __atomic_load_n(&lowest, __ATOMIC_RELAXED);
+  while ((known < 0 || found < known) && !__atomic_compare_exchange_n(&lowest, &known, found, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+}
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil

@@ -4,6 +4,11 @@
 namespace quatrefoil::ssm::convolution {
 inline namespace QF_ISA {
 
+template class Convolution<float>;
+template class Convolution<double>;
+template class ConvolutionAdjoint<float>;
+template class ConvolutionAdjoint<double>;
+
 template <class T>
 constexpr Kernels<T> kKernels = {fft_conv<T>, fft_conv_vjp<T>};
 

@@ -94,7 +94,7 @@ class Convolution {
   Convolution(int64_t L, bool reverse) : Convolution(L, row_cut<T>(L, reverse)) {}
 
   // `next`: the first row.
-  void set(const Taps<T>& taps, const T* next) {
+  [[gnu::noinline]] void set(const Taps<T>& taps, const T* next) {
     kernel_spectrum(fft_, taps, L_ - rest_, k_re(), k_im(), next);
     D_ = taps.D;
     if (!rest_) return;
@@ -103,7 +103,7 @@ class Convolution {
     rest_fft_.forward(taps.k + from, min(rest_, taps.Lk - from), part(2), part(3));
   }
   // `next`: the row or the taps that come after this one, or null.
-  void apply(const T* u, T* y, const T* next) {
+  [[gnu::noinline]] void apply(const T* u, T* y, const T* next) {
     T *const y_rest = y + L_ - rest_, *const own = work_ + 2 * stride_;
     const bool in_place = L_ == fft_.length() && L_ * int64_t(sizeof(T)) >= kInPlaceFrom && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
     fft_.convolve(
@@ -215,7 +215,7 @@ class ConvolutionAdjoint {
       : fft_(fft), L_(L), N_(fft.length()), stride_(skewed<T>(N_)), work_(8 * stride_) {}
 
   // `next`: the first gradient.
-  void set(const Taps<T>& taps, const T* next) {
+  [[gnu::noinline]] void set(const Taps<T>& taps, const T* next) {
     taps_ = taps;
     kernel_spectrum(fft_, taps, L_, at(0), at(1), next);
     set_zero(at(6), N_);
@@ -223,7 +223,7 @@ class ConvolutionAdjoint {
     dD_ = 0;
   }
   // du of one row, added to what is there if `more`. `next`: the gradient that comes after this one, or null.
-  void row(const T* u, const T* grad, T* du, bool more, const T* next) {
+  [[gnu::noinline]] void row(const T* u, const T* grad, T* du, bool more, const T* next) {
     T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
     T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
     const auto left = [&](int64_t at, int64_t count) { return min(count, L_ - at); };
@@ -248,7 +248,7 @@ class ConvolutionAdjoint {
     if (taps_.D) dD_ += dot(u, grad, L_);
   }
   // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). Each may be null where its tap is.
-  void finish(T* dk, T* dk_reverse, T* dD) {
+  [[gnu::noinline]] void finish(T* dk, T* dk_reverse, T* dD) {
     const int64_t causal = min(taps_.Lk, L_), ahead = min(taps_.Lr, L_ - 1);
     set_zero(dk + causal, taps_.Lk - causal);
     if (!dk_reverse) {
@@ -295,6 +295,12 @@ void fft_conv_vjp(const FftConvVjp<T>& p) {
     }
   });
 }
+
+// Compiled by this noun's cpu.cpp, and by no other that convolves.
+extern template class Convolution<float>;
+extern template class Convolution<double>;
+extern template class ConvolutionAdjoint<float>;
+extern template class ConvolutionAdjoint<double>;
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::convolution

@@ -4,16 +4,24 @@
 
 namespace quatrefoil::wos::data {
 
-// A boundary value or source. A callback takes absolute coordinates, (n, d) doubles, and writes n doubles; the others have `width` numbers
-// an instance, `stride` apart (0: shared).
-enum class Kind : int { none, number, fourier, per_vertex, gaussians, callback };
+// What the numbers of an instance mean:
+//   number      c
+//   fourier     centre (2), a0, a1, b1, a2, b2, ...
+//   per_vertex  the values at both ends of every segment
+//   gaussians   for each: amplitude, centre (d), extent^2 / width^2
+//   function    there are none: `callback` takes absolute coordinates (n, d) and writes n values
+enum class Kind { none, number, fourier, per_vertex, gaussians, function };
+
 struct Data {
   Kind kind = Kind::none;
-  const double* numbers =
-      nullptr;  // number: c | fourier: centre, a0, a1, b1, ... | gaussians: (amplitude, centre, 1/width^2)... | per_vertex: pairs
-  std::int64_t width = 0, stride = 0;
+  const double* numbers = nullptr;
+  std::int64_t width = 0, stride = 0;     // numbers of an instance, and from one instance to the next: 0 where all share them
+  const std::int64_t* offsets = nullptr;  // (instances + 1,): or where each instance's numbers begin
   void (*callback)(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) = nullptr;
   void* context = nullptr;
+
+  std::int64_t begin(std::int64_t instance) const { return offsets ? offsets[instance] : instance * stride; }
+  std::int64_t count(std::int64_t instance) const { return offsets ? offsets[instance + 1] - offsets[instance] : width; }
 };
 
 }  // namespace quatrefoil::wos::data

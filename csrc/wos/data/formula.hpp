@@ -62,5 +62,48 @@ QF_HD V gaussians(const double* numbers, int64_t width, const V (&x)[D]) {
   return sum;
 }
 
+// (3) Adds s d(value) / d(number j) to the vector sums[j] for the centre (2), a0, a1, b1, ...
+template <class V>
+QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, Element<V>* sums) {
+  using T = Element<V>;
+  constexpr int W = kWidth<V>;
+  const auto add = [&](int64_t j, V v) { store(sums + j * W, load<V>(sums + j * W) + v); };
+  const V dx = x - T(numbers[0]), dy = y - T(numbers[1]);
+  const V r2 = dx * dx + dy * dy;
+  const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre itself the angle counts as constant
+  const V c1 = r2 > 0 ? dx * inverse : broadcast<V>(T(1)), s1 = r2 > 0 ? dy * inverse : V{};
+  V c = c1, sn = s1, slope{};  // of the value in the angle
+  add(2, s);
+  T m = 1;
+  for (int64_t k = 3; k + 1 < width; k += 2, m += 1) {
+    add(k, s * c);
+    add(k + 1, s * sn);
+    slope += (c * T(numbers[k + 1]) - sn * T(numbers[k])) * m;
+    const V next = c * c1 - sn * s1;
+    sn = sn * c1 + c * s1;
+    c = next;
+  }
+  const V turned = s * slope * inverse;
+  add(0, turned * s1);
+  add(1, -(turned * c1));
+}
+
+// (4) The same for each bell's amplitude, centre and inverse square of its width.
+template <class V, int D>
+QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[D], V s, Element<V>* sums) {
+  using T = Element<V>;
+  constexpr int W = kWidth<V>;
+  const auto add = [&](int64_t j, V v) { store(sums + j * W, load<V>(sums + j * W) + v); };
+  for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
+    V d[D], r2{};
+    for (int i = 0; i < D; ++i) d[i] = x[i] - T(numbers[k + 1 + i]), r2 += d[i] * d[i];
+    const V bell = exp_negative(-(r2 * T(numbers[k + D + 1]))) * s;
+    add(k, bell);
+    const V scaled = bell * T(numbers[k]);
+    for (int i = 0; i < D; ++i) add(k + 1 + i, scaled * d[i] * T(2 * numbers[k + D + 1]));
+    add(k + D + 1, -(scaled * r2));
+  }
+}
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::data

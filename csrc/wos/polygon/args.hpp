@@ -23,16 +23,6 @@ struct Segments {
   std::int64_t M;
 };
 
-struct Locate {
-  Segments segments;
-  const double* points;  // (N, 2)
-  std::int64_t N;
-  std::uint8_t* inside;                // (N,)
-  double *distance, *closest, *place;  // (N,), (N, 2), (N,), each may be null
-  std::int64_t* primitive;             // may be null
-  int threads;
-};
-
 template <class T>
 struct Kernels {
   void (*build_grids)(const Segments* segments, const std::int64_t* levels, Grid<T>* const* grids, std::int64_t n, int threads);
@@ -40,8 +30,6 @@ struct Kernels {
   // What a walk sees at a point; primitive -1: `radius` is a bound.
   void (*bounds)(const Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
 };
-struct Table : TableOf<Kernels> {
-  void (*locate)(const Locate&);
-};
+using Table = TableOf<Kernels>;
 
 }  // namespace quatrefoil::wos::polygon

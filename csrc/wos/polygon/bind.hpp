@@ -1,11 +1,13 @@
 // B polygons with the grids that walks have asked for: what a Python boundary keeps between calls.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include "core/host/dispatch.hpp"
+#include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
 #include "py/caster.hpp"
 #include "wos/polygon/args.hpp"
@@ -22,56 +24,67 @@ struct OwnedGrid : Grid<T> {
   ~OwnedGrid() { kernels<T>().free_grid(*this); }
 };
 
-constexpr int kMaxLevel = 10;                   // 2^20 cells
 constexpr std::int64_t kMaxSegments = 1 << 24;  // what a float32 counts exactly
-constexpr std::size_t kKeptGrids = 64;          // of the last calls; more are built anew in every call
+constexpr std::size_t kKeptGrids = 64;          // of the last calls; more are built again in every call
 
-// The segments of B polygons in scaled coordinates, with the grids that were asked for.
+// log2 of the grid's side. By the number of segments, 32 to 512 cells; coarser for a large epsilon: a leaf's bound is at least 5 half
+// diagonals, 3.5 cells, and must stay above it.
+inline std::int64_t grid_level(std::int64_t M, double epsilon) {
+  std::int64_t by_size = 5;
+  while (by_size < 9 && (std::int64_t(1) << by_size) < M) ++by_size;
+  const double by_epsilon = std::floor(std::log2(3.5 / epsilon));
+  return by_epsilon < double(by_size) ? std::max<std::int64_t>(0, std::int64_t(by_epsilon)) : by_size;
+}
+
+// The segments of polygons in scaled coordinates, with the grids that were asked for. Any thread may use it.
 class Polygons {
  public:
-  Polygons(py::handle ends_, py::handle first_) {
-    const Input ends(ends_, "ends"), first(first_, "first");
-    require(ends.rank == 2 && ends.dim(1) == 4 && ends.dtype == Dtype::f64, "Polygons", "expected ends (M, 4) of float64");
-    require(first.rank == 1 && first.size() >= 1 && first.dtype == Dtype::i64, "Polygons", "expected first (B + 1,) of int64");
-    segments_.assign(ends.as<double>(), ends.as<double>() + ends.size());
-    first_segment_.assign(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size());
-    for (std::size_t b = 0; b + 1 < first_segment_.size(); ++b) {
-      const std::int64_t M = first_segment_[b + 1] - first_segment_[b];
-      require(M > 0 && M < kMaxSegments, "Polygons", "expected between 1 and 2^24 segments a polygon");
+  // ends (M, 4) of float64, first (count + 1,) of int64: shapes and types are the caller's to check.
+  Polygons(const Fit& fit, const View& ends, const View& first)
+      : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
+        first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()) {
+    fit.require(first_.front() == 0 && first_.back() == ends.shape[0], "first does not fit ends");
+    for (std::int64_t b = 0; b < count(); ++b) {
+      const std::int64_t M = first_[std::size_t(b + 1)] - first_[std::size_t(b)];
+      fit.require(M > 0 && M < kMaxSegments, "expected between 1 and 2^24 segments a polygon");
     }
-    require(first_segment_.front() == 0 && first_segment_.back() == ends.dim(2), "Polygons", "first does not fit ends");
   }
 
-  std::int64_t count() const { return std::int64_t(first_segment_.size()) - 1; }
-  const std::int64_t* first_segment() const { return first_segment_.data(); }
-  Segments segments(std::int64_t b) const { return {segments_.data() + 4 * first_segment_[b], first_segment_[b + 1] - first_segment_[b]}; }
+  std::int64_t count() const { return std::int64_t(first_.size()) - 1; }
+  std::int64_t total() const { return first_.back(); }
+  std::int64_t first(std::int64_t b) const { return first_[std::size_t(b)]; }
+  Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b)}; }
 
-  // Grids of instances [begin, end). Without the GIL.
+  // The grids of those polygons, for those epsilons. Without the GIL.
   template <class T>
-  std::vector<std::shared_ptr<OwnedGrid<T>>> grids(std::int64_t begin, std::int64_t end, const std::int64_t* levels, int threads) {
-    std::vector<std::shared_ptr<OwnedGrid<T>>> found(std::size_t(end - begin));
+  std::vector<std::shared_ptr<OwnedGrid<T>>> grids(const std::vector<std::int64_t>& polygons, const std::vector<std::int64_t>& levels,
+                                                   int threads) {
+    std::vector<std::shared_ptr<OwnedGrid<T>>> found;
     std::lock_guard<std::mutex> lock(mutex_);
     auto& kept = this->kept<T>();
-    std::vector<std::int64_t> missing, missing_levels;
+    std::vector<std::int64_t> missing_levels;
     std::vector<Segments> sides;
     std::vector<Grid<T>*> fresh;
-    for (std::int64_t b = begin; b < end; ++b) {
-      auto& grid = found[std::size_t(b - begin)];
-      const auto here = kept.find({b, levels[b - begin]});
+    Kept<T> made;
+    for (std::size_t i = 0; i < polygons.size(); ++i) {
+      const std::pair<std::int64_t, std::int64_t> key{polygons[i], levels[i]};
+      const auto here = kept.find(key);
       if (here != kept.end()) {
-        grid = here->second;
+        found.push_back(here->second);
         continue;
       }
-      grid = std::make_shared<OwnedGrid<T>>();
-      missing.push_back(b);
-      missing_levels.push_back(levels[b - begin]);
-      sides.push_back(segments(b));
-      fresh.push_back(grid.get());
+      auto& grid = made[key];
+      if (!grid) {
+        grid = std::make_shared<OwnedGrid<T>>();
+        missing_levels.push_back(key.second);
+        sides.push_back(segments(key.first));
+        fresh.push_back(grid.get());
+      }
+      found.push_back(grid);
     }
-    kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(missing.size()), threads);
-    if (kept.size() + missing.size() > kKeptGrids) kept.clear();
-    if (missing.size() <= kKeptGrids)
-      for (std::int64_t b : missing) kept[{b, levels[b - begin]}] = found[std::size_t(b - begin)];
+    kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(fresh.size()), threads);
+    if (kept.size() + made.size() > kKeptGrids) kept.clear();
+    if (made.size() <= kKeptGrids) kept.insert(made.begin(), made.end());
     return found;
   }
 
@@ -85,8 +98,8 @@ class Polygons {
     else
       return kept_f64_;
   }
-  std::vector<double> segments_;
-  std::vector<std::int64_t> first_segment_;
+  std::vector<double> ends_;
+  std::vector<std::int64_t> first_;
   std::mutex mutex_;
   Kept<float> kept_f32_;
   Kept<double> kept_f64_;

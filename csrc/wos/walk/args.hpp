@@ -1,4 +1,4 @@
-// Walks and their reduction. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
+// Walks and the sums over them. Coordinates are centred on the boundary's box and divided by its extent ("scaled").
 #pragma once
 #include <cstdint>
 
@@ -8,42 +8,60 @@
 
 namespace quatrefoil::wos::walk {
 
+// README (7): the size of the aligned power of two that begins at walk `at` of a range that ends at `end`.
+constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
+  std::int64_t size = 1;
+  while (at % (2 * size) == 0 && at + 2 * size <= end) size *= 2;
+  return size;
+}
+constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) {
+  std::int64_t nodes = 0;
+  for (std::int64_t at = first; at < first + walks; at += node_size(at, first + walks)) ++nodes;
+  return nodes;
+}
+
+// B instances of N points of `dimension` coordinates.
 template <class T>
 struct Walk {
-  const polygon::Grid<T>* grids;      // (B,), or null: the unit ball of `dimension`
-  const std::int64_t* first_segment;  // (B,): where an instance's pairs of per_vertex begin
-  const T* start;                     // (B, N, dimension)
-  const std::uint8_t* live;           // (B, N): 0 where no walk starts
-  const double* epsilon;              // (B,) scaled
-  const double* centre;               // (B, dimension)
-  const double* extent;               // (B,)
-  double* values;                     // (B, N, walks)
-  std::uint32_t* steps;               // (B, N, walks): steps; the sign bit marks a walk cut off at max_steps, the next one an escaped one
-  double* ends;                       // (B, N, walks, dimension + 1) absolute end and place on the segment, or null
-  std::int64_t* primitives;           // (B, N, walks), or null
-  std::int64_t B, N, walks, first_walk, first_instance, max_steps;
-  std::uint32_t key0, key1;
+  const polygon::Grid<T>* grids;  // (B,), or null: the unit ball
+  const T* start;                 // (B, N, dimension); NaN where no walk starts
+  const double* frame;            // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
+  std::int64_t B, N, walks, first_instance, first_walk, max_steps;
+  std::uint32_t key0, key1;
   int dimension, threads;
+  double *mean, *m2;     // (B, N, nodes): the nodes of walks [first_walk, first_walk + walks)
+  std::int64_t* counts;  // (B, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
+
+  std::int64_t nodes() const { return node_count(first_walk, walks); }
 };
 
-// values, steps (rows, walks) -> the dyadic nodes of [first_walk, first_walk + walks), and the counts.
-struct Reduce {
-  const double* values;
-  const std::uint32_t* steps;
-  const std::uint8_t* live;  // (rows,)
-  std::int64_t rows, walks, first_walk, nodes;
-  double *mean, *m2;                                // (rows, nodes)
-  std::int64_t *total_steps, *truncated, *escaped;  // (rows,): added to
-  int threads;
+template <class T>
+struct WalkAdjoint {
+  Walk<T> forward;               // mean, m2 and counts are not used
+  const double* grad;            // (B, N, nodes) of mean
+  double *ddirichlet, *dsource;  // as the numbers of the data; added to; null where there are none
+};
+
+// Where walks start: points in the frame of their boundary.
+template <class T>
+struct Place {
+  const T* points;                    // (B, N, dimension), or (N, dimension) for all
+  const double* frame;                // as above
+  const polygon::Segments* segments;  // (B,), or null: the unit ball
+  T* start;                           // (B, N, dimension); NaN where a point lies outside; the closest point for one outside within epsilon
+  std::int64_t B, N;
+  bool shared;  // points
+  int dimension, threads;
 };
 
 template <class T>
 struct Kernels {
   void (*walk)(const Walk<T>&);
+  void (*walk_adjoint)(const WalkAdjoint<T>&);
+  std::int64_t (*place)(const Place<T>&);  // the index of the first coordinate of a point that is not finite, or -1
 };
 struct Table : TableOf<Kernels> {
-  void (*reduce)(const Reduce&);
   void (*philox)(const std::uint32_t* counters, std::int64_t n, std::uint32_t key0, std::uint32_t key1, std::uint32_t* words);  // (n, 4)
 };
 

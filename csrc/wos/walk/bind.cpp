@@ -1,13 +1,13 @@
-// Views -> args, the polygons' grids, and the GIL released around the kernels. Computes nothing.
+// Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
-#include "core/host/dispatch.hpp"
 #include "core/host/isa.hpp"
-#include "py/caster.hpp"
+#include "py/arguments.hpp"
 #include "wos/walk/args.hpp"
 
 QF_TABLE(wos, walk)
@@ -15,9 +15,13 @@ QF_TABLE(wos, walk)
 namespace quatrefoil::wos::walk {
 namespace {
 
-using polygon::kMaxLevel;
-using polygon::OwnedGrid;
 using polygon::Polygons;
+
+constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
+constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
+constexpr std::int64_t kMaxWalks = 1LL << 32;
+
+// ------------------------------------------------------------ data
 
 void call_compiled(void* context, std::int64_t, std::int64_t n, const double* x, double* out) {
   reinterpret_cast<void (*)(std::int64_t, const double*, double*)>(context)(n, x, out);
@@ -30,186 +34,251 @@ void call_python(void* context, std::int64_t instance, std::int64_t n, const dou
   py::array_t<double> points({n, d}, x);
   const py::object answer = function(instance, points);
   const Input values(answer, "the values of a function");
-  require(values.size() == n && values.dtype == Dtype::f64, "solve", "a function gave another number of values than it got points");
+  if (values.size() != n || values.dtype != Dtype::f64)
+    throw ValueError("solve: a function gave another number of values than it got points");
   std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
 }
 
-// (kind, numbers or None, numbers an instance, stride, callback: None, an address, or an object)
-class DataOf {
- public:
-  DataOf(const py::tuple& t, std::int64_t instances, std::int64_t pairs, int dimension) : numbers_(t[1], "data") {
-    data.kind = data::Kind(t[0].cast<int>());
-    data.width = t[2].cast<std::int64_t>();
-    data.stride = t[3].cast<std::int64_t>();
-    data.numbers = numbers_.as<double>();
-    require(!numbers_ || numbers_.dtype == Dtype::f64, "solve", "data must be float64");
-    const std::int64_t have = numbers_ ? numbers_.size() : 0;
-    require(data.width >= 0 && data.stride >= 0, "solve", "data sizes");
-    switch (data.kind) {
-      case data::Kind::none: break;
-      case data::Kind::number: require(data.width == 1, "solve", "data sizes"); break;
-      case data::Kind::fourier: require(data.width >= 3 && dimension == 2, "solve", "data sizes"); break;
-      case data::Kind::gaussians: break;
-      case data::Kind::per_vertex: require(have >= 2 * pairs, "solve", "one pair of values a segment"); break;
-      case data::Kind::callback:
-        owner_ = t[4];
-        if (py::isinstance<py::int_>(owner_)) {
-          data.callback = call_compiled;
-          data.context = reinterpret_cast<void*>(owner_.cast<std::uintptr_t>());
-          require(data.context != nullptr, "solve", "a null callback");
-        } else {
-          data.callback = call_python;
-          data.context = owner_.ptr();
-        }
-        break;
-      default: throw ValueError("solve: unknown kind of data");
-    }
-    if (data.width > 0 && instances > 0) require(have >= (instances - 1) * data.stride + data.width, "solve", "data sizes");
-  }
+// Boundary values or a source: numbers (1 or B, width), or a function.
+struct DataOf {
   data::Data data;
+  std::vector<std::int64_t> offsets;
+
+  DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
+         const Polygons* polygons, std::int64_t B, std::int64_t D) {
+    using data::Kind;
+    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "function"}));
+    const bool described = data.kind != Kind::none && data.kind != Kind::function;
+    given.require(numbers.present == described, "numbers go with data that has some");
+    if (data.kind == Kind::function) set_function(given, call);
+    if (!described) return;
+    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
+    data.numbers = numbers.as<double>();
+    data.width = numbers.shape[1];
+    data.stride = numbers.shape[0] > 1 ? data.width : 0;
+    switch (data.kind) {
+      case Kind::number: given.require(data.width == 1, "a number has one number"); break;
+      case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
+      case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      default: set_pairs(given, numbers, polygons); break;
+    }
+  }
 
  private:
-  Input numbers_;
-  py::object owner_;
+  void set_function(const Arguments& given, const py::object& call) {
+    given.require(!call.is_none(), "a function is missing");
+    const py::object address = py::getattr(call, "address", py::none());
+    data.callback = address.is_none() ? call_python : call_compiled;
+    data.context = address.is_none() ? call.ptr() : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
+    given.require(data.context != nullptr, "a null function");
+  }
+  void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {
+    given.require(polygons && data.width == 2 * polygons->total(), "values at vertices need a pair a segment of a polygon");
+    if (polygons->count() == 1) return;
+    given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
+    for (std::int64_t b = 0; b <= polygons->count(); ++b) offsets.push_back(2 * polygons->first(b));
+    data.offsets = offsets.data();
+  }
 };
 
-std::int64_t node_count(std::int64_t first, std::int64_t walks) {  // aligned powers of two that make up the range
-  std::int64_t nodes = 0;
-  for (std::int64_t at = first; at < first + walks; ++nodes) {
-    std::int64_t size = 1;
-    while (at % (2 * size) == 0 && at + 2 * size <= first + walks) size *= 2;
-    at += size;
-  }
-  return nodes;
+// The same for instances from `first` on.
+data::Data from_instance(data::Data data, std::int64_t first) {
+  if (data.offsets)
+    data.offsets += first;
+  else
+    data.numbers += first * data.stride;
+  return data;
 }
 
-// Where the walks run: B instances of N points.
-struct Geometry {
-  const Input start, live, epsilon, centre, extent, levels;
-  const std::int64_t B, N;
-  const int dimension;
+// ------------------------------------------------------------ where walks run
 
-  explicit Geometry(const py::tuple& t)
-      : start(t[0], "start"),
-        live(t[1], "live"),
-        epsilon(t[2], "epsilon"),
-        centre(t[3], "centre"),
-        extent(t[4], "extent"),
-        levels(t[5], "levels"),
-        B(start.dim(3)),
-        N(start.dim(2)),
-        dimension(int(start.dim(1))) {
-    require(start.rank == 3 && live.size() == B * N && live.dtype == Dtype::b8, "solve", "start or live");
-    require(epsilon.size() == B && extent.size() == B && centre.size() == B * dimension && levels.size() == B, "solve",
-            "shapes of the geometry");
-    require(epsilon.dtype == Dtype::f64 && extent.dtype == Dtype::f64 && centre.dtype == Dtype::f64 && levels.dtype == Dtype::i64, "solve",
-            "dtypes of the geometry");
-    for (std::int64_t b = 0; b < B; ++b)
-      require(levels.as<std::int64_t>()[b] >= 0 && levels.as<std::int64_t>()[b] <= kMaxLevel, "solve", "levels");
+// The frames of B instances and the boundary: one polygon for all, one each, or the unit ball.
+struct Scene {
+  const double* frame;
+  std::unique_ptr<Polygons> own;  // where no memo was given
+  Polygons* polygons = nullptr;
+  std::int64_t B, D;
+
+  // Takes frame, ends and first; B and D are sizes of what came before, or of the frame.
+  Scene(Arguments& given, const py::object& memo) {
+    frame = given.input("frame", "B E");
+    B = given["B"], D = given["D"];
+    given.require(given["E"] == D + 2 && (D == 2 || D == 3), "frame has d + 2 numbers a row, d = 2 or 3");
+    const auto ends = given.optional_input("ends", "M 4");
+    const auto first = given.optional_input("first", "F");
+    const double* const segments = ends;
+    const std::int64_t* const begins = first;
+    given.require(ends.view().present == first.view().present, "ends and first go together");
+    if (!ends.view().present) return;
+    given.require(D == 2 && segments && begins && given["F"] >= 1, "polygons lie in the plane");
+    if (memo.is_none()) {
+      own = std::make_unique<Polygons>(given, ends.view(), first.view());
+      polygons = own.get();
+    } else {
+      if (!py::isinstance<Polygons>(memo)) given.refuse_type("grids: expected those of a Polygon");
+      polygons = memo.cast<Polygons*>();
+      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
+    }
+    given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
   }
-};
-
-// What comes back: the nodes of every point, counts that are added to, and the walks' ends where they are wanted.
-struct Answers {
-  const Output mean, m2, total, truncated, escaped, ends, primitives;
-
-  Answers(const py::tuple& t, std::int64_t rows, std::int64_t walks, std::int64_t nodes, int dimension)
-      : mean(t[0], "mean"),
-        m2(t[1], "m2"),
-        total(t[2], "total_steps"),
-        truncated(t[3], "truncated"),
-        escaped(t[4], "escaped"),
-        ends(t[5], "ends"),
-        primitives(t[6], "primitives") {
-    for (const Output* part : {&mean, &m2}) require(part->size() == rows * nodes && part->dtype == Dtype::f64, "solve", "nodes");
-    for (const Output* part : {&total, &truncated, &escaped}) require(part->size() == rows && part->dtype == Dtype::i64, "solve", "counts");
-    require(bool(ends) == bool(primitives), "solve", "ends and primitives go together");
-    require(!ends || (ends.size() == rows * walks * (dimension + 1) && ends.dtype == Dtype::f64), "solve", "ends");
-    require(!primitives || (primitives.size() == rows * walks && primitives.dtype == Dtype::i64), "solve", "primitives");
-  }
-};
-
-// The walks of one call, and room for their values.
-struct Range {
-  std::int64_t first_instance, first_walk, walks, max_steps;
-  std::uint64_t key;
-  int threads;
-  std::unique_ptr<double[]> values;
-  std::unique_ptr<std::uint32_t[]> steps;
+  std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
+  double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
 
 template <class T>
-Walk<T> walk_args(const Geometry& g, const Answers& answers, const Range& range, const data::Data& dirichlet, const data::Data& source) {
-  Walk<T> p{};
-  p.start = g.start.as<T>(), p.live = g.live.as<std::uint8_t>();
-  p.epsilon = g.epsilon.as<double>(), p.centre = g.centre.as<double>(), p.extent = g.extent.as<double>();
-  p.values = range.values.get(), p.steps = range.steps.get();
-  p.ends = answers.ends.as<double>(), p.primitives = answers.primitives.as<std::int64_t>();
-  p.B = g.B, p.N = g.N, p.walks = range.walks, p.first_walk = range.first_walk, p.first_instance = range.first_instance;
-  p.max_steps = range.max_steps;
-  p.key0 = std::uint32_t(range.key), p.key1 = std::uint32_t(range.key >> 32);
-  p.dirichlet = dirichlet, p.source = source;
-  for (data::Data* data : {&p.dirichlet, &p.source})
-    if (data->numbers && data->kind != data::Kind::per_vertex) data->numbers += range.first_instance * data->stride;
-  p.dimension = g.dimension, p.threads = range.threads;
-  return p;
+class Grids {  // of instances [begin, end); they live as long as this
+ public:
+  Grids(const Scene& s, std::int64_t begin, std::int64_t end, int threads) {
+    if (!s.polygons) return;
+    std::vector<std::int64_t> which, levels;
+    for (std::int64_t b = begin; b < end; ++b) {
+      which.push_back(s.polygon(b));
+      levels.push_back(polygon::grid_level(s.polygons->segments(s.polygon(b)).M, s.epsilon(b)));
+    }
+    owned_ = s.polygons->grids<T>(which, levels, threads);
+    for (const auto& grid : owned_) grids_.push_back(*grid);
+  }
+  const polygon::Grid<T>* data() const { return grids_.empty() ? nullptr : grids_.data(); }
+
+ private:
+  std::vector<std::shared_ptr<polygon::OwnedGrid<T>>> owned_;
+  std::vector<polygon::Grid<T>> grids_;
+};
+
+struct Options {
+  const std::string &dirichlet_kind, &source_kind;
+  std::int64_t seed, first_walk, walks, max_steps;
+  const py::object &grids, &g, &f;
+  int threads;
+};
+
+// The inputs of a call, and f(args of instances [begin, end), begin, end) for groups of them, without the GIL.
+template <class T>
+struct Call {
+  const T* start;
+  Scene scene;
+  std::int64_t N;
+  const View &dirichlet_numbers, &source_numbers;
+  DataOf dirichlet, source;
+  const Options& options;
+
+  Call(Arguments& given, const Options& o)
+      : start(given.input("start", "B N D")),
+        scene(given, o.grids),
+        N(given["N"]),
+        dirichlet_numbers(numbers(given, "dirichlet", "R K")),
+        source_numbers(numbers(given, "source", "S J")),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.polygons, scene.B, scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.polygons, scene.B, scene.D),
+        options(o) {
+    given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
+    given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
+    given.require(o.max_steps >= 1 && o.max_steps < kMaxSteps, "max_steps out of range");
+    given.size("nodes", node_count(o.first_walk, o.walks));
+  }
+
+  template <class F>
+  void for_groups(F&& f) const {
+    py::gil_scoped_release released;
+    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
+      const std::int64_t end = std::min(scene.B, begin + kInstances);
+      const Grids<T> grids(scene, begin, end, options.threads);
+      Walk<T> p{};
+      p.grids = grids.data();
+      p.start = start + begin * N * scene.D;
+      p.frame = scene.frame + begin * (scene.D + 2);
+      p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
+      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
+      p.max_steps = options.max_steps;
+      p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
+      p.dimension = int(scene.D), p.threads = options.threads;
+      f(p, begin);
+    }
+  }
+
+ private:
+  static const View& numbers(Arguments& given, const char* name, const char* dims) {
+    const auto fitted = given.optional_input(name, dims);
+    [[maybe_unused]] const double* const checked = fitted;
+    return fitted.view();
+  }
+};
+
+void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
+          std::int64_t walks, std::int64_t max_steps, py::object grids, py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, grids, g, f, threads};
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const Call<T> call(given, options);
+    double* const mean = given.output("mean", "B N nodes");
+    double* const m2 = given.output("m2", "B N nodes");
+    std::int64_t* const counts = given.output("counts", "B N 3");
+    given.all_taken();
+    call.for_groups([&](Walk<T>& p, std::int64_t begin) {
+      const std::int64_t row = begin * p.N;
+      p.mean = mean + row * p.nodes(), p.m2 = m2 + row * p.nodes(), p.counts = counts + 3 * row;
+      kernels<T>().walk(p);
+    });
+  });
 }
 
-// geometry: start (B, N, d), live (B, N), epsilon, centre, extent, levels (B,); answers: see there.
-void walk(Polygons* polygons, const py::tuple& geometry, const py::tuple& dirichlet_, const py::tuple& source_, std::int64_t first_instance,
-          std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, std::uint64_t key, const py::tuple& answers_, int threads) {
-  constexpr const char* name = "solve";
-  const Geometry g(geometry);
-  const bool shared = polygons && polygons->count() == 1;  // one polygon serves every instance
-  require(walks >= 0 && first_walk >= 0 && first_instance >= 0, name, "ranges");
-  require(g.dimension == 2 || (!polygons && g.dimension == 3), name, "dimension");
-  require(!polygons || shared || first_instance + g.B <= polygons->count(), name, "instances");
-  const std::int64_t rows = g.B * g.N, nodes = node_count(first_walk, walks);
-  const Answers answers(answers_, rows, walks, nodes, g.dimension);
-
-  const std::int64_t last_pair_from = shared && g.B > 0 ? (first_instance + g.B - 1) * dirichlet_[3].cast<std::int64_t>() : 0;
-  const std::int64_t pairs = !polygons ? 0 : polygons->first_segment()[shared ? 1 : first_instance + g.B] + last_pair_from;
-  const DataOf dirichlet(dirichlet_, first_instance + g.B, pairs, g.dimension), source(source_, first_instance + g.B, 0, g.dimension);
-  require(source.data.kind != data::Kind::per_vertex && (polygons || dirichlet.data.kind != data::Kind::per_vertex), name,
-          "values at vertices need a polygon");
-  std::vector<std::int64_t> first_pair;
-  for (std::int64_t b = first_instance; polygons && b < first_instance + g.B; ++b)
-    first_pair.push_back(shared ? b * dirichlet.data.stride : polygons->first_segment()[b]);
-  const Range range{first_instance,
-                    first_walk,
-                    walks,
-                    max_steps,
-                    key,
-                    threads,
-                    std::unique_ptr<double[]>(new double[std::size_t(rows * walks)]),
-                    std::unique_ptr<std::uint32_t[]>(new std::uint32_t[std::size_t(rows * walks)])};
-
-  dispatch_real(g.start.dtype, name, [&](auto zero) {
+void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
+              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, py::object grids, py::object g, py::object f,
+              int threads) {
+  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, grids, g, f, threads};
+  given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    Walk<T> p = walk_args<T>(g, answers, range, dirichlet.data, source.data);
-    Reduce r{};
-    r.values = p.values, r.steps = p.steps, r.live = p.live, r.rows = rows, r.walks = walks, r.first_walk = first_walk, r.nodes = nodes;
-    r.mean = answers.mean.as<double>(), r.m2 = answers.m2.as<double>();
-    r.total_steps = answers.total.as<std::int64_t>(), r.truncated = answers.truncated.as<std::int64_t>();
-    r.escaped = answers.escaped.as<std::int64_t>(), r.threads = threads;
-    const std::int64_t* const levels = g.levels.as<std::int64_t>();
-    py::gil_scoped_release released;
-    std::vector<std::shared_ptr<OwnedGrid<T>>> owned;
-    std::vector<polygon::Grid<T>> grids;
-    if (polygons) {
-      owned = polygons->grids<T>(shared ? 0 : first_instance, shared ? (g.B > 0) : first_instance + g.B, levels, threads);
-      for (std::int64_t b = 0; b < g.B; ++b) grids.push_back(*owned[std::size_t(shared ? 0 : b)]);
-      p.grids = grids.data();
-      p.first_segment = first_pair.data();
-    }
-    kernels<T>().walk(p);
-    table().reduce(r);
+    const Call<T> call(given, options);
+    const double* const grad = given.input("grad", "B N nodes");
+    for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
+    double* const ddirichlet = given.gradient_of("dirichlet");
+    double* const dsource = given.gradient_of("source");
+    given.all_taken();
+    if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
+    if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+    call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+      const auto at = [&](double* d, const data::Data& of) { return d ? d + (of.offsets ? 0 : begin * of.stride) : nullptr; };
+      WalkAdjoint<T> q{};
+      q.forward = p;
+      q.grad = grad + begin * p.N * p.nodes();
+      q.ddirichlet = at(ddirichlet, call.dirichlet.data), q.dsource = at(dsource, call.source.data);
+      kernels<T>().walk_adjoint(q);
+    });
+  });
+}
+
+template <class T>
+[[noreturn]] void refuse_point(const T* points, std::int64_t bad, std::int64_t N, std::int64_t D, bool shared) {
+  const std::int64_t row = bad / D;
+  const std::string where = (shared ? "" : std::to_string(row / N) + ", ") + std::to_string(row % N) + ", " + std::to_string(bad % D);
+  const T value = points[bad];
+  throw ValueError("solve: points[" + where + "] is " +
+                   (value != value ? "nan"
+                    : value > 0    ? "inf"
+                                   : "-inf") +
+                   ", expected a finite number");
+}
+
+void place(Arguments& given, py::object grids, int threads) {
+  const bool shared = given.peek(0).rank == 2;
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    Place<T> p{};
+    p.points = given.input("points", shared ? "N D" : "B N D");
+    const Scene scene(given, grids);
+    p.start = given.output("start", "B N D");
+    p.frame = scene.frame, p.B = scene.B, p.N = given["N"], p.shared = shared, p.dimension = int(scene.D), p.threads = threads;
+    std::vector<polygon::Segments> segments;
+    for (std::int64_t b = 0; scene.polygons && b < p.B; ++b) segments.push_back(scene.polygons->segments(scene.polygon(b)));
+    p.segments = segments.empty() ? nullptr : segments.data();
+    const std::int64_t bad = given.run(kernels<T>().place, p);
+    if (bad >= 0) refuse_point(p.points, bad, p.N, scene.D, shared);
   });
 }
 
 py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_style | py::array::forcecast>& counters, std::uint32_t key0,
                                   std::uint32_t key1) {
-  require(counters.ndim() == 2 && counters.shape(1) == 4, "philox", "expected counters (n, 4)");
+  if (counters.ndim() != 2 || counters.shape(1) != 4) throw ValueError("wos.philox: expected counters (n, 4)");
   py::array_t<std::uint32_t> words({counters.shape(0), py::ssize_t(4)});
   table().philox(counters.data(), counters.shape(0), key0, key1, words.mutable_data());
   return words;
@@ -218,9 +287,9 @@ py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_
 }  // namespace
 
 void bind(py::module_& m) {
-  m.def("walk", &walk, py::arg("polygons").none(true), py::arg("geometry"), py::arg("dirichlet"), py::arg("source"),
-        py::arg("first_instance"), py::arg("first_walk"), py::arg("walks"), py::arg("max_steps"), py::arg("key"), py::arg("answers"),
-        py::arg("num_threads"));
+  define(m, "walk", &walk);
+  define(m, "walk_vjp", &walk_vjp);
+  define(m, "place", &place);
   m.def("philox", &philox, py::arg("counters"), py::arg("key0"), py::arg("key1"));
 }
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +17,23 @@ from . import cuda, native, numba
 
 _MODULES: dict[str, ModuleType] = {"native": native, "cuda": cuda, "numba": numba}
 _FORCED: str | None = None  # by QUATREFOIL_BACKEND, read at import
+CHOSEN: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the block, in this thread or task, every call takes this backend: "native", "cuda" or "numba"."""
+    check_name(name, "use_backend")
+    token = CHOSEN.set(name)
+    try:
+        yield
+    finally:
+        CHOSEN.reset(token)
+
+
+def chosen() -> str | None:
+    """What ``use_backend`` says here and now."""
+    return CHOSEN.get()
 
 
 def check_name(name: str, where: str) -> None:
@@ -35,8 +57,8 @@ def default() -> str:
     return _FORCED or ("numba" if native.reason() else "native")
 
 
-def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
-    """The implementation of ``op``: (arrays, outputs, options, num_threads). A miss raises with every backend's reason."""
+def kernel(op: Op, backend: str | None) -> tuple[str, Callable[..., Any]]:
+    """The backend that runs ``op``, and its kernel: (inputs, outputs, options, extras, num_threads). A miss raises with every reason."""
     if backend is not None:
         check_name(backend, op.label)
     wanted = backend or _FORCED
@@ -46,9 +68,26 @@ def kernel(op: Op, backend: str | None) -> Callable[..., Any]:
         why = module.reason()
         found: Callable[..., Any] | None = None if why else module.kernel(op)
         if found is not None:
-            return found
+            if name == "numba" and wanted is None and native.reason():
+                warn_of_failure()
+            return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+@functools.cache
+def warn_of_failure() -> None:
+    """One warning a process where the native part was wanted and could not be built; none where Numba was asked for, then or now."""
+    failure = native.build_failure()
+    if failure:
+        frame, level = sys._getframe(), 1
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "quatrefoil":  # up to the caller's own line
+            frame, level = frame.f_back, level + 1
+        message = (
+            f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
+            "Mend that and install again (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba accepts it in silence."
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def takes_tensors(kernel: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -19,8 +20,19 @@ if _core:
 call: Callable[..., Any] | None = _core.call if _core else None  # the front door, in C++; what it does: _dispatch.look_up_and_run
 
 
+@functools.cache
+def build_failure() -> str | None:
+    """What the compiler said when this installation was made, where the native part could not be built (cmake/quatrefoil_build.py)."""
+    if _core or not importlib.util.find_spec("quatrefoil._build_failure"):
+        return None
+    return str(importlib.import_module("quatrefoil._build_failure").error)
+
+
 def reason() -> str | None:
-    return None if _core else "this installation was built without a C++ compiler or Python headers (or with QUATREFOIL_PURE=1)"
+    if _core:
+        return None
+    failure = build_failure()
+    return f"its build failed: {failure}" if failure else "this installation was made without it, as QUATREFOIL_PURE=1 asks"
 
 
 def core() -> Any:
@@ -29,7 +41,7 @@ def core() -> Any:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    found: Callable[..., Any] | None = getattr(getattr(_core, op.family), op.name, None)
+    found: Callable[..., Any] | None = getattr(getattr(_core, op.family, None), op.name, None)
     return found
 
 

@@ -15,8 +15,7 @@ def reason() -> str | None:
 
 
 def kernel(op: Op) -> Callable[..., Any] | None:
-    module = importlib.import_module(f"quatrefoil.{op.family}._numba")
-    found: Callable[..., Any] | None = getattr(module, op.name, None)
+    found: Callable[..., Any] | None = getattr(importlib.import_module(op.twin), op.name, None)
     return found
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import json
+import pkgutil
 import statistics
 import sys
 import time
@@ -14,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import FAMILIES, _config
+from .. import _config
+from .._spec import FAMILIES
 from ._machine import arithmetic, traffic
 from ._problem import Problem, Run
 
@@ -22,9 +25,18 @@ _BUDGET = 3.0  # seconds of timing a problem
 _LEAST, _MOST = 5, 101  # rounds
 
 
-def problems(families: Sequence[str]) -> Iterator[Problem]:
+def modules(families: Sequence[str]) -> Iterator[str]:
+    """The ``_bench.py`` of every noun that has one."""
     for family in families:
-        yield from importlib.import_module(f"quatrefoil.bench.{family}").problems()
+        package = importlib.import_module(f"quatrefoil.{family}")
+        for noun in (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg):
+            if importlib.util.find_spec(name := f"{package.__name__}.{noun}._bench"):
+                yield name
+
+
+def problems(families: Sequence[str]) -> Iterator[Problem]:
+    for name in modules(families):
+        yield from importlib.import_module(name).problems()
 
 
 def error(got: Any, truth: np.ndarray) -> float:
@@ -156,7 +168,7 @@ def main(families: Sequence[str], *, peers: bool, json_file: Path | None, plot_f
     restore = one_thread()
     rows = []
     try:
-        for problem in problems(families or FAMILIES):
+        for problem in problems(families or list(FAMILIES)):
             rows.append(run(problem, peers))
             show(rows[-1])
     finally:

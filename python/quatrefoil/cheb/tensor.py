@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from .._dispatch import call, check_arrays, sequence
+from .. import _arguments
+from .._arguments import sequence
+from .._bind import check_arrays
+from .._dispatch import call
 from .._spec import Arg, Op
-from . import OPS, _inputs
-from ._inputs import Array
+from .domain import UNIT, Array, Domain, axes_of, flat_domain, interval, like
+from .scattered import TUCKER_EVAL
 from .transform import chebpts, mode_product, polynomials, vals2coeffs
 from .tucker import tucker
 
 DEFAULT_TOL = 1e-10
 
 # the arrays that make one: checked like any call's, never run
-_PARTS = Op("cheb", "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
+_PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
 
 
 class ChebTucker:
@@ -51,7 +54,7 @@ class ChebTucker:
     factors: tuple[Array, ...]
     _domain: tuple[float, ...]
 
-    def __init__(self, core: Array, factors: Sequence[Array], *, domain: _inputs.Domain = _inputs.UNIT) -> None:
+    def __init__(self, core: Array, factors: Sequence[Array], *, domain: Domain = UNIT) -> None:
         arrays = [core, *sequence(factors, "cheb.ChebTucker: factors")]
         check_arrays(_PARTS, arrays)
         shapes = [tuple(a.shape) for a in arrays]
@@ -60,13 +63,13 @@ class ChebTucker:
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
         self.core, self.factors = core, tuple(arrays[1:])
-        self._domain = _inputs.flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
+        self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
 
     @classmethod
     def from_function(
         cls,
         f: Callable[..., Any],
-        domain: _inputs.Domain,
+        domain: Domain,
         *,
         n: int | Sequence[int] | None = None,
         tol: float = DEFAULT_TOL,
@@ -100,39 +103,39 @@ class ChebTucker:
         label = "cheb.ChebTucker.from_function"
         if n is None:
             raise NotImplementedError(f"{label}: adaptive sampling (n=None) is not there yet; give n, the number of points per axis")
-        d = _inputs.axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
-        flat = _inputs.flat_domain(domain, d, label)
-        counts = _inputs.sizes(n, d, label, "n")
+        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
+        flat = flat_domain(domain, d, label)
+        counts = _arguments.integers(n, d, label, "n", 1)
         points = chebpts(counts, flat)
         values = _values(f(*np.ix_(*points)), points, label)
         return cls.from_values(values, domain=flat, tol=tol)
 
     @classmethod
-    def from_values(cls, V: Array, *, domain: _inputs.Domain = _inputs.UNIT, tol: float | None = None) -> ChebTucker:
+    def from_values(cls, V: Array, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (10), (12).
 
         V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
         with the index. Truncation has no gradient: a tensor that requires one raises NotImplementedError.
         """
         label = "cheb.ChebTucker.from_values"
-        host = _inputs.host_array(V, label, "V")
+        host = _arguments.numbers_of(V, label, "V")
         if host.ndim == 0 or host.size == 0:
             raise ValueError(f"{label}: V has shape {host.shape}, expected at least one axis and no axis without points")
-        _inputs.require_finite(host, label, "V")
-        return cls._compressed(_inputs.like(vals2coeffs(host), V), domain, tol, label)
+        _arguments.finite(host, label, "V")
+        return cls._compressed(like(vals2coeffs(host), V), domain, tol, label)
 
     @classmethod
-    def from_coeffs(cls, C: Array, *, domain: _inputs.Domain = _inputs.UNIT, tol: float | None = None) -> ChebTucker:
+    def from_coeffs(cls, C: Array, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (12); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
-        host = _inputs.host_array(C, label, "C")
+        host = _arguments.numbers_of(C, label, "C")
         if host.ndim == 0 or host.size == 0:
             raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without coefficients")
         return cls._compressed(C, domain, tol, label)
 
     @classmethod
     def _compressed(cls, C: Array, domain: Any, tol: float | None, label: str) -> ChebTucker:
-        flat = _inputs.flat_domain(domain, len(C.shape), label)
+        flat = flat_domain(domain, len(C.shape), label)
         if tol is None:
             tol = max(DEFAULT_TOL, 4 * float(np.finfo(str(C.dtype).removeprefix("torch.")).eps))
         core, factors = tucker(C, tol=tol)
@@ -154,7 +157,7 @@ class ChebTucker:
 
     def __call__(self, X: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None) -> Array:
         """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
-        return call(OPS.tucker_eval, (self.core, *self.factors, X), (self._domain,), out, backend, num_threads)
+        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), (), out, backend, num_threads)
 
     def grid(self, *points: Array) -> Array:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
@@ -167,7 +170,7 @@ class ChebTucker:
         result = self.core
         for k, (x, U) in enumerate(zip(points, self.factors)):
             name = f"the points of axis {k}"
-            host = _inputs.host_array(x, label, name)
+            host = _arguments.numbers_of(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if x.__class__.__module__.partition(".")[0] != self.core.__class__.__module__.partition(".")[0] or x.dtype != self.core.dtype:
@@ -226,7 +229,7 @@ def _values(result: Any, points: tuple[np.ndarray, ...], label: str) -> np.ndarr
 def _reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
     """(1) and its check, for one axis."""
     lo, hi = pair
-    total, error, width, slack = _inputs.interval(lo, hi, float(np.finfo(x.dtype).eps))
+    total, error, width, slack = interval(lo, hi, float(np.finfo(x.dtype).eps))
     t = ((2 * x.astype(np.float64) - total) - error) / width
     bad = ~(np.abs(t) <= 1 + slack)
     if bad.any():

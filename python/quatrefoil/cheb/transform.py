@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import _inputs
-from ._inputs import Array
+from .. import _arguments
+from .domain import UNIT, Array, Domain, flat_domain
 
 MATRIX_UP_TO = 97  # points: up to here a product with the cosine matrix takes no longer than a fast transform
 
 
-def chebpts(n: int | Sequence[int], domain: _inputs.Domain = _inputs.UNIT) -> Any:
+def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
     """The n Chebyshev points of the second kind, ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain (9).
 
     Parameters
@@ -36,10 +36,10 @@ def chebpts(n: int | Sequence[int], domain: _inputs.Domain = _inputs.UNIT) -> An
     """
     label = "cheb.chebpts"
     if isinstance(n, (Sequence, np.ndarray)) and not isinstance(n, str):
-        counts = _inputs.sizes(n, len(n), label, "n")
-        flat = _inputs.flat_domain(domain, len(counts), label)
+        counts = _arguments.integers(n, len(n), label, "n", 1)
+        flat = flat_domain(domain, len(counts), label)
         return tuple(_points(m, *flat[2 * k : 2 * k + 2]) for k, m in enumerate(counts))
-    return _points(_inputs.size(n, label, "n"), *_inputs.flat_domain(domain, 1, label))
+    return _points(_arguments.integer(n, label, "n", 1), *flat_domain(domain, 1, label))
 
 
 def vals2coeffs(V: Array, axes: int | Sequence[int] | None = None) -> Array:
@@ -142,7 +142,7 @@ def _fast_to_values(C: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _transform(A: Array, axes: Any, label: str, matrix: Any, fast: Any) -> Array:
-    kind = _inputs.real_array(A, label, "the array")
+    kind = _arguments.array(A, label, "the array")
     result = A
     for axis in _axes(axes, len(A.shape), label):
         n = A.shape[axis]
@@ -163,10 +163,7 @@ def _axes(axes: Any, rank: int, label: str) -> tuple[int, ...]:
     found = tuple(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else (axes,)
     result = []
     for axis in found:
-        try:
-            at = axis.__index__()
-        except AttributeError:
-            raise TypeError(f"{label}: axes must be integers, got {axes!r}") from None
+        at = _arguments.integer(axis, label, "axes")
         if not -rank <= at < rank or at % rank in result:
             raise ValueError(f"{label}: axes is {axes!r}, expected distinct axes of an array with {rank}")
         result.append(at % rank)

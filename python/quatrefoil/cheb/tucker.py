@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _inputs
-from ._inputs import Array
+from .. import _arguments
+from .domain import Array, like
 from .transform import mode_product
 
 METHODS = ("sthosvd",)
@@ -63,22 +63,21 @@ def tucker(C: Array, *, tol: float | None = None, rank: int | Sequence[int] | No
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027.
     """
     label = "cheb.tucker"
-    if method not in METHODS:
-        raise ValueError(f"{label}: unknown method {method!r}, expected {' or '.join(map(repr, METHODS))}")
-    host = _inputs.host_array(C, label, "C")
+    _arguments.choice(method, label, "method", METHODS)
+    host = _arguments.numbers_of(C, label, "C")
     if host.ndim == 0 or host.size == 0:
         raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without entries")
-    _inputs.require_finite(host, label, "C")
+    _arguments.finite(host, label, "C")
     if tol is None and rank is None:
         raise ValueError(f"{label}: neither tol nor rank is given, expected one of them or both")
     if tol is not None:
-        tol = _raised(_inputs.tolerance(tol, label), host.dtype, label)
-    ranks = host.shape if rank is None else _inputs.sizes(rank, host.ndim, label, "rank")
+        tol = _raised(_arguments.number(tol, label, "tol"), host.dtype, label)
+    ranks = host.shape if rank is None else _arguments.integers(rank, host.ndim, label, "rank", 1)
     for r, n in zip(ranks, host.shape):
         if r > n:
             raise ValueError(f"{label}: rank {ranks} is larger than C's shape {host.shape}")
     core, factors = _sthosvd(host, tol, ranks)
-    return TuckerTensor(_inputs.like(core.astype(host.dtype), C), [_inputs.like(U.astype(host.dtype), C) for U in factors])
+    return TuckerTensor(like(core.astype(host.dtype), C), [like(U.astype(host.dtype), C) for U in factors])
 
 
 def _raised(tol: float, dtype: np.dtype[Any], label: str) -> float:

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from .. import FAMILIES, _config
+from .. import _config
+from .._spec import FAMILIES
 from ._row import Row
 
 

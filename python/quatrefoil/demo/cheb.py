@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import cheb
-from ..bench.cheb import by_numpy
+from ..cheb.scattered._bench import by_numpy
 from ._row import Progress, Row, median_seconds
 
 SPACING = 5.64 / 2  # Angstrom: half the lattice constant of NaCl

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import wos
-from ..bench.wos import brute_force
+from ..wos.walk._bench import brute_force
 from ._row import Progress, Row
 
 POINTS, WALKS, RUNS, EPSILON = 4000, 256, 3, 1e-4

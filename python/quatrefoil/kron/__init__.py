@@ -1,112 +1,29 @@
-"""Kronecker-structured linear algebra. Factors K_1..K_d are (m_k, n_k), M = prod m_k, N = prod n_k.
-
-Equation numbers are those of csrc/kron/README.md.
-"""
+"""Kronecker-structured linear algebra, a folder a noun. Equation numbers are those of csrc/kron/README.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._dispatch import call, call_vjp, sequence
-from .._spec import Arg, Family, Op
+from .._spec import Family
+from . import product
+from .product import matvec, matvec_vjp
 
 if TYPE_CHECKING:
-    from .operator import KroneckerOperator
+    from .product.operator import KroneckerOperator
 
 __all__ = ["KroneckerOperator", "matvec", "matvec_vjp"]
 
-Array = Any
-
-_FACTORS = Arg("factors", "m_ n_", many=True)
-
-OPS = Family(
-    Op("kron", "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), tolerance=2e-6),
-    Op("kron", "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), tolerance=2e-6),
-)
+OPS = Family(__name__, product.OPS)
 
 
 def __getattr__(name: str) -> Any:
     if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
-        from .operator import scipy_class
+        from .product.operator import scipy_class
 
         globals()[name] = scipy_class()
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def matvec(
-    factors: Sequence[Array],
-    x: Array,
-    *,
-    transpose: bool = False,
-    out: Array | None = None,
-    backend: str | None = None,
-    num_threads: int | None = None,
-) -> Array:
-    """Kronecker matrix times vector, y = (K_1 ⊗ ... ⊗ K_d) x, without ever forming the matrix (1).
-
-    x is an (n_1, ..., n_d) array in C order, flat; so is y, with the sizes m_k. Every row of a batch is a vector of its
-    own.
-
-    Parameters
-    ----------
-    factors : list or tuple of (m_k, n_k)
-        One matrix an axis, at least one; float32 or float64, any strides, square or not.
-    x : (..., N)
-        Vectors; (..., M) with ``transpose``.
-    transpose : bool
-        Multiply by (K_1 ⊗ ... ⊗ K_d)^T, which is K_1^T ⊗ ... ⊗ K_d^T.
-    out, backend, num_threads
-        As everywhere in quatrefoil.
-
-    Returns
-    -------
-    y : (..., M)
-        (..., N) with ``transpose``. An empty sum (some n_k = 0) is 0.
-
-    Raises
-    ------
-    ValueError
-        No factors, or shapes that do not fit.
-    TypeError
-        Other dtypes, or a mix of kinds or dtypes.
-    MemoryError
-        No room for the result or the workspace.
-
-    Notes
-    -----
-    Differentiable in factors and x. Cost: 2 N sum n_k operations a vector if the factors are square; axes that shrink
-    are done first, those that grow last (3). Memory: nothing but the result if the factors are square, else at most two
-    arrays more, none larger than x or y. Error: a few eps sqrt(sum n_k) of the result's norm. A NaN in x stays in its
-    vector. For many products with the same factors take ``KroneckerOperator``, which packs them once.
-
-    Examples
-    --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> A, B, x = np.eye(2), np.ones((3, 3)), np.arange(6.0)
-    >>> qf.kron.matvec([A, B], x)
-    array([ 3.,  3.,  3., 12., 12., 12.])
-    """
-    op = OPS.rmatvec if transpose else OPS.matvec
-    return call(op, (*sequence(factors, op.label), x), (), out, backend, num_threads)
-
-
-def matvec_vjp(
-    factors: Sequence[Array],
-    x: Array,
-    grad: Array,
-    *,
-    transpose: bool = False,
-    backend: str | None = None,
-    num_threads: int | None = None,
-) -> tuple[list[Array], Array]:
-    """Gradients of ``matvec``: grad (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
-
-    2 d - 1 mode products and d sums over all axes but one; the products of the factors on either side are shared. The
-    batch is summed in its order, in double precision. Memory: d + 1 arrays like one vector, or like a chunk of the
-    batch of about 2 MiB.
-    """
-    op = OPS.rmatvec if transpose else OPS.matvec
-    dfactors, dx = call_vjp(op, (sequence(factors, op.label), x, grad), (), backend, num_threads)
-    return dfactors, dx
+def __dir__() -> list[str]:
+    return __all__

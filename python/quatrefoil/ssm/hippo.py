@@ -5,10 +5,9 @@ Everything here is made once per model: NumPy, double precision.
 
 from __future__ import annotations
 
-import operator
-from typing import Any
-
 import numpy as np
+
+from .._arguments import choice, generator, integer
 
 S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 
@@ -38,7 +37,7 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
     (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (91). Not diagonalisable in practice: its eigenvectors have a
     condition number beyond 1e17 at N = 32; use ``dplr_legs`` or ``ptd_init``. Source: Gu et al., arXiv 2008.07669.
     """
-    N = size_of(N, "hippo_legs")
+    N = integer(N, "ssm.hippo_legs", "N", 0)
     B = np.sqrt(2.0 * np.arange(N) + 1)
     A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(1.0, N + 1))
     return A, B
@@ -70,7 +69,7 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     -----
     One Hermitian eigenproblem, O(N^3). Source: Gu, Goel, Re, arXiv 2111.00396.
     """
-    N = size_of(N, "dplr_legs")
+    N = integer(N, "ssm.dplr_legs", "N", 0)
     A, B = hippo_legs(N)
     P = np.sqrt(np.arange(N) + 0.5)
     skew = A + np.outer(P, P) + 0.5 * np.eye(N)
@@ -121,10 +120,9 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     -----
     Source: Gu, Gupta, Goel, Re, arXiv 2206.11893.
     """
-    if not isinstance(name, str) or name not in S4D_NAMES:
-        raise ValueError(f"ssm.s4d_init: name is {name!r}, expected one of {', '.join(S4D_NAMES)}")
-    N = size_of(N, "s4d_init")
-    generator = generator_of(rng, "s4d_init")
+    choice(name, "ssm.s4d_init", "name", S4D_NAMES)
+    N = integer(N, "ssm.s4d_init", "N", 0)
+    drawn = generator(rng, "ssm.s4d_init")
     n, F = np.arange(N, dtype=float), 2.0 * N
     re, B = np.full(N, 0.5), np.ones(N, complex)
     if name == "lin":
@@ -138,33 +136,9 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     elif name == "real":
         re, im = n + 1, np.zeros(N)
     elif name == "random":
-        im = np.exp(generator.standard_normal(N))
+        im = np.exp(drawn.standard_normal(N))
     else:
         Lambda, _, B, _ = dplr_legs(2 * N)
         im, B = -Lambda.imag[:N], B[:N]
         B = B.real + 1j * np.clip(B.imag, -2, 2)
     return -re - 1j * im, B
-
-
-def size_of(N: Any, function: str, least: int = 0) -> int:
-    """N as the caller gave it, or the error that says what is wrong with it."""
-    try:
-        size = operator.index(N)
-    except TypeError:
-        raise TypeError(f"ssm.{function}: N is {N!r}, expected an integer") from None
-    if isinstance(N, (bool, np.bool_)):
-        raise TypeError(f"ssm.{function}: N is {N!r}, expected an integer")
-    if size < least:
-        raise ValueError(f"ssm.{function}: N is {size}, expected at least {least}")
-    return size
-
-
-def generator_of(rng: Any, function: str) -> np.random.Generator:
-    """``rng`` as everywhere: None, a seed, or a generator."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
-    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
-        raise TypeError(f"ssm.{function}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
-    if rng.__index__() < 0:
-        raise ValueError(f"ssm.{function}: rng is {rng}, expected a seed of at least 0")
-    return np.random.default_rng(rng.__index__())

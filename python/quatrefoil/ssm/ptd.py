@@ -5,12 +5,12 @@ Equation numbers are those of csrc/ssm/README.md.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .hippo import generator_of, hippo_legs, size_of
+from .._arguments import choice, generator, integer, number
+from .hippo import hippo_legs
 
 _METHODS = ("optimize", "random")
 _GAUSSIAN_STARTS = 3  # beside the structured one; two families of minima exist, and one of four starts has found the better one
@@ -78,21 +78,17 @@ def ptd_init(
 
     Source: Yu et al., arXiv 2310.01698, who minimise cond(V)^2 + lambda ||E||_F by 1e5 steps of Adam.
     """
-    N = size_of(N, "ptd_init", 1)
-    if isinstance(eps, (bool, np.bool_)) or not isinstance(eps, (int, float, np.integer, np.floating)):
-        raise TypeError(f"ssm.ptd_init: eps is {eps!r}, expected a number")
-    if not (eps > 0 and math.isfinite(eps)):
-        raise ValueError(f"ssm.ptd_init: eps is {eps}, expected a positive number")
-    if not isinstance(method, str) or method not in _METHODS:
-        raise ValueError(f"ssm.ptd_init: method is {method!r}, expected one of {', '.join(_METHODS)}")
-    generator = generator_of(rng, "ptd_init")
+    N = integer(N, "ssm.ptd_init", "N", 1)
+    eps = number(eps, "ssm.ptd_init", "eps", positive=True)
+    choice(method, "ssm.ptd_init", "method", _METHODS)
+    drawn = generator(rng, "ssm.ptd_init")
     A, _ = hippo_legs(N)
     radius = float(eps * np.linalg.norm(A, 2)) * (1 - 1e-12)  # a bound that rounding does not exceed
     if method == "random":
-        return _report(A, radius * _unit(generator.standard_normal((N, N))), stabilize)
+        return _report(A, radius * _unit(drawn.standard_normal((N, N))), stabilize)
     p = np.sqrt(np.arange(N) + 0.5)
     starts = [np.outer(p, p)]  # A + p p^T is normal (93): the direction to go
-    starts += [generator.standard_normal((N, N)) for _ in range(min(_GAUSSIAN_STARTS, _GAUSSIAN_ORDERS // N))]
+    starts += [drawn.standard_normal((N, N)) for _ in range(min(_GAUSSIAN_STARTS, _GAUSSIAN_ORDERS // N))]
     found = [_report(A, radius * _search(A, radius, _unit(E)), stabilize) for E in starts]
     return min(found, key=lambda ptd: (ptd.max_real >= 0, _deviation(ptd)))
 

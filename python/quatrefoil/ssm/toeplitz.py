@@ -10,31 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _arrays
-from .._dispatch import check_arrays, check_out
-from .._spec import Arg, Op, Shape
+from .._bind import check_arrays, check_out
+from .._spec import Arg, Op
 from .convolution import fft_conv, fft_conv_vjp
 
 Array = Any
 
 
-def _product_shape(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
-    c, r, x = shapes
-    assert c is not None
-    assert r is not None
-    assert x is not None
-    for name, shape in (("c", c), ("r", r)):
-        if len(shape) != 1:
-            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis")
-    n = r[0]
-    if not x or x[-1 if len(x) == 1 else -2] != n:
-        raise ValueError(f"{label}: x has shape {x}, expected ({n},) or (..., {n}, K) with n = {n} as in r")
-    return [c if len(x) == 1 else (*x[:-2], c[0], x[-1])]
-
-
 def _product(name: str) -> Op:
     """No kernel behind it: it says what the arguments are, in the words of every other op."""
     return Op(
-        "ssm", name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "...")), outputs=(Arg("y", "..."),), rule=_product_shape
+        __name__, name, inputs=(Arg("c", "m"), Arg("r", "n"), Arg("x", "... n K?")), outputs=(Arg("y", "... m K?"),)
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._dispatch import check_arrays
+from .._arguments import array, choice, is_number
+from .._bind import check_arrays
 from .._spec import Arg, Op
 
 Array = Any
@@ -23,7 +24,7 @@ _BLOCK = 1 << 20  # matrix entries solved for at once: 16 MB
 
 # No kernel behind it: it says what the arguments are.
 _DISCRETIZE = Op(
-    "ssm", "discretize",
+    __name__, "discretize",
     inputs=(Arg("Lambda", "... N", dtype="complex"), Arg("B", "... N", dtype="complex"), Arg("dt", "...", optional=True)),
     outputs=(), differentiable=False,
 )  # fmt: skip
@@ -59,9 +60,8 @@ def discretize(Lambda: Array, B: Array, dt: Array | float, disc: str) -> tuple[A
     -----
     Differentiable in Lambda, B, dt by autograd. At Lambda = 0 and for tiny dt Lambda the limit B dt, to full accuracy.
     """
-    if not isinstance(disc, str) or disc not in DISCS:
-        raise ValueError(f"ssm.discretize: disc is {disc!r}, expected one of {', '.join(DISCS)}")
-    number = isinstance(dt, (int, float, np.integer, np.floating)) and not isinstance(dt, (bool, np.bool_))
+    choice(disc, "ssm.discretize", "disc", DISCS)
+    number = is_number(dt)
     step: Array = float(dt) if number else dt  # a Python number has no precision of its own
     kind, _ = check_arrays(_DISCRETIZE, (Lambda, B, None if number else dt))
     shape = tuple(Lambda.shape)
@@ -188,13 +188,8 @@ def _pole(z: complex) -> np.linalg.LinAlgError:
 
 
 def _numbers(x: Any, name: str) -> np.ndarray:
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"ssm.transfer_function: {name} is a masked array, expected numbers; fill it")
-    if not isinstance(x, np.ndarray):
-        if name != "s" or isinstance(x, (bool, str)) or not isinstance(x, (int, float, complex, np.number)):
-            raise TypeError(f"ssm.transfer_function: {name} is {_arrays.describe(x)}, expected a NumPy array")
+    if name == "s" and isinstance(x, (int, float, complex, np.number)) and not isinstance(x, bool):
         x = np.asarray(x, complex)
-    if x.dtype.kind not in "fc":
-        raise TypeError(f"ssm.transfer_function: {name} has dtype {x.dtype}, expected real or complex floating point; convert it")
+    array(x, "ssm.transfer_function", name, dtypes=_arrays.REAL + _arrays.COMPLEX, torch=False)
     double: np.ndarray = x.astype(np.result_type(x.dtype, np.float64), copy=False)
     return double

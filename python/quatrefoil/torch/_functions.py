@@ -9,11 +9,12 @@ import torch
 
 from .._dispatch import call
 from .._spec import Op
-from ._library import no_derivative, pack, place, registered
+from ._library import constant_results, graded, no_derivative, pack, place, refuse_constants, registered
+from ._private import apply_of
 
 
 class Functions(NamedTuple):
-    eager: Any  # outside of any torch.func transform: (compute, num_threads, (options, backend), *arrays)
+    eager: Any  # outside of any torch.func transform: (compute, num_threads, (options, extras, backend), *arrays)
     transformed: Any  # ((options, backend, num_threads), *arrays), for torch.func
 
 
@@ -32,23 +33,26 @@ def _eager(op: Op) -> Any:
         def forward(ctx: Any, compute: Any, num_threads: int, setting: Any, *arrays: Any) -> Any:
             ctx.num_threads, ctx.setting = num_threads, setting
             ctx.save_for_backward(*arrays)
-            result = compute(arrays, None, num_threads)
-            return result if op.single else _present(result)
+            result = compute(arrays, setting[1], None, num_threads)
+            if op.single:
+                return result
+            ctx.mark_non_differentiable(*constant_results(op, result))
+            return _present(result)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
             if op.adjoint is None:
                 no_derivative(op)
             assert op.adjoint is not None
-            options, backend = ctx.setting
+            options, extras, backend = ctx.setting
             arrays = ctx.saved_tensors
-            given = place(op, arrays, options, grads)
-            gradients = call(op.adjoint, [*arrays, *given], options, None, backend, ctx.num_threads or None)
+            refuse_constants(op, arrays, ctx.needs_input_grad[3:])
+            given = graded(op, arrays, options, grads)
+            gradients = call(op.adjoint, [*arrays, *given], options, extras, None, backend, ctx.num_threads or None)
             return (None, None, None, *gradients)
 
     Eager.__name__ = Eager.__qualname__ = f"{op.family}_{op.name}"
-    # what Function.apply does where no transform is active, without its 1.5 us of asking; private, the route has asked already
-    return torch._C._FunctionBase.__dict__["apply"].__get__(None, Eager)
+    return apply_of(Eager)  # the route has asked for transforms
 
 
 def _transformed(op: Op) -> Any:
@@ -63,6 +67,8 @@ def _transformed(op: Op) -> Any:
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
             ctx.setting = inputs[0]
             ctx.save_for_backward(*inputs[1:])
+            if not op.single:
+                ctx.mark_non_differentiable(*constant_results(op, place(op, inputs[1:], inputs[0][0], output)))
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
@@ -70,7 +76,8 @@ def _transformed(op: Op) -> Any:
                 no_derivative(op)
             assert op.adjoint is not None
             arrays = ctx.saved_tensors
-            given = place(op, arrays, ctx.setting[0], grads)
+            refuse_constants(op, arrays, ctx.needs_input_grad[1:])
+            given = graded(op, arrays, ctx.setting[0], grads)
             gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)
             return (None, *place(op.adjoint, [*arrays, *given], ctx.setting[0], gradients))
 

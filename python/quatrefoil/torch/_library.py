@@ -6,13 +6,13 @@ it is an operator too, and its own derivative raises: a second derivative is nev
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from .. import FAMILIES, _arrays, _backends, _dispatch
-from .._spec import Op
+from .. import _arrays, _backends, _bind
+from .._spec import FAMILIES, Op
 
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]"}
 
@@ -43,7 +43,9 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
     return op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
 
 
-def run_kernel(op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], num_threads: int) -> Any:
+def run_kernel(
+    op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: Sequence[Any], num_threads: int
+) -> Any:
     """One call of a backend's kernel on CPU tensors: outputs are filled, the result is what the caller gets."""
     arrays = [plain(a) for a in arrays]
     if not _backends.takes_tensors(kernel):
@@ -51,7 +53,7 @@ def run_kernel(op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tu
         filled = [None if o is None else o.numpy() for o in outputs]
     else:
         filled = outputs
-    kernel(*op.split(arrays), *(op.primal.split(filled) if op.primal else filled), *options, num_threads)
+    kernel(*op.split(arrays), *(op.primal.split(filled) if op.primal else filled), *options, *extras, num_threads)
     if op.primal is None:
         return outputs[0] if op.single else outputs
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(outputs)])):
@@ -67,36 +69,41 @@ def plain(a: Any) -> Any:
     return a.resolve_conj().resolve_neg()
 
 
-def _register(op: Op) -> None:
+def register(op: Op) -> None:
     name = f"{op.family}_{op.name}"
     library.define(schema(op))
 
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
-        _, dtypes = _dispatch.check_arrays(op, arrays)
-        layout = zip(infer(op, arrays, options), dtypes)
-        outputs = [None if s is None else torch.empty(s, dtype=getattr(torch, str(d))) for s, d in layout]
-        result = run_kernel(op, _backends.kernel(op, backend or _dispatch.chosen_backend()), arrays, outputs, options, num_threads)
+        _, layout = _bind.layout(op, arrays, options)
+        outputs = [None if r is None else torch.empty(r[0], dtype=getattr(torch, r[1])) for r in layout]
+        _, kernel = _backends.kernel(op, backend or _backends.chosen())
+        result = run_kernel(op, kernel, arrays, outputs, options, (None,) * len(op.extras), num_threads)
         return result if op.single else [g for g in result if g is not None]
 
     def fake(*arguments: Any) -> Any:
         arrays, options, _, _ = unpack(op, arguments)
         first = next(a for a in arrays if a is not None)
-        shapes = infer(op, arrays, options)
         if op.primal is not None:
-            return [a.new_empty(a.shape) for a, s in zip(arrays, shapes) if s is not None]
-        _, dtypes = _dispatch.check_arrays(op, arrays)
-        made = [first.new_empty(s, dtype=getattr(torch, str(d))) for s, d in zip(shapes, dtypes) if s is not None]
+            return [a.new_empty(a.shape) for a, s in zip(arrays, infer(op, arrays, options)) if s is not None]
+        _, layout = _bind.layout(op, arrays, options)
+        made = [first.new_empty(r[0], dtype=getattr(torch, r[1])) for r in layout if r is not None]
         return made[0] if op.single else made
 
     library.impl(name, run, "CPU")
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
     registered[op.label] = getattr(torch.ops.quatrefoil, name).default
-    setup, backward = (_save, lambda ctx, *g: _backward(op, ctx, *g)) if op.adjoint else (None, lambda ctx, *g: no_derivative(op))
-    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=setup, lib=library)
+
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _save(op, ctx, inputs, output)
+
+    def backward(ctx: Any, grad: Any) -> Any:
+        return _backward(op, ctx, grad) if op.adjoint else no_derivative(op)
+
+    torch.library.register_autograd(f"quatrefoil::{name}", backward, setup_context=save if op.adjoint else None, lib=library)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     flat: list[Any] = []
     layout = []
     for x in inputs:
@@ -107,6 +114,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
     ctx.save_for_backward(*flat)
     ctx.made = [(tuple(x.shape), x.dtype) for x in output] if isinstance(output, (list, tuple)) else None
+    if ctx.made is not None and op.primal is None:
+        arrays, options, _, _ = unpack(op, inputs)
+        ctx.mark_non_differentiable(*constant_results(op, place(op, arrays, options, output)))
 
 
 def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]:
@@ -114,7 +124,25 @@ def place(op: Op, arrays: Any, options: tuple[Any, ...], made: Any) -> list[Any]
     if op.single:
         return list(made)
     present = iter(made)
-    return [None if s is None else next(present) for s in infer(op, list(arrays), options)]
+    return [next(present) if m else None for m in op.makes(arrays, options)]
+
+
+def graded(op: Op, arrays: Any, options: tuple[Any, ...], grads: Any) -> list[Any]:
+    """Gradients of the results that were made -> those that the adjoint takes, None in the places of absent ones."""
+    placed = place(op, arrays, options, grads)
+    return [placed[i] for i in op.graded]
+
+
+def constant_results(op: Op, results: Any) -> list[Any]:
+    """Of one entry per output those that are there and have no gradient."""
+    return [r for r, o in zip(results, op.outputs) if r is not None and not o.has_gradient]
+
+
+def refuse_constants(op: Op, arrays: Any, wanted: Any) -> None:
+    """NotImplementedError where a gradient is wanted in what has none."""
+    for (name, arg, _, _), wants in zip(op.named(arrays), wanted):
+        if wants and arg.constant:
+            raise NotImplementedError(f"{op.label}: {name} requires grad, but there is no gradient in it; detach it")
 
 
 def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
@@ -127,16 +155,19 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
             inputs.append(next(saved) if kind == "tensor" else [next(saved) for _ in range(kind)])
     count = len(op.inputs)
     assert op.adjoint is not None
+    for arg, wants in zip(op.inputs, ctx.needs_input_grad):
+        if arg.constant and wants is True:
+            raise NotImplementedError(f"{op.label}: {arg.name} requires grad, but there is no gradient in it; detach it")
     if ctx.made is None:
         grads = [grad]
     else:  # torch leaves those of unused results out
         grads = [torch.zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad, ctx.made)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
-        grads = place(op, arrays, options, grads)
+        grads = graded(op, arrays, options, grads)
     results = iter(registered[op.adjoint.label](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
     for arg, kind in zip(op.inputs, ctx.layout):
-        if kind is None or arg.dtype == "int":
+        if kind is None or not arg.has_gradient:
             gradients.append(None)
         else:
             gradients.append(next(results) if kind == "tensor" else [next(results) for _ in range(kind)])
@@ -148,6 +179,6 @@ def no_derivative(op: Op) -> Any:
     raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
 
 
-for _name in FAMILIES:
-    for _op in getattr(importlib.import_module(f"quatrefoil.{_name}"), "OPS", ()):
-        _register(_op)
+for _family in FAMILIES.values():
+    for _op in _family:
+        register(_op)

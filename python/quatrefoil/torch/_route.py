@@ -13,65 +13,74 @@ from typing import Any
 
 import torch
 
-from .. import _backends, _dispatch
-from .._dispatch import one_result
+from .. import _backends, _bind
+from .._dispatch import PLANNERS, Planner
 from .._spec import Op
 from ._functions import functions
-from ._library import pack, place, registered, run_kernel
+from ._library import pack, place, refuse_constants, registered, run_kernel
+from ._private import dispatch_modes as _modes
+from ._private import forward_ad as _forward_ad
+from ._private import functorch_level as _functorch_level
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_functorch_level = torch._C._functorch.maybe_current_level  # private; tests/test_torch.py fails if it stops telling
-_modes = torch._C._len_torch_dispatch_stack  # private: fake tensors, tracers
-_forward_ad = torch.autograd.forward_ad
 _empty_like = torch.empty_like
-_dispatch.is_compiling = torch.compiler.is_compiling  # without the detour by sys.modules
 
 
-def traced(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None) -> Any:
+def traced(
+    op: Op, arrays: Sequence[Any], options: tuple[Any, ...], extras: Sequence[Any], backend: str | None, num_threads: int | None
+) -> Any:
+    """The registered operator, which has no extras: memos stay behind, a function is an error."""
+    _bind.refuse_functions(op, extras)
     return _restore(op, arrays, options, registered[op.label](*pack(op, arrays, options, backend, num_threads or 0)))
+
+
+def _refuse_devices(op: Op, arrays: Sequence[Any]) -> None:
+    for name, _, _, a in op.named(arrays):
+        if a is not None and a.device.type not in ("cpu", "meta"):
+            raise RuntimeError(f"{op.label}: {name} is on {a.device}; CUDA tensors need the CUDA backend: {_backends.reason('cuda')}")
 
 
 # The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
-    for name, _, _, a in op.named(arrays):
-        if a is not None and a.device.type not in ("cpu", "meta"):
-            raise RuntimeError(f"{op.label}: {name} is on {a.device}; CUDA tensors need the CUDA backend: {_backends.reason('cuda')}")
+    _refuse_devices(op, arrays)
     given = [a for a in arrays if a is not None]
     layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
     if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):
 
-        def elsewhere(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+        def elsewhere(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
             _refuse_out(op, out)
-            return traced(op, arrays, options, backend, num_threads)
+            return traced(op, arrays, options, extras, backend, num_threads)
 
         return elsewhere
-    kernel = _backends.kernel(op, backend)
+    name, kernel = _backends.kernel(op, backend)
     pending = any(a.is_neg() or a.is_conj() for a in given)
-    single = _backends.takes_tensors(kernel) and not pending and op.single
+    single = _backends.takes_tensors(kernel) and not pending and op.single and not op.extras
     flat = op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
-    wants_gradient = any(a.requires_grad for a in given)
+    wanted = [a is not None and a.requires_grad for a in arrays]
+    wants_gradient = any(wanted)
     function = functions(op)
 
-    def compute_any(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def compute_any(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
-            one_result(op, layout)
+            _bind.one_result(op, layout)
             _check_out(op, out, layout[0], arrays)
             outputs = [out, *layout[1:]]
         else:
             outputs = [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
-        return run_kernel(op, kernel, arrays, outputs, options, num_threads)
+        return run_kernel(op, kernel, arrays, outputs, options, _bind.for_kernel(op, extras, name, arrays), num_threads)
 
-    def transform(arrays: Sequence[Any], num_threads: int) -> Any:
+    def transform(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
         if _modes():
-            return traced(op, arrays, options, backend, num_threads)
+            return traced(op, arrays, options, extras, backend, num_threads)
+        _bind.refuse_functions(op, extras)
         return _restore(op, arrays, options, function.transformed.apply((options, backend, num_threads), *arrays))
 
-    def run_one(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def run_one(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         """All of a call that wants no gradient, in one step: this is what users time."""
         if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
             _refuse_out(op, out)
-            return transform(arrays, num_threads)
+            return transform(arrays, extras, num_threads)
         if out is not None:
             _check_out(op, out, layout[0], arrays)
         else:  # empty_like takes half as long as empty
@@ -79,15 +88,16 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         kernel(*(arrays if flat else op.split(arrays)), out, *options, num_threads)
         return out
 
-    def run(arrays: Sequence[Any], out: Any, num_threads: int) -> Any:
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if _functorch_level() is not None or _modes() or _forward_ad._current_level >= 0:
             _refuse_out(op, out)
-            return transform(arrays, num_threads)
+            return transform(arrays, extras, num_threads)
         if wants_gradient and torch.is_grad_enabled():
             _refuse_out(op, out)
-            result = function.eager(compute, num_threads, (options, backend), *arrays)
+            refuse_constants(op, arrays, wanted)
+            result = function.eager(compute, num_threads, (options, extras, backend), *arrays)
             return _restore(op, arrays, options, result)
-        result = compute(arrays, out, num_threads)
+        result = compute(arrays, extras, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
     compute = run_one if single else compute_any
@@ -119,3 +129,6 @@ def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any]) -> None:
     for name, _, _, a in op.named(arrays):
         if a is not None and a.untyped_storage().data_ptr() == out.untyped_storage().data_ptr() and out.numel():
             raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")
+
+
+PLANNERS["torch"] = Planner(plan, traced, torch.compiler.is_compiling)

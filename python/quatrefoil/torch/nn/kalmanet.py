@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import ssm
-from ._choice import count, one_of
+from ..._arguments import choice, integer
 
 State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
 
@@ -101,10 +101,11 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         chunk_size: int = 64,
     ) -> None:
         super().__init__()
-        self.hidden_size, self.head_dim = count("GatedKalmaNet: hidden_size", hidden_size), count("GatedKalmaNet: head_dim", head_dim)
+        self.hidden_size = integer(hidden_size, "GatedKalmaNet", "hidden_size", 1)
+        self.head_dim = integer(head_dim, "GatedKalmaNet", "head_dim", 1)
         heads = [num_q_heads, num_q_heads if num_k_heads is None else num_k_heads, num_q_heads if num_v_heads is None else num_v_heads]
         for name, n in zip("qkv", heads):
-            if max(heads) % count(f"GatedKalmaNet: num_{name}_heads", n):
+            if max(heads) % integer(n, "GatedKalmaNet", f"num_{name}_heads", 1):
                 raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {max(heads)}, the largest number of heads")
         if not bp_lambda:
             raise ValueError("GatedKalmaNet: bp_lambda=False leaves out a part of the gradient, which is not offered; leave it True")
@@ -112,9 +113,9 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         self.expanded_num_heads = H = max(heads)
         self.use_alpha_connection, self.use_v_conv, self.use_gate = use_alpha_connection, use_v_conv, use_gate
         self.use_forgetting_gate, self.use_forgetting_gate_kk, self.gla_rescale = use_forgetting_gate, use_forgetting_gate_kk, gla_rescale
-        self.solver_type = one_of("GatedKalmaNet: solver_type", solver_type, ("chebyshev", "exact"))
+        self.solver_type = choice(solver_type, "GatedKalmaNet", "solver_type", ("chebyshev", "exact"))
         self.num_iter, self.ridge_strength, self.layer_idx = num_iter, ridge_strength, layer_idx
-        width = count("GatedKalmaNet: conv_size", conv_size)
+        width = integer(conv_size, "GatedKalmaNet", "conv_size", 1)
 
         def linear(outputs: int, bias: bool = False) -> torch.nn.Linear:
             return torch.nn.Linear(hidden_size, outputs, bias=bias)

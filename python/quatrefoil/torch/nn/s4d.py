@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ._choice import count, one_of
+from ..._arguments import choice, integer
 
 _INITS = ("lin", "inv", "inv2", "quad", "legs", "random", "real")
 _DISCS = ("zoh", "bilinear")
@@ -37,7 +37,7 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
         is_real: bool = False,
     ) -> None:
         super().__init__()
-        H, F = count("S4D: d_model", d_model), count("S4D: d_state", N)
+        H, F = integer(d_model, "S4D", "d_model", 1), integer(N, "S4D", "d_state", 1)
         if not is_real and F % 2:
             raise ValueError(f"S4D: d_state is {F}, expected an even number: modes come in conjugate pairs")
         if not 0 < dt_min <= dt_max:
@@ -45,7 +45,7 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
         modes = F if is_real else F // 2
         self.bandlimit, self.is_real = bandlimit, is_real
         log_dt = torch.rand(H) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)
-        name = "real" if is_real else one_of("S4D: init", init, _INITS)
+        name = "real" if is_real else choice(init, "S4D", "init", _INITS)
         seed = int(torch.randint(2**31, ())) if name == "random" else None  # so that torch.manual_seed rules here too
         poles, inputs = ssm.s4d_init(name, modes, rng=seed)
         A = torch.from_numpy(poles).conj().expand(H, modes)  # upstream stores the modes of positive frequency
@@ -135,7 +135,7 @@ class S4D(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self.h, self.n, self.d_output = d_model, d_state, d_model
         self.transposed, self.bidirectional, self.method = transposed, bidirectional, method
-        self.disc = one_of("S4D: disc", disc, _DISCS)
+        self.disc = choice(disc, "S4D", "disc", _DISCS)
         self.kernel = S4DKernel(
             d_model, d_state, dt_min, dt_max, lr, init=init, bidirectional=bidirectional, bandlimit=bandlimit, is_real=is_real
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ._choice import count, one_of
+from ..._arguments import choice, integer
 
 _C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 _INITS = ("hippo", "ptd")
@@ -65,7 +65,7 @@ class S5(torch.nn.Module):  # type: ignore[misc]
         eps: float = 0.1,
     ) -> None:
         super().__init__()
-        H, size, blocks = count("S5: d_model", d_model), count("S5: d_state", d_state), count("S5: blocks", blocks)
+        H, size, blocks = integer(d_model, "S5", "d_model", 1), integer(d_state, "S5", "d_state", 1), integer(blocks, "S5", "blocks", 1)
         if size % (blocks * (2 if conj_sym else 1)):
             what = "2 blocks: modes come in conjugate pairs" if conj_sym else "blocks"
             raise ValueError(f"S5: d_state is {size} with {blocks} blocks, expected a multiple of {what}")
@@ -74,9 +74,9 @@ class S5(torch.nn.Module):  # type: ignore[misc]
         if not 0 < dt_min <= dt_max:
             raise ValueError(f"S5: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")
         self.conj_sym, self.clip_eigs, self.bidirectional, self.step_rescale = conj_sym, clip_eigs, bidirectional, step_rescale
-        self.discretization = one_of("S5: discretization", discretization, ("zoh", "bilinear"))
-        kind = one_of("S5: C_init", C_init, _C_INITS)
-        Lambda, V, Vinv = _system(size // blocks, blocks, conj_sym, one_of("S5: init", init, _INITS), eps)
+        self.discretization = choice(discretization, "S5", "discretization", ("zoh", "bilinear"))
+        kind = choice(C_init, "S5", "C_init", _C_INITS)
+        Lambda, V, Vinv = _system(size // blocks, blocks, conj_sym, choice(init, "S5", "init", _INITS), eps)
         P = Lambda.size
         self.Lambda_re, self.Lambda_im = _parameter(Lambda.real), _parameter(Lambda.imag)
         self.B = _parameter(_pairs(Vinv @ _normal((size, H), size)))

@@ -1,0 +1,97 @@
+"""The build backend: scikit-build-core's, and where the native part cannot be built, a wheel without it that carries the compiler's words.
+
+With QUATREFOIL_REQUIRE_NATIVE=1 a failed compilation is an error instead.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from scikit_build_core.build import (
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+)
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+]
+
+RECORD = Path("build/failure/quatrefoil/_build_failure.py")  # stays there: an editable installation reads it in place
+HOOK = """
+import json, sys
+from scikit_build_core import build
+hook, arguments = json.loads(sys.argv[1])
+print("built:", getattr(build, hook)(*arguments))
+"""
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    return _build("build_wheel", wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    return _build("build_editable", wheel_directory, config_settings, metadata_directory)
+
+
+def _build(hook, *arguments):
+    wheel, printed = _run(hook, arguments, {})
+    if wheel is None and not _is_set("QUATREFOIL_PURE") and not _is_set("QUATREFOIL_REQUIRE_NATIVE"):
+        error = first_error(printed)
+        print(f"*** the native part cannot be built, making a wheel that runs on Numba: {error}", flush=True)
+        RECORD.parent.mkdir(parents=True, exist_ok=True)
+        RECORD.write_text(f"# Written by the build, which failed.\nerror = {error!r}\n", encoding="utf-8")
+        include = f"{RECORD.as_posix()}=quatrefoil/{RECORD.name}"
+        wheel, _ = _run(hook, arguments, {"QUATREFOIL_PURE": "1", "SKBUILD_WHEEL_FORCE_INCLUDE": include})
+    if wheel is None:
+        raise SystemExit(1)
+    return wheel
+
+
+def _run(hook, arguments, variables):
+    """A hook of scikit-build-core in a process of its own: (the wheel's name, or None where it failed; the lines it printed)."""
+    command = [sys.executable, "-u", "-c", HOOK, json.dumps([hook, arguments])]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **variables},
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    lines = []
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line.rstrip())
+    return (lines[-1].removeprefix("built: ") if process.wait() == 0 else None), lines
+
+
+def first_error(lines):
+    """The first error that a compiler or linker printed, else CMake's first, in one line; of an output without any, its last line."""
+    for line in lines:
+        if re.search(r"\berror:|undefined reference|cannot find -l", line):
+            return line.replace(os.getcwd() + os.sep, "").strip()
+    for i, line in enumerate(lines):
+        if line.startswith("CMake Error"):  # its text follows, indented, up to an empty line that ends a sentence
+            text = line.removesuffix(" (message):")
+            for more in lines[i + 1 :]:
+                if more.startswith(" "):
+                    text += " " + more.strip()
+                elif more or not text.endswith(":"):
+                    break
+            return text
+    return next((line.strip() for line in reversed(lines) if line.strip()), "the build printed nothing")
+
+
+def _is_set(variable):
+    return os.environ.get(variable, "").lower() not in ("", "0", "false", "off", "no", "n", "f")

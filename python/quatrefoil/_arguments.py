@@ -1,0 +1,123 @@
+"""Checks of what a caller gives beside the arrays of a kernel, each once. Errors say function, argument, got and expected."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+
+LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
+
+
+def integer(value: Any, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> int:
+    """An integer from ``least`` to ``most``; a bool is none."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{label}: {name} is {value!r}, expected an integer") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{label}: {name} is {value!r}, expected an integer")
+    if least is not None and n < least:
+        raise ValueError(f"{label}: {name} is {n}, expected at least {least}")
+    if most is not None and n > most:
+        raise ValueError(f"{label}: {name} is {n}, expected at most {most}")
+    return n
+
+
+def integers(value: Any, count: int, label: str, name: str, least: int | None = None) -> tuple[int, ...]:
+    """``count`` integers: one for all, or a sequence of them."""
+    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
+        if len(value) != count:
+            raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
+        return tuple(integer(n, label, f"{name}[{i}]", least) for i, n in enumerate(value))
+    return (integer(value, label, name, least),) * count
+
+
+def threads(n: Any, label: str) -> int:
+    """A number of threads."""
+    return integer(n, label, "num_threads", 1)
+
+
+def is_number(value: Any) -> bool:
+    """A real number of Python or NumPy; a bool is none, nor is an array."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def number(value: Any, label: str, name: str, *, positive: bool = False) -> float:
+    """A finite number, at least 0 or above it. What turns into a float will do, an array of no axes too."""
+    if (
+        isinstance(value, (bool, np.bool_, complex, np.complexfloating))
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", 0) != 0
+    ):
+        raise TypeError(f"{label}: {name} is {value!r}, expected a real number")
+    x = float(value)
+    if not (x > 0 if positive else x >= 0) or x == math.inf:
+        raise ValueError(f"{label}: {name} is {x}, expected a finite {'positive number' if positive else 'number, at least 0'}")
+    return x
+
+
+def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
+    """One of ``choices``."""
+    if (value is None or isinstance(value, str)) and value in choices:
+        return value
+    raise ValueError(f"{label}: {name} is {value!r}, expected {'one of ' if len(choices) > 1 else ''}{', '.join(map(repr, choices))}")
+
+
+def generator(rng: Any, label: str) -> np.random.Generator:
+    """``rng`` as everywhere: None, a seed, or a generator."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
+        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
+    return np.random.default_rng(integer(rng, label, "rng", 0, None))
+
+
+def sequence(value: Any, label: str) -> Sequence[Any]:
+    """A list or tuple of arrays, at least one."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{label}: expected a list or tuple of arrays, got {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{label}: expected at least one array, got none")
+    return value
+
+
+def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.REAL, torch: bool = True) -> str:
+    """The kind of an array of the host that a function takes without a kernel: "numpy", or "torch" where it may be."""
+    kind, named = _arrays.kind(value), " or ".join(dtypes)
+    if kind is None or (kind == "torch" and not torch):
+        what = "NumPy or PyTorch" if torch else "NumPy"
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a {what} array of {named}")
+    dtype = _arrays.dtype_name(value)
+    if dtype not in dtypes:
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it")
+    if kind == "cupy":
+        raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
+    return kind
+
+
+def numbers_of(value: Any, label: str, name: str) -> np.ndarray:
+    """The numbers of a real array for a function that has no gradient: asking for one is an error, not zeros."""
+    if array(value, label, name) == "numpy":
+        found: np.ndarray = value
+        return found
+    if value.requires_grad:
+        raise NotImplementedError(f"{label} has no gradient; pass {name}.detach()")
+    if value.device.type != "cpu":
+        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
+    tensor: np.ndarray = value.resolve_neg().numpy()
+    return tensor
+
+
+def finite(values: np.ndarray, label: str, name: str) -> None:
+    """ValueError with the index of the first NaN or infinity."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        at = np.unravel_index(int(bad.argmax()), values.shape)
+        raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {values[at]}, expected finite numbers")

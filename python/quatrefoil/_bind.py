@@ -1,0 +1,141 @@
+"""What is checked before a call and allocated for it: kinds, dtypes, shapes, results, ``out=``, extras. Nothing here runs a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from ._memo import Memo
+from ._spec import Op
+
+Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not asked for
+
+
+def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
+    """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
+    first: tuple[str, str] | None = None  # name and kind of the first argument
+    base: tuple[str, str] | None = None  # name and dtype of the first one that has the precision of the call
+    either: tuple[str, str] | None = None  # name and dtype of the first argument that may be real or complex
+    dtypes: list[str | None] = []
+    for name, arg, _, array in op.named(arrays):
+        if array is None:
+            if not arg.optional:
+                raise TypeError(f"{op.label}: {name} is None, expected an array")
+            dtypes.append(None)
+            continue
+        kind, allowed = _arrays.kind(array), _arrays.ALLOWED[arg.dtype]
+        named = " or ".join((*allowed, *_arrays.HALF) if arg.half else allowed)
+        if kind is None:
+            raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {named}")
+        dtype = _arrays.dtype_name(array)
+        if dtype not in allowed:
+            raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {named}; convert it")
+        first = first or (name, kind)
+        if kind != first[1]:
+            raise TypeError(
+                f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
+            )
+        dtypes.append(dtype)
+        if arg.dtype in ("int", "double"):
+            continue
+        base = base or (name, dtype)
+        if arg.dtype == "any":
+            either = either or (name, dtype)
+        other = either if arg.dtype == "any" and either else base
+        if dtype != other[1] and (arg.dtype == "any" or _arrays.in_precision(dtype, "real") != _arrays.in_precision(other[1], "real")):
+            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other[0]} has {other[1]}; convert one of them")
+    assert first is not None
+    if op.primal is not None:
+        return first[1], dtypes[: len(dtypes) - len(op.primal.graded)]
+    of_results = either or base
+    return first[1], [_arrays.in_precision(of_results[1] if of_results else "float64", o.dtype) for o in op.outputs]
+
+
+def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:
+    """Kind of one call's arrays, and shape and dtype of each of its flat results; an error where the call is none."""
+    kind, dtypes = check_arrays(op, arrays)
+    shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
+    return kind, [None if s is None or d is None else (s, d) for s, d in zip(shapes, dtypes)]
+
+
+def takes_half(op: Op, arrays: Sequence[Any]) -> bool:
+    """Whether there are float16 or bfloat16 arrays among these, all of them where the op takes such."""
+    halves = [arg.half for (_, arg, _, _), a in zip(op.named(arrays), arrays) if _arrays.is_half(a)]
+    return bool(halves) and all(halves)
+
+
+def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
+    """Results of the float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
+    if op.single:
+        return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
+    like = arrays if op.primal else [arrays[0] if o.half else None for o in op.outputs]
+    return tuple(map(_arrays.narrow, result, like))
+
+
+def all_extras(op: Op, extras: Any) -> tuple[Any, ...]:
+    """One for each that the op declares: None where none was given; TypeError for another number of them."""
+    if isinstance(extras, (tuple, list)) and len(extras) in (0, len(op.extras)):
+        return tuple(extras) or (None,) * len(op.extras)
+    names = ", ".join(e.name for e in op.extras) or "none"
+    got = f"{len(extras)} of them" if isinstance(extras, (tuple, list)) else type(extras).__name__
+    raise TypeError(f"{op.label}: extras must be a tuple of ({names}), got {got}")
+
+
+def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any]) -> list[Any]:
+    """The extras as a kernel of that backend gets them: functions as they are, of the memos what fits this call, None for the others."""
+    return [
+        given
+        if given is None or extra.function
+        else given.made_for(backend, arrays)
+        if given.__class__ is Memo
+        else _no_memo(op, extra.name, given)
+        for extra, given in zip(op.extras, extras)
+    ]
+
+
+def _no_memo(op: Op, name: str, given: Any) -> Any:
+    raise TypeError(f"{op.label}: {name} is {type(given).__name__}, expected a Memo or None")
+
+
+def refuse_functions(op: Op, extras: Sequence[Any]) -> None:
+    """What torch cannot look into has no place where torch traces."""
+    for extra, given in zip(op.extras, extras):
+        if given is not None and not extra.function and given.__class__ is not Memo:
+            _no_memo(op, extra.name, given)
+        if extra.function and given is not None:
+            raise TypeError(
+                f"{op.label}: {extra.name} is a function, which torch.compile, torch.func and fake tensors cannot trace; call this eagerly"
+            )
+
+
+def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
+    """The result as the caller gets it: one array, a tuple of them, or the gradients summed over what was broadcast."""
+    if op.primal is None:
+        return results[0] if op.single else tuple(results)
+    for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(results)])):
+        if arg.broadcast and results[i] is not None:
+            results[i] = _arrays.sum_to_shape(results[i], array.shape)
+    return results
+
+
+def one_result(op: Op, layout: Sequence[Any]) -> None:
+    if any(r is not None for r in layout[1:]):
+        raise TypeError(f"{op.label}: out= is for calls that return one array; this one returns several")
+
+
+def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
+    """``out=`` must be what the call would have allocated, and no input's memory."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a NumPy array like the inputs")
+    if out.dtype != dtype:
+        raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{op.label}: out has shape {out.shape}, expected {shape}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(f"{op.label}: out must be C-contiguous and writeable")
+    for name, _, _, array in op.named(arrays):
+        if array is not None and np.may_share_memory(out, array):
+            raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")

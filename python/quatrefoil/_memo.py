@@ -1,0 +1,50 @@
+"""What a caller keeps between calls so that kernels need not make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+
+class Memo:
+    """``made``, which kernels of one backend make of some arrays of a call: packed factors, a grid.
+
+    A kernel is handed it only in a call with those very arrays, as they were, on that backend; in any other it gets None and makes its own.
+    So a memo saves time and never changes a bit. ``arrays`` are the flat arrays of the call from number ``at`` on. ``private``: the owner
+    of the memo says that nobody else can write to them; else those that can be written to are compared with what they held.
+    """
+
+    __slots__ = ("_at", "_held", "_seen", "backend", "made")
+
+    def __init__(self, made: Any, backend: str, arrays: Sequence[Any], *, at: int = 0, private: bool = False) -> None:
+        self.made, self.backend = made, backend
+        self._held, self._at = tuple(arrays), at
+        self._seen = [(a, _bits(a).copy()) for a in self._held if not (private or _is_frozen(a))]
+
+    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+        """``made`` for a call with these flat arrays, None where it must not be used."""
+        if backend != self.backend or len(arrays) < self._at + len(self._held):
+            return None
+        for i, a in enumerate(self._held, self._at):
+            if arrays[i] is not a:
+                return None
+        for a, before in self._seen:
+            if not np.array_equal(_bits(a), before):
+                return None
+        return self.made
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a memo belongs to the process that made it: it is not pickled or copied, its owner makes another")
+
+
+def _is_frozen(a: Any) -> bool:
+    return isinstance(a, np.ndarray) and a.base is None and not a.flags.writeable
+
+
+def _bits(a: Any) -> np.ndarray:
+    """The bytes of a NumPy array or CPU tensor."""
+    host = a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg().numpy()
+    found: np.ndarray = np.ascontiguousarray(host).reshape(-1).view(np.uint8)
+    return found

@@ -1,0 +1,83 @@
+"""Domains, a box of intervals: what callers may write, and the map of an interval to [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._arguments import is_number
+
+Array = Any
+Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
+
+_PLAIN = (int, float)
+_LARGEST = 1e300  # so that no width overflows
+
+
+def like(array: np.ndarray, model: Any) -> Array:
+    """A NumPy result as the kind of array that came in."""
+    return array if isinstance(model, np.ndarray) else model.new_tensor(array)
+
+
+UNIT = (-1, 1)  # the default: known without a look at its numbers
+
+
+def flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
+    """A domain as the caller gave it -> (lo_1, hi_1, lo_2, hi_2, ...)."""
+    if domain is UNIT:
+        return (-1.0, 1.0) * d
+    if type(domain) is tuple and len(domain) == 2:  # one pair for all axes, the common case
+        lo, hi = domain
+        if type(lo) in _PLAIN and type(hi) in _PLAIN and -_LARGEST < lo < hi < _LARGEST:
+            return (float(lo), float(hi)) * d
+    return _flat_domain(_frozen(domain), d, label)
+
+
+def axes_of(domain: Any) -> int | None:
+    """How many axes a domain names; None where it is one pair for all."""
+    frozen = _frozen(domain)
+    if isinstance(frozen, tuple) and frozen and all(isinstance(pair, tuple) for pair in frozen):
+        return len(frozen)
+    return len(frozen) // 2 if isinstance(frozen, tuple) and len(frozen) > 2 else None
+
+
+def _frozen(value: Any) -> Any:
+    if type(value) is tuple and all(type(x) in _PLAIN for x in value):
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
+    expected = f"expected (lo, hi) or {d} such pairs"
+    if not isinstance(domain, tuple):
+        raise TypeError(f"{label}: domain is {type(domain).__name__}, {expected}")
+    flat: list[Any] = []
+    for entry in domain:
+        flat += entry if isinstance(entry, tuple) else (entry,)
+    if not all(map(is_number, flat)):
+        raise TypeError(f"{label}: domain must hold real numbers, got {domain!r}")
+    pairs = all(isinstance(entry, tuple) and len(entry) == 2 for entry in domain)
+    if len(flat) == 2 and not pairs:
+        flat *= d
+    if len(flat) != 2 * d or not (pairs or not any(isinstance(entry, tuple) for entry in domain)):
+        raise ValueError(f"{label}: domain is {domain!r}, {expected}")
+    numbers_ = tuple(map(float, flat))
+    for k in range(d):
+        lo, hi = numbers_[2 * k : 2 * k + 2]
+        if not -_LARGEST < lo < hi < _LARGEST:
+            raise ValueError(f"{label}: the domain of axis {k} is [{lo}, {hi}], expected finite numbers lo < hi")
+    return numbers_
+
+
+def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, float]:
+    """What the map to [-1, 1] needs, t = ((2x - sum) - sum_error) / width (1): lo + hi without rounding (Knuth's two-sum), hi - lo; and
+    the slack by which |t| may exceed 1: 48 eps of the larger end, which is rounding of the caller's coordinates."""
+    total = lo + hi
+    part = total - lo
+    error = (lo - (total - part)) + (hi - part)
+    width = hi - lo
+    return total, error, width, 48 * eps * max(abs(lo), abs(hi)) / (width / 2)

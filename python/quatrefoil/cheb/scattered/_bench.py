@@ -1,0 +1,134 @@
+"""Scattered evaluation of Tucker tensors against the two usual ways, by NumPy's BLAS and by torch, and against the Numba backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from ... import cheb
+from ...bench._problem import Problem, Work
+
+POINTS = 40_000
+CHUNK = 4096  # points: the fastest, or within 10 % of it, for NumPy on every size here; the whole at once is up to twice as slow
+GOALS = {(33, 8): 4.0, (65, 16): 2.5}
+
+
+def problems() -> Iterator[Problem]:
+    yield _eval(33, 8, np.float64)
+    yield _eval(65, 16, np.float64)
+    yield _eval(129, 16, np.float64)
+    yield _eval(129, 40, np.float64)
+    yield _eval(65, 16, np.float32)
+    for n, r in ((33, 8), (65, 16)):
+        yield from _gradient(n, r)
+
+
+def _tensor(n: int, r: int, dtype: Any) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(0)
+    decay = 0.9 ** np.arange(n)[:, None]
+    core = rng.standard_normal((r, r, r)).astype(dtype)
+    return core, [(rng.standard_normal((n, r)) * decay).astype(dtype) for _ in range(3)], rng.uniform(-1, 1, (POINTS, 3)).astype(dtype)
+
+
+def by_numpy(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
+    """NumPy's BLAS: three Vandermonde matrices, three products, one batched product, so many points at a time."""
+    out = np.empty(len(X), X.dtype)
+    rows = core.reshape(core.shape[0], -1)
+    for s in range(0, len(X), chunk):
+        A, B, C = (chebyshev.chebvander(X[s : s + chunk, k], len(U) - 1) @ U for k, U in enumerate(factors))
+        t = (A @ rows).reshape(-1, *core.shape[1:])
+        out[s : s + chunk] = ((t @ C[:, :, None])[:, :, 0] * B).sum(axis=1)
+    return out
+
+
+def by_torch(torch: Any, core: Any, factors: Any, X: Any) -> Any:
+    """torch: T_k(x) = cos(k arccos x), and the same products."""
+    A, B, C = (torch.cos(torch.acos(X[:, k : k + 1]) * torch.arange(len(U), dtype=X.dtype)) @ U for k, U in enumerate(factors))
+    t = (A @ core.reshape(core.shape[0], -1)).reshape(-1, *core.shape[1:])
+    return ((t @ C[:, :, None])[:, :, 0] * B).sum(dim=1)
+
+
+def _chunks(f: Callable[[Any], Any], torch: Any, X: Any) -> Any:
+    return torch.cat([f(X[s : s + CHUNK]) for s in range(0, len(X), CHUNK)])
+
+
+def _truth(core: np.ndarray, factors: list[np.ndarray], X: np.ndarray) -> np.ndarray:
+    """Cosines in extended precision instead of a recurrence, products in float64; the points as the kernels see them."""
+    angles = np.arccos(X.astype(np.longdouble))
+    F = [np.cos(angles[:, k : k + 1] * np.arange(len(U))).astype(float) @ U.astype(float) for k, U in enumerate(factors)]
+    out = np.empty(len(X))
+    for s in range(0, len(X), CHUNK):
+        a, b, c = (f[s : s + CHUNK] for f in F)
+        t = (c @ core.reshape(-1, core.shape[-1]).T.astype(float)).reshape(-1, *core.shape[:2])
+        out[s : s + CHUNK] = ((t @ b[:, :, None])[:, :, 0] * a).sum(axis=1)
+    return out
+
+
+def _eval(n: int, r: int, dtype: Any) -> Problem:
+    core, factors, X = _tensor(n, r, dtype)
+    peers: dict[str, Callable[[], Any]] = {"numpy": lambda: by_numpy(core, factors, X)}
+    try:
+        import torch
+
+        tensors = torch.from_numpy(core), [torch.from_numpy(U) for U in factors], torch.from_numpy(X)
+        peers["torch"] = lambda: _chunks(lambda x: by_torch(torch, tensors[0], tensors[1], x), torch, tensors[2])
+    except ImportError:
+        pass
+    if (n, r) == (33, 8):
+        peers["numba backend"] = lambda: cheb.tucker_eval(core, factors, X, backend="numba")
+    goals = {"numpy": GOALS[n, r]} if (n, r) in GOALS and dtype == np.float64 else {}
+    size = f"n={n} r={r} P={POINTS} {np.dtype(dtype).name}"
+    tolerance = 2e-6 if dtype == np.float32 else 4e-15
+    return Problem(
+        "cheb",
+        "tucker_eval",
+        size,
+        lambda: cheb.tucker_eval(core, factors, X),
+        peers,
+        lambda: _truth(core, factors, X),
+        tolerance,
+        goals,
+        20 * tolerance,  # the three-term recurrence and cos(k arccos x) lose digits near the ends
+        Work(POINTS * (3 * n * (2 * r + 2) + 2 * r * (r * r + r + 1)), 4 * POINTS * X.itemsize, X.dtype.name),
+    )
+
+
+def _gradient(n: int, r: int) -> Iterator[Problem]:
+    """Forward and backward through torch, gradients of core, factors and points; compared by that of the points."""
+    try:
+        import torch
+    except ImportError:
+        return
+    core, factors, X = _tensor(n, r, np.float64)
+    leaves = [torch.from_numpy(a).requires_grad_() for a in (core, *factors, X)]
+    weights = torch.ones(POINTS, dtype=torch.float64)
+
+    def both_ways(f: Callable[..., Any]) -> Any:
+        return torch.autograd.grad(f(leaves[0], leaves[1:4], leaves[4]), leaves, weights)[4]
+
+    def torch_way(c: Any, U: Any, x: Any) -> Any:
+        return _chunks(lambda part: by_torch(torch, c, U, part), torch, x)
+
+    def truth() -> np.ndarray:
+        gradients = [_truth(core, [_derivative(U) if j == k else U for j, U in enumerate(factors)], X) for k in range(3)]
+        return np.stack(gradients, axis=1)
+
+    yield Problem(
+        "cheb",
+        "tucker_eval fwd+bwd",
+        f"n={n} r={r} P={POINTS} float64",
+        lambda: both_ways(cheb.tucker_eval),
+        {"torch autograd": lambda: both_ways(torch_way)},
+        truth,
+        1e-14,
+        {},
+        1e-10,  # arccos has an infinite slope at the ends
+    )
+
+
+def _derivative(U: np.ndarray) -> np.ndarray:
+    changed: np.ndarray = np.concatenate([chebyshev.chebder(U), np.zeros((1, U.shape[1]))])
+    return changed

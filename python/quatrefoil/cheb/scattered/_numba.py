@@ -1,0 +1,158 @@
+"""The Chebyshev-Tucker kernels in plain loops, in double precision: same formulas, same names as csrc/cheb/scattered."""
+
+import numpy as np
+
+from ..._backends.numba import jit
+from ..domain import interval
+
+
+@jit
+def _reference(x, interval):
+    """README (1)."""
+    return ((2 * x - interval[0]) - interval[1]) / interval[2]
+
+
+@jit
+def _first_bad(X, intervals):
+    """The index within X of the first coordinate that is NaN or outside its interval, or -1."""
+    P, d = X.shape
+    for p in range(P):
+        for k in range(d):
+            far = 1 + intervals[k, 3]
+            if not (-far <= _reference(np.float64(X[p, k]), intervals[k]) <= far):
+                return p * d + k
+    return -1
+
+
+@jit
+def _polynomials(x, interval, n, T):
+    """README (3): T[k] = T_k at one coordinate."""
+    t = min(max(_reference(x, interval), -1.0), 1.0)
+    sign = -1.0 if t < 0 else 1.0
+    u = 2 * (t * sign - 1)
+    value, step, s = 1.0, u / 2, 1.0
+    for k in range(n):
+        T[k] = s * value
+        value += step
+        step += u * value
+        s *= sign
+
+
+@jit
+def _functions(table, start, n, r, T, F):
+    """README (2): the factor functions of one axis from its polynomials."""
+    for c in range(r):
+        F[c] = 0.0
+    for k in range(n):
+        for c in range(r):
+            F[c] += T[k] * table[start + k * r + c]
+
+
+@jit
+def _contract(core, r, F, levels, at):
+    """README (4): the core contracted axis after axis, the last first. levels[at[k] ...] is what is left with k axes."""
+    d = r.size
+    levels[at[d] : at[d] + core.size] = core
+    for k in range(d - 1, -1, -1):
+        for i in range(at[k + 1] - at[k]):
+            s = 0.0
+            for c in range(r[k]):
+                s += levels[at[k + 1] + i * r[k] + c] * F[k, c]
+            levels[at[k] + i] = s
+
+
+@jit
+def _tucker_eval(core, table, start, n, r, at, X, f, intervals):
+    P, d = X.shape
+    T, F, levels = np.empty(n.max()), np.zeros((d, max(1, r.max()))), np.empty(at[d] + core.size)
+    for p in range(P):
+        for k in range(d):
+            _polynomials(np.float64(X[p, k]), intervals[k], n[k], T)
+            _functions(table, start[k], n[k], r[k], T, F[k])
+        _contract(core, r, F, levels, at)
+        f[p] = levels[0]
+
+
+@jit
+def _tucker_eval_vjp(core, table, derivative, start, n, r, at, X, grad, dcore, dtable, dX, intervals):
+    P, d = X.shape
+    width = max(1, r.max())
+    T, F, dF, bar = np.empty((d, n.max())), np.zeros((d, width)), np.zeros(width), np.zeros(width)
+    levels, back = np.empty(at[d] + core.size), np.empty(at[d] + core.size)
+    for p in range(P):
+        for k in range(d):
+            _polynomials(np.float64(X[p, k]), intervals[k], n[k], T[k])
+            _functions(table, start[k], n[k], r[k], T[k], F[k])
+        _contract(core, r, F, levels, at)
+        back[0] = grad[p]
+        for k in range(d):
+            bar[:] = 0.0
+            for i in range(at[k + 1] - at[k]):  # README (6)
+                for c in range(r[k]):
+                    bar[c] += back[at[k] + i] * levels[at[k + 1] + i * r[k] + c]
+                    back[at[k + 1] + i * r[k] + c] = back[at[k] + i] * F[k, c]
+            for j in range(n[k]):  # README (7)
+                for c in range(r[k]):
+                    dtable[start[k] + j * r[k] + c] += T[k, j] * bar[c]
+            _functions(derivative, start[k], n[k], r[k], T[k], dF)
+            s = 0.0
+            for c in range(r[k]):  # README (8)
+                s += bar[c] * dF[c]
+            dX[p, k] = s * 2 / intervals[k, 2]
+        for i in range(core.size):
+            dcore[i] += back[at[d] + i]
+
+
+def _derivative(U):
+    """README (5), column by column."""
+    n, r = U.shape
+    D = np.zeros((n + 1, r))
+    for k in range(n - 1, 0, -1):
+        D[k - 1] = (D[k + 1] if k + 1 < n else 0) + 2 * k * U[k]
+    D[0] /= 2
+    return D[:n]
+
+
+def _layout(core, factors):
+    """core and factors as flat arrays; where each factor starts, sizes, where each level of the contraction starts."""
+    n, r = (np.array([U.shape[i] for U in factors]) for i in (0, 1))
+    start = np.concatenate([[0], np.cumsum(n * r)])
+    at = np.concatenate([[0], np.cumsum(np.concatenate([[1], np.cumprod(r)]))])[: len(factors) + 1]
+    table = np.concatenate([np.asarray(U, np.float64).reshape(-1) for U in factors])
+    return np.asarray(core, np.float64).reshape(-1), table, start, n, r, at
+
+
+def _intervals(name, X, domain):
+    """One row per axis, as domain.interval; ValueError where a coordinate is outside."""
+    eps = float(np.finfo(X.dtype).eps)
+    rows = np.array([interval(lo, hi, eps) for lo, hi in zip(domain[::2], domain[1::2])])
+    i = _first_bad(X, rows)
+    if i >= 0:
+        p, k = divmod(i, X.shape[1])
+        lo, hi = domain[2 * k : 2 * k + 2]
+        where = f"within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
+        raise ValueError(f"cheb.{name}: X[{p}, {k}] = {X[p, k]:.17g}, expected a number {where}")
+    return rows
+
+
+def tucker_eval(core, factors, X, f, domain, num_threads):
+    intervals = _intervals("tucker_eval", X, domain)
+    if core.size == 0 or min(U.shape[0] for U in factors) == 0:
+        f[...] = 0
+        return
+    _tucker_eval(*_layout(core, factors), X, f, intervals)
+
+
+def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, num_threads):
+    intervals = _intervals("tucker_eval_vjp", X, domain)
+    if core.size == 0 or min(U.shape[0] for U in factors) == 0:
+        for g in (dcore, *dfactors, dX):
+            g[...] = 0
+        return
+    flat, table, start, n, r, at = _layout(core, factors)
+    derivative = np.concatenate([_derivative(np.asarray(U, np.float64)).reshape(-1) for U in factors])
+    sums, sums_of_factors = np.zeros(flat.size), np.zeros(table.size)
+    _tucker_eval_vjp(flat, table, derivative, start, n, r, at, X, grad, sums, sums_of_factors, dX, intervals)
+    dcore[...] = sums.reshape(core.shape)
+    for k, g in enumerate(dfactors):
+        g[...] = sums_of_factors[start[k] : start[k + 1]].reshape(g.shape)

@@ -1,0 +1,264 @@
+"""The short convolution of a Mamba block, a drop-in for causal-conv1d's.
+
+B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import choice
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp, is_compiling
+from ..._spec import Arg, Op, Option
+
+Array = Any
+
+
+def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    _, weight, _, seq_idx, initial_states = shapes
+    _, return_final_states = options
+    if weight is not None and weight[1] < 1:
+        raise ValueError(f"{label}: weight has shape {weight}, expected (D, W) with W at least 1")
+    if seq_idx is not None and (initial_states is not None or return_final_states):
+        raise ValueError(f"{label}: seq_idx with initial_states or final states has no meaning; leave one of them out")
+
+
+CAUSAL_CONV = Op(
+
+
+    __name__, "causal_conv1d_fn",
+    inputs=(
+        Arg("x", "B D L", half=True),
+        Arg("weight", "D W", half=True),
+        Arg("bias", "D", optional=True, half=True),
+        Arg("seq_idx", "B L", optional=True, dtype="int"),
+        Arg("initial_states", "B D W-1", optional=True, half=True),
+    ),
+    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D W-1", half=True, when="return_final_states")),
+    options=(Option("activation", str), Option("return_final_states", bool)),
+    check=_check_taps,
+    tolerance=1e-6,
+)  # fmt: skip
+
+
+def causal_conv1d_fn(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    seq_idx: Array | None = None,
+    initial_states: Array | None = None,
+    return_final_states: bool = False,
+    final_states_out: Array | None = None,
+    activation: str | None = None,
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (60).
+
+    Parameters
+    ----------
+    x : (B, D, L)
+    weight : (D, W)
+        Any W >= 1; its last tap meets x_t.
+    bias : (D,), optional
+    seq_idx : (B, L) int32 or int64, optional
+        Sequences packed into one: a tap counts only where its seq_idx is that of the output. Excludes states.
+    initial_states : (B, D, W - 1), optional
+        What stands before x; zeros if absent.
+    return_final_states : bool
+        Return (out, final_states): the last W - 1 samples of initial_states and x together, (B, D, W - 1).
+    final_states_out : (B, D, W - 1), optional
+        Written in place, and returned for the final states.
+    activation : None, "silu" or "swish"
+        The last two are the same.
+    out, backend, num_threads
+        As everywhere in quatrefoil; ``out`` for the call that makes one array.
+
+    Returns
+    -------
+    out : (B, D, L), in the dtype of x; with ``return_final_states`` a tuple of it and final_states.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes (but float16 and
+        bfloat16 beside float32, computed in float32; the result has the dtype of x).
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
+    arrays, through the final states too (61)-(63). Reads x once, writes the result once. A NaN stays in its channel.
+    """
+    name = "causal_conv1d_fn"
+    options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
+    arrays = (x, weight, bias, _integers(name, "seq_idx", seq_idx), initial_states)
+    y, final_states = call(CAUSAL_CONV, arrays, options, (), out, backend, num_threads)
+    if final_states_out is not None:
+        _check_target(name, "final_states_out", final_states_out, x)
+        if tuple(final_states_out.shape) != tuple(final_states.shape):
+            found, expected = tuple(final_states_out.shape), tuple(final_states.shape)
+            raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
+        final_states_out[...] = final_states
+        final_states = final_states_out
+    return (y, final_states) if return_final_states else y
+
+
+def causal_conv1d_fn_vjp(
+    *inputs_and_grad: Any,
+    activation: str | None = None,
+    return_final_states: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """Gradients of ``causal_conv1d_fn`` (61)-(63): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
+
+    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
+    """
+    given = list(inputs_and_grad)
+    if len(given) > 4:
+        given[3] = _integers("causal_conv1d_fn_vjp", "seq_idx", given[3])
+    options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
+    return call_vjp(CAUSAL_CONV, given, options, (), backend, num_threads)
+
+
+def causal_conv1d_update(
+    x: Array,
+    conv_state: Array,
+    weight: Array,
+    bias: Array | None = None,
+    activation: str | None = None,
+    *,
+    cache_seqlens: Array | None = None,
+    conv_state_indices: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Some steps of ``causal_conv1d_fn`` that begin where ``conv_state`` ends; the state is **updated in place**.
+
+    Parameters
+    ----------
+    x : (B, D) or (B, D, L)
+    conv_state : (B, D, S), S >= W - 1
+        The last S samples before x, and afterwards those of it and x together.
+    weight : (D, W)
+    bias : (D,), optional
+    activation : None, "silu" or "swish"
+    cache_seqlens : (B,) int32 or int64, optional
+        conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
+    conv_state_indices : (B,) int32 or int64, optional
+        conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most.
+
+    Returns
+    -------
+    out : the shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice.
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name, the last two arguments by keyword. With PyTorch gradients
+    flow as through any in-place update; without, a step costs one small convolution and a copy of the state.
+    """
+    name = "causal_conv1d_update"
+    steps = x[..., None] if len(getattr(x, "shape", ())) == 2 else x
+    rows = _integers(name, "conv_state_indices", conv_state_indices)
+    start = _integers(name, "cache_seqlens", cache_seqlens)
+    _check_state(name, steps, conv_state, weight, rows, start)
+    before, size, count = weight.shape[1] - 1, conv_state.shape[2], steps.shape[2]
+    state = conv_state if rows is None else conv_state[rows]
+    if start is not None:
+        state = _turned(state, start)  # the oldest sample first
+    both = _joined(state, steps)
+    arrays = (steps, weight, bias, None, both[..., size - before : size])
+    out, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
+    state = both[..., count:]
+    if start is not None:
+        state = _turned(state, -(start + count))
+    conv_state[... if rows is None else rows] = state
+    return out if steps is x else out[..., 0]
+
+
+def _check_state(name: str, x: Array, conv_state: Array, weight: Array, rows: Array | None, start: Array | None) -> None:
+    label = f"ssm.{name}"
+    for argument, array in (("x", x), ("weight", weight)):
+        if _arrays.kind(array) is None:
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of floats")
+    _check_target(name, "conv_state", conv_state, x)
+    if len(x.shape) != 3:
+        raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")
+    if len(weight.shape) != 2 or weight.shape[0] != x.shape[1] or weight.shape[1] < 1:
+        raise ValueError(f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]} as in x and W at least 1")
+    found, least = tuple(conv_state.shape), weight.shape[1] - 1
+    if len(found) != 3 or found[1] != x.shape[1] or found[2] < least or (rows is None and found[0] != x.shape[0]):
+        raise ValueError(
+            f"{label}: conv_state has shape {found}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
+            f"D = {x.shape[1]} and S at least W - 1 = {least}"
+        )
+    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (conv_state, x))
+    if wide != given:
+        raise TypeError(f"{label}: conv_state has dtype {_arrays.dtype_name(conv_state)} but x has {_arrays.dtype_name(x)}; convert one")
+    for argument, array in (("conv_state_indices", rows), ("cache_seqlens", start)):
+        if array is None:
+            continue
+        if _arrays.kind(array) != _arrays.kind(x):
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
+        if tuple(array.shape) != (x.shape[0],):
+            raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
+    if rows is not None and not is_compiling():
+        chosen = np.asarray(rows)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < found[0]:
+            raise ValueError(f"{label}: conv_state_indices must lie in [0, {found[0]}), the rows of conv_state, got {chosen.tolist()}")
+        if len(np.unique(chosen)) != len(chosen):
+            raise ValueError(f"{label}: conv_state_indices names a row twice, got {chosen.tolist()}; give every item a row of its own")
+
+
+def _check_target(name: str, argument: str, target: Array, x: Array) -> None:
+    """What is written in place must be an array like x that can be written to."""
+    if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
+        raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
+    if isinstance(target, np.ndarray) and not target.flags.writeable:
+        raise ValueError(f"ssm.{name}: {argument} is read-only, but it is updated in place; give a writeable array")
+
+
+def _activation(name: str, activation: str | None) -> str:
+    choice(activation, f"ssm.{name}", "activation", (None, "silu", "swish"))
+    return "silu" if activation else "none"
+
+
+def _integers(name: str, argument: str, x: Array | None) -> Array | None:
+    """int64 from int32 or int64."""
+    if x is None or _arrays.kind(x) is None or _arrays.dtype_name(x) not in ("int32", "int64"):
+        if x is not None:
+            raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(x)}, expected an array of int32 or int64")
+        return None
+    return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
+
+
+def _joined(a: Array, b: Array) -> Array:
+    if isinstance(a, np.ndarray):
+        return np.concatenate((a, b), axis=2)
+    import torch
+
+    return torch.cat((a, b), dim=2)
+
+
+def _turned(state: Array, by: Array) -> Array:
+    """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
+    size = state.shape[2]
+    if isinstance(state, np.ndarray):
+        at = (np.arange(size) + by[:, None]) % max(size, 1)
+        return np.take_along_axis(state, at[:, None], axis=2)
+    import torch
+
+    at = (torch.arange(size, device=by.device) + by[:, None]) % max(size, 1)
+    return torch.take_along_dim(state, at[:, None], dim=2)

@@ -1,0 +1,157 @@
+"""Mamba's selective scan, a drop-in for mamba-ssm's.
+
+B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+
+Array = Any
+
+
+def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    channels = shapes[2][0] if shapes[2] else 0
+    for name, m in zip("BC", shapes[3:5]):
+        if m is not None and len(m) == 4 and (m[1] < 1 or channels % m[1]):
+            raise ValueError(f"{label}: {name} has shape {m}, expected (B, G, N, L) with G groups that divide the {channels} channels")
+
+
+SELECTIVE_SCAN = Op(
+
+
+    __name__, "selective_scan_fn",
+    inputs=(
+        Arg("u", "B D L", half=True),
+        Arg("delta", "B D L", half=True),
+        Arg("A", "D N", dtype="any"),
+        Arg("B", "D N or B N L or B G N L", dtype="any", half=True),
+        Arg("C", "D N or B N L or B K N L", dtype="any", half=True),
+        Arg("D", "D", optional=True),
+        Arg("z", "B D L", optional=True, half=True),
+        Arg("delta_bias", "D", optional=True),
+    ),
+    outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any", when="return_last_state")),
+    options=(Option("delta_softplus", bool), Option("return_last_state", bool)),
+    check=_check_groups,
+    tolerance=2e-6,
+)  # fmt: skip
+
+
+def selective_scan_fn(
+    u: Array,
+    delta: Array,
+    A: Array,
+    B: Array,
+    C: Array,
+    D: Array | None = None,
+    z: Array | None = None,
+    delta_bias: Array | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (50)-(52).
+
+    Parameters
+    ----------
+    u, delta, z : (B, D, L)
+        Input, step sizes and gate; z is optional.
+    A : (D, N)
+        Real or complex. Complex states stand for conjugate pairs: y is 2 Re C x.
+    B, C : (B, N, L), (B, G, N, L) or (D, N)
+        Varying in time, shared by all channels or by the D / G consecutive ones of a group; or constant. With a complex A constant ones
+        are complex and varying ones real with pairs (re, im) along the last axis, (B, N, 2 L), as in mamba-ssm; complex arrays
+        (B, N, L) do too.
+    D, delta_bias : (D,), optional
+        Skip connection; added to delta before all else.
+    delta_softplus : bool
+        delta becomes log(1 + e^delta).
+    return_last_state : bool
+    out, backend, num_threads
+        As everywhere in quatrefoil; ``out`` for the call that returns one array.
+
+    Returns
+    -------
+    out : (B, D, L), in the dtype of u; with ``return_last_state`` a tuple of it and last_state (B, D, N), in the dtype of A.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit; dtypes other than float32 and float64 (float16 and bfloat16 in u, delta, z, B, C beside float32 in
+        the others are computed in float32).
+
+    Notes
+    -----
+    Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
+    Differentiable in all arrays, through the last state too (mamba-ssm leaves that out). Cost: an exponential per B D L N. No array of
+    states exists: a thread holds N numbers for 64 bytes of channels going forward, N L / 32 times as many going backward. Error in float32:
+    some 1e-7 of the largest value, more where states remember thousands of steps, as for any recurrence of rounded decays. A NaN in u,
+    delta or z stays in its channel, from its time on; one in B or C in its batch item and group.
+    """
+    B, C = _paired(A, B), _paired(A, C)
+    options = (bool(delta_softplus), bool(return_last_state))
+    y, last_state = call(SELECTIVE_SCAN, (u, delta, A, B, C, D, z, delta_bias), options, (), out, backend, num_threads)
+    return (y, last_state) if return_last_state else y
+
+
+def selective_scan_fn_vjp(
+    *inputs_and_grad: Any,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (53)-(58).
+
+    ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
+    """
+    given = list(inputs_and_grad)
+    for i in (3, 4) if len(given) > 5 else ():
+        given[i] = _paired(given[2], given[i])
+    gradients = list(call_vjp(SELECTIVE_SCAN, given, (bool(delta_softplus), bool(return_last_state)), (), backend, num_threads))
+    for i in (3, 4):
+        if given[i] is not inputs_and_grad[i]:
+            gradients[i] = _arrays.narrow(_unpaired(gradients[i]), inputs_and_grad[i])
+    return tuple(gradients)
+
+
+def _paired(A: Array, x: Array) -> Array:
+    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else as it is."""
+    if not _is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
+        return x
+    x = _arrays.widen(x)
+    if _arrays.dtype_name(x) not in _arrays.REAL:
+        return x
+    if x.shape[-1] % 2:
+        raise ValueError(
+            f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
+        )
+    if isinstance(x, np.ndarray):
+        return np.ascontiguousarray(x).view(np.result_type(x.dtype, np.complex64))
+    import torch
+
+    return torch.view_as_complex(x.unflatten(-1, (x.shape[-1] // 2, 2)).contiguous())
+
+
+def _unpaired(x: Array) -> Array:
+    if isinstance(x, np.ndarray):
+        return x.view(x.real.dtype)
+    import torch
+
+    return torch.view_as_real(x).flatten(-2)
+
+
+def _is_complex(x: Array) -> bool:
+    return "complex" in str(getattr(x, "dtype", ""))

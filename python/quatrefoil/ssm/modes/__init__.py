@@ -1,0 +1,142 @@
+"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length; equations of csrc/ssm/README.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._arguments import integer
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+
+Array = Any
+
+
+_TOLERANCE = 2e-6  # as s4d_kernel
+
+
+def _sum_op(name: str, dtype: str) -> Op:
+    return Op(
+        __name__, name,
+        inputs=(Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
+        outputs=(Arg("y", "M... ... L", dtype=dtype),),
+        options=(Option("L", int),),
+        tolerance=_TOLERANCE,
+    )  # fmt: skip
+
+
+LOG_VANDERMONDE = _sum_op("log_vandermonde", "real")
+LOG_VANDERMONDE_COMPLEX = _sum_op("log_vandermonde_complex", "complex")
+LOG_VANDERMONDE_TRANSPOSE = Op(
+    __name__, "log_vandermonde_transpose",
+    inputs=(Arg("u", "M... ... L"), Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
+    outputs=(Arg("y", "M... ... N", dtype="complex"),),
+    options=(Option("L", int),),
+    tolerance=_TOLERANCE,
+)  # fmt: skip
+OPS = (
+    LOG_VANDERMONDE,
+    LOG_VANDERMONDE_COMPLEX,
+    LOG_VANDERMONDE_TRANSPOSE,
+)
+
+
+def _sum(conj: bool) -> Op:
+    return LOG_VANDERMONDE if conj else LOG_VANDERMONDE_COMPLEX
+
+
+def log_vandermonde(
+    v: Array,
+    x: Array,
+    L: int,
+    *,
+    conj: bool = True,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (15).
+
+    Parameters
+    ----------
+    v : (..., N) complex
+        Weights. Its last axes are those of x; the axes before them share x.
+    x : (..., N) complex
+        Logarithms of the poles.
+    L : int
+        Length.
+    conj : bool
+        v and x stand for conjugate pairs. Without it the plain complex sum, y_l = sum_n v_n exp(l x_n).
+    out, backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    y : (..., L)
+        v's batch axes; real, complex without ``conj``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, L < 0; real arrays, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in v and x. Cost, error and NaN as in ``s4d_kernel``; the complex sum costs twice the real one.
+    """
+    return call(_sum(conj), (v, x), (integer(L, LOG_VANDERMONDE.label, "L", 0),), (), out, backend, num_threads)
+
+
+def log_vandermonde_vjp(
+    *inputs_and_grad: Array | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Array, ...]:
+    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (17)."""
+    return call_vjp(_sum(conj), inputs_and_grad, (integer(L, f"{LOG_VANDERMONDE.label}_vjp", "L", 0),), (), backend, num_threads)
+
+
+def log_vandermonde_transpose(
+    u: Array,
+    v: Array,
+    x: Array,
+    L: int,
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (17). No factor 2.
+
+    Parameters
+    ----------
+    u : (..., L)
+        Real numbers; v's batch axes.
+    v : (..., N) complex
+        Weights. Its last axes are those of x; the axes before them share x.
+    x : (..., N) complex
+        Logarithms of the poles.
+    L : int
+        Length, that of u.
+    out, backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    y : (..., N) complex
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, another L; complex u (take its parts one by one), real v or x, a mix of kinds or precisions.
+
+    Notes
+    -----
+    Differentiable in u, v, x. Cost: 8 N operations for each number of u, read once.
+    """
+    return call(LOG_VANDERMONDE_TRANSPOSE, (u, v, x), (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),), (), out, backend, num_threads)
+
+
+def log_vandermonde_transpose_vjp(
+    *inputs_and_grad: Array | None, L: int, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Array, ...]:
+    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx)."""
+    options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
+    return call_vjp(LOG_VANDERMONDE_TRANSPOSE, inputs_and_grad, options, (), backend, num_threads)

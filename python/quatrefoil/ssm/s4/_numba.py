@@ -1,0 +1,219 @@
+"""S4 kernels and sums over simple poles: the twins of csrc/ssm/s4."""
+
+import math
+
+import numpy as np
+
+from ..._backends.numba import jit
+
+
+@jit
+def _reciprocal(d):
+    """Infinite or NaN on a pole, where Numba's own complex division raises."""
+    size = d.real * d.real + d.imag * d.imag
+    return complex(d.real / size, -d.imag / size)
+
+
+@jit
+def _cauchy(v, z, w, y, symmetric):
+    for row in range(v.shape[0]):
+        for l in range(z.size):
+            total = 0j
+            for n in range(v.shape[1]):
+                total += v[row, n] * _reciprocal(z[l] - w[row, n])
+                if symmetric:
+                    total += np.conj(v[row, n]) * _reciprocal(z[l] - np.conj(w[row, n]))
+            y[row, l] = total
+
+
+@jit
+def _cauchy_vjp(v, z, w, grad, dv, dz, dw, symmetric):
+    for row in range(v.shape[0]):
+        for l in range(z.size):
+            g = grad[row, l]
+            for n in range(v.shape[1]):
+                a, c = v[row, n], _reciprocal(z[l] - w[row, n])
+                slope = a * c * c
+                dv[row, n] += np.conj(c) * g
+                dw[row, n] += np.conj(slope) * g
+                if symmetric:
+                    e = _reciprocal(z[l] - np.conj(w[row, n]))
+                    dv[row, n] += e * np.conj(g)
+                    dw[row, n] += np.conj(a) * e * e * np.conj(g)
+                    slope += np.conj(a) * e * e
+                dz[l] -= np.conj(slope) * g
+
+
+def _wide(x, batch=True):
+    return (x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if batch else x).astype(complex)
+
+
+def cauchy_mult(v, z, w, y, symmetric, num_threads):
+    result = np.empty((math.prod(v.shape[:-1]), z.size), complex)
+    _cauchy(_wide(v), _wide(z, False), _wide(w), result, symmetric)
+    with np.errstate(all="ignore"):
+        y[...] = result.reshape(y.shape)
+
+
+def cauchy_mult_vjp(v, z, w, grad, dv, dz, dw, symmetric, num_threads):
+    v2 = _wide(v)
+    gv, gw, gz = np.zeros(v2.shape, complex), np.zeros(v2.shape, complex), np.zeros(z.shape, complex)
+    _cauchy_vjp(v2, _wide(z, False), _wide(w), _wide(grad), gv, gz, gw, symmetric)
+    with np.errstate(all="ignore"):
+        dv[...], dw[...], dz[...] = gv.reshape(v.shape), gw.reshape(w.shape), gz
+
+
+@jit
+def _run(E, p, q, c, x, K):
+    """README (25): K_l = 2 Re sum c x_l, x <- E x - p Re sum q x; x is (H, N) and destroyed."""
+    for h in range(E.shape[0]):
+        for l in range(K.shape[1]):
+            s = k = 0.0
+            for n in range(E.shape[1]):
+                s += (q[h, n] * x[h, n]).real
+                k += (c[h, n] * x[h, n]).real
+            K[h, l] = 2 * k
+            for n in range(E.shape[1]):
+                x[h, n] = E[h, n] * x[h, n] - p[h, n] * s
+
+
+@jit
+def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
+    """README (27), with every sqrt(L)-th state kept."""
+    H, L = grad.shape
+    N = E.shape[1]
+    segment = max(1, math.ceil(math.sqrt(L)))
+    kept = np.empty(((L + segment - 1) // segment + 1, N), np.complex128)
+    states = np.empty((segment, N), np.complex128)
+    feedback = np.empty(segment)
+    x = np.empty(N, np.complex128)
+    for h in range(H):
+        x[:] = x0[h]
+        for l in range(L):
+            if l % segment == 0:
+                kept[l // segment] = x
+            s = (q[h] * x).real.sum()
+            x[:] = E[h] * x - p[h] * s
+        mu[h] = 0
+        for part in range((L + segment - 1) // segment - 1, -1, -1):
+            x[:] = kept[part]
+            count = min(segment, L - part * segment)
+            for k in range(count):
+                states[k] = x
+                feedback[k] = (q[h] * x).real.sum()
+                x[:] = E[h] * x - p[h] * feedback[k]
+            for k in range(count - 1, -1, -1):
+                g = 2 * grad[h, part * segment + k]
+                g_s = 0.0
+                for n in range(N):
+                    g_s -= (np.conj(mu[h, n]) * p[h, n]).real
+                for n in range(N):
+                    m, back = mu[h, n], np.conj(states[k, n])
+                    gE[h, n] += back * m
+                    gp[h, n] -= feedback[k] * m
+                    gq[h, n] += g_s * back
+                    gc[h, n] += g * back
+                    mu[h, n] = np.conj(E[h, n]) * m + np.conj(q[h, n]) * g_s + np.conj(c[h, n]) * g
+
+
+class _System:
+    """README (24): E, p, q, b and c of every channel, (H, N) in double precision."""
+
+    def __init__(self, dt, Lambda, P, B, C, Q, L, truncated):
+        self.step = dt.astype(float)[:, None]
+        half = self.step / 2 * Lambda.astype(complex)
+        self.P, self.B = P.astype(complex), B.astype(complex)
+        self.Q = self.P if Q is None else Q.astype(complex)
+        self.D = 1 / (1 - half)
+        self.E = (1 + half) * self.D
+        self.q = 2 * np.conj(self.Q) * self.D
+        self.coupling = (self.q * self.P).real.sum(-1, keepdims=True)
+        self.input = (self.q * self.B).real.sum(-1, keepdims=True)
+        self.strength = self.step / (1 + self.step / 2 * self.coupling)
+        self.p = self.strength * self.D * self.P
+        self.unscaled = self.D * self.B - self.p * self.input / 2
+        self.b = self.step * self.unscaled
+        self.c = C.astype(complex)
+        self.truncated = truncated and L > 0
+        if self.truncated:
+            self.rest = np.stack([np.eye(2 * self.E.shape[1]) - self._power(h, L) for h in range(len(self.E))])
+            self.c = self._halves(self._solve(np.swapaxes(self.rest, 1, 2), self._parts(np.conj(self.c))), conj=True)
+
+    def _power(self, h, L):
+        E, p, q = self.E[h], self.p[h], self.q[h]
+        step = np.block([[np.diag(E.real), -np.diag(E.imag)], [np.diag(E.imag), np.diag(E.real)]])
+        step -= np.outer(np.concatenate([p.real, p.imag]), np.concatenate([q.real, -q.imag]))
+        return np.linalg.matrix_power(step, L)
+
+    @staticmethod
+    def _parts(x):
+        return np.concatenate([x.real, x.imag], axis=-1)
+
+    @staticmethod
+    def _halves(x, conj=False):
+        N = x.shape[-1] // 2
+        return x[..., :N] + (-1j if conj else 1j) * x[..., N:]
+
+    @staticmethod
+    def _solve(matrices, right):
+        """Channel by channel: a singular or NaN one is NaN alone."""
+        result = np.full(right.shape, np.nan)
+        for h, (matrix, r) in enumerate(zip(matrices, right)):
+            try:
+                result[h] = np.linalg.solve(matrix, r)
+            except np.linalg.LinAlgError:
+                continue
+        return result
+
+    def arrays(self):
+        return [np.ascontiguousarray(a) for a in (self.E, self.p, self.q, self.c)]
+
+    def gradient(self, grad, L):
+        """Gradients of E, p, q, c and b."""
+        gE, gp, gq, gc, mu = (np.zeros(self.E.shape, complex) for _ in range(5))
+        _back(*self.arrays(), self.b, grad, gE, gp, gq, gc, mu)
+        if self.truncated:
+            y = self._solve(self.rest, self._parts(np.conj(gc)))
+            last = np.zeros((len(self.E), L + 1))
+            last[:, L] = 0.5
+            _back(*self.arrays(), self._halves(y), last, gE, gp, gq, np.zeros_like(gc), np.zeros_like(mu))
+            gc = self._halves(y, conj=True)
+        return gE, gp, gq, gc, mu
+
+
+def s4_kernel(dt, Lambda, P, B, C, Q, K, L, truncated, num_threads):
+    with np.errstate(all="ignore"):
+        system = _System(dt, Lambda, P, B, C, Q, L, truncated)
+        result = np.empty(K.shape)
+        _run(*system.arrays(), system.b.copy(), result)
+        K[...] = result
+
+
+def s4_kernel_vjp(dt, Lambda, P, B, C, Q, grad, ddt, dLambda, dP, dB, dC, dQ, L, truncated, num_threads):
+    """README (26)."""
+
+    def inner(a, b):
+        return (np.conj(a) * b).real.sum(-1, keepdims=True)
+
+    with np.errstate(all="ignore"):
+        s = _System(dt, Lambda, P, B, C, Q, L, truncated)
+        gE, gp, gq, gc, gb = s.gradient(np.ascontiguousarray(grad, float), L)
+        gp = gp - s.step * s.input / 2 * gb
+        g_input = -s.step / 2 * inner(gb, s.p)
+        g_strength = inner(gp, s.D * s.P)
+        damping = s.strength / s.step
+        g_product = -g_strength * s.step * damping**2
+        g_coupling = s.step / 2 * g_product
+        gq = gq + g_input * np.conj(s.B) + g_coupling * np.conj(s.P)
+        gD = s.step * np.conj(s.B) * gb + s.strength * np.conj(s.P) * gp + 2 * s.Q * gq
+        g_half = np.conj(s.D * s.D) * (gD + 2 * gE)
+        dP[...] = s.strength * np.conj(s.D) * gp + np.conj(s.q) * g_coupling
+        if dQ is None:
+            dP += (2 * s.D * np.conj(gq)).astype(dP.dtype)
+        else:
+            dQ[...] = 2 * s.D * np.conj(gq)
+        dLambda[...] = s.step / 2 * g_half
+        dB[...] = s.step * np.conj(s.D) * gb + np.conj(s.q) * g_input
+        dC[...] = gc
+        total = inner(Lambda, g_half) / 2 + inner(gb, s.unscaled) + g_strength * damping + g_product * s.coupling / 2
+        ddt[...] = total[:, 0]

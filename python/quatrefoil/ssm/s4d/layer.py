@@ -1,0 +1,188 @@
+"""The whole layer of a diagonal state-space model, and its step. H channels, N stored modes, M outputs, L length; equations of
+csrc/ssm/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..._arguments import choice
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from .kernel import DISCS
+
+Array = Any
+
+METHODS = ("auto", "fft", "scan")
+
+
+def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    disc, method, bidirectional, return_state = options
+    start = shapes[-1] is not None
+    for name, asked in (("initial_state", start), ("return_state=True", return_state), ("method='scan'", method == "scan")):
+        if asked and (bidirectional or disc == "dss"):
+            why = "bidirectional=True" if bidirectional else "disc='dss'"
+            raise ValueError(f"{label}: {why} has no recurrence, so there is no {name}; leave it out, or take disc 'zoh' or 'bilinear'")
+
+
+S4D_CONV = Op(
+
+
+    __name__, "s4d_conv",
+    inputs=(
+        Arg("u", "... H L", half=True),
+        Arg("dt", "H", half=True),
+        Arg("A", "H N", dtype="complex"),
+        Arg("C", "2 H N if bidirectional else M? H N", dtype="complex"),
+        Arg("D", "H if bidirectional else M? H", optional=True, half=True),
+        Arg("B", "H N", optional=True, dtype="complex"),
+        Arg("initial_state", "... H N", optional=True, dtype="complex"),
+    ),
+    outputs=(Arg("y", "... M? H L", half=True), Arg("last_state", "... H N", dtype="complex", when="return_state")),
+    options=(Option("disc", str), Option("method", str), Option("bidirectional", bool), Option("return_state", bool)),
+    check=_check_state,
+    tolerance=1e-5,  # float64: a state gathers a rounding of z^32 every 32 samples; float32 is held to 5e-7 in a test of its own
+)  # fmt: skip
+
+
+def _options(disc: Any, method: Any, bidirectional: Any, return_state: Any) -> tuple[Any, ...]:
+    label = S4D_CONV.label
+    return choice(disc, label, "disc", DISCS), choice(method, label, "method", METHODS), bool(bidirectional), bool(return_state)
+
+
+def s4d_conv(
+    u: Array,
+    dt: Array,
+    A: Array,
+    C: Array,
+    D: Array | None = None,
+    B: Array | None = None,
+    *,
+    disc: str = "zoh",
+    initial_state: Array | None = None,
+    return_state: bool = False,
+    method: str = "auto",
+    bidirectional: bool = False,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array | tuple[Array, Array]:
+    """Diagonal state-space layer y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l (110).
+
+    z and b come from dt and A as in ``s4d_kernel``. It is the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l: the output
+    sees the new state (111). However it is computed, no array of size H N L exists.
+
+    Parameters
+    ----------
+    u : (..., H, L)
+        Input; float32 or float64, or float16 or bfloat16: then computed in float32 and returned in u's type.
+    dt : (H,)
+        Step sizes.
+    A : (H, N) complex
+        Poles of the stored modes, one of each conjugate pair.
+    C : (H, N) or (M, H, N) complex
+        Output weights, of M outputs with shared states in the second form; (2, H, N) if ``bidirectional``: back, then ahead.
+    D : (H,) or (M, H), optional
+        Skip connection.
+    B : (H, N) complex, optional
+        Input weights; 1 if absent.
+    disc : "zoh", "bilinear" or "dss"
+        "dss" depends on L: it has no state.
+    initial_state : (..., H, N) complex, optional
+        The state before the first sample; 0 if absent.
+    return_state : bool
+        Return the state after the last sample too.
+    method : "auto", "fft" or "scan"
+        The kernel and an FFT, or the recurrence in chunks that are matrix products; "auto" takes the cheaper one.
+    bidirectional : bool
+        + sum_{j>l} K'_{j-l-1} u_j, K' made with C[1]: its first tap has lag 1, as in state-spaces/s4.
+    out, backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    y : (..., H, L) or (..., M, H, L)
+    last_state : (..., H, N) complex, with ``return_state``
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; an unknown ``disc`` or ``method``; a state, or method "scan", with "dss" or ``bidirectional``.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in u, dt, A, C, D, B, initial_state; the last state too. Cost of a row: by FFT as ``fft_conv``, the kernel's cost shared
+    by the batch; by scan 8 N + 48 operations a sample. Memory: a few lengths L a thread. Error: at most 1e-6 of max|y| in float32. A row
+    cut at any point, the state handed on, gives the same output. Re A > 0 is legal while z^L is finite; prefer method "scan" then. A NaN
+    stays in its batch item and channel.
+    """
+    arrays = (u, dt, A, C, D, B, initial_state)
+    y, last = call(S4D_CONV, arrays, _options(disc, method, bidirectional, return_state), (), out, backend, num_threads)
+    return (y, last) if return_state else y
+
+
+def s4d_conv_vjp(
+    *inputs_and_grad: Any,
+    disc: str = "zoh",
+    return_state: bool = False,
+    method: str = "auto",
+    bidirectional: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """Gradients of ``s4d_conv``: ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (116)-(119).
+
+    grad is that of y, or with ``return_state`` the pair of those of y and the last state. The convolution's part goes by the FFT, that of
+    the modes by moments of the kernel's gradient.
+    """
+    return call_vjp(S4D_CONV, inputs_and_grad, _options(disc, method, bidirectional, return_state), (), backend, num_threads)
+
+
+def s4d_step(
+    u: Array,
+    state: Array,
+    dt: Array,
+    A: Array,
+    C: Array,
+    D: Array | None = None,
+    B: Array | None = None,
+    *,
+    disc: str = "zoh",
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, Array]:
+    """One step of ``s4d_conv``'s recurrence: s' = z s + B b u, y = 2 Re(C s') + D u (111).
+
+    Parameters
+    ----------
+    u : (..., H)
+        One sample.
+    state : (..., H, N) complex
+        The state before it; not written to.
+    dt, A, C, D, B, disc
+        As in ``s4d_conv``; not "dss".
+    backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    y : (..., H) or (..., M, H)
+    state : (..., H, N) complex
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``s4d_conv``.
+
+    Notes
+    -----
+    Differentiable in all arrays. Computed in double precision, rounded once: as accurate as the state's own type allows.
+    """
+    if state is None:
+        raise TypeError("ssm.s4d_step: state is None, expected an array (..., H, N)")
+    arrays = (u[..., None], dt, A, C, D, B, state)
+    y, last = call(S4D_CONV, arrays, _options(disc, "scan", False, True), (), None, backend, num_threads)
+    return y[..., 0], last

@@ -1,0 +1,118 @@
+"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states; equation numbers are those of csrc/ssm/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+
+Array = Any
+
+
+def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    _, bidirectional, return_state = options
+    start = shapes[-1] is not None
+    if bidirectional and (start or return_state):
+        what = "initial_state" if start else "return_state"
+        raise ValueError(f"{label}: {what} was given with bidirectional=True, which has no state; expected one or the other")
+
+
+S5_APPLY = Op(
+
+
+    __name__, "s5_apply",
+    inputs=(
+        Arg("u", "... L H", half=True),
+        Arg("Lambda_bar", "P", dtype="complex"),
+        Arg("B_bar", "P H", dtype="complex"),
+        Arg("C", "H 2P if bidirectional else H P", dtype="complex"),
+        Arg("D", "H", optional=True, half=True),
+        Arg("initial_state", "... P", optional=True, dtype="complex"),
+    ),
+    outputs=(Arg("y", "... L H", half=True), Arg("last_state", "... P", dtype="complex", when="return_state")),
+    options=(Option("conj_sym", bool), Option("bidirectional", bool), Option("return_state", bool)),
+    check=_check_state,
+    tolerance=1e-6,
+)  # fmt: skip
+OPS = (S5_APPLY,)
+
+
+def s5_apply(
+    u: Array,
+    Lambda_bar: Array,
+    B_bar: Array,
+    C: Array,
+    D: Array | None = None,
+    *,
+    conj_sym: bool = True,
+    bidirectional: bool = False,
+    initial_state: Array | None = None,
+    return_state: bool = False,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """The S5 layer between its discretised parameters and its activation: x_t = Lambda_bar x_{t-1} + B_bar u_t (30),
+    y_t = 2 Re(C x_t) + D u_t (31).
+
+    Parameters
+    ----------
+    u : (..., L, H)
+        Input, time before channels as in S5. Real; float16 and bfloat16 are computed in float32 and returned in their own dtype.
+    Lambda_bar : (P,) complex
+        Discrete poles. Any value is legal; a growing system is exact while its powers are finite.
+    B_bar : (P, H) complex
+        Discrete input matrix.
+    C : (H, P) complex, or (H, 2P) if ``bidirectional``
+        Output matrix.
+    D : (H,), optional
+        Feedthrough; none if absent.
+    conj_sym : bool
+        The P states stand for themselves and their conjugates: the factor 2. Without it y_t = Re(C x_t) + D u_t.
+    bidirectional : bool
+        The second half of C reads a scan from the end, x'_t = Lambda_bar x'_{t+1} + B_bar u_t, which sees u_t too, as in
+        lindermanlab/S5.
+    initial_state : (..., P) complex, optional
+        The state before the first step; 0 if absent.
+    return_state : bool
+        Return (y, last_state); the state after the last step, (..., P), is the initial state of what follows.
+
+    Returns
+    -------
+    y : (..., L, H), or (y, last_state)
+
+    Raises
+    ------
+    ValueError
+        Shapes that disagree; a state together with ``bidirectional``.
+    TypeError
+        Dtypes other than those above, or mixed precisions.
+
+    Notes
+    -----
+    Differentiable in all arrays, through the returned state too. Costs 8 L H P flops a sequence and direction, in two real matrix products
+    with the scan between them; the states of about a hundred steps exist at a time. A NaN in u stays in its sequence, from its time
+    on; one in a row of C or in D stays in its channel; one in Lambda_bar or B_bar reaches every channel, as the formula says.
+    """
+    options = (bool(conj_sym), bool(bidirectional), bool(return_state))
+    y, last_state = call(S5_APPLY, (u, Lambda_bar, B_bar, C, D, initial_state), options, (), out, backend, num_threads)
+    return (y, last_state) if return_state else y
+
+
+def s5_apply_vjp(
+    *inputs_and_grad: Any,
+    conj_sym: bool = True,
+    bidirectional: bool = False,
+    return_state: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, ...]:
+    """Gradients of ``s5_apply`` (32)-(35): ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
+
+    ``grad`` is the gradient of y, or with ``return_state`` the pair of those of y and the last state. The states are recomputed.
+    """
+    options = (bool(conj_sym), bool(bidirectional), bool(return_state))
+    return call_vjp(S5_APPLY, inputs_and_grad, options, (), backend, num_threads)

@@ -1,0 +1,104 @@
+"""Linear recurrences along an axis. L length; equation numbers are those of csrc/ssm/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..._arguments import integer
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+
+Array = Any
+
+
+# No dims: a broadcasts, and the axis that h0 lacks is an option.
+def _scan_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
+    a, b, h0 = shapes
+    assert a is not None
+    assert b is not None
+    _, axis = options
+    if not b:
+        raise ValueError(f"{label}: b has no axes, expected at least one to scan along")
+    if not 0 <= axis < len(b):
+        raise ValueError(f"{label}: axis is out of range for b of shape {b}")
+    if len(a) > len(b) or any(m not in (1, n) for m, n in zip(a[::-1], b[::-1])):
+        raise ValueError(f"{label}: a has shape {a}, which does not broadcast to b's {b}")
+    start = b[:axis] + b[axis + 1 :]
+    if h0 is not None and h0 != start:
+        raise ValueError(f"{label}: h0 has shape {h0}, expected {start}: b's shape without axis {axis}")
+    return [b]
+
+
+LINEAR_SCAN = Op(
+
+
+    __name__, "linear_scan",
+    inputs=(
+        Arg("a", "...", broadcast=True, dtype="any"),
+        Arg("b", "...", dtype="any"),
+        Arg("h0", "...", optional=True, dtype="any"),
+    ),
+    outputs=(Arg("h", "...", dtype="any"),),
+    options=(Option("reverse", bool), Option("axis", int)),
+    rule=_scan_shapes,
+    tolerance=2e-6,
+)  # fmt: skip
+OPS = (LINEAR_SCAN,)
+
+
+def linear_scan(
+    a: Array,
+    b: Array,
+    h0: Array | None = None,
+    *,
+    reverse: bool = False,
+    axis: int = -1,
+    out: Array | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis (4).
+
+    Parameters
+    ----------
+    a : broadcasts to b
+        Coefficients, real or complex as b is.
+    b : (..., L, ...)
+        Inputs; float32, float64, complex64 or complex128.
+    h0 : b's shape without ``axis``, optional
+        State before the first step; 0 if absent.
+    reverse : bool
+        h_t = a_t h_{t+1} + b_t; h0 then enters at the end.
+    axis : int
+        The time axis.
+
+    Returns
+    -------
+    h : b's shape
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not broadcast; dtypes other than those above, or mixed.
+
+    Notes
+    -----
+    Differentiable in a, b, h0. Reads a and b once, writes h once; any length. Nothing is divided, so a = 0 (a reset) and underflow are
+    exact. A NaN stays in its own scan, from its time on.
+    """
+    return call(LINEAR_SCAN, (a, b, h0), (bool(reverse), _axis(axis, b)), (), out, backend, num_threads)
+
+
+def linear_scan_vjp(
+    *inputs_and_grad: Array | None, reverse: bool = False, axis: int = -1, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Array, ...]:
+    """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (5), (6). The states are recomputed, not stored."""
+    b = inputs_and_grad[1] if len(inputs_and_grad) > 2 else None
+    return call_vjp(LINEAR_SCAN, inputs_and_grad, (bool(reverse), _axis(axis, b)), (), backend, num_threads)
+
+
+def _axis(axis: int, b: Array) -> int:
+    at = integer(axis, LINEAR_SCAN.label, "axis")
+    return at if at >= 0 else at + len(getattr(b, "shape", ()))

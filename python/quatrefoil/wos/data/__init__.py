@@ -1,0 +1,92 @@
+"""Boundary values and sources: numbers, Fourier series, sums of Gaussians, values at vertices, functions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..polygon import as_numpy, check_finite
+
+Array = Any
+
+
+class Fourier:
+    """g = a0 + sum_m a_m cos(m theta) + b_m sin(m theta), theta = atan2(y - center_y, x - center_x). Two dimensions.
+
+    Parameters
+    ----------
+    coefficients : (K,) or (B, K), K odd
+        [a0, a1, b1, a2, b2, ...].
+    center : two real numbers
+    """
+
+    def __init__(self, coefficients: Array, center: Any = (0.0, 0.0)) -> None:
+        c = as_numpy(coefficients, "Fourier", "coefficients", differentiable=True)
+        if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
+            raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
+        check_finite(c, "Fourier", "coefficients")
+        self.coefficients = coefficients
+        self.center = tuple(float(x) for x in center)
+        if len(self.center) != 2 or not all(math.isfinite(x) for x in self.center):
+            raise ValueError(f"Fourier: center is {center}, expected two finite numbers")
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """g at absolute points (n, 2), by NumPy."""
+        c = as_numpy(self.coefficients, "Fourier", "coefficients", differentiable=True)
+        theta = np.arctan2(X[..., 1] - self.center[1], X[..., 0] - self.center[0])[..., None]
+        m = np.arange(1, (c.shape[-1] + 1) // 2)
+        return np.asarray(c[..., 0] + (c[..., 1::2] * np.cos(m * theta) + c[..., 2::2] * np.sin(m * theta)).sum(axis=-1))
+
+
+class PerVertex:
+    """Values at the vertices of a polygon, linear along its segments.
+
+    Parameters
+    ----------
+    values : (M,) or (B, M), or a list of B arrays (M_b,) where the polygons differ in M
+        Outer ring first, then the holes.
+    """
+
+    def __init__(self, values: Array | list[Array]) -> None:
+        for b, v in enumerate(values if isinstance(values, (list, tuple)) else [values]):
+            a = as_numpy(v, "PerVertex", "values" if v is values else f"values[{b}]", differentiable=True)
+            if a.ndim not in ((1,) if isinstance(values, (list, tuple)) else (1, 2)):
+                raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
+            check_finite(a, "PerVertex", "values")
+        self.values = values
+
+
+class Gaussians:
+    """sum_j amplitude_j exp(-|x - center_j|^2 / width_j^2).
+
+    Parameters
+    ----------
+    amplitude : (J,) or (B, J)
+    center : (J, d) or (B, J, d)
+    width : number, (J,) or (B, J)
+        Positive.
+    """
+
+    def __init__(self, amplitude: Array, center: Array, width: float | Array) -> None:
+        self.amplitude, self.center, self.width = amplitude, center, width
+        a, c, w = self._arrays()
+        if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
+            raise ValueError(
+                f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), with B first or not"
+            )
+        for name, array in (("amplitude", a), ("center", c), ("width", w)):
+            check_finite(array, "Gaussians", name)
+        if not (w > 0).all():
+            raise ValueError("Gaussians: width must be positive")
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        a, c = (as_numpy(getattr(self, name), "Gaussians", name, differentiable=True) for name in ("amplitude", "center"))
+        number = isinstance(self.width, (int, float))
+        return a, c, np.asarray(float(self.width)) if number else as_numpy(self.width, "Gaussians", "width", differentiable=True)
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """The sum at absolute points (n, d), by NumPy."""
+        a, c, w = self._arrays()
+        return np.asarray((a * np.exp(-((X[..., None, :] - c) ** 2).sum(axis=-1) / w**2)).sum(axis=-1))

@@ -1,0 +1,104 @@
+"""A user's functions as the kernels call them: f(instance, X (n, d)) -> (n,), or the address of compiled code."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..polygon import Boundary
+
+
+class Function:
+    """A user's function, called with the points' dtype; its shape is checked at every call."""
+
+    def __init__(self, function: Callable[..., Any], dimension: int, dtype: np.dtype, name: str) -> None:
+        self.function, self.dimension, self.dtype, self.name = function, dimension, dtype, name
+
+    def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
+        values = self.function(X.astype(self.dtype, copy=False))
+        shape = getattr(values, "shape", None)
+        if shape != (len(X),):
+            got = repr(values) if shape is None else f"shape {shape}"
+            raise ValueError(f"solve: {self.name}(X) with X of shape {X.shape} gave {got}, expected shape {(len(X),)}")
+        return np.ascontiguousarray(values, np.float64)
+
+
+_compiled: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
+
+
+def _compile(function: Any, dimension: int) -> Any:
+    """An njit function behind ``void(int64 n, const double* x, double* out)``, once for every dimension."""
+    import numba
+    from numba import carray, cfunc, types
+
+    known = _compiled.setdefault(function, {})
+    if dimension not in known:
+        pointer = types.CPointer(types.float64)
+
+        def block(n: Any, x: Any, out: Any) -> None:
+            values = function(carray(x, (n, dimension)))
+            given = carray(out, (n,))
+            for i in range(n):
+                given[i] = values[i]
+
+        assert numba is not None
+        known[dimension] = cfunc(types.void(types.int64, pointer, pointer))(block)
+    return known[dimension]
+
+
+def is_njit(f: Any) -> bool:
+    numba = sys.modules.get("numba")
+    return numba is not None and isinstance(f, numba.core.dispatcher.Dispatcher)
+
+
+def is_cfunc(f: Any) -> bool:
+    numba = sys.modules.get("numba")
+    return numba is not None and isinstance(f, numba.core.ccallback.CFunc)
+
+
+class Compiled:
+    """``void(int64 n, const double* x, double* out)``: the native kernel calls its address, without the GIL; Python calls it too."""
+
+    def __init__(self, compiled: Any, dimension: int, dispatcher: Any = None) -> None:
+        self.compiled, self.dimension, self.dispatcher = compiled, dimension, dispatcher
+        self.address = int(compiled.address)
+
+    def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
+        import ctypes
+
+        X, out = np.ascontiguousarray(X, np.float64), np.empty(len(X))
+        pointer = ctypes.POINTER(ctypes.c_double)
+        self.compiled.ctypes(len(X), X.ctypes.data_as(pointer), out.ctypes.data_as(pointer))
+        return out
+
+
+class OneEach:
+    """B functions of absolute coordinates, one an instance."""
+
+    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], dimension: int) -> None:
+        self.parts, self.dimension = parts, dimension
+
+    def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self.parts[instance](instance, X), np.float64)
+
+
+def is_function(given: Any) -> bool:
+    return callable(given) or is_cfunc(given)
+
+
+def wrap(given: Any, boundary: Boundary, dtype: np.dtype, name: str) -> Any:
+    """What the kernels call: njit functions and cfuncs as compiled code, others with the points' dtype."""
+    d = boundary.dimension
+    if importlib.util.find_spec("numba") and is_cfunc(given):
+        return Compiled(given, d)
+    if importlib.util.find_spec("numba") and is_njit(given):
+        check = Function(given, d, np.dtype(np.float64), name)
+        probe = boundary.centre[0] + boundary.extent[0] * np.array([[0.1] * d, [-0.1] * d, [0.05] * d])
+        check(0, np.ascontiguousarray(probe))  # compiled code cannot raise: a wrong shape shows here
+        return Compiled(_compile(given, d), d, check)
+    return Function(given, d, dtype, name)

@@ -1,0 +1,287 @@
+"""Data as the walks need it: numbers in scaled coordinates, a row an instance or one for all.
+
+Plain array code for NumPy arrays and tensors, so that torch differentiates it; ``Packed.pull`` is its transpose for NumPy users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..polygon import Boundary, Polygon, as_numpy, check_finite
+from . import Fourier, Gaussians, PerVertex
+from .functions import OneEach, is_function, wrap
+
+Array = Any
+Parameters = dict[str, Any]  # name -> gradient, as the caller gave the parameter
+
+
+@dataclass
+class Packed:
+    """``numbers`` (rows, width), rows 1 or B; ``pull`` takes their gradient to those of the parameters."""
+
+    kind: str
+    batch: int | None = None
+    numbers: Array | None = None
+    function: Any = None
+    pull: Callable[[np.ndarray], Parameters] | None = None
+    given: Any = None
+
+
+@dataclass
+class Target:
+    """What data is packed for: a boundary, and the kind and dtype of a call's arrays."""
+
+    boundary: Boundary
+    kind: str
+    dtype: np.dtype
+
+    def parameter(self, array: Array, name: str) -> Array:
+        """The parameter in float64, of its own kind, under its gradient; TypeError where it does not go with the points."""
+        values = as_numpy(array, "solve", name, differentiable=True)
+        kind = _arrays.kind(array)
+        if kind != self.kind:
+            raise TypeError(f"solve: {name} is a {kind} array but points is a {self.kind} array; all arrays of a call must be of one kind")
+        if values.dtype != self.dtype:
+            raise TypeError(f"solve: {name} has dtype {values.dtype} but points has {self.dtype}; convert one of them")
+        return (array if self.dtype == np.float64 else array.astype(np.float64)) if kind == "numpy" else array.double()
+
+    def array(self, x: np.ndarray) -> Array:
+        return x if self.kind == "numpy" else self.namespace.from_numpy(x)
+
+    @property
+    def namespace(self) -> Any:
+        return _arrays.namespace_of(self.kind)
+
+
+NOTHING = Packed("none")
+
+
+def pack(given: Any, target: Target, name: str) -> Packed:
+    """One of solve's data, checked against the boundary and the points."""
+    if given.__class__ is float or given.__class__ is int:
+        return _pack_number(given, target, name)
+    if given is None:
+        return NOTHING
+    if isinstance(given, (list, tuple)):
+        packed = _pack_list(list(given), target, name)
+    elif isinstance(given, Fourier):
+        packed = _pack_fourier([given], target, name)
+    elif isinstance(given, PerVertex):
+        packed = _pack_per_vertex(given, target, name)
+    elif isinstance(given, Gaussians):
+        packed = _pack_gaussians([given], target, name)
+    elif isinstance(given, (np.integer, np.floating)):
+        packed = _pack_number(given, target, name)
+    elif _arrays.kind(given) is not None:
+        packed = _pack_numbers(given, target, name)
+    elif is_function(given):
+        packed = Packed("function", function=wrap(given, target.boundary, target.dtype, name))
+    else:
+        raise TypeError(
+            f"solve: {name} is {type(given).__name__}, expected a number, Fourier, Gaussians, PerVertex, a function, or a list of them"
+        )
+    packed.given = given
+    return packed
+
+
+def _pack_number(given: Any, target: Target, name: str) -> Packed:
+    value = float(given)
+    if value - value != 0:
+        raise ValueError(f"solve: {name} is {value}, expected a finite number")
+    return Packed("number", numbers=target.array(np.array([[value]])), pull=lambda g: {}, given=given)
+
+
+def _pack_numbers(given: Array, target: Target, name: str) -> Packed:
+    array = target.parameter(given, name)
+    if array.ndim > 1:
+        raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers")
+    check_finite(as_numpy(given, "solve", name, differentiable=True), "solve", name)
+    return Packed(
+        "number", None if array.ndim == 0 else len(array), array.reshape(-1, 1), pull=lambda g: {"value": as_given(g[:, 0], given)}
+    )
+
+
+def _pack_fourier(given: list[Fourier], target: Target, name: str) -> Packed:
+    """One series, of an instance or of B; or one an instance, filled up with zeros."""
+    b, xp = target.boundary, target.namespace
+    if b.dimension != 2:
+        raise ValueError(f"solve: {name} is Fourier data, which needs two dimensions; the boundary has {b.dimension}")
+    parts = [target.parameter(f.coefficients, f"{name}.coefficients") for f in given]
+    if len(given) == 1 and parts[0].ndim == 2:
+        batch: int | None = len(parts[0])
+        c = parts[0]
+    else:
+        batch = None if len(given) == 1 else len(given)
+        c = _rows(parts, xp) if parts else target.array(np.zeros((0, 1)))
+    centre = (np.array([f.center for f in given]) - b.centre) / b.extent[:, None]
+    rows = max(len(c), len(centre)) if batch is None else batch
+    if target.kind == "numpy":
+        numbers = np.empty((rows, 2 + c.shape[1]))
+        numbers[:, :2], numbers[:, 2:] = centre, c
+    else:
+        numbers = xp.concatenate([target.array(np.array(np.broadcast_to(centre, (rows, 2)))), xp.broadcast_to(c, (rows, c.shape[1]))], 1)
+
+    def pull(g: np.ndarray) -> Parameters:
+        return {"coefficients": as_given(g[:, 2:], given[0].coefficients)}
+
+    return Packed("fourier", batch, numbers, pull=pull)
+
+
+def _rows(parts: list[Array], xp: Any) -> Array:
+    """Vectors as the rows of a matrix, filled up with zeros."""
+    if len(parts) == 1:
+        return parts[0][None]
+    width = max((len(p) for p in parts), default=0)
+    full = [p if len(p) == width else xp.concatenate([p, xp.zeros_like(p[:1]).repeat(width - len(p))]) for p in parts]
+    return xp.stack(full)
+
+
+def _pack_gaussians(given: list[Gaussians], target: Target, name: str) -> Packed:
+    b, xp = target.boundary, target.namespace
+    d = b.dimension
+    a, c, w = (_gaussian_parts(given, part, target, name) for part in ("amplitude", "center", "width"))
+    if c.shape[-1] != d:
+        raise ValueError(f"solve: {name}.center has {c.shape[-1]} coordinates, the boundary {d}")
+    J = a.shape[-1]
+    sizes = {len(x) for x, inner in ((a, 1), (c, 2), (w, 1)) if x.ndim > inner}
+    if len(sizes) > 1:
+        raise ValueError(f"solve: {name} has parameters of {sorted(sizes)} instances")
+    batch = sizes.pop() if sizes else None
+    rows = b.count if batch is None else batch
+    extent = target.array(b.extent)
+    scaled = (xp.broadcast_to(c, (rows, J, d)) - target.array(b.centre)[:, None]) / extent[:, None, None]
+    inverse = xp.broadcast_to((extent**2)[:, None] / w**2, (rows, J))
+    bells = xp.concatenate([xp.broadcast_to(a, (rows, J))[..., None], scaled, inverse[..., None]], -1)
+
+    def pull(g: np.ndarray) -> Parameters:
+        g = g.reshape(rows, J, d + 2)
+        of_width = g[..., -1] * -2 * np.asarray(inverse) / np.asarray(w)
+        found = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b.extent[:, None, None], "width": of_width}
+        arrays = {name: getattr(given[0], name) for name in found}
+        return {name: as_given(found[name], like) for name, like in arrays.items() if not isinstance(like, (int, float))}
+
+    return Packed("gaussians", batch, bells.reshape(rows, J * (d + 2)), pull=pull)
+
+
+def _gaussian_parts(given: list[Gaussians], part: str, target: Target, name: str) -> Array:
+    """A parameter of one sum, or of one sum an instance: filled up with bells of amplitude 0."""
+    arrays = []
+    for g in given:
+        x = getattr(g, part)
+        arrays.append(target.array(np.asarray(float(x))) if isinstance(x, (int, float)) else target.parameter(x, f"{name}.{part}"))
+    if len(given) == 1:
+        return arrays[0]
+    xp = target.namespace
+    most = max(len(as_numpy(g.amplitude, "Gaussians", "amplitude", differentiable=True)) for g in given)
+    rows = []
+    for g, x in zip(given, arrays):
+        if part == "width" and x.ndim == 0:
+            x = xp.broadcast_to(x, (len(as_numpy(g.amplitude, "Gaussians", "amplitude", differentiable=True)),))
+        fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])
+        rows.append(xp.concatenate([x, *[fill] * (most - len(x))]))
+    return xp.stack(rows)
+
+
+def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
+    b, xp = target.boundary, target.namespace
+    if not isinstance(b, Polygon) or name != "dirichlet":
+        raise ValueError(f"solve: {name} is PerVertex data, which only a polygon's dirichlet can be")
+    sizes = np.diff(b.first_vertex)
+    if isinstance(given.values, (list, tuple)):
+        rows = [target.parameter(v, f"{name}.values[{i}]") for i, v in enumerate(given.values)]
+        batch: int | None = len(rows)
+    else:
+        table = target.parameter(given.values, f"{name}.values")
+        batch = None if table.ndim == 1 else len(table)
+        rows = list(table) if batch is not None else [table] * (1 if b.batch is None else b.count)
+    shared = b.batch is None
+    if not shared and batch is not None and len(rows) != b.count:
+        raise ValueError(f"solve: {name}.values has {len(rows)} instances, the boundary {b.count}")
+    for i, row in enumerate(rows):
+        M = int(sizes[0 if shared else i])
+        if len(row) != M:
+            raise ValueError(f"solve: {name}.values[{i}] has shape {tuple(row.shape)}, but polygon {i} has {M} vertices: expected ({M},)")
+    pairs = target.array(b.pairs)
+    if shared:
+        numbers = xp.stack([row[pairs].reshape(-1) for row in rows]) if rows else target.array(np.zeros((0, 2 * len(b.pairs))))
+    else:
+        numbers = (xp.concatenate(rows) if rows else target.array(np.zeros(0)))[pairs].reshape(1, -1)
+
+    def pull(g: np.ndarray) -> Parameters:
+        return {"values": _pull_pairs(g, b, given.values)}
+
+    return Packed("per_vertex", batch, numbers, pull=pull)
+
+
+def _pull_pairs(g: np.ndarray, b: Polygon, values: Array) -> Any:
+    """The transpose of reading the values at both ends of every segment."""
+    vertices = int(b.first_vertex[-1])
+    rows = [np.bincount(b.pairs.reshape(-1), row, minlength=vertices) for row in g]
+    if b.batch is not None:
+        rows = np.split(rows[0], b.first_vertex[1:-1]) if len(rows) and b.count else []
+    if isinstance(values, (list, tuple)):
+        return [as_given(row, v) for row, v in zip(rows, values)]
+    return as_given(np.stack(rows) if rows else np.zeros((0, vertices)), values)
+
+
+def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
+    b = target.boundary
+    if b.batch is not None and len(given) != b.count:
+        raise ValueError(f"solve: {name} is a list of {len(given)}, the boundary has {b.count} instances")
+    for i, g in enumerate(given):
+        if g is None:
+            raise TypeError(f"solve: {name}[{i}] is None")
+        if any(getattr(x, "ndim", inner) > inner for x, inner in _inner_axes(g)):
+            raise ValueError(f"solve: {name}[{i}] has instances of its own")
+    kinds = {type(g) for g in given}
+    if PerVertex in kinds:
+        if kinds != {PerVertex}:
+            raise ValueError(f"solve: {name} mixes PerVertex with other data; give functions instead")
+        return _pack_per_vertex(PerVertex([g.values for g in given]), target, name)
+    if kinds == {Fourier} or kinds == {Gaussians}:
+        packed = _pack_fourier(given, target, name) if kinds == {Fourier} else _pack_gaussians(given, target, name)
+        packed.batch, packed.pull = len(given), None
+        return packed
+    parts = [pack(g, target, f"{name}[{i}]") for i, g in enumerate(given)]
+    if all(p.kind == "number" for p in parts):
+        xp = target.namespace
+        return Packed("number", len(parts), xp.concatenate([p.numbers for p in parts]) if parts else target.array(np.zeros((0, 1))))
+    for i, g in enumerate(given):
+        if any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g)):
+            raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of data of several kinds has no gradient; detach it")
+    return Packed("function", len(parts), function=OneEach([_as_function(p) for p in parts], b.dimension))
+
+
+def _inner_axes(given: Any) -> list[tuple[Array, int]]:
+    """The arrays of one data, and how many axes each has for one instance."""
+    if isinstance(given, Fourier):
+        return [(given.coefficients, 1)]
+    if isinstance(given, Gaussians):
+        return [(given.amplitude, 1), (given.center, 2), (given.width, 1)]
+    if isinstance(given, PerVertex):
+        return [(given.values, 1)]
+    return [(given, 0)] if _arrays.kind(given) is not None else []
+
+
+def _as_function(packed: Packed) -> Callable[[int, np.ndarray], np.ndarray]:
+    """f(instance, X) in absolute coordinates of any data but values at vertices."""
+    if packed.kind == "function":
+        function: Callable[[int, np.ndarray], np.ndarray] = packed.function
+        return function
+    if packed.kind == "number":
+        value = float(packed.numbers[0, 0])  # type: ignore[index]
+        return lambda instance, X: np.full(len(X), value)
+    return lambda instance, X: np.asarray(packed.given(X), np.float64)
+
+
+def as_given(gradient: np.ndarray, like: Array) -> Array:
+    """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
+    shape = tuple(like.shape)
+    summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
+    result = np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like))
+    return result if isinstance(like, np.ndarray) else like.new_tensor(result)

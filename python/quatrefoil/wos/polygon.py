@@ -1,0 +1,287 @@
+"""Boundaries: where walks end. Geometry is kept in float64, centred on its bounding box and scaled by it when walks run."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from .._backends import native
+from .._memo import Memo
+
+Array = Any
+_LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
+
+
+def as_numpy(array: Array, label: str, name: str, differentiable: bool = False) -> np.ndarray:
+    """A NumPy view of a CPU array of float32 or float64, or the TypeError that names it; raises where a gradient would be lost."""
+    kind = _arrays.kind(array)
+    if kind is None:
+        raise TypeError(f"{label}: {name} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of float32 or float64")
+    dtype = _arrays.dtype_name(array)
+    if dtype not in _arrays.REAL:
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected float32 or float64; convert it")
+    if kind == "cupy":
+        raise RuntimeError(f"{label}: {name} is a CuPy array; this version has no CUDA kernels; move it to the host")
+    if kind == "torch":
+        if array.device.type != "cpu":
+            raise RuntimeError(f"{label}: {name} lies on {array.device}; this version has no CUDA kernels; move it to the host")
+        if array.requires_grad and not differentiable:
+            raise NotImplementedError(f"{label}: {name} requires grad, but there is no gradient in it yet; detach it")
+        array = array.detach().numpy()
+    result: np.ndarray = array
+    return result
+
+
+def check_finite(array: np.ndarray, label: str, name: str) -> None:
+    """ValueError with the index of the first NaN or infinity."""
+    bad = ~np.isfinite(array)
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{label}: {name}{list(index)} is {array[index]}, expected a finite number")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where instances lie and how close to the boundary a walk ends."""
+
+    rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
+    least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
+    swallows: bool  # a domain has no room beyond epsilon
+
+    def of_kind(self, kind: str, B: int) -> Array:
+        """A row for each of B instances."""
+        rows = self.rows if len(self.rows) == B else np.array(np.broadcast_to(self.rows, (B, self.rows.shape[1])))
+        return _of_kind(kind, rows)
+
+
+def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
+    known = boundary._frames.get((epsilon, relative))
+    if known is None:
+        absolute = epsilon * boundary.diagonal if relative else np.full(boundary.count, epsilon)
+        rows = np.concatenate([boundary.centre, boundary.extent[:, None], (absolute / boundary.extent)[:, None]], axis=1)
+        least = float((absolute / boundary.diagonal).min(initial=math.inf))
+        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()))
+        boundary._frames.clear()  # the last one is enough
+        boundary._frames[epsilon, relative] = known
+    return known
+
+
+def _of_kind(kind: str, array: np.ndarray) -> Array:
+    return array if kind == "numpy" else _arrays.namespace_of(kind).from_numpy(array)
+
+
+class Polygon:
+    """One closed polygon, with holes or without, or B of them.
+
+    Parameters
+    ----------
+    vertices : (M, 2), (B, M, 2), or a list of B arrays (M_b, 2)
+        The outer ring in order, either orientation, not closed by a repeated vertex; float32 or float64.
+    holes : list of (H, 2), optional
+        Inner rings; with B polygons a list of B such lists.
+
+    Notes
+    -----
+    Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
+    RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings). An outline whose length says that its vertices
+    are out of order gets a RuntimeWarning. Pickles.
+
+    Raises
+    ------
+    ValueError
+        NaN or infinite vertices, fewer than 3 of them, no area, another last axis.
+    TypeError
+        Integers, float16, lists of points.
+    """
+
+    dimension = 2
+
+    def __init__(self, vertices: Array | Sequence[Array], holes: Sequence[Any] | None = None) -> None:
+        label = "Polygon"
+        rings: list[list[np.ndarray]]
+        if isinstance(vertices, (list, tuple)):
+            given = list(vertices)
+            self.batch: int | None = len(given)
+            self.kind = _arrays.kind(given[0]) if given else "numpy"
+            rings = [[_ring(v, label, f"vertices[{b}]")] for b, v in enumerate(given)]
+        else:
+            array = as_numpy(vertices, label, "vertices")
+            self.kind = _arrays.kind(vertices)
+            if array.ndim not in (2, 3) or array.shape[-1] != 2:
+                raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
+            self.batch = None if array.ndim == 2 else len(array)
+            check_finite(array, label, "vertices")
+            rings = [[_ring(v, label, "vertices")] for v in (array[None] if array.ndim == 2 else array)]
+        if holes is not None:
+            if not isinstance(holes, (list, tuple)):
+                raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
+            of_each = [holes] if self.batch is None else list(holes)
+            if len(of_each) != len(rings):
+                raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
+            for b, inner in enumerate(of_each):
+                rings[b] += [_ring(h, label, f"holes[{k}]") for k, h in enumerate(inner)]
+        self._pack(rings)
+        self._memos: dict[str, Memo] = {}  # the compiled grids, for every kind of array
+        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array
+        self._frames: dict[Any, Frame] = {}
+
+    def _pack(self, rings: list[list[np.ndarray]]) -> None:
+        """All instances in one table: segment ends, the vertices they join, where each instance begins."""
+        label = "Polygon"
+        ends, pairs, first, first_vertex = [], [], [0], [0]
+        dropped = 0
+        box = np.empty((len(rings), 2, 2))
+        for b, instance in enumerate(rings):
+            a = np.concatenate(instance)
+            follower = np.concatenate([np.roll(np.arange(len(r)), -1) + offset for r, offset in zip(instance, _offsets(instance))])
+            here = np.concatenate([a, a[follower]], axis=1)
+            box[b] = a.min(axis=0), a.max(axis=0)
+            keep = (here[:, :2] != here[:, 2:]).any(axis=1)
+            dropped += int((~keep).sum())
+            size = (box[b, 1] - box[b, 0]).max()
+            centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
+            outer = len(instance[0])
+            if not (_has_area(centred[:outer]) or _has_area(centred)):
+                raise ValueError(f"{label}: polygon {b} has no area")
+            if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
+                warnings.warn(
+                    f"{label}: the outline of polygon {b} is as long as if its vertices were out of order",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            ends.append(here[keep])
+            pairs.append(np.stack([np.arange(len(a)), follower], axis=1)[keep] + first_vertex[-1])
+            first.append(first[-1] + int(keep.sum()))
+            first_vertex.append(first_vertex[-1] + len(a))
+        if dropped:
+            warnings.warn(f"{label}: {dropped} segments of length 0 are ignored", RuntimeWarning, stacklevel=4)
+        self.ends = np.concatenate(ends) if ends else np.empty((0, 4))
+        self.pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+        self.first = np.array(first, np.int64)
+        self.first_vertex = np.array(first_vertex, np.int64)
+        self.centre = box.mean(axis=1)
+        self.extent = (box[:, 1] - box[:, 0]).max(axis=1)
+        self.diagonal = np.hypot(*(box[:, 1] - box[:, 0]).T) if len(box) else np.empty(0)
+        self.half_width = 0.5 * (box[:, 1] - box[:, 0]).min(axis=1)  # no disc inside is larger
+
+    @property
+    def count(self) -> int:
+        """How many polygons."""
+        return len(self.first) - 1
+
+    def scaled_ends(self) -> np.ndarray:
+        """(M, 4) the segments, centred and scaled."""
+        sizes = np.diff(self.first)
+        centre, extent = np.repeat(self.centre, sizes, axis=0), np.repeat(self.extent, sizes)
+        return np.ascontiguousarray((self.ends - np.tile(centre, 2)) / extent[:, None])
+
+    def arrays(self, kind: str) -> tuple[Array, Array]:
+        """The scaled segments and where each instance's begin, as arrays of that kind."""
+        if kind not in self._scaled:
+            self._scaled[kind] = _of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)
+        return self._scaled[kind]
+
+    def memo(self, kind: str) -> Memo | None:
+        """The compiled grids for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""
+        if kind not in self._memos and native.core() is not None:
+            grids = self._memos["numpy"].made if "numpy" in self._memos else native.core().wos.Polygons(*self.arrays("numpy"))
+            for each in {"numpy", kind}:
+                self._memos[each] = Memo(grids, "native", self.arrays(each), at=2, private=True)
+        return self._memos.get(kind)
+
+    def frame(self, epsilon: float, relative: bool) -> Frame:
+        return _frame(self, epsilon, relative)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
+
+    def __repr__(self) -> str:
+        return f"Polygon({self.count} x {len(self.ends)} segments)" if self.batch is not None else f"Polygon({len(self.ends)} segments)"
+
+
+class Ball:
+    """The ball around ``center``: a disc in two dimensions.
+
+    Parameters
+    ----------
+    center : d real numbers
+        d = 2 or 3 in this version.
+    radius : float
+        Positive.
+
+    Notes
+    -----
+    ``relative=True`` epsilons are multiplied by 2 radius sqrt(d), the diagonal of its bounding box. It serves every kind of array.
+    """
+
+    kind = None
+    batch: int | None = None
+    count = 1
+
+    def __init__(self, center: Sequence[float] | Array, radius: float) -> None:
+        point = np.array([_number(x, "Ball", f"center[{i}]") for i, x in enumerate(center)], np.float64)
+        size = _number(radius, "Ball", "radius")
+        if size <= 0:
+            raise ValueError(f"Ball: radius is {size}, expected a positive number")
+        if len(point) < 1:
+            raise ValueError("Ball: center has no coordinates")
+        if len(point) not in (2, 3):
+            raise NotImplementedError(f"Ball: center has {len(point)} coordinates; this version walks in 2 and 3 dimensions")
+        self.center, self.radius = point, size
+        self.dimension = len(point)
+        self.centre, self.extent = point[None], np.array([size])
+        self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
+        self.half_width = self.extent
+        self._frames: dict[Any, Frame] = {}
+
+    def arrays(self, kind: str) -> tuple[None, None]:
+        """No segments: the unit ball."""
+        return None, None
+
+    def memo(self, kind: str) -> None:
+        """Nothing to keep."""
+
+    def frame(self, epsilon: float, relative: bool) -> Frame:
+        return _frame(self, epsilon, relative)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_frames": {}}
+
+    def __repr__(self) -> str:
+        return f"Ball({self.center.tolist()}, {self.radius})"
+
+
+def _ring(array: Array, label: str, name: str) -> np.ndarray:
+    v = as_numpy(array, label, name)
+    if v.ndim != 2 or v.shape[-1] != 2:
+        raise ValueError(f"{label}: {name} has shape {v.shape}, expected (M, 2)")
+    if len(v) < 3:
+        raise ValueError(f"{label}: {name} has {len(v)} vertices, expected at least 3")
+    check_finite(v, label, name)
+    return v.astype(np.float64)
+
+
+def _offsets(rings: list[np.ndarray]) -> np.ndarray:
+    return np.cumsum([0] + [len(r) for r in rings])[:-1]
+
+
+def _has_area(sides: np.ndarray) -> bool:
+    """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything: more to one side than to the other."""
+    return bool(abs(0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()) > 1e-12)
+
+
+def _number(x: Any, label: str, name: str) -> float:
+    if isinstance(x, (bool, np.bool_)) or not isinstance(x, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{label}: {name} is {x!r}, expected a real number")
+    if not math.isfinite(x):
+        raise ValueError(f"{label}: {name} is {x}, expected a finite number")
+    return float(x)
+
+
+Boundary = Polygon | Ball

@@ -1,0 +1,105 @@
+"""The answer of a solve, and how more walks continue it bit for bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import integer
+from .problem import Problem
+from .state import COUNTS, State
+
+Array = Any
+
+
+@dataclass
+class Result:
+    """What ``solve`` returns. Shapes are ``points.shape[:-1]``, with B in front where the boundary or the data has instances.
+
+    value, stderr
+        Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of
+        the boundary, NaN for one walk.
+    grad, grad_stderr
+        None in this version.
+    n_walks, n_truncated, n_escaped : int64
+        Walks; of them, cut off at max_steps; left the box by rounding. Both end at the closest boundary point.
+    mean_steps
+        Steps a walk.
+    seed : int
+        ``rng=result.seed`` repeats the call.
+    state
+        The nodes that ``resume`` and ``merge`` continue.
+    """
+
+    value: Array
+    stderr: Array
+    seed: int
+    state: State = field(repr=False)
+    problem: Problem = field(repr=False)
+    grad: Array | None = None
+    grad_stderr: Array | None = None
+
+    @cached_property
+    def n_walks(self) -> Array:
+        walks = _arrays.namespace(self.state.counts).full_like(self.state.counts[:, 0], self.state.walks)
+        if self.problem.ready.outside is not None:
+            walks[self.problem.ready.outside] = 0
+        return walks.reshape(self.problem.ready.shape)
+
+    @cached_property
+    def mean_steps(self) -> Array:
+        p = self.problem.ready
+        return p.cast(self._count("steps") / self.state.walks if p.kind == "numpy" else self._count("steps").double() / self.state.walks)
+
+    @cached_property
+    def n_truncated(self) -> Array:
+        return self._count("truncated")
+
+    @cached_property
+    def n_escaped(self) -> Array:
+        return self._count("escaped")
+
+    def _count(self, name: str) -> Array:
+        return self.state.counts[:, COUNTS.index(name)].reshape(self.problem.ready.shape)
+
+    def resume(self, extra_walks: int) -> Result:
+        """A new Result with ``extra_walks`` more walks a point: the bits of one longer run."""
+        extra = integer(extra_walks, "resume", "extra_walks", 1)
+        return finish(self.problem, self.state.join(self.problem.run(self.state.end, extra)))
+
+    def merge(self, other: Result) -> Result:
+        """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
+
+        The same walks twice are not new information: a ValueError.
+        """
+        if not isinstance(other, Result):
+            raise TypeError(f"merge: other is {type(other).__name__}, expected a Result")
+        if self.seed != other.seed:
+            raise ValueError(
+                f"merge: the seeds differ, {self.seed} and {other.seed}; give both runs the same rng and different walk_offset"
+            )
+        if self.problem.fingerprint() != other.problem.fingerprint():
+            raise ValueError("merge: the two results are of different problems (boundary, points, data, epsilon, max_steps or backend)")
+        if self.state.overlaps(other.state):
+            raise ValueError("merge: the two results share walks; give the second run another walk_offset")
+        return finish(self.problem, self.state.join(other.state))
+
+
+def finish(problem: Problem, state: State) -> Result:
+    """From nodes to numbers. The mean is array code that torch differentiates; an error bar has no gradient."""
+    p = problem.ready
+    n = state.walks
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean, m2 = state.fold()
+        plain = p.kind == "numpy"
+        host, spread, steps = (mean, m2, state.counts[:, 0]) if plain else (x.detach().numpy() for x in (mean, m2, state.counts[:, 0]))
+        stderr = np.sqrt(spread / (n - 1) / n) if n > 1 else spread * math.nan
+    if not steps.all():  # within epsilon every walk ends where it starts; outside there is none
+        stderr = np.where((steps == 0) & np.isfinite(host), 0.0, stderr)
+    bar = stderr if plain else _arrays.namespace_of(p.kind).from_numpy(stderr)
+    return Result(p.cast(mean).reshape(p.shape), p.cast(bar).reshape(p.shape), problem.seed, state, problem)

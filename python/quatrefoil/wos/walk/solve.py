@@ -1,0 +1,264 @@
+"""Boundary value problems at the points where they are wanted, by walks. Equation numbers are those of csrc/wos/walk/README.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import integer, threads
+from ..._dispatch import call_vjp
+from ..polygon import Ball, Polygon, as_numpy
+from . import WALK
+from .problem import MAX_STEPS, Problem, resolve
+from .result import Result, finish
+from .state import schedule
+
+Array = Any
+_LATER = {
+    "screening": 0.0,
+    "diffusion": None,
+    "neumann": None,
+    "robin": None,
+    "gradient": False,
+    "rtol": None,
+    "atol": None,
+    "max_walks": None,
+}
+_LATER |= {"executor": None, "progress": None}
+
+
+def solve(
+    boundary: Polygon | Ball,
+    points: Array,
+    *,
+    dirichlet: Any,
+    source: Any = None,
+    screening: float = 0.0,
+    diffusion: Any = None,
+    neumann: Any = None,
+    robin: Any = None,
+    walks: int = 64,
+    epsilon: float = 1e-3,
+    relative: bool = True,
+    max_steps: int = 1024,
+    gradient: bool = False,
+    rng: int | np.random.Generator | None = None,
+    walk_offset: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_walks: int | None = None,
+    executor: Any = None,
+    progress: Any = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Result:
+    """Solve -Δu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
+
+    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
+    α = 1, σ = 0 and Dirichlet conditions everywhere. B problem instances are solved at once where the boundary, the data or the points
+    carry a leading B.
+
+    Parameters
+    ----------
+    boundary : Polygon or Ball
+    points : (N, d) or (B, N, d)
+        float32 or float64, NumPy or CPU torch. (N, d) serves every instance.
+    dirichlet : g
+        A number, (B,) numbers, Fourier, Gaussians, PerVertex, a ``numba.njit`` function f(X (n, d)) -> (n,), a ``numba.cfunc``
+        ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature, or a list of B of these. Functions get
+        absolute coordinates, njit functions in float64, others in the points' dtype; they may be called more than once for a point, from
+        several threads, and with points of no walk. Compiled functions run without the GIL; they cannot raise.
+    source : f, optional
+        As dirichlet, but for PerVertex.
+    walks : int
+        Walks a point.
+    epsilon : float
+        A walk ends this close to the boundary, at the projection on it; with ``relative`` in units of the bounding box's diagonal (Ball:
+        2 r sqrt(d)).
+    max_steps : int
+        A walk that has made so many steps ends at its projection and is counted in ``n_truncated``. At most 2^20 - 1.
+    rng : None, int or numpy.random.Generator
+        The seed, 0 to 2^64 - 1; a Generator is drawn from once. ``rng=result.seed`` repeats a call.
+    walk_offset : int
+        Index of the first walk: runs over [0, m) and [m, n) merge to the bits of [0, n).
+    screening, diffusion, neumann, robin, gradient, rtol, atol, max_walks, executor, progress
+        Not in this version: NotImplementedError where one is given.
+    backend, num_threads
+        As everywhere in quatrefoil.
+
+    Returns
+    -------
+    Result
+        value, stderr, n_walks, mean_steps, n_truncated, n_escaped of shape ``points.shape[:-1]``, with B in front where the boundary or the
+        data has it; ``resume(extra_walks)`` and ``merge(other)``.
+
+    Raises
+    ------
+    ValueError
+        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1.
+    TypeError
+        Other dtypes; a mix of kinds; floats where integers are due.
+    NotImplementedError
+        The keywords above; tensors that require grad where there is no gradient: points, vertices, a list of data of several kinds.
+
+    Notes
+    -----
+    Points outside are NaN with one RuntimeWarning; a point within epsilon of the boundary is g there, with stderr 0. A NaN that a function
+    returns stays in the points whose walks met it.
+
+    Error: ``stderr`` for the walks, and a bias of the order of epsilon: u is taken up to epsilon inside the boundary. With f = 1 and zero
+    data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
+    Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
+    bounds and candidate lists (6) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
+    Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
+
+    Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
+    indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
+    alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (7), (8).
+
+    Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
+    """
+    if not (screening == 0 and diffusion is neumann is robin is rtol is atol is max_walks is executor is progress is None and not gradient):
+        given = {"screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin, "gradient": gradient}
+        given |= {"rtol": rtol, "atol": atol, "max_walks": max_walks, "executor": executor, "progress": progress}
+        _refuse("solve", given)
+    problem = _problem("solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
+    count = integer(walks, "solve", "walks", 1)
+    first = integer(walk_offset, "solve", "walk_offset", 0)
+    return finish(problem, problem.run(first, count))
+
+
+def solve_vjp(
+    boundary: Polygon | Ball,
+    points: Array,
+    grad: Array,
+    *,
+    dirichlet: Any,
+    source: Any = None,
+    walks: int = 64,
+    epsilon: float = 1e-3,
+    relative: bool = True,
+    max_steps: int = 1024,
+    rng: int,
+    walk_offset: int = 0,
+    points_gradient: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+    **later: Any,
+) -> tuple[None, dict[str, Array], dict[str, Array]]:
+    """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
+
+    value is linear in g for given paths, so the gradient is exact, not an estimate of one.
+
+    Parameters
+    ----------
+    grad : shape of value
+    rng : int
+        The seed of the forward call, ``result.seed``.
+    points_gradient : bool
+        The gradient in the points is not in this version: True raises NotImplementedError.
+    boundary, points, ...
+        As for ``solve``.
+
+    Returns
+    -------
+    grad_points : None
+        Not computed (see ``points_gradient``).
+    grad_dirichlet, grad_source : dict
+        From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given),
+        {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
+        functions.
+
+    Raises
+    ------
+    NotImplementedError
+        Lists of data. Keywords as for ``solve``.
+
+    Notes
+    -----
+    Points outside contribute nothing. Cost: the forward call. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
+    """
+    _refuse("solve_vjp", later)
+    if points_gradient:
+        raise NotImplementedError("solve_vjp: the gradient in the points is not built yet; take finite differences of solve")
+    if isinstance(rng, bool) or not hasattr(rng, "__index__"):
+        raise TypeError(f"solve_vjp: rng is {rng!r}, expected the int of result.seed")
+    problem = _problem("solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
+    count = integer(walks, "solve_vjp", "walks", 1)
+    first = integer(walk_offset, "solve_vjp", "walk_offset", 0)
+    p = problem.ready
+    of_value = as_numpy(grad, "solve_vjp", "grad")
+    if of_value.shape != p.shape:
+        raise ValueError(f"solve_vjp: grad has shape {of_value.shape}, expected value's {p.shape}")
+    if of_value.dtype != p.dtype:
+        raise TypeError(f"solve_vjp: grad has dtype {of_value.dtype} but points has {p.dtype}; convert it")
+    for data in (p.dirichlet, p.source):
+        if data.numbers is not None and data.pull is None:
+            raise NotImplementedError("solve_vjp: a list of data has no gradient here; stack its parameters, or use torch's autograd")
+    _, sizes = schedule(first, count)
+    share = of_value.reshape(p.B, p.N, 1).astype(np.float64) * (np.array(sizes) / count)  # (6): the mean is linear in those of the nodes
+    if p.outside is not None:
+        share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
+    given = share if p.kind == "numpy" else _arrays.namespace_of(p.kind).from_numpy(share)
+    options = (*p.kinds, problem.signed_seed, first, count, problem.max_steps)
+    pulled = iter(call_vjp(WALK, (*p.inputs, given), options, p.extras, problem.backend, num_threads))
+    found = [{} if d.pull is None else d.pull(as_numpy(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
+    return None, found[0], found[1]
+
+
+def _refuse(label: str, given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if name not in _LATER:
+            raise TypeError(f"{label}() got an unexpected keyword argument {name!r}")
+        default = _LATER[name]
+        same = value is default or (default is not None and _arrays.kind(value) is None and value == default)
+        if not same:
+            raise NotImplementedError(
+                f"{label}: {name}= is not built yet; this version solves -Δu = f with Dirichlet conditions and a fixed number of walks"
+            )
+
+
+def _problem(
+    label: str,
+    boundary: Any,
+    points: Any,
+    dirichlet: Any,
+    source: Any,
+    epsilon: Any,
+    relative: Any,
+    max_steps: Any,
+    rng: Any,
+    backend: Any,
+    num_threads: Any,
+) -> Problem:
+    if not isinstance(boundary, (Polygon, Ball)):
+        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
+    if isinstance(epsilon, (bool, np.bool_)) or not isinstance(epsilon, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{label}: epsilon is {epsilon!r}, expected a number")
+    if not (epsilon > 0 and math.isfinite(epsilon)):
+        raise ValueError(f"{label}: epsilon is {epsilon}, expected a positive number")
+    steps = integer(max_steps, label, "max_steps", 1)
+    if steps > MAX_STEPS:
+        raise ValueError(f"{label}: max_steps is {steps}, at most {MAX_STEPS}")
+    if dirichlet is None:
+        raise TypeError(f"{label}: dirichlet is None, expected boundary values")
+    if num_threads is not None:
+        num_threads = threads(num_threads, label)
+    seed, backend = _seed(rng, label), resolve(backend)
+    return Problem(boundary, points, dirichlet, source, float(epsilon), bool(relative), steps, seed, backend, num_threads)
+
+
+def _seed(rng: Any, label: str) -> int:
+    if rng is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**64, dtype=np.uint64))
+    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
+        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
+    seed = int(rng.__index__())
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"{label}: rng is {seed}, expected an int from 0 to 2^64 - 1")
+    return seed

@@ -1,0 +1,109 @@
+"""Sums over walks: nodes of the dyadic tree over walk indices, which any cut into runs and any order of merging lead to. README (5), (6).
+
+Plain array code for NumPy arrays and tensors alike: what torch differentiates, and the same bits for both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+
+Array = Any
+COUNTS = ("steps", "truncated", "escaped")  # the columns of State.counts
+
+
+def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
+    """(5) The range [first, first + walks) as aligned powers of two: starts and sizes, in order."""
+    starts, sizes = [], []
+    at, end = first, first + walks
+    while at < end:
+        size = (at & -at) or 1 << (end - at).bit_length() - 1
+        while at + size > end:
+            size >>= 1
+        starts.append(at)
+        sizes.append(size)
+        at += size
+    return starts, sizes
+
+
+@dataclass
+class State:
+    """K nodes, each with the mean and the sum of squared deviations of its walks, of every row: a point of an instance."""
+
+    starts: list[int]  # K of them
+    sizes: list[int]  # powers of two; starts are their multiples
+    mean: Array  # (rows, K)
+    m2: Array  # (rows, K)
+    counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box by rounding
+
+    @property
+    def walks(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def end(self) -> int:
+        return self.starts[-1] + self.sizes[-1] if self.starts else 0
+
+    def overlaps(self, other: State) -> bool:
+        both = sorted(zip(self.starts + other.starts, self.sizes + other.sizes))
+        return any(start + size > after for (start, size), (after, _) in pairwise(both))
+
+    def join(self, other: State) -> State:
+        """Both ranges. Buddies coalesce, in the one way there is: the same bits for any cut and any order."""
+        nodes = sorted([*self._nodes(), *other._nodes()], key=lambda node: node[0])
+        stack: list[tuple[int, int, Array, Array]] = []
+        for node in nodes:
+            while stack and stack[-1][1] == node[1] and stack[-1][0] + node[1] == node[0] and stack[-1][0] % (2 * node[1]) == 0:
+                node = _merge_equal(stack.pop(), node)
+            stack.append(node)
+        xp = _arrays.namespace(self.mean)
+        return State(
+            [n[0] for n in stack], [n[1] for n in stack],
+            xp.stack([n[2] for n in stack], axis=1), xp.stack([n[3] for n in stack], axis=1), self.counts + other.counts,
+        )  # fmt: skip
+
+    def _nodes(self) -> list[tuple[int, int, Array, Array]]:
+        return [(start, size, self.mean[:, k], self.m2[:, k]) for k, (start, size) in enumerate(zip(self.starts, self.sizes))]
+
+    def fold(self) -> tuple[Array, Array]:
+        """Mean and M2 of all walks: the nodes merged in order (6)."""
+        n, mean, m2 = self.sizes[0], self.mean[:, 0], self.m2[:, 0]
+        for k in range(1, len(self.sizes)):
+            more = self.sizes[k]
+            delta = self.mean[:, k] - mean
+            mean = mean + delta * (more / (n + more))
+            m2 = (m2 + self.m2[:, k]) + (delta * delta) * (n * more / (n + more))
+            n += more
+        return mean, m2
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the graph of a gradient, which cannot be pickled."""
+        return {name: x.detach() if hasattr(x, "detach") else x for name, x in self.__dict__.items()}
+
+
+def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> State:
+    """(rows, walks) values -> their nodes."""
+    starts, sizes = schedule(first, values.shape[1])
+    nodes = []
+    for start, size in zip(starts, sizes):
+        mean = values[:, start - first : start - first + size]
+        m2 = np.zeros_like(mean)
+        half = 1
+        while half < size:
+            _, _, mean, m2 = _merge_equal((0, half, mean[:, ::2], m2[:, ::2]), (0, half, mean[:, 1::2], m2[:, 1::2]))
+            half *= 2
+        nodes.append((mean[:, 0], m2[:, 0]))
+    return State(starts, sizes, np.stack([n[0] for n in nodes], axis=1), np.stack([n[1] for n in nodes], axis=1), counts)
+
+
+def _merge_equal(a: tuple[int, int, Array, Array], b: tuple[int, int, Array, Array]) -> tuple[int, int, Array, Array]:
+    """(6) for nodes of one size: the bits of merge_equal in csrc/wos/walk/formula.hpp, fused or not."""
+    n = a[1]
+    with np.errstate(invalid="ignore", over="ignore"):  # what a NaN or an infinity of the data becomes
+        delta = b[2] - a[2]
+        return a[0], 2 * n, a[2] + delta * 0.5, (a[3] + b[3]) + (delta * delta) * (n * 0.5)

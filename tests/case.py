@@ -1,0 +1,115 @@
+"""What every op is tested on, and what the suites share. A case makes float64 or complex128 arguments, the suite casts them; cases and
+oracles lie in the noun's folder."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quatrefoil._spec import FAMILIES
+
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+@dataclass(frozen=True)
+class Case:
+    op: str  # its name in the family's table
+    name: str
+    make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None where absent), keywords
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.name}"
+
+
+def all_cases():
+    """(family, case) of every noun that has an op in the table."""
+    nouns = dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family)
+    return [(family, case) for family, noun in nouns for case in importlib.import_module(f"{family}.{noun}.cases").CASES]
+
+
+def op_of(family, name):
+    return getattr(FAMILIES[family], name)
+
+
+def call_of(family, case):
+    """The function of the op, from the module that makes the op."""
+    return getattr(importlib.import_module(op_of(family, case.op).module), case.op)
+
+
+def vjp_of(family, case):
+    return getattr(importlib.import_module(op_of(family, case.op).module), f"{case.op}_vjp")
+
+
+def oracle_of(family, case):
+    return getattr(importlib.import_module(f"{family}.{op_of(family, case.op).noun}.oracle"), case.op)
+
+
+def tolerance(op, precision):
+    return op.tolerance * EPS[precision] / EPS["float32"]
+
+
+def build(family, case, rng, precision):
+    arguments, keywords = case.make(rng)
+    dtypes = {"f": np.dtype(precision), "c": np.dtype({"float32": "complex64", "float64": "complex128"}[precision])}
+    double = {a.name for a in op_of(family, case.op).inputs if a.dtype == "double"}
+    names = [a.name for a in op_of(family, case.op).inputs]
+
+    def cast(x):
+        if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):
+            return [cast(item) for item in x]
+        return x.astype(dtypes[x.dtype.kind]) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
+
+    return (
+        [x if name in double else cast(x) for name, x in zip(names, arguments)],
+        {name: x if name in double else cast(x) for name, x in keywords.items()},
+    )
+
+
+def exact(x):
+    """The same numbers in double precision: the oracle sees what the op saw."""
+    if isinstance(x, list):
+        return [exact(item) for item in x]
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fc":
+        return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+    return x
+
+
+def made(result):
+    """The arrays of a result: one, or those of a tuple, pairs of states included, that were asked for."""
+    return [a for r in result if r is not None for a in made(r)] if isinstance(result, tuple) else [result]
+
+
+def graded(op, value):
+    """Of the arrays of a result those that have gradients."""
+    results = made(value)
+    return results if len(op.graded) == len(op.outputs) else [results[i] for i in op.graded]
+
+
+def flat(arguments):
+    for x in arguments:
+        if isinstance(x, (list, tuple)):
+            yield from flat(x)
+        elif isinstance(x, np.ndarray) and x.dtype.kind in "fc":
+            yield x
+
+
+def complex_normal(rng, shape):
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def worst(got, expected):
+    return float(np.abs(got - expected).max() / np.abs(expected).max())
+
+
+LAYOUTS = {
+    "reversed": lambda x: x[..., ::-1][..., ::-1].copy()[..., ::-1],
+    "fortran": np.asfortranarray,
+    "stepped": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "read-only": lambda x: np.require(x.copy(), requirements="C"),
+    "unaligned": lambda x: np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
+    "transposed": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -1, 0)), 0, -1),
+}

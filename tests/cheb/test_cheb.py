@@ -1,0 +1,274 @@
+"""What is particular to Chebyshev-Tucker tensors: exact polynomials, the tolerance that is met, the ends of the domain, memory."""
+
+import numpy as np
+import pytest
+from numpy.polynomial import chebyshev
+
+import quatrefoil as qf
+from cheb.scattered import oracle
+from cheb.scattered.cases import random_tensor
+
+EPS = 2.0**-52
+SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
+
+
+# ---------------------------------------------------------------- points and transforms
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_points(n):
+    x = qf.cheb.chebpts(n)
+    np.testing.assert_array_equal(x, -x[::-1])
+    np.testing.assert_allclose(x, np.cos(np.pi * np.arange(n)[::-1] / max(n - 1, 1)) if n > 1 else [0.0], atol=2e-16)
+    y = qf.cheb.chebpts(n, (0.1, 0.7))
+    if n > 1:
+        assert y[0] == 0.1
+        assert y[-1] == 0.7
+        assert (np.diff(x) > 0).all()
+    np.testing.assert_allclose(y, 0.4 + 0.3 * x, atol=2e-16)
+
+
+def test_points_of_several_axes():
+    x, y = qf.cheb.chebpts((3, 5), ((0, 1), (-2, 2)))
+    np.testing.assert_allclose(x, [0, 0.5, 1])
+    np.testing.assert_allclose(y, [-2, -(2**0.5), 0, 2**0.5, 2], atol=1e-15)
+    assert [p.size for p in qf.cheb.chebpts([2, 4], domain=[0, 1])] == [2, 4]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_transforms_are_inverse(rng, n):
+    V = rng.standard_normal((4, n, 3))
+    C = qf.cheb.vals2coeffs(V, axes=1)
+    np.testing.assert_allclose(qf.cheb.coeffs2vals(C, axes=1), V, atol=20 * EPS * np.abs(V).max() * np.log2(n + 1))
+    x = qf.cheb.chebpts(n)
+    # the polynomial of these coefficients, at the points, by NumPy's recurrence, whose own error grows like n
+    np.testing.assert_allclose(chebyshev.chebval(x, np.moveaxis(C, 1, 0)), np.moveaxis(V, 1, -1), atol=40 * n * EPS * np.abs(V).max())
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_transform_of_single_polynomials(n):
+    """Each T_k is one coefficient; both ways, and by either algorithm."""
+    angle = np.arccos(np.longdouble(-1)) * np.arange(n)[::-1] / max(n - 1, 1)
+    T = np.cos(np.arange(n)[:, None] * angle).astype(float)  # row k: T_k on the points
+    np.testing.assert_allclose(qf.cheb.vals2coeffs(T, axes=-1), np.eye(n), atol=3e-15 * n**0.5)
+    np.testing.assert_allclose(qf.cheb.coeffs2vals(np.eye(n), axes=1), T, atol=3e-15 * n**0.5)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (3, 1, 6), (2, 5, 4, 3)])
+def test_transform_against_interpolation(rng, shape):
+    V = rng.standard_normal(shape)
+    np.testing.assert_allclose(qf.cheb.vals2coeffs(V), oracle.coefficients(V), atol=1e-13)
+
+
+def test_transform_axes_layouts_and_dtypes(rng):
+    V = rng.standard_normal((6, 5, 130))
+    expected = qf.cheb.vals2coeffs(V, axes=(0, 2))
+    np.testing.assert_allclose(qf.cheb.vals2coeffs(qf.cheb.vals2coeffs(V, axes=2), axes=-3), expected, atol=1e-14)
+    for place in (np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[::-1, :, ::-1].copy()[::-1, :, ::-1]):
+        np.testing.assert_allclose(qf.cheb.vals2coeffs(place(V), axes=(0, 2)), expected, atol=1e-14)
+        np.testing.assert_allclose(qf.cheb.coeffs2vals(place(expected), axes=(0, 2)), V, atol=1e-13)
+    single = qf.cheb.vals2coeffs(V.astype(np.float32))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, qf.cheb.vals2coeffs(V), atol=3e-6)
+    frozen = V.copy()
+    V.flags.writeable = False
+    copied = qf.cheb.vals2coeffs(V, axes=())
+    np.testing.assert_array_equal(copied, frozen)
+    assert copied is not V
+    assert qf.cheb.vals2coeffs(np.zeros((0, 7, 200)), axes=(1, 2)).shape == (0, 7, 200)
+
+
+@pytest.mark.parametrize("n", [9, 130])
+def test_transform_keeps_nan_in_its_pencil(rng, n):
+    V = rng.standard_normal((4, n, 5))
+    clean = qf.cheb.vals2coeffs(V, axes=1)
+    V[2, n // 2, 3] = np.nan
+    dirty = qf.cheb.vals2coeffs(V, axes=1)
+    assert np.isnan(dirty[2, :, 3]).all()
+    dirty[2, :, 3] = clean[2, :, 3]
+    np.testing.assert_array_equal(dirty, clean)
+
+
+# ---------------------------------------------------------------- tucker
+
+
+def tensor_of_spectrum(rng, n, sigma):
+    """sum_i sigma_i a_i x b_i x c_i with orthonormal columns: every unfolding has exactly the singular values sigma."""
+    A, B, C = (np.linalg.qr(rng.standard_normal((m, len(sigma))))[0] for m in n)
+    return np.einsum("i,ai,bi,ci->abc", sigma, A, B, C)
+
+
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12])
+def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, tol):
+    sigma = 10.0 ** -np.arange(0, 15, 0.5)
+    T = tensor_of_spectrum(rng, (40, 37, 45), sigma)
+    core, factors = qf.cheb.tucker(T, tol=tol)
+    error = np.linalg.norm(T - np.einsum("abc,ia,jb,kc->ijk", core, *factors)) / np.linalg.norm(T)
+    assert error <= tol
+    tails = np.sqrt(np.cumsum(sigma[::-1] ** 2)[::-1])
+    wanted = int(np.argmax(tails <= tol / 3**0.5 * np.linalg.norm(sigma)))
+    assert core.shape == (wanted,) * 3
+    for U in factors:
+        np.testing.assert_allclose(U.T @ U, np.eye(wanted), atol=1e-13)
+        assert (U[np.abs(U).argmax(axis=0), np.arange(wanted)] > 0).all()
+
+
+def test_known_rank_under_noise(rng):
+    T = tensor_of_spectrum(rng, (30, 31, 29), np.geomspace(1, 1e-3, 6))
+    noisy = T + 1e-13 * rng.standard_normal(T.shape) / np.sqrt(T.size)
+    assert qf.cheb.tucker(noisy, tol=1e-12).core.shape == (6, 6, 6)
+
+
+def test_permuted_axes(rng):
+    T = tensor_of_spectrum(rng, (12, 20, 31), np.geomspace(1, 1e-8, 10))
+    core, factors = qf.cheb.tucker(T, tol=1e-9)
+    core2, factors2 = qf.cheb.tucker(np.transpose(T, (2, 0, 1)), tol=1e-9)
+    np.testing.assert_allclose(core2, np.transpose(core, (2, 0, 1)), atol=1e-9)
+    for a, b in zip(factors2, (factors[2], factors[0], factors[1])):
+        np.testing.assert_allclose(a[:, :3], b[:, :3], atol=1e-6)  # vectors of small singular values are free to turn
+
+
+def test_exact_ranks(rng):
+    T = rng.standard_normal((7, 3, 2))
+    for rank, shape in ((2, (2, 2, 2)), ((7, 3, 2), (7, 3, 2)), ((7, 2, 1), (7, 2, 1)), ([1, 1, 1], (1, 1, 1))):
+        core, factors = qf.cheb.tucker(T, rank=rank)
+        assert core.shape == shape
+        for U, n, r in zip(factors, T.shape, shape):
+            assert U.shape == (n, r)
+            np.testing.assert_allclose(U.T @ U, np.eye(r), atol=1e-14)
+    full = qf.cheb.tucker(T, rank=T.shape)
+    np.testing.assert_allclose(np.einsum("abc,ia,jb,kc->ijk", full.core, *full.factors), T, atol=1e-14)
+    assert qf.cheb.tucker(T, rank=2, tol=0.9).core.size <= qf.cheb.tucker(T, rank=2).core.size
+    assert qf.cheb.tucker(T, rank=1, tol=1e-8).core.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_trivial_tensors_and_scales(rng, scale):
+    core, factors = qf.cheb.tucker(np.zeros((4, 5, 6)), tol=1e-3)
+    assert core.shape == (1, 1, 1)
+    assert core[0, 0, 0] == 0
+    assert np.isfinite(np.concatenate([U.ravel() for U in factors])).all()
+    T = scale * tensor_of_spectrum(rng, (6, 7, 8), np.array([1.0, 0.1]))
+    core, factors = qf.cheb.tucker(T, tol=1e-9)
+    assert core.shape == (2, 2, 2)
+    np.testing.assert_allclose(np.einsum("abc,ia,jb,kc->ijk", core / scale, *factors), T / scale, atol=1e-14)
+    vector = qf.cheb.tucker(np.array([3.0, -4.0]), tol=1e-9)
+    np.testing.assert_allclose(vector.factors[0] @ vector.core, [3, -4])
+    assert qf.cheb.tucker(np.full((1, 1, 1), -2.0), rank=1).core.item() == -2
+
+
+def test_tucker_in_float32(rng):
+    T = tensor_of_spectrum(rng, (20, 21, 22), 10.0 ** -np.arange(0, 8, 0.5)).astype(np.float32)
+    core, factors = qf.cheb.tucker(T, tol=1e-5)
+    assert {core.dtype, *(U.dtype for U in factors)} == {np.dtype(np.float32)}
+    error = np.linalg.norm(T - np.einsum("abc,ia,jb,kc->ijk", core.astype(float), *factors)) / np.linalg.norm(T)
+    assert error <= 1e-5
+    with pytest.warns(RuntimeWarning, match="below what float32 can hold"):
+        qf.cheb.tucker(T, tol=1e-9)
+
+
+# ---------------------------------------------------------------- ChebTucker
+
+
+def polynomial(x, y, z):
+    return 3 - 2 * x**3 * y + x * y * z - z**4 + x**2 * y**2
+
+
+@pytest.mark.parametrize("domain", [((-1, 1),) * 3, ((0, 2), (-3, 0.5), (10, 11))])
+def test_exact_polynomials(backend, rng, domain):
+    ct = qf.cheb.ChebTucker.from_function(polynomial, domain, n=(5, 6, 7), tol=1e-14)
+    lo, hi = np.array(domain).T
+    X = lo + (hi - lo) * rng.random((500, 3))
+    expected = polynomial(*X.T)
+    np.testing.assert_allclose(ct(X), expected, atol=1e-13 * np.abs(expected).max())
+    corners = np.array(np.meshgrid(*domain)).reshape(3, -1).T.astype(float)
+    np.testing.assert_allclose(ct(corners), polynomial(*corners.T), atol=1e-12 * np.abs(polynomial(*corners.T)).max())
+
+
+def test_separable_and_harmonic(backend, rng):
+    X = rng.uniform(-1, 1, (300, 3))
+    wave = qf.cheb.ChebTucker.from_function(lambda x, y, z: np.exp(x) * np.sin(y) * np.cos(3 * z), ((-1, 1),) * 3, n=24, tol=1e-12)
+    assert wave.rank == (1, 1, 1)
+    np.testing.assert_allclose(wave(X), np.exp(X[:, 0]) * np.sin(X[:, 1]) * np.cos(3 * X[:, 2]), atol=1e-11)
+    for f, rank in ((lambda x, y, z: x * x - y * y + 0 * z, (2, 2, 1)), (lambda x, y, z: x * y * z, (1, 1, 1))):
+        ct = qf.cheb.ChebTucker.from_function(f, ((-1, 1),) * 3, n=5, tol=1e-12)
+        assert ct.rank == rank
+        C = ct.to_full()
+        laplacian = sum(np.moveaxis(np.pad(chebyshev.chebder(np.moveaxis(C, k, 0), 2), ((0, 2), (0, 0), (0, 0))), 0, k) for k in range(3))
+        np.testing.assert_allclose(laplacian, 0, atol=1e-13)
+    constant = qf.cheb.ChebTucker.from_function(lambda x, y: 2.5, ((0, 1), (0, 1)), n=(1, 4))
+    assert constant.rank == (1, 1)
+    np.testing.assert_allclose(constant(np.array([[0.3, 1.0]])), [2.5])
+
+
+def test_from_values_and_coefficients_agree(rng):
+    C = tensor_of_spectrum(rng, (9, 10, 11), np.geomspace(1, 1e-6, 7))
+    a = qf.cheb.ChebTucker.from_coeffs(C, domain=(0, 3), tol=1e-9)
+    b = qf.cheb.ChebTucker.from_values(qf.cheb.coeffs2vals(C), domain=((0, 3),) * 3, tol=1e-9)
+    assert a.rank == b.rank == (7, 7, 7)
+    assert a.n == (9, 10, 11)
+    assert a.domain == b.domain == ((0.0, 3.0),) * 3
+    for ct in (a, b):
+        assert np.linalg.norm(ct.to_full() - C) <= 1e-9 * np.linalg.norm(C)
+    single = qf.cheb.ChebTucker.from_values(np.ones((3, 4), np.float32))
+    assert single.core.dtype == np.float32
+    assert single.rank == (1, 1)
+
+
+def test_grid_is_the_tensor_grid_of_points(backend, rng):
+    core, factors = random_tensor(rng, (6, 3, 8), (4, 2, 5))
+    ct = qf.cheb.ChebTucker(core, factors, domain=((-2, 1), (0, 5), (3, 4)))
+    x, y, z = (lo + (hi - lo) * rng.random(m) for (lo, hi), m in zip(ct.domain, (5, 1, 7)))
+    points = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1).reshape(-1, 3)
+    np.testing.assert_allclose(ct.grid(x, y, z), ct(points).reshape(5, 1, 7), atol=1e-13)
+    nodes = qf.cheb.chebpts(ct.n, ct.domain)
+    np.testing.assert_allclose(ct.grid(*nodes), qf.cheb.coeffs2vals(ct.to_full()), atol=1e-13)
+    assert ct.grid(x, y[:0], z).shape == (5, 0, 7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_npz_round_trip(rng, tmp_path, dtype):
+    core, factors = random_tensor(rng, (6, 3), (4, 2), dtype)
+    ct = qf.cheb.ChebTucker(core, factors, domain=((0.1, 0.2), (-5, 5)))
+    for name in ("plain", "with.suffix.npz"):
+        ct.save(tmp_path / name)
+        again = qf.cheb.ChebTucker.load(str(tmp_path / name))
+        assert again.domain == ct.domain
+        assert again.core.dtype == dtype
+        for a, b in zip((again.core, *again.factors), (core, *factors)):
+            np.testing.assert_array_equal(a, b)
+    np.savez(tmp_path / "other.npz", x=core)
+    with pytest.raises(ValueError, match=r"holds \['x'\]"):
+        qf.cheb.ChebTucker.load(tmp_path / "other.npz")
+
+
+def test_repr(rng):
+    ct = qf.cheb.ChebTucker(*random_tensor(rng, (6, 3), (4, 2)), domain=(0, 1))
+    assert repr(ct) == "ChebTucker(n=(6, 3), rank=(4, 2), domain=((0.0, 1.0), (0.0, 1.0)), float64)"
+
+
+@pytest.mark.torch
+def test_tensors_keep_their_graph(rng):
+    torch = pytest.importorskip("torch")
+    core, factors = random_tensor(rng, (6, 3, 4), (4, 2, 3))
+    leaves = [torch.tensor(a, requires_grad=True) for a in (core, *factors)]
+    ct = qf.cheb.ChebTucker(leaves[0], leaves[1:])
+    X = rng.uniform(-1, 1, (40, 3))
+    value = ct(torch.tensor(X))
+    got = torch.autograd.grad(value.sum(), leaves)
+    dcore, dfactors, _ = qf.cheb.tucker_eval_vjp(core, factors, X, np.ones(40))
+    for a, b in zip(got, (dcore, *dfactors)):
+        np.testing.assert_array_equal(a.numpy(), b)
+    x = [torch.tensor(p) for p in (X[:5, 0], X[:2, 1], X[:3, 2])]
+    assert torch.autograd.gradcheck(lambda c, *U: qf.cheb.ChebTucker(c, U).grid(*x), leaves)
+    assert torch.autograd.gradcheck(lambda V: qf.cheb.vals2coeffs(V), leaves[0])
+    assert torch.autograd.gradcheck(lambda c, *U: qf.cheb.ChebTucker(c, U).to_full(), leaves)
+    with pytest.raises(NotImplementedError, match="no gradient"):
+        qf.cheb.tucker(leaves[0], tol=1e-3)
+    with pytest.raises(NotImplementedError, match="no gradient"):
+        ct.grid(x[0].requires_grad_(), *x[1:])
+    plain = qf.cheb.tucker(torch.tensor(core), tol=1e-9)
+    assert isinstance(plain.core, torch.Tensor)
+    np.testing.assert_array_equal(plain.core.numpy(), qf.cheb.tucker(core, tol=1e-9).core)
+    with pytest.raises(TypeError, match="kind"):
+        ct.grid(X[:, 0], X[:, 1], X[:, 2])

@@ -1,0 +1,172 @@
+"""What is particular to state-space convolution: closed forms, layouts, the rule that NaN stays at home, bad input."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import quatrefoil as qf
+from case import LAYOUTS
+from ssm.convolution import oracle
+
+
+def test_impulse_gives_the_kernel(backend, rng):
+    k, D = rng.standard_normal((3, 200)), rng.standard_normal(3)
+    u = np.zeros((3, 200))
+    u[:, 0] = 1
+    expected = k.copy()
+    expected[:, 0] += D
+    np.testing.assert_allclose(qf.ssm.fft_conv(u, k, D), expected, atol=1e-13)
+
+
+def test_nothing_wraps_around(backend, rng):
+    """A spike at the end must not reach the beginning, nor one at the beginning the end through the reverse kernel."""
+    k = rng.standard_normal((2, 300))
+    u = np.zeros((2, 300))
+    u[:, -1] = 1e6
+    assert np.abs(qf.ssm.fft_conv(u, k)[:, :-1]).max() < 1e-8
+    y = qf.ssm.fft_conv(np.ascontiguousarray(u[:, ::-1]), np.zeros((2, 1)), k_reverse=k)
+    assert np.abs(y).max() < 1e-8
+
+
+def test_both_directions_is_two_one_way_runs(backend, rng):
+    u, k, r = rng.standard_normal((2, 3, 333)), rng.standard_normal((3, 333)), rng.standard_normal((3, 333))
+    delayed = np.concatenate([np.zeros((3, 1)), r], axis=1)
+    expected = qf.ssm.fft_conv(u, k) + qf.ssm.fft_conv(u[..., ::-1], delayed)[..., ::-1]
+    np.testing.assert_allclose(qf.ssm.fft_conv(u, k, k_reverse=r), expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("length", [50, 100, 1024])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_stays_in_its_row(backend, rng, length, dtype):
+    u, k = rng.standard_normal((3, 4, length)).astype(dtype), rng.standard_normal((4, length)).astype(dtype)
+    clean = qf.ssm.fft_conv(u, k)
+    u[1, 2, length // 2] = np.nan
+    k[0, 3] = np.inf
+    dirty = qf.ssm.fft_conv(u, k)
+    assert np.isnan(dirty[1, 2]).any()
+    untouched = np.ones((3, 4), bool)
+    untouched[1, 2] = untouched[:, 0] = False
+    np.testing.assert_array_equal(dirty[untouched], clean[untouched])
+
+
+@pytest.mark.parametrize(("dtype", "length"), [(np.float32, 65536), (np.float64, 32768), (np.float32, 3 << 15)])
+def test_long_rows_whose_spectrum_lies_in_the_result(backend, rng, dtype, length):
+    """Where the result lies in memory changes how, not what: the spectrum takes its place only if that is aligned."""
+    u, k, D = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, length), (3, length), (3,)))
+    memory = np.full(u.size + 80, np.nan, dtype)
+    start = -memory.ctypes.data % 64 // u.itemsize
+    results = [memory[start + off : start + off + u.size].reshape(u.shape) for off in (0, 5)]
+    aligned, shifted = (qf.ssm.fft_conv(u, k, D, out=out).copy() for out in results)
+    np.testing.assert_array_equal(aligned, shifted)
+    expected = np.fft.irfft(np.fft.rfft(u.astype(float), 2 * length) * np.fft.rfft(k.astype(float), 2 * length))[..., :length]
+    expected += D.astype(float)[:, None] * u
+    assert np.abs(aligned - expected).max() <= (5e-7 if dtype == np.float32 else 1e-14) * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_do_not_change_a_bit(rng, threads):
+    u, k, D = (rng.standard_normal(s).astype(np.float32) for s in ((5, 6, 5000), (6, 5000), (6,)))
+    for f in (
+        lambda n: [qf.ssm.fft_conv(u, k, D, num_threads=n)],
+        lambda n: qf.ssm.fft_conv_vjp(u, k, D, u, num_threads=n),
+    ):
+        for one, many in zip(f(1), f(threads)):
+            np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("length", [10, 130])
+def test_layouts(backend, rng, layout, length):
+    u, k = rng.standard_normal((2, 3, length)), rng.standard_normal((3, length))
+    place = LAYOUTS[layout]
+    v, w = place(u), place(k)
+    if layout == "read-only":
+        v.flags.writeable = w.flags.writeable = False
+    np.testing.assert_array_equal(qf.ssm.fft_conv(v, w), qf.ssm.fft_conv(v.copy(), w.copy()))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_shape(backend, data):
+    batch = tuple(data.draw(st.lists(st.integers(0, 3), max_size=3)))
+    H, L = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 300))
+    Lk, Lr = data.draw(st.integers(0, 400)), data.draw(st.none() | st.integers(0, 400))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    u, k = rng.standard_normal((*batch, H, L)), rng.standard_normal((H, Lk))
+    r = None if Lr is None else rng.standard_normal((H, Lr))
+    np.testing.assert_allclose(qf.ssm.fft_conv(u, k, k_reverse=r), oracle.fft_conv(u, k, k_reverse=r).astype(float), atol=1e-10)
+
+
+def test_half_precision(backend, rng):
+    u, k = rng.standard_normal((2, 3, 70)).astype(np.float16), rng.standard_normal((3, 70)).astype(np.float16)
+    wide = [u.astype(np.float32), k.astype(np.float32)]
+    for _ in range(2):
+        np.testing.assert_array_equal(qf.ssm.fft_conv(u, k), qf.ssm.fft_conv(*wide).astype(np.float16))
+    for g, e in zip(qf.ssm.fft_conv_vjp(u, k, u), qf.ssm.fft_conv_vjp(*wide, wide[0])):
+        np.testing.assert_array_equal(g, e.astype(np.float16))
+    with pytest.raises(TypeError, match="out="):
+        qf.ssm.fft_conv(u, k, out=np.zeros_like(u))
+
+
+F = np.zeros((3, 70))
+BAD_CONV = [
+    ((F, np.zeros((2, 70))), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
+    ((F[0], F), ValueError, "u has shape"),
+    ((F, F, np.zeros(2)), ValueError, "D has shape"),
+    ((F, F[None]), ValueError, "k has shape"),
+    ((F, F.astype(np.float32)), TypeError, "k has dtype float32 but u has float64"),
+    ((F.astype(np.float16), F), TypeError, "k has dtype float64 but u has float32"),
+    ((F.astype(np.int16), F), TypeError, "u has dtype int16, expected float32 or float64 or float16 or bfloat16"),
+    ((F.astype(complex), F), TypeError, "u has dtype complex128"),
+    ((F.astype(int), F), TypeError, "u has dtype int64"),
+    ((F > 0, F), TypeError, "bool"),
+    ((F.astype(object), F), TypeError, "object"),
+    ((F.astype(">f8"), F), TypeError, ">f8"),
+    ((F.astype("U3"), F), TypeError, "u has dtype str"),
+    ((np.ma.masked_array(F, F > 0), F), TypeError, "masked"),
+    ((np.zeros((3, 70), [("x", float)]), F), TypeError, "u has dtype void"),
+    ((F.tolist(), F), TypeError, "list"),
+    ((F, None), TypeError, "k is None"),
+    ((None, F), TypeError, "u is None"),
+    (("u", F), TypeError, "str"),
+    (({}, F), TypeError, "dict"),
+    ((object(), F), TypeError, "object"),
+    ((np.float64(3), F), TypeError, "float64"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "text"), BAD_CONV)
+def test_bad_input_of_fft_conv(backend, arguments, error, text):
+    for _ in range(2):  # a remembered signature must not be a hole
+        with pytest.raises(error, match=text):
+            qf.ssm.fft_conv(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: qf.ssm.fft_conv(F, F, backend="fortran"), ValueError, "unknown backend 'fortran'"),
+        (lambda: qf.ssm.fft_conv(F, F, backend="cuda"), ValueError, "CUDA"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads=0), ValueError, "at least 1"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads=-1), ValueError, "at least 1"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads=1.5), TypeError, "integer"),
+        (lambda: qf.ssm.fft_conv(F, F, num_threads="2"), TypeError, "integer"),
+        (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((3, 71))), ValueError, "out has shape"),
+        (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((3, 70), np.float32)), TypeError, "out has dtype"),
+        (lambda: qf.ssm.fft_conv(F, F, out=F), ValueError, "out overlaps u"),
+        (lambda: qf.ssm.fft_conv(F, F, out=np.zeros((70, 3)).T), ValueError, "C-contiguous"),
+        (lambda: qf.ssm.fft_conv(F, F, out=[0.0]), TypeError, "out is list"),
+        (lambda: qf.ssm.fft_conv_vjp(F, F), TypeError, "expected the inputs"),
+        (lambda: qf.ssm.fft_conv_vjp(F, F, np.zeros((3, 71))), ValueError, "grad has shape"),
+    ],
+)
+def test_bad_options(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_overlapping_out_is_refused_even_when_strided(rng):
+    memory = np.zeros(2 * 210)
+    with pytest.raises(ValueError, match="overlaps"):
+        qf.ssm.fft_conv(memory[:210].reshape(3, 70), F, out=memory[100:310].reshape(3, 70))

@@ -1,0 +1,46 @@
+import numpy as np
+
+from case import Case
+
+
+def _scan(shape, a_shape=None, h0=True, complex=False, **options):
+    def make(rng):
+        def normal(size):
+            return rng.standard_normal(size) + (1j * rng.standard_normal(size) if complex else 0)
+
+        axis = options.get("axis", -1)
+        start = [n for i, n in enumerate(shape) if i != axis % len(shape)]
+        a = normal(shape if a_shape is None else a_shape)
+        return [0.9 * a / (1 + abs(a)), normal(shape), np.asarray(normal(start)) if h0 else None], options
+
+    return make
+
+
+CASES = [
+    *[Case("linear_scan", f"L{n}", _scan((3, 5, n))) for n in (1, 2, 15, 16, 17, 100)],
+    Case("linear_scan", "empty", _scan((3, 0))),
+    Case("linear_scan", "no-rows", _scan((0, 7))),
+    Case("linear_scan", "one-row", _scan((1000,))),
+    Case("linear_scan", "reverse", _scan((37, 61), reverse=True)),
+    Case("linear_scan", "first-axis", _scan((50, 4, 9), axis=0)),
+    Case("linear_scan", "middle-axis", _scan((4, 50, 33), axis=1, reverse=True)),
+    Case("linear_scan", "constant", _scan((20, 45), a_shape=(20, 1), h0=False)),
+    Case("linear_scan", "shared", _scan((6, 20, 45), a_shape=(45,))),
+    Case("linear_scan", "channels", _scan((6, 20, 45), a_shape=(20, 45))),
+    Case("linear_scan", "inner-constant", _scan((5, 45, 70), a_shape=(70,), axis=1)),
+    Case("linear_scan", "inner-shared", _scan((5, 45, 70), a_shape=(5, 45, 1), axis=-2)),
+    Case("linear_scan", "complex", _scan((7, 64), complex=True)),
+    *[Case("linear_scan", f"complex-L{n}", _scan((9, n), complex=True)) for n in (1, 2, 7, 8, 9, 33)],
+    Case("linear_scan", "complex-reverse", _scan((21, 61), complex=True, reverse=True)),
+    Case("linear_scan", "complex-constant", _scan((20, 45), a_shape=(20, 1), complex=True, h0=False)),
+    Case("linear_scan", "complex-inner-shared", _scan((3, 45, 37), a_shape=(3, 45, 1), axis=1, complex=True)),
+    Case("linear_scan", "complex-inner", _scan((2, 45, 19), axis=1, complex=True)),
+    Case("linear_scan", "long-row", _scan((30011,))),
+    Case("linear_scan", "long-row-reverse", _scan((30011,), reverse=True)),
+    Case("linear_scan", "long-row-constant", _scan((2, 30011), a_shape=(2, 1))),
+    Case("linear_scan", "long-row-complex", _scan((20000,), complex=True, reverse=True)),
+    Case("linear_scan", "wide", _scan((5, 4999), axis=0)),
+    Case("linear_scan", "wide-complex", _scan((2, 5, 2100), axis=1, complex=True)),
+    Case("linear_scan", "wide-shared", _scan((5, 4999), a_shape=(5, 1), axis=0, reverse=True)),
+    Case("linear_scan", "complex-axis", _scan((64, 7), complex=True, axis=0, reverse=True)),
+]

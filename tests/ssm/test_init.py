@@ -1,0 +1,367 @@
+"""Initialisations: HiPPO-LegS by its closed forms, what the plain diagonal system misses, what the perturbed one wins; discretisation."""
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.linalg import expm
+from scipy.optimize import minimize_scalar
+from scipy.special import eval_legendre
+
+import quatrefoil as qf
+from quatrefoil.ssm import ptd
+
+
+@pytest.mark.parametrize("N", [0, 1, 2, 7, 16])
+def test_legs_impulse_response_is_a_legendre_polynomial(N):
+    """(91): (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1)."""
+    A, B = qf.ssm.hippo_legs(N)
+    assert A.shape == (N, N)
+    n = np.arange(N)
+    for t in (0.0, 0.1, 1.0, 5.0):
+        expected = np.sqrt(2 * n + 1) * np.exp(-t) * eval_legendre(n, 2 * np.exp(-t) - 1)
+        np.testing.assert_allclose(expm(t * A) @ B, expected, atol=1e-12)
+
+
+def test_legs_holds_the_legendre_coefficients_of_the_past():
+    """After u for a long time the state is the projection of u(past) on the orthonormal basis under e^{-t}."""
+    A, B = qf.ssm.hippo_legs(5)
+
+    def u(past):
+        return np.cos(3 * past)
+
+    basis = [lambda t, n=n: np.sqrt(2 * n + 1) * np.exp(-t) * eval_legendre(n, 2 * np.exp(-t) - 1) for n in range(5)]
+    expected = [quad(lambda t, f=f: f(t) * u(t), 0, 60, limit=400)[0] for f in basis]
+    # u(past) = Re e^{3i past}: the state is Re of G(-3i)
+    got = qf.ssm.transfer_function(-3j, A, B, np.eye(5)).real
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("N", [0, 1, 2, 9, 64])
+def test_dplr_legs_is_legs(N):
+    Lambda, P, B, V = qf.ssm.dplr_legs(N)
+    A, b = qf.ssm.hippo_legs(N)
+    scale = max(1, N * N)
+    np.testing.assert_allclose(V.conj().T @ V, np.eye(N), atol=1e-13)
+    np.testing.assert_allclose(V @ (np.diag(Lambda) - np.outer(P, P.conj())) @ V.conj().T, A, atol=1e-14 * scale)
+    np.testing.assert_allclose(V @ B, b, atol=1e-14 * scale)
+    np.testing.assert_allclose(V @ P, np.sqrt(np.arange(N) + 0.5), atol=1e-14 * scale)
+    normal = A + np.outer(V @ P, (V @ P).conj())  # A + P P^T commutes with its adjoint
+    np.testing.assert_allclose(normal @ normal.conj().T, normal.conj().T @ normal, atol=1e-13 * scale**2)
+    assert (Lambda.real == -0.5).all()
+    assert (np.diff(Lambda.imag) > 0).all()
+    assert (V[:1].real > 0).all()
+    np.testing.assert_allclose(V[:1].imag, 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("N", [1, 4, 30])
+def test_legs_transfer_function_is_a_product(N):
+    """(92), and the resolvent by all its roads: dense, diagonal plus low rank."""
+    A, B = qf.ssm.hippo_legs(N)
+    s = 1j * np.linspace(-N * N, N * N, 41) + 0.01
+    k = np.arange(N)
+    expected = np.array(
+        [np.sqrt(2 * n + 1) * np.prod(s[:, None] - k[:n], axis=1) / np.prod(s[:, None] + k[: n + 1] + 1, axis=1) for n in k]
+    ).T
+    np.testing.assert_allclose(qf.ssm.transfer_function(s, A, B, np.eye(N)), expected, atol=1e-12)
+    Lambda, P, b, V = qf.ssm.dplr_legs(N)
+    np.testing.assert_allclose(qf.ssm.transfer_function(s, Lambda, b, V, P=P), expected, atol=1e-11)
+    np.testing.assert_allclose(qf.ssm.transfer_function(s, np.diag(Lambda), b, V, P=P[:, None]), expected, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("N", "frequency", "height"),
+    [(8, 19.857437, 0.64378523), (16, 80.966081, 0.63860337), (64, 1303.273841, 0.63674737), (256, None, 0.63662776)],
+)
+def test_plain_diagonal_system_misses_legs_by_two_over_pi(N, frequency, height):
+    """(94): the largest difference sits at N^2/pi - pi/6 and tends to 2/pi."""
+    A, B = qf.ssm.hippo_legs(N)
+    Lambda, _, b, V = qf.ssm.dplr_legs(N)
+
+    def difference(w):
+        first = np.eye(N)[0]
+        return abs(qf.ssm.transfer_function(1j * w, Lambda, b / 2, V[0]) - qf.ssm.transfer_function(1j * w, A, B, first))
+
+    top = Lambda.imag[-1]
+    peak = minimize_scalar(lambda w: -difference(w), bounds=(top - 1, top + 1), method="bounded", options={"xatol": 1e-9})
+    assert -peak.fun == pytest.approx(height, abs=2e-8)
+    if frequency is not None:
+        assert peak.x == pytest.approx(frequency, abs=2e-6)
+    assert peak.x == pytest.approx(N**2 / np.pi - np.pi / 6, abs=0.7 / N**2 + 2e-6)  # 0.60/N^2 at N = 8, 16, 64
+    assert -peak.fun == pytest.approx(2 / np.pi + np.pi / 6 / N**2, abs=5 / N**4 + 1e-9)  # 4.0/N^4
+    elsewhere = np.array([difference(w) for w in np.linspace(0, 2 * top, 101)])
+    assert elsewhere.max() <= -peak.fun + 1e-12
+
+
+def test_s4d_names():
+    n = np.arange(4)
+    for name, im in {
+        "lin": np.pi * n,
+        "inv": 8 / np.pi * (8 / (2 * n + 1) - 1),
+        "inv2": 8 / np.pi * (8 / (n + 1) - 1),
+        "quad": (2 * n + 1) ** 2 / np.pi,
+    }.items():
+        A, B = qf.ssm.s4d_init(name, 4)
+        np.testing.assert_allclose(A, -0.5 - 1j * im, atol=1e-15)
+        np.testing.assert_array_equal(B, np.ones(4))
+        assert A.dtype == B.dtype == complex
+    np.testing.assert_array_equal(qf.ssm.s4d_init("real", 4)[0], -n - 1)
+    for name in ("lin", "inv", "inv2", "quad", "real", "legs", "random"):
+        A, B = qf.ssm.s4d_init(name, 0)
+        assert A.shape == B.shape == (0,)
+
+
+def test_s4d_legs_is_half_of_the_normal_system():
+    A, B = qf.ssm.s4d_init("legs", 6)
+    a, _ = qf.ssm.hippo_legs(12)
+    p = np.sqrt(np.arange(12) + 0.5)
+    expected = np.linalg.eigvals(a + np.outer(p, p))
+    np.testing.assert_allclose(np.sort(A.imag), np.sort(expected.imag[expected.imag < 0]), atol=1e-10)
+    np.testing.assert_allclose(A.real, -0.5, atol=1e-12)
+    assert np.abs(B.imag).max() <= 2
+    Lambda, _, full, _ = qf.ssm.dplr_legs(12)
+    np.testing.assert_array_equal(A, Lambda[:6])
+    np.testing.assert_array_equal(B.real, full[:6].real)
+
+
+def test_s4d_random_and_its_seed():
+    A, _ = qf.ssm.s4d_init("random", 5, rng=3)
+    np.testing.assert_array_equal(A, qf.ssm.s4d_init("random", 5, rng=np.random.default_rng(3))[0])
+    np.testing.assert_allclose(A, -0.5 - 1j * np.exp(np.random.default_rng(3).standard_normal(5)))
+    assert (qf.ssm.s4d_init("random", 5)[0] != A).all()
+
+
+def plain_deviation(N):
+    """sup ||G - G_LegS|| of the plain diagonal system, with C = 1 and ||B|| = 1."""
+    A, B = qf.ssm.hippo_legs(N)
+    Lambda, _, b, V = qf.ssm.dplr_legs(N)
+    s = 1j * np.concatenate([np.linspace(0, 2 * N * N / np.pi, 400), Lambda.imag])
+    difference = qf.ssm.transfer_function(s, Lambda, b / 2, V) - qf.ssm.transfer_function(s, A, B, np.eye(N))
+    return np.linalg.norm(difference, axis=1).max() / np.linalg.norm(B)
+
+
+def ptd_deviation(found, N):
+    A, B = qf.ssm.hippo_legs(N)
+    s = 1j * np.concatenate([np.linspace(0, 2 * N * N / np.pi, 400), found.Lambda.imag])
+    difference = qf.ssm.transfer_function(s, found.Lambda, found.Vinv @ B, found.V) - qf.ssm.transfer_function(s, A, B, np.eye(N))
+    return np.linalg.norm(difference, axis=1).max() / np.linalg.norm(B)
+
+
+@pytest.mark.parametrize(("N", "eps", "cond"), [(8, 0.0983, 4.01), (32, 0.0379, 8.31)])
+def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
+    """(96): their sizes and condition numbers; stable; ten times nearer to LegS than the plain diagonal system."""
+    found = qf.ssm.ptd_init(N, eps=eps, rng=0)
+    A, _ = qf.ssm.hippo_legs(N)
+    assert 0.95 * eps < found.eps <= eps
+    assert found.eps == pytest.approx(np.linalg.norm(found.E, 2) / np.linalg.norm(A, 2))
+    assert found.cond < cond
+    assert found.cond == pytest.approx(np.linalg.cond(found.V))
+    assert found.max_real < 0
+    assert ptd_deviation(found, N) < plain_deviation(N) / 10
+    assert_diagonalises(found, A)
+
+
+def assert_diagonalises(found, A):
+    scale = np.linalg.norm(A, 2) * found.cond
+    np.testing.assert_allclose(found.V @ np.diag(found.Lambda) @ found.Vinv, A + found.E, atol=1e-13 * scale)
+    np.testing.assert_allclose(found.V @ found.Vinv, np.eye(len(A)), atol=1e-13 * found.cond)
+    np.testing.assert_allclose(np.linalg.norm(found.V, axis=0), 1)
+    np.testing.assert_array_equal(np.sort_complex(found.Lambda), np.sort_complex(found.Lambda.conj()))
+    assert found.E.dtype == float
+    assert (np.diff(found.Lambda.imag) >= 0).all()
+
+
+@pytest.mark.parametrize("N", [1, 2, 3, 5])
+def test_ptd_of_small_systems(N):
+    found = qf.ssm.ptd_init(N, rng=1)
+    assert found.eps <= 0.1
+    assert found.max_real < 0
+    assert_diagonalises(found, qf.ssm.hippo_legs(N)[0])
+
+
+def test_ptd_of_a_generous_size_is_normal():
+    found = qf.ssm.ptd_init(6, eps=2.0, rng=0)
+    assert found.eps <= 2
+    assert found.cond < 1.01
+
+
+def test_smaller_perturbations_are_nearer_and_worse_conditioned():
+    wide, narrow = (qf.ssm.ptd_init(12, eps=eps, rng=0) for eps in (0.1, 0.01))
+    assert ptd_deviation(narrow, 12) < ptd_deviation(wide, 12)
+    assert narrow.cond > wide.cond
+
+
+def test_random_ptd_reports_what_it_is():
+    N = 32
+    A, _ = qf.ssm.hippo_legs(N)
+    raw = qf.ssm.ptd_init(N, eps=0.1, method="random", rng=0, stabilize=False)
+    assert raw.eps == pytest.approx(0.1)
+    assert raw.eps <= 0.1
+    assert raw.max_real == raw.Lambda.real.max()
+    assert raw.max_real > 0
+    assert_diagonalises(raw, A)
+    stable = qf.ssm.ptd_init(N, eps=0.1, method="random", rng=0)
+    assert stable.max_real == raw.max_real
+    np.testing.assert_array_equal(stable.Lambda, -np.abs(raw.Lambda.real) + 1j * raw.Lambda.imag)
+    np.testing.assert_array_equal(stable.E, raw.E)
+    assert raw.cond > 2 * qf.ssm.ptd_init(N, eps=0.1, rng=0).cond
+
+
+def test_ptd_gradient(rng):
+    """(98) against differences, with unstable eigenvalues so that the penalty counts."""
+    A, _ = qf.ssm.hippo_legs(6)
+    U, direction = rng.standard_normal((2, 36)) * 0.3
+    U += 2 * np.eye(6).ravel()
+    assert np.linalg.eigvals(A + 10 * U.reshape(6, 6)).real.max() > 1
+    _, gradient = ptd._objective(U, A, 10.0, 0.1)
+    h = 1e-6
+    slope = (ptd._objective(U + h * direction, A, 10.0, 0.1)[0] - ptd._objective(U - h * direction, A, 10.0, 0.1)[0]) / (2 * h)
+    assert gradient @ direction == pytest.approx(slope, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("dt", [1e-12, 1e-5, 0.3, 20.0])
+def test_discretize_against_the_matrix_exponential(rng, dt):
+    Lambda = -rng.uniform(0, 2, 5) + 1j * rng.uniform(-30, 30, 5)
+    Lambda[0] = 0
+    B = rng.standard_normal((5, 3)) + 1j * rng.standard_normal((5, 3))
+    pole, inputs = qf.ssm.discretize(Lambda, B, dt, "zoh")
+    for n in range(5):
+        whole = expm(dt * np.array([[Lambda[n], *B[n]]] + [[0] * 4] * 3))  # the state and three constant inputs
+        np.testing.assert_allclose(pole[n], whole[0, 0], rtol=1e-12)
+        np.testing.assert_allclose(inputs[n], whole[0, 1:], rtol=1e-11)
+    pole, inputs = qf.ssm.discretize(Lambda, B, dt, "bilinear")
+    np.testing.assert_allclose(pole, (1 + dt / 2 * Lambda) / (1 - dt / 2 * Lambda))
+    np.testing.assert_allclose(inputs, (dt / (1 - dt / 2 * Lambda))[:, None] * B)
+
+
+@pytest.mark.parametrize("precision", ["complex64", "complex128"])
+def test_zoh_keeps_full_accuracy_near_zero(precision):
+    """(e^x - 1)/x from |x| = 1e-30 to 10, either side of the switch to the series, against 50 digits."""
+    sizes = [0, 1e-30, 1e-12, 1e-8, 1e-4, 0.1, 0.4999, 0.5001, 1, 10]
+    Lambda = np.array([z * np.exp(1j * t) for z in sizes for t in (0, 1, 1.57, 2.5, -3)]).astype(precision)
+    _, got = qf.ssm.discretize(Lambda, np.ones_like(Lambda), 1.0, "zoh")
+    with mpmath.workdps(50):
+        expected = np.array([complex(mpmath.expm1(mpmath.mpc(z)) / mpmath.mpc(z)) if z else 1 for z in Lambda.astype(complex)])
+    assert got.dtype == Lambda.dtype
+    np.testing.assert_array_less(np.abs(got - expected) / np.abs(expected), 4 * np.finfo(precision).eps)
+
+
+def test_discretize_takes_a_step_for_each_pole_or_channel(rng):
+    Lambda, B = rng.standard_normal((2, 3, 4)) + 1j * rng.standard_normal((2, 3, 4))
+    per_channel, per_mode = rng.uniform(0.01, 0.1, 3), rng.uniform(0.01, 0.1, (3, 4))
+    for disc in ("zoh", "bilinear"):
+        for dt in (per_channel, per_mode, np.array(0.02), 0.02, np.float64(0.02)):
+            pole, inputs = qf.ssm.discretize(Lambda, B, dt, disc)
+            steps = np.broadcast_to(per_channel[:, None] if dt is per_channel else dt, (3, 4))
+            for h, n in np.ndindex(3, 4):
+                one = qf.ssm.discretize(Lambda[h, n : n + 1], B[h, n : n + 1], float(steps[h, n]), disc)
+                np.testing.assert_allclose([pole[h, n], inputs[h, n]], np.ravel(one), rtol=1e-14)
+
+
+def test_a_number_for_dt_has_no_precision_of_its_own():
+    Lambda = np.full(3, -0.5 + 2j, np.complex64)
+    for dt in (0.1, np.float64(0.1), 1):
+        for result in qf.ssm.discretize(Lambda, Lambda, dt, "zoh"):
+            assert result.dtype == np.complex64
+
+
+def test_discretized_system_is_the_continuous_one_under_held_inputs(rng):
+    """A step response by the recurrence against G: after a long time x = -B u/Lambda."""
+    Lambda, B = np.array([-0.5 + 2j, -1.0 + 0j]), np.array([1 + 1j, 2 + 0j])
+    for disc in ("zoh", "bilinear"):
+        pole, inputs = qf.ssm.discretize(Lambda, B, 0.1, disc)
+        x = qf.ssm.linear_scan(pole[:, None], np.repeat(inputs[:, None], 2000, 1))
+        np.testing.assert_allclose(x[:, -1], -B / Lambda, rtol=1e-12)
+        np.testing.assert_allclose(x[:, -1], qf.ssm.transfer_function(0, Lambda, B, np.eye(2)), rtol=1e-12)
+
+
+@pytest.mark.torch
+def test_discretize_in_torch(rng):
+    torch = pytest.importorskip("torch")
+    Lambda = torch.tensor([0, 1e-9j, -1e-4, -0.3 + 0.39j, -0.5 + 0.5j, -2 + 7j], dtype=torch.complex128, requires_grad=True)
+    B = torch.randn(6, 2, dtype=torch.complex128, requires_grad=True)
+    dt = torch.rand(6, dtype=torch.float64).requires_grad_()
+    for disc in ("zoh", "bilinear"):
+        expected = qf.ssm.discretize(Lambda.detach().numpy(), B.detach().numpy(), dt.detach().numpy(), disc)
+        for got, e in zip(qf.ssm.discretize(Lambda, B, dt, disc), expected):
+            np.testing.assert_allclose(got.detach().numpy(), e, rtol=1e-14)
+        assert torch.autograd.gradcheck(lambda *a, disc=disc: qf.ssm.discretize(*a, disc), (Lambda, B, dt))
+    # d/dx (e^x - 1)/x = 1/2 at 0 and near it, where differencing loses everything
+    pole = torch.tensor([0, 1e-12, 1e-8j, 1e-5], dtype=torch.complex128, requires_grad=True)
+    qf.ssm.discretize(pole, torch.ones(4, dtype=torch.complex128), 1.0, "zoh")[1].real.sum().backward()
+    assert torch.allclose(pole.grad.real, torch.full((4,), 0.5, dtype=torch.float64), atol=1e-5)
+
+
+def test_transfer_function_shapes_and_kernel(rng):
+    A = rng.standard_normal((4, 4)) - 4 * np.eye(4)
+    B, C, s = rng.standard_normal((4, 3)), rng.standard_normal((2, 4)), rng.standard_normal((5, 6)) * 1j
+    G = qf.ssm.transfer_function(s, A, B, C)
+    assert G.shape == (5, 6, 2, 3)
+    np.testing.assert_allclose(G[2, 3], C @ np.linalg.inv(s[2, 3] * np.eye(4) - A) @ B)
+    np.testing.assert_allclose(qf.ssm.transfer_function(s, A, B[:, 1], C[0]), G[:, :, 0, 1])
+    assert qf.ssm.transfer_function(1j, A, B[:, 0], C[0]).shape == ()
+    assert qf.ssm.transfer_function(s[:0], A, B, C).shape == (0, 6, 2, 3)
+    assert not qf.ssm.transfer_function(s, np.zeros(0), np.zeros(0), np.zeros(0)).any()
+    s[1, 1] = np.nan
+    dirty = qf.ssm.transfer_function(s, A, B, C)
+    assert np.isnan(dirty[1, 1]).all()
+    clean = np.ones((5, 6), bool)
+    clean[1, 1] = False
+    np.testing.assert_array_equal(dirty[clean], G[clean])
+
+
+def test_transfer_function_in_blocks(rng, monkeypatch):
+    from quatrefoil.ssm import transfer
+
+    A, B, C = qf.ssm.hippo_legs(6)[0], rng.standard_normal((6, 2)), rng.standard_normal(6)
+    s = 1j * rng.standard_normal(20)
+    whole = qf.ssm.transfer_function(s, A, B, C)
+    monkeypatch.setattr(transfer, "_BLOCK", 100)
+    np.testing.assert_allclose(qf.ssm.transfer_function(s, A, B, C), whole, rtol=1e-13)
+
+
+Z, ONE = np.zeros(3, complex), np.ones(3)
+BAD = [
+    (lambda: qf.ssm.hippo_legs(-1), ValueError, r"ssm\.hippo_legs: N is -1"),
+    (lambda: qf.ssm.hippo_legs(2.0), TypeError, "N is 2.0, expected an integer"),
+    (lambda: qf.ssm.dplr_legs(True), TypeError, "N is True"),
+    (lambda: qf.ssm.s4d_init("linear", 4), ValueError, "name is 'linear', expected one of 'lin', 'inv', 'inv2', 'quad', .*'random'"),
+    (lambda: qf.ssm.s4d_init(3, 4), ValueError, "name is 3"),
+    (lambda: qf.ssm.s4d_init("random", 4, rng=-1), ValueError, "rng is -1"),
+    (lambda: qf.ssm.s4d_init("random", 4, rng=0.5), TypeError, "rng is float"),
+    (lambda: qf.ssm.ptd_init(0), ValueError, "N is 0, expected at least 1"),
+    (lambda: qf.ssm.ptd_init(4, eps=0), ValueError, "eps is 0"),
+    (lambda: qf.ssm.ptd_init(4, eps=np.nan), ValueError, "eps is nan"),
+    (lambda: qf.ssm.ptd_init(4, eps="a"), TypeError, "eps is 'a'"),
+    (lambda: qf.ssm.ptd_init(4, method="adam"), ValueError, "method is 'adam', expected one of 'optimize', 'random'"),
+    (lambda: qf.ssm.ptd_init(4, rng=True), TypeError, "rng is bool"),
+    (lambda: qf.ssm.discretize(Z, Z, 0.1, "euler"), ValueError, "disc is 'euler', expected one of 'zoh', 'bilinear'"),
+    (lambda: qf.ssm.discretize(ONE, Z, 0.1, "zoh"), TypeError, "Lambda has dtype float64"),
+    (lambda: qf.ssm.discretize(Z, ONE, 0.1, "zoh"), TypeError, "B has dtype float64"),
+    (lambda: qf.ssm.discretize(Z, Z, ONE.astype(np.float32), "zoh"), TypeError, "dt has dtype float32"),
+    (lambda: qf.ssm.discretize(Z, Z, np.ones(2), "zoh"), ValueError, r"dt has shape \(2,\)"),
+    (lambda: qf.ssm.discretize(Z, Z, None, "zoh"), TypeError, "dt is None"),
+    (lambda: qf.ssm.discretize(Z, Z[:2], 0.1, "zoh"), ValueError, r"B has shape \(2,\)"),
+    (lambda: qf.ssm.discretize(Z, np.zeros((3, 2, 2), complex), 0.1, "zoh"), ValueError, "B has shape"),
+    (lambda: qf.ssm.discretize([0j], Z, 0.1, "zoh"), TypeError, "Lambda is list"),
+    (lambda: qf.ssm.transfer_function(1j, Z, ONE[:2], ONE), ValueError, r"B has shape \(2,\)"),
+    (lambda: qf.ssm.transfer_function(1j, Z, ONE, ONE[:2]), ValueError, r"C has shape \(2,\)"),
+    (lambda: qf.ssm.transfer_function(1j, np.zeros((3, 2)), ONE, ONE), ValueError, r"A has shape \(3, 2\)"),
+    (lambda: qf.ssm.transfer_function(1j, Z, ONE, ONE, P=ONE[:2]), ValueError, r"P has shape \(2,\)"),
+    (lambda: qf.ssm.transfer_function([1j], Z, ONE, ONE), TypeError, "s is list"),
+    (lambda: qf.ssm.transfer_function(1j, Z, np.ones(3, int), ONE), TypeError, "B has dtype int64"),
+    (lambda: qf.ssm.transfer_function(1j, np.ma.masked_array(ONE), ONE, ONE), TypeError, "A is a masked array"),
+    (lambda: qf.ssm.transfer_function(0j, Z, ONE, ONE), np.linalg.LinAlgError, r"s = 0\+0j is a pole"),
+    (lambda: qf.ssm.transfer_function(np.array([1.0, -2]), np.diag(-ONE - [0, 1, 2]), ONE, ONE), np.linalg.LinAlgError, "s = -2 is a pole"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "text"), BAD)
+def test_bad_input(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_everything_is_in_the_namespace_and_flat():
+    for name in qf.ssm.init.__all__:
+        assert getattr(qf.ssm, name) is getattr(qf.ssm.init, name)

@@ -1,0 +1,106 @@
+"""The little language of shapes, on ops that are never run."""
+
+import pytest
+
+from quatrefoil._spec import Arg, Op, Option
+
+WHERE = "throwaway.family.noun"
+
+
+def op(*inputs, out="... N", options=(), **more):
+    args = tuple(Arg(f"a{i}", dims, optional=True) for i, dims in enumerate(inputs))
+    return Op(WHERE, "op", args, (Arg("y", out),), options, differentiable=False, **more)
+
+
+@pytest.mark.parametrize(
+    ("dims", "out", "shapes", "expected"),
+    [
+        (("... N", "N"), "... N", [(2, 3, 4), (4,)], (2, 3, 4)),
+        (("N", "... N M"), "... M N", [(4,), (4, 5)], (5, 4)),
+        (("N 2N",), "N", [(3, 6)], (3,)),
+        (("2N",), "N", [(6,)], (3,)),
+        (("W", "W-1"), "W+1", [(3,), (2,)], (4,)),
+        (("2W-1",), "W", [(5,)], (3,)),
+        (("3 N",), "N 3", [(3, 7)], (7, 3)),
+        (("M? N", "M? K"), "M? K N", [(2, 3), (2, 4)], (2, 4, 3)),
+        (("M? N", "M? K"), "M? K N", [(3,), (4,)], (4, 3)),
+        (("M? N", "M? K"), "M? K N", [None, (4,)], None),
+        (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (3,)], (2,)),
+        (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (3, 5)], (2, 5)),
+        (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (7, 3, 5)], (7, 2, 5)),
+        (("M... ... N", "... N"), "M... ... 2N", [(7, 8, 2, 3), (2, 3)], (7, 8, 2, 6)),
+        (("M... ... N", "... N"), "M... N", [(2, 3), (2, 3)], (3,)),
+        (("D N or B N L or B G N L", "B D N L"), "B D L", [(2, 3), (5, 2, 3, 4)], (5, 2, 4)),
+        (("D N or B N L or B G N L", "B D N L"), "G", [(5, 9, 3, 4), (5, 2, 3, 4)], (9,)),
+    ],
+)
+def test_shapes(dims, out, shapes, expected):
+    if expected is None:
+        with pytest.raises(KeyError):
+            op(*dims, out=out).infer(shapes, ())
+    else:
+        assert op(*dims, out=out).infer(shapes, ()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("dims", "shapes", "text"),
+    [
+        (("N", "N M"), [(3,), (4, 5)], r"family\.op: a1 has shape \(4, 5\), expected \(N, M\) with N = 3 as in a0$"),
+        (("B T", "T", "B T K"), [(2, 3), (3,), (2, 4, 1)], r"expected \(B, T, K\) with B = 2, T = 3 as in a0$"),
+        (("N", "M", "N M"), [(3,), (4,), (4, 3)], r"expected \(N, M\) with N = 3 as in a0 and M = 4 as in a1$"),
+        (("... N", "... M"), [(2, 3), (4,)], r"expected \(\.\.\., M\) with the batch axes \(2,\) as in a0$"),
+        (("M... ... N", "... N"), [(2, 3), (4, 3)], r"a0 has .*, expected \(\.\.\., N\) with the batch axes \(4,\), N = 3 as in a1$"),
+        (("N", "2N"), [(3,), (5,)], r"expected \(2N,\) with N = 3 as in a0$"),
+        (("2N",), [(5,)], r"expected \(2N,\)$"),
+        (("W+1",), [(0,)], r"expected \(W \+ 1,\)$"),
+        (("M? N", "M? N"), [(2, 3), (3,)], r"expected \(M, N\) with M = 2, N = 3 as in a0$"),
+        (("M? N", "M? N"), [(3,), (2, 3)], r"expected \(N,\) with N = 3 as in a0$"),
+        (("M? N",), [(1, 2, 3)], r"expected \(N,\) or \(M, N\)$"),
+        (("D N or B N L",), [(1,)], r"expected \(D, N\) or \(B, N, L\)$"),
+    ],
+)  # fmt: skip
+def test_errors(dims, shapes, text):
+    with pytest.raises(ValueError, match=text):
+        op(*dims, out="1").infer(shapes, ())
+
+
+def test_options():
+    two = op("N", "2 N if both else N", out="N L", options=(Option("L", int), Option("both", bool)))
+    assert two.infer([(3,), (2, 3)], (5, True)) == [(3, 5)]
+    assert two.infer([(3,), (3,)], (5, False)) == [(3, 5)]
+    with pytest.raises(ValueError, match=r"a1 has shape \(3,\), expected \(2, N\) with N = 3 as in a0 and both=True"):
+        two.infer([(3,), (3,)], (5, True))
+    given = op("N L", out="N", options=(Option("L", int),))
+    with pytest.raises(ValueError, match=r"expected \(N, L\) with L = 6$"):
+        given.infer([(3, 5)], (6,))
+
+
+def test_results_that_are_asked_for():
+    options = (Option("more", bool),)
+    asked = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", optional=True)), (Arg("y", "N"), Arg("z", "N 2", when="more")), options)
+    assert asked.infer([(3,), None], (True,)) == [(3,), (3, 2)]
+    assert asked.infer([(3,), None], (False,)) == [(3,), None]
+    assert asked.makes([0, None], (False,)) == [True, False]
+    assert asked.adjoint.infer([(3,), None, (3,), None], (False,)) == [(3,), None]
+    assert asked.adjoint.makes([0, None, 0, None], (False,)) == [True, False]
+    with pytest.raises(ValueError, match=r"grad_z has shape .*, expected none"):
+        asked.adjoint.infer([(3,), None, (3,), (3, 2)], (False,))
+
+
+def test_a_check_runs_when_the_dims_fit():
+    def check(label, shapes, options):
+        if shapes[0][0] < 2:
+            raise ValueError(f"{label}: too short")
+
+    checked = op("N", "N", out="N-2", check=check)
+    assert checked.infer([(3,), (3,)], ()) == [(1,)]
+    with pytest.raises(ValueError, match=r"family\.op: too short"):
+        checked.infer([(1,), (1,)], ())
+    with pytest.raises(ValueError, match="a1 has shape"):
+        checked.infer([(1,), (2,)], ())
+
+
+def test_what_errors_call_an_argument():
+    named = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", title="state[0]")), (Arg("y", "N"),))
+    with pytest.raises(ValueError, match=r"state\[0\] has shape"):
+        named.infer([(1,), (2,)], ())

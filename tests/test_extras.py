@@ -1,0 +1,273 @@
+"""Extras, what a kernel gets beside its arrays: an op made here, y = x w^power, whose memo is w^power and whose function acts on y."""
+
+import copy
+import pickle
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from quatrefoil import _backends, _dispatch
+from quatrefoil._memo import Memo
+from quatrefoil._spec import Arg, Extra, Op, Option
+
+OP = Op(
+    "throwaway.family.noun",
+    "gain",
+    inputs=(Arg("w", "N", half=True), Arg("x", "... N", half=True)),
+    outputs=(Arg("y", "... N", half=True),),
+    options=(Option("power", int),),
+    extras=("packed", Extra("after", function=True)),
+)
+SEVERAL = Op(
+    "throwaway.family.noun",
+    "both",
+    inputs=(Arg("w", "N"),),
+    outputs=(Arg("y", "N"), Arg("z", "N")),
+    extras=("packed",),
+    differentiable=False,
+)
+NONE = Op("throwaway.family.noun", "none", inputs=(Arg("w", "N"), Arg("x", "... N")), outputs=(Arg("y", "N"),))
+
+
+@pytest.fixture(autouse=True)
+def seen(monkeypatch):
+    """The twin of the op, and what its kernels were given: (name, packed, after, num_threads)."""
+    given = []
+
+    def gain(w, x, y, power, packed, after, num_threads):
+        given.append(("gain", packed, after, num_threads))
+        y[...] = x * (w**power if packed is None else packed)
+        if after is not None:
+            y[...] = after(y)
+
+    def gain_vjp(w, x, grad, dw, dx, power, packed, after, num_threads):
+        given.append(("gain_vjp", packed, after, num_threads))
+        dx[...] = grad * (w**power if packed is None else packed)
+        dw[...] = (grad * x * power * w ** (power - 1)).reshape(-1, w.size).sum(0)
+
+    def both(w, y, z, packed, num_threads):
+        given.append(("both", packed, None, num_threads))
+        y[...], z[...] = w, -w
+
+    twin = types.ModuleType("throwaway.family.noun._numba")
+    twin.gain, twin.gain_vjp, twin.both = gain, gain_vjp, both
+    for name in ("throwaway", "throwaway.family", "throwaway.family.noun"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, twin.__name__, twin)
+    for op in (OP, OP.adjoint, SEVERAL):
+        op.plans.clear()
+    with _backends.use_backend("numba"):
+        yield given
+
+
+def frozen(array):
+    array.flags.writeable = False
+    return array
+
+
+def memo(w, power=2, backend="numba", **where):
+    return Memo(np.asarray(w) ** power, backend, [w], **where)
+
+
+def arrays(rng):
+    return rng.standard_normal(5), rng.standard_normal((3, 5))
+
+
+def test_missing_extras_are_none(door, seen, rng):
+    w, x = arrays(rng)
+    for extras in ((), (None, None), [None, None]):
+        np.testing.assert_array_equal(_dispatch.call(OP, (w, x), (2,), extras, num_threads=3), x * w**2)
+    assert seen == [("gain", None, None, 3)] * 3
+
+
+def test_they_come_after_the_options_and_are_no_part_of_the_plan(door, seen, rng):
+    w, x = arrays(rng)
+    held, out = memo(w), np.empty_like(x)
+    y = _dispatch.call(OP, (w, x), (2,), (held, np.negative), out)
+    assert y is out
+    np.testing.assert_array_equal(y, -x * w**2)
+    _dispatch.call(OP, (w, x), (2,), (memo(w), None))
+    _dispatch.call(OP, (w, x), (2,))
+    assert seen[0] == ("gain", held.made, np.negative, 0)
+    assert len(OP.plans) == 1
+
+
+def test_a_memo_is_for_its_own_arrays(door, seen, rng):
+    w, x = arrays(rng)
+    fixed = frozen(w.copy())
+    for held, given, fits in (
+        (memo(w), w, True),
+        (memo(fixed), fixed, True),
+        (memo(w, private=True), w, True),
+        (memo(w), w.copy(), False),
+        (memo(w), w[:], False),
+        (memo(w, at=1), w, False),
+        (memo(w, at=2), w, False),
+        (memo(w, backend="native"), w, False),
+        (Memo(w**2, "numba", [w, x]), w, True),
+        (Memo(w**2, "numba", [x, w]), w, False),
+    ):
+        y = _dispatch.call(OP, (given, x), (2,), (held, None))
+        np.testing.assert_array_equal(y, x * w**2)
+        assert (seen[-1][1] is held.made) == fits
+
+
+@pytest.mark.parametrize("change", [0.5, -0.0])
+def test_a_memo_of_arrays_that_were_changed_is_not_used(door, seen, rng, change):
+    w, x = arrays(rng)
+    w[2] = 0.0
+    held, part = memo(w), memo(frozen(w[:]))
+    w[2] = change
+    for given in (w, part._held[0]):
+        expected = x * w**2
+        for stale in (held, part):
+            np.testing.assert_array_equal(_dispatch.call(OP, (given, x), (2,), (stale, None)), expected)
+    assert {s[1] is None for s in seen} == {True}
+
+
+def test_the_adjoint_has_the_same_extras(door, seen, rng):
+    w, x = arrays(rng)
+    held = memo(w)
+    dw, dx = _dispatch.call_vjp(OP, (w, x, x), (2,), (held, np.negative))
+    np.testing.assert_array_equal(dx, x * w**2)
+    np.testing.assert_allclose(dw, (x * x * 2 * w).sum(0))
+    assert seen == [("gain_vjp", held.made, np.negative, 0)]
+
+
+def test_several_results(door, seen, rng):
+    w = rng.standard_normal(5)
+    held = Memo("made", "numba", [w])
+    for extras in ((held,), ()):
+        y, z = _dispatch.call(SEVERAL, (w,), (), extras)
+        np.testing.assert_array_equal(y, -z)
+    assert [s[1] for s in seen] == ["made", None]
+
+
+def test_half_precision(door, seen, rng):
+    w, x = (a.astype(np.float16) for a in arrays(rng))
+    y = _dispatch.call(OP, (w, x), (2,), (memo(w), np.negative))
+    np.testing.assert_array_equal(y, (-x.astype(np.float32) * w.astype(np.float32) ** 2).astype(np.float16))
+    assert seen[-1][1:3] == (None, np.negative)  # the kernel sees other arrays, in float32
+
+
+@pytest.mark.parametrize(
+    ("op", "extras", "text"),
+    [
+        (OP, (None,), r"family\.gain: extras must be a tuple of \(packed, after\), got 1 of them"),
+        (OP, (None,) * 3, "got 3 of them"),
+        (OP, "memo", "got str"),
+        (OP, (np.ones(5), None), r"family\.gain: packed is ndarray, expected a Memo or None"),
+        (OP, (np.negative, None), "packed is ufunc"),
+        (NONE, (None,), r"extras must be a tuple of \(none\)"),
+    ],
+)  # fmt: skip
+def test_foreign_extras(door, rng, op, extras, text):
+    with pytest.raises(TypeError, match=text):
+        _dispatch.call(op, arrays(rng), (2,) if op is OP else (), extras)
+
+
+def test_a_memo_is_not_pickled(rng):
+    for way in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="memo belongs to the process"):
+            way(memo(rng.standard_normal(5)))
+
+
+@pytest.mark.torch
+class TestTorch:
+    @pytest.fixture(autouse=True)
+    def registered(self):
+        pytest.importorskip("torch")
+        from quatrefoil.torch import _library
+
+        for op in (OP, OP.adjoint):
+            if op.label not in _library.registered:  # an operator is registered once a process
+                _library.register(op)
+
+    @pytest.fixture
+    def tensors(self, rng):
+        import torch
+
+        return [torch.from_numpy(a) for a in arrays(rng)]
+
+    @pytest.mark.parametrize("wants", [False, True])
+    def test_eager(self, door, seen, tensors, wants):
+        w, x = tensors
+        x.requires_grad_(wants)
+        held = memo(w)
+        y = _dispatch.call(OP, (w, x), (2,), (held, np.negative))
+        assert (-x * w**2 == y).all()
+        assert seen == [("gain", held.made, np.negative, 0)]
+        if wants:
+            y.sum().backward()
+            assert seen[1:] == [("gain_vjp", held.made, np.negative, 0)]
+        with pytest.raises(TypeError, match=r"packed is int"):
+            _dispatch.call(OP, (w, x), (2,), (3, None))
+
+    def test_a_tensor_changed_in_place(self, door, seen, tensors):
+        w, x = tensors
+        held = memo(w)
+        w.data[1] += 1
+        assert (_dispatch.call(OP, (w, x), (2,), (held, None)) == x * w**2).all()
+        assert seen[-1][1] is None
+
+    def test_out(self, door, seen, tensors):
+        import torch
+
+        w, x = tensors
+        held, out = memo(w), torch.empty_like(x)
+        assert _dispatch.call(OP, (w, x), (2,), (held, None), out) is out
+        assert (out == x * w**2).all()
+        assert seen[-1][1] is held.made
+
+    def test_traced_calls_drop_memos(self, seen, tensors):
+        import torch
+
+        w, x = tensors
+        held = memo(w)
+
+        def energy(w, x):
+            return _dispatch.call(OP, (w, x), (2,), (held, None)).square().sum()
+
+        expected = (x * w**2).square().sum()
+        torch._dynamo.reset()
+        torch.testing.assert_close(torch.compile(energy, backend="aot_eager", fullgraph=True)(w, x), expected)
+        gradient = torch.func.grad(energy, argnums=1)(w, x)
+        torch.testing.assert_close(gradient, 2 * x * w**4)
+        torch.testing.assert_close(torch.vmap(lambda v: _dispatch.call(OP, (w, v), (2,), (held, None)))(x), x * w**2)
+        assert {s[1] is None for s in seen} == {True}
+        meta = _dispatch.call(OP, (w.to("meta"), x.to("meta")), (2,), (held, None))
+        assert meta.shape == x.shape
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
+    def test_traced_calls_refuse_functions(self, seen, tensors):
+        import torch
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        def call(w, x):
+            return _dispatch.call(OP, (w, x), (2,), (None, np.negative)).sum()
+
+        w, x = tensors
+        text = r"family\.gain: after is a function, which torch\.compile"
+        for run in (
+            lambda: torch.func.grad(call)(w, x),
+            lambda: torch.vmap(call, (None, 0))(w, x),
+            lambda: torch.func.jvp(call, (w, x), (w, x)),
+            lambda: call(w.to("meta"), x.to("meta")),
+        ):
+            with pytest.raises(TypeError, match=text):
+                run()
+        with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(TypeError, match=text):
+            call(w, x)
+        torch._dynamo.reset()
+        with pytest.raises(Exception, match=r"after is a function|Observed exception"):  # torch wraps it
+            torch.compile(call, backend="aot_eager", fullgraph=True)(w, x)
+        assert seen == []
+
+    def test_opcheck(self, tensors):
+        import torch
+
+        from quatrefoil.torch._library import registered
+
+        torch.library.opcheck(registered[OP.label], (*[t.requires_grad_() for t in tensors], 2, None, 0))

@@ -1,0 +1,151 @@
+"""What an installation says of itself where its native part could not be built. Real installations: .ci/install."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+ERROR = "csrc/core/isa.cpp:14:26: error: invalid cpu feature string"
+CALL = "qf.ssm.fft_conv(np.ones((1, 2, 8)), np.ones((2, 8)))"
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    """cmake/quatrefoil_build.py, in a folder of its own and without scikit-build-core."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("QUATREFOIL_PURE", "QUATREFOIL_REQUIRE_NATIVE"):
+        monkeypatch.delenv(name, raising=False)
+    hooks = ("build_sdist", "get_requires_for_build_editable", "get_requires_for_build_sdist", "get_requires_for_build_wheel")
+    scikit = types.SimpleNamespace(build=types.SimpleNamespace(**dict.fromkeys(hooks)))
+    monkeypatch.setitem(sys.modules, "scikit_build_core", scikit)
+    monkeypatch.setitem(sys.modules, "scikit_build_core.build", scikit.build)
+    spec = importlib.util.spec_from_file_location("quatrefoil_build", Path(__file__).parents[1] / "cmake" / "quatrefoil_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def attempts(build, monkeypatch):
+    """The variables of every attempt to build, of which only the one without native part succeeds."""
+    seen = []
+
+    def run(hook, arguments, variables):
+        seen.append(variables)
+        pure = "QUATREFOIL_PURE" in variables
+        return ("a-py3-none-any.whl" if pure else None), ["[1/9] Building", "FAILED: isa.cpp.o", f"{os.getcwd()}/{ERROR}", "ninja: stopped"]
+
+    monkeypatch.setattr(build, "_run", run)
+    return seen
+
+
+OUTPUTS = {
+    "compiler": (f"[1/2] Building\nFAILED: x\ng++ -c x\n{ERROR}\nb.cpp:1:1: error: another", ERROR),
+    "header": ("FAILED: x\nx.cpp:1:10: fatal error: Python.h: No such file", "x.cpp:1:10: fatal error: Python.h: No such file"),
+    "killed": ("g++: fatal error: Killed signal terminated program cc1plus", "g++: fatal error: Killed signal terminated program cc1plus"),
+    "linker": ("[9/9] Linking\n/usr/bin/ld: a.o: undefined reference to `f'", "/usr/bin/ld: a.o: undefined reference to `f'"),
+    "no compiler": (
+        "CMake Error at CMakeLists.txt:2 (project):\n  No CMAKE_CXX_COMPILER could be found.\n\n  Tell CMake",
+        "CMake Error at CMakeLists.txt:2 (project): No CMAKE_CXX_COMPILER could be found.",
+    ),
+    "named compiler": (
+        "CMake Error at D.cmake:48 (message):\n  Could not find compiler in CXX:\n\n  clang++-99.\n\nCall Stack",
+        "CMake Error at D.cmake:48 Could not find compiler in CXX: clang++-99.",
+    ),
+    "broken compiler": ("CMake Error at T.cmake:7 (message):\n  The compiler\n\n    c.cpp:1: error: no", "c.cpp:1: error: no"),
+    "other": ("Traceback\nCMakeNotFoundError: Could not find CMake\n\n", "CMakeNotFoundError: Could not find CMake"),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_first_error(build, case):
+    printed, expected = OUTPUTS[case]
+    assert build.first_error(printed.split("\n")) == expected
+
+
+def test_failed_build_is_recorded_in_a_numba_wheel(build, attempts):
+    assert build.build_wheel("wheels") == "a-py3-none-any.whl"
+    assert attempts == [{}, {"QUATREFOIL_PURE": "1", "SKBUILD_WHEEL_FORCE_INCLUDE": f"{build.RECORD}=quatrefoil/_build_failure.py"}]
+    found = {}
+    exec(build.RECORD.read_text(), found)
+    assert found["error"] == ERROR
+
+
+@pytest.mark.parametrize("value", ["1", "true", "ON"])
+def test_required_native_build_fails(build, attempts, monkeypatch, value):
+    monkeypatch.setenv("QUATREFOIL_REQUIRE_NATIVE", value)
+    with pytest.raises(SystemExit):
+        build.build_editable("wheels")
+    assert attempts == [{}]
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", "off"])
+def test_unset_by_value(build, attempts, monkeypatch, value):
+    monkeypatch.setenv("QUATREFOIL_REQUIRE_NATIVE", value)
+    assert build.build_wheel("wheels")
+
+
+def run(code, failure=ERROR, warnings="always", **environment):
+    """``code`` where there is no native part, because of ``failure`` or (None) because none was asked for."""
+    script = f"""
+import importlib.machinery, importlib.util, sys, types
+
+find = importlib.util.find_spec
+def hidden(name, package=None):
+    if name == "quatrefoil._core":
+        return None
+    if name == "quatrefoil._build_failure":
+        return sys.modules.get(name) and importlib.machinery.ModuleSpec(name, None)
+    return find(name, package)
+
+importlib.util.find_spec = hidden
+failure = {failure!r}
+if failure:
+    sys.modules["quatrefoil._build_failure"] = types.SimpleNamespace(error=failure)
+import numpy as np
+import quatrefoil as qf
+{code}
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("QUATREFOIL_")} | environment
+    return subprocess.run([sys.executable, "-W", warnings, "-c", script], capture_output=True, text=True, check=True, env=environment)
+
+
+def test_one_warning_at_the_first_call():
+    done = run(f"print('imported', file=sys.stderr)\n{CALL}\n{CALL.replace('8', '9')}\nqf.ssm.hippo_legs(4)")
+    before, after = done.stderr.split("imported\n")
+    assert before == ""
+    assert after.count("RuntimeWarning") == 1
+    assert ERROR in after
+    assert after.startswith("<string>:")  # the caller's own line
+    assert "numba" not in after.partition("RuntimeWarning")[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "failure", "environment"),
+    [
+        (CALL, ERROR, {"QUATREFOIL_BACKEND": "numba"}),
+        (f"with qf.use_backend('numba'): {CALL}", ERROR, {}),
+        (f"{CALL[:-1]}, backend='numba')", ERROR, {}),
+        (CALL, None, {}),
+        ("qf.config(); qf.show_config()", ERROR, {}),
+    ],
+    ids=["environment", "use_backend", "keyword", "pure", "config"],
+)
+def test_no_warning_where_numba_was_asked_for(code, failure, environment):
+    assert run(code, failure, **environment).stderr == ""
+
+
+@pytest.mark.parametrize("failure", [ERROR, None])
+def test_the_reason_is_told(failure):
+    expected = failure or "QUATREFOIL_PURE=1"
+    done = run("import json; print(json.dumps(qf.config()))", failure)
+    assert json.loads(done.stdout)["backend"] == "numba"
+    assert expected in json.loads(done.stdout)["reason"]
+    assert expected in run("qf.show_config()", failure).stdout
+    refused = run("try: qf.use_backend('native').__enter__()\nexcept ValueError as e: print(e)", failure)
+    assert expected in refused.stdout

@@ -1,0 +1,124 @@
+"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a step that ends within rounding of epsilon.
+
+A polygon's walks take bounds of the distance where the oracle takes the distance, so theirs begin where they end.
+"""
+
+import numpy as np
+
+from case import Case
+
+from . import oracle
+
+CLEAR = 1e-2  # of epsilon
+
+
+def _numbers(kind, rng, rows, d, pairs=0):
+    if kind in ("none", None):
+        return None
+    if kind == "number":
+        return rng.standard_normal((rows, 1))
+    if kind == "fourier":
+        return np.concatenate([rng.uniform(-0.3, 0.3, (rows, 2)), rng.standard_normal((rows, 5))], axis=1)
+    if kind == "per_vertex":
+        return rng.standard_normal((rows, 2 * pairs))
+    bells = np.concatenate(
+        [rng.uniform(0.5, 1, (rows, 3, 1)), rng.uniform(-0.5, 0.5, (rows, 3, d)), rng.uniform(0.5, 2, (rows, 3, 1))], axis=2
+    )
+    return bells.reshape(rows, -1)
+
+
+def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, **options):
+    """Points of the unit ball of which no walk comes near epsilon."""
+
+    def make(rng):
+        frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
+        seed = int(rng.integers(-(2**63), 2**63))
+        start = np.zeros((B, N, d))
+        walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024))
+        for b in range(B):
+            for n in range(N):  # a walk depends on the number of its point: each is drawn until it is clear
+                clear = False
+                while not clear:
+                    start[b, n] = oracle.disc_points(rng, 1, 0.9, d)[0]
+                    clear = oracle.paths(start[b, : n + 1], epsilon, None, b, seed, *walked)[-1][n].min() > CLEAR
+        start[:, :outside] = np.nan
+        inputs = [start, frame, None, None, _numbers(g, rng, rows, d), _numbers(f, rng, rows, d)]
+        return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}
+
+    return make
+
+
+def _polygon(B, N, g, *, rings=1, rows=1):
+    """Points within epsilon of polygons with odd numbers of sides: one for all, or one each."""
+
+    def make(rng):
+        tables = []
+        for _ in range(rings):
+            t = 2 * np.pi * (np.arange(5 + 2 * len(tables)) + rng.uniform(0, 1)) / (5 + 2 * len(tables))
+            ring = rng.uniform(0.2, 0.45, (len(t), 1)) * np.stack([np.cos(t), np.sin(t)], axis=1)
+            tables.append(oracle.segments([ring]))
+        frame = np.concatenate([np.zeros((B, 2)), np.ones((B, 1)), np.full((B, 1), 0.02)], axis=1)
+        start = np.empty((B, N, 2))
+        for b in range(B):
+            segs = tables[b if rings > 1 else 0]
+            side, at = segs[rng.integers(len(segs), size=N)], rng.uniform(0.2, 0.8, (N, 1))
+            away = (side[:, 2:] - side[:, :2]) @ np.array([[0, 1.0], [-1, 0]])
+            start[b] = side[:, :2] + at * (side[:, 2:] - side[:, :2]) + 0.003 * away / np.hypot(*away.T)[:, None]
+        first = np.cumsum([0, *map(len, tables)])
+        ends = np.concatenate(tables)
+        pairs = len(ends)
+        return [start, frame, ends, first, _numbers(g, rng, rows, 2, pairs), None], {"dirichlet_kind": g, "seed": 5, "walks": 3}
+
+    return make
+
+
+def _placed(B, N, *, d=2, ring=False, shared=False):
+    """Points inside and out of the ball or a triangle, none within rounding of an edge."""
+
+    def make(rng):
+        frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), 0.1)], axis=1)
+        triangle = np.array([[-0.4, -0.5], [0.5, -0.1], [0.1, 0.5]])
+        ends, first = (oracle.segments([triangle]), np.array([0, 3])) if ring else (None, None)
+        kept = []
+        while len(kept) < (N if shared else B * N):
+            x = rng.uniform(-1.3, 1.3, d) * (0.5 if ring else 1)
+            distance = oracle.closest(ends, x[None])[0][0] if ring else abs(np.sqrt((x * x).sum()) - 1)
+            if not shared and distance > 1e-3 and abs(distance - 0.1) > 1e-3:
+                kept.append(x)
+            elif shared and distance > 0.2 and (oracle.inside_segments(ends, x[None])[0] if ring else (x * x).sum() < 1):
+                kept.append(0.05 * x)
+        scaled = np.array(kept).reshape((N, d) if shared else (B, N, d))
+        if shared:
+            frame[:, :d], frame[:, d] = frame[0, :d], frame[0, d]
+            return [scaled * frame[0, d] + frame[0, :d], frame, ends, first], {}
+        return [scaled * frame[:, d, None, None] + frame[:, None, :d], frame, ends, first], {}
+
+    return make
+
+
+CASES = [
+    Case("walk", "small", _ball(1, 2, "fourier", "gaussians", walks=3)),
+    Case("walk", "batch", _ball(2, 3, "gaussians", "fourier", rows=2, walks=4)),
+    Case("walk", "number", _ball(1, 5, "number", "number")),
+    Case("walk", "space", _ball(2, 3, "gaussians", "gaussians", d=3, first_walk=5, walks=7)),
+    Case("walk", "space-number", _ball(1, 4, "number", "gaussians", d=3, epsilon=0.01)),
+    Case("walk", "fourier", _ball(3, 4, "fourier")),
+    Case("walk", "one-walk", _ball(1, 6, "fourier", first_walk=1000003, walks=1)),
+    Case("walk", "many-nodes", _ball(1, 3, "fourier", "number", first_walk=3, walks=27)),
+    Case("walk", "cut-off", _ball(1, 9, "number", "gaussians", max_steps=2)),
+    Case("walk", "some-outside", _ball(2, 5, "fourier", "number", outside=2)),
+    Case("walk", "no-points", _ball(2, 0, "fourier", "number", rows=2)),
+    Case("walk", "no-instances", _ball(0, 3, "number", "number")),
+    Case("walk", "many-instances", _ball(70, 1, "fourier", "gaussians", rows=70, walks=2)),
+    Case("walk", "many-instances-one-row", _ball(70, 1, "gaussians", "number", walks=2)),
+    Case("walk", "polygon-per-vertex", _polygon(1, 20, "per_vertex")),
+    Case("walk", "polygon-per-vertex-rows", _polygon(3, 9, "per_vertex", rows=3)),
+    Case("walk", "polygons-per-vertex", _polygon(3, 9, "per_vertex", rings=3)),
+    Case("walk", "polygon-fourier", _polygon(2, 9, "fourier")),
+    Case("walk", "polygons-gaussians", _polygon(2, 9, "gaussians", rings=2, rows=2)),
+    Case("place", "ball", _placed(2, 40)),
+    Case("place", "space", _placed(1, 40, d=3)),
+    Case("place", "polygon", _placed(2, 60, ring=True)),
+    Case("place", "shared", _placed(3, 7, ring=True, shared=True)),
+    Case("place", "no-points", _placed(2, 0)),
+]

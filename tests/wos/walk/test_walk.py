@@ -1,0 +1,114 @@
+"""Walk on Spheres: statistics against closed forms, and that the gates see planted errors."""
+
+import numpy as np
+import pytest
+
+from quatrefoil import _backends, wos
+from wos.walk import oracle
+from wos.walk.oracle import disc_points, gates, seed, star_points
+
+NATIVE = _backends.reason("native") is None
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def sizes(backend):
+    """(points, walks): the loops of the numba backend ask every segment."""
+    return (600, 8192) if backend == "native" else (60, 4096)
+
+
+def test_harmonic(backend, rng):
+    n, W = sizes(backend)
+    X = star_points(rng, n)
+    r = wos.solve(wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, walks=W, epsilon=1e-5, rng=seed(rng))
+    assert gates(r.value, r.stderr, oracle.harmonic(X)) == []
+
+
+def test_torsion_of_an_ellipse(backend, rng):
+    n, W = sizes(backend)
+    a, b = 1.3, 0.7
+    X = disc_points(rng, n) * [a, b]
+    M = 2000 if backend == "native" else 500  # the 500-gon is off by 2e-5 at most, a fifth of what would show
+    r = wos.solve(wos.Polygon(oracle.ellipse(a, b, M)), X, dirichlet=0.0, source=1.0, walks=W, epsilon=1e-5, rng=seed(rng))
+    assert gates(r.value, r.stderr, oracle.torsion_ellipse(X, a, b)) == []
+
+
+def test_product_of_sines_in_a_square(backend, rng):
+    """-Δ sin x sin y = 2 sin x sin y: a source that varies, and a hole."""
+    n, W = sizes(backend)
+    u = lambda X: np.sin(X[..., 0]) * np.sin(X[..., 1])  # noqa: E731
+    square = np.array([[0, 0], [3, 0], [3, 2], [0, 2.0]])
+    hole = np.array([[1, 0.5], [1.5, 0.5], [1.2, 1.1]])
+    X = rng.uniform([0.02, 0.02], [2.98, 1.98], (2 * n, 2))
+    X = X[oracle.inside([square, hole], X)][:n]
+    r = wos.solve(
+        wos.Polygon(square, holes=[hole]),
+        X,
+        dirichlet=u,
+        source=lambda Y: 2 * u(Y),
+        walks=W,
+        epsilon=1e-5,
+        rng=seed(rng),
+    )
+    assert gates(r.value, r.stderr, u(X)) == []
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_ball(d, backend, rng):
+    n, W = sizes(backend)
+    radius, center = 2.0, np.array([3.0, -1.0, 0.5])[:d]
+    X = center + disc_points(rng, n, 0.95 * radius, d)
+    g = lambda Y: Y[:, 0] * Y[:, -1] + 0.5 * Y[:, 1]  # noqa: E731
+    truth = X[:, 0] * X[:, -1] + 0.5 * X[:, 1] + 3 * oracle.torsion_ball(X - center, radius)
+    r = wos.solve(wos.Ball(center.tolist(), radius), X, dirichlet=g, source=3.0, walks=W, epsilon=1e-6, rng=seed(rng))
+    assert gates(r.value, r.stderr, truth) == []
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_ball_with_a_source_that_varies(d, backend, rng):
+    """-Δ(1 - |x|^4) = 4(d + 2)|x|^2 sees the law of the source's radius, not only its total mass."""
+    n, W = sizes(backend)
+    X = disc_points(rng, n, 0.9, d)
+    f = lambda Y: 4 * (d + 2) * (Y**2).sum(axis=1)  # noqa: E731
+    r = wos.solve(wos.Ball([0.0] * d, 1.0), X, dirichlet=0.0, source=f, walks=W, epsilon=1e-6, rng=seed(rng))
+    assert gates(r.value, r.stderr, 1 - (X**2).sum(axis=1) ** 2) == []
+
+
+def test_against_a_plain_walk(backend, rng):
+    """Data without a closed form: both answers carry an error bar."""
+    c = np.array([0.3, 0.1, -0.2, 0.05, 0.15])
+    amplitude, center = np.array([0.8, -0.6]), np.array([[0.3, -0.2], [-0.5, 0.6]])
+    X = star_points(rng, 24)
+    polygon = wos.Polygon(oracle.star(64))
+    r = wos.solve(polygon, X, dirichlet=wos.Fourier(c), source=wos.Gaussians(amplitude, center, 1.0), walks=4096, rng=seed(rng))
+    g, f = (lambda Y: oracle.fourier(Y, c)), (lambda Y: oracle.gaussians(Y, amplitude, center, 1.0))
+    mean, error = oracle.plain_walk(oracle.segments([oracle.star(64)]), X, g, f, 1024, 1e-3 * polygon.diagonal[0], rng)
+    assert np.abs((r.value - mean) / np.hypot(r.stderr, error)).max() < 7
+
+
+def test_the_gates_see_planted_errors(rng):
+    """Every kind of mistake fails a gate that the right answer passes."""
+    if not NATIVE:
+        pytest.skip("thousands of points and walks")
+    X = disc_points(rng, 2500, 0.9)
+    X = X[np.hypot(*X.T) > 0.1]  # from the centre every walk ends after one step: no spread to judge by
+    disc, truth = wos.Ball([0.0, 0.0], 1.0), oracle.torsion_ball(X, 1.0)
+
+    def failed(epsilon=1e-6, f=1.0, W=4096, scale=1.0, max_steps=1024):
+        r = wos.solve(disc, X, dirichlet=0.0, source=f, walks=W, epsilon=epsilon, rng=seed(rng), max_steps=max_steps)
+        return gates(r.value, r.stderr * scale, truth)
+
+    assert failed() == []
+    assert failed(epsilon=2e-2)
+    assert failed(f=1.03)
+    assert failed(f=-1.0)
+    assert "spread" in failed(scale=2**0.5)
+    assert "spread" in failed(scale=2**-0.5)
+    assert failed(max_steps=3)
+
+
+def test_stderr_shrinks_and_the_bias_is_of_the_order_of_epsilon(backend, rng):
+    X = disc_points(rng, 40, 0.5)
+    few, many = (wos.solve(wos.Ball([0, 0], 1), X, dirichlet=oracle.harmonic, walks=W, rng=seed(rng)) for W in (256, 4096))
+    assert 3 < (few.stderr / many.stderr).mean() < 5.5  # 4, and 256 walks know their spread to 5%

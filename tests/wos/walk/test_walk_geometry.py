@@ -1,0 +1,169 @@
+"""Walk on Spheres: distances, what lies outside, scale and place of the domain, the two backends' paths, the generator."""
+
+import numpy as np
+import pytest
+
+from quatrefoil import _backends, wos
+from wos.walk import oracle
+from wos.walk.oracle import coordinate_sum, disc_points, same, seed, star_points
+
+NATIVE = _backends.reason("native") is None
+
+
+@pytest.mark.skipif(not NATIVE, reason="the grid is native")
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the random spikes may well be
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_the_grid_against_every_segment(precision, rng):
+    from quatrefoil import _core
+
+    spiky = np.stack([np.cos(np.linspace(0, 2 * np.pi, 97)[:-1]), np.sin(np.linspace(0, 2 * np.pi, 97)[:-1])], 1) * rng.uniform(
+        0.05, 1, (96, 1)
+    )
+    mixed = np.array([[0, 0], [1e-7, 0], [2e-7, 0], [1, 0], [1, 1e-6], [1, 1], [0.5, 1], [0.2, 1], [0, 1]])  # tiny, huge, collinear
+    for ring in (oracle.star(1024), spiky, mixed, rng.normal(size=(5, 2))):
+        polygon = wos.Polygon(ring)
+        segs = polygon.scaled_ends()
+        X = rng.uniform(-0.5, 0.5, (3000, 2)).astype(precision)
+        near_edge = segs[rng.integers(len(segs), size=500), :2] + 0.01 * rng.normal(size=(500, 2))
+        X = np.concatenate([X, np.clip(near_edge, -0.5, 0.5).astype(precision)])
+        d, _, _, _ = oracle.closest(segs, X.astype(np.float64))
+        for level in (0, 3, 6, 9):
+            radius, primitive = np.empty(len(X), precision), np.empty(len(X), np.int64)
+            _core.wos.bounds(polygon.memo("numpy").made, 0, level, X, radius, primitive)
+            exact = primitive >= 0
+            eps = np.finfo(precision).eps
+            assert np.abs(radius - d)[exact].max(initial=0) <= 4 * eps  # coordinates of size 1
+            assert (radius - d)[~exact].max(initial=-1) <= 2 * eps  # a lower bound
+            cell = 1.0157 / 2**level
+            assert (radius[~exact] >= 3.5 * cell - 4 * eps).all()  # never below epsilon: see _level
+            assert (radius[~exact] >= d[~exact] * 5 / 7 - 4 * eps).all()
+            dk = np.array(
+                [oracle.closest(segs[k : k + 1], x[None].astype(np.float64))[0][0] for k, x in zip(primitive[exact][:200], X[exact][:200])]
+            )
+            np.testing.assert_allclose(dk, d[exact][:200], rtol=0, atol=8 * eps)  # the primitive is a closest one
+        assert exact.any()
+
+
+def test_outside_and_on_the_boundary(backend, rng):
+    star, epsilon = wos.Polygon(oracle.star(128)), 1e-2
+    size = epsilon * star.diagonal[0]
+    segs = oracle.segments([oracle.star(128)])
+    X = rng.uniform(-1.5, 1.5, (300, 2))
+    X = np.concatenate([X, segs[:40, :2], 0.5 * (segs[:40, :2] + segs[:40, 2:])])
+    distance, _, _, closest = oracle.closest(segs, X)
+    within = oracle.inside([oracle.star(128)], X)
+    near = distance < size * 0.999
+    outside = ~within & (distance > size * 1.001)
+    assert outside.any()
+    with pytest.warns(RuntimeWarning, match=f"{outside.sum()} points lie outside"):
+        r = wos.solve(star, X, dirichlet=coordinate_sum, walks=10, epsilon=epsilon, rng=1)
+    assert np.isnan(r.value[outside]).all()
+    assert np.isnan(r.stderr[outside]).all()
+    assert (r.n_walks == np.where(outside, 0, 10))[outside | near].all()
+    assert np.isfinite(r.value[~outside]).all()
+    np.testing.assert_allclose(r.value[near], coordinate_sum(closest)[near], atol=1e-6)
+    np.testing.assert_array_equal(r.stderr[near], 0)
+    assert (r.stderr[within & ~near & (distance > 2 * size)] > 0).all()
+
+
+def test_far_from_the_origin(backend, rng):
+    """A domain of size 1 at 1e6 is as accurate as at 0."""
+    X, shift, s = star_points(rng, 20), np.array([1e6, -2e6]), seed(rng)
+    at_zero = wos.solve(wos.Polygon(oracle.star(100)), X, dirichlet=coordinate_sum, source=1.0, walks=50, rng=s)
+    moved = wos.solve(
+        wos.Polygon(oracle.star(100) + shift),
+        X + shift,
+        dirichlet=lambda Y: (Y - shift).sum(axis=1),
+        source=1.0,
+        walks=50,
+        rng=s,
+    )
+    # the shift rounds coordinates by 1e-10, so a walk may rarely take another turn: then the mean of its 50 changes by some hundredths
+    difference = np.sort(np.abs(at_zero.value - moved.value))
+    assert difference[-3] < 1e-5
+    assert difference[-1] < 0.2
+    assert np.median(np.abs(at_zero.value - moved.value)) < 1e-5
+
+
+def test_scale_of_the_domain(backend, rng):
+    """u for f = 1 grows as the square of the length; powers of two scale exactly."""
+    X, s = star_points(rng, 20), seed(rng)
+    one = wos.solve(wos.Polygon(oracle.star(100)), X, dirichlet=0.0, source=1.0, walks=50, rng=s)
+    for k in (2.0**-10, 2.0**10):
+        r = wos.solve(wos.Polygon(k * oracle.star(100)), k * X, dirichlet=0.0, source=1.0, walks=50, rng=s)
+        np.testing.assert_allclose(r.value, k * k * one.value, rtol=1e-6)
+        absolute = wos.solve(wos.Polygon(k * oracle.star(100)), k * X, dirichlet=0.0, source=1.0, walks=50, rng=s,
+                             epsilon=1e-3 * wos.Polygon(k * oracle.star(100)).diagonal[0], relative=False)  # fmt: skip
+        same(r, absolute)
+
+
+def test_max_steps(backend, rng):
+    star, X = wos.Polygon(oracle.star(64)), star_points(rng, 40)
+    X = X[oracle.closest(oracle.segments([oracle.star(64)]), X)[0] > 0.2]
+    r = wos.solve(star, X, dirichlet=1.0, walks=30, epsilon=1e-6, max_steps=2, rng=1)
+    np.testing.assert_array_equal(r.value, 1)
+    assert (r.mean_steps <= 2).all()
+    assert (r.n_truncated > 20).all()
+    assert (wos.solve(star, X, dirichlet=1.0, walks=30, rng=1).n_truncated == 0).all()
+
+
+def test_one_walk_has_no_error_bar(backend):
+    r = wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=coordinate_sum, walks=1, rng=3)
+    assert np.isnan(r.stderr[0])
+    assert np.isfinite(r.value[0])
+
+
+def test_nan_of_a_function_stays_where_it_was_met(backend, rng):
+    disc = wos.Ball([0, 0], 1)
+    X = np.array([[0.0, 0.95], [0.0, -0.95], [0.0, 0.99999]])
+    r = wos.solve(disc, X, dirichlet=lambda Y: np.where(Y[:, 1] > 0.3, np.nan, Y[:, 0]), walks=12, rng=seed(rng))
+    assert np.isnan(r.value[[0, 2]]).all()
+    far = wos.solve(disc, X[1:2] * 1.05, dirichlet=lambda Y: np.where(Y[:, 1] > 0.3, np.nan, Y[:, 0]), walks=12, rng=seed(rng))
+    assert np.isfinite(far.value).all()
+
+
+@pytest.mark.skipif(not NATIVE, reason="compares native with numba")
+@pytest.mark.parametrize("d", [2, 3])
+def test_both_backends_walk_the_same_paths_in_a_ball(d, rng):
+    """The same counters and the same arithmetic in float64: equal but for rounding, which may end a rare walk a step apart."""
+    X, s = disc_points(rng, 25, d=d), seed(rng)
+    a, b = (
+        wos.solve(
+            wos.Ball([0] * d, 1),
+            X,
+            dirichlet=coordinate_sum,
+            source=coordinate_sum,
+            walks=16,
+            epsilon=1e-6,
+            rng=s,
+            backend=name,
+        )
+        for name in ("native", "numba")
+    )
+    assert np.quantile(np.abs(a.value - b.value), 0.9) < 1e-9
+    np.testing.assert_allclose(a.mean_steps, b.mean_steps, atol=0.5)
+
+
+@pytest.mark.skipif(not NATIVE, reason="the generator's binding is native")
+def test_philox_known_answers():
+    from quatrefoil import _core
+
+    ones = 0xFFFFFFFF
+    known = [
+        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((ones,) * 4, (ones,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        ),
+    ]
+    for counter, key, words in known:
+        for n in (1, 37):  # alone, and in lanes with a rest
+            got = _core.wos.philox(np.array([counter] * n, np.uint32), *key)
+            np.testing.assert_array_equal(got, np.array([words] * n, np.uint32))
+    from quatrefoil.wos.walk import _numba
+
+    counters = np.random.default_rng().integers(2**32, size=(50, 4), dtype=np.uint64)
+    expected = [[int(w) for w in _numba.philox(*[np.uint64(x) for x in c], np.uint64(7), np.uint64(9))] for c in counters]
+    np.testing.assert_array_equal(_core.wos.philox(counters.astype(np.uint32), 7, 9), np.array(expected, np.uint32))
