@@ -71,10 +71,13 @@ class Arguments : public Fit {
     precision(first) == Dtype::f32 ? f(float()) : f(double());
   }
 
+  void all_taken() const {
+    if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " arguments less");
+  }
   // Runs a kernel when all arrays have been taken.
   template <class Kernel, class Args>
   auto run(Kernel&& kernel, const Args& args) const {
-    if (taken_ < count_) refuse_type("expected " + std::to_string(count_ - taken_) + " arguments less");
+    all_taken();
     return released(kernel, args);
   }
 

@@ -1,34 +1,44 @@
-// Views -> args, and the GIL released around the kernels. Computes nothing.
+// Arrays from Python -> args, checked. Computes nothing.
 #include "wos/polygon/bind.hpp"
+
+#include "py/arguments.hpp"
 
 namespace quatrefoil::wos::polygon {
 namespace {
 
 constexpr std::int64_t kMaxLevel = 10;  // 2^20 cells
 
+std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_) {
+  Fit fit("wos.Polygons");
+  const Input ends(ends_, "ends"), first(first_, "first");
+  const double* const numbers = fit.array(ends, "ends", "M 4");
+  const std::int64_t* const begins = fit.array(first, "first", "F");
+  fit.require(numbers && begins && fit["F"] >= 1, "first must hold the beginning of the first polygon");
+  return std::make_unique<Polygons>(fit, ends, first);
+}
+
 // What a walk sees at points of one polygon: a test of the grid.
-void bounds(Polygons& polygons, std::int64_t polygon, std::int64_t level, py::handle points_, py::handle radius_, py::handle primitive_) {
-  const Input points(points_, "points");
-  const Output radius(radius_, "radius"), primitive(primitive_, "primitive");
-  const std::int64_t N = points.dim(2);
-  require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "bounds", "polygon or level");
-  require(points.rank == 2 && points.dim(1) == 2 && radius.size() == N && radius.dtype == points.dtype && primitive.size() == N &&
-              primitive.dtype == Dtype::i64,
-          "bounds", "shapes");
-  dispatch_real(points.dtype, "bounds", [&](auto zero) {
+void bounds(Arguments& given, Polygons& polygons, std::int64_t polygon, std::int64_t level) {
+  given.require(polygon >= 0 && polygon < polygons.count() && level >= 0 && level <= kMaxLevel, "no such polygon or level");
+  given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    py::gil_scoped_release released;
+    const T* const points = given.input("points", "N 2");
+    T* const radius = given.output("radius", "N");
+    std::int64_t* const primitive = given.output("primitive", "N");
     const auto grids = polygons.grids<T>({polygon}, {level}, 1);
-    kernels<T>().bounds(*grids[0], points.as<T>(), N, radius.as<T>(), primitive.as<std::int64_t>());
+    kernels<T>().bounds(*grids[0], points, given["N"], radius, primitive);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  py::class_<Polygons>(m, "Polygons").def(py::init<py::handle, py::handle>(), py::arg("ends"), py::arg("first"));
-  m.def("bounds", &bounds, py::arg("polygons"), py::arg("polygon"), py::arg("level"), py::arg("points"), py::arg("radius"),
-        py::arg("primitive"));
+  py::class_<Polygons>(m, "Polygons").def(py::init(&polygons), py::arg("ends"), py::arg("first"));
+  m.def("bounds",
+        [](Polygons& polygons, std::int64_t polygon, std::int64_t level, py::handle points, py::handle radius, py::handle primitive) {
+          Arguments given("wos.bounds", py::make_tuple(points, radius, primitive), 3);
+          bounds(given, polygons, polygon, level);
+        });
 }
 
 }  // namespace quatrefoil::wos::polygon

@@ -7,7 +7,7 @@
 #include <mutex>
 #include <vector>
 
-#include "core/host/dispatch.hpp"
+#include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
 #include "py/caster.hpp"
 #include "wos/polygon/args.hpp"
@@ -39,16 +39,14 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
 // The segments of polygons in scaled coordinates, with the grids that were asked for. Any thread may use it.
 class Polygons {
  public:
-  Polygons(py::handle table, py::handle begins) {
-    const Input ends(table, "ends"), first(begins, "first");
-    require(ends.rank == 2 && ends.dim(1) == 4 && ends.dtype == Dtype::f64, "Polygons", "expected ends (M, 4) of float64");
-    require(first.rank == 1 && first.size() >= 1 && first.dtype == Dtype::i64, "Polygons", "expected first (B + 1,) of int64");
-    ends_.assign(ends.as<double>(), ends.as<double>() + ends.size());
-    first_.assign(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size());
-    require(first_.front() == 0 && first_.back() == ends.dim(2), "Polygons", "first does not fit ends");
+  // ends (M, 4) of float64, first (count + 1,) of int64: shapes and types are the caller's to check.
+  Polygons(const Fit& fit, const View& ends, const View& first)
+      : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
+        first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()) {
+    fit.require(first_.front() == 0 && first_.back() == ends.shape[0], "first does not fit ends");
     for (std::int64_t b = 0; b < count(); ++b) {
       const std::int64_t M = first_[std::size_t(b + 1)] - first_[std::size_t(b)];
-      require(M > 0 && M < kMaxSegments, "Polygons", "expected between 1 and 2^24 segments a polygon");
+      fit.require(M > 0 && M < kMaxSegments, "expected between 1 and 2^24 segments a polygon");
     }
   }
 

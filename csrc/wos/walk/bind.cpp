@@ -1,4 +1,4 @@
-// Views -> args, the grids of a call's polygons, and the GIL released around the kernels. Computes nothing.
+// Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
 #include <cstring>
@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/host/dispatch.hpp"
 #include "core/host/isa.hpp"
-#include "py/caster.hpp"
+#include "py/arguments.hpp"
 #include "wos/walk/args.hpp"
 
 QF_TABLE(wos, walk)
@@ -35,62 +34,48 @@ void call_python(void* context, std::int64_t instance, std::int64_t n, const dou
   py::array_t<double> points({n, d}, x);
   const py::object answer = function(instance, points);
   const Input values(answer, "the values of a function");
-  require(values.size() == n && values.dtype == Dtype::f64, "solve", "a function gave another number of values than it got points");
+  if (values.size() != n || values.dtype != Dtype::f64)
+    throw ValueError("solve: a function gave another number of values than it got points");
   std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
-}
-
-data::Kind kind_of(const std::string& name, const char* function) {
-  using data::Kind;
-  for (const auto& [text, kind] : {std::pair{"none", Kind::none},
-                                   {"number", Kind::number},
-                                   {"fourier", Kind::fourier},
-                                   {"per_vertex", Kind::per_vertex},
-                                   {"gaussians", Kind::gaussians},
-                                   {"function", Kind::function}})
-    if (name == text) return kind;
-  throw ValueError(std::string(function) + ": unknown kind of data " + name);
 }
 
 // Boundary values or a source: numbers (1 or B, width), or a function.
 struct DataOf {
-  const Input numbers;
   data::Data data;
   std::vector<std::int64_t> offsets;
 
-  DataOf(const char* function, const char* name, py::handle numbers_, const std::string& kind, py::handle call, const Polygons* polygons,
-         std::int64_t B, int dimension)
-      : numbers(numbers_, name) {
+  DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
+         const Polygons* polygons, std::int64_t B, std::int64_t D) {
     using data::Kind;
-    data.kind = kind_of(kind, function);
+    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
-    require(bool(numbers) == described, function, "numbers go with data that has some");
-    if (data.kind == Kind::function) set_function(function, call);
+    given.require(numbers.present == described, "numbers go with data that has some");
+    if (data.kind == Kind::function) set_function(given, call);
     if (!described) return;
-    require(numbers.rank == 2 && numbers.dtype == Dtype::f64 && (numbers.shape[0] == 1 || numbers.shape[0] == B), function,
-            "data must be float64, of one row or a row an instance");
+    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
     data.numbers = numbers.as<double>();
     data.width = numbers.shape[1];
     data.stride = numbers.shape[0] > 1 ? data.width : 0;
     switch (data.kind) {
-      case Kind::number: require(data.width == 1, function, "a number has one number"); break;
-      case Kind::fourier: require(data.width >= 3 && dimension == 2, function, "Fourier data has a centre and a0, in the plane"); break;
-      case Kind::gaussians: require(data.width % (dimension + 2) == 0, function, "a Gaussian has d + 2 numbers"); break;
-      default: set_pairs(function, polygons); break;
+      case Kind::number: given.require(data.width == 1, "a number has one number"); break;
+      case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
+      case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      default: set_pairs(given, numbers, polygons); break;
     }
   }
 
  private:
-  void set_function(const char* function, py::handle call) {
-    require(!call.is_none(), function, "a function is missing");
+  void set_function(const Arguments& given, const py::object& call) {
+    given.require(!call.is_none(), "a function is missing");
     const py::object address = py::getattr(call, "address", py::none());
     data.callback = address.is_none() ? call_python : call_compiled;
     data.context = address.is_none() ? call.ptr() : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
-    require(data.context != nullptr, function, "a null function");
+    given.require(data.context != nullptr, "a null function");
   }
-  void set_pairs(const char* function, const Polygons* polygons) {
-    require(polygons && data.width == 2 * polygons->total(), function, "values at vertices need a pair a segment of a polygon");
+  void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {
+    given.require(polygons && data.width == 2 * polygons->total(), "values at vertices need a pair a segment of a polygon");
     if (polygons->count() == 1) return;
-    require(numbers.shape[0] == 1, function, "the pairs of several polygons lie in one row");
+    given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
     for (std::int64_t b = 0; b <= polygons->count(); ++b) offsets.push_back(2 * polygons->first(b));
     data.offsets = offsets.data();
   }
@@ -107,34 +92,37 @@ data::Data from_instance(data::Data data, std::int64_t first) {
 
 // ------------------------------------------------------------ where walks run
 
-// B instances of N points, and the boundary: one polygon for all, one each, or the unit ball.
+// The frames of B instances and the boundary: one polygon for all, one each, or the unit ball.
 struct Scene {
-  const Input start, frame;
+  const double* frame;
   std::unique_ptr<Polygons> own;  // where no memo was given
   Polygons* polygons = nullptr;
-  std::int64_t B, N;
-  int dimension;
+  std::int64_t B, D;
 
-  Scene(const char* function, py::handle start_, py::handle frame_, py::handle ends, py::handle first, py::handle memo)
-      : start(start_, "start"), frame(frame_, "frame"), B(start.dim(3)), N(start.dim(2)), dimension(int(start.dim(1))) {
-    require(start.rank == 3 && frame.rank == 2 && frame.dtype == Dtype::f64 && frame.shape[0] == B && frame.shape[1] == dimension + 2,
-            function, "start or frame");
-    require(ends.is_none() == first.is_none(), function, "ends and first go together");
-    require(dimension == 2 || (dimension == 3 && ends.is_none()), function, "dimension");
-    if (ends.is_none()) return;
+  // Takes frame, ends and first; B and D are sizes of what came before, or of the frame.
+  Scene(Arguments& given, const py::object& memo) {
+    frame = given.input("frame", "B E");
+    B = given["B"], D = given["D"];
+    given.require(given["E"] == D + 2 && (D == 2 || D == 3), "frame has d + 2 numbers a row, d = 2 or 3");
+    const auto ends = given.optional_input("ends", "M 4");
+    const auto first = given.optional_input("first", "F");
+    const double* const segments = ends;
+    const std::int64_t* const begins = first;
+    given.require(ends.view().present == first.view().present, "ends and first go together");
+    if (!ends.view().present) return;
+    given.require(D == 2 && segments && begins && given["F"] >= 1, "polygons lie in the plane");
     if (memo.is_none()) {
-      own.reset(new Polygons(ends, first));
+      own = std::make_unique<Polygons>(given, ends.view(), first.view());
       polygons = own.get();
     } else {
-      if (!py::isinstance<Polygons>(memo)) throw TypeError(std::string(function) + ": expected the grids of a Polygon, got something else");
+      if (!py::isinstance<Polygons>(memo)) given.refuse_type("grids: expected those of a Polygon");
       polygons = memo.cast<Polygons*>();
-      const Input given(ends, "ends");
-      require(given.rank == 2 && given.shape[0] == polygons->total(), function, "the grids are of other polygons");
+      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
     }
-    require(polygons->count() == 1 || polygons->count() == B, function, "one polygon, or one an instance");
+    given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
   }
   std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
-  double epsilon(std::int64_t instance) const { return frame.as<double>()[instance * (dimension + 2) + dimension + 1]; }
+  double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
 
 template <class T>
@@ -157,128 +145,140 @@ class Grids {  // of instances [begin, end); they live as long as this
   std::vector<polygon::Grid<T>> grids_;
 };
 
-struct Range {
+struct Options {
+  const std::string &dirichlet_kind, &source_kind;
   std::int64_t seed, first_walk, walks, max_steps;
-  void check(const char* function) const {
-    require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, function, "walks");
-    require(max_steps >= 1 && max_steps < kMaxSteps, function, "max_steps");
+  const py::object &grids, &g, &f;
+  int threads;
+};
+
+// The inputs of a call, and f(args of instances [begin, end), begin, end) for groups of them, without the GIL.
+template <class T>
+struct Call {
+  const T* start;
+  Scene scene;
+  std::int64_t N;
+  const View &dirichlet_numbers, &source_numbers;
+  DataOf dirichlet, source;
+  const Options& options;
+
+  Call(Arguments& given, const Options& o)
+      : start(given.input("start", "B N D")),
+        scene(given, o.grids),
+        N(given["N"]),
+        dirichlet_numbers(numbers(given, "dirichlet", "R K")),
+        source_numbers(numbers(given, "source", "S J")),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.polygons, scene.B, scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.polygons, scene.B, scene.D),
+        options(o) {
+    given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
+    given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
+    given.require(o.max_steps >= 1 && o.max_steps < kMaxSteps, "max_steps out of range");
+    given.size("nodes", node_count(o.first_walk, o.walks));
+  }
+
+  template <class F>
+  void for_groups(F&& f) const {
+    py::gil_scoped_release released;
+    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
+      const std::int64_t end = std::min(scene.B, begin + kInstances);
+      const Grids<T> grids(scene, begin, end, options.threads);
+      Walk<T> p{};
+      p.grids = grids.data();
+      p.start = start + begin * N * scene.D;
+      p.frame = scene.frame + begin * (scene.D + 2);
+      p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
+      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
+      p.max_steps = options.max_steps;
+      p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
+      p.dimension = int(scene.D), p.threads = options.threads;
+      f(p, begin);
+    }
+  }
+
+ private:
+  static const View& numbers(Arguments& given, const char* name, const char* dims) {
+    const auto fitted = given.optional_input(name, dims);
+    [[maybe_unused]] const double* const checked = fitted;
+    return fitted.view();
   }
 };
 
-template <class T>
-Walk<T> walk_args(const Scene& s, const Range& r, std::int64_t begin, std::int64_t end, const polygon::Grid<T>* grids,
-                  const DataOf& dirichlet, const DataOf& source, int threads) {
-  Walk<T> p{};
-  p.grids = grids;
-  p.start = s.start.as<T>() + begin * s.N * s.dimension;
-  p.frame = s.frame.as<double>() + begin * (s.dimension + 2);
-  p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
-  p.B = end - begin, p.N = s.N, p.walks = r.walks, p.first_instance = begin, p.first_walk = r.first_walk, p.max_steps = r.max_steps;
-  p.key0 = std::uint32_t(r.seed), p.key1 = std::uint32_t(std::uint64_t(r.seed) >> 32);
-  p.dimension = s.dimension, p.threads = threads;
-  return p;
-}
-
-void walk(py::handle start, py::handle frame, py::handle ends, py::handle first, py::handle dirichlet_, py::handle source_,
-          py::handle mean_, py::handle m2_, py::handle counts_, const std::string& dirichlet_kind, const std::string& source_kind,
-          std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, py::handle grids_, py::handle g,
-          py::handle f, int threads) {
-  const char* const name = "walk";
-  const Scene s(name, start, frame, ends, first, grids_);
-  const Range range{seed, first_walk, walks, max_steps};
-  range.check(name);
-  const DataOf dirichlet(name, "dirichlet", dirichlet_, dirichlet_kind, g, s.polygons, s.B, s.dimension);
-  const DataOf source(name, "source", source_, source_kind, f, s.polygons, s.B, s.dimension);
-  require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, name, "kinds of data");
-  const Output mean(mean_, "mean"), m2(m2_, "m2"), counts(counts_, "counts");
-  const std::int64_t nodes = node_count(first_walk, walks);
-  require(mean.size() == s.B * s.N * nodes && m2.size() == mean.size() && mean.dtype == Dtype::f64 && m2.dtype == Dtype::f64, name,
-          "nodes");
-  require(counts.size() == 3 * s.B * s.N && counts.dtype == Dtype::i64, name, "counts");
-  dispatch_real(s.start.dtype, name, [&](auto zero) {
+void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
+          std::int64_t walks, std::int64_t max_steps, py::object grids, py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, grids, g, f, threads};
+  given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    py::gil_scoped_release released;
-    for (std::int64_t begin = 0; begin < s.B; begin += kInstances) {
-      const std::int64_t end = std::min(s.B, begin + kInstances);
-      const Grids<T> grids(s, begin, end, threads);
-      Walk<T> p = walk_args<T>(s, range, begin, end, grids.data(), dirichlet, source, threads);
-      p.mean = mean.as<double>() + begin * s.N * nodes, p.m2 = m2.as<double>() + begin * s.N * nodes;
-      p.counts = counts.as<std::int64_t>() + 3 * begin * s.N;
+    const Call<T> call(given, options);
+    double* const mean = given.output("mean", "B N nodes");
+    double* const m2 = given.output("m2", "B N nodes");
+    std::int64_t* const counts = given.output("counts", "B N 3");
+    given.all_taken();
+    call.for_groups([&](Walk<T>& p, std::int64_t begin) {
+      const std::int64_t row = begin * p.N;
+      p.mean = mean + row * p.nodes(), p.m2 = m2 + row * p.nodes(), p.counts = counts + 3 * row;
       kernels<T>().walk(p);
-    }
+    });
   });
 }
 
-void walk_vjp(py::handle start, py::handle frame, py::handle ends, py::handle first, py::handle dirichlet_, py::handle source_,
-              py::handle grad_, py::handle, py::handle, py::handle, py::handle, py::handle ddirichlet_, py::handle dsource_,
-              const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
-              std::int64_t walks, std::int64_t max_steps, py::handle grids_, py::handle g, py::handle f, int threads) {
-  const char* const name = "walk_vjp";
-  const Scene s(name, start, frame, ends, first, grids_);
-  const Range range{seed, first_walk, walks, max_steps};
-  range.check(name);
-  const DataOf dirichlet(name, "dirichlet", dirichlet_, dirichlet_kind, g, s.polygons, s.B, s.dimension);
-  const DataOf source(name, "source", source_, source_kind, f, s.polygons, s.B, s.dimension);
-  const Input grad(grad_, "grad_mean");
-  const Output ddirichlet(ddirichlet_, "ddirichlet"), dsource(dsource_, "dsource");
-  const std::int64_t nodes = node_count(first_walk, walks);
-  require(grad.size() == s.B * s.N * nodes && grad.dtype == Dtype::f64, name, "grad");
-  for (const auto& [d, of] : {std::pair<const Output*, const Input*>{&ddirichlet, &dirichlet.numbers}, {&dsource, &source.numbers}}) {
-    require(!*d || (*of && d->size() == of->size() && d->dtype == Dtype::f64), name, "gradients do not fit");
-    if (*d) std::fill_n(d->as<double>(), d->size(), 0.0);
-  }
-  dispatch_real(s.start.dtype, name, [&](auto zero) {
+void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
+              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, py::object grids, py::object g, py::object f,
+              int threads) {
+  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, grids, g, f, threads};
+  given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    py::gil_scoped_release released;
-    for (std::int64_t begin = 0; begin < s.B; begin += kInstances) {
-      const std::int64_t end = std::min(s.B, begin + kInstances);
-      const Grids<T> grids(s, begin, end, threads);
+    const Call<T> call(given, options);
+    const double* const grad = given.input("grad", "B N nodes");
+    for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
+    double* const ddirichlet = given.gradient_of("dirichlet");
+    double* const dsource = given.gradient_of("source");
+    given.all_taken();
+    if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
+    if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+    call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+      const auto at = [&](double* d, const data::Data& of) { return d ? d + (of.offsets ? 0 : begin * of.stride) : nullptr; };
       WalkAdjoint<T> q{};
-      q.forward = walk_args<T>(s, range, begin, end, grids.data(), dirichlet, source, threads);
-      q.grad = grad.as<double>() + begin * s.N * nodes;
-      const auto at = [&](const Output& d, const data::Data& of) {
-        return d ? d.as<double>() + (of.offsets ? 0 : begin * of.stride) : nullptr;
-      };
-      q.ddirichlet = at(ddirichlet, dirichlet.data), q.dsource = at(dsource, source.data);
+      q.forward = p;
+      q.grad = grad + begin * p.N * p.nodes();
+      q.ddirichlet = at(ddirichlet, call.dirichlet.data), q.dsource = at(dsource, call.source.data);
       kernels<T>().walk_adjoint(q);
-    }
+    });
   });
 }
 
-void place(py::handle points_, py::handle frame_, py::handle ends, py::handle first, py::handle start_, py::handle grids, int threads) {
-  const char* const name = "solve";
-  const Input points(points_, "points");
-  const Output start(start_, "start");
-  const Scene s(name, start_, frame_, ends, first, grids);
-  require(start.dtype == points.dtype && points.rank >= 2 && points.rank <= 3 && points.dim(1) == s.dimension && points.dim(2) == s.N, name,
-          "points do not fit");
-  const bool shared = points.rank == 2;
-  require(shared || points.shape[0] == s.B, name, "points do not fit");
-  std::vector<polygon::Segments> segments;
-  for (std::int64_t b = 0; s.polygons && b < s.B; ++b) segments.push_back(s.polygons->segments(s.polygon(b)));
-  dispatch_real(points.dtype, name, [&](auto zero) {
+template <class T>
+[[noreturn]] void refuse_point(const T* points, std::int64_t bad, std::int64_t N, std::int64_t D, bool shared) {
+  const std::int64_t row = bad / D;
+  const std::string where = (shared ? "" : std::to_string(row / N) + ", ") + std::to_string(row % N) + ", " + std::to_string(bad % D);
+  const T value = points[bad];
+  throw ValueError("solve: points[" + where + "] is " +
+                   (value != value ? "nan"
+                    : value > 0    ? "inf"
+                                   : "-inf") +
+                   ", expected a finite number");
+}
+
+void place(Arguments& given, py::object grids, int threads) {
+  const bool shared = given.peek(0).rank == 2;
+  given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    std::int64_t bad;
-    {
-      py::gil_scoped_release released;
-      bad = kernels<T>().place({points.as<T>(), s.frame.as<double>(), segments.empty() ? nullptr : segments.data(), start.as<T>(), s.B, s.N,
-                                shared, s.dimension, threads});
-    }
-    if (bad < 0) return;
-    const std::int64_t d = s.dimension, row = bad / d;
-    const std::string where = (shared ? "" : std::to_string(row / s.N) + ", ") + std::to_string(row % s.N) + ", " + std::to_string(bad % d);
-    const T value = points.as<T>()[bad];
-    throw ValueError(std::string(name) + ": points[" + where + "] is " +
-                     (value != value ? "nan"
-                      : value > 0    ? "inf"
-                                     : "-inf") +
-                     ", expected a finite number");
+    Place<T> p{};
+    p.points = given.input("points", shared ? "N D" : "B N D");
+    const Scene scene(given, grids);
+    p.start = given.output("start", "B N D");
+    p.frame = scene.frame, p.B = scene.B, p.N = given["N"], p.shared = shared, p.dimension = int(scene.D), p.threads = threads;
+    std::vector<polygon::Segments> segments;
+    for (std::int64_t b = 0; scene.polygons && b < p.B; ++b) segments.push_back(scene.polygons->segments(scene.polygon(b)));
+    p.segments = segments.empty() ? nullptr : segments.data();
+    const std::int64_t bad = given.run(kernels<T>().place, p);
+    if (bad >= 0) refuse_point(p.points, bad, p.N, scene.D, shared);
   });
 }
 
 py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_style | py::array::forcecast>& counters, std::uint32_t key0,
                                   std::uint32_t key1) {
-  require(counters.ndim() == 2 && counters.shape(1) == 4, "philox", "expected counters (n, 4)");
+  if (counters.ndim() != 2 || counters.shape(1) != 4) throw ValueError("wos.philox: expected counters (n, 4)");
   py::array_t<std::uint32_t> words({counters.shape(0), py::ssize_t(4)});
   table().philox(counters.data(), counters.shape(0), key0, key1, words.mutable_data());
   return words;
@@ -287,9 +287,9 @@ py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_
 }  // namespace
 
 void bind(py::module_& m) {
-  m.def("walk", &walk);
-  m.def("walk_vjp", &walk_vjp);
-  m.def("place", &place);
+  define(m, "walk", &walk);
+  define(m, "walk_vjp", &walk_vjp);
+  define(m, "place", &place);
   m.def("philox", &philox, py::arg("counters"), py::arg("key0"), py::arg("key1"));
 }
 
