@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any, NoReturn
 
 import numpy as np
@@ -40,26 +41,31 @@ class Memo:
 
 
 class LazyMemo(Memo):
-    """A memo that the first call that can use it makes, and another one whenever arrays were exchanged or changed since.
+    """A memo of arrays that nobody writes to, made by the first call that can use it, and again where its owner has taken other arrays.
 
-    ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory.
+    ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
+    ``private`` must be frozen NumPy arrays; a call with others gets None, since to compare what was written to costs about as much as to
+    pack it.
     """
 
     __slots__ = ("_count", "_make", "_now", "_private")
 
     def __init__(self, make: Callable[..., Any], backend: str, count: int, *, at: int = 0, private: bool = False) -> None:
         self._make, self.backend, self._count, self._at, self._private = make, backend, count, at, private
-        self._now: Memo | None = None
+        self._now: tuple[Sequence[Any], Any] = (), None
 
     def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         if backend != self.backend:
             return None
-        made = self._now.made_for(backend, arrays) if self._now is not None else None
-        if made is None:
-            held = arrays[self._at : self._at + self._count]
-            now = Memo(None, backend, held, at=self._at, private=self._private)  # first: what changes while it is made shows
-            made = now.made = self._make(*map(_plain, held))
-            self._now = now
+        given = arrays[self._at : self._at + self._count]
+        if not self._private:
+            for a in given:
+                if not _is_frozen(a):
+                    return None
+        held, made = self._now
+        if not held or not all(map(is_, held, given)):
+            made = self._make(*map(_plain, given))
+            self._now = given, made
         return made
 
 

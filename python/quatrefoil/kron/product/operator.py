@@ -89,13 +89,13 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         self._keep(tuple(map(_copied, given)), kind, backend, num_threads)
 
     def _keep(self, factors: tuple[Array, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
-        """``factors`` are this operator's own: NumPy arrays that nobody can write to, or tensors."""
-        self.factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
-        own = kind == "numpy"
+        """``factors`` are this operator's own: nobody else can write to them."""
+        self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._memos = {
-            op: (LazyMemo(functools.partial(_packed, op is RMATVEC), "native", len(factors), private=own),) for op in (MATVEC, RMATVEC)
+            op: (LazyMemo(functools.partial(_packed, op is RMATVEC), "native", len(factors), private=True),) for op in (MATVEC, RMATVEC)
         }
         self._transposed: KroneckerOperator | None = None
+        self._host: KroneckerOperator | None = None
         self._dtype = factors[0].dtype
         sizes = [tuple(f.shape) for f in factors]
         super().__init__(_arrays.dtype_name(factors[0]), (math.prod(m for m, _ in sizes), math.prod(n for _, n in sizes)))
@@ -107,15 +107,20 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         made._keep(tuple(factors), self._kind, self._backend, self._num_threads)
         return made
 
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """The factors: NumPy arrays that are read-only, or copies of the tensors."""
+        return self._factors if self._kind == "numpy" else tuple(f.clone() for f in self._factors)
+
     def __reduce__(self) -> tuple[Any, ...]:
         make = functools.partial(type(self), backend=self._backend, num_threads=self._num_threads)
-        return make, (self.factors,)
+        return make, (self._factors,)
 
     # ---- products
 
     def __matmul__(self, x: Any) -> Any:
         if x.__class__ is np.ndarray and x.shape == self._row and x.dtype == self._dtype:  # what users time
-            return call(MATVEC, (*self.factors, x), (), self._forward, None, self._backend, self._num_threads)
+            return call(MATVEC, (*self._factors, x), (), self._forward, None, self._backend, self._num_threads)
         return super().__matmul__(x) if self._kind == "numpy" or np.isscalar(x) else self.dot(x)
 
     def matvec(self, x: Array, *, out: Array | None = None) -> Array:
@@ -159,7 +164,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _transpose(self) -> KroneckerOperator:
         if self._transposed is None:
-            flipped = self._of([f.T for f in self.factors])
+            flipped = self._of([f.T for f in self._factors])
             flipped._transposed = self
             self._transposed = flipped
         return self._transposed
@@ -190,29 +195,29 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         """x (..., N) -> (..., M), in the wider of the two precisions."""
         if _arrays.kind(x) == self._kind and x.dtype != self._dtype and _arrays.dtype_name(x) in _arrays.REAL:
             return self._wide._rows(op, _double(x), out)
-        return call(op, (*self.factors, x), (), self._memos[op], out, self._backend, self._num_threads)
+        return call(op, (*self._factors, x), (), self._memos[op], out, self._backend, self._num_threads)
 
     @property
     def _wide(self) -> KroneckerOperator:
         """The same in double precision."""
         if self.dtype == _DOUBLE:
             return self
-        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_double, self.factors)))
+        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_double, self._factors)))
 
     @functools.cached_property
     def _wide_numpy(self) -> KroneckerOperator:
-        return type(self)(list(map(_double, self.factors)), backend=self._backend, num_threads=self._num_threads)
+        return type(self)(list(map(_double, self._factors)), backend=self._backend, num_threads=self._num_threads)
 
     # ---- dense forms
 
     def to_dense(self) -> Array:
         """The matrix itself, (M, N)."""
-        return functools.reduce(_arrays.namespace_of(self._kind).kron, self.factors)
+        return functools.reduce(_arrays.namespace_of(self._kind).kron, self._factors)
 
     def diagonal(self) -> Array:
         """The diagonal (N,) of a K with square factors: the outer product of their diagonals."""
         self._require_square("diagonal")
-        return _outer([f.diagonal() for f in self.factors])
+        return _outer([f.diagonal() for f in self._factors])
 
     # ---- factorisations, of each factor alone, in double precision
 
@@ -282,7 +287,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         if self.shape[0] == 0:
             return 0.0
         total, negative = 0.0, False
-        for f, (lu, pivots) in zip(self.factors, self._lu):
+        for f, (lu, pivots) in zip(self._factors, self._lu):
             others = self.shape[0] // len(f)
             diagonal = np.diagonal(lu)
             total += others * float(np.log(np.abs(diagonal)).sum())
@@ -292,16 +297,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             raise np.linalg.LinAlgError("KroneckerOperator.logdet: the determinant is negative, expected a positive one")
         return total
 
-    @functools.cached_property
-    def _host(self) -> LazyMemo:
-        """The same with NumPy factors and what it keeps, as long as the factors stay as they are."""
-        return LazyMemo(lambda *factors: type(self)([f.numpy() for f in factors]), "host", len(self.factors))
-
     def _on_host(self, method: str) -> KroneckerOperator:
-        for i, f in enumerate(self.factors):
-            _arguments.numbers_of(f, f"KroneckerOperator.{method}", f"factors[{i}]")
-        made: KroneckerOperator = self._host.made_for("host", self.factors)
-        return made
+        """The same with NumPy factors, and what it keeps."""
+        host = [_arguments.numbers_of(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(self._factors)]
+        if self._host is None:
+            self._host = type(self)(host)
+        return self._host
 
     def _like_mine(self, array: np.ndarray) -> Array:
         """A NumPy result as the kind of array that the factors are."""
@@ -312,19 +313,19 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return type(self)(cast, backend=self._backend, num_threads=self._num_threads)
 
     def _require_square(self, method: str) -> None:
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(self._factors):
             if f.shape[0] != f.shape[1]:
                 raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix")
 
     def _require_finite(self, method: str) -> None:
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(self._factors):
             if not np.isfinite(f).all():
                 raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has NaN or infinity in it")
 
     def _eigen(self, method: str) -> list[tuple[Array, Array]]:
         self._require_square(method)
         self._require_finite(method)
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(self._factors):
             skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
             if skew > len(f) * np.finfo(self.dtype).eps * size:
                 raise ValueError(
@@ -335,7 +336,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     @functools.cached_property
     def _eigen_parts(self) -> list[tuple[Array, Array]]:
-        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self.factors]  # type: ignore[misc]
+        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self._factors]  # type: ignore[misc]
 
     @functools.cached_property
     def _spectrum(self) -> tuple[Array, KroneckerOperator]:
@@ -355,12 +356,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     @functools.cached_property
     def _lu(self) -> list[tuple[Array, Array]]:
         self._require_finite("solve or logdet")
-        return [_factorised(f, i) for i, f in enumerate(self.factors)]
+        return [_factorised(f, i) for i, f in enumerate(self._factors)]
 
     def _solve_factors(self, rows: Array) -> Array:
         if rows.size == 0:
             return rows
-        shape = (*rows.shape[:-1], *[len(f) for f in self.factors])
+        shape = (*rows.shape[:-1], *[len(f) for f in self._factors])
         from scipy.linalg import lu_solve
 
         x, lead = rows.reshape(shape), rows.ndim - 1
