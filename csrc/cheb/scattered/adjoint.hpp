@@ -3,7 +3,7 @@
 #include "cheb/scattered/factors.hpp"
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
-#include "core/run/parallel.hpp"
+#include "core/run/partial_sums.hpp"
 
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
@@ -241,12 +241,11 @@ template <class T>
 void collect(const GradPlan<T>& plan, const TuckerEvalVjp<T>& q, const T* sums, int64_t chunks) {
   const TuckerEval<T>& p = q.forward;
   const Packed<T>& g = plan.g;
+  Scratch<double> row(plan.widest);
   const auto add = [&](int64_t at, int64_t n, T* to) {
-    for (int64_t i = 0; i < n; ++i) {
-      double s = 0;
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) s += double(sums[chunk * plan.sums.total + at + i]);
-      to[i] = T(s);
-    }
+    set_zero<double>(row, n);
+    add_parts<T, double>(chunks, sums + at, plan.sums.total, n, row);
+    for (int64_t i = 0; i < n; ++i) to[i] = T(row[i]);
   };
   for (int64_t a = 0; a < g.lead; ++a)
     for (int64_t b = 0; b < g.rb; ++b) add((a * g.rb_padded + b) * g.columns[g.d - 1], g.rc, q.dcore + (a * g.rb + b) * g.rc);
@@ -265,7 +264,7 @@ int64_t tucker_eval_vjp(const TuckerEvalVjp<T>& q) {
   const int64_t chunks = min(min(kMaxChunks, affordable), blocks);
   Scratch<T> sums(chunks * size);
   set_zero<T>(sums, chunks * size);
-  const double ns = 3 * plan.g.flops / (kFlopsPerNs * kLanes<T>)*kGradPoints + 1000;
+  const double ns = 3 * plan.g.multiply_adds * kMultiplyAddNs<T> * kGradPoints + 1000;
   const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk in one round
   int64_t bad = -1;
   for (int64_t round = 0; round * step * chunks < blocks; ++round)

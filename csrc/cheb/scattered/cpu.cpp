@@ -43,7 +43,7 @@ int64_t tucker_eval(const TuckerEval<T>& p) {
   Interval intervals[kMaxAxes];
   map_intervals(p, intervals);
   int64_t bad = -1;
-  const double ns = g.flops / (kFlopsPerNs * kLanes<T>)*points + 50;
+  const double ns = g.multiply_adds * kMultiplyAddNs<T> * points + 50;
   parallel_for((p.P + points - 1) / points, p.threads, ns, [&](int64_t begin, int64_t end) {
     Scratch<T> work((g.total + 2 * p.d + (p.d == 1 ? g.rb_padded : 0)) * points);
     T *functions = work, *u = functions + g.total * points, *sign = u + p.d * points, *ones = sign + p.d * points;

@@ -3,6 +3,7 @@
 #include "cheb/scattered/args.hpp"
 #include "cheb/scattered/formula.hpp"
 #include "core/lanes/lanes.hpp"
+#include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 
 namespace quatrefoil::cheb::scattered {
@@ -17,7 +18,6 @@ constexpr int kRows = 4;                         // rows of the core whose sums 
 constexpr int kGradRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
 constexpr int kGradColumns = 8;                  // what rank axes are padded to in the adjoint, where columns lie in lanes too
 constexpr int kGradPoints = 96;                  // points of one outer product: a multiple of every ISA's block, and small enough for L2
-constexpr double kFlopsPerNs = 5;                // of one lane
 
 template <class T>
 constexpr int kPoints = kVectors * kLanes<T>;
@@ -25,11 +25,6 @@ template <class T>
 constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
 
 constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
-template <class T>
-void set_zero(T* x, int64_t n) {
-  if (n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
-}
 
 // A Tucker tensor laid out for the kernels. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is
 // contracted with the lanes; with d = 1 that matrix has one row.
@@ -41,7 +36,7 @@ struct Layout {
   int64_t table_at[kMaxAxes], column_at[kMaxAxes];  // where an axis starts in the tables, in the factor functions
   int64_t tables = 0, total = 0;                    // numbers in all tables, columns of all axes
   int64_t lead = 1, rb = 1, rc, rb_padded;
-  double flops = 0;  // of one point's value
+  double multiply_adds = 0;  // of one point's value
 
   Layout(const TuckerEval<T>& p, int64_t pad) : d(p.d), leading(p.d > 2 ? p.d - 2 : 0) {
     for (int k = 0; k < d; ++k) {
@@ -51,13 +46,13 @@ struct Layout {
       column_at[k] = total;
       tables += rows[k] * columns[k];
       total += columns[k];
-      flops += 2 * double(rows[k] * columns[k]);
+      multiply_adds += double(rows[k] * columns[k]);
     }
     for (int k = 0; k < leading; ++k) lead *= p.r[k];
     if (d > 1) rb = p.r[d - 2];
     rc = p.r[d - 1];
     rb_padded = round_up(rb, pad);
-    flops += 2 * double(lead) * double(rb_padded) * double(rc);
+    multiply_adds += double(lead) * double(rb_padded) * double(rc);
   }
   int64_t core_size() const { return lead * rb_padded * rc; }
 };

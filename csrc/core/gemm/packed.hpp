@@ -1,15 +1,28 @@
 // Products with a matrix that is packed once and used for many tiles of rows.
 #pragma once
 #include "core/gemm/tile.hpp"
-#include "core/lanes/cplx.hpp"
-#include "core/lanes/shuffles.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
 
 constexpr int64_t kPanelBytes = 24 << 10;  // of a packed column of tiles: it stays in L1 beside the rows of the left factor
 template <class T>
-constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);
+constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // numbers of a sum taken at a time
+
+// Equal blocks of a sum of n, none deeper than a panel.
+template <class T>
+QF_HD int64_t block_depth(int64_t n) {
+  const int64_t blocks = (n + kPanelDepth<T> - 1) / kPanelDepth<T>;
+  return blocks > 1 ? (n + blocks - 1) / blocks : n;
+}
+
+// n rows of NV vectors, `stride` apart, side by side: rows far apart share the same few sets of L1.
+template <class V, int NV>
+QF_HD void pack_panel(const Element<V>* m, int64_t stride, int64_t n, Element<V>* to) {
+  for (int64_t k = 0; k < n; ++k)
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) store(to + (k * NV + v) * kWidth<V>, load<V>(m + k * stride + v * kWidth<V>));
+}
 
 // Columns that a matrix of N columns has once packed: the last tile may overlap the one before it.
 template <class T>
@@ -23,9 +36,8 @@ int64_t packed_columns(int64_t N) {
 template <class T>
 void pack_columns(int64_t K, int64_t N, const T* m, T* to) {
   for_columns<T>(N, [&](auto columns, int64_t j) {
-    using V = typename decltype(columns)::Vector;
-    for (int64_t k = 0; k < K; ++k, to += columns.count)
-      for (int v = 0; v < columns.vectors; ++v) store(to + v * kWidth<V>, load<V>(m + k * N + j + v * kWidth<V>));
+    pack_panel<typename decltype(columns)::Vector, columns.vectors>(m + j, N, K, to);
+    to += K * columns.count;
   });
 }
 
@@ -45,12 +57,15 @@ class Ahead {
   const char *line_ = nullptr, *end_ = nullptr;
   int64_t step_ = 0;
 };
+struct NothingAhead {
+  QF_HD void step(int64_t) {}
+};
 
 // c (m x N) = a (m x K) times a packed matrix. Reads that matrix once, a once for every three vectors of N; writes c once, or once for
 // every block of a sum longer than a panel is deep.
-template <class T>
-void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Ahead ahead = {}) {
-  const int64_t blocks = max<int64_t>(1, (K + kPanelDepth<T> - 1) / kPanelDepth<T>), depth = (K + blocks - 1) / blocks;
+template <class T, class Next = NothingAhead>
+void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Next ahead = {}) {
+  const int64_t depth = max<int64_t>(block_depth<T>(K), 1), blocks = max<int64_t>(1, (K + depth - 1) / depth);
   const int64_t tiles = blocks * ((m + kTileRows - 1) / kTileRows) * ((N + kTileVectors * kLanes<T> - 1) / (kTileVectors * kLanes<T>));
   for_columns<T>(N, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
@@ -64,48 +79,6 @@ void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packe
     }
     packed += K * columns.count;
   });
-}
-
-// m (rows x cols, complex, `stride` apart) as two real matrices of the transposed shape, `to_stride` apart; one of its rows is W numbers
-// of a register after a transposition.
-template <class T>
-void split_transposed(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T re_factor, T im_factor, T* re, T* im,
-                      int64_t to_stride) {
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>, half = W / 2;
-  int64_t r = 0;
-  for (; r + W <= rows; r += W) {
-    int64_t c = 0;
-    for (; c + half <= cols; c += half) {
-      V square[W];
-      for (int i = 0; i < W; ++i) square[i] = load<V>(reinterpret_cast<const T*>(m + (r + i) * stride + c));
-      transpose(square);
-      for (int i = 0; i < half; ++i) {
-        store(re + (c + i) * to_stride + r, square[2 * i] * re_factor);
-        store(im + (c + i) * to_stride + r, square[2 * i + 1] * im_factor);
-      }
-    }
-    for (; c < cols; ++c)
-      for (int i = 0; i < W; ++i) {
-        re[c * to_stride + r + i] = re_factor * m[(r + i) * stride + c].re;
-        im[c * to_stride + r + i] = im_factor * m[(r + i) * stride + c].im;
-      }
-  }
-  for (int64_t c = 0; c < cols; ++c)
-    for (int64_t i = r; i < rows; ++i) {
-      re[c * to_stride + i] = re_factor * m[i * stride + c].re;
-      im[c * to_stride + i] = im_factor * m[i * stride + c].im;
-    }
-}
-
-// The same without the transposition.
-template <class T>
-void split_parts(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T re_factor, T im_factor, T* re, T* im, int64_t to_stride) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c) {
-      re[r * to_stride + c] = re_factor * m[r * stride + c].re;
-      im[r * to_stride + c] = im_factor * m[r * stride + c].im;
-    }
 }
 
 }  // namespace QF_ISA

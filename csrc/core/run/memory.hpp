@@ -18,6 +18,11 @@ void advise_huge_pages(void* data, std::size_t bytes) noexcept;
 inline namespace QF_ISA {
 
 template <class T>
+void set_zero(T* x, int64_t n) {  // x may be null
+  if (x && n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
+}
+
+template <class T>
 class Scratch {  // n uninitialised numbers
  public:
   explicit Scratch(int64_t n) : data_(static_cast<T*>(allocate(std::size_t(n > 0 ? n : 1) * sizeof(T)))) {}

@@ -6,6 +6,13 @@
 namespace quatrefoil {
 inline namespace QF_ISA {
 
+// to (n) += the sum of `count` parts, `stride` apart, in their order.
+template <class E, class To>
+void add_parts(int64_t count, const E* parts, int64_t stride, int64_t n, To* to) {
+  for (int64_t k = 0; k < count; ++k)
+    for (int64_t i = 0; i < n; ++i) to[i] = to[i] + To(parts[k * stride + i]);
+}
+
 // Sums of `count` parts of `size` numbers each, for every one of `sums` results: parts are made apart and added in their order.
 template <class E>
 class PartialSums {
@@ -19,11 +26,8 @@ class PartialSums {
     parallel_for(sums_ * size_, threads, double(count_), [&](int64_t begin, int64_t end) {
       while (begin < end) {
         const int64_t sum = begin / size_, at = begin % size_, n = min(end - begin, size_ - at);
-        for (int64_t i = 0; i < n; ++i) out_[begin + i] = E{};
-        for (int64_t k = 0; k < count_; ++k) {
-          const E* x = part(sum * count_ + k) + at;
-          for (int64_t i = 0; i < n; ++i) out_[begin + i] = out_[begin + i] + x[i];
-        }
+        set_zero(out_ + begin, n);
+        add_parts(count_, part(sum * count_) + at, size_, n, out_ + begin);
         begin += n;
       }
     });

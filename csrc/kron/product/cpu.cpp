@@ -5,11 +5,6 @@
 namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
-template <class T>
-void store_zeros(T* x, int64_t n) {
-  if (n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
-}
-
 // n numbers of workspace; std::bad_alloc where no size could hold them.
 template <class T>
 int64_t numbers(double n) {
@@ -48,7 +43,7 @@ void apply(const void* prepared, const Product<T>& q) {
   Scratch<int64_t> size(p.stages);
   int64_t N = q.B, M = q.B;
   for (int k = 0; k < p.stages; ++k) N *= p.stage[k].n, M *= p.stage[k].m;
-  if (M == 0 || N == 0) return store_zeros(q.y, M);
+  if (M == 0 || N == 0) return set_zero(q.y, M);
 
   int moves = 0;
   const auto moved = [&](const Pass<T>& pass, bool first) { return first || !pass.in_place(); };
@@ -114,13 +109,13 @@ class Backward {
     }
     const int64_t chunk = max(min(q_.B, int64_t(double(kChunkBytes) / double(sizeof(T)) / max(largest, 1.0))), int64_t(1));
     Scratch<double> sums(entries);
-    __builtin_memset(static_cast<double*>(sums), 0, std::size_t(entries) * sizeof(double));
+    set_zero<double>(sums, entries);
     if (q_.B > 0 && M_ > 0 && N_ > 0) {
       const Scratch<T> room(numbers<T>((kept + 2 * largest) * double(chunk)));
       for (int64_t b = 0; b < q_.B; b += chunk)
         one_chunk(b, min(chunk, q_.B - b), int64_t(kept) * chunk, int64_t(largest) * chunk, room, sums);
     } else {
-      store_zeros(q_.dx, q_.B * int64_t(N_));
+      set_zero(q_.dx, q_.B * int64_t(N_));
     }
     const double* from = sums;
     for (int k = 0; k < d_; ++k) from = write(from, k);

@@ -1,5 +1,7 @@
 // (5) Gradients of the factors: sums of g x over all axes but one.
 #pragma once
+#include "core/run/cost.hpp"
+#include "core/run/partial_sums.hpp"
 #include "kron/product/plan.hpp"
 
 namespace quatrefoil::kron::product {
@@ -9,6 +11,7 @@ constexpr int64_t kPairs = 128;        // summed in the type of the data before 
 constexpr int64_t kGradientRows = 64;  // of a factor's gradient, one thread's at a time
 constexpr int64_t kMostParts = 16;     // of a long sum: enough for threads, few enough to add up
 constexpr double kPartWork = 4e6;      // multiply-adds that make a part worth while
+constexpr double kGramCost = 3;        // times its multiply-adds: pairs are transposed and sums widened; estimated
 
 // sum[i, j] += sum over the pairs [first, end) of g_i x_j, rows [i0, i1) of it. Reads g once and x once for all these rows.
 template <class T>
@@ -40,16 +43,15 @@ void gram(const Pairs<T>& g, const Pairs<T>& x, int64_t pairs, double* sum, int 
   const int64_t most = max(min(kMostParts, pairs / m), int64_t(1));  // no more memory for parts than x takes
   const int64_t parts = max(min(most, int64_t(work / kPartWork)), int64_t(1)), cuts = (m + kGradientRows - 1) / kGradientRows;
   Scratch<double> partial(parts * m * n);
-  parallel_for(parts * cuts, threads, work / double(parts * cuts) / 10, [&](int64_t begin, int64_t end) {
+  parallel_for(parts * cuts, threads, work / double(parts * cuts) * kGramCost * kMultiplyAddNs<T>, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t part = item / cuts, i0 = item % cuts * kGradientRows, i1 = min(m, i0 + kGradientRows);
       double* const to = partial + (part * m + i0) * n;
-      __builtin_memset(to, 0, std::size_t((i1 - i0) * n) * sizeof(double));
+      set_zero(to, (i1 - i0) * n);
       gram_rows(g, x, pairs * part / parts, pairs * (part + 1) / parts, i0, i1, to);
     }
   });
-  for (int64_t part = 0; part < parts; ++part)
-    for (int64_t i = 0; i < m * n; ++i) sum[i] += partial[part * m * n + i];
+  add_parts<double>(parts, partial, m * n, m * n, sum);
 }
 
 }  // namespace QF_ISA

@@ -47,16 +47,7 @@ void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
 // README (1) along the last axis: C (rows x m) = B (rows x n) A^T. Reads A once, B once for every three vectors of m, writes C once.
 template <class T>
 void multiply_last(const Stage<T>& s, int64_t rows, const T* b, T* c) {
-  const int64_t depth = block_depth<T>(s.n);
-  const T* a = s.a;
-  for_columns<T>(s.m, [&](auto columns, int64_t j) {
-    using V = typename decltype(columns)::Vector;
-    for (int64_t k0 = 0; k0 < s.n; k0 += depth) {
-      const int64_t n = min(depth, s.n - k0);
-      tile_column<Left::rows, columns.vectors, V>(rows, n, b + k0, s.n, a + k0 * columns.count, columns.count, c + j, s.m, k0 > 0);
-    }
-    a += s.n * columns.count;
-  });
+  multiply_packed(rows, s.n, s.m, b, s.a, c);
 }
 
 }  // namespace QF_ISA

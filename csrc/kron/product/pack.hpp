@@ -52,13 +52,5 @@ void pack_rows(const Source<T>& a, int64_t i, int64_t k, int64_t count, T* to) {
     for (int r = 0; r < rows; ++r) to[j * rows + r] = a.data[i + r + (k + j) * a.column];
 }
 
-// n x columns of B side by side: rows far apart share the same few sets of L1.
-template <class V, int NV>
-QF_HD void pack_panel(const Element<V>* b, int64_t stride, int64_t n, Element<V>* to) {
-  for (int64_t k = 0; k < n; ++k)
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) store(to + (k * NV + v) * kWidth<V>, load<V>(b + k * stride + v * kWidth<V>));
-}
-
 }  // namespace QF_ISA
 }  // namespace quatrefoil::kron::product

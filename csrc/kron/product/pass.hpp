@@ -1,5 +1,6 @@
 // One pass over memory: a group of neighbouring stages applied to slabs that stay in cache.
 #pragma once
+#include "core/run/cost.hpp"
 #include "kron/product/multiply.hpp"
 
 namespace quatrefoil::kron::product {
@@ -8,7 +9,7 @@ inline namespace QF_ISA {
 constexpr int64_t kFlatBytes = 16 << 10;      // a slab in L1 goes through its stages one by one; a larger one part by part
 constexpr int64_t kLastRowsBytes = 48 << 10;  // rows of a lone last axis that are taken at a time
 constexpr int64_t kWideSlabBytes = 64 << 10;  // columns are taken in runs, while the slab stays this small
-constexpr double kFlopNs = 1.0 / 30;          // about what one core does
+constexpr double kPassCost = 2;               // times its multiply-adds: a pass packs panels and goes through L2; estimated
 
 // (L, n_first, ..., n_last, R) -> (L, m_first, ..., m_last, R)
 template <class T>
@@ -33,7 +34,7 @@ class Pass {
   void run(int64_t L, const T* x, T* y, int threads) const {
     if (at_end_ && first_ == last_) return run_rows(L, x, y, threads);
     const int64_t runs = at_end_ ? 1 : (R_ + width_ - 1) / width_;
-    parallel_for(L * runs, threads, flops(width_) * kFlopNs, [&](int64_t begin, int64_t end) {
+    parallel_for(L * runs, threads, multiply_adds(width_) * kPassCost * kMultiplyAddNs<T>, [&](int64_t begin, int64_t end) {
       Scratch<T> work(workspace());
       for (int64_t item = begin; item < end; ++item) {
         const int64_t l = item / runs, c = item % runs * width_;
@@ -55,10 +56,11 @@ class Pass {
     const Stage<T>& s = stage_[last_];
     const int64_t at_once = max(kLastRowsBytes / int64_t(sizeof(T)) / max(s.n, int64_t(1)) / kTileRows * kTileRows, int64_t(kTileRows));
     const int64_t runs = (L + at_once - 1) / at_once;
-    parallel_for(runs, threads, 2.0 * double(at_once) * double(s.m) * double(s.n) * kFlopNs, [&](int64_t begin, int64_t end) {
-      for (int64_t l = begin * at_once; l < min(L, end * at_once); l += at_once)
-        multiply_last(s, min(at_once, L - l), x + l * s.n, y + l * s.m);
-    });
+    parallel_for(runs, threads, double(at_once) * double(s.m) * double(s.n) * kPassCost * kMultiplyAddNs<T>,
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t l = begin * at_once; l < min(L, end * at_once); l += at_once)
+                     multiply_last(s, min(at_once, L - l), x + l * s.n, y + l * s.m);
+                 });
   }
 
   // n_from * ... * n_(to - 1), and the same of m.
@@ -72,10 +74,10 @@ class Pass {
     for (int k = from; k < to; ++k) p *= stage_[k].m;
     return p;
   }
-  double flops(int64_t w) const {
+  double multiply_adds(int64_t w) const {
     double sum = 0;
     for (int k = first_; k <= last_; ++k) sum += double(product_n(first_, k + 1)) * double(product_m(k, last_ + 1));
-    return 2 * sum * double(w);
+    return sum * double(w);
   }
   // The largest array between stages first..last of a slab one column wide.
   int64_t largest(int first) const {

@@ -1,5 +1,6 @@
 // Factors made ready: neighbouring tiny ones multiplied out, all packed as the tiles read them, and the order of the passes over memory.
 #pragma once
+#include "core/gemm/packed.hpp"
 #include "core/run/parallel.hpp"
 #include "kron/product/args.hpp"
 #include "kron/product/formula.hpp"
@@ -10,19 +11,8 @@ inline namespace QF_ISA {
 
 constexpr int64_t kMergedLast = 16;  // the last axis has no vectors of its own: factors are merged until it has one or two
 constexpr int64_t kMergedOther = 8;  // elsewhere merging saves passes through L1 and costs products: worth it up to 2 x 4 and 2 x 2 x 2
-constexpr int64_t kPanelBytes = 24 << 10;  // of B, in L1 (32 KB and more) while all rows of A go by
 // A slab goes through several factors while it stays in L2 (256 KB and more).
 constexpr int64_t kSlabBytes = 256 << 10, kSmallestSlabBytes = 16 << 10, kSlabs = 8;
-
-template <class T>
-constexpr int64_t kPanelDepth = kPanelBytes / (kTileVectors * kVectorBytes);  // numbers of a sum taken at a time
-
-// Equal blocks of a sum of n, none deeper than a panel.
-template <class T>
-QF_HD int64_t block_depth(int64_t n) {
-  const int64_t blocks = (n + kPanelDepth<T> - 1) / kPanelDepth<T>;
-  return blocks > 1 ? (n + blocks - 1) / blocks : n;
-}
 
 template <class T>
 struct Stage {

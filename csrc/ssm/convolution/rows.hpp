@@ -63,8 +63,8 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
     return;
   }
   __builtin_memcpy(re, taps.k, std::size_t(causal) * sizeof(T));
-  __builtin_memset(re + causal, 0, std::size_t(N - causal) * sizeof(T));
-  __builtin_memset(im, 0, std::size_t(N) * sizeof(T));
+  set_zero(re + causal, N - causal);
+  set_zero(im, N);
   for (int64_t j = 0; j < min(taps.Lr, L - 1); ++j) im[N - 1 - j] = -taps.reverse[j];
   fft.forward(re, im);
 }
@@ -205,11 +205,6 @@ double dot(const T* x, const T* y, int64_t n) {
   return total;
 }
 
-template <class T>
-void store_zeros(T* x, int64_t n) {
-  if (n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
-}
-
 // The adjoint of Convolution, README (3). Per row: three transforms; reads u and grad, writes du. The batch is summed in the order in which
 // it is given.
 template <class T>
@@ -223,8 +218,8 @@ class ConvolutionAdjoint {
   [[gnu::noinline]] void set(const Taps<T>& taps, const T* next) {
     taps_ = taps;
     kernel_spectrum(fft_, taps, L_, at(0), at(1), next);
-    store_zeros(at(6), N_);
-    store_zeros(at(7), N_);
+    set_zero(at(6), N_);
+    set_zero(at(7), N_);
     dD_ = 0;
   }
   // du of one row, added to what is there if `more`. `next`: the gradient that comes after this one, or null.
@@ -255,11 +250,11 @@ class ConvolutionAdjoint {
   // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). Each may be null where its tap is.
   [[gnu::noinline]] void finish(T* dk, T* dk_reverse, T* dD) {
     const int64_t causal = min(taps_.Lk, L_), ahead = min(taps_.Lr, L_ - 1);
-    store_zeros(dk + causal, taps_.Lk - causal);
+    set_zero(dk + causal, taps_.Lk - causal);
     if (!dk_reverse) {
       fft_.inverse(at(6), at(7), causal, [&](int64_t l, V value, V, int64_t left) { store_first(dk + l, value, left); });
     } else {
-      store_zeros(dk_reverse + ahead, taps_.Lr - ahead);
+      set_zero(dk_reverse + ahead, taps_.Lr - ahead);
       fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) {
         if (l < causal) store_first(dk + l, value, causal - l);
         for (int i = 0; i < kLanes<T>; ++i)
@@ -282,9 +277,9 @@ template <class T>
 void fft_conv_vjp(const FftConvVjp<T>& p) {
   const FftConv<T>& f = p.forward;
   if (f.B * f.H * f.L == 0) {
-    store_zeros(p.dk, f.H * f.Lk);
-    if (p.dD) store_zeros(p.dD, f.H);
-    if (p.dk_reverse) store_zeros(p.dk_reverse, f.H * f.Lr);
+    set_zero(p.dk, f.H * f.Lk);
+    set_zero(p.dD, f.H);
+    set_zero(p.dk_reverse, f.H * f.Lr);
     return;
   }
   const RightAngle<T> fft(f.L);

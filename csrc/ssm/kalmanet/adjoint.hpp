@@ -46,7 +46,7 @@ struct Backward {
   // Solves for x and w; dv holds x and dk holds H k until the pass back replaces them.
   void forward(int64_t head, int64_t t0, int64_t t1, T* ws, Trace* traces, Tail& tail) {
     if (t0 == 0) state.begin(head, h, product), ridge.begin();
-    if (!s.keeps_H) set_zero(s.P, h);
+    if (!s.keeps_H) set_zero(h, s.P);
     for (int64_t t = t0; t < t1; ++t) {
       const int64_t i = s.token(head, t);
       load_token(i);
@@ -68,7 +68,7 @@ struct Backward {
     combine(s.P, alpha, w, A(0), w, w);
     combine(s.P, 1 - alpha, readout, A(1), w, sum);
     store_unpadded(s.D, sum, p.dq + i * s.D);
-    if (s.solver == Solver::none) set_zero(s.P, w);  // x = q whatever H is
+    if (s.solver == Solver::none) set_zero(w, s.P);  // x = q whatever H is
     store_unpadded(s.D, x, p.dv + i * s.D), load_padded(s.D, p.dv + i * s.D, x);
     store_unpadded(s.D, w, kept_w), load_padded(s.D, kept_w, w);
   }
@@ -94,7 +94,7 @@ struct Backward {
       for (int64_t j = 0; j < s.D; ++j) tail.along_U += A(grad_U[i * s.D + j]) * state.U[j * s.P + i];
     to_tiles(s.D, grad_H, state.H);
     load_transposed(s.D, s.P, grad_U, state.U);
-    set_zero(s.P, k_after);
+    set_zero(k_after, s.P);
   }
 
   // state.H holds N, state.U holds RU transposed.
@@ -110,7 +110,7 @@ struct Backward {
         multiply_symmetric(s.tiles, state.H, k, product);
         combine(s.P, A(1), product, tail.sigma, h, product);  // RH k
       } else {
-        set_zero(s.P, product);
+        set_zero(product, s.P);
       }
       combine(s.P, alpha, x, 1 - alpha, q, sum);
       rank_one<true, true>(s.P, RankOne<A>{tail.decay_U, sum, grad, k, values, v, keys}, state.U);
@@ -172,7 +172,7 @@ void gka_vjp(const GkaVjp<T>& p) {
   const Problem<T, A> s(p.forward, p.grad_H != nullptr);
   if (s.D == 0)  // sums over nothing
     for (T* gates : {p.dalpha, p.dg, p.dgk})
-      if (gates) set_zero(s.heads * s.p.length, gates);
+      if (gates) set_zero(gates, s.heads * s.p.length);
   if (s.heads == 0 || s.D == 0) return;
   const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Backward<T>::size(s), length = s.p.length;
   const double ns = 2 * token_ns(s);

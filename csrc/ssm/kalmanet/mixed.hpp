@@ -21,7 +21,7 @@ class MixedRidge {
 
   // At the first token: H and M of T begin as what the states are. What lies beyond D stays 0.
   void begin() {
-    set_zero(narrow_size(s_), H_);
+    set_zero(H_, narrow_size(s_));
     if (!narrows(s_)) return;
     for (int64_t i = 0; i < s_.D; ++i)
       for (int64_t j = 0; j < min(s_.D, padded<T>(i + 1)); ++j) {
@@ -65,7 +65,7 @@ class MixedRidge {
       first.step(P, s_.series, j);
     }
     store_unpadded(P, first.w, w_), store_unpadded(P, first.d, d_);
-    set_zero(P_, odd_), set_zero(P_, even_);
+    set_zero(odd_, P_), set_zero(even_, P_);
     for (int64_t j = kNear + 1; j <= s_.series.last; ++j) {
       add_symmetric_product(tiles(), M_, w_, d_, turns && j % 2 == 0);
       rest.step(P_, s_.series, j);

@@ -2,6 +2,7 @@
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
+#include "core/run/memory.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
@@ -57,7 +58,7 @@ void rank_one_columns(int64_t P, const RankOne<T>& u, int64_t column, T* A) {
 template <bool with_sums, bool with_dots, class T>
 void rank_one(int64_t P, const RankOne<T>& u, T* A) {
   constexpr int W = kLanes<T>;
-  if (with_dots) __builtin_memset(u.dots, 0, std::size_t(P) * sizeof(T));
+  if (with_dots) set_zero(u.dots, P);
   int64_t column = 0;
   for (; column + 4 * W <= P; column += 4 * W) rank_one_columns<4, with_sums, with_dots>(P, u, column, A);
   for (; column < P; column += W) rank_one_columns<1, with_sums, with_dots>(P, u, column, A);
@@ -66,7 +67,7 @@ void rank_one(int64_t P, const RankOne<T>& u, T* A) {
 // A's transpose from a D x D array, absent: 0; and times e back into one.
 template <class T, class E>
 void load_transposed(int64_t D, int64_t P, const T* dense, E* A) {
-  __builtin_memset(A, 0, std::size_t(P * P) * sizeof(E));
+  set_zero(A, P * P);
   for (int64_t i = 0; dense && i < D; ++i)
     for (int64_t j = 0; j < D; ++j) A[j * P + i] = E(dense[i * D + j]);
 }

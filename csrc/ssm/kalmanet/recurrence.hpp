@@ -1,6 +1,7 @@
 // Gated KalmaNet: per head and token, rank-one updates of two D x D states and a ridge regression with the first of them.
 #pragma once
 #include "core/lanes/elementary.hpp"
+#include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/kalmanet/args.hpp"
 #include "ssm/kalmanet/formula.hpp"
@@ -25,10 +26,6 @@ template <class T>
 void combine(int64_t P, T a, const T* x, T b, const T* y, T* to) {
   using V = Lanes<T>;
   for (int64_t i = 0; i < P; i += kLanes<T>) store(to + i, multiply_add(broadcast<V>(a), load<V>(x + i), V(b * load<V>(y + i))));
-}
-template <class T>
-void set_zero(int64_t n, T* x) {
-  __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
 }
 // Arrays are of T, the vectors computed with of A.
 template <class T, class A>
@@ -205,7 +202,7 @@ struct Expansion {
     combine(P, A(1), q, -inverse, d, w);
     combine(P, c.even(0), w, A(0), w, even);
     combine(P, c.odd(0), w, A(0), w, odd);
-    set_zero(P, d);
+    set_zero(d, P);
   }
   // To degree j. d: what it was, plus M w.
   template <class S>
@@ -252,7 +249,7 @@ class Ridge {
   // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (72).
   void solve(const A* q, A* x) const {
     if (s_.solver != Solver::none && state_.zero()) {
-      set_zero(s_.P, x);
+      set_zero(x, s_.P);
     } else if (s_.solver == Solver::chebyshev) {
       chebyshev(q, x);
     } else {
@@ -287,12 +284,12 @@ class Ridge {
 constexpr int64_t kHeadsAtOnce = 64;  // whose states are in memory
 constexpr double kSegmentNs = 4e6;    // of one head between two looks for an interrupt
 
-// Nanoseconds a token at about 30 fused multiply-adds a nanosecond and vector of 16 lanes: products with M, updates, readout.
+// Nanoseconds a token: products with M, updates, readout. Estimated.
 template <class T, class A>
 double token_ns(const Problem<T, A>& s) {
   const double half = double(tiled_size<A>(s.D)), P = double(s.P);
   const double products = s.solver == Solver::exact ? P / 6 : double(s.series.last) + 2;
-  return (2 * half * (products + 3) + 3 * P * P) / (2.5 * kLanes<A>)+20;
+  return (2 * half * (products + 3) + 3 * P * P) * kMultiplyAddNs<A> + 20;
 }
 
 // f(slot, head, t0, t1) over the heads [first, first + count) and segments of time, forward or back; at least one segment, if empty.

@@ -3,6 +3,7 @@
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
+#include "core/run/memory.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
@@ -42,7 +43,7 @@ QF_HD void for_tiles(int64_t tiles, int64_t tile_size, F&& f) {
 // (A + A^T) / 2 of a D x D array; absent: 0.
 template <class T, class A>
 void to_tiles(int64_t D, const T* dense, A* a) {
-  __builtin_memset(a, 0, std::size_t(tiled_size<A>(D)) * sizeof(A));
+  set_zero(a, tiled_size<A>(D));
   if (!dense) return;
   for (int64_t i = 0; i < D; ++i)
     for (int64_t j = 0; j < min(D, padded<A>(i + 1)); ++j) entry(a, i, j) = (A(dense[i * D + j]) + A(dense[j * D + i])) / 2;
@@ -104,7 +105,7 @@ void add_symmetric_product(int64_t tiles, const T* a, const T* x, T* y, bool fal
 
 template <class T>
 void multiply_symmetric(int64_t tiles, const T* a, const T* x, T* y) {
-  __builtin_memset(y, 0, std::size_t(tiles * kLanes<T>) * sizeof(T));
+  set_zero(y, tiles * kLanes<T>);
   add_symmetric_product(tiles, a, x, y);
 }
 

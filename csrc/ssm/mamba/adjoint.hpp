@@ -200,8 +200,7 @@ void selective_scan_vjp(const SelectiveScanVjp<T, E>& p) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t slot = task % slots, r = task / slots;
       for (const auto* parts : {&adjoint.dB, &adjoint.dC})
-        if ((parts == &adjoint.dB ? f.B : f.C).varies)
-          for (int64_t i = 0; i < f.states * f.length; ++i) parts->part(task)[i] = E{};
+        if ((parts == &adjoint.dB ? f.B : f.C).varies) set_zero(parts->part(task), f.states * f.length);
       for (int64_t i = slot * tiling.tiles / slots; i < (slot + 1) * tiling.tiles / slots; ++i)
         adjoint.run(tiling.tile(f, r / tiling.runs, r % tiling.runs, i), memory, task);
     }

@@ -1,5 +1,6 @@
 // The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (17), (18).
 #pragma once
+#include "core/run/partial_sums.hpp"
 #include "ssm/modes/steps.hpp"
 #include "ssm/scan/formula.hpp"
 
@@ -64,14 +65,11 @@ class Moments {
     const int64_t full = count / J, rest = count % J;
     for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
     for_columns<T>(2 * n_, [&](auto columns, int64_t j) {
-      using C = decltype(columns);
       const auto sum = [&](const T* from, int64_t lines, int64_t terms, T* to) {
-        for (int64_t k = 0; k < terms; k += kSumLength)
-          tile_column<Left::rows, C::vectors, typename C::Vector>(lines, min(kSumLength, terms - k), from + k, J, baby_ + k * 2 * n_ + j,
-                                                                  2 * n_, to + j, 2 * n_, k > 0);
+        multiply_in_blocks(columns, lines, terms, from, J, baby_ + j, 2 * n_, to + j, 2 * n_);
       };
       sum(g, full, J, sums_), sum(weighed_, full, J, weighed_sums_);
-      sum(g + full * J, 1, rest, sums_ + full * 2 * n_), sum(weighed_ + full * J, 1, rest, weighed_sums_ + full * 2 * n_);
+      if (rest) sum(g + full * J, 1, rest, sums_ + full * 2 * n_), sum(weighed_ + full * J, 1, rest, weighed_sums_ + full * 2 * n_);
     });
   }
   static void weigh(const T* g, int64_t count, T* to) {
@@ -162,7 +160,7 @@ template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
   const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
   const Pieces cut = pieces(H, L, J);
-  const double item = double(M * 4 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
+  const double item = double(M * 4 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
   const bool whole = cut.count == 1;  // rows: their moments are used at once
   Scratch<double> all(whole ? 0 : H * cut.count * size);
   parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
@@ -178,7 +176,7 @@ void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Se
         made = h;
       }
       double* const S = whole ? own : all + at * size;
-      for (int64_t i = 0; i < size; ++i) S[i] = 0;
+      set_zero(S, size);
       for_blocks(cut, at % cut.count, L, J, modes.shifted, [&](int64_t first, int64_t count) {
         for (int64_t m = 0; m < M; ++m) moments.add(modes, get(m, h, first, count, buffer), first, count, S + 4 * n * m);
       });
@@ -190,8 +188,7 @@ void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Se
     Modes modes(N, M);
     for (int64_t h = begin; h < end; ++h) {
       double* const S = all + h * cut.count * size;
-      for (int64_t k = 1; k < cut.count; ++k)
-        for (int64_t i = 0; i < size; ++i) S[i] += S[k * size + i];
+      add_parts(cut.count - 1, S + size, size, size, S);
       set(modes, h);
       finish(modes, h, S);
     }

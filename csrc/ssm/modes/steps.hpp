@@ -2,14 +2,14 @@
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
+#include "core/run/cost.hpp"
 #include "ssm/modes/modes.hpp"
 
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
 
 constexpr int64_t kFewRows = 16;       // with fewer channels the length is cut too, so that threads have work
-constexpr double kProductNs = 0.02;    // one multiply-add of a product
-constexpr double kExponentialNs = 15;  // setup of one mode
+constexpr double kExponentialNs = 15;  // setup of one mode: estimated
 
 constexpr int64_t kGiants = 64;                         // giant steps a block: both factors of a block's product stay in L1 and L2
 constexpr int64_t kBabySteps = 96, kFewBabySteps = 64;  // whole tiles; fewer where as many giant steps would be left: setup is N (I + J)
@@ -104,6 +104,15 @@ QF_HD void each_vectors(int64_t count, F&& f) {
   for (; i < count; ++i) f(std::integral_constant<int, 1>{}, i);
 }
 
+// A column of tiles (core/gemm/tile.hpp) of a product whose sums of n are made kSumLength terms at a time.
+template <class Columns, class T>
+void multiply_in_blocks(Columns, int64_t rows, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, T* c,
+                        int64_t c_stride) {
+  for (int64_t k = 0; k < max<int64_t>(n, 1); k += kSumLength)
+    tile_column<Left::rows, Columns::vectors, typename Columns::Vector>(rows, min(kSumLength, n - k), a + k, a_stride, b + k * b_stride,
+                                                                        b_stride, c, c_stride, k > 0);
+}
+
 // K of one channel, for all its M outputs: the steps are made once.
 template <class T>
 class Vandermonde {
@@ -134,7 +143,7 @@ class Vandermonde {
     for (int64_t r = 0; r < rows; r += kGiants) {
       const int64_t block = min(kGiants, rows - r), done = r * J, full = min(block, (count - done) / J);
       if (modes.faded(first + done, kLogNothing<T>)) {  // the product would give the same zeros
-        for (int64_t m = 0; m < M_; ++m) __builtin_memset(out + m * stride + done, 0, std::size_t(count - done) * sizeof(T));
+        for (int64_t m = 0; m < M_; ++m) set_zero(out + m * stride + done, count - done);
         return;
       }
       each_vectors<4>(n_ / W, [&](auto vectors, int64_t v) __attribute__((always_inline)) {
@@ -148,14 +157,8 @@ class Vandermonde {
         T* const K = out + m * stride + done;
         const T* const baby = baby_ + m * 2 * n_ * J;
         for_columns<T>(J, [&](auto columns, int64_t j) {
-          using C = decltype(columns);
-          for (int64_t k = 0; k < max<int64_t>(2 * n_, 1); k += kSumLength) {
-            const int64_t terms = min(kSumLength, 2 * n_ - k);
-            const T *const left = giant_ + k, *const right = baby + k * J + j;
-            tile_column<Left::rows, C::vectors, typename C::Vector>(full, terms, left, 2 * n_, right, J, K + j, J, k > 0);
-            if (full < block)
-              tile_column<Left::rows, C::vectors, typename C::Vector>(1, terms, left + full * 2 * n_, 2 * n_, right, J, row_ + j, J, k > 0);
-          }
+          multiply_in_blocks(columns, full, 2 * n_, giant_ + 0, 2 * n_, baby + j, J, K + j, J);
+          if (full < block) multiply_in_blocks(columns, 1, 2 * n_, giant_ + full * 2 * n_, 2 * n_, baby + j, J, row_ + j, J);
         });
         if (full < block) __builtin_memcpy(K + full * J, row_, std::size_t(count - done - full * J) * sizeof(T));
       }
@@ -249,7 +252,7 @@ template <class T, class Set, class Put>
 void sum_rows(int64_t H, int64_t M, int64_t N, int64_t L, double f, int threads, Set&& set, Put&& put) {
   const int64_t J = baby_steps<T>(L);
   const Pieces cut = pieces(H, L, J);
-  const double item = double(M * 2 * N) * double(min(cut.length, L)) * kProductNs + double(N) * kExponentialNs;
+  const double item = double(M * 2 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
   parallel_for(H * cut.count, threads, item, [&](int64_t begin, int64_t end) {
     Modes modes(N, M);
     Vandermonde<T> sum(modes.n, M, L);

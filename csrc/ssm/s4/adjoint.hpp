@@ -25,9 +25,7 @@ class FeedbackGradient {
         c(part(3)),
         mu(part(4)) {}
 
-  void clear() const {
-    for (int64_t i = 0; i < 8 * n_; ++i) memory_[i] = 0;  // E, p, q, c
-  }
+  void clear() const { set_zero<double>(memory_, 8 * n_); }  // E, p, q, c
 
   // (27): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
   template <class Gradient>

@@ -1,18 +1,9 @@
-// Small dense matrices in double precision, row by row: what the power of a channel's matrix needs.
+// Systems of equations with small dense matrices in double precision, row by row: what the power of a channel's matrix needs.
 #pragma once
-#include "core/gemm/tile.hpp"
-#include "core/run/parallel.hpp"
+#include "core/run/memory.hpp"
 
 namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
-
-// out = a a, all (d, d).
-inline void multiply_square(int64_t d, const double* a, double* out) {
-  for_columns<double>(d, [&](auto columns, int64_t j) {
-    using C = decltype(columns);
-    tile_column<Left::rows, C::vectors, typename C::Vector>(d, d, a, d, a + j, d, out + j, d, false);
-  });
-}
 
 // right <- (I - a)^-1 right, or with the transpose of a: elimination with row pivoting, on a copy. A singular matrix gives inf or NaN.
 inline void solve_less_power(int64_t d, const double* a, bool transposed, double* right) {

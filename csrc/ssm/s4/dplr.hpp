@@ -1,6 +1,7 @@
 // Kernels of diagonal plus low-rank systems by their own recurrence, x <- E x - p Re sum_n q_n x_n: one real feedback a step, so a step
 // costs as much as the Cauchy sums of one frequency, with neither a transform nor a power of the matrix. README (24)-(28).
 #pragma once
+#include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/modes/modes.hpp"
@@ -89,7 +90,7 @@ class Feedback {
     Scratch<double> squared(d * d);
     for (int64_t i = 0; i < d * d; ++i) out[i] = i % (d + 1) == 0;
     for (int bit = 63 - __builtin_clzll((unsigned long long)L); bit >= 0; --bit) {
-      multiply_square(d, out, squared);
+      multiply<double>(d, d, out, d, out, d, d, squared, d);
       __builtin_memcpy(out, squared, std::size_t(d * d) * sizeof(double));
       for (int64_t row = 0; row < d && (L >> bit & 1); ++row) step_row(out + row * d);
     }

@@ -52,7 +52,7 @@ class StateAdjoint {
  private:
   void measure(const T* row, int64_t m) {
     double* const S = S_ + m * 4 * modes_.n;
-    for (int64_t i = 0; i < 4 * modes_.n; ++i) S[i] = 0;
+    set_zero(S, 4 * modes_.n);
     moments_.add(modes_, row, 0, q_.L, S);
   }
   // y_l += 2 Re sum C z^(l + 1) s.
@@ -104,18 +104,18 @@ void s4d_conv_vjp(const S4dConvVjp<T>& p) {
   const S4dKernel<T>& q = f.model;
   const int64_t outputs = f.outputs(), states = f.B * q.H * q.N;
   if (f.B * q.H * q.L == 0 || outputs == 0) {
-    store_zeros(p.du, f.B * q.H * q.L);
-    store_zeros(p.model.ddt, q.H);
-    store_zeros(p.model.dA, q.H * q.N);
-    store_zeros(p.model.dC, q.M * q.H * q.N);
-    if (p.model.dB) store_zeros(p.model.dB, q.H * q.N);
-    if (p.dD) store_zeros(p.dD, outputs * q.H);
+    set_zero(p.du, f.B * q.H * q.L);
+    set_zero(p.model.ddt, q.H);
+    set_zero(p.model.dA, q.H * q.N);
+    set_zero(p.model.dC, q.M * q.H * q.N);
+    set_zero(p.model.dB, q.H * q.N);
+    set_zero(p.dD, outputs * q.H);
     for (int64_t i = 0; p.dstart && i < states; ++i) p.dstart[i] = p.grad_last ? p.grad_last[i] : cplx<T>{};
     return;
   }
   const RightAngle<T> fft(q.L);
   const bool with_states = f.start || p.grad_last;
-  const double work = double((3 * f.B + 2) * fft.length()) * kTransformNs + double(q.M * 6 * q.N) * double(q.L) * kProductNs;
+  const double work = double((3 * f.B + 2) * fft.length()) * kTransformNs + double(q.M * 6 * q.N) * double(q.L) * kMultiplyAddNs<T>;
   parallel_for(q.H, q.threads, double(outputs) * work, [&](int64_t begin, int64_t end) {
     ChannelKernel<T> kernel(q);
     Scratch<T> K(q.M * q.L);  // then its gradient
@@ -139,7 +139,7 @@ void s4d_conv_vjp(const S4dConvVjp<T>& p) {
         adjoint.finish(K + m * q.L, f.both ? K + q.L : nullptr, p.dD ? p.dD + m * q.H + h : nullptr);
       }
       if (f.both) K[2 * q.L - 1] = 0;  // the last tap ahead meets no sample
-      for (int64_t i = 0; i < 4 * modes.n * q.M; ++i) S[i] = 0;
+      set_zero<double>(S, 4 * modes.n * q.M);
       moments.prepare(modes);
       for_blocks(whole, 0, q.L, J, modes.shifted, [&](int64_t first, int64_t count) {
         for (int64_t m = 0; m < q.M; ++m) moments.add(modes, K + m * q.L + first, first, count, S + 4 * modes.n * m);

@@ -15,16 +15,6 @@ constexpr int64_t kChunk = 32;       // samples; a longer one advances the state
 constexpr int64_t kAnew = 32;        // chunks after which a float64 state is made anew from the one before them: of 1000, the root
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
-// c (rows x columns) = a (rows x inner) b (inner x columns), added to c if `more`. columns: whole vectors.
-template <class T>
-void product(int64_t rows, int64_t inner, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t columns, T* c,
-             int64_t c_stride, bool more) {
-  for_columns<T>(columns, [&](auto at, int64_t j) {
-    using C = decltype(at);
-    tile_column<Left::rows, C::vectors, typename C::Vector>(rows, inner, a, a_stride, b + j, b_stride, c + j, c_stride, more);
-  });
-}
-
 // One channel's matrices. A state is [re; im] of W modes a time, 2 n numbers.
 template <class T>
 class Chunks {
@@ -44,7 +34,7 @@ class Chunks {
 
   // The channel h of a model whose modes and weights Cbar are made.
   void set(const Modes& modes, const S4dKernel<T>& p, int64_t h, const T* D) {
-    for (int64_t i = 0; i < M_ * kChunk * W; ++i) taps_[i] = 0;
+    set_zero<double>(taps_, M_ * kChunk * W);
     for (int64_t i = 0; i < n_; i += W) {
       const int64_t left = p.N - i;
       const cplx<V> z = modes.z(i);
@@ -93,9 +83,7 @@ class Chunks {
   }
 
   // What each of `count` chunks adds to the state: count x 2n.
-  void project(const T* u, int64_t count, T* states) const {
-    product(count, kChunk, u, kChunk, in_ + 0, 2 * n_, 2 * n_, states, 2 * n_, false);
-  }
+  void project(const T* u, int64_t count, T* states) const { multiply<T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_); }
   // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
   // Between its sums, which wait for each other, there is time to fetch what comes next.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
@@ -234,7 +222,7 @@ void scan_row_threaded(const Chunks<T>& chunks, const Modes& modes, const T* u, 
                        bool state_wanted, int threads) {
   constexpr int64_t kTiles = 64;  // at a time: their states are 2 n / kChunk numbers a sample
   const int64_t whole = L / kChunk, item = kTileChunks * kChunk;
-  const double ns = double(item) * double(2 * modes.n + kChunk) * kProductNs;
+  const double ns = double(item) * double(2 * modes.n + kChunk) * kMultiplyAddNs<T>;
   Scratch<T> states(min(whole + 1, kTiles * kTileChunks) * 2 * modes.n);
   for (int64_t c = 0; c < whole; c += kTiles * kTileChunks) {
     const int64_t count = min(kTiles * kTileChunks, whole - c), tiles = (count + kTileChunks - 1) / kTileChunks;

@@ -39,9 +39,7 @@ class ModeTerms {
  public:
   using V = Modes::V;
   ModeTerms(int64_t n, int64_t M) : n_(n), M_(M), memory_((2 + M) * 2 * n) {}
-  void clear() {
-    for (int64_t i = 0; i < (2 + M_) * 2 * n_; ++i) memory_[i] = 0;
-  }
+  void clear() { set_zero<double>(memory_, (2 + M_) * 2 * n_); }
   int64_t log() const { return 0; }
   int64_t input() const { return 1; }
   int64_t C(int64_t m) const { return 2 + m; }

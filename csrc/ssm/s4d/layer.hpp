@@ -78,7 +78,7 @@ void layer_by_scan(const S4dConv<T>& p) {
   const S4dKernel<T>& q = p.model;
   const bool stepwise = q.L <= kStepwise;
   const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = (q.N + Modes::W - 1) / Modes::W * Modes::W;
-  const double work = double(q.L) * double(q.M + 1) * double(2 * n + kChunk) * kProductNs + double(n) * kExponentialNs;
+  const double work = double(q.L) * double(q.M + 1) * double(2 * n + kChunk) * kMultiplyAddNs<T> + double(n) * kExponentialNs;
   const auto input = [&](int64_t item) { return p.u + (item % p.B * q.H + item / p.B) * q.L; };
   const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t item, const T* after, T* states, double* state) {
     const int64_t b = item % p.B, h = item / p.B, at = b * q.H + h;
@@ -134,7 +134,7 @@ void states_beside(const S4dConv<T>& p, Modes& modes, Vandermonde<T>& sums, Mome
   }
   if (p.last) {
     Scratch<double> S(4 * modes.n);
-    for (int64_t i = 0; i < 4 * modes.n; ++i) S[i] = 0;
+    set_zero<double>(S, 4 * modes.n);
     for (int64_t l = 0; l < q.L; ++l) buffer[l] = p.u[at * q.L + q.L - 1 - l];
     moments.add(modes, buffer, 0, q.L, S);
     for (int64_t i = 0; i < modes.n; i += Modes::W) {
@@ -153,7 +153,7 @@ void layer_by_fft(const S4dConv<T>& p) {
   const S4dKernel<T>& q = p.model;
   const int64_t cuts = q.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + q.H - 1) / q.H);
   const double rows = double(p.B) / double(cuts);
-  const double work = (2 * rows + 1) * double(q.L) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kProductNs;
+  const double work = (2 * rows + 1) * double(q.L) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kMultiplyAddNs<T>;
   parallel_for(q.H * cuts, q.threads, work, [&](int64_t begin, int64_t end) {
     ChannelKernel<T> kernel(q);
     Scratch<T> K(q.M * q.L);
@@ -183,7 +183,7 @@ void layer_by_fft(const S4dConv<T>& p) {
     }
   });
   if (!p.start && !p.last) return;
-  parallel_for(q.H, q.threads, double(p.B * q.L) * double(q.M * 4 * q.N) * kProductNs, [&](int64_t begin, int64_t end) {
+  parallel_for(q.H, q.threads, double(p.B * q.L) * double(q.M * 4 * q.N) * kMultiplyAddNs<T>, [&](int64_t begin, int64_t end) {
     Modes modes(q.N, q.M);
     Vandermonde<T> sums(modes.n, q.M, q.L);
     Moments<T> moments(modes.n, q.L);

@@ -62,17 +62,13 @@ struct S5Outer {
   Scratch<T> sums;
 
   S5Outer(int64_t P, int64_t H) : P(P), H(H), sums((H + block - 1) / block * block * 2 * P) { clear(); }
-  void clear() {
-    for (int64_t i = 0; i < (H + block - 1) / block * block * 2 * P; ++i) sums[i] = 0;
-  }
+  void clear() { set_zero<T>(sums, (H + block - 1) / block * block * 2 * P); }
   // sums += a^T x over at most kS5Tile rows, for the channels of one block. `panel`: kS5Tile x block.
   void add(int64_t at, int64_t rows, const T* a, const T* x, T* panel) {
     T* to = sums + at * block * 2 * P;
     for_columns<T>(min(block, H - at * block), [&](auto columns, int64_t j) {
       using V = typename decltype(columns)::Vector;
-      for (int64_t i = 0; i < rows; ++i)
-        for (int v = 0; v < columns.vectors; ++v)
-          store(panel + i * columns.count + v * kWidth<V>, load<V>(x + i * H + at * block + j + v * kWidth<V>));
+      pack_panel<V, columns.vectors>(x + at * block + j, H, rows, panel);
       tile_column<Left::columns, columns.vectors, V>(2 * P, rows, a, 2 * P, panel, columns.count, to, columns.count, true);
       to += 2 * P * columns.count;
     });
@@ -171,7 +167,7 @@ struct S5Adjoint {
     const S5<T>& p = q.forward;
     const int64_t P = p.P, H = p.H;
     constexpr int64_t block = S5Outer<T>::block;
-    parallel_for((H + block - 1) / block, threads, double((end - first) * 4 * P * block) * kMultiplyNs<T>,
+    parallel_for((H + block - 1) / block, threads, double((end - first) * 4 * P * block) * kMultiplyAddNs<T>,
                  [&](int64_t begin, int64_t stop) {
                    Scratch<T> panel(kS5Tile * block);
                    tiles_back(first, end, [&](int64_t row, int64_t row_end) {
@@ -205,13 +201,13 @@ void s5_apply_vjp(const S5Vjp<T>& q) {
   const S5AdjointOperands<T> back(p, w);
   S5Outer<T> dB(P, H), dC(P, H);
   Scratch<double> dlambda(2 * P), dD(H);
-  for (int64_t i = 0; i < 2 * P; ++i) dlambda[i] = 0;
-  for (int64_t h = 0; h < H; ++h) dD[h] = 0;
+  set_zero<double>(dlambda, 2 * P);
+  set_zero<double>(dD, H);
 
   const int64_t length = s5_round(P), segments = (n + length - 1) / length;
   const int64_t round = threads == 1 ? kS5Tile : length;
   Scratch<T> x(min(length, n) * 2 * P), r(min(round, n) * 2 * P), state(2 * P), checkpoints(segments * 2 * P), mu(2 * P), before(2 * P);
-  const double row_ns = double(2 * P * H) * kMultiplyNs<T>;
+  const double row_ns = double(2 * P * H) * kMultiplyAddNs<T>;
   for (int64_t d = 0; d < directions; ++d) {
     const bool reverse = d == 1;
     const S5States<T> states{p, reverse, w.lambda, w.b, state};

@@ -2,8 +2,10 @@
 // A row is one time of one sequence: rows b L + t of u and y, (H,); of the states, (2P,): real parts, then imaginary parts.
 #pragma once
 #include "core/gemm/packed.hpp"
+#include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/s5/args.hpp"
+#include "ssm/s5/real_parts.hpp"
 #include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::s5 {
@@ -15,8 +17,6 @@ constexpr int64_t kS5Numbers = int64_t(1) << 18;  // of states that are kept for
 constexpr int64_t kManySequences = 16;            // so many short ones keep threads busy by themselves
 constexpr double kShortNs = 5e6;                  // two looks at the stop flag lie no farther apart
 constexpr int kScanVectors = 2;                   // times 4 multiply-adds a step: what it takes to hide two of them in a row
-template <class T>
-constexpr double kMultiplyNs = 0.35 / kLanes<T>;  // one vector of multiply-adds a cycle
 
 // Rows whose states are kept together: by threads, before they are used; on the way back, which then makes the last ones only once.
 inline int64_t s5_round(int64_t P) {
@@ -100,9 +100,10 @@ void for_states(int64_t P, int threads, double row_count, F&& f) {
 // f(first row, end row) in parallel, for tiles of rows; `products` is the number of multiply-adds of one row.
 template <class T, class F>
 void for_tiles(int64_t first, int64_t end, int threads, int64_t products, F&& f) {
-  parallel_for((end - first + kS5Tile - 1) / kS5Tile, threads, double(kS5Tile * products) * kMultiplyNs<T>, [&](int64_t i, int64_t stop) {
-    for (; i < stop; ++i) f(first + i * kS5Tile, min(end, first + (i + 1) * kS5Tile));
-  });
+  parallel_for((end - first + kS5Tile - 1) / kS5Tile, threads, double(kS5Tile * products) * kMultiplyAddNs<T>,
+               [&](int64_t i, int64_t stop) {
+                 for (; i < stop; ++i) f(first + i * kS5Tile, min(end, first + (i + 1) * kS5Tile));
+               });
 }
 
 // What makes the states of one direction.
@@ -135,8 +136,8 @@ struct S5States {
 };
 
 // to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or that is added to what is there, by way of `sum` (kS5Tile x H).
-template <class T>
-void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Ahead ahead = {}) {
+template <class T, class Next = NothingAhead>
+void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Next ahead = {}) {
   multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);
   if (sum)
     for (int64_t i = 0; i < rows * H; ++i) to[i] += sum[i];
@@ -173,7 +174,7 @@ void s5_rows(const S5<T>& p, const S5Operands<T>& w, int64_t first, int64_t end,
   Scratch<T> x(min(length, end - first) * 2 * P), state(2 * P);
   for (int d = 0; d < (p.bidirectional ? 2 : 1); ++d) {
     const S5States<T> states{p, d == 1, w.lambda, w.b, state};
-    const double ns = double(length * 4 * P * H) * kMultiplyNs<T>;
+    const double ns = double(length * 4 * P * H) * kMultiplyAddNs<T>;
     parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in their order: one state passes through all
       for (; i < stop; ++i) {
         const int64_t at = d ? rounds - 1 - i : i, row = first + at * length, row_end = min(end, row + length);
@@ -196,7 +197,7 @@ void s5_apply(const S5<T>& p) {
   if (p.B * p.L == 0) return;
   const S5Operands<T> operands(p);
   const int threads = threads_used(p.threads);
-  const double sequence_ns = double(p.L * 4 * p.P * p.H) * kMultiplyNs<T>;
+  const double sequence_ns = double(p.L * 4 * p.P * p.H) * kMultiplyAddNs<T>;
   if (threads > 1 && p.B >= kManySequences && sequence_ns < kShortNs)
     parallel_for(p.B, threads, sequence_ns, [&](int64_t begin, int64_t end) { s5_rows(p, operands, begin * p.L, end * p.L, 1); });
   else
