@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil._backends import native
 from case import all_cases, build, call_of, graded, op_of, vjp_of
+from quatrefoil._backends import native
 
 CASES = all_cases()
 pytestmark = pytest.mark.skipif(native.reason() is not None, reason="no native part")
