@@ -144,7 +144,14 @@ def wrong_arrays(op, given):
             yield at, None
 
 
-WRONG_OPTIONS = {int: (-1, "no number"), str: ("no such name", 1), float: ("no number",), bool: ("yes",), "floats": ("none", (0.0,))}
+WRONG_OPTIONS = {
+    int: (-1, "no number"),
+    str: ("no such name", 1),
+    float: ("no number",),
+    bool: ("yes",),
+    "floats": ("none", (0.0,)),
+    "ints": ("none", (0.5,), (99,), (-1,), (0, 0)),
+}
 
 
 @pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])

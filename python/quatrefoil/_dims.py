@@ -119,7 +119,7 @@ class Sizes:
         if not found:
             return int(word)
         if word.endswith("_x"):
-            return math.prod(self._known[f"{word[:-1]}{i + 1}"][0] for i in range(self._count))
+            return math.prod([self._known[f"{word[:-1]}{i + 1}"][0] for i in range(self._count)])
         times, size, more = int(found[1] or 1), self._known[found[2]][0], int(found[3] or 0)
         return times * size + more if times != 1 or more else size  # a symbolic size stays itself
 

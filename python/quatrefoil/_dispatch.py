@@ -140,7 +140,7 @@ def _host_plan(
             out = _arrays.large(shape, dtype) if first_large else _arrays.empty(shape, dtype)
         else:
             _bind.check_out(op, out, shape, dtype, arrays)
-        beside = _bind.for_kernel(op, extras, backend, arrays) if extras else extras
+        beside = extras and _bind.for_kernel(op, extras, backend, arrays)
         if flat:
             kernel(*arrays, out, *options, *beside, num_threads)
         else:  # op.split(arrays), without its cost

@@ -45,7 +45,7 @@ class Arg:
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword that is no array; ``type`` is bool, int, float, str or ``"floats"``."""
+    """A keyword that is no array; ``type`` is bool, int, float, str, ``"floats"`` or ``"ints"``."""
 
     name: str
     type: Any
@@ -85,6 +85,7 @@ class Op:
     check: Check | None = None  # what dims cannot say; runs once they fit, raises ValueError
     rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', where these are no dims at all
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
+    host: Callable[..., Any] | None = None  # the kernel of every backend of the host where it is array code over NumPy and SciPy
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)

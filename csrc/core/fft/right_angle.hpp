@@ -152,6 +152,17 @@ class RightAngle {
             __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
         finish, meanwhile);
   }
+  // The same for the N complex numbers in re, im, which are destroyed.
+  template <class Finish>
+  void convolve(T* re, T* im, int64_t n, const T* k_re, const T* k_im, Finish finish) const {
+    first<true>(nullptr, N_, re, im);
+    below<true, true>(
+        re, im, re, im,
+        [=](int64_t i, fft::Complex<V>* z, fft::Complex<V> c)
+            __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
+        Nothing());
+    last(re, im, n, finish);
+  }
   // The inverse of the spectrum in re, im (destroyed), on [0, n).
   template <class Finish, class Meanwhile = Nothing>
   void inverse(T* re, T* im, int64_t n, Finish finish, Meanwhile meanwhile = {}) const {

@@ -19,14 +19,12 @@ const void* cached_table(const TableKey& key, std::size_t bytes, void (*fill)(vo
     const auto found = tables->find(order);
     if (found != tables->end()) return found->second;
   }
+  void* fresh = allocate(bytes);
+  fill(fresh, key);  // without the lock: it may ask for other tables
   std::unique_lock<std::shared_mutex> lock(*mutex);
-  void*& table = (*tables)[order];
-  if (!table) {
-    void* fresh = allocate(bytes);
-    fill(fresh, key);
-    table = fresh;
-  }
-  return table;
+  const auto [at, is_first] = tables->emplace(order, fresh);
+  if (!is_first) release(fresh);
+  return at->second;
 }
 
 }  // namespace quatrefoil

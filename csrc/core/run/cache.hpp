@@ -11,7 +11,7 @@ struct TableKey {
   int64_t n;
 };
 
-// The table of that key: `fill(data, key)` writes its `bytes` once, under a lock. 64-byte aligned.
+// The table of that key, of so many bytes, as `fill(data, key)` writes it; of two threads that do so at once one is kept. 64-byte aligned.
 const void* cached_table(const TableKey& key, std::size_t bytes, void (*fill)(void* data, const TableKey& key));
 
 }  // namespace quatrefoil

@@ -66,7 +66,7 @@ def kernel(op: Op, backend: str | None) -> tuple[str, Callable[..., Any]]:
     for name in [wanted] if wanted else ["native", "numba"]:
         module = _MODULES[name]
         why = module.reason()
-        found: Callable[..., Any] | None = None if why else module.kernel(op)
+        found: Callable[..., Any] | None = None if why else (op.host if module is not cuda else None) or module.kernel(op)
         if found is not None:
             if name == "numba" and wanted is None and native.reason():
                 warn_of_failure()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import scattered
+from . import scattered, transform
 from .scattered import tucker_eval, tucker_eval_vjp
 from .tensor import ChebTucker
-from .transform import chebpts, coeffs2vals, vals2coeffs
+from .transform import chebpts, coeffs2vals, coeffs2vals_vjp, vals2coeffs, vals2coeffs_vjp
 from .tucker import TuckerTensor, tucker
 
 __all__ = [
@@ -14,13 +14,15 @@ __all__ = [
     "TuckerTensor",
     "chebpts",
     "coeffs2vals",
+    "coeffs2vals_vjp",
     "tucker",
     "tucker_eval",
     "tucker_eval_vjp",
     "vals2coeffs",
+    "vals2coeffs_vjp",
 ]
 
-OPS = Family(__name__, scattered.OPS)
+OPS = Family(__name__, transform.OPS, scattered.OPS)
 
 
 def __dir__() -> list[str]:

@@ -16,11 +16,6 @@ _PLAIN = (int, float)
 _LARGEST = 1e300  # so that no width overflows
 
 
-def like(array: np.ndarray, model: Any) -> Array:
-    """A NumPy result as the kind of array that came in."""
-    return array if isinstance(model, np.ndarray) else model.new_tensor(array)
-
-
 UNIT = (-1, 1)  # the default: known without a look at its numbers
 
 

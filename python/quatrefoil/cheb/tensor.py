@@ -1,4 +1,4 @@
-"""A function of d variables as a Chebyshev-Tucker tensor."""
+"""A function of d variables as a Chebyshev-Tucker tensor. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._bind import check_arrays
 from .._dispatch import call
 from .._memo import LazyMemo
 from .._spec import Arg, Op
-from .domain import UNIT, Array, Domain, axes_of, flat_domain, interval, like
+from .domain import UNIT, Array, Domain, axes_of, flat_domain, interval
 from .scattered import TUCKER_EVAL
 from .transform import chebpts, mode_product, polynomials, vals2coeffs
 from .tucker import tucker
@@ -27,7 +27,7 @@ _PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_",
 
 
 class ChebTucker:
-    """f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on (2).
+    """f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class ChebTucker:
         n: int | Sequence[int] | None = None,
         tol: float = DEFAULT_TOL,
     ) -> ChebTucker:
-        """Interpolates f on the grid of n Chebyshev points an axis and compresses to ``tol`` (10), (12).
+        """Interpolates f on the grid of n Chebyshev points an axis and compresses to ``tol``.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class ChebTucker:
 
     @classmethod
     def from_values(cls, V: Array, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
-        """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (10), (12).
+        """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
         V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
         with the index. Truncation has no gradient: a tensor that requires one raises NotImplementedError.
@@ -127,11 +127,11 @@ class ChebTucker:
         if host.ndim == 0 or host.size == 0:
             raise ValueError(f"{label}: V has shape {host.shape}, expected at least one axis and no axis without points")
         _arguments.finite(host, label, "V")
-        return cls._compressed(like(vals2coeffs(host), V), domain, tol, label)
+        return cls._compressed(vals2coeffs(V), domain, tol, label)
 
     @classmethod
     def from_coeffs(cls, C: Array, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
-        """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (12); all else as in ``from_values``."""
+        """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
         host = _arguments.numbers_of(C, label, "C")
         if host.ndim == 0 or host.size == 0:
@@ -256,7 +256,7 @@ def _values(result: Any, points: tuple[np.ndarray, ...], label: str) -> np.ndarr
 
 
 def _reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
-    """(1) and its check, for one axis."""
+    """Points of one axis on [-1, 1], and the check of ``tucker_eval``."""
     lo, hi = pair
     total, error, width, slack = interval(lo, hi, float(np.finfo(x.dtype).eps))
     t = ((2 * x.astype(np.float64) - total) - error) / width

@@ -1,4 +1,4 @@
-"""Tucker decomposition to a tolerance."""
+"""Tucker decomposition to a tolerance. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _arguments
-from .domain import Array, like
+from .._dims import Shape
+from .._dispatch import call
+from .._spec import Arg, Op, Option
 from .transform import mode_product
+
+Array = Any
 
 METHODS = ("sthosvd",)
 
@@ -22,14 +26,21 @@ SAFE_SCALE = 1e100  # beyond it, and below its inverse, squares leave the range 
 
 
 class TuckerTensor(NamedTuple):
-    """core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1] (2)."""
+    """core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1]."""
 
     core: Array
     factors: list[Array]
 
 
-def tucker(C: Array, *, tol: float | None = None, rank: int | Sequence[int] | None = None, method: str = "sthosvd") -> TuckerTensor:
-    """Tucker decomposition C ~ core x_1 U_1 ... x_d U_d with orthonormal factors, so that ||C - result|| <= tol ||C|| (12).
+def tucker(
+    C: Array,
+    *,
+    tol: float | None = None,
+    rank: int | Sequence[int] | None = None,
+    method: str = "sthosvd",
+    backend: str | None = None,
+) -> TuckerTensor:
+    """Tucker decomposition C ~ core x_1 U_1 ... x_d U_d with orthonormal factors, so that ||C - result|| <= tol ||C|| (1).
 
     Parameters
     ----------
@@ -41,6 +52,8 @@ def tucker(C: Array, *, tol: float | None = None, rank: int | Sequence[int] | No
         Exact ranks; together with ``tol`` an upper bound.
     method : "sthosvd"
         Sequentially truncated higher-order SVD: at most sqrt(d) times the best error.
+    backend
+        As everywhere in quatrefoil. On the host all do the same: LAPACK works, on as many threads as it is set to.
 
     Returns
     -------
@@ -76,8 +89,16 @@ def tucker(C: Array, *, tol: float | None = None, rank: int | Sequence[int] | No
     for r, n in zip(ranks, host.shape):
         if r > n:
             raise ValueError(f"{label}: rank {ranks} is larger than C's shape {host.shape}")
-    core, factors = _sthosvd(host, tol, ranks)
-    return TuckerTensor(like(core.astype(host.dtype), C), [like(U.astype(host.dtype), C) for U in factors])
+    core, factors, found = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks)), (), None, backend)
+    kept = tuple(map(int, found))
+    ends = np.cumsum([n * n for n in host.shape])
+    matrices = [factors[end - n * n : end].reshape(n, n)[:, :r] for n, r, end in zip(host.shape, kept, ends)]
+    return TuckerTensor(_own(core[tuple(map(slice, kept))]), list(map(_own, matrices)))
+
+
+def _own(part: Array) -> Array:
+    """A part of a result in memory of its own."""
+    return part.copy() if isinstance(part, np.ndarray) else part.contiguous().clone()
 
 
 def _raised(tol: float, dtype: np.dtype[Any], label: str) -> float:
@@ -85,6 +106,37 @@ def _raised(tol: float, dtype: np.dtype[Any], label: str) -> float:
     if tol < least:
         warnings.warn(f"{label}: tol = {tol} is below what {dtype} can hold, taken as {least:.1e}", RuntimeWarning, stacklevel=3)
     return max(tol, least)
+
+
+def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    (shape,) = shapes
+    assert shape is not None
+    return [shape, (sum(n * n for n in shape),), (len(shape),)]
+
+
+def _kernel(C: np.ndarray, core: np.ndarray, factors: np.ndarray, found: np.ndarray, tol: float, ranks: Any, num_threads: int) -> None:
+    """What is kept stands at the beginning of core and, column by column, of every (n, n) matrix in factors; the rest is 0."""
+    kept, matrices = _sthosvd(C, None if tol < 0 else tol, ranks)
+    core[...] = factors[...] = 0
+    core[tuple(map(slice, kept.shape))] = kept
+    at = 0
+    for U in matrices:
+        n, r = U.shape
+        factors[at : at + n * n].reshape(n, n)[:, :r] = U
+        at += n * n
+    found[...] = kept.shape
+
+
+# How many columns are kept shows when they are computed: so results have the size of C, and the ranks come with them.
+_TUCKER = Op(
+    __name__, "tucker",
+    inputs=(Arg("C", "..."),),
+    outputs=(Arg("core", "..."), Arg("factors", "numbers"), Arg("ranks", "d", dtype="int")),
+    options=(Option("tol", float), Option("ranks", "ints")),
+    rule=_shapes,
+    differentiable=False,
+    host=_kernel,
+)  # fmt: skip
 
 
 def _sthosvd(C: np.ndarray, tol: float | None, ranks: Sequence[int]) -> tuple[np.ndarray, list[np.ndarray]]:

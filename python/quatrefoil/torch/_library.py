@@ -14,7 +14,7 @@ import torch
 from .. import _arrays, _backends, _bind
 from .._spec import FAMILIES, Op
 
-_TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]"}
+_TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]", "ints": "int[]"}
 
 library = torch.library.Library("quatrefoil", "DEF")
 registered: dict[str, Any] = {}

@@ -85,8 +85,9 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             _check_out(op, out, layout[0], arrays)
         else:  # empty_like takes half as long as empty
             out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
-        beside = _bind.for_kernel(op, extras, name, arrays) if extras else extras
-        kernel(*(arrays if flat else op.split(arrays)), out, *options, *beside, num_threads)
+        kernel(
+            *(arrays if flat else op.split(arrays)), out, *options, *(extras and _bind.for_kernel(op, extras, name, arrays)), num_threads
+        )
         return out
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:

@@ -104,12 +104,12 @@ def test_operator_packs_once_a_direction(rng):
     x, y = normal(rng, 8, 15)
     with use_backend("numba"):
         _ = K @ x
-    assert [memo._now[1] for (memo,) in K._memos.values()] == [None, None]
+    assert [memo._now[1] for (memo,) in (K._forward, K._backward)] == [None, None]
     with use_backend("native"):
         first = [K @ x, K.rmatvec(y), K.T @ y]
-        made = [memo._now[1] for (memo,) in K._memos.values()]
+        made = [memo._now[1] for (memo,) in (K._forward, K._backward)]
         again = [K @ x, K.rmatvec(y), K.T @ y]
-    assert [memo._now[1] for (memo,) in K._memos.values()] == made
+    assert [memo._now[1] for (memo,) in (K._forward, K._backward)] == made
     for a, b in zip([*again, first[2]], [*first, first[1]]):
         np.testing.assert_array_equal(a, b)
 

@@ -91,15 +91,15 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     def _keep(self, factors: tuple[Array, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
         """``factors`` are this operator's own: nobody else can write to them."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
-        self._memos = {
-            op: (LazyMemo(functools.partial(_packed, op is RMATVEC), "native", len(factors), private=True),) for op in (MATVEC, RMATVEC)
-        }
+        self._forward, self._backward = (
+            (LazyMemo(functools.partial(_packed, transpose), "native", len(factors), private=True),) for transpose in (False, True)
+        )
         self._transposed: KroneckerOperator | None = None
         self._host: KroneckerOperator | None = None
         self._dtype = factors[0].dtype
         sizes = [tuple(f.shape) for f in factors]
-        super().__init__(_arrays.dtype_name(factors[0]), (math.prod(m for m, _ in sizes), math.prod(n for _, n in sizes)))
-        self._row, self._forward = self.shape[1:], self._memos[MATVEC]
+        super().__init__(_arrays.dtype_name(factors[0]), (math.prod([m for m, _ in sizes]), math.prod([n for _, n in sizes])))
+        self._row = self.shape[1:]
 
     def _of(self, factors: Sequence[Array]) -> KroneckerOperator:
         """An operator like this one of other factors, which are not copied."""
@@ -164,7 +164,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _transpose(self) -> KroneckerOperator:
         if self._transposed is None:
-            flipped = self._of([f.T for f in self._factors])
+            flipped = self._of([f.transpose(1, 0) for f in self._factors])
             flipped._transposed = self
             self._transposed = flipped
         return self._transposed
@@ -195,7 +195,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         """x (..., N) -> (..., M), in the wider of the two precisions."""
         if _arrays.kind(x) == self._kind and x.dtype != self._dtype and _arrays.dtype_name(x) in _arrays.REAL:
             return self._wide._rows(op, _double(x), out)
-        return call(op, (*self._factors, x), (), self._memos[op], out, self._backend, self._num_threads)
+        return call(op, (*self._factors, x), (), self._forward if op is MATVEC else self._backward, out, self._backend, self._num_threads)
 
     @property
     def _wide(self) -> KroneckerOperator:

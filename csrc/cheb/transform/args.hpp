@@ -1,0 +1,27 @@
+// The ABI between bind.cpp and the kernels: pointers, sizes. Arrays are C-contiguous.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::cheb::transform {
+
+// y = D x along one axis (1), for one of the four maps of (2), (3) and (8).
+template <class T>
+struct Transform {
+  const T* x;                     // (before, n, after)
+  T* y;                           // the same; it may be x
+  std::int64_t before, n, after;  // n >= 1
+  bool interpolates;              // the ends of x and of y are halved, and all of y is divided by (n - 1) / 2
+  bool from_the_end;              // x is read from its other end; else y is written from it
+  int threads;
+};
+
+template <class T>
+struct Kernels {
+  void (*transform)(const Transform<T>&);
+};
+
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::cheb::transform

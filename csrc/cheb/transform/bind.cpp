@@ -1,0 +1,80 @@
+// Arrays from Python -> args, checked. Computes nothing.
+#include <pybind11/stl.h>
+
+#include <cstring>
+
+#include "cheb/transform/args.hpp"
+#include "core/host/isa.hpp"
+#include "py/arguments.hpp"
+
+QF_TABLE(cheb, transform)
+
+namespace quatrefoil::cheb::transform {
+namespace {
+
+using Axes = std::vector<std::int64_t>;
+
+void check(const Arguments& given, const View& x, const Axes& axes) {
+  unsigned seen = 0;
+  for (std::int64_t axis : axes) {
+    given.require(axis >= 0 && axis < x.rank && !(seen >> axis & 1u), "axes must be distinct axes of the array");
+    given.require(x.shape[axis] > 0, "an axis to transform has no points");
+    seen |= 1u << axis;
+  }
+}
+
+// One axis after the other, all but the first in place.
+template <class T>
+void run(const Arguments& given, const View& view, const T* x, T* y, const Axes& axes, Transform<T> p) {
+  check(given, view, axes);
+  p.x = x, p.y = y;
+  const auto all_axes = [&](Transform<T> p) {
+    if (axes.empty() && view.size() > 0) std::memcpy(y, x, std::size_t(view.size()) * sizeof(T));
+    for (std::int64_t axis : axes) {
+      p.before = p.after = 1, p.n = view.shape[axis];
+      for (int i = 0; i < view.rank; ++i)
+        if (i != axis) (i < axis ? p.before : p.after) *= view.shape[i];
+      kernels<T>().transform(p);
+      p.x = y;
+    }
+  };
+  given.run(all_axes, p);
+}
+
+template <bool to_coefficients>
+void transform(Arguments& given, const Axes& axes, int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const auto x = given.input("the array", "...");
+    Transform<T> p{};
+    p.interpolates = p.from_the_end = to_coefficients, p.threads = threads;
+    T* const y = given.output("out", "...");
+    run<T>(given, x.view(), x, y, axes, p);
+  });
+}
+
+// The transposed map: the same one with x and y the other way round.
+template <bool to_coefficients>
+void transform_vjp(Arguments& given, const Axes& axes, int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const T* const array = given.input("the array", "...");
+    static_cast<void>(array);  // the map is linear
+    const auto grad = given.input("grad", "...");
+    Transform<T> p{};
+    p.interpolates = to_coefficients, p.from_the_end = !to_coefficients, p.threads = threads;
+    T* const y = given.gradient_of("the array");
+    run<T>(given, grad.view(), grad, y, axes, p);
+  });
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  define(m, "vals2coeffs", &transform<true>);
+  define(m, "vals2coeffs_vjp", &transform_vjp<true>);
+  define(m, "coeffs2vals", &transform<false>);
+  define(m, "coeffs2vals_vjp", &transform_vjp<false>);
+}
+
+}  // namespace quatrefoil::cheb::transform

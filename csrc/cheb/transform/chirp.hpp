@@ -1,0 +1,89 @@
+// Long axes: one convolution with a chirp a pencil (5), (6), whatever the factors of n - 1 are.
+#pragma once
+#include "cheb/transform/folds.hpp"
+#include "core/fft/right_angle.hpp"
+
+namespace quatrefoil::cheb::transform {
+inline namespace QF_ISA {
+
+// Multiply-adds of a matrix product in the time of M log2 M of these transforms: 10 in float64 with 64-byte vectors, 11 with 32, 7 with 16
+// (README, Measured).
+constexpr double kChirpWorth = 10;
+
+template <class T>
+QF_HD int64_t padded(int64_t n) {
+  return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+// w_0, ..., w_N: cosines, sines; then the spectrum of (6), real and imaginary parts.
+template <class T>
+void fill_chirp(void* data, const TableKey& key) {
+  const int64_t n = key.n, N = n - 1, size = padded<T>(n);
+  const RightAngle<T> fft(2 * N + 1);
+  const int64_t M = fft.length();
+  T *const c = static_cast<T*>(data), *const s = c + size, *const re = s + size, *const im = re + M;
+  set_zero(c, 2 * size + 2 * M);
+  for (int64_t m = 0; m <= N; ++m) {
+    double cosine, sine;
+    fft::unit_root(chirp_angle(m, N), 4 * N, cosine, sine);
+    c[m] = T(cosine), s[m] = T(sine);
+    re[m] = T(cosine), im[m] = T(-sine);
+    if (m > 0) re[M - m] = T(-sine), im[M - m] = T(-cosine);  // x^-m is x^(M - m) / i
+  }
+  fft.forward(re, im);
+}
+
+template <class T>
+class Chirp {
+ public:
+  explicit Chirp(const Transform<T>& p) : p_(p), ends_(p), n_(p.n), fft_(2 * p.n - 1) {
+    const int64_t size = padded<T>(n_), M = fft_.length();
+    const auto bytes = std::size_t(2 * size + 2 * M) * sizeof(T);
+    c_ = static_cast<const T*>(cached_table({kChirpTable, kLanes<T>, int(sizeof(T)), n_}, bytes, &fill_chirp<T>));
+    s_ = c_ + size, re_ = s_ + size, im_ = re_ + M;
+  }
+
+  // What the transforms cost, in units of their own: M log2 M.
+  static double size(int64_t n) {
+    const int64_t M = fft::padded_length<T>(2 * n - 1).N;
+    return double(M) * double(fft::log2_of(M));
+  }
+
+  // Per pencil: reads n numbers and writes n; between them 2M numbers in L2, M between 2n and 8n/3. Pencils that lie side by side are read
+  // and written a vector of them at a time.
+  void run() const {
+    const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1, size = padded<T>(n_);
+    const double ns = double(width) * kChirpWorth * this->size(n_) * kMultiplyAddNs<T>;
+    parallel_for((pencils + width - 1) / width, p_.threads, ns, [&](int64_t begin, int64_t end) {
+      const Scratch<T> room(width * size + 2 * M);
+      T* const re = room + width * size;
+      for (int64_t i = begin; i < end; ++i) {
+        const Block<T> block{n_, p_.after, i * width, min(width, pencils - i * width), size};
+        gather_rows(block, p_.x, static_cast<T*>(room));
+        for (int64_t q = 0; q < block.count; ++q) one_pencil(room + q * size, re, re + M);
+        scatter_rows(block, ends_, static_cast<const T*>(room), p_.y);
+      }
+    });
+  }
+
+ private:
+  void one_pencil(T* u, T* re, T* im) const {
+    using V = Lanes<T>;
+    const int64_t M = fft_.length();
+    if (p_.interpolates) u[0] *= T(0.5), u[n_ - 1] *= T(0.5);
+    for (int64_t j = 0; j < n_; ++j) re[j] = u[j] * c_[j], im[j] = u[j] * s_[j];
+    set_zero(re + n_, M - n_), set_zero(im + n_, M - n_);
+    fft_.convolve(re, im, n_, re_, im_, [=](int64_t k, V real, V imag, int64_t count) {
+      store_first(u + k, real_part(load<V>(c_ + k), load<V>(s_ + k), real, imag), count);
+    });
+  }
+
+  const Transform<T>& p_;
+  Ends<T> ends_;
+  int64_t n_;
+  RightAngle<T> fft_;
+  const T *c_, *s_, *re_, *im_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::transform

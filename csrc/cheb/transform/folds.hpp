@@ -1,0 +1,224 @@
+// D by folds: symmetric numbers are added and subtracted as long as there are factors of two (4), (5); what is left are matrix products.
+#pragma once
+#include "cheb/transform/formula.hpp"
+#include "cheb/transform/pencils.hpp"
+#include "core/fft/tree.hpp"
+#include "core/gemm/tile.hpp"
+#include "core/run/cost.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil::cheb::transform {
+inline namespace QF_ISA {
+
+constexpr int kFoldTable = 16, kChirpTable = 17;  // TableKey::kind
+constexpr int64_t kFoldsFrom = 32;                // a smaller size is not halved: its products would leave tiles half empty
+constexpr int kMostFolds = 60;
+
+// A matrix cos(pi (k + 2m) (j + j_step i) / N), m, i < size.
+struct Part {
+  int64_t size, k, j, j_step, N;
+};
+
+// The parts that are left of D of size N: Q (5) of N/2, N/4, ... and where the halving ends both halves of C (4) and of S (5).
+struct Parts {
+  int folds = 0;  // from N to `last`
+  int64_t last;
+  int count = 0;
+  Part part[kMostFolds + 4];
+  double multiply_adds = 0;  // of a pencil
+
+  explicit Parts(int64_t N) : last(N) {
+    while (last % 2 == 0 && last >= kFoldsFrom) {
+      last /= 2;
+      if (folds++ > 0) add(last, 1, 1, 2, 4 * last, folds - 1);
+    }
+    add(last / 2 + 1, 0, 0, 1, last, 1), add((last + 1) / 2, 1, 0, 1, last, 1);
+    if (folds > 0) add((last + 1) / 2, 1, 0, 2, 2 * last, folds), add(last / 2, 1, 1, 2, 2 * last, folds);
+  }
+  int64_t numbers() const {
+    int64_t total = 0;
+    for (int i = 0; i < count; ++i) total += part[i].size * part[i].size;
+    return total;
+  }
+
+ private:
+  void add(int64_t size, int64_t k, int64_t j, int64_t j_step, int64_t N, int times) {
+    part[count++] = {size, k, j, j_step, N};
+    multiply_adds += double(times) * double(size) * double(size);
+  }
+};
+
+// All parts in panels of rows, as the tiles read them, one after the other.
+template <class T>
+void fill_parts(void* data, const TableKey& key) {
+  T* to = static_cast<T*>(data);
+  const int64_t N = key.n - 1;
+  Scratch<double> cosine(2 * N);
+  double sine;
+  for (int64_t i = 0; i < 2 * N; ++i) fft::unit_root(i, 2 * N, cosine[i], sine);
+  const Parts parts(N);
+  for (int i = 0; i < parts.count; ++i) {
+    const Part& p = parts.part[i];
+    for_panels(p.size, [&](auto rows, int64_t first) {
+      for (int64_t j = 0; j < p.size; ++j)
+        for (int m = 0; m < rows.value; ++m) *to++ = T(cosine[angle(p.k + 2 * (first + m), p.j + j * p.j_step, p.N) * (N / p.N)]);
+    });
+  }
+}
+
+// Pencils side by side, NV vectors of them or V = T a single one, and what is done to their numbers, the rows.
+template <class V, int NV>
+struct Panel {
+  using T = Element<V>;
+  static constexpr int64_t P = NV * kWidth<V>;
+  T* data;
+
+  T* row(int64_t i) const { return data + i * P; }
+  void scale(int64_t i, T by) const {
+    for (int64_t c = 0; c < P; ++c) row(i)[c] *= by;
+  }
+  void fold(int64_t i, int64_t k) const {
+    for (int64_t c = 0; c < P; c += kWidth<V>) {
+      V low = load<V>(row(i) + c), high = load<V>(row(k) + c);
+      transform::fold(low, high);
+      store(row(i) + c, low), store(row(k) + c, high);
+    }
+  }
+  // Row i becomes NaN where row k, whose weight in it is 0, is NaN or infinite.
+  void see(int64_t i, int64_t k) const {
+    for (int64_t c = 0; c < P; ++c) row(i)[c] += row(k)[c] - row(k)[c];
+  }
+};
+
+// y (size) = a matrix in panels times x (size): numbers `x_step` and `y_step` apart. Its rows are the lanes, four panels at a time. The
+// same sums in the same order as in the tiles: a single pencil has the bits that it has beside others.
+template <class T>
+void multiply_one(int64_t size, const T* a, const T* x, int64_t x_step, T* y, int64_t y_step) {
+  using V = Lanes<T, kTileRows>;
+  constexpr int together = 4;
+  const auto put = [&](auto sum, int64_t i) {
+    for (int r = 0; r < kWidth<decltype(sum)>; ++r) y[(i + r) * y_step] = sum[r];
+  };
+  int64_t done = 0;
+  for (; size - done >= together * kTileRows; done += together * kTileRows, a += together * kTileRows * size) {
+    V sum[together] = {};
+    for (int64_t k = 0; k < size; ++k)
+      for (int p = 0; p < together; ++p)
+        sum[p] = multiply_add(load<V>(a + (p * size + k) * kTileRows), broadcast<V>(x[k * x_step]), sum[p]);
+    for (int p = 0; p < together; ++p) put(sum[p], done + p * kTileRows);
+  }
+  for_panels(size - done, [&](auto rows, int64_t i) {
+    T sum[rows.value] = {};
+    for (int64_t k = 0; k < size; ++k, a += rows.value)
+      for (int r = 0; r < rows.value; ++r) sum[r] = multiply_add(a[r], x[k * x_step], sum[r]);
+    for (int r = 0; r < rows.value; ++r) y[(done + i + r) * y_step] = sum[r];
+  });
+}
+
+// Rows of a panel: first, first + step, ...
+struct Line {
+  int64_t first, step;
+  int64_t operator[](int64_t i) const { return first + i * step; }
+  Line from(int64_t i, int64_t stride) const { return {first + i * step, stride * step}; }
+};
+
+template <class T>
+class Folds {
+ public:
+  explicit Folds(const Transform<T>& p) : p_(p), ends_(p), N_(p.n - 1), parts_(N_) {
+    const auto bytes = std::size_t(parts_.numbers()) * sizeof(T);
+    const T* at = static_cast<const T*>(cached_table({kFoldTable, kLanes<T>, int(sizeof(T)), p.n}, bytes, &fill_parts<T>));
+    for (int i = 0; i < parts_.count; ++i) {
+      matrix_[i] = at;
+      at += parts_.part[i].size * parts_.part[i].size;
+    }
+  }
+
+  // Per pencil: reads n numbers and writes n, through two panels of three vectors in L1 or L2. The matrices are read once a panel.
+  void run() const {
+    constexpr int64_t lanes = kTileVectors * kLanes<T>;
+    const int64_t pencils = p_.before * p_.after, n = p_.n;
+    const double ns = double(lanes) * (parts_.multiply_adds * kMultiplyAddNs<T> + double(n) * kCopyNs);
+    parallel_for((pencils + lanes - 1) / lanes, p_.threads, ns, [&](int64_t begin, int64_t end) {
+      const Scratch<T> room(2 * n * lanes);
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t first = block * lanes, count = min(lanes, pencils - first);
+        if (count > 2 * kLanes<T>)
+          one_block<V, 3>(first, count, room);
+        else if (count > kLanes<T>)
+          one_block<V, 2>(first, count, room);
+        else if (count > 1)
+          one_block<V, 1>(first, count, room);
+        else
+          one_block<T, 1>(first, count, room);
+      }
+    });
+  }
+
+ private:
+  using V = Lanes<T>;
+  static constexpr double kCopyNs = 0.5;  // of a number there and back; estimated, for the choice of blocks alone
+
+  template <class U, int NV>
+  void one_block(int64_t first, int64_t count, T* room) const {
+    const Panel<U, NV> x{room}, y{x.row(p_.n)};
+    const Block<T> block{p_.n, p_.after, first, count, x.P};
+    gather(block, p_.x, x.data);
+    if (p_.interpolates) x.scale(0, T(0.5)), x.scale(N_, T(0.5));
+    cosines(x, Line{0, 1}, y, Line{0, 1}, 0);
+    scatter(block, ends_, y.data, p_.y);
+  }
+
+  // Rows of y = part i times rows of x.
+  template <class P>
+  void multiply(int i, P x, Line from, P y, Line to) const {
+    const int64_t size = parts_.part[i].size;
+    const T *const in = x.row(from.first), *const a = matrix_[i];
+    T* const out = y.row(to.first);
+    if constexpr (P::P == 1)
+      multiply_one(size, a, in, from.step, out, to.step);
+    else
+      tile_column<Left::panels, P::P / kLanes<T>, V>(size, size, a, size, in, from.step * P::P, out, to.step * P::P, false);
+  }
+
+  // (4) D of size N / 2^folds.
+  template <class P>
+  void cosines(P x, Line from, P y, Line to, int folds) const {
+    const int64_t N = N_ >> folds;
+    for (int64_t j = 0; 2 * j < N; ++j) x.fold(from[j], from[N - j]);
+    if (N % 2 == 0) x.see(from[N], from[N / 2]);
+    const Line sums = from, differences = from.from(N, -1), even = to.from(0, 2), odd = to.from(1, 2);
+    if (folds < parts_.folds) {
+      cosines(x, sums, y, even, folds + 1);
+      halves(x, differences, y, odd, folds + 1);
+    } else {
+      const int leaf = max(parts_.folds - 1, 0);
+      multiply(leaf, x, sums, y, even);
+      multiply(leaf + 1, x, differences, y, odd);
+    }
+  }
+  // (5) C of size N / 2^folds: even and odd j apart.
+  template <class P>
+  void halves(P x, Line from, P y, Line to, int folds) const {
+    const int64_t M = N_ >> folds;
+    const Line even = from.from(0, 2), odd = from.from(1, 2), back = to.from(M - 1, -1);
+    if (folds < parts_.folds) {
+      halves(x, even, y, to, folds + 1);
+      multiply(folds - 1, x, odd, y, back);
+    } else {
+      multiply(parts_.count - 2, x, even, y, to);
+      multiply(parts_.count - 1, x, odd, y, back);
+      if (M % 2 && M > 1) y.see(to[M / 2], back[0]);
+    }
+    for (int64_t m = 0; m < M / 2; ++m) y.fold(to[m], back[m]);
+  }
+
+  const Transform<T>& p_;
+  Ends<T> ends_;
+  int64_t N_;
+  Parts parts_;
+  const T* matrix_[kMostFolds + 4];
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::transform

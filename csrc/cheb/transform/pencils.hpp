@@ -1,0 +1,176 @@
+// Numbers along one axis of an array, some of its pencils side by side: copies there and back.
+#pragma once
+#include "cheb/transform/args.hpp"
+#include "core/lanes/lanes.hpp"
+#include "core/lanes/shuffles.hpp"
+#include "core/run/memory.hpp"
+
+namespace quatrefoil::cheb::transform {
+inline namespace QF_ISA {
+
+// What number k of a result is multiplied by, and where it goes.
+template <class T>
+struct Ends {
+  T even, odd, end;  // of even and of odd k; what the first and the last are multiplied by beside
+  int64_t N;
+  bool writes_from_the_end;
+
+  explicit Ends(const Transform<T>& p) : N(p.n - 1), writes_from_the_end(!p.from_the_end) {
+    even = p.interpolates ? T(2 / double(N)) : T(1);
+    odd = p.from_the_end ? -even : even;  // cos(pi k (N - j) / N) = (-1)^k cos(pi k j / N)
+    end = p.interpolates ? T(0.5) : T(1);
+  }
+  QF_HD T factor(int64_t k) const { return (k % 2 ? odd : even) * (k == 0 || k == N ? end : T(1)); }
+  QF_HD int64_t place(int64_t k) const { return writes_from_the_end ? N - k : k; }
+};
+
+// Pencil q of an array (before, n, after) is l, r with q = l after + r. A panel holds number j of pencil first + i at [j * lanes + i].
+template <class T>
+struct Block {
+  int64_t n, after, first, count, lanes;
+
+  // f(first lane, how many, offset of the first number) for the runs of pencils that lie side by side.
+  template <class F>
+  QF_HD void for_runs(F&& f) const {
+    for (int64_t i = 0; i < count;) {
+      const int64_t l = (first + i) / after, r = (first + i) % after, run = min(count - i, after - r);
+      f(i, run, l * n * after + r);
+      i += run;
+    }
+  }
+};
+
+// x -> panel; the lanes of no pencil are 0. Reads x once.
+template <class T>
+void gather(const Block<T>& b, const T* x, T* panel) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  if (b.count < b.lanes)
+    for (int64_t j = 0; j < b.n; ++j)
+      for (int64_t i = b.count; i < b.lanes; ++i) panel[j * b.lanes + i] = 0;
+  if (b.after > 1) {
+    b.for_runs([&](int64_t i, int64_t run, int64_t at) {
+      for (int64_t j = 0; j < b.n; ++j) {
+        const T* from = x + at + j * b.after;
+        T* to = panel + j * b.lanes + i;
+        int64_t k = 0;
+        for (; k + W <= run; k += W) store(to + k, load<V>(from + k));
+        for (; k < run; ++k) to[k] = from[k];
+      }
+    });
+    return;
+  }
+  const T* const rows = x + b.first * b.n;
+  int64_t i = 0;
+  for (; i + W <= b.count; i += W) {
+    int64_t j = 0;
+    for (; j + W <= b.n; j += W) {
+      V square[W];
+      for (int t = 0; t < W; ++t) square[t] = load<V>(rows + (i + t) * b.n + j);
+      transpose(square);
+      for (int t = 0; t < W; ++t) store(panel + (j + t) * b.lanes + i, square[t]);
+    }
+    for (; j < b.n; ++j)
+      for (int t = 0; t < W; ++t) panel[j * b.lanes + i + t] = rows[(i + t) * b.n + j];
+  }
+  for (; i < b.count; ++i)
+    for (int64_t j = 0; j < b.n; ++j) panel[j * b.lanes + i] = rows[i * b.n + j];
+}
+
+// panel -> y, multiplied and put in its place. Writes y once.
+template <class T>
+void scatter(const Block<T>& b, const Ends<T>& ends, const T* panel, T* y) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  if (b.after > 1) {
+    b.for_runs([&](int64_t i, int64_t run, int64_t at) {
+      for (int64_t k = 0; k < b.n; ++k) {
+        const T* from = panel + k * b.lanes + i;
+        T* to = y + at + ends.place(k) * b.after;
+        const T by = ends.factor(k);
+        int64_t c = 0;
+        for (; c + W <= run; c += W) store(to + c, load<V>(from + c) * by);
+        for (; c < run; ++c) to[c] = from[c] * by;
+      }
+    });
+    return;
+  }
+  T* const rows = y + b.first * b.n;
+  int64_t i = 0;
+  for (; i + W <= b.count; i += W) {
+    int64_t j = 0;  // of the result
+    for (; j + W <= b.n; j += W) {
+      V square[W];
+      for (int t = 0; t < W; ++t) {
+        const int64_t k = ends.place(j + t);
+        square[t] = load<V>(panel + k * b.lanes + i) * ends.factor(k);
+      }
+      transpose(square);
+      for (int t = 0; t < W; ++t) store(rows + (i + t) * b.n + j, square[t]);
+    }
+    for (; j < b.n; ++j) {
+      const int64_t k = ends.place(j);
+      for (int t = 0; t < W; ++t) rows[(i + t) * b.n + j] = panel[k * b.lanes + i + t] * ends.factor(k);
+    }
+  }
+  for (; i < b.count; ++i)
+    for (int64_t k = 0; k < b.n; ++k) rows[i * b.n + ends.place(k)] = panel[k * b.lanes + i] * ends.factor(k);
+}
+
+// The same with every pencil in a row of its own: number j of pencil first + i at [i * lanes + j].
+template <class T>
+void gather_rows(const Block<T>& b, const T* x, T* rows) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  if (b.after == 1) {
+    for (int64_t i = 0; i < b.count; ++i) __builtin_memcpy(rows + i * b.lanes, x + (b.first + i) * b.n, std::size_t(b.n) * sizeof(T));
+    return;
+  }
+  b.for_runs([&](int64_t i, int64_t run, int64_t at) {
+    const auto one_by_one = [&](int64_t from, int64_t to, int64_t j) {
+      for (int64_t c = from; c < to; ++c) rows[(i + c) * b.lanes + j] = x[at + c + j * b.after];
+    };
+    const int64_t whole = run / W * W;
+    int64_t j = 0;
+    for (; j + W <= b.n; j += W) {
+      for (int64_t c = 0; c < whole; c += W) {
+        V square[W];
+        for (int t = 0; t < W; ++t) square[t] = load<V>(x + at + c + (j + t) * b.after);
+        transpose(square);
+        for (int t = 0; t < W; ++t) store(rows + (i + c + t) * b.lanes + j, square[t]);
+      }
+      for (int t = 0; t < W; ++t) one_by_one(whole, run, j + t);
+    }
+    for (; j < b.n; ++j) one_by_one(0, run, j);
+  });
+}
+template <class T>
+void scatter_rows(const Block<T>& b, const Ends<T>& ends, const T* rows, T* y) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  if (b.after == 1) {
+    for (int64_t i = 0; i < b.count; ++i)
+      for (int64_t k = 0; k < b.n; ++k) y[(b.first + i) * b.n + ends.place(k)] = rows[i * b.lanes + k] * ends.factor(k);
+    return;
+  }
+  b.for_runs([&](int64_t i, int64_t run, int64_t at) {
+    const auto one_by_one = [&](int64_t from, int64_t to, int64_t k) {
+      for (int64_t c = from; c < to; ++c) y[at + c + ends.place(k) * b.after] = rows[(i + c) * b.lanes + k] * ends.factor(k);
+    };
+    const int64_t whole = run / W * W;
+    int64_t k = 0;
+    for (; k + W <= b.n; k += W) {
+      for (int64_t c = 0; c < whole; c += W) {
+        V square[W];
+        for (int t = 0; t < W; ++t) square[t] = load<V>(rows + (i + c + t) * b.lanes + k);
+        transpose(square);
+        for (int t = 0; t < W; ++t) store(y + at + c + ends.place(k + t) * b.after, square[t] * ends.factor(k + t));
+      }
+      for (int t = 0; t < W; ++t) one_by_one(whole, run, k + t);
+    }
+    for (; k < b.n; ++k) one_by_one(0, run, k);
+  });
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::transform

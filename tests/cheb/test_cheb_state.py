@@ -1,0 +1,174 @@
+"""What a ChebTucker keeps between calls, and what it is with PyTorch tensors."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from cheb.scattered.cases import random_tensor
+from quatrefoil._backends import native
+from quatrefoil._dispatch import call
+from quatrefoil._memo import Memo
+from quatrefoil.cheb.scattered import TUCKER_EVAL
+
+SIZES, RANKS = (9, 6, 7), (4, 3, 5)
+
+
+def frozen(rng, dtype=np.float64):
+    core, factors = random_tensor(rng, SIZES, RANKS, dtype)
+    for a in (core, *factors):
+        a.flags.writeable = False
+    return core, factors
+
+
+def points(rng, dtype=np.float64):
+    return rng.uniform(-1, 1, (300, 3)).astype(dtype)
+
+
+def kept(ct):
+    return ct._extras[0]._now[1]
+
+
+needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compiled part")
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_packed_once_and_no_bit_changes(rng, dtype):
+    core, factors = frozen(rng, dtype)
+    ct, X = qf.cheb.ChebTucker(core, factors), points(rng, dtype)
+    with qf.use_backend("numba"):
+        ct(X)
+    assert kept(ct) is None
+    with qf.use_backend("native"):
+        expected = qf.cheb.tucker_eval(core, factors, X)
+        np.testing.assert_array_equal(ct(X), expected)
+        first = kept(ct)
+        assert first is not None
+        for threads in (1, 2, 7):
+            np.testing.assert_array_equal(ct(X, num_threads=threads), expected)
+        assert kept(ct) is first
+    with pytest.raises(ValueError, match=r"X\[0, 1\] = nan"):
+        ct(np.full((1, 3), [0, np.nan, 0], dtype))
+    assert ct(X[:0]).shape == (0,)
+
+
+def test_arrays_that_can_be_written_to_are_read_anew(backend, rng):
+    core, factors = random_tensor(rng, SIZES, RANKS)
+    ct, X = qf.cheb.ChebTucker(core, factors), points(rng)
+    for change in (lambda: core.__imul__(2), lambda: factors[1].__iadd__(1), lambda: factors[0].__setitem__(3, -0.0)):
+        ct(X)
+        change()
+        np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(core.copy(), [U.copy() for U in factors], X))
+
+
+def test_other_arrays_in_their_place(backend, rng):
+    ct, X = qf.cheb.ChebTucker(*frozen(rng)), points(rng)
+    ct(X)
+    ct.core = frozen(rng)[0]
+    np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(ct.core, ct.factors, X))
+
+
+def test_what_builders_make_is_read_only(backend, rng, tmp_path):
+    C = rng.standard_normal((5, 4))
+    made = [
+        qf.cheb.ChebTucker.from_coeffs(C),
+        qf.cheb.ChebTucker.from_values(C),
+        qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), n=4),
+    ]
+    made[0].save(tmp_path / "tensor")
+    made.append(qf.cheb.ChebTucker.load(tmp_path / "tensor"))
+    for ct in made:
+        ct(np.full((1, 2), 0.5))
+        assert (kept(ct) is None) == (backend != "native")
+        for a in (ct.core, *ct.factors):
+            with pytest.raises(ValueError, match="read-only"):
+                a *= 2
+
+
+@needs_native
+def test_foreign_memos_are_refused(rng):
+    core, factors = frozen(rng)
+    X = points(rng)
+    single = native.core().cheb.Packed(core.astype(np.float32), [U.astype(np.float32) for U in factors])
+    for made, text in (("packed", "packed is str"), (single, "packed is of a core of another precision")):
+        memo = Memo(made, "native", (core, *factors), private=True)
+        with pytest.raises(TypeError, match=rf"cheb\.tucker_eval: {text}"):
+            call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), (memo,), None, "native")
+    with pytest.raises(TypeError, match="expected a Memo or None"):
+        call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), ("packed",))
+
+
+def test_copies_and_pickles(backend, rng):
+    ct, X = qf.cheb.ChebTucker(*frozen(rng), domain=((-1, 1), (-2, 2), (-1, 3))), points(rng)
+    expected = ct(X)
+    for again in (copy.copy(ct), copy.deepcopy(ct), pickle.loads(pickle.dumps(ct))):
+        assert again.domain == ct.domain
+        np.testing.assert_array_equal(again(X), expected)
+
+
+def test_tucker_on_every_backend(rng):
+    C = rng.standard_normal((6, 5, 4))
+    core, factors = qf.cheb.tucker(C, tol=0.3)
+    for name in ("native", "numba"):
+        if not qf._backends.reason(name):
+            again = qf.cheb.tucker(C, tol=0.3, backend=name)
+            for a, b in zip((core, *factors), (again.core, *again.factors)):
+                np.testing.assert_array_equal(a, b)
+                assert a.flags.c_contiguous
+    with pytest.raises(ValueError, match="backend 'cuda' cannot be had"):
+        qf.cheb.tucker(C, tol=0.3, backend="cuda")
+
+
+@pytest.mark.torch
+class TestTorch:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_same_bits_as_numpy(self, torch, backend, rng, dtype):
+        core, factors = frozen(rng, dtype)
+        X = points(rng, dtype)
+        ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
+        expected = qf.cheb.tucker_eval(core, factors, X)
+        for threads in (1, 2, 7):
+            got = ct(torch.tensor(X), num_threads=threads)
+            np.testing.assert_array_equal(got.numpy(), expected)
+        out = torch.full((300,), float("nan"), dtype=got.dtype)
+        assert ct(torch.tensor(X), out=out) is out
+        np.testing.assert_array_equal(out.numpy(), expected)
+        ct.core.mul_(2)
+        np.testing.assert_array_equal(ct(torch.tensor(X)).numpy(), qf.cheb.tucker_eval(2 * core, factors, X))
+
+    def test_gradients(self, torch, backend, rng):
+        core, factors = random_tensor(rng, (5, 4), (3, 2))
+        leaves = [torch.tensor(a, requires_grad=True) for a in (core, *factors, rng.uniform(-0.9, 0.9, (6, 2)))]
+        assert torch.autograd.gradcheck(lambda c, U, W, X: qf.cheb.ChebTucker(c, [U, W])(X), leaves)
+        ct = qf.cheb.ChebTucker(leaves[0], leaves[1:3])
+        with pytest.raises(RuntimeError, match="out="):
+            ct(leaves[3], out=torch.empty(6, dtype=torch.float64))
+
+    def test_func_and_compile(self, torch, rng):
+        core, factors = random_tensor(rng, (5, 4), (3, 2))
+        ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
+        X = torch.tensor(rng.uniform(-0.9, 0.9, (6, 2)))
+        leaf = X.clone().requires_grad_()
+        expected = torch.autograd.grad(ct(leaf).square().sum(), leaf)[0]
+        torch.testing.assert_close(torch.func.grad(lambda x: ct(x).square().sum())(X), expected)
+        torch._dynamo.reset()
+        compiled = torch.compile(lambda x: ct(x).square().sum(), fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(torch.autograd.grad(compiled(leaf), leaf)[0], expected)
+
+    def test_values_to_tensor(self, torch, backend, rng):
+        V = rng.standard_normal((5, 4))
+        ct, expected = qf.cheb.ChebTucker.from_values(torch.tensor(V)), qf.cheb.ChebTucker.from_values(V)
+        for a, b in zip((ct.core, *ct.factors), (expected.core, *expected.factors)):
+            assert isinstance(a, torch.Tensor)
+            np.testing.assert_array_equal(a.numpy(), b)
+        with pytest.raises(NotImplementedError, match="no gradient"):
+            qf.cheb.ChebTucker.from_values(torch.tensor(V, requires_grad=True))
+        with pytest.raises(NotImplementedError, match="no gradient"):
+            qf.cheb.tucker(torch.tensor(V, requires_grad=True), rank=2)
