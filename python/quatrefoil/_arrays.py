@@ -63,8 +63,11 @@ def dtype_name(array: Any) -> str:
     dtype = array.dtype
     name = _DTYPE_NAMES.get(dtype)
     if name is None:
-        foreign = isinstance(dtype, np.dtype) and not dtype.isnative
-        name = _DTYPE_NAMES[dtype] = dtype.str if foreign else str(dtype).removeprefix("torch.")
+        if isinstance(dtype, np.dtype):
+            name = dtype.name if dtype.isnative else dtype.str
+        else:
+            name = str(dtype).removeprefix("torch.")
+        _DTYPE_NAMES[dtype] = name
     return name
 
 
