@@ -22,7 +22,7 @@ struct TuckerEval {
 };
 
 template <class T>
-struct TuckerEvalVjp {
+struct TuckerEvalAdjoint {
   TuckerEval<T> forward;  // f unused
   const T* grad;          // (P,)
   T* dcore;
@@ -35,7 +35,7 @@ struct TuckerEvalVjp {
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);
-  std::int64_t (*tucker_eval_vjp)(const TuckerEvalVjp<T>&);
+  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);
 };
 
 using Table = TableOf<Kernels>;

@@ -57,17 +57,17 @@ void tucker_eval(Arguments& given, const Domain& domain, int threads) {
   });
 }
 
-void tucker_eval_vjp(Arguments& given, const Domain& domain, int threads) {
+void tucker_eval_adjoint(Arguments& given, const Domain& domain, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    TuckerEvalVjp<T> q{};
+    TuckerEvalAdjoint<T> q{};
     q.forward = inputs<T>(given, domain, threads);
     q.grad = given.input("grad", "P");
     q.dcore = given.gradient_of("core");
     const auto dfactors = given.gradients_of("factors");
     for (std::size_t k = 0; k < dfactors.size(); ++k) q.dfactors[k] = dfactors[k];
     q.dX = given.gradient_of("X");
-    run(given, kernels<T>().tucker_eval_vjp, q, q.forward);
+    run(given, kernels<T>().tucker_eval_adjoint, q, q.forward);
   });
 }
 
@@ -75,7 +75,7 @@ void tucker_eval_vjp(Arguments& given, const Domain& domain, int threads) {
 
 void bind(py::module_& m) {
   define(m, "tucker_eval", &tucker_eval);
-  define(m, "tucker_eval_vjp", &tucker_eval_vjp);
+  define(m, "tucker_eval_vjp", &tucker_eval_adjoint);
 }
 
 }  // namespace quatrefoil::cheb::scattered
