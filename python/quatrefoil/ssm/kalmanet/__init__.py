@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
 from ..._arguments import choice, integer, number
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import Array, Given, T
 
 SOLVERS = ("chebyshev", "exact")
 MAX_STEPS = 2**31 - 1  # of the solver: an int of C
@@ -30,23 +30,46 @@ GKA = Op(
 OPS = (GKA,)
 
 
+# fmt: off
+@overload
 def gka(
-    q: Array,
-    k: Array,
-    v: Array,
-    alpha: Array | None = None,
-    g: Array | None = None,
-    gk: Array | None = None,
+    q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
+    ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
+    output_final_state: Literal[False] = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def gka(
+    q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
+    ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
+    output_final_state: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, tuple[T, T]]: ...
+@overload
+def gka(
+    q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
+    ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
+    output_final_state: bool = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, tuple[T, T]]: ...
+# fmt: on
+def gka(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    alpha: Array[T] | None = None,
+    g: Array[T] | None = None,
+    gk: Array[T] | None = None,
     *,
     ridge_strength: float = 0.02,
     num_iter: int = 30,
     solver: str = "chebyshev",
-    initial_state: tuple[Array, Array] | None = None,
+    initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> T | tuple[T, tuple[T, T]]:
     """Gated KalmaNet: linear attention whose query is first put through a ridge regression over all keys so far (70), (71).
 
     Per head and token, H_t = e^{gk_t} H_{t-1} + k_t k_t^T, U_t = e^{g_t} U_{t-1} + v_t k_t^T, F_t = ||H_t|| (Frobenius),
@@ -105,22 +128,23 @@ def gka(
 
 
 def gka_vjp(
-    *inputs_and_grad: Any,
+    *inputs_and_grad: Given[T] | Sequence[Given[T]],
     ridge_strength: float = 0.02,
     num_iter: int = 30,
     solver: str = "chebyshev",
-    initial_state: tuple[Array, Array] | None = None,
+    initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, ...]:
+) -> tuple[T, ...]:
     """Gradients of ``gka``: ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]).
 
     The initial states may also come as ``initial_state=``. With ``output_final_state`` grad is (grad_y, grad_H_T, grad_U_T), or
     (grad_y, (grad_H_T, grad_U_T)). Equations (80)-(88): one pass forward that solves twice a token, one back that recomputes nothing.
     """
     options = _options("gka_vjp", ridge_strength, num_iter, solver, output_final_state)
-    *inputs, grad = inputs_and_grad or (None,)
+    given: tuple[Any, ...] = inputs_and_grad or (None,)
+    *inputs, grad = given
     if initial_state is not None:
         inputs = [*inputs, *[None] * (6 - len(inputs))][:6] + list(_pair("gka_vjp", initial_state))
     if isinstance(grad, (list, tuple)) and len(grad) == 2 and isinstance(grad[1], (list, tuple)):

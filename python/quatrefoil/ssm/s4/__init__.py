@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
-
+from ..._typing import Array, T, Z
 
 CAUCHY_MULT = Op(
 
@@ -23,15 +19,15 @@ CAUCHY_MULT = Op(
 
 
 def cauchy_mult(
-    v: Array,
-    z: Array,
-    w: Array,
+    v: Array[T],
+    z: Array[T],
+    w: Array[T],
     symmetric: bool = True,
     *,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Sums over simple poles, y_l = sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n)) (21).
 
     Parameters
@@ -61,12 +57,13 @@ def cauchy_mult(
     the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
     point. Memory: nothing but the result and z.
     """
-    return call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
+    y: T = call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
+    return y
 
 
 def cauchy_mult_vjp(
-    *inputs_and_grad: Array | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
+    *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
     """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (22), (23)."""
     return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), (), backend, num_threads)
 
@@ -91,19 +88,19 @@ OPS = (
 
 
 def s4_kernel(
-    dt: Array,
-    Lambda: Array,
-    P: Array,
-    B: Array,
-    C: Array,
+    dt: Array[T],
+    Lambda: Array[Z],
+    P: Array[Z],
+    B: Array[Z],
+    C: Array[Z],
     L: int,
     *,
-    Q: Array | None = None,
+    Q: Array[Z] | None = None,
     truncated: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Kernel of an S4 layer, K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly (24)-(25).
 
     Stored arrays are one half of conjugate pairs, [x, conj x] in full. The kernel is made by its own recurrence, a diagonal and one real
@@ -142,12 +139,13 @@ def s4_kernel(
     a mode lives: 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096 (measured), 1e-7 in float32. A NaN stays in its
     channel.
     """
-    return call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
+    y: T = call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
+    return y
 
 
 def s4_kernel_vjp(
-    *inputs_and_grad: Array | None, L: int, truncated: bool = False, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
+    *inputs_and_grad: Array[T] | None, L: int, truncated: bool = False, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
     """Gradients of ``s4_kernel``: ``(dt, Lambda, P, B, C[, Q], grad)``, grad (H, L) -> (ddt, dLambda, dP, dB, dC[, dQ])."""
     options = (integer(L, f"{S4_KERNEL.label}_vjp", "L", 0), bool(truncated))
     return call_vjp(S4_KERNEL, inputs_and_grad, options, (), backend, num_threads)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..._arguments import choice, integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import Array, T, Z
 
 DISCS = ("zoh", "bilinear", "dss")
 
@@ -30,17 +27,17 @@ S4D_KERNEL = Op(
 
 
 def s4d_kernel(
-    dt: Array,
-    A: Array,
-    C: Array,
+    dt: Array[T],
+    A: Array[Z],
+    C: Array[Z],
     L: int,
     *,
-    B: Array | None = None,
+    B: Array[Z] | None = None,
     disc: str = "zoh",
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Kernel of a diagonal state-space layer, K_l = 2 Re sum_n Cbar_n z_n^l, l < L (15).
 
     The N stored modes are one of each conjugate pair (d_state = 2 N); either sign of Im A will do.
@@ -89,12 +86,13 @@ def s4d_kernel(
     array([[0.0952, 0.0861, 0.0779]])
     """
     options = (integer(L, S4D_KERNEL.label, "L", 0), choice(disc, S4D_KERNEL.label, "disc", DISCS))
-    return call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
+    y: T = call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
+    return y
 
 
 def s4d_kernel_vjp(
-    *inputs_and_grad: Array | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
+    *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
     """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (17)-(20).
 
     Two moments a mode, sum_l g_l z^l and sum_l l g_l z^l, by the same steps: 8 M N operations a number. Complex gradients are torch's,

@@ -9,13 +9,14 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer, number, numbers_of, threads
 from ..._dispatch import call_vjp
+from ..._typing import AnyArray, Array, T
+from ..data import Data
 from ..polygon import Ball, Polygon
 from . import WALK
 from .problem import MAX_STEPS, Problem, resolve
 from .result import Result, finish
 from .state import schedule
 
-Array = Any
 _LATER = {
     "screening": 0.0,
     "diffusion": None,
@@ -31,10 +32,10 @@ _LATER |= {"executor": None, "progress": None}
 
 def solve(
     boundary: Polygon | Ball,
-    points: Array,
+    points: Array[T],
     *,
-    dirichlet: Any,
-    source: Any = None,
+    dirichlet: Data,
+    source: Data | None = None,
     screening: float = 0.0,
     diffusion: Any = None,
     neumann: Any = None,
@@ -53,7 +54,7 @@ def solve(
     progress: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Result:
+) -> Result[T]:
     """Solve -Δu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
 
     The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
@@ -132,11 +133,11 @@ def solve(
 
 def solve_vjp(
     boundary: Polygon | Ball,
-    points: Array,
-    grad: Array,
+    points: AnyArray,
+    grad: AnyArray,
     *,
-    dirichlet: Any,
-    source: Any = None,
+    dirichlet: Data,
+    source: Data | None = None,
     walks: int = 64,
     epsilon: float = 1e-3,
     relative: bool = True,
@@ -147,7 +148,7 @@ def solve_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
     **later: Any,
-) -> tuple[None, dict[str, Array], dict[str, Array]]:
+) -> tuple[None, dict[str, Any], dict[str, Any]]:
     """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
 
     value is linear in g for given paths, so the gradient is exact, not an estimate of one.
