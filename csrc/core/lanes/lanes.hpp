@@ -48,6 +48,8 @@ struct LaneTraits<std::int64_t> : NumberTraits<std::int64_t> {};
 template <>
 struct LaneTraits<std::uint32_t> : NumberTraits<std::uint32_t> {};
 template <class V>
+struct LaneTraits<cplx<V>> {};  // no lane type: overloads for lanes do not take it
+template <class V>
 using Element = typename LaneTraits<V>::T;
 template <class V>
 constexpr int kWidth = LaneTraits<V>::width;
@@ -137,6 +139,22 @@ QF_HD Lanes<T, kWidth<V>> converted(V v) {
   } else {
     return __builtin_convertvector(v, Lanes<T, W>);
   }
+}
+
+// Between lanes of one type and an array of another.
+template <class V, class T>
+QF_HD V load_as(const T* p) {
+  if constexpr (std::is_same<T, Element<V>>::value)
+    return load<V>(p);
+  else
+    return converted<Element<V>>(load<Lanes<T, kWidth<V>>>(p));
+}
+template <class T, class V>
+QF_HD void store_as(T* p, V v) {
+  if constexpr (std::is_same<T, Element<V>>::value)
+    store(p, v);
+  else
+    store(p, converted<T>(v));
 }
 
 // The lower of two in every lane; b where either is NaN (what minps does).

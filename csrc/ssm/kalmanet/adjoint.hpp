@@ -5,7 +5,6 @@
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
-namespace kalmanet {
 
 // What the pass back must know of a token beside x, w and H k.
 struct Trace {
@@ -24,12 +23,12 @@ struct Tail {
 
 // The arithmetic is float64 whatever the arrays are, (87).
 template <class T>
-struct Backward {
+struct HeadAdjoint {
   using A = double;
   static int64_t size(const Problem<T, A>& s) { return State<T, A>::size(s) + MixedRidge<T, A>::size(s) + 14 * s.P; }
   static int64_t narrow_size(const Problem<T, A>& s) { return MixedRidge<T, A>::narrow_size(s); }
 
-  Backward(const GkaVjp<T>& adjoint, const Problem<T, A>& problem, A* room, T* narrow_room, double& norm)
+  HeadAdjoint(const GkaAdjoint<T>& adjoint, const Problem<T, A>& problem, A* room, T* narrow_room, double& norm)
       : p(adjoint), s(problem), state(s, room, norm), ridge(s, state, room + State<T, A>::size(s), narrow_room) {
     A* next = room + State<T, A>::size(s) + MixedRidge<T, A>::size(s);
     for (A** vector : {&q, &k, &v, &grad, &x, &w, &h, &readout, &sum, &product, &values, &keys, &k_after, &difference})
@@ -159,7 +158,7 @@ struct Backward {
       }
   }
 
-  const GkaVjp<T>& p;
+  const GkaAdjoint<T>& p;
   const Problem<T, A>& s;
   State<T, A> state;
   MixedRidge<T, A> ridge;
@@ -167,16 +166,16 @@ struct Backward {
 };
 
 template <class T>
-void gka_vjp(const GkaVjp<T>& p) {
-  using A = typename Backward<T>::A;
+void gka_adjoint(const GkaAdjoint<T>& p) {
+  using A = typename HeadAdjoint<T>::A;
   const Problem<T, A> s(p.forward, p.grad_H != nullptr);
   if (s.D == 0)  // sums over nothing
     for (T* gates : {p.dalpha, p.dg, p.dgk})
       if (gates) set_zero(gates, s.heads * s.p.length);
   if (s.heads == 0 || s.D == 0) return;
-  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Backward<T>::size(s), length = s.p.length;
+  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = HeadAdjoint<T>::size(s), length = s.p.length;
   const double ns = 2 * token_ns(s);
-  const int64_t narrow_size = Backward<T>::narrow_size(s);
+  const int64_t narrow_size = HeadAdjoint<T>::narrow_size(s);
   const Scratch<A> room(at_once * size);
   const Scratch<T> narrow_room(at_once * narrow_size), ws(at_once * length * s.D);
   const Scratch<Trace> traces(at_once * length);
@@ -186,15 +185,13 @@ void gka_vjp(const GkaVjp<T>& p) {
     const int64_t count = min(at_once, s.heads - first);
     for (const bool back : {false, true})
       for_segments(s, first, count, ns, back, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
-        Backward<T> b(p, s, room + slot * size, narrow_room + slot * narrow_size, norm[slot]);
+        HeadAdjoint<T> b(p, s, room + slot * size, narrow_room + slot * narrow_size, norm[slot]);
         T* const w = ws + slot * length * s.D;
         Trace* const trace = traces + slot * length;
         back ? b.back(head, t0, t1, w, trace, tails[slot]) : b.forward(head, t0, t1, w, trace, tails[slot]);
       });
   }
 }
-
-}  // namespace kalmanet
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::kalmanet

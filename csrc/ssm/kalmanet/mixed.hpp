@@ -4,7 +4,6 @@
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
-namespace kalmanet {
 
 // T is the type of the arrays and of the far terms, A that of the states and of the results.
 template <class T, class A>
@@ -91,6 +90,5 @@ class MixedRidge {
   T *k_, *m_, *w_, *d_, *odd_, *even_;
 };
 
-}  // namespace kalmanet
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::kalmanet

@@ -10,7 +10,6 @@
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
-namespace kalmanet {
 
 // ---------------------------------------------------------------- vectors of padded length
 
@@ -308,7 +307,7 @@ void for_segments(const Problem<T, A>& s, int64_t first, int64_t count, double n
 // ---------------------------------------------------------------- forward
 
 template <class T>
-struct Forward {
+struct Head {
   static int64_t size(const Problem<T>& s) { return State<T>::size(s) + Ridge<T>::size(s) + 7 * s.P; }
 
   // Reads q, k, v once, writes y once; the states stay in L1 or L2.
@@ -340,15 +339,14 @@ template <class T>
 void gka(const Gka<T>& p) {
   const Problem<T> s(p, p.H_T != nullptr);
   if (s.heads == 0 || s.D == 0) return;
-  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Forward<T>::size(s);
+  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Head<T>::size(s);
   const Scratch<T> room(at_once * size);
   const Scratch<double> norm(at_once);
   for (int64_t first = 0; first < s.heads; first += at_once)
     for_segments(s, first, min(at_once, s.heads - first), token_ns(s), false, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
-      Forward<T>::run(s, head, t0, t1, room + slot * size, norm[slot]);
+      Head<T>::run(s, head, t0, t1, room + slot * size, norm[slot]);
     });
 }
 
-}  // namespace kalmanet
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::kalmanet

@@ -38,7 +38,7 @@ struct SelectiveScan {  // E: the numbers of the state, T or cplx<T>
 };
 
 template <class T, class E>
-struct SelectiveScanVjp {
+struct SelectiveScanAdjoint {
   SelectiveScan<T, E> forward;  // its outputs are null
   Signal<const T> grad;
   const E* grad_last;   // null: zeros
@@ -59,7 +59,7 @@ struct CausalConv {
 };
 
 template <class T>
-struct CausalConvVjp {
+struct CausalConvAdjoint {
   CausalConv<T> forward;  // its outputs are null
   Signal<const T> grad;
   const T* grad_final;                 // null: zeros
@@ -69,14 +69,14 @@ struct CausalConvVjp {
 template <class T, class E>
 struct ScanKernels {
   void (*selective_scan)(const SelectiveScan<T, E>&);
-  void (*selective_scan_vjp)(const SelectiveScanVjp<T, E>&);
+  void (*selective_scan_adjoint)(const SelectiveScanAdjoint<T, E>&);
 };
 template <class T>
 struct Kernels {
   ScanKernels<T, T> real;
   ScanKernels<T, cplx<T>> complex;
   void (*causal_conv)(const CausalConv<T>&);
-  void (*causal_conv_vjp)(const CausalConvVjp<T>&);
+  void (*causal_conv_adjoint)(const CausalConvAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -170,7 +170,7 @@ void causal_conv(const CausalConv<T>& p) {
 template <class T>
 struct ConvAdjoint {
   using V = Lanes<T>;
-  const CausalConvVjp<T>& p;
+  const CausalConvAdjoint<T>& p;
   const CausalConv<T>& f = p.forward;
   PartialSums<T> dweight, dbias;  // a part for every item
 
@@ -250,7 +250,7 @@ struct ConvAdjoint {
 };
 
 template <class T>
-void causal_conv_vjp(const CausalConvVjp<T>& p) {
+void causal_conv_adjoint(const CausalConvAdjoint<T>& p) {
   const auto& f = p.forward;
   const int64_t tiles = (f.channels + kLanes<T> - 1) / kLanes<T>;
   const ConvAdjoint<T> adjoint{p, f, {p.dweight, 1, f.items, f.channels * f.taps}, {p.dbias, 1, f.items, f.channels}};

@@ -4,7 +4,6 @@
 #include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::mamba {
-using namespace scan;
 inline namespace QF_ISA {
 
 constexpr double kLog2e = 1.4426950408889634074;

@@ -19,7 +19,7 @@ struct Coefficient {
   S fixed;
   template <bool varies>
   QF_HD S step(int64_t t) const {
-    return varies ? in_lanes<S>(at[t * time]) : fixed;
+    return varies ? broadcast<Part<S>>(at[t * time]) : fixed;
   }
 };
 
@@ -27,7 +27,7 @@ struct Coefficient {
 template <class T, class E>
 struct ScanTile {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   const SelectiveScan<T, E>& p;
   int64_t item, channel;
   int rows;
@@ -82,7 +82,7 @@ template <bool b_varies, bool c_varies, bool reads, class V, class S, class E>
 void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps, V* y) {
   S state = x;
   for (int64_t t = 0; t < steps; ++t) {
-    state = scan_step(decay(delta[t], rate), state, scaled(B.template step<b_varies>(t), input[t]));
+    state = scan::step(decay(delta[t], rate), state, scaled(B.template step<b_varies>(t), input[t]));
     if constexpr (reads) y[t] = y[t] + readout(C.template step<c_varies>(t), state);
   }
   x = state;
@@ -103,9 +103,9 @@ void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* de
 
 // Reads u, delta, z, B and C of a tile once, writes out once; no array of states exists but the N of this moment.
 template <class T, class E>
-void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, StateOf<Lanes<T>, E>* x, StateOf<Lanes<T>, E>* rate) {
+void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* x, Pack<E, Lanes<T>>* rate) {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   const auto& p = tile.p;
   V *delta = memory, *u = delta + kScanSteps, *input = u + kScanSteps, *y = input + kScanSteps;
   const V D = tile.per_channel(p.D), bias = tile.per_channel(p.delta_bias);
@@ -145,7 +145,7 @@ double tile_ns(const SelectiveScan<T, E>& p) {
 template <class T, class E>
 void selective_scan(const SelectiveScan<T, E>& p) {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   if (p.items * p.channels == 0) return;
   const ScanTiling<T, E> tiling(p);
   parallel_for(p.items * tiling.runs * tiling.tiles, p.threads, tile_ns(p), [&](int64_t begin, int64_t end) {

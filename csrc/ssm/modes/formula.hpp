@@ -180,12 +180,12 @@ QF_HD Pole<V> dss(V dt, cplx<V> A, V L) {
 
 // (20) From the gradients of log z and b to those of A and dt.
 template <class V>
-struct PoleGradient {
+struct PoleAdjoint {
   cplx<V> A;
   V dt;  // one mode's share
 };
 template <class V>
-QF_HD PoleGradient<V> zoh_gradient(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) {
+QF_HD PoleAdjoint<V> zoh_adjoint(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) {
   V low;
   const cplx<V> x = step_times(dt, A, low);
   const Exponential<V> e = exponential(x.re, x.im, low);
@@ -193,13 +193,13 @@ QF_HD PoleGradient<V> zoh_gradient(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) 
   return {scaled(g_x, dt), inner(A, g_x) + inner(psi(x, e), g_b)};
 }
 template <class V>
-QF_HD PoleGradient<V> bilinear_gradient(V dt, cplx<V> A, cplx<V> z, cplx<V> g_log, cplx<V> g_b) {
+QF_HD PoleAdjoint<V> bilinear_adjoint(V dt, cplx<V> A, cplx<V> z, cplx<V> g_log, cplx<V> g_b) {
   const cplx<V> d = reciprocal(cplx<V>{1 - 0.5 * dt * A.re, -0.5 * dt * A.im});
   const cplx<V> g_x = conjugate(d * d) * (conjugate(reciprocal(z)) * g_log + scaled(g_b, V(0.5 * dt)));
   return {scaled(g_x, dt), inner(A, g_x) + inner(d, g_b)};
 }
 template <class V>
-QF_HD PoleGradient<V> dss_gradient(V dt, cplx<V> A, V L, cplx<V> g_log, cplx<V> g_b) {
+QF_HD PoleAdjoint<V> dss_adjoint(V dt, cplx<V> A, V L, cplx<V> g_log, cplx<V> g_b) {
   const DssParts<V> d = dss_parts(dt, A, L);
   const cplx<V> g_r = conjugate(d.one.minus_one) * g_b;
   const V along = g_r.re * d.q.re - g_r.im * d.q.im;  // Re(g_r q)

@@ -34,15 +34,7 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-template <class T>
-QF_HD void store_rounded(T* to, Lanes<double> x) {
-  store(to, converted<T>(x));
-}
-template <class T>
-QF_HD Lanes<double> load_widened(const T* from) {
-  return converted<double>(load<Lanes<T, kLanes<double>>>(from));
-}
-// Two of them side by side where T has twice the lanes, else the first.
+// The numbers as T: two registers side by side where T has twice the lanes, else the first.
 template <class T>
 QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
   if constexpr (sizeof(T) == 8)
@@ -148,9 +140,7 @@ class Vandermonde {
       }
       each_vectors<4>(n_ / W, [&](auto vectors, int64_t v) __attribute__((always_inline)) {
         steps_.template giant<vectors.value>(modes, v * W, first + done, block, [&](int64_t row, int g, cplx<V> u) {
-          T* const to = giant_ + (row * n_ + (v + g) * W) * 2;
-          store_rounded(to, u.re);
-          store_rounded(to + W, u.im);
+          store_complex(giant_ + (row * n_ + (v + g) * W) * 2, u);
         });
       });
       for (int64_t m = 0; m < M_; ++m) {
@@ -204,7 +194,7 @@ class Vandermonde {
     alignas(64) T re[kBabySteps], im[kBabySteps];  // of every mode for the first block, for the second, ...
     for (int64_t k = 0; k < blocks * kWide; k += kWide)
       for (int g = 0; g < parts; ++g) {
-        store_rounded(re + k + g * W, stride[g].re), store_rounded(im + k + g * W, stride[g].im);
+        store_complex(re + k + g * W, im + k + g * W, stride[g]);
         stride[g] = stride[g] * wide[g];
       }
     for (int k = 0; k < parts * W; ++k) {

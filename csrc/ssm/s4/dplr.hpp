@@ -19,8 +19,8 @@ constexpr double kFeedbackNs = 0.7;  // one mode of one step
 struct Split {
   using V = Lanes<double>;
   double *re, *im;
-  cplx<V> operator[](int64_t i) const { return {load<V>(re + i), load<V>(im + i)}; }
-  void set(int64_t i, cplx<V> x) const { store(re + i, x.re), store(im + i, x.im); }
+  cplx<V> operator[](int64_t i) const { return load_complex<V>(re + i, im + i); }
+  void set(int64_t i, cplx<V> x) const { store_complex(re + i, im + i, x); }
   void add(int64_t i, cplx<V> x) const { set(i, (*this)[i] + x); }
 };
 
@@ -35,16 +35,16 @@ class Feedback {
 
   // (24): from the parameters of channel h.
   template <class T>
-  void set(const S4Kernel<T>& f, int64_t h) {
+  void set(const Model<T>& f, int64_t h) {
     const double step = double(f.dt[h]);
     V couplings{}, inputs{};
     for (int64_t i = 0; i < n; i += W) {
       const int64_t at = h * N + i, left = N - i;
-      const cplx<V> P = read_modes(f.P + at, left), B = read_modes(f.B + at, left);
+      const cplx<V> P = load_first<V>(f.P + at, left), B = load_first<V>(f.B + at, left);
       cplx<V> Q = P;
-      if (f.Q) Q = read_modes(f.Q + at, left);
-      const DplrMode<V> mode = dplr_mode(broadcast<V>(step), read_modes(f.Lambda + at, left), Q);
-      D.set(i, mode.D), E.set(i, mode.E), q.set(i, mode.q), c.set(i, read_modes(f.C + at, left));
+      if (f.Q) Q = load_first<V>(f.Q + at, left);
+      const DplrMode<V> mode = dplr_mode(broadcast<V>(step), load_first<V>(f.Lambda + at, left), Q);
+      D.set(i, mode.D), E.set(i, mode.E), q.set(i, mode.q), c.set(i, load_first<V>(f.C + at, left));
       p.set(i, mode.D * P), b.set(i, mode.D * B);
       couplings += real_product(mode.q, P);
       inputs += real_product(mode.q, B);
@@ -129,7 +129,7 @@ class Feedback {
 };
 
 template <class T>
-void s4_kernel(const S4Kernel<T>& f) {
+void kernel(const Model<T>& f) {
   if (f.L == 0) return;
   parallel_for(f.H, f.threads, double(f.N * f.L) * kFeedbackNs, [&](int64_t begin, int64_t end) {
     Feedback channel(f.N);

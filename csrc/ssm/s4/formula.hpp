@@ -27,7 +27,7 @@ QF_HD V real_product(cplx<V> a, cplx<V> b) {
 
 // (26) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
 template <class V>
-QF_HD PoleGradient<V> dplr_gradient(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
+QF_HD PoleAdjoint<V> dplr_adjoint(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
   const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);
   return {scaled(g_half, V(0.5 * dt)), 0.5 * inner(lambda, g_half)};
 }

@@ -25,23 +25,23 @@ void scan_product(int64_t n, const E* mu, const E* h_before, E* da) {
   using V = Lanes<Part<E>>;
   if constexpr (up) {
     int64_t i = 0;
-    for (; i + W <= n; i += W) store_pack<E, V>(da + i, scan_adjoint_a(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i)));
-    for (; i < n; ++i) da[i] = scan_adjoint_a(mu[i], h_before[i]);
+    for (; i + W <= n; i += W) store_pack<E, V>(da + i, factor_adjoint(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i)));
+    for (; i < n; ++i) da[i] = factor_adjoint(mu[i], h_before[i]);
     return;
   }
   int64_t i = n;
-  for (; i >= W; i -= W) store_pack<E, V>(da + i - W, scan_adjoint_a(load_pack<E, V>(mu + i - W), load_pack<E, V>(h_before + i - W)));
-  while (i-- > 0) da[i] = scan_adjoint_a(mu[i], h_before[i]);
+  for (; i >= W; i -= W) store_pack<E, V>(da + i - W, factor_adjoint(load_pack<E, V>(mu + i - W), load_pack<E, V>(h_before + i - W)));
+  while (i-- > 0) da[i] = factor_adjoint(mu[i], h_before[i]);
 }
 
 // README (5), (6). The states are made again in da; mu, a scan of grad from the other end, in db; then da = mu conj(h before) on the way
 // back.
 template <class E>
-void linear_scan_vjp(const LinearScanVjp<E>& p) {
-  using P = LinearScanVjp<E>;
+void linear_adjoint(const LinearAdjoint<E>& p) {
+  using P = LinearAdjoint<E>;
   const auto& r = p.rows;
   const int64_t last = p.reverse ? 0 : r.length - 1;  // where the scan ends and mu begins
-  linear_scan(LinearScan<E>{p.a, p.b, p.h0, p.da, rows_of(r, {P::kA, P::kB, P::kH0, P::kDa}), p.reverse, p.threads});
+  linear(Linear<E>{p.a, p.b, p.h0, p.da, rows_of(r, {P::kA, P::kB, P::kH0, P::kDa}), p.reverse, p.threads});
 
   if (r.length > 0) {
     const auto at = [&](int o, int64_t t) { return t * r.along[o]; };
@@ -52,14 +52,13 @@ void linear_scan_vjp(const LinearScanVjp<E>& p) {
               p.grad[r.offset(P::kGrad, row) + j * r.across[P::kGrad] + at(P::kGrad, last)];
     });
     // mu_t meets a_{t+1}: one step less, a shifted against grad and db
-    LinearScan<E> back{p.a,        p.grad,   p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}),
-                       !p.reverse, p.threads};
+    Linear<E> back{p.a, p.grad, p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}), !p.reverse, p.threads};
     back.rows.length -= 1;
     if (p.reverse)
       back.b += r.along[P::kGrad], back.h += r.along[P::kDb];
     else
       back.a += r.along[P::kA];
-    scan_any<kParts<E> == 2>(back);
+    run_any<kParts<E> == 2>(back);
   }
 
   const bool side_by_side = r.across[P::kDa] == 1 && r.across[P::kDb] == 1;
@@ -81,12 +80,12 @@ void linear_scan_vjp(const LinearScanVjp<E>& p) {
             scan_product<true>(r.inner, mu, before, to);
           else
             for (int64_t j = 0; j < r.inner; ++j)
-              to[j * r.across[P::kDa]] = scan_adjoint_a(mu[j * r.across[P::kDb]], before[j * r.across[P::kDa]]);
+              to[j * r.across[P::kDa]] = factor_adjoint(mu[j * r.across[P::kDb]], before[j * r.across[P::kDa]]);
         }
       }
       for (int64_t j = 0; j < r.inner; ++j) {
         const E mu = r.length ? db[first * r.along[P::kDb] + j * r.across[P::kDb]] : E{};
-        if (r.length) da[first * r.along[P::kDa] + j * r.across[P::kDa]] = scan_adjoint_a(mu, start(j));
+        if (r.length) da[first * r.along[P::kDa] + j * r.across[P::kDa]] = factor_adjoint(mu, start(j));
         if (p.dh0)
           p.dh0[base(P::kDh0) + j * r.across[P::kDh0]] =
               r.length ? conjugate(p.a[base(P::kA) + first * r.along[P::kA] + j * r.across[P::kA]]) * mu : E{};

@@ -112,12 +112,12 @@ def solve(
     Error: ``stderr`` for the walks, and a bias of the order of epsilon: u is taken up to epsilon inside the boundary. With f = 1 and zero
     data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
     Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
-    bounds and candidate lists (6) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
+    bounds and candidate lists (polygon (2)) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
-    alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (7), (8).
+    alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (5), (6).
 
     Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
     """
