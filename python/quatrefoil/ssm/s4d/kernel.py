@@ -58,7 +58,7 @@ def s4d_kernel(
         Zero-order hold (10), bilinear (11), or upstream's DSS (13), which divides every mode by its sum over the L samples and counts it
         once, without the factor 2.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
