@@ -1,5 +1,5 @@
 // The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
-// chunk in double precision. README (112)-(115).
+// chunk in double precision. README (4)-(7).
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -11,10 +11,10 @@ using namespace modes;
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kAnew = 32;        // chunks after which a float64 state is made anew from the one before them: of 1000, the root
+constexpr int64_t kAnew = 32;        // chunks after which a float64 state is put together again: the root of 1000 (README, Measured)
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
-// One channel's matrices. A state is [re; im] of W modes a time, 2 n numbers.
+// One channel's matrices. A state has 2 n numbers: real parts of W modes, their imaginary parts, the same of the next W modes.
 template <class T>
 class Chunks {
  public:
@@ -80,14 +80,14 @@ class Chunks {
 
   // What each of `count` chunks adds to the state: count x 2n.
   void project(const T* u, int64_t count, T* states) const { multiply<T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_); }
-  // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
-  // Between its sums, which wait for each other, there is time to fetch what comes next.
+  // states: what each chunk adds on entry, the state before each chunk on return; `state`: the one before the first chunk on entry, after
+  // the last on return. The sums wait for each other, which leaves time to fetch what comes next.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
     int64_t i = 0;
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m, two registers of its samples a time: what the states give, then the near taps.
+  // y of output m, two registers of its samples at a time: what the states give, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
     for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
       for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
@@ -96,7 +96,7 @@ class Chunks {
   }
   // The state behind `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
-    alignas(64) T late[kChunk] = {};  // the samples at the end of a chunk: its projection has the powers that they need
+    alignas(64) T late[kChunk] = {};  // the samples, at the end of a chunk of zeros: there the projection has the right powers
     __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
     Scratch<T> added(2 * n_);
     project(late, 1, added);
@@ -135,7 +135,8 @@ class Chunks {
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
   // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
-  // chunk: every kAnew of them the state is put together from the one before them, times an exact power, and what they have added.
+  // chunk: every kAnew chunks the state is put together again, from the state kAnew chunks ago times a power of z of its own and from what
+  // the chunks have added since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
     constexpr bool anew = sizeof(T) == 8;

@@ -1,5 +1,5 @@
 // The whole layer of a diagonal model: its kernel made a channel at a time and used at once by the FFT, or no kernel at all. README
-// (110)-(119).
+// (2)-(11).
 #pragma once
 #include "ssm/convolution/rows.hpp"
 #include "ssm/s4d/args.hpp"
@@ -10,7 +10,7 @@ namespace quatrefoil::ssm::s4d {
 using namespace convolution;
 inline namespace QF_ISA {
 
-constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence itself is cheaper than anything that prepares
+constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence, step by step, is cheaper than preparing anything
 
 // Measured costs, in ns a sample and row: the scan's from its operations, the FFT's by the cache that its spectra lie in.
 template <class T>
@@ -105,7 +105,7 @@ void layer_by_scan(const Layer<T>& p) {
       row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
     }
   };
-  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
+  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: then two forks a row cost next to nothing
   if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
     range(0, items, true);
   else

@@ -18,7 +18,8 @@ Rows<4> rows_of(const Rows<operands>& r, const int (&from)[4]) {
   return to;
 }
 
-// README (6) for n numbers: da = mu conj(h_before). The two may be parts of one array, h_before the earlier one, or the later one if `up`.
+// README (3) for n numbers: da = mu conj(h_before). da may overlap h_before: `up` goes from the first number to the last, for an h_before
+// that begins after da in memory, else from the last to the first, for one that begins before it.
 template <bool up, class E>
 void scan_product(int64_t n, const E* mu, const E* h_before, E* da) {
   constexpr int W = kLanes<Part<E>>;
@@ -34,8 +35,8 @@ void scan_product(int64_t n, const E* mu, const E* h_before, E* da) {
   while (i-- > 0) da[i] = factor_adjoint(mu[i], h_before[i]);
 }
 
-// README (5), (6). The states are made again in da; mu, a scan of grad from the other end, in db; then da = mu conj(h before) on the way
-// back.
+// README (2), (3). Three steps without workspace: da gets the states, computed again; db gets mu, a scan of grad from the other end; then
+// da = mu conj(h_before), in the direction that reads every state before it is overwritten.
 template <class E>
 void linear_adjoint(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;
@@ -51,7 +52,7 @@ void linear_adjoint(const LinearAdjoint<E>& p) {
           p.db[r.offset(P::kDb, row) + j * r.across[P::kDb] + at(P::kDb, last)] =
               p.grad[r.offset(P::kGrad, row) + j * r.across[P::kGrad] + at(P::kGrad, last)];
     });
-    // mu_t meets a_{t+1}: one step less, a shifted against grad and db
+    // mu_t is multiplied by a_{t+1}: the scan has one step less, and its a begins one step after grad and db
     Linear<E> back{p.a, p.grad, p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}), !p.reverse, p.threads};
     back.rows.length -= 1;
     if (p.reverse)

@@ -54,7 +54,7 @@ class Polygon {
   explicit Polygon(const Grid<T>& grid)
       : grid_(grid), scale_(T((1 << grid.level) / (2 * kHalfSide))), cell_(T(2 * kHalfSide / (1 << grid.level))) {}
 
-  // Reads one cell; near the boundary its list and a record a candidate. Lanes that are not active see nothing.
+  // Reads one cell; near the boundary its list and a record a candidate. For lanes that are not active no list is read.
   QF_HD Seen<V> look(const V (&x)[2], I active) const {
     const T low = T(-kHalfSide);
     const I last = I{} + Int((1 << grid_.level) - 1);

@@ -38,7 +38,7 @@ def reason() -> str | None:
 
 
 def core() -> Any:
-    """The extension module, for objects that are no ops (a plan, a boundary). Only where ``reason()`` is None."""
+    """The extension module, for objects that are not ops (a plan, a boundary). Only where ``reason()`` is None."""
     return _core
 
 

@@ -37,7 +37,7 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple
     Raises
     ------
     ValueError, TypeError
-        n < 1 or no integer; an empty interval.
+        n < 1 or not an integer; an empty interval.
     """
     label = "cheb.chebpts"
     if isinstance(n, (Sequence, np.ndarray)) and not isinstance(n, str):

@@ -29,7 +29,7 @@ _TOEPLITZ, _HANKEL = _product("toeplitz_matmul"), _product("hankel_matmul")
 def toeplitz_matmul(
     c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None
 ) -> T:
-    """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (102).
+    """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (13).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def toeplitz_matmul(
 def hankel_matmul(
     c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None
 ) -> T:
-    """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (103).
+    """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (14).
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def hankel_matmul(
 def toeplitz_matmul_vjp(
     c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, T, T]:
-    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (104)."""
+    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (15)."""
     return _gradients(_TOEPLITZ, c, r, x, grad, backend, num_threads)
 
 
 def hankel_matmul_vjp(
     c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, T, T]:
-    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (104)."""
+    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (15)."""
     return _gradients(_HANKEL, c, r, x, grad, backend, num_threads)
 
 
@@ -169,7 +169,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
 
 
 def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """First column and row of the Hankel matrix with its columns reversed, a Toeplitz matrix; x reversed alike (103)."""
+    """First column and row of the Hankel matrix with its columns reversed, a Toeplitz matrix; x reversed alike (14)."""
     m, n = c.shape[0], r.shape[0]
     entries = xp.concatenate([c, r[1:]])  # H_ij = entries_{i+j}
     return entries[max(n - 1, 0) :][:m], xp.flip(entries[:n], (0,)), xp.flip(rows, (-1,))

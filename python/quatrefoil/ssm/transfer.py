@@ -30,7 +30,7 @@ _DISCRETIZE = Op(
 
 
 def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -> tuple[T, T]:
-    """Diagonal system x' = Lambda x + B u to steps x_t = Lambda_bar x_{t-1} + B_bar u_t of length dt (99), (100).
+    """Diagonal system x' = Lambda x + B u to steps x_t = Lambda_bar x_{t-1} + B_bar u_t of length dt (10), (11).
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -
 
 
 def psi(x: Any) -> Any:
-    """(e^x - 1)/x for complex x, 1 at 0, with full accuracy and a derivative of full accuracy everywhere (99)."""
+    """(e^x - 1)/x for complex x, 1 at 0, with full accuracy and a derivative of full accuracy everywhere (10)."""
     xp = sys.modules["torch" if _arrays.kind(x) == "torch" else "numpy"]
     near = abs(x) < _NEAR
     small = xp.where(near, x, xp.zeros_like(x))
@@ -101,7 +101,7 @@ def psi(x: Any) -> Any:
 
 
 def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P: np.ndarray | None = None) -> np.ndarray:
-    """G(s) = C (s I - A)^-1 B at complex frequencies, or with A - P P^* for A (101).
+    """G(s) = C (s I - A)^-1 B at complex frequencies, or with A - P P^* for A (12).
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     ValueError
         Shapes that do not fit.
     TypeError
-        No numbers, or masked arrays.
+        Not numbers, or masked arrays.
     numpy.linalg.LinAlgError
         An s is exactly a pole: the factorisation of s I - A meets a zero.
 

@@ -56,7 +56,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        No factors, or one that is no matrix.
+        No factors, or one that is not a matrix.
     TypeError
         Other kinds or dtypes, or a mix of them; also from ``K @ x`` for an x that is neither float32 nor float64, or of
         another kind than the factors.

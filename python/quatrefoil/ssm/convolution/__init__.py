@@ -1,4 +1,4 @@
-"""Long convolutions by the right-angle FFT. H channels, L length; equation numbers are those of csrc/ssm/README.md."""
+"""Long convolutions by the right-angle FFT. H channels, L length; equation numbers are those of csrc/ssm/convolution/README.md."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def fft_conv(
 
 
 def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: str | None = None, num_threads: int | None = None) -> tuple[T, ...]:
-    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad (..., H, L) -> (du, dk[, dD][, dk_reverse]) (3).
+    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad (..., H, L) -> (du, dk[, dD][, dk_reverse]) (4).
 
     One more transform a row than forward; the batch is summed in its order.
     """

@@ -1,6 +1,6 @@
 """The short convolution of a Mamba block, a drop-in for causal-conv1d's.
 
-B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/README.md.
+B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/mamba/README.md.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def causal_conv1d_fn(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
-    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (60).
+    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (10).
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def causal_conv1d_fn(
     Notes
     -----
     Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
-    arrays, through the final states too (61)-(63). Reads x once, writes the result once. A NaN stays in its channel.
+    arrays, through the final states too (11)-(13). Reads x once, writes the result once. A NaN stays in its channel.
     """
     name = "causal_conv1d_fn"
     options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
@@ -140,7 +140,7 @@ def causal_conv1d_fn_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``causal_conv1d_fn`` (61)-(63): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
+    """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
 
     ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
     """

@@ -1,6 +1,6 @@
 """Mamba's selective scan, a drop-in for mamba-ssm's.
 
-B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/README.md.
+B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/mamba/README.md.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def selective_scan_fn(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (50)-(52).
+    """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (1)-(3).
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def selective_scan_fn_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (53)-(58).
+    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (4)-(9).
 
     ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
     """

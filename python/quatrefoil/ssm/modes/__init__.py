@@ -1,4 +1,4 @@
-"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length; equations of csrc/ssm/README.md."""
+"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length; equations of csrc/ssm/modes/README.md."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def log_vandermonde(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (15).
+    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (6).
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def log_vandermonde(
 def log_vandermonde_vjp(
     *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (17)."""
+    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (8)."""
     return call_vjp(_sum(conj), inputs_and_grad, (integer(L, f"{LOG_VANDERMONDE.label}_vjp", "L", 0),), (), backend, num_threads)
 
 
@@ -115,7 +115,7 @@ def log_vandermonde_transpose(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Z:
-    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (17). No factor 2.
+    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (8). No factor 2.
 
     Parameters
     ----------

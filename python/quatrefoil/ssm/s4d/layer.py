@@ -1,5 +1,5 @@
 """The whole layer of a diagonal state-space model, and its step. H channels, N stored modes, M outputs, L length; equations of
-csrc/ssm/README.md."""
+csrc/ssm/s4d/README.md."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def s4d_conv(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """Diagonal state-space layer y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l (110).
+    """Diagonal state-space layer y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l (2).
 
     z and b come from dt and A as in ``s4d_kernel``. It is the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l: the output
-    sees the new state (111). However it is computed, no array of size H N L exists.
+    sees the new state (3). However it is computed, no array of size H N L exists.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def s4d_conv_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``s4d_conv``: ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (116)-(119).
+    """Gradients of ``s4d_conv``: ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (8)-(11).
 
     grad is that of y, or with ``return_state`` the pair of those of y and the last state. The convolution's part goes by the FFT, that of
     the modes by moments of the kernel's gradient.
@@ -173,7 +173,7 @@ def s4d_step(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, Z]:
-    """One step of ``s4d_conv``'s recurrence: s' = z s + B b u, y = 2 Re(C s') + D u (111).
+    """One step of ``s4d_conv``'s recurrence: s' = z s + B b u, y = 2 Re(C s') + D u (3).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states; equation numbers are those of csrc/ssm/README.md."""
+"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states; equation numbers are those of csrc/ssm/s5/README.md."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def s5_apply(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """The S5 layer between its discretised parameters and its activation: x_t = Lambda_bar x_{t-1} + B_bar u_t (30),
-    y_t = 2 Re(C x_t) + D u_t (31).
+    """The S5 layer between its discretised parameters and its activation: x_t = Lambda_bar x_{t-1} + B_bar u_t (1),
+    y_t = 2 Re(C x_t) + D u_t (2).
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def s5_apply_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``s5_apply`` (32)-(35): ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
+    """Gradients of ``s5_apply`` (3)-(6): ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
 
     ``grad`` is the gradient of y, or with ``return_state`` the pair of those of y and the last state. The states are recomputed.
     """

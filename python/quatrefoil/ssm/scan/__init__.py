@@ -1,4 +1,4 @@
-"""Linear recurrences along an axis. L length; equation numbers are those of csrc/ssm/README.md."""
+"""Linear recurrences along an axis. L length; equation numbers are those of csrc/ssm/scan/README.md."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def linear_scan(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis (4).
+    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis (1).
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def linear_scan(
 def linear_scan_vjp(
     *inputs_and_grad: Array[T] | None, reverse: bool = False, axis: int = -1, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (5), (6). The states are recomputed, not stored."""
+    """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (2), (3). The states are recomputed, not stored."""
     b = inputs_and_grad[1] if len(inputs_and_grad) > 2 else None
     return call_vjp(LINEAR_SCAN, inputs_and_grad, (bool(reverse), _axis(axis, b)), (), backend, num_threads)
 
