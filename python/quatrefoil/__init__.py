@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _spec
 
-from . import ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
+from . import conventions, ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
 
@@ -36,6 +36,7 @@ __all__ = [
     "FAMILIES",
     "cheb",
     "config",
+    "conventions",
     "get_num_threads",
     "kron",
     "set_num_threads",

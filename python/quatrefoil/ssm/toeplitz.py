@@ -40,7 +40,7 @@ def toeplitz_matmul(
     x : (n,) or (..., n, K)
         A vector, or matrices, as in ``numpy.matmul``.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def hankel_matmul(
     x : (n,) or (..., n, K)
         A vector, or matrices, as in ``numpy.matmul``.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

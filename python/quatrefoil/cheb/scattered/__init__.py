@@ -51,7 +51,7 @@ def tucker_eval(
     domain : (lo, hi), or one such pair per axis
         ``(lo_1, hi_1, lo_2, hi_2, ...)`` is taken too.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

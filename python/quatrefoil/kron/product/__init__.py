@@ -44,7 +44,7 @@ def matvec(
     transpose : bool
         Multiply by (K_1 ⊗ ... ⊗ K_d)^T, which is K_1^T ⊗ ... ⊗ K_d^T.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

@@ -51,7 +51,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     factors : list or tuple of (m_k, n_k)
         Matrices, float32 or float64, all of one dtype and one kind.
     backend, num_threads
-        As everywhere in quatrefoil; they hold for every product of this operator.
+        As in ``help(qf.conventions)``; they hold for every product of this operator.
 
     Raises
     ------
@@ -134,11 +134,11 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     @overload
     def matvec(self, x: Array[T], *, out: Array[T] | None = None) -> T: ...
     def matvec(self, x: Any, *, out: Any = None) -> Any:
-        """K x for x (N,) or (N, 1); ``out`` is as everywhere in quatrefoil, for x (N,)."""
+        """K x for x (N,) or (N, 1); ``out`` is as in ``help(qf.conventions)``, for x (N,)."""
         return self._vector(MATVEC, x, out)
 
     def rmatvec(self, x: Any, *, out: Any = None) -> Any:
-        """K^T x for x (M,) or (M, 1); ``out`` is as everywhere in quatrefoil, for x (M,)."""
+        """K^T x for x (M,) or (M, 1); ``out`` is as in ``help(qf.conventions)``, for x (M,)."""
         return self._vector(RMATVEC, x, out)
 
     def matmat(self, X: Any) -> Any:

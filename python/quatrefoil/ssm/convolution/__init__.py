@@ -47,7 +47,7 @@ def fft_conv(
     k_reverse : (H, Lr), optional
         Kernel of the anticausal half.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

@@ -93,7 +93,7 @@ def gka(
     output_final_state : bool
         Return (H_T, U_T) too, each (B, H, D, D).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

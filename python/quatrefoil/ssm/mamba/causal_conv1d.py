@@ -101,7 +101,7 @@ def causal_conv1d_fn(
     activation : None, "silu" or "swish"
         The last two are the same.
     out, backend, num_threads
-        As everywhere in quatrefoil; ``out`` for the call that makes one array.
+        As in ``help(qf.conventions)``; ``out`` for the call that makes one array.
 
     Returns
     -------
@@ -177,6 +177,8 @@ def causal_conv1d_update(
         conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
     conv_state_indices : (B,) int32 or int64, optional
         conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

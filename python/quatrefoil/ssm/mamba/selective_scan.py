@@ -99,7 +99,7 @@ def selective_scan_fn(
         delta becomes log(1 + e^delta).
     return_last_state : bool
     out, backend, num_threads
-        As everywhere in quatrefoil; ``out`` for the call that returns one array.
+        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
 
     Returns
     -------

@@ -79,7 +79,7 @@ def log_vandermonde(
     conj : bool
         v and x stand for conjugate pairs. Without it the plain complex sum, y_l = sum_n v_n exp(l x_n).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def log_vandermonde_transpose(
     L : int
         Length, that of u.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

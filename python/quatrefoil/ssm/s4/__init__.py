@@ -41,7 +41,7 @@ def cauchy_mult(
     symmetric : bool
         Without it the plain sum, y_l = sum_n v_n / (z_l - w_n).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def s4_kernel(
     truncated : bool
         C is upstream's stored parameter, C (I - Abar^L), not the true output vector (8).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

@@ -59,7 +59,7 @@ def s4d_kernel(
         Zero-order hold, bilinear, or upstream's DSS (modes README (1), (2), (4)), which divides every mode by its sum over the L samples
         and counts it once, without the factor 2.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

@@ -117,7 +117,7 @@ def s4d_conv(
     bidirectional : bool
         + sum_{j>l} K'_{j-l-1} u_j, K' made with C[1]: its first tap has lag 1, as in state-spaces/s4.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def s4d_step(
     dt, A, C, D, B, disc
         As in ``s4d_conv``; not "dss".
     backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

@@ -72,6 +72,8 @@ def linear_scan(
         h_t = a_t h_{t+1} + b_t; h0 then enters at the end.
     axis : int
         The time axis.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------

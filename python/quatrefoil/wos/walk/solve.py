@@ -87,7 +87,7 @@ def solve(
     screening, diffusion, neumann, robin, gradient, rtol, atol, max_walks, executor, progress
         Not in this version: NotImplementedError where one is given.
     backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
