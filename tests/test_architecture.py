@@ -14,76 +14,115 @@ import quatrefoil as qf
 ROOT = Path(__file__).resolve().parent.parent
 CSRC, PYTHON = ROOT / "csrc", ROOT / "python" / "quatrefoil"
 
-# What a family has beside its nouns.
-FAMILY_FILES = [
-    "csrc/{family}/README.md",
-    "python/quatrefoil/{family}/__init__.py",
-    "python/quatrefoil/demo/{family}.py",
-]
-FAMILY_LINES = {
-    "CMakeLists.txt": r"\b{family}\b",
-    "csrc/py/module.cpp": r"X\({family}\)",
-    "python/quatrefoil/__init__.py": r"^from \. import .*\b{family}\b.*# isort: skip",
+FAMILIES = {
+    name: nouns.split() for name, nouns in re.findall(r"^quatrefoil_family\((\w+) ([\w ]+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M)
 }
-# What a noun with kernels has, and in the tests where it has ops in the table.
-NOUN_FILES = ["python/quatrefoil/{family}/{noun}/__init__.py", "python/quatrefoil/{family}/{noun}/_numba.py"]
-TABLE_FILES = ["tests/{family}/{noun}/cases.py", "tests/{family}/{noun}/oracle.py", "tests/{family}/{noun}/test_{noun}.py"]
 
-STANDARD_HEADERS = {"cstddef", "cstdint", "type_traits", "utility", "immintrin.h"}
-FORMULA_NAMES = ("hd", "lanes", "elementary", "cplx", "philox")
-CORE_NAMES = (*FORMULA_NAMES, "cache", "fft", "fft_leaf", "fft_tree", "right_angle", "gemm", "memory", "parallel", "rows")
-CORE_FOR_KERNELS = {f"core/{n}.hpp" for n in CORE_NAMES}
-CORE_FOR_FORMULAS = {f"core/{n}.hpp" for n in FORMULA_NAMES}
+# ---------------------------------------------------------------- who may use whom; CONTRIBUTING.md says the same
+
+# Of csrc: folders of core; files of one's own noun and earlier ones of its family; other headers.
+KERNEL_HEADERS = "cstddef cstdint type_traits utility immintrin.h"  # std templates would be shared between instruction sets
+LAYERS = {
+    "formula.hpp": ("lanes", "formula", KERNEL_HEADERS),
+    "args.hpp": ("lanes abi", "args", "cstdint type_traits"),
+    "cpu.cpp, further headers": ("lanes abi run fft gemm", "formula args further", KERNEL_HEADERS),
+    "bind.cpp, bind.hpp": ("lanes abi host", "args bind", "py/ pybind11/ std"),
+}
+CORE = {"lanes": "", "abi": "lanes", "run": "lanes abi", "fft": "lanes run", "gemm": "lanes run", "host": "lanes abi"}
+# Of Python: what a noun may use beside its own and earlier nouns; heavy libraries are imported inside functions.
+FOR_NOUNS = "_dims _spec _dispatch _bind _memo _arguments _arrays _backends _typing conventions"
+HEAVY = {"torch", "numba", "scipy", "cupy", "matplotlib"}
+ORACLES = {"numpy", "scipy", "mpmath", "math", "itertools", "functools"}
+MOST_LINES = {"file": 450, "function": 60, "kernel": 120}
+
+# A noun with kernels; also a word in CMakeLists.txt, a line in the family README, its names in the family __init__.
+NOUN = [
+    "csrc/{family}/{noun}/README.md",
+    "csrc/{family}/{noun}/args.hpp",
+    "csrc/{family}/{noun}/cpu.cpp",
+    "csrc/{family}/{noun}/bind.cpp",
+    "python/quatrefoil/{family}/{noun}/__init__.py",
+    "python/quatrefoil/{family}/{noun}/_numba.py",
+    "python/quatrefoil/{family}/{noun}/_bench.py",
+    "tests/{family}/{noun}/cases.py",
+    "tests/{family}/{noun}/oracle.py",
+]
 
 
 def includes(path):
     return set(re.findall(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', path.read_text(), re.M))
 
 
-def sources(family):
-    return sorted((CSRC / family).glob("*.[ch]pp"))
+def layer(name):
+    stem = name.partition(".")[0]
+    return stem if stem in ("formula", "args", "bind") else "further"
 
 
-def layer(path):
-    """formula, args and bind by their names; every other file of a family is a part of cpu."""
-    stem = path.stem.partition("_")[0]
-    return stem if stem in ("formula", "args", "bind") else "cpu"
+def layer_rule(name):
+    return next(rule for files, rule in LAYERS.items() if layer(name) in files or (layer(name) == "further" and "further" in files))
 
 
-@pytest.mark.parametrize("family", qf.FAMILIES)
-def test_family_has_its_files_and_lines(family):
-    assert [f for f in FAMILY_FILES if not (ROOT / f.format(family=family)).is_file()] == []
-    for file, pattern in FAMILY_LINES.items():
-        assert re.search(pattern.format(family=family), (ROOT / file).read_text(), re.M), file
-    with_ops = {op.noun for op in getattr(qf, family).OPS}
-    for folder in (PYTHON / family).iterdir():
-        if (folder / "__init__.py").is_file():
-            files = NOUN_FILES + (TABLE_FILES if folder.name in with_ops else [])
-            assert [f for f in files if not (ROOT / f.format(family=family, noun=folder.name)).is_file()] == []
+def test_contributing_says_the_same():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for files, (core, _, _) in LAYERS.items():
+        row = next(line for line in text.splitlines() if line.startswith("| `" + files.partition(",")[0]))
+        for word in [*core.split(), *files.replace(",", " ").split()]:
+            assert word in row, (files, word)
+    for name in FOR_NOUNS.split():
+        assert f"`{name}`" in text, name
+    block = re.search(r"^## A new noun\n.*?```\n(.*?)```", text, re.M | re.S).group(1)
+    listed = [line.split()[0].replace("<family>", "{family}").replace("<noun>", "{noun}") for line in block.splitlines() if line.strip()]
+    assert listed == NOUN
+    assert all(str(n) in text for n in MOST_LINES.values())
 
 
-@pytest.mark.parametrize("family", qf.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_its_nouns(family):
+    assert (CSRC / family / "README.md").is_file()
+    readme = (CSRC / family / "README.md").read_text()
+    folders = [noun for noun in FAMILIES[family] if (CSRC / family / noun).is_dir()]
+    assert folders == FAMILIES[family]
+    assert sorted(p.name for p in (CSRC / family).iterdir()) == sorted([*folders, "README.md"])
+    for noun in folders:
+        assert f"{noun}/" in readme, f"{family}/README.md has no line on {noun}"
+        kernels = (CSRC / family / noun / "cpu.cpp").is_file()
+        with_ops = any(op.noun == noun for op in getattr(qf, family).OPS)
+        missing = [f for f in NOUN if not (ROOT / f.format(family=family, noun=noun)).is_file()]
+        if kernels and with_ops:
+            assert missing == [], noun
+            assert (ROOT / f"tests/{family}/{noun}/test_{noun}.py").is_file()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_cpp_layers(family):
-    names = {f"{family}/{p.name}": layer(p) for p in sources(family)}
-    may_use = {"formula": {"formula"}, "args": {"args"}, "cpu": {"formula", "args", "cpu"}, "bind": {"args", "bind"}}
-    core = {"formula": CORE_FOR_FORMULAS, "args": {"core/cplx.hpp", "core/rows.hpp"}, "cpu": CORE_FOR_KERNELS}
-    for path in sources(family):
-        mine = layer(path)
-        used = includes(path)
-        assert {u for u in used if u.startswith(f"{family}/")} <= {n for n, of in names.items() if of in may_use[mine]}, path
-        assert not [u for u in used if u.partition("/")[0] in set(qf.FAMILIES) - {family}], f"{path} uses another family"
-        if mine != "bind":
-            outside = {u for u in used if not u.startswith(f"{family}/")}
-            assert outside - core[mine] - STANDARD_HEADERS == set(), path
-            assert "std::vector" not in path.read_text(), f"{path}: std templates would be shared between instruction sets"
+    for at, noun in enumerate(FAMILIES[family]):
+        nearby = FAMILIES[family][: at + 1]
+        for path in sorted((CSRC / family / noun).glob("*.[ch]pp")):
+            core, nouns, other = (set(words.split()) for words in layer_rule(path.name))
+            for used in includes(path):
+                head, _, rest = used.partition("/")
+                if head == "core":
+                    assert rest.partition("/")[0] in core, f"{path} includes {used}"
+                elif head in FAMILIES:
+                    of, _, file = rest.partition("/")
+                    assert head == family, f"{path} includes {used}"
+                    assert of in nearby, f"{path} includes {used}"
+                    assert layer(file) in nouns, f"{path} includes {used}"
+                    assert not file.endswith(".cpp"), f"{path} includes {used}"
+                elif "std" not in other:
+                    assert used in other, f"{path} includes {used}"
+            if "std" not in other:
+                assert "std::vector" not in path.read_text(), f"{path}: std templates would be shared between instruction sets"
 
 
-def test_core_knows_no_python_and_no_family():
-    for path in sorted((CSRC / "core").glob("*.[ch]pp")):
-        assert not [u for u in includes(path) if u.startswith(("pybind11", "Python", "py/", *qf.FAMILIES))], path
-    for name in FORMULA_NAMES:
-        path = CSRC / "core" / f"{name}.hpp"
-        assert includes(path) - CORE_FOR_FORMULAS - STANDARD_HEADERS == set(), path
+def test_core_is_in_layers():
+    for folder, may_use in CORE.items():
+        for path in sorted((CSRC / "core" / folder).glob("*.[ch]pp")):
+            for used in includes(path):
+                assert not used.startswith(("pybind11", "Python", "py/", *(f"{family}/" for family in FAMILIES))), f"{path} includes {used}"
+                if used.startswith("core/"):
+                    assert used.split("/")[1] in {folder, *may_use.split()}, f"{path} includes {used}"
+    assert {p.name for p in (CSRC / "core").iterdir()} == set(CORE)
 
 
 def test_threads_exist_in_one_place():
@@ -117,42 +156,43 @@ def test_python_layers():
     for name in ("_dims", "_spec", "_arrays"):
         top, lazy = imports(PYTHON / f"{name}.py")
         assert {n.split(".")[0] for n in (top | lazy) - {"quatrefoil._dims"}} <= {*sys.stdlib_module_names, "numpy"}, name
-    core = {f"quatrefoil.{name}" for name in ("_dims", "_spec", "_dispatch", "_bind", "_memo", "_arguments", "_arrays", "_backends")}
-    for family in qf.FAMILIES:
+    for family, nouns in FAMILIES.items():
+        allowed = {f"quatrefoil.{name}" for name in FOR_NOUNS.split()} | {f"quatrefoil.{family}"}
         for path in sorted((PYTHON / family).rglob("*.py")):
             if path.name == "_bench.py":
                 continue
             top, lazy = imports(path)
             ours = {n for n in heads(top | lazy) if n.split(".")[0] == "quatrefoil"}
-            allowed = core | {f"quatrefoil.{family}"} | ({"quatrefoil.torch"} if family == "wos" else set())
             assert ours <= allowed, f"{path}: {ours - allowed}"
+            noun = path.relative_to(PYTHON / family).with_suffix("").parts[0]
+            if noun in nouns:  # files without kernels may use every noun
+                used = {n.split(".")[2] for n in heads(top | lazy, 3) if n.startswith(f"quatrefoil.{family}.")}
+                later = {n for n in used & set(nouns) if nouns.index(n) > nouns.index(noun)}
+                assert not later, f"{path} uses {later}, which come later in CMakeLists.txt"
             if not path.name.startswith("_") or path.name == "__init__.py":
-                heavy = {n.split(".")[0] for n in top} & {"torch", "numba", "scipy", "cupy", "matplotlib"}
+                heavy = {n.split(".")[0] for n in top} & HEAVY
                 assert not heavy, f"{path} imports {heavy} when quatrefoil is imported"
     for path in sorted((PYTHON / "_backends").glob("*.py")):
-        top, lazy = imports(path)
         if path.name != "__init__.py":
-            ours = {n for n in heads(top | lazy, 3) if n.startswith("quatrefoil.")}
+            ours = {n for n in heads(set.union(*imports(path)), 3) if n.startswith("quatrefoil.")}
             assert not [n for n in ours if n.startswith("quatrefoil._backends")], f"{path} uses another backend"
+
+
+def test_oracles_know_nothing_of_the_library():
     for path in sorted((ROOT / "tests").rglob("oracle.py")):
-        modules = {
-            n.name.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names
-        }
-        modules |= {
-            n.module.split(".")[0]
-            for n in ast.walk(ast.parse(path.read_text()))
-            if isinstance(n, ast.ImportFrom) and n.module and not n.level
-        }
-        assert "quatrefoil" not in modules, path
+        tree = ast.parse(path.read_text())
+        names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        names |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+        assert {n.split(".")[0] for n in names} <= ORACLES | {"__future__", *FAMILIES}, path
 
 
-def test_torch_is_reached_from_the_dispatcher_alone():
+def test_torch_is_reached_by_one_door():
     for path in PYTHON.rglob("*.py"):
         if "torch" in path.relative_to(PYTHON).parts or path.relative_to(PYTHON).parts[0] in ("bench", "demo") or path.name == "_bench.py":
             continue
         top, lazy = imports(path)
         assert not [n for n in top if n.split(".")[0] == "torch"], path
-        assert path.name == "_dispatch.py" or "wos" in path.parts or not [n for n in lazy if n.startswith("quatrefoil.torch")], path
+        assert path.name == "_dispatch.py" or not [n for n in lazy if n.startswith("quatrefoil.torch")], path
 
 
 def modules():
@@ -182,11 +222,8 @@ def uses(name, path):
             yield from {f"{stem}.{a.name}" if f"{stem}.{a.name}" in known else stem for a in node.names} & known
 
 
-# The door to torch, which finds its way back by the table of planners; and wos, until its walks go through that door.
-MAY_CLOSE_A_CIRCLE = {
-    ("quatrefoil._dispatch", "quatrefoil.torch._route"),
-    ("quatrefoil.wos.walk.result", "quatrefoil.torch._wos"),
-}
+# The door to torch, which finds its way back by the table of planners.
+MAY_CLOSE_A_CIRCLE = {("quatrefoil._dispatch", "quatrefoil.torch._route")}
 
 
 def test_no_circle_of_imports():
@@ -196,13 +233,42 @@ def test_no_circle_of_imports():
     assert graph == {}, "a circle runs through these"
 
 
-def test_files_are_short():
-    long = {
-        str(path.relative_to(ROOT)): n
-        for pattern in ("csrc/**/*.[ch]pp", "python/**/*.py", "tests/**/*.py")
-        for path in ROOT.glob(pattern)
-        if (n := len(path.read_text().splitlines())) > 450
-    }
+def python_functions(path):
+    """(name, lines without the docstring)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+            yield node.name, node.end_lineno - (first.end_lineno if documented else node.lineno)
+
+
+def cpp_functions(path):
+    """(first line, lines) of what a line that ends in ``) {`` opens: clang-format puts its end under its beginning."""
+    lines = path.read_text().splitlines()
+    for i, line in enumerate(lines):
+        if re.search(r"\)( const| noexcept)* \{$", line) and not re.match(r"\s*(\}|if|for|while|switch|else|do|#|.*\[[&=\w, ]*\]\()", line):
+            indent = re.match(r" *", line)[0]
+            start = i
+            while start and len(re.match(r" *", lines[start])[0]) > 2:  # a long signature goes on under its beginning
+                start -= 1
+            indent = re.match(r" *", lines[start])[0]
+            end = next((k for k in range(i + 1, len(lines)) if re.match(indent + r"\}", lines[k])), i)
+            yield line.strip(), end - start
+
+
+def test_files_and_functions_are_short():
+    long = {}
+    for pattern in ("csrc/**/*.[ch]pp", "python/**/*.py", "tests/**/*.py"):
+        for path in ROOT.glob(pattern):
+            lines = len(path.read_text().splitlines())
+            if lines > MOST_LINES["file"]:
+                long[str(path.relative_to(ROOT))] = lines
+    for path in ROOT.glob("python/**/*.py"):
+        long |= {f"{path.relative_to(ROOT)}: {name}": n for name, n in python_functions(path) if n > MOST_LINES["function"]}
+    for path in CSRC.rglob("*.[ch]pp"):
+        kernel = path.parts[-3] in FAMILIES and layer(path.name) == "further"
+        most = MOST_LINES["kernel" if kernel else "function"]
+        long |= {f"{path.relative_to(ROOT)}: {name}": n for name, n in cpp_functions(path) if n > most}
     assert long == {}
 
 

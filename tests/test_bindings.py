@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil._backends import native
 from case import all_cases, build, call_of, graded, op_of, vjp_of
+from quatrefoil._backends import native
 
 CASES = all_cases()
 pytestmark = pytest.mark.skipif(native.reason() is not None, reason="no native part")
@@ -135,7 +135,9 @@ def wrong_arrays(op, given):
                 yield at, np.zeros(3, np.float32)
             continue
         free = is_input and lone_precision(op) == at  # float32 or float64, whatever the others are
-        yield from ((at, wrong) for wrong, only_shape in changed(value) if not (only_shape and legal(wrong)) and not (free and is_real(wrong)))
+        yield from (
+            (at, wrong) for wrong, only_shape in changed(value) if not (only_shape and legal(wrong)) and not (free and is_real(wrong))
+        )
         if not is_input and not isinstance(value, list):
             yield from ((at, wrong) for wrong in unwritable(value))
         if not (is_input and op.inputs[at].optional and legal(None)):

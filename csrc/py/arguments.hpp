@@ -44,6 +44,17 @@ class Arguments : public Fit {
     return list<Output>(name, [&](const View& view, int number) { return gradient(view, name, number); }, &expected);
   }
 
+  // The next argument, without a look at it.
+  void skip() { take(); }
+
+  // What a caller keeps between calls: an object of that class, made by this extension.
+  template <class M>
+  const M& memo(const char* name, py::handle given) const {
+    if (!py::isinstance<M>(given))
+      refuse_type(name + std::string(" is ") + Py_TYPE(given.ptr())->tp_name + ", which is no memo of this op");
+    return given.cast<const M&>();
+  }
+
   // An argument as it lies there, before it is taken.
   View peek(std::size_t index) const {
     const py::handle array = index < count_ ? py::handle(given_[index]) : py::none();

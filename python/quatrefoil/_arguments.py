@@ -49,8 +49,8 @@ def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def number(value: Any, label: str, name: str, *, positive: bool = False) -> float:
-    """A finite number, at least 0 or above it. What turns into a float will do, an array of no axes too."""
+def number(value: Any, label: str, name: str, *, positive: bool = False, negative: bool = False) -> float:
+    """A finite number: at least 0, above it, or with ``negative`` any. What turns into a float will do, an array of no axes too."""
     if (
         isinstance(value, (bool, np.bool_, complex, np.complexfloating))
         or not hasattr(value, "__float__")
@@ -58,8 +58,9 @@ def number(value: Any, label: str, name: str, *, positive: bool = False) -> floa
     ):
         raise TypeError(f"{label}: {name} is {value!r}, expected a real number")
     x = float(value)
-    if not (x > 0 if positive else x >= 0) or x == math.inf:
-        raise ValueError(f"{label}: {name} is {x}, expected a finite {'positive number' if positive else 'number, at least 0'}")
+    if not (x > 0 if positive else negative or x >= 0) or not math.isfinite(x):
+        what = "positive number" if positive else "number" if negative else "number, at least 0"
+        raise ValueError(f"{label}: {name} is {x}, expected a finite {what}")
     return x
 
 
@@ -102,16 +103,16 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
     return kind
 
 
-def numbers_of(value: Any, label: str, name: str) -> np.ndarray:
-    """The numbers of a real array for a function that has no gradient: asking for one is an error, not zeros."""
+def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
+    """The numbers of a real array. Where there is no gradient in it (``graded``: there is), asking for one is an error, not zeros."""
     if array(value, label, name) == "numpy":
         found: np.ndarray = value
         return found
-    if value.requires_grad:
-        raise NotImplementedError(f"{label} has no gradient; pass {name}.detach()")
+    if value.requires_grad and not graded:
+        raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
     if value.device.type != "cpu":
         raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
-    tensor: np.ndarray = value.resolve_neg().numpy()
+    tensor: np.ndarray = value.detach().resolve_neg().numpy()
     return tensor
 
 

@@ -90,7 +90,7 @@ def for_kernel(op: Op, extras: Sequence[Any], backend: str, arrays: Sequence[Any
         given
         if given is None or extra.function
         else given.made_for(backend, arrays)
-        if given.__class__ is Memo
+        if isinstance(given, Memo)
         else _no_memo(op, extra.name, given)
         for extra, given in zip(op.extras, extras)
     ]
@@ -103,7 +103,7 @@ def _no_memo(op: Op, name: str, given: Any) -> Any:
 def refuse_functions(op: Op, extras: Sequence[Any]) -> None:
     """What torch cannot look into has no place where torch traces."""
     for extra, given in zip(op.extras, extras):
-        if given is not None and not extra.function and given.__class__ is not Memo:
+        if given is not None and not extra.function and not isinstance(given, Memo):
             _no_memo(op, extra.name, given)
         if extra.function and given is not None:
             raise TypeError(

@@ -135,15 +135,16 @@ def _host_plan(
     first, behind = op.span(count)
 
     def simple(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        """One result and no extras: what users time."""
+        """One result: what users time."""
         if out is None:
             out = _arrays.large(shape, dtype) if first_large else _arrays.empty(shape, dtype)
         else:
             _bind.check_out(op, out, shape, dtype, arrays)
+        beside = _bind.for_kernel(op, extras, backend, arrays) if extras else extras
         if flat:
-            kernel(*arrays, out, *options, num_threads)
+            kernel(*arrays, out, *options, *beside, num_threads)
         else:  # op.split(arrays), without its cost
-            kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, num_threads)
+            kernel(*arrays[:first], list(arrays[first:behind]), *arrays[behind:], out, *options, *beside, num_threads)
         return out
 
     def general(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
@@ -157,7 +158,7 @@ def _host_plan(
         kernel(*op.split(arrays), *outputs, *options, *_bind.for_kernel(op, extras, backend, arrays), num_threads)
         return _bind.finish(op, arrays, results)
 
-    return simple if op.single and not op.extras else general
+    return simple if op.single else general
 
 
 def _cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[_bind.Layout]) -> Plan:

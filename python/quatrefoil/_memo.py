@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,7 +22,7 @@ class Memo:
     def __init__(self, made: Any, backend: str, arrays: Sequence[Any], *, at: int = 0, private: bool = False) -> None:
         self.made, self.backend = made, backend
         self._held, self._at = tuple(arrays), at
-        self._seen = [(a, _bits(a).copy()) for a in self._held if not (private or _is_frozen(a))]
+        self._seen = [(a, _bits(a)) for a in self._held if not (private or _is_frozen(a))]
 
     def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
         """``made`` for a call with these flat arrays, None where it must not be used."""
@@ -31,7 +32,7 @@ class Memo:
             if arrays[i] is not a:
                 return None
         for a, before in self._seen:
-            if not np.array_equal(_bits(a), before):
+            if _bits(a) != before:
                 return None
         return self.made
 
@@ -39,12 +40,45 @@ class Memo:
         raise TypeError("a memo belongs to the process that made it: it is not pickled or copied, its owner makes another")
 
 
+class LazyMemo(Memo):
+    """A memo of arrays that nobody writes to, made by the first call that can use it, and again where its owner has taken other arrays.
+
+    ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
+    ``private`` must be frozen NumPy arrays; a call with others gets None, since to compare what was written to costs about as much as to
+    pack it.
+    """
+
+    __slots__ = ("_count", "_make", "_now", "_private")
+
+    def __init__(self, make: Callable[..., Any], backend: str, count: int, *, at: int = 0, private: bool = False) -> None:
+        self._make, self.backend, self._count, self._at, self._private = make, backend, count, at, private
+        self._now: tuple[Sequence[Any], Any] = (), None
+
+    def made_for(self, backend: str, arrays: Sequence[Any]) -> Any:
+        if backend != self.backend:
+            return None
+        given = arrays[self._at : self._at + self._count]
+        if not self._private:
+            for a in given:
+                if not _is_frozen(a):
+                    return None
+        held, made = self._now
+        if not held or not all(map(is_, held, given)):
+            made = self._make(*map(_plain, given))
+            self._now = given, made
+        return made
+
+
 def _is_frozen(a: Any) -> bool:
     return isinstance(a, np.ndarray) and a.base is None and not a.flags.writeable
 
 
-def _bits(a: Any) -> np.ndarray:
-    """The bytes of a NumPy array or CPU tensor."""
-    host = a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg().numpy()
-    found: np.ndarray = np.ascontiguousarray(host).reshape(-1).view(np.uint8)
-    return found
+def _plain(a: Any) -> Any:
+    """An array whose memory holds what its numbers say."""
+    return a if isinstance(a, np.ndarray) else a.detach().resolve_conj().resolve_neg()
+
+
+def _bits(a: Any) -> bytes:
+    """The bytes of a NumPy array or CPU tensor, in C order."""
+    plain = _plain(a)
+    return (plain if isinstance(plain, np.ndarray) else plain.numpy()).tobytes()

@@ -19,6 +19,7 @@ struct TuckerEval {
   std::int64_t P;
   double lo[kMaxAxes], hi[kMaxAxes];
   int threads;
+  const void* packed;  // core and factors as `pack` has laid them out, which are then not read; null: the kernel does it itself
 };
 
 template <class T>
@@ -35,7 +36,9 @@ struct TuckerEvalAdjoint {
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);
-  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);
+  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // makes its own layout, another one
+  void* (*pack)(const TuckerEval<T>&);                               // reads core and factors alone
+  void (*discard)(void* packed);
 };
 
 using Table = TableOf<Kernels>;

@@ -2,6 +2,8 @@
 #include <pybind11/stl.h>
 
 #include <cstdio>
+#include <memory>
+#include <variant>
 
 #include "cheb/scattered/args.hpp"
 #include "core/host/isa.hpp"
@@ -14,8 +16,9 @@ namespace {
 
 using Domain = std::vector<double>;  // lo, hi of every axis
 
+// Takes core and factors.
 template <class T>
-TuckerEval<T> inputs(Arguments& given, const Domain& domain, int threads) {
+TuckerEval<T> tensor(Arguments& given) {
   TuckerEval<T> p{};
   const View core = given.peek(0);
   p.d = core.rank;
@@ -24,12 +27,57 @@ TuckerEval<T> inputs(Arguments& given, const Domain& domain, int threads) {
   for (int k = 0; k < p.d; ++k) given.size("r_", core.shape[k], k + 1);
   p.core = given.input("core", "r..");
   const auto factors = given.inputs("factors", "n_ r_");
-  given.require(int(factors.size()) == p.d && domain.size() == 2 * factors.size(), "factors and domain must have an entry for every axis");
+  given.require(int(factors.size()) == p.d, "factors must have an entry for every axis");
   for (int k = 0; k < p.d; ++k) {
     const View& U = factors[std::size_t(k)].view();
     p.factors[k] = factors[std::size_t(k)], p.n[k] = U.shape[0], p.r[k] = U.shape[1];
-    p.lo[k] = domain[2 * std::size_t(k)], p.hi[k] = domain[2 * std::size_t(k) + 1];
   }
+  return p;
+}
+
+// Core and factors as the kernels read them; any thread may use it.
+template <class T>
+struct Laid {
+  TuckerEval<T> sizes{};
+  std::shared_ptr<void> owner;
+
+  Laid() = default;
+  explicit Laid(Arguments& given) : sizes(tensor<T>(given)) {
+    owner = {given.run(kernels<T>().pack, sizes), kernels<T>().discard};
+    sizes.core = nullptr, sizes.packed = owner.get();
+    for (const T*& factor : sizes.factors) factor = nullptr;
+  }
+};
+
+class Packed {
+ public:
+  Packed(const py::object& core, const py::object& factors) {
+    Arguments given("cheb.Packed", py::make_tuple(core, factors), 2);
+    given.dispatch([&](auto zero) { laid_ = Laid<decltype(zero)>(given); });
+  }
+  template <class T>
+  const TuckerEval<T>& sizes(const Arguments& given) const {
+    const auto* laid = std::get_if<Laid<T>>(&laid_);
+    if (!laid) given.refuse_type("packed is of a core of another precision");
+    return laid->sizes;
+  }
+
+ private:
+  std::variant<Laid<float>, Laid<double>> laid_;
+};
+
+// Takes core, factors and X.
+template <class T>
+TuckerEval<T> inputs(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
+  TuckerEval<T> p{};
+  if (packed.is_none()) {
+    p = tensor<T>(given);
+  } else {
+    p = given.memo<Packed>("packed", packed).template sizes<T>(given);
+    given.skip(), given.skip();
+  }
+  given.require(domain.size() == 2 * std::size_t(p.d), "domain must have an entry for every axis");
+  for (int k = 0; k < p.d; ++k) p.lo[k] = domain[2 * std::size_t(k)], p.hi[k] = domain[2 * std::size_t(k) + 1];
   given.size("d", p.d);
   p.X = given.input("X", "P d");
   p.P = given["P"], p.threads = threads;
@@ -48,20 +96,21 @@ void run(const Arguments& given, Kernel* kernel, const Args& args, const TuckerE
   given.refuse(text);
 }
 
-void tucker_eval(Arguments& given, const Domain& domain, int threads) {
+void tucker_eval(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    TuckerEval<T> p = inputs<T>(given, domain, threads);
+    TuckerEval<T> p = inputs<T>(given, domain, packed, threads);
     p.f = given.output("out", "P");
     run(given, kernels<T>().tucker_eval, p, p);
   });
 }
 
-void tucker_eval_adjoint(Arguments& given, const Domain& domain, int threads) {
+void tucker_eval_adjoint(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
+  if (!packed.is_none()) given.memo<Packed>("packed", packed);  // of no use: the adjoint has a layout of its own
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerEvalAdjoint<T> q{};
-    q.forward = inputs<T>(given, domain, threads);
+    q.forward = inputs<T>(given, domain, py::none(), threads);
     q.grad = given.input("grad", "P");
     q.dcore = given.gradient_of("core");
     const auto dfactors = given.gradients_of("factors");
@@ -76,6 +125,7 @@ void tucker_eval_adjoint(Arguments& given, const Domain& domain, int threads) {
 void bind(py::module_& m) {
   define(m, "tucker_eval", &tucker_eval);
   define(m, "tucker_eval_vjp", &tucker_eval_adjoint);
+  py::class_<Packed>(m, "Packed").def(py::init<const py::object&, const py::object&>(), py::arg("core"), py::arg("factors"));
 }
 
 }  // namespace quatrefoil::cheb::scattered

@@ -6,7 +6,7 @@ namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {tucker_eval<T>, tucker_eval_adjoint<T>};
+constexpr Kernels<T> kKernels = {tucker_eval<T>, tucker_eval_adjoint<T>, pack<T>, discard<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

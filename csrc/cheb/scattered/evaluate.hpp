@@ -33,10 +33,8 @@ void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T*
 
 // Per point: reads d coordinates, writes one value. Tables and core are read from cache once per kPoints points.
 template <class T>
-int64_t tucker_eval(const TuckerEval<T>& p) {
+int64_t evaluate(const TuckerEval<T>& p, const Packed<T>& g) {
   constexpr int points = kPoints<T>;
-  if (p.P == 0) return -1;
-  const Packed<T> g(p, kNarrow);
   Interval intervals[kMaxAxes];
   map_intervals(p, intervals);
   int64_t bad = -1;
@@ -58,6 +56,21 @@ int64_t tucker_eval(const TuckerEval<T>& p) {
     }
   });
   return bad;
+}
+
+template <class T>
+int64_t tucker_eval(const TuckerEval<T>& p) {
+  if (p.P == 0) return -1;
+  return p.packed ? evaluate(p, *static_cast<const Packed<T>*>(p.packed)) : evaluate(p, Packed<T>(p, kNarrow));
+}
+
+template <class T>
+void* pack(const TuckerEval<T>& p) {
+  return new Packed<T>(p, kNarrow);
+}
+template <class T>
+void discard(void* packed) {
+  delete static_cast<Packed<T>*>(packed);
 }
 
 }  // namespace QF_ISA

@@ -57,9 +57,7 @@ QF_HD void butterfly(cplx<V>* z) {
 // is two fused multiply-adds and the cosine goes into those that add it; of exp(3 i t) in the place of its cosine this over the cosine of
 // exp(i t), 4 cos^2 t - 3. No root is i, which has no tangent: c is never -1.
 
-constexpr int roots_of(int layers) {  // how many
-  return layers == 0 ? 0 : layers % 2 ? 1 + 2 * roots_of(layers - 1) : 3 + 4 * roots_of(layers - 2);
-}
+constexpr int roots_of(int layers) { return (1 << layers) - 1; }  // how many: one for every block that is halved
 
 // Roots that are the same in all lanes, or one a lane.
 template <class V, bool same>

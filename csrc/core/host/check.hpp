@@ -17,9 +17,6 @@ struct TypeError : Error {
 struct LinAlgError : Error {
   using Error::Error;
 };
-struct Interrupted : Error {  // a signal handler raised; the Python error is set
-  Interrupted() : Error("interrupted") {}
-};
 
 // Memory safety of a binding, no more: the Python validator has already said it better.
 inline void require(bool holds, const char* function, const char* what) {

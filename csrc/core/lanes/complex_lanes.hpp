@@ -2,7 +2,10 @@
 // numbers side by side: a kernel that is written for packs serves both.
 #pragma once
 #include "core/lanes/cplx.hpp"
+#include "core/lanes/lanes.hpp"
+#if defined(QF_HAS_LANES)
 #include "core/lanes/shuffles.hpp"
+#endif
 
 namespace quatrefoil {
 inline namespace QF_ISA {
@@ -103,11 +106,13 @@ QF_HD Pack<E, V> load_pack(const E* from) {
     return load<V>(from);
   } else if constexpr (kWidth<V> == 1) {
     return *from;
+#if defined(QF_HAS_LANES)
   } else {
     constexpr auto all = std::make_integer_sequence<int, kWidth<V>>{};
     const Part<E>* const at = reinterpret_cast<const Part<E>*>(from);
     const V low = load<V>(at), high = load<V>(at + kWidth<V>);
     return {every_second<0>(low, high, all), every_second<1>(low, high, all)};
+#endif
   }
 }
 template <class E, class V>
@@ -116,19 +121,25 @@ QF_HD void store_pack(E* to, Pack<E, V> x) {
     store<V>(to, x);
   } else if constexpr (kWidth<V> == 1) {
     *to = x;
+#if defined(QF_HAS_LANES)
   } else {
     constexpr auto all = std::make_integer_sequence<int, kWidth<V>>{};
     Part<E>* const at = reinterpret_cast<Part<E>*>(to);
     store(at, alternate<0>(x.re, x.im, all));
     store(at + kWidth<V>, alternate<kWidth<V> / 2>(x.re, x.im, all));
+#endif
   }
 }
 // f(i) in lane i.
 template <class E, class V, class F>
 QF_HD Pack<E, V> gather(F&& f) {
+#if defined(QF_HAS_LANES)
   Pack<E, V> x{};
   for (int i = 0; i < kWidth<V>; ++i) set_lane(x, i, f(i));
   return x;
+#else
+  return f(0);
+#endif
 }
 // One step of a transposed square: one register, or that of the imaginary parts behind that of the real ones.
 template <class E, class V>

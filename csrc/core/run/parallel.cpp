@@ -13,7 +13,6 @@
 #include <thread>
 #include <vector>
 
-#include "core/host/check.hpp"
 #include "core/run/fork.hpp"
 
 namespace quatrefoil {

@@ -53,35 +53,40 @@ struct Packed {
   }
 };
 
-// Factors packed once, for one dtype and one direction; any thread may use it.
+// Factors packed once, for one dtype and one direction, whose product goes by letters N and M; any thread may use it.
 class Plan {
  public:
   Plan(const py::list& factors, bool transpose) : Plan(Arguments("kron.Plan", py::make_tuple(factors), 1), transpose) {}
 
-  void apply(const py::object& x, const py::object& out, int threads) const {
-    Arguments given("kron.Plan.apply", py::make_tuple(x, out), 2);
+  // Takes factors, which are those that were packed, x and the result.
+  void multiply(Arguments& given, bool transpose, int threads) const {
+    given.require(transpose == transpose_, "packed is of factors for the other direction");
+    given.skip();
     given.size("N", N_), given.size("M", M_);
     std::visit([&](const auto& packed) { packed.multiply(given, threads); }, *packed_);
   }
 
  private:
-  Plan(Arguments&& given, bool transpose) {
+  Plan(Arguments&& given, bool transpose) : transpose_(transpose) {
     const FactorList list(given, transpose);
     given.dispatch(list.first(), [&](auto zero) { packed_ = Packed<decltype(zero)>(list); });
     N_ = given["N"], M_ = given["M"];
   }
   std::optional<std::variant<Packed<float>, Packed<double>>> packed_;
+  bool transpose_;
   std::int64_t N_, M_;
 };
 
 template <bool transpose>
-void matvec(Arguments& given, int threads) {
+void matvec(Arguments& given, const py::object& packed, int threads) {
+  if (!packed.is_none()) return given.memo<Plan>("packed", packed).multiply(given, transpose, threads);
   const FactorList list(given, transpose);
   given.dispatch(list.first(), [&](auto zero) { Packed<decltype(zero)>(list).multiply(given, threads); });
 }
 
 template <bool transpose>
-void matvec_vjp(Arguments& given, int threads) {
+void matvec_vjp(Arguments& given, const py::object& packed, int threads) {
+  if (!packed.is_none()) given.memo<Plan>("packed", packed);  // of no use: the adjoint packs in another way
   const FactorList list(given, transpose);
   given.dispatch(list.first(), [&](auto zero) {
     using T = decltype(zero);
@@ -105,9 +110,7 @@ void bind(py::module_& m) {
   define(m, "matvec_vjp", &matvec_vjp<false>);
   define(m, "rmatvec", &matvec<true>);
   define(m, "rmatvec_vjp", &matvec_vjp<true>);
-  py::class_<Plan>(m, "Plan")
-      .def(py::init<const py::list&, bool>(), py::arg("factors"), py::arg("transpose"))
-      .def("apply", &Plan::apply, py::arg("x"), py::arg("out"), py::arg("num_threads"));
+  py::class_<Plan>(m, "Plan").def(py::init<const py::list&, bool>(), py::arg("factors"), py::arg("transpose"));
 }
 
 }  // namespace quatrefoil::kron::product

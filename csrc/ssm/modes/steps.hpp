@@ -56,7 +56,7 @@ class Steps {
   // mode with an origin is `last_` steps early, its baby steps as late: so no factor of a growing mode exceeds the largest product.
   template <int count, class F>
   QF_HD void giant(const Modes& modes, int64_t i, int64_t first, int64_t rows, F&& f) const {
-    cplx<V> stride[count], u[count];
+    cplx<V> stride[count], u[count] = {};
     V shift[count] = {};
     for (int g = 0; g < count; ++g) {
       stride[g] = modes.power(i + g * W, J);

@@ -1,4 +1,4 @@
-// Bilinear steps of a diagonal plus low-rank system, and their chain rule. Equation numbers: README.md.
+// Bilinear steps of a diagonal plus low-rank system, and their chain rule. V is double or lanes of it. Equation numbers: README.md.
 #pragma once
 #include "ssm/modes/formula.hpp"
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from .. import _arguments
 from .._arguments import sequence
+from .._backends import native
 from .._bind import check_arrays
 from .._dispatch import call
+from .._memo import LazyMemo
 from .._spec import Arg, Op
 from .domain import UNIT, Array, Domain, axes_of, flat_domain, interval, like
 from .scattered import TUCKER_EVAL
@@ -44,11 +46,13 @@ class ChebTucker:
 
     Notes
     -----
-    Arrays are kept as they are given. With PyTorch tensors, results are tensors that keep the graph. The builders ``from_function``,
-    ``from_values`` and ``from_coeffs`` leave orthonormal factors; their tolerances are relative, in the Frobenius norm of the coefficients.
+    Arrays are kept as they are given, not copied: what is written to them later counts. With PyTorch tensors, results are tensors that keep
+    the graph. The builders ``from_function``, ``from_values`` and ``from_coeffs`` leave orthonormal factors; their tolerances are relative,
+    in the Frobenius norm of the coefficients. NumPy arrays that builders and ``load`` make are read-only: so what is packed for evaluation
+    is packed once.
     """
 
-    __slots__ = ("_domain", "core", "factors")
+    __slots__ = ("_domain", "_extras", "core", "factors")
 
     core: Array
     factors: tuple[Array, ...]
@@ -64,6 +68,7 @@ class ChebTucker:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
         self.core, self.factors = core, tuple(arrays[1:])
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
+        self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
     @classmethod
     def from_function(
@@ -139,7 +144,7 @@ class ChebTucker:
         if tol is None:
             tol = max(DEFAULT_TOL, 4 * float(np.finfo(str(C.dtype).removeprefix("torch.")).eps))
         core, factors = tucker(C, tol=tol)
-        return cls(core, factors, domain=flat)
+        return cls(_frozen(core), list(map(_frozen, factors)), domain=flat)
 
     @property
     def n(self) -> tuple[int, ...]:
@@ -157,7 +162,7 @@ class ChebTucker:
 
     def __call__(self, X: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None) -> Array:
         """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
-        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), (), out, backend, num_threads)
+        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
 
     def grid(self, *points: Array) -> Array:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
@@ -202,11 +207,35 @@ class ChebTucker:
             missing = [f"factor_{k}" for k in range(core.ndim) if f"factor_{k}" not in archive]
             if missing:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
-            return cls(core, [archive[f"factor_{k}"] for k in range(core.ndim)], domain=tuple(archive["domain"].tolist()))
+            factors = [_frozen(archive[f"factor_{k}"]) for k in range(core.ndim)]
+            return cls(_frozen(core), factors, domain=tuple(archive["domain"].tolist()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.core, self.factors, self.domain)
 
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
         return f"ChebTucker(n={self.n}, rank={self.rank}, domain={self.domain}, {dtype})"
+
+
+def _packed(core: Array, *factors: Array) -> Any:
+    """Core and factors as the compiled kernels read them."""
+    compiled: Any = native.core()
+    return compiled.cheb.Packed(core, list(factors))
+
+
+def _frozen(array: Array) -> Array:
+    """An array of its own that nobody writes to; a tensor as it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    own = array if array.base is None else array.copy()
+    own.flags.writeable = False
+    return own
+
+
+def _again(cls: type[ChebTucker], core: Array, factors: Sequence[Array], domain: Domain) -> ChebTucker:
+    """What a pickle holds, as an object."""
+    return cls(core, factors, domain=domain)
 
 
 def _values(result: Any, points: tuple[np.ndarray, ...], label: str) -> np.ndarray:

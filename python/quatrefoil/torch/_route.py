@@ -54,7 +54,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         return elsewhere
     name, kernel = _backends.kernel(op, backend)
     pending = any(a.is_neg() or a.is_conj() for a in given)
-    single = _backends.takes_tensors(kernel) and not pending and op.single and not op.extras
+    single = _backends.takes_tensors(kernel) and not pending and op.single
     flat = op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wanted = [a is not None and a.requires_grad for a in arrays]
@@ -85,7 +85,8 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             _check_out(op, out, layout[0], arrays)
         else:  # empty_like takes half as long as empty
             out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
-        kernel(*(arrays if flat else op.split(arrays)), out, *options, num_threads)
+        beside = _bind.for_kernel(op, extras, name, arrays) if extras else extras
+        kernel(*(arrays if flat else op.split(arrays)), out, *options, *beside, num_threads)
         return out
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:

@@ -11,39 +11,12 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._arguments import finite, number, numbers_of
 from .._backends import native
 from .._memo import Memo
 
 Array = Any
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
-
-
-def as_numpy(array: Array, label: str, name: str, differentiable: bool = False) -> np.ndarray:
-    """A NumPy view of a CPU array of float32 or float64, or the TypeError that names it; raises where a gradient would be lost."""
-    kind = _arrays.kind(array)
-    if kind is None:
-        raise TypeError(f"{label}: {name} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of float32 or float64")
-    dtype = _arrays.dtype_name(array)
-    if dtype not in _arrays.REAL:
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected float32 or float64; convert it")
-    if kind == "cupy":
-        raise RuntimeError(f"{label}: {name} is a CuPy array; this version has no CUDA kernels; move it to the host")
-    if kind == "torch":
-        if array.device.type != "cpu":
-            raise RuntimeError(f"{label}: {name} lies on {array.device}; this version has no CUDA kernels; move it to the host")
-        if array.requires_grad and not differentiable:
-            raise NotImplementedError(f"{label}: {name} requires grad, but there is no gradient in it yet; detach it")
-        array = array.detach().numpy()
-    result: np.ndarray = array
-    return result
-
-
-def check_finite(array: np.ndarray, label: str, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity."""
-    bad = ~np.isfinite(array)
-    if bad.any():
-        index = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{label}: {name}{list(index)} is {array[index]}, expected a finite number")
 
 
 @dataclass(frozen=True)
@@ -111,12 +84,12 @@ class Polygon:
             self.kind = _arrays.kind(given[0]) if given else "numpy"
             rings = [[_ring(v, label, f"vertices[{b}]")] for b, v in enumerate(given)]
         else:
-            array = as_numpy(vertices, label, "vertices")
+            array = numbers_of(vertices, label, "vertices")
             self.kind = _arrays.kind(vertices)
             if array.ndim not in (2, 3) or array.shape[-1] != 2:
                 raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
             self.batch = None if array.ndim == 2 else len(array)
-            check_finite(array, label, "vertices")
+            finite(array, label, "vertices")
             rings = [[_ring(v, label, "vertices")] for v in (array[None] if array.ndim == 2 else array)]
         if holes is not None:
             if not isinstance(holes, (list, tuple)):
@@ -225,10 +198,8 @@ class Ball:
     count = 1
 
     def __init__(self, center: Sequence[float] | Array, radius: float) -> None:
-        point = np.array([_number(x, "Ball", f"center[{i}]") for i, x in enumerate(center)], np.float64)
-        size = _number(radius, "Ball", "radius")
-        if size <= 0:
-            raise ValueError(f"Ball: radius is {size}, expected a positive number")
+        point = np.array([number(x, "Ball", f"center[{i}]", negative=True) for i, x in enumerate(center)], np.float64)
+        size = number(radius, "Ball", "radius", positive=True)
         if len(point) < 1:
             raise ValueError("Ball: center has no coordinates")
         if len(point) not in (2, 3):
@@ -258,12 +229,12 @@ class Ball:
 
 
 def _ring(array: Array, label: str, name: str) -> np.ndarray:
-    v = as_numpy(array, label, name)
+    v = numbers_of(array, label, name)
     if v.ndim != 2 or v.shape[-1] != 2:
         raise ValueError(f"{label}: {name} has shape {v.shape}, expected (M, 2)")
     if len(v) < 3:
         raise ValueError(f"{label}: {name} has {len(v)} vertices, expected at least 3")
-    check_finite(v, label, name)
+    finite(v, label, name)
     return v.astype(np.float64)
 
 
@@ -274,14 +245,6 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
 def _has_area(sides: np.ndarray) -> bool:
     """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything: more to one side than to the other."""
     return bool(abs(0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()) > 1e-12)
-
-
-def _number(x: Any, label: str, name: str) -> float:
-    if isinstance(x, (bool, np.bool_)) or not isinstance(x, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{label}: {name} is {x!r}, expected a real number")
-    if not math.isfinite(x):
-        raise ValueError(f"{label}: {name} is {x}, expected a finite number")
-    return float(x)
 
 
 Boundary = Polygon | Ball

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator, cg
 
+from quatrefoil import use_backend
+from quatrefoil._backends import native
+from quatrefoil._dispatch import call
+from quatrefoil._memo import Memo
 from quatrefoil.kron import KroneckerOperator
+from quatrefoil.kron.product import MATVEC
 
 EPS = {np.float32: 2.0**-23, np.float64: 2.0**-52}
 
@@ -90,6 +95,51 @@ def test_operator_copies_its_factors(backend, rng):
     np.testing.assert_array_equal(K @ x, before)
     with pytest.raises(ValueError, match="read-only"):
         K.factors[0][0, 0] = 1
+
+
+def test_operator_packs_once_a_direction(rng):
+    if native.reason():
+        pytest.skip("no compiled part")
+    K = KroneckerOperator(normal(rng, (3, 4), (5, 2)))
+    x, y = normal(rng, 8, 15)
+    with use_backend("numba"):
+        _ = K @ x
+    assert [memo._now[1] for (memo,) in K._memos.values()] == [None, None]
+    with use_backend("native"):
+        first = [K @ x, K.rmatvec(y), K.T @ y]
+        made = [memo._now[1] for (memo,) in K._memos.values()]
+        again = [K @ x, K.rmatvec(y), K.T @ y]
+    assert [memo._now[1] for (memo,) in K._memos.values()] == made
+    for a, b in zip([*again, first[2]], [*first, first[1]]):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_foreign_memos_are_refused(rng):
+    if native.reason():
+        pytest.skip("no compiled part")
+    A, x = normal(rng, (4, 4), 4)
+    plan = native.core().kron.Plan([A], True)
+    for made, error, text in (("packed", TypeError, r"kron\.matvec: packed is str"), (plan, ValueError, "other direction")):
+        with pytest.raises(error, match=text):
+            call(MATVEC, (A, x), (), (Memo(made, "native", [A]),), None, "native")
+    single = Memo(native.core().kron.Plan([A.astype(np.float32)], False), "native", [A])
+    with pytest.raises(TypeError, match="float32"):
+        call(MATVEC, (A, x), (), (single,), None, "native")
+
+
+def test_operator_out(backend, rng):
+    K = KroneckerOperator(normal(rng, (3, 4), (5, 2)))
+    x, y = normal(rng, 8, 15)
+    for multiply, given, size in ((K.matvec, x, 15), (K.rmatvec, y, 8)):
+        out = np.full(size, np.nan)
+        assert multiply(given, out=out) is out
+        np.testing.assert_array_equal(out, multiply(given))
+        with pytest.raises(ValueError, match="out has shape"):
+            multiply(given, out=np.empty(size + 1))
+        with pytest.raises(ValueError, match="x has shape"):
+            multiply(given[:, None], out=np.empty(size))
+    with pytest.raises(TypeError, match="out has dtype float32"):
+        K.matvec(x, out=np.empty(15, np.float32))
 
 
 def test_operator_pickles(rng):
@@ -259,13 +309,13 @@ def test_operator_refuses(rng):
     A = rng.standard_normal((3, 3))
     with pytest.raises(TypeError, match=r"factors\[1\] has dtype int64, expected float32 or float64"):
         KroneckerOperator([A, np.eye(2, dtype=int)])
-    with pytest.raises(TypeError, match=r"factors\[0\] is list, expected a NumPy array of float32 or float64"):
+    with pytest.raises(TypeError, match=r"factors\[0\] is list, expected a NumPy, PyTorch or CuPy array of float32 or float64"):
         KroneckerOperator([A.tolist()])
     with pytest.raises(TypeError, match=r"factors\[1\] has dtype float32"):
         KroneckerOperator([A, A.astype(np.float32)])
     with pytest.raises(TypeError, match="masked array"):
         KroneckerOperator([np.ma.masked_array(A)])
-    with pytest.raises(ValueError, match=r"factors\[0\] has shape \(3,\), expected a matrix"):
+    with pytest.raises(ValueError, match=r"factors\[0\] has shape \(3,\), expected \(m_1, n_1\)"):
         KroneckerOperator([A[0]])
     with pytest.raises(ValueError, match="at least one"):
         KroneckerOperator([])

@@ -20,6 +20,7 @@ TUCKER_EVAL = Op(
     inputs=(Arg("core", "r_*"), Arg("factors", "n_ r_", many=True), Arg("X", "P #")),
     outputs=(Arg("f", "P"),),
     options=(Option("domain", "floats"),),
+    extras=("packed",),
     tolerance=2e-6,  # the sums over k in float32 lose about sqrt(n) eps of coefficients that do not decay
 )  # fmt: skip
 OPS = (TUCKER_EVAL,)
@@ -71,7 +72,7 @@ def tucker_eval(
     """
     factors = sequence(factors, "cheb.tucker_eval: factors")
     options = flat_domain(domain, len(factors), "cheb.tucker_eval")
-    return call(TUCKER_EVAL, (core, *factors, X), (options,), (), out, backend, num_threads)
+    return call(TUCKER_EVAL, (core, *factors, X), (options,), (None,), out, backend, num_threads)
 
 
 def tucker_eval_vjp(

@@ -135,7 +135,7 @@ def _intervals(name, X, domain):
     return rows
 
 
-def tucker_eval(core, factors, X, f, domain, num_threads):
+def tucker_eval(core, factors, X, f, domain, packed, num_threads):
     intervals = _intervals("tucker_eval", X, domain)
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         f[...] = 0
@@ -143,7 +143,7 @@ def tucker_eval(core, factors, X, f, domain, num_threads):
     _tucker_eval(*_layout(core, factors), X, f, intervals)
 
 
-def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, num_threads):
+def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, packed, num_threads):
     intervals = _intervals("tucker_eval_vjp", X, domain)
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         for g in (dcore, *dfactors, dX):

@@ -16,8 +16,10 @@ Array = Any
 
 _FACTORS = Arg("factors", "m_ n_", many=True)
 
-MATVEC = Op(__name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), tolerance=2e-6)
-RMATVEC = Op(__name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), tolerance=2e-6)
+MATVEC = Op(__name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), extras=("packed",), tolerance=2e-6)
+RMATVEC = Op(
+    __name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), extras=("packed",), tolerance=2e-6
+)
 OPS = (MATVEC, RMATVEC)
 
 
@@ -75,7 +77,7 @@ def matvec(
     array([ 3.,  3.,  3., 12., 12., 12.])
     """
     op = RMATVEC if transpose else MATVEC
-    return call(op, (*sequence(factors, op.label), x), (), (), out, backend, num_threads)
+    return call(op, (*sequence(factors, op.label), x), (), (None,), out, backend, num_threads)
 
 
 def matvec_vjp(

@@ -98,17 +98,17 @@ def _adjoint(factors, x, grad, dfactors, dx):
         to[...] = total
 
 
-def matvec(factors, x, y, num_threads):
+def matvec(factors, x, y, packed, num_threads):
     _product(factors, x, y)
 
 
-def rmatvec(factors, x, y, num_threads):
+def rmatvec(factors, x, y, packed, num_threads):
     _product([a.T for a in factors], x, y)
 
 
-def matvec_vjp(factors, x, grad, dfactors, dx, num_threads):
+def matvec_vjp(factors, x, grad, dfactors, dx, packed, num_threads):
     _adjoint(factors, x, grad, dfactors, dx)
 
 
-def rmatvec_vjp(factors, x, grad, dfactors, dx, num_threads):
+def rmatvec_vjp(factors, x, grad, dfactors, dx, packed, num_threads):
     _adjoint([a.T for a in factors], x, grad, [a.T for a in dfactors], dx)

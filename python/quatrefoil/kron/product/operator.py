@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import _backends
-from ..._arguments import array, number, sequence, threads
-from . import matvec
+from ... import _arguments, _arrays, _backends, _bind
+from ..._dispatch import call
+from ..._memo import LazyMemo
+from ..._spec import Arg, Op
+from . import MATVEC, RMATVEC
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as Base
@@ -22,8 +24,11 @@ else:
     Base = object
 
 Array = Any
-_REAL = (np.dtype(np.float32), np.dtype(np.float64))
+_DOUBLE = np.dtype(np.float64)
 _CURE = "add noise, or jitter to its diagonal"
+
+# the arrays that make one: checked like any call's, never run
+_PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", many=True),), (Arg("K", "m_x n_x"),), differentiable=False)
 
 
 @functools.cache
@@ -39,12 +44,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     """K = K_1 ⊗ ... ⊗ K_d as a ``scipy.sparse.linalg.LinearOperator`` (M, N).
 
     ``K @ x``, ``K.T``, ``K.H``, ``K.matmat``, ``K.rmatvec`` and the rest of SciPy's operators work. The factors are
-    copied and packed once, for each direction when it is first needed: this is the form to use in iterative solvers.
+    copied, and packed once, for each direction when it is first needed: this is the form to use in iterative solvers.
 
     Parameters
     ----------
     factors : list or tuple of (m_k, n_k)
-        NumPy matrices, float32 or float64, all of one dtype.
+        Matrices, float32 or float64, all of one dtype and one kind.
     backend, num_threads
         As everywhere in quatrefoil; they hold for every product of this operator.
 
@@ -53,97 +58,166 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     ValueError
         No factors, or one that is no matrix.
     TypeError
-        Other kinds or dtypes, or a mix of dtypes; also from ``K @ x`` for an x that is neither float32 nor float64.
+        Other kinds or dtypes, or a mix of them; also from ``K @ x`` for an x that is neither float32 nor float64, or of
+        another kind than the factors.
 
     Notes
     -----
     Vectors are (N,), flat in C order; several of them are the columns of an (N, c) matrix, as SciPy has it (a batch in
     rows, without the copies that columns cost, is what ``matvec`` takes). If K and x differ in precision, the result is
     float64.
+
+    With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``
+    and ``diagonal``; ``solve``, ``logdet`` and ``eigh`` have no gradient and raise NotImplementedError where a factor
+    requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K = qf.kron.KroneckerOperator([np.eye(2), np.ones((3, 3))])
+    >>> K @ np.arange(6.0)
+    array([ 3.,  3.,  3., 12., 12., 12.])
     """
 
     def __init__(self, factors: Sequence[Array], *, backend: str | None = None, num_threads: int | None = None) -> None:
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
         if num_threads is not None:
-            num_threads = threads(num_threads, "KroneckerOperator")
-        self.factors = tuple(_frozen(f, i) for i, f in enumerate(sequence(factors, "KroneckerOperator")))
-        first = self.factors[0].dtype
-        for i, f in enumerate(self.factors):
-            if f.dtype != first:
-                raise TypeError(f"KroneckerOperator: factors[{i}] has dtype {f.dtype} but factors[0] has {first}; convert one of them")
-        self._backend, self._num_threads = backend, num_threads
-        self._plans: dict[np.dtype[Any], Any] = {}
+            num_threads = _arguments.threads(num_threads, "KroneckerOperator")
+        given = _arguments.sequence(factors, "KroneckerOperator")
+        kind, _ = _bind.layout(_PARTS, given, ())
+        self._keep(tuple(map(_copied, given)), kind, backend, num_threads)
+
+    def _keep(self, factors: tuple[Array, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
+        """``factors`` are this operator's own: nobody else can write to them."""
+        self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
+        self._memos = {
+            op: (LazyMemo(functools.partial(_packed, op is RMATVEC), "native", len(factors), private=True),) for op in (MATVEC, RMATVEC)
+        }
         self._transposed: KroneckerOperator | None = None
-        super().__init__(first, (math.prod(f.shape[0] for f in self.factors), math.prod(f.shape[1] for f in self.factors)))
+        self._host: KroneckerOperator | None = None
+        self._dtype = factors[0].dtype
+        sizes = [tuple(f.shape) for f in factors]
+        super().__init__(_arrays.dtype_name(factors[0]), (math.prod(m for m, _ in sizes), math.prod(n for _, n in sizes)))
+        self._row, self._forward = self.shape[1:], self._memos[MATVEC]
+
+    def _of(self, factors: Sequence[Array]) -> KroneckerOperator:
+        """An operator like this one of other factors, which are not copied."""
+        made = object.__new__(type(self))
+        made._keep(tuple(factors), self._kind, self._backend, self._num_threads)
+        return made
+
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """The factors: NumPy arrays that are read-only, or copies of the tensors."""
+        return self._factors if self._kind == "numpy" else tuple(f.clone() for f in self._factors)
 
     def __reduce__(self) -> tuple[Any, ...]:
         make = functools.partial(type(self), backend=self._backend, num_threads=self._num_threads)
-        return make, (self.factors,)
+        return make, (self._factors,)
 
     # ---- products
 
     def __matmul__(self, x: Any) -> Any:
-        if type(x) is np.ndarray and x.ndim == 1:
-            return self.matvec(x)
-        return super().__matmul__(x)
+        if x.__class__ is np.ndarray and x.shape == self._row and x.dtype == self._dtype:  # what users time
+            return call(MATVEC, (*self._factors, x), (), self._forward, None, self._backend, self._num_threads)
+        return super().__matmul__(x) if self._kind == "numpy" or np.isscalar(x) else self.dot(x)
 
-    def matvec(self, x: Array) -> Array:
-        """K x for x (N,) or (N, 1)."""
-        if type(x) is np.ndarray and x.ndim == 1 and x.shape[0] == self.shape[1]:
-            return self._rows(x)
-        return super().matvec(x)
+    def matvec(self, x: Array, *, out: Array | None = None) -> Array:
+        """K x for x (N,) or (N, 1); ``out`` is as everywhere in quatrefoil, for x (N,)."""
+        return self._vector(MATVEC, x, out)
+
+    def rmatvec(self, x: Array, *, out: Array | None = None) -> Array:
+        """K^T x for x (M,) or (M, 1); ``out`` is as everywhere in quatrefoil, for x (M,)."""
+        return self._vector(RMATVEC, x, out)
+
+    def matmat(self, X: Array) -> Array:
+        """K X for X (N, c)."""
+        return super().matmat(X) if self._is_for_scipy(X) else self._columns(MATVEC, X)
+
+    def rmatmat(self, X: Array) -> Array:
+        """K^T X for X (M, c)."""
+        return super().rmatmat(X) if self._is_for_scipy(X) else self._columns(RMATVEC, X)
+
+    def dot(self, x: Any) -> Any:
+        """K x for a vector, K X for a matrix, or SciPy's product of two operators."""
+        if self._is_for_scipy(x):
+            return super().dot(x)
+        return self._rows(MATVEC, x) if getattr(x, "ndim", 1) == 1 else self._columns(MATVEC, x)
+
+    def _rdot(self, x: Any) -> Any:
+        if self._is_for_scipy(x):
+            return super()._rdot(x)
+        return self._rows(RMATVEC, x)  # whose rows are what is multiplied from the left
 
     def _matvec(self, x: Array) -> Array:
-        return self._rows(np.asarray(x).reshape(-1))
+        return self._rows(MATVEC, np.asarray(x).reshape(-1))
 
     def _matmat(self, X: Array) -> Array:
-        return self._rows(np.ascontiguousarray(np.asarray(X).T)).T
+        return self._columns(MATVEC, np.asarray(X))
 
     def _rmatvec(self, x: Array) -> Array:
-        return self._transpose()._matvec(x)
+        return self._rows(RMATVEC, np.asarray(x).reshape(-1))
 
     def _rmatmat(self, X: Array) -> Array:
-        return self._transpose()._matmat(X)
+        return self._columns(RMATVEC, np.asarray(X))
 
     def _transpose(self) -> KroneckerOperator:
         if self._transposed is None:
-            flipped = self._like([f.T for f in self.factors], self.dtype)
+            flipped = self._of([f.T for f in self._factors])
             flipped._transposed = self
             self._transposed = flipped
         return self._transposed
 
     _adjoint = _transpose  # the factors are real
 
-    def _rows(self, x: Array) -> Array:
+    def _is_for_scipy(self, x: Any) -> bool:
+        """Numbers, operators and lists are, and arrays where no tensor is in the game: SciPy makes NumPy arrays of what it gets."""
+        kind = _arrays.kind(x)
+        return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))
+
+    def _vector(self, op: Op, x: Any, out: Array | None) -> Array:
+        length = self.shape[op is MATVEC]
+        if out is not None or (x.__class__ is np.ndarray and x.shape == (length,)):
+            return self._rows(op, x, out)
+        if self._is_for_scipy(x):
+            return super().matvec(x) if op is MATVEC else super().rmatvec(x)
+        if _arrays.kind(x) is not None and tuple(x.shape) not in ((length,), (length, 1)):
+            raise ValueError(f"KroneckerOperator.{op.name}: x has shape {tuple(x.shape)}, expected ({length},) or ({length}, 1)")
+        return self._columns(op, x) if getattr(x, "ndim", 1) == 2 else self._rows(op, x)
+
+    def _columns(self, op: Op, X: Array) -> Array:
+        if _arrays.kind(X) is not None and X.ndim != 2:
+            raise ValueError(f"KroneckerOperator: X has shape {tuple(X.shape)}, expected a matrix whose columns are vectors")
+        return self._rows(op, getattr(X, "T", X)).T
+
+    def _rows(self, op: Op, x: Array, out: Array | None = None) -> Array:
         """x (..., N) -> (..., M), in the wider of the two precisions."""
-        if x.dtype not in _REAL:
-            raise TypeError(f"KroneckerOperator: x has dtype {x.dtype}, expected float32 or float64; convert it")
-        dtype = self.dtype
-        if x.dtype != dtype:
-            dtype = _REAL[1]
-            x = x.astype(dtype, copy=False)
-        if (self._backend or _backends.chosen() or _backends.default()) != "native":
-            factors = [f.astype(dtype, copy=False) for f in self.factors]
-            return matvec(factors, x, backend=self._backend, num_threads=self._num_threads)
-        plan = self._plans.get(dtype)
-        if plan is None:
-            core: Any = _backends.native.core()
-            plan = self._plans[dtype] = core.kron.Plan([f.astype(dtype, copy=False) for f in self.factors], False)
-        out = np.empty((*x.shape[:-1], self.shape[0]), dtype)
-        plan.apply(x, out, self._num_threads or 0)
-        return out
+        if _arrays.kind(x) == self._kind and x.dtype != self._dtype and _arrays.dtype_name(x) in _arrays.REAL:
+            return self._wide._rows(op, _double(x), out)
+        return call(op, (*self._factors, x), (), self._memos[op], out, self._backend, self._num_threads)
+
+    @property
+    def _wide(self) -> KroneckerOperator:
+        """The same in double precision."""
+        if self.dtype == _DOUBLE:
+            return self
+        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_double, self._factors)))
+
+    @functools.cached_property
+    def _wide_numpy(self) -> KroneckerOperator:
+        return type(self)(list(map(_double, self._factors)), backend=self._backend, num_threads=self._num_threads)
 
     # ---- dense forms
 
     def to_dense(self) -> Array:
         """The matrix itself, (M, N)."""
-        return functools.reduce(np.kron, self.factors)
+        return functools.reduce(_arrays.namespace_of(self._kind).kron, self._factors)
 
     def diagonal(self) -> Array:
         """The diagonal (N,) of a K with square factors: the outer product of their diagonals."""
         self._require_square("diagonal")
-        return _outer([np.diagonal(f) for f in self.factors])
+        return _outer([f.diagonal() for f in self._factors])
 
     # ---- factorisations, of each factor alone, in double precision
 
@@ -153,6 +227,11 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
         ``ValueError`` if a factor is not square, not symmetric or not finite.
         """
+        if self._kind != "numpy":
+            lam, Q = self._on_host("eigh").eigh()
+            return self._like_mine(lam), type(self)(
+                list(map(self._like_mine, Q.factors)), backend=self._backend, num_threads=self._num_threads
+            )
         parts = self._eigen("eigh")
         lam = _outer([l for l, _ in parts])
         return lam.astype(self.dtype), self._like([q for _, q in parts], self.dtype)
@@ -175,16 +254,21 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             noise = 0 and a factor is singular to working precision; noise > 0 and a factor has a negative eigenvalue.
             Nothing is clamped.
         """
-        noise = number(noise, "KroneckerOperator.solve", "noise")
+        label = "KroneckerOperator.solve"
+        host = _arguments.numbers_of(y, label, "y")
+        if _arrays.kind(y) != self._kind:
+            raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {self._kind} array; they must be of one kind")
+        if self._kind != "numpy":
+            return self._like_mine(self._on_host("solve").solve(host, noise))
+        noise = _arguments.number(noise, label, "noise")
         self._require_square("solve")
         N = self.shape[0]
-        array(y, "KroneckerOperator.solve", "y", torch=False)
         if y.ndim not in (1, 2) or y.shape[0] != N:
             raise ValueError(f"KroneckerOperator.solve: y has shape {y.shape}, expected ({N},) or ({N}, c)")
         rows = np.ascontiguousarray(y.T, np.float64)
         if noise:
             lam, Q = self._spectrum
-            x = Q._rows(Q._transpose()._rows(rows) / (lam + noise))
+            x = Q._rows(MATVEC, Q._rows(RMATVEC, rows) / (lam + noise))
         else:
             x = self._solve_factors(rows)
         return x.astype(np.result_type(self.dtype, y.dtype), copy=False).T
@@ -194,14 +278,16 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
         Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive.
         """
-        noise = number(noise, "KroneckerOperator.logdet", "noise")
+        if self._kind != "numpy":
+            return float(self._on_host("logdet").logdet(noise))
+        noise = _arguments.number(noise, "KroneckerOperator.logdet", "noise")
         self._require_square("logdet")
         if noise:
             return float(np.log(self._spectrum[0] + noise).sum())
         if self.shape[0] == 0:
             return 0.0
         total, negative = 0.0, False
-        for f, (lu, pivots) in zip(self.factors, self._lu):
+        for f, (lu, pivots) in zip(self._factors, self._lu):
             others = self.shape[0] // len(f)
             diagonal = np.diagonal(lu)
             total += others * float(np.log(np.abs(diagonal)).sum())
@@ -211,24 +297,35 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             raise np.linalg.LinAlgError("KroneckerOperator.logdet: the determinant is negative, expected a positive one")
         return total
 
+    def _on_host(self, method: str) -> KroneckerOperator:
+        """The same with NumPy factors, and what it keeps."""
+        host = [_arguments.numbers_of(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(self._factors)]
+        if self._host is None:
+            self._host = type(self)(host)
+        return self._host
+
+    def _like_mine(self, array: np.ndarray) -> Array:
+        """A NumPy result as the kind of array that the factors are."""
+        return _arrays.namespace_of(self._kind).from_numpy(array if array.flags.writeable else array.copy())
+
     def _like(self, factors: Sequence[Array], dtype: Any) -> KroneckerOperator:
         cast = [f.astype(dtype, copy=False) for f in factors]
         return type(self)(cast, backend=self._backend, num_threads=self._num_threads)
 
     def _require_square(self, method: str) -> None:
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(self._factors):
             if f.shape[0] != f.shape[1]:
                 raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix")
 
     def _require_finite(self, method: str) -> None:
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(self._factors):
             if not np.isfinite(f).all():
                 raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has NaN or infinity in it")
 
     def _eigen(self, method: str) -> list[tuple[Array, Array]]:
         self._require_square(method)
         self._require_finite(method)
-        for i, f in enumerate(self.factors):
+        for i, f in enumerate(self._factors):
             skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
             if skew > len(f) * np.finfo(self.dtype).eps * size:
                 raise ValueError(
@@ -239,7 +336,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     @functools.cached_property
     def _eigen_parts(self) -> list[tuple[Array, Array]]:
-        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self.factors]  # type: ignore[misc]
+        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self._factors]  # type: ignore[misc]
 
     @functools.cached_property
     def _spectrum(self) -> tuple[Array, KroneckerOperator]:
@@ -259,12 +356,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     @functools.cached_property
     def _lu(self) -> list[tuple[Array, Array]]:
         self._require_finite("solve or logdet")
-        return [_factorised(f, i) for i, f in enumerate(self.factors)]
+        return [_factorised(f, i) for i, f in enumerate(self._factors)]
 
     def _solve_factors(self, rows: Array) -> Array:
         if rows.size == 0:
             return rows
-        shape = (*rows.shape[:-1], *[len(f) for f in self.factors])
+        shape = (*rows.shape[:-1], *[len(f) for f in self._factors])
         from scipy.linalg import lu_solve
 
         x, lead = rows.reshape(shape), rows.ndim - 1
@@ -275,18 +372,28 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return x.reshape(rows.shape)
 
 
-def _frozen(f: Any, i: int) -> Array:
-    array(f, "KroneckerOperator", f"factors[{i}]", torch=False)
-    if f.ndim != 2:
-        raise ValueError(f"KroneckerOperator: factors[{i}] has shape {f.shape}, expected a matrix")
+def _copied(f: Array) -> Array:
+    """The operator's own factor: frozen if NumPy, a tensor that keeps its graph if not."""
+    if not isinstance(f, np.ndarray):
+        return f.clone() if f.is_contiguous() else f.contiguous()
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
 
 
+def _packed(transpose: bool, *factors: Array) -> Any:
+    """What the compiled kernels make of the factors of a product."""
+    core: Any = _backends.native.core()
+    return core.kron.Plan(list(factors), transpose)
+
+
+def _double(a: Array) -> Array:
+    return a.astype(np.float64, copy=False) if isinstance(a, np.ndarray) else a.double()
+
+
 def _outer(vectors: Sequence[Array]) -> Array:
     """The Kronecker product of vectors."""
-    return functools.reduce(lambda a, b: np.multiply.outer(a, b).reshape(-1), vectors)
+    return functools.reduce(lambda a, b: (a[:, None] * b).reshape(-1), vectors)
 
 
 def _factorised(f: Array, i: int) -> tuple[Array, Array]:

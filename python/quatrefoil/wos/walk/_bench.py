@@ -63,12 +63,8 @@ def _solve(poisson: bool) -> Problem:
     )
 
 
-def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """A compiled loop that asks every segment at every step, in float32, with fastmath so that LLVM vectorises the minimum.
-
-    (ring (M, 2), points (N, 2), values at the vertices (M,), bells (J, 3): amplitude and centre, width 1, walks, epsilon) -> mean, stderr.
-    """
-    import numba
+def _queries(compiled: Any) -> tuple[Any, Any]:
+    """The squared distance of a polygon, and the value at its closest point."""
 
     def _nearest(ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, x: Any, y: Any) -> Any:
         best, zero, one = np.float32(1e30), np.float32(0), np.float32(1)
@@ -78,8 +74,6 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
             dx, dy = px - t * ex[k], py - t * ey[k]
             best = min(best, dx * dx + dy * dy)
         return best
-
-    nearest: Any = numba.njit(fastmath=True)(_nearest)
 
     def _at_boundary(ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, values: Any, x: Any, y: Any) -> Any:
         best, g = np.float32(1e30), np.float32(0)
@@ -93,7 +87,17 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
                 g = values[k] + t * (values[(k + 1) % ax.size] - values[k])
         return g
 
-    at_boundary: Any = numba.njit(fastmath=True)(_at_boundary)
+    return compiled(_nearest), compiled(_at_boundary)
+
+
+def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """A compiled loop that asks every segment at every step, in float32, with fastmath so that LLVM vectorises the minimum.
+
+    (ring (M, 2), points (N, 2), values at the vertices (M,), bells (J, 3): amplitude and centre, width 1, walks, epsilon) -> mean, stderr.
+    """
+    import numba
+
+    nearest, at_boundary = _queries(numba.njit(fastmath=True))
 
     def _loop(ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, points: Any, values: Any, bells: Any, walks: Any, epsilon: Any) -> Any:
         turn = np.float32(2 * np.pi)

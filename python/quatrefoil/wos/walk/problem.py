@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
+from ..._arguments import numbers_of
 from ..._dispatch import call
-from ..data.packing import NOTHING, Target, pack
-from ..polygon import Boundary, Polygon, as_numpy
+from ..polygon import Boundary, Polygon
 from . import PLACE, WALK
+from .packing import NOTHING, Target, pack
 from .state import State, schedule
 
 Array = Any
@@ -71,7 +72,7 @@ class Problem:
         p = self.ready
         h = hashlib.sha256()
         b = self.boundary
-        for array in (as_numpy(self.points, "merge", "points"), b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center):
+        for array in (numbers_of(self.points, "merge", "points"), b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center):
             h.update(repr((array.shape, array.dtype)).encode() + np.ascontiguousarray(array).tobytes())
         for data in (p.dirichlet, p.source):
             given = data.given if data.function is not None else None
@@ -80,7 +81,7 @@ class Problem:
             if code is not None:
                 h.update(code.co_code + repr(code.co_names).encode())
             if data.numbers is not None:
-                numbers = as_numpy(data.numbers, "merge", "data", differentiable=True)
+                numbers = numbers_of(data.numbers, "merge", "data", graded=True)
                 h.update(repr(numbers.shape).encode() + np.ascontiguousarray(numbers).tobytes())
         h.update(repr((self.epsilon, self.relative, self.max_steps, self.backend)).encode())
         return h.hexdigest()
@@ -92,7 +93,7 @@ class Prepared:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         b = self.boundary = problem.boundary
-        points = as_numpy(problem.points, "solve", "points")
+        points = numbers_of(problem.points, "solve", "points")
         self.kind = str(_arrays.kind(problem.points))
         self.dtype = _SINGLE if points.dtype == _SINGLE else _DOUBLE
         d = b.dimension

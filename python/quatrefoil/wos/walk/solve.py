@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer, threads
+from ..._arguments import integer, number, numbers_of, threads
 from ..._dispatch import call_vjp
-from ..polygon import Ball, Polygon, as_numpy
+from ..polygon import Ball, Polygon
 from . import WALK
 from .problem import MAX_STEPS, Problem, resolve
 from .result import Result, finish
@@ -190,7 +189,7 @@ def solve_vjp(
     count = integer(walks, "solve_vjp", "walks", 1)
     first = integer(walk_offset, "solve_vjp", "walk_offset", 0)
     p = problem.ready
-    of_value = as_numpy(grad, "solve_vjp", "grad")
+    of_value = numbers_of(grad, "solve_vjp", "grad")
     if of_value.shape != p.shape:
         raise ValueError(f"solve_vjp: grad has shape {of_value.shape}, expected value's {p.shape}")
     if of_value.dtype != p.dtype:
@@ -205,7 +204,7 @@ def solve_vjp(
     given = share if p.kind == "numpy" else _arrays.namespace_of(p.kind).from_numpy(share)
     options = (*p.kinds, problem.signed_seed, first, count, problem.max_steps)
     pulled = iter(call_vjp(WALK, (*p.inputs, given), options, p.extras, problem.backend, num_threads))
-    found = [{} if d.pull is None else d.pull(as_numpy(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
+    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
     return None, found[0], found[1]
 
 
@@ -236,19 +235,13 @@ def _problem(
 ) -> Problem:
     if not isinstance(boundary, (Polygon, Ball)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
-    if isinstance(epsilon, (bool, np.bool_)) or not isinstance(epsilon, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{label}: epsilon is {epsilon!r}, expected a number")
-    if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise ValueError(f"{label}: epsilon is {epsilon}, expected a positive number")
-    steps = integer(max_steps, label, "max_steps", 1)
-    if steps > MAX_STEPS:
-        raise ValueError(f"{label}: max_steps is {steps}, at most {MAX_STEPS}")
+    epsilon, steps = number(epsilon, label, "epsilon", positive=True), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
     if dirichlet is None:
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")
     if num_threads is not None:
         num_threads = threads(num_threads, label)
     seed, backend = _seed(rng, label), resolve(backend)
-    return Problem(boundary, points, dirichlet, source, float(epsilon), bool(relative), steps, seed, backend, num_threads)
+    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, seed, backend, num_threads)
 
 
 def _seed(rng: Any, label: str) -> int:

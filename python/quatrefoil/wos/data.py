@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..polygon import as_numpy, check_finite
+from .._arguments import finite, numbers_of
 
 Array = Any
 
@@ -23,10 +23,10 @@ class Fourier:
     """
 
     def __init__(self, coefficients: Array, center: Any = (0.0, 0.0)) -> None:
-        c = as_numpy(coefficients, "Fourier", "coefficients", differentiable=True)
+        c = numbers_of(coefficients, "Fourier", "coefficients", graded=True)
         if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
-        check_finite(c, "Fourier", "coefficients")
+        finite(c, "Fourier", "coefficients")
         self.coefficients = coefficients
         self.center = tuple(float(x) for x in center)
         if len(self.center) != 2 or not all(math.isfinite(x) for x in self.center):
@@ -34,7 +34,7 @@ class Fourier:
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """g at absolute points (n, 2), by NumPy."""
-        c = as_numpy(self.coefficients, "Fourier", "coefficients", differentiable=True)
+        c = numbers_of(self.coefficients, "Fourier", "coefficients", graded=True)
         theta = np.arctan2(X[..., 1] - self.center[1], X[..., 0] - self.center[0])[..., None]
         m = np.arange(1, (c.shape[-1] + 1) // 2)
         return np.asarray(c[..., 0] + (c[..., 1::2] * np.cos(m * theta) + c[..., 2::2] * np.sin(m * theta)).sum(axis=-1))
@@ -51,10 +51,10 @@ class PerVertex:
 
     def __init__(self, values: Array | list[Array]) -> None:
         for b, v in enumerate(values if isinstance(values, (list, tuple)) else [values]):
-            a = as_numpy(v, "PerVertex", "values" if v is values else f"values[{b}]", differentiable=True)
+            a = numbers_of(v, "PerVertex", "values" if v is values else f"values[{b}]", graded=True)
             if a.ndim not in ((1,) if isinstance(values, (list, tuple)) else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
-            check_finite(a, "PerVertex", "values")
+            finite(a, "PerVertex", "values")
         self.values = values
 
 
@@ -77,14 +77,14 @@ class Gaussians:
                 f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), with B first or not"
             )
         for name, array in (("amplitude", a), ("center", c), ("width", w)):
-            check_finite(array, "Gaussians", name)
+            finite(array, "Gaussians", name)
         if not (w > 0).all():
             raise ValueError("Gaussians: width must be positive")
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        a, c = (as_numpy(getattr(self, name), "Gaussians", name, differentiable=True) for name in ("amplitude", "center"))
+        a, c = (numbers_of(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
         number = isinstance(self.width, (int, float))
-        return a, c, np.asarray(float(self.width)) if number else as_numpy(self.width, "Gaussians", "width", differentiable=True)
+        return a, c, np.asarray(float(self.width)) if number else numbers_of(self.width, "Gaussians", "width", graded=True)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """The sum at absolute points (n, d), by NumPy."""

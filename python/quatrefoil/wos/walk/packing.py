@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..polygon import Boundary, Polygon, as_numpy, check_finite
-from . import Fourier, Gaussians, PerVertex
+from ..._arguments import finite, numbers_of
+from ..data import Fourier, Gaussians, PerVertex
+from ..polygon import Boundary, Polygon
 from .functions import OneEach, is_function, wrap
 
 Array = Any
@@ -42,7 +43,7 @@ class Target:
 
     def parameter(self, array: Array, name: str) -> Array:
         """The parameter in float64, of its own kind, under its gradient; TypeError where it does not go with the points."""
-        values = as_numpy(array, "solve", name, differentiable=True)
+        values = numbers_of(array, "solve", name, graded=True)
         kind = _arrays.kind(array)
         if kind != self.kind:
             raise TypeError(f"solve: {name} is a {kind} array but points is a {self.kind} array; all arrays of a call must be of one kind")
@@ -100,7 +101,7 @@ def _pack_numbers(given: Array, target: Target, name: str) -> Packed:
     array = target.parameter(given, name)
     if array.ndim > 1:
         raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers")
-    check_finite(as_numpy(given, "solve", name, differentiable=True), "solve", name)
+    finite(numbers_of(given, "solve", name, graded=True), "solve", name)
     return Packed(
         "number", None if array.ndim == 0 else len(array), array.reshape(-1, 1), pull=lambda g: {"value": as_given(g[:, 0], given)}
     )
@@ -177,11 +178,11 @@ def _gaussian_parts(given: list[Gaussians], part: str, target: Target, name: str
     if len(given) == 1:
         return arrays[0]
     xp = target.namespace
-    most = max(len(as_numpy(g.amplitude, "Gaussians", "amplitude", differentiable=True)) for g in given)
+    most = max(len(numbers_of(g.amplitude, "Gaussians", "amplitude", graded=True)) for g in given)
     rows = []
     for g, x in zip(given, arrays):
         if part == "width" and x.ndim == 0:
-            x = xp.broadcast_to(x, (len(as_numpy(g.amplitude, "Gaussians", "amplitude", differentiable=True)),))
+            x = xp.broadcast_to(x, (len(numbers_of(g.amplitude, "Gaussians", "amplitude", graded=True)),))
         fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])
         rows.append(xp.concatenate([x, *[fill] * (most - len(x))]))
     return xp.stack(rows)

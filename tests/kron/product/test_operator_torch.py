@@ -1,0 +1,244 @@
+"""KroneckerOperator with PyTorch factors."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from scipy.sparse.linalg import LinearOperator  # noqa: E402
+
+import quatrefoil as qf  # noqa: E402
+from quatrefoil.kron import KroneckerOperator  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+SHAPES = [(3, 4), (5, 2), (2, 3)]  # M = 30, N = 24
+
+
+def pair(rng, shapes=SHAPES, dtype=np.float64, **options):
+    """The same operator of NumPy arrays and of tensors."""
+    factors = [rng.standard_normal(s).astype(dtype) for s in shapes]
+    return KroneckerOperator(factors, **options), KroneckerOperator([torch.from_numpy(f) for f in factors], **options)
+
+
+def positive(rng, *sizes):
+    return [(lambda a: a @ a.T + 3 * np.eye(n))(rng.standard_normal((n, n))) for n in sizes]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_as_numpy(backend, rng, dtype):
+    K, T = pair(rng, dtype=dtype)
+    assert isinstance(T, LinearOperator)
+    assert T.shape == (30, 24)
+    assert T.dtype == dtype
+    x, y, X, Y = (rng.standard_normal(s).astype(dtype) for s in (24, 30, (24, 5), (30, 5)))
+    for run in (
+        lambda K, x, y, X, Y: K @ x,
+        lambda K, x, y, X, Y: K.matvec(x),
+        lambda K, x, y, X, Y: K.matvec(x[:, None]),
+        lambda K, x, y, X, Y: K @ X,
+        lambda K, x, y, X, Y: K.matmat(X),
+        lambda K, x, y, X, Y: K @ X[:, :0],
+        lambda K, x, y, X, Y: K.rmatvec(y),
+        lambda K, x, y, X, Y: K.rmatmat(Y),
+        lambda K, x, y, X, Y: K.T @ y,
+        lambda K, x, y, X, Y: K.H @ Y,
+        lambda K, x, y, X, Y: K.T.T @ x,
+        lambda K, x, y, X, Y: K.dot(X),
+        lambda K, x, y, X, Y: y @ K,
+        lambda K, x, y, X, Y: Y.T @ K,
+        lambda K, x, y, X, Y: K.to_dense(),
+    ):
+        expected = run(K, x, y, X, Y)
+        for _ in range(2):  # the second one with what the first one packed
+            got = run(T, *map(torch.from_numpy, (x, y, X, Y)))
+            assert isinstance(got, torch.Tensor)
+            np.testing.assert_array_equal(got.numpy(), expected)
+    assert T.T.T is T
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_threads_do_not_change_a_bit(rng, threads):
+    K, _ = pair(rng, [(40, 30), (50, 60), (20, 30)], num_threads=1)
+    T = KroneckerOperator([torch.from_numpy(f.copy()) for f in K.factors], num_threads=threads)
+    x = rng.standard_normal(54000)
+    np.testing.assert_array_equal((T @ torch.from_numpy(x)).numpy(), K @ x)
+
+
+@pytest.mark.parametrize("backend_of_operator", ["numba", "native"])
+def test_backend_of_the_operator(rng, backend_of_operator):
+    if qf._backends.reason(backend_of_operator):
+        pytest.skip("not here")
+    K, T = pair(rng, backend=backend_of_operator)
+    x = rng.standard_normal(24)
+    np.testing.assert_array_equal((T @ torch.from_numpy(x)).numpy(), K @ x)
+
+
+def test_gradients(backend, rng):
+    factors = [torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in SHAPES]
+    x, y, X = (torch.from_numpy(rng.standard_normal(s)).requires_grad_() for s in (24, 30, (24, 2)))
+    check = torch.autograd.gradcheck
+    assert check(lambda x, *F: KroneckerOperator(F) @ x, (x, *factors))
+    assert check(lambda X, *F: KroneckerOperator(F) @ X, (X, *factors))
+    assert check(lambda y, *F: KroneckerOperator(F).rmatvec(y), (y, *factors))
+    assert check(lambda y, *F: KroneckerOperator(F).T @ y, (y, *factors))
+    assert check(lambda *F: KroneckerOperator(F).to_dense(), factors)
+    square = [torch.from_numpy(rng.standard_normal((n, n))).requires_grad_() for n in (2, 3)]
+    assert check(lambda *F: KroneckerOperator(F).diagonal(), square)
+    K = KroneckerOperator([f.detach() for f in factors])
+    assert check(lambda x: K @ x, x)  # with what is packed
+    first = torch.autograd.grad((K @ x).sum(), x)[0]
+    assert torch.equal(first, qf.kron.matvec_vjp(K.factors, x.detach(), torch.ones(30, dtype=torch.float64))[1])
+    kept = KroneckerOperator(factors)
+    for _ in range(2):  # the graph of a kept operator serves more than once
+        got = torch.autograd.grad((kept @ x).square().sum(), [x, *factors])
+    expected = torch.autograd.grad((kept.to_dense() @ x).square().sum(), [x, *factors])
+    for a, b in zip(got, expected):
+        torch.testing.assert_close(a, b)
+
+
+def test_func_and_compile(rng):
+    factors = [torch.from_numpy(rng.standard_normal(s)) for s in SHAPES]
+    x = torch.from_numpy(rng.standard_normal(24))
+    K = KroneckerOperator(factors)
+    leaves = [t.clone().requires_grad_() for t in (x, *factors)]
+    expected = torch.autograd.grad((KroneckerOperator(leaves[1:]) @ leaves[0]).square().sum(), leaves)
+    got = torch.func.grad(lambda x, *F: (KroneckerOperator(F) @ x).square().sum(), argnums=(0, 1, 2, 3))(x, *factors)
+    for a, b in zip(got, expected):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(torch.func.grad(lambda x: (K @ x).square().sum())(x), expected[0])
+    torch.testing.assert_close(torch.vmap(lambda x: K @ x)(torch.stack([x, -x])), torch.stack([K @ x, -(K @ x)]))
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x: K.matvec(x).square().sum(), backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(compiled(leaves[0]), leaves[0])[0], expected[0])
+
+
+def test_factors_are_copied(backend, rng):
+    A = torch.from_numpy(rng.standard_normal((4, 4)))
+    K, x = KroneckerOperator([A, A]), torch.from_numpy(rng.standard_normal(16))
+    before = K @ x
+    A.zero_()
+    assert torch.equal(K @ x, before)
+    assert not K.factors[0].requires_grad
+
+
+def test_own_factors_are_out_of_reach(backend, rng):
+    """Nothing freezes a tensor: ``factors`` are copies, so what was packed stays true."""
+    factors = [torch.from_numpy(f) for f in positive(rng, 4, 3)]
+    K, x = KroneckerOperator(factors), torch.from_numpy(rng.standard_normal(12))
+
+    def results():
+        return [K @ x, K.rmatvec(x), K.T @ x, K.solve(x), K.solve(x, 0.5), torch.tensor(K.logdet())]
+
+    before = results()
+    for mine in (*K.factors, *K.T.factors):
+        mine.mul_(2)
+        mine.numpy()[...] *= 2
+        mine.data *= 2
+    for a, b in zip(results(), before):
+        assert torch.equal(a, b)
+    for mine, given in zip(K.factors, factors):
+        assert torch.equal(mine, given)
+
+
+def test_precisions(backend, rng):
+    K, T = pair(rng, dtype=np.float32)
+    x = rng.standard_normal(24)
+    got = T @ torch.from_numpy(x)
+    assert got.dtype == torch.float64
+    np.testing.assert_array_equal(got.numpy(), K @ x)
+    wide, wide_tensors = pair(rng)
+    x = x.astype(np.float32)
+    np.testing.assert_array_equal((wide_tensors @ torch.from_numpy(x)).numpy(), wide @ x)
+    leaves = [f.clone().requires_grad_() for f in T.factors]
+    gradients = torch.autograd.grad((KroneckerOperator(leaves) @ torch.from_numpy(x).double()).sum(), leaves)
+    assert {g.dtype for g in gradients} == {torch.float32}
+
+
+def test_pending_signs(backend, rng):
+    A = torch.from_numpy(rng.standard_normal((3, 3)))
+    negative = torch.complex(torch.zeros_like(A), -A).conj().imag
+    assert negative.is_neg()
+    x = torch.from_numpy(rng.standard_normal(9))
+    K = KroneckerOperator([negative, A])
+    for _ in range(2):
+        assert torch.equal(K @ x, qf.kron.matvec([A, A], x))
+
+
+def test_out(backend, rng):
+    K, T = pair(rng)
+    x = torch.from_numpy(rng.standard_normal(24))
+    out = torch.full((30,), float("nan"), dtype=torch.float64)
+    assert T.matvec(x, out=out) is out
+    np.testing.assert_array_equal(out.numpy(), K @ x.numpy())
+    with pytest.raises(RuntimeError, match="out="):
+        T.matvec(x.clone().requires_grad_(), out=out)
+    with pytest.raises(TypeError, match="out is ndarray"):
+        T.matvec(x, out=out.numpy())
+
+
+def test_linear_algebra(backend, rng):
+    factors = positive(rng, 5, 3, 4)
+    K, T = KroneckerOperator(factors), KroneckerOperator([torch.from_numpy(f) for f in factors])
+    for shape in (60, (60, 3)):
+        y = rng.standard_normal(shape)
+        for noise in (0.0, 0.5):
+            got = T.solve(torch.from_numpy(y), noise)
+            assert isinstance(got, torch.Tensor)
+            np.testing.assert_array_equal(got.numpy(), K.solve(y, noise))
+    assert T.logdet() == K.logdet()
+    assert T.logdet(0.3) == K.logdet(0.3)
+    np.testing.assert_array_equal(T.diagonal().numpy(), K.diagonal())
+    (lam, Q), (expected, P) = T.eigh(), K.eigh()
+    np.testing.assert_array_equal(lam.numpy(), expected)
+    np.testing.assert_array_equal(Q.to_dense().numpy(), P.to_dense())
+    x = torch.from_numpy(rng.standard_normal(60))
+    torch.testing.assert_close(Q @ (lam * (Q.T @ x)), T @ x)
+
+
+def test_what_has_no_gradient_raises(rng):
+    K = KroneckerOperator([torch.from_numpy(f).requires_grad_() for f in positive(rng, 3, 2)])
+    y = torch.from_numpy(rng.standard_normal(6))
+    for run in (lambda: K.solve(y), lambda: K.solve(y, 0.1), K.logdet, K.eigh):
+        with pytest.raises(NotImplementedError, match=r"no gradient; pass factors\[0\]\.detach\(\)"):
+            run()
+    plain = KroneckerOperator([f.detach() for f in K.factors])
+    with pytest.raises(NotImplementedError, match=r"no gradient; pass y\.detach\(\)"):
+        plain.solve(y.requires_grad_())
+
+
+def test_pickles(rng):
+    _, T = pair(rng)
+    x = torch.from_numpy(rng.standard_normal(24))
+    before = T @ x
+    assert torch.equal(pickle.loads(pickle.dumps(T)) @ x, before)
+
+
+def test_refuses(rng):
+    K, T = pair(rng)
+    x = rng.standard_normal(24)
+    for run in (lambda: K @ torch.from_numpy(x), lambda: K.matvec(torch.from_numpy(x))):
+        with pytest.raises(TypeError, match=r"x is a torch array but factors\[0\] is a numpy array"):
+            run()
+    for run in (lambda: T @ x, lambda: T.matvec(x), lambda: T.matmat(x[:, None]), lambda: (2 * T) @ x):
+        with pytest.raises(TypeError, match=r"x is a numpy array but factors\[0\] is a torch array"):
+            run()
+    with pytest.raises(TypeError, match="x is list"):
+        T @ x.tolist()
+    with pytest.raises(TypeError, match="int64"):
+        T @ torch.zeros(24, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"x has shape \(23,\), expected"):
+        T @ torch.zeros(23, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"matvec: x has shape \(24, 2\), expected \(24,\) or \(24, 1\)"):
+        T.matvec(torch.zeros(24, 2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="expected a matrix"):
+        T.matmat(torch.zeros(24, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"factors\[1\] is a numpy array but factors\[0\] is a torch array"):
+        KroneckerOperator([torch.eye(2), np.eye(2, dtype=np.float32)])
+    square = KroneckerOperator([torch.eye(3)])
+    with pytest.raises(TypeError, match=r"y is a numpy array but factors\[0\] is a torch array"):
+        square.solve(np.zeros(3, np.float32))
+    with pytest.raises(TypeError, match=r"y is a torch array but factors\[0\] is a numpy array"):
+        KroneckerOperator([np.eye(3)]).solve(torch.zeros(3))
