@@ -276,7 +276,7 @@ int64_t tucker_eval_adjoint(const TuckerEvalAdjoint<T>& q) {
           const int64_t block = i * chunks + chunk;
           if (block >= blocks) break;
           const int64_t found = adjoint_block(plan, q, w, block, sums + chunk * size);
-          if (found >= 0) note_bad(bad, found);
+          if (found >= 0) note_first(bad, found);
         }
     });
   collect<T>(plan, q, sums, chunks);

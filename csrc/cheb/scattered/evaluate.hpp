@@ -46,7 +46,7 @@ int64_t evaluate(const TuckerEval<T>& p, const Packed<T>& g) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * points, left = min<int64_t>(points, p.P - first);
       const int64_t found = map_points<T, points>(p, intervals, first, u, sign);
-      if (found >= 0) note_bad(bad, found);
+      if (found >= 0) note_first(bad, found);
       for (int k = 0; k < p.d; ++k)
         factor_functions<T, kVectors>(g.table + g.table_at[k], g.rows[k], g.columns[k], u + k * points, sign + k * points, points,
                                       functions + g.column_at[k] * points);

@@ -190,20 +190,19 @@ class State {
 
 // ---------------------------------------------------------------- the ridge regression of one token
 
-// (75), (76): where the recurrence stands, and the sums so far. The products with H and M are its owner's, who finds their vector in w or
-// odd and leaves them in d.
+// (75), (76): the vectors of the recurrence and the sums so far. The products with H and M are made by the caller, in d: H q before
+// `begin`; M w, added to what is there, before every `step`; H odd before `end`.
 template <class A>
 struct Expansion {
   A *w, *d, *odd, *even;
 
-  // d: H q.
   void begin(int64_t P, const Series<A>& c, A inverse, const A* q) const {
     combine(P, A(1), q, -inverse, d, w);
     combine(P, c.even(0), w, A(0), w, even);
     combine(P, c.odd(0), w, A(0), w, odd);
     set_zero(d, P);
   }
-  // To degree j. d: what it was, plus M w.
+  // To degree j.
   template <class S>
   void step(int64_t P, const Series<S>& c, int64_t j) const {
     using V = Lanes<A>;
@@ -217,7 +216,7 @@ struct Expansion {
       store(odd + i, multiply_add(odd_j, w_i, load<V>(odd + i)));
     }
   }
-  // d: H odd. x may be even.
+  // x may be even.
   void end(int64_t P, const Series<A>& c, A inverse, const A* q, A* x) const {
     using V = Lanes<A>;
     for (int64_t i = 0; i < P; i += kLanes<A>) {

@@ -22,7 +22,7 @@ class Moments {
         sums_(2 * kGiants * 2 * n),
         weighed_sums_(sums_ + kGiants * 2 * n) {}
 
-  // [re, im] of W modes a time: lanes lie along the modes. As for K, float32 steps from W on are products of earlier ones.
+  // [re, im] of W modes at a time: lanes lie along the modes. As for K, float32 steps from W on are products of earlier ones.
   void prepare(const Modes& modes) {
     constexpr bool products = sizeof(T) == 4;
     const int64_t made = products && !modes.shifted ? W : J;
@@ -38,8 +38,8 @@ class Moments {
     }
   }
 
-  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g twice, in cache.
-  // Where the powers of all modes have faded, a NaN in g is all that could still be seen.
+  // S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time) += those of g, whose first number has index `first`. Reads g twice, in
+  // cache. Where the powers of all modes have faded, a NaN in g is all that could still be seen.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
@@ -79,7 +79,7 @@ class Moments {
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
   // (18) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
-  // T'_i), x = z^J, take each other's earlier values. Anew from an exponential where the steps of K are.
+  // T'_i), x = z^J, take each other's earlier values. Begun again from an exponential where the steps of K are.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));
@@ -154,7 +154,7 @@ class Moments {
 // finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
 template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
-  const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
+  const int64_t J = baby_steps<T>(L), n = round_up(N, Modes::W), size = 4 * n * M;
   const Pieces cut = pieces(H, L, J);
   const double item = double(M * 4 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
   const bool whole = cut.count == 1;  // rows: their moments are used at once

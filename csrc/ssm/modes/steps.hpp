@@ -63,9 +63,9 @@ class Steps {
       if (modes.shifted) shift[g] = later(modes, i + g * W) - load<V>(modes.origin + i + g * W);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      const bool anew = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
+      const bool restarts = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
       for (int g = 0; g < count; ++g) {
-        u[g] = !anew                            ? u[g] * stride[g]
+        u[g] = !restarts                        ? u[g] * stride[g]
                : first + r > 0 || modes.shifted ? modes.power(i + g * W, V(shift[g] + double(first + r * J)))
                                                 : cplx<V>{broadcast<V>(1.0), V{}};
         f(r, g, u[g]);
@@ -115,7 +115,7 @@ class Vandermonde {
   Vandermonde(int64_t n, int64_t M, int64_t length)
       : steps_(length), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transposition of the first
+  // The baby steps with f Cbar in them, [re; -im] of W modes at a time, J numbers each: lanes lie along j, by a transposition of the first
   // ones of as many modes; the others are these times one number a mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)

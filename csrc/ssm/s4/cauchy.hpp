@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
-constexpr double kQuotientNs = 1.2;   // one pole at one point
+constexpr double kQuotientNs = 1.2;   // one pole at one point: estimated
 constexpr int64_t kPointVectors = 4;  // points a block: sums in registers, poles by broadcasts
 
 // Points in lanes of double: real and imaginary parts apart, the last vectors filled with a point that is far away.
@@ -62,7 +62,7 @@ void cauchy_mult(const CauchyMult<T>& p) {
 }
 
 // (22) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
-// the second, e = 1 / (z - conj w). Lanes lie along l, one row a time: reads z and g once a pole.
+// the second, e = 1 / (z - conj w). Lanes lie along l, one row at a time: reads z and g once a pole.
 template <bool pair, class T>
 void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t row, double* g_row) {
   using V = Points::V;

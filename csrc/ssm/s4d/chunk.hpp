@@ -11,10 +11,10 @@ using namespace modes;
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kAnew = 32;        // chunks after which a float64 state is made anew from the one before them: of 1000, the root
+constexpr int64_t kAgain = 32;       // chunks after which a float64 state is made again from the one before them: of 1000, the root
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
-// One channel's matrices. A state is [re; im] of W modes a time, 2 n numbers.
+// One channel's matrices. A state is [re; im] of W modes at a time, 2 n numbers.
 template <class T>
 class Chunks {
  public:
@@ -62,7 +62,7 @@ class Chunks {
         power[0] = power[W];
       }
       store_complex(stride_ + 2 * i, power[0]);
-      store_complex(far_ + 2 * i, modes.power(i, kAnew * kChunk));
+      store_complex(far_ + 2 * i, modes.power(i, kAgain * kChunk));
     }
     for (int64_t m = 0; m < M_; ++m) {
       alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
@@ -87,7 +87,7 @@ class Chunks {
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m, two registers of its samples a time: what the states give, then the near taps.
+  // y of output m, two registers of its samples at a time: what the states give, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
     for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
       for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
@@ -135,10 +135,10 @@ class Chunks {
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
   // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
-  // chunk: every kAnew of them the state is put together from the one before them, times an exact power, and what they have added.
+  // chunk: every kAgain of them the state is put together from the one before them, times an exact power, and what they have added.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
-    constexpr bool anew = sizeof(T) == 8;
+    constexpr bool again = sizeof(T) == 8;
     cplx<V> z[K], s[K], before[K], added_since[K] = {};
     for (int k = 0; k < K; ++k) {
       const int64_t at = i + k * 2 * W;
@@ -152,9 +152,9 @@ class Chunks {
         const cplx<V> added = load_complex<V>(x);
         store_complex(x, s[k]);
         s[k] = scan::step(z[k], s[k], added);
-        if (anew) added_since[k] = scan::step(z[k], added_since[k], added);
+        if (again) added_since[k] = scan::step(z[k], added_since[k], added);
       }
-      if (anew && c % kAnew == kAnew - 1)
+      if (again && c % kAgain == kAgain - 1)
         for (int k = 0; k < K; ++k) {
           s[k] = before[k] = scan::step(load_complex<V>(far_ + i + k * 2 * W), before[k], added_since[k]);
           added_since[k] = cplx<V>{};
