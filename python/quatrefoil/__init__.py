@@ -4,7 +4,7 @@
 ``qf.wos`` Walk on Spheres. NumPy arrays or PyTorch tensors in, the same kind out.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _spec
 
@@ -18,10 +18,14 @@ read_environment()
 del read_environment
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return version()
-    raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
+if TYPE_CHECKING:
+    __version__: str
+else:  # unseen by type checkers, to which any name would then be one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return version()
+        raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -45,7 +45,7 @@ class Arg:
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword that is no array; ``type`` is bool, int, float, str or ``"floats"``."""
+    """A keyword that is not an array; ``type`` is bool, int, float, str or ``"floats"``."""
 
     name: str
     type: Any

@@ -1,6 +1,7 @@
 // Right-angle FFT: a real sequence u as the polynomial sum_n u_n x^n modulo x^N - i, known by its values at the N roots of i. The product
 // of two such polynomials has the causal convolution on [0, N) for its real part and the tail on [N, 2N) for its imaginary part: no zero
-// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values: correlations for nothing.
+// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values: correlations cost nothing
+// more.
 //
 // Depth first, so that every level of cache is used without knowing its size.
 #pragma once
@@ -231,7 +232,7 @@ class RightAngle {
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
-    const T scale = T(fft::kBlock<T>) / T(N_);  // every layer doubles
+    const T scale = T(fft::kBlock<T>) / T(N_);  // every layer on the way back doubles the numbers
     each_column(min(q, n), n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
       cplx<V> z[R * parts];
 #pragma GCC unroll 16
@@ -251,7 +252,7 @@ class RightAngle {
     });
   }
 
-  // The f of the ways that know no blocks between.
+  // The f of transforms that leave the blocks between as they are.
   struct Unchanged {
     QF_HD void operator()(int64_t, cplx<V>*, cplx<V>) const {}
   };

@@ -68,7 +68,7 @@ template <class V>
 QF_HD V broadcast(Element<V> x) {
   return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x would be an addition, for the sake of -0
 }
-// Keeps v in a register for all its uses. Left to itself, GCC reads it from memory again at each.
+// Keeps v in a register for all its uses; GCC would otherwise read it from memory again at each.
 template <class V>
 QF_HD V keep(V v) {
 #if defined(QF_HAS_LANES) && defined(__x86_64__)
@@ -190,7 +190,7 @@ QF_HD To as_bits(From from) {
   return to;
 }
 
-// x << n, bits leaving at the top (of a signed scalar that is no legal shift).
+// x << n, where bits may be lost at the top (which C++ does not allow for a signed scalar).
 template <class I>
 QF_HD I shift_left(I x, int n) {
   if constexpr (std::is_integral<I>::value)

@@ -12,7 +12,7 @@ void* prepare_product(const Factors<T>& f) {
 
 inline void discard(void* plan) { release(plan); }
 
-// f(pass, L) for the passes of a plan in their order; what they make has `size` on its axes.
+// f(pass, L) for the passes of a plan in their order. L: B times the sizes before the axes of the pass; `size` gets those after it.
 template <class T, class F>
 void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   const auto around = [&](int from, int to) {

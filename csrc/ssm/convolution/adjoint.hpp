@@ -1,4 +1,4 @@
-// The adjoint of causal convolution, README (3): correlations, a channel at a time.
+// The adjoint of causal convolution, README (4): correlations, a channel at a time.
 #pragma once
 #include "ssm/convolution/rows.hpp"
 
@@ -19,7 +19,7 @@ double dot(const T* x, const T* y, int64_t n) {
   return total;
 }
 
-// The adjoint of Channel, README (3). Per row: three transforms; reads u and grad, writes du. The batch is summed in the order in which
+// The adjoint of Channel, README (4). Per row: three transforms; reads u and grad, writes du. The batch is summed in the order in which
 // it is given.
 template <class T>
 class ChannelAdjoint {

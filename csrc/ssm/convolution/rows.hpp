@@ -11,7 +11,7 @@ inline namespace QF_ISA {
 constexpr int64_t kDirectUpTo = 64;          // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
 constexpr int64_t kFewChannels = 16;         // with fewer, the batch is cut too, so that threads have work
 constexpr double kTransformNs = 1.2;         // one number through one transform: estimated
-constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row whose spectrum's real part lies in y: that much less goes through L2
+constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row: from here on the spectrum's real part lies in y, and less goes through L2
 
 // From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
 // meet in one set of L1.
@@ -69,7 +69,7 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
   fft.forward(re, im);
 }
 
-// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (7) makes from a shorter transform where
+// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (3) makes from a shorter transform where
 // that costs less than the padding. With k_reverse always whole.
 struct Cut {
   fft::Length length;
@@ -78,7 +78,7 @@ struct Cut {
 template <class T>
 Cut row_cut(int64_t L, bool reverse) {
   constexpr double kRest =
-      2.2;  // of each of its numbers, in those of the long transforms: three transforms and two products for two and one
+      2.2;  // cost of a number of the rest, in numbers of the long transform: three transforms and two products instead of two and one
   const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
   if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
     return {whole, 0};
@@ -136,7 +136,7 @@ class Channel {
     const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
     return from + off % kSetBytes / sizeof(T);
   }
-  // (7) for a row that begins with u and ends with u_rest.
+  // (3) for a row that begins with u and ends with u_rest.
   void add_rest(const T* u, const T* u_rest, T* y_rest) {
     T *const re = part(4), *const im = part(5), *const u_re = part(6), *const u_im = part(7);
     rest_fft_.forward(u, rest_, u_re, u_im);

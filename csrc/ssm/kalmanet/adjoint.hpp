@@ -1,4 +1,4 @@
-// The gradient of Gated KalmaNet, README (80) to (87): one pass forward in time that recomputes the states and solves twice a token, one
+// The gradient of Gated KalmaNet, README (11) to (18): one pass forward in time that recomputes the states and solves twice a token, one
 // pass back that needs no state of the first: neither checkpoints nor a division to run a recurrence backwards.
 #pragma once
 #include "ssm/kalmanet/mixed.hpp"
@@ -8,20 +8,20 @@ inline namespace QF_ISA {
 
 // What the pass back must know of a token beside x, w and H k.
 struct Trace {
-  double c;        // (81) -a w.x / F, the weight of H in dH
+  double c;        // (12) -a w.x / F, the weight of H in dH
   double along_H;  // <dH, H>
   double along_U;  // <dU, U>
 };
 
 // What stays between two segments of the pass back.
 struct Tail {
-  double sigma;    // (83) RH = N + sigma H
-  double along_H;  // (85) <RH, e H_before> of the token after
+  double sigma;    // (14) RH = N + sigma H
+  double along_H;  // (16) <RH, e H_before> of the token after
   double along_U;
   double decay_H, decay_U;  // of the token after
 };
 
-// The arithmetic is float64 whatever the arrays are, (87).
+// The arithmetic is float64 whatever the arrays are, (18).
 template <class T>
 struct HeadAdjoint {
   using A = double;
@@ -50,7 +50,7 @@ struct HeadAdjoint {
       const int64_t i = s.token(head, t);
       load_token(i);
       if (s.keeps_H) ridge.add_key(state.add_key(s.decay_H(i), k, h, product), k, product);
-      rank_one<false, true>(s.P, RankOne<A>{s.decay_U(i), k, v, nullptr, nullptr, grad, readout}, state.U);  // (80)
+      rank_one<false, true>(s.P, RankOne<A>{s.decay_U(i), k, v, nullptr, nullptr, grad, readout}, state.U);  // (11)
       ridge.solve(t, q, x), ridge.solve(t, readout, w);
       keep_solutions(i, ws + t * s.D);
       traces[t] = trace(s.alpha(i));
@@ -59,7 +59,7 @@ struct HeadAdjoint {
     if (t1 == s.p.length) turn(head, tail);
   }
 
-  // (80). x and w go on as they are kept, rounded: the sums (85) cancel only where all that enters them is the same.
+  // (11). x and w go on as they are kept, rounded: the sums (16) cancel only where all that enters them is the same.
   void keep_solutions(int64_t i, T* kept_w) {
     const A alpha = s.alpha(i);
     combine(s.P, A(1), w, A(-1), readout, difference);
@@ -83,7 +83,7 @@ struct HeadAdjoint {
     return of;
   }
 
-  // Between the passes: the final states give way to their gradients.
+  // Between the passes: replaces the final states by their gradients.
   void turn(int64_t head, Tail& tail) {
     const T *grad_H = s.square(p.grad_H, head), *grad_U = s.square(p.grad_U, head);
     tail = {0, 0, 0, 1, 1};
@@ -114,10 +114,10 @@ struct HeadAdjoint {
       combine(s.P, alpha, x, 1 - alpha, q, sum);
       rank_one<true, true>(s.P, RankOne<A>{tail.decay_U, sum, grad, k, values, v, keys}, state.U);
       combine(s.P, A(2), product, A(1), keys, keys);
-      store_unpadded(s.D, keys, p.dk + i * s.D), store_unpadded(s.D, values, p.dv + i * s.D);  // (84)
+      store_unpadded(s.D, keys, p.dk + i * s.D), store_unpadded(s.D, values, p.dv + i * s.D);  // (15)
 
       tail.decay_H = s.decay_H(i), tail.decay_U = s.decay_U(i);
-      tail.along_H = tail.decay_H == 0 ? 0 : tail.along_H + traces[t].along_H - dot(s.P, k, product);  // (85)
+      tail.along_H = tail.decay_H == 0 ? 0 : tail.along_H + traces[t].along_H - dot(s.P, k, product);  // (16)
       tail.along_U = tail.decay_U == 0 ? 0 : tail.along_U + traces[t].along_U - dot(s.P, v, values);
       if (p.dgk) p.dgk[i] = T(tail.along_H);
       if (p.dg) p.dg[i] = T(tail.along_U);
@@ -126,7 +126,7 @@ struct HeadAdjoint {
     if (t0 == 0) states(head, tail);
   }
 
-  // (82), (83): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2 with e, sigma, k of the token after. Reads and writes N once.
+  // (13), (14): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2 with e, sigma, k of the token after. Reads and writes N once.
   void update_N(const Tail& tail) {
     using V = Lanes<A>;
     constexpr int W = kLanes<A>;
@@ -144,7 +144,7 @@ struct HeadAdjoint {
     });
   }
 
-  // (86) The gradients of the initial states.
+  // (17) The gradients of the initial states.
   void states(int64_t head, const Tail& tail) const {
     if (T* const dU0 = s.square(p.dU0, head)) store_transposed(s.D, s.P, tail.decay_U, state.U, dU0);
     T* const dH0 = s.square(p.dH0, head);

@@ -33,7 +33,7 @@ struct AdjointMemory {
   }
 };
 
-// (51) The states of one tile from the one before it, with their decays; (52) their part of the output, where the gate needs it.
+// (2) The states of one tile from the one before it, with their decays; (3) their part of the output, where the gate needs it.
 template <bool b_varies, bool c_varies, class V, class S, class E>
 void recompute(const AdjointMemory<V, S>& m, S rate, S start, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps,
                bool gated) {
@@ -47,7 +47,7 @@ void recompute(const AdjointMemory<V, S>& m, S rate, S start, const Coefficient<
     for (int64_t t = 0; t < steps; ++t) m.y[t] = m.y[t] + readout(C.template step<c_varies>(t), m.x[t + 1]);
 }
 
-// (54)-(56) One state of one tile, backwards. What B and C get at a step takes the place of the decay and the state that are used up.
+// (5)-(7) One state of one tile, backwards. What B and C get at a step takes the place of the decay and the state that are used up.
 template <bool b_varies, bool c_varies, class V, class S, class E>
 void retreat(const AdjointMemory<V, S>& m, int64_t n, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps) {
   S carry = m.carry[n], dA{}, dB{}, dC{};
@@ -107,7 +107,7 @@ struct ScanAdjoint {
     }
   }
 
-  // (53) The gradient before the gate, and the output's skip term.
+  // (4) The gradient before the gate, and the output's skip term.
   void prepare_adjoint(const Tile& tile, const Memory& m, int64_t t, int64_t steps, V D, V bias) const {
     prepare(tile, t, steps, bias, m.delta, m.u, m.input);
     tile.load(f.delta, t, steps, m.slope);
@@ -121,7 +121,7 @@ struct ScanAdjoint {
     }
   }
 
-  // (57), (58)
+  // (8), (9)
   void finish(const Tile& tile, const Memory& m, int64_t t, int64_t steps, V D, V& sum_D, V& sum_bias) const {
     V from_D{}, from_bias{};
     for (int64_t i = 0; i < steps; ++i) {

@@ -14,8 +14,8 @@ struct Signal {
   std::int64_t item = 0, channel = 0, time = 0;
 };
 
-// B or C of a selective scan. It varies: (item, group, state, time), a group for each run of channels / groups channels; or not:
-// (channel, state), with a group for each channel and no strides along items and time.
+// B or C of a selective scan. If it varies in time: (item, group, state, time), a group for every channels / groups consecutive channels.
+// If not: (channel, state), seen as one group a channel with strides of 0 along items and time.
 template <class E>
 struct Mixing {
   const E* at = nullptr;

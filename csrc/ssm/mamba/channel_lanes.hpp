@@ -52,8 +52,8 @@ void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t ste
     for (int64_t t = 0; t < steps; ++t) to[t] = gather<V>(x + t * time, channel, rows);
   }
 }
-// Asks for the steps of some channels, contiguous in time, that will be loaded soon: rows so far apart are no streams that the hardware
-// would follow.
+// Asks for the steps of some channels, contiguous in time, that will be loaded soon: rows this far apart are not streams that the hardware
+// follows.
 template <class T>
 void fetch_steps(const T* x, int64_t channel, int begin, int end, int64_t steps) {
   for (int i = begin; i < end; ++i) fetch(x + i * channel, steps);

@@ -77,7 +77,7 @@ QF_HD void with_bools(bool a, bool b, F&& f) {
   a ? b ? f(Yes{}, Yes{}) : f(Yes{}, No{}) : b ? f(No{}, Yes{}) : f(No{}, No{});
 }
 
-// (51), (52) One state over one tile: x in a register, B and C one broadcast a step.
+// (2), (3) One state over one tile: x in a register, B and C one broadcast a step.
 template <bool b_varies, bool c_varies, bool reads, class V, class S, class E>
 void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps, V* y) {
   S state = x;
@@ -88,7 +88,7 @@ void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, 
   x = state;
 }
 
-// (50) The step sizes, and the input of every state but for its B.
+// (1) The step sizes, and the input of every state but for its B.
 template <class T, class E, class V>
 void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* delta, V* u, V* input) {
   tile.load(tile.p.delta, t, steps, delta);
@@ -101,7 +101,7 @@ void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* de
   for (int64_t i = 0; i < steps; ++i) input[i] = delta[i] * u[i];
 }
 
-// Reads u, delta, z, B and C of a tile once, writes out once; no array of states exists but the N of this moment.
+// Reads u, delta, z, B and C of a tile once, writes out once; of the states only the current N exist.
 template <class T, class E>
 void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* x, Pack<E, Lanes<T>>* rate) {
   using V = Lanes<T>;

@@ -60,7 +60,7 @@ QF_HD cplx<V> psi_derivative(cplx<V> x, const Exponential<V>& e) {
   return where<V>(size < 1.0 / 64, series, scaled((e.value - psi(x, e)) * conjugate(x), V(1 / size)));
 }
 
-// (10)
+// (1)
 template <class V>
 QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   Pole<V> p;
@@ -110,7 +110,7 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   return (im.hi * c - re.hi * s) * (1.0 / (1 << k));
 }
 
-// (11), (12) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the
+// (2), (3) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the
 // phase, which only a float64 kernel can show.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
@@ -144,7 +144,7 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   return p;
 }
 
-// (13) DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
+// (4) DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
 template <class V>
 struct DssParts {
   V sign;
@@ -178,7 +178,7 @@ QF_HD Pole<V> dss(V dt, cplx<V> A, V L) {
   return p;
 }
 
-// (20) From the gradients of log z and b to those of A and dt.
+// (11) From the gradients of log z and b to those of A and dt.
 template <class V>
 struct PoleAdjoint {
   cplx<V> A;

@@ -30,7 +30,7 @@ class Modes {
         origin(memory_ + 7 * n),
         c(memory_ + 8 * n) {}
 
-  // README (10)-(13): z and b of one channel.
+  // README (1)-(4): z and b of one channel.
   template <class T>
   void discretise(T dt, const cplx<T>* A, Disc disc, int64_t L) {
     const V step = broadcast<V>(double(dt)), length = broadcast<V>(double(L));

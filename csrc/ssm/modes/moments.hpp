@@ -1,4 +1,4 @@
-// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (17), (18).
+// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (8), (9).
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/modes/steps.hpp"
@@ -59,7 +59,7 @@ class Moments {
   }
 
  private:
-  // (18) T and T' of rows of J numbers, the last of which may be short.
+  // (9) T and T' of rows of J numbers, the last of which may be short.
   void sum_rows(const T* g, int64_t count) {
     const int64_t full = count / J, rest = count % J;
     for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
@@ -78,8 +78,8 @@ class Moments {
     Lanes<T> at = load<Lanes<T>>(ramp);
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
-  // (18) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
-  // T'_i), x = z^J, take each other's earlier values. Begun again from an exponential where the steps of K are.
+  // (9) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
+  // T'_i), x = z^J, take each other's earlier values. They start again from an exponential as often as the giant steps of K.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));

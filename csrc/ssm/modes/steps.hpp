@@ -1,4 +1,4 @@
-// Sums over modes, K_l = f Re sum_n c_n z_n^l, as matrix products of baby steps z^j, j < J, and giant steps z^(J i). README (15), (16).
+// Sums over modes, K_l = f Re sum_n c_n z_n^l, as matrix products of baby steps z^j, j < J, and giant steps z^(J i). README (6), (7).
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -115,8 +115,8 @@ class Vandermonde {
   Vandermonde(int64_t n, int64_t M, int64_t length)
       : steps_(length), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps with f Cbar in them, [re; -im] of W modes at a time, J numbers each: lanes lie along j, by a transposition of the first
-  // ones of as many modes; the others are these times one number a mode.
+  // The baby steps with f Cbar in them, [re; -im] of W modes at a time, J numbers each. Lanes lie along j: the first steps of W modes are
+  // transposed, the others are these times one number a mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += kWide) {

@@ -1,4 +1,4 @@
-// Sums of exponentials with the poles given, and their adjoint. README (15)-(18).
+// Sums of exponentials with the poles given, and their adjoint. README (6)-(9).
 #pragma once
 #include "ssm/modes/args.hpp"
 #include "ssm/modes/moments.hpp"

@@ -1,4 +1,4 @@
-// The adjoint of the recurrence of a diagonal plus low-rank system. README (26)-(28).
+// The adjoint of the recurrence of a diagonal plus low-rank system. README (6)-(8).
 #pragma once
 #include "ssm/s4/dplr.hpp"
 
@@ -11,7 +11,7 @@ class FeedbackAdjoint {
   using V = Lanes<double>;
   static constexpr int W = kLanes<double>;
 
-  // One state in `segment_` steps is kept and those between are made again: about 2 sqrt(L) states, not L.
+  // One state in `segment_` steps is kept and those between are computed again: about 2 sqrt(L) states, not L.
   FeedbackAdjoint(int64_t N, int64_t L)
       : n_(round_up(N, W)),
         segment_(root(L)),
@@ -27,7 +27,7 @@ class FeedbackAdjoint {
 
   void clear() const { set_zero<double>(memory_, 8 * n_); }  // E, p, q, c
 
-  // (27): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
+  // (7): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
   template <class Gradient>
   void run(const Feedback& f, const Split& x, int64_t L, Gradient&& gradient) {
     for (int64_t l = 0; l < L; ++l) {
@@ -81,7 +81,7 @@ class FeedbackAdjoint {
   const Split E, p, q, c, mu;
 };
 
-// (28) The gradient of the true C -> that of C (I - Abar^L), and what the power adds to those of E, p, q: Abar^L is the step L of a
+// (8) The gradient of the true C -> that of C (I - Abar^L), and what the power adds to those of E, p, q: Abar^L is the step L of a
 // recurrence that starts from y = (I - Abar^L)^-1 g.
 inline void truncated_adjoint(const Feedback& f, FeedbackAdjoint& g, const Split& x, int64_t L) {
   const int64_t N = f.N;
@@ -94,7 +94,7 @@ inline void truncated_adjoint(const Feedback& f, FeedbackAdjoint& g, const Split
   for (int64_t i = 0; i < f.n; ++i) g.c.re[i] = i < N ? y[i] : 0, g.c.im[i] = i < N ? -y[N + i] : 0;
 }
 
-// (26) From the gradients of E, p, q, b and c to those of the parameters of channel h.
+// (6) From the gradients of E, p, q, b and c to those of the parameters of channel h.
 template <class T>
 void parameter_adjoint(const Feedback& s, const FeedbackAdjoint& g, const Split& g_b, const ModelAdjoint<T>& p, int64_t h) {
   using V = Lanes<double>;

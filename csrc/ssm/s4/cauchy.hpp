@@ -1,4 +1,4 @@
-// Sums over simple poles, sum_n v_n / (z_l - w_n), with or without the conjugate pairs, and their gradient. README (21)-(23).
+// Sums over simple poles, sum_n v_n / (z_l - w_n), with or without the conjugate pairs, and their gradient. README (1)-(3).
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
 #include "core/run/parallel.hpp"
@@ -61,7 +61,7 @@ void cauchy_mult(const CauchyMult<T>& p) {
   p.symmetric ? cauchy_rows<true>(p) : cauchy_rows<false>(p);
 }
 
-// (22) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
+// (2) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
 // the second, e = 1 / (z - conj w). Lanes lie along l, one row at a time: reads z and g once a pole.
 template <bool pair, class T>
 void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t row, double* g_row) {
@@ -94,7 +94,7 @@ void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int
   }
 }
 
-// (23) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
+// (3) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
 template <bool pair, class T>
 void cauchy_point_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t k) {
   using V = Points::V;

@@ -1,5 +1,5 @@
 // Kernels of diagonal plus low-rank systems by their own recurrence, x <- E x - p Re sum_n q_n x_n: one real feedback a step, so a step
-// costs as much as the Cauchy sums of one frequency, with neither a transform nor a power of the matrix. README (24)-(28).
+// costs as much as the Cauchy sums of one frequency, with neither a transform nor a power of the matrix. README (4)-(8).
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -33,7 +33,7 @@ class Feedback {
   explicit Feedback(int64_t N)
       : N(N), n(round_up(N, W)), memory_(12 * n), D(part(0)), E(part(1)), p(part(2)), q(part(3)), b(part(4)), c(part(5)) {}
 
-  // (24): from the parameters of channel h.
+  // (4): from the parameters of channel h.
   template <class T>
   void set(const Model<T>& f, int64_t h) {
     const double step = double(f.dt[h]);
@@ -97,7 +97,7 @@ class Feedback {
   }
 
  private:
-  // (28): the true C from C (I - Abar^L).
+  // (8): the true C from C (I - Abar^L).
   void restore_output(int64_t L) {
     Scratch<double> dense(4 * N * N), right(2 * N);
     power(dense, L);

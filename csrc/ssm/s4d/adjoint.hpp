@@ -1,5 +1,5 @@
 // Gradients of the layer: the convolution's by the FFT, the modes' from the moments of the kernel's gradient, the states' from moments of
-// the rows. README (116)-(119).
+// the rows. README (8)-(11).
 #pragma once
 #include "ssm/convolution/adjoint.hpp"
 #include "ssm/s4d/layer.hpp"
@@ -139,7 +139,7 @@ void layer_adjoint(const LayerAdjoint<T>& p) {
         }
         adjoint.finish(K + m * q.L, f.both ? K + q.L : nullptr, p.dD ? p.dD + m * q.H + h : nullptr);
       }
-      if (f.both) K[2 * q.L - 1] = 0;  // the last tap ahead meets no sample
+      if (f.both) K[2 * q.L - 1] = 0;  // no sample is so far ahead
       set_zero<double>(S, 4 * modes.n * q.M);
       moments.prepare(modes);
       for_blocks(whole, 0, q.L, J, modes.shifted, [&](int64_t first, int64_t count) {

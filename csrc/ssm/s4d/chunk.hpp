@@ -1,5 +1,5 @@
 // The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
-// chunk in double precision. README (112)-(115).
+// chunk in double precision. README (4)-(7).
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -11,10 +11,10 @@ using namespace modes;
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kAgain = 32;       // chunks after which a float64 state is made again from the one before them: of 1000, the root
+constexpr int64_t kAnew = 32;        // chunks after which a float64 state is put together again: the root of 1000 (README, Measured)
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
-// One channel's matrices. A state is [re; im] of W modes at a time, 2 n numbers.
+// One channel's matrices. A state has 2 n numbers: real parts of W modes, their imaginary parts, the same of the next W modes.
 template <class T>
 class Chunks {
  public:
@@ -62,7 +62,7 @@ class Chunks {
         power[0] = power[W];
       }
       store_complex(stride_ + 2 * i, power[0]);
-      store_complex(far_ + 2 * i, modes.power(i, kAgain * kChunk));
+      store_complex(far_ + 2 * i, modes.power(i, kAnew * kChunk));
     }
     for (int64_t m = 0; m < M_; ++m) {
       alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
@@ -80,8 +80,8 @@ class Chunks {
 
   // What each of `count` chunks adds to the state: count x 2n.
   void project(const T* u, int64_t count, T* states) const { multiply<T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_); }
-  // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
-  // Between its sums, which wait for each other, there is time to fetch what comes next.
+  // states: what each chunk adds on entry, the state before each chunk on return; `state`: the one before the first chunk on entry, after
+  // the last on return. The sums wait for each other, which leaves time to fetch what comes next.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
     int64_t i = 0;
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
@@ -96,7 +96,7 @@ class Chunks {
   }
   // The state behind `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
-    alignas(64) T late[kChunk] = {};  // the samples at the end of a chunk: its projection has the powers that they need
+    alignas(64) T late[kChunk] = {};  // the samples, at the end of a chunk of zeros: there the projection has the right powers
     __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
     Scratch<T> added(2 * n_);
     project(late, 1, added);
@@ -135,10 +135,11 @@ class Chunks {
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
   // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
-  // chunk: every kAgain of them the state is put together from the one before them, times an exact power, and what they have added.
+  // chunk: every kAnew chunks the state is put together again, from the state kAnew chunks ago times a power of z of its own and from what
+  // the chunks have added since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
-    constexpr bool again = sizeof(T) == 8;
+    constexpr bool anew = sizeof(T) == 8;
     cplx<V> z[K], s[K], before[K], added_since[K] = {};
     for (int k = 0; k < K; ++k) {
       const int64_t at = i + k * 2 * W;
@@ -152,9 +153,9 @@ class Chunks {
         const cplx<V> added = load_complex<V>(x);
         store_complex(x, s[k]);
         s[k] = scan::step(z[k], s[k], added);
-        if (again) added_since[k] = scan::step(z[k], added_since[k], added);
+        if (anew) added_since[k] = scan::step(z[k], added_since[k], added);
       }
-      if (again && c % kAgain == kAgain - 1)
+      if (anew && c % kAnew == kAnew - 1)
         for (int k = 0; k < K; ++k) {
           s[k] = before[k] = scan::step(load_complex<V>(far_ + i + k * 2 * W), before[k], added_since[k]);
           added_since[k] = cplx<V>{};

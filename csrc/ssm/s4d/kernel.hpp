@@ -1,4 +1,4 @@
-// Kernels of diagonal state-space models and their gradients. README (10)-(20).
+// Kernels of diagonal state-space models and their gradients. README (1), modes README (1)-(11).
 #pragma once
 #include "ssm/modes/moments.hpp"
 
@@ -51,7 +51,7 @@ class ModeTerms {
   Scratch<double> memory_;
 };
 
-// (19), (20): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+// modes README (10), (11): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
 template <class T>
 void channel_adjoint(const Modes& modes, const ModelAdjoint<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
   using V = Modes::V;

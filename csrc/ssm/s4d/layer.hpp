@@ -1,5 +1,5 @@
 // The whole layer of a diagonal model: its kernel made a channel at a time and used at once by the FFT, or no kernel at all. README
-// (110)-(119).
+// (2)-(11).
 #pragma once
 #include "ssm/convolution/rows.hpp"
 #include "ssm/s4d/args.hpp"
@@ -10,7 +10,7 @@ namespace quatrefoil::ssm::s4d {
 using namespace convolution;
 inline namespace QF_ISA {
 
-constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence itself is cheaper than anything that prepares
+constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence, step by step, is cheaper than preparing anything
 
 // The costs by which "auto" chooses: ns on one core with 64-byte vectors. Measured; command and processor were not recorded.
 template <class T>
@@ -31,7 +31,7 @@ double transform_ns(double L) {
   return kFarTransformNs * (sizeof(T) / 4);
 }
 
-// README (115), in ns a sample and row.
+// README (7), in ns a sample and row.
 template <class T>
 bool prefers_scan(const Layer<T>& p, int64_t n) {
   if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
@@ -122,7 +122,7 @@ void layer_by_scan(const Layer<T>& p) {
       row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
     }
   };
-  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
+  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: then two forks a row cost next to nothing
   if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
     range(0, items, true);
   else

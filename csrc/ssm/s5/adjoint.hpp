@@ -1,5 +1,5 @@
-// The gradients of S5 (README (32)-(35)). The states are made again: once forwards, where only those at the beginnings of segments are
-// kept, then segment by segment on the way back.
+// The gradients of S5 (README (3)-(6)). The states are computed again: once forwards, keeping only the one before each segment, then
+// segment by segment on the way back.
 #pragma once
 #include "ssm/s5/layer.hpp"
 
@@ -18,7 +18,7 @@ struct Retreat {
   double* dlambda;      // parts: sums
 };
 
-// README (32), (34) for NV vectors of states. Reads r and x once, writes mu once.
+// README (3), (5) for NV vectors of states. Reads r and x once, writes mu once.
 template <class V, int NV, class T>
 void retreat(const Retreat<T>& s) {
   Parts<V, NV> lambda, mu, x, r, sum{};
@@ -54,9 +54,9 @@ struct AdjointOperands {
     const int64_t P = p.P, H = p.H, directions = p.bidirectional ? 2 : 1;
     const T factor = T(multiplicity(p.conj_sym));
     Scratch<T> plain(2 * P * H);
-    split_parts<T>(P, H, p.b, H, 1, 1, plain, plain + P * H, H);  // (33): Re(B^H mu) as one real product
+    split_parts<T>(P, H, p.b, H, 1, 1, plain, plain + P * H, H);  // (4): Re(B^* mu) as one real product
     pack_columns<T>(2 * P, H, plain, b);
-    for (int64_t d = 0; d < directions; ++d) {  // (32): C^H g
+    for (int64_t d = 0; d < directions; ++d) {  // (3): C^* g
       split_parts<T>(H, P, p.c + d * P, directions * P, factor, -factor, plain, plain + P, 2 * P);
       pack_columns<T>(H, 2 * P, plain, c + d * w.in);
     }
@@ -181,7 +181,7 @@ struct DirectionAdjoint {
       r[i] += g.re, r[P + i] += g.im;
     }
   }
-  // (34) The gradient of the initial state from mu of the first row.
+  // (5) The gradient of the initial state from mu of the first row.
   void end_mu(int64_t sequence, int64_t j, int64_t n) const {
     const int64_t P = q.forward.P;
     for (int64_t i = j; i < j + n; ++i)

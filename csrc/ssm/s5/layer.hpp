@@ -16,9 +16,10 @@ constexpr int64_t kTile = 96;                       // rows: 12 register tiles; 
 constexpr int64_t kKeptNumbers = int64_t(1) << 18;  // of states that are kept for a while: a megabyte of floats
 constexpr int64_t kManySequences = 16;              // so many short ones keep threads busy by themselves
 constexpr double kShortNs = 5e6;                    // two looks at the stop flag lie no farther apart
-constexpr int kScanVectors = 2;                     // times 4 multiply-adds a step: what it takes to hide two of them in a row
+constexpr int kScanVectors = 2;                     // of states, 4 multiply-adds a step each: enough to hide the latency of two in a row
 
-// Rows whose states are kept together: by threads, before they are used; on the way back, which then makes the last ones only once.
+// Rows whose states are kept at a time: a stretch that threads make together before any of it is used, and a segment of the adjoint, which
+// computes the states of the last one only once.
 inline int64_t rows_kept(int64_t P) {
   const int64_t tiles = kKeptNumbers / (2 * max<int64_t>(P, 4) * kTile);
   return kTile * max<int64_t>(tiles, 1);
@@ -68,7 +69,7 @@ struct Parts {
   }
 };
 
-// README (30) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once, the state in registers.
+// README (1) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once, the state in registers.
 template <class V, int NV>
 void advance(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, int64_t step, Element<V>* state) {
   Parts<V, NV> a, h, b;
@@ -102,7 +103,7 @@ void for_tiles(int64_t first, int64_t end, int threads, int64_t products, F&& f)
   });
 }
 
-// What makes the states of one direction.
+// Computes the states of one direction.
 template <class T>
 struct States {
   const Apply<T>& p;
@@ -156,7 +157,7 @@ struct Operands {
     load_parts<T>(p.lambda, P, 0, P, lambda);
     split_transposed<T>(P, H, p.b, H, 1, 1, plain, plain + P, 2 * P);
     pack_columns<T>(H, 2 * P, plain, b);
-    for (int64_t d = 0; d < directions; ++d) {  // README (31): Re(C x) as one real product
+    for (int64_t d = 0; d < directions; ++d) {  // README (2): Re(C x) as one real product
       split_transposed<T>(H, P, p.c + d * P, directions * P, factor, -factor, plain, plain + P * H, H);
       pack_columns<T>(2 * P, H, plain, c + d * out);
     }

@@ -18,7 +18,7 @@ Rows<4> rows_of(const Rows<operands>& r, const int (&from)[4]) {
   return to;
 }
 
-// README (6) for n numbers: da = mu conj(h_before). Where the two are one array a place apart, for da takes the place of the states, a
+// README (3) for n numbers: da = mu conj(h_before). Where the two are one array a place apart, for da takes the place of the states, a
 // state must be read before it is written over: from the front where h_before is da + 1, from the back where it is da - 1.
 template <bool from_front, class E>
 void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
@@ -36,7 +36,7 @@ void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   }
 }
 
-// README (5): mu, a scan of grad from the other end, in db.
+// README (2): mu, a scan of grad from the other end, in db.
 template <class E>
 void scan_gradient(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;
@@ -50,7 +50,7 @@ void scan_gradient(const LinearAdjoint<E>& p) {
         p.db[r.offset(P::kDb, row) + j * r.across[P::kDb] + at(P::kDb, last)] =
             p.grad[r.offset(P::kGrad, row) + j * r.across[P::kGrad] + at(P::kGrad, last)];
   });
-  // mu_t meets a_{t+1}: one step less, a shifted against grad and db
+  // mu_t is multiplied by a_{t+1}: the scan has one step less, and its a begins one step after grad and db
   Linear<E> back{p.a, p.grad, p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}), !p.reverse, p.threads};
   back.rows.length -= 1;
   if (p.reverse)
@@ -60,7 +60,7 @@ void scan_gradient(const LinearAdjoint<E>& p) {
   run_any<kParts<E> == 2>(back);
 }
 
-// README (6) for one row: da and dh0 from mu in db and the states in da.
+// README (3) for one row: da and dh0 from mu in db and the states in da.
 template <class E>
 void finish_row(const LinearAdjoint<E>& p, int64_t row) {
   using P = LinearAdjoint<E>;
@@ -93,7 +93,8 @@ void finish_row(const LinearAdjoint<E>& p, int64_t row) {
   }
 }
 
-// The states once more, in da; mu in db; then da, step by step from the one that was last: no other array is needed.
+// README (2), (3). Three steps without workspace: da gets the states, computed again; db gets mu, a scan of grad from the other end; then
+// da = mu conj(h_before), in the direction that reads every state before it is overwritten.
 template <class E>
 void linear_adjoint(const LinearAdjoint<E>& p) {
   using P = LinearAdjoint<E>;

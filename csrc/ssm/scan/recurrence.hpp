@@ -1,5 +1,5 @@
 // First-order linear recurrences along one axis. Every number is the one that the recurrence gives step by step, whatever the layout,
-// the lanes and the threads: README, "Linear scan".
+// the lanes and the threads: README.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/complex_lanes.hpp"
@@ -49,8 +49,8 @@ void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   }
 }
 
-// Steps [begin, end) were made from a wrong state: makes them again until the result is, bit for bit, what is there. What follows is then
-// right, for it was made from the same state by the same steps. Returns how many steps that took.
+// Corrects steps [begin, end), which began from a wrong state: computes them again until a result has the very bits that are already there.
+// From there on they are right, because the same steps follow the same state. Returns how many steps that took.
 template <bool conj, class E>
 int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
   E state = l.h[(begin - 1) * l.h_step];
@@ -137,7 +137,7 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
   if (n > kTileVectors * kLanes<T>) {
     for (int64_t i = begin; i < end; ++i) {
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
-      const int64_t next = min(i + 1, end - 1);  // its lines are asked for: the hardware's own streams end with each page
+      const int64_t next = min(i + 1, end - 1);  // fetched ahead: the hardware's own streams end with each page
       for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
         using V = typename decltype(columns)::Vector;
         if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
@@ -178,8 +178,8 @@ bool forgets(const Line<E>& l, int64_t steps) {
   return false;
 }
 
-// f(unit, first step, end step, whether it begins from what is there before it, else from zero) for units of scans in parallel. Where
-// units are few, parts of the time are the threads' work: all but the first begin from zero and are mended.
+// f(unit, first step, end step, follows) for units of scans in parallel; `follows`: begins from the state before the first step, else from
+// zero. Where units are fewer than threads each is cut in time: all parts but the first begin from zero and are corrected by `mend`.
 template <bool conj, class E, class F>
 void for_units(const Linear<E>& p, int64_t units, F&& f) {
   const auto& r = p.rows;
@@ -204,7 +204,7 @@ void for_units(const Linear<E>& p, int64_t units, F&& f) {
   });
 }
 
-// The layouts: time contiguous and many rows; time contiguous and few; scans side by side; anything else.
+// One road for each layout: time contiguous, many rows; time contiguous, few rows; scans side by side in memory; anything else.
 template <bool conj, class E>
 void run_any(const Linear<E>& p) {
   using P = Linear<E>;

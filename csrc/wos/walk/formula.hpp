@@ -93,7 +93,7 @@ QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
   n[0] = rho * c, n[1] = rho * s, n[2] = z;
 }
 
-// (8) The merge of two nodes of n walks each, as python/quatrefoil/wos/result.py writes it: every product that could be fused is exact.
+// (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/state.py writes it: every product that could be fused is exact.
 QF_HD void merge_equal(double n, double& mean, double& m2, double mean_b, double m2_b) {
   const double delta = mean_b - mean;
   mean = mean + delta * 0.5;

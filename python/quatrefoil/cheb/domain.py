@@ -9,14 +9,13 @@ import numpy as np
 
 from .._arguments import is_number
 
-Array = Any
 Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
 
 _PLAIN = (int, float)
 _LARGEST = 1e300  # so that no width overflows
 
 
-def like(array: np.ndarray, model: Any) -> Array:
+def like(array: np.ndarray, model: Any) -> Any:
     """A NumPy result as the kind of array that came in."""
     return array if isinstance(model, np.ndarray) else model.new_tensor(array)
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from .. import _arguments
-from .domain import UNIT, Array, Domain, flat_domain
+from .._typing import Array, T
+from .domain import UNIT, Domain, flat_domain
 
 MATRIX_UP_TO = 97  # points: up to here a product with the cosine matrix takes no longer than a fast transform
 
 
-def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
+@overload
+def chebpts(n: int, domain: Domain = UNIT) -> np.ndarray: ...
+@overload
+def chebpts(n: Sequence[int], domain: Domain = UNIT) -> tuple[np.ndarray, ...]: ...
+def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple[np.ndarray, ...]:
     """The n Chebyshev points of the second kind, ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain (9).
 
     Parameters
@@ -32,7 +37,7 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
     Raises
     ------
     ValueError, TypeError
-        n < 1 or no integer; an empty interval.
+        n < 1 or not an integer; an empty interval.
     """
     label = "cheb.chebpts"
     if isinstance(n, (Sequence, np.ndarray)) and not isinstance(n, str):
@@ -42,7 +47,7 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
     return _points(_arguments.integer(n, label, "n", 1), *flat_domain(domain, 1, label))
 
 
-def vals2coeffs(V: Array, axes: int | Sequence[int] | None = None) -> Array:
+def vals2coeffs(V: Array[T], axes: int | Sequence[int] | None = None) -> T:
     """Chebyshev coefficients of the polynomial through values on Chebyshev points, c_k = (2/(n-1)) sum'' v_j T_k(x_j) (10).
 
     Parameters
@@ -67,18 +72,20 @@ def vals2coeffs(V: Array, axes: int | Sequence[int] | None = None) -> Array:
     The inverse of ``coeffs2vals``. Differentiable: a tensor keeps its graph. Error: a few eps of max|V|. Cost: a product with an n x n
     matrix for n <= 97, beyond it (NumPy) a fast cosine transform. A NaN stays in its pencils.
     """
-    return _transform(V, axes, "cheb.vals2coeffs", _to_coefficients, _fast_to_coefficients)
+    C: T = _transform(V, axes, "cheb.vals2coeffs", _to_coefficients, _fast_to_coefficients)
+    return C
 
 
-def coeffs2vals(C: Array, axes: int | Sequence[int] | None = None) -> Array:
+def coeffs2vals(C: Array[T], axes: int | Sequence[int] | None = None) -> T:
     """Values on Chebyshev points of the polynomial with these Chebyshev coefficients, v_j = sum_k c_k T_k(x_j) (11).
 
     Parameters, errors and costs are those of ``vals2coeffs``, whose inverse this is.
     """
-    return _transform(C, axes, "cheb.coeffs2vals", _to_values, _fast_to_values)
+    V: T = _transform(C, axes, "cheb.coeffs2vals", _to_values, _fast_to_values)
+    return V
 
 
-def mode_product(A: Array, matrix: Array, axis: int) -> Array:
+def mode_product(A: Any, matrix: Any, axis: int) -> Any:
     """sum_j matrix[i, j] A[..., j, ...] along one axis, for NumPy arrays and tensors (which keep their graph)."""
     if not isinstance(A, np.ndarray):
         return (A.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
@@ -141,7 +148,7 @@ def _fast_to_values(C: np.ndarray, axis: int) -> np.ndarray:
     return np.ascontiguousarray(np.flip(fft.dct(np.moveaxis(halved, 0, axis), type=1, axis=axis), axis))
 
 
-def _transform(A: Array, axes: Any, label: str, matrix: Any, fast: Any) -> Array:
+def _transform(A: Any, axes: Any, label: str, matrix: Any, fast: Any) -> Any:
     kind = _arguments.array(A, label, "the array")
     result = A
     for axis in _axes(axes, len(A.shape), label):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
 from .. import _arguments
-from .domain import Array, like
+from .._typing import Array, T
+from .domain import like
 from .transform import mode_product
 
 METHODS = ("sthosvd",)
@@ -21,14 +22,14 @@ BLOCK_ROWS = 4096  # of the transposed unfolding at a time: 4 MB for n = 129
 SAFE_SCALE = 1e100  # beyond it, and below its inverse, squares leave the range of float64
 
 
-class TuckerTensor(NamedTuple):
+class TuckerTensor(NamedTuple, Generic[T]):
     """core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1] (2)."""
 
-    core: Array
-    factors: list[Array]
+    core: T
+    factors: list[T]
 
 
-def tucker(C: Array, *, tol: float | None = None, rank: int | Sequence[int] | None = None, method: str = "sthosvd") -> TuckerTensor:
+def tucker(C: Array[T], *, tol: float | None = None, rank: int | Sequence[int] | None = None, method: str = "sthosvd") -> TuckerTensor[T]:
     """Tucker decomposition C ~ core x_1 U_1 ... x_d U_d with orthonormal factors, so that ||C - result|| <= tol ||C|| (12).
 
     Parameters
