@@ -24,8 +24,6 @@ constexpr int kPoints = kVectors * kLanes<T>;
 template <class T>
 constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
 
-constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
-
 // A Tucker tensor laid out for the kernels. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is
 // contracted with the lanes; with d = 1 that matrix has one row.
 template <class T>

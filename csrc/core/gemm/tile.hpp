@@ -77,15 +77,6 @@ struct Columns {
   using Vector = V;
 };
 
-template <class T, int W>
-struct LanesOrOne {
-  using type = Lanes<T, W>;
-};
-template <class T>
-struct LanesOrOne<T, 1> {
-  using type = T;
-};
-
 // What to do with columns that fill no vector: a last full vector that overlaps the one before it, or narrower ones side by side, for
 // arrays that are read and written in place.
 enum class Rest { overlaps, apart };

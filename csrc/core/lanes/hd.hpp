@@ -44,6 +44,7 @@ template <class T>
 QF_HD constexpr T max(T a, T b) {
   return a < b ? b : a;
 }
+QF_HD constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil

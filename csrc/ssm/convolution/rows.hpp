@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 
 constexpr int64_t kDirectUpTo = 64;          // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
 constexpr int64_t kFewChannels = 16;         // with fewer, the batch is cut too, so that threads have work
-constexpr double kTransformNs = 1.2;         // one number through one transform
+constexpr double kTransformNs = 1.2;         // one number through one transform: estimated
 constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row: from here on the spectrum's real part lies in y, and less goes through L2
 
 // From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
@@ -162,6 +162,9 @@ class Channel {
   const T* D_ = nullptr;
 };
 
+// Into how many parts the batch of every channel is cut.
+inline int64_t batch_cuts(int64_t B, int64_t H) { return H >= kFewChannels ? 1 : min(B, (kFewChannels + H - 1) / H); }
+
 template <class T>
 void fft_conv(const FftConv<T>& p) {
   if (p.B * p.H * p.L == 0) return;
@@ -173,7 +176,7 @@ void fft_conv(const FftConv<T>& p) {
     });
     return;
   }
-  const int64_t cuts = p.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + p.H - 1) / p.H);
+  const int64_t cuts = batch_cuts(p.B, p.H);
   const double rows = double(p.B) / double(cuts);
   parallel_for(p.H * cuts, p.threads, (2 * rows + 1) * double(p.L) * kTransformNs, [&](int64_t begin, int64_t end) {
     Channel<T> convolution(p.L, p.k_reverse != nullptr);

@@ -8,7 +8,7 @@ namespace quatrefoil::ssm::mamba {
 inline namespace QF_ISA {
 
 constexpr int kScanSteps = 128;     // of a tile: its step sizes, inputs and outputs, 64-byte lanes, are 24 KB of L1
-constexpr double kStateNs = 0.3;    // one step of one state of one channel
+constexpr double kStateNs = 0.3;    // one step of one state of one channel: estimated, as the next
 constexpr double kChannelNs = 3.0;  // one step of one channel besides
 
 // B or C of one state for W channels: a number a step, the same for all lanes, or a fixed number a lane.

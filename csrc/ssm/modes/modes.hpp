@@ -17,7 +17,7 @@ class Modes {
 
   Modes(int64_t N, int64_t M)
       : N(N),
-        n((N + W - 1) / W * W),
+        n(round_up(N, W)),
         M(M),
         memory_((8 + 2 * M) * n),
         log_re(memory_),

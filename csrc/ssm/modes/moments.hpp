@@ -154,7 +154,7 @@ class Moments {
 // finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
 template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
-  const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
+  const int64_t J = baby_steps<T>(L), n = round_up(N, Modes::W), size = 4 * n * M;
   const Pieces cut = pieces(H, L, J);
   const double item = double(M * 4 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
   const bool whole = cut.count == 1;  // rows: their moments are used at once

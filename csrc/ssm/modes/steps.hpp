@@ -63,9 +63,9 @@ class Steps {
       if (modes.shifted) shift[g] = later(modes, i + g * W) - load<V>(modes.origin + i + g * W);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      const bool anew = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
+      const bool restarts = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
       for (int g = 0; g < count; ++g) {
-        u[g] = !anew                            ? u[g] * stride[g]
+        u[g] = !restarts                        ? u[g] * stride[g]
                : first + r > 0 || modes.shifted ? modes.power(i + g * W, V(shift[g] + double(first + r * J)))
                                                 : cplx<V>{broadcast<V>(1.0), V{}};
         f(r, g, u[g]);

@@ -13,7 +13,7 @@ class FeedbackAdjoint {
 
   // One state in `segment_` steps is kept and those between are computed again: about 2 sqrt(L) states, not L.
   FeedbackAdjoint(int64_t N, int64_t L)
-      : n_((N + W - 1) / W * W),
+      : n_(round_up(N, W)),
         segment_(root(L)),
         memory_(10 * n_),
         kept_(2 * n_ * ((L + segment_ - 1) / segment_)),

@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
-constexpr double kQuotientNs = 1.2;   // one pole at one point
+constexpr double kQuotientNs = 1.2;   // one pole at one point: estimated
 constexpr int64_t kPointVectors = 4;  // points a block: sums in registers, poles by broadcasts
 
 // Points in lanes of double: real and imaginary parts apart, the last vectors filled with a point that is far away.

@@ -13,7 +13,7 @@ namespace quatrefoil::ssm::s4 {
 using namespace modes;
 inline namespace QF_ISA {
 
-constexpr double kFeedbackNs = 0.7;  // one mode of one step
+constexpr double kFeedbackNs = 0.7;  // one mode of one step: estimated
 
 // Split complex numbers, one for each mode of a channel, in double precision.
 struct Split {
@@ -31,7 +31,7 @@ class Feedback {
   static constexpr int W = kLanes<double>;
 
   explicit Feedback(int64_t N)
-      : N(N), n((N + W - 1) / W * W), memory_(12 * n), D(part(0)), E(part(1)), p(part(2)), q(part(3)), b(part(4)), c(part(5)) {}
+      : N(N), n(round_up(N, W)), memory_(12 * n), D(part(0)), E(part(1)), p(part(2)), q(part(3)), b(part(4)), c(part(5)) {}
 
   // (4): from the parameters of channel h.
   template <class T>

@@ -12,18 +12,35 @@ inline namespace QF_ISA {
 
 constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence, step by step, is cheaper than preparing anything
 
-// Measured costs, in ns a sample and row: the scan's from its operations, the FFT's by the cache that its spectra lie in.
+// The costs by which "auto" chooses: ns on one core with 64-byte vectors. Measured; command and processor were not recorded.
+template <class T>
+constexpr double kOperationNs = sizeof(T) == 4 ? 0.0105 : 0.0205;  // one of a scan in chunks, or of a kernel's sums
+constexpr double kMatrixNs = 0.7;                                  // one number of a chunk's matrices
+constexpr double kModeNs = 30;                                     // the setup of one mode of a kernel
+// A sample through one transform in float32, by the cache that its spectrum fits; float64 takes twice as long.
+constexpr struct {
+  double kib, ns;
+} kTransforms[] = {{16, 0.8}, {64, 0.9}, {256, 1.1}, {512, 1.35}, {2048, 1.65}};
+constexpr double kFarTransformNs = 3;
+
+template <class T>
+double transform_ns(double L) {
+  const double kib = L * 2 * sizeof(T) / 1024;
+  for (const auto& level : kTransforms)
+    if (kib <= level.kib) return level.ns * (sizeof(T) / 4);
+  return kFarTransformNs * (sizeof(T) / 4);
+}
+
+// README (7), in ns a sample and row.
 template <class T>
 bool prefers_scan(const Layer<T>& p, int64_t n) {
   if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
   if (p.method == Method::scan || p.start || p.last) return true;
-  const double flop = sizeof(T) == 4 ? 0.0105 : 0.0205, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
-  const double kib = L * 2 * sizeof(T) / 1024;  // of one spectrum
-  const double cached = kib <= 16 ? 0.8 : kib <= 64 ? 0.9 : kib <= 256 ? 1.1 : kib <= 512 ? 1.35 : kib <= 2048 ? 1.65 : 3.0;
-  const double transform = cached * (sizeof(T) / 4), modes = double(4 * n) * flop, near = double(kChunk + kLanes<T>) * flop;
-  const double matrices = double(n * kChunk) * 0.7 / (rows * L), steps = double(n) * 30 / L;
+  const double L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M), transform = transform_ns<T>(L);
+  const double modes = double(4 * n) * kOperationNs<T>, near = double(kChunk + kLanes<T>) * kOperationNs<T>;
+  const double matrices = double(n * kChunk) * kMatrixNs / (rows * L), setup = double(n) * kModeNs / L;
   const double scan = (outputs + 1) * (modes + matrices) + outputs * near;
-  const double fft = outputs * (2 * transform + (transform + modes + steps) / rows);
+  const double fft = outputs * (2 * transform + (transform + modes + setup) / rows);
   return scan < fft;
 }
 
@@ -75,7 +92,7 @@ template <class T>
 void layer_by_scan(const Layer<T>& p) {
   const Model<T>& q = p.model;
   const bool stepwise = q.L <= kStepwise;
-  const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = (q.N + Modes::W - 1) / Modes::W * Modes::W;
+  const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = round_up(q.N, Modes::W);
   const double work = double(q.L) * double(q.M + 1) * double(2 * n + kChunk) * kMultiplyAddNs<T> + double(n) * kExponentialNs;
   const auto input = [&](int64_t item) { return p.u + (item % p.B * q.H + item / p.B) * q.L; };
   const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t item, const T* after, T* states, double* state) {
@@ -149,7 +166,7 @@ void states_beside(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moment
 template <class T>
 void layer_by_fft(const Layer<T>& p) {
   const Model<T>& q = p.model;
-  const int64_t cuts = q.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + q.H - 1) / q.H);
+  const int64_t cuts = batch_cuts(p.B, q.H);
   const double rows = double(p.B) / double(cuts);
   const double work = (2 * rows + 1) * double(q.L) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kMultiplyAddNs<T>;
   parallel_for(q.H * cuts, q.threads, work, [&](int64_t begin, int64_t end) {
@@ -202,7 +219,7 @@ void layer(const Layer<T>& p) {
     for (int64_t i = 0; p.last && i < states; ++i) p.last[i] = p.start ? p.start[i] : cplx<T>{};
     return;
   }
-  prefers_scan(p, (q.N + Modes::W - 1) / Modes::W * Modes::W) ? layer_by_scan(p) : layer_by_fft(p);
+  prefers_scan(p, round_up(q.N, Modes::W)) ? layer_by_scan(p) : layer_by_fft(p);
 }
 
 }  // namespace QF_ISA

@@ -70,8 +70,8 @@ struct OuterSums {
   int64_t P, H;
   Scratch<T> sums;
 
-  OuterSums(int64_t P, int64_t H) : P(P), H(H), sums((H + block - 1) / block * block * 2 * P) { clear(); }
-  void clear() { set_zero<T>(sums, (H + block - 1) / block * block * 2 * P); }
+  OuterSums(int64_t P, int64_t H) : P(P), H(H), sums(round_up(H, block) * 2 * P) { clear(); }
+  void clear() { set_zero<T>(sums, round_up(H, block) * 2 * P); }
   // sums += a^T x over at most kTile rows, for the channels of one block. `panel`: kTile x block.
   void add(int64_t at, int64_t rows, const T* a, const T* x, T* panel) {
     T* to = sums + at * block * 2 * P;

@@ -11,7 +11,7 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-constexpr double kStepNs = 0.5;            // one step of one scan, in lanes
+constexpr double kStepNs = 0.5;            // one step of one scan, in lanes: estimated
 constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which is still in L1 when it becomes the row before
 constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
 constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
@@ -240,7 +240,7 @@ void run_any(const Linear<E>& p) {
     const int threads = threads_used(p.threads);
     const int64_t wanted = threads > 1 ? (r.inner * r.rows + 2 * threads - 1) / (2 * threads) : r.inner,
                   most = kStripBytes / int64_t(sizeof(E));
-    const int64_t width = min(most, max<int64_t>(4 * W, (wanted + W - 1) / W * W)), strips = (r.inner + width - 1) / width;
+    const int64_t width = min(most, max<int64_t>(4 * W, round_up(wanted, W))), strips = (r.inner + width - 1) / width;
     for_units<conj>(p, r.rows * strips, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
       const int64_t row = unit / strips, j = unit % strips * width, n = min(width, r.inner - j);
       alignas(64) E start[kStripBytes / sizeof(E)];
