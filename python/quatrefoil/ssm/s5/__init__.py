@@ -98,6 +98,8 @@ def s5_apply(
         The state before the first step; 0 if absent.
     return_state : bool
         Return (y, last_state); the state after the last step, (..., P), is the initial state of what follows.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
