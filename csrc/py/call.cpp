@@ -117,7 +117,7 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
   } catch (py::error_already_set& e) {
     if (!e.matches(PyExc_AttributeError) && !e.matches(PyExc_TypeError)) return e.restore(), nullptr;
-  } catch (const py::cast_error&) {  // a shape that holds no integers
+  } catch (const py::cast_error&) {  // a shape whose entries are not integers
   } catch (const py::value_error& e) {
     PyErr_SetString(PyExc_ValueError, e.what());
     return nullptr;

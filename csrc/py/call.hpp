@@ -7,8 +7,8 @@ namespace quatrefoil {
 namespace py = pybind11;
 
 // Adds call(plans, planner, op, options, backend, arrays, out, threads) = plans[options, backend, signature](arrays, out, threads). Where
-// there is no such plan yet, planner(op, key, arrays, options, backend) makes it and remembers it; its key is None where something is no
-// array, and then it raises.
+// there is no such plan yet, planner(op, key, arrays, options, backend) makes it and remembers it; its key is None where an argument is not
+// an array, and then it raises.
 void register_call(py::module_& m);
 
 }  // namespace quatrefoil

@@ -81,7 +81,7 @@ bool aligned(const View& v) {
 }
 
 constexpr std::int64_t kHugePagesFrom = std::int64_t(2)
-                                        << 20;  // bytes: the least that can hold one, which costs a tenth of its small pages
+                                        << 20;  // bytes: the least that can hold a huge page, which costs a tenth of its small pages
 
 }  // namespace
 

@@ -4,11 +4,11 @@
 ``qf.wos`` Walk on Spheres. NumPy arrays or PyTorch tensors in, the same kind out.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _spec
 
-from . import ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
+from . import conventions, ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
 
@@ -18,10 +18,14 @@ read_environment()
 del read_environment
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return version()
-    raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
+if TYPE_CHECKING:
+    __version__: str
+else:  # unseen by type checkers, to which any name would then be one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return version()
+        raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
@@ -32,6 +36,7 @@ __all__ = [
     "FAMILIES",
     "cheb",
     "config",
+    "conventions",
     "get_num_threads",
     "kron",
     "set_num_threads",

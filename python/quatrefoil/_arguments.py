@@ -72,7 +72,7 @@ def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> 
 
 
 def generator(rng: Any, label: str) -> np.random.Generator:
-    """``rng`` as everywhere: None, a seed, or a generator."""
+    """``rng`` as in ``help(qf.conventions)``: None, a seed, or a generator."""
     if rng is None or isinstance(rng, np.random.Generator):
         return np.random.default_rng(rng)
     if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):

@@ -36,7 +36,7 @@ large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the n
 
 
 def kind(array: Any) -> str | None:
-    """ "numpy", "torch", "cupy", or None for anything else. Masked arrays are nothing here: their mask would be lost."""
+    """ "numpy", "torch", "cupy", or None for anything else, and for masked arrays, whose mask would be lost."""
     if isinstance(array, np.ndarray):
         return None if isinstance(array, np.ma.MaskedArray) else "numpy"
     for base in type(array).__mro__:
@@ -63,8 +63,11 @@ def dtype_name(array: Any) -> str:
     dtype = array.dtype
     name = _DTYPE_NAMES.get(dtype)
     if name is None:
-        foreign = isinstance(dtype, np.dtype) and not dtype.isnative
-        name = _DTYPE_NAMES[dtype] = dtype.str if foreign else str(dtype).removeprefix("torch.")
+        if isinstance(dtype, np.dtype):
+            name = dtype.name if dtype.isnative else dtype.str
+        else:
+            name = str(dtype).removeprefix("torch.")
+        _DTYPE_NAMES[dtype] = name
     return name
 
 
@@ -87,7 +90,8 @@ def narrow(array: Any, like: Any) -> Any:
 
 
 def signature(arrays: Sequence[Any]) -> Any:
-    """Everything that a call's plan depends on: type, dtype, shape and what a tensor is waiting for. Raises for what is no array."""
+    """Everything that a call's plan depends on: type, dtype, shape and what a tensor is waiting for. Raises for anything that is not an
+    array."""
     return tuple(
         None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and tensor_state(a)) for a in arrays
     )

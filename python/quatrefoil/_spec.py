@@ -45,7 +45,7 @@ class Arg:
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword that is no array; ``type`` is bool, int, float, str, ``"floats"`` or ``"ints"``."""
+    """A keyword that is not an array; ``type`` is bool, int, float, str, ``"floats"`` or ``"ints"``."""
 
     name: str
     type: Any

@@ -14,7 +14,7 @@ from quatrefoil.ssm import ptd
 
 @pytest.mark.parametrize("N", [0, 1, 2, 7, 16])
 def test_legs_impulse_response_is_a_legendre_polynomial(N):
-    """(91): (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1)."""
+    """(2): (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1)."""
     A, B = qf.ssm.hippo_legs(N)
     assert A.shape == (N, N)
     n = np.arange(N)
@@ -56,7 +56,7 @@ def test_dplr_legs_is_legs(N):
 
 @pytest.mark.parametrize("N", [1, 4, 30])
 def test_legs_transfer_function_is_a_product(N):
-    """(92), and the resolvent by all its roads: dense, diagonal plus low rank."""
+    """(3), and the resolvent by all its roads: dense, diagonal plus low rank."""
     A, B = qf.ssm.hippo_legs(N)
     s = 1j * np.linspace(-N * N, N * N, 41) + 0.01
     k = np.arange(N)
@@ -74,7 +74,7 @@ def test_legs_transfer_function_is_a_product(N):
     [(8, 19.857437, 0.64378523), (16, 80.966081, 0.63860337), (64, 1303.273841, 0.63674737), (256, None, 0.63662776)],
 )
 def test_plain_diagonal_system_misses_legs_by_two_over_pi(N, frequency, height):
-    """(94): the largest difference sits at N^2/pi - pi/6 and tends to 2/pi."""
+    """(5): the largest difference sits at N^2/pi - pi/6 and tends to 2/pi."""
     A, B = qf.ssm.hippo_legs(N)
     Lambda, _, b, V = qf.ssm.dplr_legs(N)
 
@@ -149,7 +149,7 @@ def ptd_deviation(found, N):
 
 @pytest.mark.parametrize(("N", "eps", "cond"), [(8, 0.0983, 4.01), (32, 0.0379, 8.31)])
 def test_ptd_is_no_worse_than_what_its_authors_ship(N, eps, cond):
-    """(96): their sizes and condition numbers; stable; ten times nearer to LegS than the plain diagonal system."""
+    """(7): their sizes and condition numbers; stable; ten times nearer to LegS than the plain diagonal system."""
     found = qf.ssm.ptd_init(N, eps=eps, rng=0)
     A, _ = qf.ssm.hippo_legs(N)
     assert 0.95 * eps < found.eps <= eps
@@ -208,7 +208,7 @@ def test_random_ptd_reports_what_it_is():
 
 
 def test_ptd_gradient(rng):
-    """(98) against differences, with unstable eigenvalues so that the penalty counts."""
+    """(9) against differences, with unstable eigenvalues so that the penalty counts."""
     A, _ = qf.ssm.hippo_legs(6)
     U, direction = rng.standard_normal((2, 36)) * 0.3
     U += 2 * np.eye(6).ravel()

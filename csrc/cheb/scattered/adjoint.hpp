@@ -8,9 +8,9 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-// The buffers of one thread: kGradPoints points, column after column.
+// The buffers of one thread: kAdjointPoints points, column after column.
 template <class T>
-struct GradWork {
+struct AdjointWork {
   T *functions, *derivatives, *bar;  // F_k, F_k', and the gradient of F_k: [total][points]
   T *rows, *rows_bar;                // those of axis d - 2, or a stand-in
   T *u, *sign;                       // [d][points]
@@ -19,12 +19,12 @@ struct GradWork {
   T* weighted;                       // the same times a weight per point
 };
 
-// README (6): gradients of the factor functions at kLanes x kGradVectors points, but for the factor grad. Reads the core once; each of
+// README (6): gradients of the factor functions at kLanes x kAdjointVectors points, but for the factor grad. Reads the core once; each of
 // its numbers serves both the sum over c and the gradient of c.
 template <class T>
-void contract_adjoint(const Packed<T>& g, const int64_t* r, const GradWork<T>& w, int64_t at) {
+void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>& w, int64_t at) {
   using V = Lanes<T>;
-  constexpr int W = kLanes<T>, vectors = kGradVectors, stride = kGradPoints;
+  constexpr int W = kLanes<T>, vectors = kAdjointVectors, stride = kAdjointPoints;
   const T *functions = w.functions + at, *rows = w.rows + at, *core = g.core;
   T *bar = w.bar + at, *rows_bar = w.rows_bar + at;
   const T* last = functions + g.column_at[g.d - 1] * stride;
@@ -66,20 +66,20 @@ void contract_adjoint(const Packed<T>& g, const int64_t* r, const GradWork<T>& w
 template <class T>
 void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
   using V = Lanes<T>;
-  for (int64_t i = 0; i < kGradPoints; i += kLanes<T>) {
+  for (int64_t i = 0; i < kAdjointPoints; i += kLanes<T>) {
     Polynomial<V> polynomial = Polynomial<V>::first(load<V>(u + i));
     const V s = load<V>(sign + i);
     for (int64_t k = 0; k < rows; ++k, polynomial.advance())
-      store(out + k * kGradPoints + i, k % 2 ? polynomial.value * s : polynomial.value);
+      store(out + k * kAdjointPoints + i, k % 2 ? polynomial.value * s : polynomial.value);
   }
 }
 
-// Lanes for a row of `columns` numbers, a multiple of kGradColumns: whole vectors where they fit, else vectors of kGradColumns.
+// Lanes for a row of `columns` numbers, a multiple of kAdjointColumns: whole vectors where they fit, else vectors of kAdjointColumns.
 // f gets a number of the lane type.
 template <class T, class F>
 void with_column_lanes(int64_t columns, F&& f) {
-  if (kLanes<T> > kGradColumns && columns % kLanes<T>)
-    f(Lanes<T, min(kLanes<T>, kGradColumns)>{});
+  if (kLanes<T> > kAdjointColumns && columns % kLanes<T>)
+    f(Lanes<T, min(kLanes<T>, kAdjointColumns)>{});
   else
     f(Lanes<T>{});
 }
@@ -91,9 +91,9 @@ void turn(const T* in, int64_t columns, T* out) {
     using V = decltype(lane);
     constexpr int W = kWidth<V>;
     for (int64_t c = 0; c < columns; c += W)
-      for (int64_t i = 0; i < kGradPoints; i += W) {
+      for (int64_t i = 0; i < kAdjointPoints; i += W) {
         V square[W];
-        for (int j = 0; j < W; ++j) square[j] = load<V>(in + (c + j) * kGradPoints + i);
+        for (int j = 0; j < W; ++j) square[j] = load<V>(in + (c + j) * kAdjointPoints + i);
         transpose(square);
         for (int j = 0; j < W; ++j) store(out + (i + j) * columns + c, square[j]);
       }
@@ -105,15 +105,15 @@ template <class T>
 void add_outer(const T* left, int64_t rows, const T* right, int64_t columns, T* sums) {
   with_column_lanes<T>(columns, [&](auto lane) {
     using V = decltype(lane);
-    for (int64_t m = 0; m < rows; m += kGradRows)
+    for (int64_t m = 0; m < rows; m += kAdjointRows)
       for (int64_t c = 0; c < columns; c += kWidth<V>) {
-        V s[kGradRows] = {};
-        const T* l = left + m * kGradPoints;
-        for (int64_t i = 0; i < kGradPoints; ++i) {
+        V s[kAdjointRows] = {};
+        const T* l = left + m * kAdjointPoints;
+        for (int64_t i = 0; i < kAdjointPoints; ++i) {
           const V x = load<V>(right + i * columns + c);
-          for (int j = 0; j < kGradRows; ++j) s[j] += x * l[j * kGradPoints + i];
+          for (int j = 0; j < kAdjointRows; ++j) s[j] += x * l[j * kAdjointPoints + i];
         }
-        for (int j = 0; j < kGradRows; ++j) store(sums + (m + j) * columns + c, load<V>(sums + (m + j) * columns + c) + s[j]);
+        for (int j = 0; j < kAdjointRows; ++j) store(sums + (m + j) * columns + c, load<V>(sums + (m + j) * columns + c) + s[j]);
       }
   });
 }
@@ -125,27 +125,27 @@ struct Sums {
   explicit Sums(const Layout<T>& l) : core(l.lead * l.rb_padded * l.columns[l.d - 1]), total(core) {
     for (int k = 0; k < l.d; ++k) {
       factor_at[k] = total;
-      total += round_up(l.rows[k], kGradRows) * l.columns[k];
+      total += round_up(l.rows[k], kAdjointRows) * l.columns[k];
     }
   }
 };
 
 // README (7): dcore and dfactors of one block of points, added to the chunk's sums.
 template <class T>
-void add_block(const Packed<T>& g, const TuckerEval<T>& p, const Sums<T>& layout, const GradWork<T>& w, const T* grad, T* sums) {
+void add_block(const Packed<T>& g, const TuckerEval<T>& p, const Sums<T>& layout, const AdjointWork<T>& w, const T* grad, T* sums) {
   for (int k = 0; k < g.d; ++k) {
-    const int64_t n = round_up(g.rows[k], kGradRows);
-    tabulate(w.u + k * kGradPoints, w.sign + k * kGradPoints, n, w.polynomials);
-    turn(w.bar + g.column_at[k] * kGradPoints, g.columns[k], w.across);
+    const int64_t n = round_up(g.rows[k], kAdjointRows);
+    tabulate(w.u + k * kAdjointPoints, w.sign + k * kAdjointPoints, n, w.polynomials);
+    turn(w.bar + g.column_at[k] * kAdjointPoints, g.columns[k], w.across);
     add_outer(w.polynomials, n, w.across, g.columns[k], sums + layout.factor_at[k]);
   }
   const int64_t columns = g.columns[g.d - 1];
-  turn(w.functions + g.column_at[g.d - 1] * kGradPoints, columns, w.across);
+  turn(w.functions + g.column_at[g.d - 1] * kAdjointPoints, columns, w.across);
   Odometer index;
   for (int64_t a = 0; a < g.lead; ++a, index.advance(p.r, g.leading)) {
-    for (int64_t i = 0; i < kGradPoints; ++i) {
+    for (int64_t i = 0; i < kAdjointPoints; ++i) {
       T weight = grad[i];
-      for (int k = 0; k < g.leading; ++k) weight *= w.functions[(g.column_at[k] + index.at[k]) * kGradPoints + i];
+      for (int k = 0; k < g.leading; ++k) weight *= w.functions[(g.column_at[k] + index.at[k]) * kAdjointPoints + i];
       for (int64_t c = 0; c < columns; ++c) w.weighted[i * columns + c] = w.across[i * columns + c] * weight;
     }
     add_outer(w.rows, g.rb_padded, w.weighted, columns, sums + a * g.rb_padded * columns);
@@ -154,16 +154,16 @@ void add_block(const Packed<T>& g, const TuckerEval<T>& p, const Sums<T>& layout
 
 // dX of one block, README (8); scales `bar` by grad on the way.
 template <class T>
-void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const GradWork<T>& w, const T* grad, int64_t left, T* dX) {
+void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const AdjointWork<T>& w, const T* grad, int64_t left, T* dX) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
   for (int k = 0; k < g.d; ++k) {
     const T scale = T(2 / (p.hi[k] - p.lo[k]));
-    for (int64_t i = 0; i < kGradPoints; i += W) {
+    for (int64_t i = 0; i < kAdjointPoints; i += W) {
       const V weight = load<V>(grad + i);
       V sum{};
       for (int64_t c = g.column_at[k]; c < g.column_at[k] + g.columns[k]; ++c) {
-        const int64_t j = c * kGradPoints + i;
+        const int64_t j = c * kAdjointPoints + i;
         const V bar = load<V>(w.bar + j) * weight;
         store(w.bar + j, bar);
         sum += bar * load<V>(w.derivatives + j);
@@ -176,57 +176,57 @@ void coordinate_gradients(const Packed<T>& g, const TuckerEval<T>& p, const Grad
 
 // What all chunks share.
 template <class T>
-struct GradPlan {
+struct AdjointPlan {
   Packed<T> g;
   Sums<T> sums;
   Scratch<T> derivative;
   Interval intervals[kMaxAxes];
   int64_t widest = 0, longest = 0;
 
-  explicit GradPlan(const TuckerEval<T>& p) : g(p, kGradColumns), sums(g), derivative(g.tables) {
+  explicit AdjointPlan(const TuckerEval<T>& p) : g(p, kAdjointColumns), sums(g), derivative(g.tables) {
     map_intervals(p, intervals);
     for (int k = 0; k < p.d; ++k) {
       pack_derivative(p.factors[k], p.n[k], p.r[k], g.rows[k], g.columns[k], derivative + g.table_at[k]);
       widest = max(widest, g.columns[k]);
-      longest = max(longest, round_up(g.rows[k], kGradRows));
+      longest = max(longest, round_up(g.rows[k], kAdjointRows));
     }
   }
-  int64_t work_size() const { return kGradPoints * (3 * g.total + 2 * g.rb_padded + 2 * g.d + longest + 2 * widest); }
-  GradWork<T> divide(T* at) const {
-    GradWork<T> w{};
+  int64_t work_size() const { return kAdjointPoints * (3 * g.total + 2 * g.rb_padded + 2 * g.d + longest + 2 * widest); }
+  AdjointWork<T> divide(T* at) const {
+    AdjointWork<T> w{};
     const auto take = [&](int64_t n) {
       T* start = at;
-      at += n * kGradPoints;
+      at += n * kAdjointPoints;
       return start;
     };
     w.functions = take(g.total), w.derivatives = take(g.total), w.bar = take(g.total);
     w.u = take(g.d), w.sign = take(g.d), w.polynomials = take(longest), w.across = take(widest), w.weighted = take(widest);
     T* ones = take(g.rb_padded);
-    w.rows = const_cast<T*>(row_functions(g, w.functions, ones, kGradPoints));
-    w.rows_bar = g.d > 1 ? w.bar + g.column_at[g.d - 2] * kGradPoints : take(g.rb_padded);
+    w.rows = const_cast<T*>(row_functions(g, w.functions, ones, kAdjointPoints));
+    w.rows_bar = g.d > 1 ? w.bar + g.column_at[g.d - 2] * kAdjointPoints : take(g.rb_padded);
     return w;
   }
 };
 
-// One block of kGradPoints points: dX is written, dcore and dfactors are added to the chunk's sums.
+// One block of kAdjointPoints points: dX is written, dcore and dfactors are added to the chunk's sums.
 template <class T>
-int64_t adjoint_block(const GradPlan<T>& plan, const TuckerEvalVjp<T>& q, const GradWork<T>& w, int64_t block, T* sums) {
+int64_t adjoint_block(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q, const AdjointWork<T>& w, int64_t block, T* sums) {
   const TuckerEval<T>& p = q.forward;
   const Packed<T>& g = plan.g;
-  const int64_t first = block * kGradPoints, left = min<int64_t>(kGradPoints, p.P - first);
-  alignas(64) T grad[kGradPoints] = {};  // 0 where there is no point: it adds nothing
+  const int64_t first = block * kAdjointPoints, left = min<int64_t>(kAdjointPoints, p.P - first);
+  alignas(64) T grad[kAdjointPoints] = {};  // 0 where there is no point: it adds nothing
   __builtin_memcpy(grad, q.grad + first, std::size_t(left) * sizeof(T));
-  const int64_t bad = map_points<T, kGradPoints>(p, plan.intervals, first, w.u, w.sign);
+  const int64_t bad = map_points<T, kAdjointPoints>(p, plan.intervals, first, w.u, w.sign);
   for (int k = 0; k < g.d; ++k)
-    for (int64_t i = 0; i < kGradPoints; i += kPoints<T>) {
-      const T *u = w.u + k * kGradPoints + i, *sign = w.sign + k * kGradPoints + i;
-      const int64_t to = g.column_at[k] * kGradPoints + i;
-      factor_functions<T, kVectors>(g.table + g.table_at[k], g.rows[k], g.columns[k], u, sign, kGradPoints, w.functions + to);
-      factor_functions<T, kVectors>(plan.derivative + g.table_at[k], g.rows[k], g.columns[k], u, sign, kGradPoints, w.derivatives + to);
+    for (int64_t i = 0; i < kAdjointPoints; i += kPoints<T>) {
+      const T *u = w.u + k * kAdjointPoints + i, *sign = w.sign + k * kAdjointPoints + i;
+      const int64_t to = g.column_at[k] * kAdjointPoints + i;
+      factor_functions<T, kVectors>(g.table + g.table_at[k], g.rows[k], g.columns[k], u, sign, kAdjointPoints, w.functions + to);
+      factor_functions<T, kVectors>(plan.derivative + g.table_at[k], g.rows[k], g.columns[k], u, sign, kAdjointPoints, w.derivatives + to);
     }
-  set_zero(w.bar, g.total * kGradPoints);
-  if (g.d == 1) set_zero(w.rows_bar, g.rb_padded * kGradPoints);
-  for (int64_t i = 0; i < kGradPoints; i += kGradVectors * kLanes<T>) contract_adjoint(g, p.r, w, i);
+  set_zero(w.bar, g.total * kAdjointPoints);
+  if (g.d == 1) set_zero(w.rows_bar, g.rb_padded * kAdjointPoints);
+  for (int64_t i = 0; i < kAdjointPoints; i += kAdjointVectors * kLanes<T>) contract_adjoint(g, p.r, w, i);
   coordinate_gradients(g, p, w, grad, left, q.dX + first * p.d);
   add_block(g, p, plan.sums, w, grad, sums);
   return bad;
@@ -238,7 +238,7 @@ constexpr double kRoundNs = 4e6;                    // of one chunk between two 
 
 // The chunks' sums in their order, in double precision.
 template <class T>
-void collect(const GradPlan<T>& plan, const TuckerEvalVjp<T>& q, const T* sums, int64_t chunks) {
+void collect(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q, const T* sums, int64_t chunks) {
   const TuckerEval<T>& p = q.forward;
   const Packed<T>& g = plan.g;
   Scratch<double> row(plan.widest);
@@ -256,27 +256,27 @@ void collect(const GradPlan<T>& plan, const TuckerEvalVjp<T>& q, const T* sums, 
 // Per block of points: reads X and grad, writes dX, reads and writes one chunk's sums. Which chunk a block belongs to, and the order
 // within it, follow from P and the sizes alone: the same bits for any number of threads.
 template <class T>
-int64_t tucker_eval_vjp(const TuckerEvalVjp<T>& q) {
+int64_t tucker_eval_adjoint(const TuckerEvalAdjoint<T>& q) {
   const TuckerEval<T>& p = q.forward;
-  const GradPlan<T> plan(p);
-  const int64_t blocks = (p.P + kGradPoints - 1) / kGradPoints, size = plan.sums.total;
+  const AdjointPlan<T> plan(p);
+  const int64_t blocks = (p.P + kAdjointPoints - 1) / kAdjointPoints, size = plan.sums.total;
   const int64_t affordable = max<int64_t>(1, kChunkBytes / max<int64_t>(1, size * int64_t(sizeof(T))));
   const int64_t chunks = min(min(kMaxChunks, affordable), blocks);
   Scratch<T> sums(chunks * size);
   set_zero<T>(sums, chunks * size);
-  const double ns = 3 * plan.g.multiply_adds * kMultiplyAddNs<T> * kGradPoints + 1000;
+  const double ns = 3 * plan.g.multiply_adds * kMultiplyAddNs<T> * kAdjointPoints + 1000;
   const int64_t step = max<int64_t>(1, int64_t(kRoundNs / ns));  // blocks of a chunk in one round
   int64_t bad = -1;
   for (int64_t round = 0; round * step * chunks < blocks; ++round)
     parallel_for(chunks, p.threads, ns * double(step), [&](int64_t begin, int64_t end) {
       Scratch<T> work(plan.work_size());
-      const GradWork<T> w = plan.divide(work);
+      const AdjointWork<T> w = plan.divide(work);
       for (int64_t chunk = begin; chunk < end; ++chunk)
         for (int64_t i = round * step; i < (round + 1) * step; ++i) {
           const int64_t block = i * chunks + chunk;
           if (block >= blocks) break;
           const int64_t found = adjoint_block(plan, q, w, block, sums + chunk * size);
-          if (found >= 0) note_bad(bad, found);
+          if (found >= 0) note_first(bad, found);
         }
     });
   collect<T>(plan, q, sums, chunks);

@@ -23,7 +23,7 @@ struct TuckerEval {
 };
 
 template <class T>
-struct TuckerEvalVjp {
+struct TuckerEvalAdjoint {
   TuckerEval<T> forward;  // f unused
   const T* grad;          // (P,)
   T* dcore;
@@ -36,8 +36,8 @@ struct TuckerEvalVjp {
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);
-  std::int64_t (*tucker_eval_vjp)(const TuckerEvalVjp<T>&);  // makes its own layout, another one
-  void* (*pack)(const TuckerEval<T>&);                       // reads core and factors alone
+  std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // makes its own layout, another one
+  void* (*pack)(const TuckerEval<T>&);                               // reads core and factors alone
   void (*discard)(void* packed);
 };
 

@@ -105,18 +105,18 @@ void tucker_eval(Arguments& given, const Domain& domain, const py::object& packe
   });
 }
 
-void tucker_eval_vjp(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
+void tucker_eval_adjoint(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
   if (!packed.is_none()) given.memo<Packed>("packed", packed);  // of no use: the adjoint has a layout of its own
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    TuckerEvalVjp<T> q{};
+    TuckerEvalAdjoint<T> q{};
     q.forward = inputs<T>(given, domain, py::none(), threads);
     q.grad = given.input("grad", "P");
     q.dcore = given.gradient_of("core");
     const auto dfactors = given.gradients_of("factors");
     for (std::size_t k = 0; k < dfactors.size(); ++k) q.dfactors[k] = dfactors[k];
     q.dX = given.gradient_of("X");
-    run(given, kernels<T>().tucker_eval_vjp, q, q.forward);
+    run(given, kernels<T>().tucker_eval_adjoint, q, q.forward);
   });
 }
 
@@ -124,7 +124,7 @@ void tucker_eval_vjp(Arguments& given, const Domain& domain, const py::object& p
 
 void bind(py::module_& m) {
   define(m, "tucker_eval", &tucker_eval);
-  define(m, "tucker_eval_vjp", &tucker_eval_vjp);
+  define(m, "tucker_eval_vjp", &tucker_eval_adjoint);
   py::class_<Packed>(m, "Packed").def(py::init<const py::object&, const py::object&>(), py::arg("core"), py::arg("factors"));
 }
 

@@ -45,12 +45,6 @@ void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
   for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>);
 }
 
-// The lowest index that any block found, whoever comes first.
-inline void note_bad(int64_t& lowest, int64_t found) {
-  int64_t known = __atomic_load_n(&lowest, __ATOMIC_RELAXED);
-  while ((known < 0 || found < known) && !__atomic_compare_exchange_n(&lowest, &known, found, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
-}
-
 // README (2), (3): `columns` factor functions at kLanes x vectors points. Reads the tile once; polynomials and sums stay in registers.
 // Function c at the points is out[c * stride ...].
 template <class T, int vectors, int columns>

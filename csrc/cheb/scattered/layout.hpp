@@ -9,22 +9,20 @@
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
 
-constexpr bool kWideFile = kVectorBytes == 64;   // 32 vector registers, elsewhere 16
-constexpr int kColumns = kWideFile ? 8 : 4;      // factor columns side by side: 8 x 2 (4 x 2) sums and the polynomials fill the registers
-constexpr int kNarrow = 4;                       // columns of a last tile that is no wider
-constexpr int kVectors = 2;                      // of points: a third one spilled the sums and was 10 % slower
-constexpr int kGradVectors = kWideFile ? 2 : 1;  // the adjoint keeps twice as many sums per vector
-constexpr int kRows = 4;                         // rows of the core whose sums over its last axis are formed together
-constexpr int kGradRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
-constexpr int kGradColumns = 8;                  // what rank axes are padded to in the adjoint, where columns lie in lanes too
-constexpr int kGradPoints = 96;                  // points of one outer product: a multiple of every ISA's block, and small enough for L2
+constexpr bool kWideFile = kVectorBytes == 64;  // 32 vector registers, elsewhere 16
+constexpr int kColumns = kWideFile ? 8 : 4;     // factor columns side by side: 8 x 2 (4 x 2) sums and the polynomials fill the registers
+constexpr int kNarrow = 4;                      // columns of a last tile that is no wider
+constexpr int kVectors = 2;                     // of points: a third one spilled the sums and was 10 % slower
+constexpr int kAdjointVectors = kWideFile ? 2 : 1;  // the adjoint keeps twice as many sums per vector
+constexpr int kRows = 4;                            // rows of the core whose sums over its last axis are formed together
+constexpr int kAdjointRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
+constexpr int kAdjointColumns = 8;                  // what rank axes are padded to in the adjoint, where columns lie in lanes too
+constexpr int kAdjointPoints = 96;                  // points of one outer product: a multiple of every ISA's block, and small enough for L2
 
 template <class T>
 constexpr int kPoints = kVectors * kLanes<T>;
 template <class T>
 constexpr double kEps = sizeof(T) == 4 ? 1.1920928955078125e-07 : 2.220446049250313e-16;
-
-constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // A Tucker tensor laid out for the kernels. The leading d - 2 axes of the core are one, `lead`; the last two are the matrix that is
 // contracted with the lanes; with d = 1 that matrix has one row.

@@ -6,47 +6,34 @@
 // registers on W blocks of W numbers (W lanes), after a transposition. They end with blocks of a few numbers, one a lane, which are
 // multiplied as polynomials: that takes no more operations than the layers left out, a root less of every two, and rounds less often.
 #pragma once
-#include "core/lanes/cplx.hpp"
-#include "core/lanes/lanes.hpp"
+#include "core/lanes/complex_lanes.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
 namespace fft {
 
 template <class V>
-using Complex = cplx<V>;
-
-template <class V>
-QF_HD Complex<V> multiply_conj(Complex<V> a, Complex<V> b) {  // a conj(b)
+QF_HD cplx<V> multiply_conj(cplx<V> a, cplx<V> b) {  // a conj(b)
   return {a.re * b.re + a.im * b.im, a.im * b.re - a.re * b.im};
 }
 template <class V>
-QF_HD Complex<V> times_i(Complex<V> z) {
+QF_HD cplx<V> times_i(cplx<V> z) {
   return {-z.im, z.re};
 }
 template <class V>
-QF_HD Complex<V> over_i(Complex<V> z) {
+QF_HD cplx<V> over_i(cplx<V> z) {
   return {z.im, -z.re};
-}
-template <class V>
-QF_HD Complex<V> load_complex(const Element<V>* re, const Element<V>* im) {
-  return {load<V>(re), load<V>(im)};
-}
-template <class V>
-QF_HD void store_complex(Element<V>* re, Element<V>* im, Complex<V> z) {
-  store(re, z.re);
-  store(im, z.im);
 }
 
 // The R-point transform in place, R = 3, 5; sign -1 forward, +1 inverse.
 template <int R, int sign, class V>
-QF_HD void butterfly(Complex<V>* z) {
+QF_HD void butterfly(cplx<V>* z) {
   using T = Element<V>;
-  const auto turn = [](Complex<V> x) { return sign < 0 ? over_i(x) : times_i(x); };
-  const auto times = [](Complex<V> x, T by) { return scaled(x, broadcast<V>(by)); };
+  const auto turn = [](cplx<V> x) { return sign < 0 ? over_i(x) : times_i(x); };
+  const auto times = [](cplx<V> x, T by) { return scaled(x, broadcast<V>(by)); };
   if constexpr (R == 3) {
-    const Complex<V> s = z[1] + z[2], d = times(turn(z[1] - z[2]), T(0.86602540378443864676));  // sin(pi/3)
-    const Complex<V> t = z[0] - times(s, T(0.5));
+    const cplx<V> s = z[1] + z[2], d = times(turn(z[1] - z[2]), T(0.86602540378443864676));  // sin(pi/3)
+    const cplx<V> t = z[0] - times(s, T(0.5));
     z[0] = z[0] + s;
     z[1] = t + d;
     z[2] = t - d;
@@ -54,9 +41,9 @@ QF_HD void butterfly(Complex<V>* z) {
     static_assert(R == 5);
     constexpr T c1 = T(0.30901699437494742410), c2 = T(-0.80901699437494742410);  // cos 2pi/5, cos 4pi/5
     constexpr T s1 = T(0.95105651629515357212), s2 = T(0.58778525229247312917);
-    const Complex<V> a = z[1] + z[4], b = z[2] + z[3], c = turn(z[1] - z[4]), d = turn(z[2] - z[3]);
-    const Complex<V> t1 = z[0] + times(a, c1) + times(b, c2), t2 = z[0] + times(a, c2) + times(b, c1);
-    const Complex<V> u1 = times(c, s1) + times(d, s2), u2 = times(c, s2) - times(d, s1);
+    const cplx<V> a = z[1] + z[4], b = z[2] + z[3], c = turn(z[1] - z[4]), d = turn(z[2] - z[3]);
+    const cplx<V> t1 = z[0] + times(a, c1) + times(b, c2), t2 = z[0] + times(a, c2) + times(b, c1);
+    const cplx<V> u1 = times(c, s1) + times(d, s2), u2 = times(c, s2) - times(d, s1);
     z[0] = z[0] + a + b;
     z[1] = t1 + u1;
     z[4] = t1 - u1;
@@ -77,7 +64,7 @@ template <class V, bool same>
 struct Roots {
   static constexpr int step = same ? 2 : 2 * kWidth<V>;
   const Element<V>* at;
-  QF_HD Complex<V> operator[](int i) const {
+  QF_HD cplx<V> operator[](int i) const {
     const Element<V>* const w = at + i * step;
     if constexpr (same)
       return {broadcast<V>(w[0]), broadcast<V>(w[1])};
@@ -89,35 +76,35 @@ struct Roots {
 
 // z w / cos w and z / (w cos w).
 template <class V>
-QF_HD Complex<V> turned(Complex<V> z, V tangent) {
+QF_HD cplx<V> turned(cplx<V> z, V tangent) {
   return {z.re - tangent * z.im, z.im + tangent * z.re};
 }
 template <class V>
-QF_HD Complex<V> turned_back(Complex<V> z, V tangent) {
+QF_HD cplx<V> turned_back(cplx<V> z, V tangent) {
   return {z.re + tangent * z.im, z.im - tangent * z.re};
 }
 // a + s x, a - s x.
 template <class V>
-QF_HD Complex<V> plus(Complex<V> a, V s, Complex<V> x) {
+QF_HD cplx<V> plus(cplx<V> a, V s, cplx<V> x) {
   return {a.re + s * x.re, a.im + s * x.im};
 }
 template <class V>
-QF_HD Complex<V> less(Complex<V> a, V s, Complex<V> x) {
+QF_HD cplx<V> less(cplx<V> a, V s, cplx<V> x) {
   return {a.re - s * x.re, a.im - s * x.im};
 }
 
 // A pair or a quad of numbers `stride` apart: 6 and 22 operations.
 template <int layers, class V, bool same>
-QF_HD void split(Complex<V>* z, int stride, Roots<V, same> roots) {
+QF_HD void split(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
-    const Complex<V> half = roots[0], x = turned(z[stride], half.im);
+    const cplx<V> half = roots[0], x = turned(z[stride], half.im);
     z[stride] = less(z[0], half.re, x);
     z[0] = plus(z[0], half.re, x);
   } else if constexpr (layers == 2) {
-    const Complex<V> half = roots[0], quarter = roots[1], third = roots[2];
-    const Complex<V> x = turned(z[2 * stride], half.im), a = plus(z[0], half.re, x), b = less(z[0], half.re, x);
-    const Complex<V> y = turned(z[stride], quarter.im), t = turned(z[3 * stride], third.im);
-    const Complex<V> c = plus(y, third.re, t), d = times_i(less(y, third.re, t));
+    const cplx<V> half = roots[0], quarter = roots[1], third = roots[2];
+    const cplx<V> x = turned(z[2 * stride], half.im), a = plus(z[0], half.re, x), b = less(z[0], half.re, x);
+    const cplx<V> y = turned(z[stride], quarter.im), t = turned(z[3 * stride], third.im);
+    const cplx<V> c = plus(y, third.re, t), d = times_i(less(y, third.re, t));
     z[0] = plus(a, quarter.re, c);
     z[stride] = less(a, quarter.re, c);
     z[2 * stride] = plus(b, quarter.re, d);
@@ -126,15 +113,15 @@ QF_HD void split(Complex<V>* z, int stride, Roots<V, same> roots) {
 }
 // The way back, to twice or four times the numbers: 8 and 28.
 template <int layers, class V, bool same>
-QF_HD void merge(Complex<V>* z, int stride, Roots<V, same> roots) {
+QF_HD void merge(cplx<V>* z, int stride, Roots<V, same> roots) {
   if constexpr (layers == 1) {
-    const Complex<V> half = roots[0], a = z[0], b = z[stride];
+    const cplx<V> half = roots[0], a = z[0], b = z[stride];
     z[0] = a + b;
     z[stride] = scaled(turned_back(a - b, half.im), half.re);
   } else if constexpr (layers == 2) {
-    const Complex<V> half = roots[0], quarter = roots[1], third = roots[2];
-    const Complex<V> s = z[0] + z[stride], t = z[2 * stride] + z[3 * stride];
-    const Complex<V> e = z[0] - z[stride], f = over_i(z[2 * stride] - z[3 * stride]);
+    const cplx<V> half = roots[0], quarter = roots[1], third = roots[2];
+    const cplx<V> s = z[0] + z[stride], t = z[2 * stride] + z[3 * stride];
+    const cplx<V> e = z[0] - z[stride], f = over_i(z[2 * stride] - z[3 * stride]);
     z[0] = s + t;
     z[stride] = scaled(turned_back(e + f, quarter.im), quarter.re);
     z[2 * stride] = scaled(turned_back(s - t, half.im), half.re);
@@ -153,7 +140,7 @@ QF_HD Roots<V, same> below(Roots<V, same> roots, int g) {
 
 // The 2^layers numbers of z.
 template <int layers, class V>
-QF_HD void forward(Complex<V>* z, Roots<V, true> roots) {
+QF_HD void forward(cplx<V>* z, Roots<V, true> roots) {
   constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
 #pragma GCC unroll 4
   for (int j = 0; j < rows; ++j) split<upper_layers(layers)>(z + j, rows, roots);
@@ -161,7 +148,7 @@ QF_HD void forward(Complex<V>* z, Roots<V, true> roots) {
   for (int g = 0; g < blocks; ++g) split<lower_layers(layers)>(z + g * rows, 1, below<layers>(roots, g));
 }
 template <int layers, class V>
-QF_HD void inverse(Complex<V>* z, Roots<V, true> roots) {
+QF_HD void inverse(cplx<V>* z, Roots<V, true> roots) {
   constexpr int rows = 1 << lower_layers(layers), blocks = 1 << upper_layers(layers);
 #pragma GCC unroll 4
   for (int g = 0; g < blocks; ++g) merge<lower_layers(layers)>(z + g * rows, 1, below<layers>(roots, g));
@@ -178,7 +165,7 @@ QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {
   constexpr int R = 1 << layers;
   const int64_t q = n / R;
   for (int64_t j = 0; j < q; j += kLanes<T>) {
-    Complex<V> z[R];
+    cplx<V> z[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
     if constexpr (back)

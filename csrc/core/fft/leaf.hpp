@@ -14,7 +14,7 @@ constexpr int kLaneLayers = log2_of(kLanes<T>);
 
 // The steps m, 2 m, ... < below of the transposition of rows `stride` apart, of which z[0] is one.
 template <int m, int below, class V>
-QF_HD void exchange_rows(Complex<V>* z, int stride) {
+QF_HD void exchange_rows(cplx<V>* z, int stride) {
   if constexpr (m < below) {
     constexpr auto lanes = std::make_integer_sequence<int, kWidth<V>>{};
     const int step = m / stride;  // in rows of z
@@ -37,13 +37,13 @@ template <class T>
 struct Block {
   using V = Lanes<T>;
   static constexpr int size = kBlock<T>;
-  Complex<V> z[size];
+  cplx<V> z[size];
   Block() = default;
   QF_HD Block(const T* re, const T* im) {
 #pragma GCC unroll 4
     for (int i = 0; i < size; ++i) z[i] = load_complex<V>(re + i * kWidth<V>, im + i * kWidth<V>);
   }
-  QF_HD void put(Complex<V>* to) const {
+  QF_HD void put(cplx<V>* to) const {
 #pragma GCC unroll 4
     for (int i = 0; i < size; ++i) to[i] = z[i];
   }
@@ -55,12 +55,12 @@ struct Block {
 
 // a conj(b) + c
 template <class V>
-QF_HD Complex<V> multiply_conj_add(Complex<V> a, Complex<V> b, Complex<V> c) {
+QF_HD cplx<V> multiply_conj_add(cplx<V> a, cplx<V> b, cplx<V> c) {
   return {multiply_add(a.re, b.re, multiply_add(a.im, b.im, c.re)), multiply_add(a.im, b.re, multiply_add(V(-a.re), b.im, c.im))};
 }
 // a b. What wraps around is summed first, then times c.
 template <class T>
-QF_HD Block<T> product(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* b, Complex<Lanes<T>> c) {
+QF_HD Block<T> product(const cplx<Lanes<T>>* a, const cplx<Lanes<T>>* b, cplx<Lanes<T>> c) {
   constexpr int size = kBlock<T>;
   Block<T> y;
 #pragma GCC unroll 4
@@ -79,7 +79,7 @@ QF_HD Block<T> product(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* b, C
 }
 // a(x) conj(b)(1/x) on the unit circle, where 1/x is conj(c) x^(size - 1).
 template <class T>
-QF_HD Block<T> correlation(const Complex<Lanes<T>>* a, const Complex<Lanes<T>>* b, Complex<Lanes<T>> c) {
+QF_HD Block<T> correlation(const cplx<Lanes<T>>* a, const cplx<Lanes<T>>* b, cplx<Lanes<T>> c) {
   constexpr int size = kBlock<T>;
   Block<T> y;
 #pragma GCC unroll 4
@@ -120,7 +120,7 @@ QF_HD void leaf(const T* re, const T* im, T* to_re, T* to_im, const T* of_blocks
   const Roots<V, false> lanes{of_lanes};
   const auto blocks = [&](int i) { return Roots<V, true>{of_blocks}.behind(i / size * roots_of(layers)); };
   const auto parts = [&](int i) { return below<layers>(blocks(i), i % size / part); };
-  Complex<V> z[W];
+  cplx<V> z[W];
 #pragma GCC unroll 16
   for (int i = 0; i < W; ++i) z[i] = load_complex<V>(re + i * W, im + i * W);
   if constexpr (there) {

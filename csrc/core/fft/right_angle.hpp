@@ -1,6 +1,7 @@
 // Right-angle FFT: a real sequence u as the polynomial sum_n u_n x^n modulo x^N - i, known by its values at the N roots of i. The product
 // of two such polynomials has the causal convolution on [0, N) for its real part and the tail on [N, 2N) for its imaginary part: no zero
-// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values: correlations for nothing.
+// padding, half the memory of a real transform of length 2N. On the unit circle u(1/x) has the conjugate values: correlations cost nothing
+// more.
 //
 // Depth first, so that every level of cache is used without knowing its size.
 #pragma once
@@ -57,13 +58,13 @@ struct QuadOfI {
 
 // The polynomials of which u[m] holds the numbers [m N / R, (m + 1) N / R): their remainders modulo x^(N/R) less the R-th roots of i.
 template <int R, class V>
-QF_HD void split_at_i(const V* u, Complex<V>* x) {
+QF_HD void split_at_i(const V* u, cplx<V>* x) {
   using T = Element<V>;
   if constexpr (R == 4) {
     using Q = QuadOfI<T>;
     const V c = broadcast<V>(T(Q::kCos)), s2 = u[2] * T(Q::kHalf), ratio = broadcast<V>(T(Q::kTan)), y = u[1] * T(Q::kTan);
-    const Complex<V> a{u[0] + T(Q::kHalf) * u[2], s2}, b{u[0] - T(Q::kHalf) * u[2], -s2};  // s2: the sine is the cosine
-    const Complex<V> e{u[1] + ratio * u[3], y + u[3]}, f{u[3] - y, u[1] - ratio * u[3]};   // kTan kThirdTan = 1
+    const cplx<V> a{u[0] + T(Q::kHalf) * u[2], s2}, b{u[0] - T(Q::kHalf) * u[2], -s2};  // s2: the sine is the cosine
+    const cplx<V> e{u[1] + ratio * u[3], y + u[3]}, f{u[3] - y, u[1] - ratio * u[3]};   // kTan kThirdTan = 1
     x[0] = plus(a, c, e), x[1] = less(a, c, e), x[2] = plus(b, c, f), x[3] = less(b, c, f);
   } else {
     using Root = RootOfI<R>;
@@ -74,20 +75,20 @@ QF_HD void split_at_i(const V* u, Complex<V>* x) {
   }
 }
 template <int R, class V>
-QF_HD void split_at_i(Complex<V>* x) {
+QF_HD void split_at_i(cplx<V>* x) {
   using T = Element<V>;
   if constexpr (R == 4) {
     split<2>(x, 1, Roots<V, true>{QuadOfI<T>::roots});
   } else {
     using Root = RootOfI<R>;
 #pragma GCC unroll 5
-    for (int m = 1; m < R; ++m) x[m] = x[m] * Complex<V>{broadcast<V>(T(Root::re[m])), broadcast<V>(T(Root::im[m]))};
+    for (int m = 1; m < R; ++m) x[m] = x[m] * cplx<V>{broadcast<V>(T(Root::re[m])), broadcast<V>(T(Root::im[m]))};
     butterfly<R, -1>(x);
   }
 }
 // The way back; f(m, re, im) gets the numbers times `by`.
 template <int R, class V, class F>
-QF_HD void merge_at_i(Complex<V>* x, Element<V> by, F&& f) {
+QF_HD void merge_at_i(cplx<V>* x, Element<V> by, F&& f) {
   using T = Element<V>;
   if constexpr (R == 4) {
     merge<2>(x, 1, Roots<V, true>{QuadOfI<T>::roots});
@@ -148,7 +149,7 @@ class RightAngle {
   void convolve(const T* u, int64_t n, const T* k_re, const T* k_im, T* re, T* im, Finish finish, Meanwhile meanwhile = {}) const {
     through(
         u, n, re, im, re, im,
-        [=](int64_t i, fft::Complex<V>* z, fft::Complex<V> c)
+        [=](int64_t i, cplx<V>* z, cplx<V> c)
             __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
         finish, meanwhile);
   }
@@ -212,14 +213,14 @@ class RightAngle {
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
     each_column(q, complex ? q : n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
-      fft::Complex<V> z[R * parts];
+      cplx<V> z[R * parts];
 #pragma GCC unroll 4
       for (int k = 0; k < parts; ++k) {
-        fft::Complex<V> x[R];
+        cplx<V> x[R];
         const auto at = [&](int m) { return j + (m * parts + k) * q; };
         if constexpr (complex) {
 #pragma GCC unroll 5
-          for (int m = 0; m < R; ++m) x[m] = fft::load_complex<V>(re + at(m), im + at(m));
+          for (int m = 0; m < R; ++m) x[m] = load_complex<V>(re + at(m), im + at(m));
           fft::split_at_i<R>(x);
         } else {
           V numbers[R];
@@ -233,7 +234,7 @@ class RightAngle {
 #pragma GCC unroll 5
       for (int r = 0; r < R; ++r) fft::split<layers>(z + r * parts, 1, first_roots<layers>(r));
 #pragma GCC unroll 16
-      for (int r = 0; r < R * parts; ++r) fft::store_complex(re + j + r * q, im + j + r * q, z[r]);
+      for (int r = 0; r < R * parts; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
     });
   }
 
@@ -242,16 +243,16 @@ class RightAngle {
   void last_pass(const T* re, const T* im, int64_t n, Finish& finish) const {
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
-    const T scale = T(fft::kBlock<T>) / T(N_);  // every layer doubles
+    const T scale = T(fft::kBlock<T>) / T(N_);  // every layer on the way back doubles the numbers
     each_column(min(q, n), n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
-      fft::Complex<V> z[R * parts];
+      cplx<V> z[R * parts];
 #pragma GCC unroll 16
-      for (int r = 0; r < R * parts; ++r) z[r] = fft::load_complex<V>(re + j + r * q, im + j + r * q);
+      for (int r = 0; r < R * parts; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
 #pragma GCC unroll 5
       for (int r = 0; r < R; ++r) fft::merge<layers>(z + r * parts, 1, first_roots<layers>(r));
 #pragma GCC unroll 4
       for (int k = 0; k < parts; ++k) {
-        fft::Complex<V> x[R];
+        cplx<V> x[R];
 #pragma GCC unroll 5
         for (int r = 0; r < R; ++r) x[r] = z[r * parts + k];
         fft::merge_at_i<R>(x, scale, [&](int m, V real, V imag) __attribute__((always_inline)) {
@@ -262,9 +263,9 @@ class RightAngle {
     });
   }
 
-  // The f of the ways that know no blocks between.
+  // The f of transforms that leave the blocks between as they are.
   struct Unchanged {
-    QF_HD void operator()(int64_t, fft::Complex<V>*, fft::Complex<V>) const {}
+    QF_HD void operator()(int64_t, cplx<V>*, cplx<V>) const {}
   };
 
   // All layers between the first pass and the last, depth first.
@@ -306,7 +307,7 @@ class RightAngle {
     constexpr int64_t of_lanes = fft::kOfLanes<T> * 2 * W;
     for (int64_t at = from; at < from + n; at += square) {
       meanwhile(at, square);
-      const auto at_block = [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) { f(at + i, z, c); };
+      const auto at_block = [&](int64_t i, cplx<V>* z, cplx<V> c) __attribute__((always_inline)) { f(at + i, z, c); };
       fft::leaf<there, back, layers>(re + at, im + at, to_re + at, to_im + at, roots_ + tree_.leaf.roots + at / square * of_blocks,
                                      roots_ + tree_.lanes + at / square * of_lanes, at_block);
     }

@@ -116,7 +116,7 @@ struct Tree {
     first = next(first_layers<T>(length));
     while (const int layers = pass_layers<T>(left)) passes[count++] = next(layers);
     leaf = next(left);
-    lanes = (size + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+    lanes = round_up(size, kLanes<T>);
     size = lanes + blocks * kOfLanes<T> * 2;
   }
 };

@@ -47,7 +47,7 @@ class Ahead {
   Ahead() = default;
   template <class T>
   Ahead(const T* from, int64_t count) : line_(reinterpret_cast<const char*>(from)), end_(reinterpret_cast<const char*>(from + count)) {}
-  QF_HD void step(int64_t tiles) {  // so many steps fetch all
+  QF_HD void step(int64_t tiles) {  // after `tiles` steps all is fetched
     if (step_ == 0) step_ = (end_ - line_ + tiles * kLine - 1) / (tiles * kLine) * kLine;
     for (const char* const stop = min(line_ + step_, end_); line_ < stop; line_ += kLine) __builtin_prefetch(line_, 0, 2);
   }

@@ -1,4 +1,4 @@
-// Matrix products in register tiles: rows of A times vectors of B, all sums in registers. What packs and blocks them is the caller's.
+// Matrix products in register tiles: rows of A times vectors of B, all sums in registers. Packing and blocking are up to the caller.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -7,7 +7,7 @@ inline namespace QF_ISA {
 
 constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;  // 8 x 3 sums in 32 registers, 4 x 3 in 16: both leave room for B and a broadcast
 constexpr int kTileVectors = 3;
-constexpr int64_t kFarBytes = 2048;  // rows of the result so far apart are no stream that the hardware would fetch ahead
+constexpr int64_t kFarBytes = 2048;  // rows of the result this far apart are not fetched ahead by the hardware
 
 // f(rows, first row) for the panels of m rows: 8 (4) at a time, then 4, 2, 1.
 template <class F>
@@ -75,15 +75,6 @@ struct Columns {
   static constexpr int vectors = NV;
   static constexpr int count = NV * kWidth<V>;
   using Vector = V;
-};
-
-template <class T, int W>
-struct LanesOrOne {
-  using type = Lanes<T, W>;
-};
-template <class T>
-struct LanesOrOne<T, 1> {
-  using type = T;
 };
 
 // What to do with columns that fill no vector: a last full vector that overlaps the one before it, or narrower ones side by side, for

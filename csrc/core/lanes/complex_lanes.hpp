@@ -1,11 +1,80 @@
-// Real or complex numbers side by side: a kernel that is written for packs serves both. A pack of complex numbers keeps real and imaginary
-// parts in registers of their own.
+// Complex numbers in lanes: real and imaginary parts in registers of their own, whatever their layout in memory. And packs, real or complex
+// numbers side by side: a kernel that is written for packs serves both.
 #pragma once
 #include "core/lanes/cplx.hpp"
+#include "core/lanes/lanes.hpp"
+#if defined(QF_HAS_LANES)
 #include "core/lanes/shuffles.hpp"
+#endif
 
 namespace quatrefoil {
 inline namespace QF_ISA {
+
+// W numbers whose parts are two arrays, or lie in turns: W real parts, then W imaginary ones. The arrays may be of another precision.
+template <class V, class T>
+QF_HD cplx<V> load_complex(const T* re, const T* im) {
+  return {load_as<V>(re), load_as<V>(im)};
+}
+template <class V, class T>
+QF_HD cplx<V> load_complex(const T* turns) {
+  return load_complex<V>(turns, turns + kWidth<V>);
+}
+template <class T, class V>
+QF_HD void store_complex(T* re, T* im, cplx<V> z) {
+  store_as(re, z.re);
+  store_as(im, z.im);
+}
+template <class T, class V>
+QF_HD void store_complex(T* turns, cplx<V> z) {
+  store_complex(turns, turns + kWidth<V>, z);
+}
+
+// The first n of W interleaved numbers of any precision; the other lanes are 0.
+template <class V, class T>
+QF_HD cplx<V> load_first(const cplx<T>* from, int64_t n) {
+  using S = Element<V>;
+  constexpr int W = kWidth<V>;
+  S re[W] = {}, im[W] = {};
+  if (n >= W) {
+    for (int i = 0; i < W; ++i) re[i] = S(from[i].re), im[i] = S(from[i].im);
+  } else {
+    for (int i = 0; i < n; ++i) re[i] = S(from[i].re), im[i] = S(from[i].im);
+  }
+  return {load<V>(re), load<V>(im)};
+}
+template <class T, class V>
+QF_HD void store_first(cplx<T>* to, cplx<V> x, int64_t n) {
+  for (int i = 0; i < kWidth<V> && i < n; ++i) to[i] = {T(x.re[i]), T(x.im[i])};
+}
+
+template <class V, class T>
+QF_HD cplx<V> broadcast(cplx<T> x) {
+  return {broadcast<V>(Element<V>(x.re)), broadcast<V>(Element<V>(x.im))};
+}
+template <class V>
+QF_HD cplx<Element<V>> sum(cplx<V> x) {
+  return {sum(x.re), sum(x.im)};
+}
+
+template <class V, class T>
+QF_HD void set_lane(V& x, int i, T value) {
+  x[i] = value;
+}
+template <class V, class T>
+QF_HD void set_lane(cplx<V>& x, int i, cplx<T> value) {
+  x.re[i] = value.re;
+  x.im[i] = value.im;
+}
+template <class V>
+QF_HD Element<V> lane(V x, int i) {
+  return x[i];
+}
+template <class V>
+QF_HD cplx<Element<V>> lane(cplx<V> x, int i) {
+  return {x.re[i], x.im[i]};
+}
+
+// ---- packs
 
 template <class E>
 struct PartOf {
@@ -37,11 +106,13 @@ QF_HD Pack<E, V> load_pack(const E* from) {
     return load<V>(from);
   } else if constexpr (kWidth<V> == 1) {
     return *from;
+#if defined(QF_HAS_LANES)
   } else {
     constexpr auto all = std::make_integer_sequence<int, kWidth<V>>{};
     const Part<E>* const at = reinterpret_cast<const Part<E>*>(from);
     const V low = load<V>(at), high = load<V>(at + kWidth<V>);
     return {every_second<0>(low, high, all), every_second<1>(low, high, all)};
+#endif
   }
 }
 template <class E, class V>
@@ -50,31 +121,25 @@ QF_HD void store_pack(E* to, Pack<E, V> x) {
     store<V>(to, x);
   } else if constexpr (kWidth<V> == 1) {
     *to = x;
+#if defined(QF_HAS_LANES)
   } else {
     constexpr auto all = std::make_integer_sequence<int, kWidth<V>>{};
     Part<E>* const at = reinterpret_cast<Part<E>*>(to);
     store(at, alternate<0>(x.re, x.im, all));
     store(at + kWidth<V>, alternate<kWidth<V> / 2>(x.re, x.im, all));
+#endif
   }
-}
-template <class E, class V>
-QF_HD Pack<E, V> spread(E x) {
-  if constexpr (kParts<E> == 1)
-    return broadcast<V>(x);
-  else
-    return {broadcast<V>(x.re), broadcast<V>(x.im)};
 }
 // f(i) in lane i.
 template <class E, class V, class F>
 QF_HD Pack<E, V> gather(F&& f) {
+#if defined(QF_HAS_LANES)
   Pack<E, V> x{};
-  for (int i = 0; i < kWidth<V>; ++i) {
-    if constexpr (kParts<E> == 1)
-      x[i] = f(i);
-    else
-      x.re[i] = f(i).re, x.im[i] = f(i).im;
-  }
+  for (int i = 0; i < kWidth<V>; ++i) set_lane(x, i, f(i));
   return x;
+#else
+  return f(0);
+#endif
 }
 // One step of a transposed square: one register, or that of the imaginary parts behind that of the real ones.
 template <class E, class V>

@@ -11,20 +11,11 @@ namespace elementary {
 template <class T>
 constexpr T kRound = sizeof(T) == 8 ? T(6755399441055744.0) : T(12582912.0);  // 1.5 * 2^52, 1.5 * 2^23
 
-// x << n, bits leaving at the top (of a signed scalar that is no legal shift).
-template <class I>
-QF_HD I shift_left(I x, int n) {
-  if constexpr (std::is_integral<I>::value)
-    return I(typename std::make_unsigned<I>::type(x) << n);
-  else
-    return x << n;
-}
-
 // c[0] + x (c[1] + x (...)).
 template <int n, class V, class T>
 QF_HD V polynomial(V x, const T (&c)[n]) {
   V p = broadcast<V>(c[n - 1]);
-#pragma GCC unroll 16
+  QF_UNROLL(16)
   for (int i = n - 2; i >= 0; --i) p = multiply_add(p, x, broadcast<V>(c[i]));
   return p;
 }

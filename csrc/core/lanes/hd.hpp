@@ -3,11 +3,19 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__)  // V is a single number: no lanes, no intrinsics
 #define QF_HD __host__ __device__ __forceinline__
+#if defined(__CUDA_ARCH__)
+#define QF_UNROLL(n) QF_PRAGMA(unroll n)
+#else
+#define QF_UNROLL(n)
+#endif
 #else
 #define QF_HD inline __attribute__((always_inline))
+#define QF_UNROLL(n) QF_PRAGMA(GCC unroll n)
+#define QF_HAS_LANES
 #endif
+#define QF_PRAGMA(text) _Pragma(#text)
 
 // Every kernel object is compiled once per instruction set with -DQF_ISA=<name>. All that is inline or a template lives in a namespace
 // of that name: were it shared, the linker would keep one copy, perhaps the AVX-512 one, and run it on every path.
@@ -36,6 +44,7 @@ template <class T>
 QF_HD constexpr T max(T a, T b) {
   return a < b ? b : a;
 }
+QF_HD constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil

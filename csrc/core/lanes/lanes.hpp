@@ -7,7 +7,7 @@
 
 #include "core/lanes/cplx.hpp"
 
-#if defined(__x86_64__)
+#if defined(QF_HAS_LANES) && defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -19,6 +19,10 @@ struct LanesOf {
   typedef T type __attribute__((vector_size(W * sizeof(T))));
 };
 template <class T>
+struct LanesOf<T, 1> {  // one number is plain T, which is all that a GPU takes
+  using type = T;
+};
+template <class T>
 constexpr int kLanes = kVectorBytes / int(sizeof(T));
 template <class T, int W = kLanes<T>>
 using Lanes = typename LanesOf<T, W>::type;
@@ -28,16 +32,23 @@ struct LaneTraits {  // of a lane type
   using T = typename std::remove_reference<decltype(V{}[0])>::type;
   static constexpr int width = sizeof(V) / sizeof(T);
 };
-template <>
-struct LaneTraits<float> {
-  using T = float;
+template <class Number>
+struct NumberTraits {
+  using T = Number;
   static constexpr int width = 1;
 };
 template <>
-struct LaneTraits<double> {
-  using T = double;
-  static constexpr int width = 1;
-};
+struct LaneTraits<float> : NumberTraits<float> {};
+template <>
+struct LaneTraits<double> : NumberTraits<double> {};
+template <>
+struct LaneTraits<std::int32_t> : NumberTraits<std::int32_t> {};
+template <>
+struct LaneTraits<std::int64_t> : NumberTraits<std::int64_t> {};
+template <>
+struct LaneTraits<std::uint32_t> : NumberTraits<std::uint32_t> {};
+template <class V>
+struct LaneTraits<cplx<V>> {};  // no lane type: overloads for lanes do not take it
 template <class V>
 using Element = typename LaneTraits<V>::T;
 template <class V>
@@ -57,10 +68,10 @@ template <class V>
 QF_HD V broadcast(Element<V> x) {
   return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x would be an addition, for the sake of -0
 }
-// Keeps v in a register for all its uses. Left to itself, GCC reads it from memory again at each.
+// Keeps v in a register for all its uses; GCC would otherwise read it from memory again at each.
 template <class V>
 QF_HD V keep(V v) {
-#if defined(__x86_64__)
+#if defined(QF_HAS_LANES) && defined(__x86_64__)
   asm("" : "+v"(v));
 #endif
   return v;
@@ -83,17 +94,21 @@ QF_HD void store_first(Element<V>* p, V v, int64_t n) {
 
 // Asks for the lines of p[0, n), ahead of their use, to L2; `write` where they will be written.
 template <bool write = false, class T>
-QF_HD void fetch(const T* p, int64_t n) {
+QF_HD void fetch([[maybe_unused]] const T* p, [[maybe_unused]] int64_t n) {
+#if defined(QF_HAS_LANES)
   for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(p + i, write, 2);
+#endif
 }
 
 QF_HD float square_root(float x) { return __builtin_sqrtf(x); }
 QF_HD double square_root(double x) { return __builtin_sqrt(x); }
+#if defined(QF_HAS_LANES)
 template <class V>
 QF_HD V square_root(V v) {
   for (int i = 0; i < kWidth<V>; ++i) v[i] = square_root(v[i]);
   return v;
 }
+#endif
 #if defined(__AVX512F__)
 QF_HD Lanes<float, 16> square_root(Lanes<float, 16> v) { return (Lanes<float, 16>)_mm512_sqrt_ps((__m512)v); }
 QF_HD Lanes<double, 8> square_root(Lanes<double, 8> v) { return (Lanes<double, 8>)_mm512_sqrt_pd((__m512d)v); }
@@ -119,9 +134,27 @@ QF_HD Lanes<T, kWidth<V>> converted(V v) {
   } else if constexpr (W == 4 && std::is_same<T, float>::value && std::is_same<Element<V>, double>::value) {
     return (Lanes<T, W>)_mm256_cvtpd_ps((__m256d)v);
 #endif
+  } else if constexpr (W == 1) {
+    return T(v);
   } else {
     return __builtin_convertvector(v, Lanes<T, W>);
   }
+}
+
+// Between lanes of one type and an array of another.
+template <class V, class T>
+QF_HD V load_as(const T* p) {
+  if constexpr (std::is_same<T, Element<V>>::value)
+    return load<V>(p);
+  else
+    return converted<Element<V>>(load<Lanes<T, kWidth<V>>>(p));
+}
+template <class T, class V>
+QF_HD void store_as(T* p, V v) {
+  if constexpr (std::is_same<T, Element<V>>::value)
+    store(p, v);
+  else
+    store(p, converted<T>(v));
 }
 
 // The lower of two in every lane; b where either is NaN (what minps does).
@@ -157,10 +190,21 @@ QF_HD To as_bits(From from) {
   return to;
 }
 
+// x << n, where bits may be lost at the top (which C++ does not allow for a signed scalar).
+template <class I>
+QF_HD I shift_left(I x, int n) {
+  if constexpr (std::is_integral<I>::value)
+    return I(typename std::make_unsigned<I>::type(x) << n);
+  else
+    return x << n;
+}
+
 // a b + c, rounded once where the machine can. Written out: left to itself, GCC contracts some loops and leaves others.
 template <class V>
 QF_HD V multiply_add(V a, V b, V c) {
-#if defined(__FMA__)
+#if !defined(QF_HAS_LANES)
+  return sizeof(V) == 8 ? V(__builtin_fma(double(a), double(b), double(c))) : V(__builtin_fmaf(float(a), float(b), float(c)));
+#elif defined(__FMA__)
   using T = Element<V>;
   constexpr int W = kWidth<V>;
   if constexpr (sizeof(V) == 64 && sizeof(T) == 8) {
@@ -197,7 +241,7 @@ QF_HD cplx<V> multiply_add(cplx<V> a, cplx<V> b, cplx<V> c) {
 // The same, rounded once everywhere: in software where it must be.
 template <class V>
 QF_HD V multiply_add_exact(V a, V b, V c) {
-#if defined(__FMA__)
+#if defined(__FMA__) || !defined(QF_HAS_LANES)
   return multiply_add(a, b, c);
 #else
   if constexpr (kWidth<V> == 1)
@@ -222,9 +266,13 @@ QF_HD Element<V> sum(V v) {
 
 template <class I>
 QF_HD I gather(const Element<I>* base, I index) {
-  I v{};
-  for (int i = 0; i < kWidth<I>; ++i) v[i] = base[index[i]];
-  return v;
+  if constexpr (kWidth<I> == 1) {
+    return base[index];
+  } else {
+    I v{};
+    for (int i = 0; i < kWidth<I>; ++i) v[i] = base[index[i]];
+    return v;
+  }
 }
 #if defined(__AVX512F__)
 QF_HD Lanes<std::int32_t, 16> gather(const std::int32_t* base, Lanes<std::int32_t, 16> index) {
@@ -250,9 +298,13 @@ QF_HD Element<V> largest(V v) {
 // Bit i is set where lane i of a mask is.
 template <class I>
 QF_HD unsigned bits(I mask) {
-  unsigned set = 0;
-  for (int i = 0; i < kWidth<I>; ++i) set |= unsigned(mask[i] & 1) << i;
-  return set;
+  if constexpr (kWidth<I> == 1) {
+    return unsigned(mask & 1);
+  } else {
+    unsigned set = 0;
+    for (int i = 0; i < kWidth<I>; ++i) set |= unsigned(mask[i] & 1) << i;
+    return set;
+  }
 }
 #if defined(__AVX512F__)
 QF_HD unsigned bits(Lanes<std::int32_t, 16> mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask); }

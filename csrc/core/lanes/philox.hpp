@@ -16,6 +16,7 @@ QF_HD void multiply_wide(uint32_t a, uint32_t m, uint32_t& high, uint32_t& low) 
   low = uint32_t(product);
 }
 
+#if defined(QF_HAS_LANES)
 #if defined(__x86_64__)
 // The 64-bit products of the even lanes: one pmuludq.
 #if defined(__AVX512F__)
@@ -55,11 +56,12 @@ QF_HD void multiply_wide(U a, uint32_t m, U& high, U& low) {
     low = (U)((even & ~upper) | (odd << 32));
   }
 }
+#endif
 
 // U: uint32_t or lanes of it. c: the counter, replaced by the four random words.
 template <class U>
 QF_HD void philox(U (&c)[4], uint32_t key0, uint32_t key1) {
-#pragma GCC unroll 10
+  QF_UNROLL(10)
   for (int round = 0; round < 10; ++round) {
     U high0, low0, high1, low1;
     multiply_wide(c[0], 0xD2511F53u, high0, low0);

@@ -1,4 +1,4 @@
-// A process that forks while another thread holds a lock leaves the child with a lock that nobody opens.
+// Makes fork() wait for mutexes: a child that is forked while another thread holds one would have a mutex that nobody unlocks.
 #pragma once
 #include <mutex>
 

@@ -16,7 +16,7 @@ template <class T>
 struct Factors {
   const Matrix<T>* list;
   int count;
-  bool transpose;  // the product with every factor transposed is meant
+  bool transpose;  // multiply by every factor transposed
 };
 
 template <class T>

@@ -110,8 +110,6 @@ void arrange(Plan<T>& p) {
   arrange(p, min(bytes, most));
 }
 
-QF_HD int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 // Merges from the right; returns the number of stages and their matrices in `list`. `room` holds d matrices of kMergedLast^2 numbers.
 template <class T>
 int merge(const Factors<T>& f, Source<T>* list, T* room) {
@@ -149,8 +147,8 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
     stages = merge(f, static_cast<Source<T>*>(list), static_cast<T*>(room));
   int64_t numbers = list[stages - 1].n * kLanes<T>;  // overlapping columns are packed twice
   for (int k = 0; k < stages; ++k) numbers += list[k].m * list[k].n;
-  const int64_t head = aligned(sizeof(Plan<T>)), table = aligned(stages * int64_t(sizeof(Stage<T>))),
-                groups = aligned(stages * int64_t(sizeof(Group)));
+  const int64_t head = round_up(sizeof(Plan<T>), 64), table = round_up(stages * int64_t(sizeof(Stage<T>)), 64),
+                groups = round_up(stages * int64_t(sizeof(Group)), 64);
   char* const block = static_cast<char*>(allocate(std::size_t(head + table + groups + numbers * int64_t(sizeof(T)))));
   Plan<T>* const p = reinterpret_cast<Plan<T>*>(block);
   *p = {stages, 0, reinterpret_cast<Stage<T>*>(block + head), reinterpret_cast<Group*>(block + head + table)};

@@ -18,7 +18,7 @@ struct FftConv {
 };
 
 template <class T>
-struct FftConvVjp {
+struct FftConvAdjoint {
   FftConv<T> forward;  // y unused
   const T* grad;       // (B, H, L)
   T* du;               // (B, H, L)
@@ -30,7 +30,7 @@ struct FftConvVjp {
 template <class T>
 struct Kernels {
   void (*fft_conv)(const FftConv<T>&);
-  void (*fft_conv_vjp)(const FftConvVjp<T>&);
+  void (*fft_conv_adjoint)(const FftConvAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

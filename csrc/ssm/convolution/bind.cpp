@@ -30,15 +30,15 @@ void fft_conv(Arguments& given, int threads) {
   });
 }
 
-void fft_conv_vjp(Arguments& given, int threads) {
+void fft_conv_adjoint(Arguments& given, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    FftConvVjp<T> q{};
+    FftConvAdjoint<T> q{};
     q.forward = inputs<T>(given, threads);
     q.grad = given.input_like("grad", "u");
     q.du = given.gradient_of("u"), q.dk = given.gradient_of("k");
     q.dD = given.gradient_of("D"), q.dk_reverse = given.gradient_of("k_reverse");
-    given.run(kernels<T>().fft_conv_vjp, q);
+    given.run(kernels<T>().fft_conv_adjoint, q);
   });
 }
 
@@ -46,7 +46,7 @@ void fft_conv_vjp(Arguments& given, int threads) {
 
 void bind(py::module_& m) {
   define(m, "fft_conv", &fft_conv);
-  define(m, "fft_conv_vjp", &fft_conv_vjp);
+  define(m, "fft_conv_vjp", &fft_conv_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::convolution

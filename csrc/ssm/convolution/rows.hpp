@@ -10,8 +10,8 @@ inline namespace QF_ISA {
 
 constexpr int64_t kDirectUpTo = 64;          // taps and samples: below it L^2 / W multiply-adds beat the shortest transform
 constexpr int64_t kFewChannels = 16;         // with fewer, the batch is cut too, so that threads have work
-constexpr double kTransformNs = 1.2;         // one number through one transform
-constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row whose spectrum's real part lies in y: that much less goes through L2
+constexpr double kTransformNs = 1.2;         // one number through one transform: estimated
+constexpr int64_t kInPlaceFrom = 256 << 10;  // bytes of a row: from here on the spectrum's real part lies in y, and less goes through L2
 
 // From one array of a spectrum to the next: off the powers of two, where the eight streams of a pass over re and those over im would all
 // meet in one set of L1.
@@ -69,7 +69,7 @@ void kernel_spectrum(const RightAngle<T>& fft, const Taps<T>& taps, int64_t L, T
   fft.forward(re, im);
 }
 
-// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (7) makes from a shorter transform where
+// How a row of L samples is transformed: whole, or all but its last `rest` samples, which README (3) makes from a shorter transform where
 // that costs less than the padding. With k_reverse always whole.
 struct Cut {
   fft::Length length;
@@ -78,7 +78,7 @@ struct Cut {
 template <class T>
 Cut row_cut(int64_t L, bool reverse) {
   constexpr double kRest =
-      2.2;  // of each of its numbers, in those of the long transforms: three transforms and two products for two and one
+      2.2;  // cost of a number of the rest, in numbers of the long transform: three transforms and two products instead of two and one
   const fft::Length whole = fft::padded_length<T>(L), most = fft::filled_length<T>(L);
   if (reverse || !most.N || double(most.N) + kRest * double(fft::padded_length<T>(L - most.N).N) > 0.95 * double(whole.N))
     return {whole, 0};
@@ -88,10 +88,10 @@ Cut row_cut(int64_t L, bool reverse) {
 // The rows of one channel after another, by the FFT. Per row: reads u twice, writes y once, both fetched beforehand (a fifth of the time of
 // rows of 4096); the spectra (4 N numbers) stay in cache, the kernel's is made once a channel.
 template <class T>
-class Convolution {
+class Channel {
  public:
   using V = Lanes<T>;
-  Convolution(int64_t L, bool reverse) : Convolution(L, row_cut<T>(L, reverse)) {}
+  Channel(int64_t L, bool reverse) : Channel(L, row_cut<T>(L, reverse)) {}
 
   // `next`: the first row.
   [[gnu::noinline]] void set(const Taps<T>& taps, const T* next) {
@@ -122,7 +122,7 @@ class Convolution {
   }
 
  private:
-  Convolution(int64_t L, Cut cut)
+  Channel(int64_t L, Cut cut)
       : fft_(cut.length),
         rest_fft_(cut.rest),
         L_(L),
@@ -136,13 +136,13 @@ class Convolution {
     const auto off = reinterpret_cast<std::uintptr_t>(y) - reinterpret_cast<std::uintptr_t>(from) + kSkewLines * 64;
     return from + off % kSetBytes / sizeof(T);
   }
-  // (7) for a row that begins with u and ends with u_rest.
+  // (3) for a row that begins with u and ends with u_rest.
   void add_rest(const T* u, const T* u_rest, T* y_rest) {
     T *const re = part(4), *const im = part(5), *const u_re = part(6), *const u_im = part(7);
     rest_fft_.forward(u, rest_, u_re, u_im);
     rest_fft_.through(
         u_rest, rest_, re, im, re, im,
-        [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) {
+        [&](int64_t i, cplx<V>* z, cplx<V> c) __attribute__((always_inline)) {
           const auto at_i = [&](int k) { return fft::Block<T>(part(k) + i, part(k + 1) + i); };
           (fft::product<T>(z, at_i(0).z, c) + fft::product<T>(at_i(6).z, at_i(2).z, c)).put(z);
         },
@@ -162,6 +162,9 @@ class Convolution {
   const T* D_ = nullptr;
 };
 
+// Into how many parts the batch of every channel is cut.
+inline int64_t batch_cuts(int64_t B, int64_t H) { return H >= kFewChannels ? 1 : min(B, (kFewChannels + H - 1) / H); }
+
 template <class T>
 void fft_conv(const FftConv<T>& p) {
   if (p.B * p.H * p.L == 0) return;
@@ -173,10 +176,10 @@ void fft_conv(const FftConv<T>& p) {
     });
     return;
   }
-  const int64_t cuts = p.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + p.H - 1) / p.H);
+  const int64_t cuts = batch_cuts(p.B, p.H);
   const double rows = double(p.B) / double(cuts);
   parallel_for(p.H * cuts, p.threads, (2 * rows + 1) * double(p.L) * kTransformNs, [&](int64_t begin, int64_t end) {
-    Convolution<T> convolution(p.L, p.k_reverse != nullptr);
+    Channel<T> convolution(p.L, p.k_reverse != nullptr);
     for (int64_t item = begin, made = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;
       const int64_t first = p.B * cut / cuts, rows_end = p.B * (cut + 1) / cuts;
@@ -191,116 +194,9 @@ void fft_conv(const FftConv<T>& p) {
   });
 }
 
-// In blocks, so that a float32 sum over a long row keeps its digits.
-template <class T>
-double dot(const T* x, const T* y, int64_t n) {
-  using V = Lanes<T>;
-  constexpr int64_t kBlock = 1024;
-  double total = 0;
-  for (int64_t i = 0; i < n; i += kBlock) {
-    V s{};
-    for (int64_t j = i; j < min(n, i + kBlock); j += kLanes<T>) s += load_first<V>(x + j, n - j) * load_first<V>(y + j, n - j);
-    total += double(sum(s));
-  }
-  return total;
-}
-
-// The adjoint of Convolution, README (3). Per row: three transforms; reads u and grad, writes du. The batch is summed in the order in which
-// it is given.
-template <class T>
-class ConvolutionAdjoint {
- public:
-  using V = Lanes<T>;
-  ConvolutionAdjoint(const RightAngle<T>& fft, int64_t L)
-      : fft_(fft), L_(L), N_(fft.length()), stride_(skewed<T>(N_)), work_(8 * stride_) {}
-
-  // `next`: the first gradient.
-  [[gnu::noinline]] void set(const Taps<T>& taps, const T* next) {
-    taps_ = taps;
-    kernel_spectrum(fft_, taps, L_, at(0), at(1), next);
-    set_zero(at(6), N_);
-    set_zero(at(7), N_);
-    dD_ = 0;
-  }
-  // du of one row, added to what is there if `more`. `next`: the gradient that comes after this one, or null.
-  [[gnu::noinline]] void row(const T* u, const T* grad, T* du, bool more, const T* next) {
-    T *const k_re = at(0), *const k_im = at(1), *const g_re = at(2), *const g_im = at(3);
-    T *const u_re = at(4), *const u_im = at(5), *const sum_re = at(6), *const sum_im = at(7);
-    const auto left = [&](int64_t at, int64_t count) { return min(count, L_ - at); };
-    fft_.forward(grad, L_, g_re, g_im, [&](int64_t at, int64_t count) { fetch(u + at, left(at, count)); });
-    fft_.through(
-        u, L_, u_re, u_im, g_re, g_im,
-        [&](int64_t i, fft::Complex<V>* z, fft::Complex<V> c) __attribute__((always_inline)) {
-          const auto at_i = [&](const T* re, const T* im) { return fft::Block<T>(re + i, im + i); };
-          const auto g = at_i(g_re, g_im);
-          (at_i(sum_re, sum_im) + fft::correlation<T>(g.z, z, c)).store(sum_re + i, sum_im + i);
-          fft::correlation<T>(g.z, at_i(k_re, k_im).z, c).put(z);
-        },
-        [&](int64_t l, V value, V, int64_t left) {
-          if (taps_.D) value += load_first<V>(grad + l, left) * *taps_.D;
-          if (more) value += load_first<V>(du + l, left);
-          store_first(du + l, value, left);
-        },
-        [&](int64_t at, int64_t count) {
-          fetch<true>(du + at, left(at, count));
-          if (next) fetch(next + at, left(at, count));
-        });
-    if (taps_.D) dD_ += dot(u, grad, L_);
-  }
-  // From the summed spectrum: Re at n is lag n, -Im at N - 1 - j is lag -(j + 1). Each may be null where its tap is.
-  [[gnu::noinline]] void finish(T* dk, T* dk_reverse, T* dD) {
-    const int64_t causal = min(taps_.Lk, L_), ahead = min(taps_.Lr, L_ - 1);
-    set_zero(dk + causal, taps_.Lk - causal);
-    if (!dk_reverse) {
-      fft_.inverse(at(6), at(7), causal, [&](int64_t l, V value, V, int64_t left) { store_first(dk + l, value, left); });
-    } else {
-      set_zero(dk_reverse + ahead, taps_.Lr - ahead);
-      fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) {
-        if (l < causal) store_first(dk + l, value, causal - l);
-        for (int i = 0; i < kLanes<T>; ++i)
-          if (const int64_t j = N_ - 1 - (l + i); j < ahead) dk_reverse[j] = -imag[i];
-      });
-    }
-    if (dD) *dD = T(dD_);
-  }
-
- private:
-  T* at(int i) const { return work_ + i * stride_; }
-  const RightAngle<T>& fft_;
-  const int64_t L_, N_, stride_;
-  Scratch<T> work_;
-  Taps<T> taps_{};
-  double dD_ = 0;
-};
-
-template <class T>
-void fft_conv_vjp(const FftConvVjp<T>& p) {
-  const FftConv<T>& f = p.forward;
-  if (f.B * f.H * f.L == 0) {
-    set_zero(p.dk, f.H * f.Lk);
-    set_zero(p.dD, f.H);
-    set_zero(p.dk_reverse, f.H * f.Lr);
-    return;
-  }
-  const RightAngle<T> fft(f.L);
-  parallel_for(f.H, f.threads, double((3 * f.B + 2) * fft.length()) * kTransformNs, [&](int64_t begin, int64_t end) {
-    ConvolutionAdjoint<T> adjoint(fft, f.L);
-    for (int64_t h = begin; h < end; ++h) {
-      adjoint.set(channel_taps(f, h), p.grad + h * f.L);
-      for (int64_t b = 0; b < f.B; ++b) {
-        const int64_t row = (b * f.H + h) * f.L;
-        adjoint.row(f.u + row, p.grad + row, p.du + row, false, b + 1 < f.B ? p.grad + row + f.H * f.L : nullptr);
-      }
-      adjoint.finish(p.dk + h * f.Lk, p.dk_reverse ? p.dk_reverse + h * f.Lr : nullptr, p.dD ? p.dD + h : nullptr);
-    }
-  });
-}
-
 // Compiled by this noun's cpu.cpp, and by no other that convolves.
-extern template class Convolution<float>;
-extern template class Convolution<double>;
-extern template class ConvolutionAdjoint<float>;
-extern template class ConvolutionAdjoint<double>;
+extern template class Channel<float>;
+extern template class Channel<double>;
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::convolution

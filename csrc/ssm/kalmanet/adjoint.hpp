@@ -1,35 +1,34 @@
-// The gradient of Gated KalmaNet, README (80) to (87): one pass forward in time that recomputes the states and solves twice a token, one
+// The gradient of Gated KalmaNet, README (11) to (18): one pass forward in time that recomputes the states and solves twice a token, one
 // pass back that needs no state of the first: neither checkpoints nor a division to run a recurrence backwards.
 #pragma once
 #include "ssm/kalmanet/mixed.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
-namespace kalmanet {
 
 // What the pass back must know of a token beside x, w and H k.
 struct Trace {
-  double c;        // (81) -a w.x / F, the weight of H in dH
+  double c;        // (12) -a w.x / F, the weight of H in dH
   double along_H;  // <dH, H>
   double along_U;  // <dU, U>
 };
 
 // What stays between two segments of the pass back.
 struct Tail {
-  double sigma;    // (83) RH = N + sigma H
-  double along_H;  // (85) <RH, e H_before> of the token after
+  double sigma;    // (14) RH = N + sigma H
+  double along_H;  // (16) <RH, e H_before> of the token after
   double along_U;
   double decay_H, decay_U;  // of the token after
 };
 
-// The arithmetic is float64 whatever the arrays are, (87).
+// The arithmetic is float64 whatever the arrays are, (18).
 template <class T>
-struct Backward {
+struct HeadAdjoint {
   using A = double;
   static int64_t size(const Problem<T, A>& s) { return State<T, A>::size(s) + MixedRidge<T, A>::size(s) + 14 * s.P; }
   static int64_t narrow_size(const Problem<T, A>& s) { return MixedRidge<T, A>::narrow_size(s); }
 
-  Backward(const GkaVjp<T>& adjoint, const Problem<T, A>& problem, A* room, T* narrow_room, double& norm)
+  HeadAdjoint(const GkaAdjoint<T>& adjoint, const Problem<T, A>& problem, A* room, T* narrow_room, double& norm)
       : p(adjoint), s(problem), state(s, room, norm), ridge(s, state, room + State<T, A>::size(s), narrow_room) {
     A* next = room + State<T, A>::size(s) + MixedRidge<T, A>::size(s);
     for (A** vector : {&q, &k, &v, &grad, &x, &w, &h, &readout, &sum, &product, &values, &keys, &k_after, &difference})
@@ -51,7 +50,7 @@ struct Backward {
       const int64_t i = s.token(head, t);
       load_token(i);
       if (s.keeps_H) ridge.add_key(state.add_key(s.decay_H(i), k, h, product), k, product);
-      rank_one<false, true>(s.P, RankOne<A>{s.decay_U(i), k, v, nullptr, nullptr, grad, readout}, state.U);  // (80)
+      rank_one<false, true>(s.P, RankOne<A>{s.decay_U(i), k, v, nullptr, nullptr, grad, readout}, state.U);  // (11)
       ridge.solve(t, q, x), ridge.solve(t, readout, w);
       keep_solutions(i, ws + t * s.D);
       traces[t] = trace(s.alpha(i));
@@ -60,7 +59,7 @@ struct Backward {
     if (t1 == s.p.length) turn(head, tail);
   }
 
-  // (80). x and w go on as they are kept, rounded: the sums (85) cancel only where all that enters them is the same.
+  // (11). x and w go on as they are kept, rounded: the sums (16) cancel only where all that enters them is the same.
   void keep_solutions(int64_t i, T* kept_w) {
     const A alpha = s.alpha(i);
     combine(s.P, A(1), w, A(-1), readout, difference);
@@ -84,7 +83,7 @@ struct Backward {
     return of;
   }
 
-  // Between the passes: the final states give way to their gradients.
+  // Between the passes: replaces the final states by their gradients.
   void turn(int64_t head, Tail& tail) {
     const T *grad_H = s.square(p.grad_H, head), *grad_U = s.square(p.grad_U, head);
     tail = {0, 0, 0, 1, 1};
@@ -115,10 +114,10 @@ struct Backward {
       combine(s.P, alpha, x, 1 - alpha, q, sum);
       rank_one<true, true>(s.P, RankOne<A>{tail.decay_U, sum, grad, k, values, v, keys}, state.U);
       combine(s.P, A(2), product, A(1), keys, keys);
-      store_unpadded(s.D, keys, p.dk + i * s.D), store_unpadded(s.D, values, p.dv + i * s.D);  // (84)
+      store_unpadded(s.D, keys, p.dk + i * s.D), store_unpadded(s.D, values, p.dv + i * s.D);  // (15)
 
       tail.decay_H = s.decay_H(i), tail.decay_U = s.decay_U(i);
-      tail.along_H = tail.decay_H == 0 ? 0 : tail.along_H + traces[t].along_H - dot(s.P, k, product);  // (85)
+      tail.along_H = tail.decay_H == 0 ? 0 : tail.along_H + traces[t].along_H - dot(s.P, k, product);  // (16)
       tail.along_U = tail.decay_U == 0 ? 0 : tail.along_U + traces[t].along_U - dot(s.P, v, values);
       if (p.dgk) p.dgk[i] = T(tail.along_H);
       if (p.dg) p.dg[i] = T(tail.along_U);
@@ -127,7 +126,7 @@ struct Backward {
     if (t0 == 0) states(head, tail);
   }
 
-  // (82), (83): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2 with e, sigma, k of the token after. Reads and writes N once.
+  // (13), (14): N <- e (N + sigma k k^T) - (w x^T + x w^T) / 2 with e, sigma, k of the token after. Reads and writes N once.
   void update_N(const Tail& tail) {
     using V = Lanes<A>;
     constexpr int W = kLanes<A>;
@@ -145,7 +144,7 @@ struct Backward {
     });
   }
 
-  // (86) The gradients of the initial states.
+  // (17) The gradients of the initial states.
   void states(int64_t head, const Tail& tail) const {
     if (T* const dU0 = s.square(p.dU0, head)) store_transposed(s.D, s.P, tail.decay_U, state.U, dU0);
     T* const dH0 = s.square(p.dH0, head);
@@ -159,7 +158,7 @@ struct Backward {
       }
   }
 
-  const GkaVjp<T>& p;
+  const GkaAdjoint<T>& p;
   const Problem<T, A>& s;
   State<T, A> state;
   MixedRidge<T, A> ridge;
@@ -167,16 +166,16 @@ struct Backward {
 };
 
 template <class T>
-void gka_vjp(const GkaVjp<T>& p) {
-  using A = typename Backward<T>::A;
+void gka_adjoint(const GkaAdjoint<T>& p) {
+  using A = typename HeadAdjoint<T>::A;
   const Problem<T, A> s(p.forward, p.grad_H != nullptr);
   if (s.D == 0)  // sums over nothing
     for (T* gates : {p.dalpha, p.dg, p.dgk})
       if (gates) set_zero(gates, s.heads * s.p.length);
   if (s.heads == 0 || s.D == 0) return;
-  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Backward<T>::size(s), length = s.p.length;
+  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = HeadAdjoint<T>::size(s), length = s.p.length;
   const double ns = 2 * token_ns(s);
-  const int64_t narrow_size = Backward<T>::narrow_size(s);
+  const int64_t narrow_size = HeadAdjoint<T>::narrow_size(s);
   const Scratch<A> room(at_once * size);
   const Scratch<T> narrow_room(at_once * narrow_size), ws(at_once * length * s.D);
   const Scratch<Trace> traces(at_once * length);
@@ -186,15 +185,13 @@ void gka_vjp(const GkaVjp<T>& p) {
     const int64_t count = min(at_once, s.heads - first);
     for (const bool back : {false, true})
       for_segments(s, first, count, ns, back, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
-        Backward<T> b(p, s, room + slot * size, narrow_room + slot * narrow_size, norm[slot]);
+        HeadAdjoint<T> b(p, s, room + slot * size, narrow_room + slot * narrow_size, norm[slot]);
         T* const w = ws + slot * length * s.D;
         Trace* const trace = traces + slot * length;
         back ? b.back(head, t0, t1, w, trace, tails[slot]) : b.forward(head, t0, t1, w, trace, tails[slot]);
       });
   }
 }
-
-}  // namespace kalmanet
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::kalmanet

@@ -21,7 +21,7 @@ struct Gka {
 };
 
 template <class T>
-struct GkaVjp {
+struct GkaAdjoint {
   Gka<T> forward;                   // y, H_T, U_T unused
   const T *grad, *grad_H, *grad_U;  // of y, H_T, U_T; the last two may be null
   T *dq, *dk, *dv;
@@ -31,7 +31,7 @@ struct GkaVjp {
 template <class T>
 struct Kernels {
   void (*gka)(const Gka<T>&);
-  void (*gka_vjp)(const GkaVjp<T>&);
+  void (*gka_adjoint)(const GkaAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

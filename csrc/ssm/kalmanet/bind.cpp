@@ -31,17 +31,17 @@ void gka(Arguments& given, double ridge_strength, std::int64_t num_iter, const s
   });
 }
 
-void gka_vjp(Arguments& given, double ridge_strength, std::int64_t num_iter, const std::string& solver, bool final_state, int threads) {
+void gka_adjoint(Arguments& given, double ridge_strength, std::int64_t num_iter, const std::string& solver, bool final_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    GkaVjp<T> q{};
+    GkaAdjoint<T> q{};
     q.forward = inputs<T>(given, ridge_strength, num_iter, solver, threads);
     q.grad = given.input_like("grad_y", "q");
     q.grad_H = given.input_if(final_state, "grad_H_T", "B H D D"), q.grad_U = given.input_if(final_state, "grad_U_T", "B H D D");
     q.dq = given.gradient_of("q"), q.dk = given.gradient_of("k"), q.dv = given.gradient_of("v");
     q.dalpha = given.gradient_of("alpha"), q.dg = given.gradient_of("g"), q.dgk = given.gradient_of("gk");
     q.dH0 = given.gradient_of("H0"), q.dU0 = given.gradient_of("U0");
-    given.run(kernels<T>().gka_vjp, q);
+    given.run(kernels<T>().gka_adjoint, q);
   });
 }
 
@@ -49,7 +49,7 @@ void gka_vjp(Arguments& given, double ridge_strength, std::int64_t num_iter, con
 
 void bind(py::module_& m) {
   define(m, "gka", &gka);
-  define(m, "gka_vjp", &gka_vjp);
+  define(m, "gka_vjp", &gka_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::kalmanet

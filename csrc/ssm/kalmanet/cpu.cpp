@@ -5,7 +5,7 @@ namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {kalmanet::gka<T>, kalmanet::gka_vjp<T>};
+constexpr Kernels<T> kKernels = {gka<T>, gka_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -11,12 +11,12 @@ QF_HD double chebyshev_root(double ridge_strength) {
   return 1 / (1 + 2 * a + 2 * square_root(a * (1 + a)));
 }
 
-// (73) The weight of a degree from geometric = the sum of mu^2i over i < n - degree. All is positive: nothing cancels, a = 0 included.
+// (4) The weight of a degree from geometric = the sum of mu^2i over i < n - degree. All is positive: nothing cancels, a = 0 included.
 QF_HD double chebyshev_weight(double mu, double degree, double n, double geometric) {
   return 2 * geometric * __builtin_pow(mu, degree + 1) / (1 + __builtin_pow(mu, 2 * n));
 }
 
-// (74) F times the polynomial at the upper end of the spectrum.
+// (5) F times the polynomial at the upper end of the spectrum.
 QF_HD double chebyshev_upper_end(double ridge_strength, double n) {
   const double mu = chebyshev_root(ridge_strength), sign = __builtin_fmod(n, 2) == 0 ? 1 : -1;
   return (1 - sign * 2 * __builtin_pow(mu, n) / (1 + __builtin_pow(mu, 2 * n))) / (1 + ridge_strength);
@@ -29,18 +29,18 @@ QF_HD double negligible_degree(double ridge_strength) {
   return (bits + spare) * 0.6931471805599453 / __builtin_log(1 / chebyshev_root(ridge_strength));
 }
 
-// The least normal number: an H whose norm is below counts as 0 (72).
+// The least normal number: an H whose norm is below counts as 0 (3).
 template <class T>
 constexpr double kLeastNormal = sizeof(T) == 8 ? 2.2250738585072014e-308 : 1.1754943508222875e-38;
 
-// What one token does to the state: H <- e H + k k^T (70), and for M (78) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
+// What one token does to the state: H <- e H + k k^T (1), and for M (9) M <- a M + b H + k m^T + m k^T with m = from_h h + from_k k.
 template <class T>
 struct KeyUpdate {
   T e, a, b, from_h, from_k;
-  double norm;  // (77) of the new H
+  double norm;  // (8) of the new H
 };
 
-// (77), (78) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear: M does not know the scale of k.
+// (8), (9) from the norm F of the old H, k.h with h = (old H) k, and k.k. Only ratios of norms appear: M does not know the scale of k.
 // T is the type of the arrays, A that of the states.
 template <class T, class A>
 QF_HD KeyUpdate<A> key_update(A e, double F, double kh, double kk) {

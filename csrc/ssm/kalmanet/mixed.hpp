@@ -1,10 +1,9 @@
-// The ridge regressions of the gradient, README (87): float64, but for the far terms of the series, which are of the arrays' type.
+// The ridge regressions of the gradient, README (18): float64, but for the far terms of the series, which are of the arrays' type.
 #pragma once
 #include "ssm/kalmanet/recurrence.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
-namespace kalmanet {
 
 // T is the type of the arrays and of the far terms, A that of the states and of the results.
 template <class T, class A>
@@ -19,7 +18,7 @@ class MixedRidge {
     for (T** vector : {&k_, &m_, &w_, &d_, &odd_, &even_}) *vector = next, next += P_;
   }
 
-  // At the first token: H and M of T begin as what the states are. What lies beyond D stays 0.
+  // At the first token: copies the states into H and M of type T. What lies beyond D stays 0.
   void begin() {
     set_zero(H_, narrow_size(s_));
     if (!narrows(s_)) return;
@@ -39,11 +38,12 @@ class MixedRidge {
     update_squares<true>(tiles(), KeyUpdate<T>{T(u.e), T(u.a), T(u.b), 0, 0, u.norm}, k_, m_, H_, M_);
   }
 
-  // x ~ (H + lambda I)^-1 q at token t. While H has fewer keys than dimensions all is A: where no key lies, rounding errors weigh most.
+  // x ~ (H + lambda I)^-1 q at token t. While H has fewer keys than dimensions all is computed in A: rounding errors weigh most in
+  // directions without a key.
   void solve(int64_t t, const A* q, A* x) const { narrows(s_) && t >= s_.D && !state_.zero() ? chebyshev(q, x) : whole_.solve(q, x); }
 
  private:
-  static constexpr int64_t kNear = 3;  // degrees whose products with M are taken in A (88)
+  static constexpr int64_t kNear = 3;  // degrees whose products with M are taken in A (19)
 
   // Whether a part of the work is done in T. Below a D of 32 that is slower: vectors are converted and little is multiplied.
   static bool narrows(const Problem<T, A>& s) {
@@ -51,7 +51,7 @@ class MixedRidge {
   }
   int64_t tiles() const { return tiles_across<T>(s_.D); }
 
-  // (87). Reads the tiles of H once, those of M kNear times, those of T's M once a degree, of T's H once.
+  // (18). Reads the tiles of H once, those of M kNear times, those of T's M once a degree, of T's H once.
   void chebyshev(const A* q, A* x) const {
     const A inverse = A(1 / state_.norm());
     const int64_t P = s_.P;
@@ -91,6 +91,5 @@ class MixedRidge {
   T *k_, *m_, *w_, *d_, *odd_, *even_;
 };
 
-}  // namespace kalmanet
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::kalmanet

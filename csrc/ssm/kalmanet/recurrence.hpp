@@ -10,7 +10,6 @@
 
 namespace quatrefoil::ssm::kalmanet {
 inline namespace QF_ISA {
-namespace kalmanet {
 
 // ---------------------------------------------------------------- vectors of padded length
 
@@ -27,7 +26,7 @@ void combine(int64_t P, T a, const T* x, T b, const T* y, T* to) {
   using V = Lanes<T>;
   for (int64_t i = 0; i < P; i += kLanes<T>) store(to + i, multiply_add(broadcast<V>(a), load<V>(x + i), V(b * load<V>(y + i))));
 }
-// Arrays are of T, the vectors computed with of A.
+// T is the type of the arrays, A that of the vectors of the computation.
 template <class T, class A>
 void load_padded(int64_t D, const T* from, A* to) {
   constexpr int W = kLanes<A>;
@@ -40,7 +39,7 @@ void store_unpadded(int64_t D, const A* from, T* to) {
 
 // ---------------------------------------------------------------- what a call has in common
 
-// (74) The polynomial of num_iter steps, split at the upper end and folded. Degrees that rounding hides are left out.
+// (5) The polynomial of num_iter steps, split at the upper end and folded. Degrees that rounding hides are left out.
 template <class T>
 class Series {
  public:
@@ -96,7 +95,7 @@ struct Problem {
   A alpha(int64_t token) const { return p.alpha ? A(p.alpha[token]) : A(1); }
   A decay_U(int64_t token) const { return p.g ? elementary::exp(A(p.g[token])) : A(1); }
   A decay_H(int64_t token) const { return p.gk ? elementary::exp(A(p.gk[token])) : A(1); }
-  // A (B, heads, D, D) array from a head on; null where it is.
+  // The matrix of one head in a (B, heads, D, D) array; null where the array is.
   template <class E>
   E* square(E* x, int64_t head) const {
     return x ? x + head * D * D : nullptr;
@@ -111,7 +110,7 @@ struct Problem {
 
 // ---------------------------------------------------------------- the states of one head
 
-// (70), (78) for H and M in tiles. Reads and writes H once, and M `with_M`.
+// (1), (9) for H and M in tiles. Reads and writes H once, and M `with_M`.
 template <bool with_M, class A>
 void update_squares(int64_t tiles, const KeyUpdate<A>& u, const A* k, const A* m, A* H, A* M) {
   using V = Lanes<A>;
@@ -151,7 +150,7 @@ class State {
     if (H0) begin_from_H(column, product);
   }
 
-  // (70), (78). On return h is (new H) k and m that of (78). Reads H twice, writes it once; M once each where the solver wants it.
+  // (1), (9). On return h is (new H) k and m that of (9). Reads H twice, writes it once; M once each where the solver wants it.
   KeyUpdate<A> add_key(A e, const A* k, A* h, A* m) {
     multiply_symmetric(s_.tiles, H, k, h);
     const A kk = dot(s_.P, k, k);
@@ -191,20 +190,23 @@ class State {
 
 // ---------------------------------------------------------------- the ridge regression of one token
 
-// (75), (76): where the recurrence stands, and the sums so far. The products with H and M are its owner's, who finds their vector in w or
-// odd and leaves them in d.
+// (6), (7): where the recurrence stands, and the sums so far. The caller takes the products with H and M and puts them into d before a
+// call:
+//   begin    d = H q
+//   step     d = d + M w
+//   end      d = H odd
 template <class A>
 struct Expansion {
   A *w, *d, *odd, *even;
 
-  // d: H q.
+  // On entry d = H q.
   void begin(int64_t P, const Series<A>& c, A inverse, const A* q) const {
     combine(P, A(1), q, -inverse, d, w);
     combine(P, c.even(0), w, A(0), w, even);
     combine(P, c.odd(0), w, A(0), w, odd);
     set_zero(d, P);
   }
-  // To degree j. d: what it was, plus M w.
+  // To degree j. On entry M w has been added to d.
   template <class S>
   void step(int64_t P, const Series<S>& c, int64_t j) const {
     using V = Lanes<A>;
@@ -218,7 +220,7 @@ struct Expansion {
       store(odd + i, multiply_add(odd_j, w_i, load<V>(odd + i)));
     }
   }
-  // d: H odd. x may be even.
+  // On entry d = H odd. x may be the memory of `even`.
   void end(int64_t P, const Series<A>& c, A inverse, const A* q, A* x) const {
     using V = Lanes<A>;
     for (int64_t i = 0; i < P; i += kLanes<A>) {
@@ -246,7 +248,7 @@ class Ridge {
     eliminate(s_.D, room_, s_.P, room_ + s_.D * s_.P);
   }
 
-  // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (72).
+  // x ~ (H + lambda I)^-1 q; q itself without a solver, 0 where H is (3).
   void solve(const A* q, A* x) const {
     if (s_.solver != Solver::none && state_.zero()) {
       set_zero(x, s_.P);
@@ -259,7 +261,7 @@ class Ridge {
   }
 
  private:
-  // (75), (76). Reads the tiles of M once for two degrees of the polynomial, those of H twice in all.
+  // (6), (7). Reads the tiles of M once for two degrees of the polynomial, those of H twice in all.
   void chebyshev(const A* q, A* x) const {
     const bool turns = tiled_size<A>(s_.D) * int64_t(sizeof(A)) > kFitsL1;
     const A inverse = A(1 / state_.norm());
@@ -308,7 +310,7 @@ void for_segments(const Problem<T, A>& s, int64_t first, int64_t count, double n
 // ---------------------------------------------------------------- forward
 
 template <class T>
-struct Forward {
+struct Head {
   static int64_t size(const Problem<T>& s) { return State<T>::size(s) + Ridge<T>::size(s) + 7 * s.P; }
 
   // Reads q, k, v once, writes y once; the states stay in L1 or L2.
@@ -326,7 +328,7 @@ struct Forward {
       ridge.prepare();
       ridge.solve(q, x);
       const T alpha = s.alpha(i);
-      combine(s.P, scale * alpha, x, scale * (1 - alpha), q, x);  // (71)
+      combine(s.P, scale * alpha, x, scale * (1 - alpha), q, x);  // (2)
       rank_one<true, false>(s.P, RankOne<T>{s.decay_U(i), k, v, x, y, nullptr, nullptr}, state.U);
       store_unpadded(s.D, y, s.p.y + i * s.D);
     }
@@ -340,15 +342,14 @@ template <class T>
 void gka(const Gka<T>& p) {
   const Problem<T> s(p, p.H_T != nullptr);
   if (s.heads == 0 || s.D == 0) return;
-  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Forward<T>::size(s);
+  const int64_t at_once = min(s.heads, kHeadsAtOnce), size = Head<T>::size(s);
   const Scratch<T> room(at_once * size);
   const Scratch<double> norm(at_once);
   for (int64_t first = 0; first < s.heads; first += at_once)
     for_segments(s, first, min(at_once, s.heads - first), token_ns(s), false, [&](int64_t slot, int64_t head, int64_t t0, int64_t t1) {
-      Forward<T>::run(s, head, t0, t1, room + slot * size, norm[slot]);
+      Head<T>::run(s, head, t0, t1, room + slot * size, norm[slot]);
     });
 }
 
-}  // namespace kalmanet
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::kalmanet

@@ -33,28 +33,29 @@ struct AdjointMemory {
   }
 };
 
-// (51) The states of one tile from the one before it, with their decays; (52) their part of the output, where the gate needs it.
+// (2) The states of one tile from the one before it, with their decays; (3) their part of the output, where the gate needs it.
 template <bool b_varies, bool c_varies, class V, class S, class E>
 void recompute(const AdjointMemory<V, S>& m, S rate, S start, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps,
                bool gated) {
   m.x[0] = start;
   for (int64_t t = 0; t < steps; ++t) {
     m.a[t] = decay(m.delta[t], rate);
-    start = scan_step(m.a[t], start, scaled(B.template step<b_varies>(t), m.input[t]));
+    start = scan::step(m.a[t], start, scaled(B.template step<b_varies>(t), m.input[t]));
     m.x[t + 1] = start;
   }
   if (gated)
     for (int64_t t = 0; t < steps; ++t) m.y[t] = m.y[t] + readout(C.template step<c_varies>(t), m.x[t + 1]);
 }
 
-// (54)-(56) One state of one tile, backwards. What B and C get at a step takes the place of the decay and the state that are used up.
+// (5)-(7) One state of one tile, backwards. What B and C get at a step takes the place of the decay and the state that are used up.
 template <bool b_varies, bool c_varies, class V, class S, class E>
 void retreat(const AdjointMemory<V, S>& m, int64_t n, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps) {
   S carry = m.carry[n], dA{}, dB{}, dC{};
   const S A = m.A[n];
   for (int64_t t = steps - 1; t >= 0; --t) {
     const S a = m.a[t], mu = readout_adjoint(m.g[t], C.template step<c_varies>(t)) + carry;
-    const S to_C = readout_adjoint(m.g[t], m.x[t + 1]), to_B = scaled(mu, m.input[t]), to_exponent = scan_adjoint_a(mu, S(a * m.x[t]));
+    const S to_C = readout_adjoint(m.g[t], m.x[t + 1]), to_B = scaled(mu, m.input[t]),
+            to_exponent = scan::factor_adjoint(mu, S(a * m.x[t]));
     m.along_A[t] = m.along_A[t] + inner(A, to_exponent);
     m.along_B[t] = m.along_B[t] + inner(B.template step<b_varies>(t), mu);
     dA = dA + scaled(to_exponent, m.delta[t]);
@@ -77,10 +78,10 @@ void retreat(const AdjointMemory<V, S>& m, int64_t n, const Coefficient<S, E>& B
 template <class T, class E>
 struct ScanAdjoint {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   using Tile = ScanTile<T, E>;
   using Memory = AdjointMemory<V, S>;
-  const SelectiveScanVjp<T, E>& p;
+  const SelectiveScanAdjoint<T, E>& p;
   const SelectiveScan<T, E>& f;
   PartialSums<E> dA, dB, dC;  // dB and dC: a part for every task, or like dA one for every item
   PartialSums<T> dD, ddelta_bias;
@@ -106,7 +107,7 @@ struct ScanAdjoint {
     }
   }
 
-  // (53) The gradient before the gate, and the output's skip term.
+  // (4) The gradient before the gate, and the output's skip term.
   void prepare_adjoint(const Tile& tile, const Memory& m, int64_t t, int64_t steps, V D, V bias) const {
     prepare(tile, t, steps, bias, m.delta, m.u, m.input);
     tile.load(f.delta, t, steps, m.slope);
@@ -120,7 +121,7 @@ struct ScanAdjoint {
     }
   }
 
-  // (57), (58)
+  // (8), (9)
   void finish(const Tile& tile, const Memory& m, int64_t t, int64_t steps, V D, V& sum_D, V& sum_bias) const {
     V from_D{}, from_bias{};
     for (int64_t i = 0; i < steps; ++i) {
@@ -176,7 +177,7 @@ struct ScanAdjoint {
 };
 
 template <class T, class E>
-void selective_scan_vjp(const SelectiveScanVjp<T, E>& p) {
+void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
   using Adjoint = ScanAdjoint<T, E>;
   const auto& f = p.forward;
   const bool empty = f.items * f.channels == 0;

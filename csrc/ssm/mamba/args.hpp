@@ -14,8 +14,8 @@ struct Signal {
   std::int64_t item = 0, channel = 0, time = 0;
 };
 
-// B or C of a selective scan. It varies: (item, group, state, time), a group for each run of channels / groups channels; or not:
-// (channel, state), with a group for each channel and no strides along items and time.
+// B or C of a selective scan. If it varies in time: (item, group, state, time), a group for every channels / groups consecutive channels.
+// If not: (channel, state), seen as one group a channel with strides of 0 along items and time.
 template <class E>
 struct Mixing {
   const E* at = nullptr;
@@ -38,7 +38,7 @@ struct SelectiveScan {  // E: the numbers of the state, T or cplx<T>
 };
 
 template <class T, class E>
-struct SelectiveScanVjp {
+struct SelectiveScanAdjoint {
   SelectiveScan<T, E> forward;  // its outputs are null
   Signal<const T> grad;
   const E* grad_last;   // null: zeros
@@ -59,7 +59,7 @@ struct CausalConv {
 };
 
 template <class T>
-struct CausalConvVjp {
+struct CausalConvAdjoint {
   CausalConv<T> forward;  // its outputs are null
   Signal<const T> grad;
   const T* grad_final;                 // null: zeros
@@ -69,14 +69,14 @@ struct CausalConvVjp {
 template <class T, class E>
 struct ScanKernels {
   void (*selective_scan)(const SelectiveScan<T, E>&);
-  void (*selective_scan_vjp)(const SelectiveScanVjp<T, E>&);
+  void (*selective_scan_adjoint)(const SelectiveScanAdjoint<T, E>&);
 };
 template <class T>
 struct Kernels {
   ScanKernels<T, T> real;
   ScanKernels<T, cplx<T>> complex;
   void (*causal_conv)(const CausalConv<T>&);
-  void (*causal_conv_vjp)(const CausalConvVjp<T>&);
+  void (*causal_conv_adjoint)(const CausalConvAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -63,14 +63,14 @@ void selective_scan_fn_vjp(Arguments& given, bool delta_softplus, bool return_la
   dispatch_states(given, [&](auto zero, auto state, const auto& kernels) {
     using T = decltype(zero);
     using E = decltype(state);
-    SelectiveScanVjp<T, E> q{};
+    SelectiveScanAdjoint<T, E> q{};
     q.forward = scan_inputs<T, E>(given, delta_softplus, threads);
     q.grad = signal<T>(given.strided_like("grad_out", "u"));
     q.grad_last = given.input_if(return_last_state, "grad_last_state", "B D N");
     q.du = given.gradient_of("u"), q.ddelta = given.gradient_of("delta"), q.dA = given.gradient_of("A");
     q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D");
     q.dz = given.gradient_of("z"), q.ddelta_bias = given.gradient_of("delta_bias");
-    given.run(kernels.selective_scan_vjp, q);
+    given.run(kernels.selective_scan_adjoint, q);
   });
 }
 
@@ -102,14 +102,14 @@ void causal_conv1d_fn(Arguments& given, const std::string& activation, bool retu
 void causal_conv1d_fn_vjp(Arguments& given, const std::string& activation, bool return_final_states, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    CausalConvVjp<T> q{};
+    CausalConvAdjoint<T> q{};
     q.forward = conv_inputs<T>(given, activation, return_final_states, threads);
     q.grad = signal<T>(given.strided_like("grad_out", "x"));
     q.grad_final = given.input_if(return_final_states, "grad_final_states", "B D S");
     q.dx = given.gradient_of("x"), q.dweight = given.gradient_of("weight"), q.dbias = given.gradient_of("bias");
     given.no_output("dseq_idx");
     q.dinitial = given.gradient_of("initial_states");
-    given.run(kernels<T>().causal_conv_vjp, q);
+    given.run(kernels<T>().causal_conv_adjoint, q);
   });
 }
 

@@ -46,7 +46,7 @@ struct ConvTile {
   }
 };
 
-// (60) y_i = bias + sum_j w_j x_{i+j}, x from the window. kTaps = 0: any number of them.
+// (10) y_i = bias + sum_j w_j x_{i+j}, x from the window. kTaps = 0: any number of them.
 template <int kTaps, class T, class V>
 void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V bias, const V* x, V* y) {
   const int64_t taps = kTaps ? kTaps : tile.p.taps;
@@ -112,7 +112,7 @@ void conv_channels(const CausalConv<T>& p) {
   });
 }
 
-// (60) y_i = bias + sum_j w_j x_{i+j}, i < count, of count + taps - 1 numbers in a row.
+// (10) y_i = bias + sum_j w_j x_{i+j}, i < count, of count + taps - 1 numbers in a row.
 template <int kTaps, class T>
 void convolve_row(const T* x, const T* w, int64_t taps, T bias, int64_t count, T* y) {
   using V = Lanes<T>;
@@ -166,11 +166,11 @@ void causal_conv(const CausalConv<T>& p) {
   p.x.time == 1 && !p.segments ? conv_rows(p) : conv_channels(p);
 }
 
-// (61)-(63) of W channels, the last tile first: the gradients of the taps - 1 outputs after a tile are still at hand.
+// (11)-(13) of W channels, the last tile first: the gradients of the taps - 1 outputs after a tile are still at hand.
 template <class T>
 struct ConvAdjoint {
   using V = Lanes<T>;
-  const CausalConvVjp<T>& p;
+  const CausalConvAdjoint<T>& p;
   const CausalConv<T>& f = p.forward;
   PartialSums<T> dweight, dbias;  // a part for every item
 
@@ -187,7 +187,7 @@ struct ConvAdjoint {
     for (int64_t i = 0; i < steps; ++i) g[i] = g[i] * silu_slope(y[i]);
   }
 
-  // (62) What output i + before - j gives to sample i through tap j.
+  // (12) What output i + before - j gives to sample i through tap j.
   void input_gradient(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, const V* g, V* dx) const {
     const int64_t before = f.taps - 1;
     for (int64_t i = 0; i < steps; ++i) {
@@ -207,7 +207,7 @@ struct ConvAdjoint {
       dx[k] = dx[k] + gather<V>(p.grad_final + tile.row() * before + from + k - f.length, before, tile.rows);
   }
 
-  // (63)
+  // (13)
   void weight_gradient(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* g, const V* x, V* dw) const {
     for (int64_t j = 0; j < f.taps; ++j) {
       V sum{};
@@ -250,7 +250,7 @@ struct ConvAdjoint {
 };
 
 template <class T>
-void causal_conv_vjp(const CausalConvVjp<T>& p) {
+void causal_conv_adjoint(const CausalConvAdjoint<T>& p) {
   const auto& f = p.forward;
   const int64_t tiles = (f.channels + kLanes<T> - 1) / kLanes<T>;
   const ConvAdjoint<T> adjoint{p, f, {p.dweight, 1, f.items, f.channels * f.taps}, {p.dbias, 1, f.items, f.channels}};

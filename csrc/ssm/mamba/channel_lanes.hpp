@@ -1,42 +1,10 @@
 // W channels side by side in lanes, one vector a time step, to and from memory of any strides. States are V or cplx<V>.
 #pragma once
-#include "core/lanes/cplx.hpp"
-#include "core/lanes/lanes.hpp"
-#include "core/lanes/shuffles.hpp"
+#include "core/lanes/complex_lanes.hpp"
 #include "ssm/mamba/args.hpp"
 
 namespace quatrefoil::ssm::mamba {
 inline namespace QF_ISA {
-
-template <class V, class E>  // the lanes of numbers E: V, or cplx<V>
-using StateOf = typename std::conditional<std::is_floating_point<E>::value, V, cplx<V>>::type;
-
-template <class S, class T>
-QF_HD S in_lanes(T x) {
-  return broadcast<S>(x);
-}
-template <class S, class T>
-QF_HD S in_lanes(cplx<T> x) {
-  using V = decltype(S{}.re);
-  return {broadcast<V>(x.re), broadcast<V>(x.im)};
-}
-template <class V, class T>
-QF_HD void set_lane(V& v, int i, T x) {
-  v[i] = x;
-}
-template <class V, class T>
-QF_HD void set_lane(cplx<V>& v, int i, cplx<T> x) {
-  v.re[i] = x.re;
-  v.im[i] = x.im;
-}
-template <class V, class T>
-QF_HD void get_lane(V v, int i, T& x) {
-  x = v[i];
-}
-template <class V, class T>
-QF_HD void get_lane(cplx<V> v, int i, cplx<T>& x) {
-  x = {v.re[i], v.im[i]};
-}
 
 // One number a channel, `stride` apart; lanes without a channel hold 0, so that they add nothing to sums over channels.
 template <class S, class E>
@@ -48,7 +16,7 @@ S gather(const E* p, int64_t stride, int rows) {
 }
 template <class S, class E>
 void scatter(E* p, int64_t stride, int rows, S s) {
-  for (int i = 0; i < rows; ++i) get_lane(s, i, p[i * stride]);
+  for (int i = 0; i < rows; ++i) p[i * stride] = lane(s, i);
 }
 
 constexpr int kBurst = 4;  // vectors of one row moved at once: rows a power of two apart share a set of the cache, and must not meet there
@@ -84,8 +52,8 @@ void load_steps(const T* x, int64_t channel, int64_t time, int rows, int64_t ste
     for (int64_t t = 0; t < steps; ++t) to[t] = gather<V>(x + t * time, channel, rows);
   }
 }
-// Asks for the steps of some channels, contiguous in time, that will be loaded soon: rows so far apart are no streams that the hardware
-// would follow.
+// Asks for the steps of some channels, contiguous in time, that will be loaded soon: rows this far apart are not streams that the hardware
+// follows.
 template <class T>
 void fetch_steps(const T* x, int64_t channel, int begin, int end, int64_t steps) {
   for (int i = begin; i < end; ++i) fetch(x + i * channel, steps);

@@ -6,10 +6,10 @@ namespace quatrefoil::ssm::mamba {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_vjp<T, T>},
-                                 {selective_scan<T, cplx<T>>, selective_scan_vjp<T, cplx<T>>},
+constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_adjoint<T, T>},
+                                 {selective_scan<T, cplx<T>>, selective_scan_adjoint<T, cplx<T>>},
                                  causal_conv<T>,
-                                 causal_conv_vjp<T>};
+                                 causal_conv_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -4,12 +4,11 @@
 #include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::mamba {
-using namespace scan;
 inline namespace QF_ISA {
 
 constexpr double kLog2e = 1.4426950408889634074;
 
-// (50) a = e^{delta A}, from rate = A log2(e), whose imaginary part stays in radians.
+// (1) a = e^{delta A}, from rate = A log2(e), whose imaginary part stays in radians.
 template <class V>
 QF_HD V decay_rate(V A) {
   return A * Element<V>(kLog2e);
@@ -30,7 +29,7 @@ QF_HD cplx<V> decay(V delta, cplx<V> rate) {
   return {size * cosine, size * sine};
 }
 
-// (52) One state's part of the output: C x, or 2 Re C x where the states are one of each conjugate pair.
+// (3) One state's part of the output: C x, or 2 Re C x where the states are one of each conjugate pair.
 template <class V>
 QF_HD V readout(V C, V x) {
   return C * x;
@@ -40,7 +39,7 @@ QF_HD V readout(cplx<V> C, cplx<V> x) {
   const V half = C.re * x.re - C.im * x.im;
   return half + half;
 }
-// (54), (55) Its gradient in C or x: kappa g conj(other).
+// (5), (6) Its gradient in C or x: kappa g conj(other).
 template <class V>
 QF_HD V readout_adjoint(V g, V other) {
   return g * other;
@@ -63,7 +62,7 @@ template <class V>
 QF_HD V silu(V x) {
   return silu(x, silu_tail(x));
 }
-// (53) silu' = s (1 + x (1 - s)), s the sigmoid.
+// (4) silu' = s (1 + x (1 - s)), s the sigmoid.
 template <class V>
 QF_HD V silu_slope(V x) {
   using T = Element<V>;

@@ -8,7 +8,7 @@ namespace quatrefoil::ssm::mamba {
 inline namespace QF_ISA {
 
 constexpr int kScanSteps = 128;     // of a tile: its step sizes, inputs and outputs, 64-byte lanes, are 24 KB of L1
-constexpr double kStateNs = 0.3;    // one step of one state of one channel
+constexpr double kStateNs = 0.3;    // one step of one state of one channel: estimated, as the next
 constexpr double kChannelNs = 3.0;  // one step of one channel besides
 
 // B or C of one state for W channels: a number a step, the same for all lanes, or a fixed number a lane.
@@ -19,7 +19,7 @@ struct Coefficient {
   S fixed;
   template <bool varies>
   QF_HD S step(int64_t t) const {
-    return varies ? in_lanes<S>(at[t * time]) : fixed;
+    return varies ? broadcast<Part<S>>(at[t * time]) : fixed;
   }
 };
 
@@ -27,7 +27,7 @@ struct Coefficient {
 template <class T, class E>
 struct ScanTile {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   const SelectiveScan<T, E>& p;
   int64_t item, channel;
   int rows;
@@ -77,18 +77,18 @@ QF_HD void with_bools(bool a, bool b, F&& f) {
   a ? b ? f(Yes{}, Yes{}) : f(Yes{}, No{}) : b ? f(No{}, Yes{}) : f(No{}, No{});
 }
 
-// (51), (52) One state over one tile: x in a register, B and C one broadcast a step.
+// (2), (3) One state over one tile: x in a register, B and C one broadcast a step.
 template <bool b_varies, bool c_varies, bool reads, class V, class S, class E>
 void advance(const V* delta, const V* input, S rate, S& x, const Coefficient<S, E>& B, const Coefficient<S, E>& C, int64_t steps, V* y) {
   S state = x;
   for (int64_t t = 0; t < steps; ++t) {
-    state = scan_step(decay(delta[t], rate), state, scaled(B.template step<b_varies>(t), input[t]));
+    state = scan::step(decay(delta[t], rate), state, scaled(B.template step<b_varies>(t), input[t]));
     if constexpr (reads) y[t] = y[t] + readout(C.template step<c_varies>(t), state);
   }
   x = state;
 }
 
-// (50) The step sizes, and the input of every state but for its B.
+// (1) The step sizes, and the input of every state but for its B.
 template <class T, class E, class V>
 void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* delta, V* u, V* input) {
   tile.load(tile.p.delta, t, steps, delta);
@@ -101,11 +101,11 @@ void prepare(const ScanTile<T, E>& tile, int64_t t, int64_t steps, V bias, V* de
   for (int64_t i = 0; i < steps; ++i) input[i] = delta[i] * u[i];
 }
 
-// Reads u, delta, z, B and C of a tile once, writes out once; no array of states exists but the N of this moment.
+// Reads u, delta, z, B and C of a tile once, writes out once; of the states only the current N exist.
 template <class T, class E>
-void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, StateOf<Lanes<T>, E>* x, StateOf<Lanes<T>, E>* rate) {
+void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* x, Pack<E, Lanes<T>>* rate) {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   const auto& p = tile.p;
   V *delta = memory, *u = delta + kScanSteps, *input = u + kScanSteps, *y = input + kScanSteps;
   const V D = tile.per_channel(p.D), bias = tile.per_channel(p.delta_bias);
@@ -145,7 +145,7 @@ double tile_ns(const SelectiveScan<T, E>& p) {
 template <class T, class E>
 void selective_scan(const SelectiveScan<T, E>& p) {
   using V = Lanes<T>;
-  using S = StateOf<V, E>;
+  using S = Pack<E, V>;
   if (p.items * p.channels == 0) return;
   const ScanTiling<T, E> tiling(p);
   parallel_for(p.items * tiling.runs * tiling.tiles, p.threads, tile_ns(p), [&](int64_t begin, int64_t end) {

@@ -20,7 +20,7 @@ struct LogVandermonde {
 };
 
 template <class T>
-struct LogVandermondeVjp {
+struct LogVandermondeAdjoint {
   LogVandermonde<T> forward;  // y unused
   const T* grad;              // like y
   cplx<T>*dv, *dx;
@@ -37,7 +37,7 @@ struct LogVandermondeTranspose {
 };
 
 template <class T>
-struct LogVandermondeTransposeVjp {
+struct LogVandermondeTransposeAdjoint {
   LogVandermondeTranspose<T> forward;  // y unused
   const cplx<T>* grad;                 // (M, H, N)
   T* du;
@@ -47,9 +47,9 @@ struct LogVandermondeTransposeVjp {
 template <class T>
 struct Kernels {
   void (*log_vandermonde)(const LogVandermonde<T>&);
-  void (*log_vandermonde_vjp)(const LogVandermondeVjp<T>&);
+  void (*log_vandermonde_adjoint)(const LogVandermondeAdjoint<T>&);
   void (*log_vandermonde_transpose)(const LogVandermondeTranspose<T>&);
-  void (*log_vandermonde_transpose_vjp)(const LogVandermondeTransposeVjp<T>&);
+  void (*log_vandermonde_transpose_adjoint)(const LogVandermondeTransposeAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -41,16 +41,16 @@ void log_vandermonde(Arguments& given, std::int64_t L, int threads) {
 }
 
 template <bool conj>
-void log_vandermonde_vjp(Arguments& given, std::int64_t L, int threads) {
+void log_vandermonde_adjoint(Arguments& given, std::int64_t L, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    LogVandermondeVjp<T> q{};
+    LogVandermondeAdjoint<T> q{};
     know_sizes(given, given.peek(1), L);
     take_poles(given, q.forward, threads);
     q.forward.conj = conj;
     q.grad = values<T>(given.input("grad", "M.. H.. L"), conj);
     q.dv = given.gradient_of("v"), q.dx = given.gradient_of("x");
-    given.run(kernels<T>().log_vandermonde_vjp, q);
+    given.run(kernels<T>().log_vandermonde_adjoint, q);
   });
 }
 
@@ -73,14 +73,14 @@ void log_vandermonde_transpose(Arguments& given, std::int64_t L, int threads) {
   });
 }
 
-void log_vandermonde_transpose_vjp(Arguments& given, std::int64_t L, int threads) {
+void log_vandermonde_transpose_adjoint(Arguments& given, std::int64_t L, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    LogVandermondeTransposeVjp<T> q{};
+    LogVandermondeTransposeAdjoint<T> q{};
     q.forward = transpose_inputs<T>(given, L, threads);
     q.grad = given.input_like("grad", "v");
     q.du = given.gradient_of("u"), q.dv = given.gradient_of("v"), q.dx = given.gradient_of("x");
-    given.run(kernels<T>().log_vandermonde_transpose_vjp, q);
+    given.run(kernels<T>().log_vandermonde_transpose_adjoint, q);
   });
 }
 
@@ -88,11 +88,11 @@ void log_vandermonde_transpose_vjp(Arguments& given, std::int64_t L, int threads
 
 void bind(py::module_& m) {
   define(m, "log_vandermonde", &log_vandermonde<true>);
-  define(m, "log_vandermonde_vjp", &log_vandermonde_vjp<true>);
+  define(m, "log_vandermonde_vjp", &log_vandermonde_adjoint<true>);
   define(m, "log_vandermonde_complex", &log_vandermonde<false>);
-  define(m, "log_vandermonde_complex_vjp", &log_vandermonde_vjp<false>);
+  define(m, "log_vandermonde_complex_vjp", &log_vandermonde_adjoint<false>);
   define(m, "log_vandermonde_transpose", &log_vandermonde_transpose);
-  define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_vjp);
+  define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::modes

@@ -60,7 +60,7 @@ QF_HD cplx<V> psi_derivative(cplx<V> x, const Exponential<V>& e) {
   return where<V>(size < 1.0 / 64, series, scaled((e.value - psi(x, e)) * conjugate(x), V(1 / size)));
 }
 
-// (10)
+// (1)
 template <class V>
 QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   Pole<V> p;
@@ -110,7 +110,7 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   return (im.hi * c - re.hi * s) * (1.0 / (1 << k));
 }
 
-// (11), (12) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the
+// (2), (3) z = (1 + x/2) / (1 - x/2): |z| through artanh, the angle from (1 - |x|^2/4) + i Im x. `rest`: also the second double of the
 // phase, which only a float64 kernel can show.
 template <bool rest, class V>
 QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
@@ -144,7 +144,7 @@ QF_HD Pole<V> bilinear(V dt, cplx<V> A) {
   return p;
 }
 
-// (13) DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
+// (4) DSS: every mode is divided by its own sum over l, softened at 0. `sign` is -1 where Re A > 0, else 1.
 template <class V>
 struct DssParts {
   V sign;
@@ -178,14 +178,14 @@ QF_HD Pole<V> dss(V dt, cplx<V> A, V L) {
   return p;
 }
 
-// (20) From the gradients of log z and b to those of A and dt.
+// (11) From the gradients of log z and b to those of A and dt.
 template <class V>
-struct PoleGradient {
+struct PoleAdjoint {
   cplx<V> A;
   V dt;  // one mode's share
 };
 template <class V>
-QF_HD PoleGradient<V> zoh_gradient(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) {
+QF_HD PoleAdjoint<V> zoh_adjoint(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) {
   V low;
   const cplx<V> x = step_times(dt, A, low);
   const Exponential<V> e = exponential(x.re, x.im, low);
@@ -193,13 +193,13 @@ QF_HD PoleGradient<V> zoh_gradient(V dt, cplx<V> A, cplx<V> g_log, cplx<V> g_b) 
   return {scaled(g_x, dt), inner(A, g_x) + inner(psi(x, e), g_b)};
 }
 template <class V>
-QF_HD PoleGradient<V> bilinear_gradient(V dt, cplx<V> A, cplx<V> z, cplx<V> g_log, cplx<V> g_b) {
+QF_HD PoleAdjoint<V> bilinear_adjoint(V dt, cplx<V> A, cplx<V> z, cplx<V> g_log, cplx<V> g_b) {
   const cplx<V> d = reciprocal(cplx<V>{1 - 0.5 * dt * A.re, -0.5 * dt * A.im});
   const cplx<V> g_x = conjugate(d * d) * (conjugate(reciprocal(z)) * g_log + scaled(g_b, V(0.5 * dt)));
   return {scaled(g_x, dt), inner(A, g_x) + inner(d, g_b)};
 }
 template <class V>
-QF_HD PoleGradient<V> dss_gradient(V dt, cplx<V> A, V L, cplx<V> g_log, cplx<V> g_b) {
+QF_HD PoleAdjoint<V> dss_adjoint(V dt, cplx<V> A, V L, cplx<V> g_log, cplx<V> g_b) {
   const DssParts<V> d = dss_parts(dt, A, L);
   const cplx<V> g_r = conjugate(d.one.minus_one) * g_b;
   const V along = g_r.re * d.q.re - g_r.im * d.q.im;  // Re(g_r q)

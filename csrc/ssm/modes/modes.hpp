@@ -1,28 +1,12 @@
 // The modes of one channel, discretised: per-mode numbers in double precision, whatever the precision of the arrays.
 #pragma once
+#include "core/lanes/complex_lanes.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/modes/args.hpp"
 #include "ssm/modes/formula.hpp"
 
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
-
-// W complex numbers of the arrays, in lanes; those beyond `left` are 0.
-template <class T>
-QF_HD cplx<Lanes<double>> read_modes(const cplx<T>* from, int64_t left) {
-  constexpr int W = kLanes<double>;
-  double re[W] = {}, im[W] = {};
-  if (left >= W) {
-    for (int i = 0; i < W; ++i) re[i] = double(from[i].re), im[i] = double(from[i].im);
-  } else {
-    for (int i = 0; i < left; ++i) re[i] = double(from[i].re), im[i] = double(from[i].im);
-  }
-  return {load<Lanes<double>>(re), load<Lanes<double>>(im)};
-}
-template <class T>
-QF_HD void write_modes(cplx<T>* to, cplx<Lanes<double>> x, int64_t left) {
-  for (int i = 0; i < kLanes<double> && i < left; ++i) to[i] = {T(x.re[i]), T(x.im[i])};
-}
 
 // z_n^l = e^(l (log_re + i (log_im + low))) and, for each of M outputs, Cbar_n = C_n B_n b_n. n counts whole vectors: the modes added are 0
 // with weight 0. A mode with an origin (DSS, Re A > 0) stands for z^(l - origin).
@@ -33,7 +17,7 @@ class Modes {
 
   Modes(int64_t N, int64_t M)
       : N(N),
-        n((N + W - 1) / W * W),
+        n(round_up(N, W)),
         M(M),
         memory_((8 + 2 * M) * n),
         log_re(memory_),
@@ -46,13 +30,13 @@ class Modes {
         origin(memory_ + 7 * n),
         c(memory_ + 8 * n) {}
 
-  // README (10)-(13): z and b of one channel.
+  // README (1)-(4): z and b of one channel.
   template <class T>
   void discretise(T dt, const cplx<T>* A, Disc disc, int64_t L) {
     const V step = broadcast<V>(double(dt)), length = broadcast<V>(double(L));
     shifted = false;
     for (int64_t i = 0; i < n; i += W) {
-      const cplx<V> a = read_modes(A + i, N - i);
+      const cplx<V> a = load_first<V>(A + i, N - i);
       Pole<V> p;
       switch (disc) {
         case Disc::zoh: p = zoh(step, a); break;
@@ -72,7 +56,7 @@ class Modes {
   void exponentiate(const cplx<T>* x) {
     shifted = false;
     for (int64_t i = 0; i < n; i += W) {
-      const cplx<V> log = read_modes(x + i, N - i);
+      const cplx<V> log = load_first<V>(x + i, N - i);
       put(i, Pole<V>{log, V{}, exponential(log.re, log.im, V{}).value, {broadcast<V>(1.0), V{}}});
     }
   }
@@ -80,26 +64,23 @@ class Modes {
   template <class T>
   void weigh(int64_t m, const cplx<T>* C, const cplx<T>* B) {
     for (int64_t i = 0; i < n; i += W) {
-      cplx<V> w = read_modes(C + i, N - i);
-      if (B) w = w * read_modes(B + i, N - i);
+      cplx<V> w = load_first<V>(C + i, N - i);
+      if (B) w = w * load_first<V>(B + i, N - i);
       set_weight(m, i, w * b(i));
     }
   }
 
-  cplx<V> z(int64_t i) const { return {load<V>(z_re + i), load<V>(z_im + i)}; }
-  cplx<V> b(int64_t i) const { return {load<V>(b_re + i), load<V>(b_im + i)}; }
+  cplx<V> z(int64_t i) const { return load_complex<V>(z_re + i, z_im + i); }
+  cplx<V> b(int64_t i) const { return load_complex<V>(b_re + i, b_im + i); }
   // B b, of the modes from i on; B may be null.
   template <class T>
   cplx<V> input(int64_t i, const cplx<T>* B) const {
     cplx<V> x = b(i);
-    if (B) x = read_modes(B + i, N - i) * x;
+    if (B) x = load_first<V>(B + i, N - i) * x;
     return x;
   }
-  cplx<V> weight(int64_t m, int64_t i) const { return {load<V>(c + 2 * m * n + i), load<V>(c + (2 * m + 1) * n + i)}; }
-  void set_weight(int64_t m, int64_t i, cplx<V> w) {
-    store(c + 2 * m * n + i, w.re);
-    store(c + (2 * m + 1) * n + i, w.im);
-  }
+  cplx<V> weight(int64_t m, int64_t i) const { return load_complex<V>(c + 2 * m * n + i, c + (2 * m + 1) * n + i); }
+  void set_weight(int64_t m, int64_t i, cplx<V> w) { store_complex(c + 2 * m * n + i, c + (2 * m + 1) * n + i, w); }
   // Whether all powers from z^t on are below e^least and every weight is finite: the kernel is 0 from there on.
   bool faded(int64_t t, double least) const {
     bool yes = !shifted;
@@ -122,9 +103,10 @@ class Modes {
 
  private:
   void put(int64_t i, const Pole<V>& p) {
-    store(log_re + i, p.log.re), store(log_im + i, p.log.im), store(low + i, p.low);
-    store(z_re + i, p.z.re), store(z_im + i, p.z.im);
-    store(b_re + i, p.b.re), store(b_im + i, p.b.im);
+    store_complex(log_re + i, log_im + i, p.log);
+    store(low + i, p.low);
+    store_complex(z_re + i, z_im + i, p.z);
+    store_complex(b_re + i, b_im + i, p.b);
   }
   Scratch<double> memory_;
 

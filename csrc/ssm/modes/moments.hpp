@@ -1,11 +1,10 @@
-// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (17), (18).
+// The adjoint of sums over modes: the moments S0_n = sum_l g_l z_n^l and S1_n = sum_l l g_l z_n^l, by the same steps. README (8), (9).
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "ssm/modes/steps.hpp"
 #include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::modes {
-using namespace scan;
 inline namespace QF_ISA {
 
 template <class T>
@@ -23,7 +22,7 @@ class Moments {
         sums_(2 * kGiants * 2 * n),
         weighed_sums_(sums_ + kGiants * 2 * n) {}
 
-  // [re, im] of W modes a time: lanes lie along the modes. As for K, float32 steps from W on are products of earlier ones.
+  // [re, im] of W modes at a time: lanes lie along the modes. As for K, float32 steps from W on are products of earlier ones.
   void prepare(const Modes& modes) {
     constexpr bool products = sizeof(T) == 4;
     const int64_t made = products && !modes.shifted ? W : J;
@@ -32,15 +31,15 @@ class Moments {
       cplx<V> x{};
       for (int64_t j = 0; j < made; ++j) {
         x = j % kRestart<T> == 0 || modes.shifted ? steps_.baby(modes, i, j) : x * z;
-        store_rounded(baby_ + (j * n_ + i) * 2, x.re), store_rounded(baby_ + (j * n_ + i) * 2 + W, x.im);
+        store_complex(baby_ + (j * n_ + i) * 2, x);
       }
       if constexpr (products)
         if (made < J) later_powers(modes.power(i, made), i);
     }
   }
 
-  // S (4 n: [re S0, im S0, re S1, im S1] of W modes a time) += those of g, whose first number has index `first`. Reads g twice, in cache.
-  // Where the powers of all modes have faded, only what is no number counts.
+  // S (4 n: [re S0, im S0, re S1, im S1] of W modes at a time) += those of g, whose first number has index `first`. Reads g twice, in
+  // cache. Where the powers of all modes have faded, a NaN in g is all that could still be seen.
   void add(const Modes& modes, const T* g, int64_t first, int64_t count, double* S) {
     const int64_t rows = (count + J - 1) / J;
     for (int64_t r = 0; r < rows; r += kGiants) {
@@ -60,7 +59,7 @@ class Moments {
   }
 
  private:
-  // (18) T and T' of rows of J numbers, the last of which may be short.
+  // (9) T and T' of rows of J numbers, the last of which may be short.
   void sum_rows(const T* g, int64_t count) {
     const int64_t full = count / J, rest = count % J;
     for (int64_t l = 0; l < count; l += J) weigh(g + l, min(J, count - l), weighed_ + l);
@@ -79,8 +78,8 @@ class Moments {
     Lanes<T> at = load<Lanes<T>>(ramp);
     for (int64_t j = 0; j < count; j += lanes, at += T(lanes)) store(to + j, Lanes<T>(load_first<Lanes<T>>(g + j, count - j) * at));
   }
-  // (18) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
-  // T'_i), x = z^J, take each other's earlier values. Anew from an exponential where the steps of K are.
+  // (9) S0 and S1 from them, of `count` vectors of modes from i on, by Horner's rule: P = sum_i x^i T_i and E = sum_i x^i (J i T_i +
+  // T'_i), x = z^J, take each other's earlier values. They start again from an exponential as often as the giant steps of K.
   template <int count>
   QF_HD void add_vectors(const Modes& modes, int64_t i, int64_t first, int64_t rows, double* S) {
     const V step = broadcast<V>(double(J));
@@ -91,9 +90,9 @@ class Moments {
       for (int64_t row = min(begin + kRestart<T>, rows) - 1; row >= begin; --row)
 #pragma GCC unroll 4
         for (int k = 0; k < count; ++k) {
-          e[k] = scan_step(x[k], cplx<V>{multiply_add(step, p[k].re, e[k].re), multiply_add(step, p[k].im, e[k].im)},
-                           row_sum(weighed_sums_, row, i + k * W));
-          p[k] = scan_step(x[k], p[k], row_sum(sums_, row, i + k * W));
+          e[k] = scan::step(x[k], cplx<V>{multiply_add(step, p[k].re, e[k].re), multiply_add(step, p[k].im, e[k].im)},
+                            row_sum(weighed_sums_, row, i + k * W));
+          p[k] = scan::step(x[k], p[k], row_sum(sums_, row, i + k * W));
         }
       const int64_t at = first + begin * J;
       for (int k = 0; k < count; ++k) add_moments(i + k * W, modes.power(i + k * W, at), double(at), p[k], e[k], S);
@@ -105,16 +104,13 @@ class Moments {
       add_moments(i, u, double(first + row * J), row_sum(sums_, row, i), row_sum(weighed_sums_, row, i), S);
     });
   }
-  QF_HD cplx<V> row_sum(const T* sums, int64_t row, int64_t i) const {
-    const T* const t = sums + (row * n_ + i) * 2;
-    return {load_widened(t), load_widened(t + W)};
-  }
+  QF_HD cplx<V> row_sum(const T* sums, int64_t row, int64_t i) const { return load_complex<V>(sums + (row * n_ + i) * 2); }
   // S0 += u p, S1 += u (at p + e).
   QF_HD static void add_moments(int64_t i, cplx<V> u, double at, cplx<V> p, cplx<V> e, double* S) {
     double* const s = S + 4 * i;
     const cplx<V> s0 = u * p, s1 = u * (scaled(p, broadcast<V>(at)) + e);
-    store(s, V(load<V>(s) + s0.re)), store(s + W, V(load<V>(s + W) + s0.im));
-    store(s + 2 * W, V(load<V>(s + 2 * W) + s1.re)), store(s + 3 * W, V(load<V>(s + 3 * W) + s1.im));
+    store_complex(s, load_complex<V>(s) + s0);
+    store_complex(s + 2 * W, load_complex<V>(s + 2 * W) + s1);
   }
   void add_nothing(const T* g, int64_t count, double* S) {
     Lanes<T> sum{};
@@ -158,7 +154,7 @@ class Moments {
 // finish(modes, h, S) sees the channel's moments, those of row m at S + 4 n m. Holds 4 M H n doubles for each piece of a row.
 template <class T, class Set, class Get, class Finish>
 void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Set&& set, Get&& get, Finish&& finish) {
-  const int64_t J = baby_steps<T>(L), n = (N + Modes::W - 1) / Modes::W * Modes::W, size = 4 * n * M;
+  const int64_t J = baby_steps<T>(L), n = round_up(N, Modes::W), size = 4 * n * M;
   const Pieces cut = pieces(H, L, J);
   const double item = double(M * 4 * N) * double(min(cut.length, L)) * kMultiplyAddNs<T> + double(N) * kExponentialNs;
   const bool whole = cut.count == 1;  // rows: their moments are used at once
@@ -197,8 +193,7 @@ void moments_of_rows(int64_t H, int64_t M, int64_t N, int64_t L, int threads, Se
 
 // S0 or S1 (part 0, 1) of row m, of the modes from i on.
 QF_HD cplx<Modes::V> moment(const Modes& modes, const double* S, int64_t m, int64_t i, int part) {
-  const double* const s = S + 4 * (modes.n * m + i) + 2 * part * Modes::W;
-  return {load<Modes::V>(s), load<Modes::V>(s + Modes::W)};
+  return load_complex<Modes::V>(S + 4 * (modes.n * m + i) + 2 * part * Modes::W);
 }
 
 }  // namespace QF_ISA

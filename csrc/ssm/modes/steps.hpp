@@ -1,4 +1,4 @@
-// Sums over modes, K_l = f Re sum_n c_n z_n^l, as matrix products of baby steps z^j, j < J, and giant steps z^(J i). README (15), (16).
+// Sums over modes, K_l = f Re sum_n c_n z_n^l, as matrix products of baby steps z^j, j < J, and giant steps z^(J i). README (6), (7).
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -34,15 +34,7 @@ QF_HD auto join(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-template <class T>
-QF_HD void store_rounded(T* to, Lanes<double> x) {
-  store(to, converted<T>(x));
-}
-template <class T>
-QF_HD Lanes<double> load_widened(const T* from) {
-  return converted<double>(load<Lanes<T, kLanes<double>>>(from));
-}
-// Two of them side by side where T has twice the lanes, else the first.
+// The numbers as T: two registers side by side where T has twice the lanes, else the first.
 template <class T>
 QF_HD Lanes<T> rounded(Lanes<double> a, Lanes<double> b) {
   if constexpr (sizeof(T) == 8)
@@ -71,9 +63,9 @@ class Steps {
       if (modes.shifted) shift[g] = later(modes, i + g * W) - load<V>(modes.origin + i + g * W);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      const bool anew = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
+      const bool restarts = r % kRestart<T> == 0 || modes.shifted;  // where a mode grows, steps from an underflow would stay 0
       for (int g = 0; g < count; ++g) {
-        u[g] = !anew                            ? u[g] * stride[g]
+        u[g] = !restarts                        ? u[g] * stride[g]
                : first + r > 0 || modes.shifted ? modes.power(i + g * W, V(shift[g] + double(first + r * J)))
                                                 : cplx<V>{broadcast<V>(1.0), V{}};
         f(r, g, u[g]);
@@ -123,8 +115,8 @@ class Vandermonde {
   Vandermonde(int64_t n, int64_t M, int64_t length)
       : steps_(length), J(steps_.J), n_(n), M_(M), baby_(M * 2 * n * J), giant_(kGiants * 2 * n), row_(J) {}
 
-  // The baby steps with f Cbar in them, [re; -im] of W modes a time, J numbers each: lanes lie along j, by a transposition of the first
-  // ones of as many modes; the others are these times one number a mode.
+  // The baby steps with f Cbar in them, [re; -im] of W modes at a time, J numbers each. Lanes lie along j: the first steps of W modes are
+  // transposed, the others are these times one number a mode.
   void prepare(const Modes& modes, double f) {
     for (int64_t m = 0; m < M_; ++m)
       for (int64_t i = 0; i < n_; i += kWide) {
@@ -148,9 +140,7 @@ class Vandermonde {
       }
       each_vectors<4>(n_ / W, [&](auto vectors, int64_t v) __attribute__((always_inline)) {
         steps_.template giant<vectors.value>(modes, v * W, first + done, block, [&](int64_t row, int g, cplx<V> u) {
-          T* const to = giant_ + (row * n_ + (v + g) * W) * 2;
-          store_rounded(to, u.re);
-          store_rounded(to + W, u.im);
+          store_complex(giant_ + (row * n_ + (v + g) * W) * 2, u);
         });
       });
       for (int64_t m = 0; m < M_; ++m) {
@@ -204,7 +194,7 @@ class Vandermonde {
     alignas(64) T re[kBabySteps], im[kBabySteps];  // of every mode for the first block, for the second, ...
     for (int64_t k = 0; k < blocks * kWide; k += kWide)
       for (int g = 0; g < parts; ++g) {
-        store_rounded(re + k + g * W, stride[g].re), store_rounded(im + k + g * W, stride[g].im);
+        store_complex(re + k + g * W, im + k + g * W, stride[g]);
         stride[g] = stride[g] * wide[g];
       }
     for (int k = 0; k < parts * W; ++k) {

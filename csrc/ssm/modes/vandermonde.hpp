@@ -1,4 +1,4 @@
-// Sums of exponentials with the poles given, and their adjoint. README (15)-(18).
+// Sums of exponentials with the poles given, and their adjoint. README (6)-(9).
 #pragma once
 #include "ssm/modes/args.hpp"
 #include "ssm/modes/moments.hpp"
@@ -41,7 +41,7 @@ void log_vandermonde(const LogVandermonde<T>& p) {
 }
 
 template <class T>
-void log_vandermonde_vjp(const LogVandermondeVjp<T>& p) {
+void log_vandermonde_adjoint(const LogVandermondeAdjoint<T>& p) {
   using V = Modes::V;
   const LogVandermonde<T>& f = p.forward;
   const int64_t parts = f.conj ? 1 : 2;
@@ -68,10 +68,10 @@ void log_vandermonde_vjp(const LogVandermondeVjp<T>& p) {
                 s[k] = {s[k].re + im.im, s[k].im - im.re};
               }
             }
-            write_modes(p.dv + (m * f.H + h) * f.N + i, conjugate(s[0]), left);
+            store_first(p.dv + (m * f.H + h) * f.N + i, conjugate(s[0]), left);
             dx = dx + conjugate(modes.weight(parts * m, i) * s[1]);
           }
-          write_modes(p.dx + h * f.N + i, dx, left);
+          store_first(p.dx + h * f.N + i, dx, left);
         }
       });
 }
@@ -85,13 +85,13 @@ void log_vandermonde_transpose(const LogVandermondeTranspose<T>& p) {
       [&](const Modes& modes, int64_t h, const double* S) {
         for (int64_t m = 0; m < p.M; ++m)
           for (int64_t i = 0; i < modes.n; i += Modes::W)
-            write_modes(p.y + (m * p.H + h) * p.N + i, modes.weight(m, i) * moment(modes, S, m, i, 0), p.N - i);
+            store_first(p.y + (m * p.H + h) * p.N + i, modes.weight(m, i) * moment(modes, S, m, i, 0), p.N - i);
       });
 }
 
 // du_l = Re sum_n conj(g_n) v_n z_n^l is a sum of exponentials, dv = g conj(S0), dx = sum_m g conj(v S1).
 template <class T>
-void log_vandermonde_transpose_vjp(const LogVandermondeTransposeVjp<T>& p) {
+void log_vandermonde_transpose_adjoint(const LogVandermondeTransposeAdjoint<T>& p) {
   using V = Modes::V;
   const LogVandermondeTranspose<T>& f = p.forward;
   if (f.M * f.H * f.L > 0)
@@ -101,7 +101,7 @@ void log_vandermonde_transpose_vjp(const LogVandermondeTransposeVjp<T>& p) {
           set_poles(modes, f.v, f.x, f.M, f.H, h, false);
           for (int64_t m = 0; m < f.M; ++m)
             for (int64_t i = 0; i < modes.n; i += Modes::W)
-              modes.set_weight(m, i, conjugate(read_modes(p.grad + (m * f.H + h) * f.N + i, f.N - i)) * modes.weight(m, i));
+              modes.set_weight(m, i, conjugate(load_first<V>(p.grad + (m * f.H + h) * f.N + i, f.N - i)) * modes.weight(m, i));
         },
         [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
           sum.evaluate(modes, first, count, p.du + h * f.L + first, f.H * f.L);
@@ -115,11 +115,11 @@ void log_vandermonde_transpose_vjp(const LogVandermondeTransposeVjp<T>& p) {
           cplx<V> dx{};
           for (int64_t m = 0; m < f.M; ++m) {
             const int64_t at = (m * f.H + h) * f.N + i;
-            const cplx<V> g = read_modes(p.grad + at, left);
-            write_modes(p.dv + at, g * conjugate(moment(modes, S, m, i, 0)), left);
+            const cplx<V> g = load_first<V>(p.grad + at, left);
+            store_first(p.dv + at, g * conjugate(moment(modes, S, m, i, 0)), left);
             dx = dx + g * conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1));
           }
-          write_modes(p.dx + h * f.N + i, dx, left);
+          store_first(p.dx + h * f.N + i, dx, left);
         }
       });
 }

@@ -1,4 +1,4 @@
-// The adjoint of the recurrence of a diagonal plus low-rank system. README (26)-(28).
+// The adjoint of the recurrence of a diagonal plus low-rank system. README (6)-(8).
 #pragma once
 #include "ssm/s4/dplr.hpp"
 
@@ -6,14 +6,14 @@ namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
 // The adjoint recurrence and what it sums over time, for rows of up to L steps.
-class FeedbackGradient {
+class FeedbackAdjoint {
  public:
   using V = Lanes<double>;
   static constexpr int W = kLanes<double>;
 
-  // One state in `segment_` steps is kept and those between are made again: about 2 sqrt(L) states, not L.
-  FeedbackGradient(int64_t N, int64_t L)
-      : n_((N + W - 1) / W * W),
+  // One state in `segment_` steps is kept and those between are computed again: about 2 sqrt(L) states, not L.
+  FeedbackAdjoint(int64_t N, int64_t L)
+      : n_(round_up(N, W)),
         segment_(root(L)),
         memory_(10 * n_),
         kept_(2 * n_ * ((L + segment_ - 1) / segment_)),
@@ -27,7 +27,7 @@ class FeedbackGradient {
 
   void clear() const { set_zero<double>(memory_, 8 * n_); }  // E, p, q, c
 
-  // (27): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
+  // (7): adds the gradients of E, p, q and c for K from x_0 = x on (destroyed); mu is that of x_0. gradient(l) is dL/dK_l.
   template <class Gradient>
   void run(const Feedback& f, const Split& x, int64_t L, Gradient&& gradient) {
     for (int64_t l = 0; l < L; ++l) {
@@ -81,9 +81,9 @@ class FeedbackGradient {
   const Split E, p, q, c, mu;
 };
 
-// (28) The gradient of the true C -> that of C (I - Abar^L), and what the power adds to those of E, p, q: Abar^L is the step L of a
+// (8) The gradient of the true C -> that of C (I - Abar^L), and what the power adds to those of E, p, q: Abar^L is the step L of a
 // recurrence that starts from y = (I - Abar^L)^-1 g.
-inline void truncated_gradient(const Feedback& f, FeedbackGradient& g, const Split& x, int64_t L) {
+inline void truncated_adjoint(const Feedback& f, FeedbackAdjoint& g, const Split& x, int64_t L) {
   const int64_t N = f.N;
   Scratch<double> dense(4 * N * N), y(2 * N);
   f.power(dense, L);
@@ -94,12 +94,12 @@ inline void truncated_gradient(const Feedback& f, FeedbackGradient& g, const Spl
   for (int64_t i = 0; i < f.n; ++i) g.c.re[i] = i < N ? y[i] : 0, g.c.im[i] = i < N ? -y[N + i] : 0;
 }
 
-// (26) From the gradients of E, p, q, b and c to those of the parameters of channel h.
+// (6) From the gradients of E, p, q, b and c to those of the parameters of channel h.
 template <class T>
-void parameter_gradient(const Feedback& s, const FeedbackGradient& g, const Split& g_b, const S4KernelVjp<T>& p, int64_t h) {
+void parameter_adjoint(const Feedback& s, const FeedbackAdjoint& g, const Split& g_b, const ModelAdjoint<T>& p, int64_t h) {
   using V = Lanes<double>;
   constexpr int W = kLanes<double>;
-  const S4Kernel<T>& f = p.forward;
+  const Model<T>& f = p.forward;
   const double step = double(f.dt[h]), damping = 1 / (1 + 0.5 * step * s.coupling);
   const auto real = [](double x) { return broadcast<V>(x); };
 
@@ -108,43 +108,43 @@ void parameter_gradient(const Feedback& s, const FeedbackGradient& g, const Spli
   for (int64_t i = 0; i < s.n; i += W) {
     g.p.set(i, g.p[i] - scaled(g_b[i], real(0.5 * step * s.input)));
     inputs += inner(g_b[i], s.p[i]);
-    strengths += inner(g.p[i], s.D[i] * read_modes(f.P + h * f.N + i, f.N - i));
-    steps += inner(g_b[i], s.D[i] * read_modes(f.B + h * f.N + i, f.N - i)) - 0.5 * s.input * inner(g_b[i], s.p[i]);
+    strengths += inner(g.p[i], s.D[i] * load_first<V>(f.P + h * f.N + i, f.N - i));
+    steps += inner(g_b[i], s.D[i] * load_first<V>(f.B + h * f.N + i, f.N - i)) - 0.5 * s.input * inner(g_b[i], s.p[i]);
   }
   const double g_input = -0.5 * step * sum(inputs), g_strength = sum(strengths), g_product = -g_strength * step * damping * damping;
   const double g_coupling = 0.5 * step * g_product;  // strength = dt / (1 + product), product = dt/2 coupling
   V g_dt{};
   for (int64_t i = 0; i < s.n; i += W) {
     const int64_t at = h * f.N + i, left = f.N - i;
-    const cplx<V> P = read_modes(f.P + at, left), B = read_modes(f.B + at, left);
+    const cplx<V> P = load_first<V>(f.P + at, left), B = load_first<V>(f.B + at, left);
     cplx<V> Q = P;
-    if (f.Q) Q = read_modes(f.Q + at, left);
+    if (f.Q) Q = load_first<V>(f.Q + at, left);
     const cplx<V> D = s.D[i], q = s.q[i];
     const cplx<V> g_q = g.q[i] + scaled(conjugate(B), real(g_input)) + scaled(conjugate(P), real(g_coupling));
     const cplx<V> g_D =
         scaled(conjugate(B) * g_b[i], real(step)) + scaled(conjugate(P) * g.p[i], real(s.strength)) + scaled(Q * g_q, real(2));
     cplx<V> dP = scaled(conjugate(D) * g.p[i], real(s.strength)) + scaled(conjugate(q), real(g_coupling));
     const cplx<V> dQ = scaled(D * conjugate(g_q), real(2));
-    const PoleGradient<V> pole = dplr_gradient(real(step), read_modes(f.Lambda + at, left), D, g_D, g.E[i]);
+    const PoleAdjoint<V> pole = dplr_adjoint(real(step), load_first<V>(f.Lambda + at, left), D, g_D, g.E[i]);
     g_dt += pole.dt;
     if (p.dQ)
-      write_modes(p.dQ + at, dQ, left);
+      store_first(p.dQ + at, dQ, left);
     else
       dP = dP + dQ;
-    write_modes(p.dP + at, dP, left);
-    write_modes(p.dLambda + at, pole.A, left);
-    write_modes(p.dB + at, scaled(conjugate(D) * g_b[i], real(step)) + scaled(conjugate(q), real(g_input)), left);
-    write_modes(p.dC + at, g.c[i], left);
+    store_first(p.dP + at, dP, left);
+    store_first(p.dLambda + at, pole.A, left);
+    store_first(p.dB + at, scaled(conjugate(D) * g_b[i], real(step)) + scaled(conjugate(q), real(g_input)), left);
+    store_first(p.dC + at, g.c[i], left);
   }
   p.ddt[h] = T(sum(g_dt) + sum(steps) + g_strength * damping + 0.5 * g_product * s.coupling);
 }
 
 template <class T>
-void s4_kernel_vjp(const S4KernelVjp<T>& p) {
-  const S4Kernel<T>& f = p.forward;
+void kernel_adjoint(const ModelAdjoint<T>& p) {
+  const Model<T>& f = p.forward;
   parallel_for(f.H, f.threads, double(f.N * f.L) * 3 * kFeedbackNs, [&](int64_t begin, int64_t end) {
     Feedback channel(f.N);
-    FeedbackGradient gradient(f.N, f.L + 1);
+    FeedbackAdjoint gradient(f.N, f.L + 1);
     Scratch<double> memory(4 * channel.n);
     const Split x{memory, memory + channel.n}, g_b{memory + 2 * channel.n, memory + 3 * channel.n};
     for (int64_t h = begin; h < end; ++h) {
@@ -154,8 +154,8 @@ void s4_kernel_vjp(const S4KernelVjp<T>& p) {
       const T* const grad = p.grad + h * f.L;
       gradient.run(channel, x, f.L, [&](int64_t l) { return double(grad[l]); });
       for (int64_t i = 0; i < channel.n; i += Feedback::W) g_b.set(i, gradient.mu[i]);
-      if (f.truncated && f.L > 0) truncated_gradient(channel, gradient, x, f.L);
-      parameter_gradient(channel, gradient, g_b, p, h);
+      if (f.truncated && f.L > 0) truncated_adjoint(channel, gradient, x, f.L);
+      parameter_adjoint(channel, gradient, g_b, p, h);
     }
   });
 }

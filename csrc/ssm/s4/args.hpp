@@ -8,7 +8,7 @@
 namespace quatrefoil::ssm::s4 {
 
 template <class T>
-struct S4Kernel {
+struct Model {
   const T* dt;                           // (H,)
   const cplx<T>*Lambda, *P, *B, *C, *Q;  // (H, N); Q may be null: P
   T* K;                                  // (H, L)
@@ -18,9 +18,9 @@ struct S4Kernel {
 };
 
 template <class T>
-struct S4KernelVjp {
-  S4Kernel<T> forward;  // K unused
-  const T* grad;        // (H, L)
+struct ModelAdjoint {
+  Model<T> forward;  // K unused
+  const T* grad;     // (H, L)
   T* ddt;
   cplx<T>*dLambda, *dP, *dB, *dC, *dQ;  // dQ may be null
 };
@@ -35,7 +35,7 @@ struct CauchyMult {
 };
 
 template <class T>
-struct CauchyMultVjp {
+struct CauchyMultAdjoint {
   CauchyMult<T> forward;  // y unused
   const cplx<T>* grad;    // (B, L)
   cplx<T>*dv, *dz, *dw;
@@ -43,10 +43,10 @@ struct CauchyMultVjp {
 
 template <class T>
 struct Kernels {
-  void (*s4_kernel)(const S4Kernel<T>&);
-  void (*s4_kernel_vjp)(const S4KernelVjp<T>&);
+  void (*kernel)(const Model<T>&);
+  void (*kernel_adjoint)(const ModelAdjoint<T>&);
   void (*cauchy_mult)(const CauchyMult<T>&);
-  void (*cauchy_mult_vjp)(const CauchyMultVjp<T>&);
+  void (*cauchy_mult_adjoint)(const CauchyMultAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -9,8 +9,8 @@ namespace quatrefoil::ssm::s4 {
 namespace {
 
 template <class T>
-S4Kernel<T> kernel_inputs(Arguments& given, std::int64_t L, bool truncated, int threads) {
-  S4Kernel<T> p{};
+Model<T> kernel_inputs(Arguments& given, std::int64_t L, bool truncated, int threads) {
+  Model<T> p{};
   given.size("L", L);
   p.dt = given.input("dt", "H");
   p.Lambda = given.input("Lambda", "H N"), p.P = given.input("P", "H N"), p.B = given.input("B", "H N"), p.C = given.input("C", "H N");
@@ -20,24 +20,24 @@ S4Kernel<T> kernel_inputs(Arguments& given, std::int64_t L, bool truncated, int 
   return p;
 }
 
-void s4_kernel(Arguments& given, std::int64_t L, bool truncated, int threads) {
+void kernel(Arguments& given, std::int64_t L, bool truncated, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S4Kernel<T> p = kernel_inputs<T>(given, L, truncated, threads);
+    Model<T> p = kernel_inputs<T>(given, L, truncated, threads);
     p.K = given.output("out", "H L");
-    given.run(kernels<T>().s4_kernel, p);
+    given.run(kernels<T>().kernel, p);
   });
 }
 
-void s4_kernel_vjp(Arguments& given, std::int64_t L, bool truncated, int threads) {
+void kernel_adjoint(Arguments& given, std::int64_t L, bool truncated, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S4KernelVjp<T> q{};
+    ModelAdjoint<T> q{};
     q.forward = kernel_inputs<T>(given, L, truncated, threads);
     q.grad = given.input("grad", "H L");
     q.ddt = given.gradient_of("dt"), q.dLambda = given.gradient_of("Lambda"), q.dP = given.gradient_of("P");
     q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dQ = given.gradient_of("Q");
-    given.run(kernels<T>().s4_kernel_vjp, q);
+    given.run(kernels<T>().kernel_adjoint, q);
   });
 }
 
@@ -59,24 +59,24 @@ void cauchy_mult(Arguments& given, bool symmetric, int threads) {
   });
 }
 
-void cauchy_mult_vjp(Arguments& given, bool symmetric, int threads) {
+void cauchy_mult_adjoint(Arguments& given, bool symmetric, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    CauchyMultVjp<T> q{};
+    CauchyMultAdjoint<T> q{};
     q.forward = cauchy_inputs<T>(given, symmetric, threads);
     q.grad = given.input("grad", "... L");
     q.dv = given.gradient_of("v"), q.dz = given.gradient_of("z"), q.dw = given.gradient_of("w");
-    given.run(kernels<T>().cauchy_mult_vjp, q);
+    given.run(kernels<T>().cauchy_mult_adjoint, q);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "s4_kernel", &s4_kernel);
-  define(m, "s4_kernel_vjp", &s4_kernel_vjp);
+  define(m, "s4_kernel", &kernel);
+  define(m, "s4_kernel_vjp", &kernel_adjoint);
   define(m, "cauchy_mult", &cauchy_mult);
-  define(m, "cauchy_mult_vjp", &cauchy_mult_vjp);
+  define(m, "cauchy_mult_vjp", &cauchy_mult_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::s4

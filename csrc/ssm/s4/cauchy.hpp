@@ -1,5 +1,6 @@
-// Sums over simple poles, sum_n v_n / (z_l - w_n), with or without the conjugate pairs, and their gradient. README (21)-(23).
+// Sums over simple poles, sum_n v_n / (z_l - w_n), with or without the conjugate pairs, and their gradient. README (1)-(3).
 #pragma once
+#include "core/lanes/complex_lanes.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/s4/args.hpp"
 #include "ssm/s4/formula.hpp"
@@ -7,7 +8,7 @@
 namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
-constexpr double kQuotientNs = 1.2;   // one pole at one point
+constexpr double kQuotientNs = 1.2;   // one pole at one point: estimated
 constexpr int64_t kPointVectors = 4;  // points a block: sums in registers, poles by broadcasts
 
 // Points in lanes of double: real and imaginary parts apart, the last vectors filled with a point that is far away.
@@ -23,17 +24,12 @@ class Points {
       to[0] = l < L ? double(z[l].re) : 1e30, to[W] = l < L ? double(z[l].im) : 0;
     }
   }
-  cplx<V> operator[](int64_t k) const { return {load<V>(memory_ + k * 2 * W), load<V>(memory_ + k * 2 * W + W)}; }
+  cplx<V> operator[](int64_t k) const { return load_complex<V>(memory_ + k * 2 * W); }
   const int64_t vectors;
 
  private:
   Scratch<double> memory_;
 };
-
-template <class T>
-QF_HD cplx<Lanes<double>> broadcast_complex(cplx<T> x) {
-  return {broadcast<Lanes<double>>(double(x.re)), broadcast<Lanes<double>>(double(x.im))};
-}
 
 // Reads v and w once for every 4 vectors of points, writes y once; sums stay in registers.
 template <bool pair, class T>
@@ -49,7 +45,7 @@ void cauchy_rows(const CauchyMult<T>& p) {
       cplx<V> z[kPointVectors], sum[kPointVectors] = {};
       for (int64_t k = 0; k < kPointVectors; ++k) z[k] = points[first + min(k, count - 1)];
       for (int64_t n = 0; n < p.N; ++n) {
-        const cplx<V> vn = broadcast_complex(v[n]), wn = broadcast_complex(w[n]);
+        const cplx<V> vn = broadcast<V>(v[n]), wn = broadcast<V>(w[n]);
 #pragma GCC unroll 4
         for (int64_t k = 0; k < kPointVectors; ++k) sum[k] = sum[k] + cauchy_term<pair>(vn, z[k], wn);
       }
@@ -65,15 +61,10 @@ void cauchy_mult(const CauchyMult<T>& p) {
   p.symmetric ? cauchy_rows<true>(p) : cauchy_rows<false>(p);
 }
 
-template <class V>
-QF_HD cplx<double> sum_lanes(cplx<V> x) {
-  return {sum(x.re), sum(x.im)};
-}
-
-// (22) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
-// the second, e = 1 / (z - conj w). Lanes lie along l, one row a time: reads z and g once a pole.
+// (2) dv = sum_l conj(c) g, dw = conj(v) sum_l conj(c^2) g, c = 1 / (z - w); a pair adds conj(g) e to the first sum and conj(g) e^2 to
+// the second, e = 1 / (z - conj w). Lanes lie along l, one row at a time: reads z and g once a pole.
 template <bool pair, class T>
-void cauchy_row_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_t row, double* g_row) {
+void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t row, double* g_row) {
   using V = Points::V;
   constexpr int W = Points::W;
   const CauchyMult<T>& f = p.forward;
@@ -83,10 +74,10 @@ void cauchy_row_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_
   }
   for (int64_t n = 0; n < f.N; ++n) {
     const cplx<T> v = f.v[row * f.N + n];
-    const cplx<V> w = broadcast_complex(f.w[row * f.N + n]);
+    const cplx<V> w = broadcast<V>(f.w[row * f.N + n]);
     cplx<V> first{}, second{}, other{};  // sums with c, with c^2, with e^2
     for (int64_t k = 0; k < points.vectors; ++k) {
-      const cplx<V> g{load<V>(g_row + k * 2 * W), load<V>(g_row + k * 2 * W + W)};
+      const cplx<V> g = load_complex<V>(g_row + k * 2 * W);
       const cplx<V> c = conjugate(reciprocal(points[k] - w));
       first = first + c * g;
       second = second + c * c * g;
@@ -96,16 +87,16 @@ void cauchy_row_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_
         other = other + e * e * conj_g;
       }
     }
-    const cplx<double> dv = sum_lanes(first), vd{double(v.re), double(v.im)};
-    const cplx<double> dw = conjugate(vd) * (sum_lanes(second) + sum_lanes(other));
+    const cplx<double> dv = sum(first), vd{double(v.re), double(v.im)};
+    const cplx<double> dw = conjugate(vd) * (sum(second) + sum(other));
     p.dv[row * f.N + n] = {T(dv.re), T(dv.im)};
     p.dw[row * f.N + n] = {T(dw.re), T(dw.im)};
   }
 }
 
-// (23) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
+// (3) dz = -sum conj(v c^2 + conj(v) e^2) g over poles and rows, in their order.
 template <bool pair, class T>
-void cauchy_point_gradient(const CauchyMultVjp<T>& p, const Points& points, int64_t k) {
+void cauchy_point_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int64_t k) {
   using V = Points::V;
   constexpr int W = Points::W;
   const CauchyMult<T>& f = p.forward;
@@ -114,7 +105,7 @@ void cauchy_point_gradient(const CauchyMultVjp<T>& p, const Points& points, int6
   for (int64_t row = 0; row < f.B; ++row) {
     cplx<V> slope{};
     for (int64_t n = 0; n < f.N; ++n) {
-      const cplx<V> v = broadcast_complex(f.v[row * f.N + n]), w = broadcast_complex(f.w[row * f.N + n]);
+      const cplx<V> v = broadcast<V>(f.v[row * f.N + n]), w = broadcast<V>(f.w[row * f.N + n]);
       const cplx<V> c = reciprocal(z - w);
       slope = slope + v * c * c;
       if constexpr (pair) {
@@ -133,18 +124,18 @@ void cauchy_point_gradient(const CauchyMultVjp<T>& p, const Points& points, int6
 }
 
 template <class T>
-void cauchy_mult_vjp(const CauchyMultVjp<T>& p) {
+void cauchy_mult_adjoint(const CauchyMultAdjoint<T>& p) {
   constexpr int W = Points::W;
   const CauchyMult<T>& f = p.forward;
   const Points points(f.z, f.L);
   parallel_for(f.B, f.threads, double(f.N * points.vectors * W) * 2 * kQuotientNs, [&](int64_t begin, int64_t end) {
     Scratch<double> g_row(points.vectors * 2 * W);
     for (int64_t row = begin; row < end; ++row)
-      f.symmetric ? cauchy_row_gradient<true>(p, points, row, g_row) : cauchy_row_gradient<false>(p, points, row, g_row);
+      f.symmetric ? cauchy_row_adjoint<true>(p, points, row, g_row) : cauchy_row_adjoint<false>(p, points, row, g_row);
   });
   parallel_for(points.vectors, f.threads, double(f.B * f.N * W) * 2 * kQuotientNs, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k)
-      f.symmetric ? cauchy_point_gradient<true>(p, points, k) : cauchy_point_gradient<false>(p, points, k);
+      f.symmetric ? cauchy_point_adjoint<true>(p, points, k) : cauchy_point_adjoint<false>(p, points, k);
   });
 }
 

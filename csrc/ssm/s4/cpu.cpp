@@ -6,7 +6,7 @@ namespace quatrefoil::ssm::s4 {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {s4_kernel<T>, s4_kernel_vjp<T>, cauchy_mult<T>, cauchy_mult_vjp<T>};
+constexpr Kernels<T> kKernels = {kernel<T>, kernel_adjoint<T>, cauchy_mult<T>, cauchy_mult_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

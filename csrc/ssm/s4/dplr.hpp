@@ -1,5 +1,5 @@
 // Kernels of diagonal plus low-rank systems by their own recurrence, x <- E x - p Re sum_n q_n x_n: one real feedback a step, so a step
-// costs as much as the Cauchy sums of one frequency, with neither a transform nor a power of the matrix. README (24)-(28).
+// costs as much as the Cauchy sums of one frequency, with neither a transform nor a power of the matrix. README (4)-(8).
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -13,14 +13,14 @@ namespace quatrefoil::ssm::s4 {
 using namespace modes;
 inline namespace QF_ISA {
 
-constexpr double kFeedbackNs = 0.7;  // one mode of one step
+constexpr double kFeedbackNs = 0.7;  // one mode of one step: estimated
 
 // Split complex numbers, one for each mode of a channel, in double precision.
 struct Split {
   using V = Lanes<double>;
   double *re, *im;
-  cplx<V> operator[](int64_t i) const { return {load<V>(re + i), load<V>(im + i)}; }
-  void set(int64_t i, cplx<V> x) const { store(re + i, x.re), store(im + i, x.im); }
+  cplx<V> operator[](int64_t i) const { return load_complex<V>(re + i, im + i); }
+  void set(int64_t i, cplx<V> x) const { store_complex(re + i, im + i, x); }
   void add(int64_t i, cplx<V> x) const { set(i, (*this)[i] + x); }
 };
 
@@ -31,20 +31,20 @@ class Feedback {
   static constexpr int W = kLanes<double>;
 
   explicit Feedback(int64_t N)
-      : N(N), n((N + W - 1) / W * W), memory_(12 * n), D(part(0)), E(part(1)), p(part(2)), q(part(3)), b(part(4)), c(part(5)) {}
+      : N(N), n(round_up(N, W)), memory_(12 * n), D(part(0)), E(part(1)), p(part(2)), q(part(3)), b(part(4)), c(part(5)) {}
 
-  // (24): from the parameters of channel h.
+  // (4): from the parameters of channel h.
   template <class T>
-  void set(const S4Kernel<T>& f, int64_t h) {
+  void set(const Model<T>& f, int64_t h) {
     const double step = double(f.dt[h]);
     V couplings{}, inputs{};
     for (int64_t i = 0; i < n; i += W) {
       const int64_t at = h * N + i, left = N - i;
-      const cplx<V> P = read_modes(f.P + at, left), B = read_modes(f.B + at, left);
+      const cplx<V> P = load_first<V>(f.P + at, left), B = load_first<V>(f.B + at, left);
       cplx<V> Q = P;
-      if (f.Q) Q = read_modes(f.Q + at, left);
-      const DplrMode<V> mode = dplr_mode(broadcast<V>(step), read_modes(f.Lambda + at, left), Q);
-      D.set(i, mode.D), E.set(i, mode.E), q.set(i, mode.q), c.set(i, read_modes(f.C + at, left));
+      if (f.Q) Q = load_first<V>(f.Q + at, left);
+      const DplrMode<V> mode = dplr_mode(broadcast<V>(step), load_first<V>(f.Lambda + at, left), Q);
+      D.set(i, mode.D), E.set(i, mode.E), q.set(i, mode.q), c.set(i, load_first<V>(f.C + at, left));
       p.set(i, mode.D * P), b.set(i, mode.D * B);
       couplings += real_product(mode.q, P);
       inputs += real_product(mode.q, B);
@@ -97,7 +97,7 @@ class Feedback {
   }
 
  private:
-  // (28): the true C from C (I - Abar^L).
+  // (8): the true C from C (I - Abar^L).
   void restore_output(int64_t L) {
     Scratch<double> dense(4 * N * N), right(2 * N);
     power(dense, L);
@@ -129,7 +129,7 @@ class Feedback {
 };
 
 template <class T>
-void s4_kernel(const S4Kernel<T>& f) {
+void kernel(const Model<T>& f) {
   if (f.L == 0) return;
   parallel_for(f.H, f.threads, double(f.N * f.L) * kFeedbackNs, [&](int64_t begin, int64_t end) {
     Feedback channel(f.N);

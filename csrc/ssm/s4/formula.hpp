@@ -1,4 +1,4 @@
-// Bilinear steps of a diagonal plus low-rank system, and their chain rule. Equation numbers: README.md.
+// Bilinear steps of a diagonal plus low-rank system, and their chain rule. V is double or lanes of it. Equation numbers: README.md.
 #pragma once
 #include "ssm/modes/formula.hpp"
 
@@ -6,7 +6,7 @@ namespace quatrefoil::ssm::s4 {
 using namespace modes;
 inline namespace QF_ISA {
 
-// (24) One mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E has it without the cancellation of 2 D - 1.
+// (4) One mode of x <- E x - p Re sum q x. D = 1 / (1 - dt/2 Lambda); E has it without the cancellation of 2 D - 1.
 template <class V>
 struct DplrMode {
   cplx<V> D, E, q;
@@ -25,14 +25,14 @@ QF_HD V real_product(cplx<V> a, cplx<V> b) {
   return a.re * b.re - a.im * b.im;
 }
 
-// (26) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
+// (6) From the gradients of D (by b, p and q) and E to those of Lambda and dt.
 template <class V>
-QF_HD PoleGradient<V> dplr_gradient(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
+QF_HD PoleAdjoint<V> dplr_adjoint(V dt, cplx<V> lambda, cplx<V> D, cplx<V> g_D, cplx<V> g_E) {
   const cplx<V> g_half = conjugate(D * D) * (g_D + g_E + g_E);
   return {scaled(g_half, V(0.5 * dt)), 0.5 * inner(lambda, g_half)};
 }
 
-// (21) v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences are taken before anything is multiplied, so
+// (1) v / (z - w), and for a pair + conj v / (z - conj w) over one denominator: differences are taken before anything is multiplied, so
 // that a point near a pole keeps its digits.
 template <bool pair, class V>
 QF_HD cplx<V> cauchy_term(cplx<V> v, cplx<V> z, cplx<V> w) {

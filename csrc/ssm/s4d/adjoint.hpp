@@ -1,6 +1,7 @@
 // Gradients of the layer: the convolution's by the FFT, the modes' from the moments of the kernel's gradient, the states' from moments of
-// the rows. README (116)-(119).
+// the rows. README (8)-(11).
 #pragma once
+#include "ssm/convolution/adjoint.hpp"
 #include "ssm/s4d/layer.hpp"
 
 namespace quatrefoil::ssm::s4d {
@@ -13,7 +14,7 @@ class StateAdjoint {
   using V = Modes::V;
   static constexpr int W = Modes::W;
 
-  explicit StateAdjoint(const S4dConvVjp<T>& p)
+  explicit StateAdjoint(const LayerAdjoint<T>& p)
       : p_(p),
         f_(p.forward),
         q_(p.forward.model),
@@ -58,37 +59,37 @@ class StateAdjoint {
   // y_l += 2 Re sum C z^(l + 1) s.
   void from_output(int64_t i, int64_t h, int64_t at) {
     const int64_t left = q_.N - i;
-    const cplx<V> s = read_modes(f_.start + at + i, left), z = modes_.z(i);
+    const cplx<V> s = load_first<V>(f_.start + at + i, left), z = modes_.z(i);
     const V two = broadcast<V>(2.0);
     cplx<V> ds{};
     for (int64_t m = 0; m < q_.M; ++m) {
-      const cplx<V> c = read_modes(q_.C + (m * q_.H + h) * q_.N + i, left);
+      const cplx<V> c = load_first<V>(q_.C + (m * q_.H + h) * q_.N + i, left);
       const cplx<V> s0 = moment(modes_, S_, m, i, 0), s1 = moment(modes_, S_, m, i, 1);
       ds = ds + scaled(conjugate(c * z * s0), two);
       terms_.add(terms_.C(m), i, scaled(conjugate(s * z * s0), two));
       terms_.add(terms_.log(), i, scaled(conjugate(c * s * z * (s0 + s1)), two));
     }
-    write_modes(p_.dstart + at + i, ds, left);
+    store_first(p_.dstart + at + i, ds, left);
   }
   // last = z^L s + sum_j z^(L - 1 - j) B b u_j; leaves conj(g) B b as weights for du.
   void from_last(int64_t i, int64_t h, int64_t at) {
     const int64_t left = q_.N - i;
-    const cplx<V> g = read_modes(p_.grad_last + at + i, left);
+    const cplx<V> g = load_first<V>(p_.grad_last + at + i, left);
     const cplx<V> fed = modes_.input(i, q_.B ? q_.B + h * q_.N : nullptr);
     terms_.add(terms_.input(), i, conjugate(moment(modes_, S_, 0, i, 0)) * g);
     cplx<V> inner = fed * moment(modes_, S_, 0, i, 1);
     if (f_.start) {
       const cplx<V> power = modes_.power(i, q_.L);
-      inner = inner + scaled(power * read_modes(f_.start + at + i, left), broadcast<V>(double(q_.L)));
-      write_modes(p_.dstart + at + i, read_modes(p_.dstart + at + i, left) + conjugate(power) * g, left);
+      inner = inner + scaled(power * load_first<V>(f_.start + at + i, left), broadcast<V>(double(q_.L)));
+      store_first(p_.dstart + at + i, load_first<V>(p_.dstart + at + i, left) + conjugate(power) * g, left);
     }
     terms_.add(terms_.log(), i, conjugate(inner) * g);
     modes_.set_weight(0, i, conjugate(g) * fed);
   }
 
-  const S4dConvVjp<T>& p_;
-  const S4dConv<T>& f_;
-  const S4dKernel<T>& q_;
+  const LayerAdjoint<T>& p_;
+  const Layer<T>& f_;
+  const Model<T>& q_;
   Modes modes_;
   Vandermonde<T> sums_;
   Moments<T> moments_;
@@ -99,9 +100,9 @@ class StateAdjoint {
 
 // Per channel: three transforms a row, the kernel and its gradient in cache; then the moments. The batch is summed in its order.
 template <class T>
-void s4d_conv_vjp(const S4dConvVjp<T>& p) {
-  const S4dConv<T>& f = p.forward;
-  const S4dKernel<T>& q = f.model;
+void layer_adjoint(const LayerAdjoint<T>& p) {
+  const Layer<T>& f = p.forward;
+  const Model<T>& q = f.model;
   const int64_t outputs = f.outputs(), states = f.B * q.H * q.N;
   if (f.B * q.H * q.L == 0 || outputs == 0) {
     set_zero(p.du, f.B * q.H * q.L);
@@ -119,7 +120,7 @@ void s4d_conv_vjp(const S4dConvVjp<T>& p) {
   parallel_for(q.H, q.threads, double(outputs) * work, [&](int64_t begin, int64_t end) {
     ChannelKernel<T> kernel(q);
     Scratch<T> K(q.M * q.L);  // then its gradient
-    ConvolutionAdjoint<T> adjoint(fft, q.L);
+    convolution::ChannelAdjoint<T> adjoint(fft, q.L);
     const Modes& modes = kernel.modes();
     Moments<T> moments(modes.n, q.L);
     Scratch<double> S(4 * modes.n * max<int64_t>(q.M, 1));
@@ -138,7 +139,7 @@ void s4d_conv_vjp(const S4dConvVjp<T>& p) {
         }
         adjoint.finish(K + m * q.L, f.both ? K + q.L : nullptr, p.dD ? p.dD + m * q.H + h : nullptr);
       }
-      if (f.both) K[2 * q.L - 1] = 0;  // the last tap ahead meets no sample
+      if (f.both) K[2 * q.L - 1] = 0;  // no sample is so far ahead
       set_zero<double>(S, 4 * modes.n * q.M);
       moments.prepare(modes);
       for_blocks(whole, 0, q.L, J, modes.shifted, [&](int64_t first, int64_t count) {
@@ -148,7 +149,7 @@ void s4d_conv_vjp(const S4dConvVjp<T>& p) {
         state.set(h);
         for (int64_t b = 0; b < f.B; ++b) state.row(b, h);
       }
-      channel_gradient(modes, p.model, h, static_cast<const double*>(S), with_states ? &state.terms() : nullptr);
+      channel_adjoint(modes, p.model, h, static_cast<const double*>(S), with_states ? &state.terms() : nullptr);
     }
   });
 }

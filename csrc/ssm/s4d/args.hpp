@@ -10,7 +10,7 @@ namespace quatrefoil::ssm::s4d {
 using modes::Disc;
 
 template <class T>
-struct S4dKernel {
+struct Model {
   const T* dt;       // (H,)
   const cplx<T>* A;  // (H, N)
   const cplx<T>* C;  // (M, H, N)
@@ -22,20 +22,20 @@ struct S4dKernel {
 };
 
 template <class T>
-struct S4dKernelVjp {
-  S4dKernel<T> forward;  // K unused
-  const T* grad;         // (M, H, L)
-  T* ddt;                // (H,)
-  cplx<T>* dA;           // (H, N)
-  cplx<T>* dC;           // (M, H, N)
-  cplx<T>* dB;           // (H, N) or null
+struct ModelAdjoint {
+  Model<T> forward;  // K unused
+  const T* grad;     // (M, H, L)
+  T* ddt;            // (H,)
+  cplx<T>* dA;       // (H, N)
+  cplx<T>* dC;       // (M, H, N)
+  cplx<T>* dB;       // (H, N) or null
 };
 
 enum class Method { automatic, fft, scan };
 
 template <class T>
-struct S4dConv {
-  S4dKernel<T> model;    // dt, A, C, B and the sizes; K unused. In both directions C[0] looks back, C[1] ahead
+struct Layer {
+  Model<T> model;        // dt, A, C, B and the sizes; K unused. In both directions C[0] looks back, C[1] ahead
   const T* u;            // (B, H, L)
   const T* D;            // (outputs, H) or null
   const cplx<T>* start;  // (B, H, N) or null
@@ -48,22 +48,22 @@ struct S4dConv {
 };
 
 template <class T>
-struct S4dConvVjp {
-  S4dConv<T> forward;        // y and last unused
+struct LayerAdjoint {
+  Layer<T> forward;          // y and last unused
   const T* grad;             // (B, outputs, H, L)
   const cplx<T>* grad_last;  // (B, H, N) or null
   T* du;                     // (B, H, L)
-  S4dKernelVjp<T> model;     // ddt, dA, dC, dB; the rest unused
+  ModelAdjoint<T> model;     // ddt, dA, dC, dB; the rest unused
   T* dD;                     // (outputs, H) or null
   cplx<T>* dstart;           // (B, H, N) or null
 };
 
 template <class T>
 struct Kernels {
-  void (*s4d_kernel)(const S4dKernel<T>&);
-  void (*s4d_kernel_vjp)(const S4dKernelVjp<T>&);
-  void (*s4d_conv)(const S4dConv<T>&);
-  void (*s4d_conv_vjp)(const S4dConvVjp<T>&);
+  void (*kernel)(const Model<T>&);
+  void (*kernel_adjoint)(const ModelAdjoint<T>&);
+  void (*layer)(const Layer<T>&);
+  void (*layer_adjoint)(const LayerAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

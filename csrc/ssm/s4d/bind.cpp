@@ -11,8 +11,8 @@ namespace {
 Disc disc_of(const Fit& fit, const std::string& name) { return Disc(fit.choice("disc", name, {"zoh", "bilinear", "dss"})); }
 
 template <class T>
-S4dKernel<T> kernel_inputs(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
-  S4dKernel<T> p{};
+Model<T> kernel_inputs(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
+  Model<T> p{};
   given.size("L", L);
   p.dt = given.input("dt", "H"), p.A = given.input("A", "H N"), p.C = given.input("C", "... H N");
   p.B = given.optional_input("B", "H N");
@@ -21,28 +21,28 @@ S4dKernel<T> kernel_inputs(Arguments& given, std::int64_t L, const std::string& 
   return p;
 }
 
-void s4d_kernel(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
+void kernel(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S4dKernel<T> p = kernel_inputs<T>(given, L, disc, threads);
+    Model<T> p = kernel_inputs<T>(given, L, disc, threads);
     p.K = given.output("out", "... H L");
-    given.run(kernels<T>().s4d_kernel, p);
+    given.run(kernels<T>().kernel, p);
   });
 }
 
-void s4d_kernel_vjp(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
+void kernel_adjoint(Arguments& given, std::int64_t L, const std::string& disc, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S4dKernelVjp<T> q{};
+    ModelAdjoint<T> q{};
     q.forward = kernel_inputs<T>(given, L, disc, threads);
     q.grad = given.input("grad", "... H L");
     q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A"), q.dC = given.gradient_of("C"), q.dB = given.gradient_of("B");
-    given.run(kernels<T>().s4d_kernel_vjp, q);
+    given.run(kernels<T>().kernel_adjoint, q);
   });
 }
 
-// The layer: its arrays, and the dims of what one output and what several outputs M add to those of u.
-struct Layer {
+// A call of the layer: its arrays, and the dims of what one output and what several outputs M add to those of u.
+struct LayerCall {
   std::string disc, method;
   bool both, return_state;
   int threads;
@@ -52,8 +52,8 @@ struct Layer {
   const char* result(const Arguments& given) const { return several(given) ? "... M H L" : "... H L"; }
 
   template <class T>
-  S4dConv<T> inputs(Arguments& given) const {
-    S4dConv<T> p{};
+  Layer<T> inputs(Arguments& given) const {
+    Layer<T> p{};
     const bool several = this->several(given);
     p.u = given.input("u", "... H L");
     p.model.dt = given.input("dt", "H"), p.model.A = given.input("A", "H N");
@@ -69,40 +69,40 @@ struct Layer {
   }
 };
 
-void s4d_conv(Arguments& given, const std::string& disc, const std::string& method, bool both, bool return_state, int threads) {
-  const Layer layer{disc, method, both, return_state, threads};
+void layer(Arguments& given, const std::string& disc, const std::string& method, bool both, bool return_state, int threads) {
+  const LayerCall call{disc, method, both, return_state, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S4dConv<T> p = layer.inputs<T>(given);
-    p.y = given.output("out", layer.result(given));
+    Layer<T> p = call.inputs<T>(given);
+    p.y = given.output("out", call.result(given));
     p.last = given.output_if(return_state, "last_state", "... H N");
-    given.run(kernels<T>().s4d_conv, p);
+    given.run(kernels<T>().layer, p);
   });
 }
 
-void s4d_conv_vjp(Arguments& given, const std::string& disc, const std::string& method, bool both, bool return_state, int threads) {
-  const Layer layer{disc, method, both, return_state, threads};
+void layer_adjoint(Arguments& given, const std::string& disc, const std::string& method, bool both, bool return_state, int threads) {
+  const LayerCall call{disc, method, both, return_state, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S4dConvVjp<T> q{};
-    q.forward = layer.inputs<T>(given);
+    LayerAdjoint<T> q{};
+    q.forward = call.inputs<T>(given);
     q.model.forward = q.forward.model;
-    q.grad = given.input("grad_y", layer.result(given));
+    q.grad = given.input("grad_y", call.result(given));
     q.grad_last = given.input_if(return_state, "grad_last_state", "... H N");
     q.du = given.gradient_of("u"), q.model.ddt = given.gradient_of("dt"), q.model.dA = given.gradient_of("A");
     q.model.dC = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.model.dB = given.gradient_of("B");
     q.dstart = given.gradient_of("initial_state");
-    given.run(kernels<T>().s4d_conv_vjp, q);
+    given.run(kernels<T>().layer_adjoint, q);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "s4d_kernel", &s4d_kernel);
-  define(m, "s4d_kernel_vjp", &s4d_kernel_vjp);
-  define(m, "s4d_conv", &s4d_conv);
-  define(m, "s4d_conv_vjp", &s4d_conv_vjp);
+  define(m, "s4d_kernel", &kernel);
+  define(m, "s4d_kernel_vjp", &kernel_adjoint);
+  define(m, "s4d_conv", &layer);
+  define(m, "s4d_conv_vjp", &layer_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::s4d

@@ -1,5 +1,5 @@
 // The recurrence of a diagonal model in chunks: all that lies between two states is a product of matrices, and the state goes from chunk to
-// chunk in double precision. README (112)-(115).
+// chunk in double precision. README (4)-(7).
 #pragma once
 #include "core/gemm/packed.hpp"
 #include "core/lanes/shuffles.hpp"
@@ -7,15 +7,14 @@
 #include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::s4d {
-using namespace scan;
 using namespace modes;
 inline namespace QF_ISA {
 
 constexpr int64_t kChunk = 32;       // samples; a longer one advances the state less often, but has more near taps a sample
-constexpr int64_t kAnew = 32;        // chunks after which a float64 state is made anew from the one before them: of 1000, the root
+constexpr int64_t kAnew = 32;        // chunks after which a float64 state is put together again: the root of 1000 (README, Measured)
 constexpr int64_t kTileChunks = 96;  // their states, inputs and outputs lie in L2, the matrices in L1
 
-// One channel's matrices. A state is [re; im] of W modes a time, 2 n numbers.
+// One channel's matrices. A state has 2 n numbers: real parts of W modes, their imaginary parts, the same of the next W modes.
 template <class T>
 class Chunks {
  public:
@@ -33,7 +32,7 @@ class Chunks {
         taps_(M * kChunk * W) {}
 
   // The channel h of a model whose modes and weights Cbar are made.
-  void set(const Modes& modes, const S4dKernel<T>& p, int64_t h, const T* D) {
+  void set(const Modes& modes, const Model<T>& p, int64_t h, const T* D) {
     set_zero<double>(taps_, M_ * kChunk * W);
     for (int64_t i = 0; i < n_; i += W) {
       const int64_t left = p.N - i;
@@ -43,13 +42,11 @@ class Chunks {
       for (int64_t t = 0; t < kChunk; t += W) {  // power[k] = z^(t + k)
         for (int64_t k = 0; k < W; ++k) {
           const cplx<V> fed = input * power[k];
-          T* const in = in_ + (kChunk - 1 - t - k) * 2 * n_ + 2 * i;
-          store_rounded(in, fed.re);
-          store_rounded(in + W, fed.im);
+          store_complex(in_ + (kChunk - 1 - t - k) * 2 * n_ + 2 * i, fed);
           power[k + 1] = (t + k) % 16 == 15 ? modes.power(i, t + k + 1) : power[k] * z;
         }
         for (int64_t m = 0; m < M_; ++m) {
-          const cplx<V> weight = modes.weight(m, i), C = scaled(read_modes(p.C + (m * p.H + h) * p.N + i, left), broadcast<V>(2.0));
+          const cplx<V> weight = modes.weight(m, i), C = scaled(load_first<V>(p.C + (m * p.H + h) * p.N + i, left), broadcast<V>(2.0));
           V re[W], im[W];
           for (int64_t k = 0; k < W; ++k) {
             double* const tap = taps_ + (m * kChunk + t + k) * W;
@@ -60,13 +57,12 @@ class Chunks {
           transpose(re);
           transpose(im);
           T* const out = out_ + (m * 2 * n_ + 2 * i) * kChunk + t;
-          for (int64_t k = 0; k < W; ++k) store_rounded(out + k * kChunk, re[k]), store_rounded(out + (W + k) * kChunk, im[k]);
+          for (int64_t k = 0; k < W; ++k) store_complex(out + k * kChunk, out + (W + k) * kChunk, cplx<V>{re[k], im[k]});
         }
         power[0] = power[W];
       }
-      store(stride_ + 2 * i, power[0].re), store(stride_ + 2 * i + W, power[0].im);
-      const cplx<V> far = modes.power(i, kAnew * kChunk);
-      store(far_ + 2 * i, far.re), store(far_ + 2 * i + W, far.im);
+      store_complex(stride_ + 2 * i, power[0]);
+      store_complex(far_ + 2 * i, modes.power(i, kAnew * kChunk));
     }
     for (int64_t m = 0; m < M_; ++m) {
       alignas(64) T row[2 * kChunk] = {};  // row s of the triangle ends s places early
@@ -75,7 +71,7 @@ class Chunks {
         for (int64_t k = 0; k < W; ++k) parts[k] = load<V>(taps_ + (m * kChunk + t + k) * W);
         V tap = V(2.0 * sum_each(parts));
         if (t == 0 && D) tap[0] += double(D[m * p.H + h]);
-        store_rounded(row + kChunk + t, tap);
+        store_as(row + kChunk + t, tap);
       }
       for (int64_t s = 0; s < kChunk; ++s)
         __builtin_memcpy(near_ + (m * kChunk + s) * kChunk, row + kChunk - s, std::size_t(kChunk) * sizeof(T));
@@ -84,14 +80,14 @@ class Chunks {
 
   // What each of `count` chunks adds to the state: count x 2n.
   void project(const T* u, int64_t count, T* states) const { multiply<T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_); }
-  // From what the chunks add to the states before them; `state` goes from before the first to behind the last.
-  // Between its sums, which wait for each other, there is time to fetch what comes next.
+  // states: what each chunk adds on entry, the state before each chunk on return; `state`: the one before the first chunk on entry, after
+  // the last on return. The sums wait for each other, which leaves time to fetch what comes next.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {
     int64_t i = 0;
     for (; i + 4 * W <= 2 * n_; i += 4 * W) advance_modes<2>(i, state, count, states, ahead);
     if (i < 2 * n_) advance_modes<1>(i, state, count, states, ahead);
   }
-  // y of output m, two registers of its samples a time: what the states give, then the near taps.
+  // y of output m, two registers of its samples at a time: what the states give, then the near taps.
   void emit(int64_t m, const T* u, int64_t count, const T* states, T* y) const {
     for (int64_t t = 0; t < kChunk; t += 2 * kLanes<T>)
       for_panels(count, [&](auto rows, int64_t c) __attribute__((always_inline)) {
@@ -100,14 +96,13 @@ class Chunks {
   }
   // The state behind `rest` < kChunk samples.
   void finish(const Modes& modes, const T* u, int64_t rest, double* state) const {
-    alignas(64) T late[kChunk] = {};  // the samples at the end of a chunk: its projection has the powers that they need
+    alignas(64) T late[kChunk] = {};  // the samples, at the end of a chunk of zeros: there the projection has the right powers
     __builtin_memcpy(late + kChunk - rest, u, std::size_t(rest) * sizeof(T));
     Scratch<T> added(2 * n_);
     project(late, 1, added);
     for (int64_t i = 0; i < n_; i += W) {
-      const cplx<V> s = modes.power(i, rest) * cplx<V>{load<V>(state + 2 * i), load<V>(state + 2 * i + W)};
-      store(state + 2 * i, V(s.re + load_widened(added + 2 * i)));
-      store(state + 2 * i + W, V(s.im + load_widened(added + 2 * i + W)));
+      const cplx<V> s = modes.power(i, rest) * load_complex<V>(state + 2 * i);
+      store_complex(state + 2 * i, s + load_complex<V>(added + 2 * i));
     }
   }
 
@@ -140,34 +135,33 @@ class Chunks {
     for (int i = 0; i < rows; ++i) store(y + i * kChunk, first[i]), store(y + i * kChunk + lanes, second[i]);
   }
   // K registers of modes side by side: one alone would wait for its own sums. In float64 the rounding of z^T would add up from chunk to
-  // chunk: every kAnew of them the state is put together from the one before them, times an exact power, and what they have added.
+  // chunk: every kAnew chunks the state is put together again, from the state kAnew chunks ago times a power of z of its own and from what
+  // the chunks have added since.
   template <int K>
   void advance_modes(int64_t i, double* state, int64_t count, T* states, Ahead& ahead) const {
     constexpr bool anew = sizeof(T) == 8;
     cplx<V> z[K], s[K], before[K], added_since[K] = {};
     for (int k = 0; k < K; ++k) {
       const int64_t at = i + k * 2 * W;
-      z[k] = {load<V>(stride_ + at), load<V>(stride_ + at + W)};
-      s[k] = before[k] = {load<V>(state + at), load<V>(state + at + W)};
+      z[k] = load_complex<V>(stride_ + at);
+      s[k] = before[k] = load_complex<V>(state + at);
     }
     for (int64_t c = 0; c < count; ++c) {
       ahead.step(count * ((n_ / W + 1) / 2));
       for (int k = 0; k < K; ++k) {
         T* const x = states + c * 2 * n_ + i + k * 2 * W;
-        const cplx<V> added{load_widened(x), load_widened(x + W)};
-        store_rounded(x, s[k].re);
-        store_rounded(x + W, s[k].im);
-        s[k] = scan_step(z[k], s[k], added);
-        if (anew) added_since[k] = scan_step(z[k], added_since[k], added);
+        const cplx<V> added = load_complex<V>(x);
+        store_complex(x, s[k]);
+        s[k] = scan::step(z[k], s[k], added);
+        if (anew) added_since[k] = scan::step(z[k], added_since[k], added);
       }
       if (anew && c % kAnew == kAnew - 1)
         for (int k = 0; k < K; ++k) {
-          const int64_t at = i + k * 2 * W;
-          s[k] = before[k] = scan_step(cplx<V>{load<V>(far_ + at), load<V>(far_ + at + W)}, before[k], added_since[k]);
+          s[k] = before[k] = scan::step(load_complex<V>(far_ + i + k * 2 * W), before[k], added_since[k]);
           added_since[k] = cplx<V>{};
         }
     }
-    for (int k = 0; k < K; ++k) store(state + i + k * 2 * W, s[k].re), store(state + i + k * 2 * W + W, s[k].im);
+    for (int k = 0; k < K; ++k) store_complex(state + i + k * 2 * W, s[k]);
   }
 
   const int64_t n_, M_;
@@ -178,16 +172,11 @@ class Chunks {
 // The state of a row, (N,) complex, and as the chunks keep it.
 template <class T>
 void load_state(const cplx<T>* from, int64_t N, int64_t n, double* state) {
-  for (int64_t i = 0; i < n; i += Modes::W) {
-    cplx<Modes::V> s{};
-    if (from) s = read_modes(from + i, N - i);
-    store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
-  }
+  for (int64_t i = 0; i < n; i += Modes::W) store_complex(state + 2 * i, from ? load_first<Modes::V>(from + i, N - i) : cplx<Modes::V>{});
 }
 template <class T>
 void store_state(const double* state, int64_t N, int64_t n, cplx<T>* to) {
-  for (int64_t i = 0; i < n; i += Modes::W)
-    write_modes(to + i, {load<Modes::V>(state + 2 * i), load<Modes::V>(state + 2 * i + Modes::W)}, N - i);
+  for (int64_t i = 0; i < n; i += Modes::W) store_first(to + i, load_complex<Modes::V>(state + 2 * i), N - i);
 }
 
 // One row of one channel; y of output m at y + m y_stride; the row `after` comes next, if any. Streams tiles: u is read twice and y written
@@ -208,7 +197,7 @@ void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* 
   const int64_t at = whole * kChunk;
   alignas(64) T early[kChunk] = {}, short_y[kChunk];
   __builtin_memcpy(early, u + at, std::size_t(rest) * sizeof(T));
-  for (int64_t i = 0; i < 2 * modes.n; i += Modes::W) store_rounded(states + i, load<Modes::V>(state + i));
+  for (int64_t i = 0; i < 2 * modes.n; i += Modes::W) store_as(states + i, load<Modes::V>(state + i));
   for (int64_t m = 0; m < M; ++m) {
     chunks.emit(m, early, 1, states, short_y);
     __builtin_memcpy(y + m * y_stride + at, short_y, std::size_t(rest) * sizeof(T));

@@ -5,7 +5,7 @@ namespace quatrefoil::ssm::s4d {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {s4d_kernel<T>, s4d_kernel_vjp<T>, s4d_conv<T>, s4d_conv_vjp<T>};
+constexpr Kernels<T> kKernels = {kernel<T>, kernel_adjoint<T>, layer<T>, layer_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

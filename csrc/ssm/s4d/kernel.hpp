@@ -1,4 +1,4 @@
-// Kernels of diagonal state-space models and their gradients. README (10)-(20).
+// Kernels of diagonal state-space models and their gradients. README (1), modes README (1)-(11).
 #pragma once
 #include "ssm/modes/moments.hpp"
 
@@ -10,7 +10,7 @@ inline double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // u
 
 // The modes of channel h with the weights of its outputs.
 template <class T>
-void set_channel(Modes& modes, const S4dKernel<T>& p, int64_t h) {
+void set_channel(Modes& modes, const Model<T>& p, int64_t h) {
   modes.discretise(p.dt[h], p.A + h * p.N, p.disc, p.L);
   for (int64_t m = 0; m < p.M; ++m) modes.weigh(m, p.C + (m * p.H + h) * p.N, p.B ? p.B + h * p.N : nullptr);
 }
@@ -19,7 +19,7 @@ void set_channel(Modes& modes, const S4dKernel<T>& p, int64_t h) {
 template <class T>
 class ChannelKernel {
  public:
-  explicit ChannelKernel(const S4dKernel<T>& p) : p_(p), modes_(p.N, p.M), sum_(modes_.n, p.M, p.L) {}
+  explicit ChannelKernel(const Model<T>& p) : p_(p), modes_(p.N, p.M), sum_(modes_.n, p.M, p.L) {}
   void set(int64_t h) {
     set_channel(modes_, p_, h);
     sum_.prepare(modes_, pair_factor(p_.disc));
@@ -29,7 +29,7 @@ class ChannelKernel {
   const Modes& modes() const { return modes_; }
 
  private:
-  const S4dKernel<T>& p_;
+  const Model<T>& p_;
   Modes modes_;
   Vandermonde<T> sum_;
 };
@@ -43,33 +43,26 @@ class ModeTerms {
   int64_t log() const { return 0; }
   int64_t input() const { return 1; }
   int64_t C(int64_t m) const { return 2 + m; }
-  cplx<V> get(int64_t term, int64_t i) const {
-    const double* const x = memory_ + (term * n_ + i) * 2;
-    return {load<V>(x), load<V>(x + Modes::W)};
-  }
-  void add(int64_t term, int64_t i, cplx<V> value) {
-    const cplx<V> sum = get(term, i) + value;
-    double* const x = memory_ + (term * n_ + i) * 2;
-    store(x, sum.re), store(x + Modes::W, sum.im);
-  }
+  cplx<V> get(int64_t term, int64_t i) const { return load_complex<V>(memory_ + (term * n_ + i) * 2); }
+  void add(int64_t term, int64_t i, cplx<V> value) { store_complex(memory_ + (term * n_ + i) * 2, get(term, i) + value); }
 
  private:
   const int64_t n_, M_;
   Scratch<double> memory_;
 };
 
-// (19), (20): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
+// modes README (10), (11): the moments of the kernel's gradient -> gradients of dt, A, B, C of channel h.
 template <class T>
-void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
+void channel_adjoint(const Modes& modes, const ModelAdjoint<T>& p, int64_t h, const double* S, const ModeTerms* more = nullptr) {
   using V = Modes::V;
-  const S4dKernel<T>& f = p.forward;
+  const Model<T>& f = p.forward;
   const V dt = broadcast<V>(double(f.dt[h])), factor = broadcast<V>(pair_factor(f.disc)), length = broadcast<V>(double(f.L));
   V g_dt{};
   for (int64_t i = 0; i < modes.n; i += Modes::W) {
     const int64_t at = h * f.N + i, left = f.N - i;
-    const cplx<V> a = read_modes(f.A + at, left), b = modes.b(i);
+    const cplx<V> a = load_first<V>(f.A + at, left), b = modes.b(i);
     cplx<V> input{broadcast<V>(1.0), V{}};
-    if (f.B) input = read_modes(f.B + at, left);
+    if (f.B) input = load_first<V>(f.B + at, left);
     cplx<V> g_log{}, g_b{}, g_B{};
     if (more) {
       const cplx<V> g_input = more->get(more->input(), i);
@@ -78,25 +71,25 @@ void channel_gradient(const Modes& modes, const S4dKernelVjp<T>& p, int64_t h, c
       g_B = conjugate(b) * g_input;
     }
     for (int64_t m = 0; m < f.M; ++m) {
-      const cplx<V> c = read_modes(f.C + m * f.H * f.N + at, left), g = scaled(conjugate(moment(modes, S, m, i, 0)), factor);
+      const cplx<V> c = load_first<V>(f.C + m * f.H * f.N + at, left), g = scaled(conjugate(moment(modes, S, m, i, 0)), factor);
       g_log = g_log + scaled(conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1)), factor);
       g_b = g_b + conjugate(c * input) * g;
       g_B = g_B + conjugate(c * b) * g;
       const cplx<V> g_C = conjugate(input * b) * g;
-      write_modes(p.dC + m * f.H * f.N + at, more ? g_C + more->get(more->C(m), i) : g_C, left);
+      store_first(p.dC + m * f.H * f.N + at, more ? g_C + more->get(more->C(m), i) : g_C, left);
     }
-    const PoleGradient<V> pole = f.disc == Disc::zoh        ? zoh_gradient(dt, a, g_log, g_b)
-                                 : f.disc == Disc::bilinear ? bilinear_gradient(dt, a, modes.z(i), g_log, g_b)
-                                                            : dss_gradient(dt, a, length, g_log, g_b);
+    const PoleAdjoint<V> pole = f.disc == Disc::zoh        ? zoh_adjoint(dt, a, g_log, g_b)
+                                : f.disc == Disc::bilinear ? bilinear_adjoint(dt, a, modes.z(i), g_log, g_b)
+                                                           : dss_adjoint(dt, a, length, g_log, g_b);
     g_dt += pole.dt;
-    write_modes(p.dA + at, pole.A, left);
-    if (p.dB) write_modes(p.dB + at, g_B, left);
+    store_first(p.dA + at, pole.A, left);
+    if (p.dB) store_first(p.dB + at, g_B, left);
   }
   p.ddt[h] = T(sum(g_dt));
 }
 
 template <class T>
-void s4d_kernel(const S4dKernel<T>& p) {
+void kernel(const Model<T>& p) {
   if (p.M * p.H * p.L == 0) return;
   sum_rows<T>(
       p.H, p.M, p.N, p.L, pair_factor(p.disc), p.threads, [&](Modes& modes, int64_t h) { set_channel(modes, p, h); },
@@ -106,12 +99,12 @@ void s4d_kernel(const S4dKernel<T>& p) {
 }
 
 template <class T>
-void s4d_kernel_vjp(const S4dKernelVjp<T>& p) {
-  const S4dKernel<T>& f = p.forward;
+void kernel_adjoint(const ModelAdjoint<T>& p) {
+  const Model<T>& f = p.forward;
   moments_of_rows<T>(
       f.H, f.M, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_channel(modes, f, h); },
       [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return p.grad + (m * f.H + h) * f.L + first; },
-      [&](const Modes& modes, int64_t h, const double* S) { channel_gradient(modes, p, h, S); });
+      [&](const Modes& modes, int64_t h, const double* S) { channel_adjoint(modes, p, h, S); });
 }
 
 }  // namespace QF_ISA

@@ -1,5 +1,5 @@
 // The whole layer of a diagonal model: its kernel made a channel at a time and used at once by the FFT, or no kernel at all. README
-// (110)-(119).
+// (2)-(11).
 #pragma once
 #include "ssm/convolution/rows.hpp"
 #include "ssm/s4d/args.hpp"
@@ -10,25 +10,42 @@ namespace quatrefoil::ssm::s4d {
 using namespace convolution;
 inline namespace QF_ISA {
 
-constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence itself is cheaper than anything that prepares
+constexpr int64_t kStepwise = 8;  // samples: up to here the recurrence, step by step, is cheaper than preparing anything
 
-// Measured costs, in ns a sample and row: the scan's from its operations, the FFT's by the cache that its spectra lie in.
+// The costs by which "auto" chooses: ns on one core with 64-byte vectors. Measured; command and processor were not recorded.
 template <class T>
-bool prefers_scan(const S4dConv<T>& p, int64_t n) {
+constexpr double kOperationNs = sizeof(T) == 4 ? 0.0105 : 0.0205;  // one of a scan in chunks, or of a kernel's sums
+constexpr double kMatrixNs = 0.7;                                  // one number of a chunk's matrices
+constexpr double kModeNs = 30;                                     // the setup of one mode of a kernel
+// A sample through one transform in float32, by the cache that its spectrum fits; float64 takes twice as long.
+constexpr struct {
+  double kib, ns;
+} kTransforms[] = {{16, 0.8}, {64, 0.9}, {256, 1.1}, {512, 1.35}, {2048, 1.65}};
+constexpr double kFarTransformNs = 3;
+
+template <class T>
+double transform_ns(double L) {
+  const double kib = L * 2 * sizeof(T) / 1024;
+  for (const auto& level : kTransforms)
+    if (kib <= level.kib) return level.ns * (sizeof(T) / 4);
+  return kFarTransformNs * (sizeof(T) / 4);
+}
+
+// README (7), in ns a sample and row.
+template <class T>
+bool prefers_scan(const Layer<T>& p, int64_t n) {
   if (p.both || p.model.disc == Disc::dss || p.method == Method::fft) return false;
   if (p.method == Method::scan || p.start || p.last) return true;
-  const double flop = sizeof(T) == 4 ? 0.0105 : 0.0205, L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M);
-  const double kib = L * 2 * sizeof(T) / 1024;  // of one spectrum
-  const double cached = kib <= 16 ? 0.8 : kib <= 64 ? 0.9 : kib <= 256 ? 1.1 : kib <= 512 ? 1.35 : kib <= 2048 ? 1.65 : 3.0;
-  const double transform = cached * (sizeof(T) / 4), modes = double(4 * n) * flop, near = double(kChunk + kLanes<T>) * flop;
-  const double matrices = double(n * kChunk) * 0.7 / (rows * L), steps = double(n) * 30 / L;
+  const double L = double(p.model.L), rows = double(p.B), outputs = double(p.model.M), transform = transform_ns<T>(L);
+  const double modes = double(4 * n) * kOperationNs<T>, near = double(kChunk + kLanes<T>) * kOperationNs<T>;
+  const double matrices = double(n * kChunk) * kMatrixNs / (rows * L), setup = double(n) * kModeNs / L;
   const double scan = (outputs + 1) * (modes + matrices) + outputs * near;
-  const double fft = outputs * (2 * transform + (transform + modes + steps) / rows);
+  const double fft = outputs * (2 * transform + (transform + modes + setup) / rows);
   return scan < fft;
 }
 
 template <class T>
-const T* skip_of(const S4dConv<T>& p, int64_t m, int64_t h) {
+const T* skip_of(const Layer<T>& p, int64_t m, int64_t h) {
   return p.D ? p.D + m * p.model.H + h : nullptr;
 }
 
@@ -42,28 +59,26 @@ void whole_kernel(ChannelKernel<T>& kernel, int64_t L, T* K) {
 
 // What the channel's rows are convolved with, output m, K made.
 template <class T>
-Taps<T> layer_taps(const S4dConv<T>& p, const T* K, int64_t m, int64_t h) {
+Taps<T> layer_taps(const Layer<T>& p, const T* K, int64_t m, int64_t h) {
   const int64_t L = p.model.L;
   return {K + m * L, p.both ? K + L : nullptr, skip_of(p, m, h), L, p.both ? L - 1 : 0};
 }
 
 // The recurrence itself, in double precision. `state` goes along.
 template <class T>
-void step_row(const S4dConv<T>& p, const Modes& modes, int64_t b, int64_t h, double* state) {
+void step_row(const Layer<T>& p, const Modes& modes, int64_t b, int64_t h, double* state) {
   using V = Modes::V;
-  const S4dKernel<T>& q = p.model;
+  const Model<T>& q = p.model;
   for (int64_t l = 0; l < q.L; ++l) {
     const T u = p.u[(b * q.H + h) * q.L + l];
     for (int64_t i = 0; i < modes.n; i += Modes::W) {
       const cplx<V> fed = modes.input(i, q.B ? q.B + h * q.N : nullptr);
-      const cplx<V> s =
-          modes.z(i) * cplx<V>{load<V>(state + 2 * i), load<V>(state + 2 * i + Modes::W)} + scaled(fed, broadcast<V>(double(u)));
-      store(state + 2 * i, s.re), store(state + 2 * i + Modes::W, s.im);
+      store_complex(state + 2 * i, modes.z(i) * load_complex<V>(state + 2 * i) + scaled(fed, broadcast<V>(double(u))));
     }
     for (int64_t m = 0; m < q.M; ++m) {
       V y{};
       for (int64_t i = 0; i < modes.n; i += Modes::W) {
-        const cplx<V> c = read_modes(q.C + (m * q.H + h) * q.N + i, q.N - i);
+        const cplx<V> c = load_first<V>(q.C + (m * q.H + h) * q.N + i, q.N - i);
         y += c.re * load<V>(state + 2 * i) - c.im * load<V>(state + 2 * i + Modes::W);
       }
       const T* const D = skip_of(p, m, h);
@@ -74,10 +89,10 @@ void step_row(const S4dConv<T>& p, const Modes& modes, int64_t b, int64_t h, dou
 
 // Rows by the recurrence, in chunks or, very short ones, step by step. Reads u once, writes y once; no kernel of length L exists.
 template <class T>
-void layer_by_scan(const S4dConv<T>& p) {
-  const S4dKernel<T>& q = p.model;
+void layer_by_scan(const Layer<T>& p) {
+  const Model<T>& q = p.model;
   const bool stepwise = q.L <= kStepwise;
-  const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = (q.N + Modes::W - 1) / Modes::W * Modes::W;
+  const int64_t items = p.B * q.H, y_stride = q.H * q.L, n = round_up(q.N, Modes::W);
   const double work = double(q.L) * double(q.M + 1) * double(2 * n + kChunk) * kMultiplyAddNs<T> + double(n) * kExponentialNs;
   const auto input = [&](int64_t item) { return p.u + (item % p.B * q.H + item / p.B) * q.L; };
   const auto row = [&](const Modes& modes, const Chunks<T>* chunks, int64_t item, const T* after, T* states, double* state) {
@@ -107,7 +122,7 @@ void layer_by_scan(const S4dConv<T>& p) {
       row(modes, &chunks, item, item + 1 < end ? input(item + 1) : nullptr, threaded ? nullptr : static_cast<T*>(states), state);
     }
   };
-  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: two forks a row are nothing then
+  constexpr int64_t kLong = kTileChunks * kChunk * 8;  // samples: then two forks a row cost next to nothing
   if (items < kFewRows && q.L >= kLong && threads_used(q.threads) > 1)
     range(0, items, true);
   else
@@ -116,15 +131,15 @@ void layer_by_scan(const S4dConv<T>& p) {
 
 // What the initial state adds to y and what the samples leave behind, for rows that the FFT has made: sums over modes and moments.
 template <class T>
-void states_beside(const S4dConv<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T>& moments, int64_t b, int64_t h, T* buffer) {
+void states_beside(const Layer<T>& p, Modes& modes, Vandermonde<T>& sums, Moments<T>& moments, int64_t b, int64_t h, T* buffer) {
   using V = Modes::V;
-  const S4dKernel<T>& q = p.model;
+  const Model<T>& q = p.model;
   const int64_t at = b * q.H + h;
   if (p.start) {
     for (int64_t m = 0; m < q.M; ++m)
       for (int64_t i = 0; i < modes.n; i += Modes::W)
-        modes.set_weight(m, i,
-                         read_modes(q.C + (m * q.H + h) * q.N + i, q.N - i) * modes.z(i) * read_modes(p.start + at * q.N + i, q.N - i));
+        modes.set_weight(
+            m, i, load_first<V>(q.C + (m * q.H + h) * q.N + i, q.N - i) * modes.z(i) * load_first<V>(p.start + at * q.N + i, q.N - i));
     sums.prepare(modes, 2.0);
     sums.evaluate(modes, 0, q.L, buffer, q.L);
     for (int64_t m = 0; m < q.M; ++m) {
@@ -141,24 +156,24 @@ void states_beside(const S4dConv<T>& p, Modes& modes, Vandermonde<T>& sums, Mome
       const int64_t left = q.N - i;
       const cplx<V> fed = modes.input(i, q.B ? q.B + h * q.N : nullptr);
       cplx<V> s = fed * moment(modes, S, 0, i, 0);
-      if (p.start) s = s + modes.power(i, q.L) * read_modes(p.start + at * q.N + i, left);
-      write_modes(p.last + at * q.N + i, s, left);
+      if (p.start) s = s + modes.power(i, q.L) * load_first<V>(p.start + at * q.N + i, left);
+      store_first(p.last + at * q.N + i, s, left);
     }
   }
 }
 
 // Rows by the FFT: a channel's kernel is made in cache and used for its whole batch. Holds outputs + 4 lengths a thread.
 template <class T>
-void layer_by_fft(const S4dConv<T>& p) {
-  const S4dKernel<T>& q = p.model;
-  const int64_t cuts = q.H >= kFewChannels ? 1 : min(p.B, (kFewChannels + q.H - 1) / q.H);
+void layer_by_fft(const Layer<T>& p) {
+  const Model<T>& q = p.model;
+  const int64_t cuts = batch_cuts(p.B, q.H);
   const double rows = double(p.B) / double(cuts);
   const double work = (2 * rows + 1) * double(q.L) * kTransformNs + double(q.M * 2 * q.N) * double(q.L) * kMultiplyAddNs<T>;
   parallel_for(q.H * cuts, q.threads, work, [&](int64_t begin, int64_t end) {
     ChannelKernel<T> kernel(q);
     Scratch<T> K(q.M * q.L);
     const bool direct = q.L <= kDirectUpTo;
-    Convolution<T> convolution(q.L, p.both);
+    convolution::Channel<T> convolution(q.L, p.both);
     Padded<T> padded;
     for (int64_t item = begin, made = -1; item < end; ++item) {
       const int64_t h = item / cuts, cut = item % cuts;
@@ -197,14 +212,14 @@ void layer_by_fft(const S4dConv<T>& p) {
 }
 
 template <class T>
-void s4d_conv(const S4dConv<T>& p) {
-  const S4dKernel<T>& q = p.model;
+void layer(const Layer<T>& p) {
+  const Model<T>& q = p.model;
   const int64_t states = p.B * q.H * q.N;
   if (p.B * q.H * q.L == 0 || p.outputs() == 0) {
     for (int64_t i = 0; p.last && i < states; ++i) p.last[i] = p.start ? p.start[i] : cplx<T>{};
     return;
   }
-  prefers_scan(p, (q.N + Modes::W - 1) / Modes::W * Modes::W) ? layer_by_scan(p) : layer_by_fft(p);
+  prefers_scan(p, round_up(q.N, Modes::W)) ? layer_by_scan(p) : layer_by_fft(p);
 }
 
 }  // namespace QF_ISA

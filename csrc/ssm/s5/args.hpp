@@ -2,14 +2,13 @@
 #pragma once
 #include <cstdint>
 
-#include "core/abi/rows.hpp"
 #include "core/abi/table.hpp"
 #include "core/lanes/cplx.hpp"
 
 namespace quatrefoil::ssm::s5 {
 
 template <class T>
-struct S5 {
+struct Apply {
   const T* u;                    // (B, L, H)
   const cplx<T>*lambda, *b, *c;  // (P,), (P, H), (H, P) or (H, 2P)
   const T* D;                    // (H,); may be null
@@ -22,8 +21,8 @@ struct S5 {
 };
 
 template <class T>
-struct S5Vjp {
-  S5<T> forward;             // y and last are not used
+struct ApplyAdjoint {
+  Apply<T> forward;          // y and last are not used
   const T* grad;             // (B, L, H)
   const cplx<T>* grad_last;  // (B, P); may be null
   T* du;
@@ -34,8 +33,8 @@ struct S5Vjp {
 
 template <class T>
 struct Kernels {
-  void (*s5_apply)(const S5<T>&);
-  void (*s5_apply_vjp)(const S5Vjp<T>&);
+  void (*apply)(const Apply<T>&);
+  void (*apply_adjoint)(const ApplyAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

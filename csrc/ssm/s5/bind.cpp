@@ -9,8 +9,8 @@ namespace quatrefoil::ssm::s5 {
 namespace {
 
 template <class T>
-S5<T> inputs(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
-  S5<T> p{};
+Apply<T> inputs(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
+  Apply<T> p{};
   p.u = given.input("u", "... L H");
   p.lambda = given.input("Lambda_bar", "P");
   p.b = given.input("B_bar", "P H");
@@ -23,34 +23,34 @@ S5<T> inputs(Arguments& given, bool conj_sym, bool bidirectional, bool return_st
   return p;
 }
 
-void s5_apply(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
+void apply(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S5<T> p = inputs<T>(given, conj_sym, bidirectional, return_state, threads);
+    Apply<T> p = inputs<T>(given, conj_sym, bidirectional, return_state, threads);
     p.y = given.output_like("out", "u");
     p.last = given.output_if(return_state, "last_state", "... P");
-    given.run(kernels<T>().s5_apply, p);
+    given.run(kernels<T>().apply, p);
   });
 }
 
-void s5_apply_vjp(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
+void apply_adjoint(Arguments& given, bool conj_sym, bool bidirectional, bool return_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    S5Vjp<T> q{};
+    ApplyAdjoint<T> q{};
     q.forward = inputs<T>(given, conj_sym, bidirectional, return_state, threads);
     q.grad = given.input_like("grad_y", "u");
     q.grad_last = given.input_if(return_state, "grad_last_state", "... P");
     q.du = given.gradient_of("u"), q.dlambda = given.gradient_of("Lambda_bar"), q.db = given.gradient_of("B_bar");
     q.dc = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dinitial = given.gradient_of("initial_state");
-    given.run(kernels<T>().s5_apply_vjp, q);
+    given.run(kernels<T>().apply_adjoint, q);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "s5_apply", &s5_apply);
-  define(m, "s5_apply_vjp", &s5_apply_vjp);
+  define(m, "s5_apply", &apply);
+  define(m, "s5_apply_vjp", &apply_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::s5

@@ -5,7 +5,7 @@ namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {s5_apply<T>, s5_apply_vjp<T>};
+constexpr Kernels<T> kKernels = {apply<T>, apply_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -2,26 +2,27 @@
 // A row is one time of one sequence: rows b L + t of u and y, (H,); of the states, (2P,): real parts, then imaginary parts.
 #pragma once
 #include "core/gemm/packed.hpp"
+#include "core/lanes/complex_lanes.hpp"
 #include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/s5/args.hpp"
+#include "ssm/s5/formula.hpp"
 #include "ssm/s5/real_parts.hpp"
-#include "ssm/scan/formula.hpp"
 
 namespace quatrefoil::ssm::s5 {
-using namespace scan;
 inline namespace QF_ISA {
 
-constexpr int64_t kS5Tile = 96;                   // rows: 12 register tiles; with its states and both products' panels it stays in L2
-constexpr int64_t kS5Numbers = int64_t(1) << 18;  // of states that are kept for a while: a megabyte of floats
-constexpr int64_t kManySequences = 16;            // so many short ones keep threads busy by themselves
-constexpr double kShortNs = 5e6;                  // two looks at the stop flag lie no farther apart
-constexpr int kScanVectors = 2;                   // times 4 multiply-adds a step: what it takes to hide two of them in a row
+constexpr int64_t kTile = 96;                       // rows: 12 register tiles; with its states and both products' panels it stays in L2
+constexpr int64_t kKeptNumbers = int64_t(1) << 18;  // of states that are kept for a while: a megabyte of floats
+constexpr int64_t kManySequences = 16;              // so many short ones keep threads busy by themselves
+constexpr double kShortNs = 5e6;                    // two looks at the stop flag lie no farther apart
+constexpr int kScanVectors = 2;                     // of states, 4 multiply-adds a step each: enough to hide the latency of two in a row
 
-// Rows whose states are kept together: by threads, before they are used; on the way back, which then makes the last ones only once.
-inline int64_t s5_round(int64_t P) {
-  const int64_t tiles = kS5Numbers / (2 * max<int64_t>(P, 4) * kS5Tile);
-  return kS5Tile * max<int64_t>(tiles, 1);
+// Rows whose states are kept at a time: a stretch that threads make together before any of it is used, and a segment of the adjoint, which
+// computes the states of the last one only once.
+inline int64_t rows_kept(int64_t P) {
+  const int64_t tiles = kKeptNumbers / (2 * max<int64_t>(P, 4) * kTile);
+  return kTile * max<int64_t>(tiles, 1);
 }
 
 // f(sequence, first row, end row) for the sequences that rows [first, end) touch, in the order of time or against it.
@@ -60,27 +61,24 @@ struct Parts {
   cplx<V> v[NV];
   QF_HD void load(const Element<V>* at, int64_t P) {
 #pragma GCC unroll 2
-    for (int i = 0; i < NV; ++i) v[i] = {quatrefoil::load<V>(at + i * kWidth<V>), quatrefoil::load<V>(at + P + i * kWidth<V>)};
+    for (int i = 0; i < NV; ++i) v[i] = load_complex<V>(at + i * kWidth<V>, at + P + i * kWidth<V>);
   }
   QF_HD void store(Element<V>* at, int64_t P) const {
 #pragma GCC unroll 2
-    for (int i = 0; i < NV; ++i) {
-      quatrefoil::store(at + i * kWidth<V>, v[i].re);
-      quatrefoil::store(at + P + i * kWidth<V>, v[i].im);
-    }
+    for (int i = 0; i < NV; ++i) store_complex(at + i * kWidth<V>, at + P + i * kWidth<V>, v[i]);
   }
 };
 
-// README (30) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once, the state in registers.
+// README (1) for NV vectors of states over `count` rows, in place of B u. Reads and writes x once, the state in registers.
 template <class V, int NV>
-void s5_scan(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, int64_t step, Element<V>* state) {
+void advance(int64_t P, const Element<V>* lambda, int64_t count, Element<V>* x, int64_t step, Element<V>* state) {
   Parts<V, NV> a, h, b;
   a.load(lambda, P);
   h.load(state, P);
   for (int64_t i = 0; i < count; ++i, x += step) {
     b.load(x, P);
 #pragma GCC unroll 2
-    for (int v = 0; v < NV; ++v) h.v[v] = scan_step(a.v[v], h.v[v], b.v[v]);
+    for (int v = 0; v < NV; ++v) h.v[v] = next_state(a.v[v], h.v[v], b.v[v]);
     h.store(x, P);
   }
   h.store(state, P);
@@ -100,16 +98,15 @@ void for_states(int64_t P, int threads, double row_count, F&& f) {
 // f(first row, end row) in parallel, for tiles of rows; `products` is the number of multiply-adds of one row.
 template <class T, class F>
 void for_tiles(int64_t first, int64_t end, int threads, int64_t products, F&& f) {
-  parallel_for((end - first + kS5Tile - 1) / kS5Tile, threads, double(kS5Tile * products) * kMultiplyAddNs<T>,
-               [&](int64_t i, int64_t stop) {
-                 for (; i < stop; ++i) f(first + i * kS5Tile, min(end, first + (i + 1) * kS5Tile));
-               });
+  parallel_for((end - first + kTile - 1) / kTile, threads, double(kTile * products) * kMultiplyAddNs<T>, [&](int64_t i, int64_t stop) {
+    for (; i < stop; ++i) f(first + i * kTile, min(end, first + (i + 1) * kTile));
+  });
 }
 
-// What makes the states of one direction.
+// Computes the states of one direction.
 template <class T>
-struct S5States {
-  const S5<T>& p;
+struct States {
+  const Apply<T>& p;
   bool reverse;
   const T* lambda;  // parts
   const T* b;       // packed (H x 2P)
@@ -126,7 +123,7 @@ struct S5States {
       for_sequences(L, first, end, reverse, [&](int64_t sequence, int64_t row, int64_t stop) {
         if (reverse ? stop == (sequence + 1) * L : row == sequence * L)
           load_parts<T>(p.initial ? p.initial + sequence * P : nullptr, P, j, columns.count, state);
-        s5_scan<typename decltype(columns)::Vector, columns.vectors>(
+        advance<typename decltype(columns)::Vector, columns.vectors>(
             P, lambda + j, stop - row, x + ((reverse ? stop - 1 : row) - first) * 2 * P + j, reverse ? -2 * P : 2 * P, state + j);
         if (p.last && (reverse ? row == sequence * L : stop == (sequence + 1) * L))
           store_parts<T>(state, P, j, columns.count, p.last + sequence * P);
@@ -135,9 +132,9 @@ struct S5States {
   }
 };
 
-// to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or that is added to what is there, by way of `sum` (kS5Tile x H).
+// to (rows x H) = a (rows x 2P) times a packed matrix, + D x; or that is added to what is there, by way of `sum` (kTile x H).
 template <class T, class Next = NothingAhead>
-void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Next ahead = {}) {
+void project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed, const T* D, const T* x, T* to, T* sum, Next ahead = {}) {
   multiply_packed(rows, 2 * P, H, a, packed, sum ? sum : to, ahead);
   if (sum)
     for (int64_t i = 0; i < rows * H; ++i) to[i] += sum[i];
@@ -148,19 +145,19 @@ void s5_project(int64_t rows, int64_t P, int64_t H, const T* a, const T* packed,
 
 // The parameters as the tiles read them.
 template <class T>
-struct S5Operands {
+struct Operands {
   int64_t in, out;  // numbers of a packed (H x 2P) and a packed (2P x H) matrix
   Scratch<T> lambda, b, c;
 
-  explicit S5Operands(const S5<T>& p)
+  explicit Operands(const Apply<T>& p)
       : in(p.H * packed_columns<T>(2 * p.P)), out(2 * p.P * packed_columns<T>(p.H)), lambda(2 * p.P), b(in), c(2 * out) {
     const int64_t P = p.P, H = p.H, directions = p.bidirectional ? 2 : 1;
-    const T factor = p.conj_sym ? 2 : 1;
+    const T factor = T(multiplicity(p.conj_sym));
     Scratch<T> plain(2 * P * H);
     load_parts<T>(p.lambda, P, 0, P, lambda);
     split_transposed<T>(P, H, p.b, H, 1, 1, plain, plain + P, 2 * P);
     pack_columns<T>(H, 2 * P, plain, b);
-    for (int64_t d = 0; d < directions; ++d) {  // README (31): Re(C x) as one real product
+    for (int64_t d = 0; d < directions; ++d) {  // README (2): Re(C x) as one real product
       split_transposed<T>(H, P, p.c + d * P, directions * P, factor, -factor, plain, plain + P * H, H);
       pack_columns<T>(2 * P, H, plain, c + d * out);
     }
@@ -169,21 +166,21 @@ struct S5Operands {
 
 // Rows [first, end), whole sequences. Reads u twice (the second time from cache), writes y once; the states of a tile stay in cache.
 template <class T>
-void s5_rows(const S5<T>& p, const S5Operands<T>& w, int64_t first, int64_t end, int threads) {
-  const int64_t P = p.P, H = p.H, length = threads == 1 ? kS5Tile : s5_round(P), rounds = (end - first + length - 1) / length;
+void apply_rows(const Apply<T>& p, const Operands<T>& w, int64_t first, int64_t end, int threads) {
+  const int64_t P = p.P, H = p.H, length = threads == 1 ? kTile : rows_kept(P), rounds = (end - first + length - 1) / length;
   Scratch<T> x(min(length, end - first) * 2 * P), state(2 * P);
   for (int d = 0; d < (p.bidirectional ? 2 : 1); ++d) {
-    const S5States<T> states{p, d == 1, w.lambda, w.b, state};
+    const States<T> states{p, d == 1, w.lambda, w.b, state};
     const double ns = double(length * 4 * P * H) * kMultiplyAddNs<T>;
     parallel_for(rounds, 1, ns, [&](int64_t i, int64_t stop) {  // in their order: one state passes through all
       for (; i < stop; ++i) {
         const int64_t at = d ? rounds - 1 - i : i, row = first + at * length, row_end = min(end, row + length);
         states(row, row_end, threads, x);
         for_tiles<T>(row, row_end, threads, 2 * P * H, [&](int64_t tile, int64_t tile_end) {
-          Scratch<T> sum(d ? kS5Tile * H : 0);
-          const int64_t from = d ? max(first, tile - kS5Tile) : tile_end, to = d ? tile : min(end, tile_end + kS5Tile);  // next
-          s5_project<T>(tile_end - tile, P, H, x + (tile - row) * 2 * P, w.c + d * w.out, p.D, p.u + tile * H, p.y + tile * H,
-                        d ? static_cast<T*>(sum) : nullptr, Ahead(p.u + from * H, (to - from) * H));
+          Scratch<T> sum(d ? kTile * H : 0);
+          const int64_t from = d ? max(first, tile - kTile) : tile_end, to = d ? tile : min(end, tile_end + kTile);  // next
+          project<T>(tile_end - tile, P, H, x + (tile - row) * 2 * P, w.c + d * w.out, p.D, p.u + tile * H, p.y + tile * H,
+                     d ? static_cast<T*>(sum) : nullptr, Ahead(p.u + from * H, (to - from) * H));
         });
       }
     });
@@ -191,17 +188,17 @@ void s5_rows(const S5<T>& p, const S5Operands<T>& w, int64_t first, int64_t end,
 }
 
 template <class T>
-void s5_apply(const S5<T>& p) {
+void apply(const Apply<T>& p) {
   if (p.L == 0 && p.last)
     for (int64_t i = 0; i < p.B * p.P; ++i) p.last[i] = p.initial ? p.initial[i] : cplx<T>{};
   if (p.B * p.L == 0) return;
-  const S5Operands<T> operands(p);
+  const Operands<T> operands(p);
   const int threads = threads_used(p.threads);
   const double sequence_ns = double(p.L * 4 * p.P * p.H) * kMultiplyAddNs<T>;
   if (threads > 1 && p.B >= kManySequences && sequence_ns < kShortNs)
-    parallel_for(p.B, threads, sequence_ns, [&](int64_t begin, int64_t end) { s5_rows(p, operands, begin * p.L, end * p.L, 1); });
+    parallel_for(p.B, threads, sequence_ns, [&](int64_t begin, int64_t end) { apply_rows(p, operands, begin * p.L, end * p.L, 1); });
   else
-    s5_rows(p, operands, 0, p.B * p.L, threads);
+    apply_rows(p, operands, 0, p.B * p.L, threads);
 }
 
 }  // namespace QF_ISA

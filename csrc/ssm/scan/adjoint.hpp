@@ -18,80 +18,91 @@ Rows<4> rows_of(const Rows<operands>& r, const int (&from)[4]) {
   return to;
 }
 
-// README (6) for n numbers: da = mu conj(h_before). The two may be parts of one array, h_before the earlier one, or the later one if `up`.
-template <bool up, class E>
-void scan_product(int64_t n, const E* mu, const E* h_before, E* da) {
+// README (3) for n numbers: da = mu conj(h_before). Where the two are one array a place apart, for da takes the place of the states, a
+// state must be read before it is written over: from the front where h_before is da + 1, from the back where it is da - 1.
+template <bool from_front, class E>
+void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   constexpr int W = kLanes<Part<E>>;
   using V = Lanes<Part<E>>;
-  if constexpr (up) {
+  const auto lanes = [&](int64_t i) { store_pack<E, V>(da + i, factor_adjoint(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i))); };
+  if constexpr (from_front) {
     int64_t i = 0;
-    for (; i + W <= n; i += W) store_pack<E, V>(da + i, scan_adjoint_a(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i)));
-    for (; i < n; ++i) da[i] = scan_adjoint_a(mu[i], h_before[i]);
-    return;
+    for (; i + W <= n; i += W) lanes(i);
+    for (; i < n; ++i) da[i] = factor_adjoint(mu[i], h_before[i]);
+  } else {
+    int64_t i = n;
+    for (; i >= W; i -= W) lanes(i - W);
+    while (i-- > 0) da[i] = factor_adjoint(mu[i], h_before[i]);
   }
-  int64_t i = n;
-  for (; i >= W; i -= W) store_pack<E, V>(da + i - W, scan_adjoint_a(load_pack<E, V>(mu + i - W), load_pack<E, V>(h_before + i - W)));
-  while (i-- > 0) da[i] = scan_adjoint_a(mu[i], h_before[i]);
 }
 
-// README (5), (6). The states are made again in da; mu, a scan of grad from the other end, in db; then da = mu conj(h before) on the way
-// back.
+// README (2): mu, a scan of grad from the other end, in db.
 template <class E>
-void linear_scan_vjp(const LinearScanVjp<E>& p) {
-  using P = LinearScanVjp<E>;
+void scan_gradient(const LinearAdjoint<E>& p) {
+  using P = LinearAdjoint<E>;
   const auto& r = p.rows;
+  if (r.length == 0) return;
   const int64_t last = p.reverse ? 0 : r.length - 1;  // where the scan ends and mu begins
-  linear_scan(LinearScan<E>{p.a, p.b, p.h0, p.da, rows_of(r, {P::kA, P::kB, P::kH0, P::kDa}), p.reverse, p.threads});
+  const auto at = [&](int o, int64_t t) { return t * r.along[o]; };
+  parallel_for(r.rows, p.threads, double(r.inner), [&](int64_t row, int64_t end) {
+    for (; row < end; ++row)
+      for (int64_t j = 0; j < r.inner; ++j)
+        p.db[r.offset(P::kDb, row) + j * r.across[P::kDb] + at(P::kDb, last)] =
+            p.grad[r.offset(P::kGrad, row) + j * r.across[P::kGrad] + at(P::kGrad, last)];
+  });
+  // mu_t is multiplied by a_{t+1}: the scan has one step less, and its a begins one step after grad and db
+  Linear<E> back{p.a, p.grad, p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}), !p.reverse, p.threads};
+  back.rows.length -= 1;
+  if (p.reverse)
+    back.b += r.along[P::kGrad], back.h += r.along[P::kDb];
+  else
+    back.a += r.along[P::kA];
+  run_any<kParts<E> == 2>(back);
+}
 
-  if (r.length > 0) {
-    const auto at = [&](int o, int64_t t) { return t * r.along[o]; };
-    parallel_for(r.rows, p.threads, double(r.inner), [&](int64_t row, int64_t end) {
-      for (; row < end; ++row)
+// README (3) for one row: da and dh0 from mu in db and the states in da.
+template <class E>
+void finish_row(const LinearAdjoint<E>& p, int64_t row) {
+  using P = LinearAdjoint<E>;
+  const auto& r = p.rows;
+  const auto base = [&](int o) { return r.offset(o, row); };
+  E* const da = p.da + base(P::kDa);
+  E* const db = p.db + base(P::kDb);
+  const int64_t back = p.reverse ? 1 : -1, first = p.reverse ? r.length - 1 : 0, last = p.reverse ? 0 : r.length - 1;
+  if (r.length > 1 && r.inner == 1 && r.along[P::kDa] == 1 && r.along[P::kDb] == 1) {
+    p.reverse ? multiply_states<true>(r.length - 1, db, da + 1, da) : multiply_states<false>(r.length - 1, db + 1, da, da + 1);
+  } else {
+    const bool side_by_side = r.across[P::kDa] == 1 && r.across[P::kDb] == 1;
+    for (int64_t i = 0; i + 1 < r.length; ++i) {
+      const int64_t t = last + i * back;
+      E *to = da + t * r.along[P::kDa], *before = to + back * r.along[P::kDa], *mu = db + t * r.along[P::kDb];
+      if (side_by_side)
+        multiply_states<true>(r.inner, mu, before, to);
+      else
         for (int64_t j = 0; j < r.inner; ++j)
-          p.db[r.offset(P::kDb, row) + j * r.across[P::kDb] + at(P::kDb, last)] =
-              p.grad[r.offset(P::kGrad, row) + j * r.across[P::kGrad] + at(P::kGrad, last)];
-    });
-    // mu_t meets a_{t+1}: one step less, a shifted against grad and db
-    LinearScan<E> back{p.a,        p.grad,   p.grad + at(P::kGrad, last), p.db, rows_of(r, {P::kA, P::kGrad, P::kGrad, P::kDb}),
-                       !p.reverse, p.threads};
-    back.rows.length -= 1;
-    if (p.reverse)
-      back.b += r.along[P::kGrad], back.h += r.along[P::kDb];
-    else
-      back.a += r.along[P::kA];
-    scan_any<kParts<E> == 2>(back);
-  }
-
-  const bool side_by_side = r.across[P::kDa] == 1 && r.across[P::kDb] == 1;
-  const bool contiguous = r.inner == 1 && r.along[P::kDa] == 1 && r.along[P::kDb] == 1;
-  parallel_for(r.rows, p.threads, double(r.length * r.inner) * kStepNs, [&](int64_t row, int64_t end) {
-    for (; row < end; ++row) {
-      const auto base = [&](int o) { return r.offset(o, row); };
-      E* const da = p.da + base(P::kDa);
-      E* const db = p.db + base(P::kDb);
-      const int64_t step = p.reverse ? 1 : -1, first = p.reverse ? r.length - 1 : 0;
-      const auto start = [&](int64_t j) { return p.h0 ? p.h0[base(P::kH0) + j * r.across[P::kH0]] : E{}; };
-      if (contiguous && r.length > 1) {
-        p.reverse ? scan_product<true>(r.length - 1, db, da + 1, da) : scan_product<false>(r.length - 1, db + 1, da, da + 1);
-      } else {
-        for (int64_t i = 0; i + 1 < r.length; ++i) {
-          const int64_t t = last + i * step;
-          E *to = da + t * r.along[P::kDa], *before = to + step * r.along[P::kDa], *mu = db + t * r.along[P::kDb];
-          if (side_by_side)
-            scan_product<true>(r.inner, mu, before, to);
-          else
-            for (int64_t j = 0; j < r.inner; ++j)
-              to[j * r.across[P::kDa]] = scan_adjoint_a(mu[j * r.across[P::kDb]], before[j * r.across[P::kDa]]);
-        }
-      }
-      for (int64_t j = 0; j < r.inner; ++j) {
-        const E mu = r.length ? db[first * r.along[P::kDb] + j * r.across[P::kDb]] : E{};
-        if (r.length) da[first * r.along[P::kDa] + j * r.across[P::kDa]] = scan_adjoint_a(mu, start(j));
-        if (p.dh0)
-          p.dh0[base(P::kDh0) + j * r.across[P::kDh0]] =
-              r.length ? conjugate(p.a[base(P::kA) + first * r.along[P::kA] + j * r.across[P::kA]]) * mu : E{};
-      }
+          to[j * r.across[P::kDa]] = factor_adjoint(mu[j * r.across[P::kDb]], before[j * r.across[P::kDa]]);
     }
+  }
+  const auto start = [&](int64_t j) { return p.h0 ? p.h0[base(P::kH0) + j * r.across[P::kH0]] : E{}; };
+  for (int64_t j = 0; j < r.inner; ++j) {
+    const E mu = r.length ? db[first * r.along[P::kDb] + j * r.across[P::kDb]] : E{};
+    if (r.length) da[first * r.along[P::kDa] + j * r.across[P::kDa]] = factor_adjoint(mu, start(j));
+    if (p.dh0)
+      p.dh0[base(P::kDh0) + j * r.across[P::kDh0]] =
+          r.length ? conjugate(p.a[base(P::kA) + first * r.along[P::kA] + j * r.across[P::kA]]) * mu : E{};
+  }
+}
+
+// README (2), (3). Three steps without workspace: da gets the states, computed again; db gets mu, a scan of grad from the other end; then
+// da = mu conj(h_before), in the direction that reads every state before it is overwritten.
+template <class E>
+void linear_adjoint(const LinearAdjoint<E>& p) {
+  using P = LinearAdjoint<E>;
+  const auto& r = p.rows;
+  linear(Linear<E>{p.a, p.b, p.h0, p.da, rows_of(r, {P::kA, P::kB, P::kH0, P::kDa}), p.reverse, p.threads});
+  scan_gradient(p);
+  parallel_for(r.rows, p.threads, double(r.length * r.inner) * kStepNs, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) finish_row(p, row);
   });
 }
 

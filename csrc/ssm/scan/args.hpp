@@ -9,7 +9,7 @@
 namespace quatrefoil::ssm::scan {
 
 template <class E>
-struct LinearScan {  // E: float, double, cplx<float>, cplx<double>
+struct Linear {  // E: float, double, cplx<float>, cplx<double>
   enum { kA, kB, kH0, kH };
   const E *a, *b, *h0;  // h0 may be null
   E* h;
@@ -19,7 +19,7 @@ struct LinearScan {  // E: float, double, cplx<float>, cplx<double>
 };
 
 template <class E>
-struct LinearScanVjp {
+struct LinearAdjoint {
   enum { kA, kB, kH0, kGrad, kDa, kDb, kDh0 };
   const E *a, *b, *h0, *grad;
   E *da, *db, *dh0;  // da has the shape of b: the caller sums what was broadcast; dh0 may be null
@@ -30,8 +30,8 @@ struct LinearScanVjp {
 
 template <class E>
 struct KernelsOf {
-  void (*linear_scan)(const LinearScan<E>&);
-  void (*linear_scan_vjp)(const LinearScanVjp<E>&);
+  void (*linear)(const Linear<E>&);
+  void (*linear_adjoint)(const LinearAdjoint<E>&);
 };
 template <class T>
 struct Kernels {

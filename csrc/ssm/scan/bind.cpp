@@ -51,34 +51,34 @@ void dispatch_numbers(const Arguments& given, F&& f) {
   });
 }
 
-void linear_scan(Arguments& given, bool reverse, int axis, int threads) {
+void linear(Arguments& given, bool reverse, int axis, int threads) {
   dispatch_numbers(given, [&](auto number, const auto& kernels) {
-    LinearScan<decltype(number)> p{};
+    Linear<decltype(number)> p{};
     const Operands in = take_operands(given, p, reverse, axis, threads);
     const auto h = given.output_like("out", "b");
     p.h = h, p.rows = rows_of<4>(in.b, axis, {&in.a, &in.b, &in.h0, &h.view()}, {false, false, true, false});
-    given.run(kernels.linear_scan, p);
+    given.run(kernels.linear, p);
   });
 }
 
-void linear_scan_vjp(Arguments& given, bool reverse, int axis, int threads) {
+void linear_adjoint(Arguments& given, bool reverse, int axis, int threads) {
   dispatch_numbers(given, [&](auto number, const auto& kernels) {
-    LinearScanVjp<decltype(number)> q{};
+    LinearAdjoint<decltype(number)> q{};
     const Operands in = take_operands(given, q, reverse, axis, threads);
     const auto grad = given.strided_like("grad", "b"), da = given.output_like("da", "b");  // what a was broadcast from is the caller's
     const auto db = given.gradient_of("b"), dh0 = given.gradient_of("h0");
     q.grad = grad, q.da = da, q.db = db, q.dh0 = dh0;
     q.rows = rows_of<7>(in.b, axis, {&in.a, &in.b, &in.h0, &grad.view(), &da.view(), &db.view(), &dh0.view()},
                         {false, false, true, false, false, false, true});
-    given.run(kernels.linear_scan_vjp, q);
+    given.run(kernels.linear_adjoint, q);
   });
 }
 
 }  // namespace
 
 void bind(py::module_& m) {
-  define(m, "linear_scan", &linear_scan);
-  define(m, "linear_scan_vjp", &linear_scan_vjp);
+  define(m, "linear_scan", &linear);
+  define(m, "linear_scan_vjp", &linear_adjoint);
 }
 
 }  // namespace quatrefoil::ssm::scan

@@ -5,7 +5,7 @@ namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {{linear_scan<T>, linear_scan_vjp<T>}, {linear_scan<cplx<T>>, linear_scan_vjp<cplx<T>>}};
+constexpr Kernels<T> kKernels = {{linear<T>, linear_adjoint<T>}, {linear<cplx<T>>, linear_adjoint<cplx<T>>}};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -7,15 +7,15 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-// (4) h_t = a_t h_{t-1} + b_t; from the other end, with conj(a), (5). Nothing is divided: a = 0 (a reset) and underflow are exact.
+// (1) h_t = a_t h_{t-1} + b_t; from the other end, with conj(a), (2). Nothing is divided: a = 0 (a reset) and underflow are exact.
 template <class E>
-QF_HD E scan_step(E a, E h, E b) {
+QF_HD E step(E a, E h, E b) {
   return multiply_add(a, h, b);
 }
 
-// (6) da_t = mu_t conj(h_{t-1})
+// (3) da_t = mu_t conj(h_{t-1})
 template <class E>
-QF_HD E scan_adjoint_a(E mu, E h_before) {
+QF_HD E factor_adjoint(E mu, E h_before) {
   return mu * conjugate(h_before);
 }
 

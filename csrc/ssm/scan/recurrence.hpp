@@ -1,5 +1,5 @@
 // First-order linear recurrences along one axis. Every number is the one that the recurrence gives step by step, whatever the layout,
-// the lanes and the threads: README, "Linear scan".
+// the lanes and the threads: README.
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/complex_lanes.hpp"
@@ -11,7 +11,7 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-constexpr double kStepNs = 0.5;            // one step of one scan, in lanes
+constexpr double kStepNs = 0.5;            // one step of one scan, in lanes: estimated
 constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which is still in L1 when it becomes the row before
 constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
 constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
@@ -27,36 +27,36 @@ struct Line {
 };
 
 template <class E>
-Line<E> line_of(const LinearScan<E>& p, int64_t row, int64_t j) {
-  using P = LinearScan<E>;
+Line<E> line_of(const Linear<E>& p, int64_t row, int64_t j) {
+  using P = Linear<E>;
   const auto& r = p.rows;
   const auto at = [&](int o) { return r.offset(o, row) + j * r.across[o] + (p.reverse ? (r.length - 1) * r.along[o] : 0); };
   const int64_t sign = p.reverse ? -1 : 1;
   return {p.a + at(P::kA), p.b + at(P::kB), p.h + at(P::kH), sign * r.along[P::kA], sign * r.along[P::kB], sign * r.along[P::kH]};
 }
 template <class E>
-E start_of(const LinearScan<E>& p, int64_t row, int64_t j) {
-  using P = LinearScan<E>;
+E start_of(const Linear<E>& p, int64_t row, int64_t j) {
+  using P = Linear<E>;
   return p.h0 ? p.h0[p.rows.offset(P::kH0, row) + j * p.rows.across[P::kH0]] : E{};
 }
 
 // Steps [begin, end) of one scan, one after the other: bound by the latency of a multiply-add (complex: of two).
 template <bool conj, class E>
-void scan_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
+void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
   for (int64_t i = begin; i < end; ++i) {
-    state = scan_step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+    state = step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
     l.h[i * l.h_step] = state;
   }
 }
 
-// Steps [begin, end) were made from a wrong state: makes them again until the result is, bit for bit, what is there. What follows is then
-// right, for it was made from the same state by the same steps. Returns how many steps that took.
+// Corrects steps [begin, end), which began from a wrong state: computes them again until a result has the very bits that are already there.
+// From there on they are right, because the same steps follow the same state. Returns how many steps that took.
 template <bool conj, class E>
 int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
   E state = l.h[(begin - 1) * l.h_step];
   for (int64_t i = begin; i < end; ++i) {
     E& there = l.h[i * l.h_step];
-    state = scan_step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+    state = step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
     if (!__builtin_memcmp(&there, &state, sizeof(E))) return i - begin;
     there = state;
   }
@@ -67,7 +67,7 @@ int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
 // load and store is a full one. Reads a and b once, writes h once. In reverse the lines are read from their ends. Lines from `count` on
 // are read, not written.
 template <bool conj, class E>
-void scan_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
+void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int64_t length, bool reverse, bool constant, const E* state) {
   using T = Part<E>;
   using V = Lanes<T>;
   constexpr int W = kLanes<T>, parts = kParts<E>, steps = W / parts;  // of a square
@@ -93,7 +93,7 @@ void scan_lines(const E* const* a, const E* const* b, E* const* h, int count, in
     if (!constant) square(a, m);
     for (int64_t i = 0; i < left; ++i) {
       const int64_t k = parts * (reverse ? left - 1 - i : i);
-      s = scan_step(constant ? fixed : maybe_conjugate<conj>(column<E>(m + k)), s, column<E>(x + k));
+      s = step(constant ? fixed : maybe_conjugate<conj>(column<E>(m + k)), s, column<E>(x + k));
       set_column<E>(x + k, s);
     }
     transpose(x);
@@ -102,9 +102,9 @@ void scan_lines(const E* const* a, const E* const* b, E* const* h, int count, in
 }
 
 // One scan whose time is contiguous, steps [begin, end) from `state`: lanes take its parts, all but the first from zero, and what that
-// spoils is mended. A scan that does not forget where it began is left to `scan_serial`.
+// spoils is mended. A scan that does not forget where it began is left to `run_serial`.
 template <bool conj, class E>
-void scan_long(const LinearScan<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
+void run_long(const Linear<E>& p, const Line<E>& l, int64_t begin, int64_t end, E state) {
   constexpr int W = kLanes<Part<E>>;
   const int64_t rounds = (end - begin + W * kLineSteps - 1) / (W * kLineSteps);
   const int64_t part = (end - begin) / (max<int64_t>(rounds, 1) * W) / W * W;
@@ -116,28 +116,28 @@ void scan_long(const LinearScan<E>& p, const Line<E>& l, int64_t begin, int64_t 
       const int64_t first = i + (p.reverse ? (w + 1) * part - 1 : w * part);  // the step that lies first in memory
       a[w] = l.a + first * l.a_step, b[w] = l.b + first * l.b_step, h[w] = l.h + first * l.h_step;
     }
-    scan_lines<conj>(a, b, h, W, part, p.reverse, l.a_step == 0, start);
+    run_lines<conj>(a, b, h, W, part, p.reverse, l.a_step == 0, start);
     int64_t again = 0;
     for (int w = 1; w < W; ++w) again += mend<conj>(l, i + w * part, i + (w + 1) * part);
     forgets = again < W * part / 2;
   }
-  scan_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
+  run_serial<conj>(l, i, end, i == begin ? state : l.h[(i - 1) * l.h_step]);
 }
 
 // Steps [begin, end) of n scans side by side, from `state` (n): row by row where they are many, so that whole lines of memory stream by
 // and the row before is still in L1; else in registers. Reads a and b once, writes h once.
 template <bool conj, bool fixed, class E>
-void scan_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
+void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E* state) {
   using T = Part<E>;
   const auto get_a = [&](auto columns, int64_t i, int64_t j) __attribute__((always_inline)) {
     using V = typename decltype(columns)::Vector;
     const E* const at = l.a + i * l.a_step;
-    return maybe_conjugate<conj>(fixed ? spread<E, V>(*at) : load_pack<E, V>(at + j));
+    return maybe_conjugate<conj>(fixed ? broadcast<V>(*at) : load_pack<E, V>(at + j));
   };
   if (n > kTileVectors * kLanes<T>) {
     for (int64_t i = begin; i < end; ++i) {
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
-      const int64_t next = min(i + 1, end - 1);  // its lines are asked for: the hardware's own streams end with each page
+      const int64_t next = min(i + 1, end - 1);  // fetched ahead: the hardware's own streams end with each page
       for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
         using V = typename decltype(columns)::Vector;
         if (!fixed) fetch(l.a + next * l.a_step + j, columns.count);
@@ -145,7 +145,7 @@ void scan_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E
         fetch<true>(l.h + next * l.h_step + j, columns.count);
         for (int64_t k = j; k < j + columns.count; k += kWidth<V>)
           store_pack<E, V>(l.h + i * l.h_step + k,
-                           scan_step(get_a(columns, i, k), load_pack<E, V>(before + k), load_pack<E, V>(l.b + i * l.b_step + k)));
+                           step(get_a(columns, i, k), load_pack<E, V>(before + k), load_pack<E, V>(l.b + i * l.b_step + k)));
       });
     }
   } else {
@@ -158,7 +158,7 @@ void scan_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E
 #pragma GCC unroll 3
         for (int v = 0; v < NV; ++v) {
           const int64_t k = j + v * kWidth<V>;
-          s[v] = scan_step(get_a(columns, i, k), s[v], load_pack<E, V>(l.b + i * l.b_step + k));
+          s[v] = step(get_a(columns, i, k), s[v], load_pack<E, V>(l.b + i * l.b_step + k));
           store_pack<E, V>(l.h + i * l.h_step + k, s[v]);
         }
     });
@@ -172,16 +172,16 @@ bool forgets(const Line<E>& l, int64_t steps) {
   reinterpret_cast<Part<E>&>(other) = 1;
   for (int64_t i = 0; i < steps; ++i) {
     const E a = maybe_conjugate<conj>(l.a[i * l.a_step]), b = l.b[i * l.b_step];
-    one = scan_step(a, one, b), other = scan_step(a, other, b);
+    one = step(a, one, b), other = step(a, other, b);
     if (!__builtin_memcmp(&one, &other, sizeof(E))) return true;
   }
   return false;
 }
 
-// f(unit, first step, end step, whether it begins from what is there before it, else from zero) for units of scans in parallel. Where
-// units are few, parts of the time are the threads' work: all but the first begin from zero and are mended.
+// f(unit, first step, end step, follows) for units of scans in parallel; `follows`: begins from the state before the first step, else from
+// zero. Where units are fewer than threads each is cut in time: all parts but the first begin from zero and are corrected by `mend`.
 template <bool conj, class E, class F>
-void for_units(const LinearScan<E>& p, int64_t units, F&& f) {
+void for_units(const Linear<E>& p, int64_t units, F&& f) {
   const auto& r = p.rows;
   const int threads = threads_used(p.threads);
   const double step_ns = double(r.rows * r.inner) / double(units) * kStepNs * kParts<E>;
@@ -204,10 +204,10 @@ void for_units(const LinearScan<E>& p, int64_t units, F&& f) {
   });
 }
 
-// The layouts: time contiguous and many rows; time contiguous and few; scans side by side; anything else.
+// One road for each layout: time contiguous, many rows; time contiguous, few rows; scans side by side in memory; anything else.
 template <bool conj, class E>
-void scan_any(const LinearScan<E>& p) {
-  using P = LinearScan<E>;
+void run_any(const Linear<E>& p) {
+  using P = Linear<E>;
   const auto& r = p.rows;
   constexpr int W = kLanes<Part<E>>;
   if (r.rows * r.length * r.inner == 0) return;
@@ -230,35 +230,35 @@ void scan_any(const LinearScan<E>& p) {
         a[i] = l.a + first * l.a_step, b[i] = l.b + first * l.b_step, h[i] = l.h + first * l.h_step;
         start[i] = state(row, 0, begin, follows);
       }
-      scan_lines<conj>(a, b, h, count, end - begin, p.reverse, r.along[P::kA] == 0, start);
+      run_lines<conj>(a, b, h, count, end - begin, p.reverse, r.along[P::kA] == 0, start);
     });
   } else if (contiguous) {
     for_units<conj>(p, r.rows, [&](int64_t row, int64_t begin, int64_t end, bool follows) {
-      scan_long<conj>(p, line_of(p, row, 0), begin, end, state(row, 0, begin, follows));
+      run_long<conj>(p, line_of(p, row, 0), begin, end, state(row, 0, begin, follows));
     });
   } else if (r.inner > 1 && r.across[P::kB] == 1 && r.across[P::kH] == 1 && within(r.across[P::kA])) {
     const int threads = threads_used(p.threads);
     const int64_t wanted = threads > 1 ? (r.inner * r.rows + 2 * threads - 1) / (2 * threads) : r.inner,
                   most = kStripBytes / int64_t(sizeof(E));
-    const int64_t width = min(most, max<int64_t>(4 * W, (wanted + W - 1) / W * W)), strips = (r.inner + width - 1) / width;
+    const int64_t width = min(most, max<int64_t>(4 * W, round_up(wanted, W))), strips = (r.inner + width - 1) / width;
     for_units<conj>(p, r.rows * strips, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
       const int64_t row = unit / strips, j = unit % strips * width, n = min(width, r.inner - j);
       alignas(64) E start[kStripBytes / sizeof(E)];
       for (int64_t i = 0; i < n; ++i) start[i] = state(row, j + i, begin, follows);
       const Line<E> l = line_of(p, row, j);
-      r.across[P::kA] ? scan_strip<conj, false>(l, n, begin, end, start) : scan_strip<conj, true>(l, n, begin, end, start);
+      r.across[P::kA] ? run_strip<conj, false>(l, n, begin, end, start) : run_strip<conj, true>(l, n, begin, end, start);
     });
   } else {
     for_units<conj>(p, r.rows * r.inner, [&](int64_t unit, int64_t begin, int64_t end, bool follows) {
       const int64_t row = unit / r.inner, j = unit % r.inner;
-      scan_serial<conj>(line_of(p, row, j), begin, end, state(row, j, begin, follows));
+      run_serial<conj>(line_of(p, row, j), begin, end, state(row, j, begin, follows));
     });
   }
 }
 
 template <class E>
-void linear_scan(const LinearScan<E>& p) {
-  scan_any<false>(p);
+void linear(const Linear<E>& p) {
+  run_any<false>(p);
 }
 
 }  // namespace QF_ISA

@@ -28,8 +28,8 @@ QF_HD V exp_negative(V x) {
     const V q = ((z * 3.00198505138664455042e-6 + 2.52448340349684104192e-3) * z + 2.27265548208155028766e-1) * z + 2.0;
     e = p / (q - p) * 2.0 + 1.0;
   }
-  const I power = (((I)shifted) << (single ? 23 : 52)) + (I)broadcast<V>(T(1));  // bits of 2^n
-  return x < lowest ? V{} : e * (V)power;
+  const I power = shift_left(as_bits<I>(shifted), single ? 23 : 52) + as_bits<I>(broadcast<V>(T(1)));  // bits of 2^n
+  return x < lowest ? V{} : e * as_bits<V>(power);
 }
 
 // a0 apart: it is added in float64, so that a constant comes out exact. Angle 0 at the centre itself, as atan2 has it.

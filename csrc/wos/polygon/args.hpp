@@ -7,7 +7,7 @@
 
 namespace quatrefoil::wos::polygon {
 
-// The quadtree of one polygon, flattened: README section 3. Owned by the binding, filled by build_grids, freed by free_grid.
+// The quadtree of one polygon, flattened: README, The grid. Owned by the binding, filled by build_grids, freed by free_grid.
 template <class T>
 struct Grid {
   using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;

@@ -5,7 +5,7 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-// Square of the distance from (x, y) to the segment a + t e, 0 <= t <= 1, and the closest t. (5)
+// Square of the distance from (x, y) to the segment a + t e, 0 <= t <= 1, and the closest t. (1)
 template <class V>
 QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V& t) {
   using T = Element<V>;

@@ -1,4 +1,4 @@
-// The polygon's distance: a square grid flattened from a quadtree (README section 3), and the unit ball's.
+// The polygon's distance: a square grid flattened from a quadtree (README, The grid), and the unit ball's.
 #pragma once
 #include "core/lanes/shuffles.hpp"
 #include "core/run/parallel.hpp"
@@ -54,7 +54,7 @@ class Polygon {
   explicit Polygon(const Grid<T>& grid)
       : grid_(grid), scale_(T((1 << grid.level) / (2 * kHalfSide))), cell_(T(2 * kHalfSide / (1 << grid.level))) {}
 
-  // Reads one cell; near the boundary its list and a record a candidate. Lanes that are not active see nothing.
+  // Reads one cell; near the boundary its list and a record a candidate. For lanes that are not active no list is read.
   QF_HD Seen<V> look(const V (&x)[2], I active) const {
     const T low = T(-kHalfSide);
     const I last = I{} + Int((1 << grid_.level) - 1);
@@ -180,7 +180,7 @@ class GridBuilder {
   }
 
  private:
-  // Keeps the candidates that may be closest to a point of the node (6); returns their number.
+  // Keeps the candidates that may be closest to a point of the node (2); returns their number.
   int64_t prune(int depth, T x, T y, T half_diagonal, int64_t n, T& closest) {
     const T* f = fields_ + 6 * row_ * depth;
     T* const g = fields_ + 6 * row_ * (depth + 1);

@@ -1,4 +1,4 @@
-// The gradient of the walks' means in the numbers of their data: the same paths again, and no number a walk is stored. README (9), (10).
+// The gradient of the walks' means in the numbers of their data: the same paths again, and no number a walk is stored. README (7), (8).
 #pragma once
 #include "core/run/parallel.hpp"
 #include "wos/data/field.hpp"

@@ -26,13 +26,16 @@ constexpr std::int64_t kMaxWalks = 1LL << 32;
 void call_compiled(void* context, std::int64_t, std::int64_t n, const double* x, double* out) {
   reinterpret_cast<void (*)(std::int64_t, const double*, double*)>(context)(n, x, out);
 }
+struct PythonFunction {
+  py::object function;
+  std::int64_t dimension;
+};
 // The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep.
 void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
   py::gil_scoped_acquire held;
-  const py::handle function(static_cast<PyObject*>(context));
-  const std::int64_t d = function.attr("dimension").cast<std::int64_t>();
-  py::array_t<double> points({n, d}, x);
-  const py::object answer = function(instance, points);
+  const PythonFunction& f = *static_cast<const PythonFunction*>(context);
+  py::array_t<double> points({n, f.dimension}, x);
+  const py::object answer = f.function(instance, points);
   const Input values(answer, "the values of a function");
   if (values.size() != n || values.dtype != Dtype::f64)
     throw ValueError("solve: a function gave another number of values than it got points");
@@ -43,14 +46,16 @@ void call_python(void* context, std::int64_t instance, std::int64_t n, const dou
 struct DataOf {
   data::Data data;
   std::vector<std::int64_t> offsets;
+  PythonFunction function;
 
   DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
-         const Polygons* polygons, std::int64_t B, std::int64_t D) {
+         const Polygons* polygons, std::int64_t B, std::int64_t D)
+      : function{call, D} {
     using data::Kind;
     data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
     given.require(numbers.present == described, "numbers go with data that has some");
-    if (data.kind == Kind::function) set_function(given, call);
+    if (data.kind == Kind::function) set_function(given);
     if (!described) return;
     given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
     data.numbers = numbers.as<double>();
@@ -65,11 +70,11 @@ struct DataOf {
   }
 
  private:
-  void set_function(const Arguments& given, const py::object& call) {
-    given.require(!call.is_none(), "a function is missing");
-    const py::object address = py::getattr(call, "address", py::none());
+  void set_function(const Arguments& given) {
+    given.require(!function.function.is_none(), "a function is missing");
+    const py::object address = py::getattr(function.function, "address", py::none());
     data.callback = address.is_none() ? call_python : call_compiled;
-    data.context = address.is_none() ? call.ptr() : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
+    data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
     given.require(data.context != nullptr, "a null function");
   }
   void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {

@@ -45,7 +45,7 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   });
 }
 
-// README (7): the points of a round; `nodes` of a point whose walks come in several rounds goes on where it was. Reads every value once.
+// README (5): the points of a round; `nodes` of a point whose walks come in several rounds goes on where it was. Reads every value once.
 template <class T>
 void reduce_round(const Walk<T>& p, const Round& r, const double* values, const uint32_t* marks, Nodes* nodes) {
   const int64_t count = p.nodes(), walks = r.slots.walks, points = r.slots.points;

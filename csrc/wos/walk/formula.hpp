@@ -12,7 +12,7 @@ using Words = Lanes<uint32_t, kWidth<V>>;
 
 template <class V>
 QF_HD V real(Lanes<std::int32_t, kWidth<V>> i) {
-  return __builtin_convertvector(i, V);
+  return converted<Element<V>>(i);
 }
 
 // (0, 1): every word has a number of its own in float64, every 256 words in float32. Never 0, never 1.
@@ -57,14 +57,14 @@ QF_HD void sincos_turn(Words<V> word, V& sine, V& cosine) {
             z +
         1.0;
   }
-  const I turn = __builtin_convertvector((S)quarter, I);
+  const I turn = converted<Element<I>>((S)quarter);
   const V swapped_s = (turn & 1) != 0 ? c : s, swapped_c = (turn & 1) != 0 ? s : c;
   sine = (turn & 2) != 0 ? -swapped_s : swapped_s;
   cosine = ((turn + 1) & 2) != 0 ? -swapped_c : swapped_c;
 }
 
 // (3) The part of |G| that does not depend on R^2: the disc's R^2/4, the ball's R^2/6.
-constexpr double green_mass(int dimension) { return 1.0 / (2 * dimension); }
+QF_HD constexpr double green_mass(int dimension) { return 1.0 / (2 * dimension); }
 
 // (4a) Radius of the source point in a disc of radius 1: density 4 r ln(1/r).
 template <class V>
@@ -93,7 +93,7 @@ QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
   n[0] = rho * c, n[1] = rho * s, n[2] = z;
 }
 
-// (8) The merge of two nodes of n walks each, as python/quatrefoil/wos/result.py writes it: every product that could be fused is exact.
+// (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/state.py writes it: every product that could be fused is exact.
 QF_HD void merge_equal(double n, double& mean, double& m2, double mean_b, double m2_b) {
   const double delta = mean_b - mean;
   mean = mean + delta * 0.5;

@@ -1,4 +1,4 @@
-// Walks' values -> the dyadic nodes of their range. README (7), (8).
+// Walks' values -> the dyadic nodes of their range. README (5), (6).
 #pragma once
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"

@@ -1,4 +1,5 @@
-// W walks side by side. A lane takes the next walk at every fourth step; what happens to data is kept for later: paths never depend on it.
+// W walks side by side, one a lane; every fourth step lanes whose walk has ended take the next one. Where data is needed is stored and
+// evaluated later: paths never depend on values.
 #pragma once
 #include "core/run/memory.hpp"
 #include "wos/polygon/grid.hpp"

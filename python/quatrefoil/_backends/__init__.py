@@ -37,7 +37,7 @@ def chosen() -> str | None:
 
 
 def check_name(name: str, where: str) -> None:
-    """ValueError where there is no such backend, or it is not to be had here."""
+    """ValueError where there is no such backend, or it cannot be used here."""
     if name not in _MODULES:
         raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
     if reason(name):

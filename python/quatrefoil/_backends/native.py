@@ -12,10 +12,12 @@ from .. import _arrays
 from .._spec import Op
 
 # A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError.
-_core: Any = importlib.import_module("quatrefoil._core") if importlib.util.find_spec("quatrefoil._core") else None
+if importlib.util.find_spec("quatrefoil._core"):
+    import quatrefoil._core as _core
 
-if _core:
     _arrays.large = _core.empty
+else:
+    _core = None  # type: ignore[assignment]
 
 call: Callable[..., Any] | None = _core.call if _core else None  # the front door, in C++; what it does: _dispatch.look_up_and_run
 
@@ -36,7 +38,7 @@ def reason() -> str | None:
 
 
 def core() -> Any:
-    """The extension module, for objects that are no ops (a plan, a boundary). Only where ``reason()`` is None."""
+    """The extension module, for objects that are not ops (a plan, a boundary). Only where ``reason()`` is None."""
     return _core
 
 
@@ -58,11 +60,11 @@ def choose_isa(name: str) -> None:
 
 
 def isa() -> str | None:
-    return str(_core.isa()) if _core else None
+    return _core.isa() if _core else None
 
 
 def isas() -> list[str]:
-    return list(_core.isas()) if _core else []
+    return _core.isas() if _core else []
 
 
 def set_num_threads(n: int) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from .._arguments import is_number
 
-Array = Any
 Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
 
 _PLAIN = (int, float)

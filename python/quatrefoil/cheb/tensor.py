@@ -15,7 +15,8 @@ from .._bind import check_arrays
 from .._dispatch import call
 from .._memo import LazyMemo
 from .._spec import Arg, Op
-from .domain import UNIT, Array, Domain, axes_of, flat_domain, interval
+from .._typing import AnyArray, Array, T
+from .domain import UNIT, Domain, axes_of, flat_domain, interval
 from .scattered import TUCKER_EVAL
 from .transform import chebpts, mode_product, polynomials, vals2coeffs
 from .tucker import tucker
@@ -54,11 +55,11 @@ class ChebTucker:
 
     __slots__ = ("_domain", "_extras", "core", "factors")
 
-    core: Array
-    factors: tuple[Array, ...]
+    core: Any
+    factors: tuple[Any, ...]
     _domain: tuple[float, ...]
 
-    def __init__(self, core: Array, factors: Sequence[Array], *, domain: Domain = UNIT) -> None:
+    def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None:
         arrays = [core, *sequence(factors, "cheb.ChebTucker: factors")]
         check_arrays(_PARTS, arrays)
         shapes = [tuple(a.shape) for a in arrays]
@@ -116,7 +117,7 @@ class ChebTucker:
         return cls.from_values(values, domain=flat, tol=tol)
 
     @classmethod
-    def from_values(cls, V: Array, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
+    def from_values(cls, V: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
         V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
@@ -130,7 +131,7 @@ class ChebTucker:
         return cls._compressed(vals2coeffs(V), domain, tol, label)
 
     @classmethod
-    def from_coeffs(cls, C: Array, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
+    def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
         host = _arguments.numbers_of(C, label, "C")
@@ -139,7 +140,7 @@ class ChebTucker:
         return cls._compressed(C, domain, tol, label)
 
     @classmethod
-    def _compressed(cls, C: Array, domain: Any, tol: float | None, label: str) -> ChebTucker:
+    def _compressed(cls, C: Any, domain: Any, tol: float | None, label: str) -> ChebTucker:
         flat = flat_domain(domain, len(C.shape), label)
         if tol is None:
             tol = max(DEFAULT_TOL, 4 * float(np.finfo(str(C.dtype).removeprefix("torch.")).eps))
@@ -160,11 +161,12 @@ class ChebTucker:
         """One pair (lo, hi) per axis."""
         return tuple(zip(self._domain[::2], self._domain[1::2]))
 
-    def __call__(self, X: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None) -> Array:
+    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T:
         """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
-        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
+        f: T = call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
+        return f
 
-    def grid(self, *points: Array) -> Array:
+    def grid(self, *points: Array[T]) -> T:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
 
         Differentiable in core and factors, not in the points. A point outside the domain, or NaN: ValueError.
@@ -180,12 +182,13 @@ class ChebTucker:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if x.__class__.__module__.partition(".")[0] != self.core.__class__.__module__.partition(".")[0] or x.dtype != self.core.dtype:
                 raise TypeError(f"{label}: {name} must be of the kind and dtype of core, {self.core.dtype}")
-            T = polynomials(_reference(host, k, self.domain[k], label), U.shape[0])
-            matrix = T.astype(host.dtype) if isinstance(U, np.ndarray) else U.new_tensor(T)
+            basis = polynomials(_reference(host, k, self.domain[k], label), U.shape[0])
+            matrix = basis.astype(host.dtype) if isinstance(U, np.ndarray) else U.new_tensor(basis)
             result = mode_product(result, matrix @ U, k)
-        return result
+        values: T = result
+        return values
 
-    def to_full(self) -> Array:
+    def to_full(self) -> Any:
         """The dense Chebyshev coefficients (n_1, ..., n_d)."""
         result = self.core
         for k, U in enumerate(self.factors):
@@ -218,13 +221,13 @@ class ChebTucker:
         return f"ChebTucker(n={self.n}, rank={self.rank}, domain={self.domain}, {dtype})"
 
 
-def _packed(core: Array, *factors: Array) -> Any:
+def _packed(core: Any, *factors: Any) -> Any:
     """Core and factors as the compiled kernels read them."""
     compiled: Any = native.core()
     return compiled.cheb.Packed(core, list(factors))
 
 
-def _frozen(array: Array) -> Array:
+def _frozen(array: Any) -> Any:
     """An array of its own that nobody writes to; a tensor as it is."""
     if not isinstance(array, np.ndarray):
         return array
@@ -233,7 +236,7 @@ def _frozen(array: Array) -> Array:
     return own
 
 
-def _again(cls: type[ChebTucker], core: Array, factors: Sequence[Array], domain: Domain) -> ChebTucker:
+def _again(cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain) -> ChebTucker:
     """What a pickle holds, as an object."""
     return cls(core, factors, domain=domain)
 
@@ -267,7 +270,7 @@ def _reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) 
     return np.clip(t, -1, 1)
 
 
-def _plain(array: Array) -> np.ndarray:
+def _plain(array: Any) -> np.ndarray:
     found: np.ndarray = array if isinstance(array, np.ndarray) else array.detach().cpu().resolve_neg().numpy()
     return found
 

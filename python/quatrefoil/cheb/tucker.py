@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from .. import _arguments
 from .._dims import Shape
 from .._dispatch import call
 from .._spec import Arg, Op, Option
+from .._typing import Array, T
 from .transform import mode_product
-
-Array = Any
 
 METHODS = ("sthosvd",)
 
@@ -25,21 +24,21 @@ BLOCK_ROWS = 4096  # of the transposed unfolding at a time: 4 MB for n = 129
 SAFE_SCALE = 1e100  # beyond it, and below its inverse, squares leave the range of float64
 
 
-class TuckerTensor(NamedTuple):
+class TuckerTensor(NamedTuple, Generic[T]):
     """core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1]."""
 
-    core: Array
-    factors: list[Array]
+    core: T
+    factors: list[T]
 
 
 def tucker(
-    C: Array,
+    C: Array[T],
     *,
     tol: float | None = None,
     rank: int | Sequence[int] | None = None,
     method: str = "sthosvd",
     backend: str | None = None,
-) -> TuckerTensor:
+) -> TuckerTensor[T]:
     """Tucker decomposition C ~ core x_1 U_1 ... x_d U_d with orthonormal factors, so that ||C - result|| <= tol ||C|| (1).
 
     Parameters
@@ -53,7 +52,7 @@ def tucker(
     method : "sthosvd"
         Sequentially truncated higher-order SVD: at most sqrt(d) times the best error.
     backend
-        As everywhere in quatrefoil. On the host all do the same: LAPACK works, on as many threads as it is set to.
+        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
 
     Returns
     -------
@@ -96,7 +95,7 @@ def tucker(
     return TuckerTensor(_own(core[tuple(map(slice, kept))]), list(map(_own, matrices)))
 
 
-def _own(part: Array) -> Array:
+def _own(part: Any) -> Any:
     """A part of a result in memory of its own."""
     return part.copy() if isinstance(part, np.ndarray) else part.contiguous().clone()
 

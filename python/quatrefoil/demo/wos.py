@@ -138,7 +138,7 @@ def run(folder: Path, progress: Progress) -> list[Row]:
     X, truth = grid.points(POINTS)
     progress(f"wos: {POINTS} points, {WALKS} walks each")
 
-    def ours() -> wos.Result:
+    def ours() -> wos.Result[np.ndarray]:
         return wos.solve(polygon, X, dirichlet=g, walks=WALKS, epsilon=EPSILON, rng=0)
 
     result = ours()

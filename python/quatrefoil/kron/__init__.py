@@ -8,21 +8,22 @@ from .._spec import Family
 from . import product
 from .product import matvec, matvec_vjp
 
-if TYPE_CHECKING:
-    from .product.operator import KroneckerOperator
-
 __all__ = ["KroneckerOperator", "matvec", "matvec_vjp"]
 
 OPS = Family(__name__, product.OPS)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
-        from .product.operator import scipy_class
+if TYPE_CHECKING:
+    from .product.operator import KroneckerOperator
+else:  # unseen by type checkers, to which any name would then be one of ours
 
-        globals()[name] = scipy_class()
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
+            from .product.operator import scipy_class
+
+            globals()[name] = scipy_class()
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 
 
 def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
-    """HiPPO-LegS: the system x' = A x + B u whose state holds the Legendre coefficients of the whole past of u (90).
+    """HiPPO-LegS: the system x' = A x + B u whose state holds the Legendre coefficients of the whole past of u (1).
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError, TypeError
-        N negative; N no integer.
+        N negative; N not an integer.
 
     Notes
     -----
-    (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (91). Not diagonalisable in practice: its eigenvectors have a
+    (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (2). Not diagonalisable in practice: its eigenvectors have a
     condition number beyond 1e17 at N = 32; use ``dplr_legs`` or ``ptd_init``. Source: Gu et al., arXiv 2008.07669.
     """
     N = integer(N, "ssm.hippo_legs", "N", 0)
@@ -44,7 +44,7 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """HiPPO-LegS as diagonal plus rank one in a unitary basis, A = V (diag(Lambda) - P P^*) V^*, B_legs = V B (93).
+    """HiPPO-LegS as diagonal plus rank one in a unitary basis, A = V (diag(Lambda) - P P^*) V^*, B_legs = V B (4).
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError, TypeError
-        N negative; N no integer.
+        N negative; N not an integer.
 
     Notes
     -----
@@ -79,7 +79,7 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A diagonal system by the name that state-spaces/s4 gives it: poles A and inputs B of N stored modes (95).
+    """A diagonal system by the name that state-spaces/s4 gives it: poles A and inputs B of N stored modes (6).
 
     Each mode stands for itself and its conjugate: the full state has F = 2N entries. A_n = -re - i im:
 
@@ -92,7 +92,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     quad    (2n+1)^2/pi                 1/2
     real    0                           n + 1
     random  e^x, x standard normal      1/2
-    legs    eigenvalues of (93)         1/2
+    legs    eigenvalues of (4)         1/2
     ======  ==========================  ======
 
     Parameters
@@ -114,7 +114,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     ValueError
         Another name; N negative.
     TypeError
-        N no integer; another kind of rng.
+        N not an integer; another kind of rng.
 
     Notes
     -----

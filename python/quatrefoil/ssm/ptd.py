@@ -19,7 +19,7 @@ _ITERATIONS = 250  # of L-BFGS for one mu: the next takes up where it ended
 _ROUNDS = 8  # values of mu tried; three or four meet eps
 _CLOSE = 0.98  # a perturbation of this part of eps meets it closely
 _MU = 0.12  # where N = 8 ... 128 end is .07 ... .16
-_MARGIN = 0.25  # real parts above -1/4 are penalised (97): LegS itself has -1 ... -N, well-conditioned neighbours about -1/2
+_MARGIN = 0.25  # real parts above -1/4 are penalised (8): LegS itself has -1 ... -N, well-conditioned neighbours about -1/2
 
 
 class PTD(NamedTuple):
@@ -37,7 +37,7 @@ class PTD(NamedTuple):
 def ptd_init(
     N: int, *, eps: float = 0.1, method: str = "optimize", rng: int | np.random.Generator | None = None, stabilize: bool = True
 ) -> PTD:
-    """HiPPO-LegS perturbed and diagonalised: A + E = V diag(Lambda) V^-1 with ||E||_2 <= eps ||A||_2 (96).
+    """HiPPO-LegS perturbed and diagonalised: A + E = V diag(Lambda) V^-1 with ||E||_2 <= eps ||A||_2 (7).
 
     Use it as a diagonal system with inputs V^-1 B and outputs C V, B = ``hippo_legs(N)[1]``.
 
@@ -48,7 +48,7 @@ def ptd_init(
     eps : float
         Largest allowed relative size of the perturbation. Small: close to LegS; large: well-conditioned V.
     method : "optimize" or "random"
-        "optimize" minimises the condition number of V under that bound (97), (98). "random" takes a Gaussian E of exactly that size:
+        "optimize" minimises the condition number of V under that bound (8), (9). "random" takes a Gaussian E of exactly that size:
         quick, worse in every respect, and to be read with its report.
     rng : None, int or numpy.random.Generator
         Seed of the Gaussian E (or of those that the search starts from); None for fresh numbers.
@@ -87,7 +87,7 @@ def ptd_init(
     if method == "random":
         return _report(A, radius * _unit(drawn.standard_normal((N, N))), stabilize)
     p = np.sqrt(np.arange(N) + 0.5)
-    starts = [np.outer(p, p)]  # A + p p^T is normal (93): the direction to go
+    starts = [np.outer(p, p)]  # A + p p^T is normal (4): the direction to go
     starts += [drawn.standard_normal((N, N)) for _ in range(min(_GAUSSIAN_STARTS, _GAUSSIAN_ORDERS // N))]
     found = [_report(A, radius * _search(A, radius, _unit(E)), stabilize) for E in starts]
     return min(found, key=lambda ptd: (ptd.max_real >= 0, _deviation(ptd)))
@@ -110,7 +110,7 @@ def _report(A: np.ndarray, E: np.ndarray, stabilize: bool) -> PTD:
 
 
 def _objective(flat: np.ndarray, A: np.ndarray, radius: float, mu: float) -> tuple[float, np.ndarray]:
-    """(97) and its gradient (98) at E = radius U, as functions of U."""
+    """(8) and its gradient (9) at E = radius U, as functions of U."""
     N = len(A)
     U = flat.reshape(N, N)
     Lambda, V = np.linalg.eig(A + radius * U)
@@ -130,7 +130,7 @@ def _objective(flat: np.ndarray, A: np.ndarray, radius: float, mu: float) -> tup
 
 
 def _search(A: np.ndarray, radius: float, U: np.ndarray) -> np.ndarray:
-    """The minimum of (97) from U, with mu such that ||U||_2 is just below 1."""
+    """The minimum of (8) from U, with mu such that ||U||_2 is just below 1."""
     from scipy.optimize import minimize
 
     options: Any = {"maxiter": _ITERATIONS, "maxcor": 20, "ftol": 1e-11, "gtol": 1e-5}
@@ -148,7 +148,7 @@ def _search(A: np.ndarray, radius: float, U: np.ndarray) -> np.ndarray:
 
 
 def _deviation(ptd: PTD) -> float:
-    """sup over the imaginary axis of ||G(s) - G_LegS(s)||, C = 1, ||B|| = 1: the perturbed system against (92)."""
+    """sup over the imaginary axis of ||G(s) - G_LegS(s)||, C = 1, ||B|| = 1: the perturbed system against (3)."""
     N = len(ptd.E)
     root = np.sqrt(2.0 * np.arange(N) + 1)
     s = 1j * np.linspace(0, 2 * N * N / np.pi, 1001)[:, None]  # the top eigenfrequency is about N^2/pi

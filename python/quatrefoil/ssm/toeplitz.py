@@ -12,9 +12,8 @@ from typing import Any
 from .. import _arrays
 from .._bind import check_arrays, check_out
 from .._spec import Arg, Op
+from .._typing import Array, T
 from .convolution import fft_conv, fft_conv_vjp
-
-Array = Any
 
 
 def _product(name: str) -> Op:
@@ -28,9 +27,9 @@ _TOEPLITZ, _HANKEL = _product("toeplitz_matmul"), _product("hankel_matmul")
 
 
 def toeplitz_matmul(
-    c: Array, r: Array, x: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None
-) -> Array:
-    """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (102).
+    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None
+) -> T:
+    """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (13).
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ def toeplitz_matmul(
     x : (n,) or (..., n, K)
         A vector, or matrices, as in ``numpy.matmul``.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -59,13 +58,14 @@ def toeplitz_matmul(
     Differentiable in c, r, x (r[0] has gradient 0). Cost: O(L log L) a right-hand side, L = max(m, n), by ``fft_conv`` with a kernel in
     each direction; x is copied only where m > n. A NaN in x stays in its right-hand side.
     """
-    return _apply(_TOEPLITZ, c, r, x, out, backend, num_threads)
+    y: T = _apply(_TOEPLITZ, c, r, x, out, backend, num_threads)
+    return y
 
 
 def hankel_matmul(
-    c: Array, r: Array, x: Array, *, out: Array | None = None, backend: str | None = None, num_threads: int | None = None
-) -> Array:
-    """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (103).
+    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None
+) -> T:
+    """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (14).
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def hankel_matmul(
     x : (n,) or (..., n, K)
         A vector, or matrices, as in ``numpy.matmul``.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -94,24 +94,25 @@ def hankel_matmul(
     Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). A Toeplitz matrix with its columns reversed: cost as there.
     ``hankel_matmul(s[: T - d + 1], s[T - d :], w)`` applies the weights w (d,) to every window of d samples of s (T,).
     """
-    return _apply(_HANKEL, c, r, x, out, backend, num_threads)
+    y: T = _apply(_HANKEL, c, r, x, out, backend, num_threads)
+    return y
 
 
 def toeplitz_matmul_vjp(
-    c: Array, r: Array, x: Array, grad: Array, *, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, Array, Array]:
-    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (104)."""
+    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, T, T]:
+    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (15)."""
     return _gradients(_TOEPLITZ, c, r, x, grad, backend, num_threads)
 
 
 def hankel_matmul_vjp(
-    c: Array, r: Array, x: Array, grad: Array, *, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, Array, Array]:
-    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (104)."""
+    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, T, T]:
+    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (15)."""
     return _gradients(_HANKEL, c, r, x, grad, backend, num_threads)
 
 
-def _apply(op: Op, c: Array, r: Array, x: Array, out: Array | None, backend: str | None, num_threads: int | None) -> Array:
+def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
     kind, (dtype,) = check_arrays(op, (c, r, x))
     (shape,) = op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
     xp, m = sys.modules[kind], c.shape[0]
@@ -128,9 +129,7 @@ def _apply(op: Op, c: Array, r: Array, x: Array, out: Array | None, backend: str
     return out
 
 
-def _gradients(
-    op: Op, c: Array, r: Array, x: Array, grad: Array, backend: str | None, num_threads: int | None
-) -> tuple[Array, Array, Array]:
+def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: str | None, num_threads: int | None) -> tuple[Any, Any, Any]:
     adjoint = op.adjoint
     assert adjoint is not None
     kind, _ = check_arrays(adjoint, (c, r, x, grad))
@@ -151,16 +150,16 @@ def _gradients(
     return dc, dr, _columns(dx, axes)
 
 
-def _rows(x: Array) -> Array:
+def _rows(x: Any) -> Any:
     """A vector, or the columns of matrices, as rows of one channel: (..., 1, n). A view."""
     return x[None] if len(x.shape) == 1 else x.swapaxes(-1, -2)[..., None, :]
 
 
-def _columns(y: Array, axes: int) -> Array:
+def _columns(y: Any, axes: int) -> Any:
     return y[0] if axes == 1 else y[..., 0, :].swapaxes(-1, -2)
 
 
-def _padded(xp: Any, rows: Array, length: int, left: bool = False) -> Array:
+def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
     """``rows`` with zeros up to ``length``, at the end or at the beginning; themselves where they are long enough."""
     missing = length - rows.shape[-1]
     if missing <= 0:
@@ -169,8 +168,8 @@ def _padded(xp: Any, rows: Array, length: int, left: bool = False) -> Array:
     return xp.concatenate([zeros, rows] if left else [rows, zeros], -1)
 
 
-def _mirrored(xp: Any, c: Array, r: Array, rows: Array) -> tuple[Array, Array, Array]:
-    """First column and row of the Hankel matrix with its columns reversed, a Toeplitz matrix; x reversed alike (103)."""
+def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
+    """First column and row of the Hankel matrix with its columns reversed, a Toeplitz matrix; x reversed alike (14)."""
     m, n = c.shape[0], r.shape[0]
     entries = xp.concatenate([c, r[1:]])  # H_ij = entries_{i+j}
     return entries[max(n - 1, 0) :][:m], xp.flip(entries[:n], (0,)), xp.flip(rows, (-1,))

@@ -14,8 +14,7 @@ from .. import _arrays
 from .._arguments import array, choice, is_number
 from .._bind import check_arrays
 from .._spec import Arg, Op
-
-Array = Any
+from .._typing import AnyArray, Array, T
 
 DISCS = ("zoh", "bilinear")
 _NEAR = 0.5  # |x| below which psi is summed as a series: (e^x - 1)/x has no good derivative there
@@ -30,8 +29,8 @@ _DISCRETIZE = Op(
 )  # fmt: skip
 
 
-def discretize(Lambda: Array, B: Array, dt: Array | float, disc: str) -> tuple[Array, Array]:
-    """Diagonal system x' = Lambda x + B u to steps x_t = Lambda_bar x_{t-1} + B_bar u_t of length dt (99), (100).
+def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -> tuple[T, T]:
+    """Diagonal system x' = Lambda x + B u to steps x_t = Lambda_bar x_{t-1} + B_bar u_t of length dt (10), (11).
 
     Parameters
     ----------
@@ -62,7 +61,8 @@ def discretize(Lambda: Array, B: Array, dt: Array | float, disc: str) -> tuple[A
     """
     choice(disc, "ssm.discretize", "disc", DISCS)
     number = is_number(dt)
-    step: Array = float(dt) if number else dt  # a Python number has no precision of its own
+    step: Any = dt
+    step = float(step) if number else step  # a Python number has no precision of its own
     kind, _ = check_arrays(_DISCRETIZE, (Lambda, B, None if number else dt))
     shape = tuple(Lambda.shape)
     if not number:
@@ -85,8 +85,8 @@ def discretize(Lambda: Array, B: Array, dt: Array | float, disc: str) -> tuple[A
     return pole, B * (gain[..., None] if len(B.shape) > len(shape) else gain)
 
 
-def psi(x: Array) -> Array:
-    """(e^x - 1)/x for complex x, 1 at 0, with full accuracy and a derivative of full accuracy everywhere (99)."""
+def psi(x: Any) -> Any:
+    """(e^x - 1)/x for complex x, 1 at 0, with full accuracy and a derivative of full accuracy everywhere (10)."""
     xp = sys.modules["torch" if _arrays.kind(x) == "torch" else "numpy"]
     near = abs(x) < _NEAR
     small = xp.where(near, x, xp.zeros_like(x))
@@ -97,12 +97,11 @@ def psi(x: Array) -> Array:
     a, b = large.real, large.imag
     sine = xp.sin(b / 2)
     expm1 = xp.expm1(a) * xp.cos(b) - 2 * sine * sine + 1j * (xp.exp(a) * xp.sin(b))
-    value: Array = xp.where(near, series, expm1 / large)
-    return value
+    return xp.where(near, series, expm1 / large)
 
 
 def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P: np.ndarray | None = None) -> np.ndarray:
-    """G(s) = C (s I - A)^-1 B at complex frequencies, or with A - P P^* for A (101).
+    """G(s) = C (s I - A)^-1 B at complex frequencies, or with A - P P^* for A (12).
 
     Parameters
     ----------
@@ -126,7 +125,7 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     ValueError
         Shapes that do not fit.
     TypeError
-        No numbers, or masked arrays.
+        Not numbers, or masked arrays.
     numpy.linalg.LinAlgError
         An s is exactly a pole: the factorisation of s I - A meets a zero.
 

@@ -53,8 +53,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
         return elsewhere
     name, kernel = _backends.kernel(op, backend)
-    pending = any(a.is_neg() or a.is_conj() for a in given)
-    single = _backends.takes_tensors(kernel) and not pending and op.single
+    single = _backends.takes_tensors(kernel) and op.single and not any(a.is_neg() or a.is_conj() for a in given)
     flat = op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wanted = [a is not None and a.requires_grad for a in arrays]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .._arguments import finite, numbers_of
-
-Array = Any
+from .._typing import AnyArray
 
 
 class Fourier:
@@ -22,12 +22,12 @@ class Fourier:
     center : two real numbers
     """
 
-    def __init__(self, coefficients: Array, center: Any = (0.0, 0.0)) -> None:
+    def __init__(self, coefficients: AnyArray, center: Sequence[float] = (0.0, 0.0)) -> None:
         c = numbers_of(coefficients, "Fourier", "coefficients", graded=True)
         if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
         finite(c, "Fourier", "coefficients")
-        self.coefficients = coefficients
+        self.coefficients: Any = coefficients
         self.center = tuple(float(x) for x in center)
         if len(self.center) != 2 or not all(math.isfinite(x) for x in self.center):
             raise ValueError(f"Fourier: center is {center}, expected two finite numbers")
@@ -49,13 +49,13 @@ class PerVertex:
         Outer ring first, then the holes.
     """
 
-    def __init__(self, values: Array | list[Array]) -> None:
+    def __init__(self, values: AnyArray | Sequence[AnyArray]) -> None:
         for b, v in enumerate(values if isinstance(values, (list, tuple)) else [values]):
             a = numbers_of(v, "PerVertex", "values" if v is values else f"values[{b}]", graded=True)
             if a.ndim not in ((1,) if isinstance(values, (list, tuple)) else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
             finite(a, "PerVertex", "values")
-        self.values = values
+        self.values: Any = values
 
 
 class Gaussians:
@@ -69,8 +69,10 @@ class Gaussians:
         Positive.
     """
 
-    def __init__(self, amplitude: Array, center: Array, width: float | Array) -> None:
-        self.amplitude, self.center, self.width = amplitude, center, width
+    def __init__(self, amplitude: AnyArray, center: AnyArray, width: float | AnyArray) -> None:
+        self.amplitude: Any = amplitude
+        self.center: Any = center
+        self.width: Any = width
         a, c, w = self._arrays()
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
@@ -90,3 +92,7 @@ class Gaussians:
         """The sum at absolute points (n, d), by NumPy."""
         a, c, w = self._arrays()
         return np.asarray((a * np.exp(-((X[..., None, :] - c) ** 2).sum(axis=-1) / w**2)).sum(axis=-1))
+
+
+# what solve takes for g and f: a function gets points, a list has one of the others for each instance
+Data: TypeAlias = float | AnyArray | Fourier | PerVertex | Gaussians | Callable[..., Any] | list[Any]

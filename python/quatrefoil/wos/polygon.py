@@ -14,6 +14,7 @@ from .. import _arrays
 from .._arguments import finite, number, numbers_of
 from .._backends import native
 from .._memo import Memo
+from .._typing import AnyArray
 
 Array = Any
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
@@ -75,7 +76,7 @@ class Polygon:
 
     dimension = 2
 
-    def __init__(self, vertices: Array | Sequence[Array], holes: Sequence[Any] | None = None) -> None:
+    def __init__(self, vertices: AnyArray | Sequence[AnyArray], holes: Sequence[AnyArray | Sequence[AnyArray]] | None = None) -> None:
         label = "Polygon"
         rings: list[list[np.ndarray]]
         if isinstance(vertices, (list, tuple)):
@@ -94,7 +95,7 @@ class Polygon:
         if holes is not None:
             if not isinstance(holes, (list, tuple)):
                 raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
-            of_each = [holes] if self.batch is None else list(holes)
+            of_each: list[Any] = [holes] if self.batch is None else list(holes)
             if len(of_each) != len(rings):
                 raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
             for b, inner in enumerate(of_each):
@@ -197,8 +198,9 @@ class Ball:
     batch: int | None = None
     count = 1
 
-    def __init__(self, center: Sequence[float] | Array, radius: float) -> None:
-        point = np.array([number(x, "Ball", f"center[{i}]", negative=True) for i, x in enumerate(center)], np.float64)
+    def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:
+        given: Any = center
+        point = np.array([number(x, "Ball", f"center[{i}]", negative=True) for i, x in enumerate(given)], np.float64)
         size = number(radius, "Ball", "radius", positive=True)
         if len(point) < 1:
             raise ValueError("Ball: center has no coordinates")

@@ -203,10 +203,10 @@ def test_what_has_no_gradient_raises(rng):
     K = KroneckerOperator([torch.from_numpy(f).requires_grad_() for f in positive(rng, 3, 2)])
     y = torch.from_numpy(rng.standard_normal(6))
     for run in (lambda: K.solve(y), lambda: K.solve(y, 0.1), K.logdet, K.eigh):
-        with pytest.raises(NotImplementedError, match=r"no gradient in factors\[0\], which requires grad; pass factors\[0\]\.detach"):
+        with pytest.raises(NotImplementedError, match=r"no gradient in factors\[0\].*; pass factors\[0\]\.detach\(\)"):
             run()
     plain = KroneckerOperator([f.detach() for f in K.factors])
-    with pytest.raises(NotImplementedError, match=r"has no gradient in y, which requires grad; pass y\.detach\(\)"):
+    with pytest.raises(NotImplementedError, match=r"no gradient in y.*; pass y\.detach\(\)"):
         plain.solve(y.requires_grad_())
 
 

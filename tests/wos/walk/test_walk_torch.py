@@ -72,3 +72,78 @@ def test_same_as_numpy(backend, rng):
     assert isinstance(given.value, torch.Tensor)
     np.testing.assert_array_equal(given.value.numpy(), plain.value)
     np.testing.assert_array_equal(given.stderr.numpy(), plain.stderr)
+
+
+def moved(parameters, name, direction, step):
+    return {k: v + step * direction if k == name else v for k, v in parameters.items()}
+
+
+@pytest.mark.parametrize("name", ["amplitude", "center", "width", "coefficients", "number"])
+def test_gradients_of_data_and_sources_together(backend, rng, name):
+    """Against differences of the same walks: their paths do not depend on data. epsilon makes them float64."""
+    X = points(rng, 6)
+    parameters = {
+        "amplitude": torch.from_numpy(rng.standard_normal(3)),
+        "center": torch.from_numpy(rng.uniform(0, 1, (3, 2))),
+        "width": torch.from_numpy(rng.uniform(0.5, 2, 3)),
+        "coefficients": torch.from_numpy(rng.standard_normal((2, 5))),
+        "number": torch.from_numpy(rng.standard_normal(2)),
+    }
+    weight = torch.from_numpy(rng.standard_normal((2, 6)))
+
+    def energy(p, swapped):
+        bells = qf.wos.Gaussians(p["amplitude"], p["center"], p["width"])
+        waves = [qf.wos.Fourier(c, (0.3 * i, 0.2)) for i, c in enumerate(p["coefficients"])]  # a list of one kind
+        g, f = (bells, waves) if swapped else (waves, bells)
+        value = qf.wos.solve(qf.wos.Polygon(SQUARE), X, dirichlet=g, source=f, walks=8, rng=3, epsilon=1e-6).value
+        constant = qf.wos.solve(qf.wos.Polygon(SQUARE), X, dirichlet=p["number"], walks=2, rng=3, epsilon=1e-6).value
+        return (weight * (value + constant)).sum()
+
+    direction = torch.from_numpy(rng.standard_normal(parameters[name].shape))
+    for swapped in (False, True):
+        leaf = parameters[name].clone().requires_grad_()
+        (got,) = torch.autograd.grad(energy({**parameters, name: leaf}, swapped), leaf)
+        with torch.no_grad():
+            single, double = (
+                (energy(moved(parameters, name, direction, h), swapped) - energy(moved(parameters, name, direction, -h), swapped)) / (2 * h)
+                for h in (1e-4, 2e-4)
+            )
+        expected = single + (single - double) / 3
+        torch.testing.assert_close((got * direction).sum(), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_a_list_of_vertices_has_a_gradient(rng):
+    X = points(rng, 5)
+    values = [torch.from_numpy(rng.standard_normal(4)).requires_grad_() for _ in range(2)]
+    value = qf.wos.solve(qf.wos.Polygon(SQUARE), X, dirichlet=[qf.wos.PerVertex(v) for v in values], rng=1).value
+    gradients = torch.autograd.grad(value[1].sum(), values)
+    assert not gradients[0].any()
+    torch.testing.assert_close(gradients[1].sum(), torch.tensor(5.0, dtype=torch.float64))  # the shares of the vertices add up
+
+
+def ball():
+    start = torch.tensor([[[0.1, 0.2], [0.3, -0.4]]], dtype=torch.float64)
+    frame = torch.tensor([[0.0, 0.0, 1.0, 1e-2]], dtype=torch.float64)
+    return start, frame, None, None, torch.tensor([[0.7]], dtype=torch.float64)
+
+
+def test_constants_and_functions_are_refused_where_they_would_be_lost(rng):
+    from quatrefoil.wos.walk import walk
+
+    start, *rest = ball()
+    with pytest.raises(NotImplementedError, match="start requires grad"):
+        walk(start.clone().requires_grad_(), *rest, walks=2)
+    with pytest.raises(NotImplementedError, match="start requires grad"):
+        torch.func.grad(lambda s: walk(s, *rest, walks=2)[0].sum())(start)
+    torch._dynamo.reset()
+    leaf = start.clone().requires_grad_()
+    with pytest.raises(Exception, match="start requires grad"):
+        torch.compile(lambda s: walk(s, *rest, walks=2)[0].sum(), backend="aot_eager", fullgraph=True)(leaf).backward()
+    number = rest[-1]
+    options = {"walks": 2, "source_kind": "function", "f": lambda instance, Y: Y[:, 0]}
+    assert walk(start, *rest, **options)[0].shape == (1, 2, 1)
+    with pytest.raises(TypeError, match="f is a function"):
+        torch.func.grad(lambda c: walk(start, *rest[:-1], c, **options)[0].sum())(number)
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="f is a function"):
+        torch.compile(lambda c: walk(start, *rest[:-1], c, **options)[0], backend="aot_eager", fullgraph=True)(number)

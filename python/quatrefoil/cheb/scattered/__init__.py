@@ -11,9 +11,8 @@ from typing import Any
 from ..._arguments import sequence
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
+from ..._typing import Array, T
 from ..domain import UNIT, Domain, flat_domain
-
-Array = Any
 
 TUCKER_EVAL = Op(
     __name__, "tucker_eval",
@@ -27,15 +26,15 @@ OPS = (TUCKER_EVAL,)
 
 
 def tucker_eval(
-    core: Array,
-    factors: Sequence[Array],
-    X: Array,
+    core: Array[T],
+    factors: Sequence[Array[T]],
+    X: Array[T],
     *,
     domain: Domain = UNIT,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Values of a Chebyshev-Tucker tensor at scattered points, f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ... (2).
 
     The factor functions are u_a = sum_k factors[0][k, a] T_k and so on, T_k on the domain mapped to [-1, 1] (1).
@@ -52,7 +51,7 @@ def tucker_eval(
     domain : (lo, hi), or one such pair per axis
         ``(lo_1, hi_1, lo_2, hi_2, ...)`` is taken too.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -70,9 +69,10 @@ def tucker_eval(
     Differentiable in core, factors, X. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops a point, ranks rounded up to the tile; memory a few kB a
     thread whatever P is: no array of P r^2 numbers exists. Error: a few eps of the largest |f|, up to the ends of the domain (3).
     """
-    factors = sequence(factors, "cheb.tucker_eval: factors")
-    options = flat_domain(domain, len(factors), "cheb.tucker_eval")
-    return call(TUCKER_EVAL, (core, *factors, X), (options,), (None,), out, backend, num_threads)
+    given = sequence(factors, "cheb.tucker_eval: factors")
+    options = flat_domain(domain, len(given), "cheb.tucker_eval")
+    f: T = call(TUCKER_EVAL, (core, *given, X), (options,), (None,), out, backend, num_threads)
+    return f
 
 
 def tucker_eval_vjp(

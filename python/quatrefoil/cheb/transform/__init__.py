@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from ... import _arguments
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
+from ..._typing import Array, T
 from ..domain import UNIT, Domain, flat_domain
-
-Array = Any
 
 
 def _check_axes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -40,7 +39,11 @@ COEFFS2VALS = Op(
 OPS = (VALS2COEFFS, COEFFS2VALS)
 
 
-def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
+@overload
+def chebpts(n: int, domain: Domain = UNIT) -> np.ndarray: ...
+@overload
+def chebpts(n: Sequence[int], domain: Domain = UNIT) -> tuple[np.ndarray, ...]: ...
+def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple[np.ndarray, ...]:
     """The n Chebyshev points of the second kind, ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain (1).
 
     Parameters
@@ -57,7 +60,7 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
     Raises
     ------
     ValueError, TypeError
-        n < 1 or no integer; an empty interval.
+        n < 1 or not an integer; an empty interval.
     """
     label = "cheb.chebpts"
     if isinstance(n, (Sequence, np.ndarray)) and not isinstance(n, str):
@@ -68,13 +71,13 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> Any:
 
 
 def vals2coeffs(
-    V: Array,
+    V: Array[T],
     axes: int | Sequence[int] | None = None,
     *,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Chebyshev coefficients of the polynomial through values on Chebyshev points, c_k = (2/(n-1)) sum'' v_j T_k(x_j) (2).
 
     Parameters
@@ -84,7 +87,7 @@ def vals2coeffs(
     axes : int or ints, optional
         The axes to transform; all of them if absent. Every other axis is a batch axis.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -111,29 +114,30 @@ def vals2coeffs(
     >>> qf.cheb.vals2coeffs(4 * x**3 - 3 * x + 1).round(12) + 0.0
     array([1., 0., 0., 1.])
     """
-    return _call(VALS2COEFFS, V, axes, out, backend, num_threads)
+    C: T = _call(VALS2COEFFS, V, axes, out, backend, num_threads)
+    return C
 
 
 def vals2coeffs_vjp(
-    V: Array,
-    grad: Array,
+    V: Array[T],
+    grad: Array[T],
     *,
     axes: int | Sequence[int] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array]:
+) -> tuple[T]:
     """Gradient of ``vals2coeffs``: grad is that of C -> (that of V,) (8). The map is linear: V says only what it looks like."""
     return (call_vjp(VALS2COEFFS, (V, grad), (_axes(axes, V, VALS2COEFFS.label),), (), backend, num_threads)[0],)
 
 
 def coeffs2vals(
-    C: Array,
+    C: Array[T],
     axes: int | Sequence[int] | None = None,
     *,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Values on Chebyshev points of the polynomial with these Chebyshev coefficients, v_j = sum_k c_k T_k(x_j) (3).
 
     Parameters, errors and costs are those of ``vals2coeffs``, whose inverse this is.
@@ -144,22 +148,23 @@ def coeffs2vals(
     >>> qf.cheb.coeffs2vals(np.array([1.0, 0.0, 2.0]))  # 1 + 2 T_2 at -1, 0, 1
     array([ 3., -1.,  3.])
     """
-    return _call(COEFFS2VALS, C, axes, out, backend, num_threads)
+    V: T = _call(COEFFS2VALS, C, axes, out, backend, num_threads)
+    return V
 
 
 def coeffs2vals_vjp(
-    C: Array,
-    grad: Array,
+    C: Array[T],
+    grad: Array[T],
     *,
     axes: int | Sequence[int] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array]:
+) -> tuple[T]:
     """Gradient of ``coeffs2vals``: grad is that of V -> (that of C,) (8)."""
     return (call_vjp(COEFFS2VALS, (C, grad), (_axes(axes, C, COEFFS2VALS.label),), (), backend, num_threads)[0],)
 
 
-def mode_product(A: Array, matrix: Array, axis: int) -> Array:
+def mode_product(A: Any, matrix: Any, axis: int) -> Any:
     """sum_j matrix[i, j] A[..., j, ...] along one axis, for NumPy arrays and tensors (which keep their graph)."""
     n, m = A.shape[axis], matrix.shape[0]
     before, after = math.prod(A.shape[:axis]), math.prod(A.shape[axis + 1 :])
@@ -181,7 +186,7 @@ def _points(n: int, lo: float, hi: float) -> np.ndarray:
     return mapped
 
 
-def _call(op: Op, array: Array, axes: Any, out: Array | None, backend: str | None, num_threads: int | None) -> Array:
+def _call(op: Op, array: Any, axes: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
     return call(op, (array,), (_axes(axes, array, op.label),), (), out, backend, num_threads)
 
 

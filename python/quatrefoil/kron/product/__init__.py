@@ -1,18 +1,16 @@
 """Products with Kronecker matrices. Factors K_1..K_d are (m_k, n_k), M = prod m_k, N = prod n_k.
 
-Equation numbers are those of csrc/kron/README.md.
+Equation numbers are those of csrc/kron/product/README.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..._arguments import sequence
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
-
-Array = Any
+from ..._typing import Array, T
 
 _FACTORS = Arg("factors", "m_ n_", many=True)
 
@@ -24,14 +22,14 @@ OPS = (MATVEC, RMATVEC)
 
 
 def matvec(
-    factors: Sequence[Array],
-    x: Array,
+    factors: Sequence[Array[T]],
+    x: Array[T],
     *,
     transpose: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Kronecker matrix times vector, y = (K_1 ⊗ ... ⊗ K_d) x, without ever forming the matrix (1).
 
     x is an (n_1, ..., n_d) array in C order, flat; so is y, with the sizes m_k. Every row of a batch is a vector of its
@@ -46,7 +44,7 @@ def matvec(
     transpose : bool
         Multiply by (K_1 ⊗ ... ⊗ K_d)^T, which is K_1^T ⊗ ... ⊗ K_d^T.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -77,18 +75,19 @@ def matvec(
     array([ 3.,  3.,  3., 12., 12., 12.])
     """
     op = RMATVEC if transpose else MATVEC
-    return call(op, (*sequence(factors, op.label), x), (), (None,), out, backend, num_threads)
+    y: T = call(op, (*sequence(factors, op.label), x), (), (None,), out, backend, num_threads)
+    return y
 
 
 def matvec_vjp(
-    factors: Sequence[Array],
-    x: Array,
-    grad: Array,
+    factors: Sequence[Array[T]],
+    x: Array[T],
+    grad: Array[T],
     *,
     transpose: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[list[Array], Array]:
+) -> tuple[list[T], T]:
     """Gradients of ``matvec``: grad (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
 
     2 d - 1 mode products and d sums over all axes but one; the products of the factors on either side are shared. The

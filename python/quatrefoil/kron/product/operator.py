@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ... import _arguments, _arrays, _backends, _bind
 from ..._dispatch import call
 from ..._memo import LazyMemo
 from ..._spec import Arg, Op
+from ..._typing import AnyArray, Array, T
 from . import MATVEC, RMATVEC
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-Array = Any
 _DOUBLE = np.dtype(np.float64)
 _CURE = "add noise, or jitter to its diagonal"
 
@@ -51,12 +51,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     factors : list or tuple of (m_k, n_k)
         Matrices, float32 or float64, all of one dtype and one kind.
     backend, num_threads
-        As everywhere in quatrefoil; they hold for every product of this operator.
+        As in ``help(qf.conventions)``; they hold for every product of this operator.
 
     Raises
     ------
     ValueError
-        No factors, or one that is no matrix.
+        No factors, or one that is not a matrix.
     TypeError
         Other kinds or dtypes, or a mix of them; also from ``K @ x`` for an x that is neither float32 nor float64, or of
         another kind than the factors.
@@ -79,7 +79,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     array([ 3.,  3.,  3., 12., 12., 12.])
     """
 
-    def __init__(self, factors: Sequence[Array], *, backend: str | None = None, num_threads: int | None = None) -> None:
+    def __init__(self, factors: Sequence[AnyArray], *, backend: str | None = None, num_threads: int | None = None) -> None:
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
         if num_threads is not None:
@@ -88,7 +88,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         kind, _ = _bind.layout(_PARTS, given, ())
         self._keep(tuple(map(_copied, given)), kind, backend, num_threads)
 
-    def _keep(self, factors: tuple[Array, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
+    def _keep(self, factors: tuple[Any, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
         """``factors`` are this operator's own: nobody else can write to them."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._forward, self._backward = (
@@ -101,14 +101,14 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         super().__init__(_arrays.dtype_name(factors[0]), (math.prod([m for m, _ in sizes]), math.prod([n for _, n in sizes])))
         self._row = self.shape[1:]
 
-    def _of(self, factors: Sequence[Array]) -> KroneckerOperator:
+    def _of(self, factors: Sequence[Any]) -> KroneckerOperator:
         """An operator like this one of other factors, which are not copied."""
         made = object.__new__(type(self))
         made._keep(tuple(factors), self._kind, self._backend, self._num_threads)
         return made
 
     @property
-    def factors(self) -> tuple[Array, ...]:
+    def factors(self) -> tuple[Any, ...]:
         """The factors: NumPy arrays that are read-only, or copies of the tensors."""
         return self._factors if self._kind == "numpy" else tuple(f.clone() for f in self._factors)
 
@@ -118,24 +118,34 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     # ---- products
 
+    @overload  # NumPy's types hold the precision, which may be that of K
+    def __matmul__(self, x: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __matmul__(self, x: Array[T]) -> T: ...
+    @overload
+    def __matmul__(self, x: Any) -> Any: ...
     def __matmul__(self, x: Any) -> Any:
         if x.__class__ is np.ndarray and x.shape == self._row and x.dtype == self._dtype:  # what users time
             return call(MATVEC, (*self._factors, x), (), self._forward, None, self._backend, self._num_threads)
         return super().__matmul__(x) if self._kind == "numpy" or np.isscalar(x) else self.dot(x)
 
-    def matvec(self, x: Array, *, out: Array | None = None) -> Array:
-        """K x for x (N,) or (N, 1); ``out`` is as everywhere in quatrefoil, for x (N,)."""
+    @overload
+    def matvec(self, x: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray: ...
+    @overload
+    def matvec(self, x: Array[T], *, out: Array[T] | None = None) -> T: ...
+    def matvec(self, x: Any, *, out: Any = None) -> Any:
+        """K x for x (N,) or (N, 1); ``out`` is as in ``help(qf.conventions)``, for x (N,)."""
         return self._vector(MATVEC, x, out)
 
-    def rmatvec(self, x: Array, *, out: Array | None = None) -> Array:
-        """K^T x for x (M,) or (M, 1); ``out`` is as everywhere in quatrefoil, for x (M,)."""
+    def rmatvec(self, x: Any, *, out: Any = None) -> Any:
+        """K^T x for x (M,) or (M, 1); ``out`` is as in ``help(qf.conventions)``, for x (M,)."""
         return self._vector(RMATVEC, x, out)
 
-    def matmat(self, X: Array) -> Array:
+    def matmat(self, X: Any) -> Any:
         """K X for X (N, c)."""
         return super().matmat(X) if self._is_for_scipy(X) else self._columns(MATVEC, X)
 
-    def rmatmat(self, X: Array) -> Array:
+    def rmatmat(self, X: Any) -> Any:
         """K^T X for X (M, c)."""
         return super().rmatmat(X) if self._is_for_scipy(X) else self._columns(RMATVEC, X)
 
@@ -150,16 +160,16 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             return super()._rdot(x)
         return self._rows(RMATVEC, x)  # whose rows are what is multiplied from the left
 
-    def _matvec(self, x: Array) -> Array:
+    def _matvec(self, x: Any) -> Any:
         return self._rows(MATVEC, np.asarray(x).reshape(-1))
 
-    def _matmat(self, X: Array) -> Array:
+    def _matmat(self, X: Any) -> Any:
         return self._columns(MATVEC, np.asarray(X))
 
-    def _rmatvec(self, x: Array) -> Array:
+    def _rmatvec(self, x: Any) -> Any:
         return self._rows(RMATVEC, np.asarray(x).reshape(-1))
 
-    def _rmatmat(self, X: Array) -> Array:
+    def _rmatmat(self, X: Any) -> Any:
         return self._columns(RMATVEC, np.asarray(X))
 
     def _transpose(self) -> KroneckerOperator:
@@ -176,7 +186,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))
 
-    def _vector(self, op: Op, x: Any, out: Array | None) -> Array:
+    def _vector(self, op: Op, x: Any, out: Any) -> Any:
         length = self.shape[op is MATVEC]
         if out is not None or (x.__class__ is np.ndarray and x.shape == (length,)):
             return self._rows(op, x, out)
@@ -186,12 +196,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             raise ValueError(f"KroneckerOperator.{op.name}: x has shape {tuple(x.shape)}, expected ({length},) or ({length}, 1)")
         return self._columns(op, x) if getattr(x, "ndim", 1) == 2 else self._rows(op, x)
 
-    def _columns(self, op: Op, X: Array) -> Array:
+    def _columns(self, op: Op, X: Any) -> Any:
         if _arrays.kind(X) is not None and X.ndim != 2:
             raise ValueError(f"KroneckerOperator: X has shape {tuple(X.shape)}, expected a matrix whose columns are vectors")
         return self._rows(op, getattr(X, "T", X)).T
 
-    def _rows(self, op: Op, x: Array, out: Array | None = None) -> Array:
+    def _rows(self, op: Op, x: Any, out: Any = None) -> Any:
         """x (..., N) -> (..., M), in the wider of the two precisions."""
         if _arrays.kind(x) == self._kind and x.dtype != self._dtype and _arrays.dtype_name(x) in _arrays.REAL:
             return self._wide._rows(op, _double(x), out)
@@ -210,18 +220,18 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     # ---- dense forms
 
-    def to_dense(self) -> Array:
+    def to_dense(self) -> Any:
         """The matrix itself, (M, N)."""
         return functools.reduce(_arrays.namespace_of(self._kind).kron, self._factors)
 
-    def diagonal(self) -> Array:
+    def diagonal(self) -> Any:
         """The diagonal (N,) of a K with square factors: the outer product of their diagonals."""
         self._require_square("diagonal")
         return _outer([f.diagonal() for f in self._factors])
 
     # ---- factorisations, of each factor alone, in double precision
 
-    def eigh(self) -> tuple[Array, KroneckerOperator]:
+    def eigh(self) -> tuple[Any, KroneckerOperator]:
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
 
         lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
@@ -236,7 +246,11 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         lam = _outer([l for l, _ in parts])
         return lam.astype(self.dtype), self._like([q for _, q in parts], self.dtype)
 
-    def solve(self, y: Array, noise: float = 0.0) -> Array:
+    @overload
+    def solve(self, y: np.ndarray, noise: float = 0.0) -> np.ndarray: ...
+    @overload
+    def solve(self, y: Array[T], noise: float = 0.0) -> T: ...
+    def solve(self, y: Any, noise: float = 0.0) -> Any:
         """x with (K + noise I) x = y, for y (N,) or (N, c).
 
         Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
@@ -304,11 +318,11 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             self._host = type(self)(host)
         return self._host
 
-    def _like_mine(self, array: np.ndarray) -> Array:
+    def _like_mine(self, array: np.ndarray) -> Any:
         """A NumPy result as the kind of array that the factors are."""
         return _arrays.namespace_of(self._kind).from_numpy(array if array.flags.writeable else array.copy())
 
-    def _like(self, factors: Sequence[Array], dtype: Any) -> KroneckerOperator:
+    def _like(self, factors: Sequence[Any], dtype: Any) -> KroneckerOperator:
         cast = [f.astype(dtype, copy=False) for f in factors]
         return type(self)(cast, backend=self._backend, num_threads=self._num_threads)
 
@@ -322,7 +336,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
             if not np.isfinite(f).all():
                 raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has NaN or infinity in it")
 
-    def _eigen(self, method: str) -> list[tuple[Array, Array]]:
+    def _eigen(self, method: str) -> list[tuple[Any, Any]]:
         self._require_square(method)
         self._require_finite(method)
         for i, f in enumerate(self._factors):
@@ -335,11 +349,11 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return self._eigen_parts
 
     @functools.cached_property
-    def _eigen_parts(self) -> list[tuple[Array, Array]]:
+    def _eigen_parts(self) -> list[tuple[Any, Any]]:
         return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self._factors]  # type: ignore[misc]
 
     @functools.cached_property
-    def _spectrum(self) -> tuple[Array, KroneckerOperator]:
+    def _spectrum(self) -> tuple[Any, KroneckerOperator]:
         """Eigenvalues (N,), not negative, and eigenvectors, in double precision."""
         parts = []
         for i, (lam, Q) in enumerate(self._eigen("solve or logdet with noise")):
@@ -354,11 +368,11 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return _outer([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
 
     @functools.cached_property
-    def _lu(self) -> list[tuple[Array, Array]]:
+    def _lu(self) -> list[tuple[Any, Any]]:
         self._require_finite("solve or logdet")
         return [_factorised(f, i) for i, f in enumerate(self._factors)]
 
-    def _solve_factors(self, rows: Array) -> Array:
+    def _solve_factors(self, rows: Any) -> Any:
         if rows.size == 0:
             return rows
         shape = (*rows.shape[:-1], *[len(f) for f in self._factors])
@@ -372,7 +386,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         return x.reshape(rows.shape)
 
 
-def _copied(f: Array) -> Array:
+def _copied(f: Any) -> Any:
     """The operator's own factor: frozen if NumPy, a tensor that keeps its graph if not."""
     if not isinstance(f, np.ndarray):
         return f.clone() if f.is_contiguous() else f.contiguous()
@@ -381,22 +395,22 @@ def _copied(f: Array) -> Array:
     return copy
 
 
-def _packed(transpose: bool, *factors: Array) -> Any:
+def _packed(transpose: bool, *factors: Any) -> Any:
     """What the compiled kernels make of the factors of a product."""
     core: Any = _backends.native.core()
     return core.kron.Plan(list(factors), transpose)
 
 
-def _double(a: Array) -> Array:
+def _double(a: Any) -> Any:
     return a.astype(np.float64, copy=False) if isinstance(a, np.ndarray) else a.double()
 
 
-def _outer(vectors: Sequence[Array]) -> Array:
+def _outer(vectors: Sequence[Any]) -> Any:
     """The Kronecker product of vectors."""
     return functools.reduce(lambda a, b: (a[:, None] * b).reshape(-1), vectors)
 
 
-def _factorised(f: Array, i: int) -> tuple[Array, Array]:
+def _factorised(f: Any, i: int) -> tuple[Any, Any]:
     """LU of a factor that is not singular to the precision it was given in."""
     if len(f) == 0:
         return np.zeros((0, 0)), np.zeros(0, np.int32)

@@ -1,13 +1,10 @@
-"""Long convolutions by the right-angle FFT. H channels, L length; equation numbers are those of csrc/ssm/README.md."""
+"""Long convolutions by the right-angle FFT. H channels, L length; equation numbers are those of csrc/ssm/convolution/README.md."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
-
-Array = Any
+from ..._typing import Array, T
 
 FFT_CONV = Op(
 
@@ -25,15 +22,15 @@ OPS = (FFT_CONV,)
 
 
 def fft_conv(
-    u: Array,
-    k: Array,
-    D: Array | None = None,
+    u: Array[T],
+    k: Array[T],
+    D: Array[T] | None = None,
     *,
-    k_reverse: Array | None = None,
-    out: Array | None = None,
+    k_reverse: Array[T] | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Causal convolution of every channel with a kernel of its own, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
 
     Never circular: nothing wraps around, whatever L and Lk are. With ``k_reverse`` the future is seen too,
@@ -50,7 +47,7 @@ def fft_conv(
     k_reverse : (H, Lr), optional
         Kernel of the anticausal half.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -69,11 +66,12 @@ def fft_conv(
     a batch of one; memory 4 such lengths a thread. Error: at most 5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch
     item and channel (within it, it may reach earlier times).
     """
-    return call(FFT_CONV, (u, k, D, k_reverse), (), (), out, backend, num_threads)
+    y: T = call(FFT_CONV, (u, k, D, k_reverse), (), (), out, backend, num_threads)
+    return y
 
 
-def fft_conv_vjp(*inputs_and_grad: Array | None, backend: str | None = None, num_threads: int | None = None) -> tuple[Array, ...]:
-    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad (..., H, L) -> (du, dk[, dD][, dk_reverse]) (3).
+def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: str | None = None, num_threads: int | None = None) -> tuple[T, ...]:
+    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad (..., H, L) -> (du, dk[, dD][, dk_reverse]) (4).
 
     One more transform a row than forward; the batch is summed in its order.
     """

@@ -1,14 +1,14 @@
-"""Gated KalmaNet. B batch, T length, H heads, D dimension of a head; equation numbers are those of csrc/ssm/README.md."""
+"""Gated KalmaNet. B batch, T length, H heads, D dimension of a head; equation numbers are those of csrc/ssm/kalmanet/README.md."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
 from ..._arguments import choice, integer, number
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import Array, Given, T
 
 SOLVERS = ("chebyshev", "exact")
 MAX_STEPS = 2**31 - 1  # of the solver: an int of C
@@ -30,24 +30,47 @@ GKA = Op(
 OPS = (GKA,)
 
 
+# fmt: off
+@overload
 def gka(
-    q: Array,
-    k: Array,
-    v: Array,
-    alpha: Array | None = None,
-    g: Array | None = None,
-    gk: Array | None = None,
+    q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
+    ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
+    output_final_state: Literal[False] = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def gka(
+    q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
+    ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
+    output_final_state: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, tuple[T, T]]: ...
+@overload
+def gka(
+    q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
+    ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
+    output_final_state: bool = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, tuple[T, T]]: ...
+# fmt: on
+def gka(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    alpha: Array[T] | None = None,
+    g: Array[T] | None = None,
+    gk: Array[T] | None = None,
     *,
     ridge_strength: float = 0.02,
     num_iter: int = 30,
     solver: str = "chebyshev",
-    initial_state: tuple[Array, Array] | None = None,
+    initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
-    """Gated KalmaNet: linear attention whose query is first put through a ridge regression over all keys so far (70), (71).
+) -> T | tuple[T, tuple[T, T]]:
+    """Gated KalmaNet: linear attention whose query is first put through a ridge regression over all keys so far (1), (2).
 
     Per head and token, H_t = e^{gk_t} H_{t-1} + k_t k_t^T, U_t = e^{g_t} U_{t-1} + v_t k_t^T, F_t = ||H_t|| (Frobenius),
     x_t ~ (H_t + ridge_strength F_t I)^-1 q_t, and y_t = D^{-1/2} U_t (q_t + alpha_t (x_t - q_t)).
@@ -62,7 +85,7 @@ def gka(
     ridge_strength : float
         Regulariser in units of F_t; 0 or more.
     num_iter : int
-        Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (73)-(76). 0: no regression, x = q: plain gated linear attention.
+        Steps of the Chebyshev iteration on [ridge F, (1 + ridge) F] (4)-(7). 0: no regression, x = q: plain gated linear attention.
     solver : "chebyshev" or "exact"
         "exact" eliminates every token's matrix; num_iter is then not used.
     initial_state : (H_0, U_0), each (B, H, D, D), optional
@@ -70,7 +93,7 @@ def gka(
     output_final_state : bool
         Return (H_T, U_T) too, each (B, H, D, D).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -79,21 +102,21 @@ def gka(
     Raises
     ------
     ValueError
-        Shapes that do not fit, an unknown solver, num_iter below 0, a ridge_strength that is negative or no finite number.
+        Shapes that do not fit, an unknown solver, num_iter below 0, a ridge_strength that is negative, NaN or infinite.
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
 
     Notes
     -----
     Differentiable in q, k, v, alpha, g, gk, initial_state, and through the final states. The gradient is that of the solution of the
-    linear system, dependence of the regulariser on H included, with the same solver for the adjoint system (80)-(88). At a finite
+    linear system, dependence of the regulariser on H included, with the same solver for the adjoint system (11)-(19). At a finite
     num_iter it differs from differentiating the iteration by about the iteration's own error, 2e-4 at 30 steps and the default ridge.
 
     The error of r steps is at most 2 c^{r+1} of the exact solution with c = (sqrt(K) - 1) / (sqrt(K) + 1), K = (1 + ridge) / ridge:
     0.754 a step at the default. Where F_t = 0, all keys so far being zero, x_t = 0. Cost a token and head: num_iter / 2 + 6 passes over
     D^2 numbers (D^3 / 6 multiply-adds more if exact), state in cache; the gradient takes about four times as long and keeps one vector
     a token. From 40 tokens on float32 is within 2e-6 of the float64 result at the same num_iter, and so is each gradient, of its
-    largest value: those are computed in float64 where the ridge would multiply rounding errors (87). With fewer tokens most directions
+    largest value: those are computed in float64 where the ridge would multiply rounding errors (18). With fewer tokens most directions
     have no key, and what is rounded there weighs up to 1 / ridge_strength times more. A NaN stays in its head, from its time on (in
     gradients: anywhere in its head). From Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is
     transposed.
@@ -105,22 +128,23 @@ def gka(
 
 
 def gka_vjp(
-    *inputs_and_grad: Any,
+    *inputs_and_grad: Given[T] | Sequence[Given[T]],
     ridge_strength: float = 0.02,
     num_iter: int = 30,
     solver: str = "chebyshev",
-    initial_state: tuple[Array, Array] | None = None,
+    initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, ...]:
+) -> tuple[T, ...]:
     """Gradients of ``gka``: ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]).
 
     The initial states may also come as ``initial_state=``. With ``output_final_state`` grad is (grad_y, grad_H_T, grad_U_T), or
-    (grad_y, (grad_H_T, grad_U_T)). Equations (80)-(88): one pass forward that solves twice a token, one back that recomputes nothing.
+    (grad_y, (grad_H_T, grad_U_T)). Equations (11)-(19): one pass forward that solves twice a token, one back that recomputes nothing.
     """
     options = _options("gka_vjp", ridge_strength, num_iter, solver, output_final_state)
-    *inputs, grad = inputs_and_grad or (None,)
+    given: tuple[Any, ...] = inputs_and_grad or (None,)
+    *inputs, grad = given
     if initial_state is not None:
         inputs = [*inputs, *[None] * (6 - len(inputs))][:6] + list(_pair("gka_vjp", initial_state))
     if isinstance(grad, (list, tuple)) and len(grad) == 2 and isinstance(grad[1], (list, tuple)):

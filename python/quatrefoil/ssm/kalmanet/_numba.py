@@ -32,7 +32,7 @@ def _solve_eliminated(A, x):
 
 @jit
 def _chebyshev(H, F, ridge, steps, q, x, before, Hx):
-    """The iteration as it stands; README (73) to (76) fold it."""
+    """The iteration as it stands; README (4) to (7) fold it."""
     D = len(H)
     lam = ridge * F
     s = 2 / (2 * lam + F)
@@ -103,7 +103,7 @@ def _gka(q, k, v, alpha, g, gk, H, U, y, ridge, steps, exact):
 
 @jit
 def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, Hk, c, along_H, along_U, ridge, steps, exact):
-    """README (80), (81): what the pass back needs of every token, and the gradients that need no more."""
+    """README (11), (12): what the pass back needs of every token, and the gradients that need no more."""
     T, D = q.shape
     A, before, Hx, u = np.empty((D, D)), np.empty(D), np.empty(D), np.empty(D)
     for t in range(T):
@@ -137,7 +137,7 @@ def _forward_for_gradient(q, k, v, alpha, g, gk, H, U, grad, dq, dalpha, x, w, H
 
 @jit
 def _back(q, k, v, alpha, g, gk, grad, x, w, Hk, c, along_H, along_U, N, R, dk, dv, dg, dgk, start):
-    """README (82) to (85). N, R: gradients of the final states, then of the initial ones but for sigma H_0, sigma being returned."""
+    """README (13) to (16). N, R: gradients of the final states, then of the initial ones but for sigma H_0, sigma being returned."""
     T, D = q.shape
     sigma, e_H, e_U = 0.0, 1.0, 1.0
     total_H, total_U = start

@@ -7,7 +7,7 @@ from ..._backends.numba import jit
 
 @jit
 def _step_size(raw, bias, softplus):
-    """README (50): the step size and its slope in what it is made of."""
+    """README (1): the step size and its slope in what it is made of."""
     x = float(raw) + bias
     if not softplus:
         return x, 1.0
@@ -19,7 +19,7 @@ def _step_size(raw, bias, softplus):
 
 @jit
 def _silu(x):
-    """README (53): silu and its slope."""
+    """README (4): silu and its slope."""
     x = float(x)
     e = np.exp(-abs(x))
     s = 1 / (1 + e) if x >= 0 else e / (1 + e)
@@ -28,7 +28,7 @@ def _silu(x):
 
 @jit
 def _states(u, delta, A, B, C, bias, softplus, pair, b, d, x, y):
-    """README (51), (52): all states of one channel, x[t + 1] after step t, and y without the skip term."""
+    """README (2), (3): all states of one channel, x[t + 1] after step t, and y without the skip term."""
     L, N = u.shape[2], A.shape[1]
     Bg, Cg = B[b if B.shape[0] > 1 else 0, d // (u.shape[1] // B.shape[1])], C[b if C.shape[0] > 1 else 0, d // (u.shape[1] // C.shape[1])]
     for n in range(N):
@@ -58,7 +58,7 @@ def _scan(u, delta, A, B, C, D, z, bias, softplus, pair, out, last, x, y):
 def _scan_vjp(
     u, delta, A, B, C, D, z, bias, softplus, pair, grad, grad_last, du, ddelta, dA, dB, dC, dD, dz, dbias, x, y, along_A, along_B
 ):
-    """README (53)-(58)."""
+    """README (4)-(9)."""
     items, channels, L = u.shape
     N = A.shape[1]
     for b in range(items):
@@ -152,7 +152,7 @@ def selective_scan_fn_vjp(
 
 @jit
 def _conv(x, weight, bias, segments, silu, out):
-    """README (60). x begins with W - 1 samples before the first."""
+    """README (10). x begins with W - 1 samples before the first."""
     items, channels, L = out.shape
     W = weight.shape[1]
     for b in range(items):
@@ -168,7 +168,7 @@ def _conv(x, weight, bias, segments, silu, out):
 
 @jit
 def _conv_vjp(x, weight, bias, segments, silu, grad, dx, dweight, dbias):
-    """README (61)-(63)."""
+    """README (11)-(13)."""
     items, channels, L = grad.shape
     W = weight.shape[1]
     for b in range(items):

@@ -1,12 +1,12 @@
 """The short convolution of a Mamba block, a drop-in for causal-conv1d's.
 
-B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/README.md.
+B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/mamba/README.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from ..._arguments import choice
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import AnyArray, Array, Given, T
 
 
 def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -46,21 +45,44 @@ CAUSAL_CONV = Op(
 )  # fmt: skip
 
 
+# fmt: off
+@overload
 def causal_conv1d_fn(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    seq_idx: Array | None = None,
-    initial_states: Array | None = None,
+    x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None, return_final_states: Literal[False] = False,
+    final_states_out: Array[T] | None = None, activation: str | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def causal_conv1d_fn(
+    x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None, *, return_final_states: Literal[True],
+    final_states_out: Array[T] | None = None, activation: str | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def causal_conv1d_fn(
+    x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None, return_final_states: bool = False,
+    final_states_out: Array[T] | None = None, activation: str | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, T]: ...
+# fmt: on
+def causal_conv1d_fn(
+    x: Array[T],
+    weight: Array[T],
+    bias: Array[T] | None = None,
+    seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None,
     return_final_states: bool = False,
-    final_states_out: Array | None = None,
+    final_states_out: Array[T] | None = None,
     activation: str | None = None,
     *,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
-    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (60).
+) -> T | tuple[T, T]:
+    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (10).
 
     Parameters
     ----------
@@ -79,7 +101,7 @@ def causal_conv1d_fn(
     activation : None, "silu" or "swish"
         The last two are the same.
     out, backend, num_threads
-        As everywhere in quatrefoil; ``out`` for the call that makes one array.
+        As in ``help(qf.conventions)``; ``out`` for the call that makes one array.
 
     Returns
     -------
@@ -94,34 +116,35 @@ def causal_conv1d_fn(
     Notes
     -----
     Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
-    arrays, through the final states too (61)-(63). Reads x once, writes the result once. A NaN stays in its channel.
+    arrays, through the final states too (11)-(13). Reads x once, writes the result once. A NaN stays in its channel.
     """
     name = "causal_conv1d_fn"
     options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
     arrays = (x, weight, bias, _integers(name, "seq_idx", seq_idx), initial_states)
     y, final_states = call(CAUSAL_CONV, arrays, options, (), out, backend, num_threads)
-    if final_states_out is not None:
-        _check_target(name, "final_states_out", final_states_out, x)
-        if tuple(final_states_out.shape) != tuple(final_states.shape):
-            found, expected = tuple(final_states_out.shape), tuple(final_states.shape)
+    target: Any = final_states_out
+    if target is not None:
+        _check_target(name, "final_states_out", target, x)
+        if tuple(target.shape) != tuple(final_states.shape):
+            found, expected = tuple(target.shape), tuple(final_states.shape)
             raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
-        final_states_out[...] = final_states
-        final_states = final_states_out
+        target[...] = final_states
+        final_states = target
     return (y, final_states) if return_final_states else y
 
 
 def causal_conv1d_fn_vjp(
-    *inputs_and_grad: Any,
+    *inputs_and_grad: Given[T],
     activation: str | None = None,
     return_final_states: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, ...]:
-    """Gradients of ``causal_conv1d_fn`` (61)-(63): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
+) -> tuple[T, ...]:
+    """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
 
     ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
     """
-    given = list(inputs_and_grad)
+    given: list[Any] = list(inputs_and_grad)
     if len(given) > 4:
         given[3] = _integers("causal_conv1d_fn_vjp", "seq_idx", given[3])
     options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
@@ -129,17 +152,17 @@ def causal_conv1d_fn_vjp(
 
 
 def causal_conv1d_update(
-    x: Array,
-    conv_state: Array,
-    weight: Array,
-    bias: Array | None = None,
+    x: Array[T],
+    conv_state: Array[T],
+    weight: Array[T],
+    bias: Array[T] | None = None,
     activation: str | None = None,
     *,
-    cache_seqlens: Array | None = None,
-    conv_state_indices: Array | None = None,
+    cache_seqlens: AnyArray | None = None,
+    conv_state_indices: AnyArray | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
+) -> T:
     """Some steps of ``causal_conv1d_fn`` that begin where ``conv_state`` ends; the state is **updated in place**.
 
     Parameters
@@ -154,6 +177,8 @@ def causal_conv1d_update(
         conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
     conv_state_indices : (B,) int32 or int64, optional
         conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -170,25 +195,28 @@ def causal_conv1d_update(
     flow as through any in-place update; without, a step costs one small convolution and a copy of the state.
     """
     name = "causal_conv1d_update"
-    steps = x[..., None] if len(getattr(x, "shape", ())) == 2 else x
+    given: Any = x
+    kept: Any = conv_state
+    steps = given[..., None] if len(getattr(x, "shape", ())) == 2 else given
     rows = _integers(name, "conv_state_indices", conv_state_indices)
     start = _integers(name, "cache_seqlens", cache_seqlens)
     _check_state(name, steps, conv_state, weight, rows, start)
-    before, size, count = weight.shape[1] - 1, conv_state.shape[2], steps.shape[2]
-    state = conv_state if rows is None else conv_state[rows]
+    before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
+    state = kept if rows is None else kept[rows]
     if start is not None:
         state = _turned(state, start)  # the oldest sample first
     both = _joined(state, steps)
     arrays = (steps, weight, bias, None, both[..., size - before : size])
-    out, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
+    y, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
     state = both[..., count:]
     if start is not None:
         state = _turned(state, -(start + count))
-    conv_state[... if rows is None else rows] = state
-    return out if steps is x else out[..., 0]
+    kept[... if rows is None else rows] = state
+    result: T = y if steps is given else y[..., 0]
+    return result
 
 
-def _check_state(name: str, x: Array, conv_state: Array, weight: Array, rows: Array | None, start: Array | None) -> None:
+def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, start: Any) -> None:
     label = f"ssm.{name}"
     for argument, array in (("x", x), ("weight", weight)):
         if _arrays.kind(array) is None:
@@ -222,7 +250,7 @@ def _check_state(name: str, x: Array, conv_state: Array, weight: Array, rows: Ar
             raise ValueError(f"{label}: conv_state_indices names a row twice, got {chosen.tolist()}; give every item a row of its own")
 
 
-def _check_target(name: str, argument: str, target: Array, x: Array) -> None:
+def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
     """What is written in place must be an array like x that can be written to."""
     if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
         raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
@@ -235,7 +263,7 @@ def _activation(name: str, activation: str | None) -> str:
     return "silu" if activation else "none"
 
 
-def _integers(name: str, argument: str, x: Array | None) -> Array | None:
+def _integers(name: str, argument: str, x: Any) -> Any:
     """int64 from int32 or int64."""
     if x is None or _arrays.kind(x) is None or _arrays.dtype_name(x) not in ("int32", "int64"):
         if x is not None:
@@ -244,7 +272,7 @@ def _integers(name: str, argument: str, x: Array | None) -> Array | None:
     return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
 
 
-def _joined(a: Array, b: Array) -> Array:
+def _joined(a: Any, b: Any) -> Any:
     if isinstance(a, np.ndarray):
         return np.concatenate((a, b), axis=2)
     import torch
@@ -252,7 +280,7 @@ def _joined(a: Array, b: Array) -> Array:
     return torch.cat((a, b), dim=2)
 
 
-def _turned(state: Array, by: Array) -> Array:
+def _turned(state: Any, by: Any) -> Any:
     """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
     size = state.shape[2]
     if isinstance(state, np.ndarray):

@@ -1,12 +1,12 @@
 """Mamba's selective scan, a drop-in for mamba-ssm's.
 
-B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/README.md.
+B batch items, D channels, N states, L length, G groups; equation numbers are those of csrc/ssm/mamba/README.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from ... import _arrays
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import AnyArray, Array, Given, T, Z
 
 
 def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -46,23 +45,43 @@ SELECTIVE_SCAN = Op(
 )  # fmt: skip
 
 
+# fmt: off
+@overload
 def selective_scan_fn(
-    u: Array,
-    delta: Array,
-    A: Array,
-    B: Array,
-    C: Array,
-    D: Array | None = None,
-    z: Array | None = None,
-    delta_bias: Array | None = None,
+    u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
+    delta_bias: AnyArray | None = None, delta_softplus: bool = False, return_last_state: Literal[False] = False, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def selective_scan_fn(
+    u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
+    delta_bias: AnyArray | None = None, delta_softplus: bool = False, *, return_last_state: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, Z]: ...
+@overload
+def selective_scan_fn(
+    u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
+    delta_bias: AnyArray | None = None, delta_softplus: bool = False, return_last_state: bool = False, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, Z]: ...
+# fmt: on
+def selective_scan_fn(
+    u: Array[T],
+    delta: Array[T],
+    A: Array[Z],
+    B: AnyArray,
+    C: AnyArray,
+    D: AnyArray | None = None,
+    z: Array[T] | None = None,
+    delta_bias: AnyArray | None = None,
     delta_softplus: bool = False,
     return_last_state: bool = False,
     *,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
-    """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (50)-(52).
+) -> T | tuple[T, Z]:
+    """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (1)-(3).
 
     Parameters
     ----------
@@ -80,7 +99,7 @@ def selective_scan_fn(
         delta becomes log(1 + e^delta).
     return_last_state : bool
     out, backend, num_threads
-        As everywhere in quatrefoil; ``out`` for the call that returns one array.
+        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
 
     Returns
     -------
@@ -100,24 +119,25 @@ def selective_scan_fn(
     some 1e-7 of the largest value, more where states remember thousands of steps, as for any recurrence of rounded decays. A NaN in u,
     delta or z stays in its channel, from its time on; one in B or C in its batch item and group.
     """
-    B, C = _paired(A, B), _paired(A, C)
     options = (bool(delta_softplus), bool(return_last_state))
-    y, last_state = call(SELECTIVE_SCAN, (u, delta, A, B, C, D, z, delta_bias), options, (), out, backend, num_threads)
+    y, last_state = call(
+        SELECTIVE_SCAN, (u, delta, A, _paired(A, B), _paired(A, C), D, z, delta_bias), options, (), out, backend, num_threads
+    )
     return (y, last_state) if return_last_state else y
 
 
 def selective_scan_fn_vjp(
-    *inputs_and_grad: Any,
+    *inputs_and_grad: Given[T],
     delta_softplus: bool = False,
     return_last_state: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, ...]:
-    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (53)-(58).
+) -> tuple[T, ...]:
+    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (4)-(9).
 
     ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
     """
-    given = list(inputs_and_grad)
+    given: list[Any] = list(inputs_and_grad)
     for i in (3, 4) if len(given) > 5 else ():
         given[i] = _paired(given[2], given[i])
     gradients = list(call_vjp(SELECTIVE_SCAN, given, (bool(delta_softplus), bool(return_last_state)), (), backend, num_threads))
@@ -127,7 +147,7 @@ def selective_scan_fn_vjp(
     return tuple(gradients)
 
 
-def _paired(A: Array, x: Array) -> Array:
+def _paired(A: Any, x: Any) -> Any:
     """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else as it is."""
     if not _is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
         return x
@@ -145,7 +165,7 @@ def _paired(A: Array, x: Array) -> Array:
     return torch.view_as_complex(x.unflatten(-1, (x.shape[-1] // 2, 2)).contiguous())
 
 
-def _unpaired(x: Array) -> Array:
+def _unpaired(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         return x.view(x.real.dtype)
     import torch
@@ -153,5 +173,5 @@ def _unpaired(x: Array) -> Array:
     return torch.view_as_real(x).flatten(-2)
 
 
-def _is_complex(x: Array) -> bool:
+def _is_complex(x: Any) -> bool:
     return "complex" in str(getattr(x, "dtype", ""))

@@ -1,15 +1,15 @@
-"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length; equations of csrc/ssm/README.md."""
+"""Sums of exponentials and their transposes, as in state-spaces/s4. N terms, L length; equations of csrc/ssm/modes/README.md."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
 
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
-
+from ..._typing import AnyArray, Array, T, Z
 
 _TOLERANCE = 2e-6  # as s4d_kernel
 
@@ -44,17 +44,29 @@ def _sum(conj: bool) -> Op:
     return LOG_VANDERMONDE if conj else LOG_VANDERMONDE_COMPLEX
 
 
+# fmt: off
+@overload  # the type of a complex NumPy array says complex, and the sum is real
 def log_vandermonde(
-    v: Array,
-    x: Array,
+    v: np.ndarray, x: np.ndarray, L: int, *, conj: bool = True,
+    out: np.ndarray | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> np.ndarray: ...
+@overload
+def log_vandermonde(
+    v: Array[T], x: Array[T], L: int, *, conj: bool = True,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+# fmt: on
+def log_vandermonde(
+    v: AnyArray,
+    x: AnyArray,
     L: int,
     *,
     conj: bool = True,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
-    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (15).
+) -> Any:
+    """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (6).
 
     Parameters
     ----------
@@ -67,7 +79,7 @@ def log_vandermonde(
     conj : bool
         v and x stand for conjugate pairs. Without it the plain complex sum, y_l = sum_n v_n exp(l x_n).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -87,23 +99,23 @@ def log_vandermonde(
 
 
 def log_vandermonde_vjp(
-    *inputs_and_grad: Array | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
-    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (17)."""
+    *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (8)."""
     return call_vjp(_sum(conj), inputs_and_grad, (integer(L, f"{LOG_VANDERMONDE.label}_vjp", "L", 0),), (), backend, num_threads)
 
 
 def log_vandermonde_transpose(
-    u: Array,
-    v: Array,
-    x: Array,
+    u: Array[T],
+    v: Array[Z],
+    x: Array[Z],
     L: int,
     *,
-    out: Array | None = None,
+    out: Array[Z] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
-    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (17). No factor 2.
+) -> Z:
+    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (8). No factor 2.
 
     Parameters
     ----------
@@ -116,7 +128,7 @@ def log_vandermonde_transpose(
     L : int
         Length, that of u.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -131,12 +143,14 @@ def log_vandermonde_transpose(
     -----
     Differentiable in u, v, x. Cost: 8 N operations for each number of u, read once.
     """
-    return call(LOG_VANDERMONDE_TRANSPOSE, (u, v, x), (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),), (), out, backend, num_threads)
+    options = (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),)
+    y: Z = call(LOG_VANDERMONDE_TRANSPOSE, (u, v, x), options, (), out, backend, num_threads)
+    return y
 
 
 def log_vandermonde_transpose_vjp(
-    *inputs_and_grad: Array | None, L: int, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
+    *inputs_and_grad: Array[T] | None, L: int, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
     """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx)."""
     options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
     return call_vjp(LOG_VANDERMONDE_TRANSPOSE, inputs_and_grad, options, (), backend, num_threads)

@@ -1,15 +1,12 @@
-"""S4 kernels (diagonal plus low rank) and sums over simple poles. H channels, N stored modes, L length; equations of csrc/ssm/README.md."""
+"""S4 kernels (diagonal plus low rank) and sums over simple poles. H channels, N stored modes, L length; equations of
+csrc/ssm/s4/README.md."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
-
+from ..._typing import Array, T, Z
 
 CAUCHY_MULT = Op(
 
@@ -23,16 +20,16 @@ CAUCHY_MULT = Op(
 
 
 def cauchy_mult(
-    v: Array,
-    z: Array,
-    w: Array,
+    v: Array[T],
+    z: Array[T],
+    w: Array[T],
     symmetric: bool = True,
     *,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
-    """Sums over simple poles, y_l = sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n)) (21).
+) -> T:
+    """Sums over simple poles, y_l = sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n)) (1).
 
     Parameters
     ----------
@@ -44,7 +41,7 @@ def cauchy_mult(
     symmetric : bool
         Without it the plain sum, y_l = sum_n v_n / (z_l - w_n).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -57,17 +54,18 @@ def cauchy_mult(
 
     Notes
     -----
-    Differentiable in v, z, w (22), (23). Any N. One quotient a pair and point, in double precision whatever the arrays' is; differences to
+    Differentiable in v, z, w (2), (3). Any N. One quotient a pair and point, in double precision whatever the arrays' is; differences to
     the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
     point. Memory: nothing but the result and z.
     """
-    return call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
+    y: T = call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
+    return y
 
 
 def cauchy_mult_vjp(
-    *inputs_and_grad: Array | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
-    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (22), (23)."""
+    *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (2), (3)."""
     return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), (), backend, num_threads)
 
 
@@ -91,20 +89,20 @@ OPS = (
 
 
 def s4_kernel(
-    dt: Array,
-    Lambda: Array,
-    P: Array,
-    B: Array,
-    C: Array,
+    dt: Array[T],
+    Lambda: Array[Z],
+    P: Array[Z],
+    B: Array[Z],
+    C: Array[Z],
     L: int,
     *,
-    Q: Array | None = None,
+    Q: Array[Z] | None = None,
     truncated: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
-    """Kernel of an S4 layer, K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly (24)-(25).
+) -> T:
+    """Kernel of an S4 layer, K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly (4)-(5).
 
     Stored arrays are one half of conjugate pairs, [x, conj x] in full. The kernel is made by its own recurrence, a diagonal and one real
     feedback a step: as cheap as the Cauchy sums of upstream's way, but it gives the true C's kernel with no power of the matrix and for
@@ -121,9 +119,9 @@ def s4_kernel(
     Q : (H, N) complex, optional
         The other factor; P if absent, which makes a stable system of Re Lambda <= 0.
     truncated : bool
-        C is upstream's stored parameter, C (I - Abar^L), not the true output vector (28).
+        C is upstream's stored parameter, C (I - Abar^L), not the true output vector (8).
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -136,18 +134,19 @@ def s4_kernel(
 
     Notes
     -----
-    Differentiable in all arrays (26)-(28). Cost: 20 N operations a number in double precision whatever the arrays' is, one channel after
+    Differentiable in all arrays (6)-(8). Cost: 20 N operations a number in double precision whatever the arrays' is, one channel after
     the other on each thread; ``truncated`` adds a dense power and a solution, O(N^3 log L) a channel. The gradient runs forward twice and
     back once and keeps about 2 sqrt(L) states. Error: that of rounding each step, kept as long as
     a mode lives: 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096 (measured), 1e-7 in float32. A NaN stays in its
     channel.
     """
-    return call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
+    y: T = call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
+    return y
 
 
 def s4_kernel_vjp(
-    *inputs_and_grad: Array | None, L: int, truncated: bool = False, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
+    *inputs_and_grad: Array[T] | None, L: int, truncated: bool = False, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
     """Gradients of ``s4_kernel``: ``(dt, Lambda, P, B, C[, Q], grad)``, grad (H, L) -> (ddt, dLambda, dP, dB, dC[, dQ])."""
     options = (integer(L, f"{S4_KERNEL.label}_vjp", "L", 0), bool(truncated))
     return call_vjp(S4_KERNEL, inputs_and_grad, options, (), backend, num_threads)

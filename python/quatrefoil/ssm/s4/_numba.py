@@ -65,7 +65,7 @@ def cauchy_mult_vjp(v, z, w, grad, dv, dz, dw, symmetric, num_threads):
 
 @jit
 def _run(E, p, q, c, x, K):
-    """README (25): K_l = 2 Re sum c x_l, x <- E x - p Re sum q x; x is (H, N) and destroyed."""
+    """README (5): K_l = 2 Re sum c x_l, x <- E x - p Re sum q x; x is (H, N) and destroyed."""
     for h in range(E.shape[0]):
         for l in range(K.shape[1]):
             s = k = 0.0
@@ -79,7 +79,7 @@ def _run(E, p, q, c, x, K):
 
 @jit
 def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
-    """README (27), with every sqrt(L)-th state kept."""
+    """README (7), with every sqrt(L)-th state kept."""
     H, L = grad.shape
     N = E.shape[1]
     segment = max(1, math.ceil(math.sqrt(L)))
@@ -117,7 +117,7 @@ def _back(E, p, q, c, x0, grad, gE, gp, gq, gc, mu):
 
 
 class _System:
-    """README (24): E, p, q, b and c of every channel, (H, N) in double precision."""
+    """README (4): E, p, q, b and c of every channel, (H, N) in double precision."""
 
     def __init__(self, dt, Lambda, P, B, C, Q, L, truncated):
         self.step = dt.astype(float)[:, None]
@@ -156,7 +156,7 @@ class _System:
 
     @staticmethod
     def _solve(matrices, right):
-        """Channel by channel: a singular or NaN one is NaN alone."""
+        """Channel by channel, so that a singular or NaN channel makes only itself NaN."""
         result = np.full(right.shape, np.nan)
         for h, (matrix, r) in enumerate(zip(matrices, right)):
             try:
@@ -190,7 +190,7 @@ def s4_kernel(dt, Lambda, P, B, C, Q, K, L, truncated, num_threads):
 
 
 def s4_kernel_vjp(dt, Lambda, P, B, C, Q, grad, ddt, dLambda, dP, dB, dC, dQ, L, truncated, num_threads):
-    """README (26)."""
+    """README (6)."""
 
     def inner(a, b):
         return (np.conj(a) * b).real.sum(-1, keepdims=True)

@@ -21,7 +21,7 @@ def _psi_derivative(x):
 
 
 def _dss(x, A, L):
-    """README (13): sign, y, q and r."""
+    """modes README (4): sign, y, q and r."""
     sign = np.where(A.real > 0, -1, 1)
     y = sign * x
     q = A * np.expm1(y * L)
@@ -29,7 +29,7 @@ def _dss(x, A, L):
 
 
 def discretise(dt, A, disc, L):
-    """README (10)-(13): the modes and b of Cbar = C B b."""
+    """modes README (1)-(4): the modes and b of Cbar = C B b."""
     step, A = dt.astype(np.longdouble)[:, None], A.astype(np.clongdouble)
     with np.errstate(all="ignore"):
         x = step * A
@@ -44,7 +44,7 @@ def discretise(dt, A, disc, L):
 
 
 def pole_gradient(dt, A, disc, L, z, g_log, g_b):
-    """README (20): gradients of log z and b -> of A and dt."""
+    """modes README (11): gradients of log z and b -> of A and dt."""
     step, A = dt.astype(float)[:, None], A.astype(complex)
     x = step * A
     if disc == "zoh":

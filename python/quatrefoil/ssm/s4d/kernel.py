@@ -1,14 +1,12 @@
-"""Convolution kernels of diagonal state-space models. H channels, N stored modes, M outputs, L length; equations of csrc/ssm/README.md."""
+"""Convolution kernels of diagonal state-space models. H channels, N stored modes, M outputs, L length; equations of
+csrc/ssm/s4d/README.md."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from ..._arguments import choice, integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import Array, T, Z
 
 DISCS = ("zoh", "bilinear", "dss")
 
@@ -30,18 +28,18 @@ S4D_KERNEL = Op(
 
 
 def s4d_kernel(
-    dt: Array,
-    A: Array,
-    C: Array,
+    dt: Array[T],
+    A: Array[Z],
+    C: Array[Z],
     L: int,
     *,
-    B: Array | None = None,
+    B: Array[Z] | None = None,
     disc: str = "zoh",
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
-    """Kernel of a diagonal state-space layer, K_l = 2 Re sum_n Cbar_n z_n^l, l < L (15).
+) -> T:
+    """Kernel of a diagonal state-space layer, K_l = 2 Re sum_n Cbar_n z_n^l, l < L (1).
 
     The N stored modes are one of each conjugate pair (d_state = 2 N); either sign of Im A will do.
 
@@ -58,10 +56,10 @@ def s4d_kernel(
     B : (H, N) complex, optional
         Input weights; 1 if absent.
     disc : "zoh", "bilinear" or "dss"
-        Zero-order hold (10), bilinear (11), or upstream's DSS (13), which divides every mode by its sum over the L samples and counts it
-        once, without the factor 2.
+        Zero-order hold, bilinear, or upstream's DSS (modes README (1), (2), (4)), which divides every mode by its sum over the L samples
+        and counts it once, without the factor 2.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -77,9 +75,9 @@ def s4d_kernel(
     Notes
     -----
     Differentiable in dt, A, C, B. Cost: 4 M N operations a number, as one matrix product a channel, of baby steps z^j and giant steps
-    z^(J i) (16); N complex exponentials every few thousand numbers; no (H, N, L) array. Poles and phases are computed in double precision,
-    l dt A with the rounding of dt A. Error: at most 3e-7 of max|K| in float32, 1e-14 in float64 up to L = 4096. A NaN stays in its channel.
-    Conventions: state-spaces/s4.
+    z^(J i) (modes README (7)); N complex exponentials every few thousand numbers; no (H, N, L) array. Poles and phases are computed in
+    double precision, l dt A with the rounding of dt A. Error: at most 3e-7 of max|K| in float32, 1e-14 in float64 up to L = 4096. A NaN
+    stays in its channel. Conventions: state-spaces/s4.
 
     Examples
     --------
@@ -89,13 +87,14 @@ def s4d_kernel(
     array([[0.0952, 0.0861, 0.0779]])
     """
     options = (integer(L, S4D_KERNEL.label, "L", 0), choice(disc, S4D_KERNEL.label, "disc", DISCS))
-    return call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
+    y: T = call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
+    return y
 
 
 def s4d_kernel_vjp(
-    *inputs_and_grad: Array | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
-    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (17)-(20).
+    *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (modes README (8)-(11)).
 
     Two moments a mode, sum_l g_l z^l and sum_l l g_l z^l, by the same steps: 8 M N operations a number. Complex gradients are torch's,
     dL/dRe w + i dL/dIm w. DSS's shift for Re A > 0 carries none, as upstream.

@@ -1,18 +1,17 @@
 """The whole layer of a diagonal state-space model, and its step. H channels, N stored modes, M outputs, L length; equations of
-csrc/ssm/README.md."""
+csrc/ssm/s4d/README.md."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from ..._arguments import choice
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
+from ..._typing import Array, Given, T, Z
 from .kernel import DISCS
-
-Array = Any
 
 METHODS = ("auto", "fft", "scan")
 
@@ -51,27 +50,47 @@ def _options(disc: Any, method: Any, bidirectional: Any, return_state: Any) -> t
     return choice(disc, label, "disc", DISCS), choice(method, label, "method", METHODS), bool(bidirectional), bool(return_state)
 
 
+# fmt: off
+@overload
 def s4d_conv(
-    u: Array,
-    dt: Array,
-    A: Array,
-    C: Array,
-    D: Array | None = None,
-    B: Array | None = None,
+    u: Array[T], dt: Array[T], A: Array[Z], C: Array[Z], D: Array[T] | None = None, B: Array[Z] | None = None, *, disc: str = "zoh",
+    initial_state: Array[Z] | None = None, return_state: Literal[False] = False, method: str = "auto", bidirectional: bool = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def s4d_conv(
+    u: Array[T], dt: Array[T], A: Array[Z], C: Array[Z], D: Array[T] | None = None, B: Array[Z] | None = None, *, disc: str = "zoh",
+    initial_state: Array[Z] | None = None, return_state: Literal[True], method: str = "auto", bidirectional: bool = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, Z]: ...
+@overload
+def s4d_conv(
+    u: Array[T], dt: Array[T], A: Array[Z], C: Array[Z], D: Array[T] | None = None, B: Array[Z] | None = None, *, disc: str = "zoh",
+    initial_state: Array[Z] | None = None, return_state: bool = False, method: str = "auto", bidirectional: bool = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, Z]: ...
+# fmt: on
+def s4d_conv(
+    u: Array[T],
+    dt: Array[T],
+    A: Array[Z],
+    C: Array[Z],
+    D: Array[T] | None = None,
+    B: Array[Z] | None = None,
     *,
     disc: str = "zoh",
-    initial_state: Array | None = None,
+    initial_state: Array[Z] | None = None,
     return_state: bool = False,
     method: str = "auto",
     bidirectional: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array | tuple[Array, Array]:
-    """Diagonal state-space layer y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l (110).
+) -> T | tuple[T, Z]:
+    """Diagonal state-space layer y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l (2).
 
     z and b come from dt and A as in ``s4d_kernel``. It is the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l: the output
-    sees the new state (111). However it is computed, no array of size H N L exists.
+    sees the new state (3). However it is computed, no array of size H N L exists.
 
     Parameters
     ----------
@@ -98,7 +117,7 @@ def s4d_conv(
     bidirectional : bool
         + sum_{j>l} K'_{j-l-1} u_j, K' made with C[1]: its first tap has lag 1, as in state-spaces/s4.
     out, backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -125,15 +144,15 @@ def s4d_conv(
 
 
 def s4d_conv_vjp(
-    *inputs_and_grad: Any,
+    *inputs_and_grad: Given[T],
     disc: str = "zoh",
     return_state: bool = False,
     method: str = "auto",
     bidirectional: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, ...]:
-    """Gradients of ``s4d_conv``: ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (116)-(119).
+) -> tuple[T, ...]:
+    """Gradients of ``s4d_conv``: ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (8)-(11).
 
     grad is that of y, or with ``return_state`` the pair of those of y and the last state. The convolution's part goes by the FFT, that of
     the modes by moments of the kernel's gradient.
@@ -142,19 +161,19 @@ def s4d_conv_vjp(
 
 
 def s4d_step(
-    u: Array,
-    state: Array,
-    dt: Array,
-    A: Array,
-    C: Array,
-    D: Array | None = None,
-    B: Array | None = None,
+    u: Array[T],
+    state: Array[Z],
+    dt: Array[T],
+    A: Array[Z],
+    C: Array[Z],
+    D: Array[T] | None = None,
+    B: Array[Z] | None = None,
     *,
     disc: str = "zoh",
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, Array]:
-    """One step of ``s4d_conv``'s recurrence: s' = z s + B b u, y = 2 Re(C s') + D u (111).
+) -> tuple[T, Z]:
+    """One step of ``s4d_conv``'s recurrence: s' = z s + B b u, y = 2 Re(C s') + D u (3).
 
     Parameters
     ----------
@@ -165,7 +184,7 @@ def s4d_step(
     dt, A, C, D, B, disc
         As in ``s4d_conv``; not "dss".
     backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -183,6 +202,7 @@ def s4d_step(
     """
     if state is None:
         raise TypeError("ssm.s4d_step: state is None, expected an array (..., H, N)")
-    arrays = (u[..., None], dt, A, C, D, B, state)
+    sample: Any = u
+    arrays = (sample[..., None], dt, A, C, D, B, state)
     y, last = call(S4D_CONV, arrays, _options(disc, "scan", False, True), (), None, backend, num_threads)
     return y[..., 0], last

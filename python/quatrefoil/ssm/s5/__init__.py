@@ -1,15 +1,14 @@
-"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states; equation numbers are those of csrc/ssm/README.md."""
+"""S5: a multi-input, multi-output diagonal system. L length, H channels, P states; equation numbers are those of csrc/ssm/s5/README.md."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import Array, Given, T, Z
 
 
 def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -40,23 +39,43 @@ S5_APPLY = Op(
 OPS = (S5_APPLY,)
 
 
+# fmt: off
+@overload
 def s5_apply(
-    u: Array,
-    Lambda_bar: Array,
-    B_bar: Array,
-    C: Array,
-    D: Array | None = None,
+    u: Array[T], Lambda_bar: Array[Z], B_bar: Array[Z], C: Array[Z], D: Array[T] | None = None, *, conj_sym: bool = True,
+    bidirectional: bool = False, initial_state: Array[Z] | None = None, return_state: Literal[False] = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def s5_apply(
+    u: Array[T], Lambda_bar: Array[Z], B_bar: Array[Z], C: Array[Z], D: Array[T] | None = None, *, conj_sym: bool = True,
+    bidirectional: bool = False, initial_state: Array[Z] | None = None, return_state: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, Z]: ...
+@overload
+def s5_apply(
+    u: Array[T], Lambda_bar: Array[Z], B_bar: Array[Z], C: Array[Z], D: Array[T] | None = None, *, conj_sym: bool = True,
+    bidirectional: bool = False, initial_state: Array[Z] | None = None, return_state: bool = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, Z]: ...
+# fmt: on
+def s5_apply(
+    u: Array[T],
+    Lambda_bar: Array[Z],
+    B_bar: Array[Z],
+    C: Array[Z],
+    D: Array[T] | None = None,
     *,
     conj_sym: bool = True,
     bidirectional: bool = False,
-    initial_state: Array | None = None,
+    initial_state: Array[Z] | None = None,
     return_state: bool = False,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
-    """The S5 layer between its discretised parameters and its activation: x_t = Lambda_bar x_{t-1} + B_bar u_t (30),
-    y_t = 2 Re(C x_t) + D u_t (31).
+) -> T | tuple[T, Z]:
+    """The S5 layer between its discretised parameters and its activation: x_t = Lambda_bar x_{t-1} + B_bar u_t (1),
+    y_t = 2 Re(C x_t) + D u_t (2).
 
     Parameters
     ----------
@@ -79,6 +98,8 @@ def s5_apply(
         The state before the first step; 0 if absent.
     return_state : bool
         Return (y, last_state); the state after the last step, (..., P), is the initial state of what follows.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -103,14 +124,14 @@ def s5_apply(
 
 
 def s5_apply_vjp(
-    *inputs_and_grad: Any,
+    *inputs_and_grad: Given[T],
     conj_sym: bool = True,
     bidirectional: bool = False,
     return_state: bool = False,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Array, ...]:
-    """Gradients of ``s5_apply`` (32)-(35): ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
+) -> tuple[T, ...]:
+    """Gradients of ``s5_apply`` (3)-(6): ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
 
     ``grad`` is the gradient of y, or with ``return_state`` the pair of those of y and the last state. The states are recomputed.
     """

@@ -1,4 +1,4 @@
-"""Linear recurrences along an axis. L length; equation numbers are those of csrc/ssm/README.md."""
+"""Linear recurrences along an axis. L length; equation numbers are those of csrc/ssm/scan/README.md."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from ..._arguments import integer
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-
-Array = Any
+from ..._typing import Array, T
 
 
 # No dims: a broadcasts, and the axis that h0 lacks is an option.
@@ -49,17 +48,17 @@ OPS = (LINEAR_SCAN,)
 
 
 def linear_scan(
-    a: Array,
-    b: Array,
-    h0: Array | None = None,
+    a: Array[T],
+    b: Array[T],
+    h0: Array[T] | None = None,
     *,
     reverse: bool = False,
     axis: int = -1,
-    out: Array | None = None,
+    out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Array:
-    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis (4).
+) -> T:
+    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis (1).
 
     Parameters
     ----------
@@ -73,6 +72,8 @@ def linear_scan(
         h_t = a_t h_{t+1} + b_t; h0 then enters at the end.
     axis : int
         The time axis.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -88,17 +89,18 @@ def linear_scan(
     Differentiable in a, b, h0. Reads a and b once, writes h once; any length. Nothing is divided, so a = 0 (a reset) and underflow are
     exact. A NaN stays in its own scan, from its time on.
     """
-    return call(LINEAR_SCAN, (a, b, h0), (bool(reverse), _axis(axis, b)), (), out, backend, num_threads)
+    y: T = call(LINEAR_SCAN, (a, b, h0), (bool(reverse), _axis(axis, b)), (), out, backend, num_threads)
+    return y
 
 
 def linear_scan_vjp(
-    *inputs_and_grad: Array | None, reverse: bool = False, axis: int = -1, backend: str | None = None, num_threads: int | None = None
-) -> tuple[Array, ...]:
-    """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (5), (6). The states are recomputed, not stored."""
+    *inputs_and_grad: Array[T] | None, reverse: bool = False, axis: int = -1, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (2), (3). The states are recomputed, not stored."""
     b = inputs_and_grad[1] if len(inputs_and_grad) > 2 else None
     return call_vjp(LINEAR_SCAN, inputs_and_grad, (bool(reverse), _axis(axis, b)), (), backend, num_threads)
 
 
-def _axis(axis: int, b: Array) -> int:
+def _axis(axis: int, b: Any) -> int:
     at = integer(axis, LINEAR_SCAN.label, "axis")
     return at if at >= 0 else at + len(getattr(b, "shape", ()))

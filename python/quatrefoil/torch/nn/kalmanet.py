@@ -49,7 +49,7 @@ class GatedNorm(torch.nn.Module):  # type: ignore[misc]
 
 
 class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
-    """The Gated KalmaNet layer of arXiv 2511.21016: ``quatrefoil.ssm.gka`` with what stands around it upstream (107)-(109).
+    """The Gated KalmaNet layer of arXiv 2511.21016: ``quatrefoil.ssm.gka`` with what stands around it upstream (18)-(20).
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ _DISCS = ("zoh", "bilinear")
 
 
 class S4DKernel(torch.nn.Module):  # type: ignore[misc]
-    """The parameters of H diagonal systems of N stored modes, and their convolution kernels (105).
+    """The parameters of H diagonal systems of N stored modes, and their convolution kernels (16).
 
     ``C`` (H, N, 2), or (2, H, N, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, N): A = -exp(log_A_real) +
     i A_imag, dt = exp(log_dt). As in state-spaces/s4; if ``is_real``, N = d_state real modes, A_imag is a buffer of zeros that no
@@ -84,7 +84,7 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
 
 
 class S4D(torch.nn.Module):  # type: ignore[misc]
-    """The S4D layer of state-spaces/s4: convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels (105).
+    """The S4D layer of state-spaces/s4: convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels (16).
 
     Parameters
     ----------

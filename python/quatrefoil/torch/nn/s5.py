@@ -17,7 +17,7 @@ _INITS = ("hippo", "ptd")
 
 
 class S5(torch.nn.Module):  # type: ignore[misc]
-    """The state-space part of an S5 layer, x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t (106).
+    """The state-space part of an S5 layer, x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t (17).
 
     Parameters
     ----------

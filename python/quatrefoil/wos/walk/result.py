@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 
 from ... import _arrays
 from ..._arguments import integer
+from ..._typing import T
 from .problem import Problem
 from .state import COUNTS, State
 
-Array = Any
-
 
 @dataclass
-class Result:
+class Result(Generic[T]):
     """What ``solve`` returns. Shapes are ``points.shape[:-1]``, with B in front where the boundary or the data has instances.
 
     value, stderr
@@ -36,43 +35,45 @@ class Result:
         The nodes that ``resume`` and ``merge`` continue.
     """
 
-    value: Array
-    stderr: Array
+    value: T
+    stderr: T
     seed: int
     state: State = field(repr=False)
     problem: Problem = field(repr=False)
-    grad: Array | None = None
-    grad_stderr: Array | None = None
+    grad: T | None = None
+    grad_stderr: T | None = None
 
     @cached_property
-    def n_walks(self) -> Array:
+    def n_walks(self) -> Any:
         walks = _arrays.namespace(self.state.counts).full_like(self.state.counts[:, 0], self.state.walks)
         if self.problem.ready.outside is not None:
             walks[self.problem.ready.outside] = 0
         return walks.reshape(self.problem.ready.shape)
 
     @cached_property
-    def mean_steps(self) -> Array:
+    def mean_steps(self) -> T:
         p = self.problem.ready
-        return p.cast(self._count("steps") / self.state.walks if p.kind == "numpy" else self._count("steps").double() / self.state.walks)
+        steps = self._count("steps") if p.kind == "numpy" else self._count("steps").double()
+        mean: T = p.cast(steps / self.state.walks)
+        return mean
 
     @cached_property
-    def n_truncated(self) -> Array:
+    def n_truncated(self) -> Any:
         return self._count("truncated")
 
     @cached_property
-    def n_escaped(self) -> Array:
+    def n_escaped(self) -> Any:
         return self._count("escaped")
 
-    def _count(self, name: str) -> Array:
+    def _count(self, name: str) -> Any:
         return self.state.counts[:, COUNTS.index(name)].reshape(self.problem.ready.shape)
 
-    def resume(self, extra_walks: int) -> Result:
+    def resume(self, extra_walks: int) -> Result[T]:
         """A new Result with ``extra_walks`` more walks a point: the bits of one longer run."""
         extra = integer(extra_walks, "resume", "extra_walks", 1)
         return finish(self.problem, self.state.join(self.problem.run(self.state.end, extra)))
 
-    def merge(self, other: Result) -> Result:
+    def merge(self, other: Result[T]) -> Result[T]:
         """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
 
         The same walks twice are not new information: a ValueError.
@@ -90,7 +91,7 @@ class Result:
         return finish(self.problem, self.state.join(other.state))
 
 
-def finish(problem: Problem, state: State) -> Result:
+def finish(problem: Problem, state: State) -> Result[Any]:
     """From nodes to numbers. The mean is array code that torch differentiates; an error bar has no gradient."""
     p = problem.ready
     n = state.walks

@@ -9,13 +9,14 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer, number, numbers_of, threads
 from ..._dispatch import call_vjp
+from ..._typing import AnyArray, Array, T
+from ..data import Data
 from ..polygon import Ball, Polygon
 from . import WALK
 from .problem import MAX_STEPS, Problem, resolve
 from .result import Result, finish
 from .state import schedule
 
-Array = Any
 _LATER = {
     "screening": 0.0,
     "diffusion": None,
@@ -31,10 +32,10 @@ _LATER |= {"executor": None, "progress": None}
 
 def solve(
     boundary: Polygon | Ball,
-    points: Array,
+    points: Array[T],
     *,
-    dirichlet: Any,
-    source: Any = None,
+    dirichlet: Data,
+    source: Data | None = None,
     screening: float = 0.0,
     diffusion: Any = None,
     neumann: Any = None,
@@ -53,7 +54,7 @@ def solve(
     progress: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Result:
+) -> Result[T]:
     """Solve -Δu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
 
     The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
@@ -86,7 +87,7 @@ def solve(
     screening, diffusion, neumann, robin, gradient, rtol, atol, max_walks, executor, progress
         Not in this version: NotImplementedError where one is given.
     backend, num_threads
-        As everywhere in quatrefoil.
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -111,12 +112,12 @@ def solve(
     Error: ``stderr`` for the walks, and a bias of the order of epsilon: u is taken up to epsilon inside the boundary. With f = 1 and zero
     data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
     Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
-    bounds and candidate lists (6) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
+    bounds and candidate lists (polygon (2)) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
-    alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (7), (8).
+    alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (5), (6).
 
     Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
     """
@@ -132,11 +133,11 @@ def solve(
 
 def solve_vjp(
     boundary: Polygon | Ball,
-    points: Array,
-    grad: Array,
+    points: AnyArray,
+    grad: AnyArray,
     *,
-    dirichlet: Any,
-    source: Any = None,
+    dirichlet: Data,
+    source: Data | None = None,
     walks: int = 64,
     epsilon: float = 1e-3,
     relative: bool = True,
@@ -147,7 +148,7 @@ def solve_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
     **later: Any,
-) -> tuple[None, dict[str, Array], dict[str, Array]]:
+) -> tuple[None, dict[str, Any], dict[str, Any]]:
     """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
 
     value is linear in g for given paths, so the gradient is exact, not an estimate of one.

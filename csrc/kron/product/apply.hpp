@@ -1,0 +1,70 @@
+// The product: packed once, applied by the passes of its plan.
+#pragma once
+#include "kron/product/pass.hpp"
+
+namespace quatrefoil::kron::product {
+inline namespace QF_ISA {
+
+template <class T>
+void* prepare_product(const Factors<T>& f) {
+  return prepare(f, false);
+}
+
+inline void discard(void* plan) { release(plan); }
+
+// f(pass, L) for the passes of a plan in their order. L: B times the sizes before the axes of the pass; `size` gets those after it.
+template <class T, class F>
+void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
+  const auto around = [&](int from, int to) {
+    int64_t n = 1;
+    for (int k = from; k < to; ++k) n *= size[k];
+    return n;
+  };
+  for (int k = 0; k < p.stages; ++k) size[k] = p.stage[k].n;
+  for (int i = 0; i < p.groups; ++i) {
+    const Group& g = p.group[i];
+    const int64_t L = B * around(0, g.first), R = around(g.last + 1, p.stages);
+    for (int k = g.first; k <= g.last; ++k) size[k] = p.stage[k].m;
+    f(Pass<T>(p.stage, g.first, g.last, g.last + 1 == p.stages, R), L);
+  }
+}
+
+// Which array a pass writes: one that keeps the size works in place; the first one, which must not write to x, and those that change the
+// size move to another array. The last move must be to y, so moves go to y and to a spare array in turn, counted from the last one; what is
+// too large for y goes to a second spare array instead. With square factors there is one move, and no spare array.
+template <class T>
+void apply(const void* prepared, const Product<T>& q) {
+  const Plan<T>& p = *static_cast<const Plan<T>*>(prepared);
+  Scratch<int64_t> size(p.stages);
+  int64_t N = q.B, M = q.B;
+  for (int k = 0; k < p.stages; ++k) N *= p.stage[k].n, M *= p.stage[k].m;
+  if (M == 0 || N == 0) return set_zero(q.y, M);
+
+  int moves = 0;
+  const auto moved = [&](const Pass<T>& pass, bool first) { return first || !pass.in_place(); };
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t) { moves += moved(pass, moves == 0); });
+  int move = 0;
+  const auto to_y = [&](int64_t numbers) { return (moves - move) % 2 == 0 && numbers <= M; };  // of move 1, 2, ...
+  int64_t spare[2] = {0, 0};
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L) {
+    if (!moved(pass, move == 0)) return;
+    ++move;
+    const int64_t out = L * pass.numbers_out();
+    if (!to_y(out)) spare[move % 2] = max(spare[move % 2], out);
+  });
+  const Scratch<T> even(spare[0]), odd(spare[1]);
+  const T* x = q.x;
+  T* y = nullptr;
+  move = 0;
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L) {
+    if (moved(pass, move == 0)) {
+      ++move;
+      y = to_y(L * pass.numbers_out()) ? q.y : move % 2 ? static_cast<T*>(odd) : static_cast<T*>(even);
+    }
+    pass.run(L, x, y, q.threads);
+    x = y;
+  });
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::product

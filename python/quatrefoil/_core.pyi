@@ -1,0 +1,41 @@
+"""The compiled part. Every op of a family is a function of its submodule; what checks the arguments comes before."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Kernel: TypeAlias = Callable[..., None]  # (*inputs, *outputs, *options, *extras, num_threads)
+
+version: str
+
+def choose_isa(name: str) -> None: ...
+def isa() -> str: ...
+def isas() -> list[str]: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def call(
+    plans: dict[Any, Any], planner: Any, op: Any, options: Any, backend: Any, arrays: Sequence[Any], extras: Any, out: Any, threads: int, /
+) -> Any: ...
+def empty(shape: Any, dtype: Any, /) -> np.ndarray: ...
+
+class _Ops:
+    def __getattr__(self, op: str) -> Kernel: ...
+
+class _Kron(_Ops):
+    class Plan:
+        """Packed factors."""
+
+        def __init__(self, factors: list[Any], transpose: bool) -> None: ...
+        def apply(self, x: Any, out: Any, num_threads: int) -> None: ...
+
+class _Wos(_Ops):
+    class Polygons:
+        """Grids of distance bounds."""
+
+        def __init__(self, ends: np.ndarray, first: np.ndarray) -> None: ...
+
+ssm: _Ops
+kron: _Kron
+cheb: _Ops
+wos: _Wos

@@ -1,0 +1,58 @@
+"""What holds for every function of quatrefoil, unless its own page says otherwise.
+
+Arrays
+------
+NumPy arrays or PyTorch tensors on the CPU, and the same kind comes back. All arrays of a call are of one kind: a mix is a TypeError
+that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what two of
+upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
+``causal_conv1d_update``). There are no CUDA kernels yet: a CUDA tensor or a CuPy array is a RuntimeError.
+
+In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
+
+Dtypes
+------
+float32 or float64, and complex64 or complex128 where the page says complex; all arrays of a call have the same precision, and so has the
+result. float16 and bfloat16 only where the page says so: computed in float32, returned in their own dtype. Everything else is a
+TypeError, also integers, bools, lists and masked arrays: nothing is converted in silence.
+
+out, backend, num_threads
+-------------------------
+They come last and by keyword.
+
+out
+    An array for the result, C-contiguous, of exactly its shape and dtype, which shares no memory with an input; it is returned. For
+    calls that return one array, not of half precision and without gradients.
+backend
+    "native" (compiled kernels) or "numba" (the same in plain loops, compiled at the first call) for this call. Without it the choice of
+    ``with qf.use_backend(...)`` holds, then that of the environment's QUATREFOIL_BACKEND, then "native" where it was built.
+    ``qf.show_config()`` says which it is, and why. A backend that cannot be had is an error with the reason.
+num_threads
+    At least 1. Without it ``qf.set_num_threads`` holds, which begins with QUATREFOIL_NUM_THREADS or the processors that this process may
+    use.
+
+The same result
+---------------
+The bits of a result do not depend on ``num_threads``: sums are taken in a fixed order. They do depend on the backend and on the
+instruction set (QUATREFOIL_ISA), within the error that a page names. ``rng`` is None for fresh numbers, a seed (an int), or a
+``numpy.random.Generator``; the same seed gives the same numbers.
+
+NaN
+---
+A NaN in data does not raise: it stays in its own batch item and channel, or in its own point, as the page says. Where it can mean nothing,
+in points and geometry, it is a ValueError. Results that are too large for their dtype are infinite or NaN. In compiled kernels numbers
+below the least normal one (1.2e-38 in float32, 2.2e-308 in float64) count as 0.
+
+Errors
+------
+ValueError for shapes and values, TypeError for kinds and dtypes, MemoryError where there is no room, ``numpy.linalg.LinAlgError`` for a
+matrix that is singular or not positive definite, NotImplementedError for what does not exist yet. The text names the function and the
+argument, what was expected and what it got. Ctrl-C interrupts a compiled kernel.
+
+Gradients
+---------
+A page lists the arrays it is differentiable in. PyTorch gets these gradients: ``backward``, ``torch.func.grad`` and ``vmap``,
+``torch.compile``. For NumPy they are the functions of the same name with ``_vjp`` behind it: they take the inputs and then the gradient of
+the result (a tuple where there are several), and return the gradients of the inputs that were given, in their order. The gradient with
+respect to a complex w is PyTorch's, dL/dRe w + i dL/dIm w. What has no gradient raises where one is asked for: a second derivative does,
+and forward mode does.
+"""

@@ -1,0 +1,99 @@
+"""device.py FOLDER: writes a CUDA source for every formula.hpp and every header of core/lanes but the shuffles, which makes the compiler
+instantiate all of it for single numbers: V = float and double, or double alone where the first line says so. `.ci/nvcc` compiles them."""
+
+import itertools
+import re
+import sys
+from pathlib import Path
+
+CSRC = Path(__file__).parents[2] / "csrc"
+PREAMBLE = """#include "{header}"
+
+template <class Result>
+struct Function {{  // stands for whatever a formula is given to call
+  template <class... Arguments>
+  __host__ __device__ Result operator()(Arguments...) const {{
+    return Result{{}};
+  }}
+}};
+"""
+FUNCTION = re.compile(r"^(?:template <([^\n]+)>\n)?QF_HD ((?:[^;{}()]|\((?!\))|\)(?! \{))*\)) \{", re.MULTILINE)
+STRUCT = re.compile(r"^template <([^\n]+)>\nstruct (\w+) \{", re.MULTILINE)
+NAMESPACE = re.compile(r"^(?:inline )?namespace [\w:]+ \{", re.MULTILINE)
+
+
+def without_lanes(text):
+    """What is left of a header on a GPU, where every question is answered no but those for it."""
+    kept, taken = [], [True]
+    for line in text.splitlines(keepends=True):
+        if line.startswith("#if"):
+            taken.append(not line.startswith("#if defined") or "defined(__CUDACC__)" in line)
+        elif line.startswith(("#elif", "#else")):
+            taken[-1] = line.startswith("#else") and not taken[-1]
+        elif line.startswith("#endif"):
+            taken.pop()
+        elif all(taken):
+            kept.append(line)
+    return "".join(kept)
+
+
+def choices(parameters, declared):
+    """Every choice of the template parameters, as a dict from name to argument."""
+    named = [(p.split("=")[0].strip(), p.split("=")[0].split()[-1]) for p in parameters.split(",")] if parameters else []
+    for real in ("float", "double"):
+        possible = []
+        for parameter, name in named:
+            if not parameter.startswith("class"):
+                possible.append(("true", "false") if parameter.startswith("bool") else ("1" if name == "W" else "2",))
+            elif f"{name}&&" in declared:
+                possible.append(("Function<{first}>",))
+            else:
+                integer = "std::int64_t" if real == "double" else "std::int32_t"
+                element = (real, f"cplx<{real}>")
+                possible.append({"E": element, "P": element, "I": (integer,), "U": ("std::uint32_t",)}.get(name, (real,)))
+        for chosen in itertools.product(*possible):
+            yield real, {name: value.format(first=chosen[0]) for (_, name), value in zip(named, chosen)}
+
+
+def substituted(text, chosen):
+    return re.sub(r"\b\w+\b", lambda word: chosen.get(word[0], word[0]), text)
+
+
+def instantiations(text):
+    """For each function two pointers to it, which both passes of the compiler have to follow, and for each struct its members."""
+    reals = ("double",) if "V is double" in text.partition("\n")[0] else ("float", "double")
+    text = without_lanes(text)
+    seen = set()
+    for parameters, declared in FUNCTION.findall(text.replace("[[maybe_unused]] ", "")):
+        head, name, arguments = re.fullmatch(r"(.*?)(operator\S+?|\w+)\((.*)\)", declared.replace("constexpr ", ""), re.DOTALL).groups()
+        for real, chosen in choices(parameters, declared):
+            given = f"<{', '.join(chosen.values())}>" if chosen else ""
+            result, taken = substituted(head, chosen).strip(), substituted(arguments, chosen)
+            if real in reals and (name, given, taken) not in seen:
+                at = f"{len(seen)}"
+                seen.add((name, given, taken))
+                yield f"__device__ {result} (*device_{at})({taken}) = {name}{given};\n{result} (*host_{at})({taken}) = {name}{given};"
+    for parameters, name in STRUCT.findall(text, [*NAMESPACE.finditer(text)][-1].end()):
+        for real, chosen in choices(parameters, ""):
+            if real in reals:
+                yield f"template struct {name}<{', '.join(chosen.values())}>;"
+
+
+def source(header):
+    text = header.read_text()
+    namespaces = NAMESPACE.findall(text)
+    lines = [PREAMBLE.format(header=header.relative_to(CSRC)), *namespaces, *dict.fromkeys(instantiations(text)), "}" * len(namespaces)]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    folder = Path(sys.argv[1])
+    headers = sorted(h for h in [*CSRC.glob("core/lanes/*.hpp"), *CSRC.glob("*/*/formula.hpp")] if h.name != "shuffles.hpp")
+    for header in headers:
+        path = folder / ("-".join(header.relative_to(CSRC).with_suffix(".cu").parts))
+        path.write_text(source(header))
+    print(f"{len(headers)} headers")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Typical calls, read by type checkers and run: what comes back is an array of the kind that went in."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import quatrefoil as qf
+
+Real = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+
+rng = np.random.default_rng(0)
+
+
+def real(*shape: int) -> Real:
+    return rng.uniform(0.1, 0.9, shape).astype(np.float32)
+
+
+def poles(*shape: int) -> Complex:
+    return (1j * rng.standard_normal(shape) - 0.5).astype(np.complex64)
+
+
+def state_spaces() -> None:
+    u, k, dt, A, C = real(2, 3, 16), real(3, 16), real(3), poles(3, 4), poles(3, 4)
+    assert_type(qf.ssm.fft_conv(u, k), Real)
+    assert_type(qf.ssm.fft_conv(u, k, real(3), k_reverse=k, out=real(2, 3, 16), backend="numba", num_threads=1), Real)
+    assert_type(qf.ssm.fft_conv_vjp(u, k, u), tuple[Real, ...])
+    assert_type(qf.ssm.s4d_kernel(dt, A, C, 16), Real)
+    assert_type(qf.ssm.s4_kernel(dt, A, C, C, C, 16), Real)
+    assert_type(qf.ssm.log_vandermonde(A, A, 16), np.ndarray)
+    assert_type(qf.ssm.log_vandermonde_transpose(real(3, 16), A, A, 16), Complex)
+    assert_type(qf.ssm.cauchy_mult(A, poles(16) + 1, A), Complex)
+    assert_type(qf.ssm.s4d_conv(u, dt, A, C), Real)
+    y, state = qf.ssm.s4d_conv(u, dt, A, C, real(3), return_state=True)
+    assert_type(y, Real)
+    assert_type(state, Complex)
+    assert_type(qf.ssm.s4d_step(real(2, 3), state, dt, A, C), tuple[Real, Complex])
+    assert_type(qf.ssm.linear_scan(u, u), Real)
+    assert_type(qf.ssm.linear_scan(poles(2, 16), poles(2, 16)), Complex)
+    assert_type(qf.ssm.s5_apply(real(2, 16, 3), poles(4), poles(4, 3), poles(3, 4)), Real)
+    assert_type(qf.ssm.s5_apply(real(2, 16, 3), poles(4), poles(4, 3), poles(3, 4), return_state=True), tuple[Real, Complex])
+    assert_type(qf.ssm.toeplitz_matmul(real(4), real(5), real(5)), Real)
+    assert_type(qf.ssm.discretize(A, A, 0.1, "zoh"), tuple[Complex, Complex])
+
+
+def upstream_functions() -> None:
+    wanted = bool(rng.integers(2))
+    x, A, B, weight = real(2, 3, 16), -real(3, 4), real(3, 4), real(3, 4)
+    assert_type(qf.ssm.selective_scan_fn(x, x, A, B, B), Real)
+    assert_type(qf.ssm.selective_scan_fn(x, x, A, B, B, delta_softplus=True, return_last_state=True), tuple[Real, Real])
+    assert_type(qf.ssm.selective_scan_fn(x, x, A, B, B, return_last_state=wanted), Real | tuple[Real, Real])
+    assert_type(qf.ssm.causal_conv1d_fn(x, weight, activation="silu"), Real)
+    assert_type(qf.ssm.causal_conv1d_fn(x, weight, return_final_states=True), tuple[Real, Real])
+    assert_type(qf.ssm.causal_conv1d_update(real(2, 3), real(2, 3, 4), weight), Real)
+    q = real(1, 5, 2, 4)
+    assert_type(qf.ssm.gka(q, q, q, real(1, 5, 2)), Real)
+    _, states = qf.ssm.gka(q, q, q, output_final_state=True)
+    assert_type(states, tuple[Real, Real])
+    assert_type(qf.ssm.gka(q, q, q, initial_state=states), Real)
+
+
+def products_and_tensors() -> None:
+    factors: list[Real] = [np.eye(2, dtype=np.float32), np.ones((3, 3), np.float32)]
+    x = real(6)
+    assert_type(qf.kron.matvec(factors, x), Real)
+    assert_type(qf.kron.matvec_vjp(factors, x, x), tuple[list[Real], Real])
+    K = qf.kron.KroneckerOperator(factors)
+    assert_type(K @ x, np.ndarray)
+    assert_type(K.matvec(x), np.ndarray)
+    assert_type(K.solve(x, noise=1.0), np.ndarray)
+    assert_type(qf.cheb.chebpts(5), np.ndarray)
+    assert_type(qf.cheb.chebpts((5, 6)), tuple[np.ndarray, ...])
+    core, coefficients = qf.cheb.tucker(real(4, 5), tol=1e-3)
+    assert_type(core, Real)
+    assert_type(coefficients, list[Real])
+    ct = qf.cheb.ChebTucker(core, coefficients)
+    assert_type(ct(real(7, 2)), Real)
+    assert_type(ct.grid(real(3), real(4)), Real)
+    assert_type(qf.cheb.tucker_eval(core, coefficients, real(7, 2)), Real)
+    assert_type(qf.cheb.vals2coeffs(real(4, 5)), Real)
+
+
+def walks() -> None:
+    square = qf.wos.Polygon(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    result = qf.wos.solve(square, real(4, 2), dirichlet=qf.wos.Fourier(real(3)), source=1.0, walks=8, rng=0)
+    assert_type(result, qf.wos.Result[Real])
+    assert_type(result.value, Real)
+    assert_type(result.resume(8).stderr, Real)
+    qf.wos.solve(qf.wos.Ball((0.5, 0.5), 1.0), real(4, 2), dirichlet=lambda X: X[:, 0], walks=8, rng=0)
+
+
+def shapes_in_types() -> None:
+    """What comes back has any number of axes, whatever NumPy's types say of those that went in."""
+    H, L = qf.ssm.s4d_kernel(np.ones(3), poles(3, 4).astype(np.complex128), poles(3, 4).astype(np.complex128), 16).shape
+    assert (H, L) == (3, 16)
+    assert_type(qf.ssm.fft_conv(np.zeros((2, 3, 4)), np.zeros((3, 4)), np.zeros(3)), NDArray[np.float64])
+
+
+def settings() -> None:
+    with qf.use_backend("numba"):
+        assert_type(qf.get_num_threads(), int)
+    assert_type(qf.config(), dict[str, Any])
+    assert_type(qf.__version__, str)
+
+
+def rejected() -> None:
+    """Each line is an error; a line that is none is one by reporting the comment that expects it."""
+    u, k = real(2, 3, 16), real(3, 16)
+    qf.ssm.fft_conv("no", 3)  # type: ignore[arg-type]
+    qf.ssm.fft_conv(u, 3)  # type: ignore[arg-type]
+    qf.ssm.fft_conv(u, [1.0, 2.0])  # type: ignore[arg-type]
+    qf.ssm.fft_conv(u)  # type: ignore[call-arg]
+    qf.ssm.fft_conv(u, k, num_threads="all")  # type: ignore[arg-type]
+    qf.ssm.fft_conv(u, k, thread=1)  # type: ignore[call-arg]
+    qf.ssm.s5_apply("no", 3, 3, 3)  # type: ignore[call-overload]
+    qf.kron.matvec("no", u)  # type: ignore[arg-type]
+    qf.wos.solve(qf.wos.Ball((0.0, 0.0), 1.0), u, dirichlet="no")  # type: ignore[arg-type]
+    qf.smm.fft_conv(u, k)  # type: ignore[attr-defined]
+    qf.ssm.fft_con(u, k)  # type: ignore[attr-defined]
+    qf.kron.matvek([u], u)  # type: ignore[attr-defined]
+
+
+TYPICAL = (state_spaces, upstream_functions, products_and_tensors, walks, shapes_in_types, settings)
