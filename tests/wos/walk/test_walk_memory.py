@@ -13,7 +13,7 @@ X = np.random.default_rng(0).uniform(-0.6, 0.6, (32, 2))
 ring = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 square = qf.wos.Polygon(ring)
 g, f = qf.wos.PerVertex(np.arange(4.0)), qf.wos.Gaussians(np.ones(3), np.zeros((3, 2)), np.ones(3))
-run = dict(dirichlet=g, source=f, rng=1)
+run = dict(dirichlet=g, source=f, rng=1, backend="native")
 qf.wos.solve(square, X, walks=2, **run)
 qf.wos.solve_vjp(square, X, np.ones(32), walks=2, **run)
 """
