@@ -159,7 +159,7 @@ class RightAngle {
     first<true>(nullptr, N_, re, im);
     below<true, true>(
         re, im, re, im,
-        [=](int64_t i, fft::Complex<V>* z, fft::Complex<V> c)
+        [=](int64_t i, cplx<V>* z, cplx<V> c)
             __attribute__((always_inline)) { fft::product<T>(z, fft::Block<T>(k_re + i, k_im + i).z, c).put(z); },
         Nothing());
     last(re, im, n, finish);
