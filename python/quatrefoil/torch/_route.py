@@ -57,8 +57,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     flat = op.many is None
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wanted = [a is not None and a.requires_grad for a in arrays]
-    wants_gradient = any(wanted)
-    function = functions(op)
+    wants_gradient, function = any(wanted), functions(op)
 
     def compute_any(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
