@@ -27,7 +27,12 @@ class _Kron(_Ops):
         """Packed factors."""
 
         def __init__(self, factors: list[Any], transpose: bool) -> None: ...
-        def apply(self, x: Any, out: Any, num_threads: int) -> None: ...
+
+class _Cheb(_Ops):
+    class Packed:
+        """A packed core and factors."""
+
+        def __init__(self, core: Any, factors: list[Any]) -> None: ...
 
 class _Wos(_Ops):
     class Polygons:
@@ -37,5 +42,5 @@ class _Wos(_Ops):
 
 ssm: _Ops
 kron: _Kron
-cheb: _Ops
+cheb: _Cheb
 wos: _Wos

@@ -10,15 +10,10 @@ inline namespace QF_ISA {
 // (README, Measured).
 constexpr double kChirpWorth = 10;
 
-template <class T>
-QF_HD int64_t padded(int64_t n) {
-  return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-}
-
 // w_0, ..., w_N: cosines, sines; then the spectrum of (6), real and imaginary parts.
 template <class T>
 void fill_chirp(void* data, const TableKey& key) {
-  const int64_t n = key.n, N = n - 1, size = padded<T>(n);
+  const int64_t n = key.n, N = n - 1, size = round_up(n, int64_t(kLanes<T>));
   const RightAngle<T> fft(2 * N + 1);
   const int64_t M = fft.length();
   T *const c = static_cast<T*>(data), *const s = c + size, *const re = s + size, *const im = re + M;
@@ -37,7 +32,7 @@ template <class T>
 class Chirp {
  public:
   explicit Chirp(const Transform<T>& p) : p_(p), ends_(p), n_(p.n), fft_(2 * p.n - 1) {
-    const int64_t size = padded<T>(n_), M = fft_.length();
+    const int64_t size = round_up(n_, int64_t(kLanes<T>)), M = fft_.length();
     const auto bytes = std::size_t(2 * size + 2 * M) * sizeof(T);
     c_ = static_cast<const T*>(cached_table({kChirpTable, kLanes<T>, int(sizeof(T)), n_}, bytes, &fill_chirp<T>));
     s_ = c_ + size, re_ = s_ + size, im_ = re_ + M;
@@ -52,7 +47,8 @@ class Chirp {
   // Per pencil: reads n numbers and writes n; between them 2M numbers in L2, M between 2n and 8n/3. Pencils that lie side by side are read
   // and written a vector of them at a time.
   void run() const {
-    const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1, size = padded<T>(n_);
+    const int64_t M = fft_.length(), pencils = p_.before * p_.after, width = p_.after > 1 ? kLanes<T> : 1,
+                  size = round_up(n_, int64_t(kLanes<T>));
     const double ns = double(width) * kChirpWorth * this->size(n_) * kMultiplyAddNs<T>;
     parallel_for((pencils + width - 1) / width, p_.threads, ns, [&](int64_t begin, int64_t end) {
       const Scratch<T> room(width * size + 2 * M);
