@@ -110,6 +110,8 @@ def test_boundaries_and_data(make, error, text):
         (dict(num_threads=0), ValueError, "num_threads"),
         (dict(backend="fortran"), ValueError, "fortran"),
         (dict(screening=1.0), NotImplementedError, "screening"),
+        (dict(screening=np.zeros(2)), NotImplementedError, "screening"),
+        (dict(gradient=np.ones(2)), NotImplementedError, "gradient"),
         (dict(diffusion=1.0), NotImplementedError, "diffusion"),
         (dict(neumann=(np.zeros(4, bool), 0.0)), NotImplementedError, "neumann"),
         (dict(robin=(np.zeros(4, bool), 1.0, 0.0)), NotImplementedError, "robin"),

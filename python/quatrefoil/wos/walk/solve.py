@@ -121,7 +121,8 @@ def solve(
 
     Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
     """
-    if not (screening == 0 and diffusion is neumann is robin is rtol is atol is max_walks is executor is progress is None and not gradient):
+    absent = diffusion is neumann is robin is rtol is atol is max_walks is executor is progress is None
+    if not (absent and gradient is False and screening.__class__ is float and screening == 0):  # else: only looked at more closely
         given = {"screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin, "gradient": gradient}
         given |= {"rtol": rtol, "atol": atol, "max_walks": max_walks, "executor": executor, "progress": progress}
         _refuse("solve", given)
