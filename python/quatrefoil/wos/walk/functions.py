@@ -16,8 +16,8 @@ from ..polygon import Boundary
 class Function:
     """A user's function, called with the points' dtype; its shape is checked at every call."""
 
-    def __init__(self, function: Callable[..., Any], dimension: int, dtype: np.dtype, name: str) -> None:
-        self.function, self.dimension, self.dtype, self.name = function, dimension, dtype, name
+    def __init__(self, function: Callable[..., Any], dtype: np.dtype, name: str) -> None:
+        self.function, self.dtype, self.name = function, dtype, name
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         values = self.function(X.astype(self.dtype, copy=False))
@@ -33,7 +33,6 @@ _compiled: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDicti
 
 def _compile(function: Any, dimension: int) -> Any:
     """An njit function behind ``void(int64 n, const double* x, double* out)``, once for every dimension."""
-    import numba
     from numba import carray, cfunc, types
 
     known = _compiled.setdefault(function, {})
@@ -46,27 +45,29 @@ def _compile(function: Any, dimension: int) -> Any:
             for i in range(n):
                 given[i] = values[i]
 
-        assert numba is not None
         known[dimension] = cfunc(types.void(types.int64, pointer, pointer))(block)
     return known[dimension]
 
 
 def is_njit(f: Any) -> bool:
-    numba = sys.modules.get("numba")
-    return numba is not None and isinstance(f, numba.core.dispatcher.Dispatcher)
+    return _is_of_numba(f, "dispatcher", "Dispatcher")
 
 
 def is_cfunc(f: Any) -> bool:
-    numba = sys.modules.get("numba")
-    return numba is not None and isinstance(f, numba.core.ccallback.CFunc)
+    return _is_of_numba(f, "ccallback", "CFunc")
+
+
+def _is_of_numba(f: Any, module: str, name: str) -> bool:
+    """Whether ``f`` is of a class of numba.core, which loads its modules when they are first used: before that there is no such thing."""
+    loaded = sys.modules.get(f"numba.core.{module}")
+    return loaded is not None and isinstance(f, getattr(loaded, name))
 
 
 class Compiled:
     """``void(int64 n, const double* x, double* out)``: the native kernel calls its address, without the GIL; Python calls it too."""
 
-    def __init__(self, compiled: Any, dimension: int, dispatcher: Any = None) -> None:
-        self.compiled, self.dimension, self.dispatcher = compiled, dimension, dispatcher
-        self.address = int(compiled.address)
+    def __init__(self, compiled: Any) -> None:
+        self.compiled, self.address = compiled, int(compiled.address)
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         import ctypes
@@ -80,8 +81,8 @@ class Compiled:
 class OneEach:
     """B functions of absolute coordinates, one an instance."""
 
-    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], dimension: int) -> None:
-        self.parts, self.dimension = parts, dimension
+    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]]) -> None:
+        self.parts = parts
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self.parts[instance](instance, X), np.float64)
@@ -95,10 +96,10 @@ def wrap(given: Any, boundary: Boundary, dtype: np.dtype, name: str) -> Any:
     """What the kernels call: njit functions and cfuncs as compiled code, others with the points' dtype."""
     d = boundary.dimension
     if importlib.util.find_spec("numba") and is_cfunc(given):
-        return Compiled(given, d)
+        return Compiled(given)
     if importlib.util.find_spec("numba") and is_njit(given):
-        check = Function(given, d, np.dtype(np.float64), name)
+        check = Function(given, np.dtype(np.float64), name)
         probe = boundary.centre[0] + boundary.extent[0] * np.array([[0.1] * d, [-0.1] * d, [0.05] * d])
         check(0, np.ascontiguousarray(probe))  # compiled code cannot raise: a wrong shape shows here
-        return Compiled(_compile(given, d), d, check)
-    return Function(given, d, dtype, name)
+        return Compiled(_compile(given, d))
+    return Function(given, dtype, name)

@@ -255,7 +255,7 @@ def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
     for i, g in enumerate(given):
         if any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g)):
             raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of data of several kinds has no gradient; detach it")
-    return Packed("function", len(parts), function=OneEach([_as_function(p) for p in parts], b.dimension))
+    return Packed("function", len(parts), function=OneEach([_as_function(p) for p in parts]))
 
 
 def _inner_axes(given: Any) -> list[tuple[Array, int]]:
