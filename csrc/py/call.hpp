@@ -6,9 +6,9 @@
 namespace quatrefoil {
 namespace py = pybind11;
 
-// Adds call(plans, planner, op, options, backend, arrays, out, threads) = plans[options, backend, signature](arrays, out, threads). Where
-// there is no such plan yet, planner(op, key, arrays, options, backend) makes it and remembers it; its key is None where an argument is not
-// an array, and then it raises.
+// Adds call(plans, planner, op, options, backend, arrays, extras, out, threads) =
+// plans[options, backend, signature](arrays, extras, out, threads). Where there is no such plan yet, planner(op, key, arrays, options,
+// backend) makes it and remembers it; its key is None where an argument is not an array, and then it raises.
 void register_call(py::module_& m);
 
 }  // namespace quatrefoil

@@ -18,9 +18,4 @@ struct LinAlgError : Error {
   using Error::Error;
 };
 
-// Memory safety of a binding, no more: the Python validator has already said it better.
-inline void require(bool holds, const char* function, const char* what) {
-  if (!holds) throw ValueError(std::string(function) + ": " + what);
-}
-
 }  // namespace quatrefoil

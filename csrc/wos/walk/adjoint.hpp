@@ -1,6 +1,6 @@
 // The gradient of the walks' means in the numbers of their data: the same paths again, and no number a walk is stored. README (7), (8).
 #pragma once
-#include "core/run/parallel.hpp"
+#include "core/run/partial_sums.hpp"
 #include "wos/data/field.hpp"
 #include "wos/walk/walker.hpp"
 
@@ -78,14 +78,13 @@ class Parts {
  public:
   Parts(const data::Data& data, int64_t B, int64_t parts, double* out)
       : data_(data), B_(B), parts_(parts), length_(longest(data, B)), out_(out), sums_(out ? B * parts * length_ : 0) {
-    for (int64_t i = 0; out && i < B * parts * length_; ++i) sums_[i] = 0;
+    if (out) set_zero<double>(sums_, B * parts * length_);
   }
   double* operator()(int64_t instance, int64_t part) const { return out_ ? sums_ + (instance * parts_ + part) * length_ : nullptr; }
   // In their order: shared numbers collect from all instances.
   void add_up() const {
     for (int64_t b = 0; out_ && b < B_; ++b)
-      for (int64_t k = 0; k < parts_; ++k)
-        for (int64_t j = 0; j < data_.count(b); ++j) out_[data_.begin(b) + j] += sums_[(b * parts_ + k) * length_ + j];
+      add_parts<double>(parts_, sums_ + b * parts_ * length_, length_, data_.count(b), out_ + data_.begin(b));
   }
 
  private:
@@ -103,7 +102,6 @@ class Parts {
 // Costs a forward run without its reduction. Memory: kParts partial sums of the numbers at most, whatever the number of walks.
 template <class T>
 void walk_adjoint(const WalkAdjoint<T>& q) {
-  using V = Lanes<T>;
   const Walk<T>& p = q.forward;
   const int64_t total = p.N * p.walks;
   if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
@@ -117,11 +115,7 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
         const int64_t instance = item / parts, part = item % parts;
         const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kPieceWalks);
         if (first >= last) continue;
-        with_domain<V>(p, instance, [&](const auto& domain) {
-          using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
-          Shares<V, Domain::D> sink(q, instance, slots, of_boundary(instance, part), of_source(instance, part));
-          Team<V, Domain, Shares<V, Domain::D>>(p, instance, slots, domain, sink).run(first, last);
-        });
+        run_team<Shares>(p, instance, slots, first, last, q, instance, slots, of_boundary(instance, part), of_source(instance, part));
       }
     });
   of_boundary.add_up();

@@ -27,7 +27,6 @@ struct Round {
 // walk depends on its own counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
 template <class T>
 void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
-  using V = Lanes<T>;
   const int64_t total = r.total(), B = r.instance_end - r.instance;
   const bool calls = p.dirichlet.kind == data::Kind::function || p.source.kind == data::Kind::function;
   const int64_t least = calls ? kMostTask : kLeastTask;  // so that a user's function gets thousands of points a call
@@ -36,11 +35,7 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
   parallel_for(B * tasks, p.threads, double(min(size, total)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t at = item / tasks, first = item % tasks * size, instance = r.instance + at;
-      with_domain<V>(p, instance, [&](const auto& domain) {
-        using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
-        Values<V, Domain::D> sink(p, instance, values + at * total, marks + at * total);
-        Team<V, Domain, Values<V, Domain::D>>(p, instance, r.slots, domain, sink).run(first, min(first + size, total));
-      });
+      run_team<Values>(p, instance, r.slots, first, min(first + size, total), p, instance, values + at * total, marks + at * total);
     }
   });
 }

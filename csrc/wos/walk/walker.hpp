@@ -232,15 +232,21 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// f(domain): the polygon's grid of one instance, or the unit ball.
-template <class V, class T, class F>
-void with_domain(const Walk<T>& p, int64_t instance, F&& f) {
+// Runs slots [first, last) of one instance on its boundary, the polygon's grid or the unit ball, into a Sink that is made of `made_of`.
+template <template <class, int> class Sink, class T, class... Args>
+void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... made_of) {
+  using V = Lanes<T>;
+  const auto run = [&](const auto& domain) {
+    using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
+    Sink<V, Domain::D> sink(made_of...);
+    Team<V, Domain, Sink<V, Domain::D>>(p, instance, slots, domain, sink).run(first, last);
+  };
   if (p.grids)
-    f(polygon::Polygon<V>(p.grids[instance]));
+    run(polygon::Polygon<V>(p.grids[instance]));
   else if (p.dimension == 2)
-    f(polygon::UnitBall<V, 2>());
+    run(polygon::UnitBall<V, 2>());
   else
-    f(polygon::UnitBall<V, 3>());
+    run(polygon::UnitBall<V, 3>());
 }
 
 }  // namespace QF_ISA
