@@ -63,11 +63,11 @@ constexpr double kEps = sizeof(T) == 8 ? 0x1p-52 : 0x1p-23;
 
 // h_t = a_t h_{t-1} + b_t, rows of contiguous numbers: error of one step at most 2 eps, |a| <= 1/2.
 template <class E, class Wide>
-void linear_scan(const char* name, void (*kernel)(const quatrefoil::ssm::scan::LinearScan<E>&), Wide (*wide)(E), double eps) {
+void linear_scan(const char* name, void (*kernel)(const quatrefoil::ssm::scan::Linear<E>&), Wide (*wide)(E), double eps) {
   const int64_t rows = 5, length = 301;
   auto a = numbers<E>(rows * length), b = numbers<E>(rows * length), h = b;
   for (auto& value : a) value = quatrefoil::scaled(value, decltype(quatrefoil::inner(value, value))(0.5));
-  quatrefoil::ssm::scan::LinearScan<E> p{a.data(), b.data(), nullptr, h.data(), {}, false, 2};
+  quatrefoil::ssm::scan::Linear<E> p{a.data(), b.data(), nullptr, h.data(), {}, false, 2};
   p.rows.rank = 1, p.rows.shape[0] = rows, p.rows.rows = rows, p.rows.length = length;
   for (int operand : {p.kA, p.kB, p.kH}) p.rows.outer[operand][0] = length, p.rows.along[operand] = 1;
   kernel(p);
@@ -164,9 +164,9 @@ std::complex<double> widened_complex(cplx<float> x) { return {double(x.re), doub
 int main() {
   quatrefoil::choose_isa("");
   std::printf("instruction set %s\n", quatrefoil::name(quatrefoil::isa()));
-  linear_scan("linear_scan float", quatrefoil::ssm::scan::kernels<float>().linear_scan, widened_float, kEps<float>);
-  linear_scan("linear_scan double", quatrefoil::ssm::scan::kernels<double>().linear_scan, widened, kEps<double>);
-  linear_scan("linear_scan complex", quatrefoil::ssm::scan::kernels<float>().linear_scan_complex, widened_complex, kEps<float>);
+  linear_scan("linear_scan float", quatrefoil::ssm::scan::kernels<float>().real.linear, widened_float, kEps<float>);
+  linear_scan("linear_scan double", quatrefoil::ssm::scan::kernels<double>().real.linear, widened, kEps<double>);
+  linear_scan("linear_scan complex", quatrefoil::ssm::scan::kernels<float>().complex.linear, widened_complex, kEps<float>);
   for (int64_t L : {20, 300, 1500}) convolution<float>(L), convolution<double>(L);
   kronecker<float>(), kronecker<double>();
   tucker<float>(), tucker<double>();
