@@ -15,27 +15,30 @@ from quatrefoil._spec import FAMILIES
 from quatrefoil.bench._run import error, modules
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from case import EPS, all_cases, build, call_of, exact, made, op_of, oracle_of, tolerance
+from case import all_cases, build, op_of
+from checks import check_gradient, check_value
 
 CASES = all_cases()
+BACKENDS = ["native", "numba"]
 
 
-@pytest.mark.parametrize("backend", ["native", "numba"])
-@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+def parametrize(cases):
+    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@parametrize(CASES)
 def test_op(benchmark, family, case, backend):
     arguments, keywords = build(family, case, np.random.default_rng(0), "float32")
-    function = call_of(family, case)
+    benchmark(check_value(family, case, arguments, keywords, "float32", backend))
 
-    def run():
-        return function(*arguments, **keywords, backend=backend, num_threads=1)
 
-    expected = oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
-    for got, right in zip(made(run()), made(expected), strict=True):
-        np.testing.assert_array_equal(np.isnan(got), np.isnan(right))  # where walks have no place to start
-        got, right = np.nan_to_num(got), np.nan_to_num(right)
-        scale = max(np.abs(right).max(initial=0), EPS["float32"])
-        assert np.abs(got - right).max(initial=0) <= tolerance(op_of(family, case.op), "float32") * scale
-    benchmark(run)
+@pytest.mark.parametrize("backend", BACKENDS)
+@parametrize([(f, c) for f, c in CASES if op_of(f, c.op).adjoint])
+def test_adjoint(benchmark, family, case, backend):
+    rng = np.random.default_rng(0)
+    arguments, keywords = build(family, case, rng, "float32")
+    benchmark(check_gradient(family, case, arguments, keywords, rng, "float32", backend))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of peers

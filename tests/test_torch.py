@@ -333,9 +333,9 @@ def test_without_the_private_names_of_torch(name):
     assert torch.equal(torch.autograd.grad(qf.ssm.fft_conv(leaf, k), leaf, u)[0], du)
     assert torch.equal(torch.func.grad(lambda x: (qf.ssm.fft_conv(x, k) * u).sum())(u), du)
     assert torch.equal(torch.vmap(lambda x: qf.ssm.fft_conv(x, k))(u[None])[0], expected)
-    parameters = [torch.randn(s, dtype=torch.complex128) for s in ((3,), (3, 70), (70, 3))]
-    y, state = qf.ssm.s5_apply(u, *parameters, return_state=True)
-    assert y.shape == u.shape and state.shape == (3,)
+    A, C = torch.randn(2, 2, 3, dtype=torch.complex128)
+    y, state = qf.ssm.s4d_conv(u, torch.rand(2, dtype=torch.float64), -A.abs() + 1j * A.imag, C, return_state=True)
+    assert y.shape == u.shape and state.shape == (2, 3)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What type checkers say of typical calls (typing/calls.py), and that the calls are such."""
+"""What type checkers say of typical calls (calls.py), and that the calls are such."""
 
 import importlib.util
 import os
@@ -10,8 +10,9 @@ import pytest
 
 import quatrefoil as qf
 
-HERE = Path(__file__).resolve().parent / "typing"
-FILES = ["calls.py", pytest.param("calls_torch.py", marks=[pytest.mark.torch, pytest.mark.slow])]
+HERE = Path(__file__).resolve().parent
+NAMES = sorted(str(path.relative_to(HERE)) for path in HERE.rglob("calls*.py"))
+FILES = [pytest.param(n, marks=[pytest.mark.torch, pytest.mark.slow]) if "torch" in n else n for n in NAMES]
 COMMANDS = {
     "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent"],  # what users see: no error of ours is theirs
     "pyright": ["pyright", "--pythonpath", sys.executable],

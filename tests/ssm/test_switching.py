@@ -1,23 +1,17 @@
-"""The lines that csrc/ssm/README.md gives to users of state-spaces/s4 and S5 run, and mean what they meant there."""
-
-import re
-from pathlib import Path
+"""The lines that csrc/ssm/README.md gives to users of state-spaces/s4 run, and mean what they meant there."""
 
 import numpy as np
 import pytest
 
-README = Path(__file__).resolve().parents[2] / "csrc" / "ssm" / "README.md"
+from ssm.switching import lines
 
 
 def blocks():
-    section = README.read_text().partition("### Switching from state-spaces/s4 and S5")[2].partition("\n## ")[0]
-    found = re.findall(r"```python\n(.*?)```", section, re.S)
-    assert len(found) == 6
-    return found
+    return lines("README.md", "### Switching from state-spaces/s4", 4)
 
 
 def test_the_lines_before_are_upstreams():
-    for block in (blocks()[0], blocks()[2], blocks()[4]):
+    for block in (blocks()[0], blocks()[2]):
         assert "quatrefoil" not in block
         with pytest.raises(ModuleNotFoundError):
             exec(block, {})
@@ -60,26 +54,3 @@ def test_the_kernels_of_the_large_layer(rng):
     np.testing.assert_allclose(names["log_vandermonde_transpose"](u, v, x, 20), v * (powers * u[:, None]).sum(-1), atol=1e-12)
     near, far = z - w[..., None], z - w.conj()[..., None]
     np.testing.assert_allclose(names["cauchy_mult"](v, z, w), (v[..., None] / near + v.conj()[..., None] / far).sum(1), atol=1e-11)
-
-
-@pytest.mark.parametrize(("conj_sym", "bidirectional"), [(True, False), (False, False), (True, True)])
-def test_the_scan_of_S5(rng, conj_sym, bidirectional):
-    P, H, L = 4, 3, 25
-    names = {"conj_sym": conj_sym, "bidirectional": bidirectional, "u": rng.standard_normal((L, H))}
-    names["Lambda_bar"] = 0.9 * np.exp(1j * rng.uniform(0, 3, P))
-    names["B_bar"] = rng.standard_normal((P, H)) + 1j * rng.standard_normal((P, H))
-    names["C_tilde"] = rng.standard_normal((H, P * (1 + bidirectional))) + 1j * rng.standard_normal((H, P * (1 + bidirectional)))
-    exec(blocks()[5], names)
-    fed = names["u"] @ names["B_bar"].T
-
-    def scan(fed):  # what associative_scan computes there, one step at a time
-        x, states = np.zeros(P, complex), []
-        for row in fed:
-            x = names["Lambda_bar"] * x + row
-            states.append(x)
-        return np.array(states)
-
-    states = scan(fed)
-    if bidirectional:
-        states = np.concatenate([states, scan(fed[::-1])[::-1]], axis=-1)
-    np.testing.assert_allclose(names["y"], (2 if conj_sym else 1) * (states @ names["C_tilde"].T).real, atol=1e-11)

@@ -40,8 +40,6 @@ def state_spaces() -> None:
     assert_type(qf.ssm.s4d_step(real(2, 3), state, dt, A, C), tuple[Real, Complex])
     assert_type(qf.ssm.linear_scan(u, u), Real)
     assert_type(qf.ssm.linear_scan(poles(2, 16), poles(2, 16)), Complex)
-    assert_type(qf.ssm.s5_apply(real(2, 16, 3), poles(4), poles(4, 3), poles(3, 4)), Real)
-    assert_type(qf.ssm.s5_apply(real(2, 16, 3), poles(4), poles(4, 3), poles(3, 4), return_state=True), tuple[Real, Complex])
     assert_type(qf.ssm.toeplitz_matmul(real(4), real(5), real(5)), Real)
     assert_type(qf.ssm.discretize(A, A, 0.1, "zoh"), tuple[Complex, Complex])
 
@@ -115,7 +113,7 @@ def rejected() -> None:
     qf.ssm.fft_conv(u)  # type: ignore[call-arg]
     qf.ssm.fft_conv(u, k, num_threads="all")  # type: ignore[arg-type]
     qf.ssm.fft_conv(u, k, thread=1)  # type: ignore[call-arg]
-    qf.ssm.s5_apply("no", 3, 3, 3)  # type: ignore[call-overload]
+    qf.ssm.s4d_conv("no", 3, 3, 3)  # type: ignore[call-overload]
     qf.kron.matvec("no", u)  # type: ignore[arg-type]
     qf.wos.solve(qf.wos.Ball((0.0, 0.0), 1.0), u, dirichlet="no")  # type: ignore[arg-type]
     qf.smm.fft_conv(u, k)  # type: ignore[attr-defined]

@@ -71,11 +71,14 @@ void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packe
     using V = typename decltype(columns)::Vector;
     for (int64_t i = 0, k = 0; i < blocks; ++i, k += depth) {
       const int64_t n = min(depth, K - k);
-      for_panels(m, [&](auto rows, int64_t row) __attribute__((always_inline)) {
-        ahead.step(tiles);
-        tile<Left::rows, rows.value, columns.vectors, V>(n, a + row * K + k, K, packed + k * columns.count, columns.count, c + row * N + j,
-                                                         N, i > 0);
-      });
+      if constexpr (std::is_same_v<Next, NothingAhead>)  // 10% faster for tiny matrices than the loop below
+        tile_column<Left::rows, columns.vectors, V>(m, n, a + k, K, packed + k * columns.count, columns.count, c + j, N, i > 0);
+      else
+        for_panels(m, [&](auto rows, int64_t row) __attribute__((always_inline)) {
+          ahead.step(tiles);
+          tile<Left::rows, rows.value, columns.vectors, V>(n, a + row * K + k, K, packed + k * columns.count, columns.count,
+                                                           c + row * N + j, N, i > 0);
+        });
     }
     packed += K * columns.count;
   });

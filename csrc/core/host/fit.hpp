@@ -16,7 +16,7 @@ namespace quatrefoil {
 // like a letter, one unbound run at most in one shape. "n_" is a letter for each number, as the factors of a list have.
 class Fit {
  public:
-  explicit Fit(const char* function) : function_(function) {  // "ssm.s5_apply"
+  explicit Fit(const char* function) : function_(function) {  // "ssm.fft_conv"
     sizes_.reserve(16);
     arrays_.reserve(24);
   }

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,10 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
+from ssm.switching import lines  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-README = Path(__file__).resolve().parents[3] / "csrc" / "ssm" / "README.md"
 
 
 class Block(torch.nn.Module):
@@ -175,8 +174,7 @@ def test_final_states_out_is_part_of_the_graph():
 
 
 def test_the_lines_for_those_who_switch(monkeypatch):
-    section = README.read_text().partition("### Switching from mamba-ssm and causal-conv1d")[2].partition("\n## ")[0]
-    before, after, elsewhere = re.findall(r"```python\n(.*?)```", section, re.S)
+    before, after, elsewhere = lines("README.md", "### Switching from mamba-ssm and causal-conv1d", 3)
     names = {}
     exec(after, names)
     for name in ("selective_scan_fn", "causal_conv1d_fn", "causal_conv1d_update"):

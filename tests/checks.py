@@ -1,0 +1,98 @@
+"""One call of an op, and of its adjoint, against the noun's oracle: for the suite, the fuzzer and the benchmarks."""
+
+import numpy as np
+
+from case import call_of, exact, flat, graded, made, op_of, oracle_of, tolerance, vjp_of
+
+
+def check_value(family, case, arguments, keywords, precision, backend=None):
+    """The op's answer against the oracle's; returns the call, so that it can be timed."""
+    function = call_of(family, case)
+
+    def run():
+        return function(*arguments, **keywords, backend=backend, num_threads=1 if backend else None)
+
+    frozen = exact(arguments)
+    got = run()
+    expected = oracle_of(family, case)(*exact(arguments), **{k: exact(v) for k, v in keywords.items()})
+    outputs = op_of(family, case.op).outputs
+    assert len(made(got)) == len(made(expected))
+    for g, e, output in zip(made(got), made(expected), outputs if len(outputs) == len(made(expected)) else [outputs[0]] * 9):
+        assert g.shape == e.shape
+        assert g.dtype == {"double": np.float64, "int": np.int64}.get(
+            output.dtype, np.result_type(precision, np.complex64 if np.iscomplexobj(e) else np.float32)
+        )
+        np.testing.assert_array_equal(np.isnan(g), np.isnan(e))  # only where the oracle has them
+        g, e = np.nan_to_num(g), np.nan_to_num(e)
+        scale = max(np.abs(e).max(initial=0), np.finfo(np.float64).tiny)
+        assert np.abs(g - e).max(initial=0) <= tolerance(op_of(family, case.op), precision) * scale
+    for before, after in zip(flat(frozen), flat(exact(arguments))):
+        np.testing.assert_array_equal(before, after, err_msg="an input was written to")
+    return run
+
+
+def type_of(value, double):
+    return {(0, 0): np.float32, (0, 1): np.float64, (1, 0): np.complex64, (1, 1): np.complex128}[np.iscomplexobj(value), double]
+
+
+def check_gradient(family, case, arguments, keywords, rng, precision, backend=None):
+    """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once. Returns
+    the call of the adjoint, so that it can be timed."""
+    op, oracle = op_of(family, case.op), oracle_of(family, case)
+    arrays = {a.name for a in op.inputs}
+    inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
+    assert not arrays & set(keywords)
+
+    def like(x):
+        if isinstance(x, (list, tuple)):
+            return type(x)(like(item) for item in x)
+        if x is None or x.dtype.kind == "i":
+            return None
+        v = rng.standard_normal(x.shape) + (1j * rng.standard_normal(x.shape) if np.iscomplexobj(x) else 0)
+        return np.asarray(v, x.dtype)
+
+    def moved(x, v, step):
+        if isinstance(x, list):
+            return [moved(a, b, step) for a, b in zip(x, v)]
+        if v is None:
+            return x
+        start = exact(x)
+        return np.asarray(start.astype(np.result_type(start, np.longdouble)) + step * exact(v) if precise else start + step * exact(v))
+
+    def run(step):
+        given = [moved(x, v, step) for x, v in zip(inputs, directions)]
+        return oracle(
+            *given[: len(arguments)],
+            **{a.name: g for a, g in zip(op.inputs[len(arguments) :], given[len(arguments) :]) if g is not None},
+            **keywords,
+        )
+
+    directions = [like(x) if arg.has_gradient else None for x, arg in zip(inputs, op.inputs)]
+    precise = False
+    value = run(0.0)
+    precise = any(v.dtype in (np.longdouble, np.clongdouble) for v in made(value))  # then so are its differences
+    wide = any(a.dtype in (np.float64, np.complex128) for a in flat(inputs))
+    grad = tuple(like(np.asarray(v, type_of(v, wide))) for v in graded(op, value))
+    grad = grad if len(op.graded) > 1 else grad[0]
+    function = vjp_of(family, case)
+
+    def run_adjoint():
+        return function(*inputs, grad, **keywords, backend=backend, num_threads=1 if backend else None)
+
+    gradients = run_adjoint()
+    present = [(x, v) for x, v in zip(inputs, directions) if v is not None]
+    assert len(gradients) == len(present)
+    step = 1e-8 if precise else 1e-6
+    single, double = ([(a - b) / (2 * h) for a, b in zip(graded(op, run(h)), graded(op, run(-h)))] for h in (step, 2 * step))
+    change = [s + (s - d) / 3 for s, d in zip(single, double)]  # Richardson: the phases of long rows turn fast
+    expected = sum(np.real(np.vdot(exact(g), np.nan_to_num(c))) for g, c in zip(made(grad), change))
+    got = size = 0.0
+    for (x, v), g in zip(present, gradients):
+        for xi, vi, gi in zip(flat([x]), flat([v]), flat([g])):
+            assert gi.shape == xi.shape
+            assert gi.dtype == xi.dtype
+            got += np.real(np.vdot(exact(gi), exact(vi)))
+            size += np.linalg.norm(exact(gi)) * np.linalg.norm(exact(vi))
+    # the difference quotient is good to about 1e-9 of the sizes involved
+    assert abs(got - expected) <= (tolerance(op.adjoint, precision) + 1e-8) * max(size, np.finfo(np.float64).tiny)
+    return run_adjoint

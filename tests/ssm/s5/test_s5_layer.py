@@ -1,0 +1,108 @@
+"""quatrefoil.torch.nn.S5: upstream's parameter names and numbers, its states, its options."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import quatrefoil as qf  # noqa: E402
+from quatrefoil.torch import nn  # noqa: E402
+from ssm.layers import same, shapes  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+F = torch.nn.functional
+
+
+def test_s5_state_dict():
+    names = {"Lambda_re": (4,), "Lambda_im": (4,), "B": (4, 6, 2), "D": (6,), "log_step": (4, 1)}
+    assert shapes(nn.S5(6, 8)) == {**names, "C": (6, 4, 2)}
+    assert shapes(nn.S5(6, 8, bidirectional=True)) == {**names, "C1": (6, 4, 2), "C2": (6, 4, 2)}
+    assert shapes(nn.S5(6, 8, bidirectional=True, C_init="complex_normal")) == {**names, "C": (6, 8, 2)}
+    assert shapes(nn.S5(6, 4, conj_sym=False)) == {**names, "C": (6, 4, 2)}
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_s5_begins_as_legs(blocks):
+    """Every block's poles are those of the normal part of HiPPO-LegS, or with "ptd" of all of it, perturbed."""
+    size = 16 // blocks
+    A, _ = qf.ssm.hippo_legs(size)
+    p = np.sqrt(np.arange(size) + 0.5)
+    layer = nn.S5(2, 16, blocks=blocks)
+    Lambda = torch.complex(layer.Lambda_re, layer.Lambda_im).detach().numpy()
+    expected = np.tile(np.linalg.eigvals(A + np.outer(p, p)), blocks)
+    np.testing.assert_allclose(np.sort(np.concatenate([Lambda, Lambda.conj()]).imag), np.sort(expected.imag), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(Lambda.real, -0.5, rtol=1e-6)
+    layer = nn.S5(2, 16, blocks=blocks, init="ptd", eps=0.05, conj_sym=False)
+    Lambda = torch.complex(layer.Lambda_re, layer.Lambda_im).detach().numpy().reshape(blocks, size)
+    assert (Lambda == Lambda[0]).all()
+    assert (Lambda.real < 0).all()
+    assert abs(Lambda.sum(1) - np.trace(A)).max() < 0.05 * size * np.linalg.norm(A, 2)  # |tr E| <= size ||E||
+
+
+def upstream_s5(layer, u):
+    """One sequence, step by step, from the formulas."""
+    Lambda = torch.complex(layer.Lambda_re, layer.Lambda_im)
+    B, dt = torch.view_as_complex(layer.B), torch.exp(layer.log_step[:, 0])
+    poles = torch.exp(Lambda * dt)
+    inputs = (1 / Lambda * (poles - 1))[:, None] * B
+    x, ys = torch.zeros_like(Lambda), []
+    for row in u:
+        x = poles * x + inputs @ row.to(B.dtype)
+        ys.append(2 * (torch.view_as_complex(layer.C) @ x).real + layer.D * row)
+    return torch.stack(ys)
+
+
+def test_s5_is_upstreams(ops):
+    layer = nn.S5(3, 8).double()
+    u = torch.randn(2, 25, 3, dtype=torch.float64)
+    same(layer(u), torch.stack([upstream_s5(layer, row) for row in u]))
+
+
+def test_s5_loads_arrays_of_jax(ops):
+    source, layer = nn.S5(3, 8), nn.S5(3, 8)
+    arrays = {name: value.numpy() for name, value in source.state_dict().items()}
+    layer.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+    u = torch.randn(7, 3)
+    same(layer(u), source(u), 1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"discretization": "bilinear"}, {"conj_sym": False}, {"init": "ptd", "conj_sym": False}, {"clip_eigs": True}]
+)
+def test_s5_steps_and_splits(ops, options):
+    layer = nn.S5(3, 8, **options).double()
+    u = torch.randn(2, 20, 3, dtype=torch.float64)
+    whole = layer(u)
+    state, ys = layer.default_state(2), []
+    for l in range(20):
+        y, state = layer.step(u[:, l], state)
+        ys.append(y)
+    same(torch.stack(ys, 1), whole)
+    first, middle = layer(u[:, :7], layer.default_state(2))
+    second, last = layer(u[:, 7:], middle)
+    same(torch.cat([first, second], 1), whole)
+    same(last, state)
+
+
+def test_s5_both_directions(ops):
+    layer = nn.S5(3, 8, bidirectional=True).double()
+    one, other = nn.S5(3, 8).double(), nn.S5(3, 8).double()
+    for way, C in ((one, "C1"), (other, "C2")):
+        way.load_state_dict({**{n: v for n, v in layer.state_dict().items() if n not in ("C1", "C2")}, "C": layer.state_dict()[C]})
+    other.D.data.zero_()
+    u = torch.randn(2, 20, 3, dtype=torch.float64)
+    same(layer(u), one(u) + other(u.flip(1)).flip(1))
+    with pytest.raises(ValueError, match="S5: a layer that sees the future has no state"):
+        layer(u, layer.default_state(2))
+
+
+def test_s5_clip_and_rescale(ops):
+    layer = nn.S5(2, 4, clip_eigs=True).double()
+    layer.Lambda_re.data[0] = 0.5
+    assert layer.system()[0].abs().max() < 1
+    layer.clip_eigs = False
+    assert layer.system()[0].abs().max() > 1
+    poles = layer.system()[0]
+    layer.step_rescale = 2.0
+    same(layer.system()[0], poles**2)
