@@ -1,9 +1,9 @@
 """The one suite: every op of every family's table x backend x dtype x case, values and gradients, against the noun's oracle."""
 
-import numpy as np
 import pytest
 
-from case import all_cases, build, call_of, exact, flat, graded, made, op_of, oracle_of, tolerance, vjp_of
+from case import all_cases, build, op_of
+from checks import check_gradient, check_value
 
 CASES = all_cases()
 

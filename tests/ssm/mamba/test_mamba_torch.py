@@ -15,7 +15,6 @@ from ssm.switching import lines  # noqa: E402
 pytestmark = pytest.mark.torch
 
 
-
 class Block(torch.nn.Module):
     """Projections around a short convolution and a selective scan, as in the Mamba paper's figure 3."""
 

@@ -2,12 +2,10 @@
 
 import math
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import same, shapes  # noqa: E402
 
