@@ -11,7 +11,7 @@ def _scan(shape, a_shape=None, h0=True, complex=False, **options):
         axis = options.get("axis", -1)
         start = [n for i, n in enumerate(shape) if i != axis % len(shape)]
         a = normal(shape if a_shape is None else a_shape)
-        return [0.9 * a / (1 + abs(a)), normal(shape), np.asarray(normal(start)) if h0 else None], options
+        return [np.asarray(0.9 * a / (1 + abs(a))), normal(shape), np.asarray(normal(start)) if h0 else None], options
 
     return make
 
@@ -44,3 +44,14 @@ CASES = [
     Case("linear_scan", "wide-shared", _scan((5, 4999), a_shape=(5, 1), axis=0, reverse=True)),
     Case("linear_scan", "complex-axis", _scan((64, 7), complex=True, axis=0, reverse=True)),
 ]
+
+
+def _drawn(rng):
+    shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 7, 16, 31, 33, 65], rng.integers(1, 4)))
+    cut = int(rng.integers(len(shape) + 1))
+    a_shape = tuple(1 if rng.random() < 0.3 else n for n in shape)[cut:]
+    options = {"axis": int(rng.integers(-len(shape), len(shape))), "reverse": bool(rng.integers(2))}
+    return Case("linear_scan", "drawn", _scan(shape, a_shape, rng.random() < 0.5, rng.random() < 0.5, **options))
+
+
+DRAWN = {"linear_scan": _drawn}

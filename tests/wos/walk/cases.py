@@ -5,6 +5,7 @@ A polygon's walks take bounds of the distance where the oracle takes the distanc
 
 import numpy as np
 
+import quatrefoil as qf
 from case import Case
 
 from . import oracle
@@ -24,7 +25,7 @@ def _numbers(kind, rng, rows, d, pairs=0):
     bells = np.concatenate(
         [rng.uniform(0.5, 1, (rows, 3, 1)), rng.uniform(-0.5, 0.5, (rows, 3, d)), rng.uniform(0.5, 2, (rows, 3, 1))], axis=2
     )
-    return bells.reshape(rows, -1)
+    return bells.reshape(rows, 3 * (d + 2))
 
 
 def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, **options):
@@ -122,3 +123,52 @@ CASES = [
     Case("place", "shared", _placed(3, 7, ring=True, shared=True)),
     Case("place", "no-points", _placed(2, 0)),
 ]
+
+
+def _drawn_walk(rng):
+    kinds = ["number", "fourier", "gaussians"]
+    B, d = int(rng.integers(4)), int(rng.choice([2, 2, 3]))
+    g = str(rng.choice([kind for kind in kinds if d == 2 or kind != "fourier"]))
+    f = str(rng.choice(["none", "number", "gaussians"] + ["fourier"] * (d == 2)))
+    rows = B if rng.random() < 0.5 else 1
+    walks, first = int(rng.integers(1, 40)), int(rng.choice([0, 1, 5, 10**6 + 3]))
+    return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, walks=walks, first_walk=first))
+
+
+def _drawn_place(rng):
+    d = int(rng.choice([2, 3]))
+    ring = d == 2 and rng.random() < 0.7
+    return Case("place", "drawn", _placed(int(rng.integers(1, 4)), int(rng.integers(0, 30)), d=d, ring=ring, shared=rng.random() < 0.3))
+
+
+DRAWN = {"walk": _drawn_walk, "place": _drawn_place}
+
+
+def attack_solve(rng, backend):
+    """A harmonic function on a random polygon is what its walks find; cut and merged, or by other threads, the same bits."""
+    corners = int(rng.integers(3, 40))
+    t = np.sort(2 * np.pi * (np.arange(corners) + rng.uniform(0, 0.9, corners)) / corners)
+    scale, shift = float(10 ** rng.uniform(-3, 3)), rng.standard_normal(2)
+    ring = scale * (rng.uniform(0.5, 1, (corners, 1)) * np.stack([np.cos(t), np.sin(t)], axis=1) + shift)
+    polygon = qf.wos.Polygon(ring)
+    points = scale * (rng.uniform(-0.15, 0.15, (int(rng.integers(1, 6)), 2)) + shift)
+    a, b, c = rng.standard_normal(3)
+    seed = int(rng.integers(2**32))
+
+    def u(X):
+        x = X / scale - shift
+        return a + b * x[..., 0] + c * (x[..., 0] ** 2 - x[..., 1] ** 2)
+
+    def solve(**more):
+        return qf.wos.solve(polygon, points, dirichlet=u, rng=seed, backend=backend, **more)
+
+    inside = oracle.inside([ring], points)
+    whole = solve(walks=256)
+    assert np.array_equal(np.isnan(whole.value), ~inside), "who is inside"
+    off = np.abs(whole.value - u(points))[inside] / (whole.stderr[inside] + 1e-2 * (abs(b) + abs(c)))
+    assert off.max(initial=0) < 6, f"{off.max():.1f} standard errors"
+    for other in (solve(walks=256, num_threads=3), solve(walks=100).merge(solve(walks=156, walk_offset=100))):
+        assert np.array_equal(other.value, whole.value, equal_nan=True), "other bits"
+
+
+ATTACKS = [attack_solve]

@@ -1,0 +1,324 @@
+"""Random calls against the oracles: ``python -m tests.fuzz SECONDS [SEED]``, an equal share of the time for every backend and instruction
+set. It prints how many cases ran, the failures by kind, and for each a line that repeats it.
+
+Ops come from the table, cases from every noun's cases.py: a noun is attacked from its first day. A case gets other sizes (0, 1, odd, prime,
+long) by the letters of its dims, its arrays other strides, and then
+
+- the answer is that of the oracle, as exactly as the op promises and the numbers allow;
+- it is the same bits for any number of threads, for PyTorch tensors (lazy, shifted, strided), and with ``out=``;
+- a NaN in one item of a batch stays there;
+- the gradients are those of differences of the oracle;
+- no input is written to.
+
+Where sizes say too little a noun's cases.py draws cases too, by functions of a generator: ``DRAWN``, by op. What is no op of the table
+is attacked by the functions of a generator in ``ATTACKS`` there, which raise AssertionError.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import quatrefoil as qf
+from case import LAYOUTS, all_cases, build, call_of, exact, flat, made, op_of, oracle_of, tolerance
+from checks import check_gradient
+from quatrefoil import _backends
+from quatrefoil._spec import FAMILIES
+from resize import Letters
+
+SMALL, SOME, LONG = (
+    [1, 2, 3, 4, 5, 6, 7, 8, 9],
+    [11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 64, 65, 67],
+    [101, 127, 256, 257, 1000, 1024, 1031],
+)
+MOST = 2e4  # numbers that the letters of a case span: oracles are slow
+FEW = 2e3  # for gradients, which ask the oracle five times
+
+
+class Wrong(Exception):
+    """What an answer should not be: a kind, and the details."""
+
+
+def drawn_size(rng):
+    kind = rng.choice(5, p=[0.06, 0.1, 0.54, 0.22, 0.08])
+    return int(0 if kind == 0 else 1 if kind == 1 else rng.choice((SMALL, SOME, LONG)[kind - 2]))
+
+
+def draw(rng, cases):
+    """(family, case, precision, arguments, keywords) of a random call."""
+    ops = sorted({(f, c.op) for f, c in cases})
+    family, name = ops[rng.integers(len(ops))]
+    own = [c for f, c in cases if (f, c.op) == (family, name)]
+    module = importlib.import_module(f"{family}.{op_of(family, name).noun}.cases")
+    drawn = getattr(module, "DRAWN", {}).get(name)
+    case = drawn(rng) if drawn and rng.random() < 0.7 else own[rng.integers(len(own))]
+    precision = ("float32", "float64")[rng.integers(2)]
+    arguments, keywords = build(family, case, rng, precision)
+    try:
+        letters = Letters(family, case, arguments, keywords)
+        for _ in range(rng.integers(4)):  # one letter to three change; the rest stays as in the case
+            sizes = dict(letters.sizes)
+            for letter in rng.permutation(list(sizes))[: rng.integers(1, 4)]:
+                sizes[str(letter)] = drawn_size(rng)
+            if np.prod([max(n, 1) for n in sizes.values()], dtype=float) <= MOST:
+                changed = letters.resized(sizes, rng)
+                letters.sizes, (arguments, keywords) = sizes, (changed[0], keywords | changed[1])
+                break
+    except ValueError:  # no letters: the case as it is
+        pass
+    cast = np.dtype(precision), np.dtype({"float32": "complex64", "float64": "complex128"}[precision])
+    double = {a.name for a in op_of(family, name).inputs if a.dtype == "double"}
+
+    def narrow(x):
+        if isinstance(x, list):
+            return [narrow(a) for a in x]
+        return x.astype(cast[x.dtype.kind == "c"]) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
+
+    names = [a.name for a in op_of(family, name).inputs]
+    arguments = [x if n in double else narrow(x) for n, x in zip(names, arguments)]
+    return family, case, precision, arguments, {k: v if k in double else narrow(v) for k, v in keywords.items()}
+
+
+def with_layouts(x, rng):
+    if isinstance(x, list):
+        return [with_layouts(a, rng) for a in x]
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc" or x.ndim == 0 or rng.random() < 0.4:
+        return x
+    name = str(rng.choice([*LAYOUTS, "shifted"]))
+    if name == "shifted":
+        room = np.empty(x.size + 3, x.dtype)
+        room[3:] = x.ravel()
+        return room[3:].reshape(x.shape)
+    return x[..., ::-1].copy()[..., ::-1] if name == "reversed" else LAYOUTS[name](x) if x.size else x
+
+
+def bits(result):
+    return [a.tobytes() for a in map(np.ascontiguousarray, made(result))]
+
+
+def compare(got, expected, allowed, what):
+    if [g.shape for g in got] != [e.shape for e in expected]:
+        raise Wrong(f"{what}: shape", f"{[g.shape for g in got]}, expected {[e.shape for e in expected]}")
+    for number, (g, e, most) in enumerate(zip(got, expected, allowed)):
+        if not np.array_equal(np.isnan(g), np.isnan(e)):
+            raise Wrong(f"{what}: NaN", f"result {number}: {np.isnan(g).sum()} of them, expected {np.isnan(e).sum()}")
+        off = np.abs(np.nan_to_num(g) - np.nan_to_num(e)).max(initial=0)
+        if not off <= most:
+            raise Wrong(
+                f"{what}: value", f"result {number} is off by {off:.2e}, allowed {most:.2e}, largest {np.abs(e).max(initial=0):.2e}"
+            )
+
+
+def nudged(x, rng, eps):
+    """The same numbers, each within a rounding error of what it was."""
+    if isinstance(x, (list, tuple)) and list(flat([x])):
+        return type(x)(nudged(a, rng, eps) for a in x)
+    return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
+
+
+def check_answer(family, case, precision, arguments, keywords, run, rng):
+    """Against the oracle; returns what came out. What the roundings of the inputs alone may change is allowed beside the op's tolerance."""
+    oracle = oracle_of(family, case)
+    given, options = exact(arguments), {k: exact(v) for k, v in keywords.items()}
+    expected = made(oracle(*given, **options))
+    got = run(num_threads=1)
+    op = op_of(family, case.op)
+    eps = tolerance(op, precision) / 4
+    near = made(oracle(*nudged(given, rng, eps), **nudged_keywords(options, rng, eps)))
+    allowed = [
+        tolerance(op, precision) * max(np.abs(np.nan_to_num(e)).max(initial=0), np.finfo(precision).tiny)
+        + 20 * np.abs(np.nan_to_num(n) - np.nan_to_num(e)).max(initial=0)
+        for e, n in zip(expected, near)
+    ]
+    compare(made(got), expected, allowed, "answer")
+    return got
+
+
+def nudged_keywords(options, rng, eps):
+    return {k: nudged(v, rng, eps) for k, v in options.items()}
+
+
+def check_same_bits(got, run, arguments, keywords, rng):
+    if bits(run(num_threads=int(rng.integers(2, 5)))) != bits(got):
+        raise Wrong("threads: other bits", "")
+    if len(made(got)) == 1 and not isinstance(got, tuple):
+        out = np.full_like(np.ascontiguousarray(got), np.nan)
+        try:
+            back = run(num_threads=1, out=out)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+        else:
+            if back is not out or bits(out) != bits(got):
+                raise Wrong("out=: other bits", "")
+
+
+def check_nan_stays(op, got, call, arguments, keywords, rng):
+    """A NaN in the first item of the first argument's batch leaves all other items alone."""
+    first, output = op.inputs[0], op.outputs[0]
+    leads = ("... ", "B ")
+    if not (first.dims.startswith(leads) and output.dims.startswith(leads)) or "M?" in output.dims:
+        return
+    x, y = arguments[0], made(got)[0]
+    batch = 1 if first.dims.startswith("B ") else x.ndim - len(first.dims.split()) + 1
+    if batch < 1 or x.shape[0] < 2 or not x[0].size or y.shape[:1] != x.shape[:1]:
+        return
+    poisoned = x.copy()
+    poisoned[0].flat[rng.integers(x[0].size)] = np.nan
+    try:
+        found = made(call(poisoned, *arguments[1:], **keywords))[0]
+    except ValueError as error:
+        if "nan" not in str(error):
+            raise
+        return  # refused, as points are
+    if bits(found[1:]) != bits(y[1:]):
+        raise Wrong("NaN: reaches other items", "")
+
+
+def as_tensor(x, rng):
+    import torch
+
+    if isinstance(x, list):
+        return [as_tensor(a, rng) for a in x]
+    if not isinstance(x, np.ndarray):
+        return x
+    t = torch.from_numpy(np.array(x, order="C"))
+    kind = rng.integers(5)
+    if kind == 0 and t.is_complex():
+        return t.conj().resolve_conj().conj()  # a lazy one
+    if kind == 1 and t.is_floating_point():
+        return torch.complex(torch.zeros_like(t), -t).conj().imag  # its sign is lazy
+    if kind == 2 and t.ndim:
+        return torch.cat([t[:1] if t.shape[0] else t, t])[min(1, t.shape[0]) :]  # shifted
+    if kind == 3 and t.ndim > 1:
+        return t.transpose(0, -1).contiguous().transpose(0, -1)
+    return t
+
+
+def check_tensors(got, call, arguments, keywords, rng):
+    found = call(*[as_tensor(a, rng) for a in arguments], **{k: as_tensor(v, rng) for k, v in keywords.items()})
+    if bits(tuple(t.resolve_conj().resolve_neg().numpy() for t in made(found))) != bits(tuple(made(got))):
+        raise Wrong("tensors: other bits", "")
+
+
+def attack(rng, cases, backend, with_torch):
+    """One random call; returns its name, or '' where it was refused. Raises Wrong, or what a call should not raise."""
+    family, case, precision, arguments, keywords = draw(rng, cases)
+    op = op_of(family, case.op)
+    arguments = [with_layouts(a, rng) for a in arguments]
+    before = exact([a for a in flat(arguments)])
+    call = call_of(family, case)
+
+    def run(**more):
+        return call(*arguments, **keywords, **more, backend=backend)
+
+    name = f"{family}.{case}-{precision} {[np.shape(a) for a in flat(arguments)]} {keywords if len(str(keywords)) < 200 else ''}"
+    try:
+        try:
+            call(*arguments, **keywords, backend=backend)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            if op.label.split(".")[1].removesuffix("_complex") in str(error) or isinstance(error, np.linalg.LinAlgError):
+                return ""  # refused, with the name of the function
+            raise
+        got = check_answer(family, case, precision, arguments, keywords, run, rng)
+        check_same_bits(got, run, arguments, keywords, rng)
+        check_nan_stays(op, got, lambda *a, **k: call(*a, **k, backend=backend), arguments, keywords, rng)
+        if with_torch and rng.random() < 0.3:
+            check_tensors(got, lambda *a, **k: call(*a, **k, backend=backend), arguments, keywords, rng)
+        if op.adjoint and sum(a.size for a in flat(arguments)) + sum(a.size for a in made(got)) < FEW and rng.random() < 0.5:
+            try:
+                check_gradient(family, case, list(arguments), dict(keywords), rng, precision, backend)
+            except AssertionError as error:
+                raise Wrong("gradient", str(error).strip().split("\n")[0]) from error
+        for a, b in zip(before, exact([a for a in flat(arguments)])):
+            if not np.array_equal(a, b, equal_nan=True):
+                raise Wrong("an input was written to", "")
+    except Exception as error:
+        error.add_note(name)
+        raise
+    return name
+
+
+def attacks():
+    """What nouns attack beside their ops."""
+    nouns = dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family)
+    modules = [importlib.import_module(f"{family}.{noun}.cases") for family, noun in nouns]
+    return [function for module in modules for function in getattr(module, "ATTACKS", [])]
+
+
+def one(number, seed, cases, backend, with_torch):
+    """The call of this number."""
+    rng = np.random.default_rng([seed, number])
+    own = attacks()
+    if own and rng.random() < 0.2:
+        function = own[rng.integers(len(own))]
+        try:
+            function(rng, backend)
+        except Exception as error:
+            error.add_note(function.__name__)
+            raise
+        return function.__name__
+    return attack(rng, cases, backend, with_torch)
+
+
+def session(seconds, seed, backend, first=None):
+    """Calls until the time is over, or the one number ``first``; returns the number of failures."""
+    cases = all_cases()
+    with_torch = importlib.util.find_spec("torch") is not None
+    refused, failures, shown, number, end = 0, Counter(), {}, first or 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            refused += not one(number, seed, cases, backend, with_torch)
+        except Exception as error:
+            kind = error.args[0] if isinstance(error, Wrong) else f"{type(error).__name__}"
+            note = getattr(error, "__notes__", [""])[0]
+            kind = f"{note.split('-')[0]} {kind}"
+            failures[kind] += 1
+            shown.setdefault(kind, (number, note, " ".join(map(str, error.args))[:300]))
+            if first is not None:
+                traceback.print_exc()
+        number += 1
+        if first is not None:
+            break
+    where = f"{backend}, {qf.config()['isa']}" if backend == "native" else backend
+    print(f"{where}, seed {seed}: {number - (first or 0)} calls, {refused} refused, {sum(failures.values())} failures", flush=True)
+    for kind, count in failures.most_common():
+        number, note, text = shown[kind]
+        isa = f"QUATREFOIL_ISA={qf.config()['isa']} " if backend == "native" else ""
+        print(
+            f"  {count} x {kind}: {text}\n    {note}\n    {isa}python -m tests.fuzz 60 {seed} --backend {backend} --only {number}",
+            flush=True,
+        )
+    return sum(failures.values())
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.partition("\n")[0])
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("seed", type=int, nargs="?", help="a fresh one unless given")
+    parser.add_argument("--backend", choices=["native", "numba"], help="this one alone, on the instruction set in use")
+    parser.add_argument("--only", type=int, help="the number of the one call to repeat")
+    given = parser.parse_args()
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if given.seed is None else given.seed
+    if given.backend:
+        sys.exit(session(given.seconds, seed, given.backend, given.only) > 0)
+    isas = qf.config()["isas"] if _backends.reason("native") is None else []
+    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {})]
+    command = [sys.executable, "-m", "tests.fuzz", str(given.seconds / len(settings)), str(seed), "--backend"]
+    runs = [subprocess.run([*command, backend], env=os.environ | extra, check=False).returncode for backend, extra in settings]
+    sys.exit(any(runs))
+
+
+if __name__ == "__main__":
+    main()
