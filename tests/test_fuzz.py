@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fuzz
+import reliability
 from case import all_cases
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
@@ -94,3 +95,10 @@ def test_a_session_names_the_call_that_repeats(monkeypatch, capsys):
     assert f"python -m tests.fuzz 60 7 --backend {BACKEND} --only 3" in capsys.readouterr().out
     assert fuzz.session(60, 7, BACKEND, 3) == 1
     assert fuzz.session(60, 7, BACKEND, 4) == 0
+
+
+def test_the_page_names_what_there_is():
+    found = reliability.promises()
+    assert len(found) >= 10
+    missing = [file for _, files in found for file in files if not (reliability.ROOT / file).is_file()]
+    assert not missing
