@@ -279,10 +279,11 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
     if rows is not None and not is_compiling():
         chosen = np.asarray(rows)
-        if found[0] == 0 and len(chosen) or chosen.max(initial=-1) >= found[0]:
-            raise ValueError(
-                f"{label}: conv_state_indices must lie in [0, {found[0]}), the rows of conv_state, or below for padding, got {chosen.tolist()}"
-            )
+        if len(chosen) and found[0] == 0:
+            raise ValueError(f"{label}: conv_state has shape {found}, expected at least one row for conv_state_indices to choose")
+        if chosen.max(initial=-1) >= found[0]:
+            what = f"must lie in [0, {found[0]}), the rows of conv_state, or below 0 for padding"
+            raise ValueError(f"{label}: conv_state_indices {what}, got {chosen.tolist()}")
         chosen = chosen[chosen >= 0]
         if len(np.unique(chosen)) != len(chosen):
             raise ValueError(f"{label}: conv_state_indices names a row twice, got {chosen.tolist()}; give every item a row of its own")
