@@ -61,13 +61,11 @@ _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
 def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
+    if not isinstance(dtype, np.dtype):
+        return str(dtype).removeprefix("torch.")  # nothing is kept: torch.compile, which may be tracing this, guards what it has read
     name = _DTYPE_NAMES.get(dtype)
     if name is None:
-        if isinstance(dtype, np.dtype):
-            name = dtype.name if dtype.isnative else dtype.str
-        else:
-            name = str(dtype).removeprefix("torch.")
-        _DTYPE_NAMES[dtype] = name
+        name = _DTYPE_NAMES[dtype] = dtype.name if dtype.isnative else dtype.str
     return name
 
 

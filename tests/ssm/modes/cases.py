@@ -38,7 +38,7 @@ CASES = [
     Case("log_vandermonde_transpose", "shared-weights", _transpose((3, 5), (3, 5), 70, u=(2, 3, 70))),
     Case("log_vandermonde_transpose", "shared-samples", _transpose((4, 2, 3, 5), (3, 5), 70, u=(2, 1, 70))),
     Case("log_vandermonde_transpose", "complex-small", _transpose((2, 3), (2, 3), 9, complex=True)),
-    Case("log_vandermonde_transpose", "complex", _transpose((2, 3, 9), (3, 9), 131, complex=True)),
+    Case("log_vandermonde_transpose", "complex-samples", _transpose((2, 3, 9), (3, 9), 131, complex=True)),
     Case("log_vandermonde_transpose", "complex-long", _transpose((1, 5), (5,), 13001, complex=True)),
     Case("log_vandermonde_transpose", "complex-shared-weights", _transpose((3, 5), (3, 5), 200, u=(2, 3, 200), complex=True)),
     Case("log_vandermonde_transpose", "complex-no-length", _transpose((2, 5), (2, 5), 0, complex=True)),

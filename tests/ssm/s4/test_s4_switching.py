@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from quatrefoil import _arrays  # noqa: E402
 from ssm.s4 import block  # noqa: E402
 from ssm.switching import lines  # noqa: E402
 
@@ -69,6 +70,22 @@ def test_a_diagonal_block(backend, rng, s4):
     C, x = numbers(rng, 5, H, N), torch.complex(torch.tensor(-rng.uniform(0, 0.1, (H, N))), torch.tensor(rng.uniform(-1, 1, (H, N))))
     expected = 2 * torch.einsum("chn,hnl->chl", C, torch.exp(x[..., None] * torch.arange(L))).real
     torch.testing.assert_close(s4.log_vandermonde_naive(C, x, L), expected)
+
+
+def test_a_block_compiles(backend, rng, s4, monkeypatch):
+    monkeypatch.setattr(_arrays, "_DTYPE_NAMES", {})  # as in a process that has called nothing before
+    dt, Lambda, P, B, C, state = (x.requires_grad_() for x in system(rng, 2))
+
+    def f(dt, Lambda, P, B, C, state):
+        return block.kernels(s4.cauchy_naive, dt, Lambda, P, B, C, L, state)
+
+    torch._dynamo.reset()
+    given = (dt, Lambda, P, B, C, state)
+    pairs = [torch.compile(f, fullgraph=True, backend="aot_eager")(*given), f(*given)]
+    for a, b in zip(*pairs):
+        torch.testing.assert_close(a, b)
+    for a, b in zip(*(torch.autograd.grad(sum(x.square().sum() for x in pair), given) for pair in pairs)):
+        torch.testing.assert_close(a, b)
 
 
 def test_the_same_with_numpy(backend, rng):

@@ -6,11 +6,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from ... import _arrays
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, T, Z
+from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 
 _TOLERANCE = 2e-6  # as s4d_kernel
 
@@ -46,6 +46,7 @@ OPS = (
     LOG_VANDERMONDE_COMPLEX,
     LOG_VANDERMONDE_TRANSPOSE,
     LOG_VANDERMONDE_TRANSPOSE_COMPLEX,
+    BROADCAST_ROWS,
 )
 
 
@@ -153,7 +154,7 @@ def log_vandermonde_transpose(
     Differentiable in u, v, x. Cost: 8 N operations for each real number of u, read once; a complex one is two.
     """
     options = (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),)
-    u, v = _arrays.broadcast_rows(u, v)
+    u, v = broadcast_rows(u, v)
     y: Z = call(_transpose(u), (u, v, x), options, (), out, backend, num_threads)
     return y
 
@@ -165,9 +166,9 @@ def log_vandermonde_transpose_vjp(
     options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
     given: list[Any] = list(inputs_and_grad)
     if len(given) == 4:
-        given[:2] = _arrays.broadcast_rows(*given[:2])
+        given[:2] = broadcast_rows(*given[:2])
     gradients: Any = call_vjp(_transpose(given[0] if given else None), given, options, (), backend, num_threads)
-    return tuple(_arrays.sum_to_shape(g, tuple(a.shape)) for g, a in zip(gradients, inputs_and_grad) if a is not None)
+    return (*map(gradient_of_rows, inputs_and_grad[:2], gradients), *gradients[2:])
 
 
 def _transpose(u: Any) -> Op:
