@@ -104,8 +104,8 @@ void layer_adjoint(const LayerAdjoint<T>& p) {
   const Layer<T>& f = p.forward;
   const Model<T>& q = f.model;
   const int64_t outputs = f.outputs(), states = f.B * q.H * q.N;
-  if (f.B * q.H * q.L == 0 || outputs == 0) {
-    set_zero(p.du, f.B * q.H * q.L);
+  if (outputs == 0) set_zero(p.du, f.B * q.H * q.L);
+  if (f.B * q.H * q.L == 0 || (outputs == 0 && !p.grad_last)) {
     set_zero(p.model.ddt, q.H);
     set_zero(p.model.dA, q.H * q.N);
     set_zero(p.model.dC, q.M * q.H * q.N);

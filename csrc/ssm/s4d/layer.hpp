@@ -215,11 +215,12 @@ template <class T>
 void layer(const Layer<T>& p) {
   const Model<T>& q = p.model;
   const int64_t states = p.B * q.H * q.N;
-  if (p.B * q.H * q.L == 0 || p.outputs() == 0) {
+  const bool silent = p.outputs() == 0;  // then the recurrence makes the state, for which no kernel is needed
+  if (p.B * q.H * q.L == 0 || (silent && !p.last)) {
     for (int64_t i = 0; p.last && i < states; ++i) p.last[i] = p.start ? p.start[i] : cplx<T>{};
     return;
   }
-  prefers_scan(p, round_up(q.N, Modes::W)) ? layer_by_scan(p) : layer_by_fft(p);
+  silent || prefers_scan(p, round_up(q.N, Modes::W)) ? layer_by_scan(p) : layer_by_fft(p);
 }
 
 }  // namespace QF_ISA

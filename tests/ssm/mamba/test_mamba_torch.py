@@ -3,6 +3,7 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -147,9 +148,35 @@ def test_gradients_reach_interleaved_pairs():
         torch.testing.assert_close(f(u, delta, A.conj(), B, C), f(u, delta, A.conj().resolve_conj(), B, C))
 
 
-def test_an_update_in_place_has_its_gradient_and_compiles():
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_interleaved_pairs_may_lie_anywhere(kind):
+    u, delta, A, C = torch.randn(2, 3, 5), torch.rand(2, 3, 5), torch.complex(-torch.rand(3, 2), torch.randn(3, 2)), torch.randn(2, 2, 10)
+
+    def scan(*arrays):
+        if kind == "torch":
+            return qf.ssm.selective_scan_fn(*arrays)
+        views = [np.lib.stride_tricks.as_strided(a.numpy(), a.shape, [4 * n for n in a.stride()]) for a in arrays[3:]]  # torch's own differ
+        return torch.as_tensor(qf.ssm.selective_scan_fn(*[a.numpy() for a in arrays[:3]], *views))
+
+    for B in (
+        torch.randn(41)[1:].view(2, 2, 10),  # an odd storage offset
+        torch.randn(2, 2, 11)[..., 1:],
+        torch.randn(2, 10, 2).mT,
+        torch.randn(2, 2, 10, dtype=torch.complex64).conj().imag,
+    ):
+        B = B if kind == "torch" else B.resolve_neg()
+        assert torch.equal(scan(u, delta, A, B, C), scan(u, delta, A, B.clone(memory_format=torch.contiguous_format), C))
+    none, no_items = torch.zeros(0), torch.zeros(0, 3, 5)
+    for B in (torch.randn(2, 2, 7)[..., :0], torch.randn(2, 2, 7)[..., 1:1], none.reshape(2, 2, 0), none.as_strided((2, 2, 0), (1, 1, 1))):
+        assert scan(u[..., :0], delta[..., :0], A, B, B).shape == (2, 3, 0)
+    for B in (none.reshape(0, 2, 10), none.as_strided((0, 2, 10), (3, 3, 1)), torch.randn(7, 2, 20)[:0, :, ::2]):
+        assert scan(no_items, no_items, A, B, B).shape == (0, 3, 5)
+
+
+@pytest.mark.parametrize("rows", [[3, 0], [-1, 2], [3, -1], [-1, -1]])
+def test_an_update_in_place_has_its_gradient_and_compiles(rows):
     x, weight = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
-    start, rows, lengths = torch.randn(4, 3, 6, dtype=torch.float64), torch.tensor([3, 0]), torch.tensor([1, 9], dtype=torch.int32)
+    start, rows, lengths = torch.randn(4, 3, 6, dtype=torch.float64), torch.tensor(rows), torch.tensor([1, 9], dtype=torch.int32)
 
     def f(x, start, weight):
         state = start.clone()

@@ -31,6 +31,7 @@ CASES = [
     Case("s5_apply", "both-directions", _s5((3, 250, 20), 18, bidirectional=True)),
     Case("s5_apply", "both-directions-plain", _s5((300, 3), 5, D=False, bidirectional=True, conj_sym=False)),
     Case("s5_apply", "long", _s5((2, 17000, 2), 3, state=True, return_state=True)),
+    Case("s5_apply", "both-directions-no-batch", _s5((9, 2), 3, bidirectional=True)),
     Case("s5_apply", "both-directions-long", _s5((17000, 2), 4, bidirectional=True)),
     Case("s5_apply", "empty-batch", _s5((0, 20, 4), 3, state=True, return_state=True)),
     Case("s5_apply", "no-samples", _s5((2, 0, 4), 3, state=True, return_state=True)),

@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
+from ..._dispatch import call, call_vjp, is_compiling
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T, Z
 
@@ -148,7 +148,10 @@ def selective_scan_fn_vjp(
 
 
 def _paired(A: Any, x: Any) -> Any:
-    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else as it is."""
+    """Varying B or C of a complex scan: (..., 2 L) real pairs -> (..., L) complex. Anything else as it is.
+
+    Any strides go for contiguous where an array is empty, so that such a one is copied.
+    """
     if not _is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
         return x
     x = _arrays.widen(x)
@@ -159,10 +162,13 @@ def _paired(A: Any, x: Any) -> Any:
             f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
         )
     if isinstance(x, np.ndarray):
-        return np.ascontiguousarray(x).view(np.result_type(x.dtype, np.complex64))
+        return (np.ascontiguousarray(x) if x.size else x.copy()).view(np.result_type(x.dtype, np.complex64))
     import torch
 
-    return torch.view_as_complex(x.unflatten(-1, (x.shape[-1] // 2, 2)).contiguous())
+    pairs = x.resolve_neg().unflatten(-1, (x.shape[-1] // 2, 2)).contiguous()
+    if is_compiling() or pairs.storage_offset() % 2 or not pairs.numel():  # the last two torch does not view
+        pairs = pairs.clone(memory_format=torch.contiguous_format)
+    return torch.view_as_complex(pairs)
 
 
 def _unpaired(x: Any) -> Any:

@@ -136,7 +136,10 @@ class _System:
         self.c = C.astype(complex)
         self.truncated = truncated and L > 0
         if self.truncated:
-            self.rest = np.stack([np.eye(2 * self.E.shape[1]) - self._power(h, L) for h in range(len(self.E))])
+            size = 2 * self.E.shape[1]
+            self.rest = np.empty((len(self.E), size, size))
+            for h in range(len(self.E)):
+                self.rest[h] = np.eye(size) - self._power(h, L)
             self.c = self._halves(self._solve(np.swapaxes(self.rest, 1, 2), self._parts(np.conj(self.c))), conj=True)
 
     def _power(self, h, L):

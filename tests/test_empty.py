@@ -1,0 +1,129 @@
+"""Axes without entries: every op with every letter of its dims at 0, and every two of them, with every result that can be asked for.
+Values and gradients against the oracle; where no result has a number, the gradients are 0."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from case import all_cases, build, call_of, op_of
+from checks import check_gradient, check_value
+from quatrefoil._spec import FAMILIES
+
+WORD = re.compile(r"\d*(\.*\w+)(?:[+-]\d+)?")  # its letter
+NEVER_EMPTY = {"wos": {"M", "numbers", "d"}}  # a polygon has sides, data have numbers, space has dimensions: their callers see to it
+
+
+def words_of(dims, rank, number, count, options):
+    """What each axis of an array is called in its dims, the batch axes counted from the last. ``number``: in a sequence of ``count``."""
+    if " if " in dims:
+        yes, option, no = re.split(" if | else ", dims)
+        dims = yes if options.get(option) else no
+    for form in dims.split(" or "):
+        words = [w + str(number) if w.endswith("_") else str(count) if w == "#" else w for w in form.split()]
+        words = [w for word in words for w in ([f"{word[:-1]}{i + 1}" for i in range(count)] if word.endswith("_*") else [word])]
+        axes = [w for w in words if not w.endswith("...")]
+        if len(axes) > rank:
+            axes = [w for w in axes if not w.endswith("?")]
+        batch = rank - len(axes)
+        if batch == 0 or (batch > 0 and len(words) > len(axes) and "..." in form):
+            return [f"..{i}" for i in range(batch, 0, -1)] + [w.removesuffix("?") for w in axes]
+    raise AssertionError(f"no reading of {dims!r} has {rank} axes")
+
+
+class Call:
+    """The arguments of a case, by name; ``asking``: its keywords, and those that ask for every result that the case can have."""
+
+    def __init__(self, family, case, rng):
+        self.family, self.case, self.op = family, case, op_of(family, case.op)
+        arguments, keywords = build(family, case, rng, "float64")
+        self.names = [a.name for a in self.op.inputs]
+        self.count = len(arguments)
+        self.inputs = arguments + [keywords.pop(name, None) for name in self.names[self.count :]]
+        self.keywords, self.asking = keywords, [keywords]
+        for op in FAMILIES[family]:
+            op.plans.clear()
+        call_of(family, case)(*self.given(self.inputs), **keywords, **self.more(self.inputs))
+        self.op = next(op for op in FAMILIES[family] if op.plans and not op.host)  # an option may choose another
+        asked = keywords | {o.when: True for o in self.op.outputs if o.when}
+        if asked != keywords:
+            try:
+                call_of(family, case)(*self.given(self.inputs), **asked, **self.more(self.inputs))
+                self.asking.append(asked)
+            except ValueError:
+                assert self.op.check  # nothing else knows of results that cannot be had
+
+    def given(self, inputs):
+        return inputs[: self.count]
+
+    def more(self, inputs):
+        return {name: x for name, x in zip(self.names[self.count :], inputs[self.count :]) if x is not None}
+
+    def axes(self):
+        """(array, words, argument, number) of every input that is there."""
+        for arg, value in zip(self.op.inputs, self.inputs):
+            for i, x in enumerate(value if arg.many else [value]):
+                if x is not None:
+                    yield x, words_of(arg.dims, x.ndim, i + 1, self.sequence(), self.keywords), arg, i
+
+    def sequence(self):
+        return next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.many), 1)
+
+    def letters(self):
+        words = [w for _, words, *_ in self.axes() for w in words]
+        letters = {WORD.fullmatch(w)[1] for w in words if not w.isdigit() and not w.endswith("_x")}
+        return sorted(letters - NEVER_EMPTY.get(self.family, set()))
+
+    def structure(self):
+        """Two cases that are alike in this differ in sizes and numbers alone."""
+        shapes = tuple(x.ndim for x, *_ in self.axes()), tuple(a.name for *_, a, _ in self.axes())
+        return self.op.label, shapes, tuple((k, v) for k, v in self.keywords.items() if isinstance(v, (bool, str)))
+
+    def emptied(self, letters):
+        """The inputs with these letters at 0; at 1 where an axis is one shorter than that."""
+
+        def cut(x, words):
+            for axis, word in enumerate(words):
+                if WORD.fullmatch(word)[1] in letters or (word.endswith("_x") and any(n.startswith(word[:-1]) for n in letters)):
+                    size = 1 if WORD.fullmatch(word)[1] in shorter and "-" not in word else 0
+                    x = x[(slice(None),) * axis + (slice(size),)]
+            return x
+
+        shorter = {WORD.fullmatch(w)[1] for _, words, *_ in self.axes() for w in words if "-1" in w}
+        cuts = iter([cut(x, words) for x, words, *_ in self.axes()])
+        return [None if x is None else [next(cuts) for _ in x] if a.many else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
+
+
+def smallest_of_each_structure():
+    found = {}
+    for family, case in all_cases():
+        call = Call(family, case, np.random.default_rng(0))
+        size = sum(x.size for x, *_ in call.axes())
+        if all(x.size for x, *_ in call.axes()) and size < found.get(call.structure(), (np.inf,))[0]:
+            found[call.structure()] = size, family, case
+    return [(family, case) for _, family, case in found.values()]
+
+
+CASES = smallest_of_each_structure()
+
+
+@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+def test_every_letter_at_0(family, case, backend, rng):
+    call = Call(family, case, rng)
+    op, letters = call.op, call.letters()
+    done = 0
+    for empty, asked in itertools.product([e for n in (1, 2) for e in itertools.combinations(letters, n)], call.asking):
+        inputs = call.emptied(empty)
+        arguments, keywords = call.given(inputs), call.more(inputs) | {k: 0 if k in empty else v for k, v in asked.items()}
+        print(f"{', '.join(empty)} = 0")  # shown where it fails
+        try:
+            check_value(family, case, arguments, keywords, "float64")
+        except ValueError as refused:
+            if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):
+                continue
+            raise
+        done += 1
+        if op.adjoint is not None:
+            check_gradient(family, case, arguments, keywords, rng, "float64")
+    assert done or op.check or op.rule
