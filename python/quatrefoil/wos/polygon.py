@@ -157,9 +157,10 @@ class Polygon:
 
     def arrays(self, kind: str) -> tuple[Array, Array]:
         """The scaled segments and where each instance's begin, as arrays of that kind."""
-        if kind not in self._scaled:
-            self._scaled[kind] = _of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)
-        return self._scaled[kind]
+        made = self._scaled.get(kind)
+        if made is None:  # of two threads that come at once one makes those of both: the grids are of these very arrays
+            made = self._scaled.setdefault(kind, (_of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)))
+        return made
 
     def memo(self, kind: str) -> Memo | None:
         """The compiled grids for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""

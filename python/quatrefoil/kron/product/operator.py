@@ -31,13 +31,16 @@ _CURE = "add noise, or jitter to its diagonal"
 _PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", many=True),), (Arg("K", "m_x n_x"),), differentiable=False)
 
 
-@functools.cache
+_made: dict[str, type[KroneckerOperator]] = {}
+
+
 def scipy_class() -> type[KroneckerOperator]:
-    """The class that users get: these methods on SciPy's base, pickled as quatrefoil.kron.KroneckerOperator."""
+    """The class that users get: these methods on SciPy's base, pickled as quatrefoil.kron.KroneckerOperator. There is one of it, whichever
+    thread comes first."""
     from scipy.sparse.linalg import LinearOperator
 
     names = {"__module__": "quatrefoil.kron", "__doc__": KroneckerOperator.__doc__}
-    return type("KroneckerOperator", (KroneckerOperator, LinearOperator), names)
+    return _made.get("class") or _made.setdefault("class", type("KroneckerOperator", (KroneckerOperator, LinearOperator), names))
 
 
 class KroneckerOperator(Base):  # type: ignore[misc]
@@ -379,9 +382,10 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         from scipy.linalg import lu_solve
 
         x, lead = rows.reshape(shape), rows.ndim - 1
-        for k, factorised in enumerate(self._lu):
+        for k, (lu, pivots) in enumerate(self._lu):
             front = np.moveaxis(x, lead + k, 0)
-            solved = lu_solve(factorised, front.reshape(len(front), -1), check_finite=False)
+            own = pivots.copy()  # SciPy counts them up to LAPACK's and back, in place: other threads read ours
+            solved = lu_solve((lu, own), front.reshape(len(front), -1), check_finite=False)
             x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)
         return x.reshape(rows.shape)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Generic
 
@@ -42,6 +42,10 @@ class Result(Generic[T]):
     problem: Problem = field(repr=False)
     grad: T | None = None
     grad_stderr: T | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was counted from the state, which another thread may be adding meanwhile."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def n_walks(self) -> Any:
