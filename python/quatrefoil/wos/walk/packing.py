@@ -5,6 +5,7 @@ Plain array code for NumPy arrays and tensors, so that torch differentiates it; 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,17 @@ class Target:
 
 
 NOTHING = Packed("none")
+
+
+def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
+    """Data like this one of other arrays."""
+    if isinstance(given, (list, tuple)):
+        return (list if isinstance(given, list) else tuple)(with_arrays(g, change) for g in given)
+    if isinstance(given, (Fourier, PerVertex, Gaussians)):
+        again = copy.copy(given)
+        vars(again).update({name: with_arrays(value, change) for name, value in vars(given).items()})
+        return again
+    return given if _arrays.kind(given) is None else change(given)
 
 
 def pack(given: Any, target: Target, name: str) -> Packed:
