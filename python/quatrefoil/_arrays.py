@@ -30,6 +30,11 @@ def namespace(array: Any) -> Any:
     return namespace_of(str(kind(array)))
 
 
+def of_kind(kind: str, array: np.ndarray) -> Any:
+    """The numbers of a NumPy array as an array of that kind, in the same memory."""
+    return array if kind == "numpy" else namespace_of(kind).from_numpy(array)
+
+
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
 LARGE = 256 << 10  # bytes
 large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the native backend keeps the memory of those that are gone

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arguments
+from .. import _arguments, _arrays
 from .._arguments import sequence
 from .._backends import native
 from .._bind import check_arrays
@@ -182,9 +182,8 @@ class ChebTucker:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if x.__class__.__module__.partition(".")[0] != self.core.__class__.__module__.partition(".")[0] or x.dtype != self.core.dtype:
                 raise TypeError(f"{label}: {name} must be of the kind and dtype of core, {self.core.dtype}")
-            basis = polynomials(_reference(host, k, self.domain[k], label), U.shape[0])
-            matrix = basis.astype(host.dtype) if isinstance(U, np.ndarray) else U.new_tensor(basis)
-            result = mode_product(result, matrix @ U, k)
+            basis = polynomials(_reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
+            result = mode_product(result, _arrays.of_kind(str(_arrays.kind(U)), basis) @ U, k)
         values: T = result
         return values
 

@@ -31,7 +31,7 @@ class Frame:
     def of_kind(self, kind: str, B: int) -> Array:
         """A row for each of B instances."""
         rows = self.rows if len(self.rows) == B else np.array(np.broadcast_to(self.rows, (B, self.rows.shape[1])))
-        return _of_kind(kind, rows)
+        return _arrays.of_kind(kind, rows)
 
 
 def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
@@ -44,10 +44,6 @@ def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
         boundary._frames.clear()  # the last one is enough
         boundary._frames[epsilon, relative] = known
     return known
-
-
-def _of_kind(kind: str, array: np.ndarray) -> Array:
-    return array if kind == "numpy" else _arrays.namespace_of(kind).from_numpy(array)
 
 
 class Polygon:
@@ -159,7 +155,7 @@ class Polygon:
         """The scaled segments and where each instance's begin, as arrays of that kind."""
         made = self._scaled.get(kind)
         if made is None:  # of two threads that come at once one makes those of both: the grids are of these very arrays
-            made = self._scaled.setdefault(kind, (_of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)))
+            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self.scaled_ends()), _arrays.of_kind(kind, self.first)))
         return made
 
     def memo(self, kind: str) -> Memo | None:

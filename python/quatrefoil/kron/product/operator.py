@@ -323,7 +323,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _like_mine(self, array: np.ndarray) -> Any:
         """A NumPy result as the kind of array that the factors are."""
-        return _arrays.namespace_of(self._kind).from_numpy(array if array.flags.writeable else array.copy())
+        return _arrays.of_kind(self._kind, array if array.flags.writeable else array.copy())
 
     def _like(self, factors: Sequence[Any], dtype: Any) -> KroneckerOperator:
         cast = [f.astype(dtype, copy=False) for f in factors]

@@ -53,7 +53,7 @@ class Target:
         return (array if self.dtype == np.float64 else array.astype(np.float64)) if kind == "numpy" else array.double()
 
     def array(self, x: np.ndarray) -> Array:
-        return x if self.kind == "numpy" else self.namespace.from_numpy(x)
+        return _arrays.of_kind(self.kind, x)
 
     @property
     def namespace(self) -> Any:
@@ -296,5 +296,4 @@ def as_given(gradient: np.ndarray, like: Array) -> Array:
     """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
     shape = tuple(like.shape)
     summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
-    result = np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like))
-    return result if isinstance(like, np.ndarray) else like.new_tensor(result)
+    return _arrays.of_kind(str(_arrays.kind(like)), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))

@@ -110,5 +110,5 @@ def finish(problem: Problem, state: State) -> Result[Any]:
         stderr = np.where((steps == 0) & np.isfinite(host), 0.0, stderr)
     if len(state.sizes) == 1:  # else the fold has made another array: the caller may write to the result, not to the state
         mean = copied(mean)
-    bar = stderr if plain else _arrays.namespace_of(p.kind).from_numpy(stderr)
+    bar = _arrays.of_kind(p.kind, stderr)
     return Result(p.cast(mean).reshape(p.shape), p.cast(bar).reshape(p.shape), problem.seed, state, problem)

@@ -203,7 +203,7 @@ def solve_vjp(
     share = of_value.reshape(p.B, p.N, 1).astype(np.float64) * (np.array(sizes) / count)  # (6): the mean is linear in those of the nodes
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
-    given = share if p.kind == "numpy" else _arrays.namespace_of(p.kind).from_numpy(share)
+    given = _arrays.of_kind(p.kind, share)
     options = (*p.kinds, problem.signed_seed, first, count, problem.max_steps)
     pulled = iter(call_vjp(WALK, (*p.inputs, given), options, p.extras, problem.backend, num_threads))
     found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
