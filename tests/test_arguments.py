@@ -75,3 +75,101 @@ def test_results_beyond_64_bits(backend):
         qf.ssm.log_vandermonde(np.broadcast_to(Z, (2**30, 1, 2)), Z, 2**40)
     with pytest.raises(MemoryError):  # this one can be addressed
         qf.ssm.s4d_kernel(np.ones(1), Z, Z, 2**55)
+
+
+F, S = np.ones((1, 2, 5), np.float32), np.ones((1, 3, 5), np.float32)
+A = -np.ones((2, 3), np.float32)
+
+
+def half(x):
+    return x.astype(np.float16)
+
+
+def double(x):
+    return x.astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        # the fewer are at fault, or the later ones
+        (lambda: qf.ssm.selective_scan_fn(double(F), F, A, S, S), "u has dtype float64 but delta has float32; expected float32 or float16"),
+        (lambda: qf.ssm.selective_scan_fn(F, double(F), A, S, S), "delta has dtype float64 but u has float32"),
+        (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64$"),
+        (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S.astype(complex)), "C has dtype complex128 but u has float32"),
+        (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S + 0j), "C has dtype complex64 but A has float32; expected float32$"),
+        (lambda: qf.ssm.fft_conv(F, double(F[0])), "k has dtype float64 but u has float32; expected float32 or float16 or bfloat16$"),
+        (lambda: qf.kron.matvec([double(A), A, A], F), r"factors\[0\] has dtype float64 but factors\[1\] has float32; expected float32$"),
+        (lambda: qf.ssm.s4d_kernel(A[:, 0], *[A.astype(complex)] * 2, 5), "dt has dtype float32 but A has complex128; expected float64$"),
+        (lambda: qf.ssm.fft_conv_vjp(F, F[0], double(F)), "grad has dtype float64 but u has float32"),
+        # half precision goes with float32, where an argument takes it
+        (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F, A, S, S))), "A has dtype float16, expected float32 or float64 or complex64"),
+        (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F)), A, half(S), double(S)), "C has dtype float64 but u has float16"),
+        (lambda: qf.ssm.fft_conv(half(F), double(F[0])), "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16$"),
+        (lambda: qf.ssm.fft_conv(half(F), double(F[0]), double(A[:, 0])), "u has dtype float16 but k has float64; expected float64$"),
+        (lambda: qf.ssm.linear_scan(half(F), half(F)), "a has dtype float16, expected float32"),
+        (lambda: qf.ssm.fft_conv(half(F), F[0].astype(int)), "k has dtype int64, expected float32 or float64 or float16 or bfloat16"),
+    ],
+)  # fmt: skip
+def test_the_argument_at_fault_is_named(call, text, door):
+    for _ in range(2):
+        with pytest.raises(TypeError, match=rf"(ssm|kron)\.\w+: {text}"):
+            call()
+
+
+@pytest.mark.torch
+def test_the_tensor_at_fault_is_named(door):
+    torch = pytest.importorskip("torch")
+    u, a, s = (torch.from_numpy(x) for x in (F, A, S))
+    b16 = torch.bfloat16
+    with pytest.raises(TypeError, match="A has dtype bfloat16, expected float32 or float64 or complex64 or complex128; convert it"):
+        qf.ssm.selective_scan_fn(*(x.to(b16) for x in (u, u, a, s, s)))
+    with pytest.raises(TypeError, match="k has dtype float64 but u has bfloat16; expected float32 or float16 or bfloat16"):
+        qf.ssm.fft_conv(u.to(b16), u[0].double())
+    y = qf.ssm.selective_scan_fn(u.to(b16), u.half(), a, s.to(b16), s)
+    assert y.dtype == b16
+
+
+def test_points_and_numbers():
+    for given, error, text in (
+        (np.array([0, 1], object), TypeError, "center has dtype object, expected real numbers"),
+        (np.array(["0", "1"]), TypeError, "center has dtype str"),
+        (np.array([1.0]), ValueError, "center has 1 coordinates, expected 2 or 3"),
+        ([1.0], ValueError, "center has 1 coordinates, expected 2 or 3"),
+        ([], ValueError, "center has 0 coordinates"),
+        (np.array(1.0), ValueError, r"center has shape \(\), expected \(d,\)"),
+        (np.zeros((2, 2)), ValueError, r"center has shape \(2, 2\)"),
+        (3, TypeError, "center is int, expected a list or array of numbers"),
+        ("12", TypeError, "center is str"),
+        ({0: 1, 1: 2}, TypeError, "center is dict"),
+        ([True, 0], TypeError, r"center\[0\] is True, expected a real number"),
+        (["1", 0], TypeError, r"center\[0\] is '1', expected a real number"),
+        ([10**400, 0], ValueError, r"center\[0\] is too large for a float"),
+        ([0, np.nan], ValueError, r"center\[1\] is nan, expected a finite number"),
+    ):  # fmt: skip
+        for make in (lambda c: qf.wos.Ball(c, 1.0), lambda c: qf.wos.Fourier(np.ones(3), c)):
+            with pytest.raises(error, match=text.removesuffix(" or 3")):
+                make(given)
+    for given in ([0, 1], (0.5, 1), np.array([0, 1]), np.array([0, 1], np.float32)):
+        assert qf.wos.Ball(given, 1).center.tolist() == [float(x) for x in given]
+    for call in (
+        lambda: qf.wos.Ball([0, 0], 10**400),
+        lambda: qf.wos.Gaussians(np.ones(1), np.ones((1, 2)), 10**400),
+        lambda: qf.wos.solve(qf.wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=10**400),
+        lambda: qf.cheb.chebpts(3, (0, 10**400)),
+        lambda: qf.kron.KroneckerOperator([np.eye(2)]).logdet(10**400),
+    ):
+        with pytest.raises(ValueError, match="too large for a float"):
+            call()
+
+
+@pytest.mark.torch
+def test_numbers_of_tensors():
+    torch = pytest.importorskip("torch")
+    K = qf.kron.KroneckerOperator([torch.eye(2)])
+    assert K.logdet(torch.tensor(1.0)) == K.logdet(1.0)
+    with pytest.raises(NotImplementedError, match="no gradient in noise"):
+        K.logdet(torch.tensor(1.0, requires_grad=True))
+    for bad in (torch.tensor(1j), torch.tensor(True), torch.ones(1)):
+        with pytest.raises(TypeError, match=r"noise is .*, expected a real number"):
+            K.logdet(bad)

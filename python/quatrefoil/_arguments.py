@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _arrays
 
+_NUMBERS = ("float", "int", "bfloat")  # how their dtypes begin
 LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
 
 
@@ -32,6 +33,7 @@ def integer(value: Any, label: str, name: str, least: int | None = None, most: i
 
 def integers(value: Any, count: int, label: str, name: str, least: int | None = None) -> tuple[int, ...]:
     """``count`` integers: one for all, or a sequence of them."""
+    refuse_masked(value, label, name)
     if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
         if len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
@@ -51,17 +53,62 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any, label: str, name: str, *, positive: bool = False, negative: bool = False) -> float:
     """A finite number: at least 0, above it, or with ``negative`` any. What turns into a float will do, an array of no axes too."""
-    if (
-        isinstance(value, (bool, np.bool_, complex, np.complexfloating))
-        or not hasattr(value, "__float__")
-        or getattr(value, "ndim", 0) != 0
-    ):
-        raise TypeError(f"{label}: {name} is {value!r}, expected a real number")
-    x = float(value)
+    x = real(value, label, name)
     if not (x > 0 if positive else negative or x >= 0) or not math.isfinite(x):
         what = "positive number" if positive else "number" if negative else "number, at least 0"
         raise ValueError(f"{label}: {name} is {x}, expected a finite {what}")
     return x
+
+
+def real(value: Any, label: str, name: str) -> float:
+    """A number as a float, infinite or NaN too."""
+    if value.__class__ is float:
+        found: float = value
+        return found
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{label}: {name} is a masked array, expected a real number")
+    is_array = hasattr(value, "dtype")
+    if (
+        (is_array and not _arrays.dtype_name(value).lstrip("u").startswith(_NUMBERS))
+        or isinstance(value, (bool, complex))
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", 0) != 0
+    ):
+        raise TypeError(f"{label}: {name} is {value!r}, expected a real number")
+    if is_array and not isinstance(value, (np.generic, np.ndarray)):
+        _plain(value, label, name)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{label}: {name} is too large for a float, expected a finite number") from None
+
+
+def point(value: Any, label: str, name: str) -> tuple[float, ...]:
+    """Coordinates: a list or tuple of finite numbers, or an array (d,) of them."""
+    if _arrays.kind(value) is None and not isinstance(value, (list, tuple)):
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a list or array of numbers")
+    shape = tuple(getattr(value, "shape", (len(value),) if isinstance(value, (list, tuple)) else ()))
+    if len(shape) != 1:
+        raise ValueError(f"{label}: {name} has shape {shape}, expected (d,), a number a coordinate")
+    if hasattr(value, "dtype") and not _arrays.dtype_name(value).lstrip("u").startswith(_NUMBERS):
+        raise TypeError(f"{label}: {name} has dtype {_arrays.dtype_name(value)}, expected real numbers")
+    if hasattr(value, "requires_grad"):
+        _plain(value, label, name)
+    return tuple(number(x, label, f"{name}[{i}]", negative=True) for i, x in enumerate(value))
+
+
+def refuse_masked(value: Any, label: str, name: str) -> None:
+    """A masked array whose mask would be lost."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; fill it")
+
+
+def _plain(value: Any, label: str, name: str) -> None:
+    """A tensor whose numbers are here and whose gradient nobody asks for."""
+    if value.requires_grad:
+        raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
+    if value.device.type != "cpu":
+        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
 
 
 def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
@@ -108,11 +155,9 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     if array(value, label, name) == "numpy":
         found: np.ndarray = value
         return found
-    if value.requires_grad and not graded:
-        raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
-    if value.device.type != "cpu":
-        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
-    tensor: np.ndarray = value.detach().resolve_neg().numpy()
+    plain = value.detach() if graded else value
+    _plain(plain, label, name)
+    tensor: np.ndarray = plain.resolve_neg().numpy()
     return tensor
 
 

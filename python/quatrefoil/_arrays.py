@@ -20,6 +20,11 @@ def in_precision(dtype: str, wanted: str) -> str:
     return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
 
 
+def wide(dtype: str) -> str:
+    """The dtype that one is computed in."""
+    return "float32" if dtype in HALF else dtype
+
+
 def namespace_of(kind: str) -> Any:
     """The library whose functions take arrays of that kind: numpy, torch, cupy."""
     return np if kind == "numpy" else sys.modules[kind]
@@ -58,6 +63,11 @@ def describe(array: Any) -> str:
     if found is None:
         return "a masked array" if isinstance(array, np.ma.MaskedArray) else f"{type(array).__name__}"
     return f"a {found} array of {dtype_name(array)}"
+
+
+def is_meta(array: Any) -> bool:
+    """Whether this is a tensor that has a shape and a dtype, and no numbers."""
+    return getattr(getattr(array, "device", None), "type", None) == "meta"
 
 
 _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one

@@ -108,6 +108,7 @@ def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
 
 def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
     if _bind.takes_half(op, arrays):
+        _bind.check_arrays(op, arrays)
         return _half_plan(op, options, backend)
     kind, results = _bind.layout(op, arrays, options)
     for r in results:

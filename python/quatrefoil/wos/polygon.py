@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, number, numbers_of
+from .._arguments import finite, number, numbers_of, point
 from .._backends import native
 from .._memo import Memo
 from .._typing import AnyArray
@@ -196,16 +196,15 @@ class Ball:
     count = 1
 
     def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:
-        given: Any = center
-        point = np.array([number(x, "Ball", f"center[{i}]", negative=True) for i, x in enumerate(given)], np.float64)
+        at = np.array(point(center, "Ball", "center"))
         size = number(radius, "Ball", "radius", positive=True)
-        if len(point) < 1:
-            raise ValueError("Ball: center has no coordinates")
-        if len(point) not in (2, 3):
-            raise NotImplementedError(f"Ball: center has {len(point)} coordinates; this version walks in 2 and 3 dimensions")
-        self.center, self.radius = point, size
-        self.dimension = len(point)
-        self.centre, self.extent = point[None], np.array([size])
+        if len(at) < 2:
+            raise ValueError(f"Ball: center has {len(at)} coordinates, expected 2 or 3")
+        if len(at) > 3:
+            raise NotImplementedError(f"Ball: center has {len(at)} coordinates; this version walks in 2 and 3 dimensions")
+        self.center, self.radius = at, size
+        self.dimension = len(at)
+        self.centre, self.extent = at[None], np.array([size])
         self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
         self.half_width = self.extent
         self._frames: dict[Any, Frame] = {}

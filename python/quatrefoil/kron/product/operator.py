@@ -186,6 +186,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _is_for_scipy(self, x: Any) -> bool:
         """Numbers, operators and lists are, and arrays where no tensor is in the game: SciPy makes NumPy arrays of what it gets."""
+        _arguments.refuse_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))
 

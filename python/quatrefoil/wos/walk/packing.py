@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import finite, numbers_of
+from ..._arguments import finite, number, numbers_of
 from ..data import Fourier, Gaussians, PerVertex
 from ..polygon import Boundary, Polygon
 from .functions import OneEach, is_function, wrap
@@ -103,9 +103,7 @@ def pack(given: Any, target: Target, name: str) -> Packed:
 
 
 def _pack_number(given: Any, target: Target, name: str) -> Packed:
-    value = float(given)
-    if value - value != 0:
-        raise ValueError(f"solve: {name} is {value}, expected a finite number")
+    value = number(given, "solve", name, negative=True)
     return Packed("number", numbers=target.array(np.array([[value]])), pull=lambda g: {}, given=given)
 
 
