@@ -7,6 +7,7 @@ import pytest
 
 import quatrefoil as qf
 from quatrefoil import _arguments
+from quatrefoil.wos.walk import walk as _walk
 
 HUGE = 2**64
 
@@ -61,6 +62,8 @@ Q = np.ones((1, 3, 1, 2))
         lambda: qf.cheb.chebpts(HUGE),
         lambda: qf.cheb.tucker(Q, rank=HUGE),
         lambda: qf.kron.KroneckerOperator([np.eye(2)], num_threads=HUGE),
+        lambda: qf.ssm.ptd_init(4, method="random", rng=HUGE),
+        lambda: qf.ssm.s4d_init("random", 4, rng=HUGE),
     ],
 )
 def test_beyond_64_bits(call):
@@ -173,3 +176,136 @@ def test_numbers_of_tensors():
     for bad in (torch.tensor(1j), torch.tensor(True), torch.ones(1)):
         with pytest.raises(TypeError, match=r"noise is .*, expected a real number"):
             K.logdet(bad)
+
+
+SQUARE, POINT = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.5, 0.5]])
+SIZES = (2**31, 2**63, 2**70)  # beyond int32, beyond int64, beyond 64 bits
+
+
+def solve(**options):
+    return qf.wos.solve(qf.wos.Polygon(SQUARE), POINT, **{"dirichlet": 1.0, "walks": 2, "rng": 0, **options})
+
+
+def pulled(**options):
+    given = {"dirichlet": qf.wos.PerVertex(np.ones(4)), "walks": 2, "rng": 0, **options}
+    return qf.wos.solve_vjp(qf.wos.Polygon(SQUARE), POINT, np.ones(1), **given)[1]["values"]
+
+
+def walk(**options):
+    frame, start = np.array([[0, 0, 1, 1e-3]]), np.zeros((1, 1, 2))
+    return _walk(start, frame, dirichlet=np.ones((1, 1)), **{"walks": 2, **options})
+
+
+# the integers of every public function: a call, and how many of SIZES it takes
+INTEGERS = {
+    "fft_conv num_threads": (lambda n: qf.ssm.fft_conv(F, F[0], num_threads=n), 0),
+    "fft_conv_vjp num_threads": (lambda n: qf.ssm.fft_conv_vjp(F, F[0], F, num_threads=n), 0),
+    "toeplitz_matmul num_threads": (lambda n: qf.ssm.toeplitz_matmul(A[0], A[0], A[0], num_threads=n), 0),
+    "KroneckerOperator num_threads": (lambda n: qf.kron.KroneckerOperator([np.eye(2)], num_threads=n), 0),
+    "vals2coeffs num_threads": (lambda n: qf.cheb.vals2coeffs(F, num_threads=n), 0),
+    "solve num_threads": (lambda n: solve(num_threads=n), 0),
+    "set_num_threads n": (qf.set_num_threads, 0),
+    "s4d_kernel L": (lambda n: qf.ssm.s4d_kernel(np.ones(1), -Z, Z, n), 1),
+    "s4_kernel L": (lambda n: qf.ssm.s4_kernel(np.ones(1), Z, Z, Z, Z, n), 1),
+    "log_vandermonde L": (lambda n: qf.ssm.log_vandermonde(Z, -Z, n), 1),
+    "log_vandermonde_transpose L": (lambda n: qf.ssm.log_vandermonde_transpose(np.ones((1, 3)), Z, -Z, n), 0),
+    "linear_scan axis": (lambda n: qf.ssm.linear_scan(Q, Q, axis=n), 0),
+    "hippo_legs N": (qf.ssm.hippo_legs, 1),
+    "dplr_legs N": (qf.ssm.dplr_legs, 1),
+    "ptd_init N": (qf.ssm.ptd_init, 1),
+    "ptd_init rng": (lambda n: qf.ssm.ptd_init(3, method="random", rng=n), 2),
+    "s4d_init N": (lambda n: qf.ssm.s4d_init("legs", n), 1),
+    "s4d_init rng": (lambda n: qf.ssm.s4d_init("random", 2, rng=n), 2),
+    "chebpts n": (qf.cheb.chebpts, 1),
+    "chebpts n[1]": (lambda n: qf.cheb.chebpts([3, n]), 1),
+    "from_function n": (lambda n: qf.cheb.ChebTucker.from_function(lambda x: x, (0, 1), n=n), 1),
+    "vals2coeffs axes": (lambda n: qf.cheb.vals2coeffs(F, n), 0),
+    "tucker rank": (lambda n: qf.cheb.tucker(F[0, 0], rank=n), 0),
+    "solve walk_offset": (lambda n: solve(walk_offset=n), 1),
+    "solve max_steps": (lambda n: solve(max_steps=n), 0),
+    "solve rng": (lambda n: solve(rng=n), 2),
+    "solve_vjp rng": (lambda n: pulled(rng=n), 2),
+    "solve_vjp walk_offset": (lambda n: pulled(walk_offset=n), 1),
+    "walk seed": (lambda n: walk(seed=n), 1),
+    "walk first_walk": (lambda n: walk(first_walk=n), 1),
+    "walk max_steps": (lambda n: walk(max_steps=n), 0),
+}  # fmt: skip
+SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 numbers may fit, or not
+MAY_BE_NEGATIVE = ("linear_scan axis", "vals2coeffs axes", "walk seed")
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_of_every_function(name, backend):
+    (call, taken), before = INTEGERS[name], qf.get_num_threads()
+    try:
+        for n in SIZES[taken:]:
+            with pytest.raises(ValueError, match=r"expected|out of range|larger than"):
+                call(n)
+        for n in SIZES[:taken] if name.split()[-1] not in SIZE_OF_RESULT else ():
+            call(n)
+        for bad in (True, np.True_, 1.0, "3", 3j, {3}, np.array([3.0]), np.ma.masked):
+            with pytest.raises(TypeError, match=r" is "):
+                call(bad)
+        for n in (-1, -(2**63), -(2**70)) if name not in MAY_BE_NEGATIVE else ():
+            with pytest.raises(ValueError, match="expected"):
+                call(n)
+    finally:
+        qf.set_num_threads(before)
+
+
+@pytest.mark.parametrize("three", [3, np.int64(3), np.uint8(3), np.array(3)], ids=lambda n: type(n).__name__)
+def test_integers_of_every_type(three, backend):
+    for call in (
+        lambda n: qf.ssm.fft_conv(F, F[0], num_threads=n),
+        lambda n: qf.ssm.s4d_kernel(np.ones(1), -Z, Z, n),
+        qf.ssm.hippo_legs,
+        qf.cheb.chebpts,
+        lambda n: qf.cheb.chebpts([n, n]),
+        lambda n: qf.cheb.tucker(np.ones((4, 5)), rank=n)[1],
+        lambda n: solve(walks=n, rng=n, walk_offset=n, max_steps=n).value,
+        lambda n: walk(walks=n, seed=n, first_walk=n, max_steps=n),
+        lambda n: pulled(walks=n, rng=n),
+    ):
+        for got, expected in zip(call(three), call(3), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_sizes_that_no_array_has():
+    for call in (qf.ssm.hippo_legs, qf.ssm.dplr_legs, qf.ssm.ptd_init, qf.cheb.chebpts, lambda n: qf.ssm.s4d_init("lin", n)):
+        for n in (2**60, 2**62, 2**63 - 1):
+            with pytest.raises(ValueError, match=r"is \d+, expected at most 576460752303423487"):
+                call(n)
+
+
+@pytest.mark.torch
+def test_memory_that_torch_does_not_have(backend):
+    torch = pytest.importorskip("torch")
+    one = torch.ones(1, 2, dtype=torch.complex128)
+    with pytest.raises(MemoryError, match=r"cannot allocate a result of shape \(1, 36028797018963968\) and dtype float64"):
+        qf.ssm.s4d_kernel(torch.ones(1, dtype=torch.float64), -one, one, 2**55)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("bad", [2**63, 2**70, -1, True, 1.0])
+def test_integers_of_layers(bad):
+    pytest.importorskip("torch")
+    import quatrefoil.torch.nn as nn
+
+    for make in (
+        nn.S4D,
+        lambda n: nn.S4D(2, n),
+        nn.S5,
+        lambda n: nn.S5(2, n),
+        lambda n: nn.S5(2, 8, blocks=n),
+        lambda n: nn.GatedKalmaNet(n, 2, 2),
+        lambda n: nn.GatedKalmaNet(4, n, 2),
+        lambda n: nn.GatedKalmaNet(4, 2, n),
+        lambda n: nn.GatedKalmaNet(4, 2, 2, n),
+        lambda n: nn.GatedKalmaNet(4, 2, 2, conv_size=n),
+        lambda n: nn.GatedKalmaNet(4, 2, 2, num_iter=n),
+        nn.S4D(2, 4).kernel,
+        nn.S4D(2, 4).default_state,
+        nn.S5(2, 4).default_state,
+    ):
+        with pytest.raises((ValueError, TypeError), match=r"expected (an integer|at least|at most|a multiple|an even|a divisor)"):
+            make(bad)

@@ -14,6 +14,8 @@ from . import _arrays
 
 _NUMBERS = ("float", "int", "bfloat")  # how their dtypes begin
 LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
+MOST_NUMBERS = LARGEST // 16  # of an array: of 16 bytes each, all can be addressed
+MOST_THREADS = 2**31 - 1
 
 
 def integer(value: Any, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> int:
@@ -31,19 +33,24 @@ def integer(value: Any, label: str, name: str, least: int | None = None, most: i
     return n
 
 
-def integers(value: Any, count: int, label: str, name: str, least: int | None = None) -> tuple[int, ...]:
-    """``count`` integers: one for all, or a sequence of them."""
-    refuse_masked(value, label, name)
-    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
-        if len(value) != count:
+def integers(value: Any, count: int | None, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> tuple[int, ...]:
+    """``count`` integers: one for all, or a sequence of them; None: as many as there are."""
+    if is_sequence(value, label, name):
+        if count is not None and len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
-        return tuple(integer(n, label, f"{name}[{i}]", least) for i, n in enumerate(value))
-    return (integer(value, label, name, least),) * count
+        return tuple(integer(n, label, f"{name}[{i}]", least, most) for i, n in enumerate(value))
+    return (integer(value, label, name, least, most),) * (1 if count is None else count)
+
+
+def is_sequence(value: Any, label: str, name: str) -> bool:
+    """Whether integers are given one by one: an array without axes is one number."""
+    refuse_masked(value, label, name)
+    return isinstance(value, Sequence) and not isinstance(value, str) if not isinstance(value, np.ndarray) else value.ndim > 0
 
 
 def threads(n: Any, label: str) -> int:
     """A number of threads."""
-    return integer(n, label, "num_threads", 1)
+    return integer(n, label, "num_threads", 1, MOST_THREADS)
 
 
 def is_number(value: Any) -> bool:
@@ -120,11 +127,15 @@ def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> 
 
 def generator(rng: Any, label: str) -> np.random.Generator:
     """``rng`` as in ``help(qf.conventions)``: None, a seed, or a generator."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
-    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
-        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
-    return np.random.default_rng(integer(rng, label, "rng", 0, None))
+    return np.random.default_rng(rng if rng is None or isinstance(rng, np.random.Generator) else seed(rng, label))
+
+
+def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.Generator") -> int:
+    """A seed: any 64 bits, as a number that is not negative."""
+    try:
+        return integer(rng, label, "rng", 0, 2**64 - 1)
+    except TypeError:
+        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected {expected}") from None
 
 
 def sequence(value: Any, label: str) -> Sequence[Any]:

@@ -111,7 +111,7 @@ class ChebTucker:
             raise NotImplementedError(f"{label}: adaptive sampling (n=None) is not there yet; give n, the number of points per axis")
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
         flat = flat_domain(domain, d, label)
-        counts = _arguments.integers(n, d, label, "n", 1)
+        counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
         points = chebpts(counts, flat)
         values = _values(f(*np.ix_(*points)), points, label)
         return cls.from_values(values, domain=flat, tol=tol)

@@ -17,6 +17,7 @@ from .._memo import Memo
 from .._typing import AnyArray
 
 Array = Any
+_SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
 
@@ -65,7 +66,7 @@ class Polygon:
     Raises
     ------
     ValueError
-        NaN or infinite vertices, fewer than 3 of them, no area, another last axis.
+        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70.
     TypeError
         Integers, float16, lists of points.
     """
@@ -114,7 +115,9 @@ class Polygon:
             box[b] = a.min(axis=0), a.max(axis=0)
             keep = (here[:, :2] != here[:, 2:]).any(axis=1)
             dropped += int((~keep).sum())
-            size = (box[b, 1] - box[b, 0]).max()
+            with np.errstate(over="ignore"):
+                size = (box[b, 1] - box[b, 0]).max()
+            _check_extent(size, f"{label}: polygon {b}")
             centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
@@ -184,7 +187,7 @@ class Ball:
     center : d real numbers
         d = 2 or 3 in this version.
     radius : float
-        Positive.
+        Positive, 1e-70 to 1e70.
 
     Notes
     -----
@@ -203,6 +206,7 @@ class Ball:
         if len(at) > 3:
             raise NotImplementedError(f"Ball: center has {len(at)} coordinates; this version walks in 2 and 3 dimensions")
         self.center, self.radius = at, size
+        _check_extent(size, "Ball: the ball")
         self.dimension = len(at)
         self.centre, self.extent = at[None], np.array([size])
         self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
@@ -224,6 +228,12 @@ class Ball:
 
     def __repr__(self) -> str:
         return f"Ball({self.center.tolist()}, {self.radius})"
+
+
+def _check_extent(extent: float, what: str) -> None:
+    """ValueError for what is so large or small that squares of squares leave the range of float64; a polygon of size 0 has no area."""
+    if extent and not _SMALLEST <= extent <= _LARGEST:
+        raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
 
 
 def _ring(array: Array, label: str, name: str) -> np.ndarray:

@@ -12,15 +12,14 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..polygon import Boundary, Polygon
-from . import PLACE, WALK
+from . import MAX_WALKS, PLACE, WALK
 from .fingerprint import NotComparable, fingerprint
 from .packing import NOTHING, Packed, Target, pack, with_arrays
 from .state import State, schedule
 
 Array = Any
-MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
-MAX_WALKS = 2**32
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_SINGLE_EXTENT = 1e15
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
 
 
@@ -58,8 +57,7 @@ class Problem:
 
     def run(self, first: int, walks: int) -> State:
         """Walks [first, first + walks) of every point."""
-        if first + walks > MAX_WALKS:
-            raise ValueError(f"solve: walks up to {first + walks} were asked for, a point has {MAX_WALKS}")
+        check_range("solve", first, walks)
         p = self.ready
         if self._functions is None:  # now: a function may be another one by the time of a merge
             self._functions = [_of_functions(data) for data in (p.dirichlet, p.source)]
@@ -93,6 +91,12 @@ class Problem:
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
         return found | {name: getattr(self, name) for name in ("epsilon", "relative", "max_steps", "backend")}
+
+
+def check_range(label: str, first: int, walks: int) -> None:
+    """The random words of a point are those of 2^32 walks."""
+    if first + walks > MAX_WALKS:
+        raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
 
 
 def copied(array: Array) -> Array:
@@ -165,7 +169,9 @@ class Prepared:
         frame = b.frame(p.epsilon, p.relative)
         if frame.swallows:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
-        precision = _SINGLE if frame.least >= _SINGLE_FROM else _DOUBLE
+        # a source counts with the square of the extent, which float32 may not hold
+        fits = self.source.kind == "none" or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
+        precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         given = p.points if self.dtype is precision or precision is _SINGLE else _cast(p.points, precision)
         rows = frame.of_kind(self.kind, self.B)

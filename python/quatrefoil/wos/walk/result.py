@@ -32,7 +32,8 @@ class Result(Generic[T]):
     seed : int
         ``rng=result.seed`` repeats the call.
     state
-        The nodes that ``resume`` and ``merge`` continue.
+        The nodes that ``resume`` and ``merge`` continue, with points and data as they were at the call: copies. Functions are called again
+        as they are then.
     """
 
     value: T
