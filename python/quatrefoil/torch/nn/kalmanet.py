@@ -105,14 +105,9 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self.hidden_size = integer(hidden_size, "GatedKalmaNet", "hidden_size", 1)
         self.head_dim = integer(head_dim, "GatedKalmaNet", "head_dim", 1)
-        heads = [num_q_heads, num_q_heads if num_k_heads is None else num_k_heads, num_q_heads if num_v_heads is None else num_v_heads]
-        heads = [integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in zip("qkv", heads)]
-        for name, n in zip("qkv", heads):
-            if max(heads) % n:
-                raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {max(heads)}, the largest number of heads")
+        self.num_q_heads, self.num_k_heads, self.num_v_heads = heads = _heads_of(num_q_heads, num_k_heads, num_v_heads)
         if not bp_lambda:
             raise ValueError("GatedKalmaNet: bp_lambda=False leaves out a part of the gradient, which is not offered; leave it True")
-        self.num_q_heads, self.num_k_heads, self.num_v_heads = heads
         self.expanded_num_heads = H = max(heads)
         self.use_alpha_connection, self.use_v_conv, self.use_gate = use_alpha_connection, use_v_conv, use_gate
         self.use_forgetting_gate, self.use_forgetting_gate_kk, self.gla_rescale = use_forgetting_gate, use_forgetting_gate_kk, gla_rescale
@@ -184,6 +179,17 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         x = x.unflatten(-1, (-1, self.head_dim))
         groups = self.expanded_num_heads // x.shape[-2]
         return x if groups == 1 else x.repeat_interleave(groups, dim=-2)
+
+
+def _heads_of(q: int, k: int | None, v: int | None) -> tuple[int, ...]:
+    """The numbers of heads of queries, keys and values: those of the queries where there is none, all divisors of the largest."""
+    given = {"q": q, "k": q if k is None else k, "v": q if v is None else v}
+    heads = {name: integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in given.items()}
+    most = max(heads.values())
+    for name, n in heads.items():
+        if most % n:
+            raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {most}, the largest number of heads")
+    return tuple(heads.values())
 
 
 def _normed(x: Tensor) -> Tensor:
