@@ -7,6 +7,7 @@ import pytest
 
 import quatrefoil as qf
 from quatrefoil import _arguments
+from quatrefoil.wos.walk import walk as _walk
 
 HUGE = 2**64
 
@@ -61,6 +62,8 @@ Q = np.ones((1, 3, 1, 2))
         lambda: qf.cheb.chebpts(HUGE),
         lambda: qf.cheb.tucker(Q, rank=HUGE),
         lambda: qf.kron.KroneckerOperator([np.eye(2)], num_threads=HUGE),
+        lambda: qf.ssm.ptd_init(4, method="random", rng=HUGE),
+        lambda: qf.ssm.s4d_init("random", 4, rng=HUGE),
     ],
 )
 def test_beyond_64_bits(call):
@@ -75,3 +78,234 @@ def test_results_beyond_64_bits(backend):
         qf.ssm.log_vandermonde(np.broadcast_to(Z, (2**30, 1, 2)), Z, 2**40)
     with pytest.raises(MemoryError):  # this one can be addressed
         qf.ssm.s4d_kernel(np.ones(1), Z, Z, 2**55)
+
+
+F, S = np.ones((1, 2, 5), np.float32), np.ones((1, 3, 5), np.float32)
+A = -np.ones((2, 3), np.float32)
+
+
+def half(x):
+    return x.astype(np.float16)
+
+
+def double(x):
+    return x.astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        # the fewer are at fault, or the later ones
+        (lambda: qf.ssm.selective_scan_fn(double(F), F, A, S, S), "u has dtype float64 but delta has float32; expected float32 or float16"),
+        (lambda: qf.ssm.selective_scan_fn(F, double(F), A, S, S), "delta has dtype float64 but u has float32"),
+        (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64$"),
+        (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S.astype(complex)), "C has dtype complex128 but u has float32"),
+        (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S + 0j), "C has dtype complex64 but A has float32; expected float32$"),
+        (lambda: qf.ssm.fft_conv(F, double(F[0])), "k has dtype float64 but u has float32; expected float32 or float16 or bfloat16$"),
+        (lambda: qf.kron.matvec([double(A), A, A], F), r"factors\[0\] has dtype float64 but factors\[1\] has float32; expected float32$"),
+        (lambda: qf.ssm.s4d_kernel(A[:, 0], *[A.astype(complex)] * 2, 5), "dt has dtype float32 but A has complex128; expected float64$"),
+        (lambda: qf.ssm.fft_conv_vjp(F, F[0], double(F)), "grad has dtype float64 but u has float32"),
+        # half precision goes with float32, where an argument takes it
+        (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F, A, S, S))), "A has dtype float16, expected float32 or float64 or complex64"),
+        (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F)), A, half(S), double(S)), "C has dtype float64 but u has float16"),
+        (lambda: qf.ssm.fft_conv(half(F), double(F[0])), "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16$"),
+        (lambda: qf.ssm.fft_conv(half(F), double(F[0]), double(A[:, 0])), "u has dtype float16 but k has float64; expected float64$"),
+        (lambda: qf.ssm.linear_scan(half(F), half(F)), "a has dtype float16, expected float32"),
+        (lambda: qf.ssm.fft_conv(half(F), F[0].astype(int)), "k has dtype int64, expected float32 or float64 or float16 or bfloat16"),
+    ],
+)  # fmt: skip
+def test_the_argument_at_fault_is_named(call, text, door):
+    for _ in range(2):
+        with pytest.raises(TypeError, match=rf"(ssm|kron)\.\w+: {text}"):
+            call()
+
+
+@pytest.mark.torch
+def test_the_tensor_at_fault_is_named(door):
+    torch = pytest.importorskip("torch")
+    u, a, s = (torch.from_numpy(x) for x in (F, A, S))
+    b16 = torch.bfloat16
+    with pytest.raises(TypeError, match="A has dtype bfloat16, expected float32 or float64 or complex64 or complex128; convert it"):
+        qf.ssm.selective_scan_fn(*(x.to(b16) for x in (u, u, a, s, s)))
+    with pytest.raises(TypeError, match="k has dtype float64 but u has bfloat16; expected float32 or float16 or bfloat16"):
+        qf.ssm.fft_conv(u.to(b16), u[0].double())
+    y = qf.ssm.selective_scan_fn(u.to(b16), u.half(), a, s.to(b16), s)
+    assert y.dtype == b16
+
+
+def test_points_and_numbers():
+    for given, error, text in (
+        (np.array([0, 1], object), TypeError, "center has dtype object, expected real numbers"),
+        (np.array(["0", "1"]), TypeError, "center has dtype str"),
+        (np.array([1.0]), ValueError, "center has 1 coordinates, expected 2 or 3"),
+        ([1.0], ValueError, "center has 1 coordinates, expected 2 or 3"),
+        ([], ValueError, "center has 0 coordinates"),
+        (np.array(1.0), ValueError, r"center has shape \(\), expected \(d,\)"),
+        (np.zeros((2, 2)), ValueError, r"center has shape \(2, 2\)"),
+        (3, TypeError, "center is int, expected a list or array of numbers"),
+        ("12", TypeError, "center is str"),
+        ({0: 1, 1: 2}, TypeError, "center is dict"),
+        ([True, 0], TypeError, r"center\[0\] is True, expected a real number"),
+        (["1", 0], TypeError, r"center\[0\] is '1', expected a real number"),
+        ([10**400, 0], ValueError, r"center\[0\] is too large for a float"),
+        ([0, np.nan], ValueError, r"center\[1\] is nan, expected a finite number"),
+    ):  # fmt: skip
+        for make in (lambda c: qf.wos.Ball(c, 1.0), lambda c: qf.wos.Fourier(np.ones(3), c)):
+            with pytest.raises(error, match=text.removesuffix(" or 3")):
+                make(given)
+    for given in ([0, 1], (0.5, 1), np.array([0, 1]), np.array([0, 1], np.float32)):
+        assert qf.wos.Ball(given, 1).center.tolist() == [float(x) for x in given]
+    for call in (
+        lambda: qf.wos.Ball([0, 0], 10**400),
+        lambda: qf.wos.Gaussians(np.ones(1), np.ones((1, 2)), 10**400),
+        lambda: qf.wos.solve(qf.wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=10**400),
+        lambda: qf.cheb.chebpts(3, (0, 10**400)),
+        lambda: qf.kron.KroneckerOperator([np.eye(2)]).logdet(10**400),
+    ):
+        with pytest.raises(ValueError, match="too large for a float"):
+            call()
+
+
+@pytest.mark.torch
+def test_numbers_of_tensors():
+    torch = pytest.importorskip("torch")
+    K = qf.kron.KroneckerOperator([torch.eye(2)])
+    assert K.logdet(torch.tensor(1.0)) == K.logdet(1.0)
+    with pytest.raises(NotImplementedError, match="no gradient in noise"):
+        K.logdet(torch.tensor(1.0, requires_grad=True))
+    for bad in (torch.tensor(1j), torch.tensor(True), torch.ones(1)):
+        with pytest.raises(TypeError, match=r"noise is .*, expected a real number"):
+            K.logdet(bad)
+
+
+SQUARE, POINT = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.5, 0.5]])
+SIZES = (2**31, 2**63, 2**70)  # beyond int32, beyond int64, beyond 64 bits
+
+
+def solve(**options):
+    return qf.wos.solve(qf.wos.Polygon(SQUARE), POINT, **{"dirichlet": 1.0, "walks": 2, "rng": 0, **options})
+
+
+def pulled(**options):
+    given = {"dirichlet": qf.wos.PerVertex(np.ones(4)), "walks": 2, "rng": 0, **options}
+    return qf.wos.solve_vjp(qf.wos.Polygon(SQUARE), POINT, np.ones(1), **given)[1]["values"]
+
+
+def walk(**options):
+    frame, start = np.array([[0, 0, 1, 1e-3]]), np.zeros((1, 1, 2))
+    return _walk(start, frame, dirichlet=np.ones((1, 1)), **{"walks": 2, **options})
+
+
+# the integers of every public function: a call, and how many of SIZES it takes
+INTEGERS = {
+    "fft_conv num_threads": (lambda n: qf.ssm.fft_conv(F, F[0], num_threads=n), 0),
+    "fft_conv_vjp num_threads": (lambda n: qf.ssm.fft_conv_vjp(F, F[0], F, num_threads=n), 0),
+    "toeplitz_matmul num_threads": (lambda n: qf.ssm.toeplitz_matmul(A[0], A[0], A[0], num_threads=n), 0),
+    "KroneckerOperator num_threads": (lambda n: qf.kron.KroneckerOperator([np.eye(2)], num_threads=n), 0),
+    "vals2coeffs num_threads": (lambda n: qf.cheb.vals2coeffs(F, num_threads=n), 0),
+    "solve num_threads": (lambda n: solve(num_threads=n), 0),
+    "set_num_threads n": (qf.set_num_threads, 0),
+    "s4d_kernel L": (lambda n: qf.ssm.s4d_kernel(np.ones(1), -Z, Z, n), 1),
+    "s4_kernel L": (lambda n: qf.ssm.s4_kernel(np.ones(1), Z, Z, Z, Z, n), 1),
+    "log_vandermonde L": (lambda n: qf.ssm.log_vandermonde(Z, -Z, n), 1),
+    "log_vandermonde_transpose L": (lambda n: qf.ssm.log_vandermonde_transpose(np.ones((1, 3)), Z, -Z, n), 0),
+    "linear_scan axis": (lambda n: qf.ssm.linear_scan(Q, Q, axis=n), 0),
+    "hippo_legs N": (qf.ssm.hippo_legs, 1),
+    "dplr_legs N": (qf.ssm.dplr_legs, 1),
+    "ptd_init N": (qf.ssm.ptd_init, 1),
+    "ptd_init rng": (lambda n: qf.ssm.ptd_init(3, method="random", rng=n), 2),
+    "s4d_init N": (lambda n: qf.ssm.s4d_init("legs", n), 1),
+    "s4d_init rng": (lambda n: qf.ssm.s4d_init("random", 2, rng=n), 2),
+    "chebpts n": (qf.cheb.chebpts, 1),
+    "chebpts n[1]": (lambda n: qf.cheb.chebpts([3, n]), 1),
+    "from_function n": (lambda n: qf.cheb.ChebTucker.from_function(lambda x: x, (0, 1), n=n), 1),
+    "vals2coeffs axes": (lambda n: qf.cheb.vals2coeffs(F, n), 0),
+    "tucker rank": (lambda n: qf.cheb.tucker(F[0, 0], rank=n), 0),
+    "solve walk_offset": (lambda n: solve(walk_offset=n), 1),
+    "solve max_steps": (lambda n: solve(max_steps=n), 0),
+    "solve rng": (lambda n: solve(rng=n), 2),
+    "solve_vjp rng": (lambda n: pulled(rng=n), 2),
+    "solve_vjp walk_offset": (lambda n: pulled(walk_offset=n), 1),
+    "walk seed": (lambda n: walk(seed=n), 1),
+    "walk first_walk": (lambda n: walk(first_walk=n), 1),
+    "walk max_steps": (lambda n: walk(max_steps=n), 0),
+}  # fmt: skip
+SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 numbers may fit, or not
+MAY_BE_NEGATIVE = ("linear_scan axis", "vals2coeffs axes", "walk seed")
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_of_every_function(name, backend):
+    (call, taken), before = INTEGERS[name], qf.get_num_threads()
+    try:
+        for n in SIZES[taken:]:
+            with pytest.raises(ValueError, match=r"expected|out of range|larger than"):
+                call(n)
+        for n in SIZES[:taken] if name.split()[-1] not in SIZE_OF_RESULT else ():
+            call(n)
+        for bad in (True, np.True_, 1.0, "3", 3j, {3}, np.array([3.0]), np.ma.masked):
+            with pytest.raises(TypeError, match=r" is "):
+                call(bad)
+        for n in (-1, -(2**63), -(2**70)) if name not in MAY_BE_NEGATIVE else ():
+            with pytest.raises(ValueError, match="expected"):
+                call(n)
+    finally:
+        qf.set_num_threads(before)
+
+
+@pytest.mark.parametrize("three", [3, np.int64(3), np.uint8(3), np.array(3)], ids=lambda n: type(n).__name__)
+def test_integers_of_every_type(three, backend):
+    for call in (
+        lambda n: qf.ssm.fft_conv(F, F[0], num_threads=n),
+        lambda n: qf.ssm.s4d_kernel(np.ones(1), -Z, Z, n),
+        qf.ssm.hippo_legs,
+        qf.cheb.chebpts,
+        lambda n: qf.cheb.chebpts([n, n]),
+        lambda n: qf.cheb.tucker(np.ones((4, 5)), rank=n)[1],
+        lambda n: solve(walks=n, rng=n, walk_offset=n, max_steps=n).value,
+        lambda n: walk(walks=n, seed=n, first_walk=n, max_steps=n),
+        lambda n: pulled(walks=n, rng=n),
+    ):
+        for got, expected in zip(call(three), call(3), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_sizes_that_no_array_has():
+    for call in (qf.ssm.hippo_legs, qf.ssm.dplr_legs, qf.ssm.ptd_init, qf.cheb.chebpts, lambda n: qf.ssm.s4d_init("lin", n)):
+        for n in (2**60, 2**62, 2**63 - 1):
+            with pytest.raises(ValueError, match=r"is \d+, expected at most 576460752303423487"):
+                call(n)
+
+
+@pytest.mark.torch
+def test_memory_that_torch_does_not_have(backend):
+    torch = pytest.importorskip("torch")
+    one = torch.ones(1, 2, dtype=torch.complex128)
+    with pytest.raises(MemoryError, match=r"cannot allocate a result of shape \(1, 36028797018963968\) and dtype float64"):
+        qf.ssm.s4d_kernel(torch.ones(1, dtype=torch.float64), -one, one, 2**55)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("bad", [2**63, 2**70, -1, True, 1.0])
+def test_integers_of_layers(bad):
+    pytest.importorskip("torch")
+    import quatrefoil.torch.nn as nn
+
+    for make in (
+        nn.S4D,
+        lambda n: nn.S4D(2, n),
+        nn.S5,
+        lambda n: nn.S5(2, n),
+        lambda n: nn.S5(2, 8, blocks=n),
+        lambda n: nn.GatedKalmaNet(n, 2, 2),
+        lambda n: nn.GatedKalmaNet(4, n, 2),
+        lambda n: nn.GatedKalmaNet(4, 2, n),
+        lambda n: nn.GatedKalmaNet(4, 2, 2, n),
+        lambda n: nn.GatedKalmaNet(4, 2, 2, conv_size=n),
+        lambda n: nn.GatedKalmaNet(4, 2, 2, num_iter=n),
+        nn.S4D(2, 4).kernel,
+        nn.S4D(2, 4).default_state,
+        nn.S5(2, 4).default_state,
+    ):
+        with pytest.raises((ValueError, TypeError), match=r"expected (an integer|at least|at most|a multiple|an even|a divisor)"):
+            make(bad)

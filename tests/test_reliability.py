@@ -54,6 +54,11 @@ def test_config_is_plain_and_says_why():
         ("QUATREFOIL_NUM_THREADS", "0"),
         ("QUATREFOIL_NUM_THREADS", "-2"),
         ("QUATREFOIL_NUM_THREADS", "many"),
+        ("QUATREFOIL_NUM_THREADS", "2147483648"),
+        ("QUATREFOIL_NUM_THREADS", "²"),
+        ("QUATREFOIL_NUM_THREADS", "٣"),
+        ("QUATREFOIL_NUM_THREADS", "1.0"),
+        ("QUATREFOIL_NUM_THREADS", "1" * 5000),
     ],
 )
 def test_a_choice_that_cannot_be_met_raises_at_import(variable, value):
@@ -69,6 +74,11 @@ def test_a_choice_that_cannot_be_met_raises_at_import(variable, value):
 def test_forced_choices():
     code = "import quatrefoil as qf; c = qf.config(); print(c['backend'], c['num_threads'])"
     assert child(code, QUATREFOIL_BACKEND="numba", QUATREFOIL_NUM_THREADS=3)[1] == "numba 3"
+    assert child(code, QUATREFOIL_NUM_THREADS="002147483647", QUATREFOIL_BACKEND="numba")[1] == "numba 2147483647"
+    for value in ("", "²", "x", "0", "-1", "4,2", "1" * 5000):  # OpenMP's own: what says no number limits nothing
+        positive = "import quatrefoil as qf; print(qf.get_num_threads() >= 1)"
+        got, out, error = child(positive, OMP_NUM_THREADS=value, QUATREFOIL_NUM_THREADS="")
+        assert (got, out) == (0, "True"), error
     for isa in qf.config()["isas"]:
         assert child("import quatrefoil as qf; print(qf.config()['isa'])", QUATREFOIL_ISA=isa, QUATREFOIL_BACKEND="native")[1] == isa
 
@@ -78,7 +88,16 @@ def test_set_num_threads():
     try:
         qf.set_num_threads(5)
         assert qf.get_num_threads() == 5
-        for bad, error in ((0, ValueError), (-1, ValueError), (1.0, TypeError), ("1", TypeError), (True, TypeError)):
+        for bad, error in (
+            (2**31, ValueError),
+            (2**33, ValueError),
+            (2**70, ValueError),
+            (0, ValueError),
+            (-1, ValueError),
+            (1.0, TypeError),
+            ("1", TypeError),
+            (True, TypeError),
+        ):
             with pytest.raises(error, match="num_threads"):
                 qf.set_num_threads(bad)
         assert qf.get_num_threads() == 5

@@ -12,7 +12,10 @@ import numpy as np
 
 from . import _arrays
 
+_NUMBERS = ("float", "int", "bfloat")  # how their dtypes begin
 LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
+MOST_NUMBERS = LARGEST // 16  # of an array: of 16 bytes each, all can be addressed
+MOST_THREADS = 2**31 - 1
 
 
 def integer(value: Any, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> int:
@@ -30,18 +33,24 @@ def integer(value: Any, label: str, name: str, least: int | None = None, most: i
     return n
 
 
-def integers(value: Any, count: int, label: str, name: str, least: int | None = None) -> tuple[int, ...]:
-    """``count`` integers: one for all, or a sequence of them."""
-    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
-        if len(value) != count:
+def integers(value: Any, count: int | None, label: str, name: str, least: int | None = None, most: int | None = LARGEST) -> tuple[int, ...]:
+    """``count`` integers: one for all, or a sequence of them; None: as many as there are."""
+    if is_sequence(value, label, name):
+        if count is not None and len(value) != count:
             raise ValueError(f"{label}: {name} has {len(value)} entries, expected {count}, one per axis")
-        return tuple(integer(n, label, f"{name}[{i}]", least) for i, n in enumerate(value))
-    return (integer(value, label, name, least),) * count
+        return tuple(integer(n, label, f"{name}[{i}]", least, most) for i, n in enumerate(value))
+    return (integer(value, label, name, least, most),) * (1 if count is None else count)
+
+
+def is_sequence(value: Any, label: str, name: str) -> bool:
+    """Whether integers are given one by one: an array without axes is one number."""
+    refuse_masked(value, label, name)
+    return isinstance(value, Sequence) and not isinstance(value, str) if not isinstance(value, np.ndarray) else value.ndim > 0
 
 
 def threads(n: Any, label: str) -> int:
     """A number of threads."""
-    return integer(n, label, "num_threads", 1)
+    return integer(n, label, "num_threads", 1, MOST_THREADS)
 
 
 def is_number(value: Any) -> bool:
@@ -51,17 +60,62 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any, label: str, name: str, *, positive: bool = False, negative: bool = False) -> float:
     """A finite number: at least 0, above it, or with ``negative`` any. What turns into a float will do, an array of no axes too."""
-    if (
-        isinstance(value, (bool, np.bool_, complex, np.complexfloating))
-        or not hasattr(value, "__float__")
-        or getattr(value, "ndim", 0) != 0
-    ):
-        raise TypeError(f"{label}: {name} is {value!r}, expected a real number")
-    x = float(value)
+    x = real(value, label, name)
     if not (x > 0 if positive else negative or x >= 0) or not math.isfinite(x):
         what = "positive number" if positive else "number" if negative else "number, at least 0"
         raise ValueError(f"{label}: {name} is {x}, expected a finite {what}")
     return x
+
+
+def real(value: Any, label: str, name: str) -> float:
+    """A number as a float, infinite or NaN too."""
+    if value.__class__ is float:
+        found: float = value
+        return found
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{label}: {name} is a masked array, expected a real number")
+    is_array = hasattr(value, "dtype")
+    if (
+        (is_array and not _arrays.dtype_name(value).lstrip("u").startswith(_NUMBERS))
+        or isinstance(value, (bool, complex))
+        or not hasattr(value, "__float__")
+        or getattr(value, "ndim", 0) != 0
+    ):
+        raise TypeError(f"{label}: {name} is {value!r}, expected a real number")
+    if is_array and not isinstance(value, (np.generic, np.ndarray)):
+        _plain(value, label, name)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{label}: {name} is too large for a float, expected a finite number") from None
+
+
+def point(value: Any, label: str, name: str) -> tuple[float, ...]:
+    """Coordinates: a list or tuple of finite numbers, or an array (d,) of them."""
+    if _arrays.kind(value) is None and not isinstance(value, (list, tuple)):
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a list or array of numbers")
+    shape = tuple(getattr(value, "shape", (len(value),) if isinstance(value, (list, tuple)) else ()))
+    if len(shape) != 1:
+        raise ValueError(f"{label}: {name} has shape {shape}, expected (d,), a number a coordinate")
+    if hasattr(value, "dtype") and not _arrays.dtype_name(value).lstrip("u").startswith(_NUMBERS):
+        raise TypeError(f"{label}: {name} has dtype {_arrays.dtype_name(value)}, expected real numbers")
+    if hasattr(value, "requires_grad"):
+        _plain(value, label, name)
+    return tuple(number(x, label, f"{name}[{i}]", negative=True) for i, x in enumerate(value))
+
+
+def refuse_masked(value: Any, label: str, name: str) -> None:
+    """A masked array whose mask would be lost."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; fill it")
+
+
+def _plain(value: Any, label: str, name: str) -> None:
+    """A tensor whose numbers are here and whose gradient nobody asks for."""
+    if value.requires_grad:
+        raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
+    if value.device.type != "cpu":
+        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
 
 
 def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
@@ -73,11 +127,15 @@ def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> 
 
 def generator(rng: Any, label: str) -> np.random.Generator:
     """``rng`` as in ``help(qf.conventions)``: None, a seed, or a generator."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
-    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
-        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
-    return np.random.default_rng(integer(rng, label, "rng", 0, None))
+    return np.random.default_rng(rng if rng is None or isinstance(rng, np.random.Generator) else seed(rng, label))
+
+
+def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.Generator") -> int:
+    """A seed: any 64 bits, as a number that is not negative."""
+    try:
+        return integer(rng, label, "rng", 0, 2**64 - 1)
+    except TypeError:
+        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected {expected}") from None
 
 
 def sequence(value: Any, label: str) -> Sequence[Any]:
@@ -108,11 +166,9 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     if array(value, label, name) == "numpy":
         found: np.ndarray = value
         return found
-    if value.requires_grad and not graded:
-        raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
-    if value.device.type != "cpu":
-        raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
-    tensor: np.ndarray = value.detach().resolve_neg().numpy()
+    plain = value.detach() if graded else value
+    _plain(plain, label, name)
+    tensor: np.ndarray = plain.resolve_neg().numpy()
     return tensor
 
 

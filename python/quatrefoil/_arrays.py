@@ -20,6 +20,11 @@ def in_precision(dtype: str, wanted: str) -> str:
     return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
 
 
+def wide(dtype: str) -> str:
+    """The dtype that one is computed in."""
+    return "float32" if dtype in HALF else dtype
+
+
 def namespace_of(kind: str) -> Any:
     """The library whose functions take arrays of that kind: numpy, torch, cupy."""
     return np if kind == "numpy" else sys.modules[kind]
@@ -28,6 +33,11 @@ def namespace_of(kind: str) -> Any:
 def namespace(array: Any) -> Any:
     """The library whose functions take this array."""
     return namespace_of(str(kind(array)))
+
+
+def of_kind(kind: str, array: np.ndarray) -> Any:
+    """The numbers of a NumPy array as an array of that kind, in the same memory."""
+    return array if kind == "numpy" else namespace_of(kind).from_numpy(array)
 
 
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
@@ -53,6 +63,11 @@ def describe(array: Any) -> str:
     if found is None:
         return "a masked array" if isinstance(array, np.ma.MaskedArray) else f"{type(array).__name__}"
     return f"a {found} array of {dtype_name(array)}"
+
+
+def is_meta(array: Any) -> bool:
+    """Whether this is a tensor that has a shape and a dtype, and no numbers."""
+    return getattr(getattr(array, "device", None), "type", None) == "meta"
 
 
 _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one

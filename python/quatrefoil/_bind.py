@@ -9,49 +9,67 @@ import numpy as np
 
 from . import _arrays
 from ._memo import Memo
-from ._spec import Op
+from ._spec import Arg, Op
 
 Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not asked for
 
 
 def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
     """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
-    first: tuple[str, str] | None = None  # name and kind of the first argument
-    base: tuple[str, str] | None = None  # name and dtype of the first one that has the precision of the call
-    either: tuple[str, str] | None = None  # name and dtype of the first argument that may be real or complex
-    dtypes: list[str | None] = []
-    for name, arg, _, array in op.named(arrays):
-        if array is None:
-            if not arg.optional:
-                raise TypeError(f"{op.label}: {name} is None, expected an array")
-            dtypes.append(None)
-            continue
-        kind, allowed = _arrays.kind(array), _arrays.ALLOWED[arg.dtype]
-        named = " or ".join((*allowed, *_arrays.HALF) if arg.half else allowed)
-        if kind is None:
-            raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected a NumPy, PyTorch or CuPy array of {named}")
-        dtype = _arrays.dtype_name(array)
-        if dtype not in allowed:
-            raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {named}; convert it")
-        first = first or (name, kind)
-        if kind != first[1]:
-            raise TypeError(
-                f"{op.label}: {name} is a {kind} array but {first[0]} is a {first[1]} array; all arrays of a call must be of one kind"
-            )
-        dtypes.append(dtype)
-        if arg.dtype in ("int", "double"):
-            continue
-        base = base or (name, dtype)
-        if arg.dtype == "any":
-            either = either or (name, dtype)
-        other = either if arg.dtype == "any" and either else base
-        if dtype != other[1] and (arg.dtype == "any" or _arrays.in_precision(dtype, "real") != _arrays.in_precision(other[1], "real")):
-            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other[0]} has {other[1]}; convert one of them")
-    assert first is not None
+    dtypes = [None if array is None else _check_dtype(op, name, arg, array) for name, arg, _, array in _required(op, arrays)]
+    named = [(name, arg, dtype, array) for (name, arg, _, array), dtype in zip(op.named(arrays), dtypes) if dtype is not None]
+    (first, _, _, leader), kind = named[0], str(_arrays.kind(named[0][3]))
+    for name, _, _, array in named:
+        other = _arrays.kind(array)
+        if other != kind:
+            both = f"{name} is a {other} array but {first} is a {kind} array"
+            raise TypeError(f"{op.label}: {both}; all arrays of a call must be of one kind")
+    for name, _, _, array in named:
+        if _arrays.is_meta(array) != _arrays.is_meta(leader):
+            where = f"{name} is on {array.device} but {first} is on {leader.device}"
+            raise TypeError(f"{op.label}: {where}; all tensors of a call must be on one device")
+    floating = [(name, arg, dtype) for name, arg, dtype, _ in named if arg.dtype not in ("int", "double")]
+    _check_precisions(op, floating)
     if op.primal is not None:
-        return first[1], dtypes[: len(dtypes) - len(op.primal.graded)]
-    of_results = either or base
-    return first[1], [_arrays.in_precision(of_results[1] if of_results else "float64", o.dtype) for o in op.outputs]
+        return kind, dtypes[: len(dtypes) - len(op.primal.graded)]
+    of_results = next((dtype for _, arg, dtype in floating if arg.dtype == "any"), floating[0][2] if floating else "float64")
+    return kind, [_arrays.in_precision(of_results, o.dtype) for o in op.outputs]
+
+
+def _required(op: Op, arrays: Sequence[Any]) -> list[Any]:
+    named = list(op.named(arrays))
+    for name, arg, _, array in named:
+        if array is None and not arg.optional:
+            raise TypeError(f"{op.label}: {name} is None, expected an array")
+    return named
+
+
+def _check_dtype(op: Op, name: str, arg: Arg, array: Any) -> str:
+    allowed = (*_arrays.ALLOWED[arg.dtype], *(_arrays.HALF if arg.half else ()))
+    if _arrays.kind(array) is None:
+        expected = f"a NumPy, PyTorch or CuPy array of {' or '.join(allowed)}"
+        raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}")
+    dtype = _arrays.dtype_name(array)
+    if dtype not in allowed:
+        raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it")
+    return dtype
+
+
+def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str]]) -> None:
+    """One precision for all, half precision counting as single; real or complex for all that may be either. Where arrays disagree those
+    that are fewer are at fault, or the later ones."""
+    precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype in floating]
+    if len(set(precisions)) > 1:
+        right = max(precisions, key=precisions.count)  # the first one's where it is as many
+        other, _, others = floating[precisions.index(right)]
+        name, arg, dtype = next(f for f, precision in zip(floating, precisions) if precision != right)
+        expected = [_arrays.in_precision(right, d) for d in (("real", "complex") if arg.dtype == "any" else (arg.dtype,))]
+        expected += _arrays.HALF if arg.half and right == "float32" else ()
+        raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other} has {others}; expected {' or '.join(expected)}")
+    either = [(name, _arrays.wide(dtype), dtype) for name, arg, dtype in floating if arg.dtype == "any"]
+    for name, wide, dtype in either:
+        if wide != either[0][1]:
+            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {either[0][0]} has {either[0][2]}; expected {either[0][1]}")
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:

@@ -28,20 +28,27 @@ def default_threads() -> int:
     limits = [here, _quota() or here]
     own = os.environ.get("QUATREFOIL_NUM_THREADS")
     if own:
-        if not own.isdigit() or int(own) < 1:
-            raise ValueError(f"QUATREFOIL_NUM_THREADS={own} cannot be met; possible: a whole number, at least 1")
-        return int(own)
-    openmp = os.environ.get("OMP_NUM_THREADS", "")
-    if openmp.isdigit() and int(openmp) > 0:
-        limits.append(int(openmp))
-    return min(limits)
+        threads = _threads_of(own)
+        if threads is None:
+            raise ValueError(f"QUATREFOIL_NUM_THREADS={own} cannot be met; possible: a whole number from 1 to {_arguments.MOST_THREADS}")
+        return threads
+    return min([*limits, _threads_of(os.environ.get("OMP_NUM_THREADS", "")) or here])
+
+
+def _threads_of(text: str) -> int | None:
+    """A number of threads as a variable says it: in plain digits, no more of them than the largest has."""
+    digits = text.lstrip("0")
+    if not (text.isascii() and text.isdigit() and 1 <= len(digits) <= len(str(_arguments.MOST_THREADS))):
+        return None
+    return int(digits) if int(digits) <= _arguments.MOST_THREADS else None
 
 
 def set_num_threads(n: int) -> None:
     """Threads of every later call that gives no ``num_threads``. Results do not depend on it, to the last bit."""
     global _num_threads
-    _num_threads = _arguments.threads(n, "set_num_threads")
-    native.set_num_threads(_num_threads)
+    threads = _arguments.threads(n, "set_num_threads")
+    native.set_num_threads(threads)
+    _num_threads = threads
 
 
 def get_num_threads() -> int:

@@ -20,7 +20,6 @@ Plan = Callable[[Sequence[Any], Sequence[Any], Any, int], Any]  # (flat arrays, 
 _ndarray = np.ndarray
 _chosen = _backends.CHOSEN
 _MAX_PLANS = 4096  # signatures remembered per op
-_MOST_NUMBERS = 2**63 // 16  # of 16 bytes each
 
 
 def call(
@@ -108,10 +107,11 @@ def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
 
 def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None) -> Plan:
     if _bind.takes_half(op, arrays):
+        _bind.check_arrays(op, arrays)
         return _half_plan(op, options, backend)
     kind, results = _bind.layout(op, arrays, options)
     for r in results:
-        if r is not None and math.prod(r[0]) > _MOST_NUMBERS:
+        if r is not None and math.prod(r[0]) > _arguments.MOST_NUMBERS:
             raise ValueError(f"{op.label}: a result would have shape {r[0]}, more numbers than 64 bits can address; expected smaller sizes")
     return PLANNERS[kind].plan(op, arrays, options, backend, results)
 

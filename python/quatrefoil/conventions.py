@@ -5,7 +5,9 @@ Arrays
 NumPy arrays or PyTorch tensors on the CPU, and the same kind comes back. All arrays of a call are of one kind: a mix is a TypeError
 that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what two of
 upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
-``causal_conv1d_update``). There are no CUDA kernels yet: a CUDA tensor or a CuPy array is a RuntimeError.
+``causal_conv1d_update``). There are no CUDA kernels yet: a CUDA tensor or a CuPy array is a RuntimeError. Calls on meta tensors alone
+give meta tensors, where no numbers are needed to know a shape; a mix of meta tensors and others is a TypeError. Objects (operators,
+boundaries, results, layers) may be shared by threads.
 
 In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
 
@@ -27,13 +29,13 @@ backend
     ``with qf.use_backend(...)`` holds, then that of the environment's QUATREFOIL_BACKEND, then "native" where it was built.
     ``qf.show_config()`` says which it is, and why. A backend that cannot be had is an error with the reason.
 num_threads
-    At least 1. Without it ``qf.set_num_threads`` holds, which begins with QUATREFOIL_NUM_THREADS or the processors that this process may
+    1 to 2^31 - 1. Without it ``qf.set_num_threads`` holds, which begins with QUATREFOIL_NUM_THREADS or the processors that this process may
     use.
 
 The same result
 ---------------
 The bits of a result do not depend on ``num_threads``: sums are taken in a fixed order. They do depend on the backend and on the
-instruction set (QUATREFOIL_ISA), within the error that a page names. ``rng`` is None for fresh numbers, a seed (an int), or a
+instruction set (QUATREFOIL_ISA), within the error that a page names. ``rng`` is None for fresh numbers, a seed (an int of 64 bits), or a
 ``numpy.random.Generator``; the same seed gives the same numbers.
 
 NaN

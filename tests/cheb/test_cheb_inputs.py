@@ -108,7 +108,11 @@ def test_rounding_at_the_ends_is_forgiven(backend, lo, hi):
         (lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X[:, 0]), ValueError, "expected 2"),
         (lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X[:, 0], with_point(2)[:, 1]), ValueError, "point 3 of axis 1 is 2"),
         (lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X, X), ValueError, r"expected \(m,\)"),
-        (lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X[:, 0], X[:, 1].astype(np.float32)), TypeError, "dtype of core"),
+        (
+            lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X[:, 0], X[:, 1].astype(np.float32)),
+            TypeError,
+            "axis 1 are .* of float32",
+        ),
         (lambda: qf.cheb.ChebTucker.from_values(with_point(np.nan)), ValueError, r"V\[3, 1\] is nan"),
         (lambda: qf.cheb.ChebTucker.from_coeffs(with_point(np.nan)), ValueError, r"C\[3, 1\] is nan"),
         (lambda: qf.cheb.ChebTucker.from_function(np.add, ((0, 1), (0, 1))), NotImplementedError, "adaptive"),

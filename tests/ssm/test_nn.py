@@ -60,6 +60,54 @@ def test_no_sequences(name):
     assert output_of(make(), torch.zeros(0, *rest)).shape == (0, *rest)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision(name, half):
+    """The system is computed in float32; what is left is rounding of parameters, inputs and what lies between."""
+    make, shape = LAYERS[name]
+    layer, u = make().to(half), torch.randn(shape, dtype=half)
+    got = output_of(layer, u)
+    assert got.dtype == half
+    expected = output_of(layer.float(), u.float())
+    assert (got.float() - expected).abs().max() < 16 * torch.finfo(half).eps * expected.abs().max()
+    u = u.requires_grad_()
+    output_of(layer.to(half), u).float().square().sum().backward()
+    for x in (u, *layer.parameters()):
+        assert x.grad.dtype == half
+        assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16, None])
+@pytest.mark.parametrize("name", ["S4D", "S5"])
+def test_steps_of_half_precision(name, half):
+    import quatrefoil.torch.nn as nn
+
+    layer = {"S4D": lambda: nn.S4D(4, 8), "S5": lambda: nn.S5(4, 8)}[name]().to(half or torch.float64)
+    u = torch.randn(2, 5, 4, dtype=half or torch.float64)
+    state = layer.default_state(2)
+    assert state.dtype == (torch.complex64 if half else torch.complex128)
+    whole = output_of(layer, u.transpose(1, 2) if name == "S4D" else u)
+    for t in range(5):
+        y, state = layer.step(u[:, t], state)
+        expected = whole[..., t] if name == "S4D" else whole[:, t]
+        assert y.dtype == u.dtype
+        assert (y - expected).abs().max() <= 16 * torch.finfo(u.dtype).eps * whole.abs().max()
+    if name == "S4D":
+        assert layer.kernel(7).dtype == u.dtype
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_samples(name):
+    make, shape = LAYERS[name]
+    at = list(shape).index(max(shape[1:]), 1)
+    empty = [0 if i == at else n for i, n in enumerate(shape)]
+    layer, u = make(), torch.zeros(empty, requires_grad=True)
+    y = output_of(layer, u)
+    assert y.shape == tuple(empty)
+    y.sum().backward()
+    assert u.grad.shape == u.shape
+
+
 @pytest.mark.parametrize(("make", "error", "text"), BAD)
 def test_bad_options(make, error, text):
     with pytest.raises(error, match=text):

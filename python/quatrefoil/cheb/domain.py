@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import is_number
+from .._arguments import is_number, real, refuse_masked
 
 Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
 
@@ -40,6 +40,7 @@ def axes_of(domain: Any) -> int | None:
 def _frozen(value: Any) -> Any:
     if type(value) is tuple and all(type(x) in _PLAIN for x in value):
         return value
+    refuse_masked(value, "cheb", "domain")
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
@@ -59,7 +60,7 @@ def _flat_domain(domain: Any, d: int, label: str) -> tuple[float, ...]:
         flat *= d
     if len(flat) != 2 * d or not (pairs or not any(isinstance(entry, tuple) for entry in domain)):
         raise ValueError(f"{label}: domain is {domain!r}, {expected}")
-    numbers_ = tuple(map(float, flat))
+    numbers_ = tuple(real(x, label, "a number of domain") for x in flat)
     for k in range(d):
         lo, hi = numbers_[2 * k : 2 * k + 2]
         if not -_LARGEST < lo < hi < _LARGEST:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arguments
+from .. import _arguments, _arrays
 from .._arguments import sequence
 from .._backends import native
 from .._bind import check_arrays
@@ -111,7 +111,7 @@ class ChebTucker:
             raise NotImplementedError(f"{label}: adaptive sampling (n=None) is not there yet; give n, the number of points per axis")
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
         flat = flat_domain(domain, d, label)
-        counts = _arguments.integers(n, d, label, "n", 1)
+        counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
         points = chebpts(counts, flat)
         values = _values(f(*np.ix_(*points)), points, label)
         return cls.from_values(values, domain=flat, tol=tol)
@@ -180,11 +180,12 @@ class ChebTucker:
             host = _arguments.numbers_of(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
-            if x.__class__.__module__.partition(".")[0] != self.core.__class__.__module__.partition(".")[0] or x.dtype != self.core.dtype:
-                raise TypeError(f"{label}: {name} must be of the kind and dtype of core, {self.core.dtype}")
-            basis = polynomials(_reference(host, k, self.domain[k], label), U.shape[0])
-            matrix = basis.astype(host.dtype) if isinstance(U, np.ndarray) else U.new_tensor(basis)
-            result = mode_product(result, matrix @ U, k)
+            if _arrays.kind(x) != _arrays.kind(self.core) or x.dtype != self.core.dtype:
+                raise TypeError(f"{label}: {name} are {_arrays.describe(x)}, expected {_arrays.describe(self.core)}, as core is")
+            if _arrays.is_meta(self.core):
+                raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
+            basis = polynomials(_reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
+            result = mode_product(result, _arrays.of_kind(str(_arrays.kind(U)), basis) @ U, k)
         values: T = result
         return values
 
@@ -197,8 +198,10 @@ class ChebTucker:
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Writes core, factors and domain as a NumPy .npz archive; the suffix is added where it is missing."""
-        arrays = {f"factor_{k}": _plain(U) for k, U in enumerate(self.factors)}
-        np.savez(_with_suffix(file), allow_pickle=False, core=_plain(self.core), domain=np.array(self._domain), **arrays)
+        label = "cheb.ChebTucker.save"
+        core = _arguments.numbers_of(self.core, label, "core", graded=True)
+        arrays = {f"factor_{k}": _arguments.numbers_of(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
+        np.savez(_with_suffix(file), allow_pickle=False, core=core, domain=np.array(self._domain), **arrays)
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> ChebTucker:
@@ -242,6 +245,7 @@ def _again(cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Dom
 
 
 def _values(result: Any, points: tuple[np.ndarray, ...], label: str) -> np.ndarray:
+    _arguments.refuse_masked(result, label, "what f returned")
     values = np.asarray(result)
     shape = tuple(x.size for x in points)
     if values.dtype.kind not in "fiu":
@@ -268,11 +272,6 @@ def _reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) 
         i = int(bad.argmax())
         raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
     return np.clip(t, -1, 1)
-
-
-def _plain(array: Any) -> np.ndarray:
-    found: np.ndarray = array if isinstance(array, np.ndarray) else array.detach().cpu().resolve_neg().numpy()
-    return found
 
 
 def _with_suffix(file: str | os.PathLike[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._arguments import choice, generator, integer
+from .._arguments import MOST_NUMBERS, choice, generator, integer
 
 S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 
@@ -37,7 +37,7 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
     (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (2). Not diagonalisable in practice: its eigenvectors have a
     condition number beyond 1e17 at N = 32; use ``dplr_legs`` or ``ptd_init``. Source: Gu et al., arXiv 2008.07669.
     """
-    N = integer(N, "ssm.hippo_legs", "N", 0)
+    N = integer(N, "ssm.hippo_legs", "N", 0, MOST_NUMBERS)
     B = np.sqrt(2.0 * np.arange(N) + 1)
     A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(1.0, N + 1))
     return A, B
@@ -69,7 +69,7 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     -----
     One Hermitian eigenproblem, O(N^3). Source: Gu, Goel, Re, arXiv 2111.00396.
     """
-    N = integer(N, "ssm.dplr_legs", "N", 0)
+    N = integer(N, "ssm.dplr_legs", "N", 0, MOST_NUMBERS)
     A, B = hippo_legs(N)
     P = np.sqrt(np.arange(N) + 0.5)
     skew = A + np.outer(P, P) + 0.5 * np.eye(N)
@@ -121,7 +121,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     Source: Gu, Gupta, Goel, Re, arXiv 2206.11893.
     """
     choice(name, "ssm.s4d_init", "name", S4D_NAMES)
-    N = integer(N, "ssm.s4d_init", "N", 0)
+    N = integer(N, "ssm.s4d_init", "N", 0, MOST_NUMBERS)
     drawn = generator(rng, "ssm.s4d_init")
     n, F = np.arange(N, dtype=float), 2.0 * N
     re, B = np.full(N, 0.5), np.ones(N, complex)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arguments import choice, generator, integer, number
+from .._arguments import MOST_NUMBERS, choice, generator, integer, number
 from .hippo import hippo_legs
 
 _METHODS = ("optimize", "random")
@@ -78,7 +78,7 @@ def ptd_init(
 
     Source: Yu et al., arXiv 2310.01698, who minimise cond(V)^2 + lambda ||E||_F by 1e5 steps of Adam.
     """
-    N = integer(N, "ssm.ptd_init", "N", 1)
+    N = integer(N, "ssm.ptd_init", "N", 1, MOST_NUMBERS)
     eps = number(eps, "ssm.ptd_init", "eps", positive=True)
     choice(method, "ssm.ptd_init", "method", _METHODS)
     drawn = generator(rng, "ssm.ptd_init")

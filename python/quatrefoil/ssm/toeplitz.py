@@ -164,7 +164,8 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
     missing = length - rows.shape[-1]
     if missing <= 0:
         return rows
-    zeros = xp.zeros((*rows.shape[:-1], missing), dtype=rows.dtype)
+    where = {"device": rows.device} if _arrays.kind(rows) == "torch" else {}
+    zeros = xp.zeros((*rows.shape[:-1], missing), dtype=rows.dtype, **where)
     return xp.concatenate([zeros, rows] if left else [rows, zeros], -1)
 
 

@@ -62,6 +62,14 @@ def run_kernel(
     return outputs
 
 
+def empty(shape: Any, dtype: Any) -> Any:
+    """Memory for a result; MemoryError where there is none, for which torch has a RuntimeError."""
+    try:
+        return torch.empty(shape, dtype=dtype)
+    except RuntimeError as error:
+        raise MemoryError(f"cannot allocate a result of shape {tuple(shape)} and dtype {str(dtype).removeprefix('torch.')}") from error
+
+
 def plain(a: Any) -> Any:
     """A tensor whose memory holds what its numbers say: no pending conjugation or sign."""
     if a is None or not (a.is_neg() or a.is_conj()):
@@ -76,7 +84,7 @@ def register(op: Op) -> None:
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
         _, layout = _bind.layout(op, arrays, options)
-        outputs = [None if r is None else torch.empty(r[0], dtype=getattr(torch, r[1])) for r in layout]
+        outputs = [None if r is None else empty(r[0], getattr(torch, r[1])) for r in layout]
         _, kernel = _backends.kernel(op, backend or _backends.chosen())
         result = run_kernel(op, kernel, arrays, outputs, options, (None,) * len(op.extras), num_threads)
         return result if op.single else [g for g in result if g is not None]

@@ -17,7 +17,7 @@ from .. import _backends, _bind
 from .._dispatch import PLANNERS, Planner
 from .._spec import Op
 from ._functions import functions
-from ._library import pack, place, refuse_constants, registered, run_kernel
+from ._library import empty, pack, place, refuse_constants, registered, run_kernel
 from ._private import dispatch_modes as _modes
 from ._private import forward_ad as _forward_ad
 from ._private import functorch_level as _functorch_level
@@ -65,7 +65,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             _check_out(op, out, layout[0], arrays)
             outputs = [out, *layout[1:]]
         else:
-            outputs = [None if r is None else torch.empty(r[0], dtype=r[1]) for r in layout]
+            outputs = [None if r is None else empty(*r) for r in layout]
         return run_kernel(op, kernel, arrays, outputs, options, _bind.for_kernel(op, extras, name, arrays), num_threads)
 
     def transform(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
@@ -82,7 +82,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         if out is not None:
             _check_out(op, out, layout[0], arrays)
         else:  # empty_like takes half as long as empty
-            out = torch.empty(layout[0][0], dtype=layout[0][1]) if like is None else _empty_like(arrays[like])
+            out = empty(*layout[0]) if like is None else _empty_like(arrays[like])
         kernel(
             *(arrays if flat else op.split(arrays)), out, *options, *(extras and _bind.for_kernel(op, extras, name, arrays)), num_threads
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from .._arguments import finite, numbers_of
+from .._arguments import finite, is_number, number, numbers_of, point, refuse_masked
 from .._typing import AnyArray
 
 
@@ -28,12 +27,13 @@ class Fourier:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
         finite(c, "Fourier", "coefficients")
         self.coefficients: Any = coefficients
-        self.center = tuple(float(x) for x in center)
-        if len(self.center) != 2 or not all(math.isfinite(x) for x in self.center):
-            raise ValueError(f"Fourier: center is {center}, expected two finite numbers")
+        self.center = point(center, "Fourier", "center")
+        if len(self.center) != 2:
+            raise ValueError(f"Fourier: center has {len(self.center)} coordinates, expected 2")
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """g at absolute points (n, 2), by NumPy."""
+        refuse_masked(X, "Fourier", "X")
         c = numbers_of(self.coefficients, "Fourier", "coefficients", graded=True)
         theta = np.arctan2(X[..., 1] - self.center[1], X[..., 0] - self.center[0])[..., None]
         m = np.arange(1, (c.shape[-1] + 1) // 2)
@@ -72,7 +72,7 @@ class Gaussians:
     def __init__(self, amplitude: AnyArray, center: AnyArray, width: float | AnyArray) -> None:
         self.amplitude: Any = amplitude
         self.center: Any = center
-        self.width: Any = width
+        self.width: Any = number(width, "Gaussians", "width", positive=True) if is_number(width) else width
         a, c, w = self._arrays()
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
@@ -85,11 +85,11 @@ class Gaussians:
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         a, c = (numbers_of(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
-        number = isinstance(self.width, (int, float))
-        return a, c, np.asarray(float(self.width)) if number else numbers_of(self.width, "Gaussians", "width", graded=True)
+        return a, c, np.asarray(self.width) if is_number(self.width) else numbers_of(self.width, "Gaussians", "width", graded=True)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """The sum at absolute points (n, d), by NumPy."""
+        refuse_masked(X, "Gaussians", "X")
         a, c, w = self._arrays()
         return np.asarray((a * np.exp(-((X[..., None, :] - c) ** 2).sum(axis=-1) / w**2)).sum(axis=-1))
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, number, numbers_of
+from .._arguments import finite, number, numbers_of, point
 from .._backends import native
 from .._memo import Memo
 from .._typing import AnyArray
 
 Array = Any
+_SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
 
@@ -31,7 +32,7 @@ class Frame:
     def of_kind(self, kind: str, B: int) -> Array:
         """A row for each of B instances."""
         rows = self.rows if len(self.rows) == B else np.array(np.broadcast_to(self.rows, (B, self.rows.shape[1])))
-        return _of_kind(kind, rows)
+        return _arrays.of_kind(kind, rows)
 
 
 def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
@@ -44,10 +45,6 @@ def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
         boundary._frames.clear()  # the last one is enough
         boundary._frames[epsilon, relative] = known
     return known
-
-
-def _of_kind(kind: str, array: np.ndarray) -> Array:
-    return array if kind == "numpy" else _arrays.namespace_of(kind).from_numpy(array)
 
 
 class Polygon:
@@ -69,7 +66,7 @@ class Polygon:
     Raises
     ------
     ValueError
-        NaN or infinite vertices, fewer than 3 of them, no area, another last axis.
+        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70.
     TypeError
         Integers, float16, lists of points.
     """
@@ -118,7 +115,9 @@ class Polygon:
             box[b] = a.min(axis=0), a.max(axis=0)
             keep = (here[:, :2] != here[:, 2:]).any(axis=1)
             dropped += int((~keep).sum())
-            size = (box[b, 1] - box[b, 0]).max()
+            with np.errstate(over="ignore"):
+                size = (box[b, 1] - box[b, 0]).max()
+            _check_extent(size, f"{label}: polygon {b}")
             centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
@@ -157,9 +156,10 @@ class Polygon:
 
     def arrays(self, kind: str) -> tuple[Array, Array]:
         """The scaled segments and where each instance's begin, as arrays of that kind."""
-        if kind not in self._scaled:
-            self._scaled[kind] = _of_kind(kind, self.scaled_ends()), _of_kind(kind, self.first)
-        return self._scaled[kind]
+        made = self._scaled.get(kind)
+        if made is None:  # of two threads that come at once one makes those of both: the grids are of these very arrays
+            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self.scaled_ends()), _arrays.of_kind(kind, self.first)))
+        return made
 
     def memo(self, kind: str) -> Memo | None:
         """The compiled grids for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""
@@ -187,7 +187,7 @@ class Ball:
     center : d real numbers
         d = 2 or 3 in this version.
     radius : float
-        Positive.
+        Positive, 1e-70 to 1e70.
 
     Notes
     -----
@@ -199,16 +199,16 @@ class Ball:
     count = 1
 
     def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:
-        given: Any = center
-        point = np.array([number(x, "Ball", f"center[{i}]", negative=True) for i, x in enumerate(given)], np.float64)
+        at = np.array(point(center, "Ball", "center"))
         size = number(radius, "Ball", "radius", positive=True)
-        if len(point) < 1:
-            raise ValueError("Ball: center has no coordinates")
-        if len(point) not in (2, 3):
-            raise NotImplementedError(f"Ball: center has {len(point)} coordinates; this version walks in 2 and 3 dimensions")
-        self.center, self.radius = point, size
-        self.dimension = len(point)
-        self.centre, self.extent = point[None], np.array([size])
+        if len(at) < 2:
+            raise ValueError(f"Ball: center has {len(at)} coordinates, expected 2 or 3")
+        if len(at) > 3:
+            raise NotImplementedError(f"Ball: center has {len(at)} coordinates; this version walks in 2 and 3 dimensions")
+        self.center, self.radius = at, size
+        _check_extent(size, "Ball: the ball")
+        self.dimension = len(at)
+        self.centre, self.extent = at[None], np.array([size])
         self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
         self.half_width = self.extent
         self._frames: dict[Any, Frame] = {}
@@ -228,6 +228,12 @@ class Ball:
 
     def __repr__(self) -> str:
         return f"Ball({self.center.tolist()}, {self.radius})"
+
+
+def _check_extent(extent: float, what: str) -> None:
+    """ValueError for what is so large or small that squares of squares leave the range of float64; a polygon of size 0 has no area."""
+    if extent and not _SMALLEST <= extent <= _LARGEST:
+        raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
 
 
 def _ring(array: Array, label: str, name: str) -> np.ndarray:

@@ -116,7 +116,7 @@ BAD_CONV = [
     ((F, F, np.zeros(2)), ValueError, "D has shape"),
     ((F, F[None]), ValueError, "k has shape"),
     ((F, F.astype(np.float32)), TypeError, "k has dtype float32 but u has float64"),
-    ((F.astype(np.float16), F), TypeError, "k has dtype float64 but u has float32"),
+    ((F.astype(np.float16), F), TypeError, "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16"),
     ((F.astype(np.int16), F), TypeError, "u has dtype int16, expected float32 or float64 or float16 or bfloat16"),
     ((F.astype(complex), F), TypeError, "u has dtype complex128"),
     ((F.astype(int), F), TypeError, "u has dtype int64"),

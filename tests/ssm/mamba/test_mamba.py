@@ -345,7 +345,7 @@ STATE = np.zeros((2, 3, 3))
         (lambda: scan(F + 0j, F, A, M, M), TypeError, "u has dtype complex128"),
         (lambda: scan(F, F, A, M.tolist(), M), TypeError, "B is list"),
         (lambda: scan(F, F.astype(np.float32), A, M, M), TypeError, "delta has dtype float32 but u has float64"),
-        (lambda: scan(F.astype(np.float16), F, A, M, M), TypeError, "delta has dtype float64 but u has float32"),
+        (lambda: scan(F.astype(np.float16), F, A, M, M), TypeError, "u has dtype float16 but delta has float64; expected float64"),
         (lambda: qf.ssm.selective_scan_fn_vjp(F, F, A, M), TypeError, "expected the inputs"),
         (lambda: qf.ssm.selective_scan_fn_vjp(F, F, A, M, M, F, return_last_state=True), ValueError, "grad_last_state is missing"),
         (lambda: conv(F[0], W4), ValueError, r"ssm\.causal_conv1d_fn: x has shape \(3, 10\)"),

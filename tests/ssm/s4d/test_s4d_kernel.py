@@ -283,7 +283,7 @@ BAD = [
     (lambda: qf.ssm.s4d_kernel(DT, A.real, C, 5), TypeError, "A has dtype float64, expected complex64 or complex128"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C.real, 5), TypeError, "C has dtype float64"),
     (lambda: qf.ssm.s4d_kernel(A[:, 0], A, C, 5), TypeError, "dt has dtype complex128, expected float32 or float64"),
-    (lambda: qf.ssm.s4d_kernel(DT.astype(np.float32), A, C, 5), TypeError, "A has dtype complex128 but dt has float32"),
+    (lambda: qf.ssm.s4d_kernel(DT.astype(np.float32), A, C, 5), TypeError, "dt has dtype float32 but A has complex128; expected float64"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, B=C.astype(np.complex64)), TypeError, "B has dtype complex64"),
     (lambda: qf.ssm.s4d_kernel(DT.tolist(), A, C, 5), TypeError, "list"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, out=np.zeros((3, 6))), ValueError, "out has shape"),

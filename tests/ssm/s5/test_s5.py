@@ -210,7 +210,7 @@ WIDE = np.zeros((3, 8), complex)
         ((F, Z, M.real.copy(), N), {}, TypeError, "B_bar has dtype float64, expected complex"),
         ((F, Z, M, N.real.copy()), {}, TypeError, "C has dtype float64, expected complex"),
         ((F.astype(complex), Z, M, N), {}, TypeError, "u has dtype complex128, expected float32 or float64"),
-        ((F.astype(np.float32), Z, M, N), {}, TypeError, "Lambda_bar has dtype complex128 but u has float32"),
+        ((F.astype(np.float32), Z, M, N), {}, TypeError, "u has dtype float32 but Lambda_bar has complex128; expected float64"),
         ((F, Z, M, N, np.zeros(3, np.float32)), {}, TypeError, "D has dtype float32 but u has float64"),
         ((F.astype(int), Z, M, N), {}, TypeError, "u has dtype int64"),
         ((F.tolist(), Z, M, N), {}, TypeError, "u is list"),

@@ -167,3 +167,55 @@ def test_philox_known_answers():
     counters = np.random.default_rng().integers(2**32, size=(50, 4), dtype=np.uint64)
     expected = [[int(w) for w in _numba.philox(*[np.uint64(x) for x in c], np.uint64(7), np.uint64(9))] for c in counters]
     np.testing.assert_array_equal(_core.wos.philox(counters.astype(np.uint32), 7, 9), np.array(expected, np.uint32))
+
+
+SQUARE, INSIDE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.5, 0.5], [0.3, 0.4], [0.01, 0.9]])
+
+
+def scaled(scale, dtype=np.float64, **options):
+    """value and stderr of u = x and of -laplace u = 1, divided by what they scale with."""
+    for boundary in (wos.Polygon((SQUARE * scale).astype(dtype)), wos.Ball([0.4 * scale, 0.5 * scale], 0.75 * scale)):
+        X = (INSIDE * scale).astype(dtype)
+        run = {"walks": 64, "rng": 5, **options}
+        for by, data in (
+            (scale, {"dirichlet": lambda Y: Y[:, 0]}),
+            (scale**2, {"dirichlet": 0.0, "source": 1.0}),
+            (scale**2, {"dirichlet": 0.0, "source": lambda Y: np.ones(len(Y))}),
+            (1.0, {"dirichlet": wos.Gaussians(np.ones(1, dtype), (0.3 * scale * np.ones((1, 2))).astype(dtype), float(scale))}),
+        ):
+            r = wos.solve(boundary, X, **data, **run)
+            yield r.value.astype(np.float64) / by, r.stderr.astype(np.float64) / by
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("exponent", [-230, -130, -66, -50, 50, 66, 130, 230])
+def test_domains_of_any_size(backend, exponent):
+    """In another unit of length the same walks: to the last bit where the scale is a power of two and both walk in one precision, else
+    within the error bars."""
+    for (value, error), (expected, bar) in zip(scaled(2.0**exponent), scaled(1.0)):
+        assert (error > 0).all()
+        assert np.isfinite(error).all()
+        assert (np.abs(value - expected) <= 6 * np.hypot(error, bar)).all()
+    for (value, error), (expected, bar) in zip(scaled(2.0**exponent, epsilon=1e-6), scaled(1.0, epsilon=1e-6)):  # all walk in float64
+        np.testing.assert_allclose(value, expected, rtol=1e-9)
+        np.testing.assert_allclose(error, bar, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("exponent", [-50, 50])
+def test_domains_of_any_size_in_single_precision(backend, exponent):
+    for (value, error), (expected, bar) in zip(scaled(2.0**exponent, np.float32), scaled(1.0, np.float32)):
+        assert (error > 0).all()
+        assert (np.abs(value - expected) <= 6 * np.hypot(error, bar) + 1e-6).all()
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-300, 1e-200, 1e-100, 1e100, 1e200, 1e300, 1e308])
+def test_domains_beyond_all_squares_are_refused(scale):
+    with pytest.raises(ValueError, match=r"Polygon: polygon 0 has an extent of .*, expected 1e-70 to .*; choose another unit"):
+        wos.Polygon(SQUARE * scale)
+    with pytest.raises(ValueError, match=r"Polygon: polygon 1 has an extent of .*, expected 1e-70 to 1e\+70"):
+        wos.Polygon(np.stack([SQUARE, SQUARE * scale]))
+    with pytest.raises(ValueError, match=r"Ball: the ball has an extent of .*, expected 1e-70 to 1e\+70"):
+        wos.Ball([0, 0], scale)
+    with pytest.raises(ValueError, match="extent of inf"):
+        wos.Polygon((2 * SQUARE - 1) * 1.7e308)

@@ -63,11 +63,11 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple
         n < 1 or not an integer; an empty interval.
     """
     label = "cheb.chebpts"
-    if isinstance(n, (Sequence, np.ndarray)) and not isinstance(n, str):
-        counts = _arguments.integers(n, len(n), label, "n", 1)
+    if _arguments.is_sequence(n, label, "n"):
+        counts = _arguments.integers(n, None, label, "n", 1, _arguments.MOST_NUMBERS)
         flat = flat_domain(domain, len(counts), label)
         return tuple(_points(m, *flat[2 * k : 2 * k + 2]) for k, m in enumerate(counts))
-    return _points(_arguments.integer(n, label, "n", 1), *flat_domain(domain, 1, label))
+    return _points(_arguments.integer(n, label, "n", 1, _arguments.MOST_NUMBERS), *flat_domain(domain, 1, label))
 
 
 def vals2coeffs(

@@ -18,6 +18,7 @@ from ..._memo import LazyMemo
 from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
 from . import MATVEC, RMATVEC
+from .dense import exponent, factorised, outer, products
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as Base
@@ -25,19 +26,22 @@ else:
     Base = object
 
 _DOUBLE = np.dtype(np.float64)
-_CURE = "add noise, or jitter to its diagonal"
+_SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
 
 # the arrays that make one: checked like any call's, never run
 _PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", many=True),), (Arg("K", "m_x n_x"),), differentiable=False)
 
 
-@functools.cache
+_made: dict[str, type[KroneckerOperator]] = {}
+
+
 def scipy_class() -> type[KroneckerOperator]:
-    """The class that users get: these methods on SciPy's base, pickled as quatrefoil.kron.KroneckerOperator."""
+    """The class that users get: these methods on SciPy's base, pickled as quatrefoil.kron.KroneckerOperator. There is one of it, whichever
+    thread comes first."""
     from scipy.sparse.linalg import LinearOperator
 
     names = {"__module__": "quatrefoil.kron", "__doc__": KroneckerOperator.__doc__}
-    return type("KroneckerOperator", (KroneckerOperator, LinearOperator), names)
+    return _made.get("class") or _made.setdefault("class", type("KroneckerOperator", (KroneckerOperator, LinearOperator), names))
 
 
 class KroneckerOperator(Base):  # type: ignore[misc]
@@ -183,6 +187,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _is_for_scipy(self, x: Any) -> bool:
         """Numbers, operators and lists are, and arrays where no tensor is in the game: SciPy makes NumPy arrays of what it gets."""
+        _arguments.refuse_masked(x, "KroneckerOperator", "x")
         kind = _arrays.kind(x)
         return kind in (None, "numpy") if self._kind == "numpy" else kind is None and (np.isscalar(x) or hasattr(x, "matvec"))
 
@@ -227,7 +232,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     def diagonal(self) -> Any:
         """The diagonal (N,) of a K with square factors: the outer product of their diagonals."""
         self._require_square("diagonal")
-        return _outer([f.diagonal() for f in self._factors])
+        return outer([f.diagonal() for f in self._factors])
 
     # ---- factorisations, of each factor alone, in double precision
 
@@ -243,7 +248,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
                 list(map(self._like_mine, Q.factors)), backend=self._backend, num_threads=self._num_threads
             )
         parts = self._eigen("eigh")
-        lam = _outer([l for l, _ in parts])
+        lam = products([l for l, _ in parts])
         return lam.astype(self.dtype), self._like([q for _, q in parts], self.dtype)
 
     @overload
@@ -297,7 +302,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         noise = _arguments.number(noise, "KroneckerOperator.logdet", "noise")
         self._require_square("logdet")
         if noise:
-            return float(np.log(self._spectrum[0] + noise).sum())
+            lam = self._spectrum[0]
+            if noise > _SMALL and np.isfinite(lam).all():
+                return float(np.log(lam + noise).sum())
+            with np.errstate(divide="ignore"):  # the eigenvalues leave the range of float64, their logarithms do not
+                logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), [np.log(np.maximum(l, 0)) for l, _ in self._eigen_parts])
+            return float(np.logaddexp(logs, math.log(noise)).sum())
         if self.shape[0] == 0:
             return 0.0
         total, negative = 0.0, False
@@ -320,7 +330,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     def _like_mine(self, array: np.ndarray) -> Any:
         """A NumPy result as the kind of array that the factors are."""
-        return _arrays.namespace_of(self._kind).from_numpy(array if array.flags.writeable else array.copy())
+        return _arrays.of_kind(self._kind, array if array.flags.writeable else array.copy())
 
     def _like(self, factors: Sequence[Any], dtype: Any) -> KroneckerOperator:
         cast = [f.astype(dtype, copy=False) for f in factors]
@@ -365,12 +375,12 @@ class KroneckerOperator(Base):  # type: ignore[misc]
                     f"{lowest:.3g}); add jitter to its diagonal"
                 )
             parts.append((np.maximum(lam, 0.0), Q))  # what is left below 0 is rounding of a 0
-        return _outer([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
+        return products([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
 
     @functools.cached_property
     def _lu(self) -> list[tuple[Any, Any]]:
         self._require_finite("solve or logdet")
-        return [_factorised(f, i) for i, f in enumerate(self._factors)]
+        return [factorised(f, i) for i, f in enumerate(self._factors)]
 
     def _solve_factors(self, rows: Any) -> Any:
         if rows.size == 0:
@@ -379,11 +389,15 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         from scipy.linalg import lu_solve
 
         x, lead = rows.reshape(shape), rows.ndim - 1
-        for k, factorised in enumerate(self._lu):
+        exponents = list(map(exponent, self._factors))
+        far = sum(map(abs, exponents)) > 500  # factor by factor x might leave the range of float64 and come back
+        for k, (lu, pivots) in enumerate(self._lu):
             front = np.moveaxis(x, lead + k, 0)
-            solved = lu_solve(factorised, front.reshape(len(front), -1), check_finite=False)
+            own = pivots.copy()  # SciPy counts them up to LAPACK's and back, in place: other threads read ours
+            front = np.ldexp(front, exponents[k]) if far else front
+            solved = lu_solve((lu, own), front.reshape(len(front), -1), check_finite=False)
             x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)
-        return x.reshape(rows.shape)
+        return np.ldexp(x, -sum(exponents)).reshape(rows.shape) if far else x.reshape(rows.shape)
 
 
 def _copied(f: Any) -> Any:
@@ -403,25 +417,3 @@ def _packed(transpose: bool, *factors: Any) -> Any:
 
 def _double(a: Any) -> Any:
     return a.astype(np.float64, copy=False) if isinstance(a, np.ndarray) else a.double()
-
-
-def _outer(vectors: Sequence[Any]) -> Any:
-    """The Kronecker product of vectors."""
-    return functools.reduce(lambda a, b: (a[:, None] * b).reshape(-1), vectors)
-
-
-def _factorised(f: Any, i: int) -> tuple[Any, Any]:
-    """LU of a factor that is not singular to the precision it was given in."""
-    if len(f) == 0:
-        return np.zeros((0, 0)), np.zeros(0, np.int32)
-    from scipy.linalg import lapack
-
-    lu, pivots, info = lapack.dgetrf(f.astype(np.float64))
-    if info > 0:
-        raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {_CURE}")
-    inverse_condition, _ = lapack.dgecon(lu, np.abs(f).sum(axis=0, dtype=np.float64).max())
-    if inverse_condition < np.finfo(f.dtype).eps:
-        raise np.linalg.LinAlgError(
-            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {_CURE}"
-        )
-    return lu, pivots

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ... import ssm
-from ..._arguments import choice, integer
+from ..._arguments import choice, integer, number
+from ..._arrays import narrow, widen
 
 State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
 
@@ -44,7 +45,8 @@ class GatedNorm(torch.nn.Module):  # type: ignore[misc]
         self.weight = torch.nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+        wide = widen(x)  # half precision holds neither small squares nor the gradient of their roots
+        y = narrow(wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps), x) * self.weight
         return y if gate is None else y * F.silu(gate)
 
 
@@ -103,18 +105,15 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self.hidden_size = integer(hidden_size, "GatedKalmaNet", "hidden_size", 1)
         self.head_dim = integer(head_dim, "GatedKalmaNet", "head_dim", 1)
-        heads = [num_q_heads, num_q_heads if num_k_heads is None else num_k_heads, num_q_heads if num_v_heads is None else num_v_heads]
-        for name, n in zip("qkv", heads):
-            if max(heads) % integer(n, "GatedKalmaNet", f"num_{name}_heads", 1):
-                raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {max(heads)}, the largest number of heads")
+        self.num_q_heads, self.num_k_heads, self.num_v_heads = heads = _heads_of(num_q_heads, num_k_heads, num_v_heads)
         if not bp_lambda:
             raise ValueError("GatedKalmaNet: bp_lambda=False leaves out a part of the gradient, which is not offered; leave it True")
-        self.num_q_heads, self.num_k_heads, self.num_v_heads = heads
         self.expanded_num_heads = H = max(heads)
         self.use_alpha_connection, self.use_v_conv, self.use_gate = use_alpha_connection, use_v_conv, use_gate
         self.use_forgetting_gate, self.use_forgetting_gate_kk, self.gla_rescale = use_forgetting_gate, use_forgetting_gate_kk, gla_rescale
         self.solver_type = choice(solver_type, "GatedKalmaNet", "solver_type", ("chebyshev", "exact"))
-        self.num_iter, self.ridge_strength, self.layer_idx = num_iter, ridge_strength, layer_idx
+        self.num_iter = integer(num_iter, "GatedKalmaNet", "num_iter", 0)
+        self.ridge_strength, self.layer_idx = number(ridge_strength, "GatedKalmaNet", "ridge_strength"), layer_idx
         width = integer(conv_size, "GatedKalmaNet", "conv_size", 1)
 
         def linear(outputs: int, bias: bool = False) -> torch.nn.Linear:
@@ -151,7 +150,7 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         if self.use_v_conv:
             v, v_last = self.v_conv1d(v, before[2], use_cache)
         q, k, v = (self._heads(x) for x in (q, k, v))
-        q, k = (x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + _FLOOR) for x in (q, k))
+        q, k = map(_normed, (q, k))
         if self.b_proj is not None:
             beta = torch.sigmoid(self.b_proj(hidden_states))[..., None] + _FLOOR
             k, v = beta * k, beta * v
@@ -180,3 +179,21 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
         x = x.unflatten(-1, (-1, self.head_dim))
         groups = self.expanded_num_heads // x.shape[-2]
         return x if groups == 1 else x.repeat_interleave(groups, dim=-2)
+
+
+def _heads_of(q: int, k: int | None, v: int | None) -> tuple[int, ...]:
+    """The numbers of heads of queries, keys and values: those of the queries where there is none, all divisors of the largest."""
+    given = {"q": q, "k": q if k is None else k, "v": q if v is None else v}
+    heads = {name: integer(n, "GatedKalmaNet", f"num_{name}_heads", 1) for name, n in given.items()}
+    most = max(heads.values())
+    for name, n in heads.items():
+        if most % n:
+            raise ValueError(f"GatedKalmaNet: num_{name}_heads is {n}, expected a divisor of {most}, the largest number of heads")
+    return tuple(heads.values())
+
+
+def _normed(x: Tensor) -> Tensor:
+    """Vectors of length 1."""
+    wide = widen(x)
+    unit: Tensor = narrow(wide / (torch.linalg.vector_norm(wide, dim=-1, keepdim=True) + _FLOOR), x)
+    return unit

@@ -9,10 +9,16 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ..._arguments import choice, integer
+from ..._arguments import MOST_NUMBERS, choice, integer, integers
+from ..._arrays import narrow, widen
 
 _INITS = ("lin", "inv", "inv2", "quad", "legs", "random", "real")
 _DISCS = ("zoh", "bilinear")
+
+
+def complex_of(x: Tensor) -> torch.dtype:
+    """The dtype of a state whose system is computed from parameters like this one."""
+    return torch.complex128 if x.dtype == torch.float64 else torch.complex64
 
 
 class S4DKernel(torch.nn.Module):  # type: ignore[misc]
@@ -37,7 +43,7 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
         is_real: bool = False,
     ) -> None:
         super().__init__()
-        H, F = integer(d_model, "S4D", "d_model", 1), integer(N, "S4D", "d_state", 1)
+        H, F = (integer(n, "S4D", name, 1, MOST_NUMBERS) for n, name in ((d_model, "d_model"), (N, "d_state")))
         if not is_real and F % 2:
             raise ValueError(f"S4D: d_state is {F}, expected an even number: modes come in conjugate pairs")
         if not 0 < dt_min <= dt_max:
@@ -68,10 +74,11 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
         getattr(self, name)._optim = {"weight_decay": 0.0} if lr is None else {"weight_decay": 0.0, "lr": lr}
 
     def system(self, rate: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """dt (H,), A (H, N), C (H, N) or (2, H, N): as ``quatrefoil.ssm.s4d_conv`` takes them."""
-        dt = torch.exp(self.log_dt)
-        A = torch.complex(-torch.exp(self.log_A_real), self.A_imag)
-        C = torch.view_as_complex(self.C)
+        """dt (H,), A (H, N), C (H, N) or (2, H, N): as ``quatrefoil.ssm.s4d_conv`` takes them; of half precision, in float32."""
+        dt, log_A, A_imag, C = map(widen, (self.log_dt, self.log_A_real, self.A_imag, self.C))
+        dt = torch.exp(dt)
+        A = torch.complex(-torch.exp(log_A), A_imag)
+        C = torch.view_as_complex(C)
         if self.bandlimit is not None:  # a mode above that frequency, in cycles a sample at rate 1, is switched off
             C = C * (dt[:, None] * A.imag.abs() / (2 * math.pi) < self.bandlimit / 2)
         return dt * rate, A, C
@@ -79,7 +86,7 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
     def forward(self, L: int, rate: float = 1.0) -> Tensor:
         """The kernels, (H, L); (2, H, L) if bidirectional."""
         dt, A, C = self.system(rate)
-        K: Tensor = ssm.s4d_kernel(dt, A, C, L)
+        K: Tensor = narrow(ssm.s4d_kernel(dt, A, C, L), self.log_dt)
         return K
 
 
@@ -159,13 +166,14 @@ class S4D(torch.nn.Module):  # type: ignore[misc]
             raise ValueError("S4D: a layer that sees the future has no state; leave state out, or bidirectional")
         else:
             y, state = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=True, **options)
-        y = self.output_linear(self.dropout(self.activation(y)))
+        if y.shape[-1]:  # torch has no convolution of no samples
+            y = self.output_linear(self.dropout(self.activation(y)))
         return (y if self.transposed else y.transpose(-1, -2)), state
 
     def default_state(self, *batch: int) -> Tensor:
         """The state before the first sample: zeros (*batch, H, N)."""
-        log_A = self.kernel.log_A_real
-        return torch.zeros(*batch, *log_A.shape, dtype=torch.complex(log_A, log_A).dtype, device=log_A.device)
+        shape = (*integers(batch, None, "S4D.default_state", "batch", 0, MOST_NUMBERS), *self.kernel.log_A_real.shape)
+        return self.kernel.log_A_real.new_zeros(shape, dtype=complex_of(self.kernel.log_A_real))
 
     def step(self, u: Tensor, state: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:
         """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The same numbers as ``forward``."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ... import ssm
-from ..._arguments import choice, integer
+from ..._arguments import MOST_NUMBERS, choice, integer, integers
+from ..._arrays import widen
+from .s4d import complex_of
 
 _C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 _INITS = ("hippo", "ptd")
@@ -65,7 +67,8 @@ class S5(torch.nn.Module):  # type: ignore[misc]
         eps: float = 0.1,
     ) -> None:
         super().__init__()
-        H, size, blocks = integer(d_model, "S5", "d_model", 1), integer(d_state, "S5", "d_state", 1), integer(blocks, "S5", "blocks", 1)
+        named = ((d_model, "d_model"), (d_state, "d_state"), (blocks, "blocks"))
+        H, size, blocks = (integer(n, "S5", name, 1, MOST_NUMBERS) for n, name in named)
         if size % (blocks * (2 if conj_sym else 1)):
             what = "2 blocks: modes come in conjugate pairs" if conj_sym else "blocks"
             raise ValueError(f"S5: d_state is {size} with {blocks} blocks, expected a multiple of {what}")
@@ -90,12 +93,14 @@ class S5(torch.nn.Module):  # type: ignore[misc]
         self.log_step = torch.nn.Parameter(torch.rand(P, 1) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min))
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P): as ``quatrefoil.ssm.s5_apply`` takes them."""
-        re = self.Lambda_re.clamp(max=-1e-4) if self.clip_eigs else self.Lambda_re
-        dt = self.step_rescale * torch.exp(self.log_step[:, 0])
-        poles, inputs = ssm.discretize(torch.complex(re, self.Lambda_im), torch.view_as_complex(self.B), dt, self.discretization)
+        """Lambda_bar (P,), B_bar (P, H), C (H, P) or (H, 2P): as ``quatrefoil.ssm.s5_apply`` takes them; of half precision, in float32."""
+        re, im, log_step, B = map(widen, (self.Lambda_re, self.Lambda_im, self.log_step, self.B))
+        if self.clip_eigs:
+            re = re.clamp(max=-1e-4)
+        dt = self.step_rescale * torch.exp(log_step[:, 0])
+        poles, inputs = ssm.discretize(torch.complex(re, im), torch.view_as_complex(B), dt, self.discretization)
         C = self.C if hasattr(self, "C") else torch.cat([self.C1, self.C2], dim=-2)
-        return poles, inputs, torch.view_as_complex(C)
+        return poles, inputs, torch.view_as_complex(widen(C))
 
     def forward(self, u: Tensor, state: Tensor | None = None) -> Any:
         """u (..., L, H) -> y (..., L, H), or (y, the last state) where a state (..., P) is given."""
@@ -109,8 +114,8 @@ class S5(torch.nn.Module):  # type: ignore[misc]
 
     def default_state(self, *batch: int) -> Tensor:
         """The state before the first sample: zeros (*batch, P)."""
-        re = self.Lambda_re
-        return torch.zeros(*batch, *re.shape, dtype=torch.complex(re, re).dtype, device=re.device)
+        shape = (*integers(batch, None, "S5.default_state", "batch", 0, MOST_NUMBERS), *self.Lambda_re.shape)
+        return self.Lambda_re.new_zeros(shape, dtype=complex_of(self.Lambda_re))
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample: u (..., H), state (..., P) -> y (..., H), state."""

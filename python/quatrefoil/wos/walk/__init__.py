@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..._arguments import integer
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
 from .state import schedule
 
 Array = Any
+MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
+MAX_WALKS = 2**32
 KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "function")
 
 
@@ -164,7 +167,7 @@ def walk(
     ``mean`` is differentiable in dirichlet and source (7), (8): the walks are replayed, none is stored. Cost: about 0.3 us a walk at
     epsilon 1e-3. Memory: 12 MB and 2 MB an instance for 64 of them, whatever the number of walks.
     """
-    options = (dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
+    options = _walk_options("walk", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
     mean, m2, counts = call(WALK, (start, frame, ends, first, dirichlet, source), options, (grids, g, f), None, backend, num_threads)
     return mean, m2, counts
 
@@ -187,5 +190,14 @@ def walk_vjp(
 
     Costs the walks again. Memory: at most 64 partial sums of the numbers, whatever the number of walks.
     """
-    options = (dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
+    options = _walk_options("walk_vjp", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
     return call_vjp(WALK, inputs_and_grad, options, (grids, g, f), backend, num_threads)
+
+
+def _walk_options(
+    name: str, dirichlet_kind: str, source_kind: str, seed: Any, first_walk: Any, walks: Any, max_steps: Any
+) -> tuple[Any, ...]:
+    label = f"wos.{name}"
+    at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
+    count, steps = integer(walks, label, "walks", 1, MAX_WALKS - at), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
+    return dirichlet_kind, source_kind, integer(seed, label, "seed", -(2**63)), at, count, steps

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._arguments import refuse_masked
 from ..polygon import Boundary
 
 
@@ -25,6 +26,10 @@ class Function:
         if shape != (len(X),):
             got = repr(values) if shape is None else f"shape {shape}"
             raise ValueError(f"solve: {self.name}(X) with X of shape {X.shape} gave {got}, expected shape {(len(X),)}")
+        refuse_masked(values, "solve", f"{self.name}(X)")
+        dtype = str(getattr(values, "dtype", ""))
+        if "complex" in dtype or dtype == "object":
+            raise TypeError(f"solve: {self.name}(X) has dtype {dtype}, expected real numbers")
         return np.ascontiguousarray(values, np.float64)
 
 

@@ -5,6 +5,7 @@ Plain array code for NumPy arrays and tensors, so that torch differentiates it; 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import finite, numbers_of
+from ..._arguments import finite, number, numbers_of
 from ..data import Fourier, Gaussians, PerVertex
 from ..polygon import Boundary, Polygon
 from .functions import OneEach, is_function, wrap
@@ -52,7 +53,7 @@ class Target:
         return (array if self.dtype == np.float64 else array.astype(np.float64)) if kind == "numpy" else array.double()
 
     def array(self, x: np.ndarray) -> Array:
-        return x if self.kind == "numpy" else self.namespace.from_numpy(x)
+        return _arrays.of_kind(self.kind, x)
 
     @property
     def namespace(self) -> Any:
@@ -60,6 +61,17 @@ class Target:
 
 
 NOTHING = Packed("none")
+
+
+def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
+    """Data like this one of other arrays."""
+    if isinstance(given, (list, tuple)):
+        return (list if isinstance(given, list) else tuple)(with_arrays(g, change) for g in given)
+    if isinstance(given, (Fourier, PerVertex, Gaussians)):
+        again = copy.copy(given)
+        vars(again).update({name: with_arrays(value, change) for name, value in vars(given).items()})
+        return again
+    return given if _arrays.kind(given) is None else change(given)
 
 
 def pack(given: Any, target: Target, name: str) -> Packed:
@@ -91,9 +103,7 @@ def pack(given: Any, target: Target, name: str) -> Packed:
 
 
 def _pack_number(given: Any, target: Target, name: str) -> Packed:
-    value = float(given)
-    if value - value != 0:
-        raise ValueError(f"solve: {name} is {value}, expected a finite number")
+    value = number(given, "solve", name, negative=True)
     return Packed("number", numbers=target.array(np.array([[value]])), pull=lambda g: {}, given=given)
 
 
@@ -284,5 +294,4 @@ def as_given(gradient: np.ndarray, like: Array) -> Array:
     """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
     shape = tuple(like.shape)
     summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
-    result = np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like))
-    return result if isinstance(like, np.ndarray) else like.new_tensor(result)
+    return _arrays.of_kind(str(_arrays.kind(like)), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,20 +12,20 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..polygon import Boundary, Polygon
-from . import PLACE, WALK
-from .packing import NOTHING, Target, pack
+from . import MAX_WALKS, PLACE, WALK
+from .fingerprint import NotComparable, fingerprint
+from .packing import NOTHING, Packed, Target, pack, with_arrays
 from .state import State, schedule
 
 Array = Any
-MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
-MAX_WALKS = 2**32
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_SINGLE_EXTENT = 1e15
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
 
 
 @dataclass
 class Problem:
-    """What the caller gave. Pickles without what was made of it."""
+    """What the caller gave, arrays copied: what is written to them later is not of this problem. Pickles without what was made of it."""
 
     boundary: Boundary
     points: Array
@@ -39,9 +38,15 @@ class Problem:
     backend: str
     num_threads: int | None = None
     _ready: Any = field(default=None, repr=False, compare=False)
+    _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
+
+    def __post_init__(self) -> None:
+        self.points, self.dirichlet, self.source = (with_arrays(x, copied) for x in (self.points, self.dirichlet, self.source))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": None}
+        """Without the graph of a gradient, which cannot be pickled."""
+        data = {name: with_arrays(getattr(self, name), _detached) for name in ("dirichlet", "source")}
+        return {**self.__dict__, **data, "_ready": None}
 
     @property
     def ready(self) -> Prepared:
@@ -52,9 +57,10 @@ class Problem:
 
     def run(self, first: int, walks: int) -> State:
         """Walks [first, first + walks) of every point."""
-        if first + walks > MAX_WALKS:
-            raise ValueError(f"solve: walks up to {first + walks} were asked for, a point has {MAX_WALKS}")
+        check_range("solve", first, walks)
         p = self.ready
+        if self._functions is None:  # now: a function may be another one by the time of a merge
+            self._functions = [_of_functions(data) for data in (p.dirichlet, p.source)]
         mean, m2, counts = call(
             WALK, p.inputs, (*p.kinds, self.signed_seed, first, walks, self.max_steps), p.extras, None, self.backend, self.num_threads
         )
@@ -67,24 +73,48 @@ class Problem:
         """The same 64 bits."""
         return self.seed - (self.seed >> 63 << 64)
 
-    def fingerprint(self) -> str:
-        """Two results may be merged where this agrees."""
-        p = self.ready
-        h = hashlib.sha256()
-        b = self.boundary
-        for array in (numbers_of(self.points, "merge", "points"), b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center):
-            h.update(repr((array.shape, array.dtype)).encode() + np.ascontiguousarray(array).tobytes())
-        for data in (p.dirichlet, p.source):
-            given = data.given if data.function is not None else None
-            h.update(repr((data.kind, getattr(given, "__qualname__", type(given).__name__))).encode())
-            code = getattr(getattr(given, "py_func", given), "__code__", None)
-            if code is not None:
-                h.update(code.co_code + repr(code.co_names).encode())
-            if data.numbers is not None:
-                numbers = numbers_of(data.numbers, "merge", "data", graded=True)
-                h.update(repr(numbers.shape).encode() + np.ascontiguousarray(numbers).tobytes())
-        h.update(repr((self.epsilon, self.relative, self.max_steps, self.backend)).encode())
-        return h.hexdigest()
+    def differs_from(self, other: Problem) -> list[str]:
+        """What two problems do not share, by name: results may be merged where there is nothing. ValueError where nobody can tell."""
+        for name, of_functions in zip(("dirichlet", "source") * 2, self._functions + other._functions):
+            if isinstance(of_functions, NotComparable):
+                raise ValueError(f"merge: {name} depends on {of_functions}, which cannot be compared; resume one result instead")
+        mine, others = self._fingerprints(), other._fingerprints()
+        return [name for name in mine if mine[name] != others[name]]
+
+    def _fingerprints(self) -> dict[str, Any]:
+        p, b = self.ready, self.boundary
+        found: dict[str, Any] = {
+            "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center)],
+            "points": fingerprint(self.points),
+        }
+        for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
+            numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
+            found[name] = data.kind, fingerprint(numbers), of_functions
+        return found | {name: getattr(self, name) for name in ("epsilon", "relative", "max_steps", "backend")}
+
+
+def check_range(label: str, first: int, walks: int) -> None:
+    """The random words of a point are those of 2^32 walks."""
+    if first + walks > MAX_WALKS:
+        raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
+
+
+def copied(array: Array) -> Array:
+    return array.clone() if hasattr(array, "clone") else np.array(array)
+
+
+def _detached(array: Array) -> Array:
+    return array if isinstance(array, np.ndarray) else array.detach()
+
+
+def _of_functions(data: Packed) -> bytes | NotComparable | None:
+    """The fingerprint of data that holds functions; None for numbers, which are compared as the walks see them."""
+    if data.function is None:
+        return None
+    try:
+        return fingerprint(data.given)
+    except NotComparable as error:
+        return error
 
 
 class Prepared:
@@ -139,7 +169,9 @@ class Prepared:
         frame = b.frame(p.epsilon, p.relative)
         if frame.swallows:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
-        precision = _SINGLE if frame.least >= _SINGLE_FROM else _DOUBLE
+        # a source counts with the square of the extent, which float32 may not hold
+        fits = self.source.kind == "none" or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
+        precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         given = p.points if self.dtype is precision or precision is _SINGLE else _cast(p.points, precision)
         rows = frame.of_kind(self.kind, self.B)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Generic
 
@@ -12,7 +12,7 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer
 from ..._typing import T
-from .problem import Problem
+from .problem import Problem, copied
 from .state import COUNTS, State
 
 
@@ -32,7 +32,8 @@ class Result(Generic[T]):
     seed : int
         ``rng=result.seed`` repeats the call.
     state
-        The nodes that ``resume`` and ``merge`` continue.
+        The nodes that ``resume`` and ``merge`` continue, with points and data as they were at the call: copies. Functions are called again
+        as they are then.
     """
 
     value: T
@@ -42,6 +43,10 @@ class Result(Generic[T]):
     problem: Problem = field(repr=False)
     grad: T | None = None
     grad_stderr: T | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was counted from the state, which another thread may be adding meanwhile."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def n_walks(self) -> Any:
@@ -66,7 +71,7 @@ class Result(Generic[T]):
         return self._count("escaped")
 
     def _count(self, name: str) -> Any:
-        return self.state.counts[:, COUNTS.index(name)].reshape(self.problem.ready.shape)
+        return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.problem.ready.shape)
 
     def resume(self, extra_walks: int) -> Result[T]:
         """A new Result with ``extra_walks`` more walks a point: the bits of one longer run."""
@@ -76,7 +81,8 @@ class Result(Generic[T]):
     def merge(self, other: Result[T]) -> Result[T]:
         """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
 
-        The same walks twice are not new information: a ValueError.
+        ValueError for other problems; for the same walks twice, which are no new information; and for functions that hold what cannot be
+        compared. Functions count as they were when they were solved with: code, constants, closures, defaults, attributes, globals.
         """
         if not isinstance(other, Result):
             raise TypeError(f"merge: other is {type(other).__name__}, expected a Result")
@@ -84,8 +90,9 @@ class Result(Generic[T]):
             raise ValueError(
                 f"merge: the seeds differ, {self.seed} and {other.seed}; give both runs the same rng and different walk_offset"
             )
-        if self.problem.fingerprint() != other.problem.fingerprint():
-            raise ValueError("merge: the two results are of different problems (boundary, points, data, epsilon, max_steps or backend)")
+        different = self.problem.differs_from(other.problem)
+        if different:
+            raise ValueError(f"merge: the two results are of different problems: they differ in {', '.join(different)}")
         if self.state.overlaps(other.state):
             raise ValueError("merge: the two results share walks; give the second run another walk_offset")
         return finish(self.problem, self.state.join(other.state))
@@ -102,5 +109,7 @@ def finish(problem: Problem, state: State) -> Result[Any]:
         stderr = np.sqrt(spread / (n - 1) / n) if n > 1 else spread * math.nan
     if not steps.all():  # within epsilon every walk ends where it starts; outside there is none
         stderr = np.where((steps == 0) & np.isfinite(host), 0.0, stderr)
-    bar = stderr if plain else _arrays.namespace_of(p.kind).from_numpy(stderr)
+    if len(state.sizes) == 1:  # else the fold has made another array: the caller may write to the result, not to the state
+        mean = copied(mean)
+    bar = _arrays.of_kind(p.kind, stderr)
     return Result(p.cast(mean).reshape(p.shape), p.cast(bar).reshape(p.shape), problem.seed, state, problem)

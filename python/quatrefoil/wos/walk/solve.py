@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer, number, numbers_of, threads
+from ..._arguments import integer, number, numbers_of, seed, threads
 from ..._dispatch import call_vjp
 from ..._typing import AnyArray, Array, T
 from ..data import Data
 from ..polygon import Ball, Polygon
-from . import WALK
-from .problem import MAX_STEPS, Problem, resolve
+from . import MAX_STEPS, WALK
+from .problem import Problem, check_range, resolve
 from .result import Result, finish
 from .state import schedule
 
@@ -185,11 +185,11 @@ def solve_vjp(
     _refuse("solve_vjp", later)
     if points_gradient:
         raise NotImplementedError("solve_vjp: the gradient in the points is not built yet; take finite differences of solve")
-    if isinstance(rng, bool) or not hasattr(rng, "__index__"):
-        raise TypeError(f"solve_vjp: rng is {rng!r}, expected the int of result.seed")
+    rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem("solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
     count = integer(walks, "solve_vjp", "walks", 1)
     first = integer(walk_offset, "solve_vjp", "walk_offset", 0)
+    check_range("solve_vjp", first, count)
     p = problem.ready
     of_value = numbers_of(grad, "solve_vjp", "grad")
     if of_value.shape != p.shape:
@@ -203,7 +203,7 @@ def solve_vjp(
     share = of_value.reshape(p.B, p.N, 1).astype(np.float64) * (np.array(sizes) / count)  # (6): the mean is linear in those of the nodes
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
-    given = share if p.kind == "numpy" else _arrays.namespace_of(p.kind).from_numpy(share)
+    given = _arrays.of_kind(p.kind, share)
     options = (*p.kinds, problem.signed_seed, first, count, problem.max_steps)
     pulled = iter(call_vjp(WALK, (*p.inputs, given), options, p.extras, problem.backend, num_threads))
     found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
@@ -242,8 +242,8 @@ def _problem(
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")
     if num_threads is not None:
         num_threads = threads(num_threads, label)
-    seed, backend = _seed(rng, label), resolve(backend)
-    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, seed, backend, num_threads)
+    drawn, backend = _seed(rng, label), resolve(backend)
+    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, num_threads)
 
 
 def _seed(rng: Any, label: str) -> int:
@@ -251,9 +251,4 @@ def _seed(rng: Any, label: str) -> int:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**64, dtype=np.uint64))
-    if isinstance(rng, (bool, np.bool_)) or not hasattr(rng, "__index__"):
-        raise TypeError(f"{label}: rng is {type(rng).__name__}, expected None, an int or a numpy.random.Generator")
-    seed = int(rng.__index__())
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"{label}: rng is {seed}, expected an int from 0 to 2^64 - 1")
-    return seed
+    return seed(rng, label)

@@ -1,0 +1,46 @@
+"""What is done to dense factors and their eigenvalues: LU, and products that stay in the range of float64 on the way."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+_CURE = "add noise, or jitter to its diagonal"
+
+
+def outer(vectors: Sequence[Any]) -> Any:
+    """The Kronecker product of vectors."""
+    return functools.reduce(lambda a, b: (a[:, None] * b).reshape(-1), vectors)
+
+
+def exponent(a: np.ndarray) -> int:
+    """Of the largest entry, as a power of two."""
+    return int(np.frexp(np.abs(a).max(initial=0.0))[1])
+
+
+def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """The Kronecker product of vectors, whatever order of theirs would leave the range of float64 on the way."""
+    exponents = list(map(exponent, vectors))
+    with np.errstate(over="ignore"):
+        result: np.ndarray = np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
+    return result
+
+
+def factorised(f: Any, i: int) -> tuple[Any, Any]:
+    """LU of a factor that is not singular to the precision it was given in."""
+    if len(f) == 0:
+        return np.zeros((0, 0)), np.zeros(0, np.int32)
+    from scipy.linalg import lapack
+
+    lu, pivots, info = lapack.dgetrf(f.astype(np.float64))
+    if info > 0:
+        raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {_CURE}")
+    inverse_condition, _ = lapack.dgecon(lu, np.abs(f).sum(axis=0, dtype=np.float64).max())
+    if inverse_condition < np.finfo(f.dtype).eps:
+        raise np.linalg.LinAlgError(
+            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {_CURE}"
+        )
+    return lu, pivots

@@ -1,0 +1,185 @@
+"""What a user's function computes with, as bytes: the same for functions that give the same numbers, in this process or another.
+
+Code counts with its constants, closures, defaults, attributes and the globals it reads; an object as what a pickle would hold of it. What
+belongs to Python or to an installed package is known by its name.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import hashlib
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator
+from dis import get_instructions
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from .functions import is_cfunc, is_njit
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
+_OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # slots and the like: their names say it
+
+
+class NotComparable(Exception):
+    """The text says what the function depends on that cannot be compared."""
+
+
+def fingerprint(value: Any) -> bytes:
+    """32 bytes, the same for what gives the same numbers; NotComparable where nothing can tell."""
+    try:
+        return _Fingerprints().of(value)
+    except RecursionError:
+        raise NotComparable(f"{type(value).__name__} nested too deeply") from None
+
+
+class _Fingerprints:
+    def __init__(self) -> None:
+        self._known: dict[int, bytes] = {}
+        self._alive: list[Any] = []  # so that no two have one id
+        self._begun: dict[int, int] = {}  # a function that calls itself is its depth
+
+    def of(self, value: Any) -> bytes:
+        if isinstance(value, _PLAIN) and type(value) in _PLAIN:
+            return _hash(type(value).__name__, repr(value))  # repr of a float is exact
+        key = id(value)
+        if key in self._begun:
+            return _hash("again", str(self._begun[key]))
+        if key not in self._known:
+            self._begun[key] = len(self._begun)
+            self._alive.append(value)
+            try:
+                self._known[key] = _hash(*self._parts(value))
+            finally:
+                del self._begun[key]
+        return self._known[key]
+
+    def _parts(self, value: Any) -> Iterator[str | bytes]:
+        yield type(value).__qualname__
+        if type(value) in (tuple, list):
+            yield from map(self.of, value)
+        elif type(value) is dict:
+            yield from sorted(self.of(key) + self.of(item) for key, item in value.items())
+        elif type(value) in (set, frozenset):
+            yield from sorted(map(self.of, value))
+        elif isinstance(value, types.ModuleType):
+            yield value.__name__
+        elif _arrays.kind(value) in ("numpy", "torch"):
+            yield from self._array(value)
+        elif is_njit(value):
+            yield self.of(value.py_func)
+        elif is_cfunc(value):
+            yield self.of(value.__wrapped__)
+        elif isinstance(value, types.CodeType):
+            yield from (value.co_code, getattr(value, "co_exceptiontable", b""), " ".join(value.co_names), " ".join(value.co_varnames))
+            yield from map(self.of, value.co_consts)
+        elif isinstance(value, (type, types.FunctionType)) and _is_installed(value):
+            yield from (value.__module__, value.__qualname__)
+        elif isinstance(value, types.FunctionType):
+            yield from self._function(value)
+        elif isinstance(value, type):
+            yield from self._class(value)
+        else:
+            yield from self._object(value)
+
+    def _array(self, value: Any) -> Iterator[str | bytes]:
+        yield f"{_arrays.dtype_name(value)} {tuple(value.shape)}"
+        if not isinstance(value, np.ndarray):  # torch lends NumPy no bfloat16, but bytes
+            plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            yield plain.reshape(-1).view(sys.modules["torch"].uint8).numpy().tobytes()
+        elif value.dtype.hasobject:
+            yield from map(self.of, value.ravel().tolist())
+        else:
+            yield value.tobytes()
+
+    def _function(self, f: types.FunctionType) -> Iterator[bytes]:
+        yield self.of(f.__code__)
+        yield self.of([_content(cell) for cell in f.__closure__ or ()])
+        yield self.of([f.__defaults__, f.__kwdefaults__, vars(f)])
+        read, names = set(_globals_of(f.__code__)), set(_names_of(f.__code__))
+        for name in sorted(read & f.__globals__.keys()):
+            given = f.__globals__[name]
+            yield self.of(name)
+            yield self.of(given)
+            if isinstance(given, types.ModuleType) and not _is_installed(given):  # what f may read of it
+                yield from (self.of(getattr(given, n)) for n in sorted(names & vars(given).keys()))
+
+    def _class(self, cls: type) -> Iterator[str | bytes]:
+        yield cls.__qualname__
+        yield from map(self.of, cls.__bases__)
+        for name, item in sorted(vars(cls).items()):
+            inner = getattr(item, "__func__", getattr(item, "func", item))  # of static and class methods and cached properties
+            if isinstance(item, property):
+                inner = (item.fget, item.fset)
+            if isinstance(item, _OF_CLASSES) or (name.startswith("__") and not isinstance(inner, types.FunctionType)):
+                continue
+            yield name
+            yield self.of(inner)
+
+    def _object(self, value: Any) -> Iterator[str | bytes]:
+        """As a pickle holds it."""
+        reduce = copyreg.dispatch_table.get(type(value))
+        try:
+            parts = reduce(value) if reduce else value.__reduce_ex__(4)
+        except Exception:
+            raise NotComparable(f"an object of class {type(value).__module__}.{type(value).__qualname__}") from None
+        if isinstance(parts, str):
+            yield from (str(getattr(value, "__module__", "")), parts)
+            if hasattr(value, "__wrapped__"):  # functools.lru_cache and its like
+                yield self.of(value.__wrapped__)
+            return
+        for part in parts:
+            yield self.of(list(part) if isinstance(part, Iterator) else part)
+
+
+def _hash(*parts: str | bytes) -> bytes:
+    h = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
+        h.update(len(data).to_bytes(8, "little") + data)
+    return h.digest()
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return NotImplemented
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of a function and of those inside of it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _nested(const)
+
+
+def _globals_of(code: types.CodeType) -> Iterator[str]:
+    for part in _nested(code):
+        yield from (i.argval for i in get_instructions(part) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+
+
+def _names_of(code: types.CodeType) -> Iterator[str]:
+    for part in _nested(code):
+        yield from part.co_names
+
+
+def _is_installed(value: Any) -> bool:
+    """Whether a function, class or module comes with Python or an installed package, and can be found there by its name."""
+    name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+    if not isinstance(value, types.ModuleType) and "<" in value.__qualname__:  # made inside of a function
+        return False
+    return isinstance(name, str) and _comes_with_python(name.partition(".")[0])
+
+
+@functools.cache
+def _comes_with_python(package: str) -> bool:
+    if package in sys.stdlib_module_names or package == __name__.partition(".")[0]:
+        return package != "__main__"
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return any(file.startswith(sysconfig.get_paths()[where]) for where in ("purelib", "platlib"))

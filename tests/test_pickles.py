@@ -1,0 +1,61 @@
+"""Every object of quatrefoil that a pickle may hold, in every protocol."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+
+SQUARE, X = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.5, 0.5], [0.2, 0.7]])
+CORE, FACTORS = np.arange(4.0).reshape(2, 2), [np.ones((3, 2)), np.arange(6.0).reshape(3, 2)]
+
+
+def solve(boundary=None, dirichlet=1.0):
+    return qf.wos.solve(qf.wos.Polygon(SQUARE) if boundary is None else boundary, X, dirichlet=dirichlet, walks=4, rng=0).value
+
+
+# an object, and numbers that it gives
+OBJECTS = {
+    "ChebTucker": (lambda: qf.cheb.ChebTucker(CORE, FACTORS, domain=(0, 2)), lambda ct: (ct(X), ct.grid(X[:, 0], X[:, 1]))),
+    "KroneckerOperator": (lambda: qf.kron.KroneckerOperator([SQUARE.T @ SQUARE, np.eye(3)]), lambda K: (K @ np.arange(6.0), K.to_dense())),
+    "Polygon": (lambda: qf.wos.Polygon(SQUARE), solve),
+    "Polygons": (lambda: qf.wos.Polygon(np.stack([SQUARE, 2 * SQUARE])), solve),
+    "Ball": (lambda: qf.wos.Ball([0.5, 0.5], 2), solve),
+    "Fourier": (lambda: qf.wos.Fourier(np.arange(5.0)), lambda g: (g(X), solve(dirichlet=g))),
+    "PerVertex": (lambda: qf.wos.PerVertex(np.arange(4.0)), lambda g: solve(dirichlet=g)),
+    "Gaussians": (lambda: qf.wos.Gaussians(np.ones(1), X[:1], 0.5), lambda g: (g(X), solve(dirichlet=g))),
+    "Result": (
+        lambda: qf.wos.solve(qf.wos.Polygon(SQUARE), X, dirichlet=qf.wos.Fourier(np.arange(3.0)), source=1.0, walks=4, rng=0),
+        lambda r: (r.value, r.stderr, r.n_walks, r.mean_steps, r.resume(4).value),
+    ),
+    "TuckerTensor": (lambda: qf.cheb.tucker(CORE, tol=1e-3), lambda t: (t.core, *t.factors)),
+    "PTD": (lambda: qf.ssm.ptd_init(3, method="random", rng=0), lambda p: (p.Lambda, p.V)),
+}  # fmt: skip
+WAYS = [lambda x, p=p: pickle.loads(pickle.dumps(x, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1)] + [copy.copy, copy.deepcopy]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=[*(f"protocol{p}" for p in range(pickle.HIGHEST_PROTOCOL + 1)), "copy", "deepcopy"])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_copies_give_the_same_numbers(name, way):
+    make, numbers = OBJECTS[name]
+    made = make()
+    for _ in range(2):  # before and after it keeps anything
+        again = way(made)
+        assert type(again) is type(made)
+        got, expected = numbers(again), numbers(make())
+        for g, e in zip(*((x if isinstance(x, tuple) else (x,)) for x in (got, expected)), strict=True):
+            np.testing.assert_array_equal(g, e)
+        numbers(made)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("way", WAYS)
+def test_copies_of_tensors(way):
+    torch = pytest.importorskip("torch")
+    x = torch.from_numpy(X)
+    ct = qf.cheb.ChebTucker(torch.from_numpy(CORE), list(map(torch.from_numpy, FACTORS)), domain=(0, 2))
+    K = qf.kron.KroneckerOperator([x, torch.eye(3, dtype=torch.float64)])
+    assert torch.equal(way(ct)(x), ct(x))
+    assert torch.equal(way(K) @ torch.arange(6.0).double(), K @ torch.arange(6.0).double())

@@ -1,0 +1,198 @@
+"""Objects that threads share: what is kept between calls is made by whoever comes first, and every answer has the bits of one thread's."""
+
+import contextvars
+import itertools
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil._backends import native
+
+
+@pytest.fixture(autouse=True)
+def restless():
+    """Threads take turns after a microsecond instead of five thousand."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def arrays(value):
+    """The numbers of any result, by which two of them are the same."""
+    if isinstance(value, (list, tuple)):
+        return [a for item in value for a in arrays(item)]
+    if hasattr(value, "detach"):
+        return [value.detach().numpy()]
+    return [] if value is None else [np.asarray(value)]
+
+
+def in_eight_threads(make, calls, rounds=2):
+    """Eight threads make every call on one fresh object, each beginning with another one; -> what was wrong."""
+    lone = make()
+    expected = {name: arrays(call(lone)) for name, call in calls.items()}
+    wrong = []
+    for _ in range(rounds):
+        shared, start = make(), threading.Barrier(8)
+
+        def work(first, shared=shared, start=start):
+            names = list(calls)
+            start.wait()
+            for name in names[first % len(names) :] + names[: first % len(names)]:
+                try:
+                    for got, e in zip(arrays(calls[name](shared)), expected[name], strict=True):
+                        np.testing.assert_array_equal(got, e)
+                except Exception as error:
+                    wrong.append((name, repr(error)))
+
+        # each with the backend that this thread has chosen
+        threads = [threading.Thread(target=contextvars.copy_context().run, args=(work, i)) for i in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    return wrong
+
+
+def positive(rng, n):
+    a = rng.standard_normal((n, n))
+    return a @ a.T / n + np.eye(n)
+
+
+OPERATOR = {
+    "solve": lambda k: k.K.solve(k.y),
+    "solve columns": lambda k: k.K.solve(k.Y),
+    "solve with noise": lambda k: k.K.solve(k.y, 0.5),
+    "logdet": lambda k: k.K.logdet(),
+    "logdet with noise": lambda k: k.K.logdet(0.5),
+    "eigh": lambda k: k.K.eigh()[0],
+    "product": lambda k: k.K @ k.y,
+    "product in float32": lambda k: k.K @ k.y.astype(np.float32) if isinstance(k.y, np.ndarray) else k.K @ k.y.float(),
+    "transposed": lambda k: k.K.T @ k.y,
+    "from the left": lambda k: k.K.rmatvec(k.y),
+    "dense": lambda k: k.K.to_dense(),
+    "diagonal": lambda k: k.K.diagonal(),
+    "pickle": lambda k: pickle.loads(pickle.dumps(k.K)).solve(k.y),
+}
+
+
+def test_kronecker_operator(backend, rng):
+    factors, Y = [positive(rng, n) for n in (7, 8, 9)], rng.standard_normal((504, 3))
+    make = lambda: SimpleNamespace(K=qf.kron.KroneckerOperator(factors), y=Y[:, 0].copy(), Y=Y)  # noqa: E731
+    assert in_eight_threads(make, OPERATOR) == []
+
+
+@pytest.mark.torch
+def test_kronecker_operator_of_tensors(rng):
+    torch = pytest.importorskip("torch")
+    factors, Y = [torch.tensor(positive(rng, n)) for n in (7, 8)], torch.tensor(rng.standard_normal((56, 3)))
+    make = lambda: SimpleNamespace(K=qf.kron.KroneckerOperator(factors), y=Y[:, 0].clone(), Y=Y)  # noqa: E731
+    assert in_eight_threads(make, OPERATOR) == []
+
+
+def test_the_class_of_operators_is_made_once():
+    """SciPy is imported when the class is first asked for: by eight threads at once."""
+    code = """
+    import sys, threading, quatrefoil as qf
+    sys.setswitchinterval(1e-6)
+    found, start = [], threading.Barrier(8)
+    def work():
+        start.wait()
+        found.append(qf.kron.KroneckerOperator)
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert len(found) == 8 and len(set(found)) == 1 and found[0] is qf.kron.KroneckerOperator
+    """
+    lines = "\n".join(line[4:] for line in code.splitlines())
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", lines], check=True)
+
+
+def test_cheb_tucker(backend, rng):
+    V, X = rng.standard_normal((6, 5, 4)), rng.uniform(-1, 1, (500, 3))
+    x = np.linspace(-1, 1, 9)
+    calls = {
+        "points": lambda ct: ct(X),
+        "grid": lambda ct: ct.grid(x, x, x),
+        "dense": lambda ct: ct.to_full(),
+        "pickle": lambda ct: pickle.loads(pickle.dumps(ct))(X),
+    }
+    assert in_eight_threads(lambda: qf.cheb.ChebTucker.from_values(V, tol=1e-3), calls) == []
+
+
+STAR = np.stack([np.cos(np.arange(40) * np.pi / 20), np.sin(np.arange(40) * np.pi / 20)], 1) * (1 + 0.3 * (np.arange(40) % 2))[:, None]
+INSIDE = np.array([[0.1, 0.2], [-0.3, 0.4], [0.0, -0.5]])
+
+
+@pytest.mark.parametrize("dirichlet", [qf.wos.Fourier(np.array([1.0, 2.0, 0.5])), lambda X: X[:, 0]], ids=["series", "function"])
+def test_walks(backend, dirichlet):
+    def solve(boundary, **options):
+        r = qf.wos.solve(boundary, INSIDE, dirichlet=dirichlet, walks=8, rng=1, **options)
+        return r.value, r.stderr
+
+    calls = {
+        "solve": solve,
+        "another epsilon": lambda b: solve(b, epsilon=1e-2),
+        "float64": lambda b: solve(b, epsilon=1e-6),
+        "repr": lambda b: repr(b) and b.scaled_ends(),
+    }
+    assert in_eight_threads(lambda: qf.wos.Polygon(STAR), calls) == []
+
+    calls = {
+        "more": lambda r: r.resume(8).value,
+        "both": lambda r: r.merge(later).value,
+        "counts": lambda r: (r.n_walks, r.mean_steps, r.n_truncated, r.n_escaped),
+    }
+    if isinstance(dirichlet, qf.wos.Fourier):
+        calls["pickle"] = lambda r: pickle.loads(pickle.dumps(r)).resume(8).value
+
+    def result(offset=0):
+        return qf.wos.solve(qf.wos.Polygon(STAR), INSIDE, dirichlet=dirichlet, walks=8, rng=1, walk_offset=offset)
+
+    later = result(8)
+    assert in_eight_threads(result, calls) == []
+
+
+@pytest.mark.skipif(native.reason() is not None, reason="no compiled part")
+def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
+    """Whoever comes first makes the segments: grids of others, which a later thread had put in their place, would be of no use."""
+    scaled, first_two = qf.wos.Polygon.scaled_ends, itertools.count()
+
+    def slowly(polygon):
+        made = scaled(polygon)
+        time.sleep(0.05 * next(first_two))
+        return made
+
+    monkeypatch.setattr(qf.wos.Polygon, "scaled_ends", slowly)
+    polygon = qf.wos.Polygon(STAR)
+    threads = [threading.Thread(target=lambda: (polygon.arrays("numpy"), polygon.memo("numpy"))) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert polygon.memo("numpy").made_for("native", (None, None, *polygon.arrays("numpy"))) is not None
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["S4D", "S5", "GatedKalmaNet"])
+def test_layers(name):
+    torch = pytest.importorskip("torch")
+    import quatrefoil.torch.nn as nn
+
+    made = {"S4D": lambda: nn.S4D(4, 8), "S5": lambda: nn.S5(4, 8), "GatedKalmaNet": lambda: nn.GatedKalmaNet(8, 4, 2)}[name]()
+    u = torch.randn(2, 4, 30) if name == "S4D" else torch.randn(2, 30, 8 if name == "GatedKalmaNet" else 4)
+
+    def gradients(layer):
+        y = layer(u)
+        return torch.autograd.grad((y[0] if isinstance(y, tuple) else y).square().sum(), list(layer.parameters()))
+
+    calls = {"value": lambda layer: layer(u), "gradient": gradients}
+    assert in_eight_threads(lambda: made, calls) == []

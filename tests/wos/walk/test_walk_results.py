@@ -1,0 +1,307 @@
+"""What results of a solve are of: whose walks may be merged, and that nothing that is changed later changes them."""
+
+import functools
+import pickle
+import types
+import warnings
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+X = np.array([[0.5, 0.5], [0.25, 0.75], [0.1, 0.9]])
+SCALE = 2.0
+here = types.ModuleType("here")
+here.scale = 2.0
+
+
+def solve(first=0, walks=8, *, points=X, boundary=None, dirichlet=1.0, **options):
+    boundary = wos.Polygon(SQUARE) if boundary is None else boundary
+    return wos.solve(boundary, points, dirichlet=dirichlet, walks=walks, walk_offset=first, rng=3, **options)
+
+
+class Linear:
+    factor = 1.0
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, Y):
+        return self.of(Y)
+
+    def of(self, Y):
+        return self.factor * self.scale * Y[:, 0]
+
+
+class Slots:
+    __slots__ = ("scale",)
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, Y):
+        return self.scale * Y[:, 0]
+
+
+def closure(scale):
+    return lambda Y: scale * Y[:, 0]
+
+
+def default(scale):
+    return lambda Y, s=scale: s * Y[:, 0]
+
+
+def keyword(scale):
+    def f(Y, *, s=scale):
+        return s * Y[:, 0]
+
+    return f
+
+
+def attribute(scale):
+    def f(Y):
+        return f.scale * Y[:, 0]
+
+    f.scale = scale
+    return f
+
+
+def constant(scale):
+    return {2: lambda Y: 2 * Y[:, 0], 3: lambda Y: 3 * Y[:, 0]}[scale]
+
+
+def inner_constant(scale):
+    def two(Y):
+        return next(map(lambda y: 2 * y, [Y[:, 0]]))
+
+    def three(Y):
+        return next(map(lambda y: 3 * y, [Y[:, 0]]))
+
+    return {2: two, 3: three}[scale]
+
+
+def of_a_global(scale):
+    return types.FunctionType((lambda Y: SCALE * Y[:, 0]).__code__, {"SCALE": scale})
+
+
+def of_a_module(scale):
+    module = types.ModuleType("made_here")
+    module.scale = scale
+    return types.FunctionType((lambda Y: here.scale * Y[:, 0]).__code__, {"here": module})
+
+
+def another_class(scale):
+    class Mine(Linear):
+        factor = scale
+
+    return Mine(1.0)
+
+
+def another_method(scale):
+    class Two(Linear):
+        def of(self, Y):
+            return 2 * Y[:, 0]
+
+    class Three(Linear):
+        def of(self, Y):
+            return 3 * Y[:, 0]
+
+    Three.__name__ = Three.__qualname__ = "Two"
+    return {2: Two, 3: Three}[scale](1.0)
+
+
+def times(Y, scale):
+    return scale * Y[:, 0]
+
+
+def table(scale):
+    values = np.array([1.0, scale])
+    return lambda Y: values[1] * Y[:, 0]
+
+
+def njit(scale):
+    numba = pytest.importorskip("numba")
+
+    @numba.njit
+    def f(Y):
+        return scale * Y[:, 0]
+
+    return f
+
+
+def njit_of_njit(scale):
+    numba = pytest.importorskip("numba")
+    inner = njit(scale)
+
+    @numba.njit
+    def f(Y):
+        return inner(Y)
+
+    return f
+
+
+def cfunc(scale):
+    numba = pytest.importorskip("numba")
+    pointer = numba.types.CPointer(numba.types.float64)
+
+    @numba.cfunc(numba.types.void(numba.types.int64, pointer, pointer))
+    def f(n, Y, out):
+        for i in range(n):
+            out[i] = scale * Y[2 * i]
+
+    return f
+
+
+FUNCTIONS = {
+    "constant": constant,
+    "constant of a function inside": inner_constant,
+    "closure": closure,
+    "default": default,
+    "keyword default": keyword,
+    "attribute": attribute,
+    "global": of_a_global,
+    "global of a module": of_a_module,
+    "callable": Linear,
+    "slots": Slots,
+    "bound method": lambda scale: Linear(scale).of,
+    "attribute of a class": another_class,
+    "method of a class": another_method,
+    "partial": lambda scale: functools.partial(times, scale=scale),
+    "partial of a lambda": lambda scale: functools.partial(lambda s, Y: s * Y[:, 0], scale),
+    "closure of a function": lambda scale: (lambda g: lambda Y: g(Y) + 1)(closure(scale)),
+    "array in a closure": table,
+    "array of functions": lambda scale: (lambda fs: lambda Y: fs[0](Y))(np.array([closure(scale)], object)),
+    "kept answers": lambda scale: (lambda f: lambda Y: f(len(Y)) * Y[:, 0])(functools.lru_cache(lambda n: scale)),
+    "list": lambda scale: [closure(1), closure(scale)],
+    "list with numbers": lambda scale: [1.0, scale, closure(1)],
+    "list with series": lambda scale: [wos.Fourier(np.array([1.0, scale, 0.0])), closure(1)],
+    "njit": njit,
+    "njit of njit": njit_of_njit,
+    "cfunc": cfunc,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("where", ["dirichlet", "source"])
+def test_walks_of_other_functions_are_not_merged(name, where):
+    make = FUNCTIONS[name]
+    whole = solve(walks=16, **{where: make(2)})
+    first, same, other = (solve(at, **{where: make(scale)}) for at, scale in ((0, 2), (8, 2), (8, 3)))
+    np.testing.assert_array_equal(first.merge(same).value, whole.value)
+    for a, b in ((first, other), (other, first)):
+        with pytest.raises(ValueError, match=rf"merge: the two results are of different problems: they differ in {where}$"):
+            a.merge(b)
+
+
+def test_a_function_counts_as_it_was_when_it_was_solved_with():
+    g = Linear(2.0)
+    first = solve(dirichlet=g)
+    g.scale = 3.0
+    other = solve(8, dirichlet=g)
+    with pytest.raises(ValueError, match="differ in dirichlet"):
+        first.merge(other)
+    again = pickle.loads(pickle.dumps(first)), pickle.loads(pickle.dumps(other))
+    with pytest.raises(ValueError, match="differ in dirichlet"):
+        again[0].merge(again[1])
+
+
+def test_what_cannot_be_compared_is_refused():
+    with open(__file__) as file:
+        open_file = solve(8, dirichlet=(lambda f: lambda Y: 0 * Y[:, 0] + (f is None))(file))
+    generator = solve(8, source=(lambda scales: lambda Y: next(scales) * Y[:, 0])(2.0 for _ in range(10**6)))
+    first = solve(dirichlet=1.0)
+    for other, name, what in ((open_file, "dirichlet", "TextIOWrapper"), (generator, "source", "generator")):
+        with pytest.raises(ValueError, match=rf"merge: {name} depends on an object of class \S*{what}, which cannot be compared"):
+            first.merge(other)
+        assert np.isfinite(other.resume(4).value).all()
+
+
+def test_other_problems_are_not_merged():
+    first = solve(source=1.0)
+    series = wos.Fourier(np.array([1.0, 2.0, 0.5]))
+    for name, options in {
+        "boundary": dict(boundary=wos.Polygon(SQUARE * 2)),
+        "points": dict(points=X[::-1]),
+        "dirichlet": dict(dirichlet=2.0),
+        "source": dict(source=2.0),
+        "epsilon": dict(epsilon=1e-2),
+        "relative": dict(relative=False),
+        "max_steps": dict(max_steps=100),
+        "dirichlet ": dict(dirichlet=series),
+        "dirichlet  ": dict(dirichlet=lambda Y: np.ones(len(Y))),
+    }.items():
+        with pytest.raises(ValueError, match=rf"differ in {name.strip()}$"):
+            first.merge(solve(8, **{"source": 1.0, **options}))
+
+
+def everything(dtype=np.float64):
+    """Every kind of data with arrays in it, and those arrays."""
+    c, v, a = np.array([1, 2, 0.5], dtype), np.array([1, 2, 3, 4], dtype), np.array([1, 2], dtype)
+    centre, width = np.array([[0.5, 0.5], [0.2, 0.2]], dtype), np.array([0.5, 0.3], dtype)
+    row = np.array([1, 2], dtype)
+    return {
+        "series": (wos.Fourier(c), [c]),
+        "vertices": (wos.PerVertex(v), [v]),
+        "bells": (wos.Gaussians(a, centre, width), [a, centre, width]),
+        "numbers": (row, [row]),
+        "list": ([wos.Fourier(c), wos.Fourier(c)], [c]),
+        "mixed list": ([wos.Fourier(c), lambda Y: Y[:, 0]], [c]),
+    }
+
+
+@pytest.mark.parametrize("name", everything())
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_result_owns_its_points_and_data(backend, name, dtype):
+    data, arrays = everything(dtype)[name]
+    points = X.astype(dtype)
+    fresh = everything(dtype)[name][0]
+    whole = solve(walks=16, points=X.astype(dtype), dirichlet=fresh)
+    r = solve(points=points, dirichlet=data)
+    for a in (points, *arrays):
+        a[...] = 0.25
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        later = r.resume(8)
+    np.testing.assert_array_equal(later.value, whole.value)
+    if name != "mixed list":  # a lambda is not pickled
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(r)).resume(8).value, whole.value)
+        np.testing.assert_array_equal(
+            pickle.loads(pickle.dumps(r)).merge(solve(8, points=X.astype(dtype), dirichlet=fresh)).value, whole.value
+        )
+
+
+def test_what_is_written_to_a_result_does_not_continue(backend):
+    g = wos.Fourier(np.array([1.0, 2.0, 0.5]))
+    r, whole = solve(dirichlet=g), solve(walks=16, dirichlet=g)
+    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
+        getattr(r, name)[...] = 77
+    more = r.resume(8)
+    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
+        np.testing.assert_array_equal(getattr(more, name), getattr(whole, name), err_msg=name)
+
+
+@pytest.mark.torch
+def test_a_result_of_tensors_owns_them(backend):
+    torch = pytest.importorskip("torch")
+    c, points = torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64, requires_grad=True), torch.tensor(X)
+
+    def run(first=0, walks=8):
+        return solve(first, walks, boundary=wos.Polygon(torch.tensor(SQUARE)), points=points, dirichlet=wos.Fourier(c))
+
+    whole = run(walks=16)
+    expected = torch.autograd.grad(whole.value.sum(), c)[0]
+    r, other = run(), run(8)
+    torch.testing.assert_close(torch.autograd.grad(r.merge(other).value.sum(), c, retain_graph=True)[0], expected)
+    with torch.no_grad():
+        c.zero_()
+        points.fill_(0.25)
+    assert torch.equal(r.resume(8).value, whole.value)
+    again = pickle.loads(pickle.dumps(r))
+    assert torch.equal(again.resume(8).value, whole.value)
+    assert torch.equal(again.merge(other).value, whole.value)
+    r.value.detach().zero_()
+    assert torch.equal(r.resume(8).value, whole.value)
+    with pytest.raises(ValueError, match="differ in"):
+        r.merge(solve(8, dirichlet=wos.Fourier(np.array([1.0, 2.0, 0.5]))))
