@@ -52,7 +52,7 @@ struct CausalConv {
   std::int64_t items, channels, length, taps;
   Signal<const T> x, initial;    // initial: the taps - 1 samples before x, or absent
   const T *weight, *bias;        // (channels, taps); (channels,) or null
-  const std::int64_t* segments;  // (items, length) or null: a tap counts only within its segment
+  const std::int64_t* segments;  // (items, length) or null: a tap counts only within its segment; below 0: padding
   bool silu;
   T *out, *final;  // (items, channels, length); (items, channels, taps - 1) or null
   int threads;

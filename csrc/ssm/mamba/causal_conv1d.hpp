@@ -42,8 +42,9 @@ struct ConvTile {
   // Whether the sample at `from` counts for the output at `to`.
   bool together(int64_t from, int64_t to) const {
     const int64_t* s = p.segments + item * p.length;
-    return from >= 0 && to < p.length && s[from] == s[to];
+    return from >= 0 && to < p.length && s[from] == s[to] && !padding(to);
   }
+  bool padding(int64_t t) const { return p.segments[item * p.length + t] < 0; }
 };
 
 // (10) y_i = bias + sum_j w_j x_{i+j}, x from the window. kTaps = 0: any number of them.
@@ -52,7 +53,7 @@ void convolve(const ConvTile<T>& tile, int64_t t, int64_t steps, const V* w, V b
   const int64_t taps = kTaps ? kTaps : tile.p.taps;
   if (tile.p.segments) {
     for (int64_t i = 0; i < steps; ++i) {
-      V sum = bias;
+      V sum = tile.padding(t + i) ? V{} : bias;
       for (int64_t j = 0; j < taps; ++j)
         if (tile.together(t + i + j - (taps - 1), t + i)) sum = multiply_add(w[j], x[i + j], sum);
       y[i] = sum;
@@ -182,6 +183,8 @@ struct ConvAdjoint {
     tile.load(p.grad, t, steps, g);
     if (t + steps == f.length)
       for (int64_t k = 0; k < before; ++k) g[steps + k] = V{};
+    for (int64_t i = 0; f.segments && i < steps; ++i)
+      if (tile.padding(t + i)) g[i] = V{};
     if (!f.silu) return;
     convolve(tile, t, steps, w, bias, x, y);
     for (int64_t i = 0; i < steps; ++i) g[i] = g[i] * silu_slope(y[i]);

@@ -27,12 +27,14 @@ def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, ski
     return make
 
 
-def _conv(shape, taps, *, bias=True, packed=False, initial=False, **options):
+def _conv(shape, taps, *, bias=True, packed=False, padded=0, initial=False, **options):
     items, D, L = shape
 
     def make(rng):
         arrays = [rng.standard_normal(shape), rng.standard_normal((D, taps)), rng.standard_normal(D) if bias else None]
-        arrays += [rng.integers(0, 2, (items, L)).cumsum(axis=1) // 3 if packed else None]
+        sequences = rng.integers(0, 2, (items, L)).cumsum(axis=1) // 3
+        sequences[rng.uniform(size=(items, L)) < padded] = -1
+        arrays += [sequences if packed else None]
         arrays += [rng.standard_normal((items, D, taps - 1)) if initial else None]
         return arrays, options
 
@@ -71,6 +73,10 @@ CASES = [
     Case("causal_conv1d_fn", "final-of-zeros", _conv((2, 20, 2), 5, return_final_states=True)),
     Case("causal_conv1d_fn", "packed", _conv((2, 17, 150), 4, packed=True)),
     Case("causal_conv1d_fn", "packed-wide", _conv((2, 3, 70), 9, packed=True, activation="silu")),
+    Case("causal_conv1d_fn", "padded", _conv((2, 17, 150), 4, packed=True, padded=0.3)),
+    Case("causal_conv1d_fn", "padded-silu", _conv((3, 5, 70), 3, packed=True, padded=0.5, activation="silu")),
+    Case("causal_conv1d_fn", "padded-wide", _conv((2, 3, 70), 9, bias=False, packed=True, padded=0.3, activation="silu")),
+    Case("causal_conv1d_fn", "padding-alone", _conv((2, 3, 9), 4, packed=True, padded=1, activation="silu")),
     Case("causal_conv1d_fn", "many-channels", _conv((2, 100, 70), 4, activation="silu")),
     Case("causal_conv1d_fn", "no-items", _conv((0, 3, 5), 4, initial=True, activation="silu", return_final_states=True)),
     Case("causal_conv1d_fn", "no-channels", _conv((2, 0, 5), 4)),

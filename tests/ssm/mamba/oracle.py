@@ -43,11 +43,13 @@ def causal_conv1d_fn(x, weight, bias=None, seq_idx=None, initial_states=None, re
         if seq_idx is not None:
             lag = before - j
             same = np.zeros(seq_idx.shape, bool)
-            same[:, lag:] = seq_idx[:, lag:] == seq_idx[:, : max(length - lag, 0)]
+            same[:, lag:] = (seq_idx[:, lag:] == seq_idx[:, : max(length - lag, 0)]) & (seq_idx[:, lag:] >= 0)
             term = np.where(same[:, None], term, 0)
         y += term
     if bias is not None:
         y += bias[:, None]
     if activation is not None:
         y = y / (1 + np.exp(-y))
+    if seq_idx is not None:
+        y = np.where(seq_idx[:, None] < 0, 0, y)
     return (y, both[:, :, both.shape[2] - before :]) if return_final_states else y

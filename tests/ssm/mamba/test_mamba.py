@@ -106,6 +106,23 @@ def test_packed_sequences_do_not_see_each_other(backend, rng):
     np.testing.assert_array_equal(conv(x, weight, seq_idx=idx), np.concatenate(expected, axis=2))
 
 
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_padding_between_sequences_is_not_there(backend, rng, activation):
+    x, weight, bias, grad = (rng.standard_normal(s) for s in ((1, 3, 90), (3, 4), (3,), (1, 3, 90)))
+    idx = np.repeat([[0, -1, 1, -1, -7, 2]], [20, 3, 30, 1, 9, 27], axis=1)
+    padding = np.broadcast_to(idx[:, None] < 0, x.shape)
+    x[padding] = grad[padding] = np.nan  # not even multiplied by 0
+    y = conv(x, weight, bias, idx, activation=activation)
+    np.testing.assert_array_equal(y[padding], 0)
+    parts = [conv(part, weight, bias, activation=activation) for part in (x[..., :20], x[..., 23:53], x[..., 63:])]
+    np.testing.assert_array_equal(np.concatenate([y[..., :20], y[..., 23:53], y[..., 63:]], axis=2), np.concatenate(parts, axis=2))
+    dx, dweight, dbias = qf.ssm.causal_conv1d_fn_vjp(x, weight, bias, idx, grad, activation=activation)
+    np.testing.assert_array_equal(dx[padding], 0)
+    x[padding] = grad[padding] = 3.0
+    for found, without in zip((dx, dweight, dbias), qf.ssm.causal_conv1d_fn_vjp(x, weight, bias, idx, grad, activation=activation)):
+        np.testing.assert_array_equal(found, without)
+
+
 def test_final_states_are_written_where_asked(backend, rng):
     x, weight = rng.standard_normal((2, 3, 2)), rng.standard_normal((3, 4))
     room = np.full((3, 2, 6), np.nan).transpose(1, 0, 2)[..., ::2]  # any strides
@@ -143,6 +160,22 @@ def test_a_ring_and_chosen_rows_are_the_same_states_elsewhere(backend, rng):
         np.testing.assert_array_equal(ring, np.stack([np.roll(s, n, axis=-1) for s, n in zip(plain, start)]))
         np.testing.assert_array_equal(many[rows], plain)
     assert np.isnan(many[[0, 2, 3, 5]]).all()
+
+
+@pytest.mark.parametrize("rows", [[4, -1, 1], [-1, 2, -1], [-1, -1, -1], [3, 0, -5]])
+@pytest.mark.parametrize("start", [None, [3, 13, 7]])
+def test_padding_leaves_the_states_alone(backend, rng, rows, start):
+    weight, bias, states, x = (rng.standard_normal(s) for s in ((3, 4), (3,), (6, 3, 5), (3, 3, 2)))
+    rows = np.array(rows, np.int32)
+    real = rows >= 0
+    x[~real] = np.nan
+    expected, found = states.copy(), states.copy()
+    start = None if start is None else np.array(start)
+    y = update(x, found, weight, bias, "silu", start, rows)  # by position, as upstream
+    some = None if start is None else start[real]
+    np.testing.assert_array_equal(y[real], update(x[real], expected, weight, bias, "silu", some, rows[real]))
+    np.testing.assert_array_equal(y[~real], 0)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -346,7 +379,7 @@ STATE = np.zeros((2, 3, 3))
         (lambda: update(F.tolist(), STATE, W4), TypeError, "x is list"),
         (lambda: update(F, STATE, W4, activation="relu"), ValueError, "activation is 'relu'"),
         (lambda: update(F, STATE, W4, conv_state_indices=np.array([0, 2])), ValueError, r"must lie in \[0, 2\)"),
-        (lambda: update(F, STATE, W4, conv_state_indices=np.array([0, -1])), ValueError, r"must lie in \[0, 2\)"),
+        (lambda: update(F, STATE[:0], W4, conv_state_indices=np.array([-1, -1])), ValueError, "at least one row"),
         (lambda: update(F, STATE, W4, conv_state_indices=np.array([1, 1])), ValueError, "names a row twice"),
         (lambda: update(F, STATE, W4, cache_seqlens=np.array([1])), ValueError, "cache_seqlens has shape"),
         (lambda: update(F, STATE, W4, cache_seqlens=[0, 1]), TypeError, "cache_seqlens is list"),

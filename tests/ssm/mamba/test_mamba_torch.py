@@ -173,9 +173,10 @@ def test_interleaved_pairs_may_lie_anywhere(kind):
         assert scan(no_items, no_items, A, B, B).shape == (0, 3, 5)
 
 
-def test_an_update_in_place_has_its_gradient_and_compiles():
+@pytest.mark.parametrize("rows", [[3, 0], [-1, 2], [3, -1], [-1, -1]])
+def test_an_update_in_place_has_its_gradient_and_compiles(rows):
     x, weight = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
-    start, rows, lengths = torch.randn(4, 3, 6, dtype=torch.float64), torch.tensor([3, 0]), torch.tensor([1, 9], dtype=torch.int32)
+    start, rows, lengths = torch.randn(4, 3, 6, dtype=torch.float64), torch.tensor(rows), torch.tensor([1, 9], dtype=torch.int32)
 
     def f(x, start, weight):
         state = start.clone()

@@ -158,6 +158,9 @@ def _conv(x, weight, bias, segments, silu, out):
     for b in range(items):
         for d in range(channels):
             for t in range(L):
+                if segments.size and segments[b, t] < 0:
+                    out[b, d, t] = 0
+                    continue
                 total = float(bias[d])
                 for j in range(W):
                     s = t - W + 1 + j
@@ -174,6 +177,8 @@ def _conv_vjp(x, weight, bias, segments, silu, grad, dx, dweight, dbias):
     for b in range(items):
         for d in range(channels):
             for t in range(L):
+                if segments.size and segments[b, t] < 0:
+                    continue
                 total, g = float(bias[d]), float(grad[b, d, t])
                 for j in range(W if silu else 0):
                     s = t - W + 1 + j

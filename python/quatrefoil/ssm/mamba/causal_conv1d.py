@@ -91,7 +91,8 @@ def causal_conv1d_fn(
         Any W >= 1; its last tap meets x_t.
     bias : (D,), optional
     seq_idx : (B, L) int32 or int64, optional
-        Sequences packed into one: a tap counts only where its seq_idx is that of the output. Excludes states.
+        Sequences packed into one: a tap counts only where its seq_idx is that of the output. Below 0 it is padding: the output is 0, and
+        no other output sees x there. Excludes states.
     initial_states : (B, D, W - 1), optional
         What stands before x; zeros if absent.
     return_final_states : bool
@@ -157,9 +158,9 @@ def causal_conv1d_update(
     weight: Array[T],
     bias: Array[T] | None = None,
     activation: str | None = None,
-    *,
     cache_seqlens: AnyArray | None = None,
     conv_state_indices: AnyArray | None = None,
+    *,
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
@@ -176,7 +177,8 @@ def causal_conv1d_update(
     cache_seqlens : (B,) int32 or int64, optional
         conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
     conv_state_indices : (B,) int32 or int64, optional
-        conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most.
+        conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most. Below 0 the item is padding:
+        its output is 0, and no state changes.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -191,8 +193,8 @@ def causal_conv1d_update(
 
     Notes
     -----
-    Signature and meaning are those of causal-conv1d's function of this name, the last two arguments by keyword. With PyTorch gradients
-    flow as through any in-place update; without, a step costs one small convolution and a copy of the state.
+    Signature and meaning are those of causal-conv1d's function of this name. With PyTorch gradients flow as through any in-place update;
+    without, a step costs one small convolution and a copy of the state.
     """
     name = "causal_conv1d_update"
     given: Any = x
@@ -202,18 +204,51 @@ def causal_conv1d_update(
     start = _integers(name, "cache_seqlens", cache_seqlens)
     _check_state(name, steps, conv_state, weight, rows, start)
     before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
-    state = kept if rows is None else kept[rows]
+    real = None  # which items are no padding, where some are
+    if rows is not None and len(rows) and (is_compiling() or bool((rows < 0).any())):
+        real, rows, twin = _without_padding(rows)
+    state = old = kept if rows is None else kept[rows]
     if start is not None:
         state = _turned(state, start)  # the oldest sample first
-    both = _joined(state, steps)
-    arrays = (steps, weight, bias, None, both[..., size - before : size])
+    both = _where(real, _joined(state, steps))
+    arrays = (steps if real is None else both[..., size:], weight, bias, None, both[..., size - before : size])
     y, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
     state = both[..., count:]
     if start is not None:
         state = _turned(state, -(start + count))
-    kept[... if rows is None else rows] = state
+    kept[... if rows is None else rows] = state if real is None else _as_twins(_where(real, state, old), twin)
+    y = _where(real, y)
     result: T = y if steps is given else y[..., 0]
     return result
+
+
+def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
+    """Which items are no padding; the rows, where padding has that of the first item that is none; and whose state each item then writes.
+
+    So a row that is written twice is written alike, and no shape depends on the numbers. With padding alone that row is the first.
+    """
+    xp = _arrays.namespace(rows)
+    real = rows >= 0
+    twin = xp.where(real, xp.arange(len(rows)), xp.argmax(real * 1))
+    return real, xp.where(real, rows, 0 * rows)[twin], twin
+
+
+def _as_twins(state: Any, twin: Any) -> Any:
+    """state[twin], with a gradient in one of those that are alike, or it would be counted twice."""
+    if isinstance(state, np.ndarray):
+        return state[twin]
+    import torch
+
+    own = twin == torch.arange(len(twin))
+    return torch.where(own[:, None, None], state, state[twin].detach())
+
+
+def _where(real: Any, a: Any, b: Any = None) -> Any:
+    """``a``, and in the items that are padding ``b``, or 0."""
+    if real is None:
+        return a
+    xp = _arrays.namespace(a)
+    return xp.where(real[:, None, None], a, xp.zeros_like(a) if b is None else b)
 
 
 def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, start: Any) -> None:
@@ -244,8 +279,12 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
     if rows is not None and not is_compiling():
         chosen = np.asarray(rows)
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < found[0]:
-            raise ValueError(f"{label}: conv_state_indices must lie in [0, {found[0]}), the rows of conv_state, got {chosen.tolist()}")
+        if len(chosen) and found[0] == 0:
+            raise ValueError(f"{label}: conv_state has shape {found}, expected at least one row for conv_state_indices to choose")
+        if chosen.max(initial=-1) >= found[0]:
+            what = f"must lie in [0, {found[0]}), the rows of conv_state, or below 0 for padding"
+            raise ValueError(f"{label}: conv_state_indices {what}, got {chosen.tolist()}")
+        chosen = chosen[chosen >= 0]
         if len(np.unique(chosen)) != len(chosen):
             raise ValueError(f"{label}: conv_state_indices names a row twice, got {chosen.tolist()}; give every item a row of its own")
 
