@@ -45,7 +45,7 @@ class Call:
         for op in FAMILIES[family]:
             op.plans.clear()
         call_of(family, case)(*self.given(self.inputs), **keywords, **self.more(self.inputs))
-        self.op = next(op for op in FAMILIES[family] if op.plans)  # an option may choose another
+        self.op = next(op for op in FAMILIES[family] if op.plans and not op.host)  # an option may choose another
         asked = keywords | {o.when: True for o in self.op.outputs if o.when}
         if asked != keywords:
             try:

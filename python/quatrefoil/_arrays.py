@@ -61,13 +61,11 @@ _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
 def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
+    if not isinstance(dtype, np.dtype):
+        return str(dtype).removeprefix("torch.")  # nothing is kept: torch.compile, which may be tracing this, guards what it has read
     name = _DTYPE_NAMES.get(dtype)
     if name is None:
-        if isinstance(dtype, np.dtype):
-            name = dtype.name if dtype.isnative else dtype.str
-        else:
-            name = str(dtype).removeprefix("torch.")
-        _DTYPE_NAMES[dtype] = name
+        name = _DTYPE_NAMES[dtype] = dtype.name if dtype.isnative else dtype.str
     return name
 
 
@@ -102,8 +100,21 @@ def tensor_state(a: Any) -> Any:
     return hasattr(a, "requires_grad") and (a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
 
 
-def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def sum_to_shape(array: Any, shape: Sequence[int]) -> Any:
     """Sums the axes that broadcasting to ``array.shape`` had added or stretched. In NumPy's order, on one thread: always the same bits."""
     extra = array.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1)
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)
+
+
+def broadcast_rows(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two arrays with all their axes but the last broadcast; as they are where that cannot be: then the op says what does not fit."""
+    one, other = (tuple(getattr(x, "shape", ()))[:-1] for x in (a, b))
+    if one == other or kind(a) is None or kind(a) != kind(b):
+        return a, b
+    xp = namespace(a)
+    try:
+        rows = tuple(xp.broadcast_shapes(one, other))
+    except (ValueError, RuntimeError):
+        return a, b
+    return xp.broadcast_to(a, (*rows, a.shape[-1])), xp.broadcast_to(b, (*rows, b.shape[-1]))

@@ -86,6 +86,7 @@ class Op:
     rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', where these are no dims at all
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
     host: Callable[..., Any] | None = None  # the kernel of every backend of the host where it is array code over NumPy and SciPy
+    host_adjoint: Callable[..., Any] | None = None  # the adjoint's
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
@@ -115,7 +116,7 @@ class Op:
             adjoint = Op(
                 self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
-                self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, primal=self,
+                self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)

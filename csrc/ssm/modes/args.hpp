@@ -28,11 +28,12 @@ struct LogVandermondeAdjoint {
 
 template <class T>
 struct LogVandermondeTranspose {
-  const T* u;        // (M, H, L)
+  const T* u;        // (M, H, L), or cplx (M, H, L)
   const cplx<T>* v;  // (M, H, N)
   const cplx<T>* x;  // (H, N)
   cplx<T>* y;        // (M, H, N)
   std::int64_t M, H, N, L;
+  bool complex;  // whether u is
   int threads;
 };
 
@@ -40,7 +41,7 @@ template <class T>
 struct LogVandermondeTransposeAdjoint {
   LogVandermondeTranspose<T> forward;  // y unused
   const cplx<T>* grad;                 // (M, H, N)
-  T* du;
+  T* du;                               // like u
   cplx<T>*dv, *dx;
 };
 

@@ -20,10 +20,10 @@ void take_poles(Arguments& given, P& p, int threads) {
   p.x = given.input("x", "H.. N");
   p.M = given.product("M.."), p.H = given.product("H.."), p.N = given["N"], p.L = given["L"], p.threads = threads;
 }
-// The values of sums: real where modes stand for conjugate pairs, else complex.
+// An array over l, which may be real or complex.
 template <class T>
-T* values(const Fit::Fitted& array, bool conj) {
-  if (conj) return array;
+T* values(const Fit::Fitted& array, bool real) {
+  if (real) return array;
   return reinterpret_cast<T*>(static_cast<cplx<T>*>(array));
 }
 
@@ -54,32 +54,34 @@ void log_vandermonde_adjoint(Arguments& given, std::int64_t L, int threads) {
   });
 }
 
-template <class T>
+template <bool complex, class T>
 LogVandermondeTranspose<T> transpose_inputs(Arguments& given, std::int64_t L, int threads) {
   LogVandermondeTranspose<T> p{};
   know_sizes(given, given.peek(2), L);
   const auto u = given.input("u", "M.. H.. L");
   take_poles(given, p, threads);
-  p.u = u;
+  p.u = values<T>(u, !complex), p.complex = complex;
   return p;
 }
 
+template <bool complex>
 void log_vandermonde_transpose(Arguments& given, std::int64_t L, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    auto p = transpose_inputs<T>(given, L, threads);
+    auto p = transpose_inputs<complex, T>(given, L, threads);
     p.y = given.output_like("out", "v");
     given.run(kernels<T>().log_vandermonde_transpose, p);
   });
 }
 
+template <bool complex>
 void log_vandermonde_transpose_adjoint(Arguments& given, std::int64_t L, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     LogVandermondeTransposeAdjoint<T> q{};
-    q.forward = transpose_inputs<T>(given, L, threads);
+    q.forward = transpose_inputs<complex, T>(given, L, threads);
     q.grad = given.input_like("grad", "v");
-    q.du = given.gradient_of("u"), q.dv = given.gradient_of("v"), q.dx = given.gradient_of("x");
+    q.du = values<T>(given.gradient_of("u"), !complex), q.dv = given.gradient_of("v"), q.dx = given.gradient_of("x");
     given.run(kernels<T>().log_vandermonde_transpose_adjoint, q);
   });
 }
@@ -91,8 +93,10 @@ void bind(py::module_& m) {
   define(m, "log_vandermonde_vjp", &log_vandermonde_adjoint<true>);
   define(m, "log_vandermonde_complex", &log_vandermonde<false>);
   define(m, "log_vandermonde_complex_vjp", &log_vandermonde_adjoint<false>);
-  define(m, "log_vandermonde_transpose", &log_vandermonde_transpose);
-  define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_adjoint);
+  define(m, "log_vandermonde_transpose", &log_vandermonde_transpose<false>);
+  define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_adjoint<false>);
+  define(m, "log_vandermonde_transpose_complex", &log_vandermonde_transpose<true>);
+  define(m, "log_vandermonde_transpose_complex_vjp", &log_vandermonde_transpose_adjoint<true>);
 }
 
 }  // namespace quatrefoil::ssm::modes

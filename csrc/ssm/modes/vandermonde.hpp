@@ -19,24 +19,45 @@ void set_poles(Modes& modes, const cplx<T>* v, const cplx<T>* x, int64_t M, int6
   }
 }
 
+// Block [first, first + count) of the real row `row` of a channel, of x (M, H, L), or of one of the two parts of complex numbers.
+template <class T>
+const T* part_of_row(const T* x, int64_t parts, int64_t row, int64_t h, int64_t H, int64_t L, int64_t first, int64_t count, T* buffer) {
+  const T* const at = x + parts * ((row / parts * H + h) * L + first) + row % parts;
+  if (parts == 1) return at;
+  for (int64_t l = 0; l < count; ++l) buffer[l] = at[2 * l];
+  return static_cast<const T*>(buffer);
+}
+
+// Writes that block of all M outputs of a channel into y (M, H, L), from the rows of their parts.
+template <class T>
+void put_sums(Vandermonde<T>& sum, const Modes& modes, int64_t parts, int64_t M, int64_t h, int64_t H, int64_t L, int64_t first,
+              int64_t count, T* y) {
+  if (parts == 1) return sum.evaluate(modes, first, count, y + h * L + first, H * L);
+  Scratch<T> rows(2 * M * count);
+  sum.evaluate(modes, first, count, rows, count);
+  for (int64_t m = 0; m < M; ++m) {
+    T* const to = y + 2 * ((m * H + h) * L + first);
+    for (int64_t l = 0; l < count; ++l) to[2 * l] = rows[2 * m * count + l], to[2 * l + 1] = rows[(2 * m + 1) * count + l];
+  }
+}
+
+// S_k of row m where numbers have two parts: sum_l l^k g_l z^l, or of conj(g_l).
+inline cplx<Modes::V> moment_of_parts(const Modes& modes, const double* S, int64_t parts, int64_t m, int64_t i, int k, bool conj) {
+  const cplx<Modes::V> re = moment(modes, S, parts * m, i, k);
+  if (parts == 1) return re;
+  const cplx<Modes::V> im = moment(modes, S, 2 * m + 1, i, k);
+  return conj ? cplx<Modes::V>{re.re + im.im, re.im - im.re} : cplx<Modes::V>{re.re - im.im, re.im + im.re};
+}
+
 template <class T>
 void log_vandermonde(const LogVandermonde<T>& p) {
   if (p.M * p.H * p.L == 0) return;
-  const int64_t rows = p.conj ? p.M : 2 * p.M;
+  const int64_t parts = p.conj ? 1 : 2;
   sum_rows<T>(
-      p.H, rows, p.N, p.L, p.conj ? 2.0 : 1.0, p.threads,
+      p.H, p.M * parts, p.N, p.L, p.conj ? 2.0 : 1.0, p.threads,
       [&](Modes& modes, int64_t h) { set_poles(modes, p.v, p.x, p.M, p.H, h, !p.conj); },
       [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
-        if (p.conj) {
-          sum.evaluate(modes, first, count, p.y + h * p.L + first, p.H * p.L);
-          return;
-        }
-        Scratch<T> parts(rows * count);
-        sum.evaluate(modes, first, count, parts, count);
-        for (int64_t m = 0; m < p.M; ++m) {
-          T* const y = p.y + 2 * ((m * p.H + h) * p.L + first);
-          for (int64_t l = 0; l < count; ++l) y[2 * l] = parts[2 * m * count + l], y[2 * l + 1] = parts[(2 * m + 1) * count + l];
-        }
+        put_sums(sum, modes, parts, p.M, h, p.H, p.L, first, count, p.y);
       });
 }
 
@@ -45,31 +66,20 @@ void log_vandermonde_adjoint(const LogVandermondeAdjoint<T>& p) {
   using V = Modes::V;
   const LogVandermonde<T>& f = p.forward;
   const int64_t parts = f.conj ? 1 : 2;
+  const V pairs = broadcast<V>(f.conj ? 2.0 : 1.0);  // a real g stands for a conjugate pair
   moments_of_rows<T>(
       f.H, f.M * parts, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_poles(modes, f.v, f.x, f.M, f.H, h, !f.conj); },
       [&](int64_t row, int64_t h, int64_t first, int64_t count, T* buffer) {
-        const T* const grad = p.grad + parts * ((row / parts * f.H + h) * f.L + first) + row % parts;
-        if (f.conj) return grad;
-        for (int64_t l = 0; l < count; ++l) buffer[l] = grad[2 * l];
-        return static_cast<const T*>(buffer);
+        return part_of_row(p.grad, parts, row, h, f.H, f.L, first, count, buffer);
       },
       [&](const Modes& modes, int64_t h, const double* S) {
         for (int64_t i = 0; i < modes.n; i += Modes::W) {
           const int64_t left = f.N - i;
           cplx<V> dx{};
           for (int64_t m = 0; m < f.M; ++m) {
-            cplx<V> s[2];
-            for (int k = 0; k < 2; ++k) {  // sum_l l^k conj(g_l) z^l; a real g stands for a conjugate pair
-              s[k] = moment(modes, S, parts * m, i, k);
-              if (f.conj) {
-                s[k] = scaled(s[k], broadcast<V>(2.0));
-              } else {
-                const cplx<V> im = moment(modes, S, 2 * m + 1, i, k);
-                s[k] = {s[k].re + im.im, s[k].im - im.re};
-              }
-            }
-            store_first(p.dv + (m * f.H + h) * f.N + i, conjugate(s[0]), left);
-            dx = dx + conjugate(modes.weight(parts * m, i) * s[1]);
+            const auto sum_of = [&](int k) { return scaled(moment_of_parts(modes, S, parts, m, i, k, true), pairs); };
+            store_first(p.dv + (m * f.H + h) * f.N + i, conjugate(sum_of(0)), left);
+            dx = dx + conjugate(modes.weight(parts * m, i) * sum_of(1));
           }
           store_first(p.dx + h * f.N + i, dx, left);
         }
@@ -79,36 +89,48 @@ void log_vandermonde_adjoint(const LogVandermondeAdjoint<T>& p) {
 // y = v S0(u): the moments themselves.
 template <class T>
 void log_vandermonde_transpose(const LogVandermondeTranspose<T>& p) {
+  const int64_t parts = p.complex ? 2 : 1;
   moments_of_rows<T>(
-      p.H, p.M, p.N, p.L, p.threads, [&](Modes& modes, int64_t h) { set_poles(modes, p.v, p.x, p.M, p.H, h, false); },
-      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return p.u + (m * p.H + h) * p.L + first; },
+      p.H, p.M * parts, p.N, p.L, p.threads, [&](Modes& modes, int64_t h) { set_poles(modes, p.v, p.x, p.M, p.H, h, p.complex); },
+      [&](int64_t row, int64_t h, int64_t first, int64_t count, T* buffer) {
+        return part_of_row(p.u, parts, row, h, p.H, p.L, first, count, buffer);
+      },
       [&](const Modes& modes, int64_t h, const double* S) {
         for (int64_t m = 0; m < p.M; ++m)
           for (int64_t i = 0; i < modes.n; i += Modes::W)
-            store_first(p.y + (m * p.H + h) * p.N + i, modes.weight(m, i) * moment(modes, S, m, i, 0), p.N - i);
+            store_first(p.y + (m * p.H + h) * p.N + i, modes.weight(parts * m, i) * moment_of_parts(modes, S, parts, m, i, 0, false),
+                        p.N - i);
       });
 }
 
-// du_l = Re sum_n conj(g_n) v_n z_n^l is a sum of exponentials, dv = g conj(S0), dx = sum_m g conj(v S1).
+// du_l = sum_n g_n conj(v_n z_n^l), for real u its real part, is a sum of exponentials; dv = g conj(S0), dx = sum_m g conj(v S1).
 template <class T>
 void log_vandermonde_transpose_adjoint(const LogVandermondeTransposeAdjoint<T>& p) {
   using V = Modes::V;
   const LogVandermondeTranspose<T>& f = p.forward;
+  const int64_t parts = f.complex ? 2 : 1;
+  const auto set = [&](Modes& modes, int64_t h) { set_poles(modes, f.v, f.x, f.M, f.H, h, f.complex); };
   if (f.M * f.H * f.L > 0)
     sum_rows<T>(
-        f.H, f.M, f.N, f.L, 1.0, f.threads,
+        f.H, f.M * parts, f.N, f.L, 1.0, f.threads,
         [&](Modes& modes, int64_t h) {
-          set_poles(modes, f.v, f.x, f.M, f.H, h, false);
+          set(modes, h);
           for (int64_t m = 0; m < f.M; ++m)
-            for (int64_t i = 0; i < modes.n; i += Modes::W)
-              modes.set_weight(m, i, conjugate(load_first<V>(p.grad + (m * f.H + h) * f.N + i, f.N - i)) * modes.weight(m, i));
+            for (int64_t i = 0; i < modes.n; i += Modes::W) {
+              const cplx<V> g = load_first<V>(p.grad + (m * f.H + h) * f.N + i, f.N - i);
+              const cplx<V> w = conjugate(g) * modes.weight(parts * m, i);
+              modes.set_weight(parts * m, i, w);
+              if (f.complex) modes.set_weight(2 * m + 1, i, {-w.im, w.re});  // the real part of i w z^l: -Im w z^l
+            }
         },
         [&](Vandermonde<T>& sum, const Modes& modes, int64_t h, int64_t first, int64_t count) {
-          sum.evaluate(modes, first, count, p.du + h * f.L + first, f.H * f.L);
+          put_sums(sum, modes, parts, f.M, h, f.H, f.L, first, count, p.du);
         });
   moments_of_rows<T>(
-      f.H, f.M, f.N, f.L, f.threads, [&](Modes& modes, int64_t h) { set_poles(modes, f.v, f.x, f.M, f.H, h, false); },
-      [&](int64_t m, int64_t h, int64_t first, int64_t, T*) { return f.u + (m * f.H + h) * f.L + first; },
+      f.H, f.M * parts, f.N, f.L, f.threads, set,
+      [&](int64_t row, int64_t h, int64_t first, int64_t count, T* buffer) {
+        return part_of_row(f.u, parts, row, h, f.H, f.L, first, count, buffer);
+      },
       [&](const Modes& modes, int64_t h, const double* S) {
         for (int64_t i = 0; i < modes.n; i += Modes::W) {
           const int64_t left = f.N - i;
@@ -116,8 +138,8 @@ void log_vandermonde_transpose_adjoint(const LogVandermondeTransposeAdjoint<T>& 
           for (int64_t m = 0; m < f.M; ++m) {
             const int64_t at = (m * f.H + h) * f.N + i;
             const cplx<V> g = load_first<V>(p.grad + at, left);
-            store_first(p.dv + at, g * conjugate(moment(modes, S, m, i, 0)), left);
-            dx = dx + g * conjugate(modes.weight(m, i) * moment(modes, S, m, i, 1));
+            store_first(p.dv + at, g * conjugate(moment_of_parts(modes, S, parts, m, i, 0, false)), left);
+            dx = dx + g * conjugate(modes.weight(parts * m, i) * moment_of_parts(modes, S, parts, m, i, 1, false));
           }
           store_first(p.dx + h * f.N + i, dx, left);
         }

@@ -10,8 +10,16 @@ def _sum(v, x, L, **keywords):
     return lambda rng: ([complex_normal(rng, v), 0.3 * poles(rng, x)], {"L": L, **keywords})
 
 
-def _transpose(v, x, L):
-    return lambda rng: ([rng.standard_normal((*v[:-1], L)), complex_normal(rng, v), 0.3 * poles(rng, x)], {"L": L})
+def _transpose(v, x, L, *, u=None, complex=False):
+    """``u``: its shape, where it is not that of v."""
+
+    def make(rng):
+        shape = (*v[:-1], L) if u is None else u
+        return [complex_normal(rng, shape) if complex else rng.standard_normal(shape), complex_normal(rng, v), 0.3 * poles(rng, x)], {
+            "L": L
+        }
+
+    return make
 
 
 CASES = [
@@ -27,4 +35,11 @@ CASES = [
     Case("log_vandermonde_transpose", "shared-poles", _transpose((2, 3, 5), (3, 5), 200)),
     Case("log_vandermonde_transpose", "long", _transpose((1, 5), (5,), 13001)),
     Case("log_vandermonde_transpose", "no-length", _transpose((2, 5), (2, 5), 0)),
+    Case("log_vandermonde_transpose", "shared-weights", _transpose((3, 5), (3, 5), 70, u=(2, 3, 70))),
+    Case("log_vandermonde_transpose", "shared-samples", _transpose((4, 2, 3, 5), (3, 5), 70, u=(2, 1, 70))),
+    Case("log_vandermonde_transpose", "complex-small", _transpose((2, 3), (2, 3), 9, complex=True)),
+    Case("log_vandermonde_transpose", "complex-samples", _transpose((2, 3, 9), (3, 9), 131, complex=True)),
+    Case("log_vandermonde_transpose", "complex-long", _transpose((1, 5), (5,), 13001, complex=True)),
+    Case("log_vandermonde_transpose", "complex-shared-weights", _transpose((3, 5), (3, 5), 200, u=(2, 3, 200), complex=True)),
+    Case("log_vandermonde_transpose", "complex-no-length", _transpose((2, 5), (2, 5), 0, complex=True)),
 ]

@@ -1,12 +1,15 @@
 from case import Case, complex_normal
 
 
-def _cauchy(shape, L, **keywords):
-    """Points on the imaginary axis, poles to its left: well apart."""
-    return lambda rng: (
-        [complex_normal(rng, shape), 3j * rng.standard_normal(L), -rng.uniform(0.5, 2, shape) + 2j * rng.standard_normal(shape)],
-        keywords,
-    )
+def _cauchy(shape, L, *, poles=None, **keywords):
+    """Points on the imaginary axis, poles to its left: well apart. ``poles``: their shape, where it is not that of v."""
+
+    def make(rng):
+        of_w = shape if poles is None else poles
+        w = -rng.uniform(0.5, 2, of_w) + 2j * rng.standard_normal(of_w)
+        return [complex_normal(rng, shape), 3j * rng.standard_normal(L), w], keywords
+
+    return make
 
 
 def _s4(H, N, L, Q=False, **keywords):
@@ -25,6 +28,8 @@ CASES = [
     Case("cauchy_mult", "small", _cauchy((2, 3), 5)),
     Case("cauchy_mult", "d3", _cauchy((2, 3), 5, symmetric=False)),
     Case("cauchy_mult", "plain", _cauchy((2, 3, 9), 101, symmetric=False)),
+    Case("cauchy_mult", "shared-poles", _cauchy((3, 2, 4, 5), 33, poles=(4, 5))),
+    Case("cauchy_mult", "shared-weights", _cauchy((3, 1, 5), 9, poles=(2, 1, 4, 5), symmetric=False)),
     Case("cauchy_mult", "one-row", _cauchy((6,), 65)),
     Case("cauchy_mult", "no-rows", _cauchy((0, 6), 5)),
     Case("cauchy_mult", "no-poles", _cauchy((2, 0), 5)),

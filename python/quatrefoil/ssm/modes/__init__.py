@@ -10,6 +10,7 @@ from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, T, Z
+from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 
 _TOLERANCE = 2e-6  # as s4d_kernel
 
@@ -26,17 +27,26 @@ def _sum_op(name: str, dtype: str) -> Op:
 
 LOG_VANDERMONDE = _sum_op("log_vandermonde", "real")
 LOG_VANDERMONDE_COMPLEX = _sum_op("log_vandermonde_complex", "complex")
-LOG_VANDERMONDE_TRANSPOSE = Op(
-    __name__, "log_vandermonde_transpose",
-    inputs=(Arg("u", "M... ... L"), Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
-    outputs=(Arg("y", "M... ... N", dtype="complex"),),
-    options=(Option("L", int),),
-    tolerance=_TOLERANCE,
-)  # fmt: skip
+
+
+def _transpose_op(name: str, dtype: str) -> Op:
+    return Op(
+        __name__, name,
+        inputs=(Arg("u", "M... ... L", dtype=dtype), Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
+        outputs=(Arg("y", "M... ... N", dtype="complex"),),
+        options=(Option("L", int),),
+        tolerance=_TOLERANCE,
+    )  # fmt: skip
+
+
+LOG_VANDERMONDE_TRANSPOSE = _transpose_op("log_vandermonde_transpose", "real")
+LOG_VANDERMONDE_TRANSPOSE_COMPLEX = _transpose_op("log_vandermonde_transpose_complex", "complex")
 OPS = (
     LOG_VANDERMONDE,
     LOG_VANDERMONDE_COMPLEX,
     LOG_VANDERMONDE_TRANSPOSE,
+    LOG_VANDERMONDE_TRANSPOSE_COMPLEX,
+    BROADCAST_ROWS,
 )
 
 
@@ -106,7 +116,7 @@ def log_vandermonde_vjp(
 
 
 def log_vandermonde_transpose(
-    u: Array[T],
+    u: AnyArray,
     v: Array[Z],
     x: Array[Z],
     L: int,
@@ -120,9 +130,9 @@ def log_vandermonde_transpose(
     Parameters
     ----------
     u : (..., L)
-        Real numbers; v's batch axes.
+        Real or complex numbers.
     v : (..., N) complex
-        Weights. Its last axes are those of x; the axes before them share x.
+        Weights. The axes of u and v before their last broadcast; the last of them are those of x, and the axes before those share x.
     x : (..., N) complex
         Logarithms of the poles.
     L : int
@@ -137,14 +147,15 @@ def log_vandermonde_transpose(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit, another L; complex u (take its parts one by one), real v or x, a mix of kinds or precisions.
+        Shapes that do not fit, another L; real v or x, a mix of kinds or precisions.
 
     Notes
     -----
-    Differentiable in u, v, x. Cost: 8 N operations for each number of u, read once.
+    Differentiable in u, v, x. Cost: 8 N operations for each real number of u, read once; a complex one is two.
     """
     options = (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),)
-    y: Z = call(LOG_VANDERMONDE_TRANSPOSE, (u, v, x), options, (), out, backend, num_threads)
+    u, v = broadcast_rows(u, v)
+    y: Z = call(_transpose(u), (u, v, x), options, (), out, backend, num_threads)
     return y
 
 
@@ -153,4 +164,12 @@ def log_vandermonde_transpose_vjp(
 ) -> tuple[T, ...]:
     """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx)."""
     options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
-    return call_vjp(LOG_VANDERMONDE_TRANSPOSE, inputs_and_grad, options, (), backend, num_threads)
+    given: list[Any] = list(inputs_and_grad)
+    if len(given) == 4:
+        given[:2] = broadcast_rows(*given[:2])
+    gradients: Any = call_vjp(_transpose(given[0] if given else None), given, options, (), backend, num_threads)
+    return (*map(gradient_of_rows, inputs_and_grad[:2], gradients), *gradients[2:])
+
+
+def _transpose(u: Any) -> Op:
+    return LOG_VANDERMONDE_TRANSPOSE_COMPLEX if "complex" in str(getattr(u, "dtype", "")) else LOG_VANDERMONDE_TRANSPOSE

@@ -109,17 +109,30 @@ def log_vandermonde_vjp(v, x, grad, dv, dx, L, num_threads):
     _sum_gradient(v, x, 2 * grad, dv, dx)
 
 
-def log_vandermonde_transpose(u, v, x, y, L, num_threads):
+def log_vandermonde_transpose_complex(u, v, x, y, L, num_threads):
     lead = x.ndim - 1
     with np.errstate(all="ignore"):
         y[...] = (_rows(v, lead) * _poles(x).moments(_rows(u, lead))[0]).reshape(y.shape)
 
 
-def log_vandermonde_transpose_vjp(u, v, x, grad, du, dv, dx, L, num_threads):
+def _transpose_gradient(u, v, x, grad, dv, dx, L):
+    """The gradient of u, complex; those of v and x are written."""
     lead = x.ndim - 1
     modes, v3, g = _poles(x), _rows(v, lead).astype(complex), _rows(grad, lead).astype(complex)
+    s0, s1 = modes.moments(_rows(u, lead))
+    dv[...] = (g * np.conj(s0)).reshape(dv.shape)
+    dx[...] = (g * np.conj(v3 * s1)).sum(0).reshape(dx.shape)
+    return np.conj(modes.sums(np.conj(g) * v3, L)).reshape(u.shape)
+
+
+def log_vandermonde_transpose_complex_vjp(u, v, x, grad, du, dv, dx, L, num_threads):
     with np.errstate(all="ignore"):
-        s0, s1 = modes.moments(_rows(u, lead))
-        du[...] = modes.sums(np.conj(g) * v3, L).real.reshape(du.shape)
-        dv[...] = (g * np.conj(s0)).reshape(dv.shape)
-        dx[...] = (g * np.conj(v3 * s1)).sum(0).reshape(dx.shape)
+        du[...] = _transpose_gradient(u, v, x, grad, dv, dx, L)
+
+
+def log_vandermonde_transpose_vjp(u, v, x, grad, du, dv, dx, L, num_threads):
+    with np.errstate(all="ignore"):
+        du[...] = _transpose_gradient(u, v, x, grad, dv, dx, L).real
+
+
+log_vandermonde_transpose = log_vandermonde_transpose_complex

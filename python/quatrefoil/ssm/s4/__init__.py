@@ -3,10 +3,13 @@ csrc/ssm/s4/README.md."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, T, Z
+from ..modes.broadcast import broadcast_rows, gradient_of_rows
 
 CAUCHY_MULT = Op(
 
@@ -34,8 +37,8 @@ def cauchy_mult(
     Parameters
     ----------
     v, w : (..., N) complex
-        Residues and poles. With ``symmetric`` they are one half of conjugate pairs: the halves are given, as to upstream's function (its
-        slow reference beside it takes the full arrays and cuts them itself).
+        Residues and poles; their axes before N broadcast. With ``symmetric`` they are one half of conjugate pairs: the halves are given, as
+        to upstream's function (its slow reference beside it takes the full arrays and cuts them itself).
     z : (L,) complex
         Points.
     symmetric : bool
@@ -58,6 +61,7 @@ def cauchy_mult(
     the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
     point. Memory: nothing but the result and z.
     """
+    v, w = broadcast_rows(v, w)
     y: T = call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
     return y
 
@@ -66,7 +70,11 @@ def cauchy_mult_vjp(
     *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (2), (3)."""
-    return call_vjp(CAUCHY_MULT, inputs_and_grad, (bool(symmetric),), (), backend, num_threads)
+    given: list[Any] = list(inputs_and_grad)
+    if len(given) == 4:
+        given[0], given[2] = broadcast_rows(given[0], given[2])
+    dv, dz, dw = call_vjp(CAUCHY_MULT, given, (bool(symmetric),), (), backend, num_threads)
+    return gradient_of_rows(inputs_and_grad[0], dv), dz, gradient_of_rows(inputs_and_grad[2], dw)
 
 
 S4_KERNEL = Op(

@@ -1,0 +1,61 @@
+"""Rows that several others share: arrays of N numbers each, whose axes before N broadcast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+
+_KNOWN = _arrays.REAL + _arrays.COMPLEX
+
+
+def _shape(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape]:
+    (a,), (rows,) = shapes, options
+    assert a is not None
+    if len(a) - 1 > len(rows) or any(m not in (1, n) for m, n in zip(a[-2::-1], rows[::-1])):
+        raise ValueError(f"{label}: a has shape {a}, expected axes before the last that broadcast to {rows}")
+    return [(*rows, a[-1])]
+
+
+def _spread(a: np.ndarray, b: np.ndarray, rows: Any, num_threads: int) -> None:
+    b[...] = a
+
+
+def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_threads: int) -> None:
+    da[...] = grad
+
+
+# An op, not NumPy's or torch's own function: its gradient is a sum, and this one has the same bits for both and for any number of threads.
+BROADCAST_ROWS = Op(
+    __name__, "broadcast_rows",
+    inputs=(Arg("a", "... N", broadcast=True, dtype="any"),),
+    outputs=(Arg("b", "... N", dtype="any"),),
+    options=(Option("rows", "ints"),),
+    rule=_shape,
+    host=_spread,
+    host_adjoint=_gather,
+)  # fmt: skip
+
+
+def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
+    """The arrays with the same axes before their last; as they are where that cannot be: then their op says what does not fit."""
+    rows = [tuple(getattr(a, "shape", ()))[:-1] for a in arrays]
+    if len(set(rows)) == 1 or any(_arrays.kind(a) is None or a.ndim == 0 or _arrays.dtype_name(a) not in _KNOWN for a in arrays):
+        return arrays
+    try:
+        common = tuple(np.broadcast_shapes(*rows))
+    except ValueError:
+        return arrays
+    return tuple(a if r == common else call(BROADCAST_ROWS, (a,), (common,)) for a, r in zip(arrays, rows))
+
+
+def gradient_of_rows(a: Any, gradient: Any) -> Any:
+    """The gradient of what an array was broadcast to -> that of the array."""
+    rows = tuple(gradient.shape)[:-1]
+    return gradient if tuple(a.shape)[:-1] == rows else call_vjp(BROADCAST_ROWS, (a, gradient), (rows,))[0]
