@@ -1,0 +1,181 @@
+"""What README.md says, sentence by sentence: each claim has a test, here or where CLAIMS names it."""
+
+import ast
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import all_cases, build, call_of, made
+from quatrefoil import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+FLAT = " ".join(README.split())
+needs_sources = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
+
+CLAIMS = {
+    "The same functions run on Numba": "test_ops.py::test_value",
+    "through `torch.autograd`": "test_torch.py::test_autograd_same_as_vjp",
+    "`torch.func.grad`": "test_torch.py::test_func_grad",
+    "and `torch.compile`": "test_torch.py::test_compile",
+    "or as plain `*_vjp` functions": "test_ops.py::test_gradient",
+    "wrap around in silence": "ssm/convolution/test_convolution.py::test_nothing_wraps_around",
+    "clamp eigenvalues": "kron/product/test_operator.py::test_negative_eigenvalues",
+    "drop walks": "wos/walk/test_walk_geometry.py::test_max_steps",
+    "return zeros for a gradient that does not exist": "wos/walk/test_walk_torch.py::test_what_has_no_gradient_raises",
+    "change its answer with the number of threads": "ssm/convolution/test_convolution.py::test_threads_do_not_change_a_bit",
+    "the same bits for any `num_threads`": "kron/product/test_product.py::test_threads_do_not_change_a_bit",
+    "Where there is no compiler, or where it fails": "test_install.py::test_failed_build_is_recorded_in_a_numba_wheel",
+    "`quatrefoil info` repeats the compiler's first error": "test_install.py::test_the_reason_is_told",
+    "the first call warns of it": "test_install.py::test_one_warning_at_the_first_call",
+    "`qf.set_num_threads(n)`": "test_reliability.py::test_set_num_threads",
+    '`with qf.use_backend("numba"):`': "test_conventions.py::test_environment_and_blocks_choose_a_backend",
+    "`help(qf.conventions)` says what holds for every function": "test_conventions.py::test_every_page_points_to_the_conventions",
+    "version, backend and the reason for it": "test_reliability.py::test_config_is_plain_and_says_why",
+    "at most 128 MiB, is kept for the next call": "test_memory.py::test_what_is_kept_is_bounded",
+    "count as 0": "test_reliability.py::test_numbers_below_the_least_normal_one_are_zero",
+    "The mode of the calling thread is as before afterwards": "test_reliability.py::test_flush_to_zero_is_left_alone",
+    "Environment, read at import": "test_reliability.py::test_a_choice_that_cannot_be_met_raises_at_import",
+    "`QUATREFOIL_REQUIRE_NATIVE=1` makes a failed compilation an error": "test_install.py::test_required_native_build_fails",
+    "`QUATREFOIL_PURE=1` asks for the Numba version": "test_install.py::test_unset_by_value",
+    "[state-spaces/s4]": "ssm/s4/test_s4_switching.py::test_a_block_of_low_rank_with_state",
+    "[lindermanlab/S5]": "ssm/s5/test_s5_switching.py::test_the_line_is_upstreams_scan",
+    "[mamba-ssm and causal-conv1d]": "ssm/mamba/test_mamba_torch.py::test_the_lines_for_those_who_switch",
+    "Small programs to start from": "ssm/test_examples.py::test_ptd_example",
+    "CuPy arrays get an error that says so": "test_reliability.py::test_cupy_arrays_are_recognised_and_refused",
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_is_there_and_has_its_test(claim):
+    path, name = CLAIMS[claim].split("::")
+    assert claim.lower() in FLAT.lower()
+    tests = ast.parse((ROOT / "tests" / path).read_text()).body
+    assert name in {t.name for t in tests if isinstance(t, ast.FunctionDef)}
+
+
+def test_the_names_in_the_table_are_public():
+    rows = re.findall(r"^\| `qf\.(\w+)` \|.*?\| (.*) \|$", README, re.M)
+    assert [family for family, _ in rows] == ["ssm", "kron", "cheb", "wos"]
+    for family, text in rows:
+        pages, names = getattr(qf, family), re.findall(r"`(\w+)`", text)
+        methods = dir(pages.KroneckerOperator) if family == "kron" else []
+        assert len(names) > 1
+        for name in names:
+            assert name in pages.__all__ or name in methods, name
+
+
+def test_the_program_runs_and_means_what_it_says():
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", README, re.S)[1].replace("(8, 256, 4096)", "(2, 3, 100)").replace("256, 4096", "3, 100"), names)
+    u, k, y = names["u"], names["k"], names["y"]
+    assert (y.shape, y.dtype) == (u.shape, np.float32)
+    expected = [[np.convolve(u[b, h], k[h])[:100] for h in range(3)] for b in range(2)]
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+KINDS = {f"{f}.{c.op}": (f, c) for f, c in all_cases() if c.name == "small"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("kind", ["numpy", pytest.param("torch", marks=pytest.mark.torch)])
+def test_the_same_kind_comes_out(name, kind, rng):
+    family, case = KINDS[name]
+
+    def of_kind(x):
+        if isinstance(x, (list, tuple)) and x and isinstance(x[0], np.ndarray):
+            return [of_kind(a) for a in x]
+        return torch.from_numpy(x) if kind == "torch" and isinstance(x, np.ndarray) else x
+
+    torch = pytest.importorskip("torch") if kind == "torch" else None
+    arguments, keywords = build(family, case, rng, "float64")
+    result = call_of(family, case)(*map(of_kind, arguments), **{k: of_kind(x) for k, x in keywords.items()})
+    assert {type(a) for a in made(result)} == {torch.Tensor if torch else np.ndarray}
+
+
+@pytest.mark.torch
+def test_the_same_kind_comes_out_of_an_operator_but_not_of_what_scipy_makes_of_it():
+    torch = pytest.importorskip("torch")
+    for make in (np.asarray, torch.tensor):
+        K = qf.kron.KroneckerOperator([make([[2.0, 1.0], [1.0, 3.0]]), make([[1.0, 0.0], [0.0, 2.0]])])
+        x, X = make([1.0, 2.0, 3.0, 4.0]), make([[1.0, 2.0]] * 4)
+        found = [K @ x, K @ X, K.T @ x, x @ K, K.matvec(x), K.rmatvec(x), K.matmat(X), K.solve(x), K.solve(X, 0.1)]
+        found += [K.to_dense(), K.diagonal(), K.eigh()[0], *K.eigh()[1].factors]
+        assert {type(y) for y in found} == {type(x)}
+    K = qf.kron.KroneckerOperator([np.eye(2), np.eye(2)])
+    assert all(type(made @ np.ones(4)) is np.ndarray for made in (2 * K, K + K, K @ K))
+
+
+@pytest.mark.torch
+def test_a_cuda_tensor_gets_an_error_that_says_so():
+    torch = pytest.importorskip("torch")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():  # a device that is not there
+        u, z, w = (torch.empty(s, dtype=d, device="cuda") for s, d in (((2, 70), torch.float32), (5, torch.cfloat), ((2, 4), torch.cfloat)))
+        for call in (lambda: qf.ssm.fft_conv(u, u), lambda: qf.ssm.fft_conv_vjp(u, u, u), lambda: qf.ssm.cauchy_mult(w, z, w)):
+            with pytest.raises(RuntimeError, match=r"is on cuda:0; CUDA tensors need the CUDA backend: this version has no CUDA kernels"):
+                call()
+
+
+@needs_sources
+def test_the_instruction_sets():
+    levels = ", ".join(
+        re.findall(r"v\d", re.search(r"set\(QUATREFOIL_ISAS (v4.*?) CACHE", (ROOT / "cmake/quatrefoil.cmake").read_text())[1])[::-1]
+    )
+    assert levels == "v2, v3, v4"
+    assert "x86-64-v2, v3 and v4" in FLAT
+    assert "`QUATREFOIL_ISA` (`v2`, `v3`, `v4`)" in FLAT
+    assert set(qf.config()["isas"]) <= {"v2", "v3", "v4", "base"}
+
+
+def test_which_functions_take_which_settings():
+    pages = {f"{f}.{n}": getattr(getattr(qf, f), n) for f in ("ssm", "kron", "cheb", "wos") for n in getattr(qf, f).__all__}
+    takes = {n: set(inspect.signature(p).parameters) for n, p in pages.items() if callable(p) and not inspect.isclass(p)}
+    without_kernel = {"hippo_legs", "dplr_legs", "ptd_init", "s4d_init", "discretize", "transfer_function", "chebpts", "tucker"}
+    assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
+    several = {"ssm.s4d_step", "wos.solve"}  # a tuple, a Result
+    for name, found in takes.items():
+        if name.split(".")[1] not in without_kernel and name not in several:
+            assert ("out" in found) == (not name.endswith("_vjp") and name != "ssm.causal_conv1d_update"), name
+    assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
+
+
+def test_the_commands(capsys):
+    for command, options in (("bench", ("family ...", "--json FILE", "--plot FILE")), ("demo", ("quatrefoil-demo",)), ("info", ())):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(option in text for option in options)
+        assert f"quatrefoil {command}" in FLAT
+
+
+@needs_sources
+def test_versions_and_extras_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in FLAT
+    asked = {extra for found in re.findall(r"\.\[([\w,]+)\]|quatrefoil\[(\w+)\]", README) for e in found if e for extra in e.split(",")}
+    assert asked == {"demo", "test", "bench"}
+    assert asked <= set(project["optional-dependencies"])
+    assert f"{project['license']}." in FLAT
+
+
+@needs_sources
+def test_the_oldest_clang_is_the_one_that_is_tested():
+    oldest = re.search(r'"\$\{2:-(\d+)', (ROOT / ".ci/clang").read_text())[1]
+    assert f"GCC 12 or Clang {oldest} or newer" in FLAT
+
+
+@needs_sources
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, target
