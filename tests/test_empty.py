@@ -42,14 +42,18 @@ class Call:
         self.count = len(arguments)
         self.inputs = arguments + [keywords.pop(name, None) for name in self.names[self.count :]]
         self.keywords, self.asking = keywords, [keywords]
-        for op in FAMILIES[family]:
+
+    def find_op(self):
+        """The op that runs, which an option may have chosen, and the results that it can be asked for."""
+        function = call_of(self.family, self.case)
+        for op in FAMILIES[self.family]:
             op.plans.clear()
-        call_of(family, case)(*self.given(self.inputs), **keywords, **self.more(self.inputs))
-        self.op = next(op for op in FAMILIES[family] if op.plans and not op.host)  # an option may choose another
-        asked = keywords | {o.when: True for o in self.op.outputs if o.when}
-        if asked != keywords:
+        function(*self.given(self.inputs), **self.keywords, **self.more(self.inputs))
+        self.op = next(op for op in FAMILIES[self.family] if op.plans and not op.host)
+        asked = self.keywords | {o.when: True for o in self.op.outputs if o.when}
+        if asked != self.keywords:
             try:
-                call_of(family, case)(*self.given(self.inputs), **asked, **self.more(self.inputs))
+                function(*self.given(self.inputs), **asked, **self.more(self.inputs))
                 self.asking.append(asked)
             except ValueError:
                 assert self.op.check  # nothing else knows of results that cannot be had
@@ -60,25 +64,26 @@ class Call:
     def more(self, inputs):
         return {name: x for name, x in zip(self.names[self.count :], inputs[self.count :]) if x is not None}
 
-    def axes(self):
-        """(array, words, argument, number) of every input that is there."""
+    def arrays(self):
+        """(array, argument, number) of every input that is there."""
         for arg, value in zip(self.op.inputs, self.inputs):
-            for i, x in enumerate(value if arg.many else [value]):
-                if x is not None:
-                    yield x, words_of(arg.dims, x.ndim, i + 1, self.sequence(), self.keywords), arg, i
+            yield from ((x, arg, i + 1) for i, x in enumerate(value if arg.many else [value]) if x is not None)
 
-    def sequence(self):
-        return next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.many), 1)
+    def axes(self):
+        """(array, words) of every input that is there."""
+        count = next((len(x) for a, x in zip(self.op.inputs, self.inputs) if a.many), 1)
+        for x, arg, number in self.arrays():
+            yield x, words_of(arg.dims, x.ndim, number, count, self.keywords)
 
     def letters(self):
-        words = [w for _, words, *_ in self.axes() for w in words]
+        words = [w for _, words in self.axes() for w in words]
         letters = {WORD.fullmatch(w)[1] for w in words if not w.isdigit() and not w.endswith("_x")}
         return sorted(letters - NEVER_EMPTY.get(self.family, set()))
 
     def structure(self):
         """Two cases that are alike in this differ in sizes and numbers alone."""
-        shapes = tuple(x.ndim for x, *_ in self.axes()), tuple(a.name for *_, a, _ in self.axes())
-        return self.op.label, shapes, tuple((k, v) for k, v in self.keywords.items() if isinstance(v, (bool, str)))
+        arrays = tuple((arg.name, x.ndim, x.dtype.kind) for x, arg, _ in self.arrays())
+        return self.op.label, arrays, tuple((k, v) for k, v in self.keywords.items() if isinstance(v, (bool, str)))
 
     def emptied(self, letters):
         """The inputs with these letters at 0; at 1 where an axis is one shorter than that."""
@@ -90,8 +95,8 @@ class Call:
                     x = x[(slice(None),) * axis + (slice(size),)]
             return x
 
-        shorter = {WORD.fullmatch(w)[1] for _, words, *_ in self.axes() for w in words if "-1" in w}
-        cuts = iter([cut(x, words) for x, words, *_ in self.axes()])
+        shorter = {WORD.fullmatch(w)[1] for _, words in self.axes() for w in words if "-1" in w}
+        cuts = iter([cut(x, words) for x, words in self.axes()])
         return [None if x is None else [next(cuts) for _ in x] if a.many else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
 
 
@@ -99,9 +104,9 @@ def smallest_of_each_structure():
     found = {}
     for family, case in all_cases():
         call = Call(family, case, np.random.default_rng(0))
-        size = sum(x.size for x, *_ in call.axes())
-        if all(x.size for x, *_ in call.axes()) and size < found.get(call.structure(), (np.inf,))[0]:
-            found[call.structure()] = size, family, case
+        sizes = [x.size for x, *_ in call.arrays()]
+        if all(sizes) and sum(sizes) < found.get(call.structure(), (np.inf,))[0]:
+            found[call.structure()] = sum(sizes), family, case
     return [(family, case) for _, family, case in found.values()]
 
 
@@ -111,6 +116,7 @@ CASES = smallest_of_each_structure()
 @pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
 def test_every_letter_at_0(family, case, backend, rng):
     call = Call(family, case, rng)
+    call.find_op()
     op, letters = call.op, call.letters()
     done = 0
     for empty, asked in itertools.product([e for n in (1, 2) for e in itertools.combinations(letters, n)], call.asking):
