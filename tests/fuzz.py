@@ -234,7 +234,7 @@ def attack(rng, cases, backend, with_torch):
         try:
             call(*arguments, **keywords, backend=backend)
         except (ValueError, np.linalg.LinAlgError) as error:
-            if op.label.split(".")[1].removesuffix("_complex") in str(error) or isinstance(error, np.linalg.LinAlgError):
+            if op.label.split(".")[1] in str(error) or isinstance(error, np.linalg.LinAlgError):
                 return ""  # refused, with the name of the function
             raise
         got = check_answer(family, case, precision, arguments, keywords, run, rng)

@@ -107,7 +107,7 @@ def fits(op, given, outputs):
 
 
 def refuse(op, *given):
-    with pytest.raises((ValueError, TypeError), match=rf"^{op.label}: "):
+    with pytest.raises((ValueError, TypeError), match=rf"^{op.key}: "):
         native.kernel(op)(*given)
 
 

@@ -182,7 +182,7 @@ class TestTorch:
         from quatrefoil.torch import _library
 
         for op in (OP, OP.adjoint):
-            if op.label not in _library.registered:  # an operator is registered once a process
+            if op.key not in _library.registered:  # an operator is registered once a process
                 _library.register(op)
 
     @pytest.fixture
@@ -270,4 +270,4 @@ class TestTorch:
 
         from quatrefoil.torch._library import registered
 
-        torch.library.opcheck(registered[OP.label], (*[t.requires_grad_() for t in tensors], 2, None, 0))
+        torch.library.opcheck(registered[OP.key], (*[t.requires_grad_() for t in tensors], 2, None, 0))

@@ -229,7 +229,7 @@ class Recorder(TorchDispatchMode):
 def test_opcheck(family, case, rng):
     from quatrefoil.torch._library import registered
 
-    operator = registered[op_of(family, case.op).label]
+    operator = registered[op_of(family, case.op).key]
     arguments, keywords = prepare(family, case, rng)
     with Recorder(operator) as recorder:
         call_of(family, case)(*arguments, **keywords)

@@ -87,6 +87,7 @@ class Op:
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
     host: Callable[..., Any] | None = None  # the kernel of every backend of the host where it is array code over NumPy and SciPy
     host_adjoint: Callable[..., Any] | None = None  # the adjoint's
+    title: str | None = None  # what errors call it where that is not its name: one of the ops behind a function
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
     adjoint: Op | None = field(init=False, repr=False)
@@ -94,7 +95,8 @@ class Op:
     noun: str = field(init=False)
     twin: str = field(init=False, repr=False)  # the module of its Numba kernel
     # what every call asks for: made once
-    label: str = field(init=False)
+    key: str = field(init=False)  # "ssm.fft_conv"
+    label: str = field(init=False)  # the same with the title
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
     many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
     graded: tuple[int, ...] = field(init=False, repr=False)  # the indices of the results that the adjoint takes gradients of
@@ -117,11 +119,13 @@ class Op:
                 self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
                 self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
+                title=self.title and f"{self.title}_vjp",
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)
         object.__setattr__(self, "many", next((i for i, a in enumerate(self.inputs) if a.many), None))
-        object.__setattr__(self, "label", f"{family}.{self.name}")
+        object.__setattr__(self, "key", f"{family}.{self.name}")
+        object.__setattr__(self, "label", f"{family}.{self.title or self.name}")
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""

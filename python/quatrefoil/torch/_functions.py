@@ -60,7 +60,7 @@ def _transformed(op: Op) -> Any:
         @staticmethod
         def forward(setting: Any, *arrays: Any) -> Any:
             options, backend, num_threads = setting
-            result = registered[op.label](*pack(op, arrays, options, backend, num_threads))
+            result = registered[op.key](*pack(op, arrays, options, backend, num_threads))
             return result if op.single else tuple(result)
 
         @staticmethod

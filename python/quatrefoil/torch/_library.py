@@ -100,7 +100,7 @@ def register(op: Op) -> None:
 
     library.impl(name, run, "CPU")
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
-    registered[op.label] = getattr(torch.ops.quatrefoil, name).default
+    registered[op.key] = getattr(torch.ops.quatrefoil, name).default
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         _save(op, ctx, inputs, output)
@@ -172,7 +172,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
         grads = [torch.zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad, ctx.made)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
         grads = graded(op, arrays, options, grads)
-    results = iter(registered[op.adjoint.label](*inputs[:count], *grads, *inputs[count:]))
+    results = iter(registered[op.adjoint.key](*inputs[:count], *grads, *inputs[count:]))
     gradients: list[Any] = []
     for arg, kind in zip(op.inputs, ctx.layout):
         if kind is None or not arg.has_gradient:

@@ -31,7 +31,7 @@ def traced(
 ) -> Any:
     """The registered operator, which has no extras: memos stay behind, a function is an error."""
     _bind.refuse_functions(op, extras)
-    return _restore(op, arrays, options, registered[op.label](*pack(op, arrays, options, backend, num_threads or 0)))
+    return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
 def _refuse_devices(op: Op, arrays: Sequence[Any]) -> None:

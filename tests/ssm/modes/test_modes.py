@@ -59,7 +59,11 @@ BAD = [
         ValueError,
         r"u has shape \(3, 5\), expected \(\.\.\., L\) with .*L = 6",
     ),
-    (lambda: qf.ssm.log_vandermonde_transpose(np.ones((3, 5), np.complex64), C, A, 5), TypeError, "v has dtype complex128 but u has"),
+    (
+        lambda: qf.ssm.log_vandermonde_transpose(np.ones((3, 5), np.complex64), C, A, 5),
+        TypeError,
+        "log_vandermonde_transpose: u has dtype complex64 but v has complex128",
+    ),
     (lambda: qf.ssm.log_vandermonde_transpose(np.ones((7, 3, 5)), np.ones((2, 3, 4), complex), A, 5), ValueError, "v has shape"),
 ]
 

@@ -22,6 +22,7 @@ def _sum_op(name: str, dtype: str) -> Op:
         outputs=(Arg("y", "M... ... L", dtype=dtype),),
         options=(Option("L", int),),
         tolerance=_TOLERANCE,
+        title=name.removesuffix("_complex"),
     )  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def _transpose_op(name: str, dtype: str) -> Op:
         outputs=(Arg("y", "M... ... N", dtype="complex"),),
         options=(Option("L", int),),
         tolerance=_TOLERANCE,
+        title=name.removesuffix("_complex"),
     )  # fmt: skip
 
 
