@@ -1,9 +1,12 @@
 """The one suite: every op of every family's table x backend x dtype x case, values and gradients, against the noun's oracle."""
 
+import numpy as np
 import pytest
 
-from case import all_cases, build, op_of
+import quatrefoil as qf
+from case import all_cases, build, call_of, flat, graded, made, op_of, vjp_of
 from checks import check_gradient, check_value
+from quatrefoil._backends import native
 
 CASES = all_cases()
 
@@ -23,3 +26,65 @@ def test_gradient(family, case, precision, backend, rng):
     if op_of(family, case.op).adjoint is None:
         pytest.skip("not differentiable")
     check_gradient(family, case, *build(family, case, rng, precision), rng, precision)
+
+
+def displaced(x, by):
+    """The same numbers, ``by`` bytes behind a place that suits them."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(displaced(item, by) for item in x)
+    if not isinstance(x, np.ndarray):
+        return x
+    room = np.empty(x.nbytes + by + 64, np.uint8)
+    begin = -room.ctypes.data % 64 + by
+    there = room[begin : begin + x.nbytes].view(x.dtype).reshape(x.shape)
+    there[...] = x
+    return there
+
+
+@pytest.mark.parametrize("by", [1, 4])
+@parametrize
+def test_unaligned(family, case, precision, backend, rng, by):
+    """Nothing is read where no number may lie, which a sanitizer sees, and the bits stay."""
+    arguments, keywords = build(family, case, rng, precision)
+    op, function = op_of(family, case.op), call_of(family, case)
+    expected = function(*arguments, **keywords)
+    got = function(*displaced(arguments, by), **{k: displaced(v, by) for k, v in keywords.items()})
+    for e, g in zip(made(expected), made(got)):
+        np.testing.assert_array_equal(g, e)
+    if op.adjoint is None:
+        return
+    inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
+    grad = tuple(np.ones_like(e) for e in graded(op, expected))
+    grad = grad if len(grad) > 1 else grad[0]
+    expected = vjp_of(family, case)(*inputs, grad, **keywords)
+    got = vjp_of(family, case)(*displaced(inputs, by), displaced(grad, by), **keywords)
+    for e, g in zip(flat(expected), flat(got)):
+        np.testing.assert_array_equal(g, e)
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
+@pytest.mark.parametrize("by", [1, 4])
+@parametrize
+def test_unaligned_tensors(family, case, precision, rng, by):
+    torch = pytest.importorskip("torch")
+
+    def tensor(x):
+        if isinstance(x, (list, tuple)):
+            return type(x)(tensor(item) for item in x)
+        if not isinstance(x, np.ndarray):
+            return x
+        dtype = torch.from_numpy(np.zeros(0, x.dtype)).dtype
+        return (
+            torch.frombuffer(bytearray(by) + x.tobytes(), dtype=dtype, offset=by).reshape(x.shape)
+            if x.size
+            else torch.zeros(x.shape, dtype=dtype)
+        )
+
+    arguments, keywords = build(family, case, rng, precision)
+    function = call_of(family, case)
+    with qf.use_backend("native"):
+        expected = function(*arguments, **keywords)
+        got = function(*tensor(arguments), **{k: tensor(v) for k, v in keywords.items()})
+    for e, g in zip(made(expected), made(got)):
+        np.testing.assert_array_equal(g.numpy(), e)

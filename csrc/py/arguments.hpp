@@ -6,13 +6,14 @@
 
 #include "core/host/fit.hpp"
 #include "py/caster.hpp"
+#include "py/gil.hpp"
 
 namespace quatrefoil {
 
 // kernel(args) without the GIL.
 template <class Kernel, class Args>
 auto released(Kernel&& kernel, const Args& args) {
-  py::gil_scoped_release released;
+  const GilReleased released;
   return kernel(args);
 }
 

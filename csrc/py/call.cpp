@@ -5,6 +5,7 @@
 #include <string>
 
 #include "py/dlpack.hpp"
+#include "py/gil.hpp"
 
 namespace quatrefoil {
 namespace {
@@ -127,11 +128,11 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
   if (!plan) {
     if (PyErr_Occurred()) return nullptr;
     PyObject* const request[] = {given[kOp], key ? key.ptr() : Py_None, given[kArrays], given[kOptions], given[kBackend]};
-    plan = py::reinterpret_steal<py::object>(PyObject_Vectorcall(given[kPlanner], request, 5, nullptr));
+    plan = py::reinterpret_steal<py::object>(wait_at_exit([&] { return PyObject_Vectorcall(given[kPlanner], request, 5, nullptr); }));
     if (!plan) return nullptr;
   }
   // arrays, extras, out, threads: side by side in what was given
-  return PyObject_Vectorcall(plan.ptr(), given + kArrays, kCount - kArrays, nullptr);
+  return wait_at_exit([&] { return PyObject_Vectorcall(plan.ptr(), given + kArrays, kCount - kArrays, nullptr); });
 }
 
 PyMethodDef definition = {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call)), METH_FASTCALL,

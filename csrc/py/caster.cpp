@@ -94,8 +94,10 @@ Input::Input(py::handle h, const char* name) {
   owner_ = py::reinterpret_borrow<py::object>(h);
   static_cast<View&>(*this) = strided_view(owner_, name);
   if (contiguous() && aligned(*this)) return;
-  owner_ =
-      py::isinstance<py::array>(h) ? py::module_::import("numpy").attr("require")(h, py::none(), "CA") : py::object(h.attr("contiguous")());
+  if (py::isinstance<py::array>(h))
+    owner_ = py::module_::import("numpy").attr("require")(h, py::none(), "CA");
+  else
+    owner_ = contiguous() ? h.attr("clone")() : h.attr("contiguous")();  // which gives a contiguous tensor as it is, wherever it lies
   static_cast<View&>(*this) = strided_view(owner_, name);
 }
 

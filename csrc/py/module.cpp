@@ -1,14 +1,17 @@
 // The extension module: errors, threads, instruction sets, and the nouns of every family.
 #include <pybind11/pybind11.h>
 
+#include <atomic>
 #include <new>
 #include <stdexcept>
 
 #include "core/host/check.hpp"
 #include "core/host/isa.hpp"
+#include "core/run/interrupt.hpp"
 #include "core/run/parallel.hpp"
 #include "nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) X(ssm, convolution) ..., written by CMake
 #include "py/call.hpp"
+#include "py/gil.hpp"
 #include "py/result.hpp"
 
 #define QF_DECLARE(family, noun) \
@@ -20,9 +23,18 @@ namespace py = pybind11;
 
 namespace {
 
+std::atomic<unsigned long> main_thread;  // whose the signals are; no other asks for the GIL, which it may never get
+
 bool signal_pending() {
-  py::gil_scoped_acquire held;
+  if (PyThread_get_thread_ident() != main_thread) return false;
+  const GilHeld held;
   return PyErr_CheckSignals() != 0;
+}
+void find_main_thread() {
+  main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
+  const py::module_ os = py::module_::import("os");
+  if (!py::hasattr(os, "register_at_fork")) return;
+  os.attr("register_at_fork")(py::arg("after_in_child") = py::cpp_function([] { main_thread = PyThread_get_thread_ident(); }));
 }
 
 void translate(std::exception_ptr p) {
@@ -46,6 +58,7 @@ void translate(std::exception_ptr p) {
 PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   m.doc() = "Compiled kernels. No checks beyond memory safety: use quatrefoil's public functions.";
   py::register_exception_translator(translate);
+  find_main_thread();
   interrupt_poll = signal_pending;
 
   m.attr("version") = QUATREFOIL_VERSION;

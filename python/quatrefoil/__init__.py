@@ -6,6 +6,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from . import _interpreter as _interpreter  # isort: skip  (before NumPy)
 from . import _spec
 
 from . import conventions, ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)

@@ -48,7 +48,7 @@ large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the n
 def kind(array: Any) -> str | None:
     """ "numpy", "torch", "cupy", or None for anything else, and for masked arrays, whose mask would be lost."""
     if isinstance(array, np.ndarray):
-        return None if isinstance(array, np.ma.MaskedArray) else "numpy"
+        return None if is_masked(array) else "numpy"
     for base in type(array).__mro__:
         if base.__module__ == "torch" and base.__name__ == "Tensor":
             return "torch"
@@ -57,11 +57,16 @@ def kind(array: Any) -> str | None:
     return None
 
 
+def is_masked(array: Any) -> bool:
+    """Of NumPy's masked arrays, whose module NumPy imports when it is first asked for: that would take a lock, which a fork may catch."""
+    return isinstance(array, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
+
+
 def describe(array: Any) -> str:
     """For error messages: what the caller gave."""
     found = kind(array)
     if found is None:
-        return "a masked array" if isinstance(array, np.ma.MaskedArray) else f"{type(array).__name__}"
+        return "a masked array" if is_masked(array) else f"{type(array).__name__}"
     return f"a {found} array of {dtype_name(array)}"
 
 

@@ -146,7 +146,7 @@ def one_result(op: Op, layout: Sequence[Any]) -> None:
 
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
     """``out=`` must be what the call would have allocated, and no input's memory."""
-    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+    if not isinstance(out, np.ndarray) or _arrays.is_masked(out):
         raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a NumPy array like the inputs")
     if out.dtype != dtype:
         raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")

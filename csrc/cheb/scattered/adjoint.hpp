@@ -30,7 +30,9 @@ void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>
   const T* last = functions + g.column_at[g.d - 1] * stride;
   T* last_bar = bar + g.column_at[g.d - 1] * stride;
   Odometer index;
+  InterruptCheck check;
   for (int64_t a = 0; a < g.lead; ++a, index.advance(r, g.leading)) {
+    check(2 * matrix_ns(g, kLanes<T> * kAdjointVectors));
     V weight[vectors], partial[vectors] = {};
     for (int v = 0; v < vectors; ++v) weight[v] = lead_product(g, index, functions + v * W, stride, -1, V{} + 1);
     for (int64_t b = 0; b < g.rb_padded; b += kRows) {
@@ -105,7 +107,8 @@ template <class T>
 void add_outer(const T* left, int64_t rows, const T* right, int64_t columns, T* sums) {
   with_column_lanes<T>(columns, [&](auto lane) {
     using V = decltype(lane);
-    for (int64_t m = 0; m < rows; m += kAdjointRows)
+    InterruptCheck check;
+    for (int64_t m = 0; m < rows; m += kAdjointRows, check(double(kAdjointRows * columns * kAdjointPoints) * kMultiplyAddNs<T>))
       for (int64_t c = 0; c < columns; c += kWidth<V>) {
         V s[kAdjointRows] = {};
         const T* l = left + m * kAdjointPoints;

@@ -14,7 +14,9 @@ void contract(const Packed<T>& g, const int64_t* r, const T* functions, const T*
   const T *last = functions + g.column_at[g.d - 1] * stride, *core = g.core;
   V total[vectors] = {};
   Odometer index;
+  InterruptCheck check;
   for (int64_t a = 0; a < g.lead; ++a, index.advance(r, g.leading)) {
+    check(matrix_ns(g, stride));
     V partial[vectors] = {};
     for (int64_t b = 0; b < g.rb_padded; b += kRows) {
       V t[kRows][vectors] = {};

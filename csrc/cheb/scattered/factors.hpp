@@ -77,7 +77,8 @@ QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign
 template <class T, int vectors>
 void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
   int64_t c = 0;
-  for (; c + kColumns <= columns; c += kColumns)
+  InterruptCheck check;
+  for (; c + kColumns <= columns; c += kColumns, check(double(rows * kColumns * vectors)))
     tile_functions<T, vectors, kColumns>(table + c * rows, rows, u, sign, stride, out + c * stride);
   if (c < columns) tile_functions<T, vectors, kNarrow>(table + c * rows, rows, u, sign, stride, out + c * stride);
 }

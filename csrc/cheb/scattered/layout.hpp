@@ -55,6 +55,12 @@ struct Layout {
   int64_t core_size() const { return lead * rb_padded * rc; }
 };
 
+// What the products of `points` points with one matrix of the core take.
+template <class T>
+double matrix_ns(const Layout<T>& l, int64_t points) {
+  return double(l.rb_padded * l.rc * points) * kMultiplyAddNs<T>;
+}
+
 // A table of one axis: [tile of columns][k][column], zeros beyond n and r. Where column c starts, and the distance of its rows:
 struct Column {
   int64_t at, stride;
@@ -68,6 +74,7 @@ void pack_factor(const T* U, int64_t n, int64_t r, int64_t rows, int64_t columns
   set_zero(table, rows * columns);
   for (int64_t c = 0; c < r; ++c) {
     const Column column(c, rows, columns);
+    check_interrupt(double(n));
     for (int64_t k = 0; k < n; ++k) table[column.at + k * column.stride] = U[k * r + c];
   }
 }
@@ -77,6 +84,7 @@ void pack_derivative(const T* U, int64_t n, int64_t r, int64_t rows, int64_t col
   set_zero(table, rows * columns);
   for (int64_t c = 0; c < r; ++c) {
     const Column column(c, rows, columns);
+    check_interrupt(2 * double(n));
     differentiate(U + c, n, r, table + column.at, column.stride);
   }
 }
@@ -85,8 +93,9 @@ void pack_derivative(const T* U, int64_t n, int64_t r, int64_t rows, int64_t col
 template <class T>
 void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
   set_zero(core, l.core_size());
+  InterruptCheck check;
   for (int64_t a = 0; a < l.lead; ++a)
-    for (int64_t b = 0; b < l.rb; ++b)
+    for (int64_t b = 0; b < l.rb; ++b, check(double(l.rc)))
       for (int64_t c = 0; c < l.rc; ++c)
         core[(a * l.rb_padded + b / kRows * kRows) * l.rc + c * kRows + b % kRows] = p.core[(a * l.rb + b) * l.rc + c];
 }

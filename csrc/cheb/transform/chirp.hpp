@@ -18,7 +18,9 @@ void fill_chirp(void* data, const TableKey& key) {
   const int64_t M = fft.length();
   T *const c = static_cast<T*>(data), *const s = c + size, *const re = s + size, *const im = re + M;
   set_zero(c, 2 * size + 2 * M);
+  InterruptCheck check;
   for (int64_t m = 0; m <= N; ++m) {
+    check(fft::kRootNs);
     double cosine, sine;
     fft::unit_root(chirp_angle(m, N), 4 * N, cosine, sine);
     c[m] = T(cosine), s[m] = T(sine);
@@ -67,7 +69,9 @@ class Chirp {
     using V = Lanes<T>;
     const int64_t M = fft_.length();
     if (p_.interpolates) u[0] *= T(0.5), u[n_ - 1] *= T(0.5);
-    for (int64_t j = 0; j < n_; ++j) re[j] = u[j] * c_[j], im[j] = u[j] * s_[j];
+    in_parts(0, n_, fft::kNumberNs, [&](int64_t j, int64_t end) __attribute__((always_inline)) {
+      for (; j < end; ++j) re[j] = u[j] * c_[j], im[j] = u[j] * s_[j];
+    });
     set_zero(re + n_, M - n_), set_zero(im + n_, M - n_);
     fft_.convolve(re, im, n_, re_, im_, [=](int64_t k, V real, V imag, int64_t count) {
       store_first(u + k, real_part(load<V>(c_ + k), load<V>(s_ + k), real, imag), count);

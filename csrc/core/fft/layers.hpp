@@ -7,6 +7,7 @@
 // multiplied as polynomials: that takes no more operations than the layers left out, a root less of every two, and rounds less often.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
+#include "core/run/interrupt.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
@@ -156,6 +157,8 @@ QF_HD void inverse(cplx<V>* z, Roots<V, true> roots) {
   for (int j = 0; j < rows; ++j) merge<upper_layers(layers)>(z + j, rows, roots);
 }
 
+constexpr double kNumberNs = 1;  // a number through one pass, in memory: estimated
+
 // ---- passes: the layers of a block of n numbers; q = n / 2^layers is a multiple of W. Each reads and writes every number once: beyond L1
 // that is what it costs, so there are as few as possible.
 
@@ -164,17 +167,19 @@ QF_HD void pass(T* re, T* im, int64_t n, const T* roots) {
   using V = Lanes<T>;
   constexpr int R = 1 << layers;
   const int64_t q = n / R;
-  for (int64_t j = 0; j < q; j += kLanes<T>) {
-    cplx<V> z[R];
+  in_parts<kLanes<T>>(0, q, R * kNumberNs, [&](int64_t begin, int64_t end) __attribute__((always_inline)) {
+    for (int64_t j = begin; j < end; j += kLanes<T>) {
+      cplx<V> z[R];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
-    if constexpr (back)
-      inverse<layers>(z, Roots<V, true>{roots});
-    else
-      forward<layers>(z, Roots<V, true>{roots});
+      for (int r = 0; r < R; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
+      if constexpr (back)
+        inverse<layers>(z, Roots<V, true>{roots});
+      else
+        forward<layers>(z, Roots<V, true>{roots});
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
-  }
+      for (int r = 0; r < R; ++r) store_complex(re + j + r * q, im + j + r * q, z[r]);
+    }
+  });
 }
 
 }  // namespace fft

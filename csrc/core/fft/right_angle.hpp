@@ -189,12 +189,15 @@ class RightAngle {
     return fft::Roots<V, true>{roots_ + tree_.first.roots}.behind(r * fft::roots_of(layers));
   }
 
+  static constexpr double kColumnNs = W * fft::kNumberNs;  // of a vector
+
   // f(j, whole) for the columns j = 0, W, ... < end; `whole` where all numbers of a column lie below n, and j + W <= full.
   template <class F>
-  QF_HD static void each_column(int64_t end, int64_t full, F&& f) {
-    int64_t j = 0;
-    for (; j < end && j + W <= full; j += W) f(j, std::true_type{});
-    for (; j < end; j += W) f(j, std::false_type{});
+  QF_HD static void each_column(int64_t end, int64_t full, double column_ns, F&& f) {
+    in_parts<W>(0, end, column_ns / W, [&](int64_t j, int64_t stop) __attribute__((always_inline)) {
+      for (; j < stop && j + W <= full; j += W) f(j, std::true_type{});
+      for (; j < stop; j += W) f(j, std::false_type{});
+    });
   }
 
   template <bool complex>
@@ -212,7 +215,7 @@ class RightAngle {
   void first_pass(const T* u, int64_t n, T* re, T* im) const {
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
-    each_column(q, complex ? q : n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
+    each_column(q, complex ? q : n - (R * parts - 1) * q, kColumnNs * R * parts, [&](int64_t j, auto whole) __attribute__((always_inline)) {
       cplx<V> z[R * parts];
 #pragma GCC unroll 4
       for (int k = 0; k < parts; ++k) {
@@ -244,7 +247,7 @@ class RightAngle {
     constexpr int parts = 1 << layers;
     const int64_t q = N_ / (R * parts);
     const T scale = T(fft::kBlock<T>) / T(N_);  // every layer on the way back doubles the numbers
-    each_column(min(q, n), n - (R * parts - 1) * q, [&](int64_t j, auto whole) __attribute__((always_inline)) {
+    each_column(min(q, n), n - (R * parts - 1) * q, kColumnNs * R * parts, [&](int64_t j, auto whole) __attribute__((always_inline)) {
       cplx<V> z[R * parts];
 #pragma GCC unroll 16
       for (int r = 0; r < R * parts; ++r) z[r] = load_complex<V>(re + j + r * q, im + j + r * q);
@@ -273,7 +276,8 @@ class RightAngle {
   void below(T* re, T* im, T* to_re, T* to_im, const F& f, const Meanwhile& meanwhile) const {
     descend<there, back>(re, im, to_re, to_im, 0, 0, N_, f, meanwhile);
   }
-  // Of the numbers [from, from + n), which are blocks for pass i.
+  // Of the numbers [from, from + n), which are blocks for pass i. A check costs nothing beside a block that leaves L1.
+  static constexpr int64_t kCheckedFrom = 16 << 10;
   template <bool there, bool back, class F, class Meanwhile>
   void descend(T* re, T* im, T* to_re, T* to_im, int i, int64_t from, int64_t n, const F& f, const Meanwhile& meanwhile) const {
     if (i == tree_.count) {
@@ -287,6 +291,7 @@ class RightAngle {
       if (there) pass<false>(now.layers, re + at, im + at, each, roots);
       descend<there, back>(re, im, to_re, to_im, i + 1, at, each, f, meanwhile);
       if (back) pass<true>(now.layers, to_re + at, to_im + at, each, roots);
+      if (each >= kCheckedFrom) check_interrupt(double(each) * 2 * fft::kNumberNs);
     }
   }
   template <bool back>

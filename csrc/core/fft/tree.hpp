@@ -122,6 +122,7 @@ struct Tree {
 };
 
 constexpr int kTreeTable = 1;  // + R
+constexpr double kRootNs = 50;
 
 template <class T>
 void fill_tree(void* data, const TableKey& key) {
@@ -129,15 +130,20 @@ void fill_tree(void* data, const TableKey& key) {
   T* const table = static_cast<T*>(data);
   const Length length{key.n, key.kind - kTreeTable};
   const Tree<T> tree(length);
+  InterruptCheck check;
   const auto fill = [&](const Pass& pass) {
-    for (int64_t b = 0; b < pass.blocks; ++b)
+    for (int64_t b = 0; b < pass.blocks; ++b) {
+      check(kRootNs * roots_of(pass.layers));
       fill_roots(pass.layers, angle_of(length, b, pass.blocks), false, table + pass.roots + b * roots_of(pass.layers) * 2, 2, 1);
+    }
   };
   fill(tree.first);
   for (int i = 0; i < tree.count; ++i) fill(tree.passes[i]);
   fill(tree.leaf);
-  for (int64_t b = 0; b < length.N / W; ++b)
+  for (int64_t b = 0; b < length.N / W; ++b) {
+    check(kRootNs * kOfLanes<T>);
     fill_roots(kLeafLayers<T>, angle_of(length, b, length.N / W), true, table + tree.lanes + b / W * kOfLanes<T> * 2 * W + b % W, 2 * W, W);
+  }
 }
 template <class T>
 const T* tree_table(Length length) {

@@ -1,6 +1,8 @@
 // Products with a matrix that is packed once and used for many tiles of rows.
 #pragma once
 #include "core/gemm/tile.hpp"
+#include "core/run/cost.hpp"
+#include "core/run/interrupt.hpp"
 
 namespace quatrefoil {
 inline namespace QF_ISA {
@@ -35,7 +37,9 @@ int64_t packed_columns(int64_t N) {
 // m (K x N) -> its columns of tiles one after the other, the numbers of a row of a tile side by side.
 template <class T>
 void pack_columns(int64_t K, int64_t N, const T* m, T* to) {
+  InterruptCheck check;
   for_columns<T>(N, [&](auto columns, int64_t j) {
+    check(double(K * columns.count));
     pack_panel<typename decltype(columns)::Vector, columns.vectors>(m + j, N, K, to);
     to += K * columns.count;
   });
@@ -61,16 +65,20 @@ struct NothingAhead {
   QF_HD void step(int64_t) {}
 };
 
+constexpr int64_t kLargeLeft = 64 << 10;  // numbers of a: the column of tiles takes 50 us and more
+
 // c (m x N) = a (m x K) times a packed matrix. Reads that matrix once, a once for every three vectors of N; writes c once, or once for
 // every block of a sum longer than a panel is deep.
 template <class T, class Next = NothingAhead>
 void multiply_packed(int64_t m, int64_t K, int64_t N, const T* a, const T* packed, T* c, Next ahead = {}) {
   const int64_t depth = max<int64_t>(block_depth<T>(K), 1), blocks = max<int64_t>(1, (K + depth - 1) / depth);
   const int64_t tiles = blocks * ((m + kTileRows - 1) / kTileRows) * ((N + kTileVectors * kLanes<T> - 1) / (kTileVectors * kLanes<T>));
+  const bool large = m * K > kLargeLeft;
   for_columns<T>(N, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     for (int64_t i = 0, k = 0; i < blocks; ++i, k += depth) {
       const int64_t n = min(depth, K - k);
+      if (large) check_interrupt(double(m * n * columns.count) * kMultiplyAddNs<T>);
       if constexpr (std::is_same_v<Next, NothingAhead>)  // 10% faster for tiny matrices than the loop below
         tile_column<Left::rows, columns.vectors, V>(m, n, a + k, K, packed + k * columns.count, columns.count, c + j, N, i > 0);
       else

@@ -91,13 +91,10 @@ class Kept {
 };
 
 Kept& kept() {
-  static auto* kept = [] {
-    auto* const made = new Kept;  // outlives every static destructor
-    hold_across_forks(made->mutex());
-    return made;
-  }();
+  static auto* kept = new Kept;  // outlives every static destructor
   return *kept;
 }
+[[maybe_unused]] const bool held = (hold_across_forks(kept().mutex()), true);
 
 }  // namespace
 

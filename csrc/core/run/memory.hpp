@@ -1,7 +1,7 @@
 // Memory for results and workspace. The system hands out large blocks page by page, each zeroed when it is first touched, and takes them
 // back at once: for a call that streams, that is a quarter of its time. So the last large blocks are kept for the next call.
 #pragma once
-#include "core/lanes/hd.hpp"
+#include "core/run/interrupt.hpp"
 
 namespace quatrefoil {
 
@@ -17,9 +17,13 @@ void advise_huge_pages(void* data, std::size_t bytes) noexcept;
 
 inline namespace QF_ISA {
 
+constexpr double kZeroNs = 0.25;  // a byte that was never touched
+
 template <class T>
 void set_zero(T* x, int64_t n) {  // x may be null
-  if (x && n > 0) __builtin_memset(x, 0, std::size_t(n) * sizeof(T));
+  if (!x) return;
+  in_parts(0, n, kZeroNs * sizeof(T),
+           [&](int64_t begin, int64_t end) { __builtin_memset(x + begin, 0, std::size_t(end - begin) * sizeof(T)); });
 }
 
 template <class T>
@@ -30,6 +34,7 @@ class Scratch {  // n uninitialised numbers
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   operator T*() const { return data_; }
+  void give() { data_ = nullptr; }  // whoever has the pointer releases it
 
  private:
   T* data_;

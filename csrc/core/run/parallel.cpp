@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/run/fork.hpp"
@@ -22,13 +23,23 @@ bool (*interrupt_poll)() = nullptr;
 namespace {
 
 constexpr double kSerialBelowNs = 50e3;  // a fork/join takes ~5 us
-constexpr double kBlockNs = 5e6;         // between two looks at the stop flag
+constexpr double kBlockNs = 5e6;         // of a block: another thread may have its next one
 constexpr int64_t kBlocksEach = 4;       // blocks a thread would take if all were equally fast
 constexpr auto kPollEvery = std::chrono::milliseconds(20);
 constexpr int kSpins = 4000;  // ~10 us: the caller waits so long before it parks
 
 std::atomic<int> configured_threads{1};
-thread_local bool inside = false;
+
+struct Work;
+// What a thread is at.
+struct Here {
+  const Work* work = nullptr;  // the innermost that it has a part in
+  bool inside = false;         // whether it is one of a team
+  bool helper = false;         // whether no signal is its own
+  double since = 0;            // ns of work since the last look
+  std::chrono::steady_clock::time_point polled;
+};
+thread_local Here here;
 
 void relax() {
 #if defined(__x86_64__)
@@ -38,30 +49,47 @@ void relax() {
 #endif
 }
 
-// Numbers below the least normal one (1.2e-38, 2.2e-308) count as 0 while this lives: an Intel processor takes some 150 cycles for each,
-// and what decays passes through thousands of them. Set around every body and on every thread, so that no bit depends on who computes it.
-class FlushSubnormals {
+// The mode of a thread's arithmetic.
+class Mode {
  public:
+  static Mode now() {
+    Mode mode;
 #if defined(__SSE2__)
-  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }  // flush to zero, denormals are zero
-  ~FlushSubnormals() { _mm_setcsr(before_); }
-
- private:
-  const unsigned before_;
+    mode.bits_ = _mm_getcsr();
 #elif defined(__aarch64__)
-  FlushSubnormals() {
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before_));
-    __asm__ volatile("msr fpcr, %0" : : "r"(before_ | (std::uint64_t(1) << 24)));
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode.bits_));
+#endif
+    return mode;
   }
-  ~FlushSubnormals() { __asm__ volatile("msr fpcr, %0" : : "r"(before_)); }
+  Mode flushing() const {  // flush to zero, denormals are zero
+    Mode mode = *this;
+#if defined(__SSE2__)
+    mode.bits_ |= 0x8040;
+#elif defined(__aarch64__)
+    mode.bits_ |= std::uint64_t(1) << 24;
+#endif
+    return mode;
+  }
+  void set() const {
+#if defined(__SSE2__)
+    _mm_setcsr(unsigned(bits_));
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(bits_));
+#endif
+  }
 
  private:
-  std::uint64_t before_;
-#else
-  FlushSubnormals() {}
-#endif
-  FlushSubnormals(const FlushSubnormals&) = delete;
-  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+  std::uint64_t bits_ = 0;
+};
+class InMode {
+ public:
+  explicit InMode(Mode mode) : before_(Mode::now()) { mode.set(); }
+  ~InMode() { before_.set(); }
+  InMode(const InMode&) = delete;
+  InMode& operator=(const InMode&) = delete;
+
+ private:
+  const Mode before_;
 };
 
 // A range that several threads share: each takes the next block when it is done with one. Nobody waits for a thread that comes late,
@@ -70,36 +98,41 @@ struct Work {
   RangeBody body = nullptr;
   void* context = nullptr;
   int64_t n = 0, block = 1;
+  double item_ns = 0;
+  const Work* const outer = here.work;  // what the caller is at
+  const Mode plain = Mode::now();       // of the caller
   std::atomic<int64_t> next{0};
-  std::atomic<bool> stop{false};
+  std::atomic<bool> stop{false}, interrupted{false};
   std::mutex failing;
   std::exception_ptr error;
   int64_t failed = 0;  // where: the error of the first block that has one is kept, whoever found it, for all blocks before it are finished
 
-  void share(bool caller) {  // the caller polls for signals
-    auto polled = std::chrono::steady_clock::now();
+  // Numbers below the least normal one (1.2e-38, 2.2e-308) count as 0 in every body and on every thread, so that no bit depends on who
+  // computes it: an Intel processor takes some 150 cycles for each, and what decays passes through thousands of them.
+  void share() {
+    const Work* const before = std::exchange(here.work, this);
     while (!stop.load(std::memory_order_relaxed)) {
       const int64_t i = next.fetch_add(block, std::memory_order_relaxed);
-      if (i >= n) return;
-      try {
-        const FlushSubnormals flush;
-        body(context, i, std::min(i + block, n));
-      } catch (...) {
-        fail(i);
-      }
-      if (!caller || !interrupt_poll || i + block >= n) continue;
-      const auto now = std::chrono::steady_clock::now();
-      if (now - polled < kPollEvery) continue;
-      polled = now;
-      poll();
+      if (i >= n) break;
+      attempt(i, [&] {
+        const InMode flushing(Mode::now().flushing());
+        const int64_t end = std::min(i + block, n);
+        body(context, i, end);
+        check_interrupt(double(end - i) * item_ns);
+      });
     }
+    here.work = before;
   }
-  void poll() {
-    if (!interrupt_poll || !interrupt_poll()) return;
+  // f, whose error becomes that of the work.
+  template <class F>
+  void attempt(int64_t at, F&& f) {
     try {
-      throw Interrupted();
-    } catch (...) {
+      f();
+    } catch (const Interrupted&) {
+      interrupted = true;
       fail(-1);  // before all others: the Python error is set
+    } catch (...) {
+      fail(at);
     }
   }
   void finish() {
@@ -114,10 +147,23 @@ struct Work {
   }
 };
 
+// Throws Interrupted where this thread's work is to stop. Signals are looked for in the caller's own mode: their handlers may compute.
+void look() {
+  const Work* outermost = here.work;
+  for (const Work* w = here.work; w; outermost = w, w = w->outer)
+    if (w->interrupted.load(std::memory_order_relaxed)) throw Interrupted();
+  if (here.helper || !interrupt_poll) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - here.polled < kPollEvery) return;
+  here.polled = now;
+  const InMode plain(outermost ? outermost->plain : Mode::now());
+  if (interrupt_poll()) throw Interrupted();
+}
+
 class Pool {
  public:
   void run(Work& work, int threads) {
-    grow(threads - 1);
+    threads = 1 + grow(threads - 1);
     {
       std::lock_guard<std::mutex> lock(mutex_);
       work_ = &work;
@@ -125,9 +171,9 @@ class Pool {
       ++generation_;
     }
     for (int t = 0; t < threads - 1; ++t) helpers_[std::size_t(t)]->wake.notify_one();  // only those who are asked: waking all cost 45 us
-    inside = true;
-    work.share(true);
-    inside = false;
+    here.inside = true;
+    work.share();
+    here.inside = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       work_ = nullptr;  // from here on nobody joins
@@ -136,7 +182,7 @@ class Pool {
     std::unique_lock<std::mutex> lock(mutex_);
     while (!done_.wait_for(lock, kPollEvery, [&] { return active_.load() == 0; })) {
       lock.unlock();
-      if (!work.stop) work.poll();
+      if (!work.interrupted) work.attempt(-1, look);
       lock.lock();
     }
   }
@@ -157,16 +203,23 @@ class Pool {
     std::thread thread;
   };
 
-  void grow(int count) {
+  // So many helpers, or as many as the system has room for.
+  int grow(int count) {
+    helpers_.reserve(std::size_t(count));
     while (int(helpers_.size()) < count) {
+      auto helper = std::make_unique<Helper>();
       const int t = int(helpers_.size()) + 1;
-      helpers_.push_back(std::make_unique<Helper>());
-      Helper& helper = *helpers_.back();
-      helper.thread = std::thread([this, t, &helper, seen = generation_]() mutable { serve(t, helper.wake, seen); });
+      try {
+        helper->thread = std::thread([this, t, &wake = helper->wake, seen = generation_]() mutable { serve(t, wake, seen); });
+      } catch (const std::exception&) {  // the stack finds no memory, or the threads are counted
+        break;
+      }
+      helpers_.push_back(std::move(helper));
     }
+    return std::min(count, int(helpers_.size()));
   }
   void serve(int t, std::condition_variable& wake, std::uint64_t seen) {
-    inside = true;
+    here.inside = here.helper = true;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       wake.wait(lock, [&] { return stop_ || generation_ != seen; });
@@ -176,7 +229,7 @@ class Pool {
       if (!work || t >= threads_) continue;
       ++active_;
       lock.unlock();
-      work->share(false);
+      work->share();
       lock.lock();
       if (--active_ == 0) done_.notify_one();
     }
@@ -198,15 +251,22 @@ std::unique_ptr<Pool>& slot() {
   return *pool;
 }
 // A forked child has no helper threads: it leaks the parent's pool, whose locks may be held, and makes its own when it first needs one.
+[[maybe_unused]] const bool held = (hold_across_forks(gate, [] { (void)slot().release(), here = Here(); }), true);
+
 Pool& pool() {
-  static const bool hooked = (hold_across_forks(gate, [] { (void)slot().release(), inside = false; }), true);
-  (void)hooked;
   std::lock_guard<std::mutex> lock(gate);
   if (!slot()) slot() = std::make_unique<Pool>();
   return *slot();
 }
 
 }  // namespace
+
+void check_interrupt(double ns) {
+  constexpr double kLookNs = 1e5;  // estimates may be off by a factor of ten
+  if ((here.since += ns) < kLookNs) return;
+  here.since = 0;
+  look();
+}
 
 int default_threads() { return configured_threads; }
 void set_default_threads(int n) { configured_threads = n; }
@@ -215,12 +275,11 @@ int threads_used(int asked) { return asked > 0 ? asked : default_threads(); }
 void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* context) {
   if (n <= 0) return;
   Work work;
-  work.body = body;
-  work.context = context;
-  work.n = n;
+  work.body = body, work.context = context;
+  work.n = n, work.item_ns = item_ns;
   work.block = std::max<int64_t>(1, int64_t(kBlockNs / std::max(item_ns, 1e-3)));
   threads = int(std::min<int64_t>(threads_used(threads), n));
-  const bool alone = threads == 1 || inside || double(n) * item_ns < kSerialBelowNs;
+  const bool alone = threads == 1 || here.inside || double(n) * item_ns < kSerialBelowNs;
   Pool* const shared = alone ? nullptr : &pool();
   std::unique_lock<std::mutex> held;
   if (shared) held = std::unique_lock<std::mutex>(shared->caller(), std::try_to_lock);
@@ -229,7 +288,7 @@ void run_ranges(int64_t n, int threads, double item_ns, RangeBody body, void* co
     work.block = std::min(work.block, (n + blocks - 1) / blocks);
     shared->run(work, threads);
   } else {  // a second caller at the same time does its own work: never two teams on the same cores
-    work.share(true);
+    work.share();
   }
   work.finish();
 }

@@ -17,12 +17,6 @@ int default_threads();
 void set_default_threads(int);
 int threads_used(int asked);  // the default where asked <= 0
 
-// Thrown where a signal handler raised: the Python error is set.
-struct Interrupted {};
-
-// Asked on the calling thread about every 20 ms; true stops the work (Interrupted is thrown). Set by the Python module.
-extern bool (*interrupt_poll)();
-
 inline namespace QF_ISA {
 
 template <class F>

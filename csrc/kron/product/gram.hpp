@@ -21,6 +21,7 @@ void gram_rows(const Pairs<T>& g, const Pairs<T>& x, int64_t first, int64_t end,
   T *const left = work, *const right = work + kPairs * kGradientRows, *const block = right + kPairs * kTileVectors * kLanes<T>;
   for (int64_t q = first; q < end; q += kPairs) {
     const int64_t n = min(kPairs, end - q);
+    check_interrupt(double(n * rows) * double(x.n) * kGramCost * kMultiplyAddNs<T>);
     for_panels(rows, [&](auto panel, int64_t i) { pack_pairs<panel.value>(g, i0 + i, q, n, left + i * n); });
     int64_t done = 0;  // overlapping columns must not be added twice
     for_columns<T>(x.n, [&](auto columns, int64_t j) {

@@ -27,6 +27,7 @@ template <Rest rest, class T>
 void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
   const int64_t depth = block_depth<T>(s.n);
   const bool pack = rest == Rest::apart || (s.m > kTileRows && s.n * q.b_stride * int64_t(sizeof(T)) > kNearBytes);
+  const bool large = s.m * s.n > kLargeLeft;
   for (int64_t l = 0; l < q.count; ++l)
     for_columns<T, rest>(q.cols, [&](auto columns, int64_t j) {
       using V = typename decltype(columns)::Vector;
@@ -38,6 +39,7 @@ void multiply(const Stage<T>& s, const T* b, T* c, const Blocks& q, T* panel) {
       }
       for (int64_t k = 0; k < s.n; k += depth) {
         const int64_t n = min(depth, s.n - k);
+        if (large) check_interrupt(double(s.m * n * columns.count) * kMultiplyAddNs<T>);
         tile_column<Left::panels, columns.vectors, V>(s.m, n, s.a + k * s.m, n, from + k * stride, stride, c + l * q.c_step + j, q.c_stride,
                                                       k > 0);
       }

@@ -106,7 +106,10 @@ class Pass {
     // Stages k..last, depth first: all below stage k for one index of axis k after the other, then stage k over the whole.
     // `x` has the caller's row stride R, `y` that of `y_stride`.
     void nested(int k, const T* x, T* y, int64_t y_stride, T* work) const {
-      if (p.flat(k, p.width_)) return flat(k, x, y, y_stride, work);
+      if (p.flat(k, p.width_)) {
+        check_interrupt(double(p.largest(k) * w));
+        return flat(k, x, y, y_stride, work);
+      }
       const int64_t below_n = p.product_n(k + 1, p.last_ + 1) * p.R_, below_m = p.product_m(k + 1, p.last_ + 1) * w;
       T* const parts = work;
       work += p.stage_[k].n * below_m;

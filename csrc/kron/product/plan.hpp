@@ -47,13 +47,17 @@ Source<T> merged(const Source<T>& a, const Source<T>& b, T* to) {
   return {to, m, n, n, 1};
 }
 
+constexpr double kPackNs = 1;  // a number packed, from memory
+
 // A as the left factor: blocks of the sum x panels of rows x n.
 template <class T>
 T* pack_left(const Source<T>& a, T* to) {
+  InterruptCheck check;
   const int64_t depth = block_depth<T>(a.n);
   for (int64_t k = 0; k < a.n; k += depth) {
     const int64_t n = min(depth, a.n - k);
     for_panels(a.m, [&](auto rows, int64_t i) {
+      check(double(rows.value * n) * kPackNs);
       pack_rows<rows.value>(a, i, k, n, to);
       to += rows.value * n;
     });
@@ -64,7 +68,9 @@ T* pack_left(const Source<T>& a, T* to) {
 // A^T as the right factor, for the last axis: columns of tiles x n.
 template <class T>
 T* pack_right(const Source<T>& a, T* to) {
+  InterruptCheck check;
   for_columns<T>(a.m, [&](auto columns, int64_t j) {
+    check(double(columns.count * a.n) * kPackNs);
     pack_rows<columns.count>(a, j, 0, a.n, to);
     to += columns.count * a.n;
   });
@@ -149,7 +155,8 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
   for (int k = 0; k < stages; ++k) numbers += list[k].m * list[k].n;
   const int64_t head = round_up(sizeof(Plan<T>), 64), table = round_up(stages * int64_t(sizeof(Stage<T>)), 64),
                 groups = round_up(stages * int64_t(sizeof(Group)), 64);
-  char* const block = static_cast<char*>(allocate(std::size_t(head + table + groups + numbers * int64_t(sizeof(T)))));
+  Scratch<char> made(head + table + groups + numbers * int64_t(sizeof(T)));
+  char* const block = made;
   Plan<T>* const p = reinterpret_cast<Plan<T>*>(block);
   *p = {stages, 0, reinterpret_cast<Stage<T>*>(block + head), reinterpret_cast<Group*>(block + head + table)};
   T* to = reinterpret_cast<T*>(block + head + table + groups);
@@ -158,6 +165,7 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
     to = k + 1 < stages ? pack_left(list[k], to) : pack_right(list[k], to);
   }
   if (!keep) arrange(*p);
+  made.give();
   return p;
 }
 

@@ -11,7 +11,9 @@ double dot(const T* x, const T* y, int64_t n) {
   using V = Lanes<T>;
   constexpr int64_t kBlock = 1024;
   double total = 0;
+  InterruptCheck check;
   for (int64_t i = 0; i < n; i += kBlock) {
+    check(kBlock);
     V s{};
     for (int64_t j = i; j < min(n, i + kBlock); j += kLanes<T>) s += load_first<V>(x + j, n - j) * load_first<V>(y + j, n - j);
     total += double(sum(s));

@@ -46,7 +46,10 @@ struct HeadAdjoint {
   void forward(int64_t head, int64_t t0, int64_t t1, T* ws, Trace* traces, Tail& tail) {
     if (t0 == 0) state.begin(head, h, product), ridge.begin();
     if (!s.keeps_H) set_zero(h, s.P);
+    const double ns = 2 * token_ns(s);
+    InterruptCheck check;
     for (int64_t t = t0; t < t1; ++t) {
+      check(ns);
       const int64_t i = s.token(head, t);
       load_token(i);
       if (s.keeps_H) ridge.add_key(state.add_key(s.decay_H(i), k, h, product), k, product);
@@ -98,7 +101,9 @@ struct HeadAdjoint {
 
   // state.H holds N, state.U holds RU transposed.
   void back(int64_t head, int64_t t0, int64_t t1, const T* ws, const Trace* traces, Tail& tail) {
+    InterruptCheck check;
     for (int64_t t = t1 - 1; t >= t0; --t) {
+      check(10 * double(s.P * s.P) * kMultiplyAddNs<A>);
       const int64_t i = s.token(head, t);
       const A alpha = s.alpha(i);
       load_token(i);

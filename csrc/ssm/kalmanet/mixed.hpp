@@ -66,7 +66,9 @@ class MixedRidge {
     }
     store_unpadded(P, first.w, w_), store_unpadded(P, first.d, d_);
     set_zero(odd_, P_), set_zero(even_, P_);
+    InterruptCheck check;
     for (int64_t j = kNear + 1; j <= s_.series.last; ++j) {
+      check(product_ns<T>(s_.D));
       add_symmetric_product(tiles(), M_, w_, d_, turns && j % 2 == 0);
       rest.step(P_, s_.series, j);
     }

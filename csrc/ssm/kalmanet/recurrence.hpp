@@ -39,6 +39,8 @@ void store_unpadded(int64_t D, const A* from, T* to) {
 
 // ---------------------------------------------------------------- what a call has in common
 
+constexpr double kDegreeNs = 10;  // one of the polynomial: estimated
+
 // (5) The polynomial of num_iter steps, split at the upper end and folded. Degrees that rounding hides are left out.
 template <class T>
 class Series {
@@ -51,7 +53,9 @@ class Series {
     const double mu = chebyshev_root(ridge_strength), n = double(num_iter + 1);
     double geometric = 0, once = 0, twice = 0, above = 0;  // above: odd[j + 1]
     for (int64_t j = 0; j <= last; ++j) even_[j] = odd_[j] = 0;
+    InterruptCheck check;
     for (int64_t degree = num_iter - 1; degree >= 0; --degree) {
+      check(kDegreeNs);
       geometric = 1 + mu * mu * geometric;
       once = chebyshev_weight(mu, double(degree + 1), n, geometric) - once;
       twice = once - twice;
@@ -73,6 +77,11 @@ class Series {
 };
 
 constexpr int64_t kFitsL1 = 24 << 10;  // of 32 KiB
+
+template <class A>
+double product_ns(int64_t D) {  // with a symmetric matrix
+  return 2 * double(tiled_size<A>(D)) * kMultiplyAddNs<A>;
+}
 
 enum class Solver { none, chebyshev, exact };
 
@@ -178,6 +187,7 @@ class State {
     if (s_.solver != Solver::chebyshev || zero()) return;
     const A F = A(norm());
     for (int64_t j = 0; j < s_.D; ++j) {
+      check_interrupt(product_ns<A>(s_.D));
       for (int64_t i = 0; i < s_.P; ++i) column[i] = (i / W >= j / W ? entry(H, i, j) : entry(H, j, i)) / F;
       multiply_symmetric(s_.tiles, H, column, product);
       for (int64_t i = j / W * W; i < s_.P; ++i) entry(M, i, j) = 16 * (product[i] / F - column[i]);
@@ -268,7 +278,9 @@ class Ridge {
     const Expansion<A> e{room_, room_ + s_.P, room_ + 2 * s_.P, x};
     multiply_symmetric(s_.tiles, state_.H, q, e.d);
     e.begin(s_.P, s_.series, inverse, q);
+    InterruptCheck check;
     for (int64_t j = 1; j <= s_.series.last; ++j) {
+      check(product_ns<A>(s_.D));
       add_symmetric_product(s_.tiles, state_.M, e.w, e.d, turns && j % 2 == 0);
       e.step(s_.P, s_.series, j);
     }
@@ -321,7 +333,10 @@ struct Head {
     T *const y = x + s.P, *const h = y + s.P, *const m = h + s.P;
     const T scale = T(1) / square_root(T(s.D));
     if (t0 == 0) state.begin(head, h, m);
+    const double ns = token_ns(s);
+    InterruptCheck check;
     for (int64_t t = t0; t < t1; ++t) {
+      check(ns);
       const int64_t i = s.token(head, t);
       load_padded(s.D, s.p.q + i * s.D, q), load_padded(s.D, s.p.k + i * s.D, k), load_padded(s.D, s.p.v + i * s.D, v);
       if (s.keeps_H) state.add_key(s.decay_H(i), k, h, m);

@@ -3,6 +3,8 @@
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
+#include "core/run/cost.hpp"
+#include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
 
 namespace quatrefoil::ssm::kalmanet {
@@ -131,7 +133,9 @@ QF_HD void eliminate_row(T* a, int64_t stride, int64_t i, int64_t pivot, const T
 template <class T>
 void eliminate(int64_t D, T* a, int64_t stride, T* inverse) {
   constexpr int panel = 4;
+  InterruptCheck check;
   for (int64_t end = D; end > 0; end -= panel) {
+    check(double(2 * end * end) * kMultiplyAddNs<T>);
     const int64_t first = max<int64_t>(end - panel, 0);
     for (int64_t p = end - 1; p >= first; --p) {
       inverse[p] = T(1) / a[p * stride + p];

@@ -96,6 +96,7 @@ struct ScanAdjoint {
     }
     S* x = m.kept;
     for (int64_t t = 0; t + kAdjointSteps < f.length; t += kAdjointSteps, x += f.states) {
+      check_interrupt(steps_ns(f, kAdjointSteps));
       prepare(tile, t, kAdjointSteps, bias, m.delta, m.u, m.input);
       for (int64_t n = 0; n < f.states; ++n) {
         const auto B = tile.coefficient(f.B, n, t);
@@ -149,6 +150,7 @@ struct ScanAdjoint {
     V sum_D{}, sum_bias{};
     keep_states(tile, m, bias);
     for (int64_t t = (f.length - 1) / kAdjointSteps * kAdjointSteps; f.length && t >= 0; t -= kAdjointSteps) {
+      check_interrupt(steps_ns(f, kAdjointSteps) * kAdjointCost);
       const int64_t steps = min<int64_t>(kAdjointSteps, f.length - t);
       const S* kept = m.kept + t / kAdjointSteps * f.states;
       prepare_adjoint(tile, m, t, steps, D, bias);
@@ -195,7 +197,7 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
                         mixing(p.dC, f.C),
                         {p.dD, 1, f.items, f.channels},
                         {p.ddelta_bias, 1, f.items, f.channels}};
-  const double task_ns = tile_ns(f) * kAdjointCost * double(tiling.tiles) / double(max<int64_t>(slots, 1));
+  const double task_ns = steps_ns(f, f.length) * kAdjointCost * double(tiling.tiles) / double(max<int64_t>(slots, 1));
   parallel_for(tasks, f.threads, task_ns, [&](int64_t begin, int64_t end) {
     const typename Adjoint::Memory memory(f.states, f.length / kAdjointSteps + 1);
     for (int64_t task = begin; task < end; ++task) {

@@ -81,8 +81,12 @@ int64_t window(int64_t taps) {  // lanes of a window, with room for whole square
   return taps - 1 + kConvSteps + 2 * kLanes<T>;
 }
 template <class T>
+double conv_ns(const CausalConv<T>& p, int64_t steps) {  // so many steps of a tile
+  return double(steps) * kLanes<T> * (1.0 + 0.1 * double(p.taps));
+}
+template <class T>
 double conv_tile_ns(const CausalConv<T>& p) {
-  return double(p.length) * kLanes<T> * (1.0 + 0.1 * double(p.taps));
+  return conv_ns(p, p.length);
 }
 
 // Reads x once and writes out once.
@@ -98,10 +102,12 @@ void conv_channels(const CausalConv<T>& p) {
       tile.load_weight(w);
       const V bias = p.bias ? gather<V>(p.bias + tile.channel, 1, tile.rows) : V{};
       int64_t steps = 0;
+      InterruptCheck check;
       tile.load_window(0, 0, x);
       for (int64_t t = 0; t < p.length; t += kConvSteps) {
         for (int64_t k = 0; k < before; ++k) x[k] = x[steps + k];  // the end of the last window is the beginning of this one
         steps = min<int64_t>(kConvSteps, p.length - t);
+        check(conv_ns(p, steps));
         tile.load(p.x, t, steps, x + before);
         convolve(tile, t, steps, w, bias, x, y);
         if (p.silu)
@@ -147,6 +153,7 @@ void conv_rows(const CausalConv<T>& p) {
   const int64_t before = p.taps - 1, L = p.length, early = min(L, before);
   parallel_for(p.items * p.channels, p.threads, conv_tile_ns(p) / kLanes<T>, [&](int64_t begin, int64_t end) {
     Scratch<T> first(2 * before);
+    InterruptCheck check;
     for (int64_t row = begin; row < end; ++row) {
       const int64_t item = row / p.channels, channel = row % p.channels;
       const T *const x = p.x.at + item * p.x.item + channel * p.x.channel, *const w = p.weight + channel * p.taps;
@@ -156,7 +163,10 @@ void conv_rows(const CausalConv<T>& p) {
       for (int64_t k = 0; k < before; ++k) first[k] = initial ? initial[k * p.initial.time] : T(0);
       for (int64_t k = 0; k < early; ++k) first[before + k] = x[k];
       convolve_row(static_cast<const T*>(first), w, p.taps, bias, p.silu, early, y);
-      for (int64_t t = early; t < L; t += kPiece) convolve_row(x + t - before, w, p.taps, bias, p.silu, min(kPiece, L - t), y + t);
+      for (int64_t t = early; t < L; t += kPiece) {
+        check(conv_ns(p, kPiece) / kLanes<T>);
+        convolve_row(x + t - before, w, p.taps, bias, p.silu, min(kPiece, L - t), y + t);
+      }
       if (p.final) __builtin_memcpy(p.final + row * before, L < before ? first + L : x + L - before, std::size_t(before) * sizeof(T));
     }
   });
@@ -227,10 +237,12 @@ struct ConvAdjoint {
     const V bias = f.bias ? gather<V>(f.bias + tile.channel, 1, tile.rows) : V{};
     tile.load_weight(w);
     V db{};
+    InterruptCheck check;
     for (int64_t j = 0; j < f.taps; ++j) dw[j] = V{};
     for (int64_t k = 0; k < before; ++k) g[k] = V{};
     for (int64_t t = (f.length - 1) / kConvSteps * kConvSteps; f.length && t >= 0; t -= kConvSteps) {
       const int64_t steps = min<int64_t>(kConvSteps, f.length - t);
+      check(3 * conv_ns(f, steps));
       tile.load_window(t, steps, x);
       load_grad(tile, t, steps, w, bias, x, g, y);
       V sum{};

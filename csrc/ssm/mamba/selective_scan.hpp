@@ -11,6 +11,12 @@ constexpr int kScanSteps = 128;     // of a tile: its step sizes, inputs and out
 constexpr double kStateNs = 0.3;    // one step of one state of one channel: estimated, as the next
 constexpr double kChannelNs = 3.0;  // one step of one channel besides
 
+// So many steps of a tile.
+template <class T, class E>
+double steps_ns(const SelectiveScan<T, E>& p, int64_t steps) {
+  return double(steps) * kLanes<T> * (double(p.states) * kStateNs * (sizeof(E) / sizeof(T)) + kChannelNs);
+}
+
 // B or C of one state for W channels: a number a step, the same for all lanes, or a fixed number a lane.
 template <class S, class E>
 struct Coefficient {
@@ -115,6 +121,7 @@ void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* 
   }
   for (int64_t t = 0; t < p.length; t += kScanSteps) {
     const int64_t steps = min<int64_t>(kScanSteps, p.length - t);
+    check_interrupt(steps_ns(p, steps));
     prepare(tile, t, steps, bias, delta, u, input);
     for (int64_t i = 0; i < steps; ++i) y[i] = D * u[i];
     for (int64_t n = 0; n < p.states; ++n) {
@@ -138,17 +145,12 @@ void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* 
 }
 
 template <class T, class E>
-double tile_ns(const SelectiveScan<T, E>& p) {
-  return double(p.length) * kLanes<T> * (double(p.states) * kStateNs * (sizeof(E) / sizeof(T)) + kChannelNs);
-}
-
-template <class T, class E>
 void selective_scan(const SelectiveScan<T, E>& p) {
   using V = Lanes<T>;
   using S = Pack<E, V>;
   if (p.items * p.channels == 0) return;
   const ScanTiling<T, E> tiling(p);
-  parallel_for(p.items * tiling.runs * tiling.tiles, p.threads, tile_ns(p), [&](int64_t begin, int64_t end) {
+  parallel_for(p.items * tiling.runs * tiling.tiles, p.threads, steps_ns(p, p.length), [&](int64_t begin, int64_t end) {
     const Scratch<V> memory(4 * kScanSteps);
     const Scratch<S> states(2 * p.states);
     for (int64_t i = begin; i < end; ++i) {

@@ -31,12 +31,16 @@ class FeedbackAdjoint {
   template <class Gradient>
   void run(const Feedback& f, const Split& x, int64_t L, Gradient&& gradient) {
     for (int64_t l = 0; l < L; ++l) {
-      if (l % segment_ == 0) copy(x, at(kept_, l / segment_));
+      if (l % segment_ == 0) {
+        check_interrupt(double(segment_ * n_) * kFeedbackNs);
+        copy(x, at(kept_, l / segment_));
+      }
       f.advance(x, f.feedback(x));
     }
     for (int64_t i = 0; i < n_; i += W) mu.set(i, cplx<V>{});
     for (int64_t first = (L - 1) / segment_ * segment_; first >= 0; first -= segment_) {
       const int64_t count = min(segment_, L - first);
+      check_interrupt(double(count * n_) * 2 * kFeedbackNs);
       copy(at(kept_, first / segment_), x);
       for (int64_t k = 0; k < count; ++k) {
         copy(x, at(states_, k));

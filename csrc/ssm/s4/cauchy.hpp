@@ -72,10 +72,12 @@ void cauchy_row_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, int
     const cplx<T> g = l < f.L ? p.grad[row * f.L + l] : cplx<T>{};
     g_row[l / W * 2 * W + l % W] = double(g.re), g_row[l / W * 2 * W + W + l % W] = double(g.im);
   }
+  InterruptCheck check;
   for (int64_t n = 0; n < f.N; ++n) {
     const cplx<T> v = f.v[row * f.N + n];
     const cplx<V> w = broadcast<V>(f.w[row * f.N + n]);
     cplx<V> first{}, second{}, other{};  // sums with c, with c^2, with e^2
+    check(double(points.vectors * W) * 2 * kQuotientNs);
     for (int64_t k = 0; k < points.vectors; ++k) {
       const cplx<V> g = load_complex<V>(g_row + k * 2 * W);
       const cplx<V> c = conjugate(reciprocal(points[k] - w));
@@ -102,7 +104,9 @@ void cauchy_point_adjoint(const CauchyMultAdjoint<T>& p, const Points& points, i
   const CauchyMult<T>& f = p.forward;
   const cplx<V> z = points[k];
   cplx<V> total{};
+  InterruptCheck check;
   for (int64_t row = 0; row < f.B; ++row) {
+    check(double(f.N * W) * 2 * kQuotientNs);
     cplx<V> slope{};
     for (int64_t n = 0; n < f.N; ++n) {
       const cplx<V> v = broadcast<V>(f.v[row * f.N + n]), w = broadcast<V>(f.w[row * f.N + n]);

@@ -1,5 +1,6 @@
 // Systems of equations with small dense matrices in double precision, row by row: what the power of a channel's matrix needs.
 #pragma once
+#include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
 
 namespace quatrefoil::ssm::s4 {
@@ -22,6 +23,7 @@ inline void solve_less_power(int64_t d, const double* a, bool transposed, double
       const double kept = right[k];
       right[k] = right[pivot], right[pivot] = kept;
     }
+    check_interrupt(double((d - k) * (d - k)) * 0.5);
     for (int64_t i = k + 1; i < d; ++i) {
       const double factor = m[i * d + k] / m[k * d + k];
       for (int64_t j = k + 1; j < d; ++j) m[i * d + j] -= factor * m[k * d + j];

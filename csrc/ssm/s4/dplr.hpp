@@ -3,6 +3,7 @@
 #pragma once
 #include "core/gemm/tile.hpp"
 #include "core/lanes/shuffles.hpp"
+#include "core/run/cost.hpp"
 #include "core/run/parallel.hpp"
 #include "ssm/modes/modes.hpp"
 #include "ssm/s4/args.hpp"
@@ -62,6 +63,7 @@ class Feedback {
   template <class T>
   void run(const Split& x, int64_t L, T* K) const {
     V partial[W] = {};
+    InterruptCheck check;
     for (int64_t l = 0; l < L; ++l) {
       V output{};
       for (int64_t i = 0; i < n; i += W) output += real_product(c[i], x[i]);
@@ -71,6 +73,7 @@ class Feedback {
         V total = partial[0];
         for (int k = 1; k < W; ++k) total += partial[k];
         for (int64_t k = 0; k <= l % W; ++k) K[l - l % W + k] = T(2 * total[k]);
+        check(double(W * N) * kFeedbackNs);
       }
       advance(x, feedback(x));
     }
@@ -88,11 +91,15 @@ class Feedback {
   void power(double* out, int64_t L) const {
     const int64_t d = 2 * N;
     Scratch<double> squared(d * d);
-    for (int64_t i = 0; i < d * d; ++i) out[i] = i % (d + 1) == 0;
+    set_zero(out, d * d);
+    for (int64_t i = 0; i < d; ++i) out[i * (d + 1)] = 1;
     for (int bit = 63 - __builtin_clzll((unsigned long long)L); bit >= 0; --bit) {
-      multiply<double>(d, d, out, d, out, d, d, squared, d);
+      square(d, out, squared);
       __builtin_memcpy(out, squared, std::size_t(d * d) * sizeof(double));
-      for (int64_t row = 0; row < d && (L >> bit & 1); ++row) step_row(out + row * d);
+      for (int64_t row = 0; row < d && (L >> bit & 1); ++row) {
+        check_interrupt(double(d));
+        step_row(out + row * d);
+      }
     }
   }
 
@@ -104,6 +111,18 @@ class Feedback {
     for (int64_t i = 0; i < N; ++i) right[i] = c.re[i], right[N + i] = -c.im[i];
     solve_less_power(2 * N, dense, true, right);
     for (int64_t i = 0; i < N; ++i) c.re[i] = right[i], c.im[i] = -right[N + i];
+  }
+  // to = m m, (d, d). Reads m once for every three vectors of d.
+  static void square(int64_t d, const double* m, double* to) {
+    constexpr int64_t kRows = 256;
+    for_columns<double>(d, [&](auto columns, int64_t j) {
+      using C = decltype(columns);
+      for (int64_t i = 0; i < d; i += kRows) {
+        const int64_t rows = min(kRows, d - i);
+        check_interrupt(double(rows * d * C::count) * kMultiplyAddNs<double>);
+        tile_column<Left::rows, C::vectors, typename C::Vector>(rows, d, m + i * d, d, m + j, d, to + i * d + j, d, false);
+      }
+    });
   }
   // row <- row Abar.
   void step_row(double* row) const {

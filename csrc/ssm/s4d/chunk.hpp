@@ -187,6 +187,7 @@ void scan_row(const Chunks<T>& chunks, const Modes& modes, const T* u, const T* 
   const int64_t whole = L / kChunk, rest = L % kChunk;
   for (int64_t c = 0; c < whole; c += kTileChunks) {
     const int64_t count = min(kTileChunks, whole - c), at = c * kChunk;
+    check_interrupt(double(count * kChunk) * double((M + 1) * (2 * modes.n + kChunk)) * kMultiplyAddNs<T>);
     chunks.project(u + at, count, states);
     const int64_t end = at + count * kChunk;
     const T* const next = end < L ? u + end : after;

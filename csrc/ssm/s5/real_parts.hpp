@@ -3,9 +3,12 @@
 #include "core/lanes/cplx.hpp"
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/shuffles.hpp"
+#include "core/run/interrupt.hpp"
 
 namespace quatrefoil::ssm::s5 {
 inline namespace QF_ISA {
+
+constexpr double kSplitNs = 2;  // a number, from memory: estimated
 
 // m (rows x cols, complex, `stride` apart) as two real matrices of the transposed shape, `to_stride` apart; one of its rows is W numbers
 // of a register after a transposition.
@@ -16,6 +19,7 @@ void split_transposed(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stri
   constexpr int W = kLanes<T>, half = W / 2;
   int64_t r = 0;
   for (; r + W <= rows; r += W) {
+    check_interrupt(double(W * cols) * kSplitNs);
     int64_t c = 0;
     for (; c + half <= cols; c += half) {
       V square[W];
@@ -32,7 +36,8 @@ void split_transposed(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stri
         im[c * to_stride + r + i] = im_factor * m[(r + i) * stride + c].im;
       }
   }
-  for (int64_t c = 0; c < cols; ++c)
+  InterruptCheck check;
+  for (int64_t c = 0; c < cols; ++c, check(double(rows - r) * kSplitNs))
     for (int64_t i = r; i < rows; ++i) {
       re[c * to_stride + i] = re_factor * m[i * stride + c].re;
       im[c * to_stride + i] = im_factor * m[i * stride + c].im;
@@ -42,7 +47,8 @@ void split_transposed(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stri
 // The same without the transposition.
 template <class T>
 void split_parts(int64_t rows, int64_t cols, const cplx<T>* m, int64_t stride, T re_factor, T im_factor, T* re, T* im, int64_t to_stride) {
-  for (int64_t r = 0; r < rows; ++r)
+  InterruptCheck check;
+  for (int64_t r = 0; r < rows; ++r, check(double(cols) * kSplitNs))
     for (int64_t c = 0; c < cols; ++c) {
       re[r * to_stride + c] = re_factor * m[r * stride + c].re;
       im[r * to_stride + c] = im_factor * m[r * stride + c].im;

@@ -25,15 +25,16 @@ void multiply_states(int64_t n, const E* mu, const E* h_before, E* da) {
   constexpr int W = kLanes<Part<E>>;
   using V = Lanes<Part<E>>;
   const auto lanes = [&](int64_t i) { store_pack<E, V>(da + i, factor_adjoint(load_pack<E, V>(mu + i), load_pack<E, V>(h_before + i))); };
-  if constexpr (from_front) {
-    int64_t i = 0;
-    for (; i + W <= n; i += W) lanes(i);
-    for (; i < n; ++i) da[i] = factor_adjoint(mu[i], h_before[i]);
-  } else {
-    int64_t i = n;
-    for (; i >= W; i -= W) lanes(i - W);
-    while (i-- > 0) da[i] = factor_adjoint(mu[i], h_before[i]);
-  }
+  in_parts<W>(0, n, kStepNs, [&](int64_t begin, int64_t end) {  // in this direction, counted from where it begins
+    int64_t i = begin;
+    if constexpr (from_front) {
+      for (; i + W <= end; i += W) lanes(i);
+      for (; i < end; ++i) da[i] = factor_adjoint(mu[i], h_before[i]);
+    } else {
+      for (; i + W <= end; i += W) lanes(n - i - W);
+      for (; i < end; ++i) da[n - 1 - i] = factor_adjoint(mu[n - 1 - i], h_before[n - 1 - i]);
+    }
+  });
 }
 
 // README (2): mu, a scan of grad from the other end, in db.
@@ -73,7 +74,9 @@ void finish_row(const LinearAdjoint<E>& p, int64_t row) {
     p.reverse ? multiply_states<true>(r.length - 1, db, da + 1, da) : multiply_states<false>(r.length - 1, db + 1, da, da + 1);
   } else {
     const bool side_by_side = r.across[P::kDa] == 1 && r.across[P::kDb] == 1;
+    InterruptCheck check;
     for (int64_t i = 0; i + 1 < r.length; ++i) {
+      check(double(r.inner) * kStepNs);
       const int64_t t = last + i * back;
       E *to = da + t * r.along[P::kDa], *before = to + back * r.along[P::kDa], *mu = db + t * r.along[P::kDb];
       if (side_by_side)

@@ -16,7 +16,8 @@ constexpr int64_t kStripBytes = 16 << 10;  // of a row of states, which is still
 constexpr int64_t kLineSteps = 4096;       // of a lane's part of a long scan, at most; a tenth of it at least
 constexpr int64_t kBlockSteps = 16 << 10;  // of a thread's part: less is not worth waking one
 constexpr int64_t kAheadBytes = 256;       // W rows side by side are more streams than the hardware follows
-constexpr double kPieceNs = 50e6;          // of work that nothing interrupts
+constexpr double kPieceNs = 50e6;          // of work, after which threads meet
+constexpr double kSerialNs = 2;            // one step of one scan, after the one before it: estimated
 
 // What one scan reads and writes: the strides count from the step that comes first.
 template <class E>
@@ -43,10 +44,12 @@ E start_of(const Linear<E>& p, int64_t row, int64_t j) {
 // Steps [begin, end) of one scan, one after the other: bound by the latency of a multiply-add (complex: of two).
 template <bool conj, class E>
 void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
-  for (int64_t i = begin; i < end; ++i) {
-    state = step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
-    l.h[i * l.h_step] = state;
-  }
+  in_parts(begin, end, kSerialNs, [&](int64_t i, int64_t stop) __attribute__((always_inline)) {
+    for (; i < stop; ++i) {
+      state = step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
+      l.h[i * l.h_step] = state;
+    }
+  });
 }
 
 // Corrects steps [begin, end), which began from a wrong state: computes them again until a result has the very bits that are already there.
@@ -54,7 +57,9 @@ void run_serial(const Line<E>& l, int64_t begin, int64_t end, E state) {
 template <bool conj, class E>
 int64_t mend(const Line<E>& l, int64_t begin, int64_t end) {
   E state = l.h[(begin - 1) * l.h_step];
+  InterruptCheck check;
   for (int64_t i = begin; i < end; ++i) {
+    if (i % kLineSteps == 0) check(kLineSteps * kSerialNs);
     E& there = l.h[i * l.h_step];
     state = step(maybe_conjugate<conj>(l.a[i * l.a_step]), state, l.b[i * l.b_step]);
     if (!__builtin_memcmp(&there, &state, sizeof(E))) return i - begin;
@@ -74,7 +79,9 @@ void run_lines(const E* const* a, const E* const* b, E* const* h, int count, int
   Pack<E, V> s = gather<E, V>([&](int i) { return state[i]; }), fixed{};
   if (constant) fixed = maybe_conjugate<conj>(gather<E, V>([&](int i) { return *a[i]; }));
   const int64_t squares = (length + steps - 1) / steps, ahead = kAheadBytes / int64_t(sizeof(T));
+  InterruptCheck check;
   for (int64_t q = 0; q < squares; ++q) {
+    check(W * W * kStepNs);
     const int64_t t = steps * (reverse ? squares - 1 - q : q), left = min<int64_t>(steps, length - t);
     V x[W], m[W];
     const int64_t far = parts * t + (reverse ? -ahead : ahead);
@@ -135,7 +142,9 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
     return maybe_conjugate<conj>(fixed ? broadcast<V>(*at) : load_pack<E, V>(at + j));
   };
   if (n > kTileVectors * kLanes<T>) {
+    InterruptCheck check;
     for (int64_t i = begin; i < end; ++i) {
+      check(double(n) * kStepNs);
       const E* const before = i == begin ? state : l.h + (i - 1) * l.h_step;
       const int64_t next = min(i + 1, end - 1);  // fetched ahead: the hardware's own streams end with each page
       for_columns<T, Rest::apart>(n, [&](auto columns, int64_t j) __attribute__((always_inline)) {
@@ -154,13 +163,15 @@ void run_strip(const Line<E>& l, int64_t n, int64_t begin, int64_t end, const E*
       constexpr int NV = columns.vectors;
       Pack<E, V> s[NV];
       for (int v = 0; v < NV; ++v) s[v] = load_pack<E, V>(state + j + v * kWidth<V>);
-      for (int64_t i = begin; i < end; ++i)
+      in_parts(begin, end, columns.count * kStepNs, [&](int64_t i, int64_t stop) __attribute__((always_inline)) {
+        for (; i < stop; ++i)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; ++v) {
-          const int64_t k = j + v * kWidth<V>;
-          s[v] = step(get_a(columns, i, k), s[v], load_pack<E, V>(l.b + i * l.b_step + k));
-          store_pack<E, V>(l.h + i * l.h_step + k, s[v]);
-        }
+          for (int v = 0; v < NV; ++v) {
+            const int64_t k = j + v * kWidth<V>;
+            s[v] = step(get_a(columns, i, k), s[v], load_pack<E, V>(l.b + i * l.b_step + k));
+            store_pack<E, V>(l.h + i * l.h_step + k, s[v]);
+          }
+      });
     });
   }
 }

@@ -206,6 +206,7 @@ class GridBuilder {
     const double side = 2 * kHalfSide / double(int64_t(1) << depth);
     const T half_diagonal = T(side * 0.70711 * 1.0001);  // 1.0001: rounding never cuts a candidate off
     T closest;
+    check_(double(n));
     const int64_t kept =
         prune(depth, T((double(cx) + 0.5) * side - kHalfSide), T((double(cy) + 0.5) * side - kHalfSide), half_diagonal, n, closest);
     const int size = grid_.level - depth;
@@ -241,6 +242,7 @@ class GridBuilder {
   const Segments segments_;
   const int64_t row_;
   Scratch<T> fields_, distances_;
+  InterruptCheck check_;
 };
 
 constexpr double kBuildNs = 2e6;  // 1024 segments on a grid of 512^2

@@ -32,10 +32,13 @@ struct PythonFunction {
 };
 // The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep.
 void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
-  py::gil_scoped_acquire held;
+  const GilHeld held;
   const PythonFunction& f = *static_cast<const PythonFunction*>(context);
-  py::array_t<double> points({n, f.dimension}, x);
-  const py::object answer = f.function(instance, points);
+  const py::int_ number(instance);
+  const py::array_t<double> points({n, f.dimension}, x);
+  const auto call = [&] { return PyObject_CallFunctionObjArgs(f.function.ptr(), number.ptr(), points.ptr(), nullptr); };
+  const auto answer = py::reinterpret_steal<py::object>(wait_at_exit(call));
+  if (!answer) throw py::error_already_set();
   const Input values(answer, "the values of a function");
   if (values.size() != n || values.dtype != Dtype::f64)
     throw ValueError("solve: a function gave another number of values than it got points");
@@ -184,7 +187,7 @@ struct Call {
 
   template <class F>
   void for_groups(F&& f) const {
-    py::gil_scoped_release released;
+    const GilReleased released;
     for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
       const std::int64_t end = std::min(scene.B, begin + kInstances);
       const Grids<T> grids(scene, begin, end, options.threads);

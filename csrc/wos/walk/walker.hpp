@@ -1,6 +1,7 @@
 // W walks side by side, one a lane; every fourth step lanes whose walk has ended take the next one. Where data is needed is stored and
 // evaluated later: paths never depend on values.
 #pragma once
+#include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
 #include "wos/polygon/grid.hpp"
 #include "wos/walk/args.hpp"
@@ -84,7 +85,9 @@ class Team {
     for (int l = 0; l < W; ++l) busy_[l] = 0, step_[l] = 0, point_[l] = walk_[l] = 0, slot_[l] = -1;
     for (int i = 0; i < D; ++i)
       for (int l = 0; l < W; ++l) x_[i][l] = 0;
+    InterruptCheck check;
     while (refill()) {
+      check(kSharing * W * kStepNs);
       advance();
       if (iteration_ + kSharing > iterations_) collect(false);
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,17 +19,78 @@ def reason() -> str | None:
 
 def kernel(op: Op) -> Callable[..., Any] | None:
     found: Callable[..., Any] | None = getattr(importlib.import_module(op.twin), op.name, None)
-    return found
+    return found and _with_the_cause(found)
+
+
+def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel, with what a signal handler raised: Numba returns its arrays beside such an error, which Python makes a SystemError."""
+
+    @functools.wraps(kernel)
+    def run(*given: Any) -> Any:
+        try:
+            return kernel(*given)
+        except SystemError as error:
+            cause: BaseException = error
+            while isinstance(cause, SystemError) and cause.__cause__:
+                cause = cause.__cause__
+            raise cause from None
+
+    return run
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``numba.njit`` with its cache where one can be written: with no writable directory, ``cache=True`` raises.
+    """``numba.njit`` with its cache where there is one that works: a folder that cannot be written, a full disk and a damaged file mean
+    that the function is compiled again, and one warning.
 
     No licence to contract or reassociate: a loop that LLVM runs in one of two versions, by where its arrays lie, keeps its bits.
     """
     import numba
 
     try:
-        return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
-    except RuntimeError:
+        compiled: Any = numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError as error:  # no folder
+        _warn(error)
         return numba.njit(error_model="numpy")(function)  # type: ignore[no-any-return]
+    if hasattr(compiled, "_cache"):
+        compiled._cache = _Cache(compiled._cache)
+    return compiled  # type: ignore[no-any-return]
+
+
+class _Cache:
+    """A function's cache, none of whose errors is the caller's."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        try:
+            return self._cache.load_overload(signature, target)
+        except Exception as error:
+            _warn(error)
+            with contextlib.suppress(OSError):
+                self._cache.flush()  # so that a damaged index is written anew
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            self._cache.save_overload(signature, data)
+        except OSError as error:
+            _warn(error)
+
+
+_has_warned = False
+
+
+def _warn(error: Exception) -> None:
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        warnings.warn(
+            f"quatrefoil compiles its Numba kernels without a cache, at every start: {type(error).__name__}: {error}\n"
+            "NUMBA_CACHE_DIR may name a folder that can be read and written.",
+            RuntimeWarning,
+            stacklevel=3,
+        )

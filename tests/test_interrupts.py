@@ -1,0 +1,219 @@
+"""Ctrl-C within moments: every public function that may take over a second is called on a problem that does, a signal is sent in the
+middle, and the time until its exception is measured. ``python tests/test_interrupts.py FAMILY [BACKEND [THREADS]]`` prints the times."""
+
+import functools
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+
+# What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
+SHORT = {
+    "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
+    "kron": "",
+    "cheb": "TuckerTensor chebpts tucker",
+    "wos": "Ball Fourier Gaussians PerVertex Result State",
+}
+BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
+
+
+def floats(*shape):
+    return np.full(shape, 0.5, np.float32)
+
+
+def complexes(*shape):
+    return np.full(shape, -0.5 + 0.5j, np.complex64)
+
+
+def ssm():
+    one, n = floats(1, 1 << 24), 1 << 24
+    yield "fft_conv", lambda: qf.ssm.fft_conv(one, one), (0.01, 0.3, 0.8)
+    longer = floats(1, 3 << 24)  # a length whose tables are made anew at each try that is interrupted
+    yield "fft_conv", lambda: qf.ssm.fft_conv(longer, longer), (0.3, 1.0, 2.0)
+    yield "fft_conv_vjp", lambda: qf.ssm.fft_conv_vjp(one, one, None, None, one), (0.3, 1.0)
+    yield "toeplitz_matmul", lambda: qf.ssm.toeplitz_matmul(one[0], one[0], one[0]), (0.3, 1.0)
+    yield "toeplitz_matmul_vjp", lambda: qf.ssm.toeplitz_matmul_vjp(one[0], one[0], one[0], one[0]), (0.3,)
+    yield "hankel_matmul", lambda: qf.ssm.hankel_matmul(one[0], one[0], one[0]), (0.3,)
+    yield "hankel_matmul_vjp", lambda: qf.ssm.hankel_matmul_vjp(one[0], one[0], one[0], one[0]), (0.3,)
+
+    rows = floats(1, 1 << 26)
+    yield "linear_scan", lambda: qf.ssm.linear_scan(floats(), rows), (0.1, 0.3)
+    steps = np.broadcast_to(floats(1, 1), (n, 4))
+    yield "linear_scan", lambda: qf.ssm.linear_scan(steps, steps, axis=0), (0.05, 0.3)
+    yield "linear_scan_vjp", lambda: qf.ssm.linear_scan_vjp(floats(), rows, None, rows), (0.3, 0.8)
+
+    z, w = complexes(1, 50_000), -np.arange(1, 50_001).astype(np.complex64)[None]
+    yield "cauchy_mult", lambda: qf.ssm.cauchy_mult(z, z[0], w), (0.3,)
+    yield "cauchy_mult_vjp", lambda: qf.ssm.cauchy_mult_vjp(z, z[0], w, z), (0.3,)
+    v, x = complexes(1, 20_000), np.full((1, 20_000), -1e-6 + 1j, np.complex64)
+    g = floats(1, 1 << 20)
+    yield "log_vandermonde", lambda: qf.ssm.log_vandermonde(v, x, 1 << 20), (0.3,)
+    yield "log_vandermonde_vjp", lambda: qf.ssm.log_vandermonde_vjp(v, x, g, L=1 << 20), (0.3,)
+    yield "log_vandermonde_transpose", lambda: qf.ssm.log_vandermonde_transpose(g, v, x, 1 << 20), (0.3,)
+    yield "log_vandermonde_transpose_vjp", lambda: qf.ssm.log_vandermonde_transpose_vjp(g, v, x, v, L=1 << 20), (0.3,)
+
+    dt, A, C = floats(1), x, complexes(1, 20_000)
+    yield "s4d_kernel", lambda: qf.ssm.s4d_kernel(dt * 1e-3, A, C, 1 << 20), (0.3,)
+    yield "s4d_kernel_vjp", lambda: qf.ssm.s4d_kernel_vjp(dt * 1e-3, A, C, g, L=1 << 20), (0.3,)
+    for method in ("fft", "scan"):
+        yield "s4d_conv", functools.partial(qf.ssm.s4d_conv, g, dt * 1e-3, A, C, method=method), (0.3,)
+    yield "s4d_conv_vjp", lambda: qf.ssm.s4d_conv_vjp(g, dt * 1e-3, A, C, g), (0.3,)
+
+    dt, p = floats(1) * 1e-3, complexes(1, 2000) * 1e-2
+    Lambda = -0.5 + 1j * np.arange(2000, dtype=np.complex64)[None]
+    yield "s4_kernel", lambda: qf.ssm.s4_kernel(dt, Lambda, p, p, p, 1000, truncated=True), (0.3, 3.0)
+    yield "s4_kernel", lambda: qf.ssm.s4_kernel(dt, Lambda, p, p, p, 1 << 22), (0.3,)
+    yield "s4_kernel_vjp", lambda: qf.ssm.s4_kernel_vjp(dt, Lambda, p, p, p, floats(1, 1 << 16), L=1 << 16), (0.3, 0.8)
+    yield "s4_kernel_vjp", lambda: qf.ssm.s4_kernel_vjp(dt, Lambda, p, p, p, floats(1, 1000), L=1000, truncated=True), (0.3,)
+
+    u, Lambda, B, C = floats(1, 5000, 2048), complexes(2048), complexes(2048, 2048), complexes(2048, 2048)
+    yield "s5_apply", lambda: qf.ssm.s5_apply(u, Lambda, B, C), (0.1, 0.5)
+    yield "s5_apply_vjp", lambda: qf.ssm.s5_apply_vjp(u, Lambda, B, C, u), (0.1, 0.8)
+    u, A = floats(1, 16, 1 << 20), -floats(16, 512)
+    yield "selective_scan_fn", lambda: qf.ssm.selective_scan_fn(u, u, A, A, A), (0.3,)
+    u = u[..., : 1 << 18]
+    inputs = (u, u, A, A, A, None, None, None, u)
+    yield "selective_scan_fn_vjp", lambda: qf.ssm.selective_scan_fn_vjp(*inputs), (0.3,)
+    x, weight = floats(1, 16, 1 << 22), floats(16, 4)
+    turned = np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1)
+    for each in (x, turned):
+        yield "causal_conv1d_fn", functools.partial(qf.ssm.causal_conv1d_fn, each, weight), (0.1,)
+    yield "causal_conv1d_fn_vjp", lambda: qf.ssm.causal_conv1d_fn_vjp(x, weight, None, None, None, x), (0.3,)
+
+    for D, options in (
+        (300, {"solver": "exact"}),
+        (128, {"solver": "exact"}),
+        (512, {}),
+        (16, {"num_iter": 2**31 - 1, "ridge_strength": 1e-12}),
+    ):
+        q = np.random.default_rng(0).standard_normal((1, 20_000 if D > 16 else 1000, 1, D)).astype(np.float32)
+        yield "gka", functools.partial(qf.ssm.gka, q, q, q, **options), (0.3, 1.0)
+        yield "gka_vjp", functools.partial(gka_vjp, q, options), (0.3, 1.0)
+
+
+def gka_vjp(q, options):
+    qf.ssm.gka_vjp(q, q, q, q, **options)
+
+
+def kron():
+    cube, x = [floats(400, 400)] * 3, floats(1, 400**3)
+    yield "matvec", lambda: qf.kron.matvec(cube, x), (0.2, 1.0)
+    yield "matvec_vjp", lambda: qf.kron.matvec_vjp(cube, x, x), (0.3, 1.0)
+    large, y = [floats(10_000, 10_000)], floats(2000, 10_000)
+    yield "matvec", lambda: qf.kron.matvec(large, y), (0.1, 0.5)
+    yield "matvec_vjp", lambda: qf.kron.matvec_vjp(large, y, y), (0.1, 0.8)
+    both, flat = [floats(6000, 6000), floats(60, 60)], floats(4, 6000 * 60)
+    yield "matvec", lambda: qf.kron.matvec(both, flat), (0.1, 0.3)
+    operator = qf.kron.KroneckerOperator(cube)
+    yield "KroneckerOperator", lambda: operator @ x[0], (0.3,)
+
+
+def cheb():
+    line, many = floats((1 << 24) + 1), floats(200_000, 257)
+    beside = floats(1 << 20, 16)
+    for name in ("vals2coeffs", "coeffs2vals"):
+        function, adjoint = getattr(qf.cheb, name), getattr(qf.cheb, f"{name}_vjp")
+        yield name, functools.partial(function, line), (0.1, 0.5, 2.0)
+        yield name, functools.partial(function, beside, axes=0), (0.3,)
+        yield name, functools.partial(function, many, axes=1), (0.2,)
+        yield f"{name}_vjp", functools.partial(adjoint, line, line), (0.3,)
+    core, factors, X = floats(300, 300, 300), [floats(40, 300)] * 3, np.zeros((20_000, 3), np.float32)
+    yield "tucker_eval", lambda: qf.cheb.tucker_eval(core, factors, X), (0.05, 0.5)
+    yield "tucker_eval_vjp", lambda: qf.cheb.tucker_eval_vjp(core, factors, X, X[:, 0]), (0.1, 1.0)
+    tensor = qf.cheb.ChebTucker(core, factors)
+    yield "ChebTucker", lambda: tensor(X), (0.3,)
+
+
+def wos():
+    t = 2 * np.pi * np.arange(4_000_000) / 4_000_000
+    ring = np.stack([np.cos(t), np.sin(t)], axis=1)
+    yield "Polygon", lambda: qf.wos.Polygon(ring), (0.1,)
+    X = np.random.default_rng(0).uniform(-0.5, 0.5, (4096, 2)).astype(np.float32)
+    polygon, small = qf.wos.Polygon(ring), qf.wos.Polygon(ring[::2000])
+    yield "solve", lambda: qf.wos.solve(polygon, X, dirichlet=1.0, walks=1), (0.3, 1.5)
+    data = qf.wos.Gaussians(floats(40), floats(40, 2), 1.0)
+    for g in (1.0, data, lambda x: x[:, 0]):
+        yield "solve", functools.partial(qf.wos.solve, small, X, dirichlet=g, source=data, walks=1 << 14, epsilon=1e-5), (0.3,)
+    yield "solve", lambda: qf.wos.solve(qf.wos.Ball([0.0, 0.0, 0.0], 1.0), np.zeros((1, 3)), dirichlet=1.0, walks=1 << 26), (0.3,)
+    yield "solve_vjp", lambda: qf.wos.solve_vjp(small, X, X[:, 0], dirichlet=data, source=data, walks=1 << 14, rng=1), (0.3,)
+
+
+FAMILIES = {f.__name__: f for f in (ssm, kron, cheb, wos)}
+
+
+def seconds(call, after):
+    """How long after a signal its exception came; the signal is sent ``after`` seconds after a call began."""
+    begin = time.perf_counter()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, after)
+        while True:  # what is over too early is done again
+            call()
+    except KeyboardInterrupt:
+        return time.perf_counter() - begin - after
+
+
+def main(family, backend="native", threads="1"):
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    qf.set_num_threads(int(threads))
+    with qf.use_backend(backend):
+        for name, call, moments in FAMILIES[family]():
+            for after in moments:
+                print(name, after, round(seconds(call, after), 3), flush=True)
+
+
+def test_every_function_is_here():
+    for family, problems in FAMILIES.items():
+        source = inspect.getsource(problems)
+        for name in getattr(qf, family).__all__:
+            either = name in SHORT[family].split() or f'"{name}"' in source or f'"{name.removesuffix("_vjp")}"' in source
+            assert either, f"{family}.{name} is neither interrupted nor short"
+
+
+@pytest.mark.skipif(qf.config()["isas"] == [], reason="no compiled part here")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
+@pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="times of a slower build")
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_interrupt_is_answered_soon(family, threads):
+    done = subprocess.run(
+        [sys.executable, __file__, family, "native", str(threads)], capture_output=True, text=True, timeout=600, check=False
+    )
+    print(done.stdout)  # shown where it fails, and by -s
+    assert done.returncode == 0, done.stdout + done.stderr
+    late = [line for line in done.stdout.splitlines() if float(line.split()[-1]) > BOUND]
+    assert not late
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
+def test_numba_walks_are_interrupted():
+    """Whatever Numba was at: what the signal's handler raised arrives, not a SystemError."""
+    code = """
+    import signal, numpy as np, quatrefoil as qf
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    X = np.zeros((64, 2))
+    def once():
+        qf.wos.solve(qf.wos.Ball([0.0, 0.0], 1.0), X, dirichlet=1.0, source=1.0, walks=256, backend="numba")
+    once()  # compiled
+    for k in range(40):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02 + 0.0037 * k)
+            while True:
+                once()
+        except KeyboardInterrupt:
+            continue
+    print("ok")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip() == "ok", done.stderr
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

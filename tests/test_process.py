@@ -1,0 +1,169 @@
+"""What happens to a process: forks, limits, exits, other interpreters. Each in a process of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import quatrefoil as qf
+
+needs_native = pytest.mark.skipif(qf.config()["isas"] == [], reason="no compiled part here")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux")
+sanitized = "san" in os.environ.get("LD_PRELOAD", "")
+
+
+def run(code, *arguments, timeout=120, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@needs_native
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("load", ["tables", "memory", "pool"])
+def test_forks_under_load(load):
+    """A child computes whatever lock another thread of its parent held when it was forked."""
+    code = """
+    import os, signal, sys, threading, time, numpy as np, quatrefoil as qf
+    ones, half = np.ones((1, 1 << 17), "f"), np.full((), 0.5, "f")
+    def tables(threads):
+        for n in range(100, 2000, 7):
+            qf.ssm.fft_conv(ones[:, :n], ones[:, :n])
+    def memory(threads):
+        qf.ssm.linear_scan(half, ones)
+    def pool(threads):
+        qf.ssm.fft_conv(np.ones((64, 3000), "f"), np.ones((64, 3000), "f"), num_threads=threads)
+    load, done = {"tables": tables, "memory": memory, "pool": pool}[sys.argv[1]], threading.Event()
+    def work():
+        while not done.is_set():
+            load(3)
+    tables(1), memory(1), pool(2)  # Python's own locks of the first calls are not meant
+    for _ in range(3):
+        threading.Thread(target=work).start()
+    for k in range(300):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)  # ends a child that hangs
+            qf.ssm.fft_conv(ones[:, :5000], ones[:, :5000])  # whose table is new
+            memory(1), pool(2)
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        if status:
+            print("child", k, "ended with", status)
+            break
+    else:
+        print("ok")
+    done.set()
+    os._exit(0)
+    """
+    done = run(code, load, timeout=300)
+    assert done.stdout.strip() == "ok", done.stdout + done.stderr
+
+
+@needs_native
+@linux
+@pytest.mark.skipif(sanitized, reason="a sanitizer maps far more than any limit")
+@pytest.mark.parametrize("op", ["fft_conv", "fft_conv_vjp"])
+def test_little_memory_means_fewer_threads_or_a_memory_error(op):
+    code = """
+    import resource, sys, numpy as np, quatrefoil as qf
+    u, k = np.ones((8, 8, 4096), "f"), np.ones((8, 4096), "f")
+    given = (u, k) if sys.argv[1] == "fft_conv" else (u, k, None, None, u)
+    function = getattr(qf.ssm, sys.argv[1])
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    outcomes = set()
+    for room in range(1, 100, 4):  # MiB; a thread takes 8 for its stack, an arena 64 or 128
+        resource.setrlimit(resource.RLIMIT_AS, (used + (room << 20), resource.RLIM_INFINITY))
+        try:
+            function(*given, num_threads=8)
+            outcomes.add("done")
+        except MemoryError:
+            outcomes.add("MemoryError")
+    print(*sorted(outcomes))
+    """
+    done = run(code, op, QUATREFOIL_BACKEND="native")
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= {"done", "MemoryError"}
+    assert "done" in done.stdout
+
+
+@needs_native
+@pytest.mark.parametrize("op", ["fft_conv", "short", "solve"])
+def test_an_exit_while_a_daemon_thread_computes(op):
+    code = """
+    import sys, threading, numpy as np, quatrefoil as qf
+    u, k, started = np.ones((16, 65536), "f"), np.ones((16, 65536), "f"), threading.Event()
+    def once():
+        if sys.argv[1] == "fft_conv":
+            return qf.ssm.fft_conv(u, k, num_threads=2)
+        if sys.argv[1] == "short":
+            return [qf.ssm.fft_conv(u[:1, :99], k[:1, :99]) for _ in range(100)]
+        ball, X = qf.wos.Ball([0.0, 0.0], 1.0), np.zeros((64, 2))
+        return qf.wos.solve(ball, X, dirichlet=lambda x: x[:, 0], walks=256, num_threads=2, backend="native")
+    def work():
+        while True:
+            once()
+            started.set()
+    threading.Thread(target=work, daemon=True).start()
+    started.wait()
+    """
+    for _ in range(10):
+        done = run(code, op, QUATREFOIL_BACKEND="native")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_sub_interpreter_is_refused():
+    code = """
+    import importlib
+    for name in ("_interpreters", "_xxsubinterpreters"):
+        try:
+            interpreters = importlib.import_module(name)
+            break
+        except ImportError:
+            continue
+    else:
+        raise SystemExit("none here")
+    for kind in ({"isolated": False}, {}) if name == "_xxsubinterpreters" else ({"config": "legacy"}, {}):
+        try:
+            other = interpreters.create(*kind.values()) if "config" in kind else interpreters.create(**kind)
+        except TypeError:
+            continue
+        failed = None
+        try:
+            failed = interpreters.run_string(other, "import quatrefoil")
+        except Exception as e:
+            failed = e
+        assert "ImportError" in repr(failed) or "ImportError" in str(getattr(failed, "type", "")), repr(failed)
+        assert "quatrefoil cannot be imported in a sub-interpreter" in str(failed) or "sub-interpreter" in str(failed.msg)
+        interpreters.destroy(other)
+    print("ok")
+    """
+    done = run(code, timeout=60)
+    if "none here" in done.stderr:
+        pytest.skip("no sub-interpreters here")
+    assert done.stdout.strip() == "ok", done.stderr
+
+
+@linux
+@pytest.mark.parametrize("trouble", ["full", "corrupt"])
+def test_trouble_with_the_numba_cache_is_one_warning(trouble, tmp_path):
+    code = """
+    import resource, sys, numpy as np, quatrefoil as qf
+    if sys.argv[1] == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file may grow
+    x = np.ones((1, 100))
+    print(qf.ssm.fft_conv(x, x, backend="numba")[0, -1].round(6), qf.ssm.linear_scan(x, x, backend="numba")[0, -1])
+    """
+    cache = tmp_path / "cache"
+    if trouble == "corrupt":
+        assert run(code, "none", NUMBA_CACHE_DIR=str(cache)).returncode == 0
+        for file in cache.rglob("*.nb[ic]"):
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    done = run(code, trouble, NUMBA_CACHE_DIR=str(cache))
+    assert (done.returncode, done.stdout.split()) == (0, ["100.0", "100.0"]), done.stderr
+    assert done.stderr.count("RuntimeWarning: quatrefoil compiles its Numba kernels without a cache") == 1, done.stderr
+    if trouble == "corrupt":  # and all is well again
+        assert run(code, "none", NUMBA_CACHE_DIR=str(cache)).stderr == ""
