@@ -28,10 +28,10 @@ def test_gradient(family, case, precision, backend, rng):
     check_gradient(family, case, *build(family, case, rng, precision), rng, precision)
 
 
-def displaced(x, by):
+def displaced(x, by=1):
     """The same numbers, ``by`` bytes behind a place that suits them."""
     if isinstance(x, (list, tuple)):
-        return type(x)(displaced(item, by) for item in x)
+        return type(x)(map(displaced, x))
     if not isinstance(x, np.ndarray):
         return x
     room = np.empty(x.nbytes + by + 64, np.uint8)
@@ -41,14 +41,13 @@ def displaced(x, by):
     return there
 
 
-@pytest.mark.parametrize("by", [1, 4])
 @parametrize
-def test_unaligned(family, case, precision, backend, rng, by):
+def test_unaligned(family, case, precision, backend, rng):
     """Nothing is read where no number may lie, which a sanitizer sees, and the bits stay."""
     arguments, keywords = build(family, case, rng, precision)
     op, function = op_of(family, case.op), call_of(family, case)
     expected = function(*arguments, **keywords)
-    got = function(*displaced(arguments, by), **{k: displaced(v, by) for k, v in keywords.items()})
+    got = function(*displaced(arguments), **{k: displaced(v) for k, v in keywords.items()})
     for e, g in zip(made(expected), made(got)):
         np.testing.assert_array_equal(g, e)
     if op.adjoint is None:
@@ -57,16 +56,15 @@ def test_unaligned(family, case, precision, backend, rng, by):
     grad = tuple(np.ones_like(e) for e in graded(op, expected))
     grad = grad if len(grad) > 1 else grad[0]
     expected = vjp_of(family, case)(*inputs, grad, **keywords)
-    got = vjp_of(family, case)(*displaced(inputs, by), displaced(grad, by), **keywords)
+    got = vjp_of(family, case)(*displaced(inputs), displaced(grad), **keywords)
     for e, g in zip(flat(expected), flat(got)):
         np.testing.assert_array_equal(g, e)
 
 
 @pytest.mark.torch
 @pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
-@pytest.mark.parametrize("by", [1, 4])
 @parametrize
-def test_unaligned_tensors(family, case, precision, rng, by):
+def test_unaligned_tensors(family, case, precision, rng):
     torch = pytest.importorskip("torch")
 
     def tensor(x):
@@ -76,7 +74,7 @@ def test_unaligned_tensors(family, case, precision, rng, by):
             return x
         dtype = torch.from_numpy(np.zeros(0, x.dtype)).dtype
         return (
-            torch.frombuffer(bytearray(by) + x.tobytes(), dtype=dtype, offset=by).reshape(x.shape)
+            torch.frombuffer(bytearray(1) + x.tobytes(), dtype=dtype, offset=1).reshape(x.shape)
             if x.size
             else torch.zeros(x.shape, dtype=dtype)
         )
