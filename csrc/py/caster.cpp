@@ -1,6 +1,7 @@
 #include "py/caster.hpp"
 
 #include <string>
+#include <vector>
 
 #include "core/run/parallel.hpp"
 #include "py/dlpack.hpp"
@@ -80,6 +81,15 @@ bool aligned(const View& v) {
   return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(unit) == 0;
 }
 
+// A copy by NumPy, which bears any address; torch's own copies of tensors do not.
+py::object copied(const View& v, py::handle h, const char* requirements) {
+  const auto item = py::ssize_t(item_size(v.dtype));
+  std::vector<py::ssize_t> shape(v.shape, v.shape + v.rank), strides;
+  for (int i = 0; i < v.rank; ++i) strides.push_back(v.stride[i] * item);
+  const py::array plain(py::dtype(std::string(dtype_name(v.dtype))), shape, strides, v.data, h);
+  return py::module_::import("numpy").attr("require")(plain, py::none(), requirements);
+}
+
 constexpr std::int64_t kHugePagesFrom = std::int64_t(2)
                                         << 20;  // bytes: the least that can hold a huge page, which costs a tenth of its small pages
 
@@ -94,10 +104,7 @@ Input::Input(py::handle h, const char* name) {
   owner_ = py::reinterpret_borrow<py::object>(h);
   static_cast<View&>(*this) = strided_view(owner_, name);
   if (contiguous() && aligned(*this)) return;
-  if (py::isinstance<py::array>(h))
-    owner_ = py::module_::import("numpy").attr("require")(h, py::none(), "CA");
-  else
-    owner_ = contiguous() ? h.attr("clone")() : h.attr("contiguous")();  // which gives a contiguous tensor as it is, wherever it lies
+  owner_ = py::isinstance<py::array>(h) || !aligned(*this) ? copied(*this, h, "CA") : py::object(h.attr("contiguous")());
   static_cast<View&>(*this) = strided_view(owner_, name);
 }
 
@@ -106,7 +113,7 @@ Strided::Strided(py::handle h, const char* name) {
   owner_ = py::reinterpret_borrow<py::object>(h);
   static_cast<View&>(*this) = strided_view(owner_, name);
   if (aligned(*this)) return;
-  owner_ = py::isinstance<py::array>(h) ? py::module_::import("numpy").attr("require")(h, py::none(), "A") : py::object(h.attr("clone")());
+  owner_ = copied(*this, h, "A");
   static_cast<View&>(*this) = strided_view(owner_, name);
 }
 
