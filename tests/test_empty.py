@@ -2,7 +2,6 @@
 Values and gradients against the oracle; where no result has a number, the gradients are 0."""
 
 import itertools
-import re
 
 import numpy as np
 import pytest
@@ -10,26 +9,9 @@ import pytest
 from case import all_cases, build, call_of, op_of
 from checks import check_gradient, check_value
 from quatrefoil._spec import FAMILIES
+from resize import WORD, words_of
 
-WORD = re.compile(r"\d*(\.*\w+)(?:[+-]\d+)?")  # its letter
 NEVER_EMPTY = {"wos": {"M", "numbers", "d"}}  # a polygon has sides, data have numbers, space has dimensions: their callers see to it
-
-
-def words_of(dims, rank, number, count, options):
-    """What each axis of an array is called in its dims, the batch axes counted from the last. ``number``: in a sequence of ``count``."""
-    if " if " in dims:
-        yes, option, no = re.split(" if | else ", dims)
-        dims = yes if options.get(option) else no
-    for form in dims.split(" or "):
-        words = [w + str(number) if w.endswith("_") else str(count) if w == "#" else w for w in form.split()]
-        words = [w for word in words for w in ([f"{word[:-1]}{i + 1}" for i in range(count)] if word.endswith("_*") else [word])]
-        axes = [w for w in words if not w.endswith("...")]
-        if len(axes) > rank:
-            axes = [w for w in axes if not w.endswith("?")]
-        batch = rank - len(axes)
-        if batch == 0 or (batch > 0 and len(words) > len(axes) and "..." in form):
-            return [f"..{i}" for i in range(batch, 0, -1)] + [w.removesuffix("?") for w in axes]
-    raise AssertionError(f"no reading of {dims!r} has {rank} axes")
 
 
 class Call:
@@ -77,7 +59,7 @@ class Call:
 
     def letters(self):
         words = [w for _, words in self.axes() for w in words]
-        letters = {WORD.fullmatch(w)[1] for w in words if not w.isdigit() and not w.endswith("_x")}
+        letters = {WORD.fullmatch(w)[2] for w in words if not w.isdigit() and not w.endswith("_x")}
         return sorted(letters - NEVER_EMPTY.get(self.family, set()))
 
     def structure(self):
@@ -90,12 +72,12 @@ class Call:
 
         def cut(x, words):
             for axis, word in enumerate(words):
-                if WORD.fullmatch(word)[1] in letters or (word.endswith("_x") and any(n.startswith(word[:-1]) for n in letters)):
-                    size = 1 if WORD.fullmatch(word)[1] in shorter and "-" not in word else 0
+                if WORD.fullmatch(word)[2] in letters or (word.endswith("_x") and any(n.startswith(word[:-1]) for n in letters)):
+                    size = 1 if WORD.fullmatch(word)[2] in shorter and "-" not in word else 0
                     x = x[(slice(None),) * axis + (slice(size),)]
             return x
 
-        shorter = {WORD.fullmatch(w)[1] for _, words in self.axes() for w in words if "-1" in w}
+        shorter = {WORD.fullmatch(w)[2] for _, words in self.axes() for w in words if "-1" in w}
         cuts = iter([cut(x, words) for x, words in self.axes()])
         return [None if x is None else [next(cuts) for _ in x] if a.many else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
 
