@@ -23,7 +23,7 @@ def run(code, *arguments, timeout=120, **environment):
 
 @needs_native
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("load", ["tables", "memory", "pool"])
+@pytest.mark.parametrize("load", ["tables", "memory", "pool", "grids"])
 def test_forks_under_load(load):
     """A child computes whatever lock another thread of its parent held when it was forked."""
     code = """
@@ -36,11 +36,18 @@ def test_forks_under_load(load):
         qf.ssm.linear_scan(half, ones)
     def pool(threads):
         qf.ssm.fft_conv(np.ones((64, 3000), "f"), np.ones((64, 3000), "f"), num_threads=threads)
-    load, done = {"tables": tables, "memory": memory, "pool": pool}[sys.argv[1]], threading.Event()
+    t = np.linspace(0, 6.28, 3001)[:-1]
+    ring, polygons = np.stack([np.cos(t), np.sin(t)], 1), [None]
+    def walks():
+        qf.wos.solve(polygons[0], np.zeros((1, 2)), dirichlet=1.0, walks=1, rng=0)
+    def grids(threads):
+        polygons[0] = qf.wos.Polygon(ring)  # whose grid is made now, and which the child takes too
+        walks()
+    load, done = {"tables": tables, "memory": memory, "pool": pool, "grids": grids}[sys.argv[1]], threading.Event()
     def work():
         while not done.is_set():
             load(3)
-    tables(1), memory(1), pool(2)  # Python's own locks of the first calls are not meant
+    tables(1), memory(1), pool(2), grids(1)  # Python's own locks of the first calls are not meant
     for _ in range(3):
         threading.Thread(target=work).start()
     for k in range(300):
@@ -48,7 +55,7 @@ def test_forks_under_load(load):
         if pid == 0:
             signal.alarm(20)  # ends a child that hangs
             qf.ssm.fft_conv(ones[:, :5000], ones[:, :5000])  # whose table is new
-            memory(1), pool(2)
+            memory(1), pool(2), walks()
             os._exit(0)
         status = os.waitpid(pid, 0)[1]
         if status:

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "core/host/fit.hpp"
 #include "core/host/isa.hpp"
 #include "py/caster.hpp"
+#include "py/kept.hpp"
 #include "wos/polygon/args.hpp"
 
 QF_TABLE(wos, polygon)
@@ -60,31 +60,34 @@ class Polygons {
   std::vector<std::shared_ptr<OwnedGrid<T>>> grids(const std::vector<std::int64_t>& polygons, const std::vector<std::int64_t>& levels,
                                                    int threads) {
     std::vector<std::shared_ptr<OwnedGrid<T>>> found;
-    std::lock_guard<std::mutex> lock(mutex_);
-    auto& kept = this->kept<T>();
     std::vector<std::int64_t> missing_levels;
     std::vector<Segments> sides;
     std::vector<Grid<T>*> fresh;
     Kept<T> made;
-    for (std::size_t i = 0; i < polygons.size(); ++i) {
-      const std::pair<std::int64_t, std::int64_t> key{polygons[i], levels[i]};
-      const auto here = kept.find(key);
-      if (here != kept.end()) {
-        found.push_back(here->second);
-        continue;
+    {
+      std::lock_guard<std::mutex> lock(kept_mutex());
+      for (std::size_t i = 0; i < polygons.size(); ++i) {
+        const auto here = kept<T>().find({polygons[i], levels[i]});
+        found.push_back(here != kept<T>().end() ? here->second : nullptr);
       }
-      auto& grid = made[key];
+    }
+    for (std::size_t i = 0; i < polygons.size(); ++i) {
+      if (found[i]) continue;
+      auto& grid = made[{polygons[i], levels[i]}];
       if (!grid) {
         grid = std::make_shared<OwnedGrid<T>>();
-        missing_levels.push_back(key.second);
-        sides.push_back(segments(key.first));
+        missing_levels.push_back(levels[i]);
+        sides.push_back(segments(polygons[i]));
         fresh.push_back(grid.get());
       }
-      found.push_back(grid);
+      found[i] = grid;
     }
+    if (made.empty()) return found;
     kernels<T>().build_grids(sides.data(), missing_levels.data(), fresh.data(), std::int64_t(fresh.size()), threads);
-    if (kept.size() + made.size() > kKeptGrids) kept.clear();
-    if (made.size() <= kKeptGrids) kept.insert(made.begin(), made.end());
+    Kept<T> dropped;  // whose grids are freed after the lock
+    std::lock_guard<std::mutex> lock(kept_mutex());
+    if (kept<T>().size() + made.size() > kKeptGrids) dropped.swap(kept<T>());
+    if (made.size() <= kKeptGrids) kept<T>().insert(made.begin(), made.end());
     return found;
   }
 
@@ -100,7 +103,6 @@ class Polygons {
   }
   std::vector<double> ends_;
   std::vector<std::int64_t> first_;
-  std::mutex mutex_;
   Kept<float> kept_f32_;
   Kept<double> kept_f64_;
 };
