@@ -42,9 +42,34 @@ QF_HD cplx<V> load_first(const cplx<T>* from, int64_t n) {
   }
   return {load<V>(re), load<V>(im)};
 }
+// One number is its own lane.
+template <class V, class T>
+QF_HD void set_lane(V& x, int i, T value) {
+  if constexpr (kWidth<V> == 1)
+    (void)i, x = value;
+  else
+    x[i] = value;
+}
+template <class V, class T>
+QF_HD void set_lane(cplx<V>& x, int i, cplx<T> value) {
+  set_lane(x.re, i, value.re);
+  set_lane(x.im, i, value.im);
+}
+template <class V>
+QF_HD Element<V> lane(V x, int i) {
+  if constexpr (kWidth<V> == 1)
+    return (void)i, x;
+  else
+    return x[i];
+}
+template <class V>
+QF_HD cplx<Element<V>> lane(cplx<V> x, int i) {
+  return {lane(x.re, i), lane(x.im, i)};
+}
+
 template <class T, class V>
 QF_HD void store_first(cplx<T>* to, cplx<V> x, int64_t n) {
-  for (int i = 0; i < kWidth<V> && i < n; ++i) to[i] = {T(x.re[i]), T(x.im[i])};
+  for (int i = 0; i < kWidth<V> && i < n; ++i) to[i] = {T(lane(x.re, i)), T(lane(x.im, i))};
 }
 
 template <class V, class T>
@@ -54,24 +79,6 @@ QF_HD cplx<V> broadcast(cplx<T> x) {
 template <class V>
 QF_HD cplx<Element<V>> sum(cplx<V> x) {
   return {sum(x.re), sum(x.im)};
-}
-
-template <class V, class T>
-QF_HD void set_lane(V& x, int i, T value) {
-  x[i] = value;
-}
-template <class V, class T>
-QF_HD void set_lane(cplx<V>& x, int i, cplx<T> value) {
-  x.re[i] = value.re;
-  x.im[i] = value.im;
-}
-template <class V>
-QF_HD Element<V> lane(V x, int i) {
-  return x[i];
-}
-template <class V>
-QF_HD cplx<Element<V>> lane(cplx<V> x, int i) {
-  return {x.re[i], x.im[i]};
 }
 
 // ---- packs
