@@ -160,7 +160,7 @@ def seconds(call, after):
         return time.perf_counter() - begin - after
 
 
-def main(family, backend="native", threads="1"):
+def main(family, backend="native", threads="3"):  # a single long index is one thread's all the same
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     qf.set_num_threads(int(threads))
     with qf.use_backend(backend):
@@ -180,12 +180,9 @@ def test_every_function_is_here():
 @pytest.mark.skipif(qf.config()["isas"] == [], reason="no compiled part here")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
 @pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="times of a slower build")
-@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_interrupt_is_answered_soon(family, threads):
-    done = subprocess.run(
-        [sys.executable, __file__, family, "native", str(threads)], capture_output=True, text=True, timeout=600, check=False
-    )
+def test_an_interrupt_is_answered_soon(family):
+    done = subprocess.run([sys.executable, __file__, family, "native"], capture_output=True, text=True, timeout=600, check=False)
     print(done.stdout)  # shown where it fails, and by -s
     assert done.returncode == 0, done.stdout + done.stderr
     late = [line for line in done.stdout.splitlines() if float(line.split()[-1]) > BOUND]
