@@ -7,26 +7,12 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from case import all_cases, build, call_of, graded, made, op_of, vjp_of  # noqa: E402
+from tensors import lazy  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 CASES = all_cases()
 wos = qf.wos
-
-
-def lazy(x):
-    """The same numbers, pending: of a real array its sign, of a complex one its conjugation."""
-    if isinstance(x, (list, tuple)):
-        return type(x)(map(lazy, x))
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fc":
-        return torch.from_numpy(x.copy()) if isinstance(x, np.ndarray) else x
-    if x.dtype.kind == "c":
-        t = torch.from_numpy(np.asarray(x.conj())).conj()
-        assert t.is_conj()
-    else:
-        t = torch.complex(torch.zeros(x.shape, dtype=getattr(torch, x.dtype.name)), torch.from_numpy(np.asarray(-x))).conj().imag
-        assert t.is_neg()
-    return t
 
 
 def settled(x):
