@@ -5,13 +5,9 @@
 namespace quatrefoil {
 
 std::mutex& kept_mutex() {
-  static auto* const mutex = [] {
-    auto* const made = new std::mutex;  // outlives every static destructor
-    hold_across_forks(*made);
-    return made;
-  }();
+  static auto* mutex = new std::mutex;  // outlives every static destructor
   return *mutex;
 }
-[[maybe_unused]] static const std::mutex& made_at_load = kept_mutex();
+[[maybe_unused]] static const bool held = (hold_across_forks(kept_mutex()), true);
 
 }  // namespace quatrefoil

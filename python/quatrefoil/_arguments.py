@@ -72,7 +72,7 @@ def real(value: Any, label: str, name: str) -> float:
     if value.__class__ is float:
         found: float = value
         return found
-    if isinstance(value, np.ma.MaskedArray):
+    if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, expected a real number")
     is_array = hasattr(value, "dtype")
     if (
@@ -106,7 +106,7 @@ def point(value: Any, label: str, name: str) -> tuple[float, ...]:
 
 def refuse_masked(value: Any, label: str, name: str) -> None:
     """A masked array whose mask would be lost."""
-    if isinstance(value, np.ma.MaskedArray):
+    if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, whose mask would be lost; fill it")
 
 

@@ -70,6 +70,11 @@ def describe(array: Any) -> str:
     return f"a {found} array of {dtype_name(array)}"
 
 
+def is_complex(array: Any) -> bool:
+    """Whether this has a complex dtype; nothing without a dtype has."""
+    return "complex" in str(getattr(array, "dtype", ""))
+
+
 def is_meta(array: Any) -> bool:
     """Whether this is a tensor that has a shape and a dtype, and no numbers."""
     return getattr(getattr(array, "device", None), "type", None) == "meta"
@@ -120,21 +125,8 @@ def tensor_state(a: Any) -> Any:
     return hasattr(a, "requires_grad") and (a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
 
 
-def sum_to_shape(array: Any, shape: Sequence[int]) -> Any:
+def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Sums the axes that broadcasting to ``array.shape`` had added or stretched. In NumPy's order, on one thread: always the same bits."""
     extra = array.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1)
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)
-
-
-def broadcast_rows(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two arrays with all their axes but the last broadcast; as they are where that cannot be: then the op says what does not fit."""
-    one, other = (tuple(getattr(x, "shape", ()))[:-1] for x in (a, b))
-    if one == other or kind(a) is None or kind(a) != kind(b):
-        return a, b
-    xp = namespace(a)
-    try:
-        rows = tuple(xp.broadcast_shapes(one, other))
-    except (ValueError, RuntimeError):
-        return a, b
-    return xp.broadcast_to(a, (*rows, a.shape[-1])), xp.broadcast_to(b, (*rows, b.shape[-1]))

@@ -25,15 +25,20 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
             both = f"{name} is a {other} array but {first} is a {kind} array"
             raise TypeError(f"{op.label}: {both}; all arrays of a call must be of one kind")
     for name, _, _, array in named:
-        if _arrays.is_meta(array) != _arrays.is_meta(leader):
-            where = f"{name} is on {array.device} but {first} is on {leader.device}"
-            raise TypeError(f"{op.label}: {where}; all tensors of a call must be on one device")
+        check_device(op.label, name, array, first, leader)
     floating = [(name, arg, dtype) for name, arg, dtype, _ in named if arg.dtype not in ("int", "double")]
     _check_precisions(op, floating)
     if op.primal is not None:
         return kind, dtypes[: len(dtypes) - len(op.primal.graded)]
     of_results = next((dtype for _, arg, dtype in floating if arg.dtype == "any"), floating[0][2] if floating else "float64")
     return kind, [_arrays.in_precision(of_results, o.dtype) for o in op.outputs]
+
+
+def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> None:
+    """TypeError where one of two arrays has numbers and the other, a meta tensor, has none."""
+    if _arrays.is_meta(array) != _arrays.is_meta(leader):
+        where = f"{name} is on {array.device} but {other} is on {leader.device}"
+        raise TypeError(f"{label}: {where}; all tensors of a call must be on one device")
 
 
 def _required(op: Op, arrays: Sequence[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import choice
+from ..._bind import check_device
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
 from ..._spec import Arg, Op, Option
@@ -293,8 +294,7 @@ def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
     """What is written in place must be an array like x that can be written to."""
     if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
         raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
-    if _arrays.is_meta(target) != _arrays.is_meta(x):
-        raise TypeError(f"ssm.{name}: {argument} is on {target.device} but x is on {x.device}; all tensors of a call must be on one device")
+    check_device(f"ssm.{name}", argument, target, "x", x)
     if isinstance(target, np.ndarray) and not target.flags.writeable:
         raise ValueError(f"ssm.{name}: {argument} is read-only, but it is updated in place; give a writeable array")
 

@@ -152,7 +152,7 @@ def _paired(A: Any, x: Any) -> Any:
 
     Any strides go for contiguous where an array is empty, so that such a one is copied.
     """
-    if not _is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
+    if not _arrays.is_complex(A) or _arrays.kind(x) is None or x.ndim not in (3, 4):
         return x
     x = _arrays.widen(x)
     if _arrays.dtype_name(x) not in _arrays.REAL:
@@ -177,7 +177,3 @@ def _unpaired(x: Any) -> Any:
     import torch
 
     return torch.view_as_real(x).flatten(-2)
-
-
-def _is_complex(x: Any) -> bool:
-    return "complex" in str(getattr(x, "dtype", ""))

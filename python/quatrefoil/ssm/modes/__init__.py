@@ -6,6 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from ... import _arrays
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
@@ -15,34 +16,23 @@ from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 _TOLERANCE = 2e-6  # as s4d_kernel
 
 
-def _sum_op(name: str, dtype: str) -> Op:
-    return Op(
-        __name__, name,
-        inputs=(Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
-        outputs=(Arg("y", "M... ... L", dtype=dtype),),
-        options=(Option("L", int),),
-        tolerance=_TOLERANCE,
-        title=name.removesuffix("_complex"),
-    )  # fmt: skip
+_V, _X = Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")
 
 
-LOG_VANDERMONDE = _sum_op("log_vandermonde", "real")
-LOG_VANDERMONDE_COMPLEX = _sum_op("log_vandermonde_complex", "complex")
+def _op(name: str, inputs: tuple[Arg, ...], output: Arg) -> Op:
+    """One of a function's two ops: for real numbers, or for complex ones."""
+    title = name.removesuffix("_complex")
+    return Op(__name__, name, inputs=inputs, outputs=(output,), options=(Option("L", int),), tolerance=_TOLERANCE, title=title)
 
 
-def _transpose_op(name: str, dtype: str) -> Op:
-    return Op(
-        __name__, name,
-        inputs=(Arg("u", "M... ... L", dtype=dtype), Arg("v", "M... ... N", dtype="complex"), Arg("x", "... N", dtype="complex")),
-        outputs=(Arg("y", "M... ... N", dtype="complex"),),
-        options=(Option("L", int),),
-        tolerance=_TOLERANCE,
-        title=name.removesuffix("_complex"),
-    )  # fmt: skip
-
-
-LOG_VANDERMONDE_TRANSPOSE = _transpose_op("log_vandermonde_transpose", "real")
-LOG_VANDERMONDE_TRANSPOSE_COMPLEX = _transpose_op("log_vandermonde_transpose_complex", "complex")
+LOG_VANDERMONDE, LOG_VANDERMONDE_COMPLEX = (
+    _op(name, (_V, _X), Arg("y", "M... ... L", dtype=dtype))
+    for name, dtype in (("log_vandermonde", "real"), ("log_vandermonde_complex", "complex"))
+)
+LOG_VANDERMONDE_TRANSPOSE, LOG_VANDERMONDE_TRANSPOSE_COMPLEX = (
+    _op(name, (Arg("u", "M... ... L", dtype=dtype), _V, _X), Arg("y", "M... ... N", dtype="complex"))
+    for name, dtype in (("log_vandermonde_transpose", "real"), ("log_vandermonde_transpose_complex", "complex"))
+)
 OPS = (
     LOG_VANDERMONDE,
     LOG_VANDERMONDE_COMPLEX,
@@ -174,4 +164,4 @@ def log_vandermonde_transpose_vjp(
 
 
 def _transpose(u: Any) -> Op:
-    return LOG_VANDERMONDE_TRANSPOSE_COMPLEX if "complex" in str(getattr(u, "dtype", "")) else LOG_VANDERMONDE_TRANSPOSE
+    return LOG_VANDERMONDE_TRANSPOSE_COMPLEX if _arrays.is_complex(u) else LOG_VANDERMONDE_TRANSPOSE
