@@ -59,10 +59,10 @@ def test_forks_under_load(load):
             os._exit(0)
         status = os.waitpid(pid, 0)[1]
         if status:
-            print("child", k, "ended with", status)
+            print("child", k, "ended with", status, flush=True)
             break
     else:
-        print("ok")
+        print("ok", flush=True)
     done.set()
     os._exit(0)
     """
