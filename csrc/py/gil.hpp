@@ -30,7 +30,7 @@ class GilReleased {
   PyThreadState* const state_;
 };
 
-class GilHeld {
+class GilHeld {  // nothing in its scope but wait_at_exit gives the GIL back
  public:
   GilHeld() : state_(wait_at_exit([] { return PyGILState_Ensure(); })) {}
   ~GilHeld() { PyGILState_Release(state_); }

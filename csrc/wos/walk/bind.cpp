@@ -30,12 +30,14 @@ struct PythonFunction {
   py::object function;
   std::int64_t dimension;
 };
-// The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep.
+// The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep. They are copied here, for NumPy would
+// give the GIL back meanwhile.
 void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
   const GilHeld held;
   const PythonFunction& f = *static_cast<const PythonFunction*>(context);
   const py::int_ number(instance);
-  const py::array_t<double> points({n, f.dimension}, x);
+  py::array_t<double> points({n, f.dimension});
+  std::memcpy(points.mutable_data(), x, std::size_t(n * f.dimension) * sizeof(double));
   const auto call = [&] { return PyObject_CallFunctionObjArgs(f.function.ptr(), number.ptr(), points.ptr(), nullptr); };
   const auto answer = py::reinterpret_steal<py::object>(wait_at_exit(call));
   if (!answer) throw py::error_already_set();
