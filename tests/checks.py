@@ -6,8 +6,8 @@ from case import call_of, exact, flat, graded, made, op_of, oracle_of, tolerance
 
 
 def check_value(family, case, arguments, keywords, precision, backend=None, steps=1):
-    """The op's answer against the oracle's; returns the call, so that it can be timed. ``steps``: of a recurrence that rounds in each, where
-    nothing else comes in."""
+    """The op's answer against the oracle's; returns the call, so that it can be timed. ``steps``: of a recurrence that nothing else comes
+    into, each of which rounds."""
     function = call_of(family, case)
 
     def run():
