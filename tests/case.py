@@ -20,6 +20,8 @@ class Case:
     op: str  # its name in the family's table
     name: str
     make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None where absent), keywords
+    # what moved arguments go through, where not all numbers are valid: positional arguments -> positional arguments
+    valid: Callable[[list[Any]], list[Any]] | None = None
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"

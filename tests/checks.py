@@ -47,7 +47,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     def like(x):
         if isinstance(x, (list, tuple)):
             return type(x)(like(item) for item in x)
-        if x is None or x.dtype.kind == "i":
+        if x is None or x.dtype.kind in "ib":
             return None
         v = rng.standard_normal(x.shape) + (1j * rng.standard_normal(x.shape) if np.iscomplexobj(x) else 0)
         return np.asarray(v, x.dtype)

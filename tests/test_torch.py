@@ -1,6 +1,7 @@
 """PyTorch, generic over the tables: every case through eager, no-grad, autograd, torch.func and torch.compile."""
 
 import importlib
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -43,7 +44,8 @@ def is_leaf(x):
 def prepare(family, case, rng, precision="float64"):
     arguments, keywords = build(family, case, rng, precision)
     arguments, keywords = [to_torch(x) for x in arguments], {k: to_torch(v) for k, v in keywords.items()}
-    for arg, x in zip(op_of(family, case.op).inputs, arguments):
+    for arg, x in itertools.zip_longest(op_of(family, case.op).inputs, arguments):
+        x = keywords.get(arg.name) if x is None else x
         if arg.constant and x is not None:
             x.constant = True
     return arguments, keywords
@@ -65,7 +67,7 @@ def on_leaves(family, case, arguments, keywords):
 
     def f(*given):
         a, k = rebuild(arguments, keywords, given)
-        result = compute(*a, **k)
+        result = compute(*(case.valid(a) if case.valid else a), **k)
         return tuple(made(result)) if isinstance(result, tuple) else result
 
     return f

@@ -11,11 +11,11 @@ import numpy as np
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
 HALF = ("float16", "bfloat16")
-ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",), "double": ("float64",)}
+ALLOWED = {"real": REAL, "complex": COMPLEX, "any": REAL + COMPLEX, "int": ("int64",), "bool": ("bool",), "double": ("float64",)}
 
 
 def in_precision(dtype: str, wanted: str) -> str:
-    """The dtype of ``wanted`` ("real", "complex"; "any": as it is) with the precision of ``dtype``; "int" and "double" have their own."""
+    """The dtype of ``wanted`` ("real", "complex"; "any": as it is) with the precision of ``dtype``; others have their own."""
     double = dtype in ("float64", "complex128")
     return dtype if wanted == "any" else ALLOWED[wanted][double and len(ALLOWED[wanted]) > 1]
 

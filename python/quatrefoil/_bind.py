@@ -26,7 +26,7 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
             raise TypeError(f"{op.label}: {both}; all arrays of a call must be of one kind")
     for name, _, _, array in named:
         check_device(op.label, name, array, first, leader)
-    floating = [(name, arg, dtype) for name, arg, dtype, _ in named if arg.dtype not in ("int", "double")]
+    floating = [(name, arg, dtype) for name, arg, dtype, _ in named if arg.dtype not in ("int", "bool", "double")]
     _check_precisions(op, floating)
     if op.primal is not None:
         return kind, dtypes[: len(dtypes) - len(op.primal.graded)]

@@ -31,7 +31,7 @@ class Arg:
     many: bool = False
     broadcast: bool = False
     # or "complex"; "any" is either, the same one for all arguments that say so. One precision for all of these. "double": float64 whatever
-    # the precision of the others; "int": int64
+    # the precision of the others; "int": int64; "bool"
     dtype: str = "real"
     half: bool = False
     constant: bool = False
@@ -40,7 +40,7 @@ class Arg:
 
     @property
     def has_gradient(self) -> bool:
-        return not self.constant and self.dtype != "int"
+        return not self.constant and self.dtype not in ("int", "bool")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Op:
     check: Check | None = None  # what dims cannot say; runs once they fit, raises ValueError
     rule: Rule | None = None  # checks the inputs' shapes and gives the outputs', where these are no dims at all
     tolerance: float = 4e-7  # float32, relative to the largest value; float64 scales with eps
-    host: Callable[..., Any] | None = None  # the kernel of every backend of the host where it is array code over NumPy and SciPy
+    # the kernel of every backend of the host where it is array code over NumPy and SciPy, which is told the backend
+    host: Callable[..., Any] | None = None
     host_adjoint: Callable[..., Any] | None = None  # the adjoint's
     title: str | None = None  # what errors call it where that is not its name: one of the ops behind a function
     primal: Op | None = None

@@ -66,13 +66,23 @@ def kernel(op: Op, backend: str | None) -> tuple[str, Callable[..., Any]]:
     for name in [wanted] if wanted else ["native", "numba"]:
         module = _MODULES[name]
         why = module.reason()
-        found: Callable[..., Any] | None = None if why else (op.host if module is not cuda else None) or module.kernel(op)
+        found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if module is not cuda else None) or module.kernel(op)
         if found is not None:
             if name == "numba" and wanted is None and native.reason():
                 warn_of_failure()
             return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:
+    """The array code of an op, which calls other ops on that backend."""
+    host = op.host
+
+    def kernel(*arguments: Any) -> None:
+        host(*arguments, backend=name)  # type: ignore[misc]
+
+    return kernel if host else None
 
 
 @functools.cache

@@ -113,7 +113,9 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     return [shape, (sum(n * n for n in shape),), (len(shape),)]
 
 
-def _kernel(C: np.ndarray, core: np.ndarray, factors: np.ndarray, found: np.ndarray, tol: float, ranks: Any, num_threads: int) -> None:
+def _kernel(
+    C: np.ndarray, core: np.ndarray, factors: np.ndarray, found: np.ndarray, tol: float, ranks: Any, num_threads: int, *, backend: str
+) -> None:
     """What is kept stands at the beginning of core and, column by column, of every (n, n) matrix in factors; the rest is 0."""
     kept, matrices = _sthosvd(C, None if tol < 0 else tol, ranks)
     core[...] = factors[...] = 0

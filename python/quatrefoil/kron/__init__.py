@@ -5,12 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._spec import Family
-from . import product
+from . import gp, product
+from .gp import gp_nll, gp_nll_vjp, gp_solve, gp_solve_vjp
+from .gp.posterior import gp_posterior
+from .gp.sample import gp_posterior_sample, gp_sample
 from .product import matvec, matvec_vjp
 
-__all__ = ["KroneckerOperator", "matvec", "matvec_vjp"]
+__all__ = [
+    "KroneckerOperator",
+    "gp_nll",
+    "gp_nll_vjp",
+    "gp_posterior",
+    "gp_posterior_sample",
+    "gp_sample",
+    "gp_solve",
+    "gp_solve_vjp",
+    "matvec",
+    "matvec_vjp",
+]
 
-OPS = Family(__name__, product.OPS)
+OPS = Family(__name__, product.OPS, gp.OPS)
 
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ def _shape(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
     return [(*rows, a[-1])]
 
 
-def _spread(a: np.ndarray, b: np.ndarray, rows: Any, num_threads: int) -> None:
+def _spread(a: np.ndarray, b: np.ndarray, rows: Any, num_threads: int, *, backend: str) -> None:
     b[...] = a
 
 
-def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_threads: int) -> None:
+def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_threads: int, *, backend: str) -> None:
     da[...] = grad
 
 

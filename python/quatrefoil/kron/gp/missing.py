@@ -1,0 +1,199 @@
+"""C = K + S on the observed cells of a grid, where cells are missing or have noise of their own: README (9) to (12).
+
+Every solver here has ``solve(rows) -> C⁻¹ y``, 0 where a cell is missing, for rows (B, N) that are 0 there; ``logdet()``; and
+``traces(per_cell) -> ([R_k], trace of C⁻¹ or, per cell, its diagonal (N,))`` with tr(C⁻¹ dK) = <R_k, dK_k>.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .grid import Grid
+
+_COLUMNS_BYTES = 64 << 20  # of the rows that go through a product together
+
+
+class Closed:
+    """All cells, one noise: README (2) to (5)."""
+
+    def __init__(self, grid: Grid, noise: float) -> None:
+        self.grid, self.noise = grid, noise
+        self.inverse = grid.inverse_eigenvalues(noise)  # (N,)
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        return self.grid.from_basis(self.grid.to_basis(rows) * self.inverse)
+
+    def logdet(self) -> float:
+        return self.grid.logdet(self.noise)
+
+    def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        return self.grid.traces(self.inverse), self.grid.diagonal_of(self.inverse) if per_cell else self.inverse.sum()
+
+
+class Cells:
+    """Which cells are observed, and with what noise: ``least`` for all of them, ``more`` beside it for some."""
+
+    def __init__(self, noise: np.ndarray, mask: np.ndarray | None, size: int) -> None:
+        self.observed = np.ones(size, bool) if mask is None else mask
+        noise = np.broadcast_to(noise, size)
+        seen = noise[self.observed]
+        self.least = float(seen.min(initial=math.inf)) if seen.size else 1.0
+        more = np.where(self.observed, noise - self.least, math.inf)
+        self.special = np.flatnonzero(more > 0)  # E of README (9)
+        self.more = more[self.special]
+        self.ridge = 1 / self.more  # 0 where the cell is missing
+
+    @property
+    def count(self) -> int:
+        return int(self.observed.sum())
+
+
+class BySpecial:
+    """A Cholesky factor of M = E^T P E + diag(ridge), P the inverse with the least noise everywhere: README (9) to (11)."""
+
+    def __init__(self, grid: Grid, cells: Cells) -> None:
+        self.grid, self.cells, self.closed = grid, cells, Closed(grid, cells.least)
+        M = inverse_block(grid, self.closed.inverse, cells.special)
+        M[np.diag_indices_from(M)] += cells.ridge
+        self.factor = _cholesky(M, grid.label)
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        found = self._solve(rows)
+        noise = np.full(self.grid.size, self.cells.least)
+        seen = self.cells.observed[self.cells.special]
+        noise[self.cells.special[seen]] += self.cells.more[seen]
+        residual = rows - self.grid.product(found) - noise * found  # one step of refinement
+        residual[:, ~self.cells.observed] = 0
+        found += self._solve(residual)
+        return found
+
+    def _solve(self, rows: np.ndarray) -> np.ndarray:
+        from scipy.linalg import cho_solve
+
+        at, basis = self.cells.special, self.grid.to_basis(rows) * self.closed.inverse
+        b = cho_solve((self.factor, True), self.grid.from_basis(basis)[:, at].T, check_finite=False).T
+        lifted = np.zeros_like(rows)
+        lifted[:, at] = b
+        found = self.grid.from_basis(basis - self.grid.to_basis(lifted) * self.closed.inverse)
+        found[:, ~self.cells.observed] = 0
+        return found
+
+    def logdet(self) -> float:
+        more = self.cells.more[np.isfinite(self.cells.more)]
+        return self.closed.logdet() + 2 * float(np.log(self.factor.diagonal()).sum()) + float(np.log(more).sum())
+
+    def columns(self) -> Iterator[np.ndarray]:
+        """Qᵀ of the columns of W = P E L⁻ᵀ, some rows (b, N) at a time: C⁻¹ = P - W Wᵀ."""
+        from scipy.linalg import solve_triangular
+
+        n, step = len(self.factor), max(1, _COLUMNS_BYTES // (8 * max(1, self.grid.size)))
+        for i in range(0, n, step):
+            unit = np.zeros((n, min(step, n - i)))
+            unit[np.arange(i, i + unit.shape[1]), np.arange(unit.shape[1])] = 1
+            lifted = np.zeros((unit.shape[1], self.grid.size))
+            lifted[:, self.cells.special] = solve_triangular(self.factor, unit, lower=True, trans=1, check_finite=False).T
+            yield self.grid.to_basis(lifted) * self.closed.inverse
+
+    def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        R, trace = self.closed.traces(per_cell)
+        for columns in self.columns():
+            R = [a - b for a, b in zip(R, self.grid.grams(columns))]
+            trace = trace - ((self.grid.from_basis(columns) ** 2).sum(axis=0) if per_cell else (columns**2).sum())
+        if per_cell:
+            trace[~self.cells.observed] = 0
+        return R, trace
+
+
+class ByObserved:
+    """A Cholesky factor of C itself, for few observed cells."""
+
+    def __init__(self, grid: Grid, cells: Cells, noise: np.ndarray) -> None:
+        self.grid, self.cells = grid, cells
+        self.at = np.unravel_index(np.flatnonzero(cells.observed), grid.shape)
+        C = self._others(-1)
+        C[np.diag_indices_from(C)] += np.broadcast_to(noise, grid.size)[cells.observed]
+        self.factor = _cholesky(C, grid.label)
+
+    def _others(self, k: int) -> np.ndarray:
+        """The Hadamard product over the axes but k of their covariances, between observed cells."""
+        n = len(self.at[0])
+        found = np.ones((n, n))
+        for l, f in enumerate(self.grid.factors):
+            if l != k:
+                found *= f[self.at[l][:, None], self.at[l]]
+        return found
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        from scipy.linalg import cho_solve
+
+        found = np.zeros_like(rows)
+        found[:, self.cells.observed] = cho_solve((self.factor, True), rows[:, self.cells.observed].T, check_finite=False).T
+        return found
+
+    def logdet(self) -> float:
+        return 2 * float(np.log(self.factor.diagonal()).sum())
+
+    @functools.cached_property
+    def inverse(self) -> np.ndarray:
+        from scipy.linalg import cho_solve
+
+        found: np.ndarray = cho_solve((self.factor, True), np.eye(len(self.factor)), check_finite=False)
+        return found
+
+    def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        R = []
+        for k, n in enumerate(self.grid.shape):
+            one_hot = (self.at[k][:, None] == np.arange(n)).astype(np.float64)
+            R.append(one_hot.T @ (self.inverse * self._others(k)) @ one_hot)
+        if not per_cell:
+            return R, self.inverse.trace()
+        diagonal = np.zeros(self.grid.size)
+        diagonal[self.cells.observed] = self.inverse.diagonal()
+        return R, diagonal
+
+
+def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Rows and columns ``cells`` of Q diag(inverse) Qᵀ: README (12). Cells with the same place on the first axes share their weights."""
+    d, count = len(grid.shape), len(cells)
+    vectors, at = grid.vectors.factors, np.unravel_index(cells, grid.shape)
+
+    def cost(m: int) -> float:
+        n1, n2 = math.prod(grid.shape[:m]), math.prod(grid.shape[m:])
+        return n2 * (count**2 / 2 + 4.0 * n1 * count) + float(n1) ** 3 * n2 / 2 + (1e18 if n1 > 4096 else 0)
+
+    m = min(range(d), key=cost) if count else 0
+    first, second = (_rows(vectors[a:b], at[a:b], count) for a, b in ((0, m), (m, d)))
+    weights = inverse.reshape(first.shape[1], second.shape[1])
+    outer = np.ravel_multi_index(at[:m], grid.shape[:m]) if m else np.zeros(count, np.int64)
+    begins = np.flatnonzero(np.diff(outer, prepend=-1))  # cells ascend: equal ones are neighbours
+    found = np.empty((count, count))
+    for i, begin in enumerate(begins):
+        end = begins[i + 1] if i + 1 < len(begins) else count
+        per_place = (first[begins[i:]] * first[begin]) @ weights  # (places from here on, n2)
+        repeats = np.diff(np.append(begins[i:], count))
+        block = second[begin:end] @ (second[begin:] * np.repeat(per_place, repeats, axis=0)).T
+        found[begin:end, begin:] = block
+        found[begin:, begin:end] = block.T
+    return found
+
+
+def _rows(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """The rows of a Kronecker product that belong to cells: (count, product of the sizes)."""
+    found = np.ones((count, 1))
+    for q, i in zip(vectors, at):
+        found = (found[:, :, None] * q[i][:, None, :]).reshape(count, found.shape[1] * len(q))
+    return found
+
+
+def _cholesky(a: np.ndarray, label: str) -> np.ndarray:
+    from scipy.linalg import lapack
+
+    factor, info = lapack.dpotrf(a, lower=1, clean=1, overwrite_a=0)
+    if info:
+        raise np.linalg.LinAlgError(f"{label}: the covariance of the observed cells is not positive definite (pivot {info - 1}); add noise")
+    found: np.ndarray = factor
+    return found

@@ -1,0 +1,175 @@
+"""Posterior means and variances of Gaussian processes on grids. Equation numbers are those of csrc/kron/gp/README.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..._typing import AnyArray, Array, T
+from ..product import matvec
+from ..product.packed import Packed
+from . import gp_solve
+from .given import fitting, plain_numbers
+from .grid import Grid
+from .missing import ByObserved, BySpecial, Closed
+from .nll import exact, parts
+from .sample import gp_posterior_sample
+
+_LABEL = "kron.gp_posterior"
+_ROWS_BYTES = 64 << 20  # of the rows of a block between points and cells
+
+
+def gp_posterior(
+    factors: Sequence[Array[T]],
+    cross_factors: Sequence[Array[T]],
+    y: Array[T],
+    noise: float | Array[T],
+    *,
+    mask: AnyArray | None = None,
+    variance: bool | str = True,
+    prior_diag: float | Array[T] | Sequence[Array[T]] | None = None,
+    prior_factors: Sequence[Array[T]] | None = None,
+    samples: int = 64,
+    rng: Any = None,
+    tol: float = 1e-10,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Posterior of a Gaussian process on a grid at a grid of points: mean K* α (6), variance of the latent function (7), (17).
+
+    Parameters
+    ----------
+    factors, y, noise, mask
+        As in ``gp_nll``.
+    cross_factors : list or tuple of (m_k, n_k)
+        Covariance of the points, axis by axis, with the axes of the grid: M = prod m_k points.
+    variance : bool or "samples"
+        True: exact, by a Cholesky factor of the cells that are missing or of those observed, whichever are fewer. "samples": from
+        ``samples`` posterior samples; each variance then has a relative standard error of sqrt(2 / samples). False: the mean alone.
+    prior_diag : float, (M,), or list of (m_k,), optional
+        Prior variance of the points; a list: the factors of it. Left out: the product of the factors' diagonals, where each is constant.
+    prior_factors, samples, rng
+        For variance="samples", as in ``gp_posterior_sample``.
+    tol : float
+        As in ``gp_solve``.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    mean : (..., M)
+    var : (M,), with variance
+        (..., M) where mask has a row for each of y, or with "samples". No noise is added. Rounding below 0 counts as 0.
+
+    Raises
+    ------
+    ValueError, TypeError, numpy.linalg.LinAlgError, MemoryError
+        As ``gp_nll``; a diagonal that is not constant and no prior_diag.
+
+    Notes
+    -----
+    The mean is differentiable in factors, cross_factors, y and noise; the variance is not, and asking is a NotImplementedError. Cost of the
+    mean: ``gp_solve`` and one product; of the variance 2 M sum n_k operations on a full grid; c missing (or observed) cells cost
+    c^3 / 3 + c (2 N sum n_k + M c) more.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K = np.array([[1.0, 0.5], [0.5, 1.0]])
+    >>> mean, var = qf.kron.gp_posterior([K, K], [K[:1], K], np.array([1.0, 0.0, 0.0, 1.0]), 1.0)
+    >>> np.round(mean, 4), np.round(var, 4)
+    (array([0.4462, 0.2462]), array([0.4374, 0.4374]))
+    """
+    if variance not in (True, False, "samples"):
+        raise ValueError(f"{_LABEL}: variance is {variance!r}, expected True, False or 'samples'")
+    cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
+    sizes = fitting(_LABEL, factors, cross, y)
+    alpha = gp_solve(factors, y, noise, mask=mask, tol=tol, backend=backend, num_threads=num_threads)
+    mean = matvec(cross, alpha, backend=backend, num_threads=num_threads)
+    if not variance:
+        return mean
+    plain, noise_numbers, mask_numbers = plain_numbers(_LABEL, factors, noise, mask)
+    points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
+    kernel: Any = {"backend": backend, "num_threads": num_threads}
+    if variance == "samples":
+        count = _arguments.integer(samples, _LABEL, "samples", 2)
+        numbers = _arguments.numbers_of(y, _LABEL, "y")
+        drawn = gp_posterior_sample(
+            plain, points, numbers, noise_numbers, mask=mask_numbers, prior_factors=prior_factors, size=count, rng=rng, tol=tol, **kernel
+        )
+        center = mean.detach().numpy() if not isinstance(mean, np.ndarray) else mean
+        var = ((drawn - center) ** 2).mean(axis=0, dtype=np.float64)
+    else:
+        grid = Grid(plain, _LABEL, backend, num_threads)
+        prior = _prior(prior_diag, grid, points, sizes)
+        rows = 1 if mask_numbers is None or mask_numbers.ndim == 1 else math.prod(mask_numbers.shape[:-1])
+        var = np.empty((rows, len(prior)))
+        for part in parts(grid, noise_numbers, mask_numbers, rows, lambda cells: exact(grid, noise_numbers, cells)):
+            if len(part.rows):
+                var[part.rows] = np.maximum(prior - _explained(part.solver, points, len(prior)), 0)
+        var = var.reshape(*([] if mask_numbers is None else mask_numbers.shape[:-1]), len(prior))
+    kind = str(_arrays.kind(y))
+    return mean, _arrays.of_kind(kind, var.astype(plain[0].dtype))
+
+
+# ---------------------------------------------------------------- variances
+
+
+def _explained(solver: Any, points: Sequence[np.ndarray], M: int) -> np.ndarray:
+    """diag(K* C⁻¹ K*ᵀ), (M,): README (7), (17)."""
+    grid = solver.grid
+    kernel = grid.kernel
+    if isinstance(solver, ByObserved):
+        return _explained_by_observed(solver, points, M)
+    rotated = [p.astype(np.float64) @ q for p, q in zip(points, grid.vectors.factors)]
+    closed = solver if isinstance(solver, Closed) else solver.closed
+    found: np.ndarray = Packed([r * r for r in rotated], *kernel)(closed.inverse)
+    if isinstance(solver, BySpecial):
+        to_points = Packed(rotated, *kernel)
+        for columns in solver.columns():
+            found = found - (to_points(columns) ** 2).sum(axis=0)
+    return found
+
+
+def _explained_by_observed(solver: ByObserved, points: Sequence[np.ndarray], M: int) -> np.ndarray:
+    from scipy.linalg import solve_triangular
+
+    found, shape = np.zeros(M), tuple(len(p) for p in points)
+    step = max(1, _ROWS_BYTES // (8 * max(1, len(solver.factor))))
+    for begin in range(0, M, step):
+        at = np.unravel_index(np.arange(begin, min(M, begin + step)), shape)
+        block = np.ones((len(at[0]), len(solver.factor)))
+        for p, i, o in zip(points, at, solver.at):
+            block *= p[i[:, None], o]
+        found[begin : begin + step] = (solve_triangular(solver.factor, block.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+    return found
+
+
+def _prior(given: Any, grid: Grid, points: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
+    M = math.prod(sizes)
+    if given is None:
+        value = 1.0
+        for k, f in enumerate(grid.factors):
+            diagonal = f.diagonal()
+            if len(f) and np.ptp(diagonal) > 1e-5 * np.abs(diagonal).max():
+                raise ValueError(f"{_LABEL}: the diagonal of factors[{k}] is not constant; give prior_diag, the points' prior variance")
+            value *= diagonal[0] if len(f) else 0.0
+        return np.full(M, value)
+    if isinstance(given, (list, tuple)):
+        vectors = [_arguments.numbers_of(v, _LABEL, f"prior_diag[{k}]") for k, v in enumerate(given)]
+        if [v.shape for v in vectors] != [(m,) for m in sizes]:
+            raise ValueError(f"{_LABEL}: prior_diag has shapes {[v.shape for v in vectors]}, expected {[(m,) for m in sizes]}")
+        found = np.ones(1)
+        for v in vectors:
+            found = np.multiply.outer(found, v.astype(np.float64)).reshape(-1)
+        return found
+    if _arrays.kind(given) is not None and given.ndim:
+        vector = _arguments.numbers_of(given, _LABEL, "prior_diag")
+        if vector.shape != (M,):
+            raise ValueError(f"{_LABEL}: prior_diag has shape {vector.shape}, expected ({M},)")
+        return vector.astype(np.float64)
+    return np.full(M, _arguments.number(given, _LABEL, "prior_diag"))

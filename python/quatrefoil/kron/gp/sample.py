@@ -1,0 +1,198 @@
+"""Samples of Gaussian processes on grids. Equation numbers are those of csrc/kron/gp/README.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..._typing import AnyArray, Array, T
+from ..product import matvec
+from . import gp_solve
+from .given import fitting, plain_numbers, same_kind
+from .grid import Grid
+from .nll import check_numbers
+
+_LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
+
+
+def gp_sample(
+    factors: Sequence[Array[T]],
+    *,
+    noise: float = 0.0,
+    size: int = 1,
+    rng: Any = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Samples of a Gaussian process on a grid, N(0, K_1 ⊗ ... ⊗ K_d + noise I), as Q sqrt(λ + noise) ε (8).
+
+    Parameters
+    ----------
+    factors : list or tuple of (n_k, n_k)
+        Symmetric, positive semidefinite; they may be singular.
+    noise : float
+        Variance, at least 0.
+    size : int
+        Number of samples.
+    rng : None, int, or numpy.random.Generator
+        Sample i depends on the seed and i alone, so fewer samples are the first of more.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    samples : (size, N)
+
+    Raises
+    ------
+    ValueError, TypeError, numpy.linalg.LinAlgError
+        As ``gp_nll``.
+
+    Notes
+    -----
+    An eigendecomposition a factor; 2 N sum n_k operations a sample; nothing N x N. No gradient.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.gp_sample([np.eye(2), np.ones((3, 3))], size=4, rng=0).shape
+    (4, 6)
+    """
+    given = _arguments.sequence(factors, _PRIOR)
+    plain = same_kind(_PRIOR, "factors", given)
+    for k, f in enumerate(plain):
+        if f.ndim != 2 or f.shape[0] != f.shape[1]:
+            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {f.shape}, expected a square matrix")
+    s = _arguments.number(noise, _PRIOR, "noise")
+    grid = Grid(plain, _PRIOR, backend, num_threads)
+    E = _arguments.generator(rng, _PRIOR).standard_normal((_arguments.integer(size, _PRIOR, "size", 0), grid.size))
+    E *= np.sqrt(grid.eigenvalues + s)
+    samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), grid.from_basis(E).astype(plain[0].dtype, copy=False))
+    return samples
+
+
+def gp_posterior_sample(
+    factors: Sequence[Array[T]],
+    cross_factors: Sequence[Array[T]],
+    y: Array[T],
+    noise: float | Array[T],
+    *,
+    mask: AnyArray | None = None,
+    prior_factors: Sequence[Array[T]] | None = None,
+    size: int = 1,
+    rng: Any = None,
+    tol: float = 1e-10,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Samples of the posterior at a grid of points, by Matheron's rule: f* + K* (K + S)^-1 (y - f - ε), (f, f*) from the prior (18).
+
+    Parameters
+    ----------
+    factors, y, noise, mask
+        As in ``gp_nll``; y is (N,) or (..., N).
+    cross_factors : list or tuple of (m_k, n_k)
+        Covariance of the points with the grid. Without prior_factors their rows must be rows of the factors: cells of the grid.
+    prior_factors : list or tuple of (m_k, m_k), optional
+        Covariance of the points among themselves, axis by axis: needed where they are no cells.
+    size : int
+        Number of samples.
+    rng : None, int, or numpy.random.Generator
+        Sample i depends on the seed and i alone, so fewer samples are the first of more.
+    tol : float
+        As in ``gp_solve``.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    samples : (size, ..., M)
+        Of the latent function: without noise.
+
+    Raises
+    ------
+    ValueError, TypeError, numpy.linalg.LinAlgError, MemoryError
+        As ``gp_nll``; a row of cross_factors that is no cell, without prior_factors.
+
+    Notes
+    -----
+    One solve and three products a sample, all samples together: no M x M matrix. Mean and covariance are those of ``gp_posterior``, up to
+    tol. Source: Wilson et al., Efficiently sampling functions from Gaussian process posteriors, ICML 2020.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K = np.array([[1.0, 0.5], [0.5, 1.0]])
+    >>> qf.kron.gp_posterior_sample([K, K], [K, K], np.zeros(4), 1e-8, size=3, rng=0).round(3).shape
+    (3, 4)
+    """
+    cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
+    fitting(_LABEL, factors, cross, y)
+    count = _arguments.integer(size, _LABEL, "size", 0)
+    plain, s, m = plain_numbers(_LABEL, factors, noise, mask)
+    points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
+    numbers = _arguments.numbers_of(y, _LABEL, "y")
+    check_numbers(_LABEL, numbers, s, m)
+    kernel: Any = {"backend": backend, "num_threads": num_threads}
+    wide = [a.astype(np.float64) for a in plain]
+    points = [p.astype(np.float64) for p in points]
+    roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
+    N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), numbers.shape[:-1]
+    E = _arguments.generator(rng, _LABEL).standard_normal((count, normals + N))  # row after row: fewer rows are the first of more
+    normal = np.ascontiguousarray(E[:, :normals])
+    noisy = matvec(roots, normal, **kernel) + E[:, normals:] * np.sqrt(np.broadcast_to(s, N).astype(np.float64))
+    residual = np.where(True if m is None else m, numbers, 0) - noisy.reshape(count, *(1,) * len(batch), N)
+    rows_mask = m if m is None or m.ndim == 1 else np.broadcast_to(m, residual.shape)
+    alpha = gp_solve(wide, residual, s.astype(np.float64), mask=rows_mask, tol=tol, **kernel)
+    drawn = matvec(points, alpha, **kernel)
+    drawn += matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), drawn.shape[-1])
+    samples: T = _arrays.of_kind(str(_arrays.kind(y)), drawn.astype(plain[0].dtype, copy=False))
+    return samples
+
+
+def _cell_roots(factors: Sequence[np.ndarray], points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Roots of the covariance of the grid, and the rows of them that belong to points which are its cells."""
+    roots, new = [], []
+    for k, (f, p) in enumerate(zip(factors, points)):
+        root = _root(f, f"factors[{k}]")
+        near = np.abs(p[:, None, :] - f).max(axis=2, initial=0.0) <= 1e-6 * np.abs(f).max(initial=0.0)
+        lost = np.flatnonzero(~near.any(axis=1))
+        if len(lost):
+            raise ValueError(
+                f"{_LABEL}: row {lost[0]} of cross_factors[{k}] is no row of factors[{k}], so that point is no cell of the grid; "
+                "give prior_factors, the points' own covariance on every axis"
+            )
+        roots.append(root)
+        new.append(root[near.argmax(axis=1)] if len(p) else np.zeros((0, root.shape[1])))
+    return roots, new
+
+
+def _joint_roots(
+    factors: Sequence[np.ndarray], points: Sequence[np.ndarray], prior_factors: Any
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of every axis a root of the covariance of grid and points together: its rows for either."""
+    given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
+    own = same_kind(_LABEL, "prior_factors", given)
+    if [p.shape for p in own] != [(len(p), len(p)) for p in points]:
+        expected = [(len(p), len(p)) for p in points]
+        raise ValueError(f"{_LABEL}: prior_factors have shapes {[p.shape for p in own]}, expected {expected}")
+    roots, new = [], []
+    for k, (f, c, p) in enumerate(zip(factors, points, own)):
+        root = _root(np.block([[f, c.T], [c, p.astype(np.float64)]]), f"the covariance of factors[{k}] and prior_factors[{k}] together")
+        roots.append(np.ascontiguousarray(root[: len(f)]))
+        new.append(np.ascontiguousarray(root[len(f) :]))
+    return roots, new
+
+
+def _root(a: np.ndarray, name: str) -> np.ndarray:
+    """R with R Rᵀ = a, of a matrix that may be singular."""
+    values, vectors = np.linalg.eigh(a)
+    lowest = values.min(initial=0.0)
+    if lowest < -1e-6 * np.abs(values).max(initial=0.0):  # what an axis of smooth covariances in float32 rounds to
+        raise np.linalg.LinAlgError(f"{_LABEL}: {name} is not positive semidefinite (it has the eigenvalue {lowest:.3g})")
+    found: np.ndarray = vectors * np.sqrt(np.maximum(values, 0))
+    return found

@@ -1,0 +1,31 @@
+"""Factors of a Kronecker product that nobody writes to, packed once for each direction when it is first needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from ... import _backends
+from ..._dispatch import call
+from ..._memo import LazyMemo
+from . import MATVEC, RMATVEC
+
+
+class Packed:
+    """x (..., N) -> (K_1 ⊗ ... ⊗ K_d) x, or its transpose."""
+
+    def __init__(self, factors: Sequence[Any], backend: str | None = None, num_threads: int | None = None) -> None:
+        self.factors, self._backend, self._num_threads = tuple(factors), backend, num_threads
+        self._memos = tuple(
+            (LazyMemo(functools.partial(_pack, transpose), "native", len(self.factors), private=True),) for transpose in (False, True)
+        )
+
+    def __call__(self, x: Any, transpose: bool = False, out: Any = None) -> Any:
+        op = RMATVEC if transpose else MATVEC
+        return call(op, (*self.factors, x), (), self._memos[transpose], out, self._backend, self._num_threads)
+
+
+def _pack(transpose: bool, *factors: Any) -> Any:
+    core: Any = _backends.native.core()
+    return core.kron.Plan(list(factors), transpose)

@@ -1,0 +1,234 @@
+"""Likelihood and solves: what is their own beside the table. Oracle: the dense covariance in extended precision."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gp import oracle
+from kron.gp.cases import factor
+from quatrefoil.kron.gp import iterative, missing, nll
+from quatrefoil.kron.gp.grid import Grid
+
+EPS = 2.0**-52
+
+
+def rbf(n, scale=0.2, jitter=0.0):
+    x = np.linspace(0, 1, n)
+    return np.exp(-0.5 * np.subtract.outer(x, x) ** 2 / scale**2) + jitter * np.eye(n)
+
+
+def grid_of(rng, shape, share=None):
+    factors = [factor(rng, n) for n in shape]
+    N = math.prod(shape)
+    mask = None if share is None else rng.random(N) < share
+    return factors, rng.standard_normal(N), mask
+
+
+@pytest.mark.parametrize("share", [None, 0.9, 0.2, 1.0, 0.0])
+def test_value_and_gradients_at_once(backend, rng, share):
+    factors, y, mask = grid_of(rng, (5, 3, 4), share)
+    value, dfactors, dnoise = qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)
+    again, _, dnoise_again = qf.kron.gp_nll_vjp(factors, y, 0.3, mask, np.ones(()))
+    assert value == qf.kron.gp_nll(factors, y, 0.3, mask=mask)
+    assert dnoise.shape == dnoise_again.shape == ()
+    for a, b in zip(dfactors, again):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, a.T)
+    step = 1e-6
+    up, down = (oracle.gp_nll(factors, y, [0.3 + s], mask) for s in (step, -step))
+    assert abs(dnoise - (up - down) / (2 * step)) <= 1e-9 * max(1, abs(dnoise))
+    if share == 0.0:
+        assert value == 0
+
+
+def test_equal_eigenvalues_have_finite_gradients(backend, rng):
+    y = rng.standard_normal(30)
+    _, (d1, d2), _ = qf.kron.gp_nll([np.eye(5), np.eye(6)], y, 0.5, grad=True)
+    a = y.reshape(5, 6) / 1.5
+    np.testing.assert_allclose(d1, (6 / 1.5 * np.eye(5) - a @ a.T) / 2, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(d2, (5 / 1.5 * np.eye(6) - a.T @ a) / 2, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("least", [1e-7, 1e-10, 1e-12])
+def test_small_eigenvalues_are_not_clamped(rng, least):
+    q = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    small = (q * [least, 0.5, 1, 2]) @ q.T
+    factors = [(small + small.T) / 2, factor(rng, 3)]
+    y = np.linalg.cholesky(np.kron(*factors)) @ rng.standard_normal(12)  # in its range: no large numbers cancel
+    got, expected = qf.kron.gp_nll(factors, y, 0.0), oracle.gp_nll(factors, y, [0.0])
+    assert abs(got - expected) <= 30 * EPS / least * 12  # what an entry's rounding moves the least eigenvalue by, 3 cells each
+    assert abs(qf.kron.gp_nll(factors, 0 * y, 1e-9) - oracle.gp_nll(factors, 0 * y, [1e-9])) <= 30 * EPS / (least + 1e-9)
+
+
+def test_a_mask_of_all_cells_is_no_mask(backend, rng):
+    factors, y, _ = grid_of(rng, (6, 7))
+    full = np.ones(42, bool)
+    for got, expected in zip(qf.kron.gp_nll(factors, y, 0.2, mask=full, grad=True), qf.kron.gp_nll(factors, y, 0.2, grad=True)):
+        np.testing.assert_array_equal(got, expected) if not isinstance(got, list) else [
+            np.testing.assert_array_equal(a, b) for a, b in zip(got, expected)
+        ]
+
+
+def test_what_is_missing_is_not_read(backend, rng):
+    factors, y, mask = grid_of(rng, (6, 7), 0.7)
+    expected = qf.kron.gp_solve(factors, np.where(mask, y, 0), 0.2, mask=mask)
+    for other in (np.nan, np.inf, 1e300):
+        np.testing.assert_array_equal(qf.kron.gp_solve(factors, np.where(mask, y, other), 0.2, mask=mask), expected)
+    assert (expected[~mask] == 0).all()
+
+
+# ---------------------------------------------------------------- the three solvers against each other and the dense matrix
+
+
+def noises(rng, N, kind):
+    return np.array([0.3]) if kind == "one" else rng.uniform(0.1, 1, N)
+
+
+@pytest.mark.parametrize("kind", ["one", "cells"])
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.1])
+def test_every_solver_is_the_dense_one(backend, rng, share, kind):
+    factors, y, mask = grid_of(rng, (3, 5, 4), share)
+    noise = noises(rng, 60, kind)
+    grid, cells = Grid(factors, "test", backend), missing.Cells(noise, mask, 60)
+    rows = np.where(mask, y, 0)[None]
+    seen = np.flatnonzero(mask)
+    C = oracle.covariance(factors, noise, 60)[np.ix_(seen, seen)].astype(float)
+    inverse = np.zeros((60, 60))
+    inverse[np.ix_(seen, seen)] = np.linalg.inv(C)
+    expected = inverse @ rows[0]
+    solvers = [missing.BySpecial(grid, cells), missing.ByObserved(grid, cells, noise)]
+    for solver in solvers:
+        np.testing.assert_allclose(solver.solve(rows)[0], expected, rtol=0, atol=1e-13 * np.abs(expected).max() * 30)
+        assert abs(solver.logdet() - np.linalg.slogdet(C)[1]) <= 1e-12 * 60
+        R, diagonal = solver.traces(True)
+        np.testing.assert_allclose(diagonal, inverse.diagonal(), rtol=0, atol=1e-12)
+        assert abs(solver.traces(False)[1] - inverse.trace()) <= 1e-11
+        for k, n in enumerate(grid.shape):
+            d = rng.standard_normal((n, n))
+            d = d + d.T
+            moved = functools.reduce(np.kron, [d if l == k else f for l, f in enumerate(factors)])
+            assert abs(np.sum(R[k] * d) - np.trace(inverse @ moved)) <= 1e-10 * np.abs(moved).sum()
+    got = iterative.Iterative(grid, [cells], 1e-13).solve(rows)[0]
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["one", "cells"])
+def test_iterations_meet_the_residual_that_is_asked_for(backend, rng, monkeypatch, kind):
+    monkeypatch.setattr(nll, "FEW", 0)
+    factors = [rbf(24, 0.1), rbf(19, 0.15)]
+    N = 24 * 19
+    mask = rng.random((3, N)) < 0.7  # another for each row
+    hole = np.ones((24, 19), bool)
+    hole[6:16, 4:12] = False
+    mask[1] = hole.reshape(-1)
+    y, noise = rng.standard_normal((3, N)), noises(rng, N, kind) * 0.1
+    C = oracle.covariance(factors, noise, N).astype(float)
+    for tol in (1e-4, 1e-8, 1e-12):
+        seen = []
+        alpha = qf.kron.gp_solve(factors, y, noise, mask=mask, tol=tol, progress=lambda i, r, seen=seen: seen.append((i, r)))
+        residual = np.where(mask, y - alpha @ C, 0)
+        assert (np.linalg.norm(residual, axis=1) <= 1.01 * tol * np.linalg.norm(np.where(mask, y, 0), axis=1)).all()
+        assert (alpha[~mask] == 0).all()
+        assert [i for i, _ in seen] == list(range(1, len(seen) + 1))
+        assert seen
+    warm = []
+    qf.kron.gp_solve(factors, y, noise * 1.001, mask=mask, tol=1e-6, start=alpha, progress=lambda i, r: warm.append(i))
+    cold = []
+    qf.kron.gp_solve(factors, y, noise * 1.001, mask=mask, tol=1e-6, progress=lambda i, r: cold.append(i))
+    assert len(warm) < len(cold)
+
+
+def test_gradients_by_iteration_are_those_of_the_factor(backend, rng, monkeypatch):
+    factors, y, mask = grid_of(rng, (7, 8), 0.6)
+    g = rng.standard_normal(56)
+    expected = qf.kron.gp_solve_vjp(factors, y, 0.3, mask, None, g)
+    monkeypatch.setattr(nll, "FEW", 0)
+    got = qf.kron.gp_solve_vjp(factors, y, 0.3, mask, None, g, tol=1e-13)
+    for a, b in zip([*got[0], *got[1:]], [*expected[0], *expected[1:]]):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * max(1, np.abs(b).max()))
+
+
+def test_lanczos_is_within_its_error(backend, rng, monkeypatch):
+    """Standardised errors over many seeds are about normal; a planted bias of one standard error is seen."""
+    monkeypatch.setattr(nll, "FEW", 0)
+    factors, N = [rbf(12, 0.2), rbf(10, 0.3)], 120
+    mask, y = rng.random(N) < 0.7, rng.standard_normal(N)
+    exact = float(oracle.gp_nll(factors, y, [0.05], mask))
+    z = []
+    for seed in range(60):
+        value, error = qf.kron.gp_nll(factors, y, 0.05, mask=mask, logdet="lanczos", probes=20, rng=seed, return_error=True)
+        z.append((value - exact) / error)
+    assert abs(np.mean(z)) <= 5 / 60**0.5  # five standard deviations of a mean of 60
+    assert abs(np.mean(np.array(z) + 1)) > 5 / 60**0.5
+    assert 0.5 <= np.std(z) <= 2
+
+
+def test_lanczos_gradients_are_unbiased(backend, rng, monkeypatch):
+    monkeypatch.setattr(nll, "FEW", 0)
+    factors, N = [rbf(6, 0.4), rbf(5, 0.4)], 30
+    mask, y = rng.random(N) < 0.6, rng.standard_normal(N)
+    noise = rng.uniform(0.1, 0.2, N)
+    _, (d1, d2), dn = qf.kron.gp_nll(factors, y, noise, mask=mask, grad=True)
+    drawn = [qf.kron.gp_nll(factors, y, noise, mask=mask, grad=True, logdet="lanczos", probes=50, rng=s)[1:] for s in range(40)]
+    for got, expected in (
+        ([d[0][0] for d in drawn], d1), ([d[0][1] for d in drawn], d2), ([d[1] for d in drawn], dn),
+    ):  # fmt: skip
+        error = np.std(got, axis=0, ddof=1) / 40**0.5
+        assert (np.abs(np.mean(got, axis=0) - expected) <= 6 * error + 1e-8).all()
+
+
+def test_lanczos_depends_on_the_seed_alone(rng, monkeypatch):
+    monkeypatch.setattr(nll, "FEW", 0)
+    factors, y, mask = grid_of(rng, (6, 5), 0.5)
+    values = [float(qf.kron.gp_nll(factors, y, 0.1, mask=mask, logdet="lanczos", rng=s)) for s in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_blocks_of_the_inverse(backend, rng):
+    for shape in [(5,), (3, 4), (2, 3, 4), (1, 6, 1, 2)]:
+        factors = [factor(rng, n) for n in shape]
+        grid, N = Grid(factors, "test", backend), math.prod(shape)
+        inverse = np.linalg.inv(oracle.covariance(factors, 0.2, N).astype(float))
+        for count in (0, 1, N // 2, N):
+            cells = np.sort(rng.choice(N, count, replace=False))
+            got = missing.inverse_block(grid, grid.inverse_eigenvalues(0.2), cells)
+            np.testing.assert_allclose(got, inverse[np.ix_(cells, cells)], rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_bad_input(rng):
+    factors, y, mask = grid_of(rng, (3, 4), 0.5)
+    nll_of = functools.partial(qf.kron.gp_nll, noise=0.1)
+    for name, error, call in [
+        ("y.*shape", ValueError, lambda: nll_of(factors, y[:-1])),
+        (r"factors\[1\] has shape", ValueError, lambda: nll_of([factors[0], factors[1][:, :3]], y)),
+        (r"factors\[0\] is not symmetric", ValueError, lambda: nll_of([np.triu(factors[0]), factors[1]], y)),
+        (r"factors\[0\] is not positive semidefinite.*-1", np.linalg.LinAlgError, lambda: nll_of([-np.eye(3), factors[1]], y)),
+        (r"factors\[1\] has NaN", ValueError, lambda: nll_of([factors[0], factors[1] * np.nan], y)),
+        (r"y\[2\] is nan", ValueError, lambda: nll_of(factors, np.where(np.arange(12) == 2, np.nan, y))),
+        ("mask has dtype int64", TypeError, lambda: nll_of(factors, y, mask=mask.astype(int))),
+        ("mask has shape", ValueError, lambda: nll_of(factors, y, mask=mask[:-1])),
+        ("noise is -1", ValueError, lambda: qf.kron.gp_nll(factors, y, -1.0)),
+        ("noise is nan", ValueError, lambda: qf.kron.gp_nll(factors, y, np.array([np.nan]))),
+        ("noise has shape", ValueError, lambda: qf.kron.gp_nll(factors, y, np.ones(5))),
+        ("singular", np.linalg.LinAlgError, lambda: qf.kron.gp_nll([np.ones((3, 3)), factors[1]], y, 0.0)),
+        ("not positive definite", np.linalg.LinAlgError, lambda: qf.kron.gp_nll([np.ones((3, 3)), factors[1]], y, 0.0, mask=mask | True)
+            if False else qf.kron.gp_nll([np.ones((3, 3)), np.ones((4, 4))], y, 0.0, mask=np.arange(12) < 5)),
+        ("logdet is 'both'", ValueError, lambda: nll_of(factors, y, logdet="both")),
+        ("probes is 1", ValueError, lambda: nll_of(factors, y, probes=1)),
+        ("tol is 0", ValueError, lambda: nll_of(factors, y, tol=0.0)),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=f"^kron.gp_nll: .*{name}" if "shape" not in name else name):
+            call()
+
+
+def test_what_has_no_room_is_refused_before(monkeypatch):
+    n = 1000
+    mask = np.arange(n * n) % 2 == 0
+    with pytest.raises(MemoryError, match="500000 cells"):
+        qf.kron.gp_nll([np.eye(n), np.eye(n)], np.zeros(n * n), 1.0, mask=mask)

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+import quatrefoil as qf  # noqa: E402
+from kron.gp.cases import factor  # noqa: E402
+
+
+def test_one_eigendecomposition_serves_value_and_gradient(rng, monkeypatch):
+    calls = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda a: calls.append(len(a)) or eigh(a))
+    factors = [torch.from_numpy(factor(rng, n)).requires_grad_() for n in (4, 5)]
+    y = torch.from_numpy(rng.standard_normal(20))
+    qf.kron.gp_nll(factors, y, 0.3, mask=torch.from_numpy(rng.random(20) < 0.8)).backward()
+    assert calls == [4, 5]
+
+
+def test_hyperparameters_are_fitted_through_any_kernel(rng):
+    x = torch.linspace(0, 1, 9, dtype=torch.float64)
+    y = torch.from_numpy(rng.standard_normal(81))
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    noise = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+
+    def loss(s, v):
+        K = torch.exp(-0.5 * ((x[:, None] - x) / s) ** 2)
+        return qf.kron.gp_nll([K, K], y, v)
+
+    assert torch.autograd.gradcheck(loss, (scale, noise), eps=1e-6, atol=1e-6)
+
+
+def test_the_mean_is_differentiable_and_the_variance_says_no(rng):
+    factors = [torch.from_numpy(factor(rng, n)) for n in (3, 4)]
+    cross = [torch.from_numpy(rng.standard_normal((2, n))).requires_grad_() for n in (3, 4)]
+    y = torch.from_numpy(rng.standard_normal(12)).requires_grad_()
+    mean = qf.kron.gp_posterior(factors, cross, y, 0.1, variance=False)
+    da, db, dy = torch.autograd.grad(mean.sum(), [*cross, y])
+    assert all(bool(g.abs().max() > 0) for g in (da, db, dy))
+    with pytest.raises(NotImplementedError, match="detach"):
+        qf.kron.gp_posterior(factors, cross, y, 0.1)
+
+
+def test_kinds_come_back(rng):
+    factors = [torch.from_numpy(factor(rng, n)) for n in (3, 4)]
+    y = torch.from_numpy(rng.standard_normal(12))
+    mean, var = qf.kron.gp_posterior(factors, factors, y, 0.1, prior_diag=1.0)
+    samples = qf.kron.gp_posterior_sample(factors, factors, y, 0.1, size=2, rng=0)
+    assert all(isinstance(a, torch.Tensor) and a.dtype == torch.float64 for a in (mean, var, samples, qf.kron.gp_sample(factors)))

@@ -1,0 +1,163 @@
+"""Means, variances and samples against the dense posterior; samples by statistics that see a planted error."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gp import oracle
+from quatrefoil.kron.gp import nll
+
+
+def kernel(x, y, scale=0.3):
+    return np.exp(-0.5 * np.subtract.outer(x, y) ** 2 / scale**2)
+
+
+class Problem:
+    def __init__(self, rng, shape=(6, 5), points=(3, 4), share=None, noise=0.1):
+        axes, new = [np.linspace(0, 1, n) for n in shape], [rng.uniform(-0.2, 1.2, m) for m in points]
+        self.factors = [kernel(x, x) + 1e-6 * np.eye(len(x)) for x in axes]
+        self.cross = [kernel(x, y) for x, y in zip(new, axes)]
+        self.prior = [kernel(x, x) for x in new]
+        N = math.prod(shape)
+        self.y, self.noise = rng.standard_normal(N), noise
+        self.mask = None if share is None else rng.random(N) < share
+
+    def expected(self, cross=None, prior=None):
+        prior = functools.reduce(np.kron, prior or self.prior)
+        mean, covariance = oracle.posterior(self.factors, cross or self.cross, self.y, self.noise, self.mask, prior)
+        return mean.astype(float), covariance.astype(float)
+
+
+@pytest.mark.parametrize("share", [None, 0.8, 0.2])
+def test_mean_and_variance(backend, rng, share):
+    for shape, points in [((7,), (4,)), ((6, 5), (3, 4)), ((3, 4, 2), (2, 1, 3)), ((5, 4), (0, 3))]:
+        p = Problem(rng, shape, points, share)
+        mean, covariance = p.expected()
+        for prior in (None, [q.diagonal() for q in p.prior], functools.reduce(np.kron, [q.diagonal() for q in p.prior]), 1.0):
+            got, var = qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, prior_diag=prior)
+            np.testing.assert_allclose(got, mean, rtol=0, atol=1e-9)  # condition numbers to about 100, and jitter
+            # without prior_diag it is the diagonal of the factors, jitter included
+            np.testing.assert_allclose(var, covariance.diagonal(), rtol=0, atol=1e-9 if prior is not None else 5e-6)
+        alone = qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, variance=False)
+        np.testing.assert_array_equal(alone, got)
+
+
+def test_batches_and_masks_of_their_own(backend, rng):
+    p = Problem(rng)
+    y, mask = rng.standard_normal((2, 3, 30)), rng.random((2, 3, 30)) < 0.7
+    mean, var = qf.kron.gp_posterior(p.factors, p.cross, y, p.noise, mask=mask, prior_diag=1.0)
+    shared, one = qf.kron.gp_posterior(p.factors, p.cross, y, p.noise, mask=mask[0, 0], prior_diag=1.0)
+    assert mean.shape == var.shape == (2, 3, 12)
+    assert shared.shape == (2, 3, 12)
+    assert one.shape == (12,)
+    for index in np.ndindex(2, 3):
+        p.y, p.mask = y[index], mask[index]
+        expected, covariance = p.expected()
+        np.testing.assert_allclose(mean[index], expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(var[index], covariance.diagonal(), rtol=0, atol=1e-9)
+
+
+def test_noise_per_cell(backend, rng):
+    p = Problem(rng, share=0.7, noise=rng.uniform(0.1, 1, 30))
+    mean, covariance = p.expected()
+    got, var = qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, prior_diag=1.0)
+    np.testing.assert_allclose(got, mean, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(var, covariance.diagonal(), rtol=0, atol=1e-9)
+
+
+def near(samples, mean, covariance):
+    """The worst standardised errors of the samples' mean and covariance: about 4 among hundreds of them by chance."""
+    S = len(samples)
+    centred = samples - mean
+    variance = covariance.diagonal()
+    of_mean = np.abs(centred.mean(axis=0)) / np.sqrt(variance / S)
+    of_covariance = np.abs(centred.T @ centred / S - covariance) / np.sqrt((np.outer(variance, variance) + covariance**2) / S)
+    return max(of_mean.max(), of_covariance.max())
+
+
+LIMIT = 6  # a chance of 2e-9 for each of some hundred statistics
+
+
+@pytest.mark.parametrize("share", [None, 0.6])
+@pytest.mark.parametrize("where", ["points", "cells"])
+def test_posterior_samples_have_the_posterior_s_moments(backend, rng, share, where):
+    p = Problem(rng, (4, 3), (2, 3), share, noise=0.2)
+    cross, prior, joint = p.cross, p.prior, p.prior
+    if where == "cells":
+        rows = [np.array([2, 0]), np.array([1, 1, 2])]
+        cross, prior = [f[r] for f, r in zip(p.factors, rows)], [f[np.ix_(r, r)] for f, r in zip(p.factors, rows)]
+        joint = None
+    mean, covariance = p.expected(cross, prior)
+    samples = qf.kron.gp_posterior_sample(p.factors, cross, p.y, 0.2, mask=p.mask, prior_factors=joint, size=4000, rng=rng)
+    assert samples.shape == (4000, 6)
+    assert near(samples, mean, covariance + 1e-12 * np.eye(6)) <= LIMIT
+    spread = np.sqrt(covariance.diagonal())
+    assert near(samples + 0.2 * spread, mean, covariance) > LIMIT  # what the gate sees
+    assert near(mean + 1.15 * (samples - mean), mean, covariance) > LIMIT
+
+
+def test_prior_samples_have_the_prior_s_moments(backend, rng):
+    p = Problem(rng, (3, 4))
+    samples = qf.kron.gp_sample(p.factors, noise=0.3, size=4000, rng=rng)
+    covariance = oracle.covariance(p.factors, 0.3, 12).astype(float)
+    assert near(samples, np.zeros(12), covariance) <= LIMIT
+    assert near(samples * 1.15, np.zeros(12), covariance) > LIMIT
+    rank_one = qf.kron.gp_sample([np.ones((3, 3)), np.ones((2, 2))], size=2, rng=0)
+    np.testing.assert_allclose(rank_one, rank_one[:, :1] * np.ones(6), rtol=0, atol=1e-7)
+
+
+def test_fewer_samples_are_the_first_of_more(backend, rng):
+    p = Problem(rng, share=0.7)
+    for size in (0, 1, 5):
+        few = qf.kron.gp_sample(p.factors, size=size, rng=7)
+        np.testing.assert_allclose(few, qf.kron.gp_sample(p.factors, size=9, rng=7)[:size], rtol=0, atol=1e-14)
+        given = {"mask": p.mask, "prior_factors": p.prior, "rng": 7}
+        few = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=size, **given)
+        more = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=9, **given)[:size]
+        np.testing.assert_allclose(few, more, rtol=0, atol=1e-12)
+
+
+def test_samples_of_a_batch(backend, rng):
+    p = Problem(rng)
+    y, mask = rng.standard_normal((2, 30)), rng.random((2, 30)) < 0.7
+    got = qf.kron.gp_posterior_sample(p.factors, p.cross, y, 0.1, mask=mask, prior_factors=p.prior, size=3, rng=1)
+    for b in range(2):
+        alone = qf.kron.gp_posterior_sample(p.factors, p.cross, y[b], 0.1, mask=mask[b], prior_factors=p.prior, size=3, rng=1)
+        np.testing.assert_allclose(got[:, b], alone, rtol=0, atol=1e-10)
+
+
+def test_variance_from_samples_is_within_its_error(backend, rng, monkeypatch):
+    p = Problem(rng, share=0.7)
+    _, covariance = p.expected()
+    monkeypatch.setattr(nll, "FEW", 0)  # the solve iterates
+    S = 800
+    _, var = qf.kron.gp_posterior(
+        p.factors, p.cross, p.y, p.noise, mask=p.mask, variance="samples", prior_factors=p.prior, samples=S, rng=rng
+    )
+    z = (var / covariance.diagonal() - 1) / (2 / S) ** 0.5
+    assert np.abs(z).max() <= LIMIT
+    assert np.abs((1.4 * var / covariance.diagonal() - 1) / (2 / S) ** 0.5).max() > LIMIT
+
+
+def test_bad_input(rng):
+    p = Problem(rng)
+    posterior = functools.partial(qf.kron.gp_posterior, p.factors, p.cross, p.y, 0.1)
+    other, drawn = [p.cross[0], p.cross[1].astype("f")], functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, p.y, 0.1)
+    for text, error, call in [
+        ("variance is 'some'", ValueError, lambda: posterior(variance="some")),
+        (r"cross_factors\[0\] has shape", ValueError, lambda: qf.kron.gp_posterior(p.factors, [c.T for c in p.cross], p.y, 0.1)),
+        ("1 cross_factors for 2", ValueError, lambda: qf.kron.gp_posterior(p.factors, p.cross[:1], p.y, 0.1)),
+        (r"cross_factors\[1\] is .*float32", TypeError, lambda: qf.kron.gp_posterior(p.factors, other, p.y, 0.1)),
+        ("prior_diag has shape", ValueError, lambda: posterior(prior_diag=np.ones(3))),
+        ("not constant", ValueError, lambda: qf.kron.gp_posterior([np.diag(np.arange(1.0, 7)), p.factors[1]], p.cross, p.y, 0.1)),
+        ("mask has dtype", TypeError, lambda: posterior(mask=np.ones(30))),
+        ("no cell of the grid", ValueError, lambda: drawn()),
+        ("prior_factors have shapes", ValueError, lambda: drawn(prior_factors=p.factors)),
+        ("size is -1", ValueError, lambda: qf.kron.gp_sample(p.factors, size=-1)),
+        (r"factors\[1\] has shape", ValueError, lambda: qf.kron.gp_sample([p.factors[0], p.cross[1]])),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()
