@@ -69,7 +69,7 @@ def gp_sample(
             raise ValueError(f"{_PRIOR}: factors[{k}] has shape {f.shape}, expected a square matrix")
     s = _arguments.number(noise, _PRIOR, "noise")
     grid = Grid(plain, _PRIOR, backend, num_threads)
-    E = _arguments.generator(rng, _PRIOR).standard_normal((_arguments.integer(size, _PRIOR, "size", 0), grid.size))
+    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), grid.size)
     E *= np.sqrt(grid.eigenvalues + s)
     samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), grid.from_basis(E).astype(plain[0].dtype, copy=False))
     return samples
@@ -142,7 +142,7 @@ def gp_posterior_sample(
     points = [p.astype(np.float64) for p in points]
     roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
     N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), numbers.shape[:-1]
-    E = _arguments.generator(rng, _LABEL).standard_normal((count, normals + N))  # row after row: fewer rows are the first of more
+    E = _normals(rng, _LABEL, count, normals + N)
     normal = np.ascontiguousarray(E[:, :normals])
     noisy = matvec(roots, normal, **kernel) + E[:, normals:] * np.sqrt(np.broadcast_to(s, N).astype(np.float64))
     residual = np.where(True if m is None else m, numbers, 0) - noisy.reshape(count, *(1,) * len(batch), N)
@@ -154,21 +154,39 @@ def gp_posterior_sample(
     return samples
 
 
+def _normals(rng: Any, label: str, size: int, count: int) -> np.ndarray:
+    """(size, count) normal numbers. Row after row: fewer rows are the first of more, and Ctrl-C comes between them."""
+    generator, found = _arguments.generator(rng, label), np.empty((size, count))
+    for row in found:
+        generator.standard_normal(out=row)
+    return found
+
+
 def _cell_roots(factors: Sequence[np.ndarray], points: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Roots of the covariance of the grid, and the rows of them that belong to points which are its cells."""
     roots, new = [], []
     for k, (f, p) in enumerate(zip(factors, points)):
         root = _root(f, f"factors[{k}]")
-        near = np.abs(p[:, None, :] - f).max(axis=2, initial=0.0) <= 1e-6 * np.abs(f).max(initial=0.0)
-        lost = np.flatnonzero(~near.any(axis=1))
-        if len(lost):
+        at = [_row_of(f, row) for row in p]
+        if -1 in at:
             raise ValueError(
-                f"{_LABEL}: row {lost[0]} of cross_factors[{k}] is no row of factors[{k}], so that point is no cell of the grid; "
+                f"{_LABEL}: row {at.index(-1)} of cross_factors[{k}] is no row of factors[{k}], so that point is no cell of the grid; "
                 "give prior_factors, the points' own covariance on every axis"
             )
         roots.append(root)
-        new.append(root[near.argmax(axis=1)] if len(p) else np.zeros((0, root.shape[1])))
+        new.append(root[np.array(at, np.intp)])
     return roots, new
+
+
+def _row_of(f: np.ndarray, row: np.ndarray) -> int:
+    """Which row of f this is, but for rounding; -1 for none."""
+    if not len(f):
+        return -1
+    allowed = 1e-6 * np.abs(f).max(initial=0.0)
+    largest = int(np.abs(row).argmax())
+    near = np.flatnonzero(np.abs(f[:, largest] - row[largest]) <= allowed)
+    near = near[(np.abs(f[near] - row) <= allowed).all(axis=1)]
+    return int(near[0]) if len(near) else -1
 
 
 def _joint_roots(
