@@ -42,7 +42,7 @@ def rows(factors, y, noise, mask):
         yield index, cells, cholesky(C[np.ix_(cells, cells)])
 
 
-def gp_nll(factors, y, noise, mask=None, *, logdet="exact", return_error=False):
+def gp_nll(factors, y, noise, mask=None, start=None, *, logdet="exact", return_error=False):
     nll = np.zeros(y.shape[:-1], np.longdouble)
     for index, cells, L in rows(factors, y, noise, mask):
         half = forward(L, y[index][cells])

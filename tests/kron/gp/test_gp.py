@@ -31,7 +31,7 @@ def grid_of(rng, shape, share=None):
 def test_value_and_gradients_at_once(backend, rng, share):
     factors, y, mask = grid_of(rng, (5, 3, 4), share)
     value, dfactors, dnoise = qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)
-    again, _, dnoise_again = qf.kron.gp_nll_vjp(factors, y, 0.3, mask, np.ones(()))
+    again, _, dnoise_again = qf.kron.gp_nll_vjp(factors, y, 0.3, mask, None, np.ones(()))
     assert value == qf.kron.gp_nll(factors, y, 0.3, mask=mask)
     assert dnoise.shape == dnoise_again.shape == ()
     for a, b in zip(dfactors, again):

@@ -14,45 +14,41 @@ from ... import _arguments, _arrays, _backends
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
 from ..._memo import Memo
-from ..._spec import Arg, Check, Extra, Op, Option
+from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, T
 from . import nll as _nll
 
 _FACTORS, _Y = Arg("factors", "n_ n_", many=True), Arg("y", "... n_x")
 _NOISE, _MASK = Arg("noise", "S"), Arg("mask", "n_x or ... n_x", optional=True, dtype="bool")
+_START = Arg("start", "... n_x", optional=True, constant=True)
 
 
-def _check(behind: int) -> Check:
-    """``noise`` is one number or one a cell; there are ``behind`` arguments after it."""
-
-    def check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
-        y, noise = shapes[-behind - 2], shapes[-behind - 1]
-        assert y is not None
-        assert noise is not None
-        if noise[0] not in (1, y[-1]):
-            raise ValueError(f"{label}: noise has shape {noise}, expected (1,) or ({y[-1]},), a variance for all cells or one each")
-
-    return check
+def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    y, noise, _, _ = shapes[-4:]
+    assert y is not None
+    assert noise is not None
+    if noise[0] not in (1, y[-1]):
+        raise ValueError(f"{label}: noise has shape {noise}, expected (1,) or ({y[-1]},), a variance for all cells or one each")
 
 
 GP_NLL = Op(
     __name__, "gp_nll",
-    inputs=(_FACTORS, _Y, _NOISE, _MASK),
+    inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
     outputs=(Arg("nll", "..."), Arg("error", "...", when="return_error", constant=True)),
     options=(Option("logdet", str), Option("probes", int), Option("seed", int), Option("tol", float), Option("return_error", bool)),
     extras=("kept",),
-    check=_check(1),
+    check=_check,
     host=_nll.nll,
     host_adjoint=_nll.nll_adjoint,
     tolerance=2e-5,  # float64: condition numbers up to about 100
 )  # fmt: skip
 GP_SOLVE = Op(
     __name__, "gp_solve",
-    inputs=(_FACTORS, _Y, _NOISE, _MASK, Arg("start", "... n_x", optional=True, constant=True)),
+    inputs=(_FACTORS, _Y, _NOISE, _MASK, _START),
     outputs=(Arg("alpha", "... n_x"),),
     options=(Option("tol", float),),
     extras=("kept", Extra("progress", function=True)),
-    check=_check(2),
+    check=_check,
     host=_nll.solve,
     host_adjoint=_nll.solve_adjoint,
     tolerance=2e-5,  # float64: condition numbers up to about 100
@@ -67,6 +63,7 @@ def gp_nll(
     *,
     mask: AnyArray | None = None,
     grad: bool = False,
+    start: Array[T] | None = None,
     logdet: str = "exact",
     probes: int = 16,
     rng: Any = None,
@@ -89,6 +86,8 @@ def gp_nll(
         True where a cell is observed, for all rows or for each. What y holds elsewhere is not read.
     grad : bool
         Return the gradients of the sum over rows too.
+    start : (..., N), optional
+        For "lanczos", as in ``gp_solve``. No gradient in it.
     logdet : "exact" or "lanczos"
         With missing cells: by a Cholesky factor of the missing cells or the observed ones, whichever are fewer; or where these are over
         512, an estimate by ``probes`` random vectors (15), which needs no factor. So are then the gradients.
@@ -138,7 +137,7 @@ def gp_nll(
     label = GP_NLL.label
     options = _options(label, logdet, probes, rng, tol, return_error)
     factors = _arguments.sequence(factors, label)
-    arrays = (*factors, y, _noise(noise, y, label), mask)
+    arrays = (*factors, y, _noise(noise, y, label), mask, start)
     kept = _kept(GP_NLL, arrays, backend, grad)
     value, error = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
     results = (value, error) if return_error else (value,)
@@ -154,6 +153,7 @@ def gp_nll_vjp(
     y: Array[T],
     noise: float | Array[T],
     mask: AnyArray | None,
+    start: Array[T] | None,
     grad: Array[T],
     *,
     logdet: str = "exact",
@@ -170,7 +170,7 @@ def gp_nll_vjp(
     """
     label = GP_NLL.label
     options = _options(label, logdet, probes, rng, tol, return_error)
-    given = (_arguments.sequence(factors, label), y, _noise(noise, y, label), mask, grad)
+    given = (_arguments.sequence(factors, label), y, _noise(noise, y, label), mask, start, grad)
     dfactors, dy, dnoise = call_vjp(GP_NLL, given, options, (), backend, num_threads)
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 

@@ -193,6 +193,7 @@ def nll(
     y: np.ndarray,
     noise: np.ndarray,
     mask: np.ndarray | None,
+    start: np.ndarray | None,
     found: np.ndarray,
     error: np.ndarray | None,
     logdet: str,
@@ -209,6 +210,7 @@ def nll(
     check_numbers("kron.gp_nll", y, noise, mask)
     grid = Grid(factors, "kron.gp_nll", backend, num_threads or None)
     rows = observed_rows(y, mask, grid.size)
+    begin = None if start is None else observed_rows(start, mask, grid.size)
     alpha, values, errors = np.zeros_like(rows), np.zeros(len(rows)), np.zeros(len(rows))
     done = []
     for part in parts(grid, noise, mask, len(rows), lambda cells: _with_logdet(grid, noise, cells, logdet, probes, seed, tol)):
@@ -216,7 +218,7 @@ def nll(
             continue
         if isinstance(part.solver, Estimated):
             iterative = Iterative(grid, [part.cells], tol)
-            alpha[part.rows] = iterative.solve(rows[part.rows])
+            alpha[part.rows] = iterative.solve(rows[part.rows], None if begin is None else begin[part.rows])
             errors[part.rows] = part.solver.logdet_error() / 2
         else:
             alpha[part.rows] = part.solver.solve(rows[part.rows])
@@ -241,11 +243,13 @@ def nll_adjoint(
     y: np.ndarray,
     noise: np.ndarray,
     mask: np.ndarray | None,
+    start: np.ndarray | None,
     grad: np.ndarray,
     dfactors: Sequence[np.ndarray],
     dy: np.ndarray,
     dnoise: np.ndarray,
     dmask: None,
+    dstart: None,
     logdet: str,
     probes: int,
     seed: int,
@@ -260,7 +264,7 @@ def nll_adjoint(
     if kept is None or kept.solution is None:
         kept = kept or Kept()
         made = np.empty(y.shape[:-1], y.dtype)
-        nll(factors, y, noise, mask, made, None, logdet, probes, seed, tol, False, kept, num_threads, backend=backend)
+        nll(factors, y, noise, mask, start, made, None, logdet, probes, seed, tol, False, kept, num_threads, backend=backend)
     grid, done, alpha = kept.solution
     weights = grad.astype(np.float64).reshape(-1)
     dy[...] = (alpha * weights[:, None]).reshape(dy.shape)

@@ -11,16 +11,14 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, T
 from ..product import matvec
-from ..product.packed import Packed
 from . import gp_solve
 from .given import fitting, plain_numbers
 from .grid import Grid
-from .missing import ByObserved, BySpecial, Closed
 from .nll import exact, parts
+from .points import GridPoints, explained
 from .sample import gp_posterior_sample
 
 _LABEL = "kron.gp_posterior"
-_ROWS_BYTES = 64 << 20  # of the rows of a block between points and cells
 
 
 def gp_posterior(
@@ -105,51 +103,18 @@ def gp_posterior(
         var = ((drawn - center) ** 2).mean(axis=0, dtype=np.float64)
     else:
         grid = Grid(plain, _LABEL, backend, num_threads)
-        prior = _prior(prior_diag, grid, points, sizes)
+        prior, where = _prior(prior_diag, grid, sizes), GridPoints(points)
         rows = 1 if mask_numbers is None or mask_numbers.ndim == 1 else math.prod(mask_numbers.shape[:-1])
         var = np.empty((rows, len(prior)))
         for part in parts(grid, noise_numbers, mask_numbers, rows, lambda cells: exact(grid, noise_numbers, cells)):
             if len(part.rows):
-                var[part.rows] = np.maximum(prior - _explained(part.solver, points, len(prior)), 0)
+                var[part.rows] = np.maximum(prior - explained(part.solver, where), 0)
         var = var.reshape(*([] if mask_numbers is None else mask_numbers.shape[:-1]), len(prior))
     kind = str(_arrays.kind(y))
     return mean, _arrays.of_kind(kind, var.astype(plain[0].dtype))
 
 
-# ---------------------------------------------------------------- variances
-
-
-def _explained(solver: Any, points: Sequence[np.ndarray], M: int) -> np.ndarray:
-    """diag(K* C⁻¹ K*ᵀ), (M,): README (7), (17)."""
-    grid = solver.grid
-    kernel = grid.kernel
-    if isinstance(solver, ByObserved):
-        return _explained_by_observed(solver, points, M)
-    rotated = [p.astype(np.float64) @ q for p, q in zip(points, grid.vectors.factors)]
-    closed = solver if isinstance(solver, Closed) else solver.closed
-    found: np.ndarray = Packed([r * r for r in rotated], *kernel)(closed.inverse)
-    if isinstance(solver, BySpecial):
-        to_points = Packed(rotated, *kernel)
-        for columns in solver.columns():
-            found = found - (to_points(columns) ** 2).sum(axis=0)
-    return found
-
-
-def _explained_by_observed(solver: ByObserved, points: Sequence[np.ndarray], M: int) -> np.ndarray:
-    from scipy.linalg import solve_triangular
-
-    found, shape = np.zeros(M), tuple(len(p) for p in points)
-    step = max(1, _ROWS_BYTES // (8 * max(1, len(solver.factor))))
-    for begin in range(0, M, step):
-        at = np.unravel_index(np.arange(begin, min(M, begin + step)), shape)
-        block = np.ones((len(at[0]), len(solver.factor)))
-        for p, i, o in zip(points, at, solver.at):
-            block *= p[i[:, None], o]
-        found[begin : begin + step] = (solve_triangular(solver.factor, block.T, lower=True, check_finite=False) ** 2).sum(axis=0)
-    return found
-
-
-def _prior(given: Any, grid: Grid, points: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
+def _prior(given: Any, grid: Grid, sizes: Sequence[int]) -> np.ndarray:
     M = math.prod(sizes)
     if given is None:
         value = 1.0

@@ -1,0 +1,96 @@
+"""Where a process is predicted: at a grid of points or at scattered ones, each axis with its covariance with the axis of the grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..product.packed import Packed
+from .missing import ByObserved, BySpecial, Closed
+
+_BLOCK_BYTES = 64 << 20
+
+Product = Callable[[np.ndarray], np.ndarray]  # rows (..., N) -> (..., M)
+
+
+class GridPoints:
+    """All combinations of the points of every axis: matrices (m_k, n_k), M = prod m_k."""
+
+    def __init__(self, matrices: Sequence[np.ndarray]) -> None:
+        self.matrices = [m.astype(np.float64) for m in matrices]
+        self.shape = tuple(len(m) for m in matrices)
+        self.size = math.prod(self.shape)
+
+    def product(self, matrices: Sequence[np.ndarray], kernel: Any) -> Product:
+        return Packed(matrices, *kernel)
+
+    def rows(self, begin: int, end: int, at: Sequence[np.ndarray]) -> np.ndarray:
+        """Covariances of some points with the cells ``at``."""
+        places = np.unravel_index(np.arange(begin, end), self.shape)
+        found = np.ones((end - begin, len(at[0])))
+        for m, i, o in zip(self.matrices, places, at):
+            found *= m[i[:, None], o]
+        return found
+
+
+class ScatteredPoints:
+    """Point p has row p of every matrix (M, n_k)."""
+
+    def __init__(self, matrices: Sequence[np.ndarray]) -> None:
+        self.matrices = [m.astype(np.float64) for m in matrices]
+        self.size = len(matrices[0])
+
+    def product(self, matrices: Sequence[np.ndarray], kernel: Any) -> Product:
+        return lambda rows: scattered_product(matrices, rows)
+
+    def rows(self, begin: int, end: int, at: Sequence[np.ndarray]) -> np.ndarray:
+        found = np.ones((end - begin, len(at[0])))
+        for m, o in zip(self.matrices, at):
+            found *= m[begin:end, o]
+        return found
+
+
+def scattered_product(matrices: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """(..., N) -> (..., M): sum over cells of prod_k matrices[k][p, i_k] x_i, by 2 N operations a point."""
+    M, shape = len(matrices[0]), [m.shape[1] for m in matrices]
+    x = rows.reshape(math.prod(rows.shape[:-1]), math.prod(shape))
+    rest = math.prod(shape[1:])
+    found = np.empty((len(x), M))
+    step = max(1, _BLOCK_BYTES // (8 * max(1, len(x) * rest)))
+    for begin in range(0, M, step):
+        part = matrices[0][begin : begin + step] @ x.reshape(len(x), shape[0], rest)  # (B, points, rest)
+        left = rest
+        for m, n in zip(matrices[1:], shape[1:]):
+            left //= max(n, 1)
+            part = np.einsum("pk,bpkr->bpr", m[begin : begin + step], part.reshape(len(x), part.shape[1], n, left))
+        found[:, begin : begin + step] = part.reshape(len(x), part.shape[1])
+    return found.reshape(*rows.shape[:-1], M)
+
+
+def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
+    """diag(K* C⁻¹ K*ᵀ), (M,): README (7), (17)."""
+    grid = solver.grid
+    if isinstance(solver, ByObserved):
+        return _explained_by_observed(solver, points)
+    rotated = [m @ q for m, q in zip(points.matrices, grid.vectors.factors)]
+    closed: Closed = solver if isinstance(solver, Closed) else solver.closed
+    found = points.product([r * r for r in rotated], grid.kernel)(closed.inverse)
+    if isinstance(solver, BySpecial):
+        to_points = points.product(rotated, grid.kernel)
+        for columns in solver.columns():
+            found = found - (to_points(columns) ** 2).sum(axis=0)
+    return found
+
+
+def _explained_by_observed(solver: ByObserved, points: GridPoints | ScatteredPoints) -> np.ndarray:
+    from scipy.linalg import solve_triangular
+
+    found = np.zeros(points.size)
+    step = max(1, _BLOCK_BYTES // (8 * max(1, len(solver.factor))))
+    for begin in range(0, points.size, step):
+        block = points.rows(begin, min(points.size, begin + step), solver.at)
+        found[begin : begin + step] = (solve_triangular(solver.factor, block.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+    return found
