@@ -142,10 +142,35 @@ def gp_nll(
     value, error = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
     results = (value, error) if return_error else (value,)
     if grad:
-        ones = _arrays.namespace(y).ones_like(value)
-        dfactors, _, dnoise = call_vjp(GP_NLL, (list(factors), *arrays[len(factors) :], ones), options, kept, backend, num_threads)
+        dfactors, _, dnoise = _gradients(arrays, value, options, kept, backend, num_threads)
         results += (dfactors, dnoise.reshape(getattr(noise, "shape", ())))
     return results if len(results) > 1 else value
+
+
+def nll_and_gradients(
+    factors: Sequence[np.ndarray],
+    y: np.ndarray,
+    noise: np.ndarray,
+    mask: np.ndarray | None,
+    *,
+    start: np.ndarray | None = None,
+    logdet: str = "exact",
+    probes: int = 16,
+    rng: Any = None,
+    tol: float = 1e-10,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[float, list[np.ndarray], np.ndarray, np.ndarray]:
+    """``gp_nll`` of one y (N,) with its gradients by factors, y, which is α, and noise (S,): for who minimises it."""
+    arrays = (*factors, y, noise, mask, start)
+    options, kept = _options(GP_NLL.label, logdet, probes, rng, tol, False), _kept(GP_NLL, arrays, backend, True)
+    value, _ = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
+    return float(value), *_gradients(arrays, value, options, kept, backend, num_threads)
+
+
+def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], kept: Any, backend: str | None, num_threads: int | None) -> Any:
+    ones = _arrays.namespace(value).ones_like(value)
+    return call_vjp(GP_NLL, (list(arrays[:-4]), *arrays[-4:], ones), options, kept, backend, num_threads)
 
 
 def gp_nll_vjp(

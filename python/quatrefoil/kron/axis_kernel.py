@@ -1,0 +1,132 @@
+"""The covariance function of one axis, its hyperparameters as one vector: ours in a functools.partial, scikit-learn's, any callable."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import mixture
+
+# Our functions, the arguments that can be learnt in the order of their gradients, and which of these are learnt as logarithms.
+_OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
+    mixture.rbf: (mixture.rbf_vjp, ("scale",), ("scale",)),
+    mixture.matern52: (mixture.matern52_vjp, ("scale",), ("scale",)),
+    mixture.spectral_mixture: (mixture.spectral_mixture_vjp, ("log_weights", "log_scales", "freqs"), ()),
+    mixture.gsmp_kernel: (mixture.gsmp_kernel_vjp, ("weights", "means", "std"), ("weights", "std")),
+}
+_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's
+
+
+class AxisKernel:
+    """A callable k(x, y=None) -> (n, m) without hyperparameters. ``theta`` is the vector of them, ``bounds`` its limits, a row each."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    @property
+    def theta(self) -> np.ndarray:
+        return np.zeros(0)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        return np.zeros((0, 2))
+
+    def at(self, theta: np.ndarray) -> AxisKernel:
+        return self
+
+    def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+        found = self.function(x) if y is None else self.function(x, y)
+        return np.asarray(found, np.float64)
+
+    def diagonal(self, x: np.ndarray) -> np.ndarray:
+        return np.array([self(x[i : i + 1])[0, 0] for i in range(len(x))])
+
+    def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
+        """The derivatives of <G, k(x)> by theta."""
+        return np.zeros(0)
+
+
+class OurKernel(AxisKernel):
+    """``functools.partial(qf.kron.rbf, scale=0.3)`` and its like: stationary, so the diagonal is constant."""
+
+    def __init__(self, function: functools.partial[Any]) -> None:
+        super().__init__(function)
+        self._adjoint, names, logarithms = _OURS[function.func]
+        self._values = {n: np.asarray(function.keywords[n], np.float64) for n in names}
+        self._logarithms = logarithms
+
+    @property
+    def theta(self) -> np.ndarray:
+        parts = [np.log(v) if n in self._logarithms else v for n, v in self._values.items()]
+        return np.concatenate([p.reshape(-1) for p in parts])
+
+    @property
+    def bounds(self) -> np.ndarray:
+        rows = [_LOG_BOUNDS if n in self._logarithms else (-np.inf, np.inf) for n, v in self._values.items() for _ in range(v.size)]
+        return np.array(rows, np.float64).reshape(-1, 2)
+
+    def at(self, theta: np.ndarray) -> OurKernel:
+        keywords, begin = dict(self.function.keywords), 0  # type: ignore[attr-defined]
+        for name, value in self._values.items():
+            part = theta[begin : begin + value.size].reshape(value.shape)
+            keywords[name] = np.exp(part) if name in self._logarithms else part
+            begin += value.size
+        return OurKernel(functools.partial(self.function.func, **keywords))  # type: ignore[attr-defined]
+
+    def diagonal(self, x: np.ndarray) -> np.ndarray:
+        return np.full(len(x), self(x[:1])[0, 0] if len(x) else 0.0)
+
+    def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
+        others = {n: v for n, v in self.function.keywords.items() if n not in self._values}  # type: ignore[attr-defined]
+        gradients = self._adjoint(x, None, *self._values.values(), G, **others)
+        gradients = gradients[-len(self._values) :]  # those of x before them
+        parts = [g * self._values[n] if n in self._logarithms else g for n, g in zip(self._values, gradients)]
+        return np.concatenate([np.asarray(p).reshape(-1) for p in parts])
+
+
+class SklearnKernel(AxisKernel):
+    """What has scikit-learn's ``theta``, ``bounds`` and ``clone_with_theta``; it sees points (n, p)."""
+
+    @property
+    def theta(self) -> np.ndarray:
+        return np.asarray(self.function.theta, np.float64)  # type: ignore[attr-defined]
+
+    @property
+    def bounds(self) -> np.ndarray:
+        return np.asarray(self.function.bounds, np.float64).reshape(-1, 2)  # type: ignore[attr-defined]
+
+    def at(self, theta: np.ndarray) -> SklearnKernel:
+        return SklearnKernel(self.function.clone_with_theta(theta))  # type: ignore[attr-defined]
+
+    def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+        return super().__call__(_columns(x), None if y is None else _columns(y))
+
+    def diagonal(self, x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self.function.diag(_columns(x))  # type: ignore[attr-defined]
+        return found
+
+    def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
+        _, derivatives = self.function(_columns(x), eval_gradient=True)
+        return np.einsum("ij,ijp->p", G, derivatives)
+
+
+def axis_kernel(function: Any, label: str) -> AxisKernel:
+    if isinstance(function, functools.partial) and function.func in _OURS:
+        missing = [n for n in _OURS[function.func][1] if n not in function.keywords]
+        if missing or function.args:
+            raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
+        return OurKernel(function)
+    if hasattr(function, "clone_with_theta"):
+        return SklearnKernel(function)
+    if function in list(_OURS):
+        raise TypeError(f"{label} is {function.__name__} without hyperparameters; give functools.partial({function.__name__}, ...)")
+    if not callable(function):
+        raise TypeError(f"{label} is {type(function).__name__}, expected a callable k(x, y=None)")
+    return AxisKernel(function)
+
+
+def _columns(x: np.ndarray) -> np.ndarray:
+    return x[:, None] if x.ndim == 1 else x

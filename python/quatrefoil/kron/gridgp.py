@@ -1,0 +1,355 @@
+"""``GridGP``: regression on a grid in scikit-learn's manners, with cells missing and hyperparameters learnt."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from .. import _arguments
+from .axis_kernel import AxisKernel, axis_kernel
+from .estimator import Estimator
+from .gp import gp_solve, nll_and_gradients
+from .gp.grid import Grid
+from .gp.missing import Cells
+from .gp.nll import exact
+from .gp.points import GridPoints, ScatteredPoints, explained
+from .gp.sample import gp_posterior_sample
+
+_NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))
+_VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
+
+
+class GridGP(Estimator):
+    """Gaussian process regression on a grid: covariance variance · k_1(x_1, x_1') ... k_d(x_d, x_d'), with noise.
+
+    Parameters
+    ----------
+    kernels : list of callables
+        One an axis, k(x, y=None) -> (n, m). Of ``functools.partial(qf.kron.rbf, scale=0.3)`` and the like of ``matern52``,
+        ``spectral_mixture`` and ``gsmp_kernel``, and of scikit-learn's kernels the hyperparameters are learnt; any other callable stays
+        as it is.
+    noise : float or (N,)
+        Variance of the noise; learnt where it is a number, as it is where it is one a cell.
+    variance : float
+        Of the process, beside what the kernels give; learnt.
+    optimizer : "fmin_l_bfgs_b", None, or callable
+        None: the hyperparameters stay. A callable f(objective, theta, bounds) -> (theta, value) as in scikit-learn, where
+        objective(theta) gives the negative log-likelihood and its gradient.
+    n_restarts_optimizer : int
+        Further starts: theta with normal numbers added, moved into its bounds.
+    normalize_y : bool
+        Take the mean of the observed values off, and divide by their standard deviation.
+    logdet, probes, tol
+        As in ``gp_nll``: "lanczos" for grids with so many cells missing that no Cholesky factor can be had.
+    random_state : None, int, or numpy.random.Generator
+        Of restarts and probes.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Attributes
+    ----------
+    kernels_, noise_, variance_
+        As learnt.
+    theta_ : (p,)
+        log variance, the kernels' hyperparameters (logarithms of what must be positive), and log noise where it is learnt.
+    log_marginal_likelihood_value_ : float
+        At theta_.
+
+    Notes
+    -----
+    An evaluation of the likelihood costs ``gp_nll`` with gradients. The manners are scikit-learn's: ``get_params``, ``set_params``,
+    ``clone``, pickles, a warning with the optimiser's words where it did not converge.
+
+    Examples
+    --------
+    >>> import functools, numpy as np, quatrefoil as qf
+    >>> x, y = np.linspace(0, 1, 20), np.linspace(0, 2, 30)
+    >>> Y = np.sin(4 * x)[:, None] * np.cos(3 * y)
+    >>> seen = np.arange(600).reshape(20, 30) % 4 > 0
+    >>> gp = qf.kron.GridGP([functools.partial(qf.kron.rbf, scale=0.5)] * 2, noise=1e-3).fit([x, y], Y, mask=seen)
+    >>> mean, std = gp.predict([x, y], return_std=True)
+    >>> bool(np.abs(mean - Y).max() < 0.01)
+    True
+    """
+
+    def __init__(
+        self,
+        kernels: Sequence[Callable[..., Any]],
+        *,
+        noise: Any,
+        variance: float = 1.0,
+        optimizer: str | Callable[..., Any] | None = "fmin_l_bfgs_b",
+        n_restarts_optimizer: int = 0,
+        normalize_y: bool = False,
+        logdet: str = "exact",
+        probes: int = 16,
+        tol: float = 1e-10,
+        random_state: Any = None,
+        backend: str | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        self.kernels, self.noise, self.variance, self.optimizer = kernels, noise, variance, optimizer
+        self.n_restarts_optimizer, self.normalize_y = n_restarts_optimizer, normalize_y
+        self.logdet, self.probes, self.tol, self.random_state = logdet, probes, tol, random_state
+        self.backend, self.num_threads = backend, num_threads
+
+    # ---- learning
+
+    def fit(self, axes: Sequence[Any], Y: Any, mask: Any = None) -> Self:
+        """Learn from Y (n_1, ..., n_d) on the grid of axes, (n_k,) or (n_k, p) each; ``mask`` of Y's shape is True where it was observed.
+
+        Returns self. A fit that does not converge warns with the optimiser's words.
+        """
+        label = "GridGP.fit"
+        self._data = _Data.checked(axes, Y, mask, self.normalize_y, label)
+        kernels = [axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(_arguments.sequence(self.kernels, f"{label}: kernels"))]
+        if len(kernels) != len(self._data.axes):
+            raise ValueError(f"{label}: {len(self._data.axes)} axes for {len(kernels)} kernels, expected one each")
+        if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
+            raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
+        rng = _arguments.generator(self.random_state, label)
+        self._seed = int(rng.integers(2**62))
+        self._start: np.ndarray | None = None
+        self._model = _Model.given(kernels, self.noise, self.variance, self._data, label)
+        first = self._model.theta
+        if self.optimizer is not None and len(first):
+            starts = [first]
+            for _ in range(_arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)):
+                starts.append(np.clip(first + rng.standard_normal(len(first)), *self._model.bounds.T))
+            found = [self._minimised(theta) for theta in starts]
+            theta, _ = min(found, key=lambda f: f[1])
+            self._model = self._model.at(theta)
+        self.theta_ = self._model.theta
+        self.kernels_, self.variance_ = [k.function for k in self._model.kernels], self._model.variance
+        self.noise_ = self._model.noise if self._model.noise.size > 1 else float(self._model.noise[0])
+        self.log_marginal_likelihood_value_ = float(self.log_marginal_likelihood())
+        self._alpha = gp_solve(
+            self._model.factors(self._data), self._data.y, self._model.noise, mask=self._data.mask, tol=self.tol, start=self._start,
+            backend=self.backend, num_threads=self.num_threads,
+        )  # fmt: skip
+        self._solver = None
+        return self
+
+    def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
+        """log p(Y | theta), at theta_ where none is given; with eval_gradient (value, gradient)."""
+        model = self._fitted("log_marginal_likelihood")
+        if theta is not None:
+            theta = np.asarray(theta, np.float64)
+            if theta.shape != model.theta.shape:
+                raise ValueError(f"GridGP.log_marginal_likelihood: theta has shape {theta.shape}, expected {model.theta.shape}")
+            model = model.at(theta)
+        value, gradient = self._objective(model)
+        return (-value, -gradient) if eval_gradient else -value
+
+    def _objective(self, model: _Model) -> tuple[float, np.ndarray]:
+        factors = model.factors(self._data)
+        value, grads, alpha, dnoise = nll_and_gradients(
+            factors, self._data.y, model.noise, self._data.mask, start=self._start, logdet=self.logdet, probes=self.probes, rng=self._seed,
+            tol=self.tol, backend=self.backend, num_threads=self.num_threads,
+        )  # fmt: skip
+        self._start = alpha
+        return value, model.gradient(self._data, factors, grads, dnoise)
+
+    def _minimised(self, theta: np.ndarray) -> tuple[np.ndarray, float]:
+        def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            try:
+                return self._objective(self._model.at(theta))
+            except np.linalg.LinAlgError:  # too far: the line search comes back
+                return 1e25, np.zeros(len(theta))
+
+        if callable(self.optimizer):
+            found, value = self.optimizer(objective, theta, self._model.bounds)
+            return np.asarray(found, np.float64), float(value)
+        from scipy.optimize import minimize
+
+        result = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=self._model.bounds)
+        if not result.success:
+            warnings.warn(f"GridGP.fit: the optimiser did not converge: {result.message}", RuntimeWarning, stacklevel=3)
+        return result.x, float(result.fun)
+
+    # ---- predictions
+
+    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Any = None) -> Any:
+        """The mean at X, and with return_std the standard deviation of the latent function.
+
+        X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
+        axes): results are (P,). return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
+        many cells missing: a relative error of sqrt(1 / (2 samples)); for axes alone.
+        """
+        model, data = self._fitted("predict"), self._data
+        if return_std not in (True, False, "samples"):
+            raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
+        new, points, shape = self._points(X, "GridGP.predict")
+        mean = points.product(points.matrices, (self.backend, self.num_threads))(self._alpha)
+        mean = mean.reshape(shape) * data.scale + data.offset
+        if not return_std:
+            return mean
+        if return_std == "samples":
+            drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
+            return mean, np.sqrt(((drawn - mean) ** 2).mean(axis=0))
+        if self._solver is None:
+            grid = Grid(model.factors(data), "GridGP.predict", self.backend, self.num_threads)
+            self._solver = exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
+        prior = np.full(1, 1.0)
+        for k, x in zip(model.kernels, new):
+            diagonal = k.diagonal(x)
+            prior = prior * diagonal if isinstance(points, ScatteredPoints) else np.multiply.outer(prior, diagonal).reshape(-1)
+        var = np.maximum(model.variance * prior - explained(self._solver, points), 0)
+        return mean, np.sqrt(var).reshape(shape) * data.scale
+
+    def sample(self, X: Any, size: int = 1, rng: Any = None) -> np.ndarray:
+        """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
+        model, data = self._fitted("sample"), self._data
+        new, points, shape = self._points(X, "GridGP.sample")
+        factors = model.factors(data)
+        kernel: Any = {"backend": self.backend, "num_threads": self.num_threads}
+        if isinstance(points, GridPoints):
+            prior = [k(x) for k, x in zip(model.kernels, new)]
+            prior[0] = model.variance * prior[0]
+            given: Any = {"mask": data.mask, "prior_factors": prior, "tol": self.tol, **kernel}
+            drawn = gp_posterior_sample(factors, points.matrices, data.y, model.noise, size=size, rng=rng, **given)
+        else:
+            drawn = self._scattered_samples(new, points, factors, size, rng)
+        return drawn.reshape(len(drawn), *shape) * data.scale + data.offset
+
+    def _scattered_samples(
+        self, new: Sequence[np.ndarray], points: ScatteredPoints, factors: Sequence[np.ndarray], size: int, rng: Any
+    ) -> np.ndarray:
+        model, data = self._model, self._data
+        count = _arguments.integer(size, "GridGP.sample", "size", 0)
+        cross = np.ones((points.size, 1))
+        prior = np.full((points.size, points.size), model.variance)
+        for m, k, x in zip(points.matrices, model.kernels, new):
+            cross = (cross[:, :, None] * m[:, None, :]).reshape(points.size, cross.shape[1] * m.shape[1])
+            prior *= k(x)
+        seen = cross if data.mask is None else cross * data.mask
+        solved = gp_solve(factors, seen, model.noise, mask=data.mask, tol=self.tol, backend=self.backend, num_threads=self.num_threads)
+        covariance = prior - cross @ solved.T
+        values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+        normal = _arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size))
+        return cross @ self._alpha + (normal * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+    def _points(self, X: Any, label: str) -> tuple[list[np.ndarray], Any, tuple[int, ...]]:
+        """(points of every axis, with their covariances, the shape of results)."""
+        model, data = self._model, self._data
+        of_axes = isinstance(X, (list, tuple))
+        new = _axes(X, data.axes, label) if of_axes else _columns_of(X, data.axes, label)
+        matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]
+        matrices[0] = model.variance * matrices[0]
+        return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
+
+    def _fitted(self, method: str) -> _Model:
+        if not hasattr(self, "_model"):
+            raise ValueError(f"GridGP.{method}: this model is not fitted; call fit first")
+        return self._model
+
+
+class _Data(NamedTuple):
+    axes: list[np.ndarray]
+    y: np.ndarray  # (N,), scaled
+    mask: np.ndarray | None
+    offset: float
+    scale: float
+
+    @classmethod
+    def checked(cls, axes: Any, Y: Any, mask: Any, normalize: bool, label: str) -> _Data:
+        given = _axes(axes, None, label)
+        shape = tuple(map(len, given))
+        values = _arguments.numbers_of(Y, label, "Y")
+        if values.shape != shape:
+            raise ValueError(f"{label}: Y has shape {values.shape}, expected {shape}, a number a cell")
+        seen = None
+        if mask is not None:
+            _arguments.array(mask, label, "mask", dtypes=("bool",))
+            seen = np.asarray(mask)
+            if seen.shape != shape:
+                raise ValueError(f"{label}: mask has shape {seen.shape}, expected {shape}")
+            seen = seen.reshape(-1)
+        y = values.astype(np.float64).reshape(-1)
+        observed = y if seen is None else y[seen]
+        _arguments.finite(observed, label, "the observed part of Y")
+        offset, scale = 0.0, 1.0
+        if normalize and observed.size:
+            offset, scale = float(observed.mean()), float(observed.std()) or 1.0
+        return cls(given, (y - offset) / scale, seen, offset, scale)
+
+
+class _Model(NamedTuple):
+    kernels: list[AxisKernel]
+    noise: np.ndarray  # (1,), learnt, or (N,)
+    variance: float
+
+    @classmethod
+    def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: _Data, label: str) -> _Model:
+        if np.ndim(noise):
+            s = _arguments.numbers_of(noise, label, "noise").astype(np.float64).reshape(-1)
+            if s.size != data.y.size:
+                raise ValueError(f"{label}: noise has {s.size} numbers, expected one, or {data.y.size}, one a cell")
+        else:
+            s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
+        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True))
+
+    @property
+    def theta(self) -> np.ndarray:
+        own = [np.log([self.variance]), *[k.theta for k in self.kernels]]
+        return np.concatenate(own + ([np.log(self.noise)] if self.noise.size == 1 else []))
+
+    @property
+    def bounds(self) -> np.ndarray:
+        own = [np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
+        return np.concatenate(own + ([np.array([_NOISE_BOUNDS])] if self.noise.size == 1 else []))
+
+    def at(self, theta: np.ndarray) -> _Model:
+        kernels, begin = [], 1
+        for k in self.kernels:
+            end = begin + len(k.theta)
+            kernels.append(k.at(theta[begin:end]))
+            begin = end
+        noise = np.exp(theta[begin:]) if self.noise.size == 1 else self.noise
+        return _Model(kernels, noise, float(np.exp(theta[0])))
+
+    def factors(self, data: _Data) -> list[np.ndarray]:
+        """The variance is in the first."""
+        found = [k(x) for k, x in zip(self.kernels, data.axes)]
+        found[0] = self.variance * found[0]
+        return found
+
+    def gradient(self, data: _Data, factors: Sequence[np.ndarray], grads: Sequence[np.ndarray], dnoise: np.ndarray) -> np.ndarray:
+        """Of the negative log-likelihood, by theta, from its gradients by the factors and the noise."""
+        found = [np.array([np.sum(grads[0] * factors[0])])]
+        for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
+            found.append(k.gradient(x, G * self.variance if i == 0 else G))
+        return np.concatenate(found + ([dnoise.reshape(1) * self.noise] if self.noise.size == 1 else []))
+
+
+def _axes(axes: Any, like: Sequence[np.ndarray] | None, label: str) -> list[np.ndarray]:
+    """(n,) or (n, p) each, finite, in double precision."""
+    given = _arguments.sequence(axes, f"{label}: axes")
+    found = []
+    for k, x in enumerate(given):
+        numbers = _arguments.numbers_of(x, label, f"axes[{k}]").astype(np.float64)
+        if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and numbers.shape[1:] != like[k].shape[1:]):
+            expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
+            raise ValueError(f"{label}: axes[{k}] has shape {numbers.shape}, expected {expected}")
+        _arguments.finite(numbers, label, f"axes[{k}]")
+        found.append(numbers)
+    if like is not None and len(found) != len(like):
+        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
+    return found
+
+
+def _columns_of(X: Any, axes: Sequence[np.ndarray], label: str) -> list[np.ndarray]:
+    """Points (P, columns of all axes) -> those of every axis."""
+    numbers = _arguments.numbers_of(X, label, "X").astype(np.float64)
+    widths = [math.prod(a.shape[1:]) for a in axes]
+    if numbers.ndim == 1 and sum(widths) == 1:
+        numbers = numbers[:, None]
+    if numbers.ndim != 2 or numbers.shape[1] != sum(widths):
+        raise ValueError(f"{label}: X has shape {numbers.shape}, expected (P, {sum(widths)}), or a list of axes")
+    _arguments.finite(numbers, label, "X")
+    ends = np.cumsum(widths)
+    return [np.ascontiguousarray(numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e]) for a, w, e in zip(axes, widths, ends)]
