@@ -1,16 +1,29 @@
-"""Kronecker-structured linear algebra, a folder a noun. Equation numbers are those of csrc/kron/README.md."""
+"""Kronecker-structured linear algebra and its covariance functions, a folder a noun. Equation numbers are those of csrc/kron/README.md."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from .._spec import Family
-from . import product
+from . import mixture, product
+from .mixture import gsmp_kernel, gsmp_kernel_vjp, matern52, matern52_vjp, rbf, rbf_vjp, spectral_mixture, spectral_mixture_vjp
 from .product import matvec, matvec_vjp
 
-__all__ = ["KroneckerOperator", "matvec", "matvec_vjp"]
+__all__ = [
+    "KroneckerOperator",
+    "gsmp_kernel",
+    "gsmp_kernel_vjp",
+    "matern52",
+    "matern52_vjp",
+    "matvec",
+    "matvec_vjp",
+    "rbf",
+    "rbf_vjp",
+    "spectral_mixture",
+    "spectral_mixture_vjp",
+]
 
-OPS = Family(__name__, product.OPS)
+OPS = Family(__name__, product.OPS, mixture.OPS)
 
 
 if TYPE_CHECKING:
