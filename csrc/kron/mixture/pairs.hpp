@@ -22,13 +22,19 @@ class Columns {
   Scratch<double> y_;
 };
 
+constexpr int64_t kColumnsABlock = 4096;  // so that one row is work for several threads
+
 template <class T, class Kernel>
 void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
   const Columns<T> y(p.y, p.M, p.P);
-  parallel_for(p.N, p.threads, double(p.M) * kernel.ns(), [&](int64_t begin, int64_t end) {
+  const int64_t blocks = (p.M + kColumnsABlock - 1) / kColumnsABlock;
+  parallel_for(p.N * blocks, p.threads, double(min(p.M, kColumnsABlock)) * kernel.ns(), [&](int64_t begin, int64_t end) {
     InterruptCheck check;
-    for (int64_t i = begin; i < end; ++i)
-      values_along(kernel, p.M, p.out + i * p.M, check, [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, j); });
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t i = at / blocks, first = at % blocks * kColumnsABlock;
+      values_along(kernel, min(p.M - first, kColumnsABlock), p.out + i * p.M + first, check,
+                   [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, first + j); });
+    }
   });
 }
 

@@ -128,6 +128,11 @@ def test_numbers_beside_tensors(backend):
             return rbf(z, scale=0.5) + gsmp(z, **components)
 
         torch.testing.assert_close(torch.compile(both, backend="aot_eager")(x), both(x))
+        several = torch.stack([x, 2 * x])
+        torch.testing.assert_close(torch.vmap(both)(several), torch.stack([both(x), both(2 * x)]))
+        leaf = x.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(rbf(leaf, scale=0.5).sum(), leaf)
+        torch.testing.assert_close(torch.func.grad(lambda z: rbf(z, scale=0.5).sum())(x), expected)
     assert rbf(torch.empty(3, device="meta"), scale=0.5).shape == (3, 3)
 
 

@@ -123,7 +123,8 @@ def _radial(name: str, n: int, P: int, uniform: bool) -> Problem:
         """By the product of matrices: the fastest that NumPy has, at the price of digits."""
         z = (z - z.mean(0)) / scale
         norms = (z * z).sum(1)
-        return np.maximum(norms[:, None] + norms - 2 * (z @ z.T), 0)
+        found: np.ndarray = np.maximum(norms[:, None] + norms - 2 * (z @ z.T), 0)
+        return found
 
     def of_square(r: np.ndarray) -> np.ndarray:
         if name == "rbf":

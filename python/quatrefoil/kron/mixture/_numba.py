@@ -10,6 +10,7 @@ import numpy as np
 from ..._backends.numba import jit
 
 GONE = 800.0  # e^-800 is 0: an exponent ends here
+SPLIT = 2.0**27 + 1
 SLACK = 4.0  # eps of the largest |x|, by which a uniform axis may be off
 
 
@@ -83,10 +84,20 @@ def _modulated_by_m(order, g, m, c, s, d):
 
 
 @jit
+def _halves(a):
+    """Veltkamp's: two numbers of 26 bits whose sum is a."""
+    high = SPLIT * a
+    high = high - (high - a)
+    return high, a - high
+
+
+@jit
 def _wave(f, d):
-    """Cosine and sine of 2 pi f d, whole turns taken off first."""
+    """Cosine and sine of 2 pi f d: whole turns are taken off the product and its rounding, by Dekker's product."""
     turns = f * d
-    angle = 2 * math.pi * (turns - np.round(turns))
+    (a, b), (c, e) = _halves(f), _halves(d)
+    rest = ((a * c - turns) + a * e + b * c) + b * e
+    angle = 2 * math.pi * ((turns - np.round(turns)) + rest)
     return math.cos(angle), math.sin(angle)
 
 
@@ -161,7 +172,7 @@ def _product_adjoint(d, weights, means, std, grad, sums, slopes):
 
 
 def _points(x):
-    return np.asarray(x[:, None] if x.ndim == 1 else x, np.float64)
+    return np.ascontiguousarray(x[:, None] if x.ndim == 1 else x, np.float64)
 
 
 def _step(x):
@@ -211,7 +222,7 @@ def _adjoint(x, y, grad, dx, dy, odd, kernel):
     else:
         slopes = np.zeros(Y.shape)
         for i in range(len(X)):
-            g = np.asarray(grad[i], np.float64)
+            g = np.ascontiguousarray(grad[i], np.float64)
             kernel(X[i] - Y, g, slopes)
             rows[i] = g @ slopes
             columns += g[:, None] * slopes
@@ -275,7 +286,7 @@ def _components(log_weights, log_scales, freqs, kind):
     """weights, scales (a of (4), p of (5)), frequencies, whether these are Gaussian."""
     scales = np.exp(np.asarray(log_scales, np.float64))
     weights = np.exp(np.asarray(log_weights, np.float64))
-    return weights, scales if kind == "gaussian" else math.sqrt(5) * scales, np.asarray(freqs, np.float64), kind == "gaussian"
+    return weights, scales if kind == "gaussian" else math.sqrt(5) * scales, np.ascontiguousarray(freqs, np.float64), kind == "gaussian"
 
 
 def spectral_mixture(x, y, log_weights, log_scales, freqs, out, kind, order, num_threads):
@@ -303,7 +314,7 @@ def spectral_mixture_lags(d, log_weights, log_scales, freqs, out, kind, order, n
 
 def spectral_mixture_lags_vjp(d, log_weights, log_scales, freqs, grad, dd, dlog_weights, dlog_scales, dfreqs, kind, order, num_threads):
     _check_finite("kron.spectral_mixture_lags_vjp", d=d, log_weights=log_weights, log_scales=log_scales, freqs=freqs)
-    sums, slopes, g = np.zeros(3 * freqs.size), np.empty((d.size, 1)), np.asarray(grad, np.float64)
+    sums, slopes, g = np.zeros(3 * freqs.size), np.empty((d.size, 1)), np.ascontiguousarray(grad, np.float64)
     _spectral_adjoint(_points(d), *_components(log_weights, log_scales, freqs, kind), order, g, sums, slopes)
     dd[...] = g * slopes[:, 0]
     dlog_weights[...], dlog_scales[...], dfreqs[...] = np.split(sums, 3)
@@ -319,7 +330,7 @@ def _product_inputs(label, x, y, weights, means, std):
     _check_finite(label, x=x, y=y, means=means)
     _check(label, "finite numbers, at least 0", weights=weights, std=std)
     A, P = weights.size, _points(x).shape[1]
-    return np.asarray(weights, np.float64), _entries(means, A, P), _entries(std, A, P)
+    return np.ascontiguousarray(weights, np.float64), _entries(means, A, P), _entries(std, A, P)
 
 
 def gsmp_kernel(x, y, weights, means, std, out, num_threads):
