@@ -191,6 +191,10 @@ def pulled(**options):
     return qf.wos.solve_vjp(qf.wos.Polygon(SQUARE), POINT, np.ones(1), **given)[1]["values"]
 
 
+def mixture(**options):
+    return qf.kron.spectral_mixture(F[0, 0], log_weights=F[0, 0], log_scales=F[0, 0], freqs=F[0, 0], **options)
+
+
 def walk(**options):
     frame, start = np.array([[0, 0, 1, 1e-3]]), np.zeros((1, 1, 2))
     return _walk(start, frame, dirichlet=np.ones((1, 1)), **{"walks": 2, **options})
@@ -216,6 +220,7 @@ INTEGERS = {
     "ptd_init rng": (lambda n: qf.ssm.ptd_init(3, method="random", rng=n), 2),
     "s4d_init N": (lambda n: qf.ssm.s4d_init("legs", n), 1),
     "s4d_init rng": (lambda n: qf.ssm.s4d_init("random", 2, rng=n), 2),
+    "spectral_mixture order": (lambda n: mixture(order=n), 0),
     "chebpts n": (qf.cheb.chebpts, 1),
     "chebpts n[1]": (lambda n: qf.cheb.chebpts([3, n]), 1),
     "from_function n": (lambda n: qf.cheb.ChebTucker.from_function(lambda x: x, (0, 1), n=n), 1),

@@ -16,6 +16,8 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.gp",
     "quatrefoil.kron.gp.posterior",
     "quatrefoil.kron.gp.sample",
+    "quatrefoil.kron.gridgp",
+    "quatrefoil.kron.mixture",
     "quatrefoil.kron.product",
     "quatrefoil.kron.product.operator",
     "quatrefoil.ssm.s4d.kernel",

@@ -18,7 +18,7 @@ import quatrefoil as qf
 # What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
 SHORT = {
     "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
-    "kron": "",
+    "kron": "GridGP",  # between evaluations of gp_nll
     "cheb": "TuckerTensor chebpts tucker",
     "wos": "Ball Fourier Gaussians PerVertex Result State",
 }
@@ -126,6 +126,25 @@ def kron():
     z, gaps = z[:40_000], gaps[:40_000] | (np.arange(40_000) > 8000)
     yield "gp_nll", lambda: qf.kron.gp_nll(axes, z, 0.1, mask=gaps, grad=True), (0.3, 1.5)
     yield "gp_posterior", lambda: qf.kron.gp_posterior(axes, axes, z, 0.1, mask=gaps), (1.0,)
+    points, row = np.random.default_rng(0).standard_normal((12_000, 4), np.float32), floats(1, 1 << 24)
+    few, axis = points[:2000, 0], np.arange(12_000, dtype=np.float32)
+    square = floats(12_000, 12_000)
+    for name in ("rbf", "matern52"):
+        function, adjoint = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
+        yield name, functools.partial(function, points, scale=1.0), (0.1, 0.5)
+        yield name, functools.partial(function, row[0, :1], row[0], scale=1.0), (0.05,)
+        yield f"{name}_vjp", functools.partial(adjoint, points, None, 1.0, square), (0.1, 0.8)
+        yield f"{name}_vjp", functools.partial(adjoint, axis, None, 1.0, square), (0.1, 0.5)
+    many = floats(300) * np.arange(300, dtype=np.float32) * 1e-2
+    components = {"log_weights": many, "log_scales": many, "freqs": many}
+    for order in (0, 2):
+        yield "spectral_mixture", functools.partial(qf.kron.spectral_mixture, few, **components, order=order), (0.1, 0.5)
+    yield "spectral_mixture", lambda: qf.kron.spectral_mixture(few[:1], row[0, : 1 << 20], **components), (0.3,)
+    for x in (few, axis[:2000]):
+        inputs = (x, None, many, many, many, square[:2000, :2000])
+        yield "spectral_mixture_vjp", functools.partial(qf.kron.spectral_mixture_vjp, *inputs, order=2), (0.3,)
+    yield "gsmp_kernel", lambda: qf.kron.gsmp_kernel(points[:2000], weights=many, means=many, std=1e-3), (0.3,)
+    yield "gsmp_kernel_vjp", lambda: qf.kron.gsmp_kernel_vjp(points[:2000], None, many, many, many, square[:2000, :2000]), (0.3, 0.8)
 
 
 def cheb():

@@ -114,6 +114,33 @@ QF_HD V exp2(V x) {
   return x < least ? V{} : V(half + half);
 }
 
+// sine and cosine of r + q pi / 2 for |r| <= pi / 4; q, an integer, in its low two bits.
+template <class V>
+QF_HD void sin_cos_of_quadrant(V r, Bits<V> q, V& sine, V& cosine) {
+  using T = Element<V>;
+  const V s = r * r;
+  V a, b;
+  const auto evaluate = [&](const auto& sine_terms, const auto& cosine_terms) {
+    a = multiply_add(V(s * r), polynomial(s, sine_terms), r);
+    b = multiply_add(V(s * s), polynomial(s, cosine_terms), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
+  };
+  if constexpr (sizeof(T) == 8) {
+    constexpr T cs[] = {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000};
+    constexpr T cc[] = {1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000};
+    evaluate(cs, cc);
+  } else {
+    constexpr T cs[] = {T(-1.0 / 6), T(1.0 / 120), T(-1.0 / 5040), T(1.0 / 362880)};
+    constexpr T cc[] = {T(1.0 / 24), T(-1.0 / 720), T(1.0 / 40320), T(-1.0 / 3628800)};
+    evaluate(cs, cc);
+  }
+  using I = Bits<V>;
+  constexpr int sign = sizeof(T) * 8 - 2;
+  const I odd = -(q & 1);
+  const I sa = as_bits<I>(a), sb = as_bits<I>(b);
+  sine = as_bits<V>(((sb & odd) | (sa & ~odd)) ^ shift_left(I(q & 2), sign));
+  cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ shift_left(I((q + 1) & 2), sign));
+}
+
 // sine and cosine of hi + lo, |lo| far below |hi|. The reduction keeps an absolute error of about 2 eps up to |hi| ~ 2^30 (2^20 in float).
 template <class V>
 QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
@@ -127,32 +154,22 @@ QF_HD void sin_cos(V hi, V lo, V& sine, V& cosine) {
   V r = multiply_add_exact(n, broadcast<V>(-p1), hi);
   r = multiply_add_exact(n, broadcast<V>(-p2), V(r + lo));
   r = multiply_add_exact(n, broadcast<V>(-p3), r);
-  const V s = r * r;
-  V a, b;
-  const auto evaluate = [&](const auto& sine_terms, const auto& cosine_terms) {
-    a = multiply_add(V(s * r), polynomial(s, sine_terms), r);
-    b = multiply_add(V(s * s), polynomial(s, cosine_terms), multiply_add(s, broadcast<V>(T(-0.5)), broadcast<V>(T(1))));
-  };
-  if constexpr (dbl) {
-    constexpr T cs[] = {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000};
-    constexpr T cc[] = {1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200, 1.0 / 20922789888000};
-    evaluate(cs, cc);
-  } else {
-    constexpr T cs[] = {T(-1.0 / 6), T(1.0 / 120), T(-1.0 / 5040), T(1.0 / 362880)};
-    constexpr T cc[] = {T(1.0 / 24), T(-1.0 / 720), T(1.0 / 40320), T(-1.0 / 3628800)};
-    evaluate(cs, cc);
-  }
-  using I = Bits<V>;
-  const I q = as_bits<I>(t);  // the quadrant in its low bits
-  constexpr int sign = sizeof(T) * 8 - 2;
-  const I odd = -(q & 1);
-  const I sa = as_bits<I>(a), sb = as_bits<I>(b);
-  sine = as_bits<V>(((sb & odd) | (sa & ~odd)) ^ shift_left(I(q & 2), sign));
-  cosine = as_bits<V>(((sa & odd) | (sb & ~odd)) ^ shift_left(I((q + 1) & 2), sign));
+  sin_cos_of_quadrant(r, as_bits<Bits<V>>(t), sine, cosine);
 }
 template <class V>
 QF_HD void sin_cos(V x, V& sine, V& cosine) {
   sin_cos(x, V{}, sine, cosine);
+}
+// sine and cosine of 2 pi (hi + lo), |lo| far below 1: whole turns are taken off exactly up to |hi| ~ 2^48 (2^19 in float); beyond, where
+// hi itself is known to no better than turns, they are some numbers from -1 to 1.
+template <class V>
+QF_HD void sin_cos_of_turns(V hi, V lo, V& sine, V& cosine) {
+  using T = Element<V>;
+  const V quarters = hi * T(4);
+  const V t = quarters + kRound<T>;
+  V r = (quarters - (t - kRound<T>)) + lo * T(4);
+  r = r < T(-1) ? broadcast<V>(T(-1)) : r > T(1) ? broadcast<V>(T(1)) : r;
+  sin_cos_of_quadrant(V(r * T(1.57079632679489661923)), as_bits<Bits<V>>(t), sine, cosine);
 }
 
 // 2 artanh z for |z| <= 1/3.

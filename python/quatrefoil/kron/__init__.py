@@ -1,17 +1,20 @@
-"""Kronecker-structured linear algebra, a folder a noun. Equation numbers are those of csrc/kron/README.md."""
+"""Kronecker-structured linear algebra and its covariance functions, a folder a noun. Equation numbers are those of csrc/kron/README.md."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from .._spec import Family
-from . import gp, product
+from . import gp, mixture, product
 from .gp import gp_nll, gp_nll_vjp, gp_solve, gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
+from .gridgp import GridGP
+from .mixture import gsmp_kernel, gsmp_kernel_vjp, matern52, matern52_vjp, rbf, rbf_vjp, spectral_mixture, spectral_mixture_vjp
 from .product import matvec, matvec_vjp
 
 __all__ = [
+    "GridGP",
     "KroneckerOperator",
     "gp_nll",
     "gp_nll_vjp",
@@ -20,11 +23,19 @@ __all__ = [
     "gp_sample",
     "gp_solve",
     "gp_solve_vjp",
+    "gsmp_kernel",
+    "gsmp_kernel_vjp",
+    "matern52",
+    "matern52_vjp",
     "matvec",
     "matvec_vjp",
+    "rbf",
+    "rbf_vjp",
+    "spectral_mixture",
+    "spectral_mixture_vjp",
 ]
 
-OPS = Family(__name__, product.OPS, gp.OPS)
+OPS = Family(__name__, product.OPS, gp.OPS, mixture.OPS)
 
 
 if TYPE_CHECKING:

@@ -110,7 +110,8 @@ class SklearnKernel(AxisKernel):
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
         _, derivatives = self.function(_columns(x), eval_gradient=True)
-        return np.einsum("ij,ijp->p", G, derivatives)
+        found: np.ndarray = np.einsum("ij,ijp->p", G, derivatives)
+        return found
 
 
 def axis_kernel(function: Any, label: str) -> AxisKernel:

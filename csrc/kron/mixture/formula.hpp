@@ -1,0 +1,95 @@
+// Stationary covariance functions and their derivatives. V is double or lanes of it. Equation numbers: README.md beside this file.
+#pragma once
+#include "core/lanes/elementary.hpp"
+
+namespace quatrefoil::kron::mixture {
+inline namespace QF_ISA {
+
+constexpr double kGone = 800;  // e^-800 is 0 in float64. An exponent ends here, so that no infinity is multiplied with that 0
+constexpr double kTwoPi = 6.28318530717958647693;
+
+template <class V>
+QF_HD V until_gone(V exponent) {
+  return exponent > kGone ? broadcast<V>(kGone) : exponent;  // NaN stays
+}
+
+// A function of r^2 = sum_p (d_p / scale_p)^2, and its derivative by r^2.
+template <class V>
+struct OfSquare {
+  V value, slope;
+};
+// (1)
+template <class V>
+QF_HD OfSquare<V> squared_exponential(V square) {
+  const V value = elementary::exp(V(-until_gone(V(square * 0.5))));
+  return {value, value * -0.5};
+}
+// (2)
+template <class V>
+QF_HD OfSquare<V> matern52(V square) {
+  const V s = until_gone(square_root(V(square * 5.0))), E = elementary::exp(V(-s));
+  return {(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, (s + 1.0) * E * (-5.0 / 6)};
+}
+
+// An envelope g and its first three derivatives by d; `by_log_scale`: the partials of g, g' and g'' by the logarithm of the scale.
+template <class V>
+struct Envelope {
+  V g[4], by_log_scale[4];
+};
+// (4), (6): a = sqrt(5) r
+template <class V>
+QF_HD Envelope<V> student_t(V a, V d) {
+  const V along = a * d, s = until_gone(along < 0.0 ? V(-along) : along), E = elementary::exp(V(-s));
+  const V b = a * a * (1.0 / 3) * E, bd = b * d;
+  return {{(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, -bd * (s + 1.0), -b * ((1.0 - s) * s + 1.0), a * a * bd * (3.0 - s)},
+          {s * s * (s + 1.0) * E * (-1.0 / 3), -bd * ((2.0 - s) * s + 2.0), -b * (((s - 5.0) * s + 2.0) * s + 2.0), V{}}};
+}
+// (5), (6)
+template <class V>
+QF_HD Envelope<V> gaussian(V p, V d) {
+  const V u = until_gone(V(p * d * d)), E = elementary::exp(V(-u));
+  const V b = (p + p) * E, bd = b * d;
+  return {{E, -bd, b * (u + u - 1.0), (p + p) * bd * (3.0 - (u + u))}, {-u * E, -bd * (1.0 - u), b * ((5.0 - (u + u)) * u - 1.0), V{}}};
+}
+
+// A wave of frequency f, m = 2 pi f, at d: f d in turns, exactly.
+template <class V>
+struct Wave {
+  V m, cosine, sine;
+};
+template <class V>
+QF_HD Wave<V> wave(V f, V d) {
+  const V turns = f * d;
+  Wave<V> w;
+  w.m = f * kTwoPi;
+  elementary::sin_cos_of_turns(turns, multiply_add_exact(f, d, V(-turns)), w.sine, w.cosine);
+  return w;
+}
+
+// (7) The derivative of that order of g(d) cos(m d).
+template <int order, class V>
+QF_HD V modulated(const V* g, const Wave<V>& w) {
+  const V m = w.m, c = w.cosine, S = w.sine;
+  if constexpr (order == 0)
+    return g[0] * c;
+  else if constexpr (order == 1)
+    return g[1] * c - m * g[0] * S;
+  else if constexpr (order == 2)
+    return (g[2] - m * m * g[0]) * c - 2.0 * m * g[1] * S;
+  else
+    return (g[3] - 3.0 * m * m * g[1]) * c + m * (m * m * g[0] - 3.0 * g[2]) * S;
+}
+// (8) Its partial by m.
+template <int order, class V>
+QF_HD V modulated_by_m(const V* g, const Wave<V>& w, V d) {
+  const V m = w.m, c = w.cosine, S = w.sine;
+  if constexpr (order == 0)
+    return -g[0] * d * S;
+  else if constexpr (order == 1)
+    return -(g[1] * d + g[0]) * S - m * g[0] * d * c;
+  else
+    return (m * m * g[0] * d - g[2] * d - 2.0 * g[1]) * S - 2.0 * m * (g[1] * d + g[0]) * c;
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::mixture

@@ -1,0 +1,86 @@
+// Kernels at all pairs of points, and their adjoint. The points stay in cache; N M numbers are written, or read, once.
+#pragma once
+#include "kron/mixture/args.hpp"
+#include "kron/mixture/line.hpp"
+
+namespace quatrefoil::kron::mixture {
+inline namespace QF_ISA {
+
+// Points (M, P) as (P, stride) in double precision, so that the pairs of one row are a vector of differences.
+template <class T>
+class Columns {
+ public:
+  Columns(const T* y, int64_t M, int64_t P) : stride_(round_up(M, W)), y_(P * stride_) {
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t j = 0; j < stride_; ++j) y_[p * stride_ + j] = j < M ? double(y[j * P + p]) : 0;
+  }
+  int64_t stride() const { return stride_; }
+  QF_HD V less_than(const T* x, int64_t p, int64_t j) const { return broadcast<V>(double(x[p])) - load<V>(y_ + p * stride_ + j); }
+
+ private:
+  int64_t stride_;
+  Scratch<double> y_;
+};
+
+constexpr int64_t kColumnsABlock = 4096;  // so that one row is work for several threads
+
+template <class T, class Kernel>
+void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
+  const Columns<T> y(p.y, p.M, p.P);
+  const int64_t blocks = (p.M + kColumnsABlock - 1) / kColumnsABlock;
+  parallel_for(p.N * blocks, p.threads, double(min(p.M, kColumnsABlock)) * kernel.ns(), [&](int64_t begin, int64_t end) {
+    InterruptCheck check;
+    for (int64_t at = begin; at < end; ++at) {
+      const int64_t i = at / blocks, first = at % blocks * kColumnsABlock;
+      values_along(kernel, min(p.M - first, kColumnsABlock), p.out + i * p.M + first, check,
+                   [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, first + j); });
+    }
+  });
+}
+
+// dx from the sums over rows (N, P) and columns (P, stride): both where x is y too.
+template <class T>
+void put_gradients(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* rows, const double* columns, int64_t stride) {
+  for (int64_t i = 0; i < p.N; ++i)
+    for (int64_t k = 0; k < p.P; ++k) q.dx[i * p.P + k] = T(rows[i * p.P + k] - (p.itself ? columns[k * stride + i] : 0));
+  for (int64_t j = 0; !p.itself && j < p.M; ++j)
+    for (int64_t k = 0; k < p.P; ++k) q.dy[j * p.P + k] = T(-columns[k * stride + j]);
+}
+
+// Writes dx and dy, and hands the parameters' sums to put(sums).
+template <class T, class Kernel, class Put>
+void adjoint_of_pairs(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel& kernel, const Put& put) {
+  const Columns<T> y(p.y, p.M, p.P);
+  const int64_t size = Kernel::kHasSlopes ? p.P * y.stride() : 0, parts = parts_of(p.N, size + kernel.sums());
+  const KernelSums<Kernel> sums(kernel, parts);
+  const Scratch<double> rows(Kernel::kHasSlopes ? p.N * p.P : 0), columns(size);
+  const PartialSums<double> parts_of_columns(columns, 1, parts, size);
+  parallel_for(parts, p.threads, double(p.N) / double(parts) * double(p.M) * kernel.adjoint_ns(), [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part)
+      sums.part(part, [&](V* room) {
+        double* const to = parts_of_columns.part(part);
+        set_zero(to, size);
+        const Scratch<V> row(p.P);
+        InterruptCheck check;
+        for (int64_t i = p.N * part / parts; i < p.N * (part + 1) / parts; ++i) {
+          for (int64_t k = 0; k < p.P; ++k) row[k] = V{};
+          adjoint_along(
+              kernel, p.M, q.grad + i * p.M, room, check, [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, j); },
+              [&](int64_t k, int64_t j, V derivative, V g) {
+                const V step = derivative * g;
+                row[k] += step;
+                store(to + k * y.stride() + j, load<V>(to + k * y.stride() + j) + step);
+              });
+          for (int64_t k = 0; Kernel::kHasSlopes && k < p.P; ++k) rows[i * p.P + k] = sum(row[k]);
+        }
+      });
+  });
+  if constexpr (Kernel::kHasSlopes) {
+    parts_of_columns.add_up(p.threads);
+    put_gradients(p, q, rows, columns, y.stride());
+  }
+  put(sums.add_up(p.threads));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::mixture

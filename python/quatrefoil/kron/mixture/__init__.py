@@ -1,0 +1,357 @@
+"""Covariance functions on points. N, M points, P coordinates, Q or A components; equations of csrc/kron/mixture/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import choice, integer, is_number, number
+from ..._dims import Shape, Sizes
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import Array, T
+
+# A float64 sum of some terms that may cancel, exponentials and phases of a few radians among them; float32 arrays are computed so too.
+_TOLERANCE = 2e-6
+_ENTRIES = "A P or A or "  # one number an entry, one a component, or one in all: () has no letters
+_KINDS = ("student_t", "gaussian")
+
+_LOG_WEIGHTS, _LOG_SCALES, _FREQS = (Arg(name, "Q") for name in ("log_weights", "log_scales", "freqs"))
+_SPECTRAL = (Option("kind", str), Option("order", int))
+
+
+def _rule(inputs: tuple[Arg, ...]) -> Callable[..., Sequence[Shape | None]]:
+    """Dims as everywhere; the result is (N, M), M the number of x where there is no y."""
+
+    def shapes_of(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
+        sizes = Sizes(label, 0, {})
+        for arg, shape in zip(inputs, shapes):
+            if shape is not None:
+                sizes.match(arg.name, arg.dims, 0, shape)
+        x, y = shapes[0], shapes[1]
+        assert x is not None
+        return [(x[0], (x if y is None else y)[0])]
+
+    return shapes_of
+
+
+def _op(name: str, inputs: tuple[Arg, ...], options: tuple[Option, ...] = ()) -> Op:
+    return Op(__name__, name, inputs=inputs, outputs=(Arg("K", "N M"),), options=options, rule=_rule(inputs), tolerance=_TOLERANCE)
+
+
+_RADIAL = (Arg("x", "N P?"), Arg("y", "M P?", optional=True), Arg("scale", "P or "))
+RBF, MATERN52 = _op("rbf", _RADIAL), _op("matern52", _RADIAL)
+SPECTRAL_MIXTURE = _op("spectral_mixture", (Arg("x", "N"), Arg("y", "M", optional=True), _LOG_WEIGHTS, _LOG_SCALES, _FREQS), _SPECTRAL)
+SPECTRAL_MIXTURE_LAGS = Op(
+    __name__, "spectral_mixture_lags",
+    inputs=(Arg("d", "N"), _LOG_WEIGHTS, _LOG_SCALES, _FREQS), outputs=(Arg("k", "N"),), options=_SPECTRAL, tolerance=_TOLERANCE,
+)  # fmt: skip
+GSMP_KERNEL = _op(
+    "gsmp_kernel",
+    (
+        Arg("x", "N P?", constant=True), Arg("y", "M P?", optional=True, constant=True),
+        Arg("weights", "A"), Arg("means", "A P? or A"), Arg("std", _ENTRIES),
+    ),
+)  # fmt: skip
+OPS = (RBF, MATERN52, SPECTRAL_MIXTURE, SPECTRAL_MIXTURE_LAGS, GSMP_KERNEL)
+
+
+def _as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> Any:
+    """A number as an array of x's kind and dtype; an array as it is."""
+    if not is_number(value):
+        return value
+    found = number(value, label, name, positive=positive)
+    kind = _arrays.kind(x)
+    if kind is None or _arrays.dtype_name(x) not in _arrays.REAL:
+        return np.asarray(found)  # the call refuses x
+    return x.new_full((), found) if kind == "torch" else _arrays.namespace_of(kind).full((), found, x.dtype)
+
+
+def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
+    return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
+
+
+def rbf(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Squared exponential covariance, K_ij = exp(-1/2 sum_p ((x_ip - y_jp) / scale_p)^2) (1).
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    scale : number, () or (P,)
+        Length-scale, above 0: one for all, or for points (N, P) one a column. An array where its gradient is wanted.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a scale that is not above 0; NaN or infinity in x, y or scale (its index is named).
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in x, y and scale. Cost: an exponential and 3 P operations a pair, in float64 whatever the dtype; N exponentials where x
+    is a uniform axis and there is no y (9): one whose numbers are off x_0 + i h by at most 4 eps of the largest. The matrix is then that
+    of the exact axis. Memory: a copy of y. Error: a few eps of K.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.rbf(np.array([0.0, 1.0, 2.0]), scale=1.0).round(4)
+    array([[1.    , 0.6065, 0.1353],
+           [0.6065, 1.    , 0.6065],
+           [0.1353, 0.6065, 1.    ]])
+    """
+    scale = _as_array(scale, x, RBF.label, "scale", positive=True)
+    K: T = call(RBF, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def rbf_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``rbf``: ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy where y is None (3).
+
+    Two to three times the cost of the values. Memory: at most 64 sums of the size of y, 16 MB together, and two arrays like x in float64.
+    """
+    return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)
+
+
+def matern52(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    scale: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Matern covariance with nu = 5/2, K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2 (2).
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    scale : number, () or (P,)
+        Length-scale, above 0: one for all, or for points (N, P) one a column. An array where its gradient is wanted.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``rbf``.
+
+    Notes
+    -----
+    Differentiable in x, y and scale, where points coincide too. Cost, uniform axes, memory and error as ``rbf``, with a square root more
+    a pair.
+    """
+    scale = _as_array(scale, x, MATERN52.label, "scale", positive=True)
+    K: T = call(MATERN52, (x, y, scale), (), (), out, backend, num_threads)
+    return K
+
+
+def matern52_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``matern52``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3)."""
+    return _radial_vjp(MATERN52, inputs_and_grad, backend, num_threads)
+
+
+def _radial_vjp(op: Op, given: Sequence[Any], backend: str | None, num_threads: int | None) -> tuple[Any, ...]:
+    label = f"{op.label}_vjp"
+    if len(given) != 4:
+        raise TypeError(f"{label}: expected x, y, scale and grad, got {len(given)} arguments")
+    x, y, scale, grad = given
+    return call_vjp(op, (x, y, _as_array(scale, x, label, "scale", positive=True), grad), (), (), backend, num_threads)
+
+
+def spectral_mixture(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    log_weights: Array[T],
+    log_scales: Array[T],
+    freqs: Array[T],
+    kind: str = "student_t",
+    order: int = 0,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Spectral mixture covariance, or its derivative by the first argument: K_ij = k^(order)(x_i - y_j),
+    k(d) = sum_q exp(log_weights_q) g_q(d) cos(2 pi freqs_q d) (4)-(7).
+
+    Parameters
+    ----------
+    x : (N,)
+        Points; float32 or float64.
+    y : (M,), optional
+        Other points; without them those of x.
+    log_weights : (Q,)
+        Logarithms of the weights.
+    log_scales : (Q,)
+        Logarithms of r, an inverse length-scale, for "student_t"; of p, which multiplies d^2, for "gaussian".
+    freqs : (Q,)
+        Frequencies in cycles, not in radians.
+    kind : "student_t" or "gaussian"
+        The shape of a component's spectrum: g(d) = (1 + s + s^2 / 3) exp(-s), s = sqrt(5) r |d|, or g(d) = exp(-p d^2).
+    order : 0, 1 or 2
+        Which derivative.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; another kind or order; NaN or infinity in an argument (its index is named).
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in all arrays: in x and y by the next derivative, in closed form also where points coincide. Cost: an exponential, a
+    sine and a cosine a component and pair, in float64 whatever the dtype; a component and lag, N of them, where x is a uniform axis and
+    there is no y (9), as for ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), with (2 pi f)^order before it: d is
+    rounded once and its turns f d are taken off exactly.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> zero = np.zeros(1)
+    >>> qf.kron.spectral_mixture(np.array([0.0, 0.25, 0.5]), log_weights=zero, log_scales=zero, freqs=zero + 1).round(3)
+    array([[ 1.   ,  0.   , -0.829],
+           [ 0.   ,  1.   ,  0.   ],
+           [-0.829,  0.   ,  1.   ]])
+    """
+    options = _spectral_options(SPECTRAL_MIXTURE.label, kind, order)
+    K: T = call(SPECTRAL_MIXTURE, (x, y, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
+    return K
+
+
+def spectral_mixture_vjp(
+    *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Any, ...]:
+    """Gradients of ``spectral_mixture``: ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None ->
+    (dx, dy, dlog_weights, dlog_scales, dfreqs), without dy where y is None (8), (10).
+
+    Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as ``rbf_vjp``.
+    """
+    options = _spectral_options(f"{SPECTRAL_MIXTURE.label}_vjp", kind, order)
+    return call_vjp(SPECTRAL_MIXTURE, inputs_and_grad, options, (), backend, num_threads)
+
+
+def spectral_mixture_lags(
+    d: Array[T],
+    log_weights: Array[T],
+    log_scales: Array[T],
+    freqs: Array[T],
+    *,
+    kind: str = "student_t",
+    order: int = 0,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """The function behind ``spectral_mixture`` at differences that are given: d (N,) -> k^(order)(d) (N,) (7).
+
+    What a solver asks for that knows its matrices to be Toeplitz. Differentiable in all arrays. Error: a few eps of sum w (2 pi f)^order.
+    """
+    options = _spectral_options(SPECTRAL_MIXTURE_LAGS.label, kind, order)
+    k: T = call(SPECTRAL_MIXTURE_LAGS, (d, log_weights, log_scales, freqs), options, (), out, backend, num_threads)
+    return k
+
+
+def spectral_mixture_lags_vjp(
+    *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: str | None = None, num_threads: int | None = None
+) -> tuple[Any, ...]:
+    """Gradients of ``spectral_mixture_lags``: ``(d, log_weights, log_scales, freqs, grad)`` -> (dd, dlog_weights, dlog_scales, dfreqs)."""
+    options = _spectral_options(f"{SPECTRAL_MIXTURE_LAGS.label}_vjp", kind, order)
+    return call_vjp(SPECTRAL_MIXTURE_LAGS, inputs_and_grad, options, (), backend, num_threads)
+
+
+def gsmp_kernel(
+    x: Array[T],
+    y: Array[T] | None = None,
+    *,
+    weights: Array[T],
+    means: Array[T],
+    std: Array[T] | float,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Grid spectral mixture product covariance,
+    K_ij = sum_a weights_a prod_p exp(-2 pi^2 t_p^2 std_ap^2) cos(2 pi means_ap t_p), t = x_i - y_j (11).
+
+    Parameters
+    ----------
+    x : (N,) or (N, P)
+        Points; float32 or float64.
+    y : (M,) or (M, P), optional
+        Other points; without them those of x.
+    weights : (A,)
+        At least 0.
+    means : (A, P) or (A,)
+        Frequencies in cycles; (A,): the same for all coordinates.
+    std : number, (), (A,) or (A, P)
+        The width of a component's spectrum, at least 0: one for all, one a component, or one a component and coordinate.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    K : (N, M)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; weights or std below 0; NaN or infinity in an argument (its index is named).
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in weights, means and std, not in points. Cost: P cosines a component and pair, and an exponential: one a pair where std
+    is one number; in float64 whatever the dtype. N pairs where x is a uniform axis and there is no y (9), as for ``rbf``. Error: a few eps
+    of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
+    """
+    std = _as_array(std, x, GSMP_KERNEL.label, "std", positive=False)
+    K: T = call(GSMP_KERNEL, (x, y, weights, means, std), (), (), out, backend, num_threads)
+    return K
+
+
+def gsmp_kernel_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+    """Gradients of ``gsmp_kernel``: ``(x, y, weights, means, std, grad)``, y an array or None -> (dweights, dmeans, dstd) (12)."""
+    label = f"{GSMP_KERNEL.label}_vjp"
+    if len(inputs_and_grad) != 6:
+        raise TypeError(f"{label}: expected x, y, weights, means, std and grad, got {len(inputs_and_grad)} arguments")
+    x, y, weights, means, std, grad = inputs_and_grad
+    std = _as_array(std, x, label, "std", positive=False)
+    return call_vjp(GSMP_KERNEL, (x, y, weights, means, std, grad), (), (), backend, num_threads)

@@ -1,0 +1,150 @@
+import numpy as np
+
+import quatrefoil as qf
+from case import Case
+
+
+def points(rng, n, shape=(), near=None):
+    """Points around 0; the first of ``near``, where it is given, is one of them: the largest covariance is then none that cancels."""
+    x = rng.standard_normal((n, *shape))
+    if near is not None and n and len(near):
+        x[0] = near[0] + 0.01 * rng.standard_normal(shape)
+    return x
+
+
+def uniform(rng, n):
+    """An axis whose points are exact in float32 too, up or down."""
+    return (rng.integers(-64, 64) + rng.choice([-3, -1, 1, 5]) * np.arange(n)) / 64
+
+
+def both(rng, n, m, shape):
+    x = uniform(rng, n) if shape == "uniform" else points(rng, n, shape)
+    return [x] if m is None else [x, points(rng, m, x.shape[1:], x)]
+
+
+def mixture(rng, Q):
+    """Some turns between the points, and no more: a phase is as exact as the difference of two points."""
+    return {"log_weights": 0.5 * rng.standard_normal(Q), "log_scales": 0.3 * rng.standard_normal(Q), "freqs": rng.uniform(0, 1, Q)}
+
+
+def _radial(n, m, shape, scale):
+    def make(rng):
+        return both(rng, n, m, shape), {"scale": np.asarray(rng.uniform(0.5, 2, scale))}
+
+    return make
+
+
+def _spectral(n, m, Q, shape=(), **options):
+    def make(rng):
+        return both(rng, n, m, shape), mixture(rng, Q) | options
+
+    return make
+
+
+def _lags(n, Q, **options):
+    def make(rng):
+        d = rng.standard_normal(n)
+        d[:1] = 0
+        return [d, *mixture(rng, Q).values()], options
+
+    return make
+
+
+def _product(n, m, A, shape=(), means=None, std=()):
+    """``means`` and ``std``: shapes; std is narrow, as a grid's is."""
+
+    def make(rng):
+        at = (A, *shape) if means is None and shape != "uniform" else (A,) if means is None else means
+        numbers = {"weights": rng.uniform(0.1, 1, A), "means": rng.uniform(0, 0.5, at), "std": np.asarray(rng.uniform(0.05, 0.2, std))}
+        return both(rng, n, m, shape), numbers
+
+    return make
+
+
+RADIAL = [
+    ("small", (5, None, (), ())),
+    ("rectangular", (4, 3, (2,), (2,))),
+    ("d3", (3, None, (3,), ())),
+    ("one", (1, None, (), ())),
+    ("one-row", (1, 37, (), ())),
+    ("one-column", (37, 1, (2,), ())),
+    ("many-columns", (7, 301, (5,), (5,))),
+    ("prime", (67, 131, (), ())),
+    ("uniform", (65, None, "uniform", ())),
+    ("uniform-two", (2, None, "uniform", ())),
+    ("uniform-long", (263, None, "uniform", ())),
+    ("no-points", (0, None, (), ())),
+    ("no-others", (5, 0, (2,), ())),
+    ("no-coordinates", (4, 3, (0,), (0,))),
+    ("no-coordinates-one-scale", (4, None, (0,), ())),
+]
+SPECTRAL = [
+    ("one", (1, None, 3)),
+    ("one-row", (1, 37, 4)),
+    ("one-component", (17, 13, 1)),
+    ("prime", (31, 67, 7)),
+    ("uniform-two", (2, None, 5, "uniform")),
+    ("uniform-long", (257, None, 11, "uniform")),
+    ("no-points", (0, None, 3)),
+    ("no-others", (5, 0, 3)),
+    ("no-components", (4, 3, 0)),
+    ("uniform-no-components", (4, None, 0, "uniform")),
+]
+PRODUCT = [
+    ("small", (5, None, 3)),
+    ("rectangular", (4, 3, 2, (2,))),
+    ("d3", (3, None, 4, (3,), (4,), (4, 3))),
+    ("one", (1, None, 1)),
+    ("one-row", (1, 37, 2, (), None, (2,))),
+    ("shared-means", (13, 17, 5, (4,), (5,), (5,))),
+    ("every-std", (23, 9, 3, (2,), None, (3, 2))),
+    ("many", (37, 41, 101)),
+    ("uniform", (65, None, 7, "uniform")),
+    ("uniform-every-std", (129, None, 5, "uniform", None, (5,))),
+    ("no-points", (0, None, 3, (2,))),
+    ("no-others", (5, 0, 3)),
+    ("no-components", (4, 3, 0, (2,))),
+    ("no-coordinates", (4, 3, 2, (0,))),
+]
+CASES = [
+    *[Case(op, name, _radial(*sizes)) for op in ("rbf", "matern52") for name, sizes in RADIAL],
+    Case("spectral_mixture", "small", _spectral(5, None, 3)),
+    Case("spectral_mixture", "rectangular", _spectral(4, 3, 2, kind="gaussian", order=1)),
+    *[Case("spectral_mixture", name, _spectral(*sizes)) for name, sizes in SPECTRAL],
+    *[
+        Case("spectral_mixture", f"{kind}-{order}{name}", _spectral(n, None, 5, shape, kind=kind, order=order))
+        for kind in ("student_t", "gaussian")
+        for order in (0, 1, 2)
+        for name, n, shape in (("", 19, ()), ("-uniform", 43, "uniform"))
+    ],
+    Case("spectral_mixture_lags", "small", _lags(5, 2)),
+    *[
+        Case("spectral_mixture_lags", f"{kind}-{order}", _lags(301, 7, kind=kind, order=order))
+        for kind in ("student_t", "gaussian")
+        for order in (0, 1, 2)
+    ],
+    Case("spectral_mixture_lags", "one", _lags(1, 3)),
+    Case("spectral_mixture_lags", "no-lags", _lags(0, 3)),
+    Case("spectral_mixture_lags", "no-components", _lags(9, 0, order=2)),
+    *[Case("gsmp_kernel", name, _product(*sizes)) for name, sizes in PRODUCT],
+]
+
+
+def attack_axes(rng, backend):
+    """A uniform axis gives what the same points give as others; one that is a little off is none."""
+    n = int(rng.integers(1, 80))
+    x = rng.uniform(-5, 5) + rng.uniform(-1, 1) * np.arange(n)
+    if rng.random() < 0.5:
+        x[rng.integers(n)] += 1e-9
+    parameters = mixture(rng, int(rng.integers(1, 6)))
+    kind, order = str(rng.choice(["student_t", "gaussian"])), int(rng.integers(3))
+    K, again = (qf.kron.spectral_mixture(x, *y, **parameters, kind=kind, order=order, backend=backend) for y in ((), (x,)))
+    steepest = 20 * np.exp(parameters["log_scales"]).max()
+    # a few eps of the largest |x| in every point, times what that changes
+    allowed = 40 * 2.0**-52 * (1 + np.abs(x).max()) * np.exp(parameters["log_weights"]).sum() * (2 + steepest) ** (order + 1)
+    assert np.abs(K - again).max() <= allowed
+    K, again = (qf.kron.rbf(x, *y, scale=0.7, backend=backend) for y in ((), (x,)))
+    assert np.abs(K - again).max() <= 40 * 2.0**-52 * (1 + np.abs(x).max())
+
+
+ATTACKS = [attack_axes]
