@@ -212,20 +212,21 @@ def _adjoint(x, y, grad, dx, dy, odd, kernel):
     X, Y = _points(x), _points(x if y is None else y)
     rows, columns = np.zeros(X.shape), np.zeros(Y.shape)
     if step is not None and x.size:
-        n = len(X)
-        sums = np.array([np.trace(grad, -l, dtype=np.float64) for l in range(1 - n, n)])
+        n, grad = len(X), np.ascontiguousarray(grad, np.float64)
+        sums = np.array([np.trace(grad, -l) for l in range(1 - n, n)])
         folded = np.concatenate([sums[n - 1 : n], sums[n:] + (-1 if odd else 1) * sums[: n - 1][::-1]])
         slopes = np.zeros((n, 1))
         kernel(np.arange(n)[:, None] * step, folded, slopes)
-        steps = _toeplitz(slopes[:, 0], not odd) * grad
+        steps = np.multiply(_toeplitz(slopes[:, 0], not odd), grad, out=np.empty((n, n)))  # whatever layout grad had: the same sums
         rows[:, 0], columns[:, 0] = steps.sum(1), steps.sum(0)
     else:
         slopes = np.zeros(Y.shape)
         for i in range(len(X)):
             g = np.ascontiguousarray(grad[i], np.float64)
             kernel(X[i] - Y, g, slopes)
-            rows[i] = g @ slopes
-            columns += g[:, None] * slopes
+            steps = g[:, None] * slopes
+            rows[i] = steps.sum(0)
+            columns += steps
     if dx is not None:
         dx[...] = (rows - columns if y is None else rows).reshape(dx.shape)
     if dy is not None:
@@ -282,10 +283,18 @@ def matern52_vjp(x, y, scale, grad, dx, dy, dscale, num_threads):
     _run_radial_adjoint("matern52", x, y, scale, grad, dx, dy, dscale)
 
 
+@jit
+def _exponentials(a):
+    """Number by number: NumPy's own loop depends on strides."""
+    e = np.empty(a.size)
+    for i in range(a.size):
+        e[i] = math.exp(a[i])
+    return e
+
+
 def _components(log_weights, log_scales, freqs, kind):
     """weights, scales (a of (4), p of (5)), frequencies, whether these are Gaussian."""
-    scales = np.exp(np.asarray(log_scales, np.float64))
-    weights = np.exp(np.asarray(log_weights, np.float64))
+    weights, scales = (_exponentials(np.ascontiguousarray(a, np.float64)) for a in (log_weights, log_scales))
     return weights, scales if kind == "gaussian" else math.sqrt(5) * scales, np.ascontiguousarray(freqs, np.float64), kind == "gaussian"
 
 
