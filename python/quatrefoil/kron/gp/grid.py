@@ -10,22 +10,22 @@ import numpy as np
 
 from ..product.dense import products
 from ..product.packed import Packed
+from .basis import Axis, Basis
 
 
 class Grid:
-    """Symmetric factors, in double precision. ``values`` of each factor ascend and are not negative; ``vectors`` are orthogonal."""
+    """Symmetric factors, in double precision. ``values`` are the eigenvalues of each, not negative, in the order of ``basis``."""
 
     def __init__(self, factors: Sequence[np.ndarray], label: str, backend: str | None = None, num_threads: int | None = None) -> None:
         self.label, self.shape = label, tuple(len(f) for f in factors)
         self.size = math.prod(self.shape)
         self.factors = [np.array(f, np.float64, order="C") for f in factors]
-        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        axes: list[Axis] = []
         for i, given in enumerate(factors):
             same = next((k for k in range(i) if factors[k] is given), None)  # one axis more often, as images have it
-            parts.append(_eigen(self.factors[i], np.finfo(given.dtype).eps, f"{label}: factors[{i}]") if same is None else parts[same])
-        self.values, vectors = [l for l, _ in parts], [q for _, q in parts]
-        self.vectors = Packed(vectors, backend, num_threads)
+            axes.append(Axis(self.factors[i], np.finfo(given.dtype).eps, f"{label}: factors[{i}]") if same is None else axes[same])
         self.kernel = backend, num_threads
+        self.values, self.basis = [a.values for a in axes], Basis(axes, self.kernel)
 
     @functools.cached_property
     def eigenvalues(self) -> np.ndarray:
@@ -38,12 +38,10 @@ class Grid:
 
     def to_basis(self, rows: np.ndarray) -> np.ndarray:
         """Qᵀ x for every row x."""
-        found: np.ndarray = self.vectors(rows, transpose=True)
-        return found
+        return self.basis(rows, transpose=True)
 
     def from_basis(self, rows: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self.vectors(rows)
-        return found
+        return self.basis(rows)
 
     def inverse_eigenvalues(self, noise: float) -> np.ndarray:
         """1 / (λ + noise), (N,)."""
@@ -65,15 +63,15 @@ class Grid:
 
     def _refuse_singular(self) -> None:
         for i, l in enumerate(self.values):
-            if self.size and l[0] <= len(l) * np.finfo(np.float64).eps * l[-1]:
+            if self.size and l.min() <= len(l) * np.finfo(np.float64).eps * l.max():
                 raise np.linalg.LinAlgError(
-                    f"{self.label}: factors[{i}] is singular to working precision (its least eigenvalue is {l[0]:.3g}, its largest "
-                    f"{l[-1]:.3g}) and there is no noise; add noise, or jitter to its diagonal"
+                    f"{self.label}: factors[{i}] is singular to working precision (its least eigenvalue is {l.min():.3g}, its largest "
+                    f"{l.max():.3g}) and there is no noise; add noise, or jitter to its diagonal"
                 )
 
     def diagonal_of(self, values: np.ndarray) -> np.ndarray:
         """The diagonal of Q diag(values) Qᵀ, for values (..., N)."""
-        found: np.ndarray = Packed([q * q for q in self.vectors.factors], *self.kernel)(values)
+        found: np.ndarray = Packed([q * q for q in self.basis.matrices], *self.kernel)(values)
         return found
 
     # ---- sums over all axes but one
@@ -84,13 +82,13 @@ class Grid:
         for k in range(len(self.shape) - 1, 0, -1):
             sums[k - 1] = sums[k].reshape(math.prod(self.shape[:k]), self.shape[k]) @ self.values[k]
         t = [_outer(self.values[:k]) @ sums[k].reshape(math.prod(self.shape[:k]), n) for k, n in enumerate(self.shape)]
-        return [(q * t[k]) @ q.T for k, q in enumerate(self.vectors.factors)]
+        return [(q * t[k]) @ q.T for k, q in enumerate(self.basis.matrices)]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
         """The symmetric part of A_k = sum over rows of Q_k l_(k) [⊗ of the other Λ] r_(k)ᵀ Q_kᵀ, for rows (B, N) in the basis of
         eigenvectors: README (4). ``right`` is ``left`` where it is not given."""
         found = []
-        for k, q in enumerate(self.vectors.factors):
+        for k, q in enumerate(self.basis.matrices):
             weights = np.multiply.outer(_outer(self.values[:k]), _outer(self.values[k + 1 :]))  # (L, R)
             if right is None:
                 a = _unfolded(left, k, self.shape, np.sqrt(weights))
@@ -115,17 +113,3 @@ def _unfolded(rows: np.ndarray, k: int, shape: Sequence[int], weights: np.ndarra
     if weights is not None:
         turned *= weights
     return turned.reshape(shape[k], len(rows) * L * R)
-
-
-def _eigen(f: np.ndarray, eps: float, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, not negative, and eigenvectors of a factor that came with that precision."""
-    if not np.isfinite(f).all():
-        raise ValueError(f"{name} has NaN or infinity in it")
-    n, skew, size = len(f), np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
-    if skew > max(n, 8) * eps * size:
-        raise ValueError(f"{name} is not symmetric (entries differ from their mirrors by {skew:.3g}); symmetrise it")
-    values, vectors = np.linalg.eigh(f)
-    lowest = values.min(initial=0.0)
-    if lowest < -n * eps * np.abs(values).max(initial=0.0):
-        raise np.linalg.LinAlgError(f"{name} is not positive semidefinite (it has the eigenvalue {lowest:.3g}); add jitter to its diagonal")
-    return np.maximum(values, 0.0), vectors  # what is left below 0 is rounding of a 0

@@ -33,9 +33,7 @@ class Iterative:
 
     def closed(self, rows: np.ndarray) -> np.ndarray:
         """P x, with each row's least noise."""
-        basis = self.grid.to_basis(rows)
-        basis *= self.inverse
-        return self.grid.from_basis(basis)
+        return self.grid.basis.filter(rows, self.inverse)
 
     def apply(self, b: np.ndarray) -> np.ndarray:
         """M b for grids b that are 0 but at special cells."""

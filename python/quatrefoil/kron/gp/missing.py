@@ -25,7 +25,7 @@ class Closed:
         self.inverse = grid.inverse_eigenvalues(noise)  # (N,)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        return self.grid.from_basis(self.grid.to_basis(rows) * self.inverse)
+        return self.grid.basis.filter(rows, self.inverse)
 
     def logdet(self) -> float:
         return self.grid.logdet(self.noise)
@@ -159,7 +159,7 @@ class ByObserved:
 def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Rows and columns ``cells`` of Q diag(inverse) Qᵀ: README (12). Cells with the same place on the first axes share their weights."""
     d, count = len(grid.shape), len(cells)
-    vectors, at = grid.vectors.factors, np.unravel_index(cells, grid.shape)
+    vectors, at = grid.basis.matrices, np.unravel_index(cells, grid.shape)
 
     def cost(m: int) -> float:
         n1, n2 = math.prod(grid.shape[:m]), math.prod(grid.shape[m:])

@@ -75,7 +75,7 @@ def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
     grid = solver.grid
     if isinstance(solver, ByObserved):
         return _explained_by_observed(solver, points)
-    rotated = [m @ q for m, q in zip(points.matrices, grid.vectors.factors)]
+    rotated = [m @ q for m, q in zip(points.matrices, grid.basis.matrices)]
     closed: Closed = solver if isinstance(solver, Closed) else solver.closed
     found = points.product([r * r for r in rotated], grid.kernel)(closed.inverse)
     if isinstance(solver, BySpecial):

@@ -1,0 +1,155 @@
+"""The eigenvectors of a Kronecker product of symmetric matrices, and multiplying by them: README (20) halves the work where it can."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..product.packed import Packed
+
+FOLDED_FROM = 96  # sizes from which halves cost less than the passes that make them; measured, README
+
+
+class Axis:
+    """One factor K = Q diag(values) Qᵀ. ``parts``: Q itself, or where K is the same read backwards, those of its even and odd half."""
+
+    def __init__(self, K: np.ndarray, eps: float, name: str) -> None:
+        _check(K, eps, name)
+        n = len(K)
+        self.parts: list[np.ndarray]
+        if n >= FOLDED_FROM and np.abs(K - K[::-1, ::-1]).max() <= 4 * eps * np.abs(K).max():
+            halves = [np.linalg.eigh(half) for half in _halves(K)]
+            values, self.parts = np.concatenate([l for l, _ in halves]), [q for _, q in halves]
+            self.vectors = _whole(self.parts, n)
+        else:
+            values, self.vectors = np.linalg.eigh(K)
+            self.parts = [self.vectors]
+        lowest = values.min(initial=0.0)
+        if lowest < -n * eps * np.abs(values).max(initial=0.0):
+            raise np.linalg.LinAlgError(
+                f"{name} is not positive semidefinite (it has the eigenvalue {lowest:.3g}); add jitter to its diagonal"
+            )
+        self.values = np.maximum(values, 0.0)  # what is left below 0 is rounding of a 0
+
+
+class Basis:
+    """Q = Q_1 ⊗ ... ⊗ Q_d of several axes."""
+
+    def __init__(self, axes: Sequence[Axis], kernel: Any) -> None:
+        self.matrices = [a.vectors for a in axes]
+        self._shape = tuple(map(len, self.matrices))
+        self._folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
+        cuts = [[slice(0, len(a.parts[0])), slice(len(a.parts[0]), None)] if len(a.parts) == 2 else [slice(None)] for a in axes]
+        self._blocks = [(slice(None), *block) for block in itertools.product(*cuts)]
+        self._products = [Packed(parts, *kernel) for parts in itertools.product(*[a.parts for a in axes])]
+
+    def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:
+        """Q x, or Qᵀ x, for rows (..., N)."""
+        if not self._folded:
+            found: np.ndarray = self._products[0](rows, transpose)
+            return found
+        x = rows.reshape(math.prod(rows.shape[:-1]), *self._shape)
+        found = np.empty_like(x)
+        if transpose:
+            for block, product, part in zip(self._blocks, self._products, self._fold(x)):
+                found[block] = product(part.reshape(len(x), -1), True).reshape(part.shape)
+        else:
+            self._unfold([_multiplied(product, x[block]) for block, product in zip(self._blocks, self._products)], found)
+        return found.reshape(rows.shape)
+
+    def filter(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Q diag(values) Qᵀ x, for values that broadcast against rows (B, N)."""
+        if not self._folded:
+            basis = self._products[0](rows, True)
+            basis *= values
+            found: np.ndarray = self._products[0](basis)
+            return found
+        scale = values.reshape(-1, *self._shape)
+        parts = []
+        for block, product, part in zip(self._blocks, self._products, self._fold(rows.reshape(-1, *self._shape))):
+            basis = product(part.reshape(len(part), -1), True).reshape(part.shape)
+            basis *= scale[block]
+            parts.append(_multiplied(product, basis))
+        found = np.empty(rows.shape, rows.dtype)
+        self._unfold(parts, found.reshape(-1, *self._shape))
+        return found
+
+    def _fold(self, x: np.ndarray) -> list[np.ndarray]:
+        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis: as many arrays as blocks, contiguous."""
+        parts = [x]
+        for k in self._folded:
+            parts = [half for part in parts for half in _folded(part, k + 1)]
+        return parts
+
+    def _unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
+        for k in reversed(self._folded[1:]):
+            parts = [_unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
+        _unfolded(parts[0], parts[1], self._folded[0] + 1, found)
+
+
+def _multiplied(product: Packed, part: np.ndarray) -> np.ndarray:
+    found: np.ndarray = product(np.ascontiguousarray(part).reshape(len(part), -1)).reshape(part.shape)
+    return found
+
+
+def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
+    """The first half of an axis, its other half read backwards, and what is in the middle of an odd one."""
+    lead, half = (slice(None),) * axis, n // 2
+    return (*lead, slice(0, half)), (*lead, slice(None, n - half - 1, -1)), (*lead, slice(half, n - half))
+
+
+def _folded(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    n = x.shape[axis]
+    first, last, middle = _cuts(n, axis)
+    even = np.empty((*x.shape[:axis], n - n // 2, *x.shape[axis + 1 :]), x.dtype)
+    np.add(x[first], x[last], out=even[first])
+    odd = x[first] - x[last]
+    root = x.dtype.type(0.5**0.5)
+    even[first] *= root
+    odd *= root
+    even[middle] = x[middle]
+    return even, odd
+
+
+def _unfolded(even: np.ndarray, odd: np.ndarray, axis: int, found: np.ndarray | None = None) -> np.ndarray:
+    n = even.shape[axis] + odd.shape[axis]
+    first, last, middle = _cuts(n, axis)
+    if found is None:
+        found = np.empty((*even.shape[:axis], n, *even.shape[axis + 1 :]), even.dtype)
+    np.add(even[first], odd, out=found[first])
+    np.subtract(even[first], odd, out=found[last])
+    root = even.dtype.type(0.5**0.5)
+    found[first] *= root
+    found[last] *= root
+    found[middle] = even[middle]
+    return found
+
+
+def _halves(K: np.ndarray) -> list[np.ndarray]:
+    """What K does to even vectors and to odd ones: folded from both sides."""
+    halves = []
+    for i in (0, 1):
+        half = _folded(_folded(K, 0)[i], 1)[i]
+        halves.append((half + half.T) / 2)
+    return halves
+
+
+def _whole(parts: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """The eigenvectors in the coordinates of the axis."""
+    even, odd = parts
+    found = np.empty((n, n))
+    _unfolded(even, np.zeros((len(odd), len(even))), 0, found[:, : len(even)])
+    _unfolded(np.zeros((len(even), len(odd))), odd, 0, found[:, len(even) :])
+    return found
+
+
+def _check(f: np.ndarray, eps: float, name: str) -> None:
+    if not np.isfinite(f).all():
+        raise ValueError(f"{name} has NaN or infinity in it")
+    skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
+    if skew > max(len(f), 8) * eps * size:
+        raise ValueError(f"{name} is not symmetric (entries differ from their mirrors by {skew:.3g}); symmetrise it")
