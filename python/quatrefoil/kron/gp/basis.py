@@ -1,4 +1,4 @@
-"""The eigenvectors of a Kronecker product of symmetric matrices, and multiplying by them: README (20) halves the work where it can."""
+"""The eigenvectors of a Kronecker product of symmetric matrices, and multiplying by them, by halves where they have these: README (14)."""
 
 from __future__ import annotations
 
@@ -40,59 +40,79 @@ class Basis:
     """Q = Q_1 ⊗ ... ⊗ Q_d of several axes."""
 
     def __init__(self, axes: Sequence[Axis], kernel: Any) -> None:
-        self.matrices = [a.vectors for a in axes]
-        self._shape = tuple(map(len, self.matrices))
-        self._folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
+        self.axes, self.kernel, self.matrices = axes, kernel, [a.vectors for a in axes]
+        self.shape = tuple(map(len, self.matrices))
+        self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
         cuts = [[slice(0, len(a.parts[0])), slice(len(a.parts[0]), None)] if len(a.parts) == 2 else [slice(None)] for a in axes]
-        self._blocks = [(slice(None), *block) for block in itertools.product(*cuts)]
+        self.blocks = list(itertools.product(*cuts))
         self._products = [Packed(parts, *kernel) for parts in itertools.product(*[a.parts for a in axes])]
 
     def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:
         """Q x, or Qᵀ x, for rows (..., N)."""
-        if not self._folded:
+        if not self.folded:
             found: np.ndarray = self._products[0](rows, transpose)
             return found
-        x = rows.reshape(math.prod(rows.shape[:-1]), *self._shape)
+        x = rows.reshape(math.prod(rows.shape[:-1]), *self.shape)
         found = np.empty_like(x)
         if transpose:
-            for block, product, part in zip(self._blocks, self._products, self._fold(x)):
-                found[block] = product(part.reshape(len(x), -1), True).reshape(part.shape)
+            for block, product, part in zip(self.blocks, self._products, self.fold(x)):
+                found[:, *block] = _multiplied(product, part, True)
         else:
-            self._unfold([_multiplied(product, x[block]) for block, product in zip(self._blocks, self._products)], found)
+            self.unfold([_multiplied(product, x[:, *block]) for block, product in zip(self.blocks, self._products)], found)
         return found.reshape(rows.shape)
 
-    def filter(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Q diag(values) Qᵀ x, for values that broadcast against rows (B, N)."""
-        if not self._folded:
-            basis = self._products[0](rows, True)
-            basis *= values
-            found: np.ndarray = self._products[0](basis)
-            return found
-        scale = values.reshape(-1, *self._shape)
-        parts = []
-        for block, product, part in zip(self._blocks, self._products, self._fold(rows.reshape(-1, *self._shape))):
-            basis = product(part.reshape(len(part), -1), True).reshape(part.shape)
-            basis *= scale[block]
-            parts.append(_multiplied(product, basis))
-        found = np.empty(rows.shape, rows.dtype)
-        self._unfold(parts, found.reshape(-1, *self._shape))
-        return found
-
-    def _fold(self, x: np.ndarray) -> list[np.ndarray]:
+    def fold(self, x: np.ndarray) -> list[np.ndarray]:
         """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis: as many arrays as blocks, contiguous."""
         parts = [x]
-        for k in self._folded:
+        for k in self.folded:
             parts = [half for part in parts for half in _folded(part, k + 1)]
         return parts
 
-    def _unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
-        for k in reversed(self._folded[1:]):
+    def unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
+        for k in reversed(self.folded[1:]):
             parts = [_unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
-        _unfolded(parts[0], parts[1], self._folded[0] + 1, found)
+        _unfolded(parts[0], parts[1], self.folded[0] + 1, found)
 
 
-def _multiplied(product: Packed, part: np.ndarray) -> np.ndarray:
-    found: np.ndarray = product(np.ascontiguousarray(part).reshape(len(part), -1)).reshape(part.shape)
+class Filter:
+    """x -> Q diag(values) Qᵀ x for rows (B, N); ``values`` are (R, N), R = 1 or B. In single precision where ``dtype`` says so."""
+
+    def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, kept: Sequence[np.ndarray] | None = None) -> None:
+        """``kept``: of every axis, which eigenvectors take part; for the others ``values`` are as good as 0."""
+        self._basis = basis
+        grid = values.reshape(len(values), *basis.shape)
+        self._products, self._scales = [], []
+        for block in basis.blocks:
+            of_block = [np.arange(n)[cut] for n, cut in zip(basis.shape, block)]
+            columns = [of if kept is None else of[kept[k][of]] for k, of in enumerate(of_block)]
+            parts = [_part(a, cut, c) for a, cut, c in zip(basis.axes, block, columns)]
+            self._products.append(Packed([p.astype(dtype, order="C", copy=False) for p in parts], *basis.kernel))
+            self._scales.append(grid[np.ix_(np.arange(len(grid)), *columns)].reshape(len(grid), -1).astype(dtype, copy=False))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        basis = self._basis
+        if not basis.folded:
+            return self._filtered(0, rows)
+        x = rows.reshape(len(rows), *basis.shape)
+        found = np.empty_like(x)
+        basis.unfold([self._filtered(i, part.reshape(len(part), -1)).reshape(part.shape) for i, part in enumerate(basis.fold(x))], found)
+        return found.reshape(rows.shape)
+
+    def _filtered(self, i: int, rows: np.ndarray) -> np.ndarray:
+        coefficients = self._products[i](rows, True)
+        coefficients *= self._scales[i]
+        found: np.ndarray = self._products[i](coefficients)
+        return found
+
+
+def _part(axis: Axis, cut: slice, columns: np.ndarray) -> np.ndarray:
+    """Some eigenvectors of one half of an axis, or of the whole."""
+    odd = len(axis.parts) == 2 and cut.start != 0
+    return axis.parts[odd][:, columns - (len(axis.parts[0]) if odd else 0)]
+
+
+def _multiplied(product: Packed, part: np.ndarray, transpose: bool = False) -> np.ndarray:
+    found: np.ndarray = product(np.ascontiguousarray(part).reshape(len(part), -1), transpose).reshape(part.shape)
     return found
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .basis import Filter
 from .grid import Grid
 from .missing import Cells, Closed
 
 Progress = Callable[[int, float], Any]
 _MOST = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
+_FLOOR = (1e-14, 2e-6)  # what a residual can be reduced to in double and in single precision
+_MOST_LOSS = 1e10
+_LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
+_LEAST = 1e-15  # of numbers there, and what the products of two of them stay above
+_NEGLIGIBLE = 1e-8  # of λ / noise, there
 
 
 class Iterative:
@@ -21,8 +28,10 @@ class Iterative:
     def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float, progress: Progress | None = None) -> None:
         self.grid, self.tol, self.progress = grid, tol, progress
         self.observed = np.array([c.observed for c in cells]).reshape(-1, grid.size)
-        inverses = {c.least: grid.inverse_eigenvalues(c.least) for c in cells}
-        self.inverse = np.array([inverses[c.least] for c in cells] if len(inverses) > 1 else list(inverses.values()))
+        least = [c.least for c in cells]
+        self.least = np.array(least if len(set(least)) > 1 else least[:1])
+        self.inverse = np.array([grid.inverse_eigenvalues(s) for s in self.least])
+        self._filter = Filter(grid.basis, self.inverse)
         shape = self.observed.shape
         self.special, self.ridge, self.more = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
         for b, c in enumerate(cells):
@@ -33,7 +42,7 @@ class Iterative:
 
     def closed(self, rows: np.ndarray) -> np.ndarray:
         """P x, with each row's least noise."""
-        return self.grid.basis.filter(rows, self.inverse)
+        return self._filter(rows)
 
     def apply(self, b: np.ndarray) -> np.ndarray:
         """M b for grids b that are 0 but at special cells."""
@@ -43,44 +52,86 @@ class Iterative:
         return found
 
     def solve(self, y: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """C⁻¹ y, until the residual of C's own system is at most ``tol`` |y|: README (13)."""
+        """C⁻¹ y, until the residual of C's own system is at most ``tol`` |y|: README (13).
+
+        In rounds, each for what the last one left: in single precision as long as a round leaves a tenth at most, then in double.
+        """
+        alpha: np.ndarray = np.zeros_like(y) if start is None else start * self.observed
+        left = y.copy() if start is None else self._left(y, alpha)
+        size, wanted, count, apply = _norms(y), self.tol * _norms(y), 0, self._single()
+        scale, loss = _norms(left), _LOSS
+        while True:
+            before = _norms(left)
+            if not (before > wanted).any():
+                return alpha
+            share = wanted / np.where(before > 0, before, 1) / loss
+            step, cg = self._round(left, share, apply, self._report(scale, before, count))
+            alpha += step
+            left, count = self._left(y, alpha), count + len(cg.steps)
+            after = _norms(left)
+            if (after > np.maximum(0.1 * before, wanted)).any():  # M's residual says too little, or the rounding is too coarse
+                if apply is None and loss > _MOST_LOSS:
+                    break
+                apply, loss = (None, loss) if apply is not None else (None, 100 * loss)
+        worst = float((after / np.where(size > 0, size, 1)).max())
+        warnings.warn(
+            f"{self.grid.label}: conjugate gradients stopped at a residual of {worst:.1e} |y| after {count} iterations, expected "
+            f"{self.tol:.1e}; raise tol, or add noise",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return alpha
+
+    def _round(self, y: np.ndarray, share: np.ndarray, apply: Any, report: Progress | None) -> tuple[np.ndarray, ConjugateGradients]:
+        """About C⁻¹ y: iterations on M until that share of its right-hand side is left, by ``apply`` or, where there is none, in double."""
         w = self.closed(y)
-        size = np.linalg.norm(y, axis=1)
-        b = np.zeros_like(y)
-        if start is not None:  # README (14)
-            missing = self.special & ~self.observed
-            b = np.where(missing, -self.grid.product(start * self.observed), self.more * start)
-        scale = np.linalg.norm(w * self.special, axis=1)
-        target, cg = self.tol * scale, ConjugateGradients(self.apply, w * self.special, self.diagonal, b)
-        for _ in range(8):
-            cg.run(target, self._report(scale))
-            residual = np.linalg.norm(self._true_residual(cg.r), axis=1)
-            late = residual > self.tol * size
-            if not late.any():
-                break
-            shrink = 0.5 * self.tol * size / np.where(late, residual, 1)
-            target = np.where(late, np.linalg.norm(cg.r, axis=1) * shrink, target)
+        rhs = w * self.special
+        size = _norms(rhs)
+        unit = np.where(size > 0, size, 1)[:, None]
+        single = apply is not None
+        dtype = np.float32 if single else np.float64
+        cg = ConjugateGradients(apply or self.apply, (rhs / unit).astype(dtype), self.diagonal.astype(dtype), np.zeros(y.shape, dtype))
+        cg.run(np.maximum(np.minimum(share, 1), _FLOOR[single]), report)
+        step: np.ndarray = (w - self.closed(cg.x * unit)) * self.observed
+        return step, cg
+
+    def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """y - C α at observed cells."""
+        found: np.ndarray = (y - self.grid.product(alpha) - (self.least[:, None] + self.more) * alpha) * self.observed
+        return found
+
+    def _single(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """``apply`` in single precision; None where its range is too small. P is 1 / s less a sum over the eigenvectors that matter to that
+        precision, where half of them do not."""
+        diagonal = self.diagonal[self.special] if self.special.any() else np.ones(1)
+        if not (diagonal.min() > _LEAST and diagonal.max() < 1 / _LEAST):
+            return None
+        grid, least = self.grid, self.least[:, None]
+        largest = [l.max(initial=0.0) for l in grid.values]
+        others = [math.prod(largest[:k] + largest[k + 1 :]) for k in range(len(largest))]
+        kept = [l * o > _NEGLIGIBLE * self.least.min() for l, o in zip(grid.values, others)]
+        few = math.prod(int(k.sum()) for k in kept) < grid.size / 2
+        if few:
+            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / least, np.float32, kept)
         else:
-            worst = float((residual / np.where(size > 0, size, 1)).max())
-            warnings.warn(
-                f"{self.grid.label}: conjugate gradients stopped at a residual of {worst:.1e} |y| after {len(cg.steps)} iterations, "
-                f"expected {self.tol:.1e}; raise tol, or add noise",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        found: np.ndarray = (w - self.closed(cg.x)) * self.observed
-        return found
+            parts = Filter(grid.basis, self.inverse, np.float32)
+        special, direct = self.special.astype(np.float32), (self.ridge + (self.special / least if few else 0)).astype(np.float32)
 
-    def _true_residual(self, r: np.ndarray) -> np.ndarray:
-        missing = self.special & ~self.observed
-        found: np.ndarray = (self.more * r - self.grid.product(r * missing)) * self.observed
-        return found
+        def apply(x: np.ndarray) -> np.ndarray:
+            found = parts(x)
+            found *= special
+            found += direct * x
+            return found
 
-    def _report(self, scale: np.ndarray) -> Progress | None:
+        return apply
+
+    def _report(self, scale: np.ndarray, now: np.ndarray, before: int) -> Progress | None:
+        """``progress`` of all rounds: the residuals of each begin at 1, which is ``now``."""
         progress = self.progress
         if progress is None:
             return None
-        return lambda count, size: progress(count, float((size / np.where(scale > 0, scale, 1)).max(initial=0.0)))
+        share = now / np.where(scale > 0, scale, 1)
+        return lambda count, size: progress(before + count, float((size * share).max(initial=0.0)))
 
 
 class ConjugateGradients:
@@ -96,7 +147,7 @@ class ConjugateGradients:
 
     def run(self, target: np.ndarray, progress: Any = None) -> None:
         """Until the residual of every row is at most its target; may go on later, to a lower one."""
-        size = np.linalg.norm(self.r, axis=1)
+        size = _norms(self.r)
         while len(self.steps) < _MOST and (size > target).any():
             q = self.apply(self.p)
             curvature = _dots(self.p, q)
@@ -104,13 +155,14 @@ class ConjugateGradients:
             if not alive.any():
                 break
             alpha = np.where(alive, self.rho / np.where(alive, curvature, 1), 0)
-            self.x += alpha[:, None] * self.p
-            self.r -= alpha[:, None] * q
+            steps = alpha.astype(q.dtype)[:, None]
+            self.x += steps * self.p
+            self.r -= steps * q
             z = self.r / self.diagonal
             rho = np.where(alive, _dots(self.r, z), self.rho)
             beta = np.where(alive, rho / np.where(self.rho > 0, self.rho, 1), 0)
-            self.p = np.where(alive[:, None], z + beta[:, None] * self.p, self.p)  # a row that waits keeps its direction
-            self.rho, size = rho, np.linalg.norm(self.r, axis=1)
+            self.p = np.where(alive[:, None], z + beta.astype(z.dtype)[:, None] * self.p, self.p)  # a row that waits keeps its direction
+            self.rho, size = rho, _norms(self.r)
             self.steps.append((alpha, beta))
             if progress is not None:
                 progress(len(self.steps), size)
@@ -142,7 +194,7 @@ class Estimated:
             row[cells.special] = rng.integers(0, 2, len(cells.special)) * 2.0 - 1
         root = np.sqrt(it.diagonal[0])
         cg = ConjugateGradients(it.apply, signs * root, it.diagonal, np.zeros_like(signs))
-        cg.run(np.full(probes, tol) * np.linalg.norm(signs * root, axis=1))
+        cg.run(np.full(probes, tol) * _norms(signs * root))
         self.left, self.right = cg.x, signs / root
         more = cells.more[np.isfinite(cells.more)]
         known = self.closed.logdet() + float(np.log(more).sum()) + 2 * float(np.log(root[cells.special]).sum())
@@ -167,5 +219,10 @@ class Estimated:
 
 
 def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.einsum("bn,bn->b", a, b)
+    """By BLAS for each row, in the precision of the rows, as numbers of double precision."""
+    return np.array([x @ y for x, y in zip(a, b)], np.float64).reshape(len(a))
+
+
+def _norms(a: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.sqrt(_dots(a, a))
     return found

@@ -1,0 +1,121 @@
+"""Eigenvectors by halves: of axes that are the same read backwards, of even and odd size, beside others."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gp import oracle
+from kron.gp.cases import factor
+from quatrefoil.kron.gp import basis, iterative, nll
+from quatrefoil.kron.gp.grid import Grid
+
+
+@pytest.fixture(autouse=True)
+def halves_from_the_start(monkeypatch):
+    monkeypatch.setattr(basis, "FOLDED_FROM", 2)
+
+
+def mirrored(rng, n):
+    a = factor(rng, n)
+    return (a + a[::-1, ::-1]) / 2
+
+
+def factors_of(rng, kinds):
+    return [(mirrored if kind == "m" else factor)(rng, n) for n, kind in kinds]
+
+
+KINDS = [
+    [(6, "m")],
+    [(7, "m")],
+    [(2, "m"), (3, "m")],
+    [(6, "m"), (5, "f")],
+    [(4, "f"), (7, "m")],
+    [(3, "m"), (4, "f"), (5, "m")],
+    [(2, "m")] * 4,
+]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=str)
+def test_eigenvectors_and_products(backend, rng, kinds):
+    factors = factors_of(rng, kinds)
+    grid = Grid(factors, "test", backend)
+    K = functools.reduce(np.kron, factors)
+    N = len(K)
+    assert grid.basis.folded == [k for k, (_, kind) in enumerate(kinds) if kind == "m"]
+    Q = functools.reduce(np.kron, grid.basis.matrices)
+    np.testing.assert_allclose(Q.T @ Q, np.eye(N), rtol=0, atol=1e-13)
+    np.testing.assert_allclose((Q * grid.eigenvalues) @ Q.T, K, rtol=0, atol=1e-13 * len(kinds))
+    x = rng.standard_normal((3, 2, N))
+    np.testing.assert_allclose(grid.to_basis(x), x @ Q, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(grid.from_basis(x), x @ Q.T, rtol=0, atol=1e-13)
+    values = rng.uniform(0.5, 2, (3, N))
+    got = basis.Filter(grid.basis, values)(x[:, 0])
+    np.testing.assert_allclose(got, (x[:, 0] @ Q * values) @ Q.T, rtol=0, atol=1e-13)
+    single = basis.Filter(grid.basis, values[:1], np.float32)(x[:, 0].astype("f"))
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, (x[:, 0] @ Q * values[0]) @ Q.T, rtol=0, atol=2e-5)
+
+
+def test_some_eigenvectors(backend, rng):
+    factors = factors_of(rng, [(7, "m"), (6, "f")])
+    grid = Grid(factors, "test", backend)
+    kept = [rng.random(n) < 0.5 for n in grid.shape]
+    values = rng.uniform(0.5, 2, (1, 42))
+    Q, take = functools.reduce(np.kron, grid.basis.matrices), np.outer(*kept).reshape(-1)
+    x = rng.standard_normal((2, 42))
+    got = basis.Filter(grid.basis, values, kept=kept)(x)
+    np.testing.assert_allclose(got, (x @ Q * values * take) @ Q.T, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("share", [None, 0.8, 0.2])
+def test_likelihood_and_gradients(backend, rng, share):
+    factors = factors_of(rng, [(5, "m"), (4, "m"), (3, "f")])
+    y, mask = rng.standard_normal(60), None if share is None else rng.random(60) < share
+    value, dfactors, dnoise = qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)
+    assert abs(value - oracle.gp_nll(factors, y, [0.3], mask)) <= 1e-12 * abs(value)
+    basis.FOLDED_FROM = 1000  # put back by the fixture
+    plain = qf.kron.gp_nll(factors, y, 0.3, mask=mask, grad=True)
+    for a, b in zip([*dfactors, dnoise], [*plain[1], plain[2]]):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1, np.abs(b).max()))
+
+
+def test_a_negative_half_is_said(rng):
+    a = mirrored(rng, 6)
+    with pytest.raises(np.linalg.LinAlgError, match=r"factors\[0\] is not positive semidefinite"):
+        qf.kron.gp_solve([a - 3 * np.eye(6)], np.zeros(6), 0.1)
+
+
+def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch):
+    """Of a smooth covariance, of which few eigenvectors matter, and of a rough one, with noise so small that single precision stalls."""
+    monkeypatch.setattr(nll, "FEW", 0)
+    x = np.linspace(0, 1, 25)
+    smooth, rough = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2), np.exp(-np.abs(x[:, None] - x))
+    for factors, noise in (([smooth] * 2, 0.1), ([rough] * 2, 0.1), ([smooth] * 2, 1e-4), ([rough, smooth], 1e-6)):
+        mask = rng.random(625) < 0.6
+        y = np.where(mask, rng.standard_normal(625), 0)
+        alpha = qf.kron.gp_solve(factors, y, noise, mask=mask, tol=1e-9)
+        residual = np.where(mask, y - np.kron(*factors) @ alpha - noise * alpha, 0)
+        rounding = 30 * 2.0**-52 * np.linalg.norm(np.kron(*factors), 2) * np.linalg.norm(alpha)  # of the residual itself
+        assert np.linalg.norm(residual) <= 1e-9 * np.linalg.norm(y) + rounding
+
+
+def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
+    monkeypatch.setattr(nll, "FEW", 0)
+    factors, mask = [1e-20 * factor(rng, 5), factor(rng, 6)], rng.random(30) < 0.6
+    y = rng.standard_normal(30)
+    grid = Grid(factors, "test")
+    assert iterative.Iterative(grid, [nll.Cells(np.full(1, 1e-20), mask, 30)], 1e-10)._single() is None
+    got = qf.kron.gp_solve(factors, y, 1e-20, mask=mask)
+    expected = oracle.gp_solve(factors, y, [1e-20], mask).astype(float)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+
+
+def test_what_cannot_be_reached_is_said(rng, monkeypatch):
+    monkeypatch.setattr(nll, "FEW", 0)
+    x = np.linspace(0, 1, 25)
+    smooth = np.exp(-0.5 * (x[:, None] - x) ** 2 / 0.3**2)
+    mask = rng.random(625) < 0.6
+    with pytest.warns(RuntimeWarning, match=r"kron.gp_solve: conjugate gradients stopped at a residual of .* expected 1.0e-15"):
+        qf.kron.gp_solve([smooth] * 2, rng.standard_normal(625), 1e-6, mask=mask, tol=1e-15)
