@@ -11,7 +11,13 @@ import pytest
 import quatrefoil as qf
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
-WITH_DOCTESTS = ["quatrefoil.cheb.transform", "quatrefoil.kron.product", "quatrefoil.kron.product.operator", "quatrefoil.ssm.s4d.kernel"]
+WITH_DOCTESTS = [
+    "quatrefoil.cheb.transform",
+    "quatrefoil.kron.product",
+    "quatrefoil.kron.product.operator",
+    "quatrefoil.kron.product.spectral",
+    "quatrefoil.ssm.s4d.kernel",
+]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function
 
