@@ -91,6 +91,7 @@ OTHERS = {
     "float32": lambda: operator() @ masked(y.astype(np.float32)),
     "K out": lambda: operator().matvec(y, out=masked(y)),
     "K.solve": lambda: operator().solve(masked(y)),
+    "K.apply": lambda: operator().apply(np.sqrt, masked(y)),
     "noise": lambda: operator().logdet(masked(np.float64(1.0))),
     "factors": lambda: qf.kron.KroneckerOperator([K[0], masked(K[1])]),
     "discretize Lambda": lambda: qf.ssm.discretize(masked(Z), Z, 0.1, "zoh"),

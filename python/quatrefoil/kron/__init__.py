@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._spec import Family
-from . import product
+from . import product, twoterm
 from .product import matvec, matvec_vjp
+from .twoterm import sum_logdet, sum_logdet_vjp, sum_solve, sum_solve_vjp, sylvester_solve, sylvester_solve_vjp
 
-__all__ = ["KroneckerOperator", "matvec", "matvec_vjp"]
+__all__ = [
+    "KroneckerOperator",
+    "matvec",
+    "matvec_vjp",
+    "sum_logdet",
+    "sum_logdet_vjp",
+    "sum_solve",
+    "sum_solve_vjp",
+    "sylvester_solve",
+    "sylvester_solve_vjp",
+]
 
-OPS = Family(__name__, product.OPS)
+OPS = Family(__name__, product.OPS, twoterm.OPS)
 
 
 if TYPE_CHECKING:

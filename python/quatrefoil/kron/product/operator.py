@@ -73,7 +73,8 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
 
     With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``
     and ``diagonal``; ``apply`` is in y and in what its function computes with. ``solve``, ``logdet`` and ``eigh`` have no
-    gradient; all four raise NotImplementedError where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone.
+    gradient; these four raise NotImplementedError where a factor requires one. What SciPy makes of an operator, sums and
+    multiples, takes NumPy arrays alone.
 
     Examples
     --------
