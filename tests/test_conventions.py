@@ -16,6 +16,7 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.product",
     "quatrefoil.kron.product.operator",
     "quatrefoil.kron.product.spectral",
+    "quatrefoil.kron.slimkl",
     "quatrefoil.kron.twoterm",
     "quatrefoil.ssm.s4d.kernel",
 ]

@@ -114,6 +114,10 @@ def kron():
     yield "matvec", lambda: qf.kron.matvec(both, flat), (0.1, 0.3)
     operator = qf.kron.KroneckerOperator(cube)
     yield "KroneckerOperator", lambda: operator @ x[0], (0.3,)
+    t = np.arange(300.0)
+    for agents in (1, 2):
+        model = qf.kron.SlimKL(means=np.linspace(0, 0.5, 100), noise=0.1, tol=0, max_iter=10**6, agents=agents)
+        yield "SlimKL", functools.partial(model.fit, t, np.sin(t)), (0.5,)
 
 
 def cheb():

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from .._spec import Family
 from . import product, twoterm
 from .product import matvec, matvec_vjp
+from .slimkl import SlimKL
 from .twoterm import sum_logdet, sum_logdet_vjp, sum_solve, sum_solve_vjp, sylvester_solve, sylvester_solve_vjp
 
 __all__ = [
     "KroneckerOperator",
+    "SlimKL",
     "matvec",
     "matvec_vjp",
     "sum_logdet",
