@@ -12,7 +12,7 @@ import numpy as np
 
 _EPS = float(np.finfo(np.float64).eps)
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
-_AGREED = 1e-3  # relative: when the agents agree well enough for the next majoriser, from whose anchor they go on
+_AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
 _MOST_MEETINGS = 100  # an iteration
 _LEAST = 1e-8  # of the largest weight: from 0 no step leads back
 
@@ -26,12 +26,14 @@ def component(t: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 
 def factor(x: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """L (n, r) with L L^T = one component at the points x (n, P), to n eps: Cholesky with pivots, of which only r columns are computed."""
+    """L (n, r) with L L^T = one component at the points x (n, P), to n roundings of its phases: Cholesky with pivots, of which only r
+    columns are computed."""
     n = len(x)
+    least = n * _EPS * (1 + 2 * np.pi * float(np.ptp(x, axis=0) @ np.abs(means)))
     left, columns = np.ones(n), np.empty((4, n))
     for r in range(n):
         p = int(left.argmax())
-        if left[p] <= n * _EPS:  # its diagonal was 1
+        if left[p] <= least:  # its diagonal was 1
             return columns[:r].T
         if r == len(columns):
             columns = np.concatenate([columns, np.empty_like(columns)])
@@ -224,10 +226,11 @@ class Solution(NamedTuple):
 class _Admm:
     """Weights that the agents of a team agree on."""
 
-    def __init__(self, team: _Team, tol: float, quantization: float, seed: int) -> None:
+    def __init__(self, team: _Team, quantization: float, seed: int) -> None:
         start = team.start()
-        self._team, self._tol, self._unit, self._seed, self._meetings = team, tol, quantization, seed, 0
+        self._team, self._unit, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start)
+        self._within = _AGREED * float(np.linalg.norm(self.weights))
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
     def _anchor(self) -> np.ndarray:
@@ -244,7 +247,7 @@ class _Admm:
 
     def minimise(self) -> None:
         """The majoriser at the present weights: (4) to (6) until the agents agree."""
-        anchor, root = self._anchor(), len(self._multipliers) ** 0.5
+        start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
         jitter = 2 * self._unit * root  # what rounding alone does to a component
         for _ in range(_MOST_MEETINGS):
             zeta, _ = self._meet(anchor)
@@ -252,17 +255,18 @@ class _Admm:
             self.weights = rounded(np.maximum(mean, 0), self._unit, np.random.default_rng((self._seed, self._meetings)))
             self._multipliers = self._multipliers + self._penalty * (zeta - self.weights)
             apart, moved = np.linalg.norm(zeta - self.weights, axis=0), root * np.abs(self.weights - before)
-            size = max(np.linalg.norm(zeta), root * np.linalg.norm(self.weights))
-            if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= self._tol * size + jitter * len(mean) ** 0.5:
-                return
+            if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + jitter * len(mean) ** 0.5:
+                break
             self._penalty = _balanced(self._penalty, apart, moved, jitter)
+        lengths = _AGREED * np.linalg.norm(self.weights - start), _EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
+        self._within = float(max(lengths))
 
 
 def agree(data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int) -> Solution:
     """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by ADMM."""
     team = _Team(data, executor)
     try:
-        admm = _Admm(team, max(tol, _AGREED), quantization, seed)
+        admm = _Admm(team, quantization, seed)
         objective = [admm.objective()]
         for _ in range(max_iter):
             admm.minimise()

@@ -123,8 +123,8 @@ def test_agents_agree_with_one_who_knows_all(rng):
         weights = weights * np.sqrt(sum(w.q for w in at) / sum(w.t for w in at))
     model = fitted(x, y, max_iter=300, agents=2)
     expected = sum(a.weigh(weights).objective for a in both)
-    assert model.objective_[-1] == pytest.approx(expected, abs=2e-3 * abs(expected))
-    assert (np.diff(model.objective_) <= 1e-3 * np.abs(model.objective_).max()).all()
+    assert model.objective_[-1] == pytest.approx(expected, abs=1e-3 * abs(expected))  # a tenth of each step may be missing
+    assert (np.diff(model.objective_) <= 1e-5 * np.abs(model.objective_).max()).all()
 
 
 def test_the_positive_root(rng):
