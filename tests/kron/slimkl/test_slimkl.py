@@ -2,8 +2,10 @@
 
 import copy
 import pickle
+import runpy
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,6 +288,15 @@ def test_it_continues_a_signal(rng):
     ahead = model.predict(x[80:])
     assert np.sqrt(np.mean((ahead - np.sin(2 * np.pi * 0.17 * x[80:])) ** 2)) < 0.25
     assert model.n_iter_ == len(model.objective_) <= 100
+
+
+@pytest.mark.slow
+def test_example():
+    example = Path(__file__).resolve().parents[3] / "examples" / "slim_kl.py"
+    model, error, nothing = runpy.run_path(str(example))["run"]()
+    assert error < 0.3 < nothing
+    on = model.means[model.weights_ > 0.05 * model.weights_.max()]
+    assert all(np.abs(on - 1 / months).min() < 1 / 360 for months in (6, 12, 43))
 
 
 def test_float32_and_tensors(rng):
