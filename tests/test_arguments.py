@@ -186,6 +186,10 @@ def solve(**options):
     return qf.wos.solve(qf.wos.Polygon(SQUARE), POINT, **{"dirichlet": 1.0, "walks": 2, "rng": 0, **options})
 
 
+def slim(**options):
+    return qf.kron.SlimKL(**{"means": np.zeros(1), "noise": 1.0, "tol": 1.0, **options}).fit(np.zeros(2), np.ones(2))
+
+
 def pulled(**options):
     given = {"dirichlet": qf.wos.PerVertex(np.ones(4)), "walks": 2, "rng": 0, **options}
     return qf.wos.solve_vjp(qf.wos.Polygon(SQUARE), POINT, np.ones(1), **given)[1]["values"]
@@ -206,6 +210,9 @@ INTEGERS = {
     "fft_conv_vjp num_threads": (lambda n: qf.ssm.fft_conv_vjp(F, F[0], F, num_threads=n), 0),
     "toeplitz_matmul num_threads": (lambda n: qf.ssm.toeplitz_matmul(A[0], A[0], A[0], num_threads=n), 0),
     "KroneckerOperator num_threads": (lambda n: qf.kron.KroneckerOperator([np.eye(2)], num_threads=n), 0),
+    "SlimKL max_iter": (lambda n: slim(max_iter=n), 1),
+    "SlimKL agents": (lambda n: slim(agents=n), 0),
+    "SlimKL rng": (lambda n: slim(rng=n), 2),
     "vals2coeffs num_threads": (lambda n: qf.cheb.vals2coeffs(F, num_threads=n), 0),
     "solve num_threads": (lambda n: solve(num_threads=n), 0),
     "set_num_threads n": (qf.set_num_threads, 0),

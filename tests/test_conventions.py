@@ -20,6 +20,9 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.mixture",
     "quatrefoil.kron.product",
     "quatrefoil.kron.product.operator",
+    "quatrefoil.kron.product.spectral",
+    "quatrefoil.kron.slimkl",
+    "quatrefoil.kron.twoterm",
     "quatrefoil.ssm.s4d.kernel",
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}

@@ -31,7 +31,8 @@ class Call:
         for op in FAMILIES[self.family]:
             op.plans.clear()
         function(*self.given(self.inputs), **self.keywords, **self.more(self.inputs))
-        self.op = next((op for op in FAMILIES[self.family] if op.plans and not op.host and not self.op.host), self.op)
+        if self.op.host is None:  # array code may be a step of another
+            self.op = next(op for op in FAMILIES[self.family] if op.plans and not op.host)
         asked = self.keywords | {o.when: True for o in self.op.outputs if o.when}
         if asked != self.keywords:
             try:

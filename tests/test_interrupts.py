@@ -18,7 +18,7 @@ import quatrefoil as qf
 # What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
 SHORT = {
     "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
-    "kron": "GridGP",  # between evaluations of gp_nll
+    "kron": "GridGP sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "TuckerTensor chebpts tucker",
     "wos": "Ball Fourier Gaussians PerVertex Result State",
 }
@@ -114,6 +114,10 @@ def kron():
     yield "matvec", lambda: qf.kron.matvec(both, flat), (0.1, 0.3)
     operator = qf.kron.KroneckerOperator(cube)
     yield "KroneckerOperator", lambda: operator @ x[0], (0.3,)
+    t = np.arange(300.0)
+    for agents in (1, 2):
+        model = qf.kron.SlimKL(means=np.linspace(0, 0.5, 100), noise=0.1, tol=0, max_iter=10**6, agents=agents)
+        yield "SlimKL", functools.partial(model.fit, t, np.sin(t)), (1.5,)  # SciPy has come by then
 
     t = np.linspace(0, 1, 512)
     axes, z = [np.exp(-np.abs(t[:, None] - t))] * 2, np.random.default_rng(0).standard_normal(512 * 512)

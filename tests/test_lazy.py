@@ -105,6 +105,7 @@ OTHERS = {
     "from the left": lambda t: qf.kron.KroneckerOperator(t(K)).rmatvec(t(y[:, 0])),
     "solve": lambda t: qf.kron.KroneckerOperator(t(K)).solve(t(y)),
     "solve with noise": lambda t: qf.kron.KroneckerOperator(t(K)).solve(t(y[:, 0]), 0.5),
+    "apply": lambda t: qf.kron.KroneckerOperator(t(K)).apply(lambda lam: lam * lam, t(y)),
     "logdet": lambda t: np.asarray(qf.kron.KroneckerOperator(t(K)).logdet()),
     "eigh": lambda t: qf.kron.KroneckerOperator(t(K)).eigh()[0],
     "factors": lambda t: tuple(qf.kron.KroneckerOperator(t(K)).factors),

@@ -20,6 +20,10 @@ def solve(boundary=None, dirichlet=1.0):
 OBJECTS = {
     "ChebTucker": (lambda: qf.cheb.ChebTucker(CORE, FACTORS, domain=(0, 2)), lambda ct: (ct(X), ct.grid(X[:, 0], X[:, 1]))),
     "KroneckerOperator": (lambda: qf.kron.KroneckerOperator([SQUARE.T @ SQUARE, np.eye(3)]), lambda K: (K @ np.arange(6.0), K.to_dense())),
+    "SlimKL": (
+        lambda: qf.kron.SlimKL(means=np.arange(4.0), noise=0.1).fit(X, X[:, 0]),
+        lambda m: (m.weights_, m.objective_, m.predict(X)),
+    ),
     "Polygon": (lambda: qf.wos.Polygon(SQUARE), solve),
     "Polygons": (lambda: qf.wos.Polygon(np.stack([SQUARE, 2 * SQUARE])), solve),
     "Ball": (lambda: qf.wos.Ball([0.5, 0.5], 2), solve),

@@ -139,8 +139,16 @@ def test_which_functions_take_which_settings():
     takes = {n: set(inspect.signature(p).parameters) for n, p in pages.items() if callable(p) and not inspect.isclass(p)}
     without_kernel = {"hippo_legs", "dplr_legs", "ptd_init", "s4d_init", "discretize", "transfer_function", "chebpts", "tucker"}
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
-    several = {"ssm.s4d_step", "wos.solve", "kron.gp_nll", "kron.gp_posterior"}  # a tuple, a Result; some at least where they are asked for
-    several |= {"kron.gp_sample", "kron.gp_posterior_sample"}  # drawn, not computed into memory of the caller's
+    # a tuple, a Result, a number; drawn, not computed into memory of the caller's
+    several = {
+        "ssm.s4d_step",
+        "wos.solve",
+        "kron.gp_nll",
+        "kron.gp_posterior",
+        "kron.sum_logdet",
+        "kron.gp_sample",
+        "kron.gp_posterior_sample",
+    }
     for name, found in takes.items():
         if name.split(".")[1] not in without_kernel and name not in several:
             assert ("out" in found) == (not name.endswith("_vjp") and name != "ssm.causal_conv1d_update"), name

@@ -168,7 +168,13 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
         return found
     plain = value.detach() if graded else value
     _plain(plain, label, name)
-    tensor: np.ndarray = plain.resolve_neg().numpy()
+    plain = plain.resolve_neg() if plain.is_neg() else plain
+    try:
+        tensor: np.ndarray = plain.numpy()
+    except RuntimeError:
+        if plain.device.type == "meta":
+            raise
+        tensor = np.from_dlpack(plain)  # where torch.func is at work, tensors that are none of its own have this door alone
     return tensor
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._spec import Family
-from . import gp, mixture, product
+from . import gp, mixture, product, twoterm
 from .gp import gp_nll, gp_nll_vjp, gp_solve, gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
 from .gridgp import GridGP
 from .mixture import gsmp_kernel, gsmp_kernel_vjp, matern52, matern52_vjp, rbf, rbf_vjp, spectral_mixture, spectral_mixture_vjp
 from .product import matvec, matvec_vjp
+from .slimkl import SlimKL
+from .twoterm import sum_logdet, sum_logdet_vjp, sum_solve, sum_solve_vjp, sylvester_solve, sylvester_solve_vjp
 
 __all__ = [
     "GridGP",
     "KroneckerOperator",
+    "SlimKL",
     "gp_nll",
     "gp_nll_vjp",
     "gp_posterior",
@@ -33,9 +36,15 @@ __all__ = [
     "rbf_vjp",
     "spectral_mixture",
     "spectral_mixture_vjp",
+    "sum_logdet",
+    "sum_logdet_vjp",
+    "sum_solve",
+    "sum_solve_vjp",
+    "sylvester_solve",
+    "sylvester_solve_vjp",
 ]
 
-OPS = Family(__name__, product.OPS, gp.OPS, mixture.OPS)
+OPS = Family(__name__, product.OPS, gp.OPS, mixture.OPS, twoterm.OPS)
 
 
 if TYPE_CHECKING:

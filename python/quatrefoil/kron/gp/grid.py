@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..product.dense import products
+from ..product.dense import log_determinant, products
 from ..product.packed import Packed
 from .basis import Axis, Basis
 
@@ -54,12 +54,7 @@ class Grid:
         if noise == 0:
             self._refuse_singular()
             return sum(self.size // len(f) * 2 * float(np.log(np.linalg.cholesky(f).diagonal()).sum()) for f in self.factors if len(f))
-        lam = self.eigenvalues
-        if noise > 1e-280 and np.isfinite(lam).all():
-            return float(np.log(lam + noise).sum())
-        with np.errstate(divide="ignore"):  # the eigenvalues leave the range of float64, their logarithms do not
-            logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), list(map(np.log, self.values)))
-        return float(np.logaddexp(logs, math.log(noise)).sum())
+        return log_determinant(self.values, noise)
 
     def _refuse_singular(self) -> None:
         for i, l in enumerate(self.values):

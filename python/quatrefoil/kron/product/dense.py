@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+_SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
 _CURE = "add noise, or jitter to its diagonal"
 
 
@@ -27,6 +29,16 @@ def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
     with np.errstate(over="ignore"):
         result: np.ndarray = np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
     return result
+
+
+def log_determinant(vectors: Sequence[np.ndarray], noise: float) -> float:
+    """sum of log(λ + noise) over the Kronecker product λ of vectors that are not negative; noise > 0."""
+    lam = products(vectors)
+    if noise > _SMALL and np.isfinite(lam).all():
+        return float(np.log(lam + noise).sum())
+    with np.errstate(divide="ignore"):  # λ leaves the range of float64, its logarithm does not
+        logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), list(map(np.log, vectors)))
+    return float(np.logaddexp(logs, math.log(noise)).sum())
 
 
 def factorised(f: Any, i: int) -> tuple[Any, Any]:

@@ -14,11 +14,12 @@ import numpy as np
 
 from ... import _arguments, _arrays, _backends, _bind
 from ..._dispatch import call
-from ..._memo import LazyMemo
 from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
 from . import MATVEC, RMATVEC
-from .dense import exponent, factorised, outer, products
+from .dense import outer
+from .packed import memos
+from .spectral import Spectral
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as Base
@@ -26,7 +27,6 @@ else:
     Base = object
 
 _DOUBLE = np.dtype(np.float64)
-_SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
 
 # the arrays that make one: checked like any call's, never run
 _PARTS = Op(__name__, "KroneckerOperator", (Arg("factors", "m_ n_", many=True),), (Arg("K", "m_x n_x"),), differentiable=False)
@@ -44,7 +44,7 @@ def scipy_class() -> type[KroneckerOperator]:
     return _made.get("class") or _made.setdefault("class", type("KroneckerOperator", (KroneckerOperator, LinearOperator), names))
 
 
-class KroneckerOperator(Base):  # type: ignore[misc]
+class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     """K = K_1 ⊗ ... ⊗ K_d as a ``scipy.sparse.linalg.LinearOperator`` (M, N).
 
     ``K @ x``, ``K.T``, ``K.H``, ``K.matmat``, ``K.rmatvec`` and the rest of SciPy's operators work. The factors are
@@ -72,8 +72,9 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     float64.
 
     With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``
-    and ``diagonal``; ``solve``, ``logdet`` and ``eigh`` have no gradient and raise NotImplementedError where a factor
-    requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone.
+    and ``diagonal``; ``apply`` is in y and in what its function computes with. ``solve``, ``logdet`` and ``eigh`` have no
+    gradient; these four raise NotImplementedError where a factor requires one. What SciPy makes of an operator, sums and
+    multiples, takes NumPy arrays alone.
 
     Examples
     --------
@@ -95,9 +96,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
     def _keep(self, factors: tuple[Any, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
         """``factors`` are this operator's own: nobody else can write to them."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
-        self._forward, self._backward = (
-            (LazyMemo(functools.partial(_packed, transpose), "native", len(factors), private=True),) for transpose in (False, True)
-        )
+        self._forward, self._backward = memos(len(factors))
         self._transposed: KroneckerOperator | None = None
         self._host: KroneckerOperator | None = None
         self._dtype = factors[0].dtype
@@ -110,6 +109,10 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         made = object.__new__(type(self))
         made._keep(tuple(factors), self._kind, self._backend, self._num_threads)
         return made
+
+    def _anew(self, factors: Sequence[Any]) -> KroneckerOperator:
+        """An operator like this one of other factors, which are checked and copied."""
+        return type(self)(factors, backend=self._backend, num_threads=self._num_threads)
 
     @property
     def factors(self) -> tuple[Any, ...]:
@@ -221,7 +224,7 @@ class KroneckerOperator(Base):  # type: ignore[misc]
 
     @functools.cached_property
     def _wide_numpy(self) -> KroneckerOperator:
-        return type(self)(list(map(_double, self._factors)), backend=self._backend, num_threads=self._num_threads)
+        return self._anew(list(map(_double, self._factors)))
 
     # ---- dense forms
 
@@ -234,171 +237,6 @@ class KroneckerOperator(Base):  # type: ignore[misc]
         self._require_square("diagonal")
         return outer([f.diagonal() for f in self._factors])
 
-    # ---- factorisations, of each factor alone, in double precision
-
-    def eigh(self) -> tuple[Any, KroneckerOperator]:
-        """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
-
-        lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
-        ``ValueError`` if a factor is not square, not symmetric or not finite.
-        """
-        if self._kind != "numpy":
-            lam, Q = self._on_host("eigh").eigh()
-            return self._like_mine(lam), type(self)(
-                list(map(self._like_mine, Q.factors)), backend=self._backend, num_threads=self._num_threads
-            )
-        parts = self._eigen("eigh")
-        lam = products([l for l, _ in parts])
-        return lam.astype(self.dtype), self._like([q for _, q in parts], self.dtype)
-
-    @overload
-    def solve(self, y: np.ndarray, noise: float = 0.0) -> np.ndarray: ...
-    @overload
-    def solve(self, y: Array[T], noise: float = 0.0) -> T: ...
-    def solve(self, y: Any, noise: float = 0.0) -> Any:
-        """x with (K + noise I) x = y, for y (N,) or (N, c).
-
-        Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
-        eigendecomposition of each, which must be symmetric and, up to rounding, positive semidefinite. Either is made
-        once and kept.
-
-        Raises
-        ------
-        ValueError
-            A factor that is not square or not finite, or not symmetric where noise > 0; noise < 0; a y of another
-            length.
-        TypeError
-            y neither float32 nor float64.
-        numpy.linalg.LinAlgError
-            noise = 0 and a factor is singular to working precision; noise > 0 and a factor has a negative eigenvalue.
-            Nothing is clamped.
-        """
-        label = "KroneckerOperator.solve"
-        host = _arguments.numbers_of(y, label, "y")
-        if _arrays.kind(y) != self._kind:
-            raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {self._kind} array; they must be of one kind")
-        if self._kind != "numpy":
-            return self._like_mine(self._on_host("solve").solve(host, noise))
-        noise = _arguments.number(noise, label, "noise")
-        self._require_square("solve")
-        N = self.shape[0]
-        if y.ndim not in (1, 2) or y.shape[0] != N:
-            raise ValueError(f"KroneckerOperator.solve: y has shape {y.shape}, expected ({N},) or ({N}, c)")
-        rows = np.ascontiguousarray(y.T, np.float64)
-        if noise:
-            lam, Q = self._spectrum
-            x = Q._rows(MATVEC, Q._rows(RMATVEC, rows) / (lam + noise))
-        else:
-            x = self._solve_factors(rows)
-        return x.astype(np.result_type(self.dtype, y.dtype), copy=False).T
-
-    def logdet(self, noise: float = 0.0) -> float:
-        """log det(K + noise I) (10), exact: from LU factors of each factor without noise, with noise from eigenvalues.
-
-        Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive.
-        """
-        if self._kind != "numpy":
-            return float(self._on_host("logdet").logdet(noise))
-        noise = _arguments.number(noise, "KroneckerOperator.logdet", "noise")
-        self._require_square("logdet")
-        if noise:
-            lam = self._spectrum[0]
-            if noise > _SMALL and np.isfinite(lam).all():
-                return float(np.log(lam + noise).sum())
-            with np.errstate(divide="ignore"):  # the eigenvalues leave the range of float64, their logarithms do not
-                logs = functools.reduce(lambda a, b: (a[:, None] + b).reshape(-1), [np.log(np.maximum(l, 0)) for l, _ in self._eigen_parts])
-            return float(np.logaddexp(logs, math.log(noise)).sum())
-        if self.shape[0] == 0:
-            return 0.0
-        total, negative = 0.0, False
-        for f, (lu, pivots) in zip(self._factors, self._lu):
-            others = self.shape[0] // len(f)
-            diagonal = np.diagonal(lu)
-            total += others * float(np.log(np.abs(diagonal)).sum())
-            swaps = int(np.count_nonzero(pivots != np.arange(len(f))))
-            negative ^= bool((swaps + np.count_nonzero(diagonal < 0)) * others % 2)
-        if negative:
-            raise np.linalg.LinAlgError("KroneckerOperator.logdet: the determinant is negative, expected a positive one")
-        return total
-
-    def _on_host(self, method: str) -> KroneckerOperator:
-        """The same with NumPy factors, and what it keeps."""
-        host = [_arguments.numbers_of(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(self._factors)]
-        if self._host is None:
-            self._host = type(self)(host)
-        return self._host
-
-    def _like_mine(self, array: np.ndarray) -> Any:
-        """A NumPy result as the kind of array that the factors are."""
-        return _arrays.of_kind(self._kind, array if array.flags.writeable else array.copy())
-
-    def _like(self, factors: Sequence[Any], dtype: Any) -> KroneckerOperator:
-        cast = [f.astype(dtype, copy=False) for f in factors]
-        return type(self)(cast, backend=self._backend, num_threads=self._num_threads)
-
-    def _require_square(self, method: str) -> None:
-        for i, f in enumerate(self._factors):
-            if f.shape[0] != f.shape[1]:
-                raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix")
-
-    def _require_finite(self, method: str) -> None:
-        for i, f in enumerate(self._factors):
-            if not np.isfinite(f).all():
-                raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has NaN or infinity in it")
-
-    def _eigen(self, method: str) -> list[tuple[Any, Any]]:
-        self._require_square(method)
-        self._require_finite(method)
-        for i, f in enumerate(self._factors):
-            skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
-            if skew > len(f) * np.finfo(self.dtype).eps * size:
-                raise ValueError(
-                    f"KroneckerOperator.{method}: factors[{i}] is not symmetric (entries differ from their mirrors "
-                    f"by {skew:.3g}); symmetrise it, or use noise=0"
-                )
-        return self._eigen_parts
-
-    @functools.cached_property
-    def _eigen_parts(self) -> list[tuple[Any, Any]]:
-        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self._factors]  # type: ignore[misc]
-
-    @functools.cached_property
-    def _spectrum(self) -> tuple[Any, KroneckerOperator]:
-        """Eigenvalues (N,), not negative, and eigenvectors, in double precision."""
-        parts = []
-        for i, (lam, Q) in enumerate(self._eigen("solve or logdet with noise")):
-            rounding = len(lam) * np.finfo(self.dtype).eps * np.abs(lam).max(initial=0.0)
-            lowest = lam.min(initial=0.0)
-            if lowest < -rounding:
-                raise np.linalg.LinAlgError(
-                    f"KroneckerOperator: factors[{i}] is not positive semidefinite (it has the eigenvalue "
-                    f"{lowest:.3g}); add jitter to its diagonal"
-                )
-            parts.append((np.maximum(lam, 0.0), Q))  # what is left below 0 is rounding of a 0
-        return products([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
-
-    @functools.cached_property
-    def _lu(self) -> list[tuple[Any, Any]]:
-        self._require_finite("solve or logdet")
-        return [factorised(f, i) for i, f in enumerate(self._factors)]
-
-    def _solve_factors(self, rows: Any) -> Any:
-        if rows.size == 0:
-            return rows
-        shape = (*rows.shape[:-1], *[len(f) for f in self._factors])
-        from scipy.linalg import lu_solve
-
-        x, lead = rows.reshape(shape), rows.ndim - 1
-        exponents = list(map(exponent, self._factors))
-        far = sum(map(abs, exponents)) > 500  # factor by factor x might leave the range of float64 and come back
-        for k, (lu, pivots) in enumerate(self._lu):
-            front = np.moveaxis(x, lead + k, 0)
-            own = pivots.copy()  # SciPy counts them up to LAPACK's and back, in place: other threads read ours
-            front = np.ldexp(front, exponents[k]) if far else front
-            solved = lu_solve((lu, own), front.reshape(len(front), -1), check_finite=False)
-            x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)
-        return np.ldexp(x, -sum(exponents)).reshape(rows.shape) if far else x.reshape(rows.shape)
-
 
 def _copied(f: Any) -> Any:
     """The operator's own factor: frozen if NumPy, a tensor that keeps its graph if not."""
@@ -407,12 +245,6 @@ def _copied(f: Any) -> Any:
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
-
-
-def _packed(transpose: bool, *factors: Any) -> Any:
-    """What the compiled kernels make of the factors of a product."""
-    core: Any = _backends.native.core()
-    return core.kron.Plan(list(factors), transpose)
 
 
 def _double(a: Any) -> Any:

@@ -12,14 +12,18 @@ from ..._memo import LazyMemo
 from . import MATVEC, RMATVEC
 
 
+def memos(count: int) -> tuple[tuple[LazyMemo], tuple[LazyMemo]]:
+    """For the products with ``count`` such factors and with their transposes: the extras of a call."""
+    forward, backward = ((LazyMemo(functools.partial(_pack, transpose), "native", count, private=True),) for transpose in (False, True))
+    return forward, backward
+
+
 class Packed:
     """x (..., N) -> (K_1 ⊗ ... ⊗ K_d) x, or its transpose."""
 
     def __init__(self, factors: Sequence[Any], backend: str | None = None, num_threads: int | None = None) -> None:
         self.factors, self._backend, self._num_threads = tuple(factors), backend, num_threads
-        self._memos = tuple(
-            (LazyMemo(functools.partial(_pack, transpose), "native", len(self.factors), private=True),) for transpose in (False, True)
-        )
+        self._memos = memos(len(self.factors))
 
     def __call__(self, x: Any, transpose: bool = False, out: Any = None) -> Any:
         op = RMATVEC if transpose else MATVEC

@@ -1,0 +1,304 @@
+"""Those who hold the data of ``SlimKL``, and how they agree. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_EPS = float(np.finfo(np.float64).eps)
+_UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
+_AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
+_MOST_MEETINGS = 100  # an iteration
+_LEAST = 1e-8  # of the largest weight: from 0 no step leads back
+
+
+def component(t: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """One component of (1) at lags t (..., P)."""
+    turns = t * means
+    turns -= np.rint(turns)  # a phase of hundreds of turns has no digits to lose
+    value: np.ndarray = np.prod(np.exp(-2 * np.pi**2 * (t * std) ** 2) * np.cos(2 * np.pi * turns), axis=-1)
+    return value
+
+
+def factor(x: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """L (n, r) with L L^T = one component at the points x (n, P), to n roundings of its phases: Cholesky with pivots, of which only r
+    columns are computed."""
+    n = len(x)
+    least = n * _EPS * (1 + 2 * np.pi * float(np.ptp(x, axis=0) @ np.abs(means)))
+    left, columns = np.ones(n), np.empty((4, n))
+    for r in range(n):
+        p = int(left.argmax())
+        if left[p] <= least:  # its diagonal was 1
+            return columns[:r].T
+        if r == len(columns):
+            columns = np.concatenate([columns, np.empty_like(columns)])
+        rest = component(x - x[p], means, std) - columns[:r, p] @ columns[:r]
+        columns[r] = rest / np.sqrt(left[p])
+        left = np.maximum(left - columns[r] ** 2, 0)
+        left[p] = 0
+    return columns[:n].T
+
+
+class Weighing(NamedTuple):
+    """The objective (2) at some weights, and the two parts of its gradient t - q."""
+
+    objective: float
+    t: np.ndarray
+    q: np.ndarray
+
+
+class Agent:
+    """Points x (n, P) with values y (n,), and the components (A, P) as factors side by side."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, means: np.ndarray, std: np.ndarray, noise: float) -> None:
+        factors = [factor(x, *one) for one in zip(means, std)]
+        ranks = [f.shape[1] for f in factors]
+        self._L, self._of = np.concatenate(factors, axis=1), np.repeat(np.arange(len(means)), ranks)
+        self._first, self._y, self._noise = np.cumsum([0, *ranks[:-1]]), y, noise
+        self._last: tuple[np.ndarray | None, Weighing | None] = None, None
+
+    def start(self) -> np.ndarray:
+        """Equal weights, above 0, that add up to the mean square of the data."""
+        A = len(self._first)
+        return np.full(A, (float(np.mean(self._y**2)) or 1.0) / A)
+
+    def weigh(self, weights: np.ndarray) -> Weighing:
+        """At these weights; the last ones are kept, for several steps are taken from them."""
+        weights_, found = self._last
+        if weights_ is None or not np.array_equal(weights, weights_):
+            found = self._weigh(weights)
+            self._last = weights, found
+        assert found is not None
+        return found
+
+    def _weigh(self, weights: np.ndarray) -> Weighing:
+        """One Cholesky factorisation, and a triangular solve with all factors: n^3 / 3 + 2 n^2 (sum of ranks) flops."""
+        from scipy.linalg import lapack, solve_triangular
+
+        W = self._L * np.sqrt(weights)[self._of]
+        C = W @ W.T
+        C[np.diag_indices(len(C))] += self._noise
+        R, info = lapack.dpotrf(C, lower=1)
+        if info:
+            raise np.linalg.LinAlgError(
+                f"SlimKL.fit: the covariance is not positive definite in float64, beside weights that add up to {weights.sum():.3g}; "
+                f"noise is {self._noise}, expected more"
+            )
+        z = solve_triangular(R, self._y, lower=True, check_finite=False)
+        a = solve_triangular(R, z, lower=True, trans="T", check_finite=False)
+        S = solve_triangular(R, self._L, lower=True, check_finite=False)
+        t = np.add.reduceat(np.einsum("ij,ij->j", S, S), self._first)
+        q = np.add.reduceat((a @ self._L) ** 2, self._first)
+        return Weighing(float(z @ z + 2 * np.log(np.diagonal(R)).sum()), t, q)
+
+
+def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """The largest root of cube x^3 + square x^2 - constant, which is the positive one where constant > 0; cube > 0, constant >= 0.
+
+    Newton from above, where the polynomial is convex: monotone, and within a factor of 2 at the start.
+    """
+    side = np.cbrt(constant / cube)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.where(square > 0, np.fmin(side, np.sqrt(constant / square)), side - square / cube)
+        for _ in range(60):
+            slope = (3 * cube * x + 2 * square) * x
+            lower = np.where(slope > 0, x - ((cube * x + square) * x * x - constant) / slope, x)
+            if not (lower < x).any():
+                break
+            x = np.where(lower < x, lower, x)
+    root: np.ndarray = np.maximum(x, 0)
+    return root
+
+
+def rounded(a: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """Multiples of ``unit``, by chance the one above or below, so that the mean is ``a``; as it is for 0."""
+    if unit == 0:
+        return a
+    multiples: np.ndarray = np.floor(a / unit + rng.random(a.shape)) * unit
+    return multiples
+
+
+class Message(NamedTuple):
+    """What a step needs: nothing that depends on the number of points."""
+
+    anchor: np.ndarray  # where the objective is majorised, (A,) as the next three
+    consensus: np.ndarray
+    multipliers: np.ndarray
+    penalty: np.ndarray
+    quantization: float
+    seed: tuple[int, ...]
+
+
+class Reply(NamedTuple):
+    weights: np.ndarray  # (A,)
+    objective: float  # the agent's own, at the anchor
+
+
+# What runs where the data are: agents by the fit and their number. An executor does not tell when a fit is over: old ones make room.
+_MOST_FITS = 4
+_here: OrderedDict[str, dict[int, Agent]] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Agent:
+    agent = Agent(*data)
+    with _lock:
+        _here.setdefault(fit, {})[number] = agent
+        _here.move_to_end(fit)
+        while len(_here) > _MOST_FITS:
+            _here.popitem(last=False)
+    return agent
+
+
+def set_up(fit: str, number: int, data: tuple[Any, ...]) -> np.ndarray:
+    """The data come, and stay; the weights to start from go back."""
+    return _enter(fit, number, data).start()
+
+
+def step(fit: str, number: int, message: Message) -> Reply | None:
+    """(4) by the agent; None where its data have not come to this process."""
+    with _lock:
+        agent = _here.get(fit, {}).get(number)
+    return None if agent is None else _moved(agent, message)
+
+
+def set_up_and_step(fit: str, number: int, data: tuple[Any, ...], message: Message) -> Reply:
+    """The same where they have not."""
+    return _moved(_enter(fit, number, data), message)
+
+
+def _moved(agent: Agent, message: Message) -> Reply:
+    at, penalty = agent.weigh(message.anchor), message.penalty
+    weights = positive_root(penalty, at.t + message.multipliers - penalty * message.consensus, message.anchor**2 * at.q)
+    return Reply(rounded(weights, message.quantization, np.random.default_rng(message.seed)), at.objective)
+
+
+def forget(fit: str) -> None:
+    with _lock:
+        _here.pop(fit, None)
+
+
+class _Team:
+    """The agents of one fit, and what runs them: without an executor one after the other, here."""
+
+    def __init__(self, data: Sequence[tuple[Any, ...]], executor: Any) -> None:
+        self._fit, self._data, self._executor = uuid.uuid4().hex, data, executor
+
+    def start(self) -> np.ndarray:
+        return np.stack(self._all(set_up, [(self._fit, j, data) for j, data in enumerate(self._data)]))
+
+    def step(self, messages: Sequence[Message]) -> tuple[np.ndarray, float]:
+        """Their weights (N, A), and the sum of their objectives."""
+        replies = self._all(step, [(self._fit, j, message) for j, message in enumerate(messages)])
+        new = [j for j, reply in enumerate(replies) if reply is None]  # in processes that have not seen them
+        again = self._all(set_up_and_step, [(self._fit, j, self._data[j], messages[j]) for j in new])
+        for j, reply in zip(new, again):
+            replies[j] = reply
+        return np.stack([r.weights for r in replies]), sum(r.objective for r in replies)
+
+    def _all(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if self._executor is None:
+            return [function(*c) for c in calls]
+        futures = [self._executor.submit(function, *c) for c in calls]
+        try:
+            return [f.result() for f in futures]
+        except BaseException:
+            for f in futures:
+                f.cancel()
+            raise
+
+    def close(self) -> None:
+        """What this process holds; of others it is pushed out by later fits."""
+        forget(self._fit)
+
+
+class Solution(NamedTuple):
+    weights: np.ndarray
+    objective: list[float]  # after each iteration
+    met: bool  # the tolerance
+
+
+class _Admm:
+    """Weights that the agents of a team agree on."""
+
+    def __init__(self, team: _Team, quantization: float, seed: int) -> None:
+        start = team.start()
+        self._team, self._unit, self._seed, self._meetings = team, quantization, seed, 0
+        self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start)
+        self._within = _AGREED * float(np.linalg.norm(self.weights))
+        self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
+
+    def _anchor(self) -> np.ndarray:
+        anchor: np.ndarray = np.maximum(self.weights, max(self._unit / 2, _LEAST * float(self.weights.max())))
+        return anchor
+
+    def objective(self) -> float:
+        return self._meet(self._anchor())[1]
+
+    def _meet(self, anchor: np.ndarray) -> tuple[np.ndarray, float]:
+        self._meetings += 1
+        common, seed = (anchor, self.weights), (self._seed, self._meetings)
+        return self._team.step([Message(*common, m, self._penalty, self._unit, (*seed, j)) for j, m in enumerate(self._multipliers)])
+
+    def minimise(self) -> None:
+        """The majoriser at the present weights: (4) to (6) until the agents agree."""
+        start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
+        jitter = 2 * self._unit * root  # what rounding alone does to a component
+        for _ in range(_MOST_MEETINGS):
+            zeta, _ = self._meet(anchor)
+            before, mean = self.weights, (zeta + self._multipliers / self._penalty).mean(axis=0)
+            self.weights = rounded(np.maximum(mean, 0), self._unit, np.random.default_rng((self._seed, self._meetings)))
+            self._multipliers = self._multipliers + self._penalty * (zeta - self.weights)
+            apart, moved = np.linalg.norm(zeta - self.weights, axis=0), root * np.abs(self.weights - before)
+            if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + jitter * len(mean) ** 0.5:
+                break
+            self._penalty = _balanced(self._penalty, apart, moved, jitter)
+        lengths = _AGREED * np.linalg.norm(self.weights - start), _EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
+        self._within = float(max(lengths))
+
+
+def agree(data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int) -> Solution:
+    """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by ADMM."""
+    team = _Team(data, executor)
+    try:
+        admm = _Admm(team, quantization, seed)
+        objective = [admm.objective()]
+        for _ in range(max_iter):
+            admm.minimise()
+            objective.append(admm.objective())
+            if is_settled(objective, tol):
+                return Solution(admm.weights, objective[1:], True)
+        return Solution(admm.weights, objective[1:], False)
+    finally:
+        team.close()
+
+
+def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter: float) -> np.ndarray:
+    """(6): a component whose agents disagree more than their mean moves gets a larger penalty, and the other way round."""
+    more, less = (apart > _UNEVEN * moved) & (apart > jitter), (moved > _UNEVEN * apart) & (moved > jitter)
+    return np.where(more, penalty * _STEP, np.where(less, penalty / _STEP, penalty))
+
+
+def is_settled(objective: Sequence[float], tol: float) -> bool:
+    """Whether the last change is small, relative to max(1, the size)."""
+    return len(objective) > 1 and abs(objective[-1] - objective[-2]) < tol * max(1.0, abs(objective[-1]))
+
+
+def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
+    """(3), by the one agent that holds all data."""
+    agent = Agent(*data)
+    theta = agent.start()
+    at = agent.weigh(theta)
+    objective = [at.objective]
+    for _ in range(max_iter):
+        theta = theta * np.sqrt(at.q / at.t)
+        at = agent.weigh(theta)
+        objective.append(at.objective)
+        if is_settled(objective, tol):
+            return Solution(theta, objective[1:], True)
+    return Solution(theta, objective[1:], False)

@@ -1,0 +1,280 @@
+"""What a ``KroneckerOperator`` does by factorising each of its factors, in double precision: solve, logdet, eigh, apply.
+
+Equation numbers are those of csrc/kron/product/README.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..._spec import Op
+from ..._typing import Array, T
+from . import MATVEC, RMATVEC
+from .dense import exponent, factorised, log_determinant, products
+
+if TYPE_CHECKING:
+    from .operator import KroneckerOperator
+
+
+class Spectral:
+    """The methods of ``KroneckerOperator`` that factorise; the products are that class's."""
+
+    _factors: tuple[Any, ...]
+    _kind: str
+    _host: KroneckerOperator | None
+
+    if TYPE_CHECKING:  # what the operator brings
+        shape: tuple[int, int]
+        dtype: Any
+
+        def _rows(self, op: Op, x: Any, out: Any = None) -> Any: ...
+        def _of(self, factors: Sequence[Any]) -> KroneckerOperator: ...
+        def _anew(self, factors: Sequence[Any]) -> KroneckerOperator: ...
+
+    def eigh(self) -> tuple[Any, KroneckerOperator]:
+        """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
+
+        lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
+        ``ValueError`` if a factor is not square, not symmetric or not finite.
+        """
+        if self._kind != "numpy":
+            lam, Q = self._on_host("eigh").eigh()
+            return self._like_mine(lam), self._anew(list(map(self._like_mine, Q.factors)))
+        parts = self._eigen("eigh")
+        lam = products([l for l, _ in parts])
+        return lam.astype(self.dtype), self._like([q for _, q in parts], self.dtype)
+
+    @overload
+    def solve(self, y: np.ndarray, noise: float = 0.0) -> np.ndarray: ...
+    @overload
+    def solve(self, y: Array[T], noise: float = 0.0) -> T: ...
+    def solve(self, y: Any, noise: float = 0.0) -> Any:
+        """x with (K + noise I) x = y, for y (N,) or (N, c).
+
+        Without noise by an LU factorisation of each factor (8), symmetric or not. With noise > 0 by (9), an
+        eigendecomposition of each, which must be symmetric and, up to rounding, positive semidefinite. Either is made
+        once and kept.
+
+        Raises
+        ------
+        ValueError
+            A factor that is not square or not finite, or not symmetric where noise > 0; noise < 0; a y of another
+            length.
+        TypeError
+            y neither float32 nor float64.
+        numpy.linalg.LinAlgError
+            noise = 0 and a factor is singular to working precision; noise > 0 and a factor has a negative eigenvalue.
+            Nothing is clamped.
+        """
+        label = "KroneckerOperator.solve"
+        host = _arguments.numbers_of(y, label, "y")
+        self._check_kind(y, label)
+        if self._kind != "numpy":
+            return self._like_mine(self._on_host("solve").solve(host, noise))
+        noise = _arguments.number(noise, label, "noise")
+        self._require_square("solve")
+        self._check_columns(y, label)
+        rows = np.ascontiguousarray(y.T, np.float64)
+        if noise:
+            lam, Q = self._spectrum
+            x = Q._rows(MATVEC, Q._rows(RMATVEC, rows) / (lam + noise))
+        else:
+            x = self._solve_factors(rows)
+        return x.astype(np.result_type(self.dtype, y.dtype), copy=False).T
+
+    def apply(self, h: Callable[[Any], Any], y: Any) -> Any:
+        """h(K) y = Q (h(lam) * (Q^T y)) for symmetric factors (11): y (N,) or (N, c) -> the same shape.
+
+        Parameters
+        ----------
+        h : callable
+            Gets the eigenvalues (N,) in the order of the grid, as ``eigh`` has them but in float64, and gives as many
+            real numbers: ``np.sqrt``, ``lambda lam: lam / (lam + c)``. With PyTorch factors it gets a tensor. What it
+            gives is used as it is: a NaN or infinity in it goes to all of the result.
+        y : (N,) or (N, c)
+            As in ``solve``.
+
+        Raises
+        ------
+        ValueError
+            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape.
+        TypeError
+            y neither float32 nor float64, or of another kind than the factors; values that are no real numbers.
+        NotImplementedError
+            A factor that requires a gradient.
+
+        Notes
+        -----
+        Two products with Q a call, one call of h, and the eigendecompositions once. An eigenvalue that should be 0 may
+        be a rounding of it below 0: a square root wants ``np.maximum(lam, 0)``. With PyTorch differentiable in y and, by
+        autograd, in whatever h computes with.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> K = qf.kron.KroneckerOperator([np.diag([1.0, 4.0]), np.eye(2)])
+        >>> K.apply(np.sqrt, np.ones(4))
+        array([1., 1., 2., 2.])
+        """
+        label = "KroneckerOperator.apply"
+        if not callable(h):
+            raise TypeError(f"{label}: h is {type(h).__name__}, expected a function of the eigenvalues")
+        self._check_columns(y, label)
+        self._require_square("apply")
+        host = self._on_host("apply")
+        host._eigen("apply")
+        lam, Q = host._eigensystem
+        if self._kind != "numpy":  # tensors of this very call: within torch.func all are that call's own
+            Q = self._of(list(map(self._like_mine, Q.factors)))
+        values = self._values(h, self._like_mine(lam.copy()), label)
+        wide = y if _arrays.dtype_name(y) == "float64" else self._in(y, "float64")
+        result = Q._rows(MATVEC, values * Q._rows(RMATVEC, _turned(wide)))
+        wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
+        return _turned(self._in(result, wanted))
+
+    def _values(self, h: Callable[[Any], Any], lam: Any, label: str) -> Any:
+        """What h makes of the eigenvalues, in double precision."""
+        N = self.shape[0]
+        values = h(lam)
+        _arguments.refuse_masked(values, label, "h(lam)")
+        if _arrays.kind(values) != self._kind:
+            raise TypeError(f"{label}: h gave {_arrays.describe(values)}, expected a {self._kind} array of {N} real numbers")
+        if tuple(values.shape) != (N,):
+            raise ValueError(f"{label}: h gave an array of shape {tuple(values.shape)}, expected ({N},), a number an eigenvalue")
+        if not _arrays.dtype_name(values).lstrip("u").startswith(("float", "int", "bool", "bfloat")):
+            raise TypeError(f"{label}: h gave {_arrays.describe(values)}, expected real numbers")
+        return self._in(values, "float64")
+
+    def _in(self, array: Any, dtype: str) -> Any:
+        """An array of this operator's kind in that precision."""
+        return array.astype(dtype, copy=False) if self._kind == "numpy" else array.to(getattr(_arrays.namespace_of(self._kind), dtype))
+
+    def logdet(self, noise: float = 0.0) -> float:
+        """log det(K + noise I) (10), exact: from LU factors of each factor without noise, with noise from eigenvalues.
+
+        Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive.
+        """
+        if self._kind != "numpy":
+            return float(self._on_host("logdet").logdet(noise))
+        noise = _arguments.number(noise, "KroneckerOperator.logdet", "noise")
+        self._require_square("logdet")
+        if noise:
+            _ = self._spectrum  # raises where there is no logarithm
+            return log_determinant([np.maximum(l, 0) for l, _ in self._eigen_parts], noise)
+        if self.shape[0] == 0:
+            return 0.0
+        total, negative = 0.0, False
+        for f, (lu, pivots) in zip(self._factors, self._lu):
+            others = self.shape[0] // len(f)
+            diagonal = np.diagonal(lu)
+            total += others * float(np.log(np.abs(diagonal)).sum())
+            swaps = int(np.count_nonzero(pivots != np.arange(len(f))))
+            negative ^= bool((swaps + np.count_nonzero(diagonal < 0)) * others % 2)
+        if negative:
+            raise np.linalg.LinAlgError("KroneckerOperator.logdet: the determinant is negative, expected a positive one")
+        return total
+
+    def _check_kind(self, y: Any, label: str) -> None:
+        if _arrays.kind(y) != self._kind:
+            raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {self._kind} array; they must be of one kind")
+
+    def _check_columns(self, y: Any, label: str) -> None:
+        _arguments.array(y, label, "y")
+        self._check_kind(y, label)
+        N = self.shape[0]
+        if y.ndim not in (1, 2) or y.shape[0] != N:
+            raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected ({N},) or ({N}, c)")
+
+    def _on_host(self, method: str) -> KroneckerOperator:
+        """The same with NumPy factors, and what it keeps."""
+        if self._kind == "numpy":
+            return cast("KroneckerOperator", self)
+        host = [_arguments.numbers_of(f, f"KroneckerOperator.{method}", f"factors[{i}]") for i, f in enumerate(self._factors)]
+        if self._host is None:
+            self._host = self._anew(host)
+        return self._host
+
+    def _like_mine(self, array: np.ndarray) -> Any:
+        """A NumPy result as the kind of array that the factors are."""
+        return _arrays.of_kind(self._kind, array if array.flags.writeable else array.copy())
+
+    def _like(self, factors: Sequence[Any], dtype: Any) -> KroneckerOperator:
+        return self._anew([f.astype(dtype, copy=False) for f in factors])
+
+    def _require_square(self, method: str) -> None:
+        for i, f in enumerate(self._factors):
+            if f.shape[0] != f.shape[1]:
+                raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has shape {f.shape}, expected a square matrix")
+
+    def _require_finite(self, method: str) -> None:
+        for i, f in enumerate(self._factors):
+            if not np.isfinite(f).all():
+                raise ValueError(f"KroneckerOperator.{method}: factors[{i}] has NaN or infinity in it")
+
+    def _eigen(self, method: str) -> list[tuple[Any, Any]]:
+        self._require_square(method)
+        self._require_finite(method)
+        for i, f in enumerate(self._factors):
+            skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
+            if skew > len(f) * np.finfo(self.dtype).eps * size:
+                raise ValueError(
+                    f"KroneckerOperator.{method}: factors[{i}] is not symmetric (entries differ from their mirrors "
+                    f"by {skew:.3g}); symmetrise it, or use noise=0"
+                )
+        return self._eigen_parts
+
+    @functools.cached_property
+    def _eigen_parts(self) -> list[tuple[Any, Any]]:
+        return [tuple(np.linalg.eigh(f.astype(np.float64))) for f in self._factors]  # type: ignore[misc]
+
+    @functools.cached_property
+    def _eigensystem(self) -> tuple[Any, KroneckerOperator]:
+        """Eigenvalues (N,) as they are, and eigenvectors, in double precision."""
+        return products([l for l, _ in self._eigen_parts]), self._like([q for _, q in self._eigen_parts], np.float64)
+
+    @functools.cached_property
+    def _spectrum(self) -> tuple[Any, KroneckerOperator]:
+        """Eigenvalues (N,), not negative, and eigenvectors, in double precision."""
+        parts = []
+        for i, (lam, Q) in enumerate(self._eigen("solve or logdet with noise")):
+            rounding = len(lam) * np.finfo(self.dtype).eps * np.abs(lam).max(initial=0.0)
+            lowest = lam.min(initial=0.0)
+            if lowest < -rounding:
+                raise np.linalg.LinAlgError(
+                    f"KroneckerOperator: factors[{i}] is not positive semidefinite (it has the eigenvalue "
+                    f"{lowest:.3g}); add jitter to its diagonal"
+                )
+            parts.append((np.maximum(lam, 0.0), Q))  # what is left below 0 is rounding of a 0
+        return products([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
+
+    @functools.cached_property
+    def _lu(self) -> list[tuple[Any, Any]]:
+        self._require_finite("solve or logdet")
+        return [factorised(f, i) for i, f in enumerate(self._factors)]
+
+    def _solve_factors(self, rows: Any) -> Any:
+        if rows.size == 0:
+            return rows
+        shape = (*rows.shape[:-1], *[len(f) for f in self._factors])
+        from scipy.linalg import lu_solve
+
+        x, lead = rows.reshape(shape), rows.ndim - 1
+        exponents = list(map(exponent, self._factors))
+        far = sum(map(abs, exponents)) > 500  # factor by factor x might leave the range of float64 and come back
+        for k, (lu, pivots) in enumerate(self._lu):
+            front = np.moveaxis(x, lead + k, 0)
+            own = pivots.copy()  # SciPy counts them up to LAPACK's and back, in place: other threads read ours
+            front = np.ldexp(front, exponents[k]) if far else front
+            solved = lu_solve((lu, own), front.reshape(len(front), -1), check_finite=False)
+            x = np.moveaxis(solved.reshape(front.shape), 0, lead + k)
+        return np.ldexp(x, -sum(exponents)).reshape(rows.shape) if far else x.reshape(rows.shape)
+
+
+def _turned(x: Any) -> Any:
+    """Columns as rows, or back; a vector as it is."""
+    return x.T if x.ndim == 2 else x

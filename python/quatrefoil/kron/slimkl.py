@@ -1,0 +1,218 @@
+"""Weights of a grid spectral mixture product kernel: ``SlimKL``. Equation numbers are those of csrc/kron/README.md, "Mixture weights"."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from .. import _arguments, _arrays
+from .agents import agree, component, descend
+from .estimator import Estimator
+
+_ROWS = 256  # of the cross-covariance at a time
+
+
+class SlimKL(Estimator):
+    """Gaussian process regression whose kernel's weights are learnt, over a grid of spectral components, most to 0.
+
+    The kernel is k(x, x') = sum_i theta_i prod_p exp(-2 pi^2 std_ip^2 t_p^2) cos(2 pi means_ip t_p), t = x - x' (1). ``fit``
+    minimises y^T C^-1 y + log det C over theta >= 0 (2), C the covariance of the data with the noise on its diagonal.
+
+    Parameters
+    ----------
+    means : (A, P) or (A,)
+        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. Usually a grid, as
+        ``np.linspace(0, 0.5, 500)`` for data a unit apart.
+    std : float, (A,) or (A, P)
+        Their widths, at least 0.
+    noise : float
+        Variance of the noise, above 0.
+    tol : float
+        ``fit`` stops when the objective changes by less than that, relative to max(1, its size).
+    max_iter : int
+        The most iterations, each a Cholesky factorisation an agent; a RuntimeWarning says when it was reached.
+    agents : int
+        Among how many the data are split, in runs of their order: the objective is then the sum of the agents' own.
+    quantization : float
+        With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are.
+    executor : concurrent.futures.Executor, optional
+        What runs the agents' steps; Dask's clients have the same interface. Without one they run in turn.
+    rng
+        For ``quantization``, as in ``help(qf.conventions)``.
+
+    Attributes
+    ----------
+    weights_ : (A,)
+        theta.
+    objective_ : (iterations,)
+        (2) after each iteration; with several agents the sum of theirs.
+    n_iter_ : int
+
+    Notes
+    -----
+    One agent: majorise and minimise, theta_i <- theta_i sqrt(q_i / t_i) (3), which never increases the objective. Several:
+    every such step by ADMM, at most 100 meetings of theirs, for which an agent takes the positive root of a cubic (4). No
+    cone solver is needed. Components are factors L_i L_i^T, of rank 2 for a pure cosine and P = 1; an iteration costs 2 n^2
+    (sum of ranks) + n^3 / 3 flops an agent, a meeting nothing beside it.
+
+    An agent gets its data in a message of their own, at the start. Afterwards weights, multipliers, penalties and a seed
+    go to it, and its weights and the value of its objective come back: nothing that depends on the number of its points.
+    An executor of processes does not say which of them runs a step: each one that has not seen an agent yet
+    asks for that message again, so that an agent's data go to every process once at most. Where data must not leave
+    their machines, have an executor of one process a machine, and one agent on each. Results do not depend on the
+    executor.
+
+    The start is above 0, and so are the weights of one agent: those that are to vanish only tend to 0.
+
+    The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``. A pickle leaves the executor out.
+
+    Y. Lin et al., arXiv 2309.08201 (SLIM-KL), of which this is the objective, the consensus and the quantisation.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.arange(60.0)
+    >>> y = np.sin(2 * np.pi * 0.1 * x)
+    >>> model = qf.kron.SlimKL(means=np.linspace(0, 0.5, 51), noise=0.01).fit(x, y)
+    >>> int(model.weights_.argmax())  # the frequency 0.1
+    10
+    >>> bool(np.abs(model.predict(np.array([60.0, 61.0])) - np.sin(2 * np.pi * np.array([6.0, 6.1]))).max() < 0.05)
+    True
+    """
+
+    weights_: np.ndarray
+    objective_: np.ndarray
+    n_iter_: int
+
+    def __init__(
+        self,
+        *,
+        means: Any,
+        std: Any = 0.001,
+        noise: float,
+        tol: float = 1e-3,
+        max_iter: int = 100,
+        agents: int = 1,
+        quantization: float = 0.0,
+        executor: Any = None,
+        rng: Any = None,
+    ) -> None:
+        self.means, self.std, self.noise, self.tol, self.max_iter = means, std, noise, tol, max_iter
+        self.agents, self.quantization, self.executor, self.rng = agents, quantization, executor, rng
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"executor": None}
+
+    # ---- what it does
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,); returns self."""
+        label = "SlimKL.fit"
+        setting = self._setting(label)
+        x, targets = _points(X, label, 1), _arguments.numbers_of(y, label, "y")
+        if targets.shape != x.shape[:1]:
+            raise ValueError(f"{label}: y has shape {targets.shape}, expected ({len(x)},), a value a point of X")
+        _arguments.finite(targets, label, "y")
+        if len(x) < setting.agents:
+            raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
+        means, std = _components(self.means, self.std, x.shape[1], label)
+        targets = targets.astype(np.float64)
+        parts = zip(np.array_split(x, setting.agents), np.array_split(targets, setting.agents))
+        data = [(a, b, means, std, setting.noise) for a, b in parts]
+        if setting.agents == 1:
+            weights, objective, met = descend(data[0], setting.tol, setting.max_iter)
+        else:
+            weights, objective, met = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
+        if not met:
+            warnings.warn(
+                f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
+            )
+        self.weights_, self.objective_, self.n_iter_ = weights, np.array(objective), len(objective)
+        self._seen = x, targets, means, std, setting.noise
+        return self
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too."""
+        label = "SlimKL.predict"
+        if not hasattr(self, "weights_"):
+            raise ValueError(f"{label}: there are no weights yet; call fit first")
+        from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+        at = _points(X, label)
+        x, y, means, std, noise = self._seen
+        if at.shape[1] != x.shape[1]:
+            raise ValueError(f"{label}: X has {at.shape[1]} coordinates a point, expected {x.shape[1]} as in fit")
+        C = _kernel(x, x, means, std, self.weights_)
+        C[np.diag_indices(len(x))] += noise
+        L, _ = cho_factor(C, lower=True, overwrite_a=True, check_finite=False)
+        alpha = cho_solve((L, True), y, check_finite=False)
+        mean, variance = np.empty(len(at)), np.full(len(at), self.weights_.sum())
+        for start in range(0, len(at), _ROWS):
+            rows = slice(start, start + _ROWS)
+            cross = _kernel(at[rows], x, means, std, self.weights_)
+            mean[rows] = cross @ alpha
+            if return_std:
+                variance[rows] -= (solve_triangular(L, cross.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+        made = mean, np.sqrt(np.maximum(variance, 0))  # what is below 0 is rounding of a 0
+        kind, dtype = str(_arrays.kind(X)), _arrays.dtype_name(X)
+        first, second = (_arrays.of_kind(kind, a.astype(dtype)) for a in made)
+        return (first, second) if return_std else first
+
+    def _setting(self, label: str) -> _Setting:
+        if self.executor is not None and not hasattr(self.executor, "submit"):
+            raise TypeError(f"{label}: executor is {type(self.executor).__name__}, expected a concurrent.futures.Executor")
+        return _Setting(
+            _arguments.number(self.noise, label, "noise", positive=True),
+            _arguments.number(self.tol, label, "tol"),
+            _arguments.integer(self.max_iter, label, "max_iter", 1),
+            _arguments.integer(self.agents, label, "agents", 1),
+            _arguments.number(self.quantization, label, "quantization"),
+            int(_arguments.generator(self.rng, label).integers(2**63)),
+        )
+
+
+class _Setting(NamedTuple):
+    noise: float
+    tol: float
+    max_iter: int
+    agents: int
+    quantization: float
+    seed: int
+
+
+def _points(X: Any, label: str, least: int = 0) -> np.ndarray:
+    """(n, P) in double precision."""
+    x = _arguments.numbers_of(X, label, "X")
+    if x.ndim not in (1, 2) or len(x) < least or x.shape[1:] == (0,):
+        raise ValueError(f"{label}: X has shape {x.shape}, expected (n,) or (n, P){' with at least one point' if least else ''}")
+    _arguments.finite(x, label, "X")
+    return (x if x.ndim == 2 else x[:, None]).astype(np.float64)
+
+
+def _components(means: Any, std: Any, P: int, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both as (A, P)."""
+    mu = _arguments.numbers_of(means, label, "means")
+    if mu.ndim not in (1, 2) or mu.size == 0 or mu.shape[1:] not in ((), (P,)):
+        raise ValueError(f"{label}: means has shape {mu.shape}, expected (A,) or (A, {P})")
+    A = len(mu)
+    sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _arguments.numbers_of(std, label, "std")
+    if sd.shape not in ((), (A,), (A, P)):
+        raise ValueError(f"{label}: std has shape {sd.shape}, expected a number, ({A},) or ({A}, {P})")
+    _arguments.finite(mu, label, "means")
+    _arguments.finite(sd, label, "std")
+    if sd.size and sd.min() < 0:
+        raise ValueError(f"{label}: std has {sd.min()} in it, expected numbers that are at least 0")
+    column = (A, 1)
+    mu = np.broadcast_to(mu.reshape(column) if mu.ndim == 1 else mu, (A, P))
+    sd = np.broadcast_to(sd.reshape(column) if sd.ndim == 1 else sd, (A, P))
+    return mu.astype(np.float64), sd.astype(np.float64)
+
+
+def _kernel(x: np.ndarray, z: np.ndarray, means: np.ndarray, std: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(1) for x (n, P) and z (m, P)."""
+    total, t = np.zeros((len(x), len(z))), x[:, None] - z
+    for i in np.flatnonzero(weights):
+        total += weights[i] * component(t, means[i], std[i])
+    return total

@@ -1,0 +1,444 @@
+"""Systems of two Kronecker terms: K_1 ⊗ K_2 + S_1 ⊗ S_2, and Sylvester's. Equation numbers are those of csrc/kron/README.md.
+
+Array code over LAPACK, in float64 whatever the precision of the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _arguments
+from .._dispatch import call, call_vjp
+from .._spec import Arg, Op
+from .._typing import Array, T
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def sum_solve(
+    K1: Array[T],
+    K2: Array[T],
+    S1: Array[T],
+    S2: Array[T],
+    B: Array[T],
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """X with K_1 X K_2^T + S_1 X S_2^T = B, that is (K_1 ⊗ K_2 + S_1 ⊗ S_2) vec X = vec B in C order (1).
+
+    A Gaussian process on a grid with structured noise S_1 ⊗ S_2; with S_2 = I, several correlated tasks with a noise
+    of their own (the linear model of coregionalisation).
+
+    Parameters
+    ----------
+    K1, S1 : (M, M)
+        Symmetric, S_1 positive definite; float32 or float64.
+    K2, S2 : (N, N)
+        The same.
+    B : (..., M, N)
+        Right-hand sides.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+
+    Returns
+    -------
+    X : (..., M, N)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a matrix that is not symmetric beyond rounding, or has NaN or infinity in it.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+    numpy.linalg.LinAlgError
+        S_1 or S_2 is not positive definite, to working precision; the sum is singular: some 1 + w_i u_j of (2) is 0
+        beside the largest.
+
+    Notes
+    -----
+    Differentiable in all five; gradients of the matrices are symmetric. Cost: one generalised eigendecomposition of each
+    pair, about 14 (M^3 + N^3) flops, and 4 M N (M + N) a right-hand side. Error: a few eps times the condition numbers of
+    S_1, S_2 and the sum. float32 is worked on in float64. A NaN in B stays in its right-hand side.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K, I2, I3 = np.ones((2, 2)), np.eye(2), np.eye(3)
+    >>> X = qf.kron.sum_solve(K, I3, I2, I3, np.arange(6.0).reshape(2, 3))
+    >>> np.round(K @ X + X, 12)
+    array([[0., 1., 2.],
+           [3., 4., 5.]])
+    """
+    X: T = call(SUM_SOLVE, (K1, K2, S1, S2, B), (), (), out, backend, num_threads)
+    return X
+
+
+def sum_solve_vjp(
+    K1: Array[T],
+    K2: Array[T],
+    S1: Array[T],
+    S2: Array[T],
+    B: Array[T],
+    grad: Array[T],
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``sum_solve``: grad (..., M, N) is that of X -> those of K1, K2, S1, S2, B (4). Two solves."""
+    return call_vjp(SUM_SOLVE, (K1, K2, S1, S2, B, grad), (), (), backend, num_threads)
+
+
+def sum_logdet(
+    K1: Array[T],
+    K2: Array[T],
+    S1: Array[T],
+    S2: Array[T],
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
+
+    Arguments and errors are those of ``sum_solve``; a determinant below 0 is a ``numpy.linalg.LinAlgError`` too.
+
+    Parameters
+    ----------
+    K1, S1 : (M, M)
+        Symmetric, S_1 positive definite; float32 or float64.
+    K2, S2 : (N, N)
+        The same.
+    backend, num_threads
+        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+
+    Notes
+    -----
+    Differentiable in all four, without a division by differences of eigenvalues (5): repeated ones are harmless. The
+    gradients are symmetric. Cost: as ``sum_solve`` without right-hand sides. 0 where M or N is.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> float(qf.kron.sum_logdet(np.ones((2, 2)), np.eye(3), np.eye(2), np.eye(3)))  # three eigenvalues 3, three 1
+    3.295836866004329
+    """
+    y = call(SUM_LOGDET, (K1, K2, S1, S2), (), (), None, backend, num_threads)
+    return y[()] if isinstance(y, np.ndarray) else y
+
+
+def sum_logdet_vjp(
+    K1: Array[T],
+    K2: Array[T],
+    S1: Array[T],
+    S2: Array[T],
+    grad: Array[T],
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``sum_logdet``: grad, an array of no axes, is that of the result -> those of K1, K2, S1, S2 (5)."""
+    return call_vjp(SUM_LOGDET, (K1, K2, S1, S2, grad), (), (), backend, num_threads)
+
+
+def sylvester_solve(
+    A: Array[T],
+    B: Array[T],
+    C: Array[T],
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """X with A X + X B = C, Sylvester's equation (6).
+
+    Parameters
+    ----------
+    A : (M, M)
+        Any real matrix, float32 or float64.
+    B : (N, N)
+        The same.
+    C : (..., M, N)
+        Right-hand sides.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
+
+    Returns
+    -------
+    X : (..., M, N)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; NaN or infinity in A or B.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+    numpy.linalg.LinAlgError
+        An eigenvalue of A and one of B add up to 0, beside the largest such sum: X is not unique, or there is none.
+
+    Notes
+    -----
+    Differentiable in A, B and C (8). Where both A and B are symmetric in float64, by their eigenbases (7): about 9 (M^3 +
+    N^3) flops and 4 M N (M + N) a right-hand side. Otherwise by their real Schur forms, about 25 (M^3 + N^3), and LAPACK's
+    ``trsyl`` (Bartels and Stewart, CACM 15 (1972) 820). float32 is worked on in float64. A NaN in C stays in its
+    right-hand side.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> A, B = np.array([[0.0, 1.0], [-1.0, 0.0]]), np.diag([1.0, 2.0, 3.0])
+    >>> X = qf.kron.sylvester_solve(A, B, np.ones((2, 3)))
+    >>> np.round(A @ X + X @ B, 12)
+    array([[1., 1., 1.],
+           [1., 1., 1.]])
+    """
+    X: T = call(SYLVESTER_SOLVE, (A, B, C), (), (), out, backend, num_threads)
+    return X
+
+
+def sylvester_solve_vjp(
+    A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``sylvester_solve``: grad (..., M, N) is that of X -> those of A, B, C (8). Two solves."""
+    return call_vjp(SYLVESTER_SOLVE, (A, B, C, grad), (), (), backend, num_threads)
+
+
+# ---- two terms
+
+
+class _Pencil(NamedTuple):
+    """K V = S V diag(w), V^T S V = I (2)."""
+
+    w: np.ndarray
+    V: np.ndarray
+    logdet: float  # of S
+
+
+class _Pencils(NamedTuple):
+    first: _Pencil
+    second: _Pencil
+    D: np.ndarray  # 1 + w u^T
+
+
+def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, label: str) -> _Pencils:
+    first, second = _pencil(K1, S1, "1", label), _pencil(K2, S2, "2", label)
+    D = 1 + first.w[:, None] * second.w
+    least, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
+    if D.min() < 1 and np.abs(D[least]) <= _negligible(K1, *D.shape) * largest:  # from 1 on where K1 and K2 are positive semidefinite
+        raise np.linalg.LinAlgError(
+            f"{label}: K1 ⊗ K2 + S1 ⊗ S2 is singular: the eigenvalues {first.w[least[0]]:.6g} of (K1, S1) and {second.w[least[1]]:.6g} of "
+            f"(K2, S2) give 1 + w u = {D[least]:.3g}, where the largest is {largest:.3g}"
+        )
+    return _Pencils(first, second, D)
+
+
+def _pencil(K: np.ndarray, S: np.ndarray, number: str, label: str) -> _Pencil:
+    """By the Cholesky factor of S, as LAPACK's sygvd does it."""
+    from scipy.linalg import lapack, solve_triangular
+
+    for a, name in ((K, f"K{number}"), (S, f"S{number}")):
+        _require_symmetric(a, label, name)
+    L, info = lapack.dpotrf(_double(S), lower=1, clean=1)
+    if info > 0 or lapack.dpocon(L, np.abs(S).sum(axis=0, dtype=np.float64).max(), uplo="L")[0] < np.finfo(S.dtype).eps:
+        least = np.linalg.eigvalsh(_double(S))[0]
+        raise np.linalg.LinAlgError(
+            f"{label}: S{number} is not positive definite to working precision (its least eigenvalue is {least:.3g}); "
+            "add jitter to its diagonal"
+        )
+    half = solve_triangular(L, _double(K), lower=True, check_finite=False)
+    C = solve_triangular(L, half.T, lower=True, check_finite=False)
+    w, U = np.linalg.eigh((C + C.T) / 2)
+    V = solve_triangular(L, U, lower=True, trans="T", check_finite=False)
+    rounding = len(w) * np.finfo(K.dtype).eps * np.abs(w).max()
+    if w[0] >= -rounding:  # K is positive semidefinite: what is below 0 is rounding of a 0
+        w = np.maximum(w, 0.0)
+    return _Pencil(w, V, 2 * float(np.log(np.diagonal(L)).sum()))
+
+
+def _double(a: np.ndarray) -> np.ndarray:
+    """In float64 and C order: BLAS rounds by the order of its operands."""
+    return np.require(a, np.float64, ["C", "A"])
+
+
+def _negligible(data: np.ndarray, *sizes: int) -> float:
+    """What counts as 0 beside 1: the precision of the data, and what LAPACK's eigenvalues lose in float64."""
+    return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
+
+
+def _require_symmetric(a: np.ndarray, label: str, name: str) -> None:
+    _arguments.finite(a, label, name)
+    skew = float(np.abs(a - a.T).max(initial=0))
+    if skew > _tolerated(a, a.dtype):
+        raise ValueError(f"{label}: {name} is not symmetric (entries differ from their mirrors by {skew:.3g}), expected a symmetric matrix")
+
+
+def _tolerated(a: np.ndarray, dtype: Any) -> float:
+    """How far from symmetric rounding takes a matrix."""
+    return len(a) * float(np.finfo(dtype).eps) * float(np.abs(a).max(initial=0))
+
+
+def _solve_sum(pencils: _Pencils, B: np.ndarray) -> np.ndarray:
+    (_, V1, _), (_, V2, _), D = pencils
+    X: np.ndarray = V1 @ ((V1.T @ _double(B) @ V2) / D) @ V2.T
+    return X
+
+
+def _sum_solve(
+    K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, B: np.ndarray, X: np.ndarray, num_threads: int, *, backend: str
+) -> None:
+    if X.size:
+        X[...] = _solve_sum(_pencils(K1, K2, S1, S2, SUM_SOLVE.label), B)
+
+
+def _sum_solve_vjp(
+    K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, B: np.ndarray, grad: np.ndarray,
+    dK1: np.ndarray, dK2: np.ndarray, dS1: np.ndarray, dS2: np.ndarray, dB: np.ndarray, num_threads: int, *, backend: str,
+) -> None:  # fmt: skip
+    if dB.size == 0:
+        dK1[...] = dK2[...] = dS1[...] = dS2[...] = 0
+        return
+    pencils = _pencils(K1, K2, S1, S2, f"{SUM_SOLVE.label}_vjp")
+    X, Z = _solve_sum(pencils, B), _solve_sum(pencils, grad)
+    dB[...] = Z
+    for (left, right), (dleft, dright) in (((K1, K2), (dK1, dK2)), ((S1, S2), (dS1, dS2))):
+        dleft[...] = -_symmetric(_rows(Z @ _double(right), X))
+        dright[...] = -_symmetric(_columns(Z, _double(left) @ X))
+
+
+def _rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """sum of a b^T over the batch, (M, M)."""
+    M, N = a.shape[-2:]
+    a, b = (np.moveaxis(x.reshape(-1, M, N), 0, 1).reshape(M, -1) for x in (a, b))
+    total: np.ndarray = a @ b.T
+    return total
+
+
+def _columns(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """sum of a^T b over the batch, (N, N)."""
+    N = a.shape[-1]
+    total: np.ndarray = a.reshape(-1, N).T @ b.reshape(-1, N)
+    return total
+
+
+def _symmetric(a: np.ndarray) -> np.ndarray:
+    """The gradient among symmetric matrices, which is all that a function of such has."""
+    part: np.ndarray = (a + a.T) / 2
+    return part
+
+
+def _sum_logdet(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, y: np.ndarray, num_threads: int, *, backend: str) -> None:
+    y[...] = 0
+    if len(K1) == 0 or len(K2) == 0:
+        return
+    first, second, D = _pencils(K1, K2, S1, S2, SUM_LOGDET.label)
+    if np.count_nonzero(D < 0) % 2:
+        raise np.linalg.LinAlgError(f"{SUM_LOGDET.label}: the determinant is negative, expected a positive one")
+    y[...] = np.log(np.abs(D)).sum() + len(K2) * first.logdet + len(K1) * second.logdet
+
+
+def _sum_logdet_vjp(
+    K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, grad: np.ndarray,
+    dK1: np.ndarray, dK2: np.ndarray, dS1: np.ndarray, dS2: np.ndarray, num_threads: int, *, backend: str,
+) -> None:  # fmt: skip
+    dK1[...] = dK2[...] = dS1[...] = dS2[...] = 0
+    if len(K1) == 0 or len(K2) == 0:
+        return
+    (w, V1, _), (u, V2, _), D = _pencils(K1, K2, S1, S2, f"{SUM_LOGDET.label}_vjp")
+    g = float(grad)
+    for to, V, weights in ((dK1, V1, (u / D).sum(1)), (dS1, V1, (1 / D).sum(1)), (dK2, V2, w @ (1 / D)), (dS2, V2, (1 / D).sum(0))):
+        to[...] = V * (g * weights) @ V.T
+
+
+# ---- Sylvester
+
+
+def _sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
+    """What solves A X + X B = C, or with True A^T X + X B^T = C, after one factorisation."""
+    for a, name in ((A, "A"), (B, "B")):
+        _arguments.finite(a, label, name)
+    if all(float(np.abs(a - a.T).max(initial=0)) <= _tolerated(a, np.float64) for a in (A, B)):
+        (l, U), (m, V) = (np.linalg.eigh(_double(a)) for a in (A, B))
+        sums = l[:, None] + m
+        _require_regular(l, m, sums, A, label)
+        return lambda C, transposed: U @ ((U.T @ C @ V) / sums) @ V.T
+    from scipy.linalg import schur
+
+    (R, U), (S, V) = (schur(_double(a), output="real", check_finite=False) for a in (A, B))
+    l, m = _eigenvalues(R), _eigenvalues(S)
+    _require_regular(l, m, l[:, None] + m, A, label)
+    return lambda C, transposed: U @ _triangular(R, S, U.T @ C @ V, transposed, label) @ V.T
+
+
+def _eigenvalues(R: np.ndarray) -> np.ndarray:
+    """Of a real Schur form in LAPACK's standard, whose blocks [[a, b], [c, a]] with b c < 0 hold the pairs a +- i sqrt(-b c)."""
+    imaginary = np.sqrt(np.abs(np.diagonal(R, 1)) * np.abs(np.diagonal(R, -1)))
+    l = np.diagonal(R).astype(complex)
+    l[:-1] += 1j * imaginary
+    l[1:] -= 1j * imaginary
+    return l
+
+
+def _require_regular(l: np.ndarray, m: np.ndarray, sums: np.ndarray, data: np.ndarray, label: str) -> None:
+    size = np.abs(sums)
+    i, j = np.unravel_index(int(size.argmin()), size.shape)
+    if size[i, j] <= _negligible(data, *size.shape) * size.max():
+        raise np.linalg.LinAlgError(
+            f"{label}: the eigenvalues {l[i]:.6g} of A and {m[j]:.6g} of B add up to {sums[i, j]:.3g}, 0 beside the largest sum of size "
+            f"{size.max():.3g}: there is no X, or more than one"
+        )
+
+
+def _triangular(R: np.ndarray, S: np.ndarray, F: np.ndarray, transposed: bool, label: str) -> np.ndarray:
+    from scipy.linalg import lapack
+
+    op = "T" if transposed else "N"
+    Y = np.empty_like(F)
+    for at in np.ndindex(*F.shape[:-2]):
+        solved, scale, info = lapack.dtrsyl(R, S, F[at], trana=op, tranb=op)
+        if info == 1:
+            raise np.linalg.LinAlgError(f"{label}: A and -B have eigenvalues so close that there is no X, or more than one, in float64")
+        Y[at] = solved / scale
+    return Y
+
+
+def _sylvester_solve(A: np.ndarray, B: np.ndarray, C: np.ndarray, X: np.ndarray, num_threads: int, *, backend: str) -> None:
+    if X.size:
+        X[...] = _sylvester(A, B, SYLVESTER_SOLVE.label)(_double(C), False)
+
+
+def _sylvester_solve_vjp(
+    A: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    grad: np.ndarray,
+    dA: np.ndarray,
+    dB: np.ndarray,
+    dC: np.ndarray,
+    num_threads: int,
+    *,
+    backend: str,
+) -> None:
+    if dC.size == 0:
+        dA[...] = dB[...] = 0
+        return
+    solve = _sylvester(A, B, f"{SYLVESTER_SOLVE.label}_vjp")
+    X, Z = solve(_double(C), False), solve(_double(grad), True)
+    dC[...], dA[...], dB[...] = Z, -_rows(Z, X), -_columns(X, Z)
+
+
+_MATRICES = (Arg("K1", "M M"), Arg("K2", "N N"), Arg("S1", "M M"), Arg("S2", "N N"))
+# A few hundred roundings: a few dozen of LAPACK's on either side, times condition numbers of up to a few dozen.
+SUM_SOLVE = Op(
+    __name__, "sum_solve", inputs=(*_MATRICES, Arg("B", "... M N")), outputs=(Arg("X", "... M N"),),
+    tolerance=6e-5, host=_sum_solve, host_adjoint=_sum_solve_vjp,
+)  # fmt: skip
+SUM_LOGDET = Op(
+    __name__, "sum_logdet", inputs=_MATRICES, outputs=(Arg("y", ""),), tolerance=6e-5, host=_sum_logdet, host_adjoint=_sum_logdet_vjp
+)
+SYLVESTER_SOLVE = Op(
+    __name__, "sylvester_solve", inputs=(Arg("A", "M M"), Arg("B", "N N"), Arg("C", "... M N")), outputs=(Arg("X", "... M N"),),
+    tolerance=6e-5, host=_sylvester_solve, host_adjoint=_sylvester_solve_vjp,
+)  # fmt: skip
+OPS = (SUM_SOLVE, SUM_LOGDET, SYLVESTER_SOLVE)

@@ -1,0 +1,402 @@
+"""SlimKL against dense algebra, its optimality conditions, and what its agents say to each other."""
+
+import copy
+import pickle
+import runpy
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quatrefoil.kron import SlimKL
+from quatrefoil.kron import agents as parts
+
+EPS = 2.0**-52
+GRID = np.linspace(0, 0.5, 40)
+
+
+def dense(x, z, means, std):
+    """(A, n, m) by the definition: all components, a dimension at a time."""
+    A = len(means)
+    x, z = x.reshape(len(x), -1), z.reshape(len(z), -1)
+    P = x.shape[1]
+    mu = np.broadcast_to(means if means.ndim == 2 else means[:, None], (A, P))
+    sd = np.broadcast_to(np.reshape(std, (-1, 1)) if np.ndim(std) == 1 else std, (A, P))
+    K = np.ones((A, len(x), len(z)))
+    for p in range(P):
+        t = x[:, None, p] - z[None, :, p]
+        K *= np.cos(2 * np.pi * mu[:, p, None, None] * t) * np.exp(-2 * np.pi**2 * (sd[:, p, None, None] * t) ** 2)
+    return K
+
+
+def objective(weights, data, means, std, noise):
+    """(2), its gradient, and the first part of that, summed over data = [(x, y), ...]: by inverses."""
+    value, gradient, t = 0.0, 0.0, 0.0
+    for x, y in data:
+        K = dense(x, x, means, std)
+        C = np.tensordot(weights, K, 1) + noise * np.eye(len(x))
+        inverse = np.linalg.inv(C)
+        a = inverse @ y
+        trace = np.einsum("ij,kij->k", inverse, K)
+        value, t = value + y @ a + np.linalg.slogdet(C)[1], t + trace
+        gradient = gradient + trace - np.einsum("i,kij,j->k", a, K, a)
+    return value, gradient, t
+
+
+def signal(rng, n):
+    x = np.arange(float(n))
+    return x, np.sin(2 * np.pi * 0.17 * x) + 0.2 * rng.standard_normal(n)
+
+
+def split(x, y, agents):
+    return list(zip(np.array_split(x, agents), np.array_split(y, agents)))
+
+
+def fitted(x, y, **options):
+    """Whatever its tolerance."""
+    with pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: stopped after max_iter = \d+ iterations, before tol was met"):
+        return SlimKL(**{"means": GRID, "noise": 0.05, "tol": 0.0, "max_iter": 20, **options}).fit(x, y)
+
+
+SHAPES = [((17,), (5,), 0.01), ((23, 1), (7, 1), 0.0), ((12, 2), (6,), 0.3), ((31, 3), (4, 3), 0.02), ((1,), (3,), 0.1), ((40,), (1,), 2.0)]
+
+
+@pytest.mark.parametrize(("points", "means", "std"), SHAPES)
+def test_factors_are_the_components(rng, points, means, std):
+    x, mu = rng.uniform(-30, 30, points), rng.uniform(0, 0.5, means)
+    P = x[:, None].shape[-1] if x.ndim == 1 else x.shape[1]
+    wide = np.broadcast_to(mu.reshape(len(mu), -1), (len(mu), P))
+    K = dense(x, x, mu, std)
+    for i, m in enumerate(wide):
+        L = parts.factor(x.reshape(len(x), -1), m, np.full(P, std))
+        assert L.shape[1] <= len(x)
+        np.testing.assert_allclose(L @ L.T, K[i], atol=4 * len(x) * EPS * 100)  # phases of 100 turns, cut off at n eps
+    if std == 0.0 and P == 1:
+        assert L.shape[1] <= 2  # a cosine
+
+
+@pytest.mark.parametrize(("points", "means", "std"), SHAPES)
+def test_objective_and_gradient(rng, points, means, std):
+    x, mu = rng.uniform(-30, 30, points), rng.uniform(0, 0.5, means)
+    y, weights = rng.standard_normal(len(x)), rng.uniform(0, 1, len(mu))
+    P = x[:, None].shape[-1] if x.ndim == 1 else x.shape[1]
+    wide = np.broadcast_to(mu.reshape(len(mu), -1), (len(mu), P)).copy()
+    at = parts.Agent(x.reshape(len(x), -1), y, wide, np.full_like(wide, std), 0.1).weigh(weights)
+    value, gradient, t = objective(weights, [(x, y)], mu, std, 0.1)
+    assert at.objective == pytest.approx(value, rel=1e-10)  # of condition numbers up to 1e3
+    np.testing.assert_allclose(at.t, t, rtol=1e-10)
+    np.testing.assert_allclose(at.t - at.q, gradient, atol=1e-9 * np.abs(t).max() * max(1, y @ y))
+
+
+def test_it_descends(rng):
+    for x, y, options in (
+        (*signal(rng, 60), {}),
+        (rng.uniform(0, 5, (30, 2)), rng.standard_normal(30), {"means": rng.uniform(0, 0.5, (20, 2)), "std": 0.05}),
+    ):
+        given = {"means": GRID, "std": 0.001, **options}
+        model = fitted(x, y, max_iter=60, **options)
+        assert model.objective_.shape == (60,)
+        assert (np.diff(model.objective_) <= 1e-12 * np.abs(model.objective_).max()).all()
+        assert model.objective_[-1] == pytest.approx(objective(model.weights_, [(x, y)], given["means"], given["std"], 0.05)[0], rel=1e-9)
+
+
+@pytest.mark.parametrize(("agents", "tol"), [(1, 1e-7), (2, 1e-3), (3, 1e-3)])
+def test_optimality(rng, agents, tol):
+    """No gradient below 0, and none where a weight is: of the agents' common objective, in units of its first part."""
+    x, y = signal(rng, 60)
+    model = fitted(x, y, max_iter=1000, agents=agents)
+    weights = model.weights_
+    _, gradient, t = objective(weights, split(x, y, agents), GRID, 0.001, 0.05)
+    assert (weights >= 0).all()
+    assert (gradient / t).min() >= -tol
+    assert np.abs(weights * gradient / t).max() <= tol * weights.max()
+    assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # what 20 points tell apart
+
+
+def test_agents_agree_with_one_who_knows_all(rng):
+    """The common objective by majorising and minimising its sum, which no agent could: the same path, as exactly as agents agree."""
+    x, y = signal(rng, 50)
+    both = [parts.Agent(a[:, None], b, GRID[:, None], np.full((40, 1), 0.001), 0.05) for a, b in split(x, y, 2)]
+    weights = np.mean([a.start() for a in both], axis=0)
+    for _ in range(300):
+        at = [a.weigh(weights) for a in both]
+        weights = weights * np.sqrt(sum(w.q for w in at) / sum(w.t for w in at))
+    model = fitted(x, y, max_iter=300, agents=2)
+    expected = sum(a.weigh(weights).objective for a in both)
+    assert model.objective_[-1] == pytest.approx(expected, abs=1e-3 * abs(expected))  # a tenth of each step may be missing
+    assert (np.diff(model.objective_) <= 1e-5 * np.abs(model.objective_).max()).all()
+
+
+def test_the_positive_root(rng):
+    cube, square, constant = 10 ** rng.uniform(-8, 8, 1000), rng.standard_normal(1000) * 10 ** rng.uniform(-8, 8, 1000), None
+    constant = 10 ** rng.uniform(-12, 4, 1000)
+    constant[::7] = 0
+    x = parts.positive_root(cube, square, constant)
+    assert (x >= 0).all()
+    assert (x[constant > 0] > 0).all()
+    terms = cube * x**3 + np.abs(square) * x**2 + constant
+    assert (np.abs(cube * x**3 + square * x**2 - constant) <= 16 * EPS * terms).all()
+    np.testing.assert_allclose(x[(constant == 0) & (square > 0)], 0)
+    known = parts.positive_root(np.full(2, 2.0), np.array([3.0, -3.0]), np.full(2, 5.0))
+    np.testing.assert_allclose(known, [1.0, max(np.roots([2, -3, 0, -5]).real)], rtol=8 * EPS)
+
+
+def test_rounding_has_no_bias(rng):
+    a = np.array([0.0, 0.3, 0.5, 1.0, 2.75])
+    drawn = np.stack([parts.rounded(a, 0.5, rng) for _ in range(4000)])
+    np.testing.assert_array_equal(drawn, 0.5 * np.rint(drawn / 0.5))
+    assert (np.abs(drawn - a) < 0.5).all()
+    assert np.abs(drawn.mean(axis=0) - a).max() < 6 * 0.25 / 4000**0.5  # six deviations of a mean of coins
+    np.testing.assert_array_equal(drawn[:, [0, 2, 3]], np.broadcast_to(a[[0, 2, 3]], (4000, 3)))
+    assert parts.rounded(a, 0, rng) is a
+
+
+def test_quantisation(rng):
+    x, y = signal(rng, 60)
+    plain = fitted(x, y, agents=3)
+    small = [fitted(x, y, agents=3, quantization=1e-4, rng=seed) for seed in (5, 5, 6)]
+    np.testing.assert_array_equal(small[0].weights_, small[1].weights_)
+    assert (small[0].weights_ != small[2].weights_).any()
+    np.testing.assert_allclose(small[0].weights_ / 1e-4, np.rint(small[0].weights_ / 1e-4), atol=1e-6)
+    assert small[0].weights_.argmax() == plain.weights_.argmax()
+    assert small[0].objective_[-1] < plain.objective_[0]
+
+
+# ---- executors
+
+
+class Recorder(Executor):
+    """Runs at once what it is given, and notes the function, what goes in and what comes out."""
+
+    def __init__(self):
+        self.said = []
+
+    def submit(self, function, /, *given):
+        future = Future()
+        result = function(*given)
+        self.said.append((function.__name__, given, result))
+        future.set_result(result)
+        return future
+
+
+def numbers(x):
+    if isinstance(x, (tuple, list)):
+        return [n for item in x for n in numbers(item)]
+    return [x]
+
+
+def test_data_do_not_leave_the_agents(rng):
+    x, y = signal(rng, 61)
+    recorder = Recorder()
+    fitted(x, y, agents=3, executor=recorder)
+    set_ups = [s for s in recorder.said if s[0] == "set_up"]
+    steps = recorder.said[3:]
+    assert [s[0] for s in recorder.said[:3]] == ["set_up"] * 3
+    assert len(set_ups) == 3
+    assert {s[0] for s in steps} == {"step"}
+    assert len(steps) % 3 == 0
+    for _, given, result in steps:
+        for one in numbers((given, result)):
+            if isinstance(one, np.ndarray):
+                assert one.shape == GRID.shape  # weights, multipliers and penalties; no array of points
+                for secret in (x, y):
+                    assert not np.isin(secret[secret != 0], one).any()
+            else:
+                assert isinstance(one, (str, int, float))
+    for _, _, start in set_ups:
+        assert start.shape == GRID.shape
+    for (_, given, _), (a, b) in zip(set_ups, split(x, y, 3)):
+        np.testing.assert_array_equal(given[2][0][:, 0], a)
+        np.testing.assert_array_equal(given[2][1], b)
+
+
+def test_the_same_bits_by_any_executor(rng):
+    x, y = signal(rng, 40)
+    options = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 4}
+    expected = fitted(x, y, **options)
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2, get_context("spawn")) as processes:
+        for executor in (threads, processes, Recorder()):
+            for _ in range(2):
+                got = fitted(x, y, executor=executor, **options)
+                np.testing.assert_array_equal(got.weights_, expected.weights_)
+                np.testing.assert_array_equal(got.objective_, expected.objective_)
+    assert not parts._here
+
+
+class Forgetful(Recorder):
+    """As processes that are new each time: nobody has seen an agent before."""
+
+    def submit(self, function, /, *given):
+        parts._here.clear()
+        return super().submit(function, *given)
+
+
+def test_processes_that_have_not_seen_an_agent_ask_for_it(rng):
+    x, y = signal(rng, 30)
+    forgetful = Forgetful()
+    got = fitted(x, y, agents=2, executor=forgetful, max_iter=3)
+    np.testing.assert_array_equal(got.weights_, fitted(x, y, agents=2, max_iter=3).weights_)
+    assert {s[0] for s in forgetful.said} == {"set_up", "step", "set_up_and_step"}
+
+
+def test_old_fits_make_room(rng):
+    x, y = signal(rng, 10)
+    data = (x[:, None], y, GRID[:, None], np.full((40, 1), 0.01), 0.1)
+    for k in range(7):
+        parts.set_up(f"fit {k}", 0, data)
+    assert list(parts._here) == [f"fit {k}" for k in range(3, 7)]
+    for k in range(7):
+        parts.forget(f"fit {k}")
+    assert not parts._here
+
+
+def test_what_an_agent_raises_arrives(rng):
+    x, y = signal(rng, 30)
+    for executor in (None, Recorder()):
+        with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL\.fit: the covariance is not positive definite .*noise is 1e-300"):
+            SlimKL(means=np.zeros(1), std=0.0, noise=1e-300, agents=2, executor=executor).fit(x, y)
+        assert not parts._here
+
+
+# ---- prediction
+
+
+@pytest.mark.parametrize(("points", "means", "std"), SHAPES)
+@pytest.mark.parametrize("agents", [1, 2])
+def test_prediction(rng, points, means, std, agents):
+    x, mu = rng.uniform(-3, 3, points), rng.uniform(0, 0.5, means)
+    if agents > len(x):
+        pytest.skip("fewer points than agents")
+    y, z = rng.standard_normal(len(x)), rng.uniform(-4, 4, (301, *points[1:]))
+    model = SlimKL(means=mu, std=std, noise=0.1, tol=1e-2, agents=agents).fit(x, y)
+    mean, deviation = model.predict(z, return_std=True)
+    w = model.weights_
+    C = np.tensordot(w, dense(x, x, mu, std), 1) + 0.1 * np.eye(len(x))
+    cross = np.tensordot(w, dense(z, x, mu, std), 1)
+    np.testing.assert_allclose(mean, cross @ np.linalg.solve(C, y), atol=1e-9 * np.abs(y).max())
+    variance = w.sum() - np.einsum("ij,ji->i", cross, np.linalg.solve(C, cross.T))
+    np.testing.assert_allclose(deviation**2, variance, atol=1e-9 * w.sum())
+    np.testing.assert_array_equal(model.predict(z), mean)
+    assert model.predict(z[:0]).shape == (0,)
+
+
+def test_it_continues_a_signal(rng):
+    x, y = signal(rng, 100)
+    model = SlimKL(means=np.linspace(0, 0.5, 101), noise=0.04).fit(x[:80], y[:80])
+    ahead = model.predict(x[80:])
+    assert np.sqrt(np.mean((ahead - np.sin(2 * np.pi * 0.17 * x[80:])) ** 2)) < 0.25
+    assert model.n_iter_ == len(model.objective_) <= 100
+
+
+@pytest.mark.slow
+def test_example():
+    example = Path(__file__).resolve().parents[3] / "examples" / "slim_kl.py"
+    model, error, nothing = runpy.run_path(str(example))["run"]()
+    assert error < 0.3 < nothing
+    on = model.means[model.weights_ > 0.05 * model.weights_.max()]
+    assert all(np.abs(on - 1 / months).min() < 1 / 360 for months in (6, 12, 43))
+
+
+def test_float32_and_tensors(rng):
+    torch = pytest.importorskip("torch")
+    x, y = (a.astype(np.float32) for a in signal(rng, 30))
+    model = SlimKL(means=GRID, noise=0.1).fit(x, y)
+    assert model.weights_.dtype == np.float64
+    assert [a.dtype for a in model.predict(x, return_std=True)] == [np.float32] * 2
+    again = SlimKL(means=torch.from_numpy(GRID), noise=0.1).fit(torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_array_equal(again.weights_, model.weights_)
+    got = again.predict(torch.from_numpy(x))
+    assert isinstance(got, torch.Tensor)
+    np.testing.assert_array_equal(got.numpy(), model.predict(x))
+
+
+# ---- manners
+
+
+def test_parameters(rng):
+    executor = ThreadPoolExecutor(1)
+    given = {"means": GRID, "std": 0.1, "noise": 0.2, "tol": 0.9, "max_iter": 70, "agents": 2, "quantization": 0.1}
+    given |= {"executor": executor, "rng": 3}
+    model = SlimKL(**given)
+    assert model.get_params() == given
+    assert all(model.get_params(deep=False)[k] is v for k, v in given.items())
+    assert model.set_params(noise=0.3, agents=1) is model
+    assert (model.noise, model.agents) == (0.3, 1)
+    with pytest.raises(ValueError, match="unknown parameter 'sigma', expected means, std, noise"):
+        model.set_params(sigma=1)
+    x, y = signal(rng, 20)
+    model.fit(x, y)
+    clone = model.__sklearn_clone__()  # what sklearn.base.clone calls
+    assert type(clone) is SlimKL
+    assert not hasattr(clone, "weights_")
+    assert all(clone.get_params()[k] is v for k, v in model.get_params().items())
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert again.executor is None
+        np.testing.assert_array_equal(again.predict(x), model.predict(x))
+    assert repr(SlimKL(means=GRID, noise=0.5, agents=3)) == "SlimKL(noise=0.5, agents=3)"
+    with pytest.raises(TypeError):
+        SlimKL(GRID, noise=0.5)
+    with pytest.raises(TypeError):
+        SlimKL(means=GRID)
+    executor.shutdown()
+
+
+def test_scikit_learn_clones(rng):
+    base = pytest.importorskip("sklearn.base")
+    model = SlimKL(means=GRID, noise=0.5)
+    assert base.clone(model).get_params() == model.get_params()
+
+
+def test_zero_data(rng):
+    model = SlimKL(means=GRID, noise=0.5).fit(np.arange(9.0), np.zeros(9))
+    assert (model.weights_ == 0).all()
+    np.testing.assert_array_equal(model.predict(np.arange(3.0)), 0)
+
+
+X, Y = np.arange(6.0), np.ones(6)
+BAD = [
+    ({}, {"X": [0.0, 1.0]}, TypeError, "X is list"),
+    ({}, {"X": X.astype(int)}, TypeError, "X has dtype int64"),
+    ({}, {"X": np.full(6, np.nan)}, ValueError, r"X\[0\] is nan"),
+    ({}, {"X": np.zeros((2, 3, 1))}, ValueError, r"X has shape \(2, 3, 1\)"),
+    ({}, {"X": X[:0], "y": Y[:0]}, ValueError, r"X has shape \(0,\)"),
+    ({}, {"y": Y[:5]}, ValueError, r"y has shape \(5,\), expected \(6,\)"),
+    ({}, {"y": Y[:, None]}, ValueError, r"y has shape \(6, 1\)"),
+    ({}, {"y": np.full(6, np.inf)}, ValueError, r"y\[0\] is inf"),
+    ({"means": [0.1]}, {}, TypeError, "means is list"),
+    ({"means": np.zeros((3, 2))}, {}, ValueError, r"means has shape \(3, 2\), expected \(A,\) or \(A, 1\)"),
+    ({"means": np.zeros(0)}, {}, ValueError, "means has shape"),
+    ({"means": np.array([np.nan])}, {}, ValueError, r"means\[0\] is nan"),
+    ({"std": -1.0}, {}, ValueError, "std is -1"),
+    ({"std": np.full(40, -1.0)}, {}, ValueError, "std has -1"),
+    ({"std": np.zeros(3)}, {}, ValueError, r"std has shape \(3,\), expected a number, \(40,\) or \(40, 1\)"),
+    ({"std": "wide"}, {}, TypeError, "std is str"),
+    ({"noise": 0.0}, {}, ValueError, "noise is 0.0, expected a finite positive"),
+    ({"noise": None}, {}, TypeError, "noise is None"),
+    ({"tol": -1.0}, {}, ValueError, "tol is -1"),
+    ({"max_iter": 0}, {}, ValueError, "max_iter is 0, expected at least 1"),
+    ({"agents": 0}, {}, ValueError, "agents is 0, expected at least 1"),
+    ({"agents": 7}, {}, ValueError, "agents is 7, expected at most 6"),
+    ({"quantization": -0.1}, {}, ValueError, "quantization is -0.1"),
+    ({"executor": 3}, {}, TypeError, r"executor is int, expected a concurrent\.futures\.Executor"),
+    ({"rng": -1}, {}, ValueError, "rng is -1"),
+]
+
+
+@pytest.mark.parametrize(("options", "data", "error", "text"), BAD)
+def test_refuses(options, data, error, text):
+    with pytest.raises(error, match=rf"SlimKL\.fit: {text}"):
+        SlimKL(**{"means": GRID, "noise": 0.5, **options}).fit(**{"X": X, "y": Y, **data})
+
+
+def test_predict_refuses():
+    model = SlimKL(means=GRID, noise=0.5)
+    with pytest.raises(ValueError, match=r"SlimKL\.predict: there are no weights yet; call fit first"):
+        model.predict(X)
+    model.fit(X, Y)
+    with pytest.raises(ValueError, match="X has 2 coordinates a point, expected 1 as in fit"):
+        model.predict(np.zeros((3, 2)))
+    with pytest.raises(TypeError, match="X has dtype int64"):
+        model.predict(X.astype(int))

@@ -1,0 +1,105 @@
+import numpy as np
+
+from case import Case
+
+
+def _wishart(rng, n, least):
+    """Symmetric, eigenvalues from ``least`` to about 4 more."""
+    a = rng.standard_normal((n, n)) / max(n, 1) ** 0.5
+    return a @ a.T + least * np.eye(n)
+
+
+def _indefinite(rng, n):
+    """Symmetric, eigenvalues of both signs, within 1."""
+    a = rng.standard_normal((n, n))
+    return (a + a.T) / (6 * max(n, 1) ** 0.5)
+
+
+def _matrices(rng, M, N, kind):
+    """K1, K2, S1, S2 whose sum is positive definite and of a small condition number."""
+    S = [_wishart(rng, n, 1.5) for n in (M, N)]
+    if kind == "identity":  # repeated eigenvalues
+        return [np.eye(M), 2 * np.eye(N), *S]
+    if kind == "multitask":
+        return [_wishart(rng, M, 0), _wishart(rng, N, 0), S[0], np.eye(N)]
+    if kind == "low-rank":
+        a, b = rng.standard_normal((M, 1)), rng.standard_normal((N, 1))
+        return [a @ a.T / M, b @ b.T / N, *S]
+    return [(_indefinite if kind == "indefinite" else lambda rng, n: _wishart(rng, n, 0.2))(rng, n) for n in (M, N)] + S
+
+
+def _sum(name, M, N, batch=(), kind="positive"):
+    def solve(rng):
+        return [*_matrices(rng, M, N, kind), rng.standard_normal((*batch, M, N))], {}
+
+    def logdet(rng):
+        return _matrices(rng, M, N, kind), {}
+
+    cases = [Case("sum_solve", name, solve)]
+    return cases if batch else [*cases, Case("sum_logdet", name, logdet)]
+
+
+def _sylvester(name, M, N, batch=(), kind="general"):
+    """The spectra of A and -B are apart."""
+
+    def make(rng):
+        if kind == "symmetric":
+            A, B = _wishart(rng, M, 0.5), _wishart(rng, N, 0.5)
+        elif kind == "rotations":  # nothing but pairs of complex eigenvalues
+            A, B = (np.kron(np.eye(n // 2), np.array([[1.0, 3.0], [-3.0, 1.0]])) for n in (M, N))
+        elif kind == "mixed":
+            A, B = _wishart(rng, M, 0.5), rng.standard_normal((N, N)) / (2 * max(N, 1) ** 0.5) + 1.5 * np.eye(N)
+        else:
+            A, B = (rng.standard_normal((n, n)) / (2 * max(n, 1) ** 0.5) + 1.5 * np.eye(n) for n in (M, N))
+        return [A, B, rng.standard_normal((*batch, M, N))], {}
+
+    return [Case("sylvester_solve", name, make)]
+
+
+CASES = [
+    *_sum("one-number", 1, 1),
+    *_sum("one-row", 1, 7),
+    *_sum("one-column", 6, 1),
+    *_sum("odd", 5, 3),
+    *_sum("prime", 13, 7),
+    *_sum("wide", 2, 31),
+    *_sum("indefinite", 6, 5, kind="indefinite"),
+    *_sum("identity", 4, 3, kind="identity"),
+    *_sum("multitask", 3, 9, kind="multitask"),
+    *_sum("low-rank", 5, 6, kind="low-rank"),
+    *_sum("stacked", 4, 3, (5,)),
+    *_sum("stacked-twice", 3, 4, (2, 3)),
+    *_sum("empty-batch", 3, 4, (0,)),
+    *_sum("no-rows", 0, 3),
+    *_sum("no-columns", 3, 0),
+    *_sylvester("one-number", 1, 1),
+    *_sylvester("one-row", 1, 7),
+    *_sylvester("one-column", 6, 1),
+    *_sylvester("small", 3, 4),
+    *_sylvester("prime", 13, 7),
+    *_sylvester("symmetric", 6, 5, kind="symmetric"),
+    *_sylvester("mixed", 5, 6, kind="mixed"),
+    *_sylvester("rotations", 4, 6, kind="rotations"),
+    *_sylvester("batch", 4, 3, (2, 2)),
+    *_sylvester("symmetric-batch", 4, 3, (5,), kind="symmetric"),
+    *_sylvester("empty-batch", 3, 4, (0, 2)),
+    *_sylvester("no-rows", 0, 3),
+    *_sylvester("no-columns", 3, 0),
+]
+
+
+def _drawn(make, kinds):
+    def draw(rng):
+        M, N = (int(rng.choice([1, 2, 3, 5, 8, 13, 17])) for _ in range(2))
+        return make("drawn", M, N, tuple(rng.choice([0, 1, 2, 3], rng.integers(0, 3))), str(rng.choice(kinds)))
+
+    return draw
+
+
+KINDS = ("positive", "indefinite", "identity", "multitask", "low-rank")
+# matrices of other sizes than a case's are wrapped around, and singular
+DRAWN = {
+    "sum_solve": lambda rng: _drawn(_sum, KINDS)(rng)[0],
+    "sum_logdet": lambda rng: _sum("drawn", *map(int, rng.integers(1, 18, 2)), (), str(rng.choice(KINDS)))[1],
+    "sylvester_solve": lambda rng: _drawn(_sylvester, ("general", "symmetric", "mixed"))(rng)[0],
+}

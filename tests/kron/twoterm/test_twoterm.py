@@ -1,0 +1,257 @@
+"""Two terms and Sylvester's equation: identities, limits, bad input. Values and gradients against dense systems: tests/test_ops.py."""
+
+import numpy as np
+import pytest
+from scipy.linalg import solve_sylvester
+
+import quatrefoil as qf
+from kron.twoterm.cases import _matrices, _wishart
+
+EPS = 2.0**-52
+LinAlgError = np.linalg.LinAlgError
+
+
+def close(got, expected, k, eps=EPS):
+    """To k roundings of the largest value."""
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max(initial=0) <= k * eps * np.abs(expected).max(initial=1e-300)
+
+
+def rotated(rng, spectrum):
+    """A symmetric matrix of that spectrum, in a random basis."""
+    Q, _ = np.linalg.qr(rng.standard_normal((len(spectrum),) * 2))
+    a = Q * np.asarray(spectrum) @ Q.T
+    return (a + a.T) / 2
+
+
+def general(rng, n):
+    return rng.standard_normal((n, n)) / (2 * n**0.5) + 1.5 * np.eye(n)
+
+
+@pytest.mark.parametrize(("M", "N"), [(40, 33), (1, 60), (101, 2)])
+def test_residuals(backend, rng, M, N):
+    """The equation itself, at sizes that no dense system takes in a test."""
+    K1, K2, S1, S2 = _matrices(rng, M, N, "positive")
+    B = rng.standard_normal((2, M, N))
+    X = qf.kron.sum_solve(K1, K2, S1, S2, B)
+    close(K1 @ X @ K2 + S1 @ X @ S2, B, 1e3)  # condition numbers of about 30, times a few roundings of each product
+    for A, C in ((general(rng, M), general(rng, N)), (S1, S2)):
+        X = qf.kron.sylvester_solve(A, C, B)
+        close(A @ X + X @ C, B, 1e3)
+        close(X[1], solve_sylvester(A, C, B[1]), 1e4)
+
+
+def test_one_term_with_noise_is_the_operator(backend, rng):
+    K1, K2, noise = _wishart(rng, 6, 0), _wishart(rng, 5, 0), 0.3
+    K, y = qf.kron.KroneckerOperator([K1, K2]), rng.standard_normal((6, 5))
+    S1, S2 = noise * np.eye(6), np.eye(5)
+    close(qf.kron.sum_solve(K1, K2, S1, S2, y).reshape(-1), K.solve(y.reshape(-1), noise), 1e4)
+    assert qf.kron.sum_logdet(K1, K2, S1, S2) == pytest.approx(K.logdet(noise), abs=1e-12 * 30)
+
+
+def test_tiny_noise_on_a_singular_term(backend, rng):
+    """As KroneckerOperator with noise: eigenvalues of K that are roundings of 0 count as 0, and nothing is refused."""
+    a, b = rng.standard_normal(6), rng.standard_normal(4)
+    K1, K2, noise = np.outer(a, a), np.outer(b, b), 1e-13
+    got = qf.kron.sum_logdet(K1, K2, noise * np.eye(6), np.eye(4))
+    big = (a @ a) * (b @ b)
+    # each of 23 zeros is off by up to n roundings of the largest eigenvalue, beside a noise that is not much more
+    assert abs(got - np.log(big + noise) - 23 * np.log(noise)) <= 23 * np.log1p(10 * EPS * big / noise) + 1e-12
+
+
+def test_order_of_the_terms(backend, rng):
+    """Transposed equation, exchanged pencils, scaled terms."""
+    K1, K2, S1, S2 = _matrices(rng, 5, 7, "positive")
+    B = rng.standard_normal((5, 7))
+    X, y = qf.kron.sum_solve(K1, K2, S1, S2, B), qf.kron.sum_logdet(K1, K2, S1, S2)
+    close(qf.kron.sum_solve(K2, K1, S2, S1, B.T).T, X, 1e4)
+    close(qf.kron.sum_solve(S1, S2, K1, K2, B), X, 1e4)
+    close(qf.kron.sum_solve(4 * K1, K2 / 4, S1, S2, B), X, 1e4)
+    assert qf.kron.sum_logdet(K2, K1, S2, S1) == pytest.approx(y, rel=1e-13)
+    assert qf.kron.sum_logdet(S1, S2, K1, K2) == pytest.approx(y, rel=1e-13)
+    assert qf.kron.sum_logdet(2 * K1, K2, 2 * S1, S2) == pytest.approx(y + 35 * np.log(2), rel=1e-13)
+
+
+def test_logdet_beyond_the_range_of_float64(backend):
+    I, J = np.eye(30), np.eye(20)
+    for scale in (1e-3, 1e3):
+        assert qf.kron.sum_logdet(scale * I, J, scale * I, J) == pytest.approx(600 * np.log(2 * scale), rel=1e-14)
+
+
+def test_the_scalar(backend, rng):
+    matrices = _matrices(rng, 3, 4, "positive")
+    y = qf.kron.sum_logdet(*matrices)
+    assert isinstance(qf.kron.sum_logdet(*[a.astype(np.float32) for a in matrices]), np.float32)
+    assert isinstance(y, np.float64)
+    B = rng.standard_normal((3, 4))
+    out = np.empty_like(B)
+    assert qf.kron.sum_solve(*matrices, B, out=out) is out
+    np.testing.assert_array_equal(out, qf.kron.sum_solve(*matrices, B))
+
+
+def test_gradients_are_symmetric_and_finite_where_eigenvalues_meet(backend, rng):
+    I, J = np.eye(4), np.eye(3)
+    gradients = qf.kron.sum_logdet_vjp(I, J, I, J, np.ones(()))
+    for g, expected in zip(gradients, (1.5 * I, 2 * J, 1.5 * I, 2 * J)):  # d log det(2 I): half the trace
+        close(g, expected, 64)
+    gradients = qf.kron.sum_solve_vjp(*_matrices(rng, 4, 3, "positive"), *rng.standard_normal((2, 2, 4, 3)))
+    for g in gradients[:4]:
+        np.testing.assert_array_equal(g, g.T)
+
+
+def test_nan_stays_in_its_right_hand_side(backend, rng):
+    matrices, B = _matrices(rng, 4, 3, "positive"), rng.standard_normal((3, 4, 3))
+    A, C = general(rng, 4), general(rng, 3)
+    for solve in (lambda B: qf.kron.sum_solve(*matrices, B), lambda B: qf.kron.sylvester_solve(A, C, B)):
+        expected, broken = solve(B), B.copy()
+        broken[1, 2, 1] = np.nan
+        got = solve(broken)
+        np.testing.assert_array_equal(got[[0, 2]], expected[[0, 2]])
+        assert np.isnan(got[1]).any()
+
+
+def test_float32_is_worked_on_in_float64(backend, rng):
+    """Condition numbers of about 1e4 would leave 3 digits of float32."""
+    S1, S2 = rotated(rng, np.logspace(-4, 0, 9)), rotated(rng, np.logspace(-4, 0, 8))
+    K1, K2 = _wishart(rng, 9, 0), _wishart(rng, 8, 0)
+    given = [a.astype(np.float32) for a in (K1, K2, S1, S2, rng.standard_normal((9, 8)))]
+    got = qf.kron.sum_solve(*given)
+    expected = qf.kron.sum_solve(*[a.astype(float) for a in given])
+    assert got.dtype == np.float32
+    close(got, expected, 1, 2.0**-24)
+
+
+BAD = [
+    ("K1", np.triu(np.ones((4, 4))), ValueError, "K1 is not symmetric .*by 1"),
+    ("S2", np.triu(np.ones((3, 3))), ValueError, "S2 is not symmetric"),
+    ("K2", np.full((3, 3), np.nan), ValueError, r"K2\[0, 0\] is nan"),
+    ("S1", np.diag([1.0, np.inf, 1.0, 1.0]), ValueError, r"S1\[1, 1\] is inf"),
+    ("S1", np.diag([1.0, 2.0, 0.0, 1.0]), LinAlgError, r"S1 is not positive definite .*least eigenvalue is 0"),
+    ("S2", np.diag([1.0, -2.0, 1.0]), LinAlgError, r"S2 is not positive definite .*least eigenvalue is -2"),
+    ("S2", np.diag([1.0, 1e-17, 1.0]), LinAlgError, "S2 is not positive definite to working precision"),
+    ("K1", np.eye(3), ValueError, r"shape \(4, 4\), expected|K1 has shape|S1 has shape|B has shape"),
+    ("K1", np.ones((4, 3)), ValueError, r"K1 has shape \(4, 3\)"),
+    ("K1", np.eye(4, dtype=int), TypeError, "K1 has dtype int64"),
+    ("K1", np.eye(4).tolist(), TypeError, "K1 is list"),
+    ("K2", np.eye(3) + 0j, TypeError, "K2 has dtype complex128"),
+    ("S2", np.eye(3, dtype=np.float32), TypeError, "S2 has dtype float32"),
+    ("K2", np.ma.masked_array(np.eye(3)), TypeError, "K2 is a masked array"),
+]
+
+
+@pytest.mark.parametrize(("name", "bad", "error", "text"), BAD)
+def test_two_terms_refuse(backend, rng, name, bad, error, text):
+    given = dict(zip(("K1", "K2", "S1", "S2"), _matrices(rng, 4, 3, "positive"))) | {name: bad}
+    B, one = np.ones((4, 3)), np.ones(())
+    for call in (
+        lambda: qf.kron.sum_solve(**given, B=B),
+        lambda: qf.kron.sum_logdet(**given),
+        lambda: qf.kron.sum_solve_vjp(*given.values(), B, B),
+        lambda: qf.kron.sum_logdet_vjp(*given.values(), one),
+    ):
+        with pytest.raises(error, match=rf"^kron\.sum_\w+: .*({text})"):
+            call()
+
+
+def test_a_singular_sum(backend, rng):
+    K1, K2 = rotated(rng, [2.0, 1, 0.5, -1, 3]), rotated(rng, [0.5, 1, 2])  # -1 times 1
+    I, J, B = np.eye(5), np.eye(3), np.ones((5, 3))
+    for call in (lambda: qf.kron.sum_solve(K1, K2, I, J, B), lambda: qf.kron.sum_logdet(K1, K2, I, J)):
+        with pytest.raises(
+            LinAlgError, match=r"singular: the eigenvalues -1 of \(K1, S1\) and 1 of \(K2, S2\) give 1 \+ w u = (0|-?\d.*e-1\d), "
+        ):
+            call()
+    with pytest.raises(LinAlgError, match="determinant is negative"):
+        qf.kron.sum_logdet(np.diag([-3.0, 1.0]), np.eye(3), np.eye(2), np.eye(3))
+    K = np.diag([-3.0, 1.0])
+    assert qf.kron.sum_logdet(K, np.eye(2), np.eye(2), np.eye(2)) == pytest.approx(np.log(16))  # (-2)^2 2^2
+    close(qf.kron.sum_solve(K, np.eye(2), np.eye(2), np.eye(2), np.ones((2, 2))), np.array([[-0.5, -0.5], [0.5, 0.5]]), 8)
+
+
+def test_sylvester_refuses(backend, rng):
+    A, B, C = general(rng, 4), general(rng, 3), np.ones((4, 3))
+    for name, bad, error, text in (
+        ("A", np.full((4, 4), np.nan), ValueError, r"A\[0, 0\] is nan"),
+        ("B", np.full((3, 3), np.inf), ValueError, r"B\[0, 0\] is inf"),
+        ("C", np.ones((3, 4)), ValueError, "C has shape|has shape"),
+        ("A", np.ones((4, 3)), ValueError, "A has shape"),
+        ("B", np.eye(3, dtype=bool), TypeError, "B has dtype bool"),
+        ("C", C.tolist(), TypeError, "C is list"),
+        ("C", C.astype(np.float32), TypeError, "C has dtype float32"),
+    ):
+        given = {"A": A, "B": B, "C": C} | {name: bad}
+        for call in (qf.kron.sylvester_solve, lambda A, B, C: qf.kron.sylvester_solve_vjp(A, B, C, C)):
+            with pytest.raises(error, match=rf"^kron\.sylvester_solve\w*: .*({text})"):
+                call(**given)
+
+
+def test_shared_eigenvalues(backend, rng):
+    for dtype in (np.float32, np.float64):
+        A, B = rotated(rng, [1.0, 2, 3, 4]), rotated(rng, [-2.0, 5, 7])
+        with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 beside the largest sum of size 11"):
+            qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
+    P = rng.standard_normal((4, 4)) + 3 * np.eye(4)
+    A = P @ np.kron(np.diag([1.0, 2.0]), np.array([[0, 1], [-1, 0]])) @ np.linalg.inv(P)  # +-i, +-2i
+    with pytest.raises(LinAlgError, match=r"of A and .* of B add up to"):
+        qf.kron.sylvester_solve(A, np.array([[0, 2.0], [-2, 0]]), np.ones((4, 2)))
+    for zero in (np.zeros((1, 1)), np.zeros((2, 2))):
+        with pytest.raises(LinAlgError, match="there is no X, or more than one"):
+            qf.kron.sylvester_solve(zero, zero, zero)
+    nilpotent = np.diag(np.ones(4), 1)  # eigenvalues that no method finds to more than eps^(1/5)
+    with pytest.raises(LinAlgError, match="there is no X, or more than one"):
+        qf.kron.sylvester_solve(nilpotent, -nilpotent, np.ones((5, 5)))
+
+
+def test_almost_symmetric_takes_either_way(backend, rng):
+    A, B, C = _wishart(rng, 6, 0.5), _wishart(rng, 5, 0.5), rng.standard_normal((6, 5))
+    X = qf.kron.sylvester_solve(A, B, C)
+    for size in (1e-17, 1e-15, 1e-12):
+        tilt = A.copy()
+        tilt[0, 1] += size
+        close(qf.kron.sylvester_solve(tilt, B, C), X, 1e3 + 10 * size / EPS)
+
+
+@pytest.mark.torch
+class TestTensors:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def tensors(self, torch, rng, *batch):
+        return [torch.from_numpy(a) for a in (*_matrices(rng, 3, 2, "positive"), rng.standard_normal((*batch, 3, 2)))]
+
+    @staticmethod
+    def on_parts(solve):
+        """Of any matrices: by their symmetric parts, as the gradient has it."""
+        return lambda *given: solve(*[(a + a.T) / 2 for a in given[:4]], *given[4:])
+
+    def test_gradcheck(self, torch, backend, rng):
+        given = [t.requires_grad_() for t in self.tensors(torch, rng, 2)]
+        assert torch.autograd.gradcheck(self.on_parts(qf.kron.sum_solve), given)
+        assert torch.autograd.gradcheck(self.on_parts(qf.kron.sum_logdet), given[:4])
+
+    def test_func_and_compile(self, torch, rng):
+        given = self.tensors(torch, rng)
+        for f in (
+            lambda *t: qf.kron.sum_solve(*t).square().sum(),
+            lambda *t: qf.kron.sum_logdet(*t[:4]) * t[4].sum(),
+        ):
+            leaves = [t.clone().requires_grad_() for t in given]
+            expected = torch.autograd.grad(f(*leaves), leaves)
+            torch._dynamo.reset()
+            compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+            for got in (torch.func.grad(f, argnums=tuple(range(5)))(*given), torch.autograd.grad(compiled(*leaves), leaves)):
+                for g, e in zip(got, expected):
+                    torch.testing.assert_close(g, e)
+        many = torch.stack([given[4], 2 * given[4]])
+        got = torch.vmap(lambda B: qf.kron.sum_solve(*given[:4], B))(many)
+        torch.testing.assert_close(got, qf.kron.sum_solve(*given[:4], many))
+        first = torch.autograd.grad(qf.kron.sum_logdet(*leaves[:4]), leaves[0], create_graph=True)[0]
+        with pytest.raises(NotImplementedError, match="second derivative"):
+            torch.autograd.grad(first.sum(), leaves[0])
+
+    def test_errors_get_through(self, torch, rng):
+        K1, K2, S1, S2, B = self.tensors(torch, rng)
+        with pytest.raises(LinAlgError, match="S1 is not positive definite"):
+            qf.kron.sum_solve(K1, K2, -S1, S2, B)
+        assert qf.kron.sum_logdet(K1, K2, S1, S2).shape == ()
