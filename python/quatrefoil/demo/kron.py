@@ -68,13 +68,14 @@ def run(folder: Path, progress: Progress) -> list[Row]:
     part = (slice(n // 2 - PART // 2, n // 2 + PART // 2),) * 2
     gp = kron.GridGP([functools.partial(kron.matern52, scale=SCALE)] * 2, noise=NOISE, normalize_y=True)
     gp.fit([pixels[:PART]] * 2, truth[part], mask=seen[part])
+    noise = float(gp.noise_)
     factors = [k(pixels) for k in gp.kernels_]
     factors[0] *= gp.variance_
 
     progress("kron: the missing pixels")
-    ours, alpha = timed(lambda: kron.gp_solve(factors, y, gp.noise_, mask=flat, tol=STOP))
+    ours, alpha = timed(lambda: kron.gp_solve(factors, y, noise, mask=flat, tol=STOP))
     progress("kron: the same by SciPy's conjugate gradients")
-    theirs, (other, count) = timed(lambda: by_scipy(factors, y, gp.noise_, flat))
+    theirs, (other, count) = timed(lambda: by_scipy(factors, y, noise, flat))
     image, error = restored(factors, alpha)
     _, their_error = restored(factors, other)
     if abs(error - their_error) > 1e-4:

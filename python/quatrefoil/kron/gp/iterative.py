@@ -16,7 +16,7 @@ from .missing import Cells, Closed
 Progress = Callable[[int, float], Any]
 _MOST = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
 _FLOOR = (1e-14, 2e-6)  # what a residual can be reduced to in double and in single precision
-_MOST_LOSS = 1e10
+_ROUNDS = 30
 _LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
 _LEAST = 1e-15  # of numbers there, and what the products of two of them stay above
 _NEGLIGIBLE = 1e-8  # of λ / noise, there
@@ -58,21 +58,29 @@ class Iterative:
         """
         alpha: np.ndarray = np.zeros_like(y) if start is None else start * self.observed
         left = y.copy() if start is None else self._left(y, alpha)
-        size, wanted, count, apply = _norms(y), self.tol * _norms(y), 0, self._single()
-        scale, loss = _norms(left), _LOSS
-        while True:
-            before = _norms(left)
+        wanted, scale, apply = self.tol * _norms(y), _norms(left), self._single()
+        count, stalled, loss, after = 0, 0, _LOSS, scale
+        for _ in range(_ROUNDS):
+            before = after
             if not (before > wanted).any():
                 return alpha
-            share = wanted / np.where(before > 0, before, 1) / loss
-            step, cg = self._round(left, share, apply, self._report(scale, before, count))
+            per_unit = 1 / np.where(before > 0, before, 1)
+            step, cg = self._round(left, wanted * per_unit / loss, apply, self._report(scale, before, count))
             alpha += step
             left, count = self._left(y, alpha), count + len(cg.steps)
             after = _norms(left)
-            if (after > np.maximum(0.1 * before, wanted)).any():  # M's residual says too little, or the rounding is too coarse
-                if apply is None and loss > _MOST_LOSS:
+            share = np.where(after > wanted, after * per_unit, 0)
+            seen = float((share / np.maximum(_norms(cg.r), 1e-300)).max())
+            if share.max() > 0.1 and seen > 30 * loss and apply is not None:
+                apply = None  # rounding, more likely
+            elif share.max() > 0.5 and apply is None:
+                stalled += 1
+                if stalled == 3:
                     break
-                apply, loss = (None, loss) if apply is not None else (None, 100 * loss)
+            loss = max(2 * seen, 1.0)
+        if not (after > wanted).any():
+            return alpha
+        size = _norms(y)
         worst = float((after / np.where(size > 0, size, 1)).max())
         warnings.warn(
             f"{self.grid.label}: conjugate gradients stopped at a residual of {worst:.1e} |y| after {count} iterations, expected "
