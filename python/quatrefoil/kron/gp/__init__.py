@@ -142,7 +142,7 @@ def gp_nll(
     value, error = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
     results = (value, error) if return_error else (value,)
     if grad:
-        dfactors, _, dnoise = _gradients(arrays, value, options, kept, backend, num_threads)
+        dfactors, dnoise = _of_sum(arrays, value, options, kept, backend, num_threads)
         results += (dfactors, dnoise.reshape(getattr(noise, "shape", ())))
     return results if len(results) > 1 else value
 
@@ -166,6 +166,17 @@ def nll_and_gradients(
     options, kept = _options(GP_NLL.label, logdet, probes, rng, tol, False), _kept(GP_NLL, arrays, backend, True)
     value, _ = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
     return float(value), *_gradients(arrays, value, options, kept, backend, num_threads)
+
+
+def _of_sum(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], kept: Any, backend: str | None, num_threads: int | None) -> Any:
+    """Gradients of the sum of the rows' nll by the factors and the noise: from what the call has left, without the adjoint's other
+    results."""
+    made = kept[0].made.solution if kept[0] is not None else None
+    if made is None or not isinstance(value, np.ndarray):
+        dfactors, _, dnoise = _gradients(arrays, value, options, kept, backend, num_threads)
+        return dfactors, dnoise
+    R, of_noise = made.gradients(np.ones(value.size), arrays[-3].size > 1)
+    return [a.astype(value.dtype, copy=False) for a in R], np.asarray(of_noise, value.dtype)
 
 
 def _gradients(arrays: Sequence[Any], value: Any, options: tuple[Any, ...], kept: Any, backend: str | None, num_threads: int | None) -> Any:

@@ -80,7 +80,7 @@ def _linear_operator(factors: Sequence[np.ndarray], y: np.ndarray) -> dict[str, 
         fit, logdet = C.inv_quad_logdet(target[:, None], logdet=True)
         nll = (fit + logdet + y.size * math.log(2 * math.pi)) / 2
         nll.backward()
-        return nll.item()
+        return float(nll.item())
 
     return {"linear_operator": run}
 

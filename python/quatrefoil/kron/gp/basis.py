@@ -11,7 +11,9 @@ import numpy as np
 
 from ..product.packed import Packed
 
-FOLDED_FROM = 96  # sizes from which halves cost less than the passes that make them; measured, README
+HALVED_FROM = 8  # sizes from which eigenvectors are found by halves
+_MIRRORED = 32  # by how many eps an entry may differ from its mirror: what a pairwise evaluation rounds to, less than eigh does
+FOLDED_FROM = 256  # sizes from which products by halves cost less than the passes that make these
 
 
 class Axis:
@@ -21,10 +23,12 @@ class Axis:
         _check(K, eps, name)
         n = len(K)
         self.parts: list[np.ndarray]
-        if n >= FOLDED_FROM and np.abs(K - K[::-1, ::-1]).max() <= 4 * eps * np.abs(K).max():
+        if n >= HALVED_FROM and np.abs(K - K[::-1, ::-1]).max() <= _MIRRORED * eps * np.abs(K).max():
             halves = [np.linalg.eigh(half) for half in _halves(K)]
             values, self.parts = np.concatenate([l for l, _ in halves]), [q for _, q in halves]
             self.vectors = _whole(self.parts, n)
+            if n < FOLDED_FROM:
+                self.parts = [self.vectors]
         else:
             values, self.vectors = np.linalg.eigh(K)
             self.parts = [self.vectors]

@@ -12,6 +12,9 @@ from ..product.dense import log_determinant, products
 from ..product.packed import Packed
 from .basis import Axis, Basis
 
+_LEAST = 1e-30  # of an axis' largest eigenvalue: what smaller ones, roundings of 0, are divided by
+_BLOCK = 1 << 17  # numbers of the Gram matrices that are added up at a time
+
 
 class Grid:
     """Symmetric factors, in double precision. ``values`` are the eigenvalues of each, not negative, in the order of ``basis``."""
@@ -71,40 +74,55 @@ class Grid:
 
     # ---- sums over all axes but one
 
+    @functools.cached_property
+    def _floored(self) -> list[np.ndarray]:
+        """``values`` without zeros, so that what all axes are weighted by can be divided by one axis' own."""
+        return [np.maximum(l, _LEAST * l.max(initial=0.0)) if l.any() else np.ones(len(l)) for l in self.values]
+
+    @functools.cached_property
+    def _weights(self) -> np.ndarray:
+        return products(self._floored)
+
     def traces(self, inverse: np.ndarray) -> list[np.ndarray]:
-        """R_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <R_k, dK_k>: README (3)."""
-        sums: list[np.ndarray] = [inverse] * len(self.shape)  # (n_1 ... n_k,), the axes behind k summed
+        """T_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <Q_k T_k Q_kᵀ, dK_k>: README (3)."""
+        shares = (self._weights * inverse).reshape(self.shape)
+        sums: list[np.ndarray] = [shares] * len(self.shape)  # (n_1 ... n_k,), the axes behind k summed
         for k in range(len(self.shape) - 1, 0, -1):
-            sums[k - 1] = sums[k].reshape(math.prod(self.shape[:k]), self.shape[k]) @ self.values[k]
-        t = [_outer(self.values[:k]) @ sums[k].reshape(math.prod(self.shape[:k]), n) for k, n in enumerate(self.shape)]
-        return [(q * t[k]) @ q.T for k, q in enumerate(self.basis.matrices)]
+            sums[k - 1] = sums[k].sum(axis=-1)
+        return [
+            np.diag(sums[k].reshape(-1, n).sum(axis=0) / l) if n else np.zeros((0, 0))
+            for k, (n, l) in enumerate(zip(self.shape, self._floored))
+        ]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
-        """The symmetric part of A_k = sum over rows of Q_k l_(k) [⊗ of the other Λ] r_(k)ᵀ Q_kᵀ, for rows (B, N) in the basis of
-        eigenvectors: README (4). ``right`` is ``left`` where it is not given."""
+        """The symmetric part of sum over rows of l_(k) [⊗ of the other Λ] r_(k)ᵀ, for rows (B, N) in the basis of eigenvectors: README (4).
+        ``right`` is ``left`` where it is not given."""
+        root = np.sqrt(self._weights)
+        a = left * root
+        b = a if right is None else right * root
         found = []
-        for k, q in enumerate(self.basis.matrices):
-            weights = np.multiply.outer(_outer(self.values[:k]), _outer(self.values[k + 1 :]))  # (L, R)
-            if right is None:
-                a = _unfolded(left, k, self.shape, np.sqrt(weights))
-                gram = a @ a.T
-            else:
-                gram = _unfolded(left, k, self.shape, weights) @ _unfolded(right, k, self.shape).T
-                gram = (gram + gram.T) / 2
-            found.append(q @ gram @ q.T)
+        for k, l in enumerate(self._floored):
+            gram = _gram(a, b, k, self.shape) / np.sqrt(np.multiply.outer(l, l))
+            found.append(gram if right is None else (gram + gram.T) / 2)
         return found
 
+    def rotated(self, matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Q_k M Q_kᵀ of symmetric M, symmetric to the last bit."""
+        found = [q @ m @ q.T for q, m in zip(self.basis.matrices, matrices)]
+        return [(a + a.T) / 2 for a in found]
 
-def _outer(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    return products(vectors) if vectors else np.ones(1)
 
-
-def _unfolded(rows: np.ndarray, k: int, shape: Sequence[int], weights: np.ndarray | None = None) -> np.ndarray:
-    """(B, N) -> (n_k, B N / n_k): axis k first, times weights (L, R) of the axes before and behind it."""
-    L, R = math.prod(shape[:k]), math.prod(shape[k + 1 :])
-    x = rows.reshape(len(rows), L, shape[k], R)
-    turned = np.empty((shape[k], len(x), L, R))
-    turned[...] = x.transpose(2, 0, 1, 3)
-    if weights is not None:
-        turned *= weights
-    return turned.reshape(shape[k], len(rows) * L * R)
+def _gram(a: np.ndarray, b: np.ndarray, k: int, shape: Sequence[int]) -> np.ndarray:
+    """sum over all axes but k of a_i b_j, for rows (B, N); where b is a BLAS does half the work."""
+    n, L, R = shape[k], len(a) * math.prod(shape[:k]), math.prod(shape[k + 1 :])
+    if R == 1:
+        x, y = a.reshape(L, n), b.reshape(L, n)
+        flat: np.ndarray = x.T @ y if a is not b else x.T @ x
+        return flat
+    left, right = a.reshape(L, n, R), b.reshape(L, n, R)
+    found = np.zeros((n, n))
+    step = max(1, _BLOCK // (n * n))
+    for i in range(0, L, step):
+        part = left[i : i + step]
+        found += np.matmul(part, (part if a is b else right[i : i + step]).transpose(0, 2, 1)).sum(axis=0)
+    return found

@@ -1,7 +1,7 @@
 """C = K + S on the observed cells of a grid, where cells are missing or have noise of their own: README (9) to (12).
 
 Every solver here has ``solve(rows) -> C⁻¹ y``, 0 where a cell is missing, for rows (B, N) that are 0 there; ``logdet()``; and
-``traces(per_cell) -> ([R_k], trace of C⁻¹ or, per cell, its diagonal (N,))`` with tr(C⁻¹ dK) = <R_k, dK_k>.
+``traces(per_cell) -> ([T_k], trace of C⁻¹ or, per cell, its diagonal (N,))`` with tr(C⁻¹ dK) = <Q_k T_k Q_kᵀ, dK_k>.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ class Closed:
     def __init__(self, grid: Grid, noise: float) -> None:
         self.grid, self.noise = grid, noise
         self.inverse = grid.inverse_eigenvalues(noise)  # (N,)
-        self._filter = Filter(grid.basis, self.inverse[None])
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         return self._filter(rows)
+
+    @functools.cached_property
+    def _filter(self) -> Filter:
+        return Filter(self.grid.basis, self.inverse[None])
 
     def logdet(self) -> float:
         return self.grid.logdet(self.noise)
@@ -40,7 +43,11 @@ class Cells:
     """Which cells are observed, and with what noise: ``least`` for all of them, ``more`` beside it for some."""
 
     def __init__(self, noise: np.ndarray, mask: np.ndarray | None, size: int) -> None:
-        self.observed = np.ones(size, bool) if mask is None else mask
+        self.observed: np.ndarray = np.broadcast_to(True, size) if mask is None else mask
+        if mask is None and len(noise) == 1:
+            self.least, self.special, self.more = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
+            self.ridge, self.count = self.more, size
+            return
         noise = np.broadcast_to(noise, size)
         seen = noise[self.observed]
         self.least = float(seen.min(initial=math.inf)) if seen.size else 1.0
@@ -48,10 +55,7 @@ class Cells:
         self.special = np.flatnonzero(more > 0)  # E of README (9)
         self.more = more[self.special]
         self.ridge = 1 / self.more  # 0 where the cell is missing
-
-    @property
-    def count(self) -> int:
-        return int(self.observed.sum())
+        self.count = int(self.observed.sum())
 
 
 class BySpecial:
@@ -148,9 +152,9 @@ class ByObserved:
 
     def traces(self, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         R = []
-        for k, n in enumerate(self.grid.shape):
-            one_hot = (self.at[k][:, None] == np.arange(n)).astype(np.float64)
-            R.append(one_hot.T @ (self.inverse * self._others(k)) @ one_hot)
+        for k in range(len(self.grid.shape)):
+            vectors = self.grid.basis.matrices[k][self.at[k]]
+            R.append(vectors.T @ (self.inverse * self._others(k)) @ vectors)
         if not per_cell:
             return R, self.inverse.trace()
         diagonal = np.zeros(self.grid.size)

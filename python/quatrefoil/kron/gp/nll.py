@@ -21,7 +21,7 @@ LOG_2PI = math.log(2 * math.pi)
 class Kept:
     """What the call of a function leaves for that of its adjoint: the memo of both."""
 
-    solution: Any = None
+    solution: Solution | None = None
 
 
 class Part(NamedTuple):
@@ -30,6 +30,44 @@ class Part(NamedTuple):
     rows: np.ndarray
     cells: Cells
     solver: Any
+
+
+class Solution:
+    """α of every row, in the basis of eigenvectors too, either made from the other when it is first asked for."""
+
+    def __init__(self, grid: Grid, parts: list[Part], *, alpha: np.ndarray | None = None, basis: np.ndarray | None = None) -> None:
+        self.grid, self.parts = grid, parts
+        self._alpha, self._basis = alpha, basis
+
+    @property
+    def alpha(self) -> np.ndarray:
+        if self._alpha is None:
+            assert self._basis is not None
+            self._alpha = self.grid.from_basis(self._basis)
+        return self._alpha
+
+    @property
+    def basis(self) -> np.ndarray:
+        if self._basis is None:
+            assert self._alpha is not None
+            self._basis = self.grid.to_basis(self._alpha)
+        return self._basis
+
+    def gradients(self, weights: np.ndarray, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        """Of the weighted sum of the rows' nll, by the factors and the noise, one number or (N,): README (3) to (5), (11), (16)."""
+        grid, same = self.grid, len(weights) > 0 and bool((weights == weights[0]).all())
+        if same:  # a matrix times its own transpose: half the work
+            R = [-weights[0] * a for a in grid.grams(self.basis)]
+        else:
+            R = grid.grams(self.basis * -weights[:, None], self.basis)
+        squares = self.alpha**2 if per_cell else np.einsum("bn,bn->b", self.basis, self.basis)[:, None]
+        trace = -(weights[:, None] * squares).sum(axis=0)
+        for part in self.parts:
+            weight = weights[part.rows].sum()
+            own, diagonal = part.solver.traces(per_cell)
+            R = [a + weight * b for a, b in zip(R, own)]
+            trace = trace + weight * diagonal
+        return [a / 2 for a in grid.rotated(R)], trace / 2
 
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:
@@ -42,9 +80,9 @@ def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray
 
 def observed_rows(y: np.ndarray, mask: np.ndarray | None, size: int) -> np.ndarray:
     """y as rows (B, N) in double precision, 0 where a cell is missing."""
-    rows = np.array(y, np.float64).reshape(-1, size) if size else np.zeros((math.prod(y.shape[:-1]), 0))
     if mask is not None:
-        rows[~np.broadcast_to(mask, y.shape).reshape(rows.shape)] = 0
+        y = np.where(mask, y, 0)
+    rows: np.ndarray = np.ascontiguousarray(y, np.float64).reshape(math.prod(y.shape[:-1]), size)
     return rows
 
 
@@ -148,7 +186,7 @@ def solve(
     begin = None if start is None else observed_rows(start, mask, grid.size)
     done, alpha = solve_rows(grid, noise, mask, rows, tol, begin, progress)
     if kept is not None:
-        kept.solution = grid, done, alpha
+        kept.solution = Solution(grid, done, alpha=alpha)
     found[...] = alpha.reshape(found.shape)
 
 
@@ -172,17 +210,21 @@ def solve_adjoint(
     backend: str,
 ) -> None:
     """README (19): C is symmetric, so its solve is its own adjoint."""
-    if kept is None or kept.solution is None:
-        kept = kept or Kept()
+    kept = kept or Kept()
+    if kept.solution is None:
         solve(factors, y, noise, mask, start, np.empty_like(y), tol, kept, None, num_threads, backend=backend)
-    grid, done, alpha = kept.solution
+    assert kept.solution is not None
+    solved = kept.solution
+    grid = solved.grid
     g = observed_rows(grad, mask, grid.size)
     mu = np.zeros_like(g)
-    for part in done:
+    for part in solved.parts:
         mu[part.rows] = part.solver.solve(g[part.rows])
     dy[...] = mu.reshape(dy.shape)
-    _put(dfactors, grid.grams(grid.to_basis(mu), grid.to_basis(alpha)), -1.0)
-    _put_noise(dnoise, -(mu * alpha).sum(axis=0))
+    for d, a in zip(dfactors, grid.rotated(grid.grams(grid.to_basis(mu), solved.basis))):
+        d[...] = -a
+    of_noise = -(mu * solved.alpha).sum(axis=0)
+    dnoise[...] = of_noise if len(noise) > 1 else of_noise.sum()
 
 
 # ---------------------------------------------------------------- gp_nll
@@ -211,22 +253,28 @@ def nll(
     grid = Grid(factors, "kron.gp_nll", backend, num_threads or None)
     rows = observed_rows(y, mask, grid.size)
     begin = None if start is None else observed_rows(start, mask, grid.size)
-    alpha, values, errors = np.zeros_like(rows), np.zeros(len(rows)), np.zeros(len(rows))
-    done = []
-    for part in parts(grid, noise, mask, len(rows), lambda cells: _with_logdet(grid, noise, cells, logdet, probes, seed, tol)):
-        if not len(part.rows):
-            continue
-        if isinstance(part.solver, Estimated):
-            iterative = Iterative(grid, [part.cells], tol)
-            alpha[part.rows] = iterative.solve(rows[part.rows], None if begin is None else begin[part.rows])
-            errors[part.rows] = part.solver.logdet_error() / 2
-        else:
-            alpha[part.rows] = part.solver.solve(rows[part.rows])
-        fit = np.einsum("bn,bn->b", rows[part.rows], alpha[part.rows])
-        values[part.rows] = (fit + part.solver.logdet() + part.cells.count * LOG_2PI) / 2
-        done.append(part)
+    values, errors = np.zeros(len(rows)), np.zeros(len(rows))
+    found_parts = parts(grid, noise, mask, len(rows), lambda cells: _with_logdet(grid, noise, cells, logdet, probes, seed, tol))
+    done = [p for p in found_parts if len(p.rows)]
+    if all(isinstance(p.solver, Closed) for p in done) and len(done) == 1:
+        z = grid.to_basis(rows)
+        solved = Solution(grid, done, basis=z * done[0].solver.inverse)
+        fit = np.einsum("bn,bn->b", z, solved.basis)
+    else:
+        alpha = np.zeros_like(rows)
+        for part in done:
+            if isinstance(part.solver, Estimated):
+                iterative = Iterative(grid, [part.cells], tol)
+                alpha[part.rows] = iterative.solve(rows[part.rows], None if begin is None else begin[part.rows])
+                errors[part.rows] = part.solver.logdet_error() / 2
+            else:
+                alpha[part.rows] = part.solver.solve(rows[part.rows])
+        solved = Solution(grid, done, alpha=alpha)
+        fit = np.einsum("bn,bn->b", rows, alpha)
+    for part in done:
+        values[part.rows] = (fit[part.rows] + part.solver.logdet() + part.cells.count * LOG_2PI) / 2
     if kept is not None:
-        kept.solution = grid, done, alpha
+        kept.solution = solved
     found[...] = values.reshape(found.shape)
     if error is not None:
         error[...] = errors.reshape(error.shape)
@@ -261,36 +309,14 @@ def nll_adjoint(
     backend: str,
 ) -> None:
     """README (3) to (5), (11), (16)."""
-    if kept is None or kept.solution is None:
-        kept = kept or Kept()
+    kept = kept or Kept()
+    if kept.solution is None:
         made = np.empty(y.shape[:-1], y.dtype)
         nll(factors, y, noise, mask, start, made, None, logdet, probes, seed, tol, False, kept, num_threads, backend=backend)
-    grid, done, alpha = kept.solution
+    assert kept.solution is not None
     weights = grad.astype(np.float64).reshape(-1)
-    dy[...] = (alpha * weights[:, None]).reshape(dy.shape)
-    basis = grid.to_basis(alpha)
-    R = grid.grams(basis * -weights[:, None], basis) if (weights != weights[:1]).any() else [-w * a for w, a in _same(weights, grid, basis)]
-    trace = -(weights[:, None] * alpha**2).sum(axis=0)
-    per_cell = len(noise) > 1
-    trace = trace if per_cell else trace.sum()
-    for part in done:
-        weight = weights[part.rows].sum()
-        own, diagonal = part.solver.traces(per_cell)
-        R = [a + weight * b for a, b in zip(R, own)]
-        trace = trace + weight * diagonal
-    _put(dfactors, R, 0.5)
-    _put_noise(dnoise, np.atleast_1d(trace) / 2)
-
-
-def _same(weights: np.ndarray, grid: Grid, basis: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """All rows with one weight: half the work, as a matrix times its own transpose."""
-    return [(float(weights[0]) if len(weights) else 0.0, a) for a in grid.grams(basis)]
-
-
-def _put(dfactors: Sequence[np.ndarray], found: Sequence[np.ndarray], scale: float) -> None:
-    for d, a in zip(dfactors, found):
-        d[...] = scale / 2 * (a + a.T)  # to the last bit
-
-
-def _put_noise(dnoise: np.ndarray, per_cell: np.ndarray) -> None:
-    dnoise[...] = per_cell if len(dnoise) == len(per_cell) else per_cell.sum()
+    dy[...] = (kept.solution.alpha * weights[:, None]).reshape(dy.shape)
+    R, of_noise = kept.solution.gradients(weights, len(noise) > 1)
+    for d, a in zip(dfactors, R):
+        d[...] = a
+    dnoise[...] = of_noise

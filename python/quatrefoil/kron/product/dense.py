@@ -26,6 +26,9 @@ def exponent(a: np.ndarray) -> int:
 def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """The Kronecker product of vectors, whatever order of theirs would leave the range of float64 on the way."""
     exponents = list(map(exponent, vectors))
+    if sum(map(abs, exponents)) < 900:
+        plain: np.ndarray = outer(vectors)
+        return plain
     with np.errstate(over="ignore"):
         result: np.ndarray = np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
     return result
