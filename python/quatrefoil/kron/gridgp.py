@@ -112,6 +112,7 @@ class GridGP(Estimator):
             raise ValueError(f"{label}: {len(self._data.axes)} axes for {len(kernels)} kernels, expected one each")
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
+        _arguments.choice(self.logdet, label, "logdet", ("exact", "lanczos"))
         rng = _arguments.generator(self.random_state, label)
         self._seed = int(rng.integers(2**62))
         self._start: np.ndarray | None = None
@@ -127,13 +128,21 @@ class GridGP(Estimator):
         self.theta_ = self._model.theta
         self.kernels_, self.variance_ = [k.function for k in self._model.kernels], self._model.variance
         self.noise_ = self._model.noise if self._model.noise.size > 1 else float(self._model.noise[0])
-        self.log_marginal_likelihood_value_ = float(self.log_marginal_likelihood())
+        self._value: float | None = None
         self._alpha = gp_solve(
             self._model.factors(self._data), self._data.y, self._model.noise, mask=self._data.mask, tol=self.tol, start=self._start,
             backend=self.backend, num_threads=self.num_threads,
         )  # fmt: skip
         self._solver = None
         return self
+
+    @property
+    def log_marginal_likelihood_value_(self) -> float:
+        """At theta_; computed when it is first asked for."""
+        self._fitted("log_marginal_likelihood_value_")
+        if self._value is None:
+            self._value = float(self.log_marginal_likelihood())
+        return self._value
 
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
         """log p(Y | theta), at theta_ where none is given; with eval_gradient (value, gradient)."""

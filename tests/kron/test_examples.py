@@ -1,0 +1,57 @@
+"""The examples of Gaussian processes run, and their numbers are good ones."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pywt")
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the sources are not here")
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_photograph(monkeypatch, tmp_path, capsys):
+    """The error at the lost pixels is what the model expects, and below that of a kernel that was not fitted."""
+    import pywt.data
+
+    module = example("restore_photograph")
+    monkeypatch.setattr(module, "PART", 32)
+    truth = pywt.data.camera()[200:296, 200:296] / 255.0
+    seen = np.random.default_rng(0).random(truth.shape) >= module.LOST
+    image, deviation, gp = module.restore(truth, seen)
+    error = np.sqrt(np.mean((image - truth)[~seen] ** 2))
+    assert 0.5 < error / np.sqrt(np.mean(deviation[~seen] ** 2)) < 2
+    fixed = type(gp)(gp.kernels, noise=0.01, optimizer=None, normalize_y=True).fit([np.arange(96.0)] * 2, truth, mask=seen)
+    assert error < np.sqrt(np.mean((fixed.predict([np.arange(96.0)] * 2) - truth)[~seen] ** 2))
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(sys, "argv", ["restore_photograph.py", "64", str(tmp_path / "photo.png")])
+    module.main()
+    assert "64 x 64 pixels, 30% lost" in capsys.readouterr().out
+    assert (tmp_path / "photo.png").stat().st_size > 10_000
+
+
+def test_the_sea(monkeypatch, tmp_path, capsys):
+    module = example("sea_temperature")
+    years, Y = module.series()
+    assert years[0] == 1950
+    assert Y.shape == (66, 4)
+    seen = module.gaps(Y.shape, np.random.default_rng(0))
+    mean, deviation, _ = module.fill(Y, seen)
+    off = ((mean - Y) / deviation)[~seen]
+    assert np.sqrt(np.mean((mean - Y)[~seen] ** 2)) < 0.7 * Y.std()
+    assert np.mean(np.abs(off) < 2) > 0.8
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(sys, "argv", ["sea_temperature.py", str(tmp_path / "sea.png")])
+    module.main()
+    assert "quarters taken out" in capsys.readouterr().out
+    assert (tmp_path / "sea.png").stat().st_size > 10_000
