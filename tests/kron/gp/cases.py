@@ -37,6 +37,13 @@ def _grid(shape, batch=(), noise="one", mask=None, start=False):
     return make
 
 
+def _spectrum(shape, noise=0.3):
+    def make(rng):
+        return [[rng.uniform(0.1, 2, n) for n in shape], rng.standard_normal(math.prod(shape))], {"noise": noise}
+
+    return make
+
+
 _SHAPES = [
     ("one-1", [1], {}),
     ("one-5", [5], {}),
@@ -55,5 +62,9 @@ _SHAPES = [
 CASES = [
     *[Case("gp_nll", name, _grid(shape, **options), symmetric) for name, shape, options in _SHAPES],
     *[Case("gp_solve", name, _grid(shape, **options), symmetric) for name, shape, options in _SHAPES],
+    *[
+        Case("gp_spectrum", "x".join(map(str, shape)), _spectrum(shape))
+        for shape in ([1], [7], [16], [40], [3, 5], [5, 33], [2, 3, 17], [4, 1, 6, 1], [0, 3], [3, 0], [30, 16, 9])
+    ],
     Case("gp_solve", "start", _grid([4, 5], mask="most", start=True), symmetric),
 ]

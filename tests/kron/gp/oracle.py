@@ -57,6 +57,16 @@ def gp_solve(factors, y, noise, mask=None, start=None):
     return alpha
 
 
+def gp_spectrum(values, z, *, noise):
+    shape = tuple(map(len, values))
+    lam = functools.reduce(np.multiply.outer, [np.asarray(l, np.longdouble) for l in values])
+    a = z.reshape(shape) / (lam + noise)
+    share = lam / (lam + noise)
+    shares = [share.sum(axis=tuple(i for i in range(len(shape)) if i != k)) for k in range(len(shape))]
+    sums = [(z.reshape(shape) * a).sum(), np.log(lam + noise).sum(), (a * a).sum(), (1 / (lam + noise)).sum()]
+    return (a * np.sqrt(lam)).reshape(-1), np.concatenate(shares), np.array(sums)
+
+
 def posterior(factors, cross_factors, y, noise, mask=None, prior=1.0):
     """Mean and covariance of one y (N,) at the points; ``prior``: their covariance, or its diagonal."""
     cells = np.flatnonzero(np.broadcast_to(True if mask is None else mask, y.shape))

@@ -75,13 +75,18 @@ class Grid:
     # ---- sums over all axes but one
 
     @functools.cached_property
-    def _floored(self) -> list[np.ndarray]:
+    def floored(self) -> list[np.ndarray]:
         """``values`` without zeros, so that what all axes are weighted by can be divided by one axis' own."""
         return [np.maximum(l, _LEAST * l.max(initial=0.0)) if l.any() else np.ones(len(l)) for l in self.values]
 
+    @property
+    def rounding(self) -> float:
+        """Noise beside which the floor of ``floored`` is nothing."""
+        return float(1e-8 * _LEAST**0.5 * math.prod(float(l.max(initial=0.0)) for l in self.values))
+
     @functools.cached_property
     def _weights(self) -> np.ndarray:
-        return products(self._floored)
+        return products(self.floored)
 
     def traces(self, inverse: np.ndarray) -> list[np.ndarray]:
         """T_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <Q_k T_k Q_kᵀ, dK_k>: README (3)."""
@@ -91,7 +96,7 @@ class Grid:
             sums[k - 1] = sums[k].sum(axis=-1)
         return [
             np.diag(sums[k].reshape(-1, n).sum(axis=0) / l) if n else np.zeros((0, 0))
-            for k, (n, l) in enumerate(zip(self.shape, self._floored))
+            for k, (n, l) in enumerate(zip(self.shape, self.floored))
         ]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
@@ -99,11 +104,15 @@ class Grid:
         ``right`` is ``left`` where it is not given."""
         root = np.sqrt(self._weights)
         a = left * root
-        b = a if right is None else right * root
+        return self.weighted_grams(a, a if right is None else right * root)
+
+    def weighted_grams(self, a: np.ndarray, b: np.ndarray | None = None) -> list[np.ndarray]:
+        """The same of what has been multiplied by sqrt(λ) already."""
+        b = a if b is None else b
         found = []
-        for k, l in enumerate(self._floored):
+        for k, l in enumerate(self.floored):
             gram = _gram(a, b, k, self.shape) / np.sqrt(np.multiply.outer(l, l))
-            found.append(gram if right is None else (gram + gram.T) / 2)
+            found.append(gram if a is b else (gram + gram.T) / 2)
         return found
 
     def rotated(self, matrices: Sequence[np.ndarray]) -> list[np.ndarray]:

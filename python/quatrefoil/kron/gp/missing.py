@@ -23,7 +23,11 @@ class Closed:
 
     def __init__(self, grid: Grid, noise: float) -> None:
         self.grid, self.noise = grid, noise
-        self.inverse = grid.inverse_eigenvalues(noise)  # (N,)
+
+    @functools.cached_property
+    def inverse(self) -> np.ndarray:
+        """(N,)"""
+        return self.grid.inverse_eigenvalues(self.noise)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         return self._filter(rows)

@@ -13,6 +13,7 @@ from ... import _arguments
 from .grid import Grid
 from .iterative import Estimated, Iterative, Progress
 from .missing import ByObserved, BySpecial, Cells, Closed
+from .spectrum import gp_spectrum
 
 FEW = 512  # special or observed cells for which a Cholesky factor costs less than iterations
 LOG_2PI = math.log(2 * math.pi)
@@ -68,6 +69,40 @@ class Solution:
             R = [a + weight * b for a, b in zip(R, own)]
             trace = trace + weight * diagonal
         return [a / 2 for a in grid.rotated(R)], trace / 2
+
+
+class OneRow(Solution):
+    """Of one row of all cells with one noise, from one pass over z = Qᵀ y."""
+
+    def __init__(self, grid: Grid, part: Part, z: np.ndarray) -> None:
+        super().__init__(grid, [part])
+        backend, num_threads = grid.kernel
+        self._noise, self._z = part.solver.noise, z
+        self._weighted, self._shares, sums = gp_spectrum(
+            grid.floored, z[0], noise=self._noise, backend=backend, num_threads=num_threads
+        )  # fmt: skip
+        self.fit, self.logdet, self._square, self._trace = map(float, sums)
+
+    @property
+    def basis(self) -> np.ndarray:
+        if self._basis is None:
+            self._basis = self._z * self.parts[0].solver.inverse
+        return self._basis
+
+    @property
+    def alpha(self) -> np.ndarray:
+        if self._alpha is None:
+            self._alpha = self.grid.from_basis(self.basis)
+        return self._alpha
+
+    def gradients(self, weights: np.ndarray, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        if per_cell:
+            return super().gradients(weights, per_cell)
+        grid, w = self.grid, float(weights[0])
+        shares = np.split(self._shares, np.cumsum(grid.shape)[:-1])
+        T = [np.diag(share / l) for share, l in zip(shares, grid.floored)]
+        R = [t - a for t, a in zip(T, grid.weighted_grams(self._weighted[None]))]
+        return [w / 2 * a for a in grid.rotated(R)], np.asarray(w / 2 * (self._trace - self._square))
 
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:
@@ -254,12 +289,17 @@ def nll(
     rows = observed_rows(y, mask, grid.size)
     begin = None if start is None else observed_rows(start, mask, grid.size)
     values, errors = np.zeros(len(rows)), np.zeros(len(rows))
+    solved: Solution
     found_parts = parts(grid, noise, mask, len(rows), lambda cells: _with_logdet(grid, noise, cells, logdet, probes, seed, tol))
     done = [p for p in found_parts if len(p.rows)]
-    if all(isinstance(p.solver, Closed) for p in done) and len(done) == 1:
+    if len(done) == 1 and isinstance(done[0].solver, Closed):
         z = grid.to_basis(rows)
-        solved = Solution(grid, done, basis=z * done[0].solver.inverse)
-        fit = np.einsum("bn,bn->b", z, solved.basis)
+        if len(rows) == 1 and done[0].solver.noise > grid.rounding:
+            one = OneRow(grid, done[0], z)
+            solved, fit = one, np.full(1, one.fit)
+        else:
+            solved = Solution(grid, done, basis=z * done[0].solver.inverse)
+            fit = np.einsum("bn,bn->b", z, solved.basis)
     else:
         alpha = np.zeros_like(rows)
         for part in done:
@@ -272,7 +312,8 @@ def nll(
         solved = Solution(grid, done, alpha=alpha)
         fit = np.einsum("bn,bn->b", rows, alpha)
     for part in done:
-        values[part.rows] = (fit[part.rows] + part.solver.logdet() + part.cells.count * LOG_2PI) / 2
+        determinant = solved.logdet if isinstance(solved, OneRow) else part.solver.logdet()
+        values[part.rows] = (fit[part.rows] + determinant + part.cells.count * LOG_2PI) / 2
     if kept is not None:
         kept.solution = solved
     found[...] = values.reshape(found.shape)

@@ -1,0 +1,30 @@
+// The ABI between bind.cpp and the kernels: pointers and sizes.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::kron::gp {
+
+constexpr int kMaxAxes = 64;
+
+// One pass over an array in the basis of eigenvectors.
+struct Spectrum {
+  int d;
+  const double* values[kMaxAxes];  // (n_k,), positive
+  std::int64_t n[kMaxAxes];
+  const double* z;  // (N,)
+  double noise;
+  double* weighted;  // (N,)
+  double* shares;    // (n_1 + ... + n_d,)
+  double* sums;      // (4,)
+  int threads;
+};
+
+template <class T>
+struct Kernels {
+  void (*spectrum)(const Spectrum&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::kron::gp

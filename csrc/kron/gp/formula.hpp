@@ -1,0 +1,23 @@
+// The maths of one entry in the basis of eigenvectors. Equation numbers: README.md beside this file.
+#pragma once
+#include "core/lanes/elementary.hpp"
+
+namespace quatrefoil::kron::gp {
+inline namespace QF_ISA {
+
+template <class V>
+struct Entry {
+  V a;        // (2) z / (λ + s)
+  V share;    // (3) λ / (λ + s)
+  V inverse;  // 1 / (λ + s)
+  V log;      // log(λ + s)
+};
+
+template <class V>
+QF_HD Entry<V> entry(V z, V lambda, Element<V> noise) {
+  const V d = lambda + noise, inverse = Element<V>(1) / d;
+  return {z * inverse, lambda * inverse, inverse, elementary::log(d)};
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::kron::gp
