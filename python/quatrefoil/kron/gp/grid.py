@@ -130,7 +130,7 @@ def _gram(a: np.ndarray, b: np.ndarray, k: int, shape: Sequence[int]) -> np.ndar
         return flat
     left, right = a.reshape(L, n, R), b.reshape(L, n, R)
     found = np.zeros((n, n))
-    step = max(1, _BLOCK // (n * n))
+    step = max(1, _BLOCK // max(1, n * n))
     for i in range(0, L, step):
         part = left[i : i + step]
         found += np.matmul(part, (part if a is b else right[i : i + step]).transpose(0, 2, 1)).sum(axis=0)
