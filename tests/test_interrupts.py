@@ -18,7 +18,7 @@ import quatrefoil as qf
 # What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
 SHORT = {
     "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
-    "kron": "GridGP",  # between evaluations of gp_nll
+    "kron": "Advection AllenCahn GPHM GridGP Poisson",  # between evaluations of a likelihood
     "cheb": "TuckerTensor chebpts tucker",
     "wos": "Ball Fourier Gaussians PerVertex Result State",
 }

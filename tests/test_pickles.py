@@ -20,6 +20,11 @@ def solve(boundary=None, dirichlet=1.0):
 OBJECTS = {
     "ChebTucker": (lambda: qf.cheb.ChebTucker(CORE, FACTORS, domain=(0, 2)), lambda ct: (ct(X), ct.grid(X[:, 0], X[:, 1]))),
     "KroneckerOperator": (lambda: qf.kron.KroneckerOperator([SQUARE.T @ SQUARE, np.eye(3)]), lambda K: (K @ np.arange(6.0), K.to_dense())),
+    "GPHM": (
+        lambda: qf.kron.GPHM(qf.kron.AllenCahn(source=lambda x: x, boundary=1.0), [np.arange(5.0)], components=2).fit(2),
+        lambda gp: (*gp.state_dict().values(), gp.value_and_grad()[1]["U"], gp.predict([X[:, 0]])),
+    ),
+    "Poisson": (lambda: qf.kron.Poisson(source=SQUARE, boundary=SQUARE), lambda pde: (pde.source, pde.boundary)),
     "Polygon": (lambda: qf.wos.Polygon(SQUARE), solve),
     "Polygons": (lambda: qf.wos.Polygon(np.stack([SQUARE, 2 * SQUARE])), solve),
     "Ball": (lambda: qf.wos.Ball([0.5, 0.5], 2), solve),

@@ -9,13 +9,18 @@ from . import gp, mixture, product
 from .gp import gp_nll, gp_nll_vjp, gp_solve, gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
+from .gphm import GPHM, Advection, AllenCahn, Poisson
 from .gridgp import GridGP
 from .mixture import gsmp_kernel, gsmp_kernel_vjp, matern52, matern52_vjp, rbf, rbf_vjp, spectral_mixture, spectral_mixture_vjp
 from .product import matvec, matvec_vjp
 
 __all__ = [
+    "GPHM",
+    "Advection",
+    "AllenCahn",
     "GridGP",
     "KroneckerOperator",
+    "Poisson",
     "gp_nll",
     "gp_nll_vjp",
     "gp_posterior",
