@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 
 def kernel(xp, d, log_weights, log_scales, freqs, kind, order):
     """k^(order)(d), d of any shape."""
@@ -24,21 +26,22 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
     """``equation`` is "poisson", "allencahn" or "advection"; ``held``: a solution below U, and its derivatives."""
     U, log_tau, log_v = params["U"], params["log_tau"], params["log_v"]
     order = 1 if equation == "advection" else 2
-    inverses, derivatives, value = [], [], 0.0
+    covariances, derivatives, value = [], [], 0.0
     for i, x in enumerate(axes):
         hyper = [params[f"{name}_{i}"] for name in ("log_weights", "log_scales", "freqs")]
         d = x[:, None] - x
-        K = kernel(xp, d, *hyper, kind, 0) + jitter * (xp.eye(len(x), dtype=x.dtype))
-        inverses.append(xp.linalg.inv(K))
+        covariances.append(kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype))
         derivatives.append(kernel(xp, d, *hyper, kind, order))
-        value = value + 0.5 * math.prod(U.shape) / len(x) * xp.linalg.slogdet(K)[1]
+        value = value + 0.5 * math.prod(U.shape) / len(x) * xp.linalg.slogdet(covariances[i])[1]
+    solve = xp.linalg.solve
     if len(axes) == 1:
-        e = derivatives[0] @ (inverses[0] @ U)
-        value = value + 0.5 * U @ (inverses[0] @ U)
+        weights = solve(covariances[0], U)
+        e = derivatives[0] @ weights
+        value = value + 0.5 * U @ weights
     else:
-        along = [derivatives[0] @ inverses[0] @ U, U @ inverses[1].T @ derivatives[1].T]
-        e = (speed if equation == "advection" else 1.0) * along[0] + along[1]
-        value = value + 0.5 * (U * (inverses[0] @ U @ inverses[1])).sum()
+        first, second = solve(covariances[0], U), solve(covariances[1], U.T)
+        e = (speed if equation == "advection" else 1.0) * (derivatives[0] @ first) + (derivatives[1] @ second).T
+        value = value + 0.5 * (U * solve(covariances[1], first.T).T).sum()
     whole = U
     if held is not None:
         whole, e = U + held[0], e + held[1]
@@ -51,3 +54,18 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
     misfit = sum((side**2).sum() for side in sides)
     value = value + weight * 0.5 * (xp.exp(log_tau) * misfit - count * log_tau)
     return value + 0.5 * (xp.exp(log_v) * (e**2).sum() - math.prod(U.shape) * log_v)
+
+
+class Mpmath:
+    """Functions of arrays of mpmath's numbers, for ``kernel``."""
+
+    def __init__(self, mpmath):
+        self.mpmath = mpmath
+        self.exp, self.cos, self.sin = (np.vectorize(f, otypes=[object]) for f in (mpmath.exp, mpmath.cos, mpmath.sin))
+
+    def array(self, x):
+        return np.vectorize(self.mpmath.mpf, otypes=[object])(x)
+
+    def inv(self, K):
+        found = self.mpmath.matrix(K.tolist()) ** -1
+        return np.array(found.tolist(), object).reshape(K.shape)

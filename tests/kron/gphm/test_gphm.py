@@ -13,6 +13,7 @@ from kron.gphm import dense
 EQUATIONS = {"poisson": qf.kron.Poisson, "allencahn": qf.kron.AllenCahn, "advection": qf.kron.Advection}
 SETUPS = [("poisson", 1), ("allencahn", 1), ("poisson", 2), ("allencahn", 2), ("advection", 2)]
 KINDS = ("student_t", "gaussian")
+HYPER = ("log_weights", "log_scales", "freqs")
 
 
 class Problem:
@@ -84,20 +85,56 @@ def test_against_autograd(rng, equation, dims, kind):
         np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-9 * np.abs(slopes[name]).max(), err_msg=name)
 
 
+def ill_conditioned(rng, dims, kind):
+    """Ten smooth components, jitter 5e-8: a condition of 1e8. U is smooth too, as solutions are: far from what K cannot resolve."""
+    p = Problem(rng, "poisson", dims, kind, jitter=5e-8, sizes=(24, 20), Q=10)
+    p.params = p.gp.params | {"U": np.add.outer(*map(np.sin, p.axes)) if dims == 2 else np.sin(p.axes[0])}
+    for k in range(dims):
+        p.params |= {f"freqs_{k}": np.linspace(0, 2, 10), f"log_scales_{k}": np.full(10, -3.0)}
+    covariance = dense.kernel(np, np.subtract.outer(p.axes[0], p.axes[0]), *(p.params[f"{n}_0"] for n in HYPER), kind, 0)
+    assert 2e7 < np.linalg.cond(covariance + 5e-8 * np.eye(24)) < 5e8
+    return p
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dims", [1, 2])
 def test_ill_conditioned(rng, dims, kind):
-    """Condition 1e8: 10 components on 40 points, jitter 1e-6. Rounding times condition is 1e-8, and a gradient has two solves."""
-    p = Problem(rng, "poisson", dims, kind, jitter=1e-6, sizes=(40, 30), Q=10)
-    p.params = p.gp.params | {"U": np.add.outer(*map(np.sin, p.axes)) if dims == 2 else np.sin(p.axes[0])}
-    for k in range(dims):
-        p.params[f"freqs_{k}"] = np.linspace(0, 2, 10)
+    """50 times the condition's roundings, 2e-8: two solves and their adjoints. A point has about 10 of log det, which may cancel."""
+    p = ill_conditioned(rng, dims, kind)
     value, gradients = p.gp.value_and_grad(p.params)
     expected, slopes = autograd(p)
-    assert math.isclose(value, expected, rel_tol=1e-7)
+    assert abs(value - expected) <= 1e-7 * (abs(expected) + 10 * p.source.size)
     for name, found in gradients.items():
-        np.testing.assert_allclose(found, slopes[name], rtol=0, atol=2e-5 * np.abs(slopes[name]).max(), err_msg=name)
+        if name != "U" or dims == 1:  # in 2-D autograd's own is off by the square of the condition
+            np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-6 * np.abs(slopes[name]).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ill_conditioned_gradient_of_the_solution(rng, kind):
+    """In 30 digits."""
+    mpmath = pytest.importorskip("mpmath")
+    p = ill_conditioned(rng, 2, kind)
+    xp = dense.Mpmath(mpmath)
+    with mpmath.workdps(30):
+        inverses, slopes = [], []
+        for k, x in enumerate(p.axes):
+            hyper = [xp.array(p.params[f"{name}_{k}"]) for name in HYPER]
+            step = mpmath.mpf(x[-1] - x[0]) / (len(x) - 1)
+            lags = np.array([step * i for i in range(len(x))])
+            K, D = (dense.kernel(xp, lags, *hyper, kind, order) for order in (0, 2))
+            K[0] += mpmath.mpf(5e-8)
+            at = np.abs(np.subtract.outer(np.arange(len(x)), np.arange(len(x))))
+            inverses.append(xp.inv(K[at]))
+            slopes.append(D[at] @ inverses[k])
+        U = xp.array(p.params["U"])
+        e = slopes[0] @ U + U @ slopes[1].T - p.source
+        expected = (inverses[0] @ U @ inverses[1] + slopes[0].T @ e + e @ slopes[1]).astype(float)
+    off = 70 * (p.params["U"] - p.boundary)
+    for side in np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]:
+        expected[side] += off[side]
+    found = p.gp.value_and_grad(p.params)[1]["U"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.torch
@@ -222,10 +259,10 @@ def test_smooth_component(rng, equation, dims):
     p.gp.add_smooth_component()
     np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # it begins at 0
     np.testing.assert_array_equal(p.gp.held_params["U"], first["U"])
-    K = [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")), "student_t", 0)
+    K = [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in HYPER), "student_t", 0)
          + 0.05 * np.eye(len(x)) for k, x in enumerate(p.axes)]  # fmt: skip
     order = 1 if equation == "advection" else 2
-    D = [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")), "student_t", order)
+    D = [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in HYPER), "student_t", order)
          for k, x in enumerate(p.axes)]  # fmt: skip
     terms = D[0] @ np.linalg.solve(K[0], first["U"])
     if dims == 2:

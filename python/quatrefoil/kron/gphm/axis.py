@@ -52,11 +52,11 @@ class Axis:
         raise NotImplementedError
 
     def apply(self, A: np.ndarray) -> np.ndarray:
-        """D on every row. To be called between ``solve``, which gave A, and ``adjoint``."""
+        """D on every row; what it returns lasts until the next product."""
         raise NotImplementedError
 
     def adjoint(self, E: np.ndarray) -> np.ndarray:
-        """Dᵀ on every row."""
+        """Dᵀ on every row; what it returns lasts until the next product."""
         raise NotImplementedError
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
@@ -133,10 +133,13 @@ class UniformAxis(Axis):
         return found if self.even else np.negative(found, out=found)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        n, covariance = len(self.x), self.covariance
-        first = np.zeros((1, n))
-        first[0, 0] = 1.0
-        of_K = 0.5 * rows * inverse_diagonal_sums(self.solve(first)[0])
+        from scipy.linalg.blas import dtrsv
+
+        covariance = self.covariance
+        first = np.zeros(len(self.x))
+        first[0] = 1.0
+        column = dtrsv(self.lower, dtrsv(self.lower, first, lower=1), lower=1, trans=1)  # of the inverse
+        of_K = 0.5 * rows * inverse_diagonal_sums(column)
         of_K -= self._diagonal_sums(self._transform("X", X), self.spectra["A"], True)
         of_D = self._diagonal_sums(self.spectra["E"], self.spectra["A"], self.even)
         parts = covariance.lags_vjp(self.d, self.hyper, of_K, 0), covariance.lags_vjp(self.d, self.hyper, of_D, covariance.order)
@@ -154,7 +157,7 @@ class UniformAxis(Axis):
             self.signal, self.scratch = np.empty((len(rows), self.length)), np.empty_like(spectrum)
         np.multiply(spectrum, self.symbol, out=self.scratch)
         np.fft.irfft(self.scratch, n=self.length, axis=1, out=self.signal)
-        return self.signal[:, : len(self.x)].copy()
+        return self.signal[:, : len(self.x)]
 
     def _diagonal_sums(self, X: np.ndarray, A: np.ndarray, even: bool) -> np.ndarray:
         """At lag l of X^T A, by spectra: the diagonal i - j = l plus the one at -l, or minus it; the main one once, or 0 (9)."""
@@ -210,8 +213,10 @@ def inverse_diagonal_sums(x: np.ndarray) -> np.ndarray:
     """Of the inverse of a symmetric Toeplitz matrix, by its first column x: the diagonals at lag l and -l together (10)."""
     n = len(x)
     lag = np.arange(n)
-    transformed, weighed = np.fft.rfft(x, 2 * n), np.fft.rfft(x * lag, 2 * n)
-    plain, moments = np.fft.irfft(np.stack([transformed * transformed.conj(), transformed * weighed.conj()]), 2 * n)[:, :n]
-    sums: np.ndarray = 2 * ((n - lag) * plain - 2 * moments) / x[0]
+    weighed = np.empty((2, n))
+    weighed[0], weighed[1] = x, x * lag
+    spectra = np.fft.rfft(weighed, 2 * n)
+    plain, moments = np.fft.irfft(spectra[0] * spectra.conj(), 2 * n)[:, :n]
+    sums: np.ndarray = ((n - lag) * plain - 2 * moments) * (2 / x[0])
     sums[0] /= 2
     return sums

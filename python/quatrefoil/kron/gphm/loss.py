@@ -33,7 +33,7 @@ class Loss:
     def __call__(self, params: Mapping[str, np.ndarray]) -> tuple[float, Params]:
         with np.errstate(all="ignore"):
             value, gradients = self._evaluate(params)
-        if not (math.isfinite(value) and all(np.isfinite(g).all() for g in gradients.values())):
+        if not all(map(math.isfinite, (value, *(float(g.sum()) for g in gradients.values())))):
             raise FloatingPointError(
                 f"GPHM: the loss is {value} or its gradient is not finite; give a smaller learning_rate, or go back to a state_dict()"
             )
@@ -49,9 +49,11 @@ class Loss:
 
     def terms(self, solved: Sequence[np.ndarray]) -> np.ndarray:
         """The equation's derivatives of u (4)."""
-        total = np.zeros(tuple(len(a.x) for a in self.axes))
-        for k, (axis, c) in enumerate(zip(self.axes, self.pde.coefficients)):
-            total += c * self._grid(axis.apply(solved[k]), k)
+        parts = [self._grid(axis.apply(A), k) for k, (axis, A) in enumerate(zip(self.axes, solved))]
+        coefficients = self.pde.coefficients
+        total = np.multiply(parts[0], coefficients[0], order="C")
+        for part, c in zip(parts[1:], coefficients[1:]):
+            total += c * part
         return total
 
     def _evaluate(self, params: Mapping[str, np.ndarray]) -> tuple[float, Params]:
@@ -72,7 +74,7 @@ class Loss:
 
         gradients: Params = {"U": np.zeros_like(u), "log_tau": np.array(of_tau), "log_v": np.array(of_v)}
         for k, (axis, c) in enumerate(zip(self.axes, self.pde.coefficients)):
-            weighed = c * self._rows(E, k)
+            weighed = self._rows(E if c == 1 else c * E, k)
             X = axis.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
             gradients["U"] += self._grid(X, k)
             hyper = axis.gradient(u.size // len(axis.x), X, A[k], weighed)
