@@ -54,7 +54,7 @@ def test_loss_and_gradients(backend, rng, equation, dims, kind, uniform):
     """By fourth-order differences with h = 1e-4, whose own error is about 1e-11 / h of the loss."""
     p = Problem(rng, equation, dims, kind, uniform=uniform)
     value, gradients = p.gp.value_and_grad(p.params)
-    assert math.isclose(value, p.dense_loss(p.params), rel_tol=1e-10)
+    assert math.isclose(value, p.dense_loss(p.params), rel_tol=1e-10, abs_tol=1e-9)  # terms of hundreds may cancel
     assert gradients.keys() == p.params.keys()
     for name, found in gradients.items():
         expected, direction = p.gradient_by_differences(name, p.dense_loss)
@@ -80,7 +80,7 @@ def test_against_autograd(rng, equation, dims, kind):
     p = Problem(rng, equation, dims, kind)
     value, gradients = p.gp.value_and_grad(p.params)
     expected, slopes = autograd(p)
-    assert math.isclose(value, expected, rel_tol=1e-11)
+    assert math.isclose(value, expected, rel_tol=1e-11, abs_tol=1e-9)
     for name, found in gradients.items():
         np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-9 * np.abs(slopes[name]).max(), err_msg=name)
 
@@ -151,7 +151,7 @@ def test_the_first_losses_are_those_of_plain_adam(rng, equation, dims):
         loss.backward()
         losses.append(loss.item())
         adam.step()
-    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5)
+    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they go through 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,7 +164,7 @@ def test_uniform_axes_are_a_special_case(rng, equation, dims, kind):
     assert [type(a).__name__ for a in other._components[0].loss.axes] == ["GeneralAxis"] * dims
     assert [type(a).__name__ for a in p.gp._components[0].loss.axes] == ["UniformAxis"] * dims
     (value, gradients), (expected, slopes) = p.gp.value_and_grad(p.params), other.value_and_grad(p.params)
-    assert math.isclose(value, expected, rel_tol=1e-9)
+    assert math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-7)
     for name, found in gradients.items():
         np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-8 * np.abs(slopes[name]).max(), err_msg=name)
     new = [np.linspace(-0.5, 0.5, 4), np.linspace(0, 1, 5)][:dims]
@@ -273,7 +273,7 @@ def test_smooth_component(rng, equation, dims):
     value, gradients = p.gp.value_and_grad(params)
     held = torch.from_numpy(first["U"]), torch.from_numpy(terms)
     expected, slopes = autograd(p, params | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, held)
-    assert math.isclose(value, expected, rel_tol=1e-9)
+    assert math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-7)
     for name, found in gradients.items():
         np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-7 * np.abs(slopes[name]).max(), err_msg=name)
     with pytest.raises(ValueError, match="there is one already"):

@@ -51,7 +51,7 @@ class Loss:
         """The equation's derivatives of u (4)."""
         parts = [self._grid(axis.apply(A), k) for k, (axis, A) in enumerate(zip(self.axes, solved))]
         coefficients = self.pde.coefficients
-        total = np.multiply(parts[0], coefficients[0], order="C")
+        total: np.ndarray = np.multiply(parts[0], coefficients[0], order="C")
         for part, c in zip(parts[1:], coefficients[1:]):
             total += c * part
         return total
