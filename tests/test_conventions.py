@@ -16,6 +16,7 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.gp",
     "quatrefoil.kron.gp.posterior",
     "quatrefoil.kron.gp.sample",
+    "quatrefoil.kron.gphm.solver",
     "quatrefoil.kron.gridgp",
     "quatrefoil.kron.mixture",
     "quatrefoil.kron.product",

@@ -18,7 +18,8 @@ import quatrefoil as qf
 # What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
 SHORT = {
     "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
-    "kron": "GridGP sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
+    "kron": "Advection AllenCahn GPHM GridGP Poisson "  # between evaluations of a likelihood
+    "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "TuckerTensor chebpts tucker",
     "wos": "Ball Fourier Gaussians PerVertex Result State",
 }

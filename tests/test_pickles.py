@@ -24,6 +24,11 @@ OBJECTS = {
         lambda: qf.kron.SlimKL(means=np.arange(4.0), noise=0.1).fit(X, X[:, 0]),
         lambda m: (m.weights_, m.objective_, m.predict(X)),
     ),
+    "GPHM": (
+        lambda: qf.kron.GPHM(qf.kron.AllenCahn(source=lambda x: x, boundary=1.0), [np.arange(5.0)], components=2).fit(2),
+        lambda gp: (*gp.state_dict().values(), gp.value_and_grad()[1]["U"], gp.predict([X[:, 0]])),
+    ),
+    "Poisson": (lambda: qf.kron.Poisson(source=SQUARE, boundary=SQUARE), lambda pde: (pde.source, pde.boundary)),
     "Polygon": (lambda: qf.wos.Polygon(SQUARE), solve),
     "Polygons": (lambda: qf.wos.Polygon(np.stack([SQUARE, 2 * SQUARE])), solve),
     "Ball": (lambda: qf.wos.Ball([0.5, 0.5], 2), solve),

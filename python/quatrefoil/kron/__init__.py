@@ -9,6 +9,7 @@ from . import gp, mixture, product, twoterm
 from .gp import gp_nll, gp_nll_vjp, gp_solve, gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
+from .gphm import GPHM, Advection, AllenCahn, Poisson
 from .gridgp import GridGP
 from .mixture import gsmp_kernel, gsmp_kernel_vjp, matern52, matern52_vjp, rbf, rbf_vjp, spectral_mixture, spectral_mixture_vjp
 from .product import matvec, matvec_vjp
@@ -16,8 +17,12 @@ from .slimkl import SlimKL
 from .twoterm import sum_logdet, sum_logdet_vjp, sum_solve, sum_solve_vjp, sylvester_solve, sylvester_solve_vjp
 
 __all__ = [
+    "GPHM",
+    "Advection",
+    "AllenCahn",
     "GridGP",
     "KroneckerOperator",
+    "Poisson",
     "SlimKL",
     "gp_nll",
     "gp_nll_vjp",

@@ -1,0 +1,222 @@
+"""One axis of the grid: its covariance K and the derivative D at given hyperparameters, and the gradients that come back.
+
+Arrays are rows (m, N) with the axis last. Equation numbers are those of csrc/kron/gphm/README.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
+
+
+class Hyper(NamedTuple):
+    """Of one axis, (Q,) each; or their gradients."""
+
+    log_weights: np.ndarray
+    log_scales: np.ndarray
+    freqs: np.ndarray
+
+
+class Covariance(NamedTuple):
+    """How a mixture is evaluated."""
+
+    kind: str
+    order: int  # of D
+    jitter: float
+    settings: dict[str, Any]  # backend, num_threads
+
+    def cross(self, x: np.ndarray, y: np.ndarray | None, hyper: Hyper, order: int = 0) -> np.ndarray:
+        return spectral_mixture(x, y, **hyper._asdict(), kind=self.kind, order=order, **self.settings)
+
+    def cross_vjp(self, x: np.ndarray, hyper: Hyper, G: np.ndarray, order: int) -> Hyper:
+        return Hyper(*spectral_mixture_vjp(x, None, *hyper, G, kind=self.kind, order=order, **self.settings)[1:])
+
+    def lags(self, d: np.ndarray, hyper: Hyper, order: int = 0) -> np.ndarray:
+        return spectral_mixture_lags(d, *hyper, kind=self.kind, order=order, **self.settings)
+
+    def lags_vjp(self, d: np.ndarray, hyper: Hyper, g: np.ndarray, order: int) -> Hyper:
+        return Hyper(*spectral_mixture_lags_vjp(d, *hyper, g, kind=self.kind, order=order, **self.settings)[1:])
+
+
+class Axis:
+    """``at`` sets the hyperparameters; all else is at those. Subclasses know K and D."""
+
+    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
+        self.x, self.covariance, self.name = np.asarray(x, np.float64), covariance, name
+        self.hyper: Hyper
+
+    def at(self, hyper: Hyper) -> None:
+        raise NotImplementedError
+
+    def apply(self, A: np.ndarray) -> np.ndarray:
+        """D on every row; what it returns lasts until the next product."""
+        raise NotImplementedError
+
+    def adjoint(self, E: np.ndarray) -> np.ndarray:
+        """Dᵀ on every row; what it returns lasts until the next product."""
+        raise NotImplementedError
+
+    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
+        """By the hyperparameters, of rows/2 log det K - <X, A dK> + <E, A dD>, where A and E were the last of ``apply`` and ``adjoint``."""
+        raise NotImplementedError
+
+    def predictor(self, x: np.ndarray) -> np.ndarray:
+        """k(x, grid), (M, N)."""
+        return self.covariance.cross(x, self.x, self.hyper)
+
+    def factorize(self, K: np.ndarray) -> None:
+        """The Cholesky factor of a symmetric K, in its place; its upper triangle keeps what was there."""
+        from scipy.linalg.lapack import dpotrf
+
+        self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
+        if info:
+            raise np.linalg.LinAlgError(
+                f"GPHM: the covariance of {self.name} with jitter {self.covariance.jitter:g} is not positive definite at these parameters; "
+                "give a larger jitter or a smaller learning_rate"
+            )
+
+    @property
+    def logdet(self) -> float:
+        return 2.0 * float(np.log(self.lower.diagonal()).sum())
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        """K⁻¹ on every row."""
+        from scipy.linalg.blas import dtrsm
+
+        half = dtrsm(1.0, self.lower, rows.T, lower=1)
+        found: np.ndarray = dtrsm(1.0, self.lower, half, lower=1, trans_a=1, overwrite_b=1)
+        return found.T
+
+
+class UniformAxis(Axis):
+    """K and D are Toeplitz: N lags of the kernel; products with D and sums along diagonals by Fourier transforms (8)-(10)."""
+
+    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
+        super().__init__(x, covariance, name)
+        from scipy.fft import next_fast_len
+
+        n = len(x)
+        self.d = np.arange(n) * ((self.x[-1] - self.x[0]) / (n - 1))
+        self.length = int(next_fast_len(2 * n - 1, real=True))
+        self.line = np.empty(2 * n - 1)  # k at the lags from 1 - n to n - 1
+        self.toeplitz = np.lib.stride_tricks.sliding_window_view(self.line, n)[::-1]
+        self.K = np.empty((n, n))
+        self.spectra: dict[str, np.ndarray] = {}  # of A, E, X
+        self.signal = np.empty((0, 0))
+
+    def at(self, hyper: Hyper) -> None:
+        self.hyper, n = hyper, len(self.x)
+        lags = self.covariance.lags(self.d, hyper)
+        lags[0] += self.covariance.jitter
+        self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
+        np.copyto(self.K, self.toeplitz)
+        self.factorize(self.K)
+        slopes = self.covariance.lags(self.d, hyper, self.covariance.order)
+        around = np.zeros(self.length)
+        around[:n] = slopes
+        around[:-n:-1] = slopes[1:] if self.even else -slopes[1:]
+        transformed = np.fft.rfft(around)
+        self.symbol = transformed.real.copy() if self.even else 1j * transformed.imag
+
+    @property
+    def even(self) -> bool:
+        return self.covariance.order % 2 == 0
+
+    def apply(self, A: np.ndarray) -> np.ndarray:
+        return self._product("A", A)
+
+    def adjoint(self, E: np.ndarray) -> np.ndarray:
+        found = self._product("E", E)
+        return found if self.even else np.negative(found, out=found)
+
+    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
+        from scipy.linalg.blas import dtrsv
+
+        covariance = self.covariance
+        first = np.zeros(len(self.x))
+        first[0] = 1.0
+        column = dtrsv(self.lower, dtrsv(self.lower, first, lower=1), lower=1, trans=1)  # of the inverse
+        of_K = 0.5 * rows * inverse_diagonal_sums(column)
+        of_K -= self._diagonal_sums(self._transform("X", X), self.spectra["A"], True)
+        of_D = self._diagonal_sums(self.spectra["E"], self.spectra["A"], self.even)
+        parts = covariance.lags_vjp(self.d, self.hyper, of_K, 0), covariance.lags_vjp(self.d, self.hyper, of_D, covariance.order)
+        return Hyper(*(k + d for k, d in zip(*parts)))
+
+    def _transform(self, name: str, rows: np.ndarray) -> np.ndarray:
+        shape = (len(rows), self.length // 2 + 1)
+        if name not in self.spectra or self.spectra[name].shape != shape:
+            self.spectra[name] = np.empty(shape, complex)  # kept: fresh pages would cost more than the transform
+        return np.fft.rfft(rows, n=self.length, axis=1, out=self.spectra[name])
+
+    def _product(self, name: str, rows: np.ndarray) -> np.ndarray:
+        spectrum = self._transform(name, rows)
+        if self.signal.shape[0] != len(rows):
+            self.signal, self.scratch = np.empty((len(rows), self.length)), np.empty_like(spectrum)
+        np.multiply(spectrum, self.symbol, out=self.scratch)
+        np.fft.irfft(self.scratch, n=self.length, axis=1, out=self.signal)
+        return self.signal[:, : len(self.x)]
+
+    def _diagonal_sums(self, X: np.ndarray, A: np.ndarray, even: bool) -> np.ndarray:
+        """At lag l of X^T A, by spectra: the diagonal i - j = l plus the one at -l, or minus it; the main one once, or 0 (9)."""
+        if even:
+            products = np.einsum("ij,ij->j", X.view(float), A.view(float))  # the real part of X conj(A), in halves
+            sums = 2 * np.fft.irfft(products.reshape(-1, 2).sum(axis=1), n=self.length)[: len(self.x)]
+            sums[0] /= 2
+            return sums
+        sums = 2 * np.fft.irfft(1j * np.einsum("ij,ij->j", X, A.conj()).imag, n=self.length)[: len(self.x)]
+        sums[0] = 0.0
+        return sums
+
+
+class GeneralAxis(Axis):
+    """Any points: K and D are evaluated at all pairs."""
+
+    def at(self, hyper: Hyper) -> None:
+        self.hyper = hyper
+        K = self.covariance.cross(self.x, None, hyper)
+        np.fill_diagonal(K, K.diagonal() + self.covariance.jitter)
+        self.factorize(K)
+        self.D = self.covariance.cross(self.x, None, hyper, self.covariance.order)
+
+    def apply(self, A: np.ndarray) -> np.ndarray:
+        found: np.ndarray = A @ self.D.T
+        return found
+
+    def adjoint(self, E: np.ndarray) -> np.ndarray:
+        found: np.ndarray = E @ self.D
+        return found
+
+    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
+        of_K = 0.5 * rows * self.solve(np.eye(len(self.x))) - X.T @ A
+        parts = (
+            self.covariance.cross_vjp(self.x, self.hyper, of_K, 0),
+            self.covariance.cross_vjp(self.x, self.hyper, E.T @ A, self.covariance.order),
+        )
+        return Hyper(*(k + d for k, d in zip(*parts)))
+
+
+def axis(x: np.ndarray, covariance: Covariance, name: str) -> Axis:
+    return (UniformAxis if is_uniform(x) else GeneralAxis)(x, covariance, name)
+
+
+def is_uniform(x: np.ndarray) -> bool:
+    """Within the roundings of x_0 + i h in x's own precision: the test of ``spectral_mixture``."""
+    wide = x.astype(np.float64)
+    steps = wide[0] + np.arange(len(x)) * ((wide[-1] - wide[0]) / (len(x) - 1))
+    return bool((np.abs(wide - steps) <= 4 * np.finfo(x.dtype).eps * np.abs(wide).max()).all())
+
+
+def inverse_diagonal_sums(x: np.ndarray) -> np.ndarray:
+    """Of the inverse of a symmetric Toeplitz matrix, by its first column x: the diagonals at lag l and -l together (10)."""
+    n = len(x)
+    lag = np.arange(n)
+    weighed = np.empty((2, n))
+    weighed[0], weighed[1] = x, x * lag
+    spectra = np.fft.rfft(weighed, 2 * n)
+    plain, moments = np.fft.irfft(spectra[0] * spectra.conj(), 2 * n)[:, :n]
+    sums: np.ndarray = ((n - lag) * plain - 2 * moments) * (2 / x[0])
+    sums[0] /= 2
+    return sums

@@ -1,0 +1,123 @@
+"""The equations that ``GPHM`` solves. On a grid each is a residual e, linear in the derivatives of u, with a reaction that has none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from ... import _arguments
+
+Field = np.ndarray | float | Callable[..., Any]
+
+
+class PDE:
+    """Base of the equations: sum_k coefficients_k d^order u / dx_k^order + reaction(u) = source inside, u = boundary on the edges."""
+
+    order = 2
+    dims: tuple[int, ...] = (1, 2)  # of grids that it is an equation on
+
+    def __init__(self, *, source: Field, boundary: Field) -> None:
+        self.source: Any = source
+        self.boundary: Any = boundary
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """One an axis."""
+        return (1.0, 1.0)
+
+    def reaction(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """The reaction and its derivative by u; None where there is none."""
+        return None
+
+    def on(self, axes: Sequence[np.ndarray], label: str) -> Self:
+        """The same with source and boundary as arrays of numbers on the grid, checked; the boundary is 0 inside."""
+        name = type(self).__name__
+        if len(axes) not in self.dims:
+            wanted = " or ".join(map(str, self.dims))
+            raise ValueError(f"{label}: {len(axes)} axes, expected {wanted} for {name}")
+        found = copy.copy(self)
+        found.source = on_grid(self.source, axes, label, f"source of {name}")
+        _arguments.finite(found.source, label, f"source of {name}")
+        values = on_grid(self.boundary, axes, label, f"boundary of {name}")
+        found.boundary = np.where(edge_mask(values.shape), values, 0.0)
+        _arguments.finite(found.boundary, label, f"boundary of {name}")
+        return found
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}=...' if name != 'speed' else f'speed={v}' for name, v in vars(self).items())})"
+
+
+class Poisson(PDE):
+    """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges.
+
+    Parameters
+    ----------
+    source, boundary : array of the grid's shape, number, or callable
+        A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
+        boundary the values on the edges are used.
+    """
+
+
+class AllenCahn(PDE):
+    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges. Arguments as for ``Poisson``."""
+
+    def reaction(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        square = u * u
+        return u * (square - 1), 3 * square - 1
+
+
+class Advection(PDE):
+    """speed u_x + u_t = source; u = boundary on the edges. The first axis is x, the second t.
+
+    speed is a number; the other arguments are as for ``Poisson``.
+    """
+
+    order = 1
+    dims = (2,)
+
+    def __init__(self, *, speed: float, source: Field = 0.0, boundary: Field) -> None:
+        self.speed = _arguments.number(speed, "kron.Advection", "speed", negative=True)
+        super().__init__(source=source, boundary=boundary)
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        return (self.speed, 1.0)
+
+
+def on_grid(field: Any, axes: Sequence[np.ndarray], label: str, name: str) -> np.ndarray:
+    """A field's values on the grid of axes, in double precision."""
+    shape = tuple(map(len, axes))
+    if callable(field):
+        field = field(*np.meshgrid(*axes, indexing="ij"))
+    if _arguments.is_number(field):
+        return np.full(shape, _arguments.real(field, label, name))
+    values = _arguments.numbers_of(field, label, name).astype(np.float64)
+    if values.shape != shape:
+        raise ValueError(f"{label}: {name} has shape {values.shape}, expected {shape}, a number a point")
+    return values
+
+
+def edge_mask(shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.ones(shape, bool)
+    mask[(slice(1, -1),) * len(shape)] = False
+    return mask
+
+
+def edges(u: np.ndarray) -> np.ndarray:
+    """The values on the edges one after the other; corners belong to two of them."""
+    return u[[0, -1]] if u.ndim == 1 else np.concatenate([u[0], u[-1], u[:, 0], u[:, -1]])
+
+
+def add_to_edges(u: np.ndarray, values: np.ndarray) -> None:
+    """The adjoint of ``edges``, in place."""
+    if u.ndim == 1:
+        u[[0, -1]] += values
+        return
+    n, m = u.shape
+    u[0] += values[:m]
+    u[-1] += values[m : 2 * m]
+    u[:, 0] += values[2 * m : 2 * m + n]
+    u[:, -1] += values[2 * m + n :]

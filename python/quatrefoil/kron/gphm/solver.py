@@ -1,0 +1,379 @@
+"""``GPHM``: parameters, training and prediction."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ... import _arguments
+from ..estimator import Estimator
+from . import component as _component
+from .axis import Covariance
+from .loss import Params
+from .optimizers import OPTIMIZERS, Moments
+from .pde import PDE, on_grid
+
+_TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
+_KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solution in the making may change
+
+
+class GPHM(Estimator):
+    """Differential equations whose solutions have high frequencies or many scales, by Gaussian processes that learn them (GP-HM).
+
+    The solution on the grid, U, has a spectral mixture covariance K_k along every axis; U, the mixtures and two precisions are learnt
+    together from a loss of the equation, the boundary values and the prior (5).
+
+    Parameters
+    ----------
+    pde : Poisson, AllenCahn or Advection
+    axes : list of (N_k,)
+        Points of every axis, increasing or decreasing, at least 3; float32 or float64. Uniform ones cost least.
+    kind : "student_t" or "gaussian"
+        The mixture, as in ``spectral_mixture``.
+    components : int
+        Of the mixture, Q.
+    freq_scale : float
+        Frequencies begin equally spaced from 0 to this, in cycles a unit of length. It should exceed those of the solution, and be less
+        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well.
+    boundary_weight : float
+        Of the boundary's part of the loss.
+    jitter : float
+        Added to the diagonals of K_k.
+    learning_rate : float
+        Of Adam.
+    optimizer : "adam" or "projection"
+        Adam on all parameters, as published: for 10^4 to 10^6 steps. Or, on one axis, variable projection: U is always the best for the
+        hyperparameters (12), which take Adam's steps. A step costs 14 times as much (4 2/3 N^3), some hundreds are enough: sin(100 x) at
+        N = 400 is 2e-5 off after 300 of them, where Adam is 1e-2 off after 4000. ``set_params`` may go on with the other one.
+    backend, num_threads
+        As in ``help(qf.conventions)``, of the covariance functions; NumPy's and SciPy's libraries do the rest.
+
+    Attributes
+    ----------
+    params : dict
+        U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,): copies of what ``fit``
+        learns.
+    held_params : dict or None
+        Those of the first component after ``add_smooth_component``.
+    history_ : dict of lists
+        "loss" before each step; "error" after the steps "error_step", where a truth was given to ``fit``.
+
+    Raises
+    ------
+    ValueError
+        Arguments out of range, shapes that do not fit, NaN or infinity in axes, source or boundary.
+    numpy.linalg.LinAlgError
+        A covariance that is not positive definite at the parameters.
+    FloatingPointError
+        A loss that is not finite. After either error ``params`` are those where it happened: a ``state_dict()`` from before goes back.
+
+    Notes
+    -----
+    A step costs a Cholesky factorisation and two solves an axis, 4 1/3 N^3 operations for N^2 unknowns, five Fourier transforms of N rows
+    of length 2 N, and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations and 10 N^3 operations
+    more. With one axis N^3 / 3. Trained on and on, precisions grow, and errors may too: look at ``report``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.linspace(0, 1, 80)
+    >>> pde = qf.kron.Poisson(source=lambda x: -400 * np.sin(20 * x), boundary=lambda x: np.sin(20 * x))
+    >>> gp = qf.kron.GPHM(pde, [x], freq_scale=10.0, optimizer="projection").fit(100)
+    >>> t = np.linspace(0, 1, 301)
+    >>> bool(np.abs(gp.predict([t]) - np.sin(20 * t)).max() < 1e-2)
+    True
+    """
+
+    def __init__(
+        self,
+        pde: PDE,
+        axes: Sequence[Any],
+        *,
+        kind: str = "student_t",
+        components: int = 30,
+        freq_scale: float = 20.0,
+        boundary_weight: float = 200.0,
+        jitter: float = 1e-6,
+        learning_rate: float = 0.01,
+        optimizer: str = "adam",
+        backend: str | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        self.pde, self.axes, self.kind, self.components, self.freq_scale = pde, axes, kind, components, freq_scale
+        self.boundary_weight, self.jitter, self.learning_rate, self.optimizer = boundary_weight, jitter, learning_rate, optimizer
+        self.backend, self.num_threads = backend, num_threads
+        self._start()
+
+    def _start(self) -> None:
+        label = "GPHM"
+        if not isinstance(self.pde, PDE):
+            raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...), AllenCahn(...) or Advection(...)")
+        axes = [_axis(x, label, k) for k, x in enumerate(_arguments.sequence(self.axes, f"{label}: axes"))]
+        self._grid_pde = self.pde.on(axes, label)
+        _arguments.choice(self.kind, label, "kind", ("student_t", "gaussian"))
+        count = _arguments.integer(self.components, label, "components", 1)
+        scale = _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
+        weight = _arguments.number(self.boundary_weight, label, "boundary_weight", positive=True)
+        jitter = _arguments.number(self.jitter, label, "jitter")
+        self._check_training(label, len(axes))
+        settings = {"backend": self.backend, "num_threads": self.num_threads}
+        covariance = Covariance(self.kind, self._grid_pde.order, jitter, settings)
+        self._components = [_component.mixture(self._grid_pde, axes, covariance, count, scale, weight)]
+        self._held: list[Params] = []
+        self._learnt = _Learnt.at(self._components[-1].flat(self._components[-1].initial))
+        self.history_: dict[str, list[Any]] = {"loss": [], "error_step": [], "error": []}
+
+    def _check_training(self, label: str, dims: int) -> None:
+        _arguments.number(self.learning_rate, label, "learning_rate", positive=True)
+        _arguments.choice(self.optimizer, label, "optimizer", tuple(OPTIMIZERS))
+        if self.optimizer == "projection" and dims > 1:
+            raise ValueError(f"{label}: optimizer is 'projection', which solves on one axis; got {dims} axes, expected optimizer='adam'")
+
+    def __repr__(self) -> str:
+        known = self._parameters()
+        given = {n: v for n, v in self.get_params().items() if n not in ("pde", "axes") and v != known[n].default}
+        return f"GPHM({', '.join([repr(self.pde), f'grid={self._grid_pde.source.shape}', *(f'{n}={v!r}' for n, v in given.items())])})"
+
+    def set_params(self, **params: Any) -> Self:
+        """Other parameters; returns self. learning_rate and optimizer hold for the next steps; any other begins from the start."""
+        super().set_params(**params)
+        if params.keys() <= _KEEPING_THE_STATE:
+            self._check_training("GPHM.set_params", len(self._grid_pde.source.shape))
+        else:
+            self._start()
+        return self
+
+    # ---- parameters and loss
+
+    @property
+    def params(self) -> Params:
+        return {name: value.copy() for name, value in self._components[-1].named(self._learnt.x).items()}
+
+    @property
+    def held_params(self) -> Params | None:
+        return {name: value.copy() for name, value in self._held[0].items()} if self._held else None
+
+    def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
+        """The loss (5) and its gradient (7), by the names of ``params``; those that are not given are the present ones."""
+        label = "GPHM.value_and_grad"
+        now = self.params
+        if params is not None:
+            for name, value in params.items():
+                now[name] = _checked(value, now, label, name)
+        return self._components[-1].loss(now)
+
+    # ---- training
+
+    def fit(
+        self,
+        steps: int = 10_000,
+        *,
+        progress: bool | Callable[[int, float], Any] | None = None,
+        truth: np.ndarray | Callable[..., Any] | None = None,
+        check_every: int = 1000,
+    ) -> Self:
+        """``steps`` more steps; called again it goes on. Returns self.
+
+        ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
+        an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
+        at the end the relative L2 error against it goes to ``history_`` (never into the training). An interrupt leaves whole steps.
+        """
+        label = "GPHM.fit"
+        count = _arguments.integer(steps, label, "steps", 0)
+        every = _arguments.integer(check_every, label, "check_every", 1)
+        tell = _Printer() if progress is True else progress or None
+        if tell is not None and not callable(tell):
+            raise TypeError(f"{label}: progress is {progress!r}, expected True or a callable")
+        error = None if truth is None else self._error_against(truth, label)
+        component, optimizer = self._components[-1], OPTIMIZERS[self.optimizer]
+        if self._learnt.optimizer != self.optimizer and count:  # one that has not begun
+            x = optimizer.prepare(component, self._learnt.x)
+            self._learnt = self._learnt._replace(x=x, moments=Moments.none(x.size), optimizer=self.optimizer)
+        losses = self.history_["loss"]
+        last = self._learnt.steps + count
+        while self._learnt.steps < last:
+            now = self._learnt
+            del losses[now.steps :]  # of a step that was interrupted
+            value, x, moments = optimizer.step(component, now.x, now.moments, float(self.learning_rate))
+            losses.append(value)
+            self._learnt = now._replace(x=x, moments=moments, steps=now.steps + 1)
+            if error is not None and (now.steps + 1) % every == 0 and now.steps + 1 < last:
+                self._note(error())
+            if tell is not None:
+                tell(now.steps + 1, value)
+        if error is not None:
+            self._note(error())
+        return self
+
+    def add_smooth_component(self) -> Self:
+        """A second process with Matern-5/2 covariance on top of the solution, which is held from here on; ``fit`` goes on with it alone.
+
+        For solutions with a smooth part that the mixture finds slowly. Predictions are the sum. Returns self.
+        """
+        if self._held:
+            raise ValueError("GPHM.add_smooth_component: there is one already")
+        params = self.params
+        made = _component.smooth(self._components[0], params)
+        self._components, self._held = [*self._components, made], [params]
+        self._learnt = _Learnt.at(made.flat(made.initial), self._learnt.steps)
+        return self
+
+    def _error_against(self, truth: Any, label: str) -> Callable[[], float]:
+        axes = [a.x for a in self._components[0].loss.axes]
+        if callable(truth):
+            axes = [np.linspace(x[0], x[-1], _TRUTH_POINTS) for x in axes]
+        values = on_grid(truth, axes, label, "truth")
+        _arguments.finite(values, label, "truth")
+        size = float(np.linalg.norm(values))
+        if size == 0:
+            raise ValueError(f"{label}: truth is 0 everywhere, to which no error is relative")
+        if callable(truth):
+            return lambda: float(np.linalg.norm(self._predicted(axes) - values)) / size
+        return lambda: float(np.linalg.norm(sum(p["U"] for p in (*self._held, self.params)) - values)) / size
+
+    def _note(self, error: float) -> None:
+        self.history_["error_step"].append(self._learnt.steps)
+        self.history_["error"].append(error)
+
+    def report(self) -> dict[str, Any]:
+        """Steps, the loss before the last one, and where a truth was given the final error, beside it the best one and its step.
+
+        The final error is the result: nobody who needs a solver knows which step was best.
+        """
+        losses, errors = self.history_["loss"], self.history_["error"]
+        found: dict[str, Any] = {"steps": self._learnt.steps, "loss": losses[-1] if losses else None}
+        if errors:
+            best = int(np.argmin(errors))
+            found |= {"error": errors[-1], "best_error": errors[best], "best_step": self.history_["error_step"][best]}
+        return found
+
+    # ---- prediction
+
+    def predict(self, axes: Sequence[Any]) -> np.ndarray:
+        """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (11). Inside the grid: outside it tends to 0."""
+        label = "GPHM.predict"
+        given = _arguments.sequence(axes, f"{label}: axes")
+        if len(given) != len(self._grid_pde.source.shape):
+            raise ValueError(f"{label}: {len(given)} axes, expected {len(self._grid_pde.source.shape)}")
+        return self._predicted([_points(x, label, k) for k, x in enumerate(given)])
+
+    def _predicted(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+        parts = [c.predict(p, axes) for c, p in zip(self._components, (*self._held, self.params))]
+        total: np.ndarray = sum(parts[1:], parts[0])
+        return total
+
+    # ---- states
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All that training changes, as arrays: ``np.savez(file, **gp.state_dict())``."""
+        moments = self._learnt.moments
+        state = {"kind": np.array(self.kind), "optimizer": np.array(self._learnt.optimizer), "steps": np.array(self._learnt.steps)}
+        state |= {"adam.first": moments.first.copy(), "adam.second": moments.second.copy(), "adam.steps": np.array(moments.steps)}
+        for i, params in enumerate((*self._held, self.params)):
+            state |= {f"{i}.{name}": value.copy() for name, value in params.items()}
+        return state | {f"history.{name}": np.array(values, float) for name, values in self.history_.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Self:
+        """Go on from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments: the same bits as without the stop."""
+        label = "GPHM.load_state_dict"
+        fresh = type(self)(self.pde, self.axes, **{n: v for n, v in self.get_params().items() if n not in ("pde", "axes")})
+        if (kind := str(_entry(state, "kind", label))) != self.kind:
+            raise ValueError(f"{label}: a state of kind {kind!r}, expected {self.kind!r}")
+        if "1.U" in state:
+            fresh._learnt = _Learnt.at(fresh._loaded(state, 0, label))
+            fresh.add_smooth_component()
+        x = fresh._loaded(state, len(fresh._held), label)
+        first, second = (np.array(_entry(state, f"adam.{n}", label), np.float64) for n in ("first", "second"))
+        if first.shape != x.shape or second.shape != x.shape:
+            raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {x.shape}")
+        moments = Moments(first, second, int(_entry(state, "adam.steps", label)))
+        fresh._learnt = _Learnt(x, moments, int(_entry(state, "steps", label)), str(_entry(state, "optimizer", label)))
+        for name in fresh.history_:
+            values = np.asarray(_entry(state, f"history.{name}", label))
+            fresh.history_[name] = [int(v) for v in values] if name == "error_step" else [float(v) for v in values]
+        self.__dict__.update(fresh.__dict__)
+        return self
+
+    def _loaded(self, state: Mapping[str, Any], i: int, label: str) -> np.ndarray:
+        now = self.params
+        found = {name: _checked(np.asarray(_entry(state, f"{i}.{name}", label)), now, label, name) for name in now}
+        return self._components[-1].flat(found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles: the equation by its numbers on the grid, for functions may not be picklable."""
+        kept = self.get_params() | {"pde": self._grid_pde}
+        return {"given": kept, "state": self.state_dict()}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        for name, value in kept["given"].items():
+            setattr(self, name, value)
+        self._start()
+        self.load_state_dict(kept["state"])
+
+
+class _Learnt(NamedTuple):
+    """What steps change, replaced as one: an interrupt finds the old or the new."""
+
+    x: np.ndarray  # the learnt component's parameters
+    moments: Moments
+    steps: int  # of all components
+    optimizer: str  # that the moments are of; "" before the first step
+
+    @classmethod
+    def at(cls, x: np.ndarray, steps: int = 0) -> _Learnt:
+        return cls(x, Moments.none(x.size), steps, "")
+
+
+class _Printer:
+    """A line a second."""
+
+    def __init__(self) -> None:
+        self.last = -math.inf
+
+    def __call__(self, step: int, loss: float) -> None:
+        if time.monotonic() - self.last >= 1:
+            self.last = time.monotonic()
+            print(f"GPHM: step {step}, loss {loss:.6g}", file=sys.stderr, flush=True)
+
+
+def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:
+    if name not in state:
+        raise ValueError(f"{label}: the state has no {name!r}; expected the state_dict() of a GPHM with the same arguments")
+    return state[name]
+
+
+def _checked(value: Any, now: Params, label: str, name: str) -> np.ndarray:
+    """One parameter, as ``params`` has it."""
+    if name not in now:
+        raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
+    if _arguments.is_number(value):
+        value = np.array(float(value))
+    found = _arguments.numbers_of(value, label, name).astype(np.float64)
+    if found.shape != now[name].shape:
+        raise ValueError(f"{label}: {name} has shape {found.shape}, expected {now[name].shape}")
+    _arguments.finite(found, label, name)
+    return found
+
+
+def _points(x: Any, label: str, k: int) -> np.ndarray:
+    numbers = _arguments.numbers_of(x, label, f"axes[{k}]")
+    if numbers.ndim != 1:
+        raise ValueError(f"{label}: axes[{k}] has shape {numbers.shape}, expected (n,)")
+    _arguments.finite(numbers, label, f"axes[{k}]")
+    return numbers.astype(np.float64)
+
+
+def _axis(x: Any, label: str, k: int) -> np.ndarray:
+    """In its own precision, which says what uniform means."""
+    points = _points(x, label, k)
+    if len(points) < 3:
+        raise ValueError(f"{label}: axes[{k}] has {len(points)} points, expected at least 3: two ends and one between")
+    steps = np.diff(points)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected points in their order")
+    return np.array(_arguments.numbers_of(x, label, f"axes[{k}]"))

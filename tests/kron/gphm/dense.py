@@ -1,0 +1,71 @@
+"""The loss (5) of GP-HM as it is defined: kernels of all pairs, dense matrices; for NumPy arrays, and for tensors that autograd follows."""
+
+import math
+
+import numpy as np
+
+
+def kernel(xp, d, log_weights, log_scales, freqs, kind, order):
+    """k^(order)(d), d of any shape."""
+    d, w, m = d[..., None], xp.exp(log_weights), 2 * math.pi * freqs
+    c, S = xp.cos(m * d), xp.sin(m * d)
+    if kind == "student_t":
+        a = math.sqrt(5) * xp.exp(log_scales)
+        s = a * abs(d)
+        E = xp.exp(-s)
+        g, first, second = (1 + s + s**2 / 3) * E, -(a**2) / 3 * d * (1 + s) * E, -(a**2) / 3 * (1 + s - s**2) * E
+    else:
+        p = xp.exp(log_scales)
+        g = xp.exp(-p * d**2)
+        first, second = -2 * p * d * g, (4 * p**2 * d**2 - 2 * p) * g
+    k = [g * c, first * c - m * g * S, second * c - 2 * m * first * S - m**2 * g * c][order]
+    return (w * k).sum(-1)
+
+
+def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, speed=1.0, held=None):
+    """``equation`` is "poisson", "allencahn" or "advection"; ``held``: a solution below U, and its derivatives."""
+    U, log_tau, log_v = params["U"], params["log_tau"], params["log_v"]
+    order = 1 if equation == "advection" else 2
+    covariances, derivatives, value = [], [], 0.0
+    for i, x in enumerate(axes):
+        hyper = [params[f"{name}_{i}"] for name in ("log_weights", "log_scales", "freqs")]
+        d = x[:, None] - x
+        covariances.append(kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype))
+        derivatives.append(kernel(xp, d, *hyper, kind, order))
+        value = value + 0.5 * math.prod(U.shape) / len(x) * xp.linalg.slogdet(covariances[i])[1]
+    solve = xp.linalg.solve
+    if len(axes) == 1:
+        weights = solve(covariances[0], U)
+        e = derivatives[0] @ weights
+        value = value + 0.5 * U @ weights
+    else:
+        first, second = solve(covariances[0], U), solve(covariances[1], U.T)
+        e = (speed if equation == "advection" else 1.0) * (derivatives[0] @ first) + (derivatives[1] @ second).T
+        value = value + 0.5 * (U * solve(covariances[1], first.T).T).sum()
+    whole = U
+    if held is not None:
+        whole, e = U + held[0], e + held[1]
+    if equation == "allencahn":
+        e = e + whole * (whole**2 - 1)
+    e = e - source
+    off = whole - boundary
+    sides = [off[0], off[-1]] if len(axes) == 1 else [off[0], off[-1], off[:, 0], off[:, -1]]
+    count = 2 if len(axes) == 1 else 2 * sum(U.shape)
+    misfit = sum((side**2).sum() for side in sides)
+    value = value + weight * 0.5 * (xp.exp(log_tau) * misfit - count * log_tau)
+    return value + 0.5 * (xp.exp(log_v) * (e**2).sum() - math.prod(U.shape) * log_v)
+
+
+class Mpmath:
+    """Functions of arrays of mpmath's numbers, for ``kernel``."""
+
+    def __init__(self, mpmath):
+        self.mpmath = mpmath
+        self.exp, self.cos, self.sin = (np.vectorize(f, otypes=[object]) for f in (mpmath.exp, mpmath.cos, mpmath.sin))
+
+    def array(self, x):
+        return np.vectorize(self.mpmath.mpf, otypes=[object])(x)
+
+    def inv(self, K):
+        found = self.mpmath.matrix(K.tolist()) ** -1
+        return np.array(found.tolist(), object).reshape(K.shape)

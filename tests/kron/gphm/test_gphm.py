@@ -1,0 +1,424 @@
+"""``GPHM``: the loss against its definition, gradients against differences, training against plain Adam, and what a user may do wrong."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gphm import dense
+
+EQUATIONS = {"poisson": qf.kron.Poisson, "allencahn": qf.kron.AllenCahn, "advection": qf.kron.Advection}
+SETUPS = [("poisson", 1), ("allencahn", 1), ("poisson", 2), ("allencahn", 2), ("advection", 2)]
+KINDS = ("student_t", "gaussian")
+HYPER = ("log_weights", "log_scales", "freqs")
+
+
+class Problem:
+    def __init__(self, rng, equation="poisson", dims=1, kind="student_t", jitter=0.05, uniform=True, sizes=(9, 7), Q=3, **options):
+        self.axes = [np.linspace(-1, 1, sizes[0]), np.linspace(2, 0, sizes[1])][:dims]
+        if not uniform:
+            self.axes = [x + 0.03 * rng.uniform(-1, 1, len(x)) for x in self.axes]
+        shape = tuple(map(len, self.axes))
+        self.source, self.boundary = rng.standard_normal((2, *shape))
+        speed = {"speed": 3.0} if equation == "advection" else {}
+        self.pde = EQUATIONS[equation](source=self.source, boundary=self.boundary, **speed)
+        self.gp = qf.kron.GPHM(self.pde, self.axes, kind=kind, components=Q, jitter=jitter, boundary_weight=70.0, **options)
+        self.params = {"U": rng.standard_normal(shape), "log_tau": np.array(0.3), "log_v": np.array(-0.4)}
+        for k in range(dims):
+            self.params[f"log_weights_{k}"] = rng.standard_normal(Q)
+            self.params[f"log_scales_{k}"] = 0.3 * rng.standard_normal(Q)
+            self.params[f"freqs_{k}"] = rng.uniform(0, 2, Q)
+        self.options = {"equation": equation, "kind": kind, "weight": 70.0, "jitter": jitter, **speed}
+
+    def dense_loss(self, params):
+        return dense.loss(np, params, self.axes, source=self.source, boundary=self.boundary, **self.options)
+
+    def gradient_by_differences(self, name, loss):
+        """Along a random direction: (directional derivative, direction)."""
+        direction = np.random.default_rng(0).standard_normal(np.shape(self.params[name]))
+        h = 1e-4
+
+        def at(t):
+            return loss({**self.params, name: self.params[name] + t * h * direction})
+
+        return (8 * (at(1) - at(-1)) - at(2) + at(-2)) / (12 * h), direction
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_loss_and_gradients(backend, rng, equation, dims, kind, uniform):
+    """By fourth-order differences with h = 1e-4, whose own error is about 1e-11 / h of the loss."""
+    p = Problem(rng, equation, dims, kind, uniform=uniform)
+    value, gradients = p.gp.value_and_grad(p.params)
+    assert math.isclose(value, p.dense_loss(p.params), rel_tol=1e-10, abs_tol=1e-9)  # terms of hundreds may cancel
+    assert gradients.keys() == p.params.keys()
+    for name, found in gradients.items():
+        expected, direction = p.gradient_by_differences(name, p.dense_loss)
+        assert found.shape == np.shape(p.params[name])
+        scale = np.sum(np.abs(found * direction)) + 1e-3 * abs(value)
+        assert abs(np.sum(found * direction) - expected) <= 1e-6 * scale, name
+
+
+def autograd(p, params=None, held=None):
+    torch = pytest.importorskip("torch")
+    tensors = {n: torch.tensor(v, dtype=torch.float64, requires_grad=True) for n, v in (params or p.params).items()}
+    fields = {"source": torch.from_numpy(p.source), "boundary": torch.from_numpy(p.boundary)}
+    value = dense.loss(torch, tensors, [torch.from_numpy(x) for x in p.axes], held=held, **fields, **p.options)
+    value.backward()
+    return value.item(), {n: t.grad.numpy() for n, t in tensors.items() if t.grad is not None}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_against_autograd(rng, equation, dims, kind):
+    """Every entry of every gradient."""
+    p = Problem(rng, equation, dims, kind)
+    value, gradients = p.gp.value_and_grad(p.params)
+    expected, slopes = autograd(p)
+    assert math.isclose(value, expected, rel_tol=1e-11, abs_tol=1e-9)
+    for name, found in gradients.items():
+        np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-9 * np.abs(slopes[name]).max(), err_msg=name)
+
+
+def ill_conditioned(rng, dims, kind):
+    """Ten smooth components, jitter 5e-8: a condition of 1e8. U is smooth too, as solutions are: far from what K cannot resolve."""
+    p = Problem(rng, "poisson", dims, kind, jitter=5e-8, sizes=(24, 20), Q=10)
+    p.params = p.gp.params | {"U": np.add.outer(*map(np.sin, p.axes)) if dims == 2 else np.sin(p.axes[0])}
+    for k in range(dims):
+        p.params |= {f"freqs_{k}": np.linspace(0, 2, 10), f"log_scales_{k}": np.full(10, -3.0)}
+    covariance = dense.kernel(np, np.subtract.outer(p.axes[0], p.axes[0]), *(p.params[f"{n}_0"] for n in HYPER), kind, 0)
+    assert 2e7 < np.linalg.cond(covariance + 5e-8 * np.eye(24)) < 5e8
+    return p
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_ill_conditioned(rng, dims, kind):
+    """50 times the condition's roundings, 2e-8: two solves and their adjoints. A point has about 10 of log det, which may cancel."""
+    p = ill_conditioned(rng, dims, kind)
+    value, gradients = p.gp.value_and_grad(p.params)
+    expected, slopes = autograd(p)
+    assert abs(value - expected) <= 1e-7 * (abs(expected) + 10 * p.source.size)
+    for name, found in gradients.items():
+        if name != "U" or dims == 1:  # in 2-D autograd's own is off by the square of the condition
+            np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-6 * np.abs(slopes[name]).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ill_conditioned_gradient_of_the_solution(rng, kind):
+    """In 30 digits."""
+    mpmath = pytest.importorskip("mpmath")
+    p = ill_conditioned(rng, 2, kind)
+    xp = dense.Mpmath(mpmath)
+    with mpmath.workdps(30):
+        inverses, slopes = [], []
+        for k, x in enumerate(p.axes):
+            hyper = [xp.array(p.params[f"{name}_{k}"]) for name in HYPER]
+            step = mpmath.mpf(x[-1] - x[0]) / (len(x) - 1)
+            lags = np.array([step * i for i in range(len(x))])
+            K, D = (dense.kernel(xp, lags, *hyper, kind, order) for order in (0, 2))
+            K[0] += mpmath.mpf(5e-8)
+            at = np.abs(np.subtract.outer(np.arange(len(x)), np.arange(len(x))))
+            inverses.append(xp.inv(K[at]))
+            slopes.append(D[at] @ inverses[k])
+        U = xp.array(p.params["U"])
+        e = slopes[0] @ U + U @ slopes[1].T - p.source
+        expected = (inverses[0] @ U @ inverses[1] + slopes[0].T @ e + e @ slopes[1]).astype(float)
+    off = 70 * (p.params["U"] - p.boundary)
+    for side in np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]:
+        expected[side] += off[side]
+    found = p.gp.value_and_grad(p.params)[1]["U"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_the_first_losses_are_those_of_plain_adam(rng, equation, dims):
+    torch = pytest.importorskip("torch")
+    p = Problem(rng, equation, dims, jitter=1e-4, freq_scale=2.0)
+    tensors = {n: torch.tensor(v, requires_grad=True) for n, v in p.gp.params.items()}
+    fields = {"source": torch.from_numpy(p.source), "boundary": torch.from_numpy(p.boundary)}
+    adam, losses = torch.optim.Adam(tensors.values(), lr=0.01), []
+    for _ in range(40):
+        adam.zero_grad()
+        loss = dense.loss(torch, tensors, [torch.from_numpy(x) for x in p.axes], **fields, **p.options)
+        loss.backward()
+        losses.append(loss.item())
+        adam.step()
+    np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they go through 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_uniform_axes_are_a_special_case(rng, equation, dims, kind):
+    """Points that are off by 1e-13, too much for a uniform axis: derivatives of the kernel change by that times their frequencies."""
+    p = Problem(rng, equation, dims, kind)
+    moved = [x + 1e-13 * (-1) ** np.arange(len(x)) for x in p.axes]
+    other = qf.kron.GPHM(p.pde, moved, kind=kind, components=3, jitter=0.05, boundary_weight=70.0)
+    assert [type(a).__name__ for a in other._components[0].loss.axes] == ["GeneralAxis"] * dims
+    assert [type(a).__name__ for a in p.gp._components[0].loss.axes] == ["UniformAxis"] * dims
+    (value, gradients), (expected, slopes) = p.gp.value_and_grad(p.params), other.value_and_grad(p.params)
+    assert math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-7)
+    for name, found in gradients.items():
+        np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-8 * np.abs(slopes[name]).max(), err_msg=name)
+    new = [np.linspace(-0.5, 0.5, 4), np.linspace(0, 1, 5)][:dims]
+    for gp in (p.gp, other):  # not fitted: Adam's first step goes by the sign of a gradient, where it is 0 by that of its roundings
+        gp.load_state_dict(gp.state_dict() | {f"0.{name}": value for name, value in p.params.items()})
+    found, expected = p.gp.predict(new), other.predict(new)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+def wave(x):
+    return np.sin(6 * x) * np.cos(20 * x)
+
+
+def wave_source(x):
+    return -436 * wave(x) - 240 * np.cos(6 * x) * np.sin(20 * x)
+
+
+def solver(N=100, dims=1, **options):
+    """Nyquist's frequency on [0, 2 pi] with 100 points is 7.9; the wave's is 4.1."""
+    x = np.linspace(0, 2 * np.pi, N)
+    pde = qf.kron.Poisson(source=lambda *x: sum(map(wave_source, x)), boundary=lambda *x: sum(map(wave, x)))
+    return qf.kron.GPHM(pde, [x] * dims, freq_scale=7.0, **options)
+
+
+def test_projection_solves(backend):
+    """About 1e-4 when written, whichever way the roundings go."""
+    gp = solver(optimizer="projection").fit(200, truth=wave, check_every=50)
+    t = np.linspace(0, 2 * np.pi, 300)
+    error = np.linalg.norm(gp.predict([t]) - wave(t)) / np.linalg.norm(wave(t))
+    assert error < 3e-3
+    assert gp.report()["error"] == gp.history_["error"][-1] == pytest.approx(error, rel=1e-9)
+    assert gp.report()["best_error"] == min(gp.history_["error"])
+    assert gp.history_["error_step"] == [50, 100, 150, 200]
+    assert np.abs(gp.params["U"] - wave(gp.axes[0])).max() < 1e-2
+
+
+def test_projection_solves_allen_cahn():
+    x = np.linspace(0, 2 * np.pi, 100)
+    pde = qf.kron.AllenCahn(source=lambda x: wave_source(x) + wave(x) * (wave(x) ** 2 - 1), boundary=wave)
+    gp = qf.kron.GPHM(pde, [x], freq_scale=7.0, optimizer="projection", kind="gaussian").fit(200, truth=wave)
+    assert gp.report()["error"] < 3e-3
+
+
+def test_the_projected_solution_is_the_best(rng):
+    """For a linear equation the loss is quadratic in U: its gradient vanishes there."""
+    p = Problem(rng, sizes=(12, 5), optimizer="projection")
+    p.gp.fit(1)
+    _, gradients = p.gp.value_and_grad()
+    _, elsewhere = p.gp.value_and_grad({"U": p.gp.params["U"] + 1e-3})
+    assert np.abs(gradients["U"]).max() <= 1e-6 * np.abs(elsewhere["U"]).max()
+
+
+def test_the_best_solution_in_two_dimensions():
+    """The loss is quadratic in U: its minimum, by the gradient's matrix, solves the equation between the grid's points too."""
+    x, u = np.linspace(0, 1, 14), lambda x, y: np.sin(7 * x) * np.cos(5 * y)
+    pde = qf.kron.Poisson(source=lambda x, y: -74 * u(x, y), boundary=u)
+    gp = qf.kron.GPHM(pde, [x, x], components=3, freq_scale=2.0)
+    at = lambda U: gp.value_and_grad({"U": U.reshape(14, 14), "log_tau": 5.0})[1]["U"].reshape(-1)  # noqa: E731
+    begin = at(np.zeros(196))
+    U = np.linalg.solve(np.stack([at(e) - begin for e in np.eye(196)]), -begin)
+    gp.load_state_dict(gp.state_dict() | {"0.U": U.reshape(14, 14)})
+    t, s = np.linspace(0, 1, 31), np.linspace(0.1, 0.8, 17)
+    assert np.abs(gp.predict([t, s]) - u(t[:, None], s)).max() < 0.02
+
+
+def states(gp):
+    return [*gp.state_dict().values(), gp.predict([np.linspace(0, 1, 4)] * len(gp.axes))]
+
+
+@pytest.mark.parametrize(("dims", "optimizer"), [(1, "adam"), (1, "projection"), (2, "adam")])
+def test_stops_change_no_bit(backend, dims, optimizer, tmp_path):
+    options = {"optimizer": optimizer, "components": 4, "dims": dims, "N": 20}
+    whole = solver(**options).fit(9).add_smooth_component().fit(6)
+    again = solver(**options).fit(4)
+    np.savez(tmp_path / "state.npz", **again.state_dict())
+    loaded = solver(**options).load_state_dict(np.load(tmp_path / "state.npz")).fit(5).add_smooth_component().fit(2)
+    late = solver(**options).load_state_dict(loaded.state_dict()).fit(4)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(loaded))).fit(4)
+    for other in (late, copied, loaded.fit(4)):
+        for got, expected in zip(states(other), states(whole), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("equation", "dims"), [("poisson", 1), ("allencahn", 1), ("advection", 2)])
+def test_smooth_component(rng, equation, dims):
+    """Its loss is (5) with the first solution held, its kernel Matern-5/2: a mixture of one component at frequency 0."""
+    p = Problem(rng, equation, dims)
+    p.gp.fit(3)
+    first = p.gp.params
+    before = p.gp.predict(p.axes)
+    p.gp.add_smooth_component()
+    np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # it begins at 0
+    np.testing.assert_array_equal(p.gp.held_params["U"], first["U"])
+    K = [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in HYPER), "student_t", 0)
+         + 0.05 * np.eye(len(x)) for k, x in enumerate(p.axes)]  # fmt: skip
+    order = 1 if equation == "advection" else 2
+    D = [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in HYPER), "student_t", order)
+         for k, x in enumerate(p.axes)]  # fmt: skip
+    terms = D[0] @ np.linalg.solve(K[0], first["U"])
+    if dims == 2:
+        terms = 3.0 * terms + np.linalg.solve(K[1], first["U"].T).T @ D[1].T
+    torch = pytest.importorskip("torch")
+    params = {n: v + 0.1 * rng.standard_normal(v.shape) for n, v in p.gp.params.items()}
+    assert not [n for n in params if n.startswith("freqs")]
+    value, gradients = p.gp.value_and_grad(params)
+    held = torch.from_numpy(first["U"]), torch.from_numpy(terms)
+    expected, slopes = autograd(p, params | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, held)
+    assert math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-7)
+    for name, found in gradients.items():
+        np.testing.assert_allclose(found, slopes[name], rtol=0, atol=1e-7 * np.abs(slopes[name]).max(), err_msg=name)
+    with pytest.raises(ValueError, match="there is one already"):
+        p.gp.add_smooth_component()
+
+
+def test_a_smooth_component_adds_what_is_missing():
+    """A parabola on a wave that one component at the wave's own frequency cannot hold."""
+    x = np.linspace(0, 1, 60)
+    u = lambda x: np.sin(40 * x) - 2 * (x - 0.5) ** 2  # noqa: E731
+    pde = qf.kron.Poisson(source=lambda x: -1600 * np.sin(40 * x) - 4, boundary=u)
+    gp = qf.kron.GPHM(pde, [x], freq_scale=20.0, components=8, optimizer="projection").fit(60, truth=u)
+    gp.add_smooth_component().fit(60, truth=u)
+    errors = gp.history_["error"]
+    assert errors[-1] <= 2 * errors[0]
+    assert errors[-1] < 1e-2
+
+
+def test_settings_of_the_training():
+    gp = solver(N=20, components=3).fit(5)
+    gp.set_params(learning_rate=0.1).fit(1)
+    before = gp.params
+    gp.fit(1)
+    assert np.abs(gp.params["U"] - before["U"]).max() > 0.02
+    assert len(gp.history_["loss"]) == 7
+    gp.set_params(optimizer="projection").fit(2)
+    assert gp.report()["steps"] == 9
+    assert "error" not in gp.report()
+    assert gp.set_params(jitter=1e-4).report() == {"steps": 0, "loss": None}
+    assert repr(gp).startswith("GPHM(Poisson(source=..., boundary=...), grid=(20,), components=3, freq_scale=7.0, jitter=0.0001")
+
+
+def test_progress_and_interrupts(capsys):
+    gp, seen = solver(N=20, components=3), []
+
+    def stop(step, loss):
+        seen.append((step, loss))
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gp.fit(10, progress=stop)
+    gp.fit(5, progress=True)
+    assert seen == list(enumerate(gp.history_["loss"][:5], start=1))
+    assert "GPHM: step 6, loss" in capsys.readouterr().err
+    np.testing.assert_array_equal(gp.params["U"], solver(N=20, components=3).fit(10).params["U"])
+
+
+def test_truth_is_only_reported():
+    plain, told = solver(N=20, components=3).fit(7), solver(N=20, components=3)
+    told.fit(7, truth=wave(told.axes[0]), check_every=3)
+    np.testing.assert_array_equal(plain.params["U"], told.params["U"])
+    assert told.history_["error_step"] == [3, 6, 7]
+    assert told.history_["error"][-1] == pytest.approx(
+        np.linalg.norm(told.params["U"] - wave(told.axes[0])) / np.linalg.norm(wave(told.axes[0]))
+    )
+
+
+def test_fields_and_axes(rng):
+    x = np.linspace(0, 1, 5)
+    by_arrays = qf.kron.Poisson(source=np.ones((5, 4)), boundary=np.where(np.pad(np.ones((3, 2), bool), 1), np.nan, 2.0))
+    by_functions = qf.kron.Poisson(source=1.0, boundary=lambda x, y: 2.0)
+    y = np.linspace(1, 0, 4, dtype=np.float32)
+    a, b = (qf.kron.GPHM(pde, [x, y], components=2).fit(3) for pde in (by_arrays, by_functions))
+    np.testing.assert_array_equal(a.params["U"], b.params["U"])
+    a.params["U"][:] = 7  # copies
+    np.testing.assert_array_equal(a.params["U"], b.params["U"])
+
+
+LINE = np.linspace(0, 1, 6)
+PDE = qf.kron.Poisson(source=0.0, boundary=0.0)
+BAD = {
+    "pde": (lambda: qf.kron.GPHM("poisson", [LINE]), TypeError, "pde is 'poisson', expected Poisson"),
+    "axes that are an array": (lambda: qf.kron.GPHM(PDE, LINE), TypeError, "expected a list or tuple of arrays, got ndarray"),
+    "an axis that is a list": (lambda: qf.kron.GPHM(PDE, [[0.0, 1.0, 2.0]]), TypeError, r"axes\[0\] is list"),
+    "integers": (lambda: qf.kron.GPHM(PDE, [np.arange(5)]), TypeError, r"axes\[0\] has dtype int64"),
+    "three axes": (lambda: qf.kron.GPHM(PDE, [LINE] * 3), ValueError, "3 axes, expected 1 or 2 for Poisson"),
+    "advection on one": (
+        lambda: qf.kron.GPHM(qf.kron.Advection(speed=1.0, boundary=0.0), [LINE]), ValueError, "1 axes, expected 2 for Advection",
+    ),
+    "two points": (lambda: qf.kron.GPHM(PDE, [LINE[:2]]), ValueError, r"axes\[0\] has 2 points, expected at least 3"),
+    "points in disorder": (lambda: qf.kron.GPHM(PDE, [np.array([0.0, 2.0, 1.0])]), ValueError, r"axes\[0\] is neither increasing"),
+    "an axis of pairs": (lambda: qf.kron.GPHM(PDE, [np.ones((3, 2))]), ValueError, r"axes\[0\] has shape \(3, 2\), expected \(n,\)"),
+    "NaN in an axis": (lambda: qf.kron.GPHM(PDE, [np.array([0.0, np.nan, 1.0])]), ValueError, r"axes\[0\]\[1\] is nan"),
+    "kind": (lambda: qf.kron.GPHM(PDE, [LINE], kind="cauchy"), ValueError, "kind is 'cauchy', expected one of 'student_t', 'gaussian'"),
+    "components": (lambda: qf.kron.GPHM(PDE, [LINE], components=0), ValueError, "components is 0, expected at least 1"),
+    "freq_scale": (lambda: qf.kron.GPHM(PDE, [LINE], freq_scale=-1.0), ValueError, "freq_scale is -1.0"),
+    "boundary_weight": (lambda: qf.kron.GPHM(PDE, [LINE], boundary_weight=0.0), ValueError, "boundary_weight is 0.0"),
+    "jitter": (lambda: qf.kron.GPHM(PDE, [LINE], jitter=-1e-6), ValueError, "jitter is -1e-06"),
+    "learning_rate": (lambda: qf.kron.GPHM(PDE, [LINE], learning_rate=np.inf), ValueError, "learning_rate is inf"),
+    "optimizer": (lambda: qf.kron.GPHM(PDE, [LINE], optimizer="sgd"), ValueError, "optimizer is 'sgd', expected one of 'adam'"),
+    "projection in 2-D": (lambda: qf.kron.GPHM(PDE, [LINE] * 2, optimizer="projection"), ValueError, "2 axes, expected optimizer='adam'"),
+    "source": (
+        lambda: qf.kron.GPHM(qf.kron.Poisson(source=np.ones(5), boundary=0.0), [LINE]),
+        ValueError, r"source of Poisson has shape \(5,\), expected \(6,\)",
+    ),
+    "NaN in the source": (
+        lambda: qf.kron.GPHM(qf.kron.AllenCahn(source=lambda x: np.where(x > 0.5, np.nan, x), boundary=0.0), [LINE]),
+        ValueError, r"source of AllenCahn\[3\] is nan",
+    ),
+    "boundary": (
+        lambda: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=lambda x: x[:2]), [LINE]),
+        ValueError, r"boundary of Poisson has shape \(2,\), expected \(6,\)",
+    ),
+    "infinite boundary": (lambda: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=np.inf), [LINE]), ValueError, r"boundary .* is inf"),
+    "complex source": (lambda: qf.kron.GPHM(qf.kron.Poisson(source=LINE + 0j, boundary=0.0), [LINE]), TypeError, "has dtype complex128"),
+    "speed": (lambda: qf.kron.Advection(speed=np.nan, boundary=0.0), ValueError, "speed is nan"),
+    "set_params": (lambda: qf.kron.GPHM(PDE, [LINE]).set_params(steps=3), ValueError, "unknown parameter 'steps'"),
+    "steps": (lambda: qf.kron.GPHM(PDE, [LINE]).fit(-1), ValueError, "steps is -1"),
+    "steps that are a float": (lambda: qf.kron.GPHM(PDE, [LINE]).fit(1.0), TypeError, "steps is 1.0, expected an integer"),
+    "progress": (lambda: qf.kron.GPHM(PDE, [LINE]).fit(1, progress="yes"), TypeError, "progress is 'yes'"),
+    "truth": (lambda: qf.kron.GPHM(PDE, [LINE]).fit(1, truth=LINE[:2]), ValueError, r"truth has shape \(2,\), expected \(6,\)"),
+    "truth that is 0": (lambda: qf.kron.GPHM(PDE, [LINE]).fit(1, truth=0 * LINE), ValueError, "truth is 0 everywhere"),
+    "backend": (lambda: qf.kron.GPHM(PDE, [LINE], backend="fortran").fit(1), ValueError, "unknown backend"),
+    "unknown parameter": (lambda: qf.kron.GPHM(PDE, [LINE]).value_and_grad({"V": LINE}), ValueError, "unknown parameter 'V', expected U"),
+    "parameter's shape": (lambda: qf.kron.GPHM(PDE, [LINE]).value_and_grad({"U": LINE[:3]}), ValueError, r"U has shape \(3,\)"),
+    "NaN in a parameter": (lambda: qf.kron.GPHM(PDE, [LINE]).value_and_grad({"U": LINE * np.nan}), ValueError, r"U\[0\] is nan"),
+    "a loss that is not finite": (
+        lambda: qf.kron.GPHM(qf.kron.Poisson(source=1.0, boundary=0.0), [LINE]).value_and_grad({"log_v": 1e6}),
+        FloatingPointError, "the loss is inf",
+    ),
+    "weights that overflow": (
+        lambda: qf.kron.GPHM(PDE, [LINE]).value_and_grad({"log_weights_0": np.full(30, 1e4)}),
+        (FloatingPointError, np.linalg.LinAlgError), "GPHM: ",
+    ),
+    "not positive definite": (
+        lambda: qf.kron.GPHM(PDE, [np.linspace(0, 1e-6, 30)], jitter=0.0).fit(1),
+        np.linalg.LinAlgError, r"covariance of axes\[0\] with jitter 0 is not positive definite",
+    ),
+    "predict at one axis": (lambda: qf.kron.GPHM(PDE, [LINE] * 2).predict([LINE]), ValueError, "1 axes, expected 2"),
+    "predict at NaN": (lambda: qf.kron.GPHM(PDE, [LINE]).predict([LINE * np.nan]), ValueError, r"axes\[0\]\[0\] is nan"),
+    "a state of other sizes": (
+        lambda: qf.kron.GPHM(PDE, [LINE]).load_state_dict(qf.kron.GPHM(PDE, [LINE], components=3).state_dict()),
+        ValueError, r"log_weights_0 has shape \(3,\), expected \(30,\)",
+    ),
+    "a state of another kind": (
+        lambda: qf.kron.GPHM(PDE, [LINE]).load_state_dict(qf.kron.GPHM(PDE, [LINE], kind="gaussian").state_dict()),
+        ValueError, "a state of kind 'gaussian', expected 'student_t'",
+    ),
+    "half a state": (lambda: qf.kron.GPHM(PDE, [LINE]).load_state_dict({"kind": "student_t"}), ValueError, r"the state has no '0\.U'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_inputs(name):
+    call, error, text = BAD[name]
+    with pytest.raises(error, match=text):
+        call()
