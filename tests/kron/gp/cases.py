@@ -1,7 +1,9 @@
+import functools
 import math
 
 import numpy as np
 
+import quatrefoil as qf
 from case import Case
 
 
@@ -68,3 +70,25 @@ CASES = [
     ],
     Case("gp_solve", "start", _grid([4, 5], mask="most", start=True), symmetric),
 ]
+
+
+def attack_posterior(rng, backend):
+    """Mean and variance at cells of the grid against the dense inverse, for any share of cells, by whichever solver is chosen."""
+    shape = [int(n) for n in rng.choice([1, 2, 3, 5, 8], rng.integers(1, 4))]
+    factors, N = [factor(rng, n) for n in shape], math.prod(shape)
+    noise = rng.uniform(0.2, 1, N if rng.random() < 0.5 else 1)
+    mask = rng.random(N) < rng.choice([0, 0.2, 0.8, 1])
+    y = np.where(mask, rng.standard_normal(N), np.nan)
+    rows = [rng.integers(0, n, rng.integers(0, 4)) for n in shape]
+    cross = [f[r] for f, r in zip(factors, rows)]
+    prior = [f.diagonal()[r] for f, r in zip(factors, rows)]
+    mean, var = qf.kron.gp_posterior(factors, cross, y, noise, mask=mask, prior_diag=prior, backend=backend)
+    K, at = functools.reduce(np.kron, factors), np.flatnonzero(mask)
+    points = functools.reduce(np.kron, cross)[:, at]
+    solved = np.linalg.solve(K[np.ix_(at, at)] + np.diag(np.broadcast_to(noise, N)[at]), points.T).T
+    # condition numbers of at most 10 a factor
+    np.testing.assert_allclose(mean, solved @ y[at], rtol=0, atol=1e-12 * (1 + np.abs(y[at]).sum()))
+    np.testing.assert_allclose(var, functools.reduce(np.kron, prior) - (solved * points).sum(axis=1), rtol=0, atol=1e-12 * 8)
+
+
+ATTACKS = [attack_posterior]
