@@ -8,6 +8,8 @@ inline namespace QF_ISA {
 
 constexpr int64_t kFlatBytes = 16 << 10;      // a slab in L1 goes through its stages one by one; a larger one part by part
 constexpr int64_t kLastRowsBytes = 48 << 10;  // rows of a lone last axis that are taken at a time
+// From here on a run has 64 rows: all of the factor goes past each, and comes from L2 or beyond.
+constexpr int64_t kLongLast = 256, kLongLastRows = 64;
 constexpr int64_t kWideSlabBytes = 64 << 10;  // columns are taken in runs, while the slab stays this small
 constexpr double kPassCost = 2;               // times its multiply-adds: a pass packs panels and goes through L2; estimated
 
@@ -54,7 +56,8 @@ class Pass {
   // The last axis alone: runs of rows, whatever they belong to.
   void run_rows(int64_t L, const T* x, T* y, int threads) const {
     const Stage<T>& s = stage_[last_];
-    const int64_t at_once = max(kLastRowsBytes / int64_t(sizeof(T)) / max(s.n, int64_t(1)) / kTileRows * kTileRows, int64_t(kTileRows));
+    const int64_t least = s.n > kLongLast ? kLongLastRows : int64_t(kTileRows);
+    const int64_t at_once = max(kLastRowsBytes / int64_t(sizeof(T)) / max(s.n, int64_t(1)) / kTileRows * kTileRows, least);
     const int64_t runs = (L + at_once - 1) / at_once;
     parallel_for(runs, threads, double(at_once) * double(s.m) * double(s.n) * kPassCost * kMultiplyAddNs<T>,
                  [&](int64_t begin, int64_t end) {
