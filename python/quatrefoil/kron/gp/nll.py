@@ -106,10 +106,10 @@ class OneRow(Solution):
 
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:
-    for i, s in enumerate(noise):
-        if not (s >= 0 and math.isfinite(s)):
-            where = f"noise[{i}]" if len(noise) > 1 else "noise"
-            raise ValueError(f"{label}: {where} is {s}, expected a finite number, at least 0")
+    bad = np.flatnonzero(~(np.isfinite(noise) & (noise >= 0)))
+    if len(bad):
+        where = f"noise[{bad[0]}]" if len(noise) > 1 else "noise"
+        raise ValueError(f"{label}: {where} is {noise[bad[0]]}, expected a finite number, at least 0")
     _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
 
 
