@@ -106,6 +106,7 @@ def one_thread() -> Callable[[], None]:
         undo.append(lambda: torch.set_num_threads(count))
     except ImportError:
         pass
+    importlib.import_module("scipy.linalg")  # which brings a BLAS of its own: limits hold for what is loaded
     try:
         from threadpoolctl import threadpool_limits
 

@@ -1,0 +1,86 @@
+"""A step of GPHM, loss and gradient, against PyTorch's autograd of the same loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import kron
+from ...bench._problem import Problem
+
+COMPONENTS, WEIGHT, JITTER = 30, 200.0, 1e-6
+
+
+def problems() -> Iterator[Problem]:
+    yield _step(120)
+
+
+def _step(n: int) -> Problem:
+    """The gradient by U, which goes through every part of the loss; at untrained hyperparameters and a U that solves the equation."""
+    x = np.linspace(0, 2 * np.pi, n)
+    U = np.sin(6 * x)[:, None] * np.cos(4 * x)
+    source = -52 * U
+    gp = kron.GPHM(kron.Poisson(source=source, boundary=U), [x, x], components=COMPONENTS, boundary_weight=WEIGHT, jitter=JITTER)
+    params = gp.params | {"U": U}
+
+    def ours() -> np.ndarray:
+        found: np.ndarray = gp.value_and_grad(params)[1]["U"]
+        return found
+
+    peers = _autograd(x, params, source, U)
+    goals = {name: 80.0 for name in peers}
+    # a covariance of condition 1e8; truth is the gradient without autograd, by dense inverses
+    return Problem(
+        "kron", "GPHM step, gradients", f"{n}x{n} Q{COMPONENTS} float64", ours, peers, lambda: _by_inverses(x, params, source), 1e-3, goals
+    )  # fmt: skip
+
+
+def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
+    """k and its second derivative, student_t, of all pairs."""
+    w, r = xp.exp(params[f"log_weights_{axis}"]), xp.exp(params[f"log_scales_{axis}"])
+    m, a = 2 * math.pi * params[f"freqs_{axis}"], math.sqrt(5) * r
+    d = (x[:, None] - x)[..., None]
+    s, c, S = a * abs(d), xp.cos(m * d), xp.sin(m * d)
+    E = xp.exp(-s)
+    g, first, second = (1 + s + s**2 / 3) * E, -(a**2) / 3 * d * (1 + s) * E, -(a**2) / 3 * (1 + s - s**2) * E
+    return [(w * g * c).sum(-1), (w * (second * c - 2 * m * first * S - m**2 * g * c)).sum(-1)]
+
+
+def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray) -> np.ndarray:
+    U = params["U"]
+    (K1, D1), (K2, D2) = (_kernels(np, x, params, axis) for axis in (0, 1))
+    first, second = (np.linalg.inv(K + JITTER * np.eye(len(x))) for K in (K1, K2))
+    e = D1 @ first @ U + (D2 @ second @ U.T).T - source
+    gradient: np.ndarray = first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second
+    return gradient  # U is its own boundary: no misfit there
+
+
+def _autograd(x: np.ndarray, params: Any, source: np.ndarray, boundary: np.ndarray) -> dict[str, Callable[[], Any]]:
+    try:
+        import torch
+    except ImportError:
+        return {}
+    axis, f, g = (torch.from_numpy(a) for a in (x, source, boundary))
+    eye = JITTER * torch.eye(len(x), dtype=torch.float64)
+
+    def run() -> np.ndarray:
+        p = {name: torch.from_numpy(np.array(value)).requires_grad_() for name, value in params.items()}
+        U = p["U"]
+        (K1, D1), (K2, D2) = (_kernels(torch, axis, p, k) for k in (0, 1))
+        K1, K2 = K1 + eye, K2 + eye
+        first, second = torch.linalg.solve(K1, U), torch.linalg.solve(K2, U.T)
+        e = D1 @ first + (D2 @ second).T - f
+        off = U - g
+        misfit = (off[0] ** 2).sum() + (off[-1] ** 2).sum() + (off[:, 0] ** 2).sum() + (off[:, -1] ** 2).sum()
+        loss = len(x) / 2 * (torch.linalg.slogdet(K1)[1] + torch.linalg.slogdet(K2)[1])
+        loss = loss + (U * torch.linalg.solve(K2, first.T).T).sum() / 2
+        loss = loss + WEIGHT / 2 * (p["log_tau"].exp() * misfit - 4 * len(x) * p["log_tau"])
+        loss = loss + (p["log_v"].exp() * (e**2).sum() - U.numel() * p["log_v"]) / 2
+        loss.backward()
+        gradient: np.ndarray = U.grad.numpy()
+        return gradient
+
+    return {"torch autograd": run}
