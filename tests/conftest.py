@@ -2,6 +2,9 @@ import os
 import subprocess
 import sys
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and threads of a BLAS that spin would wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

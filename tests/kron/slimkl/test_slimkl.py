@@ -102,7 +102,7 @@ def test_it_descends(rng):
         assert model.objective_[-1] == pytest.approx(objective(model.weights_, [(x, y)], given["means"], given["std"], 0.05)[0], rel=1e-9)
 
 
-@pytest.mark.parametrize(("agents", "iterations", "tol"), [(1, 4000, 1e-6), (2, 1000, 1e-3), (3, 1000, 1e-3)])
+@pytest.mark.parametrize(("agents", "iterations", "tol"), [(1, 4000, 1e-6), (3, 1000, 1e-3)])
 def test_optimality(rng, agents, iterations, tol):
     """No gradient below 0, and none where a weight is: of the agents' common objective, in units of its first part."""
     x, y = signal(rng, 60)
