@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,13 @@ _ROUNDS = 30
 _LOSS = 30.0  # by which the residual of C's system is at first taken to be larger than that of M's
 _LEAST = 1e-15  # of numbers there, and what the products of two of them stay above
 _NEGLIGIBLE = 1e-8  # of λ / noise, there
+
+
+class Single(NamedTuple):
+    """What a round in single precision uses; without ``closed`` that is in double."""
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    closed: Callable[[np.ndarray], np.ndarray] | None
 
 
 class Iterative:
@@ -58,22 +65,22 @@ class Iterative:
         """
         alpha: np.ndarray = np.zeros_like(y) if start is None else start * self.observed
         left = y.copy() if start is None else self._left(y, alpha)
-        wanted, scale, apply = self.tol * _norms(y), _norms(left), self._single()
+        wanted, scale, single = self.tol * _norms(y), _norms(left), self._single()
         count, stalled, loss, after = 0, 0, _LOSS, scale
         for _ in range(_ROUNDS):
             before = after
             if not (before > wanted).any():
                 return alpha
             per_unit = 1 / np.where(before > 0, before, 1)
-            step, cg = self._round(left, wanted * per_unit / loss, apply, self._report(scale, before, count))
+            step, cg = self._round(left, wanted * per_unit / loss, single, self._report(scale, before, count))
             alpha += step
             left, count = self._left(y, alpha), count + len(cg.steps)
             after = _norms(left)
             share = np.where(after > wanted, after * per_unit, 0)
-            seen = float((share / np.maximum(_norms(cg.r), 1e-300)).max())
-            if share.max() > 0.1 and seen > 30 * loss and apply is not None:
-                apply = None  # rounding, more likely
-            elif share.max() > 0.5 and apply is None:
+            seen = float((share / np.maximum(cg.left, 1e-300)).max())
+            if share.max() > 0.1 and seen > 30 * loss and single is not None:
+                single = None  # rounding, more likely
+            elif share.max() > 0.5 and single is None:
                 stalled += 1
                 if stalled == 3:
                     break
@@ -90,17 +97,23 @@ class Iterative:
         )
         return alpha
 
-    def _round(self, y: np.ndarray, share: np.ndarray, apply: Any, report: Progress | None) -> tuple[np.ndarray, ConjugateGradients]:
-        """About C⁻¹ y: iterations on M until that share of its right-hand side is left, by ``apply`` or, where there is none, in double."""
-        w = self.closed(y)
-        rhs = w * self.special
-        size = _norms(rhs)
+    def _round(
+        self, y: np.ndarray, share: np.ndarray, single: Single | None, report: Progress | None
+    ) -> tuple[np.ndarray, ConjugateGradients]:
+        """About C⁻¹ y: iterations on M until that share of its right-hand side is left, in single precision or in double."""
+        size = _norms(y)
         unit = np.where(size > 0, size, 1)[:, None]
-        single = apply is not None
-        dtype = np.float32 if single else np.float64
-        cg = ConjugateGradients(apply or self.apply, (rhs / unit).astype(dtype), self.diagonal.astype(dtype), np.zeros(y.shape, dtype))
-        cg.run(np.maximum(np.minimum(share, 1), _FLOOR[single]), report)
-        step: np.ndarray = (w - self.closed(cg.x * unit)) * self.observed
+        rough = single is not None and single.closed is not None
+        closed: Any = single.closed if single is not None and rough else self.closed
+        w = closed((y / unit).astype(np.float32 if rough else np.float64))
+        dtype = np.float64 if single is None else np.float32
+        rhs = (w * self.special).astype(dtype)
+        begin = _norms(rhs)
+        cg = ConjugateGradients(single.apply if single else self.apply, rhs, self.diagonal.astype(dtype), np.zeros(y.shape, dtype))
+        scale = np.where(begin > 0, begin, 1)
+        cg.run(begin * np.maximum(np.minimum(share, 1), _FLOOR[single is not None]), report and _scaled(report, scale))
+        cg.left = _norms(cg.r) / scale
+        step: np.ndarray = (w - closed(cg.x.astype(w.dtype, copy=False))) * self.observed * unit
         return step, cg
 
     def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -108,9 +121,9 @@ class Iterative:
         found: np.ndarray = (y - self.grid.product(alpha) - (self.least[:, None] + self.more) * alpha) * self.observed
         return found
 
-    def _single(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """``apply`` in single precision; None where its range is too small. P is 1 / s less a sum over the eigenvectors that matter to that
-        precision, where half of them do not."""
+    def _single(self) -> Single | None:
+        """M and P in single precision; None where its range is too small. M by few eigenvectors, README (14), where few matter: P is not
+        exact enough then."""
         diagonal = self.diagonal[self.special] if self.special.any() else np.ones(1)
         if not (diagonal.min() > _LEAST and diagonal.max() < 1 / _LEAST):
             return None
@@ -126,12 +139,12 @@ class Iterative:
         special, direct = self.special.astype(np.float32), (self.ridge + (self.special / least if few else 0)).astype(np.float32)
 
         def apply(x: np.ndarray) -> np.ndarray:
-            found = parts(x)
+            found: np.ndarray = parts(x)
             found *= special
             found += direct * x
             return found
 
-        return apply
+        return Single(apply, None if few else parts)
 
     def _report(self, scale: np.ndarray, now: np.ndarray, before: int) -> Progress | None:
         """``progress`` of all rounds: the residuals of each begin at 1, which is ``now``."""
@@ -151,6 +164,7 @@ class ConjugateGradients:
         self.r = b - apply(self.x) if start.any() else b.copy()
         self.p = self.r / diagonal
         self.rho = _dots(self.r, self.p)
+        self.left = np.ones(len(b))  # of the right-hand side, at the end of a round
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, a number a row
 
     def run(self, target: np.ndarray, progress: Any = None) -> None:
@@ -224,6 +238,10 @@ class Estimated:
         trace = trace - (self.grid.from_basis(left) * self.grid.from_basis(right)).mean(axis=0)
         trace[~self.cells.observed] = 0
         return R, trace
+
+
+def _scaled(report: Any, scale: np.ndarray) -> Any:
+    return lambda count, left: report(count, left / scale)
 
 
 def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
