@@ -10,9 +10,8 @@
 namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
-constexpr int64_t kSumParts = 16;          // enough for threads, few enough to add up
-constexpr double kNumberNs = 2;            // estimated: a logarithm, two divisions
-constexpr int64_t kRowsBetweenLooks = 64;  // for an interrupt
+constexpr int64_t kSumParts = 16;  // enough for threads, few enough to add up
+constexpr double kNumberNs = 2;    // estimated: a logarithm, two divisions
 
 // Some rows of the last axis; adds to the sums of its own part.
 class Rows {
