@@ -295,3 +295,15 @@ def test_forced_backend_is_used(rng):
     with qf.use_backend("numba"):
         r = wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=1.0, walks=2)
     assert r.problem.ready.backend == "numba"
+
+
+def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
+    t = np.linspace(0, 2 * np.pi, 8)[:-1]
+    ring, X = np.stack([np.cos(t), np.sin(t)], axis=1), rng.uniform(-0.3, 0.3, (3, 2))
+
+    def mean(coefficients):
+        source = qf.wos.Gaussians(coefficients, rng_centres, 0.4)
+        return qf.wos.solve(qf.wos.Polygon(ring), X, dirichlet=source, source=source, walks=16, rng=5).value
+
+    coefficients, rng_centres = rng.standard_normal(13), rng.uniform(-1, 1, (13, 2))
+    np.testing.assert_array_equal(mean(np.repeat(coefficients, 2)[::2]), mean(coefficients))

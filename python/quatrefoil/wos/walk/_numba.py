@@ -269,9 +269,15 @@ def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
         d[:, -1] -= bells[:, 0] * (e * r2).sum(axis=0)
 
 
+def _dense(x):
+    """In one piece: NumPy sums numbers that lie apart in another order."""
+    return None if x is None else np.require(x, requirements=["C", "A"])
+
+
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
          grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
+    frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
     for b in range(len(start)):
         values, marks = np.full((start.shape[1], count), np.nan), np.zeros((start.shape[1], count), np.int64)
         of_g, of_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source))
@@ -290,6 +296,7 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
 def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3, ddirichlet, dsource, dirichlet_kind, source_kind, seed,
              first_walk, count, max_steps, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
+    frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
     state = of_values(first_walk, np.zeros((0, count)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
         if d is not None:
