@@ -298,12 +298,16 @@ def test_forced_backend_is_used(rng):
 
 
 def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
-    t = np.linspace(0, 2 * np.pi, 8)[:-1]
-    ring, X = np.stack([np.cos(t), np.sin(t)], axis=1), rng.uniform(-0.3, 0.3, (3, 2))
+    from case import LAYOUTS
+    from quatrefoil.wos.walk import walk
 
-    def mean(coefficients):
-        source = qf.wos.Gaussians(coefficients, rng_centres, 0.4)
-        return qf.wos.solve(qf.wos.Polygon(ring), X, dirichlet=source, source=source, walks=16, rng=5).value
-
-    coefficients, rng_centres = rng.standard_normal(13), rng.uniform(-1, 1, (13, 2))
-    np.testing.assert_array_equal(mean(np.repeat(coefficients, 2)[::2]), mean(coefficients))
+    start, frame = rng.uniform(-0.5, 0.5, (3, 4, 2)), rng.uniform(0.5, 1, (3, 4))
+    frame[:, -1] = 1e-3
+    data = {"dirichlet_kind": "number", "source_kind": "fourier", "walks": 8, "seed": 5}
+    for _ in range(10):
+        dirichlet, source = rng.standard_normal((1, 1)), rng.standard_normal((1, 7))
+        expected = walk(start, frame, dirichlet=dirichlet, source=source, **data)[0]
+        for name in ("stepped", "transposed", "reversed"):
+            moved = [LAYOUTS[name](a) for a in (frame, dirichlet, source)]
+            got = walk(start, moved[0], dirichlet=moved[1], source=moved[2], **data)[0]
+            np.testing.assert_array_equal(got, expected, err_msg=name)
