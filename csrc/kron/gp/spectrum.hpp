@@ -31,7 +31,7 @@ class Rows {
       check(double(n) * kNumberNs);
       const double w = weight(row);
       one_row(w, square_root(w), n, q_.z + row * n, q_.weighted + row * n);
-      add_share(row);
+      add_share();
     }
     for (int i = 0; i < 4; ++i) own_[last_ + n + i] += sum(lanes_[i]) + scalars_[i];
   }
@@ -46,7 +46,7 @@ class Rows {
     }
     return w;
   }
-  void add_share(int64_t) {
+  void add_share() {
     int64_t at = 0;
     for (int k = 0; k + 1 < q_.d; ++k) {
       own_[at + index_[k]] += row_share_;

@@ -110,7 +110,7 @@ def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
     factors, mask = [1e-20 * factor(rng, 5), factor(rng, 6)], rng.random(30) < 0.6
     y = rng.standard_normal(30)
     grid = Grid(factors, "test")
-    assert iterative.Iterative(grid, [nll.Cells(np.full(1, 1e-20), mask, 30)], 1e-10)._single() is None
+    assert iterative.Iterative(grid, [nll.Cells(np.full(1, 1e-20), mask, 30)], 1e-10)._single is None
     got = qf.kron.gp_solve(factors, y, 1e-20, mask=mask)
     expected = oracle.gp_solve(factors, y, [1e-20], mask).astype(float)
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max())

@@ -44,12 +44,12 @@ class Basis:
     """Q = Q_1 ⊗ ... ⊗ Q_d of several axes."""
 
     def __init__(self, axes: Sequence[Axis], kernel: Any) -> None:
-        self.axes, self.kernel, self.matrices = axes, kernel, [a.vectors for a in axes]
+        self.kernel, self.matrices = kernel, [a.vectors for a in axes]
         self.shape = tuple(map(len, self.matrices))
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
-        cuts = [[slice(0, len(a.parts[0])), slice(len(a.parts[0]), None)] if len(a.parts) == 2 else [slice(None)] for a in axes]
-        self.blocks = list(itertools.product(*cuts))
-        self._products = [Packed(parts, *kernel) for parts in itertools.product(*[a.parts for a in axes])]
+        # of every combination of halves: their places among the coefficients of each axis, and their eigenvectors
+        self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_placed(a.parts) for a in axes])]
+        self._products = [Packed(parts, *kernel) for _, parts in self.blocks]
 
     def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:
         """Q x, or Qᵀ x, for rows (..., N)."""
@@ -59,10 +59,10 @@ class Basis:
         x = rows.reshape(math.prod(rows.shape[:-1]), *self.shape)
         found = np.empty_like(x)
         if transpose:
-            for block, product, part in zip(self.blocks, self._products, self.fold(x)):
+            for (block, _), product, part in zip(self.blocks, self._products, self.fold(x)):
                 found[:, *block] = _multiplied(product, part, True)
         else:
-            self.unfold([_multiplied(product, x[:, *block]) for block, product in zip(self.blocks, self._products)], found)
+            self.unfold([_multiplied(product, x[:, *block]) for (block, _), product in zip(self.blocks, self._products)], found)
         return found.reshape(rows.shape)
 
     def fold(self, x: np.ndarray) -> list[np.ndarray]:
@@ -86,12 +86,14 @@ class Filter:
         self._basis = basis
         grid = values.reshape(len(values), *basis.shape)
         self._products, self._scales = [], []
-        for block in basis.blocks:
-            of_block = [np.arange(n)[cut] for n, cut in zip(basis.shape, block)]
-            columns = [of if kept is None else of[kept[k][of]] for k, of in enumerate(of_block)]
-            parts = [_part(a, cut, c) for a, cut, c in zip(basis.axes, block, columns)]
-            self._products.append(Packed([p.astype(dtype, order="C", copy=False) for p in parts], *basis.kernel))
-            self._scales.append(grid[np.ix_(np.arange(len(grid)), *columns)].reshape(len(grid), -1).astype(dtype, copy=False))
+        for block, parts in basis.blocks:
+            scales = grid[:, *block]
+            if kept is not None:
+                columns = [np.flatnonzero(k[place]) for k, place in zip(kept, block)]
+                parts = [q[:, c] for q, c in zip(parts, columns)]
+                scales = scales[np.ix_(np.arange(len(grid)), *columns)]
+            self._products.append(Packed([q.astype(dtype, order="C", copy=False) for q in parts], *basis.kernel))
+            self._scales.append(scales.reshape(len(grid), -1).astype(dtype, copy=False))
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         basis = self._basis
@@ -109,10 +111,10 @@ class Filter:
         return found
 
 
-def _part(axis: Axis, cut: slice, columns: np.ndarray) -> np.ndarray:
-    """Some eigenvectors of one half of an axis, or of the whole."""
-    odd = len(axis.parts) == 2 and cut.start != 0
-    return axis.parts[odd][:, columns - (len(axis.parts[0]) if odd else 0)]
+def _placed(parts: Sequence[np.ndarray]) -> list[tuple[slice, np.ndarray]]:
+    """Where the coefficients of each half are, and its eigenvectors."""
+    ends = np.cumsum([len(q) for q in parts])
+    return [(slice(int(end) - len(q), int(end)), q) for q, end in zip(parts, ends)]
 
 
 def _multiplied(product: Packed, part: np.ndarray, transpose: bool = False) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ class Iterative:
         """
         alpha: np.ndarray = np.zeros_like(y) if start is None else start * self.observed
         left = y.copy() if start is None else self._left(y, alpha)
-        wanted, scale, single = self.tol * _norms(y), _norms(left), self._single()
+        wanted, scale, single = self.tol * _norms(y), _norms(left), self._single
         count, stalled, loss, after = 0, 0, _LOSS, scale
         for _ in range(_ROUNDS):
             before = after
@@ -121,6 +122,7 @@ class Iterative:
         found: np.ndarray = (y - self.grid.product(alpha) - (self.least[:, None] + self.more) * alpha) * self.observed
         return found
 
+    @functools.cached_property
     def _single(self) -> Single | None:
         """M and P in single precision; None where its range is too small. M by few eigenvectors, README (14), where few matter: P is not
         exact enough then."""

@@ -43,16 +43,18 @@ class Solution:
     @property
     def alpha(self) -> np.ndarray:
         if self._alpha is None:
-            assert self._basis is not None
-            self._alpha = self.grid.from_basis(self._basis)
+            self._alpha = self.grid.from_basis(self.basis)
         return self._alpha
 
     @property
     def basis(self) -> np.ndarray:
         if self._basis is None:
-            assert self._alpha is not None
-            self._basis = self.grid.to_basis(self._alpha)
+            self._basis = self._to_basis()
         return self._basis
+
+    def _to_basis(self) -> np.ndarray:
+        assert self._alpha is not None
+        return self.grid.to_basis(self._alpha)
 
     def gradients(self, weights: np.ndarray, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         """Of the weighted sum of the rows' nll, by the factors and the noise, one number or (N,): README (3) to (5), (11), (16)."""
@@ -77,23 +79,14 @@ class OneRow(Solution):
     def __init__(self, grid: Grid, part: Part, z: np.ndarray) -> None:
         super().__init__(grid, [part])
         backend, num_threads = grid.kernel
-        self._noise, self._z = part.solver.noise, z
-        self._weighted, self._shares, sums = gp_spectrum(
-            grid.floored, z[0], noise=self._noise, backend=backend, num_threads=num_threads
-        )  # fmt: skip
+        self._z = z
+        noise = part.solver.noise
+        self._weighted, self._shares, sums = gp_spectrum(grid.floored, z[0], noise=noise, backend=backend, num_threads=num_threads)
         self.fit, self.logdet, self._square, self._trace = map(float, sums)
 
-    @property
-    def basis(self) -> np.ndarray:
-        if self._basis is None:
-            self._basis = self._z * self.parts[0].solver.inverse
-        return self._basis
-
-    @property
-    def alpha(self) -> np.ndarray:
-        if self._alpha is None:
-            self._alpha = self.grid.from_basis(self.basis)
-        return self._alpha
+    def _to_basis(self) -> np.ndarray:
+        found: np.ndarray = self._z * self.parts[0].solver.inverse
+        return found
 
     def gradients(self, weights: np.ndarray, per_cell: bool) -> tuple[list[np.ndarray], np.ndarray]:
         if per_cell:
