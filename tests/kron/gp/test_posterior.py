@@ -161,3 +161,13 @@ def test_bad_input(rng):
     ]:  # fmt: skip
         with pytest.raises(error, match=text):
             call()
+
+
+def test_one_eigendecomposition_serves_mean_and_variance(rng, monkeypatch):
+    calls, eigh = [], np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda a: calls.append(len(a)) or eigh(a))
+    for share in (None, 0.7):
+        p = Problem(rng, share=share)
+        calls.clear()
+        qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, prior_diag=1.0)
+        assert calls == [6, 5]

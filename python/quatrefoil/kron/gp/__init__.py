@@ -261,12 +261,22 @@ def gp_solve(
     >>> qf.kron.gp_solve([np.eye(2), np.eye(2)], np.array([1.0, 2.0, 3.0, np.nan]), 1.0, mask=np.array([True, True, True, False]))
     array([0.5, 1. , 1.5, 0. ])
     """
+    alpha: T = solve_and_keep(factors, y, noise, mask, start, tol, progress, out, backend, num_threads, keep=False)[0]
+    return alpha
+
+
+def solve_and_keep(
+    factors: Sequence[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, progress: Any, out: Any, backend: str | None,
+    num_threads: int | None, *, keep: bool = True,
+) -> tuple[Any, _nll.Solution | None]:  # fmt: skip
+    """``gp_solve``, and what solved it where that was kept."""
     label = GP_SOLVE.label
     factors = _arguments.sequence(factors, label)
     arrays = (*factors, y, _noise(noise, y, label), mask, start)
     options = (_arguments.number(tol, label, "tol", positive=True),)
-    alpha: T = call(GP_SOLVE, arrays, options, (*_kept(GP_SOLVE, arrays, backend, False), progress), out, backend, num_threads)
-    return alpha
+    kept = _kept(GP_SOLVE, arrays, backend, keep)
+    alpha = call(GP_SOLVE, arrays, options, (*kept, progress), out, backend, num_threads)
+    return alpha, kept[0].made.solution if kept[0] is not None else None
 
 
 def gp_solve_vjp(

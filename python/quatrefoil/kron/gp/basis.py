@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..product.dense import not_negative
 from ..product.packed import Packed
 
 HALVED_FROM = 8  # sizes from which eigenvectors are found by halves
@@ -32,12 +33,7 @@ class Axis:
         else:
             values, self.vectors = np.linalg.eigh(K)
             self.parts = [self.vectors]
-        lowest = values.min(initial=0.0)
-        if lowest < -n * eps * np.abs(values).max(initial=0.0):
-            raise np.linalg.LinAlgError(
-                f"{name} is not positive semidefinite (it has the eigenvalue {lowest:.3g}); add jitter to its diagonal"
-            )
-        self.values = np.maximum(values, 0.0)  # what is left below 0 is rounding of a 0
+        self.values = not_negative(values, eps, name)
 
 
 class Basis:

@@ -11,9 +11,11 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, T
 from ..product import matvec
-from . import gp_solve
+from . import solve_and_keep
 from .given import fitting, plain_numbers
 from .grid import Grid
+from .iterative import Iterative
+from .missing import Cells
 from .nll import exact, parts
 from .points import GridPoints, explained
 from .sample import gp_posterior_sample
@@ -86,7 +88,7 @@ def gp_posterior(
         raise ValueError(f"{_LABEL}: variance is {variance!r}, expected True, False or 'samples'")
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
     sizes = fitting(_LABEL, factors, cross, y)
-    alpha = gp_solve(factors, y, noise, mask=mask, tol=tol, backend=backend, num_threads=num_threads)
+    alpha, solved = solve_and_keep(factors, y, noise, mask, None, tol, None, None, backend, num_threads, keep=variance is True)
     mean = matvec(cross, alpha, backend=backend, num_threads=num_threads)
     if not variance:
         return mean
@@ -102,11 +104,17 @@ def gp_posterior(
         center = mean.detach().numpy() if not isinstance(mean, np.ndarray) else mean
         var = ((drawn - center) ** 2).mean(axis=0, dtype=np.float64)
     else:
-        grid = Grid(plain, _LABEL, backend, num_threads)
+        grid = solved.grid if solved is not None else Grid(plain, _LABEL, backend, num_threads)
+        known = solved.parts[0].solver if solved is not None and len(solved.parts) == 1 else None
+
+        def solver(cells: Cells) -> Any:
+            shared = mask_numbers is None or mask_numbers.ndim == 1
+            return known if shared and known is not None and not isinstance(known, Iterative) else exact(grid, noise_numbers, cells)
+
         prior, where = _prior(prior_diag, grid, sizes), GridPoints(points)
         rows = 1 if mask_numbers is None or mask_numbers.ndim == 1 else math.prod(mask_numbers.shape[:-1])
         var = np.empty((rows, len(prior)))
-        for part in parts(grid, noise_numbers, mask_numbers, rows, lambda cells: exact(grid, noise_numbers, cells)):
+        for part in parts(grid, noise_numbers, mask_numbers, rows, solver):
             if len(part.rows):
                 var[part.rows] = np.maximum(prior - explained(part.solver, where), 0)
         var = var.reshape(*([] if mask_numbers is None else mask_numbers.shape[:-1]), len(prior))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ... import kron
 from ...bench._problem import Problem
+from ..mixture._bench import by_numpy
 
 COMPONENTS, WEIGHT, JITTER = 30, 200.0, 1e-6
 
@@ -39,14 +39,9 @@ def _step(n: int) -> Problem:
 
 
 def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
-    """k and its second derivative, student_t, of all pairs."""
-    w, r = xp.exp(params[f"log_weights_{axis}"]), xp.exp(params[f"log_scales_{axis}"])
-    m, a = 2 * math.pi * params[f"freqs_{axis}"], math.sqrt(5) * r
-    d = (x[:, None] - x)[..., None]
-    s, c, S = a * abs(d), xp.cos(m * d), xp.sin(m * d)
-    E = xp.exp(-s)
-    g, first, second = (1 + s + s**2 / 3) * E, -(a**2) / 3 * d * (1 + s) * E, -(a**2) / 3 * (1 + s - s**2) * E
-    return [(w * g * c).sum(-1), (w * (second * c - 2 * m * first * S - m**2 * g * c)).sum(-1)]
+    """k and its second derivative of all pairs."""
+    weights, scales, freqs = (params[f"{name}_{axis}"] for name in ("log_weights", "log_scales", "freqs"))
+    return [by_numpy(x[:, None] - x, weights, scales, freqs, order, xp) for order in (0, 2)]
 
 
 def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray) -> np.ndarray:

@@ -38,19 +38,19 @@ def _axis(n: int, uniform: bool) -> np.ndarray:
     return x if uniform else x + np.random.default_rng(0).uniform(0, 1e-3, n)
 
 
-def by_numpy(d: np.ndarray, log_weights: np.ndarray, log_scales: np.ndarray, freqs: np.ndarray, order: int) -> np.ndarray:
-    """The student_t mixture at differences of any shape: what one writes with broadcasting, a component the last axis."""
-    d, a, m = d[..., None], np.sqrt(5) * np.exp(log_scales), 2 * np.pi * freqs
-    s, c = a * np.abs(d), np.cos(m * d)
-    E = np.exp(-s)
+def by_numpy(d: Any, log_weights: Any, log_scales: Any, freqs: Any, order: int, xp: Any = np) -> Any:
+    """The student_t mixture at differences of any shape: what one writes with broadcasting, a component the last axis; ``xp``: of torch
+    for tensors."""
+    d, a, m = d[..., None], 5**0.5 * xp.exp(log_scales), 2 * np.pi * freqs
+    s, c = a * abs(d), xp.cos(m * d)
+    E = xp.exp(-s)
     g = (1 + s + s**2 / 3) * E
     if order == 0:
-        k: np.ndarray = g * c
+        k = g * c
     else:
         first, second = -(a**2 / 3) * d * (1 + s) * E, -(a**2 / 3) * (1 + s - s**2) * E
-        k = second * c - 2 * m * first * np.sin(m * d) - m**2 * g * c
-    total: np.ndarray = k @ np.exp(log_weights)
-    return total
+        k = second * c - 2 * m * first * xp.sin(m * d) - m**2 * g * c
+    return k @ xp.exp(log_weights)
 
 
 def _exact(x: np.ndarray, parameters: dict[str, np.ndarray], order: int) -> np.ndarray:

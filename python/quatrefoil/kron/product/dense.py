@@ -34,6 +34,15 @@ def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
     return result
 
 
+def not_negative(values: np.ndarray, eps: float, name: str) -> np.ndarray:
+    """Eigenvalues of a matrix that came with that precision; LinAlgError where one is below 0 by more than rounding, which counts as 0."""
+    lowest = values.min(initial=0.0)
+    if lowest < -len(values) * eps * np.abs(values).max(initial=0.0):
+        raise np.linalg.LinAlgError(f"{name} is not positive semidefinite (it has the eigenvalue {lowest:.3g}); add jitter to its diagonal")
+    found: np.ndarray = np.maximum(values, 0.0)
+    return found
+
+
 def log_determinant(vectors: Sequence[np.ndarray], noise: float) -> float:
     """sum of log(λ + noise) over the Kronecker product λ of vectors that are not negative; noise > 0."""
     lam = products(vectors)

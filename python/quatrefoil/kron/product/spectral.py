@@ -15,7 +15,7 @@ from ... import _arguments, _arrays
 from ..._spec import Op
 from ..._typing import Array, T
 from . import MATVEC, RMATVEC
-from .dense import exponent, factorised, log_determinant, products
+from .dense import exponent, factorised, log_determinant, not_negative, products
 
 if TYPE_CHECKING:
     from .operator import KroneckerOperator
@@ -242,14 +242,7 @@ class Spectral:
         """Eigenvalues (N,), not negative, and eigenvectors, in double precision."""
         parts = []
         for i, (lam, Q) in enumerate(self._eigen("solve or logdet with noise")):
-            rounding = len(lam) * np.finfo(self.dtype).eps * np.abs(lam).max(initial=0.0)
-            lowest = lam.min(initial=0.0)
-            if lowest < -rounding:
-                raise np.linalg.LinAlgError(
-                    f"KroneckerOperator: factors[{i}] is not positive semidefinite (it has the eigenvalue "
-                    f"{lowest:.3g}); add jitter to its diagonal"
-                )
-            parts.append((np.maximum(lam, 0.0), Q))  # what is left below 0 is rounding of a 0
+            parts.append((not_negative(lam, np.finfo(self.dtype).eps, f"KroneckerOperator: factors[{i}]"), Q))
         return products([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
 
     @functools.cached_property
