@@ -162,10 +162,14 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
             return super().dot(x)
         return self._rows(MATVEC, x) if getattr(x, "ndim", 1) == 1 else self._columns(MATVEC, x)
 
-    def _rdot(self, x: Any) -> Any:
+    def rdot(self, x: Any) -> Any:
+        """x K for a vector, X K for a matrix, or SciPy's product of two operators."""
         if self._is_for_scipy(x):
-            return super()._rdot(x)
+            above = super()
+            return above.rdot(x) if hasattr(above, "rdot") else above._rdot(x)
         return self._rows(RMATVEC, x)  # whose rows are what is multiplied from the left
+
+    _rdot = rdot  # its name before SciPy 1.18
 
     def _matvec(self, x: Any) -> Any:
         return self._rows(MATVEC, np.asarray(x).reshape(-1))
