@@ -165,7 +165,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     def rdot(self, x: Any) -> Any:
         """x K for a vector, X K for a matrix, or SciPy's product of two operators."""
         if self._is_for_scipy(x):
-            above = super()
+            above: Any = super()
             return above.rdot(x) if hasattr(above, "rdot") else above._rdot(x)
         return self._rows(RMATVEC, x)  # whose rows are what is multiplied from the left
 
