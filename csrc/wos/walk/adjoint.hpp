@@ -2,7 +2,7 @@
 #pragma once
 #include "core/run/partial_sums.hpp"
 #include "wos/data/field.hpp"
-#include "wos/walk/walker.hpp"
+#include "wos/walk/rounds.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
@@ -16,27 +16,51 @@ template <class V, int D>
 class Shares {
  public:
   using T = Element<V>;
+  using I = Bits<V>;
   static constexpr int W = kWidth<V>;
   const bool wants_sources;
   const int64_t patience = 1, iterations = kIterations;
 
-  Shares(const WalkAdjoint<T>& q, int64_t instance, const Slots& slots, double* ddirichlet, double* dsource)
+  Shares(const WalkAdjoint<T>& q, int64_t instance, double* ddirichlet, double* dsource)
       : wants_sources(dsource != nullptr),
-        q_(q),
-        slots_(slots),
-        nodes_(q.forward.nodes()),
-        grad_(q.grad + instance * q.forward.N * nodes_),
-        boundary_{q.forward.dirichlet, instance, q.forward.first_instance, q.forward.frame + instance * (D + 2)},
-        source_{q.forward.source, instance, q.forward.first_instance, q.forward.frame + instance * (D + 2)},
+        p_(q.forward),
+        nodes_(p_.nodes()),
+        grad_(q.grad + instance * p_.N * nodes_ * p_.channels()),
+        boundary_{p_.dirichlet, instance, p_.first_instance, p_.frame + instance * (D + 2)},
+        source_{p_.source, instance, p_.first_instance, p_.frame + instance * (D + 2)},
         of_boundary_(boundary_, ddirichlet),
         of_source_(source_, dsource),
+        end_shares_(most_ends<V>(iterations)),
         shares_(most_ends<V>(iterations)) {
-    for (int l = 0; l < W; ++l) lane_share_[l] = 0;
+    for (int l = 0; l < W; ++l) share_[l] = first_share_[l] = 0, exact_[l] = 0;
+    for (auto& c : of_channel_)
+      for (int l = 0; l < W; ++l) c[l] = 0;
   }
 
-  void begin(int lane, int64_t, int64_t point, int64_t walk) { lane_share_[lane] = T(share(point, walk)); }
-  QF_HD V weigh(V weight) const { return weight * load<V>(lane_share_) * T(source_.frame[D] * source_.frame[D]); }
-  void mark(int64_t, uint32_t) {}
+  void begin(int lane, int64_t, int64_t point, int64_t walk) {
+    const int64_t sample = walk / p_.group(), first = p_.first_walk / p_.group(), end = first + p_.walks / p_.group();
+    int64_t at = first, node = 0, size = node_size(at, end);
+    for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
+    const double* const grad = grad_ + (point * nodes_ + node) * p_.channels();
+    for (int c = 0; c < p_.channels(); ++c) of_channel_[c][lane] = T(grad[c] / double(size * p_.group()));
+    share_[lane] = of_channel_[0][lane];
+    exact_[lane] = grad[0] / double(size * p_.group());
+  }
+  void enter(I lanes, const First<V, D>& at) {
+    V after = load<V>(of_channel_[0]) * at.along, here = load<V>(of_channel_[0]) * at.source;
+    for (int i = 0; i < D; ++i) {
+      const V g = load<V>(of_channel_[1 + i]) * T(1 / boundary_.frame[D]);
+      after += g * at.outward[i];
+      here += g * at.toward[i];
+    }
+    store(share_, lanes != 0 ? after : load<V>(share_));
+    for (int l = 0; l < W; ++l) exact_[l] = lanes[l] ? double(after[l]) : exact_[l];
+    store(first_share_, lanes != 0 ? here : load<V>(first_share_));
+  }
+  QF_HD V weigh(V weight, I first) const {
+    return weight * (first != 0 ? load<V>(first_share_) : load<V>(share_)) * T(source_.frame[D] * source_.frame[D]);
+  }
+  void mark(int lane, int64_t end, int64_t, uint32_t) { end_shares_[end] = exact_[lane]; }
 
   void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t) {
     if (wants_sources && events.iterations) of_source_.add(events.x, events.weight, events.iterations * W);
@@ -46,30 +70,23 @@ class Shares {
     if (!of_boundary_.wanted()) return;
     const int64_t n = ends.count, padded = (n + W - 1) / W * W;
     for (int64_t e = 0; e < n; ++e) {
-      const double here = share(slots_.point(ends.slot[e]), slots_.walk(ends.slot[e]));
-      shares_[e] = T(here);
-      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_segment(ends.primitive[e], double(ends.place[e]), here);
+      const double share = end_shares_[e] * double(ends.weight[e]);
+      shares_[e] = T(share);
+      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_segment(ends.primitive[e], double(ends.place[e]), share);
     }
     for (int64_t e = n; e < padded; ++e) shares_[e] = 0;
     if (boundary_.data.kind != data::Kind::per_vertex) of_boundary_.add(ends.x, shares_, padded);
   }
 
  private:
-  double share(int64_t point, int64_t walk) const {
-    const Walk<T>& p = q_.forward;
-    const int64_t end = p.first_walk + p.walks;
-    int64_t at = p.first_walk, node = 0, size = node_size(at, end);
-    for (; at + size <= walk; size = node_size(at, end)) at += size, ++node;
-    return grad_[point * nodes_ + node] / double(size);
-  }
-
-  const WalkAdjoint<T>& q_;
-  const Slots slots_;
+  const Walk<T>& p_;
   const int64_t nodes_;
   const double* const grad_;
   const data::Field<V, D> boundary_, source_;
   data::FieldAdjoint<V, D> of_boundary_, of_source_;
-  alignas(64) T lane_share_[W];
+  alignas(64) T share_[W], first_share_[W], of_channel_[1 + D][W];
+  alignas(64) double exact_[W];  // share_ before it was rounded
+  Scratch<double> end_shares_;
   Scratch<T> shares_;
 };
 
@@ -115,7 +132,7 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
         const int64_t instance = item / parts, part = item % parts;
         const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kPieceWalks);
         if (first >= last) continue;
-        run_team<Shares>(p, instance, slots, first, last, q, instance, slots, of_boundary(instance, part), of_source(instance, part));
+        run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
       }
     });
   of_boundary.add_up();

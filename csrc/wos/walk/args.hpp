@@ -28,18 +28,22 @@ struct Walk {
   const double* frame;            // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
   std::int64_t B, N, walks, first_instance, first_walk, max_steps;
+  double screening;  // lambda
   std::uint32_t key0, key1;
   int dimension, threads;
-  double *mean, *m2;     // (B, N, nodes): the nodes of walks [first_walk, first_walk + walks)
+  bool gradient;         // walks come in antithetic pairs; a node's numbers are those of pairs
+  double *mean, *m2;     // (B, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
   std::int64_t* counts;  // (B, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
 
-  std::int64_t nodes() const { return node_count(first_walk, walks); }
+  int group() const { return gradient ? 2 : 1; }                 // walks that make a sample
+  int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
+  std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
 };
 
 template <class T>
 struct WalkAdjoint {
   Walk<T> forward;               // mean, m2 and counts are not used
-  const double* grad;            // (B, N, nodes) of mean
+  const double* grad;            // (B, N, nodes, channels) of mean
   double *ddirichlet, *dsource;  // as the numbers of the data; added to; null where there are none
 };
 

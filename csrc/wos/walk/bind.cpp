@@ -158,6 +158,8 @@ class Grids {  // of instances [begin, end); they live as long as this
 struct Options {
   const std::string &dirichlet_kind, &source_kind;
   std::int64_t seed, first_walk, walks, max_steps;
+  bool gradient;
+  double screening;
   const py::object &grids, &g, &f;
   int threads;
 };
@@ -184,7 +186,11 @@ struct Call {
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
     given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
     given.require(o.max_steps >= 1 && o.max_steps < kMaxSteps, "max_steps out of range");
-    given.size("nodes", node_count(o.first_walk, o.walks));
+    const int group = o.gradient ? 2 : 1;
+    given.require(o.first_walk % group == 0 && o.walks % group == 0, "walks come in pairs");
+    given.require(o.screening >= 0 && o.screening < 1e300, "screening out of range");
+    given.size("nodes", node_count(o.first_walk / group, o.walks / group));
+    given.size("channels", o.gradient ? 1 + scene.D : 1);
   }
 
   template <class F>
@@ -199,7 +205,7 @@ struct Call {
       p.frame = scene.frame + begin * (scene.D + 2);
       p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
       p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
-      p.max_steps = options.max_steps;
+      p.max_steps = options.max_steps, p.gradient = options.gradient, p.screening = options.screening;
       p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
       p.dimension = int(scene.D), p.threads = options.threads;
       f(p, begin);
@@ -215,31 +221,33 @@ struct Call {
 };
 
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
-          std::int64_t walks, std::int64_t max_steps, py::object grids, py::object g, py::object f, int threads) {
-  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, grids, g, f, threads};
+          std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, py::object grids, py::object g, py::object f,
+          int threads) {
+  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, grids, g, f, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
-    double* const mean = given.output("mean", "B N nodes");
-    double* const m2 = given.output("m2", "B N nodes");
+    double* const mean = given.output("mean", "B N nodes channels");
+    double* const m2 = given.output("m2", "B N nodes channels");
     std::int64_t* const counts = given.output("counts", "B N 3");
     given.all_taken();
     call.for_groups([&](Walk<T>& p, std::int64_t begin) {
       const std::int64_t row = begin * p.N;
-      p.mean = mean + row * p.nodes(), p.m2 = m2 + row * p.nodes(), p.counts = counts + 3 * row;
+      const std::int64_t width = p.nodes() * p.channels();
+      p.mean = mean + row * width, p.m2 = m2 + row * width, p.counts = counts + 3 * row;
       kernels<T>().walk(p);
     });
   });
 }
 
 void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
-              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, py::object grids, py::object g, py::object f,
-              int threads) {
-  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, grids, g, f, threads};
+              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, py::object grids,
+              py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, grids, g, f, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
-    const double* const grad = given.input("grad", "B N nodes");
+    const double* const grad = given.input("grad", "B N nodes channels");
     for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
     double* const ddirichlet = given.gradient_of("dirichlet");
     double* const dsource = given.gradient_of("source");
@@ -250,7 +258,7 @@ void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::st
       const auto at = [&](double* d, const data::Data& of) { return d ? d + (of.offsets ? 0 : begin * of.stride) : nullptr; };
       WalkAdjoint<T> q{};
       q.forward = p;
-      q.grad = grad + begin * p.N * p.nodes();
+      q.grad = grad + begin * p.N * p.nodes() * p.channels();
       q.ddirichlet = at(ddirichlet, call.dirichlet.data), q.dsource = at(dsource, call.source.data);
       kernels<T>().walk_adjoint(q);
     });

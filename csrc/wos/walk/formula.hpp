@@ -1,5 +1,6 @@
 // The maths of Walk on Spheres. Equation numbers: README.md beside this file. No libm: what a lane computes depends on that lane alone.
 #pragma once
+#include "core/lanes/elementary.hpp"
 #include "core/lanes/lanes.hpp"
 #include "core/lanes/philox.hpp"
 
@@ -91,6 +92,61 @@ QF_HD void direction(Words<V> word, Words<V> height, V (&n)[3]) {
   V s, c;
   sincos_turn<V>(word, s, c);
   n[0] = rho * c, n[1] = rho * s, n[2] = z;
+}
+
+// (9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2, for 0 <= q <= 1.
+template <int half, class V>
+QF_HD V bessel_series(V q) {
+  using T = Element<V>;
+  constexpr int terms = sizeof(T) == 4 ? 7 : 12;
+  V sum = broadcast<V>(T(1));
+  for (int k = terms; k >= 1; --k) sum = sum * (q * T(1 / (k * (0.5 * half + k)))) + T(1);
+  return sum;
+}
+
+// (11), (15) sum_k (H_k + H_(k + shift)) q^k / (k! (k + shift)!) / 2, H the harmonic numbers; shift 0 or 1.
+template <int shift, class V>
+QF_HD V harmonic_series(V q) {
+  using T = Element<V>;
+  constexpr int terms = sizeof(T) == 4 ? 7 : 12;
+  V sum{}, power = broadcast<V>(T(1));
+  double h = 0, coefficient = 1;
+  for (int k = 0; k <= terms; ++k) {
+    if (k > 0) h += 1.0 / k, coefficient /= double(k) * (k + shift), power = power * q;
+    sum += power * T(coefficient * (h + (shift ? 0.5 / (k + 1) : 0.0)));
+  }
+  return sum;
+}
+
+// How a source point at r = s R weighs against G / |G| of the Laplace equation: README (10) to (15).
+template <class V>
+struct SourceWeight {
+  V value;     // G_screened(r) / G(r)
+  V gradient;  // R |grad G_screened| / G(r), along the direction of the source point
+};
+
+// In a disc; L = -ln s, z = R sqrt(screening) <= 2.
+template <class V>
+QF_HD SourceWeight<V> source_weight_disc(V s, V L, V z2) {
+  using T = Element<V>;
+  const V q = z2 * T(0.25), qs = q * s * s;
+  const V i0 = bessel_series<0>(qs), i1 = bessel_series<2>(qs), i1_end = bessel_series<2>(q);
+  const V a = harmonic_series<0>(qs) / i0 - harmonic_series<0>(q) / bessel_series<0>(q);
+  const V b = harmonic_series<1>(qs) / i1 - harmonic_series<1>(q) / i1_end;
+  const V one = broadcast<V>(T(1));
+  const V slope = one / s - s * i1 / i1_end - z2 * s * T(0.5) * i1 * (L + b);
+  return {i0 * (one + a / L), slope / L};
+}
+
+// In a ball.
+template <class V>
+QF_HD SourceWeight<V> source_weight_ball(V s, V z2) {
+  using T = Element<V>;
+  const V q = z2 * T(0.25), qs = q * s * s;
+  const V one = broadcast<V>(T(1)), rest = one - s;
+  const V odd = bessel_series<-1>(qs) - z2 * s * s * bessel_series<1>(qs), odd_end = bessel_series<-1>(q) - z2 * bessel_series<1>(q);
+  const V slope = odd / (s * s) - s * odd_end * bessel_series<3>(qs) / bessel_series<3>(q);
+  return {bessel_series<1>(q * rest * rest) / bessel_series<1>(q), slope * s / rest};
 }
 
 // (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/state.py writes it: every product that could be fused is exact.

@@ -6,37 +6,56 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// A sink of a Team. `values` and `marks` have a number a slot.
+// A sink of a Team. `values` and `marks` have a number a slot; a channel of the values begins every `slots` numbers.
 template <class V, int D>
 class Values {
  public:
   using T = Element<V>;
+  using I = Bits<V>;
   static constexpr int W = kWidth<V>;
   const bool wants_sources;
   const int64_t patience, iterations;
 
-  Values(const Walk<T>& p, int64_t instance, double* values, uint32_t* marks)
+  Values(const Walk<T>& p, int64_t instance, double* values, int64_t slots, uint32_t* marks)
       : wants_sources(p.source.kind != data::Kind::none),
         patience(p.dirichlet.kind == data::Kind::function ? kCallPoints : 1),
         iterations(p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints / W) : kIterations),
+        pairs_(p.gradient),
+        slots_(slots),
         values_(values),
         marks_(marks),
         boundary_{p.dirichlet, instance, p.first_instance, p.frame + instance * (D + 2)},
         source_{p.source, instance, p.first_instance, p.frame + instance * (D + 2)},
         event_values_(wants_sources ? iterations * W : 0),
-        end_sums_(most_ends<V>(iterations)),
+        end_sums_(2 * most_ends<V>(iterations)),
+        end_firsts_(pairs_ ? kFirst * most_ends<V>(iterations) : 0),
         end_values_(2 * most_ends<V>(iterations)),
         absolute_(most_ends<V>(iterations) * D) {
-    for (int l = 0; l < W; ++l) sum_[l] = 0;
+    for (int l = 0; l < W; ++l) sum_[l] = first_sum_[l] = 0;
   }
 
-  void begin(int, int64_t, int64_t, int64_t) {}
-  QF_HD V weigh(V weight) const { return weight; }
-  void mark(int64_t slot, uint32_t mark) { marks_[slot] = mark; }
+  void begin(int lane, int64_t, int64_t, int64_t) {
+    if (!pairs_) return;  // without a step: the value is that of the boundary, the gradient is not known
+    for (int j = 0; j < kFirst; ++j) first_[j][lane] = T(__builtin_nan(""));
+    first_[0][lane] = 1, first_[1][lane] = 0;
+  }
+  void enter(I lanes, const First<V, D>& at) {
+    const auto keep = [&](int j, V v) { store(first_[j], lanes != 0 ? v : load<V>(first_[j])); };
+    keep(0, at.along), keep(1, at.source);
+    const V scale = broadcast<V>(T(1 / boundary_.frame[D]));  // the gradient is that of absolute coordinates
+    for (int i = 0; i < D; ++i) keep(2 + i, at.outward[i] * scale), keep(2 + D + i, at.toward[i] * scale);
+  }
+  // Below 0: in the first ball of a pair.
+  QF_HD V weigh(V weight, I first) const { return first != 0 ? -weight : weight; }
+  void mark(int lane, int64_t end, int64_t slot, uint32_t mark) {
+    marks_[slot] = mark;
+    if (!pairs_) return;
+    for (int j = 0; j < kFirst; ++j) end_firsts_[j * most_ends<V>(iterations) + end] = first_[j][lane];
+  }
 
   void sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t first) {
     if (!wants_sources)
-      for (int64_t e = first; e < ends.count; ++e) end_sums_[e] = 0;
+      for (int64_t e = first; e < ends.count; ++e) end_sums_[e] = first_sum(e) = 0;
     else if (events.iterations)
       add_sources(events, ends, first);
   }
@@ -48,31 +67,55 @@ class Values {
       for (int64_t e = 0; e < n; ++e) values[e] = boundary_.on_segment(ends.primitive[e], double(ends.place[e]));
     else
       boundary_.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
-    for (int64_t e = 0; e < n; ++e) values_[ends.slot[e]] = values[e] + double(end_sums_[e]);
+    for (int64_t e = 0; e < n; ++e) {
+      const double weight = double(ends.weight[e]), g = weight > 0 ? weight * values[e] : 0;
+      put(e, ends.slot[e], g + double(end_sums_[e]));
+    }
   }
 
  private:
+  static constexpr int kFirst = 2 + 2 * D;  // numbers of a First
+
+  T& first_sum(int64_t end) { return end_sums_[most_ends<V>(iterations) + end]; }
+
+  // A walk's value, or a pair's (13): `found` is what it met after the first ball.
+  void put(int64_t e, int64_t slot, double found) {
+    if (!pairs_) {
+      values_[slot] = found;
+      return;
+    }
+    const auto at = [&](int j) { return double(end_firsts_[j * most_ends<V>(iterations) + e]); };
+    const double s = double(first_sum(e));
+    values_[slot] = at(0) * found + at(1) * s;
+    for (int i = 0; i < D; ++i) values_[(1 + i) * slots_ + slot] = at(2 + i) * found + at(2 + D + i) * s;
+  }
+
   void add_sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t e) {
     source_.evaluate(events.x, events.iterations * W, static_cast<T*>(event_values_), absolute_, end_values_);
     const T area = T(source_.frame[D] * source_.frame[D]);
-    V sum = load<V>(sum_);
+    V sum = load<V>(sum_), first_sum_now = load<V>(first_sum_);
     for (int64_t k = 0; k < events.iterations; ++k) {
       const int64_t stop = k + 1 < events.iterations ? ends.before[k + 1] : ends.count;
       for (; e < stop; ++e) {  // they ended before this iteration's event
         end_sums_[e] = sum[ends.lane[e]];
-        sum[ends.lane[e]] = 0;
+        first_sum(e) = first_sum_now[ends.lane[e]];
+        sum[ends.lane[e]] = first_sum_now[ends.lane[e]] = 0;
       }
       const V weight = load<V>(events.weight + k * W), f = load<V>(event_values_ + k * W);
       sum = weight > 0 ? sum + weight * area * f : sum;
+      if (pairs_) first_sum_now = weight < 0 ? -(weight * area * f) : first_sum_now;
     }
     store(sum_, sum);
+    store(first_sum_, first_sum_now);
   }
 
+  const bool pairs_;
+  const int64_t slots_;
   double* const values_;
   uint32_t* const marks_;
   const data::Field<V, D> boundary_, source_;
-  alignas(64) T sum_[W];
-  Scratch<T> event_values_, end_sums_;
+  alignas(64) T sum_[W], first_sum_[W], first_[kFirst][W];
+  Scratch<T> event_values_, end_sums_, end_firsts_;
   Scratch<double> end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too
 };
 

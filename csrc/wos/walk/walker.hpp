@@ -10,13 +10,17 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr uint32_t kSourceStream = 1u << 28;  // counter word 0: stream (4 bits), trial (8), block (20)
+// Counter word 0: stream (4 bits), trial (8), block (20).
+constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
 constexpr uint32_t kTrial = 1u << 20;
 constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // marks of a walk, beside its steps
 constexpr double kStepNs = 25;                               // one step of one walk
 constexpr double kUsualSteps = 12;                           // a walk, at epsilon 1e-3
-constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data: the events stay in the L2 cache
-constexpr int64_t kCallPoints = 4096;  // points a call of a user's function, or more
+constexpr double kShrunk = 0.99;                             // of a pair's first ball, so that both its points stay inside: README (13)
+constexpr double kMostScreened = 2;     // R sqrt(screening) of a ball; where it would be more, the ball is smaller: README (9)
+constexpr double kLightWeight = 0.125;  // of a walk: below it a walk may end, README (14)
+constexpr int64_t kIterations = 64;     // steps of a team between two evaluations of data: the events stay in the L2 cache
+constexpr int64_t kCallPoints = 4096;   // points a call of a user's function, or more
 
 // Ends that a team may hold before it closes them.
 template <class V>
@@ -31,7 +35,7 @@ struct Slots {
   int64_t walk(int64_t slot) const { return first_walk + slot % walks; }
 };
 
-// Source points of `iterations` steps of all lanes, with |G| / extent^2 as their weights; 0 where no step was made.
+// Source points of `iterations` steps of all lanes, and what the sink's `weigh` made of their weights; 0 where no step was made.
 template <class T, int D>
 struct Events {
   const T *x[D], *weight;
@@ -42,6 +46,7 @@ struct Events {
 template <class T, int D>
 struct Ends {
   const T *x[D], *place;  // scaled; with room for a whole vector
+  const T* weight;        // 0 where screening has ended the walk
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): how many had ended before each step
   int64_t count;
@@ -49,11 +54,20 @@ struct Ends {
 
 // Runs walks and hands what they meet to a Sink:
 //   begin(lane, slot, point, walk)      a lane takes a walk
-//   weigh(V weight)                     what a source point counts in every lane
-//   mark(slot, steps and marks)         a walk has ended
+//   enter(lanes, First)                 lanes make the first step of a walk of a pair
+//   weigh(V weight, first)              what a source point counts in every lane; it lies in the first ball of a pair in lanes `first`
+//   mark(lane, end, slot, steps)        a walk has ended; steps and marks
 //   sources(Events, Ends, first)        every now and then; ends [first, count) are new
 //   close(Ends)                         their boundary values, when at least `patience` walks have ended
 // and says whether it wants_sources and after how many iterations at most it wants to be handed what there is.
+//
+// The first ball of a walk of a pair (13): with u, what the walk finds from its sphere on, and s, f at its source point times |G|,
+//   value = along u + source s,   gradient = outward u + toward s,   scaled.
+template <class V, int D>
+struct First {
+  V along, source, outward[D], toward[D];
+};
+
 template <class V, class Domain, class Sink>
 class Team {
  public:
@@ -71,18 +85,19 @@ class Team {
         sink_(sink),
         start_(p.start + instance * p.N * D),
         epsilon_(p.frame[instance * (D + 2) + D + 1]),
+        screening_(T(p.screening * p.frame[instance * (D + 2) + D] * p.frame[instance * (D + 2) + D])),
         global_instance_(uint32_t(p.first_instance + instance)),
         iterations_(sink.iterations),
         capacity_(most_ends<V>(iterations_)),
         events_(sink.wants_sources ? iterations_ * W * (D + 1) : 0),
-        ends_(capacity_ * (D + 1)),
+        ends_(capacity_ * (D + 2)),
         end_slots_(3 * capacity_),
         ended_before_(iterations_) {}
 
   void run(int64_t first, int64_t last) {
     next_ = first;
     last_ = last;
-    for (int l = 0; l < W; ++l) busy_[l] = 0, step_[l] = 0, point_[l] = walk_[l] = 0, slot_[l] = -1;
+    for (int l = 0; l < W; ++l) busy_[l] = 0, step_[l] = 0, weight_[l] = 1, point_[l] = walk_[l] = 0, slot_[l] = -1;
     for (int i = 0; i < D; ++i)
       for (int l = 0; l < W; ++l) x_[i][l] = 0;
     InterruptCheck check;
@@ -108,6 +123,7 @@ class Team {
         }
         busy_[l] = -1;
         step_[l] = 0;
+        weight_[l] = 1;
         point_[l] = uint32_t(point);
         walk_[l] = uint32_t(slots_.walk(next_));
         sink_.begin(l, next_, point, slots_.walk(next_));
@@ -119,61 +135,136 @@ class Team {
     return any;
   }
 
-  // kSharing steps of every busy lane, (1) and (2). The state is in registers between load and store.
+  struct Ids {
+    U walk, point, instance;
+  };
+
+  // kSharing steps of every busy lane, (1) and (2). The state is in registers between load and store. Walks begin at the first of them.
   void advance() {
     V x[D];
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
     I busy = load<I>(busy_), step = load<I>(step_);
-    const U walk = load<U>(walk_), point = load<U>(point_), instance = U{} + global_instance_;
-    U words[4] = {narrow(step / kSharing), walk, point, instance};
+    V weight = load<V>(weight_);
+    const Ids id{load<U>(walk_), load<U>(point_), U{} + global_instance_};
+    U words[4] = {narrow(step / kSharing), id.walk, id.point, id.instance};
     philox(words, p_.key0, p_.key1);
     const T epsilon = T(epsilon_);
     const I limit = I{} + Int(p_.max_steps);
     for (int s = 0; s < kSharing; ++s) {
-      const polygon::Seen<V> seen = domain_.look(x, busy);
-      const I ends = busy & ((seen.radius <= epsilon) | (step >= limit));
+      polygon::Seen<V> seen = domain_.look(x, busy);
+      I ends = busy & ((seen.radius <= epsilon) | (step >= limit));
+      if (screening_ > 0) ends |= busy & (weight == 0);
       ended_before_[iteration_] = ended_;
-      if (const unsigned ending = bits(ends)) finish(ending, x, step, seen);
+      if (const unsigned ending = bits(ends)) finish(ending, x, step, weight, seen);
       busy &= ~ends;
-      if (sink_.wants_sources) record(x, seen.radius, busy, U(narrow(step)), walk, point, instance);
+      if (screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMostScreened) / square_root(screening_)));
       V n[D];
       direction<V>(words[(D - 1) * s], words[(D - 1) * s + D - 2], n);
+      I first{};
+      if (s == 0 && p_.gradient) first = busy & (step == 0);
+      if (s == 0 && p_.gradient && bits(first))
+        enter(first, x, busy, step, weight, id, seen.radius, n);
+      else if (sink_.wants_sources)
+        record(x, seen.radius, busy, step, weight, id);
       for (int i = 0; i < D; ++i) x[i] = busy != 0 ? x[i] + seen.radius * n[i] : x[i];
+      if (screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, id);
       step -= busy;  // a mask is -1
       ++iteration_;
     }
     for (int i = 0; i < D; ++i) store(x_[i], x[i]);
     store(busy_, busy);
     store(step_, step);
+    store(weight_, weight);
   }
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
-  // A source point (4a), (4b) in the ball of every lane, with |G| / extent^2 as its weight (3).
-  QF_HD void record(const V (&x)[D], V radius, I busy, U step, U walk, U point, U instance) {
-    U a[4] = {step | kSourceStream, walk, point, instance};
+  // A source point (4a), (4b) in the ball of radius 1: its radius s, -log s in the plane, and its direction.
+  QF_HD V source_point(I step, const Ids& id, V (&n)[D], V& logarithm) const {
+    U a[4] = {narrow(step) | kSourceStream, id.walk, id.point, id.instance};
     philox(a, p_.key0, p_.key1);
-    V n[D], r;
     if constexpr (D == 2) {
-      r = radius * source_radius_disc(uniform<V>(a[0]), uniform<V>(a[1]));
+      const V u1 = uniform<V>(a[0]), u2 = uniform<V>(a[1]);
       direction<V>(a[2], a[2], n);
+      if (screening_ > 0 || p_.gradient) logarithm = elementary::log(u1 * u2) * T(-0.5);
+      return source_radius_disc(u1, u2);
     } else {
-      U b[4] = {step | (kSourceStream + kTrial), walk, point, instance};
+      U b[4] = {narrow(step) | (kSourceStream + kTrial), id.walk, id.point, id.instance};
       philox(b, p_.key0, p_.key1);
-      r = radius * source_radius_ball(uniform<V>(a[0]), uniform<V>(a[1]), uniform<V>(a[2]));
       direction<V>(b[0], b[1], n);
+      return source_radius_ball(uniform<V>(a[0]), uniform<V>(a[1]), uniform<V>(a[2]));
     }
+  }
+  QF_HD static SourceWeight<V> source_weight(V s, V logarithm, V z2) {
+    if constexpr (D == 2)
+      return source_weight_disc(s, logarithm, z2);
+    else
+      return source_weight_ball(s, z2);
+  }
+
+  // A source point in the ball of every lane, with |G| / extent^2 as its weight (3), (10).
+  QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Ids& id) {
+    V n[D], logarithm{};
+    const V s = source_point(step, id, n, logarithm);
+    V area = radius * radius * T(green_mass(D));
+    if (screening_ > 0) area = area * weight * source_weight(s, logarithm, radius * radius * screening_).value;
+    put(x, radius * s, n, busy != 0 ? sink_.weigh(area, I{}) : V{});
+  }
+  QF_HD void put(const V (&x)[D], V r, const V (&n)[D], V weight) {
     T* const at = events_ + iteration_ * W;
     const int64_t plane = iterations_ * W;
     for (int i = 0; i < D; ++i) store(at + i * plane, x[i] + r * n[i]);
-    store(at + D * plane, busy != 0 ? sink_.weigh(radius * radius * T(green_mass(D))) : V{});
+    store(at + D * plane, weight);
   }
 
-  void finish(unsigned ending, const V (&x)[D], I step, const polygon::Seen<V>& seen) {
-    alignas(64) T at[D][W], place[W], radius[W];
+  // The first step of lanes `first` (13): a shorter ball, and a direction and a source point that are opposite in the walks of a pair.
+  void enter(I first, const V (&x)[D], I busy, I step, V weight, const Ids& id, V& radius, V (&n)[D]) {
+    const U mask = narrow(first);
+    const Ids pair{(id.walk & ~mask) | ((id.walk >> 1) & mask), id.point, id.instance};
+    using S = Lanes<std::int32_t, W>;
+    const V sign = T(1) - T(2) * real<V>((S)(id.walk & mask & 1));
+    U words[4] = {U{} + kFirstStream, pair.walk, id.point, id.instance};
+    philox(words, p_.key0, p_.key1);
+    V own[D], m[D] = {}, s{}, logarithm{};
+    direction<V>(words[0], words[1], own);
+    for (int i = 0; i < D; ++i) n[i] = first != 0 ? sign * own[i] : n[i];
+    radius = first != 0 ? radius * T(kShrunk) : radius;
+    const V z2 = radius * radius * screening_, one = broadcast<V>(T(1));
+    SourceWeight<V> source{one, V{}};
+    if (sink_.wants_sources) {
+      s = source_point(step, pair, m, logarithm);
+      source = source_weight(s, logarithm, z2);
+      for (int i = 0; i < D; ++i) m[i] = sign * m[i];
+    }
+    First<V, D> at;
+    at.along = one / bessel_series<D - 2>(z2 * T(0.25));
+    at.source = source.value;
+    const V outward = T(D) / (radius * bessel_series<D>(z2 * T(0.25)));
+    for (int i = 0; i < D; ++i) at.outward[i] = outward * n[i], at.toward[i] = source.gradient / radius * m[i];
+    sink_.enter(first, at);
+    if (!sink_.wants_sources) return;
+    const V area = radius * radius * T(green_mass(D));
+    put(x, radius * s, m, busy != 0 ? sink_.weigh(first != 0 ? area : area * weight * source.value, first) : V{});
+  }
+
+  // (9), (14) What is left of the weight of a walk after a ball, or nothing: then it has ended.
+  QF_HD V survive(V weight, I moved, V radius, I step, const Ids& id) const {
+    V left = weight / bessel_series<D - 2>(radius * radius * (screening_ * T(0.25)));
+    left = moved != 0 ? left : weight;
+    const I light = moved & (left < T(kLightWeight));
+    if (!bits(light)) return left;
+    U words[4] = {narrow(step) | kRouletteStream, id.walk, id.point, id.instance};
+    philox(words, p_.key0, p_.key1);
+    const V kept = uniform<V>(words[0]) * T(kLightWeight) < left ? broadcast<V>(T(kLightWeight)) : V{};
+    return light != 0 ? kept : left;
+  }
+
+  void finish(unsigned ending, const V (&x)[D], I step, V weight, const polygon::Seen<V>& seen) {
+    alignas(64) T at[D][W], place[W], radius[W], weights[W];
     alignas(64) Int primitive[W], steps[W];
     for (int i = 0; i < D; ++i) store(at[i], x[i]);
     store(place, seen.place);
     store(radius, seen.radius);
+    store(weights, weight);
     store(primitive, seen.primitive);
     store(steps, step);
     for (; ending; ending &= ending - 1) {
@@ -181,16 +272,21 @@ class Team {
       T end[D];
       for (int i = 0; i < D; ++i) end[i] = at[i][l];
       uint32_t mark = uint32_t(steps[l]);
-      if (!(double(radius[l]) <= epsilon_)) mark |= kCutOff;
-      if (Domain::escaped(end)) mark |= kEscaped;
-      domain_.project(end, primitive[l], place[l]);
+      if (weights[l] > 0) {
+        if (!(double(radius[l]) <= epsilon_)) mark |= kCutOff;
+        if (Domain::escaped(end)) mark |= kEscaped;
+        domain_.project(end, primitive[l], place[l]);
+      } else {
+        primitive[l] = 0, place[l] = 0;
+      }
       const int64_t e = ended_++;
       for (int i = 0; i < D; ++i) ends_[i * capacity_ + e] = end[i];
       ends_[D * capacity_ + e] = place[l];
+      ends_[(D + 1) * capacity_ + e] = weights[l];
       end_slots_[e] = slot_[l];
       end_slots_[capacity_ + e] = primitive[l];
       end_slots_[2 * capacity_ + e] = l;
-      sink_.mark(slot_[l], mark);
+      sink_.mark(l, e, slot_[l], mark);
     }
   }
 
@@ -198,7 +294,7 @@ class Team {
   void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
-    ends.place = ends_ + D * capacity_;
+    ends.place = ends_ + D * capacity_, ends.weight = ends_ + (D + 1) * capacity_;
     ends.slot = end_slots_, ends.primitive = end_slots_ + capacity_, ends.lane = end_slots_ + 2 * capacity_;
     ends.before = ended_before_;
     ends.count = ended_;
@@ -224,9 +320,10 @@ class Team {
   Sink& sink_;
   const T* const start_;
   const double epsilon_;
+  const T screening_;  // scaled
   const uint32_t global_instance_;
   const int64_t iterations_, capacity_;
-  alignas(64) T x_[D][W];
+  alignas(64) T x_[D][W], weight_[W];
   alignas(64) Int busy_[W], step_[W];
   alignas(64) uint32_t point_[W], walk_[W];
   int64_t slot_[W];

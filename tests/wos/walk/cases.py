@@ -33,15 +33,17 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, **options)
 
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
-        seed = int(rng.integers(-(2**63), 2**63))
+        seed, screening = int(rng.integers(-(2**63), 2**63)), options.get("screening", 0.0)
         start = np.zeros((B, N, d))
-        walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024))
+        walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
         for b in range(B):
             for n in range(N):  # a walk depends on the number of its point: each is drawn until it is clear
                 clear = False
                 while not clear:
                     start[b, n] = oracle.disc_points(rng, 1, 0.9, d)[0]
-                    clear = oracle.paths(start[b, : n + 1], epsilon, None, b, seed, *walked)[-1][n].min() > CLEAR
+                    clear = (
+                        oracle.paths(start[b, : n + 1], epsilon, None, b, seed, *walked, screening * frame[b, d] ** 2)[-1][n].min() > CLEAR
+                    )
         start[:, :outside] = np.nan
         inputs = [start, frame, None, None, _numbers(g, rng, rows, d), _numbers(f, rng, rows, d)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}
@@ -112,6 +114,14 @@ CASES = [
     Case("walk", "no-instances", _ball(0, 3, "number", "number")),
     Case("walk", "many-instances", _ball(70, 1, "fourier", "gaussians", rows=70, walks=2)),
     Case("walk", "many-instances-one-row", _ball(70, 1, "gaussians", "number", walks=2)),
+    Case("walk", "pairs", _ball(2, 3, "fourier", "gaussians", gradient=True)),
+    Case("walk", "pairs-no-source", _ball(1, 4, "fourier", gradient=True, first_walk=6, walks=14)),
+    Case("walk", "pairs-in-space", _ball(2, 3, "gaussians", "number", d=3, rows=2, gradient=True, walks=6)),
+    Case("walk", "screened", _ball(2, 4, "fourier", "gaussians", screening=1.5)),
+    Case("walk", "strongly-screened", _ball(1, 5, "gaussians", "gaussians", screening=90.0)),
+    Case("walk", "screened-in-space", _ball(1, 5, "gaussians", "gaussians", d=3, screening=20.0)),
+    Case("walk", "screened-pairs", _ball(2, 3, "fourier", "gaussians", gradient=True, screening=4.0)),
+    Case("walk", "screened-pairs-in-space", _ball(1, 4, "number", "gaussians", d=3, gradient=True, screening=9.0, outside=1)),
     Case("walk", "polygon-per-vertex", _polygon(1, 20, "per_vertex")),
     Case("walk", "polygon-per-vertex-rows", _polygon(3, 9, "per_vertex", rows=3)),
     Case("walk", "polygons-per-vertex", _polygon(3, 9, "per_vertex", rings=3)),
@@ -132,7 +142,12 @@ def _drawn_walk(rng):
     f = str(rng.choice(["none", "number", "gaussians"] + ["fourier"] * (d == 2)))
     rows = B if rng.random() < 0.5 else 1
     walks, first = int(rng.integers(1, 40)), int(rng.choice([0, 1, 5, 10**6 + 3]))
-    return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, walks=walks, first_walk=first))
+    options = {"walks": walks, "first_walk": first}
+    if rng.random() < 0.4:
+        options = {"walks": 2 * walks, "first_walk": 2 * first, "gradient": True}
+    if rng.random() < 0.4:
+        options["screening"] = float(10 ** rng.uniform(-3, 2))
+    return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, **options))
 
 
 def _drawn_place(rng):

@@ -1,6 +1,7 @@
 """Closed forms, brute-force distances, and a plain walk in float64 with NumPy's own random numbers."""
 
 import numpy as np
+from scipy.special import gamma, iv, kv
 
 
 def star(M=1024):
@@ -162,9 +163,33 @@ def _unit(word, height, d):
     return np.concatenate([np.sqrt(1 - z * z)[..., None] * _unit(word, None, 2), z[..., None]], axis=-1)
 
 
-def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps):
-    """Of walks (N, walks): ends, segments, places, source points (a list of points, weights), steps, which were cut off, how near a step
-    came to epsilon."""
+def greens(d, r, R, screening):
+    """The Green's function of a ball of radius R with its pole at the centre, and how fast it changes where the centre moves towards r."""
+    nu = d / 2 - 1
+    if screening == 0:
+        area = 2 * np.pi ** (d / 2) / gamma(d / 2)
+        g = np.log(R / r) / (2 * np.pi) if d == 2 else (r ** (2 - d) - R ** (2 - d)) / ((d - 2) * area)
+        return g, (r**-d - R**-d) * r / area
+    m = np.sqrt(screening)
+    scale = (m / (2 * np.pi * r)) ** nu / (2 * np.pi)
+    g = scale * (kv(nu, m * r) - iv(nu, m * r) * kv(nu, m * R) / iv(nu, m * R))
+    return g, scale * m * (kv(nu + 1, m * r) - iv(nu + 1, m * r) * kv(nu + 1, m * R) / iv(nu + 1, m * R))
+
+
+def sphere_weights(d, R, screening):
+    """What the mean over the sphere counts in the value at its centre, and that of u n in the gradient."""
+    if screening == 0:
+        return np.ones_like(R), d / R
+    z = R * np.sqrt(screening)
+    value = (z / 2) ** (d / 2 - 1) / (gamma(d / 2) * iv(d / 2 - 1, z))
+    slope = d * (np.sqrt(screening) / 2) ** (d / 2) / (gamma(d / 2 + 1) * R ** (1 - d / 2) * iv(d / 2, z))
+    return value, slope
+
+
+def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0):
+    """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
+    were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
+    after it and of its own source, and that source's point."""
     N, d = start.shape
     seed %= 2**64
     point, walk = np.meshgrid(np.arange(N), first_walk + np.arange(walks), indexing="ij")
@@ -172,34 +197,58 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps):
     steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
     cut = np.zeros((N, walks), bool)
     alive = ~np.isnan(x[..., 0])
-    events = []
-    words = None
+    left = np.where(alive, 1.0, np.nan)
+    nothing = np.full((N, walks, 1 + d), np.nan)
+    events, entry, words = [], (nothing, nothing, x), None
     for step in range(max_steps + 1):
         if segs is None:
             radius = 1 - np.sqrt((x * x).sum(axis=-1))
         else:
             radius = closest(segs, x.reshape(-1, d))[0].reshape(N, walks)
         margin[alive] = np.minimum(margin, np.abs(radius - epsilon) / epsilon)[alive]
-        ends = alive & (radius <= epsilon)
+        gone = left == 0
+        ends = alive & ((radius <= epsilon) | gone)
         if step == max_steps:
             cut = alive & ~ends
             ends = alive.copy()
         alive &= ~ends
         if not alive.any():
             break
+        if screening:
+            radius = np.minimum(radius, 2 / np.sqrt(screening))
         sharing = 4 if d == 2 else 2
         if step % sharing == 0:
             words = philox((np.full_like(point, step // sharing), walk, point, np.full_like(point, instance)), seed)
-        a = philox((np.full_like(point, (1 << 28) + step), walk, point, np.full_like(point, instance)), seed)
+        entering = gradient and step == 0
+        number, sign = (walk // 2, (1 - 2 * (walk % 2))[..., None]) if entering else (walk, 1)
+        first = (d - 1) * (step % sharing)
+        direction = _unit(words[first], words[first + d - 2], d)
+        if entering:
+            w = philox((np.full_like(point, 4 << 28), number, point, np.full_like(point, instance)), seed)
+            direction, radius = sign * _unit(w[0], w[1], d), 0.99 * radius
+        a = philox((np.full_like(point, (1 << 28) + step), number, point, np.full_like(point, instance)), seed)
         if d == 2:
             r, n = np.sqrt(_uniform(a[0]) * _uniform(a[1])), _unit(a[2], None, 2)
         else:
-            b = philox((np.full_like(point, (1 << 28) + (1 << 20) + step), walk, point, np.full_like(point, instance)), seed)
+            b = philox((np.full_like(point, (1 << 28) + (1 << 20) + step), number, point, np.full_like(point, instance)), seed)
             r, n = np.median([_uniform(w) for w in a[:3]], axis=0), _unit(b[0], b[1], 3)
-        events.append((x + (radius * r)[..., None] * n, np.where(alive, radius**2 / (2 * d), 0)))
-        first = (d - 1) * (step % sharing)
-        move = radius[..., None] * _unit(words[first], words[first + d - 2], d)
-        x = np.where(alive[..., None], x + move, x)
+        n = sign * n
+        with np.errstate(all="ignore"):
+            g, slope = greens(d, radius * r, radius, screening)
+            weight = radius**2 / (2 * d) / greens(d, radius * r, radius, 0)[0]
+            of_sphere, of_slope = sphere_weights(d, radius, screening)
+        y = x + (radius * r)[..., None] * n
+        if entering:
+            along = np.concatenate([of_sphere[..., None], of_slope[..., None] * direction], axis=-1)
+            source = weight[..., None] * np.concatenate([g[..., None], slope[..., None] * n], axis=-1)
+            entry = along, source, y
+        else:
+            events.append((y, np.where(alive, left * weight * g, 0)))
+            if screening:
+                left = np.where(alive, left * of_sphere, left)
+                w = philox((np.full_like(point, (3 << 28) + step), walk, point, np.full_like(point, instance)), seed)
+                left = np.where(alive & (left < 0.125), np.where(_uniform(w[0]) * 0.125 < left, 0.125, 0), left)
+        x = np.where(alive[..., None], x + radius[..., None] * direction, x)
         steps += alive
     segment = place = None
     if segs is None:
@@ -207,7 +256,7 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps):
     else:
         _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))
         x = np.where(np.isnan(x), np.nan, at.reshape(x.shape))
-    return x, segment, place, events, steps, cut, margin
+    return x, left, segment, place, events, entry, steps, cut, margin
 
 
 def values(kind, p, X, segment, place):
@@ -237,28 +286,47 @@ def nodes(first, walks):
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
-         first_walk=0, walks=64, max_steps=1024):  # fmt: skip
-    B, N, _ = start.shape
-    cut = nodes(first_walk, walks)
-    mean, m2 = np.full((B, N, len(cut)), np.nan), np.full((B, N, len(cut)), np.nan)
+         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0):  # fmt: skip
+    B, N, d = start.shape
+    group, channels = (2, 1 + d) if gradient else (1, 1)
+    cut = nodes(first_walk // group, walks // group)
+    mean, m2 = np.full((B, N, len(cut), channels), np.nan), np.full((B, N, len(cut), channels), np.nan)
     counts = np.zeros((B, N, 3), np.int64)
     for b in range(B):
         which = None if first is None else (b if len(first) > 2 else 0)
         segs = None if ends is None else ends[first[which] : first[which + 1]]
-        x, segment, place, events, steps, truncated, _ = paths(start[b], frame[b, -1], segs, b, seed, first_walk, walks, max_steps)
+        extent = frame[b, -2]
+        x, left, segment, place, events, entry, steps, truncated, _ = paths(
+            start[b], frame[b, -1], segs, b, seed, first_walk, walks, max_steps, gradient, screening * extent**2
+        )
         row = dirichlet[b if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
-        value = values(dirichlet_kind, row, x, segment, place)
+        value = left * values(dirichlet_kind, row, x, segment, place)
+        row = None if source_kind == "none" else source[b if len(source) > 1 else 0]
         if source_kind != "none":
-            row = source[b if len(source) > 1 else 0]
-            value = value + sum(w * frame[b, -2] ** 2 * values(source_kind, row, y, None, None) for y, w in events)
+            value = value + sum(w * extent**2 * values(source_kind, row, y, None, None) for y, w in events)
+        value = value[..., None]
+        if gradient:
+            along, of_source, y = entry
+            value = along * value
+            if source_kind != "none":
+                value = value + of_source * extent**2 * values(source_kind, row, y, None, None)[..., None]
+            unmoved = steps == 0
+            value[unmoved] = np.nan
+            value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, b), x, segment, place)[unmoved]
+            value[..., 1:] /= extent
+            value = (value[:, ::2] + value[:, 1::2]) / 2
         live = ~np.isnan(start[b, :, 0])
         for k, (at, size) in enumerate(cut):
-            part = value[live, at - first_walk : at - first_walk + size]
+            part = value[live, at - first_walk // group : at - first_walk // group + size]
             mean[b, live, k], m2[b, live, k] = part.mean(axis=1), ((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
         counts[b, :, 0], counts[b, :, 1] = steps.sum(axis=1), truncated.sum(axis=1)
     return mean, m2, counts
+
+
+def row_of(numbers, instance):
+    return numbers[instance if len(numbers) > 1 else 0]
 
 
 def place(points, frame, ends=None, first=None):

@@ -75,6 +75,82 @@ def test_ball_with_a_source_that_varies(d, backend, rng):
     assert gates(r.value, r.stderr, 1 - (X**2).sum(axis=1) ** 2) == []
 
 
+def sines(X):
+    """-Δu = d u in d dimensions."""
+    return np.sin(X).prod(axis=-1)
+
+
+def slope_of_sines(X):
+    return np.stack([np.cos(X[..., i]) * np.delete(np.sin(X), i, axis=-1).prod(axis=-1) for i in range(X.shape[-1])], axis=-1)
+
+
+def screened(boundary, X, screening, walks, rng, **options):
+    f = lambda Y: (Y.shape[1] + screening) * sines(Y)  # noqa: E731
+    return wos.solve(boundary, X, dirichlet=sines, source=f, screening=screening, walks=walks, epsilon=1e-5, rng=seed(rng), **options)
+
+
+@pytest.mark.parametrize("screening", [0.0, 1.0, 40.0, 1000.0])
+@pytest.mark.parametrize("d", [2, 3])
+def test_gradient_and_screening(d, screening, backend, rng):
+    """From walks of pairs and of their own; weak, strong and no screening; a source that varies."""
+    n, W = sizes(backend)
+    X = 0.8 * (star_points(rng, n // 2) if d == 2 else disc_points(rng, n // 2, 0.9, 3))
+    boundary = wos.Polygon(oracle.star(300)) if d == 2 else wos.Ball([0.1, 0.0, -0.1], 1.0)
+    alone = screened(boundary, X, screening, W // 2, rng)
+    assert gates(alone.value, alone.stderr, sines(X)) == []
+    r = screened(boundary, X, screening, W // 2, rng, gradient=True)
+    assert gates(r.value, r.stderr, sines(X)) == []
+    truth = slope_of_sines(X)
+    for i in range(d):
+        assert gates(r.grad[:, i], r.grad_stderr[:, i], truth[:, i]) == []
+
+
+def test_gradient_of_a_harmonic_function(backend, rng):
+    n, W = sizes(backend)
+    X = star_points(rng, n)
+    r = wos.solve(wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, walks=W, epsilon=1e-5, gradient=True, rng=seed(rng))
+    x, y = X.T
+    for i, truth in enumerate((np.exp(x) * np.cos(y), -np.exp(x) * np.sin(y))):
+        assert gates(r.grad[:, i], r.grad_stderr[:, i], truth) == []
+
+
+def test_pairs_cancel_constants_in_the_gradient(backend, rng):
+    """An offset of 1000 in u changes neither the gradient nor its error bar; a constant has the gradient 0."""
+    X = star_points(rng, 20)
+    star = wos.Polygon(oracle.star(60))
+    run = dict(walks=64, gradient=True, rng=seed(rng))
+    low, high = (wos.solve(star, X, dirichlet=lambda Y, c=c: oracle.harmonic(Y) + c, **run) for c in (0.0, 1000.0))
+    np.testing.assert_allclose(high.grad, low.grad, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(high.grad_stderr, low.grad_stderr, rtol=1e-7)
+    constant = wos.solve(star, X, dirichlet=3.0, **run)
+    assert not constant.grad.any()
+    assert not constant.grad_stderr.any()
+    assert (constant.value == 3.0).all()
+    assert (constant.n_walks == 64).all()
+
+
+@pytest.mark.skipif(not NATIVE, reason="takes many walks")
+def test_gates_see_a_gradient_3_percent_off(rng):
+    X = star_points(rng, 600)
+    u = lambda Y: 3 * Y[:, 0] - Y[:, 1]  # noqa: E731
+    r = wos.solve(wos.Polygon(oracle.star(300)), X, dirichlet=u, walks=2048, epsilon=1e-5, gradient=True, rng=seed(rng))
+    for i, truth in enumerate((3.0, -1.0)):
+        assert gates(r.grad[:, i], r.grad_stderr[:, i], np.full(len(X), truth)) == []
+    assert "matched" in gates(1.03 * r.grad[:, 0], r.grad_stderr[:, 0], np.full(len(X), 3.0))
+
+
+@pytest.mark.skipif(not NATIVE, reason="takes many walks")
+def test_gates_see_another_screening(rng):
+    X = star_points(rng, 600)
+    r = screened(wos.Polygon(oracle.star(300)), X, 10.0, 4096, rng)
+    wrong = wos.solve(
+        wos.Polygon(oracle.star(300)), X, dirichlet=sines, source=lambda Y: 12 * sines(Y), screening=10.5, walks=4096, epsilon=1e-5,
+        rng=seed(rng),
+    )  # fmt: skip
+    assert gates(r.value, r.stderr, sines(X)) == []
+    assert gates(wrong.value, wrong.stderr, sines(X)) != []
+
+
 def test_against_a_plain_walk(backend, rng):
     """Data without a closed form: both answers carry an error bar."""
     c = np.array([0.3, 0.1, -0.2, 0.05, 0.15])

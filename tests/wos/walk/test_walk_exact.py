@@ -230,6 +230,37 @@ def test_mean_and_stderr_are_those_of_the_walks(backend, rng):
     np.testing.assert_allclose(r.stderr, single.std(axis=0, ddof=1) / np.sqrt(23), rtol=1e-12)
 
 
+def test_pairs_cut_and_merged(backend, rng):
+    """With a gradient: any even cut, any order, the same bits; cuts within a pair are refused."""
+    X = disc_points(rng, 5)
+    run = dict(dirichlet=coordinate_sum, source=2.0, gradient=True, screening=1.5, rng=seed(rng))
+    ball = wos.Ball([0, 0], 1)
+    whole = wos.solve(ball, X, walks=46, **run)
+    parts = [wos.solve(ball, X, walks=n, walk_offset=at, **run) for at, n in ((0, 10), (10, 4), (14, 32))]
+    for merged in (parts[0].merge(parts[1]).merge(parts[2]), parts[2].merge(parts[0]).merge(parts[1]), parts[0].resume(36)):
+        same(whole, merged)
+        np.testing.assert_array_equal(whole.grad, merged.grad)
+        np.testing.assert_array_equal(whole.grad_stderr, merged.grad_stderr)
+    with pytest.raises(ValueError, match="extra_walks is 3"):
+        whole.resume(3)
+    with pytest.raises(ValueError, match="gradient"):
+        whole.merge(wos.solve(ball, X, walks=4, walk_offset=46, **{**run, "gradient": False}))
+    threads = [wos.solve(ball, np.repeat(X, 60, axis=0), walks=64, num_threads=n, **run) for n in (1, 3)]
+    np.testing.assert_array_equal(threads[0].grad, threads[1].grad)
+
+
+def test_where_there_is_no_gradient(backend, rng):
+    """Outside nothing is known; within epsilon the value is; one pair has no error bar."""
+    X = np.array([[2.0, 0.0], [0.9999, 0.0], [0.0, 0.5]])
+    with pytest.warns(RuntimeWarning, match="1 points lie outside"):
+        r = wos.solve(wos.Ball([0, 0], 1), X, dirichlet=coordinate_sum, gradient=True, walks=2, rng=1)
+    assert np.isnan(r.grad[:2]).all()
+    assert np.isfinite(r.grad[2]).all()
+    assert np.isnan(r.grad_stderr).all()
+    assert r.value[1] == pytest.approx(1.0)
+    assert wos.solve(wos.Ball([0, 0], 1), X[1:], dirichlet=1.0, walks=2, rng=1).grad is None
+
+
 def test_merge_refuses(backend, rng):
     star, X = wos.Polygon(oracle.star(50)), star_points(rng, 8)
     a = wos.solve(star, X, dirichlet=1.0, walks=10, rng=5)
@@ -269,8 +300,6 @@ def test_gradients_of_linear_parameters(dtype, backend, rng):
             expected = (grad.astype(float) * (value - zero)).sum()
             assert abs((got[name].astype(float) * p).sum() - expected) < 3e-5 * np.abs(grad).sum()
     assert wos.solve_vjp(star, X, np.ones(N, dtype), dirichlet=1.0, rng=1)[1] == {}
-    with pytest.raises(NotImplementedError):
-        wos.solve_vjp(star, X, np.ones(N, dtype), dirichlet=1.0, rng=1, points_gradient=True)
 
 
 @pytest.mark.torch
@@ -287,8 +316,6 @@ def test_torch(backend, rng):
         wos.solve(wos.Polygon(ring), torch.tensor(X), dirichlet=1.0)
     with pytest.raises(TypeError, match="one kind"):
         wos.solve(wos.Ball([0, 0], 2), torch.tensor(X), dirichlet=wos.Fourier(c))
-    with pytest.raises(NotImplementedError, match="requires grad"):
-        wos.solve(wos.Ball([0, 0], 2), torch.tensor(X, requires_grad=True), dirichlet=1.0)
 
 
 def test_forced_backend_is_used(rng):

@@ -52,8 +52,6 @@ def test_resume_and_merge_keep_the_gradient(rng):
 def test_what_has_no_gradient_raises(rng):
     X = points(rng, 5)
     square = qf.wos.Polygon(SQUARE)
-    with pytest.raises(NotImplementedError, match="points"):
-        qf.wos.solve(square, X.clone().requires_grad_(), dirichlet=1.0)
     with pytest.raises(NotImplementedError, match="vertices"):
         qf.wos.Polygon(SQUARE.clone().requires_grad_())
     theta = torch.ones(1, dtype=torch.float64, requires_grad=True)
@@ -63,6 +61,48 @@ def test_what_has_no_gradient_raises(rng):
     (first,) = torch.autograd.grad((value**2).sum(), theta, create_graph=True)
     with pytest.raises(NotImplementedError, match="second derivative"):
         torch.autograd.grad(first.sum(), theta)
+    leaf = X.clone().requires_grad_()
+    value = qf.wos.solve(square, leaf, dirichlet=qf.wos.Fourier(theta), rng=1).value
+    (first,) = torch.autograd.grad((value**2).sum(), leaf, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        torch.autograd.grad(first.sum(), leaf)
+
+
+def test_gradient_in_points(backend, rng):
+    """Where there is a gradient it is that; else that of the same walks in pairs, one more at an odd end."""
+    X, weight = points(rng, 7), torch.from_numpy(rng.standard_normal((2, 7)))
+    run = {"dirichlet": qf.wos.Fourier(torch.from_numpy(rng.standard_normal((2, 5)))), "source": 1.0, "rng": 5}
+    square = qf.wos.Polygon(SQUARE)
+    for walks, offset, pairs, gradient in ((8, 0, 8, False), (8, 2, 8, True), (7, 0, 8, False), (7, 3, 8, False)):
+        X[0] = torch.tensor([3.0, 3.0])
+        leaf = X.clone().requires_grad_()
+        with pytest.warns(RuntimeWarning, match="outside"):
+            result = qf.wos.solve(square, leaf, walks=walks, walk_offset=offset, gradient=gradient, **run)
+        with pytest.warns(RuntimeWarning, match="outside"):
+            known = qf.wos.solve(square, X, walks=pairs, walk_offset=offset - offset % 2, gradient=True, **run)
+        (got,) = torch.autograd.grad(torch.nansum(weight * result.value), leaf)
+        expected = (weight[..., None] * known.grad)[:, 1:].sum(dim=0)
+        torch.testing.assert_close(got[1:], expected)
+        assert not got[0].any()
+        with pytest.warns(RuntimeWarning, match="outside"):
+            of_points = qf.wos.solve_vjp(square, X, weight, walks=walks, walk_offset=offset, gradient=gradient, **run)[0]
+        torch.testing.assert_close(of_points, got)
+
+
+def test_gradient_is_differentiable_in_data(backend, rng):
+    """For given paths it is linear in the data, as the value is."""
+    X, theta = points(rng, 6), torch.from_numpy(rng.standard_normal(5)).requires_grad_()
+    run = {"walks": 6, "gradient": True, "rng": 5, "epsilon": 1e-6, "screening": 2.0}
+
+    def grad(g, f):
+        return qf.wos.solve(qf.wos.Polygon(SQUARE), X, dirichlet=g, source=f, **run).grad
+
+    weight = torch.from_numpy(rng.standard_normal((6, 2)))
+    for as_source in (False, True):
+        on = (lambda t: (0.0, qf.wos.Fourier(t))) if as_source else (lambda t: (qf.wos.Fourier(t), None))
+        (got,) = torch.autograd.grad((weight * grad(*on(theta))).sum(), theta)
+        columns = [(weight * grad(*on(e))).sum() for e in torch.eye(5, dtype=torch.float64)]
+        torch.testing.assert_close(got, torch.stack(columns), rtol=1e-6, atol=1e-7)
 
 
 def test_same_as_numpy(backend, rng):
@@ -141,7 +181,7 @@ def test_constants_and_functions_are_refused_where_they_would_be_lost(rng):
         torch.compile(lambda s: walk(s, *rest, walks=2)[0].sum(), backend="aot_eager", fullgraph=True)(leaf).backward()
     number = rest[-1]
     options = {"walks": 2, "source_kind": "function", "f": lambda instance, Y: Y[:, 0]}
-    assert walk(start, *rest, **options)[0].shape == (1, 2, 1)
+    assert walk(start, *rest, **options)[0].shape == (1, 2, 1, 1)
     with pytest.raises(TypeError, match="f is a function"):
         torch.func.grad(lambda c: walk(start, *rest[:-1], c, **options)[0].sum())(number)
     torch._dynamo.reset()

@@ -5,10 +5,12 @@ B instances of N points in d dimensions, K nodes. Coordinates are centred on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..._arguments import integer
+import numpy as np
+
+from ..._arguments import integer, number
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
@@ -32,13 +34,13 @@ def _place_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any
 
 def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, source = shapes
-    dirichlet_kind, source_kind, _, first_walk, walks, _ = options
+    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _ = options
     assert start is not None
     assert frame is not None
     if len(start) != 3 or start[0] != frame[0]:
         raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
     _check_frame(label, frame, start[-1], ends, first)
-    B, N, _ = start
+    B, N, d = start
     for name, numbers, kind in (("dirichlet", dirichlet, dirichlet_kind), ("source", source, source_kind)):
         if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
             raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
@@ -46,8 +48,9 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
             raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
         if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
             raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
-    K = len(schedule(first_walk, walks)[0])
-    return [(B, N, K), (B, N, K), (B, N, 3)]
+    group, channels = (2, 1 + d) if gradient else (1, 1)
+    K = len(schedule(first_walk // group, walks // group)[0])
+    return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]
 
 
 def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Shape | None) -> None:
@@ -80,17 +83,49 @@ WALK = Op(
         Arg("dirichlet", "R numbers", dtype="double", optional=True), Arg("source", "R numbers", dtype="double", optional=True),
     ),
     outputs=(
-        Arg("mean", "B N K", dtype="double"), Arg("m2", "B N K", dtype="double", constant=True), Arg("counts", "B N 3", dtype="int"),
+        Arg("mean", "B N K C", dtype="double"), Arg("m2", "B N K C", dtype="double", constant=True), Arg("counts", "B N 3", dtype="int"),
     ),
     options=(
         Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
-        Option("max_steps", int),
+        Option("max_steps", int), Option("gradient", bool), Option("screening", float),
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,
     tolerance=1e-3,  # a walk of some steps in float32: a rounding error may double at each
 )  # fmt: skip
-OPS = (PLACE, WALK)
+
+
+def _along(points: Any, value: Any, y: Any, slope: Any, num_threads: int, *, backend: str) -> None:
+    y[...] = value
+
+
+def _along_vjp(points: Any, value: Any, grad: Any, dpoints: Any, dvalue: Any, slope: Any, num_threads: int, *, backend: str) -> None:
+    dvalue[...] = grad
+    dpoints[...] = np.where(grad[..., None] == 0, 0.0, grad[..., None] * slope())
+
+
+ALONG = Op(
+    __name__, "along",
+    inputs=(Arg("points", "B N d"), Arg("value", "B N", dtype="double")),
+    outputs=(Arg("y", "B N", dtype="double"),),
+    extras=(Extra("slope", function=True),),
+    host=_along, host_adjoint=_along_vjp,
+)  # fmt: skip
+OPS = (PLACE, WALK, ALONG)
+
+
+def along(
+    points: Array, value: Array, *, slope: Callable[[], np.ndarray], backend: str | None = None, num_threads: int | None = None
+) -> Array:
+    """``value`` (B, N) float64 as a function of ``points`` (B, N, d) with the gradient ``slope()``, asked for when needed."""
+    return call(ALONG, (points, value), (), (slope,), None, backend, num_threads)
+
+
+def along_vjp(
+    *inputs_and_grad: Any, slope: Callable[[], np.ndarray], backend: str | None = None, num_threads: int | None = None
+) -> tuple[Array, ...]:
+    """Gradients of ``along``: ``(points, value, grad)`` -> those of points, 0 where grad is, and value."""
+    return call_vjp(ALONG, inputs_and_grad, (), (slope,), backend, num_threads)
 
 
 def place(
@@ -126,6 +161,8 @@ def walk(
     first_walk: int = 0,
     walks: int = 64,
     max_steps: int = 1024,
+    gradient: bool = False,
+    screening: float = 0.0,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -150,6 +187,11 @@ def walk(
         "none" (a source only), "number", "fourier", "per_vertex" (dirichlet only), "gaussians", "function".
     seed : int
         The 64 bits of the key, as a signed number.
+    gradient : bool
+        Walks 2k and 2k + 1 are a pair that leaves its point in opposite directions (13): a sample is their mean, of the value and of the
+        gradient's d components. ``first_walk`` and ``walks`` are even.
+    screening : float
+        λ of -Δu + λu = f, in absolute units.
     grids : optional
         What a Polygon keeps between calls; made where it is absent.
     g, f : optional
@@ -157,8 +199,8 @@ def walk(
 
     Returns
     -------
-    mean, m2 : (B, N, K) float64
-        Of every node the mean of its walks and the sum of their squared deviations.
+    mean, m2 : (B, N, K, C) float64
+        Of every node the mean of its walks or pairs and the sum of their squared deviations; C = 1, or 1 + d with the gradient.
     counts : (B, N, 3) int64
         Steps, walks cut off at ``max_steps``, walks that left the box by rounding.
 
@@ -167,7 +209,7 @@ def walk(
     ``mean`` is differentiable in dirichlet and source (7), (8): the walks are replayed, none is stored. Cost: about 0.3 us a walk at
     epsilon 1e-3. Memory: 12 MB and 2 MB an instance for 64 of them, whatever the number of walks.
     """
-    options = _walk_options("walk", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
+    options = _walk_options("walk", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening)
     mean, m2, counts = call(WALK, (start, frame, ends, first, dirichlet, source), options, (grids, g, f), None, backend, num_threads)
     return mean, m2, counts
 
@@ -180,6 +222,8 @@ def walk_vjp(
     first_walk: int = 0,
     walks: int = 64,
     max_steps: int = 1024,
+    gradient: bool = False,
+    screening: float = 0.0,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -190,14 +234,25 @@ def walk_vjp(
 
     Costs the walks again. Memory: at most 64 partial sums of the numbers, whatever the number of walks.
     """
-    options = _walk_options("walk_vjp", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps)
+    options = _walk_options("walk_vjp", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening)
     return call_vjp(WALK, inputs_and_grad, options, (grids, g, f), backend, num_threads)
 
 
 def _walk_options(
-    name: str, dirichlet_kind: str, source_kind: str, seed: Any, first_walk: Any, walks: Any, max_steps: Any
+    name: str,
+    dirichlet_kind: str,
+    source_kind: str,
+    seed: Any,
+    first_walk: Any,
+    walks: Any,
+    max_steps: Any,
+    gradient: bool,
+    screening: Any,
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
     at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
     count, steps = integer(walks, label, "walks", 1, MAX_WALKS - at), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
-    return dirichlet_kind, source_kind, integer(seed, label, "seed", -(2**63)), at, count, steps
+    if gradient and (at % 2 or count % 2):
+        raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
+    key, rate = integer(seed, label, "seed", -(2**63)), number(screening, label, "screening")
+    return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate

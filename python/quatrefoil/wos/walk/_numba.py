@@ -8,7 +8,8 @@ from ..._backends.numba import jit
 from .state import of_values
 
 _MASK = np.uint64(0xFFFFFFFF)
-_SOURCE, _TRIAL = 1 << 28, 1 << 20
+_SOURCE, _ROULETTE, _FIRST, _TRIAL = 1 << 28, 3 << 28, 4 << 28, 1 << 20
+_SHRUNK, _MOST_SCREENED, _LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 _BLOCK = 1 << 14  # walks at once: their source points are held in memory
 _BALL = np.empty((0, 4))  # no segments: the unit ball
@@ -121,87 +122,202 @@ def _segments(ends, first, instance):
 
 
 @jit
-def _source_point(step, walk, point, instance, k0, k1, x, radius, n, y):
-    """(4a) in the plane, (4b) in space."""
-    w0, w1, w2, _ = philox(np.uint64(_SOURCE + step), walk, point, instance, k0, k1)
-    if x.size == 2:
-        r = math.sqrt(_uniform(w0) * _uniform(w1))
-        _direction(w2, w2, n)
-    else:
-        a, b, c = _uniform(w0), _uniform(w1), _uniform(w2)
-        r = max(min(a, b), min(max(a, b), c))
-        v0, v1, _, _ = philox(np.uint64(_SOURCE + _TRIAL + step), walk, point, instance, k0, k1)
-        _direction(v0, v1, n)
-    for i in range(x.size):
-        y[i] = x[i] + radius * r * n[i]
+def _bessel_series(half, q):
+    """(9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2."""
+    total = 1.0
+    for k in range(14, 0, -1):
+        total = total * q / (k * (0.5 * half + k)) + 1.0
+    return total
 
 
 @jit
-def walks(segments, start, walk, point, instance, k0, k1, epsilon, max_steps, sources, end, segment, place, marks):
-    """One walk a row of ``start``; no segments: the unit ball. Returns source points, weights, walks."""
-    d = start.shape[1]
+def _harmonic_series(shift, q):
+    """(11), (15) sum_k (H_k + H_(k + shift)) q^k / (k! (k + shift)!) / 2."""
+    total, harmonic, term = 0.5 * shift, 0.0, 1.0
+    for k in range(1, 15):
+        harmonic += 1.0 / k
+        term *= q / (k * (k + shift))
+        total += term * (harmonic + shift * 0.5 / (k + 1))
+    return total
+
+
+@jit
+def source_weight(d, s, logarithm, z2):
+    """(11), (12), (15): how a source point at radius s weighs against that of the Laplace equation, and its weight in the gradient."""
+    q = 0.25 * z2
+    at = q * s * s
+    if d == 2:
+        i0, i1, i1_end = _bessel_series(0, at), _bessel_series(2, at), _bessel_series(2, q)
+        a = _harmonic_series(0, at) / i0 - _harmonic_series(0, q) / _bessel_series(0, q)
+        b = _harmonic_series(1, at) / i1 - _harmonic_series(1, q) / i1_end
+        slope = 1.0 / s - s * i1 / i1_end - z2 * s * 0.5 * i1 * (logarithm + b)
+        return i0 * (1.0 + a / logarithm), slope / logarithm
+    odd = _bessel_series(-1, at) - z2 * s * s * _bessel_series(1, at)
+    odd_end = _bessel_series(-1, q) - z2 * _bessel_series(1, q)
+    slope = odd / (s * s) - s * odd_end * _bessel_series(3, at) / _bessel_series(3, q)
+    return _bessel_series(1, q * (1.0 - s) ** 2) / _bessel_series(1, q), slope * s / (1.0 - s)
+
+
+@jit
+def _source_point(step, walk, point, instance, k0, k1, n):
+    """(4a) in the plane, (4b) in space: the radius in the unit ball and minus its logarithm; the direction in n."""
+    w0, w1, w2, _ = philox(np.uint64(_SOURCE + step), walk, point, instance, k0, k1)
+    if n.size == 2:
+        r = math.sqrt(_uniform(w0) * _uniform(w1))
+        _direction(w2, w2, n)
+        return r, -math.log(r)
+    a, b, c = _uniform(w0), _uniform(w1), _uniform(w2)
+    v0, v1, _, _ = philox(np.uint64(_SOURCE + _TRIAL + step), walk, point, instance, k0, k1)
+    _direction(v0, v1, n)
+    return max(min(a, b), min(max(a, b), c)), 0.0
+
+
+@jit
+def _see(segments, x):
+    """The distance of the boundary, its closest segment and the place on it."""
+    if len(segments):
+        d2, at, t = _closest(segments, x[0], x[1])
+        return math.sqrt(d2), at, t
+    r2 = 0.0
+    for j in range(x.size):
+        r2 += x[j] * x[j]
+    return 1.0 - math.sqrt(r2), 0, 0.0
+
+
+@jit
+def _project(segments, x, radius, at, t, end):
+    if len(segments):
+        for j in range(2):
+            end[j] = segments[at, j] + t * (segments[at, 2 + j] - segments[at, j])
+    else:
+        r = 1.0 - radius
+        for j in range(x.size):
+            end[j] = x[j] / r if r > 0 else (1.0 if j == 0 else 0.0)
+
+
+@jit
+def _enter(d, n, m, radius, z2, of_value, of_gradient, first):
+    """What the first ball of a walk of a pair makes of what the walk finds: walker.hpp's First."""
+    first[0], first[1] = 1.0 / _bessel_series(d - 2, 0.25 * z2), of_value
+    for j in range(d):
+        first[2 + j] = d / (radius * _bessel_series(d, 0.25 * z2)) * n[j]
+        first[2 + d + j] = of_gradient / radius * m[j]
+
+
+@jit
+def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
+    """(9), (14) What is left of the weight of a walk after a ball, or 0."""
+    left = weight / _bessel_series(d - 2, 0.25 * z2)
+    if left >= _LIGHT:
+        return left
+    word, _, _, _ = philox(np.uint64(_ROULETTE + step), walk, point, instance, k0, k1)
+    return _LIGHT if _uniform(word) * _LIGHT < left else 0.0
+
+
+@jit
+def _one_walk(segments, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, events):
+    """Moves x to where the walk ends, and adds its source points to ``events``. Returns steps, weight, distance, segment, place."""
+    d = x.size
     sharing = 4 if d == 2 else 2
-    room = 16 * len(start) if sources else 0
-    event, weight, owner = np.empty((room, d)), np.empty(room), np.empty(room, np.int64)
-    used = 0
-    x, n = np.empty(d), np.empty(d)
+    n, m, words = np.empty(d), np.zeros(d), np.zeros(4, np.uint64)
+    step, weight = 0, 1.0
+    first[:] = math.nan
+    first[0], first[1] = 1.0, 0.0
+    while True:
+        radius, at, t = _see(segments, x)
+        if radius <= epsilon or step >= max_steps or weight == 0.0:
+            return step, weight, radius, at, t
+        if screening > 0.0:
+            radius = min(radius, _MOST_SCREENED / math.sqrt(screening))
+        if step % sharing == 0:
+            words[0], words[1], words[2], words[3] = philox(np.uint64(step // sharing), walk, point, instance, k0, k1)
+        column = (d - 1) * (step % sharing)
+        _direction(words[column], words[column + d - 2], n)
+        enters, number, sign = pairs and step == 0, walk, 1.0
+        if enters:
+            number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
+            w0, w1, _, _ = philox(np.uint64(_FIRST), number, point, instance, k0, k1)
+            _direction(w0, w1, n)
+            n *= sign
+            radius *= _SHRUNK
+        z2 = radius * radius * screening
+        of_value, of_gradient = 1.0, 0.0
+        if sources:
+            s, logarithm = _source_point(step, number, point, instance, k0, k1, m)
+            m *= sign
+            if enters or screening > 0.0:
+                of_value, of_gradient = source_weight(d, s, logarithm, z2)
+            event = np.empty(d + 2)
+            event[:d] = x + radius * s * m
+            event[d] = radius * radius / (2.0 * d) * (1.0 if enters else weight * of_value)
+            event[d + 1] = 1.0 if enters else 0.0
+            events.append(event)
+        if enters:
+            _enter(d, n, m, radius, z2, of_value, of_gradient, first)
+        x += radius * n
+        if screening > 0.0 and not enters:
+            weight = _survive(weight, d, z2, step, walk, point, instance, k0, k1)
+        step += 1
+
+
+@jit
+def walks(segments, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, end, segment, place, left, first,
+          marks):  # fmt: skip
+    """One walk a row of ``start``; no segments: the unit ball. Returns source points with their weights and whether they lie in the first
+    ball of a pair, and whose walk's they are.
+
+    ``left``: the weight of each walk at its end; ``first`` (walks, 2 + 2 d): see ``_enter``.
+    """
+    events = [np.empty(start.shape[1] + 2) for _ in range(0)]
+    owner = [0 for _ in range(0)]
     for i in range(len(start)):
-        x[:] = start[i]
-        words = np.zeros(4, np.uint64)
-        step = 0
-        while True:
-            if len(segments):
-                d2, at, t = _closest(segments, x[0], x[1])
-                radius = math.sqrt(d2)
-            else:
-                r2 = 0.0
-                for j in range(d):
-                    r2 += x[j] * x[j]
-                radius, at, t = 1.0 - math.sqrt(r2), 0, 0.0
-            if radius <= epsilon or step >= max_steps:
-                break
-            if step % sharing == 0:
-                w0, w1, w2, w3 = philox(np.uint64(step // sharing), walk[i], point[i], instance, k0, k1)
-                words[0], words[1], words[2], words[3] = w0, w1, w2, w3
-            if sources:
-                if used == room:
-                    more_event, more_weight, more_owner = np.empty((2 * room, d)), np.empty(2 * room), np.empty(2 * room, np.int64)
-                    more_event[:room], more_weight[:room], more_owner[:room] = event, weight, owner
-                    event, weight, owner, room = more_event, more_weight, more_owner, 2 * room
-                _source_point(step, walk[i], point[i], instance, k0, k1, x, radius, n, event[used])
-                weight[used] = radius * radius / (2.0 * d)
-                owner[used] = i
-                used += 1
-            first = (d - 1) * (step % sharing)
-            _direction(words[first], words[first + d - 2], n)
-            for j in range(d):
-                x[j] += radius * n[j]
-            step += 1
-        marks[i] = step + (CUT_OFF if radius > epsilon else 0)
-        segment[i], place[i] = at, t
-        if len(segments):
-            for j in range(2):
-                end[i, j] = segments[at, j] + t * (segments[at, 2 + j] - segments[at, j])
+        x = start[i].copy()
+        marks[i], left[i], radius, at, t = _one_walk(
+            segments, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first[i], events
+        )
+        for _ in range(len(events) - len(owner)):
+            owner.append(i)
+        if left[i] > 0.0:
+            marks[i] += CUT_OFF if radius > epsilon else 0
+            segment[i], place[i] = at, t
+            _project(segments, x, radius, at, t, end[i])
         else:
-            r = 1.0 - radius
-            for j in range(d):
-                end[i, j] = x[j] / r if r > 0 else (1.0 if j == 0 else 0.0)
-    return event[:used], weight[:used], owner[:used]
+            segment[i], place[i], end[i] = 0, 0.0, x
+    found = np.empty((len(events), start.shape[1] + 2))
+    for i in range(len(events)):
+        found[i] = events[i]
+    return found, np.array(owner, dtype=np.int64)
 
 
 class _Walked:
     """Some walks of one instance: their ends and source points."""
 
-    def __init__(self, start, frame, segments, instance, point, walk, seed, max_steps, sources):
+    def __init__(self, start, frame, segments, instance, point, walk, seed, max_steps, pairs, screening, sources):
         n, d = len(point), start.shape[1]
-        self.end, self.segment, self.place = np.empty((n, d)), np.empty(n, np.int64), np.empty(n)
-        self.mark = np.empty(n, np.int64)
-        self.event, self.weight, self.owner = walks(
+        self.end, self.segment, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty(n), np.empty(n)
+        self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))
+        events, self.owner = walks(
             segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64), point.astype(np.uint64), np.uint64(instance),
-            np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], max_steps, sources,
-            self.end, self.segment, self.place, self.mark,
+            np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
+            sources, self.end, self.segment, self.place, self.left, first, self.mark,
         )  # fmt: skip
-        self.weight *= frame[-2] ** 2
+        self.event, self.weight, self.entering = np.ascontiguousarray(events[:, :d]), events[:, d] * frame[-2] ** 2, events[:, d + 1] > 0
+        first[:, 2:] /= frame[-2]
+        columns = np.arange(d)
+        self.along = first[:, [0, *(2 + columns)]] if pairs else np.ones((n, 1))  # (walks, channels): of what is met after the first ball
+        self.toward = first[:, [1, *(2 + d + columns)]] if pairs else np.ones((n, 1))  # of the source in it
+
+    def channels(self, found, at_sources):
+        """(walks, channels): the value, and the gradient of a walk of a pair (13), of what is at the ends and at the source points."""
+        found = np.where(self.left > 0, self.left, 0.0) * np.where(self.left > 0, found, 0.0)
+        if at_sources is None:
+            return found[:, None] * self.along
+        held = self.weight * at_sources
+        later, n = ~self.entering, len(found)
+        found = found + np.bincount(self.owner[later], held[later], minlength=n)
+        here = np.bincount(self.owner[self.entering], held[self.entering], minlength=n)
+        channels = found[:, None] * self.along
+        return channels + here[:, None] * self.toward if self.entering.any() else channels
 
 
 def _blocks(start, first_walk, count):
@@ -275,39 +391,48 @@ def _dense(x):
 
 
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
-         grids, g, f, num_threads):  # fmt: skip
+         gradient, screening, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
+    N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
     for b in range(len(start)):
-        values, marks = np.full((start.shape[1], count), np.nan), np.zeros((start.shape[1], count), np.int64)
+        values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
         of_g, of_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source))
         for point, w in _blocks(start[b], first_walk, count):
-            walked = _Walked(start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, source_kind != "none")
-            value = _values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place)
-            if len(walked.event):
-                at_sources = _values(source_kind, of_f, f, b, frame[b], walked.event)
-                value = value + np.bincount(walked.owner, walked.weight * at_sources, minlength=len(point))
-            values[point, w - first_walk], marks[point, w - first_walk] = value, walked.mark
+            walked = _Walked(
+                start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, gradient, screening, source_kind != "none"
+            )
+            found = _values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place)
+            at_sources = _values(source_kind, of_f, f, b, frame[b], walked.event) if len(walked.event) else None
+            values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
         steps = [(marks & (ESCAPED - 1)).sum(axis=1), ((marks & CUT_OFF) != 0).sum(axis=1), ((marks & ESCAPED) != 0).sum(axis=1)]
-        state = of_values(first_walk, values, np.stack(steps, axis=1))
-        mean[b], m2[b], counts[b] = state.mean, state.m2, state.counts
+        counts[b] = np.stack(steps, axis=1)
+        for c in range(channels):
+            samples = values[c] if group == 1 else (values[c, :, ::2] + values[c, :, 1::2]) * 0.5
+            state = of_values(first_walk // group, samples, counts[b])
+            mean[b, :, :, c], m2[b, :, :, c] = state.mean, state.m2
 
 
 def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3, ddirichlet, dsource, dirichlet_kind, source_kind, seed,
-             first_walk, count, max_steps, grids, g, f, num_threads):  # fmt: skip
+             first_walk, count, max_steps, gradient, screening, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
-    state = of_values(first_walk, np.zeros((0, count)), np.zeros((0, 3)))
+    group = 2 if gradient else 1
+    state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
         if d is not None:
             d[...] = 0
     for b in range(len(start)):
         of_g, of_f, to_g, to_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source, ddirichlet, dsource))
         for point, w in _blocks(start[b], first_walk, count):
-            node = np.searchsorted(state.starts, w, side="right") - 1
-            share = grad[b, point, node] / np.array(state.sizes)[node]
-            walked = _Walked(start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, to_f is not None)
+            node = np.searchsorted(state.starts, w // group, side="right") - 1
+            share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
+            walked = _Walked(
+                start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, gradient, screening, to_f is not None
+            )
+            along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:
-                _add_gradient(dirichlet_kind, of_g, share, to_g, walked.end, walked.segment, walked.place)
+                _add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, walked.end, walked.segment, walked.place)
             if to_f is not None and len(walked.event):
-                _add_gradient(source_kind, of_f, share[walked.owner] * walked.weight, to_f, walked.event)
+                of_event = np.where(walked.entering, toward[walked.owner], along[walked.owner])
+                _add_gradient(source_kind, of_f, of_event * walked.weight, to_f, walked.event)

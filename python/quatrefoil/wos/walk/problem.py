@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Problem:
     max_steps: int
     seed: int
     backend: str
+    gradient: bool = False
+    screening: float = 0.0
     num_threads: int | None = None
     _ready: Any = field(default=None, repr=False, compare=False)
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
@@ -45,7 +47,7 @@ class Problem:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        data = {name: with_arrays(getattr(self, name), _detached) for name in ("dirichlet", "source")}
+        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", "dirichlet", "source")}
         return {**self.__dict__, **data, "_ready": None}
 
     @property
@@ -61,12 +63,24 @@ class Problem:
         p = self.ready
         if self._functions is None:  # now: a function may be another one by the time of a merge
             self._functions = [_of_functions(data) for data in (p.dirichlet, p.source)]
-        mean, m2, counts = call(
-            WALK, p.inputs, (*p.kinds, self.signed_seed, first, walks, self.max_steps), p.extras, None, self.backend, self.num_threads
-        )
-        starts, sizes = schedule(first, walks)
-        rows = p.B * p.N
-        return State(starts, sizes, mean.reshape(rows, len(sizes)), m2.reshape(rows, len(sizes)), counts.reshape(rows, 3))
+        mean, m2, counts = call(WALK, p.inputs, self.options(first, walks), p.extras, None, self.backend, self.num_threads)
+        group = 2 if self.gradient else 1
+        starts, sizes = schedule(first // group, walks // group)
+        rows, K, channels = p.B * p.N, len(sizes), mean.shape[-1]
+        return State(starts, sizes, mean.reshape(rows, K, channels), m2.reshape(rows, K, channels), counts.reshape(rows, 3))
+
+    def options(self, first: int, walks: int) -> tuple[Any, ...]:
+        """Those of the op for walks [first, first + walks)."""
+        return (*self.ready.kinds, self.signed_seed, first, walks, self.max_steps, self.gradient, self.screening)
+
+    def slope(self, first: int, walks: int) -> Array:
+        """(B, N, d) an estimate of the gradient in the points, by those walks in pairs (13): with one more at an odd end."""
+        if not self.gradient:
+            even = first - first % 2
+            return replace(self, gradient=True).slope(even, first + walks + (first + walks) % 2 - even)
+        mean, _ = self.run(first, walks).fold()
+        mean = mean if isinstance(mean, np.ndarray) else mean.detach()
+        return mean[:, 1:].reshape(self.ready.B, self.ready.N, -1)
 
     @property
     def signed_seed(self) -> int:
@@ -90,7 +104,14 @@ class Problem:
         for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
-        return found | {name: getattr(self, name) for name in ("epsilon", "relative", "max_steps", "backend")}
+        return found | {name: getattr(self, name) for name in ("epsilon", "relative", "max_steps", "backend", "gradient", "screening")}
+
+
+def check_pairs(label: str, gradient: bool, **counts: int) -> None:
+    """With a gradient walks come in pairs: the error names the first of ``counts`` that is odd."""
+    for name, count in counts.items():
+        if gradient and count % 2:
+            raise ValueError(f"{label}: {name} is {count}; with gradient=True walks come in pairs: an even number is needed")
 
 
 def check_range(label: str, first: int, walks: int) -> None:
@@ -123,7 +144,7 @@ class Prepared:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         b = self.boundary = problem.boundary
-        points = numbers_of(problem.points, "solve", "points")
+        points = numbers_of(problem.points, "solve", "points", graded=True)
         self.kind = str(_arrays.kind(problem.points))
         self.dtype = _SINGLE if points.dtype == _SINGLE else _DOUBLE
         d = b.dimension
@@ -173,7 +194,8 @@ class Prepared:
         fits = self.source.kind == "none" or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
-        given = p.points if self.dtype is precision or precision is _SINGLE else _cast(p.points, precision)
+        points = p.points if isinstance(p.points, np.ndarray) else p.points.detach()
+        given = points if self.dtype is precision or precision is _SINGLE else _cast(points, precision)
         rows = frame.of_kind(self.kind, self.B)
         ends, first = b.arrays(self.kind)
         memo = b.memo(self.kind)

@@ -12,7 +12,8 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer
 from ..._typing import T
-from .problem import Problem, copied
+from . import along
+from .problem import Problem, check_pairs, copied
 from .state import COUNTS, State
 
 
@@ -24,7 +25,8 @@ class Result(Generic[T]):
         Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of
         the boundary, NaN for one walk.
     grad, grad_stderr
-        None in this version.
+        With ``gradient=True`` the gradient of u and the standard error of its components, of shape ``value.shape + (d,)``; else None. NaN
+        outside and within epsilon of the boundary. Errors are those of the pairs' means, stderr too.
     n_walks, n_truncated, n_escaped : int64
         Walks; of them, cut off at max_steps; left the box by rounding. Both end at the closest boundary point.
     mean_steps
@@ -74,8 +76,9 @@ class Result(Generic[T]):
         return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.problem.ready.shape)
 
     def resume(self, extra_walks: int) -> Result[T]:
-        """A new Result with ``extra_walks`` more walks a point: the bits of one longer run."""
+        """A new Result with ``extra_walks`` more walks a point, an even number where there is a gradient: the bits of one longer run."""
         extra = integer(extra_walks, "resume", "extra_walks", 1)
+        check_pairs("resume", self.problem.gradient, extra_walks=extra)
         return finish(self.problem, self.state.join(self.problem.run(self.state.end, extra)))
 
     def merge(self, other: Result[T]) -> Result[T]:
@@ -99,17 +102,34 @@ class Result(Generic[T]):
 
 
 def finish(problem: Problem, state: State) -> Result[Any]:
-    """From nodes to numbers. The mean is array code that torch differentiates; an error bar has no gradient."""
+    """From nodes to numbers. The means are array code that torch differentiates; an error bar has no gradient."""
     p = problem.ready
-    n = state.walks
+    n = state.samples
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         mean, m2 = state.fold()
         plain = p.kind == "numpy"
         host, spread, steps = (mean, m2, state.counts[:, 0]) if plain else (x.detach().numpy() for x in (mean, m2, state.counts[:, 0]))
         stderr = np.sqrt(spread / (n - 1) / n) if n > 1 else spread * math.nan
     if not steps.all():  # within epsilon every walk ends where it starts; outside there is none
-        stderr = np.where((steps == 0) & np.isfinite(host), 0.0, stderr)
-    if len(state.sizes) == 1:  # else the fold has made another array: the caller may write to the result, not to the state
-        mean = copied(mean)
+        stderr = np.where((steps == 0)[:, None] & np.isfinite(host), 0.0, stderr)
     bar = _arrays.of_kind(p.kind, stderr)
-    return Result(p.cast(mean).reshape(p.shape), p.cast(bar).reshape(p.shape), problem.seed, state, problem)
+    value = copied(mean[:, 0]) if len(state.sizes) == 1 else mean[:, 0]  # the caller may write to the result, not to the state
+    if getattr(problem.points, "requires_grad", False):
+        value = _of_points(problem, state, value)
+    found = Result(p.cast(value).reshape(p.shape), p.cast(bar[:, 0]).reshape(p.shape), problem.seed, state, problem)
+    if problem.gradient:
+        found.grad, found.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*p.shape, -1)) for x in (mean, bar))
+    return found
+
+
+def _of_points(problem: Problem, state: State, value: Any) -> Any:
+    """The value as a function of the points: its gradient is that of the pairs, which are walked when it is asked for."""
+    p = problem.ready
+    points = problem.points if problem.points.ndim == 3 else problem.points.expand(p.B, -1, -1)
+
+    def slope() -> np.ndarray:
+        found = problem.slope(state.group * state.starts[0], state.walks)
+        return np.asarray(found, points_dtype)
+
+    points_dtype = np.float32 if p.dtype == np.float32 else np.float64
+    return along(points, value.reshape(p.B, p.N), slope=slope, backend=problem.backend).reshape(-1)

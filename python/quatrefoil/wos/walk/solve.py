@@ -13,21 +13,9 @@ from ..._typing import AnyArray, Array, T
 from ..data import Data
 from ..polygon import Ball, Polygon
 from . import MAX_STEPS, WALK
-from .problem import Problem, check_range, resolve
+from .problem import Problem, check_pairs, check_range, resolve
 from .result import Result, finish
 from .state import schedule
-
-_LATER = {
-    "screening": 0.0,
-    "diffusion": None,
-    "neumann": None,
-    "robin": None,
-    "gradient": False,
-    "rtol": None,
-    "atol": None,
-    "max_walks": None,
-}
-_LATER |= {"executor": None, "progress": None}
 
 
 def solve(
@@ -37,9 +25,6 @@ def solve(
     dirichlet: Data,
     source: Data | None = None,
     screening: float = 0.0,
-    diffusion: Any = None,
-    neumann: Any = None,
-    robin: Any = None,
     walks: int = 64,
     epsilon: float = 1e-3,
     relative: bool = True,
@@ -47,18 +32,13 @@ def solve(
     gradient: bool = False,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
-    rtol: float | None = None,
-    atol: float | None = None,
-    max_walks: int | None = None,
-    executor: Any = None,
-    progress: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve -Δu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
+    """Solve -Δu + σu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
 
     The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
-    α = 1, σ = 0 and Dirichlet conditions everywhere. B problem instances are solved at once where the boundary, the data or the points
+    α = 1 and Dirichlet conditions everywhere. B problem instances are solved at once where the boundary, the data or the points
     carry a leading B.
 
     Parameters
@@ -73,6 +53,8 @@ def solve(
         several threads, and with points of no walk. Compiled functions run without the GIL; they cannot raise.
     source : f, optional
         As dirichlet, but for PerVertex.
+    screening : float
+        σ >= 0, a constant.
     walks : int
         Walks a point.
     epsilon : float
@@ -84,8 +66,9 @@ def solve(
         The seed, 0 to 2^64 - 1; a Generator is drawn from once. ``rng=result.seed`` repeats a call.
     walk_offset : int
         Index of the first walk: runs over [0, m) and [m, n) merge to the bits of [0, n).
-    screening, diffusion, neumann, robin, gradient, rtol, atol, max_walks, executor, progress
-        Not in this version: NotImplementedError where one is given.
+    gradient : bool
+        Also ∇u, by the same walks (13): walks 2k and 2k + 1 leave their point in opposite directions, which takes constants out of the
+        gradient exactly. ``walks`` and ``walk_offset`` must be even, and standard errors are those of the pairs.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -93,16 +76,17 @@ def solve(
     -------
     Result
         value, stderr, n_walks, mean_steps, n_truncated, n_escaped of shape ``points.shape[:-1]``, with B in front where the boundary or the
-        data has it; ``resume(extra_walks)`` and ``merge(other)``.
+        data has it; with ``gradient`` grad and grad_stderr, (..., d); ``resume(extra_walks)`` and ``merge(other)``.
 
     Raises
     ------
     ValueError
-        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1.
+        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1, screening < 0, an odd number
+        of walks with ``gradient``.
     TypeError
         Other dtypes; a mix of kinds; floats where integers are due.
     NotImplementedError
-        The keywords above; tensors that require grad where there is no gradient: points, vertices, a list of data of several kinds.
+        Tensors that require grad where there is no gradient: vertices, a list of data of several kinds.
 
     Notes
     -----
@@ -119,16 +103,15 @@ def solve(
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
     alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (5), (6).
 
+    Differentiable in the parameters of dirichlet and source, exactly for these walks; value also in points, by the estimate of ``gradient``
+    from the same walks in pairs, which are walked when the gradient is asked for.
+
     Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
     """
-    absent = diffusion is neumann is robin is rtol is atol is max_walks is executor is progress is None
-    if not (absent and gradient is False and screening.__class__ is float and screening == 0):  # else: only looked at more closely
-        given = {"screening": screening, "diffusion": diffusion, "neumann": neumann, "robin": robin, "gradient": gradient}
-        given |= {"rtol": rtol, "atol": atol, "max_walks": max_walks, "executor": executor, "progress": progress}
-        _refuse("solve", given)
-    problem = _problem("solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
-    count = integer(walks, "solve", "walks", 1)
-    first = integer(walk_offset, "solve", "walk_offset", 0)
+    problem = _problem(
+        "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
+    )
+    first, count = _range("solve", problem, walk_offset, walks)
     return finish(problem, problem.run(first, count))
 
 
@@ -145,11 +128,12 @@ def solve_vjp(
     max_steps: int = 1024,
     rng: int,
     walk_offset: int = 0,
-    points_gradient: bool = False,
+    screening: float = 0.0,
+    gradient: bool = False,
+    points_gradient: bool = True,
     backend: str | None = None,
     num_threads: int | None = None,
-    **later: Any,
-) -> tuple[None, dict[str, Any], dict[str, Any]]:
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
 
     value is linear in g for given paths, so the gradient is exact, not an estimate of one.
@@ -160,14 +144,15 @@ def solve_vjp(
     rng : int
         The seed of the forward call, ``result.seed``.
     points_gradient : bool
-        The gradient in the points is not in this version: True raises NotImplementedError.
+        Whether the gradient in the points is wanted: an estimate, by the same walks in pairs.
     boundary, points, ...
         As for ``solve``.
 
     Returns
     -------
-    grad_points : None
-        Not computed (see ``points_gradient``).
+    grad_points : shape of points, or None
+        grad times the gradient of u, summed over the instances that share the points; NaN within epsilon of the boundary, where grad is
+        not 0; 0 outside.
     grad_dirichlet, grad_source : dict
         From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given),
         {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
@@ -180,16 +165,14 @@ def solve_vjp(
 
     Notes
     -----
-    Points outside contribute nothing. Cost: the forward call. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
+    Points outside contribute nothing. Cost: the forward call, and with ``points_gradient`` another one. Memory: at
+    most 64 partial sums of the parameters, whatever ``walks`` is.
     """
-    _refuse("solve_vjp", later)
-    if points_gradient:
-        raise NotImplementedError("solve_vjp: the gradient in the points is not built yet; take finite differences of solve")
     rng = seed(rng, "solve_vjp", "the int of result.seed")
-    problem = _problem("solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads)
-    count = integer(walks, "solve_vjp", "walks", 1)
-    first = integer(walk_offset, "solve_vjp", "walk_offset", 0)
-    check_range("solve_vjp", first, count)
+    problem = _problem(
+        "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
+    )
+    first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
     of_value = numbers_of(grad, "solve_vjp", "grad")
     if of_value.shape != p.shape:
@@ -199,27 +182,36 @@ def solve_vjp(
     for data in (p.dirichlet, p.source):
         if data.numbers is not None and data.pull is None:
             raise NotImplementedError("solve_vjp: a list of data has no gradient here; stack its parameters, or use torch's autograd")
-    _, sizes = schedule(first, count)
-    share = of_value.reshape(p.B, p.N, 1).astype(np.float64) * (np.array(sizes) / count)  # (6): the mean is linear in those of the nodes
+    group = 2 if gradient else 1
+    _, sizes = schedule(first // group, count // group)
+    share = np.zeros((p.B, p.N, len(sizes), 1 + (p.boundary.dimension if gradient else 0)))
+    share[..., 0] = of_value.reshape(p.B, p.N, 1) * (np.array(sizes) * group / count)  # (6): the mean is linear in those of the nodes
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
     given = _arrays.of_kind(p.kind, share)
-    options = (*p.kinds, problem.signed_seed, first, count, problem.max_steps)
-    pulled = iter(call_vjp(WALK, (*p.inputs, given), options, p.extras, problem.backend, num_threads))
+    pulled = iter(call_vjp(WALK, (*p.inputs, given), problem.options(first, count), p.extras, problem.backend, num_threads))
     found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
-    return None, found[0], found[1]
+    return _grad_points(problem, of_value, first, count) if points_gradient else None, found[0], found[1]
 
 
-def _refuse(label: str, given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if name not in _LATER:
-            raise TypeError(f"{label}() got an unexpected keyword argument {name!r}")
-        default = _LATER[name]
-        same = value is default or (default is not None and _arrays.kind(value) is None and value == default)
-        if not same:
-            raise NotImplementedError(
-                f"{label}: {name}= is not built yet; this version solves -Δu = f with Dirichlet conditions and a fixed number of walks"
-            )
+def _grad_points(problem: Problem, grad: np.ndarray, first: int, count: int) -> Array[Any]:
+    p = problem.ready
+    weight = grad.reshape(p.B, p.N, 1)
+    if p.outside is not None:
+        weight = np.where(np.asarray(p.outside).reshape(p.B, p.N, 1), 0, weight)
+    product = np.where(weight == 0, 0, weight * np.asarray(problem.slope(first, count)))
+    summed = product if problem.points.ndim == 3 else product.sum(axis=0)
+    found: Array[Any] = _arrays.of_kind(p.kind, np.ascontiguousarray(summed, p.dtype))
+    return found
+
+
+def _range(label: str, problem: Problem, walk_offset: Any, walks: Any) -> tuple[int, int]:
+    """The first walk, and how many."""
+    count = integer(walks, label, "walks", 1)
+    first = integer(walk_offset, label, "walk_offset", 0)
+    check_range(label, first, count)
+    check_pairs(label, problem.gradient, walks=count, walk_offset=first)
+    return first, count
 
 
 def _problem(
@@ -234,6 +226,8 @@ def _problem(
     rng: Any,
     backend: Any,
     num_threads: Any,
+    gradient: Any,
+    screening: Any,
 ) -> Problem:
     if not isinstance(boundary, (Polygon, Ball)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
@@ -243,7 +237,10 @@ def _problem(
     if num_threads is not None:
         num_threads = threads(num_threads, label)
     drawn, backend = _seed(rng, label), resolve(backend)
-    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, num_threads)
+    if not isinstance(gradient, bool):
+        raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
+    rate = number(screening, label, "screening")
+    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads)
 
 
 def _seed(rng: Any, label: str) -> int:

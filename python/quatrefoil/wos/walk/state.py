@@ -33,21 +33,34 @@ def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
 
 @dataclass
 class State:
-    """K nodes, each with the mean and the sum of squared deviations of its walks, of every row: a point of an instance."""
+    """K nodes of samples, each with the mean and the sum of squared deviations, of every row: a point of an instance.
+
+    A sample is a walk, or the mean of a pair of walks where there is a gradient (13); its channels are the value and the gradient.
+    """
 
     starts: list[int]  # K of them
     sizes: list[int]  # powers of two; starts are their multiples
-    mean: Array  # (rows, K)
-    m2: Array  # (rows, K)
+    mean: Array  # (rows, K, channels)
+    m2: Array  # (rows, K, channels)
     counts: Array  # (rows, 3): steps, walks cut off at max_steps, walks that left the box by rounding
 
     @property
-    def walks(self) -> int:
+    def samples(self) -> int:
         return sum(self.sizes)
 
     @property
+    def group(self) -> int:
+        """The walks of a sample."""
+        return 1 if self.mean.shape[-1] == 1 else 2
+
+    @property
+    def walks(self) -> int:
+        return self.group * self.samples
+
+    @property
     def end(self) -> int:
-        return self.starts[-1] + self.sizes[-1] if self.starts else 0
+        """The first walk after all."""
+        return self.group * (self.starts[-1] + self.sizes[-1]) if self.starts else 0
 
     def overlaps(self, other: State) -> bool:
         both = sorted(zip(self.starts + other.starts, self.sizes + other.sizes))
@@ -71,7 +84,7 @@ class State:
         return [(start, size, self.mean[:, k], self.m2[:, k]) for k, (start, size) in enumerate(zip(self.starts, self.sizes))]
 
     def fold(self) -> tuple[Array, Array]:
-        """Mean and M2 of all walks: the nodes merged in order (6)."""
+        """(rows, channels): mean and M2 of all samples: the nodes merged in order (6)."""
         n, mean, m2 = self.sizes[0], self.mean[:, 0], self.m2[:, 0]
         for k in range(1, len(self.sizes)):
             more = self.sizes[k]
@@ -87,7 +100,7 @@ class State:
 
 
 def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> State:
-    """(rows, walks) values -> their nodes."""
+    """(rows, samples) of one channel -> their nodes; mean and m2 without an axis of channels."""
     starts, sizes = schedule(first, values.shape[1])
     nodes = []
     for start, size in zip(starts, sizes):
