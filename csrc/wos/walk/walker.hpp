@@ -101,9 +101,13 @@ class Team {
     for (int i = 0; i < D; ++i)
       for (int l = 0; l < W; ++l) x_[i][l] = 0;
     InterruptCheck check;
+    const bool plain = !p_.gradient && screening_ == 0;
     while (refill()) {
       check(kSharing * W * kStepNs);
-      advance();
+      if (plain)
+        advance<true>();
+      else
+        advance<false>();
       if (iteration_ + kSharing > iterations_) collect(false);
     }
     collect(true);
@@ -140,6 +144,8 @@ class Team {
   };
 
   // kSharing steps of every busy lane, (1) and (2). The state is in registers between load and store. Walks begin at the first of them.
+  // plain: neither screening nor pairs.
+  template <bool plain>
   void advance() {
     V x[D];
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
@@ -153,21 +159,21 @@ class Team {
     for (int s = 0; s < kSharing; ++s) {
       polygon::Seen<V> seen = domain_.look(x, busy);
       I ends = busy & ((seen.radius <= epsilon) | (step >= limit));
-      if (screening_ > 0) ends |= busy & (weight == 0);
+      if (!plain && screening_ > 0) ends |= busy & (weight == 0);
       ended_before_[iteration_] = ended_;
       if (const unsigned ending = bits(ends)) finish(ending, x, step, weight, seen);
       busy &= ~ends;
-      if (screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMostScreened) / square_root(screening_)));
+      if (!plain && screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMostScreened) / square_root(screening_)));
       V n[D];
       direction<V>(words[(D - 1) * s], words[(D - 1) * s + D - 2], n);
       I first{};
-      if (s == 0 && p_.gradient) first = busy & (step == 0);
-      if (s == 0 && p_.gradient && bits(first))
+      if (!plain && s == 0 && p_.gradient) first = busy & (step == 0);
+      if (!plain && s == 0 && p_.gradient && bits(first))
         enter(first, x, busy, step, weight, id, seen.radius, n);
       else if (sink_.wants_sources)
-        record(x, seen.radius, busy, step, weight, id);
+        record<plain>(x, seen.radius, busy, step, weight, id);
       for (int i = 0; i < D; ++i) x[i] = busy != 0 ? x[i] + seen.radius * n[i] : x[i];
-      if (screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, id);
+      if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, id);
       step -= busy;  // a mask is -1
       ++iteration_;
     }
@@ -179,13 +185,14 @@ class Team {
   QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
 
   // A source point (4a), (4b) in the ball of radius 1: its radius s, -log s in the plane, and its direction.
+  template <bool plain>
   QF_HD V source_point(I step, const Ids& id, V (&n)[D], V& logarithm) const {
     U a[4] = {narrow(step) | kSourceStream, id.walk, id.point, id.instance};
     philox(a, p_.key0, p_.key1);
     if constexpr (D == 2) {
       const V u1 = uniform<V>(a[0]), u2 = uniform<V>(a[1]);
       direction<V>(a[2], a[2], n);
-      if (screening_ > 0 || p_.gradient) logarithm = elementary::log(u1 * u2) * T(-0.5);
+      if (!plain) logarithm = elementary::log(u1 * u2) * T(-0.5);
       return source_radius_disc(u1, u2);
     } else {
       U b[4] = {narrow(step) | (kSourceStream + kTrial), id.walk, id.point, id.instance};
@@ -202,11 +209,12 @@ class Team {
   }
 
   // A source point in the ball of every lane, with |G| / extent^2 as its weight (3), (10).
+  template <bool plain>
   QF_HD void record(const V (&x)[D], V radius, I busy, I step, V weight, const Ids& id) {
     V n[D], logarithm{};
-    const V s = source_point(step, id, n, logarithm);
+    const V s = source_point<plain>(step, id, n, logarithm);
     V area = radius * radius * T(green_mass(D));
-    if (screening_ > 0) area = area * weight * source_weight(s, logarithm, radius * radius * screening_).value;
+    if (!plain && screening_ > 0) area = area * weight * source_weight(s, logarithm, radius * radius * screening_).value;
     put(x, radius * s, n, busy != 0 ? sink_.weigh(area, I{}) : V{});
   }
   QF_HD void put(const V (&x)[D], V r, const V (&n)[D], V weight) {
@@ -231,7 +239,7 @@ class Team {
     const V z2 = radius * radius * screening_, one = broadcast<V>(T(1));
     SourceWeight<V> source{one, V{}};
     if (sink_.wants_sources) {
-      s = source_point(step, pair, m, logarithm);
+      s = source_point<false>(step, pair, m, logarithm);
       source = source_weight(s, logarithm, z2);
       for (int i = 0; i < D; ++i) m[i] = sign * m[i];
     }
