@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .._spec import Op
 
 
@@ -36,6 +38,11 @@ def _with_the_cause(kernel: Callable[..., Any]) -> Callable[..., Any]:
             raise cause from None
 
     return run
+
+
+def dense(x: Any) -> Any:
+    """An array in one piece, None as it is: NumPy and BLAS add up numbers that lie apart in another order, to other bits."""
+    return None if x is None else np.require(x, requirements=["C", "A"])
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..._backends.numba import dense
 from . import mode_product
 
 MATRIX_UP_TO = 97  # points: up to here a product with the cosine matrix takes no longer than a fast transform
@@ -61,7 +62,7 @@ def _transform(A, out, axes, matrix, fast):
     for axis in axes:
         n = A.shape[axis]
         if n <= MATRIX_UP_TO or A.size == 0:
-            out[...] = mode_product(A, matrix(n).astype(A.dtype), axis)
+            out[...] = mode_product(dense(A), matrix(n).astype(A.dtype), axis)
         else:
             np.moveaxis(out, axis, 0)[...] = fast(np.moveaxis(A, axis, 0))
         A = out

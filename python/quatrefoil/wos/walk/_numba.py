@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..._backends.numba import jit
+from ..._backends.numba import dense, jit
 from .state import of_values
 
 _MASK = np.uint64(0xFFFFFFFF)
@@ -385,15 +385,10 @@ def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
         d[:, -1] -= bells[:, 0] * (e * r2).sum(axis=0)
 
 
-def _dense(x):
-    """In one piece: NumPy sums numbers that lie apart in another order."""
-    return None if x is None else np.require(x, requirements=["C", "A"])
-
-
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
          gradient, screening, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
-    frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
+    frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
     for b in range(len(start)):
         values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
@@ -416,7 +411,7 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
 def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3, ddirichlet, dsource, dirichlet_kind, source_kind, seed,
              first_walk, count, max_steps, gradient, screening, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
-    frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
+    frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
     group = 2 if gradient else 1
     state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
