@@ -15,11 +15,16 @@ def promises():
     return [(name.rstrip(".:"), re.findall(r"`([^`]+)`", files)) for name, files in rows]
 
 
+def counts_of(path):
+    """How many tests the files under a path hold, by file."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-W", "ignore", path]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return Counter(line.partition("::")[0] for line in found.splitlines() if "::" in line)
+
+
 def main():
     seconds = sys.argv[1] if len(sys.argv) > 1 else "60"
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:warnings", "tests"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    counts = Counter(line.partition("::")[0] for line in found.splitlines() if "::" in line)
+    counts = counts_of("tests")
     for name, files in promises():
         tests = [f"{file} {counts[file]}" if counts[file] else file for file in files]
         print(f"{name}: {', '.join(tests)}")

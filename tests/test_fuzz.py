@@ -102,3 +102,9 @@ def test_the_page_names_what_there_is():
     assert len(found) >= 10
     missing = [file for _, files in found for file in files if not (reliability.ROOT / file).is_file()]
     assert not missing
+
+
+def test_the_page_of_promises_counts_tests():
+    counts = reliability.counts_of("tests/test_devices.py")
+    assert list(counts) == ["tests/test_devices.py"]
+    assert counts["tests/test_devices.py"] > 100
