@@ -20,6 +20,9 @@ constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) {
   return nodes;
 }
 
+// How many harmonics of degrees 0 to `modes` there are on the unit sphere.
+constexpr std::int64_t harmonics(int dimension, std::int64_t modes) { return dimension == 2 ? 2 * modes + 1 : (modes + 1) * (modes + 1); }
+
 // B instances of N points of `dimension` coordinates.
 template <class T>
 struct Walk {
@@ -27,7 +30,7 @@ struct Walk {
   const T* start;                 // (B, N, dimension); NaN where no walk starts
   const double* frame;            // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
-  std::int64_t B, N, walks, first_instance, first_walk, max_steps;
+  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;
   double screening;  // lambda
   std::uint32_t key0, key1;
   int dimension, threads;
@@ -47,6 +50,34 @@ struct WalkAdjoint {
   double *ddirichlet, *dsource;  // as the numbers of the data; added to; null where there are none
 };
 
+// Of walks in pairs from the centres of balls the means of u times the harmonics of the direction in which they leave: walk/README,
+// Harmonic caching.
+template <class T>
+struct Expand {
+  Walk<T> forward;              // the gradient's; mean and m2 are not used
+  std::int64_t samples, modes;  // forward.walks are those of `samples` samples; degrees 0 to `modes`
+  const double* reference;      // (B, N): a number near u on the sphere, which only lowers the variance
+  double* coefficients;         // (B, N, samples, harmonics(dimension, modes)), of the values on the sphere
+};
+
+// Values at points inside balls, from those coefficients.
+struct Gather {
+  const double* coefficients;        // (balls, samples, harmonics(dimension, modes))
+  const double* z2;                  // (balls,) radius^2 screening
+  const std::int64_t *begin, *ball;  // (N + 1,), (begin[N],): the balls of every point
+  const double *offset, *weight;     // (begin[N], dimension) from the ball's centre in units of its radius; (begin[N],)
+  double* values;                    // (N, samples)
+  std::int64_t N, samples, modes;
+  int dimension, threads;
+};
+
+// The first balls of walks in pairs.
+template <class T>
+struct Balls {
+  Walk<T> forward;
+  double* radius;  // (B, N), scaled
+};
+
 // Where walks start: points in the frame of their boundary.
 template <class T>
 struct Place {
@@ -63,9 +94,12 @@ template <class T>
 struct Kernels {
   void (*walk)(const Walk<T>&);
   void (*walk_adjoint)(const WalkAdjoint<T>&);
+  void (*expand)(const Expand<T>&);
+  void (*balls)(const Balls<T>&);
   std::int64_t (*place)(const Place<T>&);  // the index of the first coordinate of a point that is not finite, or -1
 };
 struct Table : TableOf<Kernels> {
+  void (*gather)(const Gather&);
   void (*philox)(const std::uint32_t* counters, std::int64_t n, std::uint32_t key0, std::uint32_t key1, std::uint32_t* words);  // (n, 4)
 };
 

@@ -174,12 +174,13 @@ struct Call {
   DataOf dirichlet, source;
   const Options& options;
 
-  Call(Arguments& given, const Options& o)
+  // sources: the op takes some.
+  Call(Arguments& given, const Options& o, bool sources = true)
       : start(given.input("start", "B N D")),
         scene(given, o.grids),
         N(given["N"]),
         dirichlet_numbers(numbers(given, "dirichlet", "R K")),
-        source_numbers(numbers(given, "source", "S J")),
+        source_numbers(sources ? numbers(given, "source", "S J") : nothing()),
         dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.polygons, scene.B, scene.D),
         source(given, "source", source_numbers, o.source_kind, o.f, scene.polygons, scene.B, scene.D),
         options(o) {
@@ -213,6 +214,10 @@ struct Call {
   }
 
  private:
+  static const View& nothing() {
+    static const View absent;
+    return absent;
+  }
   static const View& numbers(Arguments& given, const char* name, const char* dims) {
     const auto fitted = given.optional_input(name, dims);
     [[maybe_unused]] const double* const checked = fitted;
@@ -265,6 +270,74 @@ void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::st
   });
 }
 
+void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t seed, std::int64_t first_point, std::int64_t first_walk,
+            std::int64_t walks, std::int64_t samples, std::int64_t max_steps, std::int64_t modes, double screening, py::object grids,
+            py::object g, int threads) {
+  const py::object none = py::none();
+  const std::string no_source = "none";
+  const Options options{dirichlet_kind, no_source, seed, first_walk, walks, max_steps, true, screening, grids, g, none, threads};
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const Call<T> call(given, options, false);
+    given.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000, "samples are of whole pairs, modes below 1000");
+    const std::int64_t each = walks / samples;
+    given.require((each & (each - 1)) == 0, "a sample has a power of two of walks");
+    given.require(first_point >= 0 && first_point < kMaxWalks, "first_point out of range");
+    given.size("samples", samples);
+    given.size("harmonics", harmonics(int(call.scene.D), modes));
+    const double* const reference = given.input("reference", "B N");
+    double* const coefficients = given.output("coefficients", "B N samples harmonics");
+    std::int64_t* const counts = given.output("counts", "B N 3");
+    given.all_taken();
+    call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
+      const std::int64_t row = begin * p.N;
+      Expand<T> q{p, samples, modes, reference + row, coefficients + row * samples * harmonics(p.dimension, modes)};
+      q.forward.counts = counts + 3 * row, q.forward.first_point = first_point;
+      kernels<T>().expand(q);
+    });
+  });
+}
+
+void gather(Arguments& given, std::int64_t modes, int threads) {
+  Gather p{};
+  p.coefficients = given.input("coefficients", "balls samples harmonics");
+  p.z2 = given.input("z2", "balls");
+  p.begin = given.input("begin", "F");
+  p.ball = given.input("ball", "P");
+  p.offset = given.input("offset", "P D");
+  p.weight = given.input("weight", "P");
+  p.N = given["F"] - 1, p.samples = given["samples"], p.modes = modes, p.dimension = int(given["D"]), p.threads = threads;
+  given.require(p.N >= 0 && (p.dimension == 2 || p.dimension == 3) && modes >= 0 && modes < 1000, "d is 2 or 3, modes below 1000");
+  given.require(given["harmonics"] == harmonics(p.dimension, modes), "as many coefficients as harmonics");
+  given.require(p.begin[0] == 0 && p.begin[p.N] == given["P"], "begin does not fit ball");
+  for (std::int64_t i = 0; i < p.N; ++i) given.require(p.begin[i] <= p.begin[i + 1], "begin does not rise");
+  for (std::int64_t k = 0; k < given["P"]; ++k) given.require(p.ball[k] >= 0 && p.ball[k] < given["balls"], "no such ball");
+  given.size("N", p.N);
+  p.values = given.output("values", "N samples");
+  given.run(table().gather, p);
+}
+
+void balls(Arguments& given, double screening, py::object grids, int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const T* const start = given.input("start", "B N D");
+    const Scene scene(given, grids);
+    double* const radius = given.output("radius", "B N");
+    given.all_taken();
+    const GilReleased released;
+    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
+      const std::int64_t end = std::min(scene.B, begin + kInstances);
+      const Grids<T> boundaries(scene, begin, end, threads);
+      Balls<T> q{};
+      q.forward.grids = boundaries.data(), q.forward.start = start + begin * given["N"] * scene.D;
+      q.forward.frame = scene.frame + begin * (scene.D + 2), q.forward.screening = screening;
+      q.forward.B = end - begin, q.forward.N = given["N"], q.forward.dimension = int(scene.D), q.forward.threads = threads;
+      q.radius = radius + begin * given["N"];
+      kernels<T>().balls(q);
+    }
+  });
+}
+
 template <class T>
 [[noreturn]] void refuse_point(const T* points, std::int64_t bad, std::int64_t N, std::int64_t D, bool shared) {
   const std::int64_t row = bad / D;
@@ -307,6 +380,9 @@ py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_
 void bind(py::module_& m) {
   define(m, "walk", &walk);
   define(m, "walk_vjp", &walk_vjp);
+  define(m, "expand", &expand);
+  define(m, "balls", &balls);
+  define(m, "gather", &gather);
   define(m, "place", &place);
   m.def("philox", &philox, py::arg("counters"), py::arg("key0"), py::arg("key1"));
 }

@@ -3,6 +3,7 @@
 #include "wos/polygon/locate.hpp"
 #include "wos/walk/adjoint.hpp"
 #include "wos/walk/args.hpp"
+#include "wos/walk/expand.hpp"
 #include "wos/walk/formula.hpp"
 #include "wos/walk/rounds.hpp"
 
@@ -67,11 +68,18 @@ void random_words(const uint32_t* counters, int64_t n, uint32_t key0, uint32_t k
   }
 }
 
+void gather(const Gather& p) {
+  if (p.dimension == 2)
+    gather<2>(p);
+  else
+    gather<3>(p);
+}
+
 template <class T>
-constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, place<T>};
+constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, expand<T>, balls<T>, place<T>};
 
 extern const Table kernels;
-const Table kernels = {{kKernels<float>, kKernels<double>}, random_words};
+const Table kernels = {{kKernels<float>, kKernels<double>}, gather, random_words};
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::walk

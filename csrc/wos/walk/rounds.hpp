@@ -17,6 +17,12 @@ struct Round {
   int64_t total() const { return slots.points * slots.walks; }
 };
 
+inline void add_marks(uint32_t mark, int64_t* counts) {
+  counts[0] += mark & (kEscaped - 1);
+  counts[1] += (mark & kCutOff) != 0;
+  counts[2] += (mark & kEscaped) != 0;
+}
+
 // Every walk of a round; marks have a number a slot, values one for each channel, instance after instance. A walk depends on its own
 // counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
 template <class T>
@@ -60,12 +66,7 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
           fresh.add(own, walks);
         }
       }
-      for (int64_t w = 0; w < walks; ++w) {
-        const uint32_t mark = marks[i * walks + w];
-        counts[0] += mark & (kEscaped - 1);
-        counts[1] += (mark & kCutOff) != 0;
-        counts[2] += (mark & kEscaped) != 0;
-      }
+      for (int64_t w = 0; w < walks; ++w) add_marks(marks[i * walks + w], counts);
     }
   });
 }

@@ -128,7 +128,7 @@ class Team {
         busy_[l] = -1;
         step_[l] = 0;
         weight_[l] = 1;
-        point_[l] = uint32_t(point);
+        point_[l] = uint32_t(p_.first_point + point);
         walk_[l] = uint32_t(slots_.walk(next_));
         sink_.begin(l, next_, point, slots_.walk(next_));
         slot_[l] = next_++;
@@ -340,21 +340,26 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Runs slots [first, last) of one instance on its boundary, the polygon's grid or the unit ball, into a Sink that is made of `made_of`.
+// Calls f with the boundary of an instance: the polygon's grid or the unit ball.
+template <class V, class T, class F>
+void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
+  if (p.grids)
+    f(polygon::Polygon<V>(p.grids[instance]));
+  else if (p.dimension == 2)
+    f(polygon::UnitBall<V, 2>());
+  else
+    f(polygon::UnitBall<V, 3>());
+}
+
+// Runs slots [first, last) of one instance into a Sink that is made of `made_of`.
 template <template <class, int> class Sink, class T, class... Args>
 void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... made_of) {
   using V = Lanes<T>;
-  const auto run = [&](const auto& domain) {
+  with_domain<V>(p, instance, [&](const auto& domain) {
     using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
     Sink<V, Domain::D> sink(made_of...);
     Team<V, Domain, Sink<V, Domain::D>>(p, instance, slots, domain, sink).run(first, last);
-  };
-  if (p.grids)
-    run(polygon::Polygon<V>(p.grids[instance]));
-  else if (p.dimension == 2)
-    run(polygon::UnitBall<V, 2>());
-  else
-    run(polygon::UnitBall<V, 3>());
+  });
 }
 
 }  // namespace QF_ISA

@@ -6,13 +6,14 @@ from .._spec import Family
 from . import walk as _walk
 from .data import Fourier, Gaussians, PerVertex
 from .polygon import Ball, Polygon
+from .walk import expansion as _expansion
 from .walk.result import Result
 from .walk.solve import solve, solve_vjp
 from .walk.state import State
 
 __all__ = ["Ball", "Fourier", "Gaussians", "PerVertex", "Polygon", "Result", "State", "solve", "solve_vjp"]
 
-OPS = Family(__name__, _walk.OPS)
+OPS = Family(__name__, _walk.OPS + _expansion.OPS)
 
 
 def __dir__() -> list[str]:

@@ -99,6 +99,53 @@ def _placed(B, N, *, d=2, ring=False, shared=False):
     return make
 
 
+def _balls(B, N, *, d=2, ring=False, screening=0.0):
+    """Points where a polygon's walks take the distance itself: close to it."""
+
+    def make(rng):
+        if ring:
+            inputs, _ = _polygon(B, N, "number", rings=1)(rng)
+            inputs = inputs[:4]
+        else:
+            frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), 1e-3)], axis=1)
+            inputs = [np.stack([oracle.disc_points(rng, N, 0.95, d) for _ in range(B)]) if B else np.zeros((0, N, d)), frame, None, None]
+        return inputs, {"screening": screening}
+
+    return make
+
+
+def _expansion(B, N, g, *, samples=2, modes=5, **options):
+    """As the walks of pairs, and a reference."""
+
+    def make(rng):
+        run = {"walks": 8, **options, "gradient": True}
+        first = run.pop("first_point", 0)
+        inputs, keywords = _ball(B, N + first, g, **run)(rng)
+        start, frame, _, _, dirichlet, _ = inputs
+        del keywords["gradient"], keywords["source_kind"]
+        reference = rng.standard_normal((B, N))
+        return [np.ascontiguousarray(start[:, first:]), frame, None, None, dirichlet, reference], {
+            **keywords, "samples": samples, "modes": modes, "first_point": first,
+        }  # fmt: skip
+
+    return make
+
+
+def _gathered(K, N, *, d=2, samples=3, modes=6, screened=False, most=3):
+    def make(rng):
+        count = np.array([0, *rng.integers(0, most + 1, N)]) if K else np.zeros(N + 1, int)
+        begin = np.cumsum(count).astype(np.int64)
+        P = int(begin[-1])
+        offset = np.stack([0.7 * oracle.disc_points(rng, 1, 1.0, d)[0] for _ in range(P)]) if P else np.zeros((0, d))
+        if P:
+            offset[0] = 0
+        z2 = rng.uniform(0, 4, K) if screened else np.zeros(K)
+        coefficients = rng.standard_normal((K, samples, oracle.harmonics(np.eye(d), modes).shape[-1]))
+        return [coefficients, z2, begin, rng.integers(0, max(K, 1), P), offset, rng.uniform(0, 1, P)], {"modes": modes}
+
+    return make
+
+
 CASES = [
     Case("walk", "small", _ball(1, 2, "fourier", "gaussians", walks=3)),
     Case("walk", "batch", _ball(2, 3, "gaussians", "fourier", rows=2, walks=4)),
@@ -127,6 +174,24 @@ CASES = [
     Case("walk", "polygons-per-vertex", _polygon(3, 9, "per_vertex", rings=3)),
     Case("walk", "polygon-fourier", _polygon(2, 9, "fourier")),
     Case("walk", "polygons-gaussians", _polygon(2, 9, "gaussians", rings=2, rows=2)),
+    Case("balls", "disc", _balls(2, 37)),
+    Case("balls", "space", _balls(1, 9, d=3)),
+    Case("balls", "screened", _balls(2, 20, screening=8.0)),
+    Case("balls", "polygon", _balls(2, 19, ring=True)),
+    Case("balls", "no-points", _balls(2, 0)),
+    Case("expand", "small", _expansion(1, 3, "fourier")),
+    Case("expand", "batch", _expansion(2, 2, "gaussians", samples=4, first_point=2, first_walk=6)),
+    Case("expand", "space", _expansion(1, 3, "gaussians", d=3, modes=4, samples=1)),
+    Case("expand", "many-walks", _expansion(1, 2, "fourier", walks=32, samples=2, modes=9)),
+    Case("expand", "constant-term", _expansion(1, 2, "number", modes=0)),
+    Case("expand", "screened", _expansion(2, 2, "fourier", screening=3.0)),
+    Case("expand", "no-points", _expansion(1, 0, "number")),
+    Case("gather", "disc", _gathered(4, 9)),
+    Case("gather", "space", _gathered(3, 7, d=3, modes=4)),
+    Case("gather", "screened", _gathered(4, 8, screened=True)),
+    Case("gather", "screened-space", _gathered(4, 5, d=3, modes=3, screened=True)),
+    Case("gather", "none", _gathered(3, 4, most=0)),
+    Case("gather", "nothing", _gathered(0, 0)),
     Case("place", "ball", _placed(2, 40)),
     Case("place", "space", _placed(1, 40, d=3)),
     Case("place", "polygon", _placed(2, 60, ring=True)),
@@ -156,7 +221,15 @@ def _drawn_place(rng):
     return Case("place", "drawn", _placed(int(rng.integers(1, 4)), int(rng.integers(0, 30)), d=d, ring=ring, shared=rng.random() < 0.3))
 
 
-DRAWN = {"walk": _drawn_walk, "place": _drawn_place}
+def _drawn_gather(rng):
+    d = int(rng.choice([2, 3]))
+    return Case(
+        "gather", "drawn", _gathered(int(rng.integers(1, 9)), int(rng.integers(0, 40)), d=d, samples=int(rng.integers(0, 9)),
+        modes=int(rng.integers(0, 12 if d == 2 else 7)), screened=bool(rng.random() < 0.5)),
+    )  # fmt: skip
+
+
+DRAWN = {"walk": _drawn_walk, "place": _drawn_place, "gather": _drawn_gather}
 
 
 def attack_solve(rng, backend):

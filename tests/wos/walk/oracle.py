@@ -1,7 +1,7 @@
 """Closed forms, brute-force distances, and a plain walk in float64 with NumPy's own random numbers."""
 
 import numpy as np
-from scipy.special import gamma, iv, kv
+from scipy.special import gamma, iv, kv, sph_harm_y
 
 
 def star(M=1024):
@@ -354,3 +354,71 @@ def inside_segments(segs, X):
     a, b = segs[None, :, :2] - X[:, None], segs[None, :, 2:] - X[:, None]
     angle = np.arctan2(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], (a * b).sum(-1)).sum(axis=1)
     return np.rint(np.abs(angle) / (2 * np.pi)) % 2 == 1
+
+
+# ---------------------------------------------------------------- balls and their harmonics
+
+
+def balls(start, frame, ends=None, first=None, *, screening=0.0):
+    radius = np.empty(start.shape[:2])
+    for b in range(len(start)):
+        which = None if first is None else (b if len(first) > 2 else 0)
+        segs = None if ends is None else ends[first[which] : first[which + 1]]
+        distance = 1 - np.sqrt((start[b] ** 2).sum(-1)) if segs is None else closest(segs, start[b])[0]
+        radius[b] = 0.99 * (np.minimum(distance, 2 / np.sqrt(screening) / frame[b, -2]) if screening else distance)
+    return radius
+
+
+def harmonics(n, modes):
+    """At unit vectors (..., d): their products with those of another direction add up to 2 cos m(angle), or to (2l + 1) P_l(cos angle)."""
+    if n.shape[-1] == 2:
+        angle = np.arctan2(n[..., 1], n[..., 0])
+        waves = [f(m * angle) * np.sqrt(2) for m in range(1, modes + 1) for f in (np.cos, np.sin)]
+        return np.stack([np.ones(n.shape[:-1]), *waves], axis=-1)
+    polar, azimuth = np.arccos(np.clip(n[..., 2], -1, 1)), np.arctan2(n[..., 1], n[..., 0])
+    found = []
+    for degree in range(modes + 1):
+        found.append(sph_harm_y(degree, 0, polar, azimuth).real)
+        for m in range(1, degree + 1):
+            y = (-1) ** m * np.sqrt(2) * sph_harm_y(degree, m, polar, azimuth)
+            found += [y.real, y.imag]
+    return np.sqrt(4 * np.pi) * np.stack(found, axis=-1)
+
+
+def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="number", seed=0, first_point=0, first_walk=0, walks=64,
+           samples=1, max_steps=1024, modes=16, screening=0.0):  # fmt: skip
+    B, N, d = start.shape
+    coefficients, counts = np.zeros((B, N, samples, harmonics(np.eye(d), modes).shape[-1])), np.zeros((B, N, 3), np.int64)
+    for b in range(B):
+        padded = np.concatenate([np.full((first_point, d), np.nan), start[b]])
+        which = None if first is None else (b if len(first) > 2 else 0)
+        segs = None if ends is None else ends[first[which] : first[which + 1]]
+        rate = screening * frame[b, -2] ** 2
+        x, left, segment, place, _, entry, steps, cut, _ = paths(
+            padded, frame[b, -1], segs, b, seed, first_walk, walks, max_steps, True, rate
+        )
+        u = (left * values(dirichlet_kind, row_of(dirichlet, b), x, segment, place))[first_point:]
+        along = entry[0][first_point:]
+        n = along[..., 1:] / np.sqrt((along[..., 1:] ** 2).sum(axis=-1, keepdims=True))
+        shares = (u - reference[b][:, None])[..., None] * harmonics(n, modes)
+        shares[..., 0] = u
+        coefficients[b] = shares.reshape(N, samples, walks // samples, shares.shape[-1]).mean(axis=2)
+        counts[b, :, 0], counts[b, :, 1] = steps[first_point:].sum(axis=1), cut[first_point:].sum(axis=1)
+    return coefficients, counts
+
+
+def gather(coefficients, z2, begin, ball, offset, weight, *, modes):
+    d = offset.shape[-1]
+    degree = np.concatenate([[m] * (1 if m == 0 else 2 if d == 2 else 2 * m + 1) for m in range(modes + 1)]).astype(float)
+    out = np.zeros((len(begin) - 1, coefficients.shape[1]))
+    for i in range(len(out)):
+        for k in range(begin[i], begin[i + 1]):
+            rho = np.sqrt((offset[k] ** 2).sum())
+            n = offset[k] / rho if rho > 0 else np.eye(d)[-1]
+            order, z = d / 2 - 1 + degree, np.sqrt(z2[ball[k]])
+            if z > 0 and rho > 0:
+                radial = rho ** (1 - d / 2) * iv(order, z * rho) / iv(order, z)
+            else:
+                radial = rho**degree * (((z / 2) ** order / (gamma(order + 1) * iv(order, z))) if z > 0 else 1)
+            out[i] += coefficients[ball[k]] @ (weight[k] * radial * harmonics(n, modes))
+    return out

@@ -151,6 +151,37 @@ def test_gates_see_another_screening(rng):
     assert gates(wrong.value, wrong.stderr, sines(X)) != []
 
 
+@pytest.mark.skipif(not NATIVE, reason="takes many walks")
+@pytest.mark.parametrize("screening", [0.0, 3.0])
+@pytest.mark.parametrize("d", [2, 3])
+def test_harmonic_caching(d, screening, rng):
+    """Points share walks, so their errors are correlated: every gate is over runs of their own, some points of each."""
+    runs, n, W = 80, 150, 512
+    if d == 2:
+        u = lambda X: np.exp(np.sqrt(screening + 1) * X[:, 0]) * np.cos(X[:, 1])  # noqa: E731
+        boundary = wos.Polygon(oracle.star(100))
+    else:
+        u = (lambda X: X[:, 0] * X[:, 1] - X[:, 2] + 2) if screening == 0 else (lambda X: np.exp(np.sqrt(screening) * X[:, 2]))
+        boundary = wos.Ball([0.0, 0.0, 0.0], 1.0)
+    value, stderr, truth = [], [], []
+    for _ in range(runs):
+        X = star_points(rng, n) if d == 2 else disc_points(rng, n, 0.97, 3)
+        r = wos.solve(boundary, X, dirichlet=u, screening=screening, walks=W, epsilon=1e-5, cache="harmonic", rng=seed(rng))
+        assert (r.n_walks == W).all()
+        for i in rng.choice(len(X), 5, replace=False):
+            value.append(r.value[i]), stderr.append(r.stderr[i]), truth.append(u(X[i : i + 1])[0])
+    assert gates(np.array(value), np.array(stderr), np.array(truth), spread=False) == []
+
+
+@pytest.mark.skipif(not NATIVE, reason="takes many walks")
+def test_harmonic_caching_is_worth_it(rng):
+    """At as many walks a point the error is less than half in the plane."""
+    X, run = star_points(rng, 1000), dict(dirichlet=oracle.harmonic, walks=64, rng=seed(rng))
+    star = wos.Polygon(oracle.star(100))
+    plain, cached = (wos.solve(star, X, cache=cache, **run).value - oracle.harmonic(X) for cache in (None, "harmonic"))
+    assert np.sqrt((cached**2).mean()) < 0.5 * np.sqrt((plain**2).mean())
+
+
 def test_against_a_plain_walk(backend, rng):
     """Data without a closed form: both answers carry an error bar."""
     c = np.array([0.3, 0.1, -0.2, 0.05, 0.15])

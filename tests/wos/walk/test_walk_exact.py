@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -247,6 +248,34 @@ def test_pairs_cut_and_merged(backend, rng):
         whole.merge(wos.solve(ball, X, walks=4, walk_offset=46, **{**run, "gradient": False}))
     threads = [wos.solve(ball, np.repeat(X, 60, axis=0), walks=64, num_threads=n, **run) for n in (1, 3)]
     np.testing.assert_array_equal(threads[0].grad, threads[1].grad)
+
+
+def test_harmonic_caching_cut_merged_and_refused(backend, rng):
+    """Samples of cached balls are cut and merged like walks; threads and pickles change no bit; what does not go with it raises."""
+    star, X = wos.Polygon(oracle.star(30)), np.concatenate([star_points(rng, 30), [[5.0, 5.0]]])
+    run = dict(dirichlet=wos.Fourier(rng.normal(size=5)), cache="harmonic", screening=0.5, rng=seed(rng))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a point lies outside
+        whole = wos.solve(star, X, walks=14, **run)
+        parts = [wos.solve(star, X, walks=n, walk_offset=at, **run) for at, n in ((0, 5), (5, 9))]
+        others = [wos.solve(star, X, walks=14, num_threads=3, **run), pickle.loads(pickle.dumps(parts[0])).resume(9)]
+    for merged in (parts[1].merge(parts[0]), *others):
+        same(whole, merged)
+    assert np.isnan(whole.value[-1])
+    assert whole.n_walks[-1] == 0
+    for wrong, text in ((dict(source=1.0), "neither a source"), (dict(gradient=True), "nor a gradient"), (dict(cache="all"), "harmonic")):
+        with pytest.raises(ValueError, match=text):
+            wos.solve(wos.Ball([0, 0], 1), X[:3], walks=2, **{**run, **wrong})
+    with pytest.raises(ValueError, match="one instance"):
+        wos.solve(wos.Ball([0, 0], 1), X[None, :3], walks=2, **run)
+
+
+@pytest.mark.skipif(not NATIVE, reason="compares two backends")
+def test_harmonic_caching_on_both_backends(rng):
+    """On a ball both see the same distances, so the walks are the same."""
+    X, run = disc_points(rng, 40, d=3), dict(dirichlet=coordinate_sum, walks=6, cache="harmonic", screening=2.0, rng=seed(rng))
+    one, two = (wos.solve(wos.Ball([0, 0, 0], 1), X, backend=name, **run) for name in ("native", "numba"))
+    np.testing.assert_allclose(one.value, two.value, rtol=0, atol=1e-4)
 
 
 def test_where_there_is_no_gradient(backend, rng):

@@ -12,12 +12,13 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..polygon import Boundary, Polygon
-from . import MAX_WALKS, PLACE, WALK
+from . import MAX_WALKS, PLACE, WALK, harmonic
 from .fingerprint import NotComparable, fingerprint
 from .packing import NOTHING, Packed, Target, pack, with_arrays
 from .state import State, schedule
 
 Array = Any
+_OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
@@ -38,6 +39,7 @@ class Problem:
     backend: str
     gradient: bool = False
     screening: float = 0.0
+    cache: str | None = None
     num_threads: int | None = None
     _ready: Any = field(default=None, repr=False, compare=False)
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
@@ -63,6 +65,8 @@ class Problem:
         p = self.ready
         if self._functions is None:  # now: a function may be another one by the time of a merge
             self._functions = [_of_functions(data) for data in (p.dirichlet, p.source)]
+        if self.cache:
+            return harmonic.run(self, first, walks)
         mean, m2, counts = call(WALK, p.inputs, self.options(first, walks), p.extras, None, self.backend, self.num_threads)
         group = 2 if self.gradient else 1
         starts, sizes = schedule(first // group, walks // group)
@@ -104,7 +108,7 @@ class Problem:
         for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
-        return found | {name: getattr(self, name) for name in ("epsilon", "relative", "max_steps", "backend", "gradient", "screening")}
+        return found | {name: getattr(self, name) for name in _OPTIONS}
 
 
 def check_pairs(label: str, gradient: bool, **counts: int) -> None:
@@ -159,6 +163,7 @@ class Prepared:
         self.dirichlet = pack(problem.dirichlet, target, "dirichlet")
         self.source = NOTHING if problem.source is None else pack(problem.source, target, "source")
         self.kinds = (self.dirichlet.kind, self.source.kind)
+        self.cover: Any = None  # of harmonic caching
         self._batches(points)
         self._place(points)
 

@@ -110,7 +110,7 @@ def finish(problem: Problem, state: State) -> Result[Any]:
         plain = p.kind == "numpy"
         host, spread, steps = (mean, m2, state.counts[:, 0]) if plain else (x.detach().numpy() for x in (mean, m2, state.counts[:, 0]))
         stderr = np.sqrt(spread / (n - 1) / n) if n > 1 else spread * math.nan
-    if not steps.all():  # within epsilon every walk ends where it starts; outside there is none
+    if not problem.cache and not steps.all():  # within epsilon every walk ends where it starts; outside there is none
         stderr = np.where((steps == 0)[:, None] & np.isfinite(host), 0.0, stderr)
     bar = _arrays.of_kind(p.kind, stderr)
     value = copied(mean[:, 0]) if len(state.sizes) == 1 else mean[:, 0]  # the caller may write to the result, not to the state

@@ -30,6 +30,7 @@ def solve(
     relative: bool = True,
     max_steps: int = 1024,
     gradient: bool = False,
+    cache: str | None = None,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
     backend: str | None = None,
@@ -69,6 +70,10 @@ def solve(
     gradient : bool
         Also ∇u, by the same walks (13): walks 2k and 2k + 1 leave their point in opposite directions, which takes constants out of the
         gradient exactly. ``walks`` and ``walk_offset`` must be even, and standard errors are those of the pairs.
+    cache : None or "harmonic"
+        "harmonic": walks that leave the centres of some balls serve all points in them, where u is a sum of harmonics (17). For many points
+        in one domain, without a source and without a gradient; a walk a point costs about as much as without. The error bars of single
+        points are right, but errors of points that are close to each other are correlated.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -111,6 +116,9 @@ def solve(
     problem = _problem(
         "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
     )
+    if cache is not None:
+        _check_cache(cache, problem)
+        problem.cache = cache
     first, count = _range("solve", problem, walk_offset, walks)
     return finish(problem, problem.run(first, count))
 
@@ -194,6 +202,18 @@ def solve_vjp(
     return _grad_points(problem, of_value, first, count) if points_gradient else None, found[0], found[1]
 
 
+def _check_cache(cache: Any, problem: Problem) -> None:
+    if cache != "harmonic":
+        raise ValueError(f'solve: cache is {cache!r}, expected None or "harmonic"')
+    p = problem.ready
+    if p.source.kind != "none" or problem.gradient:
+        raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
+    if len(p.shape) != 1:
+        raise ValueError(f"solve: with a cache there is one instance, got results of shape {p.shape}; call it for every instance")
+    if any(getattr(x, "requires_grad", False) for x in (problem.points, p.dirichlet.numbers)):
+        raise NotImplementedError("solve: with a cache there is no gradient in points and data; detach them, or leave the cache out")
+
+
 def _grad_points(problem: Problem, grad: np.ndarray, first: int, count: int) -> Array[Any]:
     p = problem.ready
     weight = grad.reshape(p.B, p.N, 1)
@@ -240,7 +260,9 @@ def _problem(
     if not isinstance(gradient, bool):
         raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
     rate = number(screening, label, "screening")
-    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads)
+    return Problem(
+        boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads=num_threads
+    )
 
 
 def _seed(rng: Any, label: str) -> int:

@@ -1,0 +1,96 @@
+"""Harmonics on balls by walks: csrc/wos/walk/expand.hpp and harmonics.hpp in array code."""
+
+import math
+
+import numpy as np
+
+from ..._backends.numba import dense, jit
+from ._numba_paths import CUT_OFF, ESCAPED, FIRST, MOST_SCREENED, SHRUNK, bessel_series, direction, philox, see
+from ._numba_walked import Walked, blocks, data_values, row_of, segments_of
+
+
+def balls(start, frame, ends, first, radius, screening, grids, num_threads):
+    """As the first step of a pair sees them."""
+    for b in range(len(start)):
+        limit = MOST_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
+        segments = segments_of(ends, first, b)
+        for i in range(start.shape[1]):
+            radius[b, i] = SHRUNK * min(see(segments, start[b, i].astype(np.float64))[0], limit)
+
+
+def harmonics(n, modes):
+    """(17) at unit vectors (..., d): (..., harmonics)."""
+    d = n.shape[-1]
+    y = np.empty((*n.shape[:-1], 2 * modes + 1 if d == 2 else (modes + 1) ** 2))
+    waves = math.sqrt(2.0) * np.cumprod(np.broadcast_to((n[..., 0] + 1j * n[..., 1])[..., None], (*n.shape[:-1], modes)), axis=-1)
+    y[..., 0] = 1.0
+    if d == 2:
+        y[..., 1::2], y[..., 2::2] = waves.real, waves.imag
+        return y
+    sectoral = 1.0
+    for m in range(modes + 1):
+        sectoral *= math.sqrt((2 * m + 1) / (2 * m)) if m else 1.0
+        before, here = np.zeros(n.shape[:-1]), np.full(n.shape[:-1], sectoral)
+        for degree in range(m, modes + 1):
+            if degree > m:
+                a = math.sqrt((4 * degree**2 - 1) / (degree**2 - m**2))
+                b = math.sqrt(((degree - 1) ** 2 - m**2) / (4 * (degree - 1) ** 2 - 1)) if degree > m + 1 else 0.0
+                before, here = here, a * (n[..., 2] * here - b * before)
+            at = degree * degree
+            if m == 0:
+                y[..., at] = here
+            else:
+                y[..., at + 2 * m - 1], y[..., at + 2 * m] = here * waves[..., m - 1].real, here * waves[..., m - 1].imag
+    return y
+
+
+@jit
+def _first_directions(walk, point, instance, k0, k1, n):
+    for i in range(len(walk)):
+        w0, w1, _, _ = philox(np.uint64(FIRST), walk[i] // np.uint64(2), point[i], instance, k0, k1)
+        direction(w0, w1, n[i])
+        if walk[i] % np.uint64(2):
+            n[i] *= -1.0
+
+
+def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts, kind, seed, first_point, first_walk, count, samples,
+           max_steps, modes, screening, grids, g, num_threads):  # fmt: skip
+    """(17) by the walks of ``walk`` with a gradient, which hold u times the weight of the sphere."""
+    frame, ends, dirichlet = map(dense, (frame, ends, dirichlet))
+    coefficients[...], counts[...] = 0.0, 0
+    each = count // samples
+    for b in range(len(start)):
+        of_g = None if dirichlet is None else row_of(dirichlet, b, ends, first)
+        for point, w in blocks(start[b], first_walk, count):
+            walked = Walked(
+                start[b], frame[b], segments_of(ends, first, b), b, point, w, seed, max_steps, True, screening, False, first_point
+            )
+            found = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place), None)[:, 0]
+            u = found / walked.along[:, 0]
+            n = np.empty((len(w), start.shape[2]))
+            keys = np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF)
+            _first_directions(w.astype(np.uint64), (point + first_point).astype(np.uint64), np.uint64(b), *keys, n)
+            shares = (u - reference[b, point])[:, None] * harmonics(n, modes)
+            shares[:, 0] = u
+            np.add.at(coefficients[b], (point, (w - first_walk) // each), shares / each)
+            np.add.at(counts[b, :, 0], point, walked.mark & (ESCAPED - 1))
+            np.add.at(counts[b, :, 1], point, (walked.mark & CUT_OFF) != 0)
+
+
+def gather(coefficients, z2, begin, ball, offset, weight, values, modes, num_threads):
+    """(18) a point's balls at a time."""
+    if begin[0] != 0 or begin[-1] != len(ball):
+        raise ValueError("wos.gather: begin does not fit ball")
+    coefficients = dense(coefficients)
+    d = offset.shape[1]
+    degree = np.repeat(np.arange(modes + 1), [1 if m == 0 else 2 if d == 2 else 2 * m + 1 for m in range(modes + 1)])
+    for i in range(len(values)):
+        values[i] = 0.0
+        for k in range(begin[i], begin[i + 1]):
+            rho = math.sqrt((offset[k] ** 2).sum())
+            n = offset[k] / rho if rho > 0 else np.eye(d)[-1]
+            q = 0.25 * z2[ball[k]]
+            radial = np.array(
+                [rho**m * bessel_series(d - 2 + 2 * m, q * rho * rho) / bessel_series(d - 2 + 2 * m, q) for m in range(modes + 1)]
+            )
+            values[i] += (coefficients[ball[k]] * (weight[k] * radial[degree] * harmonics(n, modes))).sum(axis=1)

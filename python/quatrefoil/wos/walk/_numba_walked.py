@@ -1,0 +1,88 @@
+"""Some walks at a time, what they met and what data are worth there: array code around the loops of _numba_paths."""
+
+import numpy as np
+
+from ._numba_paths import walks
+
+_BLOCK = 1 << 14  # walks at once: their source points are held in memory
+_BALL = np.empty((0, 4))  # no segments: the unit ball
+
+
+def segments_of(ends, first, instance):
+    """The segments of one instance; none stand for the unit ball."""
+    if ends is None:
+        return _BALL
+    b = instance if len(first) > 2 else 0
+    return ends[first[b] : first[b + 1]]
+
+
+class Walked:
+    """Some walks of one instance: their ends and source points."""
+
+    def __init__(self, start, frame, segments, instance, point, walk, seed, max_steps, pairs, screening, sources, first_point=0):
+        n, d = len(point), start.shape[1]
+        self.end, self.segment, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty(n), np.empty(n)
+        self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))
+        events, self.owner = walks(
+            segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64),
+            (point + first_point).astype(np.uint64), np.uint64(instance),
+            np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
+            sources, self.end, self.segment, self.place, self.left, first, self.mark,
+        )  # fmt: skip
+        self.event, self.weight, self.entering = np.ascontiguousarray(events[:, :d]), events[:, d] * frame[-2] ** 2, events[:, d + 1] > 0
+        first[:, 2:] /= frame[-2]
+        columns = np.arange(d)
+        self.along = first[:, [0, *(2 + columns)]] if pairs else np.ones((n, 1))  # (walks, channels): of what is met after the first ball
+        self.toward = first[:, [1, *(2 + d + columns)]] if pairs else np.ones((n, 1))  # of the source in it
+
+    def channels(self, found, at_sources):
+        """(walks, channels): the value, and the gradient of a walk of a pair (13), of what is at the ends and at the source points."""
+        found = np.where(self.left > 0, self.left, 0.0) * np.where(self.left > 0, found, 0.0)
+        if at_sources is None:
+            return found[:, None] * self.along
+        held = self.weight * at_sources
+        later, n = ~self.entering, len(found)
+        found = found + np.bincount(self.owner[later], held[later], minlength=n)
+        here = np.bincount(self.owner[self.entering], held[self.entering], minlength=n)
+        channels = found[:, None] * self.along
+        return channels + here[:, None] * self.toward if self.entering.any() else channels
+
+
+def blocks(start, first_walk, count):
+    """(points, walks) of one instance, some thousand walks at a time; points outside have none."""
+    live = np.flatnonzero(~np.isnan(start[:, 0]))
+    for at in range(0, len(live) * count, _BLOCK):
+        index = np.arange(at, min(at + _BLOCK, len(live) * count))
+        yield live[index // count], first_walk + index % count
+
+
+def row_of(numbers, instance, ends, first):
+    """The numbers of one instance; those at vertices as pairs, one a segment."""
+    if ends is not None and first is not None and len(first) > 2 and len(numbers) == 1 and numbers.shape[1] == 2 * len(ends):
+        return numbers[0, 2 * first[instance] : 2 * first[instance + 1]]
+    return numbers[instance if len(numbers) > 1 else 0]
+
+
+def modes_of(numbers, X):
+    """(..., K): the functions that the coefficients multiply; and the distance and angle from the centre."""
+    dx, dy = X[:, 0] - numbers[0], X[:, 1] - numbers[1]
+    r, theta = np.hypot(dx, dy), np.arctan2(dy, dx)[:, None]
+    m = np.arange(1, (len(numbers) - 1) // 2)
+    waves = np.stack([np.cos(m * theta), np.sin(m * theta)], axis=-1).reshape(len(X), 2 * len(m))
+    return np.concatenate([np.ones_like(theta), waves], axis=1), r, theta[:, 0], m
+
+
+def data_values(kind, numbers, function, instance, frame, X, segment=None, place=None):
+    """Data at scaled points, or on segments."""
+    if kind == "function":
+        return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
+    if kind == "number":
+        return np.full(len(X), numbers[0])
+    if kind == "fourier":
+        return modes_of(numbers, X)[0] @ numbers[2:]
+    if kind == "per_vertex":
+        pair = numbers.reshape(-1, 2)[segment]
+        return pair[:, 0] + place * (pair[:, 1] - pair[:, 0])
+    bells = numbers.reshape(-1, X.shape[1] + 2)
+    r2 = ((X[:, None, :] - bells[:, 1:-1]) ** 2).sum(axis=-1)
+    return np.exp(-r2 * bells[:, -1]) @ bells[:, 0]

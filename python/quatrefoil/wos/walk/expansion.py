@@ -1,0 +1,193 @@
+"""Balls in which u is a sum of harmonics, whose coefficients come from walks: arrays in, arrays out. csrc/wos/walk/README.md (17), (18).
+
+``harmonic`` puts them together to values at many points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..._dims import Shape
+from ..._dispatch import call
+from ..._spec import Arg, Extra, Op, Option
+from . import _ENDS, _FIRST, _FRAME, Array, _check_frame
+
+
+def harmonics(d: int, modes: int) -> int:
+    """How many there are of degrees 0 to ``modes`` on the unit sphere."""
+    return 2 * modes + 1 if d == 2 else (modes + 1) ** 2
+
+
+def _balls_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    start, frame, ends, first = shapes
+    assert start is not None
+    assert frame is not None
+    _check_start(label, start, frame, ends, first)
+    return [start[:2]]
+
+
+def _expand_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    start, frame, ends, first, dirichlet, reference = shapes
+    kind, _, _, _, walks, samples, _, modes, _ = options
+    assert start is not None
+    assert frame is not None
+    _check_start(label, start, frame, ends, first)
+    if (dirichlet is None) != (kind == "function"):
+        raise ValueError(f"{label}: dirichlet is {'missing' if dirichlet is None else 'given'} for the kind {kind!r}")
+    if dirichlet is not None and (len(dirichlet) != 2 or dirichlet[0] not in (1, start[0]) or not dirichlet[1]):
+        raise ValueError(f"{label}: dirichlet has shape {dirichlet}, expected (1, numbers) or (B, numbers) with B = {start[0]}")
+    if reference != start[:2]:
+        raise ValueError(f"{label}: reference has shape {reference}, expected {start[:2]}")
+    each = walks // max(samples, 1)
+    if samples < 1 or each * samples != walks or each < 2 or each & (each - 1):
+        raise ValueError(f"{label}: walks is {walks}, expected 2, 4, 8, ... for each of {samples} samples")
+    return [(*start[:2], samples, harmonics(start[2], modes)), (*start[:2], 3)]
+
+
+def _check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, first: Shape | None) -> None:
+    if len(start) != 3 or start[0] != frame[0]:
+        raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
+    _check_frame(label, frame, start[-1], ends, first)
+
+
+def _gather_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    coefficients, _, begin, ball, offset, _ = shapes
+    assert coefficients is not None
+    assert begin is not None
+    assert ball is not None
+    assert offset is not None
+    if ball[0] and not coefficients[0]:
+        raise ValueError(f"{label}: ball has shape {ball} but there are no balls")
+    if begin[0] < 1 or offset[-1] not in (2, 3) or coefficients[2] != harmonics(offset[-1], options[0]):
+        raise ValueError(
+            f"{label}: coefficients {coefficients}, begin {begin} and offset {offset} do not fit {options[0]} modes; "
+            "expected (balls, samples, harmonics), (N + 1,) and (P, 2 or 3)"
+        )
+    return [(begin[0] - 1, coefficients[1])]
+
+
+BALLS = Op(
+    __name__, "balls",
+    inputs=(Arg("start", "B N d", constant=True), _FRAME, _ENDS, _FIRST),
+    outputs=(Arg("radius", "B N", dtype="double"),),
+    options=(Option("screening", float),),
+    extras=(Extra("grids"),),
+    rule=_balls_shapes, differentiable=False, tolerance=1e-3,  # a small difference of coordinates
+)  # fmt: skip
+EXPAND = Op(
+    __name__, "expand",
+    inputs=(
+        Arg("start", "B N d", constant=True), _FRAME, _ENDS, _FIRST, Arg("dirichlet", "R numbers", dtype="double", optional=True),
+        Arg("reference", "B N", dtype="double"),
+    ),
+    outputs=(Arg("coefficients", "B N S C", dtype="double"), Arg("counts", "B N 3", dtype="int")),
+    options=(
+        Option("dirichlet_kind", str), Option("seed", int), Option("first_point", int), Option("first_walk", int), Option("walks", int),
+        Option("samples", int), Option("max_steps", int), Option("modes", int), Option("screening", float),
+    ),
+    extras=(Extra("grids"), Extra("g", function=True)),
+    rule=_expand_shapes, differentiable=False, tolerance=1e-3,
+)  # fmt: skip
+GATHER = Op(
+    __name__, "gather",
+    inputs=(
+        Arg("coefficients", "K S C", dtype="double"), Arg("z2", "K", dtype="double"), Arg("begin", "F", dtype="int"),
+        Arg("ball", "P", dtype="int"), Arg("offset", "P d", dtype="double"), Arg("weight", "P", dtype="double"),
+    ),
+    outputs=(Arg("values", "N S", dtype="double"),),
+    options=(Option("modes", int),),
+    rule=_gather_shapes, differentiable=False, tolerance=4e-6,  # a recurrence over the degrees
+)  # fmt: skip
+OPS = (BALLS, EXPAND, GATHER)
+
+
+def balls(
+    start: Array,
+    frame: Array,
+    ends: Array | None = None,
+    first: Array | None = None,
+    *,
+    screening: float = 0.0,
+    grids: Any = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """(B, N) float64: the scaled radius of the first ball of the walks in pairs from every point; arguments are those of ``walk``."""
+    return call(BALLS, (start, frame, ends, first), (screening,), (grids,), None, backend, num_threads)
+
+
+def expand(
+    start: Array,
+    frame: Array,
+    ends: Array | None,
+    first: Array | None,
+    dirichlet: Array | None,
+    reference: Array,
+    *,
+    dirichlet_kind: str = "number",
+    seed: int = 0,
+    first_point: int = 0,
+    first_walk: int = 0,
+    walks: int = 64,
+    samples: int = 1,
+    max_steps: int = 1024,
+    modes: int = 16,
+    screening: float = 0.0,
+    grids: Any = None,
+    g: Any = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, Array]:
+    """(17) The coefficients of u on the sphere of every point's ball, by walks in pairs; no source.
+
+    Parameters
+    ----------
+    start, frame, ends, first, dirichlet, ...
+        As for ``walk``; ``first_point`` is the index of point 0 in the counter of the random words.
+    reference : (B, N) float64
+        A number near u on the sphere. It is taken from u before that meets a harmonic whose mean is 0: the expectation does not change.
+    samples : int
+        How many means each coefficient has: of ``walks / samples`` walks, a power of two, one after the other.
+    modes : int
+        The largest degree.
+
+    Returns
+    -------
+    coefficients : (B, N, samples, harmonics) float64
+        2 modes + 1 harmonics in the plane, (modes + 1)^2 in space.
+    counts : (B, N, 3) int64
+        As those of ``walk``.
+    """
+    options = (dirichlet_kind, seed, first_point, first_walk, walks, samples, max_steps, modes, screening)
+    inputs = (start, frame, ends, first, dirichlet, reference)
+    coefficients, counts = call(EXPAND, inputs, options, (grids, g), None, backend, num_threads)
+    return coefficients, counts
+
+
+def gather(
+    coefficients: Array,
+    z2: Array,
+    begin: Array,
+    ball: Array,
+    offset: Array,
+    weight: Array,
+    *,
+    modes: int,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Array:
+    """(18) Values (N, S) at points inside balls: sums over the balls of every point, each with its weight.
+
+    Parameters
+    ----------
+    coefficients : (K, S, harmonics) float64
+        Of K balls.
+    z2 : (K,) float64
+        radius^2 times the screening.
+    begin, ball : (N + 1,) and (P,) int64
+        The balls of point i are ball[begin[i]:begin[i + 1]].
+    offset, weight : (P, d) and (P,) float64
+        Where the point lies, from the centre in units of the radius; what that ball counts.
+    """
+    return call(GATHER, (coefficients, z2, begin, ball, offset, weight), (modes,), (), None, backend, num_threads)

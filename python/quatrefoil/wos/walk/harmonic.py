@@ -1,0 +1,162 @@
+"""Values at many points of one domain from shared walks: balls that cover the points, in which u is a sum of harmonics.
+
+Equation numbers are those of csrc/wos/walk/README.md, Harmonic caching. A sample of every point is one estimate by some walks of every
+ball, so that means, errors, ``resume`` and ``merge`` are those of samples, as everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .expansion import balls, expand, gather, harmonics
+from .state import State, of_values
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1) is about 1e-5: what is cut off of a ball's sum
+_PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, those below the samples
+_ROOM = 1 << 24  # numbers of coefficients at once
+
+
+@dataclass
+class Group:
+    """Balls that have as many pairs of walks a sample: they lie one after the other among all."""
+
+    first: int
+    centres: np.ndarray  # (K,) the points that they are around
+    pairs: int
+
+
+@dataclass
+class Cover:
+    """Which balls hold a point, and where in them it lies."""
+
+    groups: list[Group]
+    z2: np.ndarray  # (K,) radius^2 times the screening
+    begin: np.ndarray  # (N + 1,)
+    ball: np.ndarray  # (P,)
+    offset: np.ndarray  # (P, d)
+    weight: np.ndarray  # (P,), 1 in all for a point
+    reference: np.ndarray = field(init=False)  # (K,)
+
+
+def run(problem: Problem, first: int, samples: int) -> State:
+    """Samples [first, first + samples) of every point."""
+    p = problem.ready
+    if p.cover is None:
+        p.cover = _cover(problem)
+    cover: Cover = p.cover
+    most = max((g.pairs for g in cover.groups), default=0)
+    if 2 * most * (first + samples) > _PILOT_WALK:
+        limit = _PILOT_WALK // (2 * most)
+        raise ValueError(f"solve: with a cache there are at most {limit} walks of a point here, {first + samples} were asked for")
+    d, K = p.boundary.dimension, len(cover.z2)
+    values = np.full((p.N, samples), np.nan)
+    counts = np.zeros((p.N, 3), np.int64)
+    some = max(1, _ROOM // max(1, K * harmonics(d, MODES[d])))
+    for at in range(0, samples, some):
+        now = min(some, samples - at)
+        coefficients = np.empty((K, now, harmonics(d, MODES[d])))
+        for g in cover.groups:
+            here = slice(g.first, g.first + len(g.centres))
+            found, more = _expand(problem, g, 2 * g.pairs * (first + at), 2 * g.pairs * now, now, cover.reference[here], MODES[d])
+            coefficients[here] = found
+            counts[g.centres] += more
+        values[:, at : at + now] = gather(
+            coefficients, cover.z2, cover.begin, cover.ball, cover.offset, cover.weight, modes=MODES[d], backend=problem.backend,
+            num_threads=problem.num_threads,
+        )  # fmt: skip
+    values[np.diff(cover.begin) == 0] = np.nan
+    state = of_values(first, values, counts)
+    return State(state.starts, state.sizes, state.mean[..., None], state.m2[..., None], state.counts)
+
+
+def _expand(
+    problem: Problem, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    p = problem.ready
+    start, frame, ends, first, dirichlet, _ = (None if x is None else np.asarray(x) for x in p.inputs)
+    memo, function, _ = p.extras
+    found, counts = expand(
+        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.kinds[0],  # type: ignore[index]
+        seed=problem.signed_seed, first_point=g.first, first_walk=first_walk, walks=walks, samples=samples, max_steps=problem.max_steps,
+        modes=modes, screening=problem.screening, grids=memo if p.kind == "numpy" else None, g=function, backend=problem.backend,
+        num_threads=problem.num_threads,
+    )  # fmt: skip
+    return found[0], counts[0]
+
+
+def _cover(problem: Problem) -> Cover:
+    """Balls around some of the points, the largest first, until all are in one; more walks for those that hold more points."""
+    p = problem.ready
+    start, frame, ends, first, *_ = (None if x is None else np.asarray(x) for x in p.inputs)
+    memo = p.extras[0] if p.kind == "numpy" else None
+    live = np.flatnonzero(~np.isnan(start[0, :, 0]))  # type: ignore[index]
+    x = start[0, live].astype(np.float64)  # type: ignore[index]
+    radius = balls(
+        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=problem.screening, grids=memo, backend=problem.backend,  # type: ignore[index]
+        num_threads=problem.num_threads,
+    )[0]  # fmt: skip
+    members, centres = _greedy(x, radius, REACH[x.shape[1]])
+    pairs = _pairs(np.array([len(m) for m in members]), len(live))
+    order = np.argsort(-pairs, kind="stable")
+    groups, at = [], 0
+    for count in sorted({*pairs.tolist()}, reverse=True):
+        those = [centres[k] for k in order if pairs[k] == count]
+        groups.append(Group(at, live[those], int(count)))
+        at += len(those)
+    cover = _memberships([members[k] for k in order], [centres[k] for k in order], pairs[order], x, radius, live, p.N, groups)
+    cover.z2 = radius[[centres[k] for k in order]] ** 2 * (problem.screening * float(np.asarray(frame)[0, -2]) ** 2)
+    cover.reference = np.zeros(len(cover.z2))
+    for g in groups:
+        zero = np.zeros(len(g.centres))
+        pilot, _ = _expand(problem, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, zero, 0)
+        cover.reference[g.first : g.first + len(g.centres)] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
+    return cover
+
+
+def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.ndarray], list[int]]:
+    from scipy.spatial import cKDTree
+
+    tree, covered = cKDTree(x), np.zeros(len(x), bool)
+    members, centres = [], []
+    for i in np.argsort(-radius, kind="stable"):
+        if not covered[i]:
+            inside = np.sort(np.asarray(tree.query_ball_point(x[i], max(reach * radius[i], 0.0)), np.int64))
+            inside = inside if i in inside else np.array([i])
+            covered[inside] = True
+            members.append(inside)
+            centres.append(int(i))
+    return members, centres
+
+
+def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
+    """Powers of two near the square root of a ball's points: a sample of all balls costs about a walk a point, two a ball at least."""
+    share = np.sqrt(sizes) * (0.5 * points / max(np.sqrt(sizes).sum(), 1.0))
+    rounded: np.ndarray = 2 ** np.maximum(np.rint(np.log2(np.maximum(share, 1.0))), 0).astype(np.int64)
+    return rounded
+
+
+def _memberships(
+    members: list[np.ndarray], centres: list[int], pairs: np.ndarray, x: np.ndarray, radius: np.ndarray, live: np.ndarray, N: int,
+    groups: list[Group],
+) -> Cover:  # fmt: skip
+    """Every point's balls, weighed by how well they know it: by the variance of a harmonic function's kernel at that place (19)."""
+    d = x.shape[1]
+    ball = np.repeat(np.arange(len(members)), [len(m) for m in members])
+    point = np.concatenate([np.zeros(0, np.int64), *members])
+    order = np.lexsort((ball, point))
+    ball, point = ball[order], point[order]
+    at = np.array(centres, np.int64)[ball]
+    size = radius[at]
+    offset = (x[point] - x[at]) / np.where(size > 0, size, 1.0)[:, None]
+    rho2 = (offset**2).sum(axis=1)
+    weight = pairs[ball] * (1 - rho2) ** (d - 1) / (1 + rho2) / np.maximum(size, 1e-300) ** 2
+    weight /= np.bincount(point, weight, minlength=len(x))[point]
+    begin = np.zeros(N + 1, np.int64)
+    begin[1:] = np.cumsum(np.bincount(live[point], minlength=N))
+    return Cover(groups, np.zeros(len(members)), begin, ball, np.ascontiguousarray(offset), weight)
