@@ -35,6 +35,19 @@ class Axis:
             self.parts = [self.vectors]
         self.values = not_negative(values, eps, name)
 
+    def rotated(self, M: np.ndarray) -> np.ndarray:
+        """Q M Qᵀ of a symmetric M, symmetric to the last bit."""
+        found: np.ndarray
+        if len(self.parts) == 1:
+            found = self.vectors @ M @ self.vectors.T
+        else:
+            even, odd = self.parts
+            n = len(even)
+            across = even @ M[:n, n:] @ odd.T
+            above = _unfolded(even @ M[:n, :n] @ even.T, across.T, 0)
+            found = _unfolded(above, _unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
+        return (found + found.T) / 2  # type: ignore[no-any-return]
+
 
 class Basis:
     """Q = Q_1 ⊗ ... ⊗ Q_d of several axes."""
@@ -152,20 +165,26 @@ def _unfolded(even: np.ndarray, odd: np.ndarray, axis: int, found: np.ndarray | 
 
 
 def _halves(K: np.ndarray) -> list[np.ndarray]:
-    """What K does to even vectors and to odd ones: folded from both sides."""
-    halves = []
-    for i in (0, 1):
-        half = _folded(_folded(K, 0)[i], 1)[i]
-        halves.append((half + half.T) / 2)
-    return halves
+    """What K does to even vectors and to odd ones, folded from both sides; from its upper half, as the lower one is the same."""
+    n = len(K)
+    half = n // 2
+    near, far = K[:half, :half], K[:half, n - half :][:, ::-1]
+    even = np.empty((n - half, n - half))
+    np.add(near, far, out=even[:half, :half])
+    if n % 2:
+        even[half, :half] = even[:half, half] = 2**0.5 * K[half, :half]
+        even[half, half] = K[half, half]
+    return [even, near - far]
 
 
 def _whole(parts: Sequence[np.ndarray], n: int) -> np.ndarray:
     """The eigenvectors in the coordinates of the axis."""
-    even, odd = parts
-    found = np.empty((n, n))
-    _unfolded(even, np.zeros((len(odd), len(even))), 0, found[:, : len(even)])
-    _unfolded(np.zeros((len(even), len(odd))), odd, 0, found[:, len(even) :])
+    half, count = n // 2, n - n // 2
+    even, odd = (0.5**0.5 * q[:half] for q in parts)
+    found = np.zeros((n, n))
+    found[:half, :count], found[n - half :, :count] = even, even[::-1]
+    found[half : n - half, :count] = parts[0][half:]
+    found[:half, count:], found[n - half :, count:] = odd, -odd[::-1]
     return found
 
 
