@@ -35,6 +35,22 @@ class Axis:
             self.parts = [self.vectors]
         self.values = not_negative(values, eps, name)
 
+    def squares(self, stepped: bool = False, whole: bool = False) -> np.ndarray:
+        """Q∘Q, or with ``stepped`` the product of every row of Q and the one before it, 0 for the first. Where there are halves, and not
+        the ``whole`` is asked for, the rows from which ``mirrored`` makes the others."""
+        n, q = len(self.vectors), self.vectors
+        if not stepped:
+            q = q if whole or len(self.parts) == 1 else q[: n - n // 2]
+            return np.square(q)
+        found = np.zeros(q.shape if whole or len(self.parts) == 1 else (n // 2 + 1, n))
+        np.multiply(q[1 : len(found)], q[: max(len(found) - 1, 0)], out=found[1:])
+        return found
+
+    def mirrored(self, x: np.ndarray, stepped: bool) -> np.ndarray:
+        """(L, rows of ``squares``, R) -> (L, n, R)"""
+        n = len(self.vectors)
+        return np.concatenate([x, (x[:, 1 : n - n // 2] if stepped else x[:, : n // 2])[:, ::-1]], axis=1)
+
     def rotated(self, M: np.ndarray) -> np.ndarray:
         """Q M Qᵀ of a symmetric M, symmetric to the last bit."""
         found: np.ndarray
@@ -46,6 +62,7 @@ class Axis:
             across = even @ M[:n, n:] @ odd.T
             above = _unfolded(even @ M[:n, :n] @ even.T, across.T, 0)
             found = _unfolded(above, _unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
+            found *= 0.5
         return (found + found.T) / 2  # type: ignore[no-any-return]
 
 
@@ -58,7 +75,8 @@ class Basis:
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
         # of every combination of halves: their places among the coefficients of each axis, and their eigenvectors
         self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_placed(a.parts) for a in axes])]
-        self._products = [Packed(parts, *kernel) for _, parts in self.blocks]
+        roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # of each fold
+        self._products = [Packed([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
 
     def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:
         """Q x, or Qᵀ x, for rows (..., N)."""
@@ -75,13 +93,14 @@ class Basis:
         return found.reshape(rows.shape)
 
     def fold(self, x: np.ndarray) -> list[np.ndarray]:
-        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis: as many arrays as blocks, contiguous."""
+        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis, each times sqrt 2: an array a block, contiguous."""
         parts = [x]
         for k in self.folded:
             parts = [half for part in parts for half in _folded(part, k + 1)]
         return parts
 
     def unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
+        """The transpose of ``fold``."""
         for k in reversed(self.folded[1:]):
             parts = [_unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
         _unfolded(parts[0], parts[1], self.folded[0] + 1, found)
@@ -93,7 +112,7 @@ class Filter:
     def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, kept: Sequence[np.ndarray] | None = None) -> None:
         """``kept``: of every axis, which eigenvectors take part; for the others ``values`` are as good as 0."""
         self._basis = basis
-        grid = values.reshape(len(values), *basis.shape)
+        grid = values.reshape(len(values), *basis.shape) * 0.5 ** len(basis.folded)
         self._products, self._scales = [], []
         for block, parts in basis.blocks:
             scales = grid[:, *block]
@@ -138,29 +157,24 @@ def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
 
 
 def _folded(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """x_i + x_{n-i}, and x_i - x_{n-i}; what is in the middle times sqrt 2."""
     n = x.shape[axis]
     first, last, middle = _cuts(n, axis)
     even = np.empty((*x.shape[:axis], n - n // 2, *x.shape[axis + 1 :]), x.dtype)
     np.add(x[first], x[last], out=even[first])
-    odd = x[first] - x[last]
-    root = x.dtype.type(0.5**0.5)
-    even[first] *= root
-    odd *= root
-    even[middle] = x[middle]
-    return even, odd
+    np.multiply(x[middle], x.dtype.type(2**0.5), out=even[middle])
+    return even, x[first] - x[last]
 
 
 def _unfolded(even: np.ndarray, odd: np.ndarray, axis: int, found: np.ndarray | None = None) -> np.ndarray:
+    """The transpose of ``_folded``."""
     n = even.shape[axis] + odd.shape[axis]
     first, last, middle = _cuts(n, axis)
     if found is None:
         found = np.empty((*even.shape[:axis], n, *even.shape[axis + 1 :]), even.dtype)
     np.add(even[first], odd, out=found[first])
     np.subtract(even[first], odd, out=found[last])
-    root = even.dtype.type(0.5**0.5)
-    found[first] *= root
-    found[last] *= root
-    found[middle] = even[middle]
+    np.multiply(even[middle], even.dtype.type(2**0.5), out=found[middle])
     return found
 
 

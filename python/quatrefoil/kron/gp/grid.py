@@ -67,10 +67,17 @@ class Grid:
                     f"{l.max():.3g}) and there is no noise; add noise, or jitter to its diagonal"
                 )
 
-    def diagonal_of(self, values: np.ndarray) -> np.ndarray:
-        """The diagonal of Q diag(values) Qᵀ, for values (..., N)."""
-        found: np.ndarray = Packed([q * q for q in self.basis.matrices], *self.kernel)(values)
-        return found
+    def diagonal_of(self, values: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
+        """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] what P has between a cell and
+        the one before it along axis k; with [j, k] between the two cells before it along either axis. 0 where a cell has none before it."""
+        matrices = [axis.squares(k in steps).astype(values.dtype, copy=False) for k, axis in enumerate(self.axes)]
+        found: np.ndarray = Packed(matrices, *self.kernel)(values)
+        lead, sizes = math.prod(values.shape[:-1]), list(map(len, matrices))
+        for k, axis in enumerate(self.axes):
+            if len(axis.parts) == 2:
+                found = axis.mirrored(found.reshape(lead, sizes[k], math.prod(sizes[k + 1 :])), k in steps)
+            lead *= self.shape[k]
+        return found.reshape(values.shape)
 
     # ---- sums over all axes but one
 

@@ -52,6 +52,12 @@ class Cells:
             self.least, self.special, self.more = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
             self.ridge, self.count = self.more, size
             return
+        if len(noise) == 1:
+            self.special = np.flatnonzero(~self.observed)
+            self.count = size - len(self.special)
+            self.least = float(noise[0]) if self.count else 1.0
+            self.more, self.ridge = np.full(len(self.special), math.inf), np.zeros(len(self.special))
+            return
         noise = np.broadcast_to(noise, size)
         seen = noise[self.observed]
         self.least = float(seen.min(initial=math.inf)) if seen.size else 1.0
