@@ -24,6 +24,7 @@ class Axis:
         _check(K, eps, name)
         n = len(K)
         self.parts: list[np.ndarray]
+        self.vectors: np.ndarray
         if n >= HALVED_FROM and np.abs(K - K[::-1, ::-1]).max() <= _MIRRORED * eps * np.abs(K).max():
             halves = [np.linalg.eigh(half) for half in _halves(K)]
             values, self.parts = np.concatenate([l for l, _ in halves]), [q for _, q in halves]
@@ -38,12 +39,14 @@ class Axis:
     def squares(self, stepped: bool = False, whole: bool = False) -> np.ndarray:
         """Q∘Q, or with ``stepped`` the product of every row of Q and the one before it, 0 for the first. Where there are halves, and not
         the ``whole`` is asked for, the rows from which ``mirrored`` makes the others."""
-        n, q = len(self.vectors), self.vectors
-        if not stepped:
-            q = q if whole or len(self.parts) == 1 else q[: n - n // 2]
-            return np.square(q)
-        found = np.zeros(q.shape if whole or len(self.parts) == 1 else (n // 2 + 1, n))
-        np.multiply(q[1 : len(found)], q[: max(len(found) - 1, 0)], out=found[1:])
+        q, n = self.vectors, len(self.vectors)
+        whole = whole or len(self.parts) == 1
+        count = n if whole else n // 2 + 1 if stepped else n - n // 2
+        found: np.ndarray = np.zeros((count, n))
+        if stepped:
+            np.multiply(q[1:count], q[: max(count - 1, 0)], out=found[1:])
+        else:
+            np.square(q[:count], out=found)
         return found
 
     def mirrored(self, x: np.ndarray, stepped: bool) -> np.ndarray:

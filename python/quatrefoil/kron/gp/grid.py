@@ -124,7 +124,10 @@ class Grid:
             else:
                 sums = products_of(a.reshape(unfolded), b.reshape(unfolded))
                 sums = (sums + sums.T) / 2
-            found.append(sums / np.sqrt(np.multiply.outer(l, l)))
+            root = np.sqrt(l)
+            sums /= root
+            sums /= root[:, None]
+            found.append(sums)
         return found
 
     def rotated(self, matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
