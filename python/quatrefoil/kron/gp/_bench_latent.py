@@ -12,7 +12,7 @@ from ... import kron
 from ...bench._problem import Problem, installed
 
 CURVES, EPOCHS, FIRST_CUT, SETTINGS = 2000, 52, 40, 7
-NOISE = float(np.exp(-4))  # the median of the prior that BoTorch gives it
+NOISE = float(np.exp(-4))  # a variance: the median of BoTorch's standard prior
 SCALES = (1.0, 0.5)  # of the settings, which lie in the unit cube, and of the epochs, from 0 to 1
 TOL = 1e-4  # residual of the original system, of the observations' norm
 
