@@ -21,9 +21,18 @@ struct Spectrum {
   int threads;
 };
 
+// The sum over all axes but one of the products of an array with itself.
+struct Gram {
+  const double* x;  // (L, n, R)
+  std::int64_t L, n, R;
+  double* gram;  // (n, n)
+  int threads;
+};
+
 template <class T>
 struct Kernels {
   void (*spectrum)(const Spectrum&);
+  void (*gram)(const Gram&);
 };
 using Table = TableOf<Kernels>;
 

@@ -24,8 +24,18 @@ void spectrum(Arguments& given, double noise, int threads) {
   given.run(kernels<double>().spectrum, q);
 }
 
+void gram(Arguments& given, int threads) {
+  Gram q{};
+  q.x = given.input("x", "L n R"), q.gram = given.output("gram", "n n");
+  q.L = given["L"], q.n = given["n"], q.R = given["R"], q.threads = threads;
+  given.run(kernels<double>().gram, q);
+}
+
 }  // namespace
 
-void bind(py::module_& m) { define(m, "gp_spectrum", &spectrum); }
+void bind(py::module_& m) {
+  define(m, "gp_spectrum", &spectrum);
+  define(m, "gp_gram", &gram);
+}
 
 }  // namespace quatrefoil::kron::gp

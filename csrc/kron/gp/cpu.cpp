@@ -1,11 +1,12 @@
-// Sums over the spectrum of a grid's covariance. Compiled once per instruction set.
+// Sums over the spectrum of a grid's covariance, and over all axes but one. Compiled once per instruction set.
+#include "kron/gp/gram.hpp"
 #include "kron/gp/spectrum.hpp"
 
 namespace quatrefoil::kron::gp {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {spectrum};  // in double precision for all data
+constexpr Kernels<T> kKernels = {spectrum, gram};  // in double precision for all data
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -12,7 +12,7 @@ void* prepare_product(const Factors<T>& f) {
 
 inline void discard(void* plan) { release(plan); }
 
-// f(pass, L) for the passes of a plan in their order. L: B times the sizes before the axes of the pass; `size` gets those after it.
+// f(pass, L, group) for the passes of a plan in their order. L: B times the sizes before the axes of the pass; `size` gets those after it.
 template <class T, class F>
 void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
   const auto around = [&](int from, int to) {
@@ -25,16 +25,16 @@ void for_passes(const Plan<T>& p, int64_t B, int64_t* size, F&& f) {
     const Group& g = p.group[i];
     const int64_t L = B * around(0, g.first), R = around(g.last + 1, p.stages);
     for (int k = g.first; k <= g.last; ++k) size[k] = p.stage[k].m;
-    f(Pass<T>(p.stage, g.first, g.last, g.last + 1 == p.stages, R), L);
+    f(Pass<T>(p.stage, g.first, g.last, g.last + 1 == p.stages, R), L, g);
   }
 }
 
 // Which array a pass writes: one that keeps the size works in place; the first one, which must not write to x, and those that change the
 // size move to another array. The last move must be to y, so moves go to y and to a spare array in turn, counted from the last one; what is
 // too large for y goes to a second spare array instead. With square factors there is one move, and no spare array.
-template <class T>
-void apply(const void* prepared, const Product<T>& q) {
-  const Plan<T>& p = *static_cast<const Plan<T>*>(prepared);
+// `ready(group, run)` calls run() once the stages of that pass are packed.
+template <class T, class Ready>
+void run_passes(const Plan<T>& p, const Product<T>& q, Ready&& ready) {
   Scratch<int64_t> size(p.stages);
   int64_t N = q.B, M = q.B;
   for (int k = 0; k < p.stages; ++k) N *= p.stage[k].n, M *= p.stage[k].m;
@@ -42,11 +42,11 @@ void apply(const void* prepared, const Product<T>& q) {
 
   int moves = 0;
   const auto moved = [&](const Pass<T>& pass, bool first) { return first || !pass.in_place(); };
-  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t) { moves += moved(pass, moves == 0); });
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t, const Group&) { moves += moved(pass, moves == 0); });
   int move = 0;
   const auto to_y = [&](int64_t numbers) { return (moves - move) % 2 == 0 && numbers <= M; };  // of move 1, 2, ...
   int64_t spare[2] = {0, 0};
-  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L) {
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L, const Group&) {
     if (!moved(pass, move == 0)) return;
     ++move;
     const int64_t out = L * pass.numbers_out();
@@ -56,13 +56,38 @@ void apply(const void* prepared, const Product<T>& q) {
   const T* x = q.x;
   T* y = nullptr;
   move = 0;
-  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L) {
+  for_passes(p, q.B, size, [&](const Pass<T>& pass, int64_t L, const Group& g) {
     if (moved(pass, move == 0)) {
       ++move;
       y = to_y(L * pass.numbers_out()) ? q.y : move % 2 ? static_cast<T*>(odd) : static_cast<T*>(even);
     }
-    pass.run(L, x, y, q.threads);
+    ready(g, [&] { pass.run(L, x, y, q.threads); });
     x = y;
+  });
+}
+
+template <class T>
+void apply(const void* prepared, const Product<T>& q) {
+  run_passes(*static_cast<const Plan<T>*>(prepared), q, [](const Group&, auto&& run) { run(); });
+}
+
+// The same of factors that are packed for this product alone, those of a pass at a time: for two large factors half the memory.
+template <class T>
+void apply_once(const Factors<T>& f, const Product<T>& q) {
+  const Scratch<Source<T>> list(f.count);
+  const Scratch<T> room(f.count * kMergedLast * kMergedLast);
+  const Scratch<Stage<T>> stage(f.count);
+  const Scratch<Group> group(f.count);
+  Plan<T> p{lay_out(f, false, static_cast<Source<T>*>(list), static_cast<T*>(room)), 0, stage, group};
+  for (int k = 0; k < p.stages; ++k) p.stage[k] = {list[k].m, list[k].n, nullptr};
+  arrange(p);
+  run_passes(p, q, [&](const Group& g, auto&& run) {
+    int64_t numbers = 0;
+    for (int k = g.first; k <= g.last; ++k) numbers += packed_numbers(p.stage[k], k + 1 == p.stages);
+    const Scratch<T> packed(numbers);
+    T* to = packed;
+    for (int k = g.first; k <= g.last; ++k) to = pack_stage(p, k, list[k], to);
+    run();
   });
 }
 

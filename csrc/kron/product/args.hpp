@@ -44,6 +44,7 @@ struct Kernels {
   void* (*prepare)(const Factors<T>&);
   void (*apply)(const void* prepared, const Product<T>&);
   void (*discard)(void* prepared);
+  void (*apply_once)(const Factors<T>&, const Product<T>&);
   void (*adjoint)(const Adjoint<T>&);
 };
 

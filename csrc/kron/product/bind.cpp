@@ -35,6 +35,15 @@ class FactorList {
   bool transpose_;
 };
 
+// Takes x and the result.
+template <class T>
+Product<T> product(Arguments& given, int threads) {
+  Product<T> p{};
+  p.x = given.input("x", "... N"), p.y = given.output("out", "... M");
+  p.B = given.product("..."), p.threads = threads;
+  return p;
+}
+
 // Factors as the kernels of one instruction set have packed them.
 template <class T>
 struct Packed {
@@ -44,12 +53,8 @@ struct Packed {
   explicit Packed(const FactorList& list) : apply(kernels<T>().apply) {
     list.with<T>([&](const Factors<T>& f) { prepared = {released(kernels<T>().prepare, f), kernels<T>().discard}; });
   }
-  // Takes x and the result.
   void multiply(Arguments& given, int threads) const {
-    Product<T> p{};
-    p.x = given.input("x", "... N"), p.y = given.output("out", "... M");
-    p.B = given.product("..."), p.threads = threads;
-    given.run([&](const Product<T>& p) { apply(prepared.get(), p); }, p);
+    given.run([&](const Product<T>& p) { apply(prepared.get(), p); }, product<T>(given, threads));
   }
 };
 
@@ -81,7 +86,11 @@ template <bool transpose>
 void matvec(Arguments& given, const py::object& packed, int threads) {
   if (!packed.is_none()) return given.memo<Plan>("packed", packed).multiply(given, transpose, threads);
   const FactorList list(given, transpose);
-  given.dispatch(list.first(), [&](auto zero) { Packed<decltype(zero)>(list).multiply(given, threads); });
+  given.dispatch(list.first(), [&](auto zero) {
+    using T = decltype(zero);
+    const Product<T> p = product<T>(given, threads);
+    list.with<T>([&](const Factors<T>& f) { given.run([&](const Product<T>& p) { kernels<T>().apply_once(f, p); }, p); });
+  });
 }
 
 template <bool transpose>

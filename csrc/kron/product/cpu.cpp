@@ -6,7 +6,7 @@ namespace quatrefoil::kron::product {
 inline namespace QF_ISA {
 
 template <class T>
-constexpr Kernels<T> kKernels = {prepare_product<T>, apply<T>, discard, adjoint<T>};
+constexpr Kernels<T> kKernels = {prepare_product<T>, apply<T>, discard, apply_once<T>, adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

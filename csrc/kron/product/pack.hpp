@@ -17,6 +17,11 @@ struct Pairs {
 template <int columns, class T>
 void pack_pairs(const Pairs<T>& x, int64_t j, int64_t first, int64_t count, T* to) {
   constexpr int W = min(columns, kLanes<T>);
+  if (x.R == 1) {  // they lie as they are wanted
+    for (int64_t q = 0; q < count; ++q)
+      for (int c = 0; c < columns; ++c) to[q * columns + c] = x.data[(first + q) * x.n + j + c];
+    return;
+  }
   for (int64_t q = 0; q < count;) {
     const int64_t l = (first + q) / x.R, r = (first + q) % x.R, run = min(count - q, x.R - r);
     const T* from = x.data + (l * x.n + j) * x.R + r;

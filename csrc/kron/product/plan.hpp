@@ -141,18 +141,35 @@ int merge(const Factors<T>& f, Source<T>* list, T* room) {
   return count;
 }
 
+// Stages of sizes alone, in the order in which `list` gives their matrices; `keep` leaves one stage a factor and makes no groups.
+template <class T>
+int lay_out(const Factors<T>& f, bool keep, Source<T>* list, T* room) {
+  if (!keep) return merge(f, list, room);
+  for (int k = 0; k < f.count; ++k) list[k] = source_of(f, k);
+  return f.count;
+}
+
+// Numbers that a stage takes once packed; of the last one columns that overlap are packed twice.
+template <class T>
+int64_t packed_numbers(const Stage<T>& s, bool last) {
+  return s.n * (s.m + (last ? kLanes<T> : 0));
+}
+
+// Packs stage k of a plan at `to`; returns where the next one goes.
+template <class T>
+T* pack_stage(const Plan<T>& p, int k, const Source<T>& a, T* to) {
+  p.stage[k].a = to;
+  return k + 1 < p.stages ? pack_left(a, to) : pack_right(a, to);
+}
+
 // Reads the factors once. `keep`: one stage a factor, in one group each, for the adjoint.
 template <class T>
 Plan<T>* prepare(const Factors<T>& f, bool keep) {
   Scratch<Source<T>> list(f.count);
   Scratch<T> room(keep ? 0 : f.count * kMergedLast * kMergedLast);
-  int stages = f.count;
-  if (keep)
-    for (int k = 0; k < stages; ++k) list[k] = source_of(f, k);
-  else
-    stages = merge(f, static_cast<Source<T>*>(list), static_cast<T*>(room));
-  int64_t numbers = list[stages - 1].n * kLanes<T>;  // overlapping columns are packed twice
-  for (int k = 0; k < stages; ++k) numbers += list[k].m * list[k].n;
+  const int stages = lay_out(f, keep, static_cast<Source<T>*>(list), static_cast<T*>(room));
+  int64_t numbers = 0;
+  for (int k = 0; k < stages; ++k) numbers += packed_numbers(Stage<T>{list[k].m, list[k].n, nullptr}, k + 1 == stages);
   const int64_t head = round_up(sizeof(Plan<T>), 64), table = round_up(stages * int64_t(sizeof(Stage<T>)), 64),
                 groups = round_up(stages * int64_t(sizeof(Group)), 64);
   Scratch<char> made(head + table + groups + numbers * int64_t(sizeof(T)));
@@ -161,8 +178,8 @@ Plan<T>* prepare(const Factors<T>& f, bool keep) {
   *p = {stages, 0, reinterpret_cast<Stage<T>*>(block + head), reinterpret_cast<Group*>(block + head + table)};
   T* to = reinterpret_cast<T*>(block + head + table + groups);
   for (int k = 0; k < stages; ++k) {
-    p->stage[k] = {list[k].m, list[k].n, to};
-    to = k + 1 < stages ? pack_left(list[k], to) : pack_right(list[k], to);
+    p->stage[k] = {list[k].m, list[k].n, nullptr};
+    to = pack_stage(*p, k, list[k], to);
   }
   if (!keep) arrange(*p);
   made.give();

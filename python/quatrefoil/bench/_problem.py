@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 Run = Callable[[], Any]
+
+
+@cache
+def installed(peer: str) -> bool:
+    """Whether a peer is here; a line says where it is not."""
+    if importlib.util.find_spec(peer):
+        return True
+    print(f"{peer} is not installed: its rows are left out", file=sys.stderr)
+    return False
 
 
 @dataclass(frozen=True)
@@ -39,3 +51,4 @@ class Problem:
     goals: Mapping[str, float] = field(default_factory=dict)
     peer_tolerance: float | None = None  # where peers are less accurate
     work: Work | None = None  # gives the floor that our time is printed beside
+    parts: Mapping[str, Run] = field(default_factory=dict)  # what ours spends time on: timed alone, printed as a share

@@ -49,7 +49,7 @@ def error(got: Any, truth: np.ndarray) -> float:
 
 
 def interleave(sides: Sequence[Run]) -> list[list[float]]:
-    """Rounds of one run each, garbage collection off; the order of a round turns, so that none always follows the same other."""
+    """CPU time of rounds of one run each, garbage collection off; the order of a round turns, so that none always follows the same one."""
     times: list[list[float]] = [[] for _ in sides]
     start = time.perf_counter()
     gc.collect()
@@ -60,9 +60,9 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
                 break
             for k in range(len(sides)):
                 i = (k + turn) % len(sides)
-                begin = time.perf_counter()
+                begin = time.process_time()
                 sides[i]()
-                times[i].append(time.perf_counter() - begin)
+                times[i].append(time.process_time() - begin)
     finally:
         gc.enable()
     return times
@@ -82,11 +82,13 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
                 f"{problem.family} {problem.name} {problem.size}: {name} is off by {errors[name]:.1e}, allowed {allowed:.1e}; nothing timed"
             )
     work = problem.work
-    medians = [statistics.median(t) for t in interleave([*sides.values(), *([traffic(work)] if work else [])])]
+    parts = problem.parts.values()
+    medians = [statistics.median(t) for t in interleave([*sides.values(), *parts, *([traffic(work)] if work else [])])]
     row["seconds"], row["error"] = medians[0], errors["quatrefoil"]
     if work:
         seconds = max(arithmetic(work), medians[-1])
         row["floor"] = {"seconds": seconds, "flops": work.flops, "bytes": work.bytes, "exps": work.exps}
+    row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
     for name, seconds in zip(list(sides)[1:], medians[1:]):
         row["peers"][name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / medians[0], "goal": problem.goals.get(name)}
     return row
@@ -106,7 +108,9 @@ def one_thread() -> Callable[[], None]:
         undo.append(lambda: torch.set_num_threads(count))
     except ImportError:
         pass
-    importlib.import_module("scipy.linalg")  # which brings a BLAS of its own: limits hold for what is loaded
+    for brings_threads in ("scipy.linalg", "pyfastkron"):  # a BLAS of its own, OpenMP: limits hold for what is loaded
+        if importlib.util.find_spec(brings_threads):
+            importlib.import_module(brings_threads)
     try:
         from threadpoolctl import threadpool_limits
 
@@ -139,6 +143,8 @@ def show(row: dict[str, Any]) -> None:
         exps = f", {_amount(floor['exps'])}exp" if floor["exps"] else ""
         name = f"floor ({_amount(floor['flops'])}flop{exps}, {_amount(floor['bytes'])}B)"
         print(f"      {name:51s} {_number(floor['seconds']):>10s}  {'':11s}  taken {row['seconds'] / floor['seconds']:.2f}x", flush=True)
+    for name, seconds in row["parts"].items():
+        print(f"      {'of it ' + name:51s} {_number(seconds):>10s}  {'':11s}  {seconds / row['seconds']:.0%}", flush=True)
     for name, peer in row["peers"].items():
         goal = "" if peer["goal"] is None else f"  goal {peer['goal']:g}x {'met' if peer['ratio'] >= peer['goal'] else 'NOT MET'}"
         print(

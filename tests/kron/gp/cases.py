@@ -46,6 +46,10 @@ def _spectrum(shape, noise=0.3):
     return make
 
 
+def _gram(shape):
+    return lambda rng: ([rng.standard_normal(shape)], {})
+
+
 _SHAPES = [
     ("one-1", [1], {}),
     ("one-5", [5], {}),
@@ -67,6 +71,23 @@ CASES = [
     *[
         Case("gp_spectrum", "x".join(map(str, shape)), _spectrum(shape))
         for shape in ([1], [7], [16], [40], [3, 5], [5, 33], [2, 3, 17], [4, 1, 6, 1], [0, 3], [3, 0], [30, 16, 9])
+    ],
+    *[
+        Case("gp_gram", "x".join(map(str, shape)), _gram(shape))
+        for shape in (
+            [1, 1, 1],
+            [0, 3, 2],
+            [3, 0, 2],
+            [2, 3, 0],
+            [9, 1, 7],
+            [40, 8, 1],
+            [300, 17, 1],
+            [1, 24, 130],
+            [5, 33, 29],
+            [130, 7, 3],
+            [2, 40, 129],
+            [7, 100, 50],
+        )
     ],
     Case("gp_solve", "start", _grid([4, 5], mask="most", start=True), symmetric),
 ]

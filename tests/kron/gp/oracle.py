@@ -67,6 +67,11 @@ def gp_spectrum(values, z, *, noise):
     return (a * np.sqrt(lam)).reshape(-1), np.concatenate(shares), np.array(sums)
 
 
+def gp_gram(x):
+    x = np.moveaxis(np.asarray(x, np.longdouble), 1, 0).reshape(x.shape[1], x.shape[0] * x.shape[2])
+    return x @ x.T
+
+
 def posterior(factors, cross_factors, y, noise, mask=None, prior=1.0):
     """Mean and covariance of one y (N,) at the points; ``prior``: their covariance, or its diagonal."""
     cells = np.flatnonzero(np.broadcast_to(True if mask is None else mask, y.shape))

@@ -17,6 +17,7 @@ from ..._memo import Memo
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import AnyArray, Array, T
 from . import nll as _nll
+from .gram import GP_GRAM
 from .spectrum import GP_SPECTRUM
 
 _FACTORS, _Y = Arg("factors", "n_ n_", many=True), Arg("y", "... n_x")
@@ -54,7 +55,7 @@ GP_SOLVE = Op(
     host_adjoint=_nll.solve_adjoint,
     tolerance=2e-5,  # float64: condition numbers up to about 100
 )  # fmt: skip
-OPS = (GP_NLL, GP_SOLVE, GP_SPECTRUM)
+OPS = (GP_NLL, GP_SOLVE, GP_SPECTRUM, GP_GRAM)
 
 
 def gp_nll(

@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 
 from ... import kron
-from ...bench._problem import Problem
+from ...bench._problem import Problem, installed
 from ..product._bench import by_matmul
+from . import _bench_latent, _bench_predictions
+from .basis import Axis
 
-NOISE, SCALE, TOL = 0.1, 0.05, 1e-8
+NOISE, SCALE, TOL, EPS = 0.1, 0.05, 1e-8, float(np.finfo(np.float64).eps)
 
 
 def problems() -> Iterator[Problem]:
-    for shape, goal in (((64, 64, 64), 7.0), ((128, 128, 128), 6.0), ((256, 256), 3.0)):
+    for shape, goal in (((64, 64, 64), 7.0), ((128, 128, 128), 6.0), ((256, 256), 3.0), ((1024, 1024), None)):
         yield _likelihood(shape, goal)
     yield _missing((256, 256), _scattered, 15.0)
     yield _missing((256, 256), _hole, 5.0)
     yield _missing((64, 64, 64), _scattered, 10.0)
+    yield from _bench_latent.problems()
+    yield from _bench_predictions.problems()
 
 
 def _factors(shape: Sequence[int]) -> list[np.ndarray]:
@@ -28,15 +32,16 @@ def _factors(shape: Sequence[int]) -> list[np.ndarray]:
     return [np.exp(-0.5 * (x[:, None] - x) ** 2 / SCALE**2) for x in axes]
 
 
-def _likelihood(shape: tuple[int, ...], goal: float) -> Problem:
+def _likelihood(shape: tuple[int, ...], goal: float | None) -> Problem:
     """The value and all gradients; the value is compared, for linear_operator's gradients by the entries are off by a percent."""
     factors, y = _factors(shape), np.random.default_rng(0).standard_normal(math.prod(shape))
     peers: dict[str, Callable[[], Any]] = {"NumPy": lambda: by_numpy(factors, y)[0], **_linear_operator(factors, y)}
-    goals = {"linear_operator": goal} if "linear_operator" in peers else {}
+    goals = {"linear_operator": goal} if goal and "linear_operator" in peers else {}
     size = f"{'x'.join(map(str, shape))} float64"
     return Problem(
         "kron", "gp_nll, gradients", size, lambda: kron.gp_nll(factors, y, NOISE, grad=True)[0], peers,
         lambda: by_numpy(factors, y)[0], 1e-11, goals, peer_tolerance=1e-6,
+        parts={"the factors' eigendecompositions": lambda: [Axis(f, EPS, "factor") for f in factors]},
     )  # fmt: skip
 
 
@@ -65,11 +70,11 @@ def by_numpy(factors: Sequence[np.ndarray], y: np.ndarray) -> tuple[float, list[
 
 
 def _linear_operator(factors: Sequence[np.ndarray], y: np.ndarray) -> dict[str, Callable[[], Any]]:
-    try:
-        import torch
-        from linear_operator.operators import ConstantDiagLinearOperator, DenseLinearOperator, KroneckerProductLinearOperator
-    except ImportError:
+    if not installed("linear_operator"):
         return {}
+    import torch
+    from linear_operator.operators import ConstantDiagLinearOperator, DenseLinearOperator, KroneckerProductLinearOperator
+
     target = torch.from_numpy(y)
 
     def run() -> float:

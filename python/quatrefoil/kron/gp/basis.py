@@ -24,6 +24,7 @@ class Axis:
         _check(K, eps, name)
         n = len(K)
         self.parts: list[np.ndarray]
+        self.vectors: np.ndarray
         if n >= HALVED_FROM and np.abs(K - K[::-1, ::-1]).max() <= _MIRRORED * eps * np.abs(K).max():
             halves = [np.linalg.eigh(half) for half in _halves(K)]
             values, self.parts = np.concatenate([l for l, _ in halves]), [q for _, q in halves]
@@ -35,6 +36,38 @@ class Axis:
             self.parts = [self.vectors]
         self.values = not_negative(values, eps, name)
 
+    def squares(self, stepped: bool = False, whole: bool = False) -> np.ndarray:
+        """Q∘Q, or with ``stepped`` the product of every row of Q and the one before it, 0 for the first. Where there are halves, and not
+        the ``whole`` is asked for, the rows from which ``mirrored`` makes the others."""
+        q, n = self.vectors, len(self.vectors)
+        whole = whole or len(self.parts) == 1
+        count = n if whole else n // 2 + 1 if stepped else n - n // 2
+        found: np.ndarray = np.zeros((count, n))
+        if stepped:
+            np.multiply(q[1:count], q[: max(count - 1, 0)], out=found[1:])
+        else:
+            np.square(q[:count], out=found)
+        return found
+
+    def mirrored(self, x: np.ndarray, stepped: bool) -> np.ndarray:
+        """(L, rows of ``squares``, R) -> (L, n, R)"""
+        n = len(self.vectors)
+        return np.concatenate([x, (x[:, 1 : n - n // 2] if stepped else x[:, : n // 2])[:, ::-1]], axis=1)
+
+    def rotated(self, M: np.ndarray) -> np.ndarray:
+        """Q M Qᵀ of a symmetric M, symmetric to the last bit."""
+        found: np.ndarray
+        if len(self.parts) == 1:
+            found = self.vectors @ M @ self.vectors.T
+        else:
+            even, odd = self.parts
+            n = len(even)
+            across = even @ M[:n, n:] @ odd.T
+            above = _unfolded(even @ M[:n, :n] @ even.T, across.T, 0)
+            found = _unfolded(above, _unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
+            found *= 0.5
+        return (found + found.T) / 2  # type: ignore[no-any-return]
+
 
 class Basis:
     """Q = Q_1 ⊗ ... ⊗ Q_d of several axes."""
@@ -45,7 +78,8 @@ class Basis:
         self.folded = [k for k, a in enumerate(axes) if len(a.parts) == 2]
         # of every combination of halves: their places among the coefficients of each axis, and their eigenvectors
         self.blocks = [tuple(zip(*block)) for block in itertools.product(*[_placed(a.parts) for a in axes])]
-        self._products = [Packed(parts, *kernel) for _, parts in self.blocks]
+        roots = [0.5 ** (len(a.parts) / 2 - 0.5) for a in axes]  # of each fold
+        self._products = [Packed([q * root for q, root in zip(parts, roots)], *kernel) for _, parts in self.blocks]
 
     def __call__(self, rows: np.ndarray, transpose: bool = False) -> np.ndarray:
         """Q x, or Qᵀ x, for rows (..., N)."""
@@ -62,13 +96,14 @@ class Basis:
         return found.reshape(rows.shape)
 
     def fold(self, x: np.ndarray) -> list[np.ndarray]:
-        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis: as many arrays as blocks, contiguous."""
+        """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis, each times sqrt 2: an array a block, contiguous."""
         parts = [x]
         for k in self.folded:
             parts = [half for part in parts for half in _folded(part, k + 1)]
         return parts
 
     def unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
+        """The transpose of ``fold``."""
         for k in reversed(self.folded[1:]):
             parts = [_unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
         _unfolded(parts[0], parts[1], self.folded[0] + 1, found)
@@ -80,7 +115,7 @@ class Filter:
     def __init__(self, basis: Basis, values: np.ndarray, dtype: Any = np.float64, kept: Sequence[np.ndarray] | None = None) -> None:
         """``kept``: of every axis, which eigenvectors take part; for the others ``values`` are as good as 0."""
         self._basis = basis
-        grid = values.reshape(len(values), *basis.shape)
+        grid = values.reshape(len(values), *basis.shape) * 0.5 ** len(basis.folded)
         self._products, self._scales = [], []
         for block, parts in basis.blocks:
             scales = grid[:, *block]
@@ -125,47 +160,48 @@ def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
 
 
 def _folded(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """x_i + x_{n-i}, and x_i - x_{n-i}; what is in the middle times sqrt 2."""
     n = x.shape[axis]
     first, last, middle = _cuts(n, axis)
     even = np.empty((*x.shape[:axis], n - n // 2, *x.shape[axis + 1 :]), x.dtype)
     np.add(x[first], x[last], out=even[first])
-    odd = x[first] - x[last]
-    root = x.dtype.type(0.5**0.5)
-    even[first] *= root
-    odd *= root
-    even[middle] = x[middle]
-    return even, odd
+    np.multiply(x[middle], x.dtype.type(2**0.5), out=even[middle])
+    return even, x[first] - x[last]
 
 
 def _unfolded(even: np.ndarray, odd: np.ndarray, axis: int, found: np.ndarray | None = None) -> np.ndarray:
+    """The transpose of ``_folded``."""
     n = even.shape[axis] + odd.shape[axis]
     first, last, middle = _cuts(n, axis)
     if found is None:
         found = np.empty((*even.shape[:axis], n, *even.shape[axis + 1 :]), even.dtype)
     np.add(even[first], odd, out=found[first])
     np.subtract(even[first], odd, out=found[last])
-    root = even.dtype.type(0.5**0.5)
-    found[first] *= root
-    found[last] *= root
-    found[middle] = even[middle]
+    np.multiply(even[middle], even.dtype.type(2**0.5), out=found[middle])
     return found
 
 
 def _halves(K: np.ndarray) -> list[np.ndarray]:
-    """What K does to even vectors and to odd ones: folded from both sides."""
-    halves = []
-    for i in (0, 1):
-        half = _folded(_folded(K, 0)[i], 1)[i]
-        halves.append((half + half.T) / 2)
-    return halves
+    """What K does to even vectors and to odd ones, folded from both sides; from its upper half, as the lower one is the same."""
+    n = len(K)
+    half = n // 2
+    near, far = K[:half, :half], K[:half, n - half :][:, ::-1]
+    even = np.empty((n - half, n - half))
+    np.add(near, far, out=even[:half, :half])
+    if n % 2:
+        even[half, :half] = even[:half, half] = 2**0.5 * K[half, :half]
+        even[half, half] = K[half, half]
+    return [even, near - far]
 
 
 def _whole(parts: Sequence[np.ndarray], n: int) -> np.ndarray:
     """The eigenvectors in the coordinates of the axis."""
-    even, odd = parts
-    found = np.empty((n, n))
-    _unfolded(even, np.zeros((len(odd), len(even))), 0, found[:, : len(even)])
-    _unfolded(np.zeros((len(even), len(odd))), odd, 0, found[:, len(even) :])
+    half, count = n // 2, n - n // 2
+    even, odd = (0.5**0.5 * q[:half] for q in parts)
+    found = np.zeros((n, n))
+    found[:half, :count], found[n - half :, :count] = even, even[::-1]
+    found[half : n - half, :count] = parts[0][half:]
+    found[:half, count:], found[n - half :, count:] = odd, -odd[::-1]
     return found
 
 

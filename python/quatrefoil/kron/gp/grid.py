@@ -11,9 +11,9 @@ import numpy as np
 from ..product.dense import log_determinant, products
 from ..product.packed import Packed
 from .basis import Axis, Basis
+from .gram import gp_gram, products_of
 
 _LEAST = 1e-30  # of an axis' largest eigenvalue: what smaller ones, roundings of 0, are divided by
-_BLOCK = 1 << 17  # numbers of the Gram matrices that are added up at a time
 
 
 class Grid:
@@ -28,7 +28,7 @@ class Grid:
             same = next((k for k in range(i) if factors[k] is given), None)  # one axis more often, as images have it
             axes.append(Axis(self.factors[i], np.finfo(given.dtype).eps, f"{label}: factors[{i}]") if same is None else axes[same])
         self.kernel = backend, num_threads
-        self.values, self.basis = [a.values for a in axes], Basis(axes, self.kernel)
+        self.axes, self.values, self.basis = axes, [a.values for a in axes], Basis(axes, self.kernel)
 
     @functools.cached_property
     def eigenvalues(self) -> np.ndarray:
@@ -67,10 +67,17 @@ class Grid:
                     f"{l.max():.3g}) and there is no noise; add noise, or jitter to its diagonal"
                 )
 
-    def diagonal_of(self, values: np.ndarray) -> np.ndarray:
-        """The diagonal of Q diag(values) Qᵀ, for values (..., N)."""
-        found: np.ndarray = Packed([q * q for q in self.basis.matrices], *self.kernel)(values)
-        return found
+    def diagonal_of(self, values: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
+        """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] what P has between a cell and
+        the one before it along axis k; with [j, k] between the two cells before it along either axis. 0 where a cell has none before it."""
+        matrices = [axis.squares(k in steps).astype(values.dtype, copy=False) for k, axis in enumerate(self.axes)]
+        found: np.ndarray = Packed(matrices, *self.kernel)(values)
+        lead, sizes = math.prod(values.shape[:-1]), list(map(len, matrices))
+        for k, axis in enumerate(self.axes):
+            if len(axis.parts) == 2:
+                found = axis.mirrored(found.reshape(lead, sizes[k], math.prod(sizes[k + 1 :])), k in steps)
+            lead *= self.shape[k]
+        return found.reshape(values.shape)
 
     # ---- sums over all axes but one
 
@@ -104,34 +111,25 @@ class Grid:
         ``right`` is ``left`` where it is not given."""
         root = np.sqrt(self._weights)
         a = left * root
-        return self.weighted_grams(a, a if right is None else right * root)
+        return self.weighted_grams(a, None if right is None else right * root)
 
     def weighted_grams(self, a: np.ndarray, b: np.ndarray | None = None) -> list[np.ndarray]:
         """The same of what has been multiplied by sqrt(λ) already."""
-        b = a if b is None else b
+        backend, num_threads = self.kernel
         found = []
         for k, l in enumerate(self.floored):
-            gram = _gram(a, b, k, self.shape) / np.sqrt(np.multiply.outer(l, l))
-            found.append(gram if a is b else (gram + gram.T) / 2)
+            unfolded = len(a) * math.prod(self.shape[:k]), self.shape[k], math.prod(self.shape[k + 1 :])
+            if b is None:
+                sums = gp_gram(a.reshape(unfolded), backend=backend, num_threads=num_threads)
+            else:
+                sums = products_of(a.reshape(unfolded), b.reshape(unfolded))
+                sums = (sums + sums.T) / 2
+            root = np.sqrt(l)
+            sums /= root
+            sums /= root[:, None]
+            found.append(sums)
         return found
 
     def rotated(self, matrices: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Q_k M Q_kᵀ of symmetric M, symmetric to the last bit."""
-        found = [q @ m @ q.T for q, m in zip(self.basis.matrices, matrices)]
-        return [(a + a.T) / 2 for a in found]
-
-
-def _gram(a: np.ndarray, b: np.ndarray, k: int, shape: Sequence[int]) -> np.ndarray:
-    """sum over all axes but k of a_i b_j, for rows (B, N); where b is a BLAS does half the work."""
-    n, L, R = shape[k], len(a) * math.prod(shape[:k]), math.prod(shape[k + 1 :])
-    if R == 1:
-        x, y = a.reshape(L, n), b.reshape(L, n)
-        flat: np.ndarray = x.T @ y if a is not b else x.T @ x
-        return flat
-    left, right = a.reshape(L, n, R), b.reshape(L, n, R)
-    found = np.zeros((n, n))
-    step = max(1, _BLOCK // max(1, n * n))
-    for i in range(0, L, step):
-        part = left[i : i + step]
-        found += np.matmul(part, (part if a is b else right[i : i + step]).transpose(0, 2, 1)).sum(axis=0)
-    return found
+        return [axis.rotated(m) for axis, m in zip(self.axes, matrices)]

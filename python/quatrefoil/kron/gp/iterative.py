@@ -13,6 +13,7 @@ import numpy as np
 from .basis import Filter
 from .grid import Grid
 from .missing import Cells, Closed
+from .precondition import Neighbours, near_axes
 
 Progress = Callable[[int, float], Any]
 _MOST = 2000  # iterations: hundreds are many for M, whose eigenvalues lie between 1 / (largest of C) and 1 / noise
@@ -39,14 +40,32 @@ class Iterative:
         least = [c.least for c in cells]
         self.least = np.array(least if len(set(least)) > 1 else least[:1])
         self.inverse = np.array([grid.inverse_eigenvalues(s) for s in self.least])
-        self._filter = Filter(grid.basis, self.inverse)
         shape = self.observed.shape
         self.special, self.ridge, self.more = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
         for b, c in enumerate(cells):
             self.special[b, c.special], self.ridge[b, c.special] = True, c.ridge
             seen = np.isfinite(c.more)
             self.more[b, c.special[seen]] = c.more[seen]
-        self.diagonal = np.where(self.special, grid.diagonal_of(self.inverse) + self.ridge, 1.0)  # of M: the preconditioner
+
+    @functools.cached_property
+    def diagonal(self) -> np.ndarray:
+        """Of M; 1 at other cells."""
+        return np.where(self.special, self.grid.diagonal_of(self.inverse) + self.ridge, 1.0)
+
+    @functools.cached_property
+    def _fits_single(self) -> bool:
+        """Whether M is in the range of single precision."""
+        inverse, most = self.inverse, 1 / _LEAST
+        return not inverse.size or bool(inverse.min() > _LEAST and inverse.max() < most and self.ridge.max(initial=0.0) < most)
+
+    @functools.cached_property
+    def _neighbours(self) -> Neighbours:
+        inverse = self.inverse.astype(np.float32) if self._fits_single else self.inverse
+        return Neighbours(self.grid, inverse, self.special, self.ridge, near_axes(self.grid, self.inverse))
+
+    @functools.cached_property
+    def _filter(self) -> Filter:
+        return Filter(self.grid.basis, self.inverse)
 
     def closed(self, rows: np.ndarray) -> np.ndarray:
         """P x, with each row's least noise."""
@@ -110,7 +129,7 @@ class Iterative:
         dtype = np.float64 if single is None else np.float32
         rhs = (w * self.special).astype(dtype)
         begin = _norms(rhs)
-        cg = ConjugateGradients(single.apply if single else self.apply, rhs, self.diagonal.astype(dtype), np.zeros(y.shape, dtype))
+        cg = ConjugateGradients(single.apply if single else self.apply, rhs, self._neighbours.astype(dtype))
         scale = np.where(begin > 0, begin, 1)
         cg.run(begin * np.maximum(np.minimum(share, 1), _FLOOR[single is not None]), report and _scaled(report, scale))
         cg.left = _norms(cg.r) / scale
@@ -126,8 +145,7 @@ class Iterative:
     def _single(self) -> Single | None:
         """M and P in single precision; None where its range is too small. M by few eigenvectors, README (14), where few matter: P is not
         exact enough then."""
-        diagonal = self.diagonal[self.special] if self.special.any() else np.ones(1)
-        if not (diagonal.min() > _LEAST and diagonal.max() < 1 / _LEAST):
+        if not self._fits_single:
             return None
         grid, least = self.grid, self.least[:, None]
         largest = [l.max(initial=0.0) for l in grid.values]
@@ -158,13 +176,17 @@ class Iterative:
 
 
 class ConjugateGradients:
-    """A x = b for the rows of b at once, preconditioned by a diagonal; keeps its coefficients, which are those of Lanczos."""
+    """A x = b for the rows of b at once, from x = 0 on; keeps its coefficients, which are those of Lanczos."""
 
-    def __init__(self, apply: Callable[[np.ndarray], np.ndarray], b: np.ndarray, diagonal: np.ndarray, start: np.ndarray) -> None:
-        self.apply, self.diagonal = apply, diagonal
-        self.x = start.copy()
-        self.r = b - apply(self.x) if start.any() else b.copy()
-        self.p = self.r / diagonal
+    def __init__(
+        self,
+        apply: Callable[[np.ndarray], np.ndarray],
+        b: np.ndarray,
+        precondition: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        self.apply, self.precondition = apply, precondition
+        self.x, self.r = np.zeros_like(b), b.copy()
+        self.p = precondition(b)
         self.rho = _dots(self.r, self.p)
         self.left = np.ones(len(b))  # of the right-hand side, at the end of a round
         self.steps: list[tuple[np.ndarray, np.ndarray]] = []  # (alpha, beta) of every iteration, a number a row
@@ -181,15 +203,24 @@ class ConjugateGradients:
             alpha = np.where(alive, self.rho / np.where(alive, curvature, 1), 0)
             steps = alpha.astype(q.dtype)[:, None]
             self.x += steps * self.p
-            self.r -= steps * q
-            z = self.r / self.diagonal
+            q *= steps
+            self.r -= q
+            z = self.precondition(self.r)
             rho = np.where(alive, _dots(self.r, z), self.rho)
             beta = np.where(alive, rho / np.where(self.rho > 0, self.rho, 1), 0)
-            self.p = np.where(alive[:, None], z + beta.astype(z.dtype)[:, None] * self.p, self.p)  # a row that waits keeps its direction
+            self._turn(z, beta.astype(z.dtype)[:, None], alive)
             self.rho, size = rho, _norms(self.r)
             self.steps.append((alpha, beta))
             if progress is not None:
                 progress(len(self.steps), size)
+
+    def _turn(self, z: np.ndarray, beta: np.ndarray, alive: np.ndarray) -> None:
+        """The next direction; a row that waits keeps its own."""
+        if alive.all():
+            self.p *= beta
+            self.p += z
+        else:
+            self.p = np.where(alive[:, None], z + beta * self.p, self.p)
 
     def log_quadrature(self) -> np.ndarray:
         """e_1^T log(T) e_1 of the tridiagonal matrix T of every row, README (15)."""
@@ -217,7 +248,7 @@ class Estimated:
         for row in signs:  # so that the first probes do not depend on how many there are
             row[cells.special] = rng.integers(0, 2, len(cells.special)) * 2.0 - 1
         root = np.sqrt(it.diagonal[0])
-        cg = ConjugateGradients(it.apply, signs * root, it.diagonal, np.zeros_like(signs))
+        cg = ConjugateGradients(it.apply, signs * root, lambda r: r / it.diagonal)
         cg.run(np.full(probes, tol) * _norms(signs * root))
         self.left, self.right = cg.x, signs / root
         more = cells.more[np.isfinite(cells.more)]

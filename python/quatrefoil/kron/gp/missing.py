@@ -15,7 +15,7 @@ import numpy as np
 from .basis import Filter
 from .grid import Grid
 
-_COLUMNS_BYTES = 64 << 20  # of the rows that go through a product together
+_COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays stand at a time
 
 
 class Closed:
@@ -51,6 +51,12 @@ class Cells:
         if mask is None and len(noise) == 1:
             self.least, self.special, self.more = float(noise[0]), np.zeros(0, np.intp), np.zeros(0)
             self.ridge, self.count = self.more, size
+            return
+        if len(noise) == 1:
+            self.special = np.flatnonzero(~self.observed)
+            self.count = size - len(self.special)
+            self.least = float(noise[0]) if self.count else 1.0
+            self.more, self.ridge = np.full(len(self.special), math.inf), np.zeros(len(self.special))
             return
         noise = np.broadcast_to(noise, size)
         seen = noise[self.observed]
@@ -176,26 +182,31 @@ def inverse_block(grid: Grid, inverse: np.ndarray, cells: np.ndarray) -> np.ndar
         return n2 * (count**2 / 2 + 4.0 * n1 * count) + float(n1) ** 3 * n2 / 2 + (1e18 if n1 > 4096 else 0)
 
     m = min(range(d), key=cost) if count else 0
-    first, second = (_rows(vectors[a:b], at[a:b], count) for a, b in ((0, m), (m, d)))
-    weights = inverse.reshape(first.shape[1], second.shape[1])
+    n1, n2 = math.prod(grid.shape[:m]), math.prod(grid.shape[m:])
+    first = _columns(vectors[:m], at[:m], count, 0, n1)
+    weights = inverse.reshape(n1, n2)
     outer = np.ravel_multi_index(at[:m], grid.shape[:m]) if m else np.zeros(count, np.int64)
     begins = np.flatnonzero(np.diff(outer, prepend=-1))  # cells ascend: equal ones are neighbours
-    found = np.empty((count, count))
-    for i, begin in enumerate(begins):
-        end = begins[i + 1] if i + 1 < len(begins) else count
-        per_place = (first[begins[i:]] * first[begin]) @ weights  # (places from here on, n2)
-        repeats = np.diff(np.append(begins[i:], count))
-        block = second[begin:end] @ (second[begin:] * np.repeat(per_place, repeats, axis=0)).T
-        found[begin:end, begin:] = block
-        found[begin:, begin:end] = block.T
+    found = np.zeros((count, count))
+    step = max(1, _COLUMNS_BYTES // (16 * max(1, count)))
+    for b in range(0, n2, step):
+        second = _columns(vectors[m:], at[m:], count, b, min(b + step, n2))
+        for i, begin in enumerate(begins):
+            end = begins[i + 1] if i + 1 < len(begins) else count
+            per_place = (first[begins[i:]] * first[begin]) @ weights[:, b : b + step]  # (places from here on, columns)
+            repeats = np.diff(np.append(begins[i:], count))
+            found[begin:end, begin:] += second[begin:end] @ (second[begin:] * np.repeat(per_place, repeats, axis=0)).T
+    lower = np.tril_indices(count, -1)
+    found[lower] = found.T[lower]
     return found
 
 
-def _rows(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """The rows of a Kronecker product that belong to cells: (count, product of the sizes)."""
-    found = np.ones((count, 1))
-    for q, i in zip(vectors, at):
-        found = (found[:, :, None] * q[i][:, None, :]).reshape(count, found.shape[1] * len(q))
+def _columns(vectors: Sequence[np.ndarray], at: Sequence[np.ndarray], count: int, begin: int, end: int) -> np.ndarray:
+    """Columns [begin, end) of the rows of a Kronecker product that belong to cells: (count, end - begin)."""
+    places = np.unravel_index(np.arange(begin, end), [len(q) for q in vectors]) if vectors else ()
+    found = np.ones((count, end - begin))
+    for q, i, j in zip(vectors, at, places):
+        found *= q[i[:, None], j]
     return found
 
 

@@ -93,9 +93,11 @@ class OneRow(Solution):
             return super().gradients(weights, per_cell)
         grid, w = self.grid, float(weights[0])
         shares = np.split(self._shares, np.cumsum(grid.shape)[:-1])
-        T = [np.diag(share / l) for share, l in zip(shares, grid.floored)]
-        R = [t - a for t, a in zip(T, grid.weighted_grams(self._weighted[None]))]
-        return [w / 2 * a for a in grid.rotated(R)], np.asarray(w / 2 * (self._trace - self._square))
+        R = grid.weighted_grams(self._weighted[None])
+        for a, share, l in zip(R, shares, grid.floored):
+            a *= -w / 2
+            a[np.diag_indices_from(a)] += w / 2 * share / l
+        return grid.rotated(R), np.asarray(w / 2 * (self._trace - self._square))
 
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:

@@ -1,14 +1,15 @@
-"""The Kronecker product against ``np.matmul`` on reshaped views, linear_operator and the Numba backend."""
+"""The Kronecker product against ``np.matmul`` on reshaped views, linear_operator, pyfastkron and the Numba backend."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import kron
-from ...bench._problem import Problem, Work
+from ...bench._problem import Problem, Work, installed
 
 DOUBLE = (
     (6, 8, 1),
@@ -60,11 +61,11 @@ def _truth(factors: Sequence[np.ndarray], x: np.ndarray) -> np.ndarray:
 
 def _linear_operator(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, Callable[[], Any]]:
     """Its operator is made once; it takes vectors as columns, which are made once too."""
-    try:
-        import torch
-        from linear_operator.operators import DenseLinearOperator, KroneckerProductLinearOperator
-    except ImportError:
+    if not installed("linear_operator"):
         return {}
+    import torch
+    from linear_operator.operators import DenseLinearOperator, KroneckerProductLinearOperator
+
     operator = KroneckerProductLinearOperator(*[DenseLinearOperator(torch.from_numpy(f)) for f in factors])
     columns = torch.from_numpy(x).mT.contiguous() if x.ndim > 1 else torch.from_numpy(x)[:, None]
 
@@ -76,16 +77,29 @@ def _linear_operator(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, 
     return {"linear_operator": run}
 
 
+def _fastkron(factors: Sequence[np.ndarray], x: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Its kernels of rows, x (F_1 ⊗ ... ⊗ F_d), which are its faster ones in batches; our factors are transposed beforehand."""
+    if not installed("pyfastkron"):
+        return {}
+    fastkronnumpy: Any = importlib.import_module("pyfastkron.fastkronnumpy")
+    rows, turned = np.atleast_2d(x), [np.ascontiguousarray(f.T) for f in factors]
+    if not fastkronnumpy.fastkronnumpy.isSupported(rows, turned):
+        return {}
+    return {"pyfastkron": lambda: fastkronnumpy.gemkm(rows, turned).reshape(x.shape)}
+
+
 def _tolerance(dtype: Any) -> float:
     return 1e-13 if dtype == np.float64 else 2e-6
 
 
 def _product(d: int, n: int, B: int, dtype: Any) -> Problem:
     factors, x = _inputs(d, n, B, dtype)
-    peers = {"np.matmul": lambda: by_matmul(factors, x), **_linear_operator(factors, x)}
+    peers = {"np.matmul": lambda: by_matmul(factors, x), **_linear_operator(factors, x), **_fastkron(factors, x)}
     goals = {"np.matmul": 1.5 if n <= 8 else 1.0 if n <= 128 else 0.98}
     if "linear_operator" in peers and n <= 128:
         goals["linear_operator"] = 3.0 if n <= 32 else 2.2
+    if "pyfastkron" in peers:
+        goals["pyfastkron"] = 1.3 if n <= 32 and dtype == np.float64 else 1.0
     size = f"{d}x{n}{f' B{B}' if B > 1 else ''} {np.dtype(dtype).name}"
     return Problem(
         "kron",

@@ -1,0 +1,75 @@
+"""Learning curves that stop early, 2000 of 52 epochs: ``gp_solve`` against the solve of BoTorch's LatentKroneckerGP."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import kron
+from ...bench._problem import Problem, installed
+
+CURVES, EPOCHS, FIRST_CUT, SETTINGS = 2000, 52, 40, 7
+NOISE = float(np.exp(-4))  # a variance: the median of BoTorch's standard prior
+SCALES = (1.0, 0.5)  # of the settings, which lie in the unit cube, and of the epochs, from 0 to 1
+TOL = 1e-4  # residual of the original system, of the observations' norm
+
+
+def problems() -> Iterator[Problem]:
+    rng = np.random.default_rng(0)
+    settings, epochs = rng.random((CURVES, SETTINGS)), np.linspace(0, 1, EPOCHS)
+    factors = [_matern(np.linalg.norm(settings[:, None] - settings, axis=-1), SCALES[0]), _matern(epochs[:, None] - epochs, SCALES[1])]
+    seen = (np.arange(EPOCHS) < rng.integers(FIRST_CUT, EPOCHS + 1, CURVES)[:, None]).reshape(-1)
+    roots = [np.linalg.cholesky(f + 1e-10 * np.eye(len(f))) for f in factors]
+    curves = roots[0] @ rng.standard_normal((CURVES, EPOCHS)) @ roots[1].T
+    y = np.where(seen, curves.reshape(-1) + NOISE**0.5 * rng.standard_normal(curves.size), 0.0)
+
+    def applied(alpha: np.ndarray) -> np.ndarray:
+        """C α, to be compared with y."""
+        product = factors[0] @ alpha.reshape(curves.shape) @ factors[1]
+        return np.where(seen, product.reshape(-1) + NOISE * alpha, 0.0)
+
+    peers = {name: lambda solve=solve: applied(solve()) for name, solve in _botorch(factors, settings, epochs, y, seen).items()}
+    yield Problem(
+        "kron", "gp_solve, curves cut", f"{CURVES}x{EPOCHS} float64",
+        lambda: applied(kron.gp_solve(factors, y, NOISE, mask=seen, tol=TOL)), peers, lambda: y, 30 * TOL, dict.fromkeys(peers, 5.0),
+        parts={"the factors' eigendecompositions": lambda: list(map(np.linalg.eigh, factors))},
+    )  # fmt: skip
+
+
+def _matern(distance: np.ndarray, scale: float) -> np.ndarray:
+    s = 5**0.5 * np.abs(distance) / scale
+    found: np.ndarray = (1 + s + s * s / 3) * np.exp(-s)
+    return found
+
+
+def _botorch(
+    factors: list[np.ndarray], settings: np.ndarray, epochs: np.ndarray, y: np.ndarray, seen: np.ndarray
+) -> dict[str, Callable[[], Any]]:
+    """The system that its posterior mean solves, by the iterations that it asks for; its covariances are evaluated beforehand."""
+    if not installed("botorch"):
+        return {}
+    import torch
+    from botorch.models.latent_kronecker_gp import LatentKroneckerGP
+
+    gpytorch: Any = importlib.import_module("gpytorch")
+    kernels = [gpytorch.kernels.MaternKernel() for _ in SCALES]
+    for kernel, scale in zip(kernels, SCALES):
+        kernel.lengthscale = scale
+    curves = torch.from_numpy(np.where(seen, y, np.nan).reshape(CURVES, EPOCHS))
+    inputs = torch.from_numpy(settings), torch.from_numpy(epochs[:, None])
+    model = LatentKroneckerGP(*inputs, curves, covar_module_X=kernels[0], covar_module_T=kernels[1], outcome_transform=None)
+    model.likelihood.noise = NOISE
+    target = torch.from_numpy(y[seen])[:, None]
+    with torch.no_grad():
+        C = model.likelihood(model(*model.train_inputs)).lazy_covariance_matrix.evaluate_kernel()
+
+    def solve() -> np.ndarray:
+        alpha = np.zeros(y.size)
+        with model.use_iterative_methods(tol=TOL), torch.no_grad():
+            alpha[seen] = C.solve(target)[:, 0].numpy()
+        return alpha
+
+    return {"botorch LatentKroneckerGP": solve}

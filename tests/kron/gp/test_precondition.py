@@ -1,0 +1,110 @@
+"""What the iterations are preconditioned by, against its definition on dense matrices."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gp.cases import factor
+from quatrefoil.kron.gp import basis, nll
+from quatrefoil.kron.gp.grid import Grid
+from quatrefoil.kron.gp.precondition import Neighbours, near_axes
+
+
+@pytest.fixture(params=[2, 1000], ids=["halves", "whole"])
+def halves(request, monkeypatch):
+    monkeypatch.setattr(basis, "HALVED_FROM", 2)
+    monkeypatch.setattr(basis, "FOLDED_FROM", request.param)
+
+
+def grid_of(rng, shape, backend):
+    factors = [factor(rng, n) for n in shape]
+    return Grid([a if n % 3 == 0 else (a + a[::-1, ::-1]) / 2 for n, a in zip(shape, factors)], "test", backend)
+
+
+def inverse_of(grid, values):
+    Q = functools.reduce(np.kron, grid.basis.matrices)
+    return (Q * values) @ Q.T
+
+
+def before(shape, k):
+    """The cell before each along axis k; -1 where there is none."""
+    cells = np.arange(np.prod(shape)).reshape(shape)
+    found = np.full(shape, -1)
+    np.moveaxis(found, k, 0)[1:] = np.moveaxis(cells, k, 0)[:-1]
+    return found.reshape(-1)
+
+
+SHAPES = [(1,), (7,), (2, 5), (4, 6), (3, 1, 4), (5, 2, 3), (2, 2, 3, 2)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_entries_of_the_inverse(backend, rng, halves, shape):
+    grid = grid_of(rng, shape, backend)
+    values = rng.uniform(0.5, 2, (2, grid.size))
+    for row, v in enumerate(values):
+        P, cells = inverse_of(grid, v), np.arange(grid.size)
+        np.testing.assert_allclose(grid.diagonal_of(values)[row], P.diagonal(), rtol=0, atol=1e-13)
+        for k in range(len(shape)):
+            there = before(shape, k) >= 0
+            expected = np.where(there, P[cells, before(shape, k)], 0)
+            np.testing.assert_allclose(grid.diagonal_of(values, [k])[row], expected, rtol=0, atol=1e-13)
+            for j in range(k):
+                there = (before(shape, k) >= 0) & (before(shape, j) >= 0)
+                expected = np.where(there, P[before(shape, j), before(shape, k)], 0)
+                np.testing.assert_allclose(grid.diagonal_of(values, [j, k])[row], expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rows_of_the_factor(backend, rng, halves, shape, dtype):
+    grid, d = grid_of(rng, shape, backend), len(shape)
+    axes = [k for k in range(d) if rng.random() < 0.8]
+    values = rng.uniform(0.5, 2, (2, grid.size))
+    special = rng.random(values.shape) < 0.7
+    ridge = np.where(special & (rng.random(values.shape) < 0.5), rng.uniform(0, 1, values.shape), 0)
+    r = np.where(special, rng.standard_normal(values.shape), 0)
+    found = Neighbours(grid, values.astype(dtype), special, ridge, axes)(r.astype(dtype))
+    assert found.dtype == dtype
+    for row in range(2):
+        M, G = inverse_of(grid, values[row]) + np.diag(ridge[row]), np.zeros((grid.size, grid.size))
+        for i in np.flatnonzero(special[row]):
+            S = [i, *[j for k in axes if (j := before(shape, k)[i]) >= 0 and special[row, j]]]
+            g = np.linalg.solve(M[np.ix_(S, S)], np.eye(len(S))[0])
+            G[i, S] = g / np.sqrt(g[0])
+        expected = G.T @ G @ r[row]
+        np.testing.assert_allclose(found[row], expected, rtol=0, atol=100 * np.finfo(dtype).eps * max(1, np.abs(expected).max()))
+
+
+def test_which_axes_count(rng):
+    """White noise along an axis says nothing of the next cell; a rough curve much."""
+    x = np.arange(30.0)
+    rough, white = np.exp(-np.abs(x[:, None] - x) / 5), np.eye(30)
+    for factors, expected in (([rough, white], [0]), ([white, rough], [1]), ([rough, rough], [0, 1]), ([white], [])):
+        grid = Grid(factors, "test")
+        assert near_axes(grid, grid.inverse_eigenvalues(0.05)[None]) == expected
+    empty = Grid([np.zeros((0, 0)), white], "test")
+    assert near_axes(empty, np.zeros((1, 0))) == []
+
+
+def test_neighbours_that_say_the_same(rng, monkeypatch):
+    """Next cells of which either gives the other to rounding, in single precision: the factor stays regular and the solve exact."""
+    monkeypatch.setattr(nll, "FEW", 0)
+    x = np.linspace(0, 1, 40)
+    smooth = np.exp(-np.abs(x[:, None] - x) / 50)
+    factors, noise, mask = [smooth, smooth], 1e-7, rng.random(1600) < 0.5
+    y = np.where(mask, np.kron(*factors) @ rng.standard_normal(1600), 0)
+    alpha = qf.kron.gp_solve(factors, y, noise, mask=mask, tol=1e-7)
+    residual = np.where(mask, y - np.kron(*factors) @ alpha - noise * alpha, 0)
+    assert np.linalg.norm(residual) <= 1.01e-7 * np.linalg.norm(y)
+
+
+def test_few_iterations_on_a_rough_curve(rng):
+    """Three tenths lost of an image that is smooth over two or three pixels: a diagonal takes 45."""
+    x = np.arange(96.0)
+    factors = [qf.kron.matern52(x, scale=3.2), qf.kron.matern52(x, scale=2.2)]
+    mask, counts = rng.random(96**2) < 0.7, []
+    y = np.where(mask, rng.standard_normal(96**2), 0)
+    qf.kron.gp_solve(factors, y, 0.02, mask=mask, tol=1e-6, progress=lambda count, left: counts.append(count))
+    assert max(counts) < 36

@@ -1,0 +1,68 @@
+"""What products and likelihoods of large grids hold beside what they are given: counted in arrays like one vector (N,)."""
+
+import math
+
+import pytest
+
+from quatrefoil._backends import native
+
+pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
+
+SETUP = """
+import numpy as np, quatrefoil as qf
+def covariance(n):
+    x = np.linspace(0, 1, n)
+    return np.exp(-np.abs(x[:, None] - x) / 0.3)
+shape, sizes = {shape}, {sizes}
+rng = np.random.default_rng(0)
+x, seen = rng.standard_normal(np.prod(sizes)), np.ones(np.prod(sizes), bool)
+seen[:: len(seen) // 40] = False
+z = rng.standard_normal(np.prod(shape))
+factors = [rng.standard_normal(s) for s in zip(shape, sizes)]
+covariances = [covariance(n) for n in sizes] if {symmetric} else []
+small = np.eye(3)
+qf.kron.matvec([small] * 2, np.ones(9))
+qf.kron.gp_nll([small] * 2, np.ones(9), 0.1, mask=np.arange(9) > 0, grad=True)
+small = [np.linalg.eigh(K) for K in covariances[:1]]
+"""
+SLACK = 2 << 20  # bytes: panels, and what Python itself takes
+
+
+def setup(shape, sizes, symmetric=False):
+    return SETUP.format(shape=shape, sizes=sizes, symmetric=symmetric)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        ((160, 161, 159), (160, 161, 159)),
+        ((21,) * 5, (21,) * 5),
+        ((1499, 1501), (1499, 1501)),  # each factor is as large as the array
+        ((40, 160, 300), (300, 160, 40)),
+        ((300, 160, 50), (50, 160, 300)),
+    ],
+    ids=str,
+)
+def test_products(peak_memory, shape, sizes):
+    """The result and one array more."""
+    out, given = 8 * math.prod(shape), 8 * math.prod(sizes)
+    made = setup(shape, sizes)
+    assert peak_memory(made, "y = qf.kron.matvec(factors, x)") <= out + max(out, given) + SLACK
+    assert peak_memory(made, "y = qf.kron.matvec(factors, z, transpose=True)") <= given + max(out, given) + SLACK
+
+
+@pytest.mark.parametrize("sizes", [(128, 127, 130), (21,) * 5], ids=str)
+def test_likelihoods(peak_memory, sizes):
+    """Six arrays, with all gradients; fourteen where cells are missing, for columns of the correction go through all that too."""
+    array = 8 * math.prod(sizes)
+    made = setup(sizes, sizes, True)
+    assert peak_memory(made, "found = qf.kron.gp_nll(covariances, x, 0.1, grad=True)") <= 6 * array + SLACK
+    with_mask = "found = qf.kron.gp_nll(covariances, x, 0.1, mask=seen, grad=True)"
+    assert peak_memory(made, with_mask) <= 14 * array + SLACK
+
+
+def test_two_axes(peak_memory):
+    """Matrices like the factors count as arrays there: eight of each, for what is copied, its eigenvectors, their halves and gradients."""
+    n = 1000
+    taken = peak_memory(setup((n, n), (n, n), True), "found = qf.kron.gp_nll(covariances, x, 0.1, grad=True)")
+    assert taken <= 8 * n * n * (6 + 2 * 8) + SLACK
