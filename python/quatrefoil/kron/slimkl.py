@@ -38,7 +38,7 @@ class SlimKL(Estimator):
     quantization : float
         With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are.
     executor : concurrent.futures.Executor, optional
-        What runs the agents' steps; Dask's clients have the same interface. Without one they run in turn.
+        What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn.
     rng
         For ``quantization``, as in ``help(qf.conventions)``.
 
