@@ -71,6 +71,8 @@ def _as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> A
 
 
 def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
+    if kind in _KINDS and order.__class__ is int and 0 <= order <= 2:  # a plain call's
+        return kind, order
     return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
 
 
