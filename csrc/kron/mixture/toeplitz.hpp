@@ -83,47 +83,49 @@ void toeplitz_values(const Pairs<T>& p, const Lags& lags, const Kernel& kernel) 
   });
 }
 
-// f(i, to) for the rows of the gradient, in parts with sums `to` of their own, size numbers.
-template <class F>
-void in_row_parts(int64_t N, int64_t M, double* total, int64_t size, int threads, const F& f) {
-  const int64_t parts = parts_of(N, size);
-  const PartialSums<double> sums(total, 1, parts, size);
-  parallel_for(parts, threads, double(N) / double(parts) * double(M) * kReadNs, [&](int64_t begin, int64_t end) {
+// The gradient's diagonals: to[N - 1 - l] of i - j = l.
+template <class T>
+void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
+  const int64_t N = p.N, M = p.M, size = N + M - 1, parts = parts_of(N, size);
+  const PartialSums<double> sums(to, 1, parts, size);
+  parallel_for(parts, p.threads, double(N) / double(parts) * double(M) * kReadNs, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       set_zero(sums.part(part), size);
       for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
-        f(i, sums.part(part));
+        double* const at = sums.part(part) + N - 1 - i;
+        for (int64_t j = 0; j < M; ++j) at[j] += double(grad[i * M + j]);
         check_interrupt(double(M) * kReadNs);
       }
     }
   });
-  sums.add_up(threads);
-}
-
-// The gradient's diagonals: to[N - 1 - l] of i - j = l.
-template <class T>
-void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
-  in_row_parts(p.N, p.M, to, p.N + p.M - 1, p.threads, [&](int64_t i, double* sums) {
-    double* const at = sums + p.N - 1 - i;
-    for (int64_t j = 0; j < p.M; ++j) at[j] += double(grad[i * p.M + j]);
-  });
+  sums.add_up(p.threads);
 }
 
 // dx and dy from the derivative at every lag, slopes[N - 1 - l] that of i - j = l: N M numbers are read once more.
 template <class T>
 void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
-  const Scratch<double> rows(p.N), columns(p.M);
-  in_row_parts(p.N, p.M, columns, p.M, p.threads, [&](int64_t i, double* to) {
-    V row{};
-    for (int64_t j = 0; j < p.M; j += W) {
-      const V g = converted<double>(load_first<Lanes<T, W>>(q.grad + i * p.M + j, p.M - j));
-      const V step = g * load_first<V>(slopes + p.N - 1 - i + j, p.M - j);
-      row += step;
-      store_first(to + j, load_first<V>(to + j, p.M - j) + step, p.M - j);
+  const int64_t N = p.N, M = p.M, parts = parts_of(N, M);
+  const Scratch<double> rows(N), columns(M);
+  const PartialSums<double> sums(columns, 1, parts, M);
+  parallel_for(parts, p.threads, double(N) / double(parts) * double(M) * kReadNs, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      double* const to = sums.part(part);
+      set_zero(to, M);
+      for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
+        V row{};
+        for (int64_t j = 0; j < M; j += W) {
+          const V g = converted<double>(load_first<Lanes<T, W>>(q.grad + i * M + j, M - j));
+          const V step = g * load_first<V>(slopes + N - 1 - i + j, M - j);
+          row += step;
+          store_first(to + j, load_first<V>(to + j, M - j) + step, M - j);
+        }
+        rows[i] = sum(row);
+        check_interrupt(double(M) * kReadNs);
+      }
     }
-    rows[i] = sum(row);
   });
-  put_gradients<T>(p, q, rows, columns, p.M);
+  sums.add_up(p.threads);
+  put_gradients<T>(p, q, rows, columns, M);
 }
 
 // (10) An evaluation a lag, at the sums of diagonals.

@@ -15,7 +15,7 @@ from ... import _arguments, _arrays
 from ..._spec import Op
 from ..._typing import Array, T
 from . import MATVEC, RMATVEC, derivative
-from .dense import exponent, factorised, log_determinant, not_negative, products
+from .dense import exponent, factorised, log_determinant, not_negative, products, require_symmetric
 
 if TYPE_CHECKING:
     from .operator import KroneckerOperator
@@ -273,12 +273,8 @@ class Spectral:
         self._require_square(method)
         self._require_finite(method)
         for i, f in enumerate(self._factors):
-            skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
-            if skew > len(f) * np.finfo(self.dtype).eps * size:
-                raise ValueError(
-                    f"KroneckerOperator.{method}: factors[{i}] is not symmetric (entries differ from their mirrors "
-                    f"by {skew:.3g}); symmetrise it, or use noise=0"
-                )
+            name = f"KroneckerOperator.{method}: factors[{i}]"
+            require_symmetric(f, np.finfo(self.dtype).eps, name, "symmetrise it, or use noise=0")
         return self._eigen_parts
 
     @functools.cached_property
