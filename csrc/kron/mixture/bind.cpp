@@ -18,6 +18,7 @@ struct Bounds {
 };
 constexpr Bounds kFinite = {-std::numeric_limits<double>::infinity(), true, "finite numbers"};
 constexpr Bounds kPositive = {0, false, "finite positive numbers"};
+constexpr std::int64_t kFew = 4096;  // numbers: less work than giving the GIL away and taking it again
 constexpr Bounds kNotNegative = {0, true, "finite numbers, at least 0"};
 
 // A number's place as Python writes it: nothing for the only one, else [i] or [i, k].
@@ -34,7 +35,9 @@ const T* numbers(const Arguments& given, const Fit::Fitted& array, const char* n
   const T* const x = array;
   const View& view = array.view();
   if (!view.present) return nullptr;
-  const std::int64_t at = released(kernels<T>().first_outside, Range<T>{x, view.size(), bounds.least, bounds.or_equal});
+  const Range<T> range{x, view.size(), bounds.least, bounds.or_equal};
+  const auto look = kernels<T>().first_outside;
+  const std::int64_t at = range.n < kFew ? look(range) : released(look, range);
   if (at < 0) return x;
   char value[32];
   std::snprintf(value, sizeof value, "%g", double(x[at]));

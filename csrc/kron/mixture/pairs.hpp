@@ -1,5 +1,6 @@
 // Kernels at all pairs of points, and their adjoint. The points stay in cache; N M numbers are written, or read, once.
 #pragma once
+#include "core/lanes/shuffles.hpp"
 #include "kron/mixture/args.hpp"
 #include "kron/mixture/line.hpp"
 
@@ -34,6 +35,52 @@ void values_of_pairs(const Pairs<T>& p, const Kernel& kernel) {
       const int64_t i = at / blocks, first = at % blocks * kColumnsABlock;
       values_along(kernel, min(p.M - first, kColumnsABlock), p.out + i * p.M + first, check,
                    [&](int64_t k, int64_t j) { return y.less_than(p.x + i * p.P, k, first + j); });
+    }
+  });
+}
+
+constexpr int64_t kTile = 64;  // rows and columns that stay in L1 until they have been mirrored
+
+// The columns of rows [i, i + rows) from column j on become the rows from row j on, or with `odd` their negatives; of a square on the
+// diagonal what is above it.
+template <class T>
+void mirror_tile(T* out, int64_t N, int64_t i, int64_t rows, int64_t j, int64_t columns, bool odd) {
+  using R = Lanes<T, W>;
+  const auto one_by_one = [&](int64_t from, int64_t to, int64_t left, int64_t right) {
+    for (int64_t a = from; a < to; ++a)
+      for (int64_t b = i == j ? max(left, a + 1) : left; b < right; ++b)
+        out[(j + b) * N + i + a] = odd ? -out[(i + a) * N + j + b] : out[(i + a) * N + j + b];
+  };
+  for (int64_t a = 0; a < rows; a += W)
+    for (int64_t b = i == j ? a : 0; b < columns; b += W) {
+      if (a + W > rows || b + W > columns || (i == j && a == b)) {
+        one_by_one(a, min(a + W, rows), b, min(b + W, columns));
+        continue;
+      }
+      R square[W];
+      for (int k = 0; k < W; ++k) square[k] = load<R>(out + (i + a + k) * N + j + b);
+      transpose(square);
+      for (int k = 0; k < W; ++k) store(out + (j + b + k) * N + i + a, odd ? R(-square[k]) : square[k]);
+    }
+}
+
+// Points with themselves: the pairs above the diagonal, a tile at a time, each with its mirror image. N^2 / 2 evaluations.
+template <class T, class Kernel>
+void values_of_itself(const Pairs<T>& p, const Kernel& kernel) {
+  const Columns<T> y(p.y, p.N, p.P);
+  const int64_t tiles = (p.N + kTile - 1) / kTile;
+  parallel_for(tiles * (tiles + 1) / 2, p.threads, double(kTile * kTile) * kernel.ns(), [&](int64_t begin, int64_t end) {
+    InterruptCheck check;
+    int64_t row = 0, before = 0;  // tiles of earlier rows
+    for (int64_t at = begin; at < end; ++at) {
+      while (at - before >= tiles - row) before += tiles - row++;
+      const int64_t i = row * kTile, j = (row + at - before) * kTile, rows = min(kTile, p.N - i), columns = min(kTile, p.N - j);
+      for (int64_t a = 0; a < rows; ++a) {
+        const int64_t first = i == j ? a / W * W : 0;
+        values_along(kernel, columns - first, p.out + (i + a) * p.N + j + first, check,
+                     [&](int64_t k, int64_t b) { return y.less_than(p.x + (i + a) * p.P, k, j + first + b); });
+      }
+      mirror_tile(p.out, p.N, i, rows, j, columns, kernel.odd());
     }
   });
 }

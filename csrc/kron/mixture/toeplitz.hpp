@@ -1,4 +1,5 @@
-// One uniform axis against itself: a kernel is evaluated at N lags, and the matrix made of them. README (9), (10).
+// Axes of one step, one against itself or two against each other: a kernel is evaluated at N lags, resp. N + M - 1, and the matrix made of
+// them. README (9), (10).
 #pragma once
 #include "kron/mixture/lags.hpp"
 #include "kron/mixture/pairs.hpp"
@@ -18,31 +19,45 @@ double step_of(const T* x, int64_t n) {
 }
 // (9)
 template <class T>
-bool is_uniform(const T* x, int64_t n) {
+bool is_uniform(const T* x, int64_t n, double h) {
   double most = 0, off = 0;
-  const double h = step_of(x, n);
   for (int64_t i = 0; i < n; ++i) {
     const double a = double(x[i]), b = a - (double(x[0]) + double(i) * h);
     most = max(most, a < 0 ? -a : a), off = max(off, b < 0 ? -b : b);
   }
   return off <= kSlack * kEps<T> * most;
 }
-template <class T>
-bool is_uniform(const Pairs<T>& p) {
-  return p.itself && p.P == 1 && is_uniform(p.x, p.N);
-}
 
-// The lags l h of an axis, l < N.
+// Where all differences are lags: (i - j) h + x_0 - y_0. One axis with itself has those from 0 on, the others are their mirror images; two
+// axes have those of i - j = N - 1, ..., 1 - M.
 class Lags {
  public:
   template <class T>
-  explicit Lags(const Pairs<T>& p) : d_(p.N) {
-    const double h = step_of(p.x, p.N);
-    for (int64_t l = 0; l < p.N; ++l) d_[l] = double(l) * h;
+  explicit Lags(const Pairs<T>& p)
+      : h_(p.P != 1     ? 0
+           : p.N >= p.M ? step_of(p.x, p.N)
+                        : step_of(p.y, p.M)),
+        exist_(of(p, h_)),
+        count_(!exist_    ? 0
+               : p.itself ? p.N
+                          : p.N + p.M - 1),
+        d_(count_) {
+    const double first = p.itself || !exist_ ? 0 : double(p.x[0]) - double(p.y[0]);
+    for (int64_t t = 0; t < count_; ++t) d_[t] = p.itself ? double(t) * h_ : first + double(p.N - 1 - t) * h_;
   }
+  bool exist() const { return exist_; }
+  int64_t count() const { return count_; }
   operator const double*() const { return d_; }
 
  private:
+  template <class T>
+  static bool of(const Pairs<T>& p, double h) {
+    return p.P == 1 && (p.itself || (p.N > 1 && p.M > 1 && is_uniform(p.y, p.M, h))) && is_uniform(p.x, p.N, h);
+  }
+
+  double h_;
+  bool exist_;
+  int64_t count_;
   Scratch<double> d_;
 };
 
@@ -56,87 +71,93 @@ T* mirror(T* all, int64_t N, bool odd) {
   return all;
 }
 
-// N evaluations; N^2 numbers are written.
+// An evaluation a lag; N M numbers are written.
 template <class T, class Kernel>
-void toeplitz_values(const Pairs<T>& p, const Kernel& kernel) {
+void toeplitz_values(const Pairs<T>& p, const Lags& lags, const Kernel& kernel) {
   if (p.N == 0) return;
-  const Lags lags(p);
-  const Scratch<T> all(2 * p.N - 1);
-  values_at(kernel, static_cast<const double*>(lags), p.N, all + p.N - 1, p.threads);
-  mirror<T>(all, p.N, kernel.odd());
-  parallel_for(p.N, p.threads, double(p.N) * kZeroNs * sizeof(T), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) __builtin_memcpy(p.out + i * p.N, all + p.N - 1 - i, std::size_t(p.N) * sizeof(T));
+  const Scratch<T> all(p.N + p.M - 1);
+  values_at(kernel, static_cast<const double*>(lags), lags.count(), p.itself ? all + p.N - 1 : all + 0, p.threads);
+  if (p.itself) mirror<T>(all, p.N, kernel.odd());
+  parallel_for(p.N, p.threads, double(p.M) * kZeroNs * sizeof(T), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) __builtin_memcpy(p.out + i * p.M, all + p.N - 1 - i, std::size_t(p.M) * sizeof(T));
   });
 }
 
-// The gradient's diagonals: to[N - 1 - l] of lag l.
+// The gradient's diagonals: to[N - 1 - l] of i - j = l.
 template <class T>
-void sum_diagonals(const T* grad, int64_t N, double* to, int threads) {
-  const int64_t size = 2 * N - 1, parts = parts_of(N, size);
+void sum_diagonals(const Pairs<T>& p, const T* grad, double* to) {
+  const int64_t N = p.N, M = p.M, size = N + M - 1, parts = parts_of(N, size);
   const PartialSums<double> sums(to, 1, parts, size);
-  parallel_for(parts, threads, double(N) / double(parts) * double(N) * kReadNs, [&](int64_t begin, int64_t end) {
+  parallel_for(parts, p.threads, double(N) / double(parts) * double(M) * kReadNs, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       set_zero(sums.part(part), size);
       for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
         double* const at = sums.part(part) + N - 1 - i;
-        for (int64_t j = 0; j < N; ++j) at[j] += double(grad[i * N + j]);
-        check_interrupt(double(N) * kReadNs);
-      }
-    }
-  });
-  sums.add_up(threads);
-}
-
-// dx from the derivative at every lag, slopes[N - 1 - l] that of lag l: N^2 numbers are read once more.
-template <class T>
-void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
-  const int64_t N = p.N, parts = parts_of(N, N);
-  const Scratch<double> rows(N), columns(N);
-  const PartialSums<double> sums(columns, 1, parts, N);
-  parallel_for(parts, p.threads, double(N) / double(parts) * double(N) * kReadNs, [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      double* const to = sums.part(part);
-      set_zero(to, N);
-      for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
-        V row{};
-        for (int64_t j = 0; j < N; j += W) {
-          const V g = converted<double>(load_first<Lanes<T, W>>(q.grad + i * N + j, N - j));
-          const V step = g * load_first<V>(slopes + N - 1 - i + j, N - j);
-          row += step;
-          store_first(to + j, load_first<V>(to + j, N - j) + step, N - j);
-        }
-        rows[i] = sum(row);
-        check_interrupt(double(N) * kReadNs);
+        for (int64_t j = 0; j < M; ++j) at[j] += double(grad[i * M + j]);
+        check_interrupt(double(M) * kReadNs);
       }
     }
   });
   sums.add_up(p.threads);
-  put_gradients<T>(p, q, rows, columns, N);
 }
 
-// (10) N evaluations at the sums of diagonals.
+// dx and dy from the derivative at every lag, slopes[N - 1 - l] that of i - j = l: N M numbers are read once more.
+template <class T>
+void toeplitz_gradient(const Pairs<T>& p, const PairsAdjoint<T>& q, const double* slopes) {
+  const int64_t N = p.N, M = p.M, parts = parts_of(N, M);
+  const Scratch<double> rows(N), columns(M);
+  const PartialSums<double> sums(columns, 1, parts, M);
+  parallel_for(parts, p.threads, double(N) / double(parts) * double(M) * kReadNs, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      double* const to = sums.part(part);
+      set_zero(to, M);
+      for (int64_t i = N * part / parts; i < N * (part + 1) / parts; ++i) {
+        V row{};
+        for (int64_t j = 0; j < M; j += W) {
+          const V g = converted<double>(load_first<Lanes<T, W>>(q.grad + i * M + j, M - j));
+          const V step = g * load_first<V>(slopes + N - 1 - i + j, M - j);
+          row += step;
+          store_first(to + j, load_first<V>(to + j, M - j) + step, M - j);
+        }
+        rows[i] = sum(row);
+        check_interrupt(double(M) * kReadNs);
+      }
+    }
+  });
+  sums.add_up(p.threads);
+  put_gradients<T>(p, q, rows, columns, M);
+}
+
+// (10) An evaluation a lag, at the sums of diagonals.
 template <class T, class Kernel, class Put>
-void toeplitz_adjoint(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel& kernel, const Put& put) {
-  const int64_t N = p.N, size = max<int64_t>(1, 2 * N - 1), parts = parts_at(kernel, N);
-  const Lags lags(p);
+void toeplitz_adjoint(const Pairs<T>& p, const PairsAdjoint<T>& q, const Lags& lags, const Kernel& kernel, const Put& put) {
+  const int64_t N = p.N, size = max<int64_t>(1, N + p.M - 1), parts = parts_at(kernel, lags.count());
   const Scratch<double> diagonals(size), slopes(size);
-  if (N > 0) sum_diagonals(q.grad, N, diagonals, p.threads);
-  double* const folded = diagonals + max<int64_t>(0, N - 1);  // lag l with lag -l, which lies on its other side
-  for (int64_t l = 1; l < N; ++l) folded[l] = diagonals[N - 1 - l] + (kernel.odd() ? -folded[l] : folded[l]);
+  if (N > 0) sum_diagonals(p, q.grad, diagonals);
+  const int64_t first = p.itself ? max<int64_t>(0, N - 1) : 0;
+  double* const folded = diagonals + first;  // lag l with lag -l, which lies on its other side
+  for (int64_t l = 1; p.itself && l < N; ++l) folded[l] = diagonals[N - 1 - l] + (kernel.odd() ? -folded[l] : folded[l]);
   const KernelSums<Kernel> sums(kernel, parts);
-  put(adjoint_at(kernel, sums, parts, static_cast<const double*>(lags), folded, N, p.threads, [&](int64_t l, V derivative, V) {
-    if constexpr (Kernel::kHasSlopes) store_first(slopes + N - 1 + l, derivative, N - l);
+  put(adjoint_at(kernel, sums, parts, static_cast<const double*>(lags), folded, lags.count(), p.threads, [&](int64_t l, V derivative, V) {
+    if constexpr (Kernel::kHasSlopes) store_first(slopes + first + l, derivative, lags.count() - l);
   }));
-  if (Kernel::kHasSlopes && N > 0) toeplitz_gradient<T>(p, q, mirror<double>(slopes, N, !kernel.odd()));
+  if (!Kernel::kHasSlopes || N == 0) return;
+  if (p.itself) mirror<double>(slopes, N, !kernel.odd());
+  toeplitz_gradient<T>(p, q, slopes);
 }
 
 template <class T, class Kernel>
 void values(const Pairs<T>& p, const Kernel& kernel) {
-  is_uniform(p) ? toeplitz_values(p, kernel) : values_of_pairs(p, kernel);
+  const Lags lags(p);
+  if (lags.exist())
+    toeplitz_values(p, lags, kernel);
+  else
+    p.itself ? values_of_itself(p, kernel) : values_of_pairs(p, kernel);
 }
 template <class T, class Kernel, class Put>
 void adjoint(const Pairs<T>& p, const PairsAdjoint<T>& q, const Kernel& kernel, const Put& put) {
-  is_uniform(p) ? toeplitz_adjoint(p, q, kernel, put) : adjoint_of_pairs(p, q, kernel, put);
+  const Lags lags(p);
+  lags.exist() ? toeplitz_adjoint(p, q, lags, kernel, put) : adjoint_of_pairs(p, q, kernel, put);
 }
 
 }  // namespace QF_ISA

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, Self
 
 import numpy as np
+
+from .. import _arguments
 
 
 class Estimator:
@@ -36,7 +39,36 @@ class Estimator:
         positional = [given.pop(n) for n, p in known.items() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
         return type(self)(*positional, **given)
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's tools ask before anything else."""
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(two_d_array=True),
+        )
+
     def __repr__(self) -> str:
         known = self._parameters()
         shown = {n: v for n, v in self.get_params().items() if not isinstance(v, np.ndarray) and v is not known[n].default}
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in shown.items())})"
+
+
+def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None = None) -> float:
+    """1 - (sum of squared errors of ``mean``) / (that of the mean of y), where y was observed."""
+    values = _arguments.numbers_of(y, label, "y").astype(np.float64)
+    if values.shape != mean.shape:
+        raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, as predictions")
+    found = values if seen is None else values[seen]
+    _arguments.finite(found, label, "y")
+    left = found - (mean if seen is None else mean[seen])
+    return 1 - float((left**2).sum() / ((found - found.mean()) ** 2).sum())
+
+
+def not_fitted(message: str) -> Exception:
+    """A ValueError; scikit-learn's own, NotFittedError, where that is loaded, for its tools look for it."""
+    exceptions: Any = sys.modules.get("sklearn.exceptions")
+    made: Exception = ValueError(message) if exceptions is None else exceptions.NotFittedError(message)
+    return made

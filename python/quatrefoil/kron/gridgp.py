@@ -11,9 +11,10 @@ import numpy as np
 
 from .. import _arguments
 from .axis_kernel import AxisKernel, axis_kernel
-from .estimator import Estimator
-from .gp import gp_solve, nll_and_gradients
+from .estimator import Estimator, determination, not_fitted
+from .gp import gp_solve, nll_and_gradients, solve_and_keep
 from .gp.grid import Grid
+from .gp.iterative import Iterative
 from .gp.missing import Cells
 from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints, explained
@@ -129,11 +130,13 @@ class GridGP(Estimator):
         self.kernels_, self.variance_ = [k.function for k in self._model.kernels], self._model.variance
         self.noise_ = self._model.noise if self._model.noise.size > 1 else float(self._model.noise[0])
         self._value: float | None = None
-        self._alpha = gp_solve(
-            self._model.factors(self._data), self._data.y, self._model.noise, mask=self._data.mask, tol=self.tol, start=self._start,
-            backend=self.backend, num_threads=self.num_threads,
+        self._alpha, solved = solve_and_keep(
+            self._model.factors(self._data), self._data.y, self._model.noise, self._data.mask, self._start, self.tol, None, None,
+            self.backend, self.num_threads,
         )  # fmt: skip
-        self._solver = None
+        assert solved is not None
+        self._grid: Grid | None = solved.grid
+        self._solver = None if isinstance(solved.parts[0].solver, Iterative) else solved.parts[0].solver
         return self
 
     @property
@@ -201,15 +204,42 @@ class GridGP(Estimator):
         if return_std == "samples":
             drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
             return mean, np.sqrt(((drawn - mean) ** 2).mean(axis=0))
-        if self._solver is None:
-            grid = Grid(model.factors(data), "GridGP.predict", self.backend, self.num_threads)
-            self._solver = exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
         prior = np.full(1, 1.0)
         for k, x in zip(model.kernels, new):
             diagonal = k.diagonal(x)
             prior = prior * diagonal if isinstance(points, ScatteredPoints) else np.multiply.outer(prior, diagonal).reshape(-1)
-        var = np.maximum(model.variance * prior - explained(self._solver, points), 0)
+        var = np.maximum(model.variance * prior - explained(self._exact(), points), 0)
         return mean, np.sqrt(var).reshape(shape) * data.scale
+
+    def score(self, X: Any, Y: Any, mask: Any = None) -> float:
+        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``."""
+        label = "GridGP.score"
+        mean = self.predict(X)
+        seen = None
+        if mask is not None:
+            _arguments.array(mask, label, "mask", dtypes=("bool",))
+            seen = np.asarray(mask)
+            if seen.shape != mean.shape:
+                raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
+        return determination(Y, mean, label, seen)
+
+    def _exact(self) -> Any:
+        """What gives variances, of what ``fit`` has factorised."""
+        if self._solver is None:
+            model, data = self._model, self._data
+            grid = self._grid or Grid(model.factors(data), "GridGP.predict", self.backend, self.num_threads)
+            self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
+        return self._solver
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without factorisations, which can be made again."""
+        return {name: None if name in ("_grid", "_solver") else value for name, value in vars(self).items()}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True  # what ``fit`` takes is no matrix of samples
+        tags.input_tags.two_d_array = False
+        return tags
 
     def sample(self, X: Any, size: int = 1, rng: Any = None) -> np.ndarray:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
@@ -256,7 +286,7 @@ class GridGP(Estimator):
 
     def _fitted(self, method: str) -> _Model:
         if not hasattr(self, "_model"):
-            raise ValueError(f"GridGP.{method}: this model is not fitted; call fit first")
+            raise not_fitted(f"GridGP.{method}: this model is not fitted; call fit first")
         return self._model
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .agents import agree, component, descend
-from .estimator import Estimator
+from .estimator import Estimator, determination, not_fitted
 
 _ROWS = 256  # of the cross-covariance at a time
 
@@ -38,7 +38,7 @@ class SlimKL(Estimator):
     quantization : float
         With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are.
     executor : concurrent.futures.Executor, optional
-        What runs the agents' steps; Dask's clients have the same interface. Without one they run in turn.
+        What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn.
     rng
         For ``quantization``, as in ``help(qf.conventions)``.
 
@@ -85,6 +85,7 @@ class SlimKL(Estimator):
     weights_: np.ndarray
     objective_: np.ndarray
     n_iter_: int
+    n_features_in_: int
 
     def __init__(
         self,
@@ -130,6 +131,7 @@ class SlimKL(Estimator):
                 f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
             )
         self.weights_, self.objective_, self.n_iter_ = weights, np.array(objective), len(objective)
+        self.n_features_in_ = x.shape[1]
         self._seen = x, targets, means, std, setting.noise
         return self
 
@@ -137,7 +139,7 @@ class SlimKL(Estimator):
         """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too."""
         label = "SlimKL.predict"
         if not hasattr(self, "weights_"):
-            raise ValueError(f"{label}: there are no weights yet; call fit first")
+            raise not_fitted(f"{label}: there are no weights yet; call fit first")
         from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
         at = _points(X, label)
@@ -159,6 +161,10 @@ class SlimKL(Estimator):
         kind, dtype = str(_arrays.kind(X)), _arrays.dtype_name(X)
         first, second = (_arrays.of_kind(kind, a.astype(dtype)) for a in made)
         return (first, second) if return_std else first
+
+    def score(self, X: Any, y: Any) -> float:
+        """1 - (sum of squared errors of the mean at X) / (that of the mean of y): what scikit-learn's searches maximise."""
+        return determination(y, np.asarray(self.predict(X), np.float64), "SlimKL.score")
 
     def _setting(self, label: str) -> _Setting:
         if self.executor is not None and not hasattr(self.executor, "submit"):

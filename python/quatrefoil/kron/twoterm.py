@@ -13,6 +13,7 @@ from .. import _arguments
 from .._dispatch import call, call_vjp
 from .._spec import Arg, Op
 from .._typing import Array, T
+from .product.dense import asymmetry, require_symmetric, rounding
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -239,7 +240,8 @@ def _pencil(K: np.ndarray, S: np.ndarray, number: str, label: str) -> _Pencil:
     from scipy.linalg import lapack, solve_triangular
 
     for a, name in ((K, f"K{number}"), (S, f"S{number}")):
-        _require_symmetric(a, label, name)
+        _arguments.finite(a, label, name)
+        require_symmetric(a, float(np.finfo(a.dtype).eps), f"{label}: {name}", "expected a symmetric matrix")
     L, info = lapack.dpotrf(_double(S), lower=1, clean=1)
     if info > 0 or lapack.dpocon(L, np.abs(S).sum(axis=0, dtype=np.float64).max(), uplo="L")[0] < np.finfo(S.dtype).eps:
         least = np.linalg.eigvalsh(_double(S))[0]
@@ -265,18 +267,6 @@ def _double(a: np.ndarray) -> np.ndarray:
 def _negligible(data: np.ndarray, *sizes: int) -> float:
     """What counts as 0 beside 1: the precision of the data, and what LAPACK's eigenvalues lose in float64."""
     return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
-
-
-def _require_symmetric(a: np.ndarray, label: str, name: str) -> None:
-    _arguments.finite(a, label, name)
-    skew = float(np.abs(a - a.T).max(initial=0))
-    if skew > _tolerated(a, a.dtype):
-        raise ValueError(f"{label}: {name} is not symmetric (entries differ from their mirrors by {skew:.3g}), expected a symmetric matrix")
-
-
-def _tolerated(a: np.ndarray, dtype: Any) -> float:
-    """How far from symmetric rounding takes a matrix."""
-    return len(a) * float(np.finfo(dtype).eps) * float(np.abs(a).max(initial=0))
 
 
 def _solve_sum(pencils: _Pencils, B: np.ndarray) -> np.ndarray:
@@ -358,7 +348,7 @@ def _sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
     """What solves A X + X B = C, or with True A^T X + X B^T = C, after one factorisation."""
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
-    if all(float(np.abs(a - a.T).max(initial=0)) <= _tolerated(a, np.float64) for a in (A, B)):
+    if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
         (l, U), (m, V) = (np.linalg.eigh(_double(a)) for a in (A, B))
         sums = l[:, None] + m
         _require_regular(l, m, sums, A, label)

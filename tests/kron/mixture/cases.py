@@ -17,7 +17,15 @@ def uniform(rng, n):
     return (rng.integers(-64, 64) + rng.choice([-3, -1, 1, 5]) * np.arange(n)) / 64
 
 
+def one_step(rng, n, m):
+    """Two axes of one step, up or down, exact in float32 too; their offsets may differ."""
+    h = rng.choice([-3, -1, 1, 5])
+    return [(rng.integers(-64, 64) + rng.choice([0, 0.25]) + h * np.arange(k)) / 64 for k in (n, m)]
+
+
 def both(rng, n, m, shape):
+    if shape == "one-step":
+        return one_step(rng, n, m)
     x = uniform(rng, n) if shape == "uniform" else points(rng, n, shape)
     return [x] if m is None else [x, points(rng, m, x.shape[1:], x)]
 
@@ -54,7 +62,7 @@ def _product(n, m, A, shape=(), means=None, std=()):
     """``means`` and ``std``: shapes; std is narrow, as a grid's is."""
 
     def make(rng):
-        at = (A, *shape) if means is None and shape != "uniform" else (A,) if means is None else means
+        at = (A, *shape) if means is None and not isinstance(shape, str) else (A,) if means is None else means
         numbers = {"weights": rng.uniform(0.1, 1, A), "means": rng.uniform(0, 0.5, at), "std": np.asarray(rng.uniform(0.05, 0.2, std))}
         return both(rng, n, m, shape), numbers
 
@@ -73,6 +81,10 @@ RADIAL = [
     ("uniform", (65, None, "uniform", ())),
     ("uniform-two", (2, None, "uniform", ())),
     ("uniform-long", (263, None, "uniform", ())),
+    ("tiles", (139, None, (2,), ())),
+    ("one-step", (61, 37, "one-step", ())),
+    ("one-step-two", (2, 3, "one-step", ())),
+    ("one-step-long", (5, 263, "one-step", ())),
     ("no-points", (0, None, (), ())),
     ("no-others", (5, 0, (2,), ())),
     ("no-coordinates", (4, 3, (0,), (0,))),
@@ -85,6 +97,8 @@ SPECTRAL = [
     ("prime", (31, 67, 7)),
     ("uniform-two", (2, None, 5, "uniform")),
     ("uniform-long", (257, None, 11, "uniform")),
+    ("one-step", (43, 61, 5, "one-step")),
+    ("one-step-few", (129, 2, 3, "one-step")),
     ("no-points", (0, None, 3)),
     ("no-others", (5, 0, 3)),
     ("no-components", (4, 3, 0)),
@@ -101,6 +115,8 @@ PRODUCT = [
     ("many", (37, 41, 101)),
     ("uniform", (65, None, 7, "uniform")),
     ("uniform-every-std", (129, None, 5, "uniform", None, (5,))),
+    ("tiles", (73, None, 4, (2,))),
+    ("one-step", (33, 47, 5, "one-step")),
     ("no-points", (0, None, 3, (2,))),
     ("no-others", (5, 0, 3)),
     ("no-components", (4, 3, 0, (2,))),
@@ -112,10 +128,15 @@ CASES = [
     Case("spectral_mixture", "rectangular", _spectral(4, 3, 2, kind="gaussian", order=1)),
     *[Case("spectral_mixture", name, _spectral(*sizes)) for name, sizes in SPECTRAL],
     *[
-        Case("spectral_mixture", f"{kind}-{order}{name}", _spectral(n, None, 5, shape, kind=kind, order=order))
+        Case("spectral_mixture", f"{kind}-{order}{name}", _spectral(n, m, 5, shape, kind=kind, order=order))
         for kind in ("student_t", "gaussian")
         for order in (0, 1, 2)
-        for name, n, shape in (("", 19, ()), ("-uniform", 43, "uniform"))
+        for name, n, m, shape in (
+            ("", 19, None, ()),
+            ("-tiles", 71, None, ()),
+            ("-uniform", 43, None, "uniform"),
+            ("-one-step", 9, 21, "one-step"),
+        )
     ],
     Case("spectral_mixture_lags", "small", _lags(5, 2)),
     *[
@@ -138,12 +159,13 @@ def attack_axes(rng, backend):
         x[rng.integers(n)] += 1e-9
     parameters = mixture(rng, int(rng.integers(1, 6)))
     kind, order = str(rng.choice(["student_t", "gaussian"])), int(rng.integers(3))
-    K, again = (qf.kron.spectral_mixture(x, *y, **parameters, kind=kind, order=order, backend=backend) for y in ((), (x,)))
+    y = np.append(x, x[0] + 0.37)  # with which no axis is uniform
+    K, again = (qf.kron.spectral_mixture(x, *z, **parameters, kind=kind, order=order, backend=backend)[:, :n] for z in ((), (y,)))
     steepest = 20 * np.exp(parameters["log_scales"]).max()
     # a few eps of the largest |x| in every point, times what that changes
     allowed = 40 * 2.0**-52 * (1 + np.abs(x).max()) * np.exp(parameters["log_weights"]).sum() * (2 + steepest) ** (order + 1)
     assert np.abs(K - again).max() <= allowed
-    K, again = (qf.kron.rbf(x, *y, scale=0.7, backend=backend) for y in ((), (x,)))
+    K, again = (qf.kron.rbf(x, *z, scale=0.7, backend=backend)[:, :n] for z in ((), (y,)))
     assert np.abs(K - again).max() <= 40 * 2.0**-52 * (1 + np.abs(x).max())
 
 

@@ -13,7 +13,7 @@ import scipy.stats
 import quatrefoil as qf
 from case import made
 from kron.mixture import oracle
-from kron.mixture.cases import mixture, uniform
+from kron.mixture.cases import mixture, one_step, uniform
 from quatrefoil.kron.mixture import spectral_mixture_lags, spectral_mixture_lags_vjp
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -151,6 +151,11 @@ def is_toeplitz(K):
     return all(len(set(np.diag(K, k).tolist())) == 1 for k in range(1 - len(K), len(K)))
 
 
+def uneven(y):
+    """The same points and another, which no axis of one step has: what is made of them is made pair by pair."""
+    return np.append(y, y[:1] + y.dtype.type(0.37 * (1 + np.ptp(y))))
+
+
 AXES = {
     "up": lambda n: np.linspace(0, 2 * np.pi, n),
     "down": lambda n: np.linspace(3, -1.1, n),
@@ -176,7 +181,7 @@ def test_a_uniform_axis_is_toeplitz_and_the_same(backend, rng, axis, n, dtype):
     """The pairs may differ by what 4 eps of the largest |x| in either point and in the lag change, and one rounding of the result."""
     x = AXES[axis](n).astype(dtype)
     for function, steepest in functions(rng, dtype):
-        K, pairs = function(x), function(x, x)
+        K, pairs = function(x), function(x, uneven(x))[:, :-1]
         assert is_toeplitz(K)
         moved = 12 * np.finfo(dtype).eps * np.abs(x).max()
         assert np.abs(K - pairs).max() <= steepest * moved + 4 * np.finfo(dtype).eps * np.abs(pairs).max()
@@ -187,17 +192,72 @@ def test_gradients_on_a_uniform_axis(backend, rng, n):
     """The same as those of the pairs, dx as the sum of both points'; the axis is exact."""
     x, grad = uniform(rng, n), rng.standard_normal((n, n))
     parameters = [*mixture(rng, 4).values()]
+    y, wide = uneven(x), np.pad(grad, ((0, 0), (0, 1)))
     for kind, order in ALL:
         dx, *rest = qf.kron.spectral_mixture_vjp(x, None, *parameters, grad, kind=kind, order=order)
-        left, right, *others = qf.kron.spectral_mixture_vjp(x, x, *parameters, grad, kind=kind, order=order)
+        left, right, *others = qf.kron.spectral_mixture_vjp(x, y, *parameters, wide, kind=kind, order=order)
         scale = np.abs(grad).sum() * scale_of(dict(zip(NAMES, parameters)), order + 1)
-        for got, expected in zip([dx, *rest], [left + right, *others]):
+        for got, expected in zip([dx, *rest], [left + right[:-1], *others]):
             assert np.abs(got - expected).max() <= 1e-14 * scale
     for name in ("rbf", "matern52"):
         adjoint = getattr(qf.kron, f"{name}_vjp")
-        (dx, ds), (left, right, expected) = adjoint(x, None, 0.7, grad), adjoint(x, x, 0.7, grad)
-        assert np.abs(dx - left - right).max() <= 1e-14 * np.abs(grad).sum()
+        (dx, ds), (left, right, expected) = adjoint(x, None, 0.7, grad), adjoint(x, y, 0.7, wide)
+        assert np.abs(dx - left - right[:-1]).max() <= 1e-14 * np.abs(grad).sum()
         assert abs(ds - expected) <= 1e-14 * np.abs(grad).sum()
+
+
+ONE_STEP = {
+    "behind": lambda n, m: (0.1 * np.arange(n), 0.1 * np.arange(n, n + m)),
+    "between": lambda n, m: (0.1 * np.arange(n), 0.05 + 0.1 * np.arange(m)),
+    "down": lambda n, m: (1 - 0.02 * np.arange(n), 7 - 0.02 * np.arange(m)),
+    "the same": lambda n, m: (np.linspace(0, 2, n), np.linspace(0, 2, n)),
+    "one place": lambda n, m: (np.full(n, 0.7), np.full(m, -0.2)),
+}
+
+
+@pytest.mark.parametrize("axes", ONE_STEP)
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (2, 7), (64, 3), (67, 101)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dtype):
+    x, y = (a.astype(dtype) for a in ONE_STEP[axes](n, m))
+    for function, steepest in functions(rng, dtype):
+        K, pairs = function(x, y), function(x, uneven(y))[:, :-1]
+        assert all(len(set(np.diag(K, k).tolist())) == 1 for k in range(1 - len(x), len(y)))
+        moved = 12 * np.finfo(dtype).eps * (np.abs(x).max() + np.abs(y).max())
+        assert np.abs(K - pairs).max() <= steepest * moved + 4 * np.finfo(dtype).eps * np.abs(pairs).max()
+        for a, b in zip((x[::-1], x, x[:, None]), (y[::-1], y, y[:, None])):
+            if a.ndim == 1 or "spectral" not in function.func.__name__:
+                np.testing.assert_array_equal(function(a, b), function(np.ascontiguousarray(a), np.ascontiguousarray(b)))
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 5), (64, 31), (3, 257)])
+def test_gradients_on_axes_of_one_step(backend, rng, n, m):
+    """The same as those of the pairs; the axes are exact."""
+    x, y = one_step(rng, n, m)
+    grad, extended = rng.standard_normal((n, m)), uneven(y)
+    parameters, wide = [*mixture(rng, 4).values()], np.pad(grad, ((0, 0), (0, 1)))
+    for kind, order in ALL:
+        got = qf.kron.spectral_mixture_vjp(x, y, *parameters, grad, kind=kind, order=order)
+        dx, dy, *others = qf.kron.spectral_mixture_vjp(x, extended, *parameters, wide, kind=kind, order=order)
+        scale = np.abs(grad).sum() * scale_of(dict(zip(NAMES, parameters)), order + 1) * (1 + np.abs(x[0] - y[0]))
+        for a, b in zip(got, (dx, dy[:-1], *others), strict=True):
+            assert np.abs(a - b).max() <= 1e-14 * scale
+    for name in ("rbf", "matern52"):
+        adjoint = getattr(qf.kron, f"{name}_vjp")
+        dx, dy, ds = adjoint(x, extended, 0.7, wide)
+        for a, b in zip(adjoint(x, y, 0.7, grad), (dx, dy[:-1], ds), strict=True):
+            assert np.abs(a - b).max() <= 1e-14 * np.abs(grad).sum()
+
+
+def test_axes_of_nearly_one_step_are_pairs(backend, rng):
+    """Another step, in the last digits too; one point; one axis that is not uniform."""
+    x, parameters = np.linspace(0, 2 * np.pi, 101), mixture(rng, 5) | {"freqs": rng.uniform(50, 100, 5)}
+    wanted = 1e-12 * np.exp(parameters["log_weights"]).sum()  # one rounding of a difference, in turns of up to 100 a unit
+    for y in (x * (1 + 1e-12), x[:50] + 1e-9 * (np.arange(50) == 7), x[::2], x[::-1], x[4:5]):
+        K = qf.kron.spectral_mixture(x, y, **parameters)
+        assert np.abs(K - oracle.spectral_mixture(x, y, **parameters)).max() <= wanted
+    K = qf.kron.rbf(x, x[::-1].copy(), scale=1.0)
+    np.testing.assert_array_equal(K[:, ::-1], qf.kron.rbf(x, uneven(x), scale=1.0)[:, :-1])
 
 
 @pytest.mark.parametrize("at", [0, 1, 50, 100])
@@ -221,12 +281,18 @@ def test_others_are_never_taken_for_uniform(backend, rng):
     assert is_toeplitz(qf.kron.rbf(np.arange(40.0)[:, None], scale=10.0))  # a single column is an axis
 
 
-@pytest.mark.parametrize(("kind", "order"), ALL)
+@pytest.mark.parametrize("n", [1, 2, 7, 64, 65, 139, 200])
 @pytest.mark.parametrize("uniform_axis", [False, True])
-def test_symmetry(backend, rng, kind, order, uniform_axis):
-    x = np.linspace(0, 3, 45) if uniform_axis else rng.uniform(0, 3, 45)
-    K = qf.kron.spectral_mixture(x, **mixture(rng, 5), kind=kind, order=order)
-    np.testing.assert_array_equal(K.T, -K if order == 1 else K)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_symmetry(backend, rng, n, uniform_axis, dtype):
+    """To the last bit, and above the diagonal what the pairs give."""
+    x = (np.linspace(0, 3, n) if uniform_axis else rng.uniform(0, 3, n)).astype(dtype)
+    for function, _ in functions(rng, dtype):
+        K = function(x)
+        np.testing.assert_array_equal(K.T, -K if function.keywords.get("order") == 1 else K)
+        if not uniform_axis:
+            above = np.triu_indices(n)
+            np.testing.assert_array_equal(K[above], function(x, uneven(x))[:, :-1][above])
 
 
 # ---- extremes, bits

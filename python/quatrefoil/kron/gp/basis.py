@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..product.dense import not_negative
+from ..product.dense import not_negative, require_symmetric
 from ..product.packed import Packed
 
 HALVED_FROM = 8  # sizes from which eigenvectors are found by halves
@@ -208,6 +208,4 @@ def _whole(parts: Sequence[np.ndarray], n: int) -> np.ndarray:
 def _check(f: np.ndarray, eps: float, name: str) -> None:
     if not np.isfinite(f).all():
         raise ValueError(f"{name} has NaN or infinity in it")
-    skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
-    if skew > max(len(f), 8) * eps * size:
-        raise ValueError(f"{name} is not symmetric (entries differ from their mirrors by {skew:.3g}); symmetrise it")
+    require_symmetric(f, eps, name)

@@ -71,6 +71,8 @@ def _as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> A
 
 
 def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
+    if kind.__class__ is str and kind in _KINDS and order.__class__ is int and 0 <= order <= 2:  # whoever calls often
+        return kind, order
     return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
 
 
@@ -109,9 +111,10 @@ def rbf(
 
     Notes
     -----
-    Differentiable in x, y and scale. Cost: an exponential and 3 P operations a pair, in float64 whatever the dtype; N exponentials where x
-    is a uniform axis and there is no y (9): one whose numbers are off x_0 + i h by at most 4 eps of the largest. The matrix is then that
-    of the exact axis. Memory: a copy of y. Error: a few eps of K.
+    Differentiable in x, y and scale. Cost: an exponential and 3 P operations a pair, in float64 whatever the dtype; half the
+    pairs where there is no y, and K is symmetric to the last bit. N exponentials where x is a uniform axis and there is no y, N + M - 1
+    where both are, with one step (9): axes whose numbers are off x_0 + i h by at most 4 eps of the largest. The matrix is then that of
+    the exact axes. Memory: a copy of y. Error: a few eps of K.
 
     Examples
     --------
@@ -237,9 +240,9 @@ def spectral_mixture(
     Notes
     -----
     Differentiable in all arrays: in x and y by the next derivative, in closed form also where points coincide. Cost: an exponential, a
-    sine and a cosine a component and pair, in float64 whatever the dtype; a component and lag, N of them, where x is a uniform axis and
-    there is no y (9), as for ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f |d|), with (2 pi f)^order before it: d is
-    rounded once and its turns f d are taken off exactly.
+    sine and a cosine a component and pair, in float64 whatever the dtype; half the pairs where there is no y; a component and lag where x
+    is a uniform axis, and y another of the same step (9), as for ``rbf``. Memory: a copy of y. Error: a few eps of sum w (1 + 2 pi f
+    |d|), with (2 pi f)^order before it: d is rounded once and its turns f d are taken off exactly.
 
     Examples
     --------
@@ -338,9 +341,9 @@ def gsmp_kernel(
 
     Notes
     -----
-    Differentiable in weights, means and std, not in points. Cost: P cosines a component and pair, and an exponential: one a pair where std
-    is one number; in float64 whatever the dtype. N pairs where x is a uniform axis and there is no y (9), as for ``rbf``. Error: a few eps
-    of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
+    Differentiable in weights, means and std, not in points. Cost: P cosines a component and pair, and an exponential: one a pair where
+    std is one number; in float64 whatever the dtype. Half the pairs where there is no y, and lags in place of pairs (9), as for ``rbf``.
+    Error: a few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
     """
     std = _as_array(std, x, GSMP_KERNEL.label, "std", positive=False)
     K: T = call(GSMP_KERNEL, (x, y, weights, means, std), (), (), out, backend, num_threads)

@@ -175,49 +175,74 @@ def _points(x):
     return np.ascontiguousarray(x[:, None] if x.ndim == 1 else x, np.float64)
 
 
-def _step(x):
-    """The step of a uniform axis, README (9); None of any other."""
+def _lags(x, y):
+    """Where all differences are lags, README (9), these: for x with itself those from 0 on, else those of i - j = N - 1, ..., 1 - M.
+    None where they are not."""
     if x.ndim > 1 and x.shape[1] != 1:
         return None
-    a = np.asarray(x, np.float64).reshape(-1)
-    h = (a[-1] - a[0]) / (a.size - 1) if a.size > 1 else 0.0
+    a, b = (None if z is None else np.asarray(z, np.float64).reshape(-1) for z in (x, y))
+    if b is None:
+        h = _step(a)
+        return np.arange(a.size)[:, None] * h if _is_uniform(a, h, x.dtype) else None
+    if min(a.size, b.size) < 2:
+        return None
+    h = _step(a if a.size >= b.size else b)
+    if not (_is_uniform(a, h, x.dtype) and _is_uniform(b, h, x.dtype)):
+        return None
+    return ((a[0] - b[0]) + np.arange(a.size - 1, -b.size, -1) * h)[:, None]
+
+
+def _step(a):
+    return (a[-1] - a[0]) / (a.size - 1) if a.size > 1 else 0.0
+
+
+def _is_uniform(a, h, dtype):
     off = np.abs(a - (a[:1] + np.arange(a.size) * h)).max(initial=0)
-    return h if off <= SLACK * np.finfo(x.dtype).eps * np.abs(a).max(initial=0) else None
+    return off <= SLACK * np.finfo(dtype).eps * np.abs(a).max(initial=0)
 
 
-def _toeplitz(lags, odd):
-    """(N, N) without copies, README (10), from what belongs to the lags 0, 1, ..."""
-    both = np.concatenate([lags[:0:-1], lags[:1], -lags[1:] if odd else lags[1:]])
-    return np.lib.stride_tricks.sliding_window_view(both, lags.size)[::-1]
+def _mirrored(lags, odd):
+    """What belongs to the lags N - 1, ..., 1 - N from what belongs to 0, 1, ..."""
+    return np.concatenate([lags[:0:-1], lags[:1], -lags[1:] if odd else lags[1:]])
+
+
+def _toeplitz(lags, M):
+    """(N, M) without copies, README (10), from what belongs to the lags N - 1, ..., 1 - M."""
+    return np.lib.stride_tricks.sliding_window_view(lags, M)[::-1]
 
 
 def _values(x, y, out, odd, kernel):
     """kernel(d, value) at all pairs."""
-    step = _step(x) if y is None else None
-    if step is not None and x.size:
-        lags = np.empty(len(x))
-        kernel(np.arange(len(x))[:, None] * step, lags)
-        out[...] = _toeplitz(lags, odd)
+    d = _lags(x, y)
+    if d is not None and x.size:
+        values = np.empty(len(d))
+        kernel(d, values)
+        out[...] = _toeplitz(_mirrored(values, odd) if y is None else values, out.shape[1])
         return
-    x, y = _points(x), _points(x if y is None else y)
-    row = np.empty(len(y))
-    for i in range(len(x)):
-        kernel(x[i] - y, row)
-        out[i] = row
+    X, Y = _points(x), _points(x if y is None else y)
+    row = np.empty(len(Y))
+    for i in range(len(X)):
+        first = i if y is None else 0  # what is before it has been mirrored
+        kernel(X[i] - Y[first:], row[first:])
+        out[i, first:] = row[first:]
+        if y is None:
+            out[i + 1 :, i] = -row[i + 1 :] if odd else row[i + 1 :]
 
 
 def _adjoint(x, y, grad, dx, dy, odd, kernel):
     """kernel(d, grad, slopes) at all pairs, and the gradients of the points where there are such."""
-    step = _step(x) if y is None else None
+    d = _lags(x, y)
     X, Y = _points(x), _points(x if y is None else y)
     rows, columns = np.zeros(X.shape), np.zeros(Y.shape)
-    if step is not None and x.size:
-        n, grad = len(X), np.ascontiguousarray(grad, np.float64)
-        sums = np.array([np.trace(grad, -l) for l in range(1 - n, n)])
-        folded = np.concatenate([sums[n - 1 : n], sums[n:] + (-1 if odd else 1) * sums[: n - 1][::-1]])
-        slopes = np.zeros((n, 1))
-        kernel(np.arange(n)[:, None] * step, folded, slopes)
-        steps = np.multiply(_toeplitz(slopes[:, 0], not odd), grad, out=np.empty((n, n)))  # whatever layout grad had: the same sums
+    if d is not None and x.size:
+        n, m, grad = len(X), len(Y), np.ascontiguousarray(grad, np.float64)
+        sums = np.array([np.trace(grad, -l) for l in range(n - 1, -m, -1)])
+        if y is None:
+            sums = np.concatenate([sums[n - 1 : n], sums[: n - 1][::-1] + (-1 if odd else 1) * sums[n:]])
+        slopes = np.zeros((len(d), 1))
+        kernel(d, sums, slopes)
+        at_lags = _mirrored(slopes[:, 0], not odd) if y is None else slopes[:, 0]
+        steps = np.multiply(_toeplitz(at_lags, m), grad, out=np.empty((n, m)))  # whatever layout grad had: the same sums
         rows[:, 0], columns[:, 0] = steps.sum(1), steps.sum(0)
     else:
         slopes = np.zeros(Y.shape)

@@ -34,6 +34,22 @@ def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
     return result
 
 
+def require_symmetric(a: np.ndarray, eps: float, name: str, cure: str = "symmetrise it") -> None:
+    """ValueError where ``a``, a finite matrix that came with that precision, is not symmetric."""
+    skew = asymmetry(a)
+    if skew > rounding(a, eps):
+        raise ValueError(f"{name} is not symmetric (entries differ from their mirrors by {skew:.3g}); {cure}")
+
+
+def asymmetry(a: np.ndarray) -> float:
+    return float(np.abs(a - a.T).max(initial=0.0))
+
+
+def rounding(a: np.ndarray, eps: float) -> float:
+    """How far from symmetric it takes a matrix: sums of n terms, and a handful of operations an entry where n is small."""
+    return max(len(a), 8) * eps * float(np.abs(a).max(initial=0.0))
+
+
 def not_negative(values: np.ndarray, eps: float, name: str) -> np.ndarray:
     """Eigenvalues of a matrix that came with that precision; LinAlgError where one is below 0 by more than rounding, which counts as 0."""
     lowest = values.min(initial=0.0)

@@ -71,10 +71,9 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     rows, without the copies that columns cost, is what ``matvec`` takes). If K and x differ in precision, the result is
     float64.
 
-    With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``
-    and ``diagonal``; ``apply`` is in y and in what its function computes with. ``solve``, ``logdet`` and ``eigh`` have no
-    gradient; these four raise NotImplementedError where a factor requires one. What SciPy makes of an operator, sums and
-    multiples, takes NumPy arrays alone.
+    With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``,
+    ``diagonal`` and ``apply``. ``solve``, ``logdet`` and ``eigh`` have no gradient; these three raise NotImplementedError
+    where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone.
 
     Examples
     --------

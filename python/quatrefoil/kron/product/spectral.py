@@ -14,8 +14,8 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._spec import Op
 from ..._typing import Array, T
-from . import MATVEC, RMATVEC
-from .dense import exponent, factorised, log_determinant, not_negative, products
+from . import MATVEC, RMATVEC, derivative
+from .dense import exponent, factorised, log_determinant, not_negative, products, require_symmetric
 
 if TYPE_CHECKING:
     from .operator import KroneckerOperator
@@ -27,6 +27,9 @@ class Spectral:
     _factors: tuple[Any, ...]
     _kind: str
     _host: KroneckerOperator | None
+    _backend: str | None
+    _num_threads: int | None
+    _held: tuple[list[int], KroneckerOperator] | None = None
 
     if TYPE_CHECKING:  # what the operator brings
         shape: tuple[int, int]
@@ -102,17 +105,19 @@ class Spectral:
         Raises
         ------
         ValueError
-            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape.
+            A factor that is not square, not symmetric or not finite; a y of another length; values of another shape; a factor
+            that requires a gradient where h does not take the eigenvalues one by one, as ``lam / lam.max()``.
         TypeError
             y neither float32 nor float64, or of another kind than the factors; values that are no real numbers.
-        NotImplementedError
-            A factor that requires a gradient.
 
         Notes
         -----
         Two products with Q a call, one call of h, and the eigendecompositions once. An eigenvalue that should be 0 may
-        be a rounding of it below 0: a square root wants ``np.maximum(lam, 0)``. With PyTorch differentiable in y and, by
-        autograd, in whatever h computes with.
+        be a rounding of it below 0: a square root wants ``np.maximum(lam, 0)``.
+
+        With PyTorch differentiable in y, by autograd in whatever h computes with, and in the factors (12)-(14), by h and h'
+        alone: equal eigenvalues are harmless, where ``torch.linalg.eigh`` divides by 0. The gradient of a factor is symmetric, its
+        entries taken as free. ``apply_vjp`` is that of NumPy.
 
         Examples
         --------
@@ -122,32 +127,80 @@ class Spectral:
         array([1., 1., 2., 2.])
         """
         label = "KroneckerOperator.apply"
+        self._check_function(h, y, label)
+        rows = self._in(_turned(y), "float64")
+        if self._kind != "numpy" and any(f.requires_grad for f in self._factors):
+            made = derivative.out_of_compilation(self._applied)(h, rows, label)
+        else:
+            host = self._on_host("apply")
+            host._eigen("apply")
+            lam, Q = host._eigensystem
+            if self._kind != "numpy":  # tensors of this very call: within torch.func all are that call's own
+                Q = self._of(list(map(self._like_mine, Q.factors)))
+            values = self._checked(h(self._like_mine(lam.copy())), label)
+            made = Q._rows(MATVEC, values * Q._rows(RMATVEC, rows))
+        wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
+        return _turned(self._in(made, wanted))
+
+    def apply_vjp(
+        self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: np.ndarray, grad: np.ndarray
+    ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Gradients of ``apply`` for NumPy factors: grad, of y's shape, is that of its result -> ([gradient of every factor],
+        gradient of h's values (N,), gradient of y) (12)-(14).
+
+        ``slope`` is the derivative h', as h a function of the eigenvalues (N,), one by one: ``lambda lam: c / (lam + c) ** 2``. The
+        gradient of a factor is symmetric. From that of the values follow those of whatever h computes with. Two products with Q
+        and four sums of N n_k products a factor; about ten arrays like y in float64. Errors are those of ``apply``.
+        """
+        label = "KroneckerOperator.apply_vjp"
+        if self._kind != "numpy":
+            raise TypeError(f"{label}: the factors are {self._kind} arrays, expected NumPy arrays; of tensors autograd finds the gradients")
+        if not callable(slope):
+            raise TypeError(f"{label}: slope is {type(slope).__name__}, expected a function of the eigenvalues")
+        self._check_function(h, y, label)
+        _arguments.array(grad, label, "grad")
+        if grad.shape != y.shape:
+            raise ValueError(f"{label}: grad has shape {grad.shape}, expected {y.shape}, as y")
+        parts, (lam, _) = self._eigen("apply_vjp"), self._eigensystem
+        values, slopes = self._checked(h(lam.copy()), label), self._checked(slope(lam.copy()), label, "slope")
+        rows = [np.ascontiguousarray(_turned(a), np.float64) for a in (y, grad)]
+        dfactors, dvalues, dy = derivative.Function(parts, (self._backend, self._num_threads)).adjoint(values, slopes, *rows)
+        return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, _turned(dy).astype(y.dtype, copy=False)
+
+    def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
+        """Where a factor requires a gradient."""
+        lam, *parts = derivative.decomposed(cast("KroneckerOperator", self), self._factors)
+        values, *slopes = derivative.differentiated(h, lam)
+        kernel = self._backend, self._num_threads
+        return derivative.applied(kernel, self._factors, parts, self._checked(values, label), slopes, rows)
+
+    def _check_function(self, h: Any, y: Any, label: str) -> None:
         if not callable(h):
             raise TypeError(f"{label}: h is {type(h).__name__}, expected a function of the eigenvalues")
         self._check_columns(y, label)
-        self._require_square("apply")
-        host = self._on_host("apply")
-        host._eigen("apply")
-        lam, Q = host._eigensystem
-        if self._kind != "numpy":  # tensors of this very call: within torch.func all are that call's own
-            Q = self._of(list(map(self._like_mine, Q.factors)))
-        values = self._values(h, self._like_mine(lam.copy()), label)
-        wide = y if _arrays.dtype_name(y) == "float64" else self._in(y, "float64")
-        result = Q._rows(MATVEC, values * Q._rows(RMATVEC, _turned(wide)))
-        wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
-        return _turned(self._in(result, wanted))
+        self._require_square(label.partition(".")[2])
 
-    def _values(self, h: Callable[[Any], Any], lam: Any, label: str) -> Any:
-        """What h makes of the eigenvalues, in double precision."""
+    def _decomposed_factors(self, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[Any, Any]]]:
+        """Eigenvalues (N,), and those and the eigenvectors of every factor, for the numbers of this operator's tensors: they are kept
+        until others come, as they may where torch.func maps."""
+        at = [f.__array_interface__["data"][0] for f in factors]
+        if self._held is None or self._held[0] != at:
+            host = self._anew(factors)
+            host._eigen("apply")
+            self._held = at, host
+        host = self._held[1]
+        return host._eigensystem[0], host._eigen_parts
+
+    def _checked(self, values: Any, label: str, name: str = "h") -> Any:
+        """What ``name`` made of the eigenvalues, in double precision."""
         N = self.shape[0]
-        values = h(lam)
-        _arguments.refuse_masked(values, label, "h(lam)")
+        _arguments.refuse_masked(values, label, f"{name}(lam)")
         if _arrays.kind(values) != self._kind:
-            raise TypeError(f"{label}: h gave {_arrays.describe(values)}, expected a {self._kind} array of {N} real numbers")
+            raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected a {self._kind} array of {N} real numbers")
         if tuple(values.shape) != (N,):
-            raise ValueError(f"{label}: h gave an array of shape {tuple(values.shape)}, expected ({N},), a number an eigenvalue")
+            raise ValueError(f"{label}: {name} gave an array of shape {tuple(values.shape)}, expected ({N},), a number an eigenvalue")
         if not _arrays.dtype_name(values).lstrip("u").startswith(("float", "int", "bool", "bfloat")):
-            raise TypeError(f"{label}: h gave {_arrays.describe(values)}, expected real numbers")
+            raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected real numbers")
         return self._in(values, "float64")
 
     def _in(self, array: Any, dtype: str) -> Any:
@@ -220,12 +273,8 @@ class Spectral:
         self._require_square(method)
         self._require_finite(method)
         for i, f in enumerate(self._factors):
-            skew, size = np.abs(f - f.T).max(initial=0.0), np.abs(f).max(initial=0.0)
-            if skew > len(f) * np.finfo(self.dtype).eps * size:
-                raise ValueError(
-                    f"KroneckerOperator.{method}: factors[{i}] is not symmetric (entries differ from their mirrors "
-                    f"by {skew:.3g}); symmetrise it, or use noise=0"
-                )
+            name = f"KroneckerOperator.{method}: factors[{i}]"
+            require_symmetric(f, np.finfo(self.dtype).eps, name, "symmetrise it, or use noise=0")
         return self._eigen_parts
 
     @functools.cached_property

@@ -1,0 +1,314 @@
+"""The gradient of ``KroneckerOperator.apply`` in the factors, against dense functions of matrices made another way."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from quatrefoil.kron import KroneckerOperator
+
+EPS = 2.0**-52
+
+
+def symmetric(rng, n):
+    """Positive definite, with eigenvalues between 0.5 and 2."""
+    q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    return (q * rng.uniform(0.5, 2, n)) @ q.T
+
+
+def repeated(rng, *sizes):
+    """Eigenvalues 1 and 2, each several times, and the identity."""
+    q = np.linalg.qr(rng.standard_normal((sizes[0], sizes[0])))[0]
+    K = (q * np.resize([1.0, 1.0, 2.0], sizes[0])) @ q.T
+    return [(K + K.T) / 2, *map(np.eye, sizes[1:])]
+
+
+def half(g):
+    return (g + g.T) / 2
+
+
+def close(got, expected, k):
+    """To k roundings of the largest entry."""
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max(initial=0) <= k * EPS * np.abs(expected).max(initial=1e-300)
+
+
+# ---- NumPy: against the formula of Frechet derivatives, whose blocks a dense matrix function of twice the size holds
+
+
+def frechet(function, K, E):
+    """d/dt function(K + t E) at 0."""
+    n = len(K)
+    return function(np.block([[K, E], [np.zeros_like(K), K]]))[:n, n:]
+
+
+def dense_gradient(function, factors, k, y, grad):
+    """Entry by entry, symmetric: the derivative of sum(grad * function(K) y) by the factor k."""
+    n = len(factors[k])
+    found = np.zeros((n, n))
+    K = functools.reduce(np.kron, factors)
+    for i, j in np.ndindex(n, n):
+        E = np.zeros((n, n))
+        E[i, j] += 0.5
+        E[j, i] += 0.5
+        varied = functools.reduce(np.kron, [E if a == k else f for a, f in enumerate(factors)])
+        found[i, j] = np.sum(grad * (frechet(function, K, varied) @ y))
+    return found
+
+
+def exponential(A):
+    from scipy.linalg import expm
+
+    return expm(A)
+
+
+FUNCTIONS = [
+    (np.exp, np.exp, exponential),
+    (lambda l: l / (l + 0.3), lambda l: 0.3 / (l + 0.3) ** 2, lambda A: np.linalg.solve(A + 0.3 * np.eye(len(A)), A)),
+    (lambda l: l**3, lambda l: 3 * l**2, lambda A: A @ A @ A),
+]
+
+
+@pytest.mark.parametrize("which", range(len(FUNCTIONS)))
+@pytest.mark.parametrize("sizes", [(5,), (3, 4), (2, 1, 3), (4, 3)])
+@pytest.mark.parametrize("columns", [None, 2])
+def test_numpy(backend, rng, which, sizes, columns):
+    h, slope, function = FUNCTIONS[which]
+    for factors in ([symmetric(rng, n) for n in sizes], repeated(rng, *sizes)):
+        N = int(np.prod(sizes))
+        y, grad = (rng.standard_normal((N, *([] if columns is None else [columns]))) for _ in range(2))
+        K = KroneckerOperator(factors)
+        dfactors, dvalues, dy = K.apply_vjp(h, slope, y, grad)
+        for k, d in enumerate(dfactors):
+            close(d, dense_gradient(function, factors, k, y, grad), 2e3 * N)  # N roundings a product, of numbers up to e^8 apart
+            np.testing.assert_array_equal(d, d.T.copy()) if len(d) == 1 else close(d, d.T, 8 * N)
+        close(dy, K.apply(h, grad), 1e3)
+        lam, _ = K.eigh()
+        step = 1e-3 * rng.standard_normal(N)  # the result is linear in the values
+        ends = [K.apply(lambda l, values=values: values, y) for values in (h(lam) + step, h(lam))]
+        moved = np.sum(grad * (ends[0] - ends[1]))
+        assert moved == pytest.approx(dvalues @ step, rel=1e-8, abs=1e-10 * np.abs(grad).max() * N)
+
+
+def test_close_eigenvalues(rng):
+    """Distances from none to all, of which a quotient of differences alone would lose up to all digits; in 50 digits."""
+    mp = pytest.importorskip("mpmath")
+    y, grad = rng.standard_normal(2), rng.standard_normal(2)
+    for apart in (0, 2.0**-52, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-2, 1.0):
+        l = np.array([1.0, 1.0 + apart])
+        (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.exp, np.exp, y, grad)
+        with mp.workdps(50):
+            gap = mp.mpf(float(l[1])) - 1
+            off = mp.e if gap == 0 else mp.e * mp.expm1(gap) / gap
+            expected = float(off) * (grad[0] * y[1] + grad[1] * y[0]) / 2
+        # cbrt(eps)^2 where rounding and truncation meet, times what h and its derivatives are here
+        size = np.e * (abs(grad[0] * y[1]) + abs(grad[1] * y[0]) + np.linalg.norm(grad) * np.linalg.norm(y))
+        assert abs(d[0, 1] - expected) <= EPS ** (2 / 3) * size, apart
+        np.testing.assert_allclose(np.diag(d), np.exp(l) * grad * y, rtol=1e-14)
+
+
+def test_rough_functions_keep_their_quotients(rng):
+    """A square root near 0, where slopes say nothing about the way between two eigenvalues, however small."""
+    l, y, grad = np.array([1e-12, 4e-12, 1.0]), rng.standard_normal(3), rng.standard_normal(3)
+    (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.sqrt, lambda l: 0.5 / np.sqrt(l), y, grad)
+    root = np.sqrt(l)
+    expected = half(np.outer(grad, y) / np.add.outer(root, root))
+    close(d, expected, 1e3)
+    np.testing.assert_allclose(d, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_precisions_and_empty(rng):
+    factors = [symmetric(rng, n).astype(np.float32) for n in (3, 2)]
+    factors = [(f + f.T) / 2 for f in factors]
+    y, grad = (rng.standard_normal(6).astype(np.float32) for _ in range(2))
+    got = KroneckerOperator(factors).apply_vjp(np.exp, np.exp, y, grad)
+    wide = KroneckerOperator([f.astype(float) for f in factors]).apply_vjp(np.exp, np.exp, y.astype(float), grad.astype(float))
+    for a, b in zip((*got[0], got[2]), (*wide[0], wide[2])):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=2.0**-22)
+    for sizes, columns in (((0, 3), 2), ((2, 3), 0)):
+        N = sizes[0] * sizes[1]
+        d, dvalues, dy = KroneckerOperator([np.eye(n) for n in sizes]).apply_vjp(
+            np.exp, np.exp, np.ones((N, columns)), np.ones((N, columns))
+        )
+        assert [a.shape for a in d] == [(n, n) for n in sizes]
+        assert all((a == 0).all() for a in d)
+        assert (dvalues == 0).all()
+        assert dy.shape == (N, columns)
+
+
+def test_refuses(rng):
+    K, y = KroneckerOperator([np.eye(3), np.eye(4)]), np.ones(12)
+    for call, error, text in (
+        (lambda: K.apply_vjp(1, np.exp, y, y), TypeError, "h is int, expected a function"),
+        (lambda: K.apply_vjp(np.exp, 1, y, y), TypeError, "slope is int, expected a function"),
+        (lambda: K.apply_vjp(np.exp, lambda l: l[:2], y, y), ValueError, r"slope gave an array of shape \(2,\), expected \(12,\)"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y, y[:3]), ValueError, r"grad has shape \(3,\), expected \(12,\), as y"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y, [1.0]), TypeError, "grad is list"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y[:3], y[:3]), ValueError, r"y has shape \(3,\)"),
+        (lambda: KroneckerOperator([np.triu(np.ones((2, 2)))]).apply_vjp(np.exp, np.exp, y[:2], y[:2]), ValueError, "not symmetric"),
+    ):
+        with pytest.raises(error, match=rf"KroneckerOperator\.apply_vjp: .*{text}"):
+            call()
+
+
+# ---- PyTorch
+
+
+@pytest.mark.torch
+class TestTensors:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def given(self, torch, rng, *shape):
+        return torch.from_numpy(rng.standard_normal(shape))
+
+    def test_against_dense_functions(self, torch, backend, rng):
+        """By autograd of a solve and of torch.matrix_exp, for eigenvalues that repeat too."""
+        c = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+        functions = (
+            (lambda l: l / (l + c), lambda K: torch.linalg.solve(K + c * torch.eye(len(K), dtype=K.dtype), K)),
+            (lambda l: torch.exp(-c * l), lambda K: torch.linalg.matrix_exp(-c * K)),
+        )
+        for numbers in ([symmetric(rng, 3), symmetric(rng, 5)], repeated(rng, 4, 3), [np.eye(3), np.eye(2)], [symmetric(rng, 4)]):
+            factors = [torch.from_numpy(f).requires_grad_() for f in numbers]
+            N = int(np.prod([len(f) for f in numbers]))
+            for shape in ((N,), (N, 3)):
+                y, grad = self.given(torch, rng, *shape).requires_grad_(), self.given(torch, rng, *shape)
+                for h, dense in functions:
+                    ours = KroneckerOperator(factors).apply(h, y)
+                    peer = dense(functools.reduce(torch.kron, factors)) @ y
+                    close(ours.detach().numpy(), peer.detach().numpy(), 1e3 * N)
+                    got, expected = (torch.autograd.grad(r, (*factors, y, c), grad) for r in (ours, peer))
+                    for g, e in zip(got[: len(factors)], expected):
+                        close(g.numpy(), half(e.numpy()), 1e4 * N)
+                    close(got[-2].numpy(), expected[-2].numpy(), 1e4 * N)
+                    assert got[-1].item() == pytest.approx(expected[-1].item(), rel=1e-9, abs=1e-11 * N * grad.abs().sum().item())
+
+    def test_same_as_numpy(self, torch, backend, rng):
+        numbers = [symmetric(rng, 3), symmetric(rng, 4)]
+        y, grad = rng.standard_normal((12, 2)), rng.standard_normal((12, 2))
+        factors = [torch.from_numpy(f).requires_grad_() for f in numbers]
+        T, K = KroneckerOperator(factors), KroneckerOperator(numbers)
+        rows = torch.from_numpy(y).requires_grad_()
+        for _ in range(2):
+            result = T.apply(torch.exp, rows)
+            np.testing.assert_array_equal(result.detach().numpy(), K.apply(lambda l: torch.exp(torch.from_numpy(l)).numpy(), y))
+            got = torch.autograd.grad(result, (*factors, rows), torch.from_numpy(grad))
+            dfactors, _, dy = K.apply_vjp(np.exp, np.exp, y, grad)
+            for g, e in zip(got, (*dfactors, dy)):
+                close(g.numpy(), e, 64)  # exponentials of two libraries
+        with pytest.raises(TypeError, match="factors are torch arrays, expected NumPy"):
+            T.apply_vjp(np.exp, np.exp, y, grad)
+
+    def test_gradcheck(self, torch, backend, rng):
+        A, B = (torch.from_numpy(rng.standard_normal((n, n))).requires_grad_() for n in (2, 3))
+        c = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+        weights = self.given(torch, rng, 6).requires_grad_()
+        for shape in ((6,), (6, 2)):
+            y = self.given(torch, rng, *shape).requires_grad_()
+
+            def smooth(A, B, y, c, w):
+                K = KroneckerOperator([A @ A.mT + torch.eye(2, dtype=A.dtype), B @ B.mT + torch.eye(3, dtype=B.dtype)])
+                return K.apply(lambda l: w * l / (l + c), y)
+
+            assert torch.autograd.gradcheck(lambda A, B, y, c: smooth(A, B, y, c, weights.detach().mean()), (A, B, y, c))
+        with torch.no_grad():
+            assert smooth(A, B, y, c, 1.0).requires_grad is False
+
+    def test_kernel_flow(self, torch, rng):
+        """The loss of kernel flows, 1 - (y^T h_1(K) y) / (y^T h_2(K) y), by a length-scale that moves both factors."""
+        x = [torch.linspace(0, 1, n, dtype=torch.float64) for n in (5, 4)]
+        y = self.given(torch, rng, 20)
+
+        def factors(scale):
+            return [torch.exp(-((a[:, None] - a) ** 2) / (2 * scale**2)) for a in x]
+
+        def flow(scale):
+            K = KroneckerOperator(factors(scale))
+            return 1 - (y @ K.apply(lambda l: 1 / (l + 0.5), y)) / (y @ K.apply(lambda l: 1 / (l + 0.1), y))
+
+        def dense(scale):
+            K, one = torch.kron(*factors(scale)), torch.eye(20, dtype=torch.float64)
+            return 1 - (y @ torch.linalg.solve(K + 0.5 * one, y)) / (y @ torch.linalg.solve(K + 0.1 * one, y))
+
+        scale = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+        (got,), (expected,) = (torch.autograd.grad(f(scale), scale) for f in (flow, dense))
+        assert flow(scale).item() == pytest.approx(dense(scale).item(), rel=1e-11)
+        assert got.item() == pytest.approx(expected.item(), rel=1e-9)
+        assert torch.func.grad(flow)(scale.detach()).item() == pytest.approx(expected.item(), rel=1e-9)
+        assert torch.autograd.gradcheck(flow, scale)
+
+    def test_func(self, torch, rng):
+        A, B = (self.given(torch, rng, n, n) for n in (3, 2))
+        y, c = self.given(torch, rng, 6), torch.tensor(0.3, dtype=torch.float64)
+
+        def result(A, B, y, c):
+            return KroneckerOperator([A @ A.mT, B @ B.mT]).apply(lambda l: l / (l + c), y)
+
+        given = (A, B, y, c)
+        leaves = [a.clone().requires_grad_() for a in given]
+        expected = torch.autograd.grad(result(*leaves).square().sum(), leaves)
+        got = torch.func.grad(lambda *a: result(*a).square().sum(), argnums=(0, 1, 2, 3))(*given)
+        for g, e in zip(got, expected):
+            torch.testing.assert_close(g, e)
+        J = torch.func.jacrev(result)(*given)
+        for i in range(6):
+            torch.testing.assert_close(J[i], torch.autograd.grad(result(*leaves)[i], leaves[0])[0])
+        many = torch.stack([A, 2 * A])
+        each = torch.vmap(torch.func.grad(lambda A: result(A, B, y, c).sum()))(many)
+        for a, g in zip(many, each):
+            torch.testing.assert_close(g, torch.func.grad(lambda A: result(A, B, y, c).sum())(a))
+
+    @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of PyTorch's own reading
+    def test_compile(self, torch, rng):
+        y = self.given(torch, rng, 6)
+        A = self.given(torch, rng, 3, 3).requires_grad_()
+
+        def loss(A):
+            return KroneckerOperator([A @ A.mT, torch.eye(2, dtype=A.dtype)]).apply(torch.exp, y).square().sum()
+
+        (expected,) = torch.autograd.grad(loss(A), A)
+        (got,) = torch.autograd.grad(torch.compile(loss, backend="aot_eager")(A), A)
+        torch.testing.assert_close(got, expected)
+
+    def test_precisions(self, torch, rng):
+        numbers = [symmetric(rng, 3), symmetric(rng, 2)]
+        factors = [torch.from_numpy(half(f)).float().requires_grad_() for f in numbers]
+        for y in (self.given(torch, rng, 6), self.given(torch, rng, 6).float()):
+            y = y.clone().requires_grad_()
+            result = KroneckerOperator(factors).apply(torch.sqrt, y)
+            assert result.dtype == y.dtype
+            for g, a in zip(torch.autograd.grad(result.sum(), (*factors, y)), (*factors, y)):
+                assert g.dtype == a.dtype
+
+    def test_functions_without_a_slope(self, torch, rng):
+        """Constants and projectors: only the eigenvectors turn."""
+        K = torch.from_numpy(symmetric(rng, 4)).requires_grad_()
+        y = self.given(torch, rng, 4)
+        middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()
+        for h in (lambda l: l > middle, lambda l: (l > middle).double()):
+            (got,) = torch.autograd.grad(KroneckerOperator([K]).apply(h, y).square().sum(), K)
+            E = half(rng.standard_normal((4, 4)))
+            ends = []
+            for t in (1e-5, -1e-5):
+                moved = KroneckerOperator([(K.detach() + t * torch.from_numpy(E))])
+                ends.append(moved.apply(h, y).square().sum().item())
+            assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((got.numpy() * E).sum()), rel=1e-5, abs=1e-7)
+
+    def test_what_is_refused(self, torch, rng):
+        K = torch.from_numpy(symmetric(rng, 3)).requires_grad_()
+        y = torch.ones(3, dtype=torch.float64)
+        T = KroneckerOperator([K])
+        with pytest.raises(ValueError, match=r"KroneckerOperator\.apply: a value of h depends on other eigenvalues than its own"):
+            T.apply(lambda l: l / l.max(), y)
+        with pytest.raises(TypeError, match="h gave a numpy array of float64, expected a torch array"):
+            T.apply(lambda l: np.ones(3), y)
+        with pytest.raises(ValueError, match=r"h gave an array of shape \(\), expected \(3,\)"):
+            T.apply(torch.sum, y)
+        with pytest.raises(ValueError, match=r"apply: factors\[0\] is not symmetric"):
+            KroneckerOperator([torch.triu(torch.ones(3, 3)).requires_grad_()]).apply(torch.exp, torch.ones(3))
+        (g,) = torch.autograd.grad(T.apply(torch.exp, y).sum(), K, create_graph=True)
+        with pytest.raises(NotImplementedError, match="a second derivative is not available"):
+            g.sum().backward()

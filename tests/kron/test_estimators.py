@@ -1,0 +1,146 @@
+"""scikit-learn's own checks of estimators, those that make sense here: integers, lists and the like are refused, as by every function."""
+
+import functools
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+from quatrefoil.kron import GridGP, SlimKL, rbf
+
+pytest.importorskip("sklearn", minversion="1.6")
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils import estimator_checks, get_tags
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*stopped after max_iter:RuntimeWarning", "ignore:.*did not converge:RuntimeWarning")
+
+
+def numbers(a):
+    """What the checks give as float64, where that loses nothing."""
+    a = np.asarray(a) if isinstance(a, list) or hasattr(a, "__array__") else a
+    return a.astype(float) if getattr(a, "dtype", np.dtype(float)).kind in "iuO" else a
+
+
+class Weights(SlimKL):
+    def fit(self, X, y):
+        return super().fit(numbers(X), numbers(y))
+
+    def predict(self, X, return_std=False):
+        return super().predict(numbers(X), return_std)
+
+    def score(self, X, y):
+        return super().score(numbers(X), numbers(y))
+
+
+class OneAxis(GridGP):
+    """A grid of one axis, whose points are the rows of a matrix of samples."""
+
+    def fit(self, X, y):
+        return super().fit([numbers(X)], numbers(y))
+
+    def predict(self, X, return_std=False):
+        return super().predict([numbers(X)], return_std)
+
+    def score(self, X, y):
+        return super().score(X, numbers(y))  # X goes to predict
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.no_validation, tags.input_tags.two_d_array = False, True
+        return tags
+
+
+MODELS = {
+    "SlimKL": Weights(means=np.linspace(0, 0.2, 3), std=0.05, noise=0.1, max_iter=3),
+    "GridGP": OneAxis([functools.partial(rbf, scale=1.0)], noise=0.1, optimizer=None),
+}
+# Ours are other errors than these checks want, or no errors: points may be (n,), and messages name the argument, what it is and what is
+# expected in the words of all functions here.
+NOT_ASKED = {
+    "check_n_features_in_after_fitting", "check_complex_data", "check_dtype_object", "check_estimators_empty_data_messages",
+    "check_estimators_nan_inf", "check_estimator_sparse_tag", "check_estimator_sparse_array", "check_estimator_sparse_matrix",
+    "check_fit1d", "check_fit2d_predict1d", "check_requires_y_none", "check_supervised_y_2d", "check_supervised_y_no_nan",
+    "check_positive_only_tag_during_fit", "check_regressor_data_not_an_array", "check_array_api_input",
+}  # fmt: skip
+NO_FEATURES = {"check_n_features_in"}  # a grid has axes
+
+
+def asked():
+    for name, model in MODELS.items():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*does not inherit from `sklearn.base.BaseEstimator`")  # it has the methods of one
+            checks = list(estimator_checks.estimator_checks_generator(model, legacy=True))
+        for i, (_, check) in enumerate(checks):
+            title = check.func.__name__
+            if title not in NOT_ASKED and not (name == "GridGP" and title in NO_FEATURES):
+                yield pytest.param(name, check, id=f"{name}-{title}-{i}")
+
+
+@pytest.mark.parametrize(("name", "check"), list(asked()))
+def test_check(name, check):
+    check(MODELS[name])
+
+
+def test_tags():
+    tags = get_tags(SlimKL(means=np.zeros(1), noise=1.0))
+    assert (tags.estimator_type, tags.no_validation, tags.input_tags.two_d_array) == ("regressor", False, True)
+    tags = get_tags(GridGP([rbf], noise=1.0))
+    assert (tags.estimator_type, tags.no_validation, tags.input_tags.two_d_array) == ("regressor", True, False)
+
+
+def test_search_over_parameters(rng):
+    """GridSearchCV clones, fits and scores."""
+    x = np.arange(60.0)[:, None]
+    y = np.sin(2 * np.pi * 0.1 * x[:, 0]) + 0.05 * rng.standard_normal(60)
+    model = SlimKL(means=np.linspace(0, 0.5, 21), noise=100.0, tol=1e-2)
+    search = GridSearchCV(model, {"noise": [100.0, 0.01]}, cv=3).fit(x, y)
+    assert search.best_params_ == {"noise": 0.01}
+    best = search.best_estimator_
+    mean = best.predict(x)
+    assert best.score(x, y) == pytest.approx(1 - np.sum((y - mean) ** 2) / np.sum((y - y.mean()) ** 2), rel=1e-12)
+    with pytest.raises(ValueError, match=r"SlimKL\.score: y has shape \(59,\), expected \(60,\)"):
+        best.score(x, y[:-1])
+
+
+def test_score_of_a_grid(rng):
+    x = [np.linspace(0, 1, 8), np.linspace(0, 1, 9)]
+    Y, mask = rng.standard_normal((8, 9)), rng.random((8, 9)) < 0.7
+    gp = GridGP([functools.partial(rbf, scale=0.3)] * 2, noise=0.1, optimizer=None).fit(x, Y, mask=mask)
+    left, y = (Y - gp.predict(x))[mask], Y[mask]
+    assert gp.score(x, np.where(mask, Y, np.nan), mask) == pytest.approx(1 - left @ left / np.sum((y - y.mean()) ** 2), rel=1e-12)
+    with pytest.raises(ValueError, match=r"GridGP\.score: y\[\d+, \d+\] is nan"):
+        gp.score(x, np.where(mask, Y, np.nan))
+    with pytest.raises(ValueError, match=r"GridGP\.score: mask has shape \(9, 8\), expected \(8, 9\)"):
+        gp.score(x, Y, mask.T)
+
+
+def test_predictions_leave_a_model_as_it_is(rng):
+    """Mean, deviation and samples, twice, in any order; a pickle of it too."""
+    x = [np.linspace(0, 1, 8), np.linspace(0, 1, 9)]
+    Y, mask = rng.standard_normal((8, 9)), rng.random((8, 9)) < 0.7
+    for given in (None, mask):
+        gp = GridGP([functools.partial(rbf, scale=0.3)] * 2, noise=0.1).fit(x, Y, mask=given)
+        copy = pickle.loads(pickle.dumps(gp))
+        first = gp.predict(x, return_std=True)
+        gp.sample(x, rng=0)
+        _ = gp.log_marginal_likelihood_value_
+        for model in (gp, copy, pickle.loads(pickle.dumps(gp))):
+            for a, b in zip(first, model.predict(x, return_std=True)):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_deviations_take_what_fit_has_factorised(rng, monkeypatch, missing):
+    x = [np.linspace(0, 1, 8), np.linspace(0, 1, 9)]
+    gp = GridGP([functools.partial(rbf, scale=0.3)] * 2, noise=0.1).fit(x, rng.standard_normal((8, 9)), mask=rng.random((8, 9)) >= missing)
+    fresh = pickle.loads(pickle.dumps(gp))
+
+    def never(*given, **options):
+        raise AssertionError("it factorises again")
+
+    expected = fresh.predict(x, return_std=True)
+    monkeypatch.setattr(np.linalg, "eigh", never)
+    monkeypatch.setattr("quatrefoil.kron.gp.missing._cholesky", never)
+    for a, b in zip(expected, gp.predict(x, return_std=True)):
+        np.testing.assert_array_equal(a, b)
