@@ -1,6 +1,7 @@
 // Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -57,7 +58,7 @@ struct DataOf {
          const Polygons* polygons, std::int64_t B, std::int64_t D)
       : function{call, D} {
     using data::Kind;
-    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "function"}));
+    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
     given.require(numbers.present == described, "numbers go with data that has some");
     if (data.kind == Kind::function) set_function(given);
@@ -70,6 +71,10 @@ struct DataOf {
       case Kind::number: given.require(data.width == 1, "a number has one number"); break;
       case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
       case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      case Kind::polynomial:
+      case Kind::grid:
+        for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(given, row, D);
+        break;
       default: set_pairs(given, numbers, polygons); break;
     }
   }
@@ -81,6 +86,19 @@ struct DataOf {
     data.callback = address.is_none() ? call_python : call_compiled;
     data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
     given.require(data.context != nullptr, "a null function");
+  }
+  // The sizes of a polynomial or a grid, which the kernel takes on trust.
+  void check_table(const Arguments& given, std::int64_t row, std::int64_t D) const {
+    const double* const p = data.numbers + row * data.stride;
+    const std::int64_t begin = data::table_begin(data.kind, D), least = data.kind == data::Kind::grid ? 2 : 1;
+    std::int64_t count = 1;
+    given.require(data.width >= begin, "a polynomial or a grid has sizes");
+    for (std::int64_t i = 0; i < D; ++i) {
+      given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "a size that is none");
+      given.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
+      count *= std::int64_t(p[i]);
+    }
+    for (std::int64_t i = 0; data.kind == data::Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "a box without inside");
   }
   void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {
     given.require(polygons && data.width == 2 * polygons->total(), "values at vertices need a pair a segment of a polygon");

@@ -1,5 +1,6 @@
 """Closed forms, brute-force distances, and a plain walk in float64 with NumPy's own random numbers."""
 
+import mpmath
 import numpy as np
 
 
@@ -37,6 +38,29 @@ def fourier(X, c, center=(0, 0)):
 def gaussians(X, amplitude, center, width):
     r2 = ((X[..., None, :] - center) ** 2).sum(axis=-1)
     return (amplitude * np.exp(-r2 / np.square(width))).sum(axis=-1)
+
+
+def polynomial(X, c):
+    """sum c[i, j(, k)] x^i y^j (z^k): monomial by monomial."""
+    return sum(value * np.prod(X ** np.array(powers), axis=-1) for powers, value in np.ndenumerate(c))
+
+
+def exact_polynomial(X, c):
+    """The same in 60 digits."""
+    with mpmath.workdps(60):
+        rows = [[mpmath.mpf(float(x)) for x in point] for point in X]
+        terms = [(mpmath.mpf(float(value)), powers) for powers, value in np.ndenumerate(c)]
+        return np.array([float(mpmath.fsum(v * mpmath.fprod(x**n for x, n in zip(row, p)) for v, p in terms)) for row in rows])
+
+
+def grid(X, values, lo, hi):
+    """The sum of the nodes' values times their hat functions, at points moved into the box."""
+    total = np.ones(X.shape[:-1])
+    for axis, n in enumerate(values.shape):
+        t = (np.clip(X[..., axis], lo[axis], hi[axis]) - lo[axis]) / (hi[axis] - lo[axis]) * (n - 1)
+        hats = np.maximum(1 - np.abs(t[..., None] - np.arange(n)), 0)
+        total = total[..., None] * hats.reshape(*t.shape, *[1] * axis, n)
+    return (total * values).sum(axis=tuple(range(-values.ndim, 0)))
 
 
 def segments(rings):
@@ -210,8 +234,13 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps):
     return x, segment, place, events, steps, cut, margin
 
 
-def values(kind, p, X, segment, place):
+def values(kind, p, X, segment, place, frame):
     """Data at scaled points (..., d)."""
+    d = X.shape[-1]
+    if kind in ("polynomial", "grid"):
+        sizes = np.rint(p[:d]).astype(int)
+        table = p[d * (3 if kind == "grid" else 1) :][: sizes.prod()].reshape(sizes)
+        return grid(frame[:d] + frame[d] * X, table, p[d : 2 * d], p[2 * d : 3 * d]) if kind == "grid" else polynomial(X, table)
     if kind == "number":
         return np.full(X.shape[:-1], p[0])
     if kind == "fourier":
@@ -249,10 +278,10 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
         row = dirichlet[b if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
-        value = values(dirichlet_kind, row, x, segment, place)
+        value = values(dirichlet_kind, row, x, segment, place, frame[b])
         if source_kind != "none":
             row = source[b if len(source) > 1 else 0]
-            value = value + sum(w * frame[b, -2] ** 2 * values(source_kind, row, y, None, None) for y, w in events)
+            value = value + sum(w * frame[b, -2] ** 2 * values(source_kind, row, y, None, None, frame[b]) for y, w in events)
         live = ~np.isnan(start[b, :, 0])
         for k, (at, size) in enumerate(cut):
             part = value[live, at - first_walk : at - first_walk + size]

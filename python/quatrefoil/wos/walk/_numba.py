@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..data import Cells, interpolated
 from .state import of_values
 
 _MASK = np.uint64(0xFFFFFFFF)
@@ -212,9 +213,9 @@ def _blocks(start, first_walk, count):
         yield live[index // count], first_walk + index % count
 
 
-def _row(numbers, instance, ends, first):
-    """The numbers of one instance; those at vertices as pairs, one a segment."""
-    if ends is not None and first is not None and len(first) > 2 and len(numbers) == 1 and numbers.shape[1] == 2 * len(ends):
+def _row(kind, numbers, instance, first):
+    """The numbers of one instance; those at vertices as pairs, one a segment, of all polygons in one row."""
+    if kind == "per_vertex" and len(first) > 2:
         return numbers[0, 2 * first[instance] : 2 * first[instance + 1]]
     return numbers[instance if len(numbers) > 1 else 0]
 
@@ -228,6 +229,18 @@ def _modes(numbers, X):
     return np.concatenate([np.ones_like(theta), waves], axis=1), r, theta[:, 0], m
 
 
+def _table(kind, numbers, d, of=None):
+    """The coefficients of a polynomial or the values of a grid, or their place in ``of``: a view."""
+    sizes = numbers[:d].astype(np.int64)
+    begin = 3 * d if kind == "grid" else d
+    return (numbers if of is None else of)[begin : begin + int(sizes.prod())].reshape(sizes)
+
+
+def _box(numbers, d):
+    """(2, d): the corners of a grid's box, a view."""
+    return numbers[d : 3 * d].reshape(2, d)
+
+
 def _values(kind, numbers, function, instance, frame, X, segment=None, place=None):
     """Data at scaled points, or on segments."""
     if kind == "function":
@@ -236,6 +249,13 @@ def _values(kind, numbers, function, instance, frame, X, segment=None, place=Non
         return np.full(len(X), numbers[0])
     if kind == "fourier":
         return _modes(numbers, X)[0] @ numbers[2:]
+    if kind == "polynomial":
+        of = np.polynomial.polynomial
+        return (of.polyval2d if X.shape[1] == 2 else of.polyval3d)(*X.T, _table(kind, numbers, X.shape[1]))
+    if kind == "grid":
+        values, box = _table(kind, numbers, X.shape[1]), _box(numbers, X.shape[1])
+        cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
+        return interpolated(values, cell.corner, cell.place)
     if kind == "per_vertex":
         pair = numbers.reshape(-1, 2)[segment]
         return pair[:, 0] + place * (pair[:, 1] - pair[:, 0])
@@ -244,10 +264,35 @@ def _values(kind, numbers, function, instance, frame, X, segment=None, place=Non
     return np.exp(-r2 * bells[:, -1]) @ bells[:, 0]
 
 
-def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
-    """Adds d sum(share values) / d numbers to ``to``: data README (3)-(5)."""
+def _add_to_grid(numbers, share, to, frame, X):
+    """(9)"""
+    d = X.shape[1]
+    values, box = _table("grid", numbers, d), _box(numbers, d)
+    cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
+    of_values, of_box = to[3 * d : 3 * d + values.size], to[d : 3 * d].reshape(2, d)
+    for corner in np.ndindex(*[2] * d):
+        weight = np.prod(np.where(corner, cell.place, 1 - cell.place), axis=1)
+        node = np.ravel_multi_index((cell.corner + corner).T, values.shape)
+        of_values += np.bincount(node, share * weight, minlength=values.size)
+    for axis in range(d):
+        ends = [np.copy(cell.place) for _ in range(2)]
+        ends[0][:, axis], ends[1][:, axis] = 0.0, 1.0
+        slope = interpolated(values, cell.corner, ends[1]) - interpolated(values, cell.corner, ends[0])
+        moved = np.where(cell.inside[:, axis], share * slope, 0.0) / (box[1, axis] - box[0, axis])
+        of_box[0, axis] += (moved * (cell.t[:, axis] - (values.shape[axis] - 1))).sum()
+        of_box[1, axis] -= (moved * cell.t[:, axis]).sum()
+
+
+def _add_gradient(kind, numbers, share, to, frame, X, segment=None, place=None):
+    """Adds d sum(share values) / d numbers to ``to``: data README (3)-(5), (7), (9)."""
     if kind == "number":
         to[0] += share.sum()
+    elif kind == "grid":
+        _add_to_grid(numbers, share, to, frame, X)
+    elif kind == "polynomial":
+        c = _table(kind, numbers, X.shape[1], to)
+        powers = [x[:, None] ** np.arange(n) for x, n in zip(X.T, c.shape)]
+        c += np.einsum(*([share, [0], powers[0], [0, 1], powers[1], [0, 2]] + ([powers[2], [0, 3]] if len(powers) > 2 else [])))
     elif kind == "fourier":
         modes, r, theta, m = _modes(numbers, X)
         to[2:] += share @ modes
@@ -278,9 +323,10 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
          grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
+    kinds = (dirichlet_kind, source_kind)
     for b in range(len(start)):
         values, marks = np.full((start.shape[1], count), np.nan), np.zeros((start.shape[1], count), np.int64)
-        of_g, of_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source))
+        of_g, of_f = (None if x is None else _row(kind, x, b, first) for kind, x in zip(kinds, (dirichlet, source)))
         for point, w in _blocks(start[b], first_walk, count):
             walked = _Walked(start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, source_kind != "none")
             value = _values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place)
@@ -297,17 +343,20 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
              first_walk, count, max_steps, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
+    kinds = (dirichlet_kind, source_kind)
     state = of_values(first_walk, np.zeros((0, count)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
         if d is not None:
             d[...] = 0
     for b in range(len(start)):
-        of_g, of_f, to_g, to_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source, ddirichlet, dsource))
+        of_g, of_f, to_g, to_f = (
+            None if x is None else _row(kind, x, b, first) for kind, x in zip(kinds * 2, (dirichlet, source, ddirichlet, dsource))
+        )
         for point, w in _blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w, side="right") - 1
             share = grad[b, point, node] / np.array(state.sizes)[node]
             walked = _Walked(start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, to_f is not None)
             if to_g is not None:
-                _add_gradient(dirichlet_kind, of_g, share, to_g, walked.end, walked.segment, walked.place)
+                _add_gradient(dirichlet_kind, of_g, share, to_g, frame[b], walked.end, walked.segment, walked.place)
             if to_f is not None and len(walked.event):
-                _add_gradient(source_kind, of_f, share[walked.owner] * walked.weight, to_f, walked.event)
+                _add_gradient(source_kind, of_f, share[walked.owner] * walked.weight, to_f, frame[b], walked.event)
