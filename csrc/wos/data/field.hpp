@@ -77,13 +77,16 @@ struct Field {
   template <class Out>
   void evaluate_grid(const T* const (&x)[D], int64_t n, Out* out) const {
     using E = Lanes<double>;
+    const double *const box = numbers() + D, *const values = table();
     int64_t nodes[D];
     sizes(nodes);
     for (int64_t k = 0; k < n; k += kWidth<E>) {
       E at[D];
       for (int i = 0; i < D; ++i) at[i] = load_as<E>(x[i] + k);
-      const auto cell = cells<E, D>(numbers() + D, nodes, frame, at);
-      store_as<Out>(out + k, interpolated<D, E>(table(), nodes, cell.node, cell.place));
+      const auto cell = cells<E, D>(box, nodes, frame, at);
+      E v[1 << D];
+      corners(values, nodes, cell.node, v);
+      store_as<Out>(out + k, interpolated<D>(v, cell.place));
     }
   }
 };
@@ -136,7 +139,7 @@ class FieldAdjoint {
   void add_to_grid(const T* const (&x)[D], const T* share, int64_t n) {
     using E = Lanes<double>;
     constexpr int L = kWidth<E>;
-    const double* const box = field_.numbers() + D;
+    const double *const box = field_.numbers() + D, *const values = field_.table();
     int64_t nodes[D];
     field_.sizes(nodes);
     E of_box[2 * D] = {};
@@ -145,13 +148,15 @@ class FieldAdjoint {
       for (int i = 0; i < D; ++i) at[i] = load_as<E>(x[i] + k);
       const auto cell = cells<E, D>(box, nodes, field_.frame, at);
       const E s = load_as<E>(share + k);
+      E v[1 << D];
+      corners(values, nodes, cell.node, v);
       for (int l = 0; l < L; ++l) {
         double place[D];
         for (int i = 0; i < D; ++i) place[i] = cell.place[i][l];
         if (s[l] != 0) add_to_corners<D>(to_ + 3 * D + cell.node[l], nodes, place, s[l]);
       }
       for (int i = 0; i < D; ++i) {
-        const E slopes = slope<D, E>(field_.table(), nodes, cell.node, cell.place, i) * s;
+        const E slopes = slope<D>(v, cell.place, i) * s;
         const E moved = cell.inside[i] != 0 ? slopes / (box[D + i] - box[i]) : E{};
         of_box[i] += moved * (cell.t[i] - double(nodes[i] - 1));
         of_box[D + i] -= moved * cell.t[i];

@@ -169,27 +169,40 @@ QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* 
   return at;
 }
 
-template <class V>
-QF_HD V numbers_at(const double* table, Bits<V> index) {
-  if constexpr (kWidth<V> == 1) {
-    return table[index];
-  } else {
-    V v{};
-    for (int l = 0; l < kWidth<V>; ++l) v[l] = table[index[l]];
-    return v;
+// The values at the corners of cells: v[b] of corner b, whose last bit is along the last axis.
+template <int D, class V>
+QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V (&v)[1 << D]) {
+  for (int b = 0; b < 1 << D; ++b) {
+    int64_t offset = 0;
+    for (int i = 0; i < D; ++i) offset = offset * n[i] + (b >> (D - 1 - i) & 1);
+    if constexpr (kWidth<V> == 1)
+      v[b] = values[node + offset];
+    else
+      for (int l = 0; l < kWidth<V>; ++l) v[b][l] = values[node[l] + offset];
   }
 }
 
 // Linear along every axis; where neighbours are equal, exactly their value.
 template <int D, class V>
-QF_HD V interpolated(const double* values, const int64_t* n, Bits<V> node, const V* place) {
+QF_HD V interpolated(const V* v, const V* place) {
   if constexpr (D == 0) {
-    return numbers_at<V>(values, node);
+    return *v;
   } else {
-    int64_t next = 1;
-    for (int i = 1; i < D; ++i) next *= n[i];
-    const V a = interpolated<D - 1, V>(values, n + 1, node, place + 1), b = interpolated<D - 1, V>(values, n + 1, node + next, place + 1);
+    const V a = interpolated<D - 1>(v, place + 1), b = interpolated<D - 1>(v + (1 << (D - 1)), place + 1);
     return multiply_add(*place, b - a, a);
+  }
+}
+
+// The slope along an axis, in units of a cell.
+template <int D, class V>
+QF_HD V slope(const V* v, const V* place, int axis) {
+  if constexpr (D == 0) {
+    return V{};
+  } else {
+    const V* const above = v + (1 << (D - 1));
+    if (axis == 0) return interpolated<D - 1>(above, place + 1) - interpolated<D - 1>(v, place + 1);
+    const V a = slope<D - 1>(v, place + 1, axis - 1);
+    return multiply_add(*place, slope<D - 1>(above, place + 1, axis - 1) - a, a);
   }
 }
 
@@ -203,21 +216,6 @@ QF_HD void add_to_corners(double* to, const int64_t* n, const double* place, dou
     for (int i = 1; i < D; ++i) next *= n[i];
     add_to_corners<D - 1>(to, n + 1, place + 1, s * (1 - *place));
     add_to_corners<D - 1>(to + next, n + 1, place + 1, s * *place);
-  }
-}
-
-// The slope along axis `axis`, in units of a cell.
-template <int D, class V>
-QF_HD V slope(const double* values, const int64_t* n, Bits<V> node, const V* place, int axis) {
-  if constexpr (D == 0) {
-    return V{};
-  } else {
-    int64_t next = 1;
-    for (int i = 1; i < D; ++i) next *= n[i];
-    if (axis == 0)
-      return interpolated<D - 1, V>(values, n + 1, node + next, place + 1) - interpolated<D - 1, V>(values, n + 1, node, place + 1);
-    const V a = slope<D - 1, V>(values, n + 1, node, place + 1, axis - 1);
-    return multiply_add(*place, slope<D - 1, V>(values, n + 1, node + next, place + 1, axis - 1) - a, a);
   }
 }
 

@@ -91,7 +91,9 @@ class Parts {
   // In their order: shared numbers collect from all instances.
   void add_up() const {
     for (int64_t b = 0; out_ && b < B_; ++b)
-      add_parts<double>(parts_, sums_ + b * parts_ * length_, length_, data_.count(b), out_ + data_.begin(b));
+      in_parts(0, data_.count(b), double(parts_), [&](int64_t begin, int64_t end) {
+        add_parts<double>(parts_, sums_ + b * parts_ * length_ + begin, length_, end - begin, out_ + data_.begin(b) + begin);
+      });
   }
 
  private:
