@@ -7,7 +7,7 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
-constexpr int kChains = 4;  // vectors of points whose polynomials are computed side by side: a multiply-add takes 4 cycles
+constexpr int kTogether = 4;  // vectors of points side by side: a multiply-add takes 4 cycles, and numbers are read for all of them
 
 // One instance's data in scaled coordinates.
 template <class V, int D>
@@ -35,18 +35,8 @@ struct Field {
       for (int64_t k = 0; k < n; ++k) out[k] = Out(values[k]);
       return;
     }
-    if (data.kind == Kind::polynomial) return evaluate_polynomial(x, n, out);
     if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
-    const double* const p = numbers();
-    const bool fourier = data.kind == Kind::fourier, bells = data.kind == Kind::gaussians;
-    const double base = data.kind == Kind::number ? p[0] : fourier ? p[2] : 0;
-    for (int64_t k = 0; k < n; k += W) {
-      V at[D], v{};
-      for (int i = 0; i < D; ++i) at[i] = load<V>(x[i] + k);
-      if (fourier) v = fourier_modes(p, data.width, at[0], at[1]);
-      if (bells) v = gaussians<V, D>(p, data.width, at);
-      for (int i = 0; i < W; ++i) out[k + i] = Out(base + double(v[i]));
-    }
+    for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
   // Linear on the segment between its two vertices.
   double on_segment(int64_t segment, double place) const {
@@ -55,23 +45,31 @@ struct Field {
   }
 
  private:
+  // Vectors from k on, the last one again where there are fewer: so every point is computed by the same instructions.
   template <class Out>
-  void evaluate_polynomial(const T* const (&x)[D], int64_t n, Out* out) const {
-    int64_t powers[D];
-    sizes(powers);
-    int64_t k = 0;
-    for (; k + kChains * W <= n; k += kChains * W) several_polynomials<kChains>(x, k, powers, out);
-    for (; k < n; k += W) several_polynomials<1>(x, k, powers, out);
-  }
-  template <int U, class Out>
-  void several_polynomials(const T* const (&x)[D], int64_t k, const int64_t (&powers)[D], Out* out) const {
-    const double* const c = table();
-    V at[D][U], v[U];
+  void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {
+    constexpr int U = kTogether;
+    const double* const p = numbers();
+    double base = 0;
+    V at[D][U], v[U] = {};
+    const auto place = [&](int u) { return min(k + u * W, n - W); };
     for (int i = 0; i < D; ++i)
-      for (int u = 0; u < U; ++u) at[i][u] = load<V>(x[i] + k + u * W);
-    polynomial<D, U, V>(c, powers, at, false, v);
+      for (int u = 0; u < U; ++u) at[i][u] = load<V>(x[i] + place(u));
+    if (data.kind == Kind::number) {
+      base = p[0];
+    } else if (data.kind == Kind::fourier) {
+      base = p[2];
+      for (int u = 0; u < U; ++u) v[u] = fourier_modes(p, data.width, at[0][u], at[1][u]);
+    } else if (data.kind == Kind::polynomial) {
+      int64_t powers[D];
+      sizes(powers);
+      base = table()[0];
+      polynomial<D, U, V>(table(), powers, at, false, v);
+    } else {
+      gaussians<D, U, V>(p, data.width, at, v);
+    }
     for (int u = 0; u < U; ++u)
-      for (int l = 0; l < W; ++l) out[k + u * W + l] = Out(c[0] + double(v[u][l]));
+      for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));
   }
   // In double precision, as the values are.
   template <class Out>

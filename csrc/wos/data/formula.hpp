@@ -50,16 +50,20 @@ QF_HD V fourier_modes(const double* numbers, int64_t width, V x, V y) {
   return sum;
 }
 
-template <class V, int D>
-QF_HD V gaussians(const double* numbers, int64_t width, const V (&x)[D]) {
+// (2) At U W points: a bell's numbers are read and broadcast once for all of them.
+template <int D, int U, class V>
+QF_HD void gaussians(const double* numbers, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   using T = Element<V>;
-  V sum{};
+  for (int u = 0; u < U; ++u) sum[u] = V{};
   for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
-    V r2{};
-    for (int i = 0; i < D; ++i) r2 += (x[i] - T(numbers[k + 1 + i])) * (x[i] - T(numbers[k + 1 + i]));
-    sum += exp_negative(-(r2 * T(numbers[k + D + 1]))) * T(numbers[k]);
+    const V amplitude = broadcast<V>(T(numbers[k])), inverse = broadcast<V>(T(numbers[k + D + 1]));
+    V r2[U] = {};
+    for (int i = 0; i < D; ++i) {
+      const V centre = broadcast<V>(T(numbers[k + 1 + i]));
+      for (int u = 0; u < U; ++u) r2[u] = multiply_add(x[i][u] - centre, x[i][u] - centre, r2[u]);
+    }
+    for (int u = 0; u < U; ++u) sum[u] = multiply_add(exp_negative(-(r2[u] * inverse)), amplitude, sum[u]);
   }
-  return sum;
 }
 
 // (3) Adds s d(value) / d(number j) to the vector sums[j] for the centre (2), a0, a1, b1, ...
