@@ -1,6 +1,7 @@
 // Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -26,6 +27,9 @@ constexpr std::int64_t kMaxWalks = 1LL << 32;
 
 void call_compiled(void* context, std::int64_t, std::int64_t n, const double* x, double* out) {
   reinterpret_cast<void (*)(std::int64_t, const double*, double*)>(context)(n, x, out);
+}
+void call_compiled_of_instance(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
+  call_compiled(static_cast<void**>(context)[instance], instance, n, x, out);
 }
 struct PythonFunction {
   py::object function;
@@ -53,6 +57,7 @@ struct DataOf {
   data::Data data;
   std::vector<std::int64_t> offsets;
   PythonFunction function;
+  std::vector<void*> compiled;  // one an instance
 
   DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
          const Polygons* polygons, std::int64_t B, std::int64_t D)
@@ -61,7 +66,7 @@ struct DataOf {
     data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
     given.require(numbers.present == described, "numbers go with data that has some");
-    if (data.kind == Kind::function) set_function(given);
+    if (data.kind == Kind::function) set_function(given, B);
     if (!described) return;
     given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
     data.numbers = numbers.as<double>();
@@ -80,8 +85,16 @@ struct DataOf {
   }
 
  private:
-  void set_function(const Arguments& given) {
+  void set_function(const Arguments& given, std::int64_t B) {
     given.require(!function.function.is_none(), "a function is missing");
+    const py::object addresses = py::getattr(function.function, "addresses", py::none());
+    if (!addresses.is_none()) {
+      for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
+      given.require(std::int64_t(compiled.size()) == B, "a function an instance");
+      given.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
+      data.callback = call_compiled_of_instance, data.context = compiled.data();
+      return;
+    }
     const py::object address = py::getattr(function.function, "address", py::none());
     data.callback = address.is_none() ? call_python : call_compiled;
     data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());

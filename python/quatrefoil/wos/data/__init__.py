@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .._arguments import finite, is_number, number, numbers_of, point, refuse_masked
-from .._typing import AnyArray
+from ..._arguments import finite, is_number, number, numbers_of, point, refuse_masked
+from ..._typing import AnyArray
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
 
