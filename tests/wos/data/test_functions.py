@@ -123,6 +123,19 @@ def test_functions_get_absolute_coordinates_of_their_instance(backend, rng):
     assert seen[0][-1].dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["callable", "njit", "cfunc"])
+def test_many_instances(name, backend, rng):
+    """More of them than are walked together: everyone has its own function."""
+    a, c = rng.normal(size=(2, 1)), np.zeros((1, 2))
+    two = [KINDS[name](a[k], c, 1.0) for k in range(2)]
+    which = rng.integers(0, 2, 70)
+    run = dict(walks=3, epsilon=1e-7, rng=seed(rng))
+    X, ball = disc_points(rng, 2, 0.5), wos.Ball([0, 0], 1)
+    one = wos.solve(ball, X, dirichlet=[two[k] for k in which], source=[two[k] for k in which], **run)
+    expected = wos.solve(ball, X, dirichlet=wos.Gaussians(a[which], c, 1.0), source=wos.Gaussians(a[which], c, 1.0), **run)
+    np.testing.assert_allclose(one.value, expected.value, rtol=0, atol=1e-13)
+
+
 def test_an_njit_function_of_no_instances(backend):
     r = wos.solve(wos.Polygon(np.zeros((0, 4, 2))), np.zeros((0, 3, 2)), dirichlet=compiled(np.ones(1), np.zeros((1, 2)), 1.0), walks=2)
     assert r.value.shape == (0, 3)

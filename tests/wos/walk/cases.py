@@ -124,6 +124,7 @@ CASES = [
     Case("walk", "no-points", _ball(2, 0, "fourier", "number", rows=2)),
     Case("walk", "no-instances", _ball(0, 3, "number", "number")),
     Case("walk", "many-instances", _ball(70, 1, "fourier", "gaussians", rows=70, walks=2)),
+    Case("walk", "many-instances-of-tables", _ball(70, 1, "polynomial", "grid", rows=70, walks=2)),
     Case("walk", "many-instances-one-row", _ball(70, 1, "gaussians", "number", walks=2)),
     Case("walk", "polynomial", _ball(1, 4, "polynomial", "polynomial")),
     Case("walk", "polynomials-in-space", _ball(2, 3, "polynomial", "polynomial", d=3, rows=2, walks=5)),
