@@ -179,10 +179,12 @@ QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V 
   for (int b = 0; b < 1 << D; ++b) {
     int64_t offset = 0;
     for (int i = 0; i < D; ++i) offset = offset * n[i] + (b >> (D - 1 - i) & 1);
+    V here{};
     if constexpr (kWidth<V> == 1)
-      v[b] = values[node + offset];
+      here = values[node + offset];
     else
-      for (int l = 0; l < kWidth<V>; ++l) v[b][l] = values[node[l] + offset];
+      for (int l = 0; l < kWidth<V>; ++l) here[l] = values[node[l] + offset];
+    v[b] = here;
   }
 }
 

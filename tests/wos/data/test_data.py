@@ -313,6 +313,14 @@ def test_what_does_not_go_with_a_boundary(data, B, error, text, where, backend):
         wos.solve(polygon, CENTRE, walks=2, rng=0, **{"dirichlet": 0.0, where: data})
 
 
+def test_no_powers_in_space(backend):
+    """What has no instances in the plane has no powers of x in space."""
+    c = wos.Polynomial(np.ones((0, 2, 2)))
+    with pytest.raises(ValueError, match=r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"):
+        wos.solve(wos.Ball([0, 0, 0], 1), np.zeros((1, 3)), dirichlet=c, walks=2, rng=0)
+    assert wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=c, walks=2, rng=0).value.shape == (0, 1)
+
+
 def test_powers_that_leave_float64(backend):
     c = np.zeros((60, 1))
     c[1] = 1.0

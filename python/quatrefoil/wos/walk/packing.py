@@ -207,7 +207,7 @@ def _pack_polynomials(given: list[Polynomial], target: Target, name: str) -> Pac
     parts, matrices, sizes = [], [np.zeros((0, 1, 1))], (1,) * d
     for i, g in enumerate(given):
         c = target.parameter(g.coefficients, f"{name}.coefficients")
-        if c.ndim not in (d, d + 1):
+        if c.ndim not in (d, d + 1) or 0 in c.shape[-d:]:
             axes = ", ".join(f"n{i + 1}" for i in range(d))
             raise ValueError(
                 f"solve: {name}.coefficients has shape {tuple(c.shape)}, expected ({axes}) or (B, {axes}): the boundary has {d} dimensions"
