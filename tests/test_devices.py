@@ -107,6 +107,8 @@ VALUES = {
     "KroneckerOperator.eigh: factors": lambda m: qf.kron.KroneckerOperator(m(K)).eigh(),
     "Polygon: vertices": lambda m: wos.Polygon(m(SQUARE)),
     "Fourier: coefficients": lambda m: wos.Fourier(m(normal(3))),
+    "Polynomial: coefficients": lambda m: wos.Polynomial(m(normal(2, 3))),
+    "GridField: values": lambda m: wos.GridField(m(normal(2, 3)), ((0, 0), (1, 1))),
     "PerVertex: values": lambda m: wos.PerVertex(m(normal(4))),
     "Gaussians: amplitude": lambda m: wos.Gaussians(m(normal(1)), normal(1, 2), 1.0),
     "solve: points": lambda m: wos.solve(wos.Ball([0, 0], 2), m(POINTS), dirichlet=1.0, walks=2),

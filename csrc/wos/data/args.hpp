@@ -9,8 +9,13 @@ namespace quatrefoil::wos::data {
 //   fourier     centre (2), a0, a1, b1, a2, b2, ...
 //   per_vertex  the values at both ends of every segment
 //   gaussians   for each: amplitude, centre (d), extent^2 / width^2
+//   polynomial  how many powers each axis has (d), and the coefficients, the last axis first; as many numbers more as the row has
+//   grid        how many nodes each axis has (d), the box's corners in absolute coordinates (2 d), and the values at the nodes; the same
 //   function    there are none: `callback` takes absolute coordinates (n, d) and writes n values
-enum class Kind { none, number, fourier, per_vertex, gaussians, function };
+enum class Kind { none, number, fourier, per_vertex, gaussians, polynomial, grid, function };
+
+// Where in a row the coefficients or values begin.
+constexpr std::int64_t table_begin(Kind kind, std::int64_t dimension) { return kind == Kind::grid ? 3 * dimension : dimension; }
 
 struct Data {
   Kind kind = Kind::none;

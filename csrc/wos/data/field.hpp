@@ -7,6 +7,8 @@
 namespace quatrefoil::wos::data {
 inline namespace QF_ISA {
 
+constexpr int kTogether = 4;  // vectors of points side by side: a multiply-add takes 4 cycles, and numbers are read for all of them
+
 // One instance's data in scaled coordinates.
 template <class V, int D>
 struct Field {
@@ -17,6 +19,11 @@ struct Field {
   const double* frame;               // centre (D), extent
 
   const double* numbers() const { return data.numbers + data.begin(instance); }
+  // Of polynomials and grids: how many coefficients or values each axis has, and where they are.
+  const double* table() const { return numbers() + table_begin(data.kind, D); }
+  void sizes(int64_t (&n)[D]) const {
+    for (int i = 0; i < D; ++i) n[i] = int64_t(numbers()[i]);
+  }
 
   // x[i][k]: coordinate i of point k. n is a multiple of the lanes; `absolute` has room for n D doubles, `values` for n.
   template <class Out>
@@ -28,21 +35,57 @@ struct Field {
       for (int64_t k = 0; k < n; ++k) out[k] = Out(values[k]);
       return;
     }
-    const double* const p = numbers();
-    const bool fourier = data.kind == Kind::fourier, bells = data.kind == Kind::gaussians;
-    const double base = data.kind == Kind::number ? p[0] : fourier ? p[2] : 0;
-    for (int64_t k = 0; k < n; k += W) {
-      V at[D], v{};
-      for (int i = 0; i < D; ++i) at[i] = load<V>(x[i] + k);
-      if (fourier) v = fourier_modes(p, data.width, at[0], at[1]);
-      if (bells) v = gaussians<V, D>(p, data.width, at);
-      for (int i = 0; i < W; ++i) out[k + i] = Out(base + double(v[i]));
-    }
+    if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
+    for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
   // Linear on the segment between its two vertices.
   double on_segment(int64_t segment, double place) const {
     const double* const p = numbers() + 2 * segment;
     return p[0] + place * (p[1] - p[0]);
+  }
+
+ private:
+  // Vectors from k on, the last one again where there are fewer: so every point is computed by the same instructions.
+  template <class Out>
+  void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {
+    constexpr int U = kTogether;
+    const double* const p = numbers();
+    double base = 0;
+    V at[D][U], v[U] = {};
+    const auto place = [&](int u) { return min(k + u * W, n - W); };
+    for (int i = 0; i < D; ++i)
+      for (int u = 0; u < U; ++u) at[i][u] = load<V>(x[i] + place(u));
+    if (data.kind == Kind::number) {
+      base = p[0];
+    } else if (data.kind == Kind::fourier) {
+      base = p[2];
+      for (int u = 0; u < U; ++u) v[u] = fourier_modes(p, data.width, at[0][u], at[1][u]);
+    } else if (data.kind == Kind::polynomial) {
+      int64_t powers[D];
+      sizes(powers);
+      base = table()[0];
+      polynomial<D, U, V>(table(), powers, at, false, v);
+    } else {
+      gaussians<D, U, V>(p, data.width, at, v);
+    }
+    for (int u = 0; u < U; ++u)
+      for (int l = 0; l < W; ++l) out[place(u) + l] = Out(base + double(v[u][l]));
+  }
+  // In double precision, as the values are.
+  template <class Out>
+  void evaluate_grid(const T* const (&x)[D], int64_t n, Out* out) const {
+    using E = Lanes<double>;
+    const double *const box = numbers() + D, *const values = table();
+    int64_t nodes[D];
+    sizes(nodes);
+    for (int64_t k = 0; k < n; k += kWidth<E>) {
+      E at[D];
+      for (int i = 0; i < D; ++i) at[i] = load_as<E>(x[i] + k);
+      const auto cell = cells<E, D>(box, nodes, frame, at);
+      E v[1 << D];
+      corners(values, nodes, cell.node, v);
+      store_as<Out>(out + k, interpolated<D>(v, cell.place));
+    }
   }
 };
 
@@ -54,8 +97,7 @@ class FieldAdjoint {
   static constexpr int W = kWidth<V>;
 
   // `to`: as many numbers as the instance has, added to.
-  FieldAdjoint(const Field<V, D>& field, double* to)
-      : field_(field), to_(to), sums_(field.data.kind == Kind::fourier || field.data.kind == Kind::gaussians ? field.data.width * W : 0) {}
+  FieldAdjoint(const Field<V, D>& field, double* to) : field_(field), to_(to), sums_(in_vectors() ? field.data.width * W : 0) {}
   bool wanted() const { return to_ != nullptr; }
 
   // x[i][k]: coordinate i of point k; n is a multiple of the lanes.
@@ -63,14 +105,19 @@ class FieldAdjoint {
     const Data& data = field_.data;
     if (data.kind == Kind::number)
       for (int64_t k = 0; k < n; ++k) to_[0] += double(share[k]);
-    if (data.kind != Kind::fourier && data.kind != Kind::gaussians) return;
+    if (data.kind == Kind::grid) add_to_grid(x, share, n);
+    if (!in_vectors()) return;
     for (int64_t j = 0; j < data.width * W; ++j) sums_[j] = 0;
+    int64_t powers[D];
+    if (data.kind == Kind::polynomial) field_.sizes(powers);
     for (int64_t k = 0; k < n; k += W) {
       V at[D];
       for (int i = 0; i < D; ++i) at[i] = load<V>(x[i] + k);
       const V s = load<V>(share + k);
       if (data.kind == Kind::fourier)
         fourier_adjoint<V>(field_.numbers(), data.width, at[0], at[1], s, sums_);
+      else if (data.kind == Kind::polynomial)
+        polynomial_adjoint<D, V>(powers, at, s, sums_ + D * W);
       else
         gaussians_adjoint<V, D>(field_.numbers(), data.width, at, s, sums_);
     }
@@ -82,6 +129,39 @@ class FieldAdjoint {
   }
 
  private:
+  bool in_vectors() const {
+    const Kind kind = field_.data.kind;
+    return kind == Kind::fourier || kind == Kind::gaussians || kind == Kind::polynomial;
+  }
+  // (9), and how the values move with the box; point by point, for two may lie in one cell.
+  void add_to_grid(const T* const (&x)[D], const T* share, int64_t n) {
+    using E = Lanes<double>;
+    constexpr int L = kWidth<E>;
+    const double *const box = field_.numbers() + D, *const values = field_.table();
+    int64_t nodes[D];
+    field_.sizes(nodes);
+    E of_box[2 * D] = {};
+    for (int64_t k = 0; k < n; k += L) {
+      E at[D];
+      for (int i = 0; i < D; ++i) at[i] = load_as<E>(x[i] + k);
+      const auto cell = cells<E, D>(box, nodes, field_.frame, at);
+      const E s = load_as<E>(share + k);
+      E v[1 << D];
+      corners(values, nodes, cell.node, v);
+      for (int l = 0; l < L; ++l) {
+        double place[D];
+        for (int i = 0; i < D; ++i) place[i] = cell.place[i][l];
+        if (s[l] != 0) add_to_corners<D>(to_ + 3 * D + cell.node[l], nodes, place, s[l]);
+      }
+      for (int i = 0; i < D; ++i) {
+        const E slopes = slope<D>(v, cell.place, i) * s;
+        const E moved = cell.inside[i] != 0 ? slopes / (box[D + i] - box[i]) : E{};
+        of_box[i] += moved * (cell.t[i] - double(nodes[i] - 1));
+        of_box[D + i] -= moved * cell.t[i];
+      }
+    }
+    for (int i = 0; i < 2 * D; ++i) to_[D + i] += sum(of_box[i]);
+  }
   const Field<V, D>& field_;
   double* const to_;
   Scratch<T> sums_;

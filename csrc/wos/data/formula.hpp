@@ -1,4 +1,4 @@
-// Fourier series and sums of Gaussians at W points at once, without libm: what a lane computes depends on that lane alone.
+// Boundary values and sources at W points at once, without libm: what a lane computes depends on that lane alone.
 #pragma once
 #include "core/lanes/lanes.hpp"
 
@@ -50,16 +50,20 @@ QF_HD V fourier_modes(const double* numbers, int64_t width, V x, V y) {
   return sum;
 }
 
-template <class V, int D>
-QF_HD V gaussians(const double* numbers, int64_t width, const V (&x)[D]) {
+// (2) At U W points: a bell's numbers are read and broadcast once for all of them.
+template <int D, int U, class V>
+QF_HD void gaussians(const double* numbers, int64_t width, const V (&x)[D][U], V (&sum)[U]) {
   using T = Element<V>;
-  V sum{};
+  for (int u = 0; u < U; ++u) sum[u] = V{};
   for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
-    V r2{};
-    for (int i = 0; i < D; ++i) r2 += (x[i] - T(numbers[k + 1 + i])) * (x[i] - T(numbers[k + 1 + i]));
-    sum += exp_negative(-(r2 * T(numbers[k + D + 1]))) * T(numbers[k]);
+    const V amplitude = broadcast<V>(T(numbers[k])), inverse = broadcast<V>(T(numbers[k + D + 1]));
+    V r2[U] = {};
+    for (int i = 0; i < D; ++i) {
+      const V centre = broadcast<V>(T(numbers[k + 1 + i]));
+      for (int u = 0; u < U; ++u) r2[u] = multiply_add(x[i][u] - centre, x[i][u] - centre, r2[u]);
+    }
+    for (int u = 0; u < U; ++u) sum[u] = multiply_add(exp_negative(-(r2[u] * inverse)), amplitude, sum[u]);
   }
-  return sum;
 }
 
 // (3) Adds s d(value) / d(number j) to the vector sums[j] for the centre (2), a0, a1, b1, ...
@@ -102,6 +106,122 @@ QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[
     const V scaled = bell * T(numbers[k]);
     for (int i = 0; i < D; ++i) add(k + 1 + i, scaled * d[i] * T(2 * numbers[k + D + 1]));
     add(k + D + 1, -(scaled * r2));
+  }
+}
+
+// ------------------------------------------------------------ polynomials
+
+// (6) Horner's rule, axis by axis, at U W points: as many chains of multiply-adds side by side. c[i, j(, k)] multiplies x^i y^j (z^k);
+// c[0, 0(, 0)] counts only where `constant` says so.
+template <int D, int U, class V>
+QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool constant, V (&sum)[U]) {
+  using T = Element<V>;
+  for (int u = 0; u < U; ++u) sum[u] = V{};
+  if constexpr (D == 1) {
+    for (int64_t k = n[0] - 1; k >= 0; --k) {
+      const V here = broadcast<V>(k == 0 && !constant ? T(0) : T(c[k]));
+      for (int u = 0; u < U; ++u) sum[u] = multiply_add(sum[u], x[0][u], here);
+    }
+  } else {
+    int64_t inner = 1;
+    for (int i = 1; i < D; ++i) inner *= n[i];
+    for (int64_t k = n[0] - 1; k >= 0; --k) {
+      V here[U];
+      polynomial<D - 1, U, V>(c + k * inner, n + 1, x + 1, constant || k > 0, here);
+      for (int u = 0; u < U; ++u) sum[u] = multiply_add(sum[u], x[0][u], here[u]);
+    }
+  }
+}
+
+// (7) Adds s x^i y^j (z^k) to the vector of every coefficient; returns where the next ones are.
+template <int D, class V>
+QF_HD Element<V>* polynomial_adjoint(const int64_t* n, const V* x, V s, Element<V>* sums) {
+  if constexpr (D == 0) {
+    store(sums, load<V>(sums) + s);
+    return sums + kWidth<V>;
+  } else {
+    for (int64_t k = 0; k < n[0]; ++k, s = s * x[0]) sums = polynomial_adjoint<D - 1, V>(n + 1, x + 1, s, sums);
+    return sums;
+  }
+}
+
+// ------------------------------------------------------------ grids
+
+// Where W points lie in a grid of n[0] x n[1] (x n[2]) nodes.
+template <class V, int D>
+struct Cells {
+  Bits<V> node;       // of the cell's lowest corner, in the table of values
+  V place[D], t[D];   // in the cell, 0 to 1; in the grid, 0 to n - 1
+  Bits<V> inside[D];  // not clamped
+};
+
+// (8) Of x in scaled coordinates; `box` is its lowest corner and its highest one, absolute. What is outside is moved to the nearest face.
+template <class V, int D>
+QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* frame, const V (&x)[D]) {
+  using I = Bits<V>;
+  Cells<V, D> at;
+  at.node = I{};
+  for (int i = 0; i < D; ++i) {
+    const double last = double(n[i] - 1), per = last / (box[D + i] - box[i]);
+    const V t = (x[i] * frame[D] + (frame[i] - box[i])) * per;
+    at.inside[i] = (t >= 0) & (t <= last);
+    at.t[i] = lower(higher(t, V{}), broadcast<V>(last));
+    const V corner = lower(converted<double>(converted<Element<I>>(at.t[i])), broadcast<V>(last - 1));
+    at.place[i] = at.t[i] - corner;
+    at.node = at.node * n[i] + converted<Element<I>>(corner);
+  }
+  return at;
+}
+
+// The values at the corners of cells: v[b] of corner b, whose last bit is along the last axis.
+template <int D, class V>
+QF_HD void corners(const double* values, const int64_t (&n)[D], Bits<V> node, V (&v)[1 << D]) {
+  for (int b = 0; b < 1 << D; ++b) {
+    int64_t offset = 0;
+    for (int i = 0; i < D; ++i) offset = offset * n[i] + (b >> (D - 1 - i) & 1);
+    V here{};
+    if constexpr (kWidth<V> == 1)
+      here = values[node + offset];
+    else
+      for (int l = 0; l < kWidth<V>; ++l) here[l] = values[node[l] + offset];
+    v[b] = here;
+  }
+}
+
+// Linear along every axis; where neighbours are equal, exactly their value.
+template <int D, class V>
+QF_HD V interpolated(const V* v, const V* place) {
+  if constexpr (D == 0) {
+    return *v;
+  } else {
+    const V a = interpolated<D - 1>(v, place + 1), b = interpolated<D - 1>(v + (1 << (D - 1)), place + 1);
+    return multiply_add(*place, b - a, a);
+  }
+}
+
+// The slope along an axis, in units of a cell.
+template <int D, class V>
+QF_HD V slope(const V* v, const V* place, int axis) {
+  if constexpr (D == 0) {
+    return V{};
+  } else {
+    const V* const above = v + (1 << (D - 1));
+    if (axis == 0) return interpolated<D - 1>(above, place + 1) - interpolated<D - 1>(v, place + 1);
+    const V a = slope<D - 1>(v, place + 1, axis - 1);
+    return multiply_add(*place, slope<D - 1>(above, place + 1, axis - 1) - a, a);
+  }
+}
+
+// (9) Of one point: adds s times its share to every corner of its cell.
+template <int D>
+QF_HD void add_to_corners(double* to, const int64_t* n, const double* place, double s) {
+  if constexpr (D == 0) {
+    *to += s;
+  } else {
+    int64_t next = 1;
+    for (int i = 1; i < D; ++i) next *= n[i];
+    add_to_corners<D - 1>(to, n + 1, place + 1, s * (1 - *place));
+    add_to_corners<D - 1>(to + next, n + 1, place + 1, s * *place);
   }
 }
 

@@ -7,9 +7,11 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr int64_t kParts = 64;          // partial sums of a gradient at most, by sizes alone: the same bits for any number of threads
-constexpr int64_t kPartWalks = 1024;    // of a part at least
-constexpr int64_t kPieceWalks = 16384;  // of a part between two looks for an interrupt
+constexpr int64_t kParts = 64;             // partial sums of a gradient at most, by sizes alone: the same bits for any number of threads
+constexpr int64_t kPartWalks = 1024;       // of a part at least
+constexpr int64_t kPartNumbers = 1 << 21;  // of all parts together, 16 MB: a grid has many values; but
+constexpr int64_t kLeastParts = 8;         // so many parts there may be
+constexpr int64_t kPieceWalks = 16384;     // of a part between two looks for an interrupt
 
 // A sink of a Team: what a walk adds to the gradients is its share of its node's, grad / size.
 template <class V, int D>
@@ -98,23 +100,35 @@ class Parts {
     if (out) set_zero<double>(sums_, B * parts * length_);
   }
   double* operator()(int64_t instance, int64_t part) const { return out_ ? sums_ + (instance * parts_ + part) * length_ : nullptr; }
-  // In their order: shared numbers collect from all instances.
-  void add_up() const {
-    for (int64_t b = 0; out_ && b < B_; ++b)
-      add_parts<double>(parts_, sums_ + b * parts_ * length_, length_, data_.count(b), out_ + data_.begin(b));
-  }
-
- private:
   static int64_t longest(const data::Data& data, int64_t B) {
     int64_t most = 0;
     for (int64_t b = 0; b < B; ++b) most = max(most, data.count(b));
     return most;
   }
+  // In their order: shared numbers collect from all instances.
+  void add_up() const {
+    for (int64_t b = 0; out_ && b < B_; ++b)
+      in_parts(0, data_.count(b), double(parts_), [&](int64_t begin, int64_t end) {
+        add_parts<double>(parts_, sums_ + b * parts_ * length_ + begin, length_, end - begin, out_ + data_.begin(b) + begin);
+      });
+  }
+
+ private:
   const data::Data& data_;
   const int64_t B_, parts_, length_;
   double* const out_;
   Scratch<double> sums_;
 };
+
+// Into how many parts the walks of an instance are cut: sizes alone say it.
+template <class T>
+int64_t parts_of(const WalkAdjoint<T>& q) {
+  const Walk<T>& p = q.forward;
+  const int64_t length =
+      max<int64_t>(1, (q.ddirichlet ? Parts::longest(p.dirichlet, p.B) : 0) + (q.dsource ? Parts::longest(p.source, p.B) : 0));
+  const int64_t parts = min(kParts, max(kLeastParts, kPartNumbers / length));
+  return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
+}
 
 // Costs a forward run without its reduction. Memory: kParts partial sums of the numbers at most, whatever the number of walks.
 template <class T>
@@ -122,7 +136,7 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   const Walk<T>& p = q.forward;
   const int64_t total = p.N * p.walks;
   if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
-  const int64_t parts = max<int64_t>(1, min(kParts / p.B, total / kPartWalks));
+  const int64_t parts = parts_of(q);
   const Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};
   const int64_t longest = (total + parts - 1) / parts;

@@ -1,6 +1,8 @@
 // Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -25,6 +27,9 @@ constexpr std::int64_t kMaxWalks = 1LL << 32;
 
 void call_compiled(void* context, std::int64_t, std::int64_t n, const double* x, double* out) {
   reinterpret_cast<void (*)(std::int64_t, const double*, double*)>(context)(n, x, out);
+}
+void call_compiled_of_instance(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
+  call_compiled(static_cast<void**>(context)[instance], instance, n, x, out);
 }
 struct PythonFunction {
   py::object function;
@@ -52,15 +57,16 @@ struct DataOf {
   data::Data data;
   std::vector<std::int64_t> offsets;
   PythonFunction function;
+  std::vector<void*> compiled;  // one an instance
 
   DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
          const Polygons* polygons, std::int64_t B, std::int64_t D)
       : function{call, D} {
     using data::Kind;
-    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "function"}));
+    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
     given.require(numbers.present == described, "numbers go with data that has some");
-    if (data.kind == Kind::function) set_function(given);
+    if (data.kind == Kind::function) set_function(given, B);
     if (!described) return;
     given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
     data.numbers = numbers.as<double>();
@@ -70,17 +76,42 @@ struct DataOf {
       case Kind::number: given.require(data.width == 1, "a number has one number"); break;
       case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
       case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      case Kind::polynomial:
+      case Kind::grid:
+        for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(given, row, D);
+        break;
       default: set_pairs(given, numbers, polygons); break;
     }
   }
 
  private:
-  void set_function(const Arguments& given) {
+  void set_function(const Arguments& given, std::int64_t B) {
     given.require(!function.function.is_none(), "a function is missing");
+    const py::object addresses = py::getattr(function.function, "addresses", py::none());
+    if (!addresses.is_none()) {
+      for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
+      given.require(std::int64_t(compiled.size()) == B, "a function an instance");
+      given.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
+      data.callback = call_compiled_of_instance, data.context = compiled.data();
+      return;
+    }
     const py::object address = py::getattr(function.function, "address", py::none());
     data.callback = address.is_none() ? call_python : call_compiled;
     data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
     given.require(data.context != nullptr, "a null function");
+  }
+  // The sizes of a polynomial or a grid, which the kernel takes on trust.
+  void check_table(const Arguments& given, std::int64_t row, std::int64_t D) const {
+    const double* const p = data.numbers + row * data.stride;
+    const std::int64_t begin = data::table_begin(data.kind, D), least = data.kind == data::Kind::grid ? 2 : 1;
+    std::int64_t count = 1;
+    given.require(data.width >= begin, "a polynomial or a grid has sizes");
+    for (std::int64_t i = 0; i < D; ++i) {
+      given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "a size that is none");
+      given.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
+      count *= std::int64_t(p[i]);
+    }
+    for (std::int64_t i = 0; data.kind == data::Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "a box without inside");
   }
   void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {
     given.require(polygons && data.width == 2 * polygons->total(), "values at vertices need a pair a segment of a polygon");

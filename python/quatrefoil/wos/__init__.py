@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .._spec import Family
 from . import walk as _walk
-from .data import Fourier, Gaussians, PerVertex
+from .data import Fourier, Gaussians, GridField, PerVertex, Polynomial
 from .polygon import Ball, Polygon
 from .walk import expansion as _expansion
 from .walk.result import Result
 from .walk.solve import solve, solve_vjp
 from .walk.state import State
 
-__all__ = ["Ball", "Fourier", "Gaussians", "PerVertex", "Polygon", "Result", "State", "solve", "solve_vjp"]
+__all__ = ["Ball", "Fourier", "Gaussians", "GridField", "PerVertex", "Polygon", "Polynomial", "Result", "State", "solve", "solve_vjp"]
 
 OPS = Family(__name__, _walk.OPS + _expansion.OPS)
 

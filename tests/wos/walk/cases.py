@@ -13,7 +13,15 @@ from . import oracle
 CLEAR = 1e-2  # of epsilon
 
 
-def _numbers(kind, rng, rows, d, pairs=0):
+def _tables(rng, d, least, heads):
+    """Rows of coefficients or values behind their sizes, different ones, and a head; filled up behind."""
+    sizes = rng.integers(least, 6, (len(heads), d))
+    made = [np.concatenate([n, head, rng.standard_normal(n.prod())]) for n, head in zip(sizes, heads)]
+    width = max(map(len, made), default=d) + 2
+    return np.array([np.concatenate([row, np.zeros(width - len(row))]) for row in made]).reshape(len(heads), width)
+
+
+def _numbers(kind, rng, rows, d, frame, pairs=0):
     if kind in ("none", None):
         return None
     if kind == "number":
@@ -22,6 +30,11 @@ def _numbers(kind, rng, rows, d, pairs=0):
         return np.concatenate([rng.uniform(-0.3, 0.3, (rows, 2)), rng.standard_normal((rows, 5))], axis=1)
     if kind == "per_vertex":
         return rng.standard_normal((rows, 2 * pairs))
+    if kind == "polynomial":
+        return _tables(rng, d, 1, np.zeros((rows, 0)))
+    if kind == "grid":  # of this frame a part, so that some points are clamped
+        at = np.resize(frame, (rows, d + 2)) if len(frame) else np.ones((rows, d + 2))
+        return _tables(rng, d, 2, np.concatenate([at[:, :d] - 0.6 * at[:, d:-1], at[:, :d] + 0.7 * at[:, d:-1]], axis=1))
     bells = np.concatenate(
         [rng.uniform(0.5, 1, (rows, 3, 1)), rng.uniform(-0.5, 0.5, (rows, 3, d)), rng.uniform(0.5, 2, (rows, 3, 1))], axis=2
     )
@@ -45,7 +58,7 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, **options)
                         oracle.paths(start[b, : n + 1], epsilon, None, b, seed, *walked, screening * frame[b, d] ** 2)[-1][n].min() > CLEAR
                     )
         start[:, :outside] = np.nan
-        inputs = [start, frame, None, None, _numbers(g, rng, rows, d), _numbers(f, rng, rows, d)]
+        inputs = [start, frame, None, None, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}
 
     return make
@@ -70,7 +83,7 @@ def _polygon(B, N, g, *, rings=1, rows=1):
         first = np.cumsum([0, *map(len, tables)])
         ends = np.concatenate(tables)
         pairs = len(ends)
-        return [start, frame, ends, first, _numbers(g, rng, rows, 2, pairs), None], {"dirichlet_kind": g, "seed": 5, "walks": 3}
+        return [start, frame, ends, first, _numbers(g, rng, rows, 2, frame, pairs), None], {"dirichlet_kind": g, "seed": 5, "walks": 3}
 
     return make
 
@@ -160,6 +173,7 @@ CASES = [
     Case("walk", "no-points", _ball(2, 0, "fourier", "number", rows=2)),
     Case("walk", "no-instances", _ball(0, 3, "number", "number")),
     Case("walk", "many-instances", _ball(70, 1, "fourier", "gaussians", rows=70, walks=2)),
+    Case("walk", "many-instances-of-tables", _ball(70, 1, "polynomial", "grid", rows=70, walks=2)),
     Case("walk", "many-instances-one-row", _ball(70, 1, "gaussians", "number", walks=2)),
     Case("walk", "pairs", _ball(2, 3, "fourier", "gaussians", gradient=True)),
     Case("walk", "pairs-no-source", _ball(1, 4, "fourier", gradient=True, first_walk=6, walks=14)),
@@ -169,6 +183,13 @@ CASES = [
     Case("walk", "screened-in-space", _ball(1, 5, "gaussians", "gaussians", d=3, screening=20.0)),
     Case("walk", "screened-pairs", _ball(2, 3, "fourier", "gaussians", gradient=True, screening=4.0)),
     Case("walk", "screened-pairs-in-space", _ball(1, 4, "number", "gaussians", d=3, gradient=True, screening=9.0, outside=1)),
+    Case("walk", "polynomial", _ball(1, 4, "polynomial", "polynomial")),
+    Case("walk", "polynomials-in-space", _ball(2, 3, "polynomial", "polynomial", d=3, rows=2, walks=5)),
+    Case("walk", "grid", _ball(1, 4, "grid", "grid")),
+    Case("walk", "grids-in-space", _ball(2, 3, "grid", "grid", d=3, rows=2, walks=5)),
+    Case("walk", "grid-for-all", _ball(3, 2, "number", "grid")),
+    Case("walk", "polygons-polynomial", _polygon(2, 9, "polynomial", rings=2, rows=2)),
+    Case("walk", "polygon-grid", _polygon(3, 9, "grid")),
     Case("walk", "polygon-per-vertex", _polygon(1, 20, "per_vertex")),
     Case("walk", "polygon-per-vertex-rows", _polygon(3, 9, "per_vertex", rows=3)),
     Case("walk", "polygons-per-vertex", _polygon(3, 9, "per_vertex", rings=3)),
@@ -201,10 +222,10 @@ CASES = [
 
 
 def _drawn_walk(rng):
-    kinds = ["number", "fourier", "gaussians"]
+    kinds = ["number", "fourier", "gaussians", "polynomial", "grid"]
     B, d = int(rng.integers(4)), int(rng.choice([2, 2, 3]))
     g = str(rng.choice([kind for kind in kinds if d == 2 or kind != "fourier"]))
-    f = str(rng.choice(["none", "number", "gaussians"] + ["fourier"] * (d == 2)))
+    f = str(rng.choice(["none", "number", "gaussians", "polynomial", "grid"] + ["fourier"] * (d == 2)))
     rows = B if rng.random() < 0.5 else 1
     walks, first = int(rng.integers(1, 40)), int(rng.choice([0, 1, 5, 10**6 + 3]))
     options = {"walks": walks, "first_walk": first}

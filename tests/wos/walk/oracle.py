@@ -1,5 +1,6 @@
 """Closed forms, brute-force distances, and a plain walk in float64 with NumPy's own random numbers."""
 
+import mpmath
 import numpy as np
 from scipy.special import gamma, iv, kv, sph_harm_y
 
@@ -38,6 +39,29 @@ def fourier(X, c, center=(0, 0)):
 def gaussians(X, amplitude, center, width):
     r2 = ((X[..., None, :] - center) ** 2).sum(axis=-1)
     return (amplitude * np.exp(-r2 / np.square(width))).sum(axis=-1)
+
+
+def polynomial(X, c):
+    """sum c[i, j(, k)] x^i y^j (z^k): monomial by monomial."""
+    return sum(value * np.prod(X ** np.array(powers), axis=-1) for powers, value in np.ndenumerate(c))
+
+
+def exact_polynomial(X, c):
+    """The same in 60 digits."""
+    with mpmath.workdps(60):
+        rows = [[mpmath.mpf(float(x)) for x in point] for point in X]
+        terms = [(mpmath.mpf(float(value)), powers) for powers, value in np.ndenumerate(c)]
+        return np.array([float(mpmath.fsum(v * mpmath.fprod(x**n for x, n in zip(row, p)) for v, p in terms)) for row in rows])
+
+
+def grid(X, values, lo, hi):
+    """The sum of the nodes' values times their hat functions, at points moved into the box."""
+    total = np.ones(X.shape[:-1])
+    for axis, n in enumerate(values.shape):
+        t = (np.clip(X[..., axis], lo[axis], hi[axis]) - lo[axis]) / (hi[axis] - lo[axis]) * (n - 1)
+        hats = np.maximum(1 - np.abs(t[..., None] - np.arange(n)), 0)
+        total = total[..., None] * hats.reshape(*t.shape, *[1] * axis, n)
+    return (total * values).sum(axis=tuple(range(-values.ndim, 0)))
 
 
 def segments(rings):
@@ -259,8 +283,13 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
     return x, left, segment, place, events, entry, steps, cut, margin
 
 
-def values(kind, p, X, segment, place):
+def values(kind, p, X, segment, place, frame):
     """Data at scaled points (..., d)."""
+    d = X.shape[-1]
+    if kind in ("polynomial", "grid"):
+        sizes = np.rint(p[:d]).astype(int)
+        table = p[d * (3 if kind == "grid" else 1) :][: sizes.prod()].reshape(sizes)
+        return grid(frame[:d] + frame[d] * X, table, p[d : 2 * d], p[2 * d : 3 * d]) if kind == "grid" else polynomial(X, table)
     if kind == "number":
         return np.full(X.shape[:-1], p[0])
     if kind == "fourier":
@@ -302,19 +331,19 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
         row = dirichlet[b if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:
             row = row[2 * first[b] : 2 * first[b + 1]]
-        value = left * values(dirichlet_kind, row, x, segment, place)
+        value = left * values(dirichlet_kind, row, x, segment, place, frame[b])
         row = None if source_kind == "none" else source[b if len(source) > 1 else 0]
         if source_kind != "none":
-            value = value + sum(w * extent**2 * values(source_kind, row, y, None, None) for y, w in events)
+            value = value + sum(w * extent**2 * values(source_kind, row, y, None, None, frame[b]) for y, w in events)
         value = value[..., None]
         if gradient:
             along, of_source, y = entry
             value = along * value
             if source_kind != "none":
-                value = value + of_source * extent**2 * values(source_kind, row, y, None, None)[..., None]
+                value = value + of_source * extent**2 * values(source_kind, row, y, None, None, frame[b])[..., None]
             unmoved = steps == 0
             value[unmoved] = np.nan
-            value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, b), x, segment, place)[unmoved]
+            value[unmoved, 0] = values(dirichlet_kind, row_of(dirichlet, b), x, segment, place, frame[b])[unmoved]
             value[..., 1:] /= extent
             value = (value[:, ::2] + value[:, 1::2]) / 2
         live = ~np.isnan(start[b, :, 0])
@@ -397,7 +426,7 @@ def expand(start, frame, ends, first, dirichlet, reference, *, dirichlet_kind="n
         x, left, segment, place, _, entry, steps, cut, _ = paths(
             padded, frame[b, -1], segs, b, seed, first_walk, walks, max_steps, True, rate
         )
-        u = (left * values(dirichlet_kind, row_of(dirichlet, b), x, segment, place))[first_point:]
+        u = (left * values(dirichlet_kind, row_of(dirichlet, b), x, segment, place, frame[b]))[first_point:]
         along = entry[0][first_point:]
         n = along[..., 1:] / np.sqrt((along[..., 1:] ** 2).sum(axis=-1, keepdims=True))
         shares = (u - reference[b][:, None])[..., None] * harmonics(n, modes)

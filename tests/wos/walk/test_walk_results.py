@@ -230,10 +230,28 @@ def test_other_problems_are_not_merged():
         "relative": dict(relative=False),
         "max_steps": dict(max_steps=100),
         "dirichlet ": dict(dirichlet=series),
+        "dirichlet   ": dict(dirichlet=wos.Polynomial(np.ones((2, 2)))),
+        "dirichlet    ": dict(dirichlet=wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1)))),
         "dirichlet  ": dict(dirichlet=lambda Y: np.ones(len(Y))),
     }.items():
         with pytest.raises(ValueError, match=rf"differ in {name.strip()}$"):
             first.merge(solve(8, **{"source": 1.0, **options}))
+
+
+def test_tables_that_differ_are_not_merged():
+    c, v = np.ones((2, 2)), np.ones((2, 2))
+    moved, another = c.copy(), v.copy()
+    moved[1, 0], another[0, 1] = 1 + 1e-9, 2
+    for one, others in (
+        (wos.Polynomial(c), [wos.Polynomial(moved), wos.Polynomial(np.ones((2, 3)))]),
+        (wos.GridField(v, ((0, 0), (1, 1))), [wos.GridField(another, ((0, 0), (1, 1))), wos.GridField(v, ((0, 0), (1, 2)))]),
+    ):
+        for where in ("dirichlet", "source"):
+            first, whole = solve(**{where: one}), solve(walks=16, **{where: one})
+            np.testing.assert_array_equal(first.merge(solve(8, **{where: pickle.loads(pickle.dumps(one))})).value, whole.value)
+            for other in others:
+                with pytest.raises(ValueError, match=f"differ in {where}$"):
+                    first.merge(solve(8, **{where: other}))
 
 
 def everything(dtype=np.float64):
@@ -241,10 +259,14 @@ def everything(dtype=np.float64):
     c, v, a = np.array([1, 2, 0.5], dtype), np.array([1, 2, 3, 4], dtype), np.array([1, 2], dtype)
     centre, width = np.array([[0.5, 0.5], [0.2, 0.2]], dtype), np.array([0.5, 0.3], dtype)
     row = np.array([1, 2], dtype)
+    powers, nodes = np.array([[1, 2, 0.5]], dtype), np.array([[1, 2, 0.5], [3, -1, 2]], dtype)
     return {
         "series": (wos.Fourier(c), [c]),
         "vertices": (wos.PerVertex(v), [v]),
         "bells": (wos.Gaussians(a, centre, width), [a, centre, width]),
+        "polynomial": (wos.Polynomial(powers), [powers]),
+        "grid": (wos.GridField(nodes, ((0, 0), (1, 1))), [nodes]),
+        "polynomials": ([wos.Polynomial(powers), wos.Polynomial(powers)], [powers]),
         "numbers": (row, [row]),
         "list": ([wos.Fourier(c), wos.Fourier(c)], [c]),
         "mixed list": ([wos.Fourier(c), lambda Y: Y[:, 0]], [c]),

@@ -19,7 +19,7 @@ from .state import schedule
 Array = Any
 MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
 MAX_WALKS = 2**32
-KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "function")
+KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function")
 
 
 def _place_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
@@ -182,9 +182,11 @@ def walk(
         where they are absent.
     dirichlet, source : (1 or B, numbers) float64, optional
         What the kinds say. "number": c. "fourier": the centre, scaled, and a0, a1, b1, ... "gaussians": for each the amplitude, the centre
-        and extent^2 / width^2. "per_vertex": the values at both ends of every segment, of all polygons in one row. "function": absent.
+        and extent^2 / width^2. "polynomial": the number of powers of every axis and the scaled coefficients. "grid": the number of nodes of
+        every axis, the box's corners, absolute, and the values; rows may be filled up behind. "per_vertex": the values at both ends of
+        every segment, of all polygons in one row. "function": absent.
     dirichlet_kind, source_kind : str
-        "none" (a source only), "number", "fourier", "per_vertex" (dirichlet only), "gaussians", "function".
+        "none" (a source only), "number", "fourier", "per_vertex" (dirichlet only), "gaussians", "polynomial", "grid", "function".
     seed : int
         The 64 bits of the key, as a signed number.
     gradient : bool

@@ -3,9 +3,10 @@
 import numpy as np
 
 from ..._backends.numba import dense
+from ..data._numba import add_gradient, data_values, row_of
 from ._numba_expand import balls, expand, gather
 from ._numba_paths import CUT_OFF, ESCAPED, place_all
-from ._numba_walked import Walked, blocks, data_values, modes_of, row_of, segments_of
+from ._numba_walked import Walked, blocks, segments_of
 from .state import of_values
 
 __all__ = ["balls", "expand", "gather", "place", "walk", "walk_vjp"]
@@ -24,39 +25,15 @@ def place(points, frame, ends, first, start, grids, num_threads):
         start[b] = scaled
 
 
-def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
-    """Adds d sum(share values) / d numbers to ``to``: data README (3)-(5)."""
-    if kind == "number":
-        to[0] += share.sum()
-    elif kind == "fourier":
-        modes, r, theta, m = modes_of(numbers, X)
-        to[2:] += share @ modes
-        waves = m * (modes[:, 1::2] * numbers[4::2] - modes[:, 2::2] * numbers[3::2])
-        slope = share * waves.sum(axis=1) / np.where(r > 0, r, np.inf)
-        to[0] += (slope * np.sin(theta)).sum()
-        to[1] -= (slope * np.cos(theta)).sum()
-    elif kind == "per_vertex":
-        pairs = to.reshape(-1, 2)
-        pairs[:, 0] += np.bincount(segment, share * (1 - place), minlength=len(pairs))
-        pairs[:, 1] += np.bincount(segment, share * place, minlength=len(pairs))
-    elif kind == "gaussians":
-        bells, d = numbers.reshape(-1, X.shape[1] + 2), to.reshape(-1, X.shape[1] + 2)
-        away = X[:, None, :] - bells[:, 1:-1]
-        r2 = (away**2).sum(axis=-1)
-        e = np.exp(-r2 * bells[:, -1]) * share[:, None]
-        d[:, 0] += e.sum(axis=0)
-        d[:, 1:-1] += 2 * (bells[:, :1] * bells[:, -1:]) * (e[..., None] * away).sum(axis=0)
-        d[:, -1] -= bells[:, 0] * (e * r2).sum(axis=0)
-
-
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
          gradient, screening, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
+    kinds = (dirichlet_kind, source_kind)
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
     for b in range(len(start)):
         values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
-        of_g, of_f = (None if x is None else row_of(x, b, ends, first) for x in (dirichlet, source))
+        of_g, of_f = (None if x is None else row_of(kind, x, b, first) for kind, x in zip(kinds, (dirichlet, source)))
         for point, w in blocks(start[b], first_walk, count):
             walked = Walked(
                 start[b], frame[b], segments_of(ends, first, b), b, point, w, seed, max_steps, gradient, screening, source_kind != "none"
@@ -76,13 +53,15 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
              first_walk, count, max_steps, gradient, screening, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
-    group = 2 if gradient else 1
+    kinds, group = (dirichlet_kind, source_kind), 2 if gradient else 1
     state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
         if d is not None:
             d[...] = 0
     for b in range(len(start)):
-        of_g, of_f, to_g, to_f = (None if x is None else row_of(x, b, ends, first) for x in (dirichlet, source, ddirichlet, dsource))
+        of_g, of_f, to_g, to_f = (
+            None if x is None else row_of(kind, x, b, first) for kind, x in zip(2 * kinds, (dirichlet, source, ddirichlet, dsource))
+        )
         for point, w in blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w // group, side="right") - 1
             share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
@@ -91,7 +70,7 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
             )
             along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:
-                _add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, walked.end, walked.segment, walked.place)
+                add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.segment, walked.place)
             if to_f is not None and len(walked.event):
                 of_event = np.where(walked.entering, toward[walked.owner], along[walked.owner])
-                _add_gradient(source_kind, of_f, of_event * walked.weight, to_f, walked.event)
+                add_gradient(source_kind, of_f, of_event * walked.weight, to_f, frame[b], walked.event)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from ..._backends.numba import dense, jit
+from ..data._numba import data_values, row_of
 from ._numba_paths import CUT_OFF, ESCAPED, FIRST, MOST_SCREENED, SHRUNK, bessel_series, direction, philox, see
-from ._numba_walked import Walked, blocks, data_values, row_of, segments_of
+from ._numba_walked import Walked, blocks, segments_of
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
@@ -60,7 +61,7 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
     coefficients[...], counts[...] = 0.0, 0
     each = count // samples
     for b in range(len(start)):
-        of_g = None if dirichlet is None else row_of(dirichlet, b, ends, first)
+        of_g = None if dirichlet is None else row_of(kind, dirichlet, b, first)
         for point, w in blocks(start[b], first_walk, count):
             walked = Walked(
                 start[b], frame[b], segments_of(ends, first, b), b, point, w, seed, max_steps, True, screening, False, first_point

@@ -54,35 +54,3 @@ def blocks(start, first_walk, count):
     for at in range(0, len(live) * count, _BLOCK):
         index = np.arange(at, min(at + _BLOCK, len(live) * count))
         yield live[index // count], first_walk + index % count
-
-
-def row_of(numbers, instance, ends, first):
-    """The numbers of one instance; those at vertices as pairs, one a segment."""
-    if ends is not None and first is not None and len(first) > 2 and len(numbers) == 1 and numbers.shape[1] == 2 * len(ends):
-        return numbers[0, 2 * first[instance] : 2 * first[instance + 1]]
-    return numbers[instance if len(numbers) > 1 else 0]
-
-
-def modes_of(numbers, X):
-    """(..., K): the functions that the coefficients multiply; and the distance and angle from the centre."""
-    dx, dy = X[:, 0] - numbers[0], X[:, 1] - numbers[1]
-    r, theta = np.hypot(dx, dy), np.arctan2(dy, dx)[:, None]
-    m = np.arange(1, (len(numbers) - 1) // 2)
-    waves = np.stack([np.cos(m * theta), np.sin(m * theta)], axis=-1).reshape(len(X), 2 * len(m))
-    return np.concatenate([np.ones_like(theta), waves], axis=1), r, theta[:, 0], m
-
-
-def data_values(kind, numbers, function, instance, frame, X, segment=None, place=None):
-    """Data at scaled points, or on segments."""
-    if kind == "function":
-        return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
-    if kind == "number":
-        return np.full(len(X), numbers[0])
-    if kind == "fourier":
-        return modes_of(numbers, X)[0] @ numbers[2:]
-    if kind == "per_vertex":
-        pair = numbers.reshape(-1, 2)[segment]
-        return pair[:, 0] + place * (pair[:, 1] - pair[:, 0])
-    bells = numbers.reshape(-1, X.shape[1] + 2)
-    r2 = ((X[:, None, :] - bells[:, 1:-1]) ** 2).sum(axis=-1)
-    return np.exp(-r2 * bells[:, -1]) @ bells[:, 0]

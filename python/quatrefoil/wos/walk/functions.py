@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -47,8 +48,8 @@ def _compile(function: Any, dimension: int) -> Any:
         def block(n: Any, x: Any, out: Any) -> None:
             values = function(carray(x, (n, dimension)))
             given = carray(out, (n,))
-            for i in range(n):
-                given[i] = values[i]
+            for i in range(n):  # NaN where there are fewer values than points: nothing is read that is not there
+                given[i] = values[i] if i < len(values) else math.nan
 
         known[dimension] = cfunc(types.void(types.int64, pointer, pointer))(block)
     return known[dimension]
@@ -88,9 +89,29 @@ class OneEach:
 
     def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]]) -> None:
         self.parts = parts
+        # where all are compiled, the native kernel calls them as it calls one
+        self.addresses = [p.address for p in parts if isinstance(p, Compiled)] if all(isinstance(p, Compiled) for p in parts) else None
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self.parts[instance](instance, X), np.float64)
+
+
+def _check_signature(f: Any, name: str) -> None:
+    """TypeError for a cfunc of other arguments, which would read and write anywhere."""
+    from numba import types
+
+    pointer = types.CPointer(types.float64)
+    expected = types.void(types.int64, pointer, pointer)
+    if (f._sig.args, f._sig.return_type) != (expected.args, expected.return_type):
+        raise TypeError(f"solve: {name} is a cfunc {f._sig}, expected void(int64 n, const double* x, double* out)")
+
+
+def _check_answers(f: Any, boundary: Boundary, name: str) -> None:
+    """Compiled code cannot raise: a wrong shape shows here, at some points of either number."""
+    check = Function(f, np.dtype(np.float64), name)
+    centre, extent = (boundary.centre[0], boundary.extent[0]) if boundary.count else (np.zeros(boundary.dimension), 1.0)
+    for shares in ((0.1, -0.1, 0.05), (0.1, -0.1, 0.05, -0.05, 0.02)):
+        check(0, centre + extent * np.outer(shares, np.ones(boundary.dimension)))
 
 
 def is_function(given: Any) -> bool:
@@ -99,12 +120,10 @@ def is_function(given: Any) -> bool:
 
 def wrap(given: Any, boundary: Boundary, dtype: np.dtype, name: str) -> Any:
     """What the kernels call: njit functions and cfuncs as compiled code, others with the points' dtype."""
-    d = boundary.dimension
     if importlib.util.find_spec("numba") and is_cfunc(given):
+        _check_signature(given, name)
         return Compiled(given)
     if importlib.util.find_spec("numba") and is_njit(given):
-        check = Function(given, np.dtype(np.float64), name)
-        probe = boundary.centre[0] + boundary.extent[0] * np.array([[0.1] * d, [-0.1] * d, [0.05] * d])
-        check(0, np.ascontiguousarray(probe))  # compiled code cannot raise: a wrong shape shows here
-        return Compiled(_compile(given, d))
+        _check_answers(given, boundary, name)
+        return Compiled(_compile(given, boundary.dimension))
     return Function(given, dtype, name)

@@ -6,7 +6,8 @@ Plain array code for NumPy arrays and tensors, so that torch differentiates it; 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from ... import _arrays
 from ..._arguments import finite, number, numbers_of
-from ..data import Fourier, Gaussians, PerVertex
+from ..data import CLASSES, Fourier, Gaussians, GridField, PerVertex, Polynomial
 from ..polygon import Boundary, Polygon
 from .functions import OneEach, is_function, wrap
+from .recentre import along_axes, shifts
 
 Array = Any
 Parameters = dict[str, Any]  # name -> gradient, as the caller gave the parameter
@@ -67,7 +69,7 @@ def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
     """Data like this one of other arrays."""
     if isinstance(given, (list, tuple)):
         return (list if isinstance(given, list) else tuple)(with_arrays(g, change) for g in given)
-    if isinstance(given, (Fourier, PerVertex, Gaussians)):
+    if isinstance(given, CLASSES):
         again = copy.copy(given)
         vars(again).update({name: with_arrays(value, change) for name, value in vars(given).items()})
         return again
@@ -82,12 +84,10 @@ def pack(given: Any, target: Target, name: str) -> Packed:
         return NOTHING
     if isinstance(given, (list, tuple)):
         packed = _pack_list(list(given), target, name)
-    elif isinstance(given, Fourier):
-        packed = _pack_fourier([given], target, name)
     elif isinstance(given, PerVertex):
         packed = _pack_per_vertex(given, target, name)
-    elif isinstance(given, Gaussians):
-        packed = _pack_gaussians([given], target, name)
+    elif isinstance(given, CLASSES):
+        packed = next(of for kind, of in _TOGETHER.items() if isinstance(given, kind))([given], target, name)
     elif isinstance(given, (np.integer, np.floating)):
         packed = _pack_number(given, target, name)
     elif _arrays.kind(given) is not None:
@@ -96,7 +96,8 @@ def pack(given: Any, target: Target, name: str) -> Packed:
         packed = Packed("function", function=wrap(given, target.boundary, target.dtype, name))
     else:
         raise TypeError(
-            f"solve: {name} is {type(given).__name__}, expected a number, Fourier, Gaussians, PerVertex, a function, or a list of them"
+            f"solve: {name} is {type(given).__name__}, expected a number, {', '.join(c.__name__ for c in CLASSES)}, a function, "
+            "or a list of them"
         )
     packed.given = given
     return packed
@@ -124,7 +125,7 @@ def _pack_fourier(given: list[Fourier], target: Target, name: str) -> Packed:
         raise ValueError(f"solve: {name} is Fourier data, which needs two dimensions; the boundary has {b.dimension}")
     parts = [target.parameter(f.coefficients, f"{name}.coefficients") for f in given]
     if len(given) == 1 and parts[0].ndim == 2:
-        batch: int | None = len(parts[0])
+        batch: int | None = _instances(parts[0], target, f"{name}.coefficients")
         c = parts[0]
     else:
         batch = None if len(given) == 1 else len(given)
@@ -159,7 +160,8 @@ def _pack_gaussians(given: list[Gaussians], target: Target, name: str) -> Packed
     if c.shape[-1] != d:
         raise ValueError(f"solve: {name}.center has {c.shape[-1]} coordinates, the boundary {d}")
     J = a.shape[-1]
-    sizes = {len(x) for x, inner in ((a, 1), (c, 2), (w, 1)) if x.ndim > inner}
+    parts = {"amplitude": (a, 1), "center": (c, 2), "width": (w, 1)}
+    sizes = {_instances(x, target, f"{name}.{part}") for part, (x, inner) in parts.items() if x.ndim > inner}
     if len(sizes) > 1:
         raise ValueError(f"solve: {name} has parameters of {sorted(sizes)} instances")
     batch = sizes.pop() if sizes else None
@@ -196,6 +198,75 @@ def _gaussian_parts(given: list[Gaussians], part: str, target: Target, name: str
         fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])
         rows.append(xp.concatenate([x, *[fill] * (most - len(x))]))
     return xp.stack(rows)
+
+
+def _pack_polynomials(given: list[Polynomial], target: Target, name: str) -> Packed:
+    """One polynomial, of an instance or of B; or one an instance. In scaled coordinates: a row an instance where boxes differ."""
+    b, d, xp = target.boundary, target.boundary.dimension, target.namespace
+    batch = None if len(given) == 1 else len(given)
+    parts, matrices, sizes = [], [np.zeros((0, 1, 1))], (1,) * d
+    for i, g in enumerate(given):
+        c = target.parameter(g.coefficients, f"{name}.coefficients")
+        if c.ndim not in (d, d + 1) or 0 in c.shape[-d:]:
+            axes = ", ".join(f"n{i + 1}" for i in range(d))
+            raise ValueError(
+                f"solve: {name}.coefficients has shape {tuple(c.shape)}, expected ({axes}) or (B, {axes}): the boundary has {d} dimensions"
+            )
+        if c.ndim > d:
+            batch = _instances(c, target, f"{name}.coefficients")
+        sizes = tuple(c.shape[-d:])
+        which = slice(None) if len(given) == 1 or b.batch is None else slice(i, i + 1)
+        matrices = shifts(sizes, b.centre[which], b.extent[which])
+        if not all(np.isfinite(m).all() for m in matrices):
+            raise ValueError(f"solve: {name} has powers up to {max(sizes) - 1}, which leave float64 at the boundary's coordinates")
+        parts.append(_table(sizes, along_axes(c.reshape(-1, *sizes), [target.array(m) for m in matrices]), target))
+
+    def pull(g: np.ndarray) -> Parameters:
+        of_scaled = g[:, d:].reshape(-1, *sizes)
+        return {"coefficients": as_given(along_axes(of_scaled, [m.transpose(0, 2, 1) for m in matrices]), given[0].coefficients)}
+
+    return Packed("polynomial", batch, _stacked(parts, xp) if parts else target.array(np.zeros((0, d))), pull=pull)
+
+
+def _pack_grids(given: list[GridField], target: Target, name: str) -> Packed:
+    """One field, of an instance or of B; or one an instance. In absolute coordinates: boundaries may share a row."""
+    d, xp = target.boundary.dimension, target.namespace
+    batch = None if len(given) == 1 else len(given)
+    parts = []
+    for g in given:
+        v = target.parameter(g.values, f"{name}.values")
+        if len(g.box[0]) != d:
+            raise ValueError(f"solve: {name} is a GridField in {len(g.box[0])} dimensions, the boundary has {d}")
+        if v.ndim > d:
+            batch = _instances(v, target, f"{name}.values")
+        sizes = tuple(v.shape[-d:])
+        parts.append(_table((*sizes, *g.box[0], *g.box[1]), v.reshape(-1, *sizes), target))
+
+    def pull(g: np.ndarray) -> Parameters:
+        return {"values": as_given(g[:, 3 * d :].reshape(-1, *given[0].values.shape[-d:]), given[0].values)}
+
+    return Packed("grid", batch, _stacked(parts, xp) if parts else target.array(np.zeros((0, 3 * d))), pull=pull)
+
+
+def _instances(array: Array, target: Target, name: str) -> int:
+    """How many instances an array has; ValueError where the boundary has others."""
+    b = target.boundary
+    if b.batch is not None and len(array) != b.count:
+        raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, {len(array)} instances, but the boundary has {b.count}")
+    return len(array)
+
+
+def _table(head: Sequence[float], table: Array, target: Target) -> Array:
+    """(rows, ...) behind the same numbers in every row."""
+    first = target.array(np.tile(np.array(head, np.float64), (len(table), 1)))
+    return target.namespace.concatenate([first, table.reshape(len(table), math.prod(table.shape[1:]))], 1)
+
+
+def _stacked(parts: list[Array], xp: Any) -> Array:
+    """Rows below each other, filled up with zeros behind."""
+    width = max(p.shape[1] for p in parts)
+    full = [xp.concatenate([p, xp.broadcast_to(xp.zeros_like(p[:, :1]), (len(p), width - p.shape[1]))], 1) for p in parts]
+    return full[0] if len(full) == 1 else xp.concatenate(full)
 
 
 def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
@@ -247,15 +318,15 @@ def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
     for i, g in enumerate(given):
         if g is None:
             raise TypeError(f"solve: {name}[{i}] is None")
-        if any(getattr(x, "ndim", inner) > inner for x, inner in _inner_axes(g)):
+        if any(getattr(x, "ndim", inner) > inner for x, inner in _inner_axes(g, b.dimension)):
             raise ValueError(f"solve: {name}[{i}] has instances of its own")
     kinds = {type(g) for g in given}
     if PerVertex in kinds:
         if kinds != {PerVertex}:
             raise ValueError(f"solve: {name} mixes PerVertex with other data; give functions instead")
         return _pack_per_vertex(PerVertex([g.values for g in given]), target, name)
-    if kinds == {Fourier} or kinds == {Gaussians}:
-        packed = _pack_fourier(given, target, name) if kinds == {Fourier} else _pack_gaussians(given, target, name)
+    if len(kinds) == 1 and (together := _TOGETHER.get(kinds.pop())):
+        packed = together(given, target, name)
         packed.batch, packed.pull = len(given), None
         return packed
     parts = [pack(g, target, f"{name}[{i}]") for i, g in enumerate(given)]
@@ -263,19 +334,32 @@ def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
         xp = target.namespace
         return Packed("number", len(parts), xp.concatenate([p.numbers for p in parts]) if parts else target.array(np.zeros((0, 1))))
     for i, g in enumerate(given):
-        if any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g)):
+        if any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g, b.dimension)):
             raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of data of several kinds has no gradient; detach it")
     return Packed("function", len(parts), function=OneEach([_as_function(p) for p in parts]))
 
 
-def _inner_axes(given: Any) -> list[tuple[Array, int]]:
-    """The arrays of one data, and how many axes each has for one instance."""
+# of a list of one class, instances as rows
+_TOGETHER: dict[type, Callable[[list[Any], Target, str], Packed]] = {
+    Fourier: _pack_fourier,
+    Gaussians: _pack_gaussians,
+    Polynomial: _pack_polynomials,
+    GridField: _pack_grids,
+}
+
+
+def _inner_axes(given: Any, d: int) -> list[tuple[Array, int]]:
+    """The arrays of one data, and how many axes each has for one instance of d dimensions."""
     if isinstance(given, Fourier):
         return [(given.coefficients, 1)]
     if isinstance(given, Gaussians):
         return [(given.amplitude, 1), (given.center, 2), (given.width, 1)]
     if isinstance(given, PerVertex):
         return [(given.values, 1)]
+    if isinstance(given, Polynomial):
+        return [(given.coefficients, d)]
+    if isinstance(given, GridField):
+        return [(given.values, len(given.box[0]))]
     return [(given, 0)] if _arrays.kind(given) is not None else []
 
 

@@ -48,10 +48,10 @@ def solve(
     points : (N, d) or (B, N, d)
         float32 or float64, NumPy or CPU torch. (N, d) serves every instance.
     dirichlet : g
-        A number, (B,) numbers, Fourier, Gaussians, PerVertex, a ``numba.njit`` function f(X (n, d)) -> (n,), a ``numba.cfunc``
-        ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature, or a list of B of these. Functions get
-        absolute coordinates, njit functions in float64, others in the points' dtype; they may be called more than once for a point, from
-        several threads, and with points of no walk. Compiled functions run without the GIL; they cannot raise.
+        A number, (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex, GridField, a ``numba.njit`` function f(X (n, d)) -> (n,), a
+        ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature, or a list of B of these.
+        Functions get absolute coordinates, njit functions in float64, others in the points' dtype; they may be called more than once for a
+        point, from several threads, and with points of no walk. Compiled functions run without the GIL; they cannot raise.
     source : f, optional
         As dirichlet, but for PerVertex.
     screening : float
@@ -162,7 +162,8 @@ def solve_vjp(
         grad times the gradient of u, summed over the instances that share the points; NaN within epsilon of the boundary, where grad is
         not 0; 0 outside.
     grad_dirichlet, grad_source : dict
-        From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given),
+        From parameter name to array: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a list
+        where a list was given),
         {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
         functions.
 

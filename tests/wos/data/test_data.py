@@ -1,0 +1,329 @@
+"""Data classes: the functions that they name, at points and in walks; where domains are far from 0; what they refuse."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from case import LAYOUTS
+from quatrefoil import wos
+from wos.walk import oracle
+from wos.walk.oracle import disc_points, gates, seed, star_points
+
+EPS = np.finfo(np.float64).eps
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+CENTRE = np.array([[0.5, 0.5]])
+
+
+def kinds(rng, d, lead=(), dtype=np.float64):
+    """(name, data, the function of an instance that it names, the size of its terms) of every class in d dimensions, instances first."""
+
+    def draw(*shape, low=None):
+        x = (rng.normal(size=(*lead, *shape)) if low is None else rng.uniform(low, 2, (*lead, *shape))).astype(dtype)
+        return x, x.astype(np.float64)
+
+    sizes = [int(n) for n in rng.choice([2, 3, 5, 7], d)]
+    lo, hi = rng.uniform(-0.9, -0.3, d), rng.uniform(0.2, 0.8, d)
+    (c, C), (v, V), (a, A), (m, M), (w, W) = draw(*sizes), draw(*sizes), draw(3), draw(3, d), draw(3, low=0.5)
+    yield "polynomial", wos.Polynomial(c), lambda b: lambda Y: oracle.polynomial(Y, C[b]), np.abs(c).max() * c[(0,) * len(lead)].size
+    yield "grid", wos.GridField(v, (lo, hi)), lambda b: lambda Y: oracle.grid(Y, V[b], lo, hi), np.abs(v).max()
+    yield "gaussians", wos.Gaussians(a, m, w), lambda b: lambda Y: oracle.gaussians(Y, A[b], M[b], W[b]), 3 * np.abs(a).max()
+    if d == 2:
+        (f, F), at = draw(5), (0.2, -0.1)
+        yield "fourier", wos.Fourier(f, at), lambda b: lambda Y: oracle.fourier(Y, F[b], at), 5 * np.abs(f).max()
+
+
+def domain(rng, d, n):
+    return (wos.Polygon(oracle.star(60)), star_points(rng, n)) if d == 2 else (wos.Ball([0.1, 0.0, -0.2], 1.1), disc_points(rng, n, 0.8, d))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_at_points(d, lead, rng):
+    X, each = rng.uniform(-1.5, 1.5, (20, d)), rng.uniform(-1.5, 1.5, (3, 20, d))
+    for name, data, function, size in kinds(rng, d, lead):
+        tolerance = 50 * EPS * size * 1.5 ** (7 * d)  # of a product of powers
+        if not lead:
+            np.testing.assert_allclose(data(X), function(())(X), rtol=0, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(data(each), function(())(each), rtol=0, atol=tolerance, err_msg=name)
+            continue
+        np.testing.assert_allclose(data(X), [function(b)(X) for b in range(3)], rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(data(each), [function(b)(each[b]) for b in range(3)], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [2, 3])
+def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
+    """The same walks, in float32 and in float64: as boundary values, as sources and as both."""
+    boundary, X = domain(rng, d, 12)
+    for name, data, function, size in kinds(rng, d, dtype=dtype):
+        size = max(size, 1.0) * 1.5 ** (2 * d)
+        for epsilon, eps in ((1e-3, 2.0**-23), (1e-7, EPS)):
+            run = dict(walks=12, epsilon=epsilon, rng=seed(rng))
+            for g, f in ((data, None), (0.0, data), (data, data)):
+                by_hand = [function(()) if x is data else x for x in (g, f)]
+                one = wos.solve(boundary, X.astype(dtype), dirichlet=g, source=f, **run)
+                two = wos.solve(boundary, X.astype(dtype), dirichlet=by_hand[0], source=by_hand[1], **run)
+                assert one.value.dtype == dtype
+                rounded = max(eps, np.finfo(dtype).eps)  # functions get points of their dtype
+                np.testing.assert_allclose(one.value, two.value, rtol=0, atol=30 * rounded * size, err_msg=f"{name} {epsilon}")
+                np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_constant_is_exact(d, backend, rng):
+    boundary, X = domain(rng, d, 7)
+    for c in (0.1, -3.7e5):
+        for g in (
+            wos.Polynomial(np.full((1,) * d, c)),
+            wos.Polynomial(np.pad(np.full((1,) * d, c), [(0, 2)] * d)),
+            wos.GridField(np.full((3, 4, 2)[:d], c), ([-0.3] * d, [0.2] * d)),
+        ):
+            r = wos.solve(boundary, X, dirichlet=g, walks=33, rng=seed(rng))
+            np.testing.assert_array_equal(r.value, c)
+            np.testing.assert_array_equal(r.stderr, 0)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_linear_data_is_linear(d, backend, rng):
+    """Values at nodes and at vertices, of a linear function, are that function, whose polynomial has two powers an axis."""
+    boundary, X = domain(rng, d, 12)
+    slope, c = rng.normal(size=d), np.zeros((2,) * d)
+    c[(0,) * d] = 0.7
+    for i in range(d):
+        c[tuple(int(j == i) for j in range(d))] = slope[i]
+    nodes = np.stack(np.meshgrid(*(np.linspace(-2, 2, n) for n in (4, 6, 3)[:d]), indexing="ij"), axis=-1)
+    data = [wos.Polynomial(c), wos.GridField(nodes @ slope + 0.7, ([-2.0] * d, [2.0] * d))]
+    if d == 2:
+        data.append(wos.PerVertex(oracle.star(60) @ slope + 0.7))
+    run = dict(walks=16, epsilon=1e-7, rng=seed(rng))
+    first, *others = [wos.solve(boundary, X, dirichlet=g, **run).value for g in data]
+    for value in others:
+        np.testing.assert_allclose(value, first, rtol=0, atol=1e-13)
+
+
+def test_a_grid_at_its_nodes_and_outside(rng):
+    v, lo, hi = rng.normal(size=(3, 5)), np.array([-1.0, 2.0]), np.array([0.5, 7.0])
+    field = wos.GridField(v, (lo, hi))
+    nodes = np.stack(np.meshgrid(np.linspace(lo[0], hi[0], 3), np.linspace(lo[1], hi[1], 5), indexing="ij"), axis=-1)
+    np.testing.assert_allclose(field(nodes.reshape(-1, 2)).reshape(3, 5), v, rtol=0, atol=1e-14)
+    far = np.array([[-9.0, -9], [9, 9], [-9, 9], [9, -9], [-0.625, 99], [99, 2]])
+    np.testing.assert_allclose(field(far), [v[0, 0], v[2, 4], v[0, 4], v[2, 0], (v[0, 4] + v[1, 4]) / 2, v[2, 0]], rtol=0, atol=1e-14)
+    assert field.box == ((-1.0, 2.0), (0.5, 7.0))
+    assert field.values is v
+
+
+def test_points_on_nodes_faces_and_beyond_in_walks(backend):
+    """Points within epsilon of the boundary are g there: each at a node, on a face of the box or outside of it."""
+    v = np.arange(6.0).reshape(2, 3) ** 2
+    on_edge = np.array([[0.0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0, 0.25]])
+    for lo, hi in (((0, 0), (1, 1)), ((0.5, 0.5), (2, 2)), ((-5, -5), (-4, -4)), ((0.25, -9), (0.75, 9))):
+        r = wos.solve(wos.Polygon(SQUARE), on_edge, dirichlet=wos.GridField(v, (lo, hi)), walks=2, rng=1)
+        np.testing.assert_allclose(r.value, oracle.grid(on_edge, v, lo, hi), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_harmonic_polynomial_is_its_own_solution(d, backend, rng):
+    n, W = (400, 2048) if backend == "native" else (40, 1024)
+    boundary, X = domain(rng, d, n)
+    c = np.zeros((4, 4, 2)[:d])
+    if d == 2:
+        c[3, 0], c[1, 2], c[0, 1] = 1, -3, 0.5  # x^3 - 3 x y^2 + y / 2
+    else:
+        c[1, 1, 1], c[2, 0, 0], c[0, 2, 0] = 1, 1, -1  # x y z + x^2 - y^2
+    r = wos.solve(boundary, X, dirichlet=wos.Polynomial(c), walks=W, epsilon=1e-5, rng=seed(rng))
+    assert gates(r.value, r.stderr, oracle.polynomial(X, c)) == []
+
+
+@pytest.mark.parametrize("shift", [1e3, 1e6])
+def test_a_polynomial_far_from_the_origin(shift, backend, rng):
+    """As accurate as its given coefficients in float64 allow: eps times the sizes of its terms, and not more of them."""
+    at = np.array([shift, -2 * shift])
+    polygon, X = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at
+    c = rng.normal(size=(3, 3))
+    run = dict(walks=10, epsilon=1e-7, rng=seed(rng))
+    one = wos.solve(polygon, X, dirichlet=wos.Polynomial(c), source=wos.Polynomial(c), **run)
+    two = wos.solve(polygon, X, dirichlet=lambda Y: oracle.exact_polynomial(Y, c), source=lambda Y: oracle.exact_polynomial(Y, c), **run)
+    terms = oracle.polynomial(np.abs(at) + 2, np.abs(c))
+    assert np.abs(one.value - two.value).max() < 20 * EPS * terms
+    # in the walks of float32 it loses float32's share of what varies, not of the value
+    run["epsilon"] = 1e-3
+    one = wos.solve(polygon, X, dirichlet=wos.Polynomial(c), **run)
+    two = wos.solve(polygon, X, dirichlet=lambda Y: oracle.exact_polynomial(Y, c), **run)
+    varies = np.ptp(oracle.polynomial(oracle.star(60) + at, c))
+    assert np.abs(one.value - two.value).max() < 20 * 2.0**-23 * varies + 20 * EPS * terms
+
+
+def test_a_grid_far_from_the_origin(backend, rng):
+    """A domain of size 1 at 1e6, and a box much larger than its domain: places are found in float64."""
+    v, s = rng.normal(size=(5, 9)), seed(rng)
+    for at, lo, hi in (((1e6, -2e6), (-0.8, -0.9), (1.0, 0.7)), ((0.0, 0.0), (-1e5, -2e5), (2e5, 1e5))):
+        polygon, X = wos.Polygon(oracle.star(60) + at), star_points(rng, 10) + at
+        field = wos.GridField(v, (np.add(lo, at), np.add(hi, at)))
+        one, two = (
+            wos.solve(polygon, X, dirichlet=g, source=g, walks=10, rng=s).value
+            for g in (field, lambda Y, field=field: oracle.grid(Y, v, *field.box))
+        )
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-7)
+
+
+# ---------------------------------------------------------------- instances
+
+
+def boundaries(d, n):
+    if d == 2:
+        return wos.Polygon([oracle.star(40 + 3 * b) * (1 + 0.3 * b) + [b, -b] for b in range(n)])
+    return wos.Ball([0.2, 0.1, 0.0], 1.2)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_batch_is_its_instances(d, backend, rng):
+    """Data of B on B boundaries or on one: each instance as alone, as arrays with B first and as lists; prefixes too."""
+    X = np.stack([star_points(rng, 5) * 0.8 + [b, -b] for b in range(3)]) if d == 2 else np.stack([disc_points(rng, 5, d=3)] * 3)
+    for name, data, function, size in kinds(rng, d, (3,)):
+        run = dict(walks=8, epsilon=1e-7, rng=seed(rng))
+        whole = wos.solve(boundaries(d, 3), X, dirichlet=data, source=data, **run).value
+        by_hand = wos.solve(boundaries(d, 3), X, dirichlet=[function(b) for b in range(3)], source=[function(b) for b in range(3)], **run)
+        np.testing.assert_allclose(whole, by_hand.value, rtol=0, atol=1e-11 * size, err_msg=name)
+        for n in (0, 1, 2):
+            part = wos.solve(boundaries(d, n), X[:n], dirichlet=first(data, n), source=first(data, n), **run).value
+            np.testing.assert_array_equal(part, whole[:n], err_msg=name)
+        alone = [pick(data, b) for b in range(3)]
+        listed = wos.solve(boundaries(d, 3), X, dirichlet=alone, source=alone, **run).value
+        np.testing.assert_array_equal(listed, whole, err_msg=name)
+
+
+def changed(data, change):
+    arrays = {k: change(v) for k, v in vars(data).items() if isinstance(v, np.ndarray)}
+    return type(data)(**{**{k: v for k, v in vars(data).items() if not k.startswith("_")}, **arrays})
+
+
+def first(data, n):
+    return changed(data, lambda v: v[:n])
+
+
+def pick(data, b):
+    return changed(data, lambda v: v[b])
+
+
+def test_lists_of_tables_of_different_sizes(backend, rng):
+    """Polynomials of different degrees, grids of different sizes and boxes, one an instance, and one field for polygons of other boxes."""
+    polynomials = [wos.Polynomial(rng.normal(size=shape)) for shape in ((1, 1), (3, 2), (2, 5))]
+    grids = [wos.GridField(rng.normal(size=shape), (lo, hi)) for shape, lo, hi in (
+        ((2, 2), (-1, -1), (1, 1)), ((3, 7), (0, -2), (2, 1)), ((5, 2), (-1, -3), (3, 0)))]  # fmt: skip
+    X = np.stack([star_points(rng, 5) * 0.8 + [b, -b] for b in range(3)])
+    run = dict(walks=8, epsilon=1e-7, rng=seed(rng))
+    for listed in (polynomials, grids, [grids[0], polynomials[1], 2.0]):
+        by_hand = [g if isinstance(g, float) else g.__call__ for g in listed]
+        one, two = (wos.solve(boundaries(2, 3), X, dirichlet=g, source=g, **run).value for g in (listed, by_hand))
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
+    one, two = (wos.solve(boundaries(2, 3), X, dirichlet=g, **run).value for g in (polynomials[2], [polynomials[2]] * 3))
+    np.testing.assert_array_equal(one, two)
+    # as many numbers as the segments of all polygons have ends: 6 + 242
+    shared = wos.GridField(rng.normal(size=(2, 121)), ((-1, -3), (3, 1)))
+    assert 6 + shared.values.size == 2 * len(boundaries(2, 3).ends) - 10
+    rings = [oracle.star(40), oracle.star(40) * 2, oracle.star(44)]
+    one, two = (wos.solve(wos.Polygon(rings), X[0], dirichlet=g, **run).value for g in (shared, shared.__call__))
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------- what is given
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_strides_and_alignment(layout, backend, rng):
+    for d in (2, 3):
+        boundary, X = domain(rng, d, 5)
+        for name, data, _, _ in kinds(rng, d):
+            before = pickle.dumps(data)
+            given = changed(data, LAYOUTS[layout])
+            one, two = (wos.solve(boundary, X, dirichlet=g, source=g, walks=8, rng=1) for g in (data, given))
+            np.testing.assert_array_equal(one.value, two.value, err_msg=name)
+            assert pickle.dumps(data) == before
+
+
+def test_a_nan_in_a_grid_stays_where_it_was_met(backend, rng):
+    v = np.ones((3, 3))
+    v[:, 2] = np.nan
+    field = wos.GridField(v, ((0, 0), (1, 1)))  # NaN in the upper half
+    X = np.array([[0.5, 1e-9], [0.5, 1 - 1e-9], [0.3, 0.6], [0.0, 0.2]])
+    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=field, walks=50, rng=seed(rng))
+    np.testing.assert_array_equal(np.isnan(r.value), [False, True, True, False])
+    np.testing.assert_array_equal(r.value[[0, 3]], 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: wos.Polynomial(np.ones(3)), ValueError, r"shape \(3,\), expected \(n1, n2\) or \(n1, n2, n3\)"),
+        (lambda: wos.Polynomial(np.ones((2, 0))), ValueError, "n >= 1"),
+        (lambda: wos.Polynomial(np.ones((2,) * 5)), ValueError, "expected"),
+        (lambda: wos.Polynomial(np.array([[1.0, np.inf]])), ValueError, r"coefficients\[0, 1\] is inf"),
+        (lambda: wos.Polynomial([[1.0]]), TypeError, "list"),
+        (lambda: wos.Polynomial(np.ones((2, 2), int)), TypeError, "int64"),
+        (lambda: wos.Polynomial(np.ones((2, 2), np.float16)), TypeError, "float16"),
+        (lambda: wos.Polynomial(np.ones((2, 2), complex)), TypeError, "complex128"),
+        (lambda: wos.Polynomial(np.ones((2, 2)))(np.ones((4, 3))), ValueError, "2 dimensions"),
+        (lambda: wos.Polynomial(np.ones((2, 2, 2)))(np.ones((4, 4))), ValueError, "2 or 3 dimensions"),
+        (lambda: wos.Polynomial(np.ones((5, 2, 2)))(np.ones((4, 3, 2))), ValueError, r"\(4, 3, 2\)"),
+        (lambda: wos.GridField(np.ones((2, 2)), 3), TypeError, "box is int"),
+        (lambda: wos.GridField(np.ones((2, 2)), [(0, 0)]), ValueError, "1 entries"),
+        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1, 1))), ValueError, "2 and 3"),
+        (lambda: wos.GridField(np.ones((2, 2)), ((0, 1), (1, 1))), ValueError, "from 1.0 to 1.0 along axis 1, expected lo < hi"),
+        (lambda: wos.GridField(np.ones((2, 2)), ((0, np.nan), (1, 1))), ValueError, r"box\[0\]\[1\] is nan"),
+        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1e90))), ValueError, "side of 1e[+]90"),
+        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), ("1", 1))), TypeError, "box"),
+        (lambda: wos.GridField(np.ones((2, 1)), ((0, 0), (1, 1))), ValueError, r"shape \(2, 1\), expected \(n1, n2\) or \(B, n1, n2\)"),
+        (lambda: wos.GridField(np.ones((2, 2, 2, 2)), ((0, 0), (1, 1))), ValueError, "expected"),
+        (lambda: wos.GridField(np.ones(4), ((0, 0), (1, 1))), ValueError, "expected"),
+        (lambda: wos.GridField(np.ones((2, 2), int), ((0, 0), (1, 1))), TypeError, "int64"),
+        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1)))(np.ones((4, 3))), ValueError, "2 dimensions"),
+    ],
+)
+def test_what_is_refused(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+BOX2, BOX3 = ((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 1))
+
+
+@pytest.mark.parametrize("where", ["dirichlet", "source"])
+@pytest.mark.parametrize(
+    ("data", "B", "error", "text"),
+    [
+        (wos.Polynomial(np.ones((3, 2, 2))), 2, ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but the boundary has 2"),
+        (wos.Polynomial(np.ones((2, 2, 2, 2))), None, ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
+        (wos.Polynomial(np.ones((2, 2), np.float32)), None, TypeError, "float32"),
+        (wos.GridField(np.ones((3, 2, 2)), BOX2), 2, ValueError, r"values has shape \(3, 2, 2\), 3 instances, but the boundary has 2"),
+        (wos.GridField(np.ones((2, 2, 2)), BOX3), None, ValueError, "GridField in 3 dimensions, the boundary has 2"),
+        (wos.GridField(np.ones((2, 2), np.float32), BOX2), None, TypeError, "float32"),
+        (wos.Fourier(np.ones((3, 3))), 2, ValueError, r"coefficients has shape \(3, 3\), 3 instances, but the boundary has 2"),
+        (wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), 2, ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
+        ([wos.Polynomial(np.ones((2, 2)))] * 3, 2, ValueError, "list of 3"),
+        ([wos.Polynomial(np.ones((2, 2, 2)))] * 2, 2, ValueError, "instances of its own"),
+        ([wos.GridField(np.ones((2, 2, 2)), BOX2)] * 2, 2, ValueError, "instances of its own"),
+        ([wos.GridField(np.ones((2, 2, 2)), BOX3)] * 2, 2, ValueError, "3 dimensions"),
+        ([wos.Polynomial(np.ones((1, 2))), None], 2, TypeError, "None"),
+    ],
+)
+def test_what_does_not_go_with_a_boundary(data, B, error, text, where, backend):
+    polygon = wos.Polygon(SQUARE if B is None else np.stack([SQUARE] * B))
+    with pytest.raises(error, match=text):
+        wos.solve(polygon, CENTRE, walks=2, rng=0, **{"dirichlet": 0.0, where: data})
+
+
+def test_no_powers_in_space(backend):
+    """What has no instances in the plane has no powers of x in space."""
+    c = wos.Polynomial(np.ones((0, 2, 2)))
+    with pytest.raises(ValueError, match=r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"):
+        wos.solve(wos.Ball([0, 0, 0], 1), np.zeros((1, 3)), dirichlet=c, walks=2, rng=0)
+    assert wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=c, walks=2, rng=0).value.shape == (0, 1)
+
+
+def test_powers_that_leave_float64(backend):
+    c = np.zeros((60, 1))
+    c[1] = 1.0
+    assert np.isfinite(wos.solve(wos.Polygon(SQUARE), CENTRE, dirichlet=wos.Polynomial(c), walks=2, rng=0).value).all()
+    with pytest.raises(ValueError, match="powers up to 59, which leave float64"):
+        wos.solve(wos.Polygon(SQUARE + 1e6), CENTRE + 1e6, dirichlet=wos.Polynomial(c), walks=2, rng=0)

@@ -1,0 +1,150 @@
+"""Gradients in the numbers of polynomials and grids: exact for given walks, of every instance its own, in NumPy and in PyTorch."""
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from quatrefoil._backends import native
+from wos.walk import oracle
+from wos.walk.oracle import disc_points, seed, star_points
+
+BOX = {2: ((-1.1, -0.8), (0.9, 1.2)), 3: ((-1.1, -0.8, -0.9), (0.9, 1.2, 0.7))}
+NAMES = {"polynomial": "coefficients", "grid": "values"}
+
+
+def make(kind, table, d):
+    return wos.Polynomial(table) if kind == "polynomial" else wos.GridField(table, BOX[d])
+
+
+def domain(rng, d, n, B=None):
+    if d == 3:
+        return wos.Ball([0.1, 0.0, -0.2], 1.1), disc_points(rng, n, 0.8, d)
+    rings = [oracle.star(40) * (1 + 0.2 * b) for b in range(B or 1)]
+    return wos.Polygon(rings if B else rings[0]), star_points(rng, n)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("where", ["dirichlet", "source"])
+@pytest.mark.parametrize("epsilon", [1e-3, 1e-7])
+def test_the_value_is_linear_in_the_numbers(kind, d, where, epsilon, backend, rng):
+    """d sum(grad value) / d number is the value for that number alone: exact to rounding, number by number."""
+    boundary, X = domain(rng, d, 6)
+    table = rng.normal(size=(3, 4, 2)[:d])
+    run = dict(walks=20, rng=seed(rng), walk_offset=3, epsilon=epsilon)
+    grad = rng.normal(size=6)
+
+    def value(t):
+        return wos.solve(boundary, X, **{"dirichlet": 0.0, where: make(kind, t, d)}, **run).value
+
+    _, *found = wos.solve_vjp(boundary, X, grad, **{"dirichlet": 0.0, where: make(kind, table, d)}, **run)
+    got = found[where == "source"]
+    assert list(got) == [NAMES[kind]]
+    expected = np.array([grad @ value(e.reshape(table.shape)) for e in np.eye(table.size)]).reshape(table.shape)
+    eps = 2.0**-23 if epsilon > 1e-5 else 2.0**-52
+    np.testing.assert_allclose(got[NAMES[kind]], expected, rtol=0, atol=100 * eps * np.abs(grad).sum())  # 20 walks of some 10 steps
+    got_sum, exact_sum = (got[NAMES[kind]] * table).sum(), grad @ value(table)
+    assert abs(got_sum - exact_sum) < 100 * eps * np.abs(grad).sum() * np.abs(table).sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("instances", ["of boundaries", "of data", "of both"])
+def test_of_every_instance_its_own(kind, instances, dtype, backend, rng):
+    """A batch: the gradient of instance b is the one it has where the others count nothing; what all share is the sum."""
+    B, lead = 3, () if instances == "of boundaries" else (3,)
+    boundary, X = domain(rng, 2, 5, None if instances == "of data" else B)
+    X, table = X.astype(dtype), rng.normal(size=(*lead, 3, 4)).astype(dtype)
+    run = dict(dirichlet=make(kind, table, 2), source=make(kind, table, 2), walks=9, rng=seed(rng))
+    grad = rng.normal(size=(B, 5)).astype(dtype)
+    whole = [g[NAMES[kind]] for g in wos.solve_vjp(boundary, X, grad, **run)[1:]]
+    alone = []
+    for b in range(B):
+        one = np.zeros_like(grad)
+        one[b] = grad[b]
+        alone.append([g[NAMES[kind]] for g in wos.solve_vjp(boundary, X, one, **run)[1:]])
+    for which, total in enumerate(whole):
+        assert total.shape == table.shape
+        assert total.dtype == dtype
+        parts = np.array([a[which] for a in alone])
+        if lead:
+            for b in range(B):
+                assert not np.delete(parts[b], b, axis=0).any()
+                np.testing.assert_array_equal(total[b], parts[b, b])
+        else:
+            np.testing.assert_allclose(total, parts.sum(axis=0), rtol=0, atol=20 * np.finfo(dtype).eps * np.abs(parts).sum())
+
+
+def test_threads_and_cuts_of_walks(backend, rng):
+    """A gradient has the same bits for any number of threads, also where a grid has so many values that there are few partial sums."""
+    boundary, X = domain(rng, 2, 9)
+    for table in (rng.normal(size=(3, 3)), rng.normal(size=(700, 800))):
+        run = dict(dirichlet=wos.GridField(table, BOX[2]), walks=2000, rng=seed(rng))
+        first, *others = [wos.solve_vjp(boundary, X, np.ones(9), num_threads=n, **run)[1]["values"] for n in (1, 2, 5)]
+        assert abs(first.sum() - 9) < 9 * 2.0**-23  # the shares of the nodes add up to one a point; a walk's is of its precision
+        for other in others:
+            np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.skipif(native.reason() is not None, reason="the Numba twin has one sum")
+def test_the_gradient_of_a_large_grid_takes_little_memory(peak_memory):
+    """2 MB of values: 8 partial sums of them, not 64."""
+    setup = """
+import numpy as np
+import quatrefoil as qf
+X = np.random.default_rng(0).uniform(-0.6, 0.6, (64, 2))
+ball, field = qf.wos.Ball([0.0, 0.0], 1.0), qf.wos.GridField(np.ones((512, 512)), ((-1, -1), (1, 1)))
+run = dict(dirichlet=field, rng=1, backend="native")
+qf.wos.solve_vjp(ball, X, np.ones(64), walks=2, **run)
+"""
+    assert peak_memory(setup, "qf.wos.solve_vjp(ball, X, np.ones(64), walks=1 << 12, **run)") < 30 << 20
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize("given", ["one", "batch", "list"])
+def test_torch(kind, d, given, backend, rng):
+    """The same bits as NumPy's, and autograd's gradient is that of solve_vjp; a list too."""
+    torch = pytest.importorskip("torch")
+    X, B = disc_points(rng, 5, 0.7, d), 3
+    table = rng.normal(size=(*(() if given == "one" else (B,)), *(3, 2, 4)[:d]))
+    ball, run = wos.Ball([0.1, 0.0, -0.2][:d], 1.1), dict(walks=9, epsilon=1e-7, rng=seed(rng))
+    leaf = torch.tensor(table, requires_grad=True)
+    data, plain = make(kind, leaf, d), make(kind, table, d)
+    if given == "list":
+        data, plain = [make(kind, t, d) for t in leaf], [make(kind, t, d) for t in table]
+    r = wos.solve(ball, torch.tensor(X), dirichlet=data, source=data, **run)
+    expected = wos.solve(ball, X, dirichlet=plain, source=plain, **run)
+    np.testing.assert_array_equal(r.value.detach().numpy(), expected.value)
+    weight = rng.normal(size=expected.value.shape)
+    (got,) = torch.autograd.grad(r.value, leaf, torch.tensor(weight), retain_graph=True)
+    batched = make(kind, table, d)
+    _, of_g, of_f = wos.solve_vjp(ball, X, weight, dirichlet=batched, source=batched, **run)
+    by_hand = of_g[NAMES[kind]] + of_f[NAMES[kind]]
+    np.testing.assert_allclose(got.numpy(), by_hand, rtol=0, atol=1e-13 * np.abs(by_hand).sum())
+    if given != "one":
+        (of_last,) = torch.autograd.grad(r.value[-1].sum(), leaf)
+        assert not of_last[:-1].any()
+        assert of_last[-1].any()
+    (resumed,) = torch.autograd.grad(wos.solve(ball, torch.tensor(X), dirichlet=data, **run).resume(7).value.sum(), leaf)
+    (whole,) = torch.autograd.grad(wos.solve(ball, torch.tensor(X), dirichlet=data, **{**run, "walks": 16}).value.sum(), leaf)
+    torch.testing.assert_close(resumed, whole)
+
+
+@pytest.mark.torch
+def test_what_has_no_gradient_raises(rng):
+    torch = pytest.importorskip("torch")
+    leaf, X = torch.ones(2, 2, dtype=torch.float64, requires_grad=True), torch.zeros(1, 2, dtype=torch.float64)
+    ball = wos.Ball([0, 0], 1)
+    for data in (wos.Polynomial(leaf), wos.GridField(leaf, BOX[2])):
+        with pytest.raises(NotImplementedError, match="several kinds"):
+            wos.solve(ball, X, dirichlet=[data, 1.0], walks=2)
+        value = wos.solve(ball, X, dirichlet=data, walks=2, rng=0).value
+        (first,) = torch.autograd.grad((value**2).sum(), leaf, create_graph=True)
+        with pytest.raises(NotImplementedError, match="second derivative"):
+            torch.autograd.grad(first.sum(), leaf)
+    with pytest.raises(NotImplementedError, match="box"):
+        wos.GridField(leaf, (torch.zeros(2, requires_grad=True), torch.ones(2)))
+    with pytest.raises(TypeError, match="one kind"):
+        wos.solve(ball, X.numpy(), dirichlet=wos.Polynomial(leaf), walks=2)
