@@ -15,6 +15,7 @@ from .._arguments import finite, number, numbers_of, point
 from .._backends import native
 from .._memo import Memo
 from .._typing import AnyArray
+from .plot import plot_boundary
 
 Array = Any
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
@@ -172,6 +173,14 @@ class Polygon:
     def frame(self, epsilon: float, relative: bool) -> Frame:
         return _frame(self, epsilon, relative)
 
+    def outline(self, instance: int) -> np.ndarray:
+        """(M, 2, 2): both ends of every segment of one polygon."""
+        return self.ends[self.first[instance] : self.first[instance + 1]].reshape(-1, 2, 2)
+
+    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
+        """Draws one polygon with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
+        return plot_boundary(self, ax, instance=instance, **style)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
 
@@ -222,6 +231,24 @@ class Ball:
 
     def frame(self, epsilon: float, relative: bool) -> Frame:
         return _frame(self, epsilon, relative)
+
+    def outline(self, instance: int) -> np.ndarray:
+        """(lines, 2, d): the circle, or meridians and circles of latitude of the sphere."""
+        t = np.linspace(0, 2 * np.pi, 97)
+        if self.dimension == 2:
+            rings = np.stack([np.cos(t), np.sin(t)], axis=-1)[None]
+        else:
+            turns = np.linspace(0, np.pi, 9)[:-1, None]
+            meridians = np.stack([np.cos(turns) * np.cos(t), np.sin(turns) * np.cos(t), 0 * turns + np.sin(t)], axis=-1)
+            heights = np.linspace(-np.pi / 2, np.pi / 2, 9)[1:-1, None]
+            circles = np.stack([np.cos(heights) * np.cos(t), np.cos(heights) * np.sin(t), np.sin(heights) + 0 * t], axis=-1)
+            rings = np.concatenate([meridians, circles])
+        x = self.center + self.radius * rings
+        return np.stack([x[:, :-1], x[:, 1:]], axis=2).reshape(-1, 2, self.dimension)
+
+    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
+        """Draws the circle or sphere with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
+        return plot_boundary(self, ax, instance=instance, **style)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_frames": {}}

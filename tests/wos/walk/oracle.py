@@ -2,7 +2,9 @@
 
 import mpmath
 import numpy as np
-from scipy.special import gamma, iv, kv, sph_harm_y
+from scipy.special import gamma, iv, sph_harm_y
+
+from .replay import closest, paths
 
 
 def star(M=1024):
@@ -67,17 +69,6 @@ def grid(X, values, lo, hi):
 def segments(rings):
     """(M, 4) ends of the closed rings' segments."""
     return np.concatenate([np.concatenate([r, np.roll(r, -1, axis=0)], axis=1) for r in rings])
-
-
-def closest(segs, X):
-    """Distance, segment, place on it, closest point: every segment is asked."""
-    a, e = segs[:, :2], segs[:, 2:] - segs[:, :2]
-    t = np.clip(((X[:, None] - a) * e).sum(-1) / (e * e).sum(-1), 0, 1)
-    p = a + t[..., None] * e
-    d = np.hypot(*np.moveaxis(X[:, None] - p, -1, 0))
-    k = d.argmin(axis=1)
-    row = np.arange(len(X))
-    return d[row, k], k, t[row, k], p[row, k]
 
 
 def inside(rings, X):
@@ -161,126 +152,6 @@ def same(a, b):
 
 
 # ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances
-
-
-def philox(counter, key):
-    """Philox4x32-10 of (..., 4) words below 2^32, as the Random123 paper writes it."""
-    low = np.uint64(0xFFFFFFFF)
-    c = [np.asarray(x, np.uint64) for x in counter]
-    k = [np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32 & 0xFFFFFFFF)]
-    for _ in range(10):
-        p, q = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
-        c = [(q >> np.uint64(32)) ^ c[1] ^ k[0], q & low, (p >> np.uint64(32)) ^ c[3] ^ k[1], p & low]
-        k = [(k[0] + np.uint64(0x9E3779B9)) & low, (k[1] + np.uint64(0xBB67AE85)) & low]
-    return c
-
-
-def _uniform(word):
-    return (word + 0.5) / 2**32
-
-
-def _unit(word, height, d):
-    angle = 2 * np.pi * (word / 2**32)
-    if d == 2:
-        return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    z = 2 * _uniform(height) - 1
-    return np.concatenate([np.sqrt(1 - z * z)[..., None] * _unit(word, None, 2), z[..., None]], axis=-1)
-
-
-def greens(d, r, R, screening):
-    """The Green's function of a ball of radius R with its pole at the centre, and how fast it changes where the centre moves towards r."""
-    nu = d / 2 - 1
-    if screening == 0:
-        area = 2 * np.pi ** (d / 2) / gamma(d / 2)
-        g = np.log(R / r) / (2 * np.pi) if d == 2 else (r ** (2 - d) - R ** (2 - d)) / ((d - 2) * area)
-        return g, (r**-d - R**-d) * r / area
-    m = np.sqrt(screening)
-    scale = (m / (2 * np.pi * r)) ** nu / (2 * np.pi)
-    g = scale * (kv(nu, m * r) - iv(nu, m * r) * kv(nu, m * R) / iv(nu, m * R))
-    return g, scale * m * (kv(nu + 1, m * r) - iv(nu + 1, m * r) * kv(nu + 1, m * R) / iv(nu + 1, m * R))
-
-
-def sphere_weights(d, R, screening):
-    """What the mean over the sphere counts in the value at its centre, and that of u n in the gradient."""
-    if screening == 0:
-        return np.ones_like(R), d / R
-    z = R * np.sqrt(screening)
-    value = (z / 2) ** (d / 2 - 1) / (gamma(d / 2) * iv(d / 2 - 1, z))
-    slope = d * (np.sqrt(screening) / 2) ** (d / 2) / (gamma(d / 2 + 1) * R ** (1 - d / 2) * iv(d / 2, z))
-    return value, slope
-
-
-def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0):
-    """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
-    were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
-    after it and of its own source, and that source's point."""
-    N, d = start.shape
-    seed %= 2**64
-    point, walk = np.meshgrid(np.arange(N), first_walk + np.arange(walks), indexing="ij")
-    x = np.repeat(start[:, None], walks, axis=1)
-    steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
-    cut = np.zeros((N, walks), bool)
-    alive = ~np.isnan(x[..., 0])
-    left = np.where(alive, 1.0, np.nan)
-    nothing = np.full((N, walks, 1 + d), np.nan)
-    events, entry, words = [], (nothing, nothing, x), None
-    for step in range(max_steps + 1):
-        if segs is None:
-            radius = 1 - np.sqrt((x * x).sum(axis=-1))
-        else:
-            radius = closest(segs, x.reshape(-1, d))[0].reshape(N, walks)
-        margin[alive] = np.minimum(margin, np.abs(radius - epsilon) / epsilon)[alive]
-        gone = left == 0
-        ends = alive & ((radius <= epsilon) | gone)
-        if step == max_steps:
-            cut = alive & ~ends
-            ends = alive.copy()
-        alive &= ~ends
-        if not alive.any():
-            break
-        if screening:
-            radius = np.minimum(radius, 2 / np.sqrt(screening))
-        sharing = 4 if d == 2 else 2
-        if step % sharing == 0:
-            words = philox((np.full_like(point, step // sharing), walk, point, np.full_like(point, instance)), seed)
-        entering = gradient and step == 0
-        number, sign = (walk // 2, (1 - 2 * (walk % 2))[..., None]) if entering else (walk, 1)
-        first = (d - 1) * (step % sharing)
-        direction = _unit(words[first], words[first + d - 2], d)
-        if entering:
-            w = philox((np.full_like(point, 4 << 28), number, point, np.full_like(point, instance)), seed)
-            direction, radius = sign * _unit(w[0], w[1], d), 0.99 * radius
-        a = philox((np.full_like(point, (1 << 28) + step), number, point, np.full_like(point, instance)), seed)
-        if d == 2:
-            r, n = np.sqrt(_uniform(a[0]) * _uniform(a[1])), _unit(a[2], None, 2)
-        else:
-            b = philox((np.full_like(point, (1 << 28) + (1 << 20) + step), number, point, np.full_like(point, instance)), seed)
-            r, n = np.median([_uniform(w) for w in a[:3]], axis=0), _unit(b[0], b[1], 3)
-        n = sign * n
-        with np.errstate(all="ignore"):
-            g, slope = greens(d, radius * r, radius, screening)
-            weight = radius**2 / (2 * d) / greens(d, radius * r, radius, 0)[0]
-            of_sphere, of_slope = sphere_weights(d, radius, screening)
-        y = x + (radius * r)[..., None] * n
-        if entering:
-            along = np.concatenate([of_sphere[..., None], of_slope[..., None] * direction], axis=-1)
-            source = weight[..., None] * np.concatenate([g[..., None], slope[..., None] * n], axis=-1)
-            entry = along, source, y
-        else:
-            events.append((y, np.where(alive, left * weight * g, 0)))
-            if screening:
-                left = np.where(alive, left * of_sphere, left)
-                w = philox((np.full_like(point, (3 << 28) + step), walk, point, np.full_like(point, instance)), seed)
-                left = np.where(alive & (left < 0.125), np.where(_uniform(w[0]) * 0.125 < left, 0.125, 0), left)
-        x = np.where(alive[..., None], x + radius[..., None] * direction, x)
-        steps += alive
-    segment = place = None
-    if segs is None:
-        x = x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
-    else:
-        _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))
-        x = np.where(np.isnan(x), np.nan, at.reshape(x.shape))
-    return x, left, segment, place, events, entry, steps, cut, margin
 
 
 def values(kind, p, X, segment, place, frame):

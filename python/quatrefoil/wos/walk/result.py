@@ -12,6 +12,7 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import integer
 from ..._typing import T
+from ..plot import plot_result
 from . import along
 from .problem import Problem, check_pairs, copied
 from .state import COUNTS, State
@@ -74,6 +75,20 @@ class Result(Generic[T]):
 
     def _count(self, name: str) -> Any:
         return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.problem.ready.shape)
+
+    def plot(self, what: str = "value", ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
+        """Draws the points with matplotlib (the extra ``plot``) inside their boundary, into ``ax`` or a new figure, and returns the Axes.
+
+        Parameters
+        ----------
+        what : "value", "stderr" or "grad"
+            What colours the points; "grad" draws arrows.
+        instance : int
+            Which of B.
+        **style
+            For matplotlib's ``scatter``, or ``quiver``.
+        """
+        return plot_result(self, what, ax, instance=instance, **style)
 
     def resume(self, extra_walks: int) -> Result[T]:
         """A new Result with ``extra_walks`` more walks a point, an even number where there is a gradient: the bits of one longer run."""

@@ -1,0 +1,77 @@
+"""Pictures of boundaries and results: thin calls of matplotlib, the extra ``plot``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _arrays
+from .._arguments import integer
+
+if TYPE_CHECKING:
+    from .polygon import Boundary
+    from .walk.result import Result
+
+Axes = Any
+WHAT = ("value", "stderr", "grad")
+
+
+def _axes(ax: Axes | None, dimension: int) -> Axes:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("plot: matplotlib is missing; install quatrefoil[plot]") from error
+    if ax is not None:
+        return ax
+    made = plt.figure().add_subplot(projection="3d" if dimension == 3 else None)
+    made.set_aspect("equal")
+    return made
+
+
+def plot_boundary(boundary: Boundary, ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
+    """Draws one instance of a boundary into ``ax``, or into a new figure; ``style`` goes to the lines. Returns the Axes."""
+    at = integer(instance, "plot", "instance", 0, max(boundary.count - 1, 0))
+    if boundary.dimension not in (2, 3) or boundary.count == 0:
+        raise ValueError(f"plot: the boundary has {boundary.count} instances in {boundary.dimension} dimensions, expected 2 or 3")
+    ax = _axes(ax, boundary.dimension)
+    lines = boundary.outline(at)
+    style = {"color": "0.3", "linewidth": 0.8, **style}
+    if boundary.dimension == 2:
+        from matplotlib.collections import LineCollection
+
+        ax.add_collection(LineCollection(list(lines), **style))
+    else:
+        from mpl_toolkits.mplot3d.art3d import Line3DCollection
+
+        ax.add_collection3d(Line3DCollection(list(lines), **{**style, "alpha": style.get("alpha", 0.3)}))
+    low, high = lines.reshape(-1, boundary.dimension).min(axis=0), lines.reshape(-1, boundary.dimension).max(axis=0)
+    margin = 0.03 * float((high - low).max())
+    for name, a, b in zip("xyz", low, high):
+        getattr(ax, f"set_{name}lim")(a - margin, b + margin)
+    return ax
+
+
+def plot_result(result: Result[Any], what: str = "value", ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
+    """Draws the points of one instance, coloured by the value or its standard error, or arrows for the gradient, into its boundary."""
+    if what not in WHAT or (what == "grad" and result.grad is None):
+        has = "value, stderr" + ("" if result.grad is None else ", grad")
+        raise ValueError(f"plot: what is {what!r}, expected one of {has}")
+    p = result.problem.ready
+    at = integer(instance, "plot", "instance", 0, max(p.B - 1, 0))
+    boundary = p.boundary
+    ax = plot_boundary(boundary, ax, instance=at if boundary.count > 1 else 0)
+    X, shown = _numpy(result.problem.points), _numpy(getattr(result, what))
+    X = X[at] if X.ndim == 3 else X
+    shown = shown[at] if len(p.shape) == 2 else shown
+    if what == "grad":
+        ax.quiver(*X.T, *shown.T, **style)
+        return ax
+    marks = ax.scatter(*X.T, c=shown, **{"s": 6, "cmap": "viridis" if what == "stderr" else "RdBu_r", **style})
+    ax.figure.colorbar(marks, ax=ax, label="standard error" if what == "stderr" else "u")
+    return ax
+
+
+def _numpy(array: Any) -> np.ndarray:
+    found: np.ndarray = array if _arrays.kind(array) == "numpy" else array.detach().cpu().numpy()
+    return found
