@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import wos
 from ...bench._problem import Problem
+from ._bench_more import problems as more
 
 POINTS, WALKS, SEGMENTS, EPSILON = 2048, 64, 1024, 1e-3
 
@@ -31,6 +32,7 @@ def star_points(n: int) -> np.ndarray:
 def problems() -> Iterator[Problem]:
     for source in (True, False):
         yield _solve(source)
+    yield from more(star(SEGMENTS), star_points(POINTS))
 
 
 def _solve(poisson: bool) -> Problem:
