@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from .._spec import Family
+from . import query as _query
 from . import walk as _walk
 from .data import Fourier, Gaussians, PerVertex
+from .mesh import TriangleMesh
 from .polygon import Ball, Polygon
+from .query import closest_point, contains, signed_distance
 from .walk.result import Result
 from .walk.solve import solve, solve_vjp
 from .walk.state import State
 
-__all__ = ["Ball", "Fourier", "Gaussians", "PerVertex", "Polygon", "Result", "State", "solve", "solve_vjp"]
+__all__ = [
+    "Ball",
+    "Fourier",
+    "Gaussians",
+    "PerVertex",
+    "Polygon",
+    "Result",
+    "State",
+    "TriangleMesh",
+    "closest_point",
+    "contains",
+    "signed_distance",
+    "solve",
+    "solve_vjp",
+]
 
-OPS = Family(__name__, _walk.OPS)
+OPS = Family(__name__, _query.OPS, _walk.OPS)
 
 
 def __dir__() -> list[str]:

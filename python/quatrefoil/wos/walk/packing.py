@@ -15,7 +15,8 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import finite, number, numbers_of
 from ..data import Fourier, Gaussians, PerVertex
-from ..polygon import Boundary, Polygon
+from ..mesh import Boundary, TriangleMesh
+from ..polygon import Polygon
 from .functions import OneEach, is_function, wrap
 
 Array = Any
@@ -200,7 +201,7 @@ def _gaussian_parts(given: list[Gaussians], part: str, target: Target, name: str
 
 def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     b, xp = target.boundary, target.namespace
-    if not isinstance(b, Polygon) or name != "dirichlet":
+    if not isinstance(b, (Polygon, TriangleMesh)) or name != "dirichlet":
         raise ValueError(f"solve: {name} is PerVertex data, which only a polygon's dirichlet can be")
     sizes = np.diff(b.first_vertex)
     if isinstance(given.values, (list, tuple)):
@@ -229,7 +230,7 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     return Packed("per_vertex", batch, numbers, pull=pull)
 
 
-def _pull_pairs(g: np.ndarray, b: Polygon, values: Array) -> Any:
+def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:
     """The transpose of reading the values at both ends of every segment."""
     vertices = int(b.first_vertex[-1])
     rows = [np.bincount(b.pairs.reshape(-1), row, minlength=vertices) for row in g]

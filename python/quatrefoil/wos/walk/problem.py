@@ -11,7 +11,8 @@ import numpy as np
 from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
-from ..polygon import Boundary, Polygon
+from ..mesh import Boundary
+from ..polygon import Pieces
 from . import MAX_WALKS, PLACE, WALK
 from .fingerprint import NotComparable, fingerprint
 from .packing import NOTHING, Packed, Target, pack, with_arrays
@@ -84,7 +85,7 @@ class Problem:
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
         found: dict[str, Any] = {
-            "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center)],
+            "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.ends if isinstance(b, Pieces) else b.center)],
             "points": fingerprint(self.points),
         }
         for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
