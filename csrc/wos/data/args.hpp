@@ -7,7 +7,7 @@ namespace quatrefoil::wos::data {
 // What the numbers of an instance mean:
 //   number      c
 //   fourier     centre (2), a0, a1, b1, a2, b2, ...
-//   per_vertex  the values at both ends of every segment
+//   per_vertex  the values at the corners of every segment or triangle
 //   gaussians   for each: amplitude, centre (d), extent^2 / width^2
 //   function    there are none: `callback` takes absolute coordinates (n, d) and writes n values
 enum class Kind { none, number, fourier, per_vertex, gaussians, function };

@@ -1,6 +1,7 @@
 // Triangle meshes in scaled coordinates, and the tree of boxes that answers what is closest.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "core/abi/table.hpp"
 
@@ -29,10 +30,26 @@ struct Tree {
   int levels = 0;
 };
 
+// What walks ask, filled a cell at a time as they come by: README, The grid. What a cell holds depends on the mesh alone, so that it does
+// not matter who fills it. Owned by the binding, made by make_grid, freed by free_grid.
+template <class T>
+struct Grid {
+  using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
+  const Tree<T>* tree = nullptr;
+  Int* cells = nullptr;    // (2^level)^3: 0, a bound and its node's size, or the sign bit and where its list is
+  Int** chunks = nullptr;  // of lists, made as they are needed: how many, then for each a block and its distance from the cell's centre
+  std::int64_t chunk_count = 0, used = 0;
+  int level = 0;
+};
+
 template <class T>
 struct Kernels {
   void (*build_tree)(const Triangles&, Tree<T>&, int threads);
   void (*free_tree)(Tree<T>&);
+  void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
+  void (*free_grid)(Grid<T>&);
+  // What a walk sees at a point; primitive -1: `radius` is a bound.
+  void (*bounds)(Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
 };
 using Table = TableOf<Kernels>;
 

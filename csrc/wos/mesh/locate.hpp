@@ -113,5 +113,16 @@ bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
   return turns * turns >= 0.25;
 }
 
+// A point inside, or within epsilon outside, which moves to the closest point of the boundary; false for others.
+template <class T>
+bool keep_in_mesh(const Tree<T>& tree, bool closed, double epsilon, double (&x)[3]) {
+  if (closed ? inside_closed(tree, x) : inside_open(tree, x)) return true;
+  int64_t place = -1;
+  double weight[3], at[3];
+  if (!(closest(tree, x, place, weight, at) <= epsilon)) return false;
+  for (int j = 0; j < 3; ++j) x[j] = at[j];
+  return true;
+}
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::mesh

@@ -48,7 +48,7 @@ class Shares {
     for (int64_t e = 0; e < n; ++e) {
       const double here = share(slots_.point(ends.slot[e]), slots_.walk(ends.slot[e]));
       shares_[e] = T(here);
-      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_segment(ends.primitive[e], double(ends.place[e]), here);
+      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_piece(ends.primitive[e], ends.place, e, here);
     }
     for (int64_t e = n; e < padded; ++e) shares_[e] = 0;
     if (boundary_.data.kind != data::Kind::per_vertex) of_boundary_.add(ends.x, shares_, padded);

@@ -3,6 +3,7 @@
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
+#include "wos/mesh/grid.hpp"
 #include "wos/polygon/grid.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
@@ -41,7 +42,7 @@ struct Events {
 // Walks that ended, in their order.
 template <class T, int D>
 struct Ends {
-  const T *x[D], *place;  // scaled; with room for a whole vector
+  const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners behind the first; with room for a whole vector
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): how many had ended before each step
   int64_t count;
@@ -75,7 +76,7 @@ class Team {
         iterations_(sink.iterations),
         capacity_(most_ends<V>(iterations_)),
         events_(sink.wants_sources ? iterations_ * W * (D + 1) : 0),
-        ends_(capacity_ * (D + 1)),
+        ends_(capacity_ * (2 * D - 1)),
         end_slots_(3 * capacity_),
         ended_before_(iterations_) {}
 
@@ -183,10 +184,11 @@ class Team {
       uint32_t mark = uint32_t(steps[l]);
       if (!(double(radius[l]) <= epsilon_)) mark |= kCutOff;
       if (Domain::escaped(end)) mark |= kEscaped;
-      domain_.project(end, primitive[l], place[l]);
+      T where[D - 1] = {place[l]};
+      domain_.project(end, primitive[l], where);
       const int64_t e = ended_++;
       for (int i = 0; i < D; ++i) ends_[i * capacity_ + e] = end[i];
-      ends_[D * capacity_ + e] = place[l];
+      for (int i = 0; i < D - 1; ++i) ends_[(D + i) * capacity_ + e] = where[i];
       end_slots_[e] = slot_[l];
       end_slots_[capacity_ + e] = primitive[l];
       end_slots_[2 * capacity_ + e] = l;
@@ -198,7 +200,7 @@ class Team {
   void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
-    ends.place = ends_ + D * capacity_;
+    for (int i = 0; i < D - 1; ++i) ends.place[i] = ends_ + (D + i) * capacity_;
     ends.slot = end_slots_, ends.primitive = end_slots_ + capacity_, ends.lane = end_slots_ + 2 * capacity_;
     ends.before = ended_before_;
     ends.count = ended_;
@@ -235,7 +237,8 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Runs slots [first, last) of one instance on its boundary, the polygon's grid or the unit ball, into a Sink that is made of `made_of`.
+// Runs slots [first, last) of one instance on its boundary, the polygon's or mesh's grid or the unit ball, into a Sink that is made of
+// `made_of`.
 template <template <class, int> class Sink, class T, class... Args>
 void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... made_of) {
   using V = Lanes<T>;
@@ -246,6 +249,8 @@ void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t fi
   };
   if (p.grids)
     run(polygon::Polygon<V>(p.grids[instance]));
+  else if (p.mesh)
+    run(mesh::Mesh<V>(*p.mesh));
   else if (p.dimension == 2)
     run(polygon::UnitBall<V, 2>());
   else

@@ -1,17 +1,18 @@
-"""Walk on Spheres in plain loops and float64: every step asks every segment. The same counters as csrc/wos/walk/walker.hpp."""
+"""Walk on Spheres in plain loops and float64: every step asks every segment or triangle. The same counters as csrc/wos/walk/walker.hpp."""
 
 import math
 
 import numpy as np
 
 from ..._backends.numba import jit
+from ..query._numba import closest, is_inside, pieces, point_on
 from .state import of_values
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SOURCE, _TRIAL = 1 << 28, 1 << 20
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
+HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
 _BLOCK = 1 << 14  # walks at once: their source points are held in memory
-_BALL = np.empty((0, 4))  # no segments: the unit ball
 
 
 @jit
@@ -47,43 +48,17 @@ def _direction(word, height, n):
 
 
 @jit
-def _closest(segments, x, y):
-    """Squared distance, segment and place: polygon README (1)."""
-    best, at, place = 1e300, 0, 0.0
-    for k in range(len(segments)):
-        ax, ay = segments[k, 0], segments[k, 1]
-        ex, ey = segments[k, 2] - ax, segments[k, 3] - ay
-        t = ((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey)
-        t = min(max(t, 0.0), 1.0)
-        dx, dy = x - ax - t * ex, y - ay - t * ey
-        d2 = dx * dx + dy * dy
-        if d2 < best:
-            best, at, place = d2, k, t
-    return best, at, place
-
-
-@jit
-def _inside(segments, x, y):
-    """Odd crossing number."""
-    odd = False
-    for k in range(len(segments)):
-        ax, ay, bx, by = segments[k, 0], segments[k, 1], segments[k, 2], segments[k, 3]
-        side = (bx - ax) * (y - ay) - (x - ax) * (by - ay)
-        if (ay <= y < by and side > 0) or (by <= y < ay and side < 0):
-            odd = not odd
-    return odd
-
-
-@jit
-def _place(segments, epsilon, x):
+def _place(ends, closed, epsilon, x):
     """Moves a point outside but within epsilon to the boundary, the others outside to NaN."""
-    if len(segments):
-        if _inside(segments, x[0], x[1]):
+    if len(ends):
+        if is_inside(ends, x, closed):
             return
-        d2, k, t = _closest(segments, x[0], x[1])
-        near = math.sqrt(d2) <= epsilon
-        for j in range(2):
-            x[j] = segments[k, j] + t * (segments[k, 2 + j] - segments[k, j]) if near else math.nan
+        weights = np.empty(x.size - 1)
+        d2, k = closest(ends, x, weights)
+        if math.sqrt(d2) <= epsilon:
+            point_on(ends[k], weights, x)
+        else:
+            x[:] = math.nan
     else:
         r = 0.0
         for j in range(x.size):
@@ -94,12 +69,12 @@ def _place(segments, epsilon, x):
 
 
 @jit
-def _place_all(segments, epsilon, scaled):
+def _place_all(ends, closed, epsilon, scaled):
     for i in range(len(scaled)):
-        _place(segments, epsilon, scaled[i])
+        _place(ends, closed, epsilon, scaled[i])
 
 
-def place(points, frame, ends, first, start, grids, num_threads):
+def place(points, frame, ends, first, start, closed, grids, num_threads):
     """Points in the frame of their boundary."""
     bad = np.argwhere(~np.isfinite(points))
     if len(bad):
@@ -108,16 +83,8 @@ def place(points, frame, ends, first, start, grids, num_threads):
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]
-        _place_all(_segments(ends, first, b), frame[b, -1], scaled)
+        _place_all(pieces(ends, first, b, X.shape[-1]), closed, frame[b, -1], scaled)
         start[b] = scaled
-
-
-def _segments(ends, first, instance):
-    """The segments of one instance; none stand for the unit ball."""
-    if ends is None:
-        return _BALL
-    b = instance if len(first) > 2 else 0
-    return ends[first[b] : first[b + 1]]
 
 
 @jit
@@ -137,27 +104,30 @@ def _source_point(step, walk, point, instance, k0, k1, x, radius, n, y):
 
 
 @jit
-def walks(segments, start, walk, point, instance, k0, k1, epsilon, max_steps, sources, end, segment, place, marks):
-    """One walk a row of ``start``; no segments: the unit ball. Returns source points, weights, walks."""
+def walks(ends, start, walk, point, instance, k0, k1, epsilon, max_steps, sources, end, piece, place, marks):
+    """One walk a row of ``start``; no pieces: the unit ball. Returns source points, weights, walks."""
     d = start.shape[1]
     sharing = 4 if d == 2 else 2
     room = 16 * len(start) if sources else 0
     event, weight, owner = np.empty((room, d)), np.empty(room), np.empty(room, np.int64)
     used = 0
-    x, n = np.empty(d), np.empty(d)
+    x, n, weights = np.empty(d), np.empty(d), np.zeros(d - 1)
     for i in range(len(start)):
         x[:] = start[i]
         words = np.zeros(4, np.uint64)
         step = 0
         while True:
-            if len(segments):
-                d2, at, t = _closest(segments, x[0], x[1])
+            if len(ends):
+                d2, at = closest(ends, x, weights)
                 radius = math.sqrt(d2)
+                for j in range(d):  # beyond the box: README, Limits
+                    if abs(x[j]) >= HALF_SIDE:
+                        radius = 0.0
             else:
                 r2 = 0.0
                 for j in range(d):
                     r2 += x[j] * x[j]
-                radius, at, t = 1.0 - math.sqrt(r2), 0, 0.0
+                radius, at = 1.0 - math.sqrt(r2), 0
             if radius <= epsilon or step >= max_steps:
                 break
             if step % sharing == 0:
@@ -178,10 +148,12 @@ def walks(segments, start, walk, point, instance, k0, k1, epsilon, max_steps, so
                 x[j] += radius * n[j]
             step += 1
         marks[i] = step + (CUT_OFF if radius > epsilon else 0)
-        segment[i], place[i] = at, t
-        if len(segments):
-            for j in range(2):
-                end[i, j] = segments[at, j] + t * (segments[at, 2 + j] - segments[at, j])
+        piece[i], place[i] = at, weights
+        if len(ends):
+            for j in range(d):
+                if abs(x[j]) >= HALF_SIDE:
+                    marks[i] |= ESCAPED
+            point_on(ends[at], weights, end[i])
         else:
             r = 1.0 - radius
             for j in range(d):
@@ -192,14 +164,14 @@ def walks(segments, start, walk, point, instance, k0, k1, epsilon, max_steps, so
 class _Walked:
     """Some walks of one instance: their ends and source points."""
 
-    def __init__(self, start, frame, segments, instance, point, walk, seed, max_steps, sources):
+    def __init__(self, start, frame, ends, instance, point, walk, seed, max_steps, sources):
         n, d = len(point), start.shape[1]
-        self.end, self.segment, self.place = np.empty((n, d)), np.empty(n, np.int64), np.empty(n)
+        self.end, self.piece, self.place = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1))
         self.mark = np.empty(n, np.int64)
         self.event, self.weight, self.owner = walks(
-            segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64), point.astype(np.uint64), np.uint64(instance),
+            ends, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64), point.astype(np.uint64), np.uint64(instance),
             np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], max_steps, sources,
-            self.end, self.segment, self.place, self.mark,
+            self.end, self.piece, self.place, self.mark,
         )  # fmt: skip
         self.weight *= frame[-2] ** 2
 
@@ -213,7 +185,7 @@ def _blocks(start, first_walk, count):
 
 
 def _row(numbers, instance, ends, first):
-    """The numbers of one instance; those at vertices as pairs, one a segment."""
+    """The numbers of one instance."""
     if ends is not None and first is not None and len(first) > 2 and len(numbers) == 1 and numbers.shape[1] == 2 * len(ends):
         return numbers[0, 2 * first[instance] : 2 * first[instance + 1]]
     return numbers[instance if len(numbers) > 1 else 0]
@@ -228,8 +200,8 @@ def _modes(numbers, X):
     return np.concatenate([np.ones_like(theta), waves], axis=1), r, theta[:, 0], m
 
 
-def _values(kind, numbers, function, instance, frame, X, segment=None, place=None):
-    """Data at scaled points, or on segments."""
+def _values(kind, numbers, function, instance, frame, X, piece=None, place=None):
+    """Data at scaled points, or on segments and triangles."""
     if kind == "function":
         return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
     if kind == "number":
@@ -237,14 +209,14 @@ def _values(kind, numbers, function, instance, frame, X, segment=None, place=Non
     if kind == "fourier":
         return _modes(numbers, X)[0] @ numbers[2:]
     if kind == "per_vertex":
-        pair = numbers.reshape(-1, 2)[segment]
-        return pair[:, 0] + place * (pair[:, 1] - pair[:, 0])
+        at_corners = numbers.reshape(-1, X.shape[1])[piece]
+        return at_corners[:, 0] + (place * (at_corners[:, 1:] - at_corners[:, :1])).sum(axis=1)
     bells = numbers.reshape(-1, X.shape[1] + 2)
     r2 = ((X[:, None, :] - bells[:, 1:-1]) ** 2).sum(axis=-1)
     return np.exp(-r2 * bells[:, -1]) @ bells[:, 0]
 
 
-def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
+def _add_gradient(kind, numbers, share, to, X, piece=None, place=None):
     """Adds d sum(share values) / d numbers to ``to``: data README (3)-(5)."""
     if kind == "number":
         to[0] += share.sum()
@@ -256,9 +228,10 @@ def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
         to[0] += (slope * np.sin(theta)).sum()
         to[1] -= (slope * np.cos(theta)).sum()
     elif kind == "per_vertex":
-        pairs = to.reshape(-1, 2)
-        pairs[:, 0] += np.bincount(segment, share * (1 - place), minlength=len(pairs))
-        pairs[:, 1] += np.bincount(segment, share * place, minlength=len(pairs))
+        corners = to.reshape(-1, X.shape[1])
+        weights = np.concatenate([1 - place.sum(axis=1, keepdims=True), place], axis=1)
+        for k in range(X.shape[1]):
+            corners[:, k] += np.bincount(piece, share * weights[:, k], minlength=len(corners))
     elif kind == "gaussians":
         bells, d = numbers.reshape(-1, X.shape[1] + 2), to.reshape(-1, X.shape[1] + 2)
         away = X[:, None, :] - bells[:, 1:-1]
@@ -279,11 +252,12 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(_dense, (frame, ends, dirichlet, source))
     for b in range(len(start)):
+        of_b = pieces(ends, first, b, start.shape[2])
         values, marks = np.full((start.shape[1], count), np.nan), np.zeros((start.shape[1], count), np.int64)
         of_g, of_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source))
         for point, w in _blocks(start[b], first_walk, count):
-            walked = _Walked(start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, source_kind != "none")
-            value = _values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place)
+            walked = _Walked(start[b], frame[b], of_b, b, point, w, seed, max_steps, source_kind != "none")
+            value = _values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place)
             if len(walked.event):
                 at_sources = _values(source_kind, of_f, f, b, frame[b], walked.event)
                 value = value + np.bincount(walked.owner, walked.weight * at_sources, minlength=len(point))
@@ -302,12 +276,13 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
         if d is not None:
             d[...] = 0
     for b in range(len(start)):
+        of_b = pieces(ends, first, b, start.shape[2])
         of_g, of_f, to_g, to_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source, ddirichlet, dsource))
         for point, w in _blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w, side="right") - 1
             share = grad[b, point, node] / np.array(state.sizes)[node]
-            walked = _Walked(start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, to_f is not None)
+            walked = _Walked(start[b], frame[b], of_b, b, point, w, seed, max_steps, to_f is not None)
             if to_g is not None:
-                _add_gradient(dirichlet_kind, of_g, share, to_g, walked.end, walked.segment, walked.place)
+                _add_gradient(dirichlet_kind, of_g, share, to_g, walked.end, walked.piece, walked.place)
             if to_f is not None and len(walked.event):
                 _add_gradient(source_kind, of_f, share[walked.owner] * walked.weight, to_f, walked.event)
