@@ -20,10 +20,11 @@ struct Triangles {
 // level 0 are the blocks, level `levels` is one node. Owned by the binding, filled by build_tree, freed by free_tree.
 template <class T>
 struct Tree {
-  T* records = nullptr;         // (blocks, kFields, 16)
-  double* corners = nullptr;    // (blocks, 9, 16): the same triangles in double precision
-  std::int32_t* ids = nullptr;  // (blocks, 16): their numbers, in order; the last one repeats where there are fewer
-  T* boxes = nullptr;           // (nodes, 6, 16): the lower and upper corners of a node's children
+  T* records = nullptr;          // (blocks, kFields, 16)
+  double* corners = nullptr;     // (blocks, 9, 16): the same triangles in double precision
+  std::int32_t* ids = nullptr;   // (blocks, 16): their numbers, in order; the last one repeats where there are fewer
+  std::int8_t* turns = nullptr;  // (blocks, 16): which corner is A
+  T* boxes = nullptr;            // (nodes, 6, 16): the lower and upper corners of a node's children
   std::int64_t M = 0;
   std::int64_t count[kLevels + 1] = {};  // of the nodes of a level
   std::int64_t first[kLevels + 1] = {};  // where among the nodes a level begins

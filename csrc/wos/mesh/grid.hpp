@@ -12,7 +12,7 @@ using polygon::Seen;
 
 constexpr double kFar = 4;           // a cell is far from the boundary beyond so many half diagonals: its bound loses at most 2/5
 constexpr double kFarUp = 8;         // nodes of several cells: at most 2/9
-constexpr int kNode = 2;             // log2 of the cells that the side of such a node has
+constexpr int kLargest = 3;          // log2 of the cells that the side of the largest such node has
 constexpr int kMostBlocks = 64;      // of a list; a cell with more of them asks the tree
 constexpr int64_t kChunk = 1 << 16;  // numbers of lists that are allocated together
 
@@ -25,16 +25,31 @@ class Filler {
 
   explicit Filler(Grid<T>& grid) : grid_(grid), search_(*grid.tree), side_(2 * kHalfSide / double(1 << grid.level)) {}
 
-  // The word of a cell that holds 0.
+  // The word of a cell that holds 0: that of the largest far node around it, or its own. README, The grid.
   Int fill(const Int (&cell)[3]) const {
-    T centre[3], distance;
-    const int size = min(kNode, grid_.level);
-    if (size > 0 && is_far(cell, size, kFarUp, centre, distance)) return fill_node(cell, size, lowered(distance));
+    T centre[3];
+    middle(cell, 0, centre);
+    const T bound = search_.distance_at_least(centre);
+    for (int size = min(kLargest, grid_.level); size > 0; --size) {
+      T of_node[3], away2 = 0;
+      middle(cell, size, of_node);
+      for (int j = 0; j < 3; ++j) away2 += (of_node[j] - centre[j]) * (of_node[j] - centre[j]);
+      const double far = kFarUp * half_diagonal(size);
+      if (double(bound) * (Search<T>::kLoss * (1 + 1e-5)) + double(square_root(away2)) <= far) continue;  // then the next line says no
+      const T node_bound = search_.distance_at_least(of_node);
+      if (double(node_bound) > far) return fill_node(cell, size, lowered(node_bound));
+    }
+    const double far = kFar * half_diagonal(0);
     Int word;
-    if (is_far(cell, 0, kFar, centre, distance))
-      word = far_word(lowered(distance), 0);
-    else
-      word = kList | list(centre, distance);
+    if (double(bound) > far) {
+      word = far_word(lowered(bound), 0);
+    } else {
+      T best = Search<T>::kBeyond;
+      int64_t place = -1;
+      search_.closest(centre, best, place);
+      const T distance = square_root(best);
+      word = double(distance) > far ? far_word(lowered(distance), 0) : kList | list(centre, distance);
+    }
     __atomic_store_n(&at(cell[0], cell[1], cell[2]), word, __ATOMIC_RELEASE);
     return word;
   }
@@ -43,20 +58,23 @@ class Filler {
     return __atomic_load_n(&grid_.chunks[index / kChunk], __ATOMIC_ACQUIRE) + index % kChunk;
   }
 
+  // The list of those that ask the tree, at 0.
+  static int64_t begin_lists(Int* to) {
+    to[0] = 0;
+    end_list(to + 1), end_list(to + 3);
+    return 5;
+  }
+
  private:
   Int& at(Int x, Int y, Int z) const { return grid_.cells[(((int64_t(z) << grid_.level) + y) << grid_.level) + x]; }
-  static double half_diagonal(double side) { return side * 0.8660255 * 1.0001; }  // 1.0001: rounding never cuts a candidate off
+  double half_diagonal(int size) const {  // 1.0001: rounding never cuts a candidate off
+    return side_ * double(1 << size) * (0.8660255 * 1.0001);
+  }
   static T lowered(T bound) { return bound * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46)); }
   static Int far_word(T bound, int size) { return (as_bits<Int>(bound) & ~Int(15)) | size; }
 
-  bool is_far(const Int (&cell)[3], int size, double far, T (&centre)[3], T& distance) const {
-    const double side = side_ * double(1 << size);
-    for (int j = 0; j < 3; ++j) centre[j] = T((double(cell[j] >> size) + 0.5) * side - kHalfSide);
-    T best = Search<T>::kBeyond;
-    int64_t place = -1;
-    search_.closest(centre, best, place);
-    distance = square_root(best);
-    return double(distance) > far * half_diagonal(side);
+  void middle(const Int (&cell)[3], int size, T (&centre)[3]) const {
+    for (int j = 0; j < 3; ++j) centre[j] = T((double(cell[j] >> size) + 0.5) * side_ * double(1 << size) - kHalfSide);
   }
   Int fill_node(const Int (&cell)[3], int size, T bound) const {
     const Int word = far_word(bound, size), n = Int(1) << size, low[3] = {cell[0] & -n, cell[1] & -n, cell[2] & -n};
@@ -72,7 +90,7 @@ class Filler {
     Int block[kMostBlocks];
     int n = 0;
     bool fits = true;
-    const T limit = T((double(distance) + 2 * half_diagonal(side_)) * (1 + 1e-6));
+    const T limit = T((double(distance) + 2 * half_diagonal(0)) * (1 + 1e-6));
     search_.within(limit * limit, centre, [&](int64_t b, T d2) {
       fits = fits && n < kMostBlocks;
       if (!fits) return;
@@ -81,13 +99,16 @@ class Filler {
       for (; k > 0 && near[k - 1] > d; --k) near[k] = near[k - 1], block[k] = block[k - 1];
       near[k] = d, block[k] = Int(b);
     });
-    const Int index = fits ? claim(1 + 2 * n) : 0;
+    const Int index = fits ? claim(3 + 2 * n) : 0;
     if (index == 0) return 0;
     Int* const to = grid_.chunks[index / kChunk] + index % kChunk;
     to[0] = Int(n);
     for (int k = 0; k < n; ++k) to[1 + 2 * k] = block[k], to[2 + 2 * k] = as_bits<Int>(near[k]);
+    end_list(to + 1 + 2 * n);
     return index;
   }
+  // Beyond every distance.
+  static void end_list(Int* to) { to[0] = 0, to[1] = as_bits<Int>(T(1e15)); }
   // Room for so many numbers; 0 where there is none left.
   Int claim(int64_t n) const {
     for (;;) {
@@ -150,18 +171,19 @@ class Mesh {
 
   // Where a walk ends: the closest point, and its weights of the second and third corner. The triangle comes as its place in the tree.
   void project(T (&x)[3], Int& primitive, T (&place)[2]) const {
-    double from[3], corner[9], weight[3];
+    double corner[9];
+    T weight[3];
     int64_t at = primitive;
-    for (int j = 0; j < 3; ++j) from[j] = double(x[j]);
     if (at < 0) {
       T best = Search<T>::kBeyond;
       search_.closest(x, best, at);
       if (at < 0) at = 0;
     }
     corners_of(*grid_.tree, at, corner);
-    closest_on_triangle(from, corner, weight);
-    for (int j = 0; j < 3; ++j) x[j] = T(weight[0] * corner[j] + weight[1] * corner[3 + j] + weight[2] * corner[6 + j]);
-    place[0] = T(weight[1]), place[1] = T(weight[2]);
+    search_.weights(at, x, weight);
+    for (int j = 0; j < 3; ++j)
+      x[j] = T(double(weight[0]) * corner[j] + double(weight[1]) * corner[3 + j] + double(weight[2]) * corner[6 + j]);
+    place[0] = weight[1], place[1] = weight[2];
     primitive = grid_.tree->ids[at];
   }
   static bool escaped(const T (&x)[3]) {
@@ -185,28 +207,44 @@ class Mesh {
     }
     return word;
   }
-  // Exact distances: the blocks of the list until the next one is farther than what was found.
+  // Exact distances: the blocks of a list until the next one is farther than what was found. Block k of all lists, then k + 1: what is one
+  // walk's last block cannot be foretold, and so the processor works on several walks between two such branches.
   void ask(unsigned set, const V (&x)[3], I word, V from_centre, Seen<V>& seen) const {
     alignas(64) T at[3][kWidth<V>], away[kWidth<V>], radius[kWidth<V>];
     alignas(64) Int words[kWidth<V>], primitive[kWidth<V>];
+    const Int* lists[kWidth<V>];
     for (int j = 0; j < 3; ++j) store(at[j], x[j]);
     store(away, from_centre), store(radius, seen.radius), store(words, word), store(primitive, seen.primitive);
-    for (; set; set &= set - 1) {
-      const int l = __builtin_ctz(set);
+    const auto look_into = [&](int l, Int k, T best, int64_t place) {
       const T here[3] = {at[0][l], at[1][l], at[2][l]};
-      const Int* const list = filler_.blocks_of(words[l]);
-      const Int n = list[0];
-      T best = Search<T>::kBeyond;
-      int64_t place = -1;
-      if (n == 0) search_.closest(here, best, place);
-      for (Int k = 0; k < n; ++k) {
-        const T bound = as_bits<T>(list[2 + 2 * k]) - away[l];
-        if (bound > 0 && bound * bound >= best) break;
-        search_.in_block(list[1 + 2 * k], here, best, place);
-      }
-      radius[l] = square_root(best), primitive[l] = Int(place);
+      if (k == 0 && lists[l][0] == 0)
+        search_.closest(here, best, place);
+      else
+        search_.in_block(lists[l][1 + 2 * k], here, best, place);
+      radius[l] = best, primitive[l] = Int(place);
+    };
+    unsigned open = set;
+    for (unsigned rest = open; rest; rest &= rest - 1) {
+      const int l = __builtin_ctz(rest);
+      lists[l] = filler_.blocks_of(words[l]);
+      look_into(l, 0, Search<T>::kBeyond, -1);
     }
-    seen.radius = load<V>(radius), seen.primitive = load<I>(primitive);
+    for (Int k = 1; open; ++k) {
+      unsigned further = 0;
+      for (unsigned rest = open; rest; rest &= rest - 1) {
+        const int l = __builtin_ctz(rest);
+        const T bound = as_bits<T>(lists[l][2 + 2 * k]) - away[l];
+        further |= unsigned((bound <= 0) | (bound * bound < radius[l])) << l;
+      }
+      open = further;
+      for (unsigned rest = open; rest; rest &= rest - 1) {
+        const int l = __builtin_ctz(rest);
+        look_into(l, k, radius[l], primitive[l]);
+      }
+    }
+    const V squares = load<V>(radius);
+    seen.radius = load<I>(primitive) >= 0 ? square_root(squares) : squares;
+    seen.primitive = load<I>(primitive);
   }
 
   Grid<T>& grid_;
@@ -223,13 +261,12 @@ void make_grid(const Tree<T>& tree, int level, Grid<T>& grid) {
   grid.level = level;
   grid.cells = static_cast<Int*>(allocate(std::size_t(cells) * sizeof(Int)));
   set_zero(grid.cells, cells);
-  const int64_t most = cells * (1 + 2 * kMostBlocks) / kChunk + 64;  // what several threads fill at once takes room more than once
+  const int64_t most = cells * (3 + 2 * kMostBlocks) / kChunk + 64;  // what several threads fill at once takes room more than once
   grid.chunks = static_cast<Int**>(allocate(std::size_t(most) * sizeof(Int*)));
   for (int64_t k = 0; k < most; ++k) grid.chunks[k] = nullptr;
   grid.chunk_count = most;
   grid.chunks[0] = static_cast<Int*>(allocate(kChunk * sizeof(Int)));
-  grid.chunks[0][0] = 0;  // the list of those that ask the tree
-  grid.used = 1;
+  grid.used = Filler<T>::begin_lists(grid.chunks[0]);
 }
 
 template <class T>

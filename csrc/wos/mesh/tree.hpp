@@ -20,21 +20,47 @@ class Search {
   // there is one closer than `best`; of two that are as close that of the lower number. `best` may come from any triangle.
   void closest(const T (&x)[3], T& best, int64_t& place) const { visit(tree_.levels, 0, x, best, place); }
 
+  // A lower bound of the distance: that of the closest box of a block, of which kLoss may be lost, as many a node is not looked into. Of a
+  // few blocks, which are large, the distance itself.
+  static constexpr T kLoss = T(1.0625);
+  static constexpr int64_t kFew = 256;
+  T distance_at_least(const T (&x)[3]) const {
+    T best = kBeyond;
+    if (tree_.count[0] <= kFew) {
+      int64_t place = -1;
+      visit(tree_.levels, 0, x, best, place);
+      return square_root(best);
+    }
+    visit_boxes(tree_.levels, 0, x, best);
+    return square_root(best) * (T(1) / kLoss);
+  }
+
   // The same among the triangles of one block.
   QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& place) const {
     for (int piece = 0; piece < kBlock; piece += W) {
       const V d2 = distances2(block, piece, x);
       const T least = smallest(d2);
-      if (!(least <= best)) continue;
-      const int64_t at = block * kBlock + piece + __builtin_ctz(bits(d2 <= least));
-      if (least < best || (place >= 0 && tree_.ids[at] < tree_.ids[place])) place = at;
-      best = least;
+      const int64_t at = block * kBlock + piece + __builtin_ctz(bits(d2 <= least) | 1u << (W - 1));  // the last one: NaN
+      const bool closer = least < best || (least == best && place >= 0 && tree_.ids[at] < tree_.ids[place]);
+      place = closer ? at : place;
+      best = closer ? least : best;
     }
   }
   QF_HD T block_distance2(int64_t block, const T (&x)[3]) const {
     T least = kBeyond;
     for (int piece = 0; piece < kBlock; piece += W) least = min(least, smallest(distances2(block, piece, x)));
     return least;
+  }
+
+  // The weights of the corners at the point of that triangle that is closest to x.
+  void weights(int64_t place, const T (&x)[3], T (&weight)[3]) const {
+    const T* const r = tree_.records + place / kBlock * kFields * kBlock + place % kBlock;
+    const auto field = [&](int k) { return r[k * kBlock]; };
+    Local<T> at = local<T>(x, field);
+    triangle_distance2<true, T>(at, field);
+    T turned[3];
+    triangle_weights(at.u, at.v, field(kLength), field(kX), field(kY), turned);
+    for (int k = 0; k < 3; ++k) weight[(tree_.turns[place] + k) % 3] = turned[k];
   }
 
   // f(block, its squared distance) for every block that is closer than `limit2`.
@@ -96,6 +122,20 @@ class Search {
         in_block(node * kBlock + child, x, best, place);
       else
         visit(level - 1, node * kBlock + child, x, best, place);
+    }
+  }
+  void visit_boxes(int level, int64_t node, const T (&x)[3], T& best) const {
+    alignas(64) T d2[kBlock];
+    box_distances2(level, node, x, d2);
+    for (;;) {
+      int child = 0;
+      const T least = take_nearest(d2, child);
+      if (!(least * (kLoss * kLoss) <= best)) return;
+      if (level == 1) {
+        best = min(best, least);
+        return;
+      }
+      visit_boxes(level - 1, node * kBlock + child, x, best);
     }
   }
   template <class F>

@@ -43,7 +43,7 @@ class TriangleMesh(Pieces):
     Inside means an odd number of triangles above, so that surfaces within surfaces are holes. Triangles whose corners lie on one line are
     ignored with one RuntimeWarning. Whether the surface meets itself is not looked for. Pickles.
 
-    Cost: 0.4 us a triangle, and once 0.3 us a triangle for the tree at the first query (mesh README, The tree).
+    Cost: 0.4 us a triangle, and once 0.25 us a triangle for the tree at the first query (mesh README, The tree).
 
     Raises
     ------
