@@ -21,7 +21,7 @@ SHORT = {
     "kron": "Advection AllenCahn GPHM GridGP Poisson "  # between evaluations of a likelihood
     "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "TuckerTensor chebpts tucker",
-    "wos": "Ball Fourier Gaussians GridField PerVertex Polynomial Result State",
+    "wos": "Ball Fourier Gaussians GridField PerVertex Polynomial Result State TriangleMesh",
 }
 BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
 
@@ -173,6 +173,14 @@ def wos():
     ring = np.stack([np.cos(t), np.sin(t)], axis=1)
     yield "Polygon", lambda: qf.wos.Polygon(ring), (0.1,)
     X = np.random.default_rng(0).uniform(-0.5, 0.5, (4096, 2)).astype(np.float32)
+    for name in ("closest_point", "contains", "signed_distance"):
+        yield name, functools.partial(getattr(qf.wos, name), qf.wos.Polygon(ring), X), (0.3, 1.5)
+    strip = np.stack([t, np.cos(t), np.sin(9 * t)], axis=1)[::4]  # a million triangles, not closed
+    k = np.arange(len(strip) - 2)
+    mesh = qf.wos.TriangleMesh(strip, np.stack([k, k + 1, k + 2], axis=1), watertight=False)
+    far = np.random.default_rng(0).uniform(-9, 9, (1 << 18, 3)).astype(np.float32)
+    yield "closest_point", lambda: qf.wos.closest_point(mesh, far), (0.2, 1.0)
+    yield "contains", lambda: qf.wos.contains(mesh, far), (0.3,)
     polygon, small = qf.wos.Polygon(ring), qf.wos.Polygon(ring[::2000])
     yield "solve", lambda: qf.wos.solve(polygon, X, dirichlet=1.0, walks=1), (0.3, 1.5)
     data = qf.wos.Gaussians(floats(40), floats(40, 2), 1.0)

@@ -143,6 +143,7 @@ def test_which_functions_take_which_settings():
     several = {
         "ssm.s4d_step",
         "wos.solve",
+        "wos.closest_point",
         "kron.gp_nll",
         "kron.gp_posterior",
         "kron.sum_logdet",

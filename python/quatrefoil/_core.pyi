@@ -40,6 +40,11 @@ class _Wos(_Ops):
 
         def __init__(self, ends: np.ndarray, first: np.ndarray) -> None: ...
 
+    class Mesh:
+        """Trees of boxes over triangles, and grids of distance bounds."""
+
+        def __init__(self, corners: np.ndarray) -> None: ...
+
 ssm: _Ops
 kron: _Kron
 cheb: _Cheb

@@ -295,6 +295,18 @@ QF_HD Element<V> largest(V v) {
     for (int i = 0; i < half; ++i) s[i] = max(s[i], s[i + half]);
   return s[0];
 }
+template <class V>
+QF_HD Element<V> smallest(V v) {
+  Element<V> s[kWidth<V>];
+  store(s, v);
+  for (int half = kWidth<V> / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) s[i] = min(s[i], s[i + half]);
+  return s[0];
+}
+#if defined(__AVX512F__)
+QF_HD float smallest(Lanes<float, 16> v) { return _mm512_reduce_min_ps((__m512)v); }
+QF_HD double smallest(Lanes<double, 8> v) { return _mm512_reduce_min_pd((__m512d)v); }
+#endif
 // Bit i is set where lane i of a mask is.
 template <class I>
 QF_HD unsigned bits(I mask) {

@@ -7,7 +7,7 @@ namespace quatrefoil::wos::data {
 // What the numbers of an instance mean:
 //   number      c
 //   fourier     centre (2), a0, a1, b1, a2, b2, ...
-//   per_vertex  the values at both ends of every segment
+//   per_vertex  the values at the corners of every segment or triangle
 //   gaussians   for each: amplitude, centre (d), extent^2 / width^2
 //   polynomial  how many powers each axis has (d), and the coefficients, the last axis first; as many numbers more as the row has
 //   grid        how many nodes each axis has (d), the box's corners in absolute coordinates (2 d), and the values at the nodes; the same

@@ -38,10 +38,12 @@ struct Field {
     if (data.kind == Kind::grid) return evaluate_grid(x, n, out);
     for (int64_t k = 0; k < n; k += kTogether * W) evaluate_vectors(x, k, n, out);
   }
-  // Linear on the segment between its two vertices.
-  double on_segment(int64_t segment, double place) const {
-    const double* const p = numbers() + 2 * segment;
-    return p[0] + place * (p[1] - p[0]);
+  // Linear on a segment or triangle: place[i][k] are the weights of its corners behind the first.
+  double on_piece(int64_t piece, const T* const (&place)[D - 1], int64_t k) const {
+    const double* const p = numbers() + D * piece;
+    double value = p[0];
+    for (int i = 0; i < D - 1; ++i) value += double(place[i][k]) * (p[i + 1] - p[0]);
+    return value;
   }
 
  private:
@@ -123,9 +125,11 @@ class FieldAdjoint {
     }
     for (int64_t j = 0; j < data.width; ++j) to_[j] += double(sum(load<V>(sums_ + j * W)));
   }
-  void add_on_segment(int64_t segment, double place, double share) {
-    to_[2 * segment] += share * (1 - place);
-    to_[2 * segment + 1] += share * place;
+  void add_on_piece(int64_t piece, const T* const (&place)[D - 1], int64_t k, double share) {
+    double* const to = to_ + D * piece;
+    double first = 1;
+    for (int i = 0; i < D - 1; ++i) first -= double(place[i][k]), to[i + 1] += share * double(place[i][k]);
+    to[0] += share * first;
   }
 
  private:

@@ -86,7 +86,8 @@ class Polygon {
     return {near != 0 ? square_root(best) : bound, place, near != 0 ? primitive : I{} - 1};
   }
   // Where a walk ends: the closest point. One that was cut off far from the boundary asks every segment.
-  void project(T (&x)[2], Int& primitive, T& place) const {
+  void project(T (&x)[2], Int& primitive, T (&where)[1]) const {
+    T& place = where[0];
     if (primitive < 0) {
       T best = T(1e30), t;
       for (int64_t k = 0; k < grid_.M; ++k) {
@@ -128,7 +129,7 @@ class UnitBall {
     for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
     return {T(1) - square_root(r2), V{}, I{}};
   }
-  void project(T (&x)[D], Int&, T&) const {
+  void project(T (&x)[D], Int&, T (&)[D - 1]) const {
     T r2 = 0;
     for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
     const T scale = r2 > 0 ? T(1) / square_root(r2) : T(0);

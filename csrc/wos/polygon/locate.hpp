@@ -19,27 +19,42 @@ inline bool inside(const Segments& segments, double x, double y) {
   return crossings & 1;
 }
 
-// The distance of (x, y), and the closest point.
-inline double closest(const Segments& segments, double x, double y, double (&at)[2]) {
+// The distance of (x, y), the closest segment and the place on it: of two as close the first. A sweep with the distances of `kSweep`
+// segments at a time in memory.
+inline double closest(const Segments& segments, double x, double y, int64_t& segment, double& place) {
+  constexpr int64_t kSweep = 128;
   const double* const s = segments.ends;
-  double best = 1e300, place = 0;
-  int64_t segment = 0;
-  for (int64_t k = 0; k < segments.M; ++k) {
+  double best = 1e300, d2[kSweep];
+  segment = 0;
+  const auto distance2 = [&](int64_t k, double& t) {
     const double ax = s[4 * k], ay = s[4 * k + 1], ex = s[4 * k + 2] - ax, ey = s[4 * k + 3] - ay;
-    double t;
-    const double d2 = segment_distance2(x, y, ax, ay, ex, ey, 1 / (ex * ex + ey * ey), t);
-    if (d2 < best) best = d2, place = t, segment = k;
+    return segment_distance2(x, y, ax, ay, ex, ey, 1 / (ex * ex + ey * ey), t);
+  };
+  for (int64_t first = 0; first < segments.M; first += kSweep) {
+    const int64_t n = min(kSweep, segments.M - first);
+    double least = 1e300;
+#pragma omp simd reduction(min : least)
+    for (int64_t k = 0; k < n; ++k) {
+      double t;
+      d2[k] = distance2(first + k, t);
+      least = d2[k] < least ? d2[k] : least;
+    }
+    if (!(least < best)) continue;
+    best = least;
+    for (int64_t k = n - 1; k >= 0; --k)
+      if (d2[k] <= least) segment = first + k;
   }
-  for (int j = 0; j < 2; ++j) at[j] = s[4 * segment + j] + place * (s[4 * segment + 2 + j] - s[4 * segment + j]);
-  return square_root(best);
+  return square_root(distance2(segment, place));
 }
 
 // A point inside, or within epsilon outside, which moves to the closest point of the boundary; false for others.
 inline bool keep_in_polygon(const Segments& segments, double epsilon, double* x) {
   if (inside(segments, x[0], x[1])) return true;
-  double at[2];
-  if (!(closest(segments, x[0], x[1], at) <= epsilon)) return false;
-  x[0] = at[0], x[1] = at[1];
+  int64_t segment;
+  double place;
+  if (!(closest(segments, x[0], x[1], segment, place) <= epsilon)) return false;
+  const double* const s = segments.ends + 4 * segment;
+  for (int j = 0; j < 2; ++j) x[j] = s[j] + place * (s[2 + j] - s[j]);
   return true;
 }
 

@@ -74,7 +74,7 @@ class Shares {
     for (int64_t e = 0; e < n; ++e) {
       const double share = end_shares_[e] * double(ends.weight[e]);
       shares_[e] = T(share);
-      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_segment(ends.primitive[e], double(ends.place[e]), share);
+      if (boundary_.data.kind == data::Kind::per_vertex) of_boundary_.add_on_piece(ends.primitive[e], ends.place, e, share);
     }
     for (int64_t e = n; e < padded; ++e) shares_[e] = 0;
     if (boundary_.data.kind != data::Kind::per_vertex) of_boundary_.add(ends.x, shares_, padded);

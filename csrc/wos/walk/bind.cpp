@@ -1,5 +1,5 @@
 // Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
-#include "wos/polygon/bind.hpp"
+#include "wos/query/bind.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -60,7 +60,7 @@ struct DataOf {
   std::vector<void*> compiled;  // one an instance
 
   DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
-         const Polygons* polygons, std::int64_t B, std::int64_t D)
+         const query::Boundaries& boundaries, std::int64_t B, std::int64_t D)
       : function{call, D} {
     using data::Kind;
     data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
@@ -80,7 +80,7 @@ struct DataOf {
       case Kind::grid:
         for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(given, row, D);
         break;
-      default: set_pairs(given, numbers, polygons); break;
+      default: set_corners(given, numbers, boundaries, D); break;
     }
   }
 
@@ -113,9 +113,11 @@ struct DataOf {
     }
     for (std::int64_t i = 0; data.kind == data::Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "a box without inside");
   }
-  void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {
-    given.require(polygons && data.width == 2 * polygons->total(), "values at vertices need a pair a segment of a polygon");
-    if (polygons->count() == 1) return;
+  void set_corners(const Arguments& given, const View& numbers, const query::Boundaries& boundaries, std::int64_t D) {
+    const Polygons* const polygons = boundaries.polygons;
+    const std::int64_t pieces = polygons ? polygons->total() : boundaries.mesh ? boundaries.mesh->count() : -1;
+    given.require(data.width == D * pieces, "values at vertices need one a corner of every segment or triangle");
+    if (!polygons || polygons->count() == 1) return;
     given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
     for (std::int64_t b = 0; b <= polygons->count(); ++b) offsets.push_back(2 * polygons->first(b));
     data.offsets = offsets.data();
@@ -133,36 +135,17 @@ data::Data from_instance(data::Data data, std::int64_t first) {
 
 // ------------------------------------------------------------ where walks run
 
-// The frames of B instances and the boundary: one polygon for all, one each, or the unit ball.
+// The frames of B instances and the boundary: one polygon for all, one each, a mesh, or the unit ball.
 struct Scene {
   const double* frame;
-  std::unique_ptr<Polygons> own;  // where no memo was given
-  Polygons* polygons = nullptr;
   std::int64_t B, D;
+  query::Boundaries boundaries;
 
   // Takes frame, ends and first; B and D are sizes of what came before, or of the frame.
-  Scene(Arguments& given, const py::object& memo) {
-    frame = given.input("frame", "B E");
-    B = given["B"], D = given["D"];
+  Scene(Arguments& given, const py::object& memo)
+      : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]), boundaries(given, memo, B, D) {
     given.require(given["E"] == D + 2 && (D == 2 || D == 3), "frame has d + 2 numbers a row, d = 2 or 3");
-    const auto ends = given.optional_input("ends", "M 4");
-    const auto first = given.optional_input("first", "F");
-    const double* const segments = ends;
-    const std::int64_t* const begins = first;
-    given.require(ends.view().present == first.view().present, "ends and first go together");
-    if (!ends.view().present) return;
-    given.require(D == 2 && segments && begins && given["F"] >= 1, "polygons lie in the plane");
-    if (memo.is_none()) {
-      own = std::make_unique<Polygons>(given, ends.view(), first.view());
-      polygons = own.get();
-    } else {
-      if (!py::isinstance<Polygons>(memo)) given.refuse_type("grids: expected those of a Polygon");
-      polygons = memo.cast<Polygons*>();
-      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
-    }
-    given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
   }
-  std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
   double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
 
@@ -170,18 +153,22 @@ template <class T>
 class Grids {  // of instances [begin, end); they live as long as this
  public:
   Grids(const Scene& s, std::int64_t begin, std::int64_t end, int threads) {
-    if (!s.polygons) return;
+    const query::Boundaries& all = s.boundaries;
+    if (all.mesh) mesh_ = all.mesh->template grid<T>(mesh::grid_level(all.mesh->count(), s.epsilon(0)), threads);
+    if (!all.polygons) return;
     std::vector<std::int64_t> which, levels;
     for (std::int64_t b = begin; b < end; ++b) {
-      which.push_back(s.polygon(b));
-      levels.push_back(polygon::grid_level(s.polygons->segments(s.polygon(b)).M, s.epsilon(b)));
+      which.push_back(all.polygon(b));
+      levels.push_back(polygon::grid_level(all.polygons->segments(all.polygon(b)).M, s.epsilon(b)));
     }
-    owned_ = s.polygons->grids<T>(which, levels, threads);
+    owned_ = all.polygons->template grids<T>(which, levels, threads);
     for (const auto& grid : owned_) grids_.push_back(*grid);
   }
   const polygon::Grid<T>* data() const { return grids_.empty() ? nullptr : grids_.data(); }
+  mesh::Grid<T>* mesh() const { return mesh_.get(); }
 
  private:
+  std::shared_ptr<mesh::OwnedGrid<T>> mesh_;
   std::vector<std::shared_ptr<polygon::OwnedGrid<T>>> owned_;
   std::vector<polygon::Grid<T>> grids_;
 };
@@ -212,8 +199,8 @@ struct Call {
         N(given["N"]),
         dirichlet_numbers(numbers(given, "dirichlet", "R K")),
         source_numbers(sources ? numbers(given, "source", "S J") : nothing()),
-        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.polygons, scene.B, scene.D),
-        source(given, "source", source_numbers, o.source_kind, o.f, scene.polygons, scene.B, scene.D),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.boundaries, scene.B, scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries, scene.B, scene.D),
         options(o) {
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
     given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
@@ -232,7 +219,7 @@ struct Call {
       const std::int64_t end = std::min(scene.B, begin + kInstances);
       const Grids<T> grids(scene, begin, end, options.threads);
       Walk<T> p{};
-      p.grids = grids.data();
+      p.grids = grids.data(), p.mesh = grids.mesh();
       p.start = start + begin * N * scene.D;
       p.frame = scene.frame + begin * (scene.D + 2);
       p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
@@ -381,7 +368,7 @@ template <class T>
                    ", expected a finite number");
 }
 
-void place(Arguments& given, py::object grids, int threads) {
+void place(Arguments& given, bool closed, py::object grids, int threads) {
   const bool shared = given.peek(0).rank == 2;
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
@@ -390,9 +377,14 @@ void place(Arguments& given, py::object grids, int threads) {
     const Scene scene(given, grids);
     p.start = given.output("start", "B N D");
     p.frame = scene.frame, p.B = scene.B, p.N = given["N"], p.shared = shared, p.dimension = int(scene.D), p.threads = threads;
-    std::vector<polygon::Segments> segments;
-    for (std::int64_t b = 0; scene.polygons && b < p.B; ++b) segments.push_back(scene.polygons->segments(scene.polygon(b)));
-    p.segments = segments.empty() ? nullptr : segments.data();
+    const auto segments = scene.boundaries.segments(p.B);
+    p.segments = scene.boundaries.polygons ? segments.data() : nullptr;
+    std::shared_ptr<mesh::OwnedTree<T>> tree;
+    if (scene.boundaries.mesh) {
+      const GilReleased released;
+      tree = scene.boundaries.mesh->template tree<T>(threads);
+    }
+    p.mesh = tree.get(), p.closed = closed;
     const std::int64_t bad = given.run(kernels<T>().place, p);
     if (bad >= 0) refuse_point(p.points, bad, p.N, scene.D, shared);
   });

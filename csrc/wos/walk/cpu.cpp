@@ -1,5 +1,6 @@
 // Walks, their gradients, and where they start. Compiled once per instruction set.
 #include "core/run/parallel.hpp"
+#include "wos/mesh/locate.hpp"
 #include "wos/polygon/locate.hpp"
 #include "wos/walk/adjoint.hpp"
 #include "wos/walk/args.hpp"
@@ -21,12 +22,13 @@ bool keep_in_ball(int dimension, double epsilon, double* x) {
   return r <= 1 + epsilon;
 }
 
-// Points in the frame of their boundary, in double precision until they are written: a sweep over the segments a point.
+// Points in the frame of their boundary, in double precision until they are written: a sweep over the segments a point, a walk down the
+// tree.
 template <class T>
 int64_t place(const Place<T>& p) {
   int64_t bad = -1;
   const int D = p.dimension;
-  const double ns = p.segments ? double(p.segments[0].M) : 10;
+  const double ns = p.segments ? double(p.segments[0].M) : p.mesh ? 500 : 10;
   parallel_for(p.B * p.N, p.threads, ns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t instance = i / p.N;
@@ -38,7 +40,9 @@ int64_t place(const Place<T>& p) {
         if (finite && !(from[j] - from[j] == T(0))) note_first(bad, (from - p.points) + j), finite = false;
         x[j] = (double(from[j]) - frame[j]) / frame[D];
       }
-      const bool kept = finite && (p.segments ? keep_in_polygon(p.segments[instance], frame[D + 1], x) : keep_in_ball(D, frame[D + 1], x));
+      const bool kept = finite && (p.segments ? keep_in_polygon(p.segments[instance], frame[D + 1], x)
+                                   : p.mesh   ? mesh::keep_in_mesh(*p.mesh, p.closed, frame[D + 1], x)
+                                              : keep_in_ball(D, frame[D + 1], x));
       for (int j = 0; j < D; ++j) p.start[i * D + j] = kept ? T(x[j]) : T(__builtin_nan(""));
     }
   });

@@ -64,7 +64,7 @@ class Values {
     const int64_t n = ends.count;
     double* const values = end_values_ + most_ends<V>(iterations);
     if (boundary_.data.kind == data::Kind::per_vertex)
-      for (int64_t e = 0; e < n; ++e) values[e] = boundary_.on_segment(ends.primitive[e], double(ends.place[e]));
+      for (int64_t e = 0; e < n; ++e) values[e] = boundary_.on_piece(ends.primitive[e], ends.place, e);
     else
       boundary_.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
     for (int64_t e = 0; e < n; ++e) {

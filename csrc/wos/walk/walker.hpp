@@ -3,6 +3,7 @@
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
+#include "wos/mesh/grid.hpp"
 #include "wos/polygon/grid.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
@@ -45,8 +46,8 @@ struct Events {
 // Walks that ended, in their order.
 template <class T, int D>
 struct Ends {
-  const T *x[D], *place;  // scaled; with room for a whole vector
-  const T* weight;        // 0 where screening has ended the walk
+  const T *x[D], *place[D - 1];  // scaled, and weights of the primitive's corners behind the first; with room for a whole vector
+  const T* weight;               // 0 where screening has ended the walk
   const int64_t *slot, *primitive, *lane;
   const int64_t* before;  // (iterations,): how many had ended before each step
   int64_t count;
@@ -90,7 +91,7 @@ class Team {
         iterations_(sink.iterations),
         capacity_(most_ends<V>(iterations_)),
         events_(sink.wants_sources ? iterations_ * W * (D + 1) : 0),
-        ends_(capacity_ * (D + 2)),
+        ends_(capacity_ * 2 * D),
         end_slots_(3 * capacity_),
         ended_before_(iterations_) {}
 
@@ -280,17 +281,18 @@ class Team {
       T end[D];
       for (int i = 0; i < D; ++i) end[i] = at[i][l];
       uint32_t mark = uint32_t(steps[l]);
+      T where[D - 1] = {place[l]};
       if (weights[l] > 0) {
         if (!(double(radius[l]) <= epsilon_)) mark |= kCutOff;
         if (Domain::escaped(end)) mark |= kEscaped;
-        domain_.project(end, primitive[l], place[l]);
+        domain_.project(end, primitive[l], where);
       } else {
-        primitive[l] = 0, place[l] = 0;
+        primitive[l] = 0;
       }
       const int64_t e = ended_++;
       for (int i = 0; i < D; ++i) ends_[i * capacity_ + e] = end[i];
-      ends_[D * capacity_ + e] = place[l];
-      ends_[(D + 1) * capacity_ + e] = weights[l];
+      for (int i = 0; i < D - 1; ++i) ends_[(D + i) * capacity_ + e] = weights[l] > 0 ? where[i] : T(0);
+      ends_[(2 * D - 1) * capacity_ + e] = weights[l];
       end_slots_[e] = slot_[l];
       end_slots_[capacity_ + e] = primitive[l];
       end_slots_[2 * capacity_ + e] = l;
@@ -302,7 +304,8 @@ class Team {
   void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
-    ends.place = ends_ + D * capacity_, ends.weight = ends_ + (D + 1) * capacity_;
+    for (int i = 0; i < D - 1; ++i) ends.place[i] = ends_ + (D + i) * capacity_;
+    ends.weight = ends_ + (2 * D - 1) * capacity_;
     ends.slot = end_slots_, ends.primitive = end_slots_ + capacity_, ends.lane = end_slots_ + 2 * capacity_;
     ends.before = ended_before_;
     ends.count = ended_;
@@ -340,11 +343,13 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Calls f with the boundary of an instance: the polygon's grid or the unit ball.
+// Calls f with the boundary of an instance: the polygon's or mesh's grid or the unit ball.
 template <class V, class T, class F>
 void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
   if (p.grids)
     f(polygon::Polygon<V>(p.grids[instance]));
+  else if (p.mesh)
+    f(mesh::Mesh<V>(*p.mesh));
   else if (p.dimension == 2)
     f(polygon::UnitBall<V, 2>());
   else

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from .._spec import Family
+from . import query as _query
 from . import walk as _walk
 from .data import Fourier, Gaussians, GridField, PerVertex, Polynomial
+from .mesh import TriangleMesh
 from .polygon import Ball, Polygon
+from .query import closest_point, contains, signed_distance
 from .walk import expansion as _expansion
 from .walk.result import Result
 from .walk.solve import solve, solve_vjp
 from .walk.state import State
 
-__all__ = ["Ball", "Fourier", "Gaussians", "GridField", "PerVertex", "Polygon", "Polynomial", "Result", "State", "solve", "solve_vjp"]
+__all__ = [
+    "Ball",
+    "Fourier",
+    "Gaussians",
+    "GridField",
+    "PerVertex",
+    "Polygon",
+    "Polynomial",
+    "Result",
+    "State",
+    "TriangleMesh",
+    "closest_point",
+    "contains",
+    "signed_distance",
+    "solve",
+    "solve_vjp",
+]
 
-OPS = Family(__name__, _walk.OPS + _expansion.OPS)
+OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS)
 
 
 def __dir__() -> list[str]:

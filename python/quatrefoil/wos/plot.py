@@ -10,7 +10,7 @@ from .. import _arrays
 from .._arguments import integer
 
 if TYPE_CHECKING:
-    from .polygon import Boundary
+    from .mesh import Boundary
     from .walk.result import Result
 
 Axes = Any

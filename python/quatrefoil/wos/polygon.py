@@ -36,8 +36,8 @@ class Frame:
         return _arrays.of_kind(kind, rows)
 
 
-def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
-    known = boundary._frames.get((epsilon, relative))
+def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
+    known: Frame | None = boundary._frames.get((epsilon, relative))
     if known is None:
         absolute = epsilon * boundary.diagonal if relative else np.full(boundary.count, epsilon)
         rows = np.concatenate([boundary.centre, boundary.extent[:, None], (absolute / boundary.extent)[:, None]], axis=1)
@@ -48,7 +48,48 @@ def _frame(boundary: Boundary, epsilon: float, relative: bool) -> Frame:
     return known
 
 
-class Polygon:
+class Pieces:
+    """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
+
+    kind: str | None
+    first: np.ndarray  # where each instance's pieces begin
+
+    def __init__(self) -> None:
+        self._memos: dict[str, Memo] = {}  # what the native part makes of them, for every kind of array
+        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array
+        self._frames: dict[Any, Frame] = {}
+
+    def scaled_ends(self) -> np.ndarray:
+        """(M, d d) the corners of all pieces, centred and scaled."""
+        raise NotImplementedError
+
+    def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
+        """What the native part keeps of them."""
+        raise NotImplementedError
+
+    def arrays(self, kind: str) -> tuple[Array, Array]:
+        """The scaled corners and where each instance's pieces begin, as arrays of that kind."""
+        made = self._scaled.get(kind)
+        if made is None:  # of two threads that come at once one makes those of both: what is compiled is of these very arrays
+            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self.scaled_ends()), _arrays.of_kind(kind, self.first)))
+        return made
+
+    def memo(self, kind: str) -> Memo | None:
+        """What is compiled for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""
+        if kind not in self._memos and native.core() is not None:
+            made = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self.arrays("numpy"))
+            for each in {"numpy", kind}:
+                self._memos[each] = Memo(made, "native", self.arrays(each), at=2, private=True)
+        return self._memos.get(kind)
+
+    def frame(self, epsilon: float, relative: bool) -> Frame:
+        return frame_of(self, epsilon, relative)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
+
+
+class Polygon(Pieces):
     """One closed polygon, with holes or without, or B of them.
 
     Parameters
@@ -99,9 +140,7 @@ class Polygon:
             for b, inner in enumerate(of_each):
                 rings[b] += [_ring(h, label, f"holes[{k}]") for k, h in enumerate(inner)]
         self._pack(rings)
-        self._memos: dict[str, Memo] = {}  # the compiled grids, for every kind of array
-        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array
-        self._frames: dict[Any, Frame] = {}
+        super().__init__()
 
     def _pack(self, rings: list[list[np.ndarray]]) -> None:
         """All instances in one table: segment ends, the vertices they join, where each instance begins."""
@@ -118,7 +157,7 @@ class Polygon:
             dropped += int((~keep).sum())
             with np.errstate(over="ignore"):
                 size = (box[b, 1] - box[b, 0]).max()
-            _check_extent(size, f"{label}: polygon {b}")
+            check_extent(size, f"{label}: polygon {b}")
             centred = (here - np.tile(box[b].mean(axis=0), 2)) / (size or 1.0)
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
@@ -155,24 +194,6 @@ class Polygon:
         centre, extent = np.repeat(self.centre, sizes, axis=0), np.repeat(self.extent, sizes)
         return np.ascontiguousarray((self.ends - np.tile(centre, 2)) / extent[:, None])
 
-    def arrays(self, kind: str) -> tuple[Array, Array]:
-        """The scaled segments and where each instance's begin, as arrays of that kind."""
-        made = self._scaled.get(kind)
-        if made is None:  # of two threads that come at once one makes those of both: the grids are of these very arrays
-            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self.scaled_ends()), _arrays.of_kind(kind, self.first)))
-        return made
-
-    def memo(self, kind: str) -> Memo | None:
-        """The compiled grids for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""
-        if kind not in self._memos and native.core() is not None:
-            grids = self._memos["numpy"].made if "numpy" in self._memos else native.core().wos.Polygons(*self.arrays("numpy"))
-            for each in {"numpy", kind}:
-                self._memos[each] = Memo(grids, "native", self.arrays(each), at=2, private=True)
-        return self._memos.get(kind)
-
-    def frame(self, epsilon: float, relative: bool) -> Frame:
-        return _frame(self, epsilon, relative)
-
     def outline(self, instance: int) -> np.ndarray:
         """(M, 2, 2): both ends of every segment of one polygon."""
         return self.ends[self.first[instance] : self.first[instance + 1]].reshape(-1, 2, 2)
@@ -181,8 +202,8 @@ class Polygon:
         """Draws one polygon with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
         return plot_boundary(self, ax, instance=instance, **style)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
+    def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
+        return native.core().wos.Polygons(ends, first)
 
     def __repr__(self) -> str:
         return f"Polygon({self.count} x {len(self.ends)} segments)" if self.batch is not None else f"Polygon({len(self.ends)} segments)"
@@ -215,7 +236,7 @@ class Ball:
         if len(at) > 3:
             raise NotImplementedError(f"Ball: center has {len(at)} coordinates; this version walks in 2 and 3 dimensions")
         self.center, self.radius = at, size
-        _check_extent(size, "Ball: the ball")
+        check_extent(size, "Ball: the ball")
         self.dimension = len(at)
         self.centre, self.extent = at[None], np.array([size])
         self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
@@ -230,7 +251,7 @@ class Ball:
         """Nothing to keep."""
 
     def frame(self, epsilon: float, relative: bool) -> Frame:
-        return _frame(self, epsilon, relative)
+        return frame_of(self, epsilon, relative)
 
     def outline(self, instance: int) -> np.ndarray:
         """(lines, 2, d): the circle, or meridians and circles of latitude of the sphere."""
@@ -257,7 +278,7 @@ class Ball:
         return f"Ball({self.center.tolist()}, {self.radius})"
 
 
-def _check_extent(extent: float, what: str) -> None:
+def check_extent(extent: float, what: str) -> None:
     """ValueError for what is so large or small that squares of squares leave the range of float64; a polygon of size 0 has no area."""
     if extent and not _SMALLEST <= extent <= _LARGEST:
         raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
@@ -280,6 +301,3 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
 def _has_area(sides: np.ndarray) -> bool:
     """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything: more to one side than to the other."""
     return bool(abs(0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()) > 1e-12)
-
-
-Boundary = Polygon | Ball

@@ -45,12 +45,12 @@ class Fourier:
 
 
 class PerVertex:
-    """Values at the vertices of a polygon, linear along its segments.
+    """Values at the vertices of a polygon or mesh, linear along its segments and on its triangles.
 
     Parameters
     ----------
     values : (M,) or (B, M), or a list of B arrays (M_b,) where the polygons differ in M
-        Outer ring first, then the holes.
+        Outer ring first, then the holes; a value for each row of ``mesh.vertices``.
     """
 
     def __init__(self, values: AnyArray | Sequence[AnyArray]) -> None:

@@ -33,8 +33,8 @@ def box_of(numbers, d):
     return numbers[d : 3 * d].reshape(2, d)
 
 
-def data_values(kind, numbers, function, instance, frame, X, segment=None, place=None):
-    """Data at scaled points, or on segments."""
+def data_values(kind, numbers, function, instance, frame, X, piece=None, place=None):
+    """Data at scaled points, or on segments and triangles."""
     if kind == "function":
         return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
     if kind == "number":
@@ -49,8 +49,8 @@ def data_values(kind, numbers, function, instance, frame, X, segment=None, place
         cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
         return interpolated(values, cell.corner, cell.place)
     if kind == "per_vertex":
-        pair = numbers.reshape(-1, 2)[segment]
-        return pair[:, 0] + place * (pair[:, 1] - pair[:, 0])
+        at_corners = numbers.reshape(-1, X.shape[1])[piece]
+        return at_corners[:, 0] + (place * (at_corners[:, 1:] - at_corners[:, :1])).sum(axis=1)
     bells = numbers.reshape(-1, X.shape[1] + 2)
     r2 = ((X[:, None, :] - bells[:, 1:-1]) ** 2).sum(axis=-1)
     return np.exp(-r2 * bells[:, -1]) @ bells[:, 0]
@@ -75,7 +75,7 @@ def _add_to_grid(numbers, share, to, frame, X):
         of_box[1, axis] -= (moved * cell.t[:, axis]).sum()
 
 
-def add_gradient(kind, numbers, share, to, frame, X, segment=None, place=None):
+def add_gradient(kind, numbers, share, to, frame, X, piece=None, place=None):
     """Adds d sum(share values) / d numbers to ``to``: data README (3)-(5), (7), (9)."""
     if kind == "number":
         to[0] += share.sum()
@@ -93,9 +93,10 @@ def add_gradient(kind, numbers, share, to, frame, X, segment=None, place=None):
         to[0] += (slope * np.sin(theta)).sum()
         to[1] -= (slope * np.cos(theta)).sum()
     elif kind == "per_vertex":
-        pairs = to.reshape(-1, 2)
-        pairs[:, 0] += np.bincount(segment, share * (1 - place), minlength=len(pairs))
-        pairs[:, 1] += np.bincount(segment, share * place, minlength=len(pairs))
+        corners = to.reshape(-1, X.shape[1])
+        weights = np.concatenate([1 - place.sum(axis=1, keepdims=True), place], axis=1)
+        for k in range(X.shape[1]):
+            corners[:, k] += np.bincount(piece, share * weights[:, k], minlength=len(corners))
     elif kind == "gaussians":
         bells, d = numbers.reshape(-1, X.shape[1] + 2), to.reshape(-1, X.shape[1] + 2)
         away = X[:, None, :] - bells[:, 1:-1]

@@ -14,6 +14,7 @@ from ..._arguments import integer, number
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
+from ..query import check_pieces
 from .state import schedule
 
 Array = Any
@@ -56,22 +57,18 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
 def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Shape | None) -> None:
     if len(frame) != 2 or frame[1] != d + 2:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {d + 2})")
-    if (ends is None) != (first is None):
-        raise ValueError(f"{label}: ends and first go together")
-    if ends is not None and (len(ends) != 2 or ends[1] != 4):
-        raise ValueError(f"{label}: ends has shape {ends}, expected (M, 4)")
-    if first is not None and (len(first) != 1 or first[0] - 1 not in (1, frame[0])):
-        raise ValueError(f"{label}: first has shape {first}, expected (2,) or (B + 1,) with B = {frame[0]}")
+    check_pieces(label, frame[0], d, ends, first)
 
 
 _FRAME = Arg("frame", "B d", dtype="double", constant=True)
-_ENDS = Arg("ends", "M 4", dtype="double", constant=True, optional=True)
+_ENDS = Arg("ends", "M corners", dtype="double", constant=True, optional=True)
 _FIRST = Arg("first", "B", dtype="int", optional=True)
 
 PLACE = Op(
     __name__, "place",
     inputs=(Arg("points", "... N d"), _FRAME, _ENDS, _FIRST),
     outputs=(Arg("start", "B N d"),),
+    options=(Option("closed", bool),),
     extras=(Extra("grids"),),
     rule=_place_shapes,
     differentiable=False,
@@ -134,17 +131,19 @@ def place(
     ends: Array | None = None,
     first: Array | None = None,
     *,
+    closed: bool = True,
     grids: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
     """Where walks start: absolute points (N, d) or (B, N, d) -> (B, N, d), scaled; NaN outside, on the boundary for those within epsilon.
 
-    ``frame``, ``ends``, ``first`` and ``grids`` are those of ``walk``. A point that is not finite is a ValueError.
+    ``frame``, ``ends``, ``first`` and ``grids`` are those of ``walk``; ``closed`` says that a mesh has no gaps. A point that is not finite
+    is a ValueError.
 
-    Cost: a sweep over the segments a point, and another one for points outside.
+    Cost: a sweep over the segments a point or a walk down the mesh's tree, and another one for points outside.
     """
-    return call(PLACE, (points, frame, ends, first), (), (grids,), None, backend, num_threads)
+    return call(PLACE, (points, frame, ends, first), (bool(closed),), (grids,), None, backend, num_threads)
 
 
 def walk(
@@ -177,14 +176,14 @@ def walk(
         Where walks start, scaled; NaN where none does. float32 or float64: the precision of the walks.
     frame : (B, d + 2) float64
         Centre and extent of every instance's box; epsilon in units of the extent.
-    ends, first : (M, 4) float64 and (B + 1,) or (2,) int64, optional
-        The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) is one polygon for all. The unit ball
-        where they are absent.
+    ends, first : (M, 4) or (M, 9) float64 and (B + 1,) or (2,) int64, optional
+        The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) is one polygon for all. In space the
+        corners of a mesh's triangles. The unit ball where they are absent.
     dirichlet, source : (1 or B, numbers) float64, optional
         What the kinds say. "number": c. "fourier": the centre, scaled, and a0, a1, b1, ... "gaussians": for each the amplitude, the centre
         and extent^2 / width^2. "polynomial": the number of powers of every axis and the scaled coefficients. "grid": the number of nodes of
-        every axis, the box's corners, absolute, and the values; rows may be filled up behind. "per_vertex": the values at both ends of
-        every segment, of all polygons in one row. "function": absent.
+        every axis, the box's corners, absolute, and the values; rows may be filled up behind. "per_vertex": the values at the corners
+        of every segment or triangle, of all polygons in one row. "function": absent.
     dirichlet_kind, source_kind : str
         "none" (a source only), "number", "fourier", "per_vertex" (dirichlet only), "gaussians", "polynomial", "grid", "function".
     seed : int
@@ -195,7 +194,7 @@ def walk(
     screening : float
         λ of -Δu + λu = f, in absolute units.
     grids : optional
-        What a Polygon keeps between calls; made where it is absent.
+        What a Polygon or TriangleMesh keeps between calls; made where it is absent.
     g, f : optional
         The functions of the kind "function", called as f(instance, X (n, d)) -> (n,) in absolute coordinates.
 

@@ -1,7 +1,9 @@
-"""Walk on Spheres against the loop that a user writes in Numba, and against the Numba backend."""
+"""Walk on Spheres against the loop that a user writes in Numba, and against the Numba backend; on a mesh against a NumPy walk whose
+distances fcpw gives, all walks side by side and one query of all of them a step."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +11,11 @@ import numpy as np
 
 from ... import wos
 from ...bench._problem import Problem
+from ..query._bench import ball_points, bumpy, fcpw_distances, fcpw_scene
 from ._bench_more import problems as more
 
 POINTS, WALKS, SEGMENTS, EPSILON = 2048, 64, 1024, 1e-3
+MESH_POINTS, MESH_WALKS = 1024, 32
 
 
 def star(M: int) -> np.ndarray:
@@ -33,6 +37,8 @@ def problems() -> Iterator[Problem]:
     for source in (True, False):
         yield _solve(source)
     yield from more(star(SEGMENTS), star_points(POINTS))
+    for subdivisions in (5, 6):
+        yield _solve_mesh(subdivisions)
 
 
 def _solve(poisson: bool) -> Problem:
@@ -151,3 +157,48 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         return mean, stderr
 
     return walk
+
+
+def harmonic(X: np.ndarray) -> np.ndarray:
+    value: np.ndarray = X[:, 0] * X[:, 1] + 0.5 * (X[:, 2] ** 2 - X[:, 0] ** 2)
+    return value
+
+
+def fcpw_walk(scene: Any, X: np.ndarray, walks: int, shell: float, rng: np.random.Generator) -> np.ndarray:
+    """Means over the walks of every point; g where a walk stops, unprojected."""
+    x = np.repeat(X.astype(np.float32), walks, axis=0)
+    alive = np.arange(len(x))
+    for _ in range(1024):
+        d = fcpw_distances(scene, np.asfortranarray(x[alive])).astype(np.float32)
+        alive, d = alive[d > shell], d[d > shell]
+        if not len(alive):
+            break
+        n = rng.standard_normal((len(alive), 3), np.float32)
+        x[alive] += n * (d / np.linalg.norm(n, axis=1))[:, None]
+    mean: np.ndarray = harmonic(x).reshape(len(X), walks).mean(axis=1)
+    return mean
+
+
+def _solve_mesh(subdivisions: int) -> Problem:
+    V, F = bumpy(subdivisions)
+    mesh, X = wos.TriangleMesh(V, F), ball_points(MESH_POINTS, 0.8)
+
+    def ours(walks: int = MESH_WALKS, rng: int = 1) -> Any:
+        return wos.solve(mesh, X, dirichlet=harmonic, walks=walks, epsilon=EPSILON, rng=rng).value
+
+    pilot = wos.solve(mesh, X, dirichlet=harmonic, walks=1024, epsilon=EPSILON, rng=2)  # its walks fill the cells too
+    peers: dict[str, Callable[[], Any]] = {}
+    if importlib.util.find_spec("fcpw"):
+        scene, rng = fcpw_scene(V, F), np.random.default_rng(3)
+        peers["NumPy with fcpw"] = lambda: fcpw_walk(scene, X, MESH_WALKS, EPSILON * float(mesh.diagonal[0]), rng)
+    spread = float(pilot.stderr.max()) * (1024 / MESH_WALKS) ** 0.5
+    return Problem(
+        "wos",
+        "Laplace, mesh",
+        f"{len(F)} triangles, {MESH_POINTS} x {MESH_WALKS} walks",
+        ours,
+        peers,
+        lambda: harmonic(X.astype(float)),
+        7 * spread / float(np.abs(harmonic(X)).max()),
+        goals={"NumPy with fcpw": 44},
+    )

@@ -4,15 +4,16 @@ import numpy as np
 
 from ..._backends.numba import dense
 from ..data._numba import add_gradient, data_values, row_of
+from ..query._numba import pieces
 from ._numba_expand import balls, expand, gather
 from ._numba_paths import CUT_OFF, ESCAPED, place_all
-from ._numba_walked import Walked, blocks, segments_of
+from ._numba_walked import Walked, blocks
 from .state import of_values
 
 __all__ = ["balls", "expand", "gather", "place", "walk", "walk_vjp"]
 
 
-def place(points, frame, ends, first, start, grids, num_threads):
+def place(points, frame, ends, first, start, closed, grids, num_threads):
     """Points in the frame of their boundary."""
     bad = np.argwhere(~np.isfinite(points))
     if len(bad):
@@ -21,7 +22,7 @@ def place(points, frame, ends, first, start, grids, num_threads):
     for b in range(len(frame)):
         X = points if points.ndim == 2 else points[b]
         scaled = (X.astype(np.float64) - frame[b, :-2]) / frame[b, -2]
-        place_all(segments_of(ends, first, b), frame[b, -1], scaled)
+        place_all(pieces(ends, first, b, X.shape[-1]), closed, frame[b, -1], scaled)
         start[b] = scaled
 
 
@@ -32,13 +33,12 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
     kinds = (dirichlet_kind, source_kind)
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
     for b in range(len(start)):
+        of_b = pieces(ends, first, b, start.shape[2])
         values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
         of_g, of_f = (None if x is None else row_of(kind, x, b, first) for kind, x in zip(kinds, (dirichlet, source)))
         for point, w in blocks(start[b], first_walk, count):
-            walked = Walked(
-                start[b], frame[b], segments_of(ends, first, b), b, point, w, seed, max_steps, gradient, screening, source_kind != "none"
-            )
-            found = data_values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place)
+            walked = Walked(start[b], frame[b], of_b, b, point, w, seed, max_steps, gradient, screening, source_kind != "none")
+            found = data_values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place)
             at_sources = data_values(source_kind, of_f, f, b, frame[b], walked.event) if len(walked.event) else None
             values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
         steps = [(marks & (ESCAPED - 1)).sum(axis=1), ((marks & CUT_OFF) != 0).sum(axis=1), ((marks & ESCAPED) != 0).sum(axis=1)]
@@ -59,18 +59,17 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
         if d is not None:
             d[...] = 0
     for b in range(len(start)):
+        of_b = pieces(ends, first, b, start.shape[2])
         of_g, of_f, to_g, to_f = (
             None if x is None else row_of(kind, x, b, first) for kind, x in zip(2 * kinds, (dirichlet, source, ddirichlet, dsource))
         )
         for point, w in blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w // group, side="right") - 1
             share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
-            walked = Walked(
-                start[b], frame[b], segments_of(ends, first, b), b, point, w, seed, max_steps, gradient, screening, to_f is not None
-            )
+            walked = Walked(start[b], frame[b], of_b, b, point, w, seed, max_steps, gradient, screening, to_f is not None)
             along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:
-                add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.segment, walked.place)
+                add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.piece, walked.place)
             if to_f is not None and len(walked.event):
                 of_event = np.where(walked.entering, toward[walked.owner], along[walked.owner])
                 add_gradient(source_kind, of_f, of_event * walked.weight, to_f, frame[b], walked.event)

@@ -6,17 +6,18 @@ import numpy as np
 
 from ..._backends.numba import dense, jit
 from ..data._numba import data_values, row_of
+from ..query._numba import pieces
 from ._numba_paths import CUT_OFF, ESCAPED, FIRST, MOST_SCREENED, SHRUNK, bessel_series, direction, philox, see
-from ._numba_walked import Walked, blocks, segments_of
+from ._numba_walked import Walked, blocks
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
     """As the first step of a pair sees them."""
     for b in range(len(start)):
         limit = MOST_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
-        segments = segments_of(ends, first, b)
+        of_b, weights = pieces(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
         for i in range(start.shape[1]):
-            radius[b, i] = SHRUNK * min(see(segments, start[b, i].astype(np.float64))[0], limit)
+            radius[b, i] = SHRUNK * min(see(of_b, start[b, i].astype(np.float64), weights)[0], limit)
 
 
 def harmonics(n, modes):
@@ -64,9 +65,20 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
         of_g = None if dirichlet is None else row_of(kind, dirichlet, b, first)
         for point, w in blocks(start[b], first_walk, count):
             walked = Walked(
-                start[b], frame[b], segments_of(ends, first, b), b, point, w, seed, max_steps, True, screening, False, first_point
+                start[b],
+                frame[b],
+                pieces(ends, first, b, start.shape[2]),
+                b,
+                point,
+                w,
+                seed,
+                max_steps,
+                True,
+                screening,
+                False,
+                first_point,
             )
-            found = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place), None)[:, 0]
+            found = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place), None)[:, 0]
             u = found / walked.along[:, 0]
             n = np.empty((len(w), start.shape[2]))
             keys = np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF)

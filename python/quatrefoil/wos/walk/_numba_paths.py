@@ -5,9 +5,11 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ..query._numba import closest, is_inside, point_on
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SOURCE, _ROULETTE, FIRST, _TRIAL = 1 << 28, 3 << 28, 4 << 28, 1 << 20
+HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
 SHRUNK, MOST_SCREENED, _LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
@@ -45,43 +47,17 @@ def direction(word, height, n):
 
 
 @jit
-def _closest(segments, x, y):
-    """Squared distance, segment and place: polygon README (1)."""
-    best, at, place = 1e300, 0, 0.0
-    for k in range(len(segments)):
-        ax, ay = segments[k, 0], segments[k, 1]
-        ex, ey = segments[k, 2] - ax, segments[k, 3] - ay
-        t = ((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey)
-        t = min(max(t, 0.0), 1.0)
-        dx, dy = x - ax - t * ex, y - ay - t * ey
-        d2 = dx * dx + dy * dy
-        if d2 < best:
-            best, at, place = d2, k, t
-    return best, at, place
-
-
-@jit
-def _inside(segments, x, y):
-    """Odd crossing number."""
-    odd = False
-    for k in range(len(segments)):
-        ax, ay, bx, by = segments[k, 0], segments[k, 1], segments[k, 2], segments[k, 3]
-        side = (bx - ax) * (y - ay) - (x - ax) * (by - ay)
-        if (ay <= y < by and side > 0) or (by <= y < ay and side < 0):
-            odd = not odd
-    return odd
-
-
-@jit
-def _place(segments, epsilon, x):
+def _place(ends, closed, epsilon, x):
     """Moves a point outside but within epsilon to the boundary, the others outside to NaN."""
-    if len(segments):
-        if _inside(segments, x[0], x[1]):
+    if len(ends):
+        if is_inside(ends, x, closed):
             return
-        d2, k, t = _closest(segments, x[0], x[1])
-        near = math.sqrt(d2) <= epsilon
-        for j in range(2):
-            x[j] = segments[k, j] + t * (segments[k, 2 + j] - segments[k, j]) if near else math.nan
+        weights = np.empty(x.size - 1)
+        d2, k = closest(ends, x, weights)
+        if math.sqrt(d2) <= epsilon:
+            point_on(ends[k], weights, x)
+        else:
+            x[:] = math.nan
     else:
         r = 0.0
         for j in range(x.size):
@@ -92,9 +68,9 @@ def _place(segments, epsilon, x):
 
 
 @jit
-def place_all(segments, epsilon, scaled):
+def place_all(ends, closed, epsilon, scaled):
     for i in range(len(scaled)):
-        _place(segments, epsilon, scaled[i])
+        _place(ends, closed, epsilon, scaled[i])
 
 
 @jit
@@ -149,22 +125,30 @@ def _source_point(step, walk, point, instance, k0, k1, n):
 
 
 @jit
-def see(segments, x):
-    """The distance of the boundary, its closest segment and the place on it."""
-    if len(segments):
-        d2, at, t = _closest(segments, x[0], x[1])
-        return math.sqrt(d2), at, t
+def see(ends, x, weights):
+    """The distance of the boundary, 0 beyond the box; its closest piece, and the weights of that's corners behind the first."""
+    if len(ends):
+        d2, at = closest(ends, x, weights)
+        return (0.0 if _beyond(x) else math.sqrt(d2)), at
     r2 = 0.0
     for j in range(x.size):
         r2 += x[j] * x[j]
-    return 1.0 - math.sqrt(r2), 0, 0.0
+    return 1.0 - math.sqrt(r2), 0
 
 
 @jit
-def _project(segments, x, radius, at, t, end):
-    if len(segments):
-        for j in range(2):
-            end[j] = segments[at, j] + t * (segments[at, 2 + j] - segments[at, j])
+def _beyond(x):
+    """README, Limits."""
+    beyond = False
+    for j in range(x.size):
+        beyond = beyond or abs(x[j]) >= HALF_SIDE
+    return beyond
+
+
+@jit
+def _project(ends, x, radius, at, weights, end):
+    if len(ends):
+        point_on(ends[at], weights, end)
     else:
         r = 1.0 - radius
         for j in range(x.size):
@@ -191,8 +175,9 @@ def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
 
 
 @jit
-def _one_walk(segments, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, events):
-    """Moves x to where the walk ends, and adds its source points to ``events``. Returns steps, weight, distance, segment, place."""
+def _one_walk(ends, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, weights, events):
+    """Moves x to where the walk ends, and adds its source points to ``events``. Returns steps, weight, distance and piece;
+    the weights of its corners are in ``weights``."""
     d = x.size
     sharing = 4 if d == 2 else 2
     n, m, words = np.empty(d), np.zeros(d), np.zeros(4, np.uint64)
@@ -200,9 +185,9 @@ def _one_walk(segments, x, walk, point, instance, k0, k1, epsilon, screening, pa
     first[:] = math.nan
     first[0], first[1] = 1.0, 0.0
     while True:
-        radius, at, t = see(segments, x)
+        radius, at = see(ends, x, weights)
         if radius <= epsilon or step >= max_steps or weight == 0.0:
-            return step, weight, radius, at, t
+            return step, weight, radius, at
         if screening > 0.0:
             radius = min(radius, MOST_SCREENED / math.sqrt(screening))
         if step % sharing == 0:
@@ -237,29 +222,31 @@ def _one_walk(segments, x, walk, point, instance, k0, k1, epsilon, screening, pa
 
 
 @jit
-def walks(segments, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, end, segment, place, left, first,
-          marks):  # fmt: skip
-    """One walk a row of ``start``; no segments: the unit ball. Returns source points with their weights and whether they lie in the first
+def walks(ends, start, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, end, piece, place, left, first, marks):
+    """One walk a row of ``start``; no pieces: the unit ball. Returns source points with their weights and whether they lie in the first
     ball of a pair, and whose walk's they are.
 
     ``left``: the weight of each walk at its end; ``first`` (walks, 2 + 2 d): see ``_enter``.
     """
-    events = [np.empty(start.shape[1] + 2) for _ in range(0)]
+    d = start.shape[1]
+    events = [np.empty(d + 2) for _ in range(0)]
     owner = [0 for _ in range(0)]
+    weights = np.zeros(d - 1)
     for i in range(len(start)):
         x = start[i].copy()
-        marks[i], left[i], radius, at, t = _one_walk(
-            segments, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first[i], events
+        marks[i], left[i], radius, at = _one_walk(
+            ends, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first[i], weights, events
         )
         for _ in range(len(events) - len(owner)):
             owner.append(i)
         if left[i] > 0.0:
             marks[i] += CUT_OFF if radius > epsilon else 0
-            segment[i], place[i] = at, t
-            _project(segments, x, radius, at, t, end[i])
+            marks[i] += ESCAPED if len(ends) and _beyond(x) else 0
+            piece[i], place[i] = at, weights
+            _project(ends, x, radius, at, weights, end[i])
         else:
-            segment[i], place[i], end[i] = 0, 0.0, x
-    found = np.empty((len(events), start.shape[1] + 2))
+            piece[i], place[i], end[i] = 0, 0.0, x
+    found = np.empty((len(events), d + 2))
     for i in range(len(events)):
         found[i] = events[i]
     return found, np.array(owner, dtype=np.int64)

@@ -5,29 +5,20 @@ import numpy as np
 from ._numba_paths import walks
 
 _BLOCK = 1 << 14  # walks at once: their source points are held in memory
-_BALL = np.empty((0, 4))  # no segments: the unit ball
-
-
-def segments_of(ends, first, instance):
-    """The segments of one instance; none stand for the unit ball."""
-    if ends is None:
-        return _BALL
-    b = instance if len(first) > 2 else 0
-    return ends[first[b] : first[b + 1]]
 
 
 class Walked:
     """Some walks of one instance: their ends and source points."""
 
-    def __init__(self, start, frame, segments, instance, point, walk, seed, max_steps, pairs, screening, sources, first_point=0):
+    def __init__(self, start, frame, ends, instance, point, walk, seed, max_steps, pairs, screening, sources, first_point=0):
         n, d = len(point), start.shape[1]
-        self.end, self.segment, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty(n), np.empty(n)
+        self.end, self.piece, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1)), np.empty(n)
         self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))
         events, self.owner = walks(
-            segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64),
+            ends, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64),
             (point + first_point).astype(np.uint64), np.uint64(instance),
             np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
-            sources, self.end, self.segment, self.place, self.left, first, self.mark,
+            sources, self.end, self.piece, self.place, self.left, first, self.mark,
         )  # fmt: skip
         self.event, self.weight, self.entering = np.ascontiguousarray(events[:, :d]), events[:, d] * frame[-2] ** 2, events[:, d + 1] > 0
         first[:, 2:] /= frame[-2]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..._arguments import refuse_masked
-from ..polygon import Boundary
+from ..mesh import Boundary
 
 
 class Function:

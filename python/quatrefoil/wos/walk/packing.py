@@ -16,7 +16,8 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import finite, number, numbers_of
 from ..data import CLASSES, Fourier, Gaussians, GridField, PerVertex, Polynomial
-from ..polygon import Boundary, Polygon
+from ..mesh import Boundary, TriangleMesh
+from ..polygon import Polygon
 from .functions import OneEach, is_function, wrap
 from .recentre import along_axes, shifts
 
@@ -271,8 +272,8 @@ def _stacked(parts: list[Array], xp: Any) -> Array:
 
 def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     b, xp = target.boundary, target.namespace
-    if not isinstance(b, Polygon) or name != "dirichlet":
-        raise ValueError(f"solve: {name} is PerVertex data, which only a polygon's dirichlet can be")
+    if not isinstance(b, (Polygon, TriangleMesh)) or name != "dirichlet":
+        raise ValueError(f"solve: {name} is PerVertex data, which only the dirichlet of a polygon or mesh can be")
     sizes = np.diff(b.first_vertex)
     if isinstance(given.values, (list, tuple)):
         rows = [target.parameter(v, f"{name}.values[{i}]") for i, v in enumerate(given.values)]
@@ -285,12 +286,12 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     if not shared and batch is not None and len(rows) != b.count:
         raise ValueError(f"solve: {name}.values has {len(rows)} instances, the boundary {b.count}")
     for i, row in enumerate(rows):
-        M = int(sizes[0 if shared else i])
+        M, what = int(sizes[0 if shared else i]), "the mesh" if isinstance(b, TriangleMesh) else f"polygon {i}"
         if len(row) != M:
-            raise ValueError(f"solve: {name}.values[{i}] has shape {tuple(row.shape)}, but polygon {i} has {M} vertices: expected ({M},)")
+            raise ValueError(f"solve: {name}.values[{i}] has shape {tuple(row.shape)}, but {what} has {M} vertices: expected ({M},)")
     pairs = target.array(b.pairs)
     if shared:
-        numbers = xp.stack([row[pairs].reshape(-1) for row in rows]) if rows else target.array(np.zeros((0, 2 * len(b.pairs))))
+        numbers = xp.stack([row[pairs].reshape(-1) for row in rows]) if rows else target.array(np.zeros((0, b.pairs.size)))
     else:
         numbers = (xp.concatenate(rows) if rows else target.array(np.zeros(0)))[pairs].reshape(1, -1)
 
@@ -300,8 +301,8 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     return Packed("per_vertex", batch, numbers, pull=pull)
 
 
-def _pull_pairs(g: np.ndarray, b: Polygon, values: Array) -> Any:
-    """The transpose of reading the values at both ends of every segment."""
+def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:
+    """The transpose of reading the values at the corners of every segment or triangle."""
     vertices = int(b.first_vertex[-1])
     rows = [np.bincount(b.pairs.reshape(-1), row, minlength=vertices) for row in g]
     if b.batch is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
-from ..polygon import Boundary, Polygon
+from ..mesh import Boundary, TriangleMesh
+from ..polygon import Ball
 from . import MAX_WALKS, PLACE, WALK, harmonic
 from .fingerprint import NotComparable, fingerprint
 from .packing import NOTHING, Packed, Target, pack, with_arrays
@@ -102,7 +103,7 @@ class Problem:
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
         found: dict[str, Any] = {
-            "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center)],
+            "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.center if isinstance(b, Ball) else b.ends)],
             "points": fingerprint(self.points),
         }
         for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
@@ -203,8 +204,8 @@ class Prepared:
         given = points if self.dtype is precision or precision is _SINGLE else _cast(points, precision)
         rows = frame.of_kind(self.kind, self.B)
         ends, first = b.arrays(self.kind)
-        memo = b.memo(self.kind)
-        start = call(PLACE, (given, rows, ends, first), (), (memo,), None, p.backend, p.num_threads)
+        memo, closed = b.memo(self.kind), b.watertight if isinstance(b, TriangleMesh) else True
+        start = call(PLACE, (given, rows, ends, first), (closed,), (memo,), None, p.backend, p.num_threads)
         outside = start[:, :, 0] != start[:, :, 0]
         self.outside = outside.reshape(-1) if outside.any() else None
         if self.outside is not None:

@@ -11,6 +11,7 @@ from ..._arguments import integer, number, numbers_of, seed, threads
 from ..._dispatch import call_vjp
 from ..._typing import AnyArray, Array, T
 from ..data import Data
+from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball, Polygon
 from . import MAX_STEPS, WALK
 from .problem import Problem, check_pairs, check_range, resolve
@@ -19,7 +20,7 @@ from .state import schedule
 
 
 def solve(
-    boundary: Polygon | Ball,
+    boundary: Boundary,
     points: Array[T],
     *,
     dirichlet: Data,
@@ -44,7 +45,7 @@ def solve(
 
     Parameters
     ----------
-    boundary : Polygon or Ball
+    boundary : Polygon, TriangleMesh or Ball
     points : (N, d) or (B, N, d)
         float32 or float64, NumPy or CPU torch. (N, d) serves every instance.
     dirichlet : g
@@ -101,7 +102,8 @@ def solve(
     Error: ``stderr`` for the walks, and a bias of the order of epsilon: u is taken up to epsilon inside the boundary. With f = 1 and zero
     data the bias at epsilon = 1e-3 can reach 1% of u, and it grows with the dimension, as the diagonal does: where it matters take 1e-4.
     Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
-    bounds and candidate lists (polygon (2)) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
+    bounds and candidate lists (polygon (2)) that is kept with the boundary. For a mesh likewise (mesh (6)): its cells are filled as walks
+    come by, at most 2 million of them. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
@@ -124,7 +126,7 @@ def solve(
 
 
 def solve_vjp(
-    boundary: Polygon | Ball,
+    boundary: Boundary,
     points: AnyArray,
     grad: AnyArray,
     *,
@@ -250,8 +252,8 @@ def _problem(
     gradient: Any,
     screening: Any,
 ) -> Problem:
-    if not isinstance(boundary, (Polygon, Ball)):
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
+    if not isinstance(boundary, (Polygon, TriangleMesh, Ball)):
+        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, a TriangleMesh or a Ball")
     epsilon, steps = number(epsilon, label, "epsilon", positive=True), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
     if dirichlet is None:
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")

@@ -1,0 +1,57 @@
+// Triangle meshes in scaled coordinates, and the tree of boxes that answers what is closest.
+#pragma once
+#include <cstdint>
+#include <type_traits>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::wos::mesh {
+
+constexpr int kBlock = 16;   // triangles a block, and children a node
+constexpr int kFields = 17;  // numbers that a triangle is known by: formula.hpp
+constexpr int kLevels = 7;   // 16^7 blocks
+
+struct Triangles {
+  const double* corners;  // (M, 3, 3)
+  std::int64_t M;
+};
+
+// Blocks of triangles under nodes of 16 children: README, The tree. Child c of node i of a level is number 16 i + c of the level below;
+// level 0 are the blocks, level `levels` is one node. Owned by the binding, filled by build_tree, freed by free_tree.
+template <class T>
+struct Tree {
+  T* records = nullptr;          // (blocks, kFields, 16)
+  double* corners = nullptr;     // (blocks, 9, 16): the same triangles in double precision
+  std::int32_t* ids = nullptr;   // (blocks, 16): their numbers, in order; the last one repeats where there are fewer
+  std::int8_t* turns = nullptr;  // (blocks, 16): which corner is A
+  T* boxes = nullptr;            // (nodes, 6, 16): the lower and upper corners of a node's children
+  std::int64_t M = 0;
+  std::int64_t count[kLevels + 1] = {};  // of the nodes of a level
+  std::int64_t first[kLevels + 1] = {};  // where among the nodes a level begins
+  int levels = 0;
+};
+
+// What walks ask, filled a cell at a time as they come by: README, The grid. What a cell holds depends on the mesh alone, so that it does
+// not matter who fills it. Owned by the binding, made by make_grid, freed by free_grid.
+template <class T>
+struct Grid {
+  using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
+  const Tree<T>* tree = nullptr;
+  Int* cells = nullptr;    // (2^level)^3: 0, a bound and its node's size, or the sign bit and where its list is
+  Int** chunks = nullptr;  // of lists, made as they are needed: how many, then for each a block and its distance from the cell's centre
+  std::int64_t chunk_count = 0, used = 0;
+  int level = 0;
+};
+
+template <class T>
+struct Kernels {
+  void (*build_tree)(const Triangles&, Tree<T>&, int threads);
+  void (*free_tree)(Tree<T>&);
+  void (*make_grid)(const Tree<T>&, int level, Grid<T>&);
+  void (*free_grid)(Grid<T>&);
+  // What a walk sees at a point; primitive -1: `radius` is a bound.
+  void (*bounds)(Grid<T>&, const T* points, std::int64_t n, T* radius, std::int64_t* primitive);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::wos::mesh

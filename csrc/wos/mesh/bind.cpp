@@ -1,0 +1,39 @@
+// Arrays from Python -> args, checked. Computes nothing.
+#include "wos/mesh/bind.hpp"
+
+#include "py/arguments.hpp"
+
+namespace quatrefoil::wos::mesh {
+namespace {
+
+std::unique_ptr<Mesh> mesh(py::handle corners_) {
+  Fit fit("wos.Mesh");
+  const Input corners(corners_, "corners");
+  const double* const numbers = fit.array(corners, "corners", "M 9");
+  fit.require(numbers, "corners are missing");
+  return std::make_unique<Mesh>(fit, corners);
+}
+
+// What a walk sees at points: a test of the grid.
+void bounds(Arguments& given, Mesh& mesh, int level) {
+  given.require(level >= 0 && level <= 7, "no such level");
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const T* const points = given.input("points", "N 3");
+    T* const radius = given.output("radius", "N");
+    std::int64_t* const primitive = given.output("primitive", "N");
+    kernels<T>().bounds(*mesh.grid<T>(level, 1), points, given["N"], radius, primitive);
+  });
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  py::class_<Mesh>(m, "Mesh").def(py::init(&mesh), py::arg("corners"));
+  m.def("mesh_bounds", [](Mesh& mesh, int level, py::handle points, py::handle radius, py::handle primitive) {
+    Arguments given("wos.mesh_bounds", py::make_tuple(points, radius, primitive), 3);
+    bounds(given, mesh, level);
+  });
+}
+
+}  // namespace quatrefoil::wos::mesh

@@ -1,0 +1,106 @@
+// A mesh with the trees that calls have asked for: what a Python boundary keeps between calls.
+#pragma once
+#include <cmath>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/host/fit.hpp"
+#include "core/host/isa.hpp"
+#include "py/caster.hpp"
+#include "py/kept.hpp"
+#include "wos/mesh/args.hpp"
+
+QF_TABLE(wos, mesh)
+
+namespace quatrefoil::wos::mesh {
+
+template <class T>
+struct OwnedTree : Tree<T> {
+  OwnedTree() = default;
+  OwnedTree(const OwnedTree&) = delete;
+  OwnedTree& operator=(const OwnedTree&) = delete;
+  ~OwnedTree() { kernels<T>().free_tree(*this); }
+};
+
+template <class T>
+struct OwnedGrid : Grid<T> {
+  explicit OwnedGrid(std::shared_ptr<OwnedTree<T>> of) : owned_tree(std::move(of)) {}
+  OwnedGrid(const OwnedGrid&) = delete;
+  OwnedGrid& operator=(const OwnedGrid&) = delete;
+  ~OwnedGrid() { kernels<T>().free_grid(*this); }
+  std::shared_ptr<OwnedTree<T>> owned_tree;
+};
+
+// log2 of the grid's side: cells of about two triangles' size, 8 to 128 of them; fewer for a large epsilon: a cell's bound is at least 3
+// half diagonals, 2.6 cells, and must stay above it.
+inline int grid_level(std::int64_t M, double epsilon) {
+  int by_size = 3;
+  while (by_size < 7 && double(M) > 7.1 * double(std::int64_t(1) << (2 * by_size))) ++by_size;
+  const double by_epsilon = std::floor(std::log2(2.5 / epsilon));
+  return by_epsilon < by_size ? std::max(0, int(by_epsilon)) : by_size;
+}
+
+constexpr std::int64_t kMaxTriangles = 1LL << 27;  // places in the tree are 32-bit numbers
+
+// The triangles of a mesh in scaled coordinates, with the trees that were asked for. Any thread may use it.
+class Mesh {
+ public:
+  // corners (M, 9) of float64: shape and type are the caller's to check.
+  Mesh(const Fit& fit, const View& corners) : corners_(corners.as<double>(), corners.as<double>() + corners.size()) {
+    fit.require(count() >= 1 && count() < kMaxTriangles, "expected between 1 and 2^27 triangles");
+    for (double x : corners_) fit.require(x >= -2 && x <= 2, "corners must be scaled");
+  }
+  std::int64_t count() const { return std::int64_t(corners_.size()) / 9; }
+
+  // Built by the first call that asks. Without the GIL.
+  template <class T>
+  std::shared_ptr<OwnedTree<T>> tree(int threads) {
+    {
+      std::lock_guard<std::mutex> lock(kept_mutex());
+      if (kept<T>()) return kept<T>();
+    }
+    auto made = std::make_shared<OwnedTree<T>>();
+    kernels<T>().build_tree({corners_.data(), count()}, *made, threads);
+    std::lock_guard<std::mutex> lock(kept_mutex());
+    if (!kept<T>()) kept<T>() = made;
+    return kept<T>();
+  }
+  // The grid of that level, with what walks have found out so far. Without the GIL.
+  template <class T>
+  std::shared_ptr<OwnedGrid<T>> grid(int level, int threads) {
+    {
+      std::lock_guard<std::mutex> lock(kept_mutex());
+      const auto here = grids<T>().find(level);
+      if (here != grids<T>().end()) return here->second;
+    }
+    auto made = std::make_shared<OwnedGrid<T>>(tree<T>(threads));
+    kernels<T>().make_grid(*made->owned_tree, level, *made);
+    std::lock_guard<std::mutex> lock(kept_mutex());
+    return grids<T>().emplace(level, made).first->second;
+  }
+
+ private:
+  template <class T>
+  std::shared_ptr<OwnedTree<T>>& kept() {
+    if constexpr (sizeof(T) == 4)
+      return f32_;
+    else
+      return f64_;
+  }
+  template <class T>
+  std::map<int, std::shared_ptr<OwnedGrid<T>>>& grids() {
+    if constexpr (sizeof(T) == 4)
+      return grids_f32_;
+    else
+      return grids_f64_;
+  }
+  std::vector<double> corners_;
+  std::shared_ptr<OwnedTree<float>> f32_;
+  std::shared_ptr<OwnedTree<double>> f64_;
+  std::map<int, std::shared_ptr<OwnedGrid<float>>> grids_f32_;
+  std::map<int, std::shared_ptr<OwnedGrid<double>>> grids_f64_;
+};
+
+}  // namespace quatrefoil::wos::mesh

@@ -1,0 +1,128 @@
+// Exact queries of one mesh in double precision: the closest point, inside or outside.
+#pragma once
+#include "core/lanes/elementary.hpp"
+#include "wos/mesh/tree.hpp"
+
+namespace quatrefoil::wos::mesh {
+inline namespace QF_ISA {
+
+template <class T>
+QF_HD void corners_of(const Tree<T>& tree, int64_t place, double (&corner)[9]) {
+  const double* const c = tree.corners + place / kBlock * 9 * kBlock + place % kBlock;
+  for (int j = 0; j < 9; ++j) corner[j] = c[j * kBlock];
+}
+
+// The distance of x, the triangle's number, the weights of its corners and the closest point. `place`: -1, or a triangle to begin with;
+// the one that was found. T chooses among the triangles, the rest is in double precision.
+template <class T>
+double closest(const Tree<T>& tree, const double (&x)[3], int64_t& place, double (&weight)[3], double (&at)[3]) {
+  const Search<T> search(tree);
+  T from[3], best = Search<T>::kBeyond;
+  for (int j = 0; j < 3; ++j) from[j] = T(x[j]);
+  const int64_t guess = place;
+  place = -1;
+  if (guess >= 0) search.in_block(guess / kBlock, from, best, place);
+  search.closest(from, best, place);
+  if (place < 0) place = 0;
+  double corner[9];
+  corners_of(tree, place, corner);
+  const double d2 = closest_on_triangle(x, corner, weight);
+  for (int j = 0; j < 3; ++j) at[j] = weight[0] * corner[j] + weight[1] * corner[3 + j] + weight[2] * corner[6 + j];
+  return square_root(d2);
+}
+
+// Whether the line from x in the direction of z goes through the triangle. (4): the signs of one edge are the same for both its triangles.
+QF_HD bool goes_through(const double (&x)[3], const double (&c)[9]) {
+  int crossings = 0, found = 0;
+  double along[2] = {}, height[2] = {};
+  for (int k = 0; k < 3; ++k) {
+    const double *a = c + 3 * k, *b = c + 3 * ((k + 1) % 3);
+    if ((a[1] <= x[1]) == (b[1] <= x[1])) continue;
+    const double *low = a[1] <= x[1] ? a : b, *high = a[1] <= x[1] ? b : a;
+    const double side = multiply_add(high[0] - low[0], x[1] - low[1], -((x[0] - low[0]) * (high[1] - low[1])));
+    const double t = (x[1] - low[1]) / (high[1] - low[1]);
+    crossings += side > 0;
+    if (found < 2) along[found] = low[0] + t * (high[0] - low[0]), height[found] = low[2] + t * (high[2] - low[2]);
+    ++found;
+  }
+  if (crossings != 1) return false;
+  const double width = along[1] - along[0];
+  const double s = width * width > 0 ? min(max((x[0] - along[0]) / width, 0.0), 1.0) : 0.5;
+  return height[0] + s * (height[1] - height[0]) > x[2];
+}
+
+// Odd number of triangles above x: of a closed mesh.
+template <class T>
+bool inside_closed(const Tree<T>& tree, const double (&x)[3]) {
+  constexpr int W = Search<double>::W;
+  using V = Lanes<double, W>;
+  T from[3];
+  for (int j = 0; j < 3; ++j) from[j] = T(x[j]);
+  int above = 0;
+  Search<T>(tree).above(from, [&](int64_t block) {
+    const double* const c = tree.corners + block * 9 * kBlock;
+    const int64_t n = min<int64_t>(kBlock, tree.M - block * kBlock);
+    for (int piece = 0; piece < kBlock; piece += W) {
+      const auto corner = [&](int k) { return load<V>(c + k * kBlock + piece); };
+      const auto low = [&](int j) { return lower(corner(j), lower(corner(3 + j), corner(6 + j))); };
+      const auto high = [&](int j) { return higher(corner(j), higher(corner(3 + j), corner(6 + j))); };
+      unsigned hit = bits((low(0) <= x[0]) & (high(0) >= x[0]) & (low(1) <= x[1]) & (high(1) >= x[1]) & (high(2) >= x[2]));
+      for (; hit; hit &= hit - 1) {
+        const int64_t lane = piece + __builtin_ctz(hit);
+        if (lane >= n) break;
+        double one[9];
+        corners_of(tree, block * kBlock + lane, one);
+        above += goes_through(x, one);
+      }
+    }
+  });
+  return above & 1;
+}
+
+constexpr double kAngleNs = 25;  // the solid angles of W triangles
+
+// The winding number is at least 1/2 either way: of a mesh with gaps. (5); reads all corners.
+template <class T>
+bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
+  constexpr int W = Search<double>::W;
+  using V = Lanes<double, W>;
+  V total{};
+  InterruptCheck check;
+  for (int64_t block = 0; block < tree.count[0]; ++block) {
+    check(kAngleNs * kBlock / W);
+    const double* const c = tree.corners + block * 9 * kBlock;
+    const int64_t n = min<int64_t>(kBlock, tree.M - block * kBlock);
+    for (int piece = 0; piece < n; piece += W) {
+      V p[3][3], length[3];
+      for (int k = 0; k < 3; ++k) {
+        length[k] = V{};
+        for (int j = 0; j < 3; ++j) p[k][j] = load<V>(c + (3 * k + j) * kBlock + piece) - x[j], length[k] += p[k][j] * p[k][j];
+        length[k] = square_root(length[k]);
+      }
+      const auto dot = [&](int a, int b) { return p[a][0] * p[b][0] + p[a][1] * p[b][1] + p[a][2] * p[b][2]; };
+      const V det = p[0][0] * (p[1][1] * p[2][2] - p[1][2] * p[2][1]) + p[0][1] * (p[1][2] * p[2][0] - p[1][0] * p[2][2]) +
+                    p[0][2] * (p[1][0] * p[2][1] - p[1][1] * p[2][0]);
+      const V rest = length[0] * length[1] * length[2] + dot(0, 1) * length[2] + dot(1, 2) * length[0] + dot(2, 0) * length[1];
+      const V size = square_root(V(det * det + rest * rest));
+      const V half = elementary::angle(V(rest / size), V(det / size));
+      for (int l = 0; l < W; ++l)
+        if (piece + l < n && size[l] > 0) total[l] += half[l];
+    }
+  }
+  const double turns = sum(total) * (1 / 6.283185307179586);  // half solid angles: of 2 pi
+  return turns * turns >= 0.25;
+}
+
+// A point inside, or within epsilon outside, which moves to the closest point of the boundary; false for others.
+template <class T>
+bool keep_in_mesh(const Tree<T>& tree, bool closed, double epsilon, double (&x)[3]) {
+  if (closed ? inside_closed(tree, x) : inside_open(tree, x)) return true;
+  int64_t place = -1;
+  double weight[3], at[3];
+  if (!(closest(tree, x, place, weight, at) <= epsilon)) return false;
+  for (int j = 0; j < 3; ++j) x[j] = at[j];
+  return true;
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::mesh

@@ -1,0 +1,173 @@
+// What is closest, and what lies above a point: walks down the tree. One point at a time, 16 boxes or triangles side by side.
+#pragma once
+#include "core/run/interrupt.hpp"
+#include "wos/mesh/args.hpp"
+#include "wos/mesh/formula.hpp"
+
+namespace quatrefoil::wos::mesh {
+inline namespace QF_ISA {
+
+template <class T>
+class Search {
+ public:
+  static constexpr int W = kLanes<T> < kBlock ? kLanes<T> : kBlock;  // a block in kBlock / W pieces
+  using V = Lanes<T, W>;
+  static constexpr T kBeyond = T(1e30);  // of all distances; below those of absent children
+
+  explicit Search(const Tree<T>& tree) : tree_(tree) {}
+
+  // The closest triangle, as its place in the tree (16 block + lane): `best` is lowered to its squared distance, and `place` set, where
+  // there is one closer than `best`; of two that are as close that of the lower number. `best` may come from any triangle.
+  void closest(const T (&x)[3], T& best, int64_t& place) const { visit(tree_.levels, 0, x, best, place); }
+
+  // A lower bound of the distance: that of the closest box of a block, of which kLoss may be lost, as many a node is not looked into. Of a
+  // few blocks, which are large, the distance itself.
+  static constexpr T kLoss = T(1.0625);
+  static constexpr int64_t kFew = 256;
+  T distance_at_least(const T (&x)[3]) const {
+    T best = kBeyond;
+    if (tree_.count[0] <= kFew) {
+      int64_t place = -1;
+      visit(tree_.levels, 0, x, best, place);
+      return square_root(best);
+    }
+    visit_boxes(tree_.levels, 0, x, best);
+    return square_root(best) * (T(1) / kLoss);
+  }
+
+  // The same among the triangles of one block.
+  QF_HD void in_block(int64_t block, const T (&x)[3], T& best, int64_t& place) const {
+    for (int piece = 0; piece < kBlock; piece += W) {
+      const V d2 = distances2(block, piece, x);
+      const T least = smallest(d2);
+      const int64_t at = block * kBlock + piece + __builtin_ctz(bits(d2 <= least) | 1u << (W - 1));  // the last one: NaN
+      const bool closer = least < best || (least == best && place >= 0 && tree_.ids[at] < tree_.ids[place]);
+      place = closer ? at : place;
+      best = closer ? least : best;
+    }
+  }
+  QF_HD T block_distance2(int64_t block, const T (&x)[3]) const {
+    T least = kBeyond;
+    for (int piece = 0; piece < kBlock; piece += W) least = min(least, smallest(distances2(block, piece, x)));
+    return least;
+  }
+
+  // The weights of the corners at the point of that triangle that is closest to x.
+  void weights(int64_t place, const T (&x)[3], T (&weight)[3]) const {
+    const T* const r = tree_.records + place / kBlock * kFields * kBlock + place % kBlock;
+    const auto field = [&](int k) { return r[k * kBlock]; };
+    Local<T> at = local<T>(x, field);
+    triangle_distance2<true, T>(at, field);
+    T turned[3];
+    triangle_weights(at.u, at.v, field(kLength), field(kX), field(kY), turned);
+    for (int k = 0; k < 3; ++k) weight[(tree_.turns[place] + k) % 3] = turned[k];
+  }
+
+  // f(block, its squared distance) for every block that is closer than `limit2`.
+  template <class F>
+  void within(T limit2, const T (&x)[3], F&& f) const {
+    visit_within(tree_.levels, 0, limit2, x, f);
+  }
+
+  // f(block) for every block whose box the line from (x, y, z) upwards meets.
+  template <class F>
+  void above(const T (&x)[3], F&& f) const {
+    visit_above(tree_.levels, 0, x, f);
+  }
+
+ private:
+  QF_HD V distances2(int64_t block, int piece, const T (&x)[3]) const {
+    const T* const r = tree_.records + block * kFields * kBlock + piece;
+    const auto field = [&](int k) { return load<V>(r + k * kBlock); };
+    V at[3];
+    for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
+    Local<V> here = local<V>(at, field);
+    return triangle_distance2<false, V>(here, field);
+  }
+  const T* boxes(int level, int64_t node) const { return tree_.boxes + (tree_.first[level] + node) * 6 * kBlock; }
+  QF_HD void box_distances2(int level, int64_t node, const T (&x)[3], T (&d2)[kBlock]) const {
+    const T* const box = boxes(level, node);
+    for (int piece = 0; piece < kBlock; piece += W) {
+      V sum{};
+      for (int j = 0; j < 3; ++j) {
+        const V below = load<V>(box + j * kBlock + piece) - x[j], above = x[j] - load<V>(box + (3 + j) * kBlock + piece);
+        V out = higher(below, above);
+        out = out > T(0) ? out : V{};
+        sum += out * out;
+      }
+      store(d2 + piece, sum);
+    }
+  }
+  // The nearest of 16; it counts no more.
+  QF_HD static T take_nearest(T (&d2)[kBlock], int& child) {
+    V low = load<V>(d2);
+    for (int piece = W; piece < kBlock; piece += W) low = lower(low, load<V>(d2 + piece));
+    const T least = smallest(low);
+    for (int piece = 0; piece < kBlock; piece += W)
+      if (const unsigned hit = bits(load<V>(d2 + piece) <= least)) {
+        child = piece + __builtin_ctz(hit);
+        d2[child] = 4 * kBeyond;
+        return least;
+      }
+    return 4 * kBeyond;  // NaN
+  }
+
+  void visit(int level, int64_t node, const T (&x)[3], T& best, int64_t& place) const {
+    alignas(64) T d2[kBlock];
+    box_distances2(level, node, x, d2);
+    for (;;) {
+      int child = 0;
+      if (!(take_nearest(d2, child) <= best)) return;
+      if (level == 1)
+        in_block(node * kBlock + child, x, best, place);
+      else
+        visit(level - 1, node * kBlock + child, x, best, place);
+    }
+  }
+  void visit_boxes(int level, int64_t node, const T (&x)[3], T& best) const {
+    alignas(64) T d2[kBlock];
+    box_distances2(level, node, x, d2);
+    for (;;) {
+      int child = 0;
+      const T least = take_nearest(d2, child);
+      if (!(least * (kLoss * kLoss) <= best)) return;
+      if (level == 1) {
+        best = min(best, least);
+        return;
+      }
+      visit_boxes(level - 1, node * kBlock + child, x, best);
+    }
+  }
+  template <class F>
+  void visit_within(int level, int64_t node, T limit2, const T (&x)[3], F& f) const {
+    alignas(64) T d2[kBlock];
+    box_distances2(level, node, x, d2);
+    for (int child = 0; child < kBlock; ++child) {
+      if (!(d2[child] <= limit2)) continue;
+      const int64_t below = node * kBlock + child;
+      if (level > 1) {
+        visit_within(level - 1, below, limit2, x, f);
+      } else {
+        const T d = block_distance2(below, x);
+        if (d <= limit2) f(below, d);
+      }
+    }
+  }
+  template <class F>
+  void visit_above(int level, int64_t node, const T (&x)[3], F& f) const {
+    const T* const box = boxes(level, node);
+    for (int piece = 0; piece < kBlock; piece += W) {
+      const auto side = [&](int k) { return load<V>(box + k * kBlock + piece); };
+      unsigned hit = bits((side(0) <= x[0]) & (side(3) >= x[0]) & (side(1) <= x[1]) & (side(4) >= x[1]) & (side(5) >= x[2]));
+      for (; hit; hit &= hit - 1) {
+        const int64_t below = node * kBlock + piece + __builtin_ctz(hit);
+        level > 1 ? visit_above(level - 1, below, x, f) : f(below);
+      }
+    }
+  }
+
+  const Tree<T>& tree_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::mesh

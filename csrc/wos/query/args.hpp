@@ -1,0 +1,34 @@
+// Queries of single points: how far the boundary is and where, inside or outside.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+#include "wos/mesh/args.hpp"
+#include "wos/polygon/args.hpp"
+
+namespace quatrefoil::wos::query {
+
+// N points of B boundaries: polygons, a mesh, or the unit ball where there is neither.
+template <class T>
+struct Query {
+  const T* points;                    // (B, N, dimension), or (N, dimension) for all
+  const double* frame;                // (B, dimension + 1): the box's centre and extent
+  const polygon::Segments* segments;  // (B,), or null
+  const mesh::Tree<T>* tree;          // or null; B is 1 then
+  std::int64_t B, N;
+  bool shared;  // points
+  bool closed;  // the mesh
+  bool sign;    // of distances: negative inside
+  int dimension, threads;
+  T *distance, *point, *weights;       // (B, N), (B, N, dimension) twice; the last two may be null
+  std::int64_t *primitive, *contains;  // (B, N); may be null
+};
+
+template <class T>
+struct Kernels {
+  void (*nearest)(const Query<T>&);
+  void (*inside)(const Query<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::wos::query

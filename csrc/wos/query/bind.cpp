@@ -1,0 +1,61 @@
+// Arrays from Python -> args, checked. Computes nothing.
+#include "wos/query/bind.hpp"
+
+#include "core/host/isa.hpp"
+#include "wos/query/args.hpp"
+
+QF_TABLE(wos, query)
+
+namespace quatrefoil::wos::query {
+namespace {
+
+// What both ops begin with; `outputs` takes the rest, then `kernel` runs.
+template <class Outputs, class Kernel>
+void run(Arguments& given, const py::object& memo, bool closed, int threads, Outputs&& outputs, Kernel&& kernel) {
+  const bool shared = given.peek(0).rank == 2;
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    Query<T> p{};
+    p.points = given.input("points", shared ? "N D" : "B N D");
+    p.frame = given.input("frame", "B E");
+    p.B = given["B"], p.N = given["N"], p.shared = shared, p.closed = closed, p.dimension = int(given["D"]), p.threads = threads;
+    given.require(given["E"] == p.dimension + 1 && (p.dimension == 2 || p.dimension == 3), "frame has d + 1 numbers a row, d = 2 or 3");
+    const Boundaries boundaries(given, memo, p.B, p.dimension);
+    given.require(!boundaries.mesh || p.B == 1, "a mesh is one instance");
+    outputs(p, boundaries);
+    given.all_taken();
+    const auto segments = boundaries.segments(p.B);
+    p.segments = boundaries.polygons ? segments.data() : nullptr;
+    const GilReleased released;
+    std::shared_ptr<mesh::OwnedTree<T>> tree;
+    if (boundaries.mesh && p.N) tree = boundaries.mesh->template tree<T>(threads);
+    p.tree = tree.get();
+    kernel(p);
+  });
+}
+
+void nearest(Arguments& given, bool sign, bool where, bool weights, bool closed, py::object memo, int threads) {
+  const auto outputs = [&](auto& p, const Boundaries& boundaries) {
+    p.distance = given.output("distance", "B N");
+    p.point = given.output_if(where, "point", "B N D");
+    p.primitive = given.output_if(where, "primitive", "B N");
+    p.weights = given.output_if(weights, "barycentric", "B N D");
+    p.sign = sign;
+    given.require(!weights || !boundaries.ball(), "a ball has no corners");
+  };
+  run(given, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().nearest(p); });
+}
+
+void inside(Arguments& given, bool closed, py::object memo, int threads) {
+  const auto outputs = [&](auto& p, const Boundaries&) { p.contains = given.output("contains", "B N"); };
+  run(given, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().inside(p); });
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  define(m, "nearest", &nearest);
+  define(m, "inside", &inside);
+}
+
+}  // namespace quatrefoil::wos::query

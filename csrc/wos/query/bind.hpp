@@ -1,0 +1,58 @@
+// The boundaries of a call: polygons, a mesh, or neither for the unit ball.
+#pragma once
+#include <memory>
+
+#include "py/arguments.hpp"
+#include "wos/mesh/bind.hpp"
+#include "wos/polygon/bind.hpp"
+
+namespace quatrefoil::wos::query {
+
+// Takes ends (M, 4), the sides of polygons, or (M, 9), the corners of triangles, and first (F,), where each instance's begin. What the memo
+// holds, where one is given, is used in their place.
+struct Boundaries {
+  polygon::Polygons* polygons = nullptr;
+  mesh::Mesh* mesh = nullptr;
+
+  Boundaries(Arguments& given, const py::object& memo, std::int64_t B, std::int64_t D) {
+    const auto ends = given.optional_input("ends", "M C");
+    const auto first = given.optional_input("first", "F");
+    const double* const numbers = ends;
+    const std::int64_t* const begins = first;
+    given.require(ends.view().present == first.view().present, "ends and first go together");
+    if (!ends.view().present) return;
+    given.require(numbers && begins && given["F"] >= 1 && given["C"] == D * D, "ends are segments in the plane, triangles in space");
+    if (D == 2) {
+      find(given, memo, own_polygons_, polygons, [&] { return std::make_unique<polygon::Polygons>(given, ends.view(), first.view()); });
+      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
+      given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
+    } else {
+      given.require(given["F"] == 2 && begins[0] == 0 && begins[1] == given["M"], "first does not fit ends");
+      find(given, memo, own_mesh_, mesh, [&] { return std::make_unique<mesh::Mesh>(given, ends.view()); });
+      given.require(given["M"] == mesh->count(), "the tree is of another mesh");
+    }
+  }
+  bool ball() const { return !polygons && !mesh; }
+  std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
+  std::vector<polygon::Segments> segments(std::int64_t B) const {
+    std::vector<polygon::Segments> found;
+    for (std::int64_t b = 0; polygons && b < B; ++b) found.push_back(polygons->segments(polygon(b)));
+    return found;
+  }
+
+ private:
+  template <class M, class Make>
+  static void find(const Arguments& given, const py::object& memo, std::unique_ptr<M>& own, M*& used, Make&& make) {
+    if (memo.is_none()) {
+      own = make();
+      used = own.get();
+    } else {
+      if (!py::isinstance<M>(memo)) given.refuse_type("grids: expected those of such a boundary");
+      used = memo.cast<M*>();
+    }
+  }
+  std::unique_ptr<polygon::Polygons> own_polygons_;
+  std::unique_ptr<mesh::Mesh> own_mesh_;
+};
+
+}  // namespace quatrefoil::wos::query

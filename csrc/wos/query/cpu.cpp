@@ -1,0 +1,168 @@
+// Queries of many points. Compiled once per instruction set.
+#include "core/run/parallel.hpp"
+#include "wos/mesh/locate.hpp"
+#include "wos/polygon/locate.hpp"
+#include "wos/query/args.hpp"
+#include "wos/query/order.hpp"
+
+namespace quatrefoil::wos::query {
+inline namespace QF_ISA {
+
+constexpr double kTreeNs = 1000;       // a point of a mesh
+constexpr double kSegmentNs = 1;       // a point and a segment
+constexpr int64_t kSorted = 1 << 16;   // points whose keys are in memory together: 1 MB
+constexpr int64_t kRun = 256;          // of those, in the order of the curve, one after the other
+constexpr int64_t kWorthSorting = 64;  // points
+
+// One point's answer, in scaled coordinates.
+struct Found {
+  double distance = 0, at[3] = {}, weights[3] = {};
+  int64_t primitive = 0;
+};
+
+void find_in_ball(int dimension, const double (&x)[3], Found& found) {
+  double r2 = 0;
+  for (int j = 0; j < dimension; ++j) r2 += x[j] * x[j];
+  const double r = square_root(r2);
+  found.distance = r > 1 ? r - 1 : 1 - r;
+  for (int j = 0; j < dimension; ++j) found.at[j] = r > 0 ? x[j] / r : j == 0;  // of the centre every point is the closest one
+}
+void find_on_polygon(const polygon::Segments& segments, const double (&x)[3], Found& found) {
+  double place;
+  found.distance = polygon::closest(segments, x[0], x[1], found.primitive, place);
+  found.weights[0] = 1 - place, found.weights[1] = place;
+  const double* const s = segments.ends + 4 * found.primitive;
+  for (int j = 0; j < 2; ++j) found.at[j] = s[j] + place * (s[2 + j] - s[j]);
+}
+
+template <class T>
+bool is_inside(const Query<T>& p, int64_t instance, const double (&x)[3]) {
+  if (p.segments) return polygon::inside(p.segments[instance], x[0], x[1]);
+  if (p.tree) return p.closed ? mesh::inside_closed(*p.tree, x) : mesh::inside_open(*p.tree, x);
+  double r2 = 0;
+  for (int j = 0; j < p.dimension; ++j) r2 += x[j] * x[j];
+  return r2 < 1;
+}
+
+// Point i of all in scaled coordinates; false where it is not finite.
+template <class T>
+bool scaled(const Query<T>& p, int64_t i, double (&x)[3]) {
+  const int D = p.dimension;
+  const double* const frame = p.frame + i / p.N * (D + 1);
+  const T* const from = p.points + (p.shared ? i % p.N : i) * D;
+  bool finite = true;
+  for (int j = 0; j < D; ++j) {
+    finite = finite && from[j] - from[j] == T(0);
+    x[j] = (double(from[j]) - frame[j]) / frame[D];
+  }
+  return finite;
+}
+
+template <class T>
+void write(const Query<T>& p, int64_t i, const Found& found) {
+  const int D = p.dimension;
+  const double* const frame = p.frame + i / p.N * (D + 1);
+  p.distance[i] = T(found.distance * frame[D]);
+  for (int j = 0; p.point && j < D; ++j) p.point[i * D + j] = T(frame[j] + frame[D] * found.at[j]);
+  for (int j = 0; p.weights && j < D; ++j) p.weights[i * D + j] = T(found.weights[j]);
+  if (p.primitive) p.primitive[i] = found.primitive;
+}
+
+template <class T>
+void write_nothing(const Query<T>& p, int64_t i) {
+  Found found;
+  found.distance = __builtin_nan("");
+  for (int j = 0; j < 3; ++j) found.at[j] = found.weights[j] = found.distance;
+  found.primitive = -1;
+  write(p, i, found);
+}
+
+template <class T>
+void finish(const Query<T>& p, int64_t i, const double (&x)[3], Found& found) {
+  if (p.sign && is_inside(p, i / p.N, x)) found.distance = -found.distance;
+  write(p, i, found);
+}
+
+// A mesh: each search begins with the triangle that the last one found. A tree's nodes and blocks, about 1 kB each, some twenty a point.
+template <class T>
+void nearest_on_mesh(const Query<T>& p) {
+  const int64_t room = min(kSorted, p.N);
+  Scratch<std::uint64_t> keys(room), spare(room);
+  for (int64_t first = 0; first < p.N; first += kSorted) {
+    const int64_t n = min(kSorted, p.N - first);
+    parallel_for(n, p.threads, 10, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        double x[3];
+        keys[i] = std::uint64_t(i) | (scaled(p, first + i, x) ? place_on_curve(x) : 0) << 32;
+      }
+    });
+    const std::uint64_t* const order = n < kWorthSorting ? keys : sort_by_place(keys, spare, n);
+    parallel_for((n + kRun - 1) / kRun, p.threads, kRun * kTreeNs, [&](int64_t begin, int64_t end) {
+      for (int64_t run = begin; run < end; ++run) {
+        int64_t place = -1;
+        InterruptCheck check;
+        for (int64_t k = run * kRun; k < min(n, (run + 1) * kRun); ++k) {
+          const int64_t i = first + int64_t(std::uint32_t(order[k]));
+          double x[3];
+          Found found;
+          check(kTreeNs);
+          if (!scaled(p, i, x)) {
+            write_nothing(p, i);
+            continue;
+          }
+          found.distance = mesh::closest(*p.tree, x, place, found.weights, found.at);
+          found.primitive = p.tree->ids[place];
+          finish(p, i, x, found);
+        }
+      }
+    });
+  }
+}
+
+template <class T>
+double sweep_ns(const Query<T>& p) {
+  return 10 + (p.segments ? double(p.segments[0].M) * kSegmentNs : 0);
+}
+
+template <class T>
+void nearest(const Query<T>& p) {
+  if (p.B * p.N == 0) return;
+  if (p.tree) return nearest_on_mesh(p);
+  parallel_for(p.B * p.N, p.threads, sweep_ns(p), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      double x[3];
+      Found found;
+      if (!scaled(p, i, x)) {
+        write_nothing(p, i);
+        continue;
+      }
+      if (p.segments)
+        find_on_polygon(p.segments[i / p.N], x, found);
+      else
+        find_in_ball(p.dimension, x, found);
+      finish(p, i, x, found);
+    }
+  });
+}
+
+// 1 inside, 0 outside and for what is not finite.
+template <class T>
+void inside(const Query<T>& p) {
+  if (p.B * p.N == 0) return;
+  const double ns = !p.tree ? sweep_ns(p) : p.closed ? kTreeNs : double(p.tree->M) * mesh::kAngleNs / 8;
+  parallel_for(p.B * p.N, p.threads, ns, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      double x[3];
+      p.contains[i] = scaled(p, i, x) && is_inside(p, i / p.N, x);
+    }
+  });
+}
+
+template <class T>
+constexpr Kernels<T> kKernels = {nearest<T>, inside<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::query

@@ -1,0 +1,89 @@
+"""Closest points of a mesh against fcpw, one thread each."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import wos
+from ...bench._problem import Problem
+
+POINTS = 20_000
+
+
+def bumpy(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """An icosphere of 20 4^k triangles, of radius 1 + .1 sin 4x cos 3y + .06 sin 7z."""
+    p = (1 + 5**0.5) / 2
+    V = np.array([(0, s, t * p) for s in (-1, 1) for t in (-1, 1)])
+    V = np.concatenate([np.roll(V, k, axis=1) for k in range(3)])
+    near = np.linalg.norm(V[:, None] - V, axis=2) < 2.1
+    F = np.array([(a, b, c) for a in range(12) for b in range(a) for c in range(b) if near[a, b] and near[b, c] and near[c, a]])
+    turned = np.linalg.det(V[F]) < 0
+    F[turned] = F[turned, ::-1]
+    V /= np.linalg.norm(V, axis=1, keepdims=True)
+    for _ in range(subdivisions):
+        sides = np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        ends, at = np.unique(sides, axis=0, return_inverse=True)
+        x, y, z = at.reshape(-1, 3).T + len(V)
+        middle = V[ends].mean(axis=1)
+        V = np.concatenate([V, middle / np.linalg.norm(middle, axis=1, keepdims=True)])
+        a, b, c = F.T
+        F = np.concatenate([np.stack(t, axis=1) for t in ([a, x, z], [b, y, x], [c, z, y], [x, y, z])])
+    x, y, z = V.T
+    return V * (1 + 0.1 * np.sin(4 * x) * np.cos(3 * y) + 0.06 * np.sin(7 * z))[:, None], F
+
+
+def ball_points(n: int, radius: float = 1.0) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    v = rng.standard_normal((n, 3))
+    points: np.ndarray = (v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / 3)).astype(np.float32)
+    return points
+
+
+def fcpw_scene(V: np.ndarray, F: np.ndarray) -> Any:
+    """fcpw's tree of a mesh, vectorised, as its own README builds it."""
+    import fcpw
+
+    scene = fcpw.scene_3D()
+    scene.set_object_count(1)
+    scene.set_object_vertices(np.ascontiguousarray(V, np.float32), 0)
+    scene.set_object_triangles(np.ascontiguousarray(F, np.int32), 0)
+    scene.build(fcpw.aggregate_type.bvh_surface_area, True)
+    return scene
+
+
+def fcpw_distances(scene: Any, q: np.ndarray) -> np.ndarray:
+    """The distances of all points, by one call."""
+    import fcpw
+
+    found = fcpw.interaction_3D_list()
+    scene.find_closest_points(q, np.full(len(q), 1e30, np.float32), found)
+    return np.array([each.d for each in found])
+
+
+def problems() -> Iterator[Problem]:
+    for subdivisions in (5, 6):
+        yield _closest(subdivisions)
+
+
+def _closest(subdivisions: int) -> Problem:
+    V, F = bumpy(subdivisions)
+    q = ball_points(POINTS)
+    mesh = wos.TriangleMesh(V, F)
+    peers: dict[str, Callable[[], Any]] = {}
+    if importlib.util.find_spec("fcpw"):
+        scene = fcpw_scene(V, F)
+        peers["fcpw"] = lambda: fcpw_distances(scene, q)
+    return Problem(
+        "wos",
+        "closest point",
+        f"{len(F)} triangles, {POINTS} points",
+        lambda: wos.closest_point(mesh, q)[0],
+        peers,
+        lambda: wos.closest_point(mesh, q.astype(float))[0],
+        1e-6,
+        goals={"fcpw": 3},
+    )

@@ -1,0 +1,118 @@
+"""Every segment and triangle is asked, by NumPy; inside by angles around the point. And meshes to ask of."""
+
+import numpy as np
+
+
+def icosphere(subdivisions, bumps=0.0):
+    """20 4^k triangles on the unit sphere, or on one with bumps; normals point outwards."""
+    p = (1 + 5**0.5) / 2
+    V = np.array([(0, s, t * p) for s in (-1, 1) for t in (-1, 1)])
+    V = np.concatenate([np.roll(V, k, axis=1) for k in range(3)])
+    near = np.linalg.norm(V[:, None] - V, axis=2) < 2.1
+    F = np.array([(a, b, c) for a in range(12) for b in range(a) for c in range(b) if near[a, b] and near[b, c] and near[c, a]])
+    turned = np.linalg.det(V[F]) < 0
+    F[turned] = F[turned, ::-1]
+    V /= np.linalg.norm(V, axis=1, keepdims=True)
+    for _ in range(subdivisions):
+        edges, at = np.unique(np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
+        x, y, z = at.reshape(-1, 3).T + len(V)
+        middle = V[edges].mean(axis=1)
+        V = np.concatenate([V, middle / np.linalg.norm(middle, axis=1, keepdims=True)])
+        a, b, c = F.T
+        F = np.concatenate([np.stack(t, axis=1) for t in ([a, x, z], [b, y, x], [c, z, y], [x, y, z])])
+    return V * (1 + bumps * (np.sin(4 * V[:, :1]) * np.cos(3 * V[:, 1:2]) + 0.6 * np.sin(7 * V[:, 2:]))), F
+
+
+def tetrahedron():
+    return np.eye(4, 3), np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])
+
+
+def needles(rng, n=5, thickness=1e-5):
+    """A closed fan of slivers: a double pyramid over a polygon whose every side is thin and long."""
+    t = 2 * np.pi * (np.arange(n) + rng.uniform(0, 0.5, n)) / n
+    ring = np.stack([np.cos(t), np.sin(t), np.zeros(n)], axis=1)
+    ring = np.concatenate([ring, ring + thickness * rng.standard_normal((n, 3))], axis=1).reshape(-1, 3)
+    V = np.concatenate([ring, [[0, 0, 1.0], [0, 0, -1.0]]])
+    k, m = np.arange(2 * n), 2 * n
+    return V, np.concatenate([np.stack([k, (k + 1) % m, k * 0 + m], 1), np.stack([(k + 1) % m, k, k * 0 + m + 1], 1)])
+
+
+def on_segment(x, a, b):
+    """Squared distance, weights of the ends: of every x and every segment."""
+    e = b - a
+    t = np.clip(((x - a) * e).sum(-1) / (e * e).sum(-1), 0, 1)
+    w = np.stack([1 - t, t], axis=-1)
+    return ((x - a - t[..., None] * e) ** 2).sum(-1), w
+
+
+def on_triangle(x, a, b, c):
+    """The same of triangles: the closest of the plane's point, where it lies within, and of the three sides."""
+    best = np.full(np.broadcast_shapes(x.shape, a.shape)[:-1], np.inf)
+    weights = np.zeros((*best.shape, 3))
+    for i, j, p, q in ((0, 1, a, b), (1, 2, b, c), (2, 0, c, a)):
+        d2, w = on_segment(x, p, q)
+        full = np.zeros_like(weights)
+        full[..., i], full[..., j] = w[..., 0], w[..., 1]
+        weights = np.where((d2 < best)[..., None], full, weights)
+        best = np.minimum(best, d2)
+    n = np.cross(b - a, c - a)
+    n2 = (n * n).sum(-1)
+    foot = x - (((x - a) * n).sum(-1) / n2)[..., None] * n
+    w = np.stack([(np.cross(q - p, foot - p) * n).sum(-1) / n2 for p, q in ((b, c), (c, a), (a, b))], axis=-1)
+    inside = (w >= 0).all(-1)
+    d2 = ((x - a) * n).sum(-1) ** 2 / n2
+    return np.where(inside, d2, best), np.where(inside[..., None], w / w.sum(-1, keepdims=True), weights)
+
+
+def all_distances(ends, x):
+    """(N, M) squared distances and (N, M, d) weights."""
+    corner = ends.reshape(len(ends), *((2, 2) if ends.shape[1] == 4 else (3, 3)))
+    on = on_segment if ends.shape[1] == 4 else on_triangle
+    return on(x[:, None], *np.moveaxis(corner, 1, 0)[:, None])
+
+
+def contained(ends, x):
+    """Polygons: the winding angle is an odd number of turns. Meshes: the solid angles are half of 4 pi at least, either way."""
+    if ends is None:
+        return (x * x).sum(-1) < 1
+    corner = ends.reshape(len(ends), *((2, 2) if ends.shape[1] == 4 else (3, 3)))[None] - x[:, None, None]
+    if ends.shape[1] == 4:
+        v, w = corner[:, :, 0], corner[:, :, 1]
+        turns = np.arctan2(v[..., 0] * w[..., 1] - v[..., 1] * w[..., 0], (v * w).sum(-1)).sum(1) / (2 * np.pi)
+        return np.round(turns) % 2 == 1
+    a, b, c = np.moveaxis(corner, 2, 0)
+    la, lb, lc = (np.linalg.norm(v, axis=-1) for v in (a, b, c))
+    det = (a * np.cross(b, c)).sum(-1)
+    rest = la * lb * lc + (a * b).sum(-1) * lc + (b * c).sum(-1) * la + (c * a).sum(-1) * lb
+    return np.abs(np.arctan2(det, rest).sum(1) / (2 * np.pi)) >= 0.5
+
+
+def _instances(points, frame, ends, first):
+    for b in range(len(frame)):
+        x = ((points if points.ndim == 2 else points[b]) - frame[b, :-1]) / frame[b, -1]
+        at = b if ends is not None and len(first) > 2 else 0
+        yield b, x, None if ends is None else ends[first[at] : first[at + 1]]
+
+
+def nearest(points, frame, ends=None, first=None, *, sign=False, where=True, weights=False, closed=True):
+    B, N, d = len(frame), points.shape[-2], points.shape[-1]
+    distance, at, k, w = np.empty((B, N)), np.empty((B, N, d)), np.zeros((B, N), np.int64), np.empty((B, N, d))
+    for b, x, pieces in _instances(points, frame, ends, first):
+        if pieces is None:
+            r = np.linalg.norm(x, axis=-1)
+            distance[b], at[b] = np.abs(1 - r), x / r[:, None]
+        elif N:
+            d2, each = all_distances(pieces, x)
+            k[b] = d2.argmin(axis=1)
+            distance[b], w[b] = np.sqrt(d2.min(axis=1)), each[np.arange(N), k[b]]
+            at[b] = (w[b][..., None] * pieces[k[b]].reshape(N, d, d)).sum(axis=1)
+        at[b] = frame[b, :-1] + frame[b, -1] * at[b]
+        distance[b] *= frame[b, -1] * (np.where(contained(pieces, x), -1, 1) if sign else 1)
+    return distance, at if where else None, k if where else None, w if weights else None
+
+
+def inside(points, frame, ends=None, first=None, *, closed=True):
+    found = np.empty((len(frame), points.shape[-2]), np.int64)
+    for b, x, pieces in _instances(points, frame, ends, first):
+        found[b] = contained(pieces, x)
+    return found
