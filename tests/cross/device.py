@@ -52,7 +52,8 @@ def choices(parameters, declared):
                 element = (real, f"cplx<{real}>")
                 possible.append({"E": element, "P": element, "I": (integer,), "U": ("std::uint32_t",)}.get(name, (real,)))
         for chosen in itertools.product(*possible):
-            yield real, {name: value.format(first=chosen[0]) for (_, name), value in zip(named, chosen)}
+            first = next((c for c in chosen if c not in ("true", "false")), "")
+            yield real, {name: value.format(first=first) for (_, name), value in zip(named, chosen)}
 
 
 def substituted(text, chosen):

@@ -166,7 +166,7 @@ QF_HD Cells<V, D> cells(const double* box, const int64_t (&n)[D], const double* 
     const V t = (x[i] * frame[D] + (frame[i] - box[i])) * per;
     at.inside[i] = (t >= 0) & (t <= last);
     at.t[i] = lower(higher(t, V{}), broadcast<V>(last));
-    const V corner = lower(converted<double>(converted<Element<I>>(at.t[i])), broadcast<V>(last - 1));
+    const V corner = lower(converted<Element<V>>(converted<Element<I>>(at.t[i])), broadcast<V>(last - 1));
     at.place[i] = at.t[i] - corner;
     at.node = at.node * n[i] + converted<Element<I>>(corner);
   }

@@ -22,7 +22,7 @@ struct Local {
   V u, v, w;
 };
 template <class V, class Field>
-QF_HD Local<V> local(const V (&x)[3], const Field& r) {
+QF_HD Local<V> local(const V (&x)[3], Field&& r) {
   V p[3], c[3];
   for (int j = 0; j < 3; ++j) p[j] = x[j] - r(kOrigin + j);
   for (int k = 0; k < 3; ++k)
@@ -32,7 +32,7 @@ QF_HD Local<V> local(const V (&x)[3], const Field& r) {
 
 // (2) The squared distance; (u, v) become those of the closest point where `closest` is asked for. r(k) is number k of the triangle.
 template <bool closest = false, class V, class Field>
-QF_HD V triangle_distance2(Local<V>& at, const Field& r) {
+QF_HD V triangle_distance2(Local<V>& at, Field&& r) {
   using T = Element<V>;
   const V u = at.u, v = at.v, length = r(kLength), cx = r(kX), cy = r(kY);
   const V bu = u - length, ex = cx - length;
