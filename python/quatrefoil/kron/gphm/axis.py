@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
+from .inverse import Cholesky, Inverse
 
 
 class Hyper(NamedTuple):
@@ -47,8 +48,9 @@ class Axis:
     def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
         self.x, self.covariance, self.name = np.asarray(x, np.float64), covariance, name
         self.hyper: Hyper
+        self.inverse: Inverse
 
-    def at(self, hyper: Hyper) -> None:
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         raise NotImplementedError
 
     def apply(self, A: np.ndarray) -> np.ndarray:
@@ -67,28 +69,13 @@ class Axis:
         """k(x, grid), (M, N)."""
         return self.covariance.cross(x, self.x, self.hyper)
 
-    def factorize(self, K: np.ndarray) -> None:
-        """The Cholesky factor of a symmetric K, in its place; its upper triangle keeps what was there."""
-        from scipy.linalg.lapack import dpotrf
-
-        self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
-        if info:
-            raise np.linalg.LinAlgError(
-                f"GPHM: the covariance of {self.name} with jitter {self.covariance.jitter:g} is not positive definite at these parameters; "
-                "give a larger jitter or a smaller learning_rate"
-            )
-
     @property
     def logdet(self) -> float:
-        return 2.0 * float(np.log(self.lower.diagonal()).sum())
+        return self.inverse.logdet
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         """K⁻¹ on every row."""
-        from scipy.linalg.blas import dtrsm
-
-        half = dtrsm(1.0, self.lower, rows.T, lower=1)
-        found: np.ndarray = dtrsm(1.0, self.lower, half, lower=1, trans_a=1, overwrite_b=1)
-        return found.T
+        return self.inverse.solve(rows)
 
 
 class UniformAxis(Axis):
@@ -107,13 +94,13 @@ class UniformAxis(Axis):
         self.spectra: dict[str, np.ndarray] = {}  # of A, E, X
         self.signal = np.empty((0, 0))
 
-    def at(self, hyper: Hyper) -> None:
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         self.hyper, n = hyper, len(self.x)
         lags = self.covariance.lags(self.d, hyper)
         lags[0] += self.covariance.jitter
         self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
         np.copyto(self.K, self.toeplitz)
-        self.factorize(self.K)
+        self.inverse = form(self.K, self.covariance.jitter, self.name)
         slopes = self.covariance.lags(self.d, hyper, self.covariance.order)
         around = np.zeros(self.length)
         around[:n] = slopes
@@ -133,13 +120,8 @@ class UniformAxis(Axis):
         return found if self.even else np.negative(found, out=found)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        from scipy.linalg.blas import dtrsv
-
         covariance = self.covariance
-        first = np.zeros(len(self.x))
-        first[0] = 1.0
-        column = dtrsv(self.lower, dtrsv(self.lower, first, lower=1), lower=1, trans=1)  # of the inverse
-        of_K = 0.5 * rows * inverse_diagonal_sums(column)
+        of_K = 0.5 * rows * inverse_diagonal_sums(self.inverse.first_column())
         of_K -= self._diagonal_sums(self._transform("X", X), self.spectra["A"], True)
         of_D = self._diagonal_sums(self.spectra["E"], self.spectra["A"], self.even)
         parts = covariance.lags_vjp(self.d, self.hyper, of_K, 0), covariance.lags_vjp(self.d, self.hyper, of_D, covariance.order)
@@ -174,11 +156,11 @@ class UniformAxis(Axis):
 class GeneralAxis(Axis):
     """Any points: K and D are evaluated at all pairs."""
 
-    def at(self, hyper: Hyper) -> None:
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         self.hyper = hyper
         K = self.covariance.cross(self.x, None, hyper)
         np.fill_diagonal(K, K.diagonal() + self.covariance.jitter)
-        self.factorize(K)
+        self.inverse = form(K, self.covariance.jitter, self.name)
         self.D = self.covariance.cross(self.x, None, hyper, self.covariance.order)
 
     def apply(self, A: np.ndarray) -> np.ndarray:
@@ -190,7 +172,7 @@ class GeneralAxis(Axis):
         return found
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        of_K = 0.5 * rows * self.solve(np.eye(len(self.x))) - X.T @ A
+        of_K = 0.5 * rows * self.inverse.dense() - X.T @ A
         parts = (
             self.covariance.cross_vjp(self.x, self.hyper, of_K, 0),
             self.covariance.cross_vjp(self.x, self.hyper, E.T @ A, self.covariance.order),

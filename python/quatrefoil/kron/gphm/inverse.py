@@ -1,0 +1,85 @@
+"""The inverse of a covariance, (N, N) symmetric, in the two forms that training takes it in. Rows are (m, N)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_MARGIN = 10.0  # eigenvalues within this of the floor are the jitter's, not the kernel's
+
+
+class Cholesky:
+    """By K = L Lᵀ, in the place of K; its upper triangle keeps what was there."""
+
+    def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
+        from scipy.linalg.lapack import dpotrf
+
+        self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
+        if info:
+            raise np.linalg.LinAlgError(
+                f"GPHM: the covariance of {name} with jitter {jitter:g} is not positive definite at these parameters; "
+                "give a larger jitter or a smaller learning_rate"
+            )
+
+    @property
+    def logdet(self) -> float:
+        return 2.0 * float(np.log(self.lower.diagonal()).sum())
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        """K⁻¹ on every row."""
+        from scipy.linalg.blas import dtrsm
+
+        half = dtrsm(1.0, self.lower, rows.T, lower=1)
+        found: np.ndarray = dtrsm(1.0, self.lower, half, lower=1, trans_a=1, overwrite_b=1)
+        return found.T
+
+    def first_column(self) -> np.ndarray:
+        """Of K⁻¹."""
+        from scipy.linalg.blas import dtrsv
+
+        first = np.zeros(len(self.lower))
+        first[0] = 1.0
+        column: np.ndarray = dtrsv(self.lower, dtrsv(self.lower, first, lower=1), lower=1, trans=1)
+        return column
+
+    def dense(self) -> np.ndarray:
+        return self.solve(np.eye(len(self.lower)))
+
+
+class Spectrum:
+    """By K = V diag(w) Vᵀ, w no less than ``floor``: the jitter, or the roundings of the largest. Nothing is too ill-conditioned for it.
+
+    ``values`` (r,) and ``vectors`` (N, r) are those that the kernel itself has, clear of the floor, and at least three; ``solve`` stays
+    among them, log det and the inverse count all.
+    """
+
+    def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
+        from scipy.linalg import eigh
+
+        if not np.isfinite(K).all():
+            raise FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
+        values, self.every = eigh(K, overwrite_a=True, check_finite=False, driver="evd")
+        self.floor = max(jitter, 4 * np.finfo(float).eps * float(values[-1]))
+        self.clamped = np.maximum(values, self.floor)
+        begin = min(int(np.searchsorted(values, _MARGIN * self.floor)), len(values) - 3)
+        self.values, self.vectors = self.clamped[begin:], self.every[:, begin:]
+
+    @property
+    def logdet(self) -> float:
+        return float(np.log(self.clamped).sum())
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        """K⁻¹ on every row's part in ``vectors``; of the rest, where rounding would be divided by the jitter, nothing."""
+        found: np.ndarray = (rows @ self.vectors / self.values) @ self.vectors.T
+        return found
+
+    def first_column(self) -> np.ndarray:
+        """Of K⁻¹."""
+        column: np.ndarray = self.every @ (self.every[0] / self.clamped)
+        return column
+
+    def dense(self) -> np.ndarray:
+        inverse: np.ndarray = (self.every / self.clamped) @ self.every.T
+        return inverse
+
+
+Inverse = Cholesky | Spectrum
