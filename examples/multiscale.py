@@ -32,9 +32,8 @@ def main(N: int = 300, steps: int = 60) -> None:
     begin = time.perf_counter()
     for count in (1, steps - 1):
         found = gp.fit(count, truth=solution).report()
-        print(
-            f"error {found['error']:.1e}, residual {found['residual']:.1e} after {found['steps']} steps, {time.perf_counter() - begin:.1f} s"
-        )
+        seconds = time.perf_counter() - begin
+        print(f"error {found['error']:.1e}, residual {found['residual']:.1e} after {found['steps']} steps, {seconds:.1f} s")
 
 
 if __name__ == "__main__":
