@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
+from .halves import HalvedCholesky, Halves, Pair
 from .inverse import Cholesky, Inverse
+
+_HALVED = 400  # points, to which halves are faster for as many rows
 
 
 class Hyper(NamedTuple):
@@ -120,11 +123,15 @@ class UniformAxis(Axis):
         return found if self.even else np.negative(found, out=found)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        covariance = self.covariance
         of_K = 0.5 * rows * inverse_diagonal_sums(self.inverse.first_column())
         of_K -= self._diagonal_sums(self._transform("X", X), self.spectra["A"], True)
         of_D = self._diagonal_sums(self.spectra["E"], self.spectra["A"], self.even)
-        parts = covariance.lags_vjp(self.d, self.hyper, of_K, 0), covariance.lags_vjp(self.d, self.hyper, of_D, covariance.order)
+        return self._pull(of_K, of_D)
+
+    def _pull(self, of_K: np.ndarray, of_D: np.ndarray) -> Hyper:
+        """Gradients by the lags of K and D."""
+        d, covariance = self.d, self.covariance
+        parts = covariance.lags_vjp(d, self.hyper, of_K, 0), covariance.lags_vjp(d, self.hyper, of_D, covariance.order)
         return Hyper(*(k + d for k, d in zip(*parts)))
 
     def _transform(self, name: str, rows: np.ndarray) -> np.ndarray:
@@ -151,6 +158,68 @@ class UniformAxis(Axis):
         sums = 2 * np.fft.irfft(1j * np.einsum("ij,ij->j", X, A.conj()).imag, n=self.length)[: len(self.x)]
         sums[0] = 0.0
         return sums
+
+
+class HalvedAxis(UniformAxis):
+    """A uniform axis by halves (11) where Cholesky's form is asked for: less time than Fourier transforms take, for many rows."""
+
+    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
+        super().__init__(x, covariance, name)
+        self.halves = Halves(len(x))
+        self.halved: HalvedCholesky | None = None
+
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
+        if form is not Cholesky:
+            self.halved = None
+            super().at(hyper, form)
+            return
+        self.hyper, covariance = hyper, self.covariance
+        lags = covariance.lags(self.d, hyper)
+        lags[0] += covariance.jitter
+        self.halved = HalvedCholesky(self.halves, lags, covariance.jitter, self.name)
+        slopes = covariance.lags(self.d, hyper, covariance.order)
+        slopes *= 0.5
+        if self.even:
+            self.of_even, self.of_odd = self.halves.symmetric(slopes)
+        else:
+            self.of_even = self.halves.antisymmetric(slopes).T
+            self.of_odd = -self.of_even.T
+
+    @property
+    def logdet(self) -> float:
+        return super().logdet if self.halved is None else self.halved.logdet
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        return super().solve(rows) if self.halved is None else self.halved.solve(rows)
+
+    def apply(self, A: np.ndarray) -> np.ndarray:
+        if self.halved is None:
+            return super().apply(A)
+        self.A = self.halves.fold(A)
+        return self._by_halves(self.A)
+
+    def adjoint(self, E: np.ndarray) -> np.ndarray:
+        if self.halved is None:
+            return super().adjoint(E)
+        self.E = self.halves.fold(E)
+        found = self._by_halves(self.E)
+        return found if self.even else np.negative(found, out=found)
+
+    def _by_halves(self, rows: Pair) -> np.ndarray:
+        even, odd = rows[0] @ self.of_even, rows[1] @ self.of_odd
+        return self.halves.unfold(even, odd) if self.even else self.halves.unfold(odd, even)
+
+    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
+        if self.halved is None:
+            return super().gradient(rows, X, A, E)
+        halves, inverse = self.halves, self.halved
+        sums = [0.5 * (x.T @ a) for x, a in zip(halves.fold(X), self.A)]
+        of_K = halves.of_symmetric(rows * inverse.even - sums[0], rows * inverse.odd - sums[1])
+        if self.even:
+            of_D = halves.of_symmetric(*(0.5 * (e.T @ a) for e, a in zip(self.E, self.A)))
+        else:
+            of_D = halves.of_antisymmetric(0.5 * (self.E[1].T @ self.A[0] - self.A[1].T @ self.E[0]))
+        return self._pull(of_K, of_D)
 
 
 class GeneralAxis(Axis):
@@ -180,8 +249,11 @@ class GeneralAxis(Axis):
         return Hyper(*(k + d for k, d in zip(*parts)))
 
 
-def axis(x: np.ndarray, covariance: Covariance, name: str) -> Axis:
-    return (UniformAxis if is_uniform(x) else GeneralAxis)(x, covariance, name)
+def axis(x: np.ndarray, covariance: Covariance, name: str, rows: int) -> Axis:
+    """``rows`` is how many there are of it in the grid."""
+    if not is_uniform(x):
+        return GeneralAxis(x, covariance, name)
+    return (HalvedAxis if rows > 1 and len(x) <= _HALVED else UniformAxis)(x, covariance, name)
 
 
 def is_uniform(x: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -75,4 +76,5 @@ def smooth(below: Component, params: Mapping[str, np.ndarray], form: type[Invers
 
 
 def _axes(axes: Sequence[np.ndarray], covariance: Covariance) -> list[Any]:
-    return [axis(x, covariance, f"axes[{k}]") for k, x in enumerate(axes)]
+    size = math.prod(map(len, axes))
+    return [axis(x, covariance, f"axes[{k}]", size // len(x)) for k, x in enumerate(axes)]

@@ -7,7 +7,35 @@ import numpy as np
 _MARGIN = 10.0  # eigenvalues within this of the floor are the jitter's, not the kernel's
 
 
-class Cholesky:
+def not_definite(jitter: float, name: str) -> np.linalg.LinAlgError:
+    return np.linalg.LinAlgError(
+        f"GPHM: the covariance of {name} with jitter {jitter:g} is not positive definite at these parameters; "
+        "give a larger jitter or a smaller learning_rate"
+    )
+
+
+class Inverse:
+    """Of a covariance K of an axis with that jitter and name."""
+
+    logdet: float  # of K
+
+    def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
+        raise NotImplementedError
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        """K⁻¹ on every row."""
+        raise NotImplementedError
+
+    def first_column(self) -> np.ndarray:
+        """Of K⁻¹."""
+        raise NotImplementedError
+
+    def dense(self) -> np.ndarray:
+        """K⁻¹."""
+        raise NotImplementedError
+
+
+class Cholesky(Inverse):
     """By K = L Lᵀ, in the place of K; its upper triangle keeps what was there."""
 
     def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
@@ -15,17 +43,10 @@ class Cholesky:
 
         self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
         if info:
-            raise np.linalg.LinAlgError(
-                f"GPHM: the covariance of {name} with jitter {jitter:g} is not positive definite at these parameters; "
-                "give a larger jitter or a smaller learning_rate"
-            )
-
-    @property
-    def logdet(self) -> float:
-        return 2.0 * float(np.log(self.lower.diagonal()).sum())
+            raise not_definite(jitter, name)
+        self.logdet = 2.0 * float(np.log(self.lower.diagonal()).sum())
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        """K⁻¹ on every row."""
         from scipy.linalg.blas import dtrsm
 
         half = dtrsm(1.0, self.lower, rows.T, lower=1)
@@ -33,7 +54,6 @@ class Cholesky:
         return found.T
 
     def first_column(self) -> np.ndarray:
-        """Of K⁻¹."""
         from scipy.linalg.blas import dtrsv
 
         first = np.zeros(len(self.lower))
@@ -45,7 +65,7 @@ class Cholesky:
         return self.solve(np.eye(len(self.lower)))
 
 
-class Spectrum:
+class Spectrum(Inverse):
     """By K = V diag(w) Vᵀ, w no less than ``floor``: the jitter, or the roundings of the largest. Nothing is too ill-conditioned for it.
 
     ``values`` (r,) and ``vectors`` (N, r) are those that the kernel itself has, clear of the floor, and at least three; ``solve`` stays
@@ -62,10 +82,7 @@ class Spectrum:
         self.clamped = np.maximum(values, self.floor)
         begin = min(int(np.searchsorted(values, _MARGIN * self.floor)), len(values) - 3)
         self.values, self.vectors = self.clamped[begin:], self.every[:, begin:]
-
-    @property
-    def logdet(self) -> float:
-        return float(np.log(self.clamped).sum())
+        self.logdet = float(np.log(self.clamped).sum())
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         """K⁻¹ on every row's part in ``vectors``; of the rest, where rounding would be divided by the jitter, nothing."""
@@ -73,13 +90,9 @@ class Spectrum:
         return found
 
     def first_column(self) -> np.ndarray:
-        """Of K⁻¹."""
         column: np.ndarray = self.every @ (self.every[0] / self.clamped)
         return column
 
     def dense(self) -> np.ndarray:
         inverse: np.ndarray = (self.every / self.clamped) @ self.every.T
         return inverse
-
-
-Inverse = Cholesky | Spectrum

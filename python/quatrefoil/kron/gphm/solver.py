@@ -374,6 +374,9 @@ def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:
 
 def _checked(value: Any, now: Params, label: str, name: str) -> np.ndarray:
     """One parameter, as ``params`` has it."""
+    if name in now and type(value) is np.ndarray and value.dtype == np.float64 and value.shape == now[name].shape:
+        _arguments.finite(value, label, name)
+        return value.copy()
     if name not in now:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):
