@@ -37,7 +37,7 @@ class Component(NamedTuple):
         return Held(params["U"].copy(), self.loss.terms(self.loss.solved(params["U"])))
 
     def predict(self, params: Mapping[str, np.ndarray], new: Sequence[np.ndarray], form: type[Inverse]) -> np.ndarray:
-        """k* K⁻¹ U, axis by axis (11)."""
+        """k* K⁻¹ U, axis by axis (12)."""
         self.loss.set_axes(params, form)
         axes = self.loss.axes
         kernels = [a.predictor(x) for a, x in zip(axes, new)]

@@ -58,7 +58,7 @@ class Adam:
 
 
 class Projection(Adam):
-    """U is always the solution that the hyperparameters leave, which take Adam's steps, shorter ones by and by: README (12)-(18)."""
+    """U is always the solution that the hyperparameters leave, which take Adam's steps, shorter ones by and by: README (13)-(18)."""
 
     form = Spectrum
     jitter, rate, steps = 1e-12, 0.1, 100

@@ -1,4 +1,4 @@
-"""The solution of least prior that the equation and the edges leave, in the space of the covariances: README (12)-(17).
+"""The solution that the equation and the edges leave in the space of the covariances, and its prior: README (13)-(17).
 
 U is C in coordinates, U = V_1 C V_2ᵀ. One dimension is two, the second axis with one point. Equation numbers are those of
 csrc/kron/gphm/README.md.
@@ -130,7 +130,7 @@ class Projected:
         return found
 
     def solution(self, start: np.ndarray) -> np.ndarray:
-        """U (13); for a reaction by Newton's steps from ``start``."""
+        """U (13)-(15); for a reaction by Newton's steps from ``start``."""
         loss, one, two = self.loss, self.first, self.second
         C = self._on_edges()
         f = loss.pde.source if loss.held is None else loss.pde.source - loss.held.terms

@@ -40,17 +40,20 @@ class GPHM(Estimator):
         Of the mixture, Q.
     freq_scale : float
         Frequencies begin equally spaced from 0 to this, in cycles a unit of length. It should exceed those of the solution, and be less
-        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well.
+        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well. The
+        projection begins within 0.9 of that.
     boundary_weight : float
-        Of the boundary's part of the loss.
-    jitter : float
-        Added to the diagonals of K_k.
-    learning_rate : float
-        Of Adam.
-    optimizer : "adam" or "projection"
-        Adam on all parameters, as published: for 10^4 to 10^6 steps. Or, on one axis, variable projection: U is always the best for the
-        hyperparameters (12), which take Adam's steps. A step costs 14 times as much (4 2/3 N^3), some hundreds are enough: sin(100 x) at
-        N = 400 is 2e-5 off after 300 of them, where Adam is 1e-2 off after 4000. ``set_params`` may go on with the other one.
+        Of the boundary's part of Adam's loss.
+    jitter : float or None
+        Added to the diagonals of K_k. None is 1e-6 for Adam, as published, and 1e-12 for the projection, whose errors grow about as its
+        square root; which of them, is settled where training begins.
+    learning_rate : float or None
+        Of Adam's steps. None is 0.01, as published, and 0.1 for the projection, which divides it by 1 + steps / 100.
+    optimizer : "projection" or "adam"
+        The projection takes for U what the equation and the edges leave of the covariances' own functions, (13) to (15), and steps on the
+        hyperparameters alone, some hundred times. Among its solutions it keeps the one with the least residual of the equation at all
+        points, which needs no truth. Or Adam on all parameters, as published: for 10^4 to 10^6 steps. ``set_params`` may go on with the
+        other one.
     backend, num_threads
         As in ``help(qf.conventions)``, of the covariance functions; NumPy's and SciPy's libraries do the rest.
 
@@ -58,11 +61,12 @@ class GPHM(Estimator):
     ----------
     params : dict
         U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,): copies of what ``fit``
-        learns.
+        learns. The projection does without log_tau and log_v.
     held_params : dict or None
         Those of the first component after ``add_smooth_component``.
     history_ : dict of lists
-        "loss" before each step; "error" after the steps "error_step", where a truth was given to ``fit``.
+        "loss" before each step, for the projection the prior's part alone; "error" after the steps "error_step", where a truth was given to
+        ``fit``.
 
     Raises
     ------
@@ -75,18 +79,19 @@ class GPHM(Estimator):
 
     Notes
     -----
-    A step costs a Cholesky factorisation and two solves an axis, 4 1/3 N^3 operations for N^2 unknowns, five Fourier transforms of N rows
-    of length 2 N, and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations and 10 N^3 operations
-    more. With one axis N^3 / 3. Trained on and on, precisions grow, and errors may too: look at ``report``.
+    A step of Adam costs a Cholesky factorisation and two solves an axis, and products with D, by halves 6 N^3 operations for N^2 unknowns,
+    from N = 400 Fourier transforms instead; and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations
+    and 20 N^3 operations. With one axis N^3 / 3. A step of the projection takes an eigendecomposition an axis, 9 N^3, and 25 m^3 for the m
+    functions that the kernel has (m^3 on one axis): three to four times as long as Adam's at N = 400 x 400, eight times at 400.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x = np.linspace(0, 1, 80)
     >>> pde = qf.kron.Poisson(source=lambda x: -400 * np.sin(20 * x), boundary=lambda x: np.sin(20 * x))
-    >>> gp = qf.kron.GPHM(pde, [x], freq_scale=10.0, optimizer="projection").fit(100)
+    >>> gp = qf.kron.GPHM(pde, [x], freq_scale=10.0).fit(50)
     >>> t = np.linspace(0, 1, 301)
-    >>> bool(np.abs(gp.predict([t]) - np.sin(20 * t)).max() < 1e-2)
+    >>> bool(np.abs(gp.predict([t]) - np.sin(20 * t)).max() < 1e-5)
     True
     """
 
@@ -178,7 +183,7 @@ class GPHM(Estimator):
         truth: np.ndarray | Callable[..., Any] | None = None,
         check_every: int = 1000,
     ) -> Self:
-        """``steps`` more steps; called again it goes on. Returns self.
+        """``steps`` more steps, None: 100 of the projection or 10000 of Adam; called again it goes on. Returns self.
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
         an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
@@ -243,7 +248,8 @@ class GPHM(Estimator):
         self.history_["error"].append(error)
 
     def report(self) -> dict[str, Any]:
-        """Steps, the loss before the last one, and where a truth was given the final error, beside it the best one and its step.
+        """Steps, the loss before the last one, for the projection the residual (root mean square, in the source's units), and where a truth
+        was given the final error, beside it the best one and its step.
 
         The final error is the result: nobody who needs a solver knows which step was best.
         """
@@ -259,7 +265,7 @@ class GPHM(Estimator):
     # ---- prediction
 
     def predict(self, axes: Sequence[Any]) -> np.ndarray:
-        """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (11). Inside the grid: outside it tends to 0."""
+        """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (12). Inside the grid: outside it tends to 0."""
         label = "GPHM.predict"
         given = _arguments.sequence(axes, f"{label}: axes")
         if len(given) != len(self._grid_pde.source.shape):
