@@ -2,8 +2,8 @@
 
     python -m quatrefoil.bench.gphm [--problems sin100x ...] [--kinds gaussian] [--optimizers adam] [--share 0.01] [--jobs 2] [--json FILE]
 
-Five minutes of two cores that have nothing else to do, half of it Adam's. The authors' figures are the least errors of their logged runs, of
-10^5 to 3 10^6 steps: the figure to compare with them is "best", the one to expect in earnest is "final".
+Five minutes of two cores that have nothing else to do, half of it Adam's. The authors' figures are the least errors of their logged runs,
+of 10^5 to 3 10^6 steps: the figure to compare with them is "best", the one to expect in earnest is "final".
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from scipy.linalg import toeplitz
 
 from quatrefoil.kron.gphm.axis import Covariance, HalvedAxis, Hyper, UniformAxis
 from quatrefoil.kron.gphm.halves import HalvedCholesky, Halves
+from quatrefoil.kron.gphm.inverse import Spectrum
 
 SIZES = [3, 4, 9, 10]
 
@@ -74,3 +75,13 @@ def test_an_axis_is_that_of_transforms(backend, rng, n, order):
     assert axes[0].logdet == pytest.approx(axes[1].logdet, rel=1e-11, abs=1e-10)
     for got, expected in zip(*(axis.gradient(6, X, A, E) for axis in axes)):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_spectrum(rng, n):
+    K = toeplitz(np.concatenate([[3.0], rng.uniform(-1, 1, n - 1) / n]))
+    whole, found = Spectrum(K.copy(), 0.0, "axes[0]"), Spectrum(K.copy(), 0.0, "axes[0]", Halves(n))
+    np.testing.assert_allclose(found.values, whole.values, rtol=1e-13)
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(n), rtol=0, atol=1e-14)
+    np.testing.assert_allclose((found.vectors * found.values) @ found.vectors.T, K, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(abs(found.vectors[::-1]), abs(found.vectors), rtol=0, atol=1e-14)  # even or odd

@@ -94,6 +94,7 @@ class UniformAxis(Axis):
         self.line = np.empty(2 * n - 1)  # k at the lags from 1 - n to n - 1
         self.toeplitz = np.lib.stride_tricks.sliding_window_view(self.line, n)[::-1]
         self.K = np.empty((n, n))
+        self.halves = Halves(n)
         self.spectra: dict[str, np.ndarray] = {}  # of A, E, X
         self.signal = np.empty((0, 0))
 
@@ -103,7 +104,7 @@ class UniformAxis(Axis):
         lags[0] += self.covariance.jitter
         self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
         np.copyto(self.K, self.toeplitz)
-        self.inverse = form(self.K, self.covariance.jitter, self.name)
+        self.inverse = form(self.K, self.covariance.jitter, self.name, self.halves)
         slopes = self.covariance.lags(self.d, hyper, self.covariance.order)
         around = np.zeros(self.length)
         around[:n] = slopes
@@ -165,7 +166,6 @@ class HalvedAxis(UniformAxis):
 
     def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
         super().__init__(x, covariance, name)
-        self.halves = Halves(len(x))
         self.halved: HalvedCholesky | None = None
 
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from .halves import Halves
 
 _MARGIN = 10.0  # eigenvalues within this of the floor are the jitter's, not the kernel's
 
@@ -15,11 +20,11 @@ def not_definite(jitter: float, name: str) -> np.linalg.LinAlgError:
 
 
 class Inverse:
-    """Of a covariance K of an axis with that jitter and name."""
+    """Of a covariance K of an axis with that jitter and name; ``halves`` where it is Toeplitz."""
 
     logdet: float  # of K
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
+    def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
         raise NotImplementedError
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
@@ -38,7 +43,7 @@ class Inverse:
 class Cholesky(Inverse):
     """By K = L Lᵀ, in the place of K; its upper triangle keeps what was there."""
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
+    def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
         from scipy.linalg.lapack import dpotrf
 
         self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
@@ -72,12 +77,10 @@ class Spectrum(Inverse):
     among them, log det and the inverse count all.
     """
 
-    def __init__(self, K: np.ndarray, jitter: float, name: str) -> None:
-        from scipy.linalg import eigh
-
+    def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
         if not np.isfinite(K).all():
             raise FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
-        values, self.every = eigh(K, overwrite_a=True, check_finite=False, driver="evd")
+        values, self.every = _eigh(K) if halves is None else _eigh_by_halves(K, halves)
         self.floor = max(jitter, 4 * np.finfo(float).eps * float(values[-1]))
         self.clamped = np.maximum(values, self.floor)
         begin = min(int(np.searchsorted(values, _MARGIN * self.floor)), len(values) - 3)
@@ -96,3 +99,21 @@ class Spectrum(Inverse):
     def dense(self) -> np.ndarray:
         inverse: np.ndarray = (self.every / self.clamped) @ self.every.T
         return inverse
+
+
+def _eigh(K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, ascending, and vectors; in the place of K."""
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(K, overwrite_a=True, check_finite=False, driver="evd")
+    return values, vectors
+
+
+def _eigh_by_halves(K: np.ndarray, halves: Halves) -> tuple[np.ndarray, np.ndarray]:
+    (even, V), (odd, W) = map(_eigh, halves.symmetric(K[0]))
+    rows = np.zeros((halves.n, halves.even)), np.zeros((halves.n, halves.odd))
+    rows[0][: halves.even], rows[1][halves.even :] = V.T, W.T
+    vectors = halves.unfold(*(np.sqrt(0.5) * half for half in rows))
+    values = np.concatenate([even, odd])
+    order = np.argsort(values)
+    return values[order], np.ascontiguousarray(vectors[order].T)
