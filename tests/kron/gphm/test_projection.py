@@ -173,3 +173,22 @@ def test_frequencies_begin_within_the_grids():
         o: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=0.0), [x], optimizer=o).params["freqs_0"][-1] for o in ("adam", "projection")
     }
     assert highest == pytest.approx({"adam": 20.0, "projection": 0.9 * 99 / (4 * np.pi)})
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_newton_never_goes_uphill(rng, dims):
+    """A source of -10^4, from starts that are far off."""
+    p = rough(rng, "allencahn", dims, "student_t")
+    loss = p.gp._components[0].loss
+    projected = Projected.at(loss, p.params)
+    for size in (3.0, 30.0, 300.0):
+        start = projected.solution(np.zeros(p.source.shape)) + projected.up(size * rng.standard_normal(projected.down(p.source).shape))
+        loss.pde.source = p.source - 1e4
+
+        def left(u):
+            A = loss.solved(u)
+            return np.linalg.norm(projected.down(loss.residual(u, A)[0]))
+
+        found = projected.solution(start)
+        assert left(found) <= 1.001 * left(start)
+        loss.pde.source = p.source

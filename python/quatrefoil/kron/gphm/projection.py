@@ -15,7 +15,8 @@ from .axis import Axis
 from .inverse import Spectrum
 from .loss import Loss, Params, checked
 
-_NEWTON, _SOLVED = 20, 1e-10  # steps at most; the residual of the equation, relative to its right-hand side
+_NEWTON, _HALVINGS = 20, 6  # steps at most, and lengths of one that are tried
+_SOLVED = 1e-10  # the residual of the equation, relative to its right-hand side
 _KRYLOV, _WITHIN = 60, 1e-8  # vectors of GMRES, and what it leaves of the residual
 
 
@@ -138,15 +139,28 @@ class Projected:
         if loss.pde.reaction(start) is None:
             return self._grid(C + one.inner @ self.inverse.solve(rhs) @ two.inner.T)
         S1, S2 = (s.inner.T @ s.slope @ s.inner for s in (one, two))
-        Y = one.inner.T @ (self._coordinates(start) - C) @ two.inner
-        for _ in range(_NEWTON):
+
+        def at(Y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+            """(norm of the residual, the residual, the reaction's derivative, U)."""
             u = self._grid(C + one.inner @ Y @ two.inner.T)
             reaction, slope = self._reaction(u)
             residual = rhs - S1 @ Y - Y @ S2.T - self.down(reaction)
-            if not np.linalg.norm(residual) > _SOLVED * np.linalg.norm(rhs):
+            return float(np.linalg.norm(residual)), residual, slope, u
+
+        Y = one.inner.T @ (self._coordinates(start) - C) @ two.inner
+        now = at(Y)
+        for _ in range(_NEWTON):
+            if not now[0] > _SOLVED * np.linalg.norm(rhs):
                 break
-            Y = Y + self._through(self.inverse.solve, slope, residual)
-        return self._grid(C + one.inner @ Y @ two.inner.T)
+            step = self._through(self.inverse.solve, now[2], now[1])
+            for _ in range(_HALVINGS):
+                if (then := at(Y + step))[0] < now[0]:
+                    break
+                step = 0.5 * step
+            else:  # no way down, or the residual's roundings
+                break
+            Y, now = Y + step, then
+        return now[3]
 
     def _reaction(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = self.loss.pde.reaction(u if self.loss.held is None else u + self.loss.held.u)
