@@ -139,7 +139,7 @@ class UniformAxis(Axis):
         shape = (len(rows), self.length // 2 + 1)
         if name not in self.spectra or self.spectra[name].shape != shape:
             self.spectra[name] = np.empty(shape, complex)  # kept: fresh pages would cost more than the transform
-        return np.fft.rfft(rows, n=self.length, axis=1, out=self.spectra[name])
+        return np.fft.rfft(np.ascontiguousarray(rows), n=self.length, axis=1, out=self.spectra[name])
 
     def _product(self, name: str, rows: np.ndarray) -> np.ndarray:
         spectrum = self._transform(name, rows)

@@ -14,16 +14,14 @@ _ROOT = np.sqrt(2.0)
 
 
 class Halves:
-    """Of axes with N points: indices."""
+    """Of axes with N points: weights and workspace."""
 
     def __init__(self, n: int) -> None:
         self.n, self.even, self.odd = n, (n + 1) // 2, n // 2
-        i = np.arange(self.even)
-        self.near, self.far = abs(i[:, None] - i), n - 1 - i[:, None] - i  # lags of (i, j), and of i and the mirror image of j
-        middle = np.ones(self.even)
-        middle[self.odd :] = 1 / _ROOT  # the point that is its own mirror image
-        self.weights = middle[:, None] * middle
-        self.sides = np.sign(i[:, None] - i)[: self.odd] * middle, -middle
+        self.middle = np.ones(self.even)
+        self.middle[self.odd :] = 1 / _ROOT  # the point that is its own mirror image
+        self.weights = self.middle[:, None] * self.middle
+        self.skewed = np.zeros((self.even, 2 * self.even))
 
     def fold(self, rows: np.ndarray) -> Pair:
         left, right = rows[:, : self.even], rows[:, : self.odd - 1 : -1]  # of an odd number both have the middle
@@ -44,32 +42,57 @@ class Halves:
 
     # ---- matrices of lags, and the gradients by these of the matrices' halves
 
+    def _near(self, lags: np.ndarray, sign: float) -> np.ndarray:
+        """At (i, j) the lag i - j, times ``sign`` where it is negative: a view (E, E)."""
+        line = np.concatenate([sign * lags[self.even - 1 : 0 : -1], lags[: self.even]])
+        return np.ndarray((self.even, self.even), float, line, 8 * (self.even - 1), (8, -8))
+
+    def _far(self, lags: np.ndarray) -> np.ndarray:
+        """At (i, j) the lag from i to the mirror image of j, N - 1 - i - j: a view (E, E)."""
+        return np.ndarray((self.even, self.even), float, np.ascontiguousarray(lags[::-1]), 0, (8, 8))
+
     def symmetric(self, lags: np.ndarray) -> Pair:
         """(E, E) and (O, O)."""
-        near, far = lags[self.near], lags[self.far]
-        even: np.ndarray = (near + far) * self.weights
-        return even, (near - far)[: self.odd, : self.odd]
+        near, far = self._near(lags, 1.0), self._far(lags)
+        even = near + far
+        if self.even > self.odd:
+            even *= self.weights
+        return even, near[: self.odd, : self.odd] - far[: self.odd, : self.odd]
 
     def of_symmetric(self, even: np.ndarray, odd: np.ndarray) -> np.ndarray:
-        even = even * self.weights
-        near, far = even.copy(), even
+        near = even * self.weights if self.even > self.odd else even.copy()
+        far = near.copy()
         near[: self.odd, : self.odd] += odd
         far[: self.odd, : self.odd] -= odd
-        found: np.ndarray = self._sums(self.near, near) + self._sums(self.far, far)
-        return found
+        return self._of_lags(near, far, 1.0)
 
     def antisymmetric(self, lags: np.ndarray) -> np.ndarray:
-        """(O, E), from even to odd; from odd to even it is minus the transpose."""
-        found: np.ndarray = lags[self.near[: self.odd]] * self.sides[0] + lags[self.far[: self.odd]] * self.sides[1]
+        """(O, E), from even to odd; from odd to even it is minus the transpose. The first lag is 0."""
+        found: np.ndarray = (self._near(lags, -1.0) - self._far(lags))[: self.odd] * self.middle
         return found
 
     def of_antisymmetric(self, block: np.ndarray) -> np.ndarray:
-        near, far = self.near[: self.odd], self.far[: self.odd]
-        found: np.ndarray = self._sums(near, block * self.sides[0]) + self._sums(far, block * self.sides[1])
+        near = np.zeros((self.even, self.even))
+        np.multiply(block, self.middle, out=near[: self.odd])
+        found = self._of_lags(near, -near, -1.0)
+        found[0] = 0.0
         return found
 
-    def _sums(self, lags: np.ndarray, values: np.ndarray) -> np.ndarray:
-        return np.bincount(lags.reshape(-1), values.reshape(-1), self.n)
+    def _of_lags(self, near: np.ndarray, far: np.ndarray, sign: float) -> np.ndarray:
+        """By the lags, of <near, _near> + <far, _far>."""
+        found, last = np.zeros(self.n), self.even - 1
+        found[self.n - 1 - 2 * last :] = self._along(far)[::-1]
+        sums = self._along(near[:, ::-1])
+        found[: self.even] += sums[last:]
+        found[1 : self.even] += sign * sums[last - 1 :: -1] if last else 0.0
+        return found
+
+    def _along(self, values: np.ndarray) -> np.ndarray:
+        """Sums over i + j, (2 E - 1,): each row written one place further than the one above."""
+        self.skewed[:, : self.even] = values
+        flat = self.skewed.reshape(-1)[: self.even * (2 * self.even - 1)]
+        sums: np.ndarray = flat.reshape(self.even, -1).sum(axis=0)
+        return sums
 
 
 class HalvedCholesky:
@@ -85,9 +108,10 @@ class HalvedCholesky:
                 raise not_definite(jitter, name)
             self.logdet += 2.0 * float(np.log(lower.diagonal()).sum())
             inverse, _ = dpotri(lower, lower=1, overwrite_c=1)
-            inverse += np.tril(inverse, -1).T
-            inverse *= 0.5
-            parts.append(inverse)
+            half = inverse + inverse.T  # its diagonal twice
+            half *= 0.5
+            half.flat[:: len(half) + 1] *= 0.5
+            parts.append(half)
         self.even, self.odd = parts
 
     def solve(self, rows: np.ndarray) -> np.ndarray:

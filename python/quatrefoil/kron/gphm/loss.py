@@ -54,10 +54,8 @@ class Loss:
     def terms(self, solved: Sequence[np.ndarray]) -> np.ndarray:
         """The equation's derivatives of u (4)."""
         parts = [self._grid(axis.apply(A), k) for k, (axis, A) in enumerate(zip(self.axes, solved))]
-        coefficients = self.pde.coefficients
-        total: np.ndarray = np.multiply(parts[0], coefficients[0], order="C")
-        for part, c in zip(parts[1:], coefficients[1:]):
-            total += c * part
+        scaled = [part if c == 1 else c * part for part, c in zip(parts, self.pde.coefficients)]
+        total: np.ndarray = scaled[0].copy() if len(scaled) == 1 else np.add(*scaled, order="C")
         return total
 
     def _evaluate(self, params: Mapping[str, np.ndarray]) -> tuple[float, Params]:
@@ -88,18 +86,16 @@ class Loss:
 
     def pull(self, u: np.ndarray, A: Sequence[np.ndarray], E: np.ndarray) -> tuple[np.ndarray, Params]:
         """The gradient of ``prior`` + <E, terms> by u and by the hyperparameters (6), (7). A was the last that ``terms`` took."""
-        of_u = np.zeros_like(u)
-        gradients: Params = {}
+        parts, gradients = [], Params()
         others = self._others(u, A)
         for k, (axis, c) in enumerate(zip(self.axes, self.pde.coefficients)):
             weighed = self._rows(E if c == 1 else c * E, k)
             X = axis.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
-            of_u += self._grid(X, k)
+            parts.append(self._grid(X, k))
             hyper = axis.gradient(u.size // len(axis.x), X, A[k], weighed)
             found = {f"{name}_{k}": g for name, g in hyper._asdict().items()}
             gradients |= {name: g for name, g in found.items() if name not in self.fixed}
-        if u.ndim == 1:
-            of_u += 0.5 * A[0][0]
+        of_u: np.ndarray = np.add(parts[0], 0.5 * A[0][0] if u.ndim == 1 else parts[1], order="C")
         return of_u, gradients
 
     def _others(self, u: np.ndarray, A: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -120,10 +116,10 @@ class Loss:
         return e, reaction[1]
 
     def _rows(self, u: np.ndarray, k: int) -> np.ndarray:
-        """A grid as rows of axis k."""
+        """A grid as rows of axis k, a view."""
         if len(self.axes) == 1:
             return u[None]
-        return np.ascontiguousarray(u.T) if k == 0 else u
+        return u.T if k == 0 else u
 
     def _grid(self, rows: np.ndarray, k: int) -> np.ndarray:
         """The inverse of ``_rows``."""
