@@ -167,7 +167,7 @@ class GPHM(Estimator):
     def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
         """The loss (5) and its gradient (7), by the names of ``params``; those that are not given are the present ones."""
         label = "GPHM.value_and_grad"
-        now = self.params
+        now = self._components[-1].named(self._learnt.found)
         if params is not None:
             for name, value in params.items():
                 now[name] = _checked(value, now, label, name)
