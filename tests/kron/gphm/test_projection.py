@@ -22,9 +22,9 @@ def rough(rng, equation, dims, kind, uniform=True, speed=None):
         p.gp = qf.kron.GPHM(qf.kron.AllenCahn(source=p.source, boundary=p.boundary), p.axes, kind=kind, components=3, jitter=1e-9)
     for _ in range(30):  # until no eigenvalue of one axis nearly cancels one of the other
         for k in range(dims):
-            p.params[f"log_scales_{k}"] = 2.5 + 0.3 * rng.standard_normal(3)
+            p.params[f"log_scales_{k}"] = (1.5 if kind == "student_t" else 2.5) + 0.3 * rng.standard_normal(3)
             p.params[f"freqs_{k}"] = rng.uniform(0, 2, 3)
-        if speed == 0 or collocated(p, p.params)[2] < 300:
+        if speed == 0 or collocated(p, p.params)[2] < 100:
             return p
     raise AssertionError("no well-conditioned problem")
 
@@ -123,16 +123,19 @@ def test_a_held_solution(rng, dims):
 
 
 def test_a_spectrum(rng):
+    """Eigenvalues are known to eps times the largest, 4: an inverse to that over the square of the least, four times over."""
     vectors = np.linalg.qr(rng.standard_normal((9, 9)))[0]
     values = np.array([-1e-17, 1e-14, 3e-6, 2e-5, 0.1, 0.2, 0.5, 1.0, 4.0])
     found = Spectrum((vectors * values) @ vectors.T, 1e-6, "axes[0]")
     np.testing.assert_allclose(found.values, values[3:], rtol=1e-9)
     every = np.maximum(values, 1e-6)
     assert found.logdet == pytest.approx(np.log(every).sum(), abs=1e-8)
-    np.testing.assert_allclose(found.dense(), (vectors / every) @ vectors.T, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.dense(), (vectors / every) @ vectors.T, rtol=0, atol=16 * np.finfo(float).eps / 1e-12)
     np.testing.assert_allclose(found.first_column(), found.dense()[0], rtol=0, atol=1e-7)
     rows = rng.standard_normal((3, 9))
-    np.testing.assert_allclose(found.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(
+        found.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2
+    )
     least = Spectrum(np.diag([1e-20, 1e-20, 1e-20, 1.0]), 0.0, "axes[0]")
     assert least.floor == 4 * np.finfo(float).eps
     assert least.vectors.shape == (4, 3)
