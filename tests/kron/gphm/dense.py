@@ -56,6 +56,42 @@ def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, 
     return value + 0.5 * (xp.exp(log_v) * (e**2).sum() - math.prod(U.shape) * log_v)
 
 
+def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=1.0, held=None):
+    """(U, -log prior of U, condition): the U of (1) at every point whose value is not given, by one dense matrix and Newton's method."""
+    order = 1 if equation == "advection" else 2
+    shape, eyes = source.shape, [np.eye(len(x)) for x in axes]
+    operators, inverses, value = [], [], 0.0
+    for i, x in enumerate(axes):
+        hyper = [params[f"{name}_{i}"] for name in ("log_weights", "log_scales", "freqs")]
+        d = x[:, None] - x
+        K = kernel(np, d, *hyper, kind, 0) + jitter * eyes[i]
+        inverses.append(np.linalg.inv(K))
+        operators.append((speed if order == 1 and i == 0 else 1.0) * kernel(np, d, *hyper, kind, order) @ inverses[i])
+        value += 0.5 * math.prod(shape) / len(x) * np.linalg.slogdet(K)[1]
+    whole, prior = operators[0], inverses[0]
+    if len(axes) == 2:
+        whole = np.kron(operators[0], eyes[1]) + np.kron(eyes[0], operators[1])
+        prior = np.kron(*inverses)
+    free = np.zeros(shape, bool)
+    inner = slice(1, -1)
+    if order == 1:  # where the characteristics come in
+        sides = [slice(1, None) if c * (x[-1] - x[0]) > 0 else slice(None, -1) for c, x in zip((speed, 1.0), axes)]
+        free[tuple(sides)] = True
+    else:
+        free[(inner,) * len(axes)] = True
+    free = free.ravel()
+    base, terms = (np.zeros(source.size), 0.0) if held is None else (held[0].ravel(), held[1].ravel())
+    u = np.where(free, 0.0, boundary.ravel() - base)
+    for _ in range(30):
+        total = u + base
+        residual, slope = whole @ u + terms - source.ravel(), np.zeros(source.size)
+        if equation == "allencahn":
+            residual, slope = residual + total * (total**2 - 1), 3 * total**2 - 1
+        matrix = (whole + np.diag(slope))[np.ix_(free, free)]
+        u[free] -= np.linalg.solve(matrix, residual[free])
+    return u.reshape(shape), value + 0.5 * u @ prior @ u, np.linalg.cond(matrix)
+
+
 class Mpmath:
     """Functions of arrays of mpmath's numbers, for ``kernel``."""
 

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
+from .halves import HalvedCholesky, Halves, Pair
+from .inverse import Cholesky, Inverse
+
+_HALVED = 400  # points, to which halves are faster for as many rows
 
 
 class Hyper(NamedTuple):
@@ -47,8 +51,9 @@ class Axis:
     def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
         self.x, self.covariance, self.name = np.asarray(x, np.float64), covariance, name
         self.hyper: Hyper
+        self.inverse: Inverse
 
-    def at(self, hyper: Hyper) -> None:
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         raise NotImplementedError
 
     def apply(self, A: np.ndarray) -> np.ndarray:
@@ -67,28 +72,13 @@ class Axis:
         """k(x, grid), (M, N)."""
         return self.covariance.cross(x, self.x, self.hyper)
 
-    def factorize(self, K: np.ndarray) -> None:
-        """The Cholesky factor of a symmetric K, in its place; its upper triangle keeps what was there."""
-        from scipy.linalg.lapack import dpotrf
-
-        self.lower, info = dpotrf(K.T, lower=1, clean=0, overwrite_a=1)
-        if info:
-            raise np.linalg.LinAlgError(
-                f"GPHM: the covariance of {self.name} with jitter {self.covariance.jitter:g} is not positive definite at these parameters; "
-                "give a larger jitter or a smaller learning_rate"
-            )
-
     @property
     def logdet(self) -> float:
-        return 2.0 * float(np.log(self.lower.diagonal()).sum())
+        return self.inverse.logdet
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         """K⁻¹ on every row."""
-        from scipy.linalg.blas import dtrsm
-
-        half = dtrsm(1.0, self.lower, rows.T, lower=1)
-        found: np.ndarray = dtrsm(1.0, self.lower, half, lower=1, trans_a=1, overwrite_b=1)
-        return found.T
+        return self.inverse.solve(rows)
 
 
 class UniformAxis(Axis):
@@ -104,16 +94,17 @@ class UniformAxis(Axis):
         self.line = np.empty(2 * n - 1)  # k at the lags from 1 - n to n - 1
         self.toeplitz = np.lib.stride_tricks.sliding_window_view(self.line, n)[::-1]
         self.K = np.empty((n, n))
+        self.halves = Halves(n)
         self.spectra: dict[str, np.ndarray] = {}  # of A, E, X
         self.signal = np.empty((0, 0))
 
-    def at(self, hyper: Hyper) -> None:
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         self.hyper, n = hyper, len(self.x)
         lags = self.covariance.lags(self.d, hyper)
         lags[0] += self.covariance.jitter
         self.line[n - 1 :], self.line[n - 1 :: -1] = lags, lags
         np.copyto(self.K, self.toeplitz)
-        self.factorize(self.K)
+        self.inverse = form(self.K, self.covariance.jitter, self.name, self.halves)
         slopes = self.covariance.lags(self.d, hyper, self.covariance.order)
         around = np.zeros(self.length)
         around[:n] = slopes
@@ -133,23 +124,22 @@ class UniformAxis(Axis):
         return found if self.even else np.negative(found, out=found)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        from scipy.linalg.blas import dtrsv
-
-        covariance = self.covariance
-        first = np.zeros(len(self.x))
-        first[0] = 1.0
-        column = dtrsv(self.lower, dtrsv(self.lower, first, lower=1), lower=1, trans=1)  # of the inverse
-        of_K = 0.5 * rows * inverse_diagonal_sums(column)
+        of_K = 0.5 * rows * inverse_diagonal_sums(self.inverse.first_column())
         of_K -= self._diagonal_sums(self._transform("X", X), self.spectra["A"], True)
         of_D = self._diagonal_sums(self.spectra["E"], self.spectra["A"], self.even)
-        parts = covariance.lags_vjp(self.d, self.hyper, of_K, 0), covariance.lags_vjp(self.d, self.hyper, of_D, covariance.order)
+        return self._pull(of_K, of_D)
+
+    def _pull(self, of_K: np.ndarray, of_D: np.ndarray) -> Hyper:
+        """Gradients by the lags of K and D."""
+        d, covariance = self.d, self.covariance
+        parts = covariance.lags_vjp(d, self.hyper, of_K, 0), covariance.lags_vjp(d, self.hyper, of_D, covariance.order)
         return Hyper(*(k + d for k, d in zip(*parts)))
 
     def _transform(self, name: str, rows: np.ndarray) -> np.ndarray:
         shape = (len(rows), self.length // 2 + 1)
         if name not in self.spectra or self.spectra[name].shape != shape:
             self.spectra[name] = np.empty(shape, complex)  # kept: fresh pages would cost more than the transform
-        return np.fft.rfft(rows, n=self.length, axis=1, out=self.spectra[name])
+        return np.fft.rfft(np.ascontiguousarray(rows), n=self.length, axis=1, out=self.spectra[name])
 
     def _product(self, name: str, rows: np.ndarray) -> np.ndarray:
         spectrum = self._transform(name, rows)
@@ -171,14 +161,75 @@ class UniformAxis(Axis):
         return sums
 
 
+class HalvedAxis(UniformAxis):
+    """A uniform axis by halves (11) where Cholesky's form is asked for: less time than Fourier transforms take, for many rows."""
+
+    def __init__(self, x: np.ndarray, covariance: Covariance, name: str) -> None:
+        super().__init__(x, covariance, name)
+        self.halved: HalvedCholesky | None = None
+
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
+        if form is not Cholesky:
+            self.halved = None
+            super().at(hyper, form)
+            return
+        self.hyper, covariance = hyper, self.covariance
+        lags = covariance.lags(self.d, hyper)
+        lags[0] += covariance.jitter
+        self.halved = HalvedCholesky(self.halves, lags, covariance.jitter, self.name)
+        slopes = covariance.lags(self.d, hyper, covariance.order)
+        slopes *= 0.5
+        if self.even:
+            self.of_even, self.of_odd = self.halves.symmetric(slopes)
+        else:
+            self.of_even = self.halves.antisymmetric(slopes).T
+            self.of_odd = -self.of_even.T
+
+    @property
+    def logdet(self) -> float:
+        return super().logdet if self.halved is None else self.halved.logdet
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        return super().solve(rows) if self.halved is None else self.halved.solve(rows)
+
+    def apply(self, A: np.ndarray) -> np.ndarray:
+        if self.halved is None:
+            return super().apply(A)
+        self.A = self.halves.fold(A)
+        return self._by_halves(self.A)
+
+    def adjoint(self, E: np.ndarray) -> np.ndarray:
+        if self.halved is None:
+            return super().adjoint(E)
+        self.E = self.halves.fold(E)
+        found = self._by_halves(self.E)
+        return found if self.even else np.negative(found, out=found)
+
+    def _by_halves(self, rows: Pair) -> np.ndarray:
+        even, odd = rows[0] @ self.of_even, rows[1] @ self.of_odd
+        return self.halves.unfold(even, odd) if self.even else self.halves.unfold(odd, even)
+
+    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
+        if self.halved is None:
+            return super().gradient(rows, X, A, E)
+        halves, inverse = self.halves, self.halved
+        sums = [0.5 * (x.T @ a) for x, a in zip(halves.fold(X), self.A)]
+        of_K = halves.of_symmetric(rows * inverse.even - sums[0], rows * inverse.odd - sums[1])
+        if self.even:
+            of_D = halves.of_symmetric(*(0.5 * (e.T @ a) for e, a in zip(self.E, self.A)))
+        else:
+            of_D = halves.of_antisymmetric(0.5 * (self.E[1].T @ self.A[0] - self.A[1].T @ self.E[0]))
+        return self._pull(of_K, of_D)
+
+
 class GeneralAxis(Axis):
     """Any points: K and D are evaluated at all pairs."""
 
-    def at(self, hyper: Hyper) -> None:
+    def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         self.hyper = hyper
         K = self.covariance.cross(self.x, None, hyper)
         np.fill_diagonal(K, K.diagonal() + self.covariance.jitter)
-        self.factorize(K)
+        self.inverse = form(K, self.covariance.jitter, self.name)
         self.D = self.covariance.cross(self.x, None, hyper, self.covariance.order)
 
     def apply(self, A: np.ndarray) -> np.ndarray:
@@ -190,7 +241,7 @@ class GeneralAxis(Axis):
         return found
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
-        of_K = 0.5 * rows * self.solve(np.eye(len(self.x))) - X.T @ A
+        of_K = 0.5 * rows * self.inverse.dense() - X.T @ A
         parts = (
             self.covariance.cross_vjp(self.x, self.hyper, of_K, 0),
             self.covariance.cross_vjp(self.x, self.hyper, E.T @ A, self.covariance.order),
@@ -198,8 +249,11 @@ class GeneralAxis(Axis):
         return Hyper(*(k + d for k, d in zip(*parts)))
 
 
-def axis(x: np.ndarray, covariance: Covariance, name: str) -> Axis:
-    return (UniformAxis if is_uniform(x) else GeneralAxis)(x, covariance, name)
+def axis(x: np.ndarray, covariance: Covariance, name: str, rows: int) -> Axis:
+    """``rows`` is how many there are of it in the grid."""
+    if not is_uniform(x):
+        return GeneralAxis(x, covariance, name)
+    return (HalvedAxis if rows > 1 and len(x) <= _HALVED else UniformAxis)(x, covariance, name)
 
 
 def is_uniform(x: np.ndarray) -> bool:

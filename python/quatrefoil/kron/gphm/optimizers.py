@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .component import Component
-from .loss import Loss, Params
-from .pde import edges
+from .inverse import Cholesky, Inverse, Spectrum
+from .projection import Projected
 
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as published
-_BLOCK = 64  # columns that LAPACK's QR takes at a time
+_HALF = 100  # steps after which those of Projection are half as long
 
 
 class Moments(NamedTuple):
@@ -34,59 +34,47 @@ class Moments(NamedTuple):
         return x - rate * down, Moments(first, second, steps)
 
 
+class Step(NamedTuple):
+    loss: float  # before it
+    residual: float  # of the equation before it, root mean square; NaN where the optimizer does not go by it
+    x: np.ndarray
+    moments: Moments
+
+
 class Adam:
     """On all parameters: the authors' way."""
+
+    form: type[Inverse] = Cholesky
+    jitter, rate, steps = 1e-6, 0.01, 10_000  # where a user gives none
+    resolved = np.inf  # frequencies begin within this share of those that the grid resolves
 
     def prepare(self, component: Component, x: np.ndarray) -> np.ndarray:
         """x before the first step."""
         return x
 
-    def step(self, component: Component, x: np.ndarray, moments: Moments, rate: float) -> tuple[float, np.ndarray, Moments]:
-        """(loss at x, x after a step, the memory of it)."""
+    def step(self, component: Component, x: np.ndarray, moments: Moments, rate: float) -> Step:
         value, gradients = component.loss(component.named(x))
-        return value, *moments.step(x, component.flat(gradients), rate)
+        return Step(value, np.nan, *moments.step(x, component.flat(gradients), rate))
 
 
 class Projection(Adam):
-    """Variable projection, for one axis: U is always the best for the hyperparameters, which take Adam's steps (12), (13)."""
+    """U is always the solution that the hyperparameters leave, which take Adam's steps, shorter ones by and by: README (13)-(18)."""
+
+    form = Spectrum
+    jitter, rate, steps = 1e-12, 0.1, 100
+    resolved = 0.9
 
     def prepare(self, component: Component, x: np.ndarray) -> np.ndarray:
         params = component.named(x)
-        return component.flat({**params, "U": best_solution(component.loss, params)})
+        with np.errstate(all="ignore"):
+            return component.flat({**params, "U": Projected.at(component.loss, params).solution(params["U"])})
 
-    def step(self, component: Component, x: np.ndarray, moments: Moments, rate: float) -> tuple[float, np.ndarray, Moments]:
-        value, gradients = component.loss(component.named(x))
-        gradients["U"] = np.zeros_like(gradients["U"])  # so that Adam leaves it alone
-        x, moments = moments.step(x, component.flat(gradients), rate)
-        return value, self.prepare(component, x), moments
+    def step(self, component: Component, x: np.ndarray, moments: Moments, rate: float) -> Step:
+        params = component.named(x)
+        with np.errstate(all="ignore"):
+            value, gradients, residual = Projected.at(component.loss, params).evaluate(params["U"])
+        x, moments = moments.step(x, component.flat(gradients), rate / (1 + moments.steps / _HALF))
+        return Step(value, residual, self.prepare(component, x), moments)
 
 
 OPTIMIZERS = {"adam": Adam(), "projection": Projection()}
-
-
-def best_solution(loss: Loss, params: Params) -> np.ndarray:
-    """The U of least loss at given hyperparameters on one axis, (N,), the reaction linear about the U that is given: README (12)."""
-    from scipy.linalg.blas import dtrsm
-    from scipy.linalg.lapack import dgels
-
-    loss.set_axes(params)
-    (axis,), (c, *_), n = loss.axes, loss.pde.coefficients, len(params["U"])
-    lower = np.tril(axis.lower)
-    slopes = dtrsm(c, axis.lower, axis.apply(np.eye(n)), lower=1).T  # c D L^-T
-    target = loss.pde.source.copy()
-    below, whole = np.zeros(n), params["U"]
-    if loss.held is not None:
-        target -= loss.held.terms
-        below, whole = loss.held.u, whole + loss.held.u
-    if (reaction := loss.pde.reaction(whole)) is not None:
-        value, slope = reaction
-        slopes = slopes + slope[:, None] * lower
-        target += slope * params["U"] - value
-    on_edges, on_equation = np.sqrt(loss.weight * np.exp(params["log_tau"])), np.sqrt(np.exp(params["log_v"]))
-    matrix = np.concatenate([on_edges * lower[[0, -1]], on_equation * slopes, np.eye(n)])  # large rows first, for QR
-    rhs = np.concatenate([on_edges * (edges(loss.pde.boundary) - edges(below)), on_equation * target, np.zeros(n)])
-    _, z, info = dgels(matrix, rhs, lwork=_BLOCK * 2 * n)
-    if info or not np.isfinite(z[:n]).all():
-        raise FloatingPointError("GPHM: the best solution for these hyperparameters is not finite; give a smaller learning_rate")
-    best: np.ndarray = lower @ z[:n]
-    return best

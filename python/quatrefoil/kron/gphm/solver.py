@@ -14,8 +14,9 @@ from ... import _arguments
 from ..estimator import Estimator
 from . import component as _component
 from .axis import Covariance
+from .inverse import Inverse
 from .loss import Params
-from .optimizers import OPTIMIZERS, Moments
+from .optimizers import OPTIMIZERS, Moments, Step
 from .pde import PDE, on_grid
 
 _TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
@@ -39,17 +40,20 @@ class GPHM(Estimator):
         Of the mixture, Q.
     freq_scale : float
         Frequencies begin equally spaced from 0 to this, in cycles a unit of length. It should exceed those of the solution, and be less
-        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well.
+        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well. The
+        projection begins within 0.9 of that.
     boundary_weight : float
-        Of the boundary's part of the loss.
-    jitter : float
-        Added to the diagonals of K_k.
-    learning_rate : float
-        Of Adam.
-    optimizer : "adam" or "projection"
-        Adam on all parameters, as published: for 10^4 to 10^6 steps. Or, on one axis, variable projection: U is always the best for the
-        hyperparameters (12), which take Adam's steps. A step costs 14 times as much (4 2/3 N^3), some hundreds are enough: sin(100 x) at
-        N = 400 is 2e-5 off after 300 of them, where Adam is 1e-2 off after 4000. ``set_params`` may go on with the other one.
+        Of the boundary's part of Adam's loss.
+    jitter : float or None
+        Added to the diagonals of K_k. None is 1e-6 for Adam, as published, and 1e-12 for the projection, whose errors grow about as its
+        square root; which of them, is settled where training begins.
+    learning_rate : float or None
+        Of Adam's steps. None is 0.01, as published, and 0.1 for the projection, which divides it by 1 + steps / 100.
+    optimizer : "projection" or "adam"
+        The projection takes for U what the equation and the edges leave of the covariances' own functions, (13) to (15), and steps on the
+        hyperparameters alone, some hundred times. Among its solutions it keeps the one with the least residual of the equation at all
+        points, which needs no truth. Or Adam on all parameters, as published: for 10^4 to 10^6 steps. ``set_params`` may go on with the
+        other one.
     backend, num_threads
         As in ``help(qf.conventions)``, of the covariance functions; NumPy's and SciPy's libraries do the rest.
 
@@ -57,11 +61,12 @@ class GPHM(Estimator):
     ----------
     params : dict
         U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,): copies of what ``fit``
-        learns.
+        learns. The projection does without log_tau and log_v.
     held_params : dict or None
         Those of the first component after ``add_smooth_component``.
     history_ : dict of lists
-        "loss" before each step; "error" after the steps "error_step", where a truth was given to ``fit``.
+        "loss" before each step, for the projection the prior's part alone; "error" after the steps "error_step", where a truth was given to
+        ``fit``.
 
     Raises
     ------
@@ -74,18 +79,19 @@ class GPHM(Estimator):
 
     Notes
     -----
-    A step costs a Cholesky factorisation and two solves an axis, 4 1/3 N^3 operations for N^2 unknowns, five Fourier transforms of N rows
-    of length 2 N, and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations and 10 N^3 operations
-    more. With one axis N^3 / 3. Trained on and on, precisions grow, and errors may too: look at ``report``.
+    A step of Adam costs a Cholesky factorisation and two solves an axis, and products with D, by halves 6 N^3 operations for N^2 unknowns,
+    from N = 400 Fourier transforms instead; and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations
+    and 20 N^3 operations. With one axis N^3 / 3. A step of the projection takes an eigendecomposition an axis, 9 N^3, and 25 m^3 for the m
+    functions that the kernel has (m^3 on one axis): three to four times as long as Adam's at N = 400 x 400, eight times at 400.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x = np.linspace(0, 1, 80)
     >>> pde = qf.kron.Poisson(source=lambda x: -400 * np.sin(20 * x), boundary=lambda x: np.sin(20 * x))
-    >>> gp = qf.kron.GPHM(pde, [x], freq_scale=10.0, optimizer="projection").fit(100)
+    >>> gp = qf.kron.GPHM(pde, [x], freq_scale=10.0).fit(50)
     >>> t = np.linspace(0, 1, 301)
-    >>> bool(np.abs(gp.predict([t]) - np.sin(20 * t)).max() < 1e-2)
+    >>> bool(np.abs(gp.predict([t]) - np.sin(20 * t)).max() < 1e-5)
     True
     """
 
@@ -98,9 +104,9 @@ class GPHM(Estimator):
         components: int = 30,
         freq_scale: float = 20.0,
         boundary_weight: float = 200.0,
-        jitter: float = 1e-6,
-        learning_rate: float = 0.01,
-        optimizer: str = "adam",
+        jitter: float | None = None,
+        learning_rate: float | None = None,
+        optimizer: str = "projection",
         backend: str | None = None,
         num_threads: int | None = None,
     ) -> None:
@@ -119,20 +125,20 @@ class GPHM(Estimator):
         count = _arguments.integer(self.components, label, "components", 1)
         scale = _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
         weight = _arguments.number(self.boundary_weight, label, "boundary_weight", positive=True)
-        jitter = _arguments.number(self.jitter, label, "jitter")
-        self._check_training(label, len(axes))
+        self._check_training(label)
+        optimizer = OPTIMIZERS[self.optimizer]
+        jitter = optimizer.jitter if self.jitter is None else _arguments.number(self.jitter, label, "jitter")
         settings = {"backend": self.backend, "num_threads": self.num_threads}
         covariance = Covariance(self.kind, self._grid_pde.order, jitter, settings)
-        self._components = [_component.mixture(self._grid_pde, axes, covariance, count, scale, weight)]
+        self._components = [_component.mixture(self._grid_pde, axes, covariance, count, scale, weight, optimizer.resolved)]
         self._held: list[Params] = []
         self._learnt = _Learnt.at(self._components[-1].flat(self._components[-1].initial))
         self.history_: dict[str, list[Any]] = {"loss": [], "error_step": [], "error": []}
 
-    def _check_training(self, label: str, dims: int) -> None:
-        _arguments.number(self.learning_rate, label, "learning_rate", positive=True)
+    def _check_training(self, label: str) -> None:
         _arguments.choice(self.optimizer, label, "optimizer", tuple(OPTIMIZERS))
-        if self.optimizer == "projection" and dims > 1:
-            raise ValueError(f"{label}: optimizer is 'projection', which solves on one axis; got {dims} axes, expected optimizer='adam'")
+        if self.learning_rate is not None:
+            _arguments.number(self.learning_rate, label, "learning_rate", positive=True)
 
     def __repr__(self) -> str:
         known = self._parameters()
@@ -143,7 +149,7 @@ class GPHM(Estimator):
         """Other parameters; returns self. learning_rate and optimizer hold for the next steps; any other begins from the start."""
         super().set_params(**params)
         if params.keys() <= _KEEPING_THE_STATE:
-            self._check_training("GPHM.set_params", len(self._grid_pde.source.shape))
+            self._check_training("GPHM.set_params")
         else:
             self._start()
         return self
@@ -152,7 +158,7 @@ class GPHM(Estimator):
 
     @property
     def params(self) -> Params:
-        return {name: value.copy() for name, value in self._components[-1].named(self._learnt.x).items()}
+        return {name: value.copy() for name, value in self._components[-1].named(self._learnt.found).items()}
 
     @property
     def held_params(self) -> Params | None:
@@ -161,7 +167,7 @@ class GPHM(Estimator):
     def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
         """The loss (5) and its gradient (7), by the names of ``params``; those that are not given are the present ones."""
         label = "GPHM.value_and_grad"
-        now = self.params
+        now = self._components[-1].named(self._learnt.found)
         if params is not None:
             for name, value in params.items():
                 now[name] = _checked(value, now, label, name)
@@ -171,41 +177,42 @@ class GPHM(Estimator):
 
     def fit(
         self,
-        steps: int = 10_000,
+        steps: int | None = None,
         *,
         progress: bool | Callable[[int, float], Any] | None = None,
         truth: np.ndarray | Callable[..., Any] | None = None,
         check_every: int = 1000,
     ) -> Self:
-        """``steps`` more steps; called again it goes on. Returns self.
+        """``steps`` more steps, None: 100 of the projection or 10000 of Adam; called again it goes on. Returns self.
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
         an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
         at the end the relative L2 error against it goes to ``history_`` (never into the training). An interrupt leaves whole steps.
         """
         label = "GPHM.fit"
-        count = _arguments.integer(steps, label, "steps", 0)
+        component, optimizer = self._components[-1], OPTIMIZERS[self.optimizer]
+        count = optimizer.steps if steps is None else _arguments.integer(steps, label, "steps", 0)
+        rate = optimizer.rate if self.learning_rate is None else float(self.learning_rate)
         every = _arguments.integer(check_every, label, "check_every", 1)
         tell = _Printer() if progress is True else progress or None
         if tell is not None and not callable(tell):
             raise TypeError(f"{label}: progress is {progress!r}, expected True or a callable")
         error = None if truth is None else self._error_against(truth, label)
-        component, optimizer = self._components[-1], OPTIMIZERS[self.optimizer]
         if self._learnt.optimizer != self.optimizer and count:  # one that has not begun
-            x = optimizer.prepare(component, self._learnt.x)
-            self._learnt = self._learnt._replace(x=x, moments=Moments.none(x.size), optimizer=self.optimizer)
+            x = optimizer.prepare(component, self._learnt.found)
+            self._learnt = _Learnt.at(x, self._learnt.steps)._replace(optimizer=self.optimizer)
         losses = self.history_["loss"]
         last = self._learnt.steps + count
         while self._learnt.steps < last:
             now = self._learnt
             del losses[now.steps :]  # of a step that was interrupted
-            value, x, moments = optimizer.step(component, now.x, now.moments, float(self.learning_rate))
-            losses.append(value)
-            self._learnt = now._replace(x=x, moments=moments, steps=now.steps + 1)
+            step = optimizer.step(component, now.x, now.moments, rate)
+            losses.append(step.loss)
+            self._learnt = now.after(step)
             if error is not None and (now.steps + 1) % every == 0 and now.steps + 1 < last:
                 self._note(error())
             if tell is not None:
-                tell(now.steps + 1, value)
+                tell(now.steps + 1, step.loss)
         if error is not None:
             self._note(error())
         return self
@@ -218,7 +225,7 @@ class GPHM(Estimator):
         if self._held:
             raise ValueError("GPHM.add_smooth_component: there is one already")
         params = self.params
-        made = _component.smooth(self._components[0], params)
+        made = _component.smooth(self._components[0], params, self._form())
         self._components, self._held = [*self._components, made], [params]
         self._learnt = _Learnt.at(made.flat(made.initial), self._learnt.steps)
         return self
@@ -241,12 +248,15 @@ class GPHM(Estimator):
         self.history_["error"].append(error)
 
     def report(self) -> dict[str, Any]:
-        """Steps, the loss before the last one, and where a truth was given the final error, beside it the best one and its step.
+        """Steps, the loss before the last one, for the projection the residual (root mean square, in the source's units), and where a truth
+        was given the final error, beside it the best one and its step.
 
         The final error is the result: nobody who needs a solver knows which step was best.
         """
         losses, errors = self.history_["loss"], self.history_["error"]
         found: dict[str, Any] = {"steps": self._learnt.steps, "loss": losses[-1] if losses else None}
+        if self._learnt.residual < np.inf:
+            found["residual"] = self._learnt.residual
         if errors:
             best = int(np.argmin(errors))
             found |= {"error": errors[-1], "best_error": errors[best], "best_step": self.history_["error_step"][best]}
@@ -255,7 +265,7 @@ class GPHM(Estimator):
     # ---- prediction
 
     def predict(self, axes: Sequence[Any]) -> np.ndarray:
-        """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (11). Inside the grid: outside it tends to 0."""
+        """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (12). Inside the grid: outside it tends to 0."""
         label = "GPHM.predict"
         given = _arguments.sequence(axes, f"{label}: axes")
         if len(given) != len(self._grid_pde.source.shape):
@@ -263,19 +273,26 @@ class GPHM(Estimator):
         return self._predicted([_points(x, label, k) for k, x in enumerate(given)])
 
     def _predicted(self, axes: Sequence[np.ndarray]) -> np.ndarray:
-        parts = [c.predict(p, axes) for c, p in zip(self._components, (*self._held, self.params))]
+        parts = [c.predict(p, axes, self._form()) for c, p in zip(self._components, (*self._held, self.params))]
         total: np.ndarray = sum(parts[1:], parts[0])
         return total
+
+    def _form(self) -> type[Inverse]:
+        """How covariances are inverted for the solution as it is."""
+        return OPTIMIZERS[self._learnt.optimizer or self.optimizer].form
 
     # ---- states
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All that training changes, as arrays: ``np.savez(file, **gp.state_dict())``."""
-        moments = self._learnt.moments
+        moments, component = self._learnt.moments, self._components[-1]
         state = {"kind": np.array(self.kind), "optimizer": np.array(self._learnt.optimizer), "steps": np.array(self._learnt.steps)}
         state |= {"adam.first": moments.first.copy(), "adam.second": moments.second.copy(), "adam.steps": np.array(moments.steps)}
-        for i, params in enumerate((*self._held, self.params)):
+        for i, params in enumerate((*self._held, component.named(self._learnt.x))):
             state |= {f"{i}.{name}": value.copy() for name, value in params.items()}
+        if self._learnt.residual < np.inf:
+            state |= {f"best.{name}": value.copy() for name, value in component.named(self._learnt.best).items()}
+            state["best.residual"] = np.array(self._learnt.residual)
         return state | {f"history.{name}": np.array(values, float) for name, values in self.history_.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
@@ -285,23 +302,27 @@ class GPHM(Estimator):
         if (kind := str(_entry(state, "kind", label))) != self.kind:
             raise ValueError(f"{label}: a state of kind {kind!r}, expected {self.kind!r}")
         if "1.U" in state:
-            fresh._learnt = _Learnt.at(fresh._loaded(state, 0, label))
+            fresh._learnt = _Learnt.at(fresh._loaded(state, "0", label))
             fresh.add_smooth_component()
-        x = fresh._loaded(state, len(fresh._held), label)
+        x = fresh._loaded(state, str(len(fresh._held)), label)
         first, second = (np.array(_entry(state, f"adam.{n}", label), np.float64) for n in ("first", "second"))
         if first.shape != x.shape or second.shape != x.shape:
             raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {x.shape}")
         moments = Moments(first, second, int(_entry(state, "adam.steps", label)))
-        fresh._learnt = _Learnt(x, moments, int(_entry(state, "steps", label)), str(_entry(state, "optimizer", label)))
+        best, residual = x, np.inf
+        if "best.residual" in state:
+            best, residual = fresh._loaded(state, "best", label), float(state["best.residual"])
+        steps, optimizer = int(_entry(state, "steps", label)), str(_entry(state, "optimizer", label))
+        fresh._learnt = _Learnt(x, moments, steps, optimizer, best, residual)
         for name in fresh.history_:
             values = np.asarray(_entry(state, f"history.{name}", label))
             fresh.history_[name] = [int(v) for v in values] if name == "error_step" else [float(v) for v in values]
         self.__dict__.update(fresh.__dict__)
         return self
 
-    def _loaded(self, state: Mapping[str, Any], i: int, label: str) -> np.ndarray:
+    def _loaded(self, state: Mapping[str, Any], prefix: str, label: str) -> np.ndarray:
         now = self.params
-        found = {name: _checked(np.asarray(_entry(state, f"{i}.{name}", label)), now, label, name) for name in now}
+        found = {name: _checked(np.asarray(_entry(state, f"{prefix}.{name}", label)), now, label, name) for name in now}
         return self._components[-1].flat(found)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -323,10 +344,20 @@ class _Learnt(NamedTuple):
     moments: Moments
     steps: int  # of all components
     optimizer: str  # that the moments are of; "" before the first step
+    best: np.ndarray  # the x of least residual, where the optimizer goes by it
+    residual: float  # of best; infinite without one
 
     @classmethod
     def at(cls, x: np.ndarray, steps: int = 0) -> _Learnt:
-        return cls(x, Moments.none(x.size), steps, "")
+        return cls(x, Moments.none(x.size), steps, "", x, np.inf)
+
+    @property
+    def found(self) -> np.ndarray:
+        return self.best if self.residual < np.inf else self.x
+
+    def after(self, step: Step) -> _Learnt:
+        best, residual = (self.x, step.residual) if step.residual < self.residual else (self.best, self.residual)
+        return self._replace(x=step.x, moments=step.moments, steps=self.steps + 1, best=best, residual=residual)
 
 
 class _Printer:
@@ -349,6 +380,9 @@ def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:
 
 def _checked(value: Any, now: Params, label: str, name: str) -> np.ndarray:
     """One parameter, as ``params`` has it."""
+    if name in now and type(value) is np.ndarray and value.dtype == np.float64 and value.shape == now[name].shape:
+        _arguments.finite(value, label, name)
+        return value.copy()
     if name not in now:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):

@@ -1,0 +1,120 @@
+"""Uniform axes by halves: a Toeplitz matrix keeps what is even about the axis's middle apart from what is odd, README (11).
+
+Rows (m, N) are folded to their even part, (m, E) with E = (N + 1) // 2, and their odd part, (m, O) with O = N // 2, both times sqrt(2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .inverse import not_definite
+
+Pair = tuple[np.ndarray, np.ndarray]
+_ROOT = np.sqrt(2.0)
+
+
+class Halves:
+    """Of axes with N points: weights and workspace."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.even, self.odd = n, (n + 1) // 2, n // 2
+        self.middle = np.ones(self.even)
+        self.middle[self.odd :] = 1 / _ROOT  # the point that is its own mirror image
+        self.weights = self.middle[:, None] * self.middle
+        self.skewed = np.zeros((self.even, 2 * self.even))
+
+    def fold(self, rows: np.ndarray) -> Pair:
+        left, right = rows[:, : self.even], rows[:, : self.odd - 1 : -1]  # of an odd number both have the middle
+        even = left + right
+        if self.even > self.odd:
+            even[:, -1] *= 1 / _ROOT
+        return even, left[:, : self.odd] - right[:, : self.odd]
+
+    def unfold(self, even: np.ndarray, odd: np.ndarray) -> np.ndarray:
+        """Of halves that are half as large: what comes of folded rows and half a matrix."""
+        rows = np.empty((len(even), self.n))
+        pairs = even[:, : self.odd]
+        np.add(pairs, odd, out=rows[:, : self.odd])
+        np.subtract(pairs, odd, out=rows[:, : self.even - 1 : -1])
+        if self.even > self.odd:
+            np.multiply(even[:, -1], _ROOT, out=rows[:, self.odd])
+        return rows
+
+    # ---- matrices of lags, and the gradients by these of the matrices' halves
+
+    def _near(self, lags: np.ndarray, sign: float) -> np.ndarray:
+        """At (i, j) the lag i - j, times ``sign`` where it is negative: a view (E, E)."""
+        line = np.concatenate([sign * lags[self.even - 1 : 0 : -1], lags[: self.even]])
+        return np.ndarray((self.even, self.even), float, line, 8 * (self.even - 1), (8, -8))
+
+    def _far(self, lags: np.ndarray) -> np.ndarray:
+        """At (i, j) the lag from i to the mirror image of j, N - 1 - i - j: a view (E, E)."""
+        return np.ndarray((self.even, self.even), float, np.ascontiguousarray(lags[::-1]), 0, (8, 8))
+
+    def symmetric(self, lags: np.ndarray) -> Pair:
+        """(E, E) and (O, O)."""
+        near, far = self._near(lags, 1.0), self._far(lags)
+        even = near + far
+        if self.even > self.odd:
+            even *= self.weights
+        return even, near[: self.odd, : self.odd] - far[: self.odd, : self.odd]
+
+    def of_symmetric(self, even: np.ndarray, odd: np.ndarray) -> np.ndarray:
+        near = even * self.weights if self.even > self.odd else even.copy()
+        far = near.copy()
+        near[: self.odd, : self.odd] += odd
+        far[: self.odd, : self.odd] -= odd
+        return self._of_lags(near, far, 1.0)
+
+    def antisymmetric(self, lags: np.ndarray) -> np.ndarray:
+        """(O, E), from even to odd; from odd to even it is minus the transpose. The first lag is 0."""
+        found: np.ndarray = (self._near(lags, -1.0) - self._far(lags))[: self.odd] * self.middle
+        return found
+
+    def of_antisymmetric(self, block: np.ndarray) -> np.ndarray:
+        near = np.zeros((self.even, self.even))
+        np.multiply(block, self.middle, out=near[: self.odd])
+        found = self._of_lags(near, -near, -1.0)
+        found[0] = 0.0
+        return found
+
+    def _of_lags(self, near: np.ndarray, far: np.ndarray, sign: float) -> np.ndarray:
+        """By the lags, of <near, _near> + <far, _far>."""
+        found, last = np.zeros(self.n), self.even - 1
+        found[self.n - 1 - 2 * last :] = self._along(far)[::-1]
+        sums = self._along(near[:, ::-1])
+        found[: self.even] += sums[last:]
+        found[1 : self.even] += sign * sums[last - 1 :: -1] if last else 0.0
+        return found
+
+    def _along(self, values: np.ndarray) -> np.ndarray:
+        """Sums over i + j, (2 E - 1,): each row written one place further than the one above."""
+        self.skewed[:, : self.even] = values
+        flat = self.skewed.reshape(-1)[: self.even * (2 * self.even - 1)]
+        sums: np.ndarray = flat.reshape(self.even, -1).sum(axis=0)
+        return sums
+
+
+class HalvedCholesky:
+    """The inverse of a symmetric positive definite Toeplitz matrix, by its halves: matrices, half as large as they are."""
+
+    def __init__(self, halves: Halves, lags: np.ndarray, jitter: float, name: str) -> None:
+        from scipy.linalg.lapack import dpotrf, dpotri
+
+        self.halves, self.logdet, parts = halves, 0.0, []
+        for half in halves.symmetric(lags):
+            lower, info = dpotrf(half.T, lower=1, clean=1, overwrite_a=1)
+            if info:
+                raise not_definite(jitter, name)
+            self.logdet += 2.0 * float(np.log(lower.diagonal()).sum())
+            inverse, _ = dpotri(lower, lower=1, overwrite_c=1)
+            half = inverse + inverse.T  # its diagonal twice
+            half *= 0.5
+            half.flat[:: len(half) + 1] *= 0.5
+            parts.append(half)
+        self.even, self.odd = parts
+
+    def solve(self, rows: np.ndarray) -> np.ndarray:
+        """K⁻¹ on every row."""
+        even, odd = self.halves.fold(rows)
+        return self.halves.unfold(even @ self.even, odd @ self.odd)

@@ -1,0 +1,197 @@
+"""``GPHM``'s projection: its solutions against collocation by dense matrices, its gradients against differences, its errors."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gphm import dense
+from kron.gphm.test_gphm import KINDS, SETUPS, Problem, solver, wave, wave_source
+from quatrefoil.kron.gphm.inverse import Spectrum
+from quatrefoil.kron.gphm.projection import Projected
+
+
+def rough(rng, equation, dims, kind, uniform=True, speed=None):
+    """Narrow kernels: every eigenvalue of K is clear of the jitter, and the space is that of all functions on the grid."""
+    p = Problem(rng, equation, dims, kind, jitter=1e-9, uniform=uniform)
+    if speed is not None:
+        p.pde = qf.kron.Advection(speed=speed, source=p.source, boundary=p.boundary)
+        p.gp = qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-9)
+        p.options["speed"] = speed
+    if equation == "allencahn":  # of one solution
+        p.boundary *= 0.3
+        p.gp = qf.kron.GPHM(qf.kron.AllenCahn(source=p.source, boundary=p.boundary), p.axes, kind=kind, components=3, jitter=1e-9)
+    for _ in range(30):  # until no eigenvalue of one axis nearly cancels one of the other
+        for k in range(dims):
+            p.params[f"log_scales_{k}"] = (1.5 if kind == "student_t" else 2.5) + 0.3 * rng.standard_normal(3)
+            p.params[f"freqs_{k}"] = rng.uniform(0, 2, 3)
+        if speed == 0 or collocated(p, p.params)[2] < 100:
+            return p
+    raise AssertionError("no well-conditioned problem")
+
+
+def collocated(p, params, **held):
+    options = {name: value for name, value in p.options.items() if name != "weight"}
+    return dense.collocated(params, p.axes, source=p.source, boundary=p.boundary, **options, **held)
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_collocation(backend, rng, equation, dims, kind, uniform):
+    """1e-7: a condition of 1e6 of the equation at the points, and of K."""
+    p = rough(rng, equation, dims, kind, uniform)
+    loss = p.gp._components[0].loss
+    projected = Projected.at(loss, p.params)
+    assert [axis.inverse.vectors.shape[1] for axis in loss.axes] == [len(x) for x in p.axes]
+    U = projected.solution(np.zeros(p.source.shape))
+    expected, prior, _ = collocated(p, p.params)
+    np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+    value, gradients, _ = projected.evaluate(U)
+    assert value == pytest.approx(prior, rel=1e-7, abs=1e-6)
+    for name, found in gradients.items():
+        if name in ("U", "log_tau", "log_v"):
+            assert not np.any(found)
+            continue
+        slope, direction = p.gradient_by_differences(name, lambda params: collocated(p, params)[1])
+        assert abs(np.sum(found * direction) - slope) <= 1e-5 * (np.sum(np.abs(found * direction)) + 1e-3 * abs(value)), name
+
+
+@pytest.mark.parametrize("speed", [3.0, -3.0, 0.0])
+def test_characteristics_come_in_by_one_side(rng, speed):
+    p = rough(rng, "advection", 2, "student_t", speed=speed)
+    U = Projected.at(p.gp._components[0].loss, p.params).solution(np.zeros(p.source.shape))
+    if speed == 0:  # every row an equation of its own along t, which runs down
+        np.testing.assert_allclose(U[:, -1], p.boundary[:, -1] * [1, *np.zeros(7), 1] + U[:, -1] * [0, *np.ones(7), 0], atol=1e-9)
+        return
+    expected, *_ = collocated(p, p.params)
+    np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_smooth_kernels(rng, equation, dims, kind):
+    """Not all eigenvalues are clear of the jitter: what is left of the equation is orthogonal to all in the space that is 0 on the edges.
+
+    1e-6: the last vectors are known to eps times the ratio of the largest eigenvalue to the gap, 1e-7 or so.
+    """
+    p = Problem(rng, equation, dims, kind, jitter=1e-8, sizes=(16, 14))
+    if equation == "allencahn":  # of one solution
+        p.source, p.boundary = 0.1 * p.source, 0.1 * p.boundary
+        p.pde = qf.kron.AllenCahn(source=p.source, boundary=p.boundary)
+    p.gp = qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-8)
+    for k in range(dims):
+        p.params |= {f"log_weights_{k}": np.zeros(3), f"log_scales_{k}": np.full(3, -2.0), f"freqs_{k}": np.linspace(0, 0.8, 3)}
+    U = Projected.at(p.gp._components[0].loss, p.params).solution(np.zeros(p.source.shape))
+    bases, rest, order = [], -p.source, 1 if equation == "advection" else 2
+    for k, x in enumerate(p.axes):
+        hyper = [p.params[f"{name}_{k}"] for name in ("log_weights", "log_scales", "freqs")]
+        K = dense.kernel(np, x[:, None] - x, *hyper, kind, 0) + 1e-8 * np.eye(len(x))
+        w, V = np.linalg.eigh(K)
+        V, w = V[:, w > 1e-7], w[w > 1e-7]
+        assert 3 < len(w) < len(x)
+        D = dense.kernel(np, x[:, None] - x, *hyper, kind, order)
+        given = [0, -1] if order == 2 else [0 if k == 0 else -1]
+        _, _, rows = np.linalg.svd(V[given])
+        bases.append(V @ rows[len(given) :].T)
+        apply = (3.0 if order == 1 and k == 0 else 1.0) * D @ (V / w) @ V.T
+        rest = rest + (apply @ U if k == 0 else U @ apply.T)
+        U_inside = np.tensordot(V @ V.T, U, (1, k))
+        np.testing.assert_allclose(np.moveaxis(U_inside, 0, k), U, rtol=0, atol=1e-6 * np.abs(U).max())
+    if equation == "allencahn":
+        rest = rest + U * (U**2 - 1)
+    tested = bases[0].T @ rest
+    tested = tested @ bases[1] if dims == 2 else tested
+    assert np.abs(tested).max() <= 1e-6 * np.abs(rest).max()
+    if dims == 1:  # in 2-D the values on edges are taken within the space
+        np.testing.assert_allclose(U[[0, -1]], p.boundary[[0, -1]], rtol=0, atol=1e-9 * np.abs(U).max())
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_a_held_solution(rng, dims):
+    p = rough(rng, "allencahn", dims, "student_t")
+    params = p.params | {"U": 0.1 * p.params["U"]}
+    p.gp.load_state_dict(p.gp.state_dict() | {f"0.{name}": value for name, value in params.items()})
+    p.gp.add_smooth_component()
+    loss = p.gp._components[1].loss
+    held = loss.held.u, loss.held.terms
+    np.testing.assert_array_equal(held[0], params["U"])
+    own = {f"log_{name}_{k}": np.full(1, value) for k in range(dims) for name, value in (("weights", 0.1), ("scales", 2.0))}
+    U = Projected.at(loss, own).solution(np.zeros(p.source.shape))
+    p.options["kind"] = "student_t"
+    expected, *_ = collocated(p, own | {f"freqs_{k}": np.zeros(1) for k in range(dims)}, held=held)
+    np.testing.assert_allclose(U, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_spectrum(rng):
+    """Eigenvalues are known to eps times the largest, 4: an inverse to that over the square of the least, four times over."""
+    vectors = np.linalg.qr(rng.standard_normal((9, 9)))[0]
+    values = np.array([-1e-17, 1e-14, 3e-6, 2e-5, 0.1, 0.2, 0.5, 1.0, 4.0])
+    found = Spectrum((vectors * values) @ vectors.T, 1e-6, "axes[0]")
+    np.testing.assert_allclose(found.values, values[3:], rtol=1e-9)
+    every = np.maximum(values, 1e-6)
+    assert found.logdet == pytest.approx(np.log(every).sum(), abs=1e-8)
+    np.testing.assert_allclose(found.dense(), (vectors / every) @ vectors.T, rtol=0, atol=16 * np.finfo(float).eps / 1e-12)
+    np.testing.assert_allclose(found.first_column(), found.dense()[0], rtol=0, atol=1e-7)
+    rows = rng.standard_normal((3, 9))
+    np.testing.assert_allclose(
+        found.solve(rows), rows @ (vectors[:, 3:] / values[3:]) @ vectors[:, 3:].T, rtol=1e-7, atol=16 * np.finfo(float).eps / 2e-5**2
+    )
+    least = Spectrum(np.diag([1e-20, 1e-20, 1e-20, 1.0]), 0.0, "axes[0]")
+    assert least.floor == 4 * np.finfo(float).eps
+    assert least.vectors.shape == (4, 3)
+    with pytest.raises(FloatingPointError, match=r"covariance of axes\[0\] is not finite"):
+        Spectrum(np.full((3, 3), np.nan), 0.0, "axes[0]")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_solves(backend, kind):
+    """1e-6 to 1e-7 when written, whichever way the roundings go."""
+    gp = solver(kind=kind).fit(60, truth=wave, check_every=20)
+    t = np.linspace(0, 2 * np.pi, 300)
+    error = np.linalg.norm(gp.predict([t]) - wave(t)) / np.linalg.norm(wave(t))
+    assert error < 1e-4
+    assert gp.report()["error"] == gp.history_["error"][-1] == pytest.approx(error, rel=1e-9)
+    assert gp.report()["best_error"] == min(gp.history_["error"])
+    assert gp.history_["error_step"] == [20, 40, 60]
+    assert np.abs(gp.params["U"] - wave(gp.axes[0])).max() < 1e-3
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_it_solves_allen_cahn(dims):
+    """The product of a wave and itself in 2-D."""
+    x = np.linspace(0, 2 * np.pi, 100)
+    u = wave if dims == 1 else lambda x, y: wave(x) * wave(y)
+
+    def source(*x):
+        second = wave_source(x[0]) if dims == 1 else wave_source(x[0]) * wave(x[1]) + wave(x[0]) * wave_source(x[1])
+        return second + u(*x) * (u(*x) ** 2 - 1)
+
+    gp = qf.kron.GPHM(qf.kron.AllenCahn(source=source, boundary=u), [x] * dims, freq_scale=7.0, kind="gaussian").fit(40, truth=u)
+    assert gp.report()["error"] < 1e-3
+
+
+def test_frequencies_begin_within_the_grids():
+    x = np.linspace(0, 2 * np.pi, 100)
+    highest = {
+        o: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=0.0), [x], optimizer=o).params["freqs_0"][-1] for o in ("adam", "projection")
+    }
+    assert highest == pytest.approx({"adam": 20.0, "projection": 0.9 * 99 / (4 * np.pi)})
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_newton_never_goes_uphill(rng, dims):
+    """A source of -10^4, from starts that are far off."""
+    p = rough(rng, "allencahn", dims, "student_t")
+    loss = p.gp._components[0].loss
+    projected = Projected.at(loss, p.params)
+    for size in (3.0, 30.0, 300.0):
+        start = projected.solution(np.zeros(p.source.shape)) + projected.up(size * rng.standard_normal(projected.down(p.source).shape))
+        loss.pde.source = p.source - 1e4
+
+        def left(u):
+            A = loss.solved(u)
+            return np.linalg.norm(projected.down(loss.residual(u, A)[0]))
+
+        found = projected.solution(start)
+        assert left(found) <= 1.001 * left(start)
+        loss.pde.source = p.source
