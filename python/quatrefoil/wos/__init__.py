@@ -5,12 +5,26 @@ from __future__ import annotations
 from .._spec import Family
 from . import walk as _walk
 from .data import Fourier, Gaussians, PerVertex
+from .labels import NeuralOperatorLabels
 from .polygon import Ball, Polygon
+from .star import Star
 from .walk.result import Result
 from .walk.solve import solve, solve_vjp
 from .walk.state import State
 
-__all__ = ["Ball", "Fourier", "Gaussians", "PerVertex", "Polygon", "Result", "State", "solve", "solve_vjp"]
+__all__ = [
+    "Ball",
+    "Fourier",
+    "Gaussians",
+    "NeuralOperatorLabels",
+    "PerVertex",
+    "Polygon",
+    "Result",
+    "Star",
+    "State",
+    "solve",
+    "solve_vjp",
+]
 
 OPS = Family(__name__, _walk.OPS)
 
