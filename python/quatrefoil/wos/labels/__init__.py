@@ -6,13 +6,13 @@ from typing import Any, Generic
 
 import numpy as np
 
-from .._arguments import integer, seed
-from .._typing import Array, T
-from .data import Data
-from .polygon import Ball, Polygon
-from .walk.problem import check_pairs
-from .walk.result import Result
-from .walk.solve import solve
+from ..._arguments import integer, seed
+from ..._typing import Array, T
+from ..data import Data
+from ..polygon import Ball, Polygon
+from ..walk.problem import check_pairs
+from ..walk.result import Result
+from ..walk.solve import solve
 
 
 class NeuralOperatorLabels(Generic[T]):
