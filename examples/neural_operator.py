@@ -3,9 +3,9 @@
     python examples/neural_operator.py [epochs [instances [picture.png]]]
 
 The network takes a star's two coefficients, the five of its boundary values, the six of its source and a point, and its labels are the
-means of the walks so far. Held-out instances are compared with quadratic finite elements: the network's error falls far below that of its
-labels, for it averages over points and instances. Two minutes on two cores. Needs PyTorch and scikit-fem (pip install scikit-fem), for the
-picture matplotlib.
+means of the walks so far. Held-out instances are compared with quadratic finite elements. After an epoch the network is twice as good as
+its labels, for it averages over points and instances; after 60 it errs by 2% of the values. Three minutes on two cores. Needs PyTorch and
+scikit-fem (pip install scikit-fem), for the picture matplotlib.
 """
 
 from __future__ import annotations
