@@ -20,7 +20,7 @@ class NeuralOperatorLabels(Generic[T]):
 
     B instances of -Δu + σu = f in Ω, u = g on ∂Ω are labelled at once, at N points each, by ``walks`` more walks a point in every epoch.
     Mind the sign: the sampler of the published work solves Δu = f; for its labels give ``source`` the other sign. csrc/wos/README.md
-    lists what else is not as there.
+    lists what else is not as there, "Labels for neural operators".
 
     Parameters
     ----------
