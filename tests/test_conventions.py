@@ -26,7 +26,9 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.twoterm",
     "quatrefoil.ssm.s4d.kernel",
     "quatrefoil.wos.data",
+    "quatrefoil.wos.labels",
     "quatrefoil.wos.query",
+    "quatrefoil.wos.star",
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function

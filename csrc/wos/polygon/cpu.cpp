@@ -1,6 +1,7 @@
 // The grids of polygons. Compiled once per instruction set.
 #include "core/lanes/lanes.hpp"
 #include "wos/polygon/args.hpp"
+#include "wos/polygon/build.hpp"
 #include "wos/polygon/formula.hpp"
 #include "wos/polygon/grid.hpp"
 

@@ -1,7 +1,6 @@
 // The polygon's distance: a square grid flattened from a quadtree (README, The grid), and the unit ball's.
 #pragma once
 #include "core/lanes/shuffles.hpp"
-#include "core/run/parallel.hpp"
 #include "wos/polygon/args.hpp"
 #include "wos/polygon/formula.hpp"
 
@@ -9,9 +8,7 @@ namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
 constexpr double kHalfSide = 0.5 * (1 + 0x1p-6);  // of the grid: the box and a margin, so that a walk never leaves it
-constexpr double kFar = 6;    // a leaf is far from the boundary beyond so many half diagonals: its bound loses at most 2/7
-constexpr double kFarUp = 8;  // a larger node: beyond it the loss (at most 2/9) costs fewer steps than finer nodes cost time
-constexpr int kRecord = 8;    // numbers a segment: 32 or 64 bytes, one cache line at most
+constexpr int kRecord = 8;                        // numbers a segment: 32 or 64 bytes, one cache line at most
 
 // Field j of record index[i] becomes lane i of f[j]: whole records are loaded and transposed in registers.
 template <class V>
@@ -138,129 +135,6 @@ class UnitBall {
   }
   static bool escaped(const T (&)[D]) { return false; }
 };
-
-// ---------------------------------------------------------------- building
-
-// One thread's scratch: the candidates of every level side by side, so that a node reads its parent's with full loads.
-template <class T>
-class GridBuilder {
- public:
-  using V = Lanes<T>;
-  using Int = Bits<T>;
-  static constexpr int W = kLanes<T>;
-
-  GridBuilder(const Segments& segments, int level, Grid<T>& grid)
-      : grid_(grid), segments_(segments), row_((segments.M + W - 1) / W * W), fields_(6 * row_ * (level + 2)), distances_(row_) {
-    grid.M = segments.M;
-    grid.level = level;
-    grid.records = static_cast<T*>(allocate(std::size_t(segments.M + 1) * kRecord * sizeof(T)));
-    grid.cells = static_cast<Int*>(allocate((std::size_t(1) << (2 * level)) * sizeof(Int)));
-    grid.capacity = max<int64_t>(1024, 64 * segments.M);
-    grid.lists = static_cast<Int*>(allocate(std::size_t(grid.capacity) * sizeof(Int)));
-  }
-  void build() {
-    const int64_t M = segments_.M;
-    T* const f = fields_;
-    for (int64_t k = 0; k <= M; ++k) {
-      T* r = grid_.records + kRecord * k;
-      __builtin_memset(r, 0, kRecord * sizeof(T));
-      if (k == M) {
-        r[0] = r[1] = T(1e12);  // its square is a float32
-        break;
-      }
-      const double* s = segments_.ends + 4 * k;
-      const double ex = s[2] - s[0], ey = s[3] - s[1];
-      const double fields[5] = {s[0], s[1], ex, ey, 1 / (ex * ex + ey * ey)};
-      for (int j = 0; j < 5; ++j) f[j * row_ + k] = r[j] = T(fields[j]);
-      f[5 * row_ + k] = T(k);
-    }
-    grid_.lists[0] = 0;
-    grid_.lists[1] = Int(M);
-    grid_.listed = 2;
-    node(0, 0, 0, M);
-  }
-
- private:
-  // Keeps the candidates that may be closest to a point of the node (2); returns their number.
-  int64_t prune(int depth, T x, T y, T half_diagonal, int64_t n, T& closest) {
-    const T* f = fields_ + 6 * row_ * depth;
-    T* const g = fields_ + 6 * row_ * (depth + 1);
-    V low = broadcast<V>(T(1e30));
-    for (int64_t i = 0; i < n; i += W) {
-      V t, at[5];
-      for (int j = 0; j < 5; ++j) at[j] = load<V>(f + j * row_ + i);
-      V d = square_root(segment_distance2(broadcast<V>(x), broadcast<V>(y), at[0], at[1], at[2], at[3], at[4], t));
-      for (int k = int(n - i); k < W; ++k) d[k] = T(1e30);
-      store(distances_ + i, d);
-      low = lower(low, d);
-    }
-    closest = -largest(-low);
-    const T limit = closest + 2 * half_diagonal;
-    int64_t kept = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      for (int j = 0; j < 6; ++j) g[j * row_ + kept] = f[j * row_ + i];
-      kept += distances_[i] <= limit;
-    }
-    return kept;
-  }
-  void node(int depth, int64_t cx, int64_t cy, int64_t n) {
-    const double side = 2 * kHalfSide / double(int64_t(1) << depth);
-    const T half_diagonal = T(side * 0.70711 * 1.0001);  // 1.0001: rounding never cuts a candidate off
-    T closest;
-    check_(double(n));
-    const int64_t kept =
-        prune(depth, T((double(cx) + 0.5) * side - kHalfSide), T((double(cy) + 0.5) * side - kHalfSide), half_diagonal, n, closest);
-    const int size = grid_.level - depth;
-    if (closest > T(size ? kFarUp : kFar) * half_diagonal) return fill(cx << size, cy << size, size, closest);
-    if (size == 0) return list(cx, cy, depth + 1, kept);
-    for (int child = 0; child < 4; ++child) node(depth + 1, 2 * cx + (child & 1), 2 * cy + (child >> 1), kept);
-  }
-  // All cells of a far node: the bound, lowered below what rounding could raise, with the node's size in its last four bits.
-  void fill(int64_t x0, int64_t y0, int size, T bound) {
-    const T lowered = bound * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
-    Int word;
-    __builtin_memcpy(&word, &lowered, sizeof(Int));
-    word = (word & ~Int(15)) | size;
-    for (int64_t y = y0; y < y0 + (int64_t(1) << size); ++y)
-      for (int64_t x = x0; x < x0 + (int64_t(1) << size); ++x) grid_.cells[(y << grid_.level) + x] = word;
-  }
-  void list(int64_t cx, int64_t cy, int depth, int64_t n) {
-    if (grid_.listed + n + 1 > grid_.capacity) {
-      const int64_t capacity = 2 * grid_.capacity + n;
-      Int* longer = static_cast<Int*>(allocate(std::size_t(capacity) * sizeof(Int)));
-      __builtin_memcpy(longer, grid_.lists, std::size_t(grid_.listed) * sizeof(Int));
-      release(grid_.lists);
-      grid_.lists = longer;
-      grid_.capacity = capacity;
-    }
-    grid_.cells[(cy << grid_.level) + cx] = Int(grid_.listed) | (Int(1) << (8 * sizeof(Int) - 1));
-    grid_.lists[grid_.listed++] = Int(n);
-    const T* id = fields_ + 6 * row_ * depth + 5 * row_;
-    for (int64_t i = 0; i < n; ++i) grid_.lists[grid_.listed++] = Int(id[i]);
-  }
-
-  Grid<T>& grid_;
-  const Segments segments_;
-  const int64_t row_;
-  Scratch<T> fields_, distances_;
-  InterruptCheck check_;
-};
-
-constexpr double kBuildNs = 2e6;  // 1024 segments on a grid of 512^2
-
-template <class T>
-void build_grids(const Segments* segments, const std::int64_t* levels, Grid<T>* const* grids, std::int64_t n, int threads) {
-  parallel_for(n, threads, kBuildNs, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) GridBuilder<T>(segments[i], int(levels[i]), *grids[i]).build();
-  });
-}
-
-template <class T>
-void free_grid(Grid<T>& grid) {
-  release(grid.records);
-  release(grid.cells);
-  release(grid.lists);
-}
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::polygon

@@ -47,16 +47,5 @@ inline double closest(const Segments& segments, double x, double y, int64_t& seg
   return square_root(distance2(segment, place));
 }
 
-// A point inside, or within epsilon outside, which moves to the closest point of the boundary; false for others.
-inline bool keep_in_polygon(const Segments& segments, double epsilon, double* x) {
-  if (inside(segments, x[0], x[1])) return true;
-  int64_t segment;
-  double place;
-  if (!(closest(segments, x[0], x[1], segment, place) <= epsilon)) return false;
-  const double* const s = segments.ends + 4 * segment;
-  for (int j = 0; j < 2; ++j) x[j] = s[j] + place * (s[2 + j] - s[j]);
-  return true;
-}
-
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::polygon

@@ -1,7 +1,7 @@
 // Walks, their gradients, and where they start. Compiled once per instruction set.
 #include "core/run/parallel.hpp"
 #include "wos/mesh/locate.hpp"
-#include "wos/polygon/locate.hpp"
+#include "wos/polygon/rows.hpp"
 #include "wos/walk/adjoint.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/expand.hpp"
@@ -10,8 +10,6 @@
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
-
-using polygon::keep_in_polygon;
 
 // A point of the unit ball, or within epsilon of it, which moves onto the sphere; false for others.
 bool keep_in_ball(int dimension, double epsilon, double* x) {
@@ -22,28 +20,39 @@ bool keep_in_ball(int dimension, double epsilon, double* x) {
   return r <= 1 + epsilon;
 }
 
-// Points in the frame of their boundary, in double precision until they are written: a sweep over the segments a point, a walk down the
-// tree.
+constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon: finding these costs as much as some hundred points
+
+// Points in the frame of their boundary, in double precision until they are written.
 template <class T>
 int64_t place(const Place<T>& p) {
   int64_t bad = -1;
   const int D = p.dimension;
-  const double ns = p.segments ? double(p.segments[0].M) : p.mesh ? 500 : 10;
-  parallel_for(p.B * p.N, p.threads, ns, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t instance = i / p.N;
-      const double* const frame = p.frame + instance * (D + 2);
-      const T* const from = p.points + (p.shared ? i % p.N : i) * D;
-      double x[3];
-      bool finite = true;
-      for (int j = 0; j < D; ++j) {
-        if (finite && !(from[j] - from[j] == T(0))) note_first(bad, (from - p.points) + j), finite = false;
-        x[j] = (double(from[j]) - frame[j]) / frame[D];
+  const int64_t size = min(p.N, p.segments && p.B ? max(kPlaced, p.segments[0].M) : 256), parts = p.N ? (p.N + size - 1) / size : 0;
+  const auto put = [&](int64_t i, auto&& keep) {
+    const double* const frame = p.frame + i / p.N * (D + 2);
+    const T* const from = p.points + (p.shared ? i % p.N : i) * D;
+    double x[3];
+    bool finite = true;
+    for (int j = 0; j < D; ++j) {
+      if (finite && !(from[j] - from[j] == T(0))) note_first(bad, (from - p.points) + j), finite = false;
+      x[j] = (double(from[j]) - frame[j]) / frame[D];
+    }
+    const bool kept = finite && keep(frame[D + 1], x);
+    for (int j = 0; j < D; ++j) p.start[i * D + j] = kept ? T(x[j]) : T(__builtin_nan(""));
+  };
+  parallel_for(p.B * parts, p.threads, double(size) * (p.mesh ? 500 : 30), [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t instance = item / parts, first = instance * p.N + item % parts * size;
+      const int64_t last = min(first + size, (instance + 1) * p.N);
+      if (p.segments) {
+        const polygon::Rows rows(p.segments[instance]);
+        for (int64_t i = first; i < last; ++i) put(i, [&](double epsilon, double* x) { return rows.keep(epsilon, x); });
+      } else if (p.mesh) {
+        for (int64_t i = first; i < last; ++i)
+          put(i, [&](double epsilon, double (&x)[3]) { return mesh::keep_in_mesh(*p.mesh, p.closed, epsilon, x); });
+      } else {
+        for (int64_t i = first; i < last; ++i) put(i, [&](double epsilon, double* x) { return keep_in_ball(D, epsilon, x); });
       }
-      const bool kept = finite && (p.segments ? keep_in_polygon(p.segments[instance], frame[D + 1], x)
-                                   : p.mesh   ? mesh::keep_in_mesh(*p.mesh, p.closed, frame[D + 1], x)
-                                              : keep_in_ball(D, frame[D + 1], x));
-      for (int j = 0; j < D; ++j) p.start[i * D + j] = kept ? T(x[j]) : T(__builtin_nan(""));
     }
   });
   return bad;

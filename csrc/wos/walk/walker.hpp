@@ -300,8 +300,9 @@ class Team {
     }
   }
 
-  // The events since the last call: sources in the order of their steps; then the walks that ended.
-  void collect(bool all) {
+  // The events since the last call: sources in the order of their steps; then the walks that ended. Never inlined: of two copies the
+  // compiler may fuse other products and sums, and a walk's bits would depend on the call that its events came to.
+  [[gnu::noinline]] void collect(bool all) {
     Ends<T, D> ends{};
     for (int i = 0; i < D; ++i) ends.x[i] = ends_ + i * capacity_;
     for (int i = 0; i < D - 1; ++i) ends.place[i] = ends_ + (D + i) * capacity_;

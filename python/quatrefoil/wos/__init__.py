@@ -6,9 +6,11 @@ from .._spec import Family
 from . import query as _query
 from . import walk as _walk
 from .data import Fourier, Gaussians, GridField, PerVertex, Polynomial
+from .labels import NeuralOperatorLabels
 from .mesh import TriangleMesh
 from .polygon import Ball, Polygon
 from .query import closest_point, contains, signed_distance
+from .star import Star
 from .walk import expansion as _expansion
 from .walk.result import Result
 from .walk.solve import solve, solve_vjp
@@ -19,10 +21,12 @@ __all__ = [
     "Fourier",
     "Gaussians",
     "GridField",
+    "NeuralOperatorLabels",
     "PerVertex",
     "Polygon",
     "Polynomial",
     "Result",
+    "Star",
     "State",
     "TriangleMesh",
     "closest_point",

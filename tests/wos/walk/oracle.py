@@ -72,13 +72,13 @@ def segments(rings):
 
 
 def inside(rings, X):
-    """By winding angle: odd number of rings around the point."""
+    """By winding angle: an odd number of turns around the point."""
     odd = np.zeros(len(X), bool)
     for ring in rings:
         v = ring[None] - X[:, None]
         w = np.roll(v, -1, axis=1)
         angle = np.arctan2(v[..., 0] * w[..., 1] - v[..., 1] * w[..., 0], (v * w).sum(-1)).sum(axis=1)
-        odd ^= np.abs(angle) > np.pi
+        odd ^= np.rint(angle / (2 * np.pi)).astype(int) % 2 == 1
     return odd
 
 

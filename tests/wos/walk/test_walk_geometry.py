@@ -25,8 +25,9 @@ def test_the_grid_against_every_segment(precision, rng):
         segs = polygon.scaled_ends()
         X = rng.uniform(-0.5, 0.5, (3000, 2)).astype(precision)
         near_edge = segs[rng.integers(len(segs), size=500), :2] + 0.01 * rng.normal(size=(500, 2))
-        X = np.concatenate([X, np.clip(near_edge, -0.5, 0.5).astype(precision)])
+        X = np.concatenate([X, np.clip(near_edge, -0.5, 0.5).astype(precision), segs[:, :2].astype(precision)])
         d, _, _, _ = oracle.closest(segs, X.astype(np.float64))
+        within = oracle.inside([ring], X * polygon.extent[0] + polygon.centre[0])
         for level in (0, 3, 6, 9):
             radius, primitive = np.empty(len(X), precision), np.empty(len(X), np.int64)
             _core.wos.bounds(polygon.memo("numpy").made, 0, level, X, radius, primitive)
@@ -35,13 +36,36 @@ def test_the_grid_against_every_segment(precision, rng):
             assert np.abs(radius - d)[exact].max(initial=0) <= 4 * eps  # coordinates of size 1
             assert (radius - d)[~exact].max(initial=-1) <= 2 * eps  # a lower bound
             cell = 1.0157 / 2**level
-            assert (radius[~exact] >= 3.5 * cell - 4 * eps).all()  # never below epsilon: see _level
-            assert (radius[~exact] >= d[~exact] * 5 / 7 - 4 * eps).all()
+            far = ~exact & within
+            assert (radius[far] >= 3.5 * cell - 4 * eps).all()  # never below epsilon: see grid_level
+            assert (radius[far] >= d[far] * 5 / 7 - 4 * eps).all()
+            assert (radius[~exact & ~far] <= 0).all()  # no walk comes there: nothing is kept of it
+            assert exact[d < eps / 4].all()  # where points within epsilon outside begin
             dk = np.array(
                 [oracle.closest(segs[k : k + 1], x[None].astype(np.float64))[0][0] for k, x in zip(primitive[exact][:200], X[exact][:200])]
             )
             np.testing.assert_allclose(dk, d[exact][:200], rtol=0, atol=8 * eps)  # the primitive is a closest one
         assert exact.any()
+
+
+@pytest.mark.filterwarnings("ignore:solve. .* points lie outside")
+@pytest.mark.filterwarnings("ignore:Polygon. the outline of polygon 0 is as long:RuntimeWarning")  # the comb
+def test_inside_or_outside_of_awkward_polygons(backend, rng):
+    """Few long segments, teeth as tall as the box, rings that cross themselves, holes, rows of points at the height of vertices."""
+    teeth = np.stack([np.arange(60) / 60, np.tile([0.0, 1.0], 30)], axis=1)
+    comb = np.concatenate([teeth, [[1.0, -0.1], [0.0, -0.1]]])
+    lattice = np.array([[0, 0], [1, 0], [1, 0.5], [0.5, 0.5], [0.5, 0.25], [0.25, 0.25], [0.25, 0.75], [1, 0.75], [1, 1], [0, 1]])
+    heights = np.stack(np.meshgrid(rng.uniform(0, 1, 60), np.arange(5) / 4), axis=-1).reshape(-1, 2)
+    for rings in ([comb], [lattice], [rng.normal(size=(7, 2))], [oracle.star(600), 0.3 * oracle.star(40)], [rng.normal(size=(3, 2))]):
+        polygon = wos.Polygon(rings[0], holes=rings[1:] or None)
+        low, high = polygon.centre[0] - 0.6 * polygon.extent[0], polygon.centre[0] + 0.6 * polygon.extent[0]
+        X = np.concatenate([rng.uniform(low, high, (500, 2)), heights])
+        distance, _, _, _ = oracle.closest(oracle.segments(rings), X)
+        within = oracle.inside(rings, X)
+        for n in (len(X), 3):  # alone, a few points answer as among many
+            value = wos.solve(polygon, X[:n], dirichlet=1.0, walks=1, epsilon=1e-4, rng=1).value
+            sure = distance[:n] > 2e-4 * polygon.diagonal[0]
+            np.testing.assert_array_equal(np.isnan(value)[sure], ~within[:n][sure])
 
 
 def test_outside_and_on_the_boundary(backend, rng):

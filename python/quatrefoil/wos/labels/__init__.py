@@ -1,0 +1,131 @@
+"""Labels for neural operators: estimates of the solution that get better with every epoch of a training."""
+
+from __future__ import annotations
+
+from typing import Any, Generic
+
+import numpy as np
+
+from ..._arguments import integer, seed
+from ..._typing import Array, T
+from ..data import Data
+from ..polygon import Ball, Polygon
+from ..walk.problem import check_pairs
+from ..walk.result import Result
+from ..walk.solve import solve
+
+
+class NeuralOperatorLabels(Generic[T]):
+    """Labels u(x) for the training of a neural operator by weak supervision: a few walks an epoch, and the mean of all so far.
+
+    B instances of -Δu + σu = f in Ω, u = g on ∂Ω are labelled at once, at N points each, by ``walks`` more walks a point in every epoch.
+    Mind the sign: the sampler of the published work solves Δu = f; for its labels give ``source`` the other sign. csrc/wos/README.md
+    lists what else is not as there, "Labels for neural operators".
+
+    Parameters
+    ----------
+    boundary : Polygon, Star or Ball
+    dirichlet : g
+    source : f, or None
+    points : (N, d) or (B, N, d)
+        All as for ``solve``.
+    walks : int
+        Walks a point in an epoch; an even number with ``gradient``.
+    epsilon, relative, max_steps, gradient, screening
+        As for ``solve``.
+    rng : None, int or numpy.random.Generator
+        The seed of all epochs, drawn once.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Attributes
+    ----------
+    result : Result or None
+        The labels so far, as ``epoch`` returned them last; None before the first epoch.
+    epochs : int
+        How many there were.
+    seed : int
+        ``solve`` with ``rng=labels.seed`` and ``walks=labels.epochs * walks`` has these very labels.
+
+    Notes
+    -----
+    Epoch e, from 0 on, walks [e walks, (e + 1) walks) of every point, all of one seed: after E epochs value, error bars and gradient have
+    the bits of one ``solve`` with E walks times as many, whatever the cut into epochs, and on any number of threads. The mean is merged
+    pairwise, so that it does not drift as a running mean in float32 does.
+
+    It pickles, with its labels and its place in the sequence: training that goes on from a checkpoint gets the labels that it would have
+    got. Functions among the data must pickle too.
+
+    Cost: the first epoch checks the problem and finds where its points lie, and every instance keeps its grid for the epochs to come
+    while there are at most 64 of them; otherwise an epoch builds grids anew, about a millisecond each at 1024 segments. Memory: the
+    labels, for each of the ones in the binary representation of epochs * walks (pairs, with gradient).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For walks and rng at once, for the problem itself in the first epoch, as ``solve``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> star = qf.wos.Star(np.array([0.1, -0.2]), np.array([0.0, 0.1]))
+    >>> g = qf.wos.Fourier(np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.25]]))
+    >>> labels = qf.wos.NeuralOperatorLabels(star, g, 1.0, points=np.array([[0.0, 0.0], [0.3, 0.1]]), walks=10, rng=0)
+    >>> for epoch in range(3):
+    ...     target = labels.epoch().value
+    >>> target.shape
+    (2, 2)
+    >>> once = qf.wos.solve(star, np.array([[0.0, 0.0], [0.3, 0.1]]), dirichlet=g, source=1.0, walks=30, rng=0)
+    >>> bool((target == once.value).all())
+    True
+    """
+
+    def __init__(
+        self,
+        boundary: Polygon | Ball,
+        dirichlet: Data,
+        source: Data | None,
+        *,
+        points: Array[T],
+        walks: int = 10,
+        epsilon: float = 1e-3,
+        relative: bool = True,
+        max_steps: int = 1024,
+        gradient: bool = False,
+        screening: float = 0.0,
+        rng: int | np.random.Generator | None = None,
+        backend: str | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        label = "NeuralOperatorLabels"
+        self.walks = integer(walks, label, "walks", 1)
+        check_pairs(label, gradient, walks=self.walks)
+        if rng is None or isinstance(rng, np.random.Generator):
+            generator = np.random.default_rng(rng)
+            self.seed = int(generator.integers(2**64, dtype=np.uint64))
+        else:
+            self.seed = seed(rng, label)
+        self.epochs = 0
+        self.result: Result[T] | None = None
+        self._given: tuple[Any, dict[str, Any]] | None = (
+            (boundary, points),
+            {
+                "dirichlet": dirichlet, "source": source, "epsilon": epsilon, "relative": relative, "max_steps": max_steps,
+                "gradient": gradient, "screening": screening, "backend": backend, "num_threads": num_threads,
+            },
+        )  # fmt: skip  # what the first epoch solves; after it the result has a copy
+
+    def epoch(self) -> Result[T]:
+        """Draws the next ``walks`` walks of every point; returns the labels of all epochs so far."""
+        if self.result is None:
+            assert self._given is not None
+            arrays, options = self._given
+            found = solve(*arrays, walks=self.walks, rng=self.seed, **options)
+        else:
+            found = self.result.resume(self.walks)
+        self.result, self._given = found, None
+        self.epochs += 1
+        return found
+
+    def __repr__(self) -> str:
+        return f"NeuralOperatorLabels({self.epochs} epochs of {self.walks} walks)"

@@ -1,0 +1,149 @@
+"""Labels epoch by epoch: the bits of one solve, through a pickle too; and that they are the solution, with the sign that is promised."""
+
+import functools
+import pickle
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from wos.labels import oracle
+
+FIELDS = ("value", "stderr", "grad", "grad_stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")
+
+
+def same(a, b):
+    for name in FIELDS:
+        x, y = getattr(a, name), getattr(b, name)
+        if x is None:
+            assert y is None
+        else:
+            np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=name)
+
+
+def instances(rng, B, N, dtype=np.float32):
+    c = rng.uniform(-0.2, 0.2, (2, B))
+    X = np.stack([oracle.points(rng, N, *c[:, b]) for b in range(B)]) if B else np.zeros((0, N, 2))
+    X[:, : N // 4] *= 2  # some lie outside
+    g = wos.Fourier(rng.normal(size=(B, 5)).astype(dtype))
+    f = wos.Gaussians(rng.normal(size=(B, 2)).astype(dtype), rng.normal(size=(B, 2, 2)).astype(dtype), 1.0)
+    return wos.Star(*c, segments=96), g, f, X.astype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore:solve. .* points lie outside")
+@pytest.mark.parametrize("walks", [1, 10, 7])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_epochs_are_one_solve(backend, rng, walks, dtype):
+    star, g, f, X = instances(rng, 3, 9, dtype)
+    options = {"gradient": walks == 10, "epsilon": 2e-3, "max_steps": 20, "screening": 0.5, "backend": backend}
+    labels = wos.NeuralOperatorLabels(star, g, f, points=X, walks=walks, rng=11, **options)
+    assert labels.result is None
+    for epoch in range(1, 6):
+        found = labels.epoch()
+        assert found is labels.result
+        assert labels.epochs == epoch
+        same(found, wos.solve(star, X, dirichlet=g, source=f, walks=epoch * walks, rng=11, **options))
+    assert f"{labels}" == f"NeuralOperatorLabels(5 epochs of {walks} walks)"
+
+
+@pytest.mark.filterwarnings("ignore:solve. .* points lie outside")
+def test_training_goes_on_from_a_pickle(backend, rng):
+    star, g, f, X = instances(rng, 2, 8)
+    make = functools.partial(wos.NeuralOperatorLabels, star, g, f, points=X, walks=4, rng=rng.integers(2**60), gradient=True)
+    straight, cut = make(), pickle.loads(pickle.dumps(make()))
+    for _ in range(3):
+        straight.epoch()
+        cut.epoch()
+        cut = pickle.loads(pickle.dumps(cut))
+    assert cut.epochs == 3
+    same(straight.result, cut.result)
+    same(cut.result, wos.solve(star, X, dirichlet=g, source=f, walks=12, rng=cut.seed, gradient=True))
+
+
+def test_points_written_to_later_are_not_of_these_labels(rng):
+    X = oracle.points(rng, 5, 0.1, 0.0)
+    labels = wos.NeuralOperatorLabels(wos.Star(0.1, 0.0), oracle.solution, 1.0, points=X, rng=1)
+    first = labels.epoch()
+    kept = X.copy()
+    X[:] = 0
+    same(labels.epoch(), wos.solve(wos.Star(0.1, 0.0), kept, dirichlet=oracle.solution, source=1.0, walks=20, rng=1))
+    same(first, wos.solve(wos.Star(0.1, 0.0), kept, dirichlet=oracle.solution, source=1.0, walks=10, rng=1))
+
+
+def test_labels_are_the_solution(backend, rng):
+    """-Δu = 1 with boundary values that are a known solution's: values and gradient, over epochs of ten walks."""
+    c1, c2 = rng.uniform(-0.2, 0.2, 2)
+    n, epochs = (400, 60) if backend == "native" else (100, 30)
+    X = oracle.points(rng, n, c1, c2)
+    labels = wos.NeuralOperatorLabels(
+        wos.Star(c1, c2), oracle.solution, 1.0, points=X, gradient=True, epsilon=1e-4, rng=rng.integers(2**60)
+    )
+    errors = []
+    for _ in range(epochs):
+        r = labels.epoch()
+        errors.append(np.sqrt(np.mean((r.value - oracle.solution(X)) ** 2)))
+    assert errors[-1] < errors[0] / (0.6 * np.sqrt(epochs))
+    z = (r.value - oracle.solution(X)) / r.stderr
+    assert 0.75 < np.mean(z**2) < 1.4
+    assert np.abs(z.mean()) * np.sqrt(n) < 5
+    zg = (r.grad - oracle.gradient(X)) / r.grad_stderr
+    assert 0.75 < np.mean(zg**2) < 1.4
+
+
+def test_the_other_sign_is_far_off(rng):
+    """The gate above would see a source of the wrong sign."""
+    X = oracle.points(rng, 100, 0.1, 0.1, within=0.5)
+    r = wos.NeuralOperatorLabels(wos.Star(0.1, 0.1), oracle.solution, -1.0, points=X, walks=600, rng=1).epoch()
+    assert np.mean(((r.value - oracle.solution(X)) / r.stderr) ** 2) > 10
+
+
+def test_seeds(rng):
+    make = functools.partial(wos.NeuralOperatorLabels, wos.Ball([0.0, 0.0], 1.0), lambda X: X[:, 0], None, points=np.full((1, 2), 0.1))
+    assert make().seed != make().seed
+    generator, again = np.random.default_rng(3), np.random.default_rng(3)
+    a, b = make(rng=generator), make(rng=generator)
+    assert a.seed != b.seed
+    a.epoch()
+    b.epoch()
+    same(a.epoch(), make(rng=a.seed, walks=20).epoch())
+    same(wos.solve(a.result.problem.boundary, np.full((1, 2), 0.1), dirichlet=lambda X: X[:, 0], walks=20, rng=again), a.result)
+
+
+@pytest.mark.torch
+def test_tensors(rng):
+    torch = pytest.importorskip("torch")
+    star, X = wos.Star(torch.tensor([0.1, -0.1]), 0.1), oracle.points(rng, 6, 0.1, 0.0, within=0.5).astype(np.float32)
+    c = rng.normal(size=(2, 5)).astype(np.float32)
+    on_torch = wos.NeuralOperatorLabels(star, wos.Fourier(torch.tensor(c)), 1.0, points=torch.tensor(X), rng=2)
+    plain = wos.NeuralOperatorLabels(star, wos.Fourier(c), 1.0, points=X, rng=2)
+    for _ in range(3):
+        found = on_torch.epoch()
+        assert isinstance(found.value, torch.Tensor)
+        same(found, plain.epoch())
+
+
+def test_bad_input():
+    make = functools.partial(wos.NeuralOperatorLabels, wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)))
+    for error, text, options in (
+        (ValueError, "walks is 0, expected at least 1", {"walks": 0}),
+        (TypeError, "walks is 2.5, expected an integer", {"walks": 2.5}),
+        (ValueError, "walks is 5; with gradient=True walks come in pairs", {"walks": 5, "gradient": True}),
+        (ValueError, "rng", {"rng": -1}),
+        (TypeError, "rng is str", {"rng": "0"}),
+    ):
+        with pytest.raises(error, match=f"NeuralOperatorLabels: {text}"):
+            make(**options)
+    labels = make(epsilon=0.0)
+    with pytest.raises(ValueError, match="epsilon"):
+        labels.epoch()
+    assert labels.epochs == 0
+    assert labels.result is None
+
+
+def test_no_instances_and_no_points(rng):
+    star, g, f, X = instances(rng, 0, 5)
+    assert wos.NeuralOperatorLabels(star, g, f, points=X).epoch().value.shape == (0, 5)
+    star, g, f, X = instances(rng, 2, 0)
+    labels = wos.NeuralOperatorLabels(star, g, f, points=X)
+    labels.epoch()
+    assert labels.epoch().value.shape == (2, 0)

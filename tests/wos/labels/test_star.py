@@ -1,0 +1,107 @@
+"""The star: vertices on the curve, a polygon like any other, and coefficients that leave no radius."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from wos.labels import oracle
+
+
+def test_vertices_are_on_the_curve(rng):
+    c1, c2 = rng.uniform(-0.3, 0.3, 2)
+    star = wos.Star(c1, c2, segments=77)
+    theta = 2 * np.pi * np.arange(77) / 77
+    np.testing.assert_allclose(np.hypot(*star.vertices.T), oracle.radius(theta, c1, c2), rtol=1e-14)
+    np.testing.assert_allclose(np.arctan2(*star.vertices.T[::-1]) % (2 * np.pi), theta, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_batch_is_its_instances(backend, rng, dtype):
+    c1, c2 = rng.uniform(-0.2, 0.2, (2, 3)).astype(dtype)
+    stars = wos.Star(c1, c2, segments=64)
+    X = oracle.points(rng, 11, 0.2, -0.1, within=0.5).astype(dtype)
+    both = wos.solve(stars, X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
+    assert both.value.shape == (3, 11)
+    assert stars.batch == 3
+    assert both.value.dtype == dtype
+    for b in range(3):
+        one = wos.solve(wos.Star(float(c1[b]), float(c2[b]), segments=64), X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
+        again = wos.solve(
+            wos.Polygon(stars.vertices[b].astype(np.float64)), X.astype(np.float64), dirichlet=oracle.solution, source=1.0, walks=8, rng=5
+        )
+        if b == 0:  # a walk's random words depend on the instance
+            np.testing.assert_array_equal(both.value[0], one.value)
+            np.testing.assert_allclose(one.value, again.value, atol=2e-5 if dtype == np.float32 else 1e-12)
+    mixed = wos.Star(c1, 0.1, segments=64)
+    np.testing.assert_array_equal(
+        mixed.vertices, wos.Star(c1, np.full(3, 0.1, dtype), segments=64).vertices if dtype == np.float64 else mixed.vertices
+    )
+    assert wos.Star(0.1, c2, segments=64).batch == 3
+
+
+@pytest.mark.torch
+def test_every_kind_of_array(rng):
+    torch = pytest.importorskip("torch")
+    c = rng.uniform(-0.2, 0.2, (2, 2))
+    X = oracle.points(rng, 9, 0.2, -0.1, within=0.5)
+    plain, from_torch = wos.Star(*c), wos.Star(*torch.tensor(c))
+    np.testing.assert_array_equal(plain.vertices, from_torch.vertices)
+    expected = wos.solve(plain, X, dirichlet=1.0, source=1.0, walks=4, rng=1).value
+    for star in (plain, from_torch):
+        np.testing.assert_array_equal(wos.solve(star, X, dirichlet=1.0, source=1.0, walks=4, rng=1).value, expected)
+        found = wos.solve(star, torch.tensor(X), dirichlet=1.0, source=1.0, walks=4, rng=1).value
+        assert isinstance(found, torch.Tensor)
+        np.testing.assert_array_equal(found.numpy(), expected)
+    with pytest.raises(NotImplementedError, match="Star has no gradient in c1"):
+        wos.Star(torch.tensor([0.1], requires_grad=True), 0.0)
+
+
+def test_pickles_and_repr():
+    star = pickle.loads(pickle.dumps(wos.Star(np.array([0.1, 0.2]), 0.0, segments=40)))
+    assert repr(star) == "Star(2 x 40 segments)"
+    assert repr(wos.Star(0.1, 0.0)) == "Star(1024 segments)"
+    assert wos.solve(star, np.zeros((1, 2)), dirichlet=2.0, walks=3).value.tolist() == [[2.0], [2.0]]
+
+
+def test_values_at_vertices(rng):
+    star = wos.Star(0.1, -0.1, segments=256)
+    X = oracle.points(rng, 50, 0.1, -0.1)
+    linear = wos.solve(star, X, dirichlet=wos.PerVertex(star.vertices @ [1.0, 2.0]), walks=256, epsilon=1e-4, rng=3)
+    assert (np.abs(linear.value - X @ [1.0, 2.0]) < 6 * linear.stderr + 1e-3).all()
+
+
+def test_the_least_radius(rng):
+    """What is refused is what has a radius of 0 or less somewhere."""
+    theta = np.linspace(0, np.pi / 4, 20_001)
+    refused = 0
+    for c1, c2 in rng.uniform(-1.5, 1.5, (300, 2)):
+        least = oracle.radius(theta, c1, c2).min()
+        if abs(least) < 1e-6:
+            continue
+        if least < 0:
+            refused += 1
+            with pytest.raises(ValueError, match=r"Star: the least radius is -\S+ for c1"):
+                wos.Star(c1, c2, segments=16)
+        else:
+            wos.Star(c1, c2, segments=64)
+    assert refused > 50
+
+
+def test_bad_input():
+    for error, text, c in (
+        (ValueError, "c1 is nan, expected a finite number", (np.nan, 0.0)),
+        (ValueError, r"c2\[1\] is inf, expected finite numbers", (0.0, np.array([0.0, np.inf]))),
+        (ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)", (np.zeros((1, 2)), 0.0)),
+        (ValueError, "c1 has 2 numbers and c2 3", (np.zeros(2), np.zeros(3))),
+        (ValueError, "the least radius of star 1 is -1", (np.array([0.0, 2.0]), 0.0)),
+        (ValueError, "the least radius is 0 for c1 = 1", (1.0, 0.0)),
+        (TypeError, "c1", (np.zeros(2, int), 0.0)),
+        (TypeError, "c2", (0.0, "0")),
+    ):
+        with pytest.raises(error, match=f"Star: {text}"):
+            wos.Star(*c)
+    with pytest.raises(ValueError, match="Star: segments is 7, expected at least 8"):
+        wos.Star(0.0, 0.0, segments=7)
+    assert wos.Star(np.zeros(0), 0.0).count == 0
