@@ -20,6 +20,7 @@ using polygon::Polygons;
 constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
 constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
 constexpr std::int64_t kMaxWalks = 1LL << 32;
+constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
 
 // ------------------------------------------------------------ data
 
@@ -160,6 +161,7 @@ struct Options {
   std::int64_t seed, first_walk, walks, max_steps;
   bool gradient;
   double screening;
+  std::int64_t first_instance, first_point;
   const py::object &grids, &g, &f;
   int threads;
 };
@@ -189,6 +191,8 @@ struct Call {
     const int group = o.gradient ? 2 : 1;
     given.require(o.first_walk % group == 0 && o.walks % group == 0, "walks come in pairs");
     given.require(o.screening >= 0 && o.screening < 1e300, "screening out of range");
+    given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
+    given.require(o.first_point >= 0 && o.first_point <= kMaxIndex - N, "points out of range");
     given.size("nodes", node_count(o.first_walk / group, o.walks / group));
     given.size("channels", o.gradient ? 1 + scene.D : 1);
   }
@@ -204,7 +208,8 @@ struct Call {
       p.start = start + begin * N * scene.D;
       p.frame = scene.frame + begin * (scene.D + 2);
       p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
-      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
+      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_walk = options.first_walk;
+      p.first_instance = options.first_instance + begin, p.first_point = options.first_point;
       p.max_steps = options.max_steps, p.gradient = options.gradient, p.screening = options.screening;
       p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
       p.dimension = int(scene.D), p.threads = options.threads;
@@ -221,9 +226,10 @@ struct Call {
 };
 
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
-          std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, py::object grids, py::object g, py::object f,
-          int threads) {
-  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, grids, g, f, threads};
+          std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
+          std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind,    seed,        first_walk, walks, max_steps, gradient,
+                        screening,      first_instance, first_point, grids,      g,     f,         threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -241,9 +247,10 @@ void walk(Arguments& given, const std::string& dirichlet_kind, const std::string
 }
 
 void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
-              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, py::object grids,
-              py::object g, py::object f, int threads) {
-  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, grids, g, f, threads};
+              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening,
+              std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind,    seed,        first_walk, walks, max_steps, gradient,
+                        screening,      first_instance, first_point, grids,      g,     f,         threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);

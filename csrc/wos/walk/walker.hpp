@@ -128,7 +128,7 @@ class Team {
         busy_[l] = -1;
         step_[l] = 0;
         weight_[l] = 1;
-        point_[l] = uint32_t(point);
+        point_[l] = uint32_t(p_.first_point + point);
         walk_[l] = uint32_t(slots_.walk(next_));
         sink_.begin(l, next_, point, slots_.walk(next_));
         slot_[l] = next_++;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Sequence
@@ -172,6 +173,18 @@ class Polygon:
     def frame(self, epsilon: float, relative: bool) -> Frame:
         return _frame(self, epsilon, relative)
 
+    def part(self, begin: int, end: int) -> Polygon:
+        """The polygons of instances [begin, end): this one where all instances share it."""
+        if self.count == 1 or (begin, end) == (0, self.count):
+            return self
+        some, at = copy.copy(self), self.first[begin]
+        some.batch = end - begin
+        some.ends, some.pairs = (x[at : self.first[end]] for x in (self.ends, self.pairs - self.first_vertex[begin]))
+        some.first, some.first_vertex = (x[begin : end + 1] - x[begin] for x in (self.first, self.first_vertex))
+        for name in ("centre", "extent", "diagonal", "half_width"):
+            setattr(some, name, getattr(self, name)[begin:end])
+        return some
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_memos": {}, "_scaled": {}, "_frames": {}}
 
@@ -219,6 +232,10 @@ class Ball:
 
     def memo(self, kind: str) -> None:
         """Nothing to keep."""
+
+    def part(self, begin: int, end: int) -> Ball:
+        """This one: all instances share it."""
+        return self
 
     def frame(self, epsilon: float, relative: bool) -> Frame:
         return _frame(self, epsilon, relative)

@@ -186,13 +186,13 @@ def sphere_weights(d, R, screening):
     return value, slope
 
 
-def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0):
+def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
     """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
     were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
     after it and of its own source, and that source's point."""
     N, d = start.shape
     seed %= 2**64
-    point, walk = np.meshgrid(np.arange(N), first_walk + np.arange(walks), indexing="ij")
+    point, walk = np.meshgrid(first_point + np.arange(N), first_walk + np.arange(walks), indexing="ij")
     x = np.repeat(start[:, None], walks, axis=1)
     steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
     cut = np.zeros((N, walks), bool)
@@ -286,7 +286,7 @@ def nodes(first, walks):
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
-         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0):  # fmt: skip
+         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0):  # fmt: skip
     B, N, d = start.shape
     group, channels = (2, 1 + d) if gradient else (1, 1)
     cut = nodes(first_walk // group, walks // group)
@@ -297,7 +297,17 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
         segs = None if ends is None else ends[first[which] : first[which + 1]]
         extent = frame[b, -2]
         x, left, segment, place, events, entry, steps, truncated, _ = paths(
-            start[b], frame[b, -1], segs, b, seed, first_walk, walks, max_steps, gradient, screening * extent**2
+            start[b],
+            frame[b, -1],
+            segs,
+            first_instance + b,
+            seed,
+            first_walk,
+            walks,
+            max_steps,
+            gradient,
+            screening * extent**2,
+            first_point,
         )
         row = dirichlet[b if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from ... import _arguments
+from ..._progress import reporter
 from ..estimator import Estimator
 from . import component as _component
 from .axis import Covariance
@@ -186,9 +184,7 @@ class GPHM(Estimator):
         label = "GPHM.fit"
         count = _arguments.integer(steps, label, "steps", 0)
         every = _arguments.integer(check_every, label, "check_every", 1)
-        tell = _Printer() if progress is True else progress or None
-        if tell is not None and not callable(tell):
-            raise TypeError(f"{label}: progress is {progress!r}, expected True or a callable")
+        tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)
         error = None if truth is None else self._error_against(truth, label)
         component, optimizer = self._components[-1], OPTIMIZERS[self.optimizer]
         if self._learnt.optimizer != self.optimizer and count:  # one that has not begun
@@ -327,18 +323,6 @@ class _Learnt(NamedTuple):
     @classmethod
     def at(cls, x: np.ndarray, steps: int = 0) -> _Learnt:
         return cls(x, Moments.none(x.size), steps, "")
-
-
-class _Printer:
-    """A line a second."""
-
-    def __init__(self) -> None:
-        self.last = -math.inf
-
-    def __call__(self, step: int, loss: float) -> None:
-        if time.monotonic() - self.last >= 1:
-            self.last = time.monotonic()
-            print(f"GPHM: step {step}, loss {loss:.6g}", file=sys.stderr, flush=True)
 
 
 def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:

@@ -292,12 +292,13 @@ def walks(segments, start, walk, point, instance, k0, k1, epsilon, screening, pa
 class _Walked:
     """Some walks of one instance: their ends and source points."""
 
-    def __init__(self, start, frame, segments, instance, point, walk, seed, max_steps, pairs, screening, sources):
+    def __init__(self, start, frame, segments, instance, point, first_point, walk, seed, max_steps, pairs, screening, sources):
         n, d = len(point), start.shape[1]
         self.end, self.segment, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty(n), np.empty(n)
         self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))
         events, self.owner = walks(
-            segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64), point.astype(np.uint64), np.uint64(instance),
+            segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64), (first_point + point).astype(np.uint64),
+            np.uint64(instance),
             np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
             sources, self.end, self.segment, self.place, self.left, first, self.mark,
         )  # fmt: skip
@@ -386,7 +387,7 @@ def _add_gradient(kind, numbers, share, to, X, segment=None, place=None):
 
 
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
-         gradient, screening, grids, g, f, num_threads):  # fmt: skip
+         gradient, screening, first_instance, first_point, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
@@ -395,10 +396,21 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
         of_g, of_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source))
         for point, w in _blocks(start[b], first_walk, count):
             walked = _Walked(
-                start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, gradient, screening, source_kind != "none"
+                start[b],
+                frame[b],
+                _segments(ends, first, b),
+                first_instance + b,
+                point,
+                first_point,
+                w,
+                seed,
+                max_steps,
+                gradient,
+                screening,
+                source_kind != "none",
             )
-            found = _values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.segment, walked.place)
-            at_sources = _values(source_kind, of_f, f, b, frame[b], walked.event) if len(walked.event) else None
+            found = _values(dirichlet_kind, of_g, g, first_instance + b, frame[b], walked.end, walked.segment, walked.place)
+            at_sources = _values(source_kind, of_f, f, first_instance + b, frame[b], walked.event) if len(walked.event) else None
             values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
         steps = [(marks & (ESCAPED - 1)).sum(axis=1), ((marks & CUT_OFF) != 0).sum(axis=1), ((marks & ESCAPED) != 0).sum(axis=1)]
         counts[b] = np.stack(steps, axis=1)
@@ -409,7 +421,7 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
 
 
 def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3, ddirichlet, dsource, dirichlet_kind, source_kind, seed,
-             first_walk, count, max_steps, gradient, screening, grids, g, f, num_threads):  # fmt: skip
+             first_walk, count, max_steps, gradient, screening, first_instance, first_point, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
     group = 2 if gradient else 1
@@ -423,7 +435,18 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
             node = np.searchsorted(state.starts, w // group, side="right") - 1
             share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
             walked = _Walked(
-                start[b], frame[b], _segments(ends, first, b), b, point, w, seed, max_steps, gradient, screening, to_f is not None
+                start[b],
+                frame[b],
+                _segments(ends, first, b),
+                first_instance + b,
+                point,
+                first_point,
+                w,
+                seed,
+                max_steps,
+                gradient,
+                screening,
+                to_f is not None,
             )
             along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:

@@ -87,10 +87,10 @@ class OneEach:
     """B functions of absolute coordinates, one an instance."""
 
     def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]]) -> None:
-        self.parts = parts
+        self.parts, self.first = parts, 0  # the number of the first instance
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self.parts[instance](instance, X), np.float64)
+        return np.ascontiguousarray(self.parts[instance - self.first](instance, X), np.float64)
 
 
 def is_function(given: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from ..._typing import AnyArray, Array, T
 from ..data import Data
 from ..polygon import Ball, Polygon
 from . import MAX_STEPS, WALK
+from .adaptive import Rule
+from .draw import Draw
 from .problem import Problem, check_pairs, check_range, resolve
 from .result import Result, finish
 from .state import schedule
@@ -32,6 +36,11 @@ def solve(
     gradient: bool = False,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_walks: int | None = None,
+    executor: Executor | None = None,
+    progress: bool | Callable[[int, float], Any] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
@@ -112,7 +121,10 @@ def solve(
         "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
     )
     first, count = _range("solve", problem, walk_offset, walks)
-    return finish(problem, problem.run(first, count))
+    rule = Rule.of("solve", rtol, atol, count, max_walks, problem.ready.dtype)
+    if rule is not None:
+        check_pairs("solve", problem.gradient, max_walks=rule.most)
+    return finish(problem, Draw.of(problem, executor, progress, "solve").all(first, count, rule))
 
 
 def solve_vjp(
@@ -189,7 +201,7 @@ def solve_vjp(
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
     given = _arrays.of_kind(p.kind, share)
-    pulled = iter(call_vjp(WALK, (*p.inputs, given), problem.options(first, count), p.extras, problem.backend, num_threads))
+    pulled = iter(call_vjp(WALK, (*p.inputs, given), problem.whole.options(first, count), p.extras, problem.backend, num_threads))
     found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
     return _grad_points(problem, of_value, first, count) if points_gradient else None, found[0], found[1]
 
@@ -199,7 +211,7 @@ def _grad_points(problem: Problem, grad: np.ndarray, first: int, count: int) -> 
     weight = grad.reshape(p.B, p.N, 1)
     if p.outside is not None:
         weight = np.where(np.asarray(p.outside).reshape(p.B, p.N, 1), 0, weight)
-    product = np.where(weight == 0, 0, weight * np.asarray(problem.slope(first, count)))
+    product = np.where(weight == 0, 0, weight * problem.slope(first, count).reshape(p.B, p.N, -1))
     summed = product if problem.points.ndim == 3 else product.sum(axis=0)
     found: Array[Any] = _arrays.of_kind(p.kind, np.ascontiguousarray(summed, p.dtype))
     return found
