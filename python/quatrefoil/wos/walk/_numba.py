@@ -298,9 +298,8 @@ class _Walked:
         self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))
         events, self.owner = walks(
             segments, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64), (first_point + point).astype(np.uint64),
-            np.uint64(instance),
-            np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
-            sources, self.end, self.segment, self.place, self.left, first, self.mark,
+            np.uint64(instance), np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2,
+            pairs, max_steps, sources, self.end, self.segment, self.place, self.left, first, self.mark,
         )  # fmt: skip
         self.event, self.weight, self.entering = np.ascontiguousarray(events[:, :d]), events[:, d] * frame[-2] ** 2, events[:, d + 1] > 0
         first[:, 2:] /= frame[-2]
@@ -390,24 +389,13 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
          gradient, screening, first_instance, first_point, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
-    N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
+    N, channels, group, about = start.shape[1], mean.shape[3], 2 if gradient else 1, (seed, max_steps, gradient, screening)
     for b in range(len(start)):
         values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
         of_g, of_f = (None if x is None else _row(x, b, ends, first) for x in (dirichlet, source))
         for point, w in _blocks(start[b], first_walk, count):
             walked = _Walked(
-                start[b],
-                frame[b],
-                _segments(ends, first, b),
-                first_instance + b,
-                point,
-                first_point,
-                w,
-                seed,
-                max_steps,
-                gradient,
-                screening,
-                source_kind != "none",
+                start[b], frame[b], _segments(ends, first, b), first_instance + b, point, first_point, w, *about, source_kind != "none"
             )
             found = _values(dirichlet_kind, of_g, g, first_instance + b, frame[b], walked.end, walked.segment, walked.place)
             at_sources = _values(source_kind, of_f, f, first_instance + b, frame[b], walked.event) if len(walked.event) else None
@@ -424,7 +412,7 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
              first_walk, count, max_steps, gradient, screening, first_instance, first_point, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
-    group = 2 if gradient else 1
+    group, about = 2 if gradient else 1, (seed, max_steps, gradient, screening)
     state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
         if d is not None:
@@ -435,18 +423,7 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
             node = np.searchsorted(state.starts, w // group, side="right") - 1
             share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
             walked = _Walked(
-                start[b],
-                frame[b],
-                _segments(ends, first, b),
-                first_instance + b,
-                point,
-                first_point,
-                w,
-                seed,
-                max_steps,
-                gradient,
-                screening,
-                to_f is not None,
+                start[b], frame[b], _segments(ends, first, b), first_instance + b, point, first_point, w, *about, to_f is not None
             )
             along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:

@@ -89,7 +89,7 @@ class Piece:
 
     def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
         """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
-        if rows is not None:
+        if rows is not None and len(rows) < self.start.shape[0] * self.start.shape[1]:
             part, kept = self._only(rows)
             return part.run(first, walks).take(kept)
         mean, m2, counts = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
