@@ -86,8 +86,8 @@ class Compiled:
 class OneEach:
     """B functions of absolute coordinates, one an instance."""
 
-    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]]) -> None:
-        self.parts, self.first = parts, 0  # the number of the first instance
+    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], first: int = 0) -> None:
+        self.parts, self.first = parts, first  # the number of the first instance
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self.parts[instance - self.first](instance, X), np.float64)

@@ -55,7 +55,7 @@ class Result(Generic[T]):
 
     @cached_property
     def n_walks(self) -> Any:
-        walks = _arrays.of_kind(self.problem.ready.kind, np.array(self._walks_of_rows()))
+        walks = _arrays.of_kind(self.problem.ready.kind, self._walks_of_rows())
         if self.problem.ready.outside is not None:
             walks[self.problem.ready.outside] = 0
         return walks.reshape(self.problem.ready.shape)
@@ -76,7 +76,7 @@ class Result(Generic[T]):
         return self._count("escaped")
 
     def _walks_of_rows(self) -> np.ndarray:
-        return np.broadcast_to(np.asarray(self.state.walks, np.int64), len(self.state.counts))
+        return np.array(np.broadcast_to(self.state.walks, len(self.state.counts)), np.int64)
 
     def _count(self, name: str) -> Any:
         return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.problem.ready.shape)

@@ -18,7 +18,7 @@ from ..polygon import Boundary
 from .adaptive import Rule, draw_until
 from .functions import OneEach
 from .groups import Part
-from .packing import Target, pack, with_arrays
+from .packing import Target, as_function, pack, with_arrays
 from .piece import Piece, Window, cut_out, to_numpy
 from .problem import Prepared, Problem
 
@@ -41,13 +41,14 @@ class Shared:
         """As the kernels call them."""
         if self._made is None:
             target = Target(self.boundary, "numpy", self.dtype)
-            made = [None if f is None else pack(f, target, n).function for f, n in zip(self.given, ("dirichlet", "source"))]
-            for each in made:
-                if isinstance(each, OneEach):
-                    each.first = self.instance
-            self._made = tuple(made)
+            self._made = tuple(self._function(f, target, name) for f, name in zip(self.given, ("dirichlet", "source")))
         functions: tuple[Any, Any] = self._made
         return functions
+
+    def _function(self, given: Any, target: Target, name: str) -> Any:
+        if isinstance(given, (list, tuple)):  # of what a part has perhaps no function left in
+            return OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
+        return None if given is None else pack(given, target, name).function
 
     def __reduce__(self) -> Any:
         if self._pickle is None:
