@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.special import i0
 
 from quatrefoil import _backends, wos
 from wos.walk import oracle
@@ -203,6 +204,22 @@ def test_the_gates_see_errors(rng):
     assert "spread" in gates(r.value, r.stderr * 2**0.5, truth)
     r, truth = stopped(rng, 2500, "native", walks=4)  # stopped by chance: errors that are too small where few walks were alike
     assert gates(r.value, r.stderr, truth)
+
+
+@pytest.mark.parametrize("which", ["atol", "rtol"])
+def test_the_bias_of_stopping_is_the_known_one(which, rng):
+    """README (17), for exp(2x) at the centre of a disc: its moments are Bessel functions."""
+    if not NATIVE:
+        pytest.skip("thousands of points and walks")
+    u, variance = i0(2), i0(4) - i0(2) ** 2
+    skewness = (i0(6) - 3 * i0(4) * u + 2 * u**3) / variance**1.5
+    stderr, points = np.sqrt(variance / 400), 40_000
+    rule = {"atol": stderr} if which == "atol" else {"rtol": stderr / u}
+    data = {"dirichlet": lambda Y: np.exp(2 * np.clip(Y[:, 0], -1, 1)), "rng": seed(rng), "epsilon": 1e-6}
+    r = wos.solve(wos.Ball([0.0, 0.0], 1.0), np.zeros((points, 2)), walks=64, max_walks=2**14, **rule, **data)
+    bias, known = (r.value.mean() - u) / stderr, -skewness / 20 + (2 * stderr / u if which == "rtol" else 0)
+    assert abs(bias - known) < 6 / np.sqrt(points) + 0.01  # what (17) leaves out is a fourth of it, 1 / sqrt(N) smaller or so
+    assert abs(bias - known) < abs(bias + known)
 
 
 def test_rounds_on_a_star(rng):

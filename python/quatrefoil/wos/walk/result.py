@@ -31,7 +31,8 @@ class Result(Generic[T]):
         With ``gradient=True`` the gradient of u and the standard error of its components, of shape ``value.shape + (d,)``; else None. NaN
         outside and within epsilon of the boundary. Errors are those of the pairs' means, stderr too.
     n_walks, n_truncated, n_escaped : int64
-        Walks; of them, cut off at max_steps; left the box by rounding. Both end at the closest boundary point.
+        Walks, with ``rtol`` or ``atol`` not as many for every point; of them, cut off at max_steps; left the box by rounding. Both end at
+        the closest boundary point.
     mean_steps
         Steps a walk.
     seed : int
@@ -97,6 +98,8 @@ class Result(Generic[T]):
 
     def merge(self, other: Result[T]) -> Result[T]:
         """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
+
+        Ranges count point by point: where numbers of walks differ (``rtol``, ``atol``), no point may have a walk in both.
 
         ValueError for other problems; for the same walks twice, which are no new information; and for functions that hold what cannot be
         compared. Functions count as they were when they were solved with: code, constants, closures, defaults, attributes, globals.
