@@ -127,8 +127,8 @@ def solve(
     Stopping: a point with n walks has the bits of a plain call with ``walks=n``, and n_walks says n. But n depends on the walks: a point
     stops early where they happen to lie close together. So errors are a little larger than ``stderr`` says, in mean square 1.16 times
     with rounds of 16 walks and 1.05 times with 64 in the case measured (csrc/wos/walk/README.md), 11 times with 4; and the value has a
-    bias of -skewness / sqrt(n) standard errors, and 2 rtol more where rtol decides (17). Walks that are all alike, as of boundary data that are 0 in most places,
-    have the error 0 and stop. A value that is not finite stops. A round costs about 0.1 ms beside its walks: choose ``walks`` so that a
+    bias of -skewness / sqrt(n) standard errors, and 2 rtol more where rtol decides (17). Walks that are all alike, as of boundary data
+    that are 0 in most places, have the error 0 and stop. A value that is not finite stops. A round costs about 0.1 ms beside its walks: choose ``walks`` so that a
     round of all points makes some ten thousand. The walks of points that have stopped are not drawn again; ``resume`` gives each point as
     many more, from where it ended.
 
