@@ -137,6 +137,18 @@ def test_wrong_arguments(name):
         wos.solve(wos.Polygon(SQUARE), np.full((1, 2), 0.5), **{"dirichlet": 1.0, "rng": 1, **options})
 
 
+def test_warnings_name_the_line_of_the_call():
+    outside = np.full((1, 2), 7.0)
+    for call in (
+        lambda: wos.solve(wos.Polygon(SQUARE), outside, dirichlet=1.0, rng=1),
+        lambda: wos.solve(wos.Polygon(SQUARE), outside, dirichlet=1.0, rng=1, atol=0.1, progress=lambda *at: None),
+        lambda: wos.solve_vjp(wos.Polygon(SQUARE), outside, np.ones(1), dirichlet=1.0, rng=1),
+    ):
+        with pytest.warns(RuntimeWarning, match="1 points lie outside") as caught:
+            call()
+        assert {w.filename for w in caught} == {__file__}
+
+
 def test_progress_tells_walks_and_what_is_left(capsys, rng):
     X = rng.uniform(0.1, 0.9, (40, 2))
     square, told = wos.Polygon(SQUARE), []
