@@ -35,9 +35,13 @@ struct Field {
       V at[D], v{};
       for (int i = 0; i < D; ++i) at[i] = load<V>(x[i] + k);
       if (fourier) v = fourier_modes(p, data.width, at[0], at[1]);
-      if (bells) v = gaussians<V, D>(p, data.width, at);
+      if (bells) v = sum_of_bells(p, data.width, at);
       for (int i = 0; i < W; ++i) out[k + i] = Out(base + double(v[i]));
     }
+  }
+  // Not inlined: GCC then makes copies of the loop that differ in what they fuse, and a point's bits depend on its place among others.
+  [[gnu::noinline]] static V sum_of_bells(const double* numbers, int64_t width, const V (&x)[D]) {
+    return gaussians<V, D>(numbers, width, x);
   }
   // Linear on the segment between its two vertices.
   double on_segment(int64_t segment, double place) const {

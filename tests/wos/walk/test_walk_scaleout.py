@@ -61,7 +61,7 @@ def problems():
     many, one = wos.Polygon(rings), wos.Polygon(rings[0])
     X, XB = rng.uniform(-0.4, 0.4, (11, 2)), rng.uniform(-0.4, 0.4, (5, 11, 2))
     XB[1, 3] = 7.0
-    bells = wos.Gaussians(rng.standard_normal((5, 1)), rng.standard_normal((5, 1, 2)), 0.7)
+    bells = wos.Gaussians(rng.standard_normal((5, 3)), rng.standard_normal((5, 3, 2)), 0.7)
     series = wos.Fourier(rng.standard_normal((5, 5)))
     vertices = wos.PerVertex([rng.standard_normal(len(ring)) for ring in rings])
     return {
