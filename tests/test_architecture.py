@@ -30,7 +30,7 @@ LAYERS = {
 }
 CORE = {"lanes": "", "abi": "lanes", "run": "lanes abi", "fft": "lanes run", "gemm": "lanes run", "host": "lanes abi"}
 # Of Python: what a noun may use beside its own and earlier nouns; heavy libraries are imported inside functions.
-FOR_NOUNS = "_dims _spec _dispatch _bind _memo _arguments _arrays _backends _typing conventions"
+FOR_NOUNS = "_dims _spec _dispatch _bind _memo _arguments _arrays _backends _progress _typing conventions"
 HEAVY = {"torch", "numba", "scipy", "cupy", "matplotlib"}
 ORACLES = {"numpy", "scipy", "mpmath", "math", "itertools", "functools"}
 MOST_LINES = {"file": 450, "function": 60, "kernel": 120}

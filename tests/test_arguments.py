@@ -240,6 +240,8 @@ INTEGERS = {
     "solve_vjp walk_offset": (lambda n: pulled(walk_offset=n), 1),
     "walk seed": (lambda n: walk(seed=n), 1),
     "walk first_walk": (lambda n: walk(first_walk=n), 1),
+    "walk first_instance": (lambda n: walk(first_instance=n), 1),
+    "walk first_point": (lambda n: walk(first_point=n), 1),
     "walk max_steps": (lambda n: walk(max_steps=n), 0),
 }  # fmt: skip
 SIZE_OF_RESULT = ("L", "N", "n[1]", "n")  # 2^31 numbers may fit, or not

@@ -29,6 +29,7 @@ WITH_DOCTESTS = [
     "quatrefoil.wos.labels",
     "quatrefoil.wos.query",
     "quatrefoil.wos.star",
+    "quatrefoil.wos.walk.solve",
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function

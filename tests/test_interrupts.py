@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -187,6 +188,13 @@ def wos():
     for g in (1.0, data, lambda x: x[:, 0]):
         yield "solve", functools.partial(qf.wos.solve, small, X, dirichlet=g, source=data, walks=1 << 14, epsilon=1e-5), (0.3,)
     yield "solve", lambda: qf.wos.solve(qf.wos.Ball([0.0, 0.0, 0.0], 1.0), np.zeros((1, 3)), dirichlet=1.0, walks=1 << 26), (0.3,)
+    endless = {"dirichlet": data, "atol": 0.0, "walks": 16, "progress": lambda *at: None}
+    yield "solve", functools.partial(qf.wos.solve, small, X[:100], **endless), (0.3, 1.0)
+    pool = ThreadPoolExecutor(2)
+    yield "solve", functools.partial(qf.wos.solve, small, X[:100], executor=pool, **endless), (0.5,)
+    many = functools.partial(qf.wos.solve, small, X, dirichlet=data, walks=1 << 14, num_threads=1)
+    yield "solve", functools.partial(many, executor=pool), (0.5,)
+    pool.shutdown(cancel_futures=True)
     yield "solve_vjp", lambda: qf.wos.solve_vjp(small, X, X[:, 0], dirichlet=data, source=data, walks=1 << 14, rng=1), (0.3,)
 
 

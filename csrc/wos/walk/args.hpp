@@ -32,8 +32,8 @@ struct Walk {
   const T* start;                 // (B, N, dimension); NaN where no walk starts
   const double* frame;            // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
-  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;
-  double screening;  // lambda
+  std::int64_t B, N, walks, first_instance, first_point, first_walk, max_steps;  // the global numbers of what comes first
+  double screening;                                                              // lambda
   std::uint32_t key0, key1;
   int dimension, threads;
   bool gradient;         // walks come in antithetic pairs; a node's numbers are those of pairs

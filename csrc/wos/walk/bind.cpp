@@ -22,6 +22,7 @@ using polygon::Polygons;
 constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
 constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
 constexpr std::int64_t kMaxWalks = 1LL << 32;
+constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
 
 // ------------------------------------------------------------ data
 
@@ -60,13 +61,13 @@ struct DataOf {
   std::vector<void*> compiled;  // one an instance
 
   DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
-         const query::Boundaries& boundaries, std::int64_t B, std::int64_t D)
+         const query::Boundaries& boundaries, std::int64_t first_instance, std::int64_t B, std::int64_t D)
       : function{call, D} {
     using data::Kind;
     data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
     const bool described = data.kind != Kind::none && data.kind != Kind::function;
     given.require(numbers.present == described, "numbers go with data that has some");
-    if (data.kind == Kind::function) set_function(given, B);
+    if (data.kind == Kind::function) set_function(given, first_instance + B);
     if (!described) return;
     given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
     data.numbers = numbers.as<double>();
@@ -85,12 +86,12 @@ struct DataOf {
   }
 
  private:
-  void set_function(const Arguments& given, std::int64_t B) {
+  void set_function(const Arguments& given, std::int64_t last) {
     given.require(!function.function.is_none(), "a function is missing");
     const py::object addresses = py::getattr(function.function, "addresses", py::none());
     if (!addresses.is_none()) {
       for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
-      given.require(std::int64_t(compiled.size()) == B, "a function an instance");
+      given.require(std::int64_t(compiled.size()) >= last, "a function an instance");
       given.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
       data.callback = call_compiled_of_instance, data.context = compiled.data();
       return;
@@ -178,6 +179,7 @@ struct Options {
   std::int64_t seed, first_walk, walks, max_steps;
   bool gradient;
   double screening;
+  std::int64_t first_instance, first_point;
   const py::object &grids, &g, &f;
   int threads;
 };
@@ -199,8 +201,8 @@ struct Call {
         N(given["N"]),
         dirichlet_numbers(numbers(given, "dirichlet", "R K")),
         source_numbers(sources ? numbers(given, "source", "S J") : nothing()),
-        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.boundaries, scene.B, scene.D),
-        source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries, scene.B, scene.D),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.boundaries, o.first_instance, scene.B, scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries, o.first_instance, scene.B, scene.D),
         options(o) {
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
     given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
@@ -208,6 +210,8 @@ struct Call {
     const int group = o.gradient ? 2 : 1;
     given.require(o.first_walk % group == 0 && o.walks % group == 0, "walks come in pairs");
     given.require(o.screening >= 0 && o.screening < 1e300, "screening out of range");
+    given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
+    given.require(o.first_point >= 0 && o.first_point <= kMaxIndex - N, "points out of range");
     given.size("nodes", node_count(o.first_walk / group, o.walks / group));
     given.size("channels", o.gradient ? 1 + scene.D : 1);
   }
@@ -223,7 +227,8 @@ struct Call {
       p.start = start + begin * N * scene.D;
       p.frame = scene.frame + begin * (scene.D + 2);
       p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
-      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
+      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_walk = options.first_walk;
+      p.first_instance = options.first_instance + begin, p.first_point = options.first_point;
       p.max_steps = options.max_steps, p.gradient = options.gradient, p.screening = options.screening;
       p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
       p.dimension = int(scene.D), p.threads = options.threads;
@@ -244,9 +249,10 @@ struct Call {
 };
 
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
-          std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, py::object grids, py::object g, py::object f,
-          int threads) {
-  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, grids, g, f, threads};
+          std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
+          std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind,    seed,        first_walk, walks, max_steps, gradient,
+                        screening,      first_instance, first_point, grids,      g,     f,         threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -264,9 +270,10 @@ void walk(Arguments& given, const std::string& dirichlet_kind, const std::string
 }
 
 void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
-              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, py::object grids,
-              py::object g, py::object f, int threads) {
-  const Options options{dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, grids, g, f, threads};
+              std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening,
+              std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
+  const Options options{dirichlet_kind, source_kind,    seed,        first_walk, walks, max_steps, gradient,
+                        screening,      first_instance, first_point, grids,      g,     f,         threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -293,14 +300,14 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
             py::object g, int threads) {
   const py::object none = py::none();
   const std::string no_source = "none";
-  const Options options{dirichlet_kind, no_source, seed, first_walk, walks, max_steps, true, screening, grids, g, none, threads};
+  const Options options{dirichlet_kind, no_source, seed,        first_walk, walks, max_steps, true,
+                        screening,      0,         first_point, grids,      g,     none,      threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options, false);
     given.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000, "samples are of whole pairs, modes below 1000");
     const std::int64_t each = walks / samples;
     given.require((each & (each - 1)) == 0, "a sample has a power of two of walks");
-    given.require(first_point >= 0 && first_point < kMaxWalks, "first_point out of range");
     given.size("samples", samples);
     given.size("harmonics", harmonics(int(call.scene.D), modes));
     const double* const reference = given.input("reference", "B N");
@@ -310,7 +317,7 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
     call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
       const std::int64_t row = begin * p.N;
       Expand<T> q{p, samples, modes, reference + row, coefficients + row * samples * harmonics(p.dimension, modes)};
-      q.forward.counts = counts + 3 * row, q.forward.first_point = first_point;
+      q.forward.counts = counts + 3 * row;
       kernels<T>().expand(q);
     });
   });

@@ -116,6 +116,10 @@ class TriangleMesh(Pieces):
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
         return native.core().wos.Mesh(ends)
 
+    def part(self, begin: int, end: int) -> TriangleMesh:
+        """This one: all instances share it."""
+        return self
+
     def outline(self, instance: int) -> np.ndarray:
         """(3 M, 2, 3): the edges of every triangle."""
         corners = self.ends.reshape(-1, 3, 3)

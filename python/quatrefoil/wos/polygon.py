@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Sequence
@@ -202,6 +203,18 @@ class Polygon(Pieces):
         """Draws one polygon with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
         return plot_boundary(self, ax, instance=instance, **style)
 
+    def part(self, begin: int, end: int) -> Polygon:
+        """The polygons of instances [begin, end): this one where all instances share it."""
+        if self.count == 1 or (begin, end) == (0, self.count):
+            return self
+        some, at = copy.copy(self), self.first[begin]
+        some.batch = end - begin
+        some.ends, some.pairs = (x[at : self.first[end]] for x in (self.ends, self.pairs - self.first_vertex[begin]))
+        some.first, some.first_vertex = (x[begin : end + 1] - x[begin] for x in (self.first, self.first_vertex))
+        for name in ("centre", "extent", "diagonal", "half_width"):
+            setattr(some, name, getattr(self, name)[begin:end])
+        return some
+
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
         return native.core().wos.Polygons(ends, first)
 
@@ -249,6 +262,10 @@ class Ball:
 
     def memo(self, kind: str) -> None:
         """Nothing to keep."""
+
+    def part(self, begin: int, end: int) -> Ball:
+        """This one: all instances share it."""
+        return self
 
     def frame(self, epsilon: float, relative: bool) -> Frame:
         return frame_of(self, epsilon, relative)

@@ -49,14 +49,15 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, **options)
         seed, screening = int(rng.integers(-(2**63), 2**63)), options.get("screening", 0.0)
         start = np.zeros((B, N, d))
         walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
+        instance, point = options.get("first_instance", 0), options.get("first_point", 0)
         for b in range(B):
             for n in range(N):  # a walk depends on the number of its point: each is drawn until it is clear
                 clear = False
                 while not clear:
                     start[b, n] = oracle.disc_points(rng, 1, 0.9, d)[0]
-                    clear = (
-                        oracle.paths(start[b, : n + 1], epsilon, None, b, seed, *walked, screening * frame[b, d] ** 2)[-1][n].min() > CLEAR
-                    )
+                    scaled = screening * frame[b, d] ** 2
+                    found = oracle.paths(start[b, : n + 1], epsilon, None, instance + b, seed, *walked, scaled, point)
+                    clear = found[-1][n].min() > CLEAR
         start[:, :outside] = np.nan
         inputs = [start, frame, None, None, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}
@@ -175,6 +176,8 @@ CASES = [
     Case("walk", "many-instances", _ball(70, 1, "fourier", "gaussians", rows=70, walks=2)),
     Case("walk", "many-instances-of-tables", _ball(70, 1, "polynomial", "grid", rows=70, walks=2)),
     Case("walk", "many-instances-one-row", _ball(70, 1, "gaussians", "number", walks=2)),
+    Case("walk", "part", _ball(2, 3, "fourier", "gaussians", first_instance=70, first_point=2**32 - 3)),
+    Case("walk", "part-in-pairs", _ball(1, 3, "gaussians", "number", d=3, rows=1, gradient=True, first_instance=2**31 + 1, first_point=5)),
     Case("walk", "pairs", _ball(2, 3, "fourier", "gaussians", gradient=True)),
     Case("walk", "pairs-no-source", _ball(1, 4, "fourier", gradient=True, first_walk=6, walks=14)),
     Case("walk", "pairs-in-space", _ball(2, 3, "gaussians", "number", d=3, rows=2, gradient=True, walks=6)),
@@ -231,6 +234,8 @@ def _drawn_walk(rng):
     options = {"walks": walks, "first_walk": first}
     if rng.random() < 0.4:
         options = {"walks": 2 * walks, "first_walk": 2 * first, "gradient": True}
+    if rng.random() < 0.3:
+        options |= {"first_instance": int(rng.integers(1000)), "first_point": int(rng.integers(2**20))}
     if rng.random() < 0.4:
         options["screening"] = float(10 ** rng.uniform(-3, 2))
     return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, **options))

@@ -186,7 +186,7 @@ def nodes(first, walks):
 
 
 def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, dirichlet_kind="number", source_kind="none", seed=0,
-         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0):  # fmt: skip
+         first_walk=0, walks=64, max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0):  # fmt: skip
     B, N, d = start.shape
     group, channels = (2, 1 + d) if gradient else (1, 1)
     cut = nodes(first_walk // group, walks // group)
@@ -197,7 +197,17 @@ def walk(start, frame, ends=None, first=None, dirichlet=None, source=None, *, di
         segs = None if ends is None else ends[first[which] : first[which + 1]]
         extent = frame[b, -2]
         x, left, segment, place, events, entry, steps, truncated, _ = paths(
-            start[b], frame[b, -1], segs, b, seed, first_walk, walks, max_steps, gradient, screening * extent**2
+            start[b],
+            frame[b, -1],
+            segs,
+            first_instance + b,
+            seed,
+            first_walk,
+            walks,
+            max_steps,
+            gradient,
+            screening * extent**2,
+            first_point,
         )
         row = dirichlet[b if len(dirichlet) > 1 else 0]
         if dirichlet_kind == "per_vertex" and len(first) > 2:

@@ -62,13 +62,13 @@ def sphere_weights(d, R, screening):
     return value, slope
 
 
-def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0):
+def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gradient=False, screening=0.0, first_point=0):
     """Of walks (N, walks): ends, their weights, segments, places, source points (a list of points, weights), the first ball, steps, which
     were cut off, how near a step came to epsilon. The first ball, with ``gradient``: weights in value and gradient (1 + d) of what comes
     after it and of its own source, and that source's point."""
     N, d = start.shape
     seed %= 2**64
-    point, walk = np.meshgrid(np.arange(N), first_walk + np.arange(walks), indexing="ij")
+    point, walk = np.meshgrid(first_point + np.arange(N), first_walk + np.arange(walks), indexing="ij")
     x = np.repeat(start[:, None], walks, axis=1)
     steps, margin = np.zeros((N, walks), int), np.full((N, walks), np.inf)
     cut = np.zeros((N, walks), bool)

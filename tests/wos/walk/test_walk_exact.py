@@ -53,11 +53,13 @@ def test_threads(backend, rng):
 def test_prefixes_of_points(backend, rng):
     for boundary, X in cases(rng):
         s, W = seed(rng), 50
-        whole = wos.solve(boundary, X, dirichlet=coordinate_sum, source=2.0, walks=W, rng=s)
-        for n in (0, 1, 2, 17, 36):
-            part = wos.solve(boundary, X[:n], dirichlet=coordinate_sum, source=2.0, walks=W, rng=s)
-            np.testing.assert_array_equal(part.value, whole.value[:n])
-            np.testing.assert_array_equal(part.stderr, whole.stderr[:n])
+        bells = wos.Gaussians(rng.standard_normal(3).astype(X.dtype), rng.standard_normal((3, X.shape[1])).astype(X.dtype), 0.7)
+        for g, f in ((coordinate_sum, 2.0), (1.0, bells), (bells, None)):
+            whole = wos.solve(boundary, X, dirichlet=g, source=f, walks=W, rng=s)
+            for n in (0, 1, 2, 17, 36):
+                part = wos.solve(boundary, X[:n], dirichlet=g, source=f, walks=W, rng=s)
+                np.testing.assert_array_equal(part.value, whole.value[:n])
+                np.testing.assert_array_equal(part.stderr, whole.stderr[:n])
 
 
 def test_a_batch_is_its_instances(backend, rng):

@@ -186,10 +186,10 @@ def test_philox_known_answers():
         for n in (1, 37):  # alone, and in lanes with a rest
             got = _core.wos.philox(np.array([counter] * n, np.uint32), *key)
             np.testing.assert_array_equal(got, np.array([words] * n, np.uint32))
-    from quatrefoil.wos.walk import _numba
+    from quatrefoil.wos.walk import _numba_paths
 
     counters = np.random.default_rng().integers(2**32, size=(50, 4), dtype=np.uint64)
-    expected = [[int(w) for w in _numba.philox(*[np.uint64(x) for x in c], np.uint64(7), np.uint64(9))] for c in counters]
+    expected = [[int(w) for w in _numba_paths.philox(*[np.uint64(x) for x in c], np.uint64(7), np.uint64(9))] for c in counters]
     np.testing.assert_array_equal(_core.wos.philox(counters.astype(np.uint32), 7, 9), np.array(expected, np.uint32))
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from ... import _arguments
+from ..._progress import reporter
 from ..estimator import Estimator
 from . import component as _component
 from .axis import Covariance
@@ -194,9 +192,7 @@ class GPHM(Estimator):
         count = optimizer.steps if steps is None else _arguments.integer(steps, label, "steps", 0)
         rate = optimizer.rate if self.learning_rate is None else float(self.learning_rate)
         every = _arguments.integer(check_every, label, "check_every", 1)
-        tell = _Printer() if progress is True else progress or None
-        if tell is not None and not callable(tell):
-            raise TypeError(f"{label}: progress is {progress!r}, expected True or a callable")
+        tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)
         error = None if truth is None else self._error_against(truth, label)
         if self._learnt.optimizer != self.optimizer and count:  # one that has not begun
             x = optimizer.prepare(component, self._learnt.found)
@@ -358,18 +354,6 @@ class _Learnt(NamedTuple):
     def after(self, step: Step) -> _Learnt:
         best, residual = (self.x, step.residual) if step.residual < self.residual else (self.best, self.residual)
         return self._replace(x=step.x, moments=step.moments, steps=self.steps + 1, best=best, residual=residual)
-
-
-class _Printer:
-    """A line a second."""
-
-    def __init__(self) -> None:
-        self.last = -math.inf
-
-    def __call__(self, step: int, loss: float) -> None:
-        if time.monotonic() - self.last >= 1:
-            self.last = time.monotonic()
-            print(f"GPHM: step {step}, loss {loss:.6g}", file=sys.stderr, flush=True)
 
 
 def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:

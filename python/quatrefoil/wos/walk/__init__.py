@@ -20,6 +20,7 @@ from .state import schedule
 Array = Any
 MAX_STEPS = 2**20 - 1  # what the counter of the random words holds
 MAX_WALKS = 2**32
+MOST_INDEX = 2**32  # of instances and points: words of the counter
 KINDS = ("none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function")
 
 
@@ -35,7 +36,7 @@ def _place_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any
 
 def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, ends, first, dirichlet, source = shapes
-    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, _ = options
+    dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, *_ = options
     assert start is not None
     assert frame is not None
     if len(start) != 3 or start[0] != frame[0]:
@@ -49,6 +50,9 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
             raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
         if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
             raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
+    for name, at, count in (("instance", options[-2], B), ("point", options[-1], N)):
+        if at + count > MOST_INDEX:
+            raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
     group, channels = (2, 1 + d) if gradient else (1, 1)
     K = len(schedule(first_walk // group, walks // group)[0])
     return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]
@@ -85,6 +89,7 @@ WALK = Op(
     options=(
         Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("screening", float),
+        Option("first_instance", int), Option("first_point", int),
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,
@@ -162,6 +167,8 @@ def walk(
     max_steps: int = 1024,
     gradient: bool = False,
     screening: float = 0.0,
+    first_instance: int = 0,
+    first_point: int = 0,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -193,6 +200,8 @@ def walk(
         gradient's d components. ``first_walk`` and ``walks`` are even.
     screening : float
         λ of -Δu + λu = f, in absolute units.
+    first_instance, first_point : int
+        Global numbers of the first instance and point, which random words depend on, for a part of a problem. Functions get the former's.
     grids : optional
         What a Polygon or TriangleMesh keeps between calls; made where it is absent.
     g, f : optional
@@ -210,7 +219,9 @@ def walk(
     ``mean`` is differentiable in dirichlet and source (7), (8): the walks are replayed, none is stored. Cost: about 0.3 us a walk at
     epsilon 1e-3. Memory: 12 MB and 2 MB an instance for 64 of them, whatever the number of walks.
     """
-    options = _walk_options("walk", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening)
+    options = _walk_options(
+        "walk", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, first_instance, first_point
+    )
     mean, m2, counts = call(WALK, (start, frame, ends, first, dirichlet, source), options, (grids, g, f), None, backend, num_threads)
     return mean, m2, counts
 
@@ -225,6 +236,8 @@ def walk_vjp(
     max_steps: int = 1024,
     gradient: bool = False,
     screening: float = 0.0,
+    first_instance: int = 0,
+    first_point: int = 0,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -235,7 +248,9 @@ def walk_vjp(
 
     Costs the walks again. Memory: at most 64 partial sums of the numbers, whatever the number of walks.
     """
-    options = _walk_options("walk_vjp", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening)
+    options = _walk_options(
+        "walk_vjp", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, first_instance, first_point
+    )
     return call_vjp(WALK, inputs_and_grad, options, (grids, g, f), backend, num_threads)
 
 
@@ -249,6 +264,8 @@ def _walk_options(
     max_steps: Any,
     gradient: bool,
     screening: Any,
+    first_instance: Any,
+    first_point: Any,
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
     at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
@@ -256,4 +273,5 @@ def _walk_options(
     if gradient and (at % 2 or count % 2):
         raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
     key, rate = integer(seed, label, "seed", -(2**63)), number(screening, label, "screening")
-    return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate
+    numbers = (integer(n, label, name, 0, MOST_INDEX - 1) for n, name in ((first_instance, "first_instance"), (first_point, "first_point")))
+    return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate, *numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,30 @@ def problems() -> Iterator[Problem]:
     yield from more(star(SEGMENTS), star_points(POINTS))
     for subdivisions in (5, 6):
         yield _solve_mesh(subdivisions)
+    for name in ("rounds", "executor"):
+        yield _cut(name)
+
+
+def _cut(name: str) -> Problem:
+    """What rounds and tasks cost beside their walks: the same bits in one call."""
+    polygon, X = wos.Polygon(star(SEGMENTS)), star_points(POINTS)
+    data: dict[str, Any] = {"dirichlet": wos.Fourier(np.array([0.3, 0.1, -0.2], np.float32)), "rng": 1, "epsilon": EPSILON}
+    whole = 16 * WALKS
+
+    def in_one_call(**options: Any) -> Any:
+        return wos.solve(polygon, X, walks=whole, **data, **options).value
+
+    def in_rounds() -> Any:
+        return wos.solve(polygon, X, walks=WALKS, atol=0.0, max_walks=whole, **data).value
+
+    def in_tasks() -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return in_one_call(executor=pool)
+
+    ours, size = (in_rounds, f"rounds of {WALKS}") if name == "rounds" else (in_tasks, "a thread's tasks")
+    return Problem(
+        "wos", name, f"{POINTS} x {whole} walks, {size}", ours, {"one call": in_one_call}, lambda: in_one_call().astype(float), 0.0
+    )
 
 
 def _solve(poisson: bool) -> Problem:

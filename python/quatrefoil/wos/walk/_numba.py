@@ -27,19 +27,19 @@ def place(points, frame, ends, first, start, closed, grids, num_threads):
 
 
 def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichlet_kind, source_kind, seed, first_walk, count, max_steps,
-         gradient, screening, grids, g, f, num_threads):  # fmt: skip
+         gradient, screening, first_instance, first_point, grids, g, f, num_threads):  # fmt: skip
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
-    kinds = (dirichlet_kind, source_kind)
+    kinds, about = (dirichlet_kind, source_kind), (seed, max_steps, gradient, screening)
     N, channels, group = start.shape[1], mean.shape[3], 2 if gradient else 1
     for b in range(len(start)):
         of_b = pieces(ends, first, b, start.shape[2])
         values, marks = np.full((channels, N, count), np.nan), np.zeros((N, count), np.int64)
         of_g, of_f = (None if x is None else row_of(kind, x, b, first) for kind, x in zip(kinds, (dirichlet, source)))
         for point, w in blocks(start[b], first_walk, count):
-            walked = Walked(start[b], frame[b], of_b, b, point, w, seed, max_steps, gradient, screening, source_kind != "none")
-            found = data_values(dirichlet_kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place)
-            at_sources = data_values(source_kind, of_f, f, b, frame[b], walked.event) if len(walked.event) else None
+            walked = Walked(start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, source_kind != "none")
+            found = data_values(dirichlet_kind, of_g, g, first_instance + b, frame[b], walked.end, walked.piece, walked.place)
+            at_sources = data_values(source_kind, of_f, f, first_instance + b, frame[b], walked.event) if len(walked.event) else None
             values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
         steps = [(marks & (ESCAPED - 1)).sum(axis=1), ((marks & CUT_OFF) != 0).sum(axis=1), ((marks & ESCAPED) != 0).sum(axis=1)]
         counts[b] = np.stack(steps, axis=1)
@@ -50,10 +50,10 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
 
 
 def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3, ddirichlet, dsource, dirichlet_kind, source_kind, seed,
-             first_walk, count, max_steps, gradient, screening, grids, g, f, num_threads):  # fmt: skip
+             first_walk, count, max_steps, gradient, screening, first_instance, first_point, grids, g, f, num_threads):  # fmt: skip
     """(7), (8): the walks again."""
     frame, ends, dirichlet, source = map(dense, (frame, ends, dirichlet, source))
-    kinds, group = (dirichlet_kind, source_kind), 2 if gradient else 1
+    kinds, about, group = (dirichlet_kind, source_kind), (seed, max_steps, gradient, screening), 2 if gradient else 1
     state = of_values(first_walk // group, np.zeros((0, count // group)), np.zeros((0, 3)))
     for d in (ddirichlet, dsource):
         if d is not None:
@@ -66,7 +66,7 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
         for point, w in blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w // group, side="right") - 1
             share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
-            walked = Walked(start[b], frame[b], of_b, b, point, w, seed, max_steps, gradient, screening, to_f is not None)
+            walked = Walked(start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, to_f is not None)
             along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:
                 add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.piece, walked.place)

@@ -62,22 +62,10 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
     coefficients[...], counts[...] = 0.0, 0
     each = count // samples
     for b in range(len(start)):
+        of_b = pieces(ends, first, b, start.shape[2])
         of_g = None if dirichlet is None else row_of(kind, dirichlet, b, first)
         for point, w in blocks(start[b], first_walk, count):
-            walked = Walked(
-                start[b],
-                frame[b],
-                pieces(ends, first, b, start.shape[2]),
-                b,
-                point,
-                w,
-                seed,
-                max_steps,
-                True,
-                screening,
-                False,
-                first_point,
-            )
+            walked = Walked(start[b], frame[b], of_b, b, point, first_point, w, seed, max_steps, True, screening, False)
             found = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place), None)[:, 0]
             u = found / walked.along[:, 0]
             n = np.empty((len(w), start.shape[2]))

@@ -10,7 +10,7 @@ _BLOCK = 1 << 14  # walks at once: their source points are held in memory
 class Walked:
     """Some walks of one instance: their ends and source points."""
 
-    def __init__(self, start, frame, ends, instance, point, walk, seed, max_steps, pairs, screening, sources, first_point=0):
+    def __init__(self, start, frame, ends, instance, point, first_point, walk, seed, max_steps, pairs, screening, sources):
         n, d = len(point), start.shape[1]
         self.end, self.piece, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1)), np.empty(n)
         self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))

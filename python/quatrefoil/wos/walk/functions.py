@@ -87,13 +87,14 @@ class Compiled:
 class OneEach:
     """B functions of absolute coordinates, one an instance."""
 
-    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Sequence[Callable[[int, np.ndarray], np.ndarray]], first: int = 0) -> None:
+        self.parts, self.first = parts, first  # the number of the first instance
         # where all are compiled, the native kernel calls them as it calls one
-        self.addresses = [p.address for p in parts if isinstance(p, Compiled)] if all(isinstance(p, Compiled) for p in parts) else None
+        compiled = [p.address for p in parts if isinstance(p, Compiled)]
+        self.addresses = compiled if len(compiled) == len(parts) and not first else None
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self.parts[instance](instance, X), np.float64)
+        return np.ascontiguousarray(self.parts[instance - self.first](instance, X), np.float64)
 
 
 def _check_signature(f: Any, name: str) -> None:

@@ -337,7 +337,7 @@ def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
     for i, g in enumerate(given):
         if any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g, b.dimension)):
             raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of data of several kinds has no gradient; detach it")
-    return Packed("function", len(parts), function=OneEach([_as_function(p) for p in parts]))
+    return Packed("function", len(parts), function=OneEach([as_function(p) for p in parts]))
 
 
 # of a list of one class, instances as rows
@@ -364,7 +364,7 @@ def _inner_axes(given: Any, d: int) -> list[tuple[Array, int]]:
     return [(given, 0)] if _arrays.kind(given) is not None else []
 
 
-def _as_function(packed: Packed) -> Callable[[int, np.ndarray], np.ndarray]:
+def as_function(packed: Packed) -> Callable[[int, np.ndarray], np.ndarray]:
     """f(instance, X) in absolute coordinates of any data but values at vertices."""
     if packed.kind == "function":
         function: Callable[[int, np.ndarray], np.ndarray] = packed.function

@@ -13,10 +13,10 @@ from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball
-from . import MAX_WALKS, PLACE, WALK, harmonic
+from . import MAX_WALKS, PLACE
 from .fingerprint import NotComparable, fingerprint
 from .packing import NOTHING, Packed, Target, pack, with_arrays
-from .state import State, schedule
+from .piece import Piece, Window, cut_out, to_numpy
 
 Array = Any
 _OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache")
@@ -60,32 +60,25 @@ class Problem:
         made: Prepared = self._ready
         return made
 
-    def run(self, first: int, walks: int) -> State:
-        """Walks [first, first + walks) of every point."""
-        check_range("solve", first, walks)
+    @property
+    def whole(self) -> Piece:
+        """All of it."""
         p = self.ready
-        if self._functions is None:  # now: a function may be another one by the time of a merge
-            self._functions = [_of_functions(data) for data in (p.dirichlet, p.source)]
-        if self.cache:
-            return harmonic.run(self, first, walks)
-        mean, m2, counts = call(WALK, p.inputs, self.options(first, walks), p.extras, None, self.backend, self.num_threads)
-        group = 2 if self.gradient else 1
-        starts, sizes = schedule(first // group, walks // group)
-        rows, K, channels = p.B * p.N, len(sizes), mean.shape[-1]
-        return State(starts, sizes, mean.reshape(rows, K, channels), m2.reshape(rows, K, channels), counts.reshape(rows, 3))
+        self.remember_functions()
+        return cut_out(p, Window(0, p.B, 0, p.N))
 
-    def options(self, first: int, walks: int) -> tuple[Any, ...]:
-        """Those of the op for walks [first, first + walks)."""
-        return (*self.ready.kinds, self.signed_seed, first, walks, self.max_steps, self.gradient, self.screening)
+    def remember_functions(self) -> None:
+        """What the functions are now: they may be others by the time of a merge."""
+        if self._functions is None:
+            self._functions = [_of_functions(data) for data in (self.ready.dirichlet, self.ready.source)]
 
-    def slope(self, first: int, walks: int) -> Array:
-        """(B, N, d) an estimate of the gradient in the points, by those walks in pairs (13): with one more at an odd end."""
-        if not self.gradient:
-            even = first - first % 2
-            return replace(self, gradient=True).slope(even, first + walks + (first + walks) % 2 - even)
-        mean, _ = self.run(first, walks).fold()
-        mean = mean if isinstance(mean, np.ndarray) else mean.detach()
-        return mean[:, 1:].reshape(self.ready.B, self.ready.N, -1)
+    def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """(rows, d) an estimate of the gradient in all points or some, by those walks in pairs (13): with one more at an odd end."""
+        even, end = first - first % 2, first + walks + (first + walks) % 2
+        check_range("solve", even, end - even)
+        mean, _ = replace(self.whole, gradient=True).run(even, end - even, rows).fold()
+        found: np.ndarray = to_numpy(mean)[:, 1:]
+        return found
 
     @property
     def signed_seed(self) -> int:
@@ -195,7 +188,7 @@ class Prepared:
         b, p = self.boundary, self.problem
         frame = b.frame(p.epsilon, p.relative)
         if frame.swallows:
-            warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
+            warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
         # a source counts with the square of the extent, which float32 may not hold
         fits = self.source.kind == "none" or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
@@ -210,7 +203,7 @@ class Prepared:
         self.outside = outside.reshape(-1) if outside.any() else None
         if self.outside is not None:
             count = int(self.outside.sum())
-            warnings.warn(f"solve: {count} points lie outside the boundary: their values are NaN", RuntimeWarning, stacklevel=6)
+            warnings.warn(f"solve: {count} points lie outside the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
         start = start if self.dtype is precision else _cast(start, precision)
         self.inputs = (start, rows, ends, first, self.dirichlet.numbers, self.source.numbers)
         self.extras = (memo, self.dirichlet.function, self.source.function)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Generic
@@ -14,8 +15,10 @@ from ..._arguments import integer
 from ..._typing import T
 from ..plot import plot_result
 from . import along
+from .draw import Draw
+from .groups import Groups, join, overlap, parts_of
 from .problem import Problem, check_pairs, copied
-from .state import COUNTS, State
+from .state import COUNTS, State, error_bars
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Result(Generic[T]):
         With ``gradient=True`` the gradient of u and the standard error of its components, of shape ``value.shape + (d,)``; else None. NaN
         outside and within epsilon of the boundary. Errors are those of the pairs' means, stderr too.
     n_walks, n_truncated, n_escaped : int64
-        Walks; of them, cut off at max_steps; left the box by rounding. Both end at the closest boundary point.
+        Walks, with ``rtol`` or ``atol`` not as many for every point; of them, cut off at max_steps; left the box by rounding. Both end at
+        the closest boundary point.
     mean_steps
         Steps a walk.
     seed : int
@@ -42,7 +46,7 @@ class Result(Generic[T]):
     value: T
     stderr: T
     seed: int
-    state: State = field(repr=False)
+    state: State | Groups = field(repr=False)
     problem: Problem = field(repr=False)
     grad: T | None = None
     grad_stderr: T | None = None
@@ -53,7 +57,7 @@ class Result(Generic[T]):
 
     @cached_property
     def n_walks(self) -> Any:
-        walks = _arrays.namespace(self.state.counts).full_like(self.state.counts[:, 0], self.state.walks)
+        walks = _arrays.of_kind(self.problem.ready.kind, self._walks_of_rows())
         if self.problem.ready.outside is not None:
             walks[self.problem.ready.outside] = 0
         return walks.reshape(self.problem.ready.shape)
@@ -62,7 +66,7 @@ class Result(Generic[T]):
     def mean_steps(self) -> T:
         p = self.problem.ready
         steps = self._count("steps") if p.kind == "numpy" else self._count("steps").double()
-        mean: T = p.cast(steps / self.state.walks)
+        mean: T = p.cast(steps / _arrays.of_kind(p.kind, self._walks_of_rows().reshape(p.shape)))
         return mean
 
     @cached_property
@@ -72,6 +76,9 @@ class Result(Generic[T]):
     @cached_property
     def n_escaped(self) -> Any:
         return self._count("escaped")
+
+    def _walks_of_rows(self) -> np.ndarray:
+        return np.array(np.broadcast_to(self.state.walks, len(self.state.counts)), np.int64)
 
     def _count(self, name: str) -> Any:
         return copied(self.state.counts[:, COUNTS.index(name)]).reshape(self.problem.ready.shape)
@@ -90,14 +97,24 @@ class Result(Generic[T]):
         """
         return plot_result(self, what, ax, instance=instance, **style)
 
-    def resume(self, extra_walks: int) -> Result[T]:
-        """A new Result with ``extra_walks`` more walks a point, an even number where there is a gradient: the bits of one longer run."""
+    def resume(
+        self, extra_walks: int, *, executor: Executor | None = None, progress: bool | Callable[[int, float], Any] | None = None
+    ) -> Result[T]:
+        """A new Result with ``extra_walks`` more walks a point, an even number where there is a gradient: the bits of one longer run.
+
+        Points that have different numbers of walks (``rtol``, ``atol``) go on from where each ended. ``executor`` and ``progress``: as for
+        ``solve``.
+        """
         extra = integer(extra_walks, "resume", "extra_walks", 1)
         check_pairs("resume", self.problem.gradient, extra_walks=extra)
-        return finish(self.problem, self.state.join(self.problem.run(self.state.end, extra)))
+        draw = Draw.of(self.problem, executor, progress, "resume")
+        asked = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
+        return finish(self.problem, join(self.state, draw.some(asked)))
 
     def merge(self, other: Result[T]) -> Result[T]:
         """A new Result of both runs' walks: the same problem and seed, disjoint walk ranges (``walk_offset``), in any order.
+
+        Ranges count point by point: where numbers of walks differ (``rtol``, ``atol``), no point may have a walk in both.
 
         ValueError for other problems; for the same walks twice, which are no new information; and for functions that hold what cannot be
         compared. Functions count as they were when they were solved with: code, constants, closures, defaults, attributes, globals.
@@ -111,24 +128,20 @@ class Result(Generic[T]):
         different = self.problem.differs_from(other.problem)
         if different:
             raise ValueError(f"merge: the two results are of different problems: they differ in {', '.join(different)}")
-        if self.state.overlaps(other.state):
+        if overlap(self.state, other.state):
             raise ValueError("merge: the two results share walks; give the second run another walk_offset")
-        return finish(self.problem, self.state.join(other.state))
+        return finish(self.problem, join(self.state, other.state))
 
 
-def finish(problem: Problem, state: State) -> Result[Any]:
+def finish(problem: Problem, state: State | Groups) -> Result[Any]:
     """From nodes to numbers. The means are array code that torch differentiates; an error bar has no gradient."""
     p = problem.ready
-    n = state.samples
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         mean, m2 = state.fold()
-        plain = p.kind == "numpy"
-        host, spread, steps = (mean, m2, state.counts[:, 0]) if plain else (x.detach().numpy() for x in (mean, m2, state.counts[:, 0]))
-        stderr = np.sqrt(spread / (n - 1) / n) if n > 1 else spread * math.nan
-    if not problem.cache and not steps.all():  # within epsilon every walk ends where it starts; outside there is none
-        stderr = np.where((steps == 0)[:, None] & np.isfinite(host), 0.0, stderr)
-    bar = _arrays.of_kind(p.kind, stderr)
-    value = copied(mean[:, 0]) if len(state.sizes) == 1 else mean[:, 0]  # the caller may write to the result, not to the state
+    bars = error_bars(state.samples, m2, None if problem.cache else state.counts[:, 0], mean)
+    bar = _arrays.of_kind(p.kind, bars)
+    alias = isinstance(state, State) and len(state.sizes) == 1
+    value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state
     if getattr(problem.points, "requires_grad", False):
         value = _of_points(problem, state, value)
     found = Result(p.cast(value).reshape(p.shape), p.cast(bar[:, 0]).reshape(p.shape), problem.seed, state, problem)
@@ -137,14 +150,16 @@ def finish(problem: Problem, state: State) -> Result[Any]:
     return found
 
 
-def _of_points(problem: Problem, state: State, value: Any) -> Any:
+def _of_points(problem: Problem, state: State | Groups, value: Any) -> Any:
     """The value as a function of the points: its gradient is that of the pairs, which are walked when it is asked for."""
     p = problem.ready
     points = problem.points if problem.points.ndim == 3 else problem.points.expand(p.B, -1, -1)
+    points_dtype = np.float32 if p.dtype == np.float32 else np.float64
 
     def slope() -> np.ndarray:
-        found = problem.slope(state.group * state.starts[0], state.walks)
-        return np.asarray(found, points_dtype)
+        found = np.empty((p.B * p.N, p.boundary.dimension), points_dtype)
+        for rows, part in parts_of(state):
+            found[rows] = problem.slope(part.group * part.starts[0], part.walks, rows)
+        return found.reshape(p.B, p.N, -1)
 
-    points_dtype = np.float32 if p.dtype == np.float32 else np.float64
     return along(points, value.reshape(p.B, p.N), slope=slope, backend=problem.backend).reshape(-1)

@@ -94,9 +94,27 @@ class State:
             n += more
         return mean, m2
 
+    def take(self, rows: np.ndarray) -> State:
+        """Those rows, by their numbers or by a mask."""
+        if rows.dtype != bool and len(rows) == len(self.counts) and bool((rows == np.arange(len(rows))).all()):
+            return self
+        return State(self.starts, self.sizes, self.mean[rows], self.m2[rows], self.counts[rows])
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
         return {name: x.detach() if hasattr(x, "detach") else x for name, x in self.__dict__.items()}
+
+
+def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> np.ndarray:
+    """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step."""
+    m2, steps, mean = (x if x is None or isinstance(x, np.ndarray) else x.detach().numpy() for x in (m2, steps, mean))
+    n = np.reshape(np.asarray(samples, np.float64), (-1, 1))
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        stderr = np.sqrt(m2 / (n - 1) / n)
+    stderr = np.where(n > 1, stderr, np.nan)
+    if steps is not None and not steps.all():  # within epsilon every walk ends where it starts; outside there is none
+        stderr = np.where((steps == 0)[:, None] & np.isfinite(mean), 0.0, stderr)
+    return np.asarray(stderr)
 
 
 def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> State:

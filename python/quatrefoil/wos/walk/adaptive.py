@@ -1,0 +1,73 @@
+"""Walks until an error bar is small enough: README (19)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from ..._arguments import integer, number
+from .groups import Part
+from .piece import Piece, to_numpy
+from .state import State, error_bars
+
+MOST_WALKS = 2**20  # of a point, where nothing else was asked for
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a point has walks enough. ``walks`` is the size of a round."""
+
+    rtol: float
+    atol: float
+    walks: int
+    most: int
+    dtype: np.dtype  # of the results, which are what is compared
+
+    @staticmethod
+    def of(label: str, rtol: Any, atol: Any, walks: int, max_walks: Any, dtype: np.dtype) -> Rule | None:
+        """What the caller asked for; None without a tolerance."""
+        if rtol is None and atol is None:
+            if max_walks is not None:
+                raise ValueError(f"{label}: max_walks is given without rtol or atol; give one of them, or the number of walks as walks")
+            return None
+        relative, absolute = (0.0 if x is None else number(x, label, name) for x, name in ((rtol, "rtol"), (atol, "atol")))
+        most = MOST_WALKS if max_walks is None else integer(max_walks, label, "max_walks")
+        if most < walks:
+            default = ", its default" if max_walks is None else ""
+            raise ValueError(f"{label}: max_walks is {most}{default}, expected at least the {walks} walks of a round")
+        return Rule(relative, absolute, walks, most, dtype)
+
+    def met(self, state: State) -> np.ndarray:
+        """(rows,): the error bar is small enough, or no number, which more walks do not change."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean, m2 = state.fold()
+            bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
+            value, bar = (to_numpy(x).astype(self.dtype).astype(np.float64) for x in (mean[:, 0], bar))
+            enough: np.ndarray = (bar <= np.maximum(self.atol, self.rtol * np.abs(value))) | ~np.isfinite(value)
+        return enough
+
+
+def draw_until(
+    piece: Piece, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
+) -> list[Part]:
+    """Rounds of walks from ``first`` on, each of the points that need more. ``tell`` gets a round's walks and how many points ended."""
+    done: list[Part] = []
+    state, count = None, 0
+    rows = np.arange(piece.start.shape[0] * piece.start.shape[1])
+    while len(rows) and not (stop is not None and stop.is_set()):
+        step = min(rule.walks, rule.most - count)
+        fresh = piece.run(first + count, step, rows)
+        state = fresh if state is None else state.join(fresh)
+        count += step
+        enough = rule.met(state) | (count == rule.most)
+        ended = int(enough.sum())
+        if tell is not None:
+            tell(step * len(rows), ended)
+        if ended:
+            done.append((rows[enough], state.take(enough)))
+            rows, state = rows[~enough], state.take(~enough)
+    return done

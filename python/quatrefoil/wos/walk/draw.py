@@ -1,0 +1,155 @@
+"""How walks are drawn: in one call, in parts that tell how far they are, in rounds, or by an executor. The bits are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import _arrays
+from ..._progress import Report, reporter
+from . import harmonic
+from .adaptive import Rule, draw_until
+from .groups import Groups, Part, gather
+from .piece import Piece, Window, cut_out, walk_ranges, windows
+from .problem import Prepared, Problem, check_range
+from .scaleout import Task, answers, check_executor, shared_by, to_send
+from .state import State
+
+PART_WALKS = 2**20  # of a part with a known number of walks: 0.3 s of one thread
+ROUND_WALKS = 2**15  # of the first round of a task that goes on until its errors are small
+POINTS_HERE = 2**17  # of a part whose rounds are run here
+
+Asked = tuple[np.ndarray, int, int]  # points, their first walk, how many
+
+
+class Job(NamedTuple):
+    """Walks [first, first + walks) of some points of a window."""
+
+    window: Window
+    asked: int  # which of the groups of points
+    rows: np.ndarray  # numbers in the window
+    first: int
+    walks: int
+
+
+@dataclass
+class Tally:
+    """Says how many walks there were, and what share of the whole is left: of walks, or of points where nobody knows their walks."""
+
+    tell: Report | None
+    total: int
+    walks: int = 0
+    ended: int = 0
+
+    def add(self, walks: int, ended: int) -> None:
+        self.walks, self.ended = self.walks + walks, self.ended + ended
+        if self.tell is not None:
+            self.tell(self.walks, 1 - self.ended / self.total)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws walks of a problem's points."""
+
+    problem: Problem
+    executor: Executor | None
+    tell: Report | None
+    label: str
+
+    @staticmethod
+    def of(problem: Problem, executor: Any, progress: Any, label: str) -> Draw:
+        tell = reporter(progress, label, lambda walks, left: f"wos.solve: {walks} walks, {left:.0%} left")
+        if executor is not None:
+            check_executor(problem, executor, label)
+        return Draw(problem, executor, tell, label)
+
+    def all(self, first: int, walks: int, rule: Rule | None = None) -> State | Groups:
+        """Walks [first, first + walks) of every point; with a rule, as many from ``first`` on as each needs."""
+        p = self.problem.ready
+        return self.some([(np.arange(p.B * p.N), first, walks)], rule)
+
+    def some(self, asked: list[Asked], rule: Rule | None = None) -> State | Groups:
+        """The walks that were asked for, of every point in one of the groups."""
+        p = self.problem.ready
+        for _, first, walks in asked:
+            check_range(self.label, first, walks if rule is None else rule.most)
+        self.problem.remember_functions()
+        if self.problem.cache:
+            return harmonic.run(self.problem, *asked[0][1:])
+        plain = self.executor is None and self.tell is None and rule is None and len(asked) == 1
+        if plain or not p.B * p.N:
+            return self.problem.whole.run(*asked[0][1:])
+        jobs = list(self._jobs(p, asked, rule))
+        total = p.B * p.N if rule else sum(len(job.rows) * job.walks for job in jobs)
+        found = self._here if self.executor is None else self._elsewhere
+        return gather(_in_order(p, jobs, found(p, jobs, rule, Tally(self.tell, total))))
+
+    def _jobs(self, p: Prepared, asked: list[Asked], rule: Rule | None) -> Iterator[Job]:
+        of = np.empty(p.B * p.N, np.int64)
+        for k, (rows, _, _) in enumerate(asked):
+            of[rows] = k
+        if rule is None:
+            points = PART_WALKS // max(walks for _, _, walks in asked)
+        else:
+            points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
+        for window in windows(p.B, p.N, points):
+            here = of[window.rows(p.N)]
+            for k in np.unique(here):
+                _, first, walks = asked[k]
+                rows = np.flatnonzero(here == k)
+                for at, count in walk_ranges(first, walks, PART_WALKS) if rule is None else [(first, walks)]:
+                    yield Job(window, int(k), rows, at, count)
+
+    def _here(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
+        found = []
+        for window, same in groupby(jobs, key=lambda job: job.window):
+            piece = cut_out(p, window)
+            found += [_drawn(piece, job, rule, tally.add) for job in same]
+        return found
+
+    def _elsewhere(self, p: Prepared, jobs: list[Job], rule: Rule | None, tally: Tally) -> list[list[Part]]:
+        def tasks() -> Iterator[Task]:
+            for _, of_instances in groupby(jobs, key=lambda job: job.window[:2]):
+                shared = None
+                for window, same in groupby(of_instances, key=lambda job: job.window):
+                    shared = shared or shared_by(p, window)
+                    piece = to_send(p, window, shared)
+                    for job in same:
+                        yield Task(piece, shared, job.rows, job.first, job.walks, rule)
+
+        found: list[list[Part]] = [[] for _ in jobs]
+        assert self.executor is not None
+        for number, parts in answers(self.executor, tasks(), self.label):
+            found[number] = parts
+            walks = sum(int(np.sum(state.walks)) * len(rows) for rows, state in parts)
+            tally.add(walks, walks if rule is None else len(jobs[number].rows))
+        return found
+
+
+def _drawn(piece: Piece, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
+    if rule is not None:
+        return draw_until(piece, rule, job.first, tell)
+    state = piece.run(job.first, job.walks, job.rows)
+    tell(job.walks * len(job.rows), job.walks * len(job.rows))
+    return [(job.rows, state)]
+
+
+def _in_order(p: Prepared, jobs: list[Job], found: list[list[Part]]) -> Iterator[Part]:
+    """What was found, under the numbers of points among all; the ranges of walks of the same points joined."""
+    for (window, _), same in groupby(zip(jobs, found), key=lambda pair: pair[0][:2]):
+        ranges = [parts for _, parts in same]
+        numbers = window.rows(p.N)
+        if len(ranges) > 1:
+            rows = ranges[0][0][0]
+            ranges = [[(rows, reduce(State.join, (parts[0][1] for parts in ranges)))]]
+        for rows, state in ranges[0]:
+            mean, m2, counts = (
+                _arrays.of_kind(p.kind, x) if isinstance(x, np.ndarray) else x for x in (state.mean, state.m2, state.counts)
+            )
+            yield numbers[rows], State(state.starts, state.sizes, mean, m2, counts)

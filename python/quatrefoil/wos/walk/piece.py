@@ -1,0 +1,142 @@
+"""A part of a problem, some points of some instances: what is walked at a time. None of the cuts shows in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..._dispatch import call
+from ..mesh import Boundary
+from ..polygon import Polygon
+from . import WALK
+from .state import State, schedule
+
+if TYPE_CHECKING:
+    from .problem import Prepared
+
+Array = Any
+MOST_INSTANCES = 64  # of a piece: whose grids a boundary keeps
+
+
+class Window(NamedTuple):
+    """Instances [instance, instance_end), and of each the points [point, point_end)."""
+
+    instance: int
+    instance_end: int
+    point: int
+    point_end: int
+
+    def rows(self, N: int) -> np.ndarray:
+        """Numbers of its points among those of all instances with N each."""
+        of_instance = np.arange(self.instance, self.instance_end)[:, None] * N
+        return (of_instance + np.arange(self.point, self.point_end)).reshape(-1)
+
+
+def windows(B: int, N: int, points: int) -> Iterator[Window]:
+    """All points of B instances, at most ``points`` of them, or one, in a window."""
+    if not B * N:
+        return
+    if points >= N:
+        step = min(MOST_INSTANCES, points // N)
+        for b in range(0, B, step):
+            yield Window(b, min(B, b + step), 0, N)
+        return
+    for b in range(B):
+        for n in range(0, N, max(1, points)):
+            yield Window(b, b + 1, n, min(N, n + max(1, points)))
+
+
+def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
+    """[first, first + walks) cut at multiples of ``most``, a power of two: few nodes a part (5)."""
+    at, end = first, first + walks
+    while at < end:
+        count = min(end, (at // most + 1) * most) - at
+        yield at, count
+        at += count
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The arguments of ``walk`` for some points of some instances, under their global numbers."""
+
+    start: Array
+    frame: Array
+    ends: Array | None
+    first: Array | None
+    dirichlet: Array | None
+    source: Array | None
+    extras: tuple[Any, ...]  # grids, g, f
+    kinds: tuple[str, str]
+    seed: int  # signed
+    max_steps: int
+    gradient: bool
+    screening: float
+    instance: int
+    point: int
+    backend: str
+    num_threads: int | None
+
+    @property
+    def inputs(self) -> tuple[Array | None, ...]:
+        return self.start, self.frame, self.ends, self.first, self.dirichlet, self.source
+
+    def options(self, first: int, walks: int) -> tuple[Any, ...]:
+        """Those of the op for walks [first, first + walks)."""
+        about = (*self.kinds, self.seed, first, walks, self.max_steps, self.gradient, self.screening)
+        return (*about, self.instance, self.point)
+
+    def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
+        """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
+        if rows is not None and len(rows) < self.start.shape[0] * self.start.shape[1]:
+            part, kept = self._only(rows)
+            return part.run(first, walks).take(kept)
+        mean, m2, counts = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
+        group = 2 if self.gradient else 1
+        starts, sizes = schedule(first // group, walks // group)
+        count, channels = mean.shape[0] * mean.shape[1], mean.shape[-1]
+        nodes = (count, len(sizes), channels)
+        return State(starts, sizes, mean.reshape(nodes), m2.reshape(nodes), counts.reshape(count, 3))
+
+    def _only(self, rows: np.ndarray) -> tuple[Piece, np.ndarray]:
+        """Where only those points start, in the window that holds them all; and where they lie in it."""
+        b, n = np.divmod(rows, self.start.shape[1])
+        low, high = int(n.min()), int(n.max()) + 1
+        given = self.start[:, low:high]
+        start = given.copy() if isinstance(given, np.ndarray) else given.clone()
+        kept = b * (high - low) + n - low
+        rest = np.ones(start.shape[0] * (high - low), bool)
+        rest[kept] = False
+        start[rest.reshape(start.shape[:2])] = np.nan
+        return replace(self, start=start, point=self.point + low), kept
+
+
+def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Piece:
+    """That part of a prepared problem, its data under their gradients; ``boundary`` is that of its instances, if it is at hand."""
+    problem, (start, frame, _, _, dirichlet, source) = p.problem, p.inputs
+    b, end, n, n_end = window
+    part, memo, (g, f) = p.boundary, p.extras[0], p.extras[1:]
+    if (b, end) != (0, p.B):
+        part, frame = boundary or p.boundary.part(b, end), frame[b:end]
+        memo = part.memo(p.kind)
+        dirichlet, source = (_numbers(data, p, b, end) for data in (p.dirichlet, p.source))
+    ends, first = part.arrays(p.kind)
+    return Piece(
+        start[b:end, n:n_end], frame, ends, first, dirichlet, source, (memo, g, f), p.kinds, problem.signed_seed,
+        problem.max_steps, problem.gradient, problem.screening, b, n, problem.backend, problem.num_threads,
+    )  # fmt: skip
+
+
+def _numbers(data: Any, p: Prepared, b: int, end: int) -> Array | None:
+    """The numbers of instances [b, end)."""
+    numbers = data.numbers
+    if data.kind == "per_vertex" and isinstance(p.boundary, Polygon) and p.boundary.count > 1:  # in one row
+        return numbers[:, 2 * p.boundary.first[b] : 2 * p.boundary.first[end]]
+    return numbers if numbers is None or len(numbers) == 1 else numbers[b:end]
+
+
+def to_numpy(array: Array) -> Array:
+    """The same numbers as a NumPy array; nobody asks for their gradient."""
+    return array if array is None or isinstance(array, np.ndarray) else array.detach().numpy()

@@ -1,0 +1,244 @@
+"""Walks until errors are small: the bits are those of plain solves of as many walks, and the answers are right."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import i0
+
+from quatrefoil import _backends, wos
+from wos.walk import oracle
+from wos.walk.oracle import disc_points, gates, seed, star_points
+
+NATIVE = _backends.reason("native") is None
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+EVERY = ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped", "grad", "grad_stderr")
+
+
+def same(a, b, where=...):
+    """All numbers of two results have the same bits."""
+    for name in EVERY:
+        x, y = getattr(a, name), getattr(b, name)
+        assert (x is None) == (y is None), name
+        if x is not None:
+            np.testing.assert_array_equal(np.asarray(x)[where], np.asarray(y)[where], err_msg=name)
+
+
+def g(Y):
+    return np.sin(Y[:, 0]) + np.cos(2 * Y[:, 1])
+
+
+def batch(rng, **options):
+    """Polygons with a boundary value of another kind each, a source, a point outside and one on the boundary."""
+    rings = [oracle.star(40), 1.1 * oracle.star(31), oracle.ellipse(1.2, 0.9, 25)]
+    X = rng.uniform(-0.5, 0.5, (17, 2))
+    X[4], X[5] = 9.0, rings[0][3]
+    data = [g, 1.5, wos.Fourier(np.array([1.0, 2, 3]))]
+    return (wos.Polygon(rings), X), {"dirichlet": data, "source": 0.3, "rng": seed(rng), "epsilon": 1e-2, **options}
+
+
+CASES = {
+    "plain": {"atol": 0.05, "max_walks": 501},
+    "relative": {"rtol": 0.1, "atol": 1e-9, "max_walks": 300},
+    "in pairs": {"atol": 0.1, "max_walks": 200, "gradient": True, "screening": 2.0},
+    "from a later walk": {"rtol": 0.1, "max_walks": 299, "walk_offset": 7},
+    "cut off": {"atol": 0.05, "max_walks": 100, "max_steps": 3},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:solve.*outside")
+def test_every_point_has_the_bits_of_a_plain_solve_of_its_walks(name, backend, rng):
+    """And stops after the first round with an error that is small enough, or after max_walks of them exactly."""
+    options = dict(CASES[name])
+    problem, data = batch(rng)
+    rule = {key: options.pop(key) for key in ("rtol", "atol", "max_walks") if key in options}
+    r = wos.solve(*problem, walks=16, **rule, **options, **data)
+    found = set(np.unique(r.n_walks).tolist()) - {0}
+    assert found <= {*range(16, rule["max_walks"], 16), rule["max_walks"]}
+    assert len(found) > 2
+    assert (r.n_walks[:, 4] == 0).all()
+    assert r.n_walks[0, 5] == 16
+    assert (r.n_truncated.sum() > 0) == (name == "cut off")
+
+    def enough(plain):
+        return (plain.stderr <= np.maximum(rule.get("atol", 0), rule.get("rtol", 0) * np.abs(plain.value))) | np.isnan(plain.value)
+
+    for n in sorted(found):
+        plain = wos.solve(*problem, walks=n, **options, **data)
+        same(r, plain, r.n_walks == n)
+        if n < rule["max_walks"]:
+            assert enough(plain)[r.n_walks == n].all()
+            assert not enough(plain)[r.n_walks > n].any()
+
+
+@pytest.mark.filterwarnings("ignore:solve.*outside")
+def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
+    problem, data = batch(rng, gradient=True)
+    run = {"walks": 8, "atol": 0.2, **data}
+    r = wos.solve(*problem, max_walks=64, **run)
+    more = r.resume(22)
+    for n in np.unique(r.n_walks[r.n_walks > 0]):
+        same(more, wos.solve(*problem, walks=int(n) + 22, **data), r.n_walks == n)
+    same(pickle.loads(pickle.dumps(more)), more)
+    same(pickle.loads(pickle.dumps(r)).resume(22), more)
+    later = wos.solve(*problem, max_walks=48, walk_offset=100, **run)
+    both = r.merge(later)
+    same(later.merge(r), both)
+    np.testing.assert_array_equal(both.n_walks, r.n_walks + later.n_walks)
+    for n, m in {(int(a), int(b)) for a, b in zip(r.n_walks.ravel(), later.n_walks.ravel()) if a}:
+        apart = wos.solve(*problem, walks=n, **data).merge(wos.solve(*problem, walks=m, walk_offset=100, **data))
+        same(both, apart, (r.n_walks == n) & (later.n_walks == m))
+    filled = r.merge(wos.solve(*problem, walks=10, walk_offset=64, **data))
+    assert (filled.n_walks[r.n_walks > 0] == r.n_walks[r.n_walks > 0] + 10).all()
+    for other in (r, more, wos.solve(*problem, walks=2, walk_offset=8, **data), later.merge(r)):
+        with pytest.raises(ValueError, match="share walks"):
+            r.merge(other)
+
+
+def test_a_result_where_all_stop_at_once_is_a_plain_one(rng):
+    X = rng.uniform(0.2, 0.8, (5, 2))
+    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=3.0, atol=0.0, walks=4, rng=1)
+    assert isinstance(r.state, wos.State)
+    assert (r.n_walks == 4).all()
+    assert (r.value == 3).all()
+    for shape in ((0, 2), (3, 0, 2)):
+        assert wos.solve(wos.Polygon(SQUARE), np.zeros(shape), dirichlet=3.0, rtol=0.1, rng=1).value.shape == shape[:-1]
+
+
+def test_more_walks_are_not_spent_on_what_is_no_number(rng):
+    X = rng.uniform(0.2, 0.8, (9, 2))
+    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=lambda Y: np.where(Y[:, 0] > 0.5, np.nan, Y[:, 1]), atol=1e-3, walks=64, rng=1)
+    assert np.isnan(r.value).all()
+    assert (r.n_walks == 64).all()
+    one = wos.solve(wos.Polygon(SQUARE), X, dirichlet=g, atol=np.finfo(float).max, walks=1, rng=1)
+    assert (one.n_walks == 2).all()  # the error of one walk is not known
+
+
+WRONG = {
+    "max_walks without": ({"max_walks": 100}, ValueError, "max_walks is given without rtol or atol"),
+    "fewer than a round": ({"atol": 1.0, "max_walks": 63}, ValueError, "max_walks is 63, expected at least the 64 walks"),
+    "the default": ({"atol": 1.0, "walks": 2**20 + 1}, ValueError, "max_walks is 1048576, its default"),
+    "negative": ({"rtol": -1e-3}, ValueError, "rtol is -0.001"),
+    "NaN": ({"atol": np.nan}, ValueError, "atol is nan"),
+    "infinite": ({"atol": np.inf}, ValueError, "atol is inf"),
+    "text": ({"rtol": "small"}, TypeError, "rtol is 'small'"),
+    "a float": ({"rtol": 0.1, "max_walks": 1e6}, TypeError, "max_walks is 1000000.0"),
+    "odd": ({"rtol": 0.1, "max_walks": 101, "gradient": True}, ValueError, "max_walks is 101; with gradient=True"),
+    "too many": ({"rtol": 0.1, "walk_offset": 2**32 - 2**20 + 1}, ValueError, "expected at most 4294967296"),
+    "progress": ({"progress": "yes"}, TypeError, "progress is 'yes'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_arguments(name):
+    options, error, match = WRONG[name]
+    with pytest.raises(error, match=match):
+        wos.solve(wos.Polygon(SQUARE), np.full((1, 2), 0.5), **{"dirichlet": 1.0, "rng": 1, **options})
+
+
+def test_warnings_name_the_line_of_the_call():
+    outside = np.full((1, 2), 7.0)
+    for call in (
+        lambda: wos.solve(wos.Polygon(SQUARE), outside, dirichlet=1.0, rng=1),
+        lambda: wos.solve(wos.Polygon(SQUARE), outside, dirichlet=1.0, rng=1, atol=0.1, progress=lambda *at: None),
+        lambda: wos.solve_vjp(wos.Polygon(SQUARE), outside, np.ones(1), dirichlet=1.0, rng=1),
+    ):
+        with pytest.warns(RuntimeWarning, match="1 points lie outside") as caught:
+            call()
+        assert {w.filename for w in caught} == {__file__}
+
+
+def test_progress_tells_walks_and_what_is_left(capsys, rng):
+    X = rng.uniform(0.1, 0.9, (40, 2))
+    square, told = wos.Polygon(SQUARE), []
+    r = wos.solve(square, X, dirichlet=g, rtol=0.02, walks=32, rng=1, progress=lambda *at: told.append(at))
+    walks, left = np.array(told).T
+    assert walks[-1] == r.n_walks.sum()
+    assert left[-1] == 0
+    assert (np.diff(walks) > 0).all()
+    assert (np.diff(left) <= 0).all()
+    wos.solve(square, X, dirichlet=g, rng=1, progress=True)
+    assert capsys.readouterr().err == "wos.solve: 2560 walks, 0% left\n"
+
+    def stop(walks, left):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        wos.solve(square, X, dirichlet=g, rng=1, progress=stop)
+
+
+@pytest.mark.torch
+def test_gradients_are_those_of_the_walks_that_were_made(backend, rng):
+    torch = pytest.importorskip("torch")
+    X = torch.from_numpy(rng.uniform(0.1, 0.9, (30, 2))).requires_grad_()
+    c = torch.tensor([1.0, 1.0, -0.5, 0.5, 0.3], dtype=torch.float64).requires_grad_()
+    data = {"dirichlet": wos.Fourier(c, (0.4, 0.4)), "source": 1.0, "rng": 3}
+    square, weight = wos.Polygon(torch.tensor(SQUARE)), torch.from_numpy(rng.standard_normal(30))
+    r = wos.solve(square, X, walks=10, atol=0.15, max_walks=75, **data)
+    assert len(np.unique(r.n_walks)) > 2
+    of_points, of_data = torch.autograd.grad((weight * r.value).sum(), (X, c))
+    expected_points, expected_data = torch.zeros_like(X), torch.zeros_like(c)
+    for n in np.unique(r.n_walks):
+        plain = wos.solve(square, X, walks=int(n), **data)
+        a, b = torch.autograd.grad((torch.where(r.n_walks == int(n), weight, 0.0) * plain.value).sum(), (X, c))
+        expected_points, expected_data = expected_points + a, expected_data + b
+    torch.testing.assert_close(of_points, expected_points)
+    torch.testing.assert_close(of_data, expected_data, rtol=2e-6, atol=2e-6)  # sums in float32, of other parts
+
+
+def stopped(rng, n, backend, d=2, **planted):
+    """A harmonic function in the unit disc or ball, rounds of many walks."""
+    X = disc_points(rng, n, 0.9, d)
+    options = {"walks": 1024, "rtol": 1e-2, "max_walks": 2**14, "epsilon": 1e-6, **planted}
+    u = lambda Y: 2.0 + Y[..., 0] + 3 * Y[..., 0] * Y[..., 1] + Y[..., -1] ** 2 - Y[..., 0] ** 2 * (d > 1)  # noqa: E731
+    r = wos.solve(wos.Ball([0.0] * d, 1.0), X, dirichlet=u, rng=seed(rng), **options)
+    return r, u(X)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_answers_are_right_and_their_errors_as_asked_for(d, rng):
+    if not NATIVE:
+        pytest.skip("thousands of points and walks")
+    r, truth = stopped(rng, 2500, "native", d)
+    assert len(np.unique(r.n_walks)) > 5
+    small = r.stderr <= 1e-2 * np.abs(r.value)
+    assert (small | (r.n_walks == 2**14)).all()
+    assert gates(r.value, r.stderr, truth) == []
+
+
+def test_the_gates_see_errors(rng):
+    if not NATIVE:
+        pytest.skip("thousands of points and walks")
+    r, truth = stopped(rng, 2500, "native", epsilon=3e-2)
+    assert gates(r.value, r.stderr, truth)
+    r, truth = stopped(rng, 2500, "native")
+    assert "spread" in gates(r.value, r.stderr * 2**0.5, truth)
+    r, truth = stopped(rng, 2500, "native", walks=4)  # stopped by chance: errors that are too small where few walks were alike
+    assert gates(r.value, r.stderr, truth)
+
+
+@pytest.mark.parametrize("which", ["atol", "rtol"])
+def test_the_bias_of_stopping_is_the_known_one(which, rng):
+    """README (20), for exp(2x) at the centre of a disc: its moments are Bessel functions."""
+    if not NATIVE:
+        pytest.skip("thousands of points and walks")
+    u, variance = i0(2), i0(4) - i0(2) ** 2
+    skewness = (i0(6) - 3 * i0(4) * u + 2 * u**3) / variance**1.5
+    stderr, points = np.sqrt(variance / 400), 40_000
+    rule = {"atol": stderr} if which == "atol" else {"rtol": stderr / u}
+    data = {"dirichlet": lambda Y: np.exp(2 * np.clip(Y[:, 0], -1, 1)), "rng": seed(rng), "epsilon": 1e-6}
+    r = wos.solve(wos.Ball([0.0, 0.0], 1.0), np.zeros((points, 2)), walks=64, max_walks=2**14, **rule, **data)
+    bias, known = (r.value.mean() - u) / stderr, -skewness / 20 + (2 * stderr / u if which == "rtol" else 0)
+    assert abs(bias - known) < 6 / np.sqrt(points) + 0.01  # what (20) leaves out is a fourth of it, 1 / sqrt(N) smaller or so
+    assert abs(bias - known) < abs(bias + known)
+
+
+def test_rounds_on_a_star(rng):
+    if not NATIVE:
+        pytest.skip("thousands of points and walks")
+    X = star_points(rng, 2000)
+    r = wos.solve(
+        wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, atol=1e-2, walks=1024, epsilon=1e-5, gradient=True, rng=seed(rng)
+    )
+    assert gates(r.value, r.stderr, oracle.harmonic(X)) == []

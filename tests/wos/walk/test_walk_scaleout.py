@@ -1,0 +1,282 @@
+"""Walks by executors: the bits of one machine for every cut, and what goes wrong is said."""
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from quatrefoil.wos.walk import draw, piece, scaleout
+from wos.walk import oracle
+from wos.walk.test_walk_adaptive import same
+
+
+def g(Y):
+    return np.sin(Y[:, 0]) + np.cos(2 * Y[:, 1])
+
+
+def dies(Y):
+    os._exit(1)
+
+
+def raises(Y):
+    raise KeyError("not there")
+
+
+class Pickled(Executor):
+    """Runs each task at once, in this process, after a journey as a pickle; the answers come last first."""
+
+    def __init__(self):
+        self.tasks = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.tasks.append(len(pickle.dumps(fn)))
+        future.set_result(pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(fn))(*args, **kwargs))))
+        return future
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def threads():
+    with ThreadPoolExecutor(3) as pool:
+        yield pool
+
+
+def problems():
+    """Name -> (boundary, points), keywords; of odd sizes, with data of every kind."""
+    rng = np.random.default_rng(5)
+    rings = [oracle.star(40), 1.1 * oracle.star(31), oracle.ellipse(1.2, 0.9, 25), oracle.star(9), oracle.ellipse(0.9, 0.9, 7)]
+    many, one = wos.Polygon(rings), wos.Polygon(rings[0])
+    X, XB = rng.uniform(-0.4, 0.4, (11, 2)), rng.uniform(-0.4, 0.4, (5, 11, 2))
+    XB[1, 3] = 7.0
+    bells = wos.Gaussians(rng.standard_normal((5, 3)), rng.standard_normal((5, 3, 2)), 0.7)
+    series = wos.Fourier(rng.standard_normal((5, 5)))
+    vertices = wos.PerVertex([rng.standard_normal(len(ring)) for ring in rings])
+    return {
+        "vertices of many": ((many, XB), {"dirichlet": vertices, "source": bells}),
+        "vertices of one": ((one, X), {"dirichlet": wos.PerVertex(rng.standard_normal((5, 40)))}),
+        "series": ((many, X), {"dirichlet": series, "source": 1.0, "screening": 1.5, "gradient": True}),
+        "functions": ((many, X), {"dirichlet": [g, 1.0, wos.Fourier(np.ones(3)), g, oracle.coordinate_sum], "source": g}),
+        "single precision": ((wos.Ball([0.1, 0, 0], 1.0), np.float32([[0.1, 0.2, 0.3], [0.5, 0, 0]])), {"dirichlet": g}),
+        "few points": ((one, X[:1]), {"dirichlet": g, "walk_offset": 6, "gradient": True}),
+    }
+
+
+RULES = {"walks": {"walks": 46}, "tolerance": {"walks": 8, "atol": 0.1, "max_walks": 46}}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", problems())
+@pytest.mark.filterwarnings("ignore:solve.*outside")
+def test_every_cut_gives_the_same_bits(name, rule, backend, monkeypatch):
+    problem, data = problems()[name]
+    run = {"rng": 11, "epsilon": 1e-2, **RULES[rule], **data}
+    whole = wos.solve(*problem, **run)
+    more = whole.resume(18)
+    tasks = set()
+    for walks, instances in ((2**20, 64), (4, 64), (16, 2), (64, 1), (128, 3), (1024, 64)):
+        monkeypatch.setattr(draw, "PART_WALKS", walks)
+        for rounds in ("ROUND_WALKS", "POINTS_HERE"):
+            monkeypatch.setattr(draw, rounds, walks)
+        monkeypatch.setattr(piece, "MOST_INSTANCES", instances)
+        told, executor = [], Pickled()
+        same(wos.solve(*problem, progress=lambda *at, told=told: told.append(at), **run), whole)
+        same(wos.solve(*problem, executor=executor, **run), whole)
+        same(whole.resume(18, progress=lambda *at: None), more)
+        same(whole.resume(18, executor=executor), more)
+        assert told[-1] == (whole.n_walks.sum(), 0) or np.isnan(whole.value).any()
+        tasks.add(len(executor.tasks))
+    assert len(tasks) > 2
+
+
+@pytest.mark.parametrize("name", problems())
+@pytest.mark.filterwarnings("ignore:solve.*outside")
+def test_threads_and_processes(name, threads, processes, monkeypatch):
+    problem, data = problems()[name]
+    run = {"rng": 11, "epsilon": 1e-2, **data}
+    for size in ("PART_WALKS", "ROUND_WALKS"):
+        monkeypatch.setattr(draw, size, 64)
+    for rule in RULES.values():
+        whole = wos.solve(*problem, **rule, **run)
+        for executor in (threads, processes):
+            found = wos.solve(*problem, executor=executor, **rule, **run)
+            same(found, whole)
+            same(found.resume(18, executor=executor), whole.resume(18))
+
+
+def test_compiled_functions_travel(processes):
+    numba = pytest.importorskip("numba")
+
+    @numba.njit
+    def f(Y):
+        return Y[:, 0] * Y[:, 1]
+
+    X = np.random.default_rng(1).uniform(-0.4, 0.4, (20, 2))
+    disc = wos.Ball([0.0, 0.0], 1.0)
+    same(wos.solve(disc, X, dirichlet=f, executor=processes, rng=1), wos.solve(disc, X, dirichlet=f, rng=1))
+    pointer = numba.types.CPointer(numba.types.float64)
+
+    @numba.cfunc(numba.types.void(numba.types.int64, pointer, pointer))
+    def address(n, Y, out):
+        for i in range(n):
+            out[i] = 1.0
+
+    with pytest.raises(TypeError, match="solve: source cannot be pickled for the workers of ProcessPoolExecutor"):
+        wos.solve(disc, X, dirichlet=1.0, source=address, executor=processes, rng=1)
+
+
+@pytest.mark.torch
+def test_tensors(threads, processes, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(draw, "PART_WALKS", 64)
+    tensors = torch.from_numpy(problems()["vertices of many"][0][1])
+    tensors[1, 3] = 0.0
+    square = wos.Polygon(torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64))
+    c = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    run = {"rng": 3, "walks": 30}
+    for given in (wos.Fourier(c), [wos.Fourier(c), g, 1.0, 2.0, g]):
+        whole = wos.solve(square, tensors * 0.5, dirichlet=given, **run)
+        for executor in (threads, processes):
+            found = wos.solve(square, tensors * 0.5, dirichlet=given, executor=executor, **run)
+            assert isinstance(found.value, torch.Tensor)
+            same(found, whole)
+    for name, options in {"dirichlet": {"dirichlet": wos.Fourier(c.clone().requires_grad_())}, "points": {}}.items():
+        points = tensors.clone().requires_grad_() if name == "points" else tensors
+        with pytest.raises(NotImplementedError, match=f"solve: {name} requires grad"):
+            wos.solve(square, points * 0.5, executor=threads, **{"dirichlet": 1.0, **options}, **run)
+
+
+X = np.array([[0.1, 0.2], [0.3, 0.3]])
+DISC = wos.Ball([0.0, 0.0], 1.0)
+
+
+def test_what_cannot_be_sent_is_refused_first(threads, processes, monkeypatch):
+    with pytest.raises(TypeError, match=r"executor is str, expected a concurrent.futures.Executor$"):
+        wos.solve(DISC, X, dirichlet=1.0, executor="processes")
+    lock = threading.Lock()
+    for name, of in (("dirichlet", lambda Y: Y[:, 0] + lock.locked()), ("source", lambda Y: Y[:, 0] + lock.locked())):
+        executor, options = Pickled(), {"dirichlet": 1.0, name: of}
+        with pytest.raises(TypeError, match=f"solve: {name} cannot be pickled for the workers of Pickled"):
+            wos.solve(DISC, X, executor=executor, rng=1, **options)
+        assert executor.tasks == []
+        same(wos.solve(DISC, X, executor=threads, rng=1, **options), wos.solve(DISC, X, rng=1, **options))
+
+
+def test_without_cloudpickle_functions_have_names(monkeypatch):
+    monkeypatch.setattr(scaleout.importlib.util, "find_spec", lambda name: None)
+    same(wos.solve(DISC, X, dirichlet=g, executor=Pickled(), rng=1), wos.solve(DISC, X, dirichlet=g, rng=1))
+    with pytest.raises(TypeError, match="lambdas and closures need cloudpickle to be installed"):
+        wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0], executor=Pickled(), rng=1)
+
+
+def test_lambdas_travel_by_cloudpickle(processes):
+    pytest.importorskip("cloudpickle")
+    f = lambda Y: Y[:, 0] ** 2  # noqa: E731
+    same(wos.solve(DISC, X, dirichlet=f, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=f, rng=1))
+
+
+def test_a_task_that_raises_says_which(threads, processes):
+    for executor in (threads, processes):
+        with pytest.raises(KeyError, match="not there") as caught:
+            wos.solve(DISC, X, dirichlet=raises, executor=executor, rng=1)
+        assert "in a task of points 0 to 1 of instances 0 to 0, walks from 0 on" in caught.value.__notes__
+    same(wos.solve(DISC, X, dirichlet=g, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=g, rng=1))
+
+
+def test_a_worker_that_dies_is_an_error():
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with pool, pytest.raises(RuntimeError, match="solve: a worker of the executor died"):
+        wos.solve(DISC, X, dirichlet=dies, executor=pool, rng=1)
+
+
+def test_a_process_keeps_what_the_next_task_needs():
+    known = scaleout._known
+    known.clear()
+    shared = [scaleout.Shared(wos.Polygon((1 + k) * oracle.star(20)), (None, None), 0, np.dtype(float)) for k in range(6)]
+    found = [pickle.loads(pickle.dumps(each)) for each in shared]
+    assert pickle.loads(pickle.dumps(shared[-1])) is found[-1]
+    assert pickle.loads(pickle.dumps(found[-1])) is found[-1]
+    assert found[-1].boundary.memo("numpy") is found[-1].boundary.memo("numpy")
+    assert len(known) == scaleout._KEPT
+    assert pickle.loads(pickle.dumps(shared[0])) is not found[0]
+
+
+def test_what_was_begun_ends_when_the_caller_gives_up(monkeypatch):
+    """A point on the boundary is answered at once, the other would walk for a minute: nobody waits for it."""
+    monkeypatch.setattr(draw, "ROUND_WALKS", 1)
+    calls = []
+
+    def f(Y):
+        calls.append(len(Y))
+        return Y[:, 0]
+
+    def stop(walks, left):
+        assert left == 0.5
+        raise InterruptedError
+
+    points = np.array([[1.0, 0.0], [0.1, 0.2]])
+    with ThreadPoolExecutor(2) as pool, pytest.raises(InterruptedError):
+        wos.solve(DISC, points, dirichlet=f, atol=0.0, walks=2, max_walks=2**20, executor=pool, rng=1, progress=stop)
+    assert 0 < len(calls) < 2**18
+
+
+DASK = """
+import os, signal, warnings
+import numpy as np
+from distributed import Client, LocalCluster
+from quatrefoil import wos
+from quatrefoil.wos.walk import draw
+
+def main():
+    draw.PART_WALKS = 2**14
+    t = 2 * np.pi * np.arange(64) / 64
+    star = np.stack([np.cos(t), np.sin(t)], axis=1) * (1 + 0.2 * np.cos(4 * t))[:, None]
+    X = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2))
+    factor = 3.0
+    problem, data = (wos.Polygon(star), X), dict(dirichlet=lambda Y: factor * Y[:, 0], source=1.0, rng=7, num_threads=1)
+    whole = wos.solve(*problem, walks=40000, **data)
+    rounds = wos.solve(*problem, walks=256, rtol=1e-2, max_walks=5000, **data)
+    with LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        pids = list(client.run(os.getpid).values())
+        assert len(pids) == 2 and os.getpid() not in pids
+        killed = []
+
+        def kill(walks, left):
+            if not killed and left < 0.9:
+                assert left > 0.5
+                killed.append(pids[0])
+                os.kill(pids[0], signal.SIGKILL)
+
+        found = wos.solve(*problem, walks=40000, executor=client.get_executor(), progress=kill, **data)
+        assert killed and pids[0] not in client.run(os.getpid).values()
+        again = wos.solve(*problem, walks=256, rtol=1e-2, max_walks=5000, executor=client.get_executor(), **data)
+    for a, b in ((found, whole), (again, rounds)):
+        for name in ("value", "stderr", "n_walks", "mean_steps"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    print("the same bits")
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_dask_repeats_what_a_killed_worker_lost(tmp_path):
+    pytest.importorskip("distributed")
+    script = tmp_path / "run.py"
+    script.write_text(DASK)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=250, check=False, env=environment)
+    assert "the same bits" in done.stdout, done.stdout + done.stderr
