@@ -27,6 +27,7 @@ WITH_DOCTESTS = [
     "quatrefoil.ssm.s4d.kernel",
     "quatrefoil.wos.data",
     "quatrefoil.wos.labels",
+    "quatrefoil.wos.mesh",
     "quatrefoil.wos.query",
     "quatrefoil.wos.star",
     "quatrefoil.wos.walk.solve",

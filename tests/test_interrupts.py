@@ -182,6 +182,7 @@ def wos():
     far = np.random.default_rng(0).uniform(-9, 9, (1 << 18, 3)).astype(np.float32)
     yield "closest_point", lambda: qf.wos.closest_point(mesh, far), (0.2, 1.0)
     yield "contains", lambda: qf.wos.contains(mesh, far), (0.3,)
+    yield "solve", lambda: qf.wos.solve(mesh, X[:, [0, 0, 1]], dirichlet=1.0, walks=64), (0.3,)
     polygon, small = qf.wos.Polygon(ring), qf.wos.Polygon(ring[::2000])
     yield "solve", lambda: qf.wos.solve(polygon, X, dirichlet=1.0, walks=1), (0.3, 1.5)
     data = qf.wos.Gaussians(floats(40), floats(40, 2), 1.0)

@@ -224,11 +224,11 @@ class Mesh {
       radius[l] = best, primitive[l] = Int(place);
     };
     unsigned open = set;
-    for (unsigned rest = open; rest; rest &= rest - 1) {
+    for (unsigned rest = open; rest; rest &= rest - 1) {  // lists lie anywhere: all are asked for before one is waited for
       const int l = __builtin_ctz(rest);
-      lists[l] = filler_.blocks_of(words[l]);
-      look_into(l, 0, Search<T>::kBeyond, -1);
+      fetch(lists[l] = filler_.blocks_of(words[l]), 2 * 64 / sizeof(Int));
     }
+    for (unsigned rest = open; rest; rest &= rest - 1) look_into(__builtin_ctz(rest), 0, Search<T>::kBeyond, -1);
     for (Int k = 1; open; ++k) {
       unsigned further = 0;
       for (unsigned rest = open; rest; rest &= rest - 1) {

@@ -53,6 +53,17 @@ class TriangleMesh(Pieces):
         above 1e70.
     TypeError
         Other dtypes; V and F of different kinds.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> corners, faces = np.eye(4, 3), np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])
+    >>> mesh = qf.wos.TriangleMesh(corners, faces)
+    >>> mesh
+    TriangleMesh(4 triangles)
+    >>> heat = qf.wos.PerVertex(np.array([1.0, 1.0, 1.0, 1.0]))
+    >>> qf.wos.solve(mesh, np.array([[0.1, 0.2, 0.3]]), dirichlet=heat, rng=0).value.tolist()
+    [1.0]
     """
 
     dimension = 3
