@@ -10,6 +10,7 @@
 #include "core/host/isa.hpp"
 #include "py/caster.hpp"
 #include "py/kept.hpp"
+#include "wos/data/bind.hpp"
 #include "wos/polygon/args.hpp"
 
 QF_TABLE(wos, polygon)
@@ -53,6 +54,7 @@ class Polygons {
   std::int64_t count() const { return std::int64_t(first_.size()) - 1; }
   std::int64_t total() const { return first_.back(); }
   std::int64_t first(std::int64_t b) const { return first_[std::size_t(b)]; }
+  data::Pieces pieces() const { return {first_.data(), count()}; }
   Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b)}; }
 
   // The grids of those polygons, for those epsilons. Without the GIL.

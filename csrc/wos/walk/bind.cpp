@@ -1,13 +1,13 @@
 // Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
 #include "wos/polygon/bind.hpp"
 
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
+#include "wos/data/bind.hpp"
 #include "wos/walk/args.hpp"
 
 QF_TABLE(wos, walk)
@@ -15,90 +15,13 @@ QF_TABLE(wos, walk)
 namespace quatrefoil::wos::walk {
 namespace {
 
+using data::DataOf;
+using data::from_instance;
 using polygon::Polygons;
 
 constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
 constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
 constexpr std::int64_t kMaxWalks = 1LL << 32;
-
-// ------------------------------------------------------------ data
-
-void call_compiled(void* context, std::int64_t, std::int64_t n, const double* x, double* out) {
-  reinterpret_cast<void (*)(std::int64_t, const double*, double*)>(context)(n, x, out);
-}
-struct PythonFunction {
-  py::object function;
-  std::int64_t dimension;
-};
-// The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep. They are copied here, for NumPy would
-// give the GIL back meanwhile.
-void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
-  const GilHeld held;
-  const PythonFunction& f = *static_cast<const PythonFunction*>(context);
-  const py::int_ number(instance);
-  py::array_t<double> points({n, f.dimension});
-  std::memcpy(points.mutable_data(), x, std::size_t(n * f.dimension) * sizeof(double));
-  const auto call = [&] { return PyObject_CallFunctionObjArgs(f.function.ptr(), number.ptr(), points.ptr(), nullptr); };
-  const auto answer = py::reinterpret_steal<py::object>(wait_at_exit(call));
-  if (!answer) throw py::error_already_set();
-  const Input values(answer, "the values of a function");
-  if (values.size() != n || values.dtype != Dtype::f64)
-    throw ValueError("solve: a function gave another number of values than it got points");
-  std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
-}
-
-// Boundary values or a source: numbers (1 or B, width), or a function.
-struct DataOf {
-  data::Data data;
-  std::vector<std::int64_t> offsets;
-  PythonFunction function;
-
-  DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
-         const Polygons* polygons, std::int64_t B, std::int64_t D)
-      : function{call, D} {
-    using data::Kind;
-    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "function"}));
-    const bool described = data.kind != Kind::none && data.kind != Kind::function;
-    given.require(numbers.present == described, "numbers go with data that has some");
-    if (data.kind == Kind::function) set_function(given);
-    if (!described) return;
-    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
-    data.numbers = numbers.as<double>();
-    data.width = numbers.shape[1];
-    data.stride = numbers.shape[0] > 1 ? data.width : 0;
-    switch (data.kind) {
-      case Kind::number: given.require(data.width == 1, "a number has one number"); break;
-      case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
-      case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
-      default: set_pairs(given, numbers, polygons); break;
-    }
-  }
-
- private:
-  void set_function(const Arguments& given) {
-    given.require(!function.function.is_none(), "a function is missing");
-    const py::object address = py::getattr(function.function, "address", py::none());
-    data.callback = address.is_none() ? call_python : call_compiled;
-    data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
-    given.require(data.context != nullptr, "a null function");
-  }
-  void set_pairs(const Arguments& given, const View& numbers, const Polygons* polygons) {
-    given.require(polygons && data.width == 2 * polygons->total(), "values at vertices need a pair a segment of a polygon");
-    if (polygons->count() == 1) return;
-    given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
-    for (std::int64_t b = 0; b <= polygons->count(); ++b) offsets.push_back(2 * polygons->first(b));
-    data.offsets = offsets.data();
-  }
-};
-
-// The same for instances from `first` on.
-data::Data from_instance(data::Data data, std::int64_t first) {
-  if (data.offsets)
-    data.offsets += first;
-  else
-    data.numbers += first * data.stride;
-  return data;
-}
 
 // ------------------------------------------------------------ where walks run
 
@@ -131,6 +54,7 @@ struct Scene {
     }
     given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
   }
+  data::Pieces pieces() const { return polygons ? polygons->pieces() : data::Pieces{}; }
   std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
   double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
@@ -180,8 +104,8 @@ struct Call {
         N(given["N"]),
         dirichlet_numbers(numbers(given, "dirichlet", "R K")),
         source_numbers(numbers(given, "source", "S J")),
-        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.polygons, scene.B, scene.D),
-        source(given, "source", source_numbers, o.source_kind, o.f, scene.polygons, scene.B, scene.D),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), scene.B, scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.pieces(), scene.B, scene.D),
         options(o) {
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
     given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");

@@ -12,12 +12,14 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..polygon import Boundary, Polygon
-from . import MAX_WALKS, PLACE, WALK
+from . import MAX_WALKS, METHODS, PLACE
 from .fingerprint import NotComparable, fingerprint
-from .packing import NOTHING, Packed, Target, pack, with_arrays
+from .packing import NOTHING, Packed, Target, on_segments, pack, with_arrays
 from .state import State, schedule
+from .walls import Mixed, conditions, grids, mixed
 
 Array = Any
+_DATA = ("dirichlet", "source", "neumann", "robin")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
@@ -39,15 +41,18 @@ class Problem:
     gradient: bool = False
     screening: float = 0.0
     num_threads: int | None = None
+    neumann: Any = None  # (where, h)
+    robin: Any = None  # (where, mu, h)
     _ready: Any = field(default=None, repr=False, compare=False)
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
     def __post_init__(self) -> None:
-        self.points, self.dirichlet, self.source = (with_arrays(x, copied) for x in (self.points, self.dirichlet, self.source))
+        for name in ("points", *_DATA):
+            setattr(self, name, with_arrays(getattr(self, name), copied))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", "dirichlet", "source")}
+        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", *_DATA)}
         return {**self.__dict__, **data, "_ready": None}
 
     @property
@@ -62,8 +67,8 @@ class Problem:
         check_range("solve", first, walks)
         p = self.ready
         if self._functions is None:  # now: a function may be another one by the time of a merge
-            self._functions = [_of_functions(data) for data in (p.dirichlet, p.source)]
-        mean, m2, counts = call(WALK, p.inputs, self.options(first, walks), p.extras, None, self.backend, self.num_threads)
+            self._functions = [_of_functions(data) for data in p.data]
+        mean, m2, counts = call(p.op, p.inputs, self.options(first, walks), p.extras, None, self.backend, self.num_threads)
         group = 2 if self.gradient else 1
         starts, sizes = schedule(first // group, walks // group)
         rows, K, channels = p.B * p.N, len(sizes), mean.shape[-1]
@@ -71,10 +76,14 @@ class Problem:
 
     def options(self, first: int, walks: int) -> tuple[Any, ...]:
         """Those of the op for walks [first, first + walks)."""
-        return (*self.ready.kinds, self.signed_seed, first, walks, self.max_steps, self.gradient, self.screening)
+        p = self.ready
+        special = self.gradient if p.mixed is None else p.mixed.endless
+        return (*p.kinds, self.signed_seed, first, walks, self.max_steps, special, self.screening)
 
     def slope(self, first: int, walks: int) -> Array:
         """(B, N, d) an estimate of the gradient in the points, by those walks in pairs (13): with one more at an odd end."""
+        if self.ready.mixed is not None:
+            raise ValueError("solve: neumann and robin have no gradient in the points; detach them, or points_gradient=False in solve_vjp")
         if not self.gradient:
             even = first - first % 2
             return replace(self, gradient=True).slope(even, first + walks + (first + walks) % 2 - even)
@@ -89,7 +98,7 @@ class Problem:
 
     def differs_from(self, other: Problem) -> list[str]:
         """What two problems do not share, by name: results may be merged where there is nothing. ValueError where nobody can tell."""
-        for name, of_functions in zip(("dirichlet", "source") * 2, self._functions + other._functions):
+        for name, of_functions in zip(_DATA * 2, self._functions + other._functions):
             if isinstance(of_functions, NotComparable):
                 raise ValueError(f"merge: {name} depends on {of_functions}, which cannot be compared; resume one result instead")
         mine, others = self._fingerprints(), other._fingerprints()
@@ -101,7 +110,9 @@ class Problem:
             "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.ends if isinstance(b, Polygon) else b.center)],
             "points": fingerprint(self.points),
         }
-        for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
+        if p.mixed is not None:
+            found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.walls, p.mixed.absorbing, p.mixed.reflecting)]
+        for name, data, of_functions in zip(_DATA, p.data, self._functions):
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
         return found | {name: getattr(self, name) for name in ("epsilon", "relative", "max_steps", "backend", "gradient", "screening")}
@@ -158,7 +169,12 @@ class Prepared:
         target = Target(b, self.kind, self.dtype)
         self.dirichlet = pack(problem.dirichlet, target, "dirichlet")
         self.source = NOTHING if problem.source is None else pack(problem.source, target, "source")
-        self.kinds = (self.dirichlet.kind, self.source.kind)
+        self.data = [self.dirichlet, self.source]
+        self.mixed: Mixed | None = None
+        if problem.neumann is not None or problem.robin is not None:
+            self._mix(target)
+        self.op = METHODS["walk" if self.mixed is None else "stars"]
+        self.kinds = tuple(data.kind for data in self.data)
         self._batches(points)
         self._place(points)
 
@@ -166,17 +182,32 @@ class Prepared:
     def backend(self) -> str:
         return self.problem.backend
 
+    def _mix(self, target: Target) -> None:
+        """Walls, what flows through them, and the boundary values of the rest."""
+        p = self.problem
+        code, mu = conditions(self.boundary, p.neumann, p.robin, "solve")
+        if not (code > 0).any():
+            return
+        if p.gradient:
+            raise ValueError("solve: gradient=True does not go with neumann or robin: there are no pairs of walks on stars")
+        assert isinstance(self.boundary, Polygon)
+        self.mixed = m = mixed(self.boundary, code, mu, p.screening, "solve")
+        self.dirichlet = on_segments(self.dirichlet, self.boundary, m.absorbing, None)
+        self.data[0] = self.dirichlet
+        for name, given in (("neumann", p.neumann), ("robin", p.robin)):
+            h = NOTHING if given is None else pack(given[-1], target, name)
+            self.data.append(on_segments(h, self.boundary, m.reflecting, m.turned))
+
     def _batches(self, points: np.ndarray) -> None:
         self.N = points.shape[-2]
         self.shape: tuple[int, ...]
-        if points.ndim == 2 and self.boundary.batch is None and self.dirichlet.batch is None and self.source.batch is None:
+        if points.ndim == 2 and self.boundary.batch is None and all(data.batch is None for data in self.data):
             self.B, self.shape = 1, (self.N,)
             return
         sizes = {
             "points": len(points) if points.ndim == 3 else None,
             "boundary": self.boundary.batch,
-            "dirichlet": self.dirichlet.batch,
-            "source": self.source.batch,
+            **{name: data.batch for name, data in zip(_DATA, self.data)},
         }
         found = {name: n for name, n in sizes.items() if n is not None}
         if len(set(found.values())) > 1:
@@ -191,7 +222,7 @@ class Prepared:
         if frame.swallows:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
         # a source counts with the square of the extent, which float32 may not hold
-        fits = self.source.kind == "none" or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
+        fits = all(data.kind == "none" for data in self.data[1:]) or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         points = p.points if isinstance(p.points, np.ndarray) else p.points.detach()
@@ -206,8 +237,12 @@ class Prepared:
             count = int(self.outside.sum())
             warnings.warn(f"solve: {count} points lie outside the boundary: their values are NaN", RuntimeWarning, stacklevel=6)
         start = start if self.dtype is precision else _cast(start, precision)
-        self.inputs = (start, rows, ends, first, self.dirichlet.numbers, self.source.numbers)
-        self.extras = (memo, self.dirichlet.function, self.source.function)
+        tables: tuple[Array, ...] = (ends, first)
+        if self.mixed is not None:
+            tables = self.mixed.arrays(self.kind)
+            memo = grids(tables, self.kind)
+        self.inputs = (start, rows, *tables, *(data.numbers for data in self.data))
+        self.extras = (memo, *(data.function for data in self.data))
 
     def cast(self, array: Array) -> Array:
         """float64 results in the dtype of the points."""

@@ -12,7 +12,7 @@ from ..._dispatch import call_vjp
 from ..._typing import AnyArray, Array, T
 from ..data import Data
 from ..polygon import Ball, Polygon
-from . import MAX_STEPS, WALK
+from . import MAX_STEPS
 from .problem import Problem, check_pairs, check_range, resolve
 from .result import Result, finish
 from .state import schedule
@@ -25,6 +25,8 @@ def solve(
     dirichlet: Data,
     source: Data | None = None,
     screening: float = 0.0,
+    neumann: tuple[Any, Data] | None = None,
+    robin: tuple[Any, Any, Data] | None = None,
     walks: int = 64,
     epsilon: float = 1e-3,
     relative: bool = True,
@@ -109,8 +111,9 @@ def solve(
     Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
     """
     problem = _problem(
-        "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
-    )
+        "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
+        neumann, robin,
+    )  # fmt: skip
     first, count = _range("solve", problem, walk_offset, walks)
     return finish(problem, problem.run(first, count))
 
@@ -129,6 +132,8 @@ def solve_vjp(
     rng: int,
     walk_offset: int = 0,
     screening: float = 0.0,
+    neumann: tuple[Any, Data] | None = None,
+    robin: tuple[Any, Any, Data] | None = None,
     gradient: bool = False,
     points_gradient: bool = True,
     backend: str | None = None,
@@ -170,8 +175,9 @@ def solve_vjp(
     """
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(
-        "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
-    )
+        "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
+        neumann, robin,
+    )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
     of_value = numbers_of(grad, "solve_vjp", "grad")
@@ -179,7 +185,7 @@ def solve_vjp(
         raise ValueError(f"solve_vjp: grad has shape {of_value.shape}, expected value's {p.shape}")
     if of_value.dtype != p.dtype:
         raise TypeError(f"solve_vjp: grad has dtype {of_value.dtype} but points has {p.dtype}; convert it")
-    for data in (p.dirichlet, p.source):
+    for data in p.data:
         if data.numbers is not None and data.pull is None:
             raise NotImplementedError("solve_vjp: a list of data has no gradient here; stack its parameters, or use torch's autograd")
     group = 2 if gradient else 1
@@ -189,9 +195,9 @@ def solve_vjp(
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
     given = _arrays.of_kind(p.kind, share)
-    pulled = iter(call_vjp(WALK, (*p.inputs, given), problem.options(first, count), p.extras, problem.backend, num_threads))
-    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
-    return _grad_points(problem, of_value, first, count) if points_gradient else None, found[0], found[1]
+    pulled = iter(call_vjp(p.op, (*p.inputs, given), problem.options(first, count), p.extras, problem.backend, num_threads))
+    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in p.data]
+    return _grad_points(problem, of_value, first, count) if points_gradient else None, *found
 
 
 def _grad_points(problem: Problem, grad: np.ndarray, first: int, count: int) -> Array[Any]:
@@ -228,6 +234,8 @@ def _problem(
     num_threads: Any,
     gradient: Any,
     screening: Any,
+    neumann: Any,
+    robin: Any,
 ) -> Problem:
     if not isinstance(boundary, (Polygon, Ball)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon or a Ball")
@@ -240,7 +248,9 @@ def _problem(
     if not isinstance(gradient, bool):
         raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
     rate = number(screening, label, "screening")
-    return Problem(boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads)
+    return Problem(
+        boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads, neumann, robin
+    )
 
 
 def _seed(rng: Any, label: str) -> int:
