@@ -113,7 +113,7 @@ class Team {
   }
 
   // A step of every busy lane. Block `step` of stream 0 holds its direction, the two words of its source's radius, and whether a light
-  // walk goes on; of stream 2 the point of the walls.
+  // walk goes on; of stream 2 the point of the walls (6).
   void advance() {
     const V x[2] = {load<V>(x_[0]), load<V>(x_[1])};
     const U step = __builtin_convertvector(load<I>(step_), U);
@@ -128,7 +128,7 @@ class Team {
     if (flux_) {
       U more[4] = {step | kBoundaryStream, load<U>(walk_), load<U>(point_), U{} + global_instance_};
       philox(more, p_.key0, p_.key1);
-      store(draw_, more[0]), store(along_, more[1]);
+      for (int i = 0; i < 4; ++i) store(draw_[i], more[i]);
     }
     store(radius_, seen.radius);
     store(place_, seen.place);
@@ -197,7 +197,9 @@ class Team {
 
   // (6)
   void add_flux(int l, const T (&x)[2], T R, int64_t own, double held) {
-    const Drawn<T> z = walls_.draw(x, R, (double(draw_[l]) + 0.5) * 0x1p-32, (double(along_[l]) + 0.5) * 0x1p-32);
+    double u[4];
+    for (int i = 0; i < 4; ++i) u[i] = (double(draw_[i][l]) + 0.5) * 0x1p-32;
+    const Drawn<T> z = walls_.draw(x, R, u);
     if (z.wall < 0) return;
     const int met = walls_.which(z.wall) ? on_robin : on_neumann;
     const T d[2] = {z.x[0] - x[0], z.x[1] - x[1]}, r = square_root(d[0] * d[0] + d[1] * d[1]);
@@ -251,7 +253,7 @@ class Team {
   List<T> lists_[kMet];
   alignas(64) T x_[2][W], n_[2][W], source_[W], radius_[W], place_[W];
   alignas(64) Int busy_[W], step_[W], primitive_[W];
-  alignas(64) uint32_t point_[W], walk_[W], last_word_[W], draw_[W], along_[W];
+  alignas(64) uint32_t point_[W], walk_[W], last_word_[W], draw_[4][W];
   double weight_[W], share_[W];
   int64_t slot_[W], wall_[W];
   int64_t next_ = 0, last_ = 0;

@@ -138,30 +138,35 @@ class Walls {
     return total;
   }
 
-  // (6) A point of the walls in the disc that face x, by u and v uniform in [0, 1).
-  Drawn<T> draw(const T (&x)[2], T R, double u, double v) const {
+  // (6) A point of the walls in the disc that face x, by u[0] to u[3] uniform in (0, 1).
+  Drawn<T> draw(const T (&x)[2], T R, const double (&u)[4]) const {
     Drawn<T> found;
     const T R2 = R * R;
-    double chance = 1;
+    double rest = u[0], chance = 1;
     const auto weights = [&](const auto& group) {
       const V left = R2 - group.distance2(x);
       return left > T(0) ? left * group.length : V{};
     };
-    const int64_t run = boxes_.draw(weights, u, chance);
+    const int64_t run = boxes_.draw(weights, rest, chance);
     if (run < 0) return found;
     const T* const f = walls_ + run * kWallFields * kRun;
-    T from[kRun], length[kRun], height[kRun];
+    T from[kRun], to[kRun], foot[kRun], height[kRun], weight[kRun];
     for (int k = 0; k < kRun; ++k) {
-      T to, foot;
-      length[k] = clip(f + k, x, R, from[k], to, foot, height[k]) ? to - from[k] : T(0);
+      weight[k] = 0;
+      if (!clip(f + k, x, R, from[k], to[k], foot[k], height[k])) continue;
+      const T off = higher(higher(from[k] - foot[k], foot[k] - to[k]), T(0));
+      weight[k] = (to[k] - from[k]) * (R2 - height[k] * height[k] - off * off);
     }
-    double within = 1;
-    const int k = Boxes<T>::choose(load<V>(length), u, within);
+    const int k = Boxes<T>::choose(load<V>(weight), rest, chance);
     if (k < 0) return found;
+    const T half = square_root(R2 - height[k] * height[k]), length = to[k] - from[k];
+    const T t = u[1] < 0.5 ? from[k] + T(2 * u[1]) * length : foot[k] + (u[1] < 0.75 ? half : -half) * T(u[2] * u[3]);
+    if (!(t >= from[k] && t <= to[k])) return found;
+    const T off = higher(t < foot[k] ? foot[k] - t : t - foot[k], T(1e-12) * half);
     found.wall = kRun * run + k;
-    found.place = lower((from[k] + T(v) * length[k]) * f[kInverse * kRun + k], T(1));
+    found.place = lower(t * f[kInverse * kRun + k], T(1));
     found.height = higher(height[k], T(0));
-    found.density = chance * within / double(length[k]);
+    found.density = chance * 0.5 * double(T(1) / length + (off < half ? T(elementary::log(half / off)) : T(0)) / (T(2) * half));
     point(found.wall, found.place, found.x);
     return found;
   }

@@ -1,7 +1,7 @@
 """Walks are compared one by one, so every case keeps clear of what rounding may turn: a walk that ends, a ray that meets a corner.
 
 Distances from the absorbing part are exact near it, and bounds farther away: so these domains are flat, or nothing absorbs. Up to eight
-walls make one run of the tree, from which a point is drawn by lengths.
+walls make one run of the tree, which the tree has no say in.
 """
 
 import numpy as np
@@ -32,9 +32,9 @@ def _tables(ring, absorbing, mu, robin):
     return ends, walls, np.concatenate([follows, inner, np.roll(inner, -1, axis=0)], axis=1)[sharp]
 
 
-def _points_of(rng, ring, epsilon):
+def _point_of(rng, ring):
     while True:
-        x = rng.uniform(-0.5, 0.5, 2) * [1, 0.24 if ring is SLAB else 1]
+        x = rng.uniform([-0.5, 0.0 if ring[0, 1] > -0.2 else -0.5], 0.5)
         if oracle.inside([ring], x[None])[0]:
             return x
 
@@ -60,7 +60,7 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
             for n in range(N):
                 clear = False
                 while not clear:
-                    start[b, n] = _points_of(rng, shapes[b if rings > 1 else 0], frame[b, 3])
+                    start[b, n] = _point_of(rng, shapes[b if rings > 1 else 0])
                     every = (oracle.walked(start, frame, arrays, b, n, w, **walked).margin for w in range(first, first + count))
                     clear = all(margin > CLEAR for margin in every)
         start[:, :outside] = np.nan

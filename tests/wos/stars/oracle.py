@@ -102,7 +102,7 @@ class Walk:
             self.met[0].append((at, k, place, self.weight))
 
     def near(self, *margins):
-        self.margin = min(self.margin, *np.abs(margins))
+        self.margin = min([self.margin, *np.abs(margins)])
 
     def radius(self, distance):
         R = min(distance, 2.0)
@@ -184,28 +184,30 @@ class Walk:
                 self.near(0.25 * tip)
 
     def flux(self, R, held):
+        u = [(w + 0.5) / 2**32 for w in self.word(2, self.steps)]
         parts = [chord(wall, self.x, R) for wall in self.walls]
-        total = sum(b - a for a, b in filter(None, parts))
-        if total == 0:
-            return
-        u, v = ((w + 0.5) / 2**32 for w in self.word(2, self.steps)[:2])
-        left = u * total
+        likely = np.zeros(len(self.walls))
         for k, part in enumerate(parts):
-            if part is None:
-                continue
-            chosen, (a, b) = k, part
-            left -= b - a
-            self.near(left)
-            if left < 0:
-                break
-        wall = self.walls[chosen]
-        p, _, length = height(wall, self.x)
-        z = wall[:2] + (a + v * (b - a)) / length * (wall[2:4] - wall[:2])
-        if not sees(self.walls, self.x, chosen, z, self.own):
+            if part is not None:
+                p, foot, _ = height(self.walls[k], self.x)
+                likely[k] = (part[1] - part[0]) * (R * R - p * p - (foot - np.clip(foot, *part)) ** 2)
+        if likely.sum() == 0:
             return
-        w = self.weight * held * green(np.hypot(*(z - self.x)), R, self.screening) * total * self.extent
+        chances = likely / likely.sum()
+        self.near(*(np.cumsum(chances) - u[0]), u[1] - 0.5, u[1] - 0.75)
+        chosen = int(np.searchsorted(np.cumsum(chances), u[0]))
+        wall, (a, b) = self.walls[chosen], parts[chosen]
+        p, foot, length = height(wall, self.x)
+        half = np.sqrt(R * R - p * p)
+        t = a + 2 * u[1] * (b - a) if u[1] < 0.5 else foot + half * u[2] * u[3] * (1 if u[1] < 0.75 else -1)
+        self.near((t - a) / R if t != a else 1, (t - b) / R if t != b else 1)
+        z = wall[:2] + t / length * (wall[2:4] - wall[:2])
+        if not a <= t <= b or not sees(self.walls, self.x, chosen, z, self.own):
+            return
+        density = chances[chosen] * (1 / (b - a) + np.log(half / abs(t - foot)) / (2 * half)) / 2
+        w = self.weight * held * green(np.hypot(*(z - self.x)), R, self.screening) / density * self.extent
         w /= 1 + max(p, 0.0) * wall[4] * self.extent
-        self.met[3 if wall[5] else 2].append((z, chosen, (a + v * (b - a)) / length, w))
+        self.met[3 if wall[5] else 2].append((z, chosen, t / length, w))
 
 
 def of_instance(table, first, b):

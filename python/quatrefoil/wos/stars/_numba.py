@@ -1,6 +1,6 @@
 """Walk on Stars in plain loops and float64: every step asks every segment, wall and corner. The same counters as csrc/wos/stars/walker.hpp.
 
-The point of the walls is drawn by other weights than the tree's, so that walks with a flux have other random numbers, and the same mean.
+Among more than eight walls a point is drawn by other chances than the tree's: a flux then has other random numbers, and the same mean.
 """
 
 import math
@@ -132,24 +132,38 @@ def _robin_mass(walls, extent, x, y, R, own):
 
 
 @jit
-def _draw(walls, x, y, R, u, v):
-    """(6) A point of the walls in the disc, by length: wall, place, height, density; wall -1 where there is none."""
+def _likely(wall, x, y, R):
+    """How likely a wall is drawn, but for the sum of all."""
+    low, high, foot, p, faces = _clip(wall, x, y, R)
+    off = max(low - foot, foot - high, 0.0)
+    return (high - low) * (R * R - p * p - off * off) if faces else 0.0
+
+
+@jit
+def _draw(walls, x, y, R, u):
+    """(6) A point of the walls in the disc: wall, place, height, density; wall -1 where there is none."""
     total = 0.0
     for k in range(len(walls)):
-        low, high, _, _, faces = _clip(walls[k], x, y, R)
-        total += high - low if faces else 0.0
-    left, found = u * total, -1
-    place, height = 0.0, 0.0
+        total += _likely(walls[k], x, y, R)
+    left, found, chance = u[0] * total, -1, 0.0
     for k in range(len(walls)):
-        low, high, _, p, faces = _clip(walls[k], x, y, R)
-        if not faces:
-            continue
-        ex, ey = walls[k, 2] - walls[k, 0], walls[k, 3] - walls[k, 1]
-        found, place, height = k, min((low + v * (high - low)) / math.sqrt(ex * ex + ey * ey), 1.0), p
-        left -= high - low
-        if left < 0.0:
-            break
-    return found, place, height, 1.0 / total if total > 0.0 else 0.0
+        one = _likely(walls[k], x, y, R)
+        if one > 0.0:
+            found, chance = k, one / total
+            left -= one
+            if left < 0.0:
+                break
+    if found < 0:
+        return -1, 0.0, 0.0, 0.0
+    low, high, foot, p, _ = _clip(walls[found], x, y, R)
+    half, length = math.sqrt(R * R - p * p), high - low
+    t = low + 2.0 * u[1] * length if u[1] < 0.5 else foot + (half if u[1] < 0.75 else -half) * u[2] * u[3]
+    if t < low or t > high:
+        return -1, 0.0, 0.0, 0.0
+    ex, ey = walls[found, 2] - walls[found, 0], walls[found, 3] - walls[found, 1]
+    off = max(abs(t - foot), 1e-12 * half)
+    density = 0.5 * chance * (1.0 / length + math.log(half / min(off, half)) / (2.0 * half))
+    return found, min(t / math.sqrt(ex * ex + ey * ey), 1.0), p, density
 
 
 @jit
@@ -181,9 +195,9 @@ def _radius(corners, walls, extent, absorbs, x, y, distance, own, epsilon, scree
 
 
 @jit
-def _flux(walls, extent, x, y, R, own, held, weight, u, v, screening):
+def _flux(walls, extent, x, y, R, own, held, weight, u, screening):
     """(6) Wall, place and weight of a point of the walls that counts; wall -1 where none does."""
-    wall, place, height, density = _draw(walls, x, y, R, u, v)
+    wall, place, height, density = _draw(walls, x, y, R, u)
     if wall < 0:
         return -1, 0.0, 0.0
     dx = walls[wall, 0] + place * (walls[wall, 2] - walls[wall, 0]) - x
@@ -226,8 +240,9 @@ def _one_walk(segments, walls, corners, extent, absorbs, x, walk, point, instanc
             w *= source_weight(2, s, -math.log(s), R * R * screening)[0] if screening > 0.0 else 1.0
             events.append((x[0] + R * s * n[0], x[1] + R * s * n[1], w))
         if flux:
-            v0, v1, _, _ = philox(np.uint64(_BOUNDARY + step), walk, point, instance, k0, k1)
-            wall, along, w = _flux(walls, extent, x[0], x[1], R, own, held, weight, _uniform(v0), _uniform(v1), screening)
+            v0, v1, v2, v3 = philox(np.uint64(_BOUNDARY + step), walk, point, instance, k0, k1)
+            u = (_uniform(v0), _uniform(v1), _uniform(v2), _uniform(v3))
+            wall, along, w = _flux(walls, extent, x[0], x[1], R, own, held, weight, u, screening)
             if wall >= 0:
                 fluxes.append((float(wall), along, w))
         if met >= 0:
