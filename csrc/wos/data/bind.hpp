@@ -74,7 +74,8 @@ struct DataOf {
     given.require(data.context != nullptr, "a null function");
   }
   void set_pairs(const Arguments& given, const View& numbers, const Pieces& pieces) {
-    given.require(pieces.count > 0 && data.width == 2 * pieces.first[pieces.count], "values at vertices need a pair a segment of a polygon");
+    given.require(pieces.count > 0 && data.width == 2 * pieces.first[pieces.count],
+                  "values at vertices need a pair a segment of a polygon");
     if (pieces.count == 1) return;
     given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);

@@ -22,7 +22,7 @@ enum Met { on_boundary, in_domain, on_neumann, on_robin, kMet };
 
 template <class T>
 struct Stars {
-  walk::Walk<T> walk;           // its grids are those of the absorbing part; without pairs
+  walk::Walk<T> walk;            // its grids are those of the absorbing part; without pairs
   const Reflecting* reflecting;  // (B,)
   data::Data neumann, robin;     // what flows in: h
   bool endless;                  // there is no absorbing part: the grids are of a segment far away

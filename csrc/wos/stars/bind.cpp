@@ -1,4 +1,6 @@
 // Arrays from Python -> args, checked, and the grids of the absorbing parts. Computes nothing.
+#include "wos/data/bind.hpp"
+
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -6,7 +8,6 @@
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
-#include "wos/data/bind.hpp"
 #include "wos/polygon/bind.hpp"
 #include "wos/stars/args.hpp"
 

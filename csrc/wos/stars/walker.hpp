@@ -12,9 +12,9 @@ inline namespace QF_ISA {
 constexpr uint32_t kBoundaryStream = 2u << 28;
 constexpr double kStepNs = 150;
 constexpr double kUsualSteps = 20;
-constexpr double kRobinRadius = 0.02;     // of the box: the largest ball that reaches a wall with mu, README (4)
-constexpr double kRobinScreened = 0.25;   // and R sqrt(screening) of it
-constexpr double kLargestRadius = 2;      // holds the whole box from anywhere in it
+constexpr double kRobinRadius = 0.02;    // of the box: the largest ball that reaches a wall with mu, README (4)
+constexpr double kRobinScreened = 0.25;  // and R sqrt(screening) of it
+constexpr double kLargestRadius = 2;     // holds the whole box from anywhere in it
 
 // Points where data is to be evaluated, of one kind of data.
 template <class T>

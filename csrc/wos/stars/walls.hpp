@@ -10,7 +10,7 @@ inline namespace QF_ISA {
 // A point of a wall drawn for the flux (6).
 template <class T>
 struct Drawn {
-  int64_t wall = -1;  // none
+  int64_t wall = -1;      // none
   T x[2], place, height;  // the height of the walk above the wall's line
   double density;         // a scaled length
 };
@@ -70,7 +70,8 @@ class Walls {
     return square_root(best);
   }
 
-  // The first wall that the ray meets from inside before `limit`, which becomes where; -1 where there is none. `own` and `other` do not count.
+  // The first wall that the ray meets from inside before `limit`, which becomes where; -1 where there is none. `own` and `other` do not
+  // count.
   int64_t hit(const T (&x)[2], const T (&d)[2], T& limit, int64_t own, int64_t other = -1) const {
     T inverse[2];
     for (int j = 0; j < 2; ++j) inverse[j] = T(1) / (d[j] > T(1e-20) || d[j] < T(-1e-20) ? d[j] : T(1e-20));

@@ -75,7 +75,8 @@ def robin_mass(walls, extent, x, R, own):
         middle = wall[:2] + 0.5 * sum(part) / length * (wall[2:4] - wall[:2])
         if sees(walls, x, k, middle, own):
             p = max(p, 0.0)
-            mass = quad(lambda t, p=p, foot=foot: np.log(R / np.hypot(p, t - foot)) / TAU, *part, points=[np.clip(foot, *part)], limit=200)[0]
+            sharp = [np.clip(foot, *part)]
+            mass = quad(lambda t, p=p, at=foot: np.log(R / np.hypot(p, t - at)) / TAU, *part, points=sharp, limit=200)[0]
             total += mass * mu / (1 + p * mu)
     return total
 

@@ -55,6 +55,10 @@ def bowl_gradient(X):
     return columns(2 * X[..., 0] + X[..., 1], X[..., 0] - 4 * X[..., 1])
 
 
+def saddle(X):
+    return X[..., 0] ** 2 - X[..., 1] ** 2
+
+
 def decay(X):
     return np.exp(1.5 * X[..., 0] - X[..., 1])  # its Laplacian is 3.25 times itself
 
@@ -98,7 +102,7 @@ def problems():
     return {
         "rectangle": (r, {"dirichlet": wave, "neumann": (which(r, 0, 1, 2), flux(r, wave_gradient))}, wave),
         "source": (r, {"dirichlet": bowl, "source": 2.0, "neumann": (which(r, 1, 3), flux(r, bowl_gradient))}, bowl),
-        "quarter": (q, {"dirichlet": lambda X: X[:, 0] ** 2 - X[:, 1] ** 2, "neumann": (radii, 0.0)}, lambda X: X[..., 0] ** 2 - X[..., 1] ** 2),
+        "quarter": (q, {"dirichlet": saddle, "neumann": (radii, 0.0)}, saddle),
         "ring": (a, {"dirichlet": pole, "neumann": (inner | which(a, 24, last), flux(a, pole_gradient))}, pole),
         "corner": (e, {"dirichlet": oracle.corner_solution, "neumann": (which(e, 0, 5), 0.0)}, oracle.corner_solution),
         "screened": (r, {"dirichlet": decay, "screening": 3.25, "neumann": (which(r, 0, 2, 3), flux(r, decay_gradient))}, decay),
@@ -121,24 +125,26 @@ def problems():
 PROBLEMS = problems()
 
 
-def points_in(ring, rng, n):
+def points_in(ring, rng, n, clear=1e-3):
     low, high = ring.min(axis=0), ring.max(axis=0)
     X = rng.uniform(low, high, (20 * n, 2))
     X = X[oracle.inside([ring], X)]
-    return X[oracle.closest(sides(ring), X)[0] > 1e-3][:n]
+    return X[oracle.closest(sides(ring), X)[0] > clear][:n]
 
 
-def solved(name, rng, n=200, walks=2048, **changed):
+def solved(name, rng, n=200, walks=2048, clear=1e-3, **changed):
     ring, options, u = PROBLEMS[name]
-    X = points_in(ring, rng, n)
+    X = points_in(ring, rng, n, clear)
     options = {"epsilon": EPSILON, "max_steps": 20000, **options, **changed}
     return wos.solve(wos.Polygon(ring), X, walks=walks, rng=seed(rng), **options), u(X)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_closed_forms(name, backend, rng):
-    walks, n = (2048, 200) if NATIVE and backend != "numba" else (256, 60)
-    result, truth = solved(name, rng, n, walks)
+    fast = NATIVE and backend != "numba"
+    walks = (512 if "robin" in name else 2048) if fast else 128 if name == "robin-alone" else 256
+    # with few walks a point near the absorbing part knows little of its own spread
+    result, truth = solved(name, rng, 200 if fast else 60, walks, clear=1e-3 if walks > 1000 else 0.05)
     assert oracle.gates(result.value, result.stderr, truth, spread=False) == []
     assert (result.n_truncated == 0).all()
     assert (result.n_escaped == 0).all()
@@ -147,7 +153,7 @@ def test_closed_forms(name, backend, rng):
 def finite_differences(n):
     """-Laplace u = bell, on (0, 1)^2: u = y (1 - y) at x = 0, du/dn = 0 at y = 0, du/dn = 1 at x = 1, du/dn + 2 u = 1 at y = 1."""
     h = 1 / n
-    second = diags([1, -2, 1], [-1, 0, 1], shape=(n + 1, n + 1)).tolil()
+    second = diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n + 1, n + 1)).tolil()
     second[0, 1] = second[n, n - 1] = 2
     robin = second.copy()
     robin[n, n] -= 2 * h * 2
@@ -319,7 +325,8 @@ def test_gradients_of_linear_parameters(dtype, backend, rng):
     grad = rng.normal(size=9).astype(dtype)
     points, *found = wos.solve_vjp(polygon, X, grad, points_gradient=False, **given(dtype(1)))
     assert points is None
-    total = sum((found[i][name].astype(float) * p).sum() for i, name, p in ((0, "values", v), (1, "amplitude", a), (2, "values", w), (3, "coefficients", c)))  # fmt: skip
+    parts = (("values", v), ("amplitude", a), ("values", w), ("coefficients", c))
+    total = sum((of[name].astype(float) * p).sum() for of, (name, p) in zip(found, parts))
     assert abs(total - (grad.astype(float) * (one - zero)).sum()) < 1e-4 * np.abs(grad).sum()
     with pytest.raises(ValueError, match="points"):
         wos.solve_vjp(polygon, X, grad, **given(dtype(1)))

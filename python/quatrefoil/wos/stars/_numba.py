@@ -48,7 +48,7 @@ def _hit(walls, x, y, dx, dy, limit, own, other):
     """(7) The first wall that the ray meets from inside, and where; -1 where there is none before ``limit``."""
     found = -1
     for k in range(len(walls)):
-        if k == own or k == other:
+        if k in (own, other):
             continue
         ax, ay = walls[k, 0], walls[k, 1]
         ex, ey = walls[k, 2] - ax, walls[k, 3] - ay

@@ -222,7 +222,9 @@ class Prepared:
         if frame.swallows:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
         # a source counts with the square of the extent, which float32 may not hold
-        fits = all(data.kind == "none" for data in self.data[1:]) or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
+        fits = all(data.kind == "none" for data in self.data[1:]) or bool(
+            ((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all()
+        )
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         points = p.points if isinstance(p.points, np.ndarray) else p.points.detach()

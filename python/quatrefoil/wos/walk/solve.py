@@ -37,10 +37,10 @@ def solve(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve -Δu + σu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
+    """Solve -Δu + σu = f in the domain, u = g on its boundary or a part of it, at single points, by averaging random walks (1), (2).
 
-    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
-    α = 1 and Dirichlet conditions everywhere. B problem instances are solved at once where the boundary, the data or the points
+    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest, n pointing outward; this
+    version has α = 1. B problem instances are solved at once where the boundary, the data or the points
     carry a leading B.
 
     Parameters
@@ -57,6 +57,12 @@ def solve(
         As dirichlet, but for PerVertex.
     screening : float
         σ >= 0, a constant.
+    neumann : (where, h), optional
+        ∂u/∂n = h on the segments of a Polygon where ``where`` is True: (M,) bool, NumPy or a tensor, segment k from vertex k to k + 1,
+        outer ring first, then holes; (B, M) or a list of them for B polygons. h as dirichlet; PerVertex has all vertices. There the
+        boundary has no value of its own: points on it are like those inside.
+    robin : (where, mu, h), optional
+        ∂u/∂n + μu = h likewise; mu >= 0 is a number, or one a segment as ``where`` is, and has no gradient.
     walks : int
         Walks a point.
     epsilon : float
@@ -83,7 +89,9 @@ def solve(
     Raises
     ------
     ValueError
-        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1, screening < 0, an odd number
+        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1, screening < 0; a segment in
+        both neumann and robin; neither a Dirichlet part nor μ nor a screening, so that u is free by a constant; neumann or robin with
+        ``gradient``, with points that require grad, or without a Polygon; an odd number
         of walks with ``gradient``.
     TypeError
         Other dtypes; a mix of kinds; floats where integers are due.
@@ -101,6 +109,12 @@ def solve(
     bounds and candidate lists (polygon (2)) that is kept with the boundary. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
 
+    With neumann or robin walks are walks on stars (wos/stars): about 15 steps at epsilon = 1e-3 with half of the boundary reflecting, each
+    O(log M). A reflecting wall has no shell and no bias, but near re-entrant corners balls are at least epsilon large. A wall with μ > 0 is
+    met in balls of 2% of the box, which costs hundreds of steps a walk, so that ``max_steps`` may be too few, and a bias of the order of
+    μ times the square of that: 1e-4 of u where μ times the box is 1. Where the curved side of a many-sided polygon reflects, small epsilons
+    make many steps at its re-entrant corners.
+
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
     alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (5), (6).
@@ -108,7 +122,20 @@ def solve(
     Differentiable in the parameters of dirichlet and source, exactly for these walks; value also in points, by the estimate of ``gradient``
     from the same walks in pairs, which are walked when the gradient is asked for.
 
-    Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
+    Sources: Muller 1956; Sawhney and Crane 2020; Sawhney, Miller, Gkioulekas and Crane 2023 (walk on stars); Salmon et al. 2011 (Philox).
+
+    Examples
+    --------
+    u = x in the unit square: known at x = 0, its flux 1 at x = 1, no flux through the rest.
+
+    >>> import numpy as np
+    >>> from quatrefoil import wos
+    >>> square = wos.Polygon(np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
+    >>> where = np.array([True, True, True, False])
+    >>> flux = lambda X: (X[:, 0] > 1 - 1e-6).astype(X.dtype)
+    >>> found = wos.solve(square, np.array([[0.3, 0.6]]), dirichlet=0.0, neumann=(where, flux), walks=4096, rng=1)
+    >>> bool(abs(found.value[0] - 0.3) < 6 * found.stderr[0] + 2e-3)
+    True
     """
     problem = _problem(
         "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
@@ -138,7 +165,7 @@ def solve_vjp(
     points_gradient: bool = True,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+) -> tuple[Any, ...]:
     """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
 
     value is linear in g for given paths, so the gradient is exact, not an estimate of one.
@@ -162,6 +189,8 @@ def solve_vjp(
         From parameter name to array: {"coefficients": ...} for Fourier, {"values": ...} for PerVertex (a list where a list was given),
         {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
         functions.
+    grad_neumann, grad_robin : dict
+        Of their h, where ``neumann`` or ``robin`` was given: five results then.
 
     Raises
     ------
@@ -249,7 +278,20 @@ def _problem(
         raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
     rate = number(screening, label, "screening")
     return Problem(
-        boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads, neumann, robin
+        boundary,
+        points,
+        dirichlet,
+        source,
+        epsilon,
+        bool(relative),
+        steps,
+        drawn,
+        backend,
+        bool(gradient),
+        rate,
+        num_threads,
+        neumann,
+        robin,
     )
 
 

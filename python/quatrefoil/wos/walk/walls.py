@@ -114,11 +114,10 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
     where = np.repeat(np.arange(polygon.count), np.diff(polygon.first))
     absorbing, reflecting = np.flatnonzero(code == 0), np.flatnonzero(code > 0)
     none_left = [b for b in range(polygon.count) if not (code[polygon.first[b] : polygon.first[b + 1]] == 0).any()]
-    held = np.array([bool((mu[polygon.first[b] : polygon.first[b + 1]] > 0).any()) for b in none_left])
-    if none_left and screening == 0:
-        if not held.all():
+    for b in none_left:
+        if screening == 0 and not (mu[polygon.first[b] : polygon.first[b + 1]] > 0).any():
             raise ValueError(
-                f"{label}: all of polygon {none_left[0]} reflects, so that u is known but for a constant; leave a Dirichlet part, "
+                f"{label}: all of polygon {b} reflects, so that u is known but for a constant; leave a Dirichlet part, "
                 "a positive mu or a screening"
             )
     endless = len(none_left) > 0
@@ -154,7 +153,7 @@ def _turned(segments: np.ndarray) -> np.ndarray:
     turned = np.zeros(len(segments), bool)
     follows = _next(segments)
     start = 0
-    for last in np.flatnonzero(follows <= np.arange(len(segments))):
+    for last in map(int, np.flatnonzero(follows <= np.arange(len(segments)))):
         longest = start + int(length[start : last + 1].argmax())
         left = np.array([-along[longest, 1], along[longest, 0]]) / length[longest]
         middle = 0.5 * (segments[longest, :2] + segments[longest, 2:])
