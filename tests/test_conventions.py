@@ -25,6 +25,7 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.slimkl",
     "quatrefoil.kron.twoterm",
     "quatrefoil.ssm.s4d.kernel",
+    "quatrefoil.wos.walk.solve",
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function

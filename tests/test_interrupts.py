@@ -179,6 +179,8 @@ def wos():
     for g in (1.0, data, lambda x: x[:, 0]):
         yield "solve", functools.partial(qf.wos.solve, small, X, dirichlet=g, source=data, walks=1 << 14, epsilon=1e-5), (0.3,)
     yield "solve", lambda: qf.wos.solve(qf.wos.Ball([0.0, 0.0, 0.0], 1.0), np.zeros((1, 3)), dirichlet=1.0, walks=1 << 26), (0.3,)
+    half = (np.arange(2000) % 2 == 1, data)
+    yield "solve", lambda: qf.wos.solve(small, X, dirichlet=data, neumann=half, walks=1 << 14, epsilon=1e-5), (0.3,)
     yield "solve_vjp", lambda: qf.wos.solve_vjp(small, X, X[:, 0], dirichlet=data, source=data, walks=1 << 14, rng=1), (0.3,)
 
 

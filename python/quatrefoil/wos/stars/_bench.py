@@ -53,7 +53,7 @@ def _solve(flux: bool) -> Problem:
 
 
 def _loops(compiled: Any) -> tuple[Any, ...]:
-    """The squared distance of segments, of silhouettes, where a ray meets a wall, and the closest wall: minima over all of them, for LLVM to vectorise."""
+    """Squared distances of segments and silhouettes, where a ray meets a wall: minima for LLVM to vectorise; the closest wall."""
 
     def _nearest(s: Any, x: Any, y: Any) -> Any:
         best = np.float32(1e30)
