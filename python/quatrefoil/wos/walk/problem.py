@@ -83,7 +83,7 @@ class Problem:
     def slope(self, first: int, walks: int) -> Array:
         """(B, N, d) an estimate of the gradient in the points, by those walks in pairs (13): with one more at an odd end."""
         if self.ready.mixed is not None:
-            raise ValueError("solve: neumann and robin have no gradient in the points; detach them, or points_gradient=False in solve_vjp")
+            raise ValueError("solve_vjp: with neumann or robin there is no gradient in the points; give points_gradient=False")
         if not self.gradient:
             even = first - first % 2
             return replace(self, gradient=True).slope(even, first + walks + (first + walks) % 2 - even)
@@ -98,11 +98,11 @@ class Problem:
 
     def differs_from(self, other: Problem) -> list[str]:
         """What two problems do not share, by name: results may be merged where there is nothing. ValueError where nobody can tell."""
-        for name, of_functions in zip(_DATA * 2, self._functions + other._functions):
+        for name, of_functions in (*zip(_DATA, self._functions), *zip(_DATA, other._functions)):
             if isinstance(of_functions, NotComparable):
                 raise ValueError(f"merge: {name} depends on {of_functions}, which cannot be compared; resume one result instead")
         mine, others = self._fingerprints(), other._fingerprints()
-        return [name for name in mine if mine[name] != others[name]]
+        return [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
 
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
@@ -190,6 +190,8 @@ class Prepared:
             return
         if p.gradient:
             raise ValueError("solve: gradient=True does not go with neumann or robin: there are no pairs of walks on stars")
+        if getattr(p.points, "requires_grad", False):
+            raise ValueError("solve: points require grad, but with neumann or robin there is no gradient in them; detach them")
         assert isinstance(self.boundary, Polygon)
         self.mixed = m = mixed(self.boundary, code, mu, p.screening, "solve")
         self.dirichlet = on_segments(self.dirichlet, self.boundary, m.absorbing, None)
