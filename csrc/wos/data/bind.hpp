@@ -33,7 +33,7 @@ inline void call_python(void* context, std::int64_t instance, std::int64_t n, co
   std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
 }
 
-// Where the segments of each of `count` polygons begin, and where the last ends; count 0 where there are no polygons.
+// Where the segments of each of `count` polygons begin, and where the last ends; null where there is no polygon.
 struct Pieces {
   const std::int64_t* first = nullptr;
   std::int64_t count = 0;
@@ -74,8 +74,7 @@ struct DataOf {
     given.require(data.context != nullptr, "a null function");
   }
   void set_pairs(const Arguments& given, const View& numbers, const Pieces& pieces) {
-    given.require(pieces.count > 0 && data.width == 2 * pieces.first[pieces.count],
-                  "values at vertices need a pair a segment of a polygon");
+    given.require(pieces.first && data.width == 2 * pieces.first[pieces.count], "values at vertices need a pair a segment of a polygon");
     if (pieces.count == 1) return;
     given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
