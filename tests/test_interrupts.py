@@ -196,6 +196,8 @@ def wos():
     many = functools.partial(qf.wos.solve, small, X, dirichlet=data, walks=1 << 14, num_threads=1)
     yield "solve", functools.partial(many, executor=pool), (0.5,)
     pool.shutdown(cancel_futures=True)
+    half = (np.arange(2000) % 2 == 1, data)
+    yield "solve", lambda: qf.wos.solve(small, X, dirichlet=data, neumann=half, walks=1 << 14, epsilon=1e-5), (0.3,)
     yield "solve_vjp", lambda: qf.wos.solve_vjp(small, X, X[:, 0], dirichlet=data, source=data, walks=1 << 14, rng=1), (0.3,)
 
 

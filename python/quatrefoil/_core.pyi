@@ -38,7 +38,7 @@ class _Wos(_Ops):
     class Polygons:
         """Grids of distance bounds."""
 
-        def __init__(self, ends: np.ndarray, first: np.ndarray) -> None: ...
+        def __init__(self, ends: np.ndarray, first: np.ndarray, closed: bool = True) -> None: ...
 
     class Mesh:
         """Trees of boxes over triangles, and grids of distance bounds."""

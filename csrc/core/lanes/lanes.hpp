@@ -321,6 +321,7 @@ QF_HD unsigned bits(I mask) {
 #if defined(__AVX512F__)
 QF_HD unsigned bits(Lanes<std::int32_t, 16> mask) { return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask); }
 QF_HD unsigned bits(Lanes<int64_t, 8> mask) { return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask); }
+QF_HD unsigned bits(Lanes<std::int32_t, 8> mask) { return unsigned(_mm256_movemask_ps((__m256)mask)); }
 #elif defined(__AVX2__)
 QF_HD unsigned bits(Lanes<std::int32_t, 8> mask) { return unsigned(_mm256_movemask_ps((__m256)mask)); }
 QF_HD unsigned bits(Lanes<int64_t, 4> mask) { return unsigned(_mm256_movemask_pd((__m256d)mask)); }

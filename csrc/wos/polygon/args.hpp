@@ -21,6 +21,7 @@ struct Grid {
 struct Segments {
   const double* ends;  // (M, 4): ax, ay, bx, by
   std::int64_t M;
+  bool closed = true;  // rings, outside of which nobody looks; else any segments
 };
 
 template <class T>

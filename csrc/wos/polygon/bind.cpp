@@ -8,13 +8,13 @@ namespace {
 
 constexpr std::int64_t kMaxLevel = 10;  // 2^20 cells
 
-std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_) {
+std::unique_ptr<Polygons> polygons(py::handle ends_, py::handle first_, bool closed) {
   Fit fit("wos.Polygons");
   const Input ends(ends_, "ends"), first(first_, "first");
   const double* const numbers = fit.array(ends, "ends", "M 4");
   const std::int64_t* const begins = fit.array(first, "first", "F");
   fit.require(numbers && begins && fit["F"] >= 1, "first must hold the beginning of the first polygon");
-  return std::make_unique<Polygons>(fit, ends, first);
+  return std::make_unique<Polygons>(fit, ends, first, closed);
 }
 
 // What a walk sees at points of one polygon: a test of the grid.
@@ -33,7 +33,7 @@ void bounds(Arguments& given, Polygons& polygons, std::int64_t polygon, std::int
 }  // namespace
 
 void bind(py::module_& m) {
-  py::class_<Polygons>(m, "Polygons").def(py::init(&polygons), py::arg("ends"), py::arg("first"));
+  py::class_<Polygons>(m, "Polygons").def(py::init(&polygons), py::arg("ends"), py::arg("first"), py::arg("closed") = true);
   m.def("bounds",
         [](Polygons& polygons, std::int64_t polygon, std::int64_t level, py::handle points, py::handle radius, py::handle primitive) {
           Arguments given("wos.bounds", py::make_tuple(points, radius, primitive), 3);

@@ -10,6 +10,7 @@
 #include "core/host/isa.hpp"
 #include "py/caster.hpp"
 #include "py/kept.hpp"
+#include "wos/data/bind.hpp"
 #include "wos/polygon/args.hpp"
 
 QF_TABLE(wos, polygon)
@@ -40,9 +41,11 @@ inline std::int64_t grid_level(std::int64_t M, double epsilon) {
 class Polygons {
  public:
   // ends (M, 4) of float64, first (count + 1,) of int64: shapes and types are the caller's to check.
-  Polygons(const Fit& fit, const View& ends, const View& first)
+  // Not closed: only some of the segments of polygons.
+  Polygons(const Fit& fit, const View& ends, const View& first, bool closed = true)
       : ends_(ends.as<double>(), ends.as<double>() + ends.size()),
-        first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()) {
+        first_(first.as<std::int64_t>(), first.as<std::int64_t>() + first.size()),
+        closed_(closed) {
     fit.require(first_.front() == 0 && first_.back() == ends.shape[0], "first does not fit ends");
     for (std::int64_t b = 0; b < count(); ++b) {
       const std::int64_t M = first_[std::size_t(b + 1)] - first_[std::size_t(b)];
@@ -53,7 +56,8 @@ class Polygons {
   std::int64_t count() const { return std::int64_t(first_.size()) - 1; }
   std::int64_t total() const { return first_.back(); }
   std::int64_t first(std::int64_t b) const { return first_[std::size_t(b)]; }
-  Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b)}; }
+  data::Pieces pieces() const { return {first_.data(), count(), total()}; }
+  Segments segments(std::int64_t b) const { return {ends_.data() + 4 * first(b), first(b + 1) - first(b), closed_}; }
 
   // The grids of those polygons, for those epsilons. Without the GIL.
   template <class T>
@@ -103,6 +107,7 @@ class Polygons {
   }
   std::vector<double> ends_;
   std::vector<std::int64_t> first_;
+  const bool closed_;
   Kept<float> kept_f32_;
   Kept<double> kept_f64_;
 };

@@ -144,7 +144,7 @@ class GridBuilder {
   void descend(int row, int depth, int64_t cx, int64_t cy, int64_t n, int lane, T closest, T half_diagonal) {
     const int size = grid_.level - depth;
     // no walk comes here; what rounding brings is at the boundary
-    if (closest > half_diagonal && !inside_(cx << size, cy << size)) return fill(cx, cy, size, T(0x1p-100), 0);
+    if (segments_.closed && closest > half_diagonal && !inside_(cx << size, cy << size)) return fill(cx, cy, size, T(0x1p-100), 0);
     if (closest > T(size ? kFarUp : kFar) * half_diagonal) {
       const T lowered = closest * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
       return fill(cx, cy, size, lowered, size);

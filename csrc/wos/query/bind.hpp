@@ -32,6 +32,7 @@ struct Boundaries {
       given.require(given["M"] == mesh->count(), "the tree is of another mesh");
     }
   }
+  data::Pieces pieces() const { return polygons ? polygons->pieces() : mesh ? data::Pieces{nullptr, 1, mesh->count()} : data::Pieces{}; }
   bool ball() const { return !polygons && !mesh; }
   std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
   std::vector<polygon::Segments> segments(std::int64_t B) const {

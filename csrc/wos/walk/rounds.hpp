@@ -71,9 +71,9 @@ void reduce_round(const Walk<T>& p, const Round& r, const double* values, const 
   });
 }
 
-// Rounds over instances, points and at last walks.
-template <class T>
-void walk(const Walk<T>& p) {
+// Rounds over instances, points and at last walks. walks(round, values, marks) runs those of one.
+template <class T, class F>
+void in_rounds(const Walk<T>& p, F&& walks) {
   if (p.B * p.N == 0) return;
   const int channels = p.channels();
   const int64_t most = kRound / (p.gradient ? 4 : 1);  // walks of a round, a whole number of pairs
@@ -81,7 +81,7 @@ void walk(const Walk<T>& p) {
   Scratch<double> values(total * channels);
   Scratch<uint32_t> marks(total);
   const auto run = [&](const Round& r, Nodes* nodes) {
-    walk_round(p, r, values, marks);
+    walks(r, static_cast<double*>(values), static_cast<uint32_t*>(marks));
     reduce_round(p, r, values, marks, nodes);
   };
   const int64_t instances = p.N * min(most, p.walks) <= most ? most / (p.N * min(most, p.walks)) : 0;
@@ -106,6 +106,11 @@ void walk(const Walk<T>& p) {
       for (int64_t w = 0; w < p.walks; w += most) run({b, b + 1, {n, 1, p.first_walk + w, min(most, p.walks - w)}}, nodes);
     }
   }
+}
+
+template <class T>
+void walk(const Walk<T>& p) {
+  in_rounds(p, [&](const Round& r, double* values, uint32_t* marks) { walk_round(p, r, values, marks); });
 }
 
 }  // namespace QF_ISA

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._spec import Family
 from . import query as _query
+from . import stars as _stars
 from . import walk as _walk
 from .data import Fourier, Gaussians, GridField, PerVertex, Polynomial
 from .labels import NeuralOperatorLabels
@@ -36,7 +37,7 @@ __all__ = [
     "solve_vjp",
 ]
 
-OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS)
+OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _stars.OPS)
 
 
 def __dir__() -> list[str]:

@@ -114,6 +114,7 @@ ALONG = Op(
     host=_along, host_adjoint=_along_vjp,
 )  # fmt: skip
 OPS = (PLACE, WALK, ALONG)
+METHODS = {"walk": WALK}  # the ops that solve a problem; a later noun of the family adds its own
 
 
 def along(

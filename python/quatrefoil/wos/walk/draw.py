@@ -16,7 +16,7 @@ from ..._progress import Report, reporter
 from . import harmonic
 from .adaptive import Rule, draw_until
 from .groups import Groups, Part, gather
-from .piece import Piece, Window, cut_out, walk_ranges, windows
+from .piece import Piece, Window, WithWalls, cut_out, walk_ranges, windows
 from .problem import Prepared, Problem, check_range
 from .scaleout import Task, answers, check_executor, shared_by, to_send
 from .state import State
@@ -66,6 +66,8 @@ class Draw:
     def of(problem: Problem, executor: Any, progress: Any, label: str) -> Draw:
         tell = reporter(progress, label, lambda walks, left: f"wos.solve: {walks} walks, {left:.0%} left")
         if executor is not None:
+            if problem.ready.mixed is not None:
+                raise ValueError(f"{label}: an executor does not go with neumann or robin yet; leave it out")
             check_executor(problem, executor, label)
         return Draw(problem, executor, tell, label)
 
@@ -98,7 +100,7 @@ class Draw:
             points = PART_WALKS // max(walks for _, _, walks in asked)
         else:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
-        for window in windows(p.B, p.N, points):
+        for window in windows(p.B, p.N, points) if p.mixed is None else [Window(0, p.B, 0, p.N)]:
             here = of[window.rows(p.N)]
             for k in np.unique(here):
                 _, first, walks = asked[k]
@@ -132,7 +134,7 @@ class Draw:
         return found
 
 
-def _drawn(piece: Piece, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
+def _drawn(piece: Piece | WithWalls, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
     if rule is not None:
         return draw_until(piece, rule, job.first, tell)
     state = piece.run(job.first, job.walks, job.rows)

@@ -6,6 +6,7 @@ Plain array code for NumPy arrays and tensors, so that torch differentiates it; 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -272,8 +273,8 @@ def _stacked(parts: list[Array], xp: Any) -> Array:
 
 def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     b, xp = target.boundary, target.namespace
-    if not isinstance(b, (Polygon, TriangleMesh)) or name != "dirichlet":
-        raise ValueError(f"solve: {name} is PerVertex data, which only the dirichlet of a polygon or mesh can be")
+    if not isinstance(b, (Polygon, TriangleMesh)) or name == "source":
+        raise ValueError(f"solve: {name} is PerVertex data, which only what is given on the boundary of a polygon or mesh can be")
     sizes = np.diff(b.first_vertex)
     if isinstance(given.values, (list, tuple)):
         rows = [target.parameter(v, f"{name}.values[{i}]") for i, v in enumerate(given.values)]
@@ -310,6 +311,25 @@ def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:
     if isinstance(values, (list, tuple)):
         return [as_given(row, v) for row, v in zip(rows, values)]
     return as_given(np.stack(rows) if rows else np.zeros((0, vertices)), values)
+
+
+def on_segments(packed: Packed, polygon: Polygon, chosen: np.ndarray, turned: np.ndarray | None) -> Packed:
+    """Values at vertices for some of the segments: a pair each, the other way round where it is turned. Other data as it is."""
+    if packed.kind != "per_vertex":
+        return packed
+    pairs = 2 * chosen[:, None] + np.arange(2)
+    if turned is not None:
+        pairs = np.where(turned[:, None], pairs[:, ::-1], pairs)
+    column = pairs.reshape(-1)
+    shape = tuple(packed.numbers.shape)  # type: ignore[union-attr]
+    index = column if isinstance(packed.numbers, np.ndarray) else _arrays.of_kind("torch", column)
+
+    def pull(g: np.ndarray) -> Parameters:
+        full = np.zeros(shape)
+        full[:, column] = g
+        return packed.pull(full)  # type: ignore[misc]
+
+    return dataclasses.replace(packed, numbers=packed.numbers[:, index], pull=packed.pull and pull)  # type: ignore[index]
 
 
 def _pack_list(given: list[Any], target: Target, name: str) -> Packed:

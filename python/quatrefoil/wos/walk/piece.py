@@ -69,7 +69,7 @@ class Piece:
     dirichlet: Array | None
     source: Array | None
     extras: tuple[Any, ...]  # grids, g, f
-    kinds: tuple[str, str]
+    kinds: tuple[str, ...]
     seed: int  # signed
     max_steps: int
     gradient: bool
@@ -78,6 +78,11 @@ class Piece:
     point: int
     backend: str
     num_threads: int | None
+
+    @property
+    def points(self) -> int:
+        """Of all instances."""
+        return int(self.start.shape[0] * self.start.shape[1])
 
     @property
     def inputs(self) -> tuple[Array | None, ...]:
@@ -90,7 +95,7 @@ class Piece:
 
     def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
         """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
-        if rows is not None and len(rows) < self.start.shape[0] * self.start.shape[1]:
+        if rows is not None and len(rows) < self.points:
             part, kept = self._only(rows)
             return part.run(first, walks).take(kept)
         mean, m2, counts = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
@@ -113,8 +118,44 @@ class Piece:
         return replace(self, start=start, point=self.point + low), kept
 
 
-def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Piece:
+@dataclass(frozen=True)
+class WithWalls:
+    """All of a problem part of whose boundary reflects: the arguments of ``stars``."""
+
+    p: Prepared
+
+    @property
+    def points(self) -> int:
+        """Of all instances."""
+        return int(self.p.B * self.p.N)
+
+    def options(self, first: int, walks: int) -> tuple[Any, ...]:
+        """Those of the op for walks [first, first + walks)."""
+        problem, mixed = self.p.problem, self.p.mixed
+        assert mixed is not None
+        return (*self.p.kinds, problem.signed_seed, first, walks, problem.max_steps, mixed.endless, problem.screening)
+
+    def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
+        """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
+        p = self.p
+        start, *tables = p.inputs
+        part = rows is not None and len(rows) < self.points
+        if rows is not None and part:
+            rest = np.ones(p.B * p.N, bool)
+            rest[rows] = False
+            start = start.copy() if isinstance(start, np.ndarray) else start.clone()
+            start[rest.reshape(p.B, p.N)] = np.nan
+        found = call(p.op, (start, *tables), self.options(first, walks), p.extras, None, p.backend, p.problem.num_threads)
+        starts, sizes = schedule(first, walks)
+        mean, m2, counts = (x.reshape(p.B * p.N, *x.shape[2:]) for x in found)
+        state = State(starts, sizes, mean, m2, counts)
+        return state.take(rows) if rows is not None and part else state
+
+
+def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Piece | WithWalls:
     """That part of a prepared problem, its data under their gradients; ``boundary`` is that of its instances, if it is at hand."""
+    if p.mixed is not None:
+        return WithWalls(p)
     problem, (start, frame, _, _, dirichlet, source) = p.problem, p.inputs
     b, end, n, n_end = window
     part, memo, (g, f) = p.boundary, p.extras[0], p.extras[1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..mesh import Boundary, TriangleMesh
-from ..polygon import Ball
-from . import MAX_WALKS, PLACE
+from ..polygon import Ball, Polygon
+from . import MAX_WALKS, METHODS, PLACE
 from .fingerprint import NotComparable, fingerprint
-from .packing import NOTHING, Packed, Target, pack, with_arrays
-from .piece import Piece, Window, cut_out, to_numpy
+from .packing import NOTHING, Packed, Target, on_segments, pack, with_arrays
+from .piece import Piece, Window, WithWalls, cut_out, to_numpy
+from .walls import Mixed, conditions, grids, mixed
 
 Array = Any
+_DATA = ("dirichlet", "source", "neumann", "robin")
 _OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
@@ -42,15 +44,18 @@ class Problem:
     screening: float = 0.0
     cache: str | None = None
     num_threads: int | None = None
+    neumann: Any = None  # (where, h)
+    robin: Any = None  # (where, mu, h)
     _ready: Any = field(default=None, repr=False, compare=False)
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
     def __post_init__(self) -> None:
-        self.points, self.dirichlet, self.source = (with_arrays(x, copied) for x in (self.points, self.dirichlet, self.source))
+        for name in ("points", *_DATA):
+            setattr(self, name, with_arrays(getattr(self, name), copied))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", "dirichlet", "source")}
+        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", *_DATA)}
         return {**self.__dict__, **data, "_ready": None}
 
     @property
@@ -61,7 +66,7 @@ class Problem:
         return made
 
     @property
-    def whole(self) -> Piece:
+    def whole(self) -> Piece | WithWalls:
         """All of it."""
         p = self.ready
         self.remember_functions()
@@ -70,13 +75,15 @@ class Problem:
     def remember_functions(self) -> None:
         """What the functions are now: they may be others by the time of a merge."""
         if self._functions is None:
-            self._functions = [_of_functions(data) for data in (self.ready.dirichlet, self.ready.source)]
+            self._functions = [_of_functions(data) for data in self.ready.data]
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> np.ndarray:
         """(rows, d) an estimate of the gradient in all points or some, by those walks in pairs (13): with one more at an odd end."""
+        if self.ready.mixed is not None:
+            raise ValueError("solve_vjp: with neumann or robin there is no gradient in the points; give points_gradient=False")
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)
-        mean, _ = replace(self.whole, gradient=True).run(even, end - even, rows).fold()
+        mean, _ = replace(cast(Piece, self.whole), gradient=True).run(even, end - even, rows).fold()
         found: np.ndarray = to_numpy(mean)[:, 1:]
         return found
 
@@ -87,11 +94,11 @@ class Problem:
 
     def differs_from(self, other: Problem) -> list[str]:
         """What two problems do not share, by name: results may be merged where there is nothing. ValueError where nobody can tell."""
-        for name, of_functions in zip(("dirichlet", "source") * 2, self._functions + other._functions):
+        for name, of_functions in (*zip(_DATA, self._functions), *zip(_DATA, other._functions)):
             if isinstance(of_functions, NotComparable):
                 raise ValueError(f"merge: {name} depends on {of_functions}, which cannot be compared; resume one result instead")
         mine, others = self._fingerprints(), other._fingerprints()
-        return [name for name in mine if mine[name] != others[name]]
+        return [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
 
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
@@ -99,7 +106,9 @@ class Problem:
             "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.center if isinstance(b, Ball) else b.ends)],
             "points": fingerprint(self.points),
         }
-        for name, data, of_functions in zip(("dirichlet", "source"), (p.dirichlet, p.source), self._functions):
+        if p.mixed is not None:
+            found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.walls, p.mixed.absorbing, p.mixed.reflecting)]
+        for name, data, of_functions in zip(_DATA, p.data, self._functions):
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
         return found | {name: getattr(self, name) for name in _OPTIONS}
@@ -156,7 +165,12 @@ class Prepared:
         target = Target(b, self.kind, self.dtype)
         self.dirichlet = pack(problem.dirichlet, target, "dirichlet")
         self.source = NOTHING if problem.source is None else pack(problem.source, target, "source")
-        self.kinds = (self.dirichlet.kind, self.source.kind)
+        self.data = [self.dirichlet, self.source]
+        self.mixed: Mixed | None = None
+        if problem.neumann is not None or problem.robin is not None:
+            self._mix(target)
+        self.op = METHODS["walk" if self.mixed is None else "stars"]
+        self.kinds = tuple(data.kind for data in self.data)
         self.cover: Any = None  # of harmonic caching
         self._batches(points)
         self._place(points)
@@ -165,17 +179,34 @@ class Prepared:
     def backend(self) -> str:
         return self.problem.backend
 
+    def _mix(self, target: Target) -> None:
+        """Walls, what flows through them, and the boundary values of the rest."""
+        p = self.problem
+        code, mu = conditions(self.boundary, p.neumann, p.robin, "solve")
+        if not (code > 0).any():
+            return
+        if p.gradient:
+            raise ValueError("solve: gradient=True does not go with neumann or robin: there are no pairs of walks on stars")
+        if getattr(p.points, "requires_grad", False):
+            raise ValueError("solve: points require grad, but with neumann or robin there is no gradient in them; detach them")
+        assert isinstance(self.boundary, Polygon)
+        self.mixed = m = mixed(self.boundary, code, mu, p.screening, "solve")
+        self.dirichlet = on_segments(self.dirichlet, self.boundary, m.absorbing, None)
+        self.data[0] = self.dirichlet
+        for name, given in (("neumann", p.neumann), ("robin", p.robin)):
+            h = NOTHING if given is None else pack(given[-1], target, name)
+            self.data.append(on_segments(h, self.boundary, m.reflecting, m.turned))
+
     def _batches(self, points: np.ndarray) -> None:
         self.N = points.shape[-2]
         self.shape: tuple[int, ...]
-        if points.ndim == 2 and self.boundary.batch is None and self.dirichlet.batch is None and self.source.batch is None:
+        if points.ndim == 2 and self.boundary.batch is None and all(data.batch is None for data in self.data):
             self.B, self.shape = 1, (self.N,)
             return
         sizes = {
             "points": len(points) if points.ndim == 3 else None,
             "boundary": self.boundary.batch,
-            "dirichlet": self.dirichlet.batch,
-            "source": self.source.batch,
+            **{name: data.batch for name, data in zip(_DATA, self.data)},
         }
         found = {name: n for name, n in sizes.items() if n is not None}
         if len(set(found.values())) > 1:
@@ -190,7 +221,9 @@ class Prepared:
         if frame.swallows:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
         # a source counts with the square of the extent, which float32 may not hold
-        fits = self.source.kind == "none" or bool(((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all())
+        fits = all(data.kind == "none" for data in self.data[1:]) or bool(
+            ((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all()
+        )
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         points = p.points if isinstance(p.points, np.ndarray) else p.points.detach()
@@ -205,8 +238,12 @@ class Prepared:
             count = int(self.outside.sum())
             warnings.warn(f"solve: {count} points lie outside the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
         start = start if self.dtype is precision else _cast(start, precision)
-        self.inputs = (start, rows, ends, first, self.dirichlet.numbers, self.source.numbers)
-        self.extras = (memo, self.dirichlet.function, self.source.function)
+        tables: tuple[Array, ...] = (ends, first)
+        if self.mixed is not None:
+            tables = self.mixed.arrays(self.kind)
+            memo = grids(tables, self.kind)
+        self.inputs = (start, rows, *tables, *(data.numbers for data in self.data))
+        self.extras = (memo, *(data.function for data in self.data))
 
     def cast(self, array: Array) -> Array:
         """float64 results in the dtype of the points."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def shared_by(p: Prepared, window: Window) -> Shared:
 
 
 def to_send(p: Prepared, window: Window, shared: Shared) -> Piece:
-    piece = cut_out(p, window, shared.boundary)
+    piece = cast(Piece, cut_out(p, window, shared.boundary))
     arrays = {name: to_numpy(getattr(piece, name)) for name in ("start", "frame", "dirichlet", "source")}
     return replace(piece, **arrays, ends=None, first=None, extras=())
 

@@ -15,7 +15,7 @@ from ..._typing import AnyArray, Array, T
 from ..data import Data
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball, Polygon
-from . import MAX_STEPS, WALK
+from . import MAX_STEPS
 from .adaptive import Rule
 from .draw import Draw
 from .problem import Problem, check_pairs, check_range, resolve
@@ -30,6 +30,8 @@ def solve(
     dirichlet: Data,
     source: Data | None = None,
     screening: float = 0.0,
+    neumann: tuple[Any, Data] | None = None,
+    robin: tuple[Any, Any, Data] | None = None,
     walks: int = 64,
     epsilon: float = 1e-3,
     relative: bool = True,
@@ -46,10 +48,10 @@ def solve(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve -Δu + σu = f in the domain, u = g on its boundary, at single points, by averaging random walks (1), (2).
+    """Solve -Δu + σu = f in the domain, u = g on its boundary or a part of it, at single points, by averaging random walks (1), (2).
 
-    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest; this version has
-    α = 1 and Dirichlet conditions everywhere. B problem instances are solved at once where the boundary, the data or the points
+    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest, n pointing outward; this
+    version has α = 1. B problem instances are solved at once where the boundary, the data or the points
     carry a leading B.
 
     Parameters
@@ -66,6 +68,12 @@ def solve(
         As dirichlet, but for PerVertex.
     screening : float
         σ >= 0, a constant.
+    neumann : (where, h), optional
+        ∂u/∂n = h on the segments of a Polygon where ``where`` is True: (M,) bool, NumPy or a tensor, segment k from vertex k to k + 1,
+        outer ring first, then holes; (B, M) or a list of them for B polygons. h as dirichlet; PerVertex has all vertices. There the
+        boundary has no value of its own: points on it are like those inside.
+    robin : (where, mu, h), optional
+        ∂u/∂n + μu = h likewise; mu >= 0 is a number, or one a segment as ``where`` is, and has no gradient.
     walks : int
         Walks a point.
     epsilon : float
@@ -107,7 +115,9 @@ def solve(
     ------
     ValueError
         Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1, screening < 0, an odd number
-        of walks with ``gradient``, rtol or atol < 0, max_walks < walks.
+        of walks with ``gradient``, rtol or atol < 0, max_walks < walks; a segment in both neumann and robin; neither a Dirichlet part nor μ
+        nor a screening, so that u is free by a constant; neumann or robin with ``gradient``, ``cache``, ``executor``, with points that
+        require grad, or without a Polygon.
     TypeError
         Other dtypes; a mix of kinds; floats where integers are due; what the executor's workers cannot be sent.
     NotImplementedError
@@ -126,6 +136,12 @@ def solve(
     bounds and candidate lists (polygon (2)) that is kept with the boundary. For a mesh likewise (mesh (6)): its cells are filled as walks
     come by, at most 2 million of them. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
+
+    With neumann or robin walks are walks on stars (wos/stars): about 15 steps at epsilon = 1e-3 with half of the boundary reflecting, each
+    O(log M). A reflecting wall has no shell and no bias, but near re-entrant corners balls are at least epsilon large. A wall with μ > 0 is
+    met in balls of 2% of the box, which costs hundreds of steps a walk, so that ``max_steps`` may be too few, and a bias of the order of
+    μ times the square of that: 1e-4 of u where μ times the box is 1. Where the curved side of a many-sided polygon reflects, small epsilons
+    make many steps at its re-entrant corners.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
@@ -149,7 +165,7 @@ def solve(
     Differentiable in the parameters of dirichlet and source, exactly for these walks; value also in points, by the estimate of ``gradient``
     from the same walks in pairs, which are walked when the gradient is asked for.
 
-    Sources: Muller 1956; Sawhney and Crane 2020; Salmon et al. 2011 (Philox).
+    Sources: Muller 1956; Sawhney and Crane 2020; Sawhney, Miller, Gkioulekas and Crane 2023 (walk on stars); Salmon et al. 2011 (Philox).
 
     Examples
     --------
@@ -160,10 +176,20 @@ def solve(
     (True, True)
     >>> bool((r.resume(1000).n_walks == r.n_walks + 1000).all())
     True
+
+    u = x in the unit square: known at x = 0, its flux 1 at x = 1, no flux through the rest.
+
+    >>> square = qf.wos.Polygon(np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
+    >>> where = np.array([True, True, True, False])
+    >>> flux = lambda X: (X[:, 0] > 1 - 1e-6).astype(X.dtype)
+    >>> found = qf.wos.solve(square, np.array([[0.3, 0.6]]), dirichlet=0.0, neumann=(where, flux), walks=4096, rng=1)
+    >>> bool(abs(found.value[0] - 0.3) < 6 * found.stderr[0] + 2e-3)
+    True
     """
     problem = _problem(
-        "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
-    )
+        "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
+        neumann, robin,
+    )  # fmt: skip
     if cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
             raise ValueError("solve: with a cache rtol, atol, executor and progress have no meaning yet; leave them out")
@@ -190,11 +216,13 @@ def solve_vjp(
     rng: int,
     walk_offset: int = 0,
     screening: float = 0.0,
+    neumann: tuple[Any, Data] | None = None,
+    robin: tuple[Any, Any, Data] | None = None,
     gradient: bool = False,
     points_gradient: bool = True,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+) -> tuple[Any, ...]:
     """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
 
     value is linear in g for given paths, so the gradient is exact, not an estimate of one.
@@ -219,6 +247,8 @@ def solve_vjp(
         where a list was given),
         {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
         functions.
+    grad_neumann, grad_robin : dict
+        Of their h, where ``neumann`` or ``robin`` was given: five results then.
 
     Raises
     ------
@@ -232,8 +262,9 @@ def solve_vjp(
     """
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(
-        "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening
-    )
+        "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
+        neumann, robin,
+    )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
     of_value = numbers_of(grad, "solve_vjp", "grad")
@@ -241,7 +272,7 @@ def solve_vjp(
         raise ValueError(f"solve_vjp: grad has shape {of_value.shape}, expected value's {p.shape}")
     if of_value.dtype != p.dtype:
         raise TypeError(f"solve_vjp: grad has dtype {of_value.dtype} but points has {p.dtype}; convert it")
-    for data in (p.dirichlet, p.source):
+    for data in p.data:
         if data.numbers is not None and data.pull is None:
             raise NotImplementedError("solve_vjp: a list of data has no gradient here; stack its parameters, or use torch's autograd")
     group = 2 if gradient else 1
@@ -251,15 +282,17 @@ def solve_vjp(
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
     given = _arrays.of_kind(p.kind, share)
-    pulled = iter(call_vjp(WALK, (*p.inputs, given), problem.whole.options(first, count), p.extras, problem.backend, num_threads))
-    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in (p.dirichlet, p.source)]
-    return _grad_points(problem, of_value, first, count) if points_gradient else None, found[0], found[1]
+    pulled = iter(call_vjp(p.op, (*p.inputs, given), problem.whole.options(first, count), p.extras, problem.backend, num_threads))
+    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in p.data]
+    return _grad_points(problem, of_value, first, count) if points_gradient else None, *found
 
 
 def _check_cache(cache: Any, problem: Problem) -> None:
     if cache != "harmonic":
         raise ValueError(f'solve: cache is {cache!r}, expected None or "harmonic"')
     p = problem.ready
+    if p.mixed is not None:
+        raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
     if p.source.kind != "none" or problem.gradient:
         raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
     if len(p.shape) != 1:
@@ -302,6 +335,8 @@ def _problem(
     num_threads: Any,
     gradient: Any,
     screening: Any,
+    neumann: Any,
+    robin: Any,
 ) -> Problem:
     if not isinstance(boundary, (Polygon, TriangleMesh, Ball)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, a TriangleMesh or a Ball")
@@ -315,7 +350,20 @@ def _problem(
         raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
     rate = number(screening, label, "screening")
     return Problem(
-        boundary, points, dirichlet, source, epsilon, bool(relative), steps, drawn, backend, bool(gradient), rate, num_threads=num_threads
+        boundary,
+        points,
+        dirichlet,
+        source,
+        epsilon,
+        bool(relative),
+        steps,
+        drawn,
+        backend,
+        bool(gradient),
+        rate,
+        num_threads=num_threads,
+        neumann=neumann,
+        robin=robin,
     )
 
 

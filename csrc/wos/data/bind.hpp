@@ -1,0 +1,125 @@
+// Boundary values and sources from Python -> args, checked. Computes nothing.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "py/arguments.hpp"
+#include "wos/data/args.hpp"
+
+namespace quatrefoil::wos::data {
+
+inline void call_compiled(void* context, std::int64_t, std::int64_t n, const double* x, double* out) {
+  reinterpret_cast<void (*)(std::int64_t, const double*, double*)>(context)(n, x, out);
+}
+inline void call_compiled_of_instance(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
+  call_compiled(static_cast<void**>(context)[instance], instance, n, x, out);
+}
+struct PythonFunction {
+  py::object function;
+  std::int64_t dimension;
+};
+// The caller's f(instance, X (n d,)) -> (n,): with the GIL, on numbers of its own, which it may keep. They are copied here, for NumPy would
+// give the GIL back meanwhile.
+inline void call_python(void* context, std::int64_t instance, std::int64_t n, const double* x, double* out) {
+  const GilHeld held;
+  const PythonFunction& f = *static_cast<const PythonFunction*>(context);
+  const py::int_ number(instance);
+  py::array_t<double> points({n, f.dimension});
+  std::memcpy(points.mutable_data(), x, std::size_t(n * f.dimension) * sizeof(double));
+  const auto call = [&] { return PyObject_CallFunctionObjArgs(f.function.ptr(), number.ptr(), points.ptr(), nullptr); };
+  const auto answer = py::reinterpret_steal<py::object>(wait_at_exit(call));
+  if (!answer) throw py::error_already_set();
+  const Input values(answer, "the values of a function");
+  if (values.size() != n || values.dtype != Dtype::f64)
+    throw ValueError("solve: a function gave another number of values than it got points");
+  std::memcpy(out, values.as<double>(), std::size_t(n) * sizeof(double));
+}
+
+// The segments of `count` polygons, or the triangles of a mesh: how many in all, and where each polygon's begin. total -1: there are none.
+struct Pieces {
+  const std::int64_t* first = nullptr;
+  std::int64_t count = 1, total = -1;
+};
+
+// Boundary values or a source: numbers (1 or B, width), or a function.
+struct DataOf {
+  Data data;
+  std::vector<std::int64_t> offsets;
+  PythonFunction function;
+  std::vector<void*> compiled;  // one an instance
+
+  DataOf(const Arguments& given, const char* name, const View& numbers, const std::string& kind, const py::object& call,
+         const Pieces& pieces, std::int64_t first_instance, std::int64_t B, std::int64_t D)
+      : function{call, D} {
+    data.kind = Kind(given.choice(name, kind, {"none", "number", "fourier", "per_vertex", "gaussians", "polynomial", "grid", "function"}));
+    const bool described = data.kind != Kind::none && data.kind != Kind::function;
+    given.require(numbers.present == described, "numbers go with data that has some");
+    if (data.kind == Kind::function) set_function(given, first_instance + B);
+    if (!described) return;
+    given.require(numbers.shape[0] == 1 || numbers.shape[0] == B, "data has a row, or a row an instance");
+    data.numbers = numbers.as<double>();
+    data.width = numbers.shape[1];
+    data.stride = numbers.shape[0] > 1 ? data.width : 0;
+    switch (data.kind) {
+      case Kind::number: given.require(data.width == 1, "a number has one number"); break;
+      case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
+      case Kind::gaussians: given.require(data.width % (D + 2) == 0, "a Gaussian has d + 2 numbers"); break;
+      case Kind::polynomial:
+      case Kind::grid:
+        for (std::int64_t row = 0; row < numbers.shape[0]; ++row) check_table(given, row, D);
+        break;
+      default: set_corners(given, numbers, pieces, D); break;
+    }
+  }
+
+ private:
+  void set_function(const Arguments& given, std::int64_t last) {
+    given.require(!function.function.is_none(), "a function is missing");
+    const py::object addresses = py::getattr(function.function, "addresses", py::none());
+    if (!addresses.is_none()) {
+      for (const py::handle each : addresses) compiled.push_back(reinterpret_cast<void*>(each.cast<std::uintptr_t>()));
+      given.require(std::int64_t(compiled.size()) >= last, "a function an instance");
+      given.require(std::find(compiled.begin(), compiled.end(), nullptr) == compiled.end(), "a null function");
+      data.callback = call_compiled_of_instance, data.context = compiled.data();
+      return;
+    }
+    const py::object address = py::getattr(function.function, "address", py::none());
+    data.callback = address.is_none() ? call_python : call_compiled;
+    data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
+    given.require(data.context != nullptr, "a null function");
+  }
+  // The sizes of a polynomial or a grid, which the kernel takes on trust.
+  void check_table(const Arguments& given, std::int64_t row, std::int64_t D) const {
+    const double* const p = data.numbers + row * data.stride;
+    const std::int64_t begin = table_begin(data.kind, D), least = data.kind == Kind::grid ? 2 : 1;
+    std::int64_t count = 1;
+    given.require(data.width >= begin, "a polynomial or a grid has sizes");
+    for (std::int64_t i = 0; i < D; ++i) {
+      given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "a size that is none");
+      given.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
+      count *= std::int64_t(p[i]);
+    }
+    for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "a box without inside");
+  }
+  void set_corners(const Arguments& given, const View& numbers, const Pieces& pieces, std::int64_t D) {
+    given.require(data.width == D * pieces.total, "values at vertices need one a corner of every segment or triangle");
+    if (pieces.count == 1) return;
+    given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
+    for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
+    data.offsets = offsets.data();
+  }
+};
+
+// The same for instances from `first` on.
+inline Data from_instance(Data data, std::int64_t first) {
+  if (data.offsets)
+    data.offsets += first;
+  else
+    data.numbers += first * data.stride;
+  return data;
+}
+
+}  // namespace quatrefoil::wos::data

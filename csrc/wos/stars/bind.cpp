@@ -1,0 +1,215 @@
+// Arrays from Python -> args, checked, and the grids of the absorbing parts. Computes nothing.
+#include "wos/data/bind.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/host/isa.hpp"
+#include "py/arguments.hpp"
+#include "wos/polygon/bind.hpp"
+#include "wos/stars/args.hpp"
+
+QF_TABLE(wos, stars)
+
+namespace quatrefoil::wos::stars {
+namespace {
+
+using data::DataOf;
+using data::Pieces;
+using polygon::Polygons;
+
+constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
+constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
+constexpr std::int64_t kMaxWalks = 1LL << 32;
+
+// A table of one boundary, or of B of them, and where each one's rows begin.
+struct Rows {
+  const double* numbers;
+  const std::int64_t* first;
+  std::int64_t count;  // of boundaries
+
+  Rows(Arguments& given, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t polygons) {
+    const View& table = given.input(name, dims).view();
+    const View& begins = given.input(first_name, first_dims).view();
+    numbers = table.as<double>(), first = begins.as<std::int64_t>();
+    count = begins.shape[0] - 1;
+    bool good = count == polygons && first[0] == 0 && first[count] == table.shape[0];
+    for (std::int64_t b = 0; good && b < count; ++b) good = first[b] <= first[b + 1];
+    given.require(good, "the rows of walls and corners are those of as many boundaries");
+  }
+  std::int64_t at(std::int64_t instance) const { return count == 1 ? 0 : instance; }
+  std::int64_t rows(std::int64_t instance) const { return first[at(instance) + 1] - first[at(instance)]; }
+};
+
+// The frames of B instances, the absorbing part of the boundary and the reflecting one.
+struct Scene {
+  const double* frame;
+  std::unique_ptr<Polygons> own;  // where no memo was given
+  Polygons* polygons;
+  std::unique_ptr<Rows> walls, corners;
+  std::int64_t B;
+
+  Scene(Arguments& given, const py::object& memo) {
+    frame = given.input("frame", "B 4");
+    B = given["B"];
+    const View& ends = given.input("ends", "M 4").view();
+    const View& first = given.input("first", "F").view();
+    given.require(given["F"] >= 1, "first has a number more than there are boundaries");
+    if (memo.is_none()) {
+      own = std::make_unique<Polygons>(given, ends, first, false);
+      polygons = own.get();
+    } else {
+      if (!py::isinstance<Polygons>(memo)) given.refuse_type("grids: expected those of a Polygon");
+      polygons = memo.cast<Polygons*>();
+      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
+    }
+    given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
+    walls = std::make_unique<Rows>(given, "walls", "P 6", "first_wall", "Q", polygons->count());
+    corners = std::make_unique<Rows>(given, "corners", "C 6", "first_corner", "G", polygons->count());
+  }
+  std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
+
+  Reflecting reflecting(std::int64_t instance) const {
+    const auto from = [&](const Rows& t, int width) { return t.numbers + width * t.first[t.at(instance)]; };
+    return {from(*walls, kWallNumbers), from(*corners, kCornerNumbers), walls->rows(instance), corners->rows(instance)};
+  }
+};
+
+struct Options {
+  const std::string* kinds;  // of the data
+  std::int64_t seed, first_walk, walks, max_steps;
+  bool endless;
+  double screening;
+  const py::object &grids, *functions;
+  int threads;
+};
+
+constexpr const char* kNames[kMet] = {"dirichlet", "source", "neumann", "robin"};
+
+// The inputs of a call, and f(args of instances [begin, end), begin) for groups of them, without the GIL.
+template <class T>
+struct Call {
+  const T* start;
+  Scene scene;
+  std::int64_t N;
+  std::vector<const View*> numbers;
+  std::vector<std::unique_ptr<DataOf>> data;
+  const Options& options;
+
+  Call(Arguments& given, const Options& o) : start(given.input("start", "B N 2")), scene(given, o.grids), N(given["N"]), options(o) {
+    static constexpr const char* dims[kMet] = {"R K", "S J", "U I", "V H"};
+    for (int met = 0; met < kMet; ++met) {
+      const auto fitted = given.optional_input(kNames[met], dims[met]);
+      [[maybe_unused]] const double* const checked = fitted;
+      numbers.push_back(&fitted.view());
+      const Pieces walls{scene.walls->first, scene.walls->count, scene.walls->first[scene.walls->count]};
+      const Pieces pieces = met == on_boundary ? scene.polygons->pieces() : met == in_domain ? Pieces{} : walls;
+      data.push_back(std::make_unique<DataOf>(given, kNames[met], fitted.view(), o.kinds[met], o.functions[met], pieces, 0, scene.B, 2));
+    }
+    given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
+    given.require(o.max_steps >= 1 && o.max_steps < kMaxSteps, "max_steps out of range");
+    given.require(o.screening >= 0 && o.screening < 1e300, "screening out of range");
+    given.size("nodes", walk::node_count(o.first_walk, o.walks));
+  }
+
+  template <class F>
+  void for_groups(F&& f) const {
+    const GilReleased released;
+    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
+      const std::int64_t end = std::min(scene.B, begin + kInstances);
+      std::vector<std::int64_t> which, levels;
+      std::vector<Reflecting> reflecting;
+      for (std::int64_t b = begin; b < end; ++b) {
+        which.push_back(scene.polygon(b));
+        levels.push_back(polygon::grid_level(scene.polygons->segments(which.back()).M, scene.frame[4 * b + 3]));
+        reflecting.push_back(scene.reflecting(b));
+      }
+      const auto owned = scene.polygons->grids<T>(which, levels, options.threads);
+      std::vector<polygon::Grid<T>> grids;
+      for (const auto& grid : owned) grids.push_back(*grid);
+      Stars<T> p{};
+      p.walk = in_group(begin, end, grids.data());
+      p.reflecting = reflecting.data();
+      p.neumann = from_instance(data[on_neumann]->data, begin), p.robin = from_instance(data[on_robin]->data, begin);
+      p.endless = options.endless;
+      f(p, begin);
+    }
+  }
+
+ private:
+  walk::Walk<T> in_group(std::int64_t begin, std::int64_t end, const polygon::Grid<T>* grids) const {
+    walk::Walk<T> p{};
+    p.grids = grids;
+    p.start = start + begin * N * 2;
+    p.frame = scene.frame + begin * 4;
+    p.dirichlet = from_instance(data[on_boundary]->data, begin), p.source = from_instance(data[in_domain]->data, begin);
+    p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
+    p.max_steps = options.max_steps, p.screening = options.screening;
+    p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
+    p.dimension = 2, p.threads = options.threads;
+    return p;
+  }
+};
+
+void stars(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
+           const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
+           bool endless, double screening, py::object grids, py::object g, py::object f, py::object h, py::object k, int threads) {
+  const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
+  const py::object functions[kMet] = {g, f, h, k};
+  const Options options{kinds, seed, first_walk, walks, max_steps, endless, screening, grids, functions, threads};
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const Call<T> call(given, options);
+    double* const mean = given.output("mean", "B N nodes 1");
+    double* const m2 = given.output("m2", "B N nodes 1");
+    std::int64_t* const counts = given.output("counts", "B N 3");
+    given.all_taken();
+    call.for_groups([&](Stars<T>& p, std::int64_t begin) {
+      const std::int64_t row = begin * call.N, width = p.walk.nodes();
+      p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
+      kernels<T>().stars(p);
+    });
+  });
+}
+
+void stars_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
+               const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
+               bool endless, double screening, py::object grids, py::object g, py::object f, py::object h, py::object k, int threads) {
+  const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
+  const py::object functions[kMet] = {g, f, h, k};
+  const Options options{kinds, seed, first_walk, walks, max_steps, endless, screening, grids, functions, threads};
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const Call<T> call(given, options);
+    const double* const grad = given.input("grad", "B N nodes 1");
+    for (const char* name : {"dstart", "dframe", "dends", "dfirst", "dwalls", "dfirst_wall", "dcorners", "dfirst_corner"})
+      given.no_output(name);
+    double* to[kMet];
+    for (int met = 0; met < kMet; ++met) {
+      to[met] = given.gradient_of(kNames[met]);
+      if (to[met]) std::fill_n(to[met], call.numbers[std::size_t(met)]->size(), 0.0);
+    }
+    given.all_taken();
+    call.for_groups([&](const Stars<T>& p, std::int64_t begin) {
+      StarsAdjoint<T> q{};
+      q.forward = p;
+      q.grad = grad + begin * call.N * p.walk.nodes();
+      for (int met = 0; met < kMet; ++met) {
+        const data::Data& of = call.data[std::size_t(met)]->data;
+        q.numbers[met] = to[met] ? to[met] + (of.offsets ? 0 : begin * of.stride) : nullptr;
+      }
+      kernels<T>().stars_adjoint(q);
+    });
+  });
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  define(m, "stars", &stars);
+  define(m, "stars_vjp", &stars_vjp);
+}
+
+}  // namespace quatrefoil::wos::stars

@@ -1,0 +1,160 @@
+// A tree over things that follow one another along the boundary: runs of eight have a box, runs of eight boxes another one, and so on.
+// Nothing is sorted: rings are in order already. A visit reads 160 bytes (320 in float64) a node.
+#pragma once
+#include "core/lanes/lanes.hpp"
+#include "core/run/memory.hpp"
+
+namespace quatrefoil::wos::stars {
+inline namespace QF_ISA {
+
+constexpr int kRun = 8;
+constexpr int kDeepest = 20;  // levels
+
+template <class T>
+struct Box {
+  T low[2], high[2];
+  T length;  // of what lies in it
+
+  void add(const Box& other) {
+    for (int i = 0; i < 2; ++i) low[i] = min(low[i], other.low[i]), high[i] = max(high[i], other.high[i]);
+    length += other.length;
+  }
+};
+
+// The first bit of a mask.
+QF_HD int first_bit(unsigned mask) { return __builtin_ctz(mask); }
+
+template <class T>
+class Boxes {
+ public:
+  using V = Lanes<T, kRun>;
+
+  // box_of(i): that of thing i < n.
+  template <class F>
+  Boxes(int64_t n, F&& box_of) : fields_(5 * kRun * groups_above(n)) {
+    int64_t below = n, at = 0;
+    for (levels_ = 0; below > (levels_ ? kRun : 0); ++levels_) {
+      const int64_t boxes = (below + kRun - 1) / kRun, groups = (boxes + kRun - 1) / kRun;
+      first_[levels_] = at;
+      for (int64_t i = 0; i < groups * kRun; ++i) {
+        Box<T> box = nothing();
+        for (int64_t k = kRun * i; k < min(below, kRun * (i + 1)); ++k) box.add(levels_ ? get(first_[levels_ - 1], k) : box_of(k));
+        put(at, i, box);
+      }
+      at += groups;
+      below = boxes;
+    }
+  }
+
+  struct Group {
+    V low[2], high[2], length;
+    // Squares of the distances from x.
+    QF_HD V distance2(const T (&x)[2]) const {
+      V sum{};
+      for (int i = 0; i < 2; ++i) {
+        const V below = low[i] - x[i], above = x[i] - high[i], out = higher(below, above);
+        const V d = out > T(0) ? out : V{};
+        sum += d * d;
+      }
+      return sum;
+    }
+    // Which ones the ray x + t / inverse, 0 <= t <= limit, goes through; `slack` is what rounding may do.
+    QF_HD Bits<V> crossed(const T (&x)[2], const T (&inverse)[2], T limit, T slack) const {
+      V enter = broadcast<V>(T(0)), leave = broadcast<V>(limit);
+      for (int i = 0; i < 2; ++i) {
+        const V a = (low[i] - (x[i] + slack)) * inverse[i], b = (high[i] - (x[i] - slack)) * inverse[i];
+        enter = higher(enter, lower(a, b));
+        leave = lower(leave, higher(a, b));
+      }
+      return enter <= leave;
+    }
+  };
+
+  // leaf(run) for every run whose boxes, from the top on, are among touches(group).
+  template <class Touches, class Leaf>
+  QF_HD void visit(const Touches& touches, const Leaf& leaf) const {
+    int level = levels_ - 1;
+    if (level < 0) return;
+    int64_t at[kDeepest];
+    unsigned hit[kDeepest];
+    at[level] = 0;
+    hit[level] = bits(touches(group(level, 0)));
+    while (level < levels_) {
+      if (!hit[level]) {
+        ++level;
+        continue;
+      }
+      const int64_t child = kRun * at[level] + first_bit(hit[level]);
+      hit[level] &= hit[level] - 1;
+      if (level) {
+        --level;
+        at[level] = child;
+        hit[level] = bits(touches(group(level, child)));
+      } else {
+        leaf(child);
+      }
+    }
+  }
+  // A run drawn by weights(group), with u uniform in [0, 1): u goes on as such and `chance` is multiplied by its chance. -1 where all
+  // weights of some group are 0.
+  template <class Weights>
+  QF_HD int64_t draw(const Weights& weights, double& u, double& chance) const {
+    int64_t at = 0;
+    for (int level = levels_ - 1; level >= 0; --level) {
+      const int chosen = choose(weights(group(level, at)), u, chance);
+      if (chosen < 0) return -1;
+      at = kRun * at + chosen;
+    }
+    return levels_ ? at : -1;
+  }
+  // One of eight by their weights.
+  QF_HD static int choose(V weights, double& u, double& chance) {
+    T w[kRun];
+    store(w, weights);
+    double all = 0;
+    for (int i = 0; i < kRun; ++i) all += double(w[i]);
+    if (!(all > 0)) return -1;
+    double low = 0;
+    const double target = u * all;
+    int chosen = -1;
+    for (int i = 0; i < kRun; ++i) {
+      if (!(w[i] > 0)) continue;
+      if (chosen >= 0 && low + double(w[chosen]) > target) break;
+      if (chosen >= 0) low += double(w[chosen]);
+      chosen = i;
+    }
+    u = min(max((target - low) / double(w[chosen]), 0.0), 1.0);
+    chance *= double(w[chosen]) / all;
+    return chosen;
+  }
+
+ private:
+  static int64_t groups_above(int64_t n) {
+    int64_t groups = 0;
+    for (int64_t below = n; below > (groups ? kRun : 0);) {
+      below = (below + kRun - 1) / kRun;
+      groups += (below + kRun - 1) / kRun;
+    }
+    return groups;
+  }
+  static Box<T> nothing() { return {{T(1e12), T(1e12)}, {T(-1e12), T(-1e12)}, T(0)}; }
+  T* field(int64_t first, int64_t i, int f) const { return fields_ + ((first + i / kRun) * 5 + f) * kRun + i % kRun; }
+  void put(int64_t first, int64_t i, const Box<T>& b) {
+    const bool empty = b.low[0] > b.high[0];  // lies far away: nothing touches it
+    const T f[5] = {b.low[0], b.low[1], empty ? T(1e12) : b.high[0], empty ? T(1e12) : b.high[1], b.length};
+    for (int j = 0; j < 5; ++j) *field(first, i, j) = f[j];
+  }
+  Box<T> get(int64_t first, int64_t i) const {
+    return {{*field(first, i, 0), *field(first, i, 1)}, {*field(first, i, 2), *field(first, i, 3)}, *field(first, i, 4)};
+  }
+  QF_HD Group group(int level, int64_t i) const {
+    const T* const f = fields_ + (first_[level] + i) * 5 * kRun;
+    return {{load<V>(f), load<V>(f + kRun)}, {load<V>(f + 2 * kRun), load<V>(f + 3 * kRun)}, load<V>(f + 4 * kRun)};
+  }
+  int levels_ = 0;
+  int64_t first_[kDeepest];  // of every level, its first group
+  Scratch<T> fields_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::stars

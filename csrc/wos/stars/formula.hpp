@@ -1,0 +1,43 @@
+// The maths of Walk on Stars. Equation numbers: README.md beside this file. No libm.
+#pragma once
+#include "wos/polygon/formula.hpp"
+#include "wos/walk/formula.hpp"
+
+namespace quatrefoil::wos::stars {
+inline namespace QF_ISA {
+
+// (3) What a walk that hits a wall at s R counts with screening, L = -ln s and z = R sqrt(screening): 1 / I_0(z) at s = 1.
+template <class V>
+QF_HD V hit_weight(V s, V L, V z2) {
+  using T = Element<V>;
+  const V end = z2 * T(0.25), q = end * s * s;
+  const V a = walk::harmonic_series<0>(end) / walk::bessel_series<0>(end);
+  return T(1) + T(2) * q * (walk::bessel_series<2>(q) * (a - L) - walk::harmonic_series<1>(q));
+}
+
+// (5) The integral of ln(R / r) / 2 pi along a line at the distance p > 0 from the centre, from the foot of the perpendicular to t >= 0.
+template <class T>
+QF_HD T line_mass(T p, T t, T R) {
+  const T r2 = p * p + t * t;
+  if (!(r2 > T(0))) return T(0);
+  const T r = square_root(r2);
+  return (t * (elementary::log(R / r) + T(1)) - p * elementary::angle(p / r, t / r)) * T(0.15915494309189533577);
+}
+
+// (7) Where the ray x + t d meets the segments a + s e from inside (on their left): t, or `none` where it does not before `limit`.
+// `slack`: rounding, as a length.
+template <class V>
+QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> slack,
+                Element<V> none) {
+  using T = Element<V>;
+  const V px = ax - x[0], py = ay - x[1];
+  const V det = d[0] * ey - d[1] * ex;  // positive: out of the domain
+  const V inverse = broadcast<V>(T(1)) / (det > T(0) ? det : broadcast<V>(T(1)));
+  const V t = (px * ey - py * ex) * inverse, s = (px * d[1] - py * d[0]) * inverse;
+  const V over = inverse_length * slack;
+  const auto meets = (det > T(0)) & (t > -slack) & (t <= limit) & (s >= -over) & (s <= T(1) + over);
+  return meets ? t : broadcast<V>(none);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::stars
