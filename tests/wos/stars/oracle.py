@@ -195,7 +195,8 @@ class Walk:
         if likely.sum() == 0:
             return
         chances = likely / likely.sum()
-        self.near(*(np.cumsum(chances) - u[0]), u[1] - 0.5, u[1] - 0.75)
+        edges = np.cumsum(chances)
+        self.near(*(edges[(edges > 0) & (edges < 1 - 1e-9)] - u[0]))
         chosen = int(np.searchsorted(np.cumsum(chances), u[0]))
         wall, (a, b) = self.walls[chosen], parts[chosen]
         p, foot, length = height(wall, self.x)
