@@ -52,17 +52,26 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
             arrays += [np.concatenate(part), np.cumsum([0, *map(len, part)])]
         extent = rng.uniform(0.5, 2, (B, 1)) if rings == B or B == 1 else np.full((B, 1), rng.uniform(0.5, 2))
         frame = np.concatenate([rng.standard_normal((B, 2)), extent, np.full((B, 1), 0.111 if ring is SLAB else 0.01)], axis=1)
-        seed, start = int(rng.integers(-(2**63), 2**63)), np.zeros((B, N, 2))
-        walked = {"seed": seed, "max_steps": options.get("max_steps", 1024), "endless": not absorbing}
+        walked = {"max_steps": options.get("max_steps", 1024), "endless": not absorbing}
         walked |= {"screening": options.get("screening", 0.0), "wanted": [kind != "none" for kind in (g, f, h, k)]}
-        first, count = options.get("first_walk", 0), options.get("walks", 4)
-        for b in range(B):
-            for n in range(N):
-                clear = False
-                while not clear:
+        walks = range(options.get("first_walk", 0), options.get("first_walk", 0) + options.get("walks", 4))
+
+        def clear_points(seed):
+            """None where no point will do: some decisions are the seed's alone."""
+            start = np.zeros((B, N, 2))
+            for b, n in np.ndindex(B, N):
+                for _ in range(100):
                     start[b, n] = _point_of(rng, shapes[b if rings > 1 else 0])
-                    every = (oracle.walked(start, frame, arrays, b, n, w, **walked).margin for w in range(first, first + count))
-                    clear = all(margin > CLEAR for margin in every)
+                    if all(oracle.walked(start, frame, arrays, b, n, w, seed, **walked).margin > CLEAR for w in walks):
+                        break
+                else:
+                    return None
+            return start
+
+        start = None
+        while start is None:
+            seed = int(rng.integers(-(2**63), 2**63))
+            start = clear_points(seed)
         start[:, :outside] = np.nan
         M, P = len(arrays[0]), len(arrays[2])
         numbers = [_numbers(kind, rng, rows, 2, frame, M if met == 0 else P) for met, kind in enumerate((g, f, h, k))]

@@ -66,6 +66,12 @@ def chord(wall, x, R):
     return (low, high) if low < high else None
 
 
+def log_mass(p, t, R):
+    """The integral of G along a line at the height p, from the foot to t, by quadrature in the square root of the length."""
+    found = quad(lambda v: 2 * v * np.log(R / np.hypot(p, v * v)) / TAU, 0, np.sqrt(abs(t)), epsabs=1e-15, epsrel=1e-12, limit=400)[0]
+    return found if t > 0 else -found
+
+
 def robin_mass(walls, extent, x, R, own):
     total = 0.0
     for k, wall in enumerate(walls):
@@ -76,8 +82,7 @@ def robin_mass(walls, extent, x, R, own):
         middle = wall[:2] + 0.5 * sum(part) / length * (wall[2:4] - wall[:2])
         if sees(walls, x, k, middle, own):
             p = max(p, 0.0)
-            sharp = [np.clip(foot, *part)]
-            mass = quad(lambda t, p=p, at=foot: np.log(R / np.hypot(p, t - at)) / TAU, *part, points=sharp, limit=200)[0]
+            mass = log_mass(p, part[1] - foot, R) - log_mass(p, part[0] - foot, R)
             total += mass * mu / (1 + p * mu)
     return total
 
@@ -196,7 +201,8 @@ class Walk:
         if likely.sum() == 0:
             return
         chances = likely / likely.sum()
-        self.near(*(np.cumsum(chances) - u[0]), u[1] - 0.5, u[1] - 0.75)
+        edges = np.cumsum(chances)
+        self.near(*(edges[(edges > 0) & (edges < 1 - 1e-9)] - u[0]))
         chosen = int(np.searchsorted(np.cumsum(chances), u[0]))
         wall, (a, b) = self.walls[chosen], parts[chosen]
         p, foot, length = height(wall, self.x)

@@ -93,6 +93,8 @@ def test_functions_and_kinds_of_flux(backend, rng):
     run = dict(dirichlet=0.0, walks=20, rng=s)
     one, both = (wos.solve(wos.Polygon(RECTANGLE), X, neumann=(where, h), **run).value for h in (0.5, np.array([0.5, 1.0])))
     np.testing.assert_array_equal(both[0], one)
+    none, zero = (wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wave, neumann=(where, h), walks=20, rng=s) for h in (0.0, np.array(0.0)))
+    same(none, zero)
 
 
 def test_instances_are_those_alone(backend, rng):

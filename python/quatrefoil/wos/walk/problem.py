@@ -194,7 +194,8 @@ class Prepared:
         self.dirichlet = on_segments(self.dirichlet, self.boundary, m.absorbing, None)
         self.data[0] = self.dirichlet
         for name, given in (("neumann", p.neumann), ("robin", p.robin)):
-            h = NOTHING if given is None else pack(given[-1], target, name)
+            nothing = given is None or (type(given[-1]) in (int, float) and given[-1] == 0)  # no point of the walls is asked for
+            h = NOTHING if nothing else pack(given[-1], target, name)
             self.data.append(on_segments(h, self.boundary, m.reflecting, m.turned))
 
     def _batches(self, points: np.ndarray) -> None:

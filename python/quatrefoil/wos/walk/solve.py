@@ -140,8 +140,8 @@ def solve(
     With neumann or robin walks are walks on stars (wos/stars): about 15 steps at epsilon = 1e-3 with half of the boundary reflecting, each
     O(log M). A reflecting wall has no shell and no bias, but near re-entrant corners balls are at least epsilon large. A wall with μ > 0 is
     met in balls of 2% of the box, which costs hundreds of steps a walk, so that ``max_steps`` may be too few, and a bias of the order of
-    μ times the square of that: 1e-4 of u where μ times the box is 1. Where the curved side of a many-sided polygon reflects, small epsilons
-    make many steps at its re-entrant corners.
+    μ times the square of that: about 4e-4 of u where μ times the box is 1. Where the curved side of a
+    many-sided polygon reflects, small epsilons make many steps at its re-entrant corners.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
