@@ -31,11 +31,11 @@ struct Rows {
   std::int64_t count;  // of boundaries
 
   Rows(Arguments& given, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t polygons) {
-    const View& table = given.input(name, dims).view();
-    const View& begins = given.input(first_name, first_dims).view();
-    numbers = table.as<double>(), first = begins.as<std::int64_t>();
-    count = begins.shape[0] - 1;
-    bool good = count == polygons && first[0] == 0 && first[count] == table.shape[0];
+    const auto table = given.input(name, dims);
+    const auto begins = given.input(first_name, first_dims);
+    numbers = table, first = begins;
+    count = begins.view().shape[0] - 1;
+    bool good = count == polygons && first[0] == 0 && first[count] == table.view().shape[0];
     for (std::int64_t b = 0; good && b < count; ++b) good = first[b] <= first[b + 1];
     given.require(good, "the rows of walls and corners are those of as many boundaries");
   }
@@ -54,11 +54,13 @@ struct Scene {
   Scene(Arguments& given, const py::object& memo) {
     frame = given.input("frame", "B 4");
     B = given["B"];
-    const View& ends = given.input("ends", "M 4").view();
-    const View& first = given.input("first", "F").view();
-    given.require(given["F"] >= 1, "first has a number more than there are boundaries");
+    const auto ends = given.input("ends", "M 4");
+    const auto first = given.input("first", "F");
+    const double* const segments = ends;
+    const std::int64_t* const begins = first;
+    given.require(segments && begins && given["F"] >= 1, "first has a number more than there are boundaries");
     if (memo.is_none()) {
-      own = std::make_unique<Polygons>(given, ends, first, false);
+      own = std::make_unique<Polygons>(given, ends.view(), first.view(), false);
       polygons = own.get();
     } else {
       if (!py::isinstance<Polygons>(memo)) given.refuse_type("grids: expected those of a Polygon");

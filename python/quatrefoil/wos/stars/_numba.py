@@ -325,6 +325,12 @@ def _rows(table, first, instance):
     return table[first[b] : first[b + 1]]
 
 
+def _check(label, arrays):
+    for table, first, name in zip(arrays[::2], arrays[1::2], ("ends", "walls", "corners")):
+        if first[0] != 0 or first[-1] != len(table):
+            raise ValueError(f"{label}: the first rows of {name} are {first[0]} to {first[-1]}, but there are {len(table)}")
+
+
 def _tables(arrays, instance):
     ends, first, walls, first_wall, corners, first_corner = arrays
     return tuple(_rows(table, begins, instance) for table, begins in ((ends, first), (walls, first_wall), (corners, first_corner)))
@@ -350,6 +356,7 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
     """The nodes of walks [first_walk, first_walk + count) of every point."""
     frame, ends, walls, corners = map(dense, (frame, ends, walls, corners))
     arrays, kinds = (ends, first, walls, first_wall, corners, first_corner), (dirichlet_kind, source_kind, neumann_kind, robin_kind)
+    _check("wos.stars", arrays)
     data = [dense(x) for x in (dirichlet, source, neumann, robin)]
     wanted = [kind != "none" for kind in kinds]
     for b in range(len(start)):
@@ -375,6 +382,7 @@ def stars_vjp(start, frame, ends, first, walls, first_wall, corners, first_corne
     """The walks again."""
     frame, ends, walls, corners = map(dense, (frame, ends, walls, corners))
     arrays, kinds = (ends, first, walls, first_wall, corners, first_corner), (dirichlet_kind, source_kind, neumann_kind, robin_kind)
+    _check("wos.stars_vjp", arrays)
     data, to = [dense(x) for x in (dirichlet, source, neumann, robin)], (ddirichlet, dsource, dneumann, drobin)
     state = of_values(first_walk, np.zeros((0, count)), np.zeros((0, 3)))
     for d in to:

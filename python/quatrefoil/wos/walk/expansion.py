@@ -52,11 +52,14 @@ def _check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, fir
 
 
 def _gather_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    coefficients, _, begin, ball, offset, _ = shapes
+    coefficients, z2, begin, ball, offset, weight = shapes
     assert coefficients is not None
     assert begin is not None
     assert ball is not None
     assert offset is not None
+    found = (coefficients, z2, begin, ball, offset, weight)
+    if [len(s) for s in found if s is not None] != [3, 1, 1, 1, 2, 1] or z2 != coefficients[:1] or not ball == weight == offset[:1]:
+        raise ValueError(f"{label}: the arrays have shapes {found}, expected (K, S, C), (K,), (N + 1,), (P,), (P, d) and (P,)")
     if ball[0] and not coefficients[0]:
         raise ValueError(f"{label}: ball has shape {ball} but there are no balls")
     if begin[0] < 1 or offset[-1] not in (2, 3) or coefficients[2] != harmonics(offset[-1], options[0]):
