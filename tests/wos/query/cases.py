@@ -67,8 +67,8 @@ def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, shared=False, **options)
 
 CASES = [
     _case("nearest", "tetrahedron", 7, d=3, mesh="tetrahedron", weights=True),
-    _case("nearest", "mesh", 301, d=3, mesh="ball", weights=True, sign=True),
-    _case("nearest", "large-mesh", 90, d=3, mesh="large", weights=True),
+    _case("nearest", "mesh", 101, d=3, mesh="ball", weights=True, sign=True),
+    _case("nearest", "large-mesh", 24, d=3, mesh="large", weights=True),
     _case("nearest", "mesh-distances", 33, d=3, mesh="ball", where=False, sign=True),
     _case("nearest", "mesh-shared", 5, d=3, mesh="ball", shared=True),
     _case("nearest", "mesh-with-gaps", 20, d=3, mesh="gaps", sign=True, closed=False),
@@ -83,8 +83,8 @@ CASES = [
     _case("nearest", "ball", 20, d=3),
     _case("nearest", "no-instances", 3, B=0, rings=1),
     _case("inside", "tetrahedron", 40, d=3, mesh="tetrahedron"),
-    _case("inside", "mesh", 301, d=3, mesh="ball"),
-    _case("inside", "large-mesh", 90, d=3, mesh="large"),
+    _case("inside", "mesh", 101, d=3, mesh="ball"),
+    _case("inside", "large-mesh", 24, d=3, mesh="large"),
     _case("inside", "needles", 60, d=3, mesh="needles"),
     _case("inside", "mesh-with-gaps", 60, d=3, mesh="gaps", closed=False),
     _case("inside", "polygons", 40, B=2, rings=2),

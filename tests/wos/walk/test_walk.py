@@ -156,7 +156,7 @@ def test_gates_see_another_screening(rng):
 @pytest.mark.parametrize("d", [2, 3])
 def test_harmonic_caching(d, screening, rng):
     """Points share walks, so their errors are correlated: every gate is over runs of their own, some points of each."""
-    runs, n, W = 80, 150, 512
+    runs, n, W = 50, 120, 512
     if d == 2:
         u = lambda X: np.exp(np.sqrt(screening + 1) * X[:, 0]) * np.cos(X[:, 1])  # noqa: E731
         boundary = wos.Polygon(oracle.star(100))
