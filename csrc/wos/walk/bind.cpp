@@ -245,7 +245,8 @@ void balls(Arguments& given, double screening, py::object grids, int threads) {
       const std::int64_t end = std::min(scene.B, begin + kInstances);
       const Grids<T> boundaries(scene, begin, end, threads);
       Balls<T> q{};
-      q.forward.grids = boundaries.data(), q.forward.start = start + begin * given["N"] * scene.D;
+      q.forward.grids = boundaries.data(), q.forward.mesh = boundaries.mesh();
+      q.forward.start = start + begin * given["N"] * scene.D;
       q.forward.frame = scene.frame + begin * (scene.D + 2), q.forward.screening = screening;
       q.forward.B = end - begin, q.forward.N = given["N"], q.forward.dimension = int(scene.D), q.forward.threads = threads;
       q.radius = radius + begin * given["N"];

@@ -102,6 +102,37 @@ def test_sources(rng):
     assert gates(r.value, r.stderr, u(X)) == []
 
 
+@needs_native
+@pytest.mark.parametrize("screening", [0.0, 5.0])
+def test_gradients_and_screening(screening, rng):
+    """By pairs, with a source: u = sin x sin y + z."""
+    V, F = icosphere(3, 0.1)
+    X = points_in(V, rng, 150, 0.7)
+
+    def u(Y):
+        return np.sin(Y[..., 0]) * np.sin(Y[..., 1]) + Y[..., 2]
+
+    def f(Y):
+        return 2 * np.sin(Y[..., 0]) * np.sin(Y[..., 1]) + screening * u(Y)
+
+    run = dict(dirichlet=u, source=f, screening=screening, walks=4096, epsilon=1e-4, gradient=True, rng=seed(rng))
+    r = wos.solve(wos.TriangleMesh(V, F), X, **run)
+    assert gates(r.value, r.stderr, u(X)) == []
+    x, y, _ = X.T
+    for i, truth in enumerate((np.cos(x) * np.sin(y), np.sin(x) * np.cos(y), np.ones(len(X)))):
+        assert gates(r.grad[:, i], r.grad_stderr[:, i], truth) == []
+
+
+@needs_native
+def test_harmonic_caching(rng):
+    V, F = icosphere(2, 0.1)
+    X = points_in(V, rng, 200, 0.8)
+    run = dict(dirichlet=cubic, walks=256, epsilon=1e-4, rng=seed(rng))
+    errors = [wos.solve(wos.TriangleMesh(V, F), X, cache=cache, **run).value - cubic(X) for cache in (None, "harmonic")]
+    plain, cached = (np.sqrt((e**2).mean()) for e in errors)
+    assert cached < plain
+
+
 def plane(X):
     return 0.3 + X @ np.array([1.0, 2.0, -1.0])
 

@@ -1,5 +1,6 @@
 """Walks on stars: data, instances, bits, gradients, and what is refused."""
 
+import concurrent.futures
 import pickle
 
 import numpy as np
@@ -225,3 +226,25 @@ def test_nobody_reflects(backend, rng):
     X, s = points_in(RECTANGLE, rng, 9), seed(rng)
     plain = wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wave, walks=9, rng=s)
     same(plain, wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wave, walks=9, rng=s, neumann=(np.zeros(4, bool), 1.0)))
+
+
+def test_until_errors_are_small(backend, rng):
+    """A point that stops has the bits of a plain solve with as many walks; progress is told; an executor and a cache are refused."""
+    X, polygon, told = points_in(RECTANGLE, rng, 12), wos.Polygon(RECTANGLE), []
+    run = dict(rng=seed(rng), **options_of_all(rng))
+    pilot = wos.solve(polygon, X, walks=64, **run)
+    atol = float(np.median(pilot.stderr))
+    result = wos.solve(polygon, X, walks=16, atol=atol, max_walks=256, progress=lambda *at: told.append(at), **run)
+    assert len(set(result.n_walks.tolist())) > 1
+    assert told[-1][0] == result.n_walks.sum()
+    for walks in set(result.n_walks.tolist()):
+        stopped = result.n_walks == walks
+        plain = wos.solve(polygon, X, walks=walks, **run)
+        np.testing.assert_array_equal(result.value[stopped], plain.value[stopped])
+        np.testing.assert_array_equal(result.stderr[stopped], plain.stderr[stopped])
+    more = result.resume(16)
+    assert (more.n_walks == result.n_walks + 16).all()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="executor"):
+        wos.solve(polygon, X, executor=pool, **run)
+    with pytest.raises(ValueError, match="cache"):
+        wos.solve(polygon, X, cache="harmonic", **run)
