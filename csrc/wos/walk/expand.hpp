@@ -42,14 +42,19 @@ constexpr int kAbreast = 8;  // walks whose harmonics are evaluated together, on
 // The directions of walks [walk, walk + kAbreast) of a point when they leave it (13).
 template <class T, int D>
 void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, Lanes<double, kAbreast> (&n)[D]) {
-  using V = Lanes<double, kAbreast>;
+  using V = Lanes<double, kVectorBytes / 8>;
   using U = Words<V>;
-  U words[4] = {U{} + kFirstStream, U{}, U{} + uint32_t(p.first_point + point), U{} + uint32_t(p.first_instance + instance)};
-  V sign{};
-  for (int l = 0; l < kAbreast; ++l) words[1][l] = uint32_t((walk + l) >> 1), sign[l] = (walk + l) % 2 ? -1 : 1;
-  philox(words, p.key0, p.key1);
-  direction<V>(words[0], words[1], n);
-  for (int j = 0; j < D; ++j) n[j] *= sign;
+  constexpr int W = kWidth<V>;
+  static_assert(kAbreast % W == 0);
+  for (int first = 0; first < kAbreast; first += W) {
+    U words[4] = {U{} + kFirstStream, U{}, U{} + uint32_t(p.first_point + point), U{} + uint32_t(p.first_instance + instance)};
+    for (int l = 0; l < W; ++l) words[1][l] = uint32_t((walk + first + l) >> 1);
+    philox(words, p.key0, p.key1);
+    V own[D];
+    direction<V>(words[0], words[1], own);
+    for (int j = 0; j < D; ++j)
+      for (int l = 0; l < W; ++l) n[j][first + l] = (walk + first + l) % 2 ? -own[j][l] : own[j][l];
+  }
 }
 
 // The means of a point's samples, of `walks` walks each, a power of two; values u times 1 / scale.
