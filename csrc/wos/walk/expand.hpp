@@ -47,8 +47,9 @@ void leaving(const Walk<T>& p, int64_t instance, int64_t point, int64_t walk, La
   constexpr int W = kWidth<V>;
   static_assert(kAbreast % W == 0);
   for (int first = 0; first < kAbreast; first += W) {
-    U words[4] = {U{} + kFirstStream, U{}, U{} + uint32_t(p.first_point + point), U{} + uint32_t(p.first_instance + instance)};
-    for (int l = 0; l < W; ++l) words[1][l] = uint32_t((walk + first + l) >> 1);
+    uint32_t pairs[W];
+    for (int l = 0; l < W; ++l) pairs[l] = uint32_t((walk + first + l) >> 1);
+    U words[4] = {U{} + kFirstStream, load<U>(pairs), U{} + uint32_t(p.first_point + point), U{} + uint32_t(p.first_instance + instance)};
     philox(words, p.key0, p.key1);
     V own[D];
     direction<V>(words[0], words[1], own);
