@@ -283,7 +283,7 @@ class Team {
       uint32_t mark = uint32_t(steps[l]);
       T where[D - 1] = {place[l]};
       if (weights[l] > 0) {
-        if (!(double(radius[l]) <= epsilon_)) mark |= kCutOff;
+        if (!(radius[l] <= T(epsilon_))) mark |= kCutOff;
         if (Domain::escaped(end)) mark |= kEscaped;
         domain_.project(end, primitive[l], where);
       } else {

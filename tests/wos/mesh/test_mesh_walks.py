@@ -248,7 +248,11 @@ def test_bad_data():
     for boundary, g, text in (
         (mesh, wos.PerVertex(np.zeros(11)), r"dirichlet.values\[0\] has shape \(11,\), but the mesh has 12 vertices: expected \(12,\)"),
         (mesh, wos.Fourier(np.zeros(3)), "Fourier data, which needs two dimensions"),
-        (wos.Ball([0, 0, 0], 1), wos.PerVertex(np.zeros(12)), "PerVertex data, which only the dirichlet of a polygon or mesh can be"),
+        (
+            wos.Ball([0, 0, 0], 1),
+            wos.PerVertex(np.zeros(12)),
+            "PerVertex data, which only what is given on the boundary of a polygon or mesh can be",
+        ),
     ):
         with pytest.raises(ValueError, match=text):
             wos.solve(boundary, X, dirichlet=g)

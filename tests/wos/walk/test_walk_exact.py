@@ -355,6 +355,19 @@ def test_forced_backend_is_used(rng):
     assert r.problem.ready.backend == "numba"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_walk_that_ends_at_epsilon_as_rounded_is_not_cut_off(dtype, backend):
+    """1/8 is what float32 makes of epsilon, and how far the point is from the boundary."""
+    from quatrefoil.wos.walk import walk
+
+    frame = np.array([[0.0, 0.0, 1.0, 0.125 * (1 - 1e-9) if dtype is np.float32 else 0.125]])
+    start = np.array([[[0.875, 0.0]]], dtype)
+    counts = walk(start, frame, dirichlet=np.ones((1, 1)), walks=4)[2]
+    if backend == "native" or dtype is np.float64:  # Numba's walks are in float64: there the point has a step to go
+        assert counts.tolist() == [[[0, 0, 0]]]
+    assert counts[0, 0, 1] == 0
+
+
 def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
     from case import LAYOUTS
     from quatrefoil.wos.walk import walk
