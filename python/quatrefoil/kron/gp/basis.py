@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..product.dense import not_negative, require_symmetric
+from ..product.mirror import folded, unfolded
 from ..product.packed import Packed
 
 HALVED_FROM = 8  # sizes from which eigenvectors are found by halves
@@ -63,8 +64,8 @@ class Axis:
             even, odd = self.parts
             n = len(even)
             across = even @ M[:n, n:] @ odd.T
-            above = _unfolded(even @ M[:n, :n] @ even.T, across.T, 0)
-            found = _unfolded(above, _unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
+            above = unfolded(even @ M[:n, :n] @ even.T, across.T, 0)
+            found = unfolded(above, unfolded(across, odd @ M[n:, n:] @ odd.T, 0), 1)
             found *= 0.5
         return (found + found.T) / 2  # type: ignore[no-any-return]
 
@@ -99,14 +100,14 @@ class Basis:
         """(B, n_1, ..., n_d) -> its even and odd halves along every folded axis, each times sqrt 2: an array a block, contiguous."""
         parts = [x]
         for k in self.folded:
-            parts = [half for part in parts for half in _folded(part, k + 1)]
+            parts = [half for part in parts for half in folded(part, k + 1)]
         return parts
 
     def unfold(self, parts: Sequence[np.ndarray], found: np.ndarray) -> None:
         """The transpose of ``fold``."""
         for k in reversed(self.folded[1:]):
-            parts = [_unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
-        _unfolded(parts[0], parts[1], self.folded[0] + 1, found)
+            parts = [unfolded(even, odd, k + 1) for even, odd in zip(parts[::2], parts[1::2])]
+        unfolded(parts[0], parts[1], self.folded[0] + 1, found)
 
 
 class Filter:
@@ -150,34 +151,6 @@ def _placed(parts: Sequence[np.ndarray]) -> list[tuple[slice, np.ndarray]]:
 
 def _multiplied(product: Packed, part: np.ndarray, transpose: bool = False) -> np.ndarray:
     found: np.ndarray = product(np.ascontiguousarray(part).reshape(len(part), -1), transpose).reshape(part.shape)
-    return found
-
-
-def _cuts(n: int, axis: int) -> tuple[Any, Any, Any]:
-    """The first half of an axis, its other half read backwards, and what is in the middle of an odd one."""
-    lead, half = (slice(None),) * axis, n // 2
-    return (*lead, slice(0, half)), (*lead, slice(None, n - half - 1, -1)), (*lead, slice(half, n - half))
-
-
-def _folded(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """x_i + x_{n-i}, and x_i - x_{n-i}; what is in the middle times sqrt 2."""
-    n = x.shape[axis]
-    first, last, middle = _cuts(n, axis)
-    even = np.empty((*x.shape[:axis], n - n // 2, *x.shape[axis + 1 :]), x.dtype)
-    np.add(x[first], x[last], out=even[first])
-    np.multiply(x[middle], x.dtype.type(2**0.5), out=even[middle])
-    return even, x[first] - x[last]
-
-
-def _unfolded(even: np.ndarray, odd: np.ndarray, axis: int, found: np.ndarray | None = None) -> np.ndarray:
-    """The transpose of ``_folded``."""
-    n = even.shape[axis] + odd.shape[axis]
-    first, last, middle = _cuts(n, axis)
-    if found is None:
-        found = np.empty((*even.shape[:axis], n, *even.shape[axis + 1 :]), even.dtype)
-    np.add(even[first], odd, out=found[first])
-    np.subtract(even[first], odd, out=found[last])
-    np.multiply(even[middle], even.dtype.type(2**0.5), out=found[middle])
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..mixture import spectral_mixture, spectral_mixture_lags, spectral_mixture_lags_vjp, spectral_mixture_vjp
+from ..product.mirror import folded, unfolded
 from .halves import HalvedCholesky, Halves, Pair
 from .inverse import Cholesky, Inverse
 
@@ -195,25 +196,25 @@ class HalvedAxis(UniformAxis):
     def apply(self, A: np.ndarray) -> np.ndarray:
         if self.halved is None:
             return super().apply(A)
-        self.A = self.halves.fold(A)
+        self.A = folded(A, 1)
         return self._by_halves(self.A)
 
     def adjoint(self, E: np.ndarray) -> np.ndarray:
         if self.halved is None:
             return super().adjoint(E)
-        self.E = self.halves.fold(E)
+        self.E = folded(E, 1)
         found = self._by_halves(self.E)
         return found if self.even else np.negative(found, out=found)
 
     def _by_halves(self, rows: Pair) -> np.ndarray:
         even, odd = rows[0] @ self.of_even, rows[1] @ self.of_odd
-        return self.halves.unfold(even, odd) if self.even else self.halves.unfold(odd, even)
+        return unfolded(even, odd, 1) if self.even else unfolded(odd, even, 1)
 
     def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
         if self.halved is None:
             return super().gradient(rows, X, A, E)
         halves, inverse = self.halves, self.halved
-        sums = [0.5 * (x.T @ a) for x, a in zip(halves.fold(X), self.A)]
+        sums = [0.5 * (x.T @ a) for x, a in zip(folded(X, 1), self.A)]
         of_K = halves.of_symmetric(rows * inverse.even - sums[0], rows * inverse.odd - sums[1])
         if self.even:
             of_D = halves.of_symmetric(*(0.5 * (e.T @ a) for e, a in zip(self.E, self.A)))

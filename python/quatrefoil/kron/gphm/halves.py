@@ -1,12 +1,14 @@
 """Uniform axes by halves: a Toeplitz matrix keeps what is even about the axis's middle apart from what is odd, README (11).
 
-Rows (m, N) are folded to their even part, (m, E) with E = (N + 1) // 2, and their odd part, (m, O) with O = N // 2, both times sqrt(2).
+Rows (m, N) are folded to their even part, (m, E) with E = (N + 1) // 2, and their odd part, (m, O) with O = N // 2. Both are sqrt(2) times
+what they are, so that matrices, half as large as they are, take them to rows again.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..product.mirror import folded, unfolded
 from .inverse import not_definite
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -22,23 +24,6 @@ class Halves:
         self.middle[self.odd :] = 1 / _ROOT  # the point that is its own mirror image
         self.weights = self.middle[:, None] * self.middle
         self.skewed = np.zeros((self.even, 2 * self.even))
-
-    def fold(self, rows: np.ndarray) -> Pair:
-        left, right = rows[:, : self.even], rows[:, : self.odd - 1 : -1]  # of an odd number both have the middle
-        even = left + right
-        if self.even > self.odd:
-            even[:, -1] *= 1 / _ROOT
-        return even, left[:, : self.odd] - right[:, : self.odd]
-
-    def unfold(self, even: np.ndarray, odd: np.ndarray) -> np.ndarray:
-        """Of halves that are half as large: what comes of folded rows and half a matrix."""
-        rows = np.empty((len(even), self.n))
-        pairs = even[:, : self.odd]
-        np.add(pairs, odd, out=rows[:, : self.odd])
-        np.subtract(pairs, odd, out=rows[:, : self.even - 1 : -1])
-        if self.even > self.odd:
-            np.multiply(even[:, -1], _ROOT, out=rows[:, self.odd])
-        return rows
 
     # ---- matrices of lags, and the gradients by these of the matrices' halves
 
@@ -116,5 +101,5 @@ class HalvedCholesky:
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
         """K⁻¹ on every row."""
-        even, odd = self.halves.fold(rows)
-        return self.halves.unfold(even @ self.even, odd @ self.odd)
+        even, odd = folded(rows, 1)
+        return unfolded(even @ self.even, odd @ self.odd, 1)

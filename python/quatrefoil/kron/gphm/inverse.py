@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..product.mirror import unfolded
+
 if TYPE_CHECKING:
     from .halves import Halves
 
@@ -113,7 +115,7 @@ def _eigh_by_halves(K: np.ndarray, halves: Halves) -> tuple[np.ndarray, np.ndarr
     (even, V), (odd, W) = map(_eigh, halves.symmetric(K[0]))
     rows = np.zeros((halves.n, halves.even)), np.zeros((halves.n, halves.odd))
     rows[0][: halves.even], rows[1][halves.even :] = V.T, W.T
-    vectors = halves.unfold(*(np.sqrt(0.5) * half for half in rows))
+    vectors = unfolded(np.sqrt(0.5) * rows[0], np.sqrt(0.5) * rows[1], 1)
     values = np.concatenate([even, odd])
     order = np.argsort(values)
     return values[order], np.ascontiguousarray(vectors[order].T)
