@@ -14,7 +14,8 @@ struct Boundaries {
   polygon::Polygons* polygons = nullptr;
   mesh::Mesh* mesh = nullptr;
 
-  Boundaries(Arguments& given, const py::object& memo, std::int64_t B, std::int64_t D) {
+  // Not closed: only some of the segments of polygons.
+  Boundaries(Arguments& given, const py::object& memo, std::int64_t B, std::int64_t D, bool closed = true) {
     const auto ends = given.optional_input("ends", "M C");
     const auto first = given.optional_input("first", "F");
     const double* const numbers = ends;
@@ -23,7 +24,8 @@ struct Boundaries {
     if (!ends.view().present) return;
     given.require(numbers && begins && given["F"] >= 1 && given["C"] == D * D, "ends are segments in the plane, triangles in space");
     if (D == 2) {
-      find(given, memo, own_polygons_, polygons, [&] { return std::make_unique<polygon::Polygons>(given, ends.view(), first.view()); });
+      find(given, memo, own_polygons_, polygons,
+           [&] { return std::make_unique<polygon::Polygons>(given, ends.view(), first.view(), closed); });
       given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
       given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
     } else {

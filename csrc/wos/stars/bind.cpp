@@ -1,5 +1,5 @@
-// Arrays from Python -> args, checked, and the grids of the absorbing parts. Computes nothing.
-#include "wos/data/bind.hpp"
+// Arrays from Python -> args, checked. Computes nothing.
+#include "wos/walk/bind.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -8,7 +8,7 @@
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
-#include "wos/polygon/bind.hpp"
+#include "wos/data/bind.hpp"
 #include "wos/stars/args.hpp"
 
 QF_TABLE(wos, stars)
@@ -18,11 +18,6 @@ namespace {
 
 using data::DataOf;
 using data::Pieces;
-using polygon::Polygons;
-
-constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
-constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
-constexpr std::int64_t kMaxWalks = 1LL << 32;
 
 // A table of one boundary, or of B of them, and where each one's rows begin.
 struct Rows {
@@ -44,53 +39,37 @@ struct Rows {
 };
 
 // The frames of B instances, the absorbing part of the boundary and the reflecting one.
-struct Scene {
-  const double* frame;
-  std::unique_ptr<Polygons> own;  // where no memo was given
-  Polygons* polygons;
-  std::unique_ptr<Rows> walls, corners;
-  std::int64_t B;
+struct Scene : walk::Scene {
+  Rows walls, corners;
 
-  Scene(Arguments& given, const py::object& memo) {
-    frame = given.input("frame", "B 4");
-    B = given["B"];
-    const auto ends = given.input("ends", "M 4");
-    const auto first = given.input("first", "F");
-    const double* const segments = ends;
-    const std::int64_t* const begins = first;
-    given.require(segments && begins && given["F"] >= 1, "first has a number more than there are boundaries");
-    if (memo.is_none()) {
-      own = std::make_unique<Polygons>(given, ends.view(), first.view(), false);
-      polygons = own.get();
-    } else {
-      if (!py::isinstance<Polygons>(memo)) given.refuse_type("grids: expected those of a Polygon");
-      polygons = memo.cast<Polygons*>();
-      given.require(given["M"] == polygons->total() && given["F"] == polygons->count() + 1, "the grids are of other polygons");
-    }
-    given.require(polygons->count() == 1 || polygons->count() == B, "one polygon, or one an instance");
-    walls = std::make_unique<Rows>(given, "walls", "P 6", "first_wall", "Q", polygons->count());
-    corners = std::make_unique<Rows>(given, "corners", "C 6", "first_corner", "G", polygons->count());
-  }
-  std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
+  Scene(Arguments& given, const py::object& memo)
+      : walk::Scene(given, memo, false),
+        walls(given, "walls", "P 6", "first_wall", "Q", polygons(given)),
+        corners(given, "corners", "L 6", "first_corner", "G", polygons(given)) {}
 
   Reflecting reflecting(std::int64_t instance) const {
     const auto from = [&](const Rows& t, int width) { return t.numbers + width * t.first[t.at(instance)]; };
-    return {from(*walls, kWallNumbers), from(*corners, kCornerNumbers), walls->rows(instance), corners->rows(instance)};
+    return {from(walls, kWallNumbers), from(corners, kCornerNumbers), walls.rows(instance), corners.rows(instance)};
+  }
+
+ private:
+  std::int64_t polygons(const Arguments& given) const {
+    given.require(boundaries.polygons, "walls are those of polygons");
+    return boundaries.polygons->count();
   }
 };
 
 struct Options {
   const std::string* kinds;  // of the data
-  std::int64_t seed, first_walk, walks, max_steps;
+  walk::Range range;
   bool endless;
-  double screening;
   const py::object &grids, *functions;
   int threads;
 };
 
 constexpr const char* kNames[kMet] = {"dirichlet", "source", "neumann", "robin"};
 
-// The inputs of a call, and f(args of instances [begin, end), begin) for groups of them, without the GIL.
+// The inputs of a call, and f(args, begin) for groups of its instances.
 template <class T>
 struct Call {
   const T* start;
@@ -100,58 +79,33 @@ struct Call {
   std::vector<std::unique_ptr<DataOf>> data;
   const Options& options;
 
-  Call(Arguments& given, const Options& o) : start(given.input("start", "B N 2")), scene(given, o.grids), N(given["N"]), options(o) {
+  Call(Arguments& given, const Options& o) : start(given.input("start", "B N D")), scene(given, o.grids), N(given["N"]), options(o) {
     static constexpr const char* dims[kMet] = {"R K", "S J", "U I", "V H"};
     for (int met = 0; met < kMet; ++met) {
       const auto fitted = given.optional_input(kNames[met], dims[met]);
       [[maybe_unused]] const double* const checked = fitted;
       numbers.push_back(&fitted.view());
-      const Pieces walls{scene.walls->first, scene.walls->count, scene.walls->first[scene.walls->count]};
-      const Pieces pieces = met == on_boundary ? scene.polygons->pieces() : met == in_domain ? Pieces{} : walls;
+      const Pieces walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
+      const Pieces pieces = met == on_boundary ? scene.boundaries.pieces() : met == in_domain ? Pieces{} : walls;
       data.push_back(std::make_unique<DataOf>(given, kNames[met], fitted.view(), o.kinds[met], o.functions[met], pieces, 0, scene.B, 2));
     }
-    given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
-    given.require(o.max_steps >= 1 && o.max_steps < kMaxSteps, "max_steps out of range");
-    given.require(o.screening >= 0 && o.screening < 1e300, "screening out of range");
-    given.size("nodes", walk::node_count(o.first_walk, o.walks));
+    o.range.check(given);
   }
 
   template <class F>
   void for_groups(F&& f) const {
-    const GilReleased released;
-    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
-      const std::int64_t end = std::min(scene.B, begin + kInstances);
-      std::vector<std::int64_t> which, levels;
+    walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
       std::vector<Reflecting> reflecting;
-      for (std::int64_t b = begin; b < end; ++b) {
-        which.push_back(scene.polygon(b));
-        levels.push_back(polygon::grid_level(scene.polygons->segments(which.back()).M, scene.frame[4 * b + 3]));
-        reflecting.push_back(scene.reflecting(b));
-      }
-      const auto owned = scene.polygons->grids<T>(which, levels, options.threads);
-      std::vector<polygon::Grid<T>> grids;
-      for (const auto& grid : owned) grids.push_back(*grid);
+      for (std::int64_t b = begin; b < begin + walk.B; ++b) reflecting.push_back(scene.reflecting(b));
+      options.range.set(walk);
+      walk.dirichlet = from_instance(data[on_boundary]->data, begin), walk.source = from_instance(data[in_domain]->data, begin);
+      walk.first_instance = begin;
       Stars<T> p{};
-      p.walk = in_group(begin, end, grids.data());
-      p.reflecting = reflecting.data();
+      p.walk = walk, p.reflecting = reflecting.data();
       p.neumann = from_instance(data[on_neumann]->data, begin), p.robin = from_instance(data[on_robin]->data, begin);
       p.endless = options.endless;
       f(p, begin);
-    }
-  }
-
- private:
-  walk::Walk<T> in_group(std::int64_t begin, std::int64_t end, const polygon::Grid<T>* grids) const {
-    walk::Walk<T> p{};
-    p.grids = grids;
-    p.start = start + begin * N * 2;
-    p.frame = scene.frame + begin * 4;
-    p.dirichlet = from_instance(data[on_boundary]->data, begin), p.source = from_instance(data[in_domain]->data, begin);
-    p.B = end - begin, p.N = N, p.walks = options.walks, p.first_instance = begin, p.first_walk = options.first_walk;
-    p.max_steps = options.max_steps, p.screening = options.screening;
-    p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
-    p.dimension = 2, p.threads = options.threads;
-    return p;
+    });
   }
 };
 
@@ -160,7 +114,8 @@ void stars(Arguments& given, const std::string& dirichlet_kind, const std::strin
            bool endless, double screening, py::object grids, py::object g, py::object f, py::object h, py::object k, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const Options options{kinds, seed, first_walk, walks, max_steps, endless, screening, grids, functions, threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, screening, false};
+  const Options options{kinds, range, endless, grids, functions, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -181,7 +136,8 @@ void stars_vjp(Arguments& given, const std::string& dirichlet_kind, const std::s
                bool endless, double screening, py::object grids, py::object g, py::object f, py::object h, py::object k, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const Options options{kinds, seed, first_walk, walks, max_steps, endless, screening, grids, functions, threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, screening, false};
+  const Options options{kinds, range, endless, grids, functions, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);

@@ -1,14 +1,12 @@
-// Arrays from Python -> args, checked, and the grids of a call's polygons. Computes nothing.
-#include "wos/query/bind.hpp"
+// Arrays from Python -> args, checked. Computes nothing.
+#include "wos/walk/bind.hpp"
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "wos/data/bind.hpp"
-#include "wos/walk/args.hpp"
 
 QF_TABLE(wos, walk)
 
@@ -17,64 +15,18 @@ namespace {
 
 using data::DataOf;
 using data::from_instance;
-using polygon::Polygons;
 
-constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
-constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
-constexpr std::int64_t kMaxWalks = 1LL << 32;
 constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
-
-// ------------------------------------------------------------ where walks run
-
-// The frames of B instances and the boundary: one polygon for all, one each, a mesh, or the unit ball.
-struct Scene {
-  const double* frame;
-  std::int64_t B, D;
-  query::Boundaries boundaries;
-
-  // Takes frame, ends and first; B and D are sizes of what came before, or of the frame.
-  Scene(Arguments& given, const py::object& memo)
-      : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]), boundaries(given, memo, B, D) {
-    given.require(given["E"] == D + 2 && (D == 2 || D == 3), "frame has d + 2 numbers a row, d = 2 or 3");
-  }
-  double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
-};
-
-template <class T>
-class Grids {  // of instances [begin, end); they live as long as this
- public:
-  Grids(const Scene& s, std::int64_t begin, std::int64_t end, int threads) {
-    const query::Boundaries& all = s.boundaries;
-    if (all.mesh) mesh_ = all.mesh->template grid<T>(mesh::grid_level(all.mesh->count(), s.epsilon(0)), threads);
-    if (!all.polygons) return;
-    std::vector<std::int64_t> which, levels;
-    for (std::int64_t b = begin; b < end; ++b) {
-      which.push_back(all.polygon(b));
-      levels.push_back(polygon::grid_level(all.polygons->segments(all.polygon(b)).M, s.epsilon(b)));
-    }
-    owned_ = all.polygons->template grids<T>(which, levels, threads);
-    for (const auto& grid : owned_) grids_.push_back(*grid);
-  }
-  const polygon::Grid<T>* data() const { return grids_.empty() ? nullptr : grids_.data(); }
-  mesh::Grid<T>* mesh() const { return mesh_.get(); }
-
- private:
-  std::shared_ptr<mesh::OwnedGrid<T>> mesh_;
-  std::vector<std::shared_ptr<polygon::OwnedGrid<T>>> owned_;
-  std::vector<polygon::Grid<T>> grids_;
-};
 
 struct Options {
   const std::string &dirichlet_kind, &source_kind;
-  std::int64_t seed, first_walk, walks, max_steps;
-  bool gradient;
-  double screening;
+  Range range;
   std::int64_t first_instance, first_point;
   const py::object &grids, &g, &f;
   int threads;
 };
 
-// The inputs of a call, and f(args of instances [begin, end), begin, end) for groups of them, without the GIL.
+// The inputs of a call, and f(args, begin) for groups of its instances.
 template <class T>
 struct Call {
   const T* start;
@@ -96,35 +48,20 @@ struct Call {
         source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D),
         options(o) {
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
-    given.require(o.first_walk >= 0 && o.walks >= 1 && o.first_walk <= kMaxWalks - o.walks, "walks out of range");
-    given.require(o.max_steps >= 1 && o.max_steps < kMaxSteps, "max_steps out of range");
-    const int group = o.gradient ? 2 : 1;
-    given.require(o.first_walk % group == 0 && o.walks % group == 0, "walks come in pairs");
-    given.require(o.screening >= 0 && o.screening < 1e300, "screening out of range");
+    o.range.check(given);
     given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
     given.require(o.first_point >= 0 && o.first_point <= kMaxIndex - N, "points out of range");
-    given.size("nodes", node_count(o.first_walk / group, o.walks / group));
-    given.size("channels", o.gradient ? 1 + scene.D : 1);
+    given.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
   template <class F>
   void for_groups(F&& f) const {
-    const GilReleased released;
-    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
-      const std::int64_t end = std::min(scene.B, begin + kInstances);
-      const Grids<T> grids(scene, begin, end, options.threads);
-      Walk<T> p{};
-      p.grids = grids.data(), p.mesh = grids.mesh();
-      p.start = start + begin * N * scene.D;
-      p.frame = scene.frame + begin * (scene.D + 2);
+    walk::for_groups(scene, start, N, options.threads, [&](Walk<T>& p, std::int64_t begin) {
+      options.range.set(p);
       p.dirichlet = from_instance(dirichlet.data, begin), p.source = from_instance(source.data, begin);
-      p.B = end - begin, p.N = N, p.walks = options.walks, p.first_walk = options.first_walk;
       p.first_instance = options.first_instance + begin, p.first_point = options.first_point;
-      p.max_steps = options.max_steps, p.gradient = options.gradient, p.screening = options.screening;
-      p.key0 = std::uint32_t(options.seed), p.key1 = std::uint32_t(std::uint64_t(options.seed) >> 32);
-      p.dimension = int(scene.D), p.threads = options.threads;
       f(p, begin);
-    }
+    });
   }
 
  private:
@@ -142,8 +79,8 @@ struct Call {
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
           std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
-  const Options options{dirichlet_kind, source_kind,    seed,        first_walk, walks, max_steps, gradient,
-                        screening,      first_instance, first_point, grids,      g,     f,         threads};
+  const Range range{seed, first_walk, walks, max_steps, screening, gradient};
+  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -163,8 +100,8 @@ void walk(Arguments& given, const std::string& dirichlet_kind, const std::string
 void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
               std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening,
               std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
-  const Options options{dirichlet_kind, source_kind,    seed,        first_walk, walks, max_steps, gradient,
-                        screening,      first_instance, first_point, grids,      g,     f,         threads};
+  const Range range{seed, first_walk, walks, max_steps, screening, gradient};
+  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -191,8 +128,8 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
             py::object g, int threads) {
   const py::object none = py::none();
   const std::string no_source = "none";
-  const Options options{dirichlet_kind, no_source, seed,        first_walk, walks, max_steps, true,
-                        screening,      0,         first_point, grids,      g,     none,      threads};
+  const Range range{seed, first_walk, walks, max_steps, screening, true};
+  const Options options{dirichlet_kind, no_source, range, 0, first_point, grids, g, none, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options, false);
@@ -240,18 +177,11 @@ void balls(Arguments& given, double screening, py::object grids, int threads) {
     const Scene scene(given, grids);
     double* const radius = given.output("radius", "B N");
     given.all_taken();
-    const GilReleased released;
-    for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
-      const std::int64_t end = std::min(scene.B, begin + kInstances);
-      const Grids<T> boundaries(scene, begin, end, threads);
-      Balls<T> q{};
-      q.forward.grids = boundaries.data(), q.forward.mesh = boundaries.mesh();
-      q.forward.start = start + begin * given["N"] * scene.D;
-      q.forward.frame = scene.frame + begin * (scene.D + 2), q.forward.screening = screening;
-      q.forward.B = end - begin, q.forward.N = given["N"], q.forward.dimension = int(scene.D), q.forward.threads = threads;
-      q.radius = radius + begin * given["N"];
-      kernels<T>().balls(q);
-    }
+    const std::int64_t N = given["N"];
+    for_groups(scene, start, N, threads, [&](Walk<T>& p, std::int64_t begin) {
+      p.screening = screening;
+      kernels<T>().balls({p, radius + begin * N});
+    });
   });
 }
 

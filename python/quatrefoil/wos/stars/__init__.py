@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._arguments import integer, number
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
-from ..walk import KINDS, MAX_STEPS, MAX_WALKS, METHODS
+from ..walk import METHODS, check_data, which_walks
 from ..walk.state import schedule
 
 Array = Any
@@ -36,13 +35,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     counts = {first[0] for first in tables[1::2] if first is not None and len(first) == 1}
     if len(counts) != 1 or counts.pop() - 1 not in (1, B):
         raise ValueError(f"{label}: first, first_wall, first_corner have shapes {tables[1::2]}, expected (2,) or (B + 1,) with B = {B}")
-    for name, numbers, kind in zip(_NAMES, (dirichlet, source, neumann, robin), kinds):
-        if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
-            raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
-        if (numbers is None) != (kind in ("none", "function")):
-            raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
-        if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
-            raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
+    check_data(label, B, dict(zip(_NAMES, zip((dirichlet, source, neumann, robin), kinds))))
     N, K = start[1], len(schedule(first_walk, walks)[0])
     return [(B, N, K, 1), (B, N, K, 1), (B, N, 3)]
 
@@ -173,7 +166,5 @@ def _options(
     name: str, kinds: tuple[str, ...], seed: Any, first_walk: Any, walks: Any, max_steps: Any, endless: Any, screening: Any
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
-    at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
-    count, steps = integer(walks, label, "walks", 1, MAX_WALKS - at), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
-    key, rate = integer(seed, label, "seed", -(2**63)), number(screening, label, "screening")
+    key, at, count, steps, rate = which_walks(label, seed, first_walk, walks, max_steps, screening)
     return *kinds, key, at, count, steps, bool(endless), rate

@@ -8,31 +8,26 @@ import math
 import numpy as np
 
 from ..._backends.numba import dense, jit
-from ..data._numba import add_gradient, data_values
-from ..walk._numba_paths import _harmonic_series, _uniform, bessel_series, direction, philox, source_weight
-from ..walk._numba_walked import blocks
+from ..data._numba import add_gradient, data_values, row_of
+from ..query._numba import closest, pieces, segment_distance2
+from ..walk._numba_paths import (
+    CUT_OFF,
+    ESCAPED,
+    HALF_SIDE,
+    LIGHT,
+    MOST_SCREENED,
+    bessel_series,
+    direction,
+    harmonic_series,
+    philox,
+    source_weight,
+    uniform,
+)
+from ..walk._numba_walked import blocks, tallied
 from ..walk.state import of_values
 
 _BOUNDARY = 2 << 28
-_SLACK, _ROBIN, _ROBIN_SCREENED, _LARGEST, _MOST_SCREENED, _LIGHT = 1e-13, 0.02, 0.25, 2.0, 2.0, 0.125  # as in walker.hpp
-CUT_OFF, ESCAPED = 1 << 31, 1 << 30
-_HALF_SIDE = 0.5 * (1 + 2.0**-6)
-
-
-@jit
-def _closest(segments, x, y):
-    """Squared distance, segment and place: polygon README (1)."""
-    best, at, place = 1e300, 0, 0.0
-    for k in range(len(segments)):
-        ax, ay = segments[k, 0], segments[k, 1]
-        ex, ey = segments[k, 2] - ax, segments[k, 3] - ay
-        t = ((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey)
-        t = min(max(t, 0.0), 1.0)
-        dx, dy = x - ax - t * ex, y - ay - t * ey
-        d2 = dx * dx + dy * dy
-        if d2 < best:
-            best, at, place = d2, k, t
-    return best, at, place
+_SLACK, _ROBIN, _ROBIN_SCREENED, _LARGEST = 1e-13, 0.02, 0.25, 2.0  # as in walker.hpp
 
 
 @jit
@@ -76,11 +71,7 @@ def _nearest(walls, x, y, radius, with_mu):
     for k in range(len(walls)):
         if with_mu and walls[k, 4] <= 0.0:
             continue
-        ax, ay = walls[k, 0], walls[k, 1]
-        ex, ey = walls[k, 2] - ax, walls[k, 3] - ay
-        t = min(max(((x - ax) * ex + (y - ay) * ey) / (ex * ex + ey * ey), 0.0), 1.0)
-        dx, dy = x - ax - t * ex, y - ay - t * ey
-        d2 = dx * dx + dy * dy
+        d2, _ = segment_distance2(walls[k], (x, y))
         if d2 < best or (d2 <= best and found < 0):
             best, found = d2, k
     return found, math.sqrt(best)
@@ -177,8 +168,8 @@ def _hit_weight(s, z2):
     """(3)"""
     end = 0.25 * z2
     q = end * s * s
-    a = _harmonic_series(0, end) / bessel_series(0, end)
-    return 1.0 + 2.0 * q * (bessel_series(2, q) * (a + math.log(s)) - _harmonic_series(1, q))
+    a = harmonic_series(0, end) / bessel_series(0, end)
+    return 1.0 + 2.0 * q * (bessel_series(2, q) * (a + math.log(s)) - harmonic_series(1, q))
 
 
 @jit
@@ -187,7 +178,7 @@ def _radius(corners, walls, extent, absorbs, x, y, distance, own, epsilon, scree
     R = max(epsilon, _silhouette(corners, x, y, min(distance, _LARGEST)))
     reach = _ROBIN
     if screening > 0.0:
-        R, reach = min(R, _MOST_SCREENED / math.sqrt(screening)), min(_ROBIN, _ROBIN_SCREENED / math.sqrt(screening))
+        R, reach = min(R, MOST_SCREENED / math.sqrt(screening)), min(_ROBIN, _ROBIN_SCREENED / math.sqrt(screening))
     if not absorbs:
         return R, 0.0
     wall, away = _nearest(walls, x, y, R, True)
@@ -224,14 +215,14 @@ def _flux(walls, extent, x, y, R, own, held, weight, u, screening):
 def _one_walk(segments, walls, corners, extent, absorbs, x, walk, point, instance, k0, k1, epsilon, screening, max_steps, sources, flux,
               events, fluxes):  # fmt: skip
     """Moves x to where the walk ends. Returns steps, weight, distance, segment, place."""
-    n = np.empty(2)
+    n, along = np.empty(2), np.empty(1)
     step, weight = 0, 1.0
     own, _ = _nearest(walls, x[0], x[1], 4 * _SLACK, False)
     while True:
-        d2, at, place = _closest(segments, x[0], x[1])
+        d2, at = closest(segments, x, along)
         distance = math.sqrt(d2)
-        if distance <= epsilon or step >= max_steps or weight == 0.0 or max(abs(x[0]), abs(x[1])) >= _HALF_SIDE:
-            return step, weight, distance, at, place
+        if distance <= epsilon or step >= max_steps or weight == 0.0 or max(abs(x[0]), abs(x[1])) >= HALF_SIDE:
+            return step, weight, distance, at, along[0]
         w0, w1, w2, w3 = philox(np.uint64(step), walk, point, instance, k0, k1)
         direction(w0, w0, n)
         R, mass = _radius(corners, walls, extent, absorbs, x[0], x[1], distance, own, epsilon, screening)
@@ -240,17 +231,17 @@ def _one_walk(segments, walls, corners, extent, absorbs, x, walk, point, instanc
         if own >= 0 and n[1] * (walls[own, 2] - walls[own, 0]) - n[0] * (walls[own, 3] - walls[own, 1]) < 0.0:
             n *= -1.0
         met, t = _hit(walls, x[0], x[1], n[0], n[1], R, own, -1)
-        s = math.sqrt(_uniform(w1) * _uniform(w2))
+        s = math.sqrt(uniform(w1) * uniform(w2))
         if sources and s * R < t:
             w = weight * R * R * 0.25 * extent * extent
             w *= source_weight(2, s, -math.log(s), R * R * screening)[0] if screening > 0.0 else 1.0
             events.append((x[0] + R * s * n[0], x[1] + R * s * n[1], w))
         if flux:
             v0, v1, v2, v3 = philox(np.uint64(_BOUNDARY + step), walk, point, instance, k0, k1)
-            u = (_uniform(v0), _uniform(v1), _uniform(v2), _uniform(v3))
-            wall, along, w = _flux(walls, extent, x[0], x[1], R, own, held, weight, u, screening)
+            u = (uniform(v0), uniform(v1), uniform(v2), uniform(v3))
+            wall, where, w = _flux(walls, extent, x[0], x[1], R, own, held, weight, u, screening)
             if wall >= 0:
-                fluxes.append((float(wall), along, w))
+                fluxes.append((float(wall), where, w))
         if met >= 0:
             e = walls[met, 2:4] - walls[met, :2]
             where = ((x[0] + t * n[0] - walls[met, 0]) * e[0] + (x[1] + t * n[1] - walls[met, 1]) * e[1]) / (e[0] * e[0] + e[1] * e[1])
@@ -260,8 +251,8 @@ def _one_walk(segments, walls, corners, extent, absorbs, x, walk, point, instanc
             x += R * n
             weight /= bessel_series(0, 0.25 * R * R * screening) if screening > 0.0 else 1.0
         own = met
-        if weight < _LIGHT:
-            weight = _LIGHT if _uniform(w3) * _LIGHT < weight else 0.0
+        if weight < LIGHT:
+            weight = LIGHT if uniform(w3) * LIGHT < weight else 0.0
         step += 1
 
 
@@ -283,7 +274,7 @@ def walks(segments, walls, corners, extent, absorbs, start, walk, point, instanc
             of_flux.append(i)
         if left[i] > 0.0:
             marks[i] += CUT_OFF if distance > epsilon else 0
-            marks[i] += ESCAPED if max(abs(x[0]), abs(x[1])) >= _HALF_SIDE else 0
+            marks[i] += ESCAPED if max(abs(x[0]), abs(x[1])) >= HALF_SIDE else 0
         for j in range(2):
             end[i, j] = segments[segment[i], j] + place[i] * (segments[segment[i], 2 + j] - segments[segment[i], j])
     return _table(events), np.array(of_event, dtype=np.int64), _table(fluxes), np.array(of_flux, dtype=np.int64)
@@ -319,12 +310,6 @@ class _Walked:
         self.met += [(at[m], wall[m], along[m, None], flux[m, 2], of_flux[m]) for m in (~robin, robin)]
 
 
-def _rows(table, first, instance):
-    """Those of one instance."""
-    b = instance if len(first) > 2 else 0
-    return table[first[b] : first[b + 1]]
-
-
 def _check(label, arrays):
     for table, first, name in zip(arrays[::2], arrays[1::2], ("ends", "walls", "corners")):
         if first[0] != 0 or first[-1] != len(table):
@@ -333,21 +318,13 @@ def _check(label, arrays):
 
 def _tables(arrays, instance):
     ends, first, walls, first_wall, corners, first_corner = arrays
-    return tuple(_rows(table, begins, instance) for table, begins in ((ends, first), (walls, first_wall), (corners, first_corner)))
-
-
-def _numbers(kind, rows, instance, first):
-    """One instance's numbers; those at vertices as pairs, one a segment or wall, of all polygons in one row."""
-    if rows is None:
-        return None
-    if kind == "per_vertex" and len(first) > 2:
-        return rows[0, 2 * first[instance] : 2 * first[instance + 1]]
-    return rows[instance if len(rows) > 1 else 0]
+    return tuple(pieces(table, begins, instance, 2) for table, begins in ((ends, first), (walls, first_wall), (corners, first_corner)))
 
 
 def _all_numbers(kinds, data, instance, arrays):
     _, first, _, first_wall = arrays[:4]
-    return [_numbers(kind, rows, instance, first if met < 2 else first_wall) for met, (kind, rows) in enumerate(zip(kinds, data))]
+    begins = (first, first, first_wall, first_wall)
+    return [None if rows is None else row_of(kind, rows, instance, begin) for kind, rows, begin in zip(kinds, data, begins)]
 
 
 def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet, source, neumann, robin, mean, m2, counts,
@@ -370,8 +347,7 @@ def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, d
                     found = data_values(kind, row, function, b, frame[b], np.ascontiguousarray(X), segment, place)
                     total += np.bincount(owner, weight * found, minlength=len(point))
             values[point, w - first_walk], marks[point, w - first_walk] = total, walked.mark
-        steps = [(marks & (ESCAPED - 1)).sum(axis=1), ((marks & CUT_OFF) != 0).sum(axis=1), ((marks & ESCAPED) != 0).sum(axis=1)]
-        counts[b] = np.stack(steps, axis=1)
+        counts[b] = tallied(marks).sum(axis=1)
         state = of_values(first_walk, values, counts[b])
         mean[b, :, :, 0], m2[b, :, :, 0] = state.mean, state.m2
 

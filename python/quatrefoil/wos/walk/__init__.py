@@ -5,7 +5,7 @@ B instances of N points in d dimensions, K nodes. Coordinates are centred on the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,23 +39,32 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, *_ = options
     assert start is not None
     assert frame is not None
-    if len(start) != 3 or start[0] != frame[0]:
-        raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
-    _check_frame(label, frame, start[-1], ends, first)
+    _check_start(label, start, frame, ends, first)
     B, N, d = start
-    for name, numbers, kind in (("dirichlet", dirichlet, dirichlet_kind), ("source", source, source_kind)):
-        if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
-            raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
-        if (numbers is None) != (kind in ("none", "function")):
-            raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
-        if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
-            raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
+    check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
     for name, at, count in (("instance", options[-2], B), ("point", options[-1], N)):
         if at + count > MOST_INDEX:
             raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
     group, channels = (2, 1 + d) if gradient else (1, 1)
     K = len(schedule(first_walk // group, walks // group)[0])
     return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]
+
+
+def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]]) -> None:
+    """Whether the numbers' shapes fit the kinds, by what the data are called."""
+    for name, (numbers, kind) in data.items():
+        if kind not in KINDS or (name, kind) in (("dirichlet", "none"), ("source", "per_vertex")):
+            raise ValueError(f"{label}: {name}_kind is {kind!r}, expected one of {', '.join(KINDS)}")
+        if (numbers is None) != (kind in ("none", "function")):
+            raise ValueError(f"{label}: {name} is {'missing' if numbers is None else 'given'} for the kind {kind!r}")
+        if numbers is not None and (len(numbers) != 2 or numbers[0] not in (1, B)):
+            raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
+
+
+def _check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, first: Shape | None) -> None:
+    if len(start) != 3 or start[0] != frame[0]:
+        raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
+    _check_frame(label, frame, start[-1], ends, first)
 
 
 def _check_frame(label: str, frame: Shape, d: int, ends: Shape | None, first: Shape | None) -> None:
@@ -269,10 +278,15 @@ def _walk_options(
     first_point: Any,
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
-    at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
-    count, steps = integer(walks, label, "walks", 1, MAX_WALKS - at), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
+    key, at, count, steps, rate = which_walks(label, seed, first_walk, walks, max_steps, screening)
     if gradient and (at % 2 or count % 2):
         raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
-    key, rate = integer(seed, label, "seed", -(2**63)), number(screening, label, "screening")
     numbers = (integer(n, label, name, 0, MOST_INDEX - 1) for n, name in ((first_instance, "first_instance"), (first_point, "first_point")))
     return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate, *numbers
+
+
+def which_walks(label: str, seed: Any, first_walk: Any, walks: Any, max_steps: Any, screening: Any) -> tuple[int, int, int, int, float]:
+    """seed, first_walk, walks, max_steps and screening, checked."""
+    at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
+    count, steps = integer(walks, label, "walks", 1, MAX_WALKS - at), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
+    return integer(seed, label, "seed", -(2**63)), at, count, steps, number(screening, label, "screening")

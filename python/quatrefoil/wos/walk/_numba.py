@@ -6,8 +6,8 @@ from ..._backends.numba import dense
 from ..data._numba import add_gradient, data_values, row_of
 from ..query._numba import pieces
 from ._numba_expand import balls, expand, gather
-from ._numba_paths import CUT_OFF, ESCAPED, place_all
-from ._numba_walked import Walked, blocks
+from ._numba_paths import place_all
+from ._numba_walked import Walked, blocks, tallied
 from .state import of_values
 
 __all__ = ["balls", "expand", "gather", "place", "walk", "walk_vjp"]
@@ -41,8 +41,7 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
             found = data_values(dirichlet_kind, of_g, g, first_instance + b, frame[b], walked.end, walked.piece, walked.place)
             at_sources = data_values(source_kind, of_f, f, first_instance + b, frame[b], walked.event) if len(walked.event) else None
             values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
-        steps = [(marks & (ESCAPED - 1)).sum(axis=1), ((marks & CUT_OFF) != 0).sum(axis=1), ((marks & ESCAPED) != 0).sum(axis=1)]
-        counts[b] = np.stack(steps, axis=1)
+        counts[b] = tallied(marks).sum(axis=1)
         for c in range(channels):
             samples = values[c] if group == 1 else (values[c, :, ::2] + values[c, :, 1::2]) * 0.5
             state = of_values(first_walk // group, samples, counts[b])

@@ -7,8 +7,8 @@ import numpy as np
 from ..._backends.numba import dense, jit
 from ..data._numba import data_values, row_of
 from ..query._numba import pieces
-from ._numba_paths import CUT_OFF, ESCAPED, FIRST, MOST_SCREENED, SHRUNK, bessel_series, direction, philox, see
-from ._numba_walked import Walked, blocks
+from ._numba_paths import FIRST, MOST_SCREENED, SHRUNK, bessel_series, direction, philox, see
+from ._numba_walked import Walked, blocks, tallied
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
@@ -74,8 +74,7 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
             shares = (u - reference[b, point])[:, None] * harmonics(n, modes)
             shares[:, 0] = u
             np.add.at(coefficients[b], (point, (w - first_walk) // each), shares / each)
-            np.add.at(counts[b, :, 0], point, walked.mark & (ESCAPED - 1))
-            np.add.at(counts[b, :, 1], point, (walked.mark & CUT_OFF) != 0)
+            np.add.at(counts[b], point, tallied(walked.mark))
 
 
 def gather(coefficients, z2, begin, ball, offset, weight, values, modes, num_threads):

@@ -10,7 +10,7 @@ from ..query._numba import closest, is_inside, point_on
 _MASK = np.uint64(0xFFFFFFFF)
 _SOURCE, _ROULETTE, FIRST, _TRIAL = 1 << 28, 3 << 28, 4 << 28, 1 << 20
 HALF_SIDE = 0.5 * (1 + 2.0**-6)  # of the box and a margin
-SHRUNK, MOST_SCREENED, _LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
+SHRUNK, MOST_SCREENED, LIGHT = 0.99, 2.0, 0.125  # as in walker.hpp
 CUT_OFF, ESCAPED = 1 << 31, 1 << 30
 
 
@@ -30,7 +30,7 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @jit
-def _uniform(word):
+def uniform(word):
     return (float(word) + 0.5) * 2.0**-32
 
 
@@ -41,7 +41,7 @@ def direction(word, height, n):
     if n.size == 2:
         n[0], n[1] = math.cos(angle), math.sin(angle)
     else:
-        z = _uniform(height) * 2.0 - 1.0
+        z = uniform(height) * 2.0 - 1.0
         rho = math.sqrt(max(1.0 - z * z, 0.0))
         n[0], n[1], n[2] = rho * math.cos(angle), rho * math.sin(angle), z
 
@@ -83,7 +83,7 @@ def bessel_series(half, q):
 
 
 @jit
-def _harmonic_series(shift, q):
+def harmonic_series(shift, q):
     """(11), (15) sum_k (H_k + H_(k + shift)) q^k / (k! (k + shift)!) / 2."""
     total, harmonic, term = 0.5 * shift, 0.0, 1.0
     for k in range(1, 15):
@@ -100,8 +100,8 @@ def source_weight(d, s, logarithm, z2):
     at = q * s * s
     if d == 2:
         i0, i1, i1_end = bessel_series(0, at), bessel_series(2, at), bessel_series(2, q)
-        a = _harmonic_series(0, at) / i0 - _harmonic_series(0, q) / bessel_series(0, q)
-        b = _harmonic_series(1, at) / i1 - _harmonic_series(1, q) / i1_end
+        a = harmonic_series(0, at) / i0 - harmonic_series(0, q) / bessel_series(0, q)
+        b = harmonic_series(1, at) / i1 - harmonic_series(1, q) / i1_end
         slope = 1.0 / s - s * i1 / i1_end - z2 * s * 0.5 * i1 * (logarithm + b)
         return i0 * (1.0 + a / logarithm), slope / logarithm
     odd = bessel_series(-1, at) - z2 * s * s * bessel_series(1, at)
@@ -115,10 +115,10 @@ def _source_point(step, walk, point, instance, k0, k1, n):
     """(4a) in the plane, (4b) in space: the radius in the unit ball and minus its logarithm; the direction in n."""
     w0, w1, w2, _ = philox(np.uint64(_SOURCE + step), walk, point, instance, k0, k1)
     if n.size == 2:
-        r = math.sqrt(_uniform(w0) * _uniform(w1))
+        r = math.sqrt(uniform(w0) * uniform(w1))
         direction(w2, w2, n)
         return r, -math.log(r)
-    a, b, c = _uniform(w0), _uniform(w1), _uniform(w2)
+    a, b, c = uniform(w0), uniform(w1), uniform(w2)
     v0, v1, _, _ = philox(np.uint64(_SOURCE + _TRIAL + step), walk, point, instance, k0, k1)
     direction(v0, v1, n)
     return max(min(a, b), min(max(a, b), c)), 0.0
@@ -168,10 +168,10 @@ def _enter(d, n, m, radius, z2, of_value, of_gradient, first):
 def _survive(weight, d, z2, step, walk, point, instance, k0, k1):
     """(9), (14) What is left of the weight of a walk after a ball, or 0."""
     left = weight / bessel_series(d - 2, 0.25 * z2)
-    if left >= _LIGHT:
+    if left >= LIGHT:
         return left
     word, _, _, _ = philox(np.uint64(_ROULETTE + step), walk, point, instance, k0, k1)
-    return _LIGHT if _uniform(word) * _LIGHT < left else 0.0
+    return LIGHT if uniform(word) * LIGHT < left else 0.0
 
 
 @jit

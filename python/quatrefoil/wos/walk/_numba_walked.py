@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._numba_paths import walks
+from ._numba_paths import CUT_OFF, ESCAPED, walks
 
 _BLOCK = 1 << 14  # walks at once: their source points are held in memory
 
@@ -37,6 +37,11 @@ class Walked:
         here = np.bincount(self.owner[self.entering], held[self.entering], minlength=n)
         channels = found[:, None] * self.along
         return channels + here[:, None] * self.toward if self.entering.any() else channels
+
+
+def tallied(marks):
+    """(..., 3) of walks: steps, 1 where ``max_steps`` cut one off, 1 where one left the box."""
+    return np.stack([marks & (ESCAPED - 1), (marks & CUT_OFF) != 0, (marks & ESCAPED) != 0], axis=-1)
 
 
 def blocks(start, first_walk, count):

@@ -11,7 +11,7 @@ from typing import Any
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
-from . import _ENDS, _FIRST, _FRAME, Array, _check_frame
+from . import _ENDS, _FIRST, _FRAME, Array, _check_start
 
 
 def harmonics(d: int, modes: int) -> int:
@@ -43,12 +43,6 @@ def _expand_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[An
     if samples < 1 or each * samples != walks or each < 2 or each & (each - 1):
         raise ValueError(f"{label}: walks is {walks}, expected 2, 4, 8, ... for each of {samples} samples")
     return [(*start[:2], samples, harmonics(start[2], modes)), (*start[:2], 3)]
-
-
-def _check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, first: Shape | None) -> None:
-    if len(start) != 3 or start[0] != frame[0]:
-        raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
-    _check_frame(label, frame, start[-1], ends, first)
 
 
 def _gather_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:

@@ -6,8 +6,8 @@ ball, so that means, errors, ``resume`` and ``merge`` are those of samples, as e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from .expansion import balls, expand, gather, harmonics
 from .state import State, of_values
 
 if TYPE_CHECKING:
-    from .problem import Problem
+    from .problem import Prepared, Problem
 
 REACH, MODES = {2: 0.7, 3: 0.55}, {2: 32, 3: 18}  # REACH^(MODES + 1) is about 1e-5: what is cut off of a ball's sum
 _PILOT_PAIRS, _PILOT_WALK = 8, 2**31  # walks from 2^31 on give the references, those below the samples
@@ -37,11 +37,11 @@ class Cover:
 
     groups: list[Group]
     z2: np.ndarray  # (K,) radius^2 times the screening
+    reference: np.ndarray  # (K,) numbers near u on the spheres
     begin: np.ndarray  # (N + 1,)
     ball: np.ndarray  # (P,)
     offset: np.ndarray  # (P, d)
     weight: np.ndarray  # (P,), 1 in all for a point
-    reference: np.ndarray = field(init=False)  # (K,)
 
 
 def run(problem: Problem, first: int, samples: int) -> State:
@@ -79,47 +79,48 @@ def _expand(
     problem: Problem, g: Group, first_walk: int, walks: int, samples: int, reference: np.ndarray, modes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     p = problem.ready
-    start, frame, ends, first, dirichlet, _ = (None if x is None else np.asarray(x) for x in p.inputs)
-    memo, function, _ = p.extras
+    (start, frame, ends, first, dirichlet), memo = _arrays(p)
     found, counts = expand(
-        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.kinds[0],  # type: ignore[index]
+        np.ascontiguousarray(start[:, g.centres]), frame, ends, first, dirichlet, reference[None], dirichlet_kind=p.kinds[0],
         seed=problem.signed_seed, first_point=g.first, first_walk=first_walk, walks=walks, samples=samples, max_steps=problem.max_steps,
-        modes=modes, screening=problem.screening, grids=memo if p.kind == "numpy" else None, g=function, backend=problem.backend,
+        modes=modes, screening=problem.screening, grids=memo, g=p.extras[1], backend=problem.backend,
         num_threads=problem.num_threads,
     )  # fmt: skip
     return found[0], counts[0]
 
 
+def _arrays(p: Prepared) -> tuple[Any, Any]:
+    """start, frame, ends, first and dirichlet as NumPy arrays; what the boundary keeps, where it is that of NumPy arrays."""
+    return [None if x is None else np.asarray(x) for x in p.inputs[:5]], p.extras[0] if p.kind == "numpy" else None
+
+
 def _cover(problem: Problem) -> Cover:
     """Balls around some of the points, the largest first, until all are in one; more walks for those that hold more points."""
     p = problem.ready
-    start, frame, ends, first, *_ = (None if x is None else np.asarray(x) for x in p.inputs)
-    memo = p.extras[0] if p.kind == "numpy" else None
-    live = np.flatnonzero(~np.isnan(start[0, :, 0]))  # type: ignore[index]
-    x = start[0, live].astype(np.float64)  # type: ignore[index]
+    (start, frame, ends, first, _), memo = _arrays(p)
+    live = np.flatnonzero(~np.isnan(start[0, :, 0]))
+    x = start[0, live].astype(np.float64)
     radius = balls(
-        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=problem.screening, grids=memo, backend=problem.backend,  # type: ignore[index]
+        np.ascontiguousarray(start[:, live]), frame, ends, first, screening=problem.screening, grids=memo, backend=problem.backend,
         num_threads=problem.num_threads,
     )[0]  # fmt: skip
     members, centres = _greedy(x, radius, REACH[x.shape[1]])
     pairs = _pairs(np.array([len(m) for m in members]), len(live))
     order = np.argsort(-pairs, kind="stable")
-    groups, at = [], 0
-    for count in sorted({*pairs.tolist()}, reverse=True):
-        those = [centres[k] for k in order if pairs[k] == count]
-        groups.append(Group(at, live[those], int(count)))
-        at += len(those)
-    cover = _memberships([members[k] for k in order], [centres[k] for k in order], pairs[order], x, radius, live, p.N, groups)
-    cover.z2 = radius[[centres[k] for k in order]] ** 2 * (problem.screening * float(np.asarray(frame)[0, -2]) ** 2)
-    cover.reference = np.zeros(len(cover.z2))
+    members, centres, pairs = [members[k] for k in order], centres[order], pairs[order]
+    groups = [
+        Group(int(np.argmax(pairs == count)), live[centres[pairs == count]], int(count))
+        for count in sorted({*pairs.tolist()}, reverse=True)
+    ]
+    reference = np.zeros(len(centres))
     for g in groups:
-        zero = np.zeros(len(g.centres))
-        pilot, _ = _expand(problem, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, zero, 0)
-        cover.reference[g.first : g.first + len(g.centres)] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
-    return cover
+        pilot, _ = _expand(problem, g, _PILOT_WALK, 2 * _PILOT_PAIRS, 1, np.zeros(len(g.centres)), 0)
+        reference[g.first : g.first + len(g.centres)] = np.where(np.isfinite(pilot[:, 0, 0]), pilot[:, 0, 0], 0.0)
+    z2 = radius[centres] ** 2 * (problem.screening * float(frame[0, -2]) ** 2)
+    return Cover(groups, z2, reference, *_memberships(members, centres, pairs, x, radius, live, p.N))
 
 
-def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.ndarray], list[int]]:
+def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.ndarray], np.ndarray]:
     from scipy.spatial import cKDTree
 
     tree, covered = cKDTree(x), np.zeros(len(x), bool)
@@ -131,7 +132,7 @@ def _greedy(x: np.ndarray, radius: np.ndarray, reach: float) -> tuple[list[np.nd
             covered[inside] = True
             members.append(inside)
             centres.append(int(i))
-    return members, centres
+    return members, np.array(centres, np.int64)
 
 
 def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
@@ -142,16 +143,15 @@ def _pairs(sizes: np.ndarray, points: int) -> np.ndarray:
 
 
 def _memberships(
-    members: list[np.ndarray], centres: list[int], pairs: np.ndarray, x: np.ndarray, radius: np.ndarray, live: np.ndarray, N: int,
-    groups: list[Group],
-) -> Cover:  # fmt: skip
-    """Every point's balls, weighed by how well they know it: by the variance of a harmonic function's kernel at that place (19)."""
+    members: list[np.ndarray], centres: np.ndarray, pairs: np.ndarray, x: np.ndarray, radius: np.ndarray, live: np.ndarray, N: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(18) begin, ball, offset and weight of a Cover: a ball counts by its walks and by the variance of its kernel at the point."""
     d = x.shape[1]
     ball = np.repeat(np.arange(len(members)), [len(m) for m in members])
     point = np.concatenate([np.zeros(0, np.int64), *members])
     order = np.lexsort((ball, point))
     ball, point = ball[order], point[order]
-    at = np.array(centres, np.int64)[ball]
+    at = centres[ball]
     size = radius[at]
     offset = (x[point] - x[at]) / np.where(size > 0, size, 1.0)[:, None]
     rho2 = (offset**2).sum(axis=1)
@@ -159,4 +159,4 @@ def _memberships(
     weight /= np.bincount(point, weight, minlength=len(x))[point]
     begin = np.zeros(N + 1, np.int64)
     begin[1:] = np.cumsum(np.bincount(live[point], minlength=N))
-    return Cover(groups, np.zeros(len(members)), begin, ball, np.ascontiguousarray(offset), weight)
+    return begin, ball, np.ascontiguousarray(offset), weight

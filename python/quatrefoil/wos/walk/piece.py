@@ -98,24 +98,16 @@ class Piece:
         if rows is not None and len(rows) < self.points:
             part, kept = self._only(rows)
             return part.run(first, walks).take(kept)
-        mean, m2, counts = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
+        found = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
         group = 2 if self.gradient else 1
-        starts, sizes = schedule(first // group, walks // group)
-        count, channels = mean.shape[0] * mean.shape[1], mean.shape[-1]
-        nodes = (count, len(sizes), channels)
-        return State(starts, sizes, mean.reshape(nodes), m2.reshape(nodes), counts.reshape(count, 3))
+        return _state(first // group, walks // group, found)
 
     def _only(self, rows: np.ndarray) -> tuple[Piece, np.ndarray]:
         """Where only those points start, in the window that holds them all; and where they lie in it."""
         b, n = np.divmod(rows, self.start.shape[1])
         low, high = int(n.min()), int(n.max()) + 1
-        given = self.start[:, low:high]
-        start = given.copy() if isinstance(given, np.ndarray) else given.clone()
         kept = b * (high - low) + n - low
-        rest = np.ones(start.shape[0] * (high - low), bool)
-        rest[kept] = False
-        start[rest.reshape(start.shape[:2])] = np.nan
-        return replace(self, start=start, point=self.point + low), kept
+        return replace(self, start=_starting(self.start[:, low:high], kept), point=self.point + low), kept
 
 
 @dataclass(frozen=True)
@@ -139,17 +131,26 @@ class WithWalls:
         """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
         p = self.p
         start, *tables = p.inputs
-        part = rows is not None and len(rows) < self.points
-        if rows is not None and part:
-            rest = np.ones(p.B * p.N, bool)
-            rest[rows] = False
-            start = start.copy() if isinstance(start, np.ndarray) else start.clone()
-            start[rest.reshape(p.B, p.N)] = np.nan
+        some = rows if rows is not None and len(rows) < self.points else None
+        start = start if some is None else _starting(start, some)
         found = call(p.op, (start, *tables), self.options(first, walks), p.extras, None, p.backend, p.problem.num_threads)
-        starts, sizes = schedule(first, walks)
-        mean, m2, counts = (x.reshape(p.B * p.N, *x.shape[2:]) for x in found)
-        state = State(starts, sizes, mean, m2, counts)
-        return state.take(rows) if rows is not None and part else state
+        state = _state(first, walks, found)
+        return state if some is None else state.take(some)
+
+
+def _starting(start: Array, rows: np.ndarray) -> Array:
+    """``start`` where none but those of its points start, numbered instance after instance."""
+    rest = np.ones(start.shape[:2], bool)
+    rest.reshape(-1)[rows] = False
+    start = start.copy() if isinstance(start, np.ndarray) else start.clone()
+    start[rest] = np.nan
+    return start
+
+
+def _state(first: int, samples: int, found: tuple[Array, ...]) -> State:
+    """An op's mean, m2 and counts (B, N, ...) of samples [first, first + samples)."""
+    starts, sizes = schedule(first, samples)
+    return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in found))
 
 
 def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Piece | WithWalls:

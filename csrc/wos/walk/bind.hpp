@@ -1,0 +1,92 @@
+// What the calls of walks have in common: where they run, which walks, and groups of instances. Computes nothing.
+#pragma once
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "wos/query/bind.hpp"
+#include "wos/walk/args.hpp"
+
+namespace quatrefoil::wos::walk {
+
+constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
+constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
+constexpr std::int64_t kMaxWalks = 1LL << 32;
+
+// The frames of B instances and the boundary: one polygon for all, one each, a mesh, or the unit ball.
+struct Scene {
+  const double* frame;
+  std::int64_t B, D;
+  query::Boundaries boundaries;
+
+  // Takes frame, ends and first; B and D are sizes of what came before, or of the frame. Not closed: only some segments of polygons.
+  Scene(Arguments& given, const py::object& memo, bool closed = true)
+      : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]), boundaries(given, memo, B, D, closed) {
+    given.require(given["E"] == D + 2 && (D == 2 || D == 3), "frame has d + 2 numbers a row, d = 2 or 3");
+  }
+  double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
+};
+
+template <class T>
+class Grids {  // of instances [begin, end); they live as long as this
+ public:
+  Grids(const Scene& s, std::int64_t begin, std::int64_t end, int threads) {
+    const query::Boundaries& all = s.boundaries;
+    if (all.mesh) mesh_ = all.mesh->template grid<T>(mesh::grid_level(all.mesh->count(), s.epsilon(0)), threads);
+    if (!all.polygons) return;
+    std::vector<std::int64_t> which, levels;
+    for (std::int64_t b = begin; b < end; ++b) {
+      which.push_back(all.polygon(b));
+      levels.push_back(polygon::grid_level(all.polygons->segments(all.polygon(b)).M, s.epsilon(b)));
+    }
+    owned_ = all.polygons->template grids<T>(which, levels, threads);
+    for (const auto& grid : owned_) grids_.push_back(*grid);
+  }
+  const polygon::Grid<T>* data() const { return grids_.empty() ? nullptr : grids_.data(); }
+  mesh::Grid<T>* mesh() const { return mesh_.get(); }
+
+ private:
+  std::shared_ptr<mesh::OwnedGrid<T>> mesh_;
+  std::vector<std::shared_ptr<polygon::OwnedGrid<T>>> owned_;
+  std::vector<polygon::Grid<T>> grids_;
+};
+
+// Walks [first_walk, first_walk + walks) of every point, alone or in pairs.
+struct Range {
+  std::int64_t seed, first_walk, walks, max_steps;
+  double screening;
+  bool pairs;
+
+  // The number of nodes is a size from here on.
+  void check(Arguments& given) const {
+    given.require(first_walk >= 0 && walks >= 1 && first_walk <= kMaxWalks - walks, "walks out of range");
+    given.require(max_steps >= 1 && max_steps < kMaxSteps, "max_steps out of range");
+    const int group = pairs ? 2 : 1;
+    given.require(first_walk % group == 0 && walks % group == 0, "walks come in pairs");
+    given.require(screening >= 0 && screening < 1e300, "screening out of range");
+    given.size("nodes", node_count(first_walk / group, walks / group));
+  }
+  template <class T>
+  void set(Walk<T>& p) const {
+    p.walks = walks, p.first_walk = first_walk, p.max_steps = max_steps, p.gradient = pairs, p.screening = screening;
+    p.key0 = std::uint32_t(seed), p.key1 = std::uint32_t(std::uint64_t(seed) >> 32);
+  }
+};
+
+// f(args, begin) for groups of instances that begin there, without the GIL: args with where their walks start and the boundary.
+template <class T, class F>
+void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads, F&& f) {
+  const GilReleased released;
+  for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
+    const std::int64_t end = std::min(scene.B, begin + kInstances);
+    const Grids<T> grids(scene, begin, end, threads);
+    Walk<T> p{};
+    p.grids = grids.data(), p.mesh = grids.mesh();
+    p.start = start + begin * N * scene.D;
+    p.frame = scene.frame + begin * (scene.D + 2);
+    p.B = end - begin, p.N = N, p.dimension = int(scene.D), p.threads = threads;
+    f(p, begin);
+  }
+}
+
+}  // namespace quatrefoil::wos::walk
