@@ -42,7 +42,7 @@ CASES = {
     "relative": {"rtol": 0.1, "atol": 1e-9, "max_walks": 300},
     "in pairs": {"atol": 0.1, "max_walks": 200, "gradient": True, "screening": 2.0},
     "from a later walk": {"rtol": 0.1, "max_walks": 299, "walk_offset": 7},
-    "cut off": {"atol": 0.05, "max_walks": 100, "max_steps": 3},
+    "cut off": {"atol": 0.05, "max_walks": 300, "max_steps": 3},
 }
 
 
