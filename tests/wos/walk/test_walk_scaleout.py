@@ -175,7 +175,8 @@ def test_what_cannot_be_sent_is_refused_first(threads, processes, monkeypatch):
 
 
 def test_without_cloudpickle_functions_have_names(monkeypatch):
-    monkeypatch.setattr(scaleout.importlib.util, "find_spec", lambda name: None)
+    found = scaleout.importlib.util.find_spec
+    monkeypatch.setattr(scaleout.importlib.util, "find_spec", lambda name: None if name == "cloudpickle" else found(name))
     same(wos.solve(DISC, X, dirichlet=g, executor=Pickled(), rng=1), wos.solve(DISC, X, dirichlet=g, rng=1))
     with pytest.raises(TypeError, match="lambdas and closures need cloudpickle to be installed"):
         wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0], executor=Pickled(), rng=1)
