@@ -19,6 +19,7 @@ def silent():
     """No "converting a masked element to nan" and no "discarding the imaginary part": what is lost is an error before it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="quatrefoil runs on Numba")  # said once, where nothing could be compiled
         yield
 
 
