@@ -21,7 +21,7 @@ SHORT = {
     "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
     "kron": "Advection AllenCahn GPHM GridGP Poisson "  # between evaluations of a likelihood
     "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
-    "cheb": "TuckerTensor chebpts tucker",
+    "cheb": "TuckerTensor chebpts optimal_samples orthopoly tucker",
     "wos": "Ball Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Result Star State TriangleMesh",
 }
 BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
@@ -167,6 +167,10 @@ def cheb():
     yield "tucker_eval_vjp", lambda: qf.cheb.tucker_eval_vjp(core, factors, X, X[:, 0]), (0.1, 1.0)
     tensor = qf.cheb.ChebTucker(core, factors)
     yield "ChebTucker", lambda: tensor(X), (0.3,)
+    X, W, ones = floats(1 << 18, 128), floats(128, 16, 128), np.ones(16, np.float32)
+    grad = X[:, :128].copy()
+    yield "poly_layer", lambda: qf.cheb.poly_layer(X, W, ones, ones), (0.1, 0.5)
+    yield "poly_layer_vjp", lambda: qf.cheb.poly_layer_vjp(X, W, ones, ones, grad), (0.1, 0.5)
 
 
 def wos():

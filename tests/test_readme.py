@@ -137,7 +137,17 @@ def test_the_instruction_sets():
 def test_which_functions_take_which_settings():
     pages = {f"{f}.{n}": getattr(getattr(qf, f), n) for f in ("ssm", "kron", "cheb", "wos") for n in getattr(qf, f).__all__}
     takes = {n: set(inspect.signature(p).parameters) for n, p in pages.items() if callable(p) and not inspect.isclass(p)}
-    without_kernel = {"hippo_legs", "dplr_legs", "ptd_init", "s4d_init", "discretize", "transfer_function", "chebpts", "tucker"}
+    without_kernel = {
+        "hippo_legs",
+        "dplr_legs",
+        "ptd_init",
+        "s4d_init",
+        "discretize",
+        "transfer_function",
+        "chebpts",
+        "tucker",
+        "optimal_samples",
+    }
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's
     several = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import scattered, transform
+from . import layer, orthopoly, scattered, transform
+from .layer import poly_layer, poly_layer_vjp
+from .orthopoly import optimal_samples
 from .scattered import tucker_eval, tucker_eval_vjp
 from .tensor import ChebTucker
 from .transform import chebpts, coeffs2vals, coeffs2vals_vjp, vals2coeffs, vals2coeffs_vjp
@@ -15,6 +17,10 @@ __all__ = [
     "chebpts",
     "coeffs2vals",
     "coeffs2vals_vjp",
+    "optimal_samples",
+    "orthopoly",
+    "poly_layer",
+    "poly_layer_vjp",
     "tucker",
     "tucker_eval",
     "tucker_eval_vjp",
@@ -22,7 +28,7 @@ __all__ = [
     "vals2coeffs_vjp",
 ]
 
-OPS = Family(__name__, transform.OPS, scattered.OPS)
+OPS = Family(__name__, transform.OPS, scattered.OPS, layer.OPS)
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,14 @@
 """Layers with the parameter names of their upstream implementations, so that upstream ``state_dict``s load.
 
-Not imported by ``import quatrefoil``: say ``from quatrefoil.torch import nn``. Equation numbers are those of csrc/ssm/README.md.
+Not imported by ``import quatrefoil``: say ``from quatrefoil.torch import nn``. Equation numbers are those of csrc/ssm/README.md,
+of ``PolyLayer`` those of csrc/cheb/layer/README.md.
 """
 
 from __future__ import annotations
 
 from .kalmanet import GatedKalmaNet
+from .poly_layer import PolyLayer
 from .s4d import S4D, S4DKernel
 from .s5 import S5
 
-__all__ = ["S4D", "S5", "GatedKalmaNet", "S4DKernel"]
+__all__ = ["S4D", "S5", "GatedKalmaNet", "PolyLayer", "S4DKernel"]

@@ -1,0 +1,47 @@
+// What both directions share: the steps of all recurrences, and products in blocks of rows and of inputs. Polynomials are made for a block
+// at a time, in cache: no array of N I K numbers exists.
+#pragma once
+#include "cheb/layer/args.hpp"
+#include "cheb/layer/formula.hpp"
+#include "core/gemm/packed.hpp"
+#include "core/run/memory.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil::cheb::layer {
+inline namespace QF_ISA {
+
+constexpr int64_t kRows = 96;  // of X at a time: whole tiles, and whole vectors of every width
+constexpr double kStepNs = 1;  // of a recurrence, for a vector
+
+// The steps (I, K), and where a number of b is no weight.
+template <class T>
+struct Recurrences {
+  Scratch<Step<T>> steps;
+  int64_t bad = -1;
+
+  explicit Recurrences(const PolyLayer<T>& p) : steps(p.I * p.K) {
+    for (int64_t i = 0; i < p.I; ++i)
+      for (int64_t k = 0; k < p.K && bad < 0; ++k) {
+        const T *const a = p.a + i * p.a_stride, *const b = p.b + i * p.b_stride;
+        if (!(b[k] > 0 && b[k] - b[k] == T(0))) bad = b + k - p.b;
+        steps[i * p.K + k] = step_to(k, a, b);
+      }
+  }
+};
+
+// Inputs whose polynomials are a panel deep, together.
+template <class T>
+int64_t inputs_together(const PolyLayer<T>& p) {
+  return min(p.I, max<int64_t>(1, kPanelDepth<T> / max<int64_t>(1, p.K)));
+}
+
+// Column i of `rows` rows of X from row `first` on, as lanes from row r on; rows behind the last repeat it.
+template <class V, class T>
+V column(const PolyLayer<T>& p, int64_t first, int64_t rows, int64_t r, int64_t i) {
+  alignas(64) T x[kWidth<V>];
+  for (int l = 0; l < kWidth<V>; ++l) x[l] = p.X[(first + min(r + l, rows - 1)) * p.I + i];
+  return load<V>(x);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::layer

@@ -1,0 +1,84 @@
+"""Layers of polynomials: sums over inputs and degrees. N rows, I inputs, K degrees, O outputs.
+
+Equation numbers are those of csrc/cheb/layer/README.md.
+"""
+
+from __future__ import annotations
+
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op
+from ..._typing import Array, T
+
+POLY_LAYER = Op(
+    __name__, "poly_layer",
+    inputs=(Arg("X", "N I"), Arg("W", "I K O"), Arg("a", "I K or K", constant=True), Arg("b", "I K or K", constant=True)),
+    outputs=(Arg("Y", "N O"),),
+    tolerance=2e-6,  # a recurrence loses about K eps
+)  # fmt: skip
+OPS = (POLY_LAYER,)
+
+
+def poly_layer(
+    X: Array[T],
+    W: Array[T],
+    a: Array[T],
+    b: Array[T],
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """The layer of a polynomial network, Y[n, o] = sum over inputs i and degrees k of W[i, k, o] p_k(X[n, i]) (4).
+
+    p_k are the polynomials of a three-term recurrence (1), orthonormal to the measure that a and b belong to:
+    sqrt(b_{k+1}) p_{k+1} = (x - a_k) p_k - sqrt(b_k) p_{k-1}, p_0 = 1 / sqrt(b_0).
+
+    Parameters
+    ----------
+    X : (N, I)
+        float32 or float64. Polynomials are not confined to an interval: what should lie in one is brought there before, by tanh, say.
+    W : (I, K, O)
+        Weights of the polynomials of degree 0 to K - 1.
+    a, b : (K,), or (I, K) where every input has a measure of its own
+        As ``orthopoly.from_samples`` and ``orthopoly.classical`` make them; b > 0, and the last a is not used. Without gradient.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    Y : (N, O)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a number of b that is not positive and finite.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes; a or b that require a gradient (NotImplementedError).
+
+    Notes
+    -----
+    Differentiable in X and W. Cost: 2 N I K O flops, three times that with both gradients: a matrix product whose left factor is made in
+    cache, tile by tile. Memory: a copy of W and a few hundred kB a thread; no array of N I K numbers exists. A NaN in X stays in its row.
+
+    The layers of deep arbitrary polynomial chaos (Oladyshkin, Praditia, Kroeker et al., Neural Networks 166 (2023) 85) and of
+    Chebyshev-KAN are of this kind: T_k is p_k of ``orthopoly.classical("chebyshev", K - 1)`` over sqrt(2), k > 0.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> a, b = np.zeros(3), np.array([1.0, 1 / 3, 4 / 15])  # Legendre's
+    >>> W = np.array([[[0.0], [1.0], [0.0]]])
+    >>> qf.cheb.poly_layer(np.array([[0.5], [1.0]]), W, a, b) / 3**0.5
+    array([[0.5],
+           [1. ]])
+    """
+    Y: T = call(POLY_LAYER, (X, W, a, b), (), (), out, backend, num_threads)
+    return Y
+
+
+def poly_layer_vjp(
+    X: Array[T], W: Array[T], a: Array[T], b: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, T]:
+    """Gradients of ``poly_layer``: grad is that of Y -> (those of X, W) (5), (6). The same bits for any number of threads."""
+    dX, dW, *_ = call_vjp(POLY_LAYER, (X, W, a, b, grad), (), (), backend, num_threads)
+    return dX, dW

@@ -1,0 +1,69 @@
+"""Layers of polynomials: arbitrary polynomial chaos, Chebyshev-KAN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import cheb
+from ..._arguments import MOST_NUMBERS, integer
+from ...cheb.orthopoly import Basis, classical
+
+
+class PolyLayer(torch.nn.Module):  # type: ignore[misc]
+    """y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        I and O.
+    degree : int
+        Of the polynomials; K = degree + 1.
+    basis : str, Basis, or a sequence of I Bases
+        A name of ``orthopoly.classical``, or what ``orthopoly.from_samples`` made of the inputs' values, for all inputs or one for each.
+    squash : bool
+        Takes tanh of the inputs first: where they may leave [-1, 1], on which "legendre" and "chebyshev" live.
+
+    Notes
+    -----
+    Parameter: weight (I, K, O), normal of variance 1 / (I K), so that outputs have about the variance 1 on inputs of the basis's measure.
+    Buffers: a, b (K,) or (I, K).
+    """
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(
+        self, in_features: int, out_features: int, degree: int, *, basis: str | Basis | Sequence[Basis] = "legendre", squash: bool = False
+    ) -> None:
+        super().__init__()
+        named = ((in_features, "in_features", 1), (out_features, "out_features", 1), (degree, "degree", 0))
+        I, O, self.degree = (integer(n, "PolyLayer", name, least, MOST_NUMBERS) for n, name, least in named)
+        bases = [classical(basis, self.degree)] if isinstance(basis, str) else [basis] if isinstance(basis, Basis) else list(basis)
+        if len(bases) != I and len(bases) != 1:
+            raise ValueError(f"PolyLayer: basis has {len(bases)} entries, expected 1 or {I}, one an input")
+        for p in bases:
+            if not isinstance(p, Basis):
+                raise TypeError(f"PolyLayer: basis is {type(p).__name__}, expected a name or quatrefoil.cheb.orthopoly.Basis")
+            if p.degree < self.degree:
+                raise ValueError(f"PolyLayer: a basis has degree {p.degree}, expected at least {self.degree}")
+        K = self.degree + 1
+        for name in ("a", "b"):
+            rows = np.stack([getattr(p, name)[:K] for p in bases])
+            self.register_buffer(name, torch.tensor(rows if len(bases) > 1 else rows[0], dtype=torch.get_default_dtype()))
+        self.weight = torch.nn.Parameter(torch.randn(I, K, O) / math.sqrt(I * K))
+        self.squash = squash
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., I) -> (..., O)."""
+        x = torch.tanh(x) if self.squash else x
+        rows = x.reshape(-1, x.shape[-1])
+        return cheb.poly_layer(rows, self.weight, self.a, self.b).reshape(*x.shape[:-1], self.weight.shape[-1])
+
+    def extra_repr(self) -> str:
+        I, K, O = self.weight.shape
+        return f"{I}, {O}, degree={K - 1}, squash={self.squash}"

@@ -1,0 +1,28 @@
+import numpy as np
+
+from case import Case
+
+
+def _case(name, N, I, K, O, rows=False):
+    def make(rng):
+        shape = (I, K) if rows else (K,)
+        X = np.tanh(rng.standard_normal((N, I)))
+        return [X, rng.standard_normal((I, K, O)), rng.uniform(-0.3, 0.3, shape), rng.uniform(0.2, 1.0, shape)], {}
+
+    def valid(arguments):
+        return [*arguments[:3], np.abs(arguments[3]) + 0.1]
+
+    return Case("poly_layer", name, make, valid)
+
+
+CASES = [
+    _case("plain", 40, 5, 4, 6),
+    _case("rows", 33, 3, 5, 7, rows=True),
+    *[_case(f"N{n}", n, 4, 3, 5) for n in (0, 1, 2, 95, 96, 97, 200)],
+    *[_case(f"O{o}", 20, 3, 4, o, rows=True) for o in (0, 1, 2, 15, 16, 17, 31, 49, 130)],
+    *[_case(f"K{k}", 11, 3, k, 4) for k in (0, 1, 2, 12)],
+    *[_case(f"I{i}", 10, i, 3, 4) for i in (0, 1, 2, 67)],
+    _case("degree-40", 9, 2, 41, 3),
+    _case("deeper-than-a-panel", 5, 1, 140, 3),
+    _case("many-rows", 7000, 2, 3, 2),
+]
