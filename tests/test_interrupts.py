@@ -202,6 +202,9 @@ def wos():
     pool.shutdown(cancel_futures=True)
     half = (np.arange(2000) % 2 == 1, data)
     yield "solve", lambda: qf.wos.solve(small, X, dirichlet=data, neumann=half, walks=1 << 14, epsilon=1e-5), (0.3,)
+    alpha = qf.wos.Polynomial(np.array([[2.0, 0.0], [0.0, 0.5]], np.float32))
+    for a in (alpha, lambda x: 2 + 0.5 * x[:, 0] * x[:, 1]):
+        yield "solve", functools.partial(qf.wos.solve, small, X, dirichlet=data, diffusion=a, walks=1 << 14, epsilon=1e-5), (0.3,)
     yield "solve_vjp", lambda: qf.wos.solve_vjp(small, X, X[:, 0], dirichlet=data, source=data, walks=1 << 14, rng=1), (0.3,)
 
 

@@ -150,7 +150,7 @@ def run(folder: Path, progress: Progress) -> list[Row]:
     walk(ring, X[:1], values, none, 1, shell)
     few = max(1, POINTS // 40)
     theirs = _seconds(lambda: walk(ring, X[:few], values, none, WALKS, shell)) * POINTS / few  # points are alike: a part, scaled
-    _picture(ring, values, X, result.value, grid, folder / "wos.png")
+    _picture(ring, values, X, result.value, truth, grid, folder / "wos.png")
     return [
         Row(
             "wos",
@@ -171,14 +171,14 @@ def _seconds(f: Any) -> float:
     return time.perf_counter() - start
 
 
-def _picture(ring: np.ndarray, values: np.ndarray, X: np.ndarray, value: np.ndarray, grid: Grid, file: Path) -> None:
+def _picture(ring: np.ndarray, values: np.ndarray, X: np.ndarray, value: np.ndarray, truth: np.ndarray, grid: Grid, file: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(13, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    left, right, errors = figure.subplots(1, 3, sharex=True, sharey=True)
     dots = left.scatter(X[:, 0], X[:, 1], c=value, s=3, cmap="inferno", vmin=0, vmax=1)
     left.set_title(f"Walk on Spheres, {len(X)} points")
     corner = grid.low + grid.h * np.array(grid.u.shape)
@@ -191,12 +191,15 @@ def _picture(ring: np.ndarray, values: np.ndarray, X: np.ndarray, value: np.ndar
         vmax=1,
     )
     right.set_title("finite differences")
+    off = errors.scatter(X[:, 0], X[:, 1], c=np.abs(value - truth), s=3, cmap="viridis", vmin=0)
+    errors.set_title("error of a point")
     closed = np.concatenate([ring, ring[:1]])
     edges: Any = np.stack([closed[:-1], closed[1:]], axis=1)
-    for axes in (left, right):
+    for axes in (left, right, errors):
         lines = LineCollection(edges, cmap="inferno", array=values, linewidths=1.5)
         axes.add_collection(lines)
         axes.set_aspect("equal")
         axes.set_axis_off()
     figure.colorbar(dots, ax=[left, right], label="temperature", shrink=0.7)
+    figure.colorbar(off, ax=errors, label="|walks - finite differences|", shrink=0.7)
     figure.savefig(file, dpi=130)

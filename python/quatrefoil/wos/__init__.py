@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._spec import Family
+from . import media as _media
 from . import query as _query
 from . import stars as _stars
 from . import walk as _walk
@@ -37,7 +38,7 @@ __all__ = [
     "solve_vjp",
 ]
 
-OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _stars.OPS)
+OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _stars.OPS, _media.OPS)
 
 
 def __dir__() -> list[str]:

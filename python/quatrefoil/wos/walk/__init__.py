@@ -39,7 +39,7 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     dirichlet_kind, source_kind, _, first_walk, walks, _, gradient, *_ = options
     assert start is not None
     assert frame is not None
-    _check_start(label, start, frame, ends, first)
+    check_start(label, start, frame, ends, first)
     B, N, d = start
     check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
     for name, at, count in (("instance", options[-2], B), ("point", options[-1], N)):
@@ -61,7 +61,7 @@ def check_data(label: str, B: int, data: Mapping[str, tuple[Shape | None, str]])
             raise ValueError(f"{label}: {name} has shape {numbers}, expected (1, numbers) or (B, numbers) with B = {B}")
 
 
-def _check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, first: Shape | None) -> None:
+def check_start(label: str, start: Shape, frame: Shape, ends: Shape | None, first: Shape | None) -> None:
     if len(start) != 3 or start[0] != frame[0]:
         raise ValueError(f"{label}: start has shape {start}, expected (B, N, d) with B = {frame[0]} as in frame")
     _check_frame(label, frame, start[-1], ends, first)

@@ -11,7 +11,7 @@ from typing import Any
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
-from . import _ENDS, _FIRST, _FRAME, Array, _check_start
+from . import _ENDS, _FIRST, _FRAME, Array, check_start
 
 
 def harmonics(d: int, modes: int) -> int:
@@ -23,7 +23,7 @@ def _balls_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any
     start, frame, ends, first = shapes
     assert start is not None
     assert frame is not None
-    _check_start(label, start, frame, ends, first)
+    check_start(label, start, frame, ends, first)
     return [start[:2]]
 
 
@@ -32,7 +32,7 @@ def _expand_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[An
     kind, _, _, _, walks, samples, _, modes, _ = options
     assert start is not None
     assert frame is not None
-    _check_start(label, start, frame, ends, first)
+    check_start(label, start, frame, ends, first)
     if (dirichlet is None) != (kind == "function"):
         raise ValueError(f"{label}: dirichlet is {'missing' if dirichlet is None else 'given'} for the kind {kind!r}")
     if dirichlet is not None and (len(dirichlet) != 2 or dirichlet[0] not in (1, start[0]) or not dirichlet[1]):

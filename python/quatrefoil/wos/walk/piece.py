@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,8 @@ def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
 class Piece:
     """The arguments of ``walk`` for some points of some instances, under their global numbers."""
 
+    ARRAYS: ClassVar[tuple[str, ...]] = ("start", "frame", "dirichlet", "source")  # what a worker is sent, beside the boundary
+
     start: Array
     frame: Array
     ends: Array | None
@@ -98,9 +100,13 @@ class Piece:
         if rows is not None and len(rows) < self.points:
             part, kept = self._only(rows)
             return part.run(first, walks).take(kept)
-        found = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
         group = 2 if self.gradient else 1
-        return _state(first // group, walks // group, found)
+        return _state(first // group, walks // group, self.drawn(first, walks))
+
+    def drawn(self, first: int, walks: int) -> tuple[Array, ...]:
+        """mean, m2 and counts (B, N, ...) of walks [first, first + walks) of every point."""
+        found: tuple[Array, ...] = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
+        return found
 
     def _only(self, rows: np.ndarray) -> tuple[Piece, np.ndarray]:
         """Where only those points start, in the window that holds them all; and where they lie in it."""
@@ -157,18 +163,19 @@ def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Pi
     """That part of a prepared problem, its data under their gradients; ``boundary`` is that of its instances, if it is at hand."""
     if p.mixed is not None:
         return WithWalls(p)
-    problem, (start, frame, _, _, dirichlet, source) = p.problem, p.inputs
+    problem, (start, frame, _, _, dirichlet, source, *_) = p.problem, p.inputs
     b, end, n, n_end = window
-    part, memo, (g, f) = p.boundary, p.extras[0], p.extras[1:]
+    part, memo, functions = p.boundary, p.extras[0], p.extras[1:]
     if (b, end) != (0, p.B):
         part, frame = boundary or p.boundary.part(b, end), frame[b:end]
         memo = part.memo(p.kind)
         dirichlet, source = (_numbers(data, p, b, end) for data in (p.dirichlet, p.source))
     ends, first = part.arrays(p.kind)
-    return Piece(
-        start[b:end, n:n_end], frame, ends, first, dirichlet, source, (memo, g, f), p.kinds, problem.signed_seed,
-        problem.max_steps, problem.gradient, problem.screening, b, n, problem.backend, problem.num_threads,
+    plain = Piece(
+        start[b:end, n:n_end], frame, ends, first, dirichlet, source, (memo, *functions), p.kinds, problem.signed_seed,
+        problem.max_steps, problem.gradient, p.screening, b, n, problem.backend, problem.num_threads,
     )  # fmt: skip
+    return plain if p.medium is None else p.medium.piece(plain, window)
 
 
 def _numbers(data: Any, p: Prepared, b: int, end: int) -> Array | None:

@@ -15,12 +15,14 @@ from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball, Polygon
 from . import MAX_WALKS, METHODS, PLACE
 from .fingerprint import NotComparable, fingerprint
+from .medium import Medium, bounds, is_data, pack_medium
 from .packing import NOTHING, Packed, Target, on_segments, pack, with_arrays
 from .piece import Piece, Window, WithWalls, cut_out, to_numpy
 from .walls import Mixed, conditions, grids, mixed
 
 Array = Any
 _DATA = ("dirichlet", "source", "neumann", "robin")
+_MEDIUM = ("diffusion", "screening")
 _OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
@@ -41,21 +43,22 @@ class Problem:
     seed: int
     backend: str
     gradient: bool = False
-    screening: float = 0.0
+    screening: Any = 0.0
     cache: str | None = None
     num_threads: int | None = None
     neumann: Any = None  # (where, h)
     robin: Any = None  # (where, mu, h)
+    diffusion: Any = None
     _ready: Any = field(default=None, repr=False, compare=False)
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
     def __post_init__(self) -> None:
-        for name in ("points", *_DATA):
+        for name in ("points", *_DATA, *_MEDIUM):
             setattr(self, name, with_arrays(getattr(self, name), copied))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", *_DATA)}
+        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", *_DATA, *_MEDIUM)}
         return {**self.__dict__, **data, "_ready": None}
 
     @property
@@ -94,7 +97,7 @@ class Problem:
 
     def differs_from(self, other: Problem) -> list[str]:
         """What two problems do not share, by name: results may be merged where there is nothing. ValueError where nobody can tell."""
-        for name, of_functions in (*zip(_DATA, self._functions), *zip(_DATA, other._functions)):
+        for name, of_functions in (*zip(self.ready.names, self._functions), *zip(other.ready.names, other._functions)):
             if isinstance(of_functions, NotComparable):
                 raise ValueError(f"merge: {name} depends on {of_functions}, which cannot be compared; resume one result instead")
         mine, others = self._fingerprints(), other._fingerprints()
@@ -102,16 +105,17 @@ class Problem:
 
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
-        found: dict[str, Any] = {
+        found: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
+        found |= {
             "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.center if isinstance(b, Ball) else b.ends)],
             "points": fingerprint(self.points),
         }
         if p.mixed is not None:
             found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.walls, p.mixed.absorbing, p.mixed.reflecting)]
-        for name, data, of_functions in zip(_DATA, p.data, self._functions):
+        for name, data, of_functions in zip(p.names, p.data, self._functions):
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
-        return found | {name: getattr(self, name) for name in _OPTIONS}
+        return found
 
 
 def check_pairs(label: str, gradient: bool, **counts: int) -> None:
@@ -167,9 +171,15 @@ class Prepared:
         self.source = NOTHING if problem.source is None else pack(problem.source, target, "source")
         self.data = [self.dirichlet, self.source]
         self.mixed: Mixed | None = None
-        if problem.neumann is not None or problem.robin is not None:
+        self.medium: Medium | None = None
+        self.names = _DATA
+        varies = problem.diffusion is not None or is_data(problem.screening)
+        if varies:
+            self._fill(target)
+        elif problem.neumann is not None or problem.robin is not None:
             self._mix(target)
-        self.op = METHODS["walk" if self.mixed is None else "stars"]
+        self.screening = 0.0 if varies else float(problem.screening)
+        self.op = METHODS["media" if varies else "walk" if self.mixed is None else "stars"]
         self.kinds = tuple(data.kind for data in self.data)
         self.cover: Any = None  # of harmonic caching
         self._batches(points)
@@ -198,6 +208,13 @@ class Prepared:
             h = NOTHING if nothing else pack(given[-1], target, name)
             self.data.append(on_segments(h, self.boundary, m.reflecting, m.turned))
 
+    def _fill(self, target: Target) -> None:
+        """The domain with what it is made of."""
+        if self.problem.neumann is not None or self.problem.robin is not None:
+            raise ValueError("solve: diffusion, and a screening that is no number, do not go with neumann or robin; leave one out")
+        self.data += pack_medium(self.problem, target)
+        self.names = ("dirichlet", "source", *_MEDIUM)
+
     def _batches(self, points: np.ndarray) -> None:
         self.N = points.shape[-2]
         self.shape: tuple[int, ...]
@@ -207,7 +224,7 @@ class Prepared:
         sizes = {
             "points": len(points) if points.ndim == 3 else None,
             "boundary": self.boundary.batch,
-            **{name: data.batch for name, data in zip(_DATA, self.data)},
+            **{name: data.batch for name, data in zip(self.names, self.data)},
         }
         found = {name: n for name, n in sizes.items() if n is not None}
         if len(set(found.values())) > 1:
@@ -245,6 +262,9 @@ class Prepared:
             memo = grids(tables, self.kind)
         self.inputs = (start, rows, *tables, *(data.numbers for data in self.data))
         self.extras = (memo, *(data.function for data in self.data))
+        if self.op is METHODS["media"]:
+            diffusion, screening = self.data[2:]
+            self.medium = Medium(diffusion, screening, bounds(self, diffusion, screening, to_numpy(rows)))
 
     def cast(self, array: Array) -> Array:
         """float64 results in the dtype of the points."""

@@ -17,6 +17,7 @@ from ..plot import plot_result
 from . import along
 from .draw import Draw
 from .groups import Groups, join, overlap, parts_of
+from .medium import report
 from .problem import Problem, check_pairs, copied
 from .state import COUNTS, State, error_bars
 
@@ -136,6 +137,8 @@ class Result(Generic[T]):
 def finish(problem: Problem, state: State | Groups) -> Result[Any]:
     """From nodes to numbers. The means are array code that torch differentiates; an error bar has no gradient."""
     p = problem.ready
+    if p.medium is not None:
+        report(state.counts[:, len(COUNTS)])
     with np.errstate(invalid="ignore", over="ignore"):
         mean, m2 = state.fold()
     bars = error_bars(state.samples, m2, None if problem.cache else state.counts[:, 0], mean)

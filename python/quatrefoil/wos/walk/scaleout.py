@@ -31,18 +31,19 @@ class Shared:
     """What tasks of the same instances share: pickled once, and unpickled once by a process, which keeps grids and compiled code."""
 
     boundary: Boundary
-    given: tuple[Any, Any]  # functions among dirichlet and source, as the caller gave them; else None
+    given: tuple[Any, ...]  # functions among the data, as the caller gave them; else None
     instance: int  # the first
     dtype: np.dtype
+    names: tuple[str, ...] = ("dirichlet", "source")
     _made: Any = None
     _pickle: bytes | None = None
 
-    def functions(self) -> tuple[Any, Any]:
+    def functions(self) -> tuple[Any, ...]:
         """As the kernels call them."""
         if self._made is None:
             target = Target(self.boundary, "numpy", self.dtype)
-            self._made = tuple(self._function(f, target, name) for f, name in zip(self.given, ("dirichlet", "source")))
-        functions: tuple[Any, Any] = self._made
+            self._made = tuple(self._function(f, target, name) for f, name in zip(self.given, self.names))
+        functions: tuple[Any, ...] = self._made
         return functions
 
     def _function(self, given: Any, target: Target, name: str) -> Any:
@@ -52,7 +53,7 @@ class Shared:
 
     def __reduce__(self) -> Any:
         if self._pickle is None:
-            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype))
+            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names))
         return _kept, (hashlib.sha256(self._pickle).digest(), self._pickle)
 
 
@@ -63,8 +64,8 @@ _lock = Lock()
 def _kept(digest: bytes, data: bytes) -> Shared:
     with _lock:
         if digest not in _known:
-            boundary, given, instance, dtype = pickle.loads(data)
-            _known[digest] = Shared(boundary, given, instance, dtype, _pickle=data)
+            boundary, given, instance, dtype, names = pickle.loads(data)
+            _known[digest] = Shared(boundary, given, instance, dtype, names, _pickle=data)
         _known.move_to_end(digest)
         while len(_known) > _KEPT:
             _known.popitem(last=False)
@@ -121,16 +122,16 @@ def shared_by(p: Prepared, window: Window) -> Shared:
     """What tasks of that window's instances share."""
     b, end = window.instance, window.instance_end
     given = []
-    for data in (p.dirichlet, p.source):
+    for data in p.data:
         each = data.given if data.function is not None else None
         each = each[b:end] if isinstance(each, (list, tuple)) else each
         given.append(with_arrays(each, to_numpy))
-    return Shared(p.boundary.part(b, end), (given[0], given[1]), b, p.dtype)
+    return Shared(p.boundary.part(b, end), tuple(given), b, p.dtype, p.names[: len(given)])
 
 
 def to_send(p: Prepared, window: Window, shared: Shared) -> Piece:
     piece = cast(Piece, cut_out(p, window, shared.boundary))
-    arrays = {name: to_numpy(getattr(piece, name)) for name in ("start", "frame", "dirichlet", "source")}
+    arrays = {name: to_numpy(getattr(piece, name)) for name in piece.ARRAYS}
     return replace(piece, **arrays, ends=None, first=None, extras=())
 
 
@@ -144,7 +145,7 @@ def check_executor(problem: Problem, executor: Any, label: str) -> None:
             raise NotImplementedError(f"{label}: {name} requires grad, but an executor gives none; detach it, or solve without an executor")
     if isinstance(executor, ThreadPoolExecutor):
         return
-    for name, data in (("dirichlet", problem.ready.dirichlet), ("source", problem.ready.source)):
+    for name, data in zip(problem.ready.names, problem.ready.data):
         if data.function is None:
             continue
         try:

@@ -18,6 +18,8 @@ from ..polygon import Ball, Polygon
 from . import MAX_STEPS
 from .adaptive import Rule
 from .draw import Draw
+from .medium import is_data
+from .piece import WithWalls
 from .problem import Problem, check_pairs, check_range, resolve
 from .result import Result, finish
 from .state import schedule
@@ -29,7 +31,8 @@ def solve(
     *,
     dirichlet: Data,
     source: Data | None = None,
-    screening: float = 0.0,
+    screening: float | Data = 0.0,
+    diffusion: Data | None = None,
     neumann: tuple[Any, Data] | None = None,
     robin: tuple[Any, Any, Data] | None = None,
     walks: int = 64,
@@ -48,10 +51,9 @@ def solve(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve -Δu + σu = f in the domain, u = g on its boundary or a part of it, at single points, by averaging random walks (1), (2).
+    """Solve -∇·(α∇u) + σu = f in the domain, u = g on its boundary or a part of it, ∂u/∂n + μu = h on the rest, at single points.
 
-    The convention of the family is -∇·(α∇u) + σu = f, u = g on the Dirichlet part, ∂u/∂n + μu = h on the rest, n pointing outward; this
-    version has α = 1. B problem instances are solved at once where the boundary, the data or the points
+    By averaging random walks (1), (2); n points outward. B problem instances are solved at once where the boundary, the data or the points
     carry a leading B.
 
     Parameters
@@ -66,8 +68,13 @@ def solve(
         point, from several threads, and with points of no walk. Compiled functions run without the GIL; they cannot raise.
     source : f, optional
         As dirichlet, but for PerVertex.
-    screening : float
-        σ >= 0, a constant.
+    screening : σ
+        A number >= 0, or data like source with values >= 0, which is walked through as a diffusion is.
+    diffusion : α, optional
+        Data like source with positive values, but for Fourier; 1 if not given. It must have second derivatives: those of Polynomial and
+        Gaussians are exact; a GridField's are second differences at its nodes, linear between them, for it samples a smooth field and the
+        kinks between its cells are not meant; a function's are differences with a step of 1e-3 of the bounding box's diagonal, so it is
+        called so far outside of the domain, in float64, and details as small are lost. A constant with bells: a bell whose width is large.
     neumann : (where, h), optional
         ∂u/∂n = h on the segments of a Polygon where ``where`` is True: (M,) bool, NumPy or a tensor, segment k from vertex k to k + 1,
         outer ring first, then holes; (B, M) or a list of them for B polygons. h as dirichlet; PerVertex has all vertices. There the
@@ -114,10 +121,11 @@ def solve(
     Raises
     ------
     ValueError
-        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1, screening < 0, an odd number
-        of walks with ``gradient``, rtol or atol < 0, max_walks < walks; a segment in both neumann and robin; neither a Dirichlet part nor μ
-        nor a screening, so that u is free by a constant; neumann or robin with ``gradient``, ``cache``, ``executor``, with points that
-        require grad, or without a Polygon.
+        Shapes, numbers of instances, NaN or infinite points or numbers, epsilon <= 0, walks or max_steps < 1, screening < 0 or diffusion
+        <= 0 at a point where it was looked at, diffusion or screening that require grad, either of them, but for a number as screening,
+        with neumann, robin or cache; an odd number of walks with ``gradient``, rtol or atol < 0, max_walks < walks; a segment in both
+        neumann and robin; neither a Dirichlet part nor μ nor a screening, so that u is free by a constant; neumann or robin with
+        ``gradient``, ``cache``, ``executor``, with points that require grad, or without a Polygon.
     TypeError
         Other dtypes; a mix of kinds; floats where integers are due; what the executor's workers cannot be sent.
     NotImplementedError
@@ -143,6 +151,12 @@ def solve(
     μ times the square of that: about 4e-4 of u where μ times the box is 1. Where the curved side of a
     many-sided polygon reflects, small epsilons make many steps at its re-entrant corners.
 
+    With a diffusion, or a screening that varies, walks are those of U = sqrt(α) u in a medium of constant screening (wos/media), which
+    jump inside their balls too and then change their weight. The constant is a bound of |σ'|, σ' = σ/α + Δ sqrt(α) / sqrt(α): found for
+    every instance from 4096 points of the domain and 1024 of the boundary, where α and σ are checked too, with a quarter of the range to
+    spare. Where σ' is larger, answers stay right and errors grow: such jumps are counted, and a RuntimeWarning says how many. Steps grow
+    with the bound times the square of the domain's size, and so do errors where σ' is negative: α should not vary by orders of magnitude.
+
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only. So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances
     alone give the bits that they have within the whole. Means and variances are merged pairwise over aligned ranges of walks (5), (6).
@@ -165,7 +179,8 @@ def solve(
     Differentiable in the parameters of dirichlet and source, exactly for these walks; value also in points, by the estimate of ``gradient``
     from the same walks in pairs, which are walked when the gradient is asked for.
 
-    Sources: Muller 1956; Sawhney and Crane 2020; Sawhney, Miller, Gkioulekas and Crane 2023 (walk on stars); Salmon et al. 2011 (Philox).
+    Sources: Muller 1956; Sawhney and Crane 2020; Sawhney, Seyb, Jarosz and Crane 2022 (diffusion); Sawhney, Miller, Gkioulekas and Crane
+    2023 (walk on stars); Salmon et al. 2011 (Philox).
 
     Examples
     --------
@@ -185,10 +200,19 @@ def solve(
     >>> found = qf.wos.solve(square, np.array([[0.3, 0.6]]), dirichlet=0.0, neumann=(where, flux), walks=4096, rng=1)
     >>> bool(abs(found.value[0] - 0.3) < 6 * found.stderr[0] + 2e-3)
     True
+
+    u = exp(-x), with the diffusion exp(2x) and the source exp(x).
+
+    >>> through = qf.wos.solve(
+    ...     disc, np.array([[0.2, 0.1]]), dirichlet=lambda X: np.exp(-X[:, 0]), source=lambda X: np.exp(X[:, 0]),
+    ...     diffusion=lambda X: np.exp(2 * X[:, 0]), walks=4096, rng=1,
+    ... )
+    >>> bool(abs(through.value[0] - np.exp(-0.2)) < 6 * through.stderr[0] + 2e-3)
+    True
     """
     problem = _problem(
         "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
-        neumann, robin,
+        neumann, robin, diffusion,
     )  # fmt: skip
     if cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
@@ -215,7 +239,8 @@ def solve_vjp(
     max_steps: int = 1024,
     rng: int,
     walk_offset: int = 0,
-    screening: float = 0.0,
+    screening: float | Data = 0.0,
+    diffusion: Data | None = None,
     neumann: tuple[Any, Data] | None = None,
     robin: tuple[Any, Any, Data] | None = None,
     gradient: bool = False,
@@ -263,7 +288,7 @@ def solve_vjp(
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(
         "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
-        neumann, robin,
+        neumann, robin, diffusion,
     )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
@@ -272,7 +297,8 @@ def solve_vjp(
         raise ValueError(f"solve_vjp: grad has shape {of_value.shape}, expected value's {p.shape}")
     if of_value.dtype != p.dtype:
         raise TypeError(f"solve_vjp: grad has dtype {of_value.dtype} but points has {p.dtype}; convert it")
-    for data in p.data:
+    graded = p.data if p.medium is None else p.data[:2]
+    for data in graded:
         if data.numbers is not None and data.pull is None:
             raise NotImplementedError("solve_vjp: a list of data has no gradient here; stack its parameters, or use torch's autograd")
     group = 2 if gradient else 1
@@ -282,8 +308,10 @@ def solve_vjp(
     if p.outside is not None:
         share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
     given = _arrays.of_kind(p.kind, share)
-    pulled = iter(call_vjp(p.op, (*p.inputs, given), problem.whole.options(first, count), p.extras, problem.backend, num_threads))
-    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in p.data]
+    whole = problem.whole
+    inputs = p.inputs if isinstance(whole, WithWalls) else whole.inputs
+    pulled = iter(call_vjp(p.op, (*inputs, given), whole.options(first, count), p.extras, problem.backend, num_threads))
+    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in graded]
     return _grad_points(problem, of_value, first, count) if points_gradient else None, *found
 
 
@@ -293,6 +321,8 @@ def _check_cache(cache: Any, problem: Problem) -> None:
     p = problem.ready
     if p.mixed is not None:
         raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
+    if p.medium is not None:
+        raise ValueError("solve: a cache does not go with a diffusion, or a screening that is no number: leave it out")
     if p.source.kind != "none" or problem.gradient:
         raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
     if len(p.shape) != 1:
@@ -337,6 +367,7 @@ def _problem(
     screening: Any,
     neumann: Any,
     robin: Any,
+    diffusion: Any,
 ) -> Problem:
     if not isinstance(boundary, (Polygon, TriangleMesh, Ball)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, a TriangleMesh or a Ball")
@@ -348,7 +379,7 @@ def _problem(
     drawn, backend = _seed(rng, label), resolve(backend)
     if not isinstance(gradient, bool):
         raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
-    rate = number(screening, label, "screening")
+    rate = screening if is_data(screening) else number(screening, label, "screening")
     return Problem(
         boundary,
         points,
@@ -364,6 +395,7 @@ def _problem(
         num_threads=num_threads,
         neumann=neumann,
         robin=robin,
+        diffusion=diffusion,
     )
 
 

@@ -1,0 +1,163 @@
+// Arrays from Python -> args, checked. Computes nothing.
+#include "wos/walk/bind.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "core/host/isa.hpp"
+#include "py/arguments.hpp"
+#include "wos/data/bind.hpp"
+#include "wos/media/args.hpp"
+
+QF_TABLE(wos, media)
+
+namespace quatrefoil::wos::media {
+namespace {
+
+using data::DataOf;
+using data::from_instance;
+using data::Kind;
+
+constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
+
+struct Options {
+  const std::string &dirichlet, &source, &diffusion, &screening;  // kinds
+  walk::Range range;
+  std::int64_t first_instance, first_point;
+  const py::object &grids, &g, &f, &a, &s;
+  int threads;
+};
+
+// The inputs of a call, and f(args, begin) for groups of its instances.
+template <class T>
+struct Call {
+  const T* start;
+  walk::Scene scene;
+  std::int64_t N;
+  const View &dirichlet_numbers, &source_numbers, &diffusion_numbers, &screening_numbers;
+  const double *bounds, *slopes;
+  DataOf dirichlet, source, diffusion, screening;
+  const Options& options;
+
+  Call(Arguments& given, const Options& o)
+      : start(given.input("start", "B N D")),
+        scene(given, o.grids),
+        N(given["N"]),
+        dirichlet_numbers(numbers(given, "dirichlet", "R K")),
+        source_numbers(numbers(given, "source", "S J")),
+        diffusion_numbers(numbers(given, "diffusion", "U I")),
+        screening_numbers(numbers(given, "screening", "V H")),
+        bounds(given.input("bounds", "B 2")),
+        slopes(given.optional_input("slopes", "B N D")),
+        dirichlet(of(given, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
+        source(of(given, "source", source_numbers, o.source, o.f, o)),
+        diffusion(of(given, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
+        screening(of(given, "screening", screening_numbers, o.screening, o.s, o)),
+        options(o) {
+    for (const DataOf* each : {&source, &diffusion, &screening}) given.require(each->data.kind != Kind::per_vertex, "no such data there");
+    given.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier, "no such data there");
+    for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(given, row);
+    for (std::int64_t b = 0; b < scene.B; ++b)
+      given.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "a bound that is none");
+    o.range.check(given);
+    given.require((slopes != nullptr) == o.range.pairs, "slopes go with pairs");
+    given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
+    given.require(o.first_point >= 0 && o.first_point <= kMaxIndex - N, "points out of range");
+    given.size("channels", o.range.pairs ? 1 + scene.D : 1);
+  }
+
+  template <class F>
+  void for_groups(F&& f) const {
+    walk::for_groups(scene, start, N, options.threads, [&](walk::Walk<T>& walk, std::int64_t begin) {
+      options.range.set(walk);
+      walk.dirichlet = from_instance(dirichlet.data, begin), walk.source = from_instance(source.data, begin);
+      walk.first_instance = options.first_instance + begin, walk.first_point = options.first_point;
+      Media<T> p{};
+      p.walk = walk;
+      p.diffusion = from_instance(diffusion.data, begin), p.screening = from_instance(screening.data, begin);
+      p.bounds = bounds + kBounds * begin;
+      p.slopes = slopes ? slopes + begin * N * scene.D : nullptr;
+      f(p, begin);
+    });
+  }
+
+ private:
+  static const View& numbers(Arguments& given, const char* name, const char* dims) {
+    const auto fitted = given.optional_input(name, dims);
+    [[maybe_unused]] const double* const checked = fitted;
+    return fitted.view();
+  }
+  DataOf of(const Arguments& given, const char* name, const View& table, const std::string& kind, const py::object& function,
+            const Options& o) const {
+    return {given, name, table, kind, function, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D};
+  }
+  // A grid's row has two tables, one after the other.
+  void check_tables(const Arguments& given, std::int64_t row) const {
+    const data::Data& d = diffusion.data;
+    std::int64_t count = 1;
+    for (std::int64_t i = 0; i < scene.D; ++i) count *= std::int64_t(d.numbers[row * d.stride + i]);
+    given.require(count <= (d.width - data::table_begin(d.kind, scene.D)) / 2, "a diffusion's grid has two tables");
+  }
+};
+
+void media(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
+           const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
+           bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, py::object a,
+           py::object s, int threads) {
+  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient};
+  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, first_instance, first_point, grids, g, f, a, s,
+                        threads};
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const Call<T> call(given, options);
+    double* const mean = given.output("mean", "B N nodes channels");
+    double* const m2 = given.output("m2", "B N nodes channels");
+    std::int64_t* const counts = given.output("counts", "B N 3");
+    std::int64_t* const beyond = given.output("beyond", "B N");
+    given.all_taken();
+    call.for_groups([&](Media<T>& p, std::int64_t begin) {
+      const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
+      p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
+      p.beyond = beyond + row;
+      kernels<T>().media(p);
+    });
+  });
+}
+
+void media_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& diffusion_kind,
+               const std::string& screening_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
+               bool gradient, std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f,
+               py::object a, py::object s, int threads) {
+  const walk::Range range{seed, first_walk, walks, max_steps, 0, gradient};
+  const Options options{dirichlet_kind, source_kind, diffusion_kind, screening_kind, range, first_instance, first_point, grids, g, f, a, s,
+                        threads};
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    const Call<T> call(given, options);
+    const double* const grad = given.input("grad", "B N nodes channels");
+    for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
+    double* const ddirichlet = given.gradient_of("dirichlet");
+    double* const dsource = given.gradient_of("source");
+    for (const char* name : {"ddiffusion", "dscreening", "dbounds", "dslopes"}) given.no_output(name);
+    given.all_taken();
+    if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
+    if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+    call.for_groups([&](const Media<T>& p, std::int64_t begin) {
+      const auto at = [&](double* d, const data::Data& of) { return d ? d + (of.offsets ? 0 : begin * of.stride) : nullptr; };
+      MediaAdjoint<T> q{};
+      q.forward = p;
+      q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
+      q.ddirichlet = at(ddirichlet, call.dirichlet.data), q.dsource = at(dsource, call.source.data);
+      kernels<T>().media_adjoint(q);
+    });
+  });
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  define(m, "media", &media);
+  define(m, "media_vjp", &media_vjp);
+}
+
+}  // namespace quatrefoil::wos::media

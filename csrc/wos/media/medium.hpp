@@ -1,0 +1,142 @@
+// The diffusion and the screening of one instance, at many points at once.
+#pragma once
+#include "core/run/memory.hpp"
+#include "wos/data/field.hpp"
+#include "wos/media/args.hpp"
+#include "wos/media/formula.hpp"
+
+namespace quatrefoil::wos::media {
+inline namespace QF_ISA {
+
+using data::Kind;
+
+// Holds what it computes in: one for each thread.
+template <class V, int D>
+class Medium {
+ public:
+  using T = Element<V>;
+  static constexpr int W = kWidth<V>;
+
+  // At most `most` points a call, a multiple of the lanes.
+  Medium(const Media<T>& p, int64_t instance, int64_t most)
+      : diffusion_{p.diffusion, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
+        screening_{p.screening, instance, p.walk.first_instance, p.walk.frame + instance * (D + 2)},
+        area_(diffusion_.frame[D] * diffusion_.frame[D]),
+        step_(p.bounds[kBounds * instance + 1]),
+        shifted_(diffusion_.data.kind == Kind::function ? kShifted * most : 0),
+        absolute_((shifted_ ? shifted_ : most) * D),
+        room_(shifted_ ? shifted_ : most),
+        alpha_(most),
+        rate_(most),
+        derived_(diffusion_.data.kind == Kind::polynomial ? (D + 1) * coefficients() : 0) {
+    if (diffusion_.data.kind != Kind::polynomial) return;
+    int64_t n[D];
+    diffusion_.sizes(n);
+    derive<D>(diffusion_.table(), n, derived_, derived_ + D * coefficients());
+  }
+
+  bool varies() const { return diffusion_.data.kind != Kind::none; }
+
+  // sqrt(alpha). x[i][k]: coordinate i of point k; n is a multiple of the lanes.
+  void roots(const T* const (&x)[D], int64_t n, double* out) {
+    if (varies())
+      diffusion_.evaluate(x, n, out, absolute_, static_cast<double*>(room_));
+    else
+      for (int64_t k = 0; k < n; ++k) out[k] = 1;
+    for (int64_t k = 0; k < n; ++k) out[k] = square_root(out[k]);
+  }
+
+  // (2) sigma', times the square of the extent.
+  void rates(const T* const (&x)[D], int64_t n, double* out) {
+    derivatives(x, n, out);
+    if (screening_.data.kind == Kind::none) return;
+    screening_.evaluate(x, n, static_cast<double*>(rate_), absolute_, static_cast<double*>(room_));
+    for (int64_t k = 0; k < n; ++k) out[k] += rate_[k] * area_ / alpha_[k];
+  }
+
+ private:
+  static constexpr int kShifted = 2 * D + 1;  // values a difference takes
+
+  int64_t coefficients() const {
+    int64_t n[D], count = 1;
+    diffusion_.sizes(n);
+    for (int i = 0; i < D; ++i) count *= n[i];
+    return count;
+  }
+
+  // alpha, and (3) in scaled coordinates.
+  void derivatives(const T* const (&x)[D], int64_t n, double* out) {
+    switch (diffusion_.data.kind) {
+      case Kind::polynomial:
+      case Kind::gaussians: return of_vectors(x, n, out);
+      case Kind::grid: return of_grid(x, n, out);
+      case Kind::function: return of_function(x, n, out);
+      default:
+        for (int64_t k = 0; k < n; ++k) alpha_[k] = varies() ? diffusion_.numbers()[0] : 1, out[k] = 0;
+    }
+  }
+  void of_vectors(const T* const (&x)[D], int64_t n, double* out) {
+    int64_t sizes[D];
+    const bool powers = diffusion_.data.kind == Kind::polynomial;
+    if (powers) diffusion_.sizes(sizes);
+    const int64_t count = powers ? coefficients() : 0;
+    for (int64_t k = 0; k < n; k += W) {
+      V at[D][1], one[D], value[1], laplace[1], slope2{};
+      for (int i = 0; i < D; ++i) at[i][0] = one[i] = load<V>(x[i] + k);
+      if (powers) {
+        data::polynomial<D, 1, V>(diffusion_.table(), sizes, at, true, value);
+        data::polynomial<D, 1, V>(derived_ + D * count, sizes, at, true, laplace);
+        for (int i = 0; i < D; ++i) {
+          V slope[1];
+          data::polynomial<D, 1, V>(derived_ + i * count, sizes, at, true, slope);
+          slope2 += slope[0] * slope[0];
+        }
+      } else {
+        derived_gaussians<D, V>(diffusion_.numbers(), diffusion_.data.width, one, value[0], slope2, laplace[0]);
+      }
+      const V bent = curvature(value[0], slope2, laplace[0]);
+      for (int l = 0; l < W; ++l) alpha_[k + l] = double(value[0][l]), out[k + l] = double(bent[l]);
+    }
+  }
+  // Both tables of its row.
+  void of_grid(const T* const (&x)[D], int64_t n, double* out) {
+    using E = Lanes<double>;
+    int64_t nodes[D], count = 1;
+    diffusion_.sizes(nodes);
+    for (int i = 0; i < D; ++i) count *= nodes[i];
+    const double *const box = diffusion_.numbers() + D, *const values = diffusion_.table();
+    for (int64_t k = 0; k < n; k += kWidth<E>) {
+      E at[D], v[1 << D];
+      for (int i = 0; i < D; ++i) at[i] = load_as<E>(x[i] + k);
+      const auto cell = data::cells<E, D>(box, nodes, diffusion_.frame, at);
+      data::corners<D>(values, nodes, cell.node, v);
+      store_as<double>(alpha_ + k, data::interpolated<D>(v, cell.place));
+      data::corners<D>(values + count, nodes, cell.node, v);
+      store_as<double>(out + k, data::interpolated<D>(v, cell.place) * area_);
+    }
+  }
+  // In absolute coordinates: every point, and its neighbours on every axis.
+  void of_function(const T* const (&x)[D], int64_t n, double* out) {
+    const double* const frame = diffusion_.frame;
+    for (int64_t k = 0; k < n; ++k)
+      for (int j = 0; j < kShifted; ++j)
+        for (int i = 0; i < D; ++i) {
+          const double moved = j > 0 && (j - 1) / 2 == i ? (j % 2 ? -step_ : step_) : 0;
+          absolute_[(k * kShifted + j) * D + i] = frame[i] + frame[D] * double(x[i][k]) + moved;
+        }
+    const data::Data& d = diffusion_.data;
+    d.callback(d.context, diffusion_.first_instance + diffusion_.instance, n * kShifted, absolute_, room_);
+    for (int64_t k = 0; k < n; ++k) {
+      alpha_[k] = room_[k * kShifted];
+      out[k] = curvature_of_differences<D>(room_ + k * kShifted, area_ / (step_ * step_));
+    }
+  }
+
+  const data::Field<V, D> diffusion_, screening_;
+  const double area_, step_;  // the square of the extent; of a function's differences
+  const int64_t shifted_;
+  const Scratch<double> absolute_, room_, alpha_, rate_, derived_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::media

@@ -1,0 +1,111 @@
+// Walks over points and instances, and their adjoint.
+#pragma once
+#include "core/run/parallel.hpp"
+#include "wos/media/values.hpp"
+#include "wos/walk/rounds.hpp"
+
+namespace quatrefoil::wos::media {
+inline namespace QF_ISA {
+
+// sqrt(alpha) where walks start, of all points of all instances.
+template <class T, int D>
+void find_roots(const Media<T>& p, double* roots) {
+  using V = Lanes<T>;
+  constexpr int64_t W = kWidth<V>, most = kForCalls;
+  const int64_t N = p.walk.N, parts = (N + most - 1) / most;
+  parallel_for(p.walk.B * parts, p.walk.threads, double(min(N, most)) * 20, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t instance = item / parts, from = instance * N + item % parts * most, count = min(most, N - item % parts * most);
+      Medium<V, D> medium(p, instance, most + W);
+      List<T, D> list(most + W);
+      for (int64_t i = from; i < from + count; ++i) {
+        T x[D];
+        for (int j = 0; j < D; ++j) x[j] = p.walk.start[i * D + j];
+        if (x[0] == x[0]) list.add(x, 0, i, 0);
+      }
+      if (!list.count) continue;
+      const auto at = list.points();
+      Scratch<double> found(most + W);
+      medium.roots(at.of, list.pad(W), found);
+      for (int64_t e = 0; e < list.count; ++e) roots[list.slot()[e]] = found[e];
+    }
+  });
+}
+template <class T>
+void find_roots(const Media<T>& p, double* roots) {
+  if (p.walk.dimension == 2)
+    find_roots<T, 2>(p, roots);
+  else
+    find_roots<T, 3>(p, roots);
+}
+
+inline bool calls(const data::Data& data) { return data.kind == Kind::function; }
+template <class T>
+bool has_calls(const Media<T>& p) {
+  return calls(p.walk.dirichlet) || calls(p.walk.source) || calls(p.diffusion) || calls(p.screening);
+}
+
+// Every walk of a round, as walk_round of the walk.
+template <class T>
+void media_round(const Media<T>& q, const walk::Round& r, const double* roots, double* values, uint32_t* marks) {
+  const walk::Walk<T>& p = q.walk;
+  const int64_t total = r.total(), B = r.instance_end - r.instance, D = p.dimension;
+  const int64_t least = has_calls(q) ? walk::kMostTask : walk::kLeastTask;
+  const int64_t size = max(least, min(walk::kMostTask, B * total / (8 * threads_used(p.threads))));
+  const int64_t tasks = (total + size - 1) / size;
+  Scratch<uint32_t> beyond(B * total);
+  parallel_for(B * tasks, p.threads, double(min(size, total)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t at = item / tasks, first = item % tasks * size, last = min(first + size, total), instance = r.instance + at;
+      double* const own = values + at * total * p.channels();
+      const auto finish = [&](const auto& sink) { sink.finish(r.slots, q.slopes ? q.slopes + instance * p.N * D : nullptr); };
+      run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, finish, q, instance, first, last, own, total,
+                       marks + at * total, beyond + at * total);
+    }
+  });
+  for (int64_t i = 0; i < B * r.slots.points; ++i) {  // of points outside nothing was written
+    const int64_t row = (r.instance + i / r.slots.points) * p.N + r.slots.first_point + i % r.slots.points;
+    const T start = p.start[row * D];
+    for (int64_t w = 0; start == start && w < r.slots.walks; ++w) q.beyond[row] += beyond[i * r.slots.walks + w];
+  }
+}
+
+template <class T>
+void media(const Media<T>& q) {
+  const walk::Walk<T>& p = q.walk;
+  const Scratch<double> roots(p.B * p.N);
+  find_roots(q, roots);
+  for (int64_t i = 0; i < p.B * p.N; ++i) q.beyond[i] = 0;
+  walk::in_rounds(p, [&](const walk::Round& r, double* values, uint32_t* marks) { media_round<T>(q, r, roots, values, marks); });
+}
+
+// Costs a forward run without its reduction. Memory: walk::kParts partial sums of the numbers at most, whatever the number of walks.
+template <class T>
+void media_adjoint(const MediaAdjoint<T>& q) {
+  const walk::Walk<T>& p = q.forward.walk;
+  const int64_t total = p.N * p.walks;
+  if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
+  const Scratch<double> roots(p.B * p.N);
+  find_roots(q.forward, roots);
+  const walk::WalkAdjoint<T> sizes{p, q.grad, q.ddirichlet, q.dsource};
+  const int64_t parts = walk::parts_of(sizes);
+  const walk::Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
+  const walk::Slots slots{0, p.N, p.first_walk, p.walks};
+  const int64_t longest = (total + parts - 1) / parts;
+  for (int64_t done = 0; done < longest; done += walk::kPieceWalks)
+    parallel_for(p.B * parts, p.threads, double(min(walk::kPieceWalks, longest)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t instance = item / parts, part = item % parts;
+        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + walk::kPieceWalks);
+        if (first >= last) continue;
+        run_team<Shares>(
+            q.forward, instance, slots, roots + instance * p.N, first, last, [](const auto&) {}, q, instance, slots,
+            of_boundary(instance, part), of_source(instance, part));
+      }
+    });
+  of_boundary.add_up();
+  of_source.add_up();
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::media

@@ -1,0 +1,385 @@
+// Some hundred walks side by side that make their steps together: so the diffusion, which a jump needs before the walk can go on, is
+// evaluated for all of them at once. Sources and boundary values are stored and evaluated later.
+#pragma once
+#include "core/run/interrupt.hpp"
+#include "core/run/memory.hpp"
+#include "wos/media/medium.hpp"
+#include "wos/walk/walker.hpp"
+
+namespace quatrefoil::wos::media {
+inline namespace QF_ISA {
+
+constexpr double kStepNs = 60;
+constexpr double kUsualSteps = 20;
+constexpr int64_t kSideBySide = 256;     // their state lies in the L1 cache
+constexpr int64_t kForCalls = 4096;      // where a user's function is called in every step
+constexpr double kBoundRounding = 1e-5;  // sigma' may be beyond its bound by so much of it, in float32
+
+// Points where data is to be evaluated.
+template <class T, int D>
+class List {
+ public:
+  explicit List(int64_t capacity) : capacity_(capacity), numbers_((2 * D - 1) * capacity), weights_(capacity), integers_(3 * capacity) {}
+  T* x(int i) const { return numbers_ + i * capacity_; }
+  T* place(int i) const { return numbers_ + (D + i) * capacity_; }
+  double* weight() const { return weights_; }
+  int64_t* slot() const { return integers_; }
+  int64_t* primitive() const { return integers_ + capacity_; }
+  int64_t* step() const { return integers_ + 2 * capacity_; }
+  void add(const T (&at)[D], double w, int64_t from, int64_t when) {
+    for (int i = 0; i < D; ++i) x(i)[count] = at[i];
+    weight()[count] = w, slot()[count] = from, step()[count] = when;
+    ++count;
+  }
+  // Whole vectors, by copies of the first.
+  int64_t pad(int lanes) const {
+    const int64_t n = (count + lanes - 1) / lanes * lanes;
+    for (int i = 0; i < D; ++i)
+      for (int64_t e = count; e < n; ++e) x(i)[e] = x(i)[0];
+    return n;
+  }
+  struct Columns {
+    const T* of[D];
+  };
+  struct Places {
+    const T* of[D - 1];
+  };
+  Columns points() const {
+    Columns columns;
+    for (int i = 0; i < D; ++i) columns.of[i] = x(i);
+    return columns;
+  }
+  Places places() const {
+    Places found;
+    for (int i = 0; i < D - 1; ++i) found.of[i] = place(i);
+    return found;
+  }
+  int64_t count = 0;
+
+ private:
+  const int64_t capacity_;
+  const Scratch<T> numbers_;
+  const Scratch<double> weights_;
+  const Scratch<int64_t> integers_;
+};
+
+enum Met { on_boundary, in_domain, kMet };
+
+// What the value of a walk (along, source) and of a pair's its gradient (outward, toward), scaled, have of what it finds behind its first
+// ball and of the source in that: README (8).
+template <int D>
+struct First {
+  double along, source, outward[D], toward[D];
+};
+// What the weights of a walk's points are multiplied by: behind its first ball and in it.
+struct Factors {
+  double later, first;
+};
+
+// Runs walks and hands what they meet to a Sink:
+//   begin(slot) -> Factors          a walk begins
+//   enter(slot, First) -> Factors   and makes the first step of a walk of a pair
+//   wants(met)                      whether that data counts
+//   take(met, list, n)              points where it does, of sources and ends alike in the order of each walk's steps; n with the padding
+//   mark(slot, mark, beyond)        a walk has ended: steps and marks, and jumps beyond the bound
+template <class V, class Domain, class Sink>
+class Team {
+ public:
+  static constexpr int D = Domain::D, W = kWidth<V>;
+  using T = Element<V>;
+  using I = Bits<V>;
+  using Int = Bits<T>;
+  using U = walk::Words<V>;
+
+  // `roots`: sqrt(alpha) where walks start, a number a point of the instance.
+  Team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const Domain& domain, const double* roots, Sink& sink)
+      : p_(p.walk),
+        slots_(slots),
+        domain_(domain),
+        sink_(sink),
+        roots_(roots),
+        side_by_side_(p.diffusion.kind == Kind::function || p.screening.kind == Kind::function ? kForCalls : kSideBySide),
+        most_(walk::kCallPoints + side_by_side_),
+        start_(p.walk.start + instance * p.walk.N * D),
+        extent_(p.walk.frame[instance * (D + 2) + D]),
+        bound_(p.bounds[kBounds * instance] * extent_ * extent_),
+        epsilon_(T(p.walk.frame[instance * (D + 2) + D + 1])),
+        global_instance_(uint32_t(p.walk.first_instance + instance)),
+        medium_(p, instance, most_),
+        lists_{List<T, D>(most_), List<T, D>(most_)},
+        jumps_(side_by_side_),
+        found_(most_),
+        reals_((D + 1) * side_by_side_),
+        ints_(2 * side_by_side_),
+        words_(3 * side_by_side_),
+        factors_(side_by_side_),
+        slot_(side_by_side_) {
+    for (int met = 0; met < kMet; ++met) wanted_[met] = sink.wants(met);
+  }
+
+  void run(int64_t first, int64_t last) {
+    next_ = first;
+    last_ = last;
+    for (int64_t l = 0; l < side_by_side_; ++l) {
+      busy()[l] = 0, step()[l] = 0, weight()[l] = 1, of_point()[l] = of_walk()[l] = beyond()[l] = 0;
+      for (int i = 0; i < D; ++i) x(i)[l] = 0;
+    }
+    InterruptCheck check;
+    while (refill()) {
+      check(double(side_by_side_) * kStepNs);
+      for (int64_t at = 0; at < side_by_side_; at += W)
+        if (bits(load<I>(busy() + at))) advance(at);
+      jump();
+      for (int met = 0; met < kMet; ++met)
+        if (lists_[met].count >= walk::kCallPoints) flush(met);
+    }
+    for (int met = 0; met < kMet; ++met) flush(met);
+  }
+
+ private:
+  T* x(int i) const { return reals_ + i * side_by_side_; }
+  T* weight() const { return reals_ + D * side_by_side_; }
+  Int* busy() const { return ints_; }
+  Int* step() const { return ints_ + side_by_side_; }
+  uint32_t* of_point() const { return words_; }
+  uint32_t* of_walk() const { return words_ + side_by_side_; }
+  uint32_t* beyond() const { return words_ + 2 * side_by_side_; }
+
+  // Gives every idle lane the next walk; false when all are done.
+  bool refill() {
+    bool any = false;
+    for (int64_t l = 0; l < side_by_side_; ++l) {
+      while (!busy()[l] && next_ < last_) {
+        const int64_t from = slots_.point(next_);
+        const T* const at = start_ + from * D;
+        if (!(at[0] == at[0])) {
+          next_ = (next_ / slots_.walks + 1) * slots_.walks;
+          continue;
+        }
+        busy()[l] = -1, step()[l] = 0, weight()[l] = 1, beyond()[l] = 0;
+        of_point()[l] = uint32_t(p_.first_point + from), of_walk()[l] = uint32_t(slots_.walk(next_));
+        factors_[l] = sink_.begin(next_);
+        slot_[l] = next_++;
+        for (int i = 0; i < D; ++i) x(i)[l] = at[i];
+      }
+      any = any || busy()[l];
+    }
+    return any;
+  }
+
+  // A point in the ball of radius 1 and its direction, (4a), (4b) of walk.
+  struct Drawn {
+    V s, logarithm, decides;  // the last: a uniform number
+  };
+  QF_HD static U narrow(I i) { return __builtin_convertvector(i, U); }
+
+  // The words of a step: of stream 0, block `step`, in the plane a direction, the two of a radius, and one that decides; in space the
+  // direction takes two and the rest is in trial 1.
+  QF_HD Drawn draw(int64_t at, I steps, V (&n)[D]) const {
+    const U w = load<U>(of_walk() + at), from = load<U>(of_point() + at), instance = U{} + global_instance_;
+    U a[4] = {narrow(steps), w, from, instance};
+    philox(a, p_.key0, p_.key1);
+    walk::direction<V>(a[0], a[1], n);
+    if constexpr (D == 2) {
+      const V u1 = walk::uniform<V>(a[1]), u2 = walk::uniform<V>(a[2]);
+      return {walk::source_radius_disc(u1, u2), elementary::log(u1 * u2) * T(-0.5), walk::uniform<V>(a[3])};
+    } else {
+      U b[4] = {narrow(steps) | walk::kTrial, w, from, instance};
+      philox(b, p_.key0, p_.key1);
+      return {walk::source_radius_ball(walk::uniform<V>(b[0]), walk::uniform<V>(b[1]), walk::uniform<V>(b[2])), V{},
+              walk::uniform<V>(b[3])};
+    }
+  }
+  QF_HD static walk::SourceWeight<V> source_weight(V s, V logarithm, V z2) {
+    if constexpr (D == 2)
+      return walk::source_weight_disc(s, logarithm, z2);
+    else
+      return walk::source_weight_ball(s, z2);
+  }
+
+  // A step of W lanes, (5), (6): to the sphere, or to a point inside, where `jump` will ask for the rate.
+  void advance(int64_t at) {
+    V here[D];
+    for (int i = 0; i < D; ++i) here[i] = load<V>(x(i) + at);
+    I active = load<I>(busy() + at);
+    const I steps = load<I>(step() + at);
+    const V held = load<V>(weight() + at);
+    polygon::Seen<V> seen = domain_.look(here, active);
+    const I ends = active & ((seen.radius <= epsilon_) | (steps >= Int(p_.max_steps)) | (held == 0));
+    if (const unsigned ending = bits(ends)) finish(at, ending, here, held, seen);
+    active &= ~ends;
+    store(busy() + at, active);
+    if (!bits(active)) return;
+    const T bound = T(bound_);
+    V R = bound > 0 ? lower(seen.radius, broadcast<V>(T(walk::kMostScreened) / square_root(bound))) : seen.radius;
+    V n[D], inner[D];
+    const Drawn drawn = draw(at, steps, n);
+    V z2 = R * R * bound, w = broadcast<V>(T(1)), r = R * drawn.s;
+    if (bound > 0) w = source_weight(drawn.s, drawn.logarithm, z2).value;
+    I jumping = active & (drawn.decides < z2 * T(walk::green_mass(D)) * w);
+    V area = R * R * T(walk::green_mass(D)) * w;
+    for (int i = 0; i < D; ++i) inner[i] = n[i];
+    const I first = p_.gradient ? active & (steps == 0) : I{};
+    if (bits(first)) enter(at, first, R, n, r, inner, area, jumping);
+    if (wanted_[in_domain]) record(at, bits(active), bits(first), here, r, inner, held * area, steps);
+    for (int i = 0; i < D; ++i) {
+      const V to = jumping != 0 ? here[i] + r * inner[i] : here[i] + R * n[i];
+      store(x(i) + at, active != 0 ? to : here[i]);
+    }
+    store(step() + at, steps - active);  // a mask is -1
+    for (unsigned rest = bits(jumping); rest; rest &= rest - 1) {
+      const int l = __builtin_ctz(rest);
+      T to[D];
+      for (int i = 0; i < D; ++i) to[i] = x(i)[at + l];
+      jumps_.add(to, 0, at + l, 0);
+    }
+  }
+
+  // The first step of lanes `first`, walks of pairs (8): opposite directions, and opposite points inside at the same radius.
+  void enter(int64_t at, I first, V& R, V (&n)[D], V& r, V (&inner)[D], V& area, I& jumping) {
+    const U own = load<U>(of_walk() + at), pair = own >> 1, from = load<U>(of_point() + at), instance = U{} + global_instance_;
+    using S = Lanes<std::int32_t, W>;
+    const V sign = T(1) - T(2) * walk::real<V>((S)(own & 1)), one = broadcast<V>(T(1));
+    U a[4] = {U{} + walk::kFirstStream, pair, from, instance}, b[4] = {U{} + walk::kSourceStream, pair, from, instance};
+    U c[4] = {U{} + (walk::kSourceStream + walk::kTrial), pair, from, instance};
+    philox(a, p_.key0, p_.key1);
+    philox(b, p_.key0, p_.key1);
+    philox(c, p_.key0, p_.key1);
+    V out[D], m[D];
+    walk::direction<V>(a[0], a[1], out);
+    walk::direction<V>(c[0], c[1], m);
+    V s;
+    if constexpr (D == 2)
+      s = walk::source_radius_disc(walk::uniform<V>(b[0]), walk::uniform<V>(b[1]));
+    else
+      s = walk::source_radius_ball(walk::uniform<V>(b[0]), walk::uniform<V>(b[1]), walk::uniform<V>(b[2]));
+    const V choice = walk::uniform<V>(a[3]);
+    s = lower(choice < T(0.5) ? choice * T(2) : s, broadcast<V>(T(1) - T(sizeof(T) == 4 ? 0x1p-24 : 0x1p-53)));  // log s is not 0
+    const V L = -elementary::log(s), density = D == 2 ? s * L * T(4) : s * (one - s) * T(6);
+    const V likely = density / (density * T(0.5) + T(0.5));
+    const V radius = R * T(walk::kShrunk), z2 = radius * radius * T(bound_);
+    const walk::SourceWeight<V> w = source_weight(s, L, z2);
+    const V value = w.value * likely, slope = w.gradient * likely / radius;
+    const V left = one / walk::bessel_series<D - 2>(z2 * T(0.25)), q = one - left;
+    const I inside = walk::uniform<V>(a[2]) < q;
+    const V outward = T(D) / (radius * left * walk::bessel_series<D>(z2 * T(0.25)));
+    const V per_jump = z2 * T(walk::green_mass(D)) / (inside != 0 ? q : one);
+    for (unsigned rest = bits(first); rest; rest &= rest - 1) {
+      const int l = __builtin_ctz(rest);
+      First<D> found;
+      const bool in = inside[l] != 0;
+      found.along = in ? double(per_jump[l]) * double(value[l]) : 1, found.source = double(value[l]);
+      for (int i = 0; i < D; ++i) {
+        const double to = double(sign[l]) * double(in ? m[i][l] : out[i][l]);
+        found.outward[i] = to * (in ? double(per_jump[l]) * double(slope[l]) : double(outward[l]));
+        found.toward[i] = double(sign[l]) * double(m[i][l]) * double(slope[l]);
+      }
+      factors_[at + l] = sink_.enter(slot_[at + l], found);
+    }
+    for (int i = 0; i < D; ++i) {
+      n[i] = first != 0 ? sign * out[i] : n[i];
+      inner[i] = first != 0 ? sign * m[i] : inner[i];
+    }
+    R = first != 0 ? radius : R;
+    r = first != 0 ? radius * s : r;
+    area = first != 0 ? radius * radius * T(walk::green_mass(D)) : area;
+    jumping = first != 0 ? first & inside : jumping;
+  }
+
+  void record(int64_t at, unsigned active, unsigned first, const V (&here)[D], V r, const V (&inner)[D], V area, I steps) {
+    List<T, D>& list = lists_[in_domain];
+    for (; active; active &= active - 1) {
+      const int l = __builtin_ctz(active);
+      const Factors& factors = factors_[at + l];
+      const double factor = ((first >> l) & 1 ? factors.first : factors.later) / roots_[of_point()[at + l] - uint32_t(p_.first_point)];
+      T y[D];
+      for (int i = 0; i < D; ++i) y[i] = here[i][l] + r[l] * inner[i][l];
+      list.add(y, double(area[l]) * extent_ * extent_ * factor, slot_[at + l], int64_t(steps[l]));
+    }
+  }
+
+  // What the points that walks have jumped to make of their weights (6), and which of the light ones go on: (14) of walk.
+  void jump() {
+    if (!jumps_.count) return;
+    const auto at = jumps_.points();
+    medium_.rates(at.of, jumps_.pad(W), found_);
+    for (int64_t e = 0; e < jumps_.count; ++e) {
+      const int64_t l = jumps_.slot()[e];
+      const double share = found_[e] / bound_;
+      if (share > 1 + kBoundRounding || share < -1 - kBoundRounding) ++beyond()[l];
+      T& w = weight()[l];
+      w = T(double(w) * (1 - share));
+      const T size = w < 0 ? -w : w;
+      if (!(size < T(walk::kLightWeight)) || size == 0) continue;
+      uint32_t words[4] = {uint32_t(step()[l] - 1) | walk::kRouletteStream, of_walk()[l], of_point()[l], global_instance_};
+      philox(words, p_.key0, p_.key1);
+      const bool kept = (double(words[0]) + 0.5) * 0x1p-32 * walk::kLightWeight < double(size);
+      w = kept ? (w < 0 ? T(-walk::kLightWeight) : T(walk::kLightWeight)) : T(0);
+    }
+    jumps_.count = 0;
+  }
+
+  void finish(int64_t at, unsigned ending, const V (&here)[D], V held, const polygon::Seen<V>& seen) {
+    for (; ending; ending &= ending - 1) {
+      const int l = __builtin_ctz(ending);
+      const int64_t lane = at + l, steps = step()[lane];
+      T end[D], where[D - 1] = {seen.place[l]};
+      Int primitive = seen.primitive[l];
+      for (int i = 0; i < D; ++i) end[i] = here[i][l];
+      uint32_t mark = uint32_t(steps);
+      if (held[l] != 0) {
+        if (!(seen.radius[l] <= epsilon_)) mark |= walk::kCutOff;
+        if (Domain::escaped(end)) mark |= walk::kEscaped;
+        domain_.project(end, primitive, where);
+        List<T, D>& list = lists_[on_boundary];
+        for (int i = 0; i < D - 1; ++i) list.place(i)[list.count] = where[i];
+        list.primitive()[list.count] = int64_t(primitive);
+        const double root = roots_[of_point()[lane] - uint32_t(p_.first_point)];
+        if (wanted_[on_boundary]) list.add(end, double(held[l]) * factors_[lane].later / (steps ? root : 1), slot_[lane], steps);
+      }
+      sink_.mark(slot_[lane], mark, beyond()[lane]);
+    }
+  }
+
+  // Boundary values count with sqrt(alpha) there, sources with its inverse: (1). A walk without a step has the boundary value itself.
+  [[gnu::noinline]] void flush(int met) {
+    List<T, D>& list = lists_[met];
+    if (!list.count) return;
+    const int64_t n = list.pad(W);
+    if (medium_.varies()) {
+      const auto at = list.points();
+      medium_.roots(at.of, n, found_);
+      for (int64_t e = 0; e < list.count; ++e)
+        if (met == in_domain)
+          list.weight()[e] /= found_[e];
+        else if (list.step()[e])
+          list.weight()[e] *= found_[e];
+    }
+    sink_.take(met, list, n);
+    list.count = 0;
+  }
+
+  const walk::Walk<T>& p_;
+  const walk::Slots slots_;
+  const Domain& domain_;
+  Sink& sink_;
+  const double* const roots_;
+  const int64_t side_by_side_, most_;
+  const T* const start_;
+  const double extent_, bound_;  // the bound is scaled
+  const T epsilon_;
+  const uint32_t global_instance_;
+  Medium<V, D> medium_;
+  List<T, D> lists_[kMet], jumps_;
+  bool wanted_[kMet];
+  const Scratch<double> found_;
+  const Scratch<T> reals_;
+  const Scratch<Int> ints_;
+  const Scratch<uint32_t> words_;
+  const Scratch<Factors> factors_;
+  const Scratch<int64_t> slot_;
+  int64_t next_ = 0, last_ = 0;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::media

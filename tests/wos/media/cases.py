@@ -1,0 +1,123 @@
+"""Walks are compared one by one, so every case keeps clear of what rounding may turn: a step that ends, a jump, a light walk that goes on.
+
+A polygon's walks take bounds of the distance where the oracle takes the distance, so theirs begin where they end.
+"""
+
+import numpy as np
+
+from case import Case
+from wos.walk.cases import _numbers, _polygon
+from wos.walk.oracle import disc_points
+
+from . import oracle
+
+CLEAR = 2e-4
+
+
+def _diffusion(kind, rng, rows, d, frame):
+    """Numbers of a positive one."""
+    if kind == "number":
+        return rng.uniform(0.5, 2, (rows, 1))
+    if kind == "polynomial":
+        sizes = rng.integers(1, 5, (rows, d))
+        made = [np.concatenate([n, 0.2 * rng.standard_normal(n.prod())]) for n in sizes]
+        width = max(map(len, made), default=d + 1)
+        found = np.array([np.pad(row, (0, width - len(row))) for row in made]).reshape(rows, width)
+        found[:, d] = 4 + rng.random(rows)
+        return found
+    if kind == "grid":
+        found = []
+        at = np.resize(frame, (rows, d + 2)) if len(frame) else np.ones((rows, d + 2))
+        for row in at:
+            n = rng.integers(2, 5, d)
+            box = [row[:d] - 0.9 * row[d], row[:d] + 0.8 * row[d]]
+            found.append(np.concatenate([n, *box, rng.uniform(1, 2, n.prod()), rng.uniform(-3, 3, n.prod()) / row[d] ** 2]))
+        width = max(map(len, found), default=3 * d) + 1
+        return np.array([np.pad(row, (0, width - len(row))) for row in found]).reshape(rows, width)
+    return _numbers(kind, rng, rows, d, frame)
+
+
+def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0, **options):
+    """Points of the unit ball of which no walk comes near a decision."""
+
+    def make(rng):
+        frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
+        key = int(rng.integers(-(2**63), 2**63))
+        diffusion, screening = _diffusion(a, rng, rows, d, frame), _numbers(s, rng, rows, d, frame)
+        bounds = np.concatenate([bound * rng.uniform(0.7, 1, (B, 1)) / frame[:, d : d + 1] ** 2, rng.uniform(1e-3, 1e-2, (B, 1))], axis=1)
+        walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
+        instance, point = options.get("first_instance", 0), options.get("first_point", 0)
+        start = np.zeros((B, N, d))
+        for b, n in np.ndindex(B, N):
+            rows_of_b = [None if x is None else oracle.row_of(x, b) for x in (diffusion, screening)]
+            medium = oracle.Medium((a, s), rows_of_b, frame[b])
+            clear = False
+            while not clear:  # a walk depends on the number of its point: each is drawn until it is clear
+                start[b, n] = disc_points(rng, 1, 0.9, d)[0]
+                found = oracle.through(
+                    start[b, n : n + 1], epsilon, None, medium, bounds[b, 0] * frame[b, d] ** 2, instance + b, key, *walked, point + n
+                )
+                clear = found["margin"].min() > CLEAR
+        start[:, :outside] = np.nan
+        slopes = rng.standard_normal((B, N, d)) if options.get("gradient") else None
+        inputs = [start, frame, None, None, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame), diffusion, screening]
+        kinds = {"dirichlet_kind": g, "source_kind": f, "diffusion_kind": a, "screening_kind": s}
+        return [*inputs, bounds, slopes], {**kinds, "seed": key, "walks": 8, **options}
+
+    return make
+
+
+def _in_polygon(B, N, g, a, **options):
+    """Points within epsilon of a polygon: nothing but boundary values."""
+
+    def make(rng):
+        inputs, keywords = _polygon(B, N, g, **options)(rng)
+        diffusion = _diffusion(a, rng, 1, 2, inputs[1])
+        bounds = np.tile([3.0, 1e-3], (B, 1))
+        return [*inputs, diffusion, None, bounds, None], {**keywords, "diffusion_kind": a}
+
+    return make
+
+
+CASES = [
+    Case("media", "numbers", _medium(1, 3, "fourier", "gaussians", "number", "number")),
+    Case("media", "screening", _medium(1, 3, "number", "number", "none", "gaussians")),
+    Case("media", "polynomial", _medium(2, 2, "fourier", "gaussians", "polynomial", "none", rows=2, bound=2.0)),
+    Case("media", "gaussians", _medium(2, 2, "gaussians", "fourier", "gaussians", "number", walks=5)),
+    Case("media", "grid", _medium(2, 2, "fourier", "polynomial", "grid", "grid", rows=2)),
+    Case("media", "no-bound", _medium(1, 3, "fourier", "number", "number", "none", bound=0.0)),
+    Case("media", "beyond-the-bound", _medium(1, 3, "fourier", "number", "gaussians", "number", bound=0.8)),
+    Case("media", "space", _medium(1, 3, "gaussians", "number", "gaussians", "polynomial", d=3, walks=6)),
+    Case("media", "space-polynomial", _medium(2, 2, "polynomial", "gaussians", "polynomial", "none", d=3, rows=2, walks=5, bound=2.0)),
+    Case("media", "space-grid", _medium(1, 2, "gaussians", "none", "grid", "none", d=3, bound=9.0)),
+    Case("media", "pairs", _medium(2, 2, "fourier", "gaussians", "gaussians", "none", gradient=True)),
+    Case("media", "pairs-in-space", _medium(1, 3, "gaussians", "number", "polynomial", "number", d=3, gradient=True, walks=6)),
+    Case("media", "pairs-no-bound", _medium(1, 2, "fourier", "number", "number", "none", bound=0.0, gradient=True)),
+    Case("media", "many-nodes", _medium(1, 2, "fourier", "number", "gaussians", "none", first_walk=3, walks=13)),
+    Case("media", "cut-off", _medium(1, 5, "number", "gaussians", "gaussians", "none", max_steps=2)),
+    Case("media", "some-outside", _medium(2, 4, "fourier", "number", "polynomial", "none", outside=2, walks=4, bound=2.0)),
+    Case("media", "part", _medium(2, 2, "fourier", "gaussians", "gaussians", "number", first_instance=70, first_point=2**32 - 2)),
+    Case("media", "polygon-per-vertex", _in_polygon(2, 5, "per_vertex", "gaussians")),
+    Case("media", "polygons-per-vertex", _in_polygon(3, 4, "per_vertex", "polynomial", rings=3)),
+    Case("media", "no-points", _medium(2, 0, "fourier", "number", "gaussians", "number", rows=2)),
+    Case("media", "no-instances", _medium(0, 3, "number", "number", "number", "none")),
+]
+
+
+def _drawn(rng):
+    kinds = ["number", "gaussians", "polynomial", "grid"]
+    B, d = int(rng.integers(4)), int(rng.choice([2, 2, 3]))
+    g, f, a, s = (str(rng.choice(kinds + more)) for more in ([], ["none"], ["none"], ["none"]))
+    walks, first = int(rng.integers(1, 12)), int(rng.choice([0, 1, 5, 10**6 + 3]))
+    options = {"walks": walks, "first_walk": first, "bound": float(rng.choice([0.0, 1.0, 4.0, 12.0]))}
+    if (a, s) not in (("none", "none"), ("number", "none")):
+        options["bound"] = max(options["bound"], 1.0)
+    if rng.random() < 0.4:
+        options |= {"walks": 2 * walks, "first_walk": 2 * first, "gradient": True}
+    if rng.random() < 0.3:
+        options |= {"first_instance": int(rng.integers(1000)), "first_point": int(rng.integers(2**20))}
+    rows = B if rng.random() < 0.5 else 1
+    return Case("media", "drawn", _medium(B, int(rng.integers(4)), g, f, a, s, d=d, rows=rows, **options))
+
+
+DRAWN = {"media": _drawn}
