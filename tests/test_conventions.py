@@ -31,6 +31,7 @@ WITH_DOCTESTS = [
     "quatrefoil.wos.labels",
     "quatrefoil.wos.mesh",
     "quatrefoil.wos.query",
+    "quatrefoil.wos.solid",
     "quatrefoil.wos.star",
     "quatrefoil.wos.walk.solve",
 ]

@@ -32,6 +32,8 @@ OBJECTS = {
     "Polygon": (lambda: qf.wos.Polygon(SQUARE), solve),
     "Polygons": (lambda: qf.wos.Polygon(np.stack([SQUARE, 2 * SQUARE])), solve),
     "Ball": (lambda: qf.wos.Ball([0.5, 0.5], 2), solve),
+    "Box": (lambda: qf.wos.Box([0, -0.5], [2, 2]), solve),
+    "SDF": (lambda: qf.wos.SDF(np.pad(np.full((2, 3), -0.4), 1, constant_values=0.4), ([-1, -1], [3, 3])), solve),
     "Fourier": (lambda: qf.wos.Fourier(np.arange(5.0)), lambda g: (g(X), solve(dirichlet=g))),
     "PerVertex": (lambda: qf.wos.PerVertex(np.arange(4.0)), lambda g: solve(dirichlet=g)),
     "Gaussians": (lambda: qf.wos.Gaussians(np.ones(1), X[:1], 0.5), lambda g: (g(X), solve(dirichlet=g))),

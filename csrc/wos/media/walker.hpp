@@ -329,7 +329,7 @@ class Team {
       uint32_t mark = uint32_t(steps);
       if (held[l] != 0) {
         if (!(seen.radius[l] <= epsilon_)) mark |= walk::kCutOff;
-        if (Domain::escaped(end)) mark |= walk::kEscaped;
+        if (domain_.escaped(end)) mark |= walk::kEscaped;
         domain_.project(end, primitive, where);
         List<T, D>& list = lists_[on_boundary];
         for (int i = 0; i < D - 1; ++i) list.place(i)[list.count] = where[i];

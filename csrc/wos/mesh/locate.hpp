@@ -113,13 +113,15 @@ bool inside_open(const Tree<T>& tree, const double (&x)[3]) {
   return turns * turns >= 0.25;
 }
 
-// A point inside, or within epsilon outside, which moves to the closest point of the boundary; false for others.
+// A point inside, or one outside by at most epsilon, which moves to the closest point of the boundary; false for others. `outside`: the
+// other way round.
 template <class T>
-bool keep_in_mesh(const Tree<T>& tree, bool closed, double epsilon, double (&x)[3]) {
-  if (closed ? inside_closed(tree, x) : inside_open(tree, x)) return true;
+bool keep_in_mesh(const Tree<T>& tree, bool closed, bool outside, double epsilon, double* x) {
+  const double from[3] = {x[0], x[1], x[2]};
+  if ((closed ? inside_closed(tree, from) : inside_open(tree, from)) != outside) return true;
   int64_t place = -1;
   double weight[3], at[3];
-  if (!(closest(tree, x, place, weight, at) <= epsilon)) return false;
+  if (!(closest(tree, from, place, weight, at) <= epsilon)) return false;
   for (int j = 0; j < 3; ++j) x[j] = at[j];
   return true;
 }

@@ -1,4 +1,4 @@
-// The polygon's distance: a square grid flattened from a quadtree (README, The grid), and the unit ball's.
+// The polygon's distance: a square grid flattened from a quadtree (README, The grid).
 #pragma once
 #include "core/lanes/shuffles.hpp"
 #include "wos/polygon/args.hpp"
@@ -111,29 +111,6 @@ class Polygon {
   }
   const Grid<T> grid_;
   const T scale_, cell_;
-};
-
-// The unit ball around 0.
-template <class V, int dimension>
-class UnitBall {
- public:
-  static constexpr int D = dimension;
-  using T = Element<V>;
-  using I = Bits<V>;
-  using Int = Bits<T>;
-  QF_HD Seen<V> look(const V (&x)[D], I) const {
-    V r2{};
-    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
-    return {T(1) - square_root(r2), V{}, I{}};
-  }
-  void project(T (&x)[D], Int&, T (&)[D - 1]) const {
-    T r2 = 0;
-    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
-    const T scale = r2 > 0 ? T(1) / square_root(r2) : T(0);
-    for (int i = 0; i < D; ++i) x[i] *= scale;
-    if (!(r2 > 0)) x[0] = 1;  // every point of the sphere is the closest one
-  }
-  static bool escaped(const T (&)[D]) { return false; }
 };
 
 }  // namespace QF_ISA

@@ -5,16 +5,18 @@
 #include "core/abi/table.hpp"
 #include "wos/mesh/args.hpp"
 #include "wos/polygon/args.hpp"
+#include "wos/solid/args.hpp"
 
 namespace quatrefoil::wos::query {
 
-// N points of B boundaries: polygons, a mesh, or the unit ball where there is neither.
+// N points of B boundaries: polygons, a mesh, or a solid where there is neither.
 template <class T>
 struct Query {
   const T* points;                    // (B, N, dimension), or (N, dimension) for all
   const double* frame;                // (B, dimension + 1): the box's centre and extent
   const polygon::Segments* segments;  // (B,), or null
   const mesh::Tree<T>* tree;          // or null; B is 1 then
+  solid::Solid solid;                 // of all instances
   std::int64_t B, N;
   bool shared;  // points
   bool closed;  // the mesh

@@ -19,9 +19,11 @@ void run(Arguments& given, const py::object& memo, bool closed, int threads, Out
     p.points = given.input("points", shared ? "N D" : "B N D");
     p.frame = given.input("frame", "B E");
     p.B = given["B"], p.N = given["N"], p.shared = shared, p.closed = closed, p.dimension = int(given["D"]), p.threads = threads;
-    given.require(given["E"] == p.dimension + 1 && (p.dimension == 2 || p.dimension == 3), "frame has d + 1 numbers a row, d = 2 or 3");
+    given.require(given["E"] == p.dimension + 1 && p.dimension >= 2 && given["D"] <= solid::kMostDimension,
+                  "frame has d + 1 numbers a row");
     const Boundaries boundaries(given, memo, p.B, p.dimension);
     given.require(!boundaries.mesh || p.B == 1, "a mesh is one instance");
+    p.solid = boundaries.solid;
     outputs(p, boundaries);
     given.all_taken();
     const auto segments = boundaries.segments(p.B);
@@ -41,7 +43,7 @@ void nearest(Arguments& given, bool sign, bool where, bool weights, bool closed,
     p.primitive = given.output_if(where, "primitive", "B N");
     p.weights = given.output_if(weights, "barycentric", "B N D");
     p.sign = sign;
-    given.require(!weights || !boundaries.ball(), "a ball has no corners");
+    given.require(!weights || !boundaries.pieceless(), "a solid has no corners");
   };
   run(given, memo, closed, threads, outputs, [](const auto& p) { kernels<std::decay_t<decltype(*p.distance)>>().nearest(p); });
 }

@@ -1,18 +1,21 @@
-// The boundaries of a call: polygons, a mesh, or neither for the unit ball.
+// The boundaries of a call: polygons, a mesh, or a solid.
 #pragma once
 #include <memory>
 
 #include "py/arguments.hpp"
 #include "wos/mesh/bind.hpp"
 #include "wos/polygon/bind.hpp"
+#include "wos/solid/bind.hpp"
 
 namespace quatrefoil::wos::query {
 
-// Takes ends (M, 4), the sides of polygons, or (M, 9), the corners of triangles, and first (F,), where each instance's begin. What the memo
-// holds, where one is given, is used in their place.
+// Takes ends (M, 4), the sides of polygons, or (M, 9), the corners of triangles, and first (F,), where each instance's begin; or ends (1,
+// numbers), a solid's row, and first (2,): 0, 1; or neither for the unit ball. What the memo holds, where one is given, is used in the
+// place of sides and corners.
 struct Boundaries {
   polygon::Polygons* polygons = nullptr;
   mesh::Mesh* mesh = nullptr;
+  solid::Solid solid;
 
   // Not closed: only some of the segments of polygons.
   Boundaries(Arguments& given, const py::object& memo, std::int64_t B, std::int64_t D, bool closed = true) {
@@ -22,7 +25,14 @@ struct Boundaries {
     const std::int64_t* const begins = first;
     given.require(ends.view().present == first.view().present, "ends and first go together");
     if (!ends.view().present) return;
-    given.require(numbers && begins && given["F"] >= 1 && given["C"] == D * D, "ends are segments in the plane, triangles in space");
+    if (numbers && begins && given["M"] == 1 && solid::is_solid(given["C"], D)) {
+      given.require(given["F"] == 2 && begins[0] == 0 && begins[1] == 1, "a solid is one row");
+      solid = solid::solid_of(given, numbers, given["C"], D);
+      own_function_.set(given, memo, D, solid);
+      return;
+    }
+    given.require(numbers && begins && given["F"] >= 1 && given["C"] == D * D && D <= 3,
+                  "ends are segments in the plane, triangles in space");
     if (D == 2) {
       find(given, memo, own_polygons_, polygons,
            [&] { return std::make_unique<polygon::Polygons>(given, ends.view(), first.view(), closed); });
@@ -35,7 +45,7 @@ struct Boundaries {
     }
   }
   data::Pieces pieces() const { return polygons ? polygons->pieces() : mesh ? data::Pieces{nullptr, 1, mesh->count()} : data::Pieces{}; }
-  bool ball() const { return !polygons && !mesh; }
+  bool pieceless() const { return !polygons && !mesh; }
   std::int64_t polygon(std::int64_t instance) const { return polygons->count() == 1 ? 0 : instance; }
   std::vector<polygon::Segments> segments(std::int64_t B) const {
     std::vector<polygon::Segments> found;
@@ -56,6 +66,7 @@ struct Boundaries {
   }
   std::unique_ptr<polygon::Polygons> own_polygons_;
   std::unique_ptr<mesh::Mesh> own_mesh_;
+  solid::FunctionOf own_function_;
 };
 
 }  // namespace quatrefoil::wos::query

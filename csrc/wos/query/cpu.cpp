@@ -4,6 +4,7 @@
 #include "wos/polygon/locate.hpp"
 #include "wos/query/args.hpp"
 #include "wos/query/order.hpp"
+#include "wos/solid/locate.hpp"
 
 namespace quatrefoil::wos::query {
 inline namespace QF_ISA {
@@ -20,13 +21,6 @@ struct Found {
   int64_t primitive = 0;
 };
 
-void find_in_ball(int dimension, const double (&x)[3], Found& found) {
-  double r2 = 0;
-  for (int j = 0; j < dimension; ++j) r2 += x[j] * x[j];
-  const double r = square_root(r2);
-  found.distance = r > 1 ? r - 1 : 1 - r;
-  for (int j = 0; j < dimension; ++j) found.at[j] = r > 0 ? x[j] / r : j == 0;  // of the centre every point is the closest one
-}
 void find_on_polygon(const polygon::Segments& segments, const double (&x)[3], Found& found) {
   double place;
   found.distance = polygon::closest(segments, x[0], x[1], found.primitive, place);
@@ -38,15 +32,12 @@ void find_on_polygon(const polygon::Segments& segments, const double (&x)[3], Fo
 template <class T>
 bool is_inside(const Query<T>& p, int64_t instance, const double (&x)[3]) {
   if (p.segments) return polygon::inside(p.segments[instance], x[0], x[1]);
-  if (p.tree) return p.closed ? mesh::inside_closed(*p.tree, x) : mesh::inside_open(*p.tree, x);
-  double r2 = 0;
-  for (int j = 0; j < p.dimension; ++j) r2 += x[j] * x[j];
-  return r2 < 1;
+  return p.closed ? mesh::inside_closed(*p.tree, x) : mesh::inside_open(*p.tree, x);
 }
 
 // Point i of all in scaled coordinates; false where it is not finite.
 template <class T>
-bool scaled(const Query<T>& p, int64_t i, double (&x)[3]) {
+bool scaled(const Query<T>& p, int64_t i, double* x) {
   const int D = p.dimension;
   const double* const frame = p.frame + i / p.N * (D + 1);
   const T* const from = p.points + (p.shared ? i % p.N : i) * D;
@@ -119,6 +110,33 @@ void nearest_on_mesh(const Query<T>& p) {
   }
 }
 
+// Points of a solid, in any dimension: `put` gets each one's number and what was found, or null where it is not finite. `where`: the
+// closest point too.
+template <class T, class F>
+void in_solid(const Query<T>& p, bool where, F&& put) {
+  parallel_for(p.B * p.N, p.threads, 10 * double(p.dimension), [&](int64_t begin, int64_t end) {
+    double x[solid::kMostDimension], at[solid::kMostDimension];
+    for (int64_t i = begin; i < end; ++i) {
+      const bool finite = scaled(p, i, x);
+      solid::Nearest found{};
+      if (finite && where) found = solid::nearest(p.solid, p.dimension, x, at);
+      if (finite && !where) found.distance = solid::distance(p.solid, p.dimension, x, at);
+      put(i, finite ? &found : nullptr, at);
+    }
+  });
+}
+template <class T>
+void nearest_on_solid(const Query<T>& p) {
+  const int64_t D = p.dimension;
+  in_solid(p, p.point != nullptr, [&](int64_t i, const solid::Nearest* found, const double* at) {
+    const double *const frame = p.frame + i / p.N * (D + 1), nan = __builtin_nan("");
+    const double distance = found ? found->distance : nan;
+    p.distance[i] = T((p.sign || distance > 0 ? distance : -distance) * frame[D]);
+    for (int64_t j = 0; p.point && j < D; ++j) p.point[i * D + j] = found ? T(frame[j] + frame[D] * at[j]) : T(nan);
+    if (p.primitive) p.primitive[i] = found ? found->face : -1;
+  });
+}
+
 template <class T>
 double sweep_ns(const Query<T>& p) {
   return 10 + (p.segments ? double(p.segments[0].M) * kSegmentNs : 0);
@@ -128,6 +146,7 @@ template <class T>
 void nearest(const Query<T>& p) {
   if (p.B * p.N == 0) return;
   if (p.tree) return nearest_on_mesh(p);
+  if (!p.segments) return nearest_on_solid(p);
   parallel_for(p.B * p.N, p.threads, sweep_ns(p), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       double x[3];
@@ -136,10 +155,7 @@ void nearest(const Query<T>& p) {
         write_nothing(p, i);
         continue;
       }
-      if (p.segments)
-        find_on_polygon(p.segments[i / p.N], x, found);
-      else
-        find_in_ball(p.dimension, x, found);
+      find_on_polygon(p.segments[i / p.N], x, found);
       finish(p, i, x, found);
     }
   });
@@ -149,6 +165,8 @@ void nearest(const Query<T>& p) {
 template <class T>
 void inside(const Query<T>& p) {
   if (p.B * p.N == 0) return;
+  if (!p.tree && !p.segments)
+    return in_solid(p, false, [&](int64_t i, const solid::Nearest* found, const double*) { p.contains[i] = found && found->distance < 0; });
   const double ns = !p.tree ? sweep_ns(p) : p.closed ? kTreeNs : double(p.tree->M) * mesh::kAngleNs / 8;
   parallel_for(p.B * p.N, p.threads, ns, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

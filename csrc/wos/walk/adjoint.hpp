@@ -146,7 +146,10 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
         const int64_t instance = item / parts, part = item % parts;
         const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kPieceWalks);
         if (first >= last) continue;
-        run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
+        if (p.dimension > 3)
+          wide_shares(q, instance, slots, first, last, of_boundary(instance, part), of_source(instance, part));
+        else
+          run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
       }
     });
   of_boundary.add_up();

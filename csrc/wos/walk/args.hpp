@@ -6,6 +6,7 @@
 #include "wos/data/args.hpp"
 #include "wos/mesh/args.hpp"
 #include "wos/polygon/args.hpp"
+#include "wos/solid/args.hpp"
 
 namespace quatrefoil::wos::walk {
 
@@ -27,8 +28,10 @@ constexpr std::int64_t harmonics(int dimension, std::int64_t modes) { return dim
 // B instances of N points of `dimension` coordinates.
 template <class T>
 struct Walk {
-  const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the unit ball where there is none
+  const polygon::Grid<T>* grids;  // (B,), or null: the mesh, or the solid where there is none
   mesh::Grid<T>* mesh;            // of all instances; walks fill it
+  solid::Solid solid;             // of all instances
+  bool outside;                   // the domain is outside of the mesh or solid
   const T* start;                 // (B, N, dimension); NaN where no walk starts
   const double* frame;            // (B, dimension + 2): the box's centre and extent, epsilon in units of the extent
   data::Data dirichlet, source;
@@ -85,10 +88,12 @@ template <class T>
 struct Place {
   const T* points;                    // (B, N, dimension), or (N, dimension) for all
   const double* frame;                // as above
-  const polygon::Segments* segments;  // (B,), or null: the mesh, or the unit ball where there is none
+  const polygon::Segments* segments;  // (B,), or null: the mesh, or the solid where there is none
   const mesh::Tree<T>* mesh;          // of all instances
+  solid::Solid solid;                 // of all instances
+  bool outside;                       // the domain is
   bool closed;                        // the mesh
-  T* start;                           // (B, N, dimension); NaN where a point lies outside; the closest point for one outside within epsilon
+  T* start;  // (B, N, dimension); NaN where a point is not in the domain; the closest one of the boundary within epsilon
   std::int64_t B, N;
   bool shared;  // points
   int dimension, threads;

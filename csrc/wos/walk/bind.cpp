@@ -24,6 +24,7 @@ struct Options {
   std::int64_t first_instance, first_point;
   const py::object &grids, &g, &f;
   int threads;
+  bool outside = false;
 };
 
 // The inputs of a call, and f(args, begin) for groups of its instances.
@@ -47,6 +48,10 @@ struct Call {
                   scene.D),
         source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D),
         options(o) {
+    scene.set_outside(given, o.outside);
+    given.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
+    const bool known = dirichlet.data.kind != data::Kind::grid && source.data.kind != data::Kind::grid;
+    given.require(scene.D <= 3 || known, "a grid has two or three axes");
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
     o.range.check(given);
     given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
@@ -78,9 +83,9 @@ struct Call {
 
 void walk(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed, std::int64_t first_walk,
           std::int64_t walks, std::int64_t max_steps, bool gradient, double screening, std::int64_t first_instance,
-          std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
+          std::int64_t first_point, bool outside, py::object grids, py::object g, py::object f, int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads};
+  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -99,9 +104,10 @@ void walk(Arguments& given, const std::string& dirichlet_kind, const std::string
 
 void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, std::int64_t seed,
               std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps, bool gradient, double screening,
-              std::int64_t first_instance, std::int64_t first_point, py::object grids, py::object g, py::object f, int threads) {
+              std::int64_t first_instance, std::int64_t first_point, bool outside, py::object grids, py::object g, py::object f,
+              int threads) {
   const Range range{seed, first_walk, walks, max_steps, screening, gradient};
-  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads};
+  const Options options{dirichlet_kind, source_kind, range, first_instance, first_point, grids, g, f, threads, outside};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
@@ -133,6 +139,7 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options, false);
+    given.require(call.scene.D <= 3, "balls are those of the plane or of space");
     given.require(samples >= 1 && walks % (2 * samples) == 0 && modes >= 0 && modes < 1000, "samples are of whole pairs, modes below 1000");
     const std::int64_t each = walks / samples;
     given.require((each & (each - 1)) == 0, "a sample has a power of two of walks");
@@ -175,6 +182,7 @@ void balls(Arguments& given, double screening, py::object grids, int threads) {
     using T = decltype(zero);
     const T* const start = given.input("start", "B N D");
     const Scene scene(given, grids);
+    given.require(scene.D <= 3, "balls are those of the plane or of space");
     double* const radius = given.output("radius", "B N");
     given.all_taken();
     const std::int64_t N = given["N"];
@@ -197,13 +205,15 @@ template <class T>
                    ", expected a finite number");
 }
 
-void place(Arguments& given, bool closed, py::object grids, int threads) {
+void place(Arguments& given, bool closed, bool outside, py::object grids, int threads) {
   const bool shared = given.peek(0).rank == 2;
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     Place<T> p{};
     p.points = given.input("points", shared ? "N D" : "B N D");
-    const Scene scene(given, grids);
+    Scene scene(given, grids);
+    scene.set_outside(given, outside);
+    p.solid = scene.boundaries.solid, p.outside = outside;
     p.start = given.output("start", "B N D");
     p.frame = scene.frame, p.B = scene.B, p.N = given["N"], p.shared = shared, p.dimension = int(scene.D), p.threads = threads;
     const auto segments = scene.boundaries.segments(p.B);

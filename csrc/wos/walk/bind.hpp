@@ -13,16 +13,22 @@ constexpr std::int64_t kInstances = 64;      // whose grids are in memory togeth
 constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
 constexpr std::int64_t kMaxWalks = 1LL << 32;
 
-// The frames of B instances and the boundary: one polygon for all, one each, a mesh, or the unit ball.
+// The frames of B instances and the boundary: one polygon for all, one each, a mesh, or a solid.
 struct Scene {
   const double* frame;
   std::int64_t B, D;
   query::Boundaries boundaries;
 
+  bool outside = false;  // the domain is
+
   // Takes frame, ends and first; B and D are sizes of what came before, or of the frame. Not closed: only some segments of polygons.
   Scene(Arguments& given, const py::object& memo, bool closed = true)
       : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]), boundaries(given, memo, B, D, closed) {
-    given.require(given["E"] == D + 2 && (D == 2 || D == 3), "frame has d + 2 numbers a row, d = 2 or 3");
+    given.require(given["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
+  }
+  void set_outside(const Arguments& given, bool is) {
+    given.require(!is || (D == 3 && !boundaries.solid.field), "outside of balls, boxes and meshes in space");
+    outside = is;
   }
   double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
@@ -82,6 +88,7 @@ void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads,
     const Grids<T> grids(scene, begin, end, threads);
     Walk<T> p{};
     p.grids = grids.data(), p.mesh = grids.mesh();
+    p.solid = scene.boundaries.solid, p.outside = scene.outside;
     p.start = start + begin * N * scene.D;
     p.frame = scene.frame + begin * (scene.D + 2);
     p.B = end - begin, p.N = N, p.dimension = int(scene.D), p.threads = threads;

@@ -11,15 +11,6 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// A point of the unit ball, or within epsilon of it, which moves onto the sphere; false for others.
-bool keep_in_ball(int dimension, double epsilon, double* x) {
-  double r2 = 0;
-  for (int j = 0; j < dimension; ++j) r2 += x[j] * x[j];
-  const double r = square_root(r2);
-  for (int j = 0; r > 1 && j < dimension; ++j) x[j] /= r;
-  return r <= 1 + epsilon;
-}
-
 constexpr int64_t kPlaced = 4096;  // points that share the rows of a polygon: finding these costs as much as some hundred points
 
 // Points in the frame of their boundary, in double precision until they are written.
@@ -31,7 +22,7 @@ int64_t place(const Place<T>& p) {
   const auto put = [&](int64_t i, auto&& keep) {
     const double* const frame = p.frame + i / p.N * (D + 2);
     const T* const from = p.points + (p.shared ? i % p.N : i) * D;
-    double x[3] = {};
+    double x[solid::kMostDimension];
     bool finite = true;
     for (int j = 0; j < D; ++j) {
       if (finite && !(from[j] - from[j] == T(0))) note_first(bad, (from - p.points) + j), finite = false;
@@ -49,9 +40,10 @@ int64_t place(const Place<T>& p) {
         for (int64_t i = first; i < last; ++i) put(i, [&](double epsilon, double* x) { return rows.keep(epsilon, x); });
       } else if (p.mesh) {
         for (int64_t i = first; i < last; ++i)
-          put(i, [&](double epsilon, double (&x)[3]) { return mesh::keep_in_mesh(*p.mesh, p.closed, epsilon, x); });
+          put(i, [&](double epsilon, double* x) { return mesh::keep_in_mesh(*p.mesh, p.closed, p.outside, epsilon, x); });
       } else {
-        for (int64_t i = first; i < last; ++i) put(i, [&](double epsilon, double* x) { return keep_in_ball(D, epsilon, x); });
+        for (int64_t i = first; i < last; ++i)
+          put(i, [&](double epsilon, double* x) { return solid::keep(p.solid, D, p.outside, epsilon, x); });
       }
     }
   });

@@ -4,6 +4,7 @@
 #include "core/run/parallel.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
+#include "wos/walk/radial.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
@@ -66,13 +67,6 @@ class Harmonics {
   const int64_t modes_;
   Scratch<double> factors_;
 };
-
-// (9) for any order.
-inline double bessel_series(double half, double q) {
-  double sum = 1;
-  for (int k = 14; k >= 1; --k) sum = sum * q / (k * (0.5 * half + k)) + 1;
-  return sum;
-}
 
 // (18) The weights of a ball's coefficients in the value at `offset` from its centre, in units of the radius.
 template <int D>

@@ -3,6 +3,7 @@
 #include "core/run/parallel.hpp"
 #include "wos/walk/reduce.hpp"
 #include "wos/walk/values.hpp"
+#include "wos/walk/wide.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
@@ -36,7 +37,10 @@ void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* mark
     for (int64_t item = begin; item < end; ++item) {
       const int64_t at = item / tasks, first = item % tasks * size, instance = r.instance + at;
       double* const own = values + at * total * p.channels();
-      run_team<Values>(p, instance, r.slots, first, min(first + size, total), p, instance, own, total, marks + at * total);
+      if (p.dimension > 3)
+        wide_values(p, instance, r.slots, first, min(first + size, total), own, total, marks + at * total);
+      else
+        run_team<Values>(p, instance, r.slots, first, min(first + size, total), p, instance, own, total, marks + at * total);
     }
   });
 }
@@ -76,7 +80,8 @@ template <class T, class F>
 void in_rounds(const Walk<T>& p, F&& walks) {
   if (p.B * p.N == 0) return;
   const int channels = p.channels();
-  const int64_t most = kRound / (p.gradient ? 4 : 1);  // walks of a round, a whole number of pairs
+  int64_t most = kRound / (p.gradient ? 4 : 1);  // walks of a round, a whole number of pairs
+  while (most * channels > kRound) most /= 2;
   const int64_t count = p.nodes(), total = min(most, p.B * p.N * min(most, p.walks));
   Scratch<double> values(total * channels);
   Scratch<uint32_t> marks(total);
@@ -98,7 +103,7 @@ void in_rounds(const Walk<T>& p, F&& walks) {
       }
       const int64_t row = b * p.N + n;
       for (int j = 0; j < 3; ++j) p.counts[3 * row + j] = 0;
-      Nodes nodes[4];
+      Scratch<Nodes> nodes(channels);
       for (int c = 0; c < channels; ++c) {
         const int64_t at = row * count * channels + c;
         nodes[c] = Nodes(p.first_walk, p.walks, p.group(), p.mean + at, p.m2 + at, channels);

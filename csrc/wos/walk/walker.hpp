@@ -5,13 +5,14 @@
 #include "core/run/memory.hpp"
 #include "wos/mesh/grid.hpp"
 #include "wos/polygon/grid.hpp"
+#include "wos/solid/outside.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// Counter word 0: stream (4 bits), trial (8), block (20).
+// Counter word 0: stream (4 bits), trial (8), block (20). wide.hpp has the streams of more dimensions.
 constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
 constexpr uint32_t kTrial = 1u << 20;
 constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // marks of a walk, beside its steps
@@ -160,7 +161,7 @@ class Team {
     for (int s = 0; s < kSharing; ++s) {
       polygon::Seen<V> seen = domain_.look(x, busy);
       I ends = busy & ((seen.radius <= epsilon) | (step >= limit));
-      if (!plain && screening_ > 0) ends |= busy & (weight == 0);
+      if (solid::kOutside<Domain> || (!plain && screening_ > 0)) ends |= busy & (weight == 0);
       ended_before_[iteration_] = ended_;
       if (const unsigned ending = bits(ends)) finish(ending, x, step, weight, seen);
       busy &= ~ends;
@@ -173,7 +174,10 @@ class Team {
         enter(first, x, busy, step, weight, id, seen.radius, n);
       else if (sink_.wants_sources)
         record<plain>(x, seen.radius, busy, step, weight, id);
-      for (int i = 0; i < D; ++i) x[i] = busy != 0 ? x[i] + seen.radius * n[i] : x[i];
+      V next[D];
+      for (int i = 0; i < D; ++i) next[i] = x[i] + seen.radius * n[i];
+      if constexpr (solid::kOutside<Domain>) come_back(x, busy & ~first, step, id, next, weight);
+      for (int i = 0; i < D; ++i) x[i] = busy != 0 ? next[i] : x[i];
       if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, id);
       step -= busy;  // a mask is -1
       ++iteration_;
@@ -267,6 +271,19 @@ class Team {
     return light != 0 ? kept : left;
   }
 
+  // A walk outside that is far away returns, or ends with the weight 0: solid (5).
+  QF_HD void come_back(const V (&x)[D], I moving, I step, const Ids& id, V (&next)[D], V& weight) const {
+    const I beyond = moving & domain_.far(x);
+    if (!bits(beyond)) return;
+    U words[4] = {narrow(step) | kRouletteStream, id.walk, id.point, id.instance};
+    philox(words, p_.key0, p_.key1);
+    V sine, cosine, y[D];
+    sincos_turn<V>(words[2], sine, cosine);
+    const V returned = domain_.come_back(x, uniform<V>(words[0]), uniform<V>(words[1]), cosine, sine, y);
+    for (int i = 0; i < D; ++i) next[i] = beyond != 0 ? y[i] : next[i];
+    weight = beyond != 0 ? returned : weight;
+  }
+
   void finish(unsigned ending, const V (&x)[D], I step, V weight, const polygon::Seen<V>& seen) {
     alignas(64) T at[D][W], place[W], radius[W], weights[W];
     alignas(64) Int primitive[W], steps[W];
@@ -284,7 +301,7 @@ class Team {
       T where[D - 1] = {place[l]};
       if (weights[l] > 0) {
         if (!(radius[l] <= T(epsilon_))) mark |= kCutOff;
-        if (Domain::escaped(end)) mark |= kEscaped;
+        if (domain_.escaped(end)) mark |= kEscaped;
         domain_.project(end, primitive[l], where);
       } else {
         primitive[l] = 0;
@@ -344,17 +361,19 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Calls f with the boundary of an instance: the polygon's or mesh's grid or the unit ball.
+// Calls f with the boundary of an instance: the polygon's or mesh's grid or a solid.
 template <class V, class T, class F>
 void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
   if (p.grids)
     f(polygon::Polygon<V>(p.grids[instance]));
+  else if (p.outside)
+    f(solid::Outside<V>(p.solid, p.mesh));
   else if (p.mesh)
     f(mesh::Mesh<V>(*p.mesh));
   else if (p.dimension == 2)
-    f(polygon::UnitBall<V, 2>());
+    f(solid::Inside<V, 2>(p.solid));
   else
-    f(polygon::UnitBall<V, 3>());
+    f(solid::Inside<V, 3>(p.solid));
 }
 
 // Runs slots [first, last) of one instance into a Sink that is made of `made_of`.

@@ -12,6 +12,7 @@ from .labels import NeuralOperatorLabels
 from .mesh import TriangleMesh
 from .polygon import Ball, Polygon
 from .query import closest_point, contains, signed_distance
+from .solid import SDF, Box
 from .star import Star
 from .walk import expansion as _expansion
 from .walk.result import Result
@@ -19,7 +20,9 @@ from .walk.solve import solve, solve_vjp
 from .walk.state import State
 
 __all__ = [
+    "SDF",
     "Ball",
+    "Box",
     "Fourier",
     "Gaussians",
     "GridField",

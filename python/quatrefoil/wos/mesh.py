@@ -13,7 +13,7 @@ from .._arguments import finite, numbers_of, refuse_masked
 from .._backends import native
 from .._typing import AnyArray
 from .plot import plot_boundary
-from .polygon import Ball, Pieces, Polygon, check_extent
+from .polygon import Pieces, Polygon, Solid, check_extent
 
 Array = Any
 _INTEGERS = ("int32", "int64")
@@ -221,4 +221,10 @@ def _merged(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return v[np.sort(first)], rank[at.reshape(-1)]
 
 
-Boundary: TypeAlias = Polygon | Ball | TriangleMesh
+Boundary: TypeAlias = Polygon | Solid | TriangleMesh
+
+
+def check_boundary(boundary: Any, label: str) -> None:
+    """TypeError for what is no boundary."""
+    if not isinstance(boundary, (Polygon, TriangleMesh, Solid)):
+        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF")

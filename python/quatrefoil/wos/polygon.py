@@ -20,6 +20,7 @@ from .plot import plot_boundary
 
 Array = Any
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
+_MOST_DIMENSION = 1024  # of balls and boxes
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
 
@@ -222,13 +223,64 @@ class Polygon(Pieces):
         return f"Polygon({self.count} x {len(self.ends)} segments)" if self.batch is not None else f"Polygon({len(self.ends)} segments)"
 
 
-class Ball:
+class Solid:
+    """A boundary without pieces: one for all instances, and for every kind of array."""
+
+    kind = None
+    batch: int | None = None
+    count = 1
+    dimension: int
+    centre: np.ndarray  # (1, d)
+    extent: np.ndarray  # (1,)
+    diagonal: np.ndarray
+    half_width: np.ndarray
+
+    def __init__(self) -> None:
+        self._frames: dict[Any, Frame] = {}
+        self._rows: dict[str, tuple[Any, Any]] = {}  # of every kind of array
+
+    def row(self) -> np.ndarray | None:
+        """The scaled numbers that describe it, as the walks take them; None for a ball."""
+        return None
+
+    def arrays(self, kind: str) -> tuple[Array, Array]:
+        """The row and 0, 1, as arrays of that kind; nothing for a ball."""
+        row = self.row()
+        if row is None:
+            return None, None
+        if kind not in self._rows:
+            self._rows[kind] = _arrays.of_kind(kind, row[None]), _arrays.of_kind(kind, np.array([0, 1]))
+        return self._rows[kind]
+
+    def memo(self, kind: str) -> Any:
+        """Nothing to keep."""
+
+    def part(self, begin: int, end: int) -> Solid:
+        """This one: all instances share it."""
+        return self
+
+    def frame(self, epsilon: float, relative: bool) -> Frame:
+        return frame_of(self, epsilon, relative)
+
+    def outline(self, instance: int) -> np.ndarray:
+        """(lines, 2, d): what ``plot`` draws."""
+        raise NotImplementedError
+
+    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
+        """Draws the outline with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
+        return plot_boundary(self, ax, instance=instance, **style)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_frames": {}, "_rows": {}}
+
+
+class Ball(Solid):
     """The ball around ``center``: a disc in two dimensions.
 
     Parameters
     ----------
     center : d real numbers
-        d = 2 or 3 in this version.
+        2 to 1024 of them.
     radius : float
         Positive, 1e-70 to 1e70.
 
@@ -237,38 +289,17 @@ class Ball:
     ``relative=True`` epsilons are multiplied by 2 radius sqrt(d), the diagonal of its bounding box. It serves every kind of array.
     """
 
-    kind = None
-    batch: int | None = None
-    count = 1
-
     def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:
+        super().__init__()
         at = np.array(point(center, "Ball", "center"))
         size = number(radius, "Ball", "radius", positive=True)
-        if len(at) < 2:
-            raise ValueError(f"Ball: center has {len(at)} coordinates, expected 2 or 3")
-        if len(at) > 3:
-            raise NotImplementedError(f"Ball: center has {len(at)} coordinates; this version walks in 2 and 3 dimensions")
+        check_dimension(len(at), "Ball", "center")
         self.center, self.radius = at, size
         check_extent(size, "Ball: the ball")
         self.dimension = len(at)
         self.centre, self.extent = at[None], np.array([size])
         self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
         self.half_width = self.extent
-        self._frames: dict[Any, Frame] = {}
-
-    def arrays(self, kind: str) -> tuple[None, None]:
-        """No segments: the unit ball."""
-        return None, None
-
-    def memo(self, kind: str) -> None:
-        """Nothing to keep."""
-
-    def part(self, begin: int, end: int) -> Ball:
-        """This one: all instances share it."""
-        return self
-
-    def frame(self, epsilon: float, relative: bool) -> Frame:
-        return frame_of(self, epsilon, relative)
 
     def outline(self, instance: int) -> np.ndarray:
         """(lines, 2, d): the circle, or meridians and circles of latitude of the sphere."""
@@ -284,15 +315,13 @@ class Ball:
         x = self.center + self.radius * rings
         return np.stack([x[:, :-1], x[:, 1:]], axis=2).reshape(-1, 2, self.dimension)
 
-    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
-        """Draws the circle or sphere with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
-        return plot_boundary(self, ax, instance=instance, **style)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_frames": {}}
-
     def __repr__(self) -> str:
         return f"Ball({self.center.tolist()}, {self.radius})"
+
+
+def check_dimension(d: int, label: str, name: str) -> None:
+    if not 2 <= d <= _MOST_DIMENSION:
+        raise ValueError(f"{label}: {name} has {d} coordinates, expected 2 to {_MOST_DIMENSION}")
 
 
 def check_extent(extent: float, what: str) -> None:

@@ -224,3 +224,17 @@ def test_no_gradient_in_the_medium():
     alpha = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     with pytest.raises(ValueError, match="diffusion requires grad"):
         wos.solve(wos.Ball([0.0, 0.0], 1.0), torch.zeros((1, 2), dtype=torch.float64), dirichlet=1.0, diffusion=alpha, rng=0)
+
+
+def test_only_inside_of_what_it_knows(rng):
+    """Boxes, and no field of distances, no higher dimension, no exterior."""
+    alpha = wos.Polynomial(np.array([[1.0, 0.5], [0.2, 0.0]]))
+    box, ring = wos.Box([0.0, 0.0], [1.0, 1.0]), np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    X = rng.uniform(0.1, 0.9, (20, 2))
+    options = {"dirichlet": lambda Y: Y[:, 0] - Y[:, 1], "source": 1.0, "diffusion": alpha, "walks": 2048}
+    a, b = (wos.solve(where, X, rng=k, **options) for k, where in enumerate((box, wos.Polygon(ring))))
+    assert (np.abs(a.value - b.value) < 7 * np.hypot(a.stderr, b.stderr)).all()
+    field = wos.SDF(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, 1]]), ([-1.0, -1], [1.0, 1]))
+    for boundary, more in ((field, {}), (wos.Ball([0.0] * 4, 1.0), {}), (wos.Ball([0.0] * 3, 1.0), {"exterior": True})):
+        with pytest.raises(ValueError, match="a diffusion, or a screening that is no number"):
+            wos.solve(boundary, np.full((1, boundary.dimension), 0.1), dirichlet=1.0, diffusion=2.0, **more)

@@ -40,13 +40,16 @@ def _clear(x, pieces):
     """Of these points those where one piece is closest by far, and the boundary is far."""
     if pieces is None:
         return np.abs(np.linalg.norm(x, axis=-1) - 1) > CLEAR
-    d = np.sqrt(np.sort(oracle.all_distances(pieces, x)[0], axis=1)[:, :2])
+    if oracle.is_box(pieces, x):
+        d = np.sort(oracle.box_faces(pieces[0], x)[0], axis=1)
+    else:
+        d = np.sqrt(np.sort(oracle.all_distances(pieces, x)[0], axis=1)[:, :2])
     return (d[:, 0] > CLEAR) & (d[:, 1] - d[:, 0] > CLEAR)
 
 
-def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, shared=False, **options):
+def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, box=False, shared=False, **options):
     def make(rng):
-        tables = _polygons(rng, rings) if rings else [_mesh(rng, mesh)] if mesh else [None]
+        tables = _polygons(rng, rings) if rings else [_mesh(rng, mesh)] if mesh else [rng.uniform(0.3, 0.5, (1, d))] if box else [None]
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1))], axis=1)
         if shared:
             frame[:] = frame[0]
@@ -81,6 +84,10 @@ CASES = [
     _case("nearest", "polygons-shared", 6, B=2, rings=2, shared=True, weights=True),
     _case("nearest", "disc", 20, B=2, sign=True),
     _case("nearest", "ball", 20, d=3),
+    _case("nearest", "box", 30, B=2, box=True, sign=True),
+    _case("nearest", "box-in-space", 30, d=3, B=2, box=True),
+    _case("nearest", "box-in-five", 30, d=5, box=True, sign=True),
+    _case("nearest", "ball-in-five", 9, d=5, sign=True),
     _case("nearest", "no-instances", 3, B=0, rings=1),
     _case("inside", "tetrahedron", 40, d=3, mesh="tetrahedron"),
     _case("inside", "mesh", 101, d=3, mesh="ball"),
@@ -90,6 +97,8 @@ CASES = [
     _case("inside", "polygons", 40, B=2, rings=2),
     _case("inside", "polygons-shared", 9, B=2, rings=2, shared=True),
     _case("inside", "ball", 20, d=3),
+    _case("inside", "box", 40, d=3, box=True),
+    _case("inside", "box-in-four", 40, d=4, box=True),
     _case("inside", "no-points", 0, B=2),
 ]
 
@@ -102,6 +111,8 @@ def _drawn(op):
         if rng.random() < 0.6:
             return _case(op, "drawn", N, d=3, mesh=str(rng.choice(["tetrahedron", "ball", "large", "needles"])), **options)
         B = int(rng.integers(1, 4))
+        if rng.random() < 0.3:
+            return _case(op, "drawn", N, B=B, d=int(rng.integers(2, 7)), box=bool(rng.integers(2)), **options)
         return _case(op, "drawn", N, B=B, rings=int(rng.choice([1, B])), shared=bool(rng.integers(2)), **options)
 
     return draw

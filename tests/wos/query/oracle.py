@@ -71,10 +71,32 @@ def all_distances(ends, x):
     return on(x[:, None], *np.moveaxis(corner, 1, 0)[:, None])
 
 
+def is_box(ends, x):
+    """Half the sides of a box in the place of pieces."""
+    return ends is not None and ends.shape == (1, x.shape[-1])
+
+
+def box_faces(half, x):
+    """(N, 2 d) distances and (N, 2 d, d) closest points of all faces."""
+    d = len(half)
+    at = np.repeat(np.clip(x, -half, half)[:, None], 2 * d, axis=1)
+    at[:, np.arange(2 * d), np.arange(2 * d) // 2] = np.stack([-half, half], axis=1).reshape(-1)
+    return np.linalg.norm(x[:, None] - at, axis=-1), at
+
+
+def on_box(half, x):
+    """Distances, closest points and faces: the best of all faces."""
+    distance, at = box_faces(half, x)
+    k = distance.argmin(axis=1)
+    return distance[np.arange(len(x)), k], at[np.arange(len(x)), k], k
+
+
 def contained(ends, x):
     """Polygons: the winding angle is an odd number of turns. Meshes: the solid angles are half of 4 pi at least, either way."""
     if ends is None:
         return (x * x).sum(-1) < 1
+    if is_box(ends, x):
+        return (np.abs(x) < ends[0]).all(-1)
     corner = ends.reshape(len(ends), *((2, 2) if ends.shape[1] == 4 else (3, 3)))[None] - x[:, None, None]
     if ends.shape[1] == 4:
         v, w = corner[:, :, 0], corner[:, :, 1]
@@ -101,6 +123,8 @@ def nearest(points, frame, ends=None, first=None, *, sign=False, where=True, wei
         if pieces is None:
             r = np.linalg.norm(x, axis=-1)
             distance[b], at[b] = np.abs(1 - r), x / r[:, None]
+        elif is_box(pieces, x):
+            distance[b], at[b], k[b] = on_box(pieces[0], x)
         elif N:
             d2, each = all_distances(pieces, x)
             k[b] = d2.argmin(axis=1)

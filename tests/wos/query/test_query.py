@@ -215,7 +215,7 @@ def test_bad_queries(function):
     ):
         with pytest.raises(error, match=text):
             function(mesh, q)
-    with pytest.raises(TypeError, match=rf"{name}: boundary is ndarray, expected a Polygon, a TriangleMesh or a Ball"):
+    with pytest.raises(TypeError, match=rf"{name}: boundary is ndarray, expected a Polygon, TriangleMesh, Ball, Box or SDF"):
         function(np.zeros((3, 3)), np.zeros((3, 3)))
 
 

@@ -41,25 +41,26 @@ def _numbers(kind, rng, rows, d, frame, pairs=0):
     return bells.reshape(rows, 3 * (d + 2))
 
 
-def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, **options):
-    """Points of the unit ball of which no walk comes near epsilon."""
+def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False, **options):
+    """Points of the unit ball, or of a box, of which no walk comes near epsilon."""
 
     def make(rng):
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1)), np.full((B, 1), epsilon)], axis=1)
         seed, screening = int(rng.integers(-(2**63), 2**63)), options.get("screening", 0.0)
         start = np.zeros((B, N, d))
+        ends, first = (rng.uniform(0.5, 1.0, (1, d)), np.array([0, 1])) if box else (None, None)
         walked = (options.get("first_walk", 0), options.get("walks", 8), options.get("max_steps", 1024), options.get("gradient", False))
         instance, point = options.get("first_instance", 0), options.get("first_point", 0)
         for b in range(B):
             for n in range(N):  # a walk depends on the number of its point: each is drawn until it is clear
                 clear = False
                 while not clear:
-                    start[b, n] = oracle.disc_points(rng, 1, 0.9, d)[0]
+                    start[b, n] = ends[0] * rng.uniform(-0.9, 0.9, d) if box else oracle.disc_points(rng, 1, 0.9, d)[0]
                     scaled = screening * frame[b, d] ** 2
-                    found = oracle.paths(start[b, : n + 1], epsilon, None, instance + b, seed, *walked, scaled, point)
+                    found = oracle.paths(start[b, : n + 1], epsilon, ends, instance + b, seed, *walked, scaled, point)
                     clear = found[-1][n].min() > CLEAR
         start[:, :outside] = np.nan
-        inputs = [start, frame, None, None, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
+        inputs = [start, frame, ends, first, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}
 
     return make
@@ -85,6 +86,18 @@ def _polygon(B, N, g, *, rings=1, rows=1):
         ends = np.concatenate(tables)
         pairs = len(ends)
         return [start, frame, ends, first, _numbers(g, rng, rows, 2, frame, pairs), None], {"dirichlet_kind": g, "seed": 5, "walks": 3}
+
+    return make
+
+
+def _placed_in_box(N, d):
+    def make(rng):
+        frame = np.concatenate([rng.standard_normal((2, d)), rng.uniform(0.5, 2, (2, 1)), np.full((2, 1), 0.1)], axis=1)
+        half = rng.uniform(0.4, 0.5, (1, d))
+        x = rng.uniform(-0.6, 0.6, (60 * N, d))
+        beyond = np.linalg.norm(np.maximum(np.abs(x) - half, 0), axis=1)
+        x = x[(np.abs(beyond - 0.1) > 1e-3) & (np.abs(np.abs(x) - half).min(axis=1) > 1e-3)][: 2 * N].reshape(2, N, d)
+        return [x * frame[:, None, d:-1] + frame[:, None, :d], frame, half, np.array([0, 1])], {}
 
     return make
 
@@ -191,6 +204,12 @@ CASES = [
     Case("walk", "grid", _ball(1, 4, "grid", "grid")),
     Case("walk", "grids-in-space", _ball(2, 3, "grid", "grid", d=3, rows=2, walks=5)),
     Case("walk", "grid-for-all", _ball(3, 2, "number", "grid")),
+    Case("walk", "box", _ball(2, 4, "fourier", "gaussians", box=True, walks=5)),
+    Case("walk", "box-in-space", _ball(1, 3, "polynomial", "number", d=3, box=True, gradient=True, screening=2.0)),
+    Case("walk", "four-dimensions", _ball(2, 3, "gaussians", "polynomial", d=4, rows=2, walks=5, screening=3.0, outside=1)),
+    Case("walk", "five-dimensions-pairs", _ball(1, 3, "polynomial", "gaussians", d=5, gradient=True, screening=1.0)),
+    Case("walk", "box-in-six", _ball(1, 3, "gaussians", "number", d=6, box=True, gradient=True, first_walk=6, first_point=3)),
+    Case("walk", "box-in-seven-cut-off", _ball(2, 2, "number", "gaussians", d=7, box=True, max_steps=3, walks=4)),
     Case("walk", "polygons-polynomial", _polygon(2, 9, "polynomial", rings=2, rows=2)),
     Case("walk", "polygon-grid", _polygon(3, 9, "grid")),
     Case("walk", "polygon-per-vertex", _polygon(1, 20, "per_vertex")),
@@ -218,6 +237,9 @@ CASES = [
     Case("gather", "nothing", _gathered(0, 0)),
     Case("place", "ball", _placed(2, 40)),
     Case("place", "space", _placed(1, 40, d=3)),
+    Case("place", "five-dimensions", _placed(1, 20, d=5)),
+    Case("place", "box", _placed_in_box(20, 2)),
+    Case("place", "box-in-four", _placed_in_box(20, 4)),
     Case("place", "polygon", _placed(2, 60, ring=True)),
     Case("place", "shared", _placed(3, 7, ring=True, shared=True)),
     Case("place", "no-points", _placed(2, 0)),
@@ -226,9 +248,9 @@ CASES = [
 
 def _drawn_walk(rng):
     kinds = ["number", "fourier", "gaussians", "polynomial", "grid"]
-    B, d = int(rng.integers(4)), int(rng.choice([2, 2, 3]))
-    g = str(rng.choice([kind for kind in kinds if d == 2 or kind != "fourier"]))
-    f = str(rng.choice(["none", "number", "gaussians", "polynomial", "grid"] + ["fourier"] * (d == 2)))
+    B, d = int(rng.integers(4)), int(rng.choice([2, 2, 3, 5]))
+    kinds = [kind for kind in kinds if (d == 2 or kind != "fourier") and (d < 4 or kind != "grid")]
+    g, f = str(rng.choice(kinds)), str(rng.choice(["none", *kinds]))
     rows = B if rng.random() < 0.5 else 1
     walks, first = int(rng.integers(1, 40)), int(rng.choice([0, 1, 5, 10**6 + 3]))
     options = {"walks": walks, "first_walk": first}
@@ -238,7 +260,7 @@ def _drawn_walk(rng):
         options |= {"first_instance": int(rng.integers(1000)), "first_point": int(rng.integers(2**20))}
     if rng.random() < 0.4:
         options["screening"] = float(10 ** rng.uniform(-3, 2))
-    return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, **options))
+    return Case("walk", "drawn", _ball(B, int(rng.integers(5)), g, f, d=d, rows=rows, box=bool(rng.integers(2)), **options))
 
 
 def _drawn_place(rng):

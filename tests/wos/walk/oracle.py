@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 from scipy.special import gamma, iv, sph_harm_y
 
-from .replay import closest, paths
+from .replay import closest, is_box, paths
 
 
 def star(M=1024):
@@ -249,6 +249,10 @@ def place(points, frame, ends=None, first=None):
             r = np.sqrt((start[b] ** 2).sum(axis=-1))
             start[b][r > 1] /= r[r > 1, None]
             start[b][r > 1 + epsilon] = np.nan
+        elif is_box(ends, d):
+            at = np.clip(start[b], -ends[0], ends[0])
+            beyond = np.linalg.norm(start[b] - at, axis=-1)
+            start[b] = np.where(beyond[:, None] > epsilon, np.nan, at)
         else:
             which = b if len(first) > 2 else 0
             segs = ends[first[which] : first[which + 1]]

@@ -39,6 +39,54 @@ def _unit(word, height, d):
     return np.concatenate([np.sqrt(1 - z * z)[..., None] * _unit(word, None, 2), z[..., None]], axis=-1)
 
 
+def _many(counter, number, point, instance, seed):
+    """The words of a counter that is the same for all walks or has their shape."""
+    return philox((counter + np.zeros_like(point), number, point, np.full_like(point, instance)), seed)
+
+
+def _unit_of_many(counter, number, point, instance, seed, d):
+    """In more than three dimensions: pairs of normal numbers from two words each, four words a trial (bits 20 on)."""
+    normal = []
+    for trial in range((d + 3) // 4):
+        w = _many(counter + (trial << 20), number, point, instance, seed)
+        for a, b in ((w[0], w[1]), (w[2], w[3])):
+            z = np.sqrt(-2 * np.log(_uniform(a))) * np.exp(2j * np.pi * (b / 2**32))
+            normal += [z.real, z.imag]
+    n = np.stack(normal[:d], axis=-1)
+    return n / np.linalg.norm(n, axis=-1, keepdims=True)
+
+
+def _source_of_many(step, number, point, instance, seed, d):
+    """Radius and direction of the source point: the first of all attempts that is accepted."""
+    r, trial = np.full(point.shape, np.nan), 0
+    while np.isnan(r).any():
+        w = _many((1 << 28) + (trial << 20) + step, number, point, instance, seed)
+        for a, b in ((w[0], w[1]), (w[2], w[3])):
+            good = np.isnan(r) & (_uniform(b) < 1 - _uniform(a) ** (d / 2 - 1))
+            r[good] = np.sqrt(_uniform(a))[good]
+        trial += 1
+    return r, _unit_of_many((2 << 28) + step, number, point, instance, seed, d)
+
+
+def is_box(segs, d):
+    """Half the sides of a box in the place of segments."""
+    return segs is not None and segs.shape == (1, d)
+
+
+def _distance(segs, x):
+    if segs is None:
+        return 1 - np.sqrt((x * x).sum(axis=-1))
+    if is_box(segs, x.shape[-1]):
+        return (segs[0] - np.abs(x)).min(axis=-1)
+    return closest(segs, x.reshape(-1, x.shape[-1]))[0].reshape(x.shape[:-1])
+
+
+def onto_box(half, x):
+    """The closest point of the boundary to points inside: on the face that is nearest."""
+    face = np.arange(len(half)) == (half - np.abs(x)).argmin(axis=-1)[..., None]
+    return np.where(face, np.where(x < 0, -half, half), x)
+
+
 def greens(d, r, R, screening):
     """The Green's function of a ball of radius R with its pole at the centre, and how fast it changes where the centre moves towards r."""
     nu = d / 2 - 1
@@ -77,10 +125,7 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
     nothing = np.full((N, walks, 1 + d), np.nan)
     events, entry, words = [], (nothing, nothing, x), None
     for step in range(max_steps + 1):
-        if segs is None:
-            radius = 1 - np.sqrt((x * x).sum(axis=-1))
-        else:
-            radius = closest(segs, x.reshape(-1, d))[0].reshape(N, walks)
+        radius = _distance(segs, x)
         margin[alive] = np.minimum(margin, np.abs(radius - epsilon) / epsilon)[alive]
         gone = left == 0
         ends = alive & ((radius <= epsilon) | gone)
@@ -92,19 +137,24 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
             break
         if screening:
             radius = np.minimum(radius, 2 / np.sqrt(screening))
-        sharing = 4 if d == 2 else 2
+        sharing = 4 if d == 2 else 2 if d == 3 else 1
         if step % sharing == 0:
             words = philox((np.full_like(point, step // sharing), walk, point, np.full_like(point, instance)), seed)
         entering = gradient and step == 0
         number, sign = (walk // 2, (1 - 2 * (walk % 2))[..., None]) if entering else (walk, 1)
         first = (d - 1) * (step % sharing)
-        direction = _unit(words[first], words[first + d - 2], d)
+        if d > 3:
+            direction = _unit_of_many((4 << 28) if entering else step, number, point, instance, seed, d)
+        else:
+            direction = _unit(words[first], words[first + d - 2], d)
         if entering:
             w = philox((np.full_like(point, 4 << 28), number, point, np.full_like(point, instance)), seed)
-            direction, radius = sign * _unit(w[0], w[1], d), 0.99 * radius
+            direction, radius = sign * (direction if d > 3 else _unit(w[0], w[1], d)), 0.99 * radius
         a = philox((np.full_like(point, (1 << 28) + step), number, point, np.full_like(point, instance)), seed)
         if d == 2:
             r, n = np.sqrt(_uniform(a[0]) * _uniform(a[1])), _unit(a[2], None, 2)
+        elif d > 3:
+            r, n = _source_of_many(step, number, point, instance, seed, d)
         else:
             b = philox((np.full_like(point, (1 << 28) + (1 << 20) + step), number, point, np.full_like(point, instance)), seed)
             r, n = np.median([_uniform(w) for w in a[:3]], axis=0), _unit(b[0], b[1], 3)
@@ -129,6 +179,8 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
     segment = place = None
     if segs is None:
         x = x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
+    elif is_box(segs, d):
+        x = onto_box(segs[0], x)
     else:
         _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))
         x = np.where(np.isnan(x), np.nan, at.reshape(x.shape))

@@ -103,7 +103,7 @@ class Polynomial:
 
     Parameters
     ----------
-    coefficients : (n1, n2) in the plane, (n1, n2, n3) in space, or the same with B first
+    coefficients : (n1, n2) in the plane, (n1, n2, n3) in space, (n1, ..., nd) in d dimensions, or the same with B first
         Finite; no axis is empty. Three axes are (n1, n2, n3) in space and (B, n1, n2) in the plane.
 
     Notes
@@ -125,7 +125,7 @@ class Polynomial:
 
     def __init__(self, coefficients: AnyArray) -> None:
         c = numbers_of(coefficients, "Polynomial", "coefficients", graded=True)
-        if c.ndim not in (2, 3, 4) or 0 in c.shape[-2:] or (c.ndim == 4 and c.shape[1] == 0):
+        if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be that of no instances
             raise ValueError(
                 f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), with B first or not, n >= 1"
             )
@@ -137,20 +137,24 @@ class Polynomial:
         refuse_masked(X, "Polynomial", "X")
         c = numbers_of(self.coefficients, "Polynomial", "coefficients", graded=True)
         d = X.shape[-1]
-        if d not in (2, 3) or c.ndim - d not in (0, 1):
+        if d < 2 or c.ndim - d not in (0, 1):
             raise ValueError(
                 f"Polynomial: X has shape {X.shape}, expected points in {' or '.join(map(str, _dimensions(c.ndim)))} dimensions"
             )
-        return at_instances(_polynomial, c, X, d)
+        return at_instances(polynomial, c, X, d)
 
 
 def _dimensions(axes: int) -> list[int]:
-    return [d for d in (2, 3) if axes - d in (0, 1)]
+    return [d for d in (axes - 1, axes) if d > 1]
 
 
-def _polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
+def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """sum c[i, j, ...] x^i y^j ... of d axes at points (..., d)."""
     of: Any = np.polynomial.polynomial
-    return np.asarray((of.polyval2d if c.ndim == 2 else of.polyval3d)(*np.moveaxis(X, -1, 0), c))
+    found = of.polyval(X[..., 0], c)  # the remaining axes of c come first
+    for axis in range(1, X.shape[-1]):
+        found = of.polyval(X[..., axis], found, tensor=False)
+    return np.asarray(found)
 
 
 class GridField:
@@ -182,21 +186,8 @@ class GridField:
     """
 
     def __init__(self, values: AnyArray, box: tuple[Sequence[float] | AnyArray, Sequence[float] | AnyArray]) -> None:
-        refuse_masked(box, "GridField", "box")
-        if not hasattr(box, "__len__") or isinstance(box, (str, dict)):
-            raise TypeError(f"GridField: box is {type(box).__name__}, expected (lo, hi), the corners of a box")
-        if len(box) != 2:
-            raise ValueError(f"GridField: box has {len(box)} entries, expected (lo, hi), the corners of a box")
-        lo, hi = (point(x, "GridField", f"box[{i}]") for i, x in enumerate(box))
-        if len(lo) != len(hi):
-            raise ValueError(f"GridField: box has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
-        for i, (a, b) in enumerate(zip(lo, hi)):
-            if not a < b:
-                raise ValueError(f"GridField: box is from {a} to {b} along axis {i}, expected lo < hi")
-            if not _SMALLEST <= b - a <= _LARGEST:
-                raise ValueError(f"GridField: box has a side of {b - a:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}")
-        self.box = lo, hi
-        v, d = numbers_of(values, "GridField", "values", graded=True), len(lo)
+        self.box = box_of(box, "GridField")
+        v, d = numbers_of(values, "GridField", "values", graded=True), len(self.box[0])
         if v.ndim not in (d, d + 1) or min(v.shape[-d:], default=0) < 2:
             axes = ", ".join(f"n{i + 1}" for i in range(d))
             raise ValueError(f"GridField: values has shape {v.shape}, expected ({axes}) or (B, {axes}) in a box of {d} axes, n >= 2")
@@ -216,6 +207,29 @@ class GridField:
             return interpolated(v, cell.corner, cell.place).astype(np.result_type(v, X), copy=False)
 
         return at_instances(of, v, X, d)
+
+
+def box_of(box: Any, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The corners of a box, as the caller gave them, checked."""
+    refuse_masked(box, label, "box")
+    if not hasattr(box, "__len__") or isinstance(box, (str, dict)):
+        raise TypeError(f"{label}: box is {type(box).__name__}, expected (lo, hi), the corners of a box")
+    if len(box) != 2:
+        raise ValueError(f"{label}: box has {len(box)} entries, expected (lo, hi), the corners of a box")
+    lo, hi = (point(x, label, f"box[{i}]") for i, x in enumerate(box))
+    check_corners(lo, hi, label, "box", "lo < hi")
+    return lo, hi
+
+
+def check_corners(lo: Sequence[float], hi: Sequence[float], label: str, name: str, expected: str) -> None:
+    """ValueError where they are no opposite corners of a box."""
+    if len(lo) != len(hi):
+        raise ValueError(f"{label}: {name} has corners of {len(lo)} and {len(hi)} coordinates, expected as many")
+    for i, (a, b) in enumerate(zip(lo, hi)):
+        if not a < b:
+            raise ValueError(f"{label}: {name} is from {a} to {b} along axis {i}, expected {expected}")
+        if not _SMALLEST <= b - a <= _LARGEST:
+            raise ValueError(f"{label}: {name} has a side of {b - a:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}")
 
 
 class Cells:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import Cells, interpolated
+from . import Cells, interpolated, polynomial
 
 
 def row_of(kind, numbers, instance, first):
@@ -42,8 +42,7 @@ def data_values(kind, numbers, function, instance, frame, X, piece=None, place=N
     if kind == "fourier":
         return modes_of(numbers, X)[0] @ numbers[2:]
     if kind == "polynomial":
-        of = np.polynomial.polynomial
-        return (of.polyval2d if X.shape[1] == 2 else of.polyval3d)(*X.T, table_of(kind, numbers, X.shape[1]))
+        return polynomial(table_of(kind, numbers, X.shape[1]), X)
     if kind == "grid":
         values, box = table_of(kind, numbers, X.shape[1]), box_of(numbers, X.shape[1])
         cell = Cells(values.shape, box, frame[:-2] + frame[-2] * X)
@@ -84,7 +83,10 @@ def add_gradient(kind, numbers, share, to, frame, X, piece=None, place=None):
     elif kind == "polynomial":
         c = table_of(kind, numbers, X.shape[1], to)
         powers = [x[:, None] ** np.arange(n) for x, n in zip(X.T, c.shape)]
-        c += np.einsum(*([share, [0], powers[0], [0, 1], powers[1], [0, 2]] + ([powers[2], [0, 3]] if len(powers) > 2 else [])))
+        monomials = share[:, None]
+        for power in powers:
+            monomials = (monomials[:, :, None] * power[:, None, :]).reshape(len(X), monomials.shape[1] * power.shape[1])
+        c += monomials.sum(axis=0).reshape(c.shape)
     elif kind == "fourier":
         modes, r, theta, m = modes_of(numbers, X)
         to[2:] += share @ modes

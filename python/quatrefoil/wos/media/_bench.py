@@ -63,7 +63,8 @@ def _solve(kind: str, diffusion: Any) -> Problem:
 
 def _parts(compiled: Any) -> tuple[Any, ...]:
     """The squared distance of the segments, a minimum for LLVM to vectorise; α; σ'; the weight of a source point."""
-    from ..walk._numba_paths import bessel_series, harmonic_series
+    from ..walk._numba_paths import harmonic_series
+    from ..walk._numba_words import bessel_series
 
     h2, f = np.float32(1 / WIDTH**2), np.float32
 

@@ -10,10 +10,9 @@ import numpy as np
 from ..._backends.numba import dense, jit
 from ..data._numba import add_gradient, data_values, row_of
 from ..query._numba import pieces
+from ..query._numba_solids import is_solid
 from ..walk._numba_paths import (
     _ROULETTE,
-    _SOURCE,
-    _TRIAL,
     CUT_OFF,
     ESCAPED,
     FIRST,
@@ -22,14 +21,12 @@ from ..walk._numba_paths import (
     MOST_SCREENED,
     SHRUNK,
     _project,
-    bessel_series,
     direction,
-    philox,
     see,
     source_weight,
-    uniform,
 )
 from ..walk._numba_walked import blocks, tallied
+from ..walk._numba_words import SOURCE, TRIAL, bessel_series, philox, uniform
 from ..walk.medium import derived, rates
 from ..walk.state import of_values
 
@@ -48,8 +45,8 @@ def _enter(d, walk, point, instance, k0, k1, radius, bound, n, m, first):
     point inside, and whether it goes there."""
     number, sign = walk // np.uint64(2), 1.0 - 2.0 * (walk % np.uint64(2))
     w0, w1, w2, w3 = philox(np.uint64(FIRST), number, point, instance, k0, k1)
-    u0, u1, u2, _ = philox(np.uint64(_SOURCE), number, point, instance, k0, k1)
-    v0, v1, _, _ = philox(np.uint64(_SOURCE + _TRIAL), number, point, instance, k0, k1)
+    u0, u1, u2, _ = philox(np.uint64(SOURCE), number, point, instance, k0, k1)
+    v0, v1, _, _ = philox(np.uint64(SOURCE + TRIAL), number, point, instance, k0, k1)
     direction(w0, w1, n)
     direction(v0, v1, m)
     n *= sign
@@ -82,12 +79,12 @@ def _ended(ends, x, weight, step, radius, at, corners, epsilon, end, place):
         place[:] = 0.0
         return mark
     mark += CUT_OFF if radius > epsilon else 0
-    if len(ends):
+    if not is_solid(ends, x.size):
         for j in range(x.size):
             if abs(x[j]) >= HALF_SIDE:
                 mark |= ESCAPED
     place[:] = corners
-    _project(ends, x, radius, at, corners, end)
+    _project(ends, x, at, corners, end)
     return mark
 
 
@@ -98,7 +95,7 @@ def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon
     d = x.shape[1]
     n, m, corners = np.empty(d), np.empty(d), np.zeros(d - 1)
     for i in some:
-        radius, at = see(ends, x[i], corners)
+        radius, at = see(ends, False, x[i], corners)
         if radius <= epsilon or step[i] >= max_steps or weight[i] == 0.0:
             done[i] = True
             piece[i] = at if weight[i] != 0.0 else 0
@@ -116,7 +113,7 @@ def _advance(ends, some, x, weight, step, walk, point, instance, k0, k1, epsilon
             if d == 2:
                 s, decides = _radius_of(d, uniform(w1), uniform(w2), 0.0), w3
             else:
-                v0, v1, v2, decides = philox(np.uint64(_TRIAL + step[i]), walk[i], point[i], instance, k0, k1)
+                v0, v1, v2, decides = philox(np.uint64(TRIAL + step[i]), walk[i], point[i], instance, k0, k1)
                 s = _radius_of(d, uniform(v0), uniform(v1), uniform(v2))
             w = source_weight(d, s, -math.log(s), R * R * bound)[0] if bound > 0.0 else 1.0
             jumped[i] = uniform(decides) < R * R * bound / (2.0 * d) * w

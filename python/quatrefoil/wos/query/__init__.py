@@ -16,18 +16,23 @@ from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, T
-from ..mesh import Boundary, TriangleMesh
-from ..polygon import Ball, Polygon
+from ..mesh import Boundary, TriangleMesh, check_boundary
+from ..polygon import Solid
 
 
 def check_pieces(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
     """Shapes of the corners of all segments or triangles, and of where each instance's begin."""
     if (ends is None) != (first is None):
         raise ValueError(f"{label}: ends and first go together")
-    if ends is not None and (len(ends) != 2 or ends[1] != d * d):
-        raise ValueError(f"{label}: ends has shape {ends}, expected (M, {d * d})")
+    if ends is not None and (len(ends) != 2 or (ends[1] != d * d and not is_solid(ends, d))):
+        raise ValueError(f"{label}: ends has shape {ends}, expected (M, {d * d}), or (1, {d}) or (1, numbers) for a solid")
     if first is not None and (len(first) != 1 or first[0] - 1 not in (1, B)):
         raise ValueError(f"{label}: first has shape {first}, expected (2,) or (B + 1,) with B = {B}")
+
+
+def is_solid(ends: Shape, d: int) -> bool:
+    """Whether a table of that shape describes a box, by half its sides, or a field of signed distances: csrc/wos/solid."""
+    return ends[0] == 1 and (ends[1] == d or (d in (2, 3) and ends[1] > d * d))
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
@@ -37,7 +42,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     if len(frame) != 2 or frame[1] != points[-1] + 1:
         raise ValueError(f"{label}: frame has shape {frame}, expected (B, {points[-1] + 1})")
     check_pieces(label, frame[0], points[-1], ends, first)
-    if ends is not None and points[-1] == 3 and frame[0] != 1:
+    if ends is not None and points[-1] == 3 and frame[0] != 1 and not is_solid(ends, 3):
         raise ValueError(f"{label}: frame has shape {frame}, expected (1, 4): a mesh is one instance")
     if len(points) not in (2, 3) or (len(points) == 3 and points[0] != frame[0]):
         raise ValueError(f"{label}: points has shape {points}, expected (N, d), or (B, N, d) with B = {frame[0]} as in frame")
@@ -47,8 +52,8 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
 def _nearest_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
     _, where, weights, _ = options
     ((B, N),), d = _shapes(label, shapes, options), shapes[0][-1]  # type: ignore[index,misc]
-    if weights and shapes[2] is None:
-        raise ValueError(f"{label}: weights=True, but a ball has no corners")
+    if weights and (shapes[2] is None or is_solid(shapes[2], d)):
+        raise ValueError(f"{label}: weights=True, but a solid has no corners")
     return [(B, N), (B, N, d) if where else None, (B, N) if where else None, (B, N, d) if weights else None]
 
 
@@ -98,9 +103,9 @@ def nearest(
     """Absolute points (N, d) or (B, N, d) -> distance (B, N) and what else is asked for; the closest of several is the first one.
 
     ``frame`` (B, d + 1) float64 has the centre and extent of every instance's box; ``ends`` and ``first`` the scaled segments (M, 4) or
-    triangles (M, 9) and where each instance's begin, absent for the unit ball. ``where``: the closest point (B, N, d) and its segment or
-    triangle (B, N). ``weights``: the weights (B, N, d) of its corners. ``sign``: distances are negative inside. ``closed``: triangles have
-    no gaps. A point that is not finite gets NaN and -1.
+    triangles (M, 9) and where each instance's begin, or a solid's row as ``walk`` takes it, absent for the unit ball. ``where``: the
+    closest point (B, N, d) and its segment, triangle or face (B, N). ``weights``: the weights (B, N, d) of its corners. ``sign``: distances
+    are negative inside. ``closed``: triangles have no gaps. A point that is not finite gets NaN and -1.
     """
     options = (bool(sign), bool(where), bool(weights), bool(closed))
     found: tuple[Any, ...] = call(NEAREST, (points, frame, ends, first), options, (boundary,), None, backend, num_threads)
@@ -130,8 +135,7 @@ class _Query(NamedTuple):
 
 
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
-    if not isinstance(boundary, (Polygon, TriangleMesh, Ball)):
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, a TriangleMesh or a Ball")
+    check_boundary(boundary, label)
     numbers = numbers_of(q, label, "q")
     kind, d, batch = str(_arrays.kind(q)), boundary.dimension, boundary.batch
     if boundary.kind is not None and boundary.kind != kind:
@@ -169,13 +173,13 @@ def _into(out: Any, result: Any, label: str) -> Any:
 
 
 def closest_point(
-    boundary: Polygon | TriangleMesh | Ball, q: Array[T], *, backend: str | None = None, num_threads: int | None = None
+    boundary: Boundary, q: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, T, Any, T | None]:
     """The closest point of a boundary, for points inside or outside.
 
     Parameters
     ----------
-    boundary : Polygon, TriangleMesh or Ball
+    boundary : Polygon, TriangleMesh, Ball, Box or SDF
     q : (..., d)
         float32 or float64, of the boundary's kind. With B polygons (B, ..., d), or (N, d) and (d,) for all of them.
     backend, num_threads
@@ -187,9 +191,9 @@ def closest_point(
         At least 0; with B polygons and (N, d) points (B, N).
     point : (..., d)
     primitive : (...) int64
-        The segment from vertex k to k + 1 of its ring, zero-length ones not counted, or the row of ``mesh.triangles``; 0 for a ball. Where
-        several are as close, as at a vertex, it is one of them.
-    barycentric : (..., d), or None for a ball
+        The segment from vertex k to k + 1 of its ring, zero-length ones not counted, or the row of ``mesh.triangles``; 2 k for the face
+        of a box at lo[k], 2 k + 1 for that at hi[k]; 0 for a ball and an SDF. Where several are as close, it is one of them.
+    barycentric : (..., d), or None without segments or triangles
         Weights of the primitive's vertices in their order, at least 0, of sum 1.
 
     Raises
@@ -216,15 +220,15 @@ def closest_point(
     ([0, 1], [[0.5, 0.5], [0.25, 0.75]])
     """
     query = _query("closest_point", boundary, q)
-    ball = isinstance(boundary, Ball)
-    options = (False, True, not ball, query.closed)
+    solid = isinstance(boundary, Solid)
+    options = (False, True, not solid, query.closed)
     distance, point, primitive, weights = call(NEAREST, query.inputs, options, query.extras, None, backend, num_threads)
     lead, d = query.lead, boundary.dimension
-    return distance.reshape(lead), point.reshape((*lead, d)), primitive.reshape(lead), None if ball else weights.reshape((*lead, d))
+    return distance.reshape(lead), point.reshape((*lead, d)), primitive.reshape(lead), None if solid else weights.reshape((*lead, d))
 
 
 def signed_distance(
-    boundary: Polygon | TriangleMesh | Ball,
+    boundary: Boundary,
     q: Array[T],
     *,
     out: Any = None,
@@ -252,7 +256,7 @@ def signed_distance(
 
 
 def contains(
-    boundary: Polygon | TriangleMesh | Ball,
+    boundary: Boundary,
     q: Array[T],
     *,
     out: Any = None,
@@ -263,7 +267,7 @@ def contains(
 
     Parameters
     ----------
-    boundary : Polygon, TriangleMesh or Ball
+    boundary : Polygon, TriangleMesh, Ball, Box or SDF
         Inside a polygon or a closed mesh means an odd number of crossings; inside a mesh with gaps, ``watertight=False``, a winding number
         of at least 1/2, either way round (2).
     q : (..., d)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..._backends.numba import jit
+from ._numba_solids import Distances, is_function, is_solid, nearest_on_solid
 
 
 @jit
@@ -143,12 +144,9 @@ def _half_angle(c, x):
 
 @jit
 def is_inside(ends, x, closed):
-    """Of the polygon, the mesh, or the unit ball where there are no pieces."""
-    if len(ends) == 0:
-        r2 = 0.0
-        for j in range(x.size):
-            r2 += x[j] * x[j]
-        return r2 < 1.0
+    """Of the polygon, the mesh, or the solid."""
+    if is_solid(ends, x.size):
+        return nearest_on_solid(ends, x, np.empty(x.size))[0] < 0.0
     if ends.shape[1] == 4:
         return _in_polygon(ends, x)
     if closed:
@@ -175,7 +173,10 @@ def _nearest(ends, scaled, sign, closed, distance, at, primitive, weights):
         if not finite:
             distance[i], at[i], weights[i], primitive[i] = math.nan, math.nan, math.nan, -1
             continue
-        if len(ends):
+        if is_solid(ends, d):
+            distance[i], primitive[i] = nearest_on_solid(ends, x, at[i])
+            distance[i] = abs(distance[i])
+        else:
             d2, k = closest(ends, x, w)
             distance[i], primitive[i] = math.sqrt(d2), k
             point_on(ends[k], w, at[i])
@@ -183,14 +184,6 @@ def _nearest(ends, scaled, sign, closed, distance, at, primitive, weights):
             for j in range(d - 1):
                 weights[i, 0] = max(weights[i, 0] - w[j], 0.0)
                 weights[i, 1 + j] = w[j]
-        else:
-            r = 0.0
-            for j in range(d):
-                r += x[j] * x[j]
-            r = math.sqrt(r)
-            distance[i], primitive[i] = abs(1.0 - r), 0
-            for j in range(d):
-                at[i, j] = x[j] / r if r > 0.0 else (1.0 if j == 0 else 0.0)
         if sign and is_inside(ends, x, closed):
             distance[i] = -distance[i]
 
@@ -205,7 +198,7 @@ def _inside(ends, scaled, closed, contains):
 
 
 def pieces(ends, first, instance, d):
-    """The segments or triangles of one instance; none stand for the unit ball."""
+    """The segments or triangles of one instance; none stand for the unit ball, one row for another solid."""
     if ends is None:
         return np.empty((0, d * d))
     b = instance if len(first) > 2 else 0
@@ -224,7 +217,12 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
         scaled = _scaled(points, frame, b)
         N = len(scaled)
         far, at, k, w = np.empty(N), np.empty((N, d)), np.empty(N, np.int64), np.empty((N, d))
-        _nearest(pieces(ends, first, b, d), scaled, sign, closed, far, at, k, w)
+        of_b = pieces(ends, first, b, d)
+        if is_function(of_b, d):
+            far, at = Distances(of_b[0], boundary).project(scaled)
+            far, k = far if sign else np.abs(far), np.zeros(N, np.int64)
+        else:
+            _nearest(of_b, scaled, sign, closed, far, at, k, w)
         distance[b] = far * frame[b, -1]
         if where:
             point[b], primitive[b] = frame[b, :-1] + frame[b, -1] * at, k
@@ -235,4 +233,8 @@ def nearest(points, frame, ends, first, distance, point, primitive, barycentric,
 def inside(points, frame, ends, first, contains, closed, boundary, num_threads):
     """1 inside, 0 outside."""
     for b in range(len(frame)):
-        _inside(pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b), closed, contains[b])
+        of_b, scaled = pieces(ends, first, b, points.shape[-1]), _scaled(points, frame, b)
+        if is_function(of_b, points.shape[-1]):
+            contains[b] = Distances(of_b[0], boundary)(scaled) < 0 if len(scaled) else 0
+        else:
+            _inside(of_b, scaled, closed, contains[b])

@@ -16,14 +16,12 @@ from ..walk._numba_paths import (
     HALF_SIDE,
     LIGHT,
     MOST_SCREENED,
-    bessel_series,
     direction,
     harmonic_series,
-    philox,
     source_weight,
-    uniform,
 )
 from ..walk._numba_walked import blocks, tallied
+from ..walk._numba_words import bessel_series, philox, uniform
 from ..walk.state import of_values
 
 _BOUNDARY = 2 << 28

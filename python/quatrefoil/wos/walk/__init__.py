@@ -42,7 +42,7 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     check_start(label, start, frame, ends, first)
     B, N, d = start
     check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
-    for name, at, count in (("instance", options[-2], B), ("point", options[-1], N)):
+    for name, at, count in (("instance", options[-3], B), ("point", options[-2], N)):
         if at + count > MOST_INDEX:
             raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
     group, channels = (2, 1 + d) if gradient else (1, 1)
@@ -81,7 +81,7 @@ PLACE = Op(
     __name__, "place",
     inputs=(Arg("points", "... N d"), _FRAME, _ENDS, _FIRST),
     outputs=(Arg("start", "B N d"),),
-    options=(Option("closed", bool),),
+    options=(Option("closed", bool), Option("outside", bool)),
     extras=(Extra("grids"),),
     rule=_place_shapes,
     differentiable=False,
@@ -98,7 +98,7 @@ WALK = Op(
     options=(
         Option("dirichlet_kind", str), Option("source_kind", str), Option("seed", int), Option("first_walk", int), Option("walks", int),
         Option("max_steps", int), Option("gradient", bool), Option("screening", float),
-        Option("first_instance", int), Option("first_point", int),
+        Option("first_instance", int), Option("first_point", int), Option("outside", bool),
     ),
     extras=(Extra("grids"), Extra("g", function=True), Extra("f", function=True)),
     rule=_walk_shapes,
@@ -147,18 +147,19 @@ def place(
     first: Array | None = None,
     *,
     closed: bool = True,
+    outside: bool = False,
     grids: Any = None,
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Array:
     """Where walks start: absolute points (N, d) or (B, N, d) -> (B, N, d), scaled; NaN outside, on the boundary for those within epsilon.
 
-    ``frame``, ``ends``, ``first`` and ``grids`` are those of ``walk``; ``closed`` says that a mesh has no gaps. A point that is not finite
-    is a ValueError.
+    ``frame``, ``ends``, ``first``, ``outside`` and ``grids`` are those of ``walk``; ``closed`` says that a mesh has no gaps. A point that
+    is not finite is a ValueError.
 
     Cost: a sweep over the segments a point or a walk down the mesh's tree, and another one for points outside.
     """
-    return call(PLACE, (points, frame, ends, first), (bool(closed),), (grids,), None, backend, num_threads)
+    return call(PLACE, (points, frame, ends, first), (bool(closed), bool(outside)), (grids,), None, backend, num_threads)
 
 
 def walk(
@@ -179,6 +180,7 @@ def walk(
     screening: float = 0.0,
     first_instance: int = 0,
     first_point: int = 0,
+    outside: bool = False,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -195,7 +197,8 @@ def walk(
         Centre and extent of every instance's box; epsilon in units of the extent.
     ends, first : (M, 4) or (M, 9) float64 and (B + 1,) or (2,) int64, optional
         The scaled segments of all polygons, ax, ay, bx, by, and where each instance's begin; (2,) is one polygon for all. In space the
-        corners of a mesh's triangles. The unit ball where they are absent.
+        corners of a mesh's triangles. Or one row and 0, 1 for a solid: half the sides of a box, or a field of signed distances (its
+        divisor, nodes along every axis, the corners of its box, values, all scaled). The unit ball where they are absent.
     dirichlet, source : (1 or B, numbers) float64, optional
         What the kinds say. "number": c. "fourier": the centre, scaled, and a0, a1, b1, ... "gaussians": for each the amplitude, the centre
         and extent^2 / width^2. "polynomial": the number of powers of every axis and the scaled coefficients. "grid": the number of nodes of
@@ -212,6 +215,8 @@ def walk(
         λ of -Δu + λu = f, in absolute units.
     first_instance, first_point : int
         Global numbers of the first instance and point, which random words depend on, for a part of a problem. Functions get the former's.
+    outside : bool
+        The domain is outside of a mesh, box or ball in space; without a source and screening.
     grids : optional
         What a Polygon or TriangleMesh keeps between calls; made where it is absent.
     g, f : optional
@@ -230,7 +235,18 @@ def walk(
     epsilon 1e-3. Memory: 12 MB and 2 MB an instance for 64 of them, whatever the number of walks.
     """
     options = _walk_options(
-        "walk", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, first_instance, first_point
+        "walk",
+        dirichlet_kind,
+        source_kind,
+        seed,
+        first_walk,
+        walks,
+        max_steps,
+        gradient,
+        screening,
+        first_instance,
+        first_point,
+        outside,
     )
     mean, m2, counts = call(WALK, (start, frame, ends, first, dirichlet, source), options, (grids, g, f), None, backend, num_threads)
     return mean, m2, counts
@@ -248,6 +264,7 @@ def walk_vjp(
     screening: float = 0.0,
     first_instance: int = 0,
     first_point: int = 0,
+    outside: bool = False,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -259,7 +276,18 @@ def walk_vjp(
     Costs the walks again. Memory: at most 64 partial sums of the numbers, whatever the number of walks.
     """
     options = _walk_options(
-        "walk_vjp", dirichlet_kind, source_kind, seed, first_walk, walks, max_steps, gradient, screening, first_instance, first_point
+        "walk_vjp",
+        dirichlet_kind,
+        source_kind,
+        seed,
+        first_walk,
+        walks,
+        max_steps,
+        gradient,
+        screening,
+        first_instance,
+        first_point,
+        outside,
     )
     return call_vjp(WALK, inputs_and_grad, options, (grids, g, f), backend, num_threads)
 
@@ -276,13 +304,14 @@ def _walk_options(
     screening: Any,
     first_instance: Any,
     first_point: Any,
+    outside: Any,
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
     key, at, count, steps, rate = which_walks(label, seed, first_walk, walks, max_steps, screening)
     if gradient and (at % 2 or count % 2):
         raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
     numbers = (integer(n, label, name, 0, MOST_INDEX - 1) for n, name in ((first_instance, "first_instance"), (first_point, "first_point")))
-    return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate, *numbers
+    return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate, *numbers, bool(outside)
 
 
 def which_walks(label: str, seed: Any, first_walk: Any, walks: Any, max_steps: Any, screening: Any) -> tuple[int, int, int, int, float]:

@@ -20,6 +20,11 @@ def problems(ring: np.ndarray, plane: np.ndarray) -> Iterator[Problem]:
     yield _gradient("in the plane", wos.Polygon(ring), plane, 2)
     yield _gradient("in a ball", wos.Ball([0.0, 0.0, 0.0], 1.0), space.astype(np.float32), 3)
     yield _cached(wos.Polygon(ring), plane)
+    corners = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)])
+    quads = ([0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3])
+    triangles = np.array([t for a, b, c, d in quads for t in ([a, b, c], [a, c, d])])
+    yield _box(2, wos.Polygon(corners[[0, 2, 6, 4], :2]))
+    yield _box(3, wos.TriangleMesh(corners, triangles))
 
 
 def _gradient(where: str, boundary: Any, X: np.ndarray, d: int) -> Problem:
@@ -38,6 +43,24 @@ def _gradient(where: str, boundary: Any, X: np.ndarray, d: int) -> Problem:
         lambda: solve(8192, rng=3).value.astype(float),
         float(8 * pilot.stderr.max() / np.abs(pilot.value).max()),
         goals={"the value alone": 1 / 1.6},
+    )
+
+
+def _box(d: int, pieces: Any) -> Problem:
+    """Beside the same boundary as segments or triangles."""
+    X = np.random.default_rng(5).uniform(0.05, 0.95, (POINTS, d)).astype(np.float32)
+
+    def solve(boundary: Any) -> Any:
+        return wos.solve(boundary, X, dirichlet=lambda Y: Y[:, 0], walks=WALKS, rng=1).value
+
+    return Problem(
+        "wos",
+        f"a box in {d} dimensions",
+        f"{POINTS} x {WALKS} walks",
+        lambda: solve(wos.Box([0.0] * d, [1.0] * d)),
+        {repr(pieces): lambda: solve(pieces)},
+        lambda: X[:, 0].astype(float),
+        0.4,  # the largest of 2048 errors of 0.05 or less
     )
 
 

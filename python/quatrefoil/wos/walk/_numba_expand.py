@@ -7,8 +7,10 @@ import numpy as np
 from ..._backends.numba import dense, jit
 from ..data._numba import data_values, row_of
 from ..query._numba import pieces
-from ._numba_paths import FIRST, MOST_SCREENED, SHRUNK, bessel_series, direction, philox, see
+from ..query._numba_solids import Distances, is_function
+from ._numba_paths import FIRST, MOST_SCREENED, SHRUNK, direction, see
 from ._numba_walked import Walked, blocks, tallied
+from ._numba_words import bessel_series, philox
 
 
 def balls(start, frame, ends, first, radius, screening, grids, num_threads):
@@ -16,8 +18,11 @@ def balls(start, frame, ends, first, radius, screening, grids, num_threads):
     for b in range(len(start)):
         limit = MOST_SCREENED / math.sqrt(screening) / frame[b, -2] if screening > 0 else math.inf
         of_b, weights = pieces(ends, first, b, start.shape[2]), np.empty(start.shape[2] - 1)
+        if is_function(of_b, start.shape[2]):
+            radius[b] = SHRUNK * np.minimum(Distances(of_b[0], grids).radius(start[b].astype(np.float64)), limit)
+            continue
         for i in range(start.shape[1]):
-            radius[b, i] = SHRUNK * min(see(of_b, start[b, i].astype(np.float64), weights)[0], limit)
+            radius[b, i] = SHRUNK * min(see(of_b, False, start[b, i].astype(np.float64), weights)[0], limit)
 
 
 def harmonics(n, modes):
@@ -65,7 +70,7 @@ def expand(start, frame, ends, first, dirichlet, reference, coefficients, counts
         of_b = pieces(ends, first, b, start.shape[2])
         of_g = None if dirichlet is None else row_of(kind, dirichlet, b, first)
         for point, w in blocks(start[b], first_walk, count):
-            walked = Walked(start[b], frame[b], of_b, b, point, first_point, w, seed, max_steps, True, screening, False)
+            walked = Walked(start[b], frame[b], of_b, b, point, first_point, w, seed, max_steps, True, screening, False, kept=grids)
             found = walked.channels(data_values(kind, of_g, g, b, frame[b], walked.end, walked.piece, walked.place), None)[:, 0]
             u = found / walked.along[:, 0]
             n = np.empty((len(w), start.shape[2]))

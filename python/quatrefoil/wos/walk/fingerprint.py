@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from .functions import is_cfunc, is_njit
+from ..data.functions import is_cfunc, is_njit
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 _OF_CLASSES = (types.GetSetDescriptorType, types.MemberDescriptorType)  # slots and the like: their names say it

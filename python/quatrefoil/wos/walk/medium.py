@@ -15,10 +15,11 @@ from ... import _arrays
 from ..._dispatch import call
 from ..data import CLASSES, Cells, Fourier, PerVertex, interpolated
 from ..data import _numba as _array_code
+from ..data.functions import is_function
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball
+from ..solid import SDF, Box
 from . import METHODS, PLACE
-from .functions import is_function
 from .packing import NOTHING, Packed, Target, pack
 from .piece import Piece, Window, to_numpy
 
@@ -61,9 +62,9 @@ class Medium:
 class MediumPiece(Piece):
     """The arguments of ``media`` for some points of some instances, under their global numbers."""
 
-    diffusion: Array | None
-    rate: Array | None  # the numbers of the screening
-    bounds: Array
+    diffusion: Array | None = None
+    rate: Array | None = None  # the numbers of the screening
+    bounds: Array = None
 
     ARRAYS: ClassVar[tuple[str, ...]] = (*Piece.ARRAYS, "diffusion", "rate", "bounds")
 
@@ -98,7 +99,12 @@ class MediumPiece(Piece):
 
 def pack_medium(problem: Problem, target: Target) -> tuple[Packed, Packed]:
     """α and σ as the walks need them; nothing where there are none. ValueError for what has no second derivatives, or no gradient here."""
-    given = problem.diffusion, problem.screening
+    boundary, given = target.boundary, (problem.diffusion, problem.screening)
+    if problem.exterior or boundary.dimension > 3 or isinstance(boundary, SDF):
+        raise ValueError(
+            f"solve: a diffusion, or a screening that is no number, {'outside of' if problem.exterior else 'in'} {boundary!r}; "
+            "it needs the inside of a Polygon, a TriangleMesh, or a Ball or Box in two or three dimensions"
+        )
     for name, one in zip(("diffusion", "screening"), given):
         each = one if isinstance(one, (list, tuple)) else [one]
         if any(isinstance(x, PerVertex) for x in each):
@@ -248,13 +254,16 @@ def _samples(p: Prepared, b: int, frame: np.ndarray) -> np.ndarray:
     if isinstance(part, Ball):
         low, high, outer = np.full(d, -1.0), np.full(d, 1.0), 2 * u[:ON_BOUNDARY] - 1
         outer = outer / np.sqrt((outer**2).sum(axis=1, keepdims=True))
+    elif isinstance(part, Box):
+        high, outer = part.row(), 2 * u[:ON_BOUNDARY] - 1
+        low, outer = -high, outer / np.abs(outer).max(axis=1, keepdims=True) * high
     else:
         corners = np.asarray(ends).reshape(-1, d)
         low, high, outer = corners.min(axis=0), corners.max(axis=0), corners[:: max(1, len(corners) // ON_BOUNDARY)]
     X = (low + u * (high - low)) * frame[-2] + frame[:-2]
     closed = part.watertight if isinstance(part, TriangleMesh) else True
     memo = part.memo("numpy")
-    inner = call(PLACE, (X[None], frame[None], ends, first), (closed,), (memo,), None, p.backend, p.problem.num_threads)[0]
+    inner = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, p.backend, p.problem.num_threads)[0]
     return np.concatenate([inner[~np.isnan(inner[:, 0])], outer])
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from ... import _arrays
 from ..._arguments import finite, number, numbers_of
 from ..data import CLASSES, Fourier, Gaussians, GridField, PerVertex, Polynomial
+from ..data.functions import OneEach, is_function, wrap
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon
-from .functions import OneEach, is_function, wrap
 from .recentre import along_axes, shifts
 
 Array = Any
@@ -237,6 +237,8 @@ def _pack_grids(given: list[GridField], target: Target, name: str) -> Packed:
     parts = []
     for g in given:
         v = target.parameter(g.values, f"{name}.values")
+        if d > 3:
+            raise ValueError(f"solve: {name} is a GridField, which has two or three dimensions; the boundary has {d}: give a function")
         if len(g.box[0]) != d:
             raise ValueError(f"solve: {name} is a GridField in {len(g.box[0])} dimensions, the boundary has {d}")
         if v.ndim > d:

@@ -80,6 +80,7 @@ class Piece:
     point: int
     backend: str
     num_threads: int | None
+    exterior: bool = False
 
     @property
     def points(self) -> int:
@@ -93,7 +94,7 @@ class Piece:
     def options(self, first: int, walks: int) -> tuple[Any, ...]:
         """Those of the op for walks [first, first + walks)."""
         about = (*self.kinds, self.seed, first, walks, self.max_steps, self.gradient, self.screening)
-        return (*about, self.instance, self.point)
+        return (*about, self.instance, self.point, self.exterior)
 
     def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
         """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
@@ -174,6 +175,7 @@ def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Pi
     plain = Piece(
         start[b:end, n:n_end], frame, ends, first, dirichlet, source, (memo, *functions), p.kinds, problem.signed_seed,
         problem.max_steps, problem.gradient, p.screening, b, n, problem.backend, problem.num_threads,
+        problem.exterior,
     )  # fmt: skip
     return plain if p.medium is None else p.medium.piece(plain, window)
 

@@ -12,7 +12,8 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..mesh import Boundary, TriangleMesh
-from ..polygon import Ball, Polygon
+from ..polygon import Polygon, Solid
+from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
 from .fingerprint import NotComparable, fingerprint
 from .medium import Medium, bounds, is_data, pack_medium
@@ -23,7 +24,7 @@ from .walls import Mixed, conditions, grids, mixed
 Array = Any
 _DATA = ("dirichlet", "source", "neumann", "robin")
 _MEDIUM = ("diffusion", "screening")
-_OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache")
+_OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache", "exterior")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
@@ -49,6 +50,7 @@ class Problem:
     neumann: Any = None  # (where, h)
     robin: Any = None  # (where, mu, h)
     diffusion: Any = None
+    exterior: bool = False
     _ready: Any = field(default=None, repr=False, compare=False)
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
@@ -100,14 +102,18 @@ class Problem:
         for name, of_functions in (*zip(self.ready.names, self._functions), *zip(other.ready.names, other._functions)):
             if isinstance(of_functions, NotComparable):
                 raise ValueError(f"merge: {name} depends on {of_functions}, which cannot be compared; resume one result instead")
-        mine, others = self._fingerprints(), other._fingerprints()
+        try:
+            mine, others = self._fingerprints(), other._fingerprints()
+        except NotComparable as error:
+            raise ValueError(f"merge: boundary depends on {error}, which cannot be compared; resume one result instead") from None
         return [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
 
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
+        shape = (b.row(), getattr(b, "function", None)) if isinstance(b, Solid) else (b.ends,)
         found: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         found |= {
-            "boundary": [fingerprint(x) for x in (b.centre, b.extent, b.center if isinstance(b, Ball) else b.ends)],
+            "boundary": [fingerprint(x) for x in (b.centre, b.extent, *shape)],
             "points": fingerprint(self.points),
         }
         if p.mixed is not None:
@@ -166,6 +172,8 @@ class Prepared:
                 f"solve: boundary was built from a {b.kind} array but points is a {self.kind} array; "
                 "all arrays of a call must be of one kind"
             )
+        if problem.exterior:
+            _check_exterior(problem)
         target = Target(b, self.kind, self.dtype)
         self.dirichlet = pack(problem.dirichlet, target, "dirichlet")
         self.source = NOTHING if problem.source is None else pack(problem.source, target, "source")
@@ -236,7 +244,7 @@ class Prepared:
         """Where walks start. Points outside get none; those within epsilon outside start from the boundary."""
         b, p = self.boundary, self.problem
         frame = b.frame(p.epsilon, p.relative)
-        if frame.swallows:
+        if frame.swallows and not p.exterior:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
         # a source counts with the square of the extent, which float32 may not hold
         fits = all(data.kind == "none" for data in self.data[1:]) or bool(
@@ -249,12 +257,13 @@ class Prepared:
         rows = frame.of_kind(self.kind, self.B)
         ends, first = b.arrays(self.kind)
         memo, closed = b.memo(self.kind), b.watertight if isinstance(b, TriangleMesh) else True
-        start = call(PLACE, (given, rows, ends, first), (closed,), (memo,), None, p.backend, p.num_threads)
+        start = call(PLACE, (given, rows, ends, first), (closed, p.exterior), (memo,), None, p.backend, p.num_threads)
         outside = start[:, :, 0] != start[:, :, 0]
         self.outside = outside.reshape(-1) if outside.any() else None
         if self.outside is not None:
             count = int(self.outside.sum())
-            warnings.warn(f"solve: {count} points lie outside the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
+            side = "inside" if p.exterior else "outside"
+            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
         start = start if self.dtype is precision else _cast(start, precision)
         tables: tuple[Array, ...] = (ends, first)
         if self.mixed is not None:
@@ -269,6 +278,17 @@ class Prepared:
     def cast(self, array: Array) -> Array:
         """float64 results in the dtype of the points."""
         return array if self.dtype is _DOUBLE else _cast(array, self.dtype)
+
+
+def _check_exterior(p: Problem) -> None:
+    """Outside u is harmonic and tends to 0."""
+    b = p.boundary
+    if b.dimension != 3 or isinstance(b, SDF):
+        raise ValueError(f"solve: exterior=True with {b!r}; it needs a Ball, a Box or a TriangleMesh in three dimensions")
+    if p.source is not None or not isinstance(p.screening, (int, float)) or p.screening > 0:
+        raise ValueError("solve: exterior=True goes without a source and a screening: u is harmonic outside and tends to 0")
+    if p.neumann is not None or p.robin is not None:
+        raise ValueError("solve: exterior=True does not go with neumann or robin")
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:

@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..data.functions import OneEach
 from ..mesh import Boundary
 from .adaptive import Rule, draw_until
-from .functions import OneEach
 from .groups import Part
 from .packing import Target, as_function, pack, with_arrays
 from .piece import Piece, Window, cut_out, to_numpy

@@ -13,8 +13,7 @@ from ..._arguments import integer, number, numbers_of, seed, threads
 from ..._dispatch import call_vjp
 from ..._typing import AnyArray, Array, T
 from ..data import Data
-from ..mesh import Boundary, TriangleMesh
-from ..polygon import Ball, Polygon
+from ..mesh import Boundary, check_boundary
 from . import MAX_STEPS
 from .adaptive import Rule
 from .draw import Draw
@@ -40,6 +39,7 @@ def solve(
     relative: bool = True,
     max_steps: int = 1024,
     gradient: bool = False,
+    exterior: bool = False,
     cache: str | None = None,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
@@ -58,7 +58,7 @@ def solve(
 
     Parameters
     ----------
-    boundary : Polygon, TriangleMesh or Ball
+    boundary : Polygon, TriangleMesh, Ball, Box or SDF
     points : (N, d) or (B, N, d)
         float32 or float64, NumPy or CPU torch. (N, d) serves every instance.
     dirichlet : g
@@ -85,7 +85,7 @@ def solve(
         Walks a point.
     epsilon : float
         A walk ends this close to the boundary, at the projection on it; with ``relative`` in units of the bounding box's diagonal (Ball:
-        2 r sqrt(d)).
+        2 r sqrt(d); SDF: its box).
     max_steps : int
         A walk that has made so many steps ends at its projection and is counted in ``n_truncated``. At most 2^20 - 1.
     rng : None, int or numpy.random.Generator
@@ -95,6 +95,10 @@ def solve(
     gradient : bool
         Also ∇u, by the same walks (13): walks 2k and 2k + 1 leave their point in opposite directions, which takes constants out of the
         gradient exactly. ``walks`` and ``walk_offset`` must be even, and standard errors are those of the pairs.
+    exterior : bool
+        The domain is outside a Ball, a Box or a TriangleMesh in three dimensions, and u tends to 0 far away: Laplace's equation only,
+        without a source and a screening. Points inside are NaN. A walk that has gone beyond a sphere around the boundary comes back to it
+        or ends at infinity with the value 0 (solid (4), (5)), which is no escape.
     cache : None or "harmonic"
         "harmonic": walks that leave the centres of some balls serve all points in them, where u is a sum of harmonics (17). For many points
         in one domain, without a source and without a gradient; a walk a point costs about as much as without. The error bars of single
@@ -143,6 +147,8 @@ def solve(
     Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance
     bounds and candidate lists (polygon (2)) that is kept with the boundary. For a mesh likewise (mesh (6)): its cells are filled as walks
     come by, at most 2 million of them. Memory: 12 MB and 2 MB an instance, independent of ``walks``.
+    Ball and Box may have more than three dimensions. Data are numbers, Gaussians, Polynomial and functions there, and walks run in float64,
+    one after the other: some us a step.
     Walks run in float32 in coordinates centred on the box and scaled by it, below a relative epsilon of 1e-5 in float64.
 
     With neumann or robin walks are walks on stars (wos/stars): about 15 steps at epsilon = 1e-3 with half of the boundary reflecting, each
@@ -212,7 +218,7 @@ def solve(
     """
     problem = _problem(
         "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
-        neumann, robin, diffusion,
+        neumann, robin, diffusion, exterior,
     )  # fmt: skip
     if cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
@@ -244,6 +250,7 @@ def solve_vjp(
     neumann: tuple[Any, Data] | None = None,
     robin: tuple[Any, Any, Data] | None = None,
     gradient: bool = False,
+    exterior: bool = False,
     points_gradient: bool = True,
     backend: str | None = None,
     num_threads: int | None = None,
@@ -288,7 +295,7 @@ def solve_vjp(
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(
         "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
-        neumann, robin, diffusion,
+        neumann, robin, diffusion, exterior,
     )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
@@ -323,6 +330,8 @@ def _check_cache(cache: Any, problem: Problem) -> None:
         raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
     if p.medium is not None:
         raise ValueError("solve: a cache does not go with a diffusion, or a screening that is no number: leave it out")
+    if problem.exterior or p.boundary.dimension > 3:
+        raise ValueError("solve: a cache is for domains inside a boundary in two or three dimensions: leave it out")
     if p.source.kind != "none" or problem.gradient:
         raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
     if len(p.shape) != 1:
@@ -368,17 +377,18 @@ def _problem(
     neumann: Any,
     robin: Any,
     diffusion: Any,
+    exterior: Any,
 ) -> Problem:
-    if not isinstance(boundary, (Polygon, TriangleMesh, Ball)):
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, a TriangleMesh or a Ball")
+    check_boundary(boundary, label)
     epsilon, steps = number(epsilon, label, "epsilon", positive=True), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
     if dirichlet is None:
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")
     if num_threads is not None:
         num_threads = threads(num_threads, label)
     drawn, backend = _seed(rng, label), resolve(backend)
-    if not isinstance(gradient, bool):
-        raise TypeError(f"{label}: gradient is {gradient!r}, expected True or False")
+    for name, flag in (("gradient", gradient), ("exterior", exterior)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{label}: {name} is {flag!r}, expected True or False")
     rate = screening if is_data(screening) else number(screening, label, "screening")
     return Problem(
         boundary,
@@ -396,6 +406,7 @@ def _problem(
         neumann=neumann,
         robin=robin,
         diffusion=diffusion,
+        exterior=exterior,
     )
 
 

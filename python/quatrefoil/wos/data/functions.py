@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ..._arguments import refuse_masked
-from ..mesh import Boundary
 
 
 class Function:
@@ -107,7 +106,7 @@ def _check_signature(f: Any, name: str) -> None:
         raise TypeError(f"solve: {name} is a cfunc {f._sig}, expected void(int64 n, const double* x, double* out)")
 
 
-def _check_answers(f: Any, boundary: Boundary, name: str) -> None:
+def _check_answers(f: Any, boundary: Any, name: str) -> None:
     """Compiled code cannot raise: a wrong shape shows here, at some points of either number."""
     check = Function(f, np.dtype(np.float64), name)
     centre, extent = (boundary.centre[0], boundary.extent[0]) if boundary.count else (np.zeros(boundary.dimension), 1.0)
@@ -119,8 +118,8 @@ def is_function(given: Any) -> bool:
     return callable(given) or is_cfunc(given)
 
 
-def wrap(given: Any, boundary: Boundary, dtype: np.dtype, name: str) -> Any:
-    """What the kernels call: njit functions and cfuncs as compiled code, others with the points' dtype."""
+def wrap(given: Any, boundary: Any, dtype: np.dtype, name: str) -> Any:
+    """What the kernels call in the domain of a boundary: njit functions and cfuncs as compiled code, others with the points' dtype."""
     if importlib.util.find_spec("numba") and is_cfunc(given):
         _check_signature(given, name)
         return Compiled(given)

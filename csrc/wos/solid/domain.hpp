@@ -1,0 +1,76 @@
+// How far a solid's boundary is from W walks inside it, in the plane and in space.
+#pragma once
+#include "wos/polygon/grid.hpp"
+#include "wos/solid/locate.hpp"
+
+namespace quatrefoil::wos::solid {
+inline namespace QF_ISA {
+
+using polygon::Seen;
+
+// Whether walks run outside: outside.hpp.
+template <class Domain>
+constexpr bool kOutside = false;
+
+template <class V, int dimension>
+class Inside {
+ public:
+  static constexpr int D = dimension;
+  using T = Element<V>;
+  using I = Bits<V>;
+  using Int = Bits<T>;
+  explicit Inside(const Solid& solid) : solid_(solid), divisor_(solid.field ? T(1 / solid.field[0]) : T(1)) {
+    for (int i = 0; i < D; ++i) half_[i] = solid.half ? T(solid.half[i]) : T(0);
+  }
+
+  // Reads nothing; of a field 2^D values a lane.
+  QF_HD Seen<V> look(const V (&x)[D], I) const {
+    if (solid_.half) {
+      V radius = half_[0] - absolute(x[0]);
+      for (int i = 1; i < D; ++i) radius = lower(radius, V(half_[i] - absolute(x[i])));
+      return {radius, V{}, I{}};
+    }
+    if (solid_.field) return {-field(x) * divisor_, V{}, I{}};
+    V r2{};
+    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
+    return {T(1) - square_root(r2), V{}, I{}};
+  }
+  // Where a walk ends: the closest point.
+  void project(T (&x)[D], Int&, T (&)[D - 1]) const {
+    double here[D], at[D];
+    for (int i = 0; i < D; ++i) here[i] = double(x[i]);
+    nearest(solid_, D, here, at);
+    for (int i = 0; i < D; ++i) x[i] = T(at[i]);
+  }
+  // A field's box holds its domain.
+  bool escaped(const T (&x)[D]) const {
+    bool out = false;
+    for (int i = 0; solid_.field && i < D; ++i) out = out || Distances<D>(solid_).beyond(i, double(x[i]));
+    return out;
+  }
+
+ private:
+  QF_HD static V absolute(V x) { return x < 0 ? -x : x; }
+  // Beyond the box 0: there a walk ends.
+  V field(const V (&x)[D]) const {
+    using E = Lanes<double>;
+    constexpr int W = kWidth<V>, L = kWidth<E>;
+    const Distances<D> distances(solid_);
+    alignas(64) T from[D][W], to[W];
+    for (int i = 0; i < D; ++i) store(from[i], x[i]);
+    for (int k = 0; k < W; k += L) {
+      E at[D];
+      for (int i = 0; i < D; ++i) at[i] = load_as<E>(from[i] + k);
+      store_as<T>(to + k, distances.at(at));
+    }
+    for (int i = 0; i < D; ++i)
+      for (int l = 0; l < W; ++l) to[l] = distances.beyond(i, double(from[i][l])) ? T(0) : to[l];
+    return load<V>(to);
+  }
+  const Solid solid_;
+  const T divisor_;
+  T half_[D];
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::solid

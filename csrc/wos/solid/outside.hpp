@@ -1,0 +1,108 @@
+// How far a ball, a box or a mesh is from W walks outside of it, and how walks come back that are far away. In space. README (4) to (6).
+#pragma once
+#include "wos/mesh/grid.hpp"
+#include "wos/solid/domain.hpp"
+
+namespace quatrefoil::wos::solid {
+inline namespace QF_ISA {
+
+constexpr double kCorner = 0.866025403784439;  // from the middle of a cube of side 1 to its corners
+constexpr double kNearSphere = 1.0625;         // of the sphere around a box: walks nearer to it make steps
+constexpr double kNearCube = 0.0625;  // from a mesh's cube: nearer walks ask the tree, for others the cube's distance is good enough
+
+// (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel; u and the words are random.
+template <class V>
+QF_HD void return_to_sphere(V R, V r, const V (&x)[3], V u, V cosine, V sine, V (&y)[3]) {
+  using T = Element<V>;
+  const V one = broadcast<V>(T(1));
+  const V k = R / r, gap = (r - R) / r, den = gap + T(2) * k * u;
+  const V h = T(2) * gap * gap * (one - u) * (one + k * u) / (den * den);  // 1 - the cosine of the angle
+  const V away = square_root(higher(V(h * (T(2) - h)), V{}));
+  V e[3];
+  for (int i = 0; i < 3; ++i) e[i] = x[i] / r;
+  const V sign = e[2] < 0 ? -one : one;
+  const V a = -one / (sign + e[2]), b = e[0] * e[1] * a;
+  const V p[3] = {one + sign * e[0] * e[0] * a, sign * b, -(sign * e[0])}, q[3] = {b, sign + e[1] * e[1] * a, -e[1]};
+  for (int i = 0; i < 3; ++i) y[i] = R * ((one - h) * e[i] + away * (cosine * p[i] + sine * q[i]));
+}
+
+template <class V>
+class Outside {
+ public:
+  static constexpr int D = 3;
+  using T = Element<V>;
+  using I = Bits<V>;
+  using Int = Bits<T>;
+  // grid: of a mesh, or null.
+  Outside(const Solid& solid, mesh::Grid<T>* grid) : solid_(solid), grid_(grid) {
+    double r2 = 0;
+    for (int i = 0; i < D; ++i) half_[i] = grid ? T(0.5) : solid.half ? T(solid.half[i]) : T(0), r2 += double(half_[i]) * double(half_[i]);
+    const bool is_ball = !grid && solid.ball();
+    sphere_ = is_ball ? T(1) : T(square_root(r2));
+    far_ = is_ball ? T(1) : T(kNearSphere) * sphere_;
+  }
+
+  QF_HD Seen<V> look(const V (&x)[D], I active) const {
+    if (!grid_ && solid_.ball()) return {length(x) - T(1), V{}, I{}};
+    V d2{}, most = broadcast<V>(T(-1));
+    for (int i = 0; i < D; ++i) {
+      const V excess = (x[i] < 0 ? -x[i] : x[i]) - half_[i], positive = higher(excess, V{});
+      d2 += positive * positive;
+      most = higher(most, excess);
+    }
+    const V box = most > 0 ? square_root(d2) : most;
+    return grid_ ? look_at_mesh(x, active, box) : Seen<V>{box, V{}, I{}};
+  }
+  // Where a walk ends: the closest point.
+  void project(T (&x)[D], Int& primitive, T (&where)[D - 1]) const {
+    if (grid_) return mesh::Mesh<V>(*grid_).project(x, primitive, where);
+    double here[D], at[D];
+    for (int i = 0; i < D; ++i) here[i] = double(x[i]);
+    nearest(solid_, D, here, at);
+    for (int i = 0; i < D; ++i) x[i] = T(at[i]);
+  }
+  static bool escaped(const T (&)[D]) { return false; }
+
+  // Beyond the sphere, where `far`, a walk comes back to y, with the weight 1, or to infinity, with 0. Two uniform numbers and an angle.
+  QF_HD I far(const V (&x)[D]) const { return length(x) > far_; }
+  QF_HD V come_back(const V (&x)[D], V u, V v, V cosine, V sine, V (&y)[D]) const {
+    const V r = length(x), R = broadcast<V>(sphere_);
+    return_to_sphere(R, r, x, v, cosine, sine, y);
+    return u * r < R ? broadcast<V>(T(1)) : V{};
+  }
+
+ private:
+  QF_HD static V length(const V (&x)[D]) { return square_root(V(x[0] * x[0] + x[1] * x[1] + x[2] * x[2])); }
+  // In the cube the grid is asked; near it the tree, one lane after the other.
+  Seen<V> look_at_mesh(const V (&x)[D], I active, V cube) const {
+    Seen<V> seen = mesh::Mesh<V>(*grid_).look(x, active & (cube <= 0));
+    seen.radius = cube > 0 ? cube : seen.radius;
+    seen.primitive = cube > 0 ? I{} - 1 : seen.primitive;
+    alignas(64) T at[D][kWidth<V>], radius[kWidth<V>];
+    alignas(64) Int primitive[kWidth<V>];
+    unsigned set = bits(active & (cube > 0) & (cube < T(kNearCube)));
+    if (!set) return seen;
+    for (int i = 0; i < D; ++i) store(at[i], x[i]);
+    store(radius, seen.radius), store(primitive, seen.primitive);
+    const mesh::Search<T> search(*grid_->tree);
+    for (; set; set &= set - 1) {
+      const int l = __builtin_ctz(set);
+      const T here[D] = {at[0][l], at[1][l], at[2][l]};
+      T best = mesh::Search<T>::kBeyond;
+      int64_t place = -1;
+      search.closest(here, best, place);
+      radius[l] = square_root(best), primitive[l] = Int(place);
+    }
+    seen.radius = load<V>(radius), seen.primitive = load<I>(primitive);
+    return seen;
+  }
+
+  const Solid solid_;
+  mesh::Grid<T>* const grid_;
+  T half_[D], sphere_, far_;
+};
+template <class V>
+constexpr bool kOutside<Outside<V>> = true;
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::solid

@@ -1,0 +1,37 @@
+"""Random words, and the series of Bessel functions that walks in any dimension need. The same counters as csrc/wos/walk/walker.hpp."""
+
+import numpy as np
+
+from ..._backends.numba import jit
+
+_MASK = np.uint64(0xFFFFFFFF)
+SOURCE, TRIAL = 1 << 28, 1 << 20
+
+
+@jit
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10 on numbers below 2^32 held in uint64."""
+    for _ in range(10):
+        p0 = c0 * np.uint64(0xD2511F53)
+        p1 = c2 * np.uint64(0xCD9E8D57)
+        c0 = (p1 >> np.uint64(32)) ^ c1 ^ k0
+        c2 = (p0 >> np.uint64(32)) ^ c3 ^ k1
+        c1 = p1 & _MASK
+        c3 = p0 & _MASK
+        k0 = (k0 + np.uint64(0x9E3779B9)) & _MASK
+        k1 = (k1 + np.uint64(0xBB67AE85)) & _MASK
+    return c0, c1, c2, c3
+
+
+@jit
+def uniform(word):
+    return (float(word) + 0.5) * 2.0**-32
+
+
+@jit
+def bessel_series(half, q):
+    """(9) sum_k q^k / (k! (nu + 1) ... (nu + k)), nu = half / 2."""
+    total = 1.0
+    for k in range(14, 0, -1):
+        total = total * q / (k * (0.5 * half + k)) + 1.0
+    return total
