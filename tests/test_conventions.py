@@ -12,6 +12,8 @@ import quatrefoil as qf
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
 WITH_DOCTESTS = [
+    "quatrefoil.cheb.nonuniform",
+    "quatrefoil.cheb.scattered",
     "quatrefoil.cheb.transform",
     "quatrefoil.kron.gp",
     "quatrefoil.kron.gp.posterior",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import scattered, transform
-from .scattered import tucker_eval, tucker_eval_vjp
+from . import nonuniform, scattered, transform
+from .nonuniform import cheb_eval, cheb_eval_vjp, cheb_moments, cheb_moments_vjp
+from .scattered import tucker_derivatives, tucker_derivatives_vjp, tucker_eval, tucker_eval_vjp
 from .tensor import ChebTucker
 from .transform import chebpts, coeffs2vals, coeffs2vals_vjp, vals2coeffs, vals2coeffs_vjp
 from .tucker import TuckerTensor, tucker
@@ -12,17 +13,23 @@ from .tucker import TuckerTensor, tucker
 __all__ = [
     "ChebTucker",
     "TuckerTensor",
+    "cheb_eval",
+    "cheb_eval_vjp",
+    "cheb_moments",
+    "cheb_moments_vjp",
     "chebpts",
     "coeffs2vals",
     "coeffs2vals_vjp",
     "tucker",
+    "tucker_derivatives",
+    "tucker_derivatives_vjp",
     "tucker_eval",
     "tucker_eval_vjp",
     "vals2coeffs",
     "vals2coeffs_vjp",
 ]
 
-OPS = Family(__name__, transform.OPS, scattered.OPS)
+OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS)
 
 
 def __dir__() -> list[str]:
