@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from ... import cheb
-from ...bench._problem import Problem
+from ...bench._problem import Problem, installed
 from ..scattered._bench import _tensor, _truth, by_numpy
 
 POINTS = 40_000
@@ -42,11 +43,7 @@ def contraction(C: np.ndarray, X: np.ndarray, chunk: int = 1024) -> np.ndarray:
 
 
 def _finufft() -> Any:
-    try:
-        import finufft  # type: ignore[import-not-found]
-    except ImportError:
-        return None
-    return finufft
+    return importlib.import_module("finufft") if installed("finufft") else None
 
 
 def _even(C: np.ndarray) -> np.ndarray:
