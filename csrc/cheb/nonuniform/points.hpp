@@ -84,7 +84,7 @@ template <class T, int vectors>
 struct Taps {
   using V = Lanes<T>;
   alignas(64) T weight[kGridAxes - 1][vectors * kLanes<T>];
-  V last[vectors];
+  V last[vectors] = {};
   int64_t at[kGridAxes];
 
   QF_HD Taps(const Batch<T>& batch, const GridShape& grid, int d, const double* s) {
