@@ -47,11 +47,9 @@ int64_t interpolate(const Setting<T>& at, const GridShape& g, const T* values, T
   return -1;
 }
 
-constexpr int64_t kSide = 2 * kTile;  // of the part of the grid that a tile's points touch
-
-// README (6): the points of one tile on a sub-grid of its own, [.][.][kSide].
+// README (6): the points of one tile.
 template <class T, int vectors>
-void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t tile, const int64_t* origin, const T* q, T* own) {
+void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t tile, const T* q, T* values) {
   using V = Lanes<T>;
   InterruptCheck check;
   for (int64_t i = batch.start()[tile]; i < batch.start()[tile + 1]; ++i, check(point_ns<T>(g))) {
@@ -61,8 +59,8 @@ void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch
     V last[vectors];
     for (int v = 0; v < vectors; ++v) last[v] = taps.last[v] * weight;
     for (int64_t a = 0; a < g.reach[0]; ++a) {
-      T* row = own + ((taps.at[0] - origin[0] + a) * kSide + (taps.at[1] - origin[1])) * kSide + (taps.at[2] - origin[2]);
-      for (int64_t b = 0; b < g.reach[1]; ++b, row += kSide) {
+      T* row = values + ((taps.at[0] + a) * g.size[1] + taps.at[1]) * g.size[2] + taps.at[2];
+      for (int64_t b = 0; b < g.reach[1]; ++b, row += g.size[2]) {
         const T w = taps.weight[0][a] * taps.weight[1][b];
         for (int v = 0; v < vectors; ++v) store(row + v * kLanes<T>, load<V>(row + v * kLanes<T>) + last[v] * w);
       }
@@ -70,35 +68,27 @@ void spread_tile(const Setting<T>& at, const GridShape& g, const Batch<T>& batch
   }
 }
 
-// README (6): q of the batch's points onto the grid. A tile is one task's; tiles whose sub-grids touch have different colours, and colours
-// come one after the other: every number of the grid is a sum in one order for any number of threads.
+// README (6): q of the batch's points onto the grid. A tile is one task's. Its points touch less than two tiles an axis, so that of the
+// eight colours, which come one after the other, no two tiles of one touch the same number: every number of the grid is a sum in one order
+// for any number of threads.
 template <class T>
 void spread(const Setting<T>& at, const GridShape& g, const Batch<T>& batch, int64_t count, const T* q, T* values) {
-  int64_t side[kGridAxes];
-  for (int k = 0; k < kGridAxes; ++k) side[k] = g.H[k] > 0 ? kSide : 1;
-  for (int colour = 0; colour < 8; ++colour) {
-    int64_t of[kGridAxes];
-    for (int k = 0; k < kGridAxes; ++k) of[k] = (g.tiles[k] + 1 - (colour >> k & 1)) / 2;
-    const double ns = double(count) / double(g.tile_count()) * point_ns<T>(g) + double(side[0] * side[1] * side[2]) * kNumberNs;
-    parallel_for(of[0] * of[1] * of[2], at.threads, ns, [&](int64_t begin, int64_t end) {
-      const Scratch<T> own(side[0] * side[1] * kSide);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t t[kGridAxes] = {i / of[2] / of[1] * 2 + (colour & 1), i / of[2] % of[1] * 2 + (colour >> 1 & 1),
-                                      i % of[2] * 2 + (colour >> 2 & 1)};
-        const int64_t tile = (t[0] * g.tiles[1] + t[1]) * g.tiles[2] + t[2], origin[kGridAxes] = {t[0] * kTile, t[1] * kTile, t[2] * kTile};
-        if (batch.start()[tile] == batch.start()[tile + 1]) continue;
-        set_zero<T>(own, side[0] * side[1] * kSide);
-        with_vectors<T>(g.taps, [&](auto vectors) { spread_tile<T, decltype(vectors)::value>(at, g, batch, tile, origin, q, own); });
-        const int64_t width = min(kSide, g.size[2] - origin[2]);
-        for (int64_t a = 0; a < min(side[0], g.size[0] - origin[0]); ++a)
-          for (int64_t b = 0; b < min(side[1], g.size[1] - origin[1]); ++b) {
-            T* const to = values + ((origin[0] + a) * g.size[1] + origin[1] + b) * g.size[2] + origin[2];
-            const T* const from = own + (a * kSide + b) * kSide;
-            for (int64_t c = 0; c < width; ++c) to[c] += from[c];
-          }
-      }
-    });
-  }
+  const double ns = double(count) / double(g.tile_count()) * point_ns<T>(g) + 1;
+  with_vectors<T>(g.taps, [&](auto given) {
+    constexpr int vectors = decltype(given)::value;
+    static_assert(kTile + vectors * kLanes<T> <= 2 * kTile);
+    for (int colour = 0; colour < 8; ++colour) {
+      int64_t of[kGridAxes];
+      for (int k = 0; k < kGridAxes; ++k) of[k] = (g.tiles[k] + 1 - (colour >> k & 1)) / 2;
+      parallel_for(of[0] * of[1] * of[2], at.threads, ns, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t a = i / of[2] / of[1] * 2 + (colour & 1), b = i / of[2] % of[1] * 2 + (colour >> 1 & 1),
+                        c = i % of[2] * 2 + (colour >> 2 & 1);
+          spread_tile<T, vectors>(at, g, batch, (a * g.tiles[1] + b) * g.tiles[2] + c, q, values);
+        }
+      });
+    }
+  });
 }
 
 template <class T>
