@@ -6,16 +6,22 @@
 namespace quatrefoil::cheb::nonuniform {
 inline namespace QF_ISA {
 
-// What a grid delivers: below, its rounding errors are as large as what is asked for.
+// What a grid delivers: below, its rounding errors are as large as what is asked for. A position is rounded to about eps, and T_k
+// changes k times as much.
 template <class T>
-constexpr double kLeastEps = sizeof(T) == 4 ? 1e-5 : 1e-13;
+double least_eps(const Setting<T>& at) {
+  if (sizeof(T) == 4) return 1e-5;
+  int64_t longest = 0;
+  for (int k = 0; k < at.d; ++k) longest = max(longest, at.n[k]);
+  return max(1e-13, 4 * scattered::kEps<T> * double(longest));
+}
 constexpr double kGridNs = 4;  // of one number of the grid: three transforms, reflection
 
 // By sizes alone, so that values and moments go the same way and stay transposes of each other to rounding.
 template <class T>
 bool takes_grid(const Setting<T>& at) {
   if (at.grid) return true;
-  if (at.d > kGridAxes || at.eps < kLeastEps<T>) return false;
+  if (at.d > kGridAxes || at.eps < least_eps(at)) return false;
   double numbers = 1, cells = kGridNs;
   for (int k = 0; k < at.d; ++k) {
     numbers *= double(at.n[k]);

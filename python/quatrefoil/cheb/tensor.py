@@ -188,11 +188,12 @@ class ChebTucker:
     def plan(self, eps: float) -> Plan:
         """A callable that trades memory for speed: ``plan(X)`` is ``ct(X)`` with an error of ``eps``, relative, both in l2 over the points.
 
-        eps between 0 and 1. Up to three axes, for eps of 1e-11 (float32: 1e-5) and more, and where a value costs more than about 15 000
-        flops (2 prod(r) + 2 sum(n r)), the plan holds values on a grid of about 2n points an axis and interpolates: a value then costs the
-        same whatever the ranks are, 0.3 us or so. The first call makes the grid, (2n + 17)^3 numbers, in the time of 1e5 to 1e6 values at
-        n = 33 to 129: for fewer points ``ct(X)`` is faster. Otherwise the plan is ``ct`` itself. Gradients as of ``ct``; the plan keeps the
-        core and the factors that the tensor has now.
+        eps between 0 and 1. The plan holds values on a grid of about 2n points an axis, and interpolates: a value then costs the same
+        whatever the ranks are. So it does for up to three axes, eps of 1e-11 (float32: 1e-5) and more, and a tensor whose values cost more
+        than about 14 000 flops (2 prod(r) + 2 sum(n r)), 33 000 for eps below 2e-7, twice that where the grid is larger than 32 MB;
+        otherwise the plan is ``ct`` itself. The first call makes the grid, (2n + 33)^3 numbers, twice that while it is made, in the time of
+        1e4 to 1e6 values at n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as of ``ct``. The plan keeps the core and the
+        factors that the tensor has now.
         """
         return Plan(self.core, self.factors, self.to_full, self._domain, eps, self._extras)
 

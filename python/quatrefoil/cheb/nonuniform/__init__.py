@@ -153,7 +153,7 @@ def cheb_eval(
     Differentiable in C and X, up to the boundary, as often as you like. Without eps every coefficient meets every point: 2 prod(n) flops a
     point. With it, and up to three axes, values on a grid of 2n points an axis are made by cosine transforms and interpolated (5) where
     that costs less: of W^d grid numbers a point, W = 8 for 1e-6, 12 for 1e-10. The grid is (2n + 17)^d numbers or more, and as many again
-    while it is made. The choice follows from shapes and eps alone. eps below 1e-13 (float32: 1e-5) is as if it were absent.
+    while it is made. The choice follows from shapes and eps alone. eps below 1e-13, or 9e-16 n (float32: 1e-5), is as if it were absent.
     ``cheb_moments`` with the same eps is the exact transpose, to rounding.
 
     Examples

@@ -102,7 +102,7 @@ def _taps_for(eps):
 
 def _takes_grid(n, P, eps):
     """By sizes alone; what a step of either way costs here was measured once, in ns."""
-    if len(n) > 3 or eps < LEAST_EPS:
+    if len(n) > 3 or eps < max(LEAST_EPS, 4 * np.finfo(float).eps * max(n)):
         return False
     cells = 20.0 * float(np.prod(_sizes(n) + 1.0))
     return cells + P * (200 + 1.5 * _taps_for(eps) ** len(n)) < P * (100 + 1.5 * float(np.prod(n)))
