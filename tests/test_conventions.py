@@ -13,7 +13,9 @@ import quatrefoil as qf
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
 WITH_DOCTESTS = [
     "quatrefoil.cheb.layer",
+    "quatrefoil.cheb.nonuniform",
     "quatrefoil.cheb.orthopoly",
+    "quatrefoil.cheb.scattered",
     "quatrefoil.cheb.transform",
     "quatrefoil.kron.gp",
     "quatrefoil.kron.gp.posterior",

@@ -83,6 +83,12 @@ OTHERS = {
     "KroneckerOperator": (lambda a, b: qf.kron.KroneckerOperator([a, b]).to_dense(), *K),
     "KroneckerOperator ": (lambda a, b: qf.kron.KroneckerOperator([a, b]).diagonal(), *K),
     "cheb.tucker_eval": (lambda *a: cheb.ChebTucker(a[0], a[1:3])(a[3]), CORE, *FACTORS, torch.rand(6, 2, dtype=torch.float64)),
+    "cheb.tucker_derivatives": (
+        lambda *a: cheb.ChebTucker(a[0], a[1:3]).eval(a[3], 2),
+        CORE,
+        *FACTORS,
+        torch.rand(6, 2, dtype=torch.float64),
+    ),
     "cheb.ChebTucker": (lambda *a: cheb.ChebTucker(a[0], a[1:]).to_full(), CORE, *FACTORS),
 }
 

@@ -154,6 +154,7 @@ def test_which_functions_take_which_settings():
         "ssm.s4d_step",
         "wos.solve",
         "wos.closest_point",
+        "cheb.tucker_derivatives",
         "kron.gp_nll",
         "kron.gp_posterior",
         "kron.sum_logdet",

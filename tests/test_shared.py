@@ -123,6 +123,7 @@ def test_cheb_tucker(backend, rng):
         "points": lambda ct: ct(X),
         "grid": lambda ct: ct.grid(x, x, x),
         "dense": lambda ct: ct.to_full(),
+        "derivatives": lambda ct: ct.eval(X, 2),
         "pickle": lambda ct: pickle.loads(pickle.dumps(ct))(X),
     }
     assert in_eight_threads(lambda: qf.cheb.ChebTucker.from_values(V, tol=1e-3), calls) == []

@@ -88,6 +88,9 @@ class Op:
     # the kernel of every backend of the host where it is array code over NumPy and SciPy, which is told the backend
     host: Callable[..., Any] | None = None
     host_adjoint: Callable[..., Any] | None = None  # the adjoint's
+    # the adjoint of the adjoint, made of other ops, for torch: (arrays of the adjoint, gradients of its results or None for 0, options,
+    # backend, num_threads) -> gradients of those arrays, None for 0
+    second: Callable[..., list[Any]] | None = None
     title: str | None = None  # what errors call it where that is not its name: one of the ops behind a function
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)

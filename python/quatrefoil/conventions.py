@@ -56,5 +56,5 @@ A page lists the arrays it is differentiable in. PyTorch gets these gradients: `
 ``torch.compile``. For NumPy they are the functions of the same name with ``_vjp`` behind it: they take the inputs and then the gradient of
 the result (a tuple where there are several), and return the gradients of the inputs that were given, in their order. The gradient with
 respect to a complex w is PyTorch's, dL/dRe w + i dL/dIm w. What has no gradient raises where one is asked for: a second derivative does,
-and forward mode does.
+but where the page says otherwise, and forward mode does.
 """

@@ -82,6 +82,10 @@ def products_and_tensors() -> None:
     assert_type(ct(real(7, 2)), Real)
     assert_type(ct.grid(real(3), real(4)), Real)
     assert_type(qf.cheb.tucker_eval(core, coefficients, real(7, 2)), Real)
+    assert_type(ct.value_and_grad(real(7, 2)), tuple[Real, Real])
+    assert_type(ct.plan(1e-3)(real(7, 2)), Real)
+    assert_type(qf.cheb.cheb_eval(real(4, 5), real(7, 2), eps=1e-3), Real)
+    assert_type(qf.cheb.cheb_moments(real(7, 2), real(7), 5), Real)
     assert_type(qf.cheb.vals2coeffs(real(4, 5)), Real)
 
 

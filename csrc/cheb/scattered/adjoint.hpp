@@ -64,18 +64,6 @@ void contract_adjoint(const Packed<T>& g, const int64_t* r, const AdjointWork<T>
   }
 }
 
-// T_k at the points of a block, k < rows: [rows][points].
-template <class T>
-void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
-  using V = Lanes<T>;
-  for (int64_t i = 0; i < kAdjointPoints; i += kLanes<T>) {
-    Polynomial<V> polynomial = Polynomial<V>::first(load<V>(u + i));
-    const V s = load<V>(sign + i);
-    for (int64_t k = 0; k < rows; ++k, polynomial.advance())
-      store(out + k * kAdjointPoints + i, k % 2 ? polynomial.value * s : polynomial.value);
-  }
-}
-
 // Lanes for a row of `columns` numbers, a multiple of kAdjointColumns: whole vectors where they fit, else vectors of kAdjointColumns.
 // f gets a number of the lane type.
 template <class T, class F>
@@ -138,7 +126,7 @@ template <class T>
 void add_block(const Packed<T>& g, const TuckerEval<T>& p, const Sums<T>& layout, const AdjointWork<T>& w, const T* grad, T* sums) {
   for (int k = 0; k < g.d; ++k) {
     const int64_t n = round_up(g.rows[k], kAdjointRows);
-    tabulate(w.u + k * kAdjointPoints, w.sign + k * kAdjointPoints, n, w.polynomials);
+    tabulate<T, kAdjointPoints>(w.u + k * kAdjointPoints, w.sign + k * kAdjointPoints, n, w.polynomials);
     turn(w.bar + g.column_at[k] * kAdjointPoints, g.columns[k], w.across);
     add_outer(w.polynomials, n, w.across, g.columns[k], sums + layout.factor_at[k]);
   }

@@ -18,6 +18,8 @@ struct TuckerEval {
   T* f;        // (P,)
   std::int64_t P;
   double lo[kMaxAxes], hi[kMaxAxes];
+  bool dense;        // no factors: their columns are the Chebyshev polynomials themselves, the core is the coefficients, r is n
+  bool extrapolate;  // points outside the domain are taken too
   int threads;
   const void* packed;  // core and factors as `pack` has laid them out, which are then not read; null: the kernel does it itself
 };
@@ -31,13 +33,30 @@ struct TuckerEvalAdjoint {
   T* dX;  // (P, d)
 };
 
+// f in `value`, and as asked its derivatives.
+template <class T>
+struct TuckerDerivatives {
+  TuckerEval<T> value;
+  T* gradient;  // (P, d), or null
+  T* hessian;   // (P, d, d), or null; asked for with the gradient only
+};
+
+template <class T>
+struct TuckerDerivativesAdjoint {
+  TuckerEvalAdjoint<T> value;  // grad: of f
+  const T* grad_gradient;      // (P, d), or null
+  const T* grad_hessian;       // (P, d, d), or null
+};
+
 // A kernel returns the index within X of the first coordinate that is NaN or outside its interval, or -1; the outputs are then not to be
 // used.
 template <class T>
 struct Kernels {
   std::int64_t (*tucker_eval)(const TuckerEval<T>&);
   std::int64_t (*tucker_eval_adjoint)(const TuckerEvalAdjoint<T>&);  // makes its own layout, another one
-  void* (*pack)(const TuckerEval<T>&);                               // reads core and factors alone
+  std::int64_t (*tucker_derivatives)(const TuckerDerivatives<T>&);
+  std::int64_t (*tucker_derivatives_adjoint)(const TuckerDerivativesAdjoint<T>&);
+  void* (*pack)(const TuckerEval<T>&);  // reads core and factors alone
   void (*discard)(void* packed);
 };
 

@@ -68,7 +68,7 @@ class Packed {
 
 // Takes core, factors and X.
 template <class T>
-TuckerEval<T> inputs(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
+TuckerEval<T> inputs(Arguments& given, const Domain& domain, bool extrapolate, const py::object& packed, int threads) {
   TuckerEval<T> p{};
   if (packed.is_none()) {
     p = tensor<T>(given);
@@ -80,7 +80,7 @@ TuckerEval<T> inputs(Arguments& given, const Domain& domain, const py::object& p
   for (int k = 0; k < p.d; ++k) p.lo[k] = domain[2 * std::size_t(k)], p.hi[k] = domain[2 * std::size_t(k) + 1];
   given.size("d", p.d);
   p.X = given.input("X", "P d");
-  p.P = given["P"], p.threads = threads;
+  p.P = given["P"], p.extrapolate = extrapolate, p.threads = threads;
   return p;
 }
 
@@ -91,15 +91,18 @@ void run(const Arguments& given, Kernel* kernel, const Args& args, const TuckerE
   if (at < 0) return;
   const int k = int(at % p.d);
   char text[320];
-  std::snprintf(text, sizeof text, "X[%lld, %d] = %.17g, expected a number within the domain [%.17g, %.17g] of axis %d",
-                (long long)(at / p.d), k, double(p.X[at]), p.lo[k], p.hi[k], k);
+  if (p.extrapolate)
+    std::snprintf(text, sizeof text, "X[%lld, %d] = %.17g, expected a finite number", (long long)(at / p.d), k, double(p.X[at]));
+  else
+    std::snprintf(text, sizeof text, "X[%lld, %d] = %.17g, expected a number within the domain [%.17g, %.17g] of axis %d",
+                  (long long)(at / p.d), k, double(p.X[at]), p.lo[k], p.hi[k], k);
   given.refuse(text);
 }
 
 void tucker_eval(Arguments& given, const Domain& domain, const py::object& packed, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    TuckerEval<T> p = inputs<T>(given, domain, packed, threads);
+    TuckerEval<T> p = inputs<T>(given, domain, false, packed, threads);
     p.f = given.output("out", "P");
     run(given, kernels<T>().tucker_eval, p, p);
   });
@@ -110,7 +113,7 @@ void tucker_eval_adjoint(Arguments& given, const Domain& domain, const py::objec
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     TuckerEvalAdjoint<T> q{};
-    q.forward = inputs<T>(given, domain, py::none(), threads);
+    q.forward = inputs<T>(given, domain, false, py::none(), threads);
     q.grad = given.input("grad", "P");
     q.dcore = given.gradient_of("core");
     const auto dfactors = given.gradients_of("factors");
@@ -120,11 +123,46 @@ void tucker_eval_adjoint(Arguments& given, const Domain& domain, const py::objec
   });
 }
 
+void tucker_derivatives(Arguments& given, const Domain& domain, bool gradient, bool hessian, bool extrapolate, const py::object& packed,
+                        int threads) {
+  given.require(gradient || !hessian, "a Hessian comes with the gradient");
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    TuckerDerivatives<T> q{};
+    q.value = inputs<T>(given, domain, extrapolate, packed, threads);
+    q.value.f = given.output("f", "P");
+    q.gradient = given.output_if(gradient, "gradient", "P d");
+    q.hessian = given.output_if(hessian, "hessian", "P d d");
+    run(given, kernels<T>().tucker_derivatives, q, q.value);
+  });
+}
+
+void tucker_derivatives_adjoint(Arguments& given, const Domain& domain, bool gradient, bool hessian, bool extrapolate,
+                                const py::object& packed, int threads) {
+  if (!packed.is_none()) given.memo<Packed>("packed", packed);  // of no use here either
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    TuckerDerivativesAdjoint<T> q{};
+    TuckerEvalAdjoint<T>& value = q.value;
+    value.forward = inputs<T>(given, domain, extrapolate, py::none(), threads);
+    value.grad = given.input("grad_f", "P");
+    q.grad_gradient = given.input_if(gradient, "grad_gradient", "P d");
+    q.grad_hessian = given.input_if(hessian, "grad_hessian", "P d d");
+    value.dcore = given.gradient_of("core");
+    const auto dfactors = given.gradients_of("factors");
+    for (std::size_t k = 0; k < dfactors.size(); ++k) value.dfactors[k] = dfactors[k];
+    value.dX = given.gradient_of("X");
+    run(given, kernels<T>().tucker_derivatives_adjoint, q, value.forward);
+  });
+}
+
 }  // namespace
 
 void bind(py::module_& m) {
   define(m, "tucker_eval", &tucker_eval);
   define(m, "tucker_eval_vjp", &tucker_eval_adjoint);
+  define(m, "tucker_derivatives", &tucker_derivatives);
+  define(m, "tucker_derivatives_vjp", &tucker_derivatives_adjoint);
   py::class_<Packed>(m, "Packed").def(py::init<const py::object&, const py::object&>(), py::arg("core"), py::arg("factors"));
 }
 

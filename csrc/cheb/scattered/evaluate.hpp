@@ -49,9 +49,7 @@ int64_t evaluate(const TuckerEval<T>& p, const Packed<T>& g) {
       const int64_t first = block * points, left = min<int64_t>(points, p.P - first);
       const int64_t found = map_points<T, points>(p, intervals, first, u, sign);
       if (found >= 0) note_first(bad, found);
-      for (int k = 0; k < p.d; ++k)
-        factor_functions<T, kVectors>(g.table + g.table_at[k], g.rows[k], g.columns[k], u + k * points, sign + k * points, points,
-                                      functions + g.column_at[k] * points);
+      for (int k = 0; k < p.d; ++k) axis_functions<T>(g, g.table, k, u, sign, functions);
       alignas(64) T f[points];
       contract(g, p.r, functions, rows, f);
       __builtin_memcpy(p.f + first, f, std::size_t(left) * sizeof(T));

@@ -20,12 +20,12 @@ int64_t map_points(const TuckerEval<T>& p, const Interval* intervals, int64_t fi
     alignas(64) double x[points];
     const T* at = p.X + first * p.d + k;
     for (int64_t i = 0; i < points; ++i) x[i] = double(at[min(i, count - 1) * p.d]);
-    const double far = 1 + intervals[k].slack;
+    const D far = D{} + intervals[k].far, end = D{} + intervals[k].end;
     auto good = D{} == D{};
     for (int i = 0; i < points; i += W) {
       D t = to_reference(load<D>(x + i), intervals[k]);
       good &= (t <= far) & (t >= -far);
-      t = lower(higher(t, D{} - 1), D{} + 1);
+      t = lower(higher(t, -end), end);
       const D s = t < 0.0 ? D{} - 1 : D{} + 1;
       store<F>(u + k * points + i, converted<T>(2 * (t * s - 1)));
       store<F>(sign + k * points + i, converted<T>(s));
@@ -34,7 +34,7 @@ int64_t map_points(const TuckerEval<T>& p, const Interval* intervals, int64_t fi
   }
   if (all_good) return -1;
   for (int64_t i = 0; i < count * p.d; ++i) {
-    const double t = to_reference(double(p.X[first * p.d + i]), intervals[i % p.d]), far = 1 + intervals[i % p.d].slack;
+    const double t = to_reference(double(p.X[first * p.d + i]), intervals[i % p.d]), far = intervals[i % p.d].far;
     if (!(t <= far && t >= -far)) return first * p.d + i;
   }
   return -1;
@@ -42,7 +42,7 @@ int64_t map_points(const TuckerEval<T>& p, const Interval* intervals, int64_t fi
 
 template <class T>
 void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
-  for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>);
+  for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>, p.extrapolate);
 }
 
 // README (2), (3): `columns` factor functions at kLanes x vectors points. Reads the tile once; polynomials and sums stay in registers.
@@ -81,6 +81,29 @@ void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u,
   for (; c + kColumns <= columns; c += kColumns, check(double(rows * kColumns * vectors)))
     tile_functions<T, vectors, kColumns>(table + c * rows, rows, u, sign, stride, out + c * stride);
   if (c < columns) tile_functions<T, vectors, kNarrow>(table + c * rows, rows, u, sign, stride, out + c * stride);
+}
+
+// T_k at the points of a block, k < rows: [rows][points].
+template <class T, int points>
+void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
+  using V = Lanes<T>;
+  InterruptCheck check;
+  for (int i = 0; i < points; i += kLanes<T>, check(double(rows))) {
+    Polynomial<V> polynomial = Polynomial<V>::first(load<V>(u + i));
+    const V s = load<V>(sign + i);
+    for (int64_t k = 0; k < rows; ++k, polynomial.advance()) store(out + k * points + i, k % 2 ? polynomial.value * s : polynomial.value);
+  }
+}
+
+// The functions of one axis at the points of a block, from a table, or the polynomials themselves where there is none.
+template <class T>
+void axis_functions(const Layout<T>& g, const T* tables, int k, const T* u, const T* sign, T* out) {
+  constexpr int points = kPoints<T>;
+  u += k * points, sign += k * points, out += g.column_at[k] * points;
+  if (g.rows[k] > 0)
+    factor_functions<T, kVectors>(tables + g.table_at[k], g.rows[k], g.columns[k], u, sign, points, out);
+  else
+    tabulate<T, points>(u, sign, g.columns[k], out);
 }
 
 // The multi-index of the leading axes, and products of their factor functions.

@@ -10,19 +10,24 @@ inline namespace QF_ISA {
 struct Interval {
   double sum, sum_error;  // lo + hi without rounding
   double width;
-  double slack;  // on [-1, 1]: so far outside is rounding of the caller's coordinates
+  double far;  // |t| beyond this is refused: so much outside of [-1, 1] is rounding of the caller's coordinates
+  double end;  // what |t| is clamped to
 };
 
 constexpr double kSlackEps = 48;  // in units of eps: 1e-14 for float64 on [-1, 1]
 
-QF_HD Interval interval(double lo, double hi, double eps) {
+constexpr double kAnywhere = 1.7976931348623157e308;  // any finite number
+
+QF_HD Interval interval(double lo, double hi, double eps, bool extrapolate) {
   Interval i;
   i.sum = lo + hi;
   const double part = i.sum - lo;
   i.sum_error = (lo - (i.sum - part)) + (hi - part);  // Knuth's two-sum
   i.width = hi - lo;
   const double a = lo < 0 ? -lo : lo, b = hi < 0 ? -hi : hi;
-  i.slack = kSlackEps * eps * (a > b ? a : b) / (i.width / 2);  // max(|lo|, |hi|) is at least half the width
+  const double slack = kSlackEps * eps * (a > b ? a : b) / (i.width / 2);  // max(|lo|, |hi|) is at least half the width
+  i.far = extrapolate ? kAnywhere : 1 + slack;
+  i.end = extrapolate ? kAnywhere : 1;
   return i;
 }
 
@@ -56,6 +61,18 @@ QF_HD void differentiate(const T* c, int64_t n, int64_t stride, T* d, int64_t st
     const double before = after + 2 * double(k) * double(c[k * stride]);
     after = at;
     at = before;
+  }
+}
+
+// Its transpose: c_k += 2k sum of d_j over j = k-1, k-3, ..., d_0 halved.
+template <class T>
+QF_HD void add_differentiate_adjoint(const T* d, int64_t n, int64_t stride, T* c) {
+  double before = 0, at = 0;  // the sums for k - 1 and for k
+  for (int64_t k = 0; k < n; ++k) {
+    c[k * stride] += T(2 * double(k) * at);
+    const double next = before + (k ? 1.0 : 0.5) * double(d[k * stride]);
+    before = at;
+    at = next;
   }
 }
 

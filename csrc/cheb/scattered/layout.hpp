@@ -30,7 +30,7 @@ template <class T>
 struct Layout {
   int d, leading;                                   // axes, leading axes
   int64_t columns[kMaxAxes];                        // r_k, rounded up
-  int64_t rows[kMaxAxes];                           // n_k, rounded up to pairs of polynomials
+  int64_t rows[kMaxAxes];                           // n_k, rounded up to pairs of polynomials; 0 where there is no table
   int64_t table_at[kMaxAxes], column_at[kMaxAxes];  // where an axis starts in the tables, in the factor functions
   int64_t tables = 0, total = 0;                    // numbers in all tables, columns of all axes
   int64_t lead = 1, rb = 1, rc, rb_padded;
@@ -39,7 +39,7 @@ struct Layout {
   Layout(const TuckerEval<T>& p, int64_t pad) : d(p.d), leading(p.d > 2 ? p.d - 2 : 0) {
     for (int k = 0; k < d; ++k) {
       columns[k] = round_up(p.r[k], pad);
-      rows[k] = max<int64_t>(2, round_up(p.n[k], 2));
+      rows[k] = p.dense ? 0 : max<int64_t>(2, round_up(p.n[k], 2));
       table_at[k] = tables;
       column_at[k] = total;
       tables += rows[k] * columns[k];
@@ -105,7 +105,8 @@ struct Packed : Layout<T> {
   Scratch<T> table, core;
 
   Packed(const TuckerEval<T>& p, int64_t pad) : Layout<T>(p, pad), table(this->tables), core(this->core_size()) {
-    for (int k = 0; k < p.d; ++k) pack_factor(p.factors[k], p.n[k], p.r[k], this->rows[k], this->columns[k], table + this->table_at[k]);
+    for (int k = 0; k < p.d && !p.dense; ++k)
+      pack_factor(p.factors[k], p.n[k], p.r[k], this->rows[k], this->columns[k], table + this->table_at[k]);
     pack_core<T>(p, *this, core);
   }
 };

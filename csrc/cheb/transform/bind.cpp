@@ -1,13 +1,11 @@
 // Arrays from Python -> args, checked. Computes nothing.
+#include "cheb/transform/bind.hpp"
+
 #include <pybind11/stl.h>
 
 #include <cstring>
 
-#include "cheb/transform/args.hpp"
-#include "core/host/isa.hpp"
 #include "py/arguments.hpp"
-
-QF_TABLE(cheb, transform)
 
 namespace quatrefoil::cheb::transform {
 namespace {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import layer, orthopoly, scattered, transform
+from . import layer, nonuniform, orthopoly, scattered, transform
 from .layer import poly_layer, poly_layer_vjp
+from .nonuniform import cheb_eval, cheb_eval_vjp, cheb_moments, cheb_moments_vjp
 from .orthopoly import optimal_samples
-from .scattered import tucker_eval, tucker_eval_vjp
+from .scattered import tucker_derivatives, tucker_derivatives_vjp, tucker_eval, tucker_eval_vjp
 from .tensor import ChebTucker
 from .transform import chebpts, coeffs2vals, coeffs2vals_vjp, vals2coeffs, vals2coeffs_vjp
 from .tucker import TuckerTensor, tucker
@@ -14,6 +15,10 @@ from .tucker import TuckerTensor, tucker
 __all__ = [
     "ChebTucker",
     "TuckerTensor",
+    "cheb_eval",
+    "cheb_eval_vjp",
+    "cheb_moments",
+    "cheb_moments_vjp",
     "chebpts",
     "coeffs2vals",
     "coeffs2vals_vjp",
@@ -22,13 +27,15 @@ __all__ = [
     "poly_layer",
     "poly_layer_vjp",
     "tucker",
+    "tucker_derivatives",
+    "tucker_derivatives_vjp",
     "tucker_eval",
     "tucker_eval_vjp",
     "vals2coeffs",
     "vals2coeffs_vjp",
 ]
 
-OPS = Family(__name__, transform.OPS, scattered.OPS, layer.OPS)
+OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS, layer.OPS)
 
 
 def __dir__() -> list[str]:

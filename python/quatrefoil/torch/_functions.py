@@ -1,4 +1,5 @@
-"""Two autograd Functions per op. The gradient of an adjoint raises: a second derivative is right or an error, never silently less."""
+"""Two autograd Functions per op. The gradient of an adjoint is what the op says it is, or raises: a second derivative is right or an error,
+never silently less."""
 
 from __future__ import annotations
 
@@ -27,6 +28,13 @@ def _present(result: Any) -> tuple[Any, ...]:
     return tuple(g for g in result if g is not None)
 
 
+def _second(op: Op, arrays: Any, grads: Any, options: Any, backend: str | None, num_threads: int) -> Any:
+    """The gradient of an adjoint, where its op has one."""
+    if op.primal is None or op.primal.second is None:
+        no_derivative(op)
+    return op.primal.second(arrays, place(op, arrays, options, grads), options, backend, num_threads or None)  # type: ignore[union-attr,misc]
+
+
 def _eager(op: Op) -> Any:
     class Eager(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
@@ -36,16 +44,16 @@ def _eager(op: Op) -> Any:
             result = compute(arrays, setting[1], None, num_threads)
             if op.single:
                 return result
+            ctx.set_materialize_grads(op.primal is None)
             ctx.mark_non_differentiable(*constant_results(op, result))
             return _present(result)
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
-            if op.adjoint is None:
-                no_derivative(op)
-            assert op.adjoint is not None
             options, extras, backend = ctx.setting
             arrays = ctx.saved_tensors
+            if op.adjoint is None:
+                return (None, None, None, *_second(op, arrays, grads, options, backend, ctx.num_threads))
             refuse_constants(op, arrays, ctx.needs_input_grad[3:])
             given = graded(op, arrays, options, grads)
             gradients = call(op.adjoint, [*arrays, *given], options, extras, None, backend, ctx.num_threads or None)
@@ -72,10 +80,10 @@ def _transformed(op: Op) -> Any:
 
         @staticmethod
         def backward(ctx: Any, *grads: Any) -> Any:
-            if op.adjoint is None:
-                no_derivative(op)
-            assert op.adjoint is not None
             arrays = ctx.saved_tensors
+            if op.adjoint is None:
+                options, backend, num_threads = ctx.setting
+                return (None, *_second(op, arrays, grads, options, backend, num_threads))
             refuse_constants(op, arrays, ctx.needs_input_grad[1:])
             given = graded(op, arrays, ctx.setting[0], grads)
             gradients = functions(op.adjoint).transformed.apply(ctx.setting, *arrays, *given)

@@ -28,6 +28,18 @@ def _tucker(n, r, P, *, decay=0.8, domain=None, positive=False):
     return make
 
 
+def _derivatives(*arguments, order, extrapolate=False, **keywords):
+    """The same with derivatives; points beyond the domain where they are taken."""
+
+    def make(rng):
+        (core, factors, X), options = _tucker(*arguments, **keywords)(rng)
+        if extrapolate:
+            X *= 1.2
+        return [core, factors, X], {**options, "gradient": order > 0, "hessian": order > 1, "extrapolate": extrapolate}
+
+    return make
+
+
 def random_tensor(rng, n, r, dtype=np.float64, decay=0.8):
     core = np.asarray(rng.standard_normal(r), dtype)
     return core, [(rng.standard_normal((m, s)) * decay ** np.arange(m)[:, None]).astype(dtype) for m, s in zip(n, r)]
@@ -54,6 +66,24 @@ CASES = [
     Case("tucker_eval", "one-domain", _tucker((8, 9), (4, 4), 55, domain=(100.0, 101.0))),
     Case("tucker_eval", "pairs", _tucker((8, 9, 4), (4, 4, 3), 55, domain=((0.1, 0.7), (-3, 5), (21.1, 22.3)))),
     Case("tucker_eval", "many-points", _tucker((6, 5, 4), (3, 4, 2), 20011)),
+    Case("tucker_derivatives", "d1", _derivatives((9,), (3,), 37, order=2)),
+    Case("tucker_derivatives", "d2", _derivatives((13, 8), (5, 3), 101, order=2)),
+    Case("tucker_derivatives", "d3", _derivatives((5, 7, 4), (3, 5, 2), 29, order=2)),
+    Case("tucker_derivatives", "d3-gradient", _derivatives((5, 7, 4), (3, 5, 2), 29, order=1)),
+    Case("tucker_derivatives", "small", _derivatives((3, 2), (2, 2), 3, order=1, domain=(-1.0, 1.0, -4.0, 2.0), positive=True)),
+    Case("tucker_derivatives", "domain", _derivatives((8, 9, 4), (4, 4, 3), 55, order=2, domain=((0.1, 0.7), (-3, 5), (21.1, 22.3)))),
+    Case("tucker_derivatives", "d4", _derivatives((5, 3, 6, 4), (2, 3, 5, 4), 77, order=2)),
+    Case("tucker_derivatives", "d5", _derivatives((2, 3, 1, 4, 5), (2, 1, 1, 3, 2), 50, order=2)),
+    Case("tucker_derivatives", "value", _derivatives((5, 7, 4), (3, 5, 2), 29, order=0)),
+    Case("tucker_derivatives", "beyond", _derivatives((5, 7, 4), (3, 5, 2), 29, order=2, extrapolate=True)),
+    Case("tucker_derivatives", "beyond-value", _derivatives((5, 7), (3, 5), 29, order=0, extrapolate=True)),
+    Case("tucker_derivatives", "no-points", _derivatives((5, 4, 3), (2, 3, 2), 0, order=2)),
+    Case("tucker_derivatives", "ones", _derivatives((1, 1, 1), (1, 1, 1), 5, order=2)),
+    Case("tucker_derivatives", "no-ranks", _derivatives((4, 3, 2), (2, 0, 2), 7, order=2)),
+    Case("tucker_derivatives", "no-coefficients", _derivatives((4, 0, 2), (2, 3, 2), 7, order=1)),
+    Case("tucker_derivatives", "tile", _derivatives((33, 33, 33), (8, 8, 8), 96, order=1)),
+    Case("tucker_derivatives", "beyond-tile", _derivatives((17, 31, 10), (9, 17, 7), 97, order=2)),
+    Case("tucker_derivatives", "prime", _derivatives((37, 2, 23), (13, 2, 11), 1009, order=1)),
 ]
 
 

@@ -14,6 +14,26 @@ def tucker_eval(core, factors, X, *, domain=(-1, 1)):
     return np.einsum(*operands, [d])
 
 
+def tucker_derivatives(core, factors, X, *, gradient=True, hessian=False, domain=(-1, 1), extrapolate=False):
+    """NumPy's chebder on the factors, and the values of what comes out."""
+    d = len(factors)
+    lo, hi = np.broadcast_to(np.reshape(np.asarray(domain, np.longdouble), (-1, 2)), (d, 2)).T
+
+    def differentiated(*axes):
+        changed = [U.astype(np.longdouble) for U in factors]
+        for k in axes:
+            changed[k] = chebyshev.chebder(changed[k]) * (2 / (hi[k] - lo[k])) if len(changed[k]) > 1 else 0 * changed[k]
+        return tucker_eval(core, changed, X, domain=domain)
+
+    f = differentiated()
+    if not gradient and not hessian:
+        return f
+    g = np.stack([differentiated(i) for i in range(d)], axis=1)
+    if not hessian:
+        return f, g
+    return f, g, np.stack([np.stack([differentiated(i, j) for j in range(d)], axis=1) for i in range(d)], axis=1)
+
+
 def derivative(core, factors, X, axis):
     """df/dx_axis on [-1, 1]^d: NumPy's chebder on one factor."""
     changed = [chebyshev.chebder(U) if k == axis and len(U) > 1 else U * (k != axis) for k, U in enumerate(factors)]

@@ -1,6 +1,6 @@
-"""Values of Chebyshev-Tucker tensors at scattered points. n coefficients and r ranks per axis, d axes, P points.
+"""Values of Chebyshev-Tucker tensors at scattered points, and their derivatives. n coefficients and r ranks per axis, d axes, P points.
 
-Equation numbers are those of csrc/cheb/README.md.
+Equation numbers are those of csrc/cheb/scattered/README.md.
 """
 
 from __future__ import annotations
@@ -8,11 +8,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._arguments import sequence
+from ..._arguments import integer, sequence
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, T
 from ..domain import UNIT, Domain, flat_domain
+from ..transform import derivative_matrix
+
+
+def _second(
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+) -> list[Any]:
+    """The adjoint of the adjoint (11): gradients of the inputs and of grad, ``bars`` being those of the inputs' gradients, None for 0."""
+    core, *factors, X, grad = arrays
+    core_bar, *factor_bars, X_bar = bars
+    (domain,) = options
+    total: list[Any] = [None] * len(arrays)
+
+    def add(at: int, term: Any) -> None:
+        total[at] = term if total[at] is None else total[at] + term
+
+    def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int | None, matrix: Any = None) -> None:
+        """What sum_p grad_p weight_p f(x_p) adds, f being that of core and factors, of which ``without`` is no input but matrix @ one."""
+        f = call(TUCKER_EVAL, (core, *factors, X), options, (None,), None, backend, num_threads)
+        gradients = call_vjp(TUCKER_EVAL, (core, factors, X, grad * weight), options, (), backend, num_threads)
+        for at, gradient in enumerate(TUCKER_EVAL.flatten(gradients)):
+            if at != without:
+                add(at, gradient)
+            elif matrix is not None:
+                add(at, matrix.T @ gradient)
+        add(len(arrays) - 1, f * weight)
+
+    if core_bar is not None:
+        add_value(core_bar, factors, 1.0, 0)
+    for k, (U, bar) in enumerate(zip(factors, factor_bars)):
+        if bar is not None:
+            add_value(core, [*factors[:k], bar, *factors[k + 1 :]], 1.0, 1 + k)
+        if X_bar is not None:
+            D = derivative_matrix(U) * (2 / (domain[2 * k + 1] - domain[2 * k]))
+            add_value(core, [*factors[:k], D @ U, *factors[k + 1 :]], X_bar[:, k], 1 + k, D)
+    return total
+
 
 TUCKER_EVAL = Op(
     __name__, "tucker_eval",
@@ -21,8 +57,17 @@ TUCKER_EVAL = Op(
     options=(Option("domain", "floats"),),
     extras=("packed",),
     tolerance=2e-6,  # the sums over k in float32 lose about sqrt(n) eps of coefficients that do not decay
+    second=_second,
 )  # fmt: skip
-OPS = (TUCKER_EVAL,)
+TUCKER_DERIVATIVES = Op(
+    __name__, "tucker_derivatives",
+    inputs=TUCKER_EVAL.inputs,
+    outputs=(Arg("f", "P"), Arg("gradient", "P #", when="gradient"), Arg("hessian", "P # #", when="hessian")),
+    options=(*TUCKER_EVAL.options, Option("gradient", bool), Option("hessian", bool), Option("extrapolate", bool)),
+    extras=("packed",),
+    tolerance=4e-6,  # coefficients of derivatives are larger than those of values, the largest derivatives less so
+)  # fmt: skip
+OPS = (TUCKER_EVAL, TUCKER_DERIVATIVES)
 
 
 def tucker_eval(
@@ -66,8 +111,9 @@ def tucker_eval(
 
     Notes
     -----
-    Differentiable in core, factors, X. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops a point, ranks rounded up to the tile; memory a few kB a
-    thread whatever P is: no array of P r^2 numbers exists. Error: a few eps of the largest |f|, up to the ends of the domain (3).
+    Differentiable in core, factors, X, as often as you like. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops a point, ranks rounded up to the
+    tile; memory a few kB a thread whatever P is: no array of P r^2 numbers exists. Error: a few
+    eps of the largest |f|, up to the ends of the domain (3).
     """
     given = sequence(factors, "cheb.tucker_eval: factors")
     options = flat_domain(domain, len(given), "cheb.tucker_eval")
@@ -91,3 +137,110 @@ def tucker_eval_vjp(
         options = flat_domain(domain, len(factors), label)
         return call_vjp(TUCKER_EVAL, (core, factors, X, grad), (options,), (), backend, num_threads)
     raise TypeError(f"{label}: expected core, factors, X and grad, got {len(inputs_and_grad)} arguments")
+
+
+def tucker_derivatives(
+    core: Array[T],
+    factors: Sequence[Array[T]],
+    X: Array[T],
+    *,
+    gradient: bool = True,
+    hessian: bool = False,
+    domain: Domain = UNIT,
+    extrapolate: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Values of a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians from the same pass (9).
+
+    Parameters
+    ----------
+    core, factors, X, domain
+        As in ``tucker_eval``.
+    gradient, hessian : bool
+        What to return beside f. A Hessian comes with the gradient.
+    extrapolate : bool
+        Take points outside the domain too: there the polynomial grows like (2 |t|)^n, t on [-1, 1] within the domain, and its error with
+        it.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    f, (f, g) or (f, g, H)
+        As asked: f (P,), g (P, d) with g[p, i] = df/dx_i, H (P, d, d), symmetric to the bit; derivatives in the coordinates of the domain.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a point outside the domain, with ``extrapolate`` one that is not finite, or NaN (its index is named);
+        an empty interval.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in core, factors, X, all results at once (10). Cost: m (2 sum(n_k r_k) + 2 prod(r_k)) flops a point, m = 2 with the
+    gradient and 3 with the Hessian; the adjoint costs that of ``tucker_eval`` for every derivative whose gradient is not
+    0. Memory a few kB a thread beside the results.
+    Error: a few eps of the largest derivative, up to the ends of the domain.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> U = np.array([[0.0], [0.0], [1.0]])  # T_2(t) = 2 t^2 - 1
+    >>> f, g, H = qf.cheb.tucker_derivatives(np.ones(1), [U], np.array([[0.5]]), hessian=True)
+    >>> f, g, H
+    (array([-0.5]), array([[2.]]), array([[[4.]]]))
+    """
+    given = sequence(factors, "cheb.tucker_derivatives: factors")
+    options = _derivative_options(gradient, hessian, domain, extrapolate, len(given), "cheb.tucker_derivatives")
+    found = call(TUCKER_DERIVATIVES, (core, *given, X), options, (None,), None, backend, num_threads)
+    return _asked(found)
+
+
+def _derivative_options(gradient: Any, hessian: Any, domain: Any, extrapolate: Any, d: int, label: str) -> tuple[Any, ...]:
+    return flat_domain(domain, d, label), bool(gradient or hessian), bool(hessian), bool(extrapolate)
+
+
+def _asked(results: tuple[Any, ...]) -> Any:
+    """f, (f, g) or (f, g, H)."""
+    there = tuple(r for r in results if r is not None)
+    return there if len(there) > 1 else there[0]
+
+
+def evaluated(
+    arrays: Sequence[Any],
+    order: int,
+    domain: tuple[float, ...],
+    extrapolate: bool,
+    extras: tuple[Any, ...],
+    backend: str | None,
+    num_threads: int | None,
+    label: str,
+) -> Any:
+    """What the methods of a tensor do: f, (f, g) or (f, g, H) of core, factors and X."""
+    order = integer(order, label, "order", 0, 2)
+    if order == 0 and not extrapolate:
+        return call(TUCKER_EVAL, arrays, (domain,), extras, None, backend, num_threads)
+    options = domain, order > 0, order > 1, bool(extrapolate)
+    return _asked(call(TUCKER_DERIVATIVES, arrays, options, extras, None, backend, num_threads))
+
+
+def tucker_derivatives_vjp(
+    *inputs_and_grad: Any,
+    gradient: bool = True,
+    hessian: bool = False,
+    domain: Domain = UNIT,
+    extrapolate: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[Any, ...]:
+    """Gradients of ``tucker_derivatives``: ``(core, factors, X, grads)``, grads as its results -> (dcore, [dfactors], dX) (10)."""
+    label = "cheb.tucker_derivatives_vjp"
+    if len(inputs_and_grad) != 4:
+        raise TypeError(f"{label}: expected core, factors, X and the gradients of the results, got {len(inputs_and_grad)} arguments")
+    core, factors, X, grads = inputs_and_grad
+    factors = sequence(factors, f"{label}: factors")
+    options = _derivative_options(gradient, hessian, domain, extrapolate, len(factors), label)
+    return call_vjp(TUCKER_DERIVATIVES, (core, factors, X, grads), options, (), backend, num_threads)

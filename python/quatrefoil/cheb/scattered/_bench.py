@@ -24,6 +24,9 @@ def problems() -> Iterator[Problem]:
     yield _eval(65, 16, np.float32)
     for n, r in ((33, 8), (65, 16)):
         yield from _gradient(n, r)
+    for n, r, goal in ((33, 8, 12.0), (65, 16, 8.0), (129, 16, 12.0)):
+        yield from _value_and_gradient(n, r, goal)
+    yield from _hessian(33, 8)
 
 
 def _tensor(n: int, r: int, dtype: Any) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
@@ -126,6 +129,70 @@ def _gradient(n: int, r: int) -> Iterator[Problem]:
         1e-14,
         {},
         1e-10,  # arccos has an infinite slope at the ends
+    )
+
+
+def _value_and_gradient(n: int, r: int, goal: float) -> Iterator[Problem]:
+    """Values and gradients in the points, of which torch's autograd asks for forward and backward; compared by gradients."""
+    try:
+        import torch
+    except ImportError:
+        return
+    core, factors, X = _tensor(n, r, np.float64)
+    ct = cheb.ChebTucker(core, factors)
+    tensors, points = [torch.from_numpy(a) for a in (core, *factors)], torch.from_numpy(X).requires_grad_()
+
+    def torch_way() -> Any:
+        gradients = []
+        for s in range(0, POINTS, CHUNK):
+            part = points[s : s + CHUNK].detach().requires_grad_()
+            gradients.append(torch.autograd.grad(by_torch(torch, tensors[0], tensors[1:], part).sum(), part)[0])
+        return torch.cat(gradients)
+
+    def truth() -> np.ndarray:
+        slopes = [_truth(core, [_derivative(U) if j == k else U for j, U in enumerate(factors)], X) for k in range(3)]
+        return np.stack(slopes, axis=1)
+
+    yield Problem(
+        "cheb",
+        "value and gradient",
+        f"n={n} r={r} P={POINTS} float64",
+        lambda: ct.value_and_grad(X)[1],
+        {"torch autograd": torch_way},
+        truth,
+        1e-14,
+        {"torch autograd": goal},
+        1e-10,  # arccos has an infinite slope at the ends
+        Work(POINTS * (3 * n * (4 * r + 2) + 4 * r**3 + 6 * r * r), 7 * POINTS * X.itemsize, X.dtype.name),
+    )
+
+
+def _hessian(n: int, r: int) -> Iterator[Problem]:
+    """Values, gradients and Hessians; NumPy's way is one evaluation for each derivative. Compared by one of them."""
+    core, factors, X = _tensor(n, r, np.float64)
+    ct = cheb.ChebTucker(core, factors)
+
+    def differentiated(*axes: int) -> list[np.ndarray]:
+        changed = list(factors)
+        for k in axes:
+            changed[k] = _derivative(changed[k])
+        return changed
+
+    def numpy_way() -> Any:
+        pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+        return [by_numpy(core, differentiated(*axes), X) for axes in [(), (0,), (1,), (2,), *pairs]][5]
+
+    yield Problem(
+        "cheb",
+        "value, gradient, Hessian",
+        f"n={n} r={r} P={POINTS} float64",
+        lambda: ct.eval(X, 2)[2][:, 0, 1],
+        {"numpy": numpy_way},
+        lambda: _truth(core, differentiated(0, 1), X),
+        1e-14,
+        {},
+        1e-10,
+        Work(POINTS * (3 * n * (6 * r + 2) + 6 * r**3 + 12 * r * r), 16 * POINTS * X.itemsize, X.dtype.name),
     )
 
 

@@ -18,7 +18,7 @@ def _first_bad(X, intervals):
     P, d = X.shape
     for p in range(P):
         for k in range(d):
-            far = 1 + intervals[k, 3]
+            far = intervals[k, 3]
             if not (-far <= _reference(np.float64(X[p, k]), intervals[k]) <= far):
                 return p * d + k
     return -1
@@ -27,7 +27,7 @@ def _first_bad(X, intervals):
 @jit
 def _polynomials(x, interval, n, T):
     """README (3): T[k] = T_k at one coordinate."""
-    t = min(max(_reference(x, interval), -1.0), 1.0)
+    t = min(max(_reference(x, interval), -interval[4]), interval[4])
     sign = -1.0 if t < 0 else 1.0
     u = 2 * (t * sign - 1)
     value, step, s = 1.0, u / 2, 1.0
@@ -103,6 +103,34 @@ def _tucker_eval_vjp(core, table, derivative, start, n, r, at, X, grad, dcore, d
             dcore[i] += back[at[d] + i]
 
 
+@jit
+def _tucker_derivatives(core, tables, start, n, r, at, X, f, gradient, hessian, order, intervals):
+    """README (9): tables[q] holds the coefficients of the q-th derivatives."""
+    P, d = X.shape
+    T, F, G = np.empty(n.max()), np.zeros((order + 1, d, max(1, r.max()))), np.zeros((d, max(1, r.max())))
+    levels = np.empty(at[d] + core.size)
+    for p in range(P):
+        for k in range(d):
+            _polynomials(np.float64(X[p, k]), intervals[k], n[k], T)
+            for q in range(order + 1):
+                _functions(tables[q], start[k], n[k], r[k], T, F[q, k])
+        _contract(core, r, F[0], levels, at)
+        f[p] = levels[0]
+        for i in range(d):
+            G[:] = F[0]
+            G[i] = F[1, i]
+            _contract(core, r, G, levels, at)
+            gradient[p, i] = levels[0] * 2 / intervals[i, 2]
+            if order == 2:
+                for j in range(i, d):
+                    G[:] = F[0]
+                    G[i] = F[1, i]
+                    G[j] = F[2, i] if i == j else F[1, j]
+                    _contract(core, r, G, levels, at)
+                    hessian[p, i, j] = levels[0] * 2 / intervals[i, 2] * 2 / intervals[j, 2]
+                    hessian[p, j, i] = hessian[p, i, j]
+
+
 def _derivative(U):
     """README (5), column by column."""
     n, r = U.shape
@@ -111,6 +139,15 @@ def _derivative(U):
         D[k - 1] = (D[k + 1] if k + 1 < n else 0) + 2 * k * U[k]
     D[0] /= 2
     return D[:n]
+
+
+def _add_derivative_adjoint(d, c):
+    """The transpose of _derivative, added to c."""
+    n = len(d)
+    sums = np.zeros((n + 1, d.shape[1]))  # over j = k-1, k-3, ...
+    for k in range(n):
+        c[k] += 2 * k * sums[k]
+        sums[k + 1] = (sums[k - 1] if k else 0) + d[k] * (1.0 if k else 0.5)
 
 
 def _layout(core, factors):
@@ -122,16 +159,18 @@ def _layout(core, factors):
     return np.asarray(core, np.float64).reshape(-1), table, start, n, r, at
 
 
-def _intervals(name, X, domain):
-    """One row per axis, as domain.interval; ValueError where a coordinate is outside."""
-    eps = float(np.finfo(X.dtype).eps)
-    rows = np.array([interval(lo, hi, eps) for lo, hi in zip(domain[::2], domain[1::2])])
+def _intervals(name, X, domain, extrapolate=False):
+    """One row per axis: domain.interval's sum, its error and width; how large |t| may be, and what it is clamped to. ValueError where a
+    coordinate is outside."""
+    eps, anywhere = float(np.finfo(X.dtype).eps), np.finfo(float).max
+    given = [interval(lo, hi, eps) for lo, hi in zip(domain[::2], domain[1::2])]
+    rows = np.array([(*i[:3], anywhere, anywhere) if extrapolate else (*i[:3], 1 + i[3], 1) for i in given])
     i = _first_bad(X, rows)
     if i >= 0:
         p, k = divmod(i, X.shape[1])
         lo, hi = domain[2 * k : 2 * k + 2]
-        where = f"within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
-        raise ValueError(f"cheb.{name}: X[{p}, {k}] = {X[p, k]:.17g}, expected a number {where}")
+        expected = "a finite number" if extrapolate else f"a number within the domain [{lo:.17g}, {hi:.17g}] of axis {k}"
+        raise ValueError(f"cheb.{name}: X[{p}, {k}] = {X[p, k]:.17g}, expected {expected}")
     return rows
 
 
@@ -144,7 +183,10 @@ def tucker_eval(core, factors, X, f, domain, packed, num_threads):
 
 
 def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, packed, num_threads):
-    intervals = _intervals("tucker_eval_vjp", X, domain)
+    _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, _intervals("tucker_eval_vjp", X, domain))
+
+
+def _eval_vjp(core, factors, X, grad, dcore, dfactors, dX, intervals):
     if core.size == 0 or min(U.shape[0] for U in factors) == 0:
         for g in (dcore, *dfactors, dX):
             g[...] = 0
@@ -156,3 +198,52 @@ def tucker_eval_vjp(core, factors, X, grad, dcore, dfactors, dX, domain, packed,
     dcore[...] = sums.reshape(core.shape)
     for k, g in enumerate(dfactors):
         g[...] = sums_of_factors[start[k] : start[k + 1]].reshape(g.shape)
+
+
+def tucker_derivatives(core, factors, X, f, gradient, hessian, domain, with_gradient, with_hessian, extrapolate, packed, num_threads):
+    intervals = _intervals("tucker_derivatives", X, domain, extrapolate)
+    if core.size == 0 or min(U.shape[0] for U in factors) == 0:
+        for result in (f, gradient, hessian):
+            if result is not None:
+                result[...] = 0
+        return
+    flat, table, *rest = _layout(core, factors)
+    if not with_gradient:
+        _tucker_eval(flat, table, *rest, X, f, intervals)
+        return
+    order = 2 if with_hessian else 1
+    tables, of = np.empty((order + 1, table.size)), [np.asarray(U, np.float64) for U in factors]
+    for q in range(order + 1):
+        tables[q] = np.concatenate([U.reshape(-1) for U in of])
+        of = [_derivative(U) for U in of]
+    none = np.empty((0, 0, 0), f.dtype)
+    _tucker_derivatives(flat, tables, *rest, X, f, gradient, hessian if with_hessian else none, order, intervals)
+
+
+def tucker_derivatives_vjp(
+    core, factors, X, grad, grad_gradient, grad_hessian, dcore, dfactors, dX,
+    domain, with_gradient, with_hessian, extrapolate, packed, num_threads,
+):  # fmt: skip
+    """README (10): the adjoint of the values, once for each derivative."""
+    intervals = _intervals("tucker_derivatives_vjp", X, domain, extrapolate)
+    d, slopes = len(factors), 2 / intervals[:, 2]
+    terms = [((), grad)]
+    for i in range(d if with_gradient else 0):
+        terms.append(((i,), grad_gradient[:, i] * slopes[i]))
+        for j in range(i, d if with_hessian else 0):
+            both = grad_hessian[:, i, j] + (grad_hessian[:, j, i] if i != j else 0)
+            terms.append(((i, j), both * (slopes[i] * slopes[j])))
+    sums = [np.zeros(a.shape) for a in (dcore, *dfactors, dX)]
+    for axes, weights in terms:
+        changed = [np.asarray(U, np.float64) for U in factors]
+        for k in axes:
+            changed[k] = _derivative(changed[k])
+        part = [np.zeros(a.shape) for a in sums]
+        _eval_vjp(np.asarray(core, np.float64), changed, X, np.asarray(weights, np.float64), part[0], part[1:-1], part[-1], intervals)
+        for k in axes:
+            given, part[1 + k] = part[1 + k], np.zeros(part[1 + k].shape)
+            _add_derivative_adjoint(given, part[1 + k])
+        for total, added in zip(sums, part):
+            total += added
+    for result, total in zip((dcore, *dfactors, dX), sums):
+        result[...] = total

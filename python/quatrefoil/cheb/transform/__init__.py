@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ... import _arguments
+from ... import _arguments, _arrays
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
@@ -178,6 +178,17 @@ def polynomials(t: np.ndarray, n: int) -> np.ndarray:
     """T_k(t), (len(t), n), for t in [-1, 1]."""
     values: np.ndarray = np.cos(np.arccos(t)[:, None] * np.arange(n))
     return values
+
+
+def derivative_matrix(like: Any) -> Any:
+    """The map (n, n) from the Chebyshev coefficients of a function on [-1, 1] to those of its derivative, d_j = sum of 2k c_k over k = j+1,
+    j+3, ..., d_0 halved; of the kind and dtype of ``like``, which has n rows."""
+    n = like.shape[0]
+    k = np.arange(n)
+    matrix = np.where((k > k[:, None]) & ((k - k[:, None]) % 2 == 1), 2.0 * k, 0.0)
+    matrix[:1] /= 2
+    made = _arrays.of_kind(str(_arrays.kind(like)), matrix)
+    return made.astype(like.dtype) if isinstance(made, np.ndarray) else made.to(like)
 
 
 def _points(n: int, lo: float, hi: float) -> np.ndarray:

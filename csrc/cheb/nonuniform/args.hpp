@@ -1,0 +1,71 @@
+// The ABI between bind.cpp and the kernels: pointers, sizes. All arrays are C-contiguous.
+#pragma once
+#include <cstdint>
+
+#include "cheb/scattered/args.hpp"
+#include "cheb/transform/args.hpp"
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::cheb::nonuniform {
+
+using scattered::kMaxAxes;
+constexpr int kGridAxes = 3;  // more are contracted
+
+// Points, the coefficients' shape, and how exact the answer must be.
+template <class T>
+struct Setting {
+  int d;
+  std::int64_t n[kMaxAxes];
+  double lo[kMaxAxes], hi[kMaxAxes];  // the domain
+  const T* X;                         // (P, d)
+  std::int64_t P;
+  double eps;  // relative in l2 over the results; 0: as exact as the numbers
+  bool grid;   // by the grid whatever it costs; d <= kGridAxes
+  int threads;
+  void (*transform)(const transform::Transform<T>&);  // between coefficients and values on Chebyshev points
+};
+
+template <class T>
+struct Values {
+  Setting<T> at;
+  const T* C;        // (n_1, ..., n_d)
+  T* f;              // (P,)
+  const void* grid;  // what `make_grid` has made of C, n and eps; null: the kernel does it itself
+};
+
+template <class T>
+struct ValuesAdjoint {
+  Values<T> forward;  // f and grid unused
+  const T* grad;      // (P,)
+  T *dC, *dX;
+};
+
+template <class T>
+struct Moments {
+  Setting<T> at;
+  const T* q;  // (P,)
+  T* M;        // (n_1, ..., n_d)
+};
+
+template <class T>
+struct MomentsAdjoint {
+  Moments<T> forward;  // M unused
+  const T* grad;       // (n_1, ..., n_d)
+  T *dX, *dq;
+};
+
+// A kernel returns the index within X of the first coordinate that is NaN or outside the domain, or -1; the outputs are then not to be
+// used.
+template <class T>
+struct Kernels {
+  std::int64_t (*values)(const Values<T>&);
+  std::int64_t (*values_adjoint)(const ValuesAdjoint<T>&);
+  std::int64_t (*moments)(const Moments<T>&);
+  std::int64_t (*moments_adjoint)(const MomentsAdjoint<T>&);
+  void* (*make_grid)(const Values<T>&);  // X and f unused
+  void (*discard)(void* grid);
+};
+
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::cheb::nonuniform

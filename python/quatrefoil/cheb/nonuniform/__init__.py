@@ -1,0 +1,261 @@
+"""Dense Chebyshev coefficients at scattered points, and moments of particles: nonuniform cosine transforms.
+
+n coefficients per axis, d axes, P points.
+
+Equation numbers are those of csrc/cheb/nonuniform/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ... import _arguments
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import Array, T
+from ..transform import derivative_matrix, mode_product
+
+MOST_AXES = 16
+
+
+def _points(label: str, X: Shape, d: int) -> int:
+    if len(X) != 2 or X[1] != d:
+        raise ValueError(f"{label}: X has shape {X}, expected (P, {d}), a coordinate per axis of the coefficients")
+    return X[0]
+
+
+def _axes(label: str, d: int) -> None:
+    if not 1 <= d <= MOST_AXES:
+        raise ValueError(f"{label}: the coefficients have {d} axes, expected 1 to {MOST_AXES}")
+
+
+def _of_points(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    C, X = shapes[:2]
+    assert C is not None
+    assert X is not None
+    _axes(label, len(C))
+    return [(_points(label, X, len(C)),)]
+
+
+def _of_coefficients(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
+    X, q = shapes[:2]
+    n = options[0]
+    assert X is not None
+    assert q is not None
+    _axes(label, len(n))
+    P = _points(label, X, len(n))
+    if q != (P,):
+        raise ValueError(f"{label}: q has shape {q}, expected ({P},), a number per point of X")
+    return [tuple(n)]
+
+
+def _second_of_values(
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+) -> list[Any]:
+    """The adjoint of the adjoint of ``cheb_eval`` (9): gradients of C, X and grad."""
+    (C, X, grad), (C_bar, X_bar), domain = arrays, bars, options[2]
+    total: list[Any] = [None, None, None]
+
+    def add(C: Any, weight: Any) -> Any:
+        """Adds what sum_p grad_p weight_p f(x_p) of these coefficients adds in X and grad; the gradient of the coefficients."""
+        f = call(CHEB_EVAL, (C, X), options, (None,), None, backend, num_threads)
+        dC, dX = call_vjp(CHEB_EVAL, (C, X, grad * weight), options, (), backend, num_threads)
+        for at, term in ((1, dX), (2, f * weight)):
+            total[at] = term if total[at] is None else total[at] + term
+        return dC
+
+    if C_bar is not None:
+        add(C_bar, 1.0)
+    for k in range(C.ndim if X_bar is not None else 0):
+        D = derivative_matrix(C.movedim(k, 0)) * (2 / (domain[2 * k + 1] - domain[2 * k]))
+        term = mode_product(add(mode_product(C, D, k), X_bar[:, k]), D.T, k)
+        total[0] = term if total[0] is None else total[0] + term
+    return total
+
+
+def _second_of_moments(
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+) -> list[Any]:
+    """The adjoint of the adjoint of ``cheb_moments`` (9), which is that of ``cheb_eval`` with q for grad and the gradient for C."""
+    (X, q, grad), (X_bar, q_bar) = arrays, bars
+    n, eps = options
+    dC, dX, dq = None, None, None
+    if X_bar is not None:
+        dC, dX, dq = _second_of_values((grad, X, q), (None, X_bar), (eps, False, (-1.0, 1.0) * len(n)), backend, num_threads)
+    if q_bar is not None:  # <grad, moments of q_bar>: the moments' own adjoint
+        more = call(CHEB_MOMENTS, (X, q_bar), options, (), None, backend, num_threads)
+        slopes = call_vjp(CHEB_MOMENTS, (X, q_bar, grad), options, (), backend, num_threads)[0]
+        dC = more if dC is None else dC + more
+        dX = slopes if dX is None else dX + slopes
+    return [dX, dq, dC]
+
+
+CHEB_EVAL = Op(
+    __name__, "cheb_eval",
+    inputs=(Arg("C", "..."), Arg("X", "P d")),
+    outputs=(Arg("f", "P"),),
+    options=(Option("eps", float), Option("by_grid", bool), Option("domain", "floats")),
+    extras=("grid",),
+    rule=_of_points,
+    tolerance=4e-6,  # sums over n^3 coefficients that do not decay
+    second=_second_of_values,
+)  # fmt: skip
+CHEB_MOMENTS = Op(
+    __name__, "cheb_moments",
+    inputs=(Arg("X", "P d"), Arg("q", "P")),
+    outputs=(Arg("M", "..."),),
+    options=(Option("n", "ints"), Option("eps", float)),
+    rule=_of_coefficients,
+    tolerance=4e-6,
+    second=_second_of_moments,
+)  # fmt: skip
+OPS = (CHEB_EVAL, CHEB_MOMENTS)
+
+
+def cheb_eval(
+    C: Array[T],
+    X: Array[T],
+    *,
+    eps: float | None = None,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Values of dense Chebyshev coefficients at scattered points, f(x) = sum_{a,b,..} C[a,b,..] T_a(x_1) T_b(x_2) ... (1).
+
+    Parameters
+    ----------
+    C : (n_1, ..., n_d)
+        float32 or float64; up to 16 axes.
+    X : (P, d)
+        Points of [-1, 1]^d. One outside by rounding (1e-14 in float64, 6e-6 in float32) counts as on the boundary.
+    eps : float, optional
+        How large the error may be, relative to the results, both in l2 over the points: between 0 and 1. Absent: as small as the numbers
+        allow, 1e-13 in float64.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    f : (P,)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a point outside, or NaN (its index is named); eps that is not between 0 and 1.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in C and X, up to the boundary, as often as you like. Without eps every coefficient meets every point: 2 prod(n) flops a
+    point. With it, and up to three axes, values on a grid of 2n points an axis are made by cosine transforms and interpolated (5) where
+    that costs less: of W^d grid numbers a point, W = 8 for 1e-6, 12 for 1e-10. The grid is (2n + 17)^d numbers or more, and as many again
+    while it is made. The choice follows from shapes and eps alone. eps below 1e-13, or 9e-16 n (float32: 1e-5), is as if it were absent.
+    ``cheb_moments`` with the same eps is the exact transpose, to rounding.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> C = np.zeros((3, 2))
+    >>> C[2, 1] = 1.0  # T_2(x) T_1(y) = (2 x^2 - 1) y
+    >>> qf.cheb.cheb_eval(C, np.array([[0.5, 0.4], [1.0, -1.0]])).round(15)
+    array([-0.2, -1. ])
+    """
+    f: T = call(CHEB_EVAL, (C, X), _options(C, eps, "cheb.cheb_eval"), (None,), out, backend, num_threads)
+    return f
+
+
+def cheb_eval_vjp(
+    C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``cheb_eval``: grad (P,) -> (dC, dX). dC is ``cheb_moments`` of grad; dX costs the values d times (8)."""
+    return call_vjp(CHEB_EVAL, (C, X, grad), _options(C, eps, "cheb.cheb_eval_vjp"), (), backend, num_threads)
+
+
+def cheb_moments(
+    X: Array[T],
+    q: Array[T],
+    n: int | Sequence[int],
+    *,
+    eps: float | None = None,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Chebyshev moments of weighted points, M[a,b,..] = sum_p q_p T_a(x_p1) T_b(x_p2) ...: the transpose of ``cheb_eval`` (1).
+
+    Parameters
+    ----------
+    X : (P, d)
+        Points of [-1, 1]^d, as in ``cheb_eval``; float32 or float64.
+    q : (P,)
+        Their weights.
+    n : int, or one per axis
+        How many moments an axis, from degree 0.
+    eps, out, backend, num_threads
+        As in ``cheb_eval``. As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    M : (n_1, ..., n_d)
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a point outside, or NaN (its index is named); n or eps out of range.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Differentiable in X, up to the boundary, and q, as often as you like. Cost and memory as in ``cheb_eval``. The error is ``eps`` times
+    what the results would be did the terms not cancel. Points are added in an order that depends on shapes alone.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.cheb.cheb_moments(np.array([[0.5], [1.0]]), np.array([1.0, 2.0]), 3).round(15)  # 1, x and 2 x^2 - 1
+    array([3. , 2.5, 1.5])
+    """
+    label = "cheb.cheb_moments"
+    M: T = call(CHEB_MOMENTS, (X, q), (_counts(n, X, label), tolerance(eps, label)), (), out, backend, num_threads)
+    return M
+
+
+def cheb_moments_vjp(
+    X: Array[T],
+    q: Array[T],
+    grad: Array[T],
+    *,
+    n: int | Sequence[int],
+    eps: float | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``cheb_moments``: grad (n_1, ..., n_d) -> (dX, dq). dq is ``cheb_eval`` of grad; dX costs that d times (8)."""
+    label = "cheb.cheb_moments_vjp"
+    return call_vjp(CHEB_MOMENTS, (X, q, grad), (_counts(n, X, label), tolerance(eps, label)), (), backend, num_threads)
+
+
+def tolerance(eps: Any, label: str) -> float:
+    """What the kernels call eps: 0 where there is none."""
+    if eps is None:
+        return 0.0
+    value = _arguments.number(eps, label, "eps", positive=True)
+    if value >= 1:
+        raise ValueError(f"{label}: eps is {value}, expected a number between 0 and 1")
+    return value
+
+
+def _options(C: Any, eps: Any, label: str) -> tuple[Any, ...]:
+    return tolerance(eps, label), False, (-1.0, 1.0) * len(getattr(C, "shape", ()))
+
+
+def _counts(n: Any, X: Any, label: str) -> tuple[int, ...]:
+    """One number an axis; what is no array of points is refused later."""
+    shape = tuple(getattr(X, "shape", ()))
+    d = int(shape[-1]) if len(shape) == 2 else None
+    return _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)

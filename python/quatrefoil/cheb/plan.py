@@ -1,0 +1,87 @@
+"""A Chebyshev-Tucker tensor made ready for many points at a chosen accuracy."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _backends
+from .._backends import native
+from .._dispatch import call
+from .._memo import LazyMemo
+from .._typing import Array, T
+from .nonuniform import CHEB_EVAL, tolerance
+from .scattered import TUCKER_EVAL
+
+LEAST_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, so many taps take longer than the contraction, or rounding is larger
+# flops of a contraction in the time of one interpolation, with up to 8 taps and with more; a grid that no cache holds doubles it (README of
+# nonuniform, Measured)
+WORTH = (14e3, 33e3)
+EIGHT_TAPS = 2e-7  # the error of so many
+CACHED = 32 << 20  # bytes
+
+
+class Plan:
+    """What ``ChebTucker.plan`` makes: call it with points X (P, d) for values (P,).
+
+    Attributes
+    ----------
+    method : "grid" or "contraction"
+        How values are made on the native backend; others contract always.
+    eps : float
+    """
+
+    __slots__ = ("_C", "_arrays", "_domain", "_extras", "_memo", "eps", "method")
+
+    def __init__(
+        self, core: Any, factors: Sequence[Any], full: Any, domain: tuple[float, ...], eps: float, extras: tuple[Any, ...]
+    ) -> None:
+        """``full``: makes the dense coefficients."""
+        if eps is None:
+            raise TypeError("cheb.ChebTucker.plan: eps is None, expected a number between 0 and 1")
+        self.eps = tolerance(eps, "cheb.ChebTucker.plan")
+        self._arrays, self._domain, self._extras = (core, *factors), domain, extras
+        self.method = "grid" if self._pays() else "contraction"
+        self._C = full() if self.method == "grid" else None
+        self._memo = (LazyMemo(functools.partial(_grid, self.eps), "native", 1, private=True),)
+
+    def _pays(self) -> bool:
+        core, *factors = self._arrays
+        dtype = str(core.dtype).removeprefix("torch.")
+        if len(factors) > 3 or self.eps < LEAST_EPS[dtype] or native.reason() is not None:
+            return False
+        flops: float = 2 * math.prod(core.shape) + 2 * sum(math.prod(U.shape) for U in factors)
+        grid = math.prod(2 * int(U.shape[0]) + 33 for U in factors) * (4 if dtype == "float32" else 8)
+        return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)  # eps at which 8 taps end
+
+    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T:
+        """Values at X, as ``ct(X)``: same arrays, same errors, same gradients, to accuracy eps."""
+        f: T
+        if self._C is None or (backend or _backends.chosen() or _backends.default()) != "native":
+            f = call(TUCKER_EVAL, (*self._arrays, X), (self._domain,), self._extras, out, backend, num_threads)
+        else:
+            f = call(CHEB_EVAL, (self._C, X), (self.eps, True, self._domain), self._memo, out, backend, num_threads)
+        return f
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (*self._arrays, self._C, self._domain, self.eps)
+
+    def __repr__(self) -> str:
+        n = tuple(int(U.shape[0]) for U in self._arrays[1:])
+        return f"Plan(n={n}, rank={tuple(map(int, self._arrays[0].shape))}, eps={self.eps:g}, method={self.method!r})"
+
+
+def _again(core: Any, *rest: Any) -> Plan:
+    """What a pickle holds, as an object."""
+    *factors, C, domain, eps = rest
+    plan = Plan(core, factors, lambda: C, domain, eps, (None,))
+    plan.method = "contraction" if plan._C is None else plan.method  # made where there was no compiled part
+    return plan
+
+
+def _grid(eps: float, C: Any) -> Any:
+    """Values of dense coefficients on the grid, as the compiled kernels read them."""
+    compiled: Any = native.core()
+    return compiled.cheb.Grid(C, eps, 0)

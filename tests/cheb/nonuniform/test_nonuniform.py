@@ -1,0 +1,193 @@
+"""What is particular to nonuniform cosine transforms: the error that eps allows, transposes, the ends, threads, the choice of a way."""
+
+import numpy as np
+import pytest
+from numpy.polynomial import chebyshev
+
+import quatrefoil as qf
+from cheb.nonuniform import oracle
+from quatrefoil._dispatch import call
+from quatrefoil.cheb.nonuniform import CHEB_EVAL
+
+
+def contracted(C, X):
+    """NumPy's, polynomials in extended precision."""
+    V = [np.cos(np.arccos(X[:, k : k + 1].astype(np.longdouble)) * np.arange(n)).astype(float) for k, n in enumerate(C.shape)]
+    letters = "abc"[: C.ndim]
+    return np.einsum(f"{letters},{','.join('p' + x for x in letters)}->p", C, *V, optimize=True)
+
+
+def by_grid(C, X, eps):
+    return call(CHEB_EVAL, (C, X), (eps, True, (-1.0, 1.0) * C.ndim), (None,))
+
+
+def points(rng, P, d):
+    """Many at the ends and close to them."""
+    X = rng.uniform(-1, 1, (P, d))
+    X[: P // 8] = np.sign(X[: P // 8])
+    X[P // 8 : P // 4] = np.cos(rng.uniform(0, 0.1, X[P // 8 : P // 4].shape))
+    return X
+
+
+@pytest.mark.parametrize("eps", [10.0**-k for k in range(1, 14)])
+def test_error_is_what_eps_allows(backend, rng, eps):
+    """Coefficients that do not decay, sizes whose grid is as coarse as it may be and others, points anywhere."""
+    for n in ((400,), (33, 52), (17, 18, 9), (33, 2, 1)):
+        C, X = rng.standard_normal(n), points(rng, 500, len(n))
+        expected = contracted(C, X)
+        got = by_grid(C, X, eps)
+        assert np.linalg.norm(got - expected) <= eps * np.linalg.norm(expected)
+
+
+def test_a_grid_in_single_precision(backend, rng):
+    for n in ((400,), (33, 52), (17, 18, 9)):
+        C, X = rng.standard_normal(n).astype(np.float32), points(rng, 500, len(n)).astype(np.float32)
+        expected = contracted(C.astype(float), X.astype(float))
+        for eps in (1e-2, 1e-5):
+            assert np.linalg.norm(by_grid(C, X, eps) - expected) <= eps * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_without_eps_as_exact_as_the_numbers(backend, rng, d):
+    C = rng.standard_normal((60, 15, 9)[:d])
+    X, q = points(rng, 500, d), rng.standard_normal(500)
+    expected = oracle.cheb_eval(C, X)
+    assert np.linalg.norm(qf.cheb.cheb_eval(C, X) - expected) <= 1e-13 * np.linalg.norm(expected)
+    expected = oracle.cheb_moments(X, q, C.shape)
+    assert np.linalg.norm(qf.cheb.cheb_moments(X, q, C.shape) - expected) <= 1e-13 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("eps", [None, 1e-3, 1e-8])
+@pytest.mark.parametrize(("n", "P"), [((50,), 300), ((40, 41), 3000), ((20, 17, 23), 5000), ((3, 2, 4, 3), 100), ((5, 6, 7), 20)])
+def test_moments_are_the_transpose(backend, rng, n, P, eps):
+    """To rounding at any eps: y . (E C) = (E' y) . C. Sums of P products, of numbers that are sums of prod(n)."""
+    C, X, y = rng.standard_normal(n), points(rng, P, len(n)), rng.standard_normal(P)
+    f, M = qf.cheb.cheb_eval(C, X, eps=eps), qf.cheb.cheb_moments(X, y, n, eps=eps)
+    assert abs((f * y).sum() - (M * C).sum()) <= 1e-12 * np.linalg.norm(f) * np.linalg.norm(y)
+    # and of the gradients: those of either are values and moments of the other, to the bit
+    dC, dX = qf.cheb.cheb_eval_vjp(C, X, y, eps=eps)
+    np.testing.assert_array_equal(dC, M)
+    dX_too, dq = qf.cheb.cheb_moments_vjp(X, y, C, n=n, eps=eps)
+    np.testing.assert_array_equal(dq, f)
+    np.testing.assert_array_equal(dX_too, dX)
+
+
+@pytest.mark.parametrize("eps", [None, 1e-10])
+def test_slopes_up_to_the_ends(backend, rng, eps):
+    n, P = (20, 17, 23), 1500 if backend == "native" or eps else 300
+    C, X = rng.standard_normal(n), points(rng, P, 3)
+    dX = qf.cheb.cheb_eval_vjp(C, X, np.ones(P), eps=eps)[1]
+    for k in range(3):
+        D = np.moveaxis(np.zeros(n), k, 0)
+        D[:-1] = chebyshev.chebder(np.moveaxis(C, k, 0))
+        expected = contracted(np.moveaxis(D, 0, k), X)
+        assert np.linalg.norm(dX[:, k] - expected) <= (eps or 1e-13) * np.linalg.norm(expected)
+
+
+def test_the_choice_follows_shapes(backend, rng):
+    """Many points of many coefficients go by the grid, few of few do not; no eps, none that the grid cannot meet, no fourth axis does."""
+    C, X = rng.standard_normal((33, 33, 33)), rng.uniform(-1, 1, (4000, 3))
+    np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X, eps=1e-6), by_grid(C, X, 1e-6))
+    exact = qf.cheb.cheb_eval(C, X[:50])
+    for eps in (1e-6, 1e-14):
+        np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X[:50], eps=eps), exact)
+    np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X, eps=1e-14), qf.cheb.cheb_eval(C, X))
+    C, X = rng.standard_normal((9, 9, 9, 9)), rng.uniform(-1, 1, (4000, 4))
+    np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X, eps=1e-3), qf.cheb.cheb_eval(C, X))
+
+
+@pytest.mark.parametrize(
+    ("n", "P", "eps"), [((64, 64), 150_001, 1e-4), ((33, 30, 31), 9001, 1e-9), ((12, 9, 8), 3001, None), ((50,), 9001, None)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_do_not_change_a_bit(rng, n, P, eps, dtype):
+    C, X, y = rng.standard_normal(n).astype(dtype), points(rng, P, len(n)).astype(dtype), rng.standard_normal(P).astype(dtype)
+    one, *others = (
+        (
+            qf.cheb.cheb_eval(C, X, eps=eps, num_threads=threads),
+            qf.cheb.cheb_moments(X, y, n, eps=eps, num_threads=threads),
+            qf.cheb.cheb_eval_vjp(C, X, y, eps=eps, num_threads=threads)[1],
+        )
+        for threads in (1, 2, 7)
+    )
+    for other in others:
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("eps", [None, 1e-4])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1 + 1e-12, -1.5])
+def test_points_outside_are_named(backend, rng, eps, value):
+    n, P = (33, 33, 33), 4000 if backend == "native" else 50
+    X, q = rng.uniform(-1, 1, (P, 3)), np.ones(P)
+    X[[P - 1, 17], [0, 2]] = value
+    grad = np.ones(n)
+    for call_it in (
+        lambda: qf.cheb.cheb_eval(grad, X, eps=eps),
+        lambda: qf.cheb.cheb_eval_vjp(grad, X, q, eps=eps),
+        lambda: qf.cheb.cheb_moments(X, q, n, eps=eps),
+        lambda: qf.cheb.cheb_moments_vjp(X, q, grad, n=n, eps=eps),
+    ):
+        with pytest.raises(ValueError, match=r"X\[17, 2\] = .*, expected a number within the domain \[-1, 1\] of axis 2"):
+            call_it()
+
+
+@pytest.mark.parametrize("eps", [None, 1e-4])
+def test_rounding_at_the_ends_is_forgiven(backend, rng, eps):
+    P = 4000 if backend == "native" else 50
+    C, X = rng.standard_normal((33, 33, 33)), np.sign(rng.uniform(-1, 1, (P, 3)))
+    np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X * (1 + 5e-15), eps=eps), qf.cheb.cheb_eval(C, X, eps=eps))
+
+
+CORRECT = np.ones((3, 4)), np.zeros((5, 2)), np.ones(5)
+
+
+@pytest.mark.parametrize(
+    ("call_it", "error", "text"),
+    [
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X[:, :1]), ValueError, r"X has shape \(5, 1\), expected \(P, 2\)"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X[0]), ValueError, "X has shape"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C[0, 0], X), (ValueError, TypeError), "cheb.cheb_eval"),
+        (lambda C, X, q: qf.cheb.cheb_eval(np.ones(()), X), ValueError, "0 axes, expected 1 to 16"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X, eps=0), ValueError, "eps is 0"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X, eps=1), ValueError, "eps is 1"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X, eps=-1e-3), ValueError, "eps is -0.001"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X, eps=np.nan), ValueError, "eps is nan"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X, eps="1"), TypeError, "eps is '1'"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C.astype(int), X), TypeError, "int64"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C, X.astype(np.float32)), TypeError, "X has dtype float32"),
+        (lambda C, X, q: qf.cheb.cheb_eval(C.tolist(), X), TypeError, "list"),
+        (lambda C, X, q: qf.cheb.cheb_moments(X, q[:4], (3, 4)), ValueError, r"q has shape \(4,\), expected \(5,\)"),
+        (lambda C, X, q: qf.cheb.cheb_moments(X, q, (3, 4, 5)), ValueError, "n has 3 entries, expected 2"),
+        (lambda C, X, q: qf.cheb.cheb_moments(X, q, 0), ValueError, "n is 0, expected at least 1"),
+        (lambda C, X, q: qf.cheb.cheb_moments(X, q, 2.5), TypeError, "n is 2.5"),
+        (lambda C, X, q: qf.cheb.cheb_moments(X[0], q, 3), ValueError, "X has shape"),
+        (lambda C, X, q: qf.cheb.cheb_moments(X, q.astype(complex), 3), TypeError, "complex128"),
+        (lambda C, X, q: qf.cheb.cheb_moments_vjp(X, q, C, n=(4, 3)), ValueError, "grad has shape"),
+    ],
+)
+def test_bad_input(call_it, error, text):
+    with pytest.raises(error, match=text):
+        call_it(*CORRECT)
+
+
+@pytest.mark.torch
+class TestTorch:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    def test_gradients_by_the_grid(self, torch, backend, rng):
+        """Slopes are those of the polynomial, not of the window: to eps, and differences of values have as much."""
+        C = torch.tensor(rng.standard_normal((17, 18)) * 0.7 ** np.arange(17)[:, None], requires_grad=True)
+        X = torch.tensor(rng.uniform(-0.9, 0.9, (2, 2)), requires_grad=True)
+        assert torch.autograd.gradcheck(lambda c, x: call(CHEB_EVAL, (c, x), (1e-12, True, (-1.0, 1.0) * 2), (None,)), (C, X), atol=1e-5)
+
+    def test_hessian(self, torch, backend, rng):
+        C = torch.tensor(rng.standard_normal((5, 4)))
+        X = torch.tensor(rng.uniform(-0.9, 0.9, (3, 2)), requires_grad=True)
+        tensor = qf.cheb.ChebTucker(C, [torch.eye(5, dtype=C.dtype), torch.eye(4, dtype=C.dtype)])
+        expected = tensor.eval(X.detach(), 2)[2]
+        (g,) = torch.autograd.grad(qf.cheb.cheb_eval(C, X).sum(), X, create_graph=True)
+        rows = [torch.autograd.grad(g[:, k].sum(), X, retain_graph=True)[0] for k in range(2)]
+        torch.testing.assert_close(torch.stack(rows, 1), expected)

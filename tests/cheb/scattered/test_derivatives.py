@@ -1,0 +1,158 @@
+"""Values with gradients and Hessians: the ends of the domain, points beyond it, memos, threads, second derivatives of torch."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from cheb.scattered import oracle
+from cheb.scattered.cases import random_tensor
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_up_to_the_ends(backend, rng, dtype):
+    core, factors = random_tensor(rng, (12, 9, 33), (5, 3, 9), dtype, decay=0.85)
+    X = rng.uniform(-1, 1, (300, 3)).astype(dtype)
+    X[:100] = np.sign(X[:100])
+    X[100:200, 1] = 1 - 8 * np.finfo(dtype).eps * rng.random(100)
+    expected = oracle.tucker_derivatives(core, factors, X, hessian=True)
+    for got, e in zip(qf.cheb.tucker_derivatives(core, factors, X, hessian=True), expected):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, e.astype(float), rtol=0, atol=100 * np.finfo(dtype).eps * float(np.abs(e).max()))
+
+
+def test_harmonic_polynomials(backend, rng):
+    """x^2 - y^2 + xyz, whose Laplacian is 0, on a box that is no cube."""
+    box = ((-1.0, 3.0), (0.5, 2.0), (-4.0, -1.0))
+    f = qf.cheb.ChebTucker.from_function(lambda x, y, z: x * x - y * y + x * y * z, box, n=4)
+    X = np.array([a for a, _ in box]) + rng.random((200, 3)) * np.array([b - a for a, b in box])
+    value, gradient, H = f.eval(X, 2)
+    x, y, z = X.T
+    np.testing.assert_allclose(value, x * x - y * y + x * y * z, atol=1e-12)
+    np.testing.assert_allclose(gradient, np.stack([2 * x + y * z, x * z - 2 * y, x * y], 1), atol=1e-12)
+    np.testing.assert_allclose(np.trace(H, axis1=1, axis2=2), 0, atol=1e-11)
+    np.testing.assert_allclose(H[:, 0, 1], z, atol=1e-11)
+    np.testing.assert_array_equal(H, H.transpose(0, 2, 1))
+
+
+def test_methods_and_function_agree(backend, rng):
+    core, factors = random_tensor(rng, (8, 7, 9), (4, 5, 3))
+    domain, X = ((0.0, 2.0), (-3.0, 1.0), (5.0, 5.5)), None
+    lo, hi = np.array(domain).T
+    X = lo + rng.random((77, 3)) * (hi - lo)
+    ct = qf.cheb.ChebTucker(core, factors, domain=domain)
+    f, g, H = qf.cheb.tucker_derivatives(core, factors, X, hessian=True, domain=domain)
+    for got, expected in zip(ct.eval(X, order=2), (f, g, H)):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(ct.eval(X), ct(X))
+    np.testing.assert_array_equal(ct.eval(X, 0), qf.cheb.tucker_derivatives(core, factors, X, gradient=False, domain=domain))
+    value, gradient = ct.value_and_grad(X)
+    np.testing.assert_allclose(value, ct(X), rtol=0, atol=1e-14 * np.abs(f).max())
+    np.testing.assert_allclose(gradient, g, rtol=0, atol=1e-14 * np.abs(g).max())
+    # values cannot tell a slope that is right from one of another axis; differences of values can
+    for k in range(3):
+        step = np.eye(3)[k] * 1e-6 * (hi - lo)[k]
+        inside = np.clip(X, lo + 2e-6 * (hi - lo), hi - 2e-6 * (hi - lo))
+        slope = (ct(inside + step) - ct(inside - step)) / (2 * step[k])
+        np.testing.assert_allclose(ct.value_and_grad(inside)[1][:, k], slope, atol=1e-7 * np.abs(g[:, k]).max())
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_points_beyond_the_domain_on_request(backend, rng, order):
+    core, factors = random_tensor(rng, (6, 5), (3, 4))
+    ct = qf.cheb.ChebTucker(core, factors, domain=((-1, 1), (0, 4)))
+    X = np.array([[1.5, 2.0], [-3.0, 9.0], [0.5, -0.1], [1 + 1e-15, 4.0]])
+    with pytest.raises(ValueError, match=r"X\[0, 0\] = 1.5, expected a number within the domain"):
+        ct.eval(X, order)
+    got = ct.eval(X, order, extrapolate=True)
+    expected = oracle.tucker_derivatives(core, factors, X, gradient=order > 0, hessian=order > 1, domain=((-1, 1), (0, 4)))
+    for g, e in zip((got,) if order == 0 else got, (expected,) if order == 0 else expected):
+        np.testing.assert_allclose(g, e.astype(float), rtol=0, atol=1e-12 * float(np.abs(e).max()))
+    for bad in (np.nan, np.inf, -np.inf):
+        X[2, 1] = bad
+        with pytest.raises(ValueError, match=r"X\[2, 1\] = .*expected a finite number"):
+            ct.eval(X, order, extrapolate=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", [1, 2])
+def test_threads_do_not_change_a_bit(rng, order, dtype):
+    for n, r, P in (((17, 9, 12), (9, 5, 8), 5001), ((9,), (4,), 20000), ((4, 3, 5, 2), (2, 3, 4, 2), 8001)):
+        core, factors = random_tensor(rng, n, r, dtype)
+        X = rng.uniform(-1, 1, (P, len(n))).astype(dtype)
+        one = qf.cheb.tucker_derivatives(core, factors, X, hessian=order == 2, num_threads=1)
+        grads = tuple(rng.standard_normal(a.shape).astype(dtype) for a in one)
+        back = qf.cheb.tucker_derivatives_vjp(core, factors, X, grads, hessian=order == 2, num_threads=1)
+        many = qf.cheb.tucker_derivatives(core, factors, X, hessian=order == 2, num_threads=3)
+        again = qf.cheb.tucker_derivatives_vjp(core, factors, X, grads, hessian=order == 2, num_threads=3)
+        for a, b in zip((*one, back[0], *back[1], back[2]), (*many, again[0], *again[1], again[2])):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_point_does_not_depend_on_its_neighbours(backend, rng):
+    core, factors = random_tensor(rng, (17, 9, 12), (9, 5, 8))
+    X = rng.uniform(-1, 1, (201, 3))
+    whole = qf.cheb.tucker_derivatives(core, factors, X, hessian=True)
+    for cut in (slice(0, 1), slice(7, 120), slice(199, 201)):
+        for a, b in zip(qf.cheb.tucker_derivatives(core, factors, X[cut], hessian=True), whole):
+            np.testing.assert_array_equal(a, b[cut])
+
+
+def test_a_memo_changes_no_bit(backend, rng):
+    core, factors = random_tensor(rng, (17, 9, 12), (9, 5, 8))
+    X = rng.uniform(-1, 1, (50, 3))
+    expected = qf.cheb.tucker_derivatives(core, factors, X, hessian=True)
+    for a in (core, *factors):
+        a.flags.writeable = False
+    ct = qf.cheb.ChebTucker(core, factors)
+    for _ in range(2):
+        for a, b in zip(ct.eval(X, 2), expected):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("order", "error"), [(3, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
+def test_bad_orders(rng, order, error):
+    core, factors = random_tensor(rng, (4,), (2,))
+    with pytest.raises(error, match=r"cheb\.ChebTucker\.eval: order is"):
+        qf.cheb.ChebTucker(core, factors).eval(np.zeros((2, 1)), order)
+
+
+@pytest.mark.torch
+class TestTorch:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    @pytest.fixture
+    def leaves(self, torch, rng):
+        core, factors = random_tensor(rng, (5, 4, 3), (3, 2, 2))
+        return [torch.tensor(a, requires_grad=True) for a in (core, *factors, rng.uniform(0.1, 0.9, (4, 3)))]
+
+    def test_second_derivative_of_values(self, torch, backend, leaves):
+        def f(c, U, V, W, X):
+            return qf.cheb.ChebTucker(c, [U, V, W], domain=((0, 1), (-1, 1), (0, 2)))(X)
+
+        assert torch.autograd.gradgradcheck(f, leaves)
+        c, U, V, W = (a.detach() for a in leaves[:4])
+        assert torch.autograd.gradgradcheck(lambda x: f(c, U, V, W, x), leaves[-1])
+
+    def test_hessian_three_ways(self, torch, backend, leaves):
+        """That of eval, that of autograd through values twice, and that of the gradient once."""
+        ct = qf.cheb.ChebTucker(leaves[0].detach(), [a.detach() for a in leaves[1:4]])
+        X = leaves[4]
+        H = ct.eval(X.detach(), 2)[2]
+        (g,) = torch.autograd.grad(ct(X).sum(), X, create_graph=True)
+        for first in (g, ct.value_and_grad(X)[1]):
+            rows = [torch.autograd.grad(first[:, k].sum(), X, retain_graph=True)[0] for k in range(3)]
+            torch.testing.assert_close(torch.stack(rows, 1), H)
+
+    def test_gradients_of_derivatives(self, torch, backend, leaves):
+        def f(c, U, V, W, X):
+            return qf.cheb.ChebTucker(c, [U, V, W]).eval(X, 2)
+
+        assert torch.autograd.gradcheck(f, leaves)
+
+    def test_func(self, torch, leaves):
+        ct = qf.cheb.ChebTucker(leaves[0].detach(), [a.detach() for a in leaves[1:4]])
+        X = leaves[4].detach()[:1]
+        got = torch.func.jacrev(torch.func.grad(lambda x: ct(x).sum()))(X)
+        torch.testing.assert_close(got[0, :, 0, :], ct.eval(X, 2)[2][0])
