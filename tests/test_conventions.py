@@ -12,7 +12,10 @@ import quatrefoil as qf
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
 WITH_DOCTESTS = [
+    "quatrefoil.cheb.calculus",
+    "quatrefoil.cheb.construction",
     "quatrefoil.cheb.transform",
+    "quatrefoil.cheb.tucker",
     "quatrefoil.kron.gp",
     "quatrefoil.kron.gp.posterior",
     "quatrefoil.kron.gp.sample",
