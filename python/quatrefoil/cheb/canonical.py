@@ -30,7 +30,7 @@ def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -
     guess = float(np.linalg.norm(scale))
     for _ in range(TRIES):
         budget = max((BASES * tol * guess) ** 2 / (len(units) * total), (EPS * total) ** 2 / total)
-        bases, small = zip(*(principal(U * root, 0, min(U.shape), budget) for U in units))
+        bases, small, _ = zip(*(principal(U * root, 0, min(U.shape), budget, total) for U in units))
         core = _summed(scale, [part / root for part in small])
         size = float(np.linalg.norm(core))
         if size >= guess / 2 or guess <= EPS * total:

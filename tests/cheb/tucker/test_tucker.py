@@ -98,6 +98,14 @@ def test_exact_ranks_of_large_tensors(rng, last, method):
     assert np.linalg.norm(C - full(*found)) <= 1.8 * best + 20 * EPS * np.linalg.norm(sigma)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 0.97])
+def test_sketches_of_given_ranks_are_nearly_as_good(rng, ratio):
+    """Singular values that fall fast, and slowly: the power step. The bound is the documented few percent, doubled."""
+    C = tensor_of_spectrum(rng, (90, 70, 80), ratio ** np.arange(60))
+    errors = [relative_error(C, qf.cheb.tucker(C, rank=8, method=method)) for method in ("sthosvd", "rsvd")]
+    assert errors[1] <= 1.1 * errors[0]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_more_ranks_than_there_are(rng, method):
     C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))

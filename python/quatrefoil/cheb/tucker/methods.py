@@ -9,7 +9,7 @@ import numpy as np
 
 from ..transform import mode_product
 from .sketch import by_sketch, of_rank
-from .unfolding import EPS, principal
+from .unfolding import EPS, Narrowed, by_triangle, principal
 
 Parts = tuple[np.ndarray, list[np.ndarray]]
 
@@ -32,7 +32,7 @@ def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: st
         total = _square(core)
     budget = 0.0 if tol is None else tol * tol * total / core.ndim
     basis = of_rank if method == "rsvd" else by_sketch if budget else principal
-    small, factors = _sequential(core, ranks, budget, basis)
+    small, factors = _sequential(core, ranks, budget, total, basis)
     if method == "hooi":
         small, factors = _hooi(core, small, factors, total)
     return _signed(small * scale, factors)
@@ -48,12 +48,25 @@ def _nothing(shape: Sequence[int], ranks: Sequence[int]) -> Parts:
     return np.zeros(tuple(ranks)), [np.eye(n, r) for n, r in zip(shape, ranks)]
 
 
-def _sequential(core: np.ndarray, ranks: Sequence[int], budget: float, basis: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Parts:
-    """Axis after axis (1): what shrinks most first; the outer ones, whose unfoldings are matrices in memory, before the others."""
+def _sequential(core: np.ndarray, ranks: Sequence[int], budget: float, total: float, basis: Callable[..., Narrowed]) -> Parts:
+    """Axis after axis (1): what shrinks most first; the outer ones, whose unfoldings are matrices in memory, before the others. Bases that
+    are larger than need be are truncated when all axes are small."""
     d, factors = core.ndim, [np.zeros((0, 0))] * core.ndim
-    for axis in sorted(range(d), key=lambda k: (-core.shape[k] / (1 if budget else ranks[k]), min(k, d - 1 - k), k)):
-        factors[axis], core = basis(core, axis, ranks[axis], budget)
+    left: list[float | None] = [None] * core.ndim
+    order = sorted(range(d), key=lambda k: (-core.shape[k] / (1 if budget else ranks[k]), min(k, d - 1 - k), k))
+    for axis in order:
+        factors[axis], core, left[axis] = basis(core, axis, ranks[axis], budget, total)
+        total = _square(core)
+    for axis in order:
+        factors[axis], core = _truncated(factors[axis], core, axis, ranks[axis], left[axis])
     return core, factors
+
+
+def _truncated(U: np.ndarray, core: np.ndarray, axis: int, rank: int, left: float | None) -> tuple[np.ndarray, np.ndarray]:
+    if left is None:
+        return U, core
+    W, core = by_triangle(core, axis, rank, left)
+    return U @ W, core
 
 
 def _hooi(core: np.ndarray, small: np.ndarray, factors: list[np.ndarray], total: float) -> Parts:
@@ -65,7 +78,9 @@ def _hooi(core: np.ndarray, small: np.ndarray, factors: list[np.ndarray], total:
             for k in sorted(range(core.ndim), key=lambda k: -factors[k].shape[0] / factors[k].shape[1]):
                 if k != axis:
                     others = mode_product(others, factors[k].T, k)
-            factors[axis], small = principal(others, axis, factors[axis].shape[1], 0.0)
+            r = factors[axis].shape[1]
+            U, small, left = principal(others, axis, r, 0.0, _square(others))
+            factors[axis], small = _truncated(U, small, axis, r, left)
         before, energy = energy, float(np.vdot(small, small))
         if energy - before <= GAIN * max(0.0, total - energy) + 4 * EPS * total:
             break

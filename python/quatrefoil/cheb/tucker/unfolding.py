@@ -17,16 +17,19 @@ EPS = float(np.finfo(np.float64).eps)
 # A Gram matrix knows the squares of singular values to about eps times their sum: below this part of the sum it is not asked (3).
 NOISE = 1e-13
 MISSED = 1e-2  # part of what may be dropped that a basis may miss before the last singular values are computed
-DEPENDENT = 0.05  # the least part of a row of norm 1 that the rows before it may leave: Cholesky's factor is good to 1e-13 then
 FEW = 3  # with more than n / FEW vectors wanted, all of them are computed
 BLOCK_ROWS = 4096  # of the transposed unfolding at a time: 4 MB for n = 129
 
 
-def principal(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal U (n, r) of an axis and the core projected on it; what is dropped has a sum of squares of at most ``budget``, but r is
-    at most ``rank``, and ``rank`` where the budget is 0."""
+Narrowed = tuple[np.ndarray, np.ndarray, float | None]
+"""Orthonormal columns (n, k) of an axis, the core projected on them, and None; or, where there are more columns than are wanted, what the
+sum of the dropped squares may still be, for ``by_triangle``."""
+
+
+def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
+    """By Gram matrices (3): what is dropped has a sum of squares of at most ``budget``, but there are at most ``rank`` columns, and
+    exactly so many where the budget is 0. ``total``: the square of the norm."""
     square = gram(core, axis)
-    total = float(np.trace(square))
     noise = NOISE * total
     exact = budget < noise
     vectors, squares = leading(square, noise if exact else MISSED * budget)
@@ -34,11 +37,11 @@ def principal(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np
         return _refined(core, axis, rank, budget, vectors[:, squares > noise])
     missed = max(0.0, total - float(squares.sum())) + 2 * EPS * total
     U = vectors[:, : min(rank, kept(squares, max(0.0, budget - missed))) if budget else rank]
-    return U, mode_product(core, U.T, axis)
+    return U, mode_product(core, U.T, axis), None
 
 
-def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``principal`` for what a Gram matrix cannot see: what ``coarse`` leaves of the tensor has one of its own (3)."""
+def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.ndarray) -> Narrowed:
+    """``principal`` for what a Gram matrix cannot see: what ``coarse`` leaves of the tensor has one of its own."""
     n, k = coarse.shape
     part = mode_product(core, coarse.T, axis)
     rest = mode_product(part, coarse, axis)
@@ -51,40 +54,19 @@ def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.n
         second = mode_product(rest, finer.T, axis)
         missed = max(0.0, left - float(np.vdot(second, second))) + 2 * EPS * left
         if missed <= budget / 2 or budget == 0:
-            basis = np.concatenate([coarse, finer], axis=1)
-            narrow = np.concatenate([part, second], axis=axis)
-            W, narrow = by_rows(narrow, axis, rank, max(0.0, budget - missed))
-            return basis @ W, narrow
-    return by_triangle(core, axis, rank, budget)
+            return np.concatenate([coarse, finer], axis=1), np.concatenate([part, second], axis=axis), max(0.0, budget - missed)
+    return *by_triangle(core, axis, rank, budget), None
 
 
 def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """``principal`` to eps sigma_1: the triangle of the transposed unfolding, block after block, then its SVD."""
+    """Leading left singular vectors of an unfolding, exact to eps sigma_1, and the core projected on them; rank and budget as for
+    ``principal``. The triangle of the transposed unfolding, block after block, then its SVD (4)."""
     n = core.shape[axis]
     triangle: Any = np.zeros((0, n))
     for block in unfolded(core, axis):
         triangle = np.linalg.qr(np.concatenate([triangle, block]), mode="r")
-    return _of_triangle(triangle.T, core, axis, rank, budget)
-
-
-def by_rows(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """``by_triangle`` for an unfolding whose rows are large and small, but not nearly dependent once they are scaled to norm 1 (4)."""
-    square = gram(core, axis)
-    norms = np.sqrt(square.diagonal())
-    if norms.all():
-        try:
-            L = np.linalg.cholesky(square / np.outer(norms, norms))
-        except np.linalg.LinAlgError:
-            return by_triangle(core, axis, rank, budget)
-        if L.diagonal().min() > DEPENDENT:
-            return _of_triangle(L * norms[:, None], core, axis, rank, budget)
-    return by_triangle(core, axis, rank, budget)
-
-
-def _of_triangle(triangle: np.ndarray, core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
-    """The unfolding is the triangle (n, m) times orthonormal rows."""
-    vectors, values, _ = np.linalg.svd(triangle, full_matrices=True)
-    squares = np.zeros(len(triangle))
+    vectors, values, _ = np.linalg.svd(triangle.T, full_matrices=True)
+    squares = np.zeros(n)
     squares[: values.size] = values**2
     U = vectors[:, : min(rank, kept(squares, budget)) if budget else rank]
     return U, mode_product(core, U.T, axis)
