@@ -249,6 +249,19 @@ class TestTorch:
         check(lambda ct: (other * ct * 3)(X))
         check(lambda ct: (ct * ct).integrate())
 
+    def test_func_and_compile(self, torch, rng, leaves):
+        X = torch.tensor(rng.uniform(0.1, 0.9, (5, 2)))
+
+        def f(core):
+            ct = ChebTucker(core, [U.detach() for U in leaves[1:]])
+            return (ct * ct + 1).diff(0)(X).square().sum() + ct.norm() + ct.integrate(1)(X[:, :1]).sum()
+
+        (expected,) = torch.autograd.grad(f(leaves[0]), leaves[0])
+        torch.testing.assert_close(torch.func.grad(f)(leaves[0].detach()), expected)
+        torch._dynamo.reset()
+        compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(torch.autograd.grad(compiled(leaves[0]), leaves[0])[0], expected)
+
     def test_same_numbers_as_numpy(self, torch, rng):
         arrays = [random_tensor(rng, (5, 4, 3), (3, 2, 2)) for _ in range(2)]
         a, b = (ChebTucker(*parts) for parts in arrays)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arguments, _arrays
-from .transform import coeffs2vals, mode_product, vals2coeffs, vals2coeffs_vjp
+from .transform import coeffs2vals, mode_product, vals2coeffs
 from .tucker import tucker
 
 Parts = tuple[Any, list[Any]]
@@ -172,6 +172,15 @@ def integral_weights(n: int) -> np.ndarray:
     return weights
 
 
+def _clenshaw_curtis(n: int) -> np.ndarray:
+    """Weights of the rule on n points, n odd: the cosine transform of (14)."""
+    if n == 1:
+        return np.array([2.0])
+    weights = np.fft.irfft(integral_weights(n)[::2], n - 1)
+    ends: np.ndarray = np.concatenate([weights[:1] / 2, weights[1:], weights[:1] / 2])
+    return ends
+
+
 def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]) -> Parts:
     """The tensor without some axes: those of their coefficients summed with weights (n,)."""
     for k, w in weights.items():
@@ -188,8 +197,7 @@ def norm(core: Any, factors: Sequence[Any]) -> Any:
     rows = []
     for U in factors:
         n = 2 * U.shape[0] - 1
-        (weights,) = vals2coeffs_vjp(np.zeros(n), integral_weights(n), axes=0)
-        rows.append(like(np.sqrt(weights)[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0))
+        rows.append(like(np.sqrt(_clenshaw_curtis(n))[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0))
     if not graph:
         small, scale = unit(orthogonal(core, rows)[0])
         return float(np.linalg.norm(small)) * scale

@@ -46,7 +46,7 @@ def tucker(
     method : "sthosvd", "hooi" or "rsvd"
         "sthosvd": sequentially truncated higher-order SVD, at most sqrt(d) times the best error. "hooi": sweeps of higher-order
         orthogonal iteration from there, which keep the ranks and lower the error. "rsvd": with ``rank`` alone by random sketches, in fewer
-        operations and, as a rule, within a few percent of the error of "sthosvd"; with ``tol`` the two are one.
+        operations and, as a rule, within a tenth of the error of "sthosvd"; with ``tol`` the two are one.
     backend
         As in ``help(qf.conventions)``. On the host all do the same: LAPACK works, on as many threads as it is set to.
 
