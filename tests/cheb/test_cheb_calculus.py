@@ -250,11 +250,11 @@ class TestTorch:
         check(lambda ct: (ct * ct).integrate())
 
     def test_func_and_compile(self, torch, rng, leaves):
-        X = torch.tensor(rng.uniform(0.1, 0.9, (5, 2)))
+        X = torch.tensor(rng.uniform(0.1, 0.9, (5, 1)))
 
         def f(core):
             ct = ChebTucker(core, [U.detach() for U in leaves[1:]])
-            return (ct * ct + 1).diff(0)(X).square().sum() + ct.norm() + ct.integrate(1)(X[:, :1]).sum()
+            return ct.diff(0).integrate(1)(X).sum() + ct.norm()
 
         (expected,) = torch.autograd.grad(f(leaves[0]), leaves[0])
         torch.testing.assert_close(torch.func.grad(f)(leaves[0].detach()), expected)
