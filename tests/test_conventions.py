@@ -12,11 +12,14 @@ import quatrefoil as qf
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
 WITH_DOCTESTS = [
+    "quatrefoil.cheb.calculus",
+    "quatrefoil.cheb.construction",
     "quatrefoil.cheb.layer",
     "quatrefoil.cheb.nonuniform",
     "quatrefoil.cheb.orthopoly",
     "quatrefoil.cheb.scattered",
     "quatrefoil.cheb.transform",
+    "quatrefoil.cheb.tucker",
     "quatrefoil.kron.gp",
     "quatrefoil.kron.gp.posterior",
     "quatrefoil.kron.gp.sample",

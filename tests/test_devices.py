@@ -89,6 +89,8 @@ OTHERS = {
         *FACTORS,
         torch.rand(6, 2, dtype=torch.float64),
     ),
+    "cheb.ChebTucker.diff": (lambda *a: cheb.ChebTucker(a[0], a[1:]).diff(0).core, CORE, *FACTORS),
+    "cheb.ChebTucker.integrate": (lambda *a: cheb.ChebTucker(a[0], a[1:]).integrate(1).core, CORE, *FACTORS),
     "cheb.ChebTucker": (lambda *a: cheb.ChebTucker(a[0], a[1:]).to_full(), CORE, *FACTORS),
 }
 
@@ -104,6 +106,12 @@ VALUES = {
     "cheb.tucker: C": lambda m: cheb.tucker(m(normal(4, 3)), rank=2),
     "ChebTucker.from_values: V": lambda m: cheb.ChebTucker.from_values(m(normal(4, 3))),
     "ChebTucker.from_coeffs: C": lambda m: cheb.ChebTucker.from_coeffs(m(normal(4, 3))),
+    "ChebTucker.from_cp: weights": lambda m: cheb.ChebTucker.from_cp(m(normal(2)), m(FACTORS[:1])),
+    "ChebTucker.fit: X": lambda m: cheb.ChebTucker.fit(m(POINTS.double()), m(POINTS[:, 0].double()), n=2),
+    "ChebTucker.round: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).round(0.1),
+    "ChebTucker.norm: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).norm(),
+    "ChebTucker.error_estimate: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).error_estimate,
+    "ChebTucker.__add__: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)) + 1,
     "ChebTucker.grid: the points of axis 0": lambda m: cheb.ChebTucker(CORE, FACTORS).grid(m(POINTS[:, 0].double()), POINTS[:, 0].double()),
     "ChebTucker.grid: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).grid(POINTS[:, 0].double(), POINTS[:, 0].double()),
     "ChebTucker.save: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).save("/nowhere/at/all"),

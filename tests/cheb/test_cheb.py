@@ -1,4 +1,4 @@
-"""What is particular to Chebyshev-Tucker tensors: exact polynomials, the tolerance that is met, the ends of the domain, memory."""
+"""What is particular to Chebyshev-Tucker tensors: exact polynomials, values and coefficients, grids, files, graphs."""
 
 import numpy as np
 import pytest
@@ -6,86 +6,7 @@ from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
 from cheb.scattered.cases import random_tensor
-
-# ---------------------------------------------------------------- tucker
-
-
-def tensor_of_spectrum(rng, n, sigma):
-    """sum_i sigma_i a_i x b_i x c_i with orthonormal columns: every unfolding has exactly the singular values sigma."""
-    A, B, C = (np.linalg.qr(rng.standard_normal((m, len(sigma))))[0] for m in n)
-    return np.einsum("i,ai,bi,ci->abc", sigma, A, B, C)
-
-
-@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12])
-def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, tol):
-    sigma = 10.0 ** -np.arange(0, 15, 0.5)
-    T = tensor_of_spectrum(rng, (40, 37, 45), sigma)
-    core, factors = qf.cheb.tucker(T, tol=tol)
-    error = np.linalg.norm(T - np.einsum("abc,ia,jb,kc->ijk", core, *factors)) / np.linalg.norm(T)
-    assert error <= tol
-    tails = np.sqrt(np.cumsum(sigma[::-1] ** 2)[::-1])
-    wanted = int(np.argmax(tails <= tol / 3**0.5 * np.linalg.norm(sigma)))
-    assert core.shape == (wanted,) * 3
-    for U in factors:
-        np.testing.assert_allclose(U.T @ U, np.eye(wanted), atol=1e-13)
-        assert (U[np.abs(U).argmax(axis=0), np.arange(wanted)] > 0).all()
-
-
-def test_known_rank_under_noise(rng):
-    T = tensor_of_spectrum(rng, (30, 31, 29), np.geomspace(1, 1e-3, 6))
-    noisy = T + 1e-13 * rng.standard_normal(T.shape) / np.sqrt(T.size)
-    assert qf.cheb.tucker(noisy, tol=1e-12).core.shape == (6, 6, 6)
-
-
-def test_permuted_axes(rng):
-    T = tensor_of_spectrum(rng, (12, 20, 31), np.geomspace(1, 1e-8, 10))
-    core, factors = qf.cheb.tucker(T, tol=1e-9)
-    core2, factors2 = qf.cheb.tucker(np.transpose(T, (2, 0, 1)), tol=1e-9)
-    np.testing.assert_allclose(core2, np.transpose(core, (2, 0, 1)), atol=1e-9)
-    for a, b in zip(factors2, (factors[2], factors[0], factors[1])):
-        np.testing.assert_allclose(a[:, :3], b[:, :3], atol=1e-6)  # vectors of small singular values are free to turn
-
-
-def test_exact_ranks(rng):
-    T = rng.standard_normal((7, 3, 2))
-    for rank, shape in ((2, (2, 2, 2)), ((7, 3, 2), (7, 3, 2)), ((7, 2, 1), (7, 2, 1)), ([1, 1, 1], (1, 1, 1))):
-        core, factors = qf.cheb.tucker(T, rank=rank)
-        assert core.shape == shape
-        for U, n, r in zip(factors, T.shape, shape):
-            assert U.shape == (n, r)
-            np.testing.assert_allclose(U.T @ U, np.eye(r), atol=1e-14)
-    full = qf.cheb.tucker(T, rank=T.shape)
-    np.testing.assert_allclose(np.einsum("abc,ia,jb,kc->ijk", full.core, *full.factors), T, atol=1e-14)
-    assert qf.cheb.tucker(T, rank=2, tol=0.9).core.size <= qf.cheb.tucker(T, rank=2).core.size
-    assert qf.cheb.tucker(T, rank=1, tol=1e-8).core.shape == (1, 1, 1)
-
-
-@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
-def test_trivial_tensors_and_scales(rng, scale):
-    core, factors = qf.cheb.tucker(np.zeros((4, 5, 6)), tol=1e-3)
-    assert core.shape == (1, 1, 1)
-    assert core[0, 0, 0] == 0
-    assert np.isfinite(np.concatenate([U.ravel() for U in factors])).all()
-    T = scale * tensor_of_spectrum(rng, (6, 7, 8), np.array([1.0, 0.1]))
-    core, factors = qf.cheb.tucker(T, tol=1e-9)
-    assert core.shape == (2, 2, 2)
-    np.testing.assert_allclose(np.einsum("abc,ia,jb,kc->ijk", core / scale, *factors), T / scale, atol=1e-14)
-    vector = qf.cheb.tucker(np.array([3.0, -4.0]), tol=1e-9)
-    np.testing.assert_allclose(vector.factors[0] @ vector.core, [3, -4])
-    assert qf.cheb.tucker(np.full((1, 1, 1), -2.0), rank=1).core.item() == -2
-
-
-def test_tucker_in_float32(rng):
-    T = tensor_of_spectrum(rng, (20, 21, 22), 10.0 ** -np.arange(0, 8, 0.5)).astype(np.float32)
-    core, factors = qf.cheb.tucker(T, tol=1e-5)
-    assert {core.dtype, *(U.dtype for U in factors)} == {np.dtype(np.float32)}
-    error = np.linalg.norm(T - np.einsum("abc,ia,jb,kc->ijk", core.astype(float), *factors)) / np.linalg.norm(T)
-    assert error <= 1e-5
-    with pytest.warns(RuntimeWarning, match="below what float32 can hold"):
-        qf.cheb.tucker(T, tol=1e-9)
-
-
-# ---------------------------------------------------------------- ChebTucker
+from cheb.tucker.cases import tensor_of_spectrum
 
 
 def polynomial(x, y, z):

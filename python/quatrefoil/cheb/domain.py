@@ -76,3 +76,15 @@ def interval(lo: float, hi: float, eps: float) -> tuple[float, float, float, flo
     error = (lo - (total - part)) + (hi - part)
     width = hi - lo
     return total, error, width, 48 * eps * max(abs(lo), abs(hi)) / (width / 2)
+
+
+def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
+    """Points of one axis on [-1, 1], and the check of ``tucker_eval``."""
+    lo, hi = pair
+    total, error, width, slack = interval(lo, hi, float(np.finfo(x.dtype).eps))
+    t = ((2 * x.astype(np.float64) - total) - error) / width
+    bad = ~(np.abs(t) <= 1 + slack)
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
+    return np.clip(t, -1, 1)

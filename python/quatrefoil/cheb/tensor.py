@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,19 @@ from .._dispatch import call
 from .._memo import LazyMemo
 from .._spec import Arg, Op
 from .._typing import AnyArray, Array, T
-from .domain import UNIT, Domain, axes_of, flat_domain, interval
+from .calculus import Calculus
+from .construction import Construction, frozen
+from .domain import UNIT, Domain, flat_domain, reference
 from .plan import Plan
+from .plot import plot_slice
 from .scattered import TUCKER_EVAL, evaluated
-from .transform import chebpts, mode_product, polynomials, vals2coeffs
-from .tucker import tucker
-
-DEFAULT_TOL = 1e-10
+from .transform import mode_product, polynomials
 
 # the arrays that make one: checked like any call's, never run
 _PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
 
 
-class ChebTucker:
+class ChebTucker(Construction, Calculus):
     """f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 
     Parameters
@@ -49,15 +49,16 @@ class ChebTucker:
     Notes
     -----
     Arrays are kept as they are given, not copied: what is written to them later counts. With PyTorch tensors, results are tensors that keep
-    the graph. The builders ``from_function``, ``from_values`` and ``from_coeffs`` leave orthonormal factors; their tolerances are relative,
-    in the Frobenius norm of the coefficients. NumPy arrays that builders and ``load`` make are read-only: so what is packed for evaluation
-    is packed once.
+    the graph. The builders ``from_function``, ``from_values``, ``from_coeffs``, ``from_cp`` and ``fit`` leave orthonormal factors; their
+    tolerances are relative, in the Frobenius norm of the coefficients. NumPy arrays that builders and ``load`` make are read-only: so what
+    is packed for evaluation is packed once.
     """
 
-    __slots__ = ("_domain", "_extras", "core", "factors")
+    __slots__ = ("_domain", "_extras", "core", "factors", "n_evaluations")
 
     core: Any
     factors: tuple[Any, ...]
+    n_evaluations: int | None  # of the function that ``from_function`` was given
     _domain: tuple[float, ...]
 
     def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None:
@@ -68,85 +69,9 @@ class ChebTucker:
         for k, shape in enumerate(shapes[1:]):
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
-        self.core, self.factors = core, tuple(arrays[1:])
+        self.core, self.factors, self.n_evaluations = core, tuple(arrays[1:]), None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
-
-    @classmethod
-    def from_function(
-        cls,
-        f: Callable[..., Any],
-        domain: Domain,
-        *,
-        n: int | Sequence[int] | None = None,
-        tol: float = DEFAULT_TOL,
-    ) -> ChebTucker:
-        """Interpolates f on the grid of n Chebyshev points an axis and compresses to ``tol``.
-
-        Parameters
-        ----------
-        f : callable
-            f(x, y, z) gets d arrays that broadcast to one shape and returns real numbers of that shape.
-        domain : one pair (lo, hi) per axis
-            Its length is d. One pair alone gives d = 1, or as many axes as n has entries.
-        n : int, or one per axis
-            Points an axis. Adaptive sampling (n=None) is not there yet.
-        tol : float
-            Relative, in the Frobenius norm of the coefficients.
-
-        Raises
-        ------
-        NotImplementedError
-            n=None.
-        ValueError
-            A value that is not finite (the point is named); a result of another shape.
-        TypeError
-            Complex or other non-real values.
-
-        Notes
-        -----
-        f is called once, with prod(n) points; float64.
-        """
-        label = "cheb.ChebTucker.from_function"
-        if n is None:
-            raise NotImplementedError(f"{label}: adaptive sampling (n=None) is not there yet; give n, the number of points per axis")
-        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
-        flat = flat_domain(domain, d, label)
-        counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
-        points = chebpts(counts, flat)
-        values = _values(f(*np.ix_(*points)), points, label)
-        return cls.from_values(values, domain=flat, tol=tol)
-
-    @classmethod
-    def from_values(cls, V: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
-        """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
-
-        V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
-        with the index. Truncation has no gradient: a tensor that requires one raises NotImplementedError.
-        """
-        label = "cheb.ChebTucker.from_values"
-        host = _arguments.numbers_of(V, label, "V")
-        if host.ndim == 0 or host.size == 0:
-            raise ValueError(f"{label}: V has shape {host.shape}, expected at least one axis and no axis without points")
-        _arguments.finite(host, label, "V")
-        return cls._compressed(vals2coeffs(V), domain, tol, label)
-
-    @classmethod
-    def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> ChebTucker:
-        """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
-        label = "cheb.ChebTucker.from_coeffs"
-        host = _arguments.numbers_of(C, label, "C")
-        if host.ndim == 0 or host.size == 0:
-            raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without coefficients")
-        return cls._compressed(C, domain, tol, label)
-
-    @classmethod
-    def _compressed(cls, C: Any, domain: Any, tol: float | None, label: str) -> ChebTucker:
-        flat = flat_domain(domain, len(C.shape), label)
-        if tol is None:
-            tol = max(DEFAULT_TOL, 4 * float(np.finfo(str(C.dtype).removeprefix("torch.")).eps))
-        core, factors = tucker(C, tol=tol)
-        return cls(_frozen(core), list(map(_frozen, factors)), domain=flat)
 
     @property
     def n(self) -> tuple[int, ...]:
@@ -215,7 +140,7 @@ class ChebTucker:
                 raise TypeError(f"{label}: {name} are {_arrays.describe(x)}, expected {_arrays.describe(self.core)}, as core is")
             if _arrays.is_meta(self.core):
                 raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
-            basis = polynomials(_reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
+            basis = polynomials(reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
             result = mode_product(result, _arrays.of_kind(str(_arrays.kind(U)), basis) @ U, k)
         values: T = result
         return values
@@ -226,6 +151,28 @@ class ChebTucker:
         for k, U in enumerate(self.factors):
             result = mode_product(result, U, k)
         return result
+
+    def plot(self, ax: Any = None, *, axes: int | Sequence[int] | None = None, at: Any = None, points: int = 129, **style: Any) -> Any:
+        """Draws f along one axis, or over two, into ``ax`` or a new figure; matplotlib is the extra ``plot``. Returns the Axes.
+
+        Parameters
+        ----------
+        axes : int, or a pair of them
+            What is drawn to the right, and upwards; the first two axes if absent, or the one there is.
+        at : numbers, one for each other axis
+            Where the slice is taken; the middle of the domain if absent.
+        points : int
+            An axis.
+        style
+            Goes to ``Axes.plot`` or ``Axes.pcolormesh``.
+        """
+
+        def values(*lines: np.ndarray) -> np.ndarray:
+            kind, dtype = str(_arrays.kind(self.core)), _arrays.dtype_name(self.core)
+            found = self.grid(*(_arrays.of_kind(kind, x.astype(dtype)) for x in lines))
+            return _arguments.numbers_of(found, "cheb.ChebTucker.plot", "core", graded=True)
+
+        return plot_slice(values, self.domain, ax, axes, at, points, **style)
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Writes core, factors and domain as a NumPy .npz archive; the suffix is added where it is missing."""
@@ -244,8 +191,8 @@ class ChebTucker:
             missing = [f"factor_{k}" for k in range(core.ndim) if f"factor_{k}" not in archive]
             if missing:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
-            factors = [_frozen(archive[f"factor_{k}"]) for k in range(core.ndim)]
-            return cls(_frozen(core), factors, domain=tuple(archive["domain"].tolist()))
+            factors = [frozen(archive[f"factor_{k}"]) for k in range(core.ndim)]
+            return cls(frozen(core), factors, domain=tuple(archive["domain"].tolist()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.core, self.factors, self.domain)
@@ -261,48 +208,9 @@ def _packed(core: Any, *factors: Any) -> Any:
     return compiled.cheb.Packed(core, list(factors))
 
 
-def _frozen(array: Any) -> Any:
-    """An array of its own that nobody writes to; a tensor as it is."""
-    if not isinstance(array, np.ndarray):
-        return array
-    own = array if array.base is None else array.copy()
-    own.flags.writeable = False
-    return own
-
-
 def _again(cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain) -> ChebTucker:
     """What a pickle holds, as an object."""
     return cls(core, factors, domain=domain)
-
-
-def _values(result: Any, points: tuple[np.ndarray, ...], label: str) -> np.ndarray:
-    _arguments.refuse_masked(result, label, "what f returned")
-    values = np.asarray(result)
-    shape = tuple(x.size for x in points)
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"{label}: f returned {values.dtype} values, expected real numbers")
-    try:
-        full = np.broadcast_to(values.astype(np.float64), shape)
-    except ValueError:
-        raise ValueError(f"{label}: f returned shape {values.shape}, expected {shape}, to which its arguments broadcast") from None
-    bad = ~np.isfinite(full)
-    if bad.any():
-        at = np.unravel_index(int(bad.argmax()), shape)
-        where = ", ".join(f"{x[i]:.17g}" for x, i in zip(points, at))
-        raise ValueError(f"{label}: f({where}) is {full[at]}, expected a finite number")
-    return full
-
-
-def _reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -> np.ndarray:
-    """Points of one axis on [-1, 1], and the check of ``tucker_eval``."""
-    lo, hi = pair
-    total, error, width, slack = interval(lo, hi, float(np.finfo(x.dtype).eps))
-    t = ((2 * x.astype(np.float64) - total) - error) / width
-    bad = ~(np.abs(t) <= 1 + slack)
-    if bad.any():
-        i = int(bad.argmax())
-        raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
-    return np.clip(t, -1, 1)
 
 
 def _with_suffix(file: str | os.PathLike[str]) -> str:

@@ -1,0 +1,207 @@
+"""Sums, products, derivatives, integrals and norms of Tucker tensors of Chebyshev coefficients, on their cores and factors.
+
+Arrays are NumPy's or tensors, which keep their graph, but for what truncates. Equation numbers are those of csrc/cheb/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arguments, _arrays
+from .transform import coeffs2vals, mode_product, vals2coeffs
+from .tucker import tucker
+
+Parts = tuple[Any, list[Any]]
+EXACT = {"float32": 5e-7, "float64": 1e-14}  # to which sums and products are rounded: 45 eps in float64, 4 eps in float32
+TRIMMED = 0.1  # of a tolerance goes to coefficients that are left out
+
+
+def wants_gradient(*arrays: Any) -> bool:
+    return any(getattr(a, "requires_grad", False) for a in arrays)
+
+
+def like(numbers: np.ndarray, array: Any) -> Any:
+    """Numbers of the host as an array of that kind, dtype and device."""
+    if isinstance(array, np.ndarray):
+        return numbers.astype(array.dtype)
+    found = _arrays.of_kind("torch", np.ascontiguousarray(numbers, dtype=np.float64))
+    return found.to(dtype=array.dtype, device=array.device)
+
+
+def padded(A: Any, axis: int, before: int, after: int) -> Any:
+    """Zeros before and after an axis."""
+    join = _arrays.namespace(A).concatenate
+    parts = [A]
+    for count, at in ((before, 0), (after, 2)):
+        if count:
+            zeros = like(np.zeros([count if k == axis else m for k, m in enumerate(A.shape)]), A)
+            parts.insert(at, zeros)
+    return join(parts, axis) if len(parts) > 1 else A
+
+
+# ---------------------------------------------------------------- truncation
+
+
+def orthogonal(core: np.ndarray, factors: Sequence[np.ndarray]) -> Parts:
+    """The same tensor in float64 with orthonormal factors."""
+    core, bases = core.astype(np.float64), []
+    for k, U in enumerate(factors):
+        Q, R = np.linalg.qr(U.astype(np.float64))
+        core = mode_product(core, R, k)
+        bases.append(Q)
+    return core, bases
+
+
+def unit(core: np.ndarray) -> tuple[np.ndarray, float]:
+    """A core whose squares neither overflow nor vanish, and by what it is to be multiplied."""
+    largest = float(np.abs(core).max(initial=0)) or 1.0
+    return core / largest, largest
+
+
+def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
+    """Truncated to ``tol`` with orthonormal factors (10); ``trim``: coefficients at the end that do not matter are left out."""
+    host = [_arguments.numbers_of(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
+    small, bases = orthogonal(host[0], host[1:])
+    small, scale = unit(small)
+    if trim:
+        bases = [Q[: _needed(small, Q, k, TRIMMED * tol / math.sqrt(small.ndim))] for k, Q in enumerate(bases)]
+        small, bases = orthogonal(small, bases)
+        tol *= math.sqrt(1 - TRIMMED**2)
+    found = tucker(small, tol=tol)
+    kind, dtype = str(_arrays.kind(core)), host[0].dtype
+    arrays = [found.core * scale, *(Q @ W for Q, W in zip(bases, found.factors))]
+    result = [_arrays.of_kind(kind, np.ascontiguousarray(a, dtype=dtype)) for a in arrays]
+    return result[0], result[1:]
+
+
+def envelope(core: np.ndarray, Q: np.ndarray, axis: int) -> np.ndarray:
+    """Norms of the slices of coefficients along an axis; the other factors are orthonormal."""
+    rows = np.moveaxis(core, axis, 0).reshape(core.shape[axis], -1)
+    triangle: Any = np.linalg.qr(rows.T, mode="r")
+    norms: np.ndarray = np.linalg.norm(Q @ triangle.T, axis=1)
+    return norms
+
+
+def _needed(core: np.ndarray, Q: np.ndarray, axis: int, tol: float) -> int:
+    """Coefficients that matter, and as many more as ``error_estimate`` looks at."""
+    left = np.cumsum(envelope(core, Q, axis)[::-1] ** 2)[::-1]
+    m = max(1, int((left > tol * tol * left[0]).sum()))
+    return min(len(Q), m + max(2, m // 7 + 1))
+
+
+def error_estimate(core: np.ndarray, factors: Sequence[np.ndarray]) -> float:
+    """The coefficients at the end of every axis, of the norm of all (11)."""
+    small, bases = orthogonal(core, factors)
+    small, _ = unit(small)
+    total = float(np.linalg.norm(small))
+    if total == 0:
+        return 0.0
+    tails = 0.0
+    for k, Q in enumerate(bases):
+        n = len(Q)
+        tails += float((envelope(small, Q, k)[n - min(max(2, n // 8), n - 1) :] ** 2).sum()) if n > 1 else 0.0
+    return math.sqrt(tails) / total
+
+
+# ---------------------------------------------------------------- algebra
+
+
+def constant(value: float, core: Any, factors: Sequence[Any]) -> Parts:
+    """A number as a tensor of the same kind with as many coefficients."""
+    first = [like(np.eye(U.shape[0], 1), U) for U in factors]
+    return like(np.full((1,) * len(factors), value), core), first
+
+
+def added(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any]) -> Parts:
+    """Blocks on the diagonal of a core, columns side by side; the shorter of two factors is filled up with zeros."""
+    blocks = core, other
+    for k in range(len(factors)):
+        r, s = core.shape[k], other.shape[k]
+        blocks = padded(blocks[0], k, 0, s), padded(blocks[1], k, r, 0)
+    columns = []
+    for U, W in zip(factors, others):
+        n = max(U.shape[0], W.shape[0])
+        join = _arrays.namespace(U).concatenate
+        columns.append(join([padded(U, 0, 0, n - U.shape[0]), padded(W, 0, 0, n - W.shape[0])], 1))
+    return blocks[0] + blocks[1], columns
+
+
+def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[Any], label: str) -> Parts:
+    """The product of two functions (12): by all values where these are fewer than the products of ranks, else column by column."""
+    values = [[coeffs2vals(padded(A, 0, 0, U.shape[0] + W.shape[0] - 1 - A.shape[0]), 0) for A in (U, W)] for U, W in zip(factors, others)]
+    graph = wants_gradient(core, *factors, other, *others)
+    if not graph and math.prod(len(a) for a, _ in values) <= math.prod(a.shape[1] * b.shape[1] for a, b in values):
+        first, second = core, other
+        for k, (a, b) in enumerate(values):
+            first, second = mode_product(first, a, k), mode_product(second, b, k)
+        found = tucker(vals2coeffs(first * second), tol=EXACT[_arrays.dtype_name(core)])
+        return found.core, found.factors
+    d, n = len(factors), [len(a) for a, _ in values]
+    left = tuple(m for k in range(d) for m in (core.shape[k], 1))
+    right = tuple(m for k in range(d) for m in (1, other.shape[k]))
+    products = core.reshape(left) * other.reshape(right)
+    products = products.reshape(tuple(a * b for a, b in zip(core.shape, other.shape)))
+    columns = [vals2coeffs((a[:, :, None] * b[:, None, :]).reshape(m, -1), 0) for m, (a, b) in zip(n, values)]
+    return (products, columns) if graph else rounded(products, columns, EXACT[_arrays.dtype_name(core)], label)
+
+
+# ---------------------------------------------------------------- calculus
+
+
+def derivative(U: Any) -> Any:
+    """Coefficients (n - 1, r) of the derivatives of factor functions on [-1, 1], of d_k = sum of 2 j c_j over j = k+1, k+3, .. (13)."""
+    n, xp = U.shape[0], _arrays.namespace(U)
+    if n == 1:
+        return U * 0
+    weighted = U * like(2.0 * np.arange(n)[:, None], U)
+    weighted = padded(weighted, 0, 0, n % 2)
+    sums = [xp.flip(xp.cumsum(xp.flip(weighted[p::2], (0,)), 0), (0,)) for p in (0, 1)]  # from k on, with steps of 2
+    even, odd = sums[0][1:], sums[1]
+    woven = xp.stack([odd, padded(even, 0, 0, 1)], 1).reshape(-1, U.shape[1])[: n - 1]
+    return woven * like(np.where(np.arange(n - 1) == 0, 0.5, 1.0)[:, None], U)
+
+
+def integral_weights(n: int) -> np.ndarray:
+    """Of T_k over [-1, 1] (14)."""
+    k = np.arange(n)
+    weights: np.ndarray = np.where(k % 2, 0.0, 2.0 / (1.0 - k.astype(float) ** 2 + (k % 2)))
+    return weights
+
+
+def _clenshaw_curtis(n: int) -> np.ndarray:
+    """Weights of the rule on n points, n odd: the cosine transform of (14)."""
+    if n == 1:
+        return np.array([2.0])
+    weights = np.fft.irfft(integral_weights(n)[::2], n - 1)
+    ends: np.ndarray = np.concatenate([weights[:1] / 2, weights[1:], weights[:1] / 2])
+    return ends
+
+
+def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]) -> Parts:
+    """The tensor without some axes: those of their coefficients summed with weights (n,)."""
+    for k, w in weights.items():
+        core = mode_product(core, like(w[None], factors[k]) @ factors[k], k)
+    shape = tuple(m for k, m in enumerate(core.shape) if k not in weights)
+    return core.reshape(shape), [U for k, U in enumerate(factors) if k not in weights]
+
+
+def norm(core: Any, factors: Sequence[Any]) -> Any:
+    """The root of the integral of the square over [-1, 1]^d, by Clenshaw and Curtis's rule, which is exact for it (15)."""
+    graph = wants_gradient(core, *factors)
+    if not graph:
+        core, *factors = (_arguments.numbers_of(a, "cheb.ChebTucker.norm", "core").astype(np.float64) for a in (core, *factors))
+    rows = []
+    for U in factors:
+        n = 2 * U.shape[0] - 1
+        rows.append(like(np.sqrt(_clenshaw_curtis(n))[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0))
+    if not graph:
+        small, scale = unit(orthogonal(core, rows)[0])
+        return float(np.linalg.norm(small)) * scale
+    squared = core
+    for k, W in enumerate(rows):
+        squared = mode_product(squared, W.T @ W, k)
+    return (core * squared).sum().sqrt()

@@ -1,0 +1,219 @@
+"""Derivatives, integrals, norms, sums and products of Chebyshev-Tucker tensors. Equation numbers are those of csrc/cheb/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .. import _arguments, _arrays
+from . import algebra
+from .domain import UNIT, Domain
+
+if TYPE_CHECKING:
+    from .._typing import AnyArray
+
+
+class Calculus:
+    """Methods of ``ChebTucker`` that make new tensors, or numbers, of one. Nothing is changed in place."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # a NumPy number leaves ``2 * ct`` to us
+
+    if TYPE_CHECKING:
+        core: Any
+        factors: tuple[Any, ...]
+        _domain: tuple[float, ...]
+
+        def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None: ...
+
+    def diff(self, axis: int, m: int = 1) -> Self:
+        """The m-th derivative along an axis, with m coefficients fewer there, at least one (13).
+
+        Parameters
+        ----------
+        axis : int
+            Counted from the end if negative.
+        m : int
+            At least 0; any integer type.
+
+        Notes
+        -----
+        Differentiable in core and factors. The factors of the result are not orthonormal. Every derivative loses about a factor n^2 of
+        accuracy at the ends of the domain.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: np.sin(x) * y**2, ((0, 1), (0, 1)))
+        >>> X = np.array([[0.5, 0.25]])
+        >>> float(ct.diff(0)(X)[0] - np.cos(0.5) * 0.25**2).__abs__() < 1e-9
+        True
+        """
+        label = "cheb.ChebTucker.diff"
+        k = _axis(axis, len(self.factors), label)
+        U = self.factors[k]
+        lo, hi = self._domain[2 * k : 2 * k + 2]
+        for _ in range(_arguments.integer(m, label, "m", 0)):
+            U = algebra.derivative(U) * (2 / (hi - lo))
+        return self._with(self.core, [*self.factors[:k], U, *self.factors[k + 1 :]])
+
+    def integrate(self, axis: int | Sequence[int] | None = None) -> Any:
+        """The integral over some axes, a tensor of the others; over all of them, a number (14).
+
+        Parameters
+        ----------
+        axis : int or ints, optional
+            All axes if absent.
+
+        Returns
+        -------
+        ChebTucker, or a float (of PyTorch tensors: a tensor without axes)
+
+        Notes
+        -----
+        Differentiable in core and factors.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: np.exp(x) * y, ((0, 1), (0, 2)))
+        >>> round(ct.integrate(), 10) == round(2 * (np.e - 1), 10)
+        True
+        >>> ct.integrate(1).domain
+        ((0.0, 1.0),)
+        """
+        label, d = "cheb.ChebTucker.integrate", len(self.factors)
+        if axis is None:
+            axes: tuple[int, ...] = tuple(range(d))
+        else:
+            given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+            axes = tuple(_axis(k, d, label) for k in given)
+            if len(set(axes)) < len(axes):
+                raise ValueError(f"{label}: axis is {axis!r}, expected distinct axes")
+        pairs = list(zip(self._domain[::2], self._domain[1::2]))
+        weights = {k: algebra.integral_weights(self.factors[k].shape[0]) * ((pairs[k][1] - pairs[k][0]) / 2) for k in axes}
+        core, factors = algebra.contracted(self.core, self.factors, weights)
+        if not factors:
+            return float(core) if isinstance(core, np.ndarray) else core
+        return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(pairs) if k not in weights))
+
+    def norm(self) -> Any:
+        """The L2 norm over the domain, a float (of PyTorch tensors that require a gradient: a tensor without axes) (15).
+
+        Good to a few eps of the largest term: a small difference of two tensors has a small norm. With a gradient the norm is the root of
+        a sum of squares that may cancel, good to 1e-8 of the terms; it has no derivative at 0.
+        """
+        widths = np.subtract(self._domain[1::2], self._domain[::2])
+        return algebra.norm(self.core, self.factors) * float(np.sqrt(np.prod(widths / 2)))
+
+    def round(self, tol: float) -> Self:
+        """The same function to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
+
+        Ranks become those of ``qf.cheb.tucker``; n stays. A tensor that requires a gradient: NotImplementedError, for truncation has none.
+        """
+        label = "cheb.ChebTucker.round"
+        tol = _arguments.number(tol, label, "tol")
+        return self._with(*algebra.rounded(self.core, self.factors, tol, label))
+
+    @property
+    def error_estimate(self) -> float:
+        """How well the function is resolved: the norm of the last coefficients of all axes (an eighth of each, two at least), relative
+        to the norm of all (11).
+
+        About the error of the interpolation where coefficients fall steadily, more than it where they fall fast. A polynomial of the
+        highest degree that n admits is exact and has a large estimate all the same. What truncation has left out is not in it.
+        """
+        label = "cheb.ChebTucker.error_estimate"
+        host = [_arguments.numbers_of(a, label, "core", graded=True) for a in (self.core, *self.factors)]
+        return algebra.error_estimate(host[0], host[1:])
+
+    def __add__(self, other: Any) -> Any:
+        """The sum with a number or a tensor on the same domain, rounded to 1e-14 (float32: 5e-7) of its norm.
+
+        Of different n the larger one is taken. Tensors that require a gradient keep it, and all their ranks. Other domains, or another
+        number of axes: ValueError; other kinds or dtypes: TypeError.
+        """
+        if _arguments.is_number(other):
+            value = _arguments.number(other, "cheb.ChebTucker", "a number that is added", negative=True)
+            parts = algebra.constant(value, self.core, self.factors)
+        elif isinstance(other, Calculus):
+            _check_pair(self, other)
+            parts = other.core, list(other.factors)
+        else:
+            return NotImplemented
+        core, factors = algebra.added(self.core, self.factors, *parts)
+        if not algebra.wants_gradient(core, *factors):
+            core, factors = algebra.rounded(core, factors, algebra.EXACT[_arrays.dtype_name(core)], "cheb.ChebTucker.__add__")
+        return self._with(core, factors)
+
+    def __radd__(self, other: Any) -> Any:
+        return self + other
+
+    def __neg__(self) -> Self:
+        return self._with(-self.core, self.factors)
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __sub__(self, other: Any) -> Any:
+        return self + -other if isinstance(other, Calculus) or _arguments.is_number(other) else NotImplemented
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __mul__(self, other: Any) -> Any:
+        """The product with a number, or that of the functions: n_1 + n_2 - 1 coefficients an axis, rounded to 1e-14 (float32: 5e-7).
+
+        Two functions are multiplied by their values on the whole grid, or, where these are more numbers, with all products of ranks (12).
+        Tensors that require a gradient keep it, and those ranks. Errors as for sums.
+        """
+        if _arguments.is_number(other):
+            return self._with(self.core * _arguments.number(other, "cheb.ChebTucker", "a factor", negative=True), self.factors)
+        if not isinstance(other, Calculus):
+            return NotImplemented
+        _check_pair(self, other)
+        return self._with(*algebra.multiplied(self.core, self.factors, other.core, other.factors, "cheb.ChebTucker.__mul__"))
+
+    def __rmul__(self, other: Any) -> Any:
+        return self * other
+
+    def __truediv__(self, other: Any) -> Any:
+        """By a number that is not 0."""
+        if not _arguments.is_number(other):
+            return NotImplemented
+        if other == 0:
+            raise ZeroDivisionError("cheb.ChebTucker: division by zero")
+        return self * (1 / other)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Core and factors as tensors elsewhere or of another dtype, as ``torch.Tensor.to``: a device, a dtype (float32 or float64), both.
+
+        NumPy arrays become tensors. A graph is kept.
+        """
+        import torch
+
+        parts = [torch.tensor(a) if isinstance(a, np.ndarray) else a for a in (self.core, *self.factors)]
+        moved = [a.to(*args, **kwargs) for a in parts]
+        return self._with(moved[0], moved[1:])
+
+    def _with(self, core: Any, factors: Sequence[Any]) -> Self:
+        """Other parts on the same domain."""
+        return type(self)(core, list(factors), domain=self._domain)
+
+
+def _axis(axis: Any, d: int, label: str) -> int:
+    k = _arguments.integer(axis, label, "axis")
+    if not -d <= k < d:
+        raise ValueError(f"{label}: axis is {k}, expected one of {d} axes")
+    return k % d
+
+
+def _check_pair(one: Calculus, other: Calculus) -> None:
+    if one._domain != other._domain:
+        domains = (tuple(zip(t._domain[::2], t._domain[1::2])) for t in (one, other))
+        raise ValueError("cheb.ChebTucker: the domains are {} and {}, expected the same".format(*domains))
+    if type(one.core) is not type(other.core) or one.core.dtype != other.core.dtype:
+        both = f"{_arrays.describe(one.core)} and {_arrays.describe(other.core)}"
+        raise TypeError(f"cheb.ChebTucker: the operands are {both}, expected one kind and one dtype")

@@ -1,0 +1,62 @@
+"""Canonical sums to Tucker tensors without an array of the full size. Equation numbers are those of csrc/cheb/README.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .transform import chebpts, vals2coeffs
+from .tucker import tucker
+from .tucker.unfolding import EPS, principal
+
+BASES = 0.1  # of the tolerance goes to the bases
+BLOCK = 2**20  # numbers of a Khatri-Rao product at a time: 8 MB
+TRIES = 4  # of a guess of the norm: each at least halves it
+
+
+def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), to ``tol`` of its norm (16), (17)."""
+    lengths = [np.linalg.norm(U, axis=0) for U in columns]
+    scale = weights * np.prod(lengths, axis=0)
+    with_part = scale != 0
+    if not with_part.any():
+        return np.zeros((1,) * len(columns)), [np.eye(len(U), 1) for U in columns]
+    scale = scale[with_part]
+    units = [U[:, with_part] / length[with_part] for U, length in zip(columns, lengths)]
+    root, total = np.sqrt(np.abs(scale)), float(np.abs(scale).sum())
+    guess = float(np.linalg.norm(scale))
+    for _ in range(TRIES):
+        budget = max((BASES * tol * guess) ** 2 / (len(units) * total), (EPS * total) ** 2 / total)
+        bases, small, _ = zip(*(principal(U * root, 0, min(U.shape), budget, total) for U in units))
+        core = _summed(scale, [part / root for part in small])
+        size = float(np.linalg.norm(core))
+        if size >= guess / 2 or guess <= EPS * total:
+            break
+        guess = max(size, EPS * total)
+    found = tucker(core, tol=tol * math.sqrt(1 - 4 * BASES**2))
+    return found.core, [Q @ W for Q, W in zip(bases, found.factors)]
+
+
+def _summed(weights: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The full array of a short canonical sum: one matrix product a block of terms."""
+    first, others = columns[0] * weights, columns[1:]
+    behind = math.prod(len(z) for z in others)
+    core = np.zeros((len(first), behind))
+    step = max(1, BLOCK // behind)
+    for s in range(0, weights.size, step):
+        product = np.ones((1, len(weights[s : s + step])))
+        for z in others:
+            product = (product[:, None] * z[None, :, s : s + step]).reshape(-1, product.shape[1])
+        core += first[:, s : s + step] @ product.T
+    return core.reshape([len(z) for z in columns])
+
+
+def splined(x: np.ndarray, samples: np.ndarray, n: int, domain: Any) -> np.ndarray:
+    """Chebyshev coefficients (n, R) of not-a-knot cubic splines through samples (m, R) at x, extended to the ends of the domain."""
+    from scipy.interpolate import CubicSpline
+
+    values = CubicSpline(x, samples, axis=0, bc_type="not-a-knot", extrapolate=True)(chebpts(n, domain))
+    return vals2coeffs(np.ascontiguousarray(values), 0)

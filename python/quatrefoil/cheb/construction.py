@@ -1,0 +1,346 @@
+"""How Chebyshev-Tucker tensors are made: of a function, of values, coefficients, canonical sums, samples. Equation numbers are those of
+csrc/cheb/README.md."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .. import _arguments, _arrays
+from .._arguments import sequence
+from .._bind import check_arrays
+from .._spec import Arg, Op
+from .._typing import AnyArray
+from . import algebra, canonical, leastsquares, sampling
+from .domain import UNIT, Domain, axes_of, flat_domain, reference
+from .transform import chebpts, vals2coeffs
+from .tucker import raised, tucker
+
+DEFAULT_TOL = 1e-10
+
+# the arrays of these builders: checked like any call's, never run
+_CANONICAL = Op(
+    __name__, "ChebTucker.from_cp", (Arg("weights", "R"), Arg("factors", "n_ R", many=True)), (Arg("weights", "R"),), differentiable=False
+)
+_SAMPLES = Op(
+    __name__, "ChebTucker.fit", (Arg("X", "P d"), Arg("y", "P"), Arg("weights", "P", optional=True)), (Arg("y", "P"),), differentiable=False
+)
+
+
+class Construction:
+    """Class methods of ``ChebTucker``. What they make of NumPy arrays is read-only, with orthonormal factors."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        core: Any
+        factors: tuple[Any, ...]
+        n_evaluations: int | None
+
+        def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None: ...
+
+    @classmethod
+    def from_function(cls, f: Callable[..., Any], domain: Domain, *, n: int | Sequence[int] | None = None, tol: float = DEFAULT_TOL) -> Any:
+        """Interpolates f and compresses it to ``tol``: on a grid that is given, or on as many points, along as many fibres, as f needs.
+
+        Parameters
+        ----------
+        f : callable
+            f(x, y, z) gets d arrays that broadcast to one shape and returns real numbers of that shape, or a tuple or list of such
+            arrays, one an output.
+        domain : one pair (lo, hi) per axis
+            Its length is d. One pair alone gives d = 1, or as many axes as n has entries.
+        n : int, or one per axis, optional
+            Points an axis. Where absent they are found, up to 65537, and coefficients at the end that do not matter are left out.
+        tol : float
+            Relative, in the Frobenius norm of the coefficients.
+
+        Returns
+        -------
+        ChebTucker, or a list of them where f returns a tuple or list
+            ``.n_evaluations`` says at how many points f was asked for; ``.error_estimate`` how far the coefficients have fallen.
+
+        Raises
+        ------
+        ValueError
+            A value that is not finite (the point is named); a result of another shape. Without n: f is not resolved, because it is not
+            smooth, or needs more than 2^25 values.
+        TypeError
+            Complex or other non-real values.
+
+        Notes
+        -----
+        With n: prod(n) values, and 30 at random points; a RuntimeWarning where f is off by more than 10 tol of its largest value there.
+
+        Without n (6)-(9): along every axis 8 random fibres tell how many points it needs; cross approximation chooses r fibres along each
+        axis among those through the rows that the other axes have chosen, so d n r^(d-1) values a sweep, a few sweeps; r^d values make the
+        core. 100 random points are the test, which the largest error must pass within 10 tol of the largest |f|; else it begins
+        again with twice as many of everything, up to ten times. Random points are always the same. No array of n^d numbers is made. What no
+        fibre and none of the points has met, a narrow peak, is not in the result. float64. Where ranks come near n, as for sums over
+        many random centers, a given n costs less.
+
+        Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> cube = ((-1, 1),) * 3
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y, z: 1 / (4 + x + y * z), cube, tol=1e-8)
+        >>> ct.rank
+        (6, 9, 9)
+        >>> ct.n_evaluations < 65**3
+        True
+        >>> wave = qf.cheb.ChebTucker.from_function(lambda x, y, z: np.exp(x) * np.sin(9 * y) * z, cube)
+        >>> wave.rank
+        (1, 1, 1)
+        """
+        label = "cheb.ChebTucker.from_function"
+        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
+        flat = flat_domain(domain, d, label)
+        tol = _arguments.number(tol, label, "tol")
+        function = sampling.Function(f, flat, label)
+        if n is not None:
+            function.most = None
+            counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+            made: list[Any] = cls._on_a_grid(function, counts, tol, label)
+        else:
+            tol = max(tol, 4 * sampling.EPS)
+            try:
+                found = sampling.sampled(function, tol)
+            except sampling.NotResolved as reason:
+                what = f"{label}: f is not resolved to tol = {tol:g}: {reason} ({function.count} values)"
+                raise ValueError(f"{what}; expected a smooth function; give n to interpolate it anyway, or a larger tol") from None
+            made = []
+            for core, factors in found:
+                core, factors = algebra.rounded(core, factors, tol, label, trim=True)
+                made.append(cls._owned(core, factors, flat))
+        for ct in made:
+            ct.n_evaluations = function.count
+        return made if function.outputs is not None else made[0]
+
+    @classmethod
+    def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> list[Any]:
+        flat = tuple(function.domain)
+        made = [cls._compressed(vals2coeffs(V), flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
+        X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
+        off = sampling.misfit(function, [(ct.core, ct.factors) for ct in made], X)
+        if off > max(sampling.ALLOWED * tol, sampling.ROUNDING):
+            what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off:.1e} of its largest value at random points"
+            warnings.warn(f"{what}; give more points, none to let them be found, or a larger tol", RuntimeWarning, stacklevel=3)
+        return made
+
+    @classmethod
+    def from_values(cls, V: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
+        """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
+
+        V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
+        with the index. Truncation has no gradient: a tensor that requires one raises NotImplementedError.
+        """
+        label = "cheb.ChebTucker.from_values"
+        host = _arguments.numbers_of(V, label, "V")
+        if host.ndim == 0 or host.size == 0:
+            raise ValueError(f"{label}: V has shape {host.shape}, expected at least one axis and no axis without points")
+        _arguments.finite(host, label, "V")
+        return cls._compressed(vals2coeffs(V), domain, tol, label)
+
+    @classmethod
+    def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
+        """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
+        label = "cheb.ChebTucker.from_coeffs"
+        host = _arguments.numbers_of(C, label, "C")
+        if host.ndim == 0 or host.size == 0:
+            raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without coefficients")
+        return cls._compressed(C, domain, tol, label)
+
+    @classmethod
+    def from_cp(
+        cls,
+        weights: AnyArray,
+        factors: Sequence[AnyArray],
+        *,
+        domain: Domain = UNIT,
+        tol: float | None = None,
+        grid: Sequence[AnyArray] | None = None,
+        n: int | Sequence[int] | None = None,
+    ) -> Self:
+        """Compresses a canonical sum, sum_r weights[r] u_r(x_1) v_r(x_2) ..., to ``tol``; no array of prod(n) numbers is made (16).
+
+        Parameters
+        ----------
+        weights : (R,)
+        factors : d arrays (n_k, R)
+            Chebyshev coefficients of the functions, a function a column; with ``grid`` their values there.
+        domain, tol
+            As for ``from_coeffs``.
+        grid : d arrays (n_k,), optional
+            Increasing points of the samples, two at least: not-a-knot cubic splines go through them, and on to the ends of the domain.
+        n : int, or one per axis, optional
+            With ``grid``: Chebyshev points at which the splines are taken; as many as there are samples if absent.
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit; points of the grid that do not increase; NaN or infinity (the index is named).
+        TypeError
+            Other dtypes, or a mix of kinds or dtypes.
+        NotImplementedError
+            A tensor that requires a gradient: truncation has none.
+
+        Notes
+        -----
+        Ranks are those of the sum's own Tucker decomposition, whatever the scale of its columns and however many there are. About
+        2 n^2 R d + 2 R r^d flops, in float64. The spline's error, of fourth order, is not in ``tol``.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> x = np.linspace(-1, 1, 200)
+        >>> t = np.arange(1.0, 9.0)
+        >>> gaussians = np.exp(-np.outer(x, t) ** 2)
+        >>> ct = qf.cheb.ChebTucker.from_cp(1 / t, [gaussians] * 3, grid=[x] * 3, n=129, tol=1e-6)
+        >>> ct.n, len(set(ct.rank))
+        ((129, 129, 129), 1)
+        """
+        label = "cheb.ChebTucker.from_cp"
+        arrays = [weights, *sequence(factors, f"{label}: factors")]
+        check_arrays(_CANONICAL, arrays)
+        _CANONICAL.infer([tuple(a.shape) for a in arrays], ())
+        names = ["weights", *(f"factors[{k}]" for k in range(len(arrays) - 1))]
+        hosts = [_arguments.numbers_of(a, label, name) for a, name in zip(arrays, names)]
+        for host, name in zip(hosts, names):
+            _arguments.finite(host, label, name)
+        w, columns = hosts[0].astype(np.float64), [U.astype(np.float64) for U in hosts[1:]]
+        d, flat = len(columns), flat_domain(domain, len(columns), label)
+        if n is not None and grid is None:
+            raise ValueError(f"{label}: n is for samples on a grid; of coefficients the factors have it")
+        if grid is not None:
+            points = _increasing(grid, [len(U) for U in columns], label)
+            counts = tuple(map(len, columns)) if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+            columns = [canonical.splined(x, U, m, flat[2 * k : 2 * k + 2]) for k, (x, U, m) in enumerate(zip(points, columns, counts))]
+        for k, U in enumerate(columns):
+            if len(U) < 1:
+                raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
+        core, found = canonical.compressed(w, columns, _tolerance(tol, hosts[0].dtype, label))
+        return cls._owned(_like(core, weights), [_like(U, weights) for U in found], flat)
+
+    @classmethod
+    def fit(
+        cls,
+        X: AnyArray,
+        y: AnyArray,
+        *,
+        n: int | Sequence[int],
+        domain: Domain = UNIT,
+        weights: AnyArray | None = None,
+        tol: float | None = None,
+    ) -> Self:
+        """The polynomial of n coefficients an axis with the least sum of weights (f(X) - y)^2, compressed to ``tol`` (18).
+
+        Parameters
+        ----------
+        X : (P, d)
+            Points in the domain.
+        y : (P,)
+            Samples of f there, with errors or without.
+        n : int, or one per axis
+            Their product, at most P, is the number of unknowns.
+        domain, tol
+            As for ``from_coeffs``.
+        weights : (P,), optional
+            At least 0; 1 if absent.
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not fit, fewer points than unknowns, a point outside the domain, NaN, a weight below 0.
+        numpy.linalg.LinAlgError
+            The points do not determine the coefficients.
+        TypeError, NotImplementedError
+            As for ``from_cp``.
+
+        Notes
+        -----
+        By QR in blocks of points: 2 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 32 MB whatever P is. In float64.
+
+        Examples
+        --------
+        >>> import numpy as np, quatrefoil as qf
+        >>> X = np.random.default_rng(0).uniform(0, 1, (500, 2))
+        >>> ct = qf.cheb.ChebTucker.fit(X, np.sin(X[:, 0] + X[:, 1]), n=9, domain=(0, 1))
+        >>> bool(abs(ct(np.array([[0.5, 0.25]]))[0] - np.sin(0.75)) < 1e-8)
+        True
+        """
+        label = "cheb.ChebTucker.fit"
+        arrays = (X, y, weights)
+        check_arrays(_SAMPLES, arrays)
+        _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
+        names = ("X", "y", "weights")
+        hosts = [None if a is None else _arguments.numbers_of(a, label, name) for a, name in zip(arrays, names)]
+        x, samples, w = hosts
+        assert x is not None
+        assert samples is not None
+        counts = _arguments.integers(n, x.shape[1], label, "n", 1, _arguments.MOST_NUMBERS)
+        flat = flat_domain(domain, x.shape[1], label)
+        _arguments.finite(samples, label, "y")
+        if w is not None:
+            _arguments.finite(w, label, "weights")
+            if (w < 0).any():
+                i = int((w < 0).argmax())
+                raise ValueError(f"{label}: weights[{i}] is {w[i]}, expected at least 0")
+        unknowns = int(np.prod(counts, dtype=object))
+        if unknowns > len(x):
+            raise ValueError(f"{label}: X has {len(x)} points, expected at least {unknowns}, the product of n = {counts}")
+        points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(x.shape[1])]
+        root = np.ones(len(x)) if w is None else np.sqrt(w.astype(np.float64))
+        C = leastsquares.coefficients(points, samples.astype(np.float64), root, counts, label)
+        return cls._compressed(_like(C, y), flat, tol, label)
+
+    @classmethod
+    def _compressed(cls, C: Any, domain: Any, tol: float | None, label: str) -> Self:
+        flat = flat_domain(domain, len(C.shape), label)
+        core, factors = tucker(C, tol=_tolerance(tol, np.dtype(_arrays.dtype_name(C)), label))
+        return cls._owned(core, factors, flat)
+
+    @classmethod
+    def _owned(cls, core: Any, factors: Sequence[Any], flat: Sequence[float]) -> Self:
+        return cls(frozen(core), list(map(frozen, factors)), domain=tuple(flat))
+
+
+def frozen(array: Any) -> Any:
+    """An array of its own that nobody writes to; a tensor as it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    own = array if array.base is None else array.copy()
+    own.flags.writeable = False
+    return own
+
+
+def _like(numbers: np.ndarray, array: Any) -> Any:
+    """Numbers of the host as an array of this kind and dtype."""
+    return _arrays.of_kind(str(_arrays.kind(array)), np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)))
+
+
+def _tolerance(tol: float | None, dtype: np.dtype[Any], label: str) -> float:
+    return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps)) if tol is None else raised(_arguments.number(tol, label, "tol"), dtype, label)
+
+
+def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:
+    """Points of samples, one array per axis."""
+    given = sequence(grid, f"{label}: grid")
+    if len(given) != len(sizes):
+        raise ValueError(f"{label}: grid has points for {len(given)} axes, expected {len(sizes)}")
+    points = []
+    for k, (x, m) in enumerate(zip(given, sizes)):
+        host = _arguments.numbers_of(x, label, f"grid[{k}]")
+        if host.shape != (m,) or m < 2:
+            raise ValueError(
+                f"{label}: grid[{k}] has shape {host.shape}, expected {(max(m, 2),)}, at least two points, as factors[{k}] has rows"
+            )
+        _arguments.finite(host, label, f"grid[{k}]")
+        if not (np.diff(host) > 0).all():
+            raise ValueError(f"{label}: grid[{k}] does not increase")
+        points.append(host.astype(np.float64))
+    return points

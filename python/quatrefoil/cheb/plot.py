@@ -1,0 +1,69 @@
+"""Pictures of Chebyshev-Tucker tensors: thin calls of matplotlib, the extra ``plot``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._arguments import integer, is_sequence, number
+
+LABEL = "cheb.ChebTucker.plot"
+
+
+def plot_slice(
+    values: Callable[..., np.ndarray],
+    domain: Sequence[tuple[float, float]],
+    ax: Any,
+    axes: int | Sequence[int] | None,
+    at: Any,
+    points: int,
+    **style: Any,
+) -> Any:
+    """A line along one axis, or a picture over two; ``values(x, y, ..)`` on a tensor grid."""
+    d = len(domain)
+    shown = _shown(axes, d)
+    fixed = _fixed(at, domain, shown)
+    m = integer(points, LABEL, "points", 2)
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("plot: matplotlib is missing; install quatrefoil[plot]") from error
+    if ax is None:
+        ax = plt.figure().add_subplot()
+    lines = [np.linspace(*pair, m) if k in shown else np.array([fixed[k]]) for k, pair in enumerate(domain)]
+    numbers = np.squeeze(values(*lines), axis=tuple(k for k in range(d) if k not in shown))
+    ax.set_xlabel(f"x_{shown[0] + 1}")
+    if len(shown) == 1:
+        ax.plot(lines[shown[0]], numbers, **style)
+        return ax
+    numbers = numbers.T if shown[0] < shown[1] else numbers
+    marks = ax.pcolormesh(lines[shown[0]], lines[shown[1]], numbers, **{"shading": "gouraud", "cmap": "RdBu_r", **style})
+    ax.set_ylabel(f"x_{shown[1] + 1}")
+    ax.figure.colorbar(marks, ax=ax)
+    return ax
+
+
+def _shown(axes: Any, d: int) -> tuple[int, ...]:
+    if axes is None:
+        return tuple(range(min(d, 2)))
+    given = tuple(axes) if is_sequence(axes, LABEL, "axes") else (axes,)
+    found = tuple(integer(k, LABEL, "axes", -d, d - 1) % d for k in given)
+    if len(set(found)) != len(found) or len(found) not in (1, 2):
+        raise ValueError(f"{LABEL}: axes is {axes!r}, expected one axis or two distinct ones of {d}")
+    return found
+
+
+def _fixed(at: Any, domain: Sequence[tuple[float, float]], shown: Sequence[int]) -> list[float]:
+    """A coordinate for every axis that is not shown; the middle where none is given."""
+    middle = [(lo + hi) / 2 for lo, hi in domain]
+    if at is None:
+        return middle
+    others = [k for k in range(len(domain)) if k not in shown]
+    given = list(at) if is_sequence(at, LABEL, "at") else [at]
+    if len(given) != len(others):
+        raise ValueError(f"{LABEL}: at has {len(given)} numbers, expected {len(others)}, one for each axis that is not shown")
+    for k, x in zip(others, given):
+        middle[k] = number(x, LABEL, "at", negative=True)
+    return middle

@@ -1,0 +1,256 @@
+"""A smooth function as a Tucker tensor of Chebyshev coefficients, from its values along fibres. Equation numbers: csrc/cheb/README.md.
+
+Fibres are lines of grid points along an axis. Coordinates of the other axes are kept as numbers, so that grids may change. A function with
+several outputs is sampled once for all of them: its fibres stand side by side, each output divided by its largest value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _arguments
+from .scattered import tucker_eval
+from .transform import chebpts, mode_product, vals2coeffs
+
+START = 17  # points of an axis, then 2n - 1: nodes are kept
+MOST_POINTS = 2**16 + 1  # of an axis
+MOST_VALUES = 2**25  # of f
+MOST_FIBRES = 8192  # along an axis at a time
+PROBES = 8  # fibres along an axis that tell how many points it needs
+FIRST_RANK = 6
+EXTRA = 2  # coordinates of an axis, drawn anew for every sweep, beside those that cross approximation has chosen
+MOST_SWEEPS = 12
+RESTARTS = 10
+TESTED = 100  # random points that a result is held against
+CHECKED = 30  # where the grid is given
+ALLOWED = 10  # times tol there, of the largest |f|; the tolerance itself is one of the mean square
+ROUNDING = 1e-13  # what is allowed at least
+EPS = float(np.finfo(np.float64).eps)
+
+
+class NotResolved(Exception):
+    """Why."""
+
+
+class Function:
+    """A user's f on points: real values (outputs, ...), counted, all of them finite; the largest |f| of each output so far."""
+
+    def __init__(self, f: Callable[..., Any], domain: Sequence[float], label: str) -> None:
+        self.f, self.domain, self.label = f, domain, label
+        self.d = len(domain) // 2
+        self.count = 0
+        self.most: int | None = MOST_VALUES
+        self.outputs: int | None = None  # None: f returns no tuple; known after the first call
+        self.largest = np.zeros(0)
+
+    def __call__(self, *points: np.ndarray) -> np.ndarray:
+        shape = np.broadcast_shapes(*(x.shape for x in points))
+        if self.most is not None and self.count + math.prod(shape) > self.most:
+            raise NotResolved(f"more than {self.most} values would be needed")
+        self.count += math.prod(shape)
+        result = self.f(*points)
+        several = isinstance(result, (tuple, list))
+        parts = list(result) if several else [result]
+        if not self.largest.size:
+            self.outputs = len(parts) if several else None
+            self.largest = np.zeros(len(parts))
+        if not parts or len(parts) != self.largest.size:
+            raise ValueError(f"{self.label}: f returned {len(parts)} outputs, expected {self.largest.size or 'at least 1'}")
+        checked = [self._checked(part, points, shape, f"[{i}]" if several else "") for i, part in enumerate(parts)]
+        if math.prod(shape):
+            self.largest = np.maximum(self.largest, [max(values.max(), -values.min()) for values in checked])
+        return checked[0][None] if len(checked) == 1 else np.stack(checked)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """By which outputs are divided."""
+        return np.where(self.largest > 0, self.largest, 1.0)
+
+    def _checked(self, part: Any, points: Sequence[np.ndarray], shape: tuple[int, ...], name: str) -> np.ndarray:
+        _arguments.refuse_masked(part, self.label, "what f returned")
+        values = np.asarray(part)
+        if values.dtype.kind not in "fiu":
+            raise TypeError(f"{self.label}: f returned {values.dtype} values, expected real numbers")
+        try:
+            full = np.broadcast_to(values.astype(np.float64, copy=False), shape)
+        except ValueError:
+            expected = f"expected {shape}, to which its arguments broadcast"
+            raise ValueError(f"{self.label}: f returned shape {values.shape}, {expected}; several outputs are a tuple") from None
+        bad = ~np.isfinite(full)
+        if bad.any():
+            at = np.unravel_index(int(bad.argmax()), shape)
+            where = ", ".join(f"{np.broadcast_to(x, shape)[at]:.17g}" for x in points)
+            raise ValueError(f"{self.label}: f({where}){name} is {full[at]}, expected a finite number")
+        return full
+
+    def grid(self, axis: int, n: int) -> np.ndarray:
+        return chebpts(n, self.domain[2 * axis : 2 * axis + 2])
+
+    def along(self, axis: int, x: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Values (outputs, len(x), m) on m fibres; ``others`` (m, d) holds their coordinates, that of the axis itself unused."""
+        points = [np.broadcast_to(x[:, None], (x.size, 1)) if k == axis else others[None, :, k] for k in range(self.d)]
+        return self(*points)
+
+    def random_points(self, numbers: np.random.Generator, count: int) -> np.ndarray:
+        lo, hi = np.array(self.domain[::2]), np.array(self.domain[1::2])
+        X: np.ndarray = np.clip(lo + (hi - lo) * numbers.random((count, self.d)), lo, hi)
+        return X
+
+
+class Fibres(NamedTuple):
+    """The fibres that span an axis: values (n, r), which they are, and the rows that tell them apart."""
+
+    values: np.ndarray
+    others: np.ndarray  # (r, d)
+    output: np.ndarray  # (r,)
+    rows: np.ndarray  # coordinates along the axis (r,)
+
+
+def sampled(f: Function, tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """Core and factors of every output (6)-(9); NotResolved where f needs too much."""
+    numbers = np.random.Generator(np.random.Philox(key=0))
+    start, rank = START, FIRST_RANK
+    off = np.inf
+    for _ in range(RESTARTS):
+        n = [_resolution(f, k, start, tol, numbers) for k in range(f.d)]
+        fibres = _swept(f, n, rank, tol, numbers)
+        fibres = [_refined(f, k, part, tol) for k, part in enumerate(fibres)]
+        found = _interpolated(f, fibres)
+        off = misfit(f, found, f.random_points(numbers, TESTED))
+        if off <= max(ALLOWED * tol, ROUNDING):
+            return found
+        start, rank = 2 * start - 1, 2 * rank
+    raise NotResolved(f"after {RESTARTS} tries it is off by {off:.1e} of its largest value at random points")
+
+
+def misfit(f: Function, found: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> float:
+    """The largest difference at the points X (P, d), each output's by the largest |f|."""
+    values = f(*X.T)
+    got = np.stack([tucker_eval(core, list(factors), X, domain=tuple(f.domain)) for core, factors in found])
+    off: float = (np.abs(got - values).max(axis=1) / f.scale).max()
+    return off
+
+
+def _tail_allowed(n: int, tol: float) -> float:
+    """How large the last coefficients of a fibre may be, of the largest |f|: rounding of n values leaves about this much (chebfun3f)."""
+    return max(0.1 * tol, 2 * math.pow(n, 0.8) * EPS)
+
+
+def _is_resolved(values: np.ndarray, tol: float) -> bool:
+    n = len(values)
+    tail = vals2coeffs(values, 0)[n - max(2, n // 8) :]
+    return bool(np.abs(tail).max(initial=0) <= _tail_allowed(n, tol))
+
+
+def _between(f: Function, axis: int, n: int, others: np.ndarray) -> np.ndarray:
+    """Values (outputs, n - 1, m) on what the grid of 2n - 1 points has between those of the grid of n."""
+    if n >= MOST_POINTS:
+        raise NotResolved(f"{n} points along axis {axis} are too few")
+    return f.along(axis, f.grid(axis, 2 * n - 1)[1::2], others)
+
+
+def _woven(values: np.ndarray, between: np.ndarray) -> np.ndarray:
+    finer = np.empty((*values.shape[:-2], 2 * values.shape[-2] - 1, values.shape[-1]))
+    finer[..., ::2, :], finer[..., 1::2, :] = values, between
+    return finer
+
+
+def _resolution(f: Function, axis: int, n: int, tol: float, numbers: np.random.Generator) -> int:
+    """How many points a few random fibres along an axis need."""
+    others = f.random_points(numbers, PROBES if f.d > 1 else 1)
+    values = f.along(axis, f.grid(axis, n), others)
+    while not _is_resolved(np.concatenate(list(values / f.scale[:, None, None]), axis=1), tol):
+        values = _woven(values, _between(f, axis, values.shape[1], others))
+    return int(values.shape[1])
+
+
+def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.random.Generator) -> list[Fibres]:
+    """Fibres that span the unfoldings on the grid of n points: every axis sees the rows that the others have chosen, and a few more (6)."""
+    grids = [f.grid(k, m) for k, m in enumerate(n)]
+    rows = [_strata(x, rank, numbers) for x in grids]
+    fibres: list[Any] = [None] * f.d
+    extra = EXTRA
+    for sweep in range(MOST_SWEEPS):
+        grown = exhausted = False
+        for k in range(f.d):
+            seen = [np.concatenate([rows[j], numbers.choice(grids[j], extra)]) for j in range(f.d)]
+            others = _crossed(seen, k, numbers)
+            values = f.along(k, grids[k], others)
+            table = np.concatenate(list(values / f.scale[:, None, None]), axis=1)
+            at, columns = _crosses(table, _tail_allowed(n[k], tol))
+            exhausted |= f.d > 1 and len(columns) == table.shape[1] < n[k]
+            grown |= sweep == 0 or len(at) > fibres[k].rows.size
+            output, which = np.divmod(columns, len(others))
+            fibres[k] = Fibres(values[output, :, which].T, others[which], output, grids[k][at])
+            rows[k] = fibres[k].rows
+        if exhausted:
+            extra *= 2
+        elif not grown and sweep:
+            break
+    return fibres
+
+
+def _strata(x: np.ndarray, count: int, numbers: np.random.Generator) -> np.ndarray:
+    """One random entry of each of ``count`` equal parts."""
+    edges = np.linspace(0, x.size, min(count, x.size) + 1).astype(int)
+    return x[[int(numbers.integers(a, b)) for a, b in itertools.pairwise(edges)]]
+
+
+def _crossed(rows: Sequence[np.ndarray], axis: int, numbers: np.random.Generator) -> np.ndarray:
+    """Every combination (m, d) of the other axes' coordinates, or some where there are very many."""
+    sizes = [1 if k == axis else x.size for k, x in enumerate(rows)]
+    m = math.prod(sizes)
+    chosen = np.arange(m) if m <= MOST_FIBRES else numbers.integers(0, m, MOST_FIBRES)
+    return np.stack([x[i] for x, i in zip(rows, np.unravel_index(chosen, sizes))], axis=1)
+
+
+def _crosses(table: np.ndarray, allowed: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cross approximation with full pivots: rows and columns whose crosses leave no more than ``allowed``; at least one (7)."""
+    rest = table.copy()
+    rows: list[int] = []
+    columns: list[int] = []
+    while len(rows) < min(table.shape):
+        i, j = np.unravel_index(int(np.abs(rest).argmax()), rest.shape)
+        pivot = rest[i, j]
+        if rows and abs(pivot) <= allowed:
+            break
+        rows.append(int(i))
+        columns.append(int(j))
+        if pivot == 0:
+            break
+        rest -= np.outer(rest[:, j] / pivot, rest[i])
+        rest[i], rest[:, j] = 0, 0
+    return np.array(rows), np.array(columns)
+
+
+def _refined(f: Function, axis: int, fibres: Fibres, tol: float) -> Fibres:
+    """The same fibres with as many points as they need (8)."""
+    values, which = fibres.values, (fibres.output, slice(None), np.arange(fibres.output.size))
+    while not _is_resolved(values / f.scale[fibres.output], tol):
+        values = _woven(values, _between(f, axis, len(values), fibres.others)[which].T)
+    return fibres._replace(values=values)
+
+
+def _interpolated(f: Function, fibres: Sequence[Fibres]) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """Cores from f where rows of the orthonormal fibres' values determine them (9)."""
+    from scipy.linalg import qr
+
+    factors, rows, inverses = [], [], []
+    for axis, part in enumerate(fibres):
+        Q = np.linalg.qr(part.values)[0]
+        at = np.sort(qr(Q.T, mode="r", pivoting=True)[1][: Q.shape[1]])
+        rows.append(f.grid(axis, len(Q))[at])
+        inverses.append(np.linalg.inv(Q[at]))
+        factors.append(vals2coeffs(np.ascontiguousarray(Q), 0))
+    cores = f(*np.ix_(*rows))
+    found = []
+    for core in cores:
+        for k, inverse in enumerate(inverses):
+            core = mode_product(core, inverse, k)
+        found.append((core, factors))
+    return found

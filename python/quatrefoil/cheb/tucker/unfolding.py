@@ -1,0 +1,125 @@
+"""Leading left singular vectors of an unfolding: by its Gram matrix, by two of them, or by its triangle.
+
+Equation numbers are those of csrc/cheb/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..transform import mode_product
+
+EPS = float(np.finfo(np.float64).eps)
+# A Gram matrix knows the squares of singular values to about eps times their sum: below this part of the sum it is not asked (3).
+NOISE = 1e-13
+MISSED = 1e-2  # part of what may be dropped that a basis may miss before the last singular values are computed
+FEW = 3  # with more than n / FEW vectors wanted, all of them are computed
+BLOCK_ROWS = 4096  # of the transposed unfolding at a time: 4 MB for n = 129
+
+
+Narrowed = tuple[np.ndarray, np.ndarray, float | None]
+"""Orthonormal columns (n, k) of an axis, the core projected on them, and None; or, where there are more columns than are wanted, what the
+sum of the dropped squares may still be, for ``by_triangle``."""
+
+
+def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
+    """By Gram matrices (3): what is dropped has a sum of squares of at most ``budget``, but there are at most ``rank`` columns, and
+    exactly so many where the budget is 0. ``total``: the square of the norm."""
+    square = gram(core, axis)
+    noise = NOISE * total
+    exact = budget < noise
+    vectors, squares = leading(square, noise if exact else MISSED * budget)
+    if exact and not (rank <= squares.size and total - float(squares[:rank].sum()) >= noise):
+        return _refined(core, axis, rank, budget, vectors[:, squares > noise])
+    missed = max(0.0, total - float(squares.sum())) + 2 * EPS * total
+    U = vectors[:, : min(rank, kept(squares, max(0.0, budget - missed))) if budget else rank]
+    return U, mode_product(core, U.T, axis), None
+
+
+def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.ndarray) -> Narrowed:
+    """``principal`` for what a Gram matrix cannot see: what ``coarse`` leaves of the tensor has one of its own."""
+    n, k = coarse.shape
+    part = mode_product(core, coarse.T, axis)
+    rest = mode_product(part, coarse, axis)
+    np.subtract(core, rest, out=rest)
+    square = gram(rest, axis)
+    left = float(np.trace(square))
+    finer, _ = leading(square, MISSED * budget, max(1, rank - k if budget == 0 else 1))
+    if k + finer.shape[1] <= n // 2:
+        finer = np.linalg.qr(np.concatenate([coarse, finer], axis=1))[0][:, k:]
+        second = mode_product(rest, finer.T, axis)
+        missed = max(0.0, left - float(np.vdot(second, second))) + 2 * EPS * left
+        if missed <= budget / 2 or budget == 0:
+            return np.concatenate([coarse, finer], axis=1), np.concatenate([part, second], axis=axis), max(0.0, budget - missed)
+    return *by_triangle(core, axis, rank, budget), None
+
+
+def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
+    """Leading left singular vectors of an unfolding, exact to eps sigma_1, and the core projected on them; rank and budget as for
+    ``principal``. The triangle of the transposed unfolding, block after block, then its SVD (4)."""
+    n = core.shape[axis]
+    triangle: Any = np.zeros((0, n))
+    for block in unfolded(core, axis):
+        triangle = np.linalg.qr(np.concatenate([triangle, block]), mode="r")
+    vectors, values, _ = np.linalg.svd(triangle.T, full_matrices=True)
+    squares = np.zeros(n)
+    squares[: values.size] = values**2
+    U = vectors[:, : min(rank, kept(squares, budget)) if budget else rank]
+    return U, mode_product(core, U.T, axis)
+
+
+def kept(squares: np.ndarray, budget: float) -> int:
+    """How many of the descending squares stay when the sum of the dropped ones is at most the budget."""
+    dropped = np.cumsum(squares[::-1])
+    return max(1, int(squares.size - np.searchsorted(dropped, budget, side="right")))
+
+
+def leading(square: np.ndarray, least: float, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvectors of a Gram matrix and its eigenvalues, descending: all but some whose sum is about ``least``, and at least ``count``.
+
+    Cholesky's factor with pivots, L (n, k), stops where the pivots are small enough; its SVD is that of the matrix.
+    """
+    from scipy.linalg import lapack
+
+    n = len(square)
+    smallest = max(least / n, 4 * EPS * float(square.diagonal().max()))
+    L, order, k, _ = lapack.dpstrf(square.T, lower=1, tol=smallest)
+    if count <= k <= n // FEW:
+        rows = np.zeros((n, k))
+        rows[order - 1] = np.tril(L[:, :k])
+        vectors, values, _ = np.linalg.svd(rows, full_matrices=False)
+        return vectors, values**2
+    squares, vectors = np.linalg.eigh(square)
+    return vectors[:, ::-1], np.maximum(squares[::-1], 0)
+
+
+@np.errstate(all="ignore")
+def gram(core: np.ndarray, axis: int) -> np.ndarray:
+    """The Gram matrix of an unfolding, (n, n). NaN and infinity in a tensor show in its trace, which is the square of the norm."""
+    n = core.shape[axis]
+    if axis == 0:
+        rows = core.reshape(n, -1)
+        return np.asarray(rows @ rows.T)
+    if axis == core.ndim - 1:
+        rows = core.reshape(-1, n)
+        return np.asarray(rows.T @ rows)
+    square = np.zeros((n, n))
+    for block in unfolded(core, axis):
+        square += block.T @ block
+    return square
+
+
+def unfolded(core: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+    """The unfolding along an axis, transposed, in blocks of rows (rows, n)."""
+    n = core.shape[axis]
+    moved = np.moveaxis(core, axis, -1)
+    if moved.ndim == 1:
+        yield moved[None]
+        return
+    step = max(1, BLOCK_ROWS // max(1, math.prod(moved.shape[1:-1])))
+    for i in range(0, moved.shape[0], step):
+        yield moved[i : i + step].reshape(-1, n)

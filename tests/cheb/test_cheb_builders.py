@@ -1,0 +1,281 @@
+"""Tensors from canonical sums and from scattered samples, and pictures of them."""
+
+import numpy as np
+import pytest
+from numpy.polynomial import chebyshev
+from scipy.interpolate import CubicSpline
+from scipy.special import erf
+
+import quatrefoil as qf
+from cheb.tucker.oracle import full
+from quatrefoil.cheb import canonical, leastsquares
+
+ChebTucker = qf.cheb.ChebTucker
+
+
+def dense(weights, factors):
+    letters = "abcdef"[: len(factors)]
+    return np.einsum(f"r,{','.join(c + 'r' for c in letters)}->{letters}", weights, *factors, optimize=True)
+
+
+def of(ct):
+    return full(ct.core, ct.factors)
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+# ---------------------------------------------------------------- canonical sums
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-7, 1e-12])
+@pytest.mark.parametrize(("n", "R"), [((20, 17, 23), 6), ((8, 9, 7), 200), ((30,), 4), ((25, 31), 40), ((5, 4, 6, 3), 3), ((1, 1, 9), 5)])
+def test_canonical_sums(rng, n, R, tol):
+    weights = rng.standard_normal(R) * 10.0 ** rng.uniform(-8, 2, R)
+    factors = [rng.standard_normal((m, R)) * 0.7 ** np.arange(m)[:, None] for m in n]
+    ct = ChebTucker.from_cp(weights, factors, domain=(0, 3), tol=tol)
+    expected = dense(weights, factors)
+    assert relative(of(ct), expected) <= tol
+    assert ct.domain == ((0.0, 3.0),) * len(n)
+    # as few ranks as the full array has, but for one where a singular value lies at the tolerance
+    best = qf.cheb.tucker(expected, tol=tol).core.shape
+    assert all(r <= b + 1 for r, b in zip(ct.rank, best))
+    for U in ct.factors:
+        np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), atol=1e-13)
+
+
+def test_the_scale_of_columns_does_not_matter(rng):
+    R = 30
+    weights = rng.standard_normal(R) * 0.5 ** np.arange(R)
+    factors = [rng.standard_normal((m, R)) * 0.6 ** np.arange(m)[:, None] for m in (20, 21, 22)]
+    expected = ChebTucker.from_cp(weights, factors, tol=1e-6)
+    scales = 2.0 ** rng.integers(-40, 40, (3, R))  # powers of two: no digit changes
+    again = ChebTucker.from_cp(weights / scales.prod(axis=0), [U * s for U, s in zip(factors, scales)], tol=1e-6)
+    assert again.rank == expected.rank
+    assert relative(of(again), of(expected)) < 1e-13
+
+
+def test_terms_that_cancel(rng):
+    """What is left is 1e-6 of the terms: the tolerance is relative to it."""
+    R = 5
+    U, V, W = (rng.standard_normal((m, R)) * 0.7 ** np.arange(m)[:, None] for m in (20, 21, 22))
+    moved = V + 1e-6 * rng.standard_normal(V.shape)
+    weights = np.concatenate([np.ones(R), -np.ones(R)])
+    factors = [np.hstack([U, U]), np.hstack([moved, V]), np.hstack([W, W])]
+    expected = dense(np.ones(R), [U, moved - V, W])
+    for tol in (1e-3, 1e-8):
+        ct = ChebTucker.from_cp(weights, factors, tol=tol)
+        assert relative(of(ct), expected) <= tol + 1e-9  # 1e-16 of the terms is 1e-10 of the sum
+        assert max(ct.rank) <= R
+    nothing = ChebTucker.from_cp(weights, [np.hstack([U, U]), np.hstack([V, V]), np.hstack([W, W])], tol=1e-8)
+    assert np.linalg.norm(of(nothing)) < 1e-14 * np.linalg.norm(dense(np.ones(R), [U, V, W]))
+
+
+def test_in_blocks(rng, monkeypatch):
+    weights, factors = rng.standard_normal(50), [rng.standard_normal((m, 50)) for m in (6, 7, 8)]
+    expected = of(ChebTucker.from_cp(weights, factors, tol=1e-12))
+    monkeypatch.setattr(canonical, "BLOCK", 600)
+    np.testing.assert_allclose(of(ChebTucker.from_cp(weights, factors, tol=1e-12)), expected, atol=1e-10)
+
+
+def test_no_full_array(rng):
+    """3000^3 numbers would be 200 GB."""
+    factors = [rng.standard_normal((3000, 4)) for _ in range(3)]
+    ct = ChebTucker.from_cp(np.ones(4), factors, tol=1e-9)
+    at = rng.integers(0, 3000, (3, 20))
+    rows = [U[i] for U, i in zip(ct.factors, at)]
+    expected = sum(np.prod([U[i, r] for U, i in zip(factors, at)], axis=0) for r in range(4))
+    np.testing.assert_allclose(np.einsum("abc,pa,pb,pc->p", ct.core, *rows), expected, atol=1e-7)
+
+
+def test_nothing_and_one_term(rng):
+    for weights in (np.zeros(0), np.zeros(3)):
+        ct = ChebTucker.from_cp(weights, [rng.standard_normal((m, weights.size)) for m in (4, 5)])
+        assert ct.rank == (1, 1)
+        assert ct.n == (4, 5)
+        assert not ct.core.any()
+    column = [rng.standard_normal((m, 1)) for m in (4, 5)]
+    np.testing.assert_allclose(of(ChebTucker.from_cp(np.array([-2.0]), column)), -2 * column[0] @ column[1].T, atol=1e-14)
+    single = ChebTucker.from_cp(np.ones(1, np.float32), [U.astype(np.float32) for U in column])
+    assert single.core.dtype == np.float32
+
+
+def test_samples_on_a_grid(rng):
+    """Splines at Chebyshev points, also beyond the first and the last sample."""
+    x = [np.sort(rng.uniform(-0.9, 0.9, m)) for m in (30, 25)]
+    x = [np.linspace(-0.95, 0.93, m) + 0.3 * (p - p.mean()) / m for m, p in zip((30, 25), x)]
+    values = [np.stack([np.sin(3 * p), np.exp(p)], axis=1) for p in x]
+    weights = np.array([1.0, 0.5])
+    ct = ChebTucker.from_cp(weights, values, grid=x, n=(17, 19), tol=1e-12)
+    nodes = qf.cheb.chebpts((17, 19))
+    expected = dense(weights, [CubicSpline(p, v)(t) for p, v, t in zip(x, values, nodes)])
+    np.testing.assert_allclose(ct.grid(*nodes), expected, atol=1e-11)
+    assert ChebTucker.from_cp(weights, values, grid=x).n == (30, 25)
+
+
+def test_long_part_of_the_coulomb_kernel():
+    """The published columns: cell averages of Gaussians on 256 cells, ten of 26; the published rule takes rank 9, with the same error."""
+    n, h = 256, 0.2621
+    k = np.arange(10)
+    t, w = np.sinh(k * h), 2 / np.sqrt(np.pi) * h * np.cosh(k * h)
+    w[0] /= 2
+    width = 2 / n
+    x = -1 + width * (np.arange(n) + 0.5)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        averages = np.sqrt(np.pi) / (2 * t * width) * (erf(t * (x[:, None] + width / 2)) - erf(t * (x[:, None] - width / 2)))
+    averages[:, 0] = 1
+    ct = ChebTucker.from_cp(w, [averages] * 3, grid=[x] * 3, n=129, tol=1e-8)
+    assert ct.rank == (8, 8, 8)
+    middle = x[n // 2 - 1 : n // 2]
+    expected = dense(w, [averages, averages, averages[n // 2 - 1 : n // 2]])
+    assert np.abs(ct.grid(x, x, middle) - expected).max() < 2e-7 * np.abs(expected).max()
+
+
+# ---------------------------------------------------------------- scattered samples
+
+
+def vandermonde(X, n):
+    V = np.ones((len(X), 1))
+    for x, m in zip(X.T, n):
+        V = (V[:, :, None] * chebyshev.chebvander(x, m - 1)[:, None]).reshape(len(X), -1)
+    return V
+
+
+@pytest.mark.parametrize("n", [(7,), (4, 5), (3, 1, 4), (2, 2, 2, 2)])
+@pytest.mark.parametrize("block", [None, 300])
+def test_least_squares(rng, n, block, monkeypatch):
+    if block:
+        monkeypatch.setattr(leastsquares, "BLOCK", block)
+    X, y, w = rng.uniform(-1, 1, (400, len(n))), rng.standard_normal(400), rng.uniform(0, 2, 400)
+    for weights in (None, w):
+        root = np.ones(400) if weights is None else np.sqrt(weights)
+        expected = np.linalg.lstsq(vandermonde(X, n) * root[:, None], y * root)[0].reshape(n)
+        ct = ChebTucker.fit(X, y, n=n, weights=weights, tol=1e-13)
+        np.testing.assert_allclose(of(ct), expected, atol=1e-11)
+
+
+def test_polynomials_are_found(rng):
+    domain = ((0, 2), (-5, -4), (10, 20))
+    lo, hi = np.array(domain).T
+    X = lo + (hi - lo) * rng.random((300, 3))
+    X[:2] = lo, hi  # the ends count as inside
+    y = X[:, 0] ** 3 * X[:, 1] - X[:, 2]
+    ct = ChebTucker.fit(X, y, n=(4, 2, 2), domain=domain, tol=1e-13)
+    np.testing.assert_allclose(ct(X), y, atol=1e-10)
+    wild, weights = y.copy(), np.ones(300)
+    wild[:50] += 1e6
+    weights[:50] = 0
+    again = ChebTucker.fit(X, wild, n=(4, 2, 2), domain=domain, weights=weights, tol=1e-13)
+    np.testing.assert_allclose(again(X), y, atol=1e-10)
+    single = ChebTucker.fit(X.astype(np.float32), y.astype(np.float32), n=(4, 2, 2), domain=domain)
+    assert single.core.dtype == np.float32
+    np.testing.assert_allclose(single(X.astype(np.float32)), y, atol=1e-3)
+
+
+def test_points_that_do_not_determine_a_fit(rng):
+    X = rng.uniform(-1, 1, (50, 2))
+    X[:, 1] = 0.5
+    with pytest.raises(np.linalg.LinAlgError, match="9 coefficients are not determined by these 50 points"):
+        ChebTucker.fit(X, X[:, 0], n=3)
+    with pytest.raises(np.linalg.LinAlgError, match="not determined"):
+        ChebTucker.fit(rng.uniform(-1, 1, (50, 2)), X[:, 0], n=3, weights=np.zeros(50))
+
+
+X, Y = np.linspace(-1, 1, 20).reshape(10, 2), np.ones(10)
+W, F = np.ones(2), [np.ones((4, 2)), np.ones((5, 2))]
+
+
+def with_nan(a):
+    changed = a.copy()
+    changed[1] = np.nan
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: ChebTucker.from_cp(W, F[0]), TypeError, "from_cp: factors: expected a list or tuple"),
+        (lambda: ChebTucker.from_cp(np.ones(3), F), ValueError, "has shape"),
+        (lambda: ChebTucker.from_cp(W, [F[0], np.ones((5, 3))]), ValueError, "has shape"),
+        (lambda: ChebTucker.from_cp(W.astype(int), F), TypeError, "weights has dtype int64"),
+        (lambda: ChebTucker.from_cp(W, [F[0].astype(np.float32), F[1]]), TypeError, "float32"),
+        (lambda: ChebTucker.from_cp(with_nan(W), F), ValueError, r"weights\[1\] is nan"),
+        (lambda: ChebTucker.from_cp(W, [F[0], with_nan(F[1])]), ValueError, r"factors\[1\]\[1, 0\] is nan"),
+        (lambda: ChebTucker.from_cp(W, [F[0], F[1][:0]]), ValueError, "factors.1. has shape .* at least one coefficient"),
+        (lambda: ChebTucker.from_cp(W, F, tol=-1), ValueError, "tol is -1"),
+        (lambda: ChebTucker.from_cp(W, F, domain=(1, 0)), ValueError, "domain of axis 0"),
+        (lambda: ChebTucker.from_cp(W, F, n=9), ValueError, "n is for samples on a grid"),
+        (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)]), ValueError, "grid has points for 1 axes, expected 2"),
+        (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)] * 2), ValueError, r"grid\[1\] has shape \(4,\), expected \(5,\)"),
+        (lambda: ChebTucker.from_cp(W, F, grid=[-np.arange(4.0), np.arange(5.0)]), ValueError, r"grid\[0\] does not increase"),
+        (lambda: ChebTucker.from_cp(W, F, grid=[with_nan(np.arange(4.0)), np.arange(5.0)]), ValueError, r"grid\[0\]\[1\] is nan"),
+        (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0), np.arange(5.0)], n=0), ValueError, "n is 0, expected at least 1"),
+        (lambda: ChebTucker.fit(X, Y[:9], n=1), ValueError, "y has shape"),
+        (lambda: ChebTucker.fit(X[:, 0], Y, n=1), ValueError, "X has shape"),
+        (lambda: ChebTucker.fit(X, Y, n=4), ValueError, "X has 10 points, expected at least 16"),
+        (lambda: ChebTucker.fit(X, Y, n=2**40), ValueError, "X has 10 points"),
+        (lambda: ChebTucker.fit(X, Y, n=(1, 1, 1)), ValueError, "n has 3 entries, expected 2"),
+        (lambda: ChebTucker.fit(with_nan(X), Y, n=1), ValueError, "point 1 of axis 0 is nan"),
+        (lambda: ChebTucker.fit(2 * X, Y, n=1), ValueError, "point 0 of axis 0 is -2"),
+        (lambda: ChebTucker.fit(X, with_nan(Y), n=1), ValueError, r"y\[1\] is nan"),
+        (lambda: ChebTucker.fit(X, Y, n=1, weights=with_nan(Y)), ValueError, r"weights\[1\] is nan"),
+        (lambda: ChebTucker.fit(X, Y, n=1, weights=-Y), ValueError, r"weights\[0\] is -1.0, expected at least 0"),
+        (lambda: ChebTucker.fit(X, Y, n=1, weights=Y[:3]), ValueError, "weights has shape"),
+        (lambda: ChebTucker.fit(X, Y.astype(np.float32), n=1), TypeError, "float32"),
+        (lambda: ChebTucker.fit(X.tolist(), Y, n=1), TypeError, "X is list"),
+    ],
+)
+def test_bad_input(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+@pytest.mark.torch
+def test_tensors_give_tensors(rng):
+    torch = pytest.importorskip("torch")
+    factors = [rng.standard_normal((m, 3)) for m in (4, 5)]
+    found = ChebTucker.from_cp(torch.ones(3, dtype=torch.float64), list(map(torch.tensor, factors)))
+    assert isinstance(found.core, torch.Tensor)
+    np.testing.assert_array_equal(found.core.numpy(), ChebTucker.from_cp(np.ones(3), factors).core)
+    found = ChebTucker.fit(torch.tensor(X[:, :1]), torch.tensor(Y), n=2)
+    assert isinstance(found.core, torch.Tensor)
+    np.testing.assert_allclose(found(torch.tensor(X[:, :1])).numpy(), Y)
+    with pytest.raises(NotImplementedError, match="no gradient in weights"):
+        ChebTucker.from_cp(torch.ones(3, dtype=torch.float64, requires_grad=True), list(map(torch.tensor, factors)))
+    with pytest.raises(NotImplementedError, match="no gradient in y"):
+        ChebTucker.fit(torch.tensor(X), torch.tensor(Y, requires_grad=True), n=2)
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_pictures():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    ct = ChebTucker.from_function(lambda x, y, z: x * np.exp(y) + z, ((0, 1), (2, 3), (-1, 1)))
+    try:
+        ax = ct.plot(points=11)
+        shown = ax.collections[0].get_array()
+        x, y = np.linspace(0, 1, 11), np.linspace(2, 3, 11)
+        np.testing.assert_allclose(np.ravel(shown), np.ravel(x * np.exp(y[:, None])), atol=1e-8)  # rows go upwards; z is in the middle
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("x_1", "x_2")
+        turned = ct.plot(axes=(2, 0), at=[2.5], points=11).collections[0].get_array()
+        np.testing.assert_allclose(np.ravel(turned), np.ravel(x[:, None] * np.exp(2.5) + np.linspace(-1, 1, 11)), atol=1e-8)
+        line = ct.plot(plt.figure().add_subplot(), axes=-1, at=(0.5, 2), points=7, color="red").lines[0]
+        np.testing.assert_allclose(line.get_ydata(), 0.5 * np.exp(2) + np.linspace(-1, 1, 7), atol=1e-8)
+        assert line.get_color() == "red"
+        assert len(ChebTucker.from_function(np.sin, (0, 1)).plot().lines) == 1
+        for keywords, text in (
+            ({"axes": (0, 0)}, "distinct"),
+            ({"at": [1, 2]}, "at has 2 numbers, expected 1"),
+            ({"points": 1}, "points is 1"),
+        ):
+            with pytest.raises(ValueError, match=text):
+                ct.plot(**keywords)
+        with pytest.raises(ValueError, match="point 0 of axis 2 is 7"):
+            ct.plot(at=7)
+    finally:
+        plt.close("all")

@@ -1,0 +1,168 @@
+"""Functions as Chebyshev-Tucker tensors: how well, with how many values, and what is said of those that cannot be had."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+
+ChebTucker = qf.cheb.ChebTucker
+CUBE = ((-1, 1),) * 3
+
+
+class Counted:
+    """A function that knows how often and at how many points it was called."""
+
+    def __init__(self, f):
+        self.f, self.calls, self.points = f, 0, 0
+
+    def __call__(self, *x):
+        self.calls += 1
+        self.points += np.broadcast(*x).size if len(x) > 1 else x[0].size
+        return self.f(*x)
+
+
+def points(rng, domain, count=500):
+    lo, hi = np.array(domain, dtype=float).T
+    return lo + (hi - lo) * rng.random((count, len(lo)))
+
+
+SMOOTH = {
+    "one axis": (lambda x: np.cos(200 * x) / (1.1 + x), ((0, 1),)),
+    "two axes": (lambda x, y: np.exp(-20 * (x - y) ** 2), ((0, 2), (-1, 1))),
+    "rational": (lambda x, y, z: 1 / (4 + x + y * z), CUBE),
+    "Runge": (lambda x, y, z: 1 / (1 + 25 * (x**2 + y**2 + z**2)), CUBE),
+    "axes that differ": (lambda x, y, z: np.sin(40 * x) * np.exp(y) + z**3 * x, ((-1, 3), (0, 0.01), (100, 101))),
+    "tiny": (lambda x, y, z: 1e-250 * np.cos(x + y + z), CUBE),
+    "four axes": (lambda a, b, c, d: 1 / (5 + a + b * c + d), ((-1, 1),) * 4),
+    "six axes": (lambda a, b, c, d, e, f: np.exp(-(a * b + c * d * e + f) / 2), ((-1, 1),) * 6),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("tol", [1e-3, 1e-7, 1e-10])
+def test_smooth_functions(rng, name, tol):
+    f, domain = SMOOTH[name]
+    counted = Counted(f)
+    ct = ChebTucker.from_function(counted, domain, tol=tol)
+    X = points(rng, domain)
+    expected = f(*X.T)
+    # 10 tol of the largest value is what its own test allows at 100 points; of 500 others the worst may be as much again
+    np.testing.assert_allclose(ct(X), expected, rtol=0, atol=20 * tol * np.abs(expected).max())
+    assert ct.n_evaluations == counted.points
+    assert counted.calls < 200
+    assert ct.error_estimate <= tol
+    for U in ct.factors:
+        np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), atol=1e-13)
+
+
+@pytest.mark.parametrize("tol", [1e-12, 1e-14])
+def test_tight_tolerances(rng, tol):
+    ct = ChebTucker.from_function(lambda x, y, z: np.cos(x + 2 * y + 3 * z), CUBE, tol=tol)
+    X = points(rng, CUBE)
+    np.testing.assert_allclose(ct(X), np.cos(X @ [1, 2, 3]), atol=1e-13 + 10 * tol)
+    assert ct.rank == (2, 2, 2)
+
+
+def test_fibres_are_few(rng):
+    """r^2 n values for each axis and sweep, not n^3: fewer than a hundredth of the grid of the result."""
+    counted = Counted(lambda x, y, z: np.exp(x) * np.sin(90 * y) * np.cos(60 * z) + np.sin(80 * x) * y * z)
+    ct = ChebTucker.from_function(counted, CUBE)
+    assert ct.rank == (2, 2, 2)
+    assert min(ct.n) > 70
+    assert ct.n_evaluations == counted.points < np.prod(ct.n) / 20
+    assert all(m < 200 for m in ct.n)  # coefficients that do not matter are gone
+
+
+def test_separable_constant_and_zero():
+    wave = ChebTucker.from_function(lambda x, y, z: np.exp(x) * np.sin(9 * y) * z, CUBE)
+    assert wave.rank == (1, 1, 1)
+    np.testing.assert_allclose(wave(np.array([[0.5, 0.2, -0.3]])), np.exp(0.5) * np.sin(1.8) * -0.3, rtol=1e-9)
+    for value in (3, 0.0, -1e-200):
+        flat = ChebTucker.from_function(lambda x, y, value=value: value, ((0, 1), (5, 6)))
+        assert flat.rank == (1, 1)
+        assert max(flat.n) <= 3
+        np.testing.assert_allclose(flat(np.array([[0.3, 5.5]])), [value], rtol=1e-14)
+        assert flat.error_estimate < 1e-14
+
+
+def test_aliases_are_seen(rng):
+    """T_32 and T_16 T_16 are 1 on the first grid of 17 points: the test at random points says no."""
+    for f in (lambda x, y: np.cos(32 * np.arccos(x)) + 0 * y, lambda x, y: np.cos(64 * np.arccos(x)) * np.cos(32 * np.arccos(y))):
+        ct = ChebTucker.from_function(f, ((-1, 1), (-1, 1)))
+        X = points(rng, ((-1, 1),) * 2)
+        np.testing.assert_allclose(ct(X), f(*X.T), atol=1e-9)
+        assert ct.rank == (1, 1)
+
+
+def test_always_the_same():
+    one, other = (ChebTucker.from_function(lambda x, y: 1 / (3 + x - y), ((0, 1), (0, 1))) for _ in range(2))
+    np.testing.assert_array_equal(one.core, other.core)
+    assert one.n_evaluations == other.n_evaluations
+
+
+@pytest.mark.parametrize("n", [None, 33])
+def test_several_outputs(rng, n):
+    """Sampled once for all, each to its own scale."""
+
+    def f(x, y, z):
+        return np.sin(x + y + z), 1e-8 * np.exp(x * y), z
+
+    counted = Counted(f)
+    made = ChebTucker.from_function(counted, CUBE, n=n)
+    X = points(rng, CUBE)
+    assert isinstance(made, list)
+    for ct, expected in zip(made, f(*X.T), strict=True):
+        np.testing.assert_allclose(ct(X), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+        assert ct.n_evaluations == counted.points
+    assert [ct.rank[2] for ct in made] == [2, 1, 1]
+    (only,) = ChebTucker.from_function(lambda x: [x], (0, 1), n=n)
+    np.testing.assert_allclose(only(np.array([[0.25]])), [0.25])
+
+
+@pytest.mark.parametrize(
+    ("f", "tol"),
+    [
+        (lambda x, y, z: np.abs(x + y + z), 1e-10),
+        (lambda x, y, z: np.abs(x + y + z), 1e-6),
+        (lambda x, y, z: np.sign(x) + y + z, 1e-6),
+        (lambda x, y, z: np.sqrt(x**2 + y**2 + z**2), 1e-9),
+    ],
+)
+def test_functions_that_are_not_smooth_raise(f, tol):
+    with pytest.raises(ValueError, match=r"f is not resolved to tol = .* expected a smooth function; give n"):
+        ChebTucker.from_function(f, CUBE, tol=tol)
+
+
+def test_a_grid_that_is_too_coarse_is_said_to_be():
+    for f in (lambda x, y, z: np.abs(x + y + z), lambda x, y, z: np.cos(30 * x + y) * z):
+        with pytest.warns(RuntimeWarning, match=r"not resolved by n = \(17, 17, 17\): off by"):
+            ct = ChebTucker.from_function(f, CUBE, n=17)
+        assert ct.error_estimate > 1e-4
+        assert ct.n == (17, 17, 17)
+        assert ct.n_evaluations == 17**3 + 30
+    ChebTucker.from_function(lambda x, y: x**4 * y**2, ((-1, 1),) * 2, n=(5, 3))  # exact: no warning
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "text"),
+    [
+        (lambda x, y: 1 / x, ValueError, r"f\(0, .*\) is -?inf, expected a finite number"),
+        (lambda x, y: np.where(x > 0.9, np.nan, y), ValueError, r"f\(.*\) is nan"),
+        (lambda x, y: (x + y, np.where(y < 0, np.nan, x)), ValueError, r"f\(.*\)\[1\] is nan"),
+        (lambda x, y: 1j * x, TypeError, "complex128 values, expected real numbers"),
+        (lambda x, y: np.ones(7), ValueError, r"f returned shape \(7,\), expected .*; several outputs are a tuple"),
+        (lambda x, y: (), ValueError, "f returned 0 outputs, expected at least 1"),
+        (lambda x, y: (x,) * (1 + (x.size == 17)), ValueError, "f returned . outputs, expected"),
+        (lambda x, y: np.ma.masked_array(x + y), TypeError, "masked"),
+        (lambda x, y: None, TypeError, "object values"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_what_f_must_not_return(f, error, text):
+    with pytest.raises(error, match=f"cheb.ChebTucker.from_function: .*{text}"):
+        ChebTucker.from_function(f, ((-1, 1), (-1, 1)))
+
+
+def test_an_error_of_f_is_its_own():
+    with pytest.raises(KeyError, match="mine"):
+        ChebTucker.from_function(lambda x: {}["mine"], (0, 1))
