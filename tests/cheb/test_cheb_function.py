@@ -73,6 +73,17 @@ def test_fibres_are_few(rng):
     assert all(m < 200 for m in ct.n)  # coefficients that do not matter are gone
 
 
+def test_high_ranks_take_the_whole_grid_once():
+    """A ridge on the diagonal: ranks near half of n, where fibres through all crosses would be many grids."""
+    counted = Counted(lambda x, y, z: np.exp(-8 * ((x - y) ** 2 + (y - z) ** 2 + (z - x) ** 2)))
+    ct = ChebTucker.from_function(counted, CUBE, tol=1e-9)
+    assert min(ct.rank) > 20
+    assert max(ct.n) <= 65
+    assert ct.n_evaluations == counted.points <= 1.5 * 65**3
+    again = ChebTucker.from_function(counted.f, CUBE, n=65, tol=1e-9)
+    assert (ct - again).norm() <= 3e-9 * again.norm()
+
+
 def test_separable_constant_and_zero():
     wave = ChebTucker.from_function(lambda x, y, z: np.exp(x) * np.sin(9 * y) * z, CUBE)
     assert wave.rank == (1, 1, 1)

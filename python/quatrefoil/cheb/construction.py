@@ -78,9 +78,9 @@ class Construction:
         Without n (6)-(9): along every axis 8 random fibres tell how many points it needs; cross approximation chooses r fibres along each
         axis among those through the rows that the other axes have chosen, so d n r^(d-1) values a sweep, a few sweeps; r^d values make the
         core. 100 random points are the test, which the largest error must pass within 10 tol of the largest |f|; else it begins
-        again with twice as many of everything, up to ten times. Random points are always the same. No array of n^d numbers is made. What no
-        fibre and none of the points has met, a narrow peak, is not in the result. float64. Where ranks come near n, as for sums over
-        many random centers, a given n costs less.
+        again with twice as many of everything, up to ten times. Random points are always the same. What no
+        fibre and none of the points has met, a narrow peak, is not in the result. Where a sweep would take half as many values as the
+        whole grid, because the grid is small or ranks are near n, the whole grid is taken. float64.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 

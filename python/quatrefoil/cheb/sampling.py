@@ -16,6 +16,7 @@ import numpy as np
 from .. import _arguments
 from .scattered import tucker_eval
 from .transform import chebpts, mode_product, vals2coeffs
+from .tucker import tucker
 
 START = 17  # points of an axis, then 2n - 1: nodes are kept
 MOST_POINTS = 2**16 + 1  # of an axis
@@ -29,6 +30,7 @@ RESTARTS = 10
 TESTED = 100  # random points that a result is held against
 CHECKED = 30  # where the grid is given
 ALLOWED = 10  # times tol there, of the largest |f|; the tolerance itself is one of the mean square
+TRUNCATED = 0.1  # of tol goes to a first compression of a full grid
 ROUNDING = 1e-13  # what is allowed at least
 EPS = float(np.finfo(np.float64).eps)
 
@@ -119,8 +121,10 @@ def sampled(f: Function, tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]
     for _ in range(RESTARTS):
         n = [_resolution(f, k, start, tol, numbers) for k in range(f.d)]
         fibres = _swept(f, n, rank, tol, numbers)
-        fibres = [_refined(f, k, part, tol) for k, part in enumerate(fibres)]
-        found = _interpolated(f, fibres)
+        if fibres is None:
+            found = _gridded(f, n, tol)
+        else:
+            found = _interpolated(f, [_refined(f, k, part, tol) for k, part in enumerate(fibres)])
         off = misfit(f, found, f.random_points(numbers, TESTED))
         if off <= max(ALLOWED * tol, ROUNDING):
             return found
@@ -169,8 +173,9 @@ def _resolution(f: Function, axis: int, n: int, tol: float, numbers: np.random.G
     return int(values.shape[1])
 
 
-def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.random.Generator) -> list[Fibres]:
-    """Fibres that span the unfoldings on the grid of n points: every axis sees the rows that the others have chosen, and a few more (6)."""
+def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.random.Generator) -> list[Fibres] | None:
+    """Fibres that span the unfoldings on the grid of n points: every axis sees the rows that the others have chosen, and a few more (6).
+    None where a sweep would look at half as many points as the grid has, or more."""
     grids = [f.grid(k, m) for k, m in enumerate(n)]
     rows = [_strata(x, rank, numbers) for x in grids]
     fibres: list[Any] = [None] * f.d
@@ -180,6 +185,8 @@ def _swept(f: Function, n: Sequence[int], rank: int, tol: float, numbers: np.ran
         for k in range(f.d):
             seen = [np.concatenate([rows[j], numbers.choice(grids[j], extra)]) for j in range(f.d)]
             others = _crossed(seen, k, numbers)
+            if 2 * f.d * len(others) * n[k] >= math.prod(n):
+                return None
             values = f.along(k, grids[k], others)
             table = np.concatenate(list(values / f.scale[:, None, None]), axis=1)
             at, columns = _crosses(table, _tail_allowed(n[k], tol))
@@ -234,6 +241,24 @@ def _refined(f: Function, axis: int, fibres: Fibres, tol: float) -> Fibres:
     while not _is_resolved(values / f.scale[fibres.output], tol):
         values = _woven(values, _between(f, axis, len(values), fibres.others)[which].T)
     return fibres._replace(values=values)
+
+
+def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """By all values on the grid of n points, or of more where the coefficients say so."""
+    n = list(n)
+    while True:
+        all_coefficients = [vals2coeffs(values) for values in f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))]
+        short = []
+        for k, m in enumerate(n):
+            tails = [np.moveaxis(C, k, 0)[m - max(2, m // 8) :] / scale for C, scale in zip(all_coefficients, f.scale)]
+            if max(np.abs(tail).max() for tail in tails) > _tail_allowed(m, tol):
+                short.append(k)
+        if not short:
+            return [tuple(tucker(C, tol=max(TRUNCATED * tol, 4 * EPS))) for C in all_coefficients]
+        for k in short:
+            if n[k] >= MOST_POINTS:
+                raise NotResolved(f"{n[k]} points along axis {k} are too few")
+            n[k] = 2 * n[k] - 1
 
 
 def _interpolated(f: Function, fibres: Sequence[Fibres]) -> list[tuple[np.ndarray, list[np.ndarray]]]:
