@@ -1,4 +1,4 @@
-// How far a solid's boundary is from W walks inside it, in the plane and in space.
+// How far a solid's boundary is from W walks inside it, in the plane and in space: a ball's alone, for it has no branch; the others'.
 #pragma once
 #include "wos/polygon/grid.hpp"
 #include "wos/solid/locate.hpp"
@@ -12,6 +12,29 @@ using polygon::Seen;
 template <class Domain>
 constexpr bool kOutside = false;
 
+template <class V, int dimension>
+class UnitBall {
+ public:
+  static constexpr int D = dimension;
+  using T = Element<V>;
+  using I = Bits<V>;
+  using Int = Bits<T>;
+  QF_HD Seen<V> look(const V (&x)[D], I) const {
+    V r2{};
+    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
+    return {T(1) - square_root(r2), V{}, I{}};
+  }
+  void project(T (&x)[D], Int&, T (&)[D - 1]) const {
+    T r2 = 0;
+    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
+    const T scale = r2 > 0 ? T(1) / square_root(r2) : T(0);
+    for (int i = 0; i < D; ++i) x[i] *= scale;
+    if (!(r2 > 0)) x[0] = 1;  // every point of the sphere is the closest one
+  }
+  static bool escaped(const T (&)[D]) { return false; }
+};
+
+// A box or a field.
 template <class V, int dimension>
 class Inside {
  public:
@@ -30,10 +53,7 @@ class Inside {
       for (int i = 1; i < D; ++i) radius = lower(radius, V(half_[i] - absolute(x[i])));
       return {radius, V{}, I{}};
     }
-    if (solid_.field) return {-field(x) * divisor_, V{}, I{}};
-    V r2{};
-    for (int i = 0; i < D; ++i) r2 += x[i] * x[i];
-    return {T(1) - square_root(r2), V{}, I{}};
+    return {-field(x) * divisor_, V{}, I{}};
   }
   // Where a walk ends: the closest point.
   void project(T (&x)[D], Int&, T (&)[D - 1]) const {
@@ -51,8 +71,8 @@ class Inside {
 
  private:
   QF_HD static V absolute(V x) { return x < 0 ? -x : x; }
-  // Beyond the box 0: there a walk ends.
-  V field(const V (&x)[D]) const {
+  // Beyond the box 0: there a walk ends. A call of its own, so that a box's steps keep their registers.
+  [[gnu::noinline]] V field(const V (&x)[D]) const {
     using E = Lanes<double>;
     constexpr int W = kWidth<V>, L = kWidth<E>;
     const Distances<D> distances(solid_);

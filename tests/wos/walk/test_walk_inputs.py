@@ -45,7 +45,7 @@ def nan_at(array, *index):
         (lambda: wos.Ball([0, 0], float("nan")), ValueError, "finite"),
         (lambda: wos.Ball([0, float("inf")], 1), ValueError, r"center\[1\]"),
         (lambda: wos.Ball([0, 0], "1"), TypeError, "radius"),
-        (lambda: wos.Ball([0] * 4, 1), NotImplementedError, "2 and 3"),
+        (lambda: wos.Ball([0] * 1025, 1), ValueError, "2 to 1024"),
         (lambda: wos.Fourier(np.zeros(4)), ValueError, "odd"),
         (lambda: wos.Fourier(np.array([1.0, np.nan, 0.0])), ValueError, "nan"),
         (lambda: wos.Fourier([1.0]), TypeError, "list"),
