@@ -156,6 +156,8 @@ def problems():
 
     straight = {"dirichlet": wos.Polynomial(BOWL), "source": bowl_source()}
     one, none = (lambda X: np.ones(X.shape[:-1])), np.zeros_like
+    screened = made(one, none, 1.0, with_sigma=True)
+    del screened[0]["diffusion"]
     rising = {"dirichlet": decay, "source": lambda X: np.exp(X[:, 0]), "diffusion": lambda X: np.exp(2 * X[:, 0])}
     return {
         "exponential": (disc, 0.95, rising, decay, decay_gradient),
@@ -165,7 +167,7 @@ def problems():
         "polynomial": (disc, 0.95, {**straight, "diffusion": wos.Polynomial(HILL)}, bowl, bowl_gradient),
         "gaussians": (outline, None, *made(bells, bells_slope, wos.Gaussians(*BELLS), with_sigma=True)),
         "grid": (disc, 0.95, {**straight, "diffusion": nodes(hill, 65, 2)}, bowl, bowl_gradient),
-        "screening": (disc, 0.95, *made(one, none, 1.0, with_sigma=True)),
+        "screening": (disc, 0.95, *screened),
         "numbers": (disc, 0.95, *made(lambda X: 2.5 * one(X), none, 2.5)),
         "space": (ball, 0.9, *made(bells, bells_slope, wos.Gaussians(*BELLS_IN_SPACE), with_sigma=False)),
         "rippled": (small, 0.45, *made(rippled, rippled_slope)),

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from quatrefoil.wos.walk import draw
 from wos.walk.oracle import disc_points, gates, same, seed, star, star_points
+from wos.walk.test_walk_scaleout import Pickled
+
+
+def rippled(X):
+    return 2 + np.sin(X[:, 0]) * X[:, 1]
+
+
+def squared(X):
+    return X[:, 0] ** 2
+
 
 BELLS = wos.Gaussians(np.array([0.8, 1.2, 1.0]), np.array([[0.3, 0.2], [-0.4, 0.1], [0.0, 0.0]]), np.array([0.9, 1.1, 1e4]))
 SIGMA = wos.Polynomial(np.array([[3.0, 0.0], [1.0, 2.0]]))
@@ -15,7 +26,7 @@ MEDIA = {
     "polynomial": {"diffusion": wos.Polynomial(np.array([[2.0, 0.3], [-0.4, 0.1]]))},
     "gaussians": {"diffusion": BELLS, "screening": SIGMA},
     "grid": {"diffusion": wos.GridField(np.array([[1.0, 1.3, 1.2], [1.1, 1.4, 1.0], [1.5, 1.2, 1.1]]), ([-1.5, -1.5], [1.5, 1.5]))},
-    "function": {"diffusion": lambda X: 2 + np.sin(X[:, 0]) * X[:, 1], "screening": lambda X: X[:, 0] ** 2},
+    "function": {"diffusion": rippled, "screening": squared},
     "number": {"diffusion": 2.0, "screening": SIGMA},
 }
 FOURIER = wos.Fourier(np.array([0.4, 1.0, -0.5, 0.3, 0.2]))
@@ -57,10 +68,19 @@ def test_bits(medium, gradient, rng, backend):
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_an_executor_gives_the_same_bits(medium, rng, backend):
+@pytest.mark.parametrize("gradient", [False, True])
+def test_an_executor_gives_the_same_bits(medium, gradient, rng, backend, monkeypatch):
+    """Of parts of a few points, and of some of the walks of one; threads, and workers that tasks are pickled for."""
     X, key = star_points(rng, 20), seed(rng)
-    with ThreadPoolExecutor(2) as pool:
-        same(solve(medium, X, rng=key, backend=backend), solve(medium, X, rng=key, backend=backend, executor=pool, num_threads=1))
+    options = {"rng": key, "gradient": gradient, "backend": backend}
+    whole = solve(medium, X, **options)
+    for most in (512, 32):
+        monkeypatch.setattr(draw, "PART_WALKS", most)
+        with ThreadPoolExecutor(2) as pool:
+            same(whole, solve(medium, X, executor=pool, num_threads=1, **options))
+        pickled = Pickled()
+        same(whole, solve(medium, X, executor=pickled, **options))
+        assert len(pickled.tasks) > 3
 
 
 def test_tolerances(rng):
@@ -71,7 +91,7 @@ def test_tolerances(rng):
     assert solve("gaussians", X, one, rng=key).value[3] == result.value[3]
 
 
-def test_instances_are_as_if_alone(rng):
+def test_instances_are_as_if_alone(rng, monkeypatch):
     """B boundaries, data and media, each of which has a bound of its own."""
     rings, X, key = np.stack([star(32), 1.5 * star(32)]), star_points(rng, 9), seed(rng)
     values = rng.uniform(1, 2, (2, 4, 4))
@@ -89,8 +109,9 @@ def test_instances_are_as_if_alone(rng):
         rng=key,
     )  # fmt: skip
     np.testing.assert_array_equal(listed.value, both.value)
-    with ThreadPoolExecutor(2) as pool:
-        same(both, wos.solve(wos.Polygon(rings), X, dirichlet=FOURIER, diffusion=field, screening=rates, walks=50, rng=key, executor=pool))
+    monkeypatch.setattr(draw, "PART_WALKS", 64)
+    again = wos.solve(wos.Polygon(rings), X, dirichlet=FOURIER, diffusion=field, screening=rates, walks=50, rng=key, executor=Pickled())
+    same(both, again)
 
 
 def test_linear_in_the_data(rng, backend):
@@ -109,7 +130,7 @@ def test_the_same_medium_however_it_is_given(rng):
     """The same bits of njit and Python functions; nearly the same of a Polynomial, whose derivatives are its own."""
     X, key = star_points(rng, 20), seed(rng)
     options = {"dirichlet": FOURIER, "walks": 64, "rng": key}
-    python = wos.solve(POLYGON, X, diffusion=lambda X: 2 + np.sin(X[:, 0]) * X[:, 1], **options)
+    python = wos.solve(POLYGON, X, diffusion=rippled, **options)
     njit = wos.solve(POLYGON, X, diffusion=compiled, **options)
     np.testing.assert_allclose(njit.value, python.value, rtol=1e-5)
     c = np.array([[2.0, 0.3], [-0.4, 0.1]])
