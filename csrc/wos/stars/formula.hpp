@@ -24,18 +24,19 @@ QF_HD T line_mass(T p, T t, T R) {
   return (t * (elementary::log(R / r) + T(1)) - p * elementary::angle(p / r, t / r)) * T(0.15915494309189533577);
 }
 
-// (7) Where the ray x + t d meets the segments a + s e from inside (on their left): t, or `none` where it does not before `limit`.
-// `slack`: rounding, as a length.
+// (7) Where the ray x + t d meets the segments a + s e from inside (on their left): t, or `none` where it does not before `limit`, or
+// where it is not behind their lines at `end` yet. `slack`: rounding, as a length.
 template <class V>
-QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> slack,
-                Element<V> none) {
+QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> end,
+                Element<V> slack, Element<V> none) {
   using T = Element<V>;
   const V px = ax - x[0], py = ay - x[1];
   const V det = d[0] * ey - d[1] * ex;  // positive: out of the domain
   const V inverse = broadcast<V>(T(1)) / (det > T(0) ? det : broadcast<V>(T(1)));
   const V t = (px * ey - py * ex) * inverse, s = (px * d[1] - py * d[0]) * inverse;
   const V over = inverse_length * slack;
-  const auto meets = (det > T(0)) & (t > -slack) & (t <= limit) & (s >= -over) & (s <= T(1) + over);
+  const auto meets =
+      (det > T(0)) & (t > -slack) & (t <= limit) & (s >= -over) & (s <= T(1) + over) & ((end - t) * det * inverse_length > slack);
   return meets ? t : broadcast<V>(none);
 }
 

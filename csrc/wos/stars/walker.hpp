@@ -207,7 +207,7 @@ class Team {
     if (z.wall != own && r > 4 * Walls<T>::kSlack) {
       const T n[2] = {d[0] / r, d[1] / r};
       T limit = r - 4 * Walls<T>::kSlack;
-      if (walls_.hit(x, n, limit, own, z.wall) >= 0) return;
+      if (walls_.hit(x, n, limit, own, r) >= 0) return;
     }
     const T s = r / R, L = -elementary::log(s);
     double w = weight_[l] * share_[l] * held * double(L) * 0.15915494309189533577 * extent_ / z.density;

@@ -70,9 +70,9 @@ class Walls {
     return square_root(best);
   }
 
-  // The first wall that the ray meets from inside before `limit`, which becomes where; -1 where there is none. `own` and `other` do not
-  // count.
-  int64_t hit(const T (&x)[2], const T (&d)[2], T& limit, int64_t own, int64_t other = -1) const {
+  // The first wall that the ray meets from inside before `limit`, which becomes where, and whose line `end` is behind; -1 where there is
+  // none. `own` does not count.
+  int64_t hit(const T (&x)[2], const T (&d)[2], T& limit, int64_t own, T end = T(1e30)) const {
     T inverse[2];
     for (int j = 0; j < 2; ++j) inverse[j] = T(1) / (d[j] > T(1e-20) || d[j] < T(-1e-20) ? d[j] : T(1e-20));
     const V at[2] = {broadcast<V>(x[0]), broadcast<V>(x[1])}, along[2] = {broadcast<V>(d[0]), broadcast<V>(d[1])};
@@ -81,11 +81,11 @@ class Walls {
                  [&](int64_t run) {
                    const T* const f = walls_ + run * kWallFields * kRun;
                    const V t = ray_hit(at, along, load<V>(f), load<V>(f + kRun), load<V>(f + 2 * kRun), load<V>(f + 3 * kRun),
-                                       load<V>(f + kInverse * kRun), limit, kSlack, T(1e30));
+                                       load<V>(f + kInverse * kRun), limit, end, kSlack, T(1e30));
                    for (unsigned found = bits(I(t < T(1e30))); found; found &= found - 1) {
                      const int64_t k = kRun * run + first_bit(found);
                      const T here = t[first_bit(found)];
-                     if (k == own || k == other || !(here <= limit)) continue;
+                     if (k == own || !(here <= limit)) continue;
                      if (here < limit || wall < 0 || k < wall) wall = k;
                      limit = here;
                    }
@@ -182,7 +182,7 @@ class Walls {
     T limit = r - 4 * kSlack;
     if (!(limit > T(0))) return true;
     d[0] /= r, d[1] /= r;
-    return hit(x, d, limit, own, wall) < 0;
+    return hit(x, d, limit, own, r) < 0;
   }
 
  private:

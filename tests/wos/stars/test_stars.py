@@ -170,6 +170,28 @@ def test_close_to_the_absorbing_part(name, rng):
     assert oracle.gates(result.value, np.hypot(result.stderr, epsilon), u(X), spread=False) == []
 
 
+@pytest.mark.skipif(not NATIVE, reason="many walks")
+@pytest.mark.parametrize("parts", [9, 30])
+def test_sides_in_many_pieces(parts, rng):
+    """Walls of one line do not hide each other: on a wall cut in pieces, turned so that no coordinate is exact."""
+    t, angle = np.arange(parts)[:, None] / parts, rng.uniform(0, 7)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    ends = sides(RECTANGLE)
+    ring = (ends[:, None, :2] + t * (ends[:, None, 2:] - ends[:, None, :2])).reshape(-1, 2) @ turn.T
+    where = np.arange(4 * parts) < 3 * parts
+    X = np.concatenate(
+        [np.column_stack([rng.uniform(0.3, 1, 100), np.full(100, 0.7)]), np.column_stack([np.ones(100), rng.uniform(0.1, 0.6, 100)])]
+    )
+    h = flux(RECTANGLE, wave_gradient)
+    r = wos.solve(
+        wos.Polygon(ring), X @ turn.T, dirichlet=lambda Y: wave(Y @ turn), neumann=(where, lambda Y: h(Y @ turn)), walks=2048,
+        epsilon=EPSILON, max_steps=20000, rng=seed(rng),
+    )  # fmt: skip
+    known = r.n_walks > 0  # on the wall, or within epsilon outside
+    assert known.all()
+    assert oracle.gates(r.value, r.stderr, wave(X), spread=False) == []
+
+
 def finite_differences(n):
     """-Laplace u = bell, on (0, 1)^2: u = y (1 - y) at x = 0, du/dn = 0 at y = 0, du/dn = 1 at x = 1, du/dn + 2 u = 1 at y = 1."""
     h = 1 / n

@@ -43,11 +43,11 @@ def _silhouette(corners, x, y, radius):
 
 
 @jit
-def _hit(walls, x, y, dx, dy, limit, own, other):
-    """(7) The first wall that the ray meets from inside, and where; -1 where there is none before ``limit``."""
+def _hit(walls, x, y, dx, dy, limit, own, end):
+    """(7) The first wall that the ray meets from inside, whose line ``end`` is behind, and where; -1 where none is before ``limit``."""
     found = -1
     for k in range(len(walls)):
-        if k in (own, other):
+        if k == own:
             continue
         ax, ay = walls[k, 0], walls[k, 1]
         ex, ey = walls[k, 2] - ax, walls[k, 3] - ay
@@ -56,8 +56,10 @@ def _hit(walls, x, y, dx, dy, limit, own, other):
             continue
         px, py = ax - x, ay - y
         t, s = (px * ey - py * ex) / det, (px * dy - py * dx) / det
-        over = _SLACK / math.sqrt(ex * ex + ey * ey)
-        if t > -_SLACK and t <= limit and s >= -over and s <= 1.0 + over and (t < limit or found < 0):
+        length = math.sqrt(ex * ex + ey * ey)
+        over = _SLACK / length
+        meets = t > -_SLACK and t <= limit and s >= -over and s <= 1.0 + over and (end - t) * det / length > _SLACK
+        if meets and (t < limit or found < 0):
             found, limit = k, t
     return found, max(limit, 0.0)
 
@@ -100,7 +102,7 @@ def _visible(walls, x, y, k, at, own):
     r = math.sqrt(dx * dx + dy * dy)
     if r - 4 * _SLACK <= 0.0:
         return True
-    return _hit(walls, x, y, dx / r, dy / r, r - 4 * _SLACK, own, k)[0] < 0
+    return _hit(walls, x, y, dx / r, dy / r, r - 4 * _SLACK, own, r)[0] < 0
 
 
 @jit
@@ -200,7 +202,7 @@ def _flux(walls, extent, x, y, R, own, held, weight, u, screening):
     r = math.sqrt(dx * dx + dy * dy)
     if not 0.0 < r < R:
         return -1, 0.0, 0.0
-    if wall != own and r > 4 * _SLACK and _hit(walls, x, y, dx / r, dy / r, r - 4 * _SLACK, own, wall)[0] >= 0:
+    if wall != own and r > 4 * _SLACK and _hit(walls, x, y, dx / r, dy / r, r - 4 * _SLACK, own, r)[0] >= 0:
         return -1, 0.0, 0.0
     s = r / R
     w = weight * held * -math.log(s) / (2.0 * math.pi) * extent / density / (1.0 + height * walls[wall, 4] * extent)
@@ -228,7 +230,7 @@ def _one_walk(segments, walls, corners, extent, absorbs, x, walk, point, instanc
         weight /= 1.0 + held * mass
         if own >= 0 and n[1] * (walls[own, 2] - walls[own, 0]) - n[0] * (walls[own, 3] - walls[own, 1]) < 0.0:
             n *= -1.0
-        met, t = _hit(walls, x[0], x[1], n[0], n[1], R, own, -1)
+        met, t = _hit(walls, x[0], x[1], n[0], n[1], R, own, 1e30)
         s = math.sqrt(uniform(w1) * uniform(w2))
         if sources and s * R < t:
             w = weight * R * R * 0.25 * extent * extent
