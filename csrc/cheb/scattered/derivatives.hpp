@@ -97,24 +97,20 @@ void contract_derivatives(const Packed<T>& g, const int64_t* r, const Derivative
   }
 }
 
-// Derivatives of the factor functions, as tables of their coefficients (5).
+// README (9): (k + 1) c_{k+1} of the columns, from which both derivatives of the factor functions come.
 template <class T>
-struct DerivativeTables {
-  Scratch<T> own;
-  const T* of[3];
-
-  DerivativeTables(const Packed<T>& g, int order) : own(order * g.tables), of{g.table, own, own + g.tables} {
-    for (int q = 0; q < order; ++q)
-      for (int k = 0; k < g.d; ++k) {
-        T* const to = own + q * g.tables + g.table_at[k];
-        InterruptCheck check;
-        for (int64_t c = 0; c < g.columns[k]; ++c, check(2 * double(g.rows[k]))) {
-          const Column column(c, g.rows[k], g.columns[k]);
-          differentiate(of[q] + g.table_at[k] + column.at, g.rows[k], column.stride, to + column.at, column.stride);
-        }
-      }
+void pack_slopes(const Packed<T>& g, T* tables) {
+  for (int k = 0; k < g.d; ++k) {
+    InterruptCheck check;
+    for (int64_t c = 0; c < g.columns[k]; ++c, check(double(g.rows[k]))) {
+      const Column column(c, g.rows[k], g.columns[k]);
+      const T* from = g.table + g.table_at[k] + column.at;
+      T* to = tables + g.table_at[k] + column.at;
+      for (int64_t i = 0; i + 1 < g.rows[k]; ++i) to[i * column.stride] = T(i + 1) * from[(i + 1) * column.stride];
+      to[(g.rows[k] - 1) * column.stride] = 0;
+    }
   }
-};
+}
 
 // The results of one block in the caller's arrays, by the chain rule of the domain.
 template <class T>
@@ -141,7 +137,8 @@ template <class T, int order>
 int64_t derivatives(const TuckerDerivatives<T>& q, const Packed<T>& g) {
   const TuckerEval<T>& p = q.value;
   constexpr int points = kPoints<T>;
-  const DerivativeTables<T> tables(g, order);
+  const Scratch<T> slopes(g.tables);
+  pack_slopes<T>(g, slopes);
   Interval intervals[kMaxAxes];
   map_intervals(p, intervals);
   int64_t bad = -1;
@@ -161,8 +158,11 @@ int64_t derivatives(const TuckerDerivatives<T>& q, const Packed<T>& g) {
       const int64_t first = block * points, left = min<int64_t>(points, p.P - first);
       const int64_t found = map_points<T, points>(p, intervals, first, u, sign);
       if (found >= 0) note_first(bad, found);
-      for (int i = 0; i <= order; ++i)
-        for (int k = 0; k < p.d; ++k) axis_functions<T>(g, tables.of[i], k, u, sign, functions[i]);
+      for (int k = 0; k < p.d; ++k) {
+        axis_functions<T>(g, g.table, k, u, sign, functions[0]);
+        axis_functions<T, 1>(g, slopes, k, u, sign, functions[1]);
+        if (order == 2) axis_functions<T, 2>(g, slopes, k, u, sign, functions[2]);
+      }
       constexpr int vectors = kDerivativeVectors<order>;
       for (int64_t i = 0; i < points; i += vectors * kLanes<T>) contract_derivatives<T, order, vectors>(g, p.r, w, i, results);
       write_derivatives(q, results, first, left);

@@ -45,25 +45,31 @@ void map_intervals(const TuckerEval<T>& p, Interval* intervals) {
   for (int k = 0; k < p.d; ++k) intervals[k] = interval(p.lo[k], p.hi[k], kEps<T>, p.extrapolate);
 }
 
-// README (2), (3): `columns` factor functions at kLanes x vectors points. Reads the tile once; polynomials and sums stay in registers.
-// Function c at the points is out[c * stride ...].
-template <class T, int vectors, int columns>
+// The polynomials that give a function from its table, and its derivatives from that of (9).
+template <class V, int derivative>
+using PolynomialOf = typename std::conditional<derivative == 0, Polynomial<V>,
+                                               typename std::conditional<derivative == 1, SecondKind<V>, SecondKindSlope<V>>::type>::type;
+
+// README (2), (3), (9): `columns` factor functions, or derivatives of them, at kLanes x vectors points. Reads the tile once; polynomials
+// and sums stay in registers. Function c at the points is out[c * stride ...].
+template <class T, int vectors, int columns, int derivative>
 QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign, int64_t stride, T* out) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
   V sums[columns][vectors] = {}, s[vectors];
-  Polynomial<V> polynomial[vectors];
+  PolynomialOf<V, derivative> polynomial[vectors];
   for (int v = 0; v < vectors; ++v) {
-    polynomial[v] = Polynomial<V>::first(load<V>(u + v * W));
+    polynomial[v] = PolynomialOf<V, derivative>::first(load<V>(u + v * W));
     s[v] = load<V>(sign + v * W);
   }
   for (int64_t k = 0; k < rows; k += 2, tile += 2 * columns) {
+    V even[vectors], odd[vectors];  // T_k(-t) = (-1)^k T_k(t), and so U_k; U_k' the other way round
+    for (int v = 0; v < vectors; ++v) even[v] = derivative == 2 ? polynomial[v].value * s[v] : polynomial[v].value;
     for (int c = 0; c < columns; ++c)
-      for (int v = 0; v < vectors; ++v) sums[c][v] += polynomial[v].value * tile[c];
-    V odd[vectors];
+      for (int v = 0; v < vectors; ++v) sums[c][v] += even[v] * tile[c];
     for (int v = 0; v < vectors; ++v) {
       polynomial[v].advance();
-      odd[v] = polynomial[v].value * s[v];  // T_k(-t) = -T_k(t)
+      odd[v] = derivative == 2 ? polynomial[v].value : polynomial[v].value * s[v];
     }
     for (int c = 0; c < columns; ++c)
       for (int v = 0; v < vectors; ++v) sums[c][v] += odd[v] * tile[columns + c];
@@ -74,13 +80,13 @@ QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign
 }
 
 // All factor functions of one axis; `columns` is a multiple of kNarrow.
-template <class T, int vectors>
+template <class T, int vectors, int derivative = 0>
 void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
   int64_t c = 0;
   InterruptCheck check;
   for (; c + kColumns <= columns; c += kColumns, check(double(rows * kColumns * vectors)))
-    tile_functions<T, vectors, kColumns>(table + c * rows, rows, u, sign, stride, out + c * stride);
-  if (c < columns) tile_functions<T, vectors, kNarrow>(table + c * rows, rows, u, sign, stride, out + c * stride);
+    tile_functions<T, vectors, kColumns, derivative>(table + c * rows, rows, u, sign, stride, out + c * stride);
+  if (c < columns) tile_functions<T, vectors, kNarrow, derivative>(table + c * rows, rows, u, sign, stride, out + c * stride);
 }
 
 // T_k at the points of a block, k < rows: [rows][points].
@@ -95,13 +101,14 @@ void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
   }
 }
 
-// The functions of one axis at the points of a block, from a table, or the polynomials themselves where there is none.
-template <class T>
+// The functions of one axis, or their derivatives, at the points of a block, from a table; or the polynomials themselves where there is
+// none.
+template <class T, int derivative = 0>
 void axis_functions(const Layout<T>& g, const T* tables, int k, const T* u, const T* sign, T* out) {
   constexpr int points = kPoints<T>;
   u += k * points, sign += k * points, out += g.column_at[k] * points;
   if (g.rows[k] > 0)
-    factor_functions<T, kVectors>(tables + g.table_at[k], g.rows[k], g.columns[k], u, sign, points, out);
+    factor_functions<T, kVectors, derivative>(tables + g.table_at[k], g.rows[k], g.columns[k], u, sign, points, out);
   else
     tabulate<T, points>(u, sign, g.columns[k], out);
 }

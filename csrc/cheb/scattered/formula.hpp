@@ -52,6 +52,25 @@ struct Polynomial {
   }
 };
 
+// (9) The same for U_k = T_{k+1}' / (k + 1), and for U_k' beside it.
+template <class V>
+struct SecondKind : Polynomial<V> {
+  QF_HD static SecondKind first(V u) { return {{u, V{} + 1, u + 1}}; }
+};
+template <class V>
+struct SecondKindSlope {
+  V u, under, under_step;  // of U_k
+  V value, step;           // of U_k'
+
+  QF_HD static SecondKindSlope first(V u) { return {u, V{} + 1, u + 1, V{}, V{} + 2}; }
+  QF_HD void advance() {
+    under += under_step;
+    under_step += u * under;
+    value += step;
+    step += u * value + 2 * under;
+  }
+};
+
 // (5) Chebyshev coefficients of a column's derivative on [-1, 1]: d_{k-1} = d_{k+1} + 2k c_k downwards, d_0 halved. stride: between rows.
 template <class T>
 QF_HD void differentiate(const T* c, int64_t n, int64_t stride, T* d, int64_t stride_d) {

@@ -139,6 +139,11 @@ def test_rounding_at_the_ends_is_forgiven(backend, rng, eps):
     np.testing.assert_array_equal(qf.cheb.cheb_eval(C, X * (1 + 5e-15), eps=eps), qf.cheb.cheb_eval(C, X, eps=eps))
 
 
+def test_one_number_for_all_axes(backend, rng):
+    X, q = points(rng, 30, 2), rng.standard_normal(30)
+    np.testing.assert_array_equal(qf.cheb.cheb_moments(X, q, 4), qf.cheb.cheb_moments(X, q, (4, 4)))
+
+
 CORRECT = np.ones((3, 4)), np.zeros((5, 2)), np.ones(5)
 
 

@@ -20,6 +20,16 @@ def test_up_to_the_ends(backend, rng, dtype):
         np.testing.assert_allclose(got, e.astype(float), rtol=0, atol=100 * np.finfo(dtype).eps * float(np.abs(e).max()))
 
 
+@pytest.mark.parametrize("n", [65, 257])
+def test_flat_coefficients_inside_the_domain(backend, rng, n):
+    """There derivatives are n and n^3 times smaller than at the ends, and so must their errors be."""
+    factors = [np.ones((n, 1)), rng.standard_normal((3, 1))]
+    X = rng.uniform(-0.9, 0.9, (100, 2))
+    expected = oracle.tucker_derivatives(np.ones((1, 1)), factors, X, hessian=True)
+    for got, e in zip(qf.cheb.tucker_derivatives(np.ones((1, 1)), factors, X, hessian=True), expected):
+        np.testing.assert_allclose(got, e.astype(float), rtol=0, atol=1e-13 * float(np.abs(e).max()))
+
+
 def test_harmonic_polynomials(backend, rng):
     """x^2 - y^2 + xyz, whose Laplacian is 0, on a box that is no cube."""
     box = ((-1.0, 3.0), (0.5, 2.0), (-4.0, -1.0))

@@ -39,6 +39,22 @@ def _polynomials(x, interval, n, T):
 
 
 @jit
+def _second_kind(x, interval, n, U, V):
+    """README (9): U[k] = U_k at one coordinate, V[k] its slope."""
+    t = min(max(_reference(x, interval), -interval[4]), interval[4])
+    sign = -1.0 if t < 0 else 1.0
+    u = 2 * (t * sign - 1)
+    under, under_step, value, step, s = 1.0, u + 1, 0.0, 2.0, 1.0
+    for k in range(n):
+        U[k], V[k] = s * under, s * sign * value
+        under += under_step
+        under_step += u * under
+        value += step
+        step += u * value + 2 * under
+        s *= sign
+
+
+@jit
 def _functions(table, start, n, r, T, F):
     """README (2): the factor functions of one axis from its polynomials."""
     for c in range(r):
@@ -104,16 +120,18 @@ def _tucker_eval_vjp(core, table, derivative, start, n, r, at, X, grad, dcore, d
 
 
 @jit
-def _tucker_derivatives(core, tables, start, n, r, at, X, f, gradient, hessian, order, intervals):
-    """README (9): tables[q] holds the coefficients of the q-th derivatives."""
+def _tucker_derivatives(core, table, slopes, start, n, r, at, X, f, gradient, hessian, order, intervals):
+    """README (9)."""
     P, d = X.shape
-    T, F, G = np.empty(n.max()), np.zeros((order + 1, d, max(1, r.max()))), np.zeros((d, max(1, r.max())))
+    T, F, G = np.empty((3, n.max())), np.zeros((3, d, max(1, r.max()))), np.zeros((d, max(1, r.max())))
     levels = np.empty(at[d] + core.size)
     for p in range(P):
         for k in range(d):
-            _polynomials(np.float64(X[p, k]), intervals[k], n[k], T)
-            for q in range(order + 1):
-                _functions(tables[q], start[k], n[k], r[k], T, F[q, k])
+            _polynomials(np.float64(X[p, k]), intervals[k], n[k], T[0])
+            _second_kind(np.float64(X[p, k]), intervals[k], n[k], T[1], T[2])
+            _functions(table, start[k], n[k], r[k], T[0], F[0, k])
+            for q in range(1, order + 1):
+                _functions(slopes, start[k], n[k], r[k], T[q], F[q, k])
         _contract(core, r, F[0], levels, at)
         f[p] = levels[0]
         for i in range(d):
@@ -212,12 +230,10 @@ def tucker_derivatives(core, factors, X, f, gradient, hessian, domain, with_grad
         _tucker_eval(flat, table, *rest, X, f, intervals)
         return
     order = 2 if with_hessian else 1
-    tables, of = np.empty((order + 1, table.size)), [np.asarray(U, np.float64) for U in factors]
-    for q in range(order + 1):
-        tables[q] = np.concatenate([U.reshape(-1) for U in of])
-        of = [_derivative(U) for U in of]
+    slopes = [np.append(np.arange(1, len(U))[:, None] * U[1:], np.zeros((1, U.shape[1])), axis=0) for U in map(np.float64, factors)]
+    flat_slopes = np.concatenate([E.reshape(-1) for E in slopes])
     none = np.empty((0, 0, 0), f.dtype)
-    _tucker_derivatives(flat, tables, *rest, X, f, gradient, hessian if with_hessian else none, order, intervals)
+    _tucker_derivatives(flat, table, flat_slopes, *rest, X, f, gradient, hessian if with_hessian else none, order, intervals)
 
 
 def tucker_derivatives_vjp(
