@@ -145,11 +145,11 @@ def test_the_same_medium_however_it_is_given(rng):
 def test_far_from_the_origin_and_small(rng):
     """u = e^-x, alpha = e^2x in coordinates of a domain of size 0.01 at 300."""
     place, size = np.array([300.0, -200.0]), 0.01
-    X = place + size * disc_points(rng, 200)
+    X = place + size * disc_points(rng, 100, 0.75)
     x = lambda Y: (Y - place)[:, 0] / size  # noqa: E731
     result = wos.solve(
         wos.Ball(place, size), X, dirichlet=lambda Y: np.exp(-x(Y)), source=lambda Y: (np.exp(x(Y)) + 2 * np.exp(-x(Y))) / size**2,
-        diffusion=lambda Y: np.exp(2 * x(Y)), screening=2 / size**2, walks=256, epsilon=1e-4, rng=seed(rng),
+        diffusion=lambda Y: np.exp(2 * x(Y)), screening=2 / size**2, walks=1024, epsilon=1e-4, rng=seed(rng),
     )  # fmt: skip
     assert gates(result.value, result.stderr, np.exp(-x(X)), spread=False) == []
 
