@@ -237,8 +237,8 @@ def test_the_bias_of_stopping_is_the_known_one(which, rng):
 def test_rounds_on_a_star(rng):
     if not NATIVE:
         pytest.skip("thousands of points and walks")
-    X = star_points(rng, 2000)
+    X = star_points(rng, 1000)
     r = wos.solve(
-        wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, atol=1e-2, walks=1024, epsilon=1e-5, gradient=True, rng=seed(rng)
+        wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, atol=5e-3, walks=4096, epsilon=1e-5, gradient=True, rng=seed(rng)
     )
     assert gates(r.value, r.stderr, oracle.harmonic(X)) == []
