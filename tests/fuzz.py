@@ -76,7 +76,7 @@ def draw(rng, cases):
         for _ in range(rng.integers(4)):  # one letter to three change; the rest stays as in the case
             sizes = dict(letters.sizes)
             for letter in rng.permutation(list(sizes))[: rng.integers(1, 4)]:
-                sizes[str(letter)] = drawn_size(rng)
+                sizes[str(letter)] = min(drawn_size(rng), case.longest or LONG[-1])
             if np.prod([max(n, 1) for n in sizes.values()], dtype=float) <= MOST:
                 changed = letters.resized(sizes, rng)
                 letters.sizes, (arguments, keywords) = sizes, (changed[0], keywords | changed[1])
