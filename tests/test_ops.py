@@ -9,6 +9,7 @@ from checks import check_gradient, check_value
 from quatrefoil._backends import native
 
 CASES = all_cases()
+FIRST = {(family, case.op): case for family, case in reversed(CASES)}
 
 
 def parametrize(test):
@@ -47,6 +48,8 @@ def test_unaligned(family, case, precision, backend, rng):
     """Nothing is read where no number may lie, which a sanitizer sees, and the bits stay."""
     if loops_in_single(backend, precision):
         pytest.skip("in double precision")
+    if backend == "numba" and case is not FIRST[family, case.op]:
+        pytest.skip("a case of the op is enough: Numba's loops get what suits them")
     arguments, keywords = build(family, case, rng, precision)
     op, function = op_of(family, case.op), call_of(family, case)
     expected = function(*arguments, **keywords)
