@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from case import all_cases, build, call_of, graded, made, op_of, vjp_of  # noqa: E402
+from case import all_cases, build, call_of, graded, made, native_or_first, op_of, vjp_of  # noqa: E402
 from tensors import lazy  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -35,6 +35,7 @@ def same(got, expected):
 @pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_ops(family, case, precision, backend, rng):
+    native_or_first(family, case, backend)
     arguments, keywords = build(family, case, rng, precision)
     expected = call_of(family, case)(*arguments, **keywords)
     same(call_of(family, case)(*map(lazy, arguments), **{k: lazy(v) for k, v in keywords.items()}), expected)

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import LAYOUTS, all_cases, build, call_of, flat, graded, made, op_of, vjp_of
+from case import LAYOUTS, all_cases, build, call_of, flat, graded, made, native_or_first, op_of, vjp_of
 from checks import check_gradient, check_value
 from quatrefoil._backends import native
 
 CASES = all_cases()
-FIRST = {(family, case.op): case for family, case in reversed(CASES)}
 
 
 def parametrize(test):
@@ -48,8 +47,7 @@ def test_unaligned(family, case, precision, backend, rng):
     """Nothing is read where no number may lie, which a sanitizer sees, and the bits stay."""
     if loops_in_single(backend, precision):
         pytest.skip("in double precision")
-    if backend == "numba" and case is not FIRST[family, case.op]:
-        pytest.skip("a case of the op is enough: Numba's loops get what suits them")
+    native_or_first(family, case, backend)
     arguments, keywords = build(family, case, rng, precision)
     op, function = op_of(family, case.op), call_of(family, case)
     expected = function(*arguments, **keywords)

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import all_cases, build, call_of, flat, graded, made, op_of, tolerance, vjp_of  # noqa: E402
+from case import all_cases, build, call_of, flat, graded, made, native_or_first, op_of, tolerance, vjp_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -90,6 +90,7 @@ def parametrize(cases):
 @parametrize(CASES)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_same_as_numpy(family, case, precision, backend, rng):
+    native_or_first(family, case, backend)
     arguments, keywords = build(family, case, rng, precision)
     expected = call_of(family, case)(*arguments, **keywords)
     got = call_of(family, case)(*map(to_torch, arguments), **{k: to_torch(v) for k, v in keywords.items()})
@@ -101,6 +102,7 @@ def test_same_as_numpy(family, case, precision, backend, rng):
 
 @parametrize(CASES)
 def test_autograd_same_as_vjp(family, case, backend, rng):
+    native_or_first(family, case, backend)
     op = op_of(family, case.op)
     if op.adjoint is None:
         pytest.skip("not differentiable")
