@@ -11,7 +11,7 @@ from wos.walk.oracle import disc_points
 
 from . import oracle
 
-CLEAR = 2e-4
+CLEAR, TRIES = 2e-4, 60
 
 
 def _diffusion(kind, rng, rows, d, frame):
@@ -51,13 +51,15 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
         for b, n in np.ndindex(B, N):
             rows_of_b = [None if x is None else oracle.row_of(x, b) for x in (diffusion, screening)]
             medium = oracle.Medium((a, s), rows_of_b, frame[b])
-            clear = False
-            while not clear:  # a walk depends on the number of its point: each is drawn until it is clear
+            for _ in range(TRIES):  # a walk depends on the number of its point: each is drawn until it is clear
                 start[b, n] = disc_points(rng, 1, 0.9, d)[0]
                 found = oracle.through(
                     start[b, n : n + 1], epsilon, None, medium, bounds[b, 0] * frame[b, d] ** 2, instance + b, key, *walked, point + n
                 )
-                clear = found["margin"].min() > CLEAR
+                if found["margin"].min() > CLEAR:
+                    break
+            else:  # no place is: another medium
+                return make(rng)
         start[:, :outside] = np.nan
         slopes = rng.standard_normal((B, N, d)) if options.get("gradient") else None
         inputs = [start, frame, None, None, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame), diffusion, screening]
