@@ -3,11 +3,16 @@ import numpy as np
 from case import Case
 
 
-def _case(name, N, I, K, O, rows=False):
+def _case(name, N, I, K, O, rows=False, deep=False):
+    """deep: polynomials that stay bounded, however many; those of any numbers a and b may grow, and cancel in float32."""
+
     def make(rng):
         shape = (I, K) if rows else (K,)
         X = np.tanh(rng.standard_normal((N, I)))
-        return [X, rng.standard_normal((I, K, O)), rng.uniform(-0.3, 0.3, shape), rng.uniform(0.2, 1.0, shape)], {}
+        a, b = rng.uniform(-0.3, 0.3, shape), rng.uniform(0.2, 1.0, shape)
+        if deep:
+            a, b, X = 0 * a, 0 * b + 0.25, 0.9 * X
+        return [X, rng.standard_normal((I, K, O)), a, b], {}
 
     def valid(arguments):
         return [*arguments[:3], np.abs(arguments[3]) + 0.1]
@@ -22,7 +27,7 @@ CASES = [
     *[_case(f"O{o}", 20, 3, 4, o, rows=True) for o in (0, 1, 2, 15, 16, 17, 31, 49, 130)],
     *[_case(f"K{k}", 11, 3, k, 4) for k in (0, 1, 2, 12)],
     *[_case(f"I{i}", 10, i, 3, 4) for i in (0, 1, 2, 67)],
-    _case("degree-40", 9, 2, 41, 3),
-    _case("deeper-than-a-panel", 5, 1, 140, 3),
+    _case("degree-40", 9, 2, 41, 3, deep=True),
+    _case("deeper-than-a-panel", 40, 1, 140, 8, deep=True),
     _case("many-rows", 7000, 2, 3, 2),
 ]
