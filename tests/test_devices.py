@@ -120,7 +120,7 @@ VALUES = {
     "KroneckerOperator.logdet: factors": lambda m: qf.kron.KroneckerOperator(m(K)).logdet(),
     "KroneckerOperator.eigh: factors": lambda m: qf.kron.KroneckerOperator(m(K)).eigh(),
     "Polygon: vertices": lambda m: wos.Polygon(m(SQUARE)),
-    "SDF: values": lambda m: wos.SDF(m(-np.ones((2, 2))), ((0, 0), (1, 1))),
+    "SDF: values": lambda m: wos.SDF(m(-torch.ones(2, 2)), ((0, 0), (1, 1))),
     "Star: c1": lambda m: wos.Star(m(0.1 * normal(1)), 0.0),
     "Fourier: coefficients": lambda m: wos.Fourier(m(normal(3))),
     "Polynomial: coefficients": lambda m: wos.Polynomial(m(normal(2, 3))),

@@ -13,7 +13,7 @@ constexpr double kTapError[kMostTaps + 1] = {1,      1,      1.2e-1,  1.5e-2,  1
                                              2.5e-8, 3.5e-9, 4.5e-10, 4.2e-11, 3.7e-12, 4.0e-13, 5.5e-14, 1.5e-14};
 constexpr double kPi = 3.14159265358979323846;
 
-QF_HD int taps_for(double eps) {
+inline int taps_for(double eps) {  // on the host, which has the table
   int taps = 2;
   while (taps < kMostTaps && kTapError[taps] > eps) ++taps;
   return taps;

@@ -99,7 +99,7 @@ struct Taps {
       at[k] = batch.first_tap(s[axis]);
       const T to_first = T(s[axis] - double(at[k] - kGhosts));
       for (int v = 0; v < vectors; ++v) {
-        V z;
+        V z{};
         for (int j = 0; j < kLanes<T>; ++j) z[j] = T(v * kLanes<T> + j);
         const V w = window(V((to_first - z) * scale), beta);
         if (k < kGridAxes - 1)

@@ -112,11 +112,13 @@ class GridBuilder {
     check_(double(n * children));
     for (int64_t first = 0; first < children; first += W) {
       Block block;
+      alignas(64) T x[W], y[W];
       for (int l = 0; l < W; ++l) {
         const int64_t child = min(first + l, children - 1);
-        block.x[l] = T((double((cx << step) + (child & ((1 << step) - 1))) + 0.5) * side - kHalfSide);
-        block.y[l] = T((double((cy << step) + (child >> step)) + 0.5) * side - kHalfSide);
+        x[l] = T((double((cx << step) + (child & ((1 << step) - 1))) + 0.5) * side - kHalfSide);
+        y[l] = T((double((cy << step) + (child >> step)) + 0.5) * side - kHalfSide);
       }
+      block.x = load<V>(x), block.y = load<V>(y);
       uint32_t* const kept = kept_ + row * segments_.M;
       measure(ids_ + row * segments_.M, n, half_diagonal, block, [&](int64_t k, uint32_t lanes) { kept[k] = lanes; });
       for (int l = 0; l < W && first + l < children; ++l) {
@@ -176,10 +178,12 @@ class GridBuilder {
     __builtin_memset(kept, 0, std::size_t(n) * sizeof(uint32_t));
     for (int first = 0; first < 16; first += W) {
       Block block;
+      alignas(64) T x[W], y[W];
       for (int l = 0; l < W; ++l) {
-        block.x[l] = T((double(4 * cx + (first + l) % 4) + 0.5) * side - kHalfSide);
-        block.y[l] = T((double(4 * cy + (first + l) / 4) + 0.5) * side - kHalfSide);
+        x[l] = T((double(4 * cx + (first + l) % 4) + 0.5) * side - kHalfSide);
+        y[l] = T((double(4 * cy + (first + l) / 4) + 0.5) * side - kHalfSide);
       }
+      block.x = load<V>(x), block.y = load<V>(y);
       measure(list, n, half_diagonal * T(0.25025), block, [&](int64_t k, uint32_t lanes) { kept[k] |= lanes; });
     }
     int64_t count = 0;
