@@ -1,13 +1,13 @@
 // Arrays from Python -> args, checked. Computes nothing.
-#include "cheb/transform/bind.hpp"
+#include "cheb/scattered/bind.hpp"
 
 #include <pybind11/stl.h>
 
-#include <cstdio>
 #include <memory>
 #include <variant>
 
 #include "cheb/nonuniform/args.hpp"
+#include "cheb/transform/bind.hpp"
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 
@@ -17,7 +17,8 @@ namespace quatrefoil::cheb::nonuniform {
 namespace {
 
 using Sizes = std::vector<std::int64_t>;
-using Domain = std::vector<double>;  // lo, hi of every axis
+using scattered::Domain;
+using scattered::run_at_points;
 
 template <class T>
 Setting<T> setting(const Arguments& given, int d, const std::int64_t* n, double eps, bool grid, int threads) {
@@ -43,8 +44,7 @@ Values<T> coefficients(Arguments& given, double eps, bool grid, const Domain& do
   given.axes("n..", C.shape, C.rank);
   given.size("d", C.rank);
   v.C = given.input("C", "n..");
-  given.require(domain.size() == 2 * std::size_t(v.at.d), "domain must have an entry for every axis");
-  for (int k = 0; k < v.at.d; ++k) v.at.lo[k] = domain[2 * std::size_t(k)], v.at.hi[k] = domain[2 * std::size_t(k) + 1];
+  scattered::take_domain(given, domain, v.at.d, v.at.lo, v.at.hi);
   return v;
 }
 
@@ -89,18 +89,6 @@ void take_points(Arguments& given, Setting<T>& at) {
   at.P = given["P"];
 }
 
-// Runs a kernel, and refuses the coordinate that it found to be bad.
-template <class T, class Kernel, class Args>
-void run(const Arguments& given, Kernel* kernel, const Args& args, const Setting<T>& at) {
-  const std::int64_t bad = given.run(kernel, args);
-  if (bad < 0) return;
-  const int k = int(bad % at.d);
-  char text[320];
-  std::snprintf(text, sizeof text, "X[%lld, %d] = %.17g, expected a number within the domain [%.17g, %.17g] of axis %d",
-                (long long)(bad / at.d), k, double(at.X[bad]), at.lo[k], at.hi[k], k);
-  given.refuse(text);
-}
-
 void cheb_eval(Arguments& given, double eps, bool grid, const Domain& domain, const py::object& made, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
@@ -108,7 +96,7 @@ void cheb_eval(Arguments& given, double eps, bool grid, const Domain& domain, co
     take_points(given, v.at);
     v.f = given.output("out", "P");
     if (!made.is_none()) v.grid = given.memo<Grid>("grid", made).template values<T>(given, v.at);
-    run(given, kernels<T>().values, v, v.at);
+    run_at_points(given, kernels<T>().values, v, v.at);
   });
 }
 
@@ -121,7 +109,7 @@ void cheb_eval_adjoint(Arguments& given, double eps, bool grid, const Domain& do
     v.grad = given.input("grad", "P");
     v.dC = given.gradient_of("C");
     v.dX = given.gradient_of("X");
-    run(given, kernels<T>().values_adjoint, v, v.forward.at);
+    run_at_points(given, kernels<T>().values_adjoint, v, v.forward.at);
   });
 }
 
@@ -142,7 +130,7 @@ void cheb_moments(Arguments& given, const Sizes& n, double eps, int threads) {
     using T = decltype(zero);
     Moments<T> m = particles<T>(given, n, eps, threads);
     m.M = given.output("out", "n..");
-    run(given, kernels<T>().moments, m, m.at);
+    run_at_points(given, kernels<T>().moments, m, m.at);
   });
 }
 
@@ -154,7 +142,7 @@ void cheb_moments_adjoint(Arguments& given, const Sizes& n, double eps, int thre
     m.grad = given.input("grad", "n..");
     m.dX = given.gradient_of("X");
     m.dq = given.gradient_of("q");
-    run(given, kernels<T>().moments_adjoint, m, m.forward.at);
+    run_at_points(given, kernels<T>().moments_adjoint, m, m.forward.at);
   });
 }
 

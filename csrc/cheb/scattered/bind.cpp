@@ -1,7 +1,8 @@
 // Arrays from Python -> args, checked. Computes nothing.
+#include "cheb/scattered/bind.hpp"
+
 #include <pybind11/stl.h>
 
-#include <cstdio>
 #include <memory>
 #include <variant>
 
@@ -13,8 +14,6 @@ QF_TABLE(cheb, scattered)
 
 namespace quatrefoil::cheb::scattered {
 namespace {
-
-using Domain = std::vector<double>;  // lo, hi of every axis
 
 // Takes core and factors.
 template <class T>
@@ -76,27 +75,16 @@ TuckerEval<T> inputs(Arguments& given, const Domain& domain, bool extrapolate, c
     p = given.memo<Packed>("packed", packed).template sizes<T>(given);
     given.skip(), given.skip();
   }
-  given.require(domain.size() == 2 * std::size_t(p.d), "domain must have an entry for every axis");
-  for (int k = 0; k < p.d; ++k) p.lo[k] = domain[2 * std::size_t(k)], p.hi[k] = domain[2 * std::size_t(k) + 1];
+  take_domain(given, domain, p.d, p.lo, p.hi);
   given.size("d", p.d);
   p.X = given.input("X", "P d");
   p.P = given["P"], p.extrapolate = extrapolate, p.threads = threads;
   return p;
 }
 
-// Runs a kernel, and refuses the coordinate that it found to be bad.
 template <class T, class Kernel, class Args>
 void run(const Arguments& given, Kernel* kernel, const Args& args, const TuckerEval<T>& p) {
-  const std::int64_t at = given.run(kernel, args);
-  if (at < 0) return;
-  const int k = int(at % p.d);
-  char text[320];
-  if (p.extrapolate)
-    std::snprintf(text, sizeof text, "X[%lld, %d] = %.17g, expected a finite number", (long long)(at / p.d), k, double(p.X[at]));
-  else
-    std::snprintf(text, sizeof text, "X[%lld, %d] = %.17g, expected a number within the domain [%.17g, %.17g] of axis %d",
-                  (long long)(at / p.d), k, double(p.X[at]), p.lo[k], p.hi[k], k);
-  given.refuse(text);
+  run_at_points(given, kernel, args, p, p.extrapolate);
 }
 
 void tucker_eval(Arguments& given, const Domain& domain, const py::object& packed, int threads) {

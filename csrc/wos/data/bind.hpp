@@ -113,6 +113,18 @@ struct DataOf {
   }
 };
 
+// The next argument, the numbers of some data, which may be absent.
+inline const View& numbers_of(Arguments& given, const char* name, const char* dims) {
+  const auto fitted = given.optional_input(name, dims);
+  [[maybe_unused]] const double* const checked = fitted;
+  return fitted.view();
+}
+
+// Where in the gradient of the numbers that of instances from `first` on begins; null where there is none.
+inline double* gradient_from(double* gradient, const Data& data, std::int64_t first) {
+  return gradient ? gradient + (data.offsets ? 0 : first * data.stride) : nullptr;
+}
+
 // The same for instances from `first` on.
 inline Data from_instance(Data data, std::int64_t first) {
   if (data.offsets)

@@ -16,9 +16,9 @@ namespace {
 
 using data::DataOf;
 using data::from_instance;
+using data::gradient_from;
 using data::Kind;
-
-constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
+using data::numbers_of;
 
 struct Options {
   const std::string &dirichlet, &source, &diffusion, &screening;  // kinds
@@ -43,10 +43,10 @@ struct Call {
       : start(given.input("start", "B N D")),
         scene(given, o.grids),
         N(given["N"]),
-        dirichlet_numbers(numbers(given, "dirichlet", "R K")),
-        source_numbers(numbers(given, "source", "S J")),
-        diffusion_numbers(numbers(given, "diffusion", "U I")),
-        screening_numbers(numbers(given, "screening", "V H")),
+        dirichlet_numbers(numbers_of(given, "dirichlet", "R K")),
+        source_numbers(numbers_of(given, "source", "S J")),
+        diffusion_numbers(numbers_of(given, "diffusion", "U I")),
+        screening_numbers(numbers_of(given, "screening", "V H")),
         bounds(given.input("bounds", "B 2")),
         slopes(given.optional_input("slopes", "B N D")),
         dirichlet(of(given, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
@@ -54,6 +54,7 @@ struct Call {
         diffusion(of(given, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
         screening(of(given, "screening", screening_numbers, o.screening, o.s, o)),
         options(o) {
+    given.require(scene.D <= 3, "media are those of the plane or of space");
     for (const DataOf* each : {&source, &diffusion, &screening}) given.require(each->data.kind != Kind::per_vertex, "no such data there");
     given.require(dirichlet.data.kind != Kind::none && diffusion.data.kind != Kind::fourier, "no such data there");
     for (std::int64_t row = 0; diffusion.data.kind == Kind::grid && row < diffusion_numbers.shape[0]; ++row) check_tables(given, row);
@@ -61,8 +62,7 @@ struct Call {
       given.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "a bound that is none");
     o.range.check(given);
     given.require((slopes != nullptr) == o.range.pairs, "slopes go with pairs");
-    given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
-    given.require(o.first_point >= 0 && o.first_point <= kMaxIndex - N, "points out of range");
+    walk::check_indices(given, o.first_instance, scene.B, o.first_point, N);
     given.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
@@ -82,11 +82,6 @@ struct Call {
   }
 
  private:
-  static const View& numbers(Arguments& given, const char* name, const char* dims) {
-    const auto fitted = given.optional_input(name, dims);
-    [[maybe_unused]] const double* const checked = fitted;
-    return fitted.view();
-  }
   DataOf of(const Arguments& given, const char* name, const View& table, const std::string& kind, const py::object& function,
             const Options& o) const {
     return {given, name, table, kind, function, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D};
@@ -143,11 +138,10 @@ void media_vjp(Arguments& given, const std::string& dirichlet_kind, const std::s
     if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
     if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
     call.for_groups([&](const Media<T>& p, std::int64_t begin) {
-      const auto at = [&](double* d, const data::Data& of) { return d ? d + (of.offsets ? 0 : begin * of.stride) : nullptr; };
       MediaAdjoint<T> q{};
       q.forward = p;
       q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
-      q.ddirichlet = at(ddirichlet, call.dirichlet.data), q.dsource = at(dsource, call.source.data);
+      q.ddirichlet = gradient_from(ddirichlet, call.dirichlet.data, begin), q.dsource = gradient_from(dsource, call.source.data, begin);
       kernels<T>().media_adjoint(q);
     });
   });

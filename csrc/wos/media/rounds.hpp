@@ -50,18 +50,13 @@ template <class T>
 void media_round(const Media<T>& q, const walk::Round& r, const double* roots, double* values, uint32_t* marks) {
   const walk::Walk<T>& p = q.walk;
   const int64_t total = r.total(), B = r.instance_end - r.instance, D = p.dimension;
-  const int64_t least = has_calls(q) ? walk::kMostTask : walk::kLeastTask;
-  const int64_t size = max(least, min(walk::kMostTask, B * total / (8 * threads_used(p.threads))));
-  const int64_t tasks = (total + size - 1) / size;
   Scratch<uint32_t> beyond(B * total);
-  parallel_for(B * tasks, p.threads, double(min(size, total)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t at = item / tasks, first = item % tasks * size, last = min(first + size, total), instance = r.instance + at;
-      double* const own = values + at * total * p.channels();
-      const auto finish = [&](const auto& sink) { sink.finish(r.slots, q.slopes ? q.slopes + instance * p.N * D : nullptr); };
-      run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, finish, q, instance, first, last, own, total,
-                       marks + at * total, beyond + at * total);
-    }
+  walk::in_tasks(r, p.threads, has_calls(q), kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
+    const int64_t instance = r.instance + at;
+    double* const own = values + at * total * p.channels();
+    const auto finish = [&](const auto& sink) { sink.finish(r.slots, q.slopes ? q.slopes + instance * p.N * D : nullptr); };
+    run_team<Values>(q, instance, r.slots, roots + instance * p.N, first, last, finish, q, instance, first, last, own, total,
+                     marks + at * total, beyond + at * total);
   });
   for (int64_t i = 0; i < B * r.slots.points; ++i) {  // of points outside nothing was written
     const int64_t row = (r.instance + i / r.slots.points) * p.N + r.slots.first_point + i % r.slots.points;
@@ -91,18 +86,11 @@ void media_adjoint(const MediaAdjoint<T>& q) {
   const int64_t parts = walk::parts_of(sizes);
   const walk::Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
   const walk::Slots slots{0, p.N, p.first_walk, p.walks};
-  const int64_t longest = (total + parts - 1) / parts;
-  for (int64_t done = 0; done < longest; done += walk::kPieceWalks)
-    parallel_for(p.B * parts, p.threads, double(min(walk::kPieceWalks, longest)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
-        const int64_t instance = item / parts, part = item % parts;
-        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + walk::kPieceWalks);
-        if (first >= last) continue;
-        run_team<Shares>(
-            q.forward, instance, slots, roots + instance * p.N, first, last, [](const auto&) {}, q, instance, slots,
-            of_boundary(instance, part), of_source(instance, part));
-      }
-    });
+  walk::in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+    run_team<Shares>(
+        q.forward, instance, slots, roots + instance * p.N, first, last, [](const auto&) {}, q, instance, slots,
+        of_boundary(instance, part), of_source(instance, part));
+  });
   of_boundary.add_up();
   of_source.add_up();
 }

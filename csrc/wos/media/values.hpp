@@ -185,7 +185,7 @@ template <template <class, int> class Sink, class T, class F, class... Args>
 void run_team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const double* roots, int64_t first, int64_t last, const F& f,
               const Args&... made_of) {
   using V = Lanes<T>;
-  walk::with_domain<V>(p.walk, instance, [&](const auto& domain) {
+  walk::with_inside<V>(p.walk, instance, [&](const auto& domain) {
     using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
     Sink<V, Domain::D> sink(made_of...);
     Team<V, Domain, Sink<V, Domain::D>>(p, instance, slots, domain, roots, sink).run(first, last);

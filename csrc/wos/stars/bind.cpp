@@ -82,12 +82,11 @@ struct Call {
   Call(Arguments& given, const Options& o) : start(given.input("start", "B N D")), scene(given, o.grids), N(given["N"]), options(o) {
     static constexpr const char* dims[kMet] = {"R K", "S J", "U I", "V H"};
     for (int met = 0; met < kMet; ++met) {
-      const auto fitted = given.optional_input(kNames[met], dims[met]);
-      [[maybe_unused]] const double* const checked = fitted;
-      numbers.push_back(&fitted.view());
+      const View& of_kind = data::numbers_of(given, kNames[met], dims[met]);
+      numbers.push_back(&of_kind);
       const Pieces walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
       const Pieces pieces = met == on_boundary ? scene.boundaries.pieces() : met == in_domain ? Pieces{} : walls;
-      data.push_back(std::make_unique<DataOf>(given, kNames[met], fitted.view(), o.kinds[met], o.functions[met], pieces, 0, scene.B, 2));
+      data.push_back(std::make_unique<DataOf>(given, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, 0, scene.B, 2));
     }
     o.range.check(given);
   }
@@ -154,10 +153,7 @@ void stars_vjp(Arguments& given, const std::string& dirichlet_kind, const std::s
       StarsAdjoint<T> q{};
       q.forward = p;
       q.grad = grad + begin * call.N * p.walk.nodes();
-      for (int met = 0; met < kMet; ++met) {
-        const data::Data& of = call.data[std::size_t(met)]->data;
-        q.numbers[met] = to[met] ? to[met] + (of.offsets ? 0 : begin * of.stride) : nullptr;
-      }
+      for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], call.data[std::size_t(met)]->data, begin);
       kernels<T>().stars_adjoint(q);
     });
   });

@@ -122,18 +122,11 @@ void stars_adjoint(const StarsAdjoint<T>& q) {
                                   {q.forward.data(2), p.B, parts, q.numbers[2]},
                                   {q.forward.data(3), p.B, parts, q.numbers[3]}};
   const walk::Slots slots{0, p.N, p.first_walk, p.walks};
-  const int64_t longest = (total + parts - 1) / parts;
-  for (int64_t done = 0; done < longest; done += walk::kPieceWalks)
-    parallel_for(p.B * parts, p.threads, double(min(walk::kPieceWalks, longest)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
-        const int64_t instance = item / parts, part = item % parts;
-        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + walk::kPieceWalks);
-        if (first >= last) continue;
-        double* const to[kMet] = {sums[0](instance, part), sums[1](instance, part), sums[2](instance, part), sums[3](instance, part)};
-        Shares<V> sink(q, instance, slots, to);
-        Team<V, Shares<V>>(q.forward, instance, slots, sink).run(first, last);
-      }
-    });
+  walk::in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+    double* const to[kMet] = {sums[0](instance, part), sums[1](instance, part), sums[2](instance, part), sums[3](instance, part)};
+    Shares<V> sink(q, instance, slots, to);
+    Team<V, Shares<V>>(q.forward, instance, slots, sink).run(first, last);
+  });
   for (const walk::Parts& each : sums) each.add_up();
 }
 
@@ -141,17 +134,11 @@ void stars_adjoint(const StarsAdjoint<T>& q) {
 template <class T>
 void stars_round(const Stars<T>& q, const walk::Round& r, double* values, uint32_t* marks) {
   using V = Lanes<T>;
-  const walk::Walk<T>& p = q.walk;
-  const int64_t total = r.total(), B = r.instance_end - r.instance;
-  const int64_t size = max(walk::kLeastTask, min(walk::kMostTask, B * total / (8 * threads_used(p.threads))));
-  const int64_t tasks = (total + size - 1) / size;
-  parallel_for(B * tasks, p.threads, double(min(size, total)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t at = item / tasks, first = item % tasks * size, last = min(first + size, total), instance = r.instance + at;
-      Values<V> sink(q, instance, first, last, values + at * total, marks + at * total);
-      Team<V, Values<V>>(q, instance, r.slots, sink).run(first, last);
-      sink.finish();
-    }
+  const int64_t total = r.total();
+  walk::in_tasks(r, q.walk.threads, false, kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
+    Values<V> sink(q, r.instance + at, first, last, values + at * total, marks + at * total);
+    Team<V, Values<V>>(q, r.instance + at, r.slots, sink).run(first, last);
+    sink.finish();
   });
 }
 

@@ -130,6 +130,20 @@ int64_t parts_of(const WalkAdjoint<T>& q) {
   return max<int64_t>(1, min(parts / p.B, p.N * p.walks / kPartWalks));
 }
 
+// run(instance, part, first, last) for the slots [first, last) of every part of every instance, a piece of each after the other.
+template <class T, class F>
+void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
+  const int64_t total = p.N * p.walks, longest = (total + parts - 1) / parts;
+  for (int64_t done = 0; done < longest; done += kPieceWalks)
+    parallel_for(p.B * parts, p.threads, double(min(kPieceWalks, longest)) * walk_ns, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t instance = item / parts, part = item % parts;
+        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kPieceWalks);
+        if (first < last) run(instance, part, first, last);
+      }
+    });
+}
+
 // Costs a forward run without its reduction. Memory: kParts partial sums of the numbers at most, whatever the number of walks.
 template <class T>
 void walk_adjoint(const WalkAdjoint<T>& q) {
@@ -139,19 +153,12 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   const int64_t parts = parts_of(q);
   const Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};
-  const int64_t longest = (total + parts - 1) / parts;
-  for (int64_t done = 0; done < longest; done += kPieceWalks)
-    parallel_for(p.B * parts, p.threads, double(min(kPieceWalks, longest)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
-      for (int64_t item = begin; item < end; ++item) {
-        const int64_t instance = item / parts, part = item % parts;
-        const int64_t first = total * part / parts + done, last = min(total * (part + 1) / parts, first + kPieceWalks);
-        if (first >= last) continue;
-        if (p.dimension > 3)
-          wide_shares(q, instance, slots, first, last, of_boundary(instance, part), of_source(instance, part));
-        else
-          run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
-      }
-    });
+  in_pieces(p, parts, kUsualSteps * kStepNs, [&](int64_t instance, int64_t part, int64_t first, int64_t last) {
+    if (p.dimension > 3)
+      wide_shares(q, instance, slots, first, last, of_boundary(instance, part), of_source(instance, part));
+    else
+      run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
+  });
   of_boundary.add_up();
   of_source.add_up();
 }

@@ -15,8 +15,8 @@ namespace {
 
 using data::DataOf;
 using data::from_instance;
-
-constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
+using data::gradient_from;
+using data::numbers_of;
 
 struct Options {
   const std::string &dirichlet_kind, &source_kind;
@@ -42,8 +42,8 @@ struct Call {
       : start(given.input("start", "B N D")),
         scene(given, o.grids),
         N(given["N"]),
-        dirichlet_numbers(numbers(given, "dirichlet", "R K")),
-        source_numbers(sources ? numbers(given, "source", "S J") : nothing()),
+        dirichlet_numbers(numbers_of(given, "dirichlet", "R K")),
+        source_numbers(sources ? numbers_of(given, "source", "S J") : nothing()),
         dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.boundaries.pieces(), o.first_instance, scene.B,
                   scene.D),
         source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D),
@@ -54,8 +54,7 @@ struct Call {
     given.require(scene.D <= 3 || known, "a grid has two or three axes");
     given.require(source.data.kind != data::Kind::per_vertex && dirichlet.data.kind != data::Kind::none, "no such data there");
     o.range.check(given);
-    given.require(o.first_instance >= 0 && o.first_instance <= kMaxIndex - scene.B, "instances out of range");
-    given.require(o.first_point >= 0 && o.first_point <= kMaxIndex - N, "points out of range");
+    check_indices(given, o.first_instance, scene.B, o.first_point, N);
     given.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
@@ -73,11 +72,6 @@ struct Call {
   static const View& nothing() {
     static const View absent;
     return absent;
-  }
-  static const View& numbers(Arguments& given, const char* name, const char* dims) {
-    const auto fitted = given.optional_input(name, dims);
-    [[maybe_unused]] const double* const checked = fitted;
-    return fitted.view();
   }
 };
 
@@ -119,11 +113,10 @@ void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::st
     if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
     if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
     call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
-      const auto at = [&](double* d, const data::Data& of) { return d ? d + (of.offsets ? 0 : begin * of.stride) : nullptr; };
       WalkAdjoint<T> q{};
       q.forward = p;
       q.grad = grad + begin * p.N * p.nodes() * p.channels();
-      q.ddirichlet = at(ddirichlet, call.dirichlet.data), q.dsource = at(dsource, call.source.data);
+      q.ddirichlet = gradient_from(ddirichlet, call.dirichlet.data, begin), q.dsource = gradient_from(dsource, call.source.data, begin);
       kernels<T>().walk_adjoint(q);
     });
   });

@@ -12,6 +12,7 @@ namespace quatrefoil::wos::walk {
 constexpr std::int64_t kInstances = 64;      // whose grids are in memory together
 constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random words holds
 constexpr std::int64_t kMaxWalks = 1LL << 32;
+constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
 
 // The frames of B instances and the boundary: one polygon for all, one each, a mesh, or a solid.
 struct Scene {
@@ -78,6 +79,12 @@ struct Range {
     p.key0 = std::uint32_t(seed), p.key1 = std::uint32_t(std::uint64_t(seed) >> 32);
   }
 };
+
+// The global numbers of B instances and N points.
+inline void check_indices(const Arguments& given, std::int64_t first_instance, std::int64_t B, std::int64_t first_point, std::int64_t N) {
+  given.require(first_instance >= 0 && first_instance <= kMaxIndex - B, "instances out of range");
+  given.require(first_point >= 0 && first_point <= kMaxIndex - N, "points out of range");
+}
 
 // f(args, begin) for groups of instances that begin there, without the GIL: args with where their walks start and the boundary.
 template <class T, class F>

@@ -32,7 +32,7 @@ void balls(const Balls<T>& q) {
   parallel_for(p.B * blocks, p.threads, kWidth<V> * kStepNs, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t b = item / blocks, i = item % blocks * kWidth<V>;
-      with_domain<V>(p, b, [&](const auto& domain) { first_radii<V>(p, domain, b, i, min(p.N, i + kWidth<V>), q.radius); });
+      with_inside<V>(p, b, [&](const auto& domain) { first_radii<V>(p, domain, b, i, min(p.N, i + kWidth<V>), q.radius); });
     }
   });
 }

@@ -24,24 +24,33 @@ inline void add_marks(uint32_t mark, int64_t* counts) {
   counts[2] += (mark & kEscaped) != 0;
 }
 
+// run(at, first, last) for the slots [first, last) of instance r.instance + at, until all of a round are run. calls: a user's function is
+// asked, which gets thousands of points a call.
+template <class F>
+void in_tasks(const Round& r, int threads, bool calls, double walk_ns, F&& run) {
+  const int64_t total = r.total(), B = r.instance_end - r.instance, least = calls ? kMostTask : kLeastTask;
+  const int64_t size = max(least, min(kMostTask, B * total / (8 * threads_used(threads))));
+  const int64_t tasks = (total + size - 1) / size;
+  parallel_for(B * tasks, threads, double(min(size, total)) * walk_ns, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item % tasks * size;
+      run(item / tasks, first, min(first + size, total));
+    }
+  });
+}
+
 // Every walk of a round; marks have a number a slot, values one for each channel, instance after instance. A walk depends on its own
 // counter only. A team reads a cell and a list a step, all in the L2 cache, and writes 12 bytes a walk.
 template <class T>
 void walk_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
-  const int64_t total = r.total(), B = r.instance_end - r.instance;
+  const int64_t total = r.total();
   const bool calls = p.dirichlet.kind == data::Kind::function || p.source.kind == data::Kind::function;
-  const int64_t least = calls ? kMostTask : kLeastTask;  // so that a user's function gets thousands of points a call
-  const int64_t size = max(least, min(kMostTask, B * total / (8 * threads_used(p.threads))));
-  const int64_t tasks = (total + size - 1) / size;
-  parallel_for(B * tasks, p.threads, double(min(size, total)) * kUsualSteps * kStepNs, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t at = item / tasks, first = item % tasks * size, instance = r.instance + at;
-      double* const own = values + at * total * p.channels();
-      if (p.dimension > 3)
-        wide_values(p, instance, r.slots, first, min(first + size, total), own, total, marks + at * total);
-      else
-        run_team<Values>(p, instance, r.slots, first, min(first + size, total), p, instance, own, total, marks + at * total);
-    }
+  in_tasks(r, p.threads, calls, kUsualSteps * kStepNs, [&](int64_t at, int64_t first, int64_t last) {
+    double* const own = values + at * total * p.channels();
+    if (p.dimension > 3)
+      wide_values(p, r.instance + at, r.slots, first, last, own, total, marks + at * total);
+    else
+      run_team<Values>(p, r.instance + at, r.slots, first, last, p, r.instance + at, own, total, marks + at * total);
   });
 }
 

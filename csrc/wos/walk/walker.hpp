@@ -361,13 +361,11 @@ class Team {
   Scratch<int64_t> end_slots_, ended_before_;
 };
 
-// Calls f with the boundary of an instance: the polygon's or mesh's grid or a solid.
+// Calls f with the boundary of an instance, inside of which walks are: the polygon's or mesh's grid or a solid.
 template <class V, class T, class F>
-void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
+void with_inside(const Walk<T>& p, int64_t instance, const F& f) {
   if (p.grids)
     f(polygon::Polygon<V>(p.grids[instance]));
-  else if (p.outside)
-    f(solid::Outside<V>(p.solid, p.mesh));
   else if (p.mesh)
     f(mesh::Mesh<V>(*p.mesh));
   else if (p.solid.ball() && p.dimension == 2)
@@ -378,6 +376,15 @@ void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
     f(solid::Inside<V, 2>(p.solid));
   else
     f(solid::Inside<V, 3>(p.solid));
+}
+
+// The same where walks may be outside.
+template <class V, class T, class F>
+void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
+  if (p.outside)
+    f(solid::Outside<V>(p.solid, p.mesh));
+  else
+    with_inside<V>(p, instance, f);
 }
 
 // Runs slots [first, last) of one instance into a Sink that is made of `made_of`.

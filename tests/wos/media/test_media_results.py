@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from quatrefoil.wos.media import media
 from quatrefoil.wos.walk import draw
 from wos.walk.oracle import disc_points, gates, same, seed, star, star_points
 from wos.walk.test_walk_scaleout import Pickled
@@ -259,3 +260,10 @@ def test_only_inside_of_what_it_knows(rng):
     for boundary, more in ((field, {}), (wos.Ball([0.0] * 4, 1.0), {}), (wos.Ball([0.0] * 3, 1.0), {"exterior": True})):
         with pytest.raises(ValueError, match="a diffusion, or a screening that is no number"):
             wos.solve(boundary, np.full((1, boundary.dimension), 0.1), dirichlet=1.0, diffusion=2.0, **more)
+
+
+@pytest.mark.parametrize("dimension", [4, 7])
+def test_the_op_knows_the_plane_and_space_only(dimension, backend):
+    start, frame = np.zeros((1, 2, dimension)), np.concatenate([np.zeros(dimension), [1.0, 0.01]])[None]
+    with pytest.raises(ValueError, match=r"media: start has \d coordinates, expected two or three"):
+        media(start, frame, dirichlet=np.ones((1, 1)), bounds=np.array([[1.0, 1e-3]]))

@@ -51,14 +51,21 @@ def _taps(x, interval, H, taps, weights):
 
 
 @jit
+def _taps_of(x, intervals, H, taps, at, weights):
+    """The taps of a point; those of axes that it has not, the leading ones of three, are one of weight 1."""
+    missing = 3 - x.size
+    for k in range(x.size):
+        at[k + missing] = _taps(np.float64(x[k]), intervals[k], H[k], taps, weights[k + missing])
+
+
+@jit
 def _interpolate(grid, taps, H, X, f, intervals):
     """README (5); grid has three axes, the leading ones of one point where X has fewer."""
     P, d = X.shape
     at, reach, weights = np.zeros(3, np.int64), np.ones(3, np.int64), np.ones((3, 16))
     reach[3 - d :] = taps
     for p in range(P):
-        for k in range(d):
-            at[k + 3 - d] = _taps(np.float64(X[p, k]), intervals[k], H[k], taps, weights[k + 3 - d])
+        _taps_of(X[p], intervals, H, taps, at, weights)
         total = 0.0
         for a in range(reach[0]):
             for b in range(reach[1]):
@@ -76,8 +83,7 @@ def _spread(grid, taps, H, X, q, intervals):
     at, reach, weights = np.zeros(3, np.int64), np.ones(3, np.int64), np.ones((3, 16))
     reach[3 - d :] = taps
     for p in range(P):
-        for k in range(d):
-            at[k + 3 - d] = _taps(np.float64(X[p, k]), intervals[k], H[k], taps, weights[k + 3 - d])
+        _taps_of(X[p], intervals, H, taps, at, weights)
         for a in range(reach[0]):
             for b in range(reach[1]):
                 w = q[p] * weights[0, a] * weights[1, b]

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._arguments import integer
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
-from ..walk import METHODS, MOST_INDEX, WALK, check_data, check_start, which_walks
-from ..walk.state import schedule
+from ..walk import METHODS, WALK, check_data, check_start, node_shapes, which_samples, which_walks
 
 Array = Any
 _NAMES = ("dirichlet", "source", "diffusion", "screening")
@@ -26,6 +24,8 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     assert frame is not None
     check_start(label, start, frame, ends, first)
     B, N, d = start
+    if d > 3:
+        raise ValueError(f"{label}: start has {d} coordinates, expected two or three")
     check_data(label, B, dict(zip(_NAMES, zip(tables, kinds))))
     if "per_vertex" in kinds[2:] or kinds[2] == "fourier":
         raise ValueError(
@@ -35,12 +35,7 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
         raise ValueError(f"{label}: bounds has shape {bounds}, expected ({B}, 2)")
     if slopes != (start if gradient else None):
         raise ValueError(f"{label}: slopes has shape {slopes}, expected {tuple(start)} with gradient=True and None without")
-    for name, at, count in (("instance", options[-2], B), ("point", options[-1], N)):
-        if at + count > MOST_INDEX:
-            raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
-    group, channels = (2, 1 + d) if gradient else (1, 1)
-    K = len(schedule(first_walk // group, walks // group)[0])
-    return [(B, N, K, channels), (B, N, K, channels), (B, N, 3), (B, N)]
+    return [*node_shapes(label, start, first_walk, walks, gradient, *options[-2:]), (B, N)]
 
 
 MEDIA = Op(
@@ -178,7 +173,4 @@ def _options(
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
     key, at, count, steps, _ = which_walks(label, seed, first_walk, walks, max_steps, 0.0)
-    if gradient and (at % 2 or count % 2):
-        raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
-    numbers = (integer(n, label, of, 0, MOST_INDEX - 1) for n, of in ((first_instance, "first_instance"), (first_point, "first_point")))
-    return *kinds, key, at, count, steps, bool(gradient), *numbers
+    return *kinds, key, at, count, steps, bool(gradient), *which_samples(label, at, count, gradient, first_instance, first_point)

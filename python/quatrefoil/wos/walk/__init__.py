@@ -40,9 +40,16 @@ def _walk_shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any,
     assert start is not None
     assert frame is not None
     check_start(label, start, frame, ends, first)
+    check_data(label, start[0], {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
+    return node_shapes(label, start, first_walk, walks, gradient, *options[-3:-1])
+
+
+def node_shapes(
+    label: str, start: Shape, first_walk: int, walks: int, gradient: bool, first_instance: int, first_point: int
+) -> list[Shape | None]:
+    """Of mean, m2 and counts, where all instances and points have a word of the counter."""
     B, N, d = start
-    check_data(label, B, {"dirichlet": (dirichlet, dirichlet_kind), "source": (source, source_kind)})
-    for name, at, count in (("instance", options[-3], B), ("point", options[-2], N)):
+    for name, at, count in (("instance", first_instance, B), ("point", first_point, N)):
         if at + count > MOST_INDEX:
             raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
     group, channels = (2, 1 + d) if gradient else (1, 1)
@@ -308,9 +315,7 @@ def _walk_options(
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
     key, at, count, steps, rate = which_walks(label, seed, first_walk, walks, max_steps, screening)
-    if gradient and (at % 2 or count % 2):
-        raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
-    numbers = (integer(n, label, name, 0, MOST_INDEX - 1) for n, name in ((first_instance, "first_instance"), (first_point, "first_point")))
+    numbers = which_samples(label, at, count, gradient, first_instance, first_point)
     return dirichlet_kind, source_kind, key, at, count, steps, bool(gradient), rate, *numbers, bool(outside)
 
 
@@ -319,3 +324,12 @@ def which_walks(label: str, seed: Any, first_walk: Any, walks: Any, max_steps: A
     at = integer(first_walk, label, "first_walk", 0, MAX_WALKS - 1)
     count, steps = integer(walks, label, "walks", 1, MAX_WALKS - at), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
     return integer(seed, label, "seed", -(2**63)), at, count, steps, number(screening, label, "screening")
+
+
+def which_samples(label: str, at: int, count: int, gradient: bool, first_instance: Any, first_point: Any) -> tuple[int, int]:
+    """first_instance and first_point, checked, of walks [at, at + count), which come in pairs with a gradient."""
+    if gradient and (at % 2 or count % 2):
+        raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
+    return integer(first_instance, label, "first_instance", 0, MOST_INDEX - 1), integer(
+        first_point, label, "first_point", 0, MOST_INDEX - 1
+    )

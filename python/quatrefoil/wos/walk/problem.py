@@ -285,7 +285,7 @@ def _check_exterior(p: Problem) -> None:
     b = p.boundary
     if b.dimension != 3 or isinstance(b, SDF):
         raise ValueError(f"solve: exterior=True with {b!r}; it needs a Ball, a Box or a TriangleMesh in three dimensions")
-    if p.source is not None or not isinstance(p.screening, (int, float)) or p.screening > 0:
+    if p.source is not None or is_data(p.screening) or p.screening > 0:
         raise ValueError("solve: exterior=True goes without a source and a screening: u is harmonic outside and tends to 0")
     if p.neumann is not None or p.robin is not None:
         raise ValueError("solve: exterior=True does not go with neumann or robin")
