@@ -24,7 +24,7 @@ lint: .venv
 	$(PYTHON) -c "import glob, subprocess, sys; sys.exit(subprocess.call(['$(dir $(PYTHON))clang-format', '--dry-run', '-Werror', *glob.glob('csrc/**/*.[ch]pp', recursive=True)]))"
 
 sanitize: .venv
-	.ci/sanitize $(PYTHON)
+	.ci/sanitize $(PYTHON) .
 
 clean:
 	rm -rf .venv build quatrefoil-demo

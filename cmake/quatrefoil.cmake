@@ -1,5 +1,6 @@
 # quatrefoil_family(name noun...): compiles csrc/<name>/<noun>/cpu.cpp once per instruction set, each in a namespace of its own, and bind.cpp
 # once, and adds all of it to _core. The order of the nouns is the permitted dependency between them; one of headers alone is legal.
+# With QUATREFOIL_CUDA it compiles cuda.cu, where there is one, and bind.cpp once more, for _cuda.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(QUATREFOIL_ISAS v4 v3 v2 CACHE STRING "instruction sets to build, best first")
 else()
@@ -35,11 +36,48 @@ function(quatrefoil_family name)
     endforeach()
     target_sources(_core PRIVATE ${folder}/bind.cpp)
     set_property(GLOBAL APPEND_STRING PROPERTY quatrefoil_nouns " X(${name}, ${noun})")
+    if(QUATREFOIL_CUDA AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/cuda.cu)
+      target_sources(_cuda PRIVATE ${folder}/cuda.cu ${folder}/bind.cpp)
+      set_property(GLOBAL APPEND_STRING PROPERTY quatrefoil_device_nouns " X(${name}, ${noun})")
+    endif()
   endforeach()
 endfunction()
 
-# What csrc/py/module.cpp binds; after the last family.
+# What csrc/py/module.cpp and csrc/py/device_module.cpp bind; after the last family.
 function(quatrefoil_nouns)
   get_property(nouns GLOBAL PROPERTY quatrefoil_nouns)
   file(CONFIGURE OUTPUT nouns.hpp CONTENT "#define QF_EACH_NOUN(X)${nouns}\n")
+  get_property(nouns GLOBAL PROPERTY quatrefoil_device_nouns)
+  file(CONFIGURE OUTPUT device_nouns.hpp CONTENT "#define QF_EACH_NOUN(X)${nouns}\n")
 endfunction()
+
+# The target _cuda: machine code for sm_80, sm_90 and sm_100, and PTX for later ones; the CUDA runtime is linked into it, no library of
+# arrays is. Its bindings are those of _core, with QF_DEVICE. A macro: enable_language is for the whole project.
+macro(quatrefoil_cuda)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100 CACHE STRING "GPUs to build for")
+  find_program(QUATREFOIL_NVCC NAMES $ENV{CUDACXX} nvcc)
+  get_filename_component(toolkit "${QUATREFOIL_NVCC}/../.." ABSOLUTE)
+  if(EXISTS ${toolkit}/lib/libcudart_static.a AND NOT EXISTS ${toolkit}/lib64)  # pip's: nvcc looks for its runtime in lib64
+    set(ENV{NVCC_APPEND_FLAGS} "$ENV{NVCC_APPEND_FLAGS} -L${toolkit}/lib")
+    link_directories(${toolkit}/lib)
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "QUATREFOIL_CUDA is on and there is no nvcc; CUDACXX may say where it is")
+  endif()
+  enable_language(CUDA)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
+    message(FATAL_ERROR "QUATREFOIL_CUDA takes nvcc 12.8 or newer, this is ${CMAKE_CUDA_COMPILER_VERSION}")
+  endif()
+  set(CMAKE_CUDA_STANDARD 17)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  pybind11_add_module(_cuda MODULE NO_EXTRAS csrc/py/device_module.cpp csrc/py/device_caster.cpp csrc/py/dlpack.cpp csrc/core/host/fit.cpp
+    csrc/core/cuda/device.cu)
+  string(REPLACE ";" " " archs "${CMAKE_CUDA_ARCHITECTURES}")
+  get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's, which nvcc does not know
+  set_target_properties(_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static
+    COMPILE_OPTIONS "")
+  target_compile_options(_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${host_options}>" "$<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size>")
+  target_compile_definitions(_cuda PRIVATE QF_DEVICE QF_MODULE=_cuda QF_ARCHS="${archs}" "$<$<COMPILE_LANGUAGE:CUDA>:QF_ISA=cuda>")
+endmacro()

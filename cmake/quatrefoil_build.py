@@ -1,6 +1,7 @@
 """The build backend: scikit-build-core's, and where the native part cannot be built, a wheel without it that carries the compiler's words.
 
-With QUATREFOIL_REQUIRE_NATIVE=1 a failed compilation is an error instead.
+With QUATREFOIL_REQUIRE_NATIVE=1 a failed compilation is an error instead, and so it is where kernels for GPUs were asked for: who wants
+those is not helped by a wheel without any.
 """
 
 import json
@@ -45,7 +46,9 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 
 def _build(hook, *arguments):
     wheel, printed = _run(hook, arguments, {})
-    if wheel is None and not _is_set("QUATREFOIL_PURE") and not _is_set("QUATREFOIL_REQUIRE_NATIVE"):
+    settings = arguments[1] or {}
+    wants_cuda = _is_on(os.environ.get("QUATREFOIL_CUDA", "")) or _is_on(str(settings.get("cmake.define.QUATREFOIL_CUDA", "")))
+    if wheel is None and not (wants_cuda or _is_set("QUATREFOIL_PURE") or _is_set("QUATREFOIL_REQUIRE_NATIVE")):
         error = first_error(printed)
         print(f"*** the native part cannot be built, making a wheel that runs on Numba: {error}", flush=True)
         RECORD.parent.mkdir(parents=True, exist_ok=True)
@@ -94,4 +97,8 @@ def first_error(lines):
 
 
 def _is_set(variable):
-    return os.environ.get(variable, "").lower() not in ("", "0", "false", "off", "no", "n", "f")
+    return _is_on(os.environ.get(variable, ""))
+
+
+def _is_on(value):
+    return value.lower() not in ("", "0", "false", "off", "no", "n", "f")

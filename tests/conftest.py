@@ -1,6 +1,9 @@
+import importlib.util
 import os
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores, and threads of a BLAS that spin would wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -9,11 +12,28 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from devices import fake_cuda, strict_for_cupy  # noqa: F401
+from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
+
+if emulator.ASKED:
+    _backends._MODULES["emulator"] = emulator
 
 
 def available_backends():
     return [name for name in ("native", "numba") if _backends.reason(name) is None]
+
+
+def pytest_collection_modifyitems(config, items):
+    """QUATREFOIL_TEST_SHARE=2/5: the second fifth of every test's cases, for whoever has no time for all of them."""
+    if not (wanted := os.environ.get("QUATREFOIL_TEST_SHARE")):
+        return
+    part, parts = map(int, wanted.split("/"))
+    kept, dropped = [], []
+    for item in items:
+        (kept if "[" not in item.name or zlib.crc32(item.name.encode()) % parts == part % parts else dropped).append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
 
 
 def pytest_configure(config):
@@ -24,6 +44,13 @@ def pytest_configure(config):
 def backend(request):
     with qf.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def best_backend():
+    """One of them: for statistics and layouts, which cost much and where the other does the same by the tests of every op."""
+    with qf.use_backend(available_backends()[0]):
+        yield available_backends()[0]
 
 
 @pytest.fixture(params=["C++", "Python"])
@@ -55,6 +82,22 @@ def poisoned_memory(monkeypatch):
 
     monkeypatch.setattr(_arrays, "empty", poisoned)
     monkeypatch.setattr(_arrays, "large", poisoned)
+
+
+@pytest.fixture
+def example():
+    """An example's module, by its name."""
+    folder = Path(__file__).resolve().parents[1] / "examples"
+    if not folder.is_dir():
+        pytest.skip("the sources are not here")
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """Random calls against the oracles: ``python -m tests.fuzz SECONDS [SEED]``, an equal share of the time for every backend and instruction
-set. It prints how many cases ran, the failures by kind, and for each a line that repeats it.
+set; backend "array" over NumPy. It prints how many cases ran, the failures by kind, and for each a line that repeats it.
 
 Ops come from the table, cases from every noun's cases.py: a noun is attacked from its first day. A case gets other sizes (0, 1, odd, prime,
 long) by the letters of its dims, its arrays other strides, and then
@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import quatrefoil as qf
 from case import LAYOUTS, all_cases, build, call_of, exact, flat, in_precision, made, op_of, oracle_of, tolerance
 from checks import check_gradient
+from namespaces import composed_ops
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 from resize import Letters
@@ -222,7 +223,7 @@ def attack(rng, cases, backend, with_torch):
     name = f"{family}.{case}-{precision} {[np.shape(a) for a in flat(arguments)]} {keywords if len(str(keywords)) < 200 else ''}"
     try:
         try:
-            call(*arguments, **keywords, backend=backend)
+            call(*arguments, **keywords, backend=_backends.default() if backend == "array" else backend)  # which looks at no number
         except (ValueError, np.linalg.LinAlgError) as error:
             if op.label.split(".")[1] in str(error) or isinstance(error, np.linalg.LinAlgError):
                 return ""  # refused, with the name of the function
@@ -256,7 +257,7 @@ def attacks():
 def one(number, seed, cases, backend, with_torch):
     """The call of this number."""
     rng = np.random.default_rng([seed, number])
-    own = attacks()
+    own = attacks() if backend != "array" else []  # which are of functions that are no ops
     if own and rng.random() < 0.2:
         function = own[rng.integers(len(own))]
         try:
@@ -292,8 +293,9 @@ def no_longer_than(seconds):
 
 def session(seconds, seed, backend, first=None):
     """Calls until the time is over, or the one number ``first``; returns the number of failures."""
-    cases = all_cases()
-    with_torch = importlib.util.find_spec("torch") is not None
+    composed = composed_ops()
+    cases = [(f, c) for f, c in all_cases() if backend != "array" or op_of(f, c.op).key in composed]
+    with_torch = importlib.util.find_spec("torch") is not None and backend != "array"  # torch's own functions round otherwise
     refused, slow, number = 0, 0, first or 0
     failures, shown, end = Counter(), {}, time.monotonic() + seconds
     while time.monotonic() < end:
@@ -330,14 +332,14 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("seconds", type=float)
     parser.add_argument("seed", type=int, nargs="?", help="a fresh one unless given")
-    parser.add_argument("--backend", choices=["native", "numba"], help="this one alone, on the instruction set in use")
+    parser.add_argument("--backend", choices=["native", "numba", "array"], help="this one alone, on the instruction set in use")
     parser.add_argument("--only", type=int, help="the number of the one call to repeat")
     given = parser.parse_args()
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if given.seed is None else given.seed
     if given.backend:
         sys.exit(session(given.seconds, seed, given.backend, given.only) > 0)
     isas = qf.config()["isas"] if _backends.reason("native") is None else []
-    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {})]
+    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {}), ("array", {})]
     command = [sys.executable, "-m", "tests.fuzz", str(given.seconds / len(settings)), str(seed), "--backend"]
     runs = [subprocess.run([*command, backend], env=os.environ | extra, check=False).returncode for backend, extra in settings]
     sys.exit(any(runs))

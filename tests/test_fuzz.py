@@ -65,6 +65,7 @@ def writes_to_an_input(y, u, num_threads):
     ],
     ids=lambda x: x.__name__ if callable(x) else "",
 )
+@pytest.mark.slow
 def test_what_is_planted_is_found(fault, kind, monkeypatch):
     backend = getattr(_backends, BACKEND)
     find = backend.kernel

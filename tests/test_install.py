@@ -8,7 +8,11 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import quatrefoil as qf
+from quatrefoil import _backends
 
 ERROR = "csrc/core/isa.cpp:14:26: error: invalid cpu feature string"
 CALL = "qf.ssm.fft_conv(np.ones((1, 2, 8)), np.ones((2, 8)))"
@@ -18,7 +22,7 @@ CALL = "qf.ssm.fft_conv(np.ones((1, 2, 8)), np.ones((2, 8)))"
 def build(monkeypatch, tmp_path):
     """cmake/quatrefoil_build.py, in a folder of its own and without scikit-build-core."""
     monkeypatch.chdir(tmp_path)
-    for name in ("QUATREFOIL_PURE", "QUATREFOIL_REQUIRE_NATIVE"):
+    for name in ("QUATREFOIL_PURE", "QUATREFOIL_REQUIRE_NATIVE", "QUATREFOIL_CUDA"):
         monkeypatch.delenv(name, raising=False)
     hooks = ("build_sdist", "get_requires_for_build_editable", "get_requires_for_build_sdist", "get_requires_for_build_wheel")
     scikit = types.SimpleNamespace(build=types.SimpleNamespace(**dict.fromkeys(hooks)))
@@ -82,6 +86,16 @@ def test_required_native_build_fails(build, attempts, monkeypatch, value):
     with pytest.raises(SystemExit):
         build.build_editable("wheels")
     assert attempts == [{}]
+
+
+def test_where_kernels_for_gpus_were_asked_for_a_failed_build_fails(build, attempts, monkeypatch):
+    assert build.build_wheel("wheels", {"cmake.define.QUATREFOIL_CUDA": "OFF"})
+    with pytest.raises(SystemExit):
+        build.build_wheel("wheels", {"cmake.define.QUATREFOIL_CUDA": "ON"})
+    monkeypatch.setenv("QUATREFOIL_CUDA", "1")
+    with pytest.raises(SystemExit):
+        build.build_editable("wheels")
+    assert [list(a) for a in attempts] == [[], ["QUATREFOIL_PURE", "SKBUILD_WHEEL_FORCE_INCLUDE"], [], []]
 
 
 @pytest.mark.parametrize("value", ["", "0", "false", "off"])
@@ -149,3 +163,33 @@ def test_the_reason_is_told(failure):
     assert expected in run("qf.show_config()", failure).stdout
     refused = run("try: qf.use_backend('native').__enter__()\nexcept ValueError as e: print(e)", failure)
     assert expected in refused.stdout
+
+
+MODULES = {
+    "none": (None, [], None, "built without CUDA: QUATREFOIL_CUDA=1 pip install"),
+    "no driver": (
+        "cudaErrorInsufficientDriver: CUDA driver version is insufficient",
+        ["80-real", "100"],
+        None,
+        "no device can be used: cudaE",
+    ),
+    "a device": ("", ["80-real", "100"], "NVIDIA H100 (sm_90)", None),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_config_says_why_there_is_no_cuda(case, monkeypatch):
+    missing, archs, device, reason = MODULES[case]
+    module = (
+        None
+        if missing is None
+        else types.SimpleNamespace(why_no_device=lambda: missing, archs="80-real 100", device_name=lambda at: f"NVIDIA H100 (sm_9{at})")
+    )
+    monkeypatch.setattr(_backends.cuda, "_module", lambda: module)
+    monkeypatch.setattr(_backends.cuda, "reason", _backends.cuda.reason.__wrapped__)
+    said = qf.config()["cuda"]
+    assert (said["archs"], said["device"]) == (archs, device)
+    assert said["reason"] is None if reason is None else said["reason"].startswith(reason)
+    if reason:
+        with pytest.raises(ValueError, match=f"backend 'cuda' cannot be had: {reason}"):
+            qf.ssm.linear_scan(np.ones(3), np.ones(3), backend="cuda")

@@ -21,7 +21,7 @@ SHORT = {
     "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
     "kron": "Advection AllenCahn GPHM GridGP Poisson "  # between evaluations of a likelihood
     "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
-    "cheb": "TuckerTensor chebpts optimal_samples orthopoly tucker",
+    "cheb": "Potential SumOfGaussians TuckerTensor chebpts coulomb_sog optimal_samples orthopoly tucker",
     "wos": "Ball Box Fourier Gaussians GridField NeuralOperatorLabels PerVertex Polynomial Result SDF Star State TriangleMesh",
 }
 BOUND = 1.0  # seconds: generous, for a machine that is busy with other things; 0.1 is what is wanted
@@ -177,6 +177,17 @@ def cheb():
     yield "cheb_moments", lambda: qf.cheb.cheb_moments(at, floats(4_000_000), 1 << 10, eps=1e-4), (0.05, 0.3)
     tensor = qf.cheb.ChebTucker(core, factors)
     yield "ChebTucker", lambda: tensor(X), (0.3,)
+    cloud = np.random.default_rng(0).uniform(-1, 1, (400_000, 3))
+    q, sog = np.ones(400_000), qf.cheb.coulomb_sog(1e-6, 0.1, 4.0, split=6.0)
+    yield "potential", lambda: qf.cheb.potential(cloud, q, n=300, domain=(-1, 1), tol=1e-6), (0.3, 1.5)
+    yield "short_range", lambda: qf.cheb.short_range(cloud, q, cloud, sog=sog), (0.1, 0.5)
+    yield "short_range_vjp", lambda: qf.cheb.short_range_vjp(cloud, q, cloud, q, sog=sog), (0.1, 1.0)
+    alone = cloud[:1]  # one target, which meets all of them
+    yield (
+        "short_range_vjp",
+        lambda: qf.cheb.short_range_vjp(alone, q[:1], cloud, q, sog=qf.cheb.coulomb_sog(1e-6, 1, 4, split=0.1)),
+        (0.01,),
+    )
     X, W, ones = floats(1 << 18, 128), floats(128, 16, 128), np.ones(16, np.float32)
     grad = X[:, :128].copy()
     yield "poly_layer", lambda: qf.cheb.poly_layer(X, W, ones, ones), (0.1, 0.5)
@@ -254,6 +265,7 @@ def test_every_function_is_here():
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
 @pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="times of a slower build")
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_an_interrupt_is_answered_soon(family):
     done = subprocess.run(
         [sys.executable, __file__, family, "native"], capture_output=True, text=True, timeout=600, check=False,

@@ -25,6 +25,7 @@ def run(code, *arguments, timeout=120, **environment):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.skipif(sanitized, reason="GCC 12's libasan does not hold its allocator's locks across a fork")
 @pytest.mark.parametrize("load", ["tables", "memory", "pool", "grids"])
+@pytest.mark.slow
 def test_forks_under_load(load):
     """A child computes whatever lock another thread of its parent held when it was forked."""
     code = """

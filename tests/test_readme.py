@@ -47,7 +47,8 @@ CLAIMS = {
     "[lindermanlab/S5]": "ssm/s5/test_s5_switching.py::test_the_line_is_upstreams_scan",
     "[mamba-ssm and causal-conv1d]": "ssm/mamba/test_mamba_torch.py::test_the_lines_for_those_who_switch",
     "Small programs to start from": "ssm/test_examples.py::test_ptd_example",
-    "CuPy arrays get an error that says so": "test_reliability.py::test_cupy_arrays_are_recognised_and_refused",
+    "CUDA tensors and CuPy arrays are computed on their device": "test_array.py::test_cuda_tensors_stay_on_their_device",
+    "never a silent copy": "test_array.py::test_what_cannot_run_on_a_device_says_so",
 }
 
 
@@ -111,18 +112,6 @@ def test_the_same_kind_comes_out_of_an_operator_but_not_of_what_scipy_makes_of_i
     assert all(type(made @ np.ones(4)) is np.ndarray for made in (2 * K, K + K, K @ K))
 
 
-@pytest.mark.torch
-def test_a_cuda_tensor_gets_an_error_that_says_so():
-    torch = pytest.importorskip("torch")
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode():  # a device that is not there
-        u, z, w = (torch.empty(s, dtype=d, device="cuda") for s, d in (((2, 70), torch.float32), (5, torch.cfloat), ((2, 4), torch.cfloat)))
-        for call in (lambda: qf.ssm.fft_conv(u, u), lambda: qf.ssm.fft_conv_vjp(u, u, u), lambda: qf.ssm.cauchy_mult(w, z, w)):
-            with pytest.raises(RuntimeError, match=r"is on cuda:0; CUDA tensors need the CUDA backend: this version has no CUDA kernels"):
-                call()
-
-
 @needs_sources
 def test_the_instruction_sets():
     levels = ", ".join(
@@ -147,6 +136,8 @@ def test_which_functions_take_which_settings():
         "chebpts",
         "tucker",
         "optimal_samples",
+        "coulomb_sog",
+        "potential",
     }
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's

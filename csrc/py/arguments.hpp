@@ -7,6 +7,9 @@
 #include "core/host/fit.hpp"
 #include "py/caster.hpp"
 #include "py/gil.hpp"
+#if defined(QF_DEVICE)
+#include "py/device.hpp"
+#endif
 
 namespace quatrefoil {
 
@@ -140,6 +143,9 @@ template <class... Options, std::size_t... at>
 void call(void (*f)(Arguments&, Options...), const std::string& function, const py::args& given, std::index_sequence<at...>) {
   if (given.size() < sizeof...(Options)) throw TypeError(function + ": expected more arguments");
   const std::size_t arrays = given.size() - sizeof...(Options);
+#if defined(QF_DEVICE)
+  const CallDevice device(function, given, arrays);
+#endif
   Arguments arguments(function.c_str(), given, arrays);
   f(arguments, option<Options>(function, given[arrays + at])...);
 }

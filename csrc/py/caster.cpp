@@ -11,16 +11,6 @@ namespace {
 
 [[noreturn]] void refuse(const char* name, const char* why) { throw TypeError(std::string(name) + ": " + why); }
 
-Dtype dtype_from(int code, int bits, const char* name) {
-  if (code == dlpack::kFloat && bits == 32) return Dtype::f32;
-  if (code == dlpack::kFloat && bits == 64) return Dtype::f64;
-  if (code == dlpack::kComplex && bits == 64) return Dtype::c64;
-  if (code == dlpack::kComplex && bits == 128) return Dtype::c128;
-  if (code == dlpack::kInt && bits == 64) return Dtype::i64;
-  if (code == dlpack::kBool && bits == 8) return Dtype::b8;
-  refuse(name, "unexpected dtype");
-}
-
 View numpy_view(const py::array& a, const char* name) {
   const py::dtype dtype = a.dtype();
   const char order = dtype.byteorder();
@@ -36,7 +26,7 @@ View numpy_view(const py::array& a, const char* name) {
   const auto item = std::int64_t(dtype.itemsize());
   View v;
   v.present = true;
-  v.dtype = dtype_from(code, int(8 * item), name);
+  v.dtype = dlpack::dtype_from(code, int(8 * item), name);
   v.data = const_cast<void*>(a.data());
   if (a.ndim() > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
   v.rank = int(a.ndim());
@@ -50,18 +40,7 @@ View numpy_view(const py::array& a, const char* name) {
 
 View tensor_view(const dlpack::Tensor& t, const char* name) {
   if (t.device.kind != dlpack::kCpu) refuse(name, "expected CPU memory");
-  if (t.ndim > View::kMaxRank) throw ValueError(std::string(name) + ": too many axes");
-  View v;
-  v.present = true;
-  v.dtype = dtype_from(t.dtype.code, t.dtype.bits, name);
-  v.data = static_cast<char*>(t.data) + t.byte_offset;
-  v.rank = t.ndim;
-  for (int i = 0; i < v.rank; ++i) {
-    v.shape[i] = t.shape[i];
-    v.stride[i] = t.strides[i];
-  }
-  if (v.size() > 0 && !t.data) refuse(name, "has no memory (a fake or traced tensor?)");
-  return v;
+  return dlpack::view(t, name);
 }
 
 View tensor_view(py::handle h, const char* name) {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/host/view.hpp"
+
 namespace quatrefoil {
 
 // The parts of DLPack 1.x's C ABI that are used here.
@@ -32,8 +34,13 @@ struct ExchangeApi {
   } header;
   void *allocate, *managed_from, *managed_to;
   int (*tensor_from)(void* object, Tensor* out);  // borrowed: valid while the object lives and is not resized
+  int (*current_stream)(std::int32_t kind, std::int32_t index, void** out);
 };
-enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1 };
+enum { kInt = 0, kFloat = 2, kComplex = 5, kBool = 6, kCpu = 1, kCuda = 2 };
+
+// Of what an array consists; TypeError, which names the argument, where kernels have no such numbers.
+Dtype dtype_from(int code, int bits, const char* name);
+View view(const Tensor&, const char* name);
 
 // The table of that type, looked up once a type; null where it has none of the known version.
 const ExchangeApi* exchange_api(PyTypeObject* type);

@@ -6,7 +6,7 @@ import math
 import numbers
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -113,9 +113,13 @@ def refuse_masked(value: Any, label: str, name: str) -> None:
 def _plain(value: Any, label: str, name: str) -> None:
     """A tensor whose numbers are here and whose gradient nobody asks for."""
     if value.requires_grad:
-        raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
+        _refuse_gradient(label, name)
     if value.device.type != "cpu":
         raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
+
+
+def _refuse_gradient(label: str, name: str) -> NoReturn:
+    raise NotImplementedError(f"{label} has no gradient in {name}, which requires grad; pass {name}.detach()")
 
 
 def choice(value: Any, label: str, name: str, choices: Sequence[str | None]) -> Any:
@@ -176,6 +180,20 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
             raise
         tensor = np.from_dlpack(plain)  # where torch.func is at work, tensors that are none of its own have this door alone
     return tensor
+
+
+def array_anywhere(value: Any, label: str, name: str) -> str:
+    """The kind of a real array, on the host or a device, in which nobody asks for a gradient."""
+    kind = _arrays.kind(value)
+    if kind is None or _arrays.device(value) in ("cpu", "meta"):
+        numbers_of(value, label, name)  # which says what is wrong with it
+        return str(kind)
+    dtype = _arrays.dtype_name(value)
+    if dtype not in _arrays.REAL:
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
+    if getattr(value, "requires_grad", False):
+        _refuse_gradient(label, name)
+    return kind
 
 
 def finite(values: np.ndarray, label: str, name: str) -> None:

@@ -36,8 +36,17 @@ def namespace(array: Any) -> Any:
 
 
 def of_kind(kind: str, array: np.ndarray) -> Any:
-    """The numbers of a NumPy array as an array of that kind, in the same memory."""
-    return array if kind == "numpy" else namespace_of(kind).from_numpy(array)
+    """The numbers of a NumPy array as an array of that kind, in the same memory where that is the host's."""
+    if kind == "numpy":
+        return array
+    library = namespace_of(kind)
+    return library.from_numpy(array) if kind == "torch" else library.asarray(array)
+
+
+def beside(like: Any, array: np.ndarray) -> Any:
+    """The numbers of a NumPy array as an array of the kind of ``like``, where that lies; on the host in the same memory."""
+    made = of_kind(str(kind(like)), array)
+    return made.to(like.device) if kind(like) == "torch" else made
 
 
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
@@ -80,6 +89,14 @@ def is_meta(array: Any) -> bool:
     return getattr(getattr(array, "device", None), "type", None) == "meta"
 
 
+def device(array: Any) -> str:
+    """Where an array lies: "cpu", "cuda:0", "meta"."""
+    if isinstance(array, np.ndarray):
+        return "cpu"
+    where = array.device
+    return f"cuda:{where.id}" if hasattr(where, "id") else str(where)  # CuPy's devices are numbered
+
+
 _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
 
 
@@ -102,31 +119,38 @@ def widen(array: Any) -> Any:
     """float32 from float16 or bfloat16; any other array, or None, as it is."""
     if not is_half(array):
         return array
-    return array.astype(np.float32) if isinstance(array, np.ndarray) else array.float()
+    return array.float() if kind(array) == "torch" else array.astype(np.float32)
 
 
 def narrow(array: Any, like: Any) -> Any:
     """``array`` in the half type of ``like``; as it is where ``like`` has none."""
     if array is None or not is_half(like):
         return array
-    return array.astype(like.dtype) if isinstance(array, np.ndarray) else array.to(like.dtype)
+    return array.to(like.dtype) if kind(array) == "torch" else array.astype(like.dtype)
 
 
 def signature(arrays: Sequence[Any]) -> Any:
-    """Everything that a call's plan depends on: type, dtype, shape and what a tensor is waiting for. Raises for anything that is not an
-    array."""
+    """Everything that a call's plan depends on: type, dtype, shape, device and what a tensor is waiting for. Raises for anything that is
+    not an array."""
     return tuple(
-        None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and tensor_state(a)) for a in arrays
+        None if a is None else (a.__class__, a.dtype, tuple(a.shape), a.__class__ is not np.ndarray and array_state(a)) for a in arrays
     )
 
 
-def tensor_state(a: Any) -> Any:
-    """(device, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; False for any other array."""
-    return hasattr(a, "requires_grad") and (a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj())
+def array_state(a: Any) -> Any:
+    """(device, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; the device of any other array."""
+    if hasattr(a, "requires_grad"):
+        return a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj()
+    return device(a)
+
+
+def stretched(whole: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes that broadcasting from ``shape`` to the whole has added or stretched."""
+    extra = len(whole) - len(shape)
+    return (*range(extra), *(extra + i for i, n in enumerate(shape) if n == 1 and whole[extra + i] != 1))
 
 
 def sum_to_shape(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Sums the axes that broadcasting to ``array.shape`` had added or stretched. In NumPy's order, on one thread: always the same bits."""
-    extra = array.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1)
+    """Sums what was added or stretched by broadcasting. In NumPy's order, on one thread: always the same bits."""
+    axes = stretched(array.shape, shape)
     return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array.reshape(shape)

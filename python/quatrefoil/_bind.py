@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from . import _arrays
 from ._memo import Memo
 from ._spec import Arg, Op
@@ -35,10 +33,11 @@ def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
 
 
 def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> None:
-    """TypeError where one of two arrays has numbers and the other, a meta tensor, has none."""
-    if _arrays.is_meta(array) != _arrays.is_meta(leader):
-        where = f"{name} is on {array.device} but {other} is on {leader.device}"
-        raise TypeError(f"{label}: {where}; all tensors of a call must be on one device")
+    """TypeError where two arrays are on two devices, or one, a meta tensor, has no numbers."""
+    here, there = _arrays.device(array), _arrays.device(leader)
+    if here != there:
+        what = "tensors" if _arrays.kind(array) == "torch" else "arrays"
+        raise TypeError(f"{label}: {name} is on {here} but {other} is on {there}; all {what} of a call must be on one device")
 
 
 def _required(op: Op, arrays: Sequence[Any]) -> list[Any]:
@@ -149,16 +148,18 @@ def one_result(op: Op, layout: Sequence[Any]) -> None:
         raise TypeError(f"{op.label}: out= is for calls that return one array; this one returns several")
 
 
-def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
+def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], kind: str = "numpy") -> None:
     """``out=`` must be what the call would have allocated, and no input's memory."""
-    if not isinstance(out, np.ndarray) or _arrays.is_masked(out):
-        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a NumPy array like the inputs")
-    if out.dtype != dtype:
+    if _arrays.kind(out) != kind:
+        wanted = "NumPy" if kind == "numpy" else "CuPy"
+        raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a {wanted} array like the inputs")
+    if (out.dtype if kind == "numpy" else _arrays.dtype_name(out)) != dtype:
         raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
     if out.shape != shape:
         raise ValueError(f"{op.label}: out has shape {out.shape}, expected {shape}")
-    if not out.flags.c_contiguous or not out.flags.writeable:
+    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):  # CuPy's always are
         raise ValueError(f"{op.label}: out must be C-contiguous and writeable")
+    may_share_memory = _arrays.namespace_of(kind).may_share_memory
     for name, _, _, array in op.named(arrays):
-        if array is not None and np.may_share_memory(out, array):
+        if array is not None and may_share_memory(out, array):
             raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 from . import _arguments, _backends
-from ._backends import native
+from ._backends import cuda, native
 
-_OPTIONAL = ("numpy", "scipy", "numba", "torch", "cupy", "distributed", "matplotlib", "PyWavelets")
+_OPTIONAL = ("numpy", "scipy", "numba", "torch", "cupy", "array-api-compat", "distributed", "matplotlib", "PyWavelets")
 _num_threads = 1
 
 
@@ -85,7 +85,7 @@ def config() -> dict[str, Any]:
         "isa": native.isa() if backend == "native" else None,
         "isas": native.isas(),
         "num_threads": _num_threads,
-        "cuda": {"archs": [], "device": None, "reason": _backends.reason("cuda")},
+        "cuda": {"archs": cuda.archs(), "device": cuda.device(), "reason": cuda.reason()},
         "packages": {name: _package_version(name) for name in _OPTIONAL},
     }
 
@@ -95,7 +95,7 @@ def show_config() -> None:
     for key, value in config().items():
         if isinstance(value, dict):
             for name, item in value.items():
-                print(f"{key}.{name}: {item if item not in (None, []) else '-'}")
+                print(f"{key}.{name}: {(', '.join(item) if isinstance(item, list) else item) or '-'}")
         else:
             print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
 

@@ -121,6 +121,8 @@ def _bind_call(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend:
 
 def numpy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[_bind.Layout]) -> Plan:
     name, kernel = _backends.kernel(op, backend)
+    if name == "array":
+        return _composed_plan(op, options, kernel, "numpy", results)
     return _host_plan(op, options, name, kernel, [None if r is None else (r[0], np.dtype(r[1])) for r in results], len(arrays))
 
 
@@ -161,8 +163,65 @@ def _host_plan(
     return simple if op.single else general
 
 
+def _composed_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
+    """A composition over NumPy or CuPy arrays, which makes its results itself."""
+    compose = _backends.composed(op, kernel, kind, layout, options)
+    library = _arrays.namespace_of(kind)
+    shape, dtype = layout[0] or ((), "")
+
+    def owned(result: Any, arrays: Sequence[Any]) -> Any:
+        """In memory of its own, in one piece."""
+        plain = library.asarray(result, order="C")
+        shared = any(a is not None and library.may_share_memory(plain, a) for a in arrays)
+        return plain.copy() if shared or not getattr(plain.flags, "writeable", True) else plain
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is not None:
+            _bind.one_result(op, layout)
+            _bind.check_out(op, out, shape, dtype, arrays, kind)
+            _bind.check_device(op.label, "out", out, "the first array", next(a for a in arrays if a is not None))
+        results = compose(arrays, _bind.for_kernel(op, extras, "array", arrays))
+        if out is not None:
+            out[...] = results[0]
+            return out if op.single else (out, *[None] * (len(layout) - 1))
+        made: list[Any] = []
+        for r in results:
+            made.append(None if r is None else owned(r, [*arrays, *made]))
+        return made if op.primal else made[0] if op.single else tuple(made)
+
+    return run
+
+
 def _cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[_bind.Layout]) -> Plan:
-    raise RuntimeError(f"{op.label}: CuPy arrays need the CUDA backend: {_backends.reason('cuda')}")
+    first = next(i for i, a in enumerate(arrays) if a is not None)
+    name, kernel = _backends.kernel(op, backend, _arrays.device(arrays[first]))
+    compute = (_composed_plan if name == "array" else _device_plan)(op, options, kernel, "cupy", results)
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        with arrays[first].device:  # CuPy computes and allocates on the current one, wherever the arrays are
+            return compute(arrays, extras, out, num_threads)
+
+    return run
+
+
+def _device_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
+    """A kernel for a GPU over arrays of a library whose memory it fills."""
+    library = _arrays.namespace_of(kind)
+    shape, dtype = layout[0] or ((), "")
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is None:
+            results = [None if r is None else library.empty(r[0], r[1]) for r in layout]
+        else:
+            _bind.one_result(op, layout)
+            _bind.check_out(op, out, shape, dtype, arrays, kind)
+            _bind.check_device(op.label, "out", out, "the first array", next(a for a in arrays if a is not None))
+            results = [out] + [None] * (len(layout) - 1)
+        outputs = op.primal.split(results) if op.primal else results
+        kernel(*op.split(arrays), *outputs, *options, *_bind.for_kernel(op, extras, "cuda", arrays), num_threads)
+        return _bind.finish(op, arrays, results)
+
+    return run
 
 
 def _torch_plan(*request: Any) -> Plan:

@@ -13,10 +13,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="versions, backend and why it is that one")
     demo = commands.add_parser("demo", help="one real job in each family, timed against a peer, with pictures")
     demo.add_argument("--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures go (%(default)s)")
-    bench = commands.add_parser("bench", help="benchmarks against peers, one thread on both sides")
+    bench = commands.add_parser("bench", help="benchmarks against peers: on one thread on both sides, or on a GPU")
     bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos; none means all")
     bench.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="time the peers too (the default)")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where (%(default)s); on a GPU numbers are checked first")
+    bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program itself on the host, with tiny sizes")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios")
     given = parser.parse_args(arguments)
 
@@ -35,6 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [f for f in given.family if f not in FAMILIES]
     if unknown:
         parser.error(f"unknown family {unknown[0]!r}; expected {', '.join(FAMILIES)}")
+    if given.dry and given.device == "cpu":
+        parser.error("--dry is for --device cuda")
+    if given.device == "cuda":
+        from .bench.gpu import main as run_gpu_bench
+
+        if given.plot:
+            parser.error("--plot is for --device cpu")
+        return run_gpu_bench(given.family, dry=given.dry, peers=given.peers, json_file=given.json)
     return run_bench(given.family, peers=given.peers, json_file=given.json, plot_file=given.plot)
 
 

@@ -5,9 +5,9 @@ Arrays
 NumPy arrays or PyTorch tensors on the CPU, and the same kind comes back. All arrays of a call are of one kind: a mix is a TypeError
 that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what two of
 upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
-``causal_conv1d_update``). There are no CUDA kernels yet: a CUDA tensor or a CuPy array is a RuntimeError. Calls on meta tensors alone
-give meta tensors, where no numbers are needed to know a shape; a mix of meta tensors and others is a TypeError. Objects (operators,
-boundaries, results, layers) may be shared by threads.
+``causal_conv1d_update``). CUDA tensors and CuPy arrays are computed on their device, by the array library's own functions: see *backend*;
+a mix of devices is a TypeError. Calls on meta tensors alone give meta tensors, where no numbers are needed to know a shape. Objects
+(operators, boundaries, results, layers) may be shared by threads.
 
 In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
 
@@ -25,9 +25,13 @@ out
     An array for the result, C-contiguous, of exactly its shape and dtype, which shares no memory with an input; it is returned. For
     calls that return one array, not of half precision and without gradients.
 backend
-    "native" (compiled kernels) or "numba" (the same in plain loops, compiled at the first call) for this call. Without it the choice of
-    ``with qf.use_backend(...)`` holds, then that of the environment's QUATREFOIL_BACKEND, then "native" where it was built.
+    "native" (compiled kernels), "numba" (the same in plain loops, compiled at the first call) or "array" for this call. Without it the
+    choice of ``with qf.use_backend(...)`` holds, then that of the environment's QUATREFOIL_BACKEND, then "native" where it was built.
     ``qf.show_config()`` says which it is, and why. A backend that cannot be had is an error with the reason.
+    "array" computes with functions of the array API, those of NumPy, PyTorch or CuPy. It is what runs on a device, where it never waits
+    for a result: what the host answers with an error because of a value, such as a point outside of its domain, is NaN there. It needs
+    array-api-compat for tensors and CuPy arrays, takes more time and memory than a kernel, and has not yet run on a GPU. What it cannot
+    do there is a NotImplementedError.
 num_threads
     1 to 2^31 - 1. Without it ``qf.set_num_threads`` holds, which begins with QUATREFOIL_NUM_THREADS or the processors that this process may
     use.

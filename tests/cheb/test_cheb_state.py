@@ -109,6 +109,12 @@ def test_copies_and_pickles(backend, rng):
         np.testing.assert_array_equal(again(X), expected)
 
 
+def test_pickles_know_what_a_function_cost():
+    ct = qf.cheb.ChebTucker.from_function(lambda x, y: np.exp(x * y), ((-1, 1), (0, 2)), tol=1e-6)
+    assert ct.n_evaluations > 0
+    assert pickle.loads(pickle.dumps(ct)).n_evaluations == copy.copy(ct).n_evaluations == ct.n_evaluations
+
+
 def test_tucker_on_every_backend(rng):
     C = rng.standard_normal((6, 5, 4))
     core, factors = qf.cheb.tucker(C, tol=0.3)

@@ -50,9 +50,11 @@ def choices(parameters, declared):
             else:
                 integer = "std::int64_t" if real == "double" else "std::int32_t"
                 element = (real, f"cplx<{real}>")
-                possible.append({"E": element, "P": element, "I": (integer,), "U": ("std::uint32_t",)}.get(name, (real,)))
+                possible.append(
+                    {"E": element, "P": element, "I": (integer,), "U": ("std::uint32_t",), "Sums": ("double*",)}.get(name, (real,))
+                )
         for chosen in itertools.product(*possible):
-            first = next((c for c in chosen if c not in ("true", "false")), "")
+            first = next((c for c in chosen if c not in ("true", "false") and not c.isdigit()), "")
             yield real, {name: value.format(first=first) for (_, name), value in zip(named, chosen)}
 
 

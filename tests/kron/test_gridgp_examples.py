@@ -1,26 +1,14 @@
 """The examples of Gaussian processes run, and their numbers are good ones."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pywt")
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the sources are not here")
 
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_photograph(monkeypatch, tmp_path, capsys):
+def test_the_photograph(monkeypatch, tmp_path, capsys, example):
     """The error at the lost pixels is what the model expects, and below that of a kernel that was not fitted."""
     import pywt.data
 
@@ -40,7 +28,7 @@ def test_the_photograph(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "photo.png").stat().st_size > 10_000
 
 
-def test_the_sea(monkeypatch, tmp_path, capsys):
+def test_the_sea(monkeypatch, tmp_path, capsys, example):
     module = example("sea_temperature")
     years, Y = module.series()
     assert years[0] == 1950

@@ -170,14 +170,14 @@ template <class T>
 struct AdjointPlan {
   Packed<T> g;
   Sums<T> sums;
-  Scratch<T> derivative;
+  Scratch<T> slopes;
   Interval intervals[kMaxAxes];
   int64_t widest = 0, longest = 0;
 
-  explicit AdjointPlan(const TuckerEval<T>& p) : g(p, kAdjointColumns), sums(g), derivative(g.tables) {
+  explicit AdjointPlan(const TuckerEval<T>& p) : g(p, kAdjointColumns), sums(g), slopes(g.tables) {
     map_intervals(p, intervals);
+    pack_slopes<T>(g, slopes);
     for (int k = 0; k < p.d; ++k) {
-      pack_derivative(p.factors[k], p.n[k], p.r[k], g.rows[k], g.columns[k], derivative + g.table_at[k]);
       widest = max(widest, g.columns[k]);
       longest = max(longest, round_up(g.rows[k], kAdjointRows));
     }
@@ -213,7 +213,7 @@ int64_t adjoint_block(const AdjointPlan<T>& plan, const TuckerEvalAdjoint<T>& q,
       const T *u = w.u + k * kAdjointPoints + i, *sign = w.sign + k * kAdjointPoints + i;
       const int64_t to = g.column_at[k] * kAdjointPoints + i;
       factor_functions<T, kVectors>(g.table + g.table_at[k], g.rows[k], g.columns[k], u, sign, kAdjointPoints, w.functions + to);
-      factor_functions<T, kVectors>(plan.derivative + g.table_at[k], g.rows[k], g.columns[k], u, sign, kAdjointPoints, w.derivatives + to);
+      factor_functions<T, kVectors, 1>(plan.slopes + g.table_at[k], g.rows[k], g.columns[k], u, sign, kAdjointPoints, w.derivatives + to);
     }
   set_zero(w.bar, g.total * kAdjointPoints);
   if (g.d == 1) set_zero(w.rows_bar, g.rb_padded * kAdjointPoints);

@@ -97,21 +97,6 @@ void contract_derivatives(const Packed<T>& g, const int64_t* r, const Derivative
   }
 }
 
-// README (9): (k + 1) c_{k+1} of the columns, from which both derivatives of the factor functions come.
-template <class T>
-void pack_slopes(const Packed<T>& g, T* tables) {
-  for (int k = 0; k < g.d; ++k) {
-    InterruptCheck check;
-    for (int64_t c = 0; c < g.columns[k]; ++c, check(double(g.rows[k]))) {
-      const Column column(c, g.rows[k], g.columns[k]);
-      const T* from = g.table + g.table_at[k] + column.at;
-      T* to = tables + g.table_at[k] + column.at;
-      for (int64_t i = 0; i + 1 < g.rows[k]; ++i) to[i * column.stride] = T(i + 1) * from[(i + 1) * column.stride];
-      to[(g.rows[k] - 1) * column.stride] = 0;
-    }
-  }
-}
-
 // The results of one block in the caller's arrays, by the chain rule of the domain.
 template <class T>
 void write_derivatives(const TuckerDerivatives<T>& q, const T* results, int64_t first, int64_t left) {
@@ -139,13 +124,15 @@ int64_t derivatives(const TuckerDerivatives<T>& q, const Packed<T>& g) {
   constexpr int points = kPoints<T>;
   const Scratch<T> slopes(g.tables);
   pack_slopes<T>(g, slopes);
+  const Cells<T> cells(g);
+  const T* const data = cells_of(cells, g, p);
   Interval intervals[kMaxAxes];
   map_intervals(p, intervals);
   int64_t bad = -1;
   const double ns = (order + 1) * g.multiply_adds * kMultiplyAddNs<T> * points + 100;
   const int64_t stand_in = p.d == 1 ? g.rb_padded : 0;
   parallel_for((p.P + points - 1) / points, p.threads, ns, [&](int64_t begin, int64_t end) {
-    Scratch<T> work(((order + 1) * (g.total + stand_in) + 2 * p.d + results_of(p.d, order)) * points);
+    Scratch<T> work(((order + 1) * (g.total + stand_in + (data ? cells.widest : 0)) + 2 * p.d + results_of(p.d, order)) * points);
     T *u = work, *sign = u + p.d * points, *results = sign + p.d * points, *at = results + results_of(p.d, order) * points;
     DerivativeWork<T> w{};
     T* functions[3] = {};
@@ -159,6 +146,10 @@ int64_t derivatives(const TuckerDerivatives<T>& q, const Packed<T>& g) {
       const int64_t found = map_points<T, points>(p, intervals, first, u, sign);
       if (found >= 0) note_first(bad, found);
       for (int k = 0; k < p.d; ++k) {
+        if (data && cells.half[k]) {
+          cell_functions<T, order>(cells, data, g, k, u, sign, functions, at);
+          continue;
+        }
         axis_functions<T>(g, g.table, k, u, sign, functions[0]);
         axis_functions<T, 1>(g, slopes, k, u, sign, functions[1]);
         if (order == 2) axis_functions<T, 2>(g, slopes, k, u, sign, functions[2]);

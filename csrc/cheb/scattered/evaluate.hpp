@@ -1,6 +1,6 @@
 // Values of a Chebyshev-Tucker tensor at scattered points, a block of them at a time.
 #pragma once
-#include "cheb/scattered/factors.hpp"
+#include "cheb/scattered/cells.hpp"
 
 namespace quatrefoil::cheb::scattered {
 inline namespace QF_ISA {
@@ -40,19 +40,36 @@ int64_t evaluate(const TuckerEval<T>& p, const Packed<T>& g) {
   Interval intervals[kMaxAxes];
   map_intervals(p, intervals);
   int64_t bad = -1;
+  const Cells<T> cells(g);
+  const T* const data = cells_of(cells, g, p);
   const double ns = g.multiply_adds * kMultiplyAddNs<T> * points + 50;
   parallel_for((p.P + points - 1) / points, p.threads, ns, [&](int64_t begin, int64_t end) {
-    Scratch<T> work((g.total + 2 * p.d + (p.d == 1 ? g.rb_padded : 0)) * points);
-    T *functions = work, *u = functions + g.total * points, *sign = u + p.d * points, *ones = sign + p.d * points;
-    const T* rows = row_functions(g, functions, ones, points);
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t first = block * points, left = min<int64_t>(points, p.P - first);
-      const int64_t found = map_points<T, points>(p, intervals, first, u, sign);
-      if (found >= 0) note_first(bad, found);
-      for (int k = 0; k < p.d; ++k) axis_functions<T>(g, g.table, k, u, sign, functions);
-      alignas(64) T f[points];
-      contract(g, p.r, functions, rows, f);
-      __builtin_memcpy(p.f + first, f, std::size_t(left) * sizeof(T));
+    const int64_t room = data ? kCellBlocks : 1;  // blocks whose functions are made axis by axis, so that a cache holds the axis's cells
+    const int64_t ones = p.d == 1 ? g.rb_padded : 0, each = (g.total + 2 * p.d + ones) * points;
+    Scratch<T> work(room * each + (data ? cells.widest * points : 0));
+    for (int64_t from = begin; from < end; from += room) {
+      const int64_t blocks = min(room, end - from);
+      const auto at = [&](int64_t b) { return work + b * each; };
+      const auto u = [&](int64_t b) { return at(b) + g.total * points; };
+      const auto sign = [&](int64_t b) { return u(b) + p.d * points; };
+      for (int64_t b = 0; b < blocks; ++b) {
+        const int64_t found = map_points<T, points>(p, intervals, (from + b) * points, u(b), sign(b));
+        if (found >= 0) note_first(bad, found);
+      }
+      for (int k = 0; k < p.d; ++k)
+        for (int64_t b = 0; b < blocks; ++b) {
+          T* functions = at(b);
+          if (data && cells.half[k])
+            cell_functions<T, 0>(cells, data, g, k, u(b), sign(b), &functions, at(room));
+          else
+            axis_functions<T>(g, g.table, k, u(b), sign(b), functions);
+        }
+      for (int64_t b = 0; b < blocks; ++b) {
+        alignas(64) T f[points];
+        const int64_t first = (from + b) * points, left = min<int64_t>(points, p.P - first);
+        contract(g, p.r, at(b), row_functions(g, at(b), sign(b) + p.d * points, points), f);
+        __builtin_memcpy(p.f + first, f, std::size_t(left) * sizeof(T));
+      }
     }
   });
   return bad;

@@ -79,26 +79,80 @@ QF_HD void tile_functions(const T* tile, int64_t rows, const T* u, const T* sign
     for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
 }
 
-// All factor functions of one axis; `columns` is a multiple of kNarrow.
+// T_k at kLanes x vectors points, or U_k, or U_k', as many k at a time as `fill` is asked for: [k][point].
+template <class T, int vectors, int derivative>
+struct PolynomialRows {
+  using V = Lanes<T>;
+  static constexpr int W = kLanes<T>;
+  PolynomialOf<V, derivative> polynomial[vectors];
+  V sign[vectors];
+
+  PolynomialRows(const T* u, const T* s) {
+    for (int v = 0; v < vectors; ++v) {
+      polynomial[v] = PolynomialOf<V, derivative>::first(load<V>(u + v * W));
+      sign[v] = load<V>(s + v * W);
+    }
+  }
+  // From an even k on. T_k(-t) = (-1)^k T_k(t), and so U_k; U_k' the other way round.
+  void fill(int64_t rows, int64_t stride, T* out) {
+    for (int v = 0; v < vectors; ++v) {
+      auto p = polynomial[v];
+      const V even = derivative == 2 ? sign[v] : V{} + 1, odd = derivative == 2 ? V{} + 1 : sign[v];
+      T* to = out + v * W;
+      for (int64_t k = 0; k + 1 < rows; k += 2, to += 2 * stride) {
+        store(to, p.value * even);
+        p.advance();
+        store(to + stride, p.value * odd);
+        p.advance();
+      }
+      if (rows % 2) store(to, p.value * even), p.advance();
+      polynomial[v] = p;
+    }
+  }
+};
+
+// README (2), (3), (9): what `rows` more polynomials add to `columns` factor functions, or derivatives of them; the first ones begin at 0.
+template <class T, int vectors, int columns>
+QF_HD void add_tile(const T* tile, int64_t rows, const T* polynomials, bool begins, int64_t stride, T* out) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  V sums[columns][vectors];
+  for (int c = 0; c < columns; ++c)
+    for (int v = 0; v < vectors; ++v) sums[c][v] = begins ? V{} : load<V>(out + c * stride + v * W);
+  for (int64_t k = 0; k < rows; ++k, tile += columns, polynomials += vectors * W) {
+    V x[vectors];
+    for (int v = 0; v < vectors; ++v) x[v] = load<V>(polynomials + v * W);
+    for (int c = 0; c < columns; ++c)
+      for (int v = 0; v < vectors; ++v) sums[c][v] += x[v] * tile[c];
+  }
+  for (int c = 0; c < columns; ++c)
+    for (int v = 0; v < vectors; ++v) store(out + c * stride + v * W, sums[c][v]);
+}
+
+// All factor functions of one axis; `columns` is a multiple of kNarrow. A single tile keeps its polynomials in registers; where there are
+// more, to make them for each would take as long as the sums, so they are made once, a panel at a time.
 template <class T, int vectors, int derivative = 0>
 void factor_functions(const T* table, int64_t rows, int64_t columns, const T* u, const T* sign, int64_t stride, T* out) {
-  int64_t c = 0;
   InterruptCheck check;
-  for (; c + kColumns <= columns; c += kColumns, check(double(rows * kColumns * vectors)))
-    tile_functions<T, vectors, kColumns, derivative>(table + c * rows, rows, u, sign, stride, out + c * stride);
-  if (c < columns) tile_functions<T, vectors, kNarrow, derivative>(table + c * rows, rows, u, sign, stride, out + c * stride);
+  if (columns == kNarrow) return tile_functions<T, vectors, kNarrow, derivative>(table, rows, u, sign, stride, out);
+  if (columns == kColumns) return tile_functions<T, vectors, kColumns, derivative>(table, rows, u, sign, stride, out);
+  alignas(64) T panel[kPanel * vectors * kLanes<T>];
+  PolynomialRows<T, vectors, derivative> polynomials(u, sign);
+  for (int64_t k = 0; k < rows; k += kPanel, check(double(kPanel * columns * vectors))) {
+    const int64_t count = min<int64_t>(kPanel, rows - k);
+    polynomials.fill(count, vectors * kLanes<T>, panel);
+    int64_t c = 0;
+    for (; c + kColumns <= columns; c += kColumns)
+      add_tile<T, vectors, kColumns>(table + c * rows + k * kColumns, count, panel, k == 0, stride, out + c * stride);
+    if (c < columns) add_tile<T, vectors, kNarrow>(table + c * rows + k * kNarrow, count, panel, k == 0, stride, out + c * stride);
+  }
 }
 
 // T_k at the points of a block, k < rows: [rows][points].
 template <class T, int points>
 void tabulate(const T* u, const T* sign, int64_t rows, T* out) {
-  using V = Lanes<T>;
   InterruptCheck check;
-  for (int i = 0; i < points; i += kLanes<T>, check(double(rows))) {
-    Polynomial<V> polynomial = Polynomial<V>::first(load<V>(u + i));
-    const V s = load<V>(sign + i);
-    for (int64_t k = 0; k < rows; ++k, polynomial.advance()) store(out + k * points + i, k % 2 ? polynomial.value * s : polynomial.value);
-  }
+  for (int i = 0; i < points; i += kLanes<T>, check(double(rows))) PolynomialRows<T, 1, 0>(u + i, sign + i).fill(rows, points, out + i);
 }
 
 // The functions of one axis, or their derivatives, at the points of a block, from a table; or the polynomials themselves where there is

@@ -14,6 +14,7 @@ constexpr int kColumns = kWideFile ? 8 : 4;     // factor columns side by side: 
 constexpr int kNarrow = 4;                      // columns of a last tile that is no wider
 constexpr int kVectors = 2;                     // of points: a third one spilled the sums and was 10 % slower
 constexpr int kAdjointVectors = kWideFile ? 2 : 1;  // the adjoint keeps twice as many sums per vector
+constexpr int kPanel = 128;                         // polynomials made at once for several tiles of columns: in the first-level cache
 constexpr int kRows = 4;                            // rows of the core whose sums over its last axis are formed together
 constexpr int kAdjointRows = 8;                     // rows of an outer product: 8 chains hide the latency of a multiply-add
 constexpr int kAdjointColumns = 8;                  // what rank axes are padded to in the adjoint, where columns lie in lanes too
@@ -79,16 +80,6 @@ void pack_factor(const T* U, int64_t n, int64_t r, int64_t rows, int64_t columns
   }
 }
 
-template <class T>
-void pack_derivative(const T* U, int64_t n, int64_t r, int64_t rows, int64_t columns, T* table) {
-  set_zero(table, rows * columns);
-  for (int64_t c = 0; c < r; ++c) {
-    const Column column(c, rows, columns);
-    check_interrupt(2 * double(n));
-    differentiate(U + c, n, r, table + column.at, column.stride);
-  }
-}
-
 // The core: [lead][tile of rows b][c][b].
 template <class T>
 void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
@@ -103,13 +94,35 @@ void pack_core(const TuckerEval<T>& p, const Layout<T>& l, T* core) {
 template <class T>
 struct Packed : Layout<T> {
   Scratch<T> table, core;
+  mutable T* cells = nullptr;  // what cells.hpp makes of the tables, once a call wants it
 
   Packed(const TuckerEval<T>& p, int64_t pad) : Layout<T>(p, pad), table(this->tables), core(this->core_size()) {
     for (int k = 0; k < p.d && !p.dense; ++k)
       pack_factor(p.factors[k], p.n[k], p.r[k], this->rows[k], this->columns[k], table + this->table_at[k]);
     pack_core<T>(p, *this, core);
   }
+  ~Packed() { release(cells); }
+  Packed(const Packed&) = delete;
+  Packed& operator=(const Packed&) = delete;
 };
+
+// README (9): (k + 1) c_{k+1} of the columns of one axis, from which both derivatives of its functions come.
+template <class T>
+void pack_slopes(const T* table, int64_t rows, int64_t columns, T* slopes) {
+  InterruptCheck check;
+  for (int64_t c = 0; c < columns; ++c, check(double(rows))) {
+    const Column column(c, rows, columns);
+    const T* from = table + column.at;
+    T* to = slopes + column.at;
+    for (int64_t i = 0; i + 1 < rows; ++i) to[i * column.stride] = T(i + 1) * from[(i + 1) * column.stride];
+    to[(rows - 1) * column.stride] = 0;
+  }
+}
+template <class T>
+void pack_slopes(const Packed<T>& g, T* slopes) {
+  for (int k = 0; k < g.d; ++k)
+    if (g.rows[k] > 0) pack_slopes<T>(g.table + g.table_at[k], g.rows[k], g.columns[k], slopes + g.table_at[k]);
+}
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::cheb::scattered

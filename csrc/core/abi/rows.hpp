@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/lanes/hd.hpp"
+
 namespace quatrefoil {
 
 template <int operands>
@@ -14,7 +16,7 @@ struct Rows {
   std::int64_t across[operands] = {};           // stride on the inner axis
   std::int64_t rows = 1, length = 1, inner = 1;
 
-  std::int64_t offset(int operand, std::int64_t row) const {
+  QF_HD std::int64_t offset(int operand, std::int64_t row) const {
     std::int64_t at = 0;
     for (int i = rank - 1; i >= 0; --i) {
       at += row % shape[i] * outer[operand][i];
@@ -23,5 +25,18 @@ struct Rows {
     return at;
   }
 };
+
+// The same rows of some of the operands.
+template <int some, int operands>
+QF_HD Rows<some> rows_of(const Rows<operands>& r, const int (&from)[some]) {
+  Rows<some> to;
+  to.rank = r.rank, to.rows = r.rows, to.length = r.length, to.inner = r.inner;
+  for (int i = 0; i < r.rank; ++i) to.shape[i] = r.shape[i];
+  for (int o = 0; o < some; ++o) {
+    to.along[o] = r.along[from[o]], to.across[o] = r.across[from[o]];
+    for (int i = 0; i < r.rank; ++i) to.outer[o][i] = r.outer[from[o]][i];
+  }
+  return to;
+}
 
 }  // namespace quatrefoil

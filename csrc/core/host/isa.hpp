@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#if !defined(QF_DEVICE)
 #include "isas.hpp"  // QF_EACH_ISA(X): X(v4) X(v3) X(v2), or those that were built; written by CMake
+#endif
 
 namespace quatrefoil {
 
@@ -17,17 +19,26 @@ void choose_isa(const std::string&);  // "" takes the best; throws ValueError wh
 }  // namespace quatrefoil
 
 // QF_TABLE(ssm, scan): declares the tables that csrc/ssm/scan/cpu.cpp defines, one per instruction set, the one in use, and kernels<T>() of
-// it.
+// it. With QF_DEVICE, where the bindings are compiled again: the one table of cuda.cu.
+#if defined(QF_DEVICE)
+#define QF_TABLE_DECLARED \
+  namespace cuda { extern const Table kernels; }
+#define QF_TABLE_CHOSEN const Table* table = &cuda::kernels;
+#else
 #define QF_TABLE_OF(level) \
   namespace level { extern const Table kernels; }
 #define QF_TABLE_IN_USE(level) \
   if (isa() == Isa::level) table = &level::kernels;
+#define QF_TABLE_DECLARED QF_EACH_ISA(QF_TABLE_OF)
+#define QF_TABLE_CHOSEN         \
+  const Table* table = nullptr; \
+  QF_EACH_ISA(QF_TABLE_IN_USE)
+#endif
 #define QF_TABLE(family, noun)         \
   namespace quatrefoil::family::noun { \
-  QF_EACH_ISA(QF_TABLE_OF)             \
+  QF_TABLE_DECLARED                    \
   inline const Table& table() {        \
-    const Table* table = nullptr;      \
-    QF_EACH_ISA(QF_TABLE_IN_USE)       \
+    QF_TABLE_CHOSEN                    \
     return *table;                     \
   }                                    \
   template <class T>                   \

@@ -5,6 +5,7 @@
 
 #if defined(__CUDACC__)  // V is a single number: no lanes, no intrinsics
 #define QF_HD __host__ __device__ __forceinline__
+#define QF_BOTH __host__ __device__ inline  // inlined where the compiler likes to
 #if defined(__CUDA_ARCH__)
 #define QF_UNROLL(n) QF_PRAGMA(unroll n)
 #else
@@ -12,6 +13,7 @@
 #endif
 #else
 #define QF_HD inline __attribute__((always_inline))
+#define QF_BOTH inline
 #define QF_UNROLL(n) QF_PRAGMA(GCC unroll n)
 #define QF_HAS_LANES
 #endif

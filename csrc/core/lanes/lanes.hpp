@@ -117,6 +117,26 @@ QF_HD Lanes<float, 8> square_root(Lanes<float, 8> v) { return (Lanes<float, 8>)_
 QF_HD Lanes<double, 4> square_root(Lanes<double, 4> v) { return (Lanes<double, 4>)_mm256_sqrt_pd((__m256d)v); }
 #endif
 
+// 1 / sqrt(v), to two units in the last place where the machine has a first guess of it; v = 0 gives infinity or NaN.
+template <class V>
+QF_HD V inverse_root(V v) {
+  return Element<V>(1) / square_root(v);
+}
+#if defined(__AVX512F__)
+template <class V, class T>
+QF_HD V improved_inverse_root(V y, V v, T) {  // Newton's step
+  const V half = y * T(0.5);
+  return y + half * (T(1) - v * y * y);
+}
+QF_HD Lanes<float, 16> inverse_root(Lanes<float, 16> v) {
+  return improved_inverse_root((Lanes<float, 16>)_mm512_rsqrt14_ps((__m512)v), v, 0.0f);
+}
+QF_HD Lanes<double, 8> inverse_root(Lanes<double, 8> v) {
+  const Lanes<double, 8> y = improved_inverse_root((Lanes<double, 8>)_mm512_rsqrt14_pd((__m512d)v), v, 0.0);
+  return improved_inverse_root(y, v, 0.0);
+}
+#endif
+
 // The same numbers as T. Between float and double by one instruction: GCC takes such a conversion apart into halves.
 template <class T, class V>
 QF_HD Lanes<T, kWidth<V>> converted(V v) {
@@ -207,14 +227,16 @@ QF_HD V multiply_add(V a, V b, V c) {
 #elif defined(__FMA__)
   using T = Element<V>;
   constexpr int W = kWidth<V>;
-  if constexpr (sizeof(V) == 64 && sizeof(T) == 8) {
 #if defined(__AVX512F__)
-    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+  if constexpr (sizeof(V) == 64 && sizeof(T) == 8) return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+  if constexpr (sizeof(V) == 64 && sizeof(T) == 4) return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #endif
-  } else if constexpr (sizeof(V) == 64) {
-#if defined(__AVX512F__)
-    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#endif
+  if constexpr (sizeof(V) > kVectorBytes) {
+    Lanes<T, W / 2> x[2], y[2], z[2];
+    __builtin_memcpy(x, &a, sizeof(V)), __builtin_memcpy(y, &b, sizeof(V)), __builtin_memcpy(z, &c, sizeof(V));
+    for (int h = 0; h < 2; ++h) z[h] = multiply_add(x[h], y[h], z[h]);
+    __builtin_memcpy(&c, z, sizeof(V));
+    return c;
   } else if constexpr (sizeof(V) == 32 && sizeof(T) == 8) {
     return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
   } else if constexpr (sizeof(V) == 32) {

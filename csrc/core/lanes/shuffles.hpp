@@ -56,5 +56,24 @@ QF_HD V alternate(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (offset + i / 2 + (i % 2) * kWidth<V>)...);
 }
 
+// The lanes whose bits are set, side by side; W numbers are written.
+template <class V>
+QF_HD void compress(V v, unsigned chosen, Element<V>* to) {
+  Element<V> s[kWidth<V>];
+  store(s, v);
+  for (int i = 0, count = 0; i < kWidth<V>; ++i) {
+    to[count] = s[i];
+    count += chosen >> i & 1;
+  }
+}
+#if defined(__AVX512F__)
+QF_HD void compress(Lanes<float, 16> v, unsigned chosen, float* to) {
+  store(to, (Lanes<float, 16>)_mm512_maskz_compress_ps(__mmask16(chosen), (__m512)v));
+}
+QF_HD void compress(Lanes<double, 8> v, unsigned chosen, double* to) {
+  store(to, (Lanes<double, 8>)_mm512_maskz_compress_pd(__mmask8(chosen), (__m512d)v));
+}
+#endif
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil

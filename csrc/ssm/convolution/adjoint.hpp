@@ -70,11 +70,10 @@ class ChannelAdjoint {
       fft_.inverse(at(6), at(7), causal, [&](int64_t l, V value, V, int64_t left) { store_first(dk + l, value, left); });
     } else {
       set_zero(dk_reverse + ahead, taps_.Lr - ahead);
-      fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) {
-        if (l < causal) store_first(dk + l, value, causal - l);
-        for (int i = 0; i < kLanes<T>; ++i)
-          if (const int64_t j = N_ - 1 - (l + i); j < ahead) dk_reverse[j] = -imag[i];
-      });
+      T *const re = at(0), *const im = at(1);  // the kernel's spectrum is done with
+      fft_.inverse(at(6), at(7), N_, [&](int64_t l, V value, V imag, int64_t) { store(re + l, value), store(im + l, imag); });
+      __builtin_memcpy(dk, re, std::size_t(causal) * sizeof(T));
+      for (int64_t j = 0; j < ahead; ++j) dk_reverse[j] = -im[N_ - 1 - j];
     }
     if (dD) *dD = T(dD_);
   }

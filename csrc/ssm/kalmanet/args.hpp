@@ -20,6 +20,12 @@ struct Gka {
   int threads;
 };
 
+enum class Solver { none, chebyshev, exact };
+template <class T>
+Solver solver_of(const Gka<T>& p) {
+  return p.exact ? Solver::exact : p.num_iter > 0 ? Solver::chebyshev : Solver::none;
+}
+
 template <class T>
 struct GkaAdjoint {
   Gka<T> forward;                   // y, H_T, U_T unused

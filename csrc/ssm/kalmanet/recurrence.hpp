@@ -83,16 +83,12 @@ double product_ns(int64_t D) {  // with a symmetric matrix
   return 2 * double(tiled_size<A>(D)) * kMultiplyAddNs<A>;
 }
 
-enum class Solver { none, chebyshev, exact };
-
 // T is the type of the arrays, A that of the arithmetic.
 template <class T, class A = T>
 struct Problem {
   Problem(const Gka<T>& args, bool needs_H)
       : p(args),
-        solver(args.exact          ? Solver::exact
-               : args.num_iter > 0 ? Solver::chebyshev
-                                   : Solver::none),
+        solver(solver_of(args)),
         keeps_H(needs_H || solver != Solver::none),
         heads(args.B * args.heads),
         D(args.D),

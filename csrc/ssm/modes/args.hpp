@@ -2,12 +2,14 @@
 #pragma once
 #include <cstdint>
 
+#include "core/abi/rows.hpp"
 #include "core/abi/table.hpp"
 #include "core/lanes/cplx.hpp"
 
 namespace quatrefoil::ssm::modes {
 
-enum class Disc { zoh, bilinear, dss };  // zero-order hold, bilinear, diagonal state spaces
+enum class Disc { zoh, bilinear, dss };                                    // zero-order hold, bilinear, diagonal state spaces
+QF_HD double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
 
 template <class T>
 struct LogVandermonde {
@@ -45,12 +47,23 @@ struct LogVandermondeTransposeAdjoint {
   cplx<T>*dv, *dx;
 };
 
+// Rows that several others share, repeated: b = a, for numbers E, T or cplx<T>. On devices alone.
+template <class E>
+struct Repeat {
+  enum { kA, kB };
+  const E* a;
+  E* b;
+  Rows<2> rows;  // strides of 0 where a is shared
+};
+
 template <class T>
 struct Kernels {
   void (*log_vandermonde)(const LogVandermonde<T>&);
   void (*log_vandermonde_adjoint)(const LogVandermondeAdjoint<T>&);
   void (*log_vandermonde_transpose)(const LogVandermondeTranspose<T>&);
   void (*log_vandermonde_transpose_adjoint)(const LogVandermondeTransposeAdjoint<T>&);
+  void (*repeat)(const Repeat<T>&);
+  void (*repeat_complex)(const Repeat<cplx<T>>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -1,5 +1,6 @@
 // Arrays from Python -> args, checked. Computes nothing.
 #include "core/host/isa.hpp"
+#include "core/host/split.hpp"
 #include "py/arguments.hpp"
 #include "ssm/modes/args.hpp"
 
@@ -86,6 +87,39 @@ void log_vandermonde_transpose_adjoint(Arguments& given, std::int64_t L, int thr
   });
 }
 
+#if defined(QF_DEVICE)  // the host's are NumPy's
+template <class T>
+void repeat(const Arguments& given, const Fit::Fitted& a, const Fit::Fitted& b) {
+  const View &from = a.view(), &to = b.view();
+  bool fits = from.rank > 0 && from.rank <= to.rank && from.dim(1) == to.dim(1);
+  for (int i = 2; fits && i <= from.rank; ++i) fits = from.dim(i) == to.dim(i) || from.dim(i) == 1;
+  given.require(fits, "a does not broadcast to its result");
+  std::int64_t strides[2][View::kMaxRank] = {};
+  broadcast_strides(from, to, -1, strides[0]), broadcast_strides(to, to, -1, strides[1]);
+  const auto rows = split_rows<2>(to, to.rank - 1, strides);
+  if (is_complex(to.dtype))
+    given.run(kernels<T>().repeat_complex, Repeat<cplx<T>>{a, b, rows});
+  else
+    given.run(kernels<T>().repeat, Repeat<T>{a, b, rows});
+}
+
+void broadcast_rows(Arguments& given, const py::tuple&, int) {
+  given.dispatch([&](auto zero) {
+    const auto a = given.strided("a", "a..");
+    repeat<decltype(zero)>(given, a, given.output("out", "b.."));
+  });
+}
+
+// What was broadcast is summed by the caller.
+void broadcast_rows_adjoint(Arguments& given, const py::tuple&, int) {
+  given.dispatch([&](auto zero) {
+    given.skip();
+    const auto grad = given.strided("grad", "b..");
+    repeat<decltype(zero)>(given, grad, given.output_like("da", "grad"));
+  });
+}
+#endif
+
 }  // namespace
 
 void bind(py::module_& m) {
@@ -97,6 +131,10 @@ void bind(py::module_& m) {
   define(m, "log_vandermonde_transpose_vjp", &log_vandermonde_transpose_adjoint<false>);
   define(m, "log_vandermonde_transpose_complex", &log_vandermonde_transpose<true>);
   define(m, "log_vandermonde_transpose_complex_vjp", &log_vandermonde_transpose_adjoint<true>);
+#if defined(QF_DEVICE)
+  define(m, "broadcast_rows", &broadcast_rows);
+  define(m, "broadcast_rows_vjp", &broadcast_rows_adjoint);
+#endif
 }
 
 }  // namespace quatrefoil::ssm::modes

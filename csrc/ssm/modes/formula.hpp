@@ -32,6 +32,16 @@ struct Pole {
   cplx<V> z, b;
 };
 
+// e^(t (log + i low)): the phase t log z in two doubles.
+template <class V>
+QF_HD cplx<V> raised(cplx<V> log, V low, V t) {
+  const V phase = log.im * t;
+  V s, c;
+  elementary::sin_cos(phase, V(multiply_add_exact(log.im, t, V(-phase)) + low * t), s, c);
+  const V size = elementary::exp(V(log.re * t));
+  return {size * c, size * s};
+}
+
 // dt A with the rounding of its imaginary part.
 template <class V>
 QF_HD cplx<V> step_times(V dt, cplx<V> A, V& low) {

@@ -6,8 +6,6 @@ namespace quatrefoil::ssm::s4d {
 using namespace modes;
 inline namespace QF_ISA {
 
-inline double pair_factor(Disc disc) { return disc == Disc::dss ? 1 : 2; }  // upstream's DSS counts a mode once
-
 // The modes of channel h with the weights of its outputs.
 template <class T>
 void set_channel(Modes& modes, const Model<T>& p, int64_t h) {

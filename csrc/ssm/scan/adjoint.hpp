@@ -5,19 +5,6 @@
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
 
-// The rows of a scan whose operands are some of `r`'s.
-template <int operands>
-Rows<4> rows_of(const Rows<operands>& r, const int (&from)[4]) {
-  Rows<4> to;
-  to.rank = r.rank, to.rows = r.rows, to.length = r.length, to.inner = r.inner;
-  for (int i = 0; i < r.rank; ++i) to.shape[i] = r.shape[i];
-  for (int o = 0; o < 4; ++o) {
-    to.along[o] = r.along[from[o]], to.across[o] = r.across[from[o]];
-    for (int i = 0; i < r.rank; ++i) to.outer[o][i] = r.outer[from[o]][i];
-  }
-  return to;
-}
-
 // README (3) for n numbers: da = mu conj(h_before). Where the two are one array a place apart, for da takes the place of the states, a
 // state must be read before it is written over: from the front where h_before is da + 1, from the back where it is da - 1.
 template <bool from_front, class E>

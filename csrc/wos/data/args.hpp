@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/lanes/hd.hpp"
+
 namespace quatrefoil::wos::data {
 
 // What the numbers of an instance mean:
@@ -15,7 +17,7 @@ namespace quatrefoil::wos::data {
 enum class Kind { none, number, fourier, per_vertex, gaussians, polynomial, grid, function };
 
 // Where in a row the coefficients or values begin.
-constexpr std::int64_t table_begin(Kind kind, std::int64_t dimension) { return kind == Kind::grid ? 3 * dimension : dimension; }
+QF_HD constexpr std::int64_t table_begin(Kind kind, std::int64_t dimension) { return kind == Kind::grid ? 3 * dimension : dimension; }
 
 struct Data {
   Kind kind = Kind::none;

@@ -63,6 +63,11 @@ struct DataOf {
     data.numbers = numbers.as<double>();
     data.width = numbers.shape[1];
     data.stride = numbers.shape[0] > 1 ? data.width : 0;
+    check(given, numbers, pieces, D);
+  }
+
+ private:
+  void check(const Arguments& given, const View& numbers, const Pieces& pieces, std::int64_t D) {
     switch (data.kind) {
       case Kind::number: given.require(data.width == 1, "a number has one number"); break;
       case Kind::fourier: given.require(data.width >= 3 && D == 2, "Fourier data has a centre and a0, in the plane"); break;
@@ -74,9 +79,13 @@ struct DataOf {
       default: set_corners(given, numbers, pieces, D); break;
     }
   }
-
- private:
   void set_function(const Arguments& given, std::int64_t last) {
+#if defined(QF_DEVICE)
+    static_cast<void>(last);
+    given.refuse_type(
+        "a function of the host cannot be asked on a device; give boundary values and sources as numbers (Fourier, Gaussians, "
+        "Polynomial, PerVertex, GridField), or move the arrays to the host");
+#else
     given.require(!function.function.is_none(), "a function is missing");
     const py::object addresses = py::getattr(function.function, "addresses", py::none());
     if (!addresses.is_none()) {
@@ -90,24 +99,29 @@ struct DataOf {
     data.callback = address.is_none() ? call_python : call_compiled;
     data.context = address.is_none() ? &function : reinterpret_cast<void*>(address.cast<std::uintptr_t>());
     given.require(data.context != nullptr, "a null function");
+#endif
   }
-  // The sizes of a polynomial or a grid, which the kernel takes on trust.
-  void check_table(const Arguments& given, std::int64_t row, std::int64_t D) const {
-    const double* const p = data.numbers + row * data.stride;
-    const std::int64_t begin = table_begin(data.kind, D), least = data.kind == Kind::grid ? 2 : 1;
-    std::int64_t count = 1;
+  // The sizes of a polynomial or a grid, which the kernels of the host take on trust.
+  void check_table(const Arguments& given, [[maybe_unused]] std::int64_t row, std::int64_t D) const {
+    const std::int64_t begin = table_begin(data.kind, D);
     given.require(data.width >= begin, "a polynomial or a grid has sizes");
+#if !defined(QF_DEVICE)
+    const double* const p = data.numbers + row * data.stride;
+    const std::int64_t least = data.kind == Kind::grid ? 2 : 1;
+    std::int64_t count = 1;
     for (std::int64_t i = 0; i < D; ++i) {
       given.require(p[i] >= double(least) && p[i] <= double(data.width) && p[i] == std::floor(p[i]), "a size that is none");
       given.require(std::int64_t(p[i]) <= (data.width - begin) / count, "a table is larger than its row");
       count *= std::int64_t(p[i]);
     }
     for (std::int64_t i = 0; data.kind == Kind::grid && i < D; ++i) given.require(p[D + i] < p[2 * D + i], "a box without inside");
+#endif
   }
   void set_corners(const Arguments& given, const View& numbers, const Pieces& pieces, std::int64_t D) {
     given.require(data.width == D * pieces.total, "values at vertices need one a corner of every segment or triangle");
     if (pieces.count == 1) return;
     given.require(numbers.shape[0] == 1, "the pairs of several polygons lie in one row");
+    if (!pieces.first) return;  // on a device kernels look there
     for (std::int64_t b = 0; b <= pieces.count; ++b) offsets.push_back(2 * pieces.first[b]);
     data.offsets = offsets.data();
   }

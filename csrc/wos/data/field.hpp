@@ -110,6 +110,7 @@ class FieldAdjoint {
     if (data.kind == Kind::grid) add_to_grid(x, share, n);
     if (!in_vectors()) return;
     for (int64_t j = 0; j < data.width * W; ++j) sums_[j] = 0;
+    const auto to_vectors = [&](int64_t j, V v) { store(sums_ + j * W, load<V>(sums_ + j * W) + v); };
     int64_t powers[D];
     if (data.kind == Kind::polynomial) field_.sizes(powers);
     for (int64_t k = 0; k < n; k += W) {
@@ -117,11 +118,11 @@ class FieldAdjoint {
       for (int i = 0; i < D; ++i) at[i] = load<V>(x[i] + k);
       const V s = load<V>(share + k);
       if (data.kind == Kind::fourier)
-        fourier_adjoint<V>(field_.numbers(), data.width, at[0], at[1], s, sums_);
+        fourier_adjoint<V>(field_.numbers(), data.width, at[0], at[1], s, to_vectors);
       else if (data.kind == Kind::polynomial)
-        polynomial_adjoint<D, V>(powers, at, s, sums_ + D * W);
+        polynomial_adjoint<D, V>(powers, at, s, D, to_vectors);
       else
-        gaussians_adjoint<V, D>(field_.numbers(), data.width, at, s, sums_);
+        gaussians_adjoint<V, D>(field_.numbers(), data.width, at, s, to_vectors);
     }
     for (int64_t j = 0; j < data.width; ++j) to_[j] += double(sum(load<V>(sums_ + j * W)));
   }

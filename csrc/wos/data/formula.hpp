@@ -66,12 +66,10 @@ QF_HD void gaussians(const double* numbers, int64_t width, const V (&x)[D][U], V
   }
 }
 
-// (3) Adds s d(value) / d(number j) to the vector sums[j] for the centre (2), a0, a1, b1, ...
-template <class V>
-QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, Element<V>* sums) {
+// (3) add(j, s d(value) / d(number j)) for the centre (2), a0, a1, b1, ...
+template <class V, class Add>
+QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, Add&& add) {
   using T = Element<V>;
-  constexpr int W = kWidth<V>;
-  const auto add = [&](int64_t j, V v) { store(sums + j * W, load<V>(sums + j * W) + v); };
   const V dx = x - T(numbers[0]), dy = y - T(numbers[1]);
   const V r2 = dx * dx + dy * dy;
   const V inverse = r2 > 0 ? broadcast<V>(T(1)) / square_root(r2) : V{};  // at the centre itself the angle counts as constant
@@ -93,11 +91,9 @@ QF_HD void fourier_adjoint(const double* numbers, int64_t width, V x, V y, V s, 
 }
 
 // (4) The same for each bell's amplitude, centre and inverse square of its width.
-template <class V, int D>
-QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[D], V s, Element<V>* sums) {
+template <class V, int D, class Add>
+QF_HD void gaussians_adjoint(const double* numbers, int64_t width, const V (&x)[D], V s, Add&& add) {
   using T = Element<V>;
-  constexpr int W = kWidth<V>;
-  const auto add = [&](int64_t j, V v) { store(sums + j * W, load<V>(sums + j * W) + v); };
   for (int64_t k = 0; k + D + 2 <= width; k += D + 2) {
     V d[D], r2{};
     for (int i = 0; i < D; ++i) d[i] = x[i] - T(numbers[k + 1 + i]), r2 += d[i] * d[i];
@@ -133,15 +129,15 @@ QF_HD void polynomial(const double* c, const int64_t* n, const V (*x)[U], bool c
   }
 }
 
-// (7) Adds s x^i y^j (z^k) to the vector of every coefficient; returns where the next ones are.
-template <int D, class V>
-QF_HD Element<V>* polynomial_adjoint(const int64_t* n, const V* x, V s, Element<V>* sums) {
+// (7) add(at, s x^i y^j (z^k)) for every coefficient, of which the first is number `at`; returns the number of the next one.
+template <int D, class V, class Add>
+QF_HD int64_t polynomial_adjoint(const int64_t* n, const V* x, V s, int64_t at, Add&& add) {
   if constexpr (D == 0) {
-    store(sums, load<V>(sums) + s);
-    return sums + kWidth<V>;
+    add(at, s);
+    return at + 1;
   } else {
-    for (int64_t k = 0; k < n[0]; ++k, s = s * x[0]) sums = polynomial_adjoint<D - 1, V>(n + 1, x + 1, s, sums);
-    return sums;
+    for (int64_t k = 0; k < n[0]; ++k, s = s * x[0]) at = polynomial_adjoint<D - 1, V>(n + 1, x + 1, s, at, add);
+    return at;
   }
 }
 
@@ -213,8 +209,8 @@ QF_HD V slope(const V* v, const V* place, int axis) {
 }
 
 // (9) Of one point: adds s times its share to every corner of its cell.
-template <int D>
-QF_HD void add_to_corners(double* to, const int64_t* n, const double* place, double s) {
+template <int D, class Sums>
+QF_HD void add_to_corners(Sums to, const int64_t* n, const double* place, double s) {
   if constexpr (D == 0) {
     *to += s;
   } else {

@@ -35,7 +35,8 @@ struct Call {
   walk::Scene scene;
   std::int64_t N;
   const View &dirichlet_numbers, &source_numbers, &diffusion_numbers, &screening_numbers;
-  const double *bounds, *slopes;
+  const double* bounds;
+  const View& slope_numbers;
   DataOf dirichlet, source, diffusion, screening;
   const Options& options;
 
@@ -48,7 +49,7 @@ struct Call {
         diffusion_numbers(numbers_of(given, "diffusion", "U I")),
         screening_numbers(numbers_of(given, "screening", "V H")),
         bounds(given.input("bounds", "B 2")),
-        slopes(given.optional_input("slopes", "B N D")),
+        slope_numbers(numbers_of(given, "slopes", "B N D")),
         dirichlet(of(given, "dirichlet", dirichlet_numbers, o.dirichlet, o.g, o)),
         source(of(given, "source", source_numbers, o.source, o.f, o)),
         diffusion(of(given, "diffusion", diffusion_numbers, o.diffusion, o.a, o)),
@@ -61,7 +62,7 @@ struct Call {
     for (std::int64_t b = 0; b < scene.B; ++b)
       given.require(bounds[kBounds * b] >= 0 && bounds[kBounds * b] < 1e300 && bounds[kBounds * b + 1] > 0, "a bound that is none");
     o.range.check(given);
-    given.require((slopes != nullptr) == o.range.pairs, "slopes go with pairs");
+    given.require(slope_numbers.present == o.range.pairs, "slopes go with pairs");
     walk::check_indices(given, o.first_instance, scene.B, o.first_point, N);
     given.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
@@ -76,7 +77,7 @@ struct Call {
       p.walk = walk;
       p.diffusion = from_instance(diffusion.data, begin), p.screening = from_instance(screening.data, begin);
       p.bounds = bounds + kBounds * begin;
-      p.slopes = slopes ? slopes + begin * N * scene.D : nullptr;
+      p.slopes = slope_numbers.present ? slope_numbers.as<double>() + begin * N * scene.D : nullptr;
       f(p, begin);
     });
   }

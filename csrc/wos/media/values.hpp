@@ -18,10 +18,10 @@ struct Fields {
   }
 };
 
-// A sink of a Team. `values`, `marks` and `beyond` have a number a slot; a channel of the values begins every `slots` numbers. Sums are
+// `values`, `marks` and `beyond` have a number a slot; a channel of the values begins every `slots` numbers. Sums are
 // made in the order of a walk's steps, so that no other walk has a say in how they are rounded.
 template <class V, int D>
-class Values {
+class Values final : public Sink<Element<V>, D> {
  public:
   using T = Element<V>;
   Values(const Media<T>& p, int64_t instance, int64_t first, int64_t last, double* values, int64_t slots, uint32_t* marks, uint32_t* beyond)
@@ -42,21 +42,21 @@ class Values {
   }
 
   // Without a step the value is that of the boundary, and the gradient is not known.
-  Factors begin(int64_t slot) {
+  Factors begin(int64_t slot) override {
     if (!p_.walk.gradient) return {1, 1};
     First<D>& first = firsts_[slot - first_];
     first.along = 1, first.source = 0;
     for (int i = 0; i < D; ++i) first.outward[i] = first.toward[i] = __builtin_nan("");
     return {1, 1};
   }
-  Factors enter(int64_t slot, const First<D>& found) {
+  Factors enter(int64_t slot, const First<D>& found) override {
     firsts_[slot - first_] = found;
     return {1, 1};
   }
-  bool wants(int met) const { return fields_.of[met].data.kind != Kind::none; }
-  void mark(int64_t slot, uint32_t mark, uint32_t beyond) { marks_[slot] = mark, beyond_[slot] = beyond; }
+  bool wants(int met) const override { return fields_.of[met].data.kind != Kind::none; }
+  void mark(int64_t slot, uint32_t mark, uint32_t beyond) override { marks_[slot] = mark, beyond_[slot] = beyond; }
 
-  void take(int met, const List<T, D>& list, int64_t n) {
+  void take(int met, const List<T, D>& list, int64_t n) override {
     const double* const found = evaluate(met, list, n);
     for (int64_t e = 0; e < list.count; ++e) {
       const bool in_first = met == in_domain && p_.walk.gradient && list.step()[e] == 0;
@@ -107,9 +107,9 @@ class Values {
   const Scratch<double> room_, absolute_;
 };
 
-// A sink of a Team: walk README (7), (8).
+// Walk README (7), (8).
 template <class V, int D>
-class Shares {
+class Shares final : public Sink<Element<V>, D> {
  public:
   using T = Element<V>;
   Shares(const MediaAdjoint<T>& q, int64_t instance, const walk::Slots& slots, double* ddirichlet, double* dsource)
@@ -123,11 +123,11 @@ class Shares {
         shares_(walk::kCallPoints + kForCalls + kWidth<V>) {}
 
   // Its share of the gradient in its node.
-  Factors begin(int64_t slot) const {
+  Factors begin(int64_t slot) override {
     const double share = *of_node(slot) / size(slot);
     return {share, share};
   }
-  Factors enter(int64_t slot, const First<D>& found) const {
+  Factors enter(int64_t slot, const First<D>& found) override {
     const double *const grad = of_node(slot), *const slope = slopes_ + slots_.point(slot) * D;
     double value = grad[0];
     Factors factors{0, 0};
@@ -138,9 +138,9 @@ class Shares {
     }
     return {(factors.later + value * found.along) / size(slot), (factors.first + value * found.source) / size(slot)};
   }
-  bool wants(int met) const { return adjoints_[met].wanted(); }
-  void mark(int64_t, uint32_t, uint32_t) const {}
-  void take(int met, const List<T, D>& list, int64_t n) {
+  bool wants(int met) const override { return adjoints_[met].wanted(); }
+  void mark(int64_t, uint32_t, uint32_t) override {}
+  void take(int met, const List<T, D>& list, int64_t n) override {
     if (fields_.of[met].data.kind == Kind::per_vertex) {
       const auto place = list.places();
       for (int64_t e = 0; e < list.count; ++e) adjoints_[met].add_on_piece(list.primitive()[e], place.of, e, list.weight()[e]);
@@ -181,14 +181,14 @@ class Shares {
 };
 
 // Calls f(sink) with one that is made of `made_of`, whose walks [first, last) of an instance have been run.
-template <template <class, int> class Sink, class T, class F, class... Args>
+template <template <class, int> class Own, class T, class F, class... Args>
 void run_team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const double* roots, int64_t first, int64_t last, const F& f,
               const Args&... made_of) {
   using V = Lanes<T>;
   walk::with_inside<V>(p.walk, instance, [&](const auto& domain) {
-    using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
-    Sink<V, Domain::D> sink(made_of...);
-    Team<V, Domain, Sink<V, Domain::D>>(p, instance, slots, domain, roots, sink).run(first, last);
+    using Of = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
+    Own<V, Of::D> sink(made_of...);
+    Team<V, Of::D>(p, instance, slots, DomainOf<V, Of>(domain), roots, sink).run(first, last);
     f(sink);
   });
 }

@@ -76,23 +76,59 @@ struct Factors {
   double later, first;
 };
 
-// Runs walks and hands what they meet to a Sink:
-//   begin(slot) -> Factors          a walk begins
-//   enter(slot, First) -> Factors   and makes the first step of a walk of a pair
-//   wants(met)                      whether that data counts
-//   take(met, list, n)              points where it does, of sources and ends alike in the order of each walk's steps; n with the padding
-//   mark(slot, mark, beyond)        a walk has ended: steps and marks, and jumps beyond the bound
-template <class V, class Domain, class Sink>
+// What a Team hands on what walks meet.
+template <class T, int D>
+class Sink {
+ public:
+  virtual Factors begin(int64_t slot) = 0;                              // a walk begins
+  virtual Factors enter(int64_t slot, const First<D>& found) = 0;       // and makes the first step of a walk of a pair
+  virtual bool wants(int met) const = 0;                                // whether that data counts
+  virtual void mark(int64_t slot, uint32_t mark, uint32_t beyond) = 0;  // a walk has ended: steps and marks, and jumps beyond the bound
+  // Points where data counts, of sources and ends alike in the order of each walk's steps; n with the padding.
+  virtual void take(int met, const List<T, D>& list, int64_t n) = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+// A domain of walk, asked through a table: some hundred instructions are behind each answer, and a Team need not be compiled for each.
+template <class V, int D>
+class Domain {
+ public:
+  using T = Element<V>;
+  virtual polygon::Seen<V> look(const V (&x)[D], Bits<V> active) const = 0;
+  virtual bool escaped(const T (&x)[D]) const = 0;
+  virtual void project(T (&x)[D], Bits<T>& primitive, T (&where)[D - 1]) const = 0;
+
+ protected:
+  ~Domain() = default;
+};
+template <class V, class Of>
+class DomainOf final : public Domain<V, Of::D> {
+ public:
+  static constexpr int D = Of::D;
+  using T = Element<V>;
+  explicit DomainOf(const Of& of) : of_(of) {}
+  polygon::Seen<V> look(const V (&x)[D], Bits<V> active) const override { return of_.look(x, active); }
+  bool escaped(const T (&x)[D]) const override { return of_.escaped(x); }
+  void project(T (&x)[D], Bits<T>& primitive, T (&where)[D - 1]) const override { of_.project(x, primitive, where); }
+
+ private:
+  const Of& of_;
+};
+
+// Runs walks and hands what they meet to a Sink.
+template <class V, int dimension>
 class Team {
  public:
-  static constexpr int D = Domain::D, W = kWidth<V>;
+  static constexpr int D = dimension, W = kWidth<V>;
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
   using U = walk::Words<V>;
 
   // `roots`: sqrt(alpha) where walks start, a number a point of the instance.
-  Team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const Domain& domain, const double* roots, Sink& sink)
+  Team(const Media<T>& p, int64_t instance, const walk::Slots& slots, const Domain<V, D>& domain, const double* roots, Sink<T, D>& sink)
       : p_(p.walk),
         slots_(slots),
         domain_(domain),
@@ -361,8 +397,8 @@ class Team {
 
   const walk::Walk<T>& p_;
   const walk::Slots slots_;
-  const Domain& domain_;
-  Sink& sink_;
+  const Domain<V, D>& domain_;
+  Sink<T, D>& sink_;
   const double* const roots_;
   const int64_t side_by_side_, most_;
   const T* const start_;

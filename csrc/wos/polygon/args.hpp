@@ -11,11 +11,12 @@ namespace quatrefoil::wos::polygon {
 template <class T>
 struct Grid {
   using Int = typename std::conditional<sizeof(T) == 4, std::int32_t, std::int64_t>::type;
-  T* records = nullptr;  // (M + 1, 8): ax, ay, ex, ey, 1/|e|^2, 0, 0, 0; the last lies far away from everything
+  T* records = nullptr;  // (M + 1, 8): ax, ay, ex, ey, 1/|e|^2, three clearances (4); the last lies far away from everything
   Int* cells = nullptr;  // (2^level, 2^level): a bound and its node's size, or the sign bit and an index into `lists`
   Int* lists = nullptr;  // at every index: how many, then the segments
   std::int64_t M = 0, listed = 0, capacity = 0;
   int level = 0;
+  T clear = 0;  // the mean clearance, over the boundary's length; 0 if it was not measured
 };
 
 struct Segments {

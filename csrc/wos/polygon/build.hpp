@@ -6,9 +6,10 @@
 namespace quatrefoil::wos::polygon {
 inline namespace QF_ISA {
 
-constexpr double kFar = 6;    // a leaf is far from the boundary beyond so many half diagonals: its bound loses at most 2/7
-constexpr double kFarUp = 8;  // a larger node: beyond it the loss (at most 2/9) costs fewer steps than finer nodes cost time
-constexpr int kSteps = 6;     // from the root to a leaf: two levels each, the first may be one
+constexpr double kFar = 6;           // a leaf is far from the boundary beyond so many half diagonals: its bound loses at most 2/7
+constexpr double kFarUp = 8;         // a larger node: beyond it the loss (at most 2/9) costs fewer steps than finer nodes cost time
+constexpr int64_t kClearUpTo = 256;  // segments: those of a polygon with more are short, and measuring takes M^2 time
+constexpr int kSteps = 6;            // from the root to a leaf: two levels each, the first may be one
 
 // Which cells have their centre inside: a bit each, a row of cells after the other. By the crossings of a row's centres, which are those of
 // `inside` in locate.hpp up to rounding; of cells that the boundary does not meet they are right.
@@ -91,6 +92,7 @@ class GridBuilder {
       inside_.cross(s);
     }
     inside_.sum();
+    if (M <= kClearUpTo && segments_.closed) measure_clearances();
     grid_.lists[0] = 0;
     grid_.lists[1] = Int(M);
     grid_.listed = 2;
@@ -102,6 +104,31 @@ class GridBuilder {
     V x, y;
     T closest[W];
   };
+
+  // (4), a segment's three points with W other segments at a time.
+  void measure_clearances() {
+    double total = 0, weighted = 0;
+    for (int64_t k = 0; k < grid_.M; ++k) {
+      T* const own = grid_.records + kRecord * k;
+      for (int i = 0; i < 3; ++i) {
+        const V x = broadcast<V>(own[0] + T(measured_at(i)) * own[2]), y = broadcast<V>(own[1] + T(measured_at(i)) * own[3]);
+        V closest = broadcast<V>(T(1));
+        for (int64_t first = 0; first < grid_.M; first += W) {
+          V f[kRecord], t;
+          alignas(64) Int at[W];
+          for (int l = 0; l < W; ++l) at[l] = Int(first + l < grid_.M && first + l != k ? first + l : grid_.M);
+          load_records<V>(grid_.records, at, f);
+          closest = lower(closest, segment_distance2(x, y, f[0], f[1], f[2], f[3], f[4], t));
+        }
+        T least = 1;
+        for (int l = 0; l < W; ++l) least = min(least, T(closest[l]));
+        own[5 + i] = square_root(least) * (T(1) - T(sizeof(T) == 4 ? 0x1p-18 : 0x1p-46));
+      }
+      const double length = __builtin_sqrt(double(own[2]) * double(own[2]) + double(own[3]) * double(own[3]));
+      total += length, weighted += length * double(own[6]);
+    }
+    grid_.clear = T(weighted / total);
+  }
 
   // Looks at the children of a node, whose n candidates are row `row` of ids_; at level 0 at the root itself.
   void split(int row, int depth, int64_t cx, int64_t cy, int64_t n) {

@@ -17,5 +17,36 @@ QF_HD V segment_distance2(V x, V y, V ax, V ay, V ex, V ey, V inverse_length2, V
   return dx * dx + dy * dy;
 }
 
+// Where the three clearances of a segment are measured. (4)
+QF_HD constexpr double measured_at(int i) { return (2 * i + 1) / 6.0; }
+
+// The radius of a half disc around the point t of a segment of that length that holds no other part of the boundary: a lower bound. (4)
+template <class V>
+QF_HD V clear_radius(V t, V length, const V (&clearance)[3]) {
+  V found{};
+  for (int i = 0; i < 3; ++i) {
+    const V off = t - Element<V>(measured_at(i)), there = clearance[i] - length * (off < 0 ? -off : off);
+    found = there > found ? there : found;
+  }
+  const V to_end = lower(t, V(Element<V>(1) - t)) * length;
+  return to_end < found ? to_end : found;
+}
+
+// Where a Brownian path from the height y over the middle of a half disc of radius 1 leaves it: on the diameter, of which the result says
+// yes, or on the arc. (c, s): a uniform direction. (5)
+template <class V>
+QF_HD Bits<V> leave_half_disc(V y, V c, V s, V& at_x, V& at_y) {
+  using T = Element<V>;
+  const T one = 1, two = 2;
+  const V scale = one / (one + y * y), p = (one - y * y) * scale, q = two * y * scale;
+  const V tangent = s / (c < 0 ? lower(c, broadcast<V>(T(-1e-30))) : higher(c, broadcast<V>(T(1e-30))));
+  const V ratio = (p - q) * (p + q) + two * p * q * tangent;
+  const Bits<V> on = ratio >= 0;
+  const V size = on ? ratio : V(-ratio), root = square_root(size), below = one / (one + (on ? root : size));
+  at_x = ((on ? root : size) - one) * below;
+  at_y = on ? V{} : two * root * below;
+  return on;
+}
+
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::polygon

@@ -82,6 +82,33 @@ class Polygon {
     }
     return {near != 0 ? square_root(best) : bound, place, near != 0 ? primitive : I{} - 1};
   }
+  // The mean clearance, over the boundary's length.
+  T clear() const { return grid_.clear; }
+  // Lanes `may` whose closest segment has a half disc of `least` at least and twice their height leave it (5), `moved`, by the direction
+  // n; the result: those that have landed on the segment, of which `seen` knows the place.
+  QF_HD I leave_half_discs(V (&x)[2], I may, const V (&n)[2], T least, Seen<V>& seen, I& moved) const {
+    moved = I{};
+    may &= seen.primitive >= 0;
+    if (!bits(may)) return I{};
+    alignas(64) Int at[kWidth<V>];
+    store(at, may ? seen.primitive : I{} + Int(grid_.M));
+    V f[kRecord];
+    load_records<V>(grid_.records, at, f);
+    const V clearance[3] = {f[5], f[6], f[7]}, length = square_root(f[2] * f[2] + f[3] * f[3]), inverse = length * f[4];
+    const V R = clear_radius(seen.place, length, clearance), along[2] = {f[2] * inverse, f[3] * inverse};
+    const V foot[2] = {f[0] + seen.place * f[2], f[1] + seen.place * f[3]};
+    const V side = (x[1] - foot[1]) * along[0] - (x[0] - foot[0]) * along[1], height = side < 0 ? -side : side;
+    moved = may & (R >= least) & (R >= T(1.4) * height) & (height > kOnSegment);
+    if (!bits(moved)) return I{};
+    V to_x, to_y;
+    const I landed = moved & leave_half_disc(V(height / (moved ? R : broadcast<V>(T(1)))), n[0], n[1], to_x, to_y);
+    const V up = side < 0 ? -to_y : to_y;
+    x[0] = moved ? foot[0] + R * (to_x * along[0] - up * along[1]) : x[0];
+    x[1] = moved ? foot[1] + R * (to_x * along[1] + up * along[0]) : x[1];
+    seen.radius = landed ? V{} : seen.radius;
+    seen.place = landed ? seen.place + to_x * R * inverse : seen.place;
+    return landed;
+  }
   // Where a walk ends: the closest point. One that was cut off far from the boundary asks every segment.
   void project(T (&x)[2], Int& primitive, T (&where)[1]) const {
     T& place = where[0];
@@ -102,6 +129,7 @@ class Polygon {
   }
 
  private:
+  static constexpr T kOnSegment = sizeof(T) == 4 ? T(1e-6) : T(1e-14);  // below it the side of a point is a matter of rounding
   static constexpr Int kIndex = ~(Int(1) << (8 * sizeof(Int) - 1));
   QF_HD static V real(I i) { return __builtin_convertvector(i, V); }
   QF_HD I index(V from_low, I last) const {

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/lanes/hd.hpp"
+
 namespace quatrefoil::wos::solid {
 
 constexpr std::int64_t kMostDimension = 1024;  // a counter of random words holds 256 calls of Philox a direction
@@ -17,6 +19,6 @@ struct Solid {
 
 // The numbers in a field's row before its values: what distances are divided by, its nodes along every axis, its box's corners. Behind
 // those of a function, which has no nodes, come the centre and extent of its box in absolute coordinates.
-constexpr std::int64_t field_head(std::int64_t dimension) { return 1 + 3 * dimension; }
+QF_HD constexpr std::int64_t field_head(std::int64_t dimension) { return 1 + 3 * dimension; }
 
 }  // namespace quatrefoil::wos::solid

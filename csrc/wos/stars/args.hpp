@@ -8,10 +8,16 @@
 
 namespace quatrefoil::wos::stars {
 
-constexpr int kWallNumbers = 6;    // ax, ay, bx, by with the domain to the left, mu in absolute units, 0 or 1: whose flux it has
-constexpr int kCornerNumbers = 6;  // x, y, and the inner normals of the two walls that meet there
+// The corners of a wall, with the domain to the left of a segment and behind a triangle whose corners go round to the left; mu in absolute
+// units, 0 or 1: whose flux it has.
+template <int D>
+constexpr int kWallNumbers = D * D + 2;
+// A corner, in space the ends of an edge, and the inner normals of the two walls that meet there.
+template <int D>
+constexpr int kCornerNumbers = D * (D + 1);
 
-// The reflecting part of one boundary: walls in the order of their rings, and the corners that may hide what lies behind them.
+// The reflecting part of one boundary: walls in the order of their rings, in space of a curve through it, and the corners or edges that may
+// hide what lies behind them.
 struct Reflecting {
   const double *walls, *corners;
   std::int64_t M, K;
@@ -22,10 +28,10 @@ enum Met { on_boundary, in_domain, on_neumann, on_robin, kMet };
 
 template <class T>
 struct Stars {
-  walk::Walk<T> walk;            // its grids are those of the absorbing part; without pairs
+  walk::Walk<T> walk;            // its grids or mesh are those of the absorbing part
   const Reflecting* reflecting;  // (B,)
   data::Data neumann, robin;     // what flows in: h
-  bool endless;                  // there is no absorbing part: the grids are of a segment far away
+  bool endless;                  // there is no absorbing part: the grids are of a segment or triangle far away
 
   const data::Data& data(int met) const {
     return met == on_boundary ? walk.dirichlet : met == in_domain ? walk.source : met == on_neumann ? neumann : robin;
@@ -35,7 +41,7 @@ struct Stars {
 template <class T>
 struct StarsAdjoint {
   Stars<T> forward;       // mean, m2 and counts are not used
-  const double* grad;     // (B, N, nodes, 1) of mean
+  const double* grad;     // (B, N, nodes, channels) of mean
   double* numbers[kMet];  // the gradients in the numbers of the data; added to; null where there are none
 };
 

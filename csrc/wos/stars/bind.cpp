@@ -25,12 +25,12 @@ struct Rows {
   const std::int64_t* first;
   std::int64_t count;  // of boundaries
 
-  Rows(Arguments& given, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t polygons) {
+  Rows(Arguments& given, const char* name, const char* dims, const char* first_name, const char* first_dims, std::int64_t boundaries) {
     const auto table = given.input(name, dims);
     const auto begins = given.input(first_name, first_dims);
     numbers = table, first = begins;
     count = begins.view().shape[0] - 1;
-    bool good = count == polygons && first[0] == 0 && first[count] == table.view().shape[0];
+    bool good = count == boundaries && first[0] == 0 && first[count] == table.view().shape[0];
     for (std::int64_t b = 0; good && b < count; ++b) good = first[b] <= first[b + 1];
     given.require(good, "the rows of walls and corners are those of as many boundaries");
   }
@@ -44,24 +44,29 @@ struct Scene : walk::Scene {
 
   Scene(Arguments& given, const py::object& memo)
       : walk::Scene(given, memo, false),
-        walls(given, "walls", "P 6", "first_wall", "Q", polygons(given)),
-        corners(given, "corners", "L 6", "first_corner", "G", polygons(given)) {}
+        walls(given, "walls", "P X", "first_wall", "Q", count(given)),
+        corners(given, "corners", "L Y", "first_corner", "G", count(given)) {
+    const std::int64_t of_wall = D == 2 ? kWallNumbers<2> : kWallNumbers<3>, of_corner = D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>;
+    given.require(given["X"] == of_wall && given["Y"] == of_corner, "walls and corners are of other dimensions");
+  }
 
   Reflecting reflecting(std::int64_t instance) const {
     const auto from = [&](const Rows& t, int width) { return t.numbers + width * t.first[t.at(instance)]; };
-    return {from(walls, kWallNumbers), from(corners, kCornerNumbers), walls.rows(instance), corners.rows(instance)};
+    return {from(walls, D == 2 ? kWallNumbers<2> : kWallNumbers<3>), from(corners, D == 2 ? kCornerNumbers<2> : kCornerNumbers<3>),
+            walls.rows(instance), corners.rows(instance)};
   }
 
  private:
-  std::int64_t polygons(const Arguments& given) const {
-    given.require(boundaries.polygons, "walls are those of polygons");
-    return boundaries.polygons->count();
+  std::int64_t count(const Arguments& given) const {
+    given.require(!boundaries.pieceless(), "walls are those of polygons or of a mesh");
+    return boundaries.polygons ? boundaries.polygons->count() : 1;
   }
 };
 
 struct Options {
   const std::string* kinds;  // of the data
   walk::Range range;
+  std::int64_t first_instance, first_point;
   bool endless;
   const py::object &grids, *functions;
   int threads;
@@ -86,9 +91,12 @@ struct Call {
       numbers.push_back(&of_kind);
       const Pieces walls{scene.walls.first, scene.walls.count, scene.walls.first[scene.walls.count]};
       const Pieces pieces = met == on_boundary ? scene.boundaries.pieces() : met == in_domain ? Pieces{} : walls;
-      data.push_back(std::make_unique<DataOf>(given, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, 0, scene.B, 2));
+      data.push_back(std::make_unique<DataOf>(given, kNames[met], of_kind, o.kinds[met], o.functions[met], pieces, o.first_instance,
+                                              scene.B, scene.D));
     }
     o.range.check(given);
+    walk::check_indices(given, o.first_instance, scene.B, o.first_point, N);
+    given.size("channels", o.range.pairs ? 1 + scene.D : 1);
   }
 
   template <class F>
@@ -98,7 +106,7 @@ struct Call {
       for (std::int64_t b = begin; b < begin + walk.B; ++b) reflecting.push_back(scene.reflecting(b));
       options.range.set(walk);
       walk.dirichlet = from_instance(data[on_boundary]->data, begin), walk.source = from_instance(data[in_domain]->data, begin);
-      walk.first_instance = begin;
+      walk.first_instance = options.first_instance + begin, walk.first_point = options.first_point;
       Stars<T> p{};
       p.walk = walk, p.reflecting = reflecting.data();
       p.neumann = from_instance(data[on_neumann]->data, begin), p.robin = from_instance(data[on_robin]->data, begin);
@@ -110,20 +118,21 @@ struct Call {
 
 void stars(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
            const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
-           bool endless, double screening, py::object grids, py::object g, py::object f, py::object h, py::object k, int threads) {
+           bool gradient, double screening, std::int64_t first_instance, std::int64_t first_point, bool endless, py::object grids,
+           py::object g, py::object f, py::object h, py::object k, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const walk::Range range{seed, first_walk, walks, max_steps, screening, false};
-  const Options options{kinds, range, endless, grids, functions, threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient};
+  const Options options{kinds, range, first_instance, first_point, endless, grids, functions, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
-    double* const mean = given.output("mean", "B N nodes 1");
-    double* const m2 = given.output("m2", "B N nodes 1");
+    double* const mean = given.output("mean", "B N nodes channels");
+    double* const m2 = given.output("m2", "B N nodes channels");
     std::int64_t* const counts = given.output("counts", "B N 3");
     given.all_taken();
     call.for_groups([&](Stars<T>& p, std::int64_t begin) {
-      const std::int64_t row = begin * call.N, width = p.walk.nodes();
+      const std::int64_t row = begin * call.N, width = p.walk.nodes() * p.walk.channels();
       p.walk.mean = mean + row * width, p.walk.m2 = m2 + row * width, p.walk.counts = counts + 3 * row;
       kernels<T>().stars(p);
     });
@@ -132,15 +141,16 @@ void stars(Arguments& given, const std::string& dirichlet_kind, const std::strin
 
 void stars_vjp(Arguments& given, const std::string& dirichlet_kind, const std::string& source_kind, const std::string& neumann_kind,
                const std::string& robin_kind, std::int64_t seed, std::int64_t first_walk, std::int64_t walks, std::int64_t max_steps,
-               bool endless, double screening, py::object grids, py::object g, py::object f, py::object h, py::object k, int threads) {
+               bool gradient, double screening, std::int64_t first_instance, std::int64_t first_point, bool endless, py::object grids,
+               py::object g, py::object f, py::object h, py::object k, int threads) {
   const std::string kinds[kMet] = {dirichlet_kind, source_kind, neumann_kind, robin_kind};
   const py::object functions[kMet] = {g, f, h, k};
-  const walk::Range range{seed, first_walk, walks, max_steps, screening, false};
-  const Options options{kinds, range, endless, grids, functions, threads};
+  const walk::Range range{seed, first_walk, walks, max_steps, screening, gradient};
+  const Options options{kinds, range, first_instance, first_point, endless, grids, functions, threads};
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     const Call<T> call(given, options);
-    const double* const grad = given.input("grad", "B N nodes 1");
+    const double* const grad = given.input("grad", "B N nodes channels");
     for (const char* name : {"dstart", "dframe", "dends", "dfirst", "dwalls", "dfirst_wall", "dcorners", "dfirst_corner"})
       given.no_output(name);
     double* to[kMet];
@@ -152,7 +162,7 @@ void stars_vjp(Arguments& given, const std::string& dirichlet_kind, const std::s
     call.for_groups([&](const Stars<T>& p, std::int64_t begin) {
       StarsAdjoint<T> q{};
       q.forward = p;
-      q.grad = grad + begin * call.N * p.walk.nodes();
+      q.grad = grad + begin * call.N * p.walk.nodes() * p.walk.channels();
       for (int met = 0; met < kMet; ++met) q.numbers[met] = data::gradient_from(to[met], call.data[std::size_t(met)]->data, begin);
       kernels<T>().stars_adjoint(q);
     });

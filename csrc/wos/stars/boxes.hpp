@@ -1,5 +1,6 @@
 // A tree over things that follow one another along the boundary: runs of eight have a box, runs of eight boxes another one, and so on.
-// Nothing is sorted: rings are in order already. A visit reads 160 bytes (320 in float64) a node.
+// Nothing is sorted here: rings are in order already, triangles and edges come in that of a curve through space. A visit reads 160 bytes
+// (224 in space; twice that in float64) a node.
 #pragma once
 #include "core/lanes/lanes.hpp"
 #include "core/run/memory.hpp"
@@ -10,34 +11,34 @@ inline namespace QF_ISA {
 constexpr int kRun = 8;
 constexpr int kDeepest = 20;  // levels
 
-template <class T>
+template <class T, int D>
 struct Box {
-  T low[2], high[2];
-  T length;  // of what lies in it
+  T low[D], high[D];
+  T measure;  // length or area of what lies in it
 
   void add(const Box& other) {
-    for (int i = 0; i < 2; ++i) low[i] = min(low[i], other.low[i]), high[i] = max(high[i], other.high[i]);
-    length += other.length;
+    for (int i = 0; i < D; ++i) low[i] = min(low[i], other.low[i]), high[i] = max(high[i], other.high[i]);
+    measure += other.measure;
   }
 };
 
 // The first bit of a mask.
 QF_HD int first_bit(unsigned mask) { return __builtin_ctz(mask); }
 
-template <class T>
+template <class T, int D>
 class Boxes {
  public:
   using V = Lanes<T, kRun>;
 
   // box_of(i): that of thing i < n.
   template <class F>
-  Boxes(int64_t n, F&& box_of) : fields_(5 * kRun * groups_above(n)) {
+  Boxes(int64_t n, F&& box_of) : fields_(kFields * kRun * groups_above(n)) {
     int64_t below = n, at = 0;
     for (levels_ = 0; below > (levels_ ? kRun : 0); ++levels_) {
       const int64_t boxes = (below + kRun - 1) / kRun, groups = (boxes + kRun - 1) / kRun;
       first_[levels_] = at;
       for (int64_t i = 0; i < groups * kRun; ++i) {
-        Box<T> box = nothing();
+        Box<T, D> box = nothing();
         for (int64_t k = kRun * i; k < min(below, kRun * (i + 1)); ++k) box.add(levels_ ? get(first_[levels_ - 1], k) : box_of(k));
         put(at, i, box);
       }
@@ -47,11 +48,11 @@ class Boxes {
   }
 
   struct Group {
-    V low[2], high[2], length;
+    V low[D], high[D], measure;
     // Squares of the distances from x.
-    QF_HD V distance2(const T (&x)[2]) const {
+    QF_HD V distance2(const T (&x)[D]) const {
       V sum{};
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < D; ++i) {
         const V below = low[i] - x[i], above = x[i] - high[i], out = higher(below, above);
         const V d = out > T(0) ? out : V{};
         sum += d * d;
@@ -59,9 +60,9 @@ class Boxes {
       return sum;
     }
     // Which ones the ray x + t / inverse, 0 <= t <= limit, goes through; `slack` is what rounding may do.
-    QF_HD Bits<V> crossed(const T (&x)[2], const T (&inverse)[2], T limit, T slack) const {
+    QF_HD Bits<V> crossed(const T (&x)[D], const T (&inverse)[D], T limit, T slack) const {
       V enter = broadcast<V>(T(0)), leave = broadcast<V>(limit);
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < D; ++i) {
         const V a = (low[i] - (x[i] + slack)) * inverse[i], b = (high[i] - (x[i] - slack)) * inverse[i];
         enter = higher(enter, lower(a, b));
         leave = lower(leave, higher(a, b));
@@ -137,20 +138,31 @@ class Boxes {
     }
     return groups;
   }
-  static Box<T> nothing() { return {{T(1e12), T(1e12)}, {T(-1e12), T(-1e12)}, T(0)}; }
-  T* field(int64_t first, int64_t i, int f) const { return fields_ + ((first + i / kRun) * 5 + f) * kRun + i % kRun; }
-  void put(int64_t first, int64_t i, const Box<T>& b) {
-    const bool empty = b.low[0] > b.high[0];  // lies far away: nothing touches it
-    const T f[5] = {b.low[0], b.low[1], empty ? T(1e12) : b.high[0], empty ? T(1e12) : b.high[1], b.length};
-    for (int j = 0; j < 5; ++j) *field(first, i, j) = f[j];
+  static Box<T, D> nothing() {
+    Box<T, D> box{};
+    for (int i = 0; i < D; ++i) box.low[i] = T(1e12), box.high[i] = T(-1e12);
+    return box;
   }
-  Box<T> get(int64_t first, int64_t i) const {
-    return {{*field(first, i, 0), *field(first, i, 1)}, {*field(first, i, 2), *field(first, i, 3)}, *field(first, i, 4)};
+  T* field(int64_t first, int64_t i, int f) const { return fields_ + ((first + i / kRun) * kFields + f) * kRun + i % kRun; }
+  void put(int64_t first, int64_t i, const Box<T, D>& b) {
+    const bool empty = b.low[0] > b.high[0];  // lies far away: nothing touches it
+    for (int j = 0; j < D; ++j) *field(first, i, j) = b.low[j], *field(first, i, D + j) = empty ? T(1e12) : b.high[j];
+    *field(first, i, 2 * D) = b.measure;
+  }
+  Box<T, D> get(int64_t first, int64_t i) const {
+    Box<T, D> box;
+    for (int j = 0; j < D; ++j) box.low[j] = *field(first, i, j), box.high[j] = *field(first, i, D + j);
+    box.measure = *field(first, i, 2 * D);
+    return box;
   }
   QF_HD Group group(int level, int64_t i) const {
-    const T* const f = fields_ + (first_[level] + i) * 5 * kRun;
-    return {{load<V>(f), load<V>(f + kRun)}, {load<V>(f + 2 * kRun), load<V>(f + 3 * kRun)}, load<V>(f + 4 * kRun)};
+    const T* const f = fields_ + (first_[level] + i) * kFields * kRun;
+    Group g;
+    for (int j = 0; j < D; ++j) g.low[j] = load<V>(f + j * kRun), g.high[j] = load<V>(f + (D + j) * kRun);
+    g.measure = load<V>(f + 2 * D * kRun);
+    return g;
   }
+  static constexpr int kFields = 2 * D + 1;
   int levels_ = 0;
   int64_t first_[kDeepest];  // of every level, its first group
   Scratch<T> fields_;

@@ -1,5 +1,6 @@
 // The maths of Walk on Stars. Equation numbers: README.md beside this file. No libm.
 #pragma once
+#include "wos/mesh/formula.hpp"
 #include "wos/polygon/formula.hpp"
 #include "wos/walk/formula.hpp"
 
@@ -15,6 +16,14 @@ QF_HD V hit_weight(V s, V L, V z2) {
   return T(1) + T(2) * q * (walk::bessel_series<2>(q) * (a - L) - walk::harmonic_series<1>(q));
 }
 
+// The same in a ball.
+template <class V>
+QF_HD V hit_weight_ball(V s, V z2) {
+  using T = Element<V>;
+  const V end = z2 * T(0.25), rest = T(1) - s, q = end * rest * rest;
+  return (rest * walk::bessel_series<1>(q) + s * walk::bessel_series<-1>(q)) / walk::bessel_series<1>(end);
+}
+
 // (5) The integral of ln(R / r) / 2 pi along a line at the distance p > 0 from the centre, from the foot of the perpendicular to t >= 0.
 template <class T>
 QF_HD T line_mass(T p, T t, T R) {
@@ -25,7 +34,8 @@ QF_HD T line_mass(T p, T t, T R) {
 }
 
 // (7) Where the ray x + t d meets the segments a + s e from inside (on their left): t, or `none` where it does not before `limit`, or
-// where it is not behind their lines at `end` yet. `slack`: rounding, as a length.
+// where it is not behind their lines at `end` yet. `slack`: rounding, as a length; what is behind a segment by less meets it at once, for
+// a ray along the segment would meet its line far back.
 template <class V>
 QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inverse_length, Element<V> limit, Element<V> end,
                 Element<V> slack, Element<V> none) {
@@ -33,10 +43,33 @@ QF_HD V ray_hit(const V (&x)[2], const V (&d)[2], V ax, V ay, V ex, V ey, V inve
   const V px = ax - x[0], py = ay - x[1];
   const V det = d[0] * ey - d[1] * ex;  // positive: out of the domain
   const V inverse = broadcast<V>(T(1)) / (det > T(0) ? det : broadcast<V>(T(1)));
-  const V t = (px * ey - py * ex) * inverse, s = (px * d[1] - py * d[0]) * inverse;
+  const V crossing = (px * ey - py * ex) * inverse, zero{};
+  const V foot = (px * ex + py * ey) * (-inverse_length * inverse_length);
+  const V t = crossing > T(0) ? crossing : zero, s = crossing > T(0) ? (px * d[1] - py * d[0]) * inverse : foot;
   const V over = inverse_length * slack;
+  const auto meets = (det > T(0)) & (-crossing * det * inverse_length < slack) & (t <= limit) & (s >= -over) & (s <= T(1) + over) &
+                     ((end - t) * det * inverse_length > slack);
+  return meets ? t : broadcast<V>(none);
+}
+
+// (8) The same with triangles, of which field(k) are the numbers of mesh/formula.hpp, the normal pointing out of the domain; (u, v): where
+// in the triangle's plane the ray meets it.
+template <class V, class Field>
+QF_HD V ray_hit_triangle(const V (&x)[3], const V (&d)[3], Field&& field, Element<V> limit, Element<V> end, Element<V> slack,
+                         Element<V> none, V& u, V& v) {
+  using T = Element<V>;
+  const mesh::Local<V> at = mesh::local<V>(x, field);
+  V along[3] = {};
+  for (int k = 0; k < 3; ++k)
+    for (int j = 0; j < 3; ++j) along[k] += d[j] * field(mesh::kAlong + 3 * k + j);
+  const V det = along[2];
+  const V crossing = -at.w / (det > T(0) ? det : broadcast<V>(T(1))), t = crossing > T(0) ? crossing : V{};
+  u = at.u + t * along[0], v = at.v + t * along[1];
+  const V length = field(mesh::kLength), cx = field(mesh::kX), cy = field(mesh::kY), ex = cx - length;
+  const V of_bc = (ex * v - cy * (u - length)) * square_root(field(mesh::kInverseBC));
+  const V of_ca = (cy * u - cx * v) * square_root(field(mesh::kInverseCA));
   const auto meets =
-      (det > T(0)) & (t > -slack) & (t <= limit) & (s >= -over) & (s <= T(1) + over) & ((end - t) * det * inverse_length > slack);
+      (det > T(0)) & (at.w < slack) & (t <= limit) & (v >= -slack) & (of_bc >= -slack) & (of_ca >= -slack) & ((end - t) * det > slack);
   return meets ? t : broadcast<V>(none);
 }
 

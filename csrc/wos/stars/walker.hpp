@@ -3,6 +3,7 @@
 #pragma once
 #include "core/run/interrupt.hpp"
 #include "core/run/memory.hpp"
+#include "wos/stars/facets.hpp"
 #include "wos/stars/walls.hpp"
 #include "wos/walk/walker.hpp"
 
@@ -15,20 +16,23 @@ constexpr double kUsualSteps = 20;
 constexpr double kRobinRadius = 0.02;    // of the box: the largest ball that reaches a wall with mu, README (4)
 constexpr double kRobinScreened = 0.25;  // and R sqrt(screening) of it
 constexpr double kLargestRadius = 2;     // holds the whole box from anywhere in it
+constexpr int kEntered = kMet;           // the list of source points in first balls of pairs
+constexpr int kLists = kMet + 1;
 
 // Points where data is to be evaluated, of one kind of data.
-template <class T>
+template <class T, int D>
 class List {
  public:
-  explicit List(int64_t capacity) : capacity_(capacity), numbers_(4 * capacity), integers_(2 * capacity) {}
+  explicit List(int64_t capacity) : capacity_(capacity), numbers_(2 * D * capacity), integers_(2 * capacity) {}
   T* x(int i) const { return numbers_ + i * capacity_; }
-  T* weight() const { return numbers_ + 2 * capacity_; }
-  T* place() const { return numbers_ + 3 * capacity_; }
+  T* weight() const { return numbers_ + D * capacity_; }
+  T* place(int i) const { return numbers_ + (D + 1 + i) * capacity_; }
   int64_t* slot() const { return integers_; }
   int64_t* primitive() const { return integers_ + capacity_; }
-  void add(const T (&at)[2], T w, int64_t from, int64_t on = 0, T where = 0) {
-    x(0)[count] = at[0], x(1)[count] = at[1], weight()[count] = w, place()[count] = where;
-    slot()[count] = from, primitive()[count] = on;
+  void add(const T (&at)[D], T w, int64_t from, int64_t on = 0, const T (&where)[D - 1] = {}) {
+    for (int i = 0; i < D; ++i) x(i)[count] = at[i];
+    for (int i = 0; i < D - 1; ++i) place(i)[count] = where[i];
+    weight()[count] = w, slot()[count] = from, primitive()[count] = on;
     ++count;
   }
   int64_t count = 0;
@@ -39,33 +43,51 @@ class List {
   const Scratch<int64_t> integers_;
 };
 
-// Runs walks and hands what they meet to a Sink:
-//   begin(slot) -> double      a walk begins; what its weights are multiplied by
-//   wants(met)                 whether that data counts
-//   take(met, list)            points where it does; their number is a multiple of the lanes, those behind `count` are copies of the first
-//   mark(slot, mark)           a walk has ended; steps and marks
-template <class V, class Sink>
+// What the weights of a walk of a pair are multiplied by: in its first ball, and after it.
+struct Entered {
+  double here, after;
+};
+
+// What a Team hands on what walks meet.
+template <class T, int D>
+class Sink {
+ public:
+  virtual double begin(int64_t slot) = 0;                                // a walk begins; what its weights are multiplied by
+  virtual Entered enter(int64_t slot, const walk::First<T, D>& at) = 0;  // a walk of a pair makes its first step
+  virtual bool wants(int met) const = 0;                                 // whether that data counts
+  virtual void mark(int64_t slot, uint32_t mark) = 0;                    // a walk has ended; steps and marks
+  // Points where data counts; their number is a multiple of the lanes, those behind `count` are copies of the first. met is kEntered for
+  // source points in first balls.
+  virtual void take(int met, const List<T, D>& list) = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+// Runs walks and hands what they meet to a Sink. Reflects: Walls or Facets.
+template <class V, class Domain, class Reflects>
 class Team {
  public:
-  static constexpr int W = kWidth<V>;
+  static constexpr int D = Domain::D, W = kWidth<V>;
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
   using U = walk::Words<V>;
 
-  Team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, Sink& sink)
+  Team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, const Domain& domain, const Reflects& walls, Sink<T, D>& sink)
       : p_(p.walk),
         slots_(slots),
-        domain_(p.walk.grids[instance]),
-        walls_(p.reflecting[instance], p.walk.frame[4 * instance + 2]),
+        domain_(domain),
+        walls_(walls),
         sink_(sink),
-        start_(p.walk.start + instance * p.walk.N * 2),
-        extent_(p.walk.frame[4 * instance + 2]),
-        epsilon_(T(p.walk.frame[4 * instance + 3])),
+        start_(p.walk.start + instance * p.walk.N * D),
+        extent_(p.walk.frame[(D + 2) * instance + D]),
+        epsilon_(T(p.walk.frame[(D + 2) * instance + D + 1])),
         screening_(T(p.walk.screening * extent_ * extent_)),
         global_instance_(uint32_t(p.walk.first_instance + instance)),
         endless_(p.endless),
-        lists_{List<T>(kCapacity), List<T>(kCapacity), List<T>(kCapacity), List<T>(kCapacity)} {
+        lists_{List<T, D>(kCapacity), List<T, D>(kCapacity), List<T, D>(kCapacity), List<T, D>(kCapacity),
+               List<T, D>(p.walk.gradient ? kCapacity : 1)} {
     for (int met = 0; met < kMet; ++met) wanted_[met] = sink.wants(met);
     flux_ = wanted_[on_neumann] || wanted_[on_robin];
   }
@@ -73,15 +95,17 @@ class Team {
   void run(int64_t first, int64_t last) {
     next_ = first;
     last_ = last;
-    for (int l = 0; l < W; ++l) busy_[l] = 0, step_[l] = 0, point_[l] = walk_[l] = 0, x_[0][l] = x_[1][l] = 0;
+    for (int l = 0; l < W; ++l) busy_[l] = 0, step_[l] = 0, point_[l] = walk_[l] = 0;
+    for (int i = 0; i < D; ++i)
+      for (int l = 0; l < W; ++l) x_[i][l] = 0;
     InterruptCheck check;
     while (refill()) {
       check(W * kStepNs);
       advance();
-      for (int met = 0; met < kMet; ++met)
+      for (int met = 0; met < kLists; ++met)
         if (lists_[met].count >= walk::kCallPoints) flush(met);
     }
-    for (int met = 0; met < kMet; ++met) flush(met);
+    for (int met = 0; met < kLists; ++met) flush(met);
   }
 
  private:
@@ -93,64 +117,103 @@ class Team {
     for (int l = 0; l < W; ++l) {
       while (!busy_[l] && next_ < last_) {
         const int64_t point = slots_.point(next_);
-        const T* const at = start_ + point * 2;
+        const T* const at = start_ + point * D;
         if (!(at[0] == at[0])) {
           next_ = (next_ / slots_.walks + 1) * slots_.walks;
           continue;
         }
         busy_[l] = -1, step_[l] = 0, weight_[l] = 1;
-        point_[l] = uint32_t(point), walk_[l] = uint32_t(slots_.walk(next_));
+        point_[l] = uint32_t(p_.first_point + point), walk_[l] = uint32_t(slots_.walk(next_));
         share_[l] = sink_.begin(next_);
         slot_[l] = next_++;
-        x_[0][l] = at[0], x_[1][l] = at[1];
-        T near = 4 * Walls<T>::kSlack;
-        const T here[2] = {at[0], at[1]};
-        wall_[l] = walls_.closest(here, near, false);
+        T near = 4 * kSlack<T>, here[D];
+        for (int i = 0; i < D; ++i) x_[i][l] = here[i] = at[i];
+        wall_[l] = walls_.closest(here, near);
       }
       any = any || busy_[l];
     }
     return any;
   }
 
-  // A step of every busy lane. Block `step` of stream 0 holds its direction, the two words of its source's radius, and whether a light
-  // walk goes on; of stream 2 the point of the walls (6).
+  // A step of every busy lane. Block `step` of stream 0 holds its direction and whether a light walk goes on, in the plane also the two
+  // words of its source's radius, which are those of stream 1 in space; of stream 2 the point of the walls (6).
   void advance() {
-    const V x[2] = {load<V>(x_[0]), load<V>(x_[1])};
-    const U step = __builtin_convertvector(load<I>(step_), U);
-    U words[4] = {step, load<U>(walk_), load<U>(point_), U{} + global_instance_};
-    philox(words, p_.key0, p_.key1);
-    const polygon::Seen<V> seen = domain_.look(x, load<I>(busy_));
-    V n[2];
-    walk::direction<V>(words[0], words[0], n);
-    for (int i = 0; i < 2; ++i) store(n_[i], n[i]);
-    store(source_, walk::source_radius_disc(walk::uniform<V>(words[1]), walk::uniform<V>(words[2])));
+    V x[D];
+    for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
+    const I busy = load<I>(busy_), at = load<I>(step_);
+    const U step = __builtin_convertvector(at, U);
+    U words[4];
+    draw(step, load<U>(walk_), words);
+    const polygon::Seen<V> seen = domain_.look(x, busy);
+    V n[D];
+    walk::direction<V>(words[0], words[1], n);
+    for (int i = 0; i < D; ++i) store(n_[i], n[i]);
+    if constexpr (D == 2) {
+      store(source_, walk::source_radius_disc(walk::uniform<V>(words[1]), walk::uniform<V>(words[2])));
+    } else if (wanted_[in_domain]) {
+      U more[4];
+      draw(step | walk::kSourceStream, load<U>(walk_), more);
+      store(source_, walk::source_radius_ball(walk::uniform<V>(more[0]), walk::uniform<V>(more[1]), walk::uniform<V>(more[2])));
+    }
     store(last_word_, words[3]);
     if (flux_) {
-      U more[4] = {step | kBoundaryStream, load<U>(walk_), load<U>(point_), U{} + global_instance_};
-      philox(more, p_.key0, p_.key1);
+      U more[4];
+      draw(step | kBoundaryStream, load<U>(walk_), more);
       for (int i = 0; i < 4; ++i) store(draw_[i], more[i]);
     }
+    if (p_.gradient && bits(busy & (at == 0))) leave();
     store(radius_, seen.radius);
     store(place_, seen.place);
     store(primitive_, seen.primitive);
     for (int l = 0; l < W; ++l)
       if (busy_[l]) lane(l);
   }
+  void draw(U block, U number, U (&words)[4]) const {
+    words[0] = block, words[1] = number, words[2] = load<U>(point_), words[3] = U{} + global_instance_;
+    philox(words, p_.key0, p_.key1);
+  }
 
-  // README (1) to (7).
+  // The directions of the first step of walks of pairs and of its source point, as those of walk (13).
+  void leave() {
+    using S = Lanes<std::int32_t, W>;
+    const U number = load<U>(walk_), pair = number >> 1;
+    const V sign = T(1) - T(2) * walk::real<V>((S)(number & 1));
+    U words[4];
+    V n[D];
+    draw(U{} + walk::kFirstStream, pair, words);
+    walk::direction<V>(words[0], words[1], n);
+    for (int i = 0; i < D; ++i) store(first_n_[i], sign * n[i]);
+    if (!wanted_[in_domain]) return;
+    draw(U{} + walk::kSourceStream, pair, words);
+    const V u1 = walk::uniform<V>(words[0]), u2 = walk::uniform<V>(words[1]);
+    if constexpr (D == 2) {
+      store(first_s_, walk::source_radius_disc(u1, u2));
+      walk::direction<V>(words[2], words[2], n);
+    } else {
+      store(first_s_, walk::source_radius_ball(u1, u2, walk::uniform<V>(words[2])));
+      draw(U{} + (walk::kSourceStream + walk::kTrial), pair, words);
+      walk::direction<V>(words[0], words[1], n);
+    }
+    for (int i = 0; i < D; ++i) store(first_m_[i], sign * n[i]);
+  }
+
+  // README (1) to (8).
   void lane(int l) {
-    T x[2] = {x_[0][l], x_[1][l]}, n[2] = {n_[0][l], n_[1][l]};
+    T x[D], n[D];
+    for (int i = 0; i < D; ++i) x[i] = x_[i][l], n[i] = n_[i][l];
     const bool out = domain_.escaped(x);
     if (radius_[l] <= epsilon_ || step_[l] >= Int(p_.max_steps) || weight_[l] == 0 || out) return finish(l, x, out);
+    if (p_.gradient && step_[l] == 0 && enter(l, x)) return;
     const int64_t own = wall_[l];
     T mass = 0;
     const T R = radius(l, x, own, mass);
     const double held = own >= 0 ? 2 : 1;
     weight_[l] /= 1 + held * double(mass);
     if (own >= 0) {
-      T inward[2];
+      T inward[D], up = 0;
       walls_.inward(own, inward);
-      if (n[0] * inward[0] + n[1] * inward[1] < 0) n[0] = -n[0], n[1] = -n[1];
+      for (int i = 0; i < D; ++i) up += n[i] * inward[i];
+      for (int i = 0; i < D; ++i) n[i] = up < 0 ? -n[i] : n[i];
     }
     T t = R;
     const int64_t met = walls_.hit(x, n, t, own);
@@ -158,83 +221,125 @@ class Team {
     if (flux_) add_flux(l, x, R, own, held);
     const T z2 = R * R * screening_;
     if (met >= 0) {
-      walls_.point(met, walls_.place_of(met, x, n, t), x);
-      const T s = higher(t / R, T(1e-10));
-      if (screening_ > 0) weight_[l] *= double(hit_weight(s, T(-elementary::log(s)), z2));
+      walls_.land(met, n, t, x);
+      if (screening_ > 0) weight_[l] *= double(passed(higher(t / R, T(1e-10)), z2));
     } else {
-      for (int i = 0; i < 2; ++i) x[i] += R * n[i];
-      if (screening_ > 0) weight_[l] /= double(walk::bessel_series<0>(z2 * T(0.25)));
+      for (int i = 0; i < D; ++i) x[i] += R * n[i];
+      if (screening_ > 0) weight_[l] /= double(walk::bessel_series<D - 2>(z2 * T(0.25)));
     }
     wall_[l] = met;
-    x_[0][l] = x[0], x_[1][l] = x[1];
+    for (int i = 0; i < D; ++i) x_[i][l] = x[i];
     if (weight_[l] < walk::kLightWeight)
       weight_[l] = (double(last_word_[l]) + 0.5) * 0x1p-32 * walk::kLightWeight < weight_[l] ? walk::kLightWeight : 0;
     ++step_[l];
   }
 
+  // (9) The first step of a walk of a pair, in a ball that reaches no part of the boundary; false where a wall is within epsilon.
+  bool enter(int l, T (&x)[D]) {
+    T R = lower(radius_[l], T(kLargestRadius));
+    walls_.closest(x, R);
+    if (!(R > epsilon_)) return false;
+    if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
+    R *= T(walk::kShrunk);
+    const T z2 = R * R * screening_;
+    walk::SourceWeight<T> source{T(1), T(0)};
+    if (wanted_[in_domain]) source = source_weight(first_s_[l], z2);
+    walk::First<T, D> at;
+    at.along = T(1) / walk::bessel_series<D - 2>(z2 * T(0.25)), at.source = source.value;
+    const T outward = T(D) / (R * walk::bessel_series<D>(z2 * T(0.25)));
+    T y[D] = {};
+    for (int i = 0; i < D; ++i) {
+      at.outward[i] = outward * first_n_[i][l], at.toward[i] = T(0);
+      if (wanted_[in_domain]) at.toward[i] = source.gradient / R * first_m_[i][l], y[i] = x[i] + R * first_s_[l] * first_m_[i][l];
+      x_[i][l] = x[i] + R * first_n_[i][l];
+    }
+    const Entered share = sink_.enter(slot_[l], at);
+    const double area = double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
+    if (wanted_[in_domain]) lists_[kEntered].add(y, T(share.here * area), slot_[l]);
+    share_[l] = share.after, wall_[l] = -1, step_[l] = 1;
+    return true;
+  }
+
   // The radius of the star around x, and the mass (4) of walls with mu in it.
-  T radius(int l, const T (&x)[2], int64_t own, T& mass) const {
+  T radius(int l, const T (&x)[D], int64_t own, T& mass) const {
     T R = lower(radius_[l], T(kLargestRadius));
     R = higher(epsilon_, walls_.silhouette(x, R));
     if (screening_ > 0) R = lower(R, T(walk::kMostScreened) / square_root(screening_));
-    if (!walls_.absorbs()) return R;
-    T distance = R;
-    if (walls_.closest(x, distance, true) < 0) return R;
-    T reach = T(kRobinRadius);
-    if (screening_ > 0) reach = lower(reach, T(kRobinScreened) / square_root(screening_));
-    R = lower(R, higher(distance, reach));
-    if (distance < R) mass = walls_.robin_mass(x, R, own);
-    if (screening_ > 0) mass *= walk::source_weight_disc(T(0.25), T(1.3862943611198906), R * R * screening_).value;
+    if constexpr (D == 2) {
+      T distance = R;
+      if (!walls_.absorbs() || walls_.closest(x, distance, true) < 0) return R;
+      T reach = T(kRobinRadius);
+      if (screening_ > 0) reach = lower(reach, T(kRobinScreened) / square_root(screening_));
+      R = lower(R, higher(distance, reach));
+      if (distance < R) mass = walls_.robin_mass(x, R, own);
+      if (screening_ > 0) mass *= walk::source_weight_disc(T(0.25), T(1.3862943611198906), R * R * screening_).value;
+    }
     return R;
   }
 
-  void add_source(int l, const T (&x)[2], const T (&n)[2], T R) {
-    const T s = source_[l], y[2] = {x[0] + R * s * n[0], x[1] + R * s * n[1]};
-    double w = weight_[l] * share_[l] * double(R) * double(R) * walk::green_mass(2) * extent_ * extent_;
-    if (screening_ > 0) w *= double(walk::source_weight_disc(s, T(-elementary::log(s)), R * R * screening_).value);
+  static T passed(T s, T z2) {
+    if constexpr (D == 2)
+      return hit_weight(s, T(-elementary::log(s)), z2);
+    else
+      return hit_weight_ball(s, z2);
+  }
+  static walk::SourceWeight<T> source_weight(T s, T z2) {
+    if constexpr (D == 2)
+      return walk::source_weight_disc(s, T(-elementary::log(s)), z2);
+    else
+      return walk::source_weight_ball(s, z2);
+  }
+
+  void add_source(int l, const T (&x)[D], const T (&n)[D], T R) {
+    const T s = source_[l];
+    T y[D];
+    for (int i = 0; i < D; ++i) y[i] = x[i] + R * s * n[i];
+    double w = weight_[l] * share_[l] * double(R) * double(R) * walk::green_mass(D) * extent_ * extent_;
+    if (screening_ > 0) w *= double(source_weight(s, R * R * screening_).value);
     lists_[in_domain].add(y, T(w), slot_[l]);
   }
 
   // (6)
-  void add_flux(int l, const T (&x)[2], T R, int64_t own, double held) {
+  void add_flux(int l, const T (&x)[D], T R, int64_t own, double held) {
     double u[4];
     for (int i = 0; i < 4; ++i) u[i] = (double(draw_[i][l]) + 0.5) * 0x1p-32;
-    const Drawn<T> z = walls_.draw(x, R, u);
+    const Drawn<T, D> z = walls_.draw(x, R, u);
     if (z.wall < 0) return;
     const int met = walls_.which(z.wall) ? on_robin : on_neumann;
-    const T d[2] = {z.x[0] - x[0], z.x[1] - x[1]}, r = square_root(d[0] * d[0] + d[1] * d[1]);
-    if (!wanted_[met] || !(r > 0) || !(r < R)) return;
-    if (z.wall != own && r > 4 * Walls<T>::kSlack) {
-      const T n[2] = {d[0] / r, d[1] / r};
-      T limit = r - 4 * Walls<T>::kSlack;
-      if (walls_.hit(x, n, limit, own, r) >= 0) return;
-    }
-    const T s = r / R, L = -elementary::log(s);
-    double w = weight_[l] * share_[l] * held * double(L) * 0.15915494309189533577 * extent_ / z.density;
-    if (screening_ > 0) w *= double(walk::source_weight_disc(s, L, R * R * screening_).value);
+    T r2 = 0;
+    for (int i = 0; i < D; ++i) r2 += (z.x[i] - x[i]) * (z.x[i] - x[i]);
+    const T r = square_root(r2), s = r / R;
+    if (!wanted_[met] || !(r > 0) || !(r < R) || !sees(walls_, x, z.x, z.wall, own)) return;
+    double green;  // times a scaled length in the plane, an area in space
+    if constexpr (D == 2)
+      green = double(T(-elementary::log(s))) * 0.15915494309189533577;
+    else
+      green = (double(T(1) - s) / double(r)) * 0.07957747154594766788;
+    double w = weight_[l] * share_[l] * held * green * extent_ / z.density;
+    if (screening_ > 0) w *= double(source_weight(s, R * R * screening_).value);
     w /= 1 + double(z.height) * double(walls_.mu(z.wall));
     lists_[met].add(z.x, T(w), slot_[l], z.wall, z.place);
   }
 
-  void finish(int l, T (&x)[2], bool out) {
+  void finish(int l, T (&x)[D], bool out) {
     uint32_t mark = uint32_t(step_[l]);
     if (weight_[l] > 0) {
       if (!(radius_[l] <= epsilon_)) mark |= walk::kCutOff;
       if (out) mark |= walk::kEscaped;
-      T place[1] = {place_[l]};
+      T place[D - 1] = {place_[l]};
       domain_.project(x, primitive_[l], place);
       const double w = weight_[l] * share_[l];
-      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(x, T(w), slot_[l], primitive_[l], place[0]);
+      if (!endless_ && wanted_[on_boundary]) lists_[on_boundary].add(x, T(w), slot_[l], primitive_[l], place);
     }
     sink_.mark(slot_[l], mark);
     busy_[l] = 0;
   }
 
   void flush(int met) {
-    List<T>& list = lists_[met];
+    List<T, D>& list = lists_[met];
     if (!list.count) return;
     for (int64_t e = list.count; e % W; ++e)
-      for (int i = 0; i < 2; ++i) list.x(i)[e] = list.x(i)[0];
+      for (int i = 0; i < D; ++i) list.x(i)[e] = list.x(i)[0];
     for (int64_t e = list.count; e % W; ++e) list.weight()[e] = 0;
     sink_.take(met, list);
     list.count = 0;
@@ -242,23 +347,43 @@ class Team {
 
   const walk::Walk<T>& p_;
   const walk::Slots slots_;
-  const polygon::Polygon<V> domain_;
-  const Walls<T> walls_;
-  Sink& sink_;
+  const Domain& domain_;
+  const Reflects& walls_;
+  Sink<T, D>& sink_;
   const T* const start_;
   const double extent_;
   const T epsilon_, screening_;  // scaled
   const uint32_t global_instance_;
   const bool endless_;
   bool wanted_[kMet], flux_;
-  List<T> lists_[kMet];
-  alignas(64) T x_[2][W], n_[2][W], source_[W], radius_[W], place_[W];
+  List<T, D> lists_[kLists];
+  alignas(64) T x_[D][W], n_[D][W], source_[W], radius_[W], place_[W];
+  alignas(64) T first_n_[D][W], first_m_[D][W], first_s_[W];  // of walks of pairs that begin
   alignas(64) Int busy_[W], step_[W], primitive_[W];
   alignas(64) uint32_t point_[W], walk_[W], last_word_[W], draw_[4][W];
   double weight_[W], share_[W];
   int64_t slot_[W], wall_[W];
   int64_t next_ = 0, last_ = 0;
 };
+
+// Runs slots [first, last) of one instance into a sink that is made of `made_of`: of a polygon or a mesh.
+template <template <class, int> class Own, class T, class... Args>
+void run_team(const Stars<T>& p, int64_t instance, const walk::Slots& slots, int64_t first, int64_t last, Args&&... made_of) {
+  using V = Lanes<T>;
+  const auto run = [&](const auto& domain, const auto& walls) {
+    using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
+    using Reflects = typename std::remove_const<typename std::remove_reference<decltype(walls)>::type>::type;
+    Own<V, Domain::D> sink(made_of...);
+    Team<V, Domain, Reflects>(p, instance, slots, domain, walls, sink).run(first, last);
+    sink.finish();
+  };
+  const int D = p.walk.dimension;
+  const double extent = p.walk.frame[(D + 2) * instance + D];
+  if (p.walk.mesh)
+    run(mesh::Mesh<V>(*p.walk.mesh), Facets<T>(p.reflecting[instance], extent));
+  else
+    run(polygon::Polygon<V>(p.walk.grids[instance]), Walls<T>(p.reflecting[instance], extent));
+}
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::wos::stars

@@ -13,18 +13,18 @@ constexpr int64_t kPartNumbers = 1 << 21;  // of all parts together, 16 MB: a gr
 constexpr int64_t kLeastParts = 8;         // so many parts there may be
 constexpr int64_t kPieceWalks = 16384;     // of a part between two looks for an interrupt
 
-// A sink of a Team: what a walk adds to the gradients is its share of its node's, grad / size.
+// What a walk adds to the gradients is its share of its node's, grad / size.
 template <class V, int D>
-class Shares {
+class Shares final : public Sink<V, D> {
  public:
-  using T = Element<V>;
-  using I = Bits<V>;
-  static constexpr int W = kWidth<V>;
-  const bool wants_sources;
-  const int64_t patience = 1, iterations = kIterations;
+  using typename Sink<V, D>::T;
+  using typename Sink<V, D>::I;
+  using Sink<V, D>::W;
+  using Sink<V, D>::wants_sources;
+  using Sink<V, D>::iterations;
 
   Shares(const WalkAdjoint<T>& q, int64_t instance, double* ddirichlet, double* dsource)
-      : wants_sources(dsource != nullptr),
+      : Sink<V, D>(dsource != nullptr, 1, kIterations, squared_extent(q.forward, instance)),
         p_(q.forward),
         nodes_(p_.nodes()),
         grad_(q.grad + instance * p_.N * nodes_ * p_.channels()),
@@ -39,7 +39,7 @@ class Shares {
       for (int l = 0; l < W; ++l) c[l] = 0;
   }
 
-  void begin(int lane, int64_t, int64_t point, int64_t walk) {
+  void begin(int lane, int64_t, int64_t point, int64_t walk) override {
     const int64_t sample = walk / p_.group(), first = p_.first_walk / p_.group(), end = first + p_.walks / p_.group();
     int64_t at = first, node = 0, size = node_size(at, end);
     for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
@@ -48,7 +48,7 @@ class Shares {
     share_[lane] = of_channel_[0][lane];
     exact_[lane] = grad[0] / double(size * p_.group());
   }
-  void enter(I lanes, const First<V, D>& at) {
+  void enter(I lanes, const First<V, D>& at) override {
     V after = load<V>(of_channel_[0]) * at.along, here = load<V>(of_channel_[0]) * at.source;
     for (int i = 0; i < D; ++i) {
       const V g = load<V>(of_channel_[1 + i]) * T(1 / boundary_.frame[D]);
@@ -59,16 +59,13 @@ class Shares {
     for (int l = 0; l < W; ++l) exact_[l] = lanes[l] ? double(after[l]) : exact_[l];
     store(first_share_, lanes != 0 ? here : load<V>(first_share_));
   }
-  QF_HD V weigh(V weight, I first) const {
-    return weight * (first != 0 ? load<V>(first_share_) : load<V>(share_)) * T(source_.frame[D] * source_.frame[D]);
-  }
-  void mark(int lane, int64_t end, int64_t, uint32_t) { end_shares_[end] = exact_[lane]; }
+  void mark(int lane, int64_t end, int64_t, uint32_t) override { end_shares_[end] = exact_[lane]; }
 
-  void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t) {
+  void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t) override {
     if (wants_sources && events.iterations) of_source_.add(events.x, events.weight, events.iterations * W);
   }
 
-  void close(const Ends<T, D>& ends) {
+  void close(const Ends<T, D>& ends) override {
     if (!of_boundary_.wanted()) return;
     const int64_t n = ends.count, padded = (n + W - 1) / W * W;
     for (int64_t e = 0; e < n; ++e) {
@@ -81,12 +78,19 @@ class Shares {
   }
 
  private:
+  using Sink<V, D>::share_;
+  using Sink<V, D>::first_share_;
+  static T squared_extent(const Walk<T>& p, int64_t instance) {
+    const double extent = p.frame[instance * (D + 2) + D];
+    return T(extent * extent);
+  }
+
   const Walk<T>& p_;
   const int64_t nodes_;
   const double* const grad_;
   const data::Field<V, D> boundary_, source_;
   data::FieldAdjoint<V, D> of_boundary_, of_source_;
-  alignas(64) T share_[W], first_share_[W], of_channel_[1 + D][W];
+  alignas(64) T of_channel_[1 + D][W];
   alignas(64) double exact_[W];  // share_ before it was rounded
   Scratch<double> end_shares_;
   Scratch<T> shares_;

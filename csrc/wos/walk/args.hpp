@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/abi/table.hpp"
+#include "core/lanes/hd.hpp"
 #include "wos/data/args.hpp"
 #include "wos/mesh/args.hpp"
 #include "wos/polygon/args.hpp"
@@ -11,19 +12,29 @@
 namespace quatrefoil::wos::walk {
 
 // README (5): the size of the aligned power of two that begins at walk `at` of a range that ends at `end`.
-constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
+QF_HD constexpr std::int64_t node_size(std::int64_t at, std::int64_t end) {
   std::int64_t size = 1;
   while (at % (2 * size) == 0 && at + 2 * size <= end) size *= 2;
   return size;
 }
-constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) {
+QF_HD constexpr std::int64_t node_count(std::int64_t first, std::int64_t walks) {
   std::int64_t nodes = 0;
   for (std::int64_t at = first; at < first + walks; at += node_size(at, first + walks)) ++nodes;
   return nodes;
 }
 
 // How many harmonics of degrees 0 to `modes` there are on the unit sphere.
-constexpr std::int64_t harmonics(int dimension, std::int64_t modes) { return dimension == 2 ? 2 * modes + 1 : (modes + 1) * (modes + 1); }
+QF_HD constexpr std::int64_t harmonics(int dimension, std::int64_t modes) {
+  return dimension == 2 ? 2 * modes + 1 : (modes + 1) * (modes + 1);
+}
+
+// What the boundary is made of, as it came: on a GPU in place of grids, a mesh and a solid. Nobody has looked at the numbers.
+struct Pieces {
+  const double* ends = nullptr;         // (count, width): segments, triangles, or one row of a solid; null: the unit ball
+  const std::int64_t* first = nullptr;  // (polygons + 1,)
+  std::int64_t count = 0, width = 0, polygons = 0;
+  bool solid = false;
+};
 
 // B instances of N points of `dimension` coordinates.
 template <class T>
@@ -42,10 +53,11 @@ struct Walk {
   bool gradient;         // walks come in antithetic pairs; a node's numbers are those of pairs
   double *mean, *m2;     // (B, N, nodes, channels): the nodes of walks [first_walk, first_walk + walks)
   std::int64_t* counts;  // (B, N, 3): steps; walks cut off at max_steps; walks that left the box by rounding
+  Pieces pieces;
 
-  int group() const { return gradient ? 2 : 1; }                 // walks that make a sample
-  int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
-  std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
+  QF_HD int group() const { return gradient ? 2 : 1; }                 // walks that make a sample
+  QF_HD int channels() const { return gradient ? 1 + dimension : 1; }  // of a sample: the value, and the gradient's components
+  QF_HD std::int64_t nodes() const { return node_count(first_walk / group(), walks / group()); }
 };
 
 template <class T>

@@ -44,9 +44,8 @@ struct Call {
         N(given["N"]),
         dirichlet_numbers(numbers_of(given, "dirichlet", "R K")),
         source_numbers(sources ? numbers_of(given, "source", "S J") : nothing()),
-        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.boundaries.pieces(), o.first_instance, scene.B,
-                  scene.D),
-        source(given, "source", source_numbers, o.source_kind, o.f, scene.boundaries.pieces(), o.first_instance, scene.B, scene.D),
+        dirichlet(given, "dirichlet", dirichlet_numbers, o.dirichlet_kind, o.g, scene.pieces(), o.first_instance, scene.B, scene.D),
+        source(given, "source", source_numbers, o.source_kind, o.f, scene.pieces(), o.first_instance, scene.B, scene.D),
         options(o) {
     scene.set_outside(given, o.outside);
     given.require(!o.outside || (source.data.kind == data::Kind::none && o.range.screening == 0), "outside u is harmonic");
@@ -107,11 +106,17 @@ void walk_vjp(Arguments& given, const std::string& dirichlet_kind, const std::st
     const Call<T> call(given, options);
     const double* const grad = given.input("grad", "B N nodes channels");
     for (const char* name : {"dstart", "dframe", "dends", "dfirst"}) given.no_output(name);
-    double* const ddirichlet = given.gradient_of("dirichlet");
-    double* const dsource = given.gradient_of("source");
+    const auto gradient_of = [&](const char* name, const View& numbers) -> double* {  // null: rows of no instances too
+      double* const to = given.gradient_of(name);
+      return numbers.size() ? to : nullptr;
+    };
+    double* const ddirichlet = gradient_of("dirichlet", call.dirichlet_numbers);
+    double* const dsource = gradient_of("source", call.source_numbers);
     given.all_taken();
+#if !defined(QF_DEVICE)  // where the kernel does it
     if (ddirichlet) std::fill_n(ddirichlet, call.dirichlet_numbers.size(), 0.0);
     if (dsource) std::fill_n(dsource, call.source_numbers.size(), 0.0);
+#endif
     call.for_groups([&](const Walk<T>& p, std::int64_t begin) {
       WalkAdjoint<T> q{};
       q.forward = p;
@@ -151,6 +156,7 @@ void expand(Arguments& given, const std::string& dirichlet_kind, std::int64_t se
   });
 }
 
+#if !defined(QF_DEVICE)
 void gather(Arguments& given, std::int64_t modes, int threads) {
   Gather p{};
   p.coefficients = given.input("coefficients", "balls samples harmonics");
@@ -229,6 +235,7 @@ py::array_t<std::uint32_t> philox(const py::array_t<std::uint32_t, py::array::c_
   table().philox(counters.data(), counters.shape(0), key0, key1, words.mutable_data());
   return words;
 }
+#endif
 
 }  // namespace
 
@@ -236,10 +243,12 @@ void bind(py::module_& m) {
   define(m, "walk", &walk);
   define(m, "walk_vjp", &walk_vjp);
   define(m, "expand", &expand);
+#if !defined(QF_DEVICE)  // there the others are composed
   define(m, "balls", &balls);
   define(m, "gather", &gather);
   define(m, "place", &place);
   m.def("philox", &philox, py::arg("counters"), py::arg("key0"), py::arg("key1"));
+#endif
 }
 
 }  // namespace quatrefoil::wos::walk

@@ -14,6 +14,7 @@ constexpr std::int64_t kMaxSteps = 1 << 20;  // what the counter of the random w
 constexpr std::int64_t kMaxWalks = 1LL << 32;
 constexpr std::int64_t kMaxIndex = 1LL << 32;  // of instances and points: words of the counter
 
+#if !defined(QF_DEVICE)
 // The frames of B instances and the boundary: one polygon for all, one each, a mesh, or a solid.
 struct Scene {
   const double* frame;
@@ -31,6 +32,7 @@ struct Scene {
     given.require(!is || (D == 3 && !boundaries.solid.field), "outside of balls, boxes and meshes in space");
     outside = is;
   }
+  data::Pieces pieces() const { return boundaries.pieces(); }
   double epsilon(std::int64_t instance) const { return frame[instance * (D + 2) + D + 1]; }
 };
 
@@ -57,6 +59,41 @@ class Grids {  // of instances [begin, end); they live as long as this
   std::vector<std::shared_ptr<polygon::OwnedGrid<T>>> owned_;
   std::vector<polygon::Grid<T>> grids_;
 };
+#else
+// The same in a GPU's memory, where nobody looks at a number: shapes say what the boundary is. What a memo keeps is of the host, and left
+// out; a function of signed distances, which would be one, cannot be had there.
+struct Scene {
+  const double* frame;
+  std::int64_t B, D;
+  Pieces of;
+  bool outside = false;
+
+  Scene(Arguments& given, const py::object&) : frame(given.input("frame", "B E")), B(given["B"]), D(given["D"]) {
+    given.require(given["E"] == D + 2 && D >= 2 && D <= solid::kMostDimension, "frame has d + 2 numbers a row");
+    const auto ends = given.optional_input("ends", "M C");
+    const auto first = given.optional_input("first", "F");
+    given.require(ends.view().present == first.view().present, "ends and first go together");
+    of.ends = ends, of.first = first;
+    if (!of.ends) return;
+    of.count = given["M"], of.width = given["C"], of.polygons = given["F"] - 1;
+    of.solid = of.count == 1 && solid::is_solid(of.width, D);
+    if (of.solid) {
+      given.require(of.polygons == 1, "a solid is one row");
+      if (of.width == solid::field_head(D) + D + 1)
+        given.refuse_type(
+            "signed distances are a function of the host; give their values at the nodes of a grid, or move the arrays to the host");
+      return;
+    }
+    given.require(of.width == D * D && D <= 3 && of.count >= 1, "ends are segments in the plane, triangles in space");
+    given.require(of.polygons == 1 || (D == 2 && of.polygons == B), "one polygon, or one an instance");
+  }
+  void set_outside(const Arguments& given, bool is) {
+    given.require(!is || (D == 3 && !(of.solid && of.width != D)), "outside of balls, boxes and meshes in space");
+    outside = is;
+  }
+  data::Pieces pieces() const { return {nullptr, of.polygons, of.ends && !of.solid ? of.count : -1}; }
+};
+#endif
 
 // Walks [first_walk, first_walk + walks) of every point, alone or in pairs.
 struct Range {
@@ -90,6 +127,13 @@ inline void check_indices(const Arguments& given, std::int64_t first_instance, s
 template <class T, class F>
 void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads, F&& f) {
   const GilReleased released;
+#if defined(QF_DEVICE)
+  Walk<T> p{};
+  p.pieces = scene.of, p.outside = scene.outside;
+  p.start = start, p.frame = scene.frame;
+  p.B = scene.B, p.N = N, p.dimension = int(scene.D), p.threads = threads;
+  f(p, 0);
+#else
   for (std::int64_t begin = 0; begin < scene.B; begin += kInstances) {
     const std::int64_t end = std::min(scene.B, begin + kInstances);
     const Grids<T> grids(scene, begin, end, threads);
@@ -101,6 +145,7 @@ void for_groups(const Scene& scene, const T* start, std::int64_t N, int threads,
     p.B = end - begin, p.N = N, p.dimension = int(scene.D), p.threads = threads;
     f(p, begin);
   }
+#endif
 }
 
 }  // namespace quatrefoil::wos::walk

@@ -7,6 +7,22 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
+// Counter word 0: stream (4 bits), trial (8), block (20).
+constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
+constexpr uint32_t kSourceDirectionStream = 2u << 28;  // in more than three dimensions
+constexpr uint32_t kTrial = 1u << 20;
+constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // marks of a walk, beside its steps
+constexpr double kShrunk = 0.99;                             // of a pair's first ball, so that both its points stay inside: README (13)
+constexpr double kMostScreened = 2;     // R sqrt(screening) of a ball; where it would be more, the ball is smaller: README (9)
+constexpr double kLightWeight = 0.125;  // of a walk: below it a walk may end, README (14)
+
+// The first ball of a walk of a pair (13): with u, what the walk finds from its sphere on, and s, f at its source point times |G|,
+//   value = along u + source s,   gradient = outward u + toward s,   scaled.
+template <class V, int D>
+struct First {
+  V along, source, outward[D], toward[D];
+};
+
 // The random words of W walks of T.
 template <class V>
 using Words = Lanes<uint32_t, kWidth<V>>;
@@ -148,6 +164,73 @@ QF_HD SourceWeight<V> source_weight_ball(V s, V z2) {
   const V slope = odd / (s * s) - s * odd_end * bessel_series<3>(qs) / bessel_series<3>(q);
   return {bessel_series<1>(q * rest * rest) / bessel_series<1>(q), slope * s / rest};
 }
+
+// ------------------------------------------------------------ more than three dimensions
+
+constexpr int kRadialTerms = 14;  // of series in z^2 / 4 <= 1
+
+// A function of the radius s and its slope.
+struct Radial {
+  double value, slope;
+};
+
+// (9) for any order nu = half / 2.
+QF_BOTH double bessel_series(double half, double q) {
+  double sum = 1;
+  for (int k = kRadialTerms; k >= 1; --k) sum = sum * q / (k * (0.5 * half + k)) + 1;
+  return sum;
+}
+// (22) s^(D - 2) times the solution that is s^(2 - D) (1 + ...) at 0: in odd dimensions Psi of the order -nu, else with a logarithm.
+QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
+  const double t = q * s * s, slope_of_t = 2 * q * s;
+  if (D % 2) {
+    const double half = double(2 - D);
+    double sum = 0, slope = 0, term = 1;
+    for (int k = 0; k <= kRadialTerms + D / 2; ++k) {
+      sum += term;
+      const double next = term / ((k + 1) * (0.5 * half + k + 1));
+      slope += (k + 1) * next;
+      term = next * t;
+    }
+    return {sum, slope * slope_of_t};
+  }
+  const int64_t n = D / 2 - 1;
+  double sum = 0, slope = 0, term = 1;  // sum_k<n (-t)^k (n - 1 - k)! / ((n - 1)! k!)
+  for (int64_t k = 0; k < n; ++k) {
+    sum += term;
+    if (k + 1 == n) break;
+    const double next = -term / (double(n - 1 - k) * double(k + 1));
+    slope += double(k + 1) * next;
+    term = next * t;
+  }
+  double power = n % 2 ? 2 : -2, harmonic = 0;  // t^(n - 1) times 2 (-1)^(n + 1) / ((n - 1)! n!)
+  for (int64_t k = 1; k <= n; ++k) power /= double(k), harmonic += 1.0 / double(k);
+  for (int64_t k = 1; k < n; ++k) power *= t / double(k);
+  const double logarithm = elementary::log(s);
+  double shared = harmonic;  // H_k + H_(n + k)
+  for (int64_t k = 0; k <= kRadialTerms; ++k) {
+    const double about = logarithm - 0.5 * shared;
+    sum += power * t * about;
+    slope += power * (double(n + k) * about + 0.5);  // d ln s / dt = 1 / (2 t)
+    power *= t / (double(k + 1) * double(n + k + 1));
+    shared += 1 / double(k + 1) + 1 / double(n + k + 1);
+  }
+  return {sum, slope * slope_of_t};
+}
+
+// (21) How a source point at r = s R weighs against G / |G| of the Laplace equation.
+QF_BOTH SourceWeight<double> source_weight_wide(int64_t D, double s, double z2) {
+  const double q = 0.25 * z2, qs = q * s * s, half = double(D - 2);
+  double power = 1;  // s^(D - 2)
+  for (int64_t k = 2; k < D; ++k) power *= s;
+  const Radial here = singular_radial(D, q, s), end = singular_radial(D, q, 1);
+  const double falls = half * here.value / s - here.slope, falls_at_end = half * end.value - end.slope;
+  const double first = power * bessel_series(half, qs) / bessel_series(half, q);
+  const double first_slope = power * s * bessel_series(half + 2, qs) / bessel_series(half + 2, q);
+  return {(here.value - end.value * first) / (1 - power), (falls - falls_at_end * first_slope) / (1 - power)};
+}
+
+// ------------------------------------------------------------ sums
 
 // (6) The merge of two nodes of n walks each, as python/quatrefoil/wos/walk/state.py writes it: every product that could be fused is exact.
 QF_HD void merge_equal(double n, double& mean, double& m2, double mean_b, double m2_b) {

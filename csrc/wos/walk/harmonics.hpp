@@ -4,7 +4,6 @@
 #include "core/run/parallel.hpp"
 #include "wos/walk/args.hpp"
 #include "wos/walk/formula.hpp"
-#include "wos/walk/radial.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {

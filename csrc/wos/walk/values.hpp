@@ -6,20 +6,19 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// A sink of a Team. `values` and `marks` have a number a slot; a channel of the values begins every `slots` numbers.
+// `values` and `marks` have a number a slot; a channel of the values begins every `slots` numbers.
 template <class V, int D>
-class Values {
+class Values final : public Sink<V, D> {
  public:
-  using T = Element<V>;
-  using I = Bits<V>;
-  static constexpr int W = kWidth<V>;
-  const bool wants_sources;
-  const int64_t patience, iterations;
+  using typename Sink<V, D>::T;
+  using typename Sink<V, D>::I;
+  using Sink<V, D>::W;
+  using Sink<V, D>::wants_sources;
+  using Sink<V, D>::iterations;
 
   Values(const Walk<T>& p, int64_t instance, double* values, int64_t slots, uint32_t* marks)
-      : wants_sources(p.source.kind != data::Kind::none),
-        patience(p.dirichlet.kind == data::Kind::function ? kCallPoints : 1),
-        iterations(p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints / W) : kIterations),
+      : Sink<V, D>(p.source.kind != data::Kind::none, p.dirichlet.kind == data::Kind::function ? kCallPoints : 1,
+                   p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints / W) : kIterations),
         pairs_(p.gradient),
         slots_(slots),
         values_(values),
@@ -31,36 +30,34 @@ class Values {
         end_firsts_(pairs_ ? kFirst * most_ends<V>(iterations) : 0),
         end_values_(2 * most_ends<V>(iterations)),
         absolute_(most_ends<V>(iterations) * D) {
-    for (int l = 0; l < W; ++l) sum_[l] = first_sum_[l] = 0;
+    for (int l = 0; l < W; ++l) sum_[l] = first_sum_[l] = 0, this->share_[l] = 1, this->first_share_[l] = -1;
   }
 
-  void begin(int lane, int64_t, int64_t, int64_t) {
+  void begin(int lane, int64_t, int64_t, int64_t) override {
     if (!pairs_) return;  // without a step: the value is that of the boundary, the gradient is not known
     for (int j = 0; j < kFirst; ++j) first_[j][lane] = T(__builtin_nan(""));
     first_[0][lane] = 1, first_[1][lane] = 0;
   }
-  void enter(I lanes, const First<V, D>& at) {
+  void enter(I lanes, const First<V, D>& at) override {
     const auto keep = [&](int j, V v) { store(first_[j], lanes != 0 ? v : load<V>(first_[j])); };
     keep(0, at.along), keep(1, at.source);
     const V scale = broadcast<V>(T(1 / boundary_.frame[D]));  // the gradient is that of absolute coordinates
     for (int i = 0; i < D; ++i) keep(2 + i, at.outward[i] * scale), keep(2 + D + i, at.toward[i] * scale);
   }
-  // Below 0: in the first ball of a pair.
-  QF_HD V weigh(V weight, I first) const { return first != 0 ? -weight : weight; }
-  void mark(int lane, int64_t end, int64_t slot, uint32_t mark) {
+  void mark(int lane, int64_t end, int64_t slot, uint32_t mark) override {
     marks_[slot] = mark;
     if (!pairs_) return;
     for (int j = 0; j < kFirst; ++j) end_firsts_[j * most_ends<V>(iterations) + end] = first_[j][lane];
   }
 
-  void sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t first) {
+  void sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t first) override {
     if (!wants_sources)
       for (int64_t e = first; e < ends.count; ++e) end_sums_[e] = first_sum(e) = 0;
     else if (events.iterations)
       add_sources(events, ends, first);
   }
 
-  void close(const Ends<T, D>& ends) {
+  void close(const Ends<T, D>& ends) override {
     const int64_t n = ends.count;
     double* const values = end_values_ + most_ends<V>(iterations);
     if (boundary_.data.kind == data::Kind::per_vertex)

@@ -12,17 +12,11 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// Counter word 0: stream (4 bits), trial (8), block (20). wide.hpp has the streams of more dimensions.
-constexpr uint32_t kSourceStream = 1u << 28, kRouletteStream = 3u << 28, kFirstStream = 4u << 28;
-constexpr uint32_t kTrial = 1u << 20;
-constexpr uint32_t kCutOff = 1u << 31, kEscaped = 1u << 30;  // marks of a walk, beside its steps
-constexpr double kStepNs = 25;                               // one step of one walk
-constexpr double kUsualSteps = 12;                           // a walk, at epsilon 1e-3
-constexpr double kShrunk = 0.99;                             // of a pair's first ball, so that both its points stay inside: README (13)
-constexpr double kMostScreened = 2;     // R sqrt(screening) of a ball; where it would be more, the ball is smaller: README (9)
-constexpr double kLightWeight = 0.125;  // of a walk: below it a walk may end, README (14)
-constexpr int64_t kIterations = 64;     // steps of a team between two evaluations of data: the events stay in the L2 cache
-constexpr int64_t kCallPoints = 4096;   // points a call of a user's function, or more
+constexpr double kStepNs = 25;         // one step of one walk
+constexpr double kUsualSteps = 12;     // a walk, at epsilon 1e-3
+constexpr double kLeastHalfDisc = 16;  // epsilons: the radius of a half disc that is used, README (24)
+constexpr int64_t kIterations = 64;    // steps of a team between two evaluations of data: the events stay in the L2 cache
+constexpr int64_t kCallPoints = 4096;  // points a call of a user's function, or more
 
 // Ends that a team may hold before it closes them.
 template <class V>
@@ -54,23 +48,35 @@ struct Ends {
   int64_t count;
 };
 
-// Runs walks and hands what they meet to a Sink:
-//   begin(lane, slot, point, walk)      a lane takes a walk
-//   enter(lanes, First)                 lanes make the first step of a walk of a pair
-//   weigh(V weight, first)              what a source point counts in every lane; it lies in the first ball of a pair in lanes `first`
-//   mark(lane, end, slot, steps)        a walk has ended; steps and marks
-//   sources(Events, Ends, first)        every now and then; ends [first, count) are new
-//   close(Ends)                         their boundary values, when at least `patience` walks have ended
-// and says whether it wants_sources and after how many iterations at most it wants to be handed what there is.
-//
-// The first ball of a walk of a pair (13): with u, what the walk finds from its sphere on, and s, f at its source point times |G|,
-//   value = along u + source s,   gradient = outward u + toward s,   scaled.
+// What a Team hands on what walks meet.
 template <class V, int D>
-struct First {
-  V along, source, outward[D], toward[D];
+class Sink {
+ public:
+  using T = Element<V>;
+  using I = Bits<V>;
+  static constexpr int W = kWidth<V>;
+  const bool wants_sources;
+  const int64_t patience, iterations;  // see close; after how many iterations at most it wants to be handed what there is
+
+  virtual void begin(int lane, int64_t slot, int64_t point, int64_t walk) = 0;             // a lane takes a walk
+  virtual void enter(I lanes, const First<V, D>& at) = 0;                                  // lanes make the first step of a walk of a pair
+  virtual void mark(int lane, int64_t end, int64_t slot, uint32_t mark) = 0;               // a walk has ended; steps and marks
+  virtual void sources(const Events<T, D>& events, const Ends<T, D>&, int64_t first) = 0;  // every now and then; ends from first on are new
+  virtual void close(const Ends<T, D>& ends) = 0;  // their boundary values, when at least `patience` walks have ended
+  // What a source point counts in every lane; in lanes `first` it lies in the first ball of a pair.
+  QF_HD V weigh(V weight, I first) const { return weight * (first != 0 ? load<V>(first_share_) : load<V>(share_)) * area_; }
+
+ protected:
+  Sink(bool sources, int64_t least, int64_t most, T area = 1) : wants_sources(sources), patience(least), iterations(most), area_(area) {}
+  ~Sink() = default;
+  alignas(64) T share_[W], first_share_[W];
+
+ private:
+  const T area_;
 };
 
-template <class V, class Domain, class Sink>
+// Runs walks and hands what they meet to a Sink.
+template <class V, class Domain>
 class Team {
  public:
   static constexpr int D = Domain::D, W = kWidth<V>;
@@ -80,7 +86,7 @@ class Team {
   using Int = Bits<T>;
   using U = Words<V>;
 
-  Team(const Walk<T>& p, int64_t instance, const Slots& slots, const Domain& domain, Sink& sink)
+  Team(const Walk<T>& p, int64_t instance, const Slots& slots, const Domain& domain, Sink<V, D>& sink)
       : p_(p),
         slots_(slots),
         domain_(domain),
@@ -89,6 +95,8 @@ class Team {
         epsilon_(p.frame[instance * (D + 2) + D + 1]),
         screening_(T(p.screening * p.frame[instance * (D + 2) + D] * p.frame[instance * (D + 2) + D])),
         global_instance_(uint32_t(p.first_instance + instance)),
+        half_disc_(T(kLeastHalfDisc * epsilon_)),
+        half_discs_(p.source.kind == data::Kind::none && screening_ == 0 && pays(domain)),
         iterations_(sink.iterations),
         capacity_(most_ends<V>(iterations_)),
         events_(sink.wants_sources ? iterations_ * W * (D + 1) : 0),
@@ -106,16 +114,26 @@ class Team {
     const bool plain = !p_.gradient && screening_ == 0;
     while (refill()) {
       check(kSharing * W * kStepNs);
-      if (plain)
-        advance<true>();
-      else
-        advance<false>();
+      if constexpr (kHalfDiscs)
+        if (half_discs_) {
+          plain ? advance<true, true>() : advance<false, true>();
+          if (iteration_ + kSharing > iterations_) collect(false);
+          continue;
+        }
+      plain ? advance<true, false>() : advance<false, false>();
       if (iteration_ + kSharing > iterations_) collect(false);
     }
     collect(true);
   }
 
  private:
+  static constexpr bool kHalfDiscs = std::is_same<Domain, polygon::Polygon<V>>::value;
+  // Half discs save the steps below their size, which must be two thirds of all, for they are dearer.
+  bool pays(const Domain& domain) const {
+    if constexpr (kHalfDiscs) return double(domain.clear()) * domain.clear() * domain.clear() >= epsilon_;
+    return false;
+  }
+
   // Gives every idle lane the next walk; false when all are done.
   bool refill() {
     bool any = false;
@@ -146,8 +164,8 @@ class Team {
   };
 
   // kSharing steps of every busy lane, (1) and (2). The state is in registers between load and store. Walks begin at the first of them.
-  // plain: neither screening nor pairs.
-  template <bool plain>
+  // plain: neither screening nor pairs. half_discs: near long segments (24).
+  template <bool plain, bool half_discs>
   void advance() {
     V x[D];
     for (int i = 0; i < D; ++i) x[i] = load<V>(x_[i]);
@@ -160,14 +178,21 @@ class Team {
     const I limit = I{} + Int(p_.max_steps);
     for (int s = 0; s < kSharing; ++s) {
       polygon::Seen<V> seen = domain_.look(x, busy);
-      I ends = busy & ((seen.radius <= epsilon) | (step >= limit));
+      I landed{}, moved{};
+      V n[D];
+      direction<V>(words[(D - 1) * s], words[(D - 1) * s + D - 2], n);
+      if constexpr (half_discs) {
+        const I later = !plain && p_.gradient ? step > 0 : (step > 0) | (seen.radius > epsilon);
+        landed = domain_.leave_half_discs(x, busy & later & (step < limit), n, half_disc_, seen, moved);
+        step -= landed;
+      }
+      I ends = busy & ~(moved & ~landed) & ((seen.radius <= epsilon) | (step >= limit));
       if (solid::kOutside<Domain> || (!plain && screening_ > 0)) ends |= busy & (weight == 0);
       ended_before_[iteration_] = ended_;
       if (const unsigned ending = bits(ends)) finish(ending, x, step, weight, seen);
       busy &= ~ends;
+      moved &= busy;
       if (!plain && screening_ > 0) seen.radius = lower(seen.radius, broadcast<V>(T(kMostScreened) / square_root(screening_)));
-      V n[D];
-      direction<V>(words[(D - 1) * s], words[(D - 1) * s + D - 2], n);
       I first{};
       if (!plain && s == 0 && p_.gradient) first = busy & (step == 0);
       if (!plain && s == 0 && p_.gradient && bits(first))
@@ -177,7 +202,7 @@ class Team {
       V next[D];
       for (int i = 0; i < D; ++i) next[i] = x[i] + seen.radius * n[i];
       if constexpr (solid::kOutside<Domain>) come_back(x, busy & ~first, step, id, next, weight);
-      for (int i = 0; i < D; ++i) x[i] = busy != 0 ? next[i] : x[i];
+      for (int i = 0; i < D; ++i) x[i] = (busy & ~moved) != 0 ? next[i] : x[i];
       if (!plain && screening_ > 0) weight = survive(weight, busy & ~first, seen.radius, step, id);
       step -= busy;  // a mask is -1
       ++iteration_;
@@ -346,11 +371,13 @@ class Team {
   const Walk<T>& p_;
   const Slots slots_;
   const Domain& domain_;
-  Sink& sink_;
+  Sink<V, D>& sink_;
   const T* const start_;
   const double epsilon_;
   const T screening_;  // scaled
   const uint32_t global_instance_;
+  const T half_disc_;  // the radius of the smallest that is used
+  const bool half_discs_;
   const int64_t iterations_, capacity_;
   alignas(64) T x_[D][W], weight_[W];
   alignas(64) Int busy_[W], step_[W];
@@ -387,14 +414,14 @@ void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
     with_inside<V>(p, instance, f);
 }
 
-// Runs slots [first, last) of one instance into a Sink that is made of `made_of`.
-template <template <class, int> class Sink, class T, class... Args>
+// Runs slots [first, last) of one instance into a sink that is made of `made_of`.
+template <template <class, int> class Own, class T, class... Args>
 void run_team(const Walk<T>& p, int64_t instance, const Slots& slots, int64_t first, int64_t last, const Args&... made_of) {
   using V = Lanes<T>;
   with_domain<V>(p, instance, [&](const auto& domain) {
     using Domain = typename std::remove_const<typename std::remove_reference<decltype(domain)>::type>::type;
-    Sink<V, Domain::D> sink(made_of...);
-    Team<V, Domain, Sink<V, Domain::D>>(p, instance, slots, domain, sink).run(first, last);
+    Own<V, Domain::D> sink(made_of...);
+    Team<V, Domain>(p, instance, slots, domain, sink).run(first, last);
   });
 }
 

@@ -3,13 +3,11 @@
 #include "core/run/interrupt.hpp"
 #include "wos/data/wide.hpp"
 #include "wos/solid/locate.hpp"
-#include "wos/walk/radial.hpp"
 #include "wos/walk/walker.hpp"
 
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-constexpr uint32_t kSourceDirectionStream = 2u << 28;
 constexpr double kWideNs = 30;                // a step, for each dimension
 constexpr int64_t kWideNumbers = 1 << 18;     // of the ends of walks that are in memory together
 constexpr int64_t kWideEvents = kCallPoints;  // source points that are evaluated together

@@ -13,16 +13,17 @@ from types import ModuleType
 from typing import Any
 
 from .._spec import Op
-from . import cuda, native, numba
+from . import array, cuda, native, numba
 
-_MODULES: dict[str, ModuleType] = {"native": native, "cuda": cuda, "numba": numba}
+_MODULES: dict[str, ModuleType] = {"native": native, "cuda": cuda, "array": array, "numba": numba}
+_OF_THE_HOST = ("native", "numba")
 _FORCED: str | None = None  # by QUATREFOIL_BACKEND, read at import
 CHOSEN: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
 
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Within the block, in this thread or task, every call takes this backend: "native", "cuda" or "numba"."""
+    """Within the block, in this thread or task, every call takes this backend: "native", "cuda", "array" or "numba"."""
     check_name(name, "use_backend")
     token = CHOSEN.set(name)
     try:
@@ -57,22 +58,31 @@ def default() -> str:
     return _FORCED or ("numba" if native.reason() else "native")
 
 
-def kernel(op: Op, backend: str | None) -> tuple[str, Callable[..., Any]]:
-    """The backend that runs ``op``, and its kernel: (inputs, outputs, options, extras, num_threads). A miss raises with every reason."""
+def kernel(op: Op, backend: str | None, device: str = "cpu") -> tuple[str, Callable[..., Any]]:
+    """The backend that runs ``op`` on arrays of that device, and its kernel: (inputs, outputs, options, extras, num_threads); of "array"
+    its composition. A miss raises with every reason."""
+    wanted = backend or _FORCED
+    if device != "cpu" and wanted in _OF_THE_HOST:
+        where = f"the arrays are on {device}, where backend {wanted!r} does not run"
+        raise TypeError(f"{op.label}: {where}; leave the choice of a backend out, or move the arrays to the host")
     if backend is not None:
         check_name(backend, op.label)
-    wanted = backend or _FORCED
     tried = []
-    for name in [wanted] if wanted else ["native", "numba"]:
+    for name in [wanted] if wanted else ["native", "numba"] if device == "cpu" else ["cuda", "array"]:
         module = _MODULES[name]
         why = module.reason()
-        found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if module is not cuda else None) or module.kernel(op)
+        found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if name in _OF_THE_HOST else None) or module.kernel(op)
         if found is not None:
             if name == "numba" and wanted is None and native.reason():
                 warn_of_failure()
             return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:
+    """The composition that ``kernel`` has found, as (flat arrays, extras) -> flat results, which may be views of anything."""
+    return array.bind(op, kernel, kind, layout, options)
 
 
 def _host_kernel(op: Op, name: str) -> Callable[..., Any] | None:

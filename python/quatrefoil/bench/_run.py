@@ -69,13 +69,20 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
 
 
 def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
-    """One problem -> a row of plain values: seconds, error, and per peer seconds, error, ratio, goal."""
+    """One problem -> a row of plain values: seconds, error, and per peer seconds, error, ratio, goal; or why the peer fails."""
     truth = np.asarray(problem.truth())
     sides = {"quatrefoil": problem.ours, **(problem.peers if peers else {})}
     row: dict[str, Any] = {"family": problem.family, "problem": problem.name, "size": problem.size, "peers": {}}
     errors: dict[str, float] = {}
-    for name, side in sides.items():
-        errors[name] = error(side(), truth)
+    for name, side in list(sides.items()):
+        try:
+            errors[name] = error(side(), truth)
+        except (MemoryError, RuntimeError) as failure:  # one that wants more memory than there is, say
+            if name == "quatrefoil":
+                raise
+            row["peers"][name] = {"fails": str(failure).split("\n")[0] or type(failure).__name__}
+            del sides[name]
+            continue
         allowed = problem.tolerance if name == "quatrefoil" else problem.peer_tolerance or problem.tolerance
         if not errors[name] <= allowed:
             raise ArithmeticError(
@@ -146,6 +153,9 @@ def show(row: dict[str, Any]) -> None:
     for name, seconds in row["parts"].items():
         print(f"      {'of it ' + name:51s} {_number(seconds):>10s}  {'':11s}  {seconds / row['seconds']:.0%}", flush=True)
     for name, peer in row["peers"].items():
+        if "fails" in peer:
+            print(f"      {'against ' + name:51s} {'fails':>10s}  {peer['fails']}", flush=True)
+            continue
         goal = "" if peer["goal"] is None else f"  goal {peer['goal']:g}x {'met' if peer['ratio'] >= peer['goal'] else 'NOT MET'}"
         print(
             f"      {'against ' + name:51s} {_number(peer['seconds']):>10s}  error {peer['error']:.0e}  {peer['ratio']:.2f}x{goal}",
@@ -160,7 +170,12 @@ def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    bars = [(f"{r['family']}.{r['problem']} {r['size']} / {name}", peer["ratio"]) for r in rows for name, peer in r["peers"].items()]
+    bars = [
+        (f"{r['family']}.{r['problem']} {r['size']} / {name}", peer["ratio"])
+        for r in rows
+        for name, peer in r["peers"].items()
+        if "ratio" in peer
+    ]
     figure, axes = plt.subplots(figsize=(9, 0.28 * len(bars) + 1.2), layout="constrained")
     axes.barh([name for name, _ in bars][::-1], [ratio for _, ratio in bars][::-1], color="#35618f")
     axes.set_xscale("log")
@@ -184,6 +199,6 @@ def main(families: Sequence[str], *, peers: bool, json_file: Path | None, plot_f
         json_file.write_text(json.dumps({"config": _config.config(), "rows": rows}, indent=1) + "\n")
     if plot_file:
         plot(rows, plot_file)
-    missed = [(r, n) for r in rows for n, p in r["peers"].items() if p["goal"] is not None and p["ratio"] < p["goal"]]
+    missed = [(r, n) for r in rows for n, p in r["peers"].items() if p.get("goal") is not None and p["ratio"] < p["goal"]]
     print(f"{len(rows)} problems; {len(missed)} goals not met")
     return 1 if missed else 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import layer, nonuniform, orthopoly, scattered, transform
+from . import layer, nonuniform, orthopoly, particles, scattered, transform
 from .layer import poly_layer, poly_layer_vjp
 from .nonuniform import cheb_eval, cheb_eval_vjp, cheb_moments, cheb_moments_vjp
 from .orthopoly import optimal_samples
+from .particles import Potential, SumOfGaussians, coulomb_sog, potential, short_range, short_range_vjp
 from .scattered import tucker_derivatives, tucker_derivatives_vjp, tucker_eval, tucker_eval_vjp
 from .tensor import ChebTucker
 from .transform import chebpts, coeffs2vals, coeffs2vals_vjp, vals2coeffs, vals2coeffs_vjp
@@ -14,6 +15,8 @@ from .tucker import TuckerTensor, tucker
 
 __all__ = [
     "ChebTucker",
+    "Potential",
+    "SumOfGaussians",
     "TuckerTensor",
     "cheb_eval",
     "cheb_eval_vjp",
@@ -22,10 +25,14 @@ __all__ = [
     "chebpts",
     "coeffs2vals",
     "coeffs2vals_vjp",
+    "coulomb_sog",
     "optimal_samples",
     "orthopoly",
     "poly_layer",
     "poly_layer_vjp",
+    "potential",
+    "short_range",
+    "short_range_vjp",
     "tucker",
     "tucker_derivatives",
     "tucker_derivatives_vjp",
@@ -35,7 +42,7 @@ __all__ = [
     "vals2coeffs_vjp",
 ]
 
-OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS, layer.OPS)
+OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS, layer.OPS, particles.OPS)
 
 
 def __dir__() -> list[str]:

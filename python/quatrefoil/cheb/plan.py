@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .. import _backends
+from .. import _arrays, _backends
 from .._backends import native
 from .._dispatch import call
 from .._memo import LazyMemo
@@ -21,6 +21,7 @@ LEAST_EPS = {"float32": 1e-5, "float64": 1e-11}  # below, so many taps take long
 WORTH = (14e3, 33e3)
 EIGHT_TAPS = 2e-7  # the error of so many
 CACHED = 32 << 20  # bytes
+CELLS = 40  # coefficients of an axis that take as long as one read from cells (README of scattered, 12)
 
 
 class Plan:
@@ -50,9 +51,10 @@ class Plan:
     def _pays(self) -> bool:
         core, *factors = self._arrays
         dtype = str(core.dtype).removeprefix("torch.")
-        if len(factors) > 3 or self.eps < LEAST_EPS[dtype] or native.reason() is not None:
+        is_here = _arrays.device(core) == "cpu"
+        if not is_here or len(factors) > 3 or self.eps < LEAST_EPS[dtype] or native.reason() is not None:
             return False
-        flops: float = 2 * math.prod(core.shape) + 2 * sum(math.prod(U.shape) for U in factors)
+        flops: float = 2 * math.prod(core.shape) + 2 * sum(min(int(n), CELLS) * int(r) for n, r in (U.shape for U in factors))
         grid = math.prod(2 * int(U.shape[0]) + 33 for U in factors) * (4 if dtype == "float32" else 8)
         return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)  # eps at which 8 taps end
 

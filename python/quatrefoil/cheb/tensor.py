@@ -115,10 +115,10 @@ class ChebTucker(Construction, Calculus):
 
         eps between 0 and 1. The plan holds values on a grid of about 2n points an axis, and interpolates: a value then costs the same
         whatever the ranks are. So it does for up to three axes, eps of 1e-11 (float32: 1e-5) and more, and a tensor whose values cost more
-        than about 14 000 flops (2 prod(r) + 2 sum(n r)), 33 000 for eps below 2e-7, twice that where the grid is larger than 32 MB;
-        otherwise the plan is ``ct`` itself. The first call makes the grid, (2n + 33)^3 numbers, twice that while it is made, in the time of
-        1e4 to 1e6 values at n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as of ``ct``. The plan keeps the core and the
-        factors that the tensor has now.
+        than about 14 000 flops (2 prod(r) + 2 sum(min(n, 40) r)), 33 000 for eps below 2e-7, twice that where the grid is larger than
+        32 MB; otherwise the plan is ``ct`` itself. The first call makes the grid, (2n + 33)^3 numbers, twice that while it is made, in
+        the time of 1e4 to 1e6 values at n = 33 to 129: for fewer points ``ct(X)`` is faster. Gradients as of ``ct``. The plan keeps the
+        core and the factors that the tensor has now.
         """
         return Plan(self.core, self.factors, self.to_full, self._domain, eps, self._extras)
 
@@ -141,7 +141,7 @@ class ChebTucker(Construction, Calculus):
             if _arrays.is_meta(self.core):
                 raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
             basis = polynomials(reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
-            result = mode_product(result, _arrays.of_kind(str(_arrays.kind(U)), basis) @ U, k)
+            result = mode_product(result, _arrays.beside(U, basis) @ U, k)
         values: T = result
         return values
 
@@ -176,15 +176,18 @@ class ChebTucker(Construction, Calculus):
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Writes core, factors and domain as a NumPy .npz archive; the suffix is added where it is missing."""
+        np.savez(with_suffix(file), allow_pickle=False, **self._saved())
+
+    def _saved(self) -> dict[str, np.ndarray]:
         label = "cheb.ChebTucker.save"
         core = _arguments.numbers_of(self.core, label, "core", graded=True)
-        arrays = {f"factor_{k}": _arguments.numbers_of(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
-        np.savez(_with_suffix(file), allow_pickle=False, core=core, domain=np.array(self._domain), **arrays)
+        factors = {f"factor_{k}": _arguments.numbers_of(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
+        return {"core": core, "domain": np.array(self._domain), **factors}
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> ChebTucker:
         """Reads what ``save`` wrote, as NumPy arrays of the dtype they had."""
-        with np.load(_with_suffix(file), allow_pickle=False) as archive:
+        with np.load(with_suffix(file), allow_pickle=False) as archive:
             if not {"core", "domain"} <= set(archive):
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} holds {sorted(archive)}, expected core, domain, factor_0, ...")
             core = archive["core"]
@@ -195,7 +198,7 @@ class ChebTucker(Construction, Calculus):
             return cls(frozen(core), factors, domain=tuple(archive["domain"].tolist()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.core, self.factors, self.domain)
+        return _again, (type(self), self.core, self.factors, self.domain, self.n_evaluations)
 
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
@@ -208,11 +211,13 @@ def _packed(core: Any, *factors: Any) -> Any:
     return compiled.cheb.Packed(core, list(factors))
 
 
-def _again(cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain) -> ChebTucker:
+def _again(cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None) -> ChebTucker:
     """What a pickle holds, as an object."""
-    return cls(core, factors, domain=domain)
+    ct = cls(core, factors, domain=domain)
+    ct.n_evaluations = n_evaluations
+    return ct
 
 
-def _with_suffix(file: str | os.PathLike[str]) -> str:
+def with_suffix(file: str | os.PathLike[str]) -> str:
     path = os.fspath(file)
     return path if path.endswith(".npz") else path + ".npz"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _arrays
-from .._bind import check_arrays, check_out
+from .._bind import check_arrays, check_device, check_out
 from .._spec import Arg, Op
 from .._typing import Array, T
 from .convolution import fft_conv, fft_conv_vjp
@@ -177,8 +177,8 @@ def _mirrored(xp: Any, c: Any, r: Any, rows: Any) -> tuple[Any, Any, Any]:
 
 
 def _check_out(op: Op, kind: str, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any]) -> None:
-    if kind == "numpy":
-        check_out(op, out, shape, _arrays.empty(0, dtype).dtype, arrays)
+    if kind != "torch":
+        check_out(op, out, shape, dtype, arrays, kind)
         return
     if _arrays.kind(out) != kind:
         raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a {kind} array like the inputs")
@@ -186,5 +186,6 @@ def _check_out(op: Op, kind: str, out: Any, shape: Any, dtype: Any, arrays: Sequ
         raise TypeError(f"{op.label}: out has dtype {_arrays.dtype_name(out)}, expected {dtype}")
     if tuple(out.shape) != shape:
         raise ValueError(f"{op.label}: out has shape {tuple(out.shape)}, expected {shape}")
+    check_device(op.label, "out", out, "c", arrays[0])
     if any(a.requires_grad for a in (out, *arrays)):
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")

@@ -1,4 +1,4 @@
-"""Every op of every table as ``torch.ops.quatrefoil.<family>_<op>``: schema, CPU kernel, fake kernel, autograd, vmap.
+"""Every op of every table as ``torch.ops.quatrefoil.<family>_<op>``: schema, kernel, fake kernel, autograd, vmap.
 
 Registered operators are what ``torch.compile`` and ``torch.export`` see. An adjoint returns the gradients of the inputs that are there;
 it is an operator too, and its own derivative raises: a second derivative is never silently zero.
@@ -13,6 +13,7 @@ import torch
 
 from .. import _arrays, _backends, _bind
 from .._spec import FAMILIES, Op
+from ._private import storage_of
 
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str", "floats": "float[]", "ints": "int[]"}
 
@@ -46,7 +47,7 @@ def infer(op: Op, arrays: list[Any], options: tuple[Any, ...]) -> list[Any]:
 def run_kernel(
     op: Op, kernel: Any, arrays: Any, outputs: list[Any], options: tuple[Any, ...], extras: Sequence[Any], num_threads: int
 ) -> Any:
-    """One call of a backend's kernel on CPU tensors: outputs are filled, the result is what the caller gets."""
+    """One call of a backend's kernel on tensors of its device: outputs are filled, the result is what the caller gets."""
     arrays = [plain(a) for a in arrays]
     if not _backends.takes_tensors(kernel):
         arrays = [None if a is None else a.detach().numpy() for a in arrays]
@@ -58,12 +59,33 @@ def run_kernel(
         return outputs[0] if op.single else outputs
     for i, (_, arg, _, array) in enumerate(op.primal.named(arrays[: len(outputs)])):
         if arg.broadcast and outputs[i] is not None:
-            outputs[i] = torch.from_numpy(_arrays.sum_to_shape(outputs[i].numpy(), tuple(array.shape)))
+            if outputs[i].device.type == "cpu":  # in NumPy's order
+                outputs[i] = torch.from_numpy(_arrays.sum_to_shape(outputs[i].numpy(), tuple(array.shape)))
+            else:
+                outputs[i] = outputs[i].sum_to_size(array.shape)
     return outputs
 
 
-def empty(shape: Any, dtype: Any) -> Any:
-    """Memory for a result; MemoryError where there is none, for which torch has a RuntimeError."""
+def run_composed(op: Op, compose: Any, arrays: Sequence[Any], out: Any, extras: Sequence[Any]) -> Any:
+    """One call of a composition on tensors of any device; as ``run_kernel`` but for the results, which it makes in memory of their own."""
+    given = [None if a is None else plain(a.detach()) for a in arrays]
+    results = compose(given, extras)
+    if out is not None:
+        out.copy_(results[0])
+        return out if op.single else [out, *results[1:]]
+    taken = {storage_of(a) for a in given if a is not None}
+    for i, r in enumerate(results):
+        if r is not None:
+            r = plain(r).contiguous()
+            results[i] = r.clone() if storage_of(r) in taken else r
+            taken.add(storage_of(results[i]))
+    return results[0] if op.single else results
+
+
+def empty(shape: Any, dtype: Any, device: Any) -> Any:
+    """Memory for a result; MemoryError where the host has none, for which torch has a RuntimeError."""
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
     try:
         return torch.empty(shape, dtype=dtype)
     except RuntimeError as error:
@@ -84,9 +106,14 @@ def register(op: Op) -> None:
     def run(*arguments: Any) -> Any:
         arrays, options, backend, num_threads = unpack(op, arguments)
         _, layout = _bind.layout(op, arrays, options)
-        outputs = [None if r is None else empty(r[0], getattr(torch, r[1])) for r in layout]
-        _, kernel = _backends.kernel(op, backend or _backends.chosen())
-        result = run_kernel(op, kernel, arrays, outputs, options, (None,) * len(op.extras), num_threads)
+        device = next(a.device for a in arrays if a is not None)
+        name, kernel = _backends.kernel(op, backend or _backends.chosen(), str(device))
+        extras = (None,) * len(op.extras)
+        if name == "array":
+            result = run_composed(op, _backends.composed(op, kernel, "torch", layout, options), arrays, None, extras)
+        else:
+            outputs = [None if r is None else empty(r[0], getattr(torch, r[1]), device) for r in layout]
+            result = run_kernel(op, kernel, arrays, outputs, options, extras, num_threads)
         return result if op.single else [g for g in result if g is not None]
 
     def fake(*arguments: Any) -> Any:
@@ -98,7 +125,8 @@ def register(op: Op) -> None:
         made = [first.new_empty(r[0], dtype=getattr(torch, r[1])) for r in layout if r is not None]
         return made[0] if op.single else made
 
-    library.impl(name, run, "CPU")
+    for device in ("CPU", "CUDA"):
+        library.impl(name, run, device)
     torch.library.register_fake(f"quatrefoil::{name}", fake, lib=library)
     registered[op.key] = getattr(torch.ops.quatrefoil, name).default
 
@@ -121,7 +149,7 @@ def _save(op: Op, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.layout = layout
     ctx.constants = [x if kind is None else None for x, kind in zip(inputs, layout)]
     ctx.save_for_backward(*flat)
-    ctx.made = [(tuple(x.shape), x.dtype) for x in output] if isinstance(output, (list, tuple)) else None
+    ctx.made = [(tuple(x.shape), x.dtype, x.device) for x in output] if isinstance(output, (list, tuple)) else None
     if ctx.made is not None and op.primal is None:
         arrays, options, _, _ = unpack(op, inputs)
         ctx.mark_non_differentiable(*constant_results(op, place(op, arrays, options, output)))
@@ -169,7 +197,7 @@ def _backward(op: Op, ctx: Any, grad: Any) -> tuple[Any, ...]:
     if ctx.made is None:
         grads = [grad]
     else:  # torch leaves those of unused results out
-        grads = [torch.zeros(shape, dtype=dtype) if g is None else g for g, (shape, dtype) in zip(grad, ctx.made)]
+        grads = [torch.zeros(s, dtype=t, device=d) if g is None else g for g, (s, t, d) in zip(grad, ctx.made)]
         arrays, options, _, _ = unpack(op, tuple(inputs))
         grads = graded(op, arrays, options, grads)
     results = iter(registered[op.adjoint.key](*inputs[:count], *grads, *inputs[count:]))

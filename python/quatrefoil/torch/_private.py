@@ -27,3 +27,9 @@ def apply_of(function: Any) -> Any:
         return torch._C._FunctionBase.__dict__["apply"].__get__(None, function)
     except (AttributeError, KeyError):
         return function.apply
+
+
+def storage_of(a: torch.Tensor) -> int:
+    """A number of its memory, the same for all views of it; also of tensors that have none, as fake ones."""
+    storage = a.untyped_storage()
+    return int(getattr(storage, "_cdata", None) or storage.data_ptr())

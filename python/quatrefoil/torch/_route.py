@@ -17,7 +17,7 @@ from .. import _backends, _bind
 from .._dispatch import PLANNERS, Planner
 from .._spec import Op
 from ._functions import functions
-from ._library import empty, pack, place, refuse_constants, registered, run_kernel
+from ._library import empty, pack, place, refuse_constants, registered, run_composed, run_kernel
 from ._private import dispatch_modes as _modes
 from ._private import forward_ad as _forward_ad
 from ._private import functorch_level as _functorch_level
@@ -34,38 +34,32 @@ def traced(
     return _restore(op, arrays, options, registered[op.key](*pack(op, arrays, options, backend, num_threads or 0)))
 
 
-def _refuse_devices(op: Op, arrays: Sequence[Any]) -> None:
-    for name, _, _, a in op.named(arrays):
-        if a is not None and a.device.type not in ("cpu", "meta"):
-            raise RuntimeError(f"{op.label}: {name} is on {a.device}; CUDA tensors need the CUDA backend: {_backends.reason('cuda')}")
-
-
 # The plan of one signature, which tells type, dtype, shape, device, requires_grad and pending signs of every tensor.
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
-    _refuse_devices(op, arrays)
     given = [a for a in arrays if a is not None]
+    device = given[0].device
+    name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device))
     layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
-    if any(type(a) not in _PLAIN or a.device.type != "cpu" for a in given):
+    if any(type(a) not in _PLAIN for a in given) or kernel is None:
 
         def elsewhere(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
             _refuse_out(op, out)
             return traced(op, arrays, options, extras, backend, num_threads)
 
         return elsewhere
-    name, kernel = _backends.kernel(op, backend)
-    single = _backends.takes_tensors(kernel) and op.single and not any(a.is_neg() or a.is_conj() for a in given)
-    flat = op.many is None
+    composed = _composition(op, kernel, layout, results, options, device) if name == "array" else None
+    single = composed is None and _backends.takes_tensors(kernel) and op.single and not any(a.is_neg() or a.is_conj() for a in given)
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wanted = [a is not None and a.requires_grad for a in arrays]
-    wants_gradient, function = any(wanted), functions(op)
+    flat, wants_gradient, function = op.many is None, any(wanted), functions(op)
 
     def compute_any(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         if out is not None:
             _bind.one_result(op, layout)
-            _check_out(op, out, layout[0], arrays)
+            _check_out(op, out, layout[0], arrays, device)
             outputs = [out, *layout[1:]]
         else:
-            outputs = [None if r is None else empty(*r) for r in layout]
+            outputs = [None if r is None else empty(r[0], r[1], device) for r in layout]
         return run_kernel(op, kernel, arrays, outputs, options, _bind.for_kernel(op, extras, name, arrays), num_threads)
 
     def transform(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
@@ -80,9 +74,9 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
             _refuse_out(op, out)
             return transform(arrays, extras, num_threads)
         if out is not None:
-            _check_out(op, out, layout[0], arrays)
+            _check_out(op, out, layout[0], arrays, device)
         else:  # empty_like takes half as long as empty
-            out = empty(*layout[0]) if like is None else _empty_like(arrays[like])
+            out = empty(layout[0][0], layout[0][1], device) if like is None else _empty_like(arrays[like])
         kernel(
             *(arrays if flat else op.split(arrays)), out, *options, *(extras and _bind.for_kernel(op, extras, name, arrays)), num_threads
         )
@@ -100,8 +94,21 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         result = compute(arrays, extras, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
-    compute = run_one if single else compute_any
+    compute = run_one if single else composed or compute_any
     return run_one if single and not wants_gradient else run
+
+
+def _composition(op: Op, kernel: Any, layout: Any, results: Any, options: tuple[Any, ...], device: Any) -> Any:
+    """What takes the place of a kernel and makes its results itself, on any device."""
+    compose = _backends.composed(op, kernel, "torch", results, options)
+
+    def compute(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is not None:
+            _bind.one_result(op, layout)
+            _check_out(op, out, layout[0], arrays, device)
+        return run_composed(op, compose, arrays, out, _bind.for_kernel(op, extras, "array", arrays))
+
+    return compute
 
 
 def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: Any) -> Any:
@@ -114,7 +121,7 @@ def _refuse_out(op: Op, out: Any) -> None:
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; leave it out")
 
 
-def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any]) -> None:
+def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any], device: Any) -> None:
     shape, dtype = layout
     if not isinstance(out, torch.Tensor):
         raise TypeError(f"{op.label}: out is {type(out).__name__}, expected a tensor like the inputs")
@@ -122,8 +129,8 @@ def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any]) -> None:
         raise TypeError(f"{op.label}: out has dtype {out.dtype}, expected {dtype}")
     if tuple(out.shape) != tuple(shape):
         raise ValueError(f"{op.label}: out has shape {tuple(out.shape)}, expected {tuple(shape)}")
-    if not out.is_contiguous() or out.device.type != "cpu" or out.is_neg() or out.is_conj():
-        raise ValueError(f"{op.label}: out must be a contiguous CPU tensor")
+    if not out.is_contiguous() or out.device != device or out.is_neg() or out.is_conj():
+        raise ValueError(f"{op.label}: out must be a contiguous {'CPU tensor' if device.type == 'cpu' else f'tensor on {device}'}")
     if out.requires_grad:
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation; leave it out")
     for name, _, _, a in op.named(arrays):

@@ -162,7 +162,7 @@ class TriangleMesh(Pieces):
         V = np.asarray(read.points, np.float64)
         if V.shape[1:] != (3,):
             raise ValueError(f"TriangleMesh.from_file: {os.fspath(path)} has points of shape {V.shape}, expected (P, 3)")
-        V, at = _merged(V)
+        V, at = merged(V)
         return cls(V, np.ascontiguousarray(at[np.concatenate(parts).astype(np.int64)]), watertight=watertight)
 
     def __repr__(self) -> str:
@@ -190,7 +190,7 @@ def _check_closed(v: np.ndarray, f: np.ndarray, label: str) -> None:
     """ValueError where an edge from a to b has no edge from b to a; vertices at one place are one."""
     if _unpaired(f, len(v)) is None:
         return
-    _, at = _merged(v)
+    _, at = merged(v)
     bad = _unpaired(at[f], len(v))
     if bad is not None:
         edges, count = bad
@@ -213,7 +213,7 @@ def _unpaired(f: np.ndarray, P: int) -> tuple[int, int] | None:
     return int(open_edges[0]), len(open_edges)
 
 
-def _merged(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def merged(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different vertices in their order, and which of them each one is."""
     _, first, at = np.unique(v + 0.0, axis=0, return_index=True, return_inverse=True)  # -0 is 0
     rank = np.empty(len(first), np.int64)

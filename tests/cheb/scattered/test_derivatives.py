@@ -166,3 +166,14 @@ class TestTorch:
         X = leaves[4].detach()[:1]
         got = torch.func.jacrev(torch.func.grad(lambda x: ct(x).sum()))(X)
         torch.testing.assert_close(got[0, :, 0, :], ct.eval(X, 2)[2][0])
+
+
+@pytest.mark.parametrize("n", [256, 1000])
+def test_slopes_in_float32_keep_their_digits(n, backend, rng):
+    """Of coefficients that do not decay: inside the interval slopes are n times smaller than the coefficients of the derivative."""
+    core, X = np.ones((1, 1, 1), np.float32), rng.uniform(-0.9, 0.9, (50, 3)).astype(np.float32)
+    factors, grad = [np.ones((n, 1), np.float32)] * 3, rng.standard_normal(50).astype(np.float32)
+    *_, slopes = qf.cheb.tucker_eval_vjp(core, factors, X, grad)
+    *_, exact = qf.cheb.tucker_eval_vjp(np.ones((1, 1, 1)), [np.ones((n, 1))] * 3, X.astype(float), grad.astype(float))
+    each = np.abs(exact).max(axis=1, keepdims=True)  # of a point's; where it happens to be small errors are not
+    assert np.median(np.abs(slopes - exact) / each) < 2e-8 * n

@@ -76,7 +76,7 @@ def test_nan_in_the_gradient_stays_in_its_row(backend, rng):
     np.testing.assert_array_equal(np.delete(dirty, 77, 0), np.delete(clean, 77, 0))
 
 
-def test_layouts(backend, rng):
+def test_layouts(best_backend, rng):
     core, factors = random_tensor(rng, (7, 6, 5), (3, 4, 2))
     X = rng.uniform(-1, 1, (130, 3))
     expected = qf.cheb.tucker_eval(core, factors, X)

@@ -10,6 +10,7 @@ import quatrefoil as qf
 from kron.gp import oracle
 from kron.gp.cases import factor
 from quatrefoil.kron.gp import iterative, missing, nll
+from quatrefoil.kron.gp.gram import gp_gram
 from quatrefoil.kron.gp.grid import Grid
 
 EPS = 2.0**-52
@@ -232,3 +233,11 @@ def test_what_has_no_room_is_refused_before(monkeypatch):
     mask = np.arange(4**10) % 2 == 0
     with pytest.raises(MemoryError, match="524288 cells"):
         qf.kron.gp_nll([np.eye(4)] * 10, np.zeros(4**10), 1.0, mask=mask)
+
+
+@pytest.mark.parametrize("place", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a[..., ::-1].copy()[..., ::-1]])
+def test_strides_change_no_bit_of_gram_matrices(backend, rng, place):
+    """BLAS adds up numbers that lie apart in another order: they are put together first."""
+    for _ in range(20):
+        x = rng.standard_normal((2, 9, 29))
+        np.testing.assert_array_equal(gp_gram(place(x)), gp_gram(x))

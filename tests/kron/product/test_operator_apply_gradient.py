@@ -16,6 +16,15 @@ def symmetric(rng, n):
     return (q * rng.uniform(0.5, 2, n)) @ q.T
 
 
+def distinct(rng, *sizes):
+    """Factors whose products' eigenvalues are at least 1e-3 apart: closer ones lose digits, of which test_close_eigenvalues tells."""
+    while True:
+        factors = [symmetric(rng, n) for n in sizes]
+        products = np.sort(functools.reduce(np.kron, [np.linalg.eigvalsh(f) for f in factors]))
+        if np.diff(products).min(initial=1) >= 1e-3:
+            return factors
+
+
 def repeated(rng, *sizes):
     """Eigenvalues 1 and 2, each several times, and the identity."""
     q = np.linalg.qr(rng.standard_normal((sizes[0], sizes[0])))[0]
@@ -74,7 +83,7 @@ FUNCTIONS = [
 @pytest.mark.parametrize("columns", [None, 2])
 def test_numpy(backend, rng, which, sizes, columns):
     h, slope, function = FUNCTIONS[which]
-    for factors in ([symmetric(rng, n) for n in sizes], repeated(rng, *sizes)):
+    for factors in (distinct(rng, *sizes), repeated(rng, *sizes)):
         N = int(np.prod(sizes))
         y, grad = (rng.standard_normal((N, *([] if columns is None else [columns]))) for _ in range(2))
         K = KroneckerOperator(factors)
@@ -284,8 +293,9 @@ class TestTensors:
                 assert g.dtype == a.dtype
 
     def test_functions_without_a_slope(self, torch, rng):
-        """Constants and projectors: only the eigenvectors turn."""
-        K = torch.from_numpy(symmetric(rng, 4)).requires_grad_()
+        """Constants and projectors: only the eigenvectors turn. The eigenvalues lie apart, or differences would be of no use."""
+        q = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+        K = torch.from_numpy((q * [0.5, 0.9, 1.4, 2.0]) @ q.T).requires_grad_()
         y = self.given(torch, rng, 4)
         middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()
         for h in (lambda l: l > middle, lambda l: (l > middle).double()):

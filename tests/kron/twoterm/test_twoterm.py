@@ -190,7 +190,7 @@ def test_shared_eigenvalues(backend, rng):
         A, B = rotated(rng, [1.0, 2, 3, 4]), rotated(rng, [-2.0, 5, 7])
         with pytest.raises(LinAlgError, match=r"the eigenvalues 2 of A and -2 of B add up to .*, 0 beside the largest sum of size 11"):
             qf.kron.sylvester_solve(A.astype(dtype), B.astype(dtype), np.ones((4, 3), dtype))
-    P = rng.standard_normal((4, 4)) + 3 * np.eye(4)
+    P = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [1, 2, 1, 3]  # of condition 3: eigenvalues keep their digits
     A = P @ np.kron(np.diag([1.0, 2.0]), np.array([[0, 1], [-1, 0]])) @ np.linalg.inv(P)  # +-i, +-2i
     with pytest.raises(LinAlgError, match=r"of A and .* of B add up to"):
         qf.kron.sylvester_solve(A, np.array([[0, 2.0], [-2, 0]]), np.ones((4, 2)))

@@ -67,7 +67,7 @@ CASES = [
     Case("causal_conv1d_fn", "batch", _conv((2, 3, 9), 3, packed=True, activation="swish")),
     *[
         Case("causal_conv1d_fn", f"taps{n}-long{m}", _conv((2, 5, m), n, initial=True, activation="silu", return_final_states=True))
-        for n, m in ((1, 40), (2, 63), (3, 64), (4, 65), (4, 1), (4, 2), (4, 300), (7, 128), (70, 10), (100, 257))
+        for n, m in ((1, 40), (2, 63), (3, 64), (4, 65), (4, 1), (4, 2), (4, 300), (4, 2100), (7, 128), (70, 10), (100, 257))
     ],
     Case("causal_conv1d_fn", "plain", _conv((2, 20, 100), 4, bias=False)),
     Case("causal_conv1d_fn", "final-of-zeros", _conv((2, 20, 2), 5, return_final_states=True)),

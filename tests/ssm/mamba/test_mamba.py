@@ -225,7 +225,7 @@ def test_threads_do_not_change_a_bit(rng, threads):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(backend, rng, layout):
+def test_layouts(best_backend, rng, layout):
     """The same numbers laid out otherwise, against a plain copy of them."""
 
     def both(*shapes):

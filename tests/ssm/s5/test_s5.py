@@ -118,7 +118,7 @@ def test_rows_do_not_change_each_other(rng):
 
 
 @pytest.mark.parametrize("place", [np.asfortranarray, lambda x: np.repeat(x, 2, -1)[..., ::2], lambda x: x[::-1].copy()[::-1]])
-def test_layouts(backend, rng, place):
+def test_layouts(best_backend, rng, place):
     arrays = system(rng, (2, 60, 5), 7)
     frozen = [place(x) for x in arrays]
     for x in frozen:

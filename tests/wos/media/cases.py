@@ -103,6 +103,8 @@ CASES = [
     Case("media", "polygons-per-vertex", _in_polygon(3, 4, "per_vertex", "polynomial", rings=3)),
     Case("media", "no-points", _medium(2, 0, "fourier", "number", "gaussians", "number", rows=2)),
     Case("media", "no-instances", _medium(0, 3, "number", "number", "number", "none")),
+    Case("media", "pairs-no-points", _medium(2, 0, "fourier", "number", "gaussians", "none", gradient=True)),
+    Case("media", "pairs-no-instances", _medium(0, 3, "number", "number", "number", "none", gradient=True)),
 ]
 
 

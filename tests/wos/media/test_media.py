@@ -198,16 +198,16 @@ def sizes(name, backend):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_closed_forms(name, backend, rng):
-    X, result = solved(name, rng, *sizes(name, backend), backend=backend)
+def test_closed_forms(name, best_backend, rng):
+    X, result = solved(name, rng, *sizes(name, best_backend), backend=best_backend)
     assert oracle.gates(result.value, result.stderr, PROBLEMS[name][3](X), spread=False) == []
     assert (result.n_truncated == 0).all()
     assert (result.n_escaped == 0).all()
 
 
 @pytest.mark.parametrize("name", ["exponential", "gaussians", "numbers", "grid", "space", "rippled"])
-def test_gradients(name, backend, rng):
-    X, result = solved(name, rng, *sizes(name, backend), gradient=True, backend=backend)
+def test_gradients(name, best_backend, rng):
+    X, result = solved(name, rng, *sizes(name, best_backend), gradient=True, backend=best_backend)
     _, _, _, u, gradient = PROBLEMS[name]
     assert oracle.gates(result.value, result.stderr, u(X), spread=False) == []
     assert oracle.gates(result.grad, result.grad_stderr, gradient(X), spread=False) == []

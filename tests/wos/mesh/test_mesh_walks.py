@@ -34,6 +34,7 @@ def pole(X):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("level", [0, 1, 3, 5])
 @pytest.mark.parametrize("name", ["ball", "needles", "tetrahedron"])
+@pytest.mark.slow
 def test_what_a_walk_sees(name, level, dtype, rng):
     """Bounds are positive and never too large, near the surface distance and triangle are exact; asked again the same bits."""
     from quatrefoil import _core

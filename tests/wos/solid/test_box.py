@@ -314,7 +314,7 @@ def test_what_many_dimensions_do_without():
             wos.solve(box, X, dirichlet=data)
     with pytest.raises(ValueError, match="a cache is for domains inside"):
         wos.solve(box, X, dirichlet=1.0, cache="harmonic")
-    with pytest.raises(ValueError, match="neumann and robin need a Polygon; boundary is Box"):
+    with pytest.raises(ValueError, match="neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is Box"):
         wos.solve(wos.Box([0, 0], [1, 1]), X[:, :2], dirichlet=1.0, neumann=(np.ones(4, bool), 0.0))
 
 

@@ -52,21 +52,21 @@ def points_outside(boundary, rng, n):
 
 
 @pytest.mark.parametrize("name", ["ball", "box", "mesh"])
-def test_a_pole_inside(name, backend, rng):
-    n, W = sizes(backend, name)
+def test_a_pole_inside(name, best_backend, rng):
+    n, W = sizes(best_backend, name)
     boundary = boundaries()[name]
     X = points_outside(boundary, rng, n)
     run = {"dirichlet": lambda Y: pole(Y, POLE), "exterior": True, "walks": W, "epsilon": 1e-6, "rng": seed(rng)}
     r = wos.solve(boundary, X, **run)
-    assert gates(r.value, r.stderr, pole(X, POLE), spread=backend == "native") == []
+    assert gates(r.value, r.stderr, pole(X, POLE), spread=best_backend == "native") == []
     assert r.n_escaped.sum() == r.n_truncated.sum() == 0
     if name == "ball":
         np.testing.assert_array_equal(r.mean_steps, 1)
     r = wos.solve(boundary, X, **run, gradient=True)
-    assert gates(r.value, r.stderr, pole(X, POLE), spread=backend == "native") == []
+    assert gates(r.value, r.stderr, pole(X, POLE), spread=best_backend == "native") == []
     truth = slope_of_pole(X, POLE)
     for i in range(3):
-        assert gates(r.grad[:, i], r.grad_stderr[:, i], truth[:, i], spread=backend == "native") == []
+        assert gates(r.grad[:, i], r.grad_stderr[:, i], truth[:, i], spread=best_backend == "native") == []
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
@@ -85,26 +85,26 @@ def test_planted_errors_show(rng):
 
 
 @pytest.mark.parametrize("name", ["box", "mesh"])
-def test_the_capacity_of_a_cube(name, backend, rng):
+def test_the_capacity_of_a_cube(name, best_backend, rng):
     """u = 1 on the cube: its mean over a sphere of radius r around the cube is the capacity over r, in the unit of 4 pi eps0."""
-    if backend != "native" and name == "mesh":
+    if best_backend != "native" and name == "mesh":
         n, W = 200, 16
     else:
-        n, W = (2000, 256) if backend == "native" else (500, 32)
+        n, W = (2000, 256) if best_backend == "native" else (500, 32)
     boundary = wos.Box([0, 0, 0], [1, 1, 1]) if name == "box" else cube()
     X = 0.5 + on_sphere(rng, n, 0.9)
     r = wos.solve(boundary, X, dirichlet=1.0, exterior=True, walks=W, epsilon=1e-5, rng=seed(rng))
     capacity, error = 0.9 * r.value.mean(), 0.9 * r.value.std() / np.sqrt(n)
     assert abs(capacity - CUBE) < 6 * error + 3e-5
-    if backend == "native":
+    if best_backend == "native":
         assert error < 0.02 * CUBE / 12  # 2% off would show
 
 
-def test_the_potential_of_a_sphere(backend, rng):
+def test_the_potential_of_a_sphere(best_backend, rng):
     """1 / r, from beside the sphere to 30 radii: how often a walk comes back."""
     r = 1 + 10 ** rng.uniform(-3, 1.5, 400)
     X = on_sphere(rng, 400, r)
-    W = 16384 if backend == "native" else 2048
+    W = 16384 if best_backend == "native" else 2048
     found = wos.solve(wos.Ball([0, 0, 0], 1.0), X, dirichlet=1.0, exterior=True, walks=W, epsilon=1e-6, rng=seed(rng))
     known = found.stderr > 0  # very close to the sphere all walks may have come back
     near = (found.value - 1 / r)[~known]

@@ -59,8 +59,8 @@ def test_the_field_is_linear_between_nodes(backend, rng):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_harmonic_and_torsion(d, backend, rng):
-    n, W = sizes(backend)
+def test_harmonic_and_torsion(d, best_backend, rng):
+    n, W = sizes(best_backend)
     values, box = ball_field(d)
     X = CENTER[:d] + disc_points(rng, n, 0.97 * RADIUS, d)
     A, b, c = harmonic_quadratic(rng, d)
@@ -75,9 +75,9 @@ def test_harmonic_and_torsion(d, backend, rng):
         assert gates(r.grad[:, i], r.grad_stderr[:, i], slope[:, i]) == []
 
 
-def test_screened(backend, rng):
+def test_screened(best_backend, rng):
     """u = |x|^2, g as a function, f = -4 + 3 |x|^2."""
-    n, W = sizes(backend)
+    n, W = sizes(best_backend)
     values, box = ball_field(2)
     X = CENTER[:2] + disc_points(rng, n, 0.9 * RADIUS)
     u = lambda Y: (Y**2).sum(axis=1)  # noqa: E731
@@ -150,8 +150,8 @@ def test_queries_of_a_function(d, backend, rng):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_harmonic_and_torsion_of_a_function(d, backend, rng):
-    n, W = (60, 512) if backend == "native" else (30, 256)
+def test_harmonic_and_torsion_of_a_function(d, best_backend, rng):
+    n, W = (60, 512) if best_backend == "native" else (30, 256)
     X = CENTER[:d] + disc_points(rng, n, 0.97 * RADIUS, d)
     A, b, c = harmonic_quadratic(rng, d)
     sdf = wos.SDF(ball_function(d), ball_field(d, 9)[1])
@@ -287,7 +287,7 @@ def test_bad_fields():
     with pytest.raises(ValueError, match="PerVertex"):
         wos.solve(sdf, np.full((1, 2), 0.5), dirichlet=wos.PerVertex(np.ones(4)))
     for walls in ({"neumann": (np.ones(4, bool), 0.0)}, {"robin": (np.ones(4, bool), 1.0, 0.0)}):
-        with pytest.raises(ValueError, match="neumann and robin need a Polygon; boundary is SDF"):
+        with pytest.raises(ValueError, match="neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is SDF"):
             wos.solve(sdf, np.full((1, 2), 0.5), dirichlet=1.0, **walls)
 
 

@@ -10,6 +10,7 @@ from case import Case
 from wos.walk.cases import _numbers
 
 from . import oracle
+from .oracle_space import normal, prism
 
 CLEAR = 2e-4
 SLAB = np.array([[-0.5, -0.12], [0.5, -0.12], [0.5, 0.12], [0.1, 0.12], [0.05, 0.02], [-0.2, 0.12], [-0.5, 0.12]])  # its bottom absorbs
@@ -32,36 +33,58 @@ def _tables(ring, absorbing, mu, robin):
     return ends, walls, np.concatenate([follows, inner, np.roll(inner, -1, axis=0)], axis=1)[sharp]
 
 
-def _point_of(rng, ring):
+def _triangles(ring, absorbing):
+    """Of a flat prism over a ring, whose bottom absorbs or nothing: ends, walls, edges."""
+    V, F, on = prism(np.column_stack([ring]), 0.24)
+    corners = (V - [0, 0, 0.12])[F].reshape(-1, 9)
+    absorbs = (on == -1) & absorbing
+    walls = np.concatenate([corners, np.zeros((len(F), 2))], axis=1)[~absorbs]
+    ends = corners[absorbs] if absorbing else np.array([[1.9, 2, 2, 2, 1.9, 2, 2, 2, 1.9]])
+    rows = [np.zeros((0, 12))]
+    for k, (before, at, after) in enumerate(zip(np.roll(ring, 1, axis=0), ring, np.roll(ring, -1, axis=0))):
+        if np.cross(np.append(at - before, 0), np.append(after - at, 0))[2] < 0:  # re-entrant: an upright edge
+            inner = [-normal(corners[on == side][0])[0] for side in ((k - 1) % len(ring), k)]
+            rows.append(np.concatenate([[*at, -0.12, *at, 0.12], *inner])[None])
+    return ends, walls, np.concatenate(rows)
+
+
+def _point_of(rng, ring, space, between):
     while True:
-        x = rng.uniform([-0.5, 0.0 if ring[0, 1] > -0.2 else -0.5], 0.5)
+        x = rng.uniform([-0.5, between[0]], [0.5, between[1]])
         if oracle.inside([ring], x[None])[0]:
-            return x
+            return np.append(x, rng.uniform(*space)) if space else x
 
 
-def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0, rows=1, outside=0, **options):
-    """Points of a domain of which no walk comes near a decision."""
+def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0, rows=1, outside=0, space=None, absorbs=None,
+           epsilon=None, between=None, **options):  # fmt: skip
+    """Points of a domain of which no walk comes near a decision; ``space``: between which heights of a prism."""
+    d, absorbs = 3 if space else 2, ring is SLAB if absorbs is None else absorbs
+    between = between or ((0.0, 0.5) if absorbs and not space else (-0.5, 0.5))
+    epsilon = epsilon or (0.111 if absorbs else 0.01)
 
     def make(rng):
-        absorbing = [0] if ring is SLAB else []
         shapes = [ring * (1 - 0.1 * r) for r in range(rings)]
         robin = (rng.random((rings, len(ring))) < 0.5) if mu else np.zeros((rings, len(ring)), bool)
-        tables = [_tables(shape, absorbing, mu * rng.uniform(0.5, 1), which) for shape, which in zip(shapes, robin)]
+        if space:
+            tables = [_triangles(ring, absorbs)]
+        else:
+            tables = [_tables(shape, [0] if absorbs else [], mu * rng.uniform(0.5, 1), which) for shape, which in zip(shapes, robin)]
         arrays = []
         for part in zip(*tables):
             arrays += [np.concatenate(part), np.cumsum([0, *map(len, part)])]
         extent = rng.uniform(0.5, 2, (B, 1)) if rings == B or B == 1 else np.full((B, 1), rng.uniform(0.5, 2))
-        frame = np.concatenate([rng.standard_normal((B, 2)), extent, np.full((B, 1), 0.111 if ring is SLAB else 0.01)], axis=1)
-        walked = {"max_steps": options.get("max_steps", 1024), "endless": not absorbing}
+        frame = np.concatenate([rng.standard_normal((B, d)), extent, np.full((B, 1), epsilon)], axis=1)
+        walked = {"max_steps": options.get("max_steps", 1024), "pairs": options.get("gradient", False), "endless": not absorbs}
         walked |= {"screening": options.get("screening", 0.0), "wanted": [kind != "none" for kind in (g, f, h, k)]}
+        walked |= {name: options[name] for name in ("first_instance", "first_point") if name in options}
         walks = range(options.get("first_walk", 0), options.get("first_walk", 0) + options.get("walks", 4))
 
         def clear_points(seed):
             """None where no point will do: some decisions are the seed's alone."""
-            start = np.zeros((B, N, 2))
+            start = np.zeros((B, N, d))
             for b, n in np.ndindex(B, N):
                 for _ in range(100):
-                    start[b, n] = _point_of(rng, shapes[b if rings > 1 else 0])
+                    start[b, n] = _point_of(rng, shapes[b if rings > 1 else 0], space, between)
                     if all(oracle.walked(start, frame, arrays, b, n, w, seed, **walked).margin > CLEAR for w in walks):
                         break
                 else:
@@ -74,12 +97,18 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
             start = clear_points(seed)
         start[:, :outside] = np.nan
         M, P = len(arrays[0]), len(arrays[2])
-        numbers = [_numbers(kind, rng, rows, 2, frame, M if met == 0 else P) for met, kind in enumerate((g, f, h, k))]
+        numbers = [_numbers(kind, rng, rows, d, frame, (M if met == 0 else P) * d / 2) for met, kind in enumerate((g, f, h, k))]
         kinds = {"dirichlet_kind": g, "source_kind": f, "neumann_kind": h, "robin_kind": k}
-        return [start, frame, *arrays, *numbers], {**kinds, "seed": seed, "walks": 4, "endless": not absorbing, **options}
+        return [start, frame, *arrays, *numbers], {**kinds, "seed": seed, "walks": 4, "endless": not absorbs, **options}
 
     return make
 
+
+TRIANGLE = np.array([[-0.5, -0.45], [0.5, -0.3], [-0.1, 0.5]])
+ARROW = np.array([[-0.5, -0.5], [0.05, 0.1], [0.5, 0.0], [-0.1, 0.5]])  # with a re-entrant corner
+CANAL = np.array([[-0.5, -0.125], [0.5, -0.125], [0.5, 0.125], [0.1, 0.125], [0.07, 0.12], [-0.2, 0.125], [-0.5, 0.125]])
+PAIRS = {"ring": CANAL, "between": (-0.015, 0.01), "absorbs": True, "gradient": True}  # clear of the boundary by epsilon, mostly
+HEIGHTS = {"space": (0.0, 0.1), "absorbs": True}
 
 CASES = [
     Case("stars", "reflected", _stars(1, 3, "fourier")),
@@ -95,6 +124,35 @@ CASES = [
     Case("stars", "many-nodes", _stars(1, 1, "number", "number", "number", first_walk=3, walks=9)),
     Case("stars", "cut-off", _stars(1, 4, "number", "number", "fourier", max_steps=2)),
     Case("stars", "some-outside", _stars(2, 3, "fourier", "number", "number", outside=1, walks=2)),
+    Case("stars", "part", _stars(2, 2, "fourier", "number", "number", first_instance=5, first_point=9)),
+    Case("stars", "pairs", _stars(1, 2, "fourier", "gaussians", "number", max_steps=6, **PAIRS)),
+    Case("stars", "pairs-endless", _stars(1, 2, "number", "gaussians", "fourier", ring=KITE, gradient=True, screening=30.0, max_steps=4)),
+    Case("stars", "pairs-robin", _stars(1, 2, "number", "none", "number", "number", mu=1.0, max_steps=6, **PAIRS)),
+    Case("stars", "pairs-near-walls", _stars(1, 4, "number", "number", "number", gradient=True)),
+    Case("stars", "space", _stars(1, 2, "gaussians", "none", "none", ring=ARROW, **HEIGHTS)),
+    Case("stars", "space-source", _stars(1, 2, "number", "gaussians", "none", ring=ARROW, **HEIGHTS)),
+    Case("stars", "space-flux", _stars(1, 2, "number", "none", "gaussians", ring=TRIANGLE, **HEIGHTS)),
+    Case("stars", "space-per-vertex", _stars(1, 2, "per_vertex", "none", "per_vertex", ring=TRIANGLE, **HEIGHTS)),
+    Case("stars", "space-screened", _stars(2, 1, "number", "number", "number", ring=TRIANGLE, screening=8.0, **HEIGHTS)),
+    Case("stars", "space-endless", _stars(1, 2, "number", "number", "none", ring=ARROW, space=(-0.1, 0.1), screening=30.0, max_steps=4)),
+    Case(
+        "stars",
+        "space-pairs",
+        _stars(
+            1,
+            2,
+            "number",
+            "gaussians",
+            "gaussians",
+            ring=TRIANGLE,
+            gradient=True,
+            epsilon=0.06,
+            max_steps=5,
+            space=(-0.05, 0.05),
+            absorbs=True,
+        ),
+    ),
     Case("stars", "no-points", _stars(2, 0, "fourier", "number", "number", rows=2)),
+    Case("stars", "no-points-in-space", _stars(1, 0, "number", "number", "number", ring=TRIANGLE, **HEIGHTS)),
     Case("stars", "no-instances", _stars(0, 3, "number", "number", "number")),
 ]

@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.special import iv, kv
 
 from wos.walk.oracle import gates, inside, nodes, row_of, values
-from wos.walk.replay import closest, philox
+from wos.walk.replay import closest, greens, philox, sphere_weights
 
 __all__ = ["gates", "inside", "stars"]
 
@@ -37,8 +37,8 @@ def height(wall, x):
     return (e[0] * (x[1] - wall[1]) - e[1] * (x[0] - wall[0])) / length, (x - wall[:2]) @ e / length, length
 
 
-def ray(walls, x, d, limit, skip):
-    """The first wall that the ray leaves the domain through, and where."""
+def ray(walls, x, d, limit, skip, end=np.inf):
+    """The first wall that the ray leaves the domain through, and where; at ``end`` it must have left it by more than rounding."""
     found, at = -1, limit
     for k, wall in enumerate(walls):
         e = wall[2:4] - wall[:2]
@@ -46,14 +46,14 @@ def ray(walls, x, d, limit, skip):
         if k in skip or d[0] * e[1] - d[1] * e[0] <= 1e-14:
             continue
         t, s = np.linalg.solve(matrix, wall[:2] - x)
-        if -1e-13 < t <= at and -1e-12 <= s <= 1 + 1e-12:
+        if -1e-13 < t <= at and -1e-12 <= s <= 1 + 1e-12 and height(wall, x + min(end, 10.0) * d)[0] < -1e-13:
             found, at = k, t
     return found, max(at, 0.0)
 
 
 def sees(walls, x, k, z, own):
     r = np.hypot(*(z - x))
-    return k == own or r < 1e-12 or ray(walls, x, (z - x) / r, r - 1e-12, (own, k))[0] < 0
+    return k == own or r < 1e-12 or ray(walls, x, (z - x) / r, r - 1e-12, (own,), r)[0] < 0
 
 
 def chord(wall, x, R):
@@ -90,23 +90,68 @@ def robin_mass(walls, extent, x, R, own):
 class Walk:
     """One walk. ``margin``: how near a decision was to another one."""
 
-    def __init__(self, tables, frame, start, counter, seed, max_steps, endless, screening, wanted):
+    def __init__(self, tables, frame, start, counter, seed, max_steps, pairs, endless, screening, wanted):
         self.segs, self.walls, self.corners = tables
-        self.extent, self.epsilon = frame[2], frame[3]
-        self.screening, self.wanted = screening * frame[2] ** 2, wanted
-        self.word = lambda stream, step: [int(w) for w in philox((np.array(stream << 28 | step), *map(np.array, counter)), seed)]
-        self.met = [[], [], [], []]  # for each kind of data: point, segment, place, weight
+        self.d = d = len(start)
+        self.extent, self.epsilon = frame[d], frame[d + 1]
+        self.screening, self.wanted = screening * self.extent**2, wanted
+        self.counter, self.seed = counter, seed
+        self.met = [[], [], [], [], []]  # for each kind of data: point, segment, place, weight; source points in the first ball
         self.margin, self.steps, self.cut = np.inf, 0, False
         self.x, self.weight, self.own = np.array(start, float), 1.0, -1
-        for k, wall in enumerate(self.walls):
-            if closest(wall[None, :4], self.x[None])[0][0] < 4e-13:
-                self.own = k
+        self.along, self.toward = np.full(1 + d, np.nan), np.full(1 + d, np.nan)  # what is met after the first ball and in it counts
+        self.along[0], self.toward[0] = 1.0, 0.0
+        k, away = self.nearest_wall()
+        if away < 4e-13:
+            self.own = k
+        self.near(self.from_absorbing() / self.epsilon - 1)
+        if pairs and self.from_absorbing() > self.epsilon:
+            self.near(away / self.epsilon - 1)
+            if away > self.epsilon:
+                self.leave(min(away, self.from_absorbing(), 2.0))
         while self.step(max_steps):
             pass
-        distance, k, place, at = (a[0] for a in closest(self.segs, self.x[None]))
+        distance, k, place, at = self.closest()
         self.cut = self.weight > 0 and distance > self.epsilon
         if self.weight > 0 and not endless:
             self.met[0].append((at, k, place, self.weight))
+
+    def words(self, stream, step, walk=None):
+        counter = (self.counter[0] if walk is None else walk, *self.counter[1:])
+        return [int(w) for w in philox((np.array(stream << 28 | step), *map(np.array, counter)), self.seed)]
+
+    def leave(self, R):
+        """The first step of a walk of a pair."""
+        R = 0.99 * (min(R, 2 / np.sqrt(self.screening)) if self.screening else R)
+        pair, sign = self.counter[0] // 2, 1 - 2 * (self.counter[0] % 2)
+        w, v, b = self.words(4, 0, pair), self.words(1, 0, pair), self.words(1, 1 << 20, pair)
+        n, s, m = self.unit(*w[:2]), *self.source(v, b)
+        n, m = sign * n, sign * m
+        value, slope = sphere_weights(self.d, np.array(R), self.screening)
+        self.along = np.concatenate([[value], slope * n / self.extent])
+        g, of_slope = greens(self.d, R * s, R, self.screening)
+        mass = R * R / (2 * self.d) * self.extent**2 / greens(self.d, R * s, R, 0)[0]
+        self.toward = np.concatenate([[g], of_slope * m / self.extent]) * mass
+        if self.wanted[1]:
+            self.met[4].append((self.x + R * s * m, None, None, 1.0))
+        self.x, self.own, self.steps = self.x + R * n, -1, 1
+
+    def nearest_wall(self):
+        away, k, _, _ = closest(self.walls[:, :4], self.x[None])
+        return k[0], away[0]
+
+    def closest(self):
+        distance, k, place, at = (a[0] for a in closest(self.segs, self.x[None]))
+        return distance, k, place, at
+
+    def from_absorbing(self):
+        return self.closest()[0]
+
+    def unit(self, word, _):
+        return np.array([np.cos(TAU * word / 2**32), np.sin(TAU * word / 2**32)])
+
+    def source(self, words, _):
+        return np.sqrt((words[0] + 0.5) * (words[1] + 0.5)) / 2**32, self.unit(words[2], None)
 
     def near(self, *margins):
         self.margin = min([self.margin, *np.abs(margins)])
@@ -141,14 +186,14 @@ class Walk:
         return R, mass
 
     def step(self, max_steps):
-        distance = closest(self.segs, self.x[None])[0][0]
+        distance = self.from_absorbing()
         self.near(distance / self.epsilon - 1)
         if distance <= self.epsilon or self.steps >= max_steps or self.weight == 0:
             return False
         R, mass = self.radius(distance)
         held = 2 if self.own >= 0 else 1
         self.weight /= 1 + held * mass
-        words = self.word(0, self.steps)
+        words = self.words(0, self.steps)
         d = np.array([np.cos(TAU * words[0] / 2**32), np.sin(TAU * words[0] / 2**32)])
         if self.own >= 0:
             wall = self.walls[self.own]
@@ -191,7 +236,7 @@ class Walk:
                 self.near(0.25 * tip)
 
     def flux(self, R, held):
-        u = [(w + 0.5) / 2**32 for w in self.word(2, self.steps)]
+        u = [(w + 0.5) / 2**32 for w in self.words(2, self.steps)]
         parts = [chord(wall, self.x, R) for wall in self.walls]
         likely = np.zeros(len(self.walls))
         for k, part in enumerate(parts):
@@ -223,34 +268,44 @@ def of_instance(table, first, b):
     return table[first[b] : first[b + 1]]
 
 
-def walked(start, frame, arrays, b, n, w, seed, max_steps, endless, screening, wanted):
+def walked(start, frame, arrays, b, n, w, seed, max_steps, pairs, endless, screening, wanted, first_instance=0, first_point=0):
     tables = [of_instance(arrays[i], arrays[i + 1], b) for i in (0, 2, 4)]
-    return Walk(tables, frame[b], start[b, n], (w, n, b), seed % 2**64, max_steps, endless, screening, wanted)
+    from wos.stars.oracle_space import WalkInSpace
+
+    kind = Walk if start.shape[2] == 2 else WalkInSpace
+    counter = (w, first_point + n, first_instance + b)
+    return kind(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
 
 
 def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None, *,
           dirichlet_kind="number", source_kind="none", neumann_kind="none", robin_kind="none", seed=0, first_walk=0, walks=64,
-          max_steps=1024, endless=False, screening=0.0):  # fmt: skip
-    B, N, _ = start.shape
+          max_steps=1024, gradient=False, screening=0.0, first_instance=0, first_point=0, endless=False):  # fmt: skip
+    B, N, d = start.shape
+    group, channels = (2, 1 + d) if gradient else (1, 1)
     arrays = (ends, first, walls, first_wall, corners, first_corner)
     kinds, data = (dirichlet_kind, source_kind, neumann_kind, robin_kind), (dirichlet, source, neumann, robin)
     wanted = [kind != "none" for kind in kinds]
-    cut = nodes(first_walk, walks)
-    mean, m2 = np.full((B, N, len(cut), 1), np.nan), np.full((B, N, len(cut), 1), np.nan)
+    cut = nodes(first_walk // group, walks // group)
+    mean, m2 = np.full((B, N, len(cut), channels), np.nan), np.full((B, N, len(cut), channels), np.nan)
     counts = np.zeros((B, N, 3), np.int64)
     for b in range(B):
+        rows = [_row(numbers, b, met, arrays) for met, numbers in enumerate(data)]
         for n in range(N):
             if np.isnan(start[b, n, 0]):
                 continue
             found = []
             for w in range(first_walk, first_walk + walks):
-                one = walked(start, frame, arrays, b, n, w, seed, max_steps, endless, screening, wanted)
-                found.append(sum(_evaluated(kind, _row(numbers, b, met, arrays), points, frame[b])
-                                 for met, (kind, numbers, points) in enumerate(zip(kinds, data, one.met)) if kind != "none"))  # fmt: skip
+                one = walked(
+                    start, frame, arrays, b, n, w, seed, max_steps, gradient, endless, screening, wanted, first_instance, first_point
+                )
+                sums = [_evaluated(kind, row, points, frame[b])
+                        for kind, row, points in zip((*kinds, kinds[1]), (*rows, rows[1]), one.met)]  # fmt: skip
+                found.append((sum(sums[:4]) * one.along + sums[4] * one.toward)[:channels])
                 counts[b, n] += [one.steps, one.cut, 0]
+            samples = np.array(found).reshape(-1, group, channels).mean(axis=1)
             for k, (at, size) in enumerate(cut):
-                part = np.array(found[at - first_walk : at - first_walk + size])
-                mean[b, n, k, 0], m2[b, n, k, 0] = part.mean(), ((part - part.mean()) ** 2).sum()
+                part = samples[at - first_walk // group : at - first_walk // group + size]
+                mean[b, n, k], m2[b, n, k] = part.mean(axis=0), ((part - part.mean(axis=0)) ** 2).sum(axis=0)
     return mean, m2, counts
 
 
@@ -258,20 +313,23 @@ def _row(numbers, b, met, arrays):
     if numbers is None:
         return None
     first, table = (arrays[1], arrays[0]) if met < 2 else (arrays[3], arrays[2])
-    if len(first) > 2 and len(numbers) == 1 and numbers.shape[1] == 2 * len(table):
+    if len(first) > 2 and len(numbers) == 1 and numbers.shape[1] == 2 * len(table):  # polygons
         return numbers[0, 2 * first[b] : 2 * first[b + 1]]
     return row_of(numbers, b)
 
 
 def _evaluated(kind, row, points, frame):
-    if not points:
+    if not points or kind == "none":
         return 0.0
-    X, segment, place, weight = (list(column) for column in zip(*points))
-    if segment[0] is None:
-        segment = place = None
+    X, piece, place, weight = (list(column) for column in zip(*points))
+    X, weight, d = np.array(X), np.array(weight), len(frame) - 2
+    if kind == "per_vertex" and d == 3:
+        corner = row.reshape(-1, 3)[np.array(piece)]
+        found = corner[:, 0] + (np.array(place) * (corner[:, 1:] - corner[:, :1])).sum(axis=1)
     else:
-        segment, place = np.array(segment), np.array(place)
-    return float((np.array(weight) * values(kind, row, np.array(X), segment, place, frame)).sum())
+        on_pieces = (None, None) if piece[0] is None else (np.array(piece), np.array(place))
+        found = values(kind, row, X, *on_pieces, frame)
+    return float((weight * found).sum())
 
 
 # ---------------------------------------------------------------- closed forms

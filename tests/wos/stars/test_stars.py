@@ -149,8 +149,9 @@ def solved(name, rng, n=200, walks=2048, clear=1e-3, **changed):
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_closed_forms(name, backend, rng):
-    fast = NATIVE and backend != "numba"
+@pytest.mark.slow
+def test_closed_forms(name, best_backend, rng):
+    fast = NATIVE and best_backend != "numba"
     walks = 128 if name == "robin-alone" else (512 if "robin" in name or name == "ring" else 2048) if fast else 256
     result, truth = solved(name, rng, 200 if fast else 60, walks, clear=1e-3 if walks > 1000 else 0.05)
     assert oracle.gates(result.value, result.stderr, truth, spread=False) == []
@@ -160,6 +161,7 @@ def test_closed_forms(name, backend, rng):
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 @pytest.mark.parametrize("name", ["corner", "ring", "screened-source", "robin-source"])
+@pytest.mark.slow
 def test_close_to_the_absorbing_part(name, rng):
     """Where most walks end at once, and the few others are all that differs from the value there."""
     ring, options, u = PROBLEMS[name]
@@ -171,7 +173,7 @@ def test_close_to_the_absorbing_part(name, rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
-@pytest.mark.parametrize("parts", [9, 30])
+@pytest.mark.parametrize("parts", [3, 9, 30])
 def test_sides_in_many_pieces(parts, rng):
     """Walls of one line do not hide each other: on a wall cut in pieces, turned so that no coordinate is exact."""
     t, angle = np.arange(parts)[:, None] / parts, rng.uniform(0, 7)
@@ -213,7 +215,7 @@ def finite_differences(n):
     return u
 
 
-def test_finite_differences(backend, rng):
+def test_finite_differences(best_backend, rng):
     n = 128
     coarse, fine = finite_differences(n // 2), finite_differences(n)
     u = fine[::2, ::2] + (fine[::2, ::2] - coarse) / 3  # Richardson
@@ -223,7 +225,7 @@ def test_finite_differences(backend, rng):
     result = wos.solve(
         square, k / (n / 2), dirichlet=lambda X: X[:, 1] * (1 - X[:, 1]), source=bell, epsilon=EPSILON, max_steps=20000,
         neumann=(which(square.ends, 0, 1), lambda X: (X[:, 0] > 0.999999).astype(float)), robin=(which(square.ends, 2), 2.0, 1.0),
-        walks=1024 if NATIVE and backend != "numba" else 128, rng=seed(rng),
+        walks=1024 if NATIVE and best_backend != "numba" else 128, rng=seed(rng),
     )  # fmt: skip
     bound = np.hypot(result.stderr, 2e-4)  # the differences' own error, near the corners
     assert oracle.gates(result.value, bound, u[k[:, 0], k[:, 1]], spread=False) == []
@@ -239,6 +241,7 @@ def fails(name, rng, walks, **changed):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
+@pytest.mark.slow
 def test_wrong_problems_fail(rng):
     """A flux of the wrong sign, 10% too large, Robin's mu 15% too large, a thick shell, a source that is not there."""
     h, r = flux(RECTANGLE, wave_gradient), PROBLEMS["robin"][1]["robin"]

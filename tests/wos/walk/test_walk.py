@@ -18,25 +18,25 @@ def sizes(backend):
     return (600, 8192) if backend == "native" else (60, 4096)
 
 
-def test_harmonic(backend, rng):
-    n, W = sizes(backend)
+def test_harmonic(best_backend, rng):
+    n, W = sizes(best_backend)
     X = star_points(rng, n)
     r = wos.solve(wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, walks=W, epsilon=1e-5, rng=seed(rng))
     assert gates(r.value, r.stderr, oracle.harmonic(X)) == []
 
 
-def test_torsion_of_an_ellipse(backend, rng):
-    n, W = sizes(backend)
+def test_torsion_of_an_ellipse(best_backend, rng):
+    n, W = sizes(best_backend)
     a, b = 1.3, 0.7
     X = disc_points(rng, n) * [a, b]
-    M = 2000 if backend == "native" else 500  # the 500-gon is off by 2e-5 at most, a fifth of what would show
+    M = 2000 if best_backend == "native" else 500  # the 500-gon is off by 2e-5 at most, a fifth of what would show
     r = wos.solve(wos.Polygon(oracle.ellipse(a, b, M)), X, dirichlet=0.0, source=1.0, walks=W, epsilon=1e-5, rng=seed(rng))
     assert gates(r.value, r.stderr, oracle.torsion_ellipse(X, a, b)) == []
 
 
-def test_product_of_sines_in_a_square(backend, rng):
+def test_product_of_sines_in_a_square(best_backend, rng):
     """-Δ sin x sin y = 2 sin x sin y: a source that varies, and a hole."""
-    n, W = sizes(backend)
+    n, W = sizes(best_backend)
     u = lambda X: np.sin(X[..., 0]) * np.sin(X[..., 1])  # noqa: E731
     square = np.array([[0, 0], [3, 0], [3, 2], [0, 2.0]])
     hole = np.array([[1, 0.5], [1.5, 0.5], [1.2, 1.1]])
@@ -55,8 +55,9 @@ def test_product_of_sines_in_a_square(backend, rng):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_ball(d, backend, rng):
-    n, W = sizes(backend)
+@pytest.mark.slow
+def test_ball(d, best_backend, rng):
+    n, W = sizes(best_backend)
     radius, center = 2.0, np.array([3.0, -1.0, 0.5])[:d]
     X = center + disc_points(rng, n, 0.95 * radius, d)
     g = lambda Y: Y[:, 0] * Y[:, -1] + 0.5 * Y[:, 1]  # noqa: E731
@@ -66,9 +67,10 @@ def test_ball(d, backend, rng):
 
 
 @pytest.mark.parametrize("d", [2, 3])
-def test_ball_with_a_source_that_varies(d, backend, rng):
+@pytest.mark.slow
+def test_ball_with_a_source_that_varies(d, best_backend, rng):
     """-Δ(1 - |x|^4) = 4(d + 2)|x|^2 sees the law of the source's radius, not only its total mass."""
-    n, W = sizes(backend)
+    n, W = sizes(best_backend)
     X = disc_points(rng, n, 0.9, d)
     f = lambda Y: 4 * (d + 2) * (Y**2).sum(axis=1)  # noqa: E731
     r = wos.solve(wos.Ball([0.0] * d, 1.0), X, dirichlet=0.0, source=f, walks=W, epsilon=1e-6, rng=seed(rng))
@@ -91,9 +93,10 @@ def screened(boundary, X, screening, walks, rng, **options):
 
 @pytest.mark.parametrize("screening", [0.0, 1.0, 40.0, 1000.0])
 @pytest.mark.parametrize("d", [2, 3])
-def test_gradient_and_screening(d, screening, backend, rng):
+@pytest.mark.slow
+def test_gradient_and_screening(d, screening, best_backend, rng):
     """From walks of pairs and of their own; weak, strong and no screening; a source that varies."""
-    n, W = sizes(backend)
+    n, W = sizes(best_backend)
     X = 0.8 * (star_points(rng, n // 2) if d == 2 else disc_points(rng, n // 2, 0.9, 3))
     boundary = wos.Polygon(oracle.star(300)) if d == 2 else wos.Ball([0.1, 0.0, -0.1], 1.0)
     alone = screened(boundary, X, screening, W // 2, rng)
@@ -105,8 +108,8 @@ def test_gradient_and_screening(d, screening, backend, rng):
         assert gates(r.grad[:, i], r.grad_stderr[:, i], truth[:, i]) == []
 
 
-def test_gradient_of_a_harmonic_function(backend, rng):
-    n, W = sizes(backend)
+def test_gradient_of_a_harmonic_function(best_backend, rng):
+    n, W = sizes(best_backend)
     X = star_points(rng, n)
     r = wos.solve(wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, walks=W, epsilon=1e-5, gradient=True, rng=seed(rng))
     x, y = X.T
@@ -140,6 +143,7 @@ def test_gates_see_a_gradient_3_percent_off(rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="takes many walks")
+@pytest.mark.slow
 def test_gates_see_another_screening(rng):
     X = star_points(rng, 600)
     r = screened(wos.Polygon(oracle.star(300)), X, 10.0, 4096, rng)
@@ -154,6 +158,7 @@ def test_gates_see_another_screening(rng):
 @pytest.mark.skipif(not NATIVE, reason="takes many walks")
 @pytest.mark.parametrize("screening", [0.0, 3.0])
 @pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.slow
 def test_harmonic_caching(d, screening, rng):
     """Points share walks, so their errors are correlated: every gate is over runs of their own, some points of each."""
     runs, n, W = 50, 120, 512
@@ -182,7 +187,7 @@ def test_harmonic_caching_is_worth_it(rng):
     assert np.sqrt((cached**2).mean()) < 0.5 * np.sqrt((plain**2).mean())
 
 
-def test_against_a_plain_walk(backend, rng):
+def test_against_a_plain_walk(best_backend, rng):
     """Data without a closed form: both answers carry an error bar."""
     c = np.array([0.3, 0.1, -0.2, 0.05, 0.15])
     amplitude, center = np.array([0.8, -0.6]), np.array([[0.3, -0.2], [-0.5, 0.6]])
@@ -194,6 +199,7 @@ def test_against_a_plain_walk(backend, rng):
     assert np.abs((r.value - mean) / np.hypot(r.stderr, error)).max() < 7
 
 
+@pytest.mark.slow
 def test_the_gates_see_planted_errors(rng):
     """Every kind of mistake fails a gate that the right answer passes."""
     if not NATIVE:
@@ -215,7 +221,7 @@ def test_the_gates_see_planted_errors(rng):
     assert failed(max_steps=3)
 
 
-def test_stderr_shrinks_and_the_bias_is_of_the_order_of_epsilon(backend, rng):
+def test_stderr_shrinks_and_the_bias_is_of_the_order_of_epsilon(best_backend, rng):
     X = disc_points(rng, 40, 0.5)
     few, many = (wos.solve(wos.Ball([0, 0], 1), X, dirichlet=oracle.harmonic, walks=W, rng=seed(rng)) for W in (256, 4096))
     assert 3 < (few.stderr / many.stderr).mean() < 5.5  # 4, and 256 walks know their spread to 5%

@@ -207,6 +207,7 @@ def test_answers_are_right_and_their_errors_as_asked_for(d, rng):
     assert gates(r.value, r.stderr, truth) == []
 
 
+@pytest.mark.slow
 def test_the_gates_see_errors(rng):
     if not NATIVE:
         pytest.skip("thousands of points and walks")

@@ -154,7 +154,7 @@ def cheb_eval(
     point. With it, and up to three axes, values on a grid of 2n points an axis are made by cosine transforms and interpolated (5) where
     that costs less: of W^d grid numbers a point, W = 8 for 1e-6, 12 for 1e-10. The grid is (2n + 17)^d numbers or more, and as many again
     while it is made. The choice follows from shapes and eps alone. eps below 1e-13, or 9e-16 n (float32: 1e-5), is as if it were absent.
-    ``cheb_moments`` with the same eps is the exact transpose, to rounding.
+    ``cheb_moments`` with the same eps is the exact transpose, to rounding. Backend "array" has no grid, as without eps.
 
     Examples
     --------

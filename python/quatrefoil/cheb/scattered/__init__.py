@@ -112,8 +112,9 @@ def tucker_eval(
     Notes
     -----
     Differentiable in core, factors, X, as often as you like. Cost: 2 sum(n_k r_k) + 2 prod(r_k) flops a point, ranks rounded up to the
-    tile; memory a few kB a thread whatever P is: no array of P r^2 numbers exists. Error: a few
-    eps of the largest |f|, up to the ends of the domain (3).
+    tile; where n_k is above 60 or so and there are thousands of points, 40 r_k in place of 2 n_k r_k, from a table of 40 n_k r_k numbers
+    (12). Else memory is a few kB a thread whatever P is: no array of P r^2 numbers exists. Error: a few eps of the largest |f|, up to
+    the ends of the domain (3).
     """
     given = sequence(factors, "cheb.tucker_eval: factors")
     options = flat_domain(domain, len(given), "cheb.tucker_eval")

@@ -187,8 +187,7 @@ def derivative_matrix(like: Any) -> Any:
     k = np.arange(n)
     matrix = np.where((k > k[:, None]) & ((k - k[:, None]) % 2 == 1), 2.0 * k, 0.0)
     matrix[:1] /= 2
-    made = _arrays.of_kind(str(_arrays.kind(like)), matrix)
-    return made.astype(like.dtype) if isinstance(made, np.ndarray) else made.to(like)
+    return _arrays.beside(like, matrix.astype(_arrays.dtype_name(like)))
 
 
 def _points(n: int, lo: float, hi: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
-from ... import _arguments
+from ... import _arguments, _arrays
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Op, Option
@@ -72,7 +72,8 @@ def tucker(
 
     Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, below 2 (2 r + s) N, s being
     64^(1/(d-1)). By Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory:
-    what is kept; below 6e-7 the tensor once more. float32 is worked on in float64.
+    what is kept; below 6e-7 the tensor once more. float32 is worked on in float64. Backend "array" takes QR decompositions of all
+    unfoldings, 4 n N flops for the first axis, "rsvd" is "sthosvd" there, and with ``tol`` the device is waited for once.
 
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027; De Lathauwer, De Moor and Vandewalle, SIAM J. Matrix
     Anal. Appl. 21 (2000) 1324; Halko, Martinsson and Tropp, SIAM Review 53 (2011) 217.
@@ -91,27 +92,28 @@ def tucker(
     """
     label = "cheb.tucker"
     _arguments.choice(method, label, "method", METHODS)
-    host = _arguments.numbers_of(C, label, "C")
-    if host.ndim == 0 or host.size == 0:
-        raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without entries")
+    _arguments.array_anywhere(C, label, "C")
+    shape = tuple(C.shape)
+    if not shape or 0 in shape:
+        raise ValueError(f"{label}: C has shape {shape}, expected at least one axis and no axis without entries")
     if tol is None and rank is None:
         raise ValueError(f"{label}: neither tol nor rank is given, expected one of them or both")
     if tol is not None:
-        tol = raised(_arguments.number(tol, label, "tol"), host.dtype, label)
-    ranks = host.shape if rank is None else _arguments.integers(rank, host.ndim, label, "rank", 1)
-    for r, n in zip(ranks, host.shape):
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(_arrays.dtype_name(C)), label)
+    ranks = shape if rank is None else _arguments.integers(rank, len(shape), label, "rank", 1)
+    for r, n in zip(ranks, shape):
         if r > n:
-            raise ValueError(f"{label}: rank {ranks} is larger than C's shape {host.shape}")
+            raise ValueError(f"{label}: rank {ranks} is larger than C's shape {shape}")
     core, factors, found = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
-    kept = tuple(map(int, found))
-    ends = np.cumsum([n * n for n in host.shape])
-    matrices = [factors[end - n * n : end].reshape(n, n)[:, :r] for n, r, end in zip(host.shape, kept, ends)]
+    kept = tuple(ranks) if tol is None else tuple(map(int, found))  # for which a device is waited for
+    ends = np.cumsum([n * n for n in shape])
+    matrices = [factors[end - n * n : end].reshape(n, n)[:, :r] for n, r, end in zip(shape, kept, ends)]
     return TuckerTensor(_own(core[tuple(map(slice, kept))]), list(map(_own, matrices)))
 
 
 def _own(part: Any) -> Any:
     """A part of a result in memory of its own."""
-    return part.copy() if isinstance(part, np.ndarray) else part.contiguous().clone()
+    return part.contiguous().clone() if _arrays.kind(part) == "torch" else part.copy()
 
 
 def raised(tol: float, dtype: np.dtype[Any], label: str) -> float:

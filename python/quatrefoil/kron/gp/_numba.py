@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..._backends.numba import jit
+from ..._backends.numba import dense, jit
 from .gram import products_of
 
 
@@ -45,6 +45,6 @@ def gp_spectrum(values, z, weighted, shares, sums, noise, num_threads):
 
 
 def gp_gram(x, gram, num_threads):
-    x = np.require(x, requirements="A")  # elsewhere NumPy multiplies without BLAS, in another order
+    x = dense(x)
     found = products_of(x, x)
     gram[...] = (found + found.T) / 2

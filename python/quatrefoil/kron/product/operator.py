@@ -116,7 +116,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     @property
     def factors(self) -> tuple[Any, ...]:
         """The factors: NumPy arrays that are read-only, or copies of the tensors."""
-        return self._factors if self._kind == "numpy" else tuple(f.clone() for f in self._factors)
+        return self._factors if self._kind == "numpy" else tuple(map(_copied, self._factors))
 
     def __reduce__(self) -> tuple[Any, ...]:
         make = functools.partial(type(self), backend=self._backend, num_threads=self._num_threads)
@@ -243,12 +243,14 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
 
 def _copied(f: Any) -> Any:
     """The operator's own factor: frozen if NumPy, a tensor that keeps its graph if not."""
-    if not isinstance(f, np.ndarray):
+    if _arrays.kind(f) == "torch":
         return f.clone() if f.is_contiguous() else f.contiguous()
+    if not isinstance(f, np.ndarray):
+        return f.copy()
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
 
 
 def _double(a: Any) -> Any:
-    return a.astype(np.float64, copy=False) if isinstance(a, np.ndarray) else a.double()
+    return a.double() if _arrays.kind(a) == "torch" else a.astype(np.float64, copy=False)

@@ -190,7 +190,8 @@ def causal_conv1d_update(
     Raises
     ------
     ValueError, TypeError
-        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice.
+        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice, which
+        is not looked for where it would wait for a device.
 
     Notes
     -----
@@ -206,7 +207,7 @@ def causal_conv1d_update(
     _check_state(name, steps, conv_state, weight, rows, start)
     before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
     real = None  # which items are no padding, where some are
-    if rows is not None and len(rows) and (is_compiling() or bool((rows < 0).any())):
+    if rows is not None and len(rows) and (not _is_here(rows) or bool((rows < 0).any())):
         real, rows, twin = _without_padding(rows)
     state = old = kept if rows is None else kept[rows]
     if start is not None:
@@ -230,18 +231,29 @@ def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
     """
     xp = _arrays.namespace(rows)
     real = rows >= 0
-    twin = xp.where(real, xp.arange(len(rows)), xp.argmax(real * 1))
+    twin = xp.where(real, _counted(rows), xp.argmax(real * 1))
     return real, xp.where(real, rows, 0 * rows)[twin], twin
 
 
 def _as_twins(state: Any, twin: Any) -> Any:
     """state[twin], with a gradient in one of those that are alike, or it would be counted twice."""
-    if isinstance(state, np.ndarray):
+    if _arrays.kind(state) != "torch":
         return state[twin]
     import torch
 
-    own = twin == torch.arange(len(twin))
+    own = twin == _counted(twin)
     return torch.where(own[:, None, None], state, state[twin].detach())
+
+
+def _is_here(rows: Any) -> bool:
+    """Whether one may look at the numbers: not while tracing, nor where that would wait for a device."""
+    return not is_compiling() and _arrays.device(rows) == "cpu"
+
+
+def _counted(rows: Any) -> Any:
+    """0, 1, 2, ... as many as there are, on the same device."""
+    xp = _arrays.namespace(rows)
+    return xp.arange(len(rows), **({"device": rows.device} if _arrays.kind(rows) == "torch" else {}))
 
 
 def _where(real: Any, a: Any, b: Any = None) -> Any:
@@ -278,7 +290,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
         if tuple(array.shape) != (x.shape[0],):
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
-    if rows is not None and not is_compiling():
+    if rows is not None and _is_here(rows):
         chosen = np.asarray(rows)
         if len(chosen) and found[0] == 0:
             raise ValueError(f"{label}: conv_state has shape {found}, expected at least one row for conv_state_indices to choose")
@@ -310,23 +322,20 @@ def _integers(name: str, argument: str, x: Any) -> Any:
         if x is not None:
             raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(x)}, expected an array of int32 or int64")
         return None
-    return x.astype(np.int64) if isinstance(x, np.ndarray) else x.long()
+    return x.long() if _arrays.kind(x) == "torch" else x.astype(np.int64)
 
 
 def _joined(a: Any, b: Any) -> Any:
-    if isinstance(a, np.ndarray):
-        return np.concatenate((a, b), axis=2)
-    import torch
-
-    return torch.cat((a, b), dim=2)
+    return _arrays.namespace(a).concatenate((a, b), axis=2)
 
 
 def _turned(state: Any, by: Any) -> Any:
     """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
     size = state.shape[2]
-    if isinstance(state, np.ndarray):
-        at = (np.arange(size) + by[:, None]) % max(size, 1)
-        return np.take_along_axis(state, at[:, None], axis=2)
+    if _arrays.kind(state) != "torch":
+        xp = _arrays.namespace(state)
+        at = (xp.arange(size) + by[:, None]) % max(size, 1)
+        return xp.take_along_axis(state, at[:, None], axis=2)
     import torch
 
     at = (torch.arange(size, device=by.device) + by[:, None]) % max(size, 1)

@@ -161,7 +161,7 @@ def _paired(A: Any, x: Any) -> Any:
         raise ValueError(
             f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
         )
-    if isinstance(x, np.ndarray):
+    if _arrays.kind(x) != "torch":
         return (np.ascontiguousarray(x) if x.size else x.copy()).view(np.result_type(x.dtype, np.complex64))
     import torch
 
@@ -172,7 +172,7 @@ def _paired(A: Any, x: Any) -> Any:
 
 
 def _unpaired(x: Any) -> Any:
-    if isinstance(x, np.ndarray):
+    if _arrays.kind(x) != "torch":
         return x.view(x.real.dtype)
     import torch
 

@@ -34,13 +34,13 @@ def box_of(numbers, d):
 
 
 def data_values(kind, numbers, function, instance, frame, X, piece=None, place=None):
-    """Data at scaled points, or on segments and triangles."""
+    """Data at scaled points, or on segments and triangles. No BLAS: a value has the same bits among any others."""
     if kind == "function":
         return function(instance, np.ascontiguousarray(frame[:-2] + frame[-2] * X))
     if kind == "number":
         return np.full(len(X), numbers[0])
     if kind == "fourier":
-        return modes_of(numbers, X)[0] @ numbers[2:]
+        return (modes_of(numbers, X)[0] * numbers[2:]).sum(axis=1)
     if kind == "polynomial":
         return polynomial(table_of(kind, numbers, X.shape[1]), X)
     if kind == "grid":
@@ -52,7 +52,7 @@ def data_values(kind, numbers, function, instance, frame, X, piece=None, place=N
         return at_corners[:, 0] + (place * (at_corners[:, 1:] - at_corners[:, :1])).sum(axis=1)
     bells = numbers.reshape(-1, X.shape[1] + 2)
     r2 = ((X[:, None, :] - bells[:, 1:-1]) ** 2).sum(axis=-1)
-    return np.exp(-r2 * bells[:, -1]) @ bells[:, 0]
+    return (np.exp(-r2 * bells[:, -1]) * bells[:, 0]).sum(axis=1)
 
 
 def _add_to_grid(numbers, share, to, frame, X):

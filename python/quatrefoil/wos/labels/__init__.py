@@ -10,7 +10,7 @@ from ..._arguments import integer, seed
 from ..._typing import Array, T
 from ..data import Data
 from ..polygon import Ball, Polygon
-from ..walk.problem import check_pairs
+from ..walk import check_pairs
 from ..walk.result import Result
 from ..walk.solve import solve
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import finite, numbers_of
+from ..._arguments import array_anywhere, finite, numbers_of
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
@@ -136,26 +136,29 @@ class _Query(NamedTuple):
 
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     check_boundary(boundary, label)
-    numbers = numbers_of(q, label, "q")
-    kind, d, batch = str(_arrays.kind(q)), boundary.dimension, boundary.batch
+    kind, d, batch, shape = array_anywhere(q, label, "q"), boundary.dimension, boundary.batch, tuple(q.shape)
     if boundary.kind is not None and boundary.kind != kind:
         raise TypeError(
             f"{label}: boundary was built from a {boundary.kind} array but q is a {kind} array; all arrays of a call must be of one kind"
         )
-    if numbers.ndim < 1 or numbers.shape[-1] != d:
-        raise ValueError(f"{label}: q has shape {numbers.shape}, expected (..., {d})")
-    finite(numbers, label, "q")
-    shared = batch is None or numbers.ndim <= 2
-    if not shared and len(numbers) != batch:
-        raise ValueError(f"{label}: q has shape {numbers.shape}, expected (N, {d}) or (B, ..., {d}) with B = {batch} as in boundary")
-    outer = numbers.shape[:-1] if shared else numbers.shape[1:-1]
+    if not shape or shape[-1] != d:
+        raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
+    on_host = _arrays.device(q) == "cpu"
+    if on_host:
+        finite(numbers_of(q, label, "q"), label, "q")
+    shared = batch is None or len(shape) <= 2
+    if not shared and shape[0] != batch:
+        raise ValueError(f"{label}: q has shape {shape}, expected (N, {d}) or (B, ..., {d}) with B = {batch} as in boundary")
+    outer = shape[:-1] if shared else shape[1:-1]
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
     rows = np.concatenate([boundary.centre, boundary.extent[:, None]], axis=1)
-    ends, first = boundary.arrays(kind)
+    ends, first = boundary.arrays(kind if on_host else "numpy")
+    if not on_host and ends is not None:
+        ends, first = _arrays.beside(q, ends), _arrays.beside(q, first)
     closed = boundary.watertight if isinstance(boundary, TriangleMesh) else True
     lead = outer if batch is None else (batch, *outer)
-    return _Query((points, _arrays.of_kind(kind, rows), ends, first), (boundary.memo(kind),), lead, closed)
+    return _Query((points, _arrays.beside(q, rows), ends, first), (boundary.memo(kind) if on_host else None,), lead, closed)
 
 
 def _into(out: Any, result: Any, label: str) -> Any:
@@ -207,7 +210,9 @@ def closest_point(
     -----
     No gradients. Triangles are compared in the dtype of q and in coordinates of the box's size: with float32 the distance may be off by
     1e-7 of the extent. What is returned of the one that was found is computed in float64. Cost: about 1 us a point of a mesh of 20 000
-    triangles, by a tree (mesh README, The tree) that is kept with it; a ns a segment of a polygon. Memory: 2 MB.
+    triangles, by a tree (mesh README, The tree) that is kept with it; a ns a segment of a polygon. Memory: 2 MB. Backend "array" asks all
+    segments or triangles, and with B polygons those of all of them; on a device a point that is not
+    finite gets NaN and -1, and is not inside.
 
     Examples
     --------

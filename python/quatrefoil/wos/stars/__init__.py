@@ -1,7 +1,7 @@
 """Walks where part of the boundary reflects: arrays in, arrays out. Equation numbers are those of csrc/wos/stars/README.md.
 
-B instances of N points in the plane, K nodes; the absorbing part has M segments, the reflecting one P walls and C corners. ``solve`` is
-what users call; notation, coordinates and data as in ``wos.walk.walk``.
+B instances of N points in d dimensions, K nodes; the absorbing part has M segments or triangles, the reflecting one P walls and C corners
+or edges. ``solve`` is what users call; notation, coordinates and data as in ``wos.walk.walk``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
-from ..walk import METHODS, check_data, which_walks
+from ..walk import METHODS, MOST_INDEX, check_data, which_samples, which_walks
 from ..walk.state import schedule
 
 Array = Any
@@ -21,32 +21,37 @@ _NAMES = ("dirichlet", "source", "neumann", "robin")
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
     start, frame, *tables, dirichlet, source, neumann, robin = shapes
-    kinds, first_walk, walks = options[:4], options[5], options[6]
+    kinds, (first_walk, walks, _, gradient) = options[:4], options[5:9]
     assert start is not None
     assert frame is not None
     B = frame[0]
-    if len(start) != 3 or start[0] != B or start[2] != 2:
-        raise ValueError(f"{label}: start has shape {start}, expected (B, N, 2) with B = {B} as in frame")
-    if frame[1] != 4:
-        raise ValueError(f"{label}: frame has shape {frame}, expected (B, 4)")
-    for table, name, width in zip(tables[::2], ("ends", "walls", "corners"), (4, 6, 6)):
+    if len(start) != 3 or start[0] != B or start[2] not in (2, 3):
+        raise ValueError(f"{label}: start has shape {start}, expected (B, N, 2) or (B, N, 3) with B = {B} as in frame")
+    N, d = start[1:]
+    if frame[1] != d + 2:
+        raise ValueError(f"{label}: frame has shape {frame}, expected (B, {d + 2})")
+    for table, name, width in zip(tables[::2], ("ends", "walls", "corners"), (d * d, d * d + 2, d * (d + 1))):
         if table is None or len(table) != 2 or table[1] != width:
             raise ValueError(f"{label}: {name} has shape {table}, expected (rows, {width})")
     counts = {first[0] for first in tables[1::2] if first is not None and len(first) == 1}
     if len(counts) != 1 or counts.pop() - 1 not in (1, B):
         raise ValueError(f"{label}: first, first_wall, first_corner have shapes {tables[1::2]}, expected (2,) or (B + 1,) with B = {B}")
     check_data(label, B, dict(zip(_NAMES, zip((dirichlet, source, neumann, robin), kinds))))
-    N, K = start[1], len(schedule(first_walk, walks)[0])
-    return [(B, N, K, 1), (B, N, K, 1), (B, N, 3)]
+    for name, at, count in (("instance", options[10], B), ("point", options[11], N)):
+        if at + count > MOST_INDEX:
+            raise ValueError(f"{label}: first_{name} is {at}, expected at most {MOST_INDEX - count} with {count} {name}s")
+    group, channels = (2, 1 + d) if gradient else (1, 1)
+    K = len(schedule(first_walk // group, walks // group)[0])
+    return [(B, N, K, channels), (B, N, K, channels), (B, N, 3)]
 
 
 STARS = Op(
     __name__, "stars",
     inputs=(
         Arg("start", "B N d", constant=True), Arg("frame", "B d", dtype="double", constant=True),
-        Arg("ends", "M 4", dtype="double", constant=True), Arg("first", "B", dtype="int"),
-        Arg("walls", "P 6", dtype="double", constant=True), Arg("first_wall", "B", dtype="int"),
-        Arg("corners", "C 6", dtype="double", constant=True), Arg("first_corner", "B", dtype="int"),
+        Arg("ends", "M corners", dtype="double", constant=True), Arg("first", "B", dtype="int"),
+        Arg("walls", "P W", dtype="double", constant=True), Arg("first_wall", "B", dtype="int"),
+        Arg("corners", "E T", dtype="double", constant=True), Arg("first_corner", "B", dtype="int"),
         *(Arg(name, "R numbers", dtype="double", optional=True) for name in _NAMES),
     ),
     outputs=(
@@ -54,7 +59,8 @@ STARS = Op(
     ),
     options=(
         *(Option(f"{name}_kind", str) for name in _NAMES), Option("seed", int), Option("first_walk", int), Option("walks", int),
-        Option("max_steps", int), Option("endless", bool), Option("screening", float),
+        Option("max_steps", int), Option("gradient", bool), Option("screening", float),
+        Option("first_instance", int), Option("first_point", int), Option("endless", bool),
     ),
     extras=(Extra("grids"), *(Extra(name, function=True) for name in "gfhk")),
     rule=_shapes,
@@ -86,8 +92,11 @@ def stars(
     first_walk: int = 0,
     walks: int = 64,
     max_steps: int = 1024,
-    endless: bool = False,
+    gradient: bool = False,
     screening: float = 0.0,
+    first_instance: int = 0,
+    first_point: int = 0,
+    endless: bool = False,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -96,28 +105,31 @@ def stars(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Walks on stars [first_walk, first_walk + walks) of every point (1) to (6), as the nodes of their range.
+    """Walks on stars [first_walk, first_walk + walks) of every point (1) to (9), as the nodes of their range.
 
     Parameters
     ----------
     start, frame, dirichlet, source, and the keywords of these names
         As in ``wos.walk.walk``.
-    ends, first : (M, 4) float64 and (B + 1,) or (2,) int64
-        The scaled segments of the absorbing part; values at vertices are a pair for each of them.
-    walls, first_wall : (P, 6) float64 and as first
-        The reflecting segments in the order of their rings, the domain to their left: ax, ay, bx, by, μ in absolute units, and whose flux
-        the wall has: 0 for ``neumann``, 1 for ``robin``.
-    corners, first_corner : (C, 6) float64 and as first
-        The re-entrant corners between walls: x, y, and the inner normals of the two.
+    ends, first : (M, 4) or (M, 9) float64 and (B + 1,) or (2,) int64
+        The scaled segments or triangles of the absorbing part; values at vertices are a pair or a triple for each of them.
+    walls, first_wall : (P, 6) or (P, 11) float64 and as first
+        The corners of reflecting segments in the order of their rings, the domain to their left, or of triangles, to the left seen from
+        outside, in an order that keeps neighbours together; μ in absolute units, 0 for triangles; and whose flux the wall has: 0 for
+        ``neumann``, 1 for ``robin``.
+    corners, first_corner : (C, 6) or (C, 12) float64 and as first
+        The re-entrant corners between walls, or the ends of edges, and the inner normals of the two.
     neumann, robin : (1 or B, numbers) float64, optional
         The flux h, by its kind as for dirichlet; values at vertices have a pair for every wall of either.
+    gradient : bool
+        As in ``wos.walk.walk``; the gradient is NaN where walks start within epsilon of any part of the boundary.
     endless : bool
-        There is no absorbing part; ``ends`` has a segment an instance that lies far away.
+        There is no absorbing part; ``ends`` has a segment or triangle an instance that lies far away.
 
     Returns
     -------
     mean, m2, counts
-        As in ``wos.walk.walk``, with one channel.
+        As in ``wos.walk.walk``.
 
     Notes
     -----
@@ -125,8 +137,9 @@ def stars(
     log P for every question to the walls.
     """
     options = _options(
-        "stars", (dirichlet_kind, source_kind, neumann_kind, robin_kind), seed, first_walk, walks, max_steps, endless, screening
-    )
+        "stars", (dirichlet_kind, source_kind, neumann_kind, robin_kind), seed, first_walk, walks, max_steps, gradient, screening,
+        first_instance, first_point, endless,
+    )  # fmt: skip
     arrays = (start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet, source, neumann, robin)
     mean, m2, counts = call(STARS, arrays, options, (grids, g, f, h, k), None, backend, num_threads)
     return mean, m2, counts
@@ -142,8 +155,11 @@ def stars_vjp(
     first_walk: int = 0,
     walks: int = 64,
     max_steps: int = 1024,
-    endless: bool = False,
+    gradient: bool = False,
     screening: float = 0.0,
+    first_instance: int = 0,
+    first_point: int = 0,
+    endless: bool = False,
     grids: Any = None,
     g: Any = None,
     f: Any = None,
@@ -157,14 +173,26 @@ def stars_vjp(
     Costs the walks again. Memory: at most 64 partial sums of the numbers, whatever the number of walks.
     """
     options = _options(
-        "stars_vjp", (dirichlet_kind, source_kind, neumann_kind, robin_kind), seed, first_walk, walks, max_steps, endless, screening
-    )
+        "stars_vjp", (dirichlet_kind, source_kind, neumann_kind, robin_kind), seed, first_walk, walks, max_steps, gradient, screening,
+        first_instance, first_point, endless,
+    )  # fmt: skip
     return call_vjp(STARS, inputs_and_grad, options, (grids, g, f, h, k), backend, num_threads)
 
 
 def _options(
-    name: str, kinds: tuple[str, ...], seed: Any, first_walk: Any, walks: Any, max_steps: Any, endless: Any, screening: Any
+    name: str,
+    kinds: tuple[str, ...],
+    seed: Any,
+    first_walk: Any,
+    walks: Any,
+    max_steps: Any,
+    gradient: bool,
+    screening: Any,
+    first_instance: Any,
+    first_point: Any,
+    endless: Any,
 ) -> tuple[Any, ...]:
     label = f"wos.{name}"
     key, at, count, steps, rate = which_walks(label, seed, first_walk, walks, max_steps, screening)
-    return *kinds, key, at, count, steps, bool(endless), rate
+    numbers = which_samples(label, at, count, gradient, first_instance, first_point)
+    return *kinds, key, at, count, steps, bool(gradient), rate, *numbers, bool(endless)

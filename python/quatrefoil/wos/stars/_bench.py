@@ -10,14 +10,16 @@ import numpy as np
 from ... import wos
 from ...bench._problem import Problem
 from ..walk._bench import EPSILON, SEGMENTS, star, star_points
+from ._bench_mesh import solve_mesh
 
 POINTS, WALKS = 512, 64
 
 
 def problems() -> Iterator[Problem]:
-    """Half of the 1024 segments reflect, in eight stretches; without a flux, as the user's loop has none, and with one."""
+    """Half of the 1024 segments reflect, in eight stretches; without a flux, as the user's loop has none, and with one. And a mesh."""
     for flux in (False, True):
         yield _solve(flux)
+    yield solve_mesh()
 
 
 def _solve(flux: bool) -> Problem:

@@ -240,6 +240,7 @@ def walk(
     -----
     ``mean`` is differentiable in dirichlet and source (7), (8): the walks are replayed, none is stored. Cost: about 0.3 us a walk at
     epsilon 1e-3. Memory: 12 MB and 2 MB an instance for 64 of them, whatever the number of walks.
+    On a device data are numbers: functions are a TypeError; ``grids`` is not looked at.
     """
     options = _walk_options(
         "walk",
@@ -328,8 +329,14 @@ def which_walks(label: str, seed: Any, first_walk: Any, walks: Any, max_steps: A
 
 def which_samples(label: str, at: int, count: int, gradient: bool, first_instance: Any, first_point: Any) -> tuple[int, int]:
     """first_instance and first_point, checked, of walks [at, at + count), which come in pairs with a gradient."""
-    if gradient and (at % 2 or count % 2):
-        raise ValueError(f"{label}: first_walk is {at} and walks is {count}; with gradient=True walks come in pairs: both must be even")
+    check_pairs(label, gradient, first_walk=at, walks=count)
     return integer(first_instance, label, "first_instance", 0, MOST_INDEX - 1), integer(
         first_point, label, "first_point", 0, MOST_INDEX - 1
     )
+
+
+def check_pairs(label: str, gradient: Any, **counts: int) -> None:
+    """With a gradient walks come in pairs: the error names the first of ``counts`` that is odd."""
+    for name, count in counts.items():
+        if gradient and count % 2:
+            raise ValueError(f"{label}: {name} is {count}; with gradient=True walks come in pairs: an even number is needed")

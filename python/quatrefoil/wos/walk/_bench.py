@@ -108,7 +108,7 @@ def _queries(compiled: Any) -> tuple[Any, Any]:
             best = min(best, dx * dx + dy * dy)
         return best
 
-    def _at_boundary(ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, values: Any, x: Any, y: Any) -> Any:
+    def _at_boundary(ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, values: Any, rise: Any, x: Any, y: Any) -> Any:
         best, g = np.float32(1e30), np.float32(0)
         for k in range(ax.size):
             px, py = x - ax[k], y - ay[k]
@@ -117,7 +117,7 @@ def _queries(compiled: Any) -> tuple[Any, Any]:
             d2 = dx * dx + dy * dy
             if d2 < best:
                 best = d2
-                g = values[k] + t * (values[(k + 1) % ax.size] - values[k])
+                g = values[k] + t * rise[k]
         return g
 
     return compiled(_nearest), compiled(_at_boundary)
@@ -126,13 +126,16 @@ def _queries(compiled: Any) -> tuple[Any, Any]:
 def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """A compiled loop that asks every segment at every step, in float32, with fastmath so that LLVM vectorises the minimum.
 
-    (ring (M, 2), points (N, 2), values at the vertices (M,), bells (J, 3): amplitude and centre, width 1, walks, epsilon) -> mean, stderr.
+    (ring (M, 2) or a list of them, points (N, 2), values at the vertices (M,), bells (J, 3): amplitude and centre, width 1, walks,
+    epsilon) -> mean, stderr.
     """
     import numba
 
     nearest, at_boundary = _queries(numba.njit(fastmath=True))
 
-    def _loop(ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, points: Any, values: Any, bells: Any, walks: Any, epsilon: Any) -> Any:
+    def _loop(
+        ax: Any, ay: Any, ex: Any, ey: Any, inverse: Any, values: Any, rise: Any, points: Any, bells: Any, walks: Any, epsilon: Any
+    ) -> Any:
         turn = np.float32(2 * np.pi)
         mean, stderr = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
         for i in range(len(points)):
@@ -156,7 +159,7 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
                     angle = turn * np.float32(np.random.random())
                     x += r * np.cos(angle)
                     y += r * np.sin(angle)
-                value = total + at_boundary(ax, ay, ex, ey, inverse, values, x, y)
+                value = total + at_boundary(ax, ay, ex, ey, inverse, values, rise, x, y)
                 s += value
                 q += value * value
             mean[i] = s / walks
@@ -166,15 +169,18 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     loop: Any = numba.njit(fastmath=True)(_loop)
 
     def walk(
-        ring: np.ndarray, points: np.ndarray, values: np.ndarray, bells: np.ndarray, walks: int, epsilon: float
+        ring: np.ndarray | list[np.ndarray], points: np.ndarray, values: np.ndarray, bells: np.ndarray, walks: int, epsilon: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        a = ring.astype(np.float32)
-        e = (np.roll(a, -1, axis=0) - a).astype(np.float32)
+        rings = ring if isinstance(ring, list) else [ring]
+        after = following(rings)
+        a, g = np.concatenate(rings).astype(np.float32), values.astype(np.float32)
+        e = a[after] - a
         parts = [np.ascontiguousarray(x) for x in (a[:, 0], a[:, 1], e[:, 0], e[:, 1], 1 / (e**2).sum(axis=1))]
         mean, stderr = loop(
             *parts,
+            g,
+            g[after] - g,
             points.astype(np.float32),
-            values.astype(np.float32),
             bells.astype(np.float32),
             walks,
             np.float32(epsilon),
@@ -182,6 +188,14 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         return mean, stderr
 
     return walk
+
+
+def following(rings: list[np.ndarray]) -> np.ndarray:
+    """The number of the vertex after each."""
+    ends = np.cumsum([len(r) for r in rings])
+    after = np.arange(1, ends[-1] + 1)
+    after[ends - 1] = ends - [len(r) for r in rings]
+    return after
 
 
 def harmonic(X: np.ndarray) -> np.ndarray:

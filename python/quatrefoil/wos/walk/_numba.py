@@ -44,8 +44,9 @@ def walk(start, frame, ends, first, dirichlet, source, mean, m2, counts, dirichl
         of_g, of_f = (None if x is None else row_of(kind, x, b, first) for kind, x in zip(kinds, (dirichlet, source)))
         for point, w in blocks(start[b], first_walk, count):
             walked = Walked(
-                start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, source_kind != "none", outside, grids
-            )
+                start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, source_kind != "none", outside, grids,
+                source_kind == "none",
+            )  # fmt: skip
             found = data_values(dirichlet_kind, of_g, g, first_instance + b, frame[b], walked.end, walked.piece, walked.place)
             at_sources = data_values(source_kind, of_f, f, first_instance + b, frame[b], walked.event) if len(walked.event) else None
             values[:, point, w - first_walk], marks[point, w - first_walk] = walked.channels(found, at_sources).T, walked.mark
@@ -75,7 +76,10 @@ def walk_vjp(start, frame, ends, first, dirichlet, source, grad, _0, _1, _2, _3,
         for point, w in blocks(start[b], first_walk, count):
             node = np.searchsorted(state.starts, w // group, side="right") - 1
             share = grad[b, point, node] / (np.array(state.sizes)[node] * group)[:, None]
-            walked = Walked(start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, to_f is not None, outside, grids)
+            walked = Walked(
+                start[b], frame[b], of_b, first_instance + b, point, first_point, w, *about, to_f is not None, outside, grids,
+                source_kind == "none",
+            )  # fmt: skip
             along, toward = ((share * np.where(share == 0, 0.0, x)).sum(axis=1) for x in (walked.along, walked.toward))
             if to_g is not None:
                 add_gradient(dirichlet_kind, of_g, along * walked.left, to_g, frame[b], walked.end, walked.piece, walked.place)

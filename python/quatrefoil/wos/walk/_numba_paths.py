@@ -7,6 +7,7 @@ import numpy as np
 from ..._backends.numba import jit
 from ..query._numba import closest, is_inside, point_on
 from ..query._numba_solids import beyond_field, is_solid, nearest_on_solid, radius_in_solid, return_to_sphere, sphere_around
+from ._numba_half_discs import leave_half_disc
 from ._numba_wide import SOURCE_DIRECTION, source_radius, source_weight_wide, unit_vector
 from ._numba_words import SOURCE, TRIAL, bessel_series, philox, uniform
 
@@ -87,7 +88,7 @@ def source_weight(d, s, logarithm, z2):
 
 
 @jit
-def _source_point(step, walk, point, instance, k0, k1, n):
+def source_point(step, walk, point, instance, k0, k1, n):
     """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball and minus its logarithm; the direction in n."""
     if n.size > 3:
         unit_vector(SOURCE_DIRECTION + step, walk, point, instance, k0, k1, n)
@@ -130,7 +131,7 @@ def _project(ends, x, at, weights, end):
 
 
 @jit
-def _enter(d, n, m, radius, z2, of_value, of_gradient, first):
+def enter(d, n, m, radius, z2, of_value, of_gradient, first):
     """What the first ball of a walk of a pair makes of what the walk finds: walker.hpp's First."""
     first[0], first[1] = 1.0 / bessel_series(d - 2, 0.25 * z2), of_value
     for j in range(d):
@@ -189,7 +190,7 @@ def make_step(
     z2 = radius * radius * screening
     of_value, of_gradient = 1.0, 0.0
     if sources:
-        s, logarithm = _source_point(step, number, point, instance, k0, k1, m)
+        s, logarithm = source_point(step, number, point, instance, k0, k1, m)
         m *= sign
         if enters or screening > 0.0:
             of_value, of_gradient = source_weight(d, s, logarithm, z2)
@@ -199,7 +200,7 @@ def make_step(
         event[d + 1] = 1.0 if enters else 0.0
         events.append(event)
     if enters:
-        _enter(d, n, m, radius, z2, of_value, of_gradient, first)
+        enter(d, n, m, radius, z2, of_value, of_gradient, first)
     elif outside:
         weight, returns = _come_back(ends, step, walk, point, instance, k0, k1, x, m)
         if returns:
@@ -219,7 +220,9 @@ def begin_first(first):
 
 
 @jit
-def _one_walk(ends, outside, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, weights, events):
+def _one_walk(
+    ends, outside, x, walk, point, instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first, weights, events, half_discs
+):  # fmt: skip
     """Moves x to where the walk ends, and adds its source points to ``events``. Returns steps, weight, distance and piece;
     the weights of its corners are in ``weights``."""
     n, m, words = np.empty(x.size), np.zeros(x.size), np.zeros(4, np.uint64)
@@ -227,6 +230,15 @@ def _one_walk(ends, outside, x, walk, point, instance, k0, k1, epsilon, screenin
     begin_first(first)
     while True:
         radius, at = see(ends, outside, x, weights)
+        if half_discs and step < max_steps and (step > 0 or (radius > epsilon and not pairs)):
+            words[0], words[1], words[2], words[3] = philox(np.uint64(step // 4), walk, point, instance, k0, k1)
+            direction(words[step % 4], words[step % 4], n)
+            moved, landed = leave_half_disc(ends, at, weights, x, n, epsilon)
+            if landed:
+                return step + 1, weight, 0.0, at
+            if moved:
+                step += 1
+                continue
         if radius <= epsilon or step >= max_steps or weight == 0.0:
             return step, weight, radius, at
         weight = make_step(
@@ -256,11 +268,12 @@ def walks(
     left,
     first,
     marks,
+    half_discs,
 ):
     """One walk a row of ``start``; no pieces: the unit ball. Returns source points with their weights and whether they lie in the first
     ball of a pair, and whose walk's they are.
 
-    ``left``: the weight of each walk at its end; ``first`` (walks, 2 + 2 d): see ``_enter``.
+    ``left``: the weight of each walk at its end; ``first`` (walks, 2 + 2 d): see ``enter``.
     """
     d = start.shape[1]
     events = [np.empty(d + 2) for _ in range(0)]
@@ -269,8 +282,9 @@ def walks(
     for i in range(len(start)):
         x = start[i].copy()
         marks[i], left[i], radius, at = _one_walk(
-            ends, outside, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first[i], weights, events
-        )
+            ends, outside, x, walk[i], point[i], instance, k0, k1, epsilon, screening, pairs, max_steps, sources, first[i], weights, events,
+            half_discs,
+        )  # fmt: skip
         for _ in range(len(events) - len(owner)):
             owner.append(i)
         if left[i] > 0.0:

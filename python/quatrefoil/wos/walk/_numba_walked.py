@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..query._numba_solids import Distances, is_function
+from ._numba_half_discs import half_discs_pay
 from ._numba_paths import CUT_OFF, ESCAPED, walks
 from ._numba_steps import walks_by_steps
 
@@ -13,17 +14,19 @@ class Walked:
     """Some walks of one instance: their ends and source points."""
 
     def __init__(
-        self, start, frame, ends, instance, point, first_point, walk, seed, max_steps, pairs, screening, sources, outside=False, kept=None
-    ):
+        self, start, frame, ends, instance, point, first_point, walk, seed, max_steps, pairs, screening, sources, outside=False, kept=None,
+        laplace=False,
+    ):  # fmt: skip
         n, d = len(point), start.shape[1]
         self.end, self.piece, self.place, self.left = np.empty((n, d)), np.empty(n, np.int64), np.empty((n, d - 1)), np.empty(n)
         self.mark, first = np.empty(n, np.int64), np.empty((n, 2 + 2 * d))
         by_steps = is_function(ends, d)
+        half_discs = () if by_steps else (laplace and screening == 0 and half_discs_pay(ends, d, frame[-1]),)
         events, self.owner = (walks_by_steps if by_steps else walks)(
             Distances(ends[0], kept) if by_steps else ends, outside, np.ascontiguousarray(start[point], np.float64), walk.astype(np.uint64),
             (point + first_point).astype(np.uint64), np.uint64(instance),
             np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF), frame[-1], screening * frame[-2] ** 2, pairs, max_steps,
-            sources, self.end, self.piece, self.place, self.left, first, self.mark,
+            sources, self.end, self.piece, self.place, self.left, first, self.mark, *half_discs,
         )  # fmt: skip
         self.event, self.weight, self.entering = np.ascontiguousarray(events[:, :d]), events[:, d] * frame[-2] ** 2, events[:, d + 1] > 0
         first[:, 2:] /= frame[-2]

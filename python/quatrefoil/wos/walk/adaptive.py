@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._arguments import integer, number
 from .groups import Part
-from .piece import Piece, WithWalls, to_numpy
+from .piece import Piece, to_numpy
 from .state import State, error_bars
 
 MOST_WALKS = 2**20  # of a point, where nothing else was asked for
@@ -52,7 +52,7 @@ class Rule:
 
 
 def draw_until(
-    piece: Piece | WithWalls, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
+    piece: Piece, rule: Rule, first: int, tell: Callable[[int, int], Any] | None = None, stop: Event | None = None
 ) -> list[Part]:
     """Rounds of walks from ``first`` on, each of the points that need more. ``tell`` gets a round's walks and how many points ended."""
     done: list[Part] = []

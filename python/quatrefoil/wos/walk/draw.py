@@ -16,9 +16,9 @@ from ..._progress import Report, reporter
 from . import harmonic
 from .adaptive import Rule, draw_until
 from .groups import Groups, Part, gather
-from .piece import Piece, Window, WithWalls, cut_out, walk_ranges, windows
+from .piece import Piece, Window, cut_out, walk_ranges, windows
 from .problem import Prepared, Problem, check_range
-from .scaleout import Task, answers, check_executor, shared_by, to_send
+from .scaleout import Task, answers, check_executor, shared_by
 from .state import State
 
 PART_WALKS = 2**20  # of a part with a known number of walks: 0.3 s of one thread
@@ -66,8 +66,6 @@ class Draw:
     def of(problem: Problem, executor: Any, progress: Any, label: str) -> Draw:
         tell = reporter(progress, label, lambda walks, left: f"wos.solve: {walks} walks, {left:.0%} left")
         if executor is not None:
-            if problem.ready.mixed is not None:
-                raise ValueError(f"{label}: an executor does not go with neumann or robin yet; leave it out")
             check_executor(problem, executor, label)
         return Draw(problem, executor, tell, label)
 
@@ -100,7 +98,7 @@ class Draw:
             points = PART_WALKS // max(walks for _, _, walks in asked)
         else:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
-        for window in windows(p.B, p.N, points) if p.mixed is None else [Window(0, p.B, 0, p.N)]:
+        for window in windows(p.B, p.N, points):
             here = of[window.rows(p.N)]
             for k in np.unique(here):
                 _, first, walks = asked[k]
@@ -121,7 +119,7 @@ class Draw:
                 shared = None
                 for window, same in groupby(of_instances, key=lambda job: job.window):
                     shared = shared or shared_by(p, window)
-                    piece = to_send(p, window, shared)
+                    piece = cut_out(p, window, shared.geometry).bare()
                     for job in same:
                         yield Task(piece, shared, job.rows, job.first, job.walks, rule)
 
@@ -134,7 +132,7 @@ class Draw:
         return found
 
 
-def _drawn(piece: Piece | WithWalls, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
+def _drawn(piece: Piece, job: Job, rule: Rule | None, tell: Callable[[int, int], Any]) -> list[Part]:
     if rule is not None:
         return draw_until(piece, rule, job.first, tell)
     state = piece.run(job.first, job.walks, job.rows)

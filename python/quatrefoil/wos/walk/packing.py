@@ -315,14 +315,14 @@ def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:
     return as_given(np.stack(rows) if rows else np.zeros((0, vertices)), values)
 
 
-def on_segments(packed: Packed, polygon: Polygon, chosen: np.ndarray, turned: np.ndarray | None) -> Packed:
-    """Values at vertices for some of the segments: a pair each, the other way round where it is turned. Other data as it is."""
+def on_pieces(packed: Packed, d: int, chosen: np.ndarray, turned: np.ndarray | None) -> Packed:
+    """Values at vertices for some of the segments or triangles: d each, the last two exchanged where it is turned. Other data as it is."""
     if packed.kind != "per_vertex":
         return packed
-    pairs = 2 * chosen[:, None] + np.arange(2)
+    corners = d * chosen[:, None] + np.arange(d)
     if turned is not None:
-        pairs = np.where(turned[:, None], pairs[:, ::-1], pairs)
-    column = pairs.reshape(-1)
+        corners = np.where(turned[:, None], corners[:, [*range(d - 2), d - 1, d - 2]], corners)
+    column = corners.reshape(-1)
     shape = tuple(packed.numbers.shape)  # type: ignore[union-attr]
     index = column if isinstance(packed.numbers, np.ndarray) else _arrays.of_kind("torch", column)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from ..._dispatch import call
-from ..mesh import Boundary
 from ..polygon import Polygon
-from . import WALK
+from . import METHODS
 from .state import State, schedule
 
 if TYPE_CHECKING:
+    from ..mesh import Boundary
     from .problem import Prepared
+    from .walls import Tables
 
 Array = Any
 MOST_INSTANCES = 64  # of a piece: whose grids a boundary keeps
@@ -81,6 +82,7 @@ class Piece:
     backend: str
     num_threads: int | None
     exterior: bool = False
+    method: ClassVar[str] = "walk"
 
     @property
     def points(self) -> int:
@@ -93,8 +95,11 @@ class Piece:
 
     def options(self, first: int, walks: int) -> tuple[Any, ...]:
         """Those of the op for walks [first, first + walks)."""
+        return *self._about(first, walks), self.exterior
+
+    def _about(self, first: int, walks: int) -> tuple[Any, ...]:
         about = (*self.kinds, self.seed, first, walks, self.max_steps, self.gradient, self.screening)
-        return (*about, self.instance, self.point, self.exterior)
+        return (*about, self.instance, self.point)
 
     def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
         """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
@@ -106,7 +111,8 @@ class Piece:
 
     def drawn(self, first: int, walks: int) -> tuple[Array, ...]:
         """mean, m2 and counts (B, N, ...) of walks [first, first + walks) of every point."""
-        found: tuple[Array, ...] = call(WALK, self.inputs, self.options(first, walks), self.extras, None, self.backend, self.num_threads)
+        about = self.options(first, walks), self.extras, None, self.backend, self.num_threads
+        found: tuple[Array, ...] = call(METHODS[self.method], self.inputs, *about)
         return found
 
     def _only(self, rows: np.ndarray) -> tuple[Piece, np.ndarray]:
@@ -116,33 +122,40 @@ class Piece:
         kept = b * (high - low) + n - low
         return replace(self, start=_starting(self.start[:, low:high], kept), point=self.point + low), kept
 
+    def bare(self) -> Self:
+        """In NumPy arrays, without the boundary and functions: what is sent elsewhere."""
+        arrays = {name: to_numpy(getattr(self, name)) for name in self.ARRAYS}
+        return replace(self, **arrays, ends=None, first=None, extras=())
+
+    def clothed(self, tables: tuple[Array, ...], extras: tuple[Any, ...]) -> Self:
+        """With what ``bare`` left out."""
+        return replace(self, ends=tables[0], first=tables[1], extras=extras)
+
 
 @dataclass(frozen=True)
-class WithWalls:
-    """All of a problem part of whose boundary reflects: the arguments of ``stars``."""
+class WithWalls(Piece):
+    """The same where part of the boundary reflects: the arguments of ``stars``."""
 
-    p: Prepared
+    tables: tuple[Array, ...] = ()  # walls, first_wall, corners, first_corner
+    neumann: Array | None = None
+    robin: Array | None = None
+    endless: bool = False
+    method: ClassVar[str] = "stars"
+
+    ARRAYS: ClassVar[tuple[str, ...]] = (*Piece.ARRAYS, "neumann", "robin")
 
     @property
-    def points(self) -> int:
-        """Of all instances."""
-        return int(self.p.B * self.p.N)
+    def inputs(self) -> tuple[Array | None, ...]:
+        return self.start, self.frame, self.ends, self.first, *self.tables, self.dirichlet, self.source, self.neumann, self.robin
 
     def options(self, first: int, walks: int) -> tuple[Any, ...]:
-        """Those of the op for walks [first, first + walks)."""
-        problem, mixed = self.p.problem, self.p.mixed
-        assert mixed is not None
-        return (*self.p.kinds, problem.signed_seed, first, walks, problem.max_steps, mixed.endless, problem.screening)
+        return *self._about(first, walks), self.endless
 
-    def run(self, first: int, walks: int, rows: np.ndarray | None = None) -> State:
-        """Walks [first, first + walks) of every point, or of those ``rows``, instance after instance."""
-        p = self.p
-        start, *tables = p.inputs
-        some = rows if rows is not None and len(rows) < self.points else None
-        start = start if some is None else _starting(start, some)
-        found = call(p.op, (start, *tables), self.options(first, walks), p.extras, None, p.backend, p.problem.num_threads)
-        state = _state(first, walks, found)
-        return state if some is None else state.take(some)
+    def bare(self) -> Self:
+        return replace(super().bare(), tables=())
+
+    def clothed(self, tables: tuple[Array, ...], extras: tuple[Any, ...]) -> Self:
+        return replace(super().clothed(tables, extras), tables=tables[2:])
 
 
 def _starting(start: Array, rows: np.ndarray) -> Array:
@@ -160,32 +173,34 @@ def _state(first: int, samples: int, found: tuple[Array, ...]) -> State:
     return State(starts, sizes, *(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]) for x in found))
 
 
-def cut_out(p: Prepared, window: Window, boundary: Boundary | None = None) -> Piece | WithWalls:
-    """That part of a prepared problem, its data under their gradients; ``boundary`` is that of its instances, if it is at hand."""
-    if p.mixed is not None:
-        return WithWalls(p)
-    problem, (start, frame, _, _, dirichlet, source, *_) = p.problem, p.inputs
+def cut_out(p: Prepared, window: Window, geometry: Boundary | Tables | None = None) -> Piece:
+    """That part of a prepared problem, its data under their gradients; ``geometry`` is that of its instances, if it is at hand."""
+    problem, (start, frame, *_), (memo, *functions) = p.problem, p.inputs, p.extras
     b, end, n, n_end = window
-    part, memo, functions = p.boundary, p.extras[0], p.extras[1:]
+    part, numbers = p.geometry, [data.numbers for data in p.data]
     if (b, end) != (0, p.B):
-        part, frame = boundary or p.boundary.part(b, end), frame[b:end]
+        part, frame = geometry or part.part(b, end), frame[b:end]
         memo = part.memo(p.kind)
-        dirichlet, source = (_numbers(data, p, b, end) for data in (p.dirichlet, p.source))
-    ends, first = part.arrays(p.kind)
-    plain = Piece(
-        start[b:end, n:n_end], frame, ends, first, dirichlet, source, (memo, *functions), p.kinds, problem.signed_seed,
-        problem.max_steps, problem.gradient, p.screening, b, n, problem.backend, problem.num_threads,
-        problem.exterior,
+        numbers = [_numbers(p, k, b, end) for k in range(len(numbers))]
+    tables = part.arrays(p.kind)
+    piece = Piece(
+        start[b:end, n:n_end], frame, tables[0], tables[1], numbers[0], numbers[1], (memo, *functions), p.kinds, problem.signed_seed,
+        problem.max_steps, problem.gradient, p.screening, b, n, problem.backend, problem.num_threads, problem.exterior,
     )  # fmt: skip
-    return plain if p.medium is None else p.medium.piece(plain, window)
+    if p.mixed is not None:
+        return WithWalls(**vars(piece), tables=tables[2:], neumann=numbers[2], robin=numbers[3], endless=p.mixed.endless)
+    return piece if p.medium is None else p.medium.piece(piece, window)
 
 
-def _numbers(data: Any, p: Prepared, b: int, end: int) -> Array | None:
-    """The numbers of instances [b, end)."""
-    numbers = data.numbers
-    if data.kind == "per_vertex" and isinstance(p.boundary, Polygon) and p.boundary.count > 1:  # in one row
-        return numbers[:, 2 * p.boundary.first[b] : 2 * p.boundary.first[end]]
-    return numbers if numbers is None or len(numbers) == 1 else numbers[b:end]
+def _numbers(p: Prepared, k: int, b: int, end: int) -> Array | None:
+    """The numbers of data k for instances [b, end)."""
+    numbers = p.data[k].numbers
+    if numbers is None:
+        return None
+    if p.data[k].kind == "per_vertex" and isinstance(p.boundary, Polygon) and p.boundary.count > 1:  # in one row
+        first = p.boundary.first if p.mixed is None else p.mixed.tables.rows[1 if k == 0 else 3]
+        return numbers[:, 2 * first[b] : 2 * first[end]]
+    return numbers if len(numbers) == 1 else numbers[b:end]
 
 
 def to_numpy(array: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -12,17 +12,18 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_of
 from ..._dispatch import call
 from ..mesh import Boundary, TriangleMesh
-from ..polygon import Polygon, Solid
+from ..polygon import Solid
 from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
+from .facets import mixed_mesh
 from .fingerprint import NotComparable, fingerprint
 from .medium import Medium, bounds, is_data, pack_medium
-from .packing import NOTHING, Packed, Target, on_segments, pack, with_arrays
-from .piece import Piece, Window, WithWalls, cut_out, to_numpy
-from .walls import Mixed, conditions, grids, mixed
+from .packing import NOTHING, Packed, Target, on_pieces, pack, with_arrays
+from .piece import Piece, Window, cut_out, to_numpy
+from .walls import Mixed, Tables, conditions, mixed
 
 Array = Any
-_DATA = ("dirichlet", "source", "neumann", "robin")
+DATA = ("dirichlet", "source", "neumann", "robin")
 _MEDIUM = ("diffusion", "screening")
 _OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache", "exterior")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -55,12 +56,12 @@ class Problem:
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
     def __post_init__(self) -> None:
-        for name in ("points", *_DATA, *_MEDIUM):
+        for name in ("points", *DATA, *_MEDIUM):
             setattr(self, name, with_arrays(getattr(self, name), copied))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
-        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", *_DATA, *_MEDIUM)}
+        data = {name: with_arrays(getattr(self, name), _detached) for name in ("points", *DATA, *_MEDIUM)}
         return {**self.__dict__, **data, "_ready": None}
 
     @property
@@ -71,7 +72,7 @@ class Problem:
         return made
 
     @property
-    def whole(self) -> Piece | WithWalls:
+    def whole(self) -> Piece:
         """All of it."""
         p = self.ready
         self.remember_functions()
@@ -84,11 +85,9 @@ class Problem:
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> np.ndarray:
         """(rows, d) an estimate of the gradient in all points or some, by those walks in pairs (13): with one more at an odd end."""
-        if self.ready.mixed is not None:
-            raise ValueError("solve_vjp: with neumann or robin there is no gradient in the points; give points_gradient=False")
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)
-        mean, _ = replace(cast(Piece, self.whole), gradient=True).run(even, end - even, rows).fold()
+        mean, _ = replace(self.whole, gradient=True).run(even, end - even, rows).fold()
         found: np.ndarray = to_numpy(mean)[:, 1:]
         return found
 
@@ -117,18 +116,11 @@ class Problem:
             "points": fingerprint(self.points),
         }
         if p.mixed is not None:
-            found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.walls, p.mixed.absorbing, p.mixed.reflecting)]
+            found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.tables.rows[2], p.mixed.absorbing, p.mixed.reflecting)]
         for name, data, of_functions in zip(p.names, p.data, self._functions):
             numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
             found[name] = data.kind, fingerprint(numbers), of_functions
         return found
-
-
-def check_pairs(label: str, gradient: bool, **counts: int) -> None:
-    """With a gradient walks come in pairs: the error names the first of ``counts`` that is odd."""
-    for name, count in counts.items():
-        if gradient and count % 2:
-            raise ValueError(f"{label}: {name} is {count}; with gradient=True walks come in pairs: an even number is needed")
 
 
 def check_range(label: str, first: int, walks: int) -> None:
@@ -180,7 +172,7 @@ class Prepared:
         self.data = [self.dirichlet, self.source]
         self.mixed: Mixed | None = None
         self.medium: Medium | None = None
-        self.names = _DATA
+        self.names = DATA
         varies = problem.diffusion is not None or is_data(problem.screening)
         if varies:
             self._fill(target)
@@ -197,24 +189,27 @@ class Prepared:
     def backend(self) -> str:
         return self.problem.backend
 
+    @property
+    def geometry(self) -> Boundary | Tables:
+        """What walks see."""
+        return self.boundary if self.mixed is None else self.mixed.tables
+
     def _mix(self, target: Target) -> None:
         """Walls, what flows through them, and the boundary values of the rest."""
         p = self.problem
         code, mu = conditions(self.boundary, p.neumann, p.robin, "solve")
         if not (code > 0).any():
             return
-        if p.gradient:
-            raise ValueError("solve: gradient=True does not go with neumann or robin: there are no pairs of walks on stars")
-        if getattr(p.points, "requires_grad", False):
-            raise ValueError("solve: points require grad, but with neumann or robin there is no gradient in them; detach them")
-        assert isinstance(self.boundary, Polygon)
-        self.mixed = m = mixed(self.boundary, code, mu, p.screening, "solve")
-        self.dirichlet = on_segments(self.dirichlet, self.boundary, m.absorbing, None)
+        b = self.boundary
+        assert not isinstance(b, Solid)
+        m = mixed_mesh(b, code, p.screening, "solve") if isinstance(b, TriangleMesh) else mixed(b, code, mu, p.screening, "solve")
+        self.mixed = m
+        self.dirichlet = on_pieces(self.dirichlet, b.dimension, m.absorbing, None)
         self.data[0] = self.dirichlet
         for name, given in (("neumann", p.neumann), ("robin", p.robin)):
             nothing = given is None or (type(given[-1]) in (int, float) and given[-1] == 0)  # no point of the walls is asked for
             h = NOTHING if nothing else pack(given[-1], target, name)
-            self.data.append(on_segments(h, self.boundary, m.reflecting, m.turned))
+            self.data.append(on_pieces(h, b.dimension, m.reflecting, m.turned))
 
     def _fill(self, target: Target) -> None:
         """The domain with what it is made of."""
@@ -265,11 +260,9 @@ class Prepared:
             side = "inside" if p.exterior else "outside"
             warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
         start = start if self.dtype is precision else _cast(start, precision)
-        tables: tuple[Array, ...] = (ends, first)
         if self.mixed is not None:
-            tables = self.mixed.arrays(self.kind)
-            memo = grids(tables, self.kind)
-        self.inputs = (start, rows, *tables, *(data.numbers for data in self.data))
+            memo = self.mixed.tables.memo(self.kind)
+        self.inputs = (start, rows, *self.geometry.arrays(self.kind), *(data.numbers for data in self.data))
         self.extras = (memo, *(data.function for data in self.data))
         if self.op is METHODS["media"]:
             diffusion, screening = self.data[2:]

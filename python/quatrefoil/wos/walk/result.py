@@ -14,11 +14,11 @@ from ... import _arrays
 from ..._arguments import integer
 from ..._typing import T
 from ..plot import plot_result
-from . import along
+from . import along, check_pairs
 from .draw import Draw
 from .groups import Groups, join, overlap, parts_of
 from .medium import report
-from .problem import Problem, check_pairs, copied
+from .problem import Problem, copied
 from .state import COUNTS, State, error_bars
 
 

@@ -8,9 +8,9 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Event, Lock
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from ..mesh import Boundary
 from .adaptive import Rule, draw_until
 from .groups import Part
 from .packing import Target, as_function, pack, with_arrays
-from .piece import Piece, Window, cut_out, to_numpy
-from .problem import Prepared, Problem
+from .piece import Piece, Window, to_numpy
+from .problem import DATA, Prepared, Problem
+from .walls import Tables
 
 IN_FLIGHT = 256  # tasks that were sent and not answered
 _KEPT = 4  # boundaries with their grids, and functions, that a process keeps for the next task
@@ -35,8 +36,14 @@ class Shared:
     instance: int  # the first
     dtype: np.dtype
     names: tuple[str, ...] = ("dirichlet", "source")
+    walls: Tables | None = None
     _made: Any = None
     _pickle: bytes | None = None
+
+    @property
+    def geometry(self) -> Boundary | Tables:
+        """What walks see."""
+        return self.boundary if self.walls is None else self.walls
 
     def functions(self) -> tuple[Any, ...]:
         """As the kernels call them."""
@@ -53,7 +60,7 @@ class Shared:
 
     def __reduce__(self) -> Any:
         if self._pickle is None:
-            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names))
+            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names, self.walls))
         return _kept, (hashlib.sha256(self._pickle).digest(), self._pickle)
 
 
@@ -64,8 +71,8 @@ _lock = Lock()
 def _kept(digest: bytes, data: bytes) -> Shared:
     with _lock:
         if digest not in _known:
-            boundary, given, instance, dtype, names = pickle.loads(data)
-            _known[digest] = Shared(boundary, given, instance, dtype, names, _pickle=data)
+            _known[digest] = Shared(*pickle.loads(data))
+            _known[digest]._pickle = data
         _known.move_to_end(digest)
         while len(_known) > _KEPT:
             _known.popitem(last=False)
@@ -110,9 +117,8 @@ class Task:
     halt: Halt = field(default_factory=Halt)
 
     def __call__(self) -> list[Part]:
-        boundary = self.shared.boundary
-        ends, first = boundary.arrays("numpy")
-        piece = replace(self.piece, ends=ends, first=first, extras=(boundary.memo("numpy"), *self.shared.functions()))
+        geometry = self.shared.geometry
+        piece = self.piece.clothed(geometry.arrays("numpy"), (geometry.memo("numpy"), *self.shared.functions()))
         if self.rule is not None:
             return draw_until(piece, self.rule, self.first, stop=self.halt.event)
         return [(self.rows, piece.run(self.first, self.walks, self.rows))]
@@ -126,13 +132,8 @@ def shared_by(p: Prepared, window: Window) -> Shared:
         each = data.given if data.function is not None else None
         each = each[b:end] if isinstance(each, (list, tuple)) else each
         given.append(with_arrays(each, to_numpy))
-    return Shared(p.boundary.part(b, end), tuple(given), b, p.dtype, p.names[: len(given)])
-
-
-def to_send(p: Prepared, window: Window, shared: Shared) -> Piece:
-    piece = cast(Piece, cut_out(p, window, shared.boundary))
-    arrays = {name: to_numpy(getattr(piece, name)) for name in piece.ARRAYS}
-    return replace(piece, **arrays, ends=None, first=None, extras=())
+    walls = None if p.mixed is None else p.mixed.tables.part(b, end)
+    return Shared(p.boundary.part(b, end), tuple(given), b, p.dtype, p.names[: len(given)], walls)
 
 
 def check_executor(problem: Problem, executor: Any, label: str) -> None:
@@ -140,7 +141,7 @@ def check_executor(problem: Problem, executor: Any, label: str) -> None:
     if not isinstance(executor, Executor):
         hint = "; of a Dask client give client.get_executor()" if hasattr(executor, "get_executor") else ""
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
-    for name in ("points", "dirichlet", "source"):
+    for name in ("points", *DATA):
         if _requires_grad(getattr(problem, name)):
             raise NotImplementedError(f"{label}: {name} requires grad, but an executor gives none; detach it, or solve without an executor")
     if isinstance(executor, ThreadPoolExecutor):

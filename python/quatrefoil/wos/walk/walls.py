@@ -1,6 +1,6 @@
-"""The reflecting part of a polygon's boundary: who reflects, on which side the domain lies, and the corners that hide what is behind them.
+"""The reflecting part of a boundary: who reflects, on which side of a polygon's the domain lies, and which of its corners hide what.
 
-Equation numbers are those of csrc/wos/stars/README.md.
+Meshes: ``facets``. Equation numbers are those of csrc/wos/stars/README.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from ... import _arrays, _backends
 from ..._arguments import number, numbers_of
 from ..._memo import Memo
+from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
 
 Array = Any
@@ -21,47 +22,84 @@ _FLAT = 1e-9  # sine of an angle that is none
 FAR = np.array([[1e3, -1.0, 1e3, 1.0]])  # a scaled segment that no walk comes near, where nothing absorbs
 
 
-@dataclass
-class Mixed:
-    """``walls`` (M, 6): the scaled ends with the domain to the left, μ, 0 where Neumann and 1 where Robin; ``corners`` (K, 6): where, and
-    the inner normals of both walls; ``ends`` (L, 4) the scaled segments of the rest. The ``first_`` row of each instance. ``absorbing`` and
-    ``reflecting``: which segments of the polygon those are; ``turned``: reflecting segments that go the other way.
+class Tables:
+    """What walks on stars see, scaled: of polygons or a mesh the absorbing part (L, 4 or 9), the walls of the rest (M, 6 or 11) and their
+    corners or edges (K, 6 or 12), as ``stars`` takes them, and behind each the ``first`` row of every instance. Pickles without what is
+    compiled.
     """
 
-    ends: np.ndarray
-    first: np.ndarray
-    walls: np.ndarray
-    first_wall: np.ndarray
-    corners: np.ndarray
-    first_corner: np.ndarray
+    def __init__(self, *rows: np.ndarray) -> None:
+        self.rows = rows
+        self._arrays: dict[str, tuple[Array, ...]] = {}
+        self._memos: dict[str, Memo] = {}
+        self._part: tuple[Any, Any] = (None, None)  # the last one that was asked for
+
+    def arrays(self, kind: str) -> tuple[Array, ...]:
+        made = self._arrays.get(kind)
+        if made is None:  # as Pieces.arrays: what is compiled is of these very ones
+            made = self._arrays.setdefault(kind, tuple(_arrays.of_kind(kind, x) for x in self.rows))
+        return made
+
+    def memo(self, kind: str) -> Memo | None:
+        """The compiled grids of the absorbing part, for calls whose arrays 2 and 3 are those of ``arrays(kind)``."""
+        core = _backends.native.core()
+        if kind not in self._memos and core is not None:
+            ends, first = self.rows[:2]
+            made = core.wos.Mesh(ends) if ends.shape[1] == 9 else core.wos.Polygons(ends, first, closed=False)
+            self._memos[kind] = Memo(made, "native", self.arrays(kind)[:2], at=2, private=True)
+        return self._memos.get(kind)
+
+    def part(self, begin: int, end: int) -> Tables:
+        """Those of instances [begin, end): these where all instances share them."""
+        if len(self.rows[1]) == 2 or (begin, end) == (0, len(self.rows[1]) - 1):
+            return self
+        asked, part = self._part
+        if asked != (begin, end):
+            cut: list[np.ndarray] = []
+            for table, first in zip(self.rows[::2], self.rows[1::2]):
+                cut += [np.ascontiguousarray(table[first[begin] : first[end]]), first[begin : end + 1] - first[begin]]
+            part = Tables(*cut)
+            self._part = (begin, end), part
+        found: Tables = part
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": {}, "_memos": {}, "_part": (None, None)}
+
+
+@dataclass
+class Mixed:
+    """``absorbing`` and ``reflecting``: which segments or triangles those are, in the order of the tables; where nothing absorbs the first
+    of each polygon. ``turned``: reflecting ones whose corners go the other way.
+    """
+
+    tables: Tables
     absorbing: np.ndarray
     reflecting: np.ndarray
     turned: np.ndarray
     endless: bool
 
-    def arrays(self, kind: str) -> tuple[Array, ...]:
-        tables = (self.ends, self.first, self.walls, self.first_wall, self.corners, self.first_corner)
-        return tuple(_arrays.of_kind(kind, x) for x in tables)
 
-
-def conditions(polygon: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of every segment of the polygon: 0 Dirichlet, 1 Neumann, 2 Robin; and μ."""
-    if not isinstance(polygon, Polygon):
-        what = "a Ball, which has no segments; give a Polygon" if isinstance(polygon, Ball) else type(polygon).__name__
-        raise ValueError(f"{label}: neumann and robin need a Polygon; boundary is {what}")
-    code, mu = np.zeros(len(polygon.ends), np.int64), np.zeros(len(polygon.ends))
+def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of every segment or triangle: 0 Dirichlet, 1 Neumann, 2 Robin; and μ."""
+    if not isinstance(boundary, (Polygon, TriangleMesh)):
+        what = "a Ball, which has no segments" if isinstance(boundary, Ball) else type(boundary).__name__
+        raise ValueError(f"{label}: neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is {what}")
+    if isinstance(boundary, TriangleMesh) and robin is not None:
+        raise ValueError(f"{label}: robin needs a Polygon; boundary is a TriangleMesh, which takes neumann only")
+    code, mu = np.zeros(len(boundary.ends), np.int64), np.zeros(len(boundary.ends))
     for name, given, parts, number_of in (("neumann", neumann, "(where, h)", 1), ("robin", robin, "(where, mu, h)", 2)):
         if given is None:
             continue
         if not isinstance(given, tuple) or len(given) != number_of + 1:
             raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {parts}")
-        here = _per_segment(polygon, given[0], f"{name}'s where", label, bool)
+        here = _per_piece(boundary, given[0], f"{name}'s where", label, bool)
         if (code[here] > 0).any():
             segment = int(np.flatnonzero(here & (code > 0))[0])
             raise ValueError(f"{label}: segment {segment} is in both neumann and robin; give it to one of them")
         code[here] = number_of
         if name == "robin":
-            mu[here] = _of_mu(polygon, given[1], label)[here]
+            mu[here] = _of_mu(boundary, given[1], label)[here]
     return code, mu
 
 
@@ -69,32 +107,35 @@ def _said(given: Any) -> str:
     return f"{type(given).__name__} of {len(given)}" if isinstance(given, (tuple, list)) else type(given).__name__
 
 
-def _of_mu(polygon: Polygon, given: Any, label: str) -> np.ndarray:
+def _of_mu(polygon: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarray:
     if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
         return np.full(len(polygon.ends), number(given, label, "robin's mu"))
-    mu = _per_segment(polygon, given, "robin's mu", label, float)
+    mu = _per_piece(polygon, given, "robin's mu", label, float)
     if not (np.isfinite(mu) & (mu >= 0)).all():
         raise ValueError(f"{label}: robin's mu has negative or infinite numbers, expected 0 or more")
     return mu
 
 
-def _per_segment(polygon: Polygon, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
-    """(M,) for every polygon, or a list of them, as one row a segment that is kept."""
-    sizes = np.diff(polygon.first_vertex)
+def _per_piece(boundary: Polygon | TriangleMesh, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
+    """(M,) for every polygon, or a list of them, as one row a segment that is kept; or of a mesh's triangles."""
+    sizes = np.diff(boundary.first_vertex if isinstance(boundary, Polygon) else boundary.first)
     if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
-        if polygon.batch is None or len(given) != polygon.count:
-            raise ValueError(f"{label}: {name} is a list of {len(given)}, expected one array a polygon, of which there are {polygon.count}")
+        if boundary.batch is None or len(given) != boundary.count:
+            raise ValueError(
+                f"{label}: {name} is a list of {len(given)}, expected one array a boundary, of which there are {boundary.count}"
+            )
         rows = [_row(g, name, label, dtype) for g in given]
     else:
         row = _row(given, name, label, dtype)
-        rows = [row] * polygon.count if row.ndim == 1 else list(row)
-        if len(rows) != polygon.count:
-            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a polygon, of which there are {polygon.count}")
+        rows = [row] * boundary.count if row.ndim == 1 else list(row)
+        if len(rows) != boundary.count:
+            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary.count}")
     for b, row in enumerate(rows):
         if row.shape != (sizes[b],):
-            raise ValueError(f"{label}: {name} has shape {row.shape}, expected ({sizes[b]},): one entry a segment of polygon {b}")
+            what = f"segment of polygon {b}" if isinstance(boundary, Polygon) else "triangle"
+            raise ValueError(f"{label}: {name} has shape {row.shape}, expected ({sizes[b]},): one entry a {what}")
     flat = np.concatenate(rows) if rows else np.zeros(0, dtype)
-    return np.asarray(flat[polygon.pairs[:, 0]])
+    return np.asarray(flat[boundary.pairs[:, 0]] if isinstance(boundary, Polygon) else flat)
 
 
 def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
@@ -102,7 +143,7 @@ def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
         return np.asarray(numbers_of(given, label, name), np.float64)
     array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
     if isinstance(given, np.ma.MaskedArray) or array.dtype != bool:
-        raise TypeError(f"{label}: {name} has dtype {array.dtype}, expected bool: True where the segment has the condition")
+        raise TypeError(f"{label}: {name} has dtype {array.dtype}, expected bool: True where the segment or triangle has the condition")
     return array
 
 
@@ -127,10 +168,11 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
     ends = scaled[absorbing] if not endless else np.repeat(FAR, polygon.count, axis=0)
     first = _first(where[absorbing], polygon.count) if not endless else np.arange(polygon.count + 1)
     walls = np.concatenate([oriented, mu[:, None], (code == 2)[:, None].astype(float)], axis=1)[reflecting]
-    return Mixed(
+    tables = Tables(
         np.ascontiguousarray(ends), first, np.ascontiguousarray(walls), _first(where[reflecting], polygon.count),
-        np.ascontiguousarray(corners), _first(of_corner, polygon.count), absorbing, reflecting, turned[reflecting], endless,
+        np.ascontiguousarray(corners), _first(of_corner, polygon.count),
     )  # fmt: skip
+    return Mixed(tables, absorbing if not endless else polygon.first[:-1], reflecting, turned[reflecting], endless)
 
 
 def _first(instance: np.ndarray, count: int) -> np.ndarray:
@@ -186,12 +228,3 @@ def _corners(scaled: np.ndarray, oriented: np.ndarray, turned: np.ndarray, code:
         rows.append(np.concatenate([scaled[at, 2:], inner[at], inner[after]], axis=1)[chosen])
         owner.append(np.full(int(chosen.sum()), b, np.int64))
     return np.concatenate(rows), np.concatenate(owner)
-
-
-def grids(tables: tuple[Array, ...], kind: str) -> Memo | None:
-    """The compiled grids of the absorbing part, for calls whose arrays 2 and 3 are ``tables``'s first two."""
-    core = _backends.native.core()
-    if core is None:
-        return None
-    plain = [x if isinstance(x, np.ndarray) else x.numpy() for x in tables[:2]]
-    return Memo(core.wos.Polygons(*plain, closed=False), "native", tables[:2], at=2, private=True)

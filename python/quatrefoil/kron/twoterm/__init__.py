@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _arguments
-from .._dispatch import call, call_vjp
-from .._spec import Arg, Op
-from .._typing import Array, T
-from .product.dense import asymmetry, require_symmetric, rounding
+from ... import _arguments
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op
+from ..._typing import Array, T
+from ..product.dense import asymmetry, require_symmetric, rounding
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -184,7 +184,8 @@ def sylvester_solve(
     Differentiable in A, B and C (8). Where both A and B are symmetric in float64, by their eigenbases (7): about 9 (M^3 +
     N^3) flops and 4 M N (M + N) a right-hand side. Otherwise by their real Schur forms, about 25 (M^3 + N^3), and LAPACK's
     ``trsyl`` (Bartels and Stewart, CACM 15 (1972) 820). float32 is worked on in float64. A NaN in C stays in its
-    right-hand side.
+    right-hand side. Backend "array" solves the M N equations as they are, 2/3 (M N)^3 flops and 8 (M N)^2 bytes, and does not
+    see that there is no X unless a pivot is 0.
 
     Examples
     --------

@@ -1,0 +1,128 @@
+// Sources in the order of the cells of a grid, so that those near a point are a few runs of memory.
+#pragma once
+#include "cheb/particles/args.hpp"
+#include "core/lanes/lanes.hpp"
+#include "core/run/parallel.hpp"
+
+namespace quatrefoil::cheb::particles {
+inline namespace QF_ISA {
+
+constexpr double kSlack = 1e-6;    // of the cutoff, for the rounding of cells' walls
+constexpr double kPerCell = 0.25;  // sources, where they are so thin that more cells would cost more than they save
+constexpr double kEdges[3] = {0.5, 0.5,
+                              0.125};  // of the cutoff: along the last axis, where cells are one behind the other, they cost least
+constexpr double kLargest = 1e150;     // an extent whose square is no infinity; beyond, an axis is one cell
+constexpr double kSortNs = 10;         // of a point that is counted and moved
+
+// A grid of cells over a cloud of points. Coordinates are taken from its corner, in double precision.
+template <class T>
+class Cells {
+ public:
+  Cells(const T* points, int64_t count, double cutoff) : reach_(cutoff * (1 + kSlack)) {
+    double extent[3];
+    for (int k = 0; k < 3; ++k) {
+      double lo = double(points[k]), hi = lo;
+      InterruptCheck check;
+      for (int64_t i = 0; i < count; ++i, check(1)) lo = min(lo, double(points[3 * i + k])), hi = max(hi, double(points[3 * i + k]));
+      corner_[k] = lo, extent[k] = hi - lo;
+    }
+    const double most = max(1.0, double(count) / kPerCell);
+    double edge = cutoff, cells = 0;
+    do {
+      cells = 1;
+      for (int k = 0; k < 3; ++k) cells *= along(extent[k], edge * kEdges[k]);
+      edge *= 1.25;
+    } while (cells > most);
+    for (int k = 0; k < 3; ++k) {
+      cells_[k] = int64_t(along(extent[k], edge / 1.25 * kEdges[k]));
+      edge_[k] = extent[k] / double(cells_[k]);
+      per_length_[k] = cells_[k] > 1 ? 1 / edge_[k] : 0;
+    }
+  }
+  int64_t count() const { return cells_[0] * cells_[1] * cells_[2]; }
+
+  // Points in the order of cells, within one in their own order, and where each cell starts.
+  void sort(const T* points, int64_t count, int64_t* order, int64_t* start) const {
+    const Scratch<int64_t> cell(count);
+    set_zero<int64_t>(start, this->count() + 1);
+    in_parts(0, count, kSortNs, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        cell[i] = 0;
+        for (int k = 0; k < 3; ++k) cell[i] = cell[i] * cells_[k] + index(k, double(points[3 * i + k]) - corner_[k]);
+        ++start[cell[i] + 1];
+      }
+    });
+    for (int64_t i = 0; i < this->count(); ++i) start[i + 1] += start[i];
+    in_parts(0, count, kSortNs, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) order[start[cell[i]]++] = i;
+    });
+    for (int64_t i = this->count(); i > 0; --i) start[i] = start[i - 1];
+    start[0] = 0;
+  }
+
+  // f(first, last) for runs of cells, last included, that hold all sources within the cutoff of a point.
+  template <class F>
+  void near(const T* point, F&& f) const {
+    double at[3];
+    for (int k = 0; k < 3; ++k) at[k] = double(point[k]) - corner_[k];
+    const double square = reach_ * reach_;
+    const int64_t a_last = index(0, at[0] + reach_), b_last = index(1, at[1] + reach_);
+    for (int64_t a = index(0, at[0] - reach_); a <= a_last; ++a) {
+      const double left = square - to_slab(0, a, at[0]);
+      for (int64_t b = index(1, at[1] - reach_); b <= b_last; ++b) {
+        const double rest = left - to_slab(1, b, at[1]);
+        if (rest < 0) continue;
+        const double half = square_root(rest);
+        const int64_t row = (a * cells_[1] + b) * cells_[2];
+        f(row + index(2, at[2] - half), row + index(2, at[2] + half));
+      }
+    }
+  }
+
+ private:
+  static double along(double extent, double edge) { return extent < kLargest && extent >= 2 * edge ? __builtin_floor(extent / edge) : 1; }
+  // Of axis k; NaN, which an infinite extent makes, is in the first.
+  int64_t index(int k, double at) const {
+    const double cell = at * per_length_[k];
+    return cell >= double(cells_[k]) ? cells_[k] - 1 : cell > 0 ? int64_t(cell) : 0;
+  }
+  // The squared distance along axis k from a coordinate to a cell; the outer ones have no end.
+  double to_slab(int k, int64_t cell, double at) const {
+    double far = 0;
+    if (cell > 0) far = max(far, double(cell) * edge_[k] - at);
+    if (cell < cells_[k] - 1) far = max(far, at - double(cell + 1) * edge_[k]);
+    return far * far;
+  }
+
+  double reach_, corner_[3], edge_[3], per_length_[3];
+  int64_t cells_[3];
+};
+
+// Sources with weights, sorted, a coordinate an array. Behind the last one there is room for a vector.
+template <class T>
+class Sources : public Cells<T> {
+ public:
+  Sources(const T* points, const T* weights, int64_t count, double cutoff)
+      : Cells<T>(points, count, cutoff), room_(count + kLanes<T>), numbers_(4 * room_), start_(this->Cells<T>::count() + 1) {
+    const Scratch<int64_t> order(count);
+    this->sort(points, count, order, start_);
+    set_zero<T>(numbers_, 4 * room_);
+    in_parts(0, count, kSortNs, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        for (int k = 0; k < 3; ++k) numbers_[k * room_ + i] = points[3 * order[i] + k];
+        numbers_[3 * room_ + i] = weights[order[i]];
+      }
+    });
+  }
+  const T* coordinate(int k) const { return numbers_ + k * room_; }
+  const T* weight() const { return numbers_ + 3 * room_; }
+  const int64_t* start() const { return start_; }
+
+ private:
+  int64_t room_;
+  Scratch<T> numbers_;
+  Scratch<int64_t> start_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::cheb::particles

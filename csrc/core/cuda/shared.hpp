@@ -1,0 +1,63 @@
+// Memory that the threads of a block share, and what the lanes of a warp hand each other.
+#pragma once
+#include "core/cuda/simt.hpp"
+#include "core/lanes/hd.hpp"
+
+// QF_SHARED(T, name): the shared memory of this block, whose size the launch gives, as an array of T.
+#if defined(QF_EMULATOR)
+#define QF_SHARED(T, name) T* const name = static_cast<T*>(quatrefoil::emulator::shared_memory())
+#else
+#define QF_SHARED(T, name)                                         \
+  extern __shared__ __align__(16) unsigned char qf_shared_bytes[]; \
+  T* const name = reinterpret_cast<T*>(qf_shared_bytes)
+#endif
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// f(word) for each 32-bit word of any value, which becomes what f returns.
+template <class T, class F>
+__device__ __forceinline__ T by_words(T value, F f) {
+  constexpr int n = sizeof(T) / 4;
+  unsigned words[n];
+  __builtin_memcpy(words, &value, sizeof value);
+  QF_UNROLL(16)
+  for (int i = 0; i < n; ++i) words[i] = f(words[i]);
+  __builtin_memcpy(&value, words, sizeof value);
+  return value;
+}
+
+// The value of the lane `by` before this one; its own in the first lanes. All lanes of the warp call it.
+template <class T>
+__device__ __forceinline__ T shuffle_up(T value, int by) {
+  return by_words(value, [by](unsigned word) { return __shfl_up_sync(kAllLanes, word, by); });
+}
+// That of the lane whose number differs in the bits of `mask`.
+template <class T>
+__device__ __forceinline__ T shuffle_xor(T value, int mask) {
+  return by_words(value, [mask](unsigned word) { return __shfl_xor_sync(kAllLanes, word, mask); });
+}
+
+// The sum over neighbouring lanes, `lanes` of them, in each; in one order.
+template <int lanes = kWarp, class T>
+__device__ __forceinline__ T sum_of_lanes(T x) {
+  QF_UNROLL(5)
+  for (int by = lanes / 2; by; by /= 2) x += shuffle_xor(x, by);
+  return x;
+}
+
+// Four numbers that are read at once.
+template <class T>
+struct alignas(16) Quad {
+  T x[4];
+};
+template <class T>
+__device__ __forceinline__ Quad<T> quad(const T* at) {
+  return *reinterpret_cast<const Quad<T>*>(at);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

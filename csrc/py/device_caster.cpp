@@ -1,0 +1,153 @@
+// Views of arrays in a GPU's memory, in place of caster.cpp: torch tensors through DLPack's C exchange table, CuPy's and older torch's by
+// __cuda_array_interface__. Neither library is imported here.
+#include <cstdlib>
+
+#include "py/caster.hpp"
+#include "py/device.hpp"
+#include "py/dlpack.hpp"
+
+namespace quatrefoil {
+namespace {
+
+thread_local int call_device = 0;  // of the call in progress
+
+std::string on(int device) { return "cuda:" + std::to_string(device); }
+
+bool has_tensor(py::handle h, dlpack::Tensor& t) {
+  const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
+  if (!api) return false;
+  if (api->tensor_from(h.ptr(), &t)) throw py::error_already_set();
+  return true;
+}
+
+bool has_interface(py::handle h) { return py::hasattr(py::type::handle_of(h), "__cuda_array_interface__"); }
+
+// The device of an array without an exchange table; -1 where it is none of a GPU.
+int device_of(py::handle h) {
+  if (!has_interface(h) || (py::hasattr(h, "is_cuda") && !h.attr("is_cuda").cast<bool>())) return -1;
+  const py::object device = h.attr("device");
+  return device.attr(py::hasattr(device, "id") ? "id" : "index").cast<int>();
+}
+
+void expect_device(int device, const char* name) {
+  if (device < 0) throw TypeError(std::string(name) + ": expected an array in a GPU's memory");
+  if (device != call_device)
+    throw TypeError(std::string(name) + " is on " + on(device) + ", the first array on " + on(call_device) + ": expected one device");
+}
+
+// Version 3 of the interface: "<f4", a shape, strides in bytes or None where they are those of C.
+View interface_view(py::handle h, const char* name) {
+  const py::object detached = py::hasattr(h, "detach") ? h.attr("detach")() : py::reinterpret_borrow<py::object>(h);
+  const py::dict seen = detached.attr("__cuda_array_interface__");
+  const auto type = seen["typestr"].cast<std::string>();
+  const py::tuple shape = seen["shape"];
+  if (type.size() < 3 || type[0] == '>') throw TypeError(std::string(name) + ": unexpected dtype");
+  if (shape.size() > std::size_t(View::kMaxRank)) throw ValueError(std::string(name) + ": too many axes");
+  const int code = type[1] == 'f'   ? dlpack::kFloat
+                   : type[1] == 'c' ? dlpack::kComplex
+                   : type[1] == 'i' ? dlpack::kInt
+                   : type[1] == 'b' ? dlpack::kBool
+                                    : -1;
+  View v;
+  v.present = true;
+  v.dtype = dlpack::dtype_from(code, 8 * std::atoi(type.c_str() + 2), name);
+  v.data = reinterpret_cast<void*>(py::tuple(seen["data"])[0].cast<std::uintptr_t>());
+  v.rank = int(shape.size());
+  const bool has_strides = seen.contains("strides") && !seen["strides"].is_none();
+  std::int64_t next = 1;
+  for (int i = v.rank - 1; i >= 0; --i) {
+    v.shape[i] = shape[std::size_t(i)].cast<std::int64_t>();
+    v.stride[i] = has_strides ? py::tuple(seen["strides"])[std::size_t(i)].cast<std::int64_t>() / item_size(v.dtype) : next;
+    next *= v.shape[i];
+  }
+  if (v.size() > 0 && !v.data) throw TypeError(std::string(name) + ": has no memory");
+  return v;
+}
+
+// Whole numbers, complex ones too: kernels load them at once.
+bool aligned(const View& v) { return reinterpret_cast<std::uintptr_t>(v.data) % std::uintptr_t(item_size(v.dtype)) == 0; }
+
+// A copy in C order by the array's own library, in the caller's stream.
+py::object copied(py::handle h) {
+  if (py::hasattr(h, "clone")) return h.attr("detach")().attr("contiguous")().attr("clone")();
+  return h.attr("copy")();
+}
+
+}  // namespace
+
+View strided_view(py::handle h, const char* name) {
+  dlpack::Tensor t;
+  if (has_tensor(h, t)) {
+    expect_device(t.device.kind == dlpack::kCuda ? t.device.index : -1, name);
+    return dlpack::view(t, name);
+  }
+  expect_device(device_of(h), name);
+  return interface_view(h, name);
+}
+
+Input::Input(py::handle h, const char* name) {
+  if (h.is_none()) return;
+  owner_ = py::reinterpret_borrow<py::object>(h);
+  static_cast<View&>(*this) = strided_view(owner_, name);
+  if (contiguous() && aligned(*this)) return;
+  owner_ = copied(h);
+  static_cast<View&>(*this) = strided_view(owner_, name);
+}
+
+Strided::Strided(py::handle h, const char* name) {
+  if (h.is_none()) return;
+  owner_ = py::reinterpret_borrow<py::object>(h);
+  static_cast<View&>(*this) = strided_view(owner_, name);
+  if (aligned(*this)) return;
+  owner_ = copied(h);
+  static_cast<View&>(*this) = strided_view(owner_, name);
+}
+
+Output::Output(py::handle h, const char* name) {
+  if (h.is_none()) return;
+  static_cast<View&>(*this) = strided_view(h, name);
+  if (!contiguous() || !aligned(*this)) throw ValueError(std::string(name) + ": expected a C-contiguous array");
+}
+
+namespace {
+
+py::object first_array(const py::tuple& given, std::size_t count) {
+  for (std::size_t i = 0; i < count && i < given.size(); ++i) {
+    const py::object item = given[i];
+    const bool is_list = py::isinstance<py::list>(item) || py::isinstance<py::tuple>(item);
+    const py::object found = is_list ? first_array(py::tuple(item), py::len(item)) : item;
+    if (!found.is_none()) return found;
+  }
+  return py::none();
+}
+
+// Where the library of that array queues its work now, so that ours follows it.
+void* stream_of(py::handle h, int device) {
+  const dlpack::ExchangeApi* api = dlpack::exchange_api(Py_TYPE(h.ptr()));
+  if (api && api->current_stream) {
+    void* stream = nullptr;
+    if (api->current_stream(dlpack::kCuda, device, &stream)) throw py::error_already_set();
+    return stream;
+  }
+  const bool is_torch = py::hasattr(h, "detach");
+  const py::module_ cuda = py::module_::import(is_torch ? "torch.cuda" : "cupy.cuda");  // already there, where such an array is
+  const py::object stream = cuda.attr(is_torch ? "current_stream" : "get_current_stream")(device);
+  return reinterpret_cast<void*>(stream.attr(is_torch ? "cuda_stream" : "ptr").cast<std::uintptr_t>());
+}
+
+OnDevice enter(const std::string& function, const py::tuple& given, std::size_t arrays) {
+  const py::object first = first_array(given, arrays);
+  if (first.is_none()) throw TypeError(function + ": expected an array in a GPU's memory");
+  dlpack::Tensor t;
+  const int device = has_tensor(first, t) ? (t.device.kind == dlpack::kCuda ? t.device.index : -1) : device_of(first);
+  if (device < 0)
+    throw TypeError(function + ": the first array is " + Py_TYPE(first.ptr())->tp_name + " in the host's memory, expected one in a GPU's");
+  call_device = device;
+  return OnDevice(device, stream_of(first, device));
+}
+
+}  // namespace
+
+CallDevice::CallDevice(const std::string& function, const py::tuple& given, std::size_t arrays) : on_(enter(function, given, arrays)) {}
+
+}  // namespace quatrefoil

@@ -1,0 +1,63 @@
+// The extension module of the kernels for GPUs: quatrefoil._cuda. Under the emulator of tests/emu the same text is the module _emu.
+#include <pybind11/pybind11.h>
+
+#include <sstream>
+
+#include "core/cuda/device.hpp"
+#include "core/host/check.hpp"
+#include "device_nouns.hpp"  // QF_EACH_NOUN(X): X(ssm, scan) ..., those with a cuda.cu; written by CMake
+
+// What csrc/ssm/scan/bind.cpp binds, and which of it csrc/ssm/scan/cuda.cu has kernels for.
+#define QF_DECLARE(family, noun)                                        \
+  namespace quatrefoil::family::noun { void bind(pybind11::module_&); } \
+  namespace quatrefoil::family::noun::cuda { extern const char* const ops; }
+QF_EACH_NOUN(QF_DECLARE)
+
+namespace quatrefoil {
+namespace py = pybind11;
+
+#if defined(QF_EMULATOR)
+void bind_emulator(py::module_&);
+#endif
+
+namespace {
+
+void translate(std::exception_ptr p) {
+  try {
+    if (p) std::rethrow_exception(p);
+  } catch (const ValueError& e) {
+    PyErr_SetString(PyExc_ValueError, e.what());
+  } catch (const TypeError& e) {
+    PyErr_SetString(PyExc_TypeError, e.what());
+  } catch (const DeviceMemoryError& e) {
+    PyErr_SetString(PyExc_MemoryError, e.what());
+  }
+}
+
+void bind_noun(py::module_& m, const char* family, void (*bind)(py::module_&), const char* ops) {
+  auto all = py::reinterpret_steal<py::module_>(PyModule_New(family));
+  bind(all);
+  py::module_ kept = m.def_submodule(family);
+  std::istringstream names(ops);
+  for (std::string name; names >> name;) kept.attr(name.c_str()) = all.attr(name.c_str());
+}
+
+}  // namespace
+
+PYBIND11_MODULE(QF_MODULE, m, py::mod_gil_not_used()) {
+  m.doc() = "Compiled kernels for GPUs. No checks beyond memory safety: use quatrefoil's public functions.";
+  py::register_local_exception_translator(translate);
+
+  m.attr("version") = QUATREFOIL_VERSION;
+  m.attr("archs") = QF_ARCHS;  // "80-real 90-real 100"
+  m.def("device_count", &device_count);
+  m.def("why_no_device", &why_no_device);
+  m.def("device_name", &device_name, py::arg("at"));
+#if defined(QF_EMULATOR)
+  bind_emulator(m);
+#endif
+#define QF_BIND(family, noun) bind_noun(m, #family, &family::noun::bind, family::noun::cuda::ops);
+  QF_EACH_NOUN(QF_BIND)
+}
+
+}  // namespace quatrefoil

@@ -1,0 +1,428 @@
+// Causal convolutions and their gradients on a GPU, by the right-angle product: README (1), (2), (4). Lengths are powers of two. A block
+// has a row in shared memory from its first layer to its last; of rows that are too long for that, the first layers and the last go
+// through a workspace, and a block has a polynomial among their remainders.
+#include "core/cuda/launch.hpp"
+#include "core/cuda/shared.hpp"
+#include "core/cuda/workspace.hpp"
+#include "core/lanes/elementary.hpp"
+#include "ssm/convolution/args.hpp"
+
+namespace quatrefoil::ssm::convolution {
+inline namespace QF_ISA {
+
+constexpr int kThreads = 256;                               // of a block, at most
+constexpr int kLayers = 3;                                  // that a thread does at once, on 8 numbers
+constexpr int64_t kNearBytes = (kEmulated ? 4 : 64) << 10;  // of a row in shared memory
+// Estimated, not measured; constants, so that the bits do not depend on the card.
+constexpr int64_t kBlocksWanted = kEmulated ? 4 : kBusyBlocks;
+constexpr int64_t kWorkBytes = kEmulated ? 64 << 10 : 512 << 20;  // of workspace for rows: larger batches are taken in chunks
+
+// A transform of N = 2^log numbers: `top` layers first, then blocks of N >> top.
+struct Plan {
+  int64_t N;
+  int log, top;
+  QF_HD int near() const { return log - top; }
+  int threads() const { return int(max(min((N >> top) / 8, int64_t(kThreads)), int64_t(kWarp))); }
+};
+template <class T>
+Plan plan_of(int64_t L) {
+  Plan p{8, 3, 0};
+  while (p.N < L) p.N *= 2, ++p.log;
+  while ((p.N >> p.top) * int64_t(sizeof(cplx<T>)) > kNearBytes) ++p.top;
+  return p;
+}
+
+// Numbers 16 apart in shared memory lie in other banks.
+QF_HD int64_t skewed(int64_t at) { return at + at / 16; }
+
+// The root w of block j at level s, modulo x^n - w^2, at 2^s + j: block 0 of level 0 is x^N - i, and the blocks modulo x^(n/2) - w and
+// x^(n/2) + w are the next level's 2 j and 2 j + 1.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_roots(const Plan p, cplx<T>* roots) {
+  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < p.N; at += int64_t(gridDim.x) * kThreads) {
+    if (at == 0) continue;
+    double turns = 0.25;  // of w^2
+    int level = 0;
+    while (at >> (level + 1)) ++level;
+    for (int bit = level - 1; bit >= 0; --bit) turns = turns / 2 + ((at >> bit & 1) ? 0.5 : 0.0);
+    double sine, cosine;
+    elementary::sin_cos_of_turns(turns / 2, 0.0, sine, cosine);
+    roots[at] = {T(cosine), T(sine)};
+  }
+}
+
+// Roots of the layers below a block of level `level`.
+template <class T>
+struct Roots {
+  const cplx<T>* table;
+  int level;
+  int64_t block;
+  __device__ cplx<T> of(int s, int64_t j) const { return table[(int64_t(1) << (level + s)) + (block << s) + j]; }
+};
+
+template <class T>
+__device__ __forceinline__ cplx<T> product(cplx<T> a, cplx<T> b) {
+  return {multiply_add(a.re, b.re, -a.im * b.im), multiply_add(a.re, b.im, a.im * b.re)};
+}
+template <class T>
+__device__ __forceinline__ cplx<T> times_i(cplx<T> a) {
+  return {-a.im, a.re};
+}
+
+// One layer: remainders modulo x^h - w and x^h + w of a + b x^h, or back, where both numbers come out doubled.
+template <bool back, class T>
+__device__ __forceinline__ void layer(cplx<T>& a, cplx<T>& b, cplx<T> w) {
+  if (back) {
+    const cplx<T> sum = a + b;
+    b = product(a - b, conjugate(w));
+    a = sum;
+  } else {
+    const cplx<T> less{multiply_add(-w.re, b.re, multiply_add(w.im, b.im, a.re)),
+                       multiply_add(-w.re, b.im, multiply_add(-w.im, b.re, a.im))};
+    a = {multiply_add(w.re, b.re, multiply_add(-w.im, b.im, a.re)), multiply_add(w.re, b.im, multiply_add(w.im, b.re, a.im))};
+    b = less;
+  }
+}
+
+// Up to three layers of 2^layers numbers, from block j of level s on.
+template <int layers, bool back, class T>
+__device__ __forceinline__ void some_layers(cplx<T> (&x)[1 << layers], const Roots<T>& roots, int s, int64_t j) {
+  constexpr int half = 1 << (layers - 1);
+  cplx<T> w[3];
+  QF_UNROLL(3)
+  for (int k = 0; k < layers; ++k) w[k] = roots.of(s + k, j << k);
+  QF_UNROLL(3)
+  for (int step = 0; step < layers; ++step) {
+    const int k = back ? layers - 1 - step : step;
+    QF_UNROLL(4)
+    for (int m = 0; m < half; ++m) {
+      // block b of 2^k; its root is that of block 0 turned by b's bits in reverse, halved
+      const int apart = half >> k, b = m / apart, first = b * 2 * apart + m % apart;
+      const T r(0.70710678118654752440);
+      cplx<T> root = w[k];
+      if (k == 2 && b >= 2) root = {(root.re - root.im) * r, (root.re + root.im) * r};
+      if (b % 2) root = times_i(root);
+      layer<back>(x[first], x[first + apart], root);
+    }
+  }
+}
+
+// A pass over a block of 2^log numbers in shared memory.
+template <int layers, bool back, class T>
+__device__ __forceinline__ void pass(cplx<T>* z, int log, int s, const Roots<T>& roots) {
+  const int below = log - s - layers;  // log of the stride
+  for (int64_t t = threadIdx.x; t < int64_t(1) << (log - layers); t += blockDim.x) {
+    const int64_t j = t >> below, first = (j << (log - s)) + (t & ((int64_t(1) << below) - 1));
+    cplx<T> x[1 << layers];
+    QF_UNROLL(8)
+    for (int m = 0; m < 1 << layers; ++m) x[m] = z[skewed(first + (int64_t(m) << below))];
+    some_layers<layers, back>(x, roots, s, j);
+    QF_UNROLL(8)
+    for (int m = 0; m < 1 << layers; ++m) z[skewed(first + (int64_t(m) << below))] = x[m];
+  }
+  __syncthreads();
+}
+
+// There and back: the passes but for the last three layers of all, between which f(at, number) makes what goes back of a spectrum's number.
+template <bool there, bool back, class T, class F>
+__device__ __forceinline__ void transform(cplx<T>* z, int log, const Roots<T>& roots, F f) {
+  const int odd = log % kLayers;
+  if (there) {
+    if (odd == 1) pass<1, false>(z, log, 0, roots);
+    if (odd == 2) pass<2, false>(z, log, 0, roots);
+    for (int s = odd; s + kLayers < log; s += kLayers) pass<kLayers, false>(z, log, s, roots);
+  }
+  for (int64_t t = threadIdx.x; t < int64_t(1) << (log - kLayers); t += blockDim.x) {
+    cplx<T> x[8] = {};
+    if (there) {
+      QF_UNROLL(8)
+      for (int m = 0; m < 8; ++m) x[m] = z[skewed(8 * t + m)];
+      some_layers<kLayers, false>(x, roots, log - kLayers, t);
+    }
+    QF_UNROLL(8)
+    for (int m = 0; m < 8; ++m) x[m] = f(8 * t + m, x[m]);
+    if (back) {
+      some_layers<kLayers, true>(x, roots, log - kLayers, t);
+      QF_UNROLL(8)
+      for (int m = 0; m < 8; ++m) z[skewed(8 * t + m)] = x[m];
+    }
+  }
+  if (back) {
+    __syncthreads();
+    for (int s = log - 2 * kLayers; s >= odd; s -= kLayers) pass<kLayers, true>(z, log, s, roots);
+    if (odd == 2) pass<2, true>(z, log, 0, roots);
+    if (odd == 1) pass<1, true>(z, log, 0, roots);
+  }
+}
+
+// Rows as transforms begin: real numbers, or for the taps c_n = k_n - i r_(N-1-n), as many as are used; 0 behind.
+template <class T>
+struct Source {
+  const T *re, *im;
+  int64_t re_pitch, im_pitch, re_count, im_count;
+  __device__ cplx<T> at(const Plan& p, int64_t row, int64_t n) const {
+    const int64_t j = p.N - 1 - n;
+    return {n < re_count ? re[row * re_pitch + n] : T(0), j < im_count ? -im[row * im_pitch + j] : T(0)};
+  }
+};
+// Where they end: the real part, and D times what is beside it; or gradients of taps.
+template <class T>
+struct Sink {
+  T *re, *im;
+  int64_t re_pitch, im_pitch, re_count, im_count;
+  const T *D, *beside;  // null, or (H,) and rows as long as re's
+  int64_t H;
+  __device__ void put(const Plan& p, int64_t row, int64_t n, cplx<T> z) const {
+    const T scale = T(1) / T(p.N);  // a power of two
+    if (n < re_count) {
+      const T x = z.re * scale;
+      re[row * re_pitch + n] = D ? multiply_add(D[row % H], beside[row * re_pitch + n], x) : x;
+    }
+    if (const int64_t j = p.N - 1 - n; j < im_count) im[row * im_pitch + j] = -z.im * scale;
+  }
+};
+
+// Layers s, ... of rows in the workspace z (rows, N). The first ones may read the source, the last ones back write the sink.
+template <int layers, bool back, class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    far_pass(const Plan p, const int64_t rows, const int s, const cplx<T>* roots, cplx<T>* z, const Source<T> source, const Sink<T> sink) {
+  const int log = p.log - layers, below = p.log - s - layers;
+  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < rows << log; at += int64_t(gridDim.x) * kThreads) {
+    const int64_t row = at >> log, t = at & ((int64_t(1) << log) - 1);
+    const int64_t j = t >> below, first = (j << (p.log - s)) + (t & ((int64_t(1) << below) - 1));
+    cplx<T> x[1 << layers];
+    QF_UNROLL(8)
+    for (int m = 0; m < 1 << layers; ++m) {
+      const int64_t n = first + (int64_t(m) << below);
+      x[m] = !back && s == 0 ? source.at(p, row, n) : z[row * p.N + n];
+    }
+    some_layers<layers, back>(x, Roots<T>{roots, 0, 0}, s, j);
+    QF_UNROLL(8)
+    for (int m = 0; m < 1 << layers; ++m) {
+      const int64_t n = first + (int64_t(m) << below);
+      if (back && s == 0)
+        sink.put(p, row, n, x[m]);
+      else
+        z[row * p.N + n] = x[m];
+    }
+  }
+}
+template <bool back, class T>
+void far_layers(const Plan& p, int64_t rows, const cplx<T>* roots, cplx<T>* z, const Source<T>& source, const Sink<T>& sink) {
+  const int odd = p.top % kLayers;
+  const auto some = [&](auto kernel, int layers, int s) {
+    launch(kernel, ((rows << (p.log - layers)) + kThreads - 1) / kThreads, kThreads, 0, p, rows, s, roots, z, source, sink);
+  };
+  const auto first = [&] {
+    if (odd == 1) some(far_pass<1, back, T>, 1, 0);
+    if (odd == 2) some(far_pass<2, back, T>, 2, 0);
+  };
+  if (!back) first();
+  for (int k = 0; k < p.top / kLayers; ++k) some(far_pass<kLayers, back, T>, kLayers, back ? p.top - kLayers * (k + 1) : odd + kLayers * k);
+  if (back) first();
+}
+
+// A block's part of a row, `near` from first layer to last, or between those in the workspace.
+template <class T>
+struct Part {
+  const Plan& p;
+  int64_t row, first, size;
+  Roots<T> roots;
+  __device__ Part(const Plan& p, const cplx<T>* table, int64_t row, int64_t block)
+      : p(p), row(row), first(block << p.near()), size(int64_t(1) << p.near()), roots{table, p.top, block} {}
+
+  __device__ void take(const Source<T>& source, const cplx<T>* from, cplx<T>* z) const {
+    for (int64_t at = threadIdx.x; at < size; at += blockDim.x)
+      z[skewed(at)] = p.top ? from[row * p.N + first + at] : source.at(p, row, at);
+    __syncthreads();
+  }
+  __device__ void give(const cplx<T>* z, cplx<T>* to, const Sink<T>& sink) const {
+    for (int64_t at = threadIdx.x; at < size; at += blockDim.x) {
+      if (p.top)
+        to[row * p.N + first + at] = z[skewed(at)];
+      else
+        sink.put(p, row, at, z[skewed(at)]);
+    }
+    __syncthreads();
+  }
+};
+
+// Spectra (rows, N) of rows that are near or in `z`, which may be `spectra`.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    put_spectra(const Plan p, const int64_t rows, const cplx<T>* roots, const Source<T> source, const cplx<T>* z, cplx<T>* spectra) {
+  QF_SHARED(cplx<T>, near);
+  for (int64_t at = blockIdx.x; at < rows << p.top; at += gridDim.x) {
+    const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
+    part.take(source, z, near);
+    cplx<T>* const to = spectra + part.row * p.N + part.first;
+    transform<true, false>(near, p.near(), part.roots, [&](int64_t n, cplx<T> x) { return to[n] = x; });
+    __syncthreads();
+  }
+}
+
+// Rows times the spectrum of their channel's taps. Reads a row and a spectrum once, writes a row once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int64_t rows, const int64_t H, const cplx<T>* roots,
+                                                        const Source<T> source, const cplx<T>* taps, cplx<T>* z, const Sink<T> sink) {
+  QF_SHARED(cplx<T>, near);
+  for (int64_t at = blockIdx.x; at < rows << p.top; at += gridDim.x) {
+    const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
+    part.take(source, z, near);
+    const cplx<T>* const c = taps + part.row % H * p.N + part.first;
+    transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T> x) { return product(x, c[n]); });
+    part.give(near, z, sink);
+  }
+}
+
+// README (4): rows of grad times the conjugate spectrum of the taps go back; times that of u they are added to sums (shares, H, N), share
+// by share of the batch in its order. Reads u's spectrum, grad and the taps' once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    correlate(const Plan p, const int64_t items, const int64_t H, const int64_t shares, const cplx<T>* roots, const Source<T> source,
+              const cplx<T>* taps, const cplx<T>* of_u, cplx<T>* z, const Sink<T> sink, cplx<T>* sums, const bool begins) {
+  QF_SHARED(cplx<T>, near);
+  for (int64_t at = blockIdx.x; at < (shares * H) << p.top; at += gridDim.x) {
+    const int64_t channel = (at >> p.top) % H, share = (at >> p.top) / H;
+    for (int64_t item = share; item < items; item += shares) {
+      const Part<T> part(p, roots, item * H + channel, at & ((int64_t(1) << p.top) - 1));
+      const cplx<T>* const c = taps + channel * p.N + part.first;
+      const cplx<T>* const u = of_u + part.row * p.N + part.first;
+      cplx<T>* const sum = sums + (share * H + channel) * p.N + part.first;
+      const bool is_first = begins && item == share;
+      part.take(source, z, near);
+      transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T> g) {
+        const cplx<T> lag = product(g, conjugate(u[n]));
+        sum[n] = is_first ? lag : sum[n] + lag;
+        return product(g, conjugate(c[n]));
+      });
+      part.give(near, z, sink);
+    }
+  }
+}
+
+// The way back of the summed spectra of a channel.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    gather(const Plan p, const int64_t H, const int64_t shares, const cplx<T>* roots, const cplx<T>* sums, cplx<T>* z, const Sink<T> sink) {
+  QF_SHARED(cplx<T>, near);
+  for (int64_t at = blockIdx.x; at < H << p.top; at += gridDim.x) {
+    const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
+    transform<false, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>) {
+      cplx<T> all{};
+      for (int64_t share = 0; share < shares; ++share) all = all + sums[(share * H + part.row) * p.N + part.first + n];
+      return all;
+    });
+    part.give(near, z, sink);
+  }
+}
+
+// dD = sum u g: a block a row, then a thread a channel over the batch in its order.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) dot_rows(const FftConvAdjoint<T> q, double* dots) {
+  const FftConv<T>& f = q.forward;
+  QF_SHARED(double, warps);
+  for (int64_t row = blockIdx.x; row < f.B * f.H; row += gridDim.x) {
+    double sum = 0;
+    for (int64_t l = threadIdx.x; l < f.L; l += kThreads) sum += double(f.u[row * f.L + l]) * double(q.grad[row * f.L + l]);
+    sum = sum_of_lanes(sum);
+    if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int w = 1; w < kThreads / kWarp; ++w) sum += warps[w];
+      dots[row] = sum;
+    }
+    __syncthreads();
+  }
+}
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) add_dots(const FftConvAdjoint<T> q, const double* dots) {
+  const FftConv<T>& f = q.forward;
+  for (int64_t h = int64_t(blockIdx.x) * kThreads + threadIdx.x; h < f.H; h += int64_t(gridDim.x) * kThreads) {
+    double sum = 0;
+    for (int64_t b = 0; b < f.B; ++b) sum += dots[b * f.H + h];
+    q.dD[h] = T(sum);
+  }
+}
+
+// What a call's transforms have in common.
+template <class T>
+struct Transforms {
+  Plan p;
+  Workspace<cplx<T>> roots, taps;
+  std::size_t shared;
+
+  explicit Transforms(const FftConv<T>& f)
+      : p(plan_of<T>(f.L)), roots(p.N), taps(f.H * p.N), shared(std::size_t(skewed(p.N >> p.top)) * sizeof(cplx<T>)) {
+    launch(put_roots<T>, (p.N + kThreads - 1) / kThreads, kThreads, 0, p, roots);
+    const Source<T> source{f.k, f.k_reverse, f.Lk, f.Lr, min(f.Lk, f.L), min(f.Lr, f.L - 1)};
+    spectra(f.H, source, taps);
+  }
+  template <bool back>
+  void far(int64_t rows, cplx<T>* z, const Source<T>& source, const Sink<T>& sink) const {
+    far_layers<back, T>(p, rows, roots, z, source, sink);
+  }
+  void spectra(int64_t rows, const Source<T>& source, cplx<T>* to) const {
+    far<false>(rows, to, source, {});
+    launch(put_spectra<T>, rows << p.top, p.threads(), shared, p, rows, roots, source, to, to);
+  }
+  // Items of a batch whose rows have room in `arrays` workspaces.
+  int64_t items(const FftConv<T>& f, int arrays) const {
+    return max(min(f.B, kWorkBytes / (arrays * f.H * p.N * int64_t(sizeof(cplx<T>)))), int64_t(1));
+  }
+};
+
+template <class T>
+void fft_conv(const FftConv<T>& f) {
+  if (f.B * f.H * f.L == 0) return;
+  const Transforms<T> t(f);
+  const int64_t items = t.p.top ? t.items(f, 1) : f.B;
+  const Workspace<cplx<T>> z(t.p.top ? items * f.H * t.p.N : 0);
+  for (int64_t b = 0; b < f.B; b += items) {
+    const int64_t rows = min(items, f.B - b) * f.H, at = b * f.H * f.L;
+    const Source<T> source{f.u + at, nullptr, f.L, 0, f.L, 0};
+    const Sink<T> sink{f.y + at, nullptr, f.L, 0, f.L, 0, f.D, f.u + at, f.H};
+    t.template far<false>(rows, z, source, sink);
+    launch(convolve<T>, rows << t.p.top, t.p.threads(), t.shared, t.p, rows, f.H, t.roots, source, t.taps, z, sink);
+    t.template far<true>(rows, z, source, sink);
+  }
+}
+
+template <class T>
+void fft_conv_adjoint(const FftConvAdjoint<T>& q) {
+  const FftConv<T>& f = q.forward;
+  set_zero(q.dk, f.H * f.Lk), set_zero(q.dk_reverse, f.H * f.Lr);
+  if (f.B * f.H * f.L == 0) return set_zero(q.dD, f.H);
+  const Transforms<T> t(f);
+  const Plan& p = t.p;
+  const int64_t items = t.items(f, p.top ? 2 : 1), shares = min(items, max(kBlocksWanted / (f.H << p.top), int64_t(1)));
+  const Workspace<cplx<T>> of_u(items * f.H * p.N), z((p.top ? max(items, int64_t(1)) : 0) * f.H * p.N), sums(shares * f.H * p.N);
+  for (int64_t b = 0; b < f.B; b += items) {
+    const int64_t count = min(items, f.B - b), at = b * f.H * f.L;
+    t.spectra(count * f.H, {f.u + at, nullptr, f.L, 0, f.L, 0}, of_u);
+    const Source<T> grad{q.grad + at, nullptr, f.L, 0, f.L, 0};
+    const Sink<T> du{q.du + at, nullptr, f.L, 0, f.L, 0, f.D, q.grad + at, f.H};
+    t.template far<false>(count * f.H, z, grad, du);
+    launch(correlate<T>, (shares * f.H) << p.top, p.threads(), t.shared, p, count, f.H, shares, t.roots, grad, t.taps, of_u, z, du, sums,
+           b == 0);
+    t.template far<true>(count * f.H, z, grad, du);
+  }
+  const Sink<T> dk{q.dk, q.dk_reverse, f.Lk, f.Lr, min(f.Lk, f.L), q.dk_reverse ? min(f.Lr, f.L - 1) : 0, nullptr, nullptr, f.H};
+  launch(gather<T>, f.H << p.top, p.threads(), t.shared, p, f.H, shares, t.roots, sums, z, dk);
+  t.template far<true>(f.H, z, {}, dk);
+  if (!q.dD) return;
+  const Workspace<double> dots(f.B * f.H);
+  launch(dot_rows<T>, f.B * f.H, kThreads, kThreads / kWarp * sizeof(double), q, dots);
+  launch(add_dots<T>, (f.H + kThreads - 1) / kThreads, kThreads, 0, q, dots);
+}
+
+template <class T>
+constexpr Kernels<T> kKernels = {fft_conv<T>, fft_conv_adjoint<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>};
+extern const char* const ops;
+const char* const ops = "fft_conv fft_conv_vjp";
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::convolution

@@ -1,0 +1,169 @@
+// The short causal convolution and its gradients on a GPU: README (10)-(13). The selective scan: cuda.hpp.
+#include "ssm/mamba/cuda.hpp"
+
+namespace quatrefoil::ssm::mamba {
+inline namespace QF_ISA {
+
+constexpr int kWarps = kThreads / kWarp;
+constexpr int64_t kTile = 4 * kThreads;  // steps of a block: neighbours in a warp are neighbours in time
+constexpr int64_t kMostTaps = 2048;      // whose gradients fit shared memory beside those of a tile
+
+// One channel of one item.
+template <class T>
+struct Row {
+  const CausalConv<T>& p;
+  const T *x, *initial, *w;
+  const int64_t* segments;
+  int64_t before;
+  T bias;
+
+  __device__ Row(const CausalConv<T>& p, int64_t row) : p(p), before(p.taps - 1) {
+    const int64_t item = row / p.channels, channel = row % p.channels;
+    x = p.x.at + item * p.x.item + channel * p.x.channel;
+    initial = p.initial.at ? p.initial.at + item * p.initial.item + channel * p.initial.channel : nullptr;
+    w = p.weight + channel * p.taps;
+    bias = p.bias ? p.bias[channel] : T(0);
+    segments = p.segments ? p.segments + item * p.length : nullptr;
+  }
+  // Of the initial samples and x; those before are 0.
+  __device__ T sample(int64_t t) const {
+    if (t >= 0) return x[t * p.x.time];
+    return initial && t + before >= 0 ? initial[(t + before) * p.initial.time] : T(0);
+  }
+  __device__ bool padding(int64_t t) const { return segments && segments[t] < 0; }
+  // Whether the sample at `from` counts for the output at `to`, which lies in x.
+  __device__ bool together(int64_t from, int64_t to) const {
+    return !segments || (from >= 0 && segments[from] == segments[to] && segments[to] >= 0);
+  }
+  // (10) v_t
+  __device__ T value(int64_t t) const {
+    T sum = padding(t) ? T(0) : bias;
+    for (int64_t j = 0; j < p.taps; ++j)
+      if (const int64_t from = t - before + j; together(from, t)) sum = multiply_add(w[j], sample(from), sum);
+    return sum;
+  }
+};
+
+// A block a row's tile. Reads x once (its neighbours' samples from the caches), writes out once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) convolve(const CausalConv<T> p, const int64_t tiles) {
+  for (int64_t at = blockIdx.x; at < p.items * p.channels * tiles; at += gridDim.x) {
+    const int64_t row_at = at / tiles, first = at % tiles * kTile;
+    const Row<T> row(p, row_at);
+    for (int64_t t = first + threadIdx.x; t < min(p.length, first + kTile); t += kThreads) {
+      const T v = row.value(t);
+      p.out[row_at * p.length + t] = p.silu ? silu(v) : v;
+    }
+    if (p.final && first == 0)
+      for (int64_t k = threadIdx.x; k < row.before; k += kThreads) p.final[row_at * row.before + k] = row.sample(p.length - row.before + k);
+  }
+}
+
+template <class T>
+void causal_conv(const CausalConv<T>& p) {
+  const int64_t tiles = max((p.length + kTile - 1) / kTile, int64_t(1));
+  launch(convolve<T>, p.items * p.channels * tiles, kThreads, 0, p, tiles);
+}
+
+// (11) The gradient of v_t, t from `first` on, for a tile and the taps - 1 outputs after it: those after the last one are 0.
+template <class T>
+__device__ __forceinline__ void value_gradients(const CausalConvAdjoint<T>& p, const Row<T>& row, int64_t row_at, int64_t first, T* g) {
+  const auto& f = p.forward;
+  const T* const grad = p.grad.at + row_at / f.channels * p.grad.item + row_at % f.channels * p.grad.channel;
+  for (int64_t i = threadIdx.x; i < kTile + row.before; i += kThreads) {
+    const int64_t t = first + i;
+    T given = t < f.length && !row.padding(t) ? grad[t * p.grad.time] : T(0);
+    if (f.silu && t < f.length) given *= silu_slope(row.value(t));
+    g[i] = given;
+  }
+}
+
+// (12) of the sample at t, with the gradients of the tile that begins at `first`; of an initial one where t < 0.
+template <class T>
+__device__ __forceinline__ T sample_gradient(const CausalConvAdjoint<T>& p, const Row<T>& row, int64_t row_at, int64_t t, int64_t first,
+                                             const T* g) {
+  const auto& f = p.forward;
+  T sum(0);
+  for (int64_t j = 0; j < f.taps; ++j)
+    if (const int64_t to = t + row.before - j; to >= 0 && to < f.length && row.together(t, to))
+      sum = multiply_add(row.w[j], g[to - first], sum);
+  const int64_t k = t - f.length + row.before;  // among the final states
+  return p.grad_final && k >= 0 ? sum + p.grad_final[row_at * row.before + k] : sum;
+}
+
+// A block a row's tile: dx, and its parts of dweight and dbias, side by side in `parts`. Reads x and grad once, writes dx once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdjoint<T> p, const int64_t tiles, T* parts) {
+  QF_SHARED(T, g);
+  const auto& f = p.forward;
+  T* const sums = g + kTile + f.taps - 1;  // of every warp
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  for (int64_t at = blockIdx.x; at < f.items * f.channels * tiles; at += gridDim.x) {
+    const int64_t row_at = at / tiles, first = at % tiles * kTile, end = min(f.length, first + kTile);
+    const Row<T> row(f, row_at);
+    value_gradients(p, row, row_at, first, g);
+    __syncthreads();
+    for (int64_t t = first + threadIdx.x; t < end; t += kThreads)
+      p.dx[row_at * f.length + t] = sample_gradient(p, row, row_at, t, first, g);
+    if (p.dinitial && first == 0)
+      for (int64_t k = threadIdx.x; k < row.before; k += kThreads)
+        p.dinitial[row_at * row.before + k] = sample_gradient(p, row, row_at, k - row.before, first, g);
+    for (int64_t j = 0; j <= f.taps; ++j) {  // (13); the last is dbias
+      T sum(0);
+      for (int64_t t = first + threadIdx.x; t < end; t += kThreads)
+        if (const int64_t from = t - row.before + j; j == f.taps)
+          sum += g[t - first];
+        else if (row.together(from, t))
+          sum = multiply_add(g[t - first], row.sample(from), sum);
+      sum = sum_of_lanes(sum);
+      if (lane == 0) sums[warp * (f.taps + 1) + j] = sum;
+    }
+    __syncthreads();
+    for (int64_t j = threadIdx.x; j <= f.taps; j += kThreads) {
+      T sum(0);
+      for (int w = 0; w < kWarps; ++w) sum += sums[w * (f.taps + 1) + j];
+      parts[at * (f.taps + 1) + j] = sum;
+    }
+  }
+}
+
+// A thread a number of dweight or dbias: over items and tiles, in their order.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) add_parts(const CausalConvAdjoint<T> p, const int64_t tiles, const T* parts) {
+  const auto& f = p.forward;
+  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < f.channels * (f.taps + 1); at += int64_t(gridDim.x) * kThreads) {
+    const int64_t channel = at / (f.taps + 1), j = at % (f.taps + 1);
+    double sum = 0;
+    for (int64_t item = 0; item < f.items; ++item)
+      for (int64_t tile = 0; tile < tiles; ++tile) sum += double(parts[((item * f.channels + channel) * tiles + tile) * (f.taps + 1) + j]);
+    if (j < f.taps)
+      p.dweight[channel * f.taps + j] = T(sum);
+    else if (p.dbias)
+      p.dbias[channel] = T(sum);
+  }
+}
+
+template <class T>
+void causal_conv_adjoint(const CausalConvAdjoint<T>& p) {
+  const auto& f = p.forward;
+  if (f.taps > kMostTaps) throw DeviceError("causal_conv1d_fn: its gradient takes at most 2048 taps on a GPU; backend 'array' takes more");
+  const int64_t tiles = max((f.length + kTile - 1) / kTile, int64_t(1)), blocks = f.items * f.channels * tiles;
+  const Workspace<T> parts(blocks * (f.taps + 1));
+  const std::size_t shared = std::size_t(kTile + f.taps - 1 + kWarps * (f.taps + 1)) * sizeof(T);
+  launch(convolve_back<T>, blocks, kThreads, shared, p, tiles, parts);
+  launch(add_parts<T>, (f.channels * (f.taps + 1) + kThreads - 1) / kThreads, kThreads, 0, p, tiles, parts);
+}
+
+template <class T>
+constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_adjoint<T, T>},
+                                 {selective_scan<T, cplx<T>>, selective_scan_adjoint<T, cplx<T>>},
+                                 causal_conv<T>,
+                                 causal_conv_adjoint<T>};
+
+extern const Table kernels;
+const Table kernels = {kKernels<float>, kKernels<double>};
+extern const char* const ops;
+const char* const ops = "causal_conv1d_fn causal_conv1d_fn_vjp selective_scan_fn selective_scan_fn_vjp";
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::mamba

@@ -1,0 +1,193 @@
+// Boundary values and sources at one point on a GPU, and what they add to the gradients of the numbers that describe them.
+#pragma once
+#include "core/lanes/hd.hpp"
+#include "wos/data/args.hpp"
+#include "wos/data/formula.hpp"
+
+namespace quatrefoil::wos::data {
+inline namespace QF_ISA {
+
+// One instance's data in scaled coordinates. Nobody has looked at the numbers: sizes that do not fit give NaN.
+template <class T, int D>
+struct Field {
+  Kind kind = Kind::none;
+  const double* numbers = nullptr;
+  int64_t width = 0;
+  const double* frame = nullptr;  // centre (D), extent
+
+  Field() = default;
+  // `begin`: where the instance's numbers lie.
+  __device__ Field(const Data& data, int64_t begin, const double* frame)
+      : kind(data.kind), numbers(data.numbers + begin), width(data.width), frame(frame) {}
+
+  __device__ const double* table() const { return numbers + table_begin(kind, D); }
+  // Of polynomials and grids: how many coefficients or values each axis has; whether they are there.
+  __device__ bool sizes(int64_t (&n)[D]) const {
+    const double least = kind == Kind::grid ? 2 : 1;
+    const int64_t room = width - table_begin(kind, D);
+    if (room < 1) return false;
+    int64_t count = 1;
+    bool fit = true;
+    for (int i = 0; i < D; ++i) {
+      const double size = numbers[i];
+      fit = fit && size >= least && size <= double(room / count);
+      n[i] = fit ? int64_t(size) : 1;
+      count *= n[i];
+    }
+    return fit;
+  }
+  __device__ double value(const T (&x)[D]) const {
+    if (kind == Kind::number) return numbers[0];
+    if constexpr (D == 2)
+      if (kind == Kind::fourier) return numbers[2] + double(fourier_modes<T>(numbers, width, x[0], x[1]));
+    if (kind == Kind::gaussians) {
+      T at[D][1], sum[1];
+      for (int i = 0; i < D; ++i) at[i][0] = x[i];
+      gaussians<D, 1, T>(numbers, width, at, sum);
+      return double(sum[0]);
+    }
+    int64_t n[D];
+    if (!sizes(n)) return __builtin_nan("");
+    return kind == Kind::grid ? on_grid(n, x) : polynomial_at(n, x);
+  }
+  // Linear on a segment or triangle: the weights of its corners behind the first.
+  __device__ double on_piece(int64_t piece, const T (&place)[D - 1]) const {
+    const double* const p = numbers + D * piece;
+    double value = p[0];
+    for (int i = 0; i < D - 1; ++i) value += double(place[i]) * (p[i + 1] - p[0]);
+    return value;
+  }
+
+ private:
+  __device__ double polynomial_at(const int64_t (&n)[D], const T (&x)[D]) const {
+    T at[D][1], sum[1];
+    for (int i = 0; i < D; ++i) at[i][0] = x[i];
+    polynomial<D, 1, T>(table(), n, at, false, sum);
+    return table()[0] + double(sum[0]);
+  }
+  __device__ double on_grid(const int64_t (&n)[D], const T (&x)[D]) const {
+    double at[D], v[1 << D];
+    for (int i = 0; i < D; ++i) at[i] = double(x[i]);
+    const auto cell = cells<double, D>(numbers + D, n, frame, at);
+    corners<D, double>(table(), n, cell.node, v);
+    return interpolated<D>(v, cell.place);
+  }
+};
+
+// A column of a table of partial sums, seen as an array.
+struct Column {
+  double* at;
+  int64_t stride;
+  __device__ double& operator*() const { return *at; }
+  __device__ double& operator[](int64_t j) const { return at[j * stride]; }
+  __device__ Column operator+(int64_t n) const { return {at + n * stride, stride}; }
+};
+
+// Adds share d value(x) / d numbers to a column that is one thread's own.
+template <class T, int D>
+__device__ __forceinline__ void add_share(const Field<T, D>& field, const T (&x)[D], double share, const Column& to) {
+  const auto add = [&](int64_t j, T v) { to[j] += double(v); };
+  if (field.kind == Kind::number) to[0] += share;
+  if constexpr (D == 2)
+    if (field.kind == Kind::fourier) fourier_adjoint<T>(field.numbers, field.width, x[0], x[1], T(share), add);
+  if (field.kind == Kind::gaussians) gaussians_adjoint<T, D>(field.numbers, field.width, x, T(share), add);
+  if (field.kind != Kind::polynomial && field.kind != Kind::grid) return;
+  int64_t n[D];
+  if (!field.sizes(n)) return;
+  if (field.kind == Kind::polynomial) {
+    polynomial_adjoint<D, T>(n, x, T(share), D, add);
+    return;
+  }
+  if (share == 0) return;
+  const double* const box = field.numbers + D;
+  double at[D], v[1 << D];
+  for (int i = 0; i < D; ++i) at[i] = double(x[i]);
+  const auto cell = cells<double, D>(box, n, field.frame, at);
+  corners<D, double>(field.table(), n, cell.node, v);
+  add_to_corners<D>(to + 3 * D + cell.node, n, cell.place, share);
+  for (int i = 0; i < D; ++i) {
+    if (!cell.inside[i]) continue;
+    const double moved = slope<D>(v, cell.place, i) * share / (box[D + i] - box[i]);
+    to[D + i] += moved * (cell.t[i] - double(n[i] - 1));
+    to[2 * D + i] -= moved * cell.t[i];
+  }
+}
+template <class T, int D>
+__device__ __forceinline__ void add_share_on_piece(int64_t piece, const T (&place)[D - 1], double share, const Column& to) {
+  double first = 1;
+  for (int i = 0; i < D - 1; ++i) first -= double(place[i]), to[D * piece + i + 1] += share * double(place[i]);
+  to[D * piece] += share * first;
+}
+
+// ------------------------------------------------------------ more than three dimensions
+
+// One instance's numbers, bells or polynomial; points are columns of D numbers.
+struct WideField {
+  Kind kind = Kind::none;
+  const double* numbers = nullptr;
+  int64_t width = 0, D = 0;
+
+  WideField() = default;
+  __device__ WideField(const Data& data, int64_t instance, int64_t D)
+      : kind(data.kind), numbers(data.numbers + instance * data.stride), width(data.width), D(D) {}
+
+  __device__ double value(const Column& x) const {
+    if (kind == Kind::number) return numbers[0];
+    double sum = 0;
+    if (kind == Kind::gaussians) {
+      for (int64_t j = 0; j + D + 2 <= width; j += D + 2) sum += numbers[j] * bell(numbers + j, x);
+      return sum;
+    }
+    const int64_t count = coefficients();
+    if (!count) return __builtin_nan("");
+    for (int64_t k = 0; k < count; ++k) sum += numbers[D + k] * monomial(k, x);
+    return sum;
+  }
+  // Adds share d value(x) / d numbers to a column that is one thread's own.
+  __device__ void add_share(const Column& x, double share, const Column& to) const {
+    if (share == 0) return;
+    if (kind == Kind::number) to[0] += share;
+    for (int64_t j = 0; kind == Kind::gaussians && j + D + 2 <= width; j += D + 2) {  // (4)
+      const double *const p = numbers + j, e = share * bell(p, x);
+      double r2 = 0;
+      to[j] += e;
+      for (int64_t i = 0; i < D; ++i) {
+        const double d = x[i] - p[1 + i];
+        r2 += d * d;
+        to[j + 1 + i] += 2 * p[0] * p[D + 1] * e * d;
+      }
+      to[j + D + 1] -= p[0] * e * r2;
+    }
+    const int64_t count = kind == Kind::polynomial ? coefficients() : 0;
+    for (int64_t k = 0; k < count; ++k) to[D + k] += share * monomial(k, x);  // (7)
+  }
+
+ private:
+  __device__ double bell(const double* p, const Column& x) const {
+    double r2 = 0;
+    for (int64_t i = 0; i < D; ++i) r2 += (x[i] - p[1 + i]) * (x[i] - p[1 + i]);
+    return exp_negative(-(p[D + 1] * r2));
+  }
+  // How many there are; 0 where the sizes do not fit the row.
+  __device__ int64_t coefficients() const {
+    int64_t count = 1;
+    for (int64_t i = 0; i < D; ++i) {
+      if (!(numbers[i] >= 1 && numbers[i] <= double((width - D) / count))) return 0;
+      count *= int64_t(numbers[i]);
+    }
+    return count;
+  }
+  // That of coefficient k, whose last axis runs first.
+  __device__ double monomial(int64_t k, const Column& x) const {
+    double product = 1;
+    for (int64_t i = D - 1; i >= 0; --i) {
+      const int64_t n = int64_t(numbers[i]);
+      for (int64_t power = k % n; power > 0; --power) product *= x[i];
+      k /= n;
+    }
+    return product;
+  }
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::data

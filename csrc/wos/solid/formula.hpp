@@ -1,0 +1,28 @@
+// How walks outside come back that are far away. Equation numbers: README.md beside this file.
+#pragma once
+#include "core/lanes/lanes.hpp"
+
+namespace quatrefoil::wos::solid {
+inline namespace QF_ISA {
+
+constexpr double kNearSphere = 1.0625;  // of the sphere around a box: walks nearer to it make steps
+constexpr double kNearCube = 0.0625;    // from a mesh's cube: nearer walks ask the tree, for others the cube's distance is good enough
+
+// (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel; u and the words are random.
+template <class V>
+QF_HD void return_to_sphere(V R, V r, const V (&x)[3], V u, V cosine, V sine, V (&y)[3]) {
+  using T = Element<V>;
+  const V one = broadcast<V>(T(1));
+  const V k = R / r, gap = (r - R) / r, den = gap + T(2) * k * u;
+  const V h = T(2) * gap * gap * (one - u) * (one + k * u) / (den * den);  // 1 - the cosine of the angle
+  const V away = square_root(higher(V(h * (T(2) - h)), V{}));
+  V e[3];
+  for (int i = 0; i < 3; ++i) e[i] = x[i] / r;
+  const V sign = e[2] < 0 ? -one : one;
+  const V a = -one / (sign + e[2]), b = e[0] * e[1] * a;
+  const V p[3] = {one + sign * e[0] * e[0] * a, sign * b, -(sign * e[0])}, q[3] = {b, sign + e[1] * e[1] * a, -e[1]};
+  for (int i = 0; i < 3; ++i) y[i] = R * ((one - h) * e[i] + away * (cosine * p[i] + sine * q[i]));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::solid

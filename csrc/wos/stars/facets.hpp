@@ -1,0 +1,225 @@
+// What a walk asks the reflecting part of a mesh: eight triangles or edges at a time.
+#pragma once
+#include "wos/stars/sight.hpp"
+
+namespace quatrefoil::wos::stars {
+inline namespace QF_ISA {
+
+template <class T>
+class Facets {
+ public:
+  static constexpr int D = 3;
+  using V = Lanes<T, kRun>;
+  using I = Bits<V>;
+
+  Facets(const Reflecting& of, double)
+      : triangles_(runs(of.M) * kTriangleFields * kRun),
+        edges_(runs(of.K) * kEdgeFields * kRun),
+        boxes_(of.M, [&](int64_t i) { return box_of_triangle(of.walls + kWallNumbers<D> * i); }),
+        edge_boxes_(of.K, [&](int64_t i) { return box_of<2>(of.corners + kCornerNumbers<D> * i, 0); }) {
+    for (int64_t i = 0; i < runs(of.M) * kRun; ++i) {
+      double r[mesh::kFields] = {1e12, 1e12, 1e12};
+      r[mesh::kNormal] = 1;  // far away
+      int turn = 0;
+      if (i < of.M) {
+        double corner[9];
+        for (int j = 0; j < 9; ++j) corner[j] = of.walls[kWallNumbers<D> * i + j];
+        turn = mesh::triangle_record(corner, r);
+      }
+      for (int j = 0; j < mesh::kFields; ++j) *number(triangles_, kTriangleFields, i, j) = T(r[j]);
+      *number(triangles_, kTriangleFields, i, kArea) = T(0.5 * r[mesh::kLength] * r[mesh::kY]);
+      *number(triangles_, kTriangleFields, i, kTurn) = T(turn);
+    }
+    for (int64_t i = 0; i < runs(of.K) * kRun; ++i) {
+      double f[kEdgeFields] = {1e12, 1e12, 1e12};
+      if (i < of.K) {
+        const double* const c = of.corners + kCornerNumbers<D> * i;
+        double length2 = 0;
+        for (int j = 0; j < 3; ++j) f[j] = c[j], f[3 + j] = c[3 + j] - c[j], length2 += f[3 + j] * f[3 + j];
+        f[6] = length2 > 0 ? 1 / length2 : 0;
+        for (int j = 0; j < 6; ++j) f[7 + j] = c[6 + j];
+      }
+      for (int j = 0; j < kEdgeFields; ++j) *number(edges_, kEdgeFields, i, j) = T(f[j]);
+    }
+  }
+
+  static int which(int64_t) { return 0; }
+  static T mu(int64_t) { return 0; }
+  void inward(int64_t wall, T (&n)[3]) const {
+    for (int j = 0; j < 3; ++j) n[j] = -*number(triangles_, kTriangleFields, wall, mesh::kNormal + j);
+  }
+  // x moves to where the ray from it meets that triangle, at t.
+  void land(int64_t wall, const T (&d)[3], T t, T (&x)[3]) const {
+    const auto r = one(wall);
+    for (int j = 0; j < 3; ++j) x[j] += t * d[j];
+    mesh::Local<T> at = mesh::local<T>(x, r);
+    mesh::triangle_distance2<true, T>(at, r);
+    point(r, at.u, at.v, x);
+  }
+
+  // The distance of the closest silhouette (2), or `radius` where none is closer.
+  T silhouette(const T (&x)[3], T radius) const {
+    T best = radius * radius;
+    edge_boxes_.visit([&](const auto& group) { return group.distance2(x) < best; },
+                      [&](int64_t run) {
+                        const T* const f = edges_ + run * kEdgeFields * kRun;
+                        V p[3], first{}, second{}, along{}, d2{};
+                        for (int j = 0; j < 3; ++j) {
+                          p[j] = x[j] - load<V>(f + j * kRun);
+                          along += p[j] * load<V>(f + (3 + j) * kRun);
+                          first += p[j] * load<V>(f + (7 + j) * kRun);
+                          second += p[j] * load<V>(f + (10 + j) * kRun);
+                        }
+                        const V s = mesh::clamp01(V(along * load<V>(f + 6 * kRun)));
+                        for (int j = 0; j < 3; ++j) {
+                          const V d = p[j] - s * load<V>(f + (3 + j) * kRun);
+                          d2 += d * d;
+                        }
+                        const I seen = ((first > kSlack<T>)&(second > kSlack<T>)) | ((first < -kSlack<T>)&(second < -kSlack<T>));
+                        for (unsigned at = bits(I(~seen & (d2 < best))); at; at &= at - 1) best = lower(best, d2[first_bit(at)]);
+                      });
+    return square_root(best);
+  }
+
+  // The first triangle that the ray meets from inside before `limit`, which becomes where, and whose plane `end` is behind; -1 where there
+  // is none. `own` does not count.
+  int64_t hit(const T (&x)[3], const T (&d)[3], T& limit, int64_t own, T end = kNowhere<T>) const {
+    T inverse[3];
+    reciprocals(d, inverse);
+    V at[3], along[3];
+    for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]), along[j] = broadcast<V>(d[j]);
+    int64_t wall = -1;
+    boxes_.visit([&](const auto& group) { return group.crossed(x, inverse, limit, 4 * kSlack<T>); },
+                 [&](int64_t run) {
+                   V u, v;
+                   take_first(ray_hit_triangle(at, along, eight(run), limit, end, kSlack<T>, kNowhere<T>, u, v), run, own, limit, wall);
+                 });
+    limit = higher(limit, T(0));
+    return wall;
+  }
+
+  // The closest triangle within `radius`, which becomes its distance; -1 where there is none.
+  int64_t closest(const T (&x)[3], T& radius) const {
+    T best = radius * radius;
+    int64_t wall = -1;
+    V at[3];
+    for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
+    boxes_.visit([&](const auto& group) { return group.distance2(x) <= best; },
+                 [&](int64_t run) {
+                   mesh::Local<V> here = mesh::local<V>(at, eight(run));
+                   const V d2 = mesh::triangle_distance2<false, V>(here, eight(run));
+                   for (unsigned found = bits(I(d2 <= best)); found; found &= found - 1) {
+                     const int k = first_bit(found);
+                     if (d2[k] < best || wall < 0) best = d2[k], wall = kRun * run + k;
+                   }
+                 });
+    if (wall >= 0) radius = square_root(best);
+    return wall;
+  }
+
+  // (6) A point of the triangles in the ball that face x, by u[0] to u[3] uniform in (0, 1).
+  Drawn<T, 3> draw(const T (&x)[3], T R, const double (&u)[4]) const {
+    Drawn<T, 3> found;
+    const T R2 = R * R;
+    double rest = u[0], chance = 1;
+    const auto weights = [&](const auto& group) {
+      const V left = R2 - group.distance2(x);
+      return left > T(0) ? left * lower(group.measure, broadcast<V>(T(kPi) * R2)) : V{};
+    };
+    const int64_t run = boxes_.draw(weights, rest, chance);
+    if (run < 0) return found;
+    V at[3];
+    for (int j = 0; j < 3; ++j) at[j] = broadcast<V>(x[j]);
+    const auto field = eight(run);
+    mesh::Local<V> here = mesh::local<V>(at, field), closest = here;
+    const V left = R2 - mesh::triangle_distance2<false, V>(closest, field), disc = T(kPi) * (R2 - here.w * here.w);
+    const V weight = ((left > T(0)) & (disc > T(0)) & (here.w < kSlack<T>)) ? left * lower(field(kArea), disc) : V{};
+    const int k = Boxes<T, D>::choose(weight, rest, chance);
+    if (k < 0) return found;
+    const int64_t wall = kRun * run + k;
+    const auto r = one(wall);
+    const T foot[2] = {here.u[k], here.v[k]};
+    T p[2];
+    found.density = chance * on_triangle(r, foot, disc[k] * T(1 / kPi), u, p);
+    if (!(found.density > 0)) return found;
+    found.wall = wall;
+    point(r, p[0], p[1], found.x);
+    weights_at(r, p[0], p[1], found.place);
+    return found;
+  }
+
+ private:
+  static constexpr int kArea = mesh::kFields, kTurn = kArea + 1, kTriangleFields = kTurn + 1, kEdgeFields = 13;
+  static constexpr double kPi = 3.14159265358979323846;
+
+  static int64_t runs(int64_t n) { return (n + kRun - 1) / kRun; }
+  static T* number(const Scratch<T>& of, int fields, int64_t i, int j) { return of + (i / kRun * fields + j) * kRun + i % kRun; }
+  // The numbers of a run, and of one triangle.
+  auto eight(int64_t run) const {
+    const T* const f = triangles_ + run * kTriangleFields * kRun;
+    return [f](int j) { return load<V>(f + j * kRun); };
+  }
+  auto one(int64_t wall) const {
+    const T* const f = triangles_ + wall / kRun * kTriangleFields * kRun + wall % kRun;
+    return [f](int j) { return f[j * kRun]; };
+  }
+  template <class Field>
+  QF_HD static void point(const Field& r, T u, T v, T (&x)[3]) {
+    for (int j = 0; j < 3; ++j) x[j] = r(mesh::kOrigin + j) + u * r(mesh::kAlong + j) + v * r(mesh::kAcross + j);
+  }
+  // Of the triangle's second and third corner, as they were given.
+  template <class Field>
+  QF_HD static void weights_at(const Field& r, T u, T v, T (&place)[2]) {
+    T turned[3], weight[3];
+    mesh::triangle_weights(u, v, r(mesh::kLength), r(mesh::kX), r(mesh::kY), turned);
+    const int turn = int(r(kTurn));
+    for (int k = 0; k < 3; ++k) weight[(turn + k) % 3] = turned[k];
+    place[0] = weight[1], place[1] = weight[2];
+  }
+
+  // A point p of the triangle, in its plane, and its density: uniform, or on a circle around the foot of x whose radius is uniform up to
+  // that of the ball or of the farthest corner; 0 where that lies beside the triangle.
+  template <class Field>
+  QF_HD static double on_triangle(const Field& r, const T (&foot)[2], T chord2, const double (&u)[4], T (&p)[2]) {
+    const T length = r(mesh::kLength), cx = r(mesh::kX), cy = r(mesh::kY), area = r(kArea);
+    const auto away2 = [&](T a, T b) { return (a - foot[0]) * (a - foot[0]) + (b - foot[1]) * (b - foot[1]); };
+    const T reach2 = lower(chord2, higher(away2(T(0), T(0)), higher(away2(length, T(0)), away2(cx, cy)))), reach = square_root(reach2);
+    const double plain = kPi * double(reach2) / (kPi * double(reach2) + double(area));
+    if (u[1] < plain) {
+      const T root = square_root(T(u[2])), c = root * T(u[3]);
+      p[0] = (root - c) * length + c * cx, p[1] = c * cy;
+    } else {
+      V sine, cosine;
+      walk::sincos_turn<V>(walk::Words<V>{} + uint32_t(u[3] * 0x1p32), sine, cosine);
+      p[0] = foot[0] + reach * T(u[2]) * cosine[0], p[1] = foot[1] + reach * T(u[2]) * sine[0];
+      const T ex = cx - length;
+      if (!(p[1] >= T(0) && ex * p[1] - cy * (p[0] - length) >= T(0) && cy * p[0] - cx * p[1] >= T(0))) return 0;
+    }
+    const double rho = square_root(double(higher(away2(p[0], p[1]), T(1e-20) * reach2)));
+    return plain / double(area) + (1 - plain) / (2 * kPi * double(reach) * rho);
+  }
+
+  template <int corners>
+  static Box<T, D> box_of(const double* c, double area) {
+    Box<T, D> box;
+    box.measure = T(area);
+    for (int j = 0; j < 3; ++j) {
+      double low = c[j], high = c[j];
+      for (int k = 1; k < corners; ++k) low = min(low, c[3 * k + j]), high = max(high, c[3 * k + j]);
+      box.low[j] = T(low), box.high[j] = T(high);
+    }
+    return box;
+  }
+  static Box<T, D> box_of_triangle(const double* wall) {
+    double corner[9], r[mesh::kFields];
+    for (int j = 0; j < 9; ++j) corner[j] = wall[j];
+    mesh::triangle_record(corner, r);
+    return box_of<3>(wall, 0.5 * r[mesh::kLength] * r[mesh::kY]);
+  }
+
+  Scratch<T> triangles_, edges_;
+  Boxes<T, D> boxes_, edge_boxes_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::stars

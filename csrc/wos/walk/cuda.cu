@@ -1,0 +1,375 @@
+// Walks, the sums over them and their gradients on a GPU: README (1) to (8). What a walk is worth goes to memory, and the nodes of a range
+// are merged in their own order; gradients are partial sums of a thread each. Sizes alone say who adds what, so that neither the schedule
+// nor the card shows in the bits.
+#include "wos/walk/cuda.hpp"
+#include "wos/walk/cuda_expand.hpp"
+#include "wos/walk/cuda_nodes.hpp"
+#include "wos/walk/cuda_wide.hpp"
+
+namespace quatrefoil::wos::walk {
+inline namespace QF_ISA {
+
+// Estimated, not measured; constants, so that the bits do not depend on the card.
+constexpr int64_t kPiece = kEmulated ? kWarp : 1 << 20;   // samples of a row in a round, a power of kWarp
+constexpr int64_t kRound = kEmulated ? 64 : 1 << 22;      // numbers of walks that are in memory together, about
+constexpr int64_t kSums = kEmulated ? 1 << 11 : 1 << 24;  // partial sums of a gradient, 128 MB
+constexpr int64_t kWalkers = 1 << 18;                     // threads that walk
+constexpr int64_t kAdjointWalkers = 1 << 17;
+constexpr int64_t kLeastWalks = 4;         // of a thread in the adjoint
+constexpr int64_t kWideNumbers = 1 << 24;  // of walks in more than three dimensions that are at hand together
+constexpr int64_t kMarks = 32;             // that a lane adds up
+
+// ------------------------------------------------------------ values
+
+// Walks [walk, walk + walks) of the rows [row, row + rows), which are points of instances one after the other. Slot k is row k / walks.
+struct Round {
+  int64_t row, rows, walk, walks;
+  QF_HD int64_t slots() const { return rows * walks; }
+};
+
+// Reads the boundary and the data, writes 12 bytes a walk.
+template <class T, class Domain>
+__global__ void __launch_bounds__(kThreads, 1)
+    walk_round(const Walk<T> p, const Records<T> made, const Round r, double* values, uint32_t* marks) {
+  const int64_t total = r.slots();
+  Walker<T, Domain> walker(p);
+  Values<T, Domain::D> sink(p, values, total, marks);
+  int64_t slot = thread_here();
+  for (;;) {
+    for (; !walker.busy() && slot < total; slot += threads_here()) {
+      const int64_t row = r.row + slot / r.walks, instance = row / p.N;
+      walker.begin(made, instance, row % p.N, r.walk + slot % r.walks);
+      walker.busy() ? sink.begin(instance, slot) : sink.none(slot);
+    }
+    if (!walker.busy()) return;
+    walker.advance(sink);
+  }
+}
+
+// The same in more dimensions. Reads and writes the columns of a walk a step.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    wide_round(const Walk<T> p, const Round r, const int64_t walkers, double* room, double* values, uint32_t* marks) {
+  const int64_t total = r.slots();
+  for (int64_t thread = thread_here(); thread < walkers; thread += threads_here()) {
+    WideWalker<T> walker(p, room, walkers, thread);
+    WideValues<T> sink(p, walker, values, total, marks);
+    for (int64_t slot = thread;;) {
+      for (; !walker.busy() && slot < total; slot += walkers) {
+        const int64_t row = r.row + slot / r.walks, instance = row / p.N;
+        walker.begin(instance, row % p.N, r.walk + slot % r.walks);
+        walker.busy() ? sink.begin(instance, slot) : sink.none(slot);
+      }
+      if (!walker.busy()) break;
+      walker.advance(sink);
+    }
+  }
+}
+// How many walk at once.
+template <class T>
+int64_t wide_walkers(const Walk<T>& p, int64_t wanted) {
+  return max<int64_t>(1, min(wanted, kWideNumbers / (kWideColumns * p.dimension)));
+}
+
+// Steps and marks of the walks of a round, added to the rows' counts. A warp has kMarks * kWarp walks of a row.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<T> p, const Round r, const uint32_t* marks) {
+  constexpr int64_t together = kMarks * kWarp;
+  const int64_t cuts = (r.walks + together - 1) / together;
+  const int lane = threadIdx.x % kWarp;
+  for (int64_t at = thread_here() / kWarp; at < r.rows * cuts; at += threads_here() / kWarp) {
+    const int64_t row = at / cuts, first = at % cuts * together, last = min(first + together, r.walks);
+    int64_t found[3] = {};
+    for (int64_t w = first + lane; w < last; w += kWarp) {
+      const uint32_t mark = marks[row * r.walks + w];
+      found[0] += mark & (kEscaped - 1);
+      found[1] += (mark & kCutOff) != 0;
+      found[2] += (mark & kEscaped) != 0;
+    }
+    for (int j = 0; j < 3; ++j) {
+      found[j] = sum_of_lanes(found[j]);
+      if (lane == 0) atomicAdd(reinterpret_cast<unsigned long long*>(p.counts + 3 * (r.row + row) + j), (unsigned long long)(found[j]));
+    }
+  }
+}
+
+// ------------------------------------------------------------ what walks see
+
+// f(a null pointer to the domain's type, what the pieces have been made into).
+template <class T, class F>
+void with_domain(const Walk<T>& p, const F& f) {
+  const Pieces& of = p.pieces;
+  const bool is_polygon = of.ends && !of.solid && p.dimension == 2, is_mesh = of.ends && !of.solid && p.dimension == 3;
+  const Workspace<polygon::Record<T>> segments(is_polygon ? of.count : 0);
+  const Workspace<T> triangles(is_mesh ? of.count * mesh::kRecord : 0);
+  if (is_polygon) launch(polygon::put_records<T>, blocks_of(of.count), kThreads, 0, of.ends, of.count, segments);
+  if (is_mesh) launch(mesh::put_records<T>, blocks_of(of.count), kThreads, 0, of.ends, of.count, triangles);
+  const Workspace<T> boxes(is_polygon ? polygon::box_numbers<2>(of.count) : is_mesh ? polygon::box_numbers<3>(of.count) : 0);
+  if (is_polygon) polygon::put_all_boxes<T, 2>(of.ends, of.count, boxes);
+  if (is_mesh) polygon::put_all_boxes<T, 3>(of.ends, of.count, boxes);
+  const Records<T> made{segments, triangles, boxes};
+  if (p.dimension > 3) return;
+  if (p.outside)
+    f(static_cast<solid::Outside<T>*>(nullptr), made);
+  else if (is_polygon)
+    f(static_cast<polygon::Polygon<T>*>(nullptr), made);
+  else if (is_mesh)
+    f(static_cast<mesh::Mesh<T>*>(nullptr), made);
+  else if (of.solid)
+    p.dimension == 2 ? f(static_cast<solid::Inside<T, 2>*>(nullptr), made) : f(static_cast<solid::Inside<T, 3>*>(nullptr), made);
+  else
+    p.dimension == 2 ? f(static_cast<solid::Ball<T, 2>*>(nullptr), made) : f(static_cast<solid::Ball<T, 3>*>(nullptr), made);
+}
+
+template <class T>
+void run_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
+  if (p.dimension > 3) {
+    const int64_t walkers = wide_walkers(p, min(kWalkers, r.slots()));
+    const Workspace<double> room(kWideColumns * p.dimension * walkers);
+    launch(wide_round<T>, blocks_of(walkers), kThreads, 0, p, r, walkers, room, values, marks);
+  }
+  with_domain(p, [&](auto domain, const Records<T>& made) {
+    using Domain = typename std::remove_pointer<decltype(domain)>::type;
+    launch(walk_round<T, Domain>, blocks_of(min(kWalkers, r.slots())), kThreads, 0, p, made, r, values, marks);
+  });
+  launch(count_marks<T>, blocks_of(r.rows * ((r.walks - 1) / (kMarks * kWarp) + 1) * kWarp), kThreads, 0, p, r, marks);
+}
+
+template <class T>
+void walk(const Walk<T>& p) {
+  const int64_t rows = p.B * p.N, group = p.group(), channels = p.channels();
+  set_zero(p.counts, 3 * rows);
+  if (rows == 0) return;
+  const Samples all{p.first_walk / group, (p.first_walk + p.walks) / group};
+  const int64_t pieces = (all.end - 1) / kPiece - all.first / kPiece + 1, longest = min(all.end - all.first, kPiece);
+  int64_t top = kWarp;  // the size of the units of a piece
+  while (top < (pieces > 1 ? kPiece : longest)) top *= kWarp;
+  const int64_t together = min(rows, max<int64_t>(1, kRound / (longest * group * channels)));
+  const Workspace<double> values(together * longest * group * channels);
+  const Workspace<uint32_t> marks(together * longest * group);
+  const Room upper(pieces > 1 ? rows * channels : 0, all.first, all.end, top);
+  for (int64_t begin = all.first; begin < all.end;) {
+    const int64_t end = min(all.end, (begin / kPiece + 1) * kPiece);
+    for (int64_t row = 0; row < rows; row += together) {
+      const Round r{row, min(together, rows - row), begin * group, (end - begin) * group};
+      run_round(p, r, values, marks);
+      Units last = upper.units();
+      last.mean += row * channels * last.count(), last.m2 += row * channels * last.count();
+      merge_up(p, all, row, r.rows, Units{begin, end, 1, nullptr, nullptr}, last, values);
+    }
+    begin = end;
+  }
+  if (pieces == 1) return;
+  int64_t size = top * kWarp;
+  while (size < all.end - all.first) size *= kWarp;
+  merge_up(p, all, 0, rows, upper.units(), Units{all.first, all.end, size, nullptr, nullptr}, nullptr);
+}
+
+// In rounds of whole samples; memory: the values of at most kRound numbers of walks, or of one sample.
+template <class T>
+void expand(const Expand<T>& q) {
+  const Walk<T>& p = q.forward;
+  const int64_t rows = p.B * p.N, walks = p.walks / q.samples;
+  set_zero(p.counts, 3 * rows);
+  if (rows == 0) return;
+  const int64_t most = max<int64_t>(1, kRound / (p.channels() * walks));  // samples of a round
+  const int64_t samples = min(most, q.samples), together = min(rows, max<int64_t>(1, most / samples)), slots = together * samples * walks;
+  const Workspace<double> values(slots * p.channels()), radius(rows), factors(p.dimension == 3 ? 2 * (q.modes + 1) * (q.modes + 1) : 0);
+  const Workspace<uint32_t> marks(slots);
+  with_domain(p, [&](auto domain, const Records<T>& made) {
+    using Domain = typename std::remove_pointer<decltype(domain)>::type;
+    launch(first_radii<T, Domain>, blocks_of(rows), kThreads, 0, p, made, radius);
+  });
+  if (p.dimension == 3) launch(put_factors<double>, blocks_of((q.modes + 1) * (q.modes + 1)), kThreads, 0, q.modes, factors);
+  for (int64_t row = 0; row < rows; row += together)
+    for (int64_t s = 0; s < q.samples; s += samples) {
+      const Round r{row, min(together, rows - row), p.first_walk + s * walks, min(samples, q.samples - s) * walks};
+      run_round(p, r, values, marks);
+      launch(p.dimension == 2 ? expand_samples<T, 2> : expand_samples<T, 3>, blocks_of(r.slots() / walks), kThreads, 0, q, row, r.rows, s,
+             r.walks / walks, radius, factors, values);
+    }
+}
+
+// ------------------------------------------------------------ gradients
+
+// Sums of one gradient: a row a number, a column for each thread that may add to it.
+struct Sums {
+  double* numbers = nullptr;  // null: nobody asks
+  int64_t rows = 0, columns = 0;
+  bool own = false;  // every instance has numbers of its own, which lie one after the other
+
+  __device__ data::Column column(int64_t begin, int64_t instance, int64_t parts, int64_t part) const {
+    if (!numbers) return {};
+    return {numbers + (own ? begin * columns + part : instance * parts + part), columns};
+  }
+};
+
+// What a walk adds to the gradients is its share of its node's, grad / size: README (7), (8).
+template <class T, int D>
+class Shares {
+ public:
+  const bool wants_sources;
+
+  __device__ Shares(const WalkAdjoint<T>& q, const Sums& of_dirichlet, const Sums& of_source)
+      : wants_sources(of_source.numbers != nullptr), q_(q), has_boundary_(of_dirichlet.numbers != nullptr) {}
+
+  __device__ void set(int64_t instance, const data::Column& to_dirichlet, const data::Column& to_source) {
+    const Walk<T>& p = q_.forward;
+    instance_ = instance;
+    to_boundary_ = to_dirichlet, to_source_ = to_source;
+    boundary_ = field_of<D>(p, p.dirichlet, instance);
+    if (wants_sources) source_ = field_of<D>(p, p.source, instance);
+  }
+  __device__ void begin(int64_t point, int64_t walk) {
+    double walks;
+    const double* const grad = grad_of(q_, instance_, point, walk, walks);
+    share_ = grad[0] / walks, first_share_ = 0;
+    for (int i = 0; i < D; ++i) of_gradient_[i] = q_.forward.gradient ? T(grad[1 + i] / walks) : T(0);
+  }
+  __device__ void enter(const First<T, D>& at) {
+    const T value = T(share_);
+    T after = value * at.along, here = value * at.source;
+    for (int i = 0; i < D; ++i) {
+      const T g = of_gradient_[i] * T(1 / boundary_.frame[D]);
+      after += g * at.outward[i];
+      here += g * at.toward[i];
+    }
+    share_ = double(after), first_share_ = here;
+  }
+  __device__ void source(const T (&x)[D], T weight, bool in_first) {
+    const T area = T(source_.frame[D] * source_.frame[D]), share = weight * (in_first ? first_share_ : T(share_)) * area;
+    data::add_share(source_, x, double(share), to_source_);
+  }
+  __device__ void end(const T (&x)[D], const T (&where)[D - 1], int64_t primitive, T weight, uint32_t) {
+    if (!has_boundary_ || !(weight > 0)) return;
+    const double share = share_ * double(weight);
+    if (boundary_.kind == data::Kind::per_vertex)
+      data::add_share_on_piece<T, D>(primitive, where, share, to_boundary_);
+    else
+      data::add_share(boundary_, x, share, to_boundary_);
+  }
+
+ private:
+  const WalkAdjoint<T>& q_;
+  const bool has_boundary_;
+  int64_t instance_ = 0;
+  data::Column to_boundary_{}, to_source_{};
+  data::Field<T, D> boundary_, source_;
+  double share_ = 0;
+  T first_share_ = 0, of_gradient_[D];
+};
+
+// Walks of instances [begin, begin + instances), in `parts` parts each, a thread a part: the same paths again. Reads and writes a column of
+// the sums an end and a source point.
+template <class T, class Domain>
+__global__ void __launch_bounds__(kThreads, 1)
+    walk_again(const WalkAdjoint<T> q, const Records<T> made, const int64_t begin, const int64_t instances, const int64_t parts,
+               const Sums of_dirichlet, const Sums of_source) {
+  constexpr int D = Domain::D;
+  const Walk<T>& p = q.forward;
+  const int64_t total = p.N * p.walks;
+  for (int64_t at = thread_here(); at < instances * parts; at += threads_here()) {
+    const int64_t instance = begin + at / parts, part = at % parts;
+    Walker<T, Domain> walker(p);
+    Shares<T, D> sink(q, of_dirichlet, of_source);
+    const auto column = [&](const data::Data& of, const Sums& sums) {
+      return sums.column(field_of<D>(p, of, instance).numbers - of.numbers, at / parts, parts, part);
+    };
+    sink.set(instance, column(p.dirichlet, of_dirichlet), column(p.source, of_source));
+    int64_t slot = part;
+    for (;;) {
+      for (; !walker.busy() && slot < total; slot += parts) {
+        walker.begin(made, instance, slot / p.walks, p.first_walk + slot % p.walks);
+        if (walker.busy()) sink.begin(slot / p.walks, p.first_walk + slot % p.walks);
+      }
+      if (!walker.busy()) break;
+      walker.advance(sink);
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    wide_again(const WalkAdjoint<T> q, double* room, const int64_t begin, const int64_t instances, const int64_t parts,
+               const Sums of_dirichlet, const Sums of_source) {
+  const Walk<T>& p = q.forward;
+  const int64_t total = p.N * p.walks, walkers = instances * parts;
+  for (int64_t at = thread_here(); at < walkers; at += threads_here()) {
+    const int64_t instance = begin + at / parts, part = at % parts;
+    WideWalker<T> walker(p, room, walkers, at);
+    WideShares<T> sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, at / parts, parts, part),
+                       of_source.column(instance * p.source.stride, at / parts, parts, part));
+    for (int64_t slot = part;;) {
+      for (; !walker.busy() && slot < total; slot += parts) {
+        walker.begin(instance, slot / p.walks, p.first_walk + slot % p.walks);
+        if (walker.busy()) sink.begin(slot / p.walks, p.first_walk + slot % p.walks);
+      }
+      if (!walker.busy()) break;
+      walker.advance(sink);
+    }
+  }
+}
+
+// A warp a number: its columns, in a fixed order, added to the gradient.
+__global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double* to) {
+  const int lane = threadIdx.x % kWarp;
+  for (int64_t row = thread_here() / kWarp; row < of.rows; row += threads_here() / kWarp) {
+    double sum = 0;
+    for (int64_t c = lane; c < of.columns; c += kWarp) sum += of.numbers[row * of.columns + c];
+    for (int by = 1; by < kWarp; by *= 2) sum += shuffle_xor(sum, by);
+    if (lane == 0) to[row] += sum;
+  }
+}
+
+// How many numbers there are, and whether instances have their own.
+template <class T>
+Sums sums_of(const Walk<T>& p, const data::Data& of, bool asked) {
+  const bool in_pieces = of.kind == data::Kind::per_vertex && p.pieces.polygons > 1;
+  Sums sums;
+  sums.own = p.B == 1 || in_pieces || of.stride > 0;
+  sums.rows = asked ? (of.stride > 0 ? p.B * of.stride : of.width) : 0;
+  return sums;
+}
+
+template <class T>
+void walk_adjoint(const WalkAdjoint<T>& q) {
+  const Walk<T>& p = q.forward;
+  Sums of_dirichlet = sums_of(p, p.dirichlet, q.ddirichlet), of_source = sums_of(p, p.source, q.dsource);
+  set_zero(q.ddirichlet, of_dirichlet.rows);
+  set_zero(q.dsource, of_source.rows);
+  const int64_t total = p.N * p.walks, shared = (of_dirichlet.own ? 0 : of_dirichlet.rows) + (of_source.own ? 0 : of_source.rows);
+  if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
+  const int64_t instances = shared ? min(p.B, max<int64_t>(1, kSums / (shared * 8))) : p.B;  // together
+  const int64_t own = (of_dirichlet.own ? of_dirichlet.rows : 0) + (of_source.own ? of_source.rows : 0);
+  const int64_t numbers = max<int64_t>(1, own + shared * instances);
+  const int64_t walkers = p.dimension > 3 ? wide_walkers(p, kAdjointWalkers) : kAdjointWalkers;
+  const int64_t parts = max<int64_t>(1, min(min(walkers / instances, total / kLeastWalks), kSums / numbers));
+  of_dirichlet.columns = of_dirichlet.own ? parts : parts * instances, of_source.columns = of_source.own ? parts : parts * instances;
+  const Workspace<double> sums(of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
+  if (q.ddirichlet) of_dirichlet.numbers = sums;
+  if (q.dsource) of_source.numbers = sums + of_dirichlet.rows * of_dirichlet.columns;
+  const bool is_wide = p.dimension > 3;
+  const Workspace<double> room(is_wide ? kWideColumns * p.dimension * instances * parts : 0);
+  for (int64_t begin = 0; begin < p.B; begin += instances) {
+    const int64_t here = min(instances, p.B - begin), blocks = blocks_of(here * parts);
+    set_zero<double>(sums, of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
+    if (is_wide) launch(wide_again<T>, blocks, kThreads, 0, q, room, begin, here, parts, of_dirichlet, of_source);
+    with_domain(p, [&](auto domain, const Records<T>& made) {
+      using Domain = typename std::remove_pointer<decltype(domain)>::type;
+      launch(walk_again<T, Domain>, blocks, kThreads, 0, q, made, begin, here, parts, of_dirichlet, of_source);
+    });
+    if (q.ddirichlet) launch(add_columns, blocks_of(of_dirichlet.rows * kWarp), kThreads, 0, of_dirichlet, q.ddirichlet);
+    if (q.dsource) launch(add_columns, blocks_of(of_source.rows * kWarp), kThreads, 0, of_source, q.dsource);
+  }
+}
+
+template <class T>
+constexpr Kernels<T> kKernels = {walk<T>, walk_adjoint<T>, expand<T>, nullptr, nullptr};
+
+extern const Table kernels;
+const Table kernels = {{kKernels<float>, kKernels<double>}, nullptr, nullptr};
+extern const char* const ops;
+const char* const ops = "walk walk_vjp expand";
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::walk

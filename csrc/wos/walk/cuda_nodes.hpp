@@ -1,0 +1,110 @@
+// Walks' values -> the dyadic nodes of their range, on a GPU: README (5), (6). A warp merges as many units as it has lanes, level by level.
+#pragma once
+#include "core/cuda/launch.hpp"
+#include "core/cuda/shared.hpp"
+#include "core/cuda/workspace.hpp"
+#include "wos/walk/args.hpp"
+#include "wos/walk/formula.hpp"
+
+namespace quatrefoil::wos::walk {
+inline namespace QF_ISA {
+
+constexpr int kThreads = 128;
+
+inline int64_t blocks_of(int64_t threads) { return (threads + kThreads - 1) / kThreads; }
+__device__ __forceinline__ int64_t thread_here() { return int64_t(blockIdx.x) * kThreads + threadIdx.x; }
+__device__ __forceinline__ int64_t threads_here() { return int64_t(gridDim.x) * kThreads; }
+
+// Units of `size` samples of the rows' and channels' ranges [begin, end): (mean, m2) of unit j, which begins at sample j size, lie at
+// (row, channel, j - begin / size). Samples themselves are read as walks' values.
+struct Units {
+  int64_t begin, end, size;
+  double* mean;
+  double* m2;
+  QF_HD int64_t base() const { return begin / size; }
+  QF_HD int64_t count() const { return (end + size - 1) / size - base(); }
+};
+struct Samples {  // of a whole row
+  int64_t first, end;
+  QF_HD bool has(int64_t unit, int64_t size) const { return unit * size >= first && (unit + 1) * size <= end; }
+};
+
+// Writes what a node of a row and channel has come to. Where no walk starts nothing is known.
+template <class T>
+__device__ __forceinline__ void put_node(const Walk<T>& p, const Samples& all, int64_t row, int channel, int64_t begin, double mean,
+                                         double m2) {
+  int64_t at = all.first, node = 0;
+  for (; at < begin; ++node) at += node_size(at, all.end);
+  const T start = p.start[row * p.dimension];
+  const int64_t to = (row * p.nodes() + node) * p.channels() + channel;
+  p.mean[to] = start == start ? mean : __builtin_nan("");
+  p.m2[to] = start == start ? m2 : __builtin_nan("");
+}
+
+// (5), (6) A level of the tree: a warp merges kWarp units of `from` into one of `to`; what goes no further is a node. Reads `from` once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<T> p, const Samples all, const int64_t first_row, const int64_t rows,
+                                                           const Units from, const Units to, const double* values) {
+  const int channels = p.channels(), group = p.group(), lane = threadIdx.x % kWarp;
+  const int64_t base = from.begin / to.size, groups = (from.end + to.size - 1) / to.size - base, count = from.count();
+  for (int64_t at = thread_here() / kWarp; at < rows * channels * groups; at += threads_here() / kWarp) {
+    const int64_t row = at / groups / channels, unit = (base + at % groups) * kWarp + lane;
+    const int channel = int(at / groups % channels);
+    double mean = 0, m2 = 0;
+    if (all.has(unit, from.size) && unit * from.size >= from.begin && (unit + 1) * from.size <= from.end) {
+      const int64_t here = (row * channels + channel) * count + unit - from.base();
+      if (!values) {
+        mean = from.mean[here], m2 = from.m2[here];
+      } else {
+        const double* const v = values + ((channel * rows + row) * (from.end - from.begin) + unit - from.begin) * group;
+        mean = group == 1 ? v[0] : (v[0] + v[1]) * 0.5;
+      }
+    }
+    int64_t size = from.size;
+    for (int by = 1; by <= kWarp; by *= 2, size *= 2) {
+      const int64_t index = unit / by;
+      const bool mine = lane % by == 0 && all.has(index, size) && index * size >= from.begin && index * size < from.end;
+      const bool goes_on = all.has(index / 2, 2 * size);
+      if (mine && !goes_on && (by > 1 || values)) put_node(p, all, first_row + row, channel, index * size, mean, m2);
+      if (by == kWarp) {
+        if (mine && goes_on) to.mean[(row * channels + channel) * to.count() + index - to.base()] = mean;
+        if (mine && goes_on) to.m2[(row * channels + channel) * to.count() + index - to.base()] = m2;
+        break;
+      }
+      const double mean_b = shuffle_xor(mean, by), m2_b = shuffle_xor(m2, by);
+      if (goes_on) merge_equal(double(size), mean, m2, mean_b, m2_b);
+    }
+  }
+}
+
+// Memory for units of a range.
+struct Room {
+  Workspace<double> numbers;
+  int64_t begin, end, size, total;
+  Room(int64_t rows, int64_t begin, int64_t end, int64_t size)
+      : numbers(2 * rows * Units{begin, end, size, nullptr, nullptr}.count()),
+        begin(begin),
+        end(end),
+        size(size),
+        total(rows * Units{begin, end, size, nullptr, nullptr}.count()) {}
+  Units units() const { return {begin, end, size, numbers, numbers + total}; }
+};
+
+template <class T>
+void merge_level(const Walk<T>& p, const Samples& all, int64_t first_row, int64_t rows, const Units& from, const Units& to,
+                 const double* values) {
+  const int64_t groups = (from.end + to.size - 1) / to.size - from.begin / to.size;
+  launch(merge_units<T>, blocks_of(rows * p.channels() * groups * kWarp), kThreads, 0, p, all, first_row, rows, from, to, values);
+}
+
+// Units of `from` up to those of `last`, level by level, which the last one writes.
+template <class T>
+void merge_up(const Walk<T>& p, const Samples& all, int64_t first_row, int64_t rows, Units from, const Units& last, const double* values) {
+  if (from.size * kWarp >= last.size) return merge_level(p, all, first_row, rows, from, last, values);
+  const Room room(rows * p.channels(), from.begin, from.end, from.size * kWarp);
+  merge_level(p, all, first_row, rows, from, room.units(), values);
+  merge_up(p, all, first_row, rows, room.units(), last, nullptr);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::walk

@@ -1,0 +1,242 @@
+// Walks in more than three dimensions on a GPU: README, More dimensions. As Wide makes them on the host.
+#pragma once
+#include "wos/walk/cuda.hpp"
+
+namespace quatrefoil::wos::walk {
+inline namespace QF_ISA {
+
+constexpr int kWideColumns = 5;  // of D numbers, a walk: where it is, the direction, that of a source point, both of the first ball
+
+// The first ball of a walk of a pair, but for its directions.
+struct WideFirst {
+  double along, source, outward, toward;
+};
+
+// The walk at hand in a ball or a box of D dimensions, in double precision; vectors are columns of a workspace.
+template <class T>
+class WideWalker {
+ public:
+  __device__ WideWalker(const Walk<T>& p, double* room, int64_t threads, int64_t thread)
+      : D(p.dimension), x{room + thread, threads}, first_n(x + 3 * D), first_m(x + 4 * D), p_(p), n_(x + D), m_(x + 2 * D) {}
+  __device__ bool busy() const { return busy_; }
+
+  __device__ void begin(int64_t instance, int64_t point, int64_t walk) {
+    const double* const frame = p_.frame + instance * (D + 2);
+    const T* const at = p_.start + (instance * p_.N + point) * D;
+    busy_ = at[0] == at[0];
+    for (int64_t j = 0; j < D; ++j) x[j] = double(at[j]);
+    epsilon_ = frame[D + 1], screening_ = p_.screening * frame[D] * frame[D];
+    step_ = 0, weight_ = 1;
+    walk_ = uint32_t(walk), point_ = uint32_t(p_.first_point + point), instance_ = uint32_t(p_.first_instance + instance);
+  }
+  // A step, as Wide makes it on the host.
+  template <class Sink>
+  __device__ void advance(Sink& sink) {
+    const double distance = distance_here();
+    if (distance <= epsilon_ || step_ >= p_.max_steps || weight_ == 0) return finish(distance, sink);
+    double radius = screening_ > 0 ? min(distance, kMostScreened / square_root(screening_)) : distance;
+    const bool enters = p_.gradient && step_ == 0;
+    const uint32_t walk = enters ? walk_ / 2 : walk_;
+    const double sign = enters && walk_ % 2 ? -1 : 1;
+    const data::Column n = enters ? first_n : n_;
+    if (enters) radius *= kShrunk;
+    unit_vector(enters ? kFirstStream : step_, walk, sign, n);
+    double s = 0;
+    SourceWeight<double> of{1, 0};
+    if (sink.wants_sources) {
+      s = source_radius(walk);
+      unit_vector(kSourceDirectionStream + step_, walk, sign, m_);
+      if (enters || screening_ > 0) of = source_weight_wide(D, s, radius * radius * screening_);
+    }
+    if (enters) {
+      const double q = 0.25 * radius * radius * screening_;
+      for (int64_t j = 0; j < D; ++j) first_m[j] = sink.wants_sources ? m_[j] : 0;
+      sink.enter({1 / bessel_series(double(D - 2), q), of.value, double(D) / (radius * bessel_series(double(D), q)), of.gradient / radius});
+    }
+    if (sink.wants_sources) {
+      for (int64_t j = 0; j < D; ++j) m_[j] = x[j] + radius * s * m_[j];
+      sink.source(m_, radius * radius * (enters ? 1 : weight_ * of.value) / double(2 * D), enters);
+    }
+    for (int64_t j = 0; j < D; ++j) x[j] += radius * n[j];
+    if (screening_ > 0 && !enters) survive(radius);
+    ++step_;
+  }
+
+  const int64_t D;
+  const data::Column x, first_n, first_m;
+
+ private:
+  __device__ double distance_here() const {
+    double r2 = 0, nearest = 1e300;
+    for (int64_t j = 0; j < D; ++j) {
+      r2 += x[j] * x[j];
+      if (p_.pieces.ends) nearest = min(nearest, p_.pieces.ends[j] - (x[j] < 0 ? -x[j] : x[j]));
+    }
+    return p_.pieces.ends ? nearest : 1 - square_root(r2);
+  }
+  __device__ void random(uint32_t counter, uint32_t walk, uint32_t (&words)[4]) const {
+    words[0] = counter, words[1] = walk, words[2] = point_, words[3] = instance_;
+    philox(words, p_.key0, p_.key1);
+  }
+  // Normal numbers (23), four of a call, divided by their length.
+  __device__ void unit_vector(uint32_t counter, uint32_t walk, double sign, const data::Column& n) const {
+    double r2 = 0;
+    for (int64_t j = 0; j < D; j += 4, counter += kTrial) {
+      uint32_t words[4];
+      random(counter, walk, words);
+      for (int k = 0; k < 4; k += 2) {
+        const double length = square_root(-2 * elementary::log(uniform<double>(words[k])));
+        double sine, cosine;
+        sincos_turn<double>(words[k + 1], sine, cosine);
+        if (j + k < D) n[j + k] = length * cosine, r2 += length * cosine * (length * cosine);
+        if (j + k + 1 < D) n[j + k + 1] = length * sine, r2 += length * sine * (length * sine);
+      }
+    }
+    const double scale = sign / square_root(r2);
+    for (int64_t j = 0; j < D; ++j) n[j] *= scale;
+  }
+  // (4c)
+  __device__ double source_radius(uint32_t walk) const {
+    for (uint32_t counter = kSourceStream + step_;; counter += kTrial) {
+      uint32_t words[4];
+      random(counter, walk, words);
+      for (int k = 0; k < 4; k += 2) {
+        const double r = square_root(uniform<double>(words[k]));
+        double power = 1;
+        for (int64_t i = 2; i < D; ++i) power *= r;
+        if (uniform<double>(words[k + 1]) < 1 - power) return r;
+      }
+    }
+  }
+  // (9), (14)
+  __device__ void survive(double radius) {
+    weight_ /= bessel_series(double(D - 2), 0.25 * radius * radius * screening_);
+    if (weight_ >= kLightWeight) return;
+    uint32_t words[4];
+    random(kRouletteStream + step_, walk_, words);
+    weight_ = uniform<double>(words[0]) * kLightWeight < weight_ ? kLightWeight : 0;
+  }
+  template <class Sink>
+  __device__ void finish(double distance, Sink& sink) {
+    if (weight_ > 0) project();
+    sink.end(x, weight_, step_ | (weight_ > 0 && !(distance <= epsilon_) ? kCutOff : 0));
+    busy_ = false;
+  }
+  __device__ void project() {
+    const double* const half = p_.pieces.ends;
+    double best = -1e300, r2 = 0;
+    int64_t axis = 0;
+    for (int64_t j = 0; j < D; ++j) {
+      const double excess = half ? (x[j] < 0 ? -x[j] : x[j]) - half[j] : 0;
+      if (excess > best) best = excess, axis = j;
+      r2 += x[j] * x[j];
+    }
+    const double scale = r2 > 0 ? 1 / square_root(r2) : 0;
+    for (int64_t j = 0; j < D; ++j) x[j] = half ? min(max(x[j], -half[j]), half[j]) : x[j] * scale;
+    if (half ? !(best > 0) : !(r2 > 0)) x[axis] = !half ? 1 : x[axis] < 0 ? -half[axis] : half[axis];
+  }
+
+  const Walk<T>& p_;
+  const data::Column n_, m_;
+  double epsilon_ = 0, screening_ = 0, weight_ = 1;
+  uint32_t step_ = 0, walk_ = 0, point_ = 0, instance_ = 0;
+  bool busy_ = false;
+};
+
+// What such a walk is worth, or a pair's.
+template <class T>
+class WideValues {
+ public:
+  const bool wants_sources;
+
+  __device__ WideValues(const Walk<T>& p, const WideWalker<T>& walker, double* values, int64_t slots, uint32_t* marks)
+      : wants_sources(p.source.kind != data::Kind::none), p_(p), walker_(walker), values_(values), slots_(slots), marks_(marks) {}
+
+  __device__ void begin(int64_t instance, int64_t slot) {
+    boundary_ = data::WideField(p_.dirichlet, instance, walker_.D);
+    if (wants_sources) source_ = data::WideField(p_.source, instance, walker_.D);
+    extent_ = p_.frame[instance * (walker_.D + 2) + walker_.D];
+    slot_ = slot, sum_ = first_sum_ = 0;
+    first_ = {1, 0, __builtin_nan(""), __builtin_nan("")};
+  }
+  __device__ void none(int64_t slot) {
+    marks_[slot] = 0;
+    for (int c = 0; c < p_.channels(); ++c) values_[c * slots_ + slot] = __builtin_nan("");
+  }
+  __device__ void enter(const WideFirst& at) { first_ = at; }
+  __device__ void source(const data::Column& x, double weight, bool in_first) {
+    const double met = weight * extent_ * extent_ * source_.value(x);
+    (in_first ? first_sum_ : sum_) += met;
+  }
+  __device__ void end(const data::Column& x, double weight, uint32_t mark) {
+    marks_[slot_] = mark;
+    const double found = (weight > 0 ? weight * boundary_.value(x) : 0) + sum_;
+    values_[slot_] = p_.gradient ? first_.along * found + first_.source * first_sum_ : found;
+    for (int64_t i = 0; p_.gradient && i < walker_.D; ++i) {
+      const double n = walker_.first_n[i], m = walker_.first_m[i];
+      values_[(1 + i) * slots_ + slot_] = (first_.outward * n * found + first_.toward * m * first_sum_) / extent_;
+    }
+  }
+
+ private:
+  const Walk<T>& p_;
+  const WideWalker<T>& walker_;
+  double* const values_;
+  const int64_t slots_;
+  uint32_t* const marks_;
+  data::WideField boundary_, source_;
+  WideFirst first_{};
+  int64_t slot_ = 0;
+  double extent_ = 1, sum_ = 0, first_sum_ = 0;
+};
+
+// What such a walk adds to the gradients.
+template <class T>
+class WideShares {
+ public:
+  const bool wants_sources;
+
+  __device__ WideShares(const WalkAdjoint<T>& q, const WideWalker<T>& walker, int64_t instance, const data::Column& to_dirichlet,
+                        const data::Column& to_source)
+      : wants_sources(to_source.at != nullptr),
+        q_(q),
+        walker_(walker),
+        instance_(instance),
+        to_boundary_(to_dirichlet),
+        to_source_(to_source),
+        boundary_(q.forward.dirichlet, instance, walker.D),
+        source_(q.forward.source, instance, walker.D),
+        extent_(q.forward.frame[instance * (walker.D + 2) + walker.D]) {}
+
+  __device__ void begin(int64_t point, int64_t walk) {
+    grad_ = grad_of(q_, instance_, point, walk, walks_);
+    share_ = grad_[0] / walks_, first_share_ = 0;
+  }
+  __device__ void enter(const WideFirst& at) {
+    double after = grad_[0] * at.along, here = grad_[0] * at.source;
+    for (int64_t i = 0; i < walker_.D; ++i) {
+      after += grad_[1 + i] * (at.outward * walker_.first_n[i] / extent_);
+      here += grad_[1 + i] * (at.toward * walker_.first_m[i] / extent_);
+    }
+    share_ = after / walks_, first_share_ = here / walks_;
+  }
+  __device__ void source(const data::Column& x, double weight, bool in_first) {
+    source_.add_share(x, weight * extent_ * extent_ * (in_first ? first_share_ : share_), to_source_);
+  }
+  __device__ void end(const data::Column& x, double weight, uint32_t) {
+    if (to_boundary_.at && weight > 0) boundary_.add_share(x, weight * share_, to_boundary_);
+  }
+
+ private:
+  const WalkAdjoint<T>& q_;
+  const WideWalker<T>& walker_;
+  const int64_t instance_;
+  const data::Column to_boundary_, to_source_;
+  const data::WideField boundary_, source_;
+  const double extent_;
+  const double* grad_ = nullptr;
+  double walks_ = 1, share_ = 0, first_share_ = 0;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::wos::walk

@@ -1,0 +1,166 @@
+"""What compositions of array-API functions have in common. ``xp`` is the namespace, everything is made on the device of ``like``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+PIECE = 1 << 24  # numbers that a temporary array of a piece has at most, where one item is not more: 64 to 256 MB
+
+
+def is_complex(xp: Any, x: Any) -> bool:
+    return bool(xp.isdtype(x.dtype, "complex floating"))
+
+
+def conj(xp: Any, x: Any) -> Any:
+    """The conjugate; a real array as it is."""
+    return xp.conj(x) if is_complex(xp, x) else x
+
+
+def real(xp: Any, x: Any) -> Any:
+    """The real part; a real array as it is."""
+    return xp.real(x) if is_complex(xp, x) else x
+
+
+def imag(xp: Any, x: Any) -> Any:
+    """The imaginary part; of a real array zeros."""
+    return xp.imag(x) if is_complex(xp, x) else xp.zeros_like(x)
+
+
+def as_like(xp: Any, x: Any, like: Any) -> Any:
+    """``x`` in the dtype of ``like``: its real part where that is real."""
+    return xp.astype(x if is_complex(xp, like) else real(xp, x), like.dtype)
+
+
+def double(xp: Any, x: Any) -> Any:
+    """``x`` in double precision, real or complex as it is; None as it is."""
+    return None if x is None else xp.astype(x, xp.complex128 if is_complex(xp, x) else xp.float64, copy=False)
+
+
+def complex_of(xp: Any, re: Any, im: Any) -> Any:
+    """re + i im, of two arrays of one precision."""
+    dtype = xp.complex64 if re.dtype == xp.float32 else xp.complex128
+    return xp.astype(re, dtype) + 1j * xp.astype(im, dtype)
+
+
+def two_product(a: Any, b: Any) -> tuple[Any, Any]:
+    """a b in two doubles, its rounding in the second (Dekker 1971)."""
+
+    def halves(x: Any) -> tuple[Any, Any]:
+        shifted = 134217729.0 * x  # 2^27 + 1
+        high = shifted - (shifted - x)
+        return high, x - high
+
+    (a0, a1), (b0, b1), p = halves(a), halves(b), a * b
+    return p, ((a0 * b0 - p) + a0 * b1 + a1 * b0) + a1 * b1
+
+
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+    """a + b in two doubles (Knuth 1969)."""
+    s = a + b
+    v = s - a
+    return s, (a - (s - v)) + (b - v)
+
+
+def zeros(xp: Any, shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
+    return xp.zeros(tuple(shape), dtype=like.dtype if dtype is None else dtype, device=like.device)
+
+
+def arange(xp: Any, n: int, like: Any, dtype: Any = None) -> Any:
+    """0 .. n - 1."""
+    return xp.arange(n, dtype=like.dtype if dtype is None else dtype, device=like.device)
+
+
+def resized(xp: Any, x: Any, n: int) -> Any:
+    """The first n entries of the last axis, zeros behind those that there are."""
+    have = x.shape[-1]
+    return x[..., :n] if have >= n else xp.concat([x, zeros(xp, (*x.shape[:-1], n - have), x)], axis=-1)
+
+
+def fitting(numbers: int) -> int:
+    """How many items, of ``numbers`` numbers each, are a piece."""
+    return max(1, PIECE // max(1, numbers))
+
+
+def pieces(count: int, numbers: int) -> list[slice]:
+    """``count`` items, of ``numbers`` numbers each, cut into slices of at most PIECE numbers; of no items one that is empty."""
+    step = fitting(numbers)
+    return [slice(i, min(i + step, count)) for i in range(0, max(count, 1), step)]
+
+
+def in_pieces(xp: Any, compute: Callable[[slice], Any], count: int, numbers: int, axis: int = 0) -> Any:
+    """``compute`` of every piece, one behind the other along ``axis``; a tuple of arrays where it returns one."""
+    made = [compute(piece) for piece in pieces(count, numbers)]
+    if len(made) == 1:
+        return made[0]
+    if isinstance(made[0], tuple):
+        return tuple(xp.concat(list(column), axis=axis) for column in zip(*made))
+    return xp.concat(made, axis=axis)
+
+
+def size(x: Any) -> int:
+    return math.prod(x.shape)
+
+
+def added(total: Any, term: Any) -> Any:
+    """Their sum; a total of None is 0."""
+    return term if total is None else total + term
+
+
+def nan_unless(xp: Any, good: Any, x: Any) -> Any:
+    """``x`` where it is good, else NaN: what raises on the host is NaN where nobody looks."""
+    return xp.where(good, x, xp.full_like(x, math.nan))
+
+
+def finite(xp: Any, x: Any) -> Any:
+    """``x``, infinity being NaN too."""
+    return nan_unless(xp, xp.isfinite(x), x)
+
+
+def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
+    """Whether a matrix (n, n), n > 0, that came with that precision is symmetric up to its rounding; an array without axes."""
+    return xp.max(xp.abs(a - a.T)) <= max(a.shape[0], 8) * eps * xp.max(xp.abs(a))
+
+
+def gram(xp: Any, a: Any, b: Any) -> Any:
+    """sum over l and r of a_lir b_ljr, (m, n) of arrays (L, m, R) and (L, n, R)."""
+    a, b = (xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in (a, b))
+    return xp.matmul(a, b.T)
+
+
+def mode_product(xp: Any, A: Any, matrix: Any, axis: int) -> Any:
+    """sum_j matrix[i, j] A[..., j, ...] along one axis."""
+    n, m = A.shape[axis], matrix.shape[0]
+    before, after = math.prod(A.shape[:axis]), math.prod(A.shape[axis + 1 :])
+    shape = (*A.shape[:axis], m, *A.shape[axis + 1 :])
+    if after == 1:
+        return xp.reshape(xp.matmul(xp.reshape(A, (before, n)), matrix.T), shape)
+    return xp.reshape(xp.matmul(matrix, xp.reshape(A, (before, n, after))), shape)
+
+
+def is_any(xp: Any, flags: Any) -> bool:
+    """Whether one of them is true: here, and nowhere else, a composition waits for a device."""
+    return bool(xp.any(flags))
+
+
+def sums_of(xp: Any, x: Any, begin: Any) -> Any:
+    """Sums (N, S) of the rows begin[i] to begin[i + 1] of x, each over its own rows alone: log2 of their number rounds."""
+    P = x.shape[0]
+    owner = xp.searchsorted(begin[1:], arange(xp, P, begin), side="right")
+    step = 1
+    while step < P:
+        mine = (owner[step:] == owner[:-step])[:, None]
+        x = xp.concat([x[:step, :], x[step:, :] + xp.where(mine, x[:-step, :], xp.zeros_like(x[step:, :]))], axis=0)
+        step *= 2
+    found = xp.take(x, xp.clip(begin[1:] - 1, min=0, max=P - 1), axis=0)
+    return xp.where((begin[1:] > begin[:-1])[:, None], found, xp.zeros_like(found))
+
+
+def sums_at(xp: Any, index: Any, x: Any, size: int) -> Any:
+    """Sums (size, S) of the rows of x that have an index, 0 where there are none."""
+    if size == 1 or x.shape[0] == 0:
+        return xp.sum(x, axis=0, keepdims=True) if size == 1 else zeros(xp, (size, x.shape[1]), x)
+    order = xp.argsort(index, stable=True)
+    begin = xp.searchsorted(xp.take(index, order, axis=0), arange(xp, size + 1, index))
+    return sums_of(xp, xp.take(x, order, axis=0), xp.astype(begin, index.dtype))

@@ -1,0 +1,80 @@
+"""Every op in array-API terms (``<noun>/_array.py``): what runs on a device without kernels of ours, and on the host where
+it is asked for.
+
+A composition is ``<op>(xp, *inputs, *options)`` and returns its results, where a kernel fills those that it is given. ``xp`` is a
+namespace of the array API: NumPy's own, for torch and CuPy that of array-api-compat. An adjoint returns a gradient for every input, a list
+of them for a sequence, None where there is none, in the full shape where it was broadcast.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from .._spec import Op
+
+
+def reason() -> str | None:
+    return None  # NumPy is a namespace; what the others need, they say
+
+
+@functools.cache
+def kernel(op: Op) -> Callable[..., Any] | None:
+    """The composition of an op."""
+    folder = op.twin.rpartition(".")[0]
+    if importlib.util.find_spec(folder).submodule_search_locations is None or not importlib.util.find_spec(f"{folder}._array"):  # type: ignore[union-attr]
+        return None
+    found: Callable[..., Any] | None = getattr(importlib.import_module(f"{folder}._array"), op.name, None)
+    return found
+
+
+def namespace(kind: str) -> Any:
+    """The namespace whose functions take arrays of that kind."""
+    if kind == "numpy":
+        return np
+    if not importlib.util.find_spec("array_api_compat"):
+        what = f"backend 'array' needs array-api-compat for {kind} arrays: pip install 'quatrefoil[{kind}]'"
+        raise ModuleNotFoundError(what, name="array_api_compat")
+    return importlib.import_module(f"array_api_compat.{kind}")
+
+
+def bind(
+    op: Op, compute: Callable[..., Any], kind: str, layout: Sequence[tuple[Any, str] | None], options: tuple[Any, ...]
+) -> Callable[[Sequence[Any], Sequence[Any]], list[Any]]:
+    """A composition as (flat arrays, extras) -> flat results as the layout says, what was broadcast summed. They may be views."""
+    xp = namespace(kind)
+    expected = [None if r is None else (tuple(r[0]), getattr(xp, r[1])) for r in layout]
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any]) -> list[Any]:
+        functions = {e.name: given for e, given in zip(op.extras, extras) if e.function and given is not None}
+        with np.errstate(all="ignore"):  # what overflows is infinite or NaN, as everywhere
+            made = compute(xp, *op.split(arrays), *options, **functions)
+        flat = [made] if op.single else op.primal.flatten(made) if op.primal else list(made)
+        results = [_as_expected(xp, op, r, e) for r, e in zip(flat, expected, strict=True)]
+        if op.primal is None:
+            return results
+        given = op.primal.named(arrays[: len(results)])
+        return [_summed(xp, r, a.shape) if arg.broadcast and r is not None else r for r, (_, arg, _, a) in zip(results, given)]
+
+    return run
+
+
+def _summed(xp: Any, gradient: Any, shape: Sequence[int]) -> Any:
+    axes = _arrays.stretched(gradient.shape, shape)
+    return xp.reshape(xp.sum(gradient, axis=axes, keepdims=True) if axes else gradient, tuple(shape))
+
+
+def _as_expected(xp: Any, op: Op, result: Any, expected: tuple[Any, Any] | None) -> Any:
+    """A result in its dtype: many are computed in double precision."""
+    if expected is None:
+        return None
+    result = xp.asarray(result, dtype=expected[1])
+    if tuple(result.shape) != expected[0]:
+        raise AssertionError(f"{op.label}: the composition made a result of shape {tuple(result.shape)}, expected {expected[0]}")
+    return result

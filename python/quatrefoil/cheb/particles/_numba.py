@@ -1,0 +1,92 @@
+"""Short-range sums in plain loops, in double precision: same formulas as csrc/cheb/particles, cells as wide as the cutoff."""
+
+import numpy as np
+
+from ..._backends.numba import jit
+
+MOST_CELLS = 1 << 21  # along an axis: numbers of cells fit into 64 bits
+
+
+@jit
+def _pair(s, c, scale):
+    """README (7): the bracket and twice its derivative by s."""
+    x = scale * s - 1
+    p, dp = c[-1], 0.0
+    for k in range(c.size - 2, -1, -1):
+        dp = dp * x + p
+        p = p * x + c[k]
+    inverse = 1 / np.sqrt(s) if s > 0 else 0.0
+    return inverse - p, -(inverse**3 + 2 * scale * dp)
+
+
+@jit
+def _near(keys, key):
+    """How many of the sorted keys are below this one."""
+    low, high = 0, keys.size
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@jit
+def _sums(keys, X, w, cell, points, cutoff, c, value, slope):
+    """X in the order of their keys, which number cells; cell: that of each point."""
+    scale = 2 / (cutoff * cutoff)
+    for i in range(len(points)):
+        total, pull = 0.0, np.zeros(3)
+        for a in range(cell[i, 0] - 1, cell[i, 0] + 2):
+            for b in range(cell[i, 1] - 1, cell[i, 1] + 2):
+                row = (a * MOST_CELLS + b) * MOST_CELLS + cell[i, 2]
+                for p in range(_near(keys, row - 1), _near(keys, row + 2)):
+                    d = points[i] - X[p]
+                    s = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+                    if s < cutoff * cutoff:
+                        found, down = _pair(s, c, scale)
+                        total += w[p] * found
+                        for k in range(3):
+                            pull[k] += w[p] * down * d[k]
+        value[i] = total
+        for k in range(3):
+            slope[i, k] = pull[k]
+
+
+def _all_sums(X, w, points, bracket):
+    """The sums at all points, and their slopes."""
+    cutoff, *c = bracket
+    X, w, points = (np.ascontiguousarray(a, np.float64) for a in (X, w, points))
+    value, slope = np.zeros(len(points)), np.zeros(points.shape)
+    if len(X) == 0 or len(points) == 0:
+        return value, slope
+    corner = np.minimum(X.min(axis=0), points.min(axis=0))
+    extent = np.maximum(X.max(axis=0), points.max(axis=0)) - corner
+    width = max(cutoff * (1 + 1e-9), float(extent.max()) / (MOST_CELLS - 4))
+    cells, own = (1 + np.nan_to_num((a - corner) / width).astype(np.int64) for a in (X, points))
+    keys = (cells[:, 0] * MOST_CELLS + cells[:, 1]) * MOST_CELLS + cells[:, 2]
+    order = np.argsort(keys, kind="stable")
+    _sums(keys[order], X[order], w[order], own, points, cutoff, np.array(c), value, slope)
+    return value, slope
+
+
+def _check(label, X, targets):
+    for name, a in (("X", X), ("targets", targets)):
+        bad = ~np.isfinite(a)
+        if bad.any():
+            i, k = np.unravel_index(int(bad.argmax()), bad.shape)
+            raise ValueError(f"cheb.{label}: {name}[{i}, {k}] = {a[i, k]}, expected a finite number")
+
+
+def short_range(X, q, targets, f, bracket, num_threads):
+    _check("short_range", X, targets)
+    f[...] = _all_sums(X, q, targets, bracket)[0]
+
+
+def short_range_vjp(X, q, targets, grad, dX, dq, dtargets, bracket, num_threads):
+    _check("short_range_vjp", X, targets)
+    dtargets[...] = _all_sums(X, q, targets, bracket)[1] * np.asarray(grad, np.float64)[:, None]
+    value, slope = _all_sums(targets, grad, X, bracket)
+    dq[...] = value
+    dX[...] = slope * np.asarray(q, np.float64)[:, None]

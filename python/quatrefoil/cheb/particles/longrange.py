@@ -1,0 +1,308 @@
+"""The long part of a potential of charges as a Chebyshev-Tucker tensor. Equation numbers are those of csrc/cheb/particles/README.md."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..._bind import check_arrays
+from ..._dispatch import call
+from ..._spec import Arg, Op
+from ..._typing import AnyArray, Array, T
+from ..construction import frozen
+from ..domain import UNIT, Domain, flat_domain, interval
+from ..nonuniform import CHEB_EVAL, cheb_moments
+from ..tensor import ChebTucker, with_suffix
+from ..transform import chebpts, vals2coeffs
+from ..tucker import raised, tucker
+from .sog import LEAST_EPS, SumOfGaussians, coulomb_sog
+
+SHARE = 0.1  # of the tolerance goes to the sum of Gaussians, and as much to moments and kernels
+MARGIN = 6  # coefficients beyond (5)
+WIDTHS = np.geomspace(1e-3, 4.0, 400)  # logarithms of the axes' sums of Bernstein ellipses
+
+# the arrays of ``potential``: checked like any call's, never run
+_PARTICLES = Op(__name__, "potential", (Arg("X", "P 3"), Arg("q", "P")), (Arg("q", "P"),), differentiable=False)
+
+
+class Potential(ChebTucker):
+    """What ``potential`` returns: a ``ChebTucker`` with ``.sog``, the sum of Gaussians whose long part it is.
+
+    ``.sog`` is what ``short_range`` must get. Pickles and ``save``/``load`` keep it; tensors computed of this one have none.
+    """
+
+    __slots__ = ("_eps", "_sog")
+
+    _sog: SumOfGaussians | None
+    _eps: float | None  # of values of dense coefficients; None where they have been compressed
+
+    def __init__(
+        self,
+        core: AnyArray,
+        factors: Sequence[AnyArray],
+        *,
+        domain: Domain = UNIT,
+        sog: SumOfGaussians | None = None,
+        eps: float | None = None,
+    ) -> None:
+        super().__init__(core, factors, domain=domain)
+        self._sog, self._eps = sog, eps
+
+    @property
+    def sog(self) -> SumOfGaussians:
+        """The sum of Gaussians that ``short_range`` must get."""
+        if self._sog is None:
+            raise AttributeError("this tensor was computed of a potential, and is none: it has no sog")
+        return self._sog
+
+    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T:
+        """Values at scattered points X (P, d) -> (P,), as those of any ``ChebTucker``."""
+        if self._eps is None:
+            return super().__call__(X, out=out, backend=backend, num_threads=num_threads)
+        f: T = call(CHEB_EVAL, (self.core, X), (self._eps, False, self._domain), (None,), out, backend, num_threads)
+        return f
+
+    def _saved(self) -> dict[str, np.ndarray]:
+        sog = self._sog
+        if sog is None:
+            return super()._saved()
+        limits = np.array([sog.n_long, sog.eps, sog.rmin, sog.rmax])
+        return super()._saved() | {"sog_t": sog.t, "sog_w": sog.w, "sog_limits": limits}
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Potential:
+        """Reads what ``save`` wrote, as NumPy arrays of the dtype they had; ``.sog`` too."""
+        made = super().load(file)
+        assert isinstance(made, Potential)
+        with np.load(with_suffix(file), allow_pickle=False) as archive:
+            if "sog_t" in archive:
+                n_long, *limits = archive["sog_limits"].tolist()
+                made._sog = SumOfGaussians(archive["sog_t"], archive["sog_w"], int(n_long), *limits)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.core, self.factors, self.domain, self._sog, self._eps)
+
+
+def _again(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussians | None, eps: float | None) -> Potential:
+    """What a pickle holds, as an object."""
+    return Potential(core, factors, domain=domain, sog=sog, eps=eps)
+
+
+def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domain, tol: float, split: float | None = None) -> Potential:
+    """The smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
+
+    ``short_range(X, q, targets, sog=V.sog)`` is the rest: both together are the whole sum, at a charge itself that over the others.
+
+    Parameters
+    ----------
+    X : (P, 3)
+        Where the charges are, inside the box; float32 or float64.
+    q : (P,)
+        Charges.
+    n : int, or one per axis
+        Points an axis. The more, the finer what the long part resolves, and the fewer pairs are left to ``short_range``: about 2 P^(1/3)
+        in a cube that is evenly filled make both parts take as long.
+    domain : (lo, hi), or one such pair per axis
+        The box, in which the potential is wanted.
+    tol : float
+        Relative, in the Frobenius norm of the long part's coefficients; between 0 and 1, 1e-13 at the least. What n leaves out of a
+        charge's own term is tol of that term: where the terms cancel, more of their sum.
+    split : float, optional
+        t* in 1/length: the long part's narrowest Gaussian is exp(-t*^2 r^2). The largest that n resolves if absent (5).
+
+    Returns
+    -------
+    Potential
+        A ``ChebTucker``; ``.sog`` goes to ``short_range``. Of PyTorch tensors that require a gradient: not compressed, see below.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit; a charge outside the box (the first is named); NaN or infinity (the index is named); n, tol or split out of
+        range.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Warns
+    -----
+    RuntimeWarning
+        n does not resolve the split that was given; it says which n does.
+
+    Notes
+    -----
+    In float64 throughout. Moments of the charges by ``cheb_moments``, whose cost hardly depends on their number; then a product with a
+    small matrix an axis for each of the 10 to 20 Gaussians, 5 n^4 flops in all; then ``tucker``. Less than a second up to n = 129; memory:
+    a few n^3 numbers, about 20 n^3 while moments are made. Charges scattered at random have ranks of about half of n, so that little is
+    compressed; for many targets, ``V.plan(tol)``.
+
+    Forces: the slope of what is compressed, ``V.eval(X, 1)``, is off by 2 to 10 tol.
+
+    Truncation has no gradient. Of PyTorch tensors that require one, and where torch.func is at work, the result has all coefficients in its
+    core and identities for factors: its values, by ``cheb_eval`` at eps = tol / 10, and all that is computed of it are differentiable in X
+    and q as often as you like, and agree with the compressed ones to tol.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> rng = np.random.default_rng(0)
+    >>> X, q = rng.uniform(-1, 1, (500, 3)), rng.choice([-1.0, 1.0], 500)
+    >>> V = qf.cheb.potential(X, q, n=33, domain=(-1, 1), tol=1e-6)
+    >>> at = rng.uniform(-1, 1, (50, 3))
+    >>> direct = (q / np.linalg.norm(at[:, None] - X, axis=2)).sum(axis=1)
+    >>> total = V(at) + qf.cheb.short_range(X, q, at, sog=V.sog)
+    >>> bool(np.linalg.norm(total - direct) < 1e-6 * np.linalg.norm(direct))
+    True
+    """
+    label = "cheb.potential"
+    check_arrays(_PARTICLES, (X, q))
+    _PARTICLES.infer([tuple(X.shape), tuple(q.shape)], ())
+    counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MOST_NUMBERS)
+    flat = flat_domain(domain, 3, label)
+    hosts = _checked(X, q, flat, label)
+    tol = _arguments.number(tol, label, "tol", positive=True)
+    if tol >= 1:
+        raise ValueError(f"{label}: tol is {tol}, expected a number between 0 and 1")
+    dtype = np.dtype(_arrays.dtype_name(X))
+    tol = raised(tol, dtype, label)
+    half = [(hi - lo) / 2 for lo, hi in zip(flat[::2], flat[1::2])]
+    sog = _cut(counts, half, tol, split, label)
+    plain = hosts is not None and not any(getattr(a, "requires_grad", False) for a in (X, q))
+    points, charges = map(_double, hosts if hosts is not None and plain else (X, q))
+    C = _long_part(points, charges, counts, flat, half, sog)
+    if hosts is None or getattr(C, "requires_grad", False):
+        C = C.float() if dtype == np.float32 else C
+        identities = [_arrays.of_kind("torch", np.eye(m, dtype=dtype)) for m in counts]
+        return Potential(C, identities, domain=flat, sog=sog, eps=max(sog.eps, 4 * float(np.finfo(dtype).eps)))
+    core, factors = tucker(C, tol=tol)
+    arrays = [_arrays.of_kind(str(_arrays.kind(X)), np.asarray(a, dtype)) for a in (core, *factors)]
+    return Potential(frozen(arrays[0]), list(map(frozen, arrays[1:])), domain=flat, sog=sog)
+
+
+def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarray] | None:
+    """The numbers of X and q; ValueError that names the first that is not finite, the first charge outside the box."""
+    try:
+        hosts = [_arguments.numbers_of(a, label, name, graded=True) for a, name in ((X, "X"), (q, "q"))]
+    except RuntimeError:
+        if X.device.type != "cpu":
+            raise
+        return None  # a tensor of torch.func, whose numbers only an op sees: ``cheb_moments`` refuses what is outside
+    for host, name in zip(hosts, "Xq"):
+        _arguments.finite(host, label, name)
+    X = hosts[0]
+    worst: tuple[int, int] | None = None
+    for k in range(3):
+        lo, hi = flat[2 * k : 2 * k + 2]
+        total, error, width, slack = interval(lo, hi, float(np.finfo(X.dtype).eps))
+        bad = ~(np.abs(((2 * X[:, k].astype(np.float64) - total) - error) / width) <= 1 + slack)
+        if bad.any():
+            worst = min(worst or (int(bad.argmax()), k), (int(bad.argmax()), k))
+    if worst is not None:
+        p, k = worst
+        where = f"the domain [{flat[2 * k]}, {flat[2 * k + 1]}] of axis {k}"
+        raise ValueError(f"{label}: X[{p}, {k}] is {X[p, k]}, expected a number within {where}: moments have no meaning outside")
+    return hosts
+
+
+def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, label: str) -> SumOfGaussians:
+    """The sum of Gaussians for the pairs of a box, cut where the coefficients resolve it (5)."""
+    root = math.sqrt(-math.log(tol))
+    most = min(min(max(0, m - MARGIN) / (2 * root), _resolved(m, tol)) / length for m, length in zip(counts, half))
+    if split is None:
+        split = most
+    else:
+        split = _arguments.number(split, label, "split")
+        if split > most:
+            needed = tuple(max(math.ceil(2 * length * split * root) + MARGIN, bandwidth(length * split, tol)) for length in half)
+            what = f"{label}: n = {tuple(counts)} does not resolve split = {split:g} to tol = {tol:g}"
+            warnings.warn(f"{what}, which needs n = {needed}; give those, or a split up to {most:g}", RuntimeWarning, stacklevel=3)
+    rmax = 2 * math.hypot(*half)
+    return coulomb_sog(max(SHARE * tol, LEAST_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
+
+
+def _double(array: Any) -> Any:
+    return array.astype(np.float64) if isinstance(array, np.ndarray) else array.double()
+
+
+def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], half: Sequence[float], sog: SumOfGaussians) -> Any:
+    """The Chebyshev coefficients of the long part (3), (4): array code of any kind, so that PyTorch differentiates it."""
+    columns = []
+    for k in range(3):
+        both, error, width, _ = interval(flat[2 * k], flat[2 * k + 1], 0.0)
+        columns.append(((2 * X[:, k] - both) - error) / width)
+    M = cheb_moments(_arrays.namespace(X).stack(columns, 1), q, tuple(counts), eps=sog.eps)
+    xp, kind = _arrays.namespace(M), str(_arrays.kind(M))
+    room = [m + m % 2 for m in counts]
+    parts = _by_parity(xp, _padded(xp, M, room))
+    total: Any = None
+    for t, w in zip(sog.t[: sog.n_long].tolist(), sog.w[: sog.n_long].tolist()):
+        sizes = [min(m, bandwidth(t * length, sog.eps) + 1) // 2 for m, length in zip(room, half)]
+        made: dict[Any, Any] = {}
+        for key in zip(half, sizes):
+            if key not in made:
+                made[key] = _arrays.of_kind(kind, kernel_by_parity(t * key[0], key[1]))
+        A, B, C = (made[key] for key in zip(half, sizes))
+        a, b, c = sizes
+        part = A[:, None, None] @ (w * parts[:, :, :, :a, :b, :c]).reshape(2, 2, 2, a, b * c)
+        part = (part.reshape(2, 2, 2, a * b, c) @ C).reshape(2, 2, 2, a, b, c)
+        part = B[None, :, None, None] @ part
+        total = _added(xp, total, part, [m // 2 for m in room])
+    return _from_parity(xp, total)[tuple(slice(m) for m in counts)]
+
+
+def _padded(xp: Any, A: Any, sizes: Sequence[int]) -> Any:
+    """The array with zeros behind its last axes."""
+    more = [m - have for m, have in zip(sizes, A.shape[-len(sizes) :])]
+    if not any(more):
+        return A
+    if xp is np:
+        return np.pad(A, [(0, 0)] * (A.ndim - len(more)) + [(0, m) for m in more])
+    return xp.nn.functional.pad(A, [x for m in reversed(more) for x in (0, m)])
+
+
+def _added(xp: Any, total: Any, part: Any, sizes: Sequence[int]) -> Any:
+    """total + part, which is shorter along the last axes."""
+    if total is None:
+        return _padded(xp, part, sizes)
+    if xp is not np:
+        return total + _padded(xp, part, sizes)
+    a, b, c = part.shape[3:]
+    total[:, :, :, :a, :b, :c] += part
+    return total
+
+
+def _by_parity(xp: Any, A: Any) -> Any:
+    """(2a, 2b, 2c) -> (2, 2, 2, a, b, c): even and odd degrees apart."""
+    a, b, c = (m // 2 for m in A.shape)
+    return xp.moveaxis(A.reshape(a, 2, b, 2, c, 2), (1, 3, 5), (0, 1, 2))
+
+
+def _from_parity(xp: Any, A: Any) -> Any:
+    a, b, c = (2 * m for m in A.shape[3:])
+    return xp.moveaxis(A, (0, 1, 2), (1, 3, 5)).reshape(a, b, c)
+
+
+def bandwidth(t: float, eps: float) -> int:
+    """How many coefficients exp(-t^2 (x - y)^2) on [-1, 1]^2 has in x, and in y, above eps (5)."""
+    return math.ceil(float((((t * np.sinh(WIDTHS)) ** 2 - math.log(eps)) / WIDTHS).min())) + 2
+
+
+def _resolved(n: int, tol: float) -> float:
+    """The largest t of which so many coefficients are enough (5)."""
+    rest = n * WIDTHS + math.log(tol)
+    return float((np.sqrt(np.maximum(rest, 0)) / np.sinh(WIDTHS)).max())
+
+
+def kernel_by_parity(t: float, size: int) -> np.ndarray:
+    """(4): A (2, size, size), the even and the odd Chebyshev coefficients of exp(-t^2 (x - y)^2) in x and y; of mixed parity there are
+    none."""
+    points = 1 + max(8, next(m for k in range(64) for m in (2**k, 2**k // 2 * 3) if m >= max(bandwidth(t, 1e-18), 2 * size)))
+    x = chebpts(points)
+    C = vals2coeffs(np.exp(-((t * np.subtract.outer(x, x)) ** 2)))
+    return np.stack([C[p : 2 * size : 2, p : 2 * size : 2] for p in (0, 1)])

@@ -1,0 +1,200 @@
+"""1/r as a sum of Gaussians, cut into a long and a short part. Equation numbers are those of csrc/cheb/particles/README.md."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments
+
+LEAST_EPS = 1e-14  # a few roundings of a sum of 1/r's size
+LEAST_RATIO = 1e-15  # of rmin to rmax
+PER_STEP = 24  # distances at which the error is measured while log r moves by h, its period
+DEGREE = 72  # at which the long part is interpolated: below 1e-16 of it where t r <= 8
+FAR = 8.0  # t r at the cutoff: e^-64
+TAIL = 1e-3  # of eps: what the polynomial of the long part may leave out, so that its slope is as exact as the sum
+
+
+@dataclass(frozen=True, eq=False)
+class SumOfGaussians:
+    """sum_k w_k exp(-t_k^2 r^2), close to 1/r for rmin <= r <= rmax (1). Made by ``coulomb_sog``.
+
+    Attributes
+    ----------
+    t, w : (R,)
+        Exponents (1/length), in increasing order, and weights. float64, read-only.
+    n_long : int
+        The first so many terms are the long part, which is smooth; the rest is not needed where 1/r is.
+    eps, rmin, rmax : float
+        How close, relative to 1/r, and where.
+
+    Notes
+    -----
+    ``sog(r)`` is the sum; ``sog.long(r)`` its long part; ``sog.short(r)`` is 1/r - sog.long(r), so that both together are 1/r exactly; at
+    r = 0, where the pair's own 1/r is left out, ``-sog.long(0)``. r is a number or an array. ``sog.cutoff`` is the distance beyond which
+    ``sog.short(r)`` is within 2 eps of 1/r: where ``short_range`` ends. Instances pickle.
+    """
+
+    t: np.ndarray
+    w: np.ndarray
+    n_long: int
+    eps: float
+    rmin: float
+    rmax: float
+
+    def __post_init__(self) -> None:
+        label = "cheb.SumOfGaussians"
+        for name in ("t", "w"):
+            given = np.array(_arguments.numbers_of(getattr(self, name), label, name), np.float64)
+            if given.ndim != 1 or given.size == 0 or given.shape != np.shape(self.t):
+                raise ValueError(f"{label}: {name} has shape {given.shape}, expected (R,), as many exponents as weights, one at least")
+            _arguments.finite(given, label, name)
+            given.flags.writeable = False
+            object.__setattr__(self, name, given)
+        if self.t[0] < 0 or (np.diff(self.t) <= 0).any():
+            raise ValueError(f"{label}: t does not increase from 0 on")
+        object.__setattr__(self, "n_long", _arguments.integer(self.n_long, label, "n_long", 0, self.t.size))
+        for name in ("eps", "rmin", "rmax"):
+            object.__setattr__(self, name, _arguments.number(getattr(self, name), label, name, positive=True))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that a pickle's arrays are read-only again
+        return SumOfGaussians, (self.t, self.w, self.n_long, self.eps, self.rmin, self.rmax)
+
+    def __call__(self, r: Any) -> Any:
+        """The sum at distances r."""
+        return self._sum(r, self.t.size)
+
+    def long(self, r: Any) -> Any:
+        """The first ``n_long`` terms."""
+        return self._sum(r, self.n_long)
+
+    def short(self, r: Any) -> Any:
+        """1/r less the long part; at r = 0 without 1/r."""
+        r = np.asarray(r, np.float64)
+        with np.errstate(divide="ignore"):
+            return np.where(r == 0, 0.0, 1 / r)[()] - self.long(r)
+
+    def _sum(self, r: Any, count: int) -> Any:
+        r = np.asarray(r, np.float64)
+        total = np.zeros(r.shape)
+        for t, w in zip(self.t[:count].tolist(), self.w[:count].tolist()):
+            total = total + w * np.exp(-((t * r) ** 2))
+        return total[()]
+
+    @functools.cached_property
+    def cutoff(self) -> float:
+        """The distance beyond which ``short(r)`` is within 2 eps of 1/r, up to rmax; rmax where it is not."""
+        t = self.t[self.n_long - 1] if self.n_long else 0.0
+        most = self.rmax if t * self.rmax <= FAR else FAR / t
+        r = np.geomspace(most * 1e-3, most, 4000)
+        off = np.abs(1 - r * self.long(r)) > 2 * self.eps
+        if off[-1] and most < self.rmax:
+            raise ValueError(f"cheb.SumOfGaussians: the long part is no 1/r at {most:g}, expected eps = {self.eps:g} beyond its Gaussians")
+        return float(most if off[-1] else r[min(int(off.nonzero()[0].max(initial=-1)) + 1, r.size - 1)])
+
+    @functools.cached_property
+    def polynomial(self) -> tuple[float, ...]:
+        """The long part for r <= cutoff by powers of 2 r^2 / cutoff^2 - 1 (6)."""
+        end, angles = self.cutoff**2, (np.arange(DEGREE + 1) + np.longdouble(0.5)) * (np.arccos(np.longdouble(-1)) / (DEGREE + 1))
+        values = self.long(np.sqrt(end * (1 + np.cos(angles)) / 2).astype(np.float64))
+        c = np.cos(np.outer(np.arange(DEGREE + 1), angles)) @ values * (2 / np.longdouble(DEGREE + 1))
+        c[0] /= 2
+        size = np.abs(c)  # falls: all Gaussians have coefficients of the same signs
+        small = size <= max(TAIL * self.eps / self.cutoff, 4 * np.finfo(np.float64).eps * size[0])  # not needed, or rounding
+        return tuple(_powers(c[: max(1, int(small.argmax())) if small.any() else None]).tolist())
+
+    def __repr__(self) -> str:
+        return f"SumOfGaussians({self.t.size} terms, {self.n_long} of them long, eps={self.eps:g}, rmin={self.rmin:g}, rmax={self.rmax:g})"
+
+
+def _powers(c: np.ndarray) -> np.ndarray:
+    """Coefficients of Chebyshev polynomials as those of powers, in extended precision where the machine has it: they cancel."""
+    low, high = np.zeros((2, c.size), np.longdouble)
+    total = np.zeros(c.size, np.longdouble)
+    low[0] = 1
+    if c.size > 1:
+        high[1] = 1
+    for value in c:
+        total += value * low
+        low, high = high, 2 * np.concatenate([[0], high[:-1]]) - low
+    return total.astype(np.float64)
+
+
+def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = None) -> SumOfGaussians:
+    """The fewest Gaussians of a geometric kind whose sum is 1/r to ``eps``, relative, for all r from ``rmin`` to ``rmax`` (1).
+
+    Parameters
+    ----------
+    eps : float
+        From 1e-14 to below 1.
+    rmin, rmax : float
+        Lengths, rmin < rmax; rmin at least 1e-15 rmax.
+    split : float, optional
+        t* in 1/length: terms with t <= t* are the long part. The last of them is then at t* itself: the exponents are a little closer than
+        they need be. Absent: all terms.
+
+    Returns
+    -------
+    SumOfGaussians
+        ``.t``, ``.w``, ``.n_long``: exponents, weights, how many terms are the long part.
+
+    Raises
+    ------
+    ValueError
+        eps, rmin, rmax or split out of range.
+    TypeError
+        What is no real number.
+
+    Notes
+    -----
+    The trapezoidal rule for 1/r = 2 / sqrt(pi) int_0^inf exp(-t^2 r^2) dt with t = sinh(u) / rmax. Its step is the largest at which the
+    error, measured on 24 distances a period, is below eps. About log(rmax / rmin) log(1 / eps) / 3 terms; some ms.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> sog = qf.cheb.coulomb_sog(1e-8, 0.1, 4.0, split=3.0)
+    >>> r = np.linspace(0.1, 4.0, 1000)
+    >>> bool(np.abs(r * sog(r) - 1).max() <= 1e-8)
+    True
+    >>> bool(np.isclose(sog.t[sog.n_long - 1], 3.0)), sog.n_long < sog.t.size
+    (True, True)
+    >>> bool(np.allclose(sog.long(r) + sog.short(r), 1 / r))
+    True
+    """
+    label = "cheb.coulomb_sog"
+    eps = _arguments.number(eps, label, "eps", positive=True)
+    if not LEAST_EPS <= eps < 1:
+        raise ValueError(f"{label}: eps is {eps}, expected a number from {LEAST_EPS:g} to below 1")
+    rmin, rmax = (_arguments.number(r, label, name, positive=True) for r, name in ((rmin, "rmin"), (rmax, "rmax")))
+    if not LEAST_RATIO * rmax <= rmin < rmax:
+        raise ValueError(f"{label}: rmin is {rmin} and rmax {rmax}, expected rmin < rmax, and at least {LEAST_RATIO:g} of it")
+    ratio, h = rmin / rmax, 1.4 * math.pi**2 / (2 * math.log(10 / eps))
+    while _error(h, ratio, eps) > eps:
+        h *= 0.98
+    last = 0.0 if split is None else math.asinh(_arguments.number(split, label, "split") * rmax)
+    count = max(1, math.ceil(last / h))
+    while last > 0 and _error(last / count, ratio, eps) > eps:
+        count += 1
+    t, w = _terms(last / count if last > 0 else h, ratio, eps)
+    n_long = t.size if split is None else min(t.size, count + 1 if last > 0 else 1)
+    return SumOfGaussians(t / rmax, w / rmax, n_long, eps, rmin, rmax)
+
+
+def _terms(h: float, ratio: float, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """(1) in units of rmax: up to exponents whose Gaussian is nothing at rmin."""
+    u = h * np.arange(math.ceil(math.asinh(math.sqrt(3 - math.log(eps)) / ratio) / h) + 1)
+    w = 2 / math.sqrt(math.pi) * h * np.cosh(u)
+    w[0] /= 2
+    return np.sinh(u), w
+
+
+def _error(h: float, ratio: float, eps: float) -> float:
+    """The largest relative error of the sum from ratio to 1."""
+    t, w = _terms(h, ratio, eps)
+    r = np.geomspace(ratio, 1.0, 64 + math.ceil(PER_STEP * math.log(1 / ratio) / h))
+    return float(np.abs(1 - r * (np.exp(-np.square(np.outer(r, t))) @ w)).max())

@@ -1,0 +1,211 @@
+"""Chebyshev-Tucker tensors at points in array-API terms, in double precision: same formulas, same names as csrc/cheb/scattered.
+
+Points come in pieces; of one, arrays are (n, d, P) for polynomials, (P, r) for factor functions, (P, r_1 ... r_k) where a core of k axes
+is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..._array_tools import added, double, in_pieces, nan_unless, pieces
+from ..domain import interval
+
+
+def reference(xp: Any, X: Any, domain: Sequence[float], extrapolate: bool = False) -> Any:
+    """README (1), t (d, P) on [-1, 1], the domain's rounding clamped; NaN where the host raises."""
+    eps, rows = float(xp.finfo(X.dtype).eps), []
+    for k in range(X.shape[1]):
+        total, error, width, slack = interval(domain[2 * k], domain[2 * k + 1], eps)
+        t = ((2 * double(xp, X[:, k]) - total) - error) / width
+        t = nan_unless(xp, xp.isfinite(t) if extrapolate else xp.abs(t) <= 1 + slack, t)
+        rows.append(t if extrapolate else xp.clip(t, min=-1.0, max=1.0))
+    return xp.stack(rows)
+
+
+def _stacked(xp: Any, rows: list[Any], like: Any) -> Any:
+    return xp.stack(rows) if rows else xp.zeros((0, *like.shape), dtype=like.dtype, device=like.device)
+
+
+def polynomials(xp: Any, t: Any, n: int) -> Any:
+    """README (3): T_k(t), (n, ...)."""
+    sign = xp.where(t < 0, -xp.ones_like(t), xp.ones_like(t))
+    u = 2 * (t * sign - 1)
+    value, step = 1 + 0 * t, u / 2  # NaN of NaN
+    rows = []
+    for k in range(n):
+        rows.append(sign * value if k % 2 else value)
+        value = value + step
+        step = step + u * value
+    return _stacked(xp, rows, t)
+
+
+def _second_kind(xp: Any, t: Any, n: int) -> tuple[Any, Any]:
+    """README (9): U_k(t) and its slopes, (n, ...)."""
+    sign = xp.where(t < 0, -xp.ones_like(t), xp.ones_like(t))
+    u = 2 * (t * sign - 1)
+    under, under_step, value, step = 1 + 0 * t, u + 1, 0 * t, 2 + 0 * t
+    rows, slopes = [], []
+    for k in range(n):
+        rows.append(sign * under if k % 2 else under)
+        slopes.append(value if k % 2 else sign * value)
+        under = under + under_step
+        under_step = under_step + u * under
+        value = value + step
+        step = step + u * value + 2 * under
+    return _stacked(xp, rows, t), _stacked(xp, slopes, t)
+
+
+def derivative_matrix(xp: Any, n: int, like: Any) -> Any:
+    """README (5) as a matrix (n, n)."""
+    k = xp.arange(n, dtype=xp.int64, device=like.device)
+    above = (k > k[:, None]) & (xp.remainder(k - k[:, None], 2) == 1)
+    twice = xp.astype(xp.where(k[:, None] == 0, k, 2 * k), xp.float64)
+    return xp.where(above, twice, xp.zeros_like(twice))
+
+
+def contracted(xp: Any, core: Any, F: Sequence[Any]) -> list[Any]:
+    """README (4): the core contracted with functions (P, r) of every axis, the last first. What is left with k = 0, ..., d - 1 axes."""
+    left, levels = core, []
+    for k in reversed(range(len(F))):
+        P, r = F[k].shape
+        before = math.prod(core.shape[:k])
+        if k == len(F) - 1:
+            left = xp.matmul(F[k], xp.reshape(core, (before, r)).T)
+        else:
+            left = xp.matmul(xp.reshape(left, (P, before, r)), F[k][:, :, None])[:, :, 0]
+        levels.append(left)
+    return levels[::-1]
+
+
+def products(xp: Any, F: Sequence[Any], grad: Any) -> list[Any]:
+    """grad (P,) times the products of functions of the first 0, 1, ..., d - 1 axes."""
+    back = [grad[:, None]]
+    for f in F[:-1]:
+        P, r = f.shape
+        back.append(xp.reshape(back[-1][:, :, None] * f[:, None, :], (P, back[-1].shape[1] * r)))
+    return back
+
+
+def contracted_adjoint(xp: Any, core: Any, F: Sequence[Any], grad: Any) -> tuple[Any, list[Any]]:
+    """README (6): the gradients of the core and of F, grad (P,)."""
+    levels, back, bars = contracted(xp, core, F), products(xp, F, grad), []
+    for k, (P, r) in enumerate(f.shape for f in F[:-1]):
+        bars.append(xp.matmul(back[k][:, None, :], xp.reshape(levels[k + 1], (P, back[k].shape[1], r)))[:, 0, :])
+    bars.append(xp.matmul(back[-1], xp.reshape(core, (back[-1].shape[1], core.shape[-1]))))
+    return xp.reshape(xp.matmul(back[-1].T, F[-1]), core.shape), bars
+
+
+def _width(core: Any, factors: Sequence[Any]) -> int:
+    """Numbers of the largest array of a point."""
+    n: int = max(U.shape[0] for U in factors)
+    return max(math.prod(map(int, core.shape[:-1])), len(factors) * n, *map(int, core.shape))
+
+
+def _functions(xp: Any, T: Any, factors: Sequence[Any]) -> list[Any]:
+    """README (2): the factor functions (P, r) from the polynomials (n, d, P)."""
+    return [xp.matmul(T[: U.shape[0], k, :].T, U) for k, U in enumerate(factors)]
+
+
+def _values(xp: Any, t: Any, core: Any, factors: Sequence[Any]) -> Any:
+    T = polynomials(xp, t, max(U.shape[0] for U in factors))
+    return contracted(xp, core, _functions(xp, T, factors))[0][:, 0]
+
+
+def _eval_vjp(xp: Any, core: Any, factors: Sequence[Any], X: Any, grad: Any, domain: Sequence[float], extrapolate: bool = False) -> Any:
+    """README (6)-(8), of float64 core, factors and grad: sums in float64."""
+    n = max(U.shape[0] for U in factors)
+    derivatives = [xp.matmul(derivative_matrix(xp, U.shape[0], U), U) for U in factors]
+    dcore: Any = None
+    dfactors: list[Any] = [None] * len(factors)
+    slopes = []
+    for at in pieces(X.shape[0], _width(core, factors)):
+        T = polynomials(xp, reference(xp, X[at, :], domain, extrapolate), n)
+        part, bars = contracted_adjoint(xp, core, _functions(xp, T, factors), grad[at])
+        dcore = added(dcore, part)
+        for k, (U, bar) in enumerate(zip(factors, bars)):
+            dfactors[k] = added(dfactors[k], xp.matmul(T[: U.shape[0], k, :], bar))
+        of_X = [xp.sum(bar * dF, axis=-1) for bar, dF in zip(bars, _functions(xp, T, derivatives))]
+        slopes.append(xp.stack([s * (2 / (domain[2 * k + 1] - domain[2 * k])) for k, s in enumerate(of_X)], axis=1))
+    return dcore, dfactors, xp.concat(slopes, axis=0)
+
+
+def tucker_eval(xp: Any, core: Any, factors: list[Any], X: Any, domain: Sequence[float]) -> Any:
+    A, tables = double(xp, core), [double(xp, U) for U in factors]
+
+    def part(at: slice) -> Any:
+        return xp.astype(_values(xp, reference(xp, X[at, :], domain), A, tables), X.dtype)
+
+    return in_pieces(xp, part, X.shape[0], _width(core, factors))
+
+
+def tucker_eval_vjp(xp: Any, core: Any, factors: list[Any], X: Any, grad: Any, domain: Sequence[float]) -> Any:
+    dcore, dfactors, dX = _eval_vjp(xp, double(xp, core), [double(xp, U) for U in factors], X, double(xp, grad), domain)
+    return xp.astype(dcore, core.dtype), [xp.astype(d, core.dtype) for d in dfactors], xp.astype(dX, X.dtype)
+
+
+def tucker_derivatives(
+    xp: Any, core: Any, factors: list[Any], X: Any, domain: Sequence[float], gradient: bool, hessian: bool, extrapolate: bool
+) -> Any:
+    """README (9)."""
+    A, tables = double(xp, core), [double(xp, U) for U in factors]
+    slopes = []  # T_k' = k U_(k-1)
+    for U in tables:
+        k = xp.astype(xp.arange(U.shape[0], dtype=xp.int64, device=U.device), xp.float64)
+        slopes.append((k[:, None] * U)[min(1, U.shape[0]) :, :])
+    inner = [2 / (hi - lo) for lo, hi in zip(domain[::2], domain[1::2])]
+    n, d = max(U.shape[0] for U in factors), len(factors)
+
+    def replaced(functions: Sequence[Any], changes: dict[int, Any]) -> Any:
+        return contracted(xp, A, [changes.get(k, F) for k, F in enumerate(functions)])[0][:, 0]
+
+    def part(at: slice) -> Any:
+        t = reference(xp, X[at, :], domain, extrapolate)
+        F = _functions(xp, polynomials(xp, t, n), tables)
+        found = [replaced(F, {})]
+        if gradient:
+            first, second = (_functions(xp, V, slopes) for V in _second_kind(xp, t, max(n - 1, 0)))
+            found.append(xp.stack([inner[i] * replaced(F, {i: first[i]}) for i in range(d)], axis=1))
+        if hessian:
+            upper = {
+                (i, j): inner[i] * inner[j] * replaced(F, {i: second[i]} if i == j else {i: first[i], j: first[j]})
+                for i in range(d)
+                for j in range(i, d)
+            }
+            rows = [xp.stack([upper[min(i, j), max(i, j)] for j in range(d)], axis=1) for i in range(d)]
+            found.append(xp.stack(rows, axis=1))
+        return [xp.astype(a, X.dtype) for a in found]
+
+    parts = [part(at) for at in pieces(X.shape[0], _width(core, factors))]
+    results = [xp.concat(list(of), axis=0) for of in zip(*parts)]
+    return *results, *[None] * (3 - len(results))
+
+
+def tucker_derivatives_vjp(
+    xp: Any, core: Any, factors: list[Any], X: Any, grad: Any, grad_gradient: Any, grad_hessian: Any,
+    domain: Sequence[float], gradient: bool, hessian: bool, extrapolate: bool,
+) -> Any:  # fmt: skip
+    """README (10): the adjoint of the values, once for each derivative."""
+    A, tables, d = double(xp, core), [double(xp, U) for U in factors], len(factors)
+    inner = [2 / (hi - lo) for lo, hi in zip(domain[::2], domain[1::2])]
+    terms: list[tuple[tuple[int, ...], Any]] = [((), double(xp, grad))]
+    for i in range(d if gradient else 0):
+        terms.append(((i,), inner[i] * double(xp, grad_gradient[:, i])))
+        for j in range(i, d if hessian else 0):
+            both = double(xp, grad_hessian[:, i, j])
+            both = both + double(xp, grad_hessian[:, j, i]) if i != j else both
+            terms.append(((i, j), inner[i] * inner[j] * both))
+    dcore, dX = xp.zeros_like(A), xp.zeros(X.shape, dtype=xp.float64, device=X.device)
+    dfactors = [xp.zeros_like(U) for U in tables]
+    D = [derivative_matrix(xp, U.shape[0], U) for U in tables]
+    for axes, weights in terms:
+        changed = list(tables)
+        for k in axes:
+            changed[k] = xp.matmul(D[k], changed[k])
+        of_core, of_factors, of_X = _eval_vjp(xp, A, changed, X, weights, domain, extrapolate)
+        for k in axes:
+            of_factors[k] = xp.matmul(D[k].T, of_factors[k])
+        dcore, dX, dfactors = dcore + of_core, dX + of_X, [a + b for a, b in zip(dfactors, of_factors)]
+    return xp.astype(dcore, core.dtype), [xp.astype(a, core.dtype) for a in dfactors], xp.astype(dX, X.dtype)

@@ -1,0 +1,310 @@
+"""Gaussian processes on grids in array-API terms, in double precision: equations of csrc/kron/gp/README.md.
+
+The host chooses a solver by how many cells are missing, which an array would have to be looked at for; here sizes choose. All cells with
+one noise have the closed form. Else the likelihood takes a Cholesky factor of the covariance of all cells, which for those that are missing
+is the identity, whatever its size and whether it may be estimated or not; so do solves of up to DENSE_UP_TO cells, and others iterate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..._array_tools import added, double, gram, is_symmetric, mode_product, nan_unless, pieces
+
+DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
+ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients, each round for what the last one left; all of them, for nobody looks at a residual
+LOG_2PI = math.log(2 * math.pi)
+
+
+class _System(NamedTuple):
+    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,); and whether all are what they must
+    be, where not what stands here is finite all the same."""
+
+    factors: list[Any]
+    values: list[Any]
+    vectors: list[Any]
+    noise: Any
+    good: Any
+
+
+def _system(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> _System:
+    s = double(xp, noise)
+    fits = xp.isfinite(s) & (s >= 0)
+    good = xp.all(fits)
+    found, eigenvalues, eigenvectors, singular = [], [], [], ~good
+    for f in factors:
+        K, eps, n = double(xp, f), float(xp.finfo(f.dtype).eps), f.shape[0]
+        if n == 0:
+            l, Q = xp.zeros((0,), dtype=K.dtype, device=K.device), K
+        else:
+            is_finite = xp.isfinite(K)
+            K = xp.where(is_finite, K, xp.zeros_like(K))
+            good = good & xp.all(is_finite) & is_symmetric(xp, K, eps)
+            K = (K + K.T) / 2
+            l, Q = xp.linalg.eigh(K)
+            good = good & (l[0] >= -n * eps * xp.max(xp.abs(l)))
+            l = xp.where(l < 0, xp.zeros_like(l), l)
+            singular = singular | (l[0] <= n * xp.finfo(xp.float64).eps * l[-1])
+        found.append(K)
+        eigenvalues.append(l)
+        eigenvectors.append(Q)
+    if _is_closed(noise, mask):
+        good = good & ~(singular & (s[0] == 0))
+    return _System(found, eigenvalues, eigenvectors, xp.where(good, s, xp.ones_like(s)), good)
+
+
+def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False, without: int = -1) -> Any:
+    """(matrices[0] ⊗ matrices[1] ⊗ ...) x of every row x of (B, N), square ones; ``without`` that of one axis."""
+    T = xp.reshape(rows, (rows.shape[0], *(m.shape[0] for m in matrices)))
+    for k, m in enumerate(matrices):
+        if k != without:
+            T = mode_product(xp, T, m.T if transpose else m, k + 1)
+    return xp.reshape(T, rows.shape)
+
+
+def _outer(xp: Any, vectors: Sequence[Any], like: Any) -> Any:
+    """Their Kronecker product; (1,) of none."""
+    found = xp.ones((1,), dtype=like.dtype, device=like.device)
+    for v in vectors:
+        found = xp.reshape(found[:, None] * v, (found.shape[0] * v.shape[0],))
+    return found
+
+
+def _observed(xp: Any, system: _System, y: Any, mask: Any) -> Any:
+    """y as rows (B, N), 0 where a cell is missing, NaN where the host raises."""
+    rows = double(xp, y)
+    if mask is not None:
+        rows = xp.where(mask, rows, xp.zeros_like(rows))
+    rows = nan_unless(xp, system.good & xp.isfinite(rows), rows)
+    return xp.reshape(rows, (math.prod(y.shape[:-1]), y.shape[-1]))
+
+
+def _is_closed(noise: Any, mask: Any) -> bool:
+    return mask is None and bool(noise.shape[0] == 1)
+
+
+def _inverse(xp: Any, system: _System) -> Any:
+    """1 / (λ + s), (N,)."""
+    return 1 / (_outer(xp, system.values, system.noise) + system.noise[0])
+
+
+# ---- dense systems
+
+
+def _blocks(xp: Any, system: _System, mask: Any, size: int) -> Iterator[tuple[slice, Any, Any]]:
+    """Which rows, their masks (b, N), 1 or 0, and the covariances (b, N, N) of their cells; one for all rows where they share a mask."""
+    K = xp.ones((1, 1), dtype=xp.float64, device=system.noise.device)
+    for f in system.factors:
+        n = K.shape[0] * f.shape[0]
+        K = xp.reshape(K[:, None, :, None] * f[None, :, None, :], (n, n))
+    one = xp.eye(size, dtype=xp.float64, device=K.device)
+    if mask is None or mask.ndim == 1:
+        m = xp.ones((1, size), dtype=xp.float64, device=K.device) if mask is None else double(xp, mask[None, :])
+    else:
+        m = double(xp, xp.reshape(mask, (math.prod(mask.shape[:-1]), size)))
+    shared = mask is None or mask.ndim == 1
+    for at in pieces(m.shape[0], size * size):
+        part = m[at, :]
+        C = K * part[:, :, None] * part[:, None, :] + (part * system.noise + 1 - part)[:, :, None] * one
+        yield slice(None) if shared else at, part, C
+
+
+def _solved(xp: Any, C: Any, rows: Any) -> Any:
+    """C⁻¹ of rows (b, N), with a matrix for each or one for all."""
+    if C.shape[0] == 1:
+        return xp.linalg.solve(C[0, :, :], rows.T).T
+    return xp.linalg.solve(C, rows[:, :, None])[:, :, 0]
+
+
+def _contracted(xp: Any, system: _System, W: Any, k: int) -> Any:
+    """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in the place of axis k."""
+    K, sizes = system.factors, [f.shape[0] for f in system.factors]
+    for i in range(k):
+        n, rest = sizes[i], math.prod(sizes[i + 1 :])
+        W = xp.sum(xp.reshape(W, (n, rest, n, rest)) * K[i][:, None, :, None], axis=(0, 2))
+    for i in reversed(range(k + 1, len(sizes))):
+        n, rest = sizes[i], math.prod(sizes[k:i])
+        W = xp.sum(xp.reshape(W, (rest, n, rest, n)) * K[i][None, :, None, :], axis=(1, 3))
+    return W
+
+
+def _gram(xp: Any, system: _System, left: Any, right: Any, k: int) -> Any:
+    """README (4), its symmetric part: sum over rows of l_(k) [⊗ of the other K] r_(k)ᵀ, rows (B, N)."""
+    sizes = [f.shape[0] for f in system.factors]
+    before, n, after = left.shape[0] * math.prod(sizes[:k]), sizes[k], math.prod(sizes[k + 1 :])
+    a, b = (xp.reshape(x, (before, n, after)) for x in (left, _along(xp, system.factors, right, without=k)))
+    found = gram(xp, a, b)
+    return (found + found.T) / 2
+
+
+# ---- conjugate gradients
+
+
+def _iterated(xp: Any, system: _System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
+    """README (9), (13): C⁻¹ of rows (B, N), NaN where its residual is above ``tol`` of theirs."""
+    N = rows.shape[1]
+    observed = xp.ones((1, N), dtype=xp.bool, device=rows.device) if mask is None else xp.reshape(mask, (math.prod(mask.shape[:-1]), N))
+    noise = xp.broadcast_to(system.noise, observed.shape)
+    zero, seen = xp.zeros_like(noise), double(xp, observed)
+    endless = xp.full_like(noise, math.inf)
+    least = xp.min(xp.where(observed, noise, endless), axis=-1, keepdims=True)
+    least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
+    more = xp.where(observed, noise - least, endless)
+    special, ridge = double(xp, more > 0), xp.where(more > 0, 1 / xp.where(more > 0, more, endless), zero)
+    inverse = 1 / (_outer(xp, system.values, rows) + least)
+    squares = [q * q for q in system.vectors]
+    diagonal = xp.where(special > 0, _along(xp, squares, inverse) + ridge, xp.ones_like(ridge))
+
+    def closed(x: Any) -> Any:
+        return _along(xp, system.vectors, _along(xp, system.vectors, x, transpose=True) * inverse)
+
+    def residual(alpha: Any) -> Any:
+        return seen * (rows - _along(xp, system.factors, alpha) - system.noise * alpha)
+
+    def step(left: Any) -> Any:
+        first = closed(left)
+        b = _conjugate_gradients(xp, lambda p: special * closed(p) + ridge * p, special * first, 1 / diagonal)
+        return seen * (first - closed(b))
+
+    alpha = xp.zeros_like(rows) if start is None else seen * xp.reshape(double(xp, start), rows.shape)
+    for _ in range(ROUNDS):
+        alpha = alpha + step(residual(alpha))
+    left = residual(alpha)
+    solved = xp.sum(left * left, axis=-1, keepdims=True) <= tol * tol * xp.sum(rows * rows, axis=-1, keepdims=True)
+    return nan_unless(xp, solved, alpha)
+
+
+def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, preconditioner: Any) -> Any:
+    """ITERATIONS of them for every row, beginning at 0; a row that is done stays as it is."""
+
+    def ratio(a: Any, b: Any) -> Any:
+        return xp.where(b > 0, a / xp.where(b > 0, b, xp.ones_like(b)), xp.zeros_like(b))
+
+    b, r = xp.zeros_like(rhs), rhs
+    z = preconditioner * r
+    p, rz = z, xp.sum(r * z, axis=-1, keepdims=True)
+    for _ in range(ITERATIONS):
+        q = apply(p)
+        a = ratio(rz, xp.sum(p * q, axis=-1, keepdims=True))
+        b, r = b + a * p, r - a * q
+        z = preconditioner * r
+        before, rz = rz, xp.sum(r * z, axis=-1, keepdims=True)
+        p = z + ratio(rz, before) * p
+    return b
+
+
+# ---- ops
+
+
+def _solve(xp: Any, system: _System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
+    """C⁻¹ of rows that are 0 where a cell is missing."""
+    N = rows.shape[1]
+    if _is_closed(system.noise, mask):
+        z = _along(xp, system.vectors, rows, transpose=True)
+        return _along(xp, system.vectors, z * _inverse(xp, system))
+    if N > DENSE_UP_TO:
+        return _iterated(xp, system, rows, mask, start, tol)
+    return xp.concat([_solved(xp, C, rows[at, :]) for at, _, C in _blocks(xp, system, mask, N)], axis=0)
+
+
+def gp_solve(
+    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, kept: Any = None, progress: Any = None
+) -> Any:
+    if progress is not None and y.shape[-1] > DENSE_UP_TO and not _is_closed(noise, mask):
+        raise NotImplementedError("kron.gp_solve: backend 'array' looks at no residual that progress= could be told; leave it out")
+    system = _system(xp, factors, noise, mask)
+    alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
+    return xp.reshape(xp.astype(alpha, y.dtype), y.shape)
+
+
+def gp_solve_vjp(
+    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any, tol: float, kept: Any = None, progress: Any = None
+) -> Any:
+    """README (19)."""
+    system = _system(xp, factors, noise, mask)
+    alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
+    mu = _solve(xp, system, _observed(xp, system, grad, mask), mask, None, tol)
+    dfactors = [xp.astype(-_gram(xp, system, mu, alpha, k), y.dtype) for k in range(len(factors))]
+    dnoise = -xp.sum(mu * alpha, axis=0)
+    dnoise = dnoise if noise.shape[0] > 1 else xp.sum(dnoise)[None]
+    return dfactors, xp.reshape(xp.astype(mu, y.dtype), y.shape), xp.astype(dnoise, y.dtype), None, None
+
+
+def gp_nll(
+    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any,
+    logdet: str, probes: int, seed: int, tol: float, return_error: bool, kept: Any = None,
+) -> Any:  # fmt: skip
+    """README (1), (2)."""
+    system = _system(xp, factors, noise, mask)
+    rows = _observed(xp, system, y, mask)
+    N = rows.shape[1]
+    if _is_closed(noise, mask):
+        inverse = _inverse(xp, system)
+        z = _along(xp, system.vectors, rows, transpose=True)
+        nll = (xp.sum(z * z * inverse, axis=1) - xp.sum(xp.log(inverse)) + N * LOG_2PI) / 2
+    else:
+        parts = []
+        for at, m, C in _blocks(xp, system, mask, N):
+            fit = xp.sum(rows[at, :] * _solved(xp, C, rows[at, :]), axis=1)
+            determinant = 2 * xp.sum(xp.log(xp.linalg.diagonal(xp.linalg.cholesky(C))), axis=-1)
+            parts.append((fit + determinant + xp.sum(m, axis=1) * LOG_2PI) / 2)
+        nll = xp.concat(parts, axis=0)
+    nll = xp.reshape(xp.astype(nll, y.dtype), y.shape[:-1])
+    return nll, xp.zeros_like(nll) if return_error else None
+
+
+def gp_nll_vjp(
+    xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any,
+    logdet: str, probes: int, seed: int, tol: float, return_error: bool, kept: Any = None,
+) -> Any:  # fmt: skip
+    """README (3) to (5), and the same by the inverse where there is a matrix."""
+    system = _system(xp, factors, noise, mask)
+    rows = _observed(xp, system, y, mask)
+    g = nan_unless(xp, system.good, xp.reshape(double(xp, grad), (rows.shape[0],)))
+    of_factors: list[Any]
+    if _is_closed(noise, mask):
+        alpha, inverse, total = _solve(xp, system, rows, mask, start, tol), _inverse(xp, system), xp.sum(g)
+        t = [xp.sum(_with_others(xp, system, k, inverse), axis=(0, 2)) for k in range(len(factors))]
+        of_factors = [xp.matmul(Q * (total * a), Q.T) for Q, a in zip(system.vectors, t)]
+        trace = total * xp.sum(inverse)[None]
+    else:
+        solved, W = [], None
+        for at, m, C in _blocks(xp, system, mask, rows.shape[1]):
+            solved.append(_solved(xp, C, rows[at, :]))
+            weights = xp.sum(g[at])[None] if C.shape[0] == 1 else g[at]
+            W = added(W, xp.sum(xp.linalg.inv(C) * (weights[:, None] * m)[:, :, None] * m[:, None, :], axis=0))
+        alpha = xp.concat(solved, axis=0)
+        of_factors, trace = [_contracted(xp, system, W, k) for k in range(len(factors))], xp.linalg.diagonal(W)
+    weighted = alpha * g[:, None]
+    dfactors = [(a - _gram(xp, system, weighted, alpha, k)) / 2 for k, a in enumerate(of_factors)]
+    dnoise = trace - xp.sum(weighted * alpha, axis=0) if noise.shape[0] > 1 else (xp.sum(trace) - xp.sum(weighted * alpha))[None]
+    dfactors = [xp.astype((a + a.T) / 2, y.dtype) for a in dfactors]
+    return dfactors, xp.reshape(xp.astype(weighted, y.dtype), y.shape), xp.astype(dnoise / 2, y.dtype), None, None
+
+
+def _with_others(xp: Any, system: _System, k: int, array: Any) -> Any:
+    """(before, n_k, after): ``array`` (N,) times the eigenvalues of all axes but k."""
+    before, after = _outer(xp, system.values[:k], array), _outer(xp, system.values[k + 1 :], array)
+    shaped = xp.reshape(array, (before.shape[0], system.values[k].shape[0], after.shape[0]))
+    return before[:, None, None] * shaped * after
+
+
+def gp_spectrum(xp: Any, values: list[Any], z: Any, noise: float) -> Any:
+    """README (2), (3)."""
+    l = _outer(xp, values, z)
+    inverse = 1 / (l + noise)
+    a = z * inverse
+    share = l * inverse
+    sizes = [of_axis.shape[0] for of_axis in values]
+    shares = []
+    for k, n in enumerate(sizes):
+        shares.append(xp.sum(xp.reshape(share, (math.prod(sizes[:k]), n, math.prod(sizes[k + 1 :]))), axis=(0, 2)))
+    sums = xp.stack([xp.sum(z * a), xp.sum(xp.log(l + noise)), xp.sum(a * a), xp.sum(inverse)])
+    return a * xp.sqrt(l), xp.concat(shares, axis=0), sums
+
+
+def gp_gram(xp: Any, x: Any) -> Any:
+    found = gram(xp, x, x)
+    return (found + found.T) / 2

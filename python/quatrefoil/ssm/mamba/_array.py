@@ -1,0 +1,198 @@
+"""The kernels of a Mamba block as array operations. All states of some channels exist at a time, (B, D, N, L) numbers of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._array_tools import arange, conj, in_pieces, is_complex, real, zeros
+from ..scan._array import scan, scan_adjoint
+
+
+def _sigmoid(xp: Any, x: Any) -> Any:
+    return 1 / (1 + xp.exp(-x))
+
+
+def _silu(xp: Any, x: Any) -> Any:
+    """(4)."""
+    return x * _sigmoid(xp, x)
+
+
+def _silu_slope(xp: Any, x: Any) -> Any:
+    s = _sigmoid(xp, x)
+    return s * (1 + x * (1 - s))
+
+
+class _Mixing:
+    """B or C of some channels as (1 or B, channels or 1, N, 1 or L), and the sums that make its gradient of theirs."""
+
+    def __init__(self, xp: Any, given: Any, channels: int) -> None:
+        self.xp, self.given, self.channels = xp, given, channels
+        self.groups = given.shape[1] if given.ndim == 4 else 1
+        self.total: Any = zeros(xp, given.shape, given)
+        self.of_channels: list[Any] = []
+
+    def of(self, piece: slice) -> Any:
+        if self.given.ndim == 2:
+            return self.given[None, piece, :, None]
+        if self.groups == 1:
+            return self.given[:, None, ...] if self.given.ndim == 3 else self.given
+        return self.xp.take(self.given, self._group(piece), axis=1)
+
+    def _group(self, piece: slice) -> Any:
+        index = arange(self.xp, piece.stop - piece.start, self.given, self.xp.int64) + piece.start
+        return index // (self.channels // self.groups)
+
+    def add(self, grad: Any, piece: slice) -> None:
+        """(B, channels, N, L) of the channels of a piece."""
+        xp = self.xp
+        if self.given.ndim == 2:
+            self.of_channels.append(xp.sum(grad, axis=(0, 3)))
+        elif self.groups == 1:
+            self.total = self.total + xp.sum(grad, axis=1, keepdims=self.given.ndim == 4)
+        else:
+            belongs = arange(xp, self.groups, self.given, xp.int64)[:, None] == self._group(piece)
+            of_groups = xp.tensordot(xp.astype(belongs, self.given.dtype), grad, axes=([1], [1]))  # (G, B, N, L)
+            self.total = self.total + xp.permute_dims(of_groups, (1, 0, 2, 3))
+
+    def gradient(self) -> Any:
+        return self.xp.concat(self.of_channels, axis=0) if self.of_channels else self.total
+
+
+class _Scan:
+    """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, the gate."""
+
+    def __init__(self, xp: Any, given: tuple[Any, ...], mixing: list[_Mixing], softplus: bool, piece: slice) -> None:
+        u, delta, A, D, z, bias = given
+        self.xp, self.piece, self.u, self.A = xp, piece, u[:, piece, :], A[None, piece, :, None]
+        self.raw = delta[:, piece, :] if bias is None else delta[:, piece, :] + bias[piece, None]
+        self.softplus = softplus
+        self.step = xp.where(self.raw > 0, self.raw, 0 * self.raw) + xp.log1p(xp.exp(-xp.abs(self.raw))) if softplus else self.raw
+        self.B, self.C = (m.of(piece) for m in mixing)
+        self.pair = 2 if is_complex(xp, A) else 1
+        self.a = xp.exp(self.step[:, :, None, :] * self.A)
+        self.b = (self.step * self.u)[:, :, None, :] * self.B
+        self.D = None if D is None else D[piece, None]
+        self.z = None if z is None else z[:, piece, :]
+
+    def output(self, x: Any) -> Any:
+        """y with the skip term, before the gate."""
+        y = self.pair * self.xp.sum(real(self.xp, self.C * x), axis=2)
+        return y if self.D is None else y + self.D * self.u
+
+    def slope(self) -> Any:
+        return _sigmoid(self.xp, self.raw) if self.softplus else self.xp.ones_like(self.raw)
+
+
+def selective_scan_fn(
+    xp: Any, u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, delta_bias: Any, delta_softplus: bool, return_last_state: bool
+) -> tuple[Any, Any]:
+    (items, channels, L), N = u.shape, A.shape[1]
+    if 0 in u.shape:
+        return u, zeros(xp, (items, channels, N), A) if return_last_state else None
+    given, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
+
+    def compute(piece: slice) -> tuple[Any, Any]:
+        s = _Scan(xp, given, mixing, delta_softplus, piece)
+        x = scan(xp, s.a, s.b, None, 3)
+        out = s.output(x)
+        return out if s.z is None else out * _silu(xp, s.z), x[..., L - 1]
+
+    out, last = in_pieces(xp, compute, channels, 8 * items * N * L, axis=1)
+    return out, last if return_last_state else None
+
+
+def selective_scan_fn_vjp(
+    xp: Any, u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, delta_bias: Any, grad: Any, grad_last: Any,
+    delta_softplus: bool, return_last_state: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """(4)-(9)."""
+    (items, channels, L), N = u.shape, A.shape[1]
+    if 0 in u.shape:
+        return tuple(None if x is None else zeros(xp, x.shape, x) for x in (u, delta, A, B, C, D, z, delta_bias))
+    given, mixing = (u, delta, A, D, z, delta_bias), [_Mixing(xp, m, channels) for m in (B, C)]
+
+    def compute(piece: slice) -> tuple[Any, ...]:
+        s = _Scan(xp, given, mixing, delta_softplus, piece)
+        g = grad[:, piece, :] if s.z is None else grad[:, piece, :] * _silu(xp, s.z)
+        into = s.pair * g[:, :, None, :] * conj(xp, s.C)
+        if grad_last is not None:
+            into = xp.concat([into[..., : L - 1], into[..., L - 1 :] + grad_last[:, piece, :, None]], axis=-1)
+        x, da, mu, _ = scan_adjoint(xp, s.a, s.b, None, into, 3)
+        mixing[0].add((s.step * s.u)[:, :, None, :] * mu, piece)
+        mixing[1].add(s.pair * g[:, :, None, :] * conj(xp, x), piece)
+        m = da * conj(xp, s.a)
+        along_A, along_B = (xp.sum(real(xp, conj(xp, w) * v), axis=2) for w, v in ((s.A, m), (s.B, mu)))
+        ddelta, du = (along_A + s.u * along_B) * s.slope(), s.step * along_B
+        dz = g if s.z is None else grad[:, piece, :] * _silu_slope(xp, s.z) * s.output(x)
+        dA = xp.sum(s.step[:, :, None, :] * m, axis=(0, 3))
+        return du if s.D is None else du + s.D * g, ddelta, dz, dA[None, ...], xp.sum(g * s.u, axis=2)
+
+    du, ddelta, dz, dA, along = in_pieces(xp, compute, channels, 20 * items * N * L, axis=1)
+    dD, dbias = xp.sum(along, axis=0), xp.sum(ddelta, axis=(0, 2))
+    dB, dC = (m.gradient() for m in mixing)
+    return (
+        du, ddelta, dA[0, ...], dB, dC, None if D is None else dD, None if z is None else dz, None if delta_bias is None else dbias,
+    )  # fmt: skip
+
+
+class _Conv:
+    """(10): the samples with those before the first, and which of them are seen with each tap."""
+
+    def __init__(self, xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any) -> None:
+        self.xp, self.weight, self.bias = xp, weight, bias
+        self.L, self.W = x.shape[2], weight.shape[1]
+        before = zeros(xp, (*x.shape[:2], self.W - 1), x) if initial_states is None else initial_states
+        self.samples = xp.concat([before, x], axis=2)
+        self.padding, self.sequences = None, None
+        if seq_idx is not None:
+            none = zeros(xp, (x.shape[0], self.W - 1), seq_idx) - 1
+            self.now, self.sequences = seq_idx, xp.concat([none, seq_idx], axis=1)
+            self.padding = (seq_idx < 0)[:, None, :]
+
+    def seen(self, x: Any, j: int) -> Any:
+        """x (B, D, L) where tap j stays in its sequence, else 0."""
+        if self.sequences is None:
+            return x
+        same = self.sequences[:, j : j + self.L] == self.now
+        return self.xp.where(same[:, None, :], x, 0 * x)
+
+    def there(self, x: Any) -> Any:
+        """x, and 0 at padding."""
+        return x if self.padding is None else self.xp.where(self.padding, 0 * x, x)
+
+    def shifted(self, j: int) -> Any:
+        return self.samples[:, :, j : j + self.L]
+
+    def total(self) -> Any:
+        y = self.xp.zeros_like(self.shifted(0)) if self.bias is None else self.bias[:, None] + 0 * self.shifted(0)
+        for j in range(self.W):
+            y = y + self.seen(self.weight[:, j, None] * self.shifted(j), j)
+        return y
+
+
+def causal_conv1d_fn(
+    xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, activation: str | None, return_final_states: bool
+) -> tuple[Any, Any]:
+    c = _Conv(xp, x, weight, bias, seq_idx, initial_states)
+    y = c.total()
+    out = c.there(_silu(xp, y) if activation == "silu" else y)
+    return out, c.samples[:, :, c.L :] if return_final_states else None
+
+
+def causal_conv1d_fn_vjp(
+    xp: Any, x: Any, weight: Any, bias: Any, seq_idx: Any, initial_states: Any, grad: Any, grad_final: Any, activation: str | None,
+    return_final_states: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    """(11)-(13)."""
+    c = _Conv(xp, x, weight, bias, seq_idx, initial_states)
+    g = c.there(grad * _silu_slope(xp, c.total()) if activation == "silu" else grad)
+    both, of_taps = zeros(xp, c.samples.shape, x), []
+    for j in range(c.W):
+        part = c.seen(g, j)
+        front, back = (zeros(xp, (*x.shape[:2], n), x) for n in (j, c.W - 1 - j))
+        both = both + xp.concat([front, weight[:, j, None] * part, back], axis=2)
+        of_taps.append(xp.sum(part * c.shifted(j), axis=(0, 2)))
+    if grad_final is not None:
+        both = both + xp.concat([zeros(xp, x.shape, x), grad_final], axis=2)
+    dinitial = None if initial_states is None else both[:, :, : c.W - 1]
+    return both[:, :, c.W - 1 :], xp.stack(of_taps, axis=1), None if bias is None else xp.sum(g, axis=(0, 2)), None, dinitial

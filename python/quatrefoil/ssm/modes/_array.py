@@ -1,0 +1,145 @@
+"""Sums over modes and over time as array operations: the baby and giant steps of csrc/ssm/modes in double precision, a matrix product a
+channel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..._array_tools import arange, complex_of, conj, double, in_pieces, is_complex, resized, zeros
+
+
+def _steps(L: int) -> tuple[int, int]:
+    """J baby steps and how many giant ones: about as many."""
+    J = 1 << (max(L - 1, 0).bit_length() + 1) // 2
+    return J, -(-L // J)
+
+
+class Modes:
+    """log z of every mode, (H, N): its real part, and its phase in two doubles."""
+
+    def __init__(self, xp: Any, re: Any, phase: Any, rest: Any = None) -> None:
+        self.xp, self.re = xp, re
+        self.top = xp.astype(xp.astype(phase, xp.float32), xp.float64)  # so short that l top is exact
+        self.rest = phase - self.top if rest is None else (phase - self.top) + rest
+
+    def powers(self, t: Any, channels: slice = slice(None)) -> Any:
+        """z^t for every t: (H, N) -> (H, N, T)."""
+        xp = self.xp
+        re, top, rest = (x[channels, :, None] * t for x in (self.re, self.top, self.rest))
+        size = xp.exp(re)
+        return complex_of(xp, size * xp.cos(top), size * xp.sin(top)) * complex_of(xp, xp.cos(rest), xp.sin(rest))
+
+    def power(self, t: int) -> Any:
+        """z^t: (H, N)."""
+        return self.powers(arange(self.xp, 1, self.re) + float(t))[:, :, 0]
+
+    def _tables(self, L: int, channels: slice) -> tuple[Any, Any]:
+        """(H, N, J), (H, N, I): the baby steps, the giant ones."""
+        J, count = _steps(L)
+        return self.powers(arange(self.xp, J, self.re), channels), self.powers(arange(self.xp, count, self.re) * float(J), channels)
+
+    def _pieces(self, compute: Any, M: int, L: int) -> Any:
+        """Channel by channel, so that tables and what is made of them stay small."""
+        (H, N), (J, count) = self.re.shape, _steps(L)
+        return in_pieces(self.xp, compute, H, 4 * N * (M * count + J + count) + 4 * M * L, axis=1)
+
+    def sums(self, c: Any, L: int, real: bool = True) -> Any:
+        """sum_n c_n z_n^l (6), (7), the real part or all of it: (M, H, N) -> (M, H, L)."""
+        xp, (M, H) = self.xp, c.shape[:2]
+        if 0 in (M, H, L):
+            return zeros(xp, (M, H, L), self.re, None if real else xp.complex128)
+
+        def compute(channels: slice) -> Any:
+            baby, giant = self._tables(L, channels)
+            weighted = c[:, channels, :, None] * giant  # (M, H, N, I)
+            if real:
+                weighted = xp.concat([xp.real(weighted), -xp.imag(weighted)], axis=-2)
+                baby = xp.concat([xp.real(baby), xp.imag(baby)], axis=-2)
+            y = xp.matmul(xp.matrix_transpose(weighted), baby)  # (M, H, I, J)
+            return xp.reshape(y, (*y.shape[:2], y.shape[2] * y.shape[3]))[..., :L]
+
+        return self._pieces(compute, M, L)
+
+    def moments(self, g: Any) -> tuple[Any, Any]:
+        """sum_l g_l z^l and sum_l l g_l z^l (8), (9): (M, H, L) -> two of (M, H, N)."""
+        xp, (M, H, L), N = self.xp, g.shape, self.re.shape[1]
+        if 0 in (M, H, L):
+            none = zeros(xp, (M, H, N), self.re, xp.complex128)
+            return none, none
+        J, count = _steps(L)
+        rows = xp.reshape(resized(xp, double(xp, g), J * count), (M, H, count, J))
+
+        def compute(channels: slice) -> tuple[Any, Any]:
+            baby, giant = (xp.matrix_transpose(table) for table in self._tables(L, channels))  # (H, J, N), (H, I, N)
+            index = arange(xp, J, self.re)
+            T, T1 = (_products(xp, part, baby) for part in (rows[:, channels, ...], rows[:, channels, ...] * index))
+            begins = (arange(xp, count, self.re) * float(J))[:, None]
+            return xp.sum(T * giant, axis=-2), xp.sum((T * begins + T1) * giant, axis=-2)
+
+        s0, s1 = self._pieces(compute, M, L)
+        return s0, s1
+
+
+def _products(xp: Any, rows: Any, table: Any) -> Any:
+    """A matrix product of real or complex rows with a complex table."""
+    if is_complex(xp, rows):
+        return xp.matmul(rows, table)
+    N = table.shape[-1]
+    both = xp.matmul(rows, xp.concat([xp.real(table), xp.imag(table)], axis=-1))
+    return complex_of(xp, both[..., :N], both[..., N:])
+
+
+def _rows(xp: Any, x: Any, lead: int) -> Any:
+    """(M, H, ...) in double precision: ``lead`` axes before the last one are H."""
+    before = x.ndim - 1 - lead
+    return xp.reshape(double(xp, x), (math.prod(x.shape[:before]), math.prod(x.shape[before:-1]), x.shape[-1]))
+
+
+def _poles(xp: Any, x: Any) -> Modes:
+    flat = double(xp, xp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])))
+    return Modes(xp, xp.real(flat), xp.imag(flat))
+
+
+def log_vandermonde_complex(xp: Any, v: Any, x: Any, L: int) -> Any:
+    return xp.reshape(_poles(xp, x).sums(_rows(xp, v, x.ndim - 1), L, real=False), (*v.shape[:-1], L))
+
+
+def log_vandermonde(xp: Any, v: Any, x: Any, L: int) -> Any:
+    return xp.reshape(2 * _poles(xp, x).sums(_rows(xp, v, x.ndim - 1), L), (*v.shape[:-1], L))
+
+
+def log_vandermonde_complex_vjp(xp: Any, v: Any, x: Any, grad: Any, L: int) -> tuple[Any, Any]:
+    lead = x.ndim - 1
+    s0, s1 = _poles(xp, x).moments(conj(xp, _rows(xp, grad, lead)))
+    return xp.reshape(xp.conj(s0), v.shape), xp.reshape(xp.sum(xp.conj(_rows(xp, v, lead) * s1), axis=0), x.shape)
+
+
+def log_vandermonde_vjp(xp: Any, v: Any, x: Any, grad: Any, L: int) -> tuple[Any, Any]:
+    return log_vandermonde_complex_vjp(xp, v, x, 2 * grad, L)
+
+
+def log_vandermonde_transpose(xp: Any, u: Any, v: Any, x: Any, L: int) -> Any:
+    lead = x.ndim - 1
+    return xp.reshape(_rows(xp, v, lead) * _poles(xp, x).moments(_rows(xp, u, lead))[0], v.shape)
+
+
+def _transpose_gradient(xp: Any, u: Any, v: Any, x: Any, grad: Any, L: int) -> tuple[Any, Any, Any]:
+    lead, real = x.ndim - 1, not is_complex(xp, u)
+    modes, v3, g = _poles(xp, x), _rows(xp, v, lead), _rows(xp, grad, lead)
+    s0, s1 = modes.moments(_rows(xp, u, lead))
+    du = modes.sums(xp.conj(g) * v3, L, real)
+    dx = xp.sum(g * xp.conj(v3 * s1), axis=0)
+    return xp.reshape(conj(xp, du), u.shape), xp.reshape(g * xp.conj(s0), v.shape), xp.reshape(dx, x.shape)
+
+
+log_vandermonde_transpose_complex = log_vandermonde_transpose
+log_vandermonde_transpose_vjp = log_vandermonde_transpose_complex_vjp = _transpose_gradient
+
+
+def broadcast_rows(xp: Any, a: Any, rows: tuple[int, ...]) -> Any:
+    return xp.broadcast_to(a, (*rows, a.shape[-1]))
+
+
+def broadcast_rows_vjp(xp: Any, a: Any, grad: Any, rows: tuple[int, ...]) -> tuple[Any]:
+    return (grad,)

@@ -1,0 +1,286 @@
+"""Boundary values and sources in array-API terms and float64, at many points of many instances. Equation numbers are those of
+csrc/wos/data/README.md.
+
+How many numbers a polynomial or a grid has stands in numbers that would have to be looked at: a polynomial takes the powers of as many as
+fit into a row, and those that it has not count 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..._array_tools import double, in_pieces, pieces, sums_at
+from .functions import Compiled, Function, OneEach, is_cfunc, is_njit
+
+
+class Places(NamedTuple):
+    """Scaled points (P, d), the row of each one's instance, and its frame; for functions the global number of every instance with its
+    points. On a boundary of segments or triangles also which one (P,) it is, and the weights of that's corners behind the first."""
+
+    x: Any
+    row: Any
+    centre: Any
+    extent: Any
+    spans: list[tuple[int, slice]]
+    piece: Any = None
+    weights: Any = ()
+
+    def cut(self, at: slice) -> Places:
+        of_piece = None if self.piece is None else self.piece[at]
+        return Places(
+            self.x[at, :], self.row[at], self.centre[at, :], self.extent[at], self.spans, of_piece, [w[at] for w in self.weights]
+        )  # fmt: skip
+
+    @property
+    def absolute(self) -> Any:
+        return self.centre + self.extent[:, None] * self.x
+
+
+class Data:
+    """One kind of data of R rows, which is 1 or the number of instances."""
+
+    def __init__(self, xp: Any, label: str, kind: str, numbers: Any, function: Any) -> None:
+        if kind == "function":
+            _refuse_compiled(label, function)
+        self.xp, self.kind, self.numbers, self.function = xp, kind, double(xp, numbers), function
+
+    def values(self, at: Places) -> Any:
+        """(P,)"""
+        if self.kind == "function":
+            return _asked(self.xp, self.function, at)
+        if self.kind == "number":
+            return self.of_rows(at)[:, 0] + 0 * at.x[:, 0]
+        of: Callable[[Places], Any] = getattr(self, f"_{self.kind}")
+        return in_pieces(self.xp, lambda some: of(at.cut(some)), at.x.shape[0], self._width(at))
+
+    def gradient(self, at: Places, share: Any) -> Any:
+        """d sum(share values) / d numbers, (R, numbers); what has no share is not looked at."""
+        xp, (R, L) = self.xp, self.numbers.shape
+        if self.kind in ("grid", "per_vertex"):
+            nodes, shares = self._of_nodes(at, share)
+            found = xp.reshape(sums_at(xp, nodes, shares[:, None], R * L), (R, L))
+            return found + self._of_box(at, share) if self.kind == "grid" else found
+        of: Callable[[Places, Any], Any] = getattr(self, f"_{self.kind}_gradient")
+        total: Any = 0
+        for some in pieces(at.x.shape[0], self._width(at)):
+            part = of(at.cut(some), share[some])
+            row = at.row[some] if R > 1 else xp.zeros_like(at.row[some])
+            total = total + sums_at(xp, row, part, R)
+        width = total.shape[1]
+        return xp.concat([total, xp.zeros((R, L - width), dtype=total.dtype, device=total.device)], axis=1) if width < L else total
+
+    def of_rows(self, at: Places) -> Any:
+        """(P, numbers), or (1, numbers) where all share one row."""
+        return self.numbers if self.numbers.shape[0] == 1 else self.xp.take(self.numbers, at.row, axis=0)
+
+    def _width(self, at: Places) -> int:
+        return int(2 * at.x.shape[1] * (self.numbers.shape[1] + 1))
+
+    def _number_gradient(self, at: Places, share: Any) -> Any:
+        return share[:, None]
+
+    def _waves(self, at: Places) -> tuple[Any, Any, Any, Any]:
+        """The cosines and sines (P, M) of multiples of the angle, the angle and the distance."""
+        xp, numbers = self.xp, self.of_rows(at)
+        dx, dy = at.x[:, 0] - numbers[:, 0], at.x[:, 1] - numbers[:, 1]
+        theta, modes = xp.atan2(dy, dx), (numbers.shape[1] - 3) // 2
+        m = xp.arange(1, modes + 1, dtype=xp.float64, device=theta.device)
+        return xp.cos(theta[:, None] * m), xp.sin(theta[:, None] * m), theta, xp.sqrt(dx * dx + dy * dy)
+
+    def _fourier(self, at: Places) -> Any:
+        xp, numbers = self.xp, self.of_rows(at)
+        c, s, theta, _ = self._waves(at)
+        K = 2 * c.shape[1]
+        return numbers[:, 2] + 0 * theta + xp.sum(c * numbers[:, 3 : 3 + K : 2], axis=1) + xp.sum(s * numbers[:, 4 : 3 + K : 2], axis=1)
+
+    def _fourier_gradient(self, at: Places, share: Any) -> Any:
+        xp, numbers = self.xp, self.of_rows(at)
+        c, s, theta, r = self._waves(at)
+        P, M = c.shape
+        m = xp.arange(1, M + 1, dtype=xp.float64, device=r.device)
+        turn = xp.sum(m * (c * numbers[:, 4 : 3 + 2 * M : 2] - s * numbers[:, 3 : 3 + 2 * M : 2]), axis=1)
+        slope = share * turn / xp.where(r > 0, r, xp.full_like(r, math.inf))
+        slope = xp.where(share == 0, xp.zeros_like(slope), slope)
+        waves = xp.reshape(xp.stack([c, s], axis=2), (P, 2 * M))
+        first = xp.stack([slope * xp.sin(theta), -slope * xp.cos(theta), share], axis=1)
+        return xp.concat([first, share[:, None] * waves], axis=1)
+
+    def sizes(self, at: Places) -> Any:
+        """(P or 1, d) int64: of a table's axes."""
+        return self.xp.astype(self.of_rows(at)[:, : at.x.shape[1]], self.xp.int64)
+
+    def powers(self, at: Places) -> tuple[list[Any], Any]:
+        """Of every axis the exponents (P or 1, L) of a polynomial's coefficients, and whether there is one."""
+        xp, d = self.xp, at.x.shape[1]
+        sizes = self.sizes(at)
+        left = xp.arange(self.numbers.shape[1] - d, dtype=xp.int64, device=sizes.device) + 0 * sizes[:, :1]
+        exponents = []
+        for axis in reversed(range(d)):
+            n = xp.clip(sizes[:, axis : axis + 1], min=1)
+            exponents.append(left % n)
+            left = left // n
+        return exponents[::-1], left == 0
+
+    def _monomials(self, at: Places) -> Any:
+        xp = self.xp
+        exponents, there = self.powers(at)
+        found: Any = 1.0
+        for axis, e in enumerate(exponents):
+            found = found * at.x[:, axis : axis + 1] ** xp.astype(e, xp.float64)
+        return xp.where(there, found, xp.zeros_like(found))
+
+    def _polynomial(self, at: Places) -> Any:
+        xp, c = self.xp, self.of_rows(at)[:, at.x.shape[1] :]
+        monomials = self._monomials(at)
+        return xp.sum(xp.where(self.powers(at)[1], c * monomials, xp.zeros_like(monomials)), axis=1)
+
+    def _polynomial_gradient(self, at: Places, share: Any) -> Any:
+        found = share[:, None] * self._monomials(at)
+        return self.xp.concat([self.xp.zeros_like(share[:, None] + 0 * at.x), found], axis=1)
+
+    def bells(self, at: Places) -> tuple[Any, Any, Any, Any]:
+        """The amplitudes and exponents (P or 1, J) of Gaussians, x - centre (P, J, d), and the squares of its length."""
+        xp, d, numbers = self.xp, at.x.shape[1], self.of_rows(at)
+        bells = xp.reshape(numbers, (numbers.shape[0], numbers.shape[1] // (d + 2), d + 2))
+        away = at.x[:, None, :] - bells[:, :, 1:-1]
+        return bells[:, :, 0], bells[:, :, -1], away, xp.sum(away * away, axis=2)
+
+    def _gaussians(self, at: Places) -> Any:
+        amplitude, q, _, r2 = self.bells(at)
+        return self.xp.sum(self.xp.exp(-r2 * q) * amplitude, axis=1)
+
+    def _gaussians_gradient(self, at: Places, share: Any) -> Any:
+        xp = self.xp
+        amplitude, q, away, r2 = self.bells(at)
+        e = xp.exp(-r2 * q) * share[:, None]
+        of_centre = 2 * (amplitude * q * e)[:, :, None] * away
+        found = xp.concat([e[:, :, None], of_centre, -(amplitude * e * r2)[:, :, None]], axis=2)
+        return xp.reshape(found, (e.shape[0], self.numbers.shape[1]))
+
+    def _corners(self, at: Places) -> tuple[list[Any], list[Any]]:
+        """Of segments or triangles the numbers' places, each (P,), in all rows, and their weights."""
+        d, L = at.x.shape[1], self.numbers.shape[1]
+        begin = d * at.piece + (at.row * L if self.numbers.shape[0] > 1 else 0)
+        rest = 1 + 0 * at.x[:, 0]
+        for w in at.weights:
+            rest = rest - w
+        return [begin + j for j in range(d)], [rest, *at.weights]
+
+    def _per_vertex(self, at: Places) -> Any:
+        xp, flat = self.xp, self.xp.reshape(self.numbers, (-1,))
+        places, weights = self._corners(at)
+        first = xp.take(flat, places[0], axis=0)
+        found = first
+        for place, w in zip(places[1:], weights[1:]):
+            found = found + w * (xp.take(flat, place, axis=0) - first)
+        return found
+
+    def _grid(self, at: Places) -> Any:
+        return Cell(self, at).interpolated(self.table())
+
+    def table(self) -> Any:
+        """All rows, one behind the other."""
+        return self.xp.reshape(self.numbers, (-1,))
+
+    def _of_nodes(self, at: Places, share: Any) -> tuple[Any, Any]:
+        """(9): places in all rows, and what is added there."""
+        xp = self.xp
+        if self.kind == "per_vertex":
+            places, weights = self._corners(at)
+        else:
+            cell = Cell(self, at)
+            places, weights = [], []
+            for bits in itertools.product((0, 1), repeat=at.x.shape[1]):
+                places.append(cell.node(bits))
+                weight: Any = 1.0
+                for axis, bit in enumerate(bits):
+                    weight = weight * (cell.place[:, axis] if bit else 1 - cell.place[:, axis])
+                weights.append(weight)
+        return xp.concat(places, axis=0), xp.concat([share * w for w in weights], axis=0)
+
+    def _of_box(self, at: Places, share: Any) -> Any:
+        """(9): of the corners of a grid's box, the rest 0."""
+        xp, d, (R, L) = self.xp, at.x.shape[1], self.numbers.shape
+        cell = Cell(self, at)
+        low, high = [], []
+        for axis in range(d):
+            slope = cell.step(self.table(), axis)
+            moved = xp.where(cell.inside[:, axis] & (share != 0), share * slope, xp.zeros_like(share)) / cell.side[:, axis]
+            low.append(moved * (cell.t[:, axis] - cell.last[:, axis]))
+            high.append(-moved * cell.t[:, axis])
+        row = at.row if R > 1 else xp.zeros_like(at.row)
+        found = sums_at(xp, row, xp.stack([*low, *high], axis=1), R)
+        parts = [xp.zeros((R, d), dtype=found.dtype, device=found.device), found]
+        return xp.concat([*parts, xp.zeros((R, L - 3 * d), dtype=found.dtype, device=found.device)], axis=1)
+
+
+class Cell:
+    """(8) Where points lie in the grids of their instances."""
+
+    def __init__(self, data: Data, at: Places) -> None:
+        xp, d = data.xp, at.x.shape[1]
+        numbers = data.of_rows(at)
+        self.xp, self.d, low = xp, d, numbers[:, d : 2 * d]
+        self.last, self.side = numbers[:, :d] - 1, numbers[:, 2 * d : 3 * d] - low
+        t = (at.absolute - low) * (self.last / self.side)
+        zero = xp.zeros_like(t)
+        self.inside = (t >= 0) & (t <= self.last)
+        self.t = xp.where(t > 0, xp.minimum(t, self.last + zero), zero)  # NaN counts as 0
+        corner = xp.minimum(xp.floor(self.t), self.last - 1 + zero)
+        self.place, self.corner, self.sizes = self.t - corner, xp.astype(corner, xp.int64), data.sizes(at)
+        self.begin = 3 * d + (at.row * data.numbers.shape[1] if data.numbers.shape[0] > 1 else 0)
+
+    def at(self, index: list[Any]) -> Any:
+        """The place (P,) of a node in all rows."""
+        node: Any = 0
+        for axis, i in enumerate(index):
+            node = node * self.sizes[:, axis] + i
+        return self.begin + node
+
+    def node(self, bits: tuple[int, ...]) -> Any:
+        """Of a corner of the cells."""
+        return self.at([self.corner[:, axis] + bit for axis, bit in enumerate(bits)])
+
+    def along(self, found: list[Any], places: list[Any]) -> Any:
+        """Linear along every axis, the last one first, of the values at all corners."""
+        for place in reversed(places):
+            found = [a + place * (b - a) for a, b in zip(found[::2], found[1::2])]
+        return found[0]
+
+    def interpolated(self, table: Any) -> Any:
+        found = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
+        return self.along(found, [self.place[:, axis] for axis in range(self.d)])
+
+    def step(self, table: Any, axis: int) -> Any:
+        """By how much the values rise along an axis from one side of a cell to the other."""
+        found = [self.xp.take(table, self.node(bits), axis=0) for bits in itertools.product((0, 1), repeat=self.d)]
+        zero = self.xp.zeros_like(self.place[:, 0])
+        ends = [[zero + end if k == axis else self.place[:, k] for k in range(self.d)] for end in (0.0, 1.0)]
+        return self.along(found, ends[1]) - self.along(found, ends[0])
+
+
+def _refuse_compiled(label: str, function: Any) -> None:
+    for one in function.parts if isinstance(function, OneEach) else [function]:
+        if isinstance(one, Compiled) or is_njit(one) or is_cfunc(one):
+            what = "backend 'array' calls functions of arrays, and one of the data is compiled by Numba; give the Python function"
+            raise TypeError(f"{label}: {what}")
+
+
+def _asked(xp: Any, function: Any, at: Places) -> Any:
+    """A user's function, asked for the points of one instance at a time: those of walks that have ended too."""
+    X, found = at.absolute, []
+    for instance, some in at.spans:
+        one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
+        one = _plain(xp, one) if isinstance(one, Function) else one
+        found.append(double(xp, xp.asarray(one(instance, X[some, :]))))
+    return xp.concat(found, axis=0)
+
+
+def _plain(xp: Any, wrapped: Function) -> Any:
+    """A user's function of arrays that are not NumPy's, without what makes them NumPy's."""
+    if xp.__name__ == "numpy":
+        return wrapped
+    return lambda instance, X: wrapped.function(xp.astype(X, getattr(xp, str(wrapped.dtype))))

@@ -1,0 +1,109 @@
+"""Random words of many walks at once in array-API terms, and what is drawn by them: the counters of csrc/wos/walk/walker.hpp.
+
+Equation numbers are those of csrc/wos/walk/README.md. Words are numbers below 2^32 in int64, for not every namespace computes with uint64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+SOURCE, BOUNDARY, ROULETTE, FIRST, TRIAL = 1 << 28, 2 << 28, 3 << 28, 4 << 28, 1 << 20  # streams, and a trial
+SOURCE_DIRECTION = 2 << 28  # in more than three dimensions
+_MULTIPLIERS, _WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
+_LOW, _MASK = 0xFFFF, 0xFFFFFFFF
+_TURN = 2.0 * math.pi * 2.0**-32
+
+
+class Lanes(NamedTuple):
+    """Walks side by side: their numbers and those of their points and instances, (P,) int64, and the key."""
+
+    walk: Any
+    point: Any
+    instance: Any
+    seed: int
+
+    def words(self, xp: Any, *counters: int) -> list[list[Any]]:
+        """Philox4x32-10: four words (P,) of every counter."""
+        P, like = self.walk.shape[0], self.walk
+
+        def column(pair: tuple[int, int]) -> Any:
+            return xp.asarray([[[pair[0]]], [[pair[1]]]], dtype=xp.int64, device=like.device)
+
+        c0 = xp.asarray([[c] for c in counters], dtype=xp.int64, device=like.device)
+        one, two, three = (xp.broadcast_to(c, (len(counters), P)) for c in (self.walk, self.point, self.instance))
+        even, odd = xp.stack([xp.broadcast_to(c0, (len(counters), P)), two], axis=0), xp.stack([one, three], axis=0)
+        low, high = column((_MULTIPLIERS[0] & _LOW, _MULTIPLIERS[1] & _LOW)), column((_MULTIPLIERS[0] >> 16, _MULTIPLIERS[1] >> 16))
+        k0, k1 = self.seed & _MASK, (self.seed >> 32) & _MASK
+        for _ in range(10):  # the products of 32 bits by halves: each below 2^48
+            below = even * low
+            above = even * high + (below >> 16)
+            even, odd = (
+                xp.flip(above >> 16, axis=0) ^ odd ^ column((k0, k1)),
+                xp.flip(((above & _LOW) << 16) | (below & _LOW), axis=0),
+            )
+            k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+        return [[even[0, i, :], odd[0, i, :], even[1, i, :], odd[1, i, :]] for i in range(len(counters))]
+
+    def pairs(self) -> tuple[Lanes, Any]:
+        """As the pairs of walks, with the sign of each walk's directions."""
+        sign = 1 - 2 * (self.walk % 2)
+        return self._replace(walk=self.walk // 2), sign
+
+
+def uniform(xp: Any, word: Any) -> Any:
+    return (xp.astype(word, xp.float64) + 0.5) * 2.0**-32
+
+
+def direction(xp: Any, word: Any, height: Any, d: int) -> Any:
+    """A uniform unit vector (P, d) in the plane or in space."""
+    angle = xp.astype(word, xp.float64) * _TURN
+    if d == 2:
+        return xp.stack([xp.cos(angle), xp.sin(angle)], axis=1)
+    z = uniform(xp, height) * 2.0 - 1.0
+    rho = xp.sqrt(xp.clip(1.0 - z * z, min=0.0))
+    return xp.stack([rho * xp.cos(angle), rho * xp.sin(angle), z], axis=1)
+
+
+def unit_vector(xp: Any, lanes: Lanes, counter: int, d: int) -> Any:
+    """(23), in any dimension."""
+    parts = []
+    for words in lanes.words(xp, *(counter + group * TRIAL for group in range((d + 3) // 4))):
+        for k in range(2):
+            length = xp.sqrt(-2.0 * xp.log(uniform(xp, words[2 * k])))
+            angle = xp.astype(words[2 * k + 1], xp.float64) * _TURN
+            parts += [length * xp.cos(angle), length * xp.sin(angle)]
+    n = xp.stack(parts[:d], axis=1)
+    return n / xp.sqrt(xp.sum(n * n, axis=1, keepdims=True))
+
+
+def trials(d: int) -> int:
+    """How many blocks of (4c) to draw, of two attempts each: all fail with a probability of 2^-40 at most."""
+    return math.ceil(20 / math.log2(d / 2))
+
+
+def source_radius(xp: Any, lanes: Lanes, step: int, d: int) -> Any:
+    """(4c): the first attempt that is accepted; the last, where none is."""
+    radius: Any = None
+    for words in reversed(lanes.words(xp, *(SOURCE + trial * TRIAL + step for trial in range(trials(d))))):
+        for k in (1, 0):
+            r = xp.sqrt(uniform(xp, words[2 * k]))
+            accepted = uniform(xp, words[2 * k + 1]) < 1.0 - r ** float(d - 2)
+            radius = r if radius is None else xp.where(accepted, r, radius)
+    return radius
+
+
+def median(xp: Any, a: Any, b: Any, c: Any) -> Any:
+    """(4b)"""
+    return xp.maximum(xp.minimum(a, b), xp.minimum(xp.maximum(a, b), c))
+
+
+def source_point(xp: Any, lanes: Lanes, step: int, d: int) -> tuple[Any, Any]:
+    """(4a) in the plane, (4b) in space, (4c): the radius in the unit ball (P,); the direction (P, d)."""
+    if d > 3:
+        return source_radius(xp, lanes, step, d), unit_vector(xp, lanes, SOURCE_DIRECTION + step, d)
+    if d == 2:
+        ((w0, w1, w2, _),) = lanes.words(xp, SOURCE + step)
+        return xp.sqrt(uniform(xp, w0) * uniform(xp, w1)), direction(xp, w2, w2, d)
+    (w0, w1, w2, _), (v0, v1, _, _) = lanes.words(xp, SOURCE + step, SOURCE + TRIAL + step)
+    return median(xp, uniform(xp, w0), uniform(xp, w1), uniform(xp, w2)), direction(xp, v0, v1, d)

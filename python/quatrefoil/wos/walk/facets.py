@@ -1,0 +1,119 @@
+"""The reflecting part of a mesh: on which side of its triangles the domain lies, and the edges that hide what is behind them.
+
+Equation numbers are those of csrc/wos/stars/README.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import _arrays
+from ..mesh import TriangleMesh, merged
+from ..query import contains
+from .walls import Mixed, Tables
+
+_OFF = 1e-6  # of the box: how far off a triangle its sides are looked at
+_FLAT = 1e-9  # sine of an angle that is none
+_BITS = 16  # of a coordinate on the curve that orders triangles and edges
+FAR = np.array([[1.9, 2.0, 2.0, 2.0, 1.9, 2.0, 2.0, 2.0, 1.9]])  # a scaled triangle that no walk comes near, where nothing absorbs
+
+
+def mixed_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: str) -> Mixed:
+    """The tables of the walk for a mesh with those conditions."""
+    if not mesh.watertight:
+        raise ValueError(f"{label}: neumann needs a closed mesh; this one was made with watertight=False")
+    endless = not (code == 0).any()
+    if endless and screening == 0:
+        raise ValueError(f"{label}: all of the mesh reflects, so that u is known but for a constant; leave a Dirichlet part or a screening")
+    scaled = mesh.scaled_ends()
+    edges = _Edges(mesh)
+    turned = _turned(mesh, edges)
+    outward = np.where(turned[:, None], scaled[:, [0, 1, 2, 6, 7, 8, 3, 4, 5]], scaled)
+    reflecting = np.flatnonzero(code > 0)
+    reflecting = reflecting[_along_curve(scaled.reshape(-1, 3, 3).mean(axis=1)[reflecting])]
+    absorbing = np.flatnonzero(code == 0) if not endless else np.zeros(1, np.int64)
+    corners = _silhouettes(scaled, outward, edges, code > 0)
+    walls = np.concatenate([outward[reflecting], np.zeros((len(reflecting), 2))], axis=1)
+    ends = FAR if endless else np.ascontiguousarray(scaled[absorbing])
+    rows = [x for table in (ends, walls, corners) for x in (table, np.array([0, len(table)], np.int64))]
+    return Mixed(Tables(*rows), absorbing, reflecting, turned[reflecting], endless)
+
+
+class _Edges:
+    """Sides of triangles that join the same two points. Side i is side i % 3 of triangle i // 3: it runs from that corner to the next.
+
+    ``pairs`` (E, 2): sides of edges that two triangles share, one each way; ``rest``: the other sides; ``links``: sides that share an edge.
+    """
+
+    def __init__(self, mesh: TriangleMesh) -> None:
+        _, at = merged(mesh.vertices)
+        start = at[mesh.triangles]
+        end = np.roll(start, -1, axis=1)
+        key = np.minimum(start, end) * len(mesh.vertices) + np.maximum(start, end)
+        _, edge, count = np.unique(key.reshape(-1), return_inverse=True, return_counts=True)
+        order = np.argsort(edge, kind="stable")
+        here, there = order[:-1], order[1:]
+        joined = edge.reshape(-1)[here] == edge.reshape(-1)[there]
+        self.links = np.stack([here[joined], there[joined]], axis=1)
+        upward = (start < end).reshape(-1)
+        two = self.links[count[edge.reshape(-1)[self.links[:, 0]]] == 2]
+        self.pairs = two[upward[two[:, 0]] != upward[two[:, 1]]]
+        alone = np.ones(start.size, bool)
+        alone[self.pairs.reshape(-1)] = False
+        self.rest = np.flatnonzero(alone)
+
+
+def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
+    """Whether the corners of each triangle go to the right seen from outside: asked at the largest one of every connected surface."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    M = len(mesh.triangles)
+    links = edges.links // 3
+    count, surface = connected_components(coo_array((np.ones(len(links)), links.T), (M, M)), directed=False)
+    a, b, c = np.moveaxis(mesh.ends.reshape(-1, 3, 3), 1, 0)
+    normal = np.cross(b - a, c - a)
+    size = np.sqrt((normal**2).sum(axis=1))
+    order = np.lexsort((size, surface))
+    largest = order[np.searchsorted(surface[order], np.arange(count), side="right") - 1]
+    off = np.minimum(_OFF * mesh.extent[0], 1e-3 * np.sqrt(size[largest]))
+    beside = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
+    inside = contains(mesh, _arrays.of_kind(str(mesh.kind), beside))
+    found: np.ndarray = np.asarray(inside, bool)[surface]
+    return found
+
+
+def _silhouettes(scaled: np.ndarray, outward: np.ndarray, edges: _Edges, reflects: np.ndarray) -> np.ndarray:
+    """(2) The re-entrant edges between reflecting triangles, and those that are not of two triangles, which may hide anything."""
+    corner = outward.reshape(-1, 3, 3)
+    inner = -np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    inner /= np.sqrt((inner**2).sum(axis=1, keepdims=True))
+    pairs = edges.pairs[reflects[edges.pairs // 3].all(axis=1)]
+    one, two = pairs.T // 3
+    a, b = _side(scaled, pairs[:, 0])
+    along = (b - a) / np.sqrt(((b - a) ** 2).sum(axis=1, keepdims=True))
+    across = corner.mean(axis=1)[two] - a
+    across -= (across * along).sum(axis=1, keepdims=True) * along  # from the edge into the second triangle
+    sine = (across * inner[one]).sum(axis=1) / np.sqrt((across**2).sum(axis=1))
+    back = (inner[one] * inner[two]).sum(axis=1) < -1 + 1e-12  # a slit
+    found = np.concatenate([a, b, inner[one], inner[two]], axis=1)[(sine < -_FLAT) | back]
+    rest = edges.rest[reflects[edges.rest // 3]]
+    alone = np.concatenate([*_side(scaled, rest), inner[rest // 3], -inner[rest // 3]], axis=1)
+    both = np.concatenate([found, alone])
+    return np.ascontiguousarray(both[_along_curve(0.5 * (both[:, :3] + both[:, 3:6]))])
+
+
+def _side(scaled: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of sides."""
+    corner = scaled.reshape(-1, 3, 3)
+    return corner[side // 3, side % 3], corner[side // 3, (side + 1) % 3]
+
+
+def _along_curve(points: np.ndarray) -> np.ndarray:
+    """The order of scaled points along Morton's curve: neighbours are near each other."""
+    cell = np.clip((points + 0.5) * 2**_BITS, 0, 2**_BITS - 1).astype(np.int64)
+    code = np.zeros(len(points), np.int64)
+    for bit in range(_BITS):
+        for axis in range(3):
+            code |= (cell[:, axis] >> bit & 1) << (3 * bit + axis)
+    return np.argsort(code, kind="stable")

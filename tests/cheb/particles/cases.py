@@ -1,0 +1,83 @@
+import numpy as np
+
+import quatrefoil as qf
+from case import Case
+from cheb.particles import oracle
+
+CLEAR = 1e-4  # of the cutoff: no pair is so close to it that a rounding, or the step of a difference, moves it to the other side
+
+
+def _short(P, N, box, split, eps=1e-13):
+    """Charges of one sign, so that little cancels, none at a target."""
+
+    def make(rng):
+        sog = qf.cheb.coulomb_sog(eps, 0.1, 10.0, split=split)
+        while True:
+            X, targets = rng.uniform(0, box, (P, 3)), rng.uniform(0, box, (N, 3))
+            r = np.linalg.norm(targets[:, None] - X, axis=2)
+            if not (np.abs(r / sog.cutoff - 1) < CLEAR).any() and not (r < 0.02).any():
+                return [X, 1 + rng.random(P), targets], {"sog": sog}
+
+    return make
+
+
+CASES = [
+    Case("short_range", "some", _short(7, 5, 1.0, 0.3)),
+    Case("short_range", "more", _short(60, 40, (1.0, 3.0, 1e-9), 0.3)),
+    Case("short_range", "one", _short(1, 1, 0.5, 1.0)),
+    Case("short_range", "no-particles", _short(0, 3, 1.0, 1.0)),
+    Case("short_range", "no-targets", _short(3, 0, 1.0, 1.0)),
+]
+
+
+CLOUDS = {
+    "cube": lambda rng, P: rng.uniform(0, 1, (P, 3)),
+    "plane": lambda rng, P: rng.uniform(0, 1, (P, 3)) * [1, 1, 0],
+    "line": lambda rng, P: rng.uniform(0, 1, (P, 1)) * [1.0, 2.0, -1.0],
+    "one place": lambda rng, P: np.full((P, 3), 0.3),
+    "two clusters": lambda rng, P: 0.03 * rng.standard_normal((P, 3)) + 5.0 * rng.integers(0, 2, (P, 1)),
+    "far away": lambda rng, P: rng.uniform(0, 1, (P, 3)) + np.array([1e6, -3e5, 0]),
+    "lattice": lambda rng, P: rng.integers(0, 9, (P, 3)) / 8,
+    "scales": lambda rng, P: rng.standard_normal((P, 3)) * 10 ** rng.uniform(-4, 6, (P, 1)),
+}
+
+
+def check_short(rng, backend, cloud, P, N, split, dtype=np.float64):
+    """Against the oracle, relative to what is summed: 1/r and the long part cancel; a pair at the cutoff may fall on either side."""
+    sog = qf.cheb.coulomb_sog(1e-9, 0.01, 10.0, split=split)
+    X = CLOUDS[cloud](rng, P).astype(dtype)
+    targets = np.concatenate([CLOUDS[cloud](rng, N), X[:3]]).astype(dtype)
+    q = rng.standard_normal(P).astype(dtype)
+    got = qf.cheb.short_range(X, q, targets, sog=sog, backend=backend)
+    expected = oracle.short_range(X.astype(float), q.astype(float), targets.astype(float), sog=sog)
+    r = np.linalg.norm(targets[:, None].astype(float) - X, axis=2)
+    near = r < 1.01 * sog.cutoff
+    terms = (near * np.abs(q) * (np.divide(1, r, out=np.zeros_like(r), where=r > 0) + sog.long(r))).sum(axis=1)
+    digits = np.finfo(dtype).eps
+    assert (np.abs(got - expected) <= (4e-9 + 40 * digits) * terms).all()
+    assert near.any()
+
+
+def attack_cells(rng, backend):
+    """A cloud of any kind and size, cut anywhere."""
+    dtype = np.float32 if rng.random() < 0.3 else np.float64
+    P, N = (int(rng.choice([1, 2, 7, 60, 400])) for _ in range(2))
+    check_short(rng, backend, str(rng.choice(list(CLOUDS))), P, N, 10 ** rng.uniform(-1, 2), dtype)
+
+
+def attack_both_parts(rng, backend):
+    """A box of any shape, at any tolerance, against the direct sum."""
+    lo = rng.uniform(-5, 5, 3)
+    hi = lo + 10 ** rng.uniform(-1, 1, 3)
+    P, tol = int(rng.choice([1, 3, 50, 400])), 10 ** rng.uniform(-11, -2)
+    n = tuple(int(m) for m in rng.integers(1, 30, 3))
+    X, q = rng.uniform(lo, hi, (P, 3)), rng.uniform(0.5, 1.5, P)
+    targets = np.concatenate([rng.uniform(lo, hi, (20, 3)), X[:20]])
+    with qf.use_backend(backend):
+        V = qf.cheb.potential(X, q, n=n, domain=tuple(zip(lo, hi)), tol=tol)
+        total = V(targets) + qf.cheb.short_range(X, q, targets, sog=V.sog)
+    expected = oracle.direct(X, q, targets)[0]
+    assert np.linalg.norm(total - expected) <= 4 * tol * np.linalg.norm(expected) + 4 * tol * np.linalg.norm(V(targets))
+
+
+ATTACKS = [attack_cells, attack_both_parts]

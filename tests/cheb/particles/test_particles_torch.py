@@ -1,0 +1,123 @@
+"""Gradients of potentials in positions and charges: forces against the direct sum's, derivatives against differences."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from cheb.particles import oracle
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+CUBE = ((-1, 1),) * 3
+LONG_BOX = ((0, 2), (-1, 5), (3, 4))
+
+
+def charges(rng, P, domain):
+    lo, hi = np.array(domain, float).T
+    return rng.uniform(lo, hi, (P, 3)), rng.choice([-1.0, 1.0], P)
+
+
+def total(X, q, targets, **options):
+    V = qf.cheb.potential(X, q, **options)
+    return V(targets) + qf.cheb.short_range(X, q, targets, sog=V.sog)
+
+
+def relative(got, expected):
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("n", "domain"), [(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE)])
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8, 1e-10])
+def test_forces(rng, n, domain, tol):
+    """Of the energy, in which particles are charges and targets at once, to tol."""
+    X, q = charges(rng, 400, domain)
+    x, charge = torch.tensor(X, requires_grad=True), torch.tensor(q, requires_grad=True)
+    f = total(x, charge, x, n=n, domain=domain, tol=tol)
+    forces, values = torch.autograd.grad((charge * f).sum() / 2, (x, charge))
+    expected, slope = oracle.direct(X, q, X)
+    assert relative(f.detach().numpy(), expected) <= tol
+    assert relative(values.numpy(), expected) <= tol
+    assert relative(forces.numpy(), q[:, None] * slope) <= tol
+
+
+@pytest.mark.parametrize("asked", ["X", "q", "targets", "all"])
+def test_derivatives_of_both_parts(rng, asked):
+    """In any of the arrays, alone or together, and second ones of the long part."""
+    X, q = (torch.tensor(a) for a in charges(rng, 12, LONG_BOX))
+    targets = torch.tensor(charges(rng, 5, LONG_BOX)[0])
+    arrays = {"X": X, "q": q, "targets": targets}
+    for name, a in arrays.items():
+        a.requires_grad_(asked in (name, "all"))
+    options = {"n": (11, 12, 10), "domain": LONG_BOX, "tol": 1e-10}
+    assert torch.autograd.gradcheck(lambda *a: total(*a, **options), tuple(arrays.values()), atol=1e-5)
+    if asked != "targets":
+        long = lambda X, q, targets: qf.cheb.potential(X, q, **options)(targets)  # noqa: E731
+        assert torch.autograd.gradgradcheck(long, tuple(arrays.values()), atol=1e-5)
+
+
+def test_func_grad(rng):
+    X, q = (torch.tensor(a) for a in charges(rng, 20, CUBE))
+    options = {"n": 9, "domain": CUBE, "tol": 1e-6}
+
+    def energy(X, q):
+        return (q * total(X, q, X, **options)).sum()
+
+    leaves = [a.clone().requires_grad_() for a in (X, q)]
+    expected = torch.autograd.grad(energy(*leaves), leaves)
+    for got, e in zip(torch.func.grad(energy, argnums=(0, 1))(X, q), expected):
+        torch.testing.assert_close(got, e)
+    both = [torch.stack([a, 0.9 * a]) for a in (X, q)]
+    for function in (energy, torch.func.grad(energy)):
+        torch.testing.assert_close(
+            torch.vmap(function)(*both), torch.stack([function(*(a[i] for a in both)) for i in range(2)]), rtol=1e-5, atol=1e-9
+        )
+    outside = X.clone()
+    outside[3, 1] = 1.5
+    with pytest.raises(ValueError, match=r"X\[3, 1\] = 1.5"):
+        torch.func.grad(energy)(outside, q)
+
+
+def test_with_and_without_a_gradient(rng):
+    """The same function to tol; all that is computed of it keeps the graph."""
+    X, q = (torch.tensor(a) for a in charges(rng, 200, CUBE))
+    at = torch.tensor(charges(rng, 50, CUBE)[0])
+    options = {"n": (17, 20, 25), "domain": CUBE, "tol": 1e-7}
+    plain = qf.cheb.potential(X, q, **options)
+    assert not plain.core.requires_grad
+    assert isinstance(plain.core, torch.Tensor)
+    same = qf.cheb.potential(X.numpy(), q.numpy(), **options)
+    np.testing.assert_array_equal(plain(at).numpy(), same(at.numpy()))
+    graded = qf.cheb.potential(X.clone().requires_grad_(), q, **options)
+    assert graded.n == plain.n == graded.rank
+    assert relative(graded(at).detach().numpy(), plain(at).numpy()) <= 1e-6
+    x = at[:4, 0].contiguous()
+    for of in (
+        lambda V: V.grid(x, x, x),
+        lambda V: V.value_and_grad(at)[1],
+        lambda V: V.diff(1)(at),
+        lambda V: V.integrate(),
+        lambda V: (2 * V)(at),
+    ):
+        assert of(graded).requires_grad
+        assert relative(of(graded).detach().numpy(), np.asarray(of(plain))) <= 1e-5
+    with torch.no_grad():
+        assert qf.cheb.potential(X.clone().requires_grad_(), q, **options).rank == plain.rank
+
+
+def test_single_precision(rng):
+    X, q = (torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in charges(rng, 200, CUBE))
+    f = total(X, q, X, n=20, domain=CUBE, tol=1e-5)
+    forces = torch.autograd.grad((q * f).sum() / 2, X)[0]
+    expected, slope = oracle.direct(*(a.detach().numpy().astype(float) for a in (X, q, X)))
+    assert f.dtype == forces.dtype == torch.float32
+    assert relative(f.detach().numpy(), expected) <= 2e-5
+    assert relative(forces.numpy(), q.detach().numpy()[:, None] * slope) <= 2e-5
+
+
+def test_kinds_do_not_mix(rng):
+    X, q = charges(rng, 5, CUBE)
+    with pytest.raises(TypeError, match="q is a torch array but X is a numpy array"):
+        qf.cheb.potential(X, torch.tensor(q), n=9, domain=CUBE, tol=1e-6)
+    with pytest.raises(TypeError, match="targets is a numpy array but X is a torch array"):
+        qf.cheb.short_range(torch.tensor(X), torch.tensor(q), X, sog=qf.cheb.coulomb_sog(1e-6, 0.1, 4))

@@ -1,0 +1,261 @@
+// CUDA on the host, for tests: kernels of csrc/**/cuda.cu as g++ compiles them. One block after another, a fiber for each of its threads;
+// each warp runs alone to the next barrier of the block, in an order that the test picks, so that a missing barrier changes the result.
+// Memory starts as NaN. What it cannot show: how memory is fetched, banks, occupancy, the order of memory between blocks, CUDA's rounding.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <new>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "fiber.hpp"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  explicit dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
+
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+struct cudaDeviceProp {
+  char name[16];
+  int major, minor;
+};
+inline const char* cudaGetErrorName(cudaError_t) { return "cudaErrorMemoryAllocation"; }
+inline const char* cudaGetErrorString(cudaError_t) { return "out of memory"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* n) { return *n = 1, cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* at) { return *at = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) { return *p = {"the emulator", 0, 0}, cudaSuccess; }
+inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
+inline cudaError_t cudaMallocAsync(void** data, std::size_t bytes, cudaStream_t) {
+  *data = ::operator new(bytes, std::nothrow);
+  if (!*data) return cudaErrorMemoryAllocation;
+  std::memset(*data, 0xff, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaFreeAsync(void* data, cudaStream_t) { return ::operator delete(data), cudaSuccess; }
+
+namespace quatrefoil::emulator {
+
+enum class Order { forward, reverse, shuffled };
+inline Order order = Order::forward;  // of blocks, warps and lanes
+inline unsigned seed = 1;             // of the shuffles
+
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline std::vector<int> in_order(int n, std::mt19937& random) {
+  std::vector<int> v(std::size_t(n), 0);
+  std::iota(v.begin(), v.end(), 0);
+  if (order == Order::reverse) std::reverse(v.begin(), v.end());
+  if (order == Order::shuffled) std::shuffle(v.begin(), v.end(), random);
+  return v;
+}
+
+class Block {
+ public:
+  static constexpr int kLanes = 32;
+
+  static Block& current() {
+    static Block block;
+    return block;
+  }
+
+  void run(const std::function<void()>& body, std::size_t shared, std::mt19937& random);
+
+  void* shared() { return shared_.get(); }
+  int lane() const { return at_ % kLanes; }
+  void barrier(int line) {
+    Quiet quiet;
+    threads_[at_].line = line;
+    char* const met = &barriers_[threads_[at_].phase ^= 1];
+    arrive(met);
+    leave(State::at_barrier);
+    depart(met);
+  }
+  // Shows v to the lanes of the mask, waits for all of theirs, and returns read(get): get(lane) is theirs, or null outside of the mask.
+  template <class T, class Read>
+  T exchange(unsigned mask, T v, Read read) {
+    static_assert(sizeof(T) <= sizeof(Thread::slot[0]));
+    Quiet quiet;
+    Thread& me = threads_[at_];
+    if (!(mask >> lane() & 1)) throw Error("a shuffle whose mask lacks the lane that calls it");
+    const int side = me.side ^= 1;  // two slots: a lane may be one exchange ahead
+    std::memcpy(me.slot[side], &v, sizeof v);
+    me.mask = mask;
+    char* const met = &warp_barriers_[at_ / kLanes][side];
+    arrive(met);
+    leave(State::at_shuffle);
+    depart(met);
+    return read([&](int other) -> const T* {
+      const bool there = other >= 0 && other < kLanes && (mask >> other & 1);
+      return there ? reinterpret_cast<const T*>(threads_[at_ / kLanes * kLanes + other].slot[side]) : nullptr;
+    });
+  }
+
+ private:
+  enum class State { ready, at_barrier, at_shuffle, done };
+  struct Thread {
+    Fiber fiber;
+    State state;
+    unsigned mask;
+    int side, phase;  // of the next shuffle and barrier
+    int line;         // of the barrier it waits at
+    alignas(16) unsigned char slot[2][16];
+    std::exception_ptr error;
+  };
+
+  static void entry();
+  void leave(State state) {
+    threads_[at_].state = state;
+    threads_[at_].fiber.leave(&main_, main_thread_);
+  }
+  void resume(int i) {
+    at_ = i;
+    threadIdx = {unsigned(i) % blockDim.x, unsigned(i) / blockDim.x % blockDim.y, unsigned(i) / (blockDim.x * blockDim.y)};
+    threads_[i].fiber.resume(&main_);
+    if (threads_[i].error) std::rethrow_exception(threads_[i].error);
+  }
+  void run_warp(int warp, const std::vector<int>& lanes);
+  bool release_shuffle(int i);
+
+  std::vector<Thread> threads_;
+  ucontext_t main_;
+  void* main_thread_ = nullptr;
+  int at_ = 0;
+  std::unique_ptr<unsigned char[]> shared_;
+  const std::function<void()>* body_ = nullptr;
+  char start_, end_, barriers_[2], warp_barriers_[32][2];  // what happens before what, for ThreadSanitizer
+};
+
+inline void Block::entry() {
+  Block& b = current();
+  depart(&b.start_);
+  try {
+    (*b.body_)();
+  } catch (...) {
+    b.threads_[b.at_].error = std::current_exception();
+  }
+  {
+    Quiet quiet;
+    arrive(&b.end_);
+    b.threads_[b.at_].state = State::done;
+  }
+  b.threads_[b.at_].fiber.leave(&b.main_, b.main_thread_);
+}
+
+// Lets the lanes of a shuffle go on where all of its mask have come to it.
+inline bool Block::release_shuffle(int i) {
+  const unsigned mask = threads_[i].mask;
+  const int first = i / kLanes * kLanes;
+  for (int l = 0; l < kLanes; ++l)
+    if (mask >> l & 1) {
+      if (first + l >= int(threads_.size())) return false;
+      const Thread& t = threads_[first + l];
+      if (t.state != State::at_shuffle || t.mask != mask) return false;
+    }
+  for (int l = 0; l < kLanes; ++l)
+    if (mask >> l & 1) threads_[first + l].state = State::ready;
+  return true;
+}
+
+inline void Block::run_warp(int warp, const std::vector<int>& lanes) {
+  const int n = int(threads_.size());
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (const int l : lanes)
+      if (const int i = warp * kLanes + l; i < n && threads_[i].state == State::ready) resume(i), moved = true;
+    for (int i = warp * kLanes; i < std::min(n, (warp + 1) * kLanes); ++i)
+      if (threads_[i].state == State::at_shuffle && release_shuffle(i)) moved = true;
+  }
+}
+
+inline void Block::run(const std::function<void()>& body, std::size_t shared, std::mt19937& random) {
+  Quiet quiet;
+  const std::size_t n = blockDim.x * blockDim.y * blockDim.z;
+  main_thread_ = this_thread(), body_ = &body;
+  shared_.reset(new unsigned char[shared]);
+  std::memset(shared_.get(), 0xff, shared);
+  arrive(&start_);
+  if (threads_.size() != n) threads_ = std::vector<Thread>(n);
+  for (Thread& t : threads_) {
+    t.state = State::ready, t.mask = 0, t.side = t.phase = 0, t.error = nullptr;
+    t.fiber.start(&Block::entry, &main_);
+  }
+  for (;;) {
+    for (const int warp : in_order(int(n + kLanes - 1) / kLanes, random)) run_warp(warp, in_order(kLanes, random));
+    std::size_t waiting = 0, alive = 0;
+    for (const Thread& t : threads_) alive += t.state != State::done, waiting += t.state == State::at_barrier;
+    if (!alive) break;
+    if (waiting != alive)
+      throw Error(std::to_string(waiting) + " of " + std::to_string(alive) + " threads wait at a barrier, the others in a shuffle");
+    if (alive != n) throw Error("a barrier that " + std::to_string(n - alive) + " threads have left out");
+    for (Thread& t : threads_) {
+      if (t.line != threads_[0].line)
+        throw Error("threads wait at two barriers, of line " + std::to_string(threads_[0].line) + " and line " + std::to_string(t.line));
+      t.state = State::ready;
+    }
+  }
+  for (Thread& t : threads_) t.fiber.end();
+  depart(&end_);
+}
+
+inline void* shared_memory() { return Block::current().shared(); }
+
+// Kernels of one launch after the other, of one call at a time.
+inline void launch(dim3 grid, dim3 block, std::size_t shared, const std::function<void()>& body) {
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (block.x * block.y * block.z > 1024 || block.z > 64 || grid.y > 65535 || grid.z > 65535 || shared > 163 << 10)
+    throw Error("a launch over the limits of sm_80: blocks of 1024 threads, grids of 65535 in y and z, 163 KB of shared memory");
+  std::mt19937 random(seed);
+  gridDim = grid, blockDim = block;
+  for (const int i : in_order(int(grid.x * grid.y * grid.z), random)) {
+    const auto at = unsigned(i);
+    blockIdx = {at % grid.x, at / grid.x % grid.y, at / (grid.x * grid.y)};
+    Block::current().run(body, shared, random);
+  }
+}
+
+// The word of another lane: NaN where the mask lacks it.
+inline unsigned shuffled(unsigned mask, unsigned v, int from, bool keep) {
+  return Block::current().exchange(mask, v, [&](auto get) {
+    const unsigned* const other = get(from);
+    return keep ? v : other ? *other : 0xffffffffu;
+  });
+}
+
+}  // namespace quatrefoil::emulator
+
+inline void __syncthreads(int line = __builtin_LINE()) { quatrefoil::emulator::Block::current().barrier(line); }
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long by) { return __atomic_fetch_add(to, by, __ATOMIC_RELAXED); }
+inline unsigned __shfl_up_sync(unsigned mask, unsigned v, int by) {
+  const int lane = quatrefoil::emulator::Block::current().lane();
+  return quatrefoil::emulator::shuffled(mask, v, lane - by, lane < by);
+}
+inline unsigned __shfl_xor_sync(unsigned mask, unsigned v, int with) {
+  const int lane = quatrefoil::emulator::Block::current().lane();
+  return quatrefoil::emulator::shuffled(mask, v, lane ^ with, false);
+}

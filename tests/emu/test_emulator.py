@@ -1,0 +1,208 @@
+"""The kernels for GPUs on the host: in any order of their threads the same bits, and no barrier that could be left out."""
+
+import re
+import types
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import all_cases, build, call_of, flat, graded, made, op_of, vjp_of
+from emu import backend as emulator
+from emu import build as emu_build
+from namespaces import forget_plans
+from quatrefoil import _arrays, _backends
+
+pytestmark = pytest.mark.skipif(not emulator.ASKED, reason=str(emulator.reason()))
+
+ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
+CASES = [(family, case) for family, case in all_cases() if op_of(family, case.op).key in emulator.OPS]
+
+
+def results(family, case, arguments, keywords, grads):
+    """Everything that an op and its adjoint give for those arguments."""
+    value = call_of(family, case)(*arguments, **keywords)
+    op = op_of(family, case.op)
+    given = dict(keywords)
+    inputs = arguments + [given.pop(a.name, None) for a in op.inputs[len(arguments) :]]
+    adjoint = vjp_of(family, case)(*inputs, grads if len(grads) > 1 else grads[0], **given) if op.adjoint else ()
+    return [*made(value), *flat(adjoint)]
+
+
+def drawn(family, case, rng, precision="float64"):
+    """A case's arguments, keywords and gradients of its results."""
+    arguments, keywords = build(family, case, rng, precision)
+    shapes = graded(op_of(family, case.op), call_of(family, case)(*arguments, **keywords))
+    return arguments, keywords, tuple(rng.standard_normal(y.shape).astype(y.dtype) for y in shapes)
+
+
+@pytest.fixture(autouse=True)
+def in_order_again():
+    yield
+    emulator.module().run_in_order(0, 1)
+
+
+@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+def test_any_order_gives_the_same_bits(family, case, rng):
+    given = drawn(family, case, rng, "float32")
+    with qf.use_backend("emulator"):
+        first, *others = (
+            emulator.module().run_in_order(order, int(rng.integers(2**31))) or results(family, case, *given) for order in ORDERS.values()
+        )
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_an_op_has_its_adjoint():
+    for noun in emu_build.NOUNS:
+        for name in emu_build.ops(noun):
+            op = op_of(noun.parent.name, name.removesuffix("_vjp"))
+            assert op.adjoint is None or op.adjoint.key in emulator.OPS, op.key
+            assert hasattr(getattr(emulator.module(), noun.parent.name), name)
+
+
+DIVERGENT = {
+    "returns before": "a barrier that 1 threads have left out",
+    "skips the last": "a barrier that 32 threads have left out",
+    "skips the first": "threads wait at two barriers, of line",
+    "waits elsewhere": "threads wait at two barriers, of line",
+    "waits once more": "a barrier that 64 threads have left out",
+    "barrier against shuffle": "15 of 96 threads wait at a barrier, the others in a shuffle",
+    "shuffle of some": "0 of 84 threads wait at a barrier, the others in a shuffle",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_barrier_that_some_threads_do_not_come_to_is_an_error(order, rng):
+    """Which a GPU need not show: there it hangs, or goes on as if nothing were."""
+    module = emulator.module()
+    assert set(module.planted) == {"uniform", *DIVERGENT}
+    module.run_in_order(ORDERS[order], int(rng.integers(2**31)))
+    for name, error in DIVERGENT.items():
+        with pytest.raises(RuntimeError, match=error):
+            module.planted[name]()
+        module.planted["uniform"]()  # what has failed leaves nothing behind
+
+
+BARRIERS = [
+    (path, found.start())
+    for noun in emu_build.NOUNS
+    for path in sorted(noun.glob("cuda*"))
+    for found in re.finditer(r"^ +__syncthreads\(\);", path.read_text(), re.M)
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "at"), BARRIERS, ids=[f"{p.parent.name}-{p.name}-{p.read_text().count(chr(10), 0, at) + 1}" for p, at in BARRIERS]
+)
+def test_a_barrier_that_is_left_out_is_noticed(path, at, rng, monkeypatch):
+    """By an error of the emulator, a NaN, or results that depend on the order, in one of the noun's cases."""
+    text = path.read_text()
+    family, noun = path.parent.parent.name, path.parent.name
+    cases = [case for f, case in CASES if f == family and op_of(f, case.op).noun == noun]
+    planted = emulator.load(emu_build.build(planted=(path, text[:at] + text[at:].replace("__syncthreads();", "", 1))))
+    monkeypatch.setattr(emulator, "module", lambda: planted)
+    forget_plans()  # which remember their kernels
+
+    def shows(case):
+        given = (family, case, *drawn(family, case, rng))
+        with qf.use_backend("emulator"):
+            try:
+                first, *others = (planted.run_in_order(order, 7) or results(*given) for order in ORDERS.values())
+            except RuntimeError:
+                return True
+        return any(not np.array_equal(a, b) for other in others for a, b in zip(first, other)) or any(np.isnan(a).any() for a in first)
+
+    try:
+        assert any(map(shows, cases))
+    finally:
+        forget_plans()
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+@pytest.mark.parametrize("options", [{"num_iter": 64}, {"solver": "exact"}, {"num_iter": 0}], ids=["chebyshev", "exact", "none"])
+def test_states_that_gka_begins_with(tokens, options, rng):
+    """Which no case has, on any schedule, against the host's kernel; H_0 has a skew part, of which nothing is known afterwards."""
+    B, heads, D = 2, 2, 9
+    q, k, v = rng.standard_normal((3, B, tokens, heads, D)) / np.sqrt(D)
+    alpha, g, gk = rng.uniform(size=(3, B, tokens, heads)) * np.array([1, -0.1, -0.1])[:, None, None, None]
+    roots, skew, U = rng.standard_normal((3, B, heads, D, D))
+    state = (roots @ roots.swapaxes(-1, -2) / D + skew - skew.swapaxes(-1, -2), U)
+    keywords = {"ridge_strength": 0.1, "initial_state": state, "output_final_state": True, **options}
+    grads = (rng.standard_normal(q.shape), *rng.standard_normal((2, B, heads, D, D)))
+
+    def everything():
+        value = qf.ssm.gka(q, k, v, alpha, g, gk, **keywords)
+        return [*made(value), *qf.ssm.gka_vjp(q, k, v, alpha, g, gk, grads, **keywords)]
+
+    expected = everything()
+    with qf.use_backend("emulator"):
+        first, *others = (emulator.module().run_in_order(order, 7) or everything() for order in ORDERS.values())
+    for e, a, *more in zip(expected, first, *others, strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=2e-13 * np.abs(e).max(initial=0))  # 1000 eps, for a condition number of 11
+        for b in more:
+            np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- from arrays on a device to a kernel, with NumPy's in their place
+
+
+class Array(np.ndarray):
+    """Taken for CuPy's."""
+
+
+@pytest.fixture
+def for_cupy(monkeypatch):
+    class Device:
+        id = 1
+        entered = 0
+
+        def __enter__(self):
+            self.entered += 1
+
+        def __exit__(self, *error):
+            pass
+
+    device, kind = Device(), _arrays.kind
+    monkeypatch.setattr(Array, "device", device, raising=False)
+    monkeypatch.setattr(_arrays, "kind", lambda x: "cupy" if isinstance(x, Array) else kind(x))
+    monkeypatch.setattr(_arrays, "device", lambda x: "cuda:1" if isinstance(x, Array) else "cpu")
+    library = types.SimpleNamespace(empty=lambda shape, dtype: np.empty(shape, dtype).view(Array), may_share_memory=np.may_share_memory)
+    monkeypatch.setitem(__import__("sys").modules, "cupy", library)
+    monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
+    monkeypatch.setattr(_backends.cuda, "kernel", emulator.kernel)
+    forget_plans()
+    yield device
+    forget_plans()
+
+
+def test_cupy_arrays_get_to_a_kernel(for_cupy, rng):
+    a, b, grad = (0.9 * rng.standard_normal(shape) for shape in ((1, 70), (3, 70), (3, 70)))
+    there = [x.view(Array) for x in (a, b, grad)]
+    got = qf.ssm.linear_scan(*there[:2])
+    assert isinstance(got, Array)
+    assert for_cupy.entered == 1
+    np.testing.assert_allclose(got, qf.ssm.linear_scan(a, b), rtol=0, atol=1e-12 * np.abs(got).max())
+    out = np.empty_like(there[1])
+    assert qf.ssm.linear_scan(*there[:2], out=out) is out
+    np.testing.assert_array_equal(out, got)
+    da, db = qf.ssm.linear_scan_vjp(*there)
+    for g, e in zip((da, db), qf.ssm.linear_scan_vjp(a, b, grad)):
+        assert isinstance(g, Array)
+        assert g.shape == e.shape
+        np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(e).max())
+
+
+@pytest.mark.torch
+def test_tensors_get_to_a_kernel(rng):
+    torch = pytest.importorskip("torch")
+    a, b = (torch.from_numpy(0.9 * rng.standard_normal(shape)).requires_grad_() for shape in ((1, 70), (3, 70)))
+    with qf.use_backend("emulator"):
+        h = qf.ssm.linear_scan(a, b)
+        h.square().sum().backward()
+    expected = qf.ssm.linear_scan(a.detach(), b.detach())
+    torch.testing.assert_close(h, expected, rtol=0, atol=float(1e-12 * expected.abs().max()))
+    da, db = qf.ssm.linear_scan_vjp(a.detach(), b.detach(), 2 * expected)
+    for got, wanted in ((a.grad, da), (b.grad, db)):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=float(1e-11 * wanted.abs().max()))

@@ -1,0 +1,117 @@
+"""The libraries of arrays on a GPU, for test_gpu.py. In a dry run (QUATREFOIL_GPU_DRY=1) the host stands in for it: tensors of its own, and
+for CuPy arrays of array-api-strict on a device that is not the host's; backend "array" for kernels. A stream is then the only one, and a
+graph what was computed at once."""
+
+import contextlib
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from namespaces import mapped
+
+DRY = os.environ.get("QUATREFOIL_GPU_DRY", "") not in ("", "0")
+
+
+class Torch:
+    errors = (MemoryError, RuntimeError)  # torch's own is a RuntimeError
+
+    def __init__(self):
+        torch = pytest.importorskip("torch")
+        if not (DRY or torch.cuda.is_available()):
+            pytest.skip("PyTorch finds no GPU here")
+        self.torch, self.devices = torch, ["cpu"] if DRY else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        self.device = self.devices[0]
+        self.other = "meta" if DRY else self.devices[1] if len(self.devices) > 1 else "cpu"
+
+    def there(self, x):
+        return mapped(np.ndarray, lambda a: self.torch.from_numpy(a.copy()).to(self.device), x)
+
+    def back(self, x):
+        return mapped(self.torch.Tensor, lambda t: t.detach().cpu().resolve_conj().resolve_neg().numpy(), x)
+
+    def elsewhere(self, x):
+        return x.to(self.other)
+
+    @contextlib.contextmanager
+    def aside(self):
+        """A stream of its own, on this device, over which the caller need not wait for anything."""
+        if DRY:
+            with qf.use_backend("array"):
+                yield
+            return
+        side = self.torch.cuda.Stream(self.device)
+        with self.torch.cuda.device(self.device), self.torch.cuda.stream(side):
+            yield
+        side.synchronize()
+
+    def enormous(self):
+        """An array of 2^46 zeros that takes no memory."""
+        return self.torch.zeros(1, 1, device=self.device).expand(1 << 23, 1 << 23)
+
+    def captured(self, run):
+        """(result, replay) of a call in a CUDA graph."""
+        if DRY:
+            return run(), lambda: None
+        graph = self.torch.cuda.CUDAGraph()
+        with self.torch.cuda.graph(graph):
+            result = run()
+        return result, graph.replay
+
+
+class CuPy:
+    errors = (MemoryError,)
+
+    def __init__(self, stand_in):
+        if DRY:
+            self._there, self._back = stand_in()
+            self.devices = ["cuda:1"]
+        else:
+            if not importlib.util.find_spec("cupy"):
+                pytest.skip("CuPy is not installed")
+            pytest.importorskip("array_api_compat")
+            import cupy
+
+            if not cupy.cuda.is_available():
+                pytest.skip("CuPy finds no GPU here")
+            self.cupy, self.devices = cupy, [f"cuda:{i}" for i in range(cupy.cuda.runtime.getDeviceCount())]
+            self._there = lambda x: mapped(np.ndarray, cupy.asarray, x)
+            self._back = lambda x: mapped(cupy.ndarray, cupy.asnumpy, x)
+        self.device = self.devices[0]
+
+    def there(self, x):
+        return self._there(x)
+
+    def back(self, x):
+        return self._back(x)
+
+    def elsewhere(self, x):
+        if DRY or len(self.devices) < 2:
+            return self._back(x)
+        with self.cupy.cuda.Device(1):
+            return self.cupy.asarray(x)
+
+    @contextlib.contextmanager
+    def aside(self):
+        if DRY:
+            yield
+            return
+        with self.cupy.cuda.Device(int(self.device[5:])), self.cupy.cuda.Stream(non_blocking=True) as side:
+            yield
+            side.synchronize()
+
+    def enormous(self):
+        return None if DRY else self.cupy.broadcast_to(self.cupy.zeros((1, 1), np.float32), (1 << 23, 1 << 23))
+
+    def captured(self, run):
+        if DRY:
+            return run(), lambda: None
+        stream = self.cupy.cuda.get_current_stream()
+        stream.begin_capture()
+        try:
+            result = run()
+        finally:
+            graph = stream.end_capture()
+        return result, lambda: graph.launch(stream)

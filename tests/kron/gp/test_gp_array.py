@@ -1,0 +1,81 @@
+"""The array code's own solvers: iterations where a matrix would be too large, NaN where the host raises."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from kron.gp import oracle
+from kron.gp.cases import factor
+from quatrefoil.kron.gp import _array
+
+
+def system(rng, shape, kind, cells, share=0.7):
+    N = int(np.prod(shape))
+    y, noise = rng.standard_normal((3, N)), rng.uniform(0.1, 1, N if cells else 1)
+    mask = {"none": None, "shared": rng.random(N) < share, "rows": rng.random((3, N)) < share}[kind]
+    if mask is not None:
+        y[~np.broadcast_to(mask, y.shape)] = np.nan
+    return [factor(rng, n) for n in shape], y, noise, mask
+
+
+@pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.parametrize("kind", ["none", "shared", "rows"])
+@pytest.mark.parametrize("share", [0.1, 0.7, 1.0])
+def test_iterations_where_there_are_many_cells(kind, cells, share, rng, monkeypatch):
+    monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
+    factors, y, noise, mask = system(rng, (5, 4, 3), kind, cells, share)
+    expected = oracle.gp_solve(factors, y, noise, mask)
+    for start in (None, rng.standard_normal(y.shape)):
+        alpha = _array.gp_solve(np, factors, y, noise, mask, start, 1e-10)
+        np.testing.assert_allclose(alpha, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+def test_a_residual_that_is_too_large_is_nan(rng, monkeypatch):
+    monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
+    monkeypatch.setattr(_array, "ITERATIONS", 1)
+    factors, y, noise, mask = system(rng, (6, 7), "shared", False)
+    assert np.isnan(_array.gp_solve(np, factors, y, noise * 1e-3, mask, None, 1e-12)).all()
+
+
+def refused(rng, what):
+    factors, y, noise, mask = system(rng, (4, 3), "none", False)
+    if what == "asymmetric":
+        factors[0][0, 1] += 0.1
+    if what == "indefinite":
+        factors[1] = factors[1] - 5 * np.eye(3)
+    if what == "NaN":
+        factors[0][2, 2] = np.nan
+    if what == "noise":
+        noise = -noise
+    if what == "singular":
+        factors[0], noise = np.ones((4, 4)), 0 * noise
+    return factors, y, noise, mask
+
+
+@pytest.mark.parametrize("what", ["asymmetric", "indefinite", "NaN", "noise", "singular"])
+def test_nan_where_the_host_raises(what, rng):
+    given = refused(rng, what)
+    assert np.isnan(_array.gp_solve(np, *given, None, 1e-10)).all()
+    nll, error = _array.gp_nll(np, *given, None, "exact", 16, 0, 1e-10, True)
+    assert np.isnan(nll).all()
+    assert (error == 0).all()
+    (dfactors, dy, dnoise, *_) = _array.gp_nll_vjp(np, *given, None, np.ones(3), "exact", 16, 0, 1e-10, False)
+    assert all(np.isnan(g).all() for g in (*dfactors, dy, dnoise))
+
+
+def test_nan_stays_in_its_row(rng):
+    factors, y, noise, mask = system(rng, (4, 3), "none", False)
+    expected = oracle.gp_solve(factors, y, noise, mask)
+    y[1, 5] = np.inf
+    got = _array.gp_solve(np, factors, y, noise, mask, None, 1e-10)
+    assert np.isnan(got[1]).all()
+    np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9)
+
+
+def test_kronecker_products_of_matrices(rng):
+    """What blocks are made of is what numpy.kron gives."""
+    factors, _, noise, _ = system(rng, (3, 2, 4), "none", True)
+    (_, _, C), *rest = _array._blocks(np, _array._system(np, factors, noise, None), None, 24)
+    assert not rest
+    np.testing.assert_allclose(C[0], functools.reduce(np.kron, factors) + np.diag(noise), rtol=1e-13, atol=1e-15)

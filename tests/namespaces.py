@@ -1,0 +1,155 @@
+"""The namespaces that the compositions of backend "array" are tried over: NumPy arrays go in and come out, whatever is in between.
+
+array-api-strict has the standard's functions alone, and devices that do not mix: all of a call's arrays lie on one that is not the default,
+so that an array made without ``device=`` is an error here as it would be on a GPU.
+"""
+
+import collections
+import contextlib
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import build, call_of, exact, flat, graded, in_precision, made, op_of, tolerance, vjp_of
+from quatrefoil import _backends
+from quatrefoil._spec import FAMILIES
+
+array = _backends.array
+NAMESPACES = [
+    "numpy",
+    pytest.param("numpy-float32", marks=pytest.mark.slow),
+    pytest.param("strict", marks=pytest.mark.slow),
+    pytest.param("torch", marks=pytest.mark.torch),
+]
+WALKS = ("wos.walk", "wos.stars", "wos.media")
+
+
+def thinned(cases, every):
+    """Of random walks, of which one case is some thousand calls of a namespace's functions, one in ``every``; of other ops all."""
+    before, kept = collections.Counter(), []
+    for family, case in cases:
+        key = op_of(family, case.op).key
+        if key not in WALKS or before[key] % every == 0:
+            kept.append((family, case))
+        before[key] += 1
+    return kept
+
+
+def alike_cases(cases):
+    """(family, case, namespace): of random walks one in four over NumPy in a plain run, and one in 16 over the others."""
+    found = []
+    for entry in NAMESPACES:
+        namespace, marks = (entry, ()) if isinstance(entry, str) else (entry.values[0], entry.marks)
+        some = thinned(cases, 4 if namespace == "numpy" else 16)
+        for family, case in cases if namespace == "numpy" else some:
+            slow = () if (family, case) in some else (pytest.mark.slow,)
+            found.append(pytest.param(family, case, namespace, marks=(*marks, *slow), id=f"{namespace}-{family}.{case}"))
+    return found
+
+
+def _strict():
+    xp = pytest.importorskip("array_api_strict")
+    device, host = xp.Device("device1"), xp.Device("CPU_DEVICE")
+    return xp, lambda x: xp.asarray(x.copy(), device=device), lambda x: np.asarray(x.to_device(host))
+
+
+def _torch():
+    torch, xp = pytest.importorskip("torch"), pytest.importorskip("array_api_compat.torch")
+    return xp, lambda x: torch.from_numpy(x.copy()), lambda x: x.resolve_conj().resolve_neg().numpy()
+
+
+def mapped(kind, function, x):
+    """``x`` with the function of all arrays of that kind in it."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(mapped(kind, function, item) for item in x)
+    return function(x) if isinstance(x, kind) else x
+
+
+def forget_plans():
+    for family in FAMILIES.values():
+        for op in family:
+            op.plans.clear()
+
+
+@contextlib.contextmanager
+def composing(name):
+    """Every call of backend "array" on NumPy arrays computes in that namespace."""
+    find = array.kernel
+    if name != "numpy":
+        xp, there, back = _strict() if name == "strict" else _torch()
+
+        def found(op):
+            compute = find(op)
+            return compute and (
+                lambda _, *given: mapped(object, lambda r: None if r is None else back(r), compute(xp, *mapped(np.ndarray, there, given)))
+            )
+
+        array.kernel = found
+    forget_plans()  # which remember their compositions
+    try:
+        with qf.use_backend("array"):
+            yield
+    finally:
+        array.kernel = find
+        forget_plans()
+
+
+def composed_ops():
+    """Every op of the tables that has a composition, and so for its adjoint."""
+    return {op.key for family in FAMILIES.values() for op in family if array.kernel(op)}
+
+
+def call_with_adjoint(family, case, arguments, keywords, grads, there=lambda x: x, back=lambda x: x):
+    """The arrays of a result, and of the gradients. ``there`` and ``back``: NumPy arrays to those of the call, and back."""
+    op = op_of(family, case.op)
+    names = {a.name for a in op.inputs}
+    inputs = there(arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]])
+    options = {k: there(v) for k, v in keywords.items() if k not in names}
+    result = back(call_of(family, case)(*there(arguments), **{k: there(v) for k, v in keywords.items()}))
+    if op.adjoint is None:
+        return made(result), []
+    given = there(tuple(grads(i, y) for i, y in enumerate(graded(op, result))))
+    gradients = back(vjp_of(family, case)(*inputs, given if len(op.graded) > 1 else given[0], **options))
+    return made(result), list(flat(gradients))
+
+
+def check_alike(family, case, rng, namespace):
+    """Value and all gradients of a composition against those of the host's kernel, number by number, relative to all of them."""
+    name, _, precision = namespace.partition("-")
+
+    def composed(*given):
+        with composing(name):
+            return call_with_adjoint(family, case, *given)
+
+    check_like_the_host(family, case, rng, precision or "float64", composed)
+
+
+def check_like_the_host(family, case, rng, precision, call):
+    """The same of any way to call: (arguments, keywords, gradients of results) -> the arrays of a result and of the gradients."""
+    arguments, keywords = build(family, case, rng, precision)
+    drawn = {}
+
+    def grads(i, y):
+        if i not in drawn:
+            drawn[i] = np.asarray(rng.standard_normal(y.shape) + (1j * rng.standard_normal(y.shape) if np.iscomplexobj(y) else 0))
+            drawn[i] = in_precision(family, case, [drawn[i]], {}, precision)[0][0]
+        return drawn[i] if y.dtype in (np.float32, np.complex64) or precision == "float64" else exact(drawn[i])
+
+    got = call(arguments, keywords, grads)
+    wide = in_precision(family, case, arguments, keywords, "float64")  # the same numbers
+    expected = call_with_adjoint(family, case, *wide, grads)
+    op = op_of(family, case.op)
+    for g, e, of in zip(got, expected, (op, op.adjoint), strict=True):
+        assert [(x.shape, np.iscomplexobj(x)) for x in g] == [(x.shape, np.iscomplexobj(x)) for x in e]
+        for a, b in zip(g, e):
+            np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+        off, size = _size(exact(a) - exact(b) for a, b in zip(g, e)), _size(e)
+        allowed = 0 if of is None else tolerance(of, precision)
+        if off > allowed * size and of is op.adjoint:  # terms of sums may cancel, hardly those of gradients of one sign
+            size = max(size, _size(call_with_adjoint(family, case, *wide, lambda i, y: np.abs(z := grads(i, y)).astype(z.dtype))[1]))
+        assert off <= allowed * size + np.finfo(precision).tiny
+
+
+def _size(arrays):
+    return sum(x.size**0.5 * np.linalg.norm(np.nan_to_num(exact(x))) for x in arrays)

@@ -1,0 +1,170 @@
+"""What only a GPU can show, by the libraries whose arrays lie on one: ``pytest -m gpu``, or all of ``.ci/gpu``. In a dry run the same text
+is tried on the host (gpu.py)."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import all_cases, build, call_of, flat, graded, made, op_of, tolerance
+from gpu import DRY, CuPy, Torch
+from namespaces import call_with_adjoint, check_like_the_host, composed_ops, forget_plans
+from quatrefoil import _arrays, _backends
+from quatrefoil._spec import FAMILIES
+
+pytestmark = pytest.mark.gpu
+
+SMALL = 20_000  # numbers of a case's arguments
+
+
+def _numbers(case):
+    arguments, keywords = case.make(np.random.default_rng(0))
+    return sum(a.size for a in flat([*arguments, *keywords.values()]))
+
+
+def _cases():
+    """Of every op that runs on a device the small cases; in a dry run the smallest that has numbers."""
+    there = composed_ops() | ({op.key for family in FAMILIES.values() for op in family if _on_cuda(op)})
+    found = {}
+    for family, case in all_cases():
+        if op_of(family, case.op).key in there:
+            found.setdefault((family, case.op), []).append((_numbers(case), case))
+    for (family, _), cases in found.items():
+        if DRY:
+            yield family, min(((n, c) for n, c in cases if n), key=lambda e: e[0])[1]
+        else:
+            yield from ((family, c) for n, c in cases if n <= SMALL or n == min(m for m, _ in cases))
+
+
+def _on_cuda(op):
+    return _backends.cuda.reason() is None and _backends.cuda.kernel(op) is not None
+
+
+CASES = list(_cases())
+FIRST = list({(family, case.op): (family, case) for family, case in reversed(CASES)}.values())
+KERNELS = [(family, case) for family, case in FIRST if DRY or _on_cuda(op_of(family, case.op))]
+
+
+def over(cases):
+    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
+
+
+@pytest.fixture(params=["torch", "cupy"])
+def library(request):
+    forget_plans()
+    yield Torch() if request.param == "torch" else CuPy(lambda: request.getfixturevalue("strict_for_cupy"))
+    forget_plans()
+
+
+def on_device(library, family, case):
+    """A call with its adjoint there, in a stream of its own."""
+
+    def call(arguments, keywords, grads):
+        with library.aside():
+            return call_with_adjoint(family, case, arguments, keywords, grads, library.there, library.back)
+
+    return call
+
+
+@over(CASES)
+@pytest.mark.parametrize("precision", ["float64"] if DRY else ["float32", "float64"])
+def test_like_the_host(family, case, precision, library, rng):
+    """Values and gradients, number by number, relative to all of them; twice to the same bits."""
+    found = []
+
+    def twice(arguments, keywords, grads):
+        found.extend(on_device(library, family, case)(arguments, keywords, grads) for _ in range(2))
+        return found[0]
+
+    check_like_the_host(family, case, rng, precision, twice)
+    for first, second in zip(*found):
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@over(KERNELS)
+def test_graphs(family, case, library, rng):
+    """A call that is captured computes nothing, and each replay the same bits as a plain call."""
+    arguments, keywords = build(family, case, rng, "float32")
+    there, options = library.there(arguments), {k: library.there(v) for k, v in keywords.items()}
+    with library.aside():
+        expected = made(library.back(call_of(family, case)(*there, **options)))  # the first call may set an attribute of a kernel
+        result, replay = library.captured(lambda: call_of(family, case)(*there, **options))
+        for _ in range(2):
+            replay()
+        got = made(library.back(result))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@over(FIRST)
+def test_autograd(family, case, rng):
+    """Tensors' gradients are those of the adjoint."""
+    library = Torch()
+    torch = library.torch
+    op = op_of(family, case.op)
+    if op.adjoint is None:
+        pytest.skip("not differentiable")
+    arguments, keywords = build(family, case, rng, "float64")
+    leaves = []
+
+    def leaf(x):
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(leaf, x))
+        if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
+            return x
+        leaves.append(x.requires_grad_())
+        return x
+
+    names, first = [a.name for a in op.inputs], len(arguments)
+    with library.aside():
+        inputs = library.there(arguments + [keywords.get(name) for name in names[first:]])
+        inputs = [leaf(x) if a.has_gradient else x for a, x in zip(op.inputs, inputs)]
+        more = {name: x for name, x in zip(names[first:], inputs[first:]) if x is not None}
+        options = {k: library.there(v) for k, v in keywords.items() if k not in names}
+        results = graded(op, call_of(family, case)(*inputs[:first], **more, **options))
+        got = library.back(torch.autograd.grad(results, leaves, [torch.ones_like(y) for y in results]))
+        expected = call_with_adjoint(family, case, arguments, keywords, lambda i, y: np.ones_like(y), library.there, library.back)[1]
+    size = np.sqrt(sum(np.linalg.norm(e) ** 2 for e in expected))
+    for g, e in zip(got, expected, strict=True):
+        assert g.shape == e.shape
+        assert np.linalg.norm(g - e) <= 2 * tolerance(op.adjoint, "float64") * size
+
+
+def test_devices(library, rng):
+    """On every device of the machine, whichever is the current one; a mix is an error."""
+    b = rng.standard_normal((3, 70))
+    a = 0.9 * np.tanh(rng.standard_normal((3, 70)))
+    expected = qf.ssm.linear_scan(a, b)
+    for device in library.devices:
+        library.device = device
+        with library.aside():
+            given = library.there([a, b])
+        for within in (library.aside(), qf.use_backend("array")):
+            with within:
+                result = qf.ssm.linear_scan(*given)
+                assert _arrays.device(result) == device
+                np.testing.assert_allclose(library.back(result), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    with pytest.raises(TypeError, match=r"linear_scan: .*(on one device|of one kind|is on|array)"):
+        qf.ssm.linear_scan(given[0], library.elsewhere(given[1]))
+
+
+def test_out_of_memory(library, rng):
+    """The library's own error, and the next call is as ever."""
+    enormous = library.enormous()
+    if enormous is None:
+        pytest.skip("the stand-in has no memory of its own")
+    a, b = 0.9 * np.tanh(rng.standard_normal((3, 70))), rng.standard_normal((3, 70))
+    expected = qf.ssm.linear_scan(a, b)
+    for _ in range(2):
+        with library.aside():
+            with pytest.raises(library.errors, match=r"(?i)memory|allocat"):
+                qf.ssm.linear_scan(enormous[:1], enormous)
+            result = library.back(qf.ssm.linear_scan(*library.there([a, b])))
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+def test_config_names_the_device():
+    if DRY or _backends.cuda._module() is None:
+        pytest.skip("built without CUDA")
+    assert qf.config()["cuda"]["reason"] is None
+    assert "sm_" in qf.config()["cuda"]["device"]

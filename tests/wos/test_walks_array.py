@@ -1,0 +1,196 @@
+"""Random walks by backend "array" in domains that the cases of the ops do not come into, where kernels take bounds of distances, and what
+they ask of a user's functions and of a device."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil import _array_tools, _backends, wos
+from quatrefoil.wos.walk import _array_paths, _array_words
+from wos.walk import oracle
+
+SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+HOLE = 0.5 + 0.1 * np.array([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]])
+TETRAHEDRON = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]), np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+
+
+def u(X):
+    return X[:, 0] + 2 * X[:, 1] * X[:, 0] - 0.5
+
+
+def in_square(rng, n, d=2):
+    return rng.uniform(0.1, 0.35, (n, d))
+
+
+def _half_discs(rng):
+    return wos.Polygon(SQUARE, holes=[HOLE]), in_square(rng, 5), {"dirichlet": u, "epsilon": 1e-4}
+
+
+def _half_discs_in_pairs(rng):
+    return wos.Polygon(SQUARE), in_square(rng, 4), {"dirichlet": u, "gradient": True}
+
+
+def _polygons(rng):
+    rings = [SQUARE, SQUARE * [1, 0.5], HOLE]
+    values = [rng.standard_normal(len(r)) for r in rings]
+    X = np.stack([r.mean(axis=0) + 0.02 * rng.standard_normal((3, 2)) for r in rings])
+    return wos.Polygon(rings), X, {"dirichlet": wos.PerVertex(values)}
+
+
+def _source(rng):
+    return wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4), {"dirichlet": u, "source": 1.0, "screening": 3.0}
+
+
+def _mesh(rng):
+    g = wos.PerVertex(rng.standard_normal(4))
+    return wos.TriangleMesh(*TETRAHEDRON), in_square(rng, 4, 3) * 0.6, {"dirichlet": g, "source": 1.0, "gradient": True}
+
+
+def _outside_of_a_mesh(rng):
+    g = wos.PerVertex(rng.standard_normal(4))
+    return wos.TriangleMesh(*TETRAHEDRON), 1 + rng.random((4, 3)), {"dirichlet": g, "exterior": True, "max_steps": 200}
+
+
+def _outside_of_a_box(rng):
+    return wos.Box([0.0] * 3, [1.0, 0.5, 0.7]), -1 - rng.random((3, 3)), {"dirichlet": 1.0, "exterior": True, "gradient": True}
+
+
+def _field(rng):
+    t = np.linspace(-1.2, 1.2, 41)
+    r = np.sqrt(t[:, None] ** 2 + t**2)
+    return wos.SDF(r - 1, box=((-1.2, -1.2), (1.2, 1.2))), oracle.disc_points(rng, 4, 0.8), {"dirichlet": u, "source": 1.0}
+
+
+def _walls(rng):
+    where = np.array([True, False, True, True])
+    return wos.Polygon(SQUARE), in_square(rng, 4), {"dirichlet": u, "neumann": (where, 0.5), "source": 1.0, "max_steps": 100}
+
+
+def _robin(rng):
+    where = np.array([True, False, True, True])
+    options = {"dirichlet": 1.0, "robin": (where, 2.0, 1.0), "gradient": True, "max_steps": 60}
+    return wos.Polygon(SQUARE), in_square(rng, 3), options
+
+
+def _facets(rng):
+    where = np.array([True, False, True, True])
+    options = {"dirichlet": 1.0, "neumann": (where, 1.0), "gradient": True, "max_steps": 60}
+    return wos.TriangleMesh(*TETRAHEDRON), in_square(rng, 2, 3) * 0.6, options
+
+
+def _medium(rng):
+    options = {"dirichlet": u, "source": 1.0, "diffusion": lambda X: 2 + np.sin(X[:, 0]), "gradient": True}
+    return wos.Polygon(SQUARE), in_square(rng, 4), options
+
+
+def _cached(rng):
+    return wos.Polygon(SQUARE), rng.uniform(0.2, 0.8, (30, 2)), {"dirichlet": u, "cache": "harmonic"}
+
+
+PROBLEMS = [_half_discs, _half_discs_in_pairs, _polygons, _source, _mesh, _outside_of_a_mesh, _outside_of_a_box, _field]
+PROBLEMS += [_walls, _robin, _facets, _medium, _cached]
+
+
+def _arrays_of(x):
+    """All arrays of a result, dictionaries and lists in it included."""
+    if isinstance(x, (tuple, list)):
+        return [a for item in x for a in _arrays_of(item)]
+    return _arrays_of(list(x.values())) if isinstance(x, dict) else [] if x is None else [np.asarray(x)]
+
+
+def compare(seed):
+    """Every problem, walk by walk, values and gradients: a walk's decisions are turned by rounding once in 1e9."""
+    for problem in PROBLEMS:
+        rng = np.random.default_rng(seed)
+        boundary, X, options = problem(rng)
+        options = {"walks": 4, "rng": int(rng.integers(2**31)), **options}
+        runs = [wos.solve(boundary, X, **options, backend=name) for name in ("array", "numba")]
+        got, expected = ([r.value, r.stderr, r.grad, r.state.counts] for r in runs)
+        if "cache" not in options:
+            grad = rng.standard_normal(runs[0].value.shape)
+            got, expected = (
+                [*of, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for of, b in zip((got, expected), ("array", "numba"))
+            )
+        for g, e in zip(_arrays_of(got), _arrays_of(expected), strict=True):
+            np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0), err_msg=problem.__name__)
+
+
+@pytest.mark.skipif(_backends.reason("numba") is not None, reason="numba is missing")
+def test_walk_by_walk(rng):
+    """Against the plain loops, which know distances as exactly. Not compiled: that would take longer than so few walks."""
+    seed = int(rng.integers(2**31))
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    places = os.pathsep.join([here, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
+    run = f"import warnings; warnings.simplefilter('ignore'); from wos import test_walks_array as t; t.compare({seed})"
+    done = subprocess.run(
+        [sys.executable, "-c", run], env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": places}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_harmonic(rng):
+    """Enough walks that half discs with a wrong exit would show."""
+    X = rng.uniform(0.1, 0.9, (30, 2))
+    harmonic = lambda X: X[:, 0] ** 2 - X[:, 1] ** 2 + X[:, 0]  # noqa: E731
+    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=harmonic, walks=1024, epsilon=1e-4, rng=int(rng.integers(2**31)), backend="array")
+    assert oracle.gates(r.value, r.stderr, harmonic(X)) == []
+
+
+def test_words():
+    """Philox4x32-10 by halves of words: the known answers."""
+    full = 2**32 - 1
+    for counter, key, answer in (
+        ((0, 0, 0, 0), 0, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((full,) * 4, 2**64 - 1, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    ):
+        c0, *rest = counter
+        lanes = _array_words.Lanes(*(np.array([c], np.int64) for c in rest), key - 2**64 if key >= 2**63 else key)
+        assert tuple(int(w[0]) for w in lanes.words(np, c0)[0]) == answer
+
+
+def test_a_device_is_asked_rarely(monkeypatch):
+    """Once before the walks, and every 32 steps."""
+    asked = []
+    is_any = _array_tools.is_any
+    monkeypatch.setattr(_array_tools, "is_any", lambda xp, flags: asked.append(1) or is_any(xp, flags))
+    start, frame = np.full((1, 3, 2), 0.3), np.array([[0.0, 0.0, 1.0, 1e-3]])
+    _, _, counts = wos.walk.walk(start, frame, None, None, np.ones((1, 1)), walks=64, max_steps=100, seed=1, backend="array")
+    assert 100 >= counts[0, :, 0].max() / 64 > 5
+    assert len(asked) <= 1 + 1 + 100 // _array_paths.LOOK
+
+
+def test_compiled_functions():
+    numba = pytest.importorskip("numba")
+    compiled = numba.njit(lambda X: X[:, 0])
+    with pytest.raises(
+        TypeError, match=r"wos.walk: backend 'array' calls functions of arrays, .* compiled by Numba; give the Python function"
+    ):
+        wos.solve(wos.Ball([0.0, 0.0], 1.0), np.zeros((1, 2)), dirichlet=compiled, backend="array")
+    with pytest.raises(NotImplementedError, match="backend 'array' calls no compiled function of distances"):
+        wos.solve(wos.SDF(lambda X: np.hypot(*X.T) - 1, box=((-1.1, -1.1), (1.1, 1.1))), np.zeros((1, 2)), dirichlet=1.0, backend="array")
+
+
+@pytest.mark.torch
+def test_functions_of_tensors(rng):
+    """They get what the walks are made of."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("array_api_compat")
+    seen = []
+
+    def f(instance, X):
+        seen.append(type(X))
+        return X[:, 0] + instance
+
+    start, frame = rng.uniform(-0.5, 0.5, (2, 3, 2)), np.array([[0.0, 0.0, 1.0, 1e-2], [1.0, 0.0, 2.0, 1e-2]])
+    options = {"dirichlet_kind": "function", "source_kind": "function", "g": f, "f": f, "walks": 8, "seed": 3}
+    expected = wos.walk.walk(start, frame, **options, backend="array")
+    assert set(seen) == {np.ndarray}
+    seen.clear()
+    got = wos.walk.walk(torch.from_numpy(start), torch.from_numpy(frame), **options, backend="array")
+    assert set(seen) == {torch.Tensor}
+    for g, e in zip(got, expected):
+        np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-12)
