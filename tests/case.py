@@ -103,6 +103,15 @@ def made(result):
     return [a for r in result if r is not None for a in made(r)] if isinstance(result, tuple) else [result]
 
 
+def scales(op, value):
+    """What rounding errors of each array of a result are relative to: its largest number; of sums of squares about a mean also what errors
+    of up to nine samples make of them, which come in as 2 (sample - mean)."""
+    sizes = [max(np.abs(np.nan_to_num(a)).max(initial=0), np.finfo(np.float64).tiny) for a in made(value)]
+    if [output.name for output in op.outputs[:2]] == ["mean", "m2"]:
+        sizes[1] += 6 * sizes[1] ** 0.5 * sizes[0]
+    return sizes
+
+
 def graded(op, value):
     """Of the arrays of a result those that have gradients."""
     results = made(value)

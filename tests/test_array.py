@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, call_of, graded, made, op_of, tolerance, vjp_of
+from case import all_cases, build, call_of, graded, made, op_of, scales, tolerance, vjp_of
 from namespaces import WALKS, check_alike, composed_ops, composing, forget_plans, mapped, thinned
 from quatrefoil import _array_tools, _arrays, _backends
 
@@ -66,12 +66,13 @@ def where(result):
     return [(_arrays.device(a), _arrays.dtype_name(a), tuple(a.shape)) for a in made(result)]
 
 
-def check_near(got, expected, limit):
+def check_near(got, expected, limit, scale=None):
     """Two results that both may be off by the op's tolerance, and are summed in another order."""
     assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
     got, expected = np.nan_to_num(got), np.nan_to_num(expected)
-    assert np.abs(got - expected).max(initial=0) <= 4 * limit * np.abs(expected).max(initial=0)
+    scale = np.abs(expected).max(initial=0) if scale is None else scale
+    assert np.abs(got - expected).max(initial=0) <= 4 * limit * scale
 
 
 # ---------------------------------------------------------------- CUDA tensors that have a shape, a dtype and a device, and no numbers
@@ -160,10 +161,10 @@ def test_tensors_by_every_door(family, case, rng):
     adjoint = adjoint_of(family, case, tensors(arguments), keywords, expected, tensors)
     gradients = adjoint and listed(vjp_of(family, case)(*adjoint[0], **adjoint[1]))
 
-    def near(got, wanted, limit):
+    def near(got, wanted, limit, sizes=None):
         assert len(got) == len(wanted)
-        for g, e in zip(got, wanted):
-            check_near(g.detach().numpy(), np.asarray(e), limit)
+        for g, e, size in zip(got, wanted, sizes or [None] * len(got)):
+            check_near(g.detach().numpy(), np.asarray(e), limit, size)
 
     leaves = []
 
@@ -172,7 +173,7 @@ def test_tensors_by_every_door(family, case, rng):
         return t
 
     with qf.use_backend("array"):
-        near(made(function(*tensors(arguments), **keywords)), made(expected), tolerance(op, "float64"))
+        near(made(function(*tensors(arguments), **keywords)), made(expected), tolerance(op, "float64"), scales(op, expected))
         if not adjoint:
             return
         inputs = mapped(torch.Tensor, lambda t: t.clone(), adjoint[0][:-1])
@@ -202,13 +203,14 @@ def test_cupy_arrays(family, case, strict_for_cupy, rng, door):
     expected = call_of(family, case)(*arguments, **keywords)
     adjoint = adjoint_of(family, case, arguments, keywords, expected, np.asarray)
     got = back(call_of(family, case)(*there(arguments), **{k: there(v) for k, v in keywords.items()}))
-    pairs = [(got, expected, tolerance(op, "float64"))]
+    pairs = [(made(got), made(expected), tolerance(op, "float64"), scales(op, expected))]
     if adjoint:
         got = vjp_of(family, case)(*there(adjoint[0]), **adjoint[1])
-        pairs.append((listed(back(got)), listed(vjp_of(family, case)(*adjoint[0], **adjoint[1])), tolerance(op.adjoint, "float64")))
-    for got, expected, limit in pairs:
-        for g, e in zip(made(got), made(expected), strict=True):
-            check_near(g, e, limit)
+        got, expected = listed(back(got)), listed(vjp_of(family, case)(*adjoint[0], **adjoint[1]))
+        pairs.append((got, expected, tolerance(op.adjoint, "float64"), [None] * len(expected)))
+    for got, expected, limit, sizes in pairs:
+        for g, e, size in zip(got, expected, sizes, strict=True):
+            check_near(g, e, limit, size)
 
 
 def test_cupy_arrays_are_no_host_arrays(strict_for_cupy):
