@@ -153,7 +153,10 @@ def sequence(value: Any, label: str) -> Sequence[Any]:
 
 def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.REAL, torch: bool = True) -> str:
     """The kind of an array of the host that a function takes without a kernel: "numpy", or "torch" where it may be."""
-    kind, named = _arrays.kind(value), " or ".join(dtypes)
+    kind = _arrays.kind(value)
+    if kind == "numpy" and _arrays.dtype_name(value) in dtypes:
+        return kind
+    named = " or ".join(dtypes)
     if kind is None or (kind == "torch" and not torch):
         what = "NumPy or PyTorch" if torch else "NumPy"
         raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a {what} array of {named}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+_ndarray = np.ndarray
 REAL = ("float32", "float64")
 COMPLEX = ("complex64", "complex128")
 HALF = ("float16", "bfloat16")
@@ -56,7 +57,9 @@ large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the n
 
 def kind(array: Any) -> str | None:
     """ "numpy", "torch", "cupy", or None for anything else, and for masked arrays, whose mask would be lost."""
-    if isinstance(array, np.ndarray):
+    if array.__class__ is _ndarray:
+        return "numpy"
+    if isinstance(array, _ndarray):
         return None if is_masked(array) else "numpy"
     for base in type(array).__mro__:
         if base.__module__ == "torch" and base.__name__ == "Tensor":

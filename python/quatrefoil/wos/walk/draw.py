@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import reduce
@@ -25,7 +25,7 @@ PART_WALKS = 2**20  # of a part with a known number of walks: 0.3 s of one threa
 ROUND_WALKS = 2**15  # of the first round of a task that goes on until its errors are small
 POINTS_HERE = 2**17  # of a part whose rounds are run here
 
-Asked = tuple[np.ndarray, int, int]  # points, their first walk, how many
+Asked = tuple[np.ndarray | slice, int, int]  # points, their first walk, how many
 
 
 class Job(NamedTuple):
@@ -71,10 +71,9 @@ class Draw:
 
     def all(self, first: int, walks: int, rule: Rule | None = None) -> State | Groups:
         """Walks [first, first + walks) of every point; with a rule, as many from ``first`` on as each needs."""
-        p = self.problem.ready
-        return self.some([(np.arange(p.B * p.N), first, walks)], rule)
+        return self.some([(slice(None), first, walks)], rule)
 
-    def some(self, asked: list[Asked], rule: Rule | None = None) -> State | Groups:
+    def some(self, asked: Sequence[Asked], rule: Rule | None = None) -> State | Groups:
         """The walks that were asked for, of every point in one of the groups."""
         p = self.problem.ready
         for _, first, walks in asked:
@@ -90,7 +89,7 @@ class Draw:
         found = self._here if self.executor is None else self._elsewhere
         return gather(_in_order(p, jobs, found(p, jobs, rule, Tally(self.tell, total))))
 
-    def _jobs(self, p: Prepared, asked: list[Asked], rule: Rule | None) -> Iterator[Job]:
+    def _jobs(self, p: Prepared, asked: Sequence[Asked], rule: Rule | None) -> Iterator[Job]:
         of = np.empty(p.B * p.N, np.int64)
         for k, (rows, _, _) in enumerate(asked):
             of[rows] = k

@@ -35,6 +35,8 @@ _SPREAD, _SLACK = 0.25, 1.01  # what the bound has to spare: of the range of val
 
 def is_data(screening: Any) -> bool:
     """Whether it is a function of the place, or one number an instance, and not one number."""
+    if screening is None or screening.__class__ is float:
+        return False
     return isinstance(screening, (*CLASSES, list, tuple)) or _arrays.kind(screening) is not None or is_function(screening)
 
 
@@ -58,7 +60,7 @@ class Medium:
         return MediumPiece(**vars(plain), diffusion=diffusion, rate=rate, bounds=_arrays.of_kind(kind, self.bounds[of_part]))
 
 
-@dataclass(frozen=True)
+@dataclass
 class MediumPiece(Piece):
     """The arguments of ``media`` for some points of some instances, under their global numbers."""
 

@@ -5,7 +5,6 @@ Plain array code for NumPy arrays and tensors, so that torch differentiates it; 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -69,11 +68,13 @@ NOTHING = Packed("none")
 
 def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
     """Data like this one of other arrays."""
+    if given is None or given.__class__ is float:
+        return given
     if isinstance(given, (list, tuple)):
-        return (list if isinstance(given, list) else tuple)(with_arrays(g, change) for g in given)
+        return (list if isinstance(given, list) else tuple)([with_arrays(g, change) for g in given])
     if isinstance(given, CLASSES):
-        again = copy.copy(given)
-        vars(again).update({name: with_arrays(value, change) for name, value in vars(given).items()})
+        again = object.__new__(given.__class__)
+        again.__dict__.update({name: with_arrays(value, change) for name, value in given.__dict__.items()})
         return again
     return given if _arrays.kind(given) is None else change(given)
 

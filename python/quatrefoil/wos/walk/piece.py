@@ -59,9 +59,9 @@ def walk_ranges(first: int, walks: int, most: int) -> Iterator[tuple[int, int]]:
         at += count
 
 
-@dataclass(frozen=True)
+@dataclass
 class Piece:
-    """The arguments of ``walk`` for some points of some instances, under their global numbers."""
+    """The arguments of ``walk`` for some points of some instances, under their global numbers. Not frozen, which costs 2 us."""
 
     ARRAYS: ClassVar[tuple[str, ...]] = ("start", "frame", "dirichlet", "source")  # what a worker is sent, beside the boundary
 
@@ -132,7 +132,7 @@ class Piece:
         return replace(self, ends=tables[0], first=tables[1], extras=extras)
 
 
-@dataclass(frozen=True)
+@dataclass
 class WithWalls(Piece):
     """The same where part of the boundary reflects: the arguments of ``stars``."""
 

@@ -130,7 +130,7 @@ def check_range(label: str, first: int, walks: int) -> None:
 
 
 def copied(array: Array) -> Array:
-    return array.clone() if hasattr(array, "clone") else np.array(array)
+    return np.array(array) if isinstance(array, np.ndarray) else array.clone()
 
 
 def _detached(array: Array) -> Array:
@@ -242,7 +242,7 @@ class Prepared:
         if frame.swallows and not p.exterior:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
         # a source counts with the square of the extent, which float32 may not hold
-        fits = all(data.kind == "none" for data in self.data[1:]) or bool(
+        fits = not any([data.kind != "none" for data in self.data[1:]]) or bool(
             ((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all()
         )
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE

@@ -139,8 +139,7 @@ def finish(problem: Problem, state: State | Groups) -> Result[Any]:
     p = problem.ready
     if p.medium is not None:
         report(state.counts[:, len(COUNTS)])
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean, m2 = state.fold()
+    mean, m2 = state.fold()
     bars = error_bars(state.samples, m2, None if problem.cache else state.counts[:, 0], mean)
     bar = _arrays.of_kind(p.kind, bars)
     alias = isinstance(state, State) and len(state.sizes) == 1

@@ -86,12 +86,15 @@ class State:
     def fold(self) -> tuple[Array, Array]:
         """(rows, channels): mean and M2 of all samples: the nodes merged in order (6)."""
         n, mean, m2 = self.sizes[0], self.mean[:, 0], self.m2[:, 0]
-        for k in range(1, len(self.sizes)):
-            more = self.sizes[k]
-            delta = self.mean[:, k] - mean
-            mean = mean + delta * (more / (n + more))
-            m2 = (m2 + self.m2[:, k]) + (delta * delta) * (n * more / (n + more))
-            n += more
+        if len(self.sizes) == 1:
+            return mean, m2
+        with np.errstate(invalid="ignore", over="ignore"):  # as in _merge_equal
+            for k in range(1, len(self.sizes)):
+                more = self.sizes[k]
+                delta = self.mean[:, k] - mean
+                mean = mean + delta * (more / (n + more))
+                m2 = (m2 + self.m2[:, k]) + (delta * delta) * (n * more / (n + more))
+                n += more
         return mean, m2
 
     def take(self, rows: np.ndarray) -> State:
@@ -108,13 +111,15 @@ class State:
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> np.ndarray:
     """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step."""
     m2, steps, mean = (x if x is None or isinstance(x, np.ndarray) else x.detach().numpy() for x in (m2, steps, mean))
-    n = np.reshape(np.asarray(samples, np.float64), (-1, 1))
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        stderr = np.sqrt(m2 / (n - 1) / n)
-    stderr = np.where(n > 1, stderr, np.nan)
+    if isinstance(samples, int):
+        stderr = np.sqrt(m2 / (samples - 1) / samples) if samples > 1 else np.full(m2.shape, np.nan)
+    else:
+        n = samples.astype(np.float64)[:, None]
+        stderr = np.where(n > 1, np.sqrt(m2 / np.maximum(n - 1, 1) / n), np.nan)
     if steps is not None and not steps.all():  # within epsilon every walk ends where it starts; outside there is none
         stderr = np.where((steps == 0)[:, None] & np.isfinite(mean), 0.0, stderr)
-    return np.asarray(stderr)
+    found: np.ndarray = stderr
+    return found
 
 
 def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> State:
