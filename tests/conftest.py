@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import random
 import subprocess
 import sys
 import zlib
@@ -20,13 +21,16 @@ if emulator.ASKED:
     _backends._MODULES["emulator"] = emulator
 
 
+SHARE, OF_A_PLAIN_RUN = "QUATREFOIL_TEST_SHARE", 3
+
+
 def available_backends():
     return [name for name in ("native", "numba") if _backends.reason(name) is None]
 
 
 def pytest_collection_modifyitems(config, items):
     """QUATREFOIL_TEST_SHARE=2/5: the second fifth of every test's cases, for whoever has no time for all of them."""
-    if not (wanted := os.environ.get("QUATREFOIL_TEST_SHARE")):
+    if not (wanted := os.environ.get(SHARE)):
         return
     part, parts = map(int, wanted.split("/"))
     kept, dropped = [], []
@@ -38,6 +42,14 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torch: needs PyTorch; -m torch runs all of these")
+    plain = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
+    if plain and config.option.markexpr == "not slow and not gpu" and "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ.setdefault(SHARE, f"{random.randint(1, OF_A_PLAIN_RUN)}/{OF_A_PLAIN_RUN}")  # which workers inherit
+
+
+def pytest_terminal_summary(terminalreporter):
+    if SHARE in os.environ:
+        terminalreporter.write_line(f"share of every test's cases: {os.environ[SHARE]}; {SHARE}=1/1 takes all")
 
 
 @pytest.fixture(params=available_backends())
