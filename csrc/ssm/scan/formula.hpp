@@ -37,8 +37,8 @@ QF_HD bool is_zero(E x) {
 }
 // A product and what rounding leaves out of it; `plain` where it is not finite.
 template <class T>
-QF_HD T settled(T plain, Twofold<T> product, T& rest) {
-  const T hi = product.hi + product.lo, lo = product.lo - (hi - product.hi);
+QF_HD T settled(T plain, Twofold<T> whole, T& rest) {
+  const T hi = whole.hi + whole.lo, lo = whole.lo - (hi - whole.hi);
   const bool is_finite = hi - hi == 0;
   rest = is_finite ? lo : T(0);
   return is_finite ? hi : plain;
