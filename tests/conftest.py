@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from devices import fake_cuda, strict_for_cupy  # noqa: F401
+from devices import cupy, fake_cuda, strict_for_cupy, tensors_afar  # noqa: F401
 from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
 

@@ -185,22 +185,33 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     return tensor
 
 
-def array_anywhere(value: Any, label: str, name: str) -> str:
-    """The kind of a real array, on the host or a device, in which nobody asks for a gradient."""
-    kind = _arrays.kind(value)
-    if kind is None or _arrays.device(value) in ("cpu", "meta"):
-        numbers_of(value, label, name)  # which says what is wrong with it
-        return str(kind)
+def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> Any:
+    """As ``numbers_of``; a real array on a device as it is, for nobody looks at its numbers there."""
+    if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
+        return numbers_of(value, label, name, graded=graded)
     dtype = _arrays.dtype_name(value)
     if dtype not in _arrays.REAL:
         raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
-    if getattr(value, "requires_grad", False):
+    if getattr(value, "requires_grad", False) and not graded:
         _refuse_gradient(label, name)
-    return kind
+    return value
+
+
+def numbers_from(value: Any, label: str, name: str) -> np.ndarray:
+    """As ``numbers_of``; those of an array on a device are read back."""
+    return _arrays.to_host(numbers_here(value, label, name))
+
+
+def array_anywhere(value: Any, label: str, name: str) -> str:
+    """The kind of a real array, on the host or a device, in which nobody asks for a gradient."""
+    numbers_here(value, label, name)
+    return str(_arrays.kind(value))
 
 
 def finite(values: np.ndarray, label: str, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity."""
+    """ValueError with the index of the first NaN or infinity; an array on a device is not looked at."""
+    if not isinstance(values, np.ndarray):
+        return
     bad = ~np.isfinite(values)
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)
