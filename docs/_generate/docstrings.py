@@ -60,8 +60,8 @@ def _script(piece: str) -> str:
     if "`" in piece:
         return piece
     text = html.unescape(equations.line_of(piece))
-    if re.search(r"<su[bp]>[^<]*<su[bp]>", text):  # roles do not nest
-        return piece.replace("*", r"\*").replace("|", r"\|").replace("_", r"\_")
+    if not re.fullmatch(r"[^<]*(<su[bp]>[^<]+</su[bp]>)+", text):  # a name after all, or scripts in scripts: roles do not nest
+        return re.sub(r"([*|_])", r"\\\1", piece)
     base, rest = text.split("<", 1)
     scripts = re.sub(r"<(su[bp])>(.*?)</\1>", r"\\ :\1:`\2`", "<" + rest)
     return base.replace("|", r"\|") + scripts + r"\ "

@@ -19,10 +19,13 @@ _BLOCK = re.compile(r"(?:^ {4,}\S.*\n(?:\n(?= {4,}\S))*)+", re.M)
 _NUMBER = re.compile(r"^ {4,8}\((\d+[a-z']?)\)(?=\s)", re.M)
 # a base that may have an index or a power: one letter, a Greek word, an operator, or the end of something in brackets
 _WORDS = "|".join(sorted(GREEK, key=len, reverse=True))
-_BASE = (
-    rf"(?:(?<![A-Za-z0-9_])(?:sum|prod|max|min|sup|mean|d?(?:{_WORDS})|[A-Za-z]bar|[0-9]+(?=\^)|d?[A-Za-zα-ωΑ-Ω∇∂][0-9]?)['~]*|[)\]}}>|°])"
-)
-_PLAIN = r"[A-Za-z0-9'~]+(?:,[A-Za-z0-9]+(?![A-Za-z0-9]*[(_^]))*|\*|∞"
+_LETTERS = rf"(?:sum|prod|max|min|sup|mean|int|d?(?:{_WORDS})|[A-Za-z]bar|[0-9]+(?=\^)|d?[^\W\d_][0-9]?|\w\*(?=_))['~]*"
+_BASE = rf"(?:(?<!\w){_LETTERS}|[∇∂∫∑×)\]}}>|°!])"
+# in an equation also words with one letter behind them; but log_d is a name
+_WORD = r"(?<!\w)(?!log_|student_)[^\W\d_]{2,}(?=_(?:[A-Za-z0-9](?![A-Za-z0-9_])|\{)|\^)"
+_SUMS = {"sum": "∑", "prod": "∏", "int": "∫"}
+_NAME = re.compile(r"_(?:[A-Za-z]{4,}|log)")  # no index: the rest of a name
+_PLAIN = r"[A-Za-z0-9α-ωΑ-Ω'~]+(?:,[A-Za-z0-9]+(?![A-Za-z0-9]*[(_^]))*|\*|∞"
 
 
 def set_in(text: str, others: dict[str, tuple[str, set[str]]] | None = None) -> str:
@@ -65,7 +68,7 @@ def _block(text: str, seen: Counter[str]) -> str:
             continue
         seen[number[1]] += 1
         name = f"eq-{number[1]}" + (f"-{seen[number[1]]}" if seen[number[1]] > 1 else "")
-        mark = number[0][4:].replace(f"({number[1]})", f'<a id="{name}" class="number">({number[1]})</a>')
+        mark = number[0][4:].replace(f"({number[1]})", f'<a id="{name}" class="number" href="#{name}">({number[1]})</a>')
         lines.append(mark + line_of(line[number.end() :]))
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -74,24 +77,25 @@ def line_of(text: str) -> str:
     """One line of an equation as HTML."""
     made, at = "", 0
     while at < len(text):
-        if (script := re.compile(rf"({_BASE})").match(text, at)) and (end := script.end()) < len(text) and text[end] in "_^":
-            made += {"sum": "∑", "prod": "∏"}.get(script[1]) or _letters(script[1])
-            at = end
-            while at < len(text) and text[at] in "_^":
-                inner, after = _argument(text, at + 1)
-                if inner is None:
-                    break
-                tag = "sub" if text[at] == "_" else "sup"
-                made += f"<{tag}>{line_of(inner)}</{tag}>"
-                at = after
-            if at == end:
-                made += text[at]
-                at += 1
+        base = re.compile(rf"(?:{_BASE}|{_WORD})(?=[_^])").match(text, at)
+        if base is None:
+            base = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|<=|>=|!=|<-|->|\+-|.", re.S).match(text, at)
+            assert base is not None
+            made, at = made + _letters(base[0]), base.end()
             continue
-        word = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|<=|>=|!=|<-|->|\+-|.", re.S).match(text, at)
-        assert word is not None
-        made += _letters(word[0])
-        at = word.end()
+        scripts, end = "", base.end()
+        while end < len(text) and text[end] in "_^":
+            inner, after = _argument(text, end + 1)
+            if inner is None or (_NAME.fullmatch(text[end:after]) and base[0] not in _SUMS):
+                break
+            tag = "sub" if text[end] == "_" else "sup"
+            scripts, end = f"{scripts}<{tag}>{line_of(inner)}</{tag}>", after
+        if scripts:
+            made, at = made + (_SUMS.get(base[0]) or _letters(base[0])) + scripts, end
+        else:  # a name as it is
+            name = re.compile(r"\w*\W?").match(text, at)
+            assert name is not None
+            made, at = made + html.escape(name[0], quote=False), name.end()
     return made
 
 
@@ -121,7 +125,7 @@ def _argument(text: str, at: int) -> tuple[str | None, int]:
 
 
 # between words: in brackets or short, for a longer one may be the name of an argument
-SCRIPTS = re.compile(rf"{_BASE}(?:[_^](?:\{{[^{{}}\s]*\}}|-?[A-Za-z0-9]{{1,3}}['~]*(?![A-Za-z0-9_{{])|\*))+(?![\w^{{])")
+SCRIPTS = re.compile(rf"{_BASE}(?:[_^](?:\{{[^{{}}\s]*\}}|\([^()\s]*\)|-?[A-Za-z0-9α-ωΑ-Ω]{{1,3}}['~]*(?![A-Za-z0-9_{{])|\*))+(?![\w^{{])")
 
 
 def _sentence(text: str) -> str:

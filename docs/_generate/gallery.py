@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import shutil
 from functools import cache
 from pathlib import Path
@@ -59,7 +60,10 @@ def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list
     if name not in BEFORE_PICTURE:
         return []
     PICTURES.mkdir(parents=True, exist_ok=True)
-    return [*BEFORE_PICTURE[name], str(PICTURES / f"{name}.png")]
+    return [
+        *BEFORE_PICTURE[name],
+        os.path.relpath(PICTURES / f"{name}.png", EXAMPLES),
+    ]  # run there, and what it prints has no place of ours
 
 
 def picture(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:

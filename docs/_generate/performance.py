@@ -12,7 +12,12 @@ def pages(folder: Path) -> dict[str, str]:
 
 
 def number(seconds: float) -> str:
-    return f"{seconds * 1e6:.3g} µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    """With a space that no line breaks at."""
+    return f"{seconds * 1e6:.3g}\u00a0µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g}\u00a0ms" if seconds < 1 else f"{seconds:.3g}\u00a0s"
+
+
+def error(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-").replace("-", "\u2011") if value else "0"
 
 
 def page(result: dict[str, Any], name: str) -> str:
@@ -21,7 +26,7 @@ def page(result: dict[str, Any], name: str) -> str:
     families = list(dict.fromkeys(row["family"] for row in result["rows"]))
     ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
     slower = sum(r < 1 for r in ratios)
-    load = f", {machine['load']:g} other programs running on them" if machine["load"] else ""
+    load = f", at a load of {machine['load']:g} when it began" if machine["load"] else ""
     text = (
         f"# {machine['processor']}, {machine['date']}\n\n{machine['processors']} processors{load}; one thread on both sides. "
         f"quatrefoil {config['version']}, {config['backend']} kernels for {config['isa']}; {packages}. From `bench/results/{name}`: "
@@ -36,7 +41,7 @@ def page(result: dict[str, Any], name: str) -> str:
 
 
 def _rows(row: dict[str, Any]) -> str:
-    first = [f"`{row['problem']}`", row["size"], number(row["seconds"]), f"{row['error']:.0e}"]
+    first = [f"`{row['problem']}`", row["size"], number(row["seconds"]), error(row["error"])]
     text = ""
     for name, peer in row["peers"].items() or {"": None}.items():
         if peer is None:
@@ -47,7 +52,7 @@ def _rows(row: dict[str, Any]) -> str:
             cells = [
                 name,
                 number(peer["seconds"]),
-                f"{peer['error']:.0e}",
+                error(peer["error"]),
                 f"{peer['ratio']:.2g}" if peer["ratio"] < 10 else f"{peer['ratio']:.0f}",
             ]
         text += f"| {' | '.join([*first, *cells])} |\n"

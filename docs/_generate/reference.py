@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +48,7 @@ def import_layers() -> None:
             del sys.modules[name]
 
 
+@cache
 def modules() -> dict[str, list[str]]:
     """Every public module with its public names: quatrefoil, its families, their modules (``cheb.orthopoly``), the layers."""
     made = {"quatrefoil": [n for n in qf.__all__ if not inspect.ismodule(getattr(qf, n))]}
@@ -56,6 +58,12 @@ def modules() -> dict[str, list[str]]:
             if inspect.ismodule(module := getattr(importlib.import_module(family), name)):
                 made[module.__name__] = list(module.__all__)
     return {**made, LAYERS: layers()}
+
+
+def function_of(module: str, name: str) -> str:
+    """The function on whose page a name is: a gradient is on that of its function."""
+    base = name.removesuffix("_vjp")
+    return base if base in modules()[module] else name
 
 
 def home(module: str, name: str) -> str:
@@ -91,7 +99,8 @@ def summary(module: str, names: list[str]) -> str:
 
 
 def toctree(module: str, names: list[str]) -> str:
-    return ".. toctree::\n   :hidden:\n\n" + "".join(f"   /{path_of(module, n)}\n" for n in names if home(module, n) == module)
+    own = dict.fromkeys(function_of(module, n) for n in names if home(module, n) == module)
+    return ".. toctree::\n   :hidden:\n\n" + "".join(f"   /{path_of(module, n)}\n" for n in own)
 
 
 def page(module: str, name: str) -> str:
@@ -102,19 +111,19 @@ def page(module: str, name: str) -> str:
     if inspect.ismodule(thing):
         names = modules()[thing.__name__]
         own = [n for n in names if home(thing.__name__, n) != module]
-        text += f"{inspect.cleandoc(thing.__doc__)}\n\n{summary(thing.__name__, names)}"
+        text += f".. module:: {thing.__name__}\n\n{inspect.cleandoc(thing.__doc__)}\n\n{summary(thing.__name__, names)}"
         text += toctree(thing.__name__, own) if own else ""
     elif layer or inspect.isclass(thing):
         text += f".. currentmodule:: {module}\n\n.. autoclass:: {name}\n   :members:\n   :inherited-members: {BASES}\n"
     elif callable(thing):
         text += f".. currentmodule:: {module}\n\n.. autofunction:: {name}\n"
+        if f"{name}_vjp" in modules()[module]:
+            text += f"\n.. autofunction:: {name}_vjp\n"
     else:
         text += f".. py:data:: {module}.{name}\n\n   ``{thing!r}``\n"
     readme = "ssm" if layer else readme_of(thing)
     if readme:
         text += f"\nEquations, sources and limits: :doc:`{methods.title(readme)} </{methods.path_of(readme)}>`.\n"
-    if not layer and hasattr(importlib.import_module(module), f"{name}_vjp"):
-        text += f"\nGradients for NumPy arrays: :func:`~{module}.{name}_vjp`.\n"
     return text
 
 
@@ -126,7 +135,7 @@ def family_page(module: str) -> str:
     for name in names:
         groups[readme_of(getattr(importlib.import_module(module), name)) or family].append(name)
     groups[family] = groups.pop(family)  # last
-    text = f"{heading(f'qf.{family}')}.. module:: {module}\n\n{methods.purpose(family).capitalize()}.\n\n"
+    text = f"{heading(f'qf.{family}')}.. module:: {module}\n\n{methods.purpose(family)[0].upper()}{methods.purpose(family)[1:]}.\n\n"
     for readme, members in groups.items():
         if members:
             title = methods.title(readme) if readme != family else "All else"
@@ -142,7 +151,8 @@ def plain_page(module: str, title: str, about: str) -> str:
 def pages() -> dict[str, str]:
     made = {}
     for module, names in modules().items():
-        made.update({f"{path_of(module, n)}.rst": page(module, n) for n in names if home(module, n) == module})
+        own = [n for n in names if home(module, n) == module and function_of(module, n) == n]
+        made.update({f"{path_of(module, n)}.rst": page(module, n) for n in own})
         if module.count(".") == 1:
             made[f"{path_of(module, 'index')}.rst"] = family_page(module)
     about = "Layers with the parameter names of their upstream implementations, so that upstream's ``state_dict`` loads: "
