@@ -141,7 +141,7 @@ class GridGP(Estimator):
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
-        """At theta_; computed when it is first asked for."""
+        """At ``theta_``; computed when it is first asked for."""
         self._fitted("log_marginal_likelihood_value_")
         if self._value is None:
             self._value = float(self.log_marginal_likelihood())
