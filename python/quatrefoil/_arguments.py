@@ -194,13 +194,19 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     return tensor
 
 
+def real_array(value: Any, label: str, name: str) -> None:
+    """TypeError for what is no real array of the host or a device."""
+    if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
+        array(value, label, name)
+    elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
+
+
 def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> Any:
     """As ``numbers_of``; a real array on a device as it is, for nobody looks at its numbers there."""
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         return numbers_of(value, label, name, graded=graded)
-    dtype = _arrays.dtype_name(value)
-    if dtype not in _arrays.REAL:
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
+    real_array(value, label, name)
     if getattr(value, "requires_grad", False) and not graded:
         _refuse_gradient(label, name)
     return value

@@ -38,7 +38,7 @@ def traced(
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
     given = [a for a in arrays if a is not None]
     device = given[0].device
-    name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device))
+    name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device), arrays)
     layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
     if any(type(a) not in _PLAIN for a in given) or kernel is None:
 

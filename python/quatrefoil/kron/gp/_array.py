@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..._array_tools import added, double, gram, is_symmetric, mode_product, nan_unless, pieces
+from ..._array_tools import added, double, gram, mode_product, nan_unless, pieces
+from ..product.afar import clamped, eigen
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
 ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients, each round for what the last one left; all of them, for nobody looks at a residual
@@ -35,21 +36,14 @@ def _system(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> _System:
     good = xp.all(fits)
     found, eigenvalues, eigenvectors, singular = [], [], [], ~good
     for f in factors:
-        K, eps, n = double(xp, f), float(xp.finfo(f.dtype).eps), f.shape[0]
-        if n == 0:
-            l, Q = xp.zeros((0,), dtype=K.dtype, device=K.device), K
-        else:
-            is_finite = xp.isfinite(K)
-            K = xp.where(is_finite, K, xp.zeros_like(K))
-            good = good & xp.all(is_finite) & is_symmetric(xp, K, eps)
-            K = (K + K.T) / 2
-            l, Q = xp.linalg.eigh(K)
-            good = good & (l[0] >= -n * eps * xp.max(xp.abs(l)))
-            l = xp.where(l < 0, xp.zeros_like(l), l)
+        e, n = eigen(xp, f), f.shape[0]
+        l = clamped(xp, e.values)
+        good = good & e.good & e.not_negative
+        if n:
             singular = singular | (l[0] <= n * xp.finfo(xp.float64).eps * l[-1])
-        found.append(K)
+        found.append(e.K)
         eigenvalues.append(l)
-        eigenvectors.append(Q)
+        eigenvectors.append(e.vectors)
     if _is_closed(noise, mask):
         good = good & ~(singular & (s[0] == 0))
     return _System(found, eigenvalues, eigenvectors, xp.where(good, s, xp.ones_like(s)), good)

@@ -73,7 +73,8 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
 
     With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``,
     ``diagonal`` and ``apply``. ``solve``, ``logdet`` and ``eigh`` have no gradient; these three raise NotImplementedError
-    where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone.
+    where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone. Factors on a device, CuPy's
+    too, are computed with there, and nothing is read back.
 
     Examples
     --------
@@ -97,7 +98,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._forward, self._backward = memos(len(factors))
         self._transposed: KroneckerOperator | None = None
-        self._host: KroneckerOperator | None = None
+        self._host, self._afar = None, None
         self._dtype = factors[0].dtype
         sizes = [tuple(f.shape) for f in factors]
         super().__init__(_arrays.dtype_name(factors[0]), (math.prod([m for m, _ in sizes]), math.prod([n for _, n in sizes])))
