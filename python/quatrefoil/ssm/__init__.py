@@ -13,10 +13,12 @@ from .s4 import cauchy_mult, cauchy_mult_vjp, s4_kernel, s4_kernel_vjp
 from .s4d import s4d_conv, s4d_conv_vjp, s4d_kernel, s4d_kernel_vjp, s4d_step
 from .s5 import s5_apply, s5_apply_vjp
 from .scan import linear_scan, linear_scan_vjp
+from .standins import Installation, install
 from .toeplitz import hankel_matmul, hankel_matmul_vjp, toeplitz_matmul, toeplitz_matmul_vjp
 
 __all__ = [
     "PTD",
+    "Installation",
     "cauchy_mult",
     "cauchy_mult_vjp",
     "causal_conv1d_fn",
@@ -32,6 +34,7 @@ __all__ = [
     "hankel_matmul_vjp",
     "hippo_legs",
     "init",
+    "install",
     "linear_scan",
     "linear_scan_vjp",
     "log_vandermonde",
