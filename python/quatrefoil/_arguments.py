@@ -168,6 +168,15 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
     return kind
 
 
+def integer_array(value: Any, label: str, name: str) -> Any:
+    """An array of int32 or int64 as one of int64; None as it is."""
+    if value is None:
+        return None
+    if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64")
+    return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
+
+
 def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
     """The numbers of a real array. Where there is no gradient in it (``graded``: there is), asking for one is an error, not zeros."""
     if array(value, label, name) == "numpy":
