@@ -10,7 +10,11 @@ from typing import Any
 VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.4.0"}
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
 _CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
-_DELTA_RULES = ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule")
+_DELTA_RULES = {  # module of fla.ops -> its functions
+    "gated_delta_rule": ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"),
+    "delta_rule": ("chunk_delta_rule", "fused_recurrent_delta_rule"),
+    "simple_gla": ("chunk_simple_gla", "fused_recurrent_simple_gla"),
+}
 _BLOCKS = {name: f"quatrefoil.torch.nn:{name}" for name in ("Mamba", "Mamba2")}
 MODULES: dict[str, dict[str, str | None]] = {
     "mamba_ssm": {**{name: name for name in _SCANS}, **_BLOCKS},
@@ -29,8 +33,8 @@ MODULES: dict[str, dict[str, str | None]] = {
     "causal_conv1d.causal_conv1d_varlen": {"causal_conv1d_varlen_states": "causal_conv1d_varlen_states"},
     "fla": {},
     "fla.modules": {"FusedRMSNormGated": None},
-    "fla.ops": {name: name for name in _DELTA_RULES},
-    "fla.ops.gated_delta_rule": {name: name for name in _DELTA_RULES},
+    "fla.ops": {name: name for names in _DELTA_RULES.values() for name in names},
+    **{f"fla.ops.{module}": {name: name for name in names} for module, names in _DELTA_RULES.items()},
 }  # fmt: skip
 # The modules of state-spaces/s4 that sum over modes, and what they call on a CPU.
 S4_MODULES = ("models.s4.s4", "src.models.sequence.kernels.ssm")
