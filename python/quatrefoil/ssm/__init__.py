@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import convolution, delta, init, kalmanet, mamba, modes, s4, s4d, s5, scan
+from . import convolution, delta, init, kalmanet, mamba, modes, s4, s4d, s5, scan, ssd
 from .convolution import fft_conv, fft_conv_vjp
 from .delta import (
     chunk_delta_rule,
@@ -24,6 +24,12 @@ from .s4d import s4d_conv, s4d_conv_vjp, s4d_kernel, s4d_kernel_vjp, s4d_step
 from .s5 import s5_apply, s5_apply_vjp
 from .scan import linear_scan, linear_scan_vjp
 from .standins import Installation, install
+from .ssd import (
+    mamba_chunk_scan_combined,
+    mamba_chunk_scan_combined_vjp,
+    mamba_split_conv1d_scan_combined,
+    mamba_split_conv1d_scan_combined_vjp,
+)
 from .toeplitz import hankel_matmul, hankel_matmul_vjp, toeplitz_matmul, toeplitz_matmul_vjp
 
 __all__ = [
@@ -59,6 +65,10 @@ __all__ = [
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "mamba_chunk_scan_combined",
+    "mamba_chunk_scan_combined_vjp",
+    "mamba_split_conv1d_scan_combined",
+    "mamba_split_conv1d_scan_combined_vjp",
     "ptd_init",
     "s4_kernel",
     "s4_kernel_vjp",
@@ -77,7 +87,7 @@ __all__ = [
     "transfer_function",
 ]
 
-OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, modes, s4d, s4, s5, mamba, kalmanet, delta)])
+OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, modes, s4d, s4, s5, mamba, kalmanet, delta, ssd)])
 
 
 def __dir__() -> list[str]:
