@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import convolution, init, kalmanet, mamba, modes, s4, s4d, s5, scan
+from . import arma, convolution, init, kalmanet, mamba, modes, s4, s4d, s5, scan
+from .arma import arma_filter, arma_filter_vjp
 from .convolution import fft_conv, fft_conv_vjp
 from .init import PTD, discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
 from .kalmanet import gka, gka_vjp
-from .mamba import causal_conv1d_fn, causal_conv1d_fn_vjp, causal_conv1d_update, selective_scan_fn, selective_scan_fn_vjp
+from .mamba import (
+    causal_conv1d_fn,
+    causal_conv1d_fn_vjp,
+    causal_conv1d_update,
+    causal_conv1d_varlen_states,
+    causal_conv1d_varlen_states_vjp,
+    mamba_inner_fn,
+    selective_scan_fn,
+    selective_scan_fn_vjp,
+    selective_state_step,
+    selective_state_step_vjp,
+    selective_state_update,
+)
 from .modes import log_vandermonde, log_vandermonde_transpose, log_vandermonde_transpose_vjp, log_vandermonde_vjp
 from .s4 import cauchy_mult, cauchy_mult_vjp, s4_kernel, s4_kernel_vjp
 from .s4d import s4d_conv, s4d_conv_vjp, s4d_kernel, s4d_kernel_vjp, s4d_step
@@ -17,11 +30,15 @@ from .toeplitz import hankel_matmul, hankel_matmul_vjp, toeplitz_matmul, toeplit
 
 __all__ = [
     "PTD",
+    "arma_filter",
+    "arma_filter_vjp",
     "cauchy_mult",
     "cauchy_mult_vjp",
     "causal_conv1d_fn",
     "causal_conv1d_fn_vjp",
     "causal_conv1d_update",
+    "causal_conv1d_varlen_states",
+    "causal_conv1d_varlen_states_vjp",
     "discretize",
     "dplr_legs",
     "fft_conv",
@@ -38,6 +55,7 @@ __all__ = [
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "mamba_inner_fn",
     "ptd_init",
     "s4_kernel",
     "s4_kernel_vjp",
@@ -51,12 +69,15 @@ __all__ = [
     "s5_apply_vjp",
     "selective_scan_fn",
     "selective_scan_fn_vjp",
+    "selective_state_step",
+    "selective_state_step_vjp",
+    "selective_state_update",
     "toeplitz_matmul",
     "toeplitz_matmul_vjp",
     "transfer_function",
 ]
 
-OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, modes, s4d, s4, s5, mamba, kalmanet)])
+OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, arma, modes, s4d, s4, s5, mamba, kalmanet)])
 
 
 def __dir__() -> list[str]:
