@@ -203,7 +203,10 @@ def test_the_lines_for_those_who_switch(monkeypatch):
     before, after, elsewhere = lines("README.md", "### Switching from mamba-ssm and causal-conv1d", 3)
     names = {}
     exec(after, names)
-    for name in ("selective_scan_fn", "causal_conv1d_fn", "causal_conv1d_update"):
+    for name in (
+        "selective_scan_fn", "selective_state_update", "mamba_inner_fn", "causal_conv1d_fn", "causal_conv1d_update",
+        "causal_conv1d_varlen_states",
+    ):  # fmt: skip
         assert names[name] is getattr(qf.ssm, name)
     for module in re.findall(r'"((?:mamba_ssm|causal_conv1d)[\w.]*)"', elsewhere):
         monkeypatch.setitem(sys.modules, module, None)  # so that it is taken out again

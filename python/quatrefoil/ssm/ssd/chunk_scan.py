@@ -16,7 +16,6 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from ..mamba.causal_conv1d import _integers
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 
@@ -149,7 +148,7 @@ def mamba_chunk_scan_combined(
     """
     name = "mamba_chunk_scan_combined"
     options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
-    seq_idx, cuts = _integers(name, "seq_idx", seq_idx), _cuts(name, cu_seqlens, x)
+    seq_idx, cuts = _arguments.integer_array(seq_idx, f"ssm.{name}", "seq_idx"), _cuts(name, cu_seqlens, x)
     arrays = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx, cuts)
     y, final_states, varlen_states = call(CHUNK_SCAN, arrays, options, (), out, backend, num_threads)
     states = [s for s, asked in ((final_states, return_final_states), (varlen_states, return_varlen_states)) if asked]
@@ -175,7 +174,7 @@ def mamba_chunk_scan_combined_vjp(
     options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
     given: list[Any] = list(inputs_and_grad)
     if len(given) > 10:
-        given[9] = _integers(name, "seq_idx", given[9])
+        given[9] = _arguments.integer_array(given[9], f"ssm.{name}", "seq_idx")
     if len(given) > 11:
         given[10] = _cuts(name, given[10], given[0])
     if isinstance(given[-1], (tuple, list)) and return_varlen_states and not return_final_states:
@@ -202,7 +201,7 @@ def limits(name: str, dt_limit: Any) -> tuple[float, float]:
 
 def _cuts(name: str, cu_seqlens: Any, x: Any) -> Any:
     """int64, ascending from 0 to the length of x where one may look."""
-    cuts = _integers(name, "cu_seqlens", cu_seqlens)
+    cuts = _arguments.integer_array(cu_seqlens, f"ssm.{name}", "cu_seqlens")
     if cuts is None or is_compiling() or _arrays.device(cuts) != "cpu" or len(cuts.shape) != 1 or len(getattr(x, "shape", ())) != 4:
         return cuts
     label, found = f"ssm.{name}", np.asarray(cuts)
