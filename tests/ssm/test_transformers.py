@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 import quatrefoil as qf  # noqa: E402
-from quatrefoil.ssm._upstream import VERSIONS  # noqa: E402
+from quatrefoil.ssm.standins._upstream import VERSIONS  # noqa: E402
+from ssm.switching import lines  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -77,9 +78,7 @@ def taken(monkeypatch):
     """The names of this library's functions that were called."""
     names = set()
     for function in {f for _, functions in MODELS.values() for f in functions}:
-        own = getattr(qf.ssm, function, None)
-        if own is None:
-            continue
+        own = getattr(qf.ssm, function)
 
         @functools.wraps(own)
         def noted(*args, _own=own, **kwargs):
@@ -183,6 +182,18 @@ def test_a_module_imported_meanwhile_is_put_back(name):
         expected, after = model(**inputs).logits, twin(**inputs).logits
     same(got, expected)
     assert torch.equal(after, expected)
+
+
+def test_the_line_of_the_readme(taken):
+    (line,) = lines("README.md", "## Models of transformers", 1)
+    model, inputs, names = made("Mamba"), batch("left"), {}
+    exec(line, names)
+    try:
+        with torch.no_grad():
+            model(**inputs)
+    finally:
+        names["installed"].undo()
+    assert taken == {"causal_conv1d_fn", "selective_scan_fn"}
 
 
 def test_what_is_available():

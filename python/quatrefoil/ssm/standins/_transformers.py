@@ -60,7 +60,7 @@ def imported(module: ModuleType) -> None:
         _answer(module)
         return
     found = False
-    for wrapper in _wrappers(module):
+    for wrapper in wrappers(module):
         _repeat_lookup(wrapper)
         found = True
     if not found:
@@ -88,7 +88,7 @@ def _question(own: Callable[[], bool], package: str) -> Callable[[], bool]:
     return ask
 
 
-def _wrappers(module: ModuleType) -> Iterator[FunctionType]:
+def wrappers(module: ModuleType) -> Iterator[FunctionType]:
     """The functions of a model that stand for those of a package, under whatever decorators."""
     for value in list(vars(module).values()):
         while isinstance(value, FunctionType):
@@ -135,7 +135,7 @@ def _give_functions(module: ModuleType) -> None:
         if isinstance(layer, type) and layer.__module__ == module.__name__ and "cuda_kernels_forward" in vars(layer):
             for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
                 slow = vars(layer)[name]
-                setattr(layer, name, _either_way(slow) if ready else getattr(slow, "slow", slow))
+                setattr(layer, name, _either_way(slow, _trains(layer)) if ready else getattr(slow, "slow", slow))
 
 
 # A function -> the innermost module that has it.
@@ -150,7 +150,13 @@ def _found(place: str, name: str) -> Any:
     return getattr(importlib.import_module(place), name, None)
 
 
-def _either_way(slow: Any) -> Any:
+def _trains(layer: Any) -> bool:
+    """Whether a layer's way in training asks nothing of ``mamba_inner_fn`` that ours does not know: FalconMamba's has norms in it."""
+    words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]
+    return not any("b_rms_weight" in names for names in words)
+
+
+def _either_way(slow: Any, trains: bool) -> Any:
     """A layer's method for CPUs that takes the one for CUDA where its functions are ours."""
     slow = getattr(slow, "slow", slow)
 
@@ -159,8 +165,8 @@ def _either_way(slow: Any) -> Any:
         import torch
 
         mask = kwargs.get("attention_mask", args[-1] if args else None)
-        padded = self.training and isinstance(mask, torch.Tensor) and not bool(mask.all())
-        if padded or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
+        padded = isinstance(mask, torch.Tensor) and not bool(mask.all())  # which the fused functions know nothing of
+        if (self.training and (padded or not trains)) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
             return slow(self, hidden_states, *args, **kwargs)
         return self.cuda_kernels_forward(hidden_states, *args, **kwargs)
 
