@@ -89,6 +89,12 @@ def ssm():
     for each in (x, turned):
         yield "causal_conv1d_fn", functools.partial(qf.ssm.causal_conv1d_fn, each, weight), (0.1,)
     yield "causal_conv1d_fn_vjp", lambda: qf.ssm.causal_conv1d_fn_vjp(x, weight, None, None, None, x), (0.3,)
+    y, m = floats(1, 1 << 18, 4, 64), floats(1, 1 << 18, 1, 128)
+    heads = (y, y[..., 0], -floats(4), m, m)
+    yield "mamba_chunk_scan_combined", lambda: qf.ssm.mamba_chunk_scan_combined(*heads, 64), (0.1, 0.3)
+    yield "mamba_chunk_scan_combined_vjp", lambda: qf.ssm.mamba_chunk_scan_combined_vjp(*heads, y, chunk_size=64), (0.1, 0.8)
+    block = (floats(1, 1 << 16, 2 * 256 + 256 + 4), floats(512, 4), None, floats(4), -floats(4), floats(4, 64))
+    yield "mamba_split_conv1d_scan_combined", lambda: qf.ssm.mamba_split_conv1d_scan_combined(*block, 64), (0.1,)
 
     for D, options in (
         (300, {"solver": "exact"}),

@@ -46,6 +46,7 @@ CLAIMS = {
     "[state-spaces/s4]": "ssm/s4/test_s4_switching.py::test_a_block_of_low_rank_with_state",
     "[lindermanlab/S5]": "ssm/s5/test_s5_switching.py::test_the_line_is_upstreams_scan",
     "[mamba-ssm and causal-conv1d]": "ssm/mamba/test_mamba_torch.py::test_the_lines_for_those_who_switch",
+    "`qf.ssm.install()`, makes [models of transformers]": "ssm/test_transformers.py::test_the_line_of_the_readme",
     "Small programs to start from": "ssm/test_examples.py::test_ptd_example",
     "CUDA tensors and CuPy arrays are computed on their device": "test_array.py::test_cuda_tensors_stay_on_their_device",
     "never a silent copy": "test_array.py::test_what_cannot_run_on_a_device_says_so",

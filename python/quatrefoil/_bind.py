@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _arrays
@@ -10,6 +10,9 @@ from ._memo import Memo
 from ._spec import Arg, Op
 
 Layout = tuple[Any, str] | None  # shape and dtype of a result; None for one that was not asked for
+# As ``out``: results may take the memory of arguments, where the table says which and the kernel can. Whether they did shows in what comes
+# back: it is the argument, or the caller copies.
+IN_PLACE: Any = object()
 
 
 def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
@@ -93,7 +96,7 @@ def narrowed(op: Op, arrays: Sequence[Any], result: Any) -> Any:
     """Results of the float32 computation in the caller's half types: a gradient in its input's, a result in the first array's."""
     if op.single:
         return _arrays.narrow(result, arrays[0]) if op.outputs[0].half else result
-    like = arrays if op.primal else [arrays[0] if o.half else None for o in op.outputs]
+    like = arrays if op.primal else [op.likeness(o, arrays) if o.half else None for o in op.outputs]
     return tuple(map(_arrays.narrow, result, like))
 
 
@@ -141,6 +144,11 @@ def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
         if arg.broadcast and results[i] is not None:
             results[i] = _arrays.sum_to_shape(results[i], array.shape)
     return results
+
+
+def in_place(op: Op, arrays: Sequence[Any], suits: Callable[[Any], bool]) -> list[Any]:
+    """Of every result the argument in whose memory it will lie, where that ``suits`` a kernel; None for the others."""
+    return [arrays[i] if i is not None and suits(arrays[i]) else None for i in op.over]
 
 
 def one_result(op: Op, layout: Sequence[Any]) -> None:

@@ -97,10 +97,10 @@ def _plan(op: Op, key: Any, arrays: Sequence[Any], options: tuple[Any, ...], bac
 
 def _half_plan(op: Op, options: tuple[Any, ...], backend: str | None) -> Plan:
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is not None:
+        if out is not None and out is not _bind.IN_PLACE:
             raise TypeError(f"{op.label}: out= does not take half precision results; leave it out")
         wide = list(map(_arrays.widen, arrays))
-        return _bind.narrowed(op, arrays, call(op, wide, options, extras, None, backend, num_threads or None))
+        return _bind.narrowed(op, arrays, call(op, wide, options, extras, out, backend, num_threads or None))
 
     return run
 
@@ -135,6 +135,7 @@ def _host_plan(
     first_large = large[0]
     flat = op.many is None
     first, behind = op.span(count)
+    absent = [None] * len(layout)
 
     def simple(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
         """One result: what users time."""
@@ -150,8 +151,12 @@ def _host_plan(
         return out
 
     def general(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is None:
-            results = [None if r is None else _arrays.large(*r) if big else _arrays.empty(*r) for r, big in zip(layout, large)]
+        if out is None or out is _bind.IN_PLACE:
+            given = _bind.in_place(op, arrays, _is_plain) if out is not None else absent
+            results = [
+                a if a is not None else None if r is None else _arrays.large(*r) if big else _arrays.empty(*r)
+                for a, r, big in zip(given, layout, large)
+            ]
         else:
             _bind.one_result(op, layout)
             _bind.check_out(op, out, shape, dtype, arrays)
@@ -161,6 +166,11 @@ def _host_plan(
         return _bind.finish(op, arrays, results)
 
     return simple if op.single else general
+
+
+def _is_plain(a: Any) -> bool:
+    """Whether a kernel can write there: in one piece, aligned, not read-only."""
+    return bool(a.flags.carray)
 
 
 def _composed_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], kind: str, layout: Sequence[_bind.Layout]) -> Plan:
@@ -176,6 +186,7 @@ def _composed_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any],
         return plain.copy() if shared or not getattr(plain.flags, "writeable", True) else plain
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        out = None if out is _bind.IN_PLACE else out
         if out is not None:
             _bind.one_result(op, layout)
             _bind.check_out(op, out, shape, dtype, arrays, kind)
@@ -210,7 +221,7 @@ def _device_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], k
     shape, dtype = layout[0] or ((), "")
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is None:
+        if out is None or out is _bind.IN_PLACE:
             results = [None if r is None else library.empty(r[0], r[1]) for r in layout]
         else:
             _bind.one_result(op, layout)

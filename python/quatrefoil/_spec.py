@@ -20,9 +20,10 @@ class Arg:
     """One array argument or result.
 
     ``many``: a sequence of arrays. ``broadcast``: its shape may be any that broadcasts; the rule of the op says to what. ``half``: float16
-    and bfloat16 are taken too, computed in float32; a result that says so comes back in the half type of the first argument. ``when``: the
-    option that asks for this result; without it there is none. ``title``: what errors call it where that is not its name. ``constant``:
-    there is no gradient in it, as in integers; asking for one is an error.
+    and bfloat16 are taken too, computed in float32; a result that says so comes back in the half type of the argument that ``like`` names,
+    or of the first. ``over``: a result that may lie in the memory of the argument ``like`` where the caller allows it (``IN_PLACE``), for
+    the kernel reads a number before it writes there. ``when``: the option that asks for this result; without it there is none. ``title``:
+    what errors call it where that is not its name. ``constant``: there is no gradient in it, as in integers; asking for one is an error.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Arg:
     half: bool = False
     constant: bool = False
     when: str | None = None
+    like: str | None = None
+    over: bool = False
     title: str | None = None
 
     @property
@@ -107,6 +110,7 @@ class Op:
     single: bool = field(init=False, repr=False)  # the result is one array, not a sequence of which some may be absent
     many: int | None = field(init=False, repr=False)  # the index of the argument that is a sequence
     graded: tuple[int, ...] = field(init=False, repr=False)  # the indices of the results that the adjoint takes gradients of
+    over: tuple[int | None, ...] = field(init=False, repr=False)  # of every result the index of the argument in whose memory it may lie
 
     def __post_init__(self) -> None:
         root, family, noun, *_ = self.module.split(".")
@@ -115,6 +119,8 @@ class Op:
         object.__setattr__(self, "twin", f"{root}.{family}.{noun}._numba")
         object.__setattr__(self, "extras", tuple(Extra(e) if isinstance(e, str) else e for e in self.extras))
         object.__setattr__(self, "graded", tuple(i for i, o in enumerate(self.outputs) if o.has_gradient))
+        names = [a.name for a in self.inputs]
+        object.__setattr__(self, "over", tuple(names.index(o.like) if o.over and o.like else None for o in self.outputs))
         adjoint = None
         if self.differentiable and self.primal is None:
             results = [self.outputs[i] for i in self.graded]
@@ -189,6 +195,10 @@ class Op:
         if self.check:
             self.check(self.label, shapes, options)
         return [None if o.when and not given[o.when] else sizes.shape(o.dims) for o in self.outputs]
+
+    def likeness(self, output: Arg, arrays: Sequence[Any]) -> Any:
+        """The argument whose half type that result takes."""
+        return arrays[0] if output.like is None else next(x for name, _, _, x in self.named(arrays) if name == output.like)
 
     def makes(self, arrays: Sequence[Any], options: tuple[Any, ...]) -> list[bool]:
         """Which of the flat outputs a call with these flat arrays has."""

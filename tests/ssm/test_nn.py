@@ -7,11 +7,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import NOUNS, output_of, same  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 LAYERS = {name: made for noun in NOUNS for name, made in getattr(noun, "LAYERS", {}).items()}
+# Every module of quatrefoil.torch.nn: one to make, and what to call it with.
+MODULES = {name: (make, lambda shape=shape: torch.randn(shape)) for name, (make, shape) in LAYERS.items()}
+MODULES |= {
+    "PolyLayer": (lambda: nn.PolyLayer(3, 4, 2, squash=True), lambda: torch.randn(5, 3)),
+    "S4DKernel": (lambda: nn.S4DKernel(3, 4), lambda: 12),
+}
 BAD = [bad for noun in NOUNS for bad in getattr(noun, "BAD", [])]
 
 
@@ -77,11 +84,54 @@ def test_half_precision(name, half):
         assert x.grad.isfinite().all()
 
 
+def test_every_module_is_tried():
+    assert {name.partition("-")[0] for name in MODULES} == {*nn.__all__}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_the_methods_that_convert(name, half):
+    """``.half()``, ``.bfloat16()`` and ``.double()`` convert what there is, and what is computed is near what it was."""
+    make, draw = MODULES[name]
+    layer, u = make(), draw()
+    expected = output_of(layer.double(), u.double() if isinstance(u, torch.Tensor) else u)
+    layer = layer.float().half() if half == torch.float16 else layer.float().bfloat16()
+    assert {p.dtype for p in layer.parameters()} == {half}
+    got = output_of(layer, u.to(half) if isinstance(u, torch.Tensor) else u)
+    assert got.dtype == half
+    assert (got - expected).abs().max() < 32 * torch.finfo(half).eps * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_autocast(name, half):
+    """Under autocast products of matrices give half precision; systems and states stay in float32, as parameters and gradients do."""
+    make, draw = MODULES[name]
+    layer, u = make(), draw()
+    expected = output_of(layer, u)
+    with torch.autocast("cpu", dtype=half):
+        got = output_of(layer, u)
+    assert got.dtype in (half, torch.float32)
+    assert (got.float() - expected).abs().max() < 32 * torch.finfo(half).eps * expected.abs().max()
+    got.float().square().sum().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad is None or parameter.grad.dtype == torch.float32
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+    assert any(parameter.grad is not None for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "-" not in name])
+def test_export(name):
+    make, draw = MODULES[name]
+    layer, u = make().eval(), draw()
+    exported = torch.export.export(layer, (u,)).module()
+    other = draw()
+    same(output_of(exported, other), output_of(layer, other), 1e-5)
+
+
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16, None])
 @pytest.mark.parametrize("name", ["S4D", "S5"])
 def test_steps_of_half_precision(name, half):
-    import quatrefoil.torch.nn as nn
-
     layer = {"S4D": lambda: nn.S4D(4, 8), "S5": lambda: nn.S5(4, 8)}[name]().to(half or torch.float64)
     u = torch.randn(2, 5, 4, dtype=half or torch.float64)
     state = layer.default_state(2)

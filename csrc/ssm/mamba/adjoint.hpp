@@ -92,7 +92,8 @@ struct ScanAdjoint {
       m.A[n] = gather<S>(f.A + tile.channel * f.states + n, f.states, tile.rows);
       m.rate[n] = decay_rate(m.A[n]);
       m.carry[n] = p.grad_last ? gather<S>(p.grad_last + tile.state(n), f.states, tile.rows) : S{};
-      m.dA[n] = m.dB[n] = m.dC[n] = m.kept[n] = S{};
+      m.dA[n] = m.dB[n] = m.dC[n] = S{};
+      m.kept[n] = tile.initial(n);
     }
     S* x = m.kept;
     for (int64_t t = 0; t + kAdjointSteps < f.length; t += kAdjointSteps, x += f.states) {
@@ -172,6 +173,7 @@ struct ScanAdjoint {
       put(dA, m.dA[n]);
       if (!f.B.varies) put(dB, m.dB[n]);
       if (!f.C.varies) put(dC, m.dC[n]);
+      if (p.dinitial) scatter(p.dinitial + tile.state(n), f.states, tile.rows, m.carry[n]);
     }
     if (dD) scatter(dD.part(tile.item) + tile.channel, 1, tile.rows, sum_D);
     if (ddelta_bias) scatter(ddelta_bias.part(tile.item) + tile.channel, 1, tile.rows, sum_bias);

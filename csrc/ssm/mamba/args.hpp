@@ -31,6 +31,7 @@ struct SelectiveScan {  // E: the numbers of the state, T or cplx<T>
   const E* A;                   // (channels, states)
   Mixing<E> B, C;
   const T *D, *delta_bias;  // (channels,) or null
+  const E* initial;         // (items, channels, states), the states before the first step; null: zeros
   bool delta_softplus;
   T* out;   // (items, channels, length)
   E* last;  // (items, channels, states) or null
@@ -45,6 +46,7 @@ struct SelectiveScanAdjoint {
   T *du, *ddelta, *dz;  // contiguous; dz null where z is
   E *dA, *dB, *dC;      // contiguous, shaped as their inputs
   T *dD, *ddelta_bias;  // null where D and delta_bias are
+  E* dinitial;          // null where the initial states are
 };
 
 template <class T>
@@ -66,6 +68,50 @@ struct CausalConvAdjoint {
   T *dx, *dweight, *dbias, *dinitial;  // dbias, dinitial null where the inputs are
 };
 
+template <class T>
+struct VarlenStates {
+  std::int64_t items, channels, states;
+  Signal<const T> x;         // no item: sequences one behind the other
+  const std::int64_t* ends;  // (items + 1,): item b is [ends[b], ends[b + 1])
+  T* out;                    // (items, channels, states)
+  int threads;
+};
+
+template <class T>
+struct VarlenStatesAdjoint {
+  VarlenStates<T> forward;  // x and out are null
+  std::int64_t length;
+  Signal<const T> grad;  // (items, channels, states)
+  T* dx;                 // (length, channels)
+};
+
+// (item, head, dim, state) seen through strides, in numbers; 0 where there is no such axis. `at` may be null.
+template <class E>
+struct Grid {
+  E* at = nullptr;
+  std::int64_t item = 0, head = 0, dim = 0, state = 0;
+};
+
+template <class T>
+struct StateStep {
+  std::int64_t items, rows, heads, dims, states, groups;
+  Grid<const T> state, x, dt, A, B, C, D, z, bias;  // state: a row in the place of an item; B, C: a group in that of a head
+  // The row of every item, below 0: padding; and the item of every row, below 0: none. Null: item b has row b.
+  const std::int64_t *row_of_item, *item_of_row;
+  bool softplus;
+  T* out;   // (items, heads, dims)
+  T* next;  // (rows, heads, dims, states), perhaps the memory of the state
+  int threads;
+};
+
+template <class T>
+struct StateStepAdjoint {
+  StateStep<T> forward;  // its outputs are null
+  Grid<const T> grad;
+  const T* grad_next;                                     // null: zeros
+  T *dstate, *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *dbias;  // contiguous; dD, dz, dbias null where D, z and the bias are
+};
+
 template <class T, class E>
 struct ScanKernels {
   void (*selective_scan)(const SelectiveScan<T, E>&);
@@ -77,6 +123,11 @@ struct Kernels {
   ScanKernels<T, cplx<T>> complex;
   void (*causal_conv)(const CausalConv<T>&);
   void (*causal_conv_adjoint)(const CausalConvAdjoint<T>&);
+  // null on a device, as all that come after it
+  void (*varlen_states)(const VarlenStates<T>&);
+  void (*varlen_states_adjoint)(const VarlenStatesAdjoint<T>&);
+  void (*state_step)(const StateStep<T>&);
+  void (*state_step_adjoint)(const StateStepAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -1,4 +1,6 @@
 // Arrays from Python -> args, checked. Computes nothing.
+#include <vector>
+
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
 #include "ssm/mamba/args.hpp"
@@ -36,6 +38,7 @@ SelectiveScan<T, E> scan_inputs(Arguments& given, bool delta_softplus, int threa
   p.D = given.optional_input("D", "D");
   p.z = signal<T>(given.optional_strided("z", "B D L"));
   p.delta_bias = given.optional_input("delta_bias", "D");
+  p.initial = given.optional_input("initial_state", "B D N");
   p.items = given["B"], p.channels = given["D"], p.states = given["N"], p.length = given["L"];
   p.delta_softplus = delta_softplus, p.threads = threads;
   return p;
@@ -70,6 +73,7 @@ void selective_scan_fn_vjp(Arguments& given, bool delta_softplus, bool return_la
     q.du = given.gradient_of("u"), q.ddelta = given.gradient_of("delta"), q.dA = given.gradient_of("A");
     q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D");
     q.dz = given.gradient_of("z"), q.ddelta_bias = given.gradient_of("delta_bias");
+    q.dinitial = given.gradient_of("initial_state");
     given.run(kernels.selective_scan_adjoint, q);
   });
 }
@@ -113,6 +117,120 @@ void causal_conv1d_fn_vjp(Arguments& given, const std::string& activation, bool 
   });
 }
 
+// x is (tokens, channels).
+template <class T>
+VarlenStates<T> varlen_inputs(Arguments& given, std::int64_t states, int threads) {
+  VarlenStates<T> p{};
+  const auto x = given.strided("x", "T D");
+  p.x = {x, 0, x.view().stride[1], x.view().stride[0]};
+  p.ends = given.input("cu_seqlens", "E");
+  given.require(given["E"] > 0, "cu_seqlens is empty, expected (B + 1,)");
+  given.size("B", given["E"] - 1), given.size("S", states);
+  p.items = given["B"], p.channels = given["D"], p.states = states, p.threads = threads;
+  bool fits = p.ends[0] >= 0 && p.ends[p.items] <= given["T"];
+  for (std::int64_t b = 0; b < p.items; ++b) fits = fits && p.ends[b] <= p.ends[b + 1];
+  given.require(fits, "cu_seqlens must not decrease, nor leave [0, T] where x has T rows");
+  return p;
+}
+
+void causal_conv1d_varlen_states(Arguments& given, std::int64_t state_len, int threads) {
+  given.dispatch([&](auto zero) {
+    VarlenStates<decltype(zero)> p = varlen_inputs<decltype(zero)>(given, state_len, threads);
+    p.out = given.output("states", "B D S");
+    given.run(kernels<decltype(zero)>().varlen_states, p);
+  });
+}
+
+void causal_conv1d_varlen_states_vjp(Arguments& given, std::int64_t state_len, int threads) {
+  given.dispatch([&](auto zero) {
+    VarlenStatesAdjoint<decltype(zero)> q{};
+    q.forward = varlen_inputs<decltype(zero)>(given, state_len, threads);
+    q.length = given["T"];
+    q.grad = signal<decltype(zero)>(given.strided("grad", "B D S"));
+    q.dx = given.gradient_of("x");
+    given.no_output("dcu_seqlens");
+    given.run(kernels<decltype(zero)>().varlen_states_adjoint, q);
+  });
+}
+
+// An array whose axes are a letter each: i, h, d, n for item, head, dim, state.
+template <class T>
+Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
+  Grid<const T> g;
+  g.at = array;
+  for (int i = 0; g.at && axes[i]; ++i) {
+    std::int64_t& stride = axes[i] == 'i' ? g.item : axes[i] == 'h' ? g.head : axes[i] == 'd' ? g.dim : g.state;
+    stride = array.view().stride[i];
+  }
+  return g;
+}
+
+// The item of every row of the states. An item has a row of its own, or none.
+std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64_t* row_of_item) {
+  const auto rows = std::size_t(given["R"]);
+  std::vector<std::int64_t> found(rows, -1);
+  for (std::int64_t b = 0; b < given["B"]; ++b) {
+    if (row_of_item[b] < 0) continue;
+    given.require(row_of_item[b] < given["R"], "state_batch_indices beyond the rows of state");
+    std::int64_t& item = found[std::size_t(row_of_item[b])];
+    given.require(item < 0, "state_batch_indices names a row twice");
+    item = b;
+  }
+  return found;
+}
+
+// `items`: where what items_of_rows finds is kept.
+template <class T>
+StateStep<T> step_inputs(Arguments& given, bool softplus, int threads, std::vector<std::int64_t>& items) {
+  const bool heads = given.peek(0).rank == 4;
+  const char *const each = heads ? "B H P" : "B P", *const each_axes = heads ? "ihd" : "id";
+  const bool groups = given.peek(4).rank == 3;
+  const char *const fixed = heads ? "H P" : "P", *const fixed_axes = heads ? "hd" : "d";
+  StateStep<T> p{};
+  p.state = grid<T>(given.strided("state", heads ? "R H P N" : "R P N"), heads ? "ihdn" : "idn");
+  p.x = grid<T>(given.strided("x", each), each_axes), p.dt = grid<T>(given.strided("dt", each), each_axes);
+  p.A = grid<T>(given.strided("A", heads ? "H P N" : "P N"), heads ? "hdn" : "dn");
+  p.B = grid<T>(given.strided("B", groups ? "B G N" : "B N"), groups ? "ihn" : "in");
+  p.C = grid<T>(given.strided_like("C", "B"), groups ? "ihn" : "in");
+  p.D = grid<T>(given.optional_strided("D", fixed), fixed_axes);
+  p.z = grid<T>(given.optional_strided("z", each), each_axes);
+  p.bias = grid<T>(given.optional_strided("dt_bias", fixed), fixed_axes);
+  p.row_of_item = given.optional_input("state_batch_indices", "B");
+  p.items = given["B"], p.rows = given["R"], p.dims = given["P"], p.states = given["N"], p.heads = heads ? given["H"] : 1;
+  p.groups = groups ? given["G"] : 1;
+  given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
+  given.require(p.row_of_item || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
+  if (p.row_of_item) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();
+  p.softplus = softplus, p.threads = threads;
+  return p;
+}
+
+void selective_state_step(Arguments& given, bool dt_softplus, int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    std::vector<std::int64_t> items;
+    StateStep<T> p = step_inputs<T>(given, dt_softplus, threads, items);
+    p.out = given.output_like("out", "x"), p.next = given.output_like("next_state", "state");
+    given.run(kernels<T>().state_step, p);
+  });
+}
+
+void selective_state_step_vjp(Arguments& given, bool dt_softplus, int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    std::vector<std::int64_t> items;
+    StateStepAdjoint<T> q{};
+    q.forward = step_inputs<T>(given, dt_softplus, threads, items);
+    q.grad = grid<T>(given.strided_like("grad_out", "x"), given.peek(0).rank == 4 ? "ihd" : "id");
+    q.grad_next = given.optional_input("grad_next_state", given.peek(0).rank == 4 ? "R H P N" : "R P N");
+    q.dstate = given.gradient_of("state"), q.dx = given.gradient_of("x"), q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A");
+    q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dz = given.gradient_of("z");
+    q.dbias = given.gradient_of("dt_bias");
+    given.no_output("dstate_batch_indices");
+    given.run(kernels<T>().state_step_adjoint, q);
+  });
+}
+
 }  // namespace
 
 void bind(py::module_& m) {
@@ -120,6 +238,10 @@ void bind(py::module_& m) {
   define(m, "selective_scan_fn_vjp", &selective_scan_fn_vjp);
   define(m, "causal_conv1d_fn", &causal_conv1d_fn);
   define(m, "causal_conv1d_fn_vjp", &causal_conv1d_fn_vjp);
+  define(m, "causal_conv1d_varlen_states", &causal_conv1d_varlen_states);
+  define(m, "causal_conv1d_varlen_states_vjp", &causal_conv1d_varlen_states_vjp);
+  define(m, "selective_state_step", &selective_state_step);
+  define(m, "selective_state_step_vjp", &selective_state_step_vjp);
 }
 
 }  // namespace quatrefoil::ssm::mamba

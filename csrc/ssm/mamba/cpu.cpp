@@ -1,6 +1,8 @@
-// The two kernels of a Mamba block. Compiled once per instruction set.
+// The kernels of a Mamba block. Compiled once per instruction set.
 #include "ssm/mamba/adjoint.hpp"
 #include "ssm/mamba/causal_conv1d.hpp"
+#include "ssm/mamba/state_step_adjoint.hpp"
+#include "ssm/mamba/varlen_states.hpp"
 
 namespace quatrefoil::ssm::mamba {
 inline namespace QF_ISA {
@@ -9,7 +11,11 @@ template <class T>
 constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_adjoint<T, T>},
                                  {selective_scan<T, cplx<T>>, selective_scan_adjoint<T, cplx<T>>},
                                  causal_conv<T>,
-                                 causal_conv_adjoint<T>};
+                                 causal_conv_adjoint<T>,
+                                 varlen_states<T>,
+                                 varlen_states_adjoint<T>,
+                                 state_step<T>,
+                                 state_step_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -160,7 +160,11 @@ template <class T>
 constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_adjoint<T, T>},
                                  {selective_scan<T, cplx<T>>, selective_scan_adjoint<T, cplx<T>>},
                                  causal_conv<T>,
-                                 causal_conv_adjoint<T>};
+                                 causal_conv_adjoint<T>,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int64_t at = blockIdx.x; at < p.items * tiling.blocks(); at += gridDim.x) {
     const Place<T, E> me(p, tiling, at);
     const T D = p.D ? p.D[me.channel] : T(0), bias = p.delta_bias ? p.delta_bias[me.channel] : T(0);
-    for (int64_t n = 0; me.is_state(n); n += kSide) states[me.state(n)] = E{};
+    for (int64_t n = 0; me.is_state(n); n += kSide) states[me.state(n)] = p.initial ? p.initial[me.state(n)] : E{};
     for (int64_t first = 0; first < end; first += kSide) {
       const int steps = int(min(end - first, int64_t(kSide)));
       const bool has_step = me.lane < steps;
@@ -179,7 +179,7 @@ __device__ __forceinline__ void retreat(const SelectiveScanAdjoint<T, E>& p, con
   const int64_t at = me.state(n);
   E a[kSide], x[kSide + 1];
   T numbers[kSide], others[kSide];
-  x[0] = is_state && first ? running.kept[first / kSide * f.items * f.channels * f.states + at] : E{};
+  x[0] = is_state ? running.kept[first / kSide * f.items * f.channels * f.states + at] : E{};
   QF_UNROLL(16)
   for (int t = 0; t < kSide; ++t) {
     numbers[t] = T(0), a[t] = E{}, x[t + 1] = x[t];
@@ -314,11 +314,11 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
   const int64_t rows = f.items * f.channels, states = rows * f.states, blocks = f.items * tiling.blocks();
   const int64_t more_tiles = max(f.length - 1, int64_t(0)) / kSide;
   const auto parts = [&](const Mixing<E>& m) { return m.varies ? blocks * f.states * f.length : states; };
-  const Workspace<E> kept((more_tiles + 1) * states), carry(states), dA(states), dB(parts(f.B)), dC(parts(f.C));
+  const Workspace<E> kept((more_tiles + 1) * states), carry(p.dinitial ? 0 : states), dA(states), dB(parts(f.B)), dC(parts(f.C));
   const Workspace<T> dD(rows), ddelta_bias(rows);
   launch(scan_channels<T, E>, blocks, kThreads, 2 * sizeof(ScanTile<T, E>), f, tiling, false, kept, states);
   launch(scan_channels_back<T, E>, blocks, kThreads, sizeof(AdjointTile<T, E>), p, tiling,
-         Running<T, E>{kept, carry, dA, dB, dC, dD, ddelta_bias});
+         Running<T, E>{kept, p.dinitial ? p.dinitial : carry, dA, dB, dC, dD, ddelta_bias});
   const auto add_mixing = [&](const Mixing<E>& m, const E* from, E* to) {
     m.varies ? add_up(f.items * m.groups, tiling.blocks() / m.groups, f.states * f.length, from, to)
              : add_up(1, f.items, f.channels * f.states, from, to);

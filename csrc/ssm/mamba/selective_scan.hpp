@@ -50,6 +50,7 @@ struct ScanTile {
     const E* at = m.at + item * m.item + group(m) * m.group + n * m.state + t * m.time;
     return {at, m.time, m.varies ? S{} : gather<S>(at, m.group, rows)};
   }
+  S initial(int64_t n) const { return p.initial ? gather<S>(p.initial + state(n), p.states, rows) : S{}; }
   V per_channel(const T* x) const { return x ? gather<V>(x + channel, 1, rows) : V{}; }
 };
 
@@ -116,7 +117,7 @@ void scan_tile(const ScanTile<T, E>& tile, Lanes<T>* memory, Pack<E, Lanes<T>>* 
   V *delta = memory, *u = delta + kScanSteps, *input = u + kScanSteps, *y = input + kScanSteps;
   const V D = tile.per_channel(p.D), bias = tile.per_channel(p.delta_bias);
   for (int64_t n = 0; n < p.states; ++n) {
-    x[n] = S{};
+    x[n] = tile.initial(n);
     rate[n] = decay_rate(gather<S>(p.A + tile.channel * p.states + n, p.states, tile.rows));
   }
   for (int64_t t = 0; t < p.length; t += kScanSteps) {

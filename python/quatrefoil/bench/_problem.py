@@ -52,3 +52,4 @@ class Problem:
     peer_tolerance: float | None = None  # where peers are less accurate
     work: Work | None = None  # gives the floor that our time is printed beside
     parts: Mapping[str, Run] = field(default_factory=dict)  # what ours spends time on: timed alone, printed as a share
+    rate: tuple[float, str] | None = None  # how many of what a run makes: printed a second

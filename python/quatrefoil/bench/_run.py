@@ -99,6 +99,8 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     if work:
         seconds = max(arithmetic(work), medians[-1])
         row["floor"] = {"seconds": seconds, "flops": work.flops, "bytes": work.bytes, "exps": work.exps}
+    if problem.rate:
+        row["rate"] = {"a second": problem.rate[0] / medians[0], "of": problem.rate[1]}
     row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
     for name, seconds in zip(list(sides)[1:], medians[1:]):
         row["peers"][name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / medians[0], "goal": problem.goals.get(name)}
@@ -154,6 +156,8 @@ def show(row: dict[str, Any]) -> None:
         exps = f", {_amount(floor['exps'])}exp" if floor["exps"] else ""
         name = f"floor ({_amount(floor['flops'])}flop{exps}, {_amount(floor['bytes'])}B)"
         print(f"      {name:51s} {_number(floor['seconds']):>10s}  {'':11s}  taken {row['seconds'] / floor['seconds']:.2f}x", flush=True)
+    if rate := row.get("rate"):
+        print(f"      {_amount(rate['a second'])}{rate['of']} a second", flush=True)
     for name, seconds in row["parts"].items():
         print(f"      {'of it ' + name:51s} {_number(seconds):>10s}  {'':11s}  {seconds / row['seconds']:.0%}", flush=True)
     for name, peer in row["peers"].items():

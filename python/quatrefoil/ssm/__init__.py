@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import convolution, delta, init, kalmanet, mamba, modes, s4, s4d, s5, scan
+from . import arma, convolution, delta, init, kalmanet, mamba, modes, s4, s4d, s5, scan, ssd
+from .arma import arma_filter, arma_filter_vjp
 from .convolution import fft_conv, fft_conv_vjp
 from .delta import (
     chunk_delta_rule,
@@ -17,21 +18,45 @@ from .delta import (
 )
 from .init import PTD, discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
 from .kalmanet import gka, gka_vjp
-from .mamba import causal_conv1d_fn, causal_conv1d_fn_vjp, causal_conv1d_update, selective_scan_fn, selective_scan_fn_vjp
+from .mamba import (
+    causal_conv1d_fn,
+    causal_conv1d_fn_vjp,
+    causal_conv1d_update,
+    causal_conv1d_varlen_states,
+    causal_conv1d_varlen_states_vjp,
+    mamba_inner_fn,
+    selective_scan_fn,
+    selective_scan_fn_vjp,
+    selective_state_step,
+    selective_state_step_vjp,
+    selective_state_update,
+)
 from .modes import log_vandermonde, log_vandermonde_transpose, log_vandermonde_transpose_vjp, log_vandermonde_vjp
 from .s4 import cauchy_mult, cauchy_mult_vjp, s4_kernel, s4_kernel_vjp
 from .s4d import s4d_conv, s4d_conv_vjp, s4d_kernel, s4d_kernel_vjp, s4d_step
 from .s5 import s5_apply, s5_apply_vjp
 from .scan import linear_scan, linear_scan_vjp
+from .ssd import (
+    mamba_chunk_scan_combined,
+    mamba_chunk_scan_combined_vjp,
+    mamba_split_conv1d_scan_combined,
+    mamba_split_conv1d_scan_combined_vjp,
+)
+from .standins import Installation, install
 from .toeplitz import hankel_matmul, hankel_matmul_vjp, toeplitz_matmul, toeplitz_matmul_vjp
 
 __all__ = [
     "PTD",
+    "Installation",
+    "arma_filter",
+    "arma_filter_vjp",
     "cauchy_mult",
     "cauchy_mult_vjp",
     "causal_conv1d_fn",
     "causal_conv1d_fn_vjp",
     "causal_conv1d_update",
+    "causal_conv1d_varlen_states",
+    "causal_conv1d_varlen_states_vjp",
     "chunk_delta_rule",
     "chunk_gated_delta_rule",
     "chunk_gated_delta_rule_vjp",
@@ -50,12 +75,18 @@ __all__ = [
     "hankel_matmul_vjp",
     "hippo_legs",
     "init",
+    "install",
     "linear_scan",
     "linear_scan_vjp",
     "log_vandermonde",
     "log_vandermonde_transpose",
     "log_vandermonde_transpose_vjp",
     "log_vandermonde_vjp",
+    "mamba_chunk_scan_combined",
+    "mamba_chunk_scan_combined_vjp",
+    "mamba_inner_fn",
+    "mamba_split_conv1d_scan_combined",
+    "mamba_split_conv1d_scan_combined_vjp",
     "ptd_init",
     "s4_kernel",
     "s4_kernel_vjp",
@@ -69,12 +100,15 @@ __all__ = [
     "s5_apply_vjp",
     "selective_scan_fn",
     "selective_scan_fn_vjp",
+    "selective_state_step",
+    "selective_state_step_vjp",
+    "selective_state_update",
     "toeplitz_matmul",
     "toeplitz_matmul_vjp",
     "transfer_function",
 ]
 
-OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, modes, s4d, s4, s5, mamba, kalmanet, delta)])
+OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, arma, modes, s4d, s4, s5, mamba, kalmanet, delta, ssd)])
 
 
 def __dir__() -> list[str]:

@@ -48,12 +48,16 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
 
         return elsewhere
     composed = _composition(op, kernel, layout, results, options, device) if name == "array" else None
-    single = composed is None and _backends.takes_tensors(kernel) and op.single and not any(a.is_neg() or a.is_conj() for a in given)
+    reads_tensors = composed is None and _backends.takes_tensors(kernel) and not any(a.is_neg() or a.is_conj() for a in given)
+    single = reads_tensors and op.single
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wanted = [a is not None and a.requires_grad for a in arrays]
+    run_over = _over(op, kernel, name, layout, options, device, reads_tensors)
     flat, wants_gradient, function = op.many is None, any(wanted), functions(op)
 
     def compute_any(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is _bind.IN_PLACE:
+            return run_over(arrays, extras, num_threads)
         if out is not None:
             _bind.one_result(op, layout)
             _check_out(op, out, layout[0], arrays, device)
@@ -103,6 +107,7 @@ def _composition(op: Op, kernel: Any, layout: Any, results: Any, options: tuple[
     compose = _backends.composed(op, kernel, "torch", results, options)
 
     def compute(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        out = None if out is _bind.IN_PLACE else out
         if out is not None:
             _bind.one_result(op, layout)
             _check_out(op, out, layout[0], arrays, device)
@@ -116,8 +121,31 @@ def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: An
     return result if op.single else tuple(place(op, arrays, options, result))
 
 
+def _over(op: Op, kernel: Any, name: str, layout: Any, options: tuple[Any, ...], device: Any, reads_tensors: bool) -> Any:
+    """A call whose results may lie in the memory of arguments, in one step: a decoder's."""
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
+        given = _bind.in_place(op, arrays, _is_plain)
+        outputs = [a if a is not None else None if r is None else empty(r[0], r[1], device) for a, r in zip(given, layout)]
+        for a in given:
+            if a is not None and not a.is_inference():  # which autograd counts, so that it refuses what it has saved
+                torch.autograd.graph.increment_version(a)
+        beside = extras and _bind.for_kernel(op, extras, name, arrays)
+        if not reads_tensors:
+            return run_kernel(op, kernel, arrays, outputs, options, beside, num_threads)
+        kernel(*arrays, *outputs, *options, *beside, num_threads)
+        return outputs
+
+    return run
+
+
+def _is_plain(a: Any) -> bool:
+    """Whether a kernel can write there, and autograd need not know."""
+    return a.is_contiguous() and not (a.is_neg() or a.is_conj() or a.requires_grad or a.data_ptr() % a.element_size())
+
+
 def _refuse_out(op: Op, out: Any) -> None:
-    if out is not None:
+    if out is not None and out is not _bind.IN_PLACE:
         raise RuntimeError(f"{op.label}: out= does not work with automatic differentiation or tracing; leave it out")
 
 

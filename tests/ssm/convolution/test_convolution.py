@@ -170,3 +170,98 @@ def test_overlapping_out_is_refused_even_when_strided(rng):
     memory = np.zeros(2 * 210)
     with pytest.raises(ValueError, match="overlaps"):
         qf.ssm.fft_conv(memory[:210].reshape(3, 70), F, out=memory[100:310].reshape(3, 70))
+
+
+FORMS = {  # u, k: as the op has them, of which the result and its gradients are those of the first
+    "row": ((70,), (50,)),
+    "shared": ((2, 3, 70), (50,)),
+    "shared-by-channels": ((3, 70), (90,)),
+    "per-item": ((2, 3, 70), (2, 3, 50)),
+    "per-item-of-many": ((2, 2, 3, 70), (2, 2, 3, 80)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_other_forms_of_the_kernel(backend, rng, form, reverse, skip):
+    """As a call for every channel of every item alone, summed where a kernel is shared."""
+    u, k = (rng.standard_normal(s) for s in FORMS[form])
+    r = rng.standard_normal((*k.shape[:-1], 40)) if reverse else None
+    D = np.asarray(rng.standard_normal(u.shape[:-1][-1:])) if skip else None
+    grad = rng.standard_normal(u.shape)
+    got = qf.ssm.fft_conv(u, k, D, k_reverse=r)
+    assert got.shape == u.shape
+    made = qf.ssm.fft_conv_vjp(u, k, D, r, grad)
+    gradients = dict(zip(["u", "k", *["D"] * skip, *["r"] * reverse], made, strict=True))
+    sums = {name: np.zeros(x.shape) for name, x in (("k", k), ("D", D), ("r", r)) if x is not None}
+    for i in np.ndindex(u.shape[:-1]):
+        of = i if k.ndim > 1 else ()
+        alone = [u[i][None], k[of][None], None if D is None else D[i[-1:]].reshape(1), None if r is None else r[of][None]]
+        np.testing.assert_allclose(got[i], qf.ssm.fft_conv(*alone[:3], k_reverse=alone[3])[0], rtol=1e-11, atol=1e-12)
+        du, dk, *rest = qf.ssm.fft_conv_vjp(*alone, grad[i][None])
+        np.testing.assert_allclose(gradients["u"][i], du[0], rtol=1e-11, atol=1e-12)
+        sums["k"][of] += dk[0]
+        if skip:
+            sums["D"][i[-1:]] += rest.pop(0)[0]
+        if reverse:
+            sums["r"][of] += rest[0][0]
+    for name, total in sums.items():
+        assert gradients[name].shape == total.shape
+        np.testing.assert_allclose(gradients[name], total, rtol=1e-10, atol=1e-11)
+    room = np.full(u.shape, np.nan)
+    assert qf.ssm.fft_conv(u, k, D, k_reverse=r, out=room) is room
+    np.testing.assert_array_equal(room, got)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_of_the_kernel_in_torch(form):
+    torch = pytest.importorskip("torch")
+    u, k = (torch.randn(s, dtype=torch.float64).requires_grad_() for s in FORMS[form])
+    D = torch.randn(u.shape[:-1][-1:], dtype=torch.float64).requires_grad_()
+    y = qf.ssm.fft_conv(u, k, D)
+    grad = torch.randn_like(y)
+    expected = qf.ssm.fft_conv_vjp(*[t.detach().numpy() for t in (u, k, D, grad)])
+    for g, e in zip(torch.autograd.grad(y, (u, k, D), grad), expected):
+        np.testing.assert_allclose(g.numpy(), e, rtol=1e-11, atol=1e-11)
+    with torch.no_grad():
+        room = torch.empty_like(u)
+        assert qf.ssm.fft_conv(u, k, D, out=room) is room
+        assert torch.equal(room, y)
+        half = [t.to(torch.bfloat16) for t in (u, k, D)]
+        assert torch.equal(qf.ssm.fft_conv(*half), qf.ssm.fft_conv(*[t.float() for t in half]).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("form", ["no-items", "no-channels", "no-samples"])
+def test_other_forms_of_nothing(backend, form):
+    shape = {"no-items": (0, 3, 7), "no-channels": (2, 0, 7), "no-samples": (2, 3, 0)}[form]
+    u, D = np.ones(shape), np.ones(shape[1])
+    for k in (np.ones(4), np.ones((*shape[:2], 4))):
+        for skip in (None, D):
+            assert qf.ssm.fft_conv(u, k, skip).shape == shape
+            for g, x in zip(qf.ssm.fft_conv_vjp(u, k, skip, u), (u, k, skip)):
+                np.testing.assert_array_equal(g, np.zeros(x.shape))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda: qf.ssm.fft_conv(np.ones((2, 3, 9)), np.ones((3, 2, 4))),
+            r"k has shape \(3, 2, 4\) and u \(2, 3, 9\), expected u \(L,\) or",
+        ),
+        (lambda: qf.ssm.fft_conv(np.ones(9), np.ones((1, 4))), r"u has shape \(9,\)|k has shape \(1, 4\)"),
+        (lambda: qf.ssm.fft_conv(np.ones((2, 9)), np.ones(4), np.ones(3)), r"D has shape \(3,\), expected \(2,\), a number a channel"),
+        (lambda: qf.ssm.fft_conv(np.ones(9), np.ones(4), np.ones(1)), r"D has shape \(1,\), expected \(\), one number"),
+        (
+            lambda: qf.ssm.fft_conv(np.ones((2, 9)), np.ones(4), k_reverse=np.ones((2, 4))),
+            r"k_reverse has shape \(2, 4\), expected the axes of k",
+        ),
+        (lambda: qf.ssm.fft_conv(np.ones((2, 9)), np.ones(4), out=np.ones((1, 9))), r"out has shape \(1, 9\), expected \(2, 9\)"),
+        (lambda: qf.ssm.fft_conv(np.ones((2, 9)), np.ones(4), out=np.ones((9, 2)).T), "out must be C-contiguous"),
+    ],
+)
+def test_other_forms_that_do_not_fit(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()

@@ -3,7 +3,7 @@ import numpy as np
 from case import Case
 
 
-def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, skip=True, gate=True, bias=True, **options):
+def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, skip=True, gate=True, bias=True, initial=False, **options):
     items, D, L = shape
 
     def make(rng):
@@ -22,6 +22,32 @@ def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, ski
         arrays = [rng.standard_normal(shape), delta, A, mixing(B), mixing(C)]
         arrays += [rng.standard_normal(D) if skip else None, rng.standard_normal(shape) if gate else None]
         arrays += [0.1 * abs(rng.standard_normal(D)) if bias else None]
+        return arrays, {"initial_state": normal((items, D, N)), **options} if initial else options
+
+    return make
+
+
+def _varlen(lengths, channels, state_len, before=0, behind=0):
+    def make(rng):
+        ends = np.cumsum([before, *lengths])
+        return [rng.standard_normal((int(ends[-1]) + behind, channels)), ends], {"state_len": state_len}
+
+    return make
+
+
+def _step(items, P, N, *, heads=None, groups=None, rows=None, count=None, skip=True, gate=True, bias=True, **options):
+    """``rows`` of ``count`` states."""
+
+    def make(rng):
+        H = () if heads is None else (heads,)
+        count_ = items if rows is None else count
+        mixing = (items, N) if groups is None else (items, groups, N)
+        shapes = [(count_, *H, P, N), (items, *H, P), (items, *H, P), (*H, P, N), mixing, mixing]
+        arrays = [rng.standard_normal(s) for s in shapes]
+        arrays[2] = 0.5 * arrays[2] if options.get("dt_softplus") else 0.5 * abs(arrays[2]) + 0.05
+        arrays[3] = -np.exp(0.5 * arrays[3])
+        arrays += [rng.standard_normal((*H, P)) if skip else None, rng.standard_normal((items, *H, P)) if gate else None]
+        arrays += [0.1 * abs(rng.standard_normal((*H, P))) if bias else None, None if rows is None else np.array(rows, np.int64)]
         return arrays, options
 
     return make
@@ -59,6 +85,11 @@ CASES = [
     Case("selective_scan_fn", "complex-pairs", _scan((2, 20, 70), 3, complex=True, B="pairs", C="pairs", **ALL)),
     Case("selective_scan_fn", "complex-varying", _scan((2, 20, 70), 3, complex=True, **ALL)),
     Case("selective_scan_fn", "complex-groups", _scan((2, 6, 40), 2, complex=True, groups=3, B="pairs", C="constant")),
+    Case("selective_scan_fn", "initial", _scan((2, 20, 70), 3, initial=True, **ALL)),
+    Case("selective_scan_fn", "initial-short", _scan((2, 5, 3), 19, initial=True, skip=False, gate=False, bias=False)),
+    Case("selective_scan_fn", "initial-constant", _scan((2, 9, 33), 3, B="constant", C="constant", initial=True, **ALL)),
+    Case("selective_scan_fn", "initial-complex", _scan((2, 6, 40), 2, complex=True, groups=3, B="pairs", initial=True, **ALL)),
+    Case("selective_scan_fn", "initial-no-samples", _scan((2, 3, 0), 2, initial=True, **ALL)),
     Case("selective_scan_fn", "no-items", _scan((0, 3, 5), 2, **ALL)),
     Case("selective_scan_fn", "no-channels", _scan((2, 0, 5), 2, **ALL)),
     Case("selective_scan_fn", "no-states", _scan((2, 3, 5), 0, **ALL)),
@@ -81,4 +112,27 @@ CASES = [
     Case("causal_conv1d_fn", "no-items", _conv((0, 3, 5), 4, initial=True, activation="silu", return_final_states=True)),
     Case("causal_conv1d_fn", "no-channels", _conv((2, 0, 5), 4)),
     Case("causal_conv1d_fn", "no-samples", _conv((2, 3, 0), 4, initial=True, return_final_states=True)),
+    Case("causal_conv1d_varlen_states", "usual", _varlen([5, 1, 0, 3, 9], 7, 3)),
+    Case("causal_conv1d_varlen_states", "gaps", _varlen([2, 70, 3], 20, 4, before=3, behind=2)),
+    Case("causal_conv1d_varlen_states", "no-states", _varlen([2, 3], 4, 0)),
+    Case("causal_conv1d_varlen_states", "no-sequences", _varlen([], 4, 3, behind=5)),
+    Case("causal_conv1d_varlen_states", "no-samples", _varlen([0, 0], 4, 3)),
+    Case("causal_conv1d_varlen_states", "no-channels", _varlen([2, 3], 0, 3)),
+    Case("selective_state_step", "small", _step(2, 3, 5, dt_softplus=True)),
+    *[Case("selective_state_step", f"dims{n}", _step(2, n, 4, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)],
+    *[Case("selective_state_step", f"states{n}", _step(2, 5, n, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 19, 64)],
+    Case("selective_state_step", "plain", _step(3, 20, 16, skip=False, gate=False, bias=False)),
+    Case("selective_state_step", "one-group", _step(2, 20, 16, groups=1, gate=False)),
+    Case("selective_state_step", "heads", _step(3, 5, 9, heads=4, dt_softplus=True)),
+    Case("selective_state_step", "groups", _step(2, 17, 20, heads=6, groups=3, dt_softplus=True)),
+    Case("selective_state_step", "group-per-head", _step(2, 3, 4, heads=5, groups=5, bias=False)),
+    Case("selective_state_step", "rows", _step(3, 9, 5, rows=[4, 0, 2], count=6, dt_softplus=True)),
+    Case("selective_state_step", "rows-heads", _step(3, 9, 5, heads=4, groups=2, rows=[1, 3, 0], count=4, dt_softplus=True)),
+    Case("selective_state_step", "padding", _step(5, 9, 5, heads=2, rows=[4, -1, 2, -7, 0], count=5, dt_softplus=True)),
+    Case("selective_state_step", "padding-alone", _step(2, 3, 4, rows=[-1, -1], count=3)),
+    Case("selective_state_step", "no-items", _step(0, 3, 4)),
+    Case("selective_state_step", "no-items-of-rows", _step(0, 3, 4, rows=[], count=2)),
+    Case("selective_state_step", "no-heads", _step(2, 3, 4, heads=0)),
+    Case("selective_state_step", "no-dims", _step(2, 0, 4, heads=2, rows=[1, 0], count=3)),
+    Case("selective_state_step", "no-states", _step(2, 3, 0, heads=2, groups=2)),
 ]

@@ -23,8 +23,12 @@ def s4(monkeypatch):
     for name in ("models", "models.s4", "models.s4.s4"):
         monkeypatch.setitem(sys.modules, name, upstream if name == "models.s4.s4" else types.ModuleType(name))
     monkeypatch.setattr(sys.modules["models.s4"], "s4", upstream, raising=False)
-    exec(lines("README.md", "### Switching from state-spaces/s4", 5)[4], {})
-    return upstream
+    upstream.has_pykeops = upstream.cauchy_naive = upstream.log_vandermonde_naive = upstream.log_vandermonde_transpose_naive = None
+    names = {}
+    exec(lines("README.md", "### Switching from state-spaces/s4", 5)[4], names)
+    yield upstream
+    names["installed"].undo()
+    assert upstream.has_pykeops is upstream.cauchy_naive is None
 
 
 def numbers(rng, *shape, complex=True):

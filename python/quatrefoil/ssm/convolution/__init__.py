@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, T
+from .forms import Form, is_usual
 
 FFT_CONV = Op(
 
@@ -31,27 +32,28 @@ def fft_conv(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Causal convolution of every channel with a kernel of its own, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
+    """Causal convolution of every channel, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
 
     Never circular: nothing wraps around, whatever L and Lk are. With ``k_reverse`` the future is seen too,
     + sum_{j>l} k_reverse_{j-l-1} u_j (2): its first tap has lag 1, as in state-spaces/s4, and it costs nothing more.
 
     Parameters
     ----------
-    u : (..., H, L)
+    u : (..., H, L), or (L,)
         Input; float32 or float64, or float16 or bfloat16: then computed in float32 and returned in u's type.
-    k : (H, Lk)
-        Kernel. Taps beyond L are not used; no taps (Lk = 0) give zeros.
+    k : (H, Lk), (Lk,) or (..., H, Lk)
+        Kernel of every channel; one for all channels; or one for every channel of every item, with the axes of u, as where kernels depend
+        on the input. Taps beyond L are not used; no taps (Lk = 0) give zeros.
     D : (H,), optional
-        Skip connection.
-    k_reverse : (H, Lr), optional
-        Kernel of the anticausal half.
+        Skip connection; () where u is (L,).
+    k_reverse : (H, Lr), (Lr,) or (..., H, Lr), optional
+        Kernel of the anticausal half, of the same form as k.
     out, backend, num_threads
         As in ``help(qf.conventions)``.
 
     Returns
     -------
-    y : (..., H, L)
+    y : the shape of u
 
     Raises
     ------
@@ -63,16 +65,27 @@ def fft_conv(
     Notes
     -----
     Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for
-    a batch of one; memory 4 such lengths a thread. Error: at most 5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch
-    item and channel (within it, it may reach earlier times).
+    a batch of one; memory 4 such lengths a thread. A kernel that all share is transformed once, but with D once a channel. Error: at most
+    5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch item and channel (within it, it may reach earlier times).
     """
-    y: T = call(FFT_CONV, (u, k, D, k_reverse), (), (), out, backend, num_threads)
-    return y
+    y: T
+    if is_usual(u, k, k_reverse):
+        y = call(FFT_CONV, (u, k, D, k_reverse), (), (), out, backend, num_threads)
+        return y
+    form = Form("ssm.fft_conv", u, k, D, k_reverse)
+    y = call(FFT_CONV, form.arrays, (), (), form.room("ssm.fft_conv", out), backend, num_threads)
+    return y.reshape(u.shape) if out is None else out  # type: ignore[attr-defined, return-value]
 
 
 def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: str | None = None, num_threads: int | None = None) -> tuple[T, ...]:
-    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad (..., H, L) -> (du, dk[, dD][, dk_reverse]) (4).
+    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad in the shape of u -> (du, dk[, dD][, dk_reverse]) (4).
 
     One more transform a row than forward; the batch is summed in its order.
     """
-    return call_vjp(FFT_CONV, inputs_and_grad, (), (), backend, num_threads)
+    u, k, D, k_reverse, *_ = (*inputs_and_grad[:-1], None, None, None, None)
+    if len(inputs_and_grad) not in (3, 4, 5) or is_usual(u, k, k_reverse):
+        return call_vjp(FFT_CONV, inputs_and_grad, (), (), backend, num_threads)
+    form, grad = Form("ssm.fft_conv_vjp", u, k, D, k_reverse), inputs_and_grad[-1]
+    if getattr(grad, "shape", None) == getattr(u, "shape", None):
+        grad = grad.reshape(form.shape)  # type: ignore[union-attr]
+    return form.gradients(call_vjp(FFT_CONV, (*form.arrays, grad), (), (), backend, num_threads))

@@ -20,6 +20,9 @@ def problems() -> Iterator[Problem]:
     for size in ((1, 512, 1024), (2, 1536, 2048)):
         yield _conv(size)
     yield _conv((1, 512, 1024), gradient=True)
+    yield _step((1, 1536, 16))
+    yield _step((1, 80, 64, 128))
+    yield _step((8, 24, 64, 128))
 
 
 def _scan_inputs(shape: tuple[int, int, int, int]) -> list[Any]:
@@ -126,6 +129,54 @@ def _conv(shape: tuple[int, int, int], gradient: bool = False) -> Problem:
     return Problem(
         "ssm", "causal_conv1d_fn", size, lambda: ours(x, weight, bias), peers, truth, 1e-6, work=Work(8 * x.size, 2 * x.nbytes, exps=x.size)
     )
+
+
+def _step(shape: tuple[int, ...]) -> Problem:
+    """A decoder's step. With heads, as in Mamba-2, A, the step size, D and the bias are one number a head, expanded."""
+    torch = _torch()
+    items, *heads, P, N = shape
+    rng = np.random.default_rng(0)
+
+    def normal(*size: int) -> Any:
+        return torch.from_numpy(rng.standard_normal(size).astype(np.float32))
+
+    if heads:
+        H = heads[0]
+        dt, A = normal(items, H)[..., None].expand(items, H, P), -normal(H).exp()[:, None, None].expand(H, P, N)
+        D, bias = (normal(H)[:, None].expand(H, P) for _ in range(2))
+        mixing: tuple[int, ...] = (items, 1, N)
+    else:
+        dt, A, D, bias, mixing = normal(items, P), -normal(P, N).exp(), normal(P), normal(P), (items, N)
+    start, x, z = normal(*shape), normal(items, *heads, P), normal(items, *heads, P)
+    B, C = normal(*mixing), normal(*mixing)
+    ours_state, peer_state = start.clone(), start.clone()
+
+    def step(state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Any:
+        """In torch, as in mamba-ssm's selective_state_update_ref."""
+        delta = torch.nn.functional.softplus(dt + bias)
+        B, C = ((m[:, :, None] if heads else m[:, None]) for m in (B, C))
+        state.copy_(torch.exp(delta[..., None] * A) * state + (delta * x)[..., None] * B)
+        return ((state * C).sum(-1) + D * x) * torch.nn.functional.silu(z)
+
+    def ours() -> Any:
+        ours_state.copy_(start)  # both sides do: a step more would be another answer
+        with torch.no_grad():
+            return ssm.selective_state_update(ours_state, x, dt, A, B, C, D, z, bias, dt_softplus=True)
+
+    def peer() -> Any:
+        peer_state.copy_(start)
+        with torch.no_grad():
+            return step(peer_state, x, dt, A, B, C, D, z, bias)
+
+    def truth() -> np.ndarray:
+        result: np.ndarray = step(*[t.double() for t in (start.clone(), x, dt, A, B, C, D, z, bias)]).numpy()
+        return result
+
+    decays = heads[0] * items if heads else start.numel()
+    return Problem(
+        "ssm", "selective_state_update", f"{shape} float32", ours, {"torch": peer}, truth, 2e-6, {"torch": 1.5}, 1e-5,
+        Work(6 * start.numel(), 4 * 4 * start.numel(), exps=decays),
+    )  # fmt: skip
 
 
 def _torch() -> Any:

@@ -1,5 +1,7 @@
 """The kernels of a Mamba block in plain loops: the twin of csrc/ssm/mamba. Exponentials and sums in double precision."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from ..._backends.numba import jit
@@ -41,11 +43,12 @@ def _states(u, delta, A, B, C, bias, softplus, pair, b, d, x, y):
 
 
 @jit
-def _scan(u, delta, A, B, C, D, z, bias, softplus, pair, out, last, x, y):
+def _scan(u, delta, A, B, C, D, z, bias, initial, softplus, pair, out, last, x, y):
     items, channels, L = u.shape
     for b in range(items):
         for d in range(channels):
             y[:] = 0
+            x[0] = initial[b, d]
             _states(u, delta, A, B, C, bias, softplus, pair, b, d, x, y)
             for t in range(L):
                 value = y[t] + D[d] * u[b, d, t]
@@ -56,7 +59,32 @@ def _scan(u, delta, A, B, C, D, z, bias, softplus, pair, out, last, x, y):
 
 @jit
 def _scan_vjp(
-    u, delta, A, B, C, D, z, bias, softplus, pair, grad, grad_last, du, ddelta, dA, dB, dC, dD, dz, dbias, x, y, along_A, along_B
+    u,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    z,
+    bias,
+    initial,
+    softplus,
+    pair,
+    grad,
+    grad_last,
+    du,
+    ddelta,
+    dA,
+    dB,
+    dC,
+    dD,
+    dz,
+    dbias,
+    dinitial,
+    x,
+    y,
+    along_A,
+    along_B,
 ):
     """README (4)-(9)."""
     items, channels, L = u.shape
@@ -68,6 +96,7 @@ def _scan_vjp(
             y[:] = 0
             along_A[:] = 0
             along_B[:] = 0
+            x[0] = initial[b, d]
             _states(u, delta, A, B, C, bias, softplus, pair, b, d, x, y)
             for n in range(N):
                 carry = grad_last[b, d, n]
@@ -84,6 +113,7 @@ def _scan_vjp(
                     along_A[t] += (np.conj(A[d, n]) * m).real
                     along_B[t] += (np.conj(B[ib, gb, n, tb]) * mu).real
                     carry = np.conj(a) * mu
+                dinitial[b, d, n] = carry
             for t in range(L):
                 step, slope = _step_size(delta[b, d, t], bias[d], softplus)
                 g = float(grad[b, d, t])
@@ -108,20 +138,21 @@ def _mixing(m):
     return m[None, :, :, None] if m.ndim == 2 else m[:, None] if m.ndim == 3 else m
 
 
-def _scan_inputs(u, delta, A, B, C, D, z, delta_bias):
+def _scan_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state):
     A = _wide(A)
+    initial = np.zeros((*u.shape[:2], A.shape[1]), A.dtype) if initial_state is None else _wide(initial_state)
     zero = np.zeros(u.shape[1])
     gate = np.zeros((0, 0, 0), u.dtype) if z is None else z
     skip, bias = (zero if v is None else _wide(v) for v in (D, delta_bias))
-    return u, delta, A, _mixing(B), _mixing(C), skip, gate, bias
+    return u, delta, A, _mixing(B), _mixing(C), skip, gate, bias, initial
 
 
-def selective_scan_fn(u, delta, A, B, C, D, z, delta_bias, out, last_state, delta_softplus, return_last_state, num_threads):
+def selective_scan_fn(u, delta, A, B, C, D, z, delta_bias, initial_state, out, last_state, delta_softplus, return_last_state, num_threads):
     if u.size == 0:
         if last_state is not None:
-            last_state[...] = 0
+            last_state[...] = 0 if initial_state is None else initial_state
         return
-    inputs = _scan_inputs(u, delta, A, B, C, D, z, delta_bias)
+    inputs = _scan_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
     wide = inputs[2].dtype
     last = np.zeros((0, 0, 0), A.dtype) if last_state is None else last_state
     x, y = np.zeros((u.shape[2] + 1, A.shape[1]), wide), np.zeros(u.shape[2])
@@ -129,22 +160,25 @@ def selective_scan_fn(u, delta, A, B, C, D, z, delta_bias, out, last_state, delt
 
 
 def selective_scan_fn_vjp(
-    u, delta, A, B, C, D, z, delta_bias, grad, grad_last, du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, delta_softplus, return_last_state,
-    num_threads,
+    u, delta, A, B, C, D, z, delta_bias, initial_state, grad, grad_last, du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial,
+    delta_softplus, return_last_state, num_threads,
 ):  # fmt: skip
     sums = [(dA, np.zeros(A.shape, _wide(A).dtype))] + [(o, np.zeros_like(_mixing(m))) for o, m in ((dB, B), (dC, C))]
     sums += [(o, np.zeros(u.shape[1])) for o in (dD, ddelta_bias)]
+    sums += [(dinitial, np.zeros((*u.shape[:2], A.shape[1]), _wide(A).dtype))]
     if u.size:
-        inputs = _scan_inputs(u, delta, A, B, C, D, z, delta_bias)
+        inputs = _scan_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state)
         wide = inputs[2].dtype
         last = np.zeros((*u.shape[:2], A.shape[1]), wide) if grad_last is None else _wide(grad_last)
         x, (y, along_A, along_B) = np.zeros((u.shape[2] + 1, A.shape[1]), wide), np.zeros((3, u.shape[2]))
         gate = np.zeros((0, 0, 0), u.dtype) if dz is None else dz
-        (_, to_A), (_, to_B), (_, to_C), (_, to_D), (_, to_bias) = sums
+        (_, to_A), (_, to_B), (_, to_C), (_, to_D), (_, to_bias), (_, to_initial) = sums
         _scan_vjp(
             *inputs, delta_softplus, 2.0 if wide.kind == "c" else 1.0, grad, last, du, ddelta, to_A, to_B, to_C, to_D, gate, to_bias,
-            x, y, along_A, along_B,
+            to_initial, x, y, along_A, along_B,
         )  # fmt: skip
+    elif grad_last is not None:
+        sums[-1][1][...] = grad_last
     for output, total in sums:
         if output is not None:
             output[...] = total.reshape(output.shape)
@@ -227,3 +261,137 @@ def causal_conv1d_fn_vjp(
     for output, total in ((dx, both[:, :, before:]), (dweight, dw), (dbias, db), (dinitial, both[:, :, :before])):
         if output is not None:
             output[...] = total
+
+
+def _varlen(cu_seqlens, tokens):
+    ends = cu_seqlens.tolist()
+    if not ends or ends[0] < 0 or ends[-1] > tokens or any(a > b for a, b in pairwise(ends)):
+        raise ValueError(
+            "ssm.causal_conv1d_varlen_states: cu_seqlens must not decrease, nor leave [0, T] where x has T rows"
+            if ends
+            else "ssm.causal_conv1d_varlen_states: cu_seqlens is empty, expected (B + 1,)"
+        )
+    return list(pairwise(ends))
+
+
+def causal_conv1d_varlen_states(x, cu_seqlens, states, state_len, num_threads):
+    """README (14)."""
+    states[...] = 0
+    for state, (begin, end) in zip(states, _varlen(cu_seqlens, x.shape[0])):
+        n = min(end - begin, state_len)
+        state[:, state_len - n :] = x[end - n : end].T
+
+
+def causal_conv1d_varlen_states_vjp(x, cu_seqlens, grad, dx, dcu_seqlens, state_len, num_threads):
+    dx[...] = 0
+    for g, (begin, end) in zip(grad, _varlen(cu_seqlens, x.shape[0])):
+        n = min(end - begin, state_len)
+        dx[end - n : end] = g[:, state_len - n :].T
+
+
+@jit
+def _step(state, x, dt, A, B, C, D, z, bias, rows, softplus, out, after):
+    """README (15)."""
+    items, heads, dims = x.shape
+    N, per_group = A.shape[2], heads // B.shape[1]
+    for b in range(items):
+        row = rows[b]
+        if row < 0:
+            out[b] = 0
+            continue
+        for h in range(heads):
+            g = h // per_group
+            for p in range(dims):
+                step, _ = _step_size(dt[b, h, p], bias[h, p], softplus)
+                u, y = float(x[b, h, p]), 0.0
+                for n in range(N):
+                    value = np.exp(step * A[h, p, n]) * state[row, h, p, n] + step * u * B[b, g, n]
+                    after[row, h, p, n] = value
+                    y += C[b, g, n] * value
+                y += D[h, p] * u
+                out[b, h, p] = y * _silu(z[b, h, p])[0] if z.size else y
+
+
+@jit
+def _step_vjp(
+    state, x, dt, A, B, C, D, z, bias, rows, softplus, grad, grad_next, dstate, dx, ddt, dA, dB, dC, dD, dz, dbias,
+):  # fmt: skip
+    """README (16)-(18)."""
+    items, heads, dims = x.shape
+    N, per_group = A.shape[2], heads // B.shape[1]
+    for b in range(items):
+        row = rows[b]
+        if row < 0:
+            continue
+        for h in range(heads):
+            group = h // per_group
+            for p in range(dims):
+                step, slope = _step_size(dt[b, h, p], bias[h, p], softplus)
+                u, y, along_A, along_B = float(x[b, h, p]), 0.0, 0.0, 0.0
+                gate, gate_slope = _silu(z[b, h, p]) if z.size else (1.0, 0.0)
+                g = gate * grad[b, h, p]
+                for n in range(N):
+                    a = np.exp(step * A[h, p, n])
+                    decayed = a * state[row, h, p, n]
+                    value = decayed + step * u * B[b, group, n]
+                    mu = g * C[b, group, n] + grad_next[row, h, p, n]
+                    m = mu * decayed
+                    y += C[b, group, n] * value
+                    along_A += A[h, p, n] * m
+                    along_B += B[b, group, n] * mu
+                    dA[h, p, n] += step * m
+                    dB[b, group, n] += step * u * mu
+                    dC[b, group, n] += g * value
+                    dstate[row, h, p, n] = a * mu
+                dd = (along_A + u * along_B) * slope
+                ddt[b, h, p] = dd
+                dx[b, h, p] = step * along_B + D[h, p] * g
+                dD[h, p] += g * u
+                dbias[h, p] += dd
+                if z.size:
+                    dz[b, h, p] = grad[b, h, p] * gate_slope * (y + D[h, p] * u)
+
+
+def _with_heads(x, axis, heads):
+    """An axis of one head where there is none."""
+    return x if x is None or heads else np.expand_dims(x, axis)
+
+
+def _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus):
+    heads = state.ndim == 4
+    state, x, dt, z = (_with_heads(v, 1, heads) for v in (state, x, dt, z))
+    A, D, dt_bias = (_with_heads(v, 0, heads) for v in (A, D, dt_bias))
+    B, C = (v if v.ndim == 3 else v[:, None] for v in (B, C))
+    zero = np.zeros(x.shape[1:])
+    return (
+        state, x, dt, _wide(A), _wide(B), _wide(C), zero if D is None else _wide(D), np.zeros((0, 0, 0), x.dtype) if z is None else z,
+        zero if dt_bias is None else _wide(dt_bias), np.arange(x.shape[0]) if rows is None else rows, dt_softplus,
+    )  # fmt: skip
+
+
+def selective_state_step(state, x, dt, A, B, C, D, z, dt_bias, rows, out, next_state, dt_softplus, num_threads):
+    heads = state.ndim == 4
+    if rows is not None and next_state is not state:
+        next_state[...] = state
+    _step(
+        *_step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus),
+        _with_heads(out, 1, heads),
+        _with_heads(next_state, 1, heads),
+    )
+
+
+def selective_state_step_vjp(
+    state, x, dt, A, B, C, D, z, dt_bias, rows, grad, grad_next, dstate, dx, ddt, dA, dB, dC, dD, dz, dt_bias_grad, drows, dt_softplus,
+    num_threads,
+):  # fmt: skip
+    heads = state.ndim == 4
+    inputs = _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
+    after = np.zeros(inputs[0].shape) if grad_next is None else _with_heads(_wide(grad_next), 1, heads)
+    sums = [np.zeros(v.shape) for v in inputs[3:7]] + [np.zeros(inputs[8].shape)]
+    items = [np.zeros(inputs[1].shape) for _ in range(3)]
+    states = after.copy()
+    _step_vjp(*inputs, _with_heads(grad, 1, heads), after, states, items[0], items[1], *sums[:4], items[2], sums[4])
+    made = (states, *items[:2], *sums[:4], items[2], sums[4])
+    for output, total in zip((dstate, dx, ddt, dA, dB, dC, dD, dz, dt_bias_grad), made):
+        if output is not None:
+            output[...] = total.reshape(output.shape)

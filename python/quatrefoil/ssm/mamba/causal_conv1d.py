@@ -17,6 +17,7 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp, may_look
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
+from .rows import check_rows
 
 
 def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -285,16 +286,8 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
         if tuple(array.shape) != (x.shape[0],):
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
-    if rows is not None and may_look(rows):
-        chosen = np.asarray(rows)
-        if len(chosen) and found[0] == 0:
-            raise ValueError(f"{label}: conv_state has shape {found}, expected at least one row for conv_state_indices to choose")
-        if chosen.max(initial=-1) >= found[0]:
-            what = f"must lie in [0, {found[0]}), the rows of conv_state, or below 0 for padding"
-            raise ValueError(f"{label}: conv_state_indices {what}, got {chosen.tolist()}")
-        chosen = chosen[chosen >= 0]
-        if len(np.unique(chosen)) != len(chosen):
-            raise ValueError(f"{label}: conv_state_indices names a row twice, got {chosen.tolist()}; give every item a row of its own")
+    if rows is not None:
+        check_rows(label, "conv_state_indices", rows, "conv_state", found)
 
 
 def _check_target(name: str, argument: str, target: Any, x: Any) -> None:

@@ -37,6 +37,7 @@ SELECTIVE_SCAN = Op(
         Arg("D", "D", optional=True),
         Arg("z", "B D L", optional=True, half=True),
         Arg("delta_bias", "D", optional=True),
+        Arg("initial_state", "B D N", optional=True, dtype="any"),
     ),
     outputs=(Arg("out", "B D L", half=True), Arg("last_state", "B D N", dtype="any", when="return_last_state")),
     options=(Option("delta_softplus", bool), Option("return_last_state", bool)),
@@ -50,19 +51,19 @@ SELECTIVE_SCAN = Op(
 def selective_scan_fn(
     u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
     delta_bias: AnyArray | None = None, delta_softplus: bool = False, return_last_state: Literal[False] = False, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def selective_scan_fn(
     u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
     delta_bias: AnyArray | None = None, delta_softplus: bool = False, *, return_last_state: Literal[True],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
 ) -> tuple[T, Z]: ...
 @overload
 def selective_scan_fn(
     u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
     delta_bias: AnyArray | None = None, delta_softplus: bool = False, return_last_state: bool = False, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, Z]: ...
 # fmt: on
 def selective_scan_fn(
@@ -77,6 +78,7 @@ def selective_scan_fn(
     delta_softplus: bool = False,
     return_last_state: bool = False,
     *,
+    initial_state: Array[Z] | None = None,
     out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
@@ -98,6 +100,9 @@ def selective_scan_fn(
     delta_softplus : bool
         delta becomes log(1 + e^delta).
     return_last_state : bool
+    initial_state : (B, D, N), optional
+        The states before the first step, in the dtype of A; zeros if absent. mamba-ssm has no such keyword: it is for sequences that come
+        in pieces, each of which begins with the last state of the one before and ends, to rounding, as the whole would.
     out, backend, num_threads
         As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
 
@@ -114,14 +119,14 @@ def selective_scan_fn(
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.selective_scan_fn`` (Gu and Dao, arXiv 2312.00752).
-    Differentiable in all arrays, through the last state too (mamba-ssm leaves that out). Cost: an exponential per B D L N. No array of
-    states exists: a thread holds N numbers for 64 bytes of channels going forward, N L / 32 times as many going backward. Error in float32:
-    some 1e-7 of the largest value, more where states remember thousands of steps, as for any recurrence of rounded decays. A NaN in u,
-    delta or z stays in its channel, from its time on; one in B or C in its batch item and group.
+    Differentiable in all arrays, in the initial state and through the last one too (mamba-ssm leaves that out). Cost: an exponential per
+    B D L N. No array of states exists: a thread holds N numbers for 64 bytes of channels going forward, N L / 32 times as many going
+    backward. Error in float32: some 1e-7 of the largest value, more where states remember thousands of steps, as for any recurrence of
+    rounded decays. A NaN in u, delta or z stays in its channel, from its time on; one in B or C in its batch item and group.
     """
     options = (bool(delta_softplus), bool(return_last_state))
     y, last_state = call(
-        SELECTIVE_SCAN, (u, delta, A, _paired(A, B), _paired(A, C), D, z, delta_bias), options, (), out, backend, num_threads
+        SELECTIVE_SCAN, (u, delta, A, _paired(A, B), _paired(A, C), D, z, delta_bias, initial_state), options, (), out, backend, num_threads
     )
     return (y, last_state) if return_last_state else y
 
@@ -133,7 +138,9 @@ def selective_scan_fn_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias]]], grad)`` -> those of the inputs given (4)-(9).
+    """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)`` -> those given.
+
+    Formulas (4)-(9).
 
     ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
     """

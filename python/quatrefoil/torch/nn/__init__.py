@@ -7,8 +7,10 @@ of ``PolyLayer`` those of csrc/cheb/layer/README.md.
 from __future__ import annotations
 
 from .kalmanet import GatedKalmaNet
+from .mamba import Mamba
+from .mamba2 import Mamba2
 from .poly_layer import PolyLayer
 from .s4d import S4D, S4DKernel
 from .s5 import S5
 
-__all__ = ["S4D", "S5", "GatedKalmaNet", "PolyLayer", "S4DKernel"]
+__all__ = ["S4D", "S5", "GatedKalmaNet", "Mamba", "Mamba2", "PolyLayer", "S4DKernel"]

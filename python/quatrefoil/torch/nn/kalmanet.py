@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ... import ssm
 from ..._arguments import choice, integer, number
 from ..._arrays import narrow, widen
+from ._block import GatedRMSNorm, initial_dt_bias
 
 State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
 
@@ -34,20 +35,6 @@ class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
             return ssm.causal_conv1d_fn(x, weight, initial_states=before, activation="silu").transpose(1, 2), None
         y, after = ssm.causal_conv1d_fn(x, weight, initial_states=before, return_final_states=True, activation="silu")
         return y.transpose(1, 2), after
-
-
-class GatedNorm(torch.nn.Module):  # type: ignore[misc]
-    """Root mean square of a head's outputs to 1, times ``weight`` (D,), times silu of the gate where there is one."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = torch.nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor, gate: Tensor | None) -> Tensor:
-        wide = widen(x)  # half precision holds neither small squares nor the gradient of their roots
-        y = narrow(wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps), x) * self.weight
-        return y if gate is None else y * F.silu(gate)
 
 
 class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
@@ -127,15 +114,14 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
             self.alpha_proj = linear(H, bias=True)
         # Mamba's: decay rates over (0, 16), steps between .001 and .1 through the inverse of softplus
         self.A_log = torch.nn.Parameter(torch.empty(H).uniform_(1e-3, 16).log())
-        dt = torch.exp(torch.rand(H) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
-        self.dt_bias = torch.nn.Parameter(dt + torch.log(-torch.expm1(-dt)))
+        self.dt_bias = torch.nn.Parameter(initial_dt_bias(H, 0.001, 0.1))
         self.A_log._no_weight_decay = self.dt_bias._no_weight_decay = True
         self.q_conv1d, self.k_conv1d = ShortConvolution(sizes[0], width), ShortConvolution(sizes[1], width)
         if use_v_conv:
             self.v_conv1d = ShortConvolution(sizes[2], width)
         if use_gate:
             self.g_proj = linear(H * head_dim)
-        self.o_norm = GatedNorm(head_dim, norm_eps)
+        self.o_norm = GatedRMSNorm(head_dim, norm_eps)
         self.o_proj = torch.nn.Linear(H * head_dim, hidden_size, bias=False)
 
     def forward(self, hidden_states: Tensor, state: State | None = None, use_cache: bool = False) -> tuple[Tensor, None, State | None]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ... import cheb
 from ..._arguments import MOST_NUMBERS, integer
+from ..._arrays import narrow, widen
 from ...cheb.orthopoly import Basis, classical
 
 
@@ -60,9 +61,11 @@ class PolyLayer(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) -> (..., O)."""
-        x = torch.tanh(x) if self.squash else x
-        rows = x.reshape(-1, x.shape[-1])
-        return cheb.poly_layer(rows, self.weight, self.a, self.b).reshape(*x.shape[:-1], self.weight.shape[-1])
+        rows = widen(x.reshape(-1, x.shape[-1]))  # half precision is computed in float32
+        rows = torch.tanh(rows) if self.squash else rows
+        y = cheb.poly_layer(rows, *map(widen, (self.weight, self.a, self.b)))
+        out: Tensor = narrow(y.reshape(*x.shape[:-1], self.weight.shape[-1]), x)
+        return out
 
     def extra_repr(self) -> str:
         I, K, O = self.weight.shape

@@ -1,0 +1,81 @@
+// Arrays from Python -> args, checked. Computes nothing.
+#include "core/host/isa.hpp"
+#include "py/arguments.hpp"
+#include "ssm/ssd/args.hpp"
+
+QF_TABLE(ssm, ssd)
+
+namespace quatrefoil::ssm::ssd {
+namespace {
+
+template <class T>
+Signal<T> signal(const Fit::Fitted& array) {
+  const View& v = array.view();
+  return {array, v.stride[0], v.stride[1], v.stride[2], v.rank > 3 ? v.stride[3] : 0};
+}
+
+// The inputs, and the sizes that they have.
+template <class T>
+ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double least, double most, int threads) {
+  ChunkScan<T> p{};
+  p.x = signal<T>(given.strided("x", "B L H P")), p.dt = signal<T>(given.strided("dt", "B L H"));
+  p.A = given.input("A", "H"), p.B = given.input("B", "B L G N"), p.C = given.input("C", "B L G N");
+  p.D_of_channels = given.peek(5).rank == 2;
+  p.D = given.optional_input("D", p.D_of_channels ? "H P" : "H");
+  p.z = signal<T>(given.optional_strided("z", "B L H P"));
+  p.dt_bias = given.optional_input("dt_bias", "H");
+  p.initial = given.optional_input("initial_states", "B H P N");
+  p.seq_idx = given.optional_input("seq_idx", "B L");
+  const auto cuts = given.optional_input("cu_seqlens", "K");
+  p.cu_seqlens = cuts;
+  p.items = given["B"], p.length = given["L"], p.heads = given["H"], p.channels = given["P"];
+  p.groups = given["G"], p.states = given["N"];
+  given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
+  given.require(steps > 0, "chunk_size must be at least 1");
+  if (p.cu_seqlens) {
+    given.require(cuts.view().shape[0] > 0, "cu_seqlens must have a number at least");
+    given.require(p.items == 1, "cu_seqlens is for one item");
+    p.sequences = cuts.view().shape[0] - 1;
+  }
+  p.steps = steps, p.softplus = softplus, p.least = T(least), p.most = T(most), p.threads = threads;
+  given.size("S", p.sequences);
+  return p;
+}
+
+void mamba_chunk_scan_combined(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
+                               int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    ChunkScan<T> p = inputs<T>(given, steps, softplus, least, most, threads);
+    p.out = given.output_like("out", "x");
+    p.final = given.output_if(final, "final_states", "B H P N");
+    p.varlen = given.output_if(varlen, "varlen_states", "S H P N");
+    given.run(kernels<T>().chunk_scan, p);
+  });
+}
+
+void mamba_chunk_scan_combined_vjp(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool final, bool varlen,
+                                   int threads) {
+  given.dispatch([&](auto zero) {
+    using T = decltype(zero);
+    ChunkScanAdjoint<T> q{};
+    q.forward = inputs<T>(given, steps, softplus, least, most, threads);
+    q.grad = signal<T>(given.strided_like("grad_out", "x"));
+    q.grad_final = given.input_if(final, "grad_final_states", "B H P N");
+    q.grad_varlen = given.input_if(varlen, "grad_varlen_states", "S H P N");
+    q.dx = given.gradient_of("x"), q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A");
+    q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D");
+    q.dz = given.gradient_of("z"), q.ddt_bias = given.gradient_of("dt_bias"), q.dinitial = given.gradient_of("initial_states");
+    given.no_output("dseq_idx"), given.no_output("dcu_seqlens");
+    given.run(kernels<T>().chunk_scan_adjoint, q);
+  });
+}
+
+}  // namespace
+
+void bind(py::module_& m) {
+  define(m, "mamba_chunk_scan_combined", &mamba_chunk_scan_combined);
+  define(m, "mamba_chunk_scan_combined_vjp", &mamba_chunk_scan_combined_vjp);
+}
+
+}  // namespace quatrefoil::ssm::ssd

@@ -1,0 +1,45 @@
+// The maths of Mamba-2's scan, for lanes V of steps. Equation numbers: README.md.
+#pragma once
+#include "ssm/mamba/formula.hpp"
+
+namespace quatrefoil::ssm::ssd {
+inline namespace QF_ISA {
+
+// (1) A step size within its limits; NaN stays.
+template <class V>
+QF_HD V clipped(V x, V least, V most) {
+  return x < least ? least : x > most ? most : x;
+}
+// Its slope: 0 outside, 1 on the limits too.
+template <class V>
+QF_HD V clip_slope(V x, V least, V most) {
+  const V one = broadcast<V>(Element<V>(1));
+  return x < least ? V{} : x > most ? V{} : one;
+}
+
+// The exponent of one step, in powers of 2. Far beyond what is not 0 or infinity it stops, so that sums of some stay finite.
+template <class T>
+QF_HD T step_exponent(T dt, T rate) {
+  constexpr T far = T(1 << 20);
+  const T a = dt * rate;
+  return a < -far ? -far : a > far ? far : a;
+}
+
+// A running sum in two numbers (Knuth's two-sum): differences of such sums are right to a rounding of their own size.
+template <class V>
+struct Exponent {
+  V high, low;
+};
+template <class T>
+QF_HD Exponent<T> plus(Exponent<T> sum, T a) {
+  const T s = sum.high + a, b = s - sum.high;
+  return {s, sum.low + ((sum.high - (s - b)) + (a - b))};
+}
+// (3) The decay from one step to a later one: 2^(later - earlier).
+template <class V>
+QF_HD V decay(Exponent<V> later, Exponent<V> earlier) {
+  return elementary::exp2(V((later.high - earlier.high) + (later.low - earlier.low)));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::ssd

@@ -1,0 +1,180 @@
+// What one head has in one chunk: step sizes, decays, and rows of its arrays.
+#pragma once
+#include "ssm/ssd/chunks.hpp"
+#include "ssm/ssd/formula.hpp"
+#include "ssm/ssd/products.hpp"
+
+namespace quatrefoil::ssm::ssd {
+inline namespace QF_ISA {
+
+constexpr int64_t kMostSteps = 64;  // of a chunk: its triangles, 16 KB in float32, stay in L1 beside what they meet
+constexpr double kExpNs = 4.0;      // a vector of exponentials: estimated
+
+// Steps of a chunk, as many as are asked for and worth their triangles, and the room that rows of so many take: whole vectors.
+template <class T>
+int64_t chunk_steps(const ChunkScan<T>& p) {
+  return max<int64_t>(1, min(min(p.steps, kMostSteps), p.length));
+}
+template <class T>
+int64_t chunk_room(const ChunkScan<T>& p) {
+  return round_up(p.steps, kLanes<T>);
+}
+
+template <class T>
+const T* row_of(const Signal<T>& s, int64_t item, int64_t time, int64_t head) {
+  return s.at + item * s.item + time * s.time + head * s.head;
+}
+// The channels of a row from the p-th on, as many as there are of `channels`, 0 in the other lanes.
+template <class V, class T>
+V lanes_of(const T* row, int64_t stride, int64_t p, int64_t channels) {
+  if (stride == 1) return load_first<V>(row + p, channels - p);
+  V v{};
+  for (int i = 0; i < kWidth<V> && p + i < channels; ++i) v[i] = row[(p + i) * stride];
+  return v;
+}
+// D of the same channels.
+template <class V, class T>
+V skip_of(const ChunkScan<T>& p, int64_t head, int64_t channel) {
+  if (!p.D) return V{};
+  return p.D_of_channels ? load_first<V>(p.D + head * p.channels + channel, p.channels - channel) : broadcast<V>(p.D[head]);
+}
+
+// (1), (3) Arrays of `room` numbers, whole vectors.
+template <class T>
+struct Steps {
+  static constexpr int kArrays = 6;
+  T *raw, *dt, *high, *low;
+  T *from_start, *to_end;  // the decay from before the chunk to after a step, and from after that to after the chunk
+  T all = T(1);            // from before the chunk to after it
+  int64_t room;
+  Steps(T* memory, int64_t room)
+      : raw(memory), dt(raw + room), high(dt + room), low(high + room), from_start(low + room), to_end(from_start + room), room(room) {}
+
+  void prepare(const ChunkScan<T>& p, int64_t item, int64_t head, const Chunk& chunk) {
+    using V = Lanes<T>;
+    constexpr int W = kLanes<T>;
+    const T* const from = row_of(p.dt, item, chunk.begin, head);
+    const T bias = p.dt_bias ? p.dt_bias[head] : T(0), rate = mamba::decay_rate(p.A[head]);
+    for (int64_t i = 0; i < chunk.steps; ++i) raw[i] = from[i * p.dt.time] + bias;
+    for (int64_t i = chunk.steps; i < room; ++i) raw[i] = T(0);
+    for (int64_t i = 0; i < room; i += W) {
+      V v = load<V>(raw + i);
+      if (p.softplus) v = elementary::softplus(v, elementary::softplus_tail(v));
+      store(dt + i, clipped(v, broadcast<V>(p.least), broadcast<V>(p.most)));
+    }
+    Exponent<T> sum{T(0), T(0)};
+    for (int64_t i = 0; i < chunk.steps; ++i) {
+      sum = plus(sum, step_exponent(dt[i], rate));
+      high[i] = sum.high, low[i] = sum.low;
+    }
+    for (int64_t i = chunk.steps; i < room; ++i) high[i] = sum.high, low[i] = sum.low;
+    const Exponent<V> start{V{}, V{}}, end{broadcast<V>(sum.high), broadcast<V>(sum.low)};
+    for (int64_t i = 0; i < room; i += W) {
+      store(from_start + i, decay(exponents(i), start));
+      store(to_end + i, decay(end, exponents(i)));
+    }
+    all = from_start[chunk.steps - 1];
+  }
+
+  Exponent<Lanes<T>> exponents(int64_t i) const { return {load<Lanes<T>>(high + i), load<Lanes<T>>(low + i)}; }
+  // f(j, decays from after the steps j, j + 1, ... to after step i) until i is among these.
+  template <class F>
+  QF_HD void decays_to(int64_t i, F&& f) const {
+    using V = Lanes<T>;
+    const Exponent<V> here{broadcast<V>(high[i]), broadcast<V>(low[i])};
+    for (int64_t j = 0; j <= i; j += kLanes<T>) f(j, decay(here, exponents(j)));
+  }
+};
+
+// to (steps x cols) = rows of a signal in one chunk, each times a number of its own.
+template <class T>
+void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, const T* scale, int64_t cols, Matrix<T> to) {
+  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+    using C = decltype(columns);
+    using V = typename C::Vector;
+    T* const column = to.column(columns, j);
+    for (int64_t i = 0; i < chunk.steps; ++i) {
+      const T* const row = row_of(s, item, chunk.begin + i, head);
+      if (s.channel == 1)
+#pragma GCC unroll 3
+        for (int v = 0; v < C::vectors; ++v)
+          store(column + i * to.step(columns) + v * kWidth<V>, V(load<V>(row + j + v * kWidth<V>) * broadcast<V>(scale[i])));
+      else
+        for (int k = 0; k < C::count; ++k) column[i * to.step(columns) + k] = row[(j + k) * s.channel] * scale[i];
+    }
+  });
+}
+// n rows, each times a number of its own, in place or to another matrix of the same layout.
+template <class T>
+void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, Matrix<T> to) {
+  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+    using C = decltype(columns);
+    using V = typename C::Vector;
+    const T* const a = from.column(columns, j);
+    T* const b = to.column(columns, j);
+    for (int64_t i = 0; i < n; ++i)
+#pragma GCC unroll 3
+      for (int v = 0; v < C::vectors; ++v)
+        store(b + i * to.step(columns) + v * kWidth<V>, V(load<V>(a + i * from.step(columns) + v * kWidth<V>) * broadcast<V>(scale[i])));
+  });
+}
+// n numbers times one.
+template <class T>
+void scale_all(int64_t n, T by, T* x) {
+  using V = Lanes<T>;
+  constexpr int W = kLanes<T>;
+  int64_t i = 0;
+  for (; i + W <= n; i += W) store(x + i, V(load<V>(x + i) * broadcast<V>(by)));
+  for (; i < n; ++i) x[i] *= by;
+}
+
+// (4) C_i.B_j of the chunks of an item and a group, j up to i, a row of `room` numbers a step: made once for all heads of the group where
+// that is less than the result, else by every head.
+template <class T>
+class Inner {
+ public:
+  Inner(const ChunkScan<T>& p, const Chunks<T>& chunks)
+      : p_(p),
+        room_(chunk_room(p)),
+        shared_(p.heads > p.groups && p.groups * room_ <= p.heads * p.channels),
+        all_(shared_ ? p.items * p.groups * p.length * room_ : 0) {
+    if (!shared_) return;
+    const int64_t most = p.length / p.steps + 1, tasks = p.items * p.groups * most;  // parts of the chunks of an item
+    parallel_for(tasks, p.threads, double(p.steps) * row_ns(), [&](int64_t at, int64_t stop) {
+      const Scratch<T> turned(workspace());
+      for (; at < stop; ++at) {
+        const int64_t group = at / most % p.groups, item = at / most / p.groups, part = at % most, n = chunks.of(item);
+        for (int64_t k = part * n / most; k < (part + 1) * n / most; ++k) {
+          const Chunk& chunk = chunks.begin(item)[k];
+          make(item, group, chunk, turned, at_step(item, group, chunk.begin));
+        }
+      }
+    });
+  }
+  int64_t room() const { return room_; }
+  bool shared() const { return shared_; }
+  double row_ns() const { return double(p_.states * room_) / 2 * kMultiplyAddNs<T>; }
+  int64_t workspace() const { return p_.states * room_; }  // numbers that `of` needs, besides room for a result
+  // The triangle of one chunk, rows `room` apart: in `own` where it is not shared.
+  const T* of(int64_t item, int64_t group, const Chunk& chunk, T* turned, T* own) const {
+    if (shared_) return at_step(item, group, chunk.begin);
+    make(item, group, chunk, turned, own);
+    return own;
+  }
+
+ private:
+  T* at_step(int64_t item, int64_t group, int64_t time) const { return all_ + ((item * p_.groups + group) * p_.length + time) * room_; }
+  void make(int64_t item, int64_t group, const Chunk& chunk, T* turned, T* to) const {
+    const int64_t stride = p_.groups * p_.states, first = (item * p_.length + chunk.begin) * stride + group * p_.states;
+    transpose_rows(chunk.steps, p_.states, p_.B + first, stride, turned, room_);
+    multiply_lower(chunk.steps, p_.C + first, stride, in_rows(turned, p_.states, room_), to, room_);
+  }
+
+  const ChunkScan<T>& p_;
+  int64_t room_;
+  bool shared_;
+  Scratch<T> all_;
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::ssd

@@ -1,0 +1,85 @@
+"""Rational filters in plain loops: the twin of csrc/ssm/arma. In double precision."""
+
+import numpy as np
+
+from ..._backends.numba import jit
+
+
+@jit
+def _filter(b, a, x, z, y):
+    """README (2): rows of x, with b and a of each over its a_0, as long as each other; z becomes the final states."""
+    order = b.shape[1] - 1
+    for r in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            u = float(x[r, t])
+            v = b[r, 0] * u + (z[r, 0] if order else 0.0)
+            for i in range(order):
+                after = z[r, i + 1] if i + 1 < order else 0.0
+                z[r, i] = after + b[r, i + 1] * u - a[r, i + 1] * v
+            y[r, t] = v
+
+
+@jit
+def _filter_vjp(b, a, x, y, mu, db, da, dx):
+    """README (4)-(6). mu begins as the gradient of y, behind it that of the final states."""
+    order, L = b.shape[1] - 1, x.shape[1]
+    for r in range(x.shape[0]):
+        for t in range(L - 1, -1, -1):
+            for i in range(1, order + 1):
+                mu[r, t] -= a[r, i] * mu[r, t + i]
+        for t in range(L):
+            total = 0.0
+            for i in range(order + 1):
+                total += b[r, i] * mu[r, t + i]
+                db[r, i] += x[r, t] * mu[r, t + i]
+                da[r, i] -= y[r, t] * mu[r, t + i]
+            dx[r, t] = total
+
+
+def _coefficients(b, a, rows):
+    """(rows, order + 1) each, over a_0, and a_0 (rows, 1)."""
+    order = max(b.shape[-1], a.shape[-1]) - 1
+    if (a[..., 0] == 0).any():
+        raise ValueError("ssm.arma_filter: a[..., 0] is 0, expected a number to divide by")
+    full = []
+    for c in (b, a):
+        wide = np.zeros((rows, order + 1))
+        wide[:, : c.shape[-1]] = c.reshape(-1, c.shape[-1]) if c.ndim > 1 else c
+        full.append(wide)
+    first = full[1][:, :1].copy()
+    return full[0] / first, full[1] / first, first, order
+
+
+def _rows(x):
+    return x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
+
+
+def _start(zi, rows, order):
+    return np.zeros((rows, order)) if zi is None else _rows(zi).astype(float)
+
+
+def arma_filter(b, a, x, zi, y, zf, return_state, num_threads):
+    flat = _rows(x)
+    b, a, _, order = _coefficients(b, a, len(flat))
+    z, made = _start(zi, len(flat), order), np.zeros(flat.shape)
+    _filter(b, a, flat, z, made)
+    y[...] = made.reshape(y.shape)
+    if zf is not None:
+        zf[...] = z.reshape(zf.shape)
+
+
+def arma_filter_vjp(b, a, x, zi, grad, grad_zf, db, da, dx, dzi, return_state, num_threads):
+    flat = _rows(x)
+    over_b, over_a, first, order = _coefficients(b, a, len(flat))
+    y, dx_ = np.zeros(flat.shape), np.zeros(flat.shape)
+    _filter(over_b, over_a, flat, _start(zi, len(flat), order), y)
+    mu = np.concatenate((_rows(grad).astype(float), _start(grad_zf, len(flat), order)), axis=1)
+    to_b, to_a = np.zeros(over_b.shape), np.zeros(over_b.shape)
+    _filter_vjp(over_b, over_a, flat, y, mu, to_b, to_a, dx_)
+    to_a[:, 0] = -(over_b * to_b).sum(axis=1) - (over_a * to_a)[:, 1:].sum(axis=1)  # README (7)
+    for given, output, total in ((b, db, to_b / first), (a, da, to_a / first)):
+        total = total[:, : given.shape[-1]]
+        output[...] = total.reshape(given.shape) if given.ndim > 1 else total.sum(axis=0)
+    dx[...] = dx_.reshape(dx.shape)
+    if dzi is not None:
+        dzi[...] = mu[:, :order].reshape(dzi.shape)

@@ -1,0 +1,81 @@
+"""The other forms of a long convolution's arguments: one row, a kernel that all channels share, a kernel for every item."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ... import _arrays
+
+
+def is_usual(u: Any, k: Any, k_reverse: Any) -> bool:
+    """Whether k is (H, Lk): also where the op itself has to say what is wrong."""
+    u_rank, k_rank = (getattr(x, "ndim", None) for x in (u, k))
+    if u_rank is None or k_rank is None:
+        return True
+    return bool(k_rank == 2 and u_rank > 1 and (k_reverse is None or getattr(k_reverse, "ndim", 2) == 2))
+
+
+class Form:
+    """u, k, D and k_reverse as the op takes them, and its results as the caller does."""
+
+    def __init__(self, label: str, u: Any, k: Any, D: Any, k_reverse: Any) -> None:
+        self.u, self.k, self.D = u, k, D
+        self._check(label, k_reverse)
+        *self.lead, L = u.shape
+        self.is_row, self.is_shared = u.ndim == 1, k.ndim == 1 < u.ndim
+        if self.is_shared and D is None:
+            self.shape: tuple[int, ...] = (math.prod(self.lead), 1, L)
+        else:
+            self.shape = (*self.lead[:-1], *(self.lead[-1:] or [1]), L) if self.is_shared or self.is_row else (math.prod(self.lead), L)
+        self.arrays = (u.reshape(self.shape), self._taps(k), self._skip(), self._taps(k_reverse))
+
+    def _check(self, label: str, k_reverse: Any) -> None:
+        u, k, D = self.u, self.k, self.D
+        if u.ndim == 0 or (k.ndim != 1 and (k.ndim != u.ndim or k.shape[:-1] != u.shape[:-1])):
+            expected = "(Lk,), (H, Lk) or (..., H, Lk) with the axes of u"
+            raise ValueError(
+                f"{label}: k has shape {tuple(k.shape)} and u {tuple(u.shape)}, expected u (L,) or (..., H, L) and k {expected}"
+            )
+        if k_reverse is not None and tuple(getattr(k_reverse, "shape", ()))[:-1] != tuple(k.shape[:-1]):
+            found = tuple(getattr(k_reverse, "shape", ()))
+            raise ValueError(f"{label}: k_reverse has shape {found}, expected the axes of k, {tuple(k.shape)}, but for the last")
+        if D is not None and tuple(getattr(D, "shape", ())) != tuple(u.shape[:-1][-1:]):
+            expected = f"({u.shape[-2]},), a number a channel" if u.ndim > 1 else "(), one number, as u has no channels"
+            raise ValueError(f"{label}: D has shape {tuple(getattr(D, 'shape', ()))}, expected {expected}")
+
+    def _taps(self, k: Any) -> Any:
+        if k is None or not (self.is_row or self.is_shared):
+            return None if k is None else k.reshape((self.shape[0], k.shape[-1]))
+        return k[None] if self.D is None or self.is_row else _arrays.namespace(k).broadcast_to(k, (self.lead[-1], k.shape[-1]))
+
+    def _skip(self) -> Any:
+        if self.D is None or self.is_shared:
+            return self.D
+        return self.D.reshape((1,)) if self.is_row else _arrays.namespace(self.D).broadcast_to(self.D, self.lead).reshape((self.shape[0],))
+
+    def room(self, label: str, out: Any) -> Any:
+        """``out`` in the shape of the op's result: a view, or an error."""
+        if out is None or _arrays.kind(out) is None or tuple(out.shape) != tuple(self.u.shape):
+            if out is not None and _arrays.kind(out) is not None:
+                raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(self.u.shape)}")
+            return out
+        if not (out.is_contiguous() if _arrays.kind(out) == "torch" else out.flags.c_contiguous):
+            raise ValueError(f"{label}: out must be C-contiguous and writeable")
+        return out.reshape(self.shape)
+
+    def gradients(self, made: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Those of u, k, and D and k_reverse where they are."""
+        du, dk, *others = made
+        dD = [self._skip_gradient(others.pop(0))] if self.D is not None else []
+        return du.reshape(self.u.shape), self._taps_gradient(dk), *dD, *map(self._taps_gradient, others)
+
+    def _taps_gradient(self, dk: Any) -> Any:
+        if self.is_row or (self.is_shared and self.D is None):
+            return dk[0]
+        return dk.sum(0) if self.is_shared else dk.reshape((*self.lead, dk.shape[-1]))
+
+    def _skip_gradient(self, dD: Any) -> Any:
+        if self.is_shared:
+            return dD
+        return dD.reshape(()) if self.is_row else dD.reshape((math.prod(self.lead[:-1]), self.lead[-1])).sum(0)

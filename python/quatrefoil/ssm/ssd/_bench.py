@@ -1,0 +1,134 @@
+"""Mamba-2's scan against PyTorch: in chunks by batched products, and in the usual form with a segment sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ... import ssm
+from ...bench._problem import Problem, Work
+
+SHAPE = (1, 2048, 24, 64, 128)  # B, L, H, P, N: the layer of a small Mamba-2
+CHUNK = 64
+
+
+def problems() -> Iterator[Problem]:
+    yield _scan(SHAPE)
+    yield _scan(SHAPE, gradient=True)
+    yield _scan((2, 1000, 8, 64, 64))
+
+
+def _inputs(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """As a block gives them: A in [-16, -1], step sizes around .02."""
+    B, L, H, P, N = shape
+    rng = np.random.default_rng(0)
+    x, dt, b, c = (rng.standard_normal(s) for s in ((B, L, H, P), (B, L, H), (B, L, 1, N), (B, L, 1, N)))
+    A, bias = -rng.uniform(1, 16, H), np.full(H, -4.0)
+    return [a.astype(np.float32) for a in (x, dt, A, b, c, np.ones(H), bias)]
+
+
+def _ours(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
+    return ssm.mamba_chunk_scan_combined(x, dt, A, B, C, CHUNK, D, dt_bias=bias, dt_softplus=True)
+
+
+def _in_chunks(x: Any, dt: Any, B: Any, C: Any, size: int) -> tuple[Any, ...]:
+    """(B, K, size, ...) of each, zeros behind the last step."""
+    import torch
+
+    short = -x.shape[1] % size
+    return tuple(torch.nn.functional.pad(t, [0, 0] * (t.ndim - 2) + [0, short]).unflatten(1, (-1, size)) for t in (x, dt, B, C))
+
+
+def _batched(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
+    """Chunks by products of batches of matrices, laid out once; the products of B and C shared by all heads, one state a chunk."""
+    import torch
+
+    L = x.shape[1]
+    dt = torch.nn.functional.softplus(dt + bias)
+    xs, ds, b, c = _in_chunks(x * dt[..., None], dt * A, B[:, :, 0], C[:, :, 0], CHUNK)
+    u = xs.permute(0, 3, 1, 2, 4).contiguous()  # (B, H, K, size, P)
+    total = ds.permute(0, 3, 1, 2).cumsum(-1)  # (B, H, K, size)
+    pairs = torch.exp((total[..., :, None] - total[..., None, :]).masked_fill_(torch.ones(CHUNK, CHUNK).triu_(1).bool(), -torch.inf))
+    inner = torch.matmul(c, b.mT)[:, None]  # (B, 1, K, size, size)
+    y = torch.matmul(pairs * inner, u)
+    put = torch.matmul(b.mT[:, None], u * torch.exp(total[..., -1:] - total)[..., None])  # (B, H, K, N, P)
+    decay, state, before = torch.exp(total[..., -1])[..., None, None], torch.zeros_like(put[:, :, 0]), []
+    for k in range(put.shape[2]):
+        before.append(state)
+        state = decay[:, :, k] * state + put[:, :, k]
+    y = y + torch.matmul(c[:, None], torch.stack(before, dim=2)) * torch.exp(total)[..., None]
+    return y.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :L] + D[:, None] * x
+
+
+def _segment_sum(x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, bias: Any) -> Any:
+    """The minimal form that the Mamba-2 paper lists: decays between steps and between chunks by segment sums, everything by einsum."""
+    import torch
+
+    def between(a: Any) -> Any:
+        n = a.shape[-1]
+        below = torch.ones(n, n).tril_(-1).bool()
+        sums = a[..., None].expand(*a.shape, n).masked_fill(~below, 0).cumsum(-2)
+        return torch.exp(sums.masked_fill(~torch.ones(n, n).tril_().bool(), -torch.inf))
+
+    L, H = x.shape[1:3]
+    dt = torch.nn.functional.softplus(dt + bias)
+    xs, ds, b, c = _in_chunks(x * dt[..., None], dt * A, B.expand(-1, -1, H, -1), C.expand(-1, -1, H, -1), CHUNK)
+    a = ds.permute(0, 3, 1, 2)
+    total = a.cumsum(-1)
+    y = torch.einsum("bclhn,bcshn,bhcls,bcshp->bclhp", c, b, between(a), xs)
+    states = torch.einsum("bclhn,bhcl,bclhp->bchpn", b, torch.exp(total[..., -1:] - total), xs)
+    states = torch.cat([torch.zeros_like(states[:, :1]), states], dim=1)
+    of_chunks = between(torch.nn.functional.pad(total[..., -1], (1, 0)))
+    states = torch.einsum("bhzc,bchpn->bzhpn", of_chunks, states)[:, :-1]
+    y = y + torch.einsum("bclhn,bchpn,bhcl->bclhp", c, states, torch.exp(total))
+    return y.flatten(1, 2)[:, :L] + D[:, None] * x
+
+
+def _truth(arrays: list[np.ndarray]) -> np.ndarray:
+    x, dt, A, B, C, D, bias = (a.astype(float) for a in arrays)
+    dt = np.logaddexp(dt + bias, 0)
+    h, y = np.zeros((x.shape[0], *x.shape[2:], B.shape[3])), np.empty_like(x)
+    for t in range(x.shape[1]):
+        h = np.exp(dt[:, t] * A)[..., None, None] * h + (dt[:, t, :, None] * x[:, t])[..., None] * B[:, t, :, None]
+        y[:, t] = (h @ C[:, t, :, :, None])[..., 0]
+    result: np.ndarray = y + D[:, None] * x
+    return result
+
+
+def _scan(shape: tuple[int, ...], gradient: bool = False) -> Problem:
+    try:
+        import torch
+    except ImportError:
+        raise RuntimeError("bench ssm: the benchmarks of Mamba-2's scan need torch: pip install 'quatrefoil[torch]'") from None
+
+    arrays = _inputs(shape)
+    tensors = list(map(torch.from_numpy, arrays))
+    size = f"{shape} float32"
+    goals = {"torch, batched products": 4.0, "torch, segment sums": 10.0}
+    if not gradient:
+        peers: dict[str, Callable[[], Any]] = {
+            "torch, batched products": lambda: _batched(*tensors),
+            "torch, segment sums": lambda: _segment_sum(*tensors),
+        }
+        return Problem(
+            "ssm", "mamba_chunk_scan_combined", size, lambda: _ours(*arrays), peers, lambda: _truth(arrays), 2e-6, goals, 1e-5, _work(shape)
+        )  # fmt: skip
+
+    def both_ways(f: Callable[..., Any], kind: Any = torch.float32) -> Any:
+        leaves = [t.to(kind).requires_grad_() for t in tensors]
+        return torch.autograd.grad(f(*leaves), leaves, tensors[0].to(kind))[1]  # dt's gradient, which sums the most
+
+    peers = {"torch, batched products": lambda: both_ways(_batched), "torch, segment sums": lambda: both_ways(_segment_sum)}
+    return Problem(
+        "ssm", "mamba_chunk_scan_combined fwd+bwd", size, lambda: both_ways(_ours), peers, lambda: both_ways(_batched, torch.float64), 5e-6,
+        goals, 1e-4,
+    )  # fmt: skip
+
+
+def _work(shape: tuple[int, ...]) -> Work:
+    """A state that is read and added to at every step, half a triangle a chunk, whose exponentials count, and the products of B and C."""
+    B, L, H, P, N = shape
+    flops = 2 * B * L * (H * P * (2 * N + CHUNK / 2) + N * CHUNK / 2)
+    return Work(flops, 4 * B * L * (2 * H * P + H + 2 * N), exps=B * L * H * CHUNK / 2)

@@ -1,0 +1,212 @@
+"""Mamba-2's scan, a drop-in for mamba-ssm's.
+
+B items, L length, H heads of P channels, N states, G groups of heads, S sequences; equation numbers are those of csrc/ssm/ssd/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp, is_compiling
+from ..._spec import Arg, Op, Option
+from ..._typing import AnyArray, Array, Given, T
+
+NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
+
+
+def _check(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    x, B, cuts = shapes[0], shapes[3], shapes[10]
+    if x is not None and B is not None and (B[2] < 1 or x[2] % B[2]):
+        raise ValueError(f"{label}: B has shape {B}, expected (B, L, G, N) with G groups that divide the {x[2]} heads of x")
+    if cuts is None and options[-1]:
+        raise ValueError(
+            f"{label}: return_varlen_states was given without cu_seqlens, expected (S + 1,) integers that say where sequences begin"
+        )
+    if cuts is not None and x is not None and x[0] != 1:
+        raise ValueError(f"{label}: x has shape {x} with cu_seqlens, expected one item: its sequences lie one behind the other")
+
+
+CHUNK_SCAN = Op(
+
+
+    __name__, "mamba_chunk_scan_combined",
+    inputs=(
+        Arg("x", "B L H P", half=True),
+        Arg("dt", "B L H", half=True),
+        Arg("A", "H", half=True),
+        Arg("B", "B L G N", half=True),
+        Arg("C", "B L G N", half=True),
+        Arg("D", "H P or H", optional=True, half=True),
+        Arg("z", "B L H P", optional=True, half=True),
+        Arg("dt_bias", "H", optional=True, half=True),
+        Arg("initial_states", "B H P N", optional=True, half=True),
+        Arg("seq_idx", "B L", optional=True, dtype="int"),
+        Arg("cu_seqlens", "S+1", optional=True, dtype="int"),
+    ),
+    outputs=(
+        Arg("out", "B L H P", half=True),
+        Arg("final_states", "B H P N", when="return_final_states"),
+        Arg("varlen_states", "S H P N", when="return_varlen_states"),
+    ),
+    options=(
+        Option("chunk_size", int), Option("dt_softplus", bool), Option("dt_min", float), Option("dt_max", float),
+        Option("return_final_states", bool), Option("return_varlen_states", bool),
+    ),
+    check=_check,
+    tolerance=1e-6,
+)  # fmt: skip
+
+
+def mamba_chunk_scan_combined(
+    x: Array[T],
+    dt: Array[T],
+    A: AnyArray,
+    B: Array[T],
+    C: Array[T],
+    chunk_size: int,
+    D: AnyArray | None = None,
+    z: Array[T] | None = None,
+    dt_bias: AnyArray | None = None,
+    initial_states: AnyArray | None = None,
+    seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: bool = False,
+    return_varlen_states: bool = False,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    """Mamba-2's scan: h_t = e^{dt_t A} h_{t-1} + dt_t x_t B_t^T, y_t = h_t C_t + D x_t, times silu(z_t), for every head (1), (2), (6).
+
+    Parameters
+    ----------
+    x, z : (B, L, H, P)
+        Input and gate, H heads of P channels; z is optional.
+    dt : (B, L, H)
+        Step sizes, before ``dt_bias``, ``dt_softplus`` and ``dt_limit``.
+    A : (H,)
+        Rates: a decay where dt A < 0.
+    B, C : (B, L, G, N)
+        Shared by the H / G consecutive heads of a group.
+    chunk_size : int
+        At least 1. At most so many steps are taken at a time, and no more than pay; it does not change the result beyond rounding.
+    D : (H, P) or (H,), optional
+        Skip connection.
+    dt_bias : (H,), optional
+        Added to dt before all else.
+    initial_states : (B, H, P, N), optional
+        The state before the first step; zeros if absent.
+    seq_idx : (B, L) int32 or int64, optional
+        Sequences packed into one: the state starts anew, from zeros, where the number changes.
+    cu_seqlens : (S + 1,) int32 or int64, optional
+        Where sequences begin in one item (B = 1), and L at the end; the state starts anew there too.
+    dt_softplus : bool
+        dt becomes log(1 + e^dt).
+    dt_limit : (least, most)
+        dt is clipped to these then. With the default a dt below 0 counts as 0.
+    return_final_states, return_varlen_states : bool
+        Return the states after the last step, (B, H, P, N), and those at the end of every sequence of ``cu_seqlens``, (S, H, P, N), too.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
+
+    Returns
+    -------
+    out : (B, L, H, P), in the dtype of x; a tuple of it and the states that were asked for, in that order. Those of an empty sequence are
+    0. States are float32 where x is half precision.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, groups that do not divide the heads, a chunk size below 1, limits in the wrong order, cu_seqlens that do not
+        ascend from 0 to L (not looked for where it would wait for a device); a mix of float32 and float64. float16 and bfloat16, also
+        beside float32, are computed in float32.
+
+    Notes
+    -----
+    Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
+    Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 64 steps,
+    some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
+    for gradients one a chunk and thread, and parts of the sums over heads, at most two results. A NaN in x stays in its channel, one in dt
+    in its head, from its time on and within its sequence; backend "array" lets it reach all of its chunk.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, dt, B = np.ones((1, 4, 1, 1)), np.full((1, 4, 1), np.log(2)), np.ones((1, 4, 1, 1))
+    >>> y = qf.ssm.mamba_chunk_scan_combined(x, dt, np.array([-1.0]), B, B, chunk_size=64)  # h_t = h_{t-1} / 2 + log 2
+    >>> np.round(y.ravel() / np.log(2), 12).tolist()
+    [1.0, 1.5, 1.75, 1.875]
+    """
+    name = "mamba_chunk_scan_combined"
+    options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
+    seq_idx, cuts = _arguments.integer_array(seq_idx, f"ssm.{name}", "seq_idx"), _cuts(name, cu_seqlens, x)
+    arrays = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx, cuts)
+    y, final_states, varlen_states = call(CHUNK_SCAN, arrays, options, (), out, backend, num_threads)
+    states = [s for s, asked in ((final_states, return_final_states), (varlen_states, return_varlen_states)) if asked]
+    return (y, *states) if states else y
+
+
+def mamba_chunk_scan_combined_vjp(
+    *inputs_and_grad: Given[T],
+    chunk_size: int,
+    dt_softplus: bool = False,
+    dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: bool = False,
+    return_varlen_states: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``mamba_chunk_scan_combined`` (8)-(15): ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[,
+    cu_seqlens]]]]]], grad)`` -> those of the real inputs given.
+
+    ``grad`` (B, L, H, P), or where states were asked for a tuple of it and theirs. The gradient of a dt outside the limits is 0.
+    """
+    name = "mamba_chunk_scan_combined_vjp"
+    options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
+    given: list[Any] = list(inputs_and_grad)
+    if len(given) > 10:
+        given[9] = _arguments.integer_array(given[9], f"ssm.{name}", "seq_idx")
+    if len(given) > 11:
+        given[10] = _cuts(name, given[10], given[0])
+    if isinstance(given[-1], (tuple, list)) and return_varlen_states and not return_final_states:
+        given[-1] = (given[-1][0], None, *given[-1][1:])
+    return call_vjp(CHUNK_SCAN, given, options, (), backend, num_threads)
+
+
+def _options(name: str, chunk_size: Any, dt_softplus: Any, dt_limit: Any, final: Any, varlen: Any) -> tuple[Any, ...]:
+    label = f"ssm.{name}"
+    size = _arguments.integer(chunk_size, label, "chunk_size", 1)
+    return (size, bool(dt_softplus), *limits(name, dt_limit), bool(final), bool(varlen))
+
+
+def limits(name: str, dt_limit: Any) -> tuple[float, float]:
+    """``dt_limit`` as two numbers in their order, which may be infinite."""
+    label = f"ssm.{name}"
+    if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
+        raise TypeError(f"{label}: dt_limit is {dt_limit!r}, expected two numbers (least, most)")
+    least, most = (_arguments.real(v, label, f"dt_limit[{i}]") for i, v in enumerate(dt_limit))
+    if not least <= most:
+        raise ValueError(f"{label}: dt_limit is {(least, most)}, expected (least, most) with least <= most")
+    return least, most
+
+
+def _cuts(name: str, cu_seqlens: Any, x: Any) -> Any:
+    """int64, ascending from 0 to the length of x where one may look."""
+    cuts = _arguments.integer_array(cu_seqlens, f"ssm.{name}", "cu_seqlens")
+    if cuts is None or is_compiling() or _arrays.device(cuts) != "cpu" or len(cuts.shape) != 1 or len(getattr(x, "shape", ())) != 4:
+        return cuts
+    label, found = f"ssm.{name}", np.asarray(cuts)
+    if not len(found):
+        raise ValueError(f"{label}: cu_seqlens has shape (0,), expected (S + 1,): where sequences begin, and where the last one ends")
+    if found[0] != 0 or found[-1] != x.shape[1] or (np.diff(found) < 0).any():
+        raise ValueError(f"{label}: cu_seqlens is {found.tolist()}, expected numbers that ascend from 0 to the length, {x.shape[1]}")
+    return cuts

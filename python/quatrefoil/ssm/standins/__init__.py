@@ -1,0 +1,236 @@
+"""``install``: this library's functions where model code looks for those of mamba-ssm, causal-conv1d, flash-linear-attention and S4."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import ModuleType, TracebackType
+from typing import Any
+
+from . import _transformers
+from ._upstream import MODULES, S4_MODULES, S4_NAMES, VERSIONS, resolve
+
+TARGETS = (*VERSIONS, "s4")
+
+_lock = threading.RLock()
+_wanted: Counter[str] = Counter()  # how many installations want each target
+_undo: dict[str, Callable[[], None]] = {}  # how each target that is installed is taken out
+
+
+class Installation:
+    """What ``install`` returns: ``undo()`` takes it out again, the end of a ``with`` block too."""
+
+    def __init__(self, targets: tuple[str, ...]) -> None:
+        self.targets: tuple[str, ...] = targets
+
+    def undo(self) -> None:
+        """Everything is as before; a target that another installation wants too stays. The second call does nothing."""
+        with _lock:
+            targets, self.targets = self.targets, ()
+            _wanted.subtract(targets)
+            _settle()
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.undo()
+
+    def __repr__(self) -> str:
+        return f"Installation({', '.join(self.targets) or 'undone'})"
+
+
+def install(*targets: str, override: bool = False) -> Installation:
+    """Make model code that asks for CUDA packages take this library's functions, so that it runs on a CPU at their speed.
+
+    Afterwards ``import mamba_ssm``, ``import causal_conv1d`` and ``import fla`` find modules with the functions of this library under the
+    usual names, and models of ``transformers`` that use them (Mamba, Mamba-2, FalconMamba, Bamba, Jamba, Zamba, Qwen3-Next and others)
+    take them instead of their loops in PyTorch, models that exist already too. No file is written, no weight changes.
+
+    Parameters
+    ----------
+    *targets : "mamba_ssm", "causal_conv1d", "fla" or "s4"
+        Which packages to stand in for; none given means all. "s4" is the layer of state-spaces/s4, ``models/s4/s4.py``, imported already
+        or later.
+    override : bool
+        Stand in for a package that is installed, too, until undone; otherwise that is an ImportError.
+
+    Returns
+    -------
+    Installation
+        With ``undo()``, and usable in ``with``. Installations may be nested, and undone in any order.
+
+    Raises
+    ------
+    ValueError
+        An unknown target.
+    ImportError
+        A package that is really installed and that nobody asked to override.
+
+    Notes
+    -----
+    What the stand-ins hold is what this library has: any other name is an ImportError, as from an old release. ``mamba_ssm.Mamba`` and
+    ``Mamba2`` are those of ``quatrefoil.torch.nn``, which imports torch when they are asked for. Some models of earlier releases of
+    transformers decide when they are made: install first. In training the models take the parts of ``mamba_inner_fn`` and
+    ``mamba_split_conv1d_scan_combined``, which know of no padding, and so give what they give without stand-ins.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> with qf.ssm.install("causal_conv1d"):
+    ...     from causal_conv1d import causal_conv1d_fn
+    >>> causal_conv1d_fn is qf.ssm.causal_conv1d_fn
+    True
+    """
+    for target in targets:
+        if target not in TARGETS:
+            raise ValueError(f"ssm.install: target is {target!r}, expected one of {', '.join(map(repr, TARGETS))}")
+    chosen = tuple(dict.fromkeys(targets)) or TARGETS
+    with _lock:
+        for target in chosen:
+            if target in VERSIONS and target not in _undo and not override:
+                _check_absent(target)
+        _wanted.update(chosen)
+        installed = Installation(chosen)
+        try:
+            _settle()
+        except BaseException:
+            installed.undo()
+            raise
+    return installed
+
+
+def _settle() -> None:
+    """Put in what is wanted, take out what no longer is, and have transformers look again."""
+    changed = False
+    for target in TARGETS:
+        if _wanted[target] > 0 and target not in _undo:
+            _undo[target] = _patch_s4() if target == "s4" else _stand_in(target)
+            changed = True
+        elif _wanted[target] <= 0 and target in _undo:
+            _undo.pop(target)()
+            changed = True
+    if changed:
+        watch = any(target in _undo for target in TARGETS)
+        if watch and _watcher not in sys.meta_path:
+            sys.meta_path.insert(0, _watcher)
+        elif not watch and _watcher in sys.meta_path:
+            sys.meta_path.remove(_watcher)
+        _transformers.look_again([target for target in _undo if target in VERSIONS])
+
+
+def _check_absent(package: str) -> None:
+    found = sys.modules.get(package) or importlib.util.find_spec(package)
+    if found is None:
+        return
+    where = getattr(found, "__file__", None) or getattr(found, "origin", None) or "unknown place"
+    raise ImportError(
+        f"ssm.install: {package} is installed already ({where}); name the targets that are not, "
+        f"or say override=True to stand in for it until undone"
+    )
+
+
+class _StandIn(ModuleType):
+    """A module whose names are looked up when they are asked for."""
+
+    def __init__(self, name: str, names: dict[str, str | None]) -> None:
+        super().__init__(name, f"quatrefoil's functions under the names of {name}; see quatrefoil.ssm.install.")
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None, origin="quatrefoil", is_package=True)
+        self.__path__: list[str] = []
+        self.__version__ = VERSIONS[name.partition(".")[0]]
+        self.__all__ = [*names]
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        names = self.__dict__.get("_names", {})
+        if name not in names:
+            raise AttributeError(f"{self.__name__} is a stand-in by quatrefoil, which has no {name}; it has {', '.join(names) or 'none'}")
+        value = resolve(names[name])
+        setattr(self, name, value)
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._names})
+
+
+def _stand_in(package: str) -> Callable[[], None]:
+    """Put the package's modules into sys.modules; returns what brings back those that were there."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+    for name in before:
+        del sys.modules[name]
+    for name, names in MODULES.items():
+        if name.partition(".")[0] == package:
+            sys.modules[name] = module = _StandIn(name, names)
+            parent, _, last = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], last, module)
+
+    def undo() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+    return undo
+
+
+def _patch_s4() -> Callable[[], None]:
+    """The sums of those of S4's modules that are imported; ``_Watcher`` does those that will be."""
+    for name in S4_MODULES:
+        if (module := sys.modules.get(name)) is not None:
+            _give_sums(module)
+
+    def undo() -> None:
+        while _given:
+            module, before = _given.pop()
+            vars(module).update(before)
+
+    return undo
+
+
+_given: list[tuple[ModuleType, dict[str, Any]]] = []  # modules of S4 that have our sums, with what they had
+
+
+def _give_sums(module: ModuleType) -> None:
+    missing = [name for name in (*S4_NAMES, "has_pykeops") if not hasattr(module, name)]
+    if missing:
+        raise ImportError(f"ssm.install: {module.__name__} has no {', '.join(missing)}, as state-spaces/s4 has; leave the target 's4' out")
+    _given.append((module, {name: getattr(module, name) for name in (*S4_NAMES, "has_pykeops")}))
+    vars(module).update({name: resolve(source) for name, source in S4_NAMES.items()}, has_pykeops=False)
+
+
+class _Watcher:
+    """A finder that leaves finding to the others, and patches a module right after it was imported."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        if name in S4_MODULES:
+            after: Callable[[ModuleType], None] = _give_sums
+        elif _transformers.concerns(name):
+            after = _transformers.imported
+        else:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: importlib.machinery.ModuleSpec | None = find(name, path, target) if find else None
+            if spec is not None:
+                if spec.loader is not None:
+                    _run_after(spec.loader, after)
+                return spec
+        return None
+
+
+def _run_after(loader: Any, after: Callable[[ModuleType], None]) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        after(module)
+
+    loader.exec_module = exec_module
+
+
+_watcher = _Watcher()

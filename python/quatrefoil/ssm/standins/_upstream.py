@@ -1,0 +1,52 @@
+"""Where users of other packages look for these functions: modules, names, and what each stands for."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any
+
+# Package -> the release whose signatures these are; module -> its names, each with where it comes from: quatrefoil.ssm, or elsewhere. None
+# is a name that is there and that callers ask for before they use it.
+VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.4.0"}
+_SCANS = ("selective_scan_fn", "mamba_inner_fn")
+_CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
+_DELTA_RULES = {  # module of fla.ops -> its functions
+    "gated_delta_rule": ("chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"),
+    "delta_rule": ("chunk_delta_rule", "fused_recurrent_delta_rule"),
+    "simple_gla": ("chunk_simple_gla", "fused_recurrent_simple_gla"),
+}
+_BLOCKS = {name: f"quatrefoil.torch.nn:{name}" for name in ("Mamba", "Mamba2")}
+MODULES: dict[str, dict[str, str | None]] = {
+    "mamba_ssm": {**{name: name for name in _SCANS}, **_BLOCKS},
+    "mamba_ssm.modules": {},
+    "mamba_ssm.modules.mamba_simple": {"Mamba": _BLOCKS["Mamba"]},
+    "mamba_ssm.modules.mamba2": {"Mamba2": _BLOCKS["Mamba2"]},
+    "mamba_ssm.ops": {},
+    "mamba_ssm.ops.selective_scan_interface": {name: name for name in _SCANS},
+    "mamba_ssm.ops.triton": {},
+    "mamba_ssm.ops.triton.selective_state_update": {"selective_state_update": "selective_state_update"},
+    "mamba_ssm.ops.triton.ssd_combined": {
+        name: name for name in ("mamba_chunk_scan_combined", "mamba_split_conv1d_scan_combined")
+    },
+    "causal_conv1d": {name: name for name in _CONVOLUTIONS},
+    "causal_conv1d.causal_conv1d_interface": {name: name for name in _CONVOLUTIONS},
+    "causal_conv1d.causal_conv1d_varlen": {"causal_conv1d_varlen_states": "causal_conv1d_varlen_states"},
+    "fla": {},
+    "fla.modules": {"FusedRMSNormGated": None},
+    "fla.ops": {name: name for names in _DELTA_RULES.values() for name in names},
+    **{f"fla.ops.{module}": {name: name for name in names} for module, names in _DELTA_RULES.items()},
+}  # fmt: skip
+# The modules of state-spaces/s4 that sum over modes, and what they call on a CPU.
+S4_MODULES = ("models.s4.s4", "src.models.sequence.kernels.ssm")
+S4_NAMES = {
+    "cauchy_naive": "cauchy_mult",
+    "log_vandermonde_naive": "log_vandermonde",
+    "log_vandermonde_transpose_naive": "log_vandermonde_transpose",
+}
+
+
+def resolve(source: str | None) -> Any:
+    """What a name stands for."""
+    if source is None:
+        return None
+    return pkgutil.resolve_name(source if ":" in source else f"quatrefoil.ssm:{source}")

@@ -1,0 +1,98 @@
+"""What Mamba's blocks share: the short convolution with a state, gated norms, initial step sizes, and caches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ... import ssm
+from ..._arrays import narrow, widen
+
+Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the states of the scan
+
+
+class GatedRMSNorm(torch.nn.Module):  # type: ignore[misc]
+    """Root mean square of each group of channels to 1, times ``weight`` (size,); times silu of the gate, before or after that."""
+
+    def __init__(
+        self,
+        size: int,
+        eps: float = 1e-5,
+        *,
+        group_size: int | None = None,
+        norm_before_gate: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eps, self.group_size, self.norm_before_gate = eps, group_size or size, norm_before_gate
+        self.weight = torch.nn.Parameter(torch.ones(size, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor, gate: Tensor | None = None) -> Tensor:
+        """x, gate (..., size) -> (..., size)."""
+        wide = widen(x)  # half precision holds neither small squares nor the gradient of their roots
+        if gate is not None and not self.norm_before_gate:
+            wide = wide * F.silu(widen(gate))
+        groups = wide.unflatten(-1, (-1, self.group_size))
+        normed = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + self.eps)).flatten(-2) * widen(self.weight)
+        if gate is not None and self.norm_before_gate:
+            normed = normed * F.silu(widen(gate))
+        result: Tensor = narrow(normed, x)
+        return result
+
+
+def initial_dt_bias(
+    size: int, dt_min: float, dt_max: float, floor: float = 0.0, device: Any = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """What softplus makes step sizes of, log-uniform between dt_min and dt_max."""
+    dt = torch.exp(torch.rand(size, device=device) * (math.log(dt_max) - math.log(dt_min)) + math.log(dt_min)).clamp(min=floor)
+    bias: Tensor = (dt + torch.log(-torch.expm1(-dt))).to(dtype or torch.get_default_dtype())
+    return bias
+
+
+def convolved(x: Tensor, conv: torch.nn.Conv1d, state: Tensor | None = None, seq_idx: Tensor | None = None) -> Tensor:
+    """x (B, D, L) after ``conv`` and silu, in the dtype of x; what stands before x is read from ``state`` (B, D, W), which is updated."""
+    weight = conv.weight[:, 0]
+    if state is None:
+        y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")
+        return y
+    before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs it as it was
+    y = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation="silu")
+    state.copy_(torch.cat((state, x.detach().to(state.dtype)), -1)[..., -state.shape[-1] :])
+    return y
+
+
+class Block(torch.nn.Module):  # type: ignore[misc]
+    """A block whose layer keeps its place in an ``inference_params`` as mamba-ssm's do."""
+
+    layer_idx: int | None
+
+    def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
+        raise NotImplementedError
+
+    def _cache_in(self, inference_params: Any, batch: int) -> Cache:
+        """This layer's part of ``inference_params.key_value_memory_dict``, made where it is not there; zeros at the beginning."""
+        name = type(self).__name__
+        if self.layer_idx is None:
+            raise ValueError(f"{name}: layer_idx is None, expected the layer's number, under which inference_params keeps its states")
+        kept: dict[int, Cache] = inference_params.key_value_memory_dict
+        if self.layer_idx not in kept:
+            kept[self.layer_idx] = self.allocate_inference_cache(batch, inference_params.max_seqlen)
+        cache = kept[self.layer_idx]
+        if cache[0].shape[0] != batch:
+            raise ValueError(f"{name}: inference_params holds states of {cache[0].shape[0]} sequences, but there are {batch} here")
+        if inference_params.seqlen_offset == 0:
+            for state in cache:
+                state.zero_()
+        return cache
+
+    def _check_one(self, hidden_states: Tensor) -> None:
+        if hidden_states.ndim != 3 or hidden_states.shape[1] != 1:
+            raise ValueError(
+                f"{type(self).__name__}.step: hidden_states has shape {tuple(hidden_states.shape)}, expected (B, 1, d_model); "
+                "forward takes several tokens, with cache= after others"
+            )

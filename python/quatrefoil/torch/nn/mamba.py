@@ -1,0 +1,179 @@
+"""Mamba: projections around a short convolution and a selective scan."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import ssm
+from ..._arguments import MOST_NUMBERS, choice, integer
+from ..._arrays import widen
+from ._block import Block, Cache, convolved, initial_dt_bias
+
+
+class Mamba(Block):
+    """The Mamba block (Gu and Dao, arXiv 2312.00752), with the parameters of mamba-ssm's; its formula is (21)-(23).
+
+    Parameters
+    ----------
+    d_model : int
+        Channels in and out.
+    d_state : int
+        N, states a channel.
+    d_conv : int
+        W, width of the short convolution.
+    expand : int
+        D = expand d_model channels within.
+    dt_rank : int or "auto"
+        R, numbers that the step sizes are made of; "auto" is d_model / 16, rounded up.
+    dt_min, dt_max, dt_init_floor : float
+        The initial step sizes are log-uniform between the first two, and at least the third.
+    dt_init : "random" or "constant"
+        The initial weights of ``dt_proj``: uniform within, or all, dt_scale / sqrt(R).
+    dt_scale : float
+    conv_bias, bias : bool
+        Biases of the convolution, and of the first and last projection.
+    layer_idx : int, optional
+        Under which ``inference_params`` keeps the states.
+    use_fast_path
+        Upstream's; has no meaning here.
+    device, dtype
+        Of the parameters; A_log and D are float32 where dtype is half precision.
+
+    Notes
+    -----
+    state_dict: in_proj.weight (2 D, d_model), conv1d.weight (D, 1, W), conv1d.bias (D,), x_proj.weight (R + 2 N, D), dt_proj.weight (D, R),
+    dt_proj.bias (D,), A_log (D, N), D (D,), out_proj.weight (d_model, D), as in mamba-ssm. In half precision and under autocast the scan is
+    computed in float32. A cache holds numbers: gradients do not flow from one call into the one before.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> layer = nn.Mamba(16, d_state=8)
+    >>> u = torch.randn(2, 10, 16)
+    >>> y = layer(u)
+    >>> y.shape
+    torch.Size([2, 10, 16])
+
+    A prompt in pieces, then token by token:
+
+    >>> cache = layer.allocate_inference_cache(2)
+    >>> pieces = [layer(u[:, :4], cache=cache), layer(u[:, 4:9], cache=cache)]
+    >>> last, *cache = layer.step(u[:, 9:], *cache)
+    >>> torch.allclose(torch.cat([*pieces, last], 1), y, atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        dt_rank: int | str = "auto",
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init: str = "random",
+        dt_scale: float = 1.0,
+        dt_init_floor: float = 1e-4,
+        conv_bias: bool = True,
+        bias: bool = False,
+        use_fast_path: bool = True,
+        layer_idx: int | None = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        named = ((d_model, "d_model"), (d_state, "d_state"), (d_conv, "d_conv"))
+        self.d_model, self.d_state, self.d_conv = (integer(n, "Mamba", name, 1, MOST_NUMBERS) for n, name in named)
+        self.expand, self.d_inner, self.layer_idx = expand, int(expand * self.d_model), layer_idx
+        if self.d_inner < 1:
+            raise ValueError(f"Mamba: expand is {expand}, expected at least 1 channel of expand d_model")
+        self.dt_rank = math.ceil(self.d_model / 16) if dt_rank == "auto" else integer(dt_rank, "Mamba", "dt_rank", 1, MOST_NUMBERS)
+        check_steps("Mamba", dt_min, dt_max)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.in_proj = torch.nn.Linear(self.d_model, 2 * self.d_inner, bias=bias, **factory)
+        self.conv1d = torch.nn.Conv1d(
+            self.d_inner, self.d_inner, self.d_conv, groups=self.d_inner, padding=self.d_conv - 1, bias=conv_bias, **factory
+        )
+        self.x_proj = torch.nn.Linear(self.d_inner, self.dt_rank + 2 * self.d_state, bias=False, **factory)
+        self.dt_proj = torch.nn.Linear(self.dt_rank, self.d_inner, bias=True, **factory)
+        spread = dt_scale / math.sqrt(self.dt_rank)
+        with torch.no_grad():
+            if choice(dt_init, "Mamba", "dt_init", ("random", "constant")) == "random":
+                self.dt_proj.weight.uniform_(-spread, spread)
+            else:
+                self.dt_proj.weight.fill_(spread)
+            self.dt_proj.bias.copy_(initial_dt_bias(self.d_inner, dt_min, dt_max, dt_init_floor, device))
+        self.dt_proj.bias._no_reinit = True  # upstream's models set other biases of projections to 0
+        wide = widen(torch.empty(0, dtype=dtype)).dtype
+        rates = torch.arange(1, self.d_state + 1, device=device, dtype=wide)
+        self.A_log = torch.nn.Parameter(rates.log().repeat(self.d_inner, 1))
+        self.D = torch.nn.Parameter(torch.ones(self.d_inner, device=device, dtype=wide))
+        self.A_log._no_weight_decay = self.D._no_weight_decay = True
+        self.out_proj = torch.nn.Linear(self.d_inner, self.d_model, bias=bias, **factory)
+
+    def forward(self, hidden_states: Tensor, inference_params: Any = None, *, cache: Cache | None = None) -> Tensor:
+        """hidden_states (B, L, d_model) -> the same shape.
+
+        ``cache`` of ``allocate_inference_cache`` is what came before, by any number of tokens at a time, and is updated in place.
+        ``inference_params``, mamba-ssm's, holds one for each layer and starts anew where its seqlen_offset is 0.
+        """
+        if inference_params is not None:
+            cache = self._cache_in(inference_params, hidden_states.shape[0])
+        conv_state, ssm_state = (None, None) if cache is None else cache
+        x, z = self.in_proj(hidden_states).transpose(1, 2).chunk(2, dim=1)
+        x = convolved(x, self.conv1d, conv_state)
+        dt, B, C = (v.transpose(1, 2) for v in self._mixed(x.transpose(1, 2)))
+        options: dict[str, Any] = {"z": z, "delta_bias": widen(self.dt_proj.bias), "delta_softplus": True}
+        A, D = self._rates(), widen(self.D)
+        if ssm_state is None:
+            y = ssm.selective_scan_fn(x, dt, A, B, C, D, **options)
+        else:
+            before = ssm_state.to(A.dtype, copy=True)
+            y, last = ssm.selective_scan_fn(x, dt, A, B, C, D, **options, return_last_state=True, initial_state=before)
+            ssm_state.copy_(last.detach())
+        out: Tensor = self.out_proj(y.transpose(1, 2))
+        return out
+
+    def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state), both updated in place."""
+        self._check_one(hidden_states)
+        x, z = self.in_proj(hidden_states[:, 0]).chunk(2, dim=-1)
+        x = ssm.causal_conv1d_update(x, conv_state, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
+        dt, B, C = self._mixed(x)
+        A, bias = self._rates(), widen(self.dt_proj.bias)
+        y = ssm.selective_state_update(ssm_state, x, dt, A, B, C, widen(self.D), z, bias, dt_softplus=True)
+        return self.out_proj(y)[:, None], conv_state, ssm_state
+
+    def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
+        """(conv_state (B, D, W), ssm_state (B, D, N)) before the first token: zeros, the latter float32 or wider unless ``dtype`` says.
+
+        ``max_seqlen`` has no meaning here: a state has the same size after any number of tokens.
+        """
+        weight = self.conv1d.weight
+        batch_size = integer(batch_size, "Mamba.allocate_inference_cache", "batch_size", 0, MOST_NUMBERS)
+        conv_state = weight.new_zeros(batch_size, self.d_inner, self.d_conv, dtype=dtype or weight.dtype)
+        ssm_state = weight.new_zeros(batch_size, self.d_inner, self.d_state, dtype=dtype or widen(weight).dtype)
+        return conv_state, ssm_state
+
+    def _mixed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (..., D) -> step sizes before their bias (..., D), B and C (..., N)."""
+        dt, B, C = self.x_proj(x).split((self.dt_rank, self.d_state, self.d_state), dim=-1)
+        return torch.nn.functional.linear(dt, self.dt_proj.weight), B, C
+
+    def _rates(self) -> Tensor:
+        A: Tensor = -torch.exp(widen(self.A_log))
+        return A
+
+    def extra_repr(self) -> str:
+        return f"{self.d_model}, d_state={self.d_state}, d_conv={self.d_conv}, d_inner={self.d_inner}"
+
+
+def check_steps(name: str, dt_min: float, dt_max: float) -> None:
+    if not 0 < dt_min <= dt_max:
+        raise ValueError(f"{name}: dt_min and dt_max are {dt_min} and {dt_max}, expected 0 < dt_min <= dt_max")

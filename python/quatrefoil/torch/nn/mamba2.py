@@ -1,0 +1,259 @@
+"""Mamba-2: one projection, a short convolution, a scan with one decay a head, a gated norm, and the last projection."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ... import ssm
+from ..._arguments import MOST_NUMBERS, integer
+from ..._arrays import widen
+from ._block import Block, Cache, GatedRMSNorm, convolved, initial_dt_bias
+from .mamba import check_steps
+
+
+class Mamba2(Block):
+    """The Mamba-2 block (Dao and Gu, arXiv 2405.21060), with the parameters of mamba-ssm's; its formula is (24)-(26).
+
+    Parameters
+    ----------
+    d_model : int
+        Channels in and out.
+    d_state : int
+        N, states a channel.
+    d_conv : int
+        W, width of the short convolution.
+    conv_init : float, optional
+        Initial weights of the convolution are uniform within it, if given.
+    expand : int
+        expand d_model channels within.
+    headdim : int
+        P, channels a head; H = d_ssm / P heads.
+    d_ssm : int, optional
+        Channels of the scan, all of those within if absent; the others are a gated MLP.
+    ngroups : int
+        G; B and C are shared by H / G consecutive heads, and the norm is taken over each group's channels.
+    A_init_range : (float, float)
+        The initial rates are uniform between these.
+    D_has_hdim : bool
+        A skip weight for every channel, not every head.
+    rmsnorm, norm_before_gate : bool
+        Whether there is a norm, and whether the gate comes after it.
+    dt_min, dt_max, dt_init_floor : float
+        The initial step sizes are log-uniform between the first two, and at least the third.
+    dt_limit : (float, float)
+        Step sizes are clipped to these.
+    bias, conv_bias : bool
+        Biases of the first and last projection, and of the convolution.
+    chunk_size : int
+        As in ``quatrefoil.ssm.mamba_chunk_scan_combined``.
+    layer_idx : int, optional
+        Under which ``inference_params`` keeps the states.
+    use_mem_eff_path, process_group, sequence_parallel
+        Upstream's, without meaning here; a process_group is a ValueError.
+    device, dtype
+        Of the parameters.
+
+    Notes
+    -----
+    state_dict: in_proj.weight (2 expand d_model + 2 G N + H, d_model), conv1d.weight (d_ssm + 2 G N, 1, W), conv1d.bias, dt_bias (H,),
+    A_log (H,), D (H,) or (d_ssm,), norm.weight (d_ssm,), out_proj.weight (d_model, expand d_model), as in mamba-ssm. In half precision and
+    under autocast scan and norm are computed in float32. A cache holds numbers: gradients do not flow from one call into the one before.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> layer = nn.Mamba2(16, d_state=8, headdim=8)
+    >>> u = torch.randn(2, 10, 16)
+    >>> y = layer(u)
+    >>> y.shape
+    torch.Size([2, 10, 16])
+
+    A prompt in pieces, then token by token:
+
+    >>> cache = layer.allocate_inference_cache(2)
+    >>> pieces = [layer(u[:, :4], cache=cache), layer(u[:, 4:9], cache=cache)]
+    >>> last, *cache = layer.step(u[:, 9:], *cache)
+    >>> torch.allclose(torch.cat([*pieces, last], 1), y, atol=1e-5)
+    True
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 128,
+        d_conv: int = 4,
+        conv_init: float | None = None,
+        expand: int = 2,
+        headdim: int = 64,
+        d_ssm: int | None = None,
+        ngroups: int = 1,
+        A_init_range: tuple[float, float] = (1, 16),
+        D_has_hdim: bool = False,
+        rmsnorm: bool = True,
+        norm_before_gate: bool = False,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init_floor: float = 1e-4,
+        dt_limit: tuple[float, float] = (0.0, math.inf),
+        bias: bool = False,
+        conv_bias: bool = True,
+        chunk_size: int = 256,
+        use_mem_eff_path: bool = True,
+        layer_idx: int | None = None,
+        process_group: None = None,
+        sequence_parallel: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if process_group is not None:
+            raise ValueError("Mamba2: process_group was given, but a block is not split over processes here; leave it out")
+        named = ((d_model, "d_model"), (d_state, "d_state"), (d_conv, "d_conv"), (headdim, "headdim"), (ngroups, "ngroups"))
+        self.d_model, self.d_state, self.d_conv, self.headdim, self.ngroups = (
+            integer(n, "Mamba2", name, 1, MOST_NUMBERS) for n, name in named
+        )
+        self.expand, self.layer_idx = expand, layer_idx
+        self.d_inner = int(expand * self.d_model)
+        self.d_ssm = self.d_inner if d_ssm is None else integer(d_ssm, "Mamba2", "d_ssm", 1, self.d_inner)
+        if self.d_ssm < 1 or self.d_ssm % (self.headdim * self.ngroups):
+            what = f"a multiple of headdim ngroups = {self.headdim * self.ngroups}"
+            raise ValueError(f"Mamba2: d_ssm (expand d_model unless given) is {self.d_ssm}, expected {what}")
+        check_steps("Mamba2", dt_min, dt_max)
+        if not 0 < A_init_range[0] <= A_init_range[1]:
+            raise ValueError(f"Mamba2: A_init_range is {A_init_range}, expected 0 < A_init_range[0] <= A_init_range[1]")
+        self.nheads, self.d_mlp = self.d_ssm // self.headdim, self.d_inner - self.d_ssm
+        self.D_has_hdim, self.rmsnorm, self.norm_before_gate = D_has_hdim, rmsnorm, norm_before_gate
+        self.dt_limit, self.chunk_size = tuple(dt_limit), integer(chunk_size, "Mamba2", "chunk_size", 1, MOST_NUMBERS)
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.conv_dim = self.d_ssm + 2 * self.ngroups * self.d_state
+        self.in_proj = torch.nn.Linear(self.d_model, 2 * self.d_mlp + self.d_ssm + self.conv_dim + self.nheads, bias=bias, **factory)
+        self.conv1d = torch.nn.Conv1d(
+            self.conv_dim, self.conv_dim, self.d_conv, groups=self.conv_dim, padding=self.d_conv - 1, bias=conv_bias, **factory
+        )
+        if conv_init is not None:
+            torch.nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
+        self.dt_bias = torch.nn.Parameter(initial_dt_bias(self.nheads, dt_min, dt_max, dt_init_floor, device, dtype))
+        rates = torch.empty(self.nheads, device=device).uniform_(*A_init_range)
+        self.A_log = torch.nn.Parameter(rates.log().to(dtype or torch.get_default_dtype()))
+        wide = widen(torch.empty(0, dtype=dtype)).dtype
+        self.D = torch.nn.Parameter(torch.ones(self.d_ssm if D_has_hdim else self.nheads, device=device, dtype=wide))
+        self.dt_bias._no_weight_decay = self.A_log._no_weight_decay = self.D._no_weight_decay = True
+        if rmsnorm:
+            group_size = self.d_ssm // self.ngroups
+            self.norm = GatedRMSNorm(self.d_ssm, 1e-5, group_size=group_size, norm_before_gate=norm_before_gate, **factory)
+        self.out_proj = torch.nn.Linear(self.d_inner, self.d_model, bias=bias, **factory)
+
+    def forward(
+        self,
+        u: Tensor,
+        seqlen: int | None = None,
+        seq_idx: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        inference_params: Any = None,
+        *,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """u (B, L, d_model), or (B seqlen, d_model) with ``seqlen`` -> the same shape.
+
+        ``seq_idx`` (B, L) int: sequences packed into one, told apart by their number; or ``cu_seqlens`` (S + 1,), where they begin in one
+        item, and its length. ``cache`` of ``allocate_inference_cache`` is what came before, by any number of tokens at a time, and is
+        updated in place. ``inference_params``, mamba-ssm's, holds one for each layer and starts anew where its seqlen_offset is 0.
+        """
+        flat = seqlen is not None
+        if flat:
+            u = u.unflatten(0, (-1, seqlen))
+        if cu_seqlens is not None:
+            seq_idx = _numbered(cu_seqlens, seq_idx, u)
+        if inference_params is not None:
+            cache = self._cache_in(inference_params, u.shape[0])
+        if seq_idx is not None and cache is not None:
+            raise ValueError("Mamba2: seq_idx or cu_seqlens with a cache has no meaning: a cache belongs to one sequence an item")
+        conv_state, ssm_state = (None, None) if cache is None else cache
+        side, z, xBC, dt = self._split(self.in_proj(u))
+        xBC = convolved(xBC.transpose(1, 2), self.conv1d, conv_state, seq_idx).transpose(1, 2)
+        x, B, C = self._heads(xBC)
+        options: dict[str, Any] = {
+            "D": self._skip(), "z": None if self.rmsnorm else z.unflatten(-1, (-1, self.headdim)), "dt_bias": widen(self.dt_bias),
+            "seq_idx": seq_idx, "dt_softplus": True, "dt_limit": self.dt_limit,
+        }  # fmt: skip
+        if ssm_state is None:
+            y = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
+        else:
+            options |= {"initial_states": ssm_state.clone(), "return_final_states": True}
+            y, last = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
+            ssm_state.copy_(last.detach())
+        out = self._mixed(y.flatten(-2), z, side)
+        return out.flatten(0, 1) if flat else out
+
+    def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state), both updated in place."""
+        self._check_one(hidden_states)
+        side, z, xBC, dt = self._split(self.in_proj(hidden_states[:, 0]))
+        xBC = ssm.causal_conv1d_update(xBC, conv_state, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
+        x, B, C = self._heads(xBC)
+        shape = (self.nheads, self.headdim)
+        dt, softplus = dt + self.dt_bias, True
+        if self.dt_limit != (0.0, math.inf):
+            dt, softplus = F.softplus(widen(dt)).clamp(*self.dt_limit).to(dt.dtype), False
+        D = self._skip() if self.D_has_hdim else self._skip()[:, None].expand(shape)
+        A = self._rates()[:, None, None].expand(*shape, self.d_state)
+        gate = None if self.rmsnorm else z.unflatten(-1, (-1, self.headdim))
+        y = ssm.selective_state_update(ssm_state, x, dt[..., None].expand(-1, *shape), A, B, C, D, gate, dt_softplus=softplus)
+        return self._mixed(y.flatten(-2), z, side)[:, None], conv_state, ssm_state
+
+    def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
+        """(conv_state (B, d_ssm + 2 G N, W), ssm_state (B, H, P, N)) before the first token: zeros.
+
+        The latter is float32 or wider unless ``dtype`` says; ``max_seqlen`` has no meaning here: a state has the same size after any number
+        of tokens.
+        """
+        weight = self.conv1d.weight
+        batch_size = integer(batch_size, "Mamba2.allocate_inference_cache", "batch_size", 0, MOST_NUMBERS)
+        conv_state = weight.new_zeros(batch_size, self.conv_dim, self.d_conv, dtype=dtype or weight.dtype)
+        shape = (batch_size, self.nheads, self.headdim, self.d_state)
+        return conv_state, weight.new_zeros(shape, dtype=dtype or widen(weight).dtype)
+
+    def _split(self, projected: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+        """(..., all) -> the MLP's channels after their gate, or None; gate of the scan; what is convolved; step sizes."""
+        gate, value, z, xBC, dt = projected.split((self.d_mlp, self.d_mlp, self.d_ssm, self.conv_dim, self.nheads), dim=-1)
+        return (F.silu(gate) * value if self.d_mlp else None), z, xBC, dt
+
+    def _heads(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(..., d_ssm + 2 G N) -> x (..., H, P), B and C (..., G, N)."""
+        shared = self.ngroups * self.d_state
+        x, B, C = xBC.split((self.d_ssm, shared, shared), dim=-1)
+        return x.unflatten(-1, (-1, self.headdim)), *(v.unflatten(-1, (self.ngroups, -1)) for v in (B, C))
+
+    def _mixed(self, y: Tensor, z: Tensor, side: Tensor | None) -> Tensor:
+        """Norm, gate, the MLP's channels, and the last projection."""
+        if self.rmsnorm:
+            y = self.norm(y, z)
+        out: Tensor = self.out_proj(y if side is None else torch.cat((side, y.to(side.dtype)), dim=-1))
+        return out
+
+    def _rates(self) -> Tensor:
+        A: Tensor = -torch.exp(widen(self.A_log))
+        return A
+
+    def _skip(self) -> Tensor:
+        D = widen(self.D)
+        return D.unflatten(0, (-1, self.headdim)) if self.D_has_hdim else D
+
+    def extra_repr(self) -> str:
+        return f"{self.d_model}, d_state={self.d_state}, d_conv={self.d_conv}, heads={self.nheads}, headdim={self.headdim}"
+
+
+def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
+    """The number of the sequence of every token, (1, L), from where sequences begin."""
+    if seq_idx is not None:
+        raise ValueError("Mamba2: seq_idx and cu_seqlens were both given; they say the same")
+    if u.shape[0] != 1:
+        raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item: its sequences lie one behind the other")
+    tokens = torch.arange(u.shape[1], device=u.device)
+    return torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]

@@ -1,0 +1,216 @@
+"""A step of the selective state with PyTorch: where its memory is, what autograd and compilers see; a block's inside in one call."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional as F  # noqa: E402
+
+import quatrefoil as qf  # noqa: E402
+from ssm.mamba import oracle  # noqa: E402
+
+pytestmark = pytest.mark.torch
+update, step = qf.ssm.selective_state_update, qf.ssm.selective_state_step
+
+
+def tensors(items=2, H=4, P=6, N=8, G=2, rows=None, dtype=torch.float64):
+    shapes = (rows or items, H, P, N), (items, H, P), (items, H, P), (H, P, N), (items, G, N), (items, G, N), (H, P), (items, H, P), (H, P)
+    made = [torch.randn(s, dtype=dtype) for s in shapes]
+    made[3] = -made[3].exp()
+    return made
+
+
+def per_head(given):
+    """As mamba-ssm's Mamba2 calls: one step size, A, D and bias a head, expanded without memory."""
+    given[2] = given[2][:, :, :1].expand_as(given[2])
+    given[3] = given[3][:, :1, :1].expand_as(given[3])
+    given[6], given[8] = (given[i][:, :1].expand_as(given[i]) for i in (6, 8))
+    return given
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_the_memory_of_the_state_is_kept(backend, mode):
+    with mode():
+        given = per_head(tensors())
+        expected, after = oracle.selective_state_step(*[t.numpy() for t in given], dt_softplus=True)
+        state, memory = given[0], given[0].data_ptr()
+        y = update(*given, dt_softplus=True)
+    assert state.data_ptr() == memory
+    np.testing.assert_allclose(y.numpy(), expected.astype(float), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(state.numpy(), after.astype(float), rtol=1e-12, atol=1e-13)
+
+
+def test_nothing_else_is_allocated(monkeypatch, best_backend):
+    """But for the result, which is the shape of x."""
+    from quatrefoil.torch import _route
+
+    made = []
+    monkeypatch.setattr(_route, "empty", lambda shape, dtype, device: made.append(tuple(shape)) or torch.empty(shape, dtype=dtype))
+    given = tensors()
+    update(*given)
+    assert made == [tuple(given[1].shape)]
+
+
+@pytest.mark.parametrize("rows", [None, [3, 0], [-1, 2], [-1, -1]])
+def test_an_update_in_place_has_its_gradient_and_compiles(rows):
+    start, *given = tensors(rows=4 if rows else None)
+    rows = None if rows is None else torch.tensor(rows, dtype=torch.int32)
+
+    def f(start, *given):
+        state = start.clone()
+        y = update(state, *given, True, rows)
+        return y, update(state, *given, True, rows), state
+
+    inputs = tuple(t.requires_grad_() for t in (start, *given))
+    assert torch.autograd.gradcheck(f, inputs)
+    torch._dynamo.reset()
+    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    for got, expected in zip(compiled(*inputs), f(*inputs)):
+        torch.testing.assert_close(got, expected)
+
+
+def test_autograd_knows_that_the_state_has_changed():
+    given = tensors()
+    weight = torch.ones_like(given[0]).requires_grad_()
+    loss = (weight * given[0]).sum()  # keeps the state for its gradient
+    update(*given)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_leaf_that_wants_a_gradient_is_not_overwritten():
+    given = tensors()
+    given[0].requires_grad_()
+    with pytest.raises(RuntimeError, match="leaf"):
+        update(*given)
+
+
+@pytest.mark.parametrize("view", ["transposed", "negated"])
+def test_a_state_of_any_memory(view):
+    given = tensors()
+    plain = [t.clone() for t in given]
+    state = given[0].mT.contiguous().mT
+    if view == "negated":
+        state = torch.complex(torch.zeros_like(given[0]), -given[0]).conj().imag
+        assert state.is_neg()
+    y = update(state, *given[1:])
+    torch.testing.assert_close(y, update(*plain))
+    torch.testing.assert_close(state.resolve_neg(), plain[0])
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_activations_beside_a_state_of_either_kind(half):
+    given = per_head(tensors(dtype=torch.float32))
+    given = [t.to(half) if i in (1, 2, 4, 5, 7) else t for i, t in enumerate(given)]
+    wide = [t.float().clone() for t in given]
+    y = update(*given, dt_softplus=True)
+    assert y.dtype == half
+    torch.testing.assert_close(y, update(*wide, dt_softplus=True).to(half))
+    torch.testing.assert_close(given[0], wide[0])
+    narrow = [given[0].to(half), *given[1:]]
+    wide[0] = narrow[0].float()
+    y = update(*narrow, dt_softplus=True)
+    torch.testing.assert_close(y, update(*wide, dt_softplus=True).to(half))
+    assert narrow[0].dtype == half
+    torch.testing.assert_close(narrow[0], wide[0].to(half))
+
+
+def test_functional_transforms_see_a_step():
+    start, *given = tensors()
+    got = torch.func.grad(lambda s: step(s, *given)[0].square().sum())(start)
+    leaf = start.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(step(leaf, *given)[0].square().sum(), leaf)
+    torch.testing.assert_close(got, expected)
+
+
+def test_initial_state_has_its_gradient_and_compiles():
+    u, delta, A, B, C = (torch.randn(s, dtype=torch.float64) for s in ((2, 3, 9), (2, 3, 9), (3, 2), (2, 2, 9), (2, 2, 9)))
+    start = torch.randn(2, 3, 2, dtype=torch.float64)
+
+    def f(u, delta, A, B, C, start):
+        return qf.ssm.selective_scan_fn(u, delta, -A.exp(), B, C, delta_softplus=True, return_last_state=True, initial_state=start)
+
+    inputs = tuple(t.requires_grad_() for t in (u, delta, A, B, C, start))
+    assert torch.autograd.gradcheck(f, inputs)
+    torch._dynamo.reset()
+    for got, expected in zip(torch.compile(f, fullgraph=True, backend="aot_eager")(*inputs), f(*inputs)):
+        torch.testing.assert_close(got, expected)
+
+
+def inner_arrays(dtype=torch.float64, complex=False, taps=4, D=6, L=11, N=3, R=2, E=5):
+    M = N * (1 + complex)
+    shapes = {
+        "xz": (2, 2 * D, L), "conv1d_weight": (D, 1, taps), "conv1d_bias": (D,), "x_proj_weight": (R + 2 * M, D),
+        "delta_proj_weight": (D, R), "out_proj_weight": (E, D), "out_proj_bias": (E,), "A": (D, N), "D": (D,), "delta_bias": (D,),
+        "B_proj_bias": (M,), "C_proj_bias": (M,),
+    }  # fmt: skip
+    made = {name: torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
+    made["A"] = torch.complex(-made["A"].exp(), torch.randn(D, N, dtype=dtype)) if complex else -made["A"].exp()
+    return made
+
+
+def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, out_proj_weight, out_proj_bias, A, B=None, C=None,
+                    D=None, delta_bias=None, B_proj_bias=None, C_proj_bias=None):  # fmt: skip
+    """Plain PyTorch, one step at a time; B and C per time (B, L, N), complex where A is."""
+    x, z = xz.chunk(2, dim=1)
+    x = F.silu(F.conv1d(F.pad(x, (conv1d_weight.shape[2] - 1, 0)), conv1d_weight, conv1d_bias, groups=x.shape[1]))
+    mixed = F.linear(x.transpose(1, 2), x_proj_weight)
+    rank, M = delta_proj_weight.shape[1], A.shape[1] * (1 + A.is_complex())
+    delta = F.softplus(F.linear(mixed[..., :rank], delta_proj_weight) + (0 if delta_bias is None else delta_bias))
+
+    def per_time(given, rows, bias):
+        if given is not None:
+            return given.transpose(1, 2)
+        rows = rows if bias is None else rows + bias
+        return torch.view_as_complex(rows.unflatten(-1, (-1, 2)).contiguous()) if A.is_complex() else rows
+
+    B, C = per_time(B, mixed[..., rank : rank + M], B_proj_bias), per_time(C, mixed[..., -M:], C_proj_bias)
+    state, ys = torch.zeros(*x.shape[:2], A.shape[1], dtype=A.dtype), []
+    for t in range(x.shape[2]):
+        state = torch.exp(delta[:, t, :, None] * A) * state + (delta[:, t] * x[..., t])[..., None] * B[:, None, t]
+        y = (state * C[:, None, t]).sum(-1)
+        ys.append(2 * y.real if A.is_complex() else y)
+    y = torch.stack(ys, dim=1) + (0 if D is None else D) * x.transpose(1, 2)
+    return F.linear(y * F.silu(z.transpose(1, 2)), out_proj_weight, out_proj_bias)
+
+
+@pytest.mark.parametrize("complex", [False, True])
+def test_the_inside_of_a_block_is_that_of_a_loop(complex):
+    given = inner_arrays(complex=complex)
+    leaves = {name: t.requires_grad_() for name, t in given.items()}
+    out, expected = qf.ssm.mamba_inner_fn(**leaves), inner_reference(**leaves)
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-11)
+    weight = torch.randn_like(out)
+    wanted = list(leaves.values())
+    for got, right in zip(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected))):
+        torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-10)
+
+
+def test_the_inside_of_a_block_with_what_may_be_left_out_and_in_numpy():
+    given = inner_arrays()
+    for name in ("conv1d_bias", "out_proj_bias", "D", "delta_bias", "B_proj_bias", "C_proj_bias"):
+        given[name] = None
+    given["B"], given["x_proj_weight"] = torch.randn(2, 3, 11, dtype=torch.float64), given["x_proj_weight"][:5]
+    expected = inner_reference(**given)
+    torch.testing.assert_close(qf.ssm.mamba_inner_fn(**given), expected)
+    arrays = {name: None if t is None else t.numpy() for name, t in given.items()}
+    np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays), expected.numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "text"),
+    [
+        ("xz", (2, 11, 11), r"xz has shape \(2, 11, 11\), expected \(B, 2 D, L\)"),
+        ("conv1d_weight", (6, 4), r"conv1d_weight has shape \(6, 4\), expected \(6, 1, W\)"),
+        ("x_proj_weight", (7, 6), r"x_proj_weight has shape \(7, 6\), expected \(8, 6\)"),
+        ("delta_proj_weight", (5, 2), r"delta_proj_weight has shape \(5, 2\), expected \(6, 2\)"),
+        ("out_proj_weight", (5, 7), r"out_proj_weight has shape \(5, 7\), expected \(E, 6\)"),
+        ("A", (5, 3), r"A has shape \(5, 3\), expected \(D, N\) with D = 6"),
+    ],
+)
+def test_the_inside_of_a_block_says_what_does_not_fit(name, shape, text):
+    with pytest.raises(ValueError, match=rf"ssm\.mamba_inner_fn: {text}"):
+        qf.ssm.mamba_inner_fn(**{**inner_arrays(), name: torch.zeros(shape, dtype=torch.float64)})
+    with pytest.raises(TypeError, match=f"{name} has dtype float32|dtype" if name != "A" else "A"):
+        qf.ssm.mamba_inner_fn(**{**inner_arrays(), name: inner_arrays()[name].float()})

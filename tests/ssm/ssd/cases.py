@@ -1,0 +1,68 @@
+import numpy as np
+
+from case import Case
+
+
+def _scan(
+    shape, P, N, *, groups=1, chunk=64, D="heads", gate=True, bias=True, start=False, packed=0, cuts=None, growing=False, rate=1.0,
+    step=0.5, **options,
+):  # fmt: skip
+    """``shape``: items, length, heads. ``packed``: the mean length of a sequence."""
+
+    def make(rng):
+        items, L, H = shape
+        dt = step * rng.standard_normal((items, L, H))
+        dt = dt if options.get("dt_softplus") else abs(dt) + 0.05
+        A = -rate * np.exp(0.5 * rng.standard_normal(H))
+        arrays = [rng.standard_normal((items, L, H, P)), dt, -0.1 * A if growing else A]
+        arrays += [rng.standard_normal((items, L, groups, N)) for _ in "BC"]
+        keywords = {"chunk_size": chunk, **options}
+        if D:
+            keywords["D"] = rng.standard_normal((H, P) if D == "channels" else H)
+        if gate:
+            keywords["z"] = rng.standard_normal((items, L, H, P))
+        if bias:
+            keywords["dt_bias"] = 0.1 * rng.standard_normal(H)
+        if start:
+            keywords["initial_states"] = rng.standard_normal((items, H, P, N))
+        if packed:
+            keywords["seq_idx"] = (rng.uniform(size=(items, L)) < 1 / packed).cumsum(axis=1)
+        if cuts is not None:
+            keywords["cu_seqlens"] = np.array(cuts)
+        return arrays, keywords
+
+    return make
+
+
+NAME = "mamba_chunk_scan_combined"
+ALL = {"dt_softplus": True, "start": True, "return_final_states": True}
+CUTS = {"dt_softplus": True, "return_varlen_states": True}
+CASES = [
+    Case(NAME, "small", _scan((2, 5, 2), 3, 2, chunk=4, **ALL)),
+    *[Case(NAME, f"long{n}", _scan((2, n, 3), 5, 4, **ALL)) for n in (1, 2, 7, 63, 64, 65, 131)],
+    *[Case(NAME, f"chunk{n}", _scan((1, 70, 2), 4, 3, chunk=n, **ALL)) for n in (1, 2, 5, 31, 1000)],
+    *[Case(NAME, f"channels{n}", _scan((1, 66, 2), n, 5, D="channels", **ALL)) for n in (1, 2, 17, 24, 37)],
+    *[Case(NAME, f"states{n}", _scan((1, 66, 2), 6, n, **ALL)) for n in (1, 3, 16, 41)],
+    Case(NAME, "plain", _scan((2, 50, 2), 7, 3, D=None, gate=False, bias=False)),
+    Case(NAME, "no-gate", _scan((2, 50, 2), 7, 3, gate=False, **ALL)),
+    Case(NAME, "many-heads", _scan((3, 70, 12), 16, 8, **ALL)),
+    Case(NAME, "groups", _scan((2, 70, 12), 24, 3, groups=3, **ALL)),
+    Case(NAME, "group-per-head", _scan((2, 70, 4), 3, 5, groups=4, gate=False, **ALL)),
+    Case(NAME, "limits", _scan((2, 70, 3), 4, 3, dt_limit=(0.3, 0.8), bias=False, **ALL)),
+    Case(NAME, "negative-steps", _scan((1, 40, 3), 4, 3, dt_limit=(-np.inf, np.inf), gate=False, rate=0.1)),
+    Case(NAME, "growing", _scan((1, 70, 2), 4, 3, growing=True, **ALL)),
+    Case(NAME, "forgetful", _scan((1, 70, 2), 4, 3, rate=200.0, step=3.0, **ALL)),
+    Case(NAME, "lasting", _scan((1, 200, 2), 4, 3, rate=1e-4, **ALL)),
+    Case(NAME, "packed", _scan((3, 150, 4), 8, 4, packed=20, **ALL)),
+    Case(NAME, "packed-short", _scan((2, 40, 3), 5, 4, packed=1.5, D="channels", **ALL)),
+    Case(NAME, "cuts", _scan((1, 150, 3), 8, 5, cuts=[0, 40, 40, 41, 150], **CUTS, return_final_states=True)),
+    Case(NAME, "cuts-alone", _scan((1, 90, 2), 3, 5, chunk=16, cuts=[0, 0, 32, 90, 90], start=True, **CUTS)),
+    Case(NAME, "cuts-and-packed", _scan((1, 90, 2), 3, 5, packed=30, cuts=[0, 32, 64, 90], start=True, **CUTS)),
+    Case(NAME, "cuts-unasked", _scan((1, 70, 4), 3, 5, groups=2, cuts=[0, 32, 70])),
+    Case(NAME, "no-items", _scan((0, 5, 2), 3, 2, **ALL)),
+    Case(NAME, "no-heads", _scan((2, 5, 0), 3, 2, **ALL)),
+    Case(NAME, "no-channels", _scan((2, 5, 2), 0, 2, D="channels", **ALL)),
+    Case(NAME, "no-states", _scan((2, 5, 2), 3, 0, **ALL)),
+    Case(NAME, "no-samples", _scan((2, 0, 2), 3, 2, **ALL)),
+    Case(NAME, "no-sequences", _scan((1, 0, 2), 3, 2, cuts=[0], **CUTS)),
+]

@@ -1,0 +1,255 @@
+"""What is particular to Mamba-2's scan: the scan of one state a channel, states, packed sequences, chunks, threads, NaN, bad input."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import LAYOUTS, worst
+from quatrefoil._backends import native
+
+scan, scan_vjp = qf.ssm.mamba_chunk_scan_combined, qf.ssm.mamba_chunk_scan_combined_vjp
+
+
+def draw(rng, items=2, L=150, H=4, P=6, N=5, G=2, dtype=np.float64):
+    """x, dt, A, B, C, and the others by name."""
+    shapes = {"D": (H, P), "z": (items, L, H, P), "dt_bias": (H,), "initial_states": (items, H, P, N)}
+    five = [rng.standard_normal(s) for s in ((items, L, H, P), (items, L, H), (H,), (items, L, G, N), (items, L, G, N))]
+    five[2] = -np.exp(five[2])
+    return [a.astype(dtype) for a in five], {name: rng.standard_normal(s).astype(dtype) for name, s in shapes.items()}
+
+
+def cut(five, more, part):
+    """The same call for some of the steps."""
+    x, dt, A, B, C = five
+    return [x[:, part], dt[:, part], A, B[:, part], C[:, part]], more | {"z": more["z"][:, part]}
+
+
+def test_it_is_the_selective_scan_with_one_rate_a_head(backend, rng):
+    """Mamba's scan with every channel's rates equal, an op of another noun."""
+    (x, dt, A, B, C), more = draw(rng)
+    items, L, H, P = x.shape
+    per_channel = lambda m: np.moveaxis(m.reshape(items, L, H * P), 1, 2)  # noqa: E731
+    expected, last = qf.ssm.selective_scan_fn(
+        per_channel(x), np.repeat(np.moveaxis(dt, 1, 2), P, axis=1), np.repeat(A, P)[:, None] * np.ones(B.shape[3]),
+        np.moveaxis(B, 1, 3), np.moveaxis(C, 1, 3), more["D"].ravel(), per_channel(more["z"]), np.repeat(more["dt_bias"], P),
+        delta_softplus=True, return_last_state=True,
+    )  # fmt: skip
+    more.pop("initial_states")
+    y, states = scan(x, dt, A, B, C, 32, **more, dt_softplus=True, return_final_states=True)
+    np.testing.assert_allclose(per_channel(y), expected, atol=1e-12)
+    np.testing.assert_allclose(states.reshape(last.shape), last, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 17, 64, 100, 10**9])
+def test_chunks_do_not_change_the_result(backend, rng, size):
+    five, more = draw(rng, L=70)
+    y, states = scan(*five, 64, **more, dt_softplus=True, return_final_states=True)
+    grads = scan_vjp(*five, *more.values(), (y, states), chunk_size=64, dt_softplus=True, return_final_states=True)
+    again = scan(*five, size, **more, dt_softplus=True, return_final_states=True)
+    for a, b in zip(again, (y, states)):
+        assert worst(a, b) < 1e-13
+    for a, b in zip(scan_vjp(*five, *more.values(), again, chunk_size=size, dt_softplus=True, return_final_states=True), grads):
+        assert worst(a, b) < 1e-12
+
+
+@pytest.mark.parametrize("at", [0, 1, 63, 64, 90, 150])
+def test_a_call_goes_on_where_another_ended(backend, rng, at):
+    five, more = draw(rng)
+    whole = scan(*five, 64, **more, dt_softplus=True, return_final_states=True)
+    first, keywords = cut(five, more, slice(0, at))
+    y0, state = scan(*first, 64, **keywords, dt_softplus=True, return_final_states=True)
+    second, keywords = cut(five, more, slice(at, None))
+    y1, state = scan(*second, 64, **keywords | {"initial_states": state}, dt_softplus=True, return_final_states=True)
+    np.testing.assert_allclose(np.concatenate([y0, y1], axis=1), whole[0], atol=1e-12)
+    np.testing.assert_allclose(state, whole[1], atol=1e-12)
+
+
+def test_packed_sequences_are_separate_ones(backend, rng):
+    """By seq_idx and by cu_seqlens, values, states and gradients; the initial state is that of the first."""
+    five, more = draw(rng, items=1)
+    cuts = np.array([0, 1, 40, 40, 64, 130, 150])
+    numbers = (np.repeat(np.arange(6), np.diff(cuts))[None] * 7 % 5).astype(np.int32)
+    parts, at_end, gradients = [], [], []
+    weight = rng.standard_normal(five[0].shape)
+    for i, (a, b) in enumerate(pairwise(cuts)):
+        arrays, keywords = cut(five, more, slice(a, b))
+        start = more["initial_states"] if i == 0 else np.zeros_like(more["initial_states"])
+        y, state = scan(*arrays, 64, **keywords | {"initial_states": start}, dt_softplus=True, return_final_states=True)
+        parts.append(y)
+        at_end.append(state if b > a else np.zeros_like(state))
+        inputs = [*arrays, *(keywords | {"initial_states": start}).values()]
+        gradients.append(
+            scan_vjp(*inputs, (weight[:, a:b], np.ones_like(state)), chunk_size=64, dt_softplus=True, return_final_states=True)
+        )
+    y, states, of_sequences = scan(
+        *five, 64, **more, cu_seqlens=cuts, dt_softplus=True, return_final_states=True, return_varlen_states=True
+    )  # fmt: skip
+    np.testing.assert_allclose(y, np.concatenate(parts, axis=1), atol=1e-12)
+    np.testing.assert_allclose(of_sequences, np.concatenate(at_end), atol=1e-12)
+    np.testing.assert_allclose(states, at_end[-1], atol=1e-12)
+    np.testing.assert_allclose(scan(*five, 64, **more, seq_idx=numbers, dt_softplus=True), y, atol=1e-12)
+    inputs = [*five, *more.values(), None, cuts]
+    got = scan_vjp(*inputs, (weight, np.ones_like(of_sequences)), chunk_size=64, dt_softplus=True, return_varlen_states=True)
+    of_steps = {0, 1, 3, 4, 6}  # x, dt, B, C, z
+    for i, g in enumerate(got):
+        expected = [part[i] for k, part in enumerate(gradients) if i != 8 or k == 0]
+        expected = np.concatenate(expected, axis=1) if i in of_steps else sum(expected)
+        np.testing.assert_allclose(g, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(("G", "H"), [(1, 6), (2, 6), (6, 6)])
+def test_threads_do_not_change_a_bit(rng, G, H):
+    five, more = draw(rng, L=300, H=H, G=G, P=16, N=8, dtype=np.float32)
+    packed = np.cumsum(rng.uniform(size=(2, 300)) < 0.02, axis=1)
+    call = lambda threads: scan(*five, 64, **more, seq_idx=packed, return_final_states=True, num_threads=threads)  # noqa: E731
+    back = lambda y, threads: scan_vjp(  # noqa: E731
+        *five, *more.values(), packed, y, chunk_size=64, return_final_states=True, num_threads=threads
+    )
+    expected = call(1)
+    gradients = back(expected, 1)
+    for threads in (2, 3, 7):
+        for a, b in zip(call(threads), expected):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip(back(expected, threads), gradients):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_nan_stays_where_it_is(backend, rng):
+    (x, dt, A, B, C), more = draw(rng, items=2, L=140)
+    packed = np.repeat([[0] * 100 + [1] * 40], 2, axis=0)
+    clean = scan(x, dt, A, B, C, 64, **more, seq_idx=packed, dt_softplus=True)
+
+    def reach(**changed):
+        given = {"x": x, "dt": dt, "A": A, "B": B, "C": C} | changed
+        y = scan(**given, chunk_size=64, **more, seq_idx=packed, dt_softplus=True)
+        np.testing.assert_array_equal(y[~np.isnan(y)], clean[~np.isnan(y)])
+        return np.isnan(y)
+
+    def spoiled(m, at):
+        m = m.copy()
+        m[at] = np.nan
+        return m
+
+    for t in (0, 37, 70, 99):
+        there = np.zeros_like(x, bool)
+        there[1, t:100, 2, 3] = True
+        np.testing.assert_array_equal(reach(x=spoiled(x, (1, t, 2, 3))), there)
+        there[1, t:100, 2] = True
+        np.testing.assert_array_equal(reach(dt=spoiled(dt, (1, t, 2))), there)
+        there[1, t:100, 2:] = True
+        np.testing.assert_array_equal(reach(B=spoiled(B, (1, t, 1, 4))), there)
+        there[1, t + 1 : 100, 2:] = False
+        np.testing.assert_array_equal(reach(C=spoiled(C, (1, t, 1, 4))), there)
+
+
+def test_extreme_steps_give_no_nan(backend, rng):
+    """A decay that is too small is 0, be the exponents as large as they like; growth is right as long as there are numbers for it."""
+    x, dt, A, B, C = draw(rng, dtype=np.float32)[0]
+    for size in (1e3, 1e10, 1e30):
+        y, states = scan(x, abs(dt) * np.float32(size), -np.ones_like(A), B, C, 64, return_final_states=True)
+        assert np.isfinite(y).all()
+        assert np.isfinite(states).all()
+        grads = scan_vjp(x, abs(dt) * np.float32(size), -np.ones_like(A), B, C, y / np.float32(size), chunk_size=64)
+        assert all(np.isfinite(g).all() for g in (grads[0], *grads[3:]))
+    one = np.ones((1, 120, 1, 1))
+    y = scan(one, np.full((1, 120, 1), 1.0), np.array([5.0]), one, one, 64)
+    np.testing.assert_allclose(y.ravel(), np.cumsum(np.exp(5.0 * np.arange(120))), rtol=1e-12)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(backend, rng, layout):
+    five, more = draw(rng, L=70)
+    more["seq_idx"] = np.repeat(np.arange(70)[None] // 20, 2, axis=0)
+    expected = scan(*five, 64, **more, dt_softplus=True)
+    change = LAYOUTS[layout]
+    got = scan(*map(change, five), 64, **{k: change(v) for k, v in more.items()}, dt_softplus=True)
+    np.testing.assert_array_equal(got, expected)
+    grads = scan_vjp(*five, *more.values(), expected, chunk_size=64, dt_softplus=True)
+    for a, b in zip(scan_vjp(*map(change, five), *map(change, more.values()), change(expected), chunk_size=64, dt_softplus=True), grads):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_views_of_one_projection(backend, rng):
+    """x, B and C as a block cuts them from one array; gradients reach a dt that limits leave alone, and no other."""
+    both = rng.standard_normal((2, 70, 4 * 6 + 2 * 5))
+    x, B, C = both[..., :24].reshape(2, 70, 4, 6), both[..., None, 24:29], both[..., None, 29:]
+    dt, A = rng.uniform(0, 1, (2, 70, 4)), -np.ones(4)
+    y = scan(x, dt, A, B, C, 64, dt_limit=(0.2, 0.7))
+    np.testing.assert_array_equal(y, scan(x.copy(), dt, A, B.copy(), C.copy(), 64, dt_limit=(0.2, 0.7)))
+    np.testing.assert_array_equal(y, scan(x, np.clip(dt, 0.2, 0.7), A, B, C, 64))
+    ddt = scan_vjp(x, dt, A, B, C, y, chunk_size=64, dt_limit=(0.2, 0.7))[1]
+    np.testing.assert_array_equal(ddt == 0, (dt < 0.2) | (dt > 0.7))
+    edge = np.full_like(dt, 0.2)
+    assert (scan_vjp(x, edge, A, B, C, y, chunk_size=64, dt_limit=(0.2, 0.7))[1] != 0).all()
+
+
+@pytest.mark.skipif(native.reason() is not None, reason="of the compiled kernel")
+def test_memory(peak_memory):
+    """Beside the results: products of B and C, at most as much, and one state a thread; never a state a step or chunk."""
+    setup = (
+        "import numpy as np, quatrefoil as qf\n"
+        "f = lambda L: (np.ones((1, L, 24, 64), 'f'), np.ones((1, L, 24), 'f'), -np.ones(24, 'f'), *np.ones((2, 1, L, 1, 128), 'f'))\n"
+        "qf.ssm.mamba_chunk_scan_combined(*f(100), 64, num_threads=2)\ngiven = f(8000)"
+    )
+    result = 8000 * 24 * 64 * 4
+    assert peak_memory(setup, "y = qf.ssm.mamba_chunk_scan_combined(*given, 64, num_threads=2)") < 1.5 * result + (8 << 20)
+    assert peak_memory(setup, "y = qf.ssm.mamba_chunk_scan_combined_vjp(*given, given[0], chunk_size=64, num_threads=2)") < 5 * result
+
+
+rng = np.random.default_rng(0)
+(X, DT, A, B, C), MORE = draw(rng, L=10)
+CUTS = np.array([0, 4, 10])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda: scan(X[0], DT, A, B, C, 64),
+            ValueError,
+            r"ssm\.mamba_chunk_scan_combined: x has shape \(10, 4, 6\), expected \(B, L, H, P\)",
+        ),
+        (
+            lambda: scan(X, DT[:, 1:], A, B, C, 64),
+            ValueError,
+            r"dt has shape \(2, 9, 4\), expected \(B, L, H\) with B = 2, L = 10, H = 4 as in x",
+        ),
+        (lambda: scan(X, DT, A[1:], B, C, 64), ValueError, r"A has shape \(3,\), expected \(H,\) with H = 4 as in x"),
+        (lambda: scan(X, DT, A, B[:, :, :, 1:], C, 64), ValueError, r"C has shape \(2, 10, 2, 5\), expected \(B, L, G, N\)"),
+        (
+            lambda: scan(X[:, :, :3], DT[:, :, :3], A[:3], B, C, 64),
+            ValueError,
+            r"B has shape \(2, 10, 2, 5\), expected .* divide the 3 heads",
+        ),
+        (lambda: scan(X, DT, A, B[:, :, :0], C[:, :, :0], 64), ValueError, "groups that divide"),
+        (lambda: scan(X, DT, A, B, C, 0), ValueError, "chunk_size is 0, expected at least 1"),
+        (lambda: scan(X, DT, A, B, C, 64.0), TypeError, "chunk_size is 64.0, expected an integer"),
+        (lambda: scan(X, DT, A, B, C, 64, D=X[0, 0, :, 1:]), ValueError, r"D has shape \(4, 5\), expected \(H,\) or \(H, P\)"),
+        (lambda: scan(X, DT, A, B, C, 64, z=X[:1]), ValueError, "z has shape"),
+        (lambda: scan(X, DT, A, B, C, 64, dt_bias=A[1:]), ValueError, "dt_bias has shape"),
+        (lambda: scan(X, DT, A, B, C, 64, initial_states=X), ValueError, "initial_states has shape"),
+        (lambda: scan(X, DT, A, B, C, 64, seq_idx=np.zeros((2, 9), int)), ValueError, r"seq_idx has shape \(2, 9\), expected \(B, L\)"),
+        (lambda: scan(X, DT, A, B, C, 64, seq_idx=np.zeros((2, 10))), TypeError, "seq_idx is a numpy array of float64, expected .* int32"),
+        (lambda: scan(X, DT, A, B, C, 64, dt_limit=(1.0, 0.5)), ValueError, r"dt_limit is \(1.0, 0.5\), expected \(least, most\)"),
+        (lambda: scan(X, DT, A, B, C, 64, dt_limit=(0.0, np.nan)), ValueError, "dt_limit is"),
+        (lambda: scan(X, DT, A, B, C, 64, dt_limit=0.5), TypeError, "dt_limit is 0.5, expected two numbers"),
+        (lambda: scan(X, DT, A, B, C, 64, cu_seqlens=CUTS), ValueError, "expected one item"),
+        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[1:]), ValueError, "ascend from 0 to the length, 10"),
+        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:2]), ValueError, "ascend from 0"),
+        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=np.array([0, 7, 4, 10])), ValueError, "ascend from 0"),
+        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:0]), ValueError, r"cu_seqlens has shape \(0,\)"),
+        (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
+        (lambda: scan(X, DT.astype(np.float32), A, B, C, 64), TypeError, "dt has dtype float32 but x has float64"),
+        (lambda: scan(X, DT, A.tolist(), B, C, 64), TypeError, "A is list"),
+        (lambda: scan(X + 0j, DT, A, B, C, 64), TypeError, "x has dtype complex128"),
+        (lambda: scan_vjp(X, DT, A, B, C, X[:1], chunk_size=64), ValueError, "grad_out has shape"),
+        (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is missing"),
+        (lambda: scan_vjp(X, DT, A, B, chunk_size=64), TypeError, "expected the inputs"),
+    ],
+)
+def test_bad_input(backend, call, error, text):
+    for _ in range(2):  # a remembered signature must not be a hole
+        with pytest.raises(error, match=text):
+            call()

@@ -1,0 +1,144 @@
+"""quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; its caches."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from quatrefoil.torch import nn  # noqa: E402
+from ssm.layers import same, shapes  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+F = torch.nn.functional
+
+
+def test_mamba2_state_dict():
+    assert shapes(nn.Mamba2(20, d_state=5, headdim=8, ngroups=1)) == {
+        "dt_bias": (5,), "A_log": (5,), "D": (5,), "in_proj.weight": (95, 20), "conv1d.weight": (50, 1, 4), "conv1d.bias": (50,),
+        "norm.weight": (40,), "out_proj.weight": (20, 40),
+    }  # fmt: skip
+    other = shapes(nn.Mamba2(20, d_state=5, headdim=4, d_ssm=16, D_has_hdim=True, rmsnorm=False, bias=True))
+    assert other["in_proj.weight"] == (2 * 24 + 2 * 16 + 10 + 4, 20)
+    assert other["D"] == (16,)
+    assert other["out_proj.bias"] == (20,)
+    assert "norm.weight" not in other
+
+
+def test_mamba2_initial_values():
+    torch.manual_seed(0)
+    layer = nn.Mamba2(128, headdim=4, A_init_range=(2, 3), conv_init=0.01)
+    assert layer.A_log.exp().min() * (1 + 1e-6) >= 2
+    assert layer.A_log.exp().max() <= 3 * (1 + 1e-6)
+    assert layer.A_log.exp().std() > 0.2
+    assert F.softplus(layer.dt_bias).min() * (1 + 1e-5) >= 0.001
+    assert F.softplus(layer.dt_bias).max() <= 0.1001
+    assert layer.conv1d.weight.abs().max() <= 0.01
+    assert all(getattr(layer, name)._no_weight_decay for name in ("dt_bias", "A_log", "D"))
+    assert bool((layer.norm.weight == 1).all())
+
+
+def upstream_mamba2(layer, u, sequences=None):
+    """The layer by its formulas, one token at a time; ``sequences`` numbers those that are packed into one."""
+    w, H, P, G, N = layer.state_dict(), layer.nheads, layer.headdim, layer.ngroups, layer.d_state
+    M = layer.d_mlp
+    parts = (u @ w["in_proj.weight"].T + w.get("in_proj.bias", 0)).split((M, M, H * P, H * P + 2 * G * N, H), -1)
+    gate, value, z, xBC, dt = parts
+    W = w["conv1d.weight"].shape[-1]
+    state, before = torch.zeros(u.shape[0], H, P, N, dtype=u.dtype), [torch.zeros_like(xBC[:, 0])] * (W - 1)
+    D = w["D"].reshape(H, -1)
+    ys = []
+    for t in range(u.shape[1]):
+        if sequences is not None and t and sequences[t] != sequences[t - 1]:
+            state, before = torch.zeros_like(state), [torch.zeros_like(xBC[:, 0])] * (W - 1)
+        before = [*before, xBC[:, t]]
+        v = F.silu(sum(b * tap for b, tap in zip(before, w["conv1d.weight"][:, 0].T)) + w["conv1d.bias"])
+        before = before[1:]
+        x, B, C = v.split((H * P, G * N, G * N), -1)
+        x, B, C = x.reshape(-1, H, P), *(m.reshape(-1, G, 1, N).expand(-1, G, H // G, N).reshape(-1, H, N) for m in (B, C))
+        step = F.softplus(dt[:, t] + w["dt_bias"]).clamp(*layer.dt_limit)
+        state = torch.exp(-step * w["A_log"].exp())[..., None, None] * state + (step[..., None] * x)[..., None] * B[:, :, None]
+        ys.append(((state * C[:, :, None]).sum(-1) + D * x).flatten(1))
+    y = torch.stack(ys, 1)
+    if not layer.rmsnorm:
+        y = y * F.silu(z)
+    else:
+        y = y if layer.norm_before_gate else y * F.silu(z)
+        groups = y.unflatten(-1, (G, -1))
+        y = (groups / torch.sqrt((groups**2).mean(-1, keepdim=True) + 1e-5)).flatten(-2) * w["norm.weight"]
+        y = y * F.silu(z) if layer.norm_before_gate else y
+    return torch.cat([F.silu(gate) * value, y], -1) @ w["out_proj.weight"].T + w.get("out_proj.bias", 0)
+
+
+OPTIONS = [
+    {},
+    {"ngroups": 2, "norm_before_gate": True, "d_conv": 2},
+    {"d_ssm": 8, "D_has_hdim": True, "dt_limit": (0.01, 0.05)},
+    {"rmsnorm": False, "bias": True, "dt_limit": (0.002, 0.02), "d_ssm": 16},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_mamba2_is_upstreams(ops, options):
+    layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
+    u = torch.randn(2, 13, 10, dtype=torch.float64)
+    expected = upstream_mamba2(layer, u)
+    same(layer(u), expected, 1e-11)
+    same(layer(u.flatten(0, 1), seqlen=13), expected.flatten(0, 1), 1e-11)
+
+
+def test_mamba2_keeps_packed_sequences_apart(ops):
+    layer = nn.Mamba2(10, d_state=3, headdim=5).double()
+    u = torch.randn(1, 12, 10, dtype=torch.float64)
+    numbers = torch.tensor([[0] * 5 + [1] + [2] * 6])
+    expected = upstream_mamba2(layer, u, numbers[0])
+    same(layer(u, seq_idx=numbers.int()), expected, 1e-11)
+    same(layer(u, cu_seqlens=torch.tensor([0, 5, 6, 12], dtype=torch.int32)), expected, 1e-11)
+    with pytest.raises(ValueError, match="Mamba2: seq_idx or cu_seqlens with a cache"):
+        layer(u, seq_idx=numbers, cache=layer.allocate_inference_cache(1))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
+def test_mamba2_in_pieces_and_steps(ops, options, cuts):
+    layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
+    u = torch.randn(2, 17, 10, dtype=torch.float64)
+    whole = layer(u)
+    cache = layer.allocate_inference_cache(2, 17)
+    with torch.no_grad():
+        pieces = [layer(u[:, a:b], cache=cache) for a, b in itertools.pairwise(cuts)]
+        for t in range(12, 17):
+            y, *after = layer.step(u[:, t : t + 1], *cache)
+            assert all(a is b for a, b in zip(after, cache))
+            pieces.append(y)
+    same(torch.cat(pieces, 1), whole, 1e-11)
+
+
+def test_mamba2_keeps_states_as_upstream_does(ops):
+    layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
+    u = torch.randn(3, 9, 6, dtype=torch.float64)
+    whole = layer(u)
+    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=3)
+    with torch.no_grad():
+        pieces = []
+        for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
+            pieces.append(layer(piece, inference_params=kept))
+            kept.seqlen_offset += piece.shape[1]
+    same(torch.cat(pieces, 1), whole, 1e-11)
+    assert [state.shape for state in kept.key_value_memory_dict[3]] == [(3, 20, 4), (3, 2, 6, 4)]
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_caches_of_half_precision(half):
+    layer = nn.Mamba2(8, d_state=4, headdim=4).to(half)
+    u = torch.randn(2, 9, 8, dtype=half)
+    conv_state, ssm_state = layer.allocate_inference_cache(2)
+    assert (conv_state.dtype, ssm_state.dtype) == (half, torch.float32)
+    with torch.no_grad():
+        whole, pieces = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
+        pieces += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
+    got = torch.cat(pieces, 1)
+    assert got.dtype == half
+    assert (got.float() - whole.float()).abs().max() <= 16 * torch.finfo(half).eps * whole.float().abs().max()

@@ -1,0 +1,152 @@
+"""``install``: what is found where packages are looked for, what is put back, and what is refused. Models: ``test_transformers.py``."""
+
+import importlib
+import importlib.util
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil.ssm.standins._upstream import MODULES, S4_NAMES, VERSIONS
+
+pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
+
+
+def registered():
+    return {name for name in sys.modules if name.partition(".")[0] in VERSIONS}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays():
+    finders = list(sys.meta_path)
+    yield
+    assert registered() == set()
+    assert sys.meta_path == finders
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_is_there_with_every_name(name):
+    with qf.ssm.install():
+        module = importlib.import_module(name)
+        assert importlib.util.find_spec(name).origin == "quatrefoil"
+        for attribute, source in MODULES[name].items():
+            if source is not None and ":" not in source:
+                assert getattr(module, attribute) is getattr(qf.ssm, source)
+            assert attribute in dir(module)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+
+
+@pytest.mark.parametrize("package", VERSIONS)
+def test_one_package_alone(package):
+    with qf.ssm.install(package) as installed:
+        assert {name.partition(".")[0] for name in registered()} == {package}
+        assert sys.modules[package].__version__ == VERSIONS[package]
+        assert repr(installed) == f"Installation({package})"
+    assert repr(installed) == "Installation(undone)"
+
+
+def test_names_that_are_not_there():
+    with qf.ssm.install():
+        with pytest.raises(ImportError, match="cannot import name 'chunk_kda'"):
+            from fla.ops import chunk_kda  # noqa: F401
+        with pytest.raises(ModuleNotFoundError, match=r"mamba_ssm\.models"):
+            import mamba_ssm.models  # noqa: F401
+        with pytest.raises(
+            AttributeError, match=r"causal_conv1d is a stand-in by quatrefoil, which has no causal_conv1d_cuda; it has causal_conv1d_fn"
+        ):
+            sys.modules["causal_conv1d"].causal_conv1d_cuda  # noqa: B018
+
+
+def test_any_order_of_undoing():
+    first, second = qf.ssm.install("fla"), qf.ssm.install()
+    first.undo()
+    first.undo()
+    assert "fla" in sys.modules
+    third = qf.ssm.install("causal_conv1d")
+    second.undo()
+    assert registered() == {name for name in MODULES if name.startswith("causal_conv1d")}
+    third.undo()
+
+
+def test_an_error_inside_undoes_too():
+    with pytest.raises(ZeroDivisionError), qf.ssm.install():
+        raise ZeroDivisionError
+    assert registered() == set()
+
+
+def test_unknown_target():
+    with pytest.raises(ValueError, match=r"ssm\.install: target is 'mamba', expected one of 'mamba_ssm', 'causal_conv1d', 'fla', 's4'"):
+        qf.ssm.install("causal_conv1d", "mamba")
+
+
+def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "causal_conv1d").mkdir()
+    (tmp_path / "causal_conv1d" / "__init__.py").write_text("causal_conv1d_fn = 'its own'")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    with pytest.raises(ImportError, match=r"causal_conv1d is installed already \(.*causal_conv1d.*\); .* override=True"):
+        qf.ssm.install()
+    assert registered() == set()
+    real = importlib.import_module("causal_conv1d")
+    with pytest.raises(ImportError, match="installed already"):
+        qf.ssm.install("causal_conv1d")
+    with qf.ssm.install("mamba_ssm"):
+        assert sys.modules["causal_conv1d"] is real
+    with qf.ssm.install(override=True):
+        from causal_conv1d import causal_conv1d_fn
+
+        assert causal_conv1d_fn is qf.ssm.causal_conv1d_fn
+    assert sys.modules["causal_conv1d"] is real
+    from causal_conv1d import causal_conv1d_fn
+
+    assert causal_conv1d_fn == "its own"
+    del sys.modules["causal_conv1d"]
+
+
+S4 = "has_pykeops = True\n" + "\n".join(f"def {name}(*arguments):\n    return 'loop'" for name in S4_NAMES)
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_the_sums_of_s4(when, tmp_path, monkeypatch):
+    folder = tmp_path / "models" / "s4"
+    folder.mkdir(parents=True)
+    (folder / "s4.py").write_text(S4)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    if when == "before":
+        importlib.import_module("models.s4.s4")
+    with qf.ssm.install("s4"):
+        module = importlib.import_module("models.s4.s4")
+        assert module.has_pykeops is False
+        assert module.cauchy_naive is qf.ssm.cauchy_mult
+        v, x = np.array([1.0 + 2j]), np.array([-0.5 + 1j])
+        expected = 2 * (v[:, None] * np.exp(x[:, None] * np.arange(5))).sum(0).real
+        np.testing.assert_allclose(module.log_vandermonde_naive(v, x, 5), expected)
+    assert module.has_pykeops is True
+    assert module.cauchy_naive() == module.log_vandermonde_naive() == module.log_vandermonde_transpose_naive() == "loop"
+    for name in ("models.s4.s4", "models.s4", "models"):
+        sys.modules.pop(name, None)
+
+
+def test_another_module_of_that_name(monkeypatch):
+    other = types.ModuleType("models.s4.s4")
+    monkeypatch.setitem(sys.modules, "models.s4.s4", other)
+    with pytest.raises(ImportError, match=r"models\.s4\.s4 has no cauchy_naive, .* leave the target 's4' out"):
+        qf.ssm.install("s4")
+    with qf.ssm.install("fla"):
+        assert "fla" in sys.modules
+
+
+@pytest.mark.torch
+def test_the_blocks_of_mamba_ssm():
+    pytest.importorskip("torch")
+    from quatrefoil.torch import nn
+
+    with qf.ssm.install("mamba_ssm"):
+        from mamba_ssm import Mamba, Mamba2
+        from mamba_ssm.modules.mamba2 import Mamba2 as inner
+
+        assert (Mamba, Mamba2, inner) == (nn.Mamba, nn.Mamba2, nn.Mamba2)
