@@ -6,6 +6,8 @@ import types
 import numpy as np
 import pytest
 
+import quatrefoil as qf
+import stand_in
 from namespaces import forget_plans, mapped
 from quatrefoil import _array_tools, _arrays, _backends, _bind
 from quatrefoil.wos.walk import _array_paths
@@ -28,6 +30,9 @@ def methods():
         for i in index:
             if isinstance(i, int):
                 x = torch.select(x, axis, i)
+                continue
+            if isinstance(i, torch.Tensor):
+                x, axis = torch.index_select(x, axis, i), axis + 1
                 continue
             x = torch.unsqueeze(x, axis) if i is None else aten.slice.Tensor(x, axis, i.start, i.stop, i.step or 1)
             axis += 1
@@ -106,4 +111,47 @@ def strict_for_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", library)
     monkeypatch.setattr(_backends.array, "namespace", lambda kind: {"numpy": np, "cupy": strict}[kind])
     yield (lambda x: mapped(np.ndarray, lambda a: strict.asarray(a.copy(), device=device), x)), lambda x: mapped(Array, back, x)
+    forget_plans()
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The stand-in for CuPy of stand_in.py, on a device that is not the current one."""
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    namespaces = {"numpy": np, "cupy": stand_in.Namespace(np)}
+    monkeypatch.setattr(_backends.array, "namespace", lambda kind: namespaces[kind])
+    is_any = lambda xp, flags: bool(getattr(flags, "_a", flags).any())  # noqa: E731
+    monkeypatch.setattr(_array_tools, "is_any", is_any)  # what compositions of walks wait for
+    forget_plans()
+    yield lambda x: mapped(np.ndarray, lambda a: stand_in.ndarray(a.copy(), 1), x)
+    forget_plans()
+
+
+@pytest.fixture
+def tensors_afar(monkeypatch):
+    """Tensors of the host that are taken for some on a device: backend "array" computes, and to ask for their numbers is an error."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("array_api_compat")
+    kernel, is_any = _backends.kernel, _array_tools.is_any
+
+    def found(op, backend, device="cpu"):
+        return kernel(op, backend or "array", "cuda:0")
+
+    def read_back(*args, **kwargs):
+        raise AssertionError("a tensor was read back")
+
+    def asked(xp, flags):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "__bool__", of_bool)
+            return is_any(xp, flags)
+
+    of_bool = torch.Tensor.__bool__
+    monkeypatch.setattr(_arrays, "on_host", lambda x: isinstance(x, np.ndarray))
+    monkeypatch.setattr(_array_tools, "is_any", asked)
+    for name in ("__bool__", "__float__", "__int__", "item", "tolist", "numpy", "__array__", "cpu"):
+        monkeypatch.setattr(torch.Tensor, name, read_back)
+    forget_plans()
+    with pytest.MonkeyPatch.context() as patch, qf.use_backend("array"):
+        yield lambda x: mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
+        patch.undo()
     forget_plans()

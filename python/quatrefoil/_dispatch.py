@@ -265,3 +265,8 @@ PLANNERS: dict[str, Planner] = {
 def is_compiling() -> bool:
     """Whether torch.compile is tracing."""
     return PLANNERS["torch"].is_tracing()
+
+
+def may_look(x: Any) -> bool:
+    """Whether one may look at the numbers of an array: not while tracing, nor where that would wait for a device."""
+    return not is_compiling() and _arrays.device(x) == "cpu"

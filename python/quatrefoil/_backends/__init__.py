@@ -55,7 +55,12 @@ def reason(name: str) -> str | None:
 
 def default() -> str:
     """The backend of calls on host arrays that name none."""
-    return _FORCED or ("numba" if native.reason() else "native")
+    return _FORCED or of_host()
+
+
+def of_host() -> str:
+    """The backend of host arrays, whatever was asked for."""
+    return "numba" if native.reason() else "native"
 
 
 def kernel(op: Op, backend: str | None, device: str = "cpu") -> tuple[str, Callable[..., Any]]:

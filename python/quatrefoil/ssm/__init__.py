@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from .._spec import Family
-from . import convolution, init, kalmanet, mamba, modes, s4, s4d, s5, scan
+from . import convolution, delta, init, kalmanet, mamba, modes, s4, s4d, s5, scan
 from .convolution import fft_conv, fft_conv_vjp
+from .delta import (
+    chunk_delta_rule,
+    chunk_gated_delta_rule,
+    chunk_gated_delta_rule_vjp,
+    chunk_simple_gla,
+    chunk_simple_gla_vjp,
+    fused_recurrent_delta_rule,
+    fused_recurrent_gated_delta_rule,
+    fused_recurrent_simple_gla,
+)
 from .init import PTD, discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
 from .kalmanet import gka, gka_vjp
 from .mamba import causal_conv1d_fn, causal_conv1d_fn_vjp, causal_conv1d_update, selective_scan_fn, selective_scan_fn_vjp
@@ -22,10 +32,18 @@ __all__ = [
     "causal_conv1d_fn",
     "causal_conv1d_fn_vjp",
     "causal_conv1d_update",
+    "chunk_delta_rule",
+    "chunk_gated_delta_rule",
+    "chunk_gated_delta_rule_vjp",
+    "chunk_simple_gla",
+    "chunk_simple_gla_vjp",
     "discretize",
     "dplr_legs",
     "fft_conv",
     "fft_conv_vjp",
+    "fused_recurrent_delta_rule",
+    "fused_recurrent_gated_delta_rule",
+    "fused_recurrent_simple_gla",
     "gka",
     "gka_vjp",
     "hankel_matmul",
@@ -56,7 +74,7 @@ __all__ = [
     "transfer_function",
 ]
 
-OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, modes, s4d, s4, s5, mamba, kalmanet)])
+OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, modes, s4d, s4, s5, mamba, kalmanet, delta)])
 
 
 def __dir__() -> list[str]:

@@ -11,10 +11,10 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import choice
+from ..._arguments import choice, integer_array
 from ..._bind import check_device
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp, is_compiling
+from ..._dispatch import call, call_vjp, may_look
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
 
@@ -122,7 +122,7 @@ def causal_conv1d_fn(
     """
     name = "causal_conv1d_fn"
     options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
-    arrays = (x, weight, bias, _integers(name, "seq_idx", seq_idx), initial_states)
+    arrays = (x, weight, bias, integer_array(seq_idx, f"ssm.{name}", "seq_idx"), initial_states)
     y, final_states = call(CAUSAL_CONV, arrays, options, (), out, backend, num_threads)
     target: Any = final_states_out
     if target is not None:
@@ -148,7 +148,7 @@ def causal_conv1d_fn_vjp(
     """
     given: list[Any] = list(inputs_and_grad)
     if len(given) > 4:
-        given[3] = _integers("causal_conv1d_fn_vjp", "seq_idx", given[3])
+        given[3] = integer_array(given[3], "ssm.causal_conv1d_fn_vjp", "seq_idx")
     options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
     return call_vjp(CAUSAL_CONV, given, options, (), backend, num_threads)
 
@@ -202,12 +202,12 @@ def causal_conv1d_update(
     given: Any = x
     kept: Any = conv_state
     steps = given[..., None] if len(getattr(x, "shape", ())) == 2 else given
-    rows = _integers(name, "conv_state_indices", conv_state_indices)
-    start = _integers(name, "cache_seqlens", cache_seqlens)
+    rows = integer_array(conv_state_indices, f"ssm.{name}", "conv_state_indices")
+    start = integer_array(cache_seqlens, f"ssm.{name}", "cache_seqlens")
     _check_state(name, steps, conv_state, weight, rows, start)
     before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
     real = None  # which items are no padding, where some are
-    if rows is not None and len(rows) and (not _is_here(rows) or bool((rows < 0).any())):
+    if rows is not None and len(rows) and (not may_look(rows) or bool((rows < 0).any())):
         real, rows, twin = _without_padding(rows)
     state = old = kept if rows is None else kept[rows]
     if start is not None:
@@ -243,11 +243,6 @@ def _as_twins(state: Any, twin: Any) -> Any:
 
     own = twin == _counted(twin)
     return torch.where(own[:, None, None], state, state[twin].detach())
-
-
-def _is_here(rows: Any) -> bool:
-    """Whether one may look at the numbers: not while tracing, nor where that would wait for a device."""
-    return not is_compiling() and _arrays.device(rows) == "cpu"
 
 
 def _counted(rows: Any) -> Any:
@@ -290,7 +285,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
         if tuple(array.shape) != (x.shape[0],):
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
-    if rows is not None and _is_here(rows):
+    if rows is not None and may_look(rows):
         chosen = np.asarray(rows)
         if len(chosen) and found[0] == 0:
             raise ValueError(f"{label}: conv_state has shape {found}, expected at least one row for conv_state_indices to choose")
@@ -314,15 +309,6 @@ def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
 def _activation(name: str, activation: str | None) -> str:
     choice(activation, f"ssm.{name}", "activation", (None, "silu", "swish"))
     return "silu" if activation else "none"
-
-
-def _integers(name: str, argument: str, x: Any) -> Any:
-    """int64 from int32 or int64."""
-    if x is None or _arrays.kind(x) is None or _arrays.dtype_name(x) not in ("int32", "int64"):
-        if x is not None:
-            raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(x)}, expected an array of int32 or int64")
-        return None
-    return x.long() if _arrays.kind(x) == "torch" else x.astype(np.int64)
 
 
 def _joined(a: Any, b: Any) -> Any:

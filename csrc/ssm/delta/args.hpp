@@ -1,0 +1,40 @@
+// What the bindings hand to the kernels: pointers, sizes, strides.
+#pragma once
+#include <cstdint>
+
+#include "core/abi/table.hpp"
+
+namespace quatrefoil::ssm::delta {
+
+template <class T>
+struct DeltaRule {
+  const T *q, *k;              // (B, length, heads, K)
+  const T* v;                  // (B, length, value_heads, V)
+  const T *g, *beta;           // (B, length, value_heads) or null: 0, and 1
+  const T* initial;            // (sequences, value_heads, K, V) or null
+  const std::int64_t* begins;  // (sequences + 1,): where in the only item each sequence begins; null: an item is a sequence
+  T* o;                        // (B, length, value_heads, V)
+  T* final;                    // (sequences, value_heads, K, V) or null
+  std::int64_t B, sequences, length, heads, value_heads, K, V;
+  double scale;
+  bool normalizes;  // q and k
+  bool corrects;    // the delta rule; else what is written is v itself: gated linear attention
+  int threads;
+};
+
+template <class T>
+struct DeltaRuleAdjoint {
+  DeltaRule<T> forward;        // o, final unused
+  const T *grad, *grad_final;  // of o and final; the latter may be null
+  T *dq, *dk, *dv;             // as q, k, v
+  T *dg, *dbeta, *dinitial;    // null where the input is
+};
+
+template <class T>
+struct Kernels {
+  void (*delta_rule)(const DeltaRule<T>&);
+  void (*delta_rule_adjoint)(const DeltaRuleAdjoint<T>&);
+};
+using Table = TableOf<Kernels>;
+
+}  // namespace quatrefoil::ssm::delta

@@ -1,0 +1,181 @@
+// One chunk of one head: its queries and keys, padded, and what (4), (6), (8) make of them before any state comes in.
+#pragma once
+#include "core/run/cost.hpp"
+#include "core/run/parallel.hpp"
+#include "ssm/delta/args.hpp"
+#include "ssm/delta/formula.hpp"
+#include "ssm/delta/products.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+constexpr int64_t kChunk = 64;  // tokens
+
+// A sequence of one head: where its numbers are.
+struct Place {
+  int64_t sequence, head, first, length;  // first: its token, counted over all items
+};
+
+template <class T>
+struct Problem {
+  explicit Problem(const DeltaRule<T>& args) : p(args), group(args.heads ? args.value_heads / args.heads : 0) {}
+
+  Place place(int64_t sequence, int64_t head) const {
+    if (!p.begins) return {sequence, head, sequence * p.length, p.length};
+    return {sequence, head, p.begins[sequence], p.begins[sequence + 1] - p.begins[sequence]};
+  }
+  int64_t key_at(const Place& at, int64_t t) const { return ((at.first + t) * p.heads + at.head / group) * p.K; }
+  int64_t gate_at(const Place& at, int64_t t) const { return (at.first + t) * p.value_heads + at.head; }
+  int64_t value_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.V; }
+  int64_t state_at(const Place& at) const { return (at.sequence * p.value_heads + at.head) * p.K * p.V; }
+
+  int64_t chunks(int64_t length) const { return (length + kChunk - 1) / kChunk; }
+  int64_t key_columns() const { return padded<T>(p.K); }
+  int64_t value_columns() const { return padded<T>(p.V); }
+
+  // A matrix in memory of its own: as many rows as asked for, of keys, of values, of pairs of tokens.
+  int64_t key_size(int64_t rows) const { return rows * spaced<T>(p.K); }
+  int64_t value_size(int64_t rows) const { return rows * spaced<T>(p.V); }
+  static int64_t pair_size(int64_t rows) { return rows * spaced<T>(kChunk); }
+  Matrix<T> keys(T*& room, int64_t rows) const { return take(room, rows, spaced<T>(p.K)); }
+  Matrix<T> values(T*& room, int64_t rows) const { return take(room, rows, spaced<T>(p.V)); }
+  static Matrix<T> pairs(T*& room, int64_t rows) { return take(room, rows, spaced<T>(kChunk)); }
+
+  const DeltaRule<T>& p;
+  const int64_t group;  // value heads that share a query and key
+
+ private:
+  static Matrix<T> take(T*& room, int64_t rows, int64_t stride) {
+    const Matrix<T> m{room, stride};
+    room += rows * stride;
+    return m;
+  }
+};
+
+// n numbers times s to a row padded with zeros, and back.
+template <class T>
+void load_row(int64_t n, const T* from, T s, T* to) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < n; i += kLanes<T>) store(to + i, V(broadcast<V>(s) * load_first<V>(from + i, n - i)));
+}
+template <class T>
+void store_row(int64_t n, const T* from, T s, T* to) {
+  using V = Lanes<T>;
+  for (int64_t i = 0; i < n; i += kLanes<T>) store_first(to + i, V(broadcast<V>(s) * load<V>(from + i)), n - i);
+}
+template <class T>
+T dot(int64_t padded, const T* a, const T* b) {
+  using V = Lanes<T>;
+  V s{};
+  for (int64_t i = 0; i < padded; i += kLanes<T>) s = multiply_add(load<V>(a + i), load<V>(b + i), s);
+  return sum(s);
+}
+
+// (2): a query or key as the recurrence sees it. Returns what it was multiplied by.
+template <class T>
+T load_key(const Problem<T>& s, const T* from, T* to) {
+  load_row(s.p.K, from, T(1), to);
+  if (!s.p.normalizes) return T(1);
+  const T factor = inverse_norm(dot(s.key_columns(), to, to));
+  load_row(s.p.K, from, factor, to);
+  return factor;
+}
+
+// The state of a head, K rows of V numbers, between the caller's array and padded memory.
+template <class T>
+void load_state(const Problem<T>& s, const Place& at, const T* from, Matrix<T> to) {
+  const int64_t K = s.p.K, V = s.p.V;
+  for (int64_t i = 0; i < s.key_columns(); ++i)
+    if (from && i < K)
+      load_row(V, from + s.state_at(at) + i * V, T(1), to[i]);
+    else
+      set_zero(to[i], s.value_columns());
+}
+template <class T>
+void store_state(const Problem<T>& s, const Place& at, Matrix<T> from, T* to) {
+  for (int64_t i = 0; i < s.p.K; ++i) store_row(s.p.V, from[i], T(1), to + s.state_at(at) + i * s.p.V);
+}
+
+template <class T>
+class Chunk {
+ public:
+  static int64_t size(const Problem<T>& s) {
+    return 3 * s.key_size(kChunk) + s.pair_size(s.key_columns()) + 3 * s.pair_size(kChunk) + 6 * kChunk;
+  }
+  Chunk(const Problem<T>& problem, T* room) : s(problem) {
+    q = s.keys(room, kChunk), k = s.keys(room, kChunk), scaled = s.keys(room, kChunk);
+    transposed = s.pairs(room, s.key_columns());
+    decays = s.pairs(room, kChunk), reads = s.pairs(room, kChunk), corrects = s.pairs(room, kChunk);
+    for (T** vector : {&since, &until, &beta, &factor, &of_q, &of_k}) *vector = room, room += kChunk;
+  }
+
+  // Tokens [t, t + count) of a sequence; `with_q`: the outputs will be asked for.
+  void load(const Place& at, int64_t t, int64_t count, bool with_q) {
+    n = count, rows = round_up(count, kRowUnit<T>);
+    const DeltaRule<T>& p = s.p;
+    for (int64_t i = 0; i < rows; ++i) {
+      const bool real = i < n;
+      beta[i] = !real ? T(0) : p.beta ? p.beta[s.gate_at(at, t + i)] : T(1);
+      if (real)
+        of_k[i] = load_key(s, p.k + s.key_at(at, t + i), k[i]);
+      else
+        set_zero(k[i], s.key_columns());
+      if (real && with_q)
+        of_q[i] = load_key(s, p.q + s.key_at(at, t + i), q[i]);
+      else
+        set_zero(q[i], s.key_columns());
+    }
+    transpose_to(rows, s.key_columns(), k, transposed);
+    load_decays(p.g ? p.g + s.gate_at(at, t) : nullptr);
+    if (p.corrects) weigh(k, corrects, T(-1), 1);
+    if (with_q) weigh(q, reads, T(1), 0);
+  }
+
+  // scaled <- s_i times row i of m, the sign in `sign`.
+  Matrix<T> scaled_by(const T* s_i, Matrix<T> m, T sign) {
+    for (int64_t i = 0; i < rows; ++i) factor[i] = sign * s_i[i];
+    scale_rows(rows, s.key_columns(), factor, m, scaled);
+    return scaled;
+  }
+
+  const Problem<T>& s;
+  int64_t n = 0, rows = 0;  // tokens, and rows of all matrices: what is more is 0
+  Matrix<T> q, k, scaled;
+  Matrix<T> transposed;  // k^T
+  Matrix<T> decays;      // (4) from token j to token i, in row i
+  Matrix<T> reads;       // (8) decays_ij q_i.k_j, lower triangular
+  Matrix<T> corrects;    // (6) -decays_ij k_i.k_j, strictly lower triangular
+  T *since, *until;      // (4) the decays from before the chunk, and to its last token
+  T *beta, *factor;
+  T *of_q, *of_k;  // what queries and keys were multiplied by
+
+ private:
+  // (4): products of decays, in double precision: a difference of sums of logarithms would be NaN behind a decay to 0.
+  void load_decays(const T* g) {
+    double kept[kChunk], from_start = 1;
+    for (int64_t i = 0; i < rows; ++i) {
+      const double e = g && i < n ? decay(g[i * s.p.value_heads]) : 1;
+      for (int64_t j = 0; j < i; ++j) kept[j] *= e;
+      kept[i] = 1;
+      from_start *= e;
+      since[i] = i < n ? T(from_start) : T(0);
+      for (int64_t j = 0; j <= i; ++j) decays[i][j] = i < n ? T(kept[j]) : T(0);
+    }
+    for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[n - 1][j] : T(0);
+  }
+
+  // to = sign decays * (a k^T) below the diagonal, from the `off`th one on; 0 above it, up to the end of the block.
+  void weigh(Matrix<T> a, Matrix<T> to, T sign, int64_t off) {
+    multiply_to_lower(rows, s.key_columns(), a, transposed, to);
+    for (int64_t i = 0; i < rows; ++i) {
+      T* const row = to[i];
+      const T* const d = decays[i];
+      const int64_t last = i + 1 - off, end = (i / kBlock + 1) * kBlock;
+      for (int64_t j = 0; j < last; ++j) row[j] *= sign * d[j];
+      for (int64_t j = last; j < end; ++j) row[j] = 0;
+    }
+  }
+};
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta

@@ -1,0 +1,23 @@
+// The maths of one token. Equation numbers: README.md beside this file.
+#pragma once
+#include "core/lanes/elementary.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+constexpr double kNormEpsilon = 1e-6;  // as in flash-linear-attention's l2norm
+
+// (2) What a query or key is multiplied by, from the sum of its squares.
+template <class T>
+QF_HD T inverse_norm(T squares) {
+  return T(1) / square_root(squares + T(kNormEpsilon));
+}
+
+// The decay of one token, in double precision: up to a chunk of them are multiplied.
+template <class T>
+QF_HD double decay(T g) {
+  return elementary::exp(double(g));
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta

@@ -1,0 +1,203 @@
+"""The gated delta rule, a drop-in for flash-linear-attention's.
+
+B batch items, T length, H heads of queries and keys, HV of values, K and V their dimensions; equation numbers are those of
+csrc/ssm/delta/README.md.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import AnyArray, Array, Given, T
+from .sequences import STATE, begins, factor, shapes_of
+
+_INPUTS = (
+    *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
+    Arg("v", "B T HV V", half=True),
+    *[Arg(name, "B T HV", optional=True, half=True) for name in ("g", "beta")],
+    Arg("initial_state", STATE, optional=True, half=True),
+    Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
+)
+GATED_DELTA_RULE = Op(
+
+
+    __name__, "chunk_gated_delta_rule",
+    inputs=_INPUTS,
+    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
+    options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
+    rule=shapes_of(_INPUTS),
+    tolerance=2e-6,
+)  # fmt: skip
+
+
+# fmt: off
+@overload
+def chunk_gated_delta_rule(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def chunk_gated_delta_rule(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T | None]: ...
+# fmt: on
+def chunk_gated_delta_rule(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    g: Array[T] | None = None,
+    beta: Array[T] | None = None,
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """The gated delta rule: S_t = e^{g_t} S_{t-1} + beta_t k_t (v_t - e^{g_t} S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t (1).
+
+    Parameters
+    ----------
+    q, k : (B, T, H, K)
+        Queries and keys; float32 or float64, half precision is computed in float32.
+    v : (B, T, HV, V)
+        Values; HV is a multiple of H, and HV / H consecutive heads share a query and key.
+    g : (B, T, HV), optional
+        Logarithms of the decays, 0 if absent. Below about -745 a decay is 0 and the state forgotten. g > 0 grows and is not checked.
+    beta : (B, T, HV), optional
+        How much of the state's answer to a key is replaced, 1 if absent. Where beta |k|^2 exceeds 2 the recurrence itself grows.
+    scale : float, optional
+        Of the outputs; 1 / sqrt(K) if absent.
+    initial_state : (B, HV, K, V), optional
+        S_0, zeros if absent; with cu_seqlens (N, HV, K, V), one for each sequence.
+    output_final_state : bool
+        Return S_T too; else None stands in its place.
+    use_qk_l2norm_in_kernel : bool
+        q and k are divided by (sum of squares + 1e-6)^1/2 first (2).
+    cu_seqlens : (N + 1,) int32 or int64, optional
+        N sequences lie packed in a batch of one, from token cu_seqlens[i] to cu_seqlens[i + 1]; they may be empty.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    o : (B, T, HV, V), in the dtype of q
+    final_state : as initial_state, or None. float32 where q is of half precision.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, HV no multiple of H, cu_seqlens with a batch or not from 0 up to T.
+    TypeError
+        Other dtypes, or a mix of kinds or dtypes.
+
+    Notes
+    -----
+    Names, order of arguments and meaning are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
+    Differentiable in all real arrays, through the final state as well. Chunks of 64 tokens are taken at once (4)-(9): per token and head
+    3 K V + 64 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 64 + 1 numbers for every number
+    of v, of the heads that are being computed. Up to 8 tokens a sequence are taken one by one, in two passes over the state. In float32
+    errors are some 1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients:
+    anywhere in its head).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> k = v = np.eye(4)[None, :, None]  # four tokens whose keys and values are the axes, (1, 4, 1, 4)
+    >>> o, state = qf.ssm.chunk_gated_delta_rule(k, k, v, scale=1.0, output_final_state=True)
+    >>> bool((o == v).all() and (state[0, 0] == np.eye(4)).all())
+    True
+    """
+    label = "ssm.chunk_gated_delta_rule"
+    options = (factor(scale, k, label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
+    arrays = (q, k, v, g, beta, initial_state, begins(cu_seqlens, q, label))
+    o, final_state = call(GATED_DELTA_RULE, arrays, options, (), out, backend, num_threads)
+    return o, final_state
+
+
+def chunk_gated_delta_rule_vjp(
+    *inputs_and_grad: Given[T],
+    scale: float | None = None,
+    use_qk_l2norm_in_kernel: bool = False,
+    output_final_state: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of the inputs that are given and real.
+
+    ``(q, k, v[, g[, beta[, initial_state[, cu_seqlens]]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it
+    and the final state's.
+    """
+    label, given = "ssm.chunk_gated_delta_rule_vjp", [*inputs_and_grad] or [None]
+    if len(given) > 7:
+        given[6] = begins(given[6], given[0], label)
+    options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
+    return call_vjp(GATED_DELTA_RULE, given, options, (), backend, num_threads)
+
+
+# fmt: off
+@overload
+def fused_recurrent_gated_delta_rule(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def fused_recurrent_gated_delta_rule(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T | None]: ...
+# fmt: on
+def fused_recurrent_gated_delta_rule(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    g: Array[T] | None = None,
+    beta: Array[T] | None = None,
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """``chunk_gated_delta_rule`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
+
+    A step of decoding is a call with T = 1 and the last call's final state. Arguments, results, errors and gradients are those of
+    ``chunk_gated_delta_rule``; decays of single dimensions, gk and gv, are not among them, so g and beta follow v.
+
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 1, 5, 2, 8))
+    >>> whole, _ = qf.ssm.chunk_gated_delta_rule(q, k, v, use_qk_l2norm_in_kernel=True)
+    >>> state = None
+    >>> for t in range(5):
+    ...     token = [x[:, t : t + 1] for x in (q, k, v)]
+    ...     o, state = qf.ssm.fused_recurrent_gated_delta_rule(
+    ...         *token, initial_state=state, output_final_state=True, use_qk_l2norm_in_kernel=True
+    ...     )
+    >>> bool(np.allclose(o[:, 0], whole[:, 4]))
+    True
+    """
+    return chunk_gated_delta_rule(
+        q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
+        out=out, backend=backend, num_threads=num_threads,
+    )  # fmt: skip

@@ -1,0 +1,185 @@
+"""Linear attention with a decay a head and token, or a head: a drop-in for flash-linear-attention's.
+
+Equation numbers are those of csrc/ssm/delta/README.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+from ... import _arrays
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import AnyArray, Array, Given, T
+from .sequences import STATE, begins, factor, shapes_of
+
+_INPUTS = (
+    *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
+    Arg("v", "B T HV V", half=True),
+    Arg("g", "B T HV", optional=True, half=True),
+    Arg("initial_state", STATE, optional=True, half=True),
+    Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
+)
+SIMPLE_GLA = Op(
+
+
+    __name__, "chunk_simple_gla",
+    inputs=_INPUTS,
+    outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),
+    options=(Option("scale", float), Option("output_final_state", bool)),
+    rule=shapes_of(_INPUTS),
+    tolerance=2e-6,
+)  # fmt: skip
+
+
+# fmt: off
+@overload
+def chunk_simple_gla(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
+    cu_seqlens: AnyArray | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def chunk_simple_gla(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
+    cu_seqlens: AnyArray | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T | None]: ...
+# fmt: on
+def chunk_simple_gla(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    g: Array[T] | None = None,
+    g_gamma: Array[T] | None = None,
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """Gated linear attention with one decay a head: S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t (3).
+
+    Parameters
+    ----------
+    q, k : (B, T, H, K)
+    v : (B, T, HV, V)
+    g : (B, T, HV), optional
+        Logarithms of the decays of every token, 0 if absent.
+    g_gamma : (HV,), optional
+        The same for all tokens; instead of g.
+    scale, initial_state, output_final_state, cu_seqlens, out, backend, num_threads
+        As in ``chunk_gated_delta_rule``.
+
+    Returns
+    -------
+    o, final_state
+        As ``chunk_gated_delta_rule``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``chunk_gated_delta_rule``; both g and g_gamma.
+
+    Notes
+    -----
+    Names and order are those of ``fla.ops.simple_gla``, whose ``state_v_first`` is left out. Differentiable in all real arrays. Cost: that
+    of ``chunk_gated_delta_rule`` without what corrects the values, some 2 K V + 32 (K + V) multiply-adds a token and head.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> ones = np.ones((1, 3, 1, 1))
+    >>> qf.ssm.chunk_simple_gla(ones, ones, ones, g_gamma=np.log([0.5]))[0].ravel()
+    array([1.  , 1.5 , 1.75])
+    """
+    label = "ssm.chunk_simple_gla"
+    arrays = (q, k, v, _decays(g, g_gamma, v, label), initial_state, begins(cu_seqlens, q, label))
+    o, final_state = call(SIMPLE_GLA, arrays, (factor(scale, k, label), bool(output_final_state)), (), out, backend, num_threads)
+    return o, final_state
+
+
+def chunk_simple_gla_vjp(
+    *inputs_and_grad: Given[T],
+    scale: float | None = None,
+    output_final_state: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``chunk_simple_gla`` (10)-(18), of the inputs that are given and real.
+
+    ``(q, k, v[, g[, initial_state[, cu_seqlens]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and the
+    final state's.
+    """
+    label, given = "ssm.chunk_simple_gla_vjp", [*inputs_and_grad] or [None]
+    if len(given) > 6:
+        given[5] = begins(given[5], given[0], label)
+    options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(output_final_state))
+    return call_vjp(SIMPLE_GLA, given, options, (), backend, num_threads)
+
+
+# fmt: off
+@overload
+def fused_recurrent_simple_gla(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
+    cu_seqlens: AnyArray | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def fused_recurrent_simple_gla(
+    q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
+    scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
+    cu_seqlens: AnyArray | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T | None]: ...
+# fmt: on
+def fused_recurrent_simple_gla(
+    q: Array[T],
+    k: Array[T],
+    v: Array[T],
+    g: Array[T] | None = None,
+    g_gamma: Array[T] | None = None,
+    scale: float | None = None,
+    initial_state: AnyArray | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: AnyArray | None = None,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T | None]:
+    """``chunk_simple_gla`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
+
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> one = np.ones((1, 1, 1, 1))
+    >>> qf.ssm.fused_recurrent_simple_gla(one, one, one, initial_state=one)[0].item()
+    2.0
+    """
+    return chunk_simple_gla(
+        q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens, out=out, backend=backend, num_threads=num_threads
+    )
+
+
+def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:
+    """g, or g_gamma for every token."""
+    if g_gamma is None:
+        return g
+    if g is not None:
+        raise ValueError(f"{label}: g and g_gamma are both given, expected one of them")
+    of_v: tuple[int, ...]
+    kinds, of_v = (_arrays.kind(g_gamma), _arrays.kind(v)), tuple(getattr(v, "shape", ()))
+    if kinds[0] is None:
+        raise TypeError(f"{label}: g_gamma is {_arrays.describe(g_gamma)}, expected an array (HV,)")
+    if kinds[0] != kinds[1] or len(of_v) != 4:
+        return g_gamma  # what is wrong with v is said where all arrays are looked at
+    if tuple(g_gamma.shape) != (of_v[2],):
+        raise ValueError(f"{label}: g_gamma has shape {tuple(g_gamma.shape)}, expected (HV,) = ({of_v[2]},) as in v")
+    return _arrays.namespace(g_gamma).broadcast_to(g_gamma, of_v[:3])

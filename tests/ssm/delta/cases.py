@@ -1,0 +1,75 @@
+import numpy as np
+
+from case import Case
+
+
+def inputs(rng, B, T, H, K, V, HV=None, gates="g beta", state=False, lengths=None, unit=True):
+    """Queries of length sqrt(K), keys of length 1 (or, for kernels that normalise, of any), decays of up to 0.2 a token."""
+    HV = H if HV is None else HV
+    q, k = rng.standard_normal((2, B, T, H, K))
+    if unit:
+        k = k / np.maximum(np.linalg.norm(k, axis=-1, keepdims=True), 1e-3)
+    drawn = {"g": -0.2 * rng.uniform(0, 1, (B, T, HV)), "beta": rng.uniform(0, 1, (B, T, HV))}
+    arrays = [q, k, rng.standard_normal((B, T, HV, V)), *[drawn[name] if name in gates.split() else None for name in drawn]]
+    more = {}
+    if lengths is not None:
+        more["cu_seqlens"] = np.cumsum([0, *lengths])
+    if state:
+        more["initial_state"] = rng.standard_normal((B if lengths is None else len(lengths), HV, K, V))
+    return arrays, more
+
+
+def delta(*shape, options=(), **drawn):
+    def make(rng):
+        arrays, more = inputs(rng, *shape, unit=not dict(options).get("use_qk_l2norm_in_kernel"), **drawn)
+        return arrays, {**more, **dict(options)}
+
+    return make
+
+
+def gla(*shape, options=(), gates="g", **drawn):
+    def make(rng):
+        arrays, more = inputs(rng, *shape, gates=gates, **drawn)
+        return arrays[:4], {**more, **dict(options)}
+
+    return make
+
+
+NORM = {"use_qk_l2norm_in_kernel": True}
+ALL = {"output_final_state": True, **NORM}
+LAST = {"output_final_state": True}
+
+
+CASES = [
+    Case("chunk_gated_delta_rule", "all", delta(2, 11, 2, 5, 7, HV=4, state=True, options=ALL)),
+    *[Case("chunk_gated_delta_rule", f"T{n}", delta(2, n, 2, 8, 8, state=True, options=ALL)) for n in (1, 2, 7, 8, 9, 15, 16, 17)],
+    *[Case("chunk_gated_delta_rule", f"T{n}", delta(1, n, 1, 4, 4, state=True, options=ALL)) for n in (63, 64, 65, 127, 129, 200)],
+    *[Case("chunk_gated_delta_rule", f"K{n}", delta(1, 12, 1, n, 5, state=True, options=ALL)) for n in (1, 3, 16, 17, 33)],
+    *[Case("chunk_gated_delta_rule", f"V{n}", delta(1, 12, 1, 5, n, state=True, options=ALL)) for n in (1, 3, 16, 17, 33, 50)],
+    Case("chunk_gated_delta_rule", "large", delta(1, 70, 1, 64, 48, options=NORM)),
+    Case("chunk_gated_delta_rule", "few-large", delta(1, 3, 2, 32, 70, state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "unnormalised", delta(2, 20, 3, 6, 9, state=True, options=LAST), longest=17),
+    Case("chunk_gated_delta_rule", "plain", delta(1, 30, 2, 8, 8), longest=17),
+    Case("chunk_gated_delta_rule", "ungated", delta(2, 20, 2, 8, 8, gates="beta", state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-beta", delta(2, 20, 2, 8, 8, gates="g", options=NORM)),
+    Case("chunk_gated_delta_rule", "no-gates", delta(1, 20, 2, 8, 8, gates="", options=NORM)),
+    Case("chunk_gated_delta_rule", "scale", delta(1, 12, 2, 4, 4, options={"scale": -0.7, **ALL})),
+    Case("chunk_gated_delta_rule", "groups", delta(2, 19, 2, 8, 6, HV=6, state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "packed", delta(1, 90, 2, 6, 5, HV=4, lengths=(3, 0, 70, 1, 16), state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "packed-alone", delta(1, 20, 2, 6, 5, lengths=(9, 11), options=NORM)),
+    Case("chunk_gated_delta_rule", "packed-tokens", delta(1, 5, 2, 6, 5, lengths=(1, 1, 1, 1, 1), state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-sequences", delta(1, 0, 2, 6, 5, lengths=(), state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-tokens", delta(2, 0, 2, 4, 3, state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-batch", delta(0, 3, 2, 4, 3, state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-heads", delta(1, 3, 0, 4, 3, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-value-heads", delta(1, 12, 2, 4, 3, HV=0, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-keys", delta(1, 12, 2, 0, 3, state=True, options=ALL)),
+    Case("chunk_gated_delta_rule", "no-values", delta(1, 12, 2, 4, 0, state=True, options=ALL)),
+    Case("chunk_simple_gla", "small", gla(2, 11, 2, 5, 7, HV=4, state=True, options=LAST)),
+    *[Case("chunk_simple_gla", f"T{n}", gla(1, n, 2, 6, 5, state=True, options=LAST)) for n in (1, 8, 9, 64, 131)],
+    Case("chunk_simple_gla", "large", gla(1, 70, 1, 33, 50)),
+    Case("chunk_simple_gla", "ungated", gla(2, 20, 1, 8, 8, gates="")),
+    Case("chunk_simple_gla", "packed", gla(1, 90, 2, 6, 5, HV=4, lengths=(3, 0, 70, 1, 16), state=True, options=LAST)),
+    Case("chunk_simple_gla", "no-tokens", gla(2, 0, 2, 4, 3, state=True, options=LAST)),
+    Case("chunk_simple_gla", "no-keys", gla(1, 12, 2, 0, 3, state=True, options=LAST)),
+]
