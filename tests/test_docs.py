@@ -204,14 +204,17 @@ def test_lines_for_zombie():
     assert set(re.findall(r"(\w+)=", ours)) <= set(inspect.signature(qf.wos.solve).parameters)
 
 
-def test_sections_that_are_included_are_there():
-    text = (DOCS / "switching.md").read_text()
-    found = re.findall(r'```\{include\} (\S+)\n:start-after: "(.*?)\\n"\n:end-before: "(.*?)"', text)
-    assert len(found) == text.count("{include}") == 3
-    for path, start, end in found:
-        readme = (DOCS / path).read_text()
-        assert readme.count(f"{start}\n") == 1
-        assert f"\n{end}" in readme.split(f"{start}\n")[1]
+def test_sections_that_are_included_are_there(pages):
+    count = 0
+    for path, text in pages.items():
+        found = re.findall(r'^```\{include\} (\S+)\n:start-after: "(.*?)"\n:end-before: "(.*?)"', text, re.M)
+        assert len(found) == text.count("```{include}")
+        for file, start, end in found:
+            whole, start = (DOCS / path).parent / file, start.replace("\\n", "\n")
+            assert whole.read_text().count(start) == 1
+            assert f"\n{end}" in whole.read_text().split(start)[1]
+            count += 1
+    assert count == 4
 
 
 # ---------------------------------------------------------------- pages and links

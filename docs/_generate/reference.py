@@ -115,6 +115,8 @@ def page(module: str, name: str) -> str:
         text += toctree(thing.__name__, own) if own else ""
     elif layer or inspect.isclass(thing):
         text += f".. currentmodule:: {module}\n\n.. autoclass:: {name}\n   :members:\n   :inherited-members: {BASES}\n"
+        if not layer and any(getattr(vars(base).get("__call__"), "__doc__", None) for base in thing.__mro__):
+            text += "   :special-members: __call__\n"
     elif callable(thing):
         text += f".. currentmodule:: {module}\n\n.. autofunction:: {name}\n"
         if f"{name}_vjp" in modules()[module]:
