@@ -35,6 +35,8 @@ WITH_DOCTESTS = [
     "quatrefoil.kron.slimkl",
     "quatrefoil.kron.twoterm",
     "quatrefoil.ssm.s4d.kernel",
+    "quatrefoil.ssm.ssd.block",
+    "quatrefoil.ssm.ssd.chunk_scan",
     "quatrefoil.wos.data",
     "quatrefoil.wos.labels",
     "quatrefoil.wos.mesh",
