@@ -12,9 +12,12 @@ def integers(label: str, argument: str, x: Any) -> Any:
     """int64 from int32 or int64."""
     if x is None:
         return None
-    if _arrays.kind(x) is None or _arrays.dtype_name(x) not in ("int32", "int64"):
+    dtype = None if _arrays.kind(x) is None else _arrays.dtype_name(x)
+    if dtype not in ("int32", "int64"):
         raise TypeError(f"{label}: {argument} is {_arrays.describe(x)}, expected an array of int32 or int64")
-    return x.long() if _arrays.kind(x) == "torch" else x.astype("int64", copy=False)
+    if dtype == "int64":
+        return x
+    return x.long() if _arrays.kind(x) == "torch" else x.astype("int64")
 
 
 def is_here(rows: Any) -> bool:
