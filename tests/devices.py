@@ -123,13 +123,19 @@ def cupy(monkeypatch):
     is_any = lambda xp, flags: bool(getattr(flags, "_a", flags).any())  # noqa: E731
     monkeypatch.setattr(_array_tools, "is_any", is_any)  # what compositions of walks wait for
     forget_plans()
-    yield lambda x: mapped(np.ndarray, lambda a: stand_in.ndarray(a.copy(), 1), x)
+
+    def there(x):
+        return mapped(np.ndarray, lambda a: stand_in.ndarray(a.copy(), 1), x)
+
+    there.back = lambda x: mapped(stand_in.ndarray, stand_in.ndarray.get, x)
+    yield there
     forget_plans()
 
 
 @pytest.fixture
 def tensors_afar(monkeypatch):
-    """Tensors of the host that are taken for some on a device: backend "array" computes, and to ask for their numbers is an error."""
+    """Tensors of the host that are taken for some on a device: backend "array" computes, and to ask for their numbers is an error. What
+    makes them of NumPy arrays, and ``back``."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
     kernel, is_any = _backends.kernel, _array_tools.is_any
@@ -145,13 +151,17 @@ def tensors_afar(monkeypatch):
             patch.setattr(torch.Tensor, "__bool__", of_bool)
             return is_any(xp, flags)
 
-    of_bool = torch.Tensor.__bool__
+    def there(x):
+        return mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
+
+    of_bool, to_numpy = torch.Tensor.__bool__, torch.Tensor.numpy
+    there.back = lambda x: mapped(torch.Tensor, lambda t: to_numpy(t.detach().resolve_conj().resolve_neg()), x)
     monkeypatch.setattr(_arrays, "on_host", lambda x: isinstance(x, np.ndarray))
+    monkeypatch.setattr(_backends, "kernel", found)
     monkeypatch.setattr(_array_tools, "is_any", asked)
     for name in ("__bool__", "__float__", "__int__", "item", "tolist", "numpy", "__array__", "cpu"):
         monkeypatch.setattr(torch.Tensor, name, read_back)
     forget_plans()
-    with pytest.MonkeyPatch.context() as patch, qf.use_backend("array"):
-        yield lambda x: mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
-        patch.undo()
+    with qf.use_backend("array"):
+        yield there
     forget_plans()

@@ -130,6 +130,51 @@ def test_autograd(family, case, rng):
         assert np.linalg.norm(g - e) <= 2 * tolerance(op.adjoint, "float64") * size
 
 
+@pytest.fixture(params=["torch", "cupy"])
+def afar(request):
+    """What makes arrays on a device of NumPy arrays, and ``back``."""
+    if DRY:
+        yield request.getfixturevalue("tensors_afar" if request.param == "torch" else "cupy")
+        return
+    library = Torch() if request.param == "torch" else CuPy(None)
+
+    def there(x):
+        return library.there(x)
+
+    there.back = library.back
+    yield there
+
+
+def test_what_is_around_ops(afar, rng):
+    """Boundary value problems, Kronecker systems and Gaussian processes as a whole."""
+    star, box = qf.wos.Star(0.1, 0.05), qf.wos.Box([0.0, 0.0], [1.0, 1.0])
+    X, c, bells = rng.uniform(0.1, 0.6, (5, 2)), rng.standard_normal((2, 3)), (rng.standard_normal(2), rng.random((2, 2)))
+    factors = [a @ a.T + np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in (3, 4))]
+    y, cross = rng.standard_normal(12), rng.standard_normal((2, 3))
+
+    def solved(t, boundary, **options):
+        given = {"dirichlet": qf.wos.Polynomial(t(c)), "source": qf.wos.Gaussians(*t(bells), 0.5), "gradient": True, "walks": 64, "rng": 1}
+        r = qf.wos.solve(boundary, t(X), **given, **options)
+        return [r.value, r.stderr, r.grad, r.mean_steps, r.n_walks]
+
+    def run(t):
+        K = qf.kron.KroneckerOperator(t(factors))
+        found = [K.solve(t(y)), K.solve(t(y), 0.5), K.apply(lambda lam: lam / (lam + 1), t(y)), K @ t(y)]
+        found += [
+            *qf.kron.gp_posterior(t(factors), t([cross, factors[1]]), t(y), 0.3, prior_diag=100.0),
+            qf.kron.gp_sample(t(factors), rng=0),
+        ]
+        return [*found, *solved(t, star), *solved(t, box, screening=2.0)]
+
+    expected = run(lambda x: x)
+    got = [afar.back(x) for x in run(afar)]
+    for g, e in zip(got[:6], expected[:6], strict=True):
+        np.testing.assert_allclose(g, e, rtol=0, atol=1e-9 * np.abs(e).max())
+    assert got[6].shape == expected[6].shape  # eigenvectors have no sign
+    for g, e in zip(got[7:], expected[7:], strict=True):  # a rounding may turn a walk
+        assert np.abs(g - e).max() <= 0.2 * np.abs(e).max()
+
+
 def test_devices(library, rng):
     """On every device of the machine, whichever is the current one; a mix is an error."""
     b = rng.standard_normal((3, 70))

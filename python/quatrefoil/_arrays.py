@@ -149,6 +149,11 @@ def is_half(array: Any) -> bool:
     return array is not None and str(getattr(array, "dtype", "")).removeprefix("torch.") in HALF
 
 
+def double(array: Any) -> Any:
+    """float64 from float32; in the same memory where it is that."""
+    return array.double() if kind(array) == "torch" else array.astype(np.float64, copy=False)
+
+
 def widen(array: Any) -> Any:
     """float32 from float16 or bfloat16; any other array, or None, as it is."""
     if not is_half(array):

@@ -6,6 +6,7 @@ Equation numbers are those of csrc/kron/product/README.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..._arguments import sequence
 from ..._dispatch import call, call_vjp

@@ -216,7 +216,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     def _rows(self, op: Op, x: Any, out: Any = None) -> Any:
         """x (..., N) -> (..., M), in the wider of the two precisions."""
         if _arrays.kind(x) == self._kind and x.dtype != self._dtype and _arrays.dtype_name(x) in _arrays.REAL:
-            return self._wide._rows(op, _double(x), out)
+            return self._wide._rows(op, _arrays.double(x), out)
         return call(op, (*self._factors, x), (), self._forward if op is MATVEC else self._backward, out, self._backend, self._num_threads)
 
     @property
@@ -224,11 +224,11 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
         """The same in double precision."""
         if self.dtype == _DOUBLE:
             return self
-        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_double, self._factors)))
+        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_arrays.double, self._factors)))
 
     @functools.cached_property
     def _wide_numpy(self) -> KroneckerOperator:
-        return self._anew(list(map(_double, self._factors)))
+        return self._anew(list(map(_arrays.double, self._factors)))
 
     # ---- dense forms
 
@@ -251,7 +251,3 @@ def _copied(f: Any) -> Any:
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
-
-
-def _double(a: Any) -> Any:
-    return a.double() if _arrays.kind(a) == "torch" else a.astype(np.float64, copy=False)

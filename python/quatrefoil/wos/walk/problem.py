@@ -155,7 +155,8 @@ class Prepared:
         d = b.dimension
         if points.ndim not in (2, 3) or points.shape[-1] != d:
             raise ValueError(f"solve: points has shape {tuple(points.shape)}, expected (N, {d}) or (B, N, {d})")
-        check_kind(b, self.kind.partition("@")[0], "solve", "points")
+        if b.kind is not None and b.kind != self.kind:
+            check_kind(b, self.kind.partition("@")[0], "solve", "points")
         if problem.exterior:
             _check_exterior(problem)
         target = Target(b, self.kind, self.dtype)

@@ -116,9 +116,10 @@ def taken(array: Array, rows: np.ndarray) -> Array:
 def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
     """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step. As NumPy arrays,
     or where m2 lies on a device there."""
-    if not _arrays.on_host(m2):
-        return _error_bars_there(samples, m2, steps, mean)
-    m2, steps, mean = (x if x is None else _arrays.to_host(x) for x in (m2, steps, mean))
+    if m2.__class__ is not np.ndarray:
+        if not _arrays.on_host(m2):
+            return _error_bars_there(samples, m2, steps, mean)
+        m2, steps, mean = (x if x is None else _arrays.to_host(x) for x in (m2, steps, mean))
     if isinstance(samples, int):
         stderr = np.sqrt(m2 / (samples - 1) / samples) if samples > 1 else np.full(m2.shape, np.nan)
     else:
