@@ -385,10 +385,12 @@ def test_results_of_benchmarks_become_tables(generated):
     row["peers"] = {"numpy": {"seconds": 5e-3, "error": 2e-7, "ratio": 2.5, "goal": None}, "other": {"fails": "no room"}}
     machine = {"processor": "Some CPU", "processors": 2, "load": 1.5, "date": "2030-01-02"}
     config = {"version": "1", "backend": "native", "isa": "v3", "packages": {"numpy": "2.0", "torch": None}}
-    page = generated["performance"].page({"machine": machine, "config": config, "rows": [row]}, "some.json")
+    page = generated["performance"].page({"machine": machine, "asked": ["ssm.scan"], "config": config, "rows": [row]}, "some.json")
     assert page.startswith("# Some CPU, 2030-01-02")
     plain = page.replace("\u00a0", " ").replace("\u2011", "-")
     assert "| `scan` | (8,) | 2 ms | 1e-7 | numpy | 5 ms | 2e-7 | 2.5 |\n|  |  |  |  | other | fails |  |  |" in plain
+    assert "2 processors, load 1.5; one thread" in page
+    assert "Of `ssm.scan`." in page
     assert "1 comparisons; in 0 of them" in page
 
 
