@@ -68,14 +68,16 @@ html_theme_options = {
 }
 
 
-def whole_file(app, docname, source):
-    """Links of an included file of the repository, from where it is included."""
+def included(app, docname, source):
+    """Texts of the repository, with their links from where they are shown."""
     if docname in ("contributing", "changelog"):
         file = ROOT / f"{docname.upper()}.md"
         source[0] = methods.led(file.read_text(), file, docname)
+    else:
+        source[0] = methods.expanded(source[0], docname)
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", docstrings.process, priority=100)
     app.connect("source-read", gallery.note)
-    app.connect("source-read", whole_file)
+    app.connect("source-read", included)

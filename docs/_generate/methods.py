@@ -91,6 +91,23 @@ def led(text: str, file: Path, page: str) -> str:
     return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", link, text)
 
 
+_INCLUDE = re.compile(r'^```\{include\} (\S+)\n:start-after: "(.*?)"\n:end-before: "(.*?)"\n```$', re.M)
+
+
+def expanded(text: str, page: str) -> str:
+    """A written page with the sections of other files that it includes, their links led: Sphinx would leave those as they are."""
+
+    def section(found: re.Match[str]) -> str:
+        file = (ROOT / "docs" / page).parent / found[1]
+        start, end = (s.replace("\\n", "\n") for s in (found[2], found[3]))
+        whole = file.read_text()
+        if whole.count(start) != 1 or f"\n{end}" not in whole.split(start)[1]:
+            raise ValueError(f"docs/{page}: {found[1]} has no section from {start!r} to {end!r}")
+        return led(whole.split(start)[1].split(f"\n{end}")[0], file, page)
+
+    return _INCLUDE.sub(section, text)
+
+
 def suffix(page: str) -> str:
     return "rst" if page.startswith("gallery/") else "md"
 

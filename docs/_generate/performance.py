@@ -26,10 +26,11 @@ def page(result: dict[str, Any], name: str) -> str:
     families = list(dict.fromkeys(row["family"] for row in result["rows"]))
     ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
     slower = sum(r < 1 for r in ratios)
-    load = f", at a load of {machine['load']:g} when it began" if machine["load"] else ""
+    load = f", load {machine['load']:g}" if machine["load"] else ""
+    asked = f"Of {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
     text = (
         f"# {machine['processor']}, {machine['date']}\n\n{machine['processors']} processors{load}; one thread on both sides. "
-        f"quatrefoil {config['version']}, {config['backend']} kernels for {config['isa']}; {packages}. From `bench/results/{name}`: "
+        f"quatrefoil {config['version']}, {config['backend']} kernels for {config['isa']}; {packages}. {asked}From `bench/results/{name}`: "
         f"{len(result['rows'])} problems, {len(ratios)} comparisons; in {slower} of them the peer is faster.\n\n"
     )
     for family in families:
