@@ -105,6 +105,13 @@ def ssm():
         q = np.random.default_rng(0).standard_normal((1, 20_000 if D > 16 else 1000, 1, D)).astype(np.float32)
         yield "gka", functools.partial(qf.ssm.gka, q, q, q, **options), (0.5,)
         yield "gka_vjp", functools.partial(gka_vjp, q, options), (0.3, 0.8)
+    q = np.random.default_rng(0).standard_normal((1, 30_000, 2, 512)).astype(np.float32) / 23  # rows of length 1 or so
+    for name in ("chunk_gated_delta_rule", "chunk_delta_rule", "chunk_simple_gla"):
+        yield name, functools.partial(getattr(qf.ssm, name), q, q, q), (0.3,)
+    for name in ("fused_recurrent_gated_delta_rule", "fused_recurrent_delta_rule", "fused_recurrent_simple_gla"):
+        yield name, functools.partial(getattr(qf.ssm, name), q, q, q), (0.3,)
+    yield "chunk_gated_delta_rule_vjp", lambda: qf.ssm.chunk_gated_delta_rule_vjp(q, q, q, q), (0.3, 0.8)
+    yield "chunk_simple_gla_vjp", lambda: qf.ssm.chunk_simple_gla_vjp(q, q, q, q), (0.3,)
 
 
 def gka_vjp(q, options):

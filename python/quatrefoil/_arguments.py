@@ -174,6 +174,8 @@ def integer_array(value: Any, label: str, name: str) -> Any:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
         raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64")
+    if _arrays.dtype_name(value) == "int64":
+        return value
     return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
 
 

@@ -89,7 +89,7 @@ def chunk_simple_gla(
     Notes
     -----
     Names and order are those of ``fla.ops.simple_gla``, whose ``state_v_first`` is left out. Differentiable in all real arrays. Cost: that
-    of ``chunk_gated_delta_rule`` without what corrects the values, some 2 K V + 32 (K + V) multiply-adds a token and head.
+    of ``chunk_gated_delta_rule`` without what corrects the values, some 2 K V + 16 (K + V) multiply-adds a token and head.
 
     Examples
     --------
