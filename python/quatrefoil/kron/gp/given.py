@@ -44,14 +44,15 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
     return [c.shape[0] for c in cross]
 
 
-def there(label: str, name: str, given: Sequence[Any], like: Any) -> list[Any]:
-    """Arrays of a device in double precision: of the kind, the dtype and the place of ``like``, in which nobody wants a gradient."""
+def there(label: str, name: str, given: Sequence[Any], like: Any, other: str = "y") -> list[Any]:
+    """Arrays of a device in double precision: of the kind, the dtype and the place of ``like``, which is the ``other``, and in which nobody
+    wants a gradient."""
     found = []
     for k, a in enumerate(given):
         numbers_here(a, label, f"{name}[{k}]")
         if a.dtype != like.dtype or _arrays.kind(a) != _arrays.kind(like):
             raise TypeError(f"{label}: {name}[{k}] is {_arrays.describe(a)}, expected {_arrays.describe(like)}")
-        check_device(label, f"{name}[{k}]", a, "y", like)
+        check_device(label, f"{name}[{k}]", a, other, like)
         found.append(_arrays.double(a))
     return found
 

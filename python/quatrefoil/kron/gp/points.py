@@ -85,7 +85,7 @@ def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
             left //= max(n, 1)
             part = xp.einsum("pk,bpkr->bpr", m[begin : begin + step], part.reshape(len(x), part.shape[1], n, left))
         found.append(part.reshape(len(x), part.shape[1]))
-    return (xp.concatenate(found, -1) if found else rows.reshape(*rows.shape[:-1], -1)[..., :0]).reshape((*rows.shape[:-1], M))
+    return (xp.concatenate(found, -1) if found else x[:, :0]).reshape((*rows.shape[:-1], M))
 
 
 def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:

@@ -81,7 +81,7 @@ def gp_sample(
 
 def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel: Any) -> Any:
     """Of factors on a device."""
-    there(_PRIOR, "factors", given, given[0])
+    there(_PRIOR, "factors", given, given[0], "factors[0]")
     for k, f in enumerate(given):
         if f.ndim != 2 or f.shape[0] != f.shape[1]:
             raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
@@ -153,7 +153,7 @@ def gp_posterior_sample(
     if not _arrays.on_host(y):
         wide, points = there(_LABEL, "factors", factors, y), there(_LABEL, "cross_factors", cross, y)
         (numbers,), (s,), m = there(_LABEL, "y", [y], y), there(_LABEL, "noise", [noise_of(noise, y, _LABEL)], y), mask
-        roots, new = _roots_there(wide, points, prior_factors)
+        roots, new = _roots_there(wide, points, prior_factors, y)
         found = _posterior_samples(wide, points, numbers, s, m, roots, new, count, rng, tol, kernel)
         there_drawn: T = found if _arrays.dtype_name(y) == "float64" else afar.namespace(found).astype(found, y.dtype)
         return there_drawn
@@ -187,7 +187,7 @@ def _posterior_samples(
     return found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
 
 
-def _roots_there(wide: Sequence[Any], points: Sequence[Any], prior_factors: Any) -> tuple[list[Any], list[Any]]:
+def _roots_there(wide: Sequence[Any], points: Sequence[Any], prior_factors: Any, like: Any) -> tuple[list[Any], list[Any]]:
     """What ``_cell_roots`` and ``_joint_roots`` find, on a device."""
     if prior_factors is None:
         roots = [afar.root(f) for f in wide]
@@ -196,7 +196,7 @@ def _roots_there(wide: Sequence[Any], points: Sequence[Any], prior_factors: Any)
     expected = [(p.shape[0], p.shape[0]) for p in points]
     if [tuple(p.shape) for p in given] != expected:
         raise ValueError(f"{_LABEL}: prior_factors have shapes {[tuple(p.shape) for p in given]}, expected {expected}")
-    own, xp = there(_LABEL, "prior_factors", given, given[0]), afar.namespace(wide[0])
+    own, xp = there(_LABEL, "prior_factors", given, like), afar.namespace(wide[0])
     both = []
     for f, c, p in zip(wide, points, own):
         both.append(afar.root(xp.concat([xp.concat([f, c.T], axis=1), xp.concat([c, p], axis=1)], axis=0)))
