@@ -39,7 +39,7 @@ def methods():
         return x
 
     def set_item(x, index, value):
-        return x.copy_(value) if index is Ellipsis else aten.index_put_(x, [index], value)
+        return aten.copy_(x, value) if index is Ellipsis else aten.index_put_(x, [index], value)
 
     by_operators = {
         torch.Tensor.__getitem__: item,

@@ -317,6 +317,14 @@ def _update(rng, t):
     return [out, state]
 
 
+def _state_update(rng, t):
+    state = t(_normal(rng, 4, 2, 3, 5))
+    (rows,) = t([np.array([2, -1, 0])])
+    arrays = t([_normal(rng, *s) for s in ((3, 2, 3), (3, 2, 3), (2, 3, 5), (3, 2, 5), (3, 2, 5), (2, 3), (3, 2, 3), (2, 3))])
+    out = qf.ssm.selective_state_update(state, *arrays, True, rows)
+    return [out, state]
+
+
 def _step(rng, t):
     H, N = 3, 4
     arrays = [_normal(rng, 2, H), _normal(rng, 2, H, N) + 0j, rng.uniform(0.1, 0.3, H), _poles(rng, H, N), _poles(rng, H, N)]
@@ -349,7 +357,7 @@ def _likelihood(rng, t):
     return [f(t(factors), t(_normal(rng, 12)), 0.5) for f in (qf.kron.gp_nll, qf.kron.gp_solve)]
 
 
-BUILT = [_kronecker, _products, _update, _step, _selective_pairs, _layer, _chebyshev, _likelihood]
+BUILT = [_kronecker, _products, _update, _state_update, _step, _selective_pairs, _layer, _chebyshev, _likelihood]
 
 
 @pytest.mark.torch
