@@ -183,6 +183,15 @@ def fused_recurrent_gated_delta_rule(
     A step of decoding is a call with T = 1 and the last call's final state. Arguments, results, errors and gradients are those of
     ``chunk_gated_delta_rule``; decays of single dimensions, gk and gv, are not among them, so g and beta follow v.
 
+    Parameters
+    ----------
+    q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
+        As in ``chunk_gated_delta_rule``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import quatrefoil as qf
     >>> rng = np.random.default_rng(0)
