@@ -1,10 +1,15 @@
-"""ARMA models whose innovations are skewed: polynomials of the residuals know more than their squares do.
+"""ARMA models with skewed innovations
+===================================
+
+Polynomials of the residuals know more than their squares do.
+
+::
 
     python examples/arma_asymmetric.py [SERIES] [PICTURE]
 
 Many series of an ARMA(1, 1) process with gamma innovations are simulated, and every series is estimated twice: by conditional sums of
 squares (CSS), where the residuals e and their derivatives J fulfil J' e = 0, and by the polynomial maximisation method of order 2 (PMM2),
-where they fulfil J' psi(e) = 0 with
+where they fulfil J' psi(e) = 0 with ::
 
     psi(e) = e - m3 / (m4 - m2^2) (e^2 - m2)
 

@@ -139,6 +139,7 @@ def test_which_functions_take_which_settings():
         "optimal_samples",
         "coulomb_sog",
         "potential",
+        "install",
     }
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's
