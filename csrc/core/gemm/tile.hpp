@@ -112,8 +112,8 @@ QF_HD void for_columns(int64_t cols, F&& f) {
     for_few_columns<T, W / 2, rest>(j, cols - j, f);
 }
 
-// c (m x cols) = a (m x n) b (n x cols), all row by row with strides of their own; added to c if `add`, which wants columns that fill vectors,
-// for the last one overlaps.
+// c (m x cols) = a (m x n) b (n x cols), all row by row with strides of their own; added to c if `add`, which wants columns that fill
+// vectors, for the last one overlaps.
 template <class T>
 void multiply(int64_t m, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t cols, T* c, int64_t c_stride,
               bool add = false) {
