@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: demo test bench lint sanitize clean
+.PHONY: demo test bench docs lint sanitize clean
 
 .venv:
 	python3 -m venv .venv
@@ -15,6 +15,10 @@ test: .venv
 bench: .venv
 	$(PYTHON) -m pip install -q '.[bench]'
 	$(PYTHON) -m quatrefoil bench
+
+docs: .venv
+	$(PYTHON) -m pip install -q '.[docs]'
+	$(PYTHON) -m sphinx -W docs build/site
 
 lint: .venv
 	$(PYTHON) -m pip install -q ruff mypy clang-format

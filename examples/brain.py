@@ -1,4 +1,9 @@
-"""How deep does a cooling cap reach? The temperature in one half of a brain whose surface is held at 33 °C, on a slice through it.
+"""A cap that cools a brain
+========================
+
+How deep does a cooling cap reach? The temperature in one half of a brain whose surface is held at 33 °C, on a slice through it.
+
+::
 
     python examples/brain.py [points a side [walks [picture.png [mesh.ply]]]]
 

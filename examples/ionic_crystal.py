@@ -1,4 +1,9 @@
-"""The Madelung constant of rock salt: the potential at the ions of a finite block whose outer shells carry less charge.
+"""Madelung's constant from a block of ions
+========================================
+
+The Madelung constant of rock salt: the potential at the ions of a finite block whose outer shells carry less charge.
+
+::
 
     python examples/ionic_crystal.py [half a side [picture.png]]
 

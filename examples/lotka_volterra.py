@@ -1,4 +1,9 @@
-"""Predators and prey forecast from their delays: the window matrix is a Hankel operator, never built.
+"""Predators and prey, forecast from their delays
+==============================================
+
+Predators and prey forecast from their delays: the window matrix is a Hankel operator, never built.
+
+::
 
     python examples/lotka_volterra.py
 

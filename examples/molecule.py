@@ -1,4 +1,9 @@
-"""The electrostatic potential of a molecule, on a slice through it: of any PQR file, or of an alpha helix of alanines that is made here.
+"""The potential of a molecule
+===========================
+
+The electrostatic potential of a molecule, on a slice through it: of any PQR file, or of an alpha helix of alanines that is made here.
+
+::
 
     python examples/molecule.py [molecule.pqr | number of alanines [picture.png]]
 

@@ -1,4 +1,9 @@
-"""Three scales in one solution: u'' = f with u = sin x + sin(20 x)/10 + sin(100 x)/20, by Gaussian processes that learn the frequencies.
+"""Three scales in one solution
+============================
+
+Three scales in one solution: u'' = f with u = sin x + sin(20 x)/10 + sin(100 x)/20, by Gaussian processes that learn the frequencies.
+
+::
 
     python examples/multiscale.py [N] [steps]
 

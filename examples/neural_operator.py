@@ -1,4 +1,9 @@
-"""A neural operator learns to solve -Δu = f on stars from ten random walks a point and epoch; it never sees a solution.
+"""A neural operator that learns from random walks
+===============================================
+
+A neural operator learns to solve -Δu = f on stars from ten random walks a point and epoch; it never sees a solution.
+
+::
 
     python examples/neural_operator.py [epochs [instances [picture.png]]]
 

@@ -1,4 +1,9 @@
-"""How a disease goes on, from ten measurements of each patient: a network of polynomials that are orthonormal to the data themselves.
+"""Polynomials that are orthonormal to patients
+============================================
+
+How a disease goes on, from ten measurements of each patient: a network of polynomials that are orthonormal to the data themselves.
+
+::
 
     python examples/polynomial_chaos.py [SEEDS] [PICTURE]
 

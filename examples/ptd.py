@@ -1,4 +1,9 @@
-"""How far two diagonal stand-ins are from HiPPO-LegS, frequency by frequency: the plain one and the perturbed-then-diagonalised one.
+"""Two diagonal stand-ins for HiPPO-LegS
+=====================================
+
+How far two diagonal stand-ins are from HiPPO-LegS, frequency by frequency: the plain one and the perturbed-then-diagonalised one.
+
+::
 
     python examples/ptd.py [N] [picture.png]
 

@@ -1,4 +1,9 @@
-"""A photograph with holes, restored by a Gaussian process whose hyperparameters are fitted, with its standard deviation beside it.
+"""A photograph with holes
+=======================
+
+A photograph with holes, restored by a Gaussian process whose hyperparameters are fitted, with its standard deviation beside it.
+
+::
 
     python examples/restore_photograph.py [SIZE] [picture.png]
 

@@ -1,4 +1,9 @@
-"""Sea-surface temperatures of the tropical Pacific with gaps, filled by a Gaussian process on the grid of years and seasons.
+"""Gaps in a climate series
+========================
+
+Sea-surface temperatures of the tropical Pacific with gaps, filled by a Gaussian process on the grid of years and seasons.
+
+::
 
     python examples/sea_temperature.py [picture.png]
 

@@ -1,4 +1,9 @@
-"""A seasonal signal continued by a Gaussian process whose spectrum three agents find together, without showing each other their data.
+"""A spectrum that three agents find together
+==========================================
+
+A seasonal signal continued by a Gaussian process whose spectrum three agents find together, without showing each other their data.
+
+::
 
     python examples/slim_kl.py
 

@@ -1,4 +1,9 @@
-"""An S4D layer learns to forecast an electrocardiogram, then runs sample by sample as it would at a bedside.
+"""An S4D layer forecasts an electrocardiogram
+===========================================
+
+An S4D layer learns to forecast an electrocardiogram, then runs sample by sample as it would at a bedside.
+
+::
 
     python examples/train_s4d.py [steps]
 

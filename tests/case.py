@@ -24,6 +24,8 @@ class Case:
     make: Callable[[np.random.Generator], tuple[list[Any], dict[str, Any]]]  # -> positional arguments (None where absent), keywords
     # what moved arguments go through, where not all numbers are valid: positional arguments -> positional arguments
     valid: Callable[[list[Any]], list[Any]] | None = None
+    # what arguments of other sizes go through, where some of their numbers are places in others: positional arguments -> the same
+    fitted: Callable[[list[Any]], list[Any]] | None = None
     longest: int | None = None  # size that random calls may give a letter, where more would leave no digits or take too long
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import random
 import subprocess
 import sys
 import zlib
@@ -12,12 +13,15 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from devices import fake_cuda, strict_for_cupy  # noqa: F401
+from devices import cupy, fake_cuda, strict_for_cupy, tensors_afar  # noqa: F401
 from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
 
 if emulator.ASKED:
     _backends._MODULES["emulator"] = emulator
+
+
+SHARE, OF_A_PLAIN_RUN = "QUATREFOIL_TEST_SHARE", 3
 
 
 def available_backends():
@@ -26,7 +30,7 @@ def available_backends():
 
 def pytest_collection_modifyitems(config, items):
     """QUATREFOIL_TEST_SHARE=2/5: the second fifth of every test's cases, for whoever has no time for all of them."""
-    if not (wanted := os.environ.get("QUATREFOIL_TEST_SHARE")):
+    if not (wanted := os.environ.get(SHARE)):
         return
     part, parts = map(int, wanted.split("/"))
     kept, dropped = [], []
@@ -38,6 +42,14 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torch: needs PyTorch; -m torch runs all of these")
+    plain = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
+    if plain and config.option.markexpr == "not slow and not gpu" and "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ.setdefault(SHARE, f"{random.randint(1, OF_A_PLAIN_RUN)}/{OF_A_PLAIN_RUN}")  # which workers inherit
+
+
+def pytest_terminal_summary(terminalreporter):
+    if SHARE in os.environ:
+        terminalreporter.write_line(f"share of every test's cases: {os.environ[SHARE]}; {SHARE}=1/1 takes all")
 
 
 @pytest.fixture(params=available_backends())

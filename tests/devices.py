@@ -6,6 +6,8 @@ import types
 import numpy as np
 import pytest
 
+import quatrefoil as qf
+import stand_in
 from namespaces import forget_plans, mapped
 from quatrefoil import _array_tools, _arrays, _backends, _bind
 from quatrefoil.wos.walk import _array_paths
@@ -29,12 +31,15 @@ def methods():
             if isinstance(i, int):
                 x = torch.select(x, axis, i)
                 continue
+            if isinstance(i, torch.Tensor):
+                x, axis = torch.index_select(x, axis, i), axis + 1
+                continue
             x = torch.unsqueeze(x, axis) if i is None else aten.slice.Tensor(x, axis, i.start, i.stop, i.step or 1)
             axis += 1
         return x
 
     def set_item(x, index, value):
-        return x.copy_(value) if index is Ellipsis else aten.index_put_(x, [index], value)
+        return aten.copy_(x, value) if index is Ellipsis else aten.index_put_(x, [index], value)
 
     by_operators = {
         torch.Tensor.__getitem__: item,
@@ -106,4 +111,57 @@ def strict_for_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", library)
     monkeypatch.setattr(_backends.array, "namespace", lambda kind: {"numpy": np, "cupy": strict}[kind])
     yield (lambda x: mapped(np.ndarray, lambda a: strict.asarray(a.copy(), device=device), x)), lambda x: mapped(Array, back, x)
+    forget_plans()
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The stand-in for CuPy of stand_in.py, on a device that is not the current one."""
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    namespaces = {"numpy": np, "cupy": stand_in.Namespace(np)}
+    monkeypatch.setattr(_backends.array, "namespace", lambda kind: namespaces[kind])
+    is_any = lambda xp, flags: bool(getattr(flags, "_a", flags).any())  # noqa: E731
+    monkeypatch.setattr(_array_tools, "is_any", is_any)  # what compositions of walks wait for
+    forget_plans()
+
+    def there(x):
+        return mapped(np.ndarray, lambda a: stand_in.ndarray(a.copy(), 1), x)
+
+    there.back = lambda x: mapped(stand_in.ndarray, stand_in.ndarray.get, x)
+    yield there
+    forget_plans()
+
+
+@pytest.fixture
+def tensors_afar(monkeypatch):
+    """Tensors of the host that are taken for some on a device: backend "array" computes, and to ask for their numbers is an error. What
+    makes them of NumPy arrays, and ``back``."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("array_api_compat")
+    kernel, is_any = _backends.kernel, _array_tools.is_any
+
+    def found(op, backend, device="cpu", arrays=()):
+        return kernel(op, backend or "array", "cuda:0")
+
+    def read_back(*args, **kwargs):
+        raise AssertionError("a tensor was read back")
+
+    def asked(xp, flags):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "__bool__", of_bool)
+            return is_any(xp, flags)
+
+    def there(x):
+        return mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x)
+
+    of_bool, to_numpy = torch.Tensor.__bool__, torch.Tensor.numpy
+    there.back = lambda x: mapped(torch.Tensor, lambda t: to_numpy(t.detach().resolve_conj().resolve_neg()), x)
+    monkeypatch.setattr(_arrays, "on_host", lambda x: isinstance(x, np.ndarray))
+    monkeypatch.setattr(_backends, "kernel", found)
+    monkeypatch.setattr(_array_tools, "is_any", asked)
+    for name in ("__bool__", "__float__", "__int__", "item", "tolist", "numpy", "__array__", "cpu"):
+        monkeypatch.setattr(torch.Tensor, name, read_back)
+    forget_plans()
+    with qf.use_backend("array"):
+        yield there
     forget_plans()

@@ -81,6 +81,7 @@ def draw(rng, cases):
             if np.prod([max(n, 1) for n in sizes.values()], dtype=float) <= MOST:
                 changed = letters.resized(sizes, rng)
                 letters.sizes, (arguments, keywords) = sizes, (changed[0], keywords | changed[1])
+                arguments = case.fitted(arguments) if case.fitted else arguments
                 break
     except ValueError:  # no letters: the case as it is
         pass

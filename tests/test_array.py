@@ -126,13 +126,11 @@ def test_a_missing_package_is_named(monkeypatch):
 @pytest.mark.torch
 def test_what_stands_around_ops_stays_on_the_device(fake_cuda):
     """Boundaries are made on the host, and brought to the points."""
-    torch = sys.modules["torch"]
-    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     mesh = qf.wos.TriangleMesh(np.eye(4, 3), np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]]))
     q, C = fake_cuda([np.zeros((5, 2), np.float32), np.zeros((4, 3, 5))])
     with pytest.raises(TypeError, match="boundary was built from a numpy array but q is a torch array"):
         qf.wos.contains(mesh, fake_cuda(np.zeros((5, 3))))
-    for boundary in (qf.wos.Polygon(corners), qf.wos.Ball([0.0, 0.0], 1.0), qf.wos.Box([0.0, 0.0], [1.0, 2.0])):
+    for boundary in (qf.wos.Star(0.1, 0.05), qf.wos.Ball([0.0, 0.0], 1.0), qf.wos.Box([0.0, 0.0], [1.0, 2.0])):
         assert where(qf.wos.contains(boundary, q)) == [("cuda:0", "bool", (5,))]
         assert where(qf.wos.signed_distance(boundary, q)) == [("cuda:0", "float32", (5,))]
         assert where(qf.wos.closest_point(boundary, q)[:2]) == [("cuda:0", "float32", (5,)), ("cuda:0", "float32", (5, 2))]
@@ -317,6 +315,14 @@ def _update(rng, t):
     return [out, state]
 
 
+def _state_update(rng, t):
+    state = t(_normal(rng, 4, 2, 3, 5))
+    (rows,) = t([np.array([2, -1, 0])])
+    arrays = t([_normal(rng, *s) for s in ((3, 2, 3), (3, 2, 3), (2, 3, 5), (3, 2, 5), (3, 2, 5), (2, 3), (3, 2, 3), (2, 3))])
+    out = qf.ssm.selective_state_update(state, *arrays, True, rows)
+    return [out, state]
+
+
 def _step(rng, t):
     H, N = 3, 4
     arrays = [_normal(rng, 2, H), _normal(rng, 2, H, N) + 0j, rng.uniform(0.1, 0.3, H), _poles(rng, H, N), _poles(rng, H, N)]
@@ -349,7 +355,7 @@ def _likelihood(rng, t):
     return [f(t(factors), t(_normal(rng, 12)), 0.5) for f in (qf.kron.gp_nll, qf.kron.gp_solve)]
 
 
-BUILT = [_kronecker, _products, _update, _step, _selective_pairs, _layer, _chebyshev, _likelihood]
+BUILT = [_kronecker, _products, _update, _state_update, _step, _selective_pairs, _layer, _chebyshev, _likelihood]
 
 
 @pytest.mark.torch

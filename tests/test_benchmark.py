@@ -1,6 +1,7 @@
 """The drivers of ``quatrefoil bench``, on one thread and on a device."""
 
 import dataclasses
+import datetime
 import json
 
 import numpy as np
@@ -38,6 +39,30 @@ def test_wrong_values_are_not_timed():
     ours = Problem(ours.family, ours.name, ours.size, fails, {}, ours.truth, ours.tolerance, {})
     with pytest.raises(MemoryError):
         _run.run(ours)
+
+
+def test_one_folder_of_a_family_may_be_asked_for(capsys):
+    assert list(_run.modules(["ssm.scan"])) == ["quatrefoil.ssm.scan._bench"]
+    assert set(_run.modules(["ssm"])) > {"quatrefoil.ssm.scan._bench", "quatrefoil.ssm.s4d._bench"}
+    for asked, words in (("ssm.init", "no benchmarks of 'init'"), ("foo", "unknown family 'foo'"), ("foo.scan", "unknown family 'foo'")):
+        with pytest.raises(SystemExit):
+            cli.main(["bench", asked])
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "ssm.scan", "--device", "cuda"])
+    assert "takes whole families" in capsys.readouterr().err
+
+
+def test_rows_are_written_with_where_and_when(monkeypatch, tmp_path):
+    monkeypatch.setattr(_run, "_BUDGET", 0.0)
+    monkeypatch.setattr(_run, "problems", lambda _: [problem()])
+    assert _run.main(["kron"], peers=True, json_file=tmp_path / "rows.json", plot_file=None) == 0
+    made = json.loads((tmp_path / "rows.json").read_text())
+    assert made["asked"] == ["kron"]
+    assert [row["problem"] for row in made["rows"]] == ["numbers"]
+    assert made["machine"]["processor"]
+    assert datetime.date.fromisoformat(made["machine"]["date"]) >= datetime.date(2026, 1, 1)
+    assert made["config"]["backend"] == qf.config()["backend"]
 
 
 # ---------------------------------------------------------------- on a device, which the host stands in for

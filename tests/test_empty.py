@@ -74,13 +74,14 @@ class Call:
         def cut(x, words):
             for axis, word in enumerate(words):
                 if WORD.fullmatch(word)[2] in letters or (word.endswith("_x") and any(n.startswith(word[:-1]) for n in letters)):
-                    size = 1 if WORD.fullmatch(word)[2] in shorter and "-" not in word else 0
+                    size = 1 if "+1" in word or (WORD.fullmatch(word)[2] in shorter and "-" not in word) else 0
                     x = x[(slice(None),) * axis + (slice(size),)]
             return x
 
         shorter = {WORD.fullmatch(w)[2] for _, words in self.axes() for w in words if "-1" in w}
         cuts = iter([cut(x, words) for x, words in self.axes()])
-        return [None if x is None else [next(cuts) for _ in x] if a.many else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
+        found = [None if x is None else [next(cuts) for _ in x] if a.many else next(cuts) for a, x in zip(self.op.inputs, self.inputs)]
+        return [*self.case.fitted(found[: self.count]), *found[self.count :]] if self.case.fitted else found
 
 
 def smallest_of_each_structure():

@@ -130,6 +130,49 @@ def test_autograd(family, case, rng):
         assert np.linalg.norm(g - e) <= 2 * tolerance(op.adjoint, "float64") * size
 
 
+@pytest.fixture(params=["torch", "cupy"])
+def afar(request):
+    """What makes arrays on a device of NumPy arrays, and ``back``."""
+    if DRY:
+        yield request.getfixturevalue("tensors_afar" if request.param == "torch" else "cupy")
+        return
+    library = Torch() if request.param == "torch" else CuPy(None)
+
+    def there(x):
+        return library.there(x)
+
+    there.back = library.back
+    yield there
+
+
+def test_what_is_around_ops(afar, rng):
+    """Boundary value problems, Kronecker systems and Gaussian processes as a whole."""
+    star, box = qf.wos.Star(0.1, 0.05), qf.wos.Box([0.0, 0.0], [1.0, 1.0])
+    X, c, bells = rng.uniform(0.1, 0.6, (5, 2)), rng.standard_normal((2, 3)), (rng.standard_normal(2), rng.random((2, 2)))
+    factors = [a @ a.T + np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in (3, 4))]
+    y, cross = rng.standard_normal(12), rng.standard_normal((2, 3))
+
+    def solved(t, boundary, **options):
+        given = {"dirichlet": qf.wos.Polynomial(t(c)), "source": qf.wos.Gaussians(*t(bells), 0.5), "gradient": True, "walks": 64, "rng": 1}
+        r = qf.wos.solve(boundary, t(X), **given, **options)
+        return [r.value, r.grad, r.stderr, r.grad_stderr, r.n_walks, r.mean_steps]
+
+    def systems(t):
+        K = qf.kron.KroneckerOperator(t(factors))
+        found = [K.solve(t(y)), K.solve(t(y), 0.5), K.apply(lambda lam: lam / (lam + 1), t(y)), K @ t(y)]
+        return [*found, *qf.kron.gp_posterior(t(factors), t([cross, factors[1]]), t(y), 0.3, prior_diag=100.0)]
+
+    for got, expected in zip(systems(afar), systems(lambda x: x), strict=True):
+        np.testing.assert_allclose(afar.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    assert afar.back(qf.kron.gp_sample(afar(factors), size=2, rng=0)).shape == (2, 12)  # eigenvectors have no sign
+    for boundary, options in ((star, {}), (box, {"screening": 2.0})):
+        got, expected = [afar.back(x) for x in solved(afar, boundary, **options)], solved(lambda x: x, boundary, **options)
+        for k in range(2):  # the same walks, but for roundings and for how large the host takes their balls
+            assert (np.abs(got[k] - expected[k]) <= 6 * (got[k + 2] + expected[k + 2]) + 1e-3).all()
+        np.testing.assert_array_equal(got[4], expected[4])
+        assert (got[5] > 0).all()
+
+
 def test_devices(library, rng):
     """On every device of the machine, whichever is the current one; a mix is an error."""
     b = rng.standard_normal((3, 70))

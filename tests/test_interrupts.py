@@ -18,7 +18,8 @@ import quatrefoil as qf
 
 # What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
 SHORT = {
-    "ssm": "PTD causal_conv1d_update discretize dplr_legs hippo_legs init ptd_init s4d_init s4d_step transfer_function",
+    "ssm": "Installation PTD causal_conv1d_update causal_conv1d_varlen_states causal_conv1d_varlen_states_vjp discretize dplr_legs "
+    "hippo_legs init install mamba_inner_fn ptd_init s4d_init s4d_step selective_state_step selective_state_step_vjp selective_state_update transfer_function",
     "kron": "Advection AllenCahn GPHM GridGP Poisson "  # between evaluations of a likelihood
     "sum_logdet sum_logdet_vjp sum_solve sum_solve_vjp sylvester_solve sylvester_solve_vjp",
     "cheb": "Potential SumOfGaussians TuckerTensor chebpts coulomb_sog optimal_samples orthopoly tucker",
@@ -51,6 +52,10 @@ def ssm():
     steps = np.broadcast_to(floats(1, 1), (n, 4))
     yield "linear_scan", lambda: qf.ssm.linear_scan(steps, steps, axis=0), (0.2,)
     yield "linear_scan_vjp", lambda: qf.ssm.linear_scan_vjp(floats(), rows, None, rows), (0.3, 0.8)
+
+    filter = np.concatenate([floats(1) * 2, np.zeros(32, np.float32)])
+    yield "arma_filter", lambda: qf.ssm.arma_filter(filter, filter, rows), (0.3,)
+    yield "arma_filter_vjp", lambda: qf.ssm.arma_filter_vjp(filter, filter, rows[:, :n], rows[:, :n]), (0.3,)
 
     z, w = complexes(1, 50_000), -np.arange(1, 50_001).astype(np.complex64)[None]
     yield "cauchy_mult", lambda: qf.ssm.cauchy_mult(z, z[0], w), (0.3,)
@@ -105,6 +110,13 @@ def ssm():
         q = np.random.default_rng(0).standard_normal((1, 20_000 if D > 16 else 1000, 1, D)).astype(np.float32)
         yield "gka", functools.partial(qf.ssm.gka, q, q, q, **options), (0.5,)
         yield "gka_vjp", functools.partial(gka_vjp, q, options), (0.3, 0.8)
+    q = np.random.default_rng(0).standard_normal((1, 30_000, 2, 512)).astype(np.float32) / 23  # rows of length 1 or so
+    for name in ("chunk_gated_delta_rule", "chunk_delta_rule", "chunk_simple_gla"):
+        yield name, functools.partial(getattr(qf.ssm, name), q, q, q), (0.3,)
+    for name in ("fused_recurrent_gated_delta_rule", "fused_recurrent_delta_rule", "fused_recurrent_simple_gla"):
+        yield name, functools.partial(getattr(qf.ssm, name), q, q, q), (0.3,)
+    yield "chunk_gated_delta_rule_vjp", lambda: qf.ssm.chunk_gated_delta_rule_vjp(q, q, q, q), (0.3, 0.8)
+    yield "chunk_simple_gla_vjp", lambda: qf.ssm.chunk_simple_gla_vjp(q, q, q, q), (0.3,)
 
 
 def gka_vjp(q, options):

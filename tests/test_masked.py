@@ -110,6 +110,9 @@ OTHERS = {
     "transfer_function": lambda: qf.ssm.transfer_function(masked(Z), Z, Z, Z),
     "transfer_function P": lambda: qf.ssm.transfer_function(Z, Z, Z, Z, P=masked(Z)),
     "causal_conv1d_update": lambda: qf.ssm.causal_conv1d_update(np.ones((1, 2)), masked(np.ones((1, 2, 3))), np.ones((2, 3))),
+    "selective_state_update": lambda: qf.ssm.selective_state_update(
+        masked(np.ones((1, 2, 3))), *[np.ones((1, 2))] * 2, -np.ones((2, 3)), *[np.ones((1, 3))] * 2
+    ),
     "s4d_step": lambda: qf.ssm.s4d_step(y[:3], masked(Z[:, None]), y[:3], -Z[:, None], Z[:, None]),
     "vals2coeffs": lambda: cheb.vals2coeffs(masked(CORE)),
     "tucker": lambda: cheb.tucker(masked(CORE), tol=0.1),

@@ -139,11 +139,13 @@ def test_which_functions_take_which_settings():
         "optimal_samples",
         "coulomb_sog",
         "potential",
+        "install",
     }
     assert {n.split(".")[1] for n, found in takes.items() if not {"backend", "num_threads"} <= found} == without_kernel
     # a tuple, a Result, a number; drawn, not computed into memory of the caller's
     several = {
         "ssm.s4d_step",
+        "ssm.selective_state_step",
         "wos.solve",
         "wos.closest_point",
         "cheb.tucker_derivatives",
@@ -153,9 +155,10 @@ def test_which_functions_take_which_settings():
         "kron.gp_sample",
         "kron.gp_posterior_sample",
     }
+    others = {"ssm.causal_conv1d_update", "ssm.selective_state_update", "ssm.mamba_inner_fn"}
     for name, found in takes.items():
         if name.split(".")[1] not in without_kernel and name not in several:
-            assert ("out" in found) == (not name.endswith("_vjp") and name != "ssm.causal_conv1d_update"), name
+            assert ("out" in found) == (not name.endswith("_vjp") and name not in others), name
     assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
 
 

@@ -174,6 +174,8 @@ def integer_array(value: Any, label: str, name: str) -> Any:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
         raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64")
+    if _arrays.dtype_name(value) == "int64":
+        return value
     return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
 
 
@@ -194,22 +196,39 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     return tensor
 
 
+def real_array(value: Any, label: str, name: str) -> None:
+    """TypeError for what is no real array of the host or a device."""
+    if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
+        array(value, label, name)
+    elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
+
+
+def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> Any:
+    """As ``numbers_of``; a real array on a device as it is, for nobody looks at its numbers there."""
+    if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
+        return numbers_of(value, label, name, graded=graded)
+    real_array(value, label, name)
+    if getattr(value, "requires_grad", False) and not graded:
+        _refuse_gradient(label, name)
+    return value
+
+
+def numbers_from(value: Any, label: str, name: str) -> np.ndarray:
+    """As ``numbers_of``; those of an array on a device are read back."""
+    return _arrays.to_host(numbers_here(value, label, name))
+
+
 def array_anywhere(value: Any, label: str, name: str) -> str:
     """The kind of a real array, on the host or a device, in which nobody asks for a gradient."""
-    kind = _arrays.kind(value)
-    if kind is None or _arrays.device(value) in ("cpu", "meta"):
-        numbers_of(value, label, name)  # which says what is wrong with it
-        return str(kind)
-    dtype = _arrays.dtype_name(value)
-    if dtype not in _arrays.REAL:
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
-    if getattr(value, "requires_grad", False):
-        _refuse_gradient(label, name)
-    return kind
+    numbers_here(value, label, name)
+    return str(_arrays.kind(value))
 
 
 def finite(values: np.ndarray, label: str, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity."""
+    """ValueError with the index of the first NaN or infinity; an array on a device is not looked at."""
+    if not isinstance(values, np.ndarray):
+        return
     bad = ~np.isfinite(values)
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,8 +28,8 @@ def wide(dtype: str) -> str:
 
 
 def namespace_of(kind: str) -> Any:
-    """The library whose functions take arrays of that kind: numpy, torch, cupy."""
-    return np if kind == "numpy" else sys.modules[kind]
+    """The library whose functions take arrays of that kind, or at that place: numpy, torch, cupy."""
+    return np if kind == "numpy" else sys.modules[kind.partition("@")[0]]
 
 
 def namespace(array: Any) -> Any:
@@ -36,18 +37,48 @@ def namespace(array: Any) -> Any:
     return namespace_of(str(kind(array)))
 
 
+def on_host(array: Any) -> bool:
+    """Whether the numbers of an array are in the host's memory, or nowhere."""
+    return array.__class__ is _ndarray or device(array) in ("cpu", "meta")
+
+
+def place(array: Any) -> str:
+    """An array's kind and, where it is not on the host, behind an @ its device: "numpy", "torch", "torch@cuda:0", "cupy@cuda:1"."""
+    if array.__class__ is _ndarray:
+        return "numpy"
+    return str(kind(array)) if on_host(array) else f"{kind(array)}@{device(array)}"
+
+
 def of_kind(kind: str, array: np.ndarray) -> Any:
-    """The numbers of a NumPy array as an array of that kind, in the same memory where that is the host's."""
+    """The numbers of a NumPy array as an array of that kind, or at that place; in the same memory where that is the host's."""
     if kind == "numpy":
         return array
+    kind, _, where = kind.partition("@")
     library = namespace_of(kind)
-    return library.from_numpy(array) if kind == "torch" else library.asarray(array)
+    if kind == "torch":
+        made = library.from_numpy(array)
+        return made.to(where) if where else made
+    with library.cuda.Device(int(where.rpartition(":")[2])) if where else contextlib.nullcontext():
+        return library.asarray(array)
 
 
 def beside(like: Any, array: np.ndarray) -> Any:
     """The numbers of a NumPy array as an array of the kind of ``like``, where that lies; on the host in the same memory."""
-    made = of_kind(str(kind(like)), array)
-    return made.to(like.device) if kind(like) == "torch" else made
+    return of_kind(place(like), array).to(like.device) if is_meta(like) else of_kind(place(like), array)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """The numbers of any array as a NumPy array, without its gradient: of one on the host in the same memory, of another when the device
+    has come so far."""
+    if isinstance(array, _ndarray):
+        return array
+    if kind(array) != "torch":
+        found: np.ndarray = namespace(array).asnumpy(array)
+        return found
+    plain = array.detach().cpu()
+    plain = plain.resolve_conj().resolve_neg() if plain.is_neg() or plain.is_conj() else plain
+    tensor: np.ndarray = plain.numpy()
+    return tensor
 
 
 empty = np.empty  # where every NumPy result comes from: the tests put NaN into it
@@ -116,6 +147,11 @@ def dtype_name(array: Any) -> str:
 
 def is_half(array: Any) -> bool:
     return array is not None and str(getattr(array, "dtype", "")).removeprefix("torch.") in HALF
+
+
+def double(array: Any) -> Any:
+    """float64 from float32; in the same memory where it is that."""
+    return array.double() if kind(array) == "torch" else array.astype(np.float64, copy=False)
 
 
 def widen(array: Any) -> Any:

@@ -205,7 +205,7 @@ def _composed_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any],
 
 def _cupy_plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[_bind.Layout]) -> Plan:
     first = next(i for i, a in enumerate(arrays) if a is not None)
-    name, kernel = _backends.kernel(op, backend, _arrays.device(arrays[first]))
+    name, kernel = _backends.kernel(op, backend, _arrays.device(arrays[first]), arrays)
     compute = (_composed_plan if name == "array" else _device_plan)(op, options, kernel, "cupy", results)
 
     def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:

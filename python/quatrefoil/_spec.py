@@ -94,6 +94,9 @@ class Op:
     # the adjoint of the adjoint, made of other ops, for torch: (arrays of the adjoint, gradients of its results or None for 0, options,
     # backend, num_threads) -> gradients of those arrays, None for 0
     second: Callable[..., list[Any]] | None = None
+    # of one shape per argument, a list of them for a sequence: whether a GPU's kernel leaves such arrays to the composition of the
+    # library's own functions, where nobody names a backend
+    declines: Callable[[Sequence[Any]], bool] | None = None
     title: str | None = None  # what errors call it where that is not its name: one of the ops behind a function
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -129,7 +132,7 @@ class Op:
                 self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
                 self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
-                title=self.title and f"{self.title}_vjp",
+                declines=self.declines, title=self.title and f"{self.title}_vjp",
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)

@@ -3,9 +3,10 @@
 Arrays
 ------
 NumPy arrays or PyTorch tensors on the CPU, and the same kind comes back. All arrays of a call are of one kind: a mix is a TypeError
-that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what two of
-upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
-``causal_conv1d_update``). CUDA tensors and CuPy arrays are computed on their device, by the array library's own functions: see *backend*;
+that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what three
+of upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
+``causal_conv1d_update``, ``state`` of ``selective_state_update``). CUDA tensors and CuPy arrays are computed on their device, by the array
+library's own functions: see *backend*;
 a mix of devices is a TypeError. Calls on meta tensors alone give meta tensors, where no numbers are needed to know a shape. Objects
 (operators, boundaries, results, layers) may be shared by threads.
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, call_of, flat, graded, made, op_of, vjp_of
+from case import Case, all_cases, build, call_of, complex_normal, exact, flat, graded, made, op_of, tolerance, vjp_of
+from checks import check_value
 from emu import backend as emulator
 from emu import build as emu_build
 from namespaces import forget_plans
 from quatrefoil import _arrays, _backends
+from ssm.scan import oracle
 
 pytestmark = pytest.mark.skipif(not emulator.ASKED, reason=str(emulator.reason()))
 
@@ -52,6 +54,39 @@ def test_any_order_gives_the_same_bits(family, case, rng):
     for other in others:
         for a, b in zip(first, other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def _slow(rng, rows, complex):
+    """Coefficients that forget slowly, one a row: near 1 in size, at any angle."""
+    size = np.exp(-rng.uniform(5e-4, 5e-3, rows))
+    return size * np.exp(1j * rng.uniform(-np.pi, np.pi, rows)) if complex else size * rng.choice([-1, 1], rows)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("complex", [False, True])
+@pytest.mark.parametrize("length", [1000, 5000])  # in one part, and in several
+def test_powers_of_a_coefficient_are_as_exact_as_its_steps(length, complex, precision, rng):
+    """Which steps side by side multiply by: were they squared as they are rounded, a^n would have n times the error, not its root."""
+    b = rng.standard_normal((24, length)) + (1j * rng.standard_normal((24, length)) if complex else 0)
+    case = Case("linear_scan", "slow", lambda rng: ([_slow(rng, 24, complex)[:, None], b], {}))
+    for reverse in (False, True):
+        arguments, _ = build("ssm", case, rng, precision)
+        with qf.use_backend("emulator"):
+            check_value("ssm", case, arguments, {"reverse": reverse}, precision)
+            adjoint = qf.ssm.linear_scan_vjp(arguments[0], arguments[1], arguments[1], reverse=reverse)[1]
+        a, b_here = exact(arguments)
+        expected = oracle.linear_scan(a.conj(), b_here, reverse=not reverse)
+        assert abs(adjoint - expected).max() <= tolerance(op_of("ssm", "linear_scan"), precision) * abs(expected).max()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_states_of_slow_modes_are_exact(precision, rng):
+    def make(rng):
+        return [rng.standard_normal((8, 1000, 2)), _slow(rng, 24, True), *(complex_normal(rng, s) for s in ((24, 2), (2, 24))), None], {}
+
+    case = Case("s5_apply", "slow", make)
+    with qf.use_backend("emulator"):
+        check_value("ssm", case, *build("ssm", case, rng, precision), precision)
 
 
 def test_an_op_has_its_adjoint():

@@ -48,7 +48,9 @@ template <int order, class T>
 __device__ __forceinline__ void contract_derivatives(const TuckerEval<T>& p, const Layout& l, const T* core, const T* functions,
                                                      int64_t to_derivative, T* results, int count) {
   const int d = p.d, row = d - 2, last = d - 1;
+  QF_ROLLED
   for (int i = 0; i < count; ++i) results[i * kThreads] = 0;
+  QF_ROLLED
   for (int64_t a = 0; a < l.lead; ++a, core += l.rows * l.last) {
     T sums[order == 1 ? 3 : 6] = {};
     contract_matrix<order>(l, core, functions, to_derivative, sums);
@@ -81,6 +83,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   T* const functions = (near ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
   const int64_t to_derivative = l.total * kThreads;
   T* const results = functions + (order + 1) * to_derivative;
+  QF_ROLLED
   for (int64_t first = int64_t(blockIdx.x) * kThreads; first < p.P; first += int64_t(gridDim.x) * kThreads) {
     const int64_t point = first + threadIdx.x;
     if (point >= p.P) break;
@@ -290,6 +293,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_chunks(const TuckerEvalAdjoint<T> q, const Layout l, const Chunks chunks, const T* sums, bool more, unsigned fresh) {
   const TuckerEval<T>& p = q.forward;
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < chunks.size; at += int64_t(gridDim.x) * kThreads) {
     int axis = -1;
     while (axis + 1 < p.d && at >= chunks.factor_at[axis + 1]) ++axis;
@@ -332,6 +336,7 @@ __global__ void __launch_bounds__(kThreads, 1) weigh(const TuckerDerivativesAdjo
   const TuckerEval<T>& p = q.value.forward;
   const int d = p.d;
   const T factor = T(2 / (p.hi[i] - p.lo[i])) * (j < 0 ? T(1) : T(2 / (p.hi[j] - p.lo[j])));
+  QF_ROLLED
   for (int64_t m = int64_t(blockIdx.x) * kThreads + threadIdx.x; m < p.P; m += int64_t(gridDim.x) * kThreads) {
     T x = j < 0 ? q.grad_gradient[m * d + i] : q.grad_hessian[(m * d + i) * d + j];
     if (j >= 0 && i != j) x += q.grad_hessian[(m * d + j) * d + i];
@@ -342,6 +347,7 @@ __global__ void __launch_bounds__(kThreads, 1) weigh(const TuckerDerivativesAdjo
 // A thread a column of a factor (n, r): (5), so many times.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) differentiate_columns(const T* U, int64_t n, int64_t r, int times, T* between, T* to) {
+  QF_ROLLED
   for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < r; c += int64_t(gridDim.x) * kThreads) {
     differentiate(U + c, n, r, (times == 2 ? between : to) + c, r);
     if (times == 2) differentiate(between + c, n, r, to + c, r);
@@ -350,6 +356,7 @@ __global__ void __launch_bounds__(kThreads, 1) differentiate_columns(const T* U,
 // Its transpose, added to the gradient of the factor.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_columns(const T* d, int64_t n, int64_t r, int times, T* between, T* to) {
+  QF_ROLLED
   for (int64_t c = int64_t(blockIdx.x) * kThreads + threadIdx.x; c < r; c += int64_t(gridDim.x) * kThreads) {
     if (times == 2) {
       for (int64_t k = 0; k < n; ++k) between[k * r + c] = 0;

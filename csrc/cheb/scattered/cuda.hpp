@@ -56,6 +56,7 @@ Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) lay_out(const TuckerEval<T> p, const Layout l, T* to) {
   const int64_t core = l.lead * l.rows * l.last, c_end = p.r[p.d - 1];
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < l.size; at += int64_t(gridDim.x) * kThreads) {
     T x(0);
     if (at < core) {
@@ -116,7 +117,7 @@ __device__ __forceinline__ void add_up(const T* table, int64_t n, int64_t column
     QF_UNROLL(32)
     for (int c = 0; c < count; ++c) sums[j][c] = 0;
   }
-  QF_UNROLL(1)
+  QF_ROLLED
   for (int64_t k = derivative > 0; k < n; ++k) {
     T weight[points];
     QF_UNROLL(4)
@@ -181,6 +182,7 @@ __device__ __forceinline__ void put_stand_in(const Layout& l, T one, T* function
 template <class T>
 __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& l, int64_t a, const T* functions, int64_t stride,
                                           int without, T start, int64_t to_derivative = 0, int i = -1, int j = -1) {
+  QF_ROLLED
   for (int k = l.leading - 1; k >= 0; --k) {
     const int64_t at = k ? a % p.r[k] : a;
     if (k) a /= p.r[k];
@@ -251,7 +253,7 @@ __device__ __forceinline__ void contract(const TuckerEval<T>& p, const Layout& l
     }
   };
   for (int j = 0; j < points; ++j) total[j] = 0;
-  QF_UNROLL(1)
+  QF_ROLLED
   for (int64_t a = 0; a < l.lead; ++a, core += l.rows * l.last) {
     T partial[points] = {};
     if constexpr (ranks > 0) {
@@ -276,6 +278,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (near) copy_near(packed, l.size, shared);
   const T* const data = near ? shared : packed;
   T* const functions = (near ? shared + l.size : workspace + blockIdx.x * each) + threadIdx.x;
+  QF_ROLLED
   for (int64_t first = blockIdx.x * stride; first < p.P; first += gridDim.x * stride) {
     T v[points][ranks ? ranks : 1] = {}, w[points][ranks ? ranks : 1] = {}, total[points], unfit[points] = {};
     for (int k = 0; k < p.d; ++k) {

@@ -87,6 +87,7 @@ QF_HD void differentiate(const T* c, int64_t n, int64_t stride, T* d, int64_t st
 template <class T>
 QF_HD void add_differentiate_adjoint(const T* d, int64_t n, int64_t stride, T* c) {
   double before = 0, at = 0;  // the sums for k - 1 and for k
+  QF_ROLLED
   for (int64_t k = 0; k < n; ++k) {
     c[k * stride] += T(2 * double(k) * at);
     const double next = before + (k ? 1.0 : 0.5) * double(d[k * stride]);

@@ -18,6 +18,7 @@ struct Rows {
 
   QF_HD std::int64_t offset(int operand, std::int64_t row) const {
     std::int64_t at = 0;
+    QF_ROLLED
     for (int i = rank - 1; i >= 0; --i) {
       at += row % shape[i] * outer[operand][i];
       row /= shape[i];

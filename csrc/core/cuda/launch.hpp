@@ -45,6 +45,7 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t share
 constexpr int kZeroThreads = 256;
 template <class T>
 __global__ void __launch_bounds__(kZeroThreads, 1) put_zeros(T* to, const int64_t n) {
+  QF_ROLLED
   for (int64_t i = int64_t(blockIdx.x) * kZeroThreads + threadIdx.x; i < n; i += int64_t(gridDim.x) * kZeroThreads) to[i] = T(0);
 }
 // Nothing where there is no array.

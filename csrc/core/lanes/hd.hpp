@@ -8,13 +8,16 @@
 #define QF_BOTH __host__ __device__ inline  // inlined where the compiler likes to
 #if defined(__CUDA_ARCH__)
 #define QF_UNROLL(n) QF_PRAGMA(unroll n)
+#define QF_ROLLED QF_PRAGMA(unroll 1)  // a loop of which a GPU has no use for copies
 #else
 #define QF_UNROLL(n)
+#define QF_ROLLED
 #endif
 #else
 #define QF_HD inline __attribute__((always_inline))
 #define QF_BOTH inline
 #define QF_UNROLL(n) QF_PRAGMA(GCC unroll n)
+#define QF_ROLLED
 #define QF_HAS_LANES
 #endif
 #define QF_PRAGMA(text) _Pragma(#text)

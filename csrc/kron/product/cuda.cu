@@ -70,7 +70,7 @@ __device__ __forceinline__ void multiply_fibers(const T* factor, int m, int n, i
     T x[kSmall];
     QF_UNROLL(16)
     for (int j = 0; j < kSmall; ++j) x[j] = j < n ? from[skewed((o * n + j) * behind + q)] : T(0);
-    QF_UNROLL(1)
+    QF_ROLLED
     for (int i = 0; i < m; ++i) {
       T sum(0);
       QF_UNROLL(4)
@@ -346,6 +346,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const Stage<T> f, const int64_t chunks, const double* parts, const bool more, double* sums, T* to) {
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < f.m * f.n; at += int64_t(gridDim.x) * kThreads) {
     double sum = more ? sums[at] : 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += parts[chunk * f.m * f.n + at];

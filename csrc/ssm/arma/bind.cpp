@@ -11,7 +11,7 @@ namespace quatrefoil::ssm::arma {
 namespace {
 
 template <class T>
-Filter<T> inputs(Arguments& given, bool return_state, int threads) {
+Filter<T> inputs(Arguments& given, int threads) {
   Filter<T> p{};
   const bool one_b = given.peek(0).rank == 1, one_a = given.peek(1).rank == 1;
   p.b = given.input("b", one_b ? "Q" : "... Q"), p.a = given.input("a", one_a ? "P" : "... P");
@@ -21,7 +21,7 @@ Filter<T> inputs(Arguments& given, bool return_state, int threads) {
   p.b_row = one_b ? 0 : p.b_taps, p.a_row = one_a ? 0 : p.a_taps;
   p.order = std::max(p.a_taps, p.b_taps) - 1;
   given.size("Z", p.order);
-  p.start = given.input_if(return_state, "zi", "... Z");
+  p.start = given.optional_input("zi", "... Z");
   p.rows = given.product("..."), p.length = given["L"], p.threads = threads;
   const std::int64_t filters = p.a_row ? p.rows : 1;
   for (std::int64_t i = 0; i < filters; ++i) given.require(p.a[i * p.a_taps] != T(0), "a[..., 0] is 0, expected a number to divide by");
@@ -31,7 +31,7 @@ Filter<T> inputs(Arguments& given, bool return_state, int threads) {
 void arma_filter(Arguments& given, bool return_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    Filter<T> p = inputs<T>(given, return_state, threads);
+    Filter<T> p = inputs<T>(given, threads);
     p.y = given.output_like("y", "x"), p.final = given.output_if(return_state, "zf", "... Z");
     given.run(kernels<T>().filter, p);
   });
@@ -41,7 +41,7 @@ void arma_filter_vjp(Arguments& given, bool return_state, int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     FilterAdjoint<T> q{};
-    q.forward = inputs<T>(given, return_state, threads);
+    q.forward = inputs<T>(given, threads);
     q.grad = given.input_like("grad_y", "x"), q.grad_final = given.input_if(return_state, "grad_zf", "... Z");
     q.db = given.gradient_of("b"), q.da = given.gradient_of("a"), q.dx = given.gradient_of("x"), q.dstart = given.gradient_of("zi");
     given.run(kernels<T>().filter_adjoint, q);

@@ -39,6 +39,7 @@ QF_HD int64_t skewed(int64_t at) { return at + at / 16; }
 // x^(n/2) + w are the next level's 2 j and 2 j + 1.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_roots(const Plan p, cplx<T>* roots) {
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < p.N; at += int64_t(gridDim.x) * kThreads) {
     if (at == 0) continue;
     double turns = 0.25;  // of w^2
@@ -123,7 +124,8 @@ __device__ __forceinline__ void pass(cplx<T>* z, int log, int s, const Roots<T>&
   __syncthreads();
 }
 
-// There and back: the passes but for the last three layers of all, between which f(at, number) makes what goes back of a spectrum's number.
+// There and back: the passes but for the last three layers of all, between which f(at, numbers) makes what goes back of eight numbers of a
+// spectrum, from `at` on.
 template <bool there, bool back, class T, class F>
 __device__ __forceinline__ void transform(cplx<T>* z, int log, const Roots<T>& roots, F f) {
   const int odd = log % kLayers;
@@ -139,8 +141,7 @@ __device__ __forceinline__ void transform(cplx<T>* z, int log, const Roots<T>& r
       for (int m = 0; m < 8; ++m) x[m] = z[skewed(8 * t + m)];
       some_layers<kLayers, false>(x, roots, log - kLayers, t);
     }
-    QF_UNROLL(8)
-    for (int m = 0; m < 8; ++m) x[m] = f(8 * t + m, x[m]);
+    f(8 * t, x);
     if (back) {
       some_layers<kLayers, true>(x, roots, log - kLayers, t);
       QF_UNROLL(8)
@@ -187,6 +188,7 @@ template <int layers, bool back, class T>
 __global__ void __launch_bounds__(kThreads, 1)
     far_pass(const Plan p, const int64_t rows, const int s, const cplx<T>* roots, cplx<T>* z, const Source<T> source, const Sink<T> sink) {
   const int log = p.log - layers, below = p.log - s - layers;
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < rows << log; at += int64_t(gridDim.x) * kThreads) {
     const int64_t row = at >> log, t = at & ((int64_t(1) << log) - 1);
     const int64_t j = t >> below, first = (j << (p.log - s)) + (t & ((int64_t(1) << below) - 1));
@@ -256,7 +258,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
     part.take(source, z, near);
     cplx<T>* const to = spectra + part.row * p.N + part.first;
-    transform<true, false>(near, p.near(), part.roots, [&](int64_t n, cplx<T> x) { return to[n] = x; });
+    transform<true, false>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
+      QF_UNROLL(8)
+      for (int m = 0; m < 8; ++m) to[n + m] = x[m];
+    });
     __syncthreads();
   }
 }
@@ -270,7 +275,10 @@ __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int6
     const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
     part.take(source, z, near);
     const cplx<T>* const c = taps + part.row % H * p.N + part.first;
-    transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T> x) { return product(x, c[n]); });
+    transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
+      QF_UNROLL(8)
+      for (int m = 0; m < 8; ++m) x[m] = product(x[m], c[n + m]);
+    });
     part.give(near, z, sink);
   }
 }
@@ -291,10 +299,13 @@ __global__ void __launch_bounds__(kThreads, 1)
       cplx<T>* const sum = sums + (share * H + channel) * p.N + part.first;
       const bool is_first = begins && item == share;
       part.take(source, z, near);
-      transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T> g) {
-        const cplx<T> lag = product(g, conjugate(u[n]));
-        sum[n] = is_first ? lag : sum[n] + lag;
-        return product(g, conjugate(c[n]));
+      transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
+        QF_UNROLL(8)
+        for (int m = 0; m < 8; ++m) {
+          const cplx<T> lag = product(x[m], conjugate(u[n + m]));
+          sum[n + m] = is_first ? lag : sum[n + m] + lag;
+          x[m] = product(x[m], conjugate(c[n + m]));
+        }
       });
       part.give(near, z, sink);
     }
@@ -308,10 +319,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   QF_SHARED(cplx<T>, near);
   for (int64_t at = blockIdx.x; at < H << p.top; at += gridDim.x) {
     const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
-    transform<false, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>) {
-      cplx<T> all{};
-      for (int64_t share = 0; share < shares; ++share) all = all + sums[(share * H + part.row) * p.N + part.first + n];
-      return all;
+    transform<false, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
+      QF_ROLLED
+      for (int64_t share = 0; share < shares; ++share) {
+        QF_UNROLL(8)
+        for (int m = 0; m < 8; ++m) x[m] = x[m] + sums[(share * H + part.row) * p.N + part.first + n + m];
+      }
     });
     part.give(near, z, sink);
   }
@@ -338,6 +351,7 @@ __global__ void __launch_bounds__(kThreads, 1) dot_rows(const FftConvAdjoint<T> 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_dots(const FftConvAdjoint<T> q, const double* dots) {
   const FftConv<T>& f = q.forward;
+  QF_ROLLED
   for (int64_t h = int64_t(blockIdx.x) * kThreads + threadIdx.x; h < f.H; h += int64_t(gridDim.x) * kThreads) {
     double sum = 0;
     for (int64_t b = 0; b < f.B; ++b) sum += dots[b * f.H + h];

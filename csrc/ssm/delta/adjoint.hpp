@@ -58,14 +58,14 @@ class HeadAdjoint {
     const int64_t last = s.chunks(at.length) - 1;
     load_state(s, at, s.p.initial, states);
     for (int64_t c = 0; c <= last; ++c) {
-      check_interrupt(chunk_ns(s, 2, 2));
+      check_interrupt(chunk_ns(s, 2, 1));
       load_chunk(at, c, false);
       write_values(chunk, at, c * kChunk, state(c), u(c), x);
       if (c < last) advance(chunk, s.p.corrects ? x : u(c), state(c), state(c + 1));
     }
     load_state(s, at, p.grad_final, dstate);
     for (int64_t c = last; c >= 0; --c) {
-      check_interrupt(chunk_ns(s, 6, 10));
+      check_interrupt(chunk_ns(s, 6, 5));
       load_chunk(at, c, true);
       back(at, c, first);
     }
@@ -221,7 +221,7 @@ void delta_rule_adjoint(const DeltaRuleAdjoint<T>& p) {
     return;
   }
   const int64_t tasks = f.sequences * f.heads, length = f.sequences ? f.B * f.length / f.sequences : 0;
-  const double ns = double(s.group) * double(s.chunks(length)) * (chunk_ns(s, 2, 2) + chunk_ns(s, 6, 10));
+  const double ns = double(s.group) * double(s.chunks(length)) * (chunk_ns(s, 2, 1) + chunk_ns(s, 6, 5));
   parallel_for(tasks, f.threads, ns, [&](int64_t begin, int64_t end) {
     const Scratch<T> room(HeadAdjoint<T>::size(s));
     HeadAdjoint<T> head(p, s, room);

@@ -9,7 +9,7 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunk = 64;  // tokens
+constexpr int64_t kChunk = 32;  // tokens: a tenth faster than 64, README
 
 // A sequence of one head: where its numbers are.
 struct Place {

@@ -194,6 +194,7 @@ __global__ void __launch_bounds__(kWarp, 1) put_norms(const int64_t heads, const
 template <class T, class A>
 __global__ void __launch_bounds__(kThreads, 1) put_M(const int64_t heads, const int D, const T* H0, const double* norms, A* M0) {
   const int64_t size = int64_t(D) * D;
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < heads * size; at += int64_t(gridDim.x) * kThreads) {
     const int64_t head = at / size;
     const int j = int(at % size / D), i = int(at % D);

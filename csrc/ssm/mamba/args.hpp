@@ -108,7 +108,7 @@ template <class T>
 struct StateStepAdjoint {
   StateStep<T> forward;  // its outputs are null
   Grid<const T> grad;
-  const T* grad_next;                                     // null: zeros
+  const T* grad_next;                                     // as the states after the step
   T *dstate, *dx, *ddt, *dA, *dB, *dC, *dD, *dz, *dbias;  // contiguous; dD, dz, dbias null where D, z and the bias are
 };
 

@@ -195,12 +195,14 @@ StateStep<T> step_inputs(Arguments& given, bool softplus, int threads, std::vect
   p.D = grid<T>(given.optional_strided("D", fixed), fixed_axes);
   p.z = grid<T>(given.optional_strided("z", each), each_axes);
   p.bias = grid<T>(given.optional_strided("dt_bias", fixed), fixed_axes);
-  p.row_of_item = given.optional_input("state_batch_indices", "B");
+  const auto rows = given.optional_input("state_batch_indices", "B");
+  const bool chosen = rows.view().present;  // of no items the pointer may be null
+  p.row_of_item = rows;
   p.items = given["B"], p.rows = given["R"], p.dims = given["P"], p.states = given["N"], p.heads = heads ? given["H"] : 1;
   p.groups = groups ? given["G"] : 1;
   given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
-  given.require(p.row_of_item || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
-  if (p.row_of_item) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();
+  given.require(chosen || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
+  if (chosen) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();
   p.softplus = softplus, p.threads = threads;
   return p;
 }
@@ -222,7 +224,7 @@ void selective_state_step_vjp(Arguments& given, bool dt_softplus, int threads) {
     StateStepAdjoint<T> q{};
     q.forward = step_inputs<T>(given, dt_softplus, threads, items);
     q.grad = grid<T>(given.strided_like("grad_out", "x"), given.peek(0).rank == 4 ? "ihd" : "id");
-    q.grad_next = given.optional_input("grad_next_state", given.peek(0).rank == 4 ? "R H P N" : "R P N");
+    q.grad_next = given.input_like("grad_next_state", "state");
     q.dstate = given.gradient_of("state"), q.dx = given.gradient_of("x"), q.ddt = given.gradient_of("dt"), q.dA = given.gradient_of("A");
     q.dB = given.gradient_of("B"), q.dC = given.gradient_of("C"), q.dD = given.gradient_of("D"), q.dz = given.gradient_of("z");
     q.dbias = given.gradient_of("dt_bias");

@@ -47,6 +47,7 @@ struct Row {
 // A block a row's tile. Reads x once (its neighbours' samples from the caches), writes out once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve(const CausalConv<T> p, const int64_t tiles) {
+  QF_ROLLED
   for (int64_t at = blockIdx.x; at < p.items * p.channels * tiles; at += gridDim.x) {
     const int64_t row_at = at / tiles, first = at % tiles * kTile;
     const Row<T> row(p, row_at);
@@ -131,6 +132,7 @@ __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdj
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_parts(const CausalConvAdjoint<T> p, const int64_t tiles, const T* parts) {
   const auto& f = p.forward;
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < f.channels * (f.taps + 1); at += int64_t(gridDim.x) * kThreads) {
     const int64_t channel = at / (f.taps + 1), j = at % (f.taps + 1);
     double sum = 0;

@@ -96,9 +96,9 @@ struct ScanTile {
 
 // (2), (3) `reads`: all of the scan, whose states end up in `states` (items, channels, states), `stride` being 0. Otherwise the state
 // before each tile, which lie `stride` apart. Reads u, delta and z once, B and C once a block, writes out once.
-template <bool reads, class T, class E>
+template <class T, class E>
 __global__ void __launch_bounds__(kThreads, 1)
-    scan_channels(const SelectiveScan<T, E> p, const ChannelTiles tiling, E* states, const int64_t stride) {
+    scan_channels(const SelectiveScan<T, E> p, const ChannelTiles tiling, const bool reads, E* states, const int64_t stride) {
   using Tile = ScanTile<T, E>;
   QF_SHARED(Tile, tiles);  // two, in turn: one is written while the other is read
   int turn = 0;
@@ -146,7 +146,7 @@ template <class T, class E>
 void selective_scan(const SelectiveScan<T, E>& p) {
   const ChannelTiles tiling(p);
   const Workspace<E> states(p.last ? 0 : p.items * p.channels * p.states);
-  launch(scan_channels<true, T, E>, p.items * tiling.blocks(), kThreads, 2 * sizeof(ScanTile<T, E>), p, tiling, p.last ? p.last : states,
+  launch(scan_channels<T, E>, p.items * tiling.blocks(), kThreads, 2 * sizeof(ScanTile<T, E>), p, tiling, true, p.last ? p.last : states,
          int64_t(0));
 }
 
@@ -295,6 +295,7 @@ __device__ __forceinline__ void put_narrow(cplx<double> x, cplx<T>& to) {
 template <class E>
 __global__ void __launch_bounds__(kThreads, 1)
     add_scans(const int64_t outer, const int64_t count, const int64_t inner, const E* parts, E* to) {
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < outer * inner; at += int64_t(gridDim.x) * kThreads) {
     auto sum = decltype(wide(E{})){};
     for (int64_t k = 0; k < count; ++k) sum = sum + wide(parts[(at / inner * count + k) * inner + at % inner]);
@@ -315,7 +316,7 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
   const auto parts = [&](const Mixing<E>& m) { return m.varies ? blocks * f.states * f.length : states; };
   const Workspace<E> kept((more_tiles + 1) * states), carry(p.dinitial ? 0 : states), dA(states), dB(parts(f.B)), dC(parts(f.C));
   const Workspace<T> dD(rows), ddelta_bias(rows);
-  launch(scan_channels<false, T, E>, blocks, kThreads, 2 * sizeof(ScanTile<T, E>), f, tiling, kept, states);
+  launch(scan_channels<T, E>, blocks, kThreads, 2 * sizeof(ScanTile<T, E>), f, tiling, false, kept, states);
   launch(scan_channels_back<T, E>, blocks, kThreads, sizeof(AdjointTile<T, E>), p, tiling,
          Running<T, E>{kept, p.dinitial ? p.dinitial : carry, dA, dB, dC, dD, ddelta_bias});
   const auto add_mixing = [&](const Mixing<E>& m, const E* from, E* to) {

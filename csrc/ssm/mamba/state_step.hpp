@@ -104,7 +104,7 @@ void step_dims(const StateStep<T>& p, int64_t item, int64_t head, int64_t begin,
   }
 }
 
-// to (rows, heads, dims, states) <- from, in the rows that no item has; zeros where there is no `from`.
+// to (rows, heads, dims, states) <- from, in the rows that no item has.
 template <class T>
 void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
   using V = Lanes<T>;
@@ -115,9 +115,8 @@ void copy_other_rows(const StateStep<T>& p, const Grid<const T>& from, T* to) {
       if (p.item_of_row[row] >= 0) continue;
       T* at = to + i * p.dims * p.states;
       for (int64_t dim = 0; dim < p.dims; ++dim, at += p.states) {
-        const T* const source = from.at ? from.at + row * from.item + head * from.head + dim * from.dim : nullptr;
-        for (int64_t n = 0; n < p.states; n += kLanes<T>)
-          store_first(at + n, source ? load_row<V>(source, from.state, n, p.states) : V{}, p.states - n);
+        const T* const source = from.at + row * from.item + head * from.head + dim * from.dim;
+        for (int64_t n = 0; n < p.states; n += kLanes<T>) store_first(at + n, load_row<V>(source, from.state, n, p.states), p.states - n);
       }
     }
   });

@@ -31,8 +31,8 @@ struct StepAdjointTile : StepTile<T> {
     t.a = decay(broadcast<V>(step[i]), decay_rate(t.A));
     t.decayed = t.a * load_row<V>(this->state(i), f.state.state, n, f.states);
     t.x = multiply_add(t.B, broadcast<V>(input[i]), t.decayed);
-    const T* const after = q.grad_next ? q.grad_next + this->first_state() + i * f.states + n : nullptr;
-    t.mu = multiply_add(t.C, broadcast<V>(g[i]), after ? load_first<V>(after, f.states - n) : V{});
+    const T* const after = q.grad_next + this->first_state() + i * f.states + n;
+    t.mu = multiply_add(t.C, broadcast<V>(g[i]), load_first<V>(after, f.states - n));
     return t;
   }
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include "core/lanes/cplx.hpp"
 #include "core/lanes/elementary.hpp"
+#include "core/lanes/twofold.hpp"
 
 namespace quatrefoil::ssm::modes {
 inline namespace QF_ISA {
@@ -81,28 +82,6 @@ QF_HD Pole<V> zoh(V dt, cplx<V> A) {
   return p;
 }
 
-// A sum of two, and products whose rounding is kept.
-template <class V>
-struct Twofold {
-  V hi, lo;
-};
-template <class V>
-QF_HD Twofold<V> product(V a, Twofold<V> b) {
-  const V hi = a * b.hi;
-  return {hi, multiply_add_exact(a, b.hi, V(-hi)) + a * b.lo};
-}
-template <class V>
-QF_HD Twofold<V> square(Twofold<V> a) {
-  const V hi = a.hi * a.hi;
-  return {hi, multiply_add_exact(a.hi, a.hi, V(-hi)) + 2 * (a.hi * a.lo)};
-}
-template <class V>
-QF_HD Twofold<V> difference(Twofold<V> a, Twofold<V> b) {
-  const V s = a.hi - b.hi, t = s - a.hi;
-  const V lo = ((a.hi - (s - t)) - (b.hi + t)) + (a.lo - b.lo), hi = s + lo;
-  return {hi, lo - (hi - s)};
-}
-
 // The phase of u = re + i im, |u| = 1 to rounding, beyond its first double `phase`: u^(2^k) turns 2^k times the error, and squares in
 // twofold precision keep it.
 template <class V>
@@ -110,7 +89,7 @@ QF_HD V phase_rest(Twofold<V> re, Twofold<V> im, V phase) {
   constexpr int k = 20;
   for (int i = 0; i < k; ++i) {
     const Twofold<V> twice{re.hi + re.hi, re.lo + re.lo};
-    const V hi = twice.hi * im.hi;
+    const V hi = rounded_product(twice.hi, im.hi);
     const Twofold<V> cross{hi, multiply_add_exact(twice.hi, im.hi, V(-hi)) + (twice.hi * im.lo + twice.lo * im.hi)};
     re = difference(square(re), square(im));
     im = cross;

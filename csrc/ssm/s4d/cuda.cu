@@ -75,6 +75,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 // ddt, a thread a channel: over modes in their order.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_shares(const Shape s, const double* shares, T* ddt) {
+  QF_ROLLED
   for (int64_t h = int64_t(blockIdx.x) * kThreads + threadIdx.x; h < s.H; h += int64_t(gridDim.x) * kThreads) {
     double sum = 0;
     for (int64_t n = 0; n < s.N; ++n) sum += shares[h * s.N + n];

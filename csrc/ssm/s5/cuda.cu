@@ -1,4 +1,7 @@
 // S5 and its gradients on a GPU: README (1)-(6), products of real matrices around the scans of the noun scan.
+#include "core/cuda/launch.hpp"
+#include "core/cuda/shared.hpp"
+#include "core/cuda/workspace.hpp"
 #include "ssm/s5/args.hpp"
 #include "ssm/s5/formula.hpp"
 #include "ssm/scan/cuda.hpp"
@@ -20,9 +23,9 @@ struct Matrix {
   int64_t row, next_row, column, next_column;  // steps to the rows 2 i and 2 i + 1, and columns
   T odd_rows, odd_columns;
 
-  __device__ T factor(int64_t i, int64_t j) const { return (i % 2 ? odd_rows : T(1)) * (j % 2 ? odd_columns : T(1)); }
+  __device__ T factor(int64_t i, int64_t j) const { return (i & 1 ? odd_rows : T(1)) * (j & 1 ? odd_columns : T(1)); }
   __device__ T* operator()(int64_t i, int64_t j) const {
-    return at + i / 2 * row + i % 2 * next_row + j / 2 * column + j % 2 * next_column;
+    return at + (i >> 1) * row + (i & 1) * next_row + (j >> 1) * column + (j & 1) * next_column;
   }
 };
 template <class T>
@@ -118,6 +121,7 @@ void multiply(const Product<T>& p) {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) add_rows(const int64_t rows, const int64_t columns, const T* x, const T* y, T* parts) {
   const int64_t count = (rows + kPartRows - 1) / kPartRows;
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < count * columns; at += int64_t(gridDim.x) * kThreads) {
     const int64_t first = at / columns * kPartRows, column = at % columns;
     double sum = 0;
@@ -130,6 +134,7 @@ __global__ void __launch_bounds__(kThreads, 1) add_rows(const int64_t rows, cons
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     add_parts(const int64_t count, const int64_t M, const int64_t N, const T* parts, const Matrix<T> out, const T factor, const bool adds) {
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < M * N; at += int64_t(gridDim.x) * kThreads) {
     double sum = 0;
     for (int64_t part = 0; part < count; ++part) sum += double(parts[part * M * N + at]);
@@ -193,6 +198,7 @@ struct Direction {
 // f(item, state) for each.
 template <class T, class F>
 __device__ __forceinline__ void each_state(const Apply<T>& p, F f) {
+  QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < p.B * p.P; at += int64_t(gridDim.x) * kThreads)
     f(at / p.P, at % p.P, at);
 }
@@ -250,9 +256,8 @@ void apply_adjoint(const ApplyAdjoint<T>& q) {
     };
     if (p.L) add_last_state();
     C *const mu = v, *const dz = x;  // where they take the place of v and x
-    scan::run<scan::Backward<C>>(Scan{p.lambda, nullptr, p.initial, r, dz, mu, q.dinitial,
-                                      way.template scans<7>({0, 1, 0, 1, 1, 1, 0}, {0, 0, 1, 0, 0, 0, 1}), way.reverse, 0},
-                                 true);
+    scan::backward(Scan{p.lambda, nullptr, p.initial, r, dz, mu, q.dinitial,
+                        way.template scans<7>({0, 1, 0, 1, 1, 1, 0}, {0, 0, 1, 0, 0, 0, 1}), way.reverse, 0});
     if (!p.L) add_last_state();
     sum_rows<T>(rows, 2 * P, &dz->re, nullptr, &q.dlambda->re, adds);
     multiply_over_rows<T>(rows, 2 * P, H, parts_in_rows<T>(mu, 1, P, 1), real_matrix(p.u, H, 1), parts_in_rows(q.db, H, 1, T(1)), T(1),

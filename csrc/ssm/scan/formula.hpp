@@ -5,6 +5,7 @@
 #include "core/lanes/cplx.hpp"
 #include "core/lanes/hd.hpp"
 #include "core/lanes/lanes.hpp"
+#include "core/lanes/twofold.hpp"
 
 namespace quatrefoil::ssm::scan {
 inline namespace QF_ISA {
@@ -21,10 +22,11 @@ QF_HD E factor_adjoint(E mu, E h_before) {
   return mu * conjugate(h_before);
 }
 
-// (4) A stretch of steps as one: h -> a h + b.
+// (4) A stretch of steps as one: h -> a h + b. `rest` is what rounding has left out of a: in powers of one coefficient all errors go the
+// same way, and n steps would have n of them.
 template <class E>
 struct Stretch {
-  E a, b;
+  E a, b, rest{};
 };
 template <class E>
 QF_HD bool is_zero(E x) {
@@ -33,18 +35,35 @@ QF_HD bool is_zero(E x) {
   else
     return x.re == 0 && x.im == 0;
 }
-// Zero clears what came before, a product that has overflowed too, and of a state that is zero such a product makes nothing.
-template <class E>
-QF_HD E factor_of_both(E first, E then) {
-  return is_zero(first) || is_zero(then) ? E{} : then * first;
+// A product and what rounding leaves out of it; `plain` where it is not finite.
+template <class T>
+QF_HD T settled(T plain, Twofold<T> whole, T& rest) {
+  const T hi = whole.hi + whole.lo, lo = whole.lo - (hi - whole.hi);
+  const bool is_finite = hi - hi == 0;
+  rest = is_finite ? lo : T(0);
+  return is_finite ? hi : plain;
+}
+template <class T>
+QF_HD void put_product(Stretch<T> first, Stretch<T> then, Stretch<T>& both) {
+  both.a = settled(T(then.a * first.a), product(Twofold<T>{then.a, then.rest}, Twofold<T>{first.a, first.rest}), both.rest);
+}
+template <class T>
+QF_HD void put_product(Stretch<cplx<T>> first, Stretch<cplx<T>> then, Stretch<cplx<T>>& both) {
+  const Twofold<T> p{then.a.re, then.rest.re}, q{then.a.im, then.rest.im}, r{first.a.re, first.rest.re}, s{first.a.im, first.rest.im};
+  const cplx<T> plain = then.a * first.a;
+  both.a.re = settled(plain.re, difference(product(p, r), product(q, s)), both.rest.re);
+  both.a.im = settled(plain.im, sum(product(p, s), product(q, r)), both.rest.im);
 }
 template <class E>
 QF_HD E after(Stretch<E> s, E h) {
   return is_zero(h) ? s.b : step(s.a, h, s.b);
 }
+// Zero clears what came before, a product that has overflowed too, and of a state that is zero such a product makes nothing.
 template <class E>
 QF_HD Stretch<E> compose(Stretch<E> first, Stretch<E> then) {
-  return {factor_of_both(first.a, then.a), after(then, first.b)};
+  Stretch<E> both{E{}, after(then, first.b)};
+  if (!is_zero(first.a) && !is_zero(then.a)) put_product(first, then, both);
+  return both;
 }
 
 }  // namespace QF_ISA

@@ -22,9 +22,13 @@ template <class T>
 T dot(int64_t n, const T* a, const T* b) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
-  V total{};
-  for (int64_t i = 0; i < n; i += W) total = multiply_add(load_first<V>(a + i, n - i), load_first<V>(b + i, n - i), total);
-  return sum(total);
+  V total[4] = {};  // an addition waits for the one before it
+  int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W)
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) total[k] = multiply_add(load<V>(a + i + k * W), load<V>(b + i + k * W), total[k]);
+  for (; i < n; i += W) total[0] = multiply_add(load_first<V>(a + i, n - i), load_first<V>(b + i, n - i), total[0]);
+  return sum(V((total[0] + total[1]) + (total[2] + total[3])));
 }
 
 // (12) to[t] = the sum of e_ij over j < t <= i, for the steps t of a chunk: what passes over the decay of step t. e is 0 above the
@@ -110,6 +114,9 @@ class HeadAdjoint {
       if (p_.grad_varlen && c.sequence >= 0) take_gradient(p_.grad_varlen + (c.sequence * f_.heads + head) * N_ * P_, reaches);
       const T* const state = takes_state(c) ? kept_ + k * N_ * P_ : nullptr;
       prepare(c);
+      fetch_rows(p_.dx + in_item(c.begin) * P_, f_.heads * P_, c, P_);
+      if (k > 0)
+        for (const Signal<T>* next : {&f_.x, &p_.grad, &f_.z}) fetch_rows(*next, item_, head, first[k - 1], P_);
       triangles(c);
       if (p_.dz) gate(c, state);
       inputs(c, reaches);
@@ -156,6 +163,7 @@ class HeadAdjoint {
       steps_.prepare(f_, item_, head_, *c);
       scaled_rows(f_.x, item_, head_, *c, steps_.dt, P_, beside(x_, *c));
       scale_rows(c->steps, steps_.to_end, P_, given(x_, *c), beside(x_to_end_, *c));
+      fetch_rows(f_.x, item_, head_, c[1], P_);
       const bool has_state = takes_state(*c);
       if (has_state) scale_state(state, next);
       multiply<Left::columns>(P_, x_to_end_, P_, rows(f_.B, *c), N_, in_tiles(next, P_), has_state);

@@ -16,7 +16,7 @@ Signal<T> signal(const Fit::Fitted& array) {
 
 // The inputs, and the sizes that they have.
 template <class T>
-ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double least, double most, int threads) {
+ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double least, double most, bool varlen, int threads) {
   ChunkScan<T> p{};
   p.x = signal<T>(given.strided("x", "B L H P")), p.dt = signal<T>(given.strided("dt", "B L H"));
   p.A = given.input("A", "H"), p.B = given.input("B", "B L G N"), p.C = given.input("C", "B L G N");
@@ -37,6 +37,7 @@ ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double 
     given.require(p.items == 1, "cu_seqlens is for one item");
     p.sequences = cuts.view().shape[0] - 1;
   }
+  given.require(!varlen || p.cu_seqlens, "varlen states need cu_seqlens");
   p.steps = steps, p.softplus = softplus, p.least = T(least), p.most = T(most), p.threads = threads;
   given.size("S", p.sequences);
   return p;
@@ -46,7 +47,7 @@ void mamba_chunk_scan_combined(Arguments& given, std::int64_t steps, bool softpl
                                int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
-    ChunkScan<T> p = inputs<T>(given, steps, softplus, least, most, threads);
+    ChunkScan<T> p = inputs<T>(given, steps, softplus, least, most, varlen, threads);
     p.out = given.output_like("out", "x");
     p.final = given.output_if(final, "final_states", "B H P N");
     p.varlen = given.output_if(varlen, "varlen_states", "S H P N");
@@ -59,7 +60,7 @@ void mamba_chunk_scan_combined_vjp(Arguments& given, std::int64_t steps, bool so
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
     ChunkScanAdjoint<T> q{};
-    q.forward = inputs<T>(given, steps, softplus, least, most, threads);
+    q.forward = inputs<T>(given, steps, softplus, least, most, varlen, threads);
     q.grad = signal<T>(given.strided_like("grad_out", "x"));
     q.grad_final = given.input_if(final, "grad_final_states", "B H P N");
     q.grad_varlen = given.input_if(varlen, "grad_varlen_states", "S H P N");

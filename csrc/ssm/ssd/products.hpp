@@ -110,10 +110,9 @@ template <class T>
 void transpose_rows(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to, int64_t to_stride) {
   using V = Lanes<T>;
   constexpr int W = kLanes<T>;
-  int64_t i = 0;
-  for (; i + W <= rows; i += W) {
-    int64_t j = 0;
-    for (; j + W <= cols; j += W) {
+  const int64_t whole_rows = rows - rows % W, whole_cols = cols - cols % W;
+  for (int64_t i = 0; i < whole_rows; i += W)
+    for (int64_t j = 0; j < whole_cols; j += W) {
       V square[W];
 #pragma GCC unroll 16
       for (int k = 0; k < W; ++k) square[k] = load<V>(from + (i + k) * from_stride + j);
@@ -121,11 +120,12 @@ void transpose_rows(int64_t rows, int64_t cols, const T* from, int64_t from_stri
 #pragma GCC unroll 16
       for (int k = 0; k < W; ++k) store(to + (j + k) * to_stride + i, square[k]);
     }
-    for (; j < cols; ++j)
-      for (int k = 0; k < W; ++k) to[j * to_stride + i + k] = from[(i + k) * from_stride + j];
-  }
-  for (; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+  if (whole_cols < cols)
+    for (int64_t i = 0; i < whole_rows; ++i)
+      for (int64_t j = whole_cols; j < cols; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+  if (whole_rows < rows)
+    for (int64_t i = whole_rows; i < rows; ++i)
+      for (int64_t j = 0; j < cols; ++j) to[j * to_stride + i] = from[i * from_stride + j];
 }
 
 // The same where either lies in tiles.

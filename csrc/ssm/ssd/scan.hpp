@@ -34,6 +34,9 @@ class HeadScan {
       if (c->fresh && c->begin > 0) has_state = false;
       steps_.prepare(p_, item, head, *c);
       scaled_rows(p_.x, item, head, *c, steps_.dt, p_.channels, in_tiles(x_, c->steps));
+      fetch_rows(p_.out + ((item * p_.length + c->begin) * p_.heads + head) * p_.channels, p_.heads * p_.channels, *c, p_.channels);
+      if (c + 1 < end)
+        for (const Signal<T>* next : {&p_.x, &p_.z}) fetch_rows(*next, item, head, c[1], p_.channels);
       output(item, head, group, *c, has_state);
       const bool ends = p_.varlen && c->sequence >= 0;
       if (!c->followed && !ends && !(p_.final && c + 1 == end)) continue;

@@ -86,6 +86,18 @@ struct Steps {
   }
 };
 
+// Asks for the rows of a signal in a chunk, or for those of what will be written: rows this far apart are no stream that the hardware
+// follows.
+template <class T>
+void fetch_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, int64_t channels) {
+  if (!s.at || s.channel != 1) return;
+  for (int64_t i = 0; i < chunk.steps; ++i) fetch(row_of(s, item, chunk.begin + i, head), channels);
+}
+template <class T>
+void fetch_rows(T* to, int64_t stride, const Chunk& chunk, int64_t channels) {
+  for (int64_t i = 0; i < chunk.steps; ++i) fetch<true>(to + i * stride, channels);
+}
+
 // to (steps x cols) = rows of a signal in one chunk, each times a number of its own.
 template <class T>
 void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, const T* scale, int64_t cols, Matrix<T> to) {

@@ -12,6 +12,7 @@ constexpr int kRecord = kFields + 1;  // and which of the corners is A
 
 template <class T>
 __global__ void __launch_bounds__(polygon::kBoxThreads, 1) put_records(const double* corners, const int64_t M, T* records) {
+  QF_ROLLED
   for (int64_t k = int64_t(blockIdx.x) * polygon::kBoxThreads + threadIdx.x; k < M; k += int64_t(gridDim.x) * polygon::kBoxThreads) {
     double corner[9], r[kFields];
     for (int j = 0; j < 9; ++j) corner[j] = corners[9 * k + j];

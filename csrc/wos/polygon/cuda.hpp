@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(kBoxThreads, 1) put_boxes(const double* ends, 
   const int64_t below = level > 1 ? boxes_of_level(pieces, level - 1) : pieces, count = boxes_of_level(pieces, level);
   const T* const from = boxes + 2 * D * boxes_before(pieces, level - 1);
   T* const to = boxes + 2 * D * boxes_before(pieces, level);
+  QF_ROLLED
   for (int64_t i = int64_t(blockIdx.x) * kBoxThreads + threadIdx.x; i < count; i += int64_t(gridDim.x) * kBoxThreads) {
     double low[D], high[D];
     for (int j = 0; j < D; ++j) low[j] = 1e30, high[j] = -1e30;
@@ -77,35 +78,39 @@ class Pieces {
   __device__ bool sound() const { return begin_ < end_; }
   // `near`: a piece that may be close, or -1; of two as close the first one is found. Reads boxes, of which most are beyond what is near,
   // and a few times 16 pieces.
-  __device__ Seen<T> look(const T (&x)[D], int64_t near) const {
-    int64_t found = near < 0 ? begin_ : near;
-    T best = shape_.distance2(x, found);
+  __device__ Seen<T> look(const T (&x)[D], int64_t near, bool) const {
+    int64_t found = -1, from = near < 0 ? begin_ : near, to = from + 1;  // pieces that are asked next
+    T best{};
     int level = top_;
     int64_t before = boxes_before(count_, level);  // boxes of lower levels
-    for (int64_t at = begin_ >> (kFan * level) << (kFan * level); at < end_;) {
-      const int64_t next = at + (int64_t(1) << (kFan * level));
-      if (next > begin_ && !(box_distance2(x, before + (at >> (kFan * level))) > best)) {
-        if (level > 1) {
-          before -= boxes_of_level(count_, --level);
-          continue;
-        }
-        for (int64_t k = max(at, begin_); k < min(next, end_); ++k) {
-          const T d2 = shape_.distance2(x, k);
-          const bool closer = d2 < best || (d2 == best && k < found);
-          found = closer ? k : found;
-          best = closer ? d2 : best;
-        }
+    int64_t at = begin_ >> (kFan * level) << (kFan * level);
+    while (from < to) {
+      QF_ROLLED
+      for (int64_t k = from; k < to; ++k) {
+        const T d2 = shape_.distance2(x, k);
+        const bool closer = found < 0 || d2 < best || (d2 == best && k < found);
+        found = closer ? k : found;
+        best = closer ? d2 : best;
       }
-      at = next;
-      for (; level < top_ && (at >> (kFan * level)) % (1 << kFan) == 0; ++level) before += boxes_of_level(count_, level);
+      for (to = from; at < end_ && from == to;) {  // on to the next of the lowest boxes that may hold a closer one
+        const int64_t next = at + (int64_t(1) << (kFan * level));
+        if (next > begin_ && !(box_distance2(x, before + (at >> (kFan * level))) > best)) {
+          if (level > 1) {
+            before -= boxes_of_level(count_, --level);
+            continue;
+          }
+          from = max(at, begin_), to = min(next, end_);
+        }
+        at = next;
+        for (; level < top_ && (at >> (kFan * level)) % (1 << kFan) == 0; ++level) before += boxes_of_level(count_, level);
+      }
     }
     return {square_root(best), found};
   }
-  // Where a walk ends: the closest point, and the weights of the corners behind the first. One that was cut off far away asks again.
+  // Where a walk ends: the closest point, and the weights of the corners behind the first.
   __device__ void project(T (&x)[D], int64_t& primitive, T (&where)[D - 1]) const {
-    const int64_t at = primitive < 0 ? look(x, -1).primitive : primitive;
-    shape_.project(x, at, where);
-    primitive = at - begin_;
+    shape_.project(x, primitive, where);
+    primitive -= begin_;
   }
   __device__ bool escaped(const T (&x)[D]) const {
     const T most = T(0.5 * (1 + 0x1p-6));  // a grid of the host ends there
@@ -136,6 +141,7 @@ struct alignas(16) Record {
 };
 template <class T>
 __global__ void __launch_bounds__(kBoxThreads, 1) put_records(const double* ends, const int64_t M, Record<T>* records) {
+  QF_ROLLED
   for (int64_t k = int64_t(blockIdx.x) * kBoxThreads + threadIdx.x; k < M; k += int64_t(gridDim.x) * kBoxThreads) {
     const double* const s = ends + 4 * k;
     const double ex = s[2] - s[0], ey = s[3] - s[1];

@@ -48,7 +48,7 @@ struct Ball {
   static constexpr int D = dimension;
   static constexpr bool outside = false;
   __device__ bool sound() const { return true; }
-  __device__ Seen<T> look(const T (&x)[D], int64_t) const { return {T(1) - length_of<D>(x), 0}; }
+  __device__ Seen<T> look(const T (&x)[D], int64_t, bool) const { return {T(1) - length_of<D>(x), 0}; }
   __device__ void project(T (&x)[D], int64_t&, T (&)[D - 1]) const { project_on_ball<D>(x); }
   __device__ bool escaped(const T (&)[D]) const { return false; }
 };
@@ -73,7 +73,7 @@ class Inside {
   }
   __device__ bool sound() const { return sound_; }
   // Reads the box's row; of a field 2^D values.
-  __device__ Seen<T> look(const T (&x)[D], int64_t) const {
+  __device__ Seen<T> look(const T (&x)[D], int64_t, bool) const {
     if (is_box_) {
       T radius = T(1e30);
       for (int i = 0; i < D; ++i) radius = lower(radius, T(T(row_[i]) - (x[i] < 0 ? -x[i] : x[i])));
@@ -88,6 +88,7 @@ class Inside {
     if (is_box_) return project_on_box<D>(row_, x);
     double at[D];
     for (int i = 0; i < D; ++i) at[i] = double(x[i]);
+    QF_ROLLED
     for (int k = 0; k < kSteps; ++k) {  // (3)
       double slopes[D], steepness = 0;
       const double value = field(at, slopes);
@@ -135,7 +136,8 @@ class Outside {
     far_ = is_ball() ? T(1) : T(kNearSphere) * sphere_;
   }
   __device__ bool sound() const { return true; }
-  __device__ Seen<T> look(const T (&x)[D], int64_t near) const {
+  // The closest triangle, or from far away a bound, unless the walk ends here.
+  __device__ Seen<T> look(const T (&x)[D], int64_t near, bool is_last) const {
     if (is_ball()) return {length_of<D>(x) - T(1), 0};
     T d2{}, most = T(-1);
     for (int i = 0; i < D; ++i) {
@@ -145,7 +147,7 @@ class Outside {
     }
     const T box = most > 0 ? square_root(d2) : most;
     if (!mesh_.sound()) return {box, 0};
-    return box < T(kNearCube) ? mesh_.look(x, near) : Seen<T>{box, -1};
+    return box < T(kNearCube) || is_last ? mesh_.look(x, near, is_last) : Seen<T>{box, -1};
   }
   __device__ void project(T (&x)[D], int64_t& primitive, T (&where)[D - 1]) const {
     if (mesh_.sound())

@@ -29,17 +29,16 @@ struct Round {
 
 // Reads the boundary and the data, writes 12 bytes a walk.
 template <class T, class Domain>
-__global__ void __launch_bounds__(kThreads, 1)
-    walk_round(const Walk<T> p, const Records<T> made, const Round r, double* values, uint32_t* marks) {
+__global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const Records<T> made, const Round r, const Results to) {
   const int64_t total = r.slots();
   Walker<T, Domain> walker(p);
-  Values<T, Domain::D> sink(p, values, total, marks);
+  Values<T, Domain::D> sink(p, to);
   int64_t slot = thread_here();
   for (;;) {
     for (; !walker.busy() && slot < total; slot += threads_here()) {
       const int64_t row = r.row + slot / r.walks, instance = row / p.N;
       walker.begin(made, instance, row % p.N, r.walk + slot % r.walks);
-      walker.busy() ? sink.begin(instance, slot) : sink.none(slot);
+      walker.busy() ? sink.begin(instance, slot, to.radius && slot % r.walks == 0 ? to.radius + row : nullptr) : sink.none(slot);
     }
     if (!walker.busy()) return;
     walker.advance(sink);
@@ -47,13 +46,13 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 // The same in more dimensions. Reads and writes the columns of a walk a step.
-template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    wide_round(const Walk<T> p, const Round r, const int64_t walkers, double* room, double* values, uint32_t* marks) {
+    wide_round(const Walk<double> p, const Round r, const int64_t walkers, double* room, const Results to) {
   const int64_t total = r.slots();
+  QF_ROLLED
   for (int64_t thread = thread_here(); thread < walkers; thread += threads_here()) {
-    WideWalker<T> walker(p, room, walkers, thread);
-    WideValues<T> sink(p, walker, values, total, marks);
+    WideWalker walker(p, room, walkers, thread);
+    WideValues sink(p, walker, to);
     for (int64_t slot = thread;;) {
       for (; !walker.busy() && slot < total; slot += walkers) {
         const int64_t row = r.row + slot / r.walks, instance = row / p.N;
@@ -66,17 +65,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 // How many walk at once.
-template <class T>
-int64_t wide_walkers(const Walk<T>& p, int64_t wanted) {
+int64_t wide_walkers(const Walk<double>& p, int64_t wanted) {
   return max<int64_t>(1, min(wanted, kWideNumbers / (kWideColumns * p.dimension)));
 }
 
 // Steps and marks of the walks of a round, added to the rows' counts. A warp has kMarks * kWarp walks of a row.
-template <class T>
-__global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<T> p, const Round r, const uint32_t* marks) {
+__global__ void __launch_bounds__(kThreads, 1) count_marks(const Walk<double> p, const Round r, const uint32_t* marks) {
   constexpr int64_t together = kMarks * kWarp;
   const int64_t cuts = (r.walks + together - 1) / together;
   const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
   for (int64_t at = thread_here() / kWarp; at < r.rows * cuts; at += threads_here() / kWarp) {
     const int64_t row = at / cuts, first = at % cuts * together, last = min(first + together, r.walks);
     int64_t found[3] = {};
@@ -122,17 +120,17 @@ void with_domain(const Walk<T>& p, const F& f) {
 }
 
 template <class T>
-void run_round(const Walk<T>& p, const Round& r, double* values, uint32_t* marks) {
+void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, const Results& to) {
   if (p.dimension > 3) {
-    const int64_t walkers = wide_walkers(p, min(kWalkers, r.slots()));
+    const int64_t walkers = wide_walkers(doubled, min(kWalkers, r.slots()));
     const Workspace<double> room(kWideColumns * p.dimension * walkers);
-    launch(wide_round<T>, blocks_of(walkers), kThreads, 0, p, r, walkers, room, values, marks);
+    launch(wide_round, blocks_of(walkers), kThreads, 0, doubled, r, walkers, room, to);
   }
   with_domain(p, [&](auto domain, const Records<T>& made) {
     using Domain = typename std::remove_pointer<decltype(domain)>::type;
-    launch(walk_round<T, Domain>, blocks_of(min(kWalkers, r.slots())), kThreads, 0, p, made, r, values, marks);
+    launch(walk_round<T, Domain>, blocks_of(min(kWalkers, r.slots())), kThreads, 0, p, made, r, to);
   });
-  launch(count_marks<T>, blocks_of(r.rows * ((r.walks - 1) / (kMarks * kWarp) + 1) * kWarp), kThreads, 0, p, r, marks);
+  launch(count_marks, blocks_of(r.rows * ((r.walks - 1) / (kMarks * kWarp) + 1) * kWarp), kThreads, 0, doubled, r, to.marks);
 }
 
 template <class T>
@@ -140,6 +138,7 @@ void walk(const Walk<T>& p) {
   const int64_t rows = p.B * p.N, group = p.group(), channels = p.channels();
   set_zero(p.counts, 3 * rows);
   if (rows == 0) return;
+  const Doubled<T> doubled(p);
   const Samples all{p.first_walk / group, (p.first_walk + p.walks) / group};
   const int64_t pieces = (all.end - 1) / kPiece - all.first / kPiece + 1, longest = min(all.end - all.first, kPiece);
   int64_t top = kWarp;  // the size of the units of a piece
@@ -152,17 +151,17 @@ void walk(const Walk<T>& p) {
     const int64_t end = min(all.end, (begin / kPiece + 1) * kPiece);
     for (int64_t row = 0; row < rows; row += together) {
       const Round r{row, min(together, rows - row), begin * group, (end - begin) * group};
-      run_round(p, r, values, marks);
+      run_round(p, *doubled, r, {values, marks, r.slots(), nullptr});
       Units last = upper.units();
       last.mean += row * channels * last.count(), last.m2 += row * channels * last.count();
-      merge_up(p, all, row, r.rows, Units{begin, end, 1, nullptr, nullptr}, last, values);
+      merge_up(*doubled, all, row, r.rows, Units{begin, end, 1, nullptr, nullptr}, last, values);
     }
     begin = end;
   }
   if (pieces == 1) return;
   int64_t size = top * kWarp;
   while (size < all.end - all.first) size *= kWarp;
-  merge_up(p, all, 0, rows, upper.units(), Units{all.first, all.end, size, nullptr, nullptr}, nullptr);
+  merge_up(*doubled, all, 0, rows, upper.units(), Units{all.first, all.end, size, nullptr, nullptr}, nullptr);
 }
 
 // In rounds of whole samples; memory: the values of at most kRound numbers of walks, or of one sample.
@@ -172,20 +171,19 @@ void expand(const Expand<T>& q) {
   const int64_t rows = p.B * p.N, walks = p.walks / q.samples;
   set_zero(p.counts, 3 * rows);
   if (rows == 0) return;
+  const Doubled<T> doubled(p);
+  const Expand<double> expanded{*doubled, q.samples, q.modes, q.reference, q.coefficients};
   const int64_t most = max<int64_t>(1, kRound / (p.channels() * walks));  // samples of a round
   const int64_t samples = min(most, q.samples), together = min(rows, max<int64_t>(1, most / samples)), slots = together * samples * walks;
   const Workspace<double> values(slots * p.channels()), radius(rows), factors(p.dimension == 3 ? 2 * (q.modes + 1) * (q.modes + 1) : 0);
   const Workspace<uint32_t> marks(slots);
-  with_domain(p, [&](auto domain, const Records<T>& made) {
-    using Domain = typename std::remove_pointer<decltype(domain)>::type;
-    launch(first_radii<T, Domain>, blocks_of(rows), kThreads, 0, p, made, radius);
-  });
-  if (p.dimension == 3) launch(put_factors<double>, blocks_of((q.modes + 1) * (q.modes + 1)), kThreads, 0, q.modes, factors);
+  set_zero<double>(radius, rows);  // of walks that end where they start
+  if (p.dimension == 3) launch(put_factors, blocks_of((q.modes + 1) * (q.modes + 1)), kThreads, 0, q.modes, factors);
   for (int64_t row = 0; row < rows; row += together)
     for (int64_t s = 0; s < q.samples; s += samples) {
       const Round r{row, min(together, rows - row), p.first_walk + s * walks, min(samples, q.samples - s) * walks};
-      run_round(p, r, values, marks);
-      launch(p.dimension == 2 ? expand_samples<T, 2> : expand_samples<T, 3>, blocks_of(r.slots() / walks), kThreads, 0, q, row, r.rows, s,
+      run_round(p, *doubled, r, {values, marks, r.slots(), radius});
+      launch(p.dimension == 2 ? expand_samples<2> : expand_samples<3>, blocks_of(r.slots() / walks), kThreads, 0, expanded, row, r.rows, s,
              r.walks / walks, radius, factors, values);
     }
 }
@@ -226,7 +224,7 @@ class Shares {
     share_ = grad[0] / walks, first_share_ = 0;
     for (int i = 0; i < D; ++i) of_gradient_[i] = q_.forward.gradient ? T(grad[1 + i] / walks) : T(0);
   }
-  __device__ void enter(const First<T, D>& at) {
+  __device__ void enter(const First<T, D>& at, T) {
     const T value = T(share_);
     T after = value * at.along, here = value * at.source;
     for (int i = 0; i < D; ++i) {
@@ -236,17 +234,17 @@ class Shares {
     }
     share_ = double(after), first_share_ = here;
   }
-  __device__ void source(const T (&x)[D], T weight, bool in_first) {
-    const T area = T(source_.frame[D] * source_.frame[D]), share = weight * (in_first ? first_share_ : T(share_)) * area;
-    data::add_share(source_, x, double(share), to_source_);
-  }
-  __device__ void end(const T (&x)[D], const T (&where)[D - 1], int64_t primitive, T weight, uint32_t) {
-    if (!has_boundary_ || !(weight > 0)) return;
-    const double share = share_ * double(weight);
-    if (boundary_.kind == data::Kind::per_vertex)
-      data::add_share_on_piece<T, D>(primitive, where, share, to_boundary_);
+  __device__ void meet(const Met<T, D>& met) {
+    if (met.ends && (!has_boundary_ || !(met.weight > 0))) return;
+    data::Field<T, D> field = source_;
+    data::Column to = to_source_;
+    const T area = T(boundary_.frame[D] * boundary_.frame[D]);
+    double share = double(met.weight * (met.in_first ? first_share_ : T(share_)) * area);
+    if (met.ends) field = boundary_, to = to_boundary_, share = share_ * double(met.weight);
+    if (field.kind == data::Kind::per_vertex)
+      data::add_share_on_piece<T, D>(met.primitive, met.where, share, to);
     else
-      data::add_share(boundary_, x, share, to_boundary_);
+      data::add_share(field, met.x, share, to);
   }
 
  private:
@@ -268,6 +266,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   constexpr int D = Domain::D;
   const Walk<T>& p = q.forward;
   const int64_t total = p.N * p.walks;
+  QF_ROLLED
   for (int64_t at = thread_here(); at < instances * parts; at += threads_here()) {
     const int64_t instance = begin + at / parts, part = at % parts;
     Walker<T, Domain> walker(p);
@@ -288,17 +287,17 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
-    wide_again(const WalkAdjoint<T> q, double* room, const int64_t begin, const int64_t instances, const int64_t parts,
+    wide_again(const WalkAdjoint<double> q, double* room, const int64_t begin, const int64_t instances, const int64_t parts,
                const Sums of_dirichlet, const Sums of_source) {
-  const Walk<T>& p = q.forward;
+  const Walk<double>& p = q.forward;
   const int64_t total = p.N * p.walks, walkers = instances * parts;
+  QF_ROLLED
   for (int64_t at = thread_here(); at < walkers; at += threads_here()) {
     const int64_t instance = begin + at / parts, part = at % parts;
-    WideWalker<T> walker(p, room, walkers, at);
-    WideShares<T> sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, at / parts, parts, part),
-                       of_source.column(instance * p.source.stride, at / parts, parts, part));
+    WideWalker walker(p, room, walkers, at);
+    WideShares sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, at / parts, parts, part),
+                    of_source.column(instance * p.source.stride, at / parts, parts, part));
     for (int64_t slot = part;;) {
       for (; !walker.busy() && slot < total; slot += parts) {
         walker.begin(instance, slot / p.walks, p.first_walk + slot % p.walks);
@@ -313,6 +312,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 // A warp a number: its columns, in a fixed order, added to the gradient.
 __global__ void __launch_bounds__(kThreads, 1) add_columns(const Sums of, double* to) {
   const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
   for (int64_t row = thread_here() / kWarp; row < of.rows; row += threads_here() / kWarp) {
     double sum = 0;
     for (int64_t c = lane; c < of.columns; c += kWarp) sum += of.numbers[row * of.columns + c];
@@ -342,18 +342,20 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   const int64_t instances = shared ? min(p.B, max<int64_t>(1, kSums / (shared * 8))) : p.B;  // together
   const int64_t own = (of_dirichlet.own ? of_dirichlet.rows : 0) + (of_source.own ? of_source.rows : 0);
   const int64_t numbers = max<int64_t>(1, own + shared * instances);
-  const int64_t walkers = p.dimension > 3 ? wide_walkers(p, kAdjointWalkers) : kAdjointWalkers;
+  const Doubled<T> doubled(p);
+  const int64_t walkers = p.dimension > 3 ? wide_walkers(*doubled, kAdjointWalkers) : kAdjointWalkers;
   const int64_t parts = max<int64_t>(1, min(min(walkers / instances, total / kLeastWalks), kSums / numbers));
   of_dirichlet.columns = of_dirichlet.own ? parts : parts * instances, of_source.columns = of_source.own ? parts : parts * instances;
   const Workspace<double> sums(of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
   if (q.ddirichlet) of_dirichlet.numbers = sums;
   if (q.dsource) of_source.numbers = sums + of_dirichlet.rows * of_dirichlet.columns;
   const bool is_wide = p.dimension > 3;
+  const WalkAdjoint<double> wide{*doubled, q.grad, q.ddirichlet, q.dsource};
   const Workspace<double> room(is_wide ? kWideColumns * p.dimension * instances * parts : 0);
   for (int64_t begin = 0; begin < p.B; begin += instances) {
     const int64_t here = min(instances, p.B - begin), blocks = blocks_of(here * parts);
     set_zero<double>(sums, of_dirichlet.rows * of_dirichlet.columns + of_source.rows * of_source.columns);
-    if (is_wide) launch(wide_again<T>, blocks, kThreads, 0, q, room, begin, here, parts, of_dirichlet, of_source);
+    if (is_wide) launch(wide_again, blocks, kThreads, 0, wide, room, begin, here, parts, of_dirichlet, of_source);
     with_domain(p, [&](auto domain, const Records<T>& made) {
       using Domain = typename std::remove_pointer<decltype(domain)>::type;
       launch(walk_again<T, Domain>, blocks, kThreads, 0, q, made, begin, here, parts, of_dirichlet, of_source);

@@ -73,7 +73,17 @@ __device__ __forceinline__ const double* grad_of(const WalkAdjoint<T>& q, int64_
   return q.grad + ((instance * p.N + point) * p.nodes() + node) * p.channels();
 }
 
-// The walk at hand. A sink is told of its first ball, its source points and its end, as those of the host are.
+// A point where a walk meets the data: a source point, or its end.
+template <class T, int D>
+struct Met {
+  T x[D], weight;
+  bool ends, in_first;  // in_first: a source point of a pair's first ball
+  T where[D - 1];       // of an end: the place on its primitive, and marks
+  int64_t primitive;
+  uint32_t mark;
+};
+
+// The walk at hand. A sink is told of its first ball, and of what it meets.
 template <class T, class Domain>
 class Walker {
  public:
@@ -101,7 +111,7 @@ class Walker {
   __device__ void advance(Sink& sink) {
     uint32_t words[4] = {step_ / kSharing, walk_, point_, instance_};
     philox(words, p_.key0, p_.key1);
-    QF_UNROLL(1)
+    QF_ROLLED
     for (int s = 0; s < kSharing && busy_; ++s) {
       T n[D];
       direction<T>(words[0], words[D - 2], n);
@@ -111,24 +121,19 @@ class Walker {
   }
 
  private:
+  // One place asks the data, whether a walk ends there or has a source point: threads of a warp that do either go through it together.
   template <class Sink>
-  __device__ void step(T (&n)[D], Sink& sink) {
-    const Seen<T> seen = domain_.look(x_, near_);
+  __device__ void step(const T (&n)[D], Sink& sink) {
+    const bool is_last = step_ >= p_.max_steps;
+    const Seen<T> seen = domain_.look(x_, near_, is_last);
     near_ = seen.primitive;
-    if (seen.radius <= epsilon_ || step_ >= p_.max_steps || weight_ == 0) return finish(seen, sink);
-    const bool screened = screening_ > 0, first = p_.gradient && step_ == 0;
-    T radius = screened ? lower(seen.radius, T(T(kMostScreened) / square_root(screening_))) : seen.radius;
-    if (first)
-      enter(radius, n, sink);
-    else if (sink.wants_sources)
-      record(radius, sink);
-    T next[D];
-    for (int i = 0; i < D; ++i) next[i] = x_[i] + radius * n[i];
-    if constexpr (Domain::outside)
-      if (!first && domain_.far(x_)) come_back(next);
-    if (screened && !first) survive(radius);
-    for (int i = 0; i < D; ++i) x_[i] = next[i];
-    ++step_;
+    Met<T, D> met{};
+    met.ends = is_last || seen.radius <= epsilon_ || weight_ == 0;
+    if (met.ends)
+      finish(seen, met);
+    else
+      move(seen.radius, n, sink, met);
+    if (met.ends || sink.wants_sources) sink.meet(met);
   }
   __device__ void random(uint32_t counter, uint32_t walk, uint32_t (&words)[4]) const {
     words[0] = counter, words[1] = walk, words[2] = point_, words[3] = instance_;
@@ -158,47 +163,52 @@ class Walker {
       return source_weight_ball(s, z2);
   }
 
-  // With |G| / extent^2 as its weight (3), (10).
+  // To a point of a ball's surface; its source point has |G| / extent^2 as its weight (3), (10). The first step of a walk of a pair (13)
+  // takes a shorter ball, and a direction and a source point that are opposite in the other walk.
   template <class Sink>
-  __device__ void record(T radius, Sink& sink) {
-    T m[D], logarithm{}, area = radius * radius * T(green_mass(D));
-    const T s = source_point(walk_, m, logarithm);
-    if (screening_ > 0) area = area * weight_ * source_weight(s, logarithm, T(radius * radius * screening_)).value;
-    for (int i = 0; i < D; ++i) m[i] = x_[i] + radius * s * m[i];
-    sink.source(m, area, false);
-  }
-
-  // The first step of a walk of a pair (13): a shorter ball, and a direction and a source point that are opposite in the other walk.
-  template <class Sink>
-  __device__ void enter(T& radius, T (&n)[D], Sink& sink) {
-    const uint32_t pair = walk_ >> 1;
+  __device__ void move(T radius, const T (&along)[D], Sink& sink, Met<T, D>& met) {
+    const bool screened = screening_ > 0;
     const T sign = walk_ & 1 ? T(-1) : T(1);
-    uint32_t words[4];
-    random(kFirstStream, pair, words);
-    T m[D] = {}, s{}, logarithm{};
-    direction<T>(words[0], words[1], n);
-    for (int i = 0; i < D; ++i) n[i] *= sign;
-    radius *= T(kShrunk);
-    const T z2 = radius * radius * screening_;
+    T n[D], m[D] = {}, s{}, next[D];
+    for (int i = 0; i < D; ++i) n[i] = along[i];
+    met.in_first = p_.gradient && step_ == 0;
+    if (screened) radius = lower(radius, T(T(kMostScreened) / square_root(screening_)));
+    if (met.in_first) {
+      uint32_t words[4];
+      random(kFirstStream, walk_ >> 1, words);
+      direction<T>(words[0], words[1], n);
+      for (int i = 0; i < D; ++i) n[i] *= sign;
+      radius *= T(kShrunk);
+    }
+    const T z2 = radius * radius * screening_, fall = screened ? bessel_series<D - 2>(T(z2 * T(0.25))) : T(1);
     SourceWeight<T> source{T(1), T(0)};
     if (sink.wants_sources) {
-      s = source_point(pair, m, logarithm);
-      source = source_weight(s, logarithm, z2);
-      for (int i = 0; i < D; ++i) m[i] *= sign;
+      T logarithm{};
+      s = source_point(met.in_first ? walk_ >> 1 : walk_, m, logarithm);
+      if (met.in_first || screened) source = source_weight(s, logarithm, z2);
+      for (int i = 0; met.in_first && i < D; ++i) m[i] *= sign;
     }
-    First<T, D> at;
-    at.along = T(1) / bessel_series<D - 2>(T(z2 * T(0.25)));
-    at.source = source.value;
-    const T outward = T(D) / (radius * bessel_series<D>(T(z2 * T(0.25))));
-    for (int i = 0; i < D; ++i) at.outward[i] = outward * n[i], at.toward[i] = source.gradient / radius * m[i];
-    sink.enter(at);
-    for (int i = 0; i < D; ++i) m[i] = x_[i] + radius * s * m[i];
-    if (sink.wants_sources) sink.source(m, T(radius * radius * T(green_mass(D))), true);
+    met.weight = radius * radius * T(green_mass(D));
+    if (screened && !met.in_first) met.weight = met.weight * weight_ * source.value;
+    for (int i = 0; i < D; ++i) met.x[i] = x_[i] + radius * s * m[i], next[i] = x_[i] + radius * n[i];
+    if (met.in_first) {
+      const T outward = T(D) / (radius * bessel_series<D>(T(z2 * T(0.25))));
+      First<T, D> at;
+      at.along = T(1) / fall, at.source = source.value;
+      for (int i = 0; i < D; ++i) at.outward[i] = outward * n[i], at.toward[i] = source.gradient / radius * m[i];
+      sink.enter(at, radius);
+    } else {
+      if constexpr (Domain::outside)
+        if (domain_.far(x_)) come_back(next);
+      if (screened) survive(fall);
+    }
+    for (int i = 0; i < D; ++i) x_[i] = next[i];
+    ++step_;
   }
 
   // (9), (14) What is left of the weight after a ball, or nothing: then the walk has ended.
-  __device__ void survive(T radius) {
-    weight_ /= bessel_series<D - 2>(T(radius * radius * (screening_ * T(0.25))));
+  __device__ void survive(T fall) {
+    weight_ /= fall;
     if (!(weight_ < T(kLightWeight))) return;
     uint32_t words[4];
     random(step_ | kRouletteStream, walk_, words);
@@ -214,17 +224,14 @@ class Walker {
     weight_ = domain_.come_back(x_, uniform<T>(words[0]), uniform<T>(words[1]), cosine, sine, next);
   }
 
-  template <class Sink>
-  __device__ void finish(const Seen<T>& seen, Sink& sink) {
-    uint32_t mark = step_;
-    int64_t primitive = seen.primitive;
-    T where[D - 1] = {};
+  __device__ void finish(const Seen<T>& seen, Met<T, D>& met) {
+    met.mark = step_, met.primitive = seen.primitive, met.weight = weight_;
     if (weight_ > 0) {
-      if (!(seen.radius <= epsilon_)) mark |= kCutOff;
-      if (domain_.escaped(x_)) mark |= kEscaped;
-      domain_.project(x_, primitive, where);
+      if (!(seen.radius <= epsilon_)) met.mark |= kCutOff;
+      if (domain_.escaped(x_)) met.mark |= kEscaped;
+      domain_.project(x_, met.primitive, met.where);
     }
-    sink.end(x_, where, primitive, weight_, mark);
+    for (int i = 0; i < D; ++i) met.x[i] = x_[i];
     busy_ = false;
   }
 
@@ -236,16 +243,25 @@ class Walker {
   bool busy_ = false;
 };
 
-// What a walk is worth: its value, or a pair's (13). A channel of the values begins every `slots` numbers.
+// Where what walks are worth goes, a number a walk: a channel of the values begins every `slots` numbers. The radius of the first balls of
+// a point goes to `radius`, unless that is null.
+struct Results {
+  double* values;
+  uint32_t* marks;
+  int64_t slots;
+  double* radius;
+};
+
+// What a walk is worth: its value, or a pair's (13).
 template <class T, int D>
 class Values {
  public:
   const bool wants_sources;
 
-  __device__ Values(const Walk<T>& p, double* values, int64_t slots, uint32_t* marks)
-      : wants_sources(p.source.kind != data::Kind::none), p_(p), values_(values), slots_(slots), marks_(marks) {}
+  __device__ Values(const Walk<T>& p, const Results& to) : wants_sources(p.source.kind != data::Kind::none), p_(p), to_(to) {}
 
-  __device__ void begin(int64_t instance, int64_t slot) {
+  __device__ void begin(int64_t instance, int64_t slot, double* radius) {
+    radius_ = radius;
     boundary_ = field_of<D>(p_, p_.dirichlet, instance);
     if (wants_sources) source_ = field_of<D>(p_, p_.source, instance);
     slot_ = slot;
@@ -256,38 +272,44 @@ class Values {
   }
   // No walk starts.
   __device__ void none(int64_t slot) {
-    marks_[slot] = 0;
-    for (int c = 0; c < p_.channels(); ++c) values_[c * slots_ + slot] = __builtin_nan("");
+    to_.marks[slot] = 0;
+    for (int c = 0; c < p_.channels(); ++c) to_.values[c * to_.slots + slot] = __builtin_nan("");
   }
-  __device__ void enter(const First<T, D>& at) { first_ = at; }
-  __device__ void source(const T (&x)[D], T weight, bool in_first) {
-    const T area = T(source_.frame[D] * source_.frame[D]), met = weight * area * T(source_.value(x));
-    if (in_first)
-      first_sum_ = met;
-    else if (weight > 0)
-      sum_ += met;
+  __device__ void enter(const First<T, D>& at, T radius) {
+    first_ = at;
+    if (radius_) *radius_ = double(radius);
   }
-  __device__ void end(const T (&x)[D], const T (&where)[D - 1], int64_t primitive, T weight, uint32_t mark) {
-    marks_[slot_] = mark;
-    double found = double(sum_);
-    if (weight > 0)
-      found += double(weight) * (boundary_.kind == data::Kind::per_vertex ? boundary_.on_piece(primitive, where) : boundary_.value(x));
+  __device__ void meet(const Met<T, D>& met) {
+    data::Field<T, D> field = source_;
+    if (met.ends) field = boundary_;
+    const bool counts = met.in_first || met.weight > 0;
+    const double value = !counts ? 0 : field.kind == data::Kind::per_vertex ? field.on_piece(met.primitive, met.where) : field.value(met.x);
+    if (met.ends) return end(met, counts ? double(met.weight) * value : 0);
+    const T area = T(source_.frame[D] * source_.frame[D]), share = met.weight * area * T(value);
+    if (met.in_first)
+      first_sum_ = share;
+    else if (counts)
+      sum_ += share;
+  }
+
+ private:
+  __device__ void end(const Met<T, D>& met, double value) {
+    to_.marks[slot_] = met.mark;
+    const double found = double(sum_) + value;
     if (!p_.gradient) {
-      values_[slot_] = found;
+      to_.values[slot_] = found;
       return;
     }
     const double s = double(first_sum_);
     const T scale = T(1 / boundary_.frame[D]);  // the gradient is that of absolute coordinates
-    values_[slot_] = double(first_.along) * found + double(first_.source) * s;
+    to_.values[slot_] = double(first_.along) * found + double(first_.source) * s;
     for (int i = 0; i < D; ++i)
-      values_[(1 + i) * slots_ + slot_] = double(T(first_.outward[i] * scale)) * found + double(T(first_.toward[i] * scale)) * s;
+      to_.values[(1 + i) * to_.slots + slot_] = double(T(first_.outward[i] * scale)) * found + double(T(first_.toward[i] * scale)) * s;
   }
 
- private:
   const Walk<T>& p_;
-  double* const values_;
-  const int64_t slots_;
-  uint32_t* const marks_;
+  const Results& to_;
+  double* radius_ = nullptr;  // where that of the walk's first ball goes
   data::Field<T, D> boundary_, source_;
   int64_t slot_ = 0;
   T sum_ = 0, first_sum_ = 0;

@@ -6,26 +6,9 @@
 namespace quatrefoil::wos::walk {
 inline namespace QF_ISA {
 
-// The balls that walks in pairs begin with, as walks see them.
-template <class T, class Domain>
-__global__ void __launch_bounds__(kThreads, 1) first_radii(const Walk<T> p, const Records<T> made, double* radius) {
-  constexpr int D = Domain::D;
-  for (int64_t row = thread_here(); row < p.B * p.N; row += threads_here()) {
-    const int64_t instance = row / p.N;
-    Domain domain;
-    set(domain, p, made, instance);
-    T x[D];
-    for (int j = 0; j < D; ++j) x[j] = p.start[row * D + j];
-    const T extent = T(p.frame[instance * (D + 2) + D]), screening = T(p.screening) * extent * extent;
-    T seen = domain.sound() ? domain.look(x, -1).radius : T(__builtin_nan(""));
-    if (screening > 0) seen = lower(seen, T(T(kMostScreened) / square_root(screening)));
-    radius[row] = double(seen * T(kShrunk));
-  }
-}
-
 // (17) The factors of the recurrence in space: of order m and degree l at 2 (m (modes + 1) + l).
-template <class E>
-__global__ void __launch_bounds__(kThreads, 1) put_factors(const int64_t modes, E* factors) {
+__global__ void __launch_bounds__(kThreads, 1) put_factors(const int64_t modes, double* factors) {
+  QF_ROLLED
   for (int64_t at = thread_here(); at < (modes + 1) * (modes + 1); at += threads_here()) {
     const int64_t m = at / (modes + 1), l = at % (modes + 1);
     const double ll = double(l * l), mm = double(m * m), before = double((l - 1) * (l - 1));
@@ -69,12 +52,13 @@ __device__ __forceinline__ void each_harmonic(const double (&n)[3], int64_t mode
 }
 
 // Of a round's values, of whole samples, their means times the harmonics: a thread a sample, whose coefficients it writes as it goes.
-template <class T, int D>
+template <int D>
 __global__ void __launch_bounds__(kThreads, 1)
-    expand_samples(const Expand<T> q, const int64_t first_row, const int64_t rows, const int64_t first_sample, const int64_t samples,
+    expand_samples(const Expand<double> q, const int64_t first_row, const int64_t rows, const int64_t first_sample, const int64_t samples,
                    const double* radius, const double* factors, const double* values) {
-  const Walk<T>& p = q.forward;
+  const Walk<double>& p = q.forward;
   const int64_t walks = p.walks / q.samples, count = harmonics(D, q.modes);
+  QF_ROLLED
   for (int64_t at = thread_here(); at < rows * samples; at += threads_here()) {
     const int64_t row = first_row + at / samples, sample = first_sample + at % samples, instance = row / p.N;
     const double extent = p.frame[instance * (D + 2) + D],

@@ -29,24 +29,51 @@ struct Samples {  // of a whole row
   QF_HD bool has(int64_t unit, int64_t size) const { return unit * size >= first && (unit + 1) * size <= end; }
 };
 
-// Writes what a node of a row and channel has come to. Where no walk starts nothing is known.
+__global__ void __launch_bounds__(kThreads, 1) put_starts(const float* from, const int64_t n, double* to) {
+  QF_ROLLED
+  for (int64_t at = thread_here(); at < n; at += threads_here()) to[at] = double(from[at]);
+}
+// A task whose starts are in double precision: what knows nothing else of T takes this, and is compiled once.
 template <class T>
-__device__ __forceinline__ void put_node(const Walk<T>& p, const Samples& all, int64_t row, int channel, int64_t begin, double mean,
+class Doubled {
+ public:
+  explicit Doubled(const Walk<T>& p)
+      : starts_(std::is_same<T, double>::value ? 0 : p.B * p.N * p.dimension),
+        task_{nullptr,     nullptr,   p.solid,          p.outside,     nullptr,      p.frame,     p.dirichlet, p.source, p.B,
+              p.N,         p.walks,   p.first_instance, p.first_point, p.first_walk, p.max_steps, p.screening, p.key0,   p.key1,
+              p.dimension, p.threads, p.gradient,       p.mean,        p.m2,         p.counts,    p.pieces} {
+    const int64_t n = p.B * p.N * p.dimension;
+    if constexpr (std::is_same<T, double>::value) {
+      task_.start = p.start;
+    } else {
+      task_.start = starts_;
+      launch(put_starts, blocks_of(n), kThreads, 0, p.start, n, starts_);
+    }
+  }
+  const Walk<double>& operator*() const { return task_; }
+
+ private:
+  const Workspace<double> starts_;
+  Walk<double> task_;
+};
+
+// Writes what a node of a row and channel has come to. Where no walk starts nothing is known.
+__device__ __forceinline__ void put_node(const Walk<double>& p, const Samples& all, int64_t row, int channel, int64_t begin, double mean,
                                          double m2) {
   int64_t at = all.first, node = 0;
   for (; at < begin; ++node) at += node_size(at, all.end);
-  const T start = p.start[row * p.dimension];
+  const double start = p.start[row * p.dimension];
   const int64_t to = (row * p.nodes() + node) * p.channels() + channel;
   p.mean[to] = start == start ? mean : __builtin_nan("");
   p.m2[to] = start == start ? m2 : __builtin_nan("");
 }
 
 // (5), (6) A level of the tree: a warp merges kWarp units of `from` into one of `to`; what goes no further is a node. Reads `from` once.
-template <class T>
-__global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<T> p, const Samples all, const int64_t first_row, const int64_t rows,
-                                                           const Units from, const Units to, const double* values) {
+__global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<double> p, const Samples all, const int64_t first_row,
+                                                           const int64_t rows, const Units from, const Units to, const double* values) {
   const int channels = p.channels(), group = p.group(), lane = threadIdx.x % kWarp;
   const int64_t base = from.begin / to.size, groups = (from.end + to.size - 1) / to.size - base, count = from.count();
+  QF_ROLLED
   for (int64_t at = thread_here() / kWarp; at < rows * channels * groups; at += threads_here() / kWarp) {
     const int64_t row = at / groups / channels, unit = (base + at % groups) * kWarp + lane;
     const int channel = int(at / groups % channels);
@@ -61,6 +88,7 @@ __global__ void __launch_bounds__(kThreads, 1) merge_units(const Walk<T> p, cons
       }
     }
     int64_t size = from.size;
+    QF_ROLLED
     for (int by = 1; by <= kWarp; by *= 2, size *= 2) {
       const int64_t index = unit / by;
       const bool mine = lane % by == 0 && all.has(index, size) && index * size >= from.begin && index * size < from.end;
@@ -90,16 +118,15 @@ struct Room {
   Units units() const { return {begin, end, size, numbers, numbers + total}; }
 };
 
-template <class T>
-void merge_level(const Walk<T>& p, const Samples& all, int64_t first_row, int64_t rows, const Units& from, const Units& to,
-                 const double* values) {
+inline void merge_level(const Walk<double>& p, const Samples& all, int64_t first_row, int64_t rows, const Units& from, const Units& to,
+                        const double* values) {
   const int64_t groups = (from.end + to.size - 1) / to.size - from.begin / to.size;
-  launch(merge_units<T>, blocks_of(rows * p.channels() * groups * kWarp), kThreads, 0, p, all, first_row, rows, from, to, values);
+  launch(merge_units, blocks_of(rows * p.channels() * groups * kWarp), kThreads, 0, p, all, first_row, rows, from, to, values);
 }
 
 // Units of `from` up to those of `last`, level by level, which the last one writes.
-template <class T>
-void merge_up(const Walk<T>& p, const Samples& all, int64_t first_row, int64_t rows, Units from, const Units& last, const double* values) {
+inline void merge_up(const Walk<double>& p, const Samples& all, int64_t first_row, int64_t rows, Units from, const Units& last,
+                     const double* values) {
   if (from.size * kWarp >= last.size) return merge_level(p, all, first_row, rows, from, last, values);
   const Room room(rows * p.channels(), from.begin, from.end, from.size * kWarp);
   merge_level(p, all, first_row, rows, from, room.units(), values);

@@ -12,60 +12,75 @@ struct WideFirst {
   double along, source, outward, toward;
 };
 
+// A point where a walk meets the data: a source point, or its end, with its mark.
+struct WideMet {
+  data::Column x;
+  double weight;
+  bool ends, in_first;
+  uint32_t mark;
+};
+
 // The walk at hand in a ball or a box of D dimensions, in double precision; vectors are columns of a workspace.
-template <class T>
 class WideWalker {
  public:
-  __device__ WideWalker(const Walk<T>& p, double* room, int64_t threads, int64_t thread)
+  __device__ WideWalker(const Walk<double>& p, double* room, int64_t threads, int64_t thread)
       : D(p.dimension), x{room + thread, threads}, first_n(x + 3 * D), first_m(x + 4 * D), p_(p), n_(x + D), m_(x + 2 * D) {}
   __device__ bool busy() const { return busy_; }
 
   __device__ void begin(int64_t instance, int64_t point, int64_t walk) {
     const double* const frame = p_.frame + instance * (D + 2);
-    const T* const at = p_.start + (instance * p_.N + point) * D;
+    const double* const at = p_.start + (instance * p_.N + point) * D;
     busy_ = at[0] == at[0];
-    for (int64_t j = 0; j < D; ++j) x[j] = double(at[j]);
+    for (int64_t j = 0; j < D; ++j) x[j] = at[j];
     epsilon_ = frame[D + 1], screening_ = p_.screening * frame[D] * frame[D];
     step_ = 0, weight_ = 1;
     walk_ = uint32_t(walk), point_ = uint32_t(p_.first_point + point), instance_ = uint32_t(p_.first_instance + instance);
   }
-  // A step, as Wide makes it on the host.
+  // A step, as Wide makes it on the host. One place asks the data.
   template <class Sink>
   __device__ void advance(Sink& sink) {
     const double distance = distance_here();
-    if (distance <= epsilon_ || step_ >= p_.max_steps || weight_ == 0) return finish(distance, sink);
-    double radius = screening_ > 0 ? min(distance, kMostScreened / square_root(screening_)) : distance;
-    const bool enters = p_.gradient && step_ == 0;
-    const uint32_t walk = enters ? walk_ / 2 : walk_;
-    const double sign = enters && walk_ % 2 ? -1 : 1;
-    const data::Column n = enters ? first_n : n_;
-    if (enters) radius *= kShrunk;
-    unit_vector(enters ? kFirstStream : step_, walk, sign, n);
-    double s = 0;
-    SourceWeight<double> of{1, 0};
-    if (sink.wants_sources) {
-      s = source_radius(walk);
-      unit_vector(kSourceDirectionStream + step_, walk, sign, m_);
-      if (enters || screening_ > 0) of = source_weight_wide(D, s, radius * radius * screening_);
-    }
-    if (enters) {
-      const double q = 0.25 * radius * radius * screening_;
-      for (int64_t j = 0; j < D; ++j) first_m[j] = sink.wants_sources ? m_[j] : 0;
-      sink.enter({1 / bessel_series(double(D - 2), q), of.value, double(D) / (radius * bessel_series(double(D), q)), of.gradient / radius});
-    }
-    if (sink.wants_sources) {
-      for (int64_t j = 0; j < D; ++j) m_[j] = x[j] + radius * s * m_[j];
-      sink.source(m_, radius * radius * (enters ? 1 : weight_ * of.value) / double(2 * D), enters);
-    }
-    for (int64_t j = 0; j < D; ++j) x[j] += radius * n[j];
-    if (screening_ > 0 && !enters) survive(radius);
-    ++step_;
+    WideMet met{x, weight_, distance <= epsilon_ || step_ >= p_.max_steps || weight_ == 0, false, step_};
+    if (met.ends)
+      finish(distance, met);
+    else
+      move(distance, sink, met);
+    if (met.ends || sink.wants_sources) sink.meet(met);
   }
 
   const int64_t D;
   const data::Column x, first_n, first_m;
 
  private:
+  template <class Sink>
+  __device__ void move(double radius, Sink& sink, WideMet& met) {
+    if (screening_ > 0) radius = min(radius, kMostScreened / square_root(screening_));
+    met.in_first = p_.gradient && step_ == 0;
+    const uint32_t walk = met.in_first ? walk_ / 2 : walk_;
+    const double sign = met.in_first && walk_ % 2 ? -1 : 1;
+    const data::Column n = met.in_first ? first_n : n_;
+    if (met.in_first) radius *= kShrunk;
+    QF_ROLLED
+    for (int of_source = 0; of_source <= int(sink.wants_sources); ++of_source) {
+      const uint32_t stream = of_source ? kSourceDirectionStream + step_ : met.in_first ? kFirstStream : step_;
+      unit_vector(stream, walk, sign, {of_source ? m_.at : n.at, n.stride});
+    }
+    const double z2 = radius * radius * screening_, fall = screening_ > 0 ? bessel_series(double(D - 2), 0.25 * z2) : 1;
+    const double s = sink.wants_sources ? source_radius(walk) : 0;
+    SourceWeight<double> of{1, 0};
+    if (sink.wants_sources && (met.in_first || screening_ > 0)) of = source_weight_wide(D, s, z2);
+    if (met.in_first) {
+      for (int64_t j = 0; j < D; ++j) first_m[j] = sink.wants_sources ? m_[j] : 0;
+      sink.enter({1 / fall, of.value, double(D) / (radius * bessel_series(double(D), 0.25 * z2)), of.gradient / radius});
+    }
+    met.x = m_, met.weight = radius * radius * (met.in_first ? 1 : weight_ * of.value) / double(2 * D);
+    for (int64_t j = 0; j < D; ++j) {
+      if (sink.wants_sources) m_[j] = x[j] + radius * s * m_[j];
+      x[j] += radius * n[j];
+    }
+    if (screening_ > 0 && !met.in_first) survive(fall);
+    ++step_;
+  }
   __device__ double distance_here() const {
     double r2 = 0, nearest = 1e300;
     for (int64_t j = 0; j < D; ++j) {
@@ -109,17 +124,16 @@ class WideWalker {
     }
   }
   // (9), (14)
-  __device__ void survive(double radius) {
-    weight_ /= bessel_series(double(D - 2), 0.25 * radius * radius * screening_);
+  __device__ void survive(double fall) {
+    weight_ /= fall;
     if (weight_ >= kLightWeight) return;
     uint32_t words[4];
     random(kRouletteStream + step_, walk_, words);
     weight_ = uniform<double>(words[0]) * kLightWeight < weight_ ? kLightWeight : 0;
   }
-  template <class Sink>
-  __device__ void finish(double distance, Sink& sink) {
+  __device__ void finish(double distance, WideMet& met) {
     if (weight_ > 0) project();
-    sink.end(x, weight_, step_ | (weight_ > 0 && !(distance <= epsilon_) ? kCutOff : 0));
+    if (weight_ > 0 && !(distance <= epsilon_)) met.mark |= kCutOff;
     busy_ = false;
   }
   __device__ void project() {
@@ -136,7 +150,7 @@ class WideWalker {
     if (half ? !(best > 0) : !(r2 > 0)) x[axis] = !half ? 1 : x[axis] < 0 ? -half[axis] : half[axis];
   }
 
-  const Walk<T>& p_;
+  const Walk<double>& p_;
   const data::Column n_, m_;
   double epsilon_ = 0, screening_ = 0, weight_ = 1;
   uint32_t step_ = 0, walk_ = 0, point_ = 0, instance_ = 0;
@@ -144,13 +158,12 @@ class WideWalker {
 };
 
 // What such a walk is worth, or a pair's.
-template <class T>
 class WideValues {
  public:
   const bool wants_sources;
 
-  __device__ WideValues(const Walk<T>& p, const WideWalker<T>& walker, double* values, int64_t slots, uint32_t* marks)
-      : wants_sources(p.source.kind != data::Kind::none), p_(p), walker_(walker), values_(values), slots_(slots), marks_(marks) {}
+  __device__ WideValues(const Walk<double>& p, const WideWalker& walker, const Results& to)
+      : wants_sources(p.source.kind != data::Kind::none), p_(p), walker_(walker), to_(to) {}
 
   __device__ void begin(int64_t instance, int64_t slot) {
     boundary_ = data::WideField(p_.dirichlet, instance, walker_.D);
@@ -160,30 +173,31 @@ class WideValues {
     first_ = {1, 0, __builtin_nan(""), __builtin_nan("")};
   }
   __device__ void none(int64_t slot) {
-    marks_[slot] = 0;
-    for (int c = 0; c < p_.channels(); ++c) values_[c * slots_ + slot] = __builtin_nan("");
+    to_.marks[slot] = 0;
+    for (int c = 0; c < p_.channels(); ++c) to_.values[c * to_.slots + slot] = __builtin_nan("");
   }
   __device__ void enter(const WideFirst& at) { first_ = at; }
-  __device__ void source(const data::Column& x, double weight, bool in_first) {
-    const double met = weight * extent_ * extent_ * source_.value(x);
-    (in_first ? first_sum_ : sum_) += met;
-  }
-  __device__ void end(const data::Column& x, double weight, uint32_t mark) {
-    marks_[slot_] = mark;
-    const double found = (weight > 0 ? weight * boundary_.value(x) : 0) + sum_;
-    values_[slot_] = p_.gradient ? first_.along * found + first_.source * first_sum_ : found;
-    for (int64_t i = 0; p_.gradient && i < walker_.D; ++i) {
-      const double n = walker_.first_n[i], m = walker_.first_m[i];
-      values_[(1 + i) * slots_ + slot_] = (first_.outward * n * found + first_.toward * m * first_sum_) / extent_;
-    }
+  __device__ void meet(const WideMet& met) {
+    data::WideField field = source_;
+    if (met.ends) field = boundary_;
+    const double value = met.ends && !(met.weight > 0) ? 0 : met.weight * field.value(met.x);
+    if (met.ends) return end(met.mark, value + sum_);
+    (met.in_first ? first_sum_ : sum_) += value * (extent_ * extent_);
   }
 
  private:
-  const Walk<T>& p_;
-  const WideWalker<T>& walker_;
-  double* const values_;
-  const int64_t slots_;
-  uint32_t* const marks_;
+  __device__ void end(uint32_t mark, double found) {
+    to_.marks[slot_] = mark;
+    to_.values[slot_] = p_.gradient ? first_.along * found + first_.source * first_sum_ : found;
+    for (int64_t i = 0; p_.gradient && i < walker_.D; ++i) {
+      const double n = walker_.first_n[i], m = walker_.first_m[i];
+      to_.values[(1 + i) * to_.slots + slot_] = (first_.outward * n * found + first_.toward * m * first_sum_) / extent_;
+    }
+  }
+
+  const Walk<double>& p_;
+  const WideWalker& walker_;
+  const Results& to_;
   data::WideField boundary_, source_;
   WideFirst first_{};
   int64_t slot_ = 0;
@@ -191,12 +205,11 @@ class WideValues {
 };
 
 // What such a walk adds to the gradients.
-template <class T>
 class WideShares {
  public:
   const bool wants_sources;
 
-  __device__ WideShares(const WalkAdjoint<T>& q, const WideWalker<T>& walker, int64_t instance, const data::Column& to_dirichlet,
+  __device__ WideShares(const WalkAdjoint<double>& q, const WideWalker& walker, int64_t instance, const data::Column& to_dirichlet,
                         const data::Column& to_source)
       : wants_sources(to_source.at != nullptr),
         q_(q),
@@ -220,16 +233,18 @@ class WideShares {
     }
     share_ = after / walks_, first_share_ = here / walks_;
   }
-  __device__ void source(const data::Column& x, double weight, bool in_first) {
-    source_.add_share(x, weight * extent_ * extent_ * (in_first ? first_share_ : share_), to_source_);
-  }
-  __device__ void end(const data::Column& x, double weight, uint32_t) {
-    if (to_boundary_.at && weight > 0) boundary_.add_share(x, weight * share_, to_boundary_);
+  __device__ void meet(const WideMet& met) {
+    if (met.ends && (!to_boundary_.at || !(met.weight > 0))) return;
+    data::WideField field = source_;
+    data::Column to = to_source_;
+    double share = met.weight * extent_ * extent_ * (met.in_first ? first_share_ : share_);
+    if (met.ends) field = boundary_, to = to_boundary_, share = met.weight * share_;
+    field.add_share(met.x, share, to);
   }
 
  private:
-  const WalkAdjoint<T>& q_;
-  const WideWalker<T>& walker_;
+  const WalkAdjoint<double>& q_;
+  const WideWalker& walker_;
   const int64_t instance_;
   const data::Column to_boundary_, to_source_;
   const data::WideField boundary_, source_;

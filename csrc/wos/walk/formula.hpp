@@ -177,6 +177,7 @@ struct Radial {
 // (9) for any order nu = half / 2.
 QF_BOTH double bessel_series(double half, double q) {
   double sum = 1;
+  QF_ROLLED
   for (int k = kRadialTerms; k >= 1; --k) sum = sum * q / (k * (0.5 * half + k)) + 1;
   return sum;
 }
@@ -186,6 +187,7 @@ QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
   if (D % 2) {
     const double half = double(2 - D);
     double sum = 0, slope = 0, term = 1;
+    QF_ROLLED
     for (int k = 0; k <= kRadialTerms + D / 2; ++k) {
       sum += term;
       const double next = term / ((k + 1) * (0.5 * half + k + 1));
@@ -196,6 +198,7 @@ QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
   }
   const int64_t n = D / 2 - 1;
   double sum = 0, slope = 0, term = 1;  // sum_k<n (-t)^k (n - 1 - k)! / ((n - 1)! k!)
+  QF_ROLLED
   for (int64_t k = 0; k < n; ++k) {
     sum += term;
     if (k + 1 == n) break;
@@ -204,10 +207,13 @@ QF_BOTH Radial singular_radial(int64_t D, double q, double s) {
     term = next * t;
   }
   double power = n % 2 ? 2 : -2, harmonic = 0;  // t^(n - 1) times 2 (-1)^(n + 1) / ((n - 1)! n!)
+  QF_ROLLED
   for (int64_t k = 1; k <= n; ++k) power /= double(k), harmonic += 1.0 / double(k);
+  QF_ROLLED
   for (int64_t k = 1; k < n; ++k) power *= t / double(k);
   const double logarithm = elementary::log(s);
   double shared = harmonic;  // H_k + H_(n + k)
+  QF_ROLLED
   for (int64_t k = 0; k <= kRadialTerms; ++k) {
     const double about = logarithm - 0.5 * shared;
     sum += power * t * about;

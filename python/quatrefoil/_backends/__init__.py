@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -55,12 +55,17 @@ def reason(name: str) -> str | None:
 
 def default() -> str:
     """The backend of calls on host arrays that name none."""
-    return _FORCED or ("numba" if native.reason() else "native")
+    return _FORCED or of_host()
 
 
-def kernel(op: Op, backend: str | None, device: str = "cpu") -> tuple[str, Callable[..., Any]]:
-    """The backend that runs ``op`` on arrays of that device, and its kernel: (inputs, outputs, options, extras, num_threads); of "array"
-    its composition. A miss raises with every reason."""
+def of_host() -> str:
+    """The backend of host arrays, whatever was asked for."""
+    return "numba" if native.reason() else "native"
+
+
+def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[Any] = ()) -> tuple[str, Callable[..., Any]]:
+    """The backend that runs ``op`` on those flat arrays of that device, and its kernel: (inputs, outputs, options, extras, num_threads); of
+    "array" its composition. A miss raises with every reason."""
     wanted = backend or _FORCED
     if device != "cpu" and wanted in _OF_THE_HOST:
         where = f"the arrays are on {device}, where backend {wanted!r} does not run"
@@ -70,7 +75,7 @@ def kernel(op: Op, backend: str | None, device: str = "cpu") -> tuple[str, Calla
     tried = []
     for name in [wanted] if wanted else ["native", "numba"] if device == "cpu" else ["cuda", "array"]:
         module = _MODULES[name]
-        why = module.reason()
+        why = module.reason() or (name == "cuda" and not wanted and _declined(op, arrays)) or None
         found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if name in _OF_THE_HOST else None) or module.kernel(op)
         if found is not None:
             if name == "numba" and wanted is None and native.reason():
@@ -78,6 +83,13 @@ def kernel(op: Op, backend: str | None, device: str = "cpu") -> tuple[str, Calla
             return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+def _declined(op: Op, arrays: Sequence[Any]) -> str | None:
+    if op.declines is None or not arrays:
+        return None
+    shapes = op.split([None if a is None else tuple(a.shape) for a in arrays])
+    return "leaves arrays of these shapes to the library's own functions" if op.declines(shapes) else None
 
 
 def composed(op: Op, kernel: Any, kind: str, layout: Any, options: Any) -> Callable[[Any, Any], list[Any]]:

@@ -1,5 +1,5 @@
 """Benchmarks: every side on one thread, in one process, values compared before anything is timed, medians of interleaved runs."""
 
-from ._run import main, run
+from ._run import main, nouns, run
 
-__all__ = ["main", "run"]
+__all__ = ["main", "nouns", "run"]

@@ -1,16 +1,35 @@
-"""What this machine does at best on one thread: the units of a floor."""
+"""What this machine is, and what it does at best on one thread: the units of a floor."""
 
 from __future__ import annotations
 
+import datetime
+import os
+import platform
+import re
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from ._problem import Work
 
 _PAGE = 4096
+
+
+def about() -> dict[str, str | int | float | None]:
+    """The processor, how many of it, how busy they are with other things, the date."""
+    try:
+        named = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        named = None
+    return {
+        "processor": named[1] if named else platform.processor() or platform.machine(),
+        "processors": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
 
 
 def arithmetic(work: Work) -> float:

@@ -18,24 +18,28 @@ import numpy as np
 
 from .. import _config
 from .._spec import FAMILIES
-from ._machine import arithmetic, traffic
+from ._machine import about, arithmetic, traffic
 from ._problem import Problem, Run
 
 _BUDGET = 3.0  # seconds of timing a problem
 _LEAST, _MOST = 5, 101  # rounds
 
 
-def modules(families: Sequence[str]) -> Iterator[str]:
-    """The ``_bench.py`` of every noun that has one."""
-    for family in families:
-        package = importlib.import_module(f"quatrefoil.{family}")
-        for noun in (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg):
-            if importlib.util.find_spec(name := f"{package.__name__}.{noun}._bench"):
-                yield name
+def nouns(family: str) -> list[str]:
+    """Those that have a ``_bench.py``."""
+    package = importlib.import_module(f"quatrefoil.{family}")
+    there = (m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+    return [n for n in there if importlib.util.find_spec(f"{package.__name__}.{n}._bench")]
 
 
-def problems(families: Sequence[str]) -> Iterator[Problem]:
-    for name in modules(families):
+def modules(asked: Sequence[str]) -> Iterator[str]:
+    """The ``_bench.py`` of every noun that has one, of families (``ssm``) or alone (``ssm.scan``)."""
+    for family, _, noun in (name.partition(".") for name in asked):
+        yield from (f"quatrefoil.{family}.{n}._bench" for n in ([noun] if noun else nouns(family)))
+
+
+def problems(asked: Sequence[str]) -> Iterator[Problem]:
+    for name in modules(asked):
         yield from importlib.import_module(name).problems()
 
 
@@ -189,18 +193,21 @@ def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def main(families: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
+def main(asked: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
     """Print the table; 1 where a goal was missed, so that a script can tell."""
+    where = about()
     restore = one_thread()
     rows = []
     try:
-        for problem in problems(families or list(FAMILIES)):
+        for problem in problems(asked or list(FAMILIES)):
             rows.append(run(problem, peers))
             show(rows[-1])
     finally:
         restore()
     if json_file:
-        json_file.write_text(json.dumps({"config": _config.config(), "rows": rows}, indent=1) + "\n")
+        json_file.write_text(
+            json.dumps({"machine": where, "asked": list(asked), "config": _config.config(), "rows": rows}, indent=1) + "\n"
+        )
     if plot_file:
         plot(rows, plot_file)
     missed = [(r, n) for r in rows for n, p in r["peers"].items() if p.get("goal") is not None and p["ratio"] < p["goal"]]

@@ -80,6 +80,7 @@ class ChebTucker(Construction, Calculus):
 
     @property
     def rank(self) -> tuple[int, ...]:
+        """Columns of each factor: the shape of the core."""
         return tuple(int(r) for r in self.core.shape)
 
     @property

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import _arrays
 from . import mixture
+
+Array = Any
 
 # Our functions, the arguments that can be learnt in the order of their gradients, and which of these are learnt as logarithms.
 _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
@@ -37,11 +40,23 @@ class AxisKernel:
     def at(self, theta: np.ndarray) -> AxisKernel:
         return self
 
-    def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-        found = self.function(x) if y is None else self.function(x, y)
-        return np.asarray(found, np.float64)
+    def __call__(self, x: Array, y: Array | None = None) -> Array:
+        """In double precision, where x is."""
+        function = self._beside(x)
+        found = function(x) if y is None else function(x, y)
+        if isinstance(x, np.ndarray):
+            return np.asarray(found, np.float64)
+        if _arrays.kind(found) is None or _arrays.place(found) != _arrays.place(x):
+            raise TypeError(f"GridGP: a kernel of {_arrays.describe(x)} on {_arrays.device(x)} gave {_arrays.describe(found)}")
+        return _arrays.double(found)
 
-    def diagonal(self, x: np.ndarray) -> np.ndarray:
+    def _beside(self, x: Array) -> Callable[..., Any]:
+        """The function of arrays that are where x is."""
+        return self.function
+
+    def diagonal(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray):
+            return self(x).diagonal()
         return np.array([self(x[i : i + 1])[0, 0] for i in range(len(x))])
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
@@ -76,14 +91,23 @@ class OurKernel(AxisKernel):
             begin += value.size
         return OurKernel(functools.partial(self.function.func, **keywords))  # type: ignore[attr-defined]
 
-    def diagonal(self, x: np.ndarray) -> np.ndarray:
+    def _beside(self, x: Array) -> Callable[..., Any]:
+        if isinstance(x, np.ndarray):
+            return self.function
+        keywords = {n: _arrays.beside(x, v) for n, v in self._values.items()}
+        return functools.partial(self.function, **keywords)
+
+    def diagonal(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray):
+            return super().diagonal(x) if not len(x) else self(x[:1])[0, 0] + 0 * _coordinate(x)
         return np.full(len(x), self(x[:1])[0, 0] if len(x) else 0.0)
 
     def gradient(self, x: np.ndarray, G: np.ndarray) -> np.ndarray:
         others = {n: v for n, v in self.function.keywords.items() if n not in self._values}  # type: ignore[attr-defined]
-        gradients = self._adjoint(x, None, *self._values.values(), G, **others)
+        gradients = self._adjoint(x, None, *[_arrays.beside(x, v) for v in self._values.values()], G, **others)
         gradients = gradients[-len(self._values) :]  # those of x before them
-        parts = [g * self._values[n] if n in self._logarithms else g for n, g in zip(self._values, gradients)]
+        of_values = map(_arrays.to_host, gradients)
+        parts = [g * self._values[n] if n in self._logarithms else g for n, g in zip(self._values, of_values)]
         return np.concatenate([np.asarray(p).reshape(-1) for p in parts])
 
 
@@ -101,7 +125,9 @@ class SklearnKernel(AxisKernel):
     def at(self, theta: np.ndarray) -> SklearnKernel:
         return SklearnKernel(self.function.clone_with_theta(theta))  # type: ignore[attr-defined]
 
-    def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, x: Array, y: Array | None = None) -> Array:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"GridGP: a kernel is scikit-learn's, which takes NumPy arrays; give one of ours for {_arrays.describe(x)}")
         return super().__call__(_columns(x), None if y is None else _columns(y))
 
     def diagonal(self, x: np.ndarray) -> np.ndarray:
@@ -131,3 +157,7 @@ def axis_kernel(function: Any, label: str) -> AxisKernel:
 
 def _columns(x: np.ndarray) -> np.ndarray:
     return x[:, None] if x.ndim == 1 else x
+
+
+def _coordinate(x: Array) -> Array:
+    return x if x.ndim == 1 else x[:, 0]

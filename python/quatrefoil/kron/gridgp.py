@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
+import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
-from .. import _arguments
-from .axis_kernel import AxisKernel, axis_kernel
+from .. import _arguments, _arrays
+from .._arguments import numbers_from
+from .._bind import check_device
+from .axis_kernel import axis_kernel
 from .estimator import Estimator, determination, not_fitted
 from .gp import gp_solve, nll_and_gradients, solve_and_keep
+from .gp.afar import Posterior, namespace
 from .gp.grid import Grid
 from .gp.iterative import Iterative
 from .gp.missing import Cells
 from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints, explained
 from .gp.sample import gp_posterior_sample
-
-_NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))
-_VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
+from .gridmodel import Data, Model, axes_of, check_mask, columns_of
+from .product.afar import clamped
+from .product.dense import outer
 
 
 class GridGP(Estimator):
@@ -62,7 +65,10 @@ class GridGP(Estimator):
 
     Notes
     -----
-    An evaluation of the likelihood costs ``gp_nll`` with gradients. The manners are scikit-learn's: ``get_params``, ``set_params``,
+    An evaluation of the likelihood costs ``gp_nll`` with gradients. Axes, Y and mask on a device are computed with there: results and
+    predictions lie there, as do the points that are given to ``predict``; the optimiser works on the host, so ``fit`` waits for the value
+    and the gradient of every evaluation, and ``score`` for its sums. Kernels are then ours or callables of arrays there, not
+    scikit-learn's. The manners are scikit-learn's: ``get_params``, ``set_params``,
     ``clone``, pickles, a warning with the optimiser's words where it did not converge.
 
     Examples
@@ -107,7 +113,7 @@ class GridGP(Estimator):
         Returns self. A fit that does not converge warns with the optimiser's words.
         """
         label = "GridGP.fit"
-        self._data = _Data.checked(axes, Y, mask, self.normalize_y, label)
+        self._data = Data.checked(axes, Y, mask, self.normalize_y, label)
         kernels = [axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(_arguments.sequence(self.kernels, f"{label}: kernels"))]
         if len(kernels) != len(self._data.axes):
             raise ValueError(f"{label}: {len(self._data.axes)} axes for {len(kernels)} kernels, expected one each")
@@ -117,7 +123,7 @@ class GridGP(Estimator):
         rng = _arguments.generator(self.random_state, label)
         self._seed = int(rng.integers(2**62))
         self._start: np.ndarray | None = None
-        self._model = _Model.given(kernels, self.noise, self.variance, self._data, label)
+        self._model = Model.given(kernels, self.noise, self.variance, self._data, label)
         first = self._model.theta
         if self.optimizer is not None and len(first):
             starts = [first]
@@ -128,20 +134,19 @@ class GridGP(Estimator):
             self._model = self._model.at(theta)
         self.theta_ = self._model.theta
         self.kernels_, self.variance_ = [k.function for k in self._model.kernels], self._model.variance
-        self.noise_ = self._model.noise if self._model.noise.size > 1 else float(self._model.noise[0])
+        self.noise_ = self._model.noise if self._model.noise.shape[0] > 1 else float(self._model.noise[0])
         self._value: float | None = None
         self._alpha, solved = solve_and_keep(
-            self._model.factors(self._data), self._data.y, self._model.noise, self._data.mask, self._start, self.tol, None, None,
-            self.backend, self.num_threads,
+            self._model.factors(self._data), self._data.y, self._model.noise_at(self._data), self._data.mask, self._start, self.tol,
+            None, None, self.backend, self.num_threads,
         )  # fmt: skip
-        assert solved is not None
-        self._grid: Grid | None = solved.grid
-        self._solver = None if isinstance(solved.parts[0].solver, Iterative) else solved.parts[0].solver
+        self._grid: Grid | None = None if solved is None else solved.grid
+        self._solver: Any = None if solved is None or isinstance(solved.parts[0].solver, Iterative) else solved.parts[0].solver
         return self
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
-        """At theta_; computed when it is first asked for."""
+        """At ``theta_``; computed when it is first asked for."""
         self._fitted("log_marginal_likelihood_value_")
         if self._value is None:
             self._value = float(self.log_marginal_likelihood())
@@ -158,11 +163,11 @@ class GridGP(Estimator):
         value, gradient = self._objective(model)
         return (-value, -gradient) if eval_gradient else -value
 
-    def _objective(self, model: _Model) -> tuple[float, np.ndarray]:
+    def _objective(self, model: Model) -> tuple[float, np.ndarray]:
         factors = model.factors(self._data)
         value, grads, alpha, dnoise = nll_and_gradients(
-            factors, self._data.y, model.noise, self._data.mask, start=self._start, logdet=self.logdet, probes=self.probes, rng=self._seed,
-            tol=self.tol, backend=self.backend, num_threads=self.num_threads,
+            factors, self._data.y, model.noise_at(self._data), self._data.mask, start=self._start, logdet=self.logdet,
+            probes=self.probes, rng=self._seed, tol=self.tol, backend=self.backend, num_threads=self.num_threads,
         )  # fmt: skip
         self._start = alpha
         return value, model.gradient(self._data, factors, grads, dnoise)
@@ -203,13 +208,13 @@ class GridGP(Estimator):
             return mean
         if return_std == "samples":
             drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
-            return mean, np.sqrt(((drawn - mean) ** 2).mean(axis=0))
-        prior = np.full(1, 1.0)
-        for k, x in zip(model.kernels, new):
-            diagonal = k.diagonal(x)
-            prior = prior * diagonal if isinstance(points, ScatteredPoints) else np.multiply.outer(prior, diagonal).reshape(-1)
-        var = np.maximum(model.variance * prior - explained(self._exact(), points), 0)
-        return mean, np.sqrt(var).reshape(shape) * data.scale
+            return mean, ((drawn - mean) ** 2).mean(0) ** 0.5
+        diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
+        prior = functools.reduce(lambda a, b: a * b, diagonals) if isinstance(points, ScatteredPoints) else outer(diagonals)
+        solver = self._exact()
+        less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
+        var = model.variance * prior - less
+        return mean, (clamped(namespace(var), var) ** 0.5).reshape(shape) * data.scale
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``."""
@@ -217,16 +222,20 @@ class GridGP(Estimator):
         mean = self.predict(X)
         seen = None
         if mask is not None:
-            _arguments.array(mask, label, "mask", dtypes=("bool",))
-            seen = np.asarray(mask)
+            check_mask(mask, label)
+            seen = _arrays.to_host(mask)
             if seen.shape != mean.shape:
                 raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
-        return determination(Y, mean, label, seen)
+        return determination(numbers_from(Y, label, "y"), _arrays.to_host(mean), label, seen)
 
     def _exact(self) -> Any:
         """What gives variances, of what ``fit`` has factorised."""
         if self._solver is None:
             model, data = self._model, self._data
+            if not data.on_host:
+                kernel = self.backend, self.num_threads
+                self._solver = Posterior(model.factors(data), model.noise_at(data), data.mask, kernel)
+                return self._solver
             grid = self._grid or Grid(model.factors(data), "GridGP.predict", self.backend, self.num_threads)
             self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
         return self._solver
@@ -251,7 +260,7 @@ class GridGP(Estimator):
             prior = [k(x) for k, x in zip(model.kernels, new)]
             prior[0] = model.variance * prior[0]
             given: Any = {"mask": data.mask, "prior_factors": prior, "tol": self.tol, **kernel}
-            drawn = gp_posterior_sample(factors, points.matrices, data.y, model.noise, size=size, rng=rng, **given)
+            drawn = gp_posterior_sample(factors, points.matrices, data.y, model.noise_at(data), size=size, rng=rng, **given)
         else:
             drawn = self._scattered_samples(new, points, factors, size, rng)
         samples: np.ndarray = drawn.reshape(len(drawn), *shape) * data.scale + data.offset
@@ -262,136 +271,30 @@ class GridGP(Estimator):
     ) -> np.ndarray:
         model, data = self._model, self._data
         count = _arguments.integer(size, "GridGP.sample", "size", 0)
-        cross = np.ones((points.size, 1))
-        prior = np.full((points.size, points.size), model.variance)
-        for m, k, x in zip(points.matrices, model.kernels, new):
-            cross = (cross[:, :, None] * m[:, None, :]).reshape(points.size, cross.shape[1] * m.shape[1])
-            prior *= k(x)
+        xp = namespace(data.y)
+        cross = points.covariances(0, points.size)
+        prior = model.variance * functools.reduce(lambda a, b: a * b, [k(x) for k, x in zip(model.kernels, new)])
         seen = cross if data.mask is None else cross * data.mask
-        solved = gp_solve(factors, seen, model.noise, mask=data.mask, tol=self.tol, backend=self.backend, num_threads=self.num_threads)
+        noise = model.noise_at(data)
+        solved = gp_solve(factors, seen, noise, mask=data.mask, tol=self.tol, backend=self.backend, num_threads=self.num_threads)
         covariance = prior - cross @ solved.T
-        values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-        normal = _arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size))
-        samples: np.ndarray = cross @ self._alpha + (normal * np.sqrt(np.maximum(values, 0))) @ vectors.T
+        values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
+        normal = _arrays.beside(data.y, _arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size)))
+        samples: np.ndarray = cross @ self._alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T
         return samples
 
     def _points(self, X: Any, label: str) -> tuple[list[np.ndarray], Any, tuple[int, ...]]:
         """(points of every axis, with their covariances, the shape of results)."""
         model, data = self._model, self._data
         of_axes = isinstance(X, (list, tuple))
-        new = _axes(X, data.axes, label) if of_axes else _columns_of(X, data.axes, label)
+        new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
+        for k, x in enumerate(new):
+            check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])
         matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]
         matrices[0] = model.variance * matrices[0]
         return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
 
-    def _fitted(self, method: str) -> _Model:
+    def _fitted(self, method: str) -> Model:
         if not hasattr(self, "_model"):
             raise not_fitted(f"GridGP.{method}: this model is not fitted; call fit first")
         return self._model
-
-
-class _Data(NamedTuple):
-    axes: list[np.ndarray]
-    y: np.ndarray  # (N,), scaled
-    mask: np.ndarray | None
-    offset: float
-    scale: float
-
-    @classmethod
-    def checked(cls, axes: Any, Y: Any, mask: Any, normalize: bool, label: str) -> _Data:
-        given = _axes(axes, None, label)
-        shape = tuple(map(len, given))
-        values = _arguments.numbers_of(Y, label, "Y")
-        if values.shape != shape:
-            raise ValueError(f"{label}: Y has shape {values.shape}, expected {shape}, a number a cell")
-        seen = None
-        if mask is not None:
-            _arguments.array(mask, label, "mask", dtypes=("bool",))
-            seen = np.asarray(mask)
-            if seen.shape != shape:
-                raise ValueError(f"{label}: mask has shape {seen.shape}, expected {shape}")
-            seen = seen.reshape(-1)
-        y = values.astype(np.float64).reshape(-1)
-        observed = y if seen is None else y[seen]
-        _arguments.finite(observed, label, "the observed part of Y")
-        offset, scale = 0.0, 1.0
-        if normalize and observed.size:
-            offset, scale = float(observed.mean()), float(observed.std()) or 1.0
-        return cls(given, (y - offset) / scale, seen, offset, scale)
-
-
-class _Model(NamedTuple):
-    kernels: list[AxisKernel]
-    noise: np.ndarray  # (1,), learnt, or (N,)
-    variance: float
-
-    @classmethod
-    def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: _Data, label: str) -> _Model:
-        if np.ndim(noise):
-            s = _arguments.numbers_of(noise, label, "noise").astype(np.float64).reshape(-1)
-            if s.size != data.y.size:
-                raise ValueError(f"{label}: noise has {s.size} numbers, expected one, or {data.y.size}, one a cell")
-        else:
-            s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
-        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True))
-
-    @property
-    def theta(self) -> np.ndarray:
-        own = [np.log([self.variance]), *[k.theta for k in self.kernels]]
-        return np.concatenate(own + ([np.log(self.noise)] if self.noise.size == 1 else []))
-
-    @property
-    def bounds(self) -> np.ndarray:
-        own = [np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
-        return np.concatenate(own + ([np.array([_NOISE_BOUNDS])] if self.noise.size == 1 else []))
-
-    def at(self, theta: np.ndarray) -> _Model:
-        kernels, begin = [], 1
-        for k in self.kernels:
-            end = begin + len(k.theta)
-            kernels.append(k.at(theta[begin:end]))
-            begin = end
-        noise = np.exp(theta[begin:]) if self.noise.size == 1 else self.noise
-        return _Model(kernels, noise, float(np.exp(theta[0])))
-
-    def factors(self, data: _Data) -> list[np.ndarray]:
-        """The variance is in the first."""
-        found = [k(x) for k, x in zip(self.kernels, data.axes)]
-        found[0] = self.variance * found[0]
-        return found
-
-    def gradient(self, data: _Data, factors: Sequence[np.ndarray], grads: Sequence[np.ndarray], dnoise: np.ndarray) -> np.ndarray:
-        """Of the negative log-likelihood, by theta, from its gradients by the factors and the noise."""
-        found = [np.array([np.sum(grads[0] * factors[0])])]
-        for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
-            found.append(k.gradient(x, G * self.variance if i == 0 else G))
-        return np.concatenate(found + ([dnoise.reshape(1) * self.noise] if self.noise.size == 1 else []))
-
-
-def _axes(axes: Any, like: Sequence[np.ndarray] | None, label: str) -> list[np.ndarray]:
-    """(n,) or (n, p) each, finite, in double precision."""
-    given = _arguments.sequence(axes, f"{label}: axes")
-    found = []
-    for k, x in enumerate(given):
-        numbers = _arguments.numbers_of(x, label, f"axes[{k}]").astype(np.float64)
-        if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and numbers.shape[1:] != like[k].shape[1:]):
-            expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
-            raise ValueError(f"{label}: axes[{k}] has shape {numbers.shape}, expected {expected}")
-        _arguments.finite(numbers, label, f"axes[{k}]")
-        found.append(numbers)
-    if like is not None and len(found) != len(like):
-        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
-    return found
-
-
-def _columns_of(X: Any, axes: Sequence[np.ndarray], label: str) -> list[np.ndarray]:
-    """Points (P, columns of all axes) -> those of every axis."""
-    numbers = _arguments.numbers_of(X, label, "X").astype(np.float64)
-    widths = [math.prod(a.shape[1:]) for a in axes]
-    if numbers.ndim == 1 and sum(widths) == 1:
-        numbers = numbers[:, None]
-    if numbers.ndim != 2 or numbers.shape[1] != sum(widths):
-        raise ValueError(f"{label}: X has shape {numbers.shape}, expected (P, {sum(widths)}), or a list of axes")
-    _arguments.finite(numbers, label, "X")
-    ends = np.cumsum(widths)
-    return [np.ascontiguousarray(numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e]) for a, w, e in zip(axes, widths, ends)]

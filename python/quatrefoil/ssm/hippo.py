@@ -92,7 +92,7 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     quad    (2n+1)^2/pi                 1/2
     real    0                           n + 1
     random  e^x, x standard normal      1/2
-    legs    eigenvalues of (4)         1/2
+    legs    eigenvalues of (4)          1/2
     ======  ==========================  ======
 
     Parameters

@@ -107,7 +107,7 @@ def register(op: Op) -> None:
         arrays, options, backend, num_threads = unpack(op, arguments)
         _, layout = _bind.layout(op, arrays, options)
         device = next(a.device for a in arrays if a is not None)
-        name, kernel = _backends.kernel(op, backend or _backends.chosen(), str(device))
+        name, kernel = _backends.kernel(op, backend or _backends.chosen(), str(device), arrays)
         extras = (None,) * len(op.extras)
         if name == "array":
             result = run_composed(op, _backends.composed(op, kernel, "torch", layout, options), arrays, None, extras)

@@ -38,7 +38,7 @@ def traced(
 def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str | None, results: Sequence[Any]) -> Any:
     given = [a for a in arrays if a is not None]
     device = given[0].device
-    name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device))
+    name, kernel = ("", None) if device.type == "meta" else _backends.kernel(op, backend, str(device), arrays)
     layout: list[Any] = [None if r is None else (r[0], getattr(torch, r[1])) for r in results]
     if any(type(a) not in _PLAIN for a in given) or kernel is None:
 
@@ -52,19 +52,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     single = reads_tensors and op.single
     like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
     wanted = [a is not None and a.requires_grad for a in arrays]
-    run_over = _over(op, kernel, name, layout, options, device, reads_tensors)
     flat, wants_gradient, function = op.many is None, any(wanted), functions(op)
-
-    def compute_any(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
-        if out is _bind.IN_PLACE:
-            return run_over(arrays, extras, num_threads)
-        if out is not None:
-            _bind.one_result(op, layout)
-            _check_out(op, out, layout[0], arrays, device)
-            outputs = [out, *layout[1:]]
-        else:
-            outputs = [None if r is None else empty(r[0], r[1], device) for r in layout]
-        return run_kernel(op, kernel, arrays, outputs, options, _bind.for_kernel(op, extras, name, arrays), num_threads)
 
     def transform(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
         if _modes():
@@ -98,7 +86,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         result = compute(arrays, extras, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
-    compute = run_one if single else composed or compute_any
+    compute = run_one if single else composed or _filled(op, kernel, name, layout, options, device, reads_tensors)
     return run_one if single and not wants_gradient else run
 
 
@@ -121,10 +109,11 @@ def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: An
     return result if op.single else tuple(place(op, arrays, options, result))
 
 
-def _over(op: Op, kernel: Any, name: str, layout: Any, options: tuple[Any, ...], device: Any, reads_tensors: bool) -> Any:
-    """A call whose results may lie in the memory of arguments, in one step: a decoder's."""
+def _filled(op: Op, kernel: Any, name: str, layout: Any, options: tuple[Any, ...], device: Any, reads_tensors: bool) -> Any:
+    """A call of a kernel with any number of results, which may lie in the memory of arguments where the caller allows it."""
 
-    def run(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
+    def run_over(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
+        """In one step: a decoder's."""
         given = _bind.in_place(op, arrays, _is_plain)
         outputs = [a if a is not None else None if r is None else empty(r[0], r[1], device) for a, r in zip(given, layout)]
         for a in given:
@@ -135,6 +124,17 @@ def _over(op: Op, kernel: Any, name: str, layout: Any, options: tuple[Any, ...],
             return run_kernel(op, kernel, arrays, outputs, options, beside, num_threads)
         kernel(*arrays, *outputs, *options, *beside, num_threads)
         return outputs
+
+    def run(arrays: Sequence[Any], extras: Sequence[Any], out: Any, num_threads: int) -> Any:
+        if out is _bind.IN_PLACE:
+            return run_over(arrays, extras, num_threads)
+        if out is not None:
+            _bind.one_result(op, layout)
+            _check_out(op, out, layout[0], arrays, device)
+            outputs = [out, *layout[1:]]
+        else:
+            outputs = [None if r is None else empty(r[0], r[1], device) for r in layout]
+        return run_kernel(op, kernel, arrays, outputs, options, _bind.for_kernel(op, extras, name, arrays), num_threads)
 
     return run
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, numbers_of, refuse_masked
+from .._arguments import finite, numbers_from, refuse_masked
 from .._backends import native
 from .._typing import AnyArray
 from .plot import plot_boundary
@@ -42,7 +42,7 @@ class TriangleMesh(Pieces):
     Notes
     -----
     Inside means an odd number of triangles above, so that surfaces within surfaces are holes. Triangles whose corners lie on one line are
-    ignored with one RuntimeWarning. Whether the surface meets itself is not looked for. Pickles.
+    ignored with one RuntimeWarning. Whether the surface meets itself is not looked for. Arrays on a device are read back, once. Pickles.
 
     Cost: 0.4 us a triangle, and once 0.25 us a triangle for the tree at the first query (mesh README, The tree).
 
@@ -72,7 +72,7 @@ class TriangleMesh(Pieces):
 
     def __init__(self, V: AnyArray, F: AnyArray, *, watertight: bool = True) -> None:
         label = "TriangleMesh"
-        v = numbers_of(V, label, "V")
+        v = numbers_from(V, label, "V")
         self.kind = _arrays.kind(V)
         f = _indices(F, label, str(self.kind))
         if v.ndim != 2 or v.shape[1] != 3:
@@ -177,7 +177,7 @@ def _indices(F: Any, label: str, kind: str) -> np.ndarray:
         raise TypeError(f"{label}: F is {_arrays.describe(F)}, expected an array of {' or '.join(_INTEGERS)}")
     if found != kind:
         raise TypeError(f"{label}: F is a {found} array but V is a {kind} array; all arrays of a call must be of one kind")
-    return np.asarray(F if kind == "numpy" else F.numpy(), np.int64)
+    return np.asarray(_arrays.to_host(F), np.int64)
 
 
 def _has_area(corners: np.ndarray, extent: float) -> np.ndarray:
@@ -228,3 +228,12 @@ def check_boundary(boundary: Any, label: str) -> None:
     """TypeError for what is no boundary."""
     if not isinstance(boundary, (Polygon, TriangleMesh, Solid)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF")
+
+
+def check_kind(boundary: Boundary, kind: str, label: str, name: str) -> None:
+    """TypeError where points of that kind do not go with a boundary's arrays: CuPy's go with NumPy's, which are its host arrays."""
+    if boundary.kind in (None, kind) or {boundary.kind, kind} == {"numpy", "cupy"}:
+        return
+    raise TypeError(
+        f"{label}: boundary was built from a {boundary.kind} array but {name} is a {kind} array; all arrays of a call must be of one kind"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, number, numbers_of, point
+from .._arguments import finite, number, numbers_from, point
 from .._backends import native
 from .._memo import Memo
 from .._typing import AnyArray
@@ -58,7 +58,7 @@ class Pieces:
 
     def __init__(self) -> None:
         self._memos: dict[str, Memo] = {}  # what the native part makes of them, for every kind of array
-        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array
+        self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array and device
         self._frames: dict[Any, Frame] = {}
 
     def scaled_ends(self) -> np.ndarray:
@@ -70,14 +70,17 @@ class Pieces:
         raise NotImplementedError
 
     def arrays(self, kind: str) -> tuple[Array, Array]:
-        """The scaled corners and where each instance's pieces begin, as arrays of that kind."""
+        """The scaled corners and where each instance's pieces begin, as arrays of that kind or at that place, where they stay."""
         made = self._scaled.get(kind)
         if made is None:  # of two threads that come at once one makes those of both: what is compiled is of these very arrays
             made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self.scaled_ends()), _arrays.of_kind(kind, self.first)))
         return made
 
     def memo(self, kind: str) -> Memo | None:
-        """What is compiled for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None without a native part."""
+        """What is compiled for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None on a device, and without a
+        native part."""
+        if "@" in kind:
+            return None
         if kind not in self._memos and native.core() is not None:
             made = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self.arrays("numpy"))
             for each in {"numpy", kind}:
@@ -105,7 +108,7 @@ class Polygon(Pieces):
     -----
     Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
     RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings). An outline whose length says that its vertices
-    are out of order gets a RuntimeWarning. Pickles.
+    are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
 
     Raises
     ------
@@ -126,7 +129,7 @@ class Polygon(Pieces):
             self.kind = _arrays.kind(given[0]) if given else "numpy"
             rings = [[_ring(v, label, f"vertices[{b}]")] for b, v in enumerate(given)]
         else:
-            array = numbers_of(vertices, label, "vertices")
+            array = numbers_from(vertices, label, "vertices")
             self.kind = _arrays.kind(vertices)
             if array.ndim not in (2, 3) or array.shape[-1] != 2:
                 raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
@@ -237,14 +240,14 @@ class Solid:
 
     def __init__(self) -> None:
         self._frames: dict[Any, Frame] = {}
-        self._rows: dict[str, tuple[Any, Any]] = {}  # of every kind of array
+        self._rows: dict[str, tuple[Any, Any]] = {}  # of every kind of array and device
 
     def row(self) -> np.ndarray | None:
         """The scaled numbers that describe it, as the walks take them; None for a ball."""
         return None
 
     def arrays(self, kind: str) -> tuple[Array, Array]:
-        """The row and 0, 1, as arrays of that kind; nothing for a ball."""
+        """The row and 0, 1, as arrays of that kind or at that place; nothing for a ball."""
         row = self.row()
         if row is None:
             return None, None
@@ -331,7 +334,7 @@ def check_extent(extent: float, what: str) -> None:
 
 
 def _ring(array: Array, label: str, name: str) -> np.ndarray:
-    v = numbers_of(array, label, name)
+    v = numbers_from(array, label, name)
     if v.ndim != 2 or v.shape[-1] != 2:
         raise ValueError(f"{label}: {name} has shape {v.shape}, expected (M, 2)")
     if len(v) < 3:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import finite, number, numbers_of, point
+from .._arguments import finite, number, numbers_from, point
 from .._memo import Memo
 from .._typing import AnyArray
 from .data import box_of, check_corners
@@ -220,7 +220,7 @@ class _Kept(Memo):
 
 
 def _grid(values: Any, d: int) -> np.ndarray:
-    v = numbers_of(values, "SDF", "values")
+    v = numbers_from(values, "SDF", "values")
     if v.ndim != d or min(v.shape) < 2:
         axes = ", ".join(f"n{i + 1}" for i in range(d))
         raise ValueError(f"SDF: values has shape {v.shape}, expected ({axes}) in a box of {d} axes, n >= 2")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import finite, integer, is_number, number, numbers_of
+from .._arguments import finite, integer, is_number, number, numbers_from
 from .._typing import AnyArray
 from .polygon import Polygon
 
@@ -79,7 +79,7 @@ def _coefficient(c: float | AnyArray, name: str) -> np.ndarray:
     """In float64, with an axis for the instances or without."""
     if is_number(c):
         return np.array(number(c, "Star", name, negative=True))
-    values = numbers_of(c, "Star", name)
+    values = numbers_from(c, "Star", name)
     if values.ndim > 1:
         raise ValueError(f"Star: {name} has shape {values.shape}, expected a number or (B,)")
     finite(values, "Star", name)

@@ -3,7 +3,7 @@ import numpy as np
 from case import Case
 
 
-def _filter(shape, Q, P, *, rows="shared", start=True, radius=0.6):
+def _filter(shape, Q, P, *, rows="shared", start=True, radius=0.6, **options):
     """Poles within ``radius``, conjugate pairs and perhaps one real; a_0 is not 1."""
 
     def make(rng):
@@ -18,7 +18,7 @@ def _filter(shape, Q, P, *, rows="shared", start=True, radius=0.6):
         lead = shape[:-1]
         a = poly(P) if rows == "shared" else np.array([poly(P) for _ in range(int(np.prod(lead)))]).reshape(*lead, P)
         b = rng.standard_normal(Q if rows == "shared" else (*lead, Q))
-        return [b, a, rng.standard_normal(shape), rng.standard_normal((*lead, max(P, Q) - 1)) if start else None], {}
+        return [b, a, rng.standard_normal(shape), rng.standard_normal((*lead, max(P, Q) - 1)) if start else None], options
 
     return make
 
@@ -35,6 +35,8 @@ CASES = [
     Case("arma_filter", "longer-than-rows", _filter((3, 2), 6, 4)),
     Case("arma_filter", "each-row", _filter((2, 5, 33), 3, 4, rows="each")),
     Case("arma_filter", "each-row-long", _filter((9, 300), 4, 2, rows="each", start=False)),
+    Case("arma_filter", "state-asked-for", _filter((3, 20), 2, 4, start=False, return_state=True)),
+    Case("arma_filter", "state-not-asked-for", _filter((3, 20), 2, 4, return_state=False)),
     Case("arma_filter", "no-rows", _filter((0, 7), 2, 3)),
     Case("arma_filter", "no-samples", _filter((2, 0), 2, 3)),
     Case("arma_filter", "no-samples-no-start", _filter((2, 0), 2, 3, start=False)),

@@ -1,15 +1,12 @@
 import numpy as np
 
 
-def arma_filter(b, a, x, zi=None):
+def arma_filter(b, a, x, zi=None, return_state=None):
     """The difference equation, every term of it, in extended precision; final states from what they are for: the outputs after the end of
     x, with zeros for x, are those of a filter without a past that begins with these states."""
     real = np.longdouble
-    rows, L, order = (
-        x.reshape(-1, x.shape[-1]).astype(real) if x.size else np.zeros((int(np.prod(x.shape[:-1])), x.shape[-1]), real),
-        x.shape[-1],
-        max(b.shape[-1], a.shape[-1]) - 1,
-    )
+    L, order = x.shape[-1], max(b.shape[-1], a.shape[-1]) - 1
+    rows = x.reshape(int(np.prod(x.shape[:-1])), L).astype(real)
     start = np.zeros((len(rows), order), real) if zi is None else zi.reshape(len(rows), order).astype(real)
     full = []
     for c in (b, a):
@@ -25,7 +22,7 @@ def arma_filter(b, a, x, zi=None):
             if i:
                 value = value - a[:, i] / first[:, 0] * y[:, t - i]
         y[:, t] = value
-    if zi is None:
+    if not (zi is not None if return_state is None else return_state):
         return y.reshape(x.shape)
     final = np.zeros((len(rows), order), real)
     for j in range(order):
@@ -34,4 +31,4 @@ def arma_filter(b, a, x, zi=None):
             if L + j - i >= 0:
                 total = total + (b[:, i] * rows[:, L + j - i] - a[:, i] * y[:, L + j - i]) / first[:, 0]
         final[:, j] = total
-    return y.reshape(x.shape), final.reshape(zi.shape)
+    return y.reshape(x.shape), final.reshape(*x.shape[:-1], order)

@@ -112,7 +112,7 @@ def test_half_precision(backend, rng):
 F = np.zeros((3, 70))
 BAD_CONV = [
     ((F, np.zeros((2, 70))), ValueError, r"ssm\.fft_conv: k has shape \(2, 70\), expected \(H, Lk\) with H = 3 as in u"),
-    ((F[0], F), ValueError, "u has shape"),
+    ((F[0], F), ValueError, r"k has shape \(3, 70\) and u \(70,\)"),
     ((F, F, np.zeros(2)), ValueError, "D has shape"),
     ((F, F[None]), ValueError, "k has shape"),
     ((F, F.astype(np.float32)), TypeError, "k has dtype float32 but u has float64"),

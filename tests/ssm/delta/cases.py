@@ -43,7 +43,7 @@ LAST = {"output_final_state": True}
 CASES = [
     Case("chunk_gated_delta_rule", "all", delta(2, 11, 2, 5, 7, HV=4, state=True, options=ALL)),
     *[Case("chunk_gated_delta_rule", f"T{n}", delta(2, n, 2, 8, 8, state=True, options=ALL)) for n in (1, 2, 7, 8, 9, 15, 16, 17)],
-    *[Case("chunk_gated_delta_rule", f"T{n}", delta(1, n, 1, 4, 4, state=True, options=ALL)) for n in (63, 64, 65, 127, 129, 200)],
+    *[Case("chunk_gated_delta_rule", f"T{n}", delta(1, n, 1, 4, 4, state=True, options=ALL)) for n in (31, 32, 33, 63, 64, 65, 129, 200)],
     *[Case("chunk_gated_delta_rule", f"K{n}", delta(1, 12, 1, n, 5, state=True, options=ALL)) for n in (1, 3, 16, 17, 33)],
     *[Case("chunk_gated_delta_rule", f"V{n}", delta(1, 12, 1, 5, n, state=True, options=ALL)) for n in (1, 3, 16, 17, 33, 50)],
     Case("chunk_gated_delta_rule", "large", delta(1, 70, 1, 64, 48, options=NORM)),

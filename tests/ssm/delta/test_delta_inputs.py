@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from quatrefoil.ssm.delta import _array
 
 Q = np.zeros((2, 5, 3, 4))
 V = np.zeros((2, 5, 6, 7))
@@ -75,6 +76,16 @@ def test_bad_input(backend, call, error, text):
     for _ in range(2):  # a remembered signature must not be a hole
         with pytest.raises(error, match=text):
             call()
+
+
+@pytest.mark.parametrize("ends", [(0, 2, 9), (1, 2, 5), (0, 4, 3, 5), (-7, 5)])
+def test_the_composition_makes_nan_of_sequences_that_are_none(rng, ends):
+    """It looks at no number: on a device that would wait."""
+    q, v = rng.standard_normal((1, 5, 1, 3)), rng.standard_normal((1, 5, 1, 2))
+    for result in _array.chunk_simple_gla(np, q, q, v, None, None, np.array(ends), 1.0, True):
+        assert np.isnan(result).all()
+    for gradient in _array.chunk_simple_gla_vjp(np, q, q, v, None, None, np.array(ends), v, None, 1.0, False)[:3]:
+        assert np.isnan(gradient).all()
 
 
 def tensors(rng, packed):

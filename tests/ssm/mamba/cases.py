@@ -27,12 +27,28 @@ def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, ski
     return make
 
 
+def within(arguments):
+    """cu_seqlens that do not decrease, within the samples that there are."""
+    x, ends = arguments
+    return [x, np.maximum.accumulate(np.clip(ends, 0, len(x)))]
+
+
 def _varlen(lengths, channels, state_len, before=0, behind=0):
     def make(rng):
         ends = np.cumsum([before, *lengths])
         return [rng.standard_normal((int(ends[-1]) + behind, channels)), ends], {"state_len": state_len}
 
     return make
+
+
+def existing(arguments):
+    """Rows that are there, each once, and padding in place of others."""
+    *others, rows = arguments
+    if rows is None:
+        return arguments
+    _, first = np.unique(rows, return_index=True)
+    is_first = np.isin(np.arange(len(rows)), first)
+    return [*others, np.where(is_first & (rows < len(others[0])), rows, -1)]
 
 
 def _step(items, P, N, *, heads=None, groups=None, rows=None, count=None, skip=True, gate=True, bias=True, **options):
@@ -112,27 +128,32 @@ CASES = [
     Case("causal_conv1d_fn", "no-items", _conv((0, 3, 5), 4, initial=True, activation="silu", return_final_states=True)),
     Case("causal_conv1d_fn", "no-channels", _conv((2, 0, 5), 4)),
     Case("causal_conv1d_fn", "no-samples", _conv((2, 3, 0), 4, initial=True, return_final_states=True)),
-    Case("causal_conv1d_varlen_states", "usual", _varlen([5, 1, 0, 3, 9], 7, 3)),
-    Case("causal_conv1d_varlen_states", "gaps", _varlen([2, 70, 3], 20, 4, before=3, behind=2)),
-    Case("causal_conv1d_varlen_states", "no-states", _varlen([2, 3], 4, 0)),
-    Case("causal_conv1d_varlen_states", "no-sequences", _varlen([], 4, 3, behind=5)),
-    Case("causal_conv1d_varlen_states", "no-samples", _varlen([0, 0], 4, 3)),
-    Case("causal_conv1d_varlen_states", "no-channels", _varlen([2, 3], 0, 3)),
-    Case("selective_state_step", "small", _step(2, 3, 5, dt_softplus=True)),
-    *[Case("selective_state_step", f"dims{n}", _step(2, n, 4, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)],
-    *[Case("selective_state_step", f"states{n}", _step(2, 5, n, dt_softplus=True)) for n in (1, 7, 8, 9, 16, 19, 64)],
-    Case("selective_state_step", "plain", _step(3, 20, 16, skip=False, gate=False, bias=False)),
-    Case("selective_state_step", "one-group", _step(2, 20, 16, groups=1, gate=False)),
-    Case("selective_state_step", "heads", _step(3, 5, 9, heads=4, dt_softplus=True)),
-    Case("selective_state_step", "groups", _step(2, 17, 20, heads=6, groups=3, dt_softplus=True)),
-    Case("selective_state_step", "group-per-head", _step(2, 3, 4, heads=5, groups=5, bias=False)),
-    Case("selective_state_step", "rows", _step(3, 9, 5, rows=[4, 0, 2], count=6, dt_softplus=True)),
-    Case("selective_state_step", "rows-heads", _step(3, 9, 5, heads=4, groups=2, rows=[1, 3, 0], count=4, dt_softplus=True)),
-    Case("selective_state_step", "padding", _step(5, 9, 5, heads=2, rows=[4, -1, 2, -7, 0], count=5, dt_softplus=True)),
-    Case("selective_state_step", "padding-alone", _step(2, 3, 4, rows=[-1, -1], count=3)),
-    Case("selective_state_step", "no-items", _step(0, 3, 4)),
-    Case("selective_state_step", "no-items-of-rows", _step(0, 3, 4, rows=[], count=2)),
-    Case("selective_state_step", "no-heads", _step(2, 3, 4, heads=0)),
-    Case("selective_state_step", "no-dims", _step(2, 0, 4, heads=2, rows=[1, 0], count=3)),
-    Case("selective_state_step", "no-states", _step(2, 3, 0, heads=2, groups=2)),
+    Case("causal_conv1d_varlen_states", "usual", _varlen([5, 1, 0, 3, 9], 7, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "gaps", _varlen([2, 70, 3], 20, 4, before=3, behind=2), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-states", _varlen([2, 3], 4, 0), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-sequences", _varlen([], 4, 3, behind=5), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-samples", _varlen([0, 0], 4, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-channels", _varlen([2, 3], 0, 3), fitted=within),
+    Case("selective_state_step", "small", _step(2, 3, 5, dt_softplus=True), fitted=existing),
+    *[
+        Case("selective_state_step", f"dims{n}", _step(2, n, 4, dt_softplus=True), fitted=existing)
+        for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)
+    ],
+    *[Case("selective_state_step", f"states{n}", _step(2, 5, n, dt_softplus=True), fitted=existing) for n in (1, 7, 8, 9, 16, 19, 64)],
+    Case("selective_state_step", "plain", _step(3, 20, 16, skip=False, gate=False, bias=False), fitted=existing),
+    Case("selective_state_step", "one-group", _step(2, 20, 16, groups=1, gate=False), fitted=existing),
+    Case("selective_state_step", "heads", _step(3, 5, 9, heads=4, dt_softplus=True), fitted=existing),
+    Case("selective_state_step", "groups", _step(2, 17, 20, heads=6, groups=3, dt_softplus=True), fitted=existing),
+    Case("selective_state_step", "group-per-head", _step(2, 3, 4, heads=5, groups=5, bias=False), fitted=existing),
+    Case("selective_state_step", "rows", _step(3, 9, 5, rows=[4, 0, 2], count=6, dt_softplus=True), fitted=existing),
+    Case(
+        "selective_state_step", "rows-heads", _step(3, 9, 5, heads=4, groups=2, rows=[1, 3, 0], count=4, dt_softplus=True), fitted=existing
+    ),
+    Case("selective_state_step", "padding", _step(5, 9, 5, heads=2, rows=[4, -1, 2, -7, 0], count=5, dt_softplus=True), fitted=existing),
+    Case("selective_state_step", "padding-alone", _step(2, 3, 4, rows=[-1, -1], count=3), fitted=existing),
+    Case("selective_state_step", "no-items", _step(0, 3, 4), fitted=existing),
+    Case("selective_state_step", "no-items-of-rows", _step(0, 3, 4, rows=[], count=2), fitted=existing),
+    Case("selective_state_step", "no-heads", _step(2, 3, 4, heads=0), fitted=existing),
+    Case("selective_state_step", "no-dims", _step(2, 0, 4, heads=2, rows=[1, 0], count=3), fitted=existing),
+    Case("selective_state_step", "no-states", _step(2, 3, 0, heads=2, groups=2), fitted=existing),
 ]

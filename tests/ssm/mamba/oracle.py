@@ -78,8 +78,8 @@ def selective_state_step(state, x, dt, A, B, C, D=None, z=None, dt_bias=None, st
             continue
         delta = dt[b].astype(real) + (0 if dt_bias is None else dt_bias)
         delta = np.logaddexp(delta, real(0)) if dt_softplus else delta
-        per_head = [np.repeat(np.atleast_2d(m[b]), max(A.shape[0] // np.atleast_2d(m[b]).shape[0], 1), axis=0)[:, None] for m in (B, C)]
-        b_each, c_each = per_head if heads else (m[b] for m in (B, C))
+        groups = [np.atleast_2d(m[b]) for m in (B, C)]
+        b_each, c_each = (np.repeat(m, A.shape[0] // len(m), axis=0)[:, None] for m in groups) if heads else groups
         h = np.exp(delta[..., None] * A) * after[row] + (delta * x[b])[..., None] * b_each
         y = (c_each * h).sum(-1) + (0 if D is None else D * x[b])
         after[row] = h

@@ -140,7 +140,7 @@ def gp_nll(
     label = GP_NLL.label
     options = _options(label, logdet, probes, rng, tol, return_error)
     factors = _arguments.sequence(factors, label)
-    arrays = (*factors, y, _noise(noise, y, label), mask, start)
+    arrays = (*factors, y, noise_of(noise, y, label), mask, start)
     kept = _kept(GP_NLL, arrays, backend, grad)
     value, error = call(GP_NLL, arrays, options, kept, None, backend, num_threads)
     results = (value, error) if return_error else (value,)
@@ -209,7 +209,7 @@ def gp_nll_vjp(
     """
     label = GP_NLL.label
     options = _options(label, logdet, probes, rng, tol, return_error)
-    given = (_arguments.sequence(factors, label), y, _noise(noise, y, label), mask, start, grad)
+    given = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
     dfactors, dy, dnoise = call_vjp(GP_NLL, given, options, (), backend, num_threads)
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
@@ -275,7 +275,7 @@ def solve_and_keep(
     """``gp_solve``, and what solved it where that was kept."""
     label = GP_SOLVE.label
     factors = _arguments.sequence(factors, label)
-    arrays = (*factors, y, _noise(noise, y, label), mask, start)
+    arrays = (*factors, y, noise_of(noise, y, label), mask, start)
     options = (_arguments.number(tol, label, "tol", positive=True),)
     kept = _kept(GP_SOLVE, arrays, backend, keep)
     alpha = call(GP_SOLVE, arrays, options, (*kept, progress), out, backend, num_threads)
@@ -296,20 +296,21 @@ def gp_solve_vjp(
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_solve``: grad (..., N) is that of α -> ([gradient of every factor], of y, of noise) (19)."""
     label = GP_SOLVE.label
-    given = (_arguments.sequence(factors, label), y, _noise(noise, y, label), mask, start, grad)
+    given = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
     dfactors, dy, dnoise = call_vjp(GP_SOLVE, given, (_arguments.number(tol, label, "tol", positive=True),), (), backend, num_threads)
     return dfactors, dy, dnoise.reshape(getattr(noise, "shape", ()))
 
 
-def _noise(noise: Any, y: Any, label: str) -> Any:
+def noise_of(noise: Any, y: Any, label: str) -> Any:
     """The noise as an array (1,) or (N,) of y's kind and precision."""
     if _arrays.kind(noise) is not None:
         return noise.reshape(1) if noise.ndim == 0 else noise
     value = _arguments.number(noise, label, "noise")
     if _arrays.kind(y) is None:
         return np.full(1, value)  # what y is not is said where all arrays are looked at
-    where = {} if isinstance(y, np.ndarray) else {"device": y.device}
-    return _arrays.namespace(y).full((1,), value, dtype=y.dtype, **where)
+    if _arrays.kind(y) == "torch":
+        return y.new_full((1,), value)
+    return _arrays.beside(y, np.full(1, value, _arrays.dtype_name(y)))
 
 
 def _options(label: str, logdet: str, probes: int, rng: Any, tol: float, return_error: bool) -> tuple[Any, ...]:

@@ -11,14 +11,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..._array_tools import added, double, gram, is_symmetric, mode_product, nan_unless, pieces
+from ..._array_tools import added, double, gram, mode_product, nan_unless, pieces
+from ..product.afar import clamped, eigen
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
 ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients, each round for what the last one left; all of them, for nobody looks at a residual
 LOG_2PI = math.log(2 * math.pi)
 
 
-class _System(NamedTuple):
+class System(NamedTuple):
     """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,); and whether all are what they must
     be, where not what stands here is finite all the same."""
 
@@ -29,30 +30,23 @@ class _System(NamedTuple):
     good: Any
 
 
-def _system(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> _System:
+def system_of(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> System:
     s = double(xp, noise)
     fits = xp.isfinite(s) & (s >= 0)
     good = xp.all(fits)
     found, eigenvalues, eigenvectors, singular = [], [], [], ~good
     for f in factors:
-        K, eps, n = double(xp, f), float(xp.finfo(f.dtype).eps), f.shape[0]
-        if n == 0:
-            l, Q = xp.zeros((0,), dtype=K.dtype, device=K.device), K
-        else:
-            is_finite = xp.isfinite(K)
-            K = xp.where(is_finite, K, xp.zeros_like(K))
-            good = good & xp.all(is_finite) & is_symmetric(xp, K, eps)
-            K = (K + K.T) / 2
-            l, Q = xp.linalg.eigh(K)
-            good = good & (l[0] >= -n * eps * xp.max(xp.abs(l)))
-            l = xp.where(l < 0, xp.zeros_like(l), l)
+        e, n = eigen(xp, f), f.shape[0]
+        l = clamped(xp, e.values)
+        good = good & e.good & e.not_negative
+        if n:
             singular = singular | (l[0] <= n * xp.finfo(xp.float64).eps * l[-1])
-        found.append(K)
+        found.append(e.K)
         eigenvalues.append(l)
-        eigenvectors.append(Q)
-    if _is_closed(noise, mask):
+        eigenvectors.append(e.vectors)
+    if is_closed(noise, mask):
         good = good & ~(singular & (s[0] == 0))
-    return _System(found, eigenvalues, eigenvectors, xp.where(good, s, xp.ones_like(s)), good)
+    return System(found, eigenvalues, eigenvectors, xp.where(good, s, xp.ones_like(s)), good)
 
 
 def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False, without: int = -1) -> Any:
@@ -64,7 +58,7 @@ def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False,
     return xp.reshape(T, rows.shape)
 
 
-def _outer(xp: Any, vectors: Sequence[Any], like: Any) -> Any:
+def outer_of(xp: Any, vectors: Sequence[Any], like: Any) -> Any:
     """Their Kronecker product; (1,) of none."""
     found = xp.ones((1,), dtype=like.dtype, device=like.device)
     for v in vectors:
@@ -72,7 +66,7 @@ def _outer(xp: Any, vectors: Sequence[Any], like: Any) -> Any:
     return found
 
 
-def _observed(xp: Any, system: _System, y: Any, mask: Any) -> Any:
+def _observed(xp: Any, system: System, y: Any, mask: Any) -> Any:
     """y as rows (B, N), 0 where a cell is missing, NaN where the host raises."""
     rows = double(xp, y)
     if mask is not None:
@@ -81,19 +75,19 @@ def _observed(xp: Any, system: _System, y: Any, mask: Any) -> Any:
     return xp.reshape(rows, (math.prod(y.shape[:-1]), y.shape[-1]))
 
 
-def _is_closed(noise: Any, mask: Any) -> bool:
+def is_closed(noise: Any, mask: Any) -> bool:
     return mask is None and bool(noise.shape[0] == 1)
 
 
-def _inverse(xp: Any, system: _System) -> Any:
+def inverse_of(xp: Any, system: System) -> Any:
     """1 / (λ + s), (N,)."""
-    return 1 / (_outer(xp, system.values, system.noise) + system.noise[0])
+    return 1 / (outer_of(xp, system.values, system.noise) + system.noise[0])
 
 
 # ---- dense systems
 
 
-def _blocks(xp: Any, system: _System, mask: Any, size: int) -> Iterator[tuple[slice, Any, Any]]:
+def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[tuple[slice, Any, Any]]:
     """Which rows, their masks (b, N), 1 or 0, and the covariances (b, N, N) of their cells; one for all rows where they share a mask."""
     K = xp.ones((1, 1), dtype=xp.float64, device=system.noise.device)
     for f in system.factors:
@@ -118,7 +112,7 @@ def _solved(xp: Any, C: Any, rows: Any) -> Any:
     return xp.linalg.solve(C, rows[:, :, None])[:, :, 0]
 
 
-def _contracted(xp: Any, system: _System, W: Any, k: int) -> Any:
+def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
     """G with <W, K_1 ⊗ ... dK ... ⊗ K_d> = <G, dK>, dK in the place of axis k."""
     K, sizes = system.factors, [f.shape[0] for f in system.factors]
     for i in range(k):
@@ -130,7 +124,7 @@ def _contracted(xp: Any, system: _System, W: Any, k: int) -> Any:
     return W
 
 
-def _gram(xp: Any, system: _System, left: Any, right: Any, k: int) -> Any:
+def _gram(xp: Any, system: System, left: Any, right: Any, k: int) -> Any:
     """README (4), its symmetric part: sum over rows of l_(k) [⊗ of the other K] r_(k)ᵀ, rows (B, N)."""
     sizes = [f.shape[0] for f in system.factors]
     before, n, after = left.shape[0] * math.prod(sizes[:k]), sizes[k], math.prod(sizes[k + 1 :])
@@ -142,7 +136,7 @@ def _gram(xp: Any, system: _System, left: Any, right: Any, k: int) -> Any:
 # ---- conjugate gradients
 
 
-def _iterated(xp: Any, system: _System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
+def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
     """README (9), (13): C⁻¹ of rows (B, N), NaN where its residual is above ``tol`` of theirs."""
     N = rows.shape[1]
     observed = xp.ones((1, N), dtype=xp.bool, device=rows.device) if mask is None else xp.reshape(mask, (math.prod(mask.shape[:-1]), N))
@@ -153,7 +147,7 @@ def _iterated(xp: Any, system: _System, rows: Any, mask: Any, start: Any, tol: f
     least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
     more = xp.where(observed, noise - least, endless)
     special, ridge = double(xp, more > 0), xp.where(more > 0, 1 / xp.where(more > 0, more, endless), zero)
-    inverse = 1 / (_outer(xp, system.values, rows) + least)
+    inverse = 1 / (outer_of(xp, system.values, rows) + least)
     squares = [q * q for q in system.vectors]
     diagonal = xp.where(special > 0, _along(xp, squares, inverse) + ridge, xp.ones_like(ridge))
 
@@ -198,23 +192,23 @@ def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, precond
 # ---- ops
 
 
-def _solve(xp: Any, system: _System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
+def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float) -> Any:
     """C⁻¹ of rows that are 0 where a cell is missing."""
     N = rows.shape[1]
-    if _is_closed(system.noise, mask):
+    if is_closed(system.noise, mask):
         z = _along(xp, system.vectors, rows, transpose=True)
-        return _along(xp, system.vectors, z * _inverse(xp, system))
+        return _along(xp, system.vectors, z * inverse_of(xp, system))
     if N > DENSE_UP_TO:
         return _iterated(xp, system, rows, mask, start, tol)
-    return xp.concat([_solved(xp, C, rows[at, :]) for at, _, C in _blocks(xp, system, mask, N)], axis=0)
+    return xp.concat([_solved(xp, C, rows[at, :]) for at, _, C in blocks(xp, system, mask, N)], axis=0)
 
 
 def gp_solve(
     xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, tol: float, kept: Any = None, progress: Any = None
 ) -> Any:
-    if progress is not None and y.shape[-1] > DENSE_UP_TO and not _is_closed(noise, mask):
+    if progress is not None and y.shape[-1] > DENSE_UP_TO and not is_closed(noise, mask):
         raise NotImplementedError("kron.gp_solve: backend 'array' looks at no residual that progress= could be told; leave it out")
-    system = _system(xp, factors, noise, mask)
+    system = system_of(xp, factors, noise, mask)
     alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
     return xp.reshape(xp.astype(alpha, y.dtype), y.shape)
 
@@ -223,7 +217,7 @@ def gp_solve_vjp(
     xp: Any, factors: list[Any], y: Any, noise: Any, mask: Any, start: Any, grad: Any, tol: float, kept: Any = None, progress: Any = None
 ) -> Any:
     """README (19)."""
-    system = _system(xp, factors, noise, mask)
+    system = system_of(xp, factors, noise, mask)
     alpha = _solve(xp, system, _observed(xp, system, y, mask), mask, start, tol)
     mu = _solve(xp, system, _observed(xp, system, grad, mask), mask, None, tol)
     dfactors = [xp.astype(-_gram(xp, system, mu, alpha, k), y.dtype) for k in range(len(factors))]
@@ -237,16 +231,16 @@ def gp_nll(
     logdet: str, probes: int, seed: int, tol: float, return_error: bool, kept: Any = None,
 ) -> Any:  # fmt: skip
     """README (1), (2)."""
-    system = _system(xp, factors, noise, mask)
+    system = system_of(xp, factors, noise, mask)
     rows = _observed(xp, system, y, mask)
     N = rows.shape[1]
-    if _is_closed(noise, mask):
-        inverse = _inverse(xp, system)
+    if is_closed(noise, mask):
+        inverse = inverse_of(xp, system)
         z = _along(xp, system.vectors, rows, transpose=True)
         nll = (xp.sum(z * z * inverse, axis=1) - xp.sum(xp.log(inverse)) + N * LOG_2PI) / 2
     else:
         parts = []
-        for at, m, C in _blocks(xp, system, mask, N):
+        for at, m, C in blocks(xp, system, mask, N):
             fit = xp.sum(rows[at, :] * _solved(xp, C, rows[at, :]), axis=1)
             determinant = 2 * xp.sum(xp.log(xp.linalg.diagonal(xp.linalg.cholesky(C))), axis=-1)
             parts.append((fit + determinant + xp.sum(m, axis=1) * LOG_2PI) / 2)
@@ -260,18 +254,18 @@ def gp_nll_vjp(
     logdet: str, probes: int, seed: int, tol: float, return_error: bool, kept: Any = None,
 ) -> Any:  # fmt: skip
     """README (3) to (5), and the same by the inverse where there is a matrix."""
-    system = _system(xp, factors, noise, mask)
+    system = system_of(xp, factors, noise, mask)
     rows = _observed(xp, system, y, mask)
     g = nan_unless(xp, system.good, xp.reshape(double(xp, grad), (rows.shape[0],)))
     of_factors: list[Any]
-    if _is_closed(noise, mask):
-        alpha, inverse, total = _solve(xp, system, rows, mask, start, tol), _inverse(xp, system), xp.sum(g)
+    if is_closed(noise, mask):
+        alpha, inverse, total = _solve(xp, system, rows, mask, start, tol), inverse_of(xp, system), xp.sum(g)
         t = [xp.sum(_with_others(xp, system, k, inverse), axis=(0, 2)) for k in range(len(factors))]
         of_factors = [xp.matmul(Q * (total * a), Q.T) for Q, a in zip(system.vectors, t)]
         trace = total * xp.sum(inverse)[None]
     else:
         solved, W = [], None
-        for at, m, C in _blocks(xp, system, mask, rows.shape[1]):
+        for at, m, C in blocks(xp, system, mask, rows.shape[1]):
             solved.append(_solved(xp, C, rows[at, :]))
             weights = xp.sum(g[at])[None] if C.shape[0] == 1 else g[at]
             W = added(W, xp.sum(xp.linalg.inv(C) * (weights[:, None] * m)[:, :, None] * m[:, None, :], axis=0))
@@ -284,16 +278,16 @@ def gp_nll_vjp(
     return dfactors, xp.reshape(xp.astype(weighted, y.dtype), y.shape), xp.astype(dnoise / 2, y.dtype), None, None
 
 
-def _with_others(xp: Any, system: _System, k: int, array: Any) -> Any:
+def _with_others(xp: Any, system: System, k: int, array: Any) -> Any:
     """(before, n_k, after): ``array`` (N,) times the eigenvalues of all axes but k."""
-    before, after = _outer(xp, system.values[:k], array), _outer(xp, system.values[k + 1 :], array)
+    before, after = outer_of(xp, system.values[:k], array), outer_of(xp, system.values[k + 1 :], array)
     shaped = xp.reshape(array, (before.shape[0], system.values[k].shape[0], after.shape[0]))
     return before[:, None, None] * shaped * after
 
 
 def gp_spectrum(xp: Any, values: list[Any], z: Any, noise: float) -> Any:
     """README (2), (3)."""
-    l = _outer(xp, values, z)
+    l = outer_of(xp, values, z)
     inverse = 1 / (l + noise)
     a = z * inverse
     share = l * inverse

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..._arguments import numbers_here
+from ..._bind import check_device
 
 
 def same_kind(label: str, name: str, given: Sequence[Any]) -> list[np.ndarray]:
@@ -26,19 +28,33 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
     if len(cross) != len(given):
         raise ValueError(f"{label}: {len(cross)} cross_factors for {len(given)} factors, expected one each")
     for k, (c, f) in enumerate(zip(cross, given)):
-        _arguments.array(c, label, f"cross_factors[{k}]")
-        _arguments.array(f, label, f"factors[{k}]")
+        _arguments.real_array(c, label, f"cross_factors[{k}]")
+        _arguments.real_array(f, label, f"factors[{k}]")
         if c.dtype != f.dtype or _arrays.kind(c) != _arrays.kind(f):
             raise TypeError(f"{label}: cross_factors[{k}] is {_arrays.describe(c)} but factors[{k}] is {_arrays.describe(f)}")
+        check_device(label, f"cross_factors[{k}]", c, f"factors[{k}]", f)
         if f.ndim != 2 or f.shape[0] != f.shape[1]:
             raise ValueError(f"{label}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
         if c.ndim != 2 or c.shape[1] != f.shape[0]:
             raise ValueError(f"{label}: cross_factors[{k}] has shape {tuple(c.shape)}, expected (m, {f.shape[0]})")
     N = math.prod(len(f) for f in given)
-    _arguments.array(y, label, "y")
+    _arguments.real_array(y, label, "y")
     if y.ndim == 0 or y.shape[-1] != N:
         raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected (..., {N})")
     return [c.shape[0] for c in cross]
+
+
+def there(label: str, name: str, given: Sequence[Any], like: Any, other: str = "y") -> list[Any]:
+    """Arrays of a device in double precision: of the kind, the dtype and the place of ``like``, which is the ``other``, and in which nobody
+    wants a gradient."""
+    found = []
+    for k, a in enumerate(given):
+        numbers_here(a, label, f"{name}[{k}]")
+        if a.dtype != like.dtype or _arrays.kind(a) != _arrays.kind(like):
+            raise TypeError(f"{label}: {name}[{k}] is {_arrays.describe(a)}, expected {_arrays.describe(like)}")
+        check_device(label, f"{name}[{k}]", a, other, like)
+        found.append(_arrays.double(a))
+    return found
 
 
 def plain_numbers(label: str, factors: Any, noise: Any, mask: Any) -> tuple[list[np.ndarray], np.ndarray, np.ndarray | None]:

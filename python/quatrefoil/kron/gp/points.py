@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import _arrays
 from ..product.packed import Packed
 from .missing import ByObserved, BySpecial, Closed
 
@@ -20,7 +21,7 @@ class GridPoints:
     """All combinations of the points of every axis: matrices (m_k, n_k), M = prod m_k."""
 
     def __init__(self, matrices: Sequence[np.ndarray]) -> None:
-        self.matrices = [m.astype(np.float64) for m in matrices]
+        self.matrices = list(map(_arrays.double, matrices))
         self.shape = tuple(len(m) for m in matrices)
         self.size = math.prod(self.shape)
 
@@ -35,12 +36,17 @@ class GridPoints:
             found *= m[i[:, None], o]
         return found
 
+    def covariances(self, begin: int, end: int) -> Any:
+        """(end - begin, N) those of some points with all cells; of arrays anywhere."""
+        places = np.unravel_index(np.arange(begin, end), self.shape)
+        return _of_rows([m[_arrays.beside(m, i)] for m, i in zip(self.matrices, places)])
+
 
 class ScatteredPoints:
     """Point p has row p of every matrix (M, n_k)."""
 
     def __init__(self, matrices: Sequence[np.ndarray]) -> None:
-        self.matrices = [m.astype(np.float64) for m in matrices]
+        self.matrices = list(map(_arrays.double, matrices))
         self.size = len(matrices[0])
 
     def product(self, matrices: Sequence[np.ndarray], kernel: Any) -> Product:
@@ -52,22 +58,34 @@ class ScatteredPoints:
             found *= m[begin:end, o]
         return found
 
+    def covariances(self, begin: int, end: int) -> Any:
+        """As those of ``GridPoints``."""
+        return _of_rows([m[begin:end] for m in self.matrices])
 
-def scattered_product(matrices: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+
+def _of_rows(parts: Sequence[Any]) -> Any:
+    """(p, n_k) each -> (p, N): the Kronecker product of every row."""
+    found = parts[0]
+    for part in parts[1:]:
+        found = (found[:, :, None] * part[:, None, :]).reshape(len(part), found.shape[1] * part.shape[1])
+    return found
+
+
+def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
     """(..., N) -> (..., M): sum over cells of prod_k matrices[k][p, i_k] x_i, by 2 N operations a point."""
     M, shape = len(matrices[0]), [m.shape[1] for m in matrices]
     x = rows.reshape(math.prod(rows.shape[:-1]), math.prod(shape))
     rest = math.prod(shape[1:])
-    found = np.empty((len(x), M))
+    xp, found = _arrays.namespace(rows), []
     step = max(1, _BLOCK_BYTES // (8 * max(1, len(x) * rest)))
     for begin in range(0, M, step):
         part = matrices[0][begin : begin + step] @ x.reshape(len(x), shape[0], rest)  # (B, points, rest)
         left = rest
         for m, n in zip(matrices[1:], shape[1:]):
             left //= max(n, 1)
-            part = np.einsum("pk,bpkr->bpr", m[begin : begin + step], part.reshape(len(x), part.shape[1], n, left))
-        found[:, begin : begin + step] = part.reshape(len(x), part.shape[1])
-    return found.reshape(*rows.shape[:-1], M)
+            part = xp.einsum("pk,bpkr->bpr", m[begin : begin + step], part.reshape(len(x), part.shape[1], n, left))
+        found.append(part.reshape(len(x), part.shape[1]))
+    return (xp.concatenate(found, -1) if found else x[:, :0]).reshape((*rows.shape[:-1], M))
 
 
 def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:

@@ -11,8 +11,10 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, T
 from ..product import matvec
-from . import solve_and_keep
-from .given import fitting, plain_numbers
+from . import noise_of, solve_and_keep
+from .afar import Posterior
+from .afar import variance as variance_there
+from .given import fitting, plain_numbers, there
 from .grid import Grid
 from .iterative import Iterative
 from .missing import Cells
@@ -74,7 +76,8 @@ def gp_posterior(
     -----
     The mean is differentiable in factors, cross_factors, y and noise; the variance is not, and asking is a NotImplementedError. Cost of the
     mean: ``gp_solve`` and one product; of the variance 2 M sum n_k operations on a full grid; c missing (or observed) cells cost
-    c^3 / 3 + c (2 N sum n_k + M c) more.
+    c^3 / 3 + c (2 N sum n_k + M c) more. On a device nothing is read back: the exact variance takes a matrix of all N cells where some
+    are missing or noises differ, N^3 operations and 8 N^2 bytes a mask; what the host raises because of numbers is NaN there.
 
     Examples
     --------
@@ -92,6 +95,9 @@ def gp_posterior(
     mean = matvec(cross, alpha, backend=backend, num_threads=num_threads)
     if not variance:
         return mean
+    if not _arrays.on_host(y):
+        how: Any = {"prior_factors": prior_factors, "size": samples, "rng": rng, "tol": tol, "backend": backend, "num_threads": num_threads}
+        return mean, _variance_there(factors, cross, y, noise, mask, mean if variance == "samples" else None, prior_diag, sizes, how)
     plain, noise_numbers, mask_numbers = plain_numbers(_LABEL, factors, noise, mask)
     points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
     kernel: Any = {"backend": backend, "num_threads": num_threads}
@@ -120,6 +126,23 @@ def gp_posterior(
         var = var.reshape(*([] if mask_numbers is None else mask_numbers.shape[:-1]), len(prior))
     kind = str(_arrays.kind(y))
     return mean, _arrays.of_kind(kind, var.astype(plain[0].dtype))
+
+
+def _variance_there(
+    factors: Sequence[Any], cross: Sequence[Any], y: Any, noise: Any, mask: Any, center: Any, prior_diag: Any, sizes: Sequence[int],
+    how: dict[str, Any],
+) -> Any:  # fmt: skip
+    """On a device; by samples around their ``center`` where there is one."""
+    if center is not None:
+        _arguments.integer(how["size"], _LABEL, "samples", 2)
+        drawn = gp_posterior_sample(factors, cross, y, noise, mask=mask, **how)
+        return ((drawn - center) ** 2).mean(0)
+    there(_LABEL, "factors", factors, y)
+    points = there(_LABEL, "cross_factors", cross, y)
+    lead = () if mask is None else tuple(mask.shape[:-1])
+    posterior = Posterior(factors, noise_of(noise, y, _LABEL), mask, (how["backend"], how["num_threads"]))
+    found = variance_there(_LABEL, posterior, GridPoints(points), prior_diag, sizes, lead)
+    return found if _arrays.dtype_name(y) == "float64" else posterior.xp.astype(found, y.dtype)
 
 
 def _prior(given: Any, grid: Grid, sizes: Sequence[int]) -> np.ndarray:

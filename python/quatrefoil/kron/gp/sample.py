@@ -11,8 +11,8 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, T
 from ..product import matvec
-from . import gp_solve
-from .given import fitting, plain_numbers, same_kind
+from . import afar, gp_solve, noise_of
+from .given import fitting, plain_numbers, same_kind, there
 from .grid import Grid
 from .nll import check_numbers
 
@@ -54,7 +54,8 @@ def gp_sample(
 
     Notes
     -----
-    An eigendecomposition a factor; 2 N sum n_k operations a sample; nothing N x N. No gradient.
+    An eigendecomposition a factor; 2 N sum n_k operations a sample; nothing N x N. No gradient. Normal numbers are drawn on the host, for
+    arrays on a device too, where what raises because of numbers is NaN.
 
     Examples
     --------
@@ -63,6 +64,9 @@ def gp_sample(
     (4, 6)
     """
     given = _arguments.sequence(factors, _PRIOR)
+    if _arrays.kind(given[0]) is not None and not _arrays.on_host(given[0]):
+        there_drawn: T = _sampled_there(given, noise, size, rng, (backend, num_threads))
+        return there_drawn
     plain = same_kind(_PRIOR, "factors", given)
     for k, f in enumerate(plain):
         if f.ndim != 2 or f.shape[0] != f.shape[1]:
@@ -73,6 +77,17 @@ def gp_sample(
     E *= np.sqrt(grid.eigenvalues + s)
     samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), grid.from_basis(E).astype(plain[0].dtype, copy=False))
     return samples
+
+
+def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel: Any) -> Any:
+    """Of factors on a device."""
+    there(_PRIOR, "factors", given, given[0], "factors[0]")
+    for k, f in enumerate(given):
+        if f.ndim != 2 or f.shape[0] != f.shape[1]:
+            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
+    s, N = _arguments.number(noise, _PRIOR, "noise"), math.prod(f.shape[0] for f in given)
+    found = afar.sample(given, s, _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N), kernel)
+    return found if _arrays.dtype_name(given[0]) == "float64" else afar.namespace(found).astype(found, given[0].dtype)
 
 
 def gp_posterior_sample(
@@ -121,7 +136,8 @@ def gp_posterior_sample(
     Notes
     -----
     One solve and three products a sample, all samples together: no M x M matrix. Mean and covariance are those of ``gp_posterior``, up to
-    tol. Source: Wilson et al., Efficiently sampling functions from Gaussian process posteriors, ICML 2020.
+    tol. Of arrays on a device as ``gp_sample``. Source: Wilson et al., Efficiently sampling functions from Gaussian process posteriors,
+    ICML 2020.
 
     Examples
     --------
@@ -133,25 +149,58 @@ def gp_posterior_sample(
     cross = _arguments.sequence(cross_factors, f"{_LABEL}: cross_factors")
     fitting(_LABEL, factors, cross, y)
     count = _arguments.integer(size, _LABEL, "size", 0)
+    kernel: Any = {"backend": backend, "num_threads": num_threads}
+    if not _arrays.on_host(y):
+        wide, points = there(_LABEL, "factors", factors, y), there(_LABEL, "cross_factors", cross, y)
+        (numbers,), (s,), m = there(_LABEL, "y", [y], y), there(_LABEL, "noise", [noise_of(noise, y, _LABEL)], y), mask
+        roots, new = _roots_there(wide, points, prior_factors, y)
+        found = _posterior_samples(wide, points, numbers, s, m, roots, new, count, rng, tol, kernel)
+        there_drawn: T = found if _arrays.dtype_name(y) == "float64" else afar.namespace(found).astype(found, y.dtype)
+        return there_drawn
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask)
     points = [_arguments.numbers_of(c, _LABEL, f"cross_factors[{k}]") for k, c in enumerate(cross)]
     numbers = _arguments.numbers_of(y, _LABEL, "y")
     check_numbers(_LABEL, numbers, s, m)
-    kernel: Any = {"backend": backend, "num_threads": num_threads}
     wide = [a.astype(np.float64) for a in plain]
     points = [p.astype(np.float64) for p in points]
     roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
-    N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), numbers.shape[:-1]
-    E = _normals(rng, _LABEL, count, normals + N)
-    normal = np.ascontiguousarray(E[:, :normals])
-    noisy = matvec(roots, normal, **kernel) + E[:, normals:] * np.sqrt(np.broadcast_to(s, N).astype(np.float64))
-    residual = np.where(True if m is None else m, numbers, 0) - noisy.reshape(count, *(1,) * len(batch), N)
-    rows_mask = m if m is None or m.ndim == 1 else np.broadcast_to(m, residual.shape)
-    alpha = gp_solve(wide, residual, s.astype(np.float64), mask=rows_mask, tol=tol, **kernel)
-    drawn = matvec(points, alpha, **kernel)
-    drawn += matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), drawn.shape[-1])
+    drawn = _posterior_samples(wide, points, numbers, s.astype(np.float64), m, roots, new, count, rng, tol, kernel)
     samples: T = _arrays.of_kind(str(_arrays.kind(y)), drawn.astype(plain[0].dtype, copy=False))
     return samples
+
+
+def _posterior_samples(
+    wide: Sequence[Any], points: Sequence[Any], numbers: Any, s: Any, m: Any, roots: Sequence[Any], new: Sequence[Any], count: int,
+    rng: Any, tol: float, kernel: dict[str, Any],
+) -> Any:  # fmt: skip
+    """(18), of arrays anywhere: all in double precision but y."""
+    xp = _arrays.namespace(numbers)
+    N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), tuple(numbers.shape[:-1])
+    drawn = _normals(rng, _LABEL, count, normals + N)
+    normal = _arrays.beside(numbers, np.ascontiguousarray(drawn[:, :normals]))
+    noisy = matvec(roots, normal, **kernel) + _arrays.beside(numbers, np.ascontiguousarray(drawn[:, normals:])) * xp.sqrt(s)
+    seen = numbers if m is None else xp.where(m, numbers, xp.zeros_like(numbers))
+    residual = seen - noisy.reshape(count, *(1,) * len(batch), N)
+    rows_mask = m if m is None or m.ndim == 1 else xp.broadcast_to(m, residual.shape)
+    alpha = gp_solve(wide, residual, s, mask=rows_mask, tol=tol, **kernel)
+    found = matvec(points, alpha, **kernel)
+    return found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
+
+
+def _roots_there(wide: Sequence[Any], points: Sequence[Any], prior_factors: Any, like: Any) -> tuple[list[Any], list[Any]]:
+    """What ``_cell_roots`` and ``_joint_roots`` find, on a device."""
+    if prior_factors is None:
+        roots = [afar.root(f) for f in wide]
+        return roots, [afar.rows_of(f, p, r) for f, p, r in zip(wide, points, roots)]
+    given = _arguments.sequence(prior_factors, f"{_LABEL}: prior_factors")
+    expected = [(p.shape[0], p.shape[0]) for p in points]
+    if [tuple(p.shape) for p in given] != expected:
+        raise ValueError(f"{_LABEL}: prior_factors have shapes {[tuple(p.shape) for p in given]}, expected {expected}")
+    own, xp = there(_LABEL, "prior_factors", given, like), afar.namespace(wide[0])
+    both = []
+    for f, c, p in zip(wide, points, own):
+        both.append(afar.root(xp.concat([xp.concat([f, c.T], axis=1), xp.concat([c, p], axis=1)], axis=0)))
+    return [r[: f.shape[0], :] for r, f in zip(both, wide)], [r[f.shape[0] :, :] for r, f in zip(both, wide)]
 
 
 def _normals(rng: Any, label: str, size: int, count: int) -> np.ndarray:

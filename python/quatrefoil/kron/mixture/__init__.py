@@ -67,7 +67,7 @@ def _as_array(value: Any, x: Any, label: str, name: str, *, positive: bool) -> A
     kind = _arrays.kind(x)
     if kind is None or _arrays.dtype_name(x) not in _arrays.REAL:
         return np.asarray(found)  # the call refuses x
-    return x.new_full((), found) if kind == "torch" else _arrays.namespace_of(kind).full((), found, x.dtype)
+    return x.new_full((), found) if kind == "torch" else _arrays.beside(x, np.full((), found, x.dtype))
 
 
 def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ Equation numbers are those of csrc/kron/product/README.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..._arguments import sequence
 from ..._dispatch import call, call_vjp
@@ -14,10 +15,21 @@ from ..._typing import Array, T
 
 _FACTORS = Arg("factors", "m_ n_", many=True)
 
-MATVEC = Op(__name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), extras=("packed",), tolerance=2e-6)
+_LIBRARY_FROM = 128  # rows or columns of a factor whose products a GPU's BLAS does better, by tensor cores; estimated, not measured
+
+
+def _declines(shapes: Sequence[Any]) -> bool:
+    return any(max(f) >= _LIBRARY_FROM for f in shapes[0])
+
+
+MATVEC = Op(
+    __name__, "matvec", inputs=(_FACTORS, Arg("x", "... n_x")), outputs=(Arg("y", "... m_x"),), extras=("packed",), declines=_declines,
+    tolerance=2e-6,
+)  # fmt: skip
 RMATVEC = Op(
-    __name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), extras=("packed",), tolerance=2e-6
-)
+    __name__, "rmatvec", inputs=(_FACTORS, Arg("x", "... m_x")), outputs=(Arg("y", "... n_x"),), extras=("packed",), declines=_declines,
+    tolerance=2e-6,
+)  # fmt: skip
 OPS = (MATVEC, RMATVEC)
 
 

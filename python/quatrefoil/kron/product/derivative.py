@@ -4,72 +4,70 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ... import _arrays, _backends
+from .dense import outer
 from .packed import Packed
 
 if TYPE_CHECKING:
     from .operator import KroneckerOperator
 
+Array = Any
 _ROUNDINGS = 4.0  # of a difference of two sums, beside the sizes of their terms
 
 
 class Function:
     """h(K) for symmetric factors by eigenvalues l_k and eigenvectors Q_k, ``parts``, in double precision; ``values`` (N,) are those of
-    h, ``slopes`` those of h'."""
+    h, ``slopes`` those of h'. In array-API terms: NumPy arrays, or others where they are."""
 
-    def __init__(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], kernel: tuple[Any, Any]) -> None:
-        self._parts, self._Q = parts, Packed([q for _, q in parts], *kernel)
+    def __init__(self, xp: Any, parts: Sequence[tuple[Array, Array]], kernel: tuple[Any, Any]) -> None:
+        self._xp, self._parts, self._Q = xp, parts, Packed([q for _, q in parts], *kernel)
 
-    def __call__(self, values: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def __call__(self, values: Array, y: Array) -> Array:
         """Rows (..., N) -> h(K) y."""
-        result: np.ndarray = self._Q(values * self._Q(y, True))
-        return result
+        return self._Q(values * self._Q(y, True))
 
-    def adjoint(
-        self, values: np.ndarray, slopes: np.ndarray, y: np.ndarray, grad: np.ndarray
-    ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    def adjoint(self, values: Array, slopes: Array, y: Array, grad: Array) -> tuple[list[Array], Array, Array]:
         """Rows y and grad (..., N) -> gradients of the factors, of the values and of y."""
-        turned_y, turned_grad = (self._Q(np.atleast_2d(a), True) for a in (y, grad))
+        xp, N = self._xp, y.shape[-1]
+        turned_y, turned_grad = (self._Q(xp.reshape(a, (math.prod(a.shape[:-1]), N)), True) for a in (y, grad))
         dfactors = []
         for k, (_, q) in enumerate(self._parts):
-            M = _varied(k, [l for l, _ in self._parts], values, slopes, turned_y, turned_grad)
+            M = _varied(xp, k, [l for l, _ in self._parts], values, slopes, turned_y, turned_grad)
             dfactors.append(q @ ((M + M.T) / 2) @ q.T)
-        return dfactors, (turned_y * turned_grad).sum(axis=0), self._Q(values * turned_grad).reshape(y.shape)
+        return dfactors, xp.sum(turned_y * turned_grad, axis=0), xp.reshape(self._Q(values * turned_grad), y.shape)
 
 
-def _varied(
-    k: int, eigenvalues: Sequence[np.ndarray], values: np.ndarray, slopes: np.ndarray, y: np.ndarray, grad: np.ndarray
-) -> np.ndarray:
+def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes: Array, y: Array, grad: Array) -> Array:
     """M (n_k, n_k) of (13), for rows y and grad in the eigenbasis; (14) says which of its two forms."""
-    shape = tuple(map(len, eigenvalues))
+    shape = tuple(l.shape[0] for l in eigenvalues)
+    order = (k + 1, *[i for i in range(len(shape) + 1) if i != k + 1])
 
-    def unfolded(rows: np.ndarray) -> np.ndarray:
-        first = np.moveaxis(rows.reshape(len(rows), *shape), k + 1, 0)
-        found: np.ndarray = first.reshape(shape[k], first.size // max(shape[k], 1))
-        return found
+    def unfolded(rows: Array) -> Array:
+        first = xp.permute_dims(xp.reshape(rows, (rows.shape[0], *shape)), order)
+        return xp.reshape(first, (shape[k], math.prod(first.shape[1:])))
 
-    others = functools.reduce(np.multiply.outer, [l**0 if i == k else l for i, l in enumerate(eigenvalues)]).reshape(-1)
+    others = outer([xp.ones_like(l) if i == k else l for i, l in enumerate(eigenvalues)])
     v, g = unfolded(y), unfolded(grad)
     weighed_v, weighed_g = unfolded(values * y), unfolded(values * grad)
     limit = (unfolded(others * slopes * grad) @ v.T + g @ unfolded(others * slopes * y).T) / 2
-    apart = np.subtract.outer(eigenvalues[k], eigenvalues[k])
-    sizes = np.multiply.outer(_norms(weighed_g), _norms(v)) + np.multiply.outer(_norms(g), _norms(weighed_v))
+    apart = eigenvalues[k][:, None] - eigenvalues[k]
+    sizes = _norms(xp, weighed_g)[:, None] * _norms(xp, v) + _norms(xp, g)[:, None] * _norms(xp, weighed_v)
     with np.errstate(divide="ignore", invalid="ignore"):
         quotient = (weighed_g @ v.T - g @ weighed_v.T) / apart
-        lost = _ROUNDINGS * np.finfo(np.float64).eps * sizes / np.abs(apart)
-        is_lost = (apart == 0) | (np.abs(quotient - limit) <= lost)
-    found: np.ndarray = np.where(is_lost, limit, quotient)
-    return found
+        lost = _ROUNDINGS * float(np.finfo(np.float64).eps) * sizes / xp.abs(apart)
+        is_lost = (apart == 0) | (xp.abs(quotient - limit) <= lost)
+    return xp.where(is_lost, limit, quotient)
 
 
-def _norms(rows: np.ndarray) -> np.ndarray:
-    norms: np.ndarray = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    return norms
+def _norms(xp: Any, rows: Array) -> Array:
+    return xp.sqrt(xp.sum(rows * rows, axis=1))
 
 
 # ---- PyTorch
@@ -84,7 +82,8 @@ def out_of_compilation(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
-    """h(lam) for a tensor of eigenvalues, and h' there twice: the same numbers where h takes the eigenvalues one by one."""
+    """h(lam) for a tensor of eigenvalues, and h' there twice: the same numbers where h takes the eigenvalues one by one; on a device NaN
+    where they are not."""
     import torch
 
     has_slope = []
@@ -98,8 +97,10 @@ def differentiated(h: Callable[[Any], Any], lam: Any) -> tuple[Any, Any, Any]:
     if not has_slope[0]:  # bools, integers, and what is to be refused
         zero = torch.zeros_like(lam)
         return h(lam), zero, zero
-    uneven = torch.from_numpy(2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4))  # which round nothing in any precision
+    uneven = _arrays.beside(lam, 2.0 ** (np.random.default_rng(0).permutation(len(lam)) % 4))  # which round nothing in any precision
     slopes, again = (pull(w.to(values.dtype))[0].detach() / w for w in (torch.ones_like(uneven), uneven))
+    if not _arrays.on_host(lam):
+        slopes = torch.where(torch.isclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True), slopes, torch.full_like(slopes, math.nan))
     return values, slopes, again
 
 
@@ -114,8 +115,17 @@ def applied(kernel: tuple[Any, Any], factors: Sequence[Any], parts: Sequence[Any
     return _applied().apply((kernel, len(factors)), *slopes, values, y, *parts, *factors)
 
 
-def _numbers(tensors: Sequence[Any]) -> list[np.ndarray]:
-    return [t.detach().resolve_neg().numpy() for t in tensors]
+def _numbers(tensors: Sequence[Any]) -> list[Any]:
+    """As NumPy arrays; of a device as they are, detached."""
+    plain = [t.detach().resolve_neg() for t in tensors]
+    return [t.numpy() for t in plain] if _arrays.on_host(plain[0]) else plain
+
+
+def _tensor(array: Any) -> Any:
+    """A result of what computes with ``_numbers``."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array.contiguous()
 
 
 def _looped(of: Any, info: Any, in_dims: Any, setting: Any, *tensors: Any) -> Any:
@@ -138,7 +148,8 @@ def _decomposed() -> Any:
         @staticmethod
         def forward(operator: KroneckerOperator, *factors: Any) -> Any:
             lam, parts = operator._decomposed_factors(_numbers(factors))
-            return tuple(torch.tensor(a) for a in (lam, *itertools.chain(*parts)))
+            made = (lam, *itertools.chain(*parts))
+            return tuple(torch.tensor(a) if isinstance(a, np.ndarray) else a.clone() for a in made)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -164,7 +175,7 @@ def _adjoint() -> Any:
         @staticmethod
         def forward(setting: Any, grad: Any, slopes: Any, values: Any, y: Any, *parts_and_factors: Any) -> Any:
             dfactors, *others = _function(setting, parts_and_factors).adjoint(*_numbers((values, slopes, y, grad)))
-            return tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in (*others, *dfactors))
+            return tuple(map(_tensor, (*others, *dfactors)))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -192,7 +203,7 @@ def _applied() -> Any:
         def forward(setting: Any, slopes: Any, again: Any, values: Any, y: Any, *parts_and_factors: Any) -> Any:
             _require_one_by_one(*_numbers((slopes, again)))
             function = _function(setting, parts_and_factors)
-            return torch.from_numpy(np.ascontiguousarray(function(*_numbers((values, y)))))
+            return _tensor(function(*_numbers((values, y))))
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -217,11 +228,13 @@ def _function(setting: Any, tensors: Sequence[Any]) -> Function:
     """``tensors`` are l_k and Q_k of every factor; others may follow."""
     kernel, count = setting
     parts = _numbers(tensors[: 2 * count])
-    return Function(list(zip(parts[::2], parts[1::2])), kernel)
+    xp = np if isinstance(parts[0], np.ndarray) else _backends.array.namespace("torch")
+    return Function(xp, list(zip(parts[::2], parts[1::2])), kernel)
 
 
-def _require_one_by_one(slopes: np.ndarray, again: np.ndarray) -> None:
-    if not np.allclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True):
+def _require_one_by_one(slopes: Any, again: Any) -> None:
+    """On a device ``differentiated`` has made NaN of what is not."""
+    if isinstance(slopes, np.ndarray) and not np.allclose(slopes, again, rtol=1e-6, atol=0, equal_nan=True):
         raise ValueError(
             "KroneckerOperator.apply: a value of h depends on other eigenvalues than its own; expected a function of each where a "
             "factor requires grad"

@@ -73,7 +73,8 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
 
     With PyTorch factors products take and give tensors, differentiable in x and in the factors, and so are ``to_dense``,
     ``diagonal`` and ``apply``. ``solve``, ``logdet`` and ``eigh`` have no gradient; these three raise NotImplementedError
-    where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone.
+    where a factor requires one. What SciPy makes of an operator, sums and multiples, takes NumPy arrays alone. Factors on a device, CuPy's
+    too, are computed with there, and nothing is read back.
 
     Examples
     --------
@@ -97,7 +98,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._forward, self._backward = memos(len(factors))
         self._transposed: KroneckerOperator | None = None
-        self._host: KroneckerOperator | None = None
+        self._host, self._afar = None, None
         self._dtype = factors[0].dtype
         sizes = [tuple(f.shape) for f in factors]
         super().__init__(_arrays.dtype_name(factors[0]), (math.prod([m for m, _ in sizes]), math.prod([n for _, n in sizes])))
@@ -215,7 +216,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     def _rows(self, op: Op, x: Any, out: Any = None) -> Any:
         """x (..., N) -> (..., M), in the wider of the two precisions."""
         if _arrays.kind(x) == self._kind and x.dtype != self._dtype and _arrays.dtype_name(x) in _arrays.REAL:
-            return self._wide._rows(op, _double(x), out)
+            return self._wide._rows(op, _arrays.double(x), out)
         return call(op, (*self._factors, x), (), self._forward if op is MATVEC else self._backward, out, self._backend, self._num_threads)
 
     @property
@@ -223,11 +224,11 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
         """The same in double precision."""
         if self.dtype == _DOUBLE:
             return self
-        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_double, self._factors)))
+        return self._wide_numpy if self._kind == "numpy" else self._of(list(map(_arrays.double, self._factors)))
 
     @functools.cached_property
     def _wide_numpy(self) -> KroneckerOperator:
-        return self._anew(list(map(_double, self._factors)))
+        return self._anew(list(map(_arrays.double, self._factors)))
 
     # ---- dense forms
 
@@ -250,7 +251,3 @@ def _copied(f: Any) -> Any:
     copy = np.array(f, order="C", subok=False)
     copy.flags.writeable = False
     return copy
-
-
-def _double(a: Any) -> Any:
-    return a.double() if _arrays.kind(a) == "torch" else a.astype(np.float64, copy=False)

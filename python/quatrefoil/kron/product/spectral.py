@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from ... import _arguments, _arrays
+from ... import _arguments, _arrays, _backends, _bind
 from ..._spec import Op
 from ..._typing import Array, T
 from . import MATVEC, RMATVEC, derivative
+from .afar import Factorised
 from .dense import exponent, factorised, log_determinant, not_negative, products, require_symmetric
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Spectral:
     _backend: str | None
     _num_threads: int | None
     _held: tuple[list[int], KroneckerOperator] | None = None
+    _afar: Factorised | None = None
 
     if TYPE_CHECKING:  # what the operator brings
         shape: tuple[int, int]
@@ -43,8 +45,13 @@ class Spectral:
         """K = Q diag(lam) Q^T for symmetric factors (7): lam (N,) and Q, a KroneckerOperator.
 
         lam is in the order of the grid, not sorted: the Kronecker product of the factors' eigenvalues.
-        ``ValueError`` if a factor is not square, not symmetric or not finite.
+        ``ValueError`` if a factor is not square, not symmetric or not finite; on a device lam is NaN where one is not the latter two.
         """
+        if not self._is_here:
+            there = self._there("eigh")
+            return self._in(there.values, _arrays.dtype_name(self._factors[0])), self._of(
+                [self._in(p.vectors, _arrays.dtype_name(f)) for p, f in zip(there.parts, self._factors)]
+            )
         if self._kind != "numpy":
             lam, Q = self._on_host("eigh").eigh()
             return self._like_mine(lam), self._anew(list(map(self._like_mine, Q.factors)))
@@ -73,8 +80,15 @@ class Spectral:
         numpy.linalg.LinAlgError
             noise = 0 and a factor is singular to working precision; noise > 0 and a factor has a negative eigenvalue.
             Nothing is clamped.
+
+        Notes
+        -----
+        On a device no number is looked at: x is NaN where the host would raise because of numbers, unless the array library raises
+        before (a factor that is exactly singular). LU factors are not kept there.
         """
         label = "KroneckerOperator.solve"
+        if not self._is_here:
+            return self._solved_there(y, noise, label)
         host = _arguments.numbers_of(y, label, "y")
         self._check_kind(y, label)
         if self._kind != "numpy":
@@ -98,7 +112,8 @@ class Spectral:
         h : callable
             Gets the eigenvalues (N,) in the order of the grid, as ``eigh`` has them but in float64, and gives as many
             real numbers: ``np.sqrt``, ``lambda lam: lam / (lam + c)``. With PyTorch factors it gets a tensor. What it
-            gives is used as it is: a NaN or infinity in it goes to all of the result.
+            gives is used as it is: a NaN or infinity in it goes to all of the result. On a device the eigenvalues are there, and
+            NaN where a factor is not symmetric or not finite.
         y : (N,) or (N, c)
             As in ``solve``.
 
@@ -129,8 +144,11 @@ class Spectral:
         label = "KroneckerOperator.apply"
         self._check_function(h, y, label)
         rows = self._in(_turned(y), "float64")
-        if self._kind != "numpy" and any(f.requires_grad for f in self._factors):
+        if any(getattr(f, "requires_grad", False) for f in self._factors):
             made = derivative.out_of_compilation(self._applied)(h, rows, label)
+        elif not self._is_here:
+            there = self._there("apply")
+            made = there.filtered(self._checked(h(there.values), label), rows)
         else:
             host = self._on_host("apply")
             host._eigen("apply")
@@ -142,10 +160,8 @@ class Spectral:
         wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
         return _turned(self._in(made, wanted))
 
-    def apply_vjp(
-        self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: np.ndarray, grad: np.ndarray
-    ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """Gradients of ``apply`` for NumPy factors: grad, of y's shape, is that of its result -> ([gradient of every factor],
+    def apply_vjp(self, h: Callable[[Any], Any], slope: Callable[[Any], Any], y: Any, grad: Any) -> tuple[list[Any], Any, Any]:
+        """Gradients of ``apply`` for NumPy or CuPy factors: grad, of y's shape, is that of its result -> ([gradient of every factor],
         gradient of h's values (N,), gradient of y) (12)-(14).
 
         ``slope`` is the derivative h', as h a function of the eigenvalues (N,), one by one: ``lambda lam: c / (lam + c) ** 2``. The
@@ -153,18 +169,22 @@ class Spectral:
         and four sums of N n_k products a factor; about ten arrays like y in float64. Errors are those of ``apply``.
         """
         label = "KroneckerOperator.apply_vjp"
-        if self._kind != "numpy":
-            raise TypeError(f"{label}: the factors are {self._kind} arrays, expected NumPy arrays; of tensors autograd finds the gradients")
+        if self._kind == "torch":
+            raise TypeError(f"{label}: the factors are torch arrays, expected NumPy arrays; of tensors autograd finds the gradients")
         if not callable(slope):
             raise TypeError(f"{label}: slope is {type(slope).__name__}, expected a function of the eigenvalues")
         self._check_function(h, y, label)
-        _arguments.array(grad, label, "grad")
+        _arguments.real_array(grad, label, "grad")
         if grad.shape != y.shape:
             raise ValueError(f"{label}: grad has shape {grad.shape}, expected {y.shape}, as y")
-        parts, (lam, _) = self._eigen("apply_vjp"), self._eigensystem
+        if self._is_here:
+            parts, (lam, _), xp = self._eigen("apply_vjp"), self._eigensystem, np
+        else:
+            there = self._there("apply_vjp")
+            parts, lam, xp = [(p.values, p.vectors) for p in there.parts], there.values, there.xp
         values, slopes = self._checked(h(lam.copy()), label), self._checked(slope(lam.copy()), label, "slope")
-        rows = [np.ascontiguousarray(_turned(a), np.float64) for a in (y, grad)]
-        dfactors, dvalues, dy = derivative.Function(parts, (self._backend, self._num_threads)).adjoint(values, slopes, *rows)
+        rows = [self._in(_turned(a), "float64") for a in (y, grad)]
+        dfactors, dvalues, dy = derivative.Function(xp, parts, (self._backend, self._num_threads)).adjoint(values, slopes, *rows)
         return [d.astype(self.dtype, copy=False) for d in dfactors], dvalues, _turned(dy).astype(y.dtype, copy=False)
 
     def _applied(self, h: Callable[[Any], Any], rows: Any, label: str) -> Any:
@@ -183,6 +203,9 @@ class Spectral:
     def _decomposed_factors(self, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[Any, Any]]]:
         """Eigenvalues (N,), and those and the eigenvectors of every factor, for the numbers of this operator's tensors: they are kept
         until others come, as they may where torch.func maps."""
+        if not self._is_here:
+            there = self._there("apply", factors)
+            return there.values, [(p.values, p.vectors) for p in there.parts]
         at = [f.__array_interface__["data"][0] for f in factors]
         if self._held is None or self._held[0] != at:
             host = self._anew(factors)
@@ -197,6 +220,8 @@ class Spectral:
         _arguments.refuse_masked(values, label, f"{name}(lam)")
         if _arrays.kind(values) != self._kind:
             raise TypeError(f"{label}: {name} gave {_arrays.describe(values)}, expected a {self._kind} array of {N} real numbers")
+        if not self._is_here:
+            _bind.check_device(label, f"{name}(lam)", values, "factors[0]", self._factors[0])
         if tuple(values.shape) != (N,):
             raise ValueError(f"{label}: {name} gave an array of shape {tuple(values.shape)}, expected ({N},), a number an eigenvalue")
         if not _arrays.dtype_name(values).lstrip("u").startswith(("float", "int", "bool", "bfloat")):
@@ -205,13 +230,16 @@ class Spectral:
 
     def _in(self, array: Any, dtype: str) -> Any:
         """An array of this operator's kind in that precision."""
-        return array.astype(dtype, copy=False) if self._kind == "numpy" else array.to(getattr(_arrays.namespace_of(self._kind), dtype))
+        return array.astype(dtype, copy=False) if self._kind != "torch" else array.to(getattr(_arrays.namespace_of(self._kind), dtype))
 
-    def logdet(self, noise: float = 0.0) -> float:
-        """log det(K + noise I) (10), exact: from LU factors of each factor without noise, with noise from eigenvalues.
+    def logdet(self, noise: float = 0.0) -> Any:
+        """log det(K + noise I) (10), exact, a float: from LU factors of each factor without noise, with noise from eigenvalues.
 
-        Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive.
+        Raises as ``solve`` does, and ``numpy.linalg.LinAlgError`` where the determinant is not positive. On a device it stays there, a
+        float64 array without axes, and is NaN where the host would raise because of numbers.
         """
+        if not self._is_here:
+            return self._there("logdet").logdet(_arguments.number(noise, "KroneckerOperator.logdet", "noise"))
         if self._kind != "numpy":
             return float(self._on_host("logdet").logdet(noise))
         noise = _arguments.number(noise, "KroneckerOperator.logdet", "noise")
@@ -236,9 +264,36 @@ class Spectral:
         if _arrays.kind(y) != self._kind:
             raise TypeError(f"{label}: y is a {_arrays.kind(y)} array but factors[0] is a {self._kind} array; they must be of one kind")
 
+    @property
+    def _is_here(self) -> bool:
+        """Whether the factors are on the host."""
+        return self._kind == "numpy" or _arrays.on_host(self._factors[0])
+
+    def _there(self, method: str, factors: Sequence[Any] | None = None) -> Factorised:
+        """What is kept of factors on a device, in which nobody wants a gradient; or of these ones, which are detached."""
+        self._require_square(method)
+        given, kernel = self._factors if factors is None else factors, (self._backend, self._num_threads)
+        for i, f in enumerate(given):
+            _arguments.numbers_here(f, f"KroneckerOperator.{method}", f"factors[{i}]")
+        if factors is not None:
+            return Factorised(_backends.array.namespace(self._kind), factors, kernel)
+        if self._afar is None:
+            self._afar = Factorised(_backends.array.namespace(self._kind), given, kernel)
+        return self._afar
+
+    def _solved_there(self, y: Any, noise: Any, label: str) -> Any:
+        noise = _arguments.number(noise, label, "noise")
+        self._check_columns(y, label)
+        _arguments.numbers_here(y, label, "y")
+        there, rows = self._there("solve"), self._in(_turned(y), "float64")
+        x = there.filtered(1 / (there.floored + noise), rows) if noise else there.solved(rows if y.ndim == 2 else rows[None])
+        wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
+        return self._in(x.T if y.ndim == 2 else x.reshape(y.shape), wanted)
+
     def _check_columns(self, y: Any, label: str) -> None:
-        _arguments.array(y, label, "y")
+        _arguments.real_array(y, label, "y")
         self._check_kind(y, label)
+        _bind.check_device(label, "y", y, "factors[0]", self._factors[0])
         N = self.shape[0]
         if y.ndim not in (1, 2) or y.shape[0] != N:
             raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected ({N},) or ({N}, c)")

@@ -6,7 +6,7 @@ Equation numbers are those of csrc/ssm/arma/README.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
@@ -14,18 +14,23 @@ from ..._spec import Arg, Op, Option
 from ..._typing import Array, Given, T
 
 
-def _check_orders(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
-    b, a, _, zi = shapes[:4]
+def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
+    b, a, x, zi = shapes[:4]
     assert b is not None
     assert a is not None
+    assert x is not None
+    if not x:
+        raise ValueError(f"{label}: x has shape {x}, expected (..., L)")
+    lead = x[:-1]
     for name, shape in (("b", b), ("a", a)):
+        if not shape or shape[:-1] not in ((), lead):
+            raise ValueError(f"{label}: {name} has shape {shape}, expected one axis, or last of the batch axes {lead} of x one more")
         if shape[-1] < 1:
             raise ValueError(f"{label}: {name} has shape {shape}, expected at least one coefficient")
-    order = max(b[-1], a[-1]) - 1
-    if zi is not None and zi[-1] != order:
-        raise ValueError(f"{label}: zi has shape {zi}, expected (..., {order}), the larger number of coefficients less one")
-    if (zi is None) == options[0]:
-        raise ValueError(f"{label}: zi is {'missing' if zi is None else 'given'}, expected it with the final states and only then")
+    states = (*lead, max(b[-1], a[-1]) - 1)
+    if zi is not None and zi != states:
+        raise ValueError(f"{label}: zi has shape {zi}, expected {states}, one less than the longer of b and a in its last axis")
+    return [x, states if options[0] else None]
 
 
 ARMA_FILTER = Op(
@@ -37,9 +42,9 @@ ARMA_FILTER = Op(
         Arg("x", "... L", half=True),
         Arg("zi", "... Z", optional=True, half=True),
     ),
-    outputs=(Arg("y", "... L", half=True, like="x"), Arg("zf", "... Z", half=True, like="zi", when="return_state")),
+    outputs=(Arg("y", "... L", half=True, like="x"), Arg("zf", "... Z", half=True, like="x", when="return_state")),
     options=(Option("return_state", bool),),
-    check=_check_orders,
+    rule=_shapes,
     tolerance=2e-6,
 )  # fmt: skip
 OPS = (ARMA_FILTER,)
@@ -48,14 +53,19 @@ OPS = (ARMA_FILTER,)
 # fmt: off
 @overload
 def arma_filter(
-    b: Array[T], a: Array[T], x: Array[T], zi: None = None, *,
+    b: Array[T], a: Array[T], x: Array[T], zi: None = None, *, return_state: Literal[False] | None = None,
     out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def arma_filter(
-    b: Array[T], a: Array[T], x: Array[T], zi: Array[T], *,
-    out: None = None, backend: str | None = None, num_threads: int | None = None,
+    b: Array[T], a: Array[T], x: Array[T], zi: Array[T], *, return_state: Literal[True] | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
+@overload
+def arma_filter(
+    b: Array[T], a: Array[T], x: Array[T], zi: Array[T] | None = None, *, return_state: bool | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, T]: ...
 # fmt: on
 def arma_filter(
     b: Array[T],
@@ -63,6 +73,7 @@ def arma_filter(
     x: Array[T],
     zi: Array[T] | None = None,
     *,
+    return_state: bool | None = None,
     out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
@@ -79,12 +90,14 @@ def arma_filter(
         float32 or float64, as all arrays; or float16 or bfloat16, computed in float32 and returned in the type of x.
     zi : (..., Z), Z = max(P, Q) - 1, optional
         The states before the first step, those of lfilter (2); zeros if absent.
+    return_state : bool, optional
+        Return (y, zf). As in lfilter with zi and not without, if nothing is said.
     out, backend, num_threads
-        As in ``help(qf.conventions)``; ``out`` for the call without zi.
+        As in ``help(qf.conventions)``; ``out`` for the call that returns one array.
 
     Returns
     -------
-    y : (..., L); with zi a tuple of it and zf (..., Z), the states after the last step
+    y : (..., L), or a tuple of it and zf (..., Z), the states after the last step
 
     Raises
     ------
@@ -108,14 +121,18 @@ def arma_filter(
     >>> qf.ssm.arma_filter(np.array([1.0]), np.array([1.0, -0.5]), np.array([1.0, 0.0, 0.0, 1.0]))
     array([1.   , 0.5  , 0.25 , 1.125])
     """
-    y, zf = call(ARMA_FILTER, (b, a, x, zi), (zi is not None,), (), out, backend, num_threads)
-    return y if zi is None else (y, zf)
+    with_state = zi is not None if return_state is None else bool(return_state)
+    y, zf = call(ARMA_FILTER, (b, a, x, zi), (with_state,), (), out, backend, num_threads)
+    return (y, zf) if with_state else y
 
 
-def arma_filter_vjp(*inputs_and_grad: Given[T], backend: str | None = None, num_threads: int | None = None) -> tuple[T, ...]:
+def arma_filter_vjp(
+    *inputs_and_grad: Given[T], return_state: bool | None = None, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
     """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> those of the arrays given (4)-(7).
 
-    ``grad`` (..., L), or with zi a tuple of it and that of zf, (..., Z).
+    ``grad`` (..., L), or where the call returns zf a tuple of it and that of zf, (..., Z).
     """
-    with_state = len(inputs_and_grad) > 4 and inputs_and_grad[3] is not None
+    with_zi = len(inputs_and_grad) > 4 and inputs_and_grad[3] is not None
+    with_state = with_zi if return_state is None else bool(return_state)
     return call_vjp(ARMA_FILTER, inputs_and_grad, (with_state,), (), backend, num_threads)

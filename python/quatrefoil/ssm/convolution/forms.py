@@ -10,10 +10,9 @@ from ... import _arrays
 
 def is_usual(u: Any, k: Any, k_reverse: Any) -> bool:
     """Whether k is (H, Lk): also where the op itself has to say what is wrong."""
-    u_rank, k_rank = (getattr(x, "ndim", None) for x in (u, k))
-    if u_rank is None or k_rank is None:
+    if _arrays.kind(u) is None or _arrays.kind(k) is None:
         return True
-    return bool(k_rank == 2 and u_rank > 1 and (k_reverse is None or getattr(k_reverse, "ndim", 2) == 2))
+    return bool(k.ndim == 2 and u.ndim > 1 and (k_reverse is None or getattr(k_reverse, "ndim", 2) == 2))
 
 
 class Form:

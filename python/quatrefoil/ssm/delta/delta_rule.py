@@ -44,6 +44,15 @@ def chunk_delta_rule(
     Arguments, results, errors, cost and gradients are those of ``chunk_gated_delta_rule``, where they are described. Names and order are
     those of ``fla.ops.delta_rule`` (Yang, Wang, Zhang, Shen, Kim, arXiv 2406.06484).
 
+    Parameters
+    ----------
+    q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
+        As in ``chunk_gated_delta_rule``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import quatrefoil as qf
     >>> k = np.array([1.0, 0.0])[None, None, None].repeat(3, axis=1)  # one key three times, (1, 3, 1, 2)
@@ -90,6 +99,15 @@ def fused_recurrent_delta_rule(
 ) -> tuple[T, T | None]:
     """``chunk_delta_rule`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
 
+    Parameters
+    ----------
+    q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
+        As in ``chunk_delta_rule``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import quatrefoil as qf
     >>> k, v = np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), 2.0)

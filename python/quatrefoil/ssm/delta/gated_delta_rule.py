@@ -104,8 +104,8 @@ def chunk_gated_delta_rule(
     Notes
     -----
     Names, order of arguments and meaning are those of ``fla.ops.gated_delta_rule`` (Yang, Kautz, Hatamizadeh, arXiv 2412.06464).
-    Differentiable in all real arrays, through the final state as well. Chunks of 64 tokens are taken at once (4)-(9): per token and head
-    3 K V + 64 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 64 + 1 numbers for every number
+    Differentiable in all real arrays, through the final state as well. Chunks of 32 tokens are taken at once (4)-(9): per token and head
+    3 K V + 32 (K + V) multiply-adds, and some 3 times as many for the gradient (10)-(18), which keeps K / 32 + 1 numbers for every number
     of v, of the heads that are being computed. Up to 8 tokens a sequence are taken one by one, in two passes over the state. In float32
     errors are some 1e-6 of the largest value while beta |k|^2 is at most 1. A NaN stays in its head, from its time on (in gradients:
     anywhere in its head).
@@ -183,6 +183,15 @@ def fused_recurrent_gated_delta_rule(
     A step of decoding is a call with T = 1 and the last call's final state. Arguments, results, errors and gradients are those of
     ``chunk_gated_delta_rule``; decays of single dimensions, gk and gv, are not among them, so g and beta follow v.
 
+    Parameters
+    ----------
+    q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens
+        As in ``chunk_gated_delta_rule``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import quatrefoil as qf
     >>> rng = np.random.default_rng(0)

@@ -73,8 +73,10 @@ def chunk_simple_gla(
         Logarithms of the decays of every token, 0 if absent.
     g_gamma : (HV,), optional
         The same for all tokens; instead of g.
-    scale, initial_state, output_final_state, cu_seqlens, out, backend, num_threads
+    scale, initial_state, output_final_state, cu_seqlens
         As in ``chunk_gated_delta_rule``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def chunk_simple_gla(
     Notes
     -----
     Names and order are those of ``fla.ops.simple_gla``, whose ``state_v_first`` is left out. Differentiable in all real arrays. Cost: that
-    of ``chunk_gated_delta_rule`` without what corrects the values, some 2 K V + 32 (K + V) multiply-adds a token and head.
+    of ``chunk_gated_delta_rule`` without what corrects the values, some 2 K V + 16 (K + V) multiply-adds a token and head.
 
     Examples
     --------
@@ -157,6 +159,15 @@ def fused_recurrent_simple_gla(
 ) -> tuple[T, T | None]:
     """``chunk_simple_gla`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.
 
+    Parameters
+    ----------
+    q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens
+        As in ``chunk_simple_gla``.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import quatrefoil as qf
     >>> one = np.ones((1, 1, 1, 1))

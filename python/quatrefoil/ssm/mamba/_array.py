@@ -327,7 +327,7 @@ def selective_state_step_vjp(
 ) -> tuple[Any, ...]:  # fmt: skip
     """(16)-(18)."""
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
-    after = xp.zeros_like(s.all) if grad_next is None else s.with_heads(grad_next)
+    after = s.with_heads(grad_next)
     grad = s.there(s.with_heads(grad))[..., None]
     g = grad if z is None else grad * _silu(xp, s.z)
     mu = g * s.C + s.of_items(after)

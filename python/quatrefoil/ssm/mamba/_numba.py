@@ -386,7 +386,7 @@ def selective_state_step_vjp(
 ):  # fmt: skip
     heads = state.ndim == 4
     inputs = _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
-    after = np.zeros(inputs[0].shape) if grad_next is None else _with_heads(_wide(grad_next), 1, heads)
+    after = _with_heads(_wide(grad_next), 1, heads)
     sums = [np.zeros(v.shape) for v in inputs[3:7]] + [np.zeros(inputs[8].shape)]
     items = [np.zeros(inputs[1].shape) for _ in range(3)]
     states = after.copy()

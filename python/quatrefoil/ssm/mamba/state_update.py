@@ -162,8 +162,8 @@ def selective_state_step(
 ) -> tuple[T, T]:
     """``selective_state_update`` that leaves ``state`` alone: returns (out, the whole state after the step).
 
-    All arguments and errors are those of ``selective_state_update``. Differentiable in all real arrays (16)-(18); it costs one more array
-    of states.
+    All arguments and errors are those of ``selective_state_update``, backend and num_threads too. As in ``help(qf.conventions)``.
+    Differentiable in all real arrays (16)-(18); it costs one more array of states.
     """
     rows = _rows(STATE_STEP.label, state_batch_indices, state)
     y, after = call(STATE_STEP, (state, x, dt, A, B, C, D, z, dt_bias, rows), (bool(dt_softplus),), (), None, backend, num_threads)

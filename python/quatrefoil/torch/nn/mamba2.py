@@ -114,16 +114,8 @@ class Mamba2(Block):
         super().__init__()
         if process_group is not None:
             raise ValueError("Mamba2: process_group was given, but a block is not split over processes here; leave it out")
-        named = ((d_model, "d_model"), (d_state, "d_state"), (d_conv, "d_conv"), (headdim, "headdim"), (ngroups, "ngroups"))
-        self.d_model, self.d_state, self.d_conv, self.headdim, self.ngroups = (
-            integer(n, "Mamba2", name, 1, MOST_NUMBERS) for n, name in named
-        )
-        self.expand, self.layer_idx = expand, layer_idx
-        self.d_inner = int(expand * self.d_model)
-        self.d_ssm = self.d_inner if d_ssm is None else integer(d_ssm, "Mamba2", "d_ssm", 1, self.d_inner)
-        if self.d_ssm < 1 or self.d_ssm % (self.headdim * self.ngroups):
-            what = f"a multiple of headdim ngroups = {self.headdim * self.ngroups}"
-            raise ValueError(f"Mamba2: d_ssm (expand d_model unless given) is {self.d_ssm}, expected {what}")
+        self._set_sizes(d_model, d_state, d_conv, headdim, ngroups, expand, d_ssm)
+        self.layer_idx = layer_idx
         check_steps("Mamba2", dt_min, dt_max)
         if not 0 < A_init_range[0] <= A_init_range[1]:
             raise ValueError(f"Mamba2: A_init_range is {A_init_range}, expected 0 < A_init_range[0] <= A_init_range[1]")
@@ -148,6 +140,17 @@ class Mamba2(Block):
             group_size = self.d_ssm // self.ngroups
             self.norm = GatedRMSNorm(self.d_ssm, 1e-5, group_size=group_size, norm_before_gate=norm_before_gate, **factory)
         self.out_proj = torch.nn.Linear(self.d_inner, self.d_model, bias=bias, **factory)
+
+    def _set_sizes(self, d_model: int, d_state: int, d_conv: int, headdim: int, ngroups: int, expand: int, d_ssm: int | None) -> None:
+        named = ((d_model, "d_model"), (d_state, "d_state"), (d_conv, "d_conv"), (headdim, "headdim"), (ngroups, "ngroups"))
+        self.d_model, self.d_state, self.d_conv, self.headdim, self.ngroups = (
+            integer(n, "Mamba2", name, 1, MOST_NUMBERS) for n, name in named
+        )
+        self.expand, self.d_inner = expand, int(expand * self.d_model)
+        self.d_ssm = self.d_inner if d_ssm is None else integer(d_ssm, "Mamba2", "d_ssm", 1, self.d_inner)
+        if self.d_ssm < 1 or self.d_ssm % (self.headdim * self.ngroups):
+            what = f"a multiple of headdim ngroups = {self.headdim * self.ngroups}"
+            raise ValueError(f"Mamba2: d_ssm (expand d_model unless given) is {self.d_ssm}, expected {what}")
 
     def forward(
         self,

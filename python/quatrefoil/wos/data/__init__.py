@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..._arguments import finite, is_number, number, numbers_of, point, refuse_masked
+from ..._arguments import finite, is_number, number, numbers_here, numbers_of, point, refuse_masked
 from ..._typing import AnyArray
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
@@ -25,7 +25,7 @@ class Fourier:
     """
 
     def __init__(self, coefficients: AnyArray, center: Sequence[float] = (0.0, 0.0)) -> None:
-        c = numbers_of(coefficients, "Fourier", "coefficients", graded=True)
+        c = numbers_here(coefficients, "Fourier", "coefficients", graded=True)
         if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
         finite(c, "Fourier", "coefficients")
@@ -55,7 +55,7 @@ class PerVertex:
 
     def __init__(self, values: AnyArray | Sequence[AnyArray]) -> None:
         for b, v in enumerate(values if isinstance(values, (list, tuple)) else [values]):
-            a = numbers_of(v, "PerVertex", "values" if v is values else f"values[{b}]", graded=True)
+            a = numbers_here(v, "PerVertex", "values" if v is values else f"values[{b}]", graded=True)
             if a.ndim not in ((1,) if isinstance(values, (list, tuple)) else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
             finite(a, "PerVertex", "values")
@@ -77,19 +77,19 @@ class Gaussians:
         self.amplitude: Any = amplitude
         self.center: Any = center
         self.width: Any = number(width, "Gaussians", "width", positive=True) if is_number(width) else width
-        a, c, w = self._arrays()
+        a, c, w = self._arrays(numbers_here)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
                 f"Gaussians: amplitude {a.shape}, center {c.shape}, width {w.shape}; expected (J,), (J, d) and (J,), with B first or not"
             )
         for name, array in (("amplitude", a), ("center", c), ("width", w)):
             finite(array, "Gaussians", name)
-        if not (w > 0).all():
+        if isinstance(w, np.ndarray) and not (w > 0).all():
             raise ValueError("Gaussians: width must be positive")
 
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        a, c = (numbers_of(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
-        return a, c, np.asarray(self.width) if is_number(self.width) else numbers_of(self.width, "Gaussians", "width", graded=True)
+    def _arrays(self, numbers: Callable[..., Any] = numbers_of) -> tuple[Any, Any, Any]:
+        a, c = (numbers(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
+        return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", graded=True)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
         """The sum at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
@@ -124,7 +124,7 @@ class Polynomial:
     """
 
     def __init__(self, coefficients: AnyArray) -> None:
-        c = numbers_of(coefficients, "Polynomial", "coefficients", graded=True)
+        c = numbers_here(coefficients, "Polynomial", "coefficients", graded=True)
         if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be that of no instances
             raise ValueError(
                 f"Polynomial: coefficients has shape {c.shape}, expected (n1, n2) or (n1, n2, n3), with B first or not, n >= 1"
@@ -187,7 +187,7 @@ class GridField:
 
     def __init__(self, values: AnyArray, box: tuple[Sequence[float] | AnyArray, Sequence[float] | AnyArray]) -> None:
         self.box = box_of(box, "GridField")
-        v, d = numbers_of(values, "GridField", "values", graded=True), len(self.box[0])
+        v, d = numbers_here(values, "GridField", "values", graded=True), len(self.box[0])
         if v.ndim not in (d, d + 1) or min(v.shape[-d:], default=0) < 2:
             axes = ", ".join(f"n{i + 1}" for i in range(d))
             raise ValueError(f"GridField: values has shape {v.shape}, expected ({axes}) or (B, {axes}) in a box of {d} axes, n >= 2")

@@ -16,7 +16,7 @@ from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, T
-from ..mesh import Boundary, TriangleMesh, check_boundary
+from ..mesh import Boundary, TriangleMesh, check_boundary, check_kind
 from ..polygon import Solid
 
 
@@ -137,14 +137,10 @@ class _Query(NamedTuple):
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     check_boundary(boundary, label)
     kind, d, batch, shape = array_anywhere(q, label, "q"), boundary.dimension, boundary.batch, tuple(q.shape)
-    if boundary.kind is not None and boundary.kind != kind:
-        raise TypeError(
-            f"{label}: boundary was built from a {boundary.kind} array but q is a {kind} array; all arrays of a call must be of one kind"
-        )
+    check_kind(boundary, kind, label, "q")
     if not shape or shape[-1] != d:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
-    on_host = _arrays.device(q) == "cpu"
-    if on_host:
+    if _arrays.on_host(q):
         finite(numbers_of(q, label, "q"), label, "q")
     shared = batch is None or len(shape) <= 2
     if not shared and shape[0] != batch:
@@ -153,12 +149,10 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
     rows = np.concatenate([boundary.centre, boundary.extent[:, None]], axis=1)
-    ends, first = boundary.arrays(kind if on_host else "numpy")
-    if not on_host and ends is not None:
-        ends, first = _arrays.beside(q, ends), _arrays.beside(q, first)
+    place = _arrays.place(q)
     closed = boundary.watertight if isinstance(boundary, TriangleMesh) else True
     lead = outer if batch is None else (batch, *outer)
-    return _Query((points, _arrays.beside(q, rows), ends, first), (boundary.memo(kind) if on_host else None,), lead, closed)
+    return _Query((points, _arrays.of_kind(place, rows), *boundary.arrays(place)), (boundary.memo(place),), lead, closed)
 
 
 def _into(out: Any, result: Any, label: str) -> Any:

@@ -78,7 +78,7 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
     largest = order[np.searchsorted(surface[order], np.arange(count), side="right") - 1]
     off = np.minimum(_OFF * mesh.extent[0], 1e-3 * np.sqrt(size[largest]))
     beside = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
-    inside = contains(mesh, _arrays.of_kind(str(mesh.kind), beside))
+    inside = contains(mesh, _arrays.of_kind("torch" if mesh.kind == "torch" else "numpy", beside))
     found: np.ndarray = np.asarray(inside, bool)[surface]
     return found
 

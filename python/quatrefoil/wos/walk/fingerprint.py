@@ -68,7 +68,7 @@ class _Fingerprints:
             yield from sorted(map(self.of, value))
         elif isinstance(value, types.ModuleType):
             yield value.__name__
-        elif _arrays.kind(value) in ("numpy", "torch"):
+        elif _arrays.kind(value) is not None:
             yield from self._array(value)
         elif is_njit(value):
             yield self.of(value.py_func)
@@ -88,7 +88,9 @@ class _Fingerprints:
 
     def _array(self, value: Any) -> Iterator[str | bytes]:
         yield f"{_arrays.dtype_name(value)} {tuple(value.shape)}"
-        if not isinstance(value, np.ndarray):  # torch lends NumPy no bfloat16, but bytes
+        if _arrays.kind(value) == "cupy":
+            yield _arrays.to_host(value).tobytes()
+        elif not isinstance(value, np.ndarray):  # torch lends NumPy no bfloat16, but bytes
             plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
             yield plain.reshape(-1).view(sys.modules["torch"].uint8).numpy().tobytes()
         elif value.dtype.hasobject:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from .state import State
+from .state import State, taken
 
 Array = Any
 Part = tuple[np.ndarray, State]  # numbers of points among all, in order, and their walks
@@ -53,7 +53,7 @@ class Groups:
 
     def _whole(self, pieces: list[Array]) -> Array:
         order = np.argsort(np.concatenate([rows for rows, _ in self.parts]))
-        return _joined(pieces)[order]
+        return taken(_joined(pieces), order)
 
 
 def parts_of(state: State | Groups) -> list[Part]:
@@ -75,7 +75,7 @@ def _stacked(parts: list[Part]) -> Part:
     if len(parts) == 1 and bool((rows[1:] > rows[:-1]).all()):
         return parts[0]
     order = np.argsort(rows)
-    mean, m2, counts = (_joined([getattr(s, name) for _, s in parts])[order] for name in ("mean", "m2", "counts"))
+    mean, m2, counts = (taken(_joined([getattr(s, name) for _, s in parts]), order) for name in ("mean", "m2", "counts"))
     return rows[order], State(first.starts, first.sizes, mean, m2, counts)
 
 

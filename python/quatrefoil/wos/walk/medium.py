@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ... import _arrays
+from ... import _arrays, _backends
 from ..._dispatch import call
 from ..data import CLASSES, Cells, Fourier, PerVertex, interpolated
 from ..data import _numba as _array_code
-from ..data.functions import is_function
+from ..data.functions import Function, OneEach, is_function
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Ball
 from ..solid import SDF, Box
@@ -55,7 +55,7 @@ class Medium:
     def piece(self, plain: Piece, window: Window) -> MediumPiece:
         """That part of a problem."""
         of_part = slice(window.instance, window.instance_end)
-        kind = str(_arrays.kind(plain.start))
+        kind = _arrays.place(plain.start)
         diffusion, rate = (d.numbers if d.numbers is None or len(d.numbers) == 1 else d.numbers[of_part] for d in self.data)
         return MediumPiece(**vars(plain), diffusion=diffusion, rate=rate, bounds=_arrays.of_kind(kind, self.bounds[of_part]))
 
@@ -92,11 +92,11 @@ class MediumPiece(Piece):
             live = ~np.isnan(start[b, :, 0])
             if live.any():
                 alpha, slope, _ = derived(
-                    self.kinds[2], to_numpy(self.diffusion), self.extras[3], self.instance, b, frame[b], bounds[b, 1],
+                    self.kinds[2], to_numpy(self.diffusion), by_host(self.extras[3], self.start), self.instance, b, frame[b], bounds[b, 1],
                     start[b, live].astype(np.float64),
                 )  # fmt: skip
                 found[b, live] = slope / (2 * alpha[:, None])
-        return _arrays.of_kind(str(_arrays.kind(self.start)), found)
+        return _arrays.of_kind(_arrays.place(self.start), found)
 
 
 def pack_medium(problem: Problem, target: Target) -> tuple[Packed, Packed]:
@@ -220,12 +220,26 @@ def rates(
         return alpha, sigma, bent + sigma / alpha
 
 
+def by_host(function: Any, like: Array) -> Any:
+    """A user's function of NumPy arrays, where it is one of arrays on a device: that of ``like``."""
+    if function is None or _arrays.on_host(like):
+        return function
+
+    def there(instance: int, X: np.ndarray) -> np.ndarray:
+        one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
+        if not isinstance(one, Function):  # compiled code
+            return np.asarray(one(instance, X))
+        return _arrays.to_host(one.function(_arrays.beside(like, np.ascontiguousarray(X, one.dtype)))).astype(np.float64)
+
+    return there
+
+
 def bounds(p: Prepared, diffusion: Packed, screening: Packed, frame: np.ndarray) -> np.ndarray:
     """(B, 2): of every instance the bound (7), from points in its domain, and the step of differences. ValueError where α <= 0 or σ < 0."""
     shared = p.boundary.batch is None and diffusion.batch is None and screening.batch is None
     found = np.empty((p.B, 2))
     kinds, numbers = (diffusion.kind, screening.kind), (to_numpy(diffusion.numbers), to_numpy(screening.numbers))
-    functions = diffusion.function, screening.function
+    functions = by_host(diffusion.function, p.problem.points), by_host(screening.function, p.problem.points)
     for b in range(min(p.B, 1) if shared else p.B):
         step = STEP * float(p.boundary.diagonal[b if len(p.boundary.diagonal) > 1 else 0])
         X = _samples(p, b, frame[b])
@@ -265,7 +279,8 @@ def _samples(p: Prepared, b: int, frame: np.ndarray) -> np.ndarray:
     X = (low + u * (high - low)) * frame[-2] + frame[:-2]
     closed = part.watertight if isinstance(part, TriangleMesh) else True
     memo = part.memo("numpy")
-    inner = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, p.backend, p.problem.num_threads)[0]
+    backend = p.backend if p.on_host else _backends.of_host()
+    inner = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, backend, p.problem.num_threads)[0]
     return np.concatenate([inner[~np.isnan(inner[:, 0])], outer])
 
 

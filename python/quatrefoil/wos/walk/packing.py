@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import finite, number, numbers_of
+from ..._arguments import finite, number, numbers_here
 from ..data import CLASSES, Fourier, Gaussians, GridField, PerVertex, Polynomial
 from ..data.functions import OneEach, is_function, wrap
 from ..mesh import Boundary, TriangleMesh
@@ -39,7 +39,7 @@ class Packed:
 
 @dataclass
 class Target:
-    """What data is packed for: a boundary, and the kind and dtype of a call's arrays."""
+    """What data is packed for: a boundary, and the kind, with the device, and the dtype of a call's arrays."""
 
     boundary: Boundary
     kind: str
@@ -47,13 +47,17 @@ class Target:
 
     def parameter(self, array: Array, name: str) -> Array:
         """The parameter in float64, of its own kind, under its gradient; TypeError where it does not go with the points."""
-        values = numbers_of(array, "solve", name, graded=True)
-        kind = _arrays.kind(array)
-        if kind != self.kind:
-            raise TypeError(f"solve: {name} is a {kind} array but points is a {self.kind} array; all arrays of a call must be of one kind")
-        if values.dtype != self.dtype:
-            raise TypeError(f"solve: {name} has dtype {values.dtype} but points has {self.dtype}; convert one of them")
-        return (array if self.dtype == np.float64 else array.astype(np.float64)) if kind == "numpy" else array.double()
+        numbers_here(array, "solve", name, graded=True)
+        kind, place = _arrays.kind(array), _arrays.place(array)
+        if place != self.kind:
+            mine, _, where = self.kind.partition("@")
+            if kind == mine:
+                here = f"{name} is on {_arrays.device(array)} but points is on {where or 'cpu'}"
+                raise TypeError(f"solve: {here}; all arrays of a call must be on one device: move one of them")
+            raise TypeError(f"solve: {name} is a {kind} array but points is a {mine} array; all arrays of a call must be of one kind")
+        if (dtype := _arrays.dtype_name(array)) != self.dtype.name:
+            raise TypeError(f"solve: {name} has dtype {dtype} but points has {self.dtype}; convert one of them")
+        return array if self.dtype == np.float64 else array.double() if kind == "torch" else array.astype(np.float64)
 
     def array(self, x: np.ndarray) -> Array:
         return _arrays.of_kind(self.kind, x)
@@ -115,7 +119,7 @@ def _pack_numbers(given: Array, target: Target, name: str) -> Packed:
     array = target.parameter(given, name)
     if array.ndim > 1:
         raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers")
-    finite(numbers_of(given, "solve", name, graded=True), "solve", name)
+    finite(numbers_here(given, "solve", name, graded=True), "solve", name)
     return Packed(
         "number", None if array.ndim == 0 else len(array), array.reshape(-1, 1), pull=lambda g: {"value": as_given(g[:, 0], given)}
     )
@@ -176,7 +180,7 @@ def _pack_gaussians(given: list[Gaussians], target: Target, name: str) -> Packed
 
     def pull(g: np.ndarray) -> Parameters:
         g = g.reshape(rows, J, d + 2)
-        of_width = g[..., -1] * -2 * np.asarray(inverse) / np.asarray(w)
+        of_width = g[..., -1] * -2 * _arrays.to_host(inverse) / _arrays.to_host(w)
         found = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b.extent[:, None, None], "width": of_width}
         arrays = {name: getattr(given[0], name) for name in found}
         return {name: as_given(found[name], like) for name, like in arrays.items() if not isinstance(like, (int, float))}
@@ -193,11 +197,11 @@ def _gaussian_parts(given: list[Gaussians], part: str, target: Target, name: str
     if len(given) == 1:
         return arrays[0]
     xp = target.namespace
-    most = max(len(numbers_of(g.amplitude, "Gaussians", "amplitude", graded=True)) for g in given)
+    most = max(len(g.amplitude) for g in given)
     rows = []
     for g, x in zip(given, arrays):
         if part == "width" and x.ndim == 0:
-            x = xp.broadcast_to(x, (len(numbers_of(g.amplitude, "Gaussians", "amplitude", graded=True)),))
+            x = xp.broadcast_to(x, (len(g.amplitude),))
         fill = xp.ones_like(x[:1]) if part == "width" else xp.zeros_like(x[:1])
         rows.append(xp.concatenate([x, *[fill] * (most - len(x))]))
     return xp.stack(rows)
@@ -325,7 +329,7 @@ def on_pieces(packed: Packed, d: int, chosen: np.ndarray, turned: np.ndarray | N
         corners = np.where(turned[:, None], corners[:, [*range(d - 2), d - 1, d - 2]], corners)
     column = corners.reshape(-1)
     shape = tuple(packed.numbers.shape)  # type: ignore[union-attr]
-    index = column if isinstance(packed.numbers, np.ndarray) else _arrays.of_kind("torch", column)
+    index = _arrays.of_kind(_arrays.place(packed.numbers), column)
 
     def pull(g: np.ndarray) -> Parameters:
         full = np.zeros(shape)
@@ -360,6 +364,8 @@ def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
     for i, g in enumerate(given):
         if any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g, b.dimension)):
             raise NotImplementedError(f"solve: {name}[{i}] requires grad, but a list of data of several kinds has no gradient; detach it")
+    if "@" in target.kind and any(p.kind != "function" for p in parts):
+        raise NotImplementedError(f"solve: {name} is a list of data of several kinds, which a device does not take; give functions")
     return Packed("function", len(parts), function=OneEach([as_function(p) for p in parts]))
 
 
@@ -402,4 +408,4 @@ def as_given(gradient: np.ndarray, like: Array) -> Array:
     """A gradient in the parameter's own shape, dtype and kind; summed over the instances that shared it."""
     shape = tuple(like.shape)
     summed = _arrays.sum_to_shape(gradient, shape) if gradient.ndim >= len(shape) else gradient.reshape(shape)
-    return _arrays.of_kind(str(_arrays.kind(like)), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))
+    return _arrays.of_kind(_arrays.place(like), np.asarray(summed).reshape(shape).astype(_arrays.dtype_name(like)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from ... import _arrays
 from ..._dispatch import call
 from ..polygon import Polygon
 from . import METHODS
@@ -79,7 +80,7 @@ class Piece:
     screening: float
     instance: int
     point: int
-    backend: str
+    backend: str | None
     num_threads: int | None
     exterior: bool = False
     method: ClassVar[str] = "walk"
@@ -158,11 +159,17 @@ class WithWalls(Piece):
         return replace(super().clothed(tables, extras), tables=tables[2:])
 
 
+def copied(array: Array) -> Array:
+    if array.__class__ is np.ndarray:
+        return array.copy()
+    return np.array(array) if isinstance(array, np.ndarray) else array.clone() if hasattr(array, "clone") else array.copy()
+
+
 def _starting(start: Array, rows: np.ndarray) -> Array:
     """``start`` where none but those of its points start, numbered instance after instance."""
     rest = np.ones(start.shape[:2], bool)
     rest.reshape(-1)[rows] = False
-    start = start.copy() if isinstance(start, np.ndarray) else start.clone()
+    start = copied(start)
     start[rest] = np.nan
     return start
 
@@ -185,7 +192,7 @@ def cut_out(p: Prepared, window: Window, geometry: Boundary | Tables | None = No
     tables = part.arrays(p.kind)
     piece = Piece(
         start[b:end, n:n_end], frame, tables[0], tables[1], numbers[0], numbers[1], (memo, *functions), p.kinds, problem.signed_seed,
-        problem.max_steps, problem.gradient, p.screening, b, n, problem.backend, problem.num_threads, problem.exterior,
+        problem.max_steps, problem.gradient, p.screening, b, n, p.backend, problem.num_threads, problem.exterior,
     )  # fmt: skip
     if p.mixed is not None:
         return WithWalls(**vars(piece), tables=tables[2:], neumann=numbers[2], robin=numbers[3], endless=p.mixed.endless)
@@ -204,5 +211,5 @@ def _numbers(p: Prepared, k: int, b: int, end: int) -> Array | None:
 
 
 def to_numpy(array: Array) -> Array:
-    """The same numbers as a NumPy array; nobody asks for their gradient."""
-    return array if array is None or isinstance(array, np.ndarray) else array.detach().numpy()
+    """The same numbers as a NumPy array, read back from a device; nobody asks for their gradient."""
+    return array if array is None else _arrays.to_host(array)

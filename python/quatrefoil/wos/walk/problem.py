@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import numbers_of
+from ..._arguments import numbers_here
 from ..._dispatch import call
-from ..mesh import Boundary, TriangleMesh
+from ..mesh import Boundary, TriangleMesh, check_kind
 from ..polygon import Solid
 from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
@@ -19,7 +19,7 @@ from .facets import mixed_mesh
 from .fingerprint import NotComparable, fingerprint
 from .medium import Medium, bounds, is_data, pack_medium
 from .packing import NOTHING, Packed, Target, on_pieces, pack, with_arrays
-from .piece import Piece, Window, cut_out, to_numpy
+from .piece import Piece, Window, copied, cut_out, to_numpy
 from .walls import Mixed, Tables, conditions, mixed
 
 Array = Any
@@ -43,7 +43,7 @@ class Problem:
     relative: bool
     max_steps: int
     seed: int
-    backend: str
+    backend: str | None  # None on a device: what that has
     gradient: bool = False
     screening: Any = 0.0
     cache: str | None = None
@@ -83,13 +83,12 @@ class Problem:
         if self._functions is None:
             self._functions = [_of_functions(data) for data in self.ready.data]
 
-    def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> np.ndarray:
+    def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> Array:
         """(rows, d) an estimate of the gradient in all points or some, by those walks in pairs (13): with one more at an odd end."""
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)
         mean, _ = replace(self.whole, gradient=True).run(even, end - even, rows).fold()
-        found: np.ndarray = to_numpy(mean)[:, 1:]
-        return found
+        return _detached(mean)[:, 1:]
 
     @property
     def signed_seed(self) -> int:
@@ -118,7 +117,7 @@ class Problem:
         if p.mixed is not None:
             found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.tables.rows[2], p.mixed.absorbing, p.mixed.reflecting)]
         for name, data, of_functions in zip(p.names, p.data, self._functions):
-            numbers = None if data.numbers is None else numbers_of(data.numbers, "merge", name, graded=True)
+            numbers = to_numpy(data.numbers)
             found[name] = data.kind, fingerprint(numbers), of_functions
         return found
 
@@ -129,12 +128,8 @@ def check_range(label: str, first: int, walks: int) -> None:
         raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
 
 
-def copied(array: Array) -> Array:
-    return np.array(array) if isinstance(array, np.ndarray) else array.clone()
-
-
 def _detached(array: Array) -> Array:
-    return array if isinstance(array, np.ndarray) else array.detach()
+    return array.detach() if hasattr(array, "detach") else array
 
 
 def _of_functions(data: Packed) -> bytes | NotComparable | None:
@@ -153,17 +148,15 @@ class Prepared:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         b = self.boundary = problem.boundary
-        points = numbers_of(problem.points, "solve", "points", graded=True)
-        self.kind = str(_arrays.kind(problem.points))
-        self.dtype = _SINGLE if points.dtype == _SINGLE else _DOUBLE
+        points = numbers_here(problem.points, "solve", "points", graded=True)
+        self.kind = _arrays.place(problem.points)  # and device
+        self.on_host = "@" not in self.kind
+        self.dtype = _SINGLE if _arrays.dtype_name(points) == "float32" else _DOUBLE
         d = b.dimension
         if points.ndim not in (2, 3) or points.shape[-1] != d:
-            raise ValueError(f"solve: points has shape {points.shape}, expected (N, {d}) or (B, N, {d})")
+            raise ValueError(f"solve: points has shape {tuple(points.shape)}, expected (N, {d}) or (B, N, {d})")
         if b.kind is not None and b.kind != self.kind:
-            raise TypeError(
-                f"solve: boundary was built from a {b.kind} array but points is a {self.kind} array; "
-                "all arrays of a call must be of one kind"
-            )
+            check_kind(b, self.kind.partition("@")[0], "solve", "points")
         if problem.exterior:
             _check_exterior(problem)
         target = Target(b, self.kind, self.dtype)
@@ -182,17 +175,23 @@ class Prepared:
         self.op = METHODS["media" if varies else "walk" if self.mixed is None else "stars"]
         self.kinds = tuple(data.kind for data in self.data)
         self.cover: Any = None  # of harmonic caching
+        self.backend, self.backend_beside = problem.backend, problem.backend  # of the walks, and of what is done beside them
+        if not self.on_host:
+            self._choose_backends()
         self._batches(points)
         self._place(points)
-
-    @property
-    def backend(self) -> str:
-        return self.problem.backend
 
     @property
     def geometry(self) -> Boundary | Tables:
         """What walks see."""
         return self.boundary if self.mixed is None else self.mixed.tables
+
+    def _choose_backends(self) -> None:
+        """On a device: kernels call no functions, which are data of compositions."""
+        wanted, device = self.problem.backend, self.kind.partition("@")[2]
+        calls = any(data.function is not None for data in self.data)
+        self.backend = _backends.kernel(self.op, wanted or ("array" if calls else None), device)[0]
+        self.backend_beside = _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
 
     def _mix(self, target: Target) -> None:
         """Walls, what flows through them, and the boundary values of the rest."""
@@ -247,15 +246,15 @@ class Prepared:
         )
         precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
-        points = p.points if isinstance(p.points, np.ndarray) else p.points.detach()
+        points = _detached(p.points)
         given = points if self.dtype is precision or precision is _SINGLE else _cast(points, precision)
         rows = frame.of_kind(self.kind, self.B)
         ends, first = b.arrays(self.kind)
         memo, closed = b.memo(self.kind), b.watertight if isinstance(b, TriangleMesh) else True
-        start = call(PLACE, (given, rows, ends, first), (closed, p.exterior), (memo,), None, p.backend, p.num_threads)
+        start = call(PLACE, (given, rows, ends, first), (closed, p.exterior), (memo,), None, self.backend_beside, p.num_threads)
         outside = start[:, :, 0] != start[:, :, 0]
-        self.outside = outside.reshape(-1) if outside.any() else None
-        if self.outside is not None:
+        self.outside: Any = outside.reshape(-1) if not self.on_host or outside.any() else None
+        if self.on_host and self.outside is not None:
             count = int(self.outside.sum())
             side = "inside" if p.exterior else "outside"
             warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
@@ -285,13 +284,22 @@ def _check_exterior(p: Problem) -> None:
 
 
 def _cast(array: Array, dtype: np.dtype) -> Array:
-    return array.astype(dtype) if isinstance(array, np.ndarray) else array.to(getattr(_arrays.namespace(array), dtype.name))
+    return array.to(getattr(_arrays.namespace(array), dtype.name)) if hasattr(array, "detach") else array.astype(dtype)
 
 
-def resolve(backend: str | None) -> str:
-    """The backend that a problem's walks take, now and when it is resumed."""
-    name = backend or _backends.chosen() or _backends.default()
-    if name == "cuda":
-        raise NotImplementedError(f"solve: no backend can run this (cuda: {_backends.reason('cuda') or 'has no such kernel'})")
-    _backends.check_name(name, "solve")
+def resolve(backend: str | None, points: Any) -> str | None:
+    """The backend that a problem's walks take, now and when it is resumed; on a device None for the best that it has."""
+    name = backend or _backends.chosen()
+    if points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points):
+        name = name or _backends.default()
+        _backends.check_name(name, "solve")
+        if name == "cuda":
+            where = "points is on the host, where backend 'cuda' does not run"
+            raise TypeError(f"solve: {where}; move the arrays to a GPU, or leave the choice of a backend out")
+        return name
+    if name is not None:
+        _backends.check_name(name, "solve")
+        if name in ("native", "numba"):
+            where = f"points is on {_arrays.device(points)}, where backend {name!r} does not run"
+            raise TypeError(f"solve: {where}; leave the choice of a backend out, or move the arrays to the host")
     return name

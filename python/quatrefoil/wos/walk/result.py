@@ -18,13 +18,16 @@ from . import along, check_pairs
 from .draw import Draw
 from .groups import Groups, join, overlap, parts_of
 from .medium import report
-from .problem import Problem, copied
+from .piece import copied, to_numpy
+from .problem import Problem
 from .state import COUNTS, State, error_bars
 
 
 @dataclass
 class Result(Generic[T]):
     """What ``solve`` returns. Shapes are ``points.shape[:-1]``, with B in front where the boundary or the data has instances.
+
+    Of points on a device all arrays lie there, and nothing is read back; but ``merge`` compares points and data on the host.
 
     value, stderr
         Mean of the walks and its standard error; dtype of the points. NaN outside; stderr is 0 within epsilon of
@@ -58,15 +61,17 @@ class Result(Generic[T]):
 
     @cached_property
     def n_walks(self) -> Any:
-        walks = _arrays.of_kind(self.problem.ready.kind, self._walks_of_rows())
-        if self.problem.ready.outside is not None:
-            walks[self.problem.ready.outside] = 0
-        return walks.reshape(self.problem.ready.shape)
+        p = self.problem.ready
+        walks = _arrays.of_kind(p.kind, self._walks_of_rows())
+        if p.outside is not None:
+            walks = _arrays.namespace(walks).where(p.outside, 0, walks)
+        return walks.reshape(p.shape)
 
     @cached_property
     def mean_steps(self) -> T:
         p = self.problem.ready
-        steps = self._count("steps") if p.kind == "numpy" else self._count("steps").double()
+        steps = self._count("steps")
+        steps = steps.double() if hasattr(steps, "detach") else steps
         mean: T = p.cast(steps / _arrays.of_kind(p.kind, self._walks_of_rows().reshape(p.shape)))
         return mean
 
@@ -137,11 +142,11 @@ class Result(Generic[T]):
 def finish(problem: Problem, state: State | Groups) -> Result[Any]:
     """From nodes to numbers. The means are array code that torch differentiates; an error bar has no gradient."""
     p = problem.ready
-    if p.medium is not None:
+    if p.medium is not None and p.on_host:
         report(state.counts[:, len(COUNTS)])
     mean, m2 = state.fold()
     bars = error_bars(state.samples, m2, None if problem.cache else state.counts[:, 0], mean)
-    bar = _arrays.of_kind(p.kind, bars)
+    bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     alias = isinstance(state, State) and len(state.sizes) == 1
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state
     if getattr(problem.points, "requires_grad", False):
@@ -158,10 +163,13 @@ def _of_points(problem: Problem, state: State | Groups, value: Any) -> Any:
     points = problem.points if problem.points.ndim == 3 else problem.points.expand(p.B, -1, -1)
     points_dtype = np.float32 if p.dtype == np.float32 else np.float64
 
-    def slope() -> np.ndarray:
+    def slope() -> Any:
         found = np.empty((p.B * p.N, p.boundary.dimension), points_dtype)
         for rows, part in parts_of(state):
-            found[rows] = problem.slope(part.group * part.starts[0], part.walks, rows)
+            there = problem.slope(part.group * part.starts[0], part.walks, rows)
+            if not p.on_host:  # where there is one part
+                return p.cast(there).reshape(p.B, p.N, -1)
+            found[rows] = to_numpy(there)
         return found.reshape(p.B, p.N, -1)
 
-    return along(points, value.reshape(p.B, p.N), slope=slope, backend=problem.backend).reshape(-1)
+    return along(points, value.reshape(p.B, p.N), slope=slope, backend=p.backend_beside).reshape(-1)

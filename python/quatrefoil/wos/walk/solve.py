@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer, number, numbers_of, seed, threads
+from ..._arguments import integer, number, numbers_here, seed, threads
+from ..._bind import check_device
 from ..._dispatch import call_vjp
 from ..._typing import AnyArray, Array, T
 from ..data import Data
 from ..mesh import Boundary, check_boundary
 from . import MAX_STEPS, check_pairs
 from .adaptive import Rule
+from .adjoint import of_points, shares
 from .draw import Draw
 from .medium import is_data
+from .piece import to_numpy
 from .problem import Problem, check_range, resolve
 from .result import Result, finish
 from .state import schedule
@@ -59,7 +62,7 @@ def solve(
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
     points : (N, d) or (B, N, d)
-        float32 or float64, NumPy or CPU torch. (N, d) serves every instance.
+        float32 or float64, NumPy, PyTorch or CuPy; on a device too, see Notes. (N, d) serves every instance.
     dirichlet : g
         A number, (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex, GridField, a ``numba.njit`` function f(X (n, d)) -> (n,), a
         ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature, or a list of B of these.
@@ -169,6 +172,14 @@ def solve(
     many. Steps grow with the bound times the square of the domain's size, and so do errors where σ' is negative: α should not vary by
     orders of magnitude.
 
+    On a device: walks run where the points lie, as do the data's arrays, and so do the results. A boundary is made on the host, of arrays
+    that are there or are read back, and its tables are copied to the device once and kept with it. Functions get arrays of the device, in
+    backend "array". Nothing is read back but one flag every 32 steps in that backend; so nobody is warned of points outside and of jumps
+    beyond the bound, NaN and infinity in points and data are not looked for, and a point that is not finite is NaN. With a diffusion, or a
+    screening that varies, their numbers, or what their functions give for the 5000 points, are read back once, and the points with
+    ``gradient`` too. There are no rtol, atol, executor and cache, and no list of data of several kinds but functions:
+    NotImplementedError. CuPy's points go with boundaries of NumPy arrays.
+
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only, and where half discs are taken on there being none of source and screening (``source=0.0`` takes the paths of any source).
     So the result is linear in (g, f) for one seed, has the same bits for any num_threads, and the first n points or instances alone give
@@ -233,6 +244,11 @@ def solve(
         _check_cache(cache, problem)
         problem.cache = cache
     first, count = _range("solve", problem, walk_offset, walks)
+    if not problem.ready.on_host and any(x is not None for x in (cache, rtol, atol, executor)):
+        where = _arrays.device(points)
+        raise NotImplementedError(
+            f"solve: points is on {where}, where there is no cache, rtol, atol and executor; leave them out, or move the arrays to the host"
+        )
     rule = Rule.of("solve", rtol, atol, count, max_walks, problem.ready.dtype)
     if rule is not None:
         check_pairs("solve", problem.gradient, max_walks=rule.most)
@@ -296,8 +312,8 @@ def solve_vjp(
 
     Notes
     -----
-    Points outside contribute nothing. Cost: the forward call, and with ``points_gradient`` another one. Memory: at
-    most 64 partial sums of the parameters, whatever ``walks`` is.
+    Points outside contribute nothing. On a device the parameters' gradients are put together on the host, which waits for them. Cost: the
+    forward call, and with ``points_gradient`` another one. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
     """
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(
@@ -306,26 +322,24 @@ def solve_vjp(
     )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
-    of_value = numbers_of(grad, "solve_vjp", "grad")
-    if of_value.shape != p.shape:
-        raise ValueError(f"solve_vjp: grad has shape {of_value.shape}, expected value's {p.shape}")
-    if of_value.dtype != p.dtype:
-        raise TypeError(f"solve_vjp: grad has dtype {of_value.dtype} but points has {p.dtype}; convert it")
+    of_value = numbers_here(grad, "solve_vjp", "grad")
+    if tuple(of_value.shape) != p.shape:
+        raise ValueError(f"solve_vjp: grad has shape {tuple(of_value.shape)}, expected value's {p.shape}")
+    if (dtype := _arrays.dtype_name(of_value)) != p.dtype.name:
+        raise TypeError(f"solve_vjp: grad has dtype {dtype} but points has {p.dtype}; convert it")
+    if not p.on_host or not isinstance(of_value, np.ndarray):
+        check_device("solve_vjp", "grad", grad, "points", problem.points)
     graded = p.data if p.medium is None else p.data[:2]
     for data in graded:
         if data.numbers is not None and data.pull is None:
             raise NotImplementedError("solve_vjp: a list of data has no gradient here; stack its parameters, or use torch's autograd")
     group = 2 if gradient else 1
     _, sizes = schedule(first // group, count // group)
-    share = np.zeros((p.B, p.N, len(sizes), 1 + (p.boundary.dimension if gradient else 0)))
-    share[..., 0] = of_value.reshape(p.B, p.N, 1) * (np.array(sizes) * group / count)  # (6): the mean is linear in those of the nodes
-    if p.outside is not None:
-        share[np.asarray(p.outside).reshape(p.B, p.N)] = 0
-    given = _arrays.of_kind(p.kind, share)
+    given = shares(p, of_value, np.array(sizes) * group / count, p.boundary.dimension if gradient else 0)
     whole = problem.whole
-    pulled = iter(call_vjp(p.op, (*whole.inputs, given), whole.options(first, count), p.extras, problem.backend, num_threads))
-    found = [{} if d.pull is None else d.pull(numbers_of(next(pulled), "solve_vjp", "gradient")) for d in graded]
-    return _grad_points(problem, of_value, first, count) if points_gradient else None, *found
+    pulled = iter(call_vjp(p.op, (*whole.inputs, given), whole.options(first, count), p.extras, p.backend, num_threads))
+    found = [{} if d.pull is None else d.pull(to_numpy(next(pulled))) for d in graded]
+    return of_points(problem, of_value, first, count) if points_gradient else None, *found
 
 
 def _check_cache(cache: Any, problem: Problem) -> None:
@@ -344,17 +358,6 @@ def _check_cache(cache: Any, problem: Problem) -> None:
         raise ValueError(f"solve: with a cache there is one instance, got results of shape {p.shape}; call it for every instance")
     if any(getattr(x, "requires_grad", False) for x in (problem.points, p.dirichlet.numbers)):
         raise NotImplementedError("solve: with a cache there is no gradient in points and data; detach them, or leave the cache out")
-
-
-def _grad_points(problem: Problem, grad: np.ndarray, first: int, count: int) -> Array[Any]:
-    p = problem.ready
-    weight = grad.reshape(p.B, p.N, 1)
-    if p.outside is not None:
-        weight = np.where(np.asarray(p.outside).reshape(p.B, p.N, 1), 0, weight)
-    product = np.where(weight == 0, 0, weight * problem.slope(first, count).reshape(p.B, p.N, -1))
-    summed = product if problem.points.ndim == 3 else product.sum(axis=0)
-    found: Array[Any] = _arrays.of_kind(p.kind, np.ascontiguousarray(summed, p.dtype))
-    return found
 
 
 def _range(label: str, problem: Problem, walk_offset: Any, walks: Any) -> tuple[int, int]:
@@ -391,7 +394,7 @@ def _problem(
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")
     if num_threads is not None:
         num_threads = threads(num_threads, label)
-    drawn, backend = _seed(rng, label), resolve(backend)
+    drawn, backend = _seed(rng, label), resolve(backend, points)
     for name, flag in (("gradient", gradient), ("exterior", exterior)):
         if not isinstance(flag, bool):
             raise TypeError(f"{label}: {name} is {flag!r}, expected True or False")

@@ -101,16 +101,25 @@ class State:
         """Those rows, by their numbers or by a mask."""
         if rows.dtype != bool and len(rows) == len(self.counts) and bool((rows == np.arange(len(rows))).all()):
             return self
-        return State(self.starts, self.sizes, self.mean[rows], self.m2[rows], self.counts[rows])
+        return State(self.starts, self.sizes, *(taken(x, rows) for x in (self.mean, self.m2, self.counts)))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the graph of a gradient, which cannot be pickled."""
         return {name: x.detach() if hasattr(x, "detach") else x for name, x in self.__dict__.items()}
 
 
-def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> np.ndarray:
-    """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step."""
-    m2, steps, mean = (x if x is None or isinstance(x, np.ndarray) else x.detach().numpy() for x in (m2, steps, mean))
+def taken(array: Array, rows: np.ndarray) -> Array:
+    """Those rows, by their numbers or by a mask."""
+    return array[rows if isinstance(array, np.ndarray) else _arrays.of_kind(_arrays.place(array), rows)]
+
+
+def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> Array:
+    """(rows, channels) standard errors from sums of squared deviations; NaN for one sample, 0 where no walk made a step. As NumPy arrays,
+    or where m2 lies on a device there."""
+    if m2.__class__ is not np.ndarray:
+        if not _arrays.on_host(m2):
+            return _error_bars_there(samples, m2, steps, mean)
+        m2, steps, mean = (x if x is None else _arrays.to_host(x) for x in (m2, steps, mean))
     if isinstance(samples, int):
         stderr = np.sqrt(m2 / (samples - 1) / samples) if samples > 1 else np.full(m2.shape, np.nan)
     else:
@@ -120,6 +129,16 @@ def error_bars(samples: Any, m2: Array, steps: Array | None, mean: Array) -> np.
         stderr = np.where((steps == 0)[:, None] & np.isfinite(mean), 0.0, stderr)
     found: np.ndarray = stderr
     return found
+
+
+def _error_bars_there(samples: Any, m2: Array, steps: Array, mean: Array) -> Array:
+    """What nobody looks at is counted everywhere."""
+    xp = _arrays.namespace(m2)
+    m2, steps, mean = (x.detach() if hasattr(x, "detach") else x for x in (m2, steps, mean))
+    if not isinstance(samples, int):
+        samples = _arrays.of_kind(_arrays.place(m2), samples.astype(np.float64)[:, None])
+    stderr = xp.sqrt(m2 / (samples - 1) / samples) if not isinstance(samples, int) or samples > 1 else xp.full_like(m2, np.nan)
+    return xp.where((steps == 0)[:, None] & xp.isfinite(mean), xp.zeros_like(stderr), stderr)
 
 
 def of_values(first: int, values: np.ndarray, counts: np.ndarray) -> State:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import number, numbers_of
+from ..._arguments import number, numbers_from
 from ..._memo import Memo
 from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
@@ -41,7 +41,9 @@ class Tables:
         return made
 
     def memo(self, kind: str) -> Memo | None:
-        """The compiled grids of the absorbing part, for calls whose arrays 2 and 3 are those of ``arrays(kind)``."""
+        """The compiled grids of the absorbing part, for calls whose arrays 2 and 3 are those of ``arrays(kind)``; None on a device."""
+        if "@" in kind:
+            return None
         core = _backends.native.core()
         if kind not in self._memos and core is not None:
             ends, first = self.rows[:2]
@@ -140,8 +142,8 @@ def _per_piece(boundary: Polygon | TriangleMesh, given: Any, name: str, label: s
 
 def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
     if dtype is float:
-        return np.asarray(numbers_of(given, label, name), np.float64)
-    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+        return np.asarray(numbers_from(given, label, name), np.float64)
+    array = np.asarray(given if _arrays.kind(given) is None else _arrays.to_host(given))
     if isinstance(given, np.ma.MaskedArray) or array.dtype != bool:
         raise TypeError(f"{label}: {name} has dtype {array.dtype}, expected bool: True where the segment or triangle has the condition")
     return array

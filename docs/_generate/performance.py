@@ -1,0 +1,61 @@
+"""Tables of ``quatrefoil bench --json``: a page a file of bench/results, with what it ran on and when."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def pages(folder: Path) -> dict[str, str]:
+    return {f"performance/{file.stem}.md": page(json.loads(file.read_text()), file.name) for file in sorted(folder.glob("*.json"))}
+
+
+def number(seconds: float) -> str:
+    """With a space that no line breaks at."""
+    return f"{seconds * 1e6:.3g}\u00a0µs" if seconds < 1e-3 else f"{seconds * 1e3:.3g}\u00a0ms" if seconds < 1 else f"{seconds:.3g}\u00a0s"
+
+
+def error(value: float) -> str:
+    return f"{value:.0e}".replace("e-0", "e-").replace("-", "\u2011") if value else "0"
+
+
+def page(result: dict[str, Any], name: str) -> str:
+    machine, config = result["machine"], result["config"]
+    packages = ", ".join(f"{p} {v}" for p, v in config["packages"].items() if v)
+    families = list(dict.fromkeys(row["family"] for row in result["rows"]))
+    ratios = [p["ratio"] for row in result["rows"] for p in row["peers"].values() if "ratio" in p]
+    slower = sum(r < 1 for r in ratios)
+    load = f", load {machine['load']:g}" if machine["load"] else ""
+    asked = f"Of {', '.join(f'`{a}`' for a in result['asked'])}. " if result["asked"] else ""
+    text = (
+        f"# {machine['processor']}, {machine['date']}\n\n{machine['processors']} processors{load}; one thread on both sides. "
+        f"quatrefoil {config['version']}, {config['backend']} kernels for {config['isa']}; {packages}. {asked}From `bench/results/{name}`: "
+        f"{len(result['rows'])} problems, {len(ratios)} comparisons; in {slower} of them the peer is faster.\n\n"
+    )
+    for family in families:
+        text += (
+            f"## {family}\n\n| problem | size | time | error | peer | its time | its error | ratio |\n|---|---|--:|--:|---|--:|--:|--:|\n"
+        )
+        text += "".join(_rows(row) for row in result["rows"] if row["family"] == family) + "\n"
+    return text
+
+
+def _rows(row: dict[str, Any]) -> str:
+    first = [f"`{row['problem']}`", row["size"], number(row["seconds"]), error(row["error"])]
+    text = ""
+    for name, peer in row["peers"].items() or {"": None}.items():
+        if peer is None:
+            cells = ["", "", "", ""]
+        elif "fails" in peer:
+            cells = [name, "fails", "", ""]
+        else:
+            cells = [
+                name,
+                number(peer["seconds"]),
+                error(peer["error"]),
+                f"{peer['ratio']:.2g}" if peer["ratio"] < 10 else f"{peer['ratio']:.0f}",
+            ]
+        text += f"| {' | '.join([*first, *cells])} |\n"
+        first = [""] * 4
+    return text

@@ -1,0 +1,26 @@
+"""Pictures of the tutorials: each is what a program of docs/programs draws, run when the site is built."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1]
+PROGRAMS = DOCS / "programs"
+
+
+def write(folder: Path = DOCS / "pictures") -> None:
+    """One a program ``draw_*.py``; those whose programs are as they were stay."""
+    folder.mkdir(exist_ok=True)
+    for program in sorted(PROGRAMS.glob("draw_*.py")):
+        name = program.stem.removeprefix("draw_")
+        picture, mark = folder / f"{name}.png", folder / f"{name}.sha256"
+        text = b"".join(p.read_bytes() for p in sorted(PROGRAMS.glob("*.py")) if p == program or p.stem in program.read_text())
+        key = hashlib.sha256(text).hexdigest()
+        if picture.exists() and mark.exists() and mark.read_text() == key:
+            continue
+        subprocess.run([sys.executable, program, picture], check=True, env={**os.environ, "MPLBACKEND": "Agg"})
+        mark.write_text(key)

@@ -1,0 +1,169 @@
+"""The reference: a page for each public name, and one a family that lists them by the folder they come from. Nothing is typed here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import quatrefoil as qf
+
+from . import methods
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = "quatrefoil.torch.nn"  # needs PyTorch, which may not be here: its names are read from its text
+BASES = "object, tuple, Generic, LinearOperator, Module"  # whose members are documented where they come from
+
+
+def layers() -> list[str]:
+    """Public names of ``quatrefoil.torch.nn``."""
+    text = (Path(qf.__file__).parent / "torch" / "nn" / "__init__.py").read_text()
+    return re.findall(r'"(\w+)"', re.search(r"^__all__ = \[(.*?)\]", text, re.M | re.S)[1])
+
+
+def import_layers() -> None:
+    """So that they can be documented where PyTorch is not: by classes in its place, while they are imported."""
+    if importlib.util.find_spec("torch"):
+        return
+
+    class Stub(ModuleType):
+        def __getattr__(self, name: str) -> type:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return type(name, (), {"__module__": self.__name__})
+
+    stubs = {name: Stub(name) for name in ("torch", "torch.nn", "torch.nn.functional")}
+    stubs["torch"].nn, stubs["torch.nn"].functional = stubs["torch.nn"], stubs["torch.nn.functional"]
+    sys.modules.update(stubs)
+    try:
+        importlib.import_module(LAYERS)
+    finally:
+        for name in stubs:
+            del sys.modules[name]
+
+
+@cache
+def modules() -> dict[str, list[str]]:
+    """Every public module with its public names: quatrefoil, its families, their modules (``cheb.orthopoly``), the layers."""
+    made = {"quatrefoil": [n for n in qf.__all__ if not inspect.ismodule(getattr(qf, n))]}
+    for family in (f"quatrefoil.{f}" for f in qf.FAMILIES):
+        made[family] = list(importlib.import_module(family).__all__)
+        for name in made[family]:
+            if inspect.ismodule(module := getattr(importlib.import_module(family), name)):
+                made[module.__name__] = list(module.__all__)
+    return {**made, LAYERS: layers()}
+
+
+def function_of(module: str, name: str) -> str:
+    """The function on whose page a name is: a gradient is on that of its function."""
+    base = name.removesuffix("_vjp")
+    return base if base in modules()[module] else name
+
+
+def home(module: str, name: str) -> str:
+    """The module whose page a name has: of what is in a family and in a module of it, the family."""
+    above = module.rpartition(".")[0]
+    return above if name in modules().get(above, ()) and above != "quatrefoil" else module
+
+
+def path_of(module: str, name: str) -> str:
+    return f"reference/{module.removeprefix('quatrefoil').removeprefix('.').replace('.', '/') or 'general'}/{name}"
+
+
+def readme_of(thing: Any) -> str | None:
+    """The derivation whose numbers a docstring means, as a folder of csrc: the one that its module names, else that of its own folder."""
+    module = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", "")
+    if not module.startswith("quatrefoil."):
+        return None
+    if found := re.search(r"csrc/([\w/]+)/README\.md", importlib.import_module(module).__doc__ or ""):
+        return found[1]
+    parts = module.split(".")[1:]
+    while parts and not (ROOT / "csrc" / "/".join(parts) / "README.md").is_file():
+        parts.pop()
+    return "/".join(parts) or None
+
+
+def heading(text: str, line: str = "=") -> str:
+    return f"{text}\n{line * len(text)}\n\n"
+
+
+def summary(module: str, names: list[str]) -> str:
+    rows = (n if home(module, n) == module else f"~{home(module, n)}.{n}" for n in names)
+    return f".. currentmodule:: {module}\n\n.. autosummary::\n\n" + "".join(f"   {n}\n" for n in rows) + "\n"
+
+
+def toctree(module: str, names: list[str]) -> str:
+    own = dict.fromkeys(function_of(module, n) for n in names if home(module, n) == module)
+    return ".. toctree::\n   :hidden:\n\n" + "".join(f"   /{path_of(module, n)}\n" for n in own)
+
+
+def page(module: str, name: str) -> str:
+    """That of one name."""
+    layer = module == LAYERS
+    thing = None if layer else getattr(importlib.import_module(module), name)
+    text = heading(f"{module}.{name}".replace("quatrefoil.", "" if module != "quatrefoil" else "qf."))
+    if inspect.ismodule(thing):
+        names = modules()[thing.__name__]
+        own = [n for n in names if home(thing.__name__, n) != module]
+        text += f".. module:: {thing.__name__}\n\n{inspect.cleandoc(thing.__doc__)}\n\n{summary(thing.__name__, names)}"
+        text += toctree(thing.__name__, own) if own else ""
+    elif layer or inspect.isclass(thing):
+        text += f".. currentmodule:: {module}\n\n.. autoclass:: {name}\n   :members:\n   :inherited-members: {BASES}\n"
+        if not layer and any(getattr(vars(base).get("__call__"), "__doc__", None) for base in thing.__mro__):
+            text += "   :special-members: __call__\n"
+    elif callable(thing):
+        text += f".. currentmodule:: {module}\n\n.. autofunction:: {name}\n"
+        if f"{name}_vjp" in modules()[module]:
+            text += f"\n.. autofunction:: {name}_vjp\n"
+    else:
+        text += f".. py:data:: {module}.{name}\n\n   ``{thing!r}``\n"
+    readme = "ssm" if layer else readme_of(thing)
+    if readme:
+        text += f"\nEquations, sources and limits: :doc:`{methods.title(readme)} </{methods.path_of(readme)}>`.\n"
+    return text
+
+
+def family_page(module: str) -> str:
+    """All names of a family, by the folders of csrc that their equations are in, in the order of that family's README."""
+    family = module.removeprefix("quatrefoil.")
+    groups: dict[str, list[str]] = {readme: [] for readme in methods.readmes(family)}
+    names = modules()[module]
+    for name in names:
+        groups[readme_of(getattr(importlib.import_module(module), name)) or family].append(name)
+    groups[family] = groups.pop(family)  # last
+    text = f"{heading(f'qf.{family}')}.. module:: {module}\n\n{methods.purpose(family)[0].upper()}{methods.purpose(family)[1:]}.\n\n"
+    for readme, members in groups.items():
+        if members:
+            title = methods.title(readme) if readme != family else "All else"
+            text += f"{heading(title, '-')}:doc:`Derivation </{methods.path_of(readme)}>`\n\n{summary(module, members)}"
+    return text + toctree(module, names)
+
+
+def plain_page(module: str, title: str, about: str) -> str:
+    names = modules()[module]
+    return f"{heading(title)}.. module:: {module}\n\n{about}\n\n{summary(module, names)}{toctree(module, names)}"
+
+
+def pages() -> dict[str, str]:
+    made = {}
+    for module, names in modules().items():
+        own = [n for n in names if home(module, n) == module and function_of(module, n) == n]
+        made.update({f"{path_of(module, n)}.rst": page(module, n) for n in own})
+        if module.count(".") == 1:
+            made[f"{path_of(module, 'index')}.rst"] = family_page(module)
+    about = "Layers with the parameter names of their upstream implementations, so that upstream's ``state_dict`` loads: "
+    made["reference/torch/nn/index.rst"] = plain_page(LAYERS, LAYERS, f"{about}``from quatrefoil.torch import nn``.")
+    about = "Settings, and what is in use: what belongs to no family."
+    made["reference/general/index.rst"] = plain_page("quatrefoil", "General", about)
+    rows = "".join(f"   {name}/index\n" for name in (*qf.FAMILIES, "torch/nn", "general"))
+    made["reference/index.rst"] = (
+        f"{heading('Reference')}Every public name, from its own docstring. What holds for all of them is said once, in the "
+        f":doc:`conventions`.\n\n.. toctree::\n   :maxdepth: 1\n\n   conventions\n{rows}"
+    )
+    return made

@@ -1,0 +1,26 @@
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+from laplace_with_a_hole import domain, g, hole
+
+import quatrefoil as qf
+
+x = np.linspace(0.01, 1.99, 100)
+grid = np.stack(np.broadcast_arrays(x[:, None], x), axis=-1).reshape(-1, 2)
+inside = qf.wos.contains(domain, grid)
+u = qf.wos.solve(domain, np.ascontiguousarray(grid[inside]), dirichlet=g, walks=1000, gradient=True, rng=0)
+
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+for ax, values, title in zip(axes, (u.value, u.stderr), ("u, and -∇u", "standard error of u")):
+    image = np.full(len(grid), np.nan)
+    image[inside] = values
+    shown = ax.pcolormesh(x, x, image.reshape(100, 100).T, cmap="inferno" if ax is axes[0] else "viridis", shading="nearest")
+    figure.colorbar(shown, ax=ax)
+    ax.fill(*hole.T, color="0.8")
+    ax.set(title=title, aspect="equal")
+few = np.zeros((100, 100), bool)
+few[3::7, 3::7] = True
+few = few.reshape(-1)[inside]
+axes[0].quiver(*grid[inside][few].T, *-u.grad[few].T, color="white", scale=60)
+figure.savefig(sys.argv[1], dpi=110)

@@ -1,0 +1,153 @@
+"""The data of a ``GridGP`` and its covariance with hyperparameters, of arrays on the host or a device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _arguments, _arrays
+from .._bind import check_device
+from .axis_kernel import AxisKernel
+
+Array = Any
+_NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))
+_VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
+
+
+class Data(NamedTuple):
+    axes: list[Array]
+    y: Array  # (N,), scaled
+    mask: Array | None
+    offset: float
+    scale: float
+
+    @classmethod
+    def checked(cls, axes: Any, Y: Any, mask: Any, normalize: bool, label: str) -> Data:
+        given = axes_of(axes, None, label)
+        shape = tuple(map(len, given))
+        values = _arguments.numbers_here(Y, label, "Y")
+        if tuple(values.shape) != shape:
+            raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, a number a cell")
+        _beside(label, "Y", values, given[0])
+        seen = None
+        if mask is not None:
+            check_mask(mask, label)
+            seen = mask if not _arrays.on_host(mask) else _arrays.to_host(mask)
+            if tuple(seen.shape) != shape:
+                raise ValueError(f"{label}: mask has shape {tuple(seen.shape)}, expected {shape}")
+            _beside(label, "mask", seen, given[0])
+            seen = seen.reshape(-1)
+        y = _arrays.double(values).reshape(-1)
+        offset, scale = 0.0, 1.0
+        if normalize or isinstance(y, np.ndarray):  # on a device NaN and infinity show in the likelihood
+            observed = _arrays.to_host(y if seen is None else y[seen])
+            _arguments.finite(observed, label, "the observed part of Y")
+            if normalize and observed.size:
+                offset, scale = float(observed.mean()), float(observed.std()) or 1.0
+        return cls(given, (y - offset) / scale, seen, offset, scale)
+
+    @property
+    def on_host(self) -> bool:
+        return isinstance(self.y, np.ndarray)
+
+
+class Model(NamedTuple):
+    kernels: list[AxisKernel]
+    noise: Array  # (1,) NumPy, learnt, or (N,) where the data are
+    variance: float
+
+    @classmethod
+    def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
+        if np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim:
+            s = _arrays.double(_arguments.numbers_here(noise, label, "noise")).reshape(-1)
+            if s.shape != data.y.shape:
+                raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
+            _beside(label, "noise", s, data.y)
+        else:
+            s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
+        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True))
+
+    def noise_at(self, data: Data) -> Array:
+        """Where the data are."""
+        return _arrays.beside(data.y, self.noise) if isinstance(self.noise, np.ndarray) else self.noise
+
+    @property
+    def theta(self) -> np.ndarray:
+        own = [np.log([self.variance]), *[k.theta for k in self.kernels]]
+        return np.concatenate(own + ([np.log(self.noise)] if self.noise.shape[0] == 1 else []))
+
+    @property
+    def bounds(self) -> np.ndarray:
+        own = [np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
+        return np.concatenate(own + ([np.array([_NOISE_BOUNDS])] if self.noise.shape[0] == 1 else []))
+
+    def at(self, theta: np.ndarray) -> Model:
+        kernels, begin = [], 1
+        for k in self.kernels:
+            end = begin + len(k.theta)
+            kernels.append(k.at(theta[begin:end]))
+            begin = end
+        noise = np.exp(theta[begin:]) if self.noise.shape[0] == 1 else self.noise
+        return Model(kernels, noise, float(np.exp(theta[0])))
+
+    def factors(self, data: Data) -> list[Array]:
+        """The variance is in the first."""
+        found = [k(x) for k, x in zip(self.kernels, data.axes)]
+        found[0] = self.variance * found[0]
+        return found
+
+    def gradient(self, data: Data, factors: Sequence[Array], grads: Sequence[Array], dnoise: Array) -> np.ndarray:
+        """Of the negative log-likelihood, by theta, from its gradients by the factors and the noise; on the host."""
+        found = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))]
+        for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
+            found.append(k.gradient(x, G * self.variance if i == 0 else G))
+        return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.noise.shape[0] == 1 else []))
+
+
+def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
+    """(n,) or (n, p) each, finite, in double precision."""
+    given = _arguments.sequence(axes, f"{label}: axes")
+    found: list[Array] = []
+    for k, x in enumerate(given):
+        numbers = _arrays.double(_arguments.numbers_here(x, label, f"axes[{k}]"))
+        if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and tuple(numbers.shape[1:]) != tuple(like[k].shape[1:])):
+            expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
+            raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
+        _arguments.finite(numbers, label, f"axes[{k}]")
+        _beside(label, f"axes[{k}]", numbers, found[0] if found else numbers)
+        found.append(numbers)
+    if like is not None and len(found) != len(like):
+        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
+    return found
+
+
+def columns_of(X: Any, axes: Sequence[Array], label: str) -> list[Array]:
+    """Points (P, columns of all axes) -> those of every axis."""
+    numbers = _arrays.double(_arguments.numbers_here(X, label, "X"))
+    widths = [math.prod(a.shape[1:]) for a in axes]
+    if numbers.ndim == 1 and sum(widths) == 1:
+        numbers = numbers[:, None]
+    if numbers.ndim != 2 or numbers.shape[1] != sum(widths):
+        raise ValueError(f"{label}: X has shape {tuple(numbers.shape)}, expected (P, {sum(widths)}), or a list of axes")
+    _arguments.finite(numbers, label, "X")
+    ends = np.cumsum(widths)
+    found = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]
+    return [np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for x in found]
+
+
+def check_mask(mask: Any, label: str) -> None:
+    """TypeError for what is no array of bool."""
+    if _arrays.kind(mask) is None or _arrays.on_host(mask):
+        _arguments.array(mask, label, "mask", dtypes=("bool",))
+    elif _arrays.dtype_name(mask) != "bool":
+        raise TypeError(f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool; convert it")
+
+
+def _beside(label: str, name: str, array: Array, first: Array) -> None:
+    """TypeError where an array is on another device than the first axis, or of another kind there."""
+    if _arrays.place(array) != _arrays.place(first):
+        check_device(label, name, array, "axes[0]", first)
+        raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but axes[0] is {_arrays.describe(first)}")

@@ -1,0 +1,137 @@
+"""``KroneckerOperator`` of factors on a device: the numbers of the host, and NaN where that raises."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+import stand_in
+from quatrefoil import _arrays, _backends
+
+
+def spd(rng, *sizes, dtype="float64"):
+    roots = [rng.standard_normal((n, n + 2)) for n in sizes]
+    return [(a @ a.T / n + 0.1 * np.eye(n)).astype(dtype) for a, n in zip(roots, sizes)]
+
+
+def near(got, expected, place="cupy@cuda:1"):
+    assert _arrays.place(got) == place
+    got, expected = stand_in.cupy.asnumpy(got), np.asarray(expected)
+    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e3 * np.finfo(expected.dtype).eps * np.abs(expected).max(initial=0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_like_the_host(dtype, cupy, rng):
+    factors = spd(rng, 3, 4, 2, dtype=dtype)
+    skewed = [f + np.triu(rng.standard_normal(f.shape), 1).astype(dtype) for f in factors]
+    y, Y = rng.standard_normal(24).astype(dtype), rng.standard_normal((24, 3))
+    K, there = qf.kron.KroneckerOperator(factors), qf.kron.KroneckerOperator(cupy(factors))
+    S, skewed_there = qf.kron.KroneckerOperator(skewed), qf.kron.KroneckerOperator(cupy(skewed))
+    with stand_in.nothing_read_back():
+        found = [there @ cupy(y), there.T @ cupy(Y), there.solve(cupy(y)), there.solve(cupy(Y), 0.5), skewed_there.solve(cupy(Y))]
+        found += [there.apply(lambda lam: lam**0.5, cupy(Y)), there.apply(lambda lam: 1 / (lam + 1), cupy(y)), there.diagonal()]
+        found += [there.to_dense()]
+        determinants = [there.logdet(), there.logdet(0.3)]
+        lam, Q = there.eigh()
+    expected = [K @ y, K.T @ Y, K.solve(y), K.solve(Y, 0.5), S.solve(Y)]
+    expected += [K.apply(np.sqrt, Y), K.apply(lambda lam: 1 / (lam + 1), y), K.diagonal(), K.to_dense()]
+    for g, e in zip(found, expected, strict=True):
+        near(g, e)
+    for g, e in zip(determinants, [K.logdet(), K.logdet(0.3)]):
+        assert g.shape == ()
+        near(g, np.float64(e))
+    near(Q @ (lam * (Q.T @ cupy(y))), K @ y)
+
+
+def test_gradients_of_functions(cupy, rng):
+    """With an eigenvalue that is there twice."""
+    factors = [np.diag([1.0, 2.0, 2.0]), *spd(rng, 4)]
+    y, grad = rng.standard_normal((2, 12, 3))
+    h, slope = lambda lam: 1 / (lam + 1), lambda lam: -1 / ((lam + 1) * (lam + 1))
+    expected = qf.kron.KroneckerOperator(factors).apply_vjp(h, slope, y, grad)
+    with stand_in.nothing_read_back():
+        got = qf.kron.KroneckerOperator(cupy(factors)).apply_vjp(h, slope, cupy(y), cupy(grad))
+    for g, e in zip([*got[0], *got[1:]], [*expected[0], *expected[1:]], strict=True):
+        near(g, e)
+
+
+def test_what_raises_on_the_host_is_nan(cupy, rng):
+    a, b = spd(rng, 3, 2)
+    skew, missing, negative = a + np.triu(np.ones((3, 3)), 1), np.where(np.eye(3) > 0, np.nan, a), a - 10 * np.eye(3)
+    nearly = np.diag([1.0, 1.0, 1e-17])
+    y, identity = cupy(rng.standard_normal(6)), lambda lam: lam
+    for bad in (skew, missing):
+        K = qf.kron.KroneckerOperator(cupy([bad, b]))
+        for found in (K.solve(y, 0.1), K.apply(identity, y), K.eigh()[0], K.logdet(0.1)):
+            assert np.isnan(found.get()).all()
+    K = qf.kron.KroneckerOperator(cupy([negative, b]))
+    assert np.isnan(K.solve(y, 0.1).get()).all()
+    assert np.isnan(K.logdet(0.1).get())
+    assert np.isfinite(K.apply(identity, y).get()).all()
+    for bad in (missing, nearly):
+        K = qf.kron.KroneckerOperator(cupy([bad, b]))
+        assert np.isnan(K.solve(y).get()).all()
+        assert np.isnan(K.logdet().get())
+    assert np.isnan(qf.kron.KroneckerOperator(cupy([np.diag([1.0, -1.0]), np.eye(3)])).logdet().get())
+
+
+def test_what_is_refused(cupy, rng):
+    factors = spd(rng, 3, 2)
+    K, y = qf.kron.KroneckerOperator(cupy(factors)), cupy(np.ones(6))
+    for call in (lambda y: K.solve(y), lambda y: K.apply(lambda lam: lam, y)):
+        with pytest.raises(TypeError, match=r"y is a numpy array but factors\[0\] is a cupy array"):
+            call(np.ones(6))
+        with pytest.raises(TypeError, match=r"y is on cuda:0 but factors\[0\] is on cuda:1; all arrays of a call must be on one device"):
+            call(stand_in.ndarray(np.ones(6), 0))
+        with pytest.raises(ValueError, match=r"y has shape \(5,\), expected \(6,\) or \(6, c\)"):
+            call(y[:5])
+    with pytest.raises(ValueError, match=r"noise is -1.0, expected a finite number, at least 0"):
+        K.solve(y, -1.0)
+    with pytest.raises(TypeError, match=r"h gave a numpy array of float64, expected a cupy array of 6 real numbers"):
+        K.apply(lambda lam: np.ones(6), y)
+    with pytest.raises(ValueError, match=r"KroneckerOperator.logdet: factors\[1\] has shape \(2, 3\), expected a square matrix"):
+        qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))])).logdet()
+    with pytest.raises(TypeError, match=r"on cuda:1, where backend 'native' does not run"):
+        qf.kron.KroneckerOperator(cupy(factors), backend="native").apply(lambda lam: lam, y)
+
+
+@pytest.mark.torch
+def test_tensors(tensors_afar, rng):
+    """Values of CUDA's, autograd in factors, y and what h computes with."""
+    import torch
+
+    factors, y = spd(rng, 3, 4), rng.standard_normal((12, 2))
+    K = qf.kron.KroneckerOperator(factors)
+    expected = [K.solve(y, 0.5), K.solve(y), K.apply(lambda lam: 1 / (lam + 2.0), y)]
+    ones = np.ones_like(y)
+    gradients = K.apply_vjp(lambda lam: 1 / (lam + 2.0), lambda lam: -1 / (lam + 2.0) ** 2, y, ones)
+    there = qf.kron.KroneckerOperator(tensors_afar(factors))
+    found = [there.solve(tensors_afar(y), 0.5), there.solve(tensors_afar(y)), there.apply(lambda lam: 1 / (lam + 2.0), tensors_afar(y))]
+    leaves = [t.requires_grad_() for t in tensors_afar([*factors, y])]
+    c = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    graded = qf.kron.KroneckerOperator(leaves[:2])
+    pulled = torch.autograd.grad(graded.apply(lambda lam: 1 / (lam + c), leaves[2]).sum(), [*leaves, c])
+    bad = graded.apply(lambda lam: lam / lam.max(), leaves[2])
+    nowhere = torch.autograd.grad(bad.sum(), leaves[0])[0]
+    with pytest.raises(NotImplementedError, match=r"no gradient in factors\[0\], which requires grad"):
+        graded.solve(leaves[2].detach())
+    for g, e in zip([*found, *pulled[:3]], [*expected, *gradients[0], gradients[2]], strict=True):
+        np.testing.assert_allclose(tensors_afar.back(g), e, rtol=1e-11, atol=1e-11)
+    of_c = -(gradients[1] / (K.eigh()[0] + 2.0) ** 2).sum()
+    np.testing.assert_allclose(tensors_afar.back(pulled[3]), of_c, rtol=1e-11)
+    assert np.isnan(tensors_afar.back(nowhere)).all()
+
+
+def test_large_factors_are_left_to_the_library(cupy, monkeypatch):
+    """Where an installation has a kernel, and nobody asks for it."""
+    asked = []
+    monkeypatch.setattr(_backends.cuda, "reason", lambda: None)
+    monkeypatch.setattr(_backends.cuda, "kernel", lambda op: lambda *given: asked.append(op.name))
+    for n, expected in ((127, ["matvec", "matvec_vjp"]), (128, [])):
+        factors, x = cupy([np.eye(2), np.eye(n)]), cupy(np.ones(2 * n))
+        qf.kron.matvec(factors, x)
+        qf.kron.matvec_vjp(factors, x, x)
+        assert asked == expected
+        asked.clear()
+    qf.kron.matvec(factors, x, transpose=True, backend="cuda")
+    assert asked == ["rmatvec"]

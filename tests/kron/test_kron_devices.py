@@ -1,0 +1,174 @@
+"""Gaussian processes whose arrays lie on a device: the numbers of the host, and nothing read back but where the documentation says so."""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+import stand_in
+from quatrefoil import _arrays
+from quatrefoil.kron import gp_posterior, gp_posterior_sample, gp_sample, rbf
+
+PLACE = "cupy@cuda:1"
+
+
+def covariances(*sizes):
+    return [rbf(np.linspace(0, 1, n) ** 1.3, scale=0.4) + 0.05 * np.eye(n) for n in sizes]
+
+
+def near(got, expected, tolerance=1e-8):
+    assert _arrays.place(got) == PLACE
+    got, expected = stand_in.cupy.asnumpy(got), np.asarray(expected)
+    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=0))
+
+
+def problem(rng, kind):
+    """(factors, covariances with points, y, noise, mask)"""
+    factors = covariances(4, 5)
+    cross = [rng.standard_normal((3, 4)) * 0.1, rng.standard_normal((2, 5)) * 0.1]
+    mask = {"full": None, "noises": None, "missing": rng.random(20) > 0.3, "missing in rows": rng.random((2, 20)) > 0.3}[kind]
+    noise = rng.uniform(0.1, 0.3, 20) if kind == "noises" else np.array([0.2])
+    return factors, cross, rng.standard_normal((2, 20)), noise, mask
+
+
+@pytest.mark.parametrize("kind", ["full", "noises", "missing", "missing in rows"])
+@pytest.mark.parametrize("prior", [1.1, "factors", "all"])
+def test_posterior(kind, prior, cupy, rng):
+    factors, cross, y, noise, mask = problem(rng, kind)
+    given = {"factors": [np.full(3, 1.1), np.full(2, 1.2)], "all": rng.uniform(1, 2, 6)}.get(prior, prior)
+    expected = gp_posterior(factors, cross, y, noise, mask=mask, prior_diag=given)
+    with stand_in.nothing_read_back():
+        got = gp_posterior(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), prior_diag=cupy(given))
+    for g, e in zip(got, expected, strict=True):
+        near(g, e)
+
+
+def test_posterior_of_cells(cupy, rng):
+    """The prior is that of the factors, where their diagonals are constant; in single precision."""
+    single = [f.astype(np.float32) for f in covariances(4, 5)]
+    y = rng.standard_normal(20).astype(np.float32)
+    got = gp_posterior(cupy(single), cupy([single[0][:2], single[1]]), cupy(y), 0.2)
+    for g, e in zip(got, gp_posterior(single, [single[0][:2], single[1]], y, 0.2), strict=True):
+        near(g, e, 1e-5)
+    uneven = [np.diag([1.0, 2.0]), np.eye(2)]
+    assert np.isnan(gp_posterior(cupy(uneven), cupy(uneven), cupy(np.ones(4)), 0.2)[1].get()).all()
+
+
+@pytest.mark.parametrize("kind", ["full", "missing", "missing in rows"])
+def test_samples(kind, cupy, rng):
+    """From the same normal numbers."""
+    factors, cross, y, noise, mask = problem(rng, kind)
+    own = [c @ c.T + np.eye(len(c)) for c in cross]
+    with stand_in.nothing_read_back():
+        found = [
+            gp_sample(cupy(factors), noise=0.1, size=3, rng=7),
+            gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), prior_factors=cupy(own), size=3, rng=7),
+            gp_posterior_sample(cupy(factors), cupy([f[[2, 0]] for f in factors]), cupy(y), cupy(noise), mask=cupy(mask), size=3, rng=7),
+        ]
+    expected = [
+        gp_sample(factors, noise=0.1, size=3, rng=7),
+        gp_posterior_sample(factors, cross, y, noise, mask=mask, prior_factors=own, size=3, rng=7),
+        gp_posterior_sample(factors, [f[[2, 0]] for f in factors], y, noise, mask=mask, size=3, rng=7),
+    ]
+    for g, e in zip(found, expected, strict=True):
+        near(g, e)
+    mean, var = gp_posterior(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), variance="samples",
+                             prior_factors=cupy(own), samples=16, rng=3)  # fmt: skip
+    wanted = gp_posterior(factors, cross, y, noise, mask=mask, variance="samples", prior_factors=own, samples=16, rng=3)
+    near(mean, wanted[0])
+    near(var, wanted[1])
+
+
+def test_what_raises_on_the_host_is_nan(cupy, rng):
+    factors, cross, y, noise, _ = problem(rng, "full")
+    skew = [factors[0] + np.triu(np.ones((4, 4)), 1), factors[1]]
+    negative = [factors[0] - 3 * np.eye(4), factors[1]]
+    for bad in (skew, negative):
+        mean, var = gp_posterior(cupy(bad), cupy(cross), cupy(y), cupy(noise), prior_diag=1.0)
+        assert np.isnan(mean.get()).all()
+        assert np.isnan(var.get()).all()
+        assert np.isnan(gp_sample(cupy(bad), rng=0).get()).all()
+    drawn = gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), rng=0)  # points that are no cells
+    assert np.isnan(drawn.get()).all()
+
+
+def test_what_is_refused(cupy, rng):
+    factors, cross, y, *_ = problem(rng, "full")
+    with pytest.raises(TypeError, match=r"cross_factors\[0\] is a numpy array of float64 but factors\[0\] is a cupy array of float64"):
+        gp_posterior(cupy(factors), cross, cupy(y), 0.1)
+    there = cupy(factors)
+    elsewhere = [stand_in.ndarray(c, 0) for c in cross]
+    with pytest.raises(TypeError, match=r"cross_factors\[0\] is on cuda:0 but factors\[0\] is on cuda:1; all arrays of a call"):
+        gp_posterior(there, elsewhere, cupy(y), 0.1)
+    with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run"):
+        gp_posterior(there, cupy(cross), cupy(y), 0.1, backend="native")
+    with pytest.raises(ValueError, match=r"kron.gp_sample: factors\[0\] has shape \(2, 3\), expected a square matrix"):
+        gp_sample(cupy([np.ones((2, 3))]))
+    axes, Y = [np.linspace(0, 1, n) for n in (4, 5)], np.ones((4, 5))
+    gp = qf.kron.GridGP([functools.partial(rbf, scale=0.4)] * 2, noise=0.1)
+    with pytest.raises(TypeError, match=r"GridGP.fit: Y is on cpu but axes\[0\] is on cuda:1; all arrays of a call must be on one device"):
+        gp.fit(cupy(axes), Y)
+    gp.fit(cupy(axes), cupy(Y))
+    with pytest.raises(TypeError, match=r"GridGP.predict: X\[0\] is on cpu but axes\[0\] is on cuda:1"):
+        gp.predict(axes)
+    with pytest.raises(TypeError, match=r"a kernel of a cupy array of float64 on cuda:1 gave a numpy array of float64"):
+        qf.kron.GridGP([lambda x, y=None: np.eye(len(x))] * 2, noise=0.1).fit(cupy(axes), cupy(Y))
+
+
+@pytest.mark.parametrize("kind", ["full", "missing", "noises"])
+def test_grid_gp(kind, cupy, rng):
+    """Learnt, and predicted at axes and at points."""
+    axes = [np.linspace(0, 1, 6), rng.random((5, 2))]
+    new, X = [np.linspace(0, 1, 4), rng.random((3, 2))], rng.random((7, 3))
+    Y = np.sin(3 * axes[0])[:, None] * axes[1].sum(axis=1) + 0.1 * rng.standard_normal((6, 5))
+    mask = rng.random((6, 5)) > 0.2 if kind == "missing" else None
+    noise = rng.uniform(0.01, 0.03, 30) if kind == "noises" else 0.05
+    kernels = [functools.partial(rbf, scale=0.5), functools.partial(qf.kron.matern52, scale=np.array([0.7, 0.9]))]
+
+    def fitted(t):
+        gp = qf.kron.GridGP(kernels, noise=t(noise), normalize_y=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the optimiser's: at the end of its precision
+            return gp.fit(t(axes), t(Y), mask=t(mask))
+
+    host, there = fitted(lambda x: x), fitted(cupy)
+    np.testing.assert_allclose(there.theta_, host.theta_, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(there.log_marginal_likelihood(host.theta_), host.log_marginal_likelihood(host.theta_), rtol=1e-9)
+    _, gradient = there.log_marginal_likelihood(host.theta_, eval_gradient=True)
+    np.testing.assert_allclose(gradient, host.log_marginal_likelihood(host.theta_, eval_gradient=True)[1], rtol=0, atol=1e-6)
+    fixed = [qf.kron.GridGP(kernels, noise=t(noise), optimizer=None).fit(t(axes), t(Y), mask=t(mask)) for t in (lambda x: x, cupy)]
+    with stand_in.nothing_read_back():
+        got = [*fixed[1].predict(cupy(new), True), *fixed[1].predict(cupy(X), True)]
+        drawn = [fixed[1].sample(cupy(new), 3, rng=1), fixed[1].sample(cupy(X), 3, rng=1), fixed[1].predict(cupy(new), "samples", rng=2)[1]]
+    expected = [*fixed[0].predict(new, True), *fixed[0].predict(X, True)]
+    for g, e in zip(got, expected, strict=True):
+        near(g, e, 1e-6)
+    assert [d.shape for d in drawn] == [(3, 4, 3), (3, 7), (4, 3)]
+    assert all(np.isfinite(d.get()).all() for d in drawn)
+    assert abs(fixed[1].score(cupy(axes), cupy(Y)) - fixed[0].score(axes, Y)) < 1e-9
+
+
+def test_covariances(cupy):
+    """Numbers are made arrays where the points are."""
+    x = np.linspace(0, 1, 5)
+    for function in (rbf, qf.kron.matern52):
+        near(function(cupy(x), scale=0.3), function(x, scale=0.3))
+    one = np.ones(1)
+    near(
+        qf.kron.gsmp_kernel(cupy(x), weights=cupy(one), means=cupy(one), std=0.3),
+        qf.kron.gsmp_kernel(x, weights=one, means=one, std=0.3),
+    )
+
+
+@pytest.mark.torch
+def test_cuda_tensors_stay_on_their_device(fake_cuda, rng):
+    factors, cross, y, noise, mask = (fake_cuda(x) for x in problem(rng, "missing"))
+    found = [*gp_posterior(factors, cross, y, noise, mask=mask, prior_diag=1.0), gp_sample(factors, rng=0)]
+    found += [gp_posterior_sample(factors, [f[:2] for f in factors], y, 0.1, mask=mask, rng=0)]
+    K = qf.kron.KroneckerOperator(factors)
+    found += [K.solve(y[0]), K.solve(y[0], 0.1), K.logdet(), K.logdet(0.1), K.eigh()[0], K.apply(lambda lam: lam, y[0])]
+    for a in found:
+        assert a.device.type == "cuda"

@@ -1,0 +1,423 @@
+"""The site, without Sphinx: its programs run, every public name is in its reference, every page is listed, every link leads somewhere."""
+
+import importlib
+import inspect
+import json
+import math
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil import _config, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """The generators of docs/_generate."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        names = ("_generate", "equations", "docstrings", "gallery", "methods", "performance", "reference")
+        return {n: importlib.import_module(n if n == "_generate" else f"_generate.{n}") for n in names}
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+@pytest.fixture(scope="module")
+def pages(generated):
+    """All pages by their path without ending: what is written and what is made."""
+    made = generated["_generate"].pages()
+    written = {
+        p.relative_to(DOCS).as_posix(): p.read_text() for p in DOCS.rglob("*.md") if p.relative_to(DOCS).parts[0] in ("tutorials", p.name)
+    }
+    written = {path: generated["methods"].expanded(text, path) for path, text in written.items()}
+    written["contributing.md"] = generated["methods"].led((ROOT / "CONTRIBUTING.md").read_text(), ROOT / "CONTRIBUTING.md", "contributing")
+    gallery = {"gallery/index.rst": (ROOT / "examples/GALLERY_HEADER.rst").read_text()}
+    gallery |= {f"gallery/{p.stem}.rst": p.read_text() for p in (ROOT / "examples").glob("*.py")}
+    return {**made, **written, **gallery}
+
+
+# ---------------------------------------------------------------- the newcomer's programs
+
+PROGRAMS = ("replace_s4d_kernel", "smooth_grid", "value_and_gradient", "laplace_with_a_hole")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_is_short_and_on_its_page(name, pages):
+    lines = [line for line in (DOCS / f"programs/{name}.py").read_text().splitlines() if line]
+    assert len(lines) <= 15
+    assert sum(f"programs/{name}.py" in text for text in pages.values()) == 1
+
+
+@pytest.mark.torch
+def test_the_kernel_that_takes_the_place_of_another():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    names = runpy.run_path(str(DOCS / "programs/replace_s4d_kernel.py"))
+    found = [names[n].grad for n in ("dt", "A", "C")]
+    given = [names[n].detach().to(torch.complex128 if n != "dt" else torch.float64).requires_grad_() for n in ("dt", "A", "C")]
+    K = names["kernel_before"](*given, names["L"])
+    K.square().sum().backward()
+    assert (names["K"] - K).abs().max() < 1e-5 * K.abs().max()
+    for got, x in zip(found, given):
+        assert (got - x.grad).abs().max() < 1e-4 * x.grad.abs().max()
+
+
+def test_the_grid_is_smoothed_and_the_noise_found(capsys):
+    names = runpy.run_path(str(DOCS / "programs/smooth_grid.py"))
+    off = np.abs(names["mean"] - names["truth"])
+    assert off.max() < 0.2  # the noise is 0.2 in a single cell
+    assert np.mean(off < 2 * names["deviation"]) > 0.9
+    assert names["gp"].noise_ == pytest.approx(0.04, rel=0.1)
+    told = [float(x) for x in re.findall(r"(?<![a-z])\d\.\d+", capsys.readouterr().out)]
+    page = (DOCS / "tutorials/kron.md").read_text()
+    assert "length scales 0.30 and 0.48, variance 0.98 and noise 0.039" in page
+    np.testing.assert_allclose(told, [0.30, 0.48, 0.98, 0.039], atol=0.006)
+
+
+def test_value_and_gradient_of_a_million_points():
+    names = runpy.run_path(str(DOCS / "programs/value_and_gradient.py"))
+    points, f, gradient = names["points"][:1000], names["f"], names["gradient"][:1000]
+    assert names["value"].shape == (1_000_000,)
+    np.testing.assert_allclose(names["value"][:1000], f(*points.T), atol=1e-9)
+    x, y, z = points.T
+    e = np.exp(-((x - 0.3) ** 2 + y**2))
+    c, s = np.cos(3 * z + x * y), np.sin(3 * z + x * y)
+    truth = np.stack([e * (-2 * (x - 0.3) * c - y * s), e * (-2 * y * c - x * s), -3 * e * s], axis=1)
+    np.testing.assert_allclose(gradient, truth, atol=1e-7)
+
+
+def test_laplace_around_a_hole():
+    """Against finite differences, whose error at the round hole is of the order of their step."""
+    from scipy.sparse import identity, kron, linalg
+
+    names = runpy.run_path(str(DOCS / "programs/laplace_with_a_hole.py"))
+    n = 200
+    x = np.linspace(0, 2, n + 1)
+    hot = np.hypot(x[:, None] - 1, x - 0.8) < 0.4
+    edge = np.zeros((n + 1, n + 1), bool)
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    from scipy.sparse import diags
+
+    D = diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n + 1, n + 1))
+    A = (kron(D, identity(n + 1)) + kron(identity(n + 1), D)).tocsr()
+    known = (hot | edge).reshape(-1)
+    u = hot.astype(float).reshape(-1)
+    u[~known] = linalg.spsolve(A[~known][:, ~known].tocsc(), -A[~known][:, known] @ u[known])
+    u = u.reshape(n + 1, n + 1)
+    i, j = np.rint(names["points"].T / 0.01).astype(int)
+    inner = np.hypot(*(names["points"] - [1, 0.8]).T) > 0.6
+    inner &= (np.abs(names["points"] - 1) < 0.8).all(axis=1)
+    result = names["u"]
+    du = np.stack(np.gradient(u, 0.01), axis=-1)[i, j]
+    assert inner.sum() > 400
+    off = (result.value - u[i, j])[inner]
+    assert np.abs(off.mean()) < 0.02
+    assert np.sqrt(np.mean(off**2)) < 0.03  # a standard error of 0.012, half a step from the node at most
+    assert np.abs((result.grad - du)[inner].mean(axis=0)).max() < 0.05
+    z = (result.grad - du)[inner] / result.grad_stderr[inner]
+    assert 0.5 < z.std() < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ssm", "kron", "cheb", "wos"])
+def test_pictures_are_drawn(name, tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "picture.png"
+    subprocess.run([sys.executable, DOCS / f"programs/draw_{name}.py", picture], check=True, env={**os.environ, "MPLBACKEND": "Agg"})
+    assert picture.stat().st_size > 20_000
+
+
+# ---------------------------------------------------------------- what takes the place of other libraries
+
+
+def after(library):
+    """The code behind each *After* and *or* of a section of docs/switching.md."""
+    section = re.search(rf"^## {library}$(.*?)(?=^## |\Z)", (DOCS / "switching.md").read_text(), re.M | re.S)[1]
+    blocks = re.findall(r"```(\w+)\n(.*?)```", section, re.S)
+    return blocks[0][1], [text for language, text in blocks[1:] if language == "python"]
+
+
+@pytest.mark.torch
+def test_lines_for_gpytorch():
+    torch = pytest.importorskip("torch")
+    before, [ours] = after("gpytorch")
+    x = torch.linspace(0, 1, 9, dtype=torch.float64)
+    K1, K2 = (torch.exp(-((x[:n, None] - x[:n]) ** 2) / 0.1) + 0.1 * torch.eye(n, dtype=torch.float64) for n in (7, 9))
+    names = {
+        "qf": qf,
+        "math": math,
+        "K1": K1,
+        "K2": K2,
+        "y": torch.sin(torch.arange(63.0, dtype=torch.float64)),
+        "noise": torch.tensor([0.3]).double(),
+    }
+    names["noise"] = names["noise"][0]
+    exec(ours, names)
+    C = torch.kron(K1, K2) + 0.3 * torch.eye(63, dtype=torch.float64)
+    truth = (names["y"] @ torch.linalg.solve(C, names["y"]) + torch.logdet(C) + 63 * math.log(2 * math.pi)) / 2
+    assert names["nll"].item() == pytest.approx(truth.item(), rel=1e-6)
+    pytest.importorskip("linear_operator")
+    names["noise"] = torch.tensor([0.3], dtype=torch.float64)
+    exec(before, names)
+    assert names["nll"].item() == pytest.approx(truth.item(), rel=1e-6)
+
+
+def test_lines_for_tensorly(rng):
+    before, ours = after("tensorly")
+    grid = np.linspace(0, 1, 20)
+    C = 1 / (1 + grid[:, None, None] + 2 * grid[:, None] + grid**2)
+    names = {"qf": qf, "C": C}
+    for text in ours:
+        exec(text, names)
+        made = np.einsum("abc,ia,jb,kc", names["core"], *names["factors"])
+        assert np.linalg.norm(made - C) < 1e-8 * np.linalg.norm(C)
+    assert before.startswith("from tensorly.decomposition import tucker")
+
+
+def test_lines_for_chebfun():
+    _, [ours] = after("chebfun")
+    names = {"qf": qf, "np": np}
+    exec(ours, names)
+    assert names["v"][0] == pytest.approx(1 / (4 + 0.1 + 0.06), rel=1e-12)
+    assert names["g"](np.array([[0.1, 0.2, 0.3]]))[0] == pytest.approx(-0.3 / (4 + 0.1 + 0.06) ** 2, rel=1e-10)
+    x, w = np.polynomial.legendre.leggauss(30)
+    assert names["s"] == pytest.approx(np.einsum("i,j,k,ijk", w, w, w, 1 / (4 + x[:, None, None] + x[:, None] * x)), rel=1e-12)
+
+
+def test_lines_for_zombie():
+    _, [ours] = after("zombie")
+    outline = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    points = np.array([[0.5, 0.5], [0.3, 0.6]])
+    names = {"qf": qf, "outline": outline, "points": points, "g": lambda X: np.exp(X @ [1.0, 1.0])}  # of which Δu = 2u
+    exec(ours, names)
+    np.testing.assert_allclose(names["u"], np.exp(points.sum(axis=1)), rtol=0.3)  # 128 walks: 5 % of standard error
+    assert set(re.findall(r"(\w+)=", ours)) <= set(inspect.signature(qf.wos.solve).parameters)
+
+
+def test_sections_of_other_files_are_in_their_place(pages, generated):
+    assert "from quatrefoil.torch.nn import S4D" in pages["switching.md"]
+    assert "y = qf.ssm.fft_conv(u, k)" in pages["index.md"]
+    assert not any("```{include}" in text for text in pages.values())
+    with pytest.raises(ValueError, match="has no section from 'Nothing'"):
+        generated["methods"].expanded('```{include} ../README.md\n:start-after: "Nothing"\n:end-before: "## Use"\n```', "index")
+
+
+# ---------------------------------------------------------------- pages and links
+
+
+def test_every_public_name_is_in_the_reference(pages):
+    listed = {
+        path: set(re.findall(r"^   ~?(?:quatrefoil\.)?([\w.]+)$", text, re.M))
+        for path, text in pages.items()
+        if path.startswith("reference")
+    }
+    for family in qf.FAMILIES:
+        module = getattr(qf, family)
+        for name in module.__all__:
+            page = f"reference/{family}/{name.removesuffix('_vjp')}.rst"
+            assert page in pages, name
+            assert name in listed[f"reference/{family}/index.rst"], name
+            thing = getattr(module, name)
+            directive = (
+                "autosummary::"
+                if inspect.ismodule(thing)
+                else f"autoclass:: {name}"
+                if inspect.isclass(thing)
+                else f"autofunction:: {name}"
+            )
+            assert re.search(rf"{directive}$", pages[page], re.M), name
+            for inner in thing.__all__ if inspect.ismodule(thing) else ():
+                assert {f"reference/{family}/{name}/{inner}.rst", f"reference/{family}/{inner}.rst"} & set(pages)
+    for name in set(qf.__all__) - {*qf.FAMILIES, "conventions"}:
+        assert f"reference/general/{name}.rst" in pages
+    assert qf.conventions.__doc__.strip() in pages["reference/conventions.rst"]
+
+
+@pytest.mark.torch
+def test_layers_are_in_the_reference(pages):
+    pytest.importorskip("torch")
+    from quatrefoil.torch import nn
+
+    assert {p.split("/")[-1] for p in pages if p.startswith("reference/torch/nn/")} == {f"{n}.rst" for n in [*nn.__all__, "index"]}
+
+
+def test_every_derivation_is_a_page_and_is_led_to(pages, generated):
+    there = {p.parent.relative_to(ROOT / "csrc").as_posix() for p in (ROOT / "csrc").rglob("README.md")}
+    assert {generated["methods"].path_of(r) + ".md" for r in there} <= set(pages)
+    assert ":doc:`Causal convolution </methods/ssm/convolution>`" in pages["reference/ssm/fft_conv.rst"]
+
+
+def children(path, text, pages):
+    """What the toctrees of a page name, by the paths of pages."""
+    folder = path.rpartition("/")[0]
+    blocks = (
+        re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.M | re.S)
+        if path.endswith(".md")
+        else re.findall(r"^\.\. toctree::\n(.*?)(?=^\S|\Z)", text, re.M | re.S)
+    )
+    names = {Path(p).with_suffix("").as_posix(): p for p in pages}
+    for line in (line.strip() for block in blocks for line in block.splitlines()):
+        if not line or line.startswith(":"):
+            continue
+        line = re.sub(r".*<(.*)>", r"\1", line)
+        target = line[1:] if line.startswith("/") else os.path.normpath(f"{folder}/{line}" if folder else line)
+        found = [p for n, p in names.items() if Path(n).match(target)] if "*" in target else [names[target]]
+        assert found, (path, line)
+        yield from found
+
+
+def test_every_page_is_listed(pages):
+    reached, ahead = set(), ["index.md"]
+    while ahead:
+        path = ahead.pop()
+        if path not in reached:
+            reached.add(path)
+            ahead += children(path, pages[path], pages)
+    assert {p for p in pages if not p.startswith("gallery/")} == {p for p in reached if not p.startswith("gallery/")}
+    assert "gallery/index.rst" in reached
+
+
+def slug(heading):
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_links_between_pages(pages):
+    there = set(pages) | {f"pictures/{n}.png" for n in ("ssm", "kron", "cheb", "wos")}
+    count = 0
+    for path, text in pages.items():
+        folder = os.path.dirname(path)
+        if path.endswith(".md"):
+            words = re.sub(r"^```.*?^```$|<pre.*?</pre>|`[^`\n]*`", "", text, flags=re.M | re.S)
+            for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", words):
+                file, _, anchor = target.partition("#")
+                whole = os.path.normpath(os.path.join(folder, file)) if file else path
+                assert whole in there, (path, target)
+                if anchor:
+                    assert anchor in {slug(h) for h in re.findall(r"^#+ (.*)$", pages[whole], re.M)}, (path, target)
+                count += 1
+            for target, anchor in re.findall(r'href="([^"#]*)#([^"]+)"', text):
+                whole = os.path.normpath(os.path.join(folder, target.replace(".html", ".md"))) if target else path
+                assert f'id="{anchor}"' in pages[whole], (path, target, anchor)
+                count += 1
+            for file in re.findall(r"^```\{literalinclude\} (\S+)", text, re.M):
+                assert (DOCS / folder / file).is_file(), (path, file)
+            for file in re.findall(r"^```\{image\} (\S+)", text, re.M):
+                assert os.path.normpath(os.path.join(folder, file)) in there
+                assert (DOCS / "programs" / f"draw_{Path(file).stem}.py").is_file()
+        for target in re.findall(r":doc:`(?:[^`<]*<)?([^`>]+)>?`", text):
+            whole = target[1:] if target.startswith("/") else os.path.normpath(os.path.join(folder, target))
+            assert {f"{whole}.md", f"{whole}.rst"} & there, (path, target)
+            count += 1
+        for target in re.findall(r"(?:\{|:)(?:func|class|meth)(?:\}|:)`~?([\w.]+)`", text):
+            thing = qf
+            for name in target.removeprefix("quatrefoil.").split("."):
+                thing = getattr(thing, name)
+    assert count > 500
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob("README.md"))],
+)
+def test_links_in_the_repository(file):
+    """As a reader of the repository follows them: from the file that has them."""
+    for target in re.findall(r"(?<!\\)\]\(([^)\s]+)\)", (ROOT / file).read_text()):
+        path, _, anchor = target.partition("#")
+        if not re.search(r"[./#]", target):  # a formula
+            continue
+        whole = (ROOT / file).parent / path if path else ROOT / file
+        assert whole.exists(), target
+        if anchor:
+            assert anchor in {slug(h) for h in re.findall(r"^#+ (.*)$", whole.read_text(), re.M)}, target
+
+
+def test_numbers_in_docstrings_lead_to_equations(generated):
+    docstrings, methods, equations = generated["docstrings"], generated["methods"], generated["equations"]
+    lines = inspect.getdoc(qf.ssm.fft_conv).split("\n")
+    docstrings.process(None, "function", "quatrefoil.ssm.fft_conv", qf.ssm.fft_conv, None, lines)
+    assert "`(1) <../../methods/ssm/convolution.html#eq-1>`__" in lines[0]
+    assert {"1", "2", "4"} <= equations.numbers(methods.text_of("ssm/convolution"))
+    assert "conventions </reference/conventions>" in "\n".join(lines)
+    given = ["A *b* of |c|, d_ and e_i; ``f_`` (9), A_log, x_{y_1}.", "", ">>> f(*x_)  # (1)"]
+    made = docstrings.safe(given, "page.html", {"1"})
+    assert made == [r"A \*b\* of \|c\|, ``d_`` and e\ :sub:`i`\ ; ``f_`` (9), A\_log, x\_{y\_1}.", "", ">>> f(*x_)  # (1)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("y_l = sum_{j<=l} k_{l-j} u_j", "y<sub>l</sub> = ∑<sub>j≤l</sub> k<sub>l-j</sub> u<sub>j</sub>"),
+        ("(e^{tA} B)_n", "(e<sup>tA</sup> B)<sub>n</sub>"),
+        ("z_n^-1 < lambda_k'^2", "z<sub>n</sub><sup>-1</sup> &lt; λ<sub>k'</sub><sup>2</sup>"),
+        ("the sum of log_dt and {3, 4} 2^n", "the sum of log_dt and {3, 4} 2<sup>n</sup>"),
+        ("x^{", "x^{"),
+        ("C_(k) <- B", "C<sub>(k)</sub> ← B"),
+    ],
+)
+def test_equations_are_set(text, html, generated):
+    assert generated["equations"].line_of(text) == html
+
+
+def test_numbers_of_equations(generated):
+    text = "By (1), scan (2) and (3), a scan (1).\n\n    (1)  x_n <= y\n\n         z\n\n```python\n    (3)  f(1)\n```\n"
+    made = generated["equations"].set_in(text, {"scan": ("scan.html", {"2"})})
+    assert '<a href="#eq-1">(1)</a>, scan <a href="scan.html#eq-2">(2)</a> and (3), a scan <a href="#eq-1">(1)</a>.' in made
+    assert '<a id="eq-1" class="number" href="#eq-1">(1)</a>  x<sub>n</sub> ≤ y\n\n     z\n</pre>' in made
+    assert "```python\n    (3)  f(1)\n```" in made
+
+
+# ---------------------------------------------------------------- benchmarks, examples, commands
+
+
+def test_results_of_benchmarks_become_tables(generated):
+    row = {"family": "ssm", "problem": "scan", "size": "(8,)", "seconds": 2e-3, "error": 1e-7, "parts": {}}
+    row["peers"] = {"numpy": {"seconds": 5e-3, "error": 2e-7, "ratio": 2.5, "goal": None}, "other": {"fails": "no room"}}
+    machine = {"processor": "Some CPU", "processors": 2, "load": 1.5, "date": "2030-01-02"}
+    config = {"version": "1", "backend": "native", "isa": "v3", "packages": {"numpy": "2.0", "torch": None}}
+    page = generated["performance"].page({"machine": machine, "asked": ["ssm.scan"], "config": config, "rows": [row]}, "some.json")
+    assert page.startswith("# Some CPU, 2030-01-02")
+    plain = page.replace("\u00a0", " ").replace("\u2011", "-")
+    assert "| `scan` | (8,) | 2 ms | 1e-7 | numpy | 5 ms | 2e-7 | 2.5 |\n|  |  |  |  | other | fails |  |  |" in plain
+    assert "2 processors, load 1.5; one thread" in page
+    assert "Of `ssm.scan`." in page
+    assert "1 comparisons; in 0 of them" in page
+
+
+def test_what_benchmarks_have_written_is_shown(pages):
+    files = sorted((ROOT / "bench/results").glob("*.json"))
+    assert files
+    for file in files:
+        result = json.loads(file.read_text())
+        page = pages[f"performance/{file.stem}.md"]
+        assert result["machine"]["date"] in page.splitlines()[0]
+        assert all(f"`{row['problem']}` | {row['size']}" in page for row in result["rows"])
+
+
+def test_examples_have_titles_and_are_run_or_not_for_a_reason(generated):
+    gallery = generated["gallery"]
+    files = sorted((ROOT / "examples").glob("*.py"))
+    for file in files:
+        title, line = file.read_text().removeprefix('"""').split("\n")[:2]
+        assert line == "=" * len(title)
+        assert (file.stem in gallery.left_out()) != bool(re.search(gallery.pattern(), str(file)))
+    assert set(gallery.BEFORE_PICTURE) | set(gallery.LONG) <= {f.stem for f in files}
+    assert "torch" in gallery.imports(ROOT / "examples/train_s4d.py")
+
+
+def test_the_version_is_printed(capsys, monkeypatch):
+    monkeypatch.setattr(_config, "version", lambda: "1.2.3")
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == "quatrefoil 1.2.3\n"
