@@ -84,7 +84,7 @@ def test_unknown_target():
 
 def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "causal_conv1d").mkdir()
-    (tmp_path / "causal_conv1d" / "__init__.py").write_text("causal_conv1d_fn = 'its own'")
+    (tmp_path / "causal_conv1d" / "__init__.py").write_text("def causal_conv1d_fn(x):\n    return 'its own'\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     with pytest.raises(ImportError, match=r"causal_conv1d is installed already \(.*causal_conv1d.*\); .* override=True"):
@@ -102,7 +102,7 @@ def test_a_package_that_is_installed_is_left_alone(tmp_path, monkeypatch):
     assert sys.modules["causal_conv1d"] is real
     from causal_conv1d import causal_conv1d_fn
 
-    assert causal_conv1d_fn == "its own"
+    assert causal_conv1d_fn(0) == "its own"
     del sys.modules["causal_conv1d"]
 
 

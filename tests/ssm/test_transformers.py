@@ -37,7 +37,10 @@ MODELS = {
         (*STEP, "selective_scan_fn"),
     ),
     "Zamba": (
-        {**ATTENTION, "layers_block_type": ["mamba", "hybrid"], "n_mamba_heads": 2, "mamba_d_state": 4, "mamba_dt_rank": 2},
+        {
+            **ATTENTION, "num_hidden_layers": 3, "layers_block_type": ["mamba", "hybrid", "hybrid"], "n_mamba_heads": 2,
+            "mamba_d_state": 4, "mamba_dt_rank": 2,
+        },
         (*STEP, "selective_scan_fn"),
     ),
     "Qwen3Next": (
@@ -71,6 +74,15 @@ def batch(side, length=21):
         mask = mask if side == "left" else mask.flip(1)
         ids = torch.where(mask == 1, ids, COMMON["pad_token_id"])
     return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Nothing here is large enough for two, which would wait for each other."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
 
 
 @pytest.fixture
@@ -148,29 +160,24 @@ def test_greedy_generation(name, side, taken):
         same(a, b)
 
 
-@pytest.mark.parametrize("name", ["Mamba", "Mamba2", "Qwen3Next"])
-def test_a_prompt_in_pieces(name, taken):
-    """A cache that goes on by several tokens at a time gives what the whole prompt gives."""
-    model, ids = made(name), batch(None)["input_ids"]
+@pytest.mark.parametrize("name", MODELS)
+def test_a_cache_gives_what_the_whole_prompt_gives(name, taken):
+    """Scores of every step of a generation, computed again from all tokens at once."""
+    model, inputs = made(name), batch(None, 9)
     with torch.no_grad(), qf.ssm.install():
-        whole = model(ids, use_cache=False).logits
-        pieces, cache = [], None
-        for t in range(0, ids.shape[1]):
-            kept = {"cache_params": cache} if "cache_params" in inspect.signature(model.forward).parameters else {"past_key_values": cache}
-            if cache is not None and "cache_position" in inspect.signature(model.forward).parameters:
-                kept["cache_position"] = torch.tensor([t])
-            out = model(ids[:, t : t + 1], use_cache=True, **kept)
-            cache = out.cache_params if hasattr(out, "cache_params") else out.past_key_values
-            pieces.append(out.logits)
-    same(torch.cat(pieces, 1), whole)
+        made_here = model.generate(
+            **inputs, max_new_tokens=8, min_new_tokens=8, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        whole = model(made_here.sequences, use_cache=False).logits
+    for t, logits in enumerate(made_here.logits):
+        same(logits, whole[:, 8 + t])
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_module_imported_meanwhile_is_put_back(name):
+def test_a_module_imported_meanwhile_is_put_back(name, monkeypatch):
     model = made(name, seed=3)
     module = next(m for m in {type(part).__module__ for part in model.modules()} if ".models." in m)
-    for key in [k for k in sys.modules if k == module]:
-        del sys.modules[key]
+    monkeypatch.delitem(sys.modules, module)  # and back in the end: it is that of the other tests' models
     with qf.ssm.install():
         fresh = importlib.import_module(module)
         twin = getattr(fresh, type(model).__name__)(model.config).eval()

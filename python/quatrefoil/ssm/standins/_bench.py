@@ -21,9 +21,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "Mamba": {"state_size": 16},
     "Mamba2": {"num_heads": 8, "head_dim": 64, "state_size": 64, "n_groups": 1, "chunk_size": 64},
     "Qwen3Next": {
-        "layer_types": ["linear_attention", "linear_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 4,
-        "linear_key_head_dim": 64, "linear_value_head_dim": 64, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 64,
-        "intermediate_size": 512, "num_experts": 0, "decoder_sparse_step": 1, "max_position_embeddings": 1024,
+        "num_hidden_layers": 4, "layer_types": 3 * ["linear_attention"] + ["full_attention"], "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4, "linear_key_head_dim": 64, "linear_value_head_dim": 64, "num_attention_heads": 4,
+        "num_key_value_heads": 4, "head_dim": 64, "intermediate_size": 512, "num_experts": 0, "decoder_sparse_step": 1,
+        "max_position_embeddings": 1024,
     },
 }  # fmt: skip
 
@@ -45,7 +46,7 @@ def _of_model(name: str, options: dict[str, Any]) -> Iterator[Problem]:
 
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
-    model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**COMMON, **options)).eval()
+    model = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**{**COMMON, **options})).eval()
     ids = torch.randint(3, COMMON["vocab_size"], (1, LENGTH))
     by_loops, by_ours, by_nothing = _sides(model)
 

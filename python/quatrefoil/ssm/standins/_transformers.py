@@ -122,7 +122,9 @@ def _nothing(*arrays: Any) -> None:
 def _give_functions(module: ModuleType) -> None:
     """A module of an earlier release: its functions by name, whether they are all there, and its layers' way on a CPU."""
     held = vars(module)
-    names = {name: place for name, place in _PLACES.items() if name in held}
+    layers = [v for v in held.values() if isinstance(v, type) and v.__module__ == module.__name__ and "cuda_kernels_forward" in vars(v)]
+    used = {name for layer in layers for name in vars(layer)["cuda_kernels_forward"].__code__.co_names}
+    names = {name: place for name, place in _PLACES.items() if name in held or name in used}
     for name, place in names.items():
         held[name] = _found(place, name)
     if "_causal_conv1d_cache" in held:
@@ -131,11 +133,10 @@ def _give_functions(module: ModuleType) -> None:
         held["is_fast_path_available"] = all(held[name] is not None for name in names if name.islower())
     due = [*names.items(), ("causal_conv1d_fn", "causal_conv1d")]  # a few modules look for the latter in a function
     ready = bool(_active) and all(_found(place, name) is not None for name, place in due if name.islower())
-    for layer in list(held.values()):
-        if isinstance(layer, type) and layer.__module__ == module.__name__ and "cuda_kernels_forward" in vars(layer):
-            for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
-                slow = vars(layer)[name]
-                setattr(layer, name, _either_way(slow, _trains(layer)) if ready else getattr(slow, "slow", slow))
+    for layer in layers:
+        for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
+            slow = vars(layer)[name]
+            setattr(layer, name, _either_way(slow, _trains(layer), held, names) if ready else getattr(slow, "slow", slow))
 
 
 # A function -> the innermost module that has it.
@@ -156,7 +157,7 @@ def _trains(layer: Any) -> bool:
     return not any("b_rms_weight" in names for names in words)
 
 
-def _either_way(slow: Any, trains: bool) -> Any:
+def _either_way(slow: Any, trains: bool, held: dict[str, Any], names: dict[str, str]) -> Any:
     """A layer's method for CPUs that takes the one for CUDA where its functions are ours."""
     slow = getattr(slow, "slow", slow)
 
@@ -165,9 +166,13 @@ def _either_way(slow: Any, trains: bool) -> Any:
         import torch
 
         mask = kwargs.get("attention_mask", args[-1] if args else None)
-        padded = isinstance(mask, torch.Tensor) and not bool(mask.all())  # which the fused functions know nothing of
-        if (self.training and (padded or not trains)) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
+        padded = isinstance(mask, torch.Tensor) and not bool(mask.all())
+        differs = padded or not trains or getattr(self, "n_groups", 1) > 1  # fused functions: no padding, a norm a group
+        if (self.training and differs) or torch.compiler.is_compiling() or hidden_states.device.type != "cpu":
             return slow(self, hidden_states, *args, **kwargs)
+        for name, place in names.items():  # a layer that was made meanwhile may have asked elsewhere, and put None
+            if held[name] is None and name.islower():
+                held[name] = _found(place, name)
         return self.cuda_kernels_forward(hidden_states, *args, **kwargs)
 
     forward.slow = slow  # type: ignore[attr-defined]
