@@ -137,6 +137,7 @@ def test_threads_do_not_change_a_bit(rng, threads):
 
 def test_half_precision_beside_float32(backend, rng):
     arrays = arrays_of(rng, dtype=np.float32)
+    arrays[2], arrays[8] = abs(arrays[2]), abs(arrays[8])  # so that no state grows beyond half precision
     halves = [a.astype(np.float16) if i in (1, 2, 4, 5, 7) else a for i, a in enumerate(arrays)]
     wide = [a.astype(np.float32) for a in halves]
     out, after = step(*wide)

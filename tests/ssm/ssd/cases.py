@@ -14,7 +14,7 @@ def _scan(
         dt = step * rng.standard_normal((items, L, H))
         dt = dt if options.get("dt_softplus") else abs(dt) + 0.05
         A = -rate * np.exp(0.5 * rng.standard_normal(H))
-        arrays = [rng.standard_normal((items, L, H, P)), dt, -0.1 * A if growing else A]
+        arrays = [rng.standard_normal((items, L, H, P)), dt, -0.03 * A if growing else A]
         arrays += [rng.standard_normal((items, L, groups, N)) for _ in "BC"]
         keywords = {"chunk_size": chunk, **options}
         if D:
