@@ -65,6 +65,8 @@ def fake_cuda(monkeypatch):
 
     from quatrefoil.torch import _library, _route
 
+    monkeypatch.setattr(_backends, "_FORCED", None)
+
     def compose(op, arrays, options, extras, backend, num_threads):
         _, layout = _bind.layout(op, arrays, options)
         name, kernel = _backends.kernel(op, backend, str(next(a.device for a in arrays if a is not None)))
@@ -118,6 +120,7 @@ def strict_for_cupy(monkeypatch):
 def cupy(monkeypatch):
     """The stand-in for CuPy of stand_in.py, on a device that is not the current one."""
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setattr(_backends, "_FORCED", None)  # a backend of the host, where one is being tried, takes no arrays of a device
     namespaces = {"numpy": np, "cupy": stand_in.Namespace(np)}
     monkeypatch.setattr(_backends.array, "namespace", lambda kind: namespaces[kind])
     is_any = lambda xp, flags: bool(getattr(flags, "_a", flags).any())  # noqa: E731
@@ -139,6 +142,7 @@ def tensors_afar(monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("array_api_compat")
     kernel, is_any = _backends.kernel, _array_tools.is_any
+    monkeypatch.setattr(_backends, "_FORCED", None)
 
     def found(op, backend, device="cpu", arrays=()):
         return kernel(op, backend or "array", "cuda:0")
