@@ -68,10 +68,11 @@ template <class V>
 QF_HD V broadcast(Element<V> x) {
   return x - V{};  // x - 0 is x for every x, so this is one load; 0 + x would be an addition, for the sake of -0
 }
-// Keeps v in a register for all its uses; GCC would otherwise read it from memory again at each.
+// Keeps v in a register for all its uses; GCC would otherwise read it from memory again at each. Clang does not, and has no register for
+// vectors of 8 bytes.
 template <class V>
 QF_HD V keep(V v) {
-#if defined(QF_HAS_LANES) && defined(__x86_64__)
+#if defined(QF_HAS_LANES) && defined(__x86_64__) && !defined(__clang__)
   asm("" : "+v"(v));
 #endif
   return v;
