@@ -157,7 +157,8 @@ def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_we
     x = F.silu(F.conv1d(F.pad(x, (conv1d_weight.shape[2] - 1, 0)), conv1d_weight, conv1d_bias, groups=x.shape[1]))
     mixed = F.linear(x.transpose(1, 2), x_proj_weight)
     rank, M = delta_proj_weight.shape[1], A.shape[1] * (1 + A.is_complex())
-    delta = F.softplus(F.linear(mixed[..., :rank], delta_proj_weight) + (0 if delta_bias is None else delta_bias))
+    steps = F.linear(mixed[..., :rank], delta_proj_weight) + (0 if delta_bias is None else delta_bias)
+    delta = F.softplus(steps, threshold=500)  # beyond its usual 20 it leaves e^-20 out
 
     def per_time(given, rows, bias):
         if given is not None:
