@@ -33,6 +33,24 @@ def as_like(xp: Any, x: Any, like: Any) -> Any:
     return xp.astype(x if is_complex(xp, like) else real(xp, x), like.dtype)
 
 
+def sigmoid(xp: Any, x: Any) -> Any:
+    return 1 / (1 + xp.exp(-x))
+
+
+def softplus(xp: Any, x: Any) -> Any:
+    """log(1 + e^x), exact far out on both sides."""
+    return xp.where(x > 0, x, 0 * x) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def silu(xp: Any, x: Any) -> Any:
+    return x * sigmoid(xp, x)
+
+
+def silu_slope(xp: Any, x: Any) -> Any:
+    s = sigmoid(xp, x)
+    return s * (1 + x * (1 - s))
+
+
 def double(xp: Any, x: Any) -> Any:
     """``x`` in double precision, real or complex as it is; None as it is."""
     return None if x is None else xp.astype(x, xp.complex128 if is_complex(xp, x) else xp.float64, copy=False)

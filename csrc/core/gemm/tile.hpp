@@ -112,14 +112,14 @@ QF_HD void for_columns(int64_t cols, F&& f) {
     for_few_columns<T, W / 2, rest>(j, cols - j, f);
 }
 
-// c (m x cols) = a (m x n) b (n x cols), all row by row with strides of their own; added to c if `add`, which wants columns that fill
-// vectors, for the last one overlaps.
-template <class T>
+// c (m x cols) = a (m x n) b (n x cols), with strides of their own; added to c if `add`. b and c lie row by row, and a does, or column by
+// column.
+template <Left left = Left::rows, class T>
 void multiply(int64_t m, int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t cols, T* c, int64_t c_stride,
               bool add = false) {
-  for_columns<T>(cols, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
-    tile_column<Left::rows, C::vectors, typename C::Vector>(m, n, a, a_stride, b + j, b_stride, c + j, c_stride, add);
+    tile_column<left, C::vectors, typename C::Vector>(m, n, a, a_stride, b + j, b_stride, c + j, c_stride, add);
   });
 }
 

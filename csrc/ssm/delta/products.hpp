@@ -1,7 +1,7 @@
 // Products with matrices of a chunk: padded rows, triangular systems in blocks that are solved in registers.
 #pragma once
 #include "core/gemm/tile.hpp"
-#include "core/lanes/shuffles.hpp"
+#include "core/lanes/transpose.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
@@ -29,33 +29,20 @@ struct Matrix {
   T* operator[](int64_t i) const { return at + i * stride; }
 };
 
-// c (m x cols) = a^T b with a (n x m), b (n x cols), added to c if `add`.
-template <class T>
-void multiply_transposed(int64_t m, int64_t n, Matrix<T> a, Matrix<T> b, int64_t cols, Matrix<T> c, bool add) {
-  for_columns<T>(cols, [&](auto columns, int64_t j) {
-    using C = decltype(columns);
-    tile_column<Left::columns, C::vectors, typename C::Vector>(m, n, a.at, a.stride, b.at + j, b.stride, c.at + j, c.stride, add);
-  });
-}
+// c (m x cols) = a b, or a^T b with a (n x m); b (n x cols); added to c if `add`.
 template <class T>
 void multiply(int64_t m, int64_t n, Matrix<T> a, Matrix<T> b, int64_t cols, Matrix<T> c, bool add) {
   quatrefoil::multiply(m, n, a.at, a.stride, b.at, b.stride, cols, c.at, c.stride, add);
 }
+template <class T>
+void multiply_transposed(int64_t m, int64_t n, Matrix<T> a, Matrix<T> b, int64_t cols, Matrix<T> c, bool add) {
+  quatrefoil::multiply<Left::columns>(m, n, a.at, a.stride, b.at, b.stride, cols, c.at, c.stride, add);
+}
 
-// to (cols x rows) = from^T; both sizes are multiples of the lanes.
+// to (cols x rows) = from^T.
 template <class T>
 void transpose_to(int64_t rows, int64_t cols, Matrix<T> from, Matrix<T> to) {
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>;
-  for (int64_t i = 0; i < rows; i += W)
-    for (int64_t j = 0; j < cols; j += W) {
-      V r[W];
-#pragma GCC unroll 16
-      for (int l = 0; l < W; ++l) r[l] = load<V>(from[i + l] + j);
-      transpose(r);
-#pragma GCC unroll 16
-      for (int l = 0; l < W; ++l) store(to[j + l] + i, r[l]);
-    }
+  transpose_rows(rows, cols, from.at, from.stride, to.at, to.stride);
 }
 
 // to row i = s[i] from row i.

@@ -79,7 +79,9 @@ class Chunks {
   }
 
   // What each of `count` chunks adds to the state: count x 2n.
-  void project(const T* u, int64_t count, T* states) const { multiply<T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_); }
+  void project(const T* u, int64_t count, T* states) const {
+    multiply<Left::rows, T>(count, kChunk, u, kChunk, in_, 2 * n_, 2 * n_, states, 2 * n_);
+  }
   // states: what each chunk adds on entry, the state before each chunk on return; `state`: the one before the first chunk on entry, after
   // the last on return. The sums wait for each other, which leaves time to fetch what comes next.
   void advance(double* state, int64_t count, T* states, Ahead ahead = {}) const {

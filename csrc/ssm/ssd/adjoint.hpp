@@ -136,8 +136,8 @@ class HeadAdjoint {
     for (const Chunk *c = chunks.begin(item_), *end = chunks.end(item_); c < end; ++c) {
       check_interrupt(double(c->steps) * inner_.row_ns() * 2);
       const T* const of_chunk = inner_gradient_ + c->begin * room_;
-      add_lower(c->steps, of_chunk, room_, rows(f_.B, *c), N_, rows(dC_, *c));
-      add_lower_transposed(c->steps, of_chunk, room_, rows(f_.C, *c), N_, rows(dB_, *c));
+      add_lower<Left::rows>(c->steps, of_chunk, room_, rows(f_.B, *c), N_, rows(dC_, *c));
+      add_lower<Left::columns>(c->steps, of_chunk, room_, rows(f_.C, *c), N_, rows(dB_, *c));
     }
   }
 
@@ -235,7 +235,7 @@ class HeadAdjoint {
     } else {
       set_zero(y_, c.steps * P_);
     }
-    add_lower(c.steps, triangle_, room_, given(x_, c), P_, beside(y_, c));
+    add_lower<Left::rows>(c.steps, triangle_, room_, given(x_, c), P_, beside(y_, c));
     for (int64_t i = 0; i < c.steps; ++i) {
       const int64_t t = c.begin + i;
       const T *x = row_of(f_.x, item_, t, head_), *z = row_of(f_.z, item_, t, head_), *g = row_of(p_.grad, item_, t, head_);
@@ -259,7 +259,7 @@ class HeadAdjoint {
       set_zero(dx_, c.steps * P_);
     }
     for (int64_t i = 0; i < c.steps; ++i) in_[i] = reaches ? dot(P_, dx_ + i * P_, x_ + i * P_) : T(0);
-    add_lower_transposed(c.steps, triangle_, room_, given(g_, c), P_, beside(dx_, c));
+    add_lower<Left::columns>(c.steps, triangle_, room_, given(g_, c), P_, beside(dx_, c));
   }
 
   // (11), (13) The gradient of C by the state before the chunk, and that state's, which takes the place of the one after. Returns what

@@ -1,7 +1,7 @@
 // Products of the small matrices of a chunk, whole ones and triangles, and where such matrices lie.
 #pragma once
 #include "core/gemm/tile.hpp"
-#include "core/lanes/shuffles.hpp"
+#include "core/lanes/transpose.hpp"
 
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
@@ -57,10 +57,11 @@ QF_HD void add_few(int64_t i, int64_t first, int64_t count, const Element<V>* m,
   for (int v = 0; v < NV; ++v) store(c + v * W, sum[v]);
 }
 
-// c (n x cols) += m b with the lower triangle of m (n x n), its diagonal included; or with the transpose of that. What is above the
-// diagonal is not looked at: a NaN there, or in rows of b that belong to it, stays where it is.
-template <class T, class B>
+// c (n x cols) += m b with the lower triangle of m (n x n), its diagonal included; or, with its columns on the left, with the transpose of
+// that. What is above the diagonal is not looked at: a NaN there, or in rows of b that belong to it, stays where it is.
+template <Left left, class T, class B>
 void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t cols, Matrix<T> c) {
+  constexpr bool turned = left == Left::columns;
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
     using V = typename C::Vector;
@@ -68,26 +69,12 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
     T* const to = c.column(columns, j);
     const T* const from = b.column(columns, j);
     for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {
-      tile<Left::rows, rows.value, C::vectors, V>(i, m + i * m_stride, m_stride, from, b_step, to + i * step, step, true);
+      const int64_t first = turned ? i + rows.value : 0, count = turned ? n - first : i;  // of the square beside the diagonal
+      tile<left, rows.value, C::vectors, V>(count, turned ? m + first * m_stride + i : m + i * m_stride, m_stride, from + first * b_step,
+                                            b_step, to + i * step, step, true);
       for (int r = 0; r < rows.value; ++r)
-        add_few<Left::rows, C::vectors, V>(i + r, i, r + 1, m, m_stride, from, b_step, to + (i + r) * step);
-    });
-  });
-}
-template <class T, class B>
-void add_lower_transposed(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t cols, Matrix<T> c) {
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
-    using C = decltype(columns);
-    using V = typename C::Vector;
-    const int64_t step = c.step(columns), b_step = b.step(columns);
-    T* const to = c.column(columns, j);
-    const T* const from = b.column(columns, j);
-    for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {
-      const int64_t below = i + rows.value;
-      tile<Left::columns, rows.value, C::vectors, V>(n - below, m + below * m_stride + i, m_stride, from + below * b_step, b_step,
-                                                     to + i * step, step, true);
-      for (int r = 0; r < rows.value; ++r)
-        add_few<Left::columns, C::vectors, V>(i + r, i + r, rows.value - r, m, m_stride, from, b_step, to + (i + r) * step);
+        add_few<left, C::vectors, V>(i + r, turned ? i + r : i, turned ? rows.value - r : r + 1, m, m_stride, from, b_step,
+                                     to + (i + r) * step);
     });
   });
 }
@@ -105,30 +92,7 @@ void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, 
   });
 }
 
-// to (cols x rows) = the transpose of from (rows x cols), both row by row; whole squares in registers.
-template <class T>
-void transpose_rows(int64_t rows, int64_t cols, const T* from, int64_t from_stride, T* to, int64_t to_stride) {
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>;
-  const int64_t whole_rows = rows - rows % W, whole_cols = cols - cols % W;
-  for (int64_t i = 0; i < whole_rows; i += W)
-    for (int64_t j = 0; j < whole_cols; j += W) {
-      V square[W];
-#pragma GCC unroll 16
-      for (int k = 0; k < W; ++k) square[k] = load<V>(from + (i + k) * from_stride + j);
-      transpose(square);
-#pragma GCC unroll 16
-      for (int k = 0; k < W; ++k) store(to + (j + k) * to_stride + i, square[k]);
-    }
-  if (whole_cols < cols)
-    for (int64_t i = 0; i < whole_rows; ++i)
-      for (int64_t j = whole_cols; j < cols; ++j) to[j * to_stride + i] = from[i * from_stride + j];
-  if (whole_rows < rows)
-    for (int64_t i = whole_rows; i < rows; ++i)
-      for (int64_t j = 0; j < cols; ++j) to[j * to_stride + i] = from[i * from_stride + j];
-}
-
-// The same where either lies in tiles.
+// The transpose, where either lies in tiles.
 template <class T, class From>
 void transpose_into(int64_t rows, int64_t cols, Matrix<From> from, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {

@@ -72,7 +72,7 @@ class HeadScan {
     const T* const inner = inner_.of(item, group, c, turned_, own_);
     for (int64_t i = 0; i < c.steps; ++i)
       steps_.decays_to(i, [&](int64_t j, V d) { store(triangle_ + i * room_ + j, V(load<V>(inner + i * room_ + j) * d)); });
-    add_lower(c.steps, triangle_, room_, in_tiles(x_, c.steps), P, y);
+    add_lower<Left::rows>(c.steps, triangle_, room_, in_tiles(x_, c.steps), P, y);
     for (int64_t i = 0; i < c.steps; ++i) {
       T* const to = p_.out + ((item * p_.length + c.begin + i) * p_.heads + head) * P;
       const T *x = row_of(p_.x, item, c.begin + i, head), *z = p_.z.at ? row_of(p_.z, item, c.begin + i, head) : nullptr;

@@ -1,6 +1,5 @@
 """quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; its caches."""
 
-import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import same, shapes  # noqa: E402
+from ssm.layers import check_pieces_and_steps, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -104,16 +103,7 @@ def test_mamba2_keeps_packed_sequences_apart(ops):
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
 def test_mamba2_in_pieces_and_steps(ops, options, cuts):
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
-    u = torch.randn(2, 17, 10, dtype=torch.float64)
-    whole = layer(u)
-    cache = layer.allocate_inference_cache(2, 17)
-    with torch.no_grad():
-        pieces = [layer(u[:, a:b], cache=cache) for a, b in itertools.pairwise(cuts)]
-        for t in range(12, 17):
-            y, *after = layer.step(u[:, t : t + 1], *cache)
-            assert all(a is b for a, b in zip(after, cache))
-            pieces.append(y)
-    same(torch.cat(pieces, 1), whole, 1e-11)
+    check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
 
 
 def test_mamba2_keeps_states_as_upstream_does(ops):

@@ -21,8 +21,6 @@ _INPUTS = (
     Arg("cu_seqlens", "N+1", optional=True, dtype="int"),
 )
 SIMPLE_GLA = Op(
-
-
     __name__, "chunk_simple_gla",
     inputs=_INPUTS,
     outputs=(Arg("o", "B T HV V", half=True), Arg("final_state", STATE, when="output_final_state")),

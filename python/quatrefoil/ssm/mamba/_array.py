@@ -4,26 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..._array_tools import arange, conj, in_pieces, is_complex, real, zeros
+from ..._array_tools import arange, conj, in_pieces, is_complex, real, sigmoid, silu, silu_slope, softplus, zeros
 from ..scan._array import scan, scan_adjoint
-
-
-def _sigmoid(xp: Any, x: Any) -> Any:
-    return 1 / (1 + xp.exp(-x))
-
-
-def _softplus(xp: Any, x: Any) -> Any:
-    return xp.where(x > 0, x, 0 * x) + xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def _silu(xp: Any, x: Any) -> Any:
-    """(4)."""
-    return x * _sigmoid(xp, x)
-
-
-def _silu_slope(xp: Any, x: Any) -> Any:
-    s = _sigmoid(xp, x)
-    return s * (1 + x * (1 - s))
 
 
 class _Mixing:
@@ -65,12 +47,12 @@ class _Mixing:
 class _Scan:
     """(1)-(3) for some channels: step sizes, coefficients and inputs of the recurrence, the gate."""
 
-    def __init__(self, xp: Any, given: tuple[Any, ...], mixing: list[_Mixing], softplus: bool, piece: slice) -> None:
+    def __init__(self, xp: Any, given: tuple[Any, ...], mixing: list[_Mixing], softens: bool, piece: slice) -> None:
         u, delta, A, D, z, bias = given
         self.xp, self.piece, self.u, self.A = xp, piece, u[:, piece, :], A[None, piece, :, None]
         self.raw = delta[:, piece, :] if bias is None else delta[:, piece, :] + bias[piece, None]
-        self.softplus = softplus
-        self.step = _softplus(xp, self.raw) if softplus else self.raw
+        self.softens = softens
+        self.step = softplus(xp, self.raw) if softens else self.raw
         self.B, self.C = (m.of(piece) for m in mixing)
         self.pair = 2 if is_complex(xp, A) else 1
         self.a = xp.exp(self.step[:, :, None, :] * self.A)
@@ -84,7 +66,7 @@ class _Scan:
         return y if self.D is None else y + self.D * self.u
 
     def slope(self) -> Any:
-        return _sigmoid(self.xp, self.raw) if self.softplus else self.xp.ones_like(self.raw)
+        return sigmoid(self.xp, self.raw) if self.softens else self.xp.ones_like(self.raw)
 
 
 def selective_scan_fn(
@@ -101,7 +83,7 @@ def selective_scan_fn(
         s = _Scan(xp, given, mixing, delta_softplus, piece)
         x = scan(xp, s.a, s.b, None if initial_state is None else initial_state[:, piece, :], 3)
         out = s.output(x)
-        return out if s.z is None else out * _silu(xp, s.z), x[..., L - 1]
+        return out if s.z is None else out * silu(xp, s.z), x[..., L - 1]
 
     out, last = in_pieces(xp, compute, channels, 8 * items * N * L, axis=1)
     return out, last if return_last_state else None
@@ -120,7 +102,7 @@ def selective_scan_fn_vjp(
 
     def compute(piece: slice) -> tuple[Any, ...]:
         s = _Scan(xp, given, mixing, delta_softplus, piece)
-        g = grad[:, piece, :] if s.z is None else grad[:, piece, :] * _silu(xp, s.z)
+        g = grad[:, piece, :] if s.z is None else grad[:, piece, :] * silu(xp, s.z)
         into = s.pair * g[:, :, None, :] * conj(xp, s.C)
         if grad_last is not None:
             into = xp.concat([into[..., : L - 1], into[..., L - 1 :] + grad_last[:, piece, :, None]], axis=-1)
@@ -131,7 +113,7 @@ def selective_scan_fn_vjp(
         m = da * conj(xp, s.a)
         along_A, along_B = (xp.sum(real(xp, conj(xp, w) * v), axis=2) for w, v in ((s.A, m), (s.B, mu)))
         ddelta, du = (along_A + s.u * along_B) * s.slope(), s.step * along_B
-        dz = g if s.z is None else grad[:, piece, :] * _silu_slope(xp, s.z) * s.output(x)
+        dz = g if s.z is None else grad[:, piece, :] * silu_slope(xp, s.z) * s.output(x)
         dA = xp.sum(s.step[:, :, None, :] * m, axis=(0, 3))
         return du if s.D is None else du + s.D * g, ddelta, dz, dA[None, ...], xp.sum(g * s.u, axis=2), dstart
 
@@ -184,7 +166,7 @@ def causal_conv1d_fn(
 ) -> tuple[Any, Any]:
     c = _Conv(xp, x, weight, bias, seq_idx, initial_states)
     y = c.total()
-    out = c.there(_silu(xp, y) if activation == "silu" else y)
+    out = c.there(silu(xp, y) if activation == "silu" else y)
     return out, c.samples[:, :, c.L :] if return_final_states else None
 
 
@@ -194,7 +176,7 @@ def causal_conv1d_fn_vjp(
 ) -> tuple[Any, ...]:  # fmt: skip
     """(11)-(13)."""
     c = _Conv(xp, x, weight, bias, seq_idx, initial_states)
-    g = c.there(grad * _silu_slope(xp, c.total()) if activation == "silu" else grad)
+    g = c.there(grad * silu_slope(xp, c.total()) if activation == "silu" else grad)
     both, of_taps = zeros(xp, c.samples.shape, x), []
     for j in range(c.W):
         part = c.seen(g, j)
@@ -240,7 +222,7 @@ class _Step:
     """(15), every array (B, H, P, N) or what broadcasts to it. The numbers of padding are 0."""
 
     def __init__(
-        self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softplus: bool
+        self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
     ) -> None:
         self.xp, self.given, self.rows = xp, state, rows
         self.all = self.with_heads(state)
@@ -256,7 +238,7 @@ class _Step:
         self.group = arange(xp, heads, x, xp.int64) // max(heads // self.groups, 1)
         self.B, self.C = (self.of_heads(self.there(m if m.ndim == 3 else m[:, None, :])) for m in (B, C))
         self.raw = self.dt if bias is None else self.dt + self.bias[..., None]
-        self.step = _softplus(xp, self.raw) if softplus else self.raw
+        self.step = softplus(xp, self.raw) if softens else self.raw
         self.decayed = xp.exp(self.step * self.A) * self.state
         self.next = self.decayed + self.step * self.x * self.B
         y = xp.sum(self.C * self.next, axis=-1, keepdims=True)
@@ -313,7 +295,7 @@ def selective_state_step(
 ) -> tuple[Any, Any]:
     """A row that does not exist gives NaN."""
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
-    out = xp.reshape(s.y if z is None else s.y * _silu(xp, s.z), x.shape)
+    out = xp.reshape(s.y if z is None else s.y * silu(xp, s.z), x.shape)
     if rows is not None:
         shape = (-1, *[1] * (x.ndim - 1))
         out = xp.where(xp.reshape(rows < 0, shape), xp.zeros_like(out), out)
@@ -329,18 +311,18 @@ def selective_state_step_vjp(
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     after = s.with_heads(grad_next)
     grad = s.there(s.with_heads(grad))[..., None]
-    g = grad if z is None else grad * _silu(xp, s.z)
+    g = grad if z is None else grad * silu(xp, s.z)
     mu = g * s.C + s.of_items(after)
     m = mu * s.decayed
     along_A, along_B = (xp.sum(w * v, axis=-1, keepdims=True) for w, v in ((s.A, m), (s.B, mu)))
     ddt = along_A + s.x * along_B
-    ddt = ddt * _sigmoid(xp, s.raw) if dt_softplus else ddt
+    ddt = ddt * sigmoid(xp, s.raw) if dt_softplus else ddt
     dx = s.step * along_B if D is None else s.step * along_B + s.D[..., None] * g
     dstate = s.put(xp.exp(s.step * s.A) * mu, after)
     return (
         dstate, xp.reshape(dx, x.shape), xp.reshape(ddt, x.shape), xp.reshape(xp.sum(s.step * m, axis=0), A.shape),
         s.of_groups(s.step * s.x * mu, B), s.of_groups(g * s.next, C),
         None if D is None else xp.reshape(xp.sum(g * s.x, axis=0), D.shape),
-        None if z is None else xp.reshape(grad * _silu_slope(xp, s.z) * s.y, z.shape),
+        None if z is None else xp.reshape(grad * silu_slope(xp, s.z) * s.y, z.shape),
         None if dt_bias is None else xp.reshape(xp.sum(s.there(ddt), axis=0), dt_bias.shape), None,
     )  # fmt: skip

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ..._array_tools import arange, double, in_pieces, sums_at, zeros
-from ..mamba._array import _sigmoid, _silu, _silu_slope
+from ..._array_tools import arange, double, in_pieces, sigmoid, silu, silu_slope, softplus, sums_at, zeros
 from ..scan._array import scan, scan_adjoint
 
 LONGEST = 64  # steps of a chunk
@@ -86,14 +85,14 @@ class _Scan:
     """(1)-(7) for some heads."""
 
     def __init__(self, xp: Any, given: _Given, sequences: _Sequences, options: tuple[Any, ...], piece: slice) -> None:
-        size, softplus, least, most = options
+        size, softens, least, most = options
         self.xp, self.given, self.sequences, self.piece, self.size = xp, given, sequences, piece, size
         self.L, self.P, self.N = given.x.shape[1], given.x.shape[3], given.B.shape[3]
         self.x = given.x[:, :, piece, :]
         raw = given.dt[:, :, piece] if given.dt_bias is None else given.dt[:, :, piece] + given.dt_bias[piece]
-        step = xp.where(raw > 0, raw, 0 * raw) + xp.log1p(xp.exp(-xp.abs(raw))) if softplus else raw
+        step = softplus(xp, raw) if softens else raw
         outside = (step < least) | (step > most)
-        self.slope = xp.where(outside, xp.zeros_like(raw), _sigmoid(xp, raw) if softplus else xp.ones_like(raw))
+        self.slope = xp.where(outside, xp.zeros_like(raw), sigmoid(xp, raw) if softens else xp.ones_like(raw))
         step = xp.where(step < least, xp.full_like(step, least), step) if least > -math.inf else step
         self.dt = xp.where(step > most, xp.full_like(step, most), step) if most < math.inf else step
         self.A = given.A[piece]
@@ -171,19 +170,19 @@ def _options(given: _Given, chunk_size: int, *more: Any) -> tuple[Any, ...]:
 
 
 def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
-    given, (chunk_size, softplus, least, most, final, varlen) = _Given(*arguments[:11]), arguments[11:]
+    given, (chunk_size, softens, least, most, final, varlen) = _Given(*arguments[:11]), arguments[11:]
     (items, L, heads, P), N = given.x.shape, given.B.shape[3]
     if _empty(xp, given):
         last = zeros(xp, (items, heads, P, N), given.x) if given.initial is None else given.initial
         of_sequences = zeros(xp, (given.cuts.shape[0] - 1, heads, P, N), given.x) if varlen else None
         return given.x, last if final else None, of_sequences
-    options = _options(given, chunk_size, softplus, least, most)
+    options = _options(given, chunk_size, softens, least, most)
     sequences = _Sequences(xp, given, options[0])
 
     def compute(piece: slice) -> tuple[Any, ...]:
         s = _Scan(xp, given, sequences, options, piece)
         out = s.output()
-        out = out if given.z is None else out * _silu(xp, given.z[:, :, piece, :])
+        out = out if given.z is None else out * silu(xp, given.z[:, :, piece, :])
         found = [xp.permute_dims(out, (0, 2, 1, 3))]
         found += [s.after[:, :, -1, :, :]] if final else []
         return (*found, s.varlen()) if varlen else tuple(found)
@@ -203,7 +202,7 @@ class _Adjoint:
         self.dz = g
         if given.z is not None:
             z = given.z[:, :, piece, :]
-            self.dz, g = g * _silu_slope(xp, z) * s.output(), g * _silu(xp, z)
+            self.dz, g = g * silu_slope(xp, z) * s.output(), g * silu(xp, z)
         self.g = g
         self.rows = _in_chunks(xp, g, s.size)
         into = xp.matmul(xp.matrix_transpose(self.rows * s.from_start[..., None]), s.C)  # (13) of the states before the chunks
@@ -278,7 +277,7 @@ class _Adjoint:
 
 def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
     given, (grad, grad_final, grad_varlen) = _Given(*arguments[:11]), arguments[11:14]
-    chunk_size, softplus, least, most = arguments[14:18]
+    chunk_size, softens, least, most = arguments[14:18]
     items, L, heads, P = given.x.shape
     groups, N = given.B.shape[2:]
     if _empty(xp, given):
@@ -286,7 +285,7 @@ def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
         if given.initial is not None and grad_final is not None:
             none[8] = grad_final
         return (*none, None, None)
-    options = _options(given, chunk_size, softplus, least, most)
+    options = _options(given, chunk_size, softens, least, most)
     sequences = _Sequences(xp, given, options[0])
     mixing: list[Any] = [0, 0]
 
