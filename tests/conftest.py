@@ -21,7 +21,7 @@ if emulator.ASKED:
     _backends._MODULES["emulator"] = emulator
 
 
-SHARE, OF_A_PLAIN_RUN = "QUATREFOIL_TEST_SHARE", 3
+SHARE, OF_A_PLAIN_RUN = "QUATREFOIL_TEST_SHARE", 4
 
 
 def available_backends():
