@@ -132,6 +132,13 @@ def complex_normal(rng, shape):
     return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
 
 
+def nudged(x, rng, eps):
+    """The same numbers, each within a rounding error of what it was."""
+    if isinstance(x, (list, tuple)) and list(flat([x])):
+        return type(x)(nudged(a, rng, eps) for a in x)
+    return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
+
+
 def worst(got, expected):
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 

@@ -33,7 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import quatrefoil as qf
-from case import LAYOUTS, all_cases, build, call_of, exact, flat, in_precision, made, op_of, oracle_of, tolerance
+from case import LAYOUTS, all_cases, build, call_of, exact, flat, in_precision, made, nudged, op_of, oracle_of, tolerance
 from checks import check_gradient
 from namespaces import composed_ops
 from quatrefoil import _backends
@@ -116,13 +116,6 @@ def compare(got, expected, allowed, what):
             raise Wrong(
                 f"{what}: value", f"result {number} is off by {off:.2e}, allowed {most:.2e}, largest {np.abs(e).max(initial=0):.2e}"
             )
-
-
-def nudged(x, rng, eps):
-    """The same numbers, each within a rounding error of what it was."""
-    if isinstance(x, (list, tuple)) and list(flat([x])):
-        return type(x)(nudged(a, rng, eps) for a in x)
-    return x * (1 + eps * rng.uniform(-1, 1, x.shape)) if isinstance(x, np.ndarray) and x.dtype.kind in "fc" else x
 
 
 def check_answer(family, case, precision, arguments, keywords, run, rng):

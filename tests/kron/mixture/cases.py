@@ -18,9 +18,9 @@ def uniform(rng, n):
 
 
 def one_step(rng, n, m):
-    """Two axes of one step, up or down, exact in float32 too; their offsets may differ."""
-    h = rng.choice([-3, -1, 1, 5])
-    return [(rng.integers(-64, 64) + rng.choice([0, 0.25]) + h * np.arange(k)) / 64 for k in (n, m)]
+    """Two axes of one step, up or down, exact in float32 too; they begin near each other, maybe apart by a fraction of the step."""
+    h, start = rng.choice([-3, -1, 1, 5]), rng.integers(-64, 64)
+    return [(start + rng.integers(-3, 4) + rng.choice([0, 0.25]) + h * np.arange(k)) / 64 for k in (n, m)]
 
 
 def both(rng, n, m, shape):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import exact, worst
+from case import exact, made, nudged, worst
 from ssm.ssd import oracle
 
 block, block_vjp = qf.ssm.mamba_split_conv1d_scan_combined, qf.ssm.mamba_split_conv1d_scan_combined_vjp
@@ -53,10 +53,14 @@ def test_value(backend, rng, kind, precision):
     given, more = draw(rng, **KINDS[kind])
     given, more = list(map(cast, given)), {k: cast(v) for k, v in more.items()}
     got = block(*given, 16, **more)
-    expected = oracle.mamba_split_conv1d_scan_combined(*map(exact, given), **{k: exact(v) for k, v in more.items()})
-    for g, e in zip(*(r if isinstance(r, tuple) else (r,) for r in (got, expected)), strict=True):
+    parts = lambda given, more: made(oracle.mamba_split_conv1d_scan_combined(*given, **more))  # noqa: E731
+    given, more = list(map(exact, given)), {k: exact(v) for k, v in more.items()}
+    eps = np.finfo(precision).eps
+    near = parts(nudged(given, rng, eps), {k: nudged(v, rng, eps) for k, v in more.items()})
+    for g, e, n in zip(made(got), parts(given, more), near, strict=True):
         assert g.dtype == precision
-        assert worst(g, e) < 16 * np.finfo(precision).eps  # of some roundings one behind the other in each part
+        # some roundings one behind the other in each part, and what those of the inputs alone do: a norm of little makes much of them
+        assert worst(g, e) < 16 * eps + 4 * worst(n, e)
 
 
 @pytest.mark.parametrize("kind", KINDS)

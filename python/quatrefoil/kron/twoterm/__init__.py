@@ -177,7 +177,8 @@ def sylvester_solve(
     TypeError
         Other dtypes, or a mix of kinds or dtypes.
     numpy.linalg.LinAlgError
-        An eigenvalue of A and one of B add up to 0, beside the largest such sum: X is not unique, or there is none.
+        An eigenvalue of A and one of B add up to 0, beside the largest such sum or, where A or B is not symmetric, beside their
+        Frobenius norms, as eigenvalues are known no better: X is not unique, or there is none.
 
     Notes
     -----
@@ -352,13 +353,13 @@ def _sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
     if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
         (l, U), (m, V) = (np.linalg.eigh(_double(a)) for a in (A, B))
         sums = l[:, None] + m
-        _require_regular(l, m, sums, A, label)
+        _require_regular(l, m, sums, float(np.abs(sums).max()), A, label)
         return lambda C, transposed: U @ ((U.T @ C @ V) / sums) @ V.T
-    from scipy.linalg import schur
+    from scipy.linalg import norm, schur
 
     (R, U), (S, V) = (schur(_double(a), output="real", check_finite=False) for a in (A, B))
     l, m = _eigenvalues(R), _eigenvalues(S)
-    _require_regular(l, m, l[:, None] + m, A, label)
+    _require_regular(l, m, l[:, None] + m, float(norm(R) + norm(S)), A, label)
     return lambda C, transposed: U @ _triangular(R, S, U.T @ C @ V, transposed, label) @ V.T
 
 
@@ -371,10 +372,11 @@ def _eigenvalues(R: np.ndarray) -> np.ndarray:
     return l
 
 
-def _require_regular(l: np.ndarray, m: np.ndarray, sums: np.ndarray, data: np.ndarray, label: str) -> None:
+def _require_regular(l: np.ndarray, m: np.ndarray, sums: np.ndarray, scale: float, data: np.ndarray, label: str) -> None:
+    """Sums of eigenvalues that have been found to the rounding of a scale: of themselves, or of matrices that are not symmetric."""
     size = np.abs(sums)
     i, j = np.unravel_index(int(size.argmin()), size.shape)
-    if size[i, j] <= _negligible(data, *size.shape) * size.max():
+    if size[i, j] <= _negligible(data, *size.shape) * scale:
         raise np.linalg.LinAlgError(
             f"{label}: the eigenvalues {l[i]:.6g} of A and {m[j]:.6g} of B add up to {sums[i, j]:.3g}, 0 beside the largest sum of size "
             f"{size.max():.3g}: there is no X, or more than one"
