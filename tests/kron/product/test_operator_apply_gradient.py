@@ -197,7 +197,7 @@ class TestTensors:
                     assert got[-1].item() == pytest.approx(expected[-1].item(), rel=1e-9, abs=1e-11 * N * grad.abs().sum().item())
 
     def test_same_as_numpy(self, torch, backend, rng):
-        numbers = [symmetric(rng, 3), symmetric(rng, 4)]
+        numbers = distinct(rng, 3, 4)
         y, grad = rng.standard_normal((12, 2)), rng.standard_normal((12, 2))
         factors = [torch.from_numpy(f).requires_grad_() for f in numbers]
         T, K = KroneckerOperator(factors), KroneckerOperator(numbers)
@@ -208,7 +208,7 @@ class TestTensors:
             got = torch.autograd.grad(result, (*factors, rows), torch.from_numpy(grad))
             dfactors, _, dy = K.apply_vjp(np.exp, np.exp, y, grad)
             for g, e in zip(got, (*dfactors, dy)):
-                close(g.numpy(), e, 64)  # exponentials of two libraries
+                close(g.numpy(), e, 1e3)  # exponentials of two libraries, over distances of eigenvalues
         with pytest.raises(TypeError, match="factors are torch arrays, expected NumPy"):
             T.apply_vjp(np.exp, np.exp, y, grad)
 
