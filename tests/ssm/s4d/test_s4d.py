@@ -72,13 +72,13 @@ def test_step_input_is_a_geometric_sum(backend, rng):
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 1000), (1, 2, 4096), (1, 1, 20000)])
-@pytest.mark.parametrize("method", ["fft", "scan"])
-def test_float32_keeps_its_digits(rng, shape, method):
+@pytest.mark.parametrize(("method", "bound"), [("fft", 5e-7), ("scan", 1e-6)])  # a scan sums the modes of a sample in one
+def test_float32_keeps_its_digits(rng, shape, method, bound):
     u, parameters = rng.standard_normal(shape).astype(np.float32), model(rng, shape[1], 32, np.float32)
     wide = [p.astype(np.complex128 if np.iscomplexobj(p) else float) for p in parameters]
     exact = qf.ssm.s4d_conv(u.astype(float), *wide, method="scan")
     got = qf.ssm.s4d_conv(u, *parameters, method=method)
-    assert np.abs(got - exact).max() <= 5e-7 * np.abs(exact).max()
+    assert np.abs(got - exact).max() <= bound * np.abs(exact).max()
     grad = rng.standard_normal(shape).astype(np.float32)
     dt, A = wide[:2]
     got = qf.ssm.s4d_conv_vjp(u, *parameters, grad, method=method)

@@ -74,7 +74,7 @@ def test_outside_and_on_the_boundary(backend, rng):
     segs = oracle.segments([oracle.star(128)])
     X = rng.uniform(-1.5, 1.5, (300, 2))
     X = np.concatenate([X, segs[:40, :2], 0.5 * (segs[:40, :2] + segs[:40, 2:])])
-    distance, _, _, closest = oracle.closest(segs, X)
+    distance = oracle.closest(segs, X)[0]
     within = oracle.inside([oracle.star(128)], X)
     near = distance < size * 0.999
     outside = ~within & (distance > size * 1.001)
@@ -85,7 +85,9 @@ def test_outside_and_on_the_boundary(backend, rng):
     assert np.isnan(r.stderr[outside]).all()
     assert (r.n_walks == np.where(outside, 0, 10))[outside | near].all()
     assert np.isfinite(r.value[~outside]).all()
-    np.testing.assert_allclose(r.value[near], coordinate_sum(closest)[near], atol=1e-6)
+    for x, d, value in zip(X[near], distance[near], r.value[near]):  # single precision may take any segment that is as near to it
+        each, _, _, at = (np.array(column)[:, 0] for column in zip(*(oracle.closest(s[None], x[None]) for s in segs)))
+        assert np.abs(coordinate_sum(at[each <= d + 1e-6]) - value).min() <= 1e-6
     np.testing.assert_array_equal(r.stderr[near], 0)
     assert (r.stderr[within & ~near & (distance > 2 * size)] > 0).all()
 
