@@ -89,7 +89,10 @@ def pmm2(y: np.ndarray, guess: np.ndarray, steps: int = 12) -> np.ndarray:
 
 
 def draw(file: str, by_css: np.ndarray, by_pmm2: np.ndarray) -> None:
-    import matplotlib.pyplot as plt
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained", sharex=True, sharey=True)
     for ax, name, estimates in zip(axes, ("CSS", "PMM2"), (by_css, by_pmm2)):

@@ -27,9 +27,11 @@ BLOOD, SURFACE = 37.0, 33.0
 
 
 def brain() -> qf.wos.TriangleMesh:
-    from nilearn.datasets import fetch_surf_fsaverage
-    from nilearn.surface import load_surf_mesh
-
+    try:
+        from nilearn.datasets import fetch_surf_fsaverage
+        from nilearn.surface import load_surf_mesh
+    except ImportError as error:
+        raise ImportError("the brain is nilearn's: pip install nilearn, or name a file") from error
     mesh = load_surf_mesh(fetch_surf_fsaverage().pial_left)
     return qf.wos.TriangleMesh(np.asarray(mesh.coordinates, np.float32), np.asarray(mesh.faces, np.int64))
 
@@ -66,8 +68,10 @@ def main(side: int = 160, walks: int = 256, picture: str | None = None, path: st
 
 
 def draw(X: np.ndarray, inside: np.ndarray, T: np.ndarray, error: np.ndarray, picture: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

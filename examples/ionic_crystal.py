@@ -53,8 +53,10 @@ def madelung(half: int, sides: int) -> float:
 
 
 def draw(half: int, sides: int, file: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -90,8 +90,10 @@ def direct(X: np.ndarray, q: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def draw(X: np.ndarray, values: np.ndarray, extent: tuple[float, ...], file: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -19,7 +19,11 @@ import sys
 import time
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("this needs PyTorch: pip install 'quatrefoil[torch]'") from error
 
 import quatrefoil as qf
 from quatrefoil.wos.labels._bench import FiniteElements
@@ -127,8 +131,10 @@ def train(epochs: int, count: int, points: int = 64) -> tuple[Operator, np.ndarr
 
 
 def draw(network: Operator, errors: np.ndarray, file: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

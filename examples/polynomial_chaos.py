@@ -18,7 +18,11 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("this needs PyTorch: pip install 'quatrefoil[torch]'") from error
 
 from quatrefoil.cheb import orthopoly
 from quatrefoil.torch import nn
@@ -27,8 +31,10 @@ DEGREE, HIDDEN, STEPS, DECAY, RATE = 2, 3, 60, 1.0, 0.02
 
 
 def table() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_diabetes
-
+    try:
+        from sklearn.datasets import load_diabetes
+    except ImportError as error:
+        raise ImportError("the table is scikit-learn's: pip install scikit-learn") from error
     X, y = load_diabetes(return_X_y=True, scaled=False)
     return (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std()
 
@@ -79,7 +85,10 @@ def r2(y: np.ndarray, said: np.ndarray) -> float:
 
 
 def draw(y: np.ndarray, ours: np.ndarray, path: str) -> None:
-    import matplotlib.pyplot as plt
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     X, _ = table()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")

@@ -40,8 +40,10 @@ def frequencies(N: int) -> np.ndarray:
 
 
 def draw(N: int, w: np.ndarray, plain: np.ndarray, ptd: np.ndarray, file: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -19,7 +19,11 @@ import sys
 import time
 
 import numpy as np
-import pywt.data
+
+try:
+    import pywt.data
+except ImportError as error:
+    raise ImportError("this needs PyWavelets: pip install 'quatrefoil[demo]'") from error
 
 import quatrefoil as qf
 
@@ -42,8 +46,10 @@ def restore(truth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def draw(truth: np.ndarray, seen: np.ndarray, image: np.ndarray, deviation: np.ndarray, file: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

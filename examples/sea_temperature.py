@@ -18,7 +18,11 @@ import sys
 import warnings
 
 import numpy as np
-import pywt.data
+
+try:
+    import pywt.data
+except ImportError as error:
+    raise ImportError("this needs PyWavelets: pip install 'quatrefoil[demo]'") from error
 
 import quatrefoil as qf
 
@@ -51,8 +55,10 @@ def fill(Y: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, qf.kr
 
 
 def draw(years: np.ndarray, Y: np.ndarray, seen: np.ndarray, mean: np.ndarray, deviation: np.ndarray, file: str) -> None:
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -17,8 +17,12 @@ import sys
 import time
 
 import numpy as np
-import pywt.data
-import torch
+
+try:
+    import pywt.data
+    import torch
+except ImportError as error:
+    raise ImportError("this needs PyWavelets and PyTorch: pip install 'quatrefoil[demo,torch]'") from error
 
 from quatrefoil.torch.nn import S4D
 

@@ -309,3 +309,15 @@ def test_isa_objects_share_no_symbol():
             if re.search(r" [WVu] (?!DW\.ref\.)", line) and f"::{isa}::" not in line:
                 shared.append(f"{path.name}: {line}")
     assert shared == []
+
+
+def test_isa_objects_run_nothing_when_they_are_loaded():
+    """So that any processor can load the module and be told what it lacks."""
+    objects = isa_objects()
+    if not objects:
+        pytest.skip("no build folder with object files here")
+    for path in objects:
+        sections = subprocess.run(["objdump", "-h", path], capture_output=True, text=True, check=True).stdout
+        assert ".text" in sections
+        assert ".init_array" not in sections, path.name
+        assert ".ctors" not in sections, path.name

@@ -154,6 +154,51 @@ def test_no_warning_where_numba_was_asked_for(code, failure, environment):
     assert run(code, failure, **environment).stderr == ""
 
 
+TOO_OLD = """
+import importlib.machinery, sys, types
+
+core = types.ModuleType("quatrefoil._core")
+core.isas, core.isas_built = list, ("v4", "v3", "v2")
+core.__spec__ = importlib.machinery.ModuleSpec(core.__name__, None)
+sys.modules[core.__name__] = core
+import quatrefoil as qf
+import numpy as np
+"""
+
+
+def on_an_old_processor(code, **environment):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("QUATREFOIL_")} | environment
+    return subprocess.run(
+        [sys.executable, "-W", "always", "-c", TOO_OLD + code], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def test_a_processor_below_what_was_compiled_says_so_at_import():
+    """A stand-in for the compiled part; .ci/wheel imports the real one on an emulated processor."""
+    text = "this processor is older than each instruction set that the kernels were compiled for (x86-64: v4, v3, v2)"
+    done = on_an_old_processor(
+        f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"
+    )
+    before, after = done.stderr.split("imported\n")
+    assert before.startswith("<string>:8: RuntimeWarning: quatrefoil runs on Numba, for " + text)  # the line that imports it
+    assert after == ""
+    assert done.stdout.startswith("numba []\n")
+    assert f"reason: no compiled kernels: {text}" in done.stdout
+
+
+@pytest.mark.parametrize(("variable", "value"), [("QUATREFOIL_ISA", "v3"), ("QUATREFOIL_BACKEND", "native")])
+def test_what_an_old_processor_cannot_meet_raises(variable, value):
+    done = on_an_old_processor("", **{variable: value})
+    assert done.returncode == 1
+    assert "cannot be" in done.stderr
+    assert "older than each instruction set" in done.stderr
+
+
+def test_an_old_processor_is_silent_where_numba_was_asked_for():
+    done = on_an_old_processor(CALL, QUATREFOIL_BACKEND="numba")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("failure", [ERROR, None])
 def test_the_reason_is_told(failure):
     expected = failure or "QUATREFOIL_PURE=1"

@@ -102,6 +102,18 @@ py::bytes signature(py::handle arrays, dlpack::Seen& seen) {
   return w.bytes();
 }
 
+// The value of a key, null where there is none or, with an error set, where the key has no hash. Without a GIL another thread may empty the
+// dict meanwhile, so that a borrowed value would be nobody's.
+py::object value_of(PyObject* dict, PyObject* key) {
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject* value = nullptr;
+  (void)PyDict_GetItemRef(dict, key, &value);
+  return py::reinterpret_steal<py::object>(value);
+#else
+  return py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(dict, key));
+#endif
+}
+
 // (plans, planner, op, options, backend, arrays, extras, out, threads): without pybind11's own dispatch, which would cost as much as all
 // of this.
 PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
@@ -124,7 +136,7 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     return nullptr;
   }
   py::object plan;
-  if (key) plan = py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(given[kPlans], key.ptr()));
+  if (key) plan = value_of(given[kPlans], key.ptr());
   if (!plan) {
     if (PyErr_Occurred()) return nullptr;
     PyObject* const request[] = {given[kOp], key ? key.ptr() : Py_None, given[kArrays], given[kOptions], given[kBackend]};

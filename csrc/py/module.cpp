@@ -69,6 +69,9 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     for (Isa level : isas_here()) names.append(name(level));
     return names;
   });
+  py::list built;  // all that are in this file, of which isas() are those that this processor runs
+  for (Isa level : isas_built()) built.append(name(level));
+  m.attr("isas_built") = py::tuple(built);
   register_call(m);
   register_result(m);
   m.def("set_num_threads", &set_default_threads, py::arg("n"));

@@ -8,6 +8,7 @@ import numpy as np
 Kernel: TypeAlias = Callable[..., None]  # (*inputs, *outputs, *options, *extras, num_threads)
 
 version: str
+isas_built: tuple[str, ...]
 
 def choose_isa(name: str) -> None: ...
 def isa() -> str: ...

@@ -71,6 +71,8 @@ const char* name(Isa level) {
   return names[int(level)];
 }
 
+std::vector<Isa> isas_built() { return {std::begin(kBuilt), std::end(kBuilt)}; }
+
 std::vector<Isa> isas_here() {
   std::vector<Isa> found;
   for (Isa level : kBuilt)

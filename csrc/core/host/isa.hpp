@@ -13,7 +13,8 @@ enum class Isa { base, v2, v3, v4 };  // v2, v3, v4: the x86-64 micro-architectu
 
 Isa isa();
 const char* name(Isa);
-std::vector<Isa> isas_here();         // best first
+std::vector<Isa> isas_built();        // best first
+std::vector<Isa> isas_here();         // those of them that this processor runs
 void choose_isa(const std::string&);  // "" takes the best; throws ValueError where the choice cannot be met
 
 }  // namespace quatrefoil

@@ -112,14 +112,21 @@ def warn_of_failure() -> None:
     """One warning a process where the native part was wanted and could not be built; none where Numba was asked for, then or now."""
     failure = native.build_failure()
     if failure:
-        frame, level = sys._getframe(), 1
-        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "quatrefoil":  # up to the caller's own line
-            frame, level = frame.f_back, level + 1
-        message = (
+        _warn(
             f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
             "Mend that and install again (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba accepts it in silence."
         )
-        warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
+def _warn(message: str) -> None:
+    """A warning at the line of the caller's own that calls quatrefoil, or imports it."""
+    frame, level = sys._getframe(), 0
+    while frame.f_back:
+        importing = "importlib._bootstrap" in frame.f_code.co_filename  # which `warn` does not count
+        if not importing and frame.f_globals.get("__name__", "").partition(".")[0] != "quatrefoil":
+            break
+        frame, level = frame.f_back, level + (not importing)
+    warnings.warn(message, RuntimeWarning, stacklevel=level + 1)
 
 
 def takes_tensors(kernel: Callable[..., Any]) -> bool:
@@ -133,6 +140,8 @@ def read_environment() -> None:
     isa = os.environ.get("QUATREFOIL_ISA") or ""
     wanted = os.environ.get("QUATREFOIL_BACKEND") or None
     native.choose_isa(isa)
+    if native.misfit() and wanted is None:
+        _warn(f"quatrefoil runs on Numba, for {native.misfit()}; QUATREFOIL_BACKEND=numba accepts it in silence.")
     if wanted is not None:
         if wanted not in _MODULES:
             raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; possible: {', '.join(_MODULES)}")
@@ -147,5 +156,5 @@ def choice() -> tuple[str, str]:
     if _FORCED:
         return name, f"QUATREFOIL_BACKEND={_FORCED}"
     if name == "numba":
-        return name, f"the compiled part is missing: {native.reason()}"
+        return name, f"no compiled kernels: {native.reason()}"
     return name, f"compiled kernels for {native.isa()}, the best of {', '.join(native.isas())} that this processor runs"

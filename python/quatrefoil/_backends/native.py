@@ -11,11 +11,17 @@ from typing import Any
 from .. import _arrays
 from .._spec import Op
 
-# A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError.
+# A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError. Any processor of
+# its architecture can load it, for only its kernels are compiled for newer ones.
+_too_new: str | None = None  # the instruction sets of its kernels, where this processor runs none
 if importlib.util.find_spec("quatrefoil._core"):
     import quatrefoil._core as _core
 
-    _arrays.large = _core.empty
+    if _core.isas():
+        _arrays.large = _core.empty
+    else:
+        _too_new = ", ".join(_core.isas_built)
+        _core = None  # type: ignore[assignment]
 else:
     _core = None  # type: ignore[assignment]
 
@@ -30,9 +36,18 @@ def build_failure() -> str | None:
     return str(importlib.import_module("quatrefoil._build_failure").error)
 
 
+def misfit() -> str | None:
+    """What keeps this processor from a native part that is there."""
+    if _too_new is None:
+        return None
+    return f"this processor is older than each instruction set that the kernels were compiled for (x86-64: {_too_new})"
+
+
 def reason() -> str | None:
     if _core:
         return None
+    if _too_new is not None:
+        return misfit()
     failure = build_failure()
     return f"its build failed: {failure}" if failure else "this installation was made without it, as QUATREFOIL_PURE=1 asks"
 

@@ -1,0 +1,61 @@
+"""What needs a package that only an extra has names the line of pip that brings it."""
+
+import importlib
+import inspect
+import sys
+
+import pytest
+
+from quatrefoil import cli
+
+AT_IMPORT = {
+    "neural_operator": ("torch", "quatrefoil[torch]"),
+    "polynomial_chaos": ("torch", "quatrefoil[torch]"),
+    "restore_photograph": ("pywt", "quatrefoil[demo]"),
+    "sea_temperature": ("pywt", "quatrefoil[demo]"),
+    "train_s4d": ("pywt", "quatrefoil[demo,torch]"),
+}
+DRAW = (
+    "arma_asymmetric",
+    "brain",
+    "ionic_crystal",
+    "molecule",
+    "neural_operator",
+    "polynomial_chaos",
+    "ptd",
+    "restore_photograph",
+    "sea_temperature",
+)
+
+
+def without(monkeypatch, *packages):
+    for package in packages:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+@pytest.mark.parametrize("name", AT_IMPORT)
+def test_an_example(name, example, monkeypatch):
+    package, extra = AT_IMPORT[name]
+    without(monkeypatch, package)
+    with pytest.raises(ImportError) as raised:
+        example(name)
+    assert f"pip install '{extra}'" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_the_picture_of_an_example(name, example, monkeypatch):
+    if name in AT_IMPORT:
+        pytest.importorskip(AT_IMPORT[name][0])
+    draw = example(name).draw
+    without(monkeypatch, "matplotlib")
+    with pytest.raises(ImportError, match="pip install 'quatrefoil\\[plot\\]'"):
+        draw(*[None] * len(inspect.signature(draw).parameters))
+
+
+def test_the_demo(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert cli.main(["demo", "--out", str(tmp_path / "none")]) == 2
+    assert "needs matplotlib and pywt: pip install 'quatrefoil[demo]'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,90 @@
+"""What a release says in several places is the same in all of them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no sources here")
+
+
+def text(name):
+    return (ROOT / name).read_text()
+
+
+def pyproject():
+    return tomllib.loads(text("pyproject.toml"))
+
+
+def of_yaml(name, key):
+    """What follows the one ``key:`` of that file, None where there is none."""
+    found = re.findall(rf"^ *{re.escape(key)}: *(.*)$", text(name), re.M)
+    assert len(found) < 2, (name, key)
+    return found[0].strip("\"'") if found else None
+
+
+def test_the_version():
+    project = pyproject()["project"]
+    assert of_yaml("CITATION.cff", "version") == project["version"]
+    assert f'  version: "{project["version"]}"' in text("packaging/conda/recipe.yaml").splitlines()
+    versions = re.findall(r"^## \[(.*?)\] - (\S+)$", text("CHANGELOG.md"), re.M)
+    assert versions[0][0] == project["version"]
+    assert len(versions) == len(re.findall("^## ", text("CHANGELOG.md"), re.M))
+    day = of_yaml("CITATION.cff", "date-released")
+    assert versions[0][1] == (day or "unreleased")
+    assert day is None or re.fullmatch(r"\d{4}-\d\d-\d\d", day)
+
+
+def test_the_kinds_of_change():
+    kinds = re.findall("^### (.*)$", text("CHANGELOG.md"), re.M)
+    assert kinds
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_licence_and_the_requirements():
+    project, recipe = pyproject()["project"], text("packaging/conda/recipe.yaml")
+    assert of_yaml("CITATION.cff", "license") == of_yaml("packaging/conda/recipe.yaml", "license") == project["license"]
+    for requirement in (*project["dependencies"], *pyproject()["build-system"]["requires"]):
+        assert "    - " + re.sub("(?=>=)", " ", requirement, count=1) in recipe.splitlines()
+
+
+def test_the_versions_of_python():
+    project, wheels = pyproject()["project"], pyproject()["tool"]["cibuildwheel"]
+    built = [f"3.{minor}" for minor in re.findall(r"cp3(\d+)-\*", " ".join(wheels["build"]))]
+    classified = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert built == classified
+    assert project["requires-python"] == f">={built[0]}"
+    assert f"| {built[0]} to {built[-1]} |" in text("docs/install.md")
+
+
+def test_a_wheel_has_its_native_part_and_a_tag_is_the_version():
+    assert pyproject()["tool"]["cibuildwheel"]["environment"] == {"QUATREFOIL_REQUIRE_NATIVE": "1"}
+    workflow = text(".github/workflows/wheels.yml")
+    assert 'grep -qx "version = \\"${GITHUB_REF_NAME#v}\\"" pyproject.toml' in workflow
+    assert f'version = "{pyproject()["project"]["version"]}"' in text("pyproject.toml").splitlines()
+
+
+@pytest.mark.parametrize("name", ["ci", "wheels"])
+def test_workflows_pin_their_actions_and_keep_no_secret(name):
+    workflow = text(f".github/workflows/{name}.yml")
+    for action in re.findall(r"uses: (\S+)", workflow):
+        assert re.fullmatch(r"[\w-]+/[\w-]+@(release/)?v\d+", action), action
+    assert "secrets." not in workflow
+    assert re.search(r"^permissions:\n  contents: read$", workflow, re.M)
+    assert workflow.count("id-token: write") == (name == "wheels")
+
+
+def test_every_report_asks_what_is_installed():
+    for name in ("bug", "wrong_answer", "slow"):
+        assert "`quatrefoil info`" in text(f".github/ISSUE_TEMPLATE/{name}.yml")
+
+
+def test_the_parts_of_continuous_integration_are_listed():
+    script = text(".ci/run")
+    listed = re.findall(r"^#   (\w+) ", script, re.M)
+    between = re.search('between="(.*?)"', script)[1].split()
+    assert listed == ["lint", "suite", *between, "torch"]
+    for part in listed:
+        assert re.search(rf"^{part}\(\) \{{", script, re.M), part
