@@ -63,9 +63,10 @@ TypeError. Wrong arguments raise at tracing, as they do elsewhere; what a kernel
 with the same text. ``use_backend`` counts where a call is traced. Without ``jax_enable_x64``, where JAX has no int64, indices
 may be int32.
 
-JAX arrays on other devices are a TypeError. So are ``out=`` and what is updated in place, as JAX arrays are immutable: take
-``selective_state_step`` for ``selective_state_update``. Functions and objects that have to look at numbers (eigenvalues, decompositions,
-boundaries, ``qf.wos.solve``, samples, fits) raise a TypeError that names the argument: give ``numpy.asarray(x)``.
+JAX arrays on other devices are a TypeError (in a program for one, compiled by ``jax.jit``, an error of XLA's). So are ``out=`` and what is
+updated in place, as JAX arrays are immutable: take ``selective_state_step`` for ``selective_state_update``. Functions and objects that have
+to look at numbers (eigenvalues, decompositions, boundaries, ``qf.wos.solve``, samples, fits) raise a TypeError that names the argument:
+give ``numpy.asarray(x)``.
 
 Gradients
 ---------
