@@ -32,7 +32,7 @@ LAYERS = {
 CORE = {"lanes": "", "abi": "lanes", "run": "lanes abi", "fft": "lanes run", "gemm": "lanes run", "host": "lanes abi", "cuda": "lanes"}
 # Of Python: what a noun may use beside its own and earlier nouns; heavy libraries are imported inside functions.
 FOR_NOUNS = "_array_tools _dims _spec _dispatch _bind _memo _arguments _arrays _backends _progress _typing conventions"
-HEAVY = {"torch", "numba", "scipy", "cupy", "matplotlib", "array_api_compat"}
+HEAVY = {"torch", "jax", "numba", "scipy", "cupy", "matplotlib", "array_api_compat"}
 ORACLES = {"numpy", "scipy", "mpmath", "math", "itertools", "functools"}
 MOST_LINES = {"file": 450, "function": 60, "kernel": 120}
 
@@ -197,14 +197,15 @@ def test_oracles_know_nothing_of_the_library():
         assert {n.split(".")[0] for n in names} <= ORACLES | {"__future__", *FAMILIES}, path
 
 
-def test_torch_is_reached_by_one_door():
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_library_is_reached_by_one_door(library):
     for path in PYTHON.rglob("*.py"):
         parts = path.relative_to(PYTHON).parts
-        if "torch" in parts or parts[0] in ("bench", "demo") or path.name.startswith("_bench"):
+        if library in parts or parts[0] in ("bench", "demo") or path.name.startswith("_bench"):
             continue
         top, lazy = imports(path)
-        assert not [n for n in top if n.split(".")[0] == "torch"], path
-        assert path.name == "_dispatch.py" or not [n for n in lazy if n.startswith("quatrefoil.torch")], path
+        assert not [n for n in top if n.split(".")[0] == library], path
+        assert path.name == "_dispatch.py" or not [n for n in top | lazy if n.startswith(f"quatrefoil.{library}")], path
 
 
 def modules():
@@ -234,8 +235,8 @@ def uses(name, path):
             yield from {f"{stem}.{a.name}" if f"{stem}.{a.name}" in known else stem for a in node.names} & known
 
 
-# The door to torch, which finds its way back by the table of planners.
-MAY_CLOSE_A_CIRCLE = {("quatrefoil._dispatch", "quatrefoil.torch._route")}
+# The doors to torch and JAX, which find their way back by the table of planners.
+MAY_CLOSE_A_CIRCLE = {("quatrefoil._dispatch", f"quatrefoil.{library}._route") for library in ("torch", "jax")}
 
 
 def test_no_circle_of_imports():

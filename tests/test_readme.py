@@ -23,6 +23,7 @@ CLAIMS = {
     "through `torch.autograd`": "test_torch.py::test_autograd_same_as_vjp",
     "`torch.func.grad`": "test_torch.py::test_func_grad",
     "and `torch.compile`": "test_torch.py::test_compile",
+    "`jax.grad`": "test_jax.py::test_gradient_same_as_vjp",
     "or as plain `*_vjp` functions": "test_ops.py::test_gradient",
     "wrap around in silence": "ssm/convolution/test_convolution.py::test_nothing_wraps_around",
     "clamp eigenvalues": "kron/product/test_operator.py::test_negative_eigenvalues",

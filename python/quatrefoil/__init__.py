@@ -1,7 +1,7 @@
 """Quatrefoil: fast kernels for four families of scientific machine learning.
 
 ``qf.ssm`` state-space convolution, ``qf.kron`` Kronecker-structured Gaussian processes, ``qf.cheb`` Chebyshev-Tucker tensors,
-``qf.wos`` Walk on Spheres. NumPy arrays or PyTorch tensors in, the same kind out.
+``qf.wos`` Walk on Spheres. NumPy arrays, PyTorch tensors or JAX arrays in, the same kind out.
 """
 
 from typing import TYPE_CHECKING, Any

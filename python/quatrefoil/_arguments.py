@@ -111,10 +111,12 @@ def refuse_masked(value: Any, label: str, name: str) -> None:
 
 
 def _plain(value: Any, label: str, name: str) -> None:
-    """A tensor whose numbers are here and whose gradient nobody asks for."""
-    if value.requires_grad:
+    """An array whose numbers are here and whose gradient nobody asks for."""
+    if _arrays.is_traced(value):
+        raise TypeError(f"{label}: {name} is traced by JAX, but its numbers are looked at; leave it out of what is traced")
+    if getattr(value, "requires_grad", False):
         _refuse_gradient(label, name)
-    if value.device.type != "cpu":
+    if _arrays.kind(value) == "torch" and value.device.type != "cpu":
         raise RuntimeError(f"{label}: {name} is on {value.device}; move it to the CPU")
 
 
@@ -165,16 +167,26 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
         raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it")
     if kind == "cupy":
         raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
+    if kind == "jax":
+        raise TypeError(f"{label}: {name} is a JAX array, which this function does not take; give numpy.asarray({name})")
     return kind
 
 
+def writeable(value: Any, label: str, name: str) -> None:
+    """What a function writes to in place."""
+    if _arrays.kind(value) == "jax":
+        raise TypeError(f"{label}: {name} is a JAX array, which is immutable, but it is updated in place; give a NumPy array")
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        raise ValueError(f"{label}: {name} is read-only, but it is updated in place; give a writeable array")
+
+
 def integer_array(value: Any, label: str, name: str) -> Any:
-    """An array of int32 or int64 as one of int64; None as it is."""
+    """An array of int32 or int64 as one of int64; None as it is, and JAX arrays, which have no int64 unless the user says so."""
     if value is None:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
         raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64")
-    if _arrays.dtype_name(value) == "int64":
+    if _arrays.dtype_name(value) == "int64" or _arrays.kind(value) == "jax":
         return value
     return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
 

@@ -28,8 +28,8 @@ def wide(dtype: str) -> str:
 
 
 def namespace_of(kind: str) -> Any:
-    """The library whose functions take arrays of that kind, or at that place: numpy, torch, cupy."""
-    return np if kind == "numpy" else sys.modules[kind.partition("@")[0]]
+    """The library whose functions take arrays of that kind, or at that place: numpy, torch, cupy, jax.numpy."""
+    return np if kind == "numpy" else sys.modules["jax.numpy" if kind == "jax" else kind.partition("@")[0]]
 
 
 def namespace(array: Any) -> Any:
@@ -73,7 +73,7 @@ def to_host(array: Any) -> np.ndarray:
     if isinstance(array, _ndarray):
         return array
     if kind(array) != "torch":
-        found: np.ndarray = namespace(array).asnumpy(array)
+        found: np.ndarray = np.asarray(array) if kind(array) == "jax" else namespace(array).asnumpy(array)
         return found
     plain = array.detach().cpu()
     plain = plain.resolve_conj().resolve_neg() if plain.is_neg() or plain.is_conj() else plain
@@ -87,7 +87,7 @@ large: Callable[[Any, Any], Any] = np.empty  # the same for large results; the n
 
 
 def kind(array: Any) -> str | None:
-    """ "numpy", "torch", "cupy", or None for anything else, and for masked arrays, whose mask would be lost."""
+    """ "numpy", "torch", "cupy", "jax", or None for anything else, and for masked arrays, whose mask would be lost."""
     if array.__class__ is _ndarray:
         return "numpy"
     if isinstance(array, _ndarray):
@@ -97,7 +97,12 @@ def kind(array: Any) -> str | None:
             return "torch"
         if base.__module__.partition(".")[0] == "cupy" and base.__name__ == "ndarray":
             return "cupy"
-    return None
+    return "jax" if isinstance(array, getattr(sys.modules.get("jax"), "Array", ())) else None
+
+
+def is_traced(array: Any) -> bool:
+    """Whether JAX traces this: it has a shape and a dtype, and no numbers."""
+    return isinstance(array, getattr(getattr(sys.modules.get("jax"), "core", None), "Tracer", ()))
 
 
 def is_masked(array: Any) -> bool:
@@ -127,6 +132,9 @@ def device(array: Any) -> str:
     """Where an array lies: "cpu", "cuda:0", "meta"."""
     if isinstance(array, np.ndarray):
         return "cpu"
+    if kind(array) == "jax":  # what is traced will lie where its program runs
+        at = None if is_traced(array) else next(iter(array.devices()))  # several are of one platform
+        return "cpu" if at is None or at.platform == "cpu" else str(at)
     where = array.device
     return f"cuda:{where.id}" if hasattr(where, "id") else str(where)  # CuPy's devices are numbered
 

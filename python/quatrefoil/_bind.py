@@ -53,8 +53,11 @@ def _required(op: Op, arrays: Sequence[Any]) -> list[Any]:
 
 def _check_dtype(op: Op, name: str, arg: Arg, array: Any) -> str:
     allowed = (*_arrays.ALLOWED[arg.dtype], *(_arrays.HALF if arg.half else ()))
-    if _arrays.kind(array) is None:
-        expected = f"a NumPy, PyTorch or CuPy array of {' or '.join(allowed)}"
+    kind = _arrays.kind(array)
+    if kind == "jax" and arg.dtype == "int":
+        allowed = ("int64", "int32")  # the second is all that JAX has without jax_enable_x64
+    if kind is None:
+        expected = f"a NumPy, PyTorch, CuPy or JAX array of {' or '.join(allowed)}"
         raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}")
     dtype = _arrays.dtype_name(array)
     if dtype not in allowed:
@@ -125,15 +128,13 @@ def _no_memo(op: Op, name: str, given: Any) -> Any:
     raise TypeError(f"{op.label}: {name} is {type(given).__name__}, expected a Memo or None")
 
 
-def refuse_functions(op: Op, extras: Sequence[Any]) -> None:
-    """What torch cannot look into has no place where torch traces."""
+def refuse_functions(op: Op, extras: Sequence[Any], who: str = "torch.compile, torch.func and fake tensors") -> None:
+    """What a compiler cannot look into has no place where it traces."""
     for extra, given in zip(op.extras, extras):
         if given is not None and not extra.function and not isinstance(given, Memo):
             _no_memo(op, extra.name, given)
         if extra.function and given is not None:
-            raise TypeError(
-                f"{op.label}: {extra.name} is a function, which torch.compile, torch.func and fake tensors cannot trace; call this eagerly"
-            )
+            raise TypeError(f"{op.label}: {extra.name} is a function, which {who} cannot trace; call this eagerly")
 
 
 def finish(op: Op, arrays: Sequence[Any], results: list[Any]) -> Any:
@@ -156,8 +157,14 @@ def one_result(op: Op, layout: Sequence[Any]) -> None:
         raise TypeError(f"{op.label}: out= is for calls that return one array; this one returns several")
 
 
+def refuse_jax(op: Op, kind: str) -> None:
+    if kind == "jax":
+        raise TypeError(f"{op.label}: out= does not take JAX arrays, which are immutable; leave it out")
+
+
 def check_out(op: Op, out: Any, shape: Any, dtype: Any, arrays: Sequence[Any], kind: str = "numpy") -> None:
     """``out=`` must be what the call would have allocated, and no input's memory."""
+    refuse_jax(op, kind)
     if _arrays.kind(out) != kind:
         wanted = "NumPy" if kind == "numpy" else "CuPy"
         raise TypeError(f"{op.label}: out is {_arrays.describe(out)}, expected a {wanted} array like the inputs")

@@ -8,7 +8,7 @@ from typing import Any
 from . import _arguments, _backends
 from ._backends import cuda, native
 
-_OPTIONAL = ("numpy", "scipy", "numba", "torch", "cupy", "array-api-compat", "distributed", "matplotlib", "PyWavelets")
+_OPTIONAL = ("numpy", "scipy", "numba", "torch", "jax", "cupy", "array-api-compat", "distributed", "matplotlib", "PyWavelets")
 _num_threads = 1
 
 

@@ -253,6 +253,13 @@ def _torch_is_tracing() -> bool:
     return torch is not None and torch.compiler.is_compiling()
 
 
+def _jax_plan(*request: Any) -> Plan:
+    from .jax import _route
+
+    plan: Plan = _route.plan(*request)
+    return plan
+
+
 def _never(*request: Any) -> Any:
     raise AssertionError("arrays of this kind are not traced")
 
@@ -265,11 +272,13 @@ class Planner(NamedTuple):
     is_tracing: Callable[[], bool] = bool  # whether one does, here and now
 
 
-# By the kind of array. Torch's entry finds quatrefoil.torch, which is imported at the first tensor and puts its own in this place.
+# By the kind of array. Torch's entry finds quatrefoil.torch, which is imported at the first tensor and puts its own in this place; so does
+# JAX's.
 PLANNERS: dict[str, Planner] = {
     "numpy": Planner(numpy_plan),
     "torch": Planner(_torch_plan, _torch_traced, _torch_is_tracing),
     "cupy": Planner(_cupy_plan),
+    "jax": Planner(_jax_plan),
 }
 
 
@@ -280,4 +289,4 @@ def is_compiling() -> bool:
 
 def may_look(x: Any) -> bool:
     """Whether one may look at the numbers of an array: not while tracing, nor where that would wait for a device."""
-    return not is_compiling() and _arrays.device(x) == "cpu"
+    return not (is_compiling() or _arrays.is_traced(x)) and _arrays.device(x) == "cpu"

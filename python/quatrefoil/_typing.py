@@ -1,8 +1,8 @@
 """What signatures call an array. Type checkers need neither torch nor CuPy to read it.
 
-``u: Array[T]`` is an array with u[...] of type T: a NumPy array, a torch tensor, a CuPy array, and no list, number or string. Where T is
-returned, the result is of the argument's own kind. u[...] and not u, because it leaves behind what a result need not share: the number of
-axes in the types of NumPy, a subclass such as ``torch.nn.Parameter``.
+``u: Array[T]`` is an array with u[...] of type T: a NumPy array, a torch tensor, a CuPy array, a JAX array, and no list, number or string.
+Where T is returned, the result is of the argument's own kind. u[...] and not u, because it leaves behind what a result need not share: the
+number of axes in the types of NumPy, a subclass such as ``torch.nn.Parameter``.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 Arrays
 ------
-NumPy arrays or PyTorch tensors on the CPU, and the same kind comes back. All arrays of a call are of one kind: a mix is a TypeError
-that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what three
-of upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
+NumPy arrays, PyTorch tensors or JAX arrays on the CPU, and the same kind comes back. All arrays of a call are of one kind: a mix is a
+TypeError that names both arguments. Any strides, read-only arrays, axes of length 0 and 1 will do. No function writes to an input; what
+three of upstream's functions update in place, they update here too (``final_states_out`` of ``causal_conv1d_fn``, ``conv_state`` of
 ``causal_conv1d_update``, ``state`` of ``selective_state_update``). CUDA tensors and CuPy arrays are computed on their device, by the array
-library's own functions: see *backend*;
-a mix of devices is a TypeError. Calls on meta tensors alone give meta tensors, where no numbers are needed to know a shape. Objects
-(operators, boundaries, results, layers) may be shared by threads.
+library's own functions: see *backend*; a mix of devices is a TypeError. What is special about JAX arrays stands below, see *JAX*. Calls on
+meta tensors alone give meta tensors, where no numbers are needed to know a shape. Objects (operators, boundaries, results, layers) may be
+shared by threads.
 
 In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
 
@@ -55,11 +55,24 @@ ValueError for shapes and values, TypeError for kinds and dtypes, MemoryError wh
 matrix that is singular or not positive definite, NotImplementedError for what does not exist yet. The text names the function and the
 argument, what was expected and what it got. Ctrl-C interrupts a compiled kernel.
 
+JAX
+---
+``pip install 'quatrefoil[jax]'``. The compiled program calls the kernel on its own memory, through XLA's foreign function interface: some
+10 us a call more than for NumPy arrays. ``jax.jit``, ``grad`` and ``vmap`` (item after item) work; forward mode (``jvp``, ``jacfwd``) is a
+TypeError. Wrong arguments raise at tracing, as they do elsewhere; what a kernel finds in the numbers is a ``jax.errors.JaxRuntimeError``
+with the same text. ``use_backend`` counts where a call is traced. Without ``jax_enable_x64``, where JAX has no int64, indices
+may be int32.
+
+JAX arrays on other devices are a TypeError (in a program for one, compiled by ``jax.jit``, an error of XLA's). So are ``out=`` and what is
+updated in place, as JAX arrays are immutable: take ``selective_state_step`` for ``selective_state_update``. Functions and objects that have
+to look at numbers (eigenvalues, decompositions, boundaries, ``qf.wos.solve``, samples, fits) raise a TypeError that names the argument:
+give ``numpy.asarray(x)``.
+
 Gradients
 ---------
 A page lists the arrays it is differentiable in. PyTorch gets these gradients: ``backward``, ``torch.func.grad`` and ``vmap``,
-``torch.compile``. For NumPy they are the functions of the same name with ``_vjp`` behind it: they take the inputs and then the gradient of
-the result (a tuple where there are several), and return the gradients of the inputs that were given, in their order. The gradient with
-respect to a complex w is PyTorch's, dL/dRe w + i dL/dIm w. What has no gradient raises where one is asked for: a second derivative does,
-but where the page says otherwise, and forward mode does.
+``torch.compile``; JAX gets them by ``jax.grad`` and ``jax.vjp``, conjugated as it means them. For NumPy they are the functions of the same
+name with ``_vjp`` behind it: they take the inputs and then the gradient of the result (a tuple where there are several), and return the
+gradients of the inputs that were given, in their order. The gradient with respect to a complex w is PyTorch's, dL/dRe w + i dL/dIm w. What
+has no gradient raises where one is asked for: a second derivative does, but where the page says otherwise, and forward mode does.
 """

@@ -5,7 +5,6 @@ m rows, n columns, K right-hand sides.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,7 +114,7 @@ def hankel_matmul_vjp(
 def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
     kind, (dtype,) = check_arrays(op, (c, r, x))
     (shape,) = op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
-    xp, m = sys.modules[kind], c.shape[0]
+    xp, m = _arrays.namespace_of(kind), c.shape[0]
     if out is not None:
         _check_out(op, kind, out, shape, dtype, (c, r, x))
     rows = _rows(x)
@@ -134,7 +133,7 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: str | None, n
     assert adjoint is not None
     kind, _ = check_arrays(adjoint, (c, r, x, grad))
     adjoint.infer([tuple(a.shape) for a in (c, r, x, grad)], ())
-    xp, m, n = sys.modules[kind], c.shape[0], r.shape[0]
+    xp, m, n = _arrays.namespace_of(kind), c.shape[0], r.shape[0]
     rows, axes = _rows(x), len(x.shape)
     column, row = c, r
     if op is _HANKEL:

@@ -15,7 +15,7 @@ def _case(name, N, I, K, O, rows=False, deep=False):
         return [X, rng.standard_normal((I, K, O)), a, b], {}
 
     def valid(arguments):
-        return [*arguments[:3], np.abs(arguments[3]) + 0.1]
+        return [*arguments[:3], abs(arguments[3]) + 0.1]
 
     return Case("poly_layer", name, make, valid)
 

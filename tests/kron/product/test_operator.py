@@ -309,7 +309,7 @@ def test_operator_refuses(rng):
     A = rng.standard_normal((3, 3))
     with pytest.raises(TypeError, match=r"factors\[1\] has dtype int64, expected float32 or float64"):
         KroneckerOperator([A, np.eye(2, dtype=int)])
-    with pytest.raises(TypeError, match=r"factors\[0\] is list, expected a NumPy, PyTorch or CuPy array of float32 or float64"):
+    with pytest.raises(TypeError, match=r"factors\[0\] is list, expected a NumPy, PyTorch, CuPy or JAX array of float32 or float64"):
         KroneckerOperator([A.tolist()])
     with pytest.raises(TypeError, match=r"factors\[1\] has dtype float32"):
         KroneckerOperator([A, A.astype(np.float32)])

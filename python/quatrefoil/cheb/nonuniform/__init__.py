@@ -69,7 +69,7 @@ def _second_of_values(
     if C_bar is not None:
         add(C_bar, 1.0)
     for k in range(C.ndim if X_bar is not None else 0):
-        D = derivative_matrix(C.movedim(k, 0)) * (2 / (domain[2 * k + 1] - domain[2 * k]))
+        D = derivative_matrix(C, k) * (2 / (domain[2 * k + 1] - domain[2 * k]))
         term = mode_product(add(mode_product(C, D, k), X_bar[:, k]), D.T, k)
         total[0] = term if total[0] is None else total[0] + term
     return total

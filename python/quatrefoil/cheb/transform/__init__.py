@@ -180,10 +180,10 @@ def polynomials(t: np.ndarray, n: int) -> np.ndarray:
     return values
 
 
-def derivative_matrix(like: Any) -> Any:
+def derivative_matrix(like: Any, axis: int = 0) -> Any:
     """The map (n, n) from the Chebyshev coefficients of a function on [-1, 1] to those of its derivative, d_j = sum of 2k c_k over k = j+1,
-    j+3, ..., d_0 halved; of the kind and dtype of ``like``, which has n rows."""
-    n = like.shape[0]
+    j+3, ..., d_0 halved; of the kind and dtype of ``like``, which has n along ``axis``."""
+    n = like.shape[axis]
     k = np.arange(n)
     matrix = np.where((k > k[:, None]) & ((k - k[:, None]) % 2 == 1), 2.0 * k, 0.0)
     matrix[:1] /= 2

@@ -59,7 +59,7 @@ class Form:
             if out is not None and _arrays.kind(out) is not None:
                 raise ValueError(f"{label}: out has shape {tuple(out.shape)}, expected {tuple(self.u.shape)}")
             return out
-        if not (out.is_contiguous() if _arrays.kind(out) == "torch" else out.flags.c_contiguous):
+        if _arrays.kind(out) != "jax" and not (out.is_contiguous() if _arrays.kind(out) == "torch" else out.flags.c_contiguous):
             raise ValueError(f"{label}: out must be C-contiguous and writeable")
         return out.reshape(self.shape)
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
-import numpy as np
-
 from ... import _arrays
-from ..._arguments import choice, integer_array
+from ..._arguments import choice, integer_array, writeable
 from ..._bind import check_device
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp, may_look
@@ -295,8 +293,7 @@ def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
     if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
         raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
     check_device(f"ssm.{name}", argument, target, "x", x)
-    if isinstance(target, np.ndarray) and not target.flags.writeable:
-        raise ValueError(f"ssm.{name}: {argument} is read-only, but it is updated in place; give a writeable array")
+    writeable(target, f"ssm.{name}", argument)
 
 
 def _activation(name: str, activation: str | None) -> str:

@@ -169,7 +169,8 @@ def _paired(A: Any, x: Any) -> Any:
             f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
         )
     if _arrays.kind(x) != "torch":
-        return (np.ascontiguousarray(x) if x.size else x.copy()).view(np.result_type(x.dtype, np.complex64))
+        plain = x if _arrays.kind(x) == "jax" else np.ascontiguousarray(x) if x.size else x.copy()
+        return plain.view(np.result_type(x.dtype, np.complex64))
     import torch
 
     pairs = x.resolve_neg().unflatten(-1, (x.shape[-1] // 2, 2)).contiguous()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer_array
+from ..._arguments import integer_array, writeable
 from ..._bind import IN_PLACE
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
@@ -131,11 +131,9 @@ def selective_state_update(
     """
     rows = _rows(_IN_PLACE.label, state_batch_indices, state)
     before: Any = state
-    is_numpy = before.__class__ is np.ndarray
-    if is_numpy and not before.flags.writeable:
-        raise ValueError(f"{_IN_PLACE.label}: state is read-only, but it is updated in place; give a writeable array")
+    writeable(before, _IN_PLACE.label, "state")
     others = (x, dt, A, B, C, D, z, dt_bias, rows)
-    if not is_numpy and _wants_gradient((state, *others)):
+    if before.__class__ is not np.ndarray and _wants_gradient((state, *others)):
         before = before.clone()  # autograd needs what is written over
     y: T
     y, after = call(_IN_PLACE, (before, *others), (bool(dt_softplus),), (), IN_PLACE, backend, num_threads)

@@ -1,0 +1,79 @@
+"""A function of JAX per signature of an op. The gradient of an adjoint is what the op says it is, or raises: a second derivative is right
+or an error, never silently zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._dispatch import call
+from .._spec import Op
+from ._handler import TARGET
+from ._site import Layout, text_of
+
+
+def function(op: Op, options: tuple[Any, ...], backend: str | None, num_threads: int, arguments: Layout, results: Layout) -> Any:
+    """(arrays that are there) -> results that are there, compiled; for grad, vmap and jit of the user's."""
+    types = [jax.ShapeDtypeStruct(*r) for r in results if r is not None]
+    site = text_of(op, options, backend, num_threads, arguments, results)
+
+    def compute(*given: Any) -> tuple[Any, ...]:
+        return tuple(jax.ffi.ffi_call(TARGET, types, vmap_method="sequential")(*given, site=site))
+
+    compute.__name__ = compute.__qualname__ = f"{op.family}_{op.name}"
+    made = jax.custom_vjp(compute)
+
+    def forward(*primals: Any) -> Any:
+        _refuse(op, _placed(arguments, primals))
+        given = tuple(jnp.asarray(p.value) for p in primals)  # a NumPy array that the user gave may still be one here
+        return made(*given), given
+
+    def backward(given: Any, grads: Any) -> tuple[Any, ...]:
+        arrays, bars = _placed(arguments, given), _placed(results, grads)
+        pull = _second if op.adjoint is None else _first
+        found = pull(op, options, backend, num_threads, arrays, bars)
+        return tuple(None if g is None else g.conj() for g, a in zip(found, arrays) if a is not None)
+
+    made.defvjp(forward, backward, symbolic_zeros=True)
+    return jax.jit(made, inline=True)
+
+
+# JAX's cotangents are the conjugates of the gradients that adjoints take and make (and autograd means): sum g dx has no conj in it there.
+def _first(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
+    graded = [None if bars[i] is None else _instantiated(bars[i]).conj() for i in op.graded]
+    assert op.adjoint is not None
+    found: Sequence[Any] = call(op.adjoint, [*arrays, *graded], options, (), None, backend, num_threads or None)
+    return found
+
+
+def _second(op: Op, options: Any, backend: str | None, num_threads: int, arrays: Sequence[Any], bars: Sequence[Any]) -> Sequence[Any]:
+    assert op.primal is not None
+    assert op.primal.second is not None
+    given = [None if b is None or _is_zero(b) else b.conj() for b in bars]
+    return op.primal.second(arrays, given, options, backend, num_threads or None)
+
+
+def _refuse(op: Op, primals: Sequence[Any]) -> None:
+    """NotImplementedError where a gradient is wanted in what has none."""
+    if op.adjoint is None and (op.primal is None or op.primal.second is None):
+        what = f"the gradient of {op.primal.label}" if op.primal else op.label
+        raise NotImplementedError(f"{what} has no derivative of its own; a second derivative is not available")
+    for name, arg, _, primal in op.named(primals):
+        if primal is not None and arg.constant and primal.perturbed:
+            raise NotImplementedError(f"{op.label}: there is no gradient in {name}; give jax.lax.stop_gradient({name})")
+
+
+def _placed(layout: Layout, arrays: Sequence[Any]) -> list[Any]:
+    present = iter(arrays)
+    return [None if entry is None else next(present) for entry in layout]
+
+
+def _is_zero(x: Any) -> bool:
+    return isinstance(x, jax.custom_derivatives.SymbolicZero)
+
+
+def _instantiated(x: Any) -> Any:
+    return jnp.zeros(x.shape, x.dtype) if _is_zero(x) else x

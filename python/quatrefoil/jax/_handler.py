@@ -1,0 +1,103 @@
+"""The function that XLA calls: its structs as they lie in memory, buffers as NumPy arrays of the same memory, exceptions as XLA's errors.
+
+The ABI is ``xla/ffi/api/c_api.h`` in ``jax.ffi.include_dir()``, major version 0; what is read here is there in every minor version.
+``struct`` takes all words of a record at once, which is four times as fast as fields of ctypes one by one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._site import Buffer, site_of
+
+TARGET = "quatrefoil"
+_NEWEST_MINOR = 3  # of the versions of the ABI that this was held against
+
+
+class _Record:
+    """A struct of C: ``at(address)`` is a tuple of its fields. Most begin with their own size, and their extensions: N P."""
+
+    def __init__(self, fields: str) -> None:
+        self._struct = Struct("@" + fields)
+        self.size = self._struct.size
+        self._bytes = ctypes.c_char * self.size
+
+    def at(self, address: int) -> tuple[Any, ...]:
+        return self._struct.unpack_from(self._bytes.from_address(address))
+
+    def put(self, address: int, *fields: Any) -> None:
+        self._struct.pack_into(self._bytes.from_address(address), 0, *fields)
+
+
+_FRAME = _Record(
+    "NP PPi NPqPP NPqPP NPqPPP"
+)  # api, context, stage; count, types, items of arguments and of results; of attributes names too
+_BUFFER = _Record("NP iPqP")  # dtype, data, rank, dims
+_SPAN = _Record("PN")  # begin, size
+_VERSION = _Record("NP ii")  # major, minor
+_API = _Record("NP NPii PP")  # version, internals, the function that makes an error
+_ERROR = _Record("NP Pi")  # message, code
+_EXTENSION = _Record("Ni PP")  # of metadata: type, next extension, metadata: its size, and then a version to be filled in
+_POINTER = _Record("P")
+_IS_METADATA = 1
+
+_CODES = {ValueError: 3, TypeError: 3, MemoryError: 8, NotImplementedError: 12, KeyboardInterrupt: 1}  # as XLA numbers errors
+_INTERNAL = 13
+_make_error = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+
+
+def _handle(address: int) -> Any:
+    """A call: None, or the error that XLA is to raise."""
+    _, extension, api, _, _, _, _, given, _, arguments, _, _, made, _, results, *_, attributes = _FRAME.at(address)
+    try:
+        if extension and _EXTENSION.at(extension)[1] == _IS_METADATA:
+            return _tell_version(_EXTENSION.at(extension)[3], api)
+        site = site_of(ctypes.string_at(*_SPAN.at(_POINTER.at(attributes)[0])))
+        site.run(_arrays(site.arguments, arguments, given), _arrays(site.results, results, made))
+    except BaseException as error:  # nothing may pass through XLA's frames
+        return _error(error, api)
+    return None
+
+
+def _tell_version(metadata: int, api: int) -> None:
+    minor = _API.at(api)[5] if api else _minor_in_header()
+    _VERSION.put(metadata + ctypes.sizeof(ctypes.c_size_t), _VERSION.size, 0, 0, min(minor, _NEWEST_MINOR))
+
+
+def _minor_in_header() -> int:
+    """What older versions of XLA do not say themselves."""
+    header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text()
+    return int(re.findall(r"#define XLA_FFI_API_MINOR (\d+)", header)[0])
+
+
+def _error(error: BaseException, api: int) -> Any:
+    code = next((n for kind, n in _CODES.items() if isinstance(error, kind)), _INTERNAL)
+    message = str(error) if code != _INTERNAL and str(error) else f"{type(error).__name__}: {error}"
+    text, asked = ctypes.create_string_buffer(message.encode()), ctypes.create_string_buffer(_ERROR.size)
+    _ERROR.put(ctypes.addressof(asked), _ERROR.size, 0, ctypes.addressof(text), code)
+    return _make_error(_API.at(api)[7])(ctypes.addressof(asked))
+
+
+def _arrays(expected: Sequence[Buffer], items: int, count: int) -> list[np.ndarray]:
+    """NumPy arrays of the buffers' memory, which must be what the call was traced with."""
+    if count != len(expected):
+        raise RuntimeError(f"quatrefoil: XLA gave {count} buffers, expected {len(expected)}")
+    arrays = []
+    for i, (shape, dtype, number, sizes, sizes_memory, memory) in enumerate(expected):
+        _, _, of, data, rank, dims = _BUFFER.at(_POINTER.at(items + i * _POINTER.size)[0])
+        if of != number or rank != len(shape) or (rank and sizes_memory.from_address(dims).raw != sizes):
+            raise RuntimeError(f"quatrefoil: XLA gave a buffer of {rank} axes and type {of}, expected {shape} of {dtype}")
+        arrays.append(np.ndarray(shape, dtype, memory.from_address(data)) if memory else np.empty(shape, dtype))
+    return arrays
+
+
+_handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(_handle)  # which takes the GIL
+jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(ctypes.cast(_handler, ctypes.c_void_p).value), platform="cpu")

@@ -1,0 +1,264 @@
+"""JAX, generic over the tables: every case by itself and under jit, grad and vmap, against what NumPy users get."""
+
+import doctest
+import importlib
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax", minversion="0.5")
+
+import jax.numpy as jnp  # noqa: E402
+
+import quatrefoil as qf  # noqa: E402
+from case import all_cases, flat, made, native_or_first, op_of, vjp_of  # noqa: E402
+from quatrefoil import _arrays  # noqa: E402
+from traced import Call, assert_same, double_precision, normal, scan_arrays  # noqa: E402, F401
+
+CASES = all_cases()
+SMALL = [
+    (f, c)
+    for f, c in CASES
+    if c.name in ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")
+]
+
+
+def parametrize(cases):
+    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
+
+
+@parametrize(CASES)
+def test_same_as_numpy(family, case, backend, rng):
+    native_or_first(family, case, backend)
+    call = Call(family, case, rng)
+    for g, e in zip(jax.jit(call)(*call.arrays), made(call.compute(*call.arguments, **call.keywords)), strict=True):
+        assert_same(g, e)
+
+
+@parametrize(SMALL)
+def test_single_precision_without_jit(family, case, rng):
+    call = Call(family, case, rng, "float32")
+    for g, e in zip(call(*call.arrays), made(call.compute(*call.arguments, **call.keywords)), strict=True):
+        assert_same(g, e)
+
+
+@parametrize(CASES)
+def test_gradient_same_as_vjp(family, case, backend, rng):
+    """JAX's cotangents are the conjugates of our gradients."""
+    native_or_first(family, case, backend)
+    call = Call(family, case, rng)
+    if call.op.adjoint is None:
+        pytest.skip("not differentiable")
+    results, pull = jax.vjp(call.of_graded, *call.numbers)
+    grads = [normal(rng, y) for y in results]
+    expected = flat(vjp_of(family, case)(*call.inputs, tuple(grads) if len(call.op.graded) > 1 else grads[0], **call.options))
+    got = pull(tuple(jnp.asarray(g.conj()) for g in grads))
+    for g, e in zip(got, expected, strict=True):
+        assert_same(g.conj(), e)
+
+
+@parametrize(SMALL)
+def test_grad_under_jit(family, case, rng):
+    call = Call(family, case, rng)
+    gradient = jax.grad(call.energy, argnums=tuple(range(len(call.numbers))))
+    for g, e in zip(jax.jit(gradient)(*call.numbers), gradient(*call.numbers), strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12 * max(1.0, np.abs(np.asarray(e)).max(initial=0)))
+
+
+@parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).second])
+def test_second_derivative(family, case, rng):
+    """Along two lines: the Hessian is symmetric, and what central differences of the gradient say."""
+    call = Call(family, case, rng)
+    every = tuple(range(len(call.numbers)))
+    gradient = jax.grad(call.energy, argnums=every)
+    lines = [[jnp.asarray(normal(rng, x)) for x in call.numbers] for _ in range(2)]
+
+    def slope(numbers, line):
+        return sum((g * v).sum() for g, v in zip(gradient(*numbers), line))
+
+    first, second = (compute(call.numbers, line) for compute, line in zip((jax.jit(jax.grad(slope)), jax.grad(slope)), lines))
+    one, other = (sum((g * v).sum() for g, v in zip(*pair)) for pair in ((first, lines[1]), (second, lines[0])))
+    size = sum(jnp.abs(g * v).sum() for g, v in zip((*first, *second), (*lines[1], *lines[0])))
+    assert abs(one - other) <= 1e-11 * size
+
+    def difference(h):
+        ahead, behind = (slope([x + s * v for x, v in zip(call.numbers, lines[1])], lines[0]) for s in (h, -h))
+        return (ahead - behind) / (2 * h)
+
+    step = 1e-5
+    assert abs(one - (4 * difference(step) - difference(2 * step)) / 3) <= 1e-5 * size
+
+
+@parametrize([(f, c) for f, c in SMALL if not op_of(f, c.op).second])
+def test_second_derivative_raises(family, case, rng):
+    call = Call(family, case, rng)
+    gradient = jax.grad(call.energy)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        jax.grad(lambda *numbers: jnp.real(gradient(*numbers)).sum())(*call.numbers)
+
+
+@parametrize(SMALL)
+def test_vmap(family, case, rng):
+    call = Call(family, case, rng)
+    stacked = [jnp.stack([x, 2 * x / 3]) for x in call.numbers]
+    single = [call.of_moved(*[x[i] for x in stacked]) for i in range(2)]
+    for g, *e in zip(jax.vmap(call.of_moved)(*stacked), *single, strict=True):
+        assert_same(g, np.stack(e))
+    slopes = [jax.grad(call.energy)(*[x[i] for x in stacked]) for i in range(2)]
+    got = jax.vmap(jax.grad(call.energy))(*stacked)
+    np.testing.assert_allclose(got, np.stack(slopes), rtol=1e-12, atol=1e-12 * max(1.0, np.abs(np.stack(slopes)).max(initial=0)))
+
+
+@parametrize(SMALL)
+def test_forward_mode_raises(family, case, rng):
+    call = Call(family, case, rng)
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(call.of_graded, call.numbers, call.numbers)
+
+
+def test_either_way_to_a_plan(door, rng):
+    a, b = scan_arrays(rng)
+    for _ in range(2):
+        assert_same(qf.ssm.linear_scan(a, b), qf.ssm.linear_scan(np.asarray(a), np.asarray(b)))
+        assert_same(jax.jit(qf.ssm.linear_scan)(a, b), qf.ssm.linear_scan(np.asarray(a), np.asarray(b)))
+
+
+def test_wrong_arguments_raise_where_they_are_traced(rng):
+    a, b = scan_arrays(rng)
+    for compute in (qf.ssm.linear_scan, jax.jit(qf.ssm.linear_scan)):
+        with pytest.raises(ValueError, match=r"ssm.linear_scan: a has shape \(3, 50\), which does not broadcast"):
+            compute(a, b[:, :7])
+        with pytest.raises(TypeError, match=r"ssm.linear_scan: b has dtype float64 but a has float32"):
+            compute(a, b.astype(np.float64))
+        with pytest.raises(TypeError, match=r"ssm.linear_scan: a has dtype bfloat16"):
+            compute(a.astype(jnp.bfloat16), b)
+    with pytest.raises(TypeError, match="b is a numpy array but a is a jax array; all arrays of a call must be of one kind"):
+        qf.ssm.linear_scan(a, np.asarray(b))
+    with pytest.raises(TypeError, match="out= does not take JAX arrays"):
+        qf.ssm.linear_scan(a, b, out=b)
+    with pytest.raises(ValueError, match="unknown backend 'fast'"):
+        qf.ssm.linear_scan(a, b, backend="fast")
+
+
+def test_a_kernel_that_raises_is_an_error_of_xla():
+    singular = jnp.zeros((2, 2))
+    with pytest.raises(Exception, match="there is no X") as numpys:
+        qf.kron.sylvester_solve(*[np.zeros((2, 2))] * 2, np.ones((2, 2)))
+    with pytest.raises(jax.errors.JaxRuntimeError) as xlas:
+        jax.block_until_ready(jax.jit(qf.kron.sylvester_solve)(singular, singular, jnp.ones((2, 2))))
+    assert str(numpys.value) in str(xlas.value)
+
+
+def test_arrays_elsewhere_are_refused(monkeypatch, rng):
+    a, b = scan_arrays(rng, (2, 13))
+    monkeypatch.setattr(_arrays, "device", lambda array: "cuda:0")
+    with pytest.raises(TypeError, match=r"ssm.linear_scan: a is on cuda:0, expected JAX arrays on the CPU; give jax.device_put"):
+        qf.ssm.linear_scan(a, b)
+
+
+def test_what_is_written_in_place_is_refused(rng):
+    one, state = jnp.ones((1, 2)), jnp.zeros((1, 2, 3))
+    with pytest.raises(TypeError, match="selective_state_update: state is a JAX array, which is immutable"):
+        qf.ssm.selective_state_update(state, one, one, -jnp.ones((2, 3)), jnp.ones((1, 3)), jnp.ones((1, 3)))
+    with pytest.raises(TypeError, match="causal_conv1d_update: conv_state is a JAX array, which is immutable"):
+        qf.ssm.causal_conv1d_update(one, state, jnp.ones((2, 3)))
+    with pytest.raises(TypeError, match="causal_conv1d_fn: final_states_out is a JAX array, which is immutable"):
+        qf.ssm.causal_conv1d_fn(jnp.ones((1, 2, 5)), jnp.ones((2, 4)), final_states_out=state)
+    after = qf.ssm.selective_state_step(state, one, one, -jnp.ones((2, 3)), jnp.ones((1, 3)), jnp.ones((1, 3)))[1]
+    assert isinstance(after, jax.Array)
+
+
+def test_what_needs_the_numbers_names_itself(rng):
+    """Functions and objects that are no op: either they compute, or they say that they take NumPy arrays."""
+    factors, square = [jnp.eye(2), jnp.eye(3)], np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
+    polygon, points = qf.wos.Polygon(square), jnp.full((4, 2), 0.5)
+    refused = [
+        lambda: qf.wos.Polygon(jnp.asarray(square)),
+        lambda: qf.wos.contains(polygon, points),
+        lambda: qf.wos.solve(polygon, points, dirichlet=1.0, walks=10),
+        lambda: qf.wos.PerVertex(jnp.ones(4)),
+        lambda: qf.cheb.tucker(jnp.ones((3, 4)), tol=0.1),
+        lambda: qf.cheb.ChebTucker.from_values(jnp.ones((3, 4)), tol=0.1),
+        lambda: qf.kron.KroneckerOperator(factors).eigh(),
+        lambda: qf.kron.KroneckerOperator(factors).logdet(),
+        lambda: qf.kron.gp_sample(factors, rng=0),
+        lambda: qf.ssm.transfer_function(jnp.ones(2), jnp.eye(2), jnp.ones((2, 1)), jnp.ones((1, 2))),
+    ]
+    for function in refused:
+        with pytest.raises(TypeError, match=r"is a JAX array, which this function does not take; give numpy\.asarray"):
+            function()
+    with pytest.raises(TypeError, match="progress is a function, which a compiled program of JAX cannot trace"):
+        qf.kron.gp_solve(factors, jnp.ones(6), 0.1, progress=print)
+    with pytest.raises(TypeError, match="is traced by JAX, but its numbers are looked at"):
+        jax.jit(lambda s: qf.kron.gp_nll(factors, jnp.ones(6), 0.1, tol=s))(0.5)
+    y = jnp.asarray(rng.standard_normal(6))
+    assert_same(qf.kron.KroneckerOperator(factors) @ y, np.asarray(y))
+
+
+def test_forms_that_are_made_into_an_ops(rng):
+    """Rows, shared kernels, pairs for complex numbers, Toeplitz matrices: code around an op, traced like the rest."""
+    u, k, c, r, x = (rng.standard_normal(s) for s in ((2, 3, 9), 5, 6, 4, (4, 2)))
+    A, B = -1 + 1j * rng.standard_normal((3, 2)), rng.standard_normal((2, 2, 18))
+    calls = [
+        (qf.ssm.fft_conv, (u, k)),
+        (qf.ssm.fft_conv, (u[0, 0], k)),
+        (qf.ssm.toeplitz_matmul, (c, r, x)),
+        (qf.ssm.hankel_matmul, (c, r, x)),
+        (qf.ssm.selective_scan_fn, (u, np.abs(u), A, B, B)),
+        (lambda v: qf.ssm.chunk_simple_gla(v, v, v, g_gamma=-(v[0, 0, :, 0] ** 2))[0], (u[..., None],)),
+    ]
+    for function, arrays in calls:
+        expected = function(*arrays)
+        for compute in (function, jax.jit(function)):
+            assert_same(compute(*map(jnp.asarray, arrays)), expected)
+
+
+def test_constants_have_no_gradient():
+    x, weights = jnp.arange(5.0), jnp.ones(2)
+    compute = lambda x, w: qf.kron.gsmp_kernel(x, weights=w, means=jnp.ones(2), std=jnp.ones(2)).sum()  # noqa: E731
+    with pytest.raises(NotImplementedError, match=r"there is no gradient in x; give jax.lax.stop_gradient"):
+        jax.grad(compute)(x, weights)
+    assert jax.grad(compute, 1)(x, weights).shape == (2,)
+    assert np.all(jax.grad(lambda x: compute(jax.lax.stop_gradient(x), weights))(x) == 0)
+
+
+def test_a_result_that_nobody_uses_has_a_gradient_of_zero(rng):
+    u, dt, A, C = (jnp.asarray(rng.random(s)) for s in ((2, 9), 2, (2, 3), (2, 3)))
+    call = lambda u: qf.ssm.s4d_conv(u, dt, -A + 0j, C + 0j, return_state=True)  # noqa: E731
+    for which in (0, 1):
+        got = jax.grad(lambda u, w=which: jnp.real(call(u)[w]).sum())(u)
+        expected = jax.grad(lambda u, w=which: sum(jnp.real(y).sum() * (i == w) for i, y in enumerate(call(u))))(u)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_half_precision_is_computed_in_float32(rng):
+    u, k = (jnp.asarray(rng.standard_normal(s), jnp.bfloat16) for s in ((2, 3, 70), (3, 70)))
+    expected = qf.ssm.fft_conv(u.astype(np.float32), k.astype(np.float32)).astype(jnp.bfloat16)
+    assert qf.ssm.fft_conv(u, k).dtype == jnp.bfloat16
+    assert jnp.array_equal(jax.jit(qf.ssm.fft_conv)(u, k), expected)
+    assert jax.grad(lambda u: qf.ssm.fft_conv(u, k).astype(np.float32).sum())(u).dtype == jnp.bfloat16
+
+
+def test_without_double_precision(rng):
+    """JAX's integers have 32 bits then."""
+    jax.config.update("jax_enable_x64", False)
+    x, weight = (jnp.asarray(rng.standard_normal(s)) for s in ((2, 3, 20), (3, 4)))
+    seq_idx = jnp.asarray(np.arange(40).reshape(2, 20) // 7)
+    assert (x.dtype, seq_idx.dtype) == (np.float32, np.int32)
+    expected = qf.ssm.causal_conv1d_fn(*map(np.asarray, (x, weight)), seq_idx=np.asarray(seq_idx))
+    for compute in (qf.ssm.causal_conv1d_fn, jax.jit(qf.ssm.causal_conv1d_fn)):
+        assert_same(compute(x, weight, seq_idx=seq_idx), expected)
+    assert jax.grad(lambda x: qf.ssm.causal_conv1d_fn(x, weight, seq_idx=seq_idx).sum())(x).shape == x.shape
+
+
+def test_empty_arrays():
+    for shape in ((0, 5), (3, 0)):
+        empty = jnp.zeros(shape)
+        assert jax.jit(qf.ssm.linear_scan)(empty, empty).shape == shape
+
+
+def test_the_example():
+    jax.config.update("jax_enable_x64", False)
+    found = doctest.testmod(importlib.import_module("quatrefoil.jax"))
+    assert found.attempted > 4
+    assert not found.failed

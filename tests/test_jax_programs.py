@@ -1,0 +1,138 @@
+"""Programs that JAX compiles: what they hold, whose memory they use, where they run."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+jax = pytest.importorskip("jax", minversion="0.5")
+
+import jax.numpy as jnp  # noqa: E402
+
+import quatrefoil as qf  # noqa: E402
+from quatrefoil.jax import _functions, _handler, _site  # noqa: E402
+from traced import assert_same, double_precision, scan_arrays  # noqa: E402, F401
+
+
+def test_nothing_is_copied(monkeypatch, rng):
+    seen = []
+    wrap = _handler._arrays
+
+    def record(*request):
+        seen.append([x.ctypes.data for x in wrap(*request)])
+        return wrap(*request)
+
+    a, b = scan_arrays(rng, (64, 1000))
+    compute = jax.jit(qf.ssm.linear_scan)
+    compute(a, b).block_until_ready()
+    monkeypatch.setattr(_handler, "_arrays", record)
+    y = compute(a, b).block_until_ready()
+    assert seen == [[a.unsafe_buffer_pointer(), b.unsafe_buffer_pointer()], [y.unsafe_buffer_pointer()]]
+
+
+def test_one_signature_is_traced_and_read_once(monkeypatch, rng):
+    a, b = scan_arrays(rng, (3, 77))
+    traced, read = [], []
+    make, read_text = _functions.function, _site.site_of
+    monkeypatch.setattr("quatrefoil.jax._route.function", lambda *request: traced.append(request) or make(*request))
+    monkeypatch.setattr(_handler, "site_of", lambda text: read.append(text) or read_text(text))
+    runs = 0
+
+    @jax.jit
+    def compute(a, b):
+        nonlocal runs
+        runs += 1
+        return qf.ssm.linear_scan(a, b)
+
+    for _ in range(5):
+        compute(a, b).block_until_ready()
+        qf.ssm.linear_scan(a, b).block_until_ready()
+    assert runs == 1
+    assert len(traced) == 2  # what jit traces, and what is called by itself
+    assert len(set(read)) == 1 and len(read) == 10  # noqa: PT018
+
+
+def test_options_threads_and_backends_are_part_of_the_program(rng):
+    a, b = scan_arrays(rng)
+    x, y = np.asarray(a), np.asarray(b)
+    for options in ({}, {"reverse": True}, {"axis": 0}, {"num_threads": 2}, {"backend": "numba"}, {"backend": "array"}):
+        assert_same(jax.jit(lambda a, b, o=options: qf.ssm.linear_scan(a, b, **o))(a, b), qf.ssm.linear_scan(x, y, **options))
+    with qf.use_backend("numba"):
+        program = jax.jit(lambda a, b: qf.ssm.linear_scan(a, b)).lower(a, b)  # the backend in force when it is traced
+    assert "numba" in program.as_text()
+
+
+def test_several_threads_at_once(rng):
+    a, b = scan_arrays(rng, (16, 300))
+    expected = qf.ssm.linear_scan(np.asarray(a), np.asarray(b))
+    compute = jax.jit(lambda a, b: qf.ssm.linear_scan(a, b) + qf.ssm.linear_scan(a, b, num_threads=1))
+    failures = []
+
+    def work():
+        for _ in range(50):
+            if not np.array_equal(compute(a, b), 2 * expected):
+                failures.append(1)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert not failures
+
+
+def test_a_buffer_that_was_not_expected_is_refused(rng):
+    site = _site.text_of(qf.ssm.OPS.linear_scan, (False, 0), None, 0, [((3,), "float32"), ((3,), "float32"), None], [((3,), "float32")])
+    for shape, dtype in (((4,), np.float32), ((3,), np.float64), ((1, 3), np.float32)):
+        compute = jax.ffi.ffi_call(_handler.TARGET, [jax.ShapeDtypeStruct((3,), np.float32)])
+        with pytest.raises(jax.errors.JaxRuntimeError, match="XLA gave a buffer"):
+            jax.block_until_ready(compute(jnp.zeros(shape, dtype), jnp.zeros(3, np.float32), site=site))
+
+
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env={**os.environ, **environment}, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_program_kept_on_disk_runs_in_another_process(tmp_path):
+    code = """
+    import jax, numpy as np, quatrefoil as qf
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    a = jax.numpy.linspace(0, 1, 60).reshape(3, 20)
+    y = jax.jit(lambda a: qf.ssm.linear_scan(a, a, reverse=True))(a)
+    assert np.array_equal(y, qf.ssm.linear_scan(np.asarray(a), np.asarray(a), reverse=True))
+    """
+    kept = []
+    for _ in range(2):
+        run(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path))
+        kept.append(sorted(p.name for p in tmp_path.iterdir() if "lambda" in p.name and "atime" not in p.name))
+    assert kept[0]
+    assert kept[0] == kept[1]
+
+
+def test_arrays_spread_over_devices_and_a_process_that_ends_while_one_computes():
+    code = """
+    import jax, numpy as np, quatrefoil as qf
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+    a = np.linspace(0, 1, 60, dtype=np.float32).reshape(4, 15)
+    spread = jax.device_put(a, NamedSharding(Mesh(jax.devices(), ("d",)), PartitionSpec("d")))
+    for compute in (qf.ssm.linear_scan, jax.jit(qf.ssm.linear_scan)):
+        assert np.array_equal(compute(spread, spread), qf.ssm.linear_scan(a, a))
+    big = jax.numpy.ones((200, 20000))
+    for _ in range(20):
+        qf.ssm.linear_scan(big, big)
+    """
+    run(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+
+
+def test_a_user_who_never_touches_jax_does_not_load_it():
+    code = "import sys, numpy as np, quatrefoil as qf; qf.ssm.linear_scan(*np.ones((2, 3, 4))); print('jax' in sys.modules)"
+    assert run(code).strip() == "False"
