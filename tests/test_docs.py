@@ -411,8 +411,15 @@ def test_examples_have_titles_and_are_run_or_not_for_a_reason(generated):
         title, line = file.read_text().removeprefix('"""').split("\n")[:2]
         assert line == "=" * len(title)
         assert (file.stem in gallery.left_out()) != bool(re.search(gallery.pattern(), str(file)))
-    assert set(gallery.BEFORE_PICTURE) | set(gallery.LONG) <= {f.stem for f in files}
+    assert set(gallery.BEFORE_PICTURE) <= {f.stem for f in files}
     assert "torch" in gallery.imports(ROOT / "examples/train_s4d.py")
+
+
+@pytest.mark.parametrize("family", ["ssm", "kron", "cheb", "wos"])
+def test_a_family_has_four_examples(family):
+    of_family = rf"qf\.{family}\.|from quatrefoil\.{family}" + ("|nn import S4D" if family == "ssm" else "")
+    found = [f.stem for f in (ROOT / "examples").glob("*.py") if re.search(of_family, f.read_text())]
+    assert len(found) >= 4, found
 
 
 def test_the_version_is_printed(capsys, monkeypatch):

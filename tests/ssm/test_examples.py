@@ -82,3 +82,45 @@ def test_s4d_example_learns():
     error, naive = map(float, re.search(r"error ([\d.]+) .* forecast: ([\d.]+)", text).groups())
     assert error < 0.75 * naive
     assert float(re.search(r"the same within (\S+)", text).group(1)) < 1e-4
+
+
+def test_the_spectral_update_is_a_kalman_filter_and_smoother(rng, example):
+    """Against means and variances of all lines at once, given all that is measured up to a line, or to the last."""
+    module = example("spectral_update")
+    T, H, noise = 6, 4, 0.7
+    a, q = rng.uniform(0.3, 0.95, H), rng.uniform(0.5, 2.0, H)
+    Y, seen = rng.standard_normal((T, H)), np.array([True, False, True, True, False, True])
+    Y[~seen] = np.nan
+    found = module.assimilate(Y, seen, noise, a, q)
+    D = module.dct(np.eye(H), axis=0, norm="ortho")
+    before = q / (1 - a * a)  # of the line before the first, and so of all
+    lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
+    prior = np.einsum("tsh,hi,hj->tisj", before * a ** lag[..., None], D, D).reshape(T * H, T * H)
+    for t in range(T):
+        for name, known in (("filter", seen & (np.arange(T) <= t)), ("smoother", seen)):
+            at, here = np.repeat(known, H), slice(t * H, (t + 1) * H)
+            gain = prior[here, at] @ np.linalg.inv(prior[np.ix_(at, at)] + noise**2 * np.eye(at.sum()))
+            lines, spread = found[name]
+            np.testing.assert_allclose(lines[t], gain @ Y.ravel()[at], atol=1e-9)
+            covariance = D @ (prior[here, here] - gain @ prior[at, here]) @ D.T
+            np.testing.assert_allclose(spread[t], np.diag(covariance), atol=1e-9)
+    np.testing.assert_allclose(found["filter"][0], module.full(Y, seen, noise, a, q), atol=1e-9)
+
+
+def test_lines_are_assimilated(monkeypatch, tmp_path, capsys, example):
+    pytest.importorskip("matplotlib")
+    module = example("spectral_update")
+    Z = module.landscape()[:, :96]
+    monkeypatch.setattr(module, "landscape", Z.copy)
+    module.main(50.0, str(tmp_path / "lines.png"))
+    text = capsys.readouterr().out
+    alone, before = map(float, re.search(r"itself: RMS error ([\d.]+) m; .* lost line ([\d.]+) m", text).groups())
+    (filtered, _, _, _), (smooth, expected, lost, _) = (
+        map(float, x) for x in re.findall(r"RMS error ([\d.]+) m, expected ([\d.]+) m; of lost lines ([\d.]+) m, expected ([\d.]+) m", text)
+    )
+    assert smooth < filtered < alone
+    assert smooth < 0.85 * alone
+    assert lost < 0.8 * before
+    assert 0.6 < smooth / expected < 1.6
+    assert float(re.search(r"the same within (\S+),", text)[1]) < 1e-10
+    assert (tmp_path / "lines.png").stat().st_size > 10_000

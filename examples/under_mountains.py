@@ -1,0 +1,129 @@
+"""Warm under mountains, warmer under valleys
+==========================================
+
+What a landscape does to the temperature in the rock below it, and to the heat flow that is measured in boreholes.
+
+::
+
+    python examples/under_mountains.py [WALKS] [PICTURE]
+
+A section of 12 km through a valley in Tennessee, of the heights that matplotlib ships: ΔT = 0 in the rock, the surface has the air's
+temperature, which falls with the height, heat comes from below and none leaves through the sides. It leaves more easily into a valley, so
+the gradient there is larger than deep below; before a heat flow is told from a borehole, it is corrected for that. Walk on Spheres gives
+temperatures and gradients in the boreholes alone, with standard errors, and meshes nothing. Walks are reflected at the sides and the
+bottom. What they are asked for is what the landscape adds to the linear T of a plain: v = T + FLOW y, whose flow from below is 0. The last
+line compares with a v that is known, cos(κ x) cosh(κ (y - BOTTOM)). Needs matplotlib (pip install 'quatrefoil[demo]').
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import quatrefoil as qf
+
+FLOW, LAPSE, SEA_LEVEL = 25.0, 6.0, 15.0  # K/km from below and up in the air, °C
+ROW, COLUMNS, STEP, BOTTOM = 296, slice(160, 321), 0.0744, -4.0  # of the map; km between its columns; km of height
+DEPTHS = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])  # km, in the boreholes
+
+
+def surface() -> np.ndarray:
+    """Of the section, (points, 2) in km."""
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("jacksboro_fault_dem.npz") as file:
+        heights = file["elevation"][ROW, COLUMNS] / 1000.0
+    return np.stack([STEP * np.arange(heights.size), heights], axis=1)
+
+
+def rock(top: np.ndarray) -> tuple[qf.wos.Polygon, np.ndarray]:
+    """The section down to the bottom, and which of its sides reflect: all but the surface."""
+    below = np.array([[top[0, 0], BOTTOM], [top[-1, 0], BOTTOM]])
+    corners = np.concatenate([below, top[::-1]])
+    reflecting = np.zeros(len(corners), bool)
+    reflecting[[0, 1, -1]] = True  # the bottom and the two sides
+    return qf.wos.Polygon(corners), reflecting
+
+
+def walk(top: np.ndarray, X: np.ndarray, walks: int, surface_values) -> qf.wos.Result[np.ndarray]:
+    """Of v with those values on the surface and no flow elsewhere, with gradients."""
+    polygon, reflecting = rock(top)
+    return qf.wos.solve(polygon, X, dirichlet=surface_values, neumann=(reflecting, 0.0), walks=walks, epsilon=1e-4, gradient=True, rng=0)
+
+
+def temperatures(top: np.ndarray, X: np.ndarray, walks: int) -> tuple[np.ndarray, np.ndarray, qf.wos.Result[np.ndarray]]:
+    """(T, its gradients downwards, the result of v, whose standard errors are theirs)."""
+    found = walk(top, X, walks, qf.wos.Polynomial(np.array([[SEA_LEVEL, FLOW - LAPSE]])))
+    return found.value - FLOW * X[:, 1], FLOW - found.grad[:, 1], found
+
+
+def known(top: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A v that is harmonic and has no flow through the sides and the bottom."""
+    kappa = 2 * np.pi / (top[-1, 0] - top[0, 0])
+    return lambda x: np.cos(kappa * (x[:, 0] - top[0, 0])) * np.cosh(kappa * (x[:, 1] - BOTTOM))
+
+
+def boreholes(top: np.ndarray) -> dict[str, np.ndarray]:
+    """Points below the highest and the lowest place of the section's middle."""
+    middle = np.arange(len(top) // 6, len(top) - len(top) // 6)
+    places = {"ridge": middle[top[middle, 1].argmax()], "valley": middle[top[middle, 1].argmin()]}
+    return {name: np.stack([np.full(DEPTHS.size, top[i, 0]), top[i, 1] - DEPTHS], axis=1) for name, i in places.items()}
+
+
+def draw(top: np.ndarray, holes: dict[str, np.ndarray], gradients: dict[str, tuple[np.ndarray, np.ndarray]], walks: int, file: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    x, y = np.linspace(*top[[0, -1], 0], 74)[1:-1], np.linspace(-1.2, top[:, 1].max(), 30)
+    X = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    inside = X[:, 1] < np.interp(X[:, 0], *top.T) - 0.02
+    image = np.full(len(X), np.nan)
+    image[inside] = temperatures(top, X[inside], walks)[0]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4), layout="constrained", width_ratios=[2, 1])
+    shown = left.pcolormesh(x, y, image.reshape(len(y), len(x)), cmap="inferno", shading="nearest")
+    figure.colorbar(shown, ax=left, label="°C")
+    left.plot(*top.T, "k", lw=1)
+    for name, hole in holes.items():
+        left.plot(*hole.T, ".-", label=name)
+        value, error = gradients[name]
+        right.errorbar(value, DEPTHS, xerr=2 * error, fmt="o-", label=name)
+    left.set(xlabel="km", ylabel="height in km")
+    left.legend(loc="lower left")
+    right.axvline(FLOW, color="k", lw=0.8, ls="--", label="from below")
+    right.invert_yaxis()
+    right.set(xlabel="gradient, K/km", ylabel="depth, km")
+    right.legend()
+    figure.savefig(file, dpi=120)
+
+
+def main(walks: int = 16384, file: str | None = None) -> None:
+    top = surface()
+    print(f"{len(top)} heights from {top[:, 1].min():.2f} to {top[:, 1].max():.2f} km; {FLOW:.0f} K/km from below, {walks} walks a point")
+    holes, gradients = boreholes(top), {}
+    for name, hole in holes.items():
+        start = time.perf_counter()
+        T, gradient, found = temperatures(top, hole, walks)
+        seconds = time.perf_counter() - start
+        gradients[name] = gradient, found.grad_stderr[:, 1]
+        print(f"below the {name}, in {seconds:.1f} s, {found.mean_steps.mean():.0f} steps a walk:")
+        for i, depth in enumerate(DEPTHS):
+            plain = SEA_LEVEL - LAPSE * (hole[i, 1] + depth) + FLOW * depth
+            print(
+                f"  {depth:.1f} km: {T[i]:.2f} +- {found.stderr[i]:.2f} °C, below a plain {plain:.2f}; "
+                f"gradient {gradient[i]:.1f} +- {gradients[name][1][i]:.1f} K/km"
+            )
+    X, v = np.concatenate(list(holes.values())), known(top)
+    found = walk(top, X, walks, v)
+    z = (found.value - v(X)) / found.stderr
+    print(f"where v is known: errors of {np.sqrt(np.mean(z**2)):.2f} standard errors, the largest {np.abs(z).max():.1f}")
+    if file:
+        draw(top, holes, gradients, max(walks // 64, 2), file)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 16384, sys.argv[2] if len(sys.argv) > 2 else None)

@@ -1,0 +1,95 @@
+"""The examples of snapshots and of deep polynomial chaos run, and their numbers are right."""
+
+import re
+
+import numpy as np
+import pytest
+
+
+def test_drawdowns_solve_their_equation(rng, example):
+    """Steps by a dense matrix of fluxes through faces, written in loops: one cell is pumped."""
+    module = example("tucker_snapshots")
+    T = 10 ** rng.uniform(-4, -3, (5, 6))
+    A = np.zeros((30, 30))
+    for i in range(5):
+        for j in range(6):
+            for k, m in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                inside = 0 <= k < 5 and 0 <= m < 6
+                conducts = 2 / (1 / T[i, j] + 1 / T[k, m]) if inside else T[i, j]
+                A[6 * i + j, 6 * i + j] += conducts
+                if inside:
+                    A[6 * i + j, 6 * k + m] -= conducts
+    np.testing.assert_allclose(module.flow(T).toarray(), A, atol=1e-15)
+    found = module.drawdown(T, 2)
+    assert found.shape == (2, module.SNAPSHOTS, 5, 6)
+    held = module.STORAGE * module.CELL**2 / (module.DAYS * 86400)
+    h = found.reshape(2, module.SNAPSHOTS, 30)
+    steps = np.diff(h, axis=1, prepend=0) * held + h @ A
+    for well in range(2):
+        where = np.flatnonzero(steps[well, 0] > 0.5 * module.PUMPED)
+        assert where.size == 1
+        expected = np.zeros(30)
+        expected[where] = module.PUMPED
+        np.testing.assert_allclose(steps[well], np.tile(expected, (module.SNAPSHOTS, 1)), atol=1e-12)
+
+
+def test_sizes_are_those_of_the_errors(rng, example):
+    module = example("tucker_snapshots")
+    assert module.kept(np.array([[3.0, 1.0], [2.0, 0.5]]), 1.25) == 2
+    assert module.kept(np.array([[3.0, 1.0], [2.0, 0.5]]), 1.2) == 3
+    assert module.kept(np.ones(4), 0.0) == 4
+    a, b = (1 + rng.random((n, 2)) for n in (3, 4))  # so that no snapshot has one term alone
+    c, d = (rng.standard_normal((n, 2)) for n in (10, 12))
+    snapshots = np.einsum("ir,jr,kr,lr->ijkl", a, b, c, d)
+    made = module.sizes(snapshots, 1e-6, *module.spectra(snapshots))
+    assert made == {"Tucker": 16 + 2 * (3 + 4 + 10 + 12), "an SVD a snapshot": 12 * 2 * 22, "one SVD of all": 2 * (120 + 12)}
+
+
+def test_snapshots(monkeypatch, tmp_path, capsys, example):
+    pytest.importorskip("matplotlib")
+    module = example("tucker_snapshots")
+    monkeypatch.setattr(module, "EVERY", 8)
+    monkeypatch.setattr(module, "CELL", 660.0)
+    monkeypatch.setattr(module, "SNAPSHOTS", 20)
+    module.main(3, str(tmp_path / "snapshots.png"))
+    text = capsys.readouterr().out
+    rows = [[float(x) for x in row] for row in re.findall(r"Tucker ([\d.]+), an SVD a snapshot ([\d.]+), one SVD of all ([\d.]+)", text)]
+    assert len(rows) == len(module.TOLERANCES)
+    assert all(tucker > single for tucker, single, _ in rows)
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
+    assert rows[1][0] > 2 * rows[1][2]
+    assert (tmp_path / "snapshots.png").stat().st_size > 10_000
+
+
+def test_polynomials_remade_are_the_same_functions(rng, example):
+    """And orthonormal over what comes in; the gradient is that of differences."""
+    module = example("deep_chaos")
+    X, labels = rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
+    model = module.Network(X, (4, 5, 3))
+    flat = model.get() + 0.1 * rng.standard_normal(model.get().size)
+    model.put(flat)
+    before = model.inputs(X)
+    model.remake(X)
+    after = model.inputs(X)
+    for old, new in zip(before, after):
+        np.testing.assert_allclose(new, old, atol=1e-8 * np.abs(old).max())
+    for layer, ((a, b, _), Z) in enumerate(zip(model.layers, after)):
+        for j, z in enumerate(np.ascontiguousarray(Z.T)):
+            P, size = module.orthopoly.Basis(a[j], b[j])(z), 1.0 if layer else z.var()
+            np.testing.assert_allclose(P.T @ P / 60, np.eye(module.DEGREE + 1) * size, atol=1e-7 * size)
+    flat = model.get()
+    direction, h = rng.standard_normal(flat.size), 1e-6
+    slope = (model.loss(flat + h * direction, X, labels)[0] - model.loss(flat - h * direction, X, labels)[0]) / (2 * h)
+    gradient = model.loss(flat, X, labels)[1]
+    assert abs(slope - gradient @ direction) < 1e-5 * np.linalg.norm(gradient) * np.linalg.norm(direction)
+
+
+def test_digits(tmp_path, capsys, example):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    example("deep_chaos").main(3, str(tmp_path / "digits.png"))
+    text = capsys.readouterr().out
+    logistic = float(re.search(r"logistic regression +: ([\d.]+)%", text)[1])
+    deep = float(re.search(r"two layers +: [\d.]+%, 3 networks together ([\d.]+)%", text)[1])
+    assert deep > logistic
+    assert (tmp_path / "digits.png").stat().st_size > 10_000
