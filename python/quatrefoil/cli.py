@@ -57,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, backend and why it is that one")
     demo = commands.add_parser("demo", help="one real job in each family, timed against a peer, with pictures")
-    demo.add_argument("--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures go (%(default)s)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures and index.html go (%(default)s)"
+    )
+    demo.add_argument("--quick", action="store_true", help="smaller sizes, the same checks: some seconds")
     bench = commands.add_parser(
         "bench",
         help="benchmarks against peers: on one thread on both sides, or on a GPU; bench compare: two of their files",
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command == "demo":
         from .demo import main as run_demo
 
-        return run_demo(given.out)
+        return run_demo(given.out, quick=given.quick)
     from ._spec import FAMILIES
     from .bench import main as run_bench
     from .bench import nouns

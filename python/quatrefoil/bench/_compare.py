@@ -60,7 +60,8 @@ def read(file: Path) -> dict[str, Any]:
         raise Incomparable(f"{file}: times of a device; compare takes those of a CPU")
     if not all(_is_row(row) for row in rows):
         raise Incomparable(f"{file}: not what `quatrefoil bench --json` writes")
-    return found
+    made: dict[str, Any] = found
+    return made
 
 
 def _is_row(row: Any) -> bool:
