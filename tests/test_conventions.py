@@ -47,6 +47,16 @@ def test_environment_and_blocks_choose_a_backend():
         qf.ssm.fft_conv(u, u, num_threads=0)
 
 
+def test_arrays_of_another_library_are_refused_by_name_and_come_by_dlpack():
+    xp = pytest.importorskip("array_api_strict")
+    assert hasattr(np.ones(1), "__array_namespace__")
+    x = xp.ones((1, 4), dtype=xp.float64)
+    with pytest.raises(TypeError, match="u is Array, expected a NumPy, PyTorch or CuPy array"):
+        qf.ssm.fft_conv(x, x)
+    np.testing.assert_allclose(qf.ssm.fft_conv(np.from_dlpack(x), np.ones((1, 4))), [[1, 2, 3, 4]], rtol=1e-12)
+    assert "``numpy.from_dlpack(x)``" in qf.conventions.__doc__
+
+
 def check_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted

@@ -10,9 +10,8 @@ library's own functions: see *backend*;
 a mix of devices is a TypeError. Calls on meta tensors alone give meta tensors, where no numbers are needed to know a shape. Objects
 (operators, boundaries, results, layers) may be shared by threads.
 
-The array API standard (``__array_namespace__``): taken are the arrays of NumPy, PyTorch and CuPy. Those of another library that follows it
-(JAX's but where a page says so, dpnp's, ndonnx's, array-api-strict's) are a TypeError that names what they are: hand over
-``numpy.from_dlpack(x)``, which copies nothing on the host. What comes back is of the kind that was given, so that it goes on in that library.
+Of the libraries that follow the array API standard (``__array_namespace__``) NumPy's, PyTorch's and CuPy's arrays are taken. Another one's
+are a TypeError that says what they are: hand over ``numpy.from_dlpack(x)``, which copies nothing where x is on the host.
 
 In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
 

@@ -38,7 +38,7 @@ def time_of(seconds: float) -> str:
 
 
 def cells(r: Row) -> tuple[str, ...]:
-    ratio = f"{r.ratio:.2g}x" if r.ratio < 10 else f"{r.ratio:.0f}x"
+    ratio = "<0.01x" if r.ratio < 0.01 else f"{r.ratio:.2g}x" if r.ratio < 10 else f"{r.ratio:.0f}x"
     model = "none" if r.model is None else f"{r.model:.1e}"
     return (r.family, r.problem, time_of(r.seconds), r.peer, time_of(r.peer_seconds), ratio, f"{r.rounding:.1e}", model)
 
