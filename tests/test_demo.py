@@ -93,7 +93,7 @@ def check_run(folder, capsys):
     assert float(rounding[2]) < 1e-12
     assert float(rounding[3]) < 1e-5  # a constant
     assert model[0] == "none"
-    assert 0 < float(model[1]) < 0.1
+    assert 0 < float(model[1]) < 0.25  # pixels scatter by 0.3 about their mean
     assert float(model[2]) < 1e-5  # 1e-6 was asked for
     check_page((folder / "index.html").read_text(), 4)
     return float(model[3])
