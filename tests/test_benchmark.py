@@ -3,14 +3,15 @@
 import dataclasses
 import datetime
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
 from quatrefoil import _backends, cli
-from quatrefoil.bench import _gpu_cases, _gpu_clock, _run, gpu
-from quatrefoil.bench._problem import Problem
+from quatrefoil.bench import _gpu_cases, _gpu_clock, _machine, _plot, _run, gpu
+from quatrefoil.bench._problem import Problem, Work
 
 
 def problem(**peers):
@@ -63,6 +64,161 @@ def test_rows_are_written_with_where_and_when(monkeypatch, tmp_path):
     assert made["machine"]["processor"]
     assert datetime.date.fromisoformat(made["machine"]["date"]) >= datetime.date(2026, 1, 1)
     assert made["config"]["backend"] == qf.config()["backend"]
+
+
+def test_rows_say_how_their_runs_scatter(monkeypatch):
+    monkeypatch.setattr(_run, "interleave", lambda sides: [[1.0, 2.0, 3.0, 4.0, 50.0], [2.0, 8.0, 3.0, 2.0, 100.0]])
+    row = _run.run(problem(other=lambda: np.arange(3.0)))
+    assert (row["seconds"], row["quartiles"], row["runs"]) == (3.0, [2.0, 4.0], 5)
+    other = row["peers"]["other"]
+    assert (other["seconds"], other["quartiles"], other["ratio_quartiles"]) == (3.0, [2.0, 8.0], [1.0, 2.0])
+
+
+def test_faster_than_its_floor_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(_run, "_BUDGET", 0.0)
+    monkeypatch.setattr(_machine, "_second_per_flop", lambda dtype: 1e3)
+    ours = dataclasses.replace(problem(), work=Work(flops=1, bytes=8))
+    row = _run.run(ours)
+    _run.show(row)
+    assert "faster than its floor, which was mis-measured" in capsys.readouterr().out
+    monkeypatch.setattr(_run, "problems", lambda _: [ours])
+    assert _run.main([], peers=True, json_file=None, plot_file=None) == 0
+    assert "1 rows are faster than their floors" in capsys.readouterr().out
+
+
+def test_a_folder_gets_a_file_by_processor_and_date(monkeypatch, tmp_path):
+    where = {"processor": "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "date": "2030-01-02"}
+    assert _machine.named(tmp_path / "a.json", where) == tmp_path / "a.json"
+    first = _machine.named(tmp_path, where)
+    assert first == tmp_path / "intel-xeon-e5-2680-v4-2030-01-02.json"
+    first.write_text("kept")
+    assert _machine.named(tmp_path, where).name == "intel-xeon-e5-2680-v4-2030-01-02-2.json"
+    monkeypatch.setattr(_run, "_BUDGET", 0.0)
+    monkeypatch.setattr(_run, "problems", lambda _: [problem()])
+    _run.main([], peers=True, json_file=tmp_path, plot_file=None)
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--json", str(tmp_path / "none/a.json")])
+
+
+# ---------------------------------------------------------------- bench compare, of files made up
+
+
+def written(file, rows, **changed):
+    """Rows (problem, seconds, spread, {peer: (ratio, spread)}), a spread being a part of what it belongs to."""
+    machine = {"processor": "Some CPU", "processors": 2, "load": 0.1, "date": "2030-01-02"}
+    config = {"version": "1", "backend": "native", "isa": "v3", "packages": {"numpy": "2.0", "torch": None}}
+    for part in (machine, config):
+        part.update({k: v for k, v in changed.items() if k in part})
+    made = []
+    for name, seconds, spread, peers in rows:
+        row = {"family": "ssm", "problem": name, "size": "(8,)", "seconds": seconds, "error": 0.0, "peers": {}, "parts": {}}
+        row["quartiles"] = [seconds * (1 - spread), seconds * (1 + spread)]
+        for peer, (ratio, apart) in peers.items():
+            row["peers"][peer] = {"seconds": seconds * ratio, "error": 0.0, "ratio": ratio, "goal": None}
+            row["peers"][peer]["ratio_quartiles"] = [ratio * (1 - apart), ratio * (1 + apart)]
+        made.append(row)
+    file.write_text(json.dumps({"machine": machine, "asked": [], "config": config, "rows": made}))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "words"),
+    [
+        ((1.0, 0.01, {"p": (2.0, 0.01)}), (5.0, 0.01, {"p": (2.0, 0.01)}), 0, "of p +0% | "),  # a slower machine
+        ((1.0, 0.01, {"p": (2.0, 0.01)}), (1.0, 0.01, {"p": (1.5, 0.01)}), 1, "+33% SLOWER"),
+        ((1.0, 0.01, {"p": (2.0, 0.01)}), (1.0, 0.01, {"p": (1.9, 0.01)}), 0, "+5% | "),  # within the margin
+        ((1.0, 0.01, {"p": (2.0, 0.20)}), (1.0, 0.01, {"p": (1.5, 0.20)}), 0, "+33% | "),  # within the spread
+        ((1.0, 0.01, {"p": (2.0, 0.01)}), (1.0, 0.01, {"p": (3.0, 0.01)}), 0, "-33% faster"),
+        ((1.0, 0.01, {"p": (2, 0.01), "q": (4, 0.01)}), (1.0, 0.01, {"p": (1, 0.01), "q": (4, 0.01)}), 0, "of q"),  # p became faster
+        ((1.0, 0.01, {"p": (2, 0.01), "q": (4, 0.01)}), (1.0, 0.01, {"p": (1, 0.01), "q": (3, 0.01)}), 1, "of q"),
+        ((1.0, 0.01, {}), (1.5, 0.01, {}), 1, "seconds +50% SLOWER"),
+        ((1.0, 0.30, {}), (1.5, 0.01, {}), 1, "SLOWER"),
+        ((1.0, 0.50, {}), (1.5, 0.01, {}), 0, "+50% | "),
+        ((1.0, 0.01, {"p": (2.0, 0.01)}), (1.5, 0.01, {"q": (1.0, 0.01)}), 1, "seconds"),  # no peer in both
+    ],
+)
+def test_compare(before, after, code, words, tmp_path, capsys):
+    a, b = (written(tmp_path / f"{n}.json", [("scan", *row)]) for n, row in (("a", before), ("b", after)))
+    assert cli.main(["bench", "compare", a, b]) == code
+    text = capsys.readouterr().out
+    assert words in " | ".join(" ".join(line.split()) for line in text.splitlines())
+    assert f"1 rows compared: {code} slower" in text
+    assert "same processor, build and packages" in text
+
+
+def test_compare_states_what_differs_and_what_is_missing(tmp_path, capsys):
+    rows = [("scan", 1.0, 0.01, {"p": (2.0, 0.01)}), ("alone", 1.0, 0.01, {})]
+    a = written(tmp_path / "a.json", [*rows, ("old", 1.0, 0.01, {})])
+    other = {"processor": "Other CPU", "isa": "v4", "packages": {"numpy": "2.1", "torch": None}}
+    b = written(tmp_path / "b.json", [rows[0], ("alone", 9.0, 0.01, {}), ("new", 1.0, 0.01, {})], **other)
+    assert cli.main(["bench", "compare", a, b]) == 0
+    text = capsys.readouterr().out
+    told = ("differs: processor: Some CPU -> Other CPU", "differs: isa: v3 -> v4", "differs: numpy: 2.0 -> 2.1")
+    assert all(text.index(words) < text.index("ssm scan") for words in told)
+    assert "no peer in common, other processor: ssm alone (8,)" in text
+    assert "only in A: ssm old (8,)" in text
+    assert "only in B: ssm new (8,)" in text
+    assert "1 rows compared" in text
+
+
+def test_compare_takes_a_margin_and_rows_alike(tmp_path, capsys):
+    a = written(tmp_path / "a.json", [("scan", 1.0, 0.01, {}), ("scan", 2.0, 0.01, {})])
+    b = written(tmp_path / "b.json", [("scan", 1.0, 0.01, {}), ("scan", 2.4, 0.01, {})])
+    assert cli.main(["bench", "compare", a, b]) == 1
+    assert "ssm scan (8,) #2" in capsys.readouterr().out
+    assert cli.main(["bench", "compare", a, b, "--margin", "0.25"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["bench", "compare", a, b, "--margin", "-1"])
+
+
+def test_files_that_cannot_be_compared(tmp_path, capsys):
+    good = written(tmp_path / "good.json", [("scan", 1.0, 0.01, {})])
+    (tmp_path / "text.json").write_text("rows")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "rows.json").write_text('{"machine": {}, "config": {}, "rows": [{"family": "ssm"}]}')
+    (tmp_path / "device.json").write_text('{"machine": {}, "config": {}, "rows": [{"kind": "time"}]}')
+    for name, words in (
+        ("none", "No such file"),
+        ("text", "no JSON"),
+        ("list", "not what `quatrefoil bench --json` writes"),
+        ("rows", "not what `quatrefoil bench --json` writes"),
+        ("device", "times of a device"),
+    ):
+        for order in ((good, f"{tmp_path}/{name}.json"), (f"{tmp_path}/{name}.json", good)):
+            assert cli.main(["bench", "compare", *order]) == 2
+            assert words in capsys.readouterr().err
+    other = written(tmp_path / "other.json", [("kernel", 1.0, 0.01, {})])
+    assert cli.main(["bench", "compare", good, other]) == 2
+    assert "no row is in both" in capsys.readouterr().err
+    other = written(tmp_path / "other.json", [("scan", 1.0, 0.01, {})], processor="Other CPU")
+    assert cli.main(["bench", "compare", good, other]) == 2
+    assert "the processors differ" in capsys.readouterr().err
+
+
+def test_the_files_of_the_tree_can_be_compared(capsys):
+    files = sorted((Path(__file__).resolve().parents[1] / "bench/results").glob("*.json"))
+    for file in files:
+        assert cli.main(["bench", "compare", str(file), str(file)]) == 0
+        assert " 0 slower, 0 faster" in capsys.readouterr().out
+
+
+def test_pictures_are_grouped_by_problem_and_coloured_by_peer(tmp_path):
+    pytest.importorskip("matplotlib")
+    peers = {"p": {"ratio": 2.0}, "q": {"ratio": 0.25}, "r": {"fails": "no room"}}
+    rows = [{"family": "ssm", "problem": n, "size": s, "peers": peers} for n, s in (("scan", "(8,)"), ("scan", "(9,)"), ("conv", "(8,)"))]
+    rows.append({"family": "ssm", "problem": "alone", "size": "(8,)", "peers": {}})
+    axes = _plot.figure(rows, "Some CPU").axes[0]
+    bars = axes.patches
+    assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(1, 1.0), (1, -0.75)] * 3
+    assert len({bar.get_facecolor() for bar in bars[::2]}) == len({bar.get_facecolor() for bar in bars[1::2]}) == 1
+    assert bars[0].get_facecolor() != bars[1].get_facecolor()
+    assert [t.get_text() for t in axes.texts] == ["ssm scan", "2", "0.25", "2", "0.25", "ssm conv", "2", "0.25"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["p", "q"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["(8,)", "(9,)", "(8,)"]
+    _plot.plot(rows, tmp_path / "ratios.png")
+    assert (tmp_path / "ratios.png").stat().st_size > 10_000
+    _plot.plot([], tmp_path / "none.svg")
 
 
 # ---------------------------------------------------------------- on a device, which the host stands in for

@@ -3,7 +3,7 @@
 import doctest
 import importlib
 import inspect
-import pkgutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,46 +11,12 @@ import pytest
 import quatrefoil as qf
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
-WITH_DOCTESTS = [
-    "quatrefoil.cheb.calculus",
-    "quatrefoil.cheb.construction",
-    "quatrefoil.cheb.layer",
-    "quatrefoil.cheb.nonuniform",
-    "quatrefoil.cheb.orthopoly",
-    "quatrefoil.cheb.particles",
-    "quatrefoil.cheb.particles.longrange",
-    "quatrefoil.cheb.particles.sog",
-    "quatrefoil.cheb.scattered",
-    "quatrefoil.cheb.transform",
-    "quatrefoil.cheb.tucker",
-    "quatrefoil.kron.gp",
-    "quatrefoil.kron.gp.posterior",
-    "quatrefoil.kron.gp.sample",
-    "quatrefoil.kron.gphm.solver",
-    "quatrefoil.kron.gridgp",
-    "quatrefoil.kron.mixture",
-    "quatrefoil.kron.product",
-    "quatrefoil.kron.product.operator",
-    "quatrefoil.kron.product.spectral",
-    "quatrefoil.kron.slimkl",
-    "quatrefoil.kron.twoterm",
-    "quatrefoil.ssm.arma",
-    "quatrefoil.ssm.delta.delta_rule",
-    "quatrefoil.ssm.delta.gated_delta_rule",
-    "quatrefoil.ssm.delta.simple_gla",
-    "quatrefoil.ssm.mamba.state_update",
-    "quatrefoil.ssm.mamba.varlen_states",
-    "quatrefoil.ssm.s4d.kernel",
-    "quatrefoil.ssm.ssd.block",
-    "quatrefoil.ssm.ssd.chunk_scan",
-    "quatrefoil.ssm.standins",
-    "quatrefoil.wos.data",
-    "quatrefoil.wos.labels",
-    "quatrefoil.wos.mesh",
-    "quatrefoil.wos.query",
-    "quatrefoil.wos.solid",
-    "quatrefoil.wos.star",
-    "quatrefoil.wos.walk.solve",
+PACKAGE = Path(qf.__file__).parent
+SCRIPTS = ("bench", "demo")  # nothing public
+WITH_EXAMPLES = [
+    ".".join(("quatrefoil", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for p in sorted(PACKAGE.rglob("*.py"))
+    if ">>> " in p.read_text() and p.relative_to(PACKAGE).parts[0] not in SCRIPTS
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function
@@ -81,18 +47,60 @@ def test_environment_and_blocks_choose_a_backend():
         qf.ssm.fft_conv(u, u, num_threads=0)
 
 
-@pytest.mark.parametrize("name", WITH_DOCTESTS)
-def test_examples_of_pages(name):
+def test_arrays_of_another_library_are_refused_by_name_and_come_by_dlpack():
+    xp = pytest.importorskip("array_api_strict")
+    assert hasattr(np.ones(1), "__array_namespace__")
+    x = xp.ones((1, 4), dtype=xp.float64)
+    with pytest.raises(TypeError, match="u is Array, expected a NumPy, PyTorch or CuPy array"):
+        qf.ssm.fft_conv(x, x)
+    np.testing.assert_allclose(qf.ssm.fft_conv(np.from_dlpack(x), np.ones((1, 4))), [[1, 2, 3, 4]], rtol=1e-12)
+    assert "``numpy.from_dlpack(x)``" in qf.conventions.__doc__
+
+
+def check_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted
     assert not result.failed
 
 
-def test_examples_are_all_run():
-    found = [
-        m.name
-        for m in pkgutil.walk_packages(qf.__path__, "quatrefoil.")
-        if m.name.partition(".")[2].partition(".")[0] in {f.__name__.rpartition(".")[2] for f in FAMILIES}
-        and ">>>" in inspect.getsource(importlib.import_module(m.name))
-    ]
-    assert sorted(found) == WITH_DOCTESTS
+@pytest.mark.parametrize("name", [n for n in WITH_EXAMPLES if not n.startswith("quatrefoil.torch.")])
+def test_examples_run(name):
+    check_examples(name)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [n for n in WITH_EXAMPLES if n.startswith("quatrefoil.torch.")])
+def test_examples_of_layers_run(name):
+    pytest.importorskip("torch")
+    check_examples(name)
+
+
+LINE = 100
+# Their first lines are upstream's formulas, which are what their users look for.
+LONGER = ("quatrefoil.ssm.arma", "quatrefoil.ssm.delta", "quatrefoil.ssm.mamba", "quatrefoil.ssm.ssd")
+
+
+def check_page(name, page):
+    text = page.__doc__ or ""
+    assert ">>> " in text, f"{name} has no example"
+    first, _, rest = inspect.cleandoc(text).partition("\n")
+    if not page.__module__.startswith(LONGER):
+        assert len(first) <= LINE, f"{name}: its first line has {len(first)} characters"
+        assert first.endswith((".", "...")), f"{name}: {first!r} goes on"
+        assert not rest or rest.startswith("\n"), f"{name}: {first!r} goes on"
+
+
+def test_every_page_says_in_a_line_what_it_is_and_has_an_example():
+    pages = PAGES | {f"quatrefoil.{n}": getattr(qf, n) for n in qf.__all__}
+    pages |= {f"quatrefoil.cheb.orthopoly.{n}": getattr(qf.cheb.orthopoly, n) for n in qf.cheb.orthopoly.__all__}
+    checked = [check_page(name, page) for name, page in pages.items() if callable(page)]
+    assert len(checked) > 130
+
+
+@pytest.mark.torch
+def test_every_layer_says_in_a_line_what_it_is_and_has_an_example():
+    pytest.importorskip("torch")
+    from quatrefoil.torch import nn
+
+    for name in nn.__all__:
+        check_page(name, getattr(nn, name))

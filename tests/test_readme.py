@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -48,6 +49,11 @@ CLAIMS = {
     "[lindermanlab/S5]": "ssm/s5/test_s5_switching.py::test_the_line_is_upstreams_scan",
     "[mamba-ssm and causal-conv1d]": "ssm/mamba/test_mamba_torch.py::test_the_lines_for_those_who_switch",
     "`qf.ssm.install()`, makes [models of transformers]": "ssm/test_transformers.py::test_the_line_of_the_readme",
+    "`quatrefoil bench compare A.json B.json` says what became slower": "test_benchmark.py::test_compare",
+    "a page of it with pictures": "test_demo.py::test_all_of_it_at_tiny_sizes",
+    "(`quatrefoil demo --quick` takes smaller sizes)": "test_demo.py::test_the_quick_demo",
+    "the last step of a scikit-learn pipeline": "kron/test_estimators.py::test_last_step_of_a_pipeline",
+    "PyTorch modules load upstream's checkpoints": "ssm/s4d/test_s4d_layer.py::test_s4d_state_dict",
     "Small programs to start from": "ssm/test_examples.py::test_ptd_example",
     "CUDA tensors and CuPy arrays are computed on their device": "test_array.py::test_cuda_tensors_stay_on_their_device",
     "never a silent copy": "test_array.py::test_what_cannot_run_on_a_device_says_so",
@@ -80,6 +86,45 @@ def test_the_program_runs_and_means_what_it_says():
     assert (y.shape, y.dtype) == (u.shape, np.float32)
     expected = [[np.convolve(u[b, h], k[h])[:100] for h in range(3)] for b in range(2)]
     np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+def test_a_program_of_every_family_runs_and_means_what_it_says():
+    names = {}
+    programs = re.findall(r"```python\n(.*?)```", README, re.S)[1:]
+    assert [p.count("qf." + family) > 0 for p, family in zip(programs, ("ssm", "kron", "cheb", "wos"), strict=True)] == [True] * 4
+    for program in programs:
+        exec(program.replace("np.random.uniform(-1, 1, (100_000, 3))", "(points := np.random.uniform(-1, 1, (100, 3)))"), names)
+    assert names["y"].shape == (4, 2000)
+    x, t = names["x"], names["t"]
+    off = names["mean"] - np.sin(6 * x)[:, None] * np.cos(5 * t)
+    assert np.sqrt(np.mean(off**2)) < 0.1  # that of a single cell
+    assert names["gp"].noise_ == pytest.approx(0.01, rel=0.5)
+    x, y, z = names["points"].T
+    e, c, s = np.exp(-x * x), np.cos(3 * z + x * y), np.sin(3 * z + x * y)
+    np.testing.assert_allclose(names["value"], e * c, atol=1e-8)
+    np.testing.assert_allclose(names["gradient"], np.stack([e * (-2 * x * c - y * s), -e * x * s, -3 * e * s], axis=1), atol=1e-6)
+    u = names["u"]
+    assert abs(u.value[0] - 0.5) < 5 * u.stderr[0] + 1e-3
+    assert (np.abs(u.grad[0] - [0, 1]) < 5 * u.grad_stderr[0] + 1e-2).all()
+
+
+@needs_sources
+def test_what_was_measured_is_what_the_file_says():
+    rows = json.loads((ROOT / "bench/results/amd-epyc-2026-11-27.json").read_text())["rows"]
+    told = re.findall(r"^\| (ssm|kron|cheb|wos) `([^`]+)` \| (.*?) \| (.*?) \| (.*?) \|$", README, re.M)
+    assert {family for family, *_ in told} == {"ssm", "kron", "cheb", "wos"}
+    assert min(float(ratio) for *_, ratio in told) < 1  # losses too
+    for family, problem, size, peer, ratio in told:
+        row = next(r for r in rows if (r["family"], r["problem"], r["size"]) == (family, problem, size))
+        ratios = {name: p["ratio"] for name, p in row["peers"].items() if "ratio" in p}
+        assert (peer, ratio) == (min(ratios, key=ratios.get), f"{min(ratios.values()):.2g}")
+
+
+@needs_sources
+def test_pictures_are_small():
+    pictures = re.findall(r"!\[[^\]]+\]\((docs/_static/(?:ssm|kron|cheb|wos)\.png)\)", README)
+    assert len(pictures) == 4
+    assert all((ROOT / p).stat().st_size <= 60_000 for p in pictures)
 
 
 KINDS = {f"{f}.{c.op}": (f, c) for f, c in all_cases() if c.name == "small"}

@@ -1,4 +1,7 @@
-"""Pictures of the tutorials: each is what a program of docs/programs draws, run when the site is built."""
+"""Pictures of the tutorials: each is what a program of docs/programs draws, run when the site is built.
+
+``python docs/_generate/pictures.py`` makes the README's of them, in docs/_static, which are kept.
+"""
 
 from __future__ import annotations
 
@@ -24,3 +27,21 @@ def write(folder: Path = DOCS / "pictures") -> None:
             continue
         subprocess.run([sys.executable, program, picture], check=True, env={**os.environ, "MPLBACKEND": "Agg"})
         mark.write_text(key)
+
+
+WIDTH, COLOURS = 720, 64  # at most 60 kB a picture
+
+
+def write_small(folder: Path = DOCS / "pictures", into: Path = DOCS / "_static") -> None:
+    """The README's pictures: narrower, of few colours."""
+    from PIL import Image
+
+    for picture in sorted(folder.glob("*.png")):
+        image = Image.open(picture).convert("RGB")
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+        image.quantize(COLOURS, dither=Image.Dither.NONE).save(into / picture.name, optimize=True)
+
+
+if __name__ == "__main__":
+    write()
+    write_small()

@@ -44,7 +44,19 @@ def _threads_of(text: str) -> int | None:
 
 
 def set_num_threads(n: int) -> None:
-    """Threads of every later call that gives no ``num_threads``. Results do not depend on it, to the last bit."""
+    """Threads of every later call that gives no ``num_threads``.
+
+    Results do not depend on it, to the last bit.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> before = qf.get_num_threads()
+    >>> qf.set_num_threads(1)
+    >>> qf.get_num_threads()
+    1
+    >>> qf.set_num_threads(before)
+    """
     global _num_threads
     threads = _arguments.threads(n, "set_num_threads")
     native.set_num_threads(threads)
@@ -52,7 +64,14 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads of a call that gives no ``num_threads``."""
+    """Threads of a call that gives no ``num_threads``.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> qf.get_num_threads() >= 1
+    True
+    """
     return _num_threads
 
 
@@ -76,6 +95,12 @@ def config() -> dict[str, Any]:
     """What is in use and why, as plain values: json.dumps takes them.
 
     Keys: version, backend, reason, isa, isas, num_threads, cuda {archs, device, reason}, packages {name: version or None}.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> qf.config()["backend"] in ("native", "numba")
+    True
     """
     backend, why = _backends.choice()
     return {
@@ -91,7 +116,15 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Print ``config()``, a line an entry."""
+    """Print ``config()``, a line an entry.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> qf.show_config()  # doctest: +ELLIPSIS
+    version: ...
+    backend: ...
+    """
     for key, value in config().items():
         if isinstance(value, dict):
             for name, item in value.items():

@@ -10,6 +10,9 @@ library's own functions: see *backend*; a mix of devices is a TypeError. What is
 meta tensors alone give meta tensors, where no numbers are needed to know a shape. Objects (operators, boundaries, results, layers) may be
 shared by threads.
 
+Of the libraries that follow the array API standard (``__array_namespace__``) NumPy's, PyTorch's and CuPy's arrays are taken. Another one's
+are a TypeError that says what they are: hand over ``numpy.from_dlpack(x)``, which copies nothing where x is on the host.
+
 In shapes, capital letters are sizes, and a letter that occurs twice is one size. ``...`` stands for any number of batch axes.
 
 Dtypes

@@ -1,7 +1,5 @@
 """What holds for every layer of quatrefoil.torch.nn: gradients, precision, torch.compile, no sequences, bad options."""
 
-import doctest
-import importlib
 import subprocess
 import sys
 
@@ -84,13 +82,6 @@ def test_half_precision(name, half):
     for x in (u, *layer.parameters()):
         assert x.grad.dtype == half
         assert x.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("name", ["mamba", "mamba2"])
-def test_examples_of_pages(name):
-    result = doctest.testmod(importlib.import_module(f"quatrefoil.torch.nn.{name}"))
-    assert result.attempted
-    assert not result.failed
 
 
 def test_every_module_is_tried():

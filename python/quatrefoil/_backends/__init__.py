@@ -23,7 +23,18 @@ CHOSEN: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None) 
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Within the block, in this thread or task, every call takes this backend: "native", "cuda", "array" or "numba"."""
+    """Within the block, in this thread or task, every call takes this backend.
+
+    "native", "cuda", "array" or "numba".
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> with qf.use_backend("array"):
+    ...     y = qf.ssm.linear_scan(np.full(3, 0.5), np.ones(3))
+    >>> y
+    array([1.  , 1.5 , 1.75])
+    """
     check_name(name, "use_backend")
     token = CHOSEN.set(name)
     try:

@@ -32,6 +32,19 @@ def about() -> dict[str, str | int | float | None]:
     }
 
 
+def named(file: Path, where: dict[str, str | int | float | None]) -> Path:
+    """A file as it is; in a folder one by the processor and the date that is not there yet: results are added, never written over."""
+    if not file.is_dir():
+        return file
+    words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|\d+-Core|Processor)\b", " ", str(where["processor"]), flags=re.I)
+    stem = "-".join([*re.findall(r"[a-z0-9]+", words.lower()), str(where["date"])])
+    count, free = 1, file / f"{stem}.json"
+    while free.exists():
+        count += 1
+        free = file / f"{stem}-{count}.json"
+    return free
+
+
 def arithmetic(work: Work) -> float:
     """Seconds that its arithmetic takes at the rate of a large matrix product and of NumPy's exponential."""
     return work.flops * _second_per_flop(work.dtype) + work.exps * _second_per_exp(work.dtype)

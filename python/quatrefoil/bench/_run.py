@@ -18,7 +18,8 @@ import numpy as np
 
 from .. import _config
 from .._spec import FAMILIES
-from ._machine import about, arithmetic, traffic
+from ._machine import about, arithmetic, named, traffic
+from ._plot import plot
 from ._problem import Problem, Run
 
 _BUDGET = 3.0  # seconds of timing a problem
@@ -72,6 +73,17 @@ def interleave(sides: Sequence[Run]) -> list[list[float]]:
     return times
 
 
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Between these lies the middle half of the runs: their spread, which one slow run does not move."""
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return [low, high]
+
+
+def is_below_floor(row: dict[str, Any]) -> bool:
+    """Faster than possible: then it is the floor that is wrong, measured while something else ran."""
+    return "floor" in row and row["seconds"] < row["floor"]["seconds"]
+
+
 def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
     """One problem -> a row of plain values: seconds, error, and per peer seconds, error, ratio, goal; or why the peer fails."""
     truth = np.asarray(problem.truth())
@@ -94,16 +106,20 @@ def run(problem: Problem, peers: bool = True) -> dict[str, Any]:
             )
     work = problem.work
     parts = problem.parts.values()
-    medians = [statistics.median(t) for t in interleave([*sides.values(), *parts, *([traffic(work)] if work else [])])]
+    times = interleave([*sides.values(), *parts, *([traffic(work)] if work else [])])
+    medians = [statistics.median(t) for t in times]
     row["seconds"], row["error"] = medians[0], errors["quatrefoil"]
+    row["quartiles"], row["runs"] = quartiles(times[0]), len(times[0])
     if work:
         seconds = max(arithmetic(work), medians[-1])
         row["floor"] = {"seconds": seconds, "flops": work.flops, "bytes": work.bytes, "exps": work.exps}
     if problem.rate:
         row["rate"] = {"a second": problem.rate[0] / medians[0], "of": problem.rate[1]}
     row["parts"] = dict(zip(problem.parts, medians[len(sides) :]))
-    for name, seconds in zip(list(sides)[1:], medians[1:]):
+    for name, seconds, theirs in zip(list(sides)[1:], medians[1:], times[1:]):
         row["peers"][name] = {"seconds": seconds, "error": errors[name], "ratio": seconds / medians[0], "goal": problem.goals.get(name)}
+        row["peers"][name]["quartiles"] = quartiles(theirs)
+        row["peers"][name]["ratio_quartiles"] = quartiles([b / max(a, 1e-9) for a, b in zip(times[0], theirs)])  # of every round by itself
     return row
 
 
@@ -151,11 +167,16 @@ def _amount(count: float) -> str:
 
 
 def show(row: dict[str, Any]) -> None:
-    print(f"{row['family']:5s} {row['problem']:28s} {row['size']:22s} {_number(row['seconds']):>10s}  error {row['error']:.0e}", flush=True)
+    half = max(b / row["seconds"] - 1 for b in row["quartiles"]), min(b / row["seconds"] - 1 for b in row["quartiles"])
+    spread = f"{half[1]:+.0%} {half[0]:+.0%} in {row['runs']} runs"
+    name = f"{row['family']:5s} {row['problem']:28s} {row['size']:22s}"
+    print(f"{name} {_number(row['seconds']):>10s}  error {row['error']:.0e}  {spread}", flush=True)
     if floor := row.get("floor"):
         exps = f", {_amount(floor['exps'])}exp" if floor["exps"] else ""
         name = f"floor ({_amount(floor['flops'])}flop{exps}, {_amount(floor['bytes'])}B)"
-        print(f"      {name:51s} {_number(floor['seconds']):>10s}  {'':11s}  taken {row['seconds'] / floor['seconds']:.2f}x", flush=True)
+        wrong = ": faster than its floor, which was mis-measured" if is_below_floor(row) else ""
+        taken = f"taken {row['seconds'] / floor['seconds']:.2f}x{wrong}"
+        print(f"      {name:51s} {_number(floor['seconds']):>10s}  {'':11s}  {taken}", flush=True)
     if rate := row.get("rate"):
         print(f"      {_amount(rate['a second'])}{rate['of']} a second", flush=True)
     for name, seconds in row["parts"].items():
@@ -171,28 +192,6 @@ def show(row: dict[str, Any]) -> None:
         )
 
 
-def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
-    """Ratios against every peer, one bar each, as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    bars = [
-        (f"{r['family']}.{r['problem']} {r['size']} / {name}", peer["ratio"])
-        for r in rows
-        for name, peer in r["peers"].items()
-        if "ratio" in peer
-    ]
-    figure, axes = plt.subplots(figsize=(9, 0.28 * len(bars) + 1.2), layout="constrained")
-    axes.barh([name for name, _ in bars][::-1], [ratio for _, ratio in bars][::-1], color="#35618f")
-    axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("peer's time / quatrefoil's time, one thread")
-    axes.tick_params(labelsize=7)
-    figure.savefig(file, dpi=150)
-
-
 def main(asked: Sequence[str], *, peers: bool, json_file: Path | None, plot_file: Path | None) -> int:
     """Print the table; 1 where a goal was missed, so that a script can tell."""
     where = about()
@@ -205,11 +204,15 @@ def main(asked: Sequence[str], *, peers: bool, json_file: Path | None, plot_file
     finally:
         restore()
     if json_file:
-        json_file.write_text(
-            json.dumps({"machine": where, "asked": list(asked), "config": _config.config(), "rows": rows}, indent=1) + "\n"
-        )
+        json_file = named(json_file, where)
+        made = {"machine": where, "asked": list(asked), "config": _config.config(), "rows": rows}
+        json_file.write_text(json.dumps(made, indent=1) + "\n")
+        print(f"written: {json_file}")
     if plot_file:
-        plot(rows, plot_file)
+        plot(rows, plot_file, f"{where['processor']}, {where['date']}")
+    below = sum(is_below_floor(row) for row in rows)
+    if below:
+        print(f"{below} rows are faster than their floors, which were mis-measured: something else ran meanwhile")
     missed = [(r, n) for r in rows for n, p in r["peers"].items() if p.get("goal") is not None and p["ratio"] < p["goal"]]
     print(f"{len(rows)} problems; {len(missed)} goals not met")
     return 1 if missed else 0

@@ -19,10 +19,10 @@ _CLASSICAL = ("legendre", "chebyshev", "hermite", "laguerre")
 
 
 class Basis:
-    """Polynomials p_0 to p_degree that are orthonormal to a measure: the mean of p_j p_k is 1 where j = k, else 0.
+    """Polynomials that are orthonormal to a measure, to expand functions of random numbers in.
 
-    Made by ``from_samples``, ``from_moments`` and ``classical``. ``basis(x)`` evaluates them by their recurrence (1), ``basis.a`` and
-    ``basis.b`` are what ``poly_layer`` takes.
+    The mean of p_j p_k is 1 where j = k, else 0; p_0 to p_degree. Made by ``from_samples``, ``from_moments`` and ``classical``.
+    ``basis(x)`` evaluates them by their recurrence (1), ``basis.a`` and ``basis.b`` are what ``poly_layer`` takes.
 
     Attributes
     ----------
@@ -31,6 +31,13 @@ class Basis:
         The recurrence (1). The last number of a belongs to the next degree: where the measure does not say it, it is 0.
     samples : (N,) float64, read-only, or None
         What the measure was given by.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> basis = qf.cheb.orthopoly.from_samples(np.array([-1.0, 0.0, 1.0]), 1)
+    >>> basis(np.array([2.0])).round(4)  # 1, x sqrt(3/2)
+    array([[1.    , 2.4495]])
     """
 
     __slots__ = ("a", "b", "samples")

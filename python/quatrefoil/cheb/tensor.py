@@ -29,7 +29,9 @@ _PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_",
 
 
 class ChebTucker(Construction, Calculus):
-    """f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on.
+    """A function of several variables, compressed: evaluated, differentiated, integrated, added to others.
+
+    f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ..., the factor functions u_a = sum_k factors[0][k, a] T_k and so on.
 
     Parameters
     ----------
@@ -52,6 +54,16 @@ class ChebTucker(Construction, Calculus):
     the graph. The builders ``from_function``, ``from_values``, ``from_coeffs``, ``from_cp`` and ``fit`` leave orthonormal factors; their
     tolerances are relative, in the Frobenius norm of the coefficients. NumPy arrays that builders and ``load`` make are read-only: so what
     is packed for evaluation is packed once.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> f = qf.cheb.ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(y), [(0, 1), (0, 2)], tol=1e-12)
+    >>> f.rank, f(np.array([[0.5, 1.0]])).round(6)
+    ((1, 1), array([0.890808]))
+    >>> value, gradient = f.value_and_grad(np.array([[0.5, 1.0]]))
+    >>> gradient.round(6)
+    array([[ 0.890808, -1.387351]])
     """
 
     __slots__ = ("_domain", "_extras", "core", "factors", "n_evaluations")

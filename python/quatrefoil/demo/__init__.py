@@ -1,4 +1,4 @@
-"""One real job in each family: a table (time, peer, ratio, error against the truth) and a picture each."""
+"""One real job in each family: a table (time, peer, ratio, errors of two kinds), a picture each, and a page of both."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 
 from .. import _config
 from .._spec import FAMILIES
+from ..bench._machine import about
+from . import _table
 from ._row import Row
 
 
-def main(folder: Path) -> int:
-    """Run every family's job, put the pictures into ``folder`` and print the table."""
+def main(folder: Path, *, quick: bool = False) -> int:
+    """Run every family's job, put the pictures and the page into ``folder`` and print the table; ``quick`` at smaller sizes."""
     config = _config.config()
     print(f"backend: {config['backend']} ({config['reason']}); threads: {config['num_threads']}")
     missing = [name for name in ("matplotlib", "pywt") if importlib.util.find_spec(name) is None]
@@ -29,20 +31,13 @@ def main(folder: Path) -> int:
 
     rows: list[Row] = []
     for family in FAMILIES:
-        progress(f"{family} ...")
-        rows += importlib.import_module(f"quatrefoil.demo.{family}").run(folder, progress)
-    table(rows)
-    print("pictures: " + ", ".join(str(folder / f"{family}.png") for family in FAMILIES))
+        rows.append(importlib.import_module(f"quatrefoil.demo.{family}").run(folder, progress, quick))
+    progress("done")
+    machine = about()
+    where = (
+        f"{machine['date']}, {machine['processor']}, {config['num_threads']} threads; quatrefoil {config['version']}, "
+        f"{config['backend']} ({config['reason']})" + ("; --quick: small sizes" if quick else "")
+    )
+    (folder / "index.html").write_text(_table.page(rows, where, folder), encoding="utf-8")
+    print(f"\n{_table.text(rows)}\n\nthe table and the pictures: {folder / 'index.html'}")
     return 0
-
-
-def table(rows: list[Row]) -> None:
-    """One line a job, the family first."""
-    heads = ("family", "problem", "size", "quatrefoil", "peer", "its time", "ratio", "error", "against")
-    lines = [heads]
-    for r in rows:
-        ours, theirs = f"{r.seconds * 1e3:.4g} ms", f"{r.peer_seconds * 1e3:.4g} ms"
-        lines.append((r.family, r.problem, r.size, ours, r.peer, theirs, f"{r.ratio:.2f}x", f"{r.error:.1e}", r.error_of))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())

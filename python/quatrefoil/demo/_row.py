@@ -18,11 +18,14 @@ class Row:
     family: str
     problem: str
     size: str
-    seconds: float  # ours, median
+    seconds: float  # ours, median, with all that it has to make first
     peer: str
     peer_seconds: float
-    error: float  # against the truth named in `error_of`
-    error_of: str
+    rounding: float  # what the computer adds: against an exact answer, or one in more digits
+    rounding_of: str
+    model: float | None  # what the method leaves out: samples, pixels lost, a tolerance asked for; None where the method is exact
+    model_of: str
+    note: str = ""  # of its times
 
     @property
     def ratio(self) -> float:
@@ -32,9 +35,11 @@ class Row:
 def median_seconds(f: Callable[[], Any], runs: int = 5) -> float:
     """The median of some runs after one that warms up."""
     f()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        f()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(seconds(f)[0] for _ in range(runs))
+
+
+def seconds(f: Callable[[], Any]) -> tuple[float, Any]:
+    """The time of one run, and what it returned."""
+    start = time.perf_counter()
+    result = f()
+    return time.perf_counter() - start, result

@@ -22,13 +22,15 @@ from .gp.missing import Cells
 from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints, explained
 from .gp.sample import gp_posterior_sample
-from .gridmodel import Data, Model, axes_of, check_mask, columns_of
+from .gridmodel import Data, Model, axes_of, cells_of, check_mask, columns_of
 from .product.afar import clamped
 from .product.dense import outer
 
 
 class GridGP(Estimator):
-    """Gaussian process regression on a grid: covariance variance · k_1(x_1, x_1') ... k_d(x_d, x_d'), with noise.
+    """Gaussian process regression on a grid, with missing cells: an estimator in scikit-learn's manners.
+
+    The covariance is variance · k_1(x_1, x_1') ... k_d(x_d, x_d'), with noise.
 
     Parameters
     ----------
@@ -68,8 +70,9 @@ class GridGP(Estimator):
     An evaluation of the likelihood costs ``gp_nll`` with gradients. Axes, Y and mask on a device are computed with there: results and
     predictions lie there, as do the points that are given to ``predict``; the optimiser works on the host, so ``fit`` waits for the value
     and the gradient of every evaluation, and ``score`` for its sums. Kernels are then ours or callables of arrays there, not
-    scikit-learn's. The manners are scikit-learn's: ``get_params``, ``set_params``,
-    ``clone``, pickles, a warning with the optimiser's words where it did not converge.
+    scikit-learn's. The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``, pickles, a warning with the optimiser's words
+    where it did not converge; and as ``fit``, ``predict`` and ``score`` take points too, it is the last step of a ``Pipeline``, and
+    ``GridSearchCV`` and ``cross_val_score`` leave cells of the grid out.
 
     Examples
     --------
@@ -107,14 +110,22 @@ class GridGP(Estimator):
 
     # ---- learning
 
-    def fit(self, axes: Sequence[Any], Y: Any, mask: Any = None) -> Self:
+    def fit(self, axes: Any, Y: Any, mask: Any = None) -> Self:
         """Learn from Y (n_1, ..., n_d) on the grid of axes, (n_k,) or (n_k, p) each; ``mask`` of Y's shape is True where it was observed.
+
+        Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,), NumPy: the axes are the numbers that occur in each
+        column, and cells without a point were not observed. ValueError for a point that occurs twice, and for more than 100 cells a point.
 
         Returns self. A fit that does not converge warns with the optimiser's words.
         """
         label = "GridGP.fit"
-        self._data = Data.checked(axes, Y, mask, self.normalize_y, label)
         kernels = [axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(_arguments.sequence(self.kernels, f"{label}: kernels"))]
+        if isinstance(axes, np.ndarray):
+            if mask is not None:
+                raise ValueError(f"{label}: mask is given beside points, expected a list of axes with it, or points alone")
+            self.n_features_in_ = axes.shape[-1] if axes.ndim else 0
+            axes, Y, mask = cells_of(axes, Y, len(kernels), label)
+        self._data = Data.checked(axes, Y, mask, self.normalize_y, label)
         if len(kernels) != len(self._data.axes):
             raise ValueError(f"{label}: {len(self._data.axes)} axes for {len(kernels)} kernels, expected one each")
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):

@@ -14,6 +14,7 @@ from .axis_kernel import AxisKernel
 
 Array = Any
 _NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))
+_MOST_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
 
@@ -122,6 +123,31 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
     if like is not None and len(found) != len(like):
         raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
     return found
+
+
+def cells_of(X: Any, y: Any, count: int, label: str) -> tuple[list[Array], Array, Array | None]:
+    """Points (P, d) of a grid, a column an axis, and values (P,) there -> its axes, the values on it, and which cells they are."""
+    _arguments.array(X, label, "X", torch=False)
+    _arguments.array(y, label, "y", torch=False)
+    if X.ndim != 2 or X.shape[1] != count or not len(X):
+        raise ValueError(f"{label}: X has shape {X.shape}, expected (P, {count}), P at least 1: points of a grid, a column a kernel")
+    if y.shape != (len(X),):
+        raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(X),)}, a number a point")
+    _arguments.finite(X, label, "X")
+    axes, places = zip(*(np.unique(X[:, k], return_inverse=True) for k in range(count)))
+    shape = tuple(map(len, axes))
+    if math.prod(shape) > _MOST_CELLS * len(X):
+        raise ValueError(f"{label}: {len(X)} points span a grid of {' x '.join(map(str, shape))} cells: these are not points of a grid")
+    cells = np.ravel_multi_index([p.reshape(-1) for p in places], shape)
+    mask = np.zeros(shape, bool)
+    mask.flat[cells] = True
+    if mask.sum() < len(X):
+        order = np.argsort(cells, kind="stable")
+        first = int(np.flatnonzero(np.diff(cells[order]) == 0)[0])
+        raise ValueError(f"{label}: X[{order[first]}] and X[{order[first + 1]}] are one point, expected one value a cell")
+    Y = np.zeros(shape, y.dtype)
+    Y.flat[cells] = y
+    return list(axes), Y, None if mask.all() else mask
 
 
 def columns_of(X: Any, axes: Sequence[Array], label: str) -> list[Array]:

@@ -15,7 +15,7 @@ _ROWS = 256  # of the cross-covariance at a time
 
 
 class SlimKL(Estimator):
-    """Gaussian process regression whose kernel's weights are learnt, over a grid of spectral components, most to 0.
+    """Gaussian process regression that learns its kernel, weights of a grid of spectral components.
 
     The kernel is k(x, x') = sum_i theta_i prod_p exp(-2 pi^2 std_ip^2 t_p^2) cos(2 pi means_ip t_p), t = x - x' (1). ``fit``
     minimises y^T C^-1 y + log det C over theta >= 0 (2), C the covariance of the data with the noise on its diagonal.

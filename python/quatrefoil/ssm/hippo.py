@@ -13,7 +13,9 @@ S4D_NAMES = ("lin", "inv", "inv2", "quad", "real", "legs", "random")
 
 
 def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
-    """HiPPO-LegS: the system x' = A x + B u whose state holds the Legendre coefficients of the whole past of u (1).
+    """HiPPO-LegS, the system whose state remembers the whole past of its input, by polynomials (1).
+
+    x' = A x + B u; the state holds the Legendre coefficients of the past of u, scaled to an interval.
 
     Parameters
     ----------
@@ -36,6 +38,13 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
     -----
     (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1), P_n Legendre's (2). Not diagonalisable in practice: its eigenvectors have a
     condition number beyond 1e17 at N = 32; use ``dplr_legs`` or ``ptd_init``. Source: Gu et al., arXiv 2008.07669.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> A, B = qf.ssm.hippo_legs(2)
+    >>> A[1].round(4)
+    array([-1.7321, -2.    ])
     """
     N = integer(N, "ssm.hippo_legs", "N", 0, MOST_NUMBERS)
     B = np.sqrt(2.0 * np.arange(N) + 1)
@@ -44,7 +53,9 @@ def hippo_legs(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """HiPPO-LegS as diagonal plus rank one in a unitary basis, A = V (diag(Lambda) - P P^*) V^*, B_legs = V B (4).
+    """HiPPO-LegS in the form that S4 layers start from: diagonal plus rank one (4).
+
+    In a unitary basis A = V (diag(Lambda) - P P^*) V^*, B_legs = V B.
 
     Parameters
     ----------
@@ -68,6 +79,14 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     Notes
     -----
     One Hermitian eigenproblem, O(N^3). Source: Gu, Goel, Re, arXiv 2111.00396.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> Lambda, P, B, V = qf.ssm.dplr_legs(4)
+    >>> A = V @ (np.diag(Lambda) - np.outer(P, P.conj())) @ V.conj().T
+    >>> bool(np.allclose(A, qf.ssm.hippo_legs(4)[0]))
+    True
     """
     N = integer(N, "ssm.dplr_legs", "N", 0, MOST_NUMBERS)
     A, B = hippo_legs(N)
@@ -79,7 +98,9 @@ def dplr_legs(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A diagonal system by the name that state-spaces/s4 gives it: poles A and inputs B of N stored modes (6).
+    """Poles and inputs that a diagonal layer starts from, by the name state-spaces/s4 gives them (6).
+
+    Poles A and inputs B of N stored modes.
 
     Each mode stands for itself and its conjugate: the full state has F = 2N entries. A_n = -re - i im:
 
@@ -119,6 +140,13 @@ def s4d_init(name: str, N: int, *, rng: int | np.random.Generator | None = None)
     Notes
     -----
     Source: Gu, Gupta, Goel, Re, arXiv 2206.11893.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> A, B = qf.ssm.s4d_init("lin", 3)
+    >>> A.round(3)
+    array([-0.5+0.j   , -0.5-3.142j, -0.5-6.283j])
     """
     choice(name, "ssm.s4d_init", "name", S4D_NAMES)
     N = integer(N, "ssm.s4d_init", "N", 0, MOST_NUMBERS)

@@ -23,7 +23,15 @@ _MARGIN = 0.25  # real parts above -1/4 are penalised (8): LegS itself has -1 ..
 
 
 class PTD(NamedTuple):
-    """A + E = V diag(Lambda) V^-1 for HiPPO-LegS's A, and what it cost."""
+    """A + E = V diag(Lambda) V^-1 for HiPPO-LegS's A, and what it cost.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> p = qf.ssm.ptd_init(3, eps=0.1)
+    >>> p.V.shape, bool(p.eps <= 0.1), bool(p.max_real < 0)
+    ((3, 3), True, True)
+    """
 
     Lambda: np.ndarray  # (N,) complex, ascending imaginary part: those of a conjugate pair stand at n and N-1-n
     V: np.ndarray  # (N, N) complex, columns of norm 1
@@ -77,6 +85,14 @@ def ptd_init(
     At eps = .1, N = 32 a "random" perturbation has cond 27 and moves the transfer function by .09 (optimised: 4 and .01).
 
     Source: Yu et al., arXiv 2310.01698, who minimise cond(V)^2 + lambda ||E||_F by 1e5 steps of Adam.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> A, B = qf.ssm.hippo_legs(4)
+    >>> p = qf.ssm.ptd_init(4, eps=0.1)
+    >>> bool(np.allclose(A + p.E, (p.V * p.Lambda) @ p.Vinv))
+    True
     """
     N = integer(N, "ssm.ptd_init", "N", 1, MOST_NUMBERS)
     eps = number(eps, "ssm.ptd_init", "eps", positive=True)

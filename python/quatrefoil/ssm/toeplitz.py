@@ -56,6 +56,13 @@ def toeplitz_matmul(
     -----
     Differentiable in c, r, x (r[0] has gradient 0). Cost: O(L log L) a right-hand side, L = max(m, n), by ``fft_conv`` with a kernel in
     each direction; x is copied only where m > n. A NaN in x stays in its right-hand side.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> c, r = np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.0, 0.0])  # lower triangular
+    >>> qf.ssm.toeplitz_matmul(c, r, np.ones(3)).round(12)
+    array([1., 3., 6.])
     """
     y: T = _apply(_TOEPLITZ, c, r, x, out, backend, num_threads)
     return y
@@ -92,6 +99,13 @@ def hankel_matmul(
     -----
     Differentiable in c, r, x (r[0] has gradient 0, unless m = 0). A Toeplitz matrix with its columns reversed: cost as there.
     ``hankel_matmul(s[: T - d + 1], s[T - d :], w)`` applies the weights w (d,) to every window of d samples of s (T,).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> c, r = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])
+    >>> qf.ssm.hankel_matmul(c, r, np.ones(3)).round(12)
+    array([ 6.,  9., 12.])
     """
     y: T = _apply(_HANKEL, c, r, x, out, backend, num_threads)
     return y
@@ -100,14 +114,32 @@ def hankel_matmul(
 def toeplitz_matmul_vjp(
     c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, T, T]:
-    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (15)."""
+    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (15).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> c, r = np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.0, 0.0])
+    >>> dc, dr, dx = qf.ssm.toeplitz_matmul_vjp(c, r, np.ones(3), np.ones(3))
+    >>> dx.round(12)
+    array([6., 3., 1.])
+    """
     return _gradients(_TOEPLITZ, c, r, x, grad, backend, num_threads)
 
 
 def hankel_matmul_vjp(
     c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, T, T]:
-    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (15)."""
+    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (15).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> c, r = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])
+    >>> dc, dr, dx = qf.ssm.hankel_matmul_vjp(c, r, np.ones(3), np.ones(3))
+    >>> dx.round(12)
+    array([ 6.,  9., 12.])
+    """
     return _gradients(_HANKEL, c, r, x, grad, backend, num_threads)
 
 

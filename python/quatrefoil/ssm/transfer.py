@@ -30,7 +30,9 @@ _DISCRETIZE = Op(
 
 
 def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -> tuple[T, T]:
-    """Diagonal system x' = Lambda x + B u to steps x_t = Lambda_bar x_{t-1} + B_bar u_t of length dt (10), (11).
+    """Steps of a diagonal system, from continuous time to the numbers that a recurrence takes (10), (11).
+
+    x' = Lambda x + B u becomes x_t = Lambda_bar x_{t-1} + B_bar u_t, steps of length dt.
 
     Parameters
     ----------
@@ -58,6 +60,13 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -
     Notes
     -----
     Differentiable in Lambda, B, dt by autograd. At Lambda = 0 and for tiny dt Lambda the limit B dt, to full accuracy.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> Lambda_bar, B_bar = qf.ssm.discretize(np.array([-1.0 + 0j]), np.array([1.0 + 0j]), 0.1, "zoh")
+    >>> Lambda_bar.round(4), B_bar.round(4)  # exp(-0.1), 1 - exp(-0.1)
+    (array([0.9048+0.j]), array([0.0952+0.j]))
     """
     choice(disc, "ssm.discretize", "disc", DISCS)
     number = is_number(dt)
@@ -133,6 +142,13 @@ def transfer_function(s: Any, A: np.ndarray, B: np.ndarray, C: np.ndarray, *, P:
     -----
     In double precision. A linear system a frequency, O(N^3), in blocks of 16 MB; O(N) for a diagonal without P. A NaN in s stays in
     its own value.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> s = 1j * np.array([0.0, 1.0])
+    >>> qf.ssm.transfer_function(s, np.array([-1.0]), np.array([1.0]), np.array([1.0]))  # 1 / (1 + s)
+    array([1. +0.j , 0.5-0.5j])
     """
     s = _numbers(s, "s")
     A, B, C = _numbers(A, "A"), _numbers(B, "B"), _numbers(C, "C")

@@ -116,6 +116,14 @@ class Polygon(Pieces):
         NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70.
     TypeError
         Integers, float16, lists of points.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> square = np.array([[0, 0], [3, 0], [3, 3], [0, 3.0]])
+    >>> room = qf.wos.Polygon(square, holes=[square / 3 + 1])
+    >>> qf.wos.contains(room, np.array([[0.5, 0.5], [1.5, 1.5]]))
+    array([ True, False])
     """
 
     dimension = 2
@@ -290,6 +298,13 @@ class Ball(Solid):
     Notes
     -----
     ``relative=True`` epsilons are multiplied by 2 radius sqrt(d), the diagonal of its bounding box. It serves every kind of array.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> ball = qf.wos.Ball((0, 0, 0, 0), 2.0)  # of four dimensions
+    >>> qf.wos.signed_distance(ball, np.array([[0.0, 0.0, 0.0, 1.5]]))
+    array([-0.5])
     """
 
     def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:

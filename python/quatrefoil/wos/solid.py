@@ -81,7 +81,9 @@ class Box(Solid):
 
 
 class SDF(Solid):
-    """Where a field of signed distances is negative: values at the nodes of a regular grid, linear along every axis between, or a function.
+    """A solid that is given by signed distances: where a field on a grid, or a function, is negative.
+
+    Values at the nodes of a regular grid, linear along every axis between, or a function.
 
     Parameters
     ----------

@@ -12,7 +12,9 @@ from .polygon import Polygon
 
 
 class Star(Polygon):
-    """The star r(θ) = 1 + c1 cos 4θ + c2 cos 8θ around 0, as a polygon of ``segments`` vertices on it; B of them for (B,) coefficients.
+    """The star r(θ) = 1 + c1 cos 4θ + c2 cos 8θ around 0, as a polygon; B of them at once.
+
+    ``segments`` vertices lie on it; (B,) coefficients make B stars.
 
     Parameters
     ----------

@@ -28,7 +28,9 @@ def poly_layer(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """The layer of a polynomial network, Y[n, o] = sum over inputs i and degrees k of W[i, k, o] p_k(X[n, i]) (4).
+    """The layer of a polynomial network: orthogonal polynomials of every input, weighted and summed (4).
+
+    Y[n, o] = sum over inputs i and degrees k of W[i, k, o] p_k(X[n, i]).
 
     p_k are the polynomials of a three-term recurrence (1), orthonormal to the measure that a and b belong to:
     sqrt(b_{k+1}) p_{k+1} = (x - a_k) p_k - sqrt(b_k) p_{k-1}, p_0 = 1 / sqrt(b_0).
@@ -79,6 +81,18 @@ def poly_layer(
 def poly_layer_vjp(
     X: Array[T], W: Array[T], a: Array[T], b: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, T]:
-    """Gradients of ``poly_layer``: grad is that of Y -> (those of X, W) (5), (6). The same bits for any number of threads."""
+    """Gradients of ``poly_layer``.
+
+    ``grad`` is that of Y -> (those of X, W) (5), (6). The same bits for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> X, W = np.array([[0.5]]), np.ones((1, 3, 1))
+    >>> b = qf.cheb.orthopoly.classical("legendre", 2)
+    >>> dX, dW = qf.cheb.poly_layer_vjp(X, W, b.a, b.b, np.ones((1, 1)))
+    >>> bool(np.allclose(dW[0, :, 0], b(X[0])[0]))
+    True
+    """
     dX, dW, *_ = call_vjp(POLY_LAYER, (X, W, a, b, grad), (), (), backend, num_threads)
     return dX, dW

@@ -123,7 +123,9 @@ def cheb_eval(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Values of dense Chebyshev coefficients at scattered points, f(x) = sum_{a,b,..} C[a,b,..] T_a(x_1) T_b(x_2) ... (1).
+    """Values of dense Chebyshev coefficients at scattered points, as a nonuniform FFT (1).
+
+    f(x) = sum_{a,b,..} C[a,b,..] T_a(x_1) T_b(x_2) ...
 
     Parameters
     ----------
@@ -171,7 +173,20 @@ def cheb_eval(
 def cheb_eval_vjp(
     C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``cheb_eval``: grad (P,) -> (dC, dX). dC is ``cheb_moments`` of grad; dX costs the values d times (8)."""
+    """Gradients of ``cheb_eval``.
+
+    ``grad`` (P,) -> (dC, dX). dC is ``cheb_moments`` of grad; dX costs the values d times (8).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> C, X = np.eye(3), np.array([[0.5, 0.2]])
+    >>> dC, dX = qf.cheb.cheb_eval_vjp(C, X, np.ones(1))
+    >>> dC.round(4)  # T_a(0.5) T_b(0.2)
+    array([[ 1.  ,  0.2 , -0.92],
+           [ 0.5 ,  0.1 , -0.46],
+           [-0.5 , -0.1 ,  0.46]])
+    """
     return call_vjp(CHEB_EVAL, (C, X, grad), _options(C, eps, "cheb.cheb_eval_vjp"), (), backend, num_threads)
 
 
@@ -185,7 +200,9 @@ def cheb_moments(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Chebyshev moments of weighted points, M[a,b,..] = sum_p q_p T_a(x_p1) T_b(x_p2) ...: the transpose of ``cheb_eval`` (1).
+    """Chebyshev moments of weighted points, the transpose of ``cheb_eval`` (1).
+
+    M[a,b,..] = sum_p q_p T_a(x_p1) T_b(x_p2) ...
 
     Parameters
     ----------
@@ -235,7 +252,18 @@ def cheb_moments_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``cheb_moments``: grad (n_1, ..., n_d) -> (dX, dq). dq is ``cheb_eval`` of grad; dX costs that d times (8)."""
+    """Gradients of ``cheb_moments``.
+
+    ``grad`` (n_1, ..., n_d) -> (dX, dq). dq is ``cheb_eval`` of grad; dX costs that d times (8).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> X, q = np.array([[0.5, 0.2]]), np.ones(1)
+    >>> dX, dq = qf.cheb.cheb_moments_vjp(X, q, np.eye(3), n=(3, 3))
+    >>> dq.round(4)  # the sum of T_a(0.5) T_a(0.2)
+    array([1.56])
+    """
     label = "cheb.cheb_moments_vjp"
     return call_vjp(CHEB_MOMENTS, (X, q, grad), (_counts(n, X, label), tolerance(eps, label)), (), backend, num_threads)
 

@@ -37,7 +37,9 @@ def short_range(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """What ``potential`` leaves out, at scattered targets: f(x) = sum_p q_p (1/r_p - sog.long(r_p)), r_p = |x - x_p| (6), (7).
+    """What ``potential`` leaves out, at scattered targets: the sum over near charges (6), (7).
+
+    f(x) = sum_p q_p (1/r_p - sog.long(r_p)), r_p = |x - x_p|.
 
     Parameters
     ----------
@@ -97,7 +99,19 @@ def short_range_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``short_range``: grad (N,) -> (dX, dq, dtargets) (8). Where a target lies on a charge, that pair's slope counts as 0."""
+    """Gradients of ``short_range``.
+
+    ``grad`` (N,) -> (dX, dq, dtargets) (8). Where a target lies on a charge, that pair's slope counts as 0.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> X, q, at = np.zeros((1, 3)), np.ones(1), np.array([[0.1, 0.0, 0.0]])
+    >>> sog = qf.cheb.coulomb_sog(1e-6, 0.01, 4.0, split=1.0)
+    >>> dX, dq, dat = qf.cheb.short_range_vjp(X, q, at, np.ones(1), sog=sog)
+    >>> bool(np.allclose(dX, -dat))
+    True
+    """
     return call_vjp(SHORT_RANGE, (X, q, targets, grad), _options(sog, "cheb.short_range_vjp"), (), backend, num_threads)
 
 

@@ -32,9 +32,20 @@ _PARTICLES = Op(__name__, "potential", (Arg("X", "P 3"), Arg("q", "P")), (Arg("q
 
 
 class Potential(ChebTucker):
-    """What ``potential`` returns: a ``ChebTucker`` with ``.sog``, the sum of Gaussians whose long part it is.
+    """The long-range part of a potential: a ``ChebTucker`` with ``.sog``, the Gaussians that made it.
+
+    What ``potential`` returns.
 
     ``.sog`` is what ``short_range`` must get. Pickles and ``save``/``load`` keep it; tensors computed of this one have none.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> X, q = np.array([[0.0, 0.0, 0.0]]), np.ones(1)
+    >>> V = qf.cheb.potential(X, q, n=33, domain=(-1, 1), tol=1e-4)
+    >>> x = np.array([[0.3, 0.4, 0.0]])
+    >>> (V(x) + qf.cheb.short_range(X, q, x, sog=V.sog)).round(3)  # 1 / r
+    array([2.])
     """
 
     __slots__ = ("_eps", "_sog")

@@ -37,6 +37,14 @@ class SumOfGaussians:
     ``sog(r)`` is the sum; ``sog.long(r)`` its long part; ``sog.short(r)`` is 1/r - sog.long(r), so that both together are 1/r exactly; at
     r = 0, where the pair's own 1/r is left out, ``-sog.long(0)``. r is a number or an array. ``sog.cutoff`` is the distance beyond which
     ``sog.short(r)`` is within 2 eps of 1/r: where ``short_range`` ends. Instances pickle.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> sog = qf.cheb.coulomb_sog(1e-6, 0.1, 10.0)
+    >>> r = np.array([0.1, 1.0, 10.0])
+    >>> bool(np.allclose(np.exp(-np.outer(r, sog.t) ** 2) @ sog.w, 1 / r, rtol=1e-6))
+    True
     """
 
     t: np.ndarray
@@ -125,7 +133,9 @@ def _powers(c: np.ndarray) -> np.ndarray:
 
 
 def coulomb_sog(eps: float, rmin: float, rmax: float, *, split: float | None = None) -> SumOfGaussians:
-    """The fewest Gaussians of a geometric kind whose sum is 1/r to ``eps``, relative, for all r from ``rmin`` to ``rmax`` (1).
+    """The fewest Gaussians of a geometric kind whose sum is 1/r from ``rmin`` to ``rmax`` (1).
+
+    To ``eps``, relative, for all r between.
 
     Parameters
     ----------

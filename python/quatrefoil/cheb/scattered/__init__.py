@@ -80,7 +80,9 @@ def tucker_eval(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Values of a Chebyshev-Tucker tensor at scattered points, f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ... (2).
+    """Values of a Chebyshev-Tucker tensor at scattered points, none of its full size ever made (2).
+
+    f(x) = sum_{a,b,..} core[a,b,..] u_a(x_1) v_b(x_2) ...
 
     The factor functions are u_a = sum_k factors[0][k, a] T_k and so on, T_k on the domain mapped to [-1, 1] (1).
 
@@ -115,6 +117,13 @@ def tucker_eval(
     tile; where n_k is above 60 or so and there are thousands of points, 40 r_k in place of 2 n_k r_k, from a table of 40 n_k r_k numbers
     (12). Else memory is a few kB a thread whatever P is: no array of P r^2 numbers exists. Error: a few eps of the largest |f|, up to
     the ends of the domain (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> core, factors = np.ones((1, 1)), [np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])]  # x_1, constant in x_2
+    >>> qf.cheb.tucker_eval(core, factors, np.array([[0.5, 0.3], [-1.0, 0.0]]))
+    array([ 0.5, -1. ])
     """
     given = sequence(factors, "cheb.tucker_eval: factors")
     options = flat_domain(domain, len(given), "cheb.tucker_eval")
@@ -125,11 +134,21 @@ def tucker_eval(
 def tucker_eval_vjp(
     *inputs_and_grad: Any, domain: Domain = UNIT, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``tucker_eval``: ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
+    """Gradients of ``tucker_eval``.
+
+    ``(core, factors, X, grad)``, grad (P,) -> (dcore, [dfactors], dX) (6)-(8).
 
     Three to four times the cost of the values; points are summed in an order that depends on the sizes alone. Memory: at most 64 partial
     sums of core and factors, 16 MB together (or one of them), and per thread 2.3 kB a factor column and 0.8 kB a coefficient of the
     longest axis, in float64.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> core, factors = np.ones((1, 1)), [np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])]
+    >>> dcore, dfactors, dX = qf.cheb.tucker_eval_vjp(core, factors, np.array([[0.5, 0.3]]), np.ones(1))
+    >>> dX
+    array([[1., 0.]])
     """
     label = "cheb.tucker_eval_vjp"
     if len(inputs_and_grad) == 4:
@@ -152,7 +171,9 @@ def tucker_derivatives(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Values of a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians from the same pass (9).
+    """Values of a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians (9).
+
+    All from the same pass.
 
     Parameters
     ----------
@@ -237,7 +258,19 @@ def tucker_derivatives_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of ``tucker_derivatives``: ``(core, factors, X, grads)``, grads as its results -> (dcore, [dfactors], dX) (10)."""
+    """Gradients of ``tucker_derivatives``.
+
+    ``(core, factors, X, grads)``, grads as its results -> (dcore, [dfactors], dX) (10).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> core, factors = np.ones((1, 1)), [np.array([[0.0], [1.0]]), np.array([[1.0], [0.0]])]
+    >>> grads = np.ones(1), np.ones((1, 2))  # of values and gradients
+    >>> dcore, dfactors, dX = qf.cheb.tucker_derivatives_vjp(core, factors, np.array([[0.5, 0.3]]), grads)
+    >>> dcore
+    array([[1.5]])
+    """
     label = "cheb.tucker_derivatives_vjp"
     if len(inputs_and_grad) != 4:
         raise TypeError(f"{label}: expected core, factors, X and the gradients of the results, got {len(inputs_and_grad)} arguments")

@@ -44,7 +44,9 @@ def chebpts(n: int, domain: Domain = UNIT) -> np.ndarray: ...
 @overload
 def chebpts(n: Sequence[int], domain: Domain = UNIT) -> tuple[np.ndarray, ...]: ...
 def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple[np.ndarray, ...]:
-    """The n Chebyshev points of the second kind, ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain (1).
+    """The n Chebyshev points of the second kind, where a smooth function is to be sampled (1).
+
+    Ascending, x_j = sin(pi (2j-n+1) / (2(n-1))) mapped to the domain.
 
     Parameters
     ----------
@@ -61,6 +63,12 @@ def chebpts(n: int | Sequence[int], domain: Domain = UNIT) -> np.ndarray | tuple
     ------
     ValueError, TypeError
         n < 1 or not an integer; an empty interval.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.cheb.chebpts(5, (0, 2)).round(4)
+    array([0.    , 0.2929, 1.    , 1.7071, 2.    ])
     """
     label = "cheb.chebpts"
     if _arguments.is_sequence(n, label, "n"):
@@ -78,7 +86,9 @@ def vals2coeffs(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Chebyshev coefficients of the polynomial through values on Chebyshev points, c_k = (2/(n-1)) sum'' v_j T_k(x_j) (2).
+    """Chebyshev coefficients of the polynomial through values on Chebyshev points (2).
+
+    c_k = (2/(n-1)) sum'' v_j T_k(x_j).
 
     Parameters
     ----------
@@ -126,7 +136,17 @@ def vals2coeffs_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
-    """Gradient of ``vals2coeffs``: grad is that of C -> (that of V,) (8). The map is linear: V says only what it looks like."""
+    """Gradient of ``vals2coeffs``.
+
+    ``grad`` is that of C -> (that of V,) (8). The map is linear: V says only what it looks like.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> (dV,) = qf.cheb.vals2coeffs_vjp(np.zeros(3), np.array([1.0, 0.0, 0.0]))
+    >>> dV.round(12)  # the weights of the mean coefficient
+    array([0.25, 0.5 , 0.25])
+    """
     return (call_vjp(VALS2COEFFS, (V, grad), (_axes(axes, V, VALS2COEFFS.label),), (), backend, num_threads)[0],)
 
 
@@ -138,7 +158,9 @@ def coeffs2vals(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Values on Chebyshev points of the polynomial with these Chebyshev coefficients, v_j = sum_k c_k T_k(x_j) (3).
+    """Values on Chebyshev points of the polynomial with these Chebyshev coefficients (3).
+
+    v_j = sum_k c_k T_k(x_j).
 
     Parameters, errors and costs are those of ``vals2coeffs``, whose inverse this is.
 
@@ -160,7 +182,15 @@ def coeffs2vals_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
-    """Gradient of ``coeffs2vals``: grad is that of V -> (that of C,) (8)."""
+    """Gradient of ``coeffs2vals``: grad is that of V -> (that of C,) (8).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> (dC,) = qf.cheb.coeffs2vals_vjp(np.zeros(3), np.ones(3))
+    >>> dC.round(12) + 0.0  # the sums of T_0, T_1, T_2 over the points
+    array([3., 0., 1.])
+    """
     return (call_vjp(COEFFS2VALS, (C, grad), (_axes(axes, C, COEFFS2VALS.label),), (), backend, num_threads)[0],)
 
 

@@ -19,7 +19,17 @@ METHODS = ("sthosvd", "hooi", "rsvd")
 
 
 class TuckerTensor(NamedTuple, Generic[T]):
-    """core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1]."""
+    """A tensor as a small core and one matrix per axis: what ``tucker`` returns.
+
+    core (r_1, ..., r_d) and factors, factors[k] (n_k, r_k): the tensor core x_1 factors[0] ... x_d factors[d-1].
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> core, factors = qf.cheb.tucker(np.ones((4, 5, 6)), tol=1e-12)
+    >>> core.shape, [u.shape for u in factors]
+    ((1, 1, 1), [(4, 1), (5, 1), (6, 1)])
+    """
 
     core: T
     factors: list[T]
@@ -33,7 +43,9 @@ def tucker(
     method: str = "sthosvd",
     backend: str | None = None,
 ) -> TuckerTensor[T]:
-    """Tucker decomposition C ~ core x_1 U_1 ... x_d U_d with orthonormal factors, so that ||C - result|| <= tol ||C|| (1).
+    """Tucker decomposition: a tensor as a small core and orthonormal factors, to a tolerance (1).
+
+    C ~ core x_1 U_1 ... x_d U_d so that ||C - result|| <= tol ||C||.
 
     Parameters
     ----------

@@ -74,7 +74,9 @@ def gp_nll(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Negative log-likelihood of a Gaussian process on a grid, -log N(y; 0, K_1 ⊗ ... ⊗ K_d + S), of the observed cells (1), (10).
+    """Negative log-likelihood of a Gaussian process on a grid, which a fit minimises (1), (10).
+
+    -log N(y; 0, K_1 ⊗ ... ⊗ K_d + S), of the observed cells.
 
     Parameters
     ----------
@@ -203,9 +205,19 @@ def gp_nll_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[list[T], T, T]:
-    """Gradients of ``gp_nll``: grad (...) is that of every row's -> ([gradient of every factor], of y, of noise) (3)-(5), (11), (16).
+    """Gradients of ``gp_nll``.
+
+    ``grad`` (...) is that of every row's -> ([gradient of every factor], of y, of noise) (3)-(5), (11), (16).
 
     There is none of the error that return_error asks for.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K, y, noise = [np.eye(2), np.eye(2)], np.ones(4), np.array(1.0)
+    >>> dK, dy, dnoise = qf.kron.gp_nll_vjp(K, y, noise, None, None, np.array(1.0))
+    >>> dy
+    array([0.5, 0.5, 0.5, 0.5])
     """
     label = GP_NLL.label
     options = _options(label, logdet, probes, rng, tol, return_error)
@@ -227,7 +239,9 @@ def gp_solve(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """α = (K_1 ⊗ ... ⊗ K_d + S)^-1 y on the observed cells of a grid, 0 on the others (2), (9): what predictions are made of.
+    """α = (K_1 ⊗ ... ⊗ K_d + S)^-1 y on the observed cells of a grid, for predictions (2), (9).
+
+    It is 0 on the other cells.
 
     Parameters
     ----------
@@ -294,7 +308,18 @@ def gp_solve_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[list[T], T, T]:
-    """Gradients of ``gp_solve``: grad (..., N) is that of α -> ([gradient of every factor], of y, of noise) (19)."""
+    """Gradients of ``gp_solve``.
+
+    ``grad`` (..., N) is that of α -> ([gradient of every factor], of y, of noise) (19).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K, y, noise = [np.eye(2), np.eye(2)], np.ones(4), np.array(1.0)
+    >>> dK, dy, dnoise = qf.kron.gp_solve_vjp(K, y, noise, None, None, np.ones(4))
+    >>> dy
+    array([0.5, 0.5, 0.5, 0.5])
+    """
     label = GP_SOLVE.label
     given = (_arguments.sequence(factors, label), y, noise_of(noise, y, label), mask, start, grad)
     dfactors, dy, dnoise = call_vjp(GP_SOLVE, given, (_arguments.number(tol, label, "tol", positive=True),), (), backend, num_threads)

@@ -41,7 +41,9 @@ def gp_posterior(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Posterior of a Gaussian process on a grid at a grid of points: mean K* α (6), variance of the latent function (7), (17).
+    """Posterior of a Gaussian process on a grid, at a grid of points: means, error bars (6), (7), (17).
+
+    Mean K* α and variance of the latent function.
 
     Parameters
     ----------

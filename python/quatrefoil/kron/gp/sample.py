@@ -28,7 +28,9 @@ def gp_sample(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Samples of a Gaussian process on a grid, N(0, K_1 ⊗ ... ⊗ K_d + noise I), as Q sqrt(λ + noise) ε (8).
+    """Samples of a Gaussian process on a grid, of any size that its axes fit (8).
+
+    Of N(0, K_1 ⊗ ... ⊗ K_d + noise I), as Q sqrt(λ + noise) ε.
 
     Parameters
     ----------
@@ -104,7 +106,9 @@ def gp_posterior_sample(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Samples of the posterior at a grid of points, by Matheron's rule: f* + K* (K + S)^-1 (y - f - ε), (f, f*) from the prior (18).
+    """Samples of the posterior at a grid of points, each consistent in itself, by Matheron's rule (18).
+
+    f* + K* (K + S)^-1 (y - f - ε), (f, f*) from the prior.
 
     Parameters
     ----------

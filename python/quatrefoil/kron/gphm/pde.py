@@ -58,11 +58,29 @@ class Poisson(PDE):
     source, boundary : array of the grid's shape, number, or callable
         A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
         boundary the values on the edges are used.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.linspace(0, 1, 5)
+    >>> pde = qf.kron.Poisson(source=lambda x: -np.sin(x), boundary=np.sin)
+    >>> gp = qf.kron.GPHM(pde, [x], components=4).fit(steps=1)
+    >>> gp.predict([np.linspace(0, 1, 9)]).shape
+    (9,)
     """
 
 
 class AllenCahn(PDE):
-    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges. Arguments as for ``Poisson``."""
+    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges. Arguments as for ``Poisson``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> pde = qf.kron.AllenCahn(source=0.0, boundary=lambda x, y: x * y)
+    >>> axes = np.linspace(0, 1, 4), np.linspace(0, 1, 5)
+    >>> qf.kron.GPHM(pde, axes, components=4).fit(steps=1).predict(axes).shape
+    (4, 5)
+    """
 
     def reaction(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         square = u * u
@@ -73,6 +91,14 @@ class Advection(PDE):
     """speed u_x + u_t = source; u = boundary on the edges. The first axis is x, the second t.
 
     speed is a number; the other arguments are as for ``Poisson``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> pde = qf.kron.Advection(speed=2.0, boundary=lambda x, t: np.sin(x - t / 2))
+    >>> axes = np.linspace(0, 1, 4), np.linspace(0, 1, 5)
+    >>> qf.kron.GPHM(pde, axes, components=4).fit(steps=1).predict(axes).shape
+    (4, 5)
     """
 
     order = 1

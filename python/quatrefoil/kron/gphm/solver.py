@@ -22,7 +22,7 @@ _KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solutio
 
 
 class GPHM(Estimator):
-    """Differential equations whose solutions have high frequencies or many scales, by Gaussian processes that learn them (GP-HM).
+    """Solves equations whose solutions have many scales, by Gaussian processes that learn them (GP-HM).
 
     The solution on the grid, U, has a spectral mixture covariance K_k along every axis; U, the mixtures and two precisions are learnt
     together from a loss of the equation, the boundary values and the prior (5).

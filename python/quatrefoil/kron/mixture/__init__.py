@@ -130,9 +130,19 @@ def rbf(
 
 
 def rbf_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``rbf``: ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy where y is None (3).
+    """Gradients of ``rbf``.
+
+    ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy where y is None (3).
 
     Two to three times the cost of the values. Memory: at most 64 sums of the size of y, 16 MB together, and two arrays like x in float64.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.rbf_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)  # 2 exp(-1/2) with two signs
+    array([ 1.2131, -1.2131])
     """
     return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)
 
@@ -146,7 +156,9 @@ def matern52(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Matern covariance with nu = 5/2, K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2 (2).
+    """Matern covariance with nu = 5/2, for functions with two derivatives (2).
+
+    K_ij = (1 + s + s^2 / 3) exp(-s), s^2 = 5 sum_p ((x_ip - y_jp) / scale_p)^2.
 
     Parameters
     ----------
@@ -172,6 +184,14 @@ def matern52(
     -----
     Differentiable in x, y and scale, where points coincide too. Cost, uniform axes, memory and error as ``rbf``, with a square root more
     a pair.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.kron.matern52(np.array([0.0, 1.0, 2.0]), scale=1.0).round(4)
+    array([[1.    , 0.524 , 0.1387],
+           [0.524 , 1.    , 0.524 ],
+           [0.1387, 0.524 , 1.    ]])
     """
     scale = _as_array(scale, x, MATERN52.label, "scale", positive=True)
     K: T = call(MATERN52, (x, y, scale), (), (), out, backend, num_threads)
@@ -179,7 +199,16 @@ def matern52(
 
 
 def matern52_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``matern52``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3)."""
+    """Gradients of ``matern52``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, scale = np.array([0.0, 1.0]), np.array(1.0)
+    >>> dx, dscale = qf.kron.matern52_vjp(x, None, scale, np.ones((2, 2)))
+    >>> dx.round(4)
+    array([ 1.1529, -1.1529])
+    """
     return _radial_vjp(MATERN52, inputs_and_grad, backend, num_threads)
 
 
@@ -204,8 +233,10 @@ def spectral_mixture(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Spectral mixture covariance, or its derivative by the first argument: K_ij = k^(order)(x_i - y_j),
-    k(d) = sum_q exp(log_weights_q) g_q(d) cos(2 pi freqs_q d) (4)-(7).
+    """Spectral mixture covariance, for functions with many frequencies, or its derivative (4)-(7).
+
+    K_ij = k^(order)(x_i - y_j), the derivative by the first argument,
+    k(d) = sum_q exp(log_weights_q) g_q(d) cos(2 pi freqs_q d).
 
     Parameters
     ----------
@@ -261,10 +292,20 @@ def spectral_mixture(
 def spectral_mixture_vjp(
     *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
-    """Gradients of ``spectral_mixture``: ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None ->
-    (dx, dy, dlog_weights, dlog_scales, dfreqs), without dy where y is None (8), (10).
+    """Gradients of ``spectral_mixture``.
+
+    ``(x, y, log_weights, log_scales, freqs, grad)``, grad (N, M), y an array or None -> (dx, dy, dlog_weights, dlog_scales, dfreqs),
+    without dy where y is None (8), (10).
 
     Twice the cost of the values; on a uniform axis 2 N^2 additions and N lags. Memory as ``rbf_vjp``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, 1.0]), np.zeros(1)
+    >>> dx, dweights, dscales, dfreqs = qf.kron.spectral_mixture_vjp(x, None, one, one, one, np.eye(2))
+    >>> dweights  # two variances of exp(0)
+    array([2.])
     """
     options = _spectral_options(f"{SPECTRAL_MIXTURE.label}_vjp", kind, order)
     return call_vjp(SPECTRAL_MIXTURE, inputs_and_grad, options, (), backend, num_threads)
@@ -310,8 +351,9 @@ def gsmp_kernel(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Grid spectral mixture product covariance,
-    K_ij = sum_a weights_a prod_p exp(-2 pi^2 t_p^2 std_ap^2) cos(2 pi means_ap t_p), t = x_i - y_j (11).
+    """Grid spectral mixture product covariance, whose weights ``SlimKL`` learns (11).
+
+    K_ij = sum_a weights_a prod_p exp(-2 pi^2 t_p^2 std_ap^2) cos(2 pi means_ap t_p), t = x_i - y_j.
 
     Parameters
     ----------
@@ -344,6 +386,15 @@ def gsmp_kernel(
     Differentiable in weights, means and std, not in points. Cost: P cosines a component and pair, and an exponential: one a pair where
     std is one number; in float64 whatever the dtype. Half the pairs where there is no y, and lags in place of pairs (9), as for ``rbf``.
     Error: a few eps of sum_a weights_a (1 + 2 pi sum_p means_ap |t_p|).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x = np.array([0.0, 0.5, 1.0])
+    >>> qf.kron.gsmp_kernel(x, weights=np.array([2.0]), means=np.array([1.0]), std=np.array([0.01])).round(2)  # period 1
+    array([[ 2., -2.,  2.],
+           [-2.,  2., -2.],
+           [ 2., -2.,  2.]])
     """
     std = _as_array(std, x, GSMP_KERNEL.label, "std", positive=False)
     K: T = call(GSMP_KERNEL, (x, y, weights, means, std), (), (), out, backend, num_threads)
@@ -351,7 +402,18 @@ def gsmp_kernel(
 
 
 def gsmp_kernel_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
-    """Gradients of ``gsmp_kernel``: ``(x, y, weights, means, std, grad)``, y an array or None -> (dweights, dmeans, dstd) (12)."""
+    """Gradients of ``gsmp_kernel``.
+
+    ``(x, y, weights, means, std, grad)``, y an array or None -> (dweights, dmeans, dstd) (12).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, one = np.array([0.0, 0.5]), np.ones(1)
+    >>> dweights, dmeans, dstd = qf.kron.gsmp_kernel_vjp(x, None, one, one, 0 * one, np.eye(2))
+    >>> dweights
+    array([2.])
+    """
     label = f"{GSMP_KERNEL.label}_vjp"
     if len(inputs_and_grad) != 6:
         raise TypeError(f"{label}: expected x, y, weights, means, std and grad, got {len(inputs_and_grad)} arguments")

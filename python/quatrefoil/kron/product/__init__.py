@@ -100,11 +100,21 @@ def matvec_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[list[T], T]:
-    """Gradients of ``matvec``: grad (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
+    """Gradients of ``matvec``.
+
+    ``grad`` (..., M) is that of y -> ([gradient of every factor], gradient of x) (4)-(6).
 
     2 d - 1 mode products and d sums over all axes but one; the products of the factors on either side are shared. The
     batch is summed in its order, in double precision. Memory: d + 1 arrays like one vector, or like a chunk of the
     batch of about 2 MiB.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> A, B, x = np.eye(2), np.array([[1.0, 2.0], [3.0, 4.0]]), np.arange(4.0)
+    >>> (dA, dB), dx = qf.kron.matvec_vjp([A, B], x, np.ones(4))
+    >>> dx
+    array([4., 6., 4., 6.])
     """
     op = RMATVEC if transpose else MATVEC
     dfactors, dx = call_vjp(op, (sequence(factors, op.label), x, grad), (), (), backend, num_threads)

@@ -13,9 +13,8 @@ from ... import _arguments
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
 from ..._typing import Array, T
-from ..product.dense import asymmetry, require_symmetric, rounding
-
-_EPS = float(np.finfo(np.float64).eps)
+from ..product.dense import require_symmetric
+from .schur import double, negligible, sylvester
 
 
 def sum_solve(
@@ -89,7 +88,19 @@ def sum_solve_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``sum_solve``: grad (..., M, N) is that of X -> those of K1, K2, S1, S2, B (4). Two solves."""
+    """Gradients of ``sum_solve``.
+
+    ``grad`` (..., M, N) is that of X -> those of K1, K2, S1, S2, B (4). Two solves.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K, S = 3 * np.eye(2), np.eye(2)
+    >>> *others, dB = qf.kron.sum_solve_vjp(K, S, S, S, np.ones((2, 2)), np.ones((2, 2)))
+    >>> dB.round(12)
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
     return call_vjp(SUM_SOLVE, (K1, K2, S1, S2, B, grad), (), (), backend, num_threads)
 
 
@@ -140,7 +151,19 @@ def sum_logdet_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``sum_logdet``: grad, an array of no axes, is that of the result -> those of K1, K2, S1, S2 (5)."""
+    """Gradients of ``sum_logdet``.
+
+    Grad, an array of no axes, is that of the result -> those of K1, K2, S1, S2 (5).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> K, S = 3 * np.eye(2), np.eye(2)
+    >>> dK, *others = qf.kron.sum_logdet_vjp(K, S, S, S, np.array(1.0))
+    >>> dK.round(12)
+    array([[0.5, 0. ],
+           [0. , 0.5]])
+    """
     return call_vjp(SUM_LOGDET, (K1, K2, S1, S2, grad), (), (), backend, num_threads)
 
 
@@ -204,7 +227,17 @@ def sylvester_solve(
 def sylvester_solve_vjp(
     A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``sylvester_solve``: grad (..., M, N) is that of X -> those of A, B, C (8). Two solves."""
+    """Gradients of ``sylvester_solve``: grad (..., M, N) is that of X -> those of A, B, C (8). Two solves.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> A, B, C = 3 * np.eye(2), np.eye(2), np.ones((2, 2))
+    >>> dA, dB, dC = qf.kron.sylvester_solve_vjp(A, B, C, np.ones((2, 2)))
+    >>> dC.round(12)
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
     return call_vjp(SYLVESTER_SOLVE, (A, B, C, grad), (), (), backend, num_threads)
 
 
@@ -229,7 +262,7 @@ def _pencils(K1: np.ndarray, K2: np.ndarray, S1: np.ndarray, S2: np.ndarray, lab
     first, second = _pencil(K1, S1, "1", label), _pencil(K2, S2, "2", label)
     D = 1 + first.w[:, None] * second.w
     least, largest = np.unravel_index(int(np.abs(D).argmin()), D.shape), float(np.abs(D).max())
-    if D.min() < 1 and np.abs(D[least]) <= _negligible(K1, *D.shape) * largest:  # from 1 on where K1 and K2 are positive semidefinite
+    if D.min() < 1 and np.abs(D[least]) <= negligible(K1, *D.shape) * largest:  # from 1 on where K1 and K2 are positive semidefinite
         raise np.linalg.LinAlgError(
             f"{label}: K1 ⊗ K2 + S1 ⊗ S2 is singular: the eigenvalues {first.w[least[0]]:.6g} of (K1, S1) and {second.w[least[1]]:.6g} of "
             f"(K2, S2) give 1 + w u = {D[least]:.3g}, where the largest is {largest:.3g}"
@@ -244,14 +277,14 @@ def _pencil(K: np.ndarray, S: np.ndarray, number: str, label: str) -> _Pencil:
     for a, name in ((K, f"K{number}"), (S, f"S{number}")):
         _arguments.finite(a, label, name)
         require_symmetric(a, float(np.finfo(a.dtype).eps), f"{label}: {name}", "expected a symmetric matrix")
-    L, info = lapack.dpotrf(_double(S), lower=1, clean=1)
+    L, info = lapack.dpotrf(double(S), lower=1, clean=1)
     if info > 0 or lapack.dpocon(L, np.abs(S).sum(axis=0, dtype=np.float64).max(), uplo="L")[0] < np.finfo(S.dtype).eps:
-        least = np.linalg.eigvalsh(_double(S))[0]
+        least = np.linalg.eigvalsh(double(S))[0]
         raise np.linalg.LinAlgError(
             f"{label}: S{number} is not positive definite to working precision (its least eigenvalue is {least:.3g}); "
             "add jitter to its diagonal"
         )
-    half = solve_triangular(L, _double(K), lower=True, check_finite=False)
+    half = solve_triangular(L, double(K), lower=True, check_finite=False)
     C = solve_triangular(L, half.T, lower=True, check_finite=False)
     w, U = np.linalg.eigh((C + C.T) / 2)
     V = solve_triangular(L, U, lower=True, trans="T", check_finite=False)
@@ -261,19 +294,9 @@ def _pencil(K: np.ndarray, S: np.ndarray, number: str, label: str) -> _Pencil:
     return _Pencil(w, V, 2 * float(np.log(np.diagonal(L)).sum()))
 
 
-def _double(a: np.ndarray) -> np.ndarray:
-    """In float64 and C order: BLAS rounds by the order of its operands."""
-    return np.require(a, np.float64, ["C", "A"])
-
-
-def _negligible(data: np.ndarray, *sizes: int) -> float:
-    """What counts as 0 beside 1: the precision of the data, and what LAPACK's eigenvalues lose in float64."""
-    return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
-
-
 def _solve_sum(pencils: _Pencils, B: np.ndarray) -> np.ndarray:
     (_, V1, _), (_, V2, _), D = pencils
-    X: np.ndarray = V1 @ ((V1.T @ _double(B) @ V2) / D) @ V2.T
+    X: np.ndarray = V1 @ ((V1.T @ double(B) @ V2) / D) @ V2.T
     return X
 
 
@@ -295,8 +318,8 @@ def _sum_solve_vjp(
     X, Z = _solve_sum(pencils, B), _solve_sum(pencils, grad)
     dB[...] = Z
     for (left, right), (dleft, dright) in (((K1, K2), (dK1, dK2)), ((S1, S2), (dS1, dS2))):
-        dleft[...] = -_symmetric(_rows(Z @ _double(right), X))
-        dright[...] = -_symmetric(_columns(Z, _double(left) @ X))
+        dleft[...] = -_symmetric(_rows(Z @ double(right), X))
+        dright[...] = -_symmetric(_columns(Z, double(left) @ X))
 
 
 def _rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -346,59 +369,9 @@ def _sum_logdet_vjp(
 # ---- Sylvester
 
 
-def _sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
-    """What solves A X + X B = C, or with True A^T X + X B^T = C, after one factorisation."""
-    for a, name in ((A, "A"), (B, "B")):
-        _arguments.finite(a, label, name)
-    if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
-        (l, U), (m, V) = (np.linalg.eigh(_double(a)) for a in (A, B))
-        sums = l[:, None] + m
-        _require_regular(l, m, sums, float(np.abs(sums).max()), A, label)
-        return lambda C, transposed: U @ ((U.T @ C @ V) / sums) @ V.T
-    from scipy.linalg import norm, schur
-
-    (R, U), (S, V) = (schur(_double(a), output="real", check_finite=False) for a in (A, B))
-    l, m = _eigenvalues(R), _eigenvalues(S)
-    _require_regular(l, m, l[:, None] + m, float(norm(R) + norm(S)), A, label)
-    return lambda C, transposed: U @ _triangular(R, S, U.T @ C @ V, transposed, label) @ V.T
-
-
-def _eigenvalues(R: np.ndarray) -> np.ndarray:
-    """Of a real Schur form in LAPACK's standard, whose blocks [[a, b], [c, a]] with b c < 0 hold the pairs a +- i sqrt(-b c)."""
-    imaginary = np.sqrt(np.abs(np.diagonal(R, 1)) * np.abs(np.diagonal(R, -1)))
-    l = np.diagonal(R).astype(complex)
-    l[:-1] += 1j * imaginary
-    l[1:] -= 1j * imaginary
-    return l
-
-
-def _require_regular(l: np.ndarray, m: np.ndarray, sums: np.ndarray, scale: float, data: np.ndarray, label: str) -> None:
-    """Sums of eigenvalues that have been found to the rounding of a scale: of themselves, or of matrices that are not symmetric."""
-    size = np.abs(sums)
-    i, j = np.unravel_index(int(size.argmin()), size.shape)
-    if size[i, j] <= _negligible(data, *size.shape) * scale:
-        raise np.linalg.LinAlgError(
-            f"{label}: the eigenvalues {l[i]:.6g} of A and {m[j]:.6g} of B add up to {sums[i, j]:.3g}, 0 beside the largest sum of size "
-            f"{size.max():.3g}: there is no X, or more than one"
-        )
-
-
-def _triangular(R: np.ndarray, S: np.ndarray, F: np.ndarray, transposed: bool, label: str) -> np.ndarray:
-    from scipy.linalg import lapack
-
-    op = "T" if transposed else "N"
-    Y = np.empty_like(F)
-    for at in np.ndindex(*F.shape[:-2]):
-        solved, scale, info = lapack.dtrsyl(R, S, F[at], trana=op, tranb=op)
-        if info == 1:
-            raise np.linalg.LinAlgError(f"{label}: A and -B have eigenvalues so close that there is no X, or more than one, in float64")
-        Y[at] = solved / scale
-    return Y
-
-
 def _sylvester_solve(A: np.ndarray, B: np.ndarray, C: np.ndarray, X: np.ndarray, num_threads: int, *, backend: str) -> None:
     if X.size:
-        X[...] = _sylvester(A, B, SYLVESTER_SOLVE.label)(_double(C), False)
+        X[...] = sylvester(A, B, SYLVESTER_SOLVE.label)(double(C), False)
 
 
 def _sylvester_solve_vjp(
@@ -416,8 +389,8 @@ def _sylvester_solve_vjp(
     if dC.size == 0:
         dA[...] = dB[...] = 0
         return
-    solve = _sylvester(A, B, f"{SYLVESTER_SOLVE.label}_vjp")
-    X, Z = solve(_double(C), False), solve(_double(grad), True)
+    solve = sylvester(A, B, f"{SYLVESTER_SOLVE.label}_vjp")
+    X, Z = solve(double(C), False), solve(double(grad), True)
     dC[...], dA[...], dB[...] = Z, -_rows(Z, X), -_columns(X, Z)
 
 

@@ -132,6 +132,14 @@ def arma_filter_vjp(
     """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> those of the arrays given (4)-(7).
 
     ``grad`` (..., L), or where the call returns zf a tuple of it and that of zf, (..., Z).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> b, a, x = np.array([1.0, 0.5]), np.array([1.0]), np.array([1.0, 2.0, 3.0])
+    >>> db, da, dx = qf.ssm.arma_filter_vjp(b, a, x, np.ones(3))  # of the sum of y
+    >>> db, dx
+    (array([6., 3.]), array([1.5, 1.5, 1. ]))
     """
     with_zi = len(inputs_and_grad) > 4 and inputs_and_grad[3] is not None
     with_state = with_zi if return_state is None else bool(return_state)

@@ -67,6 +67,13 @@ def fft_conv(
     Differentiable in u, k, D, k_reverse. Cost: O(L log L) a row by a right-angle FFT, 3 transforms of a length {3, 4, 5} 2^n >= L for
     a batch of one; memory 4 such lengths a thread. A kernel that all share is transformed once, but with D once a channel. Error: at most
     5e-7 of max|y| in float32, 1e-15 in float64. A NaN stays in its batch item and channel (within it, it may reach earlier times).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> u, k = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 0.5]])
+    >>> qf.ssm.fft_conv(u, k).round(12)  # 3 + 0.5 * 2 at the end
+    array([[1. , 2.5, 4. ]])
     """
     y: T
     if is_usual(u, k, k_reverse):
@@ -78,9 +85,19 @@ def fft_conv(
 
 
 def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: str | None = None, num_threads: int | None = None) -> tuple[T, ...]:
-    """Gradients of ``fft_conv``: ``(u, k[, D[, k_reverse]], grad)``, grad in the shape of u -> (du, dk[, dD][, dk_reverse]) (4).
+    """Gradients of ``fft_conv``.
+
+    ``(u, k[, D[, k_reverse]], grad)``, grad in the shape of u -> (du, dk[, dD][, dk_reverse]) (4).
 
     One more transform a row than forward; the batch is summed in its order.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> u, k = np.array([[1.0, 2.0, 3.0]]), np.array([[1.0, 0.5]])
+    >>> du, dk = qf.ssm.fft_conv_vjp(u, k, np.ones((1, 3)))  # of the sum of y
+    >>> dk.round(12)
+    array([[6., 3.]])
     """
     u, k, D, k_reverse, *_ = (*inputs_and_grad[:-1], None, None, None, None)
     if len(inputs_and_grad) not in (3, 4, 5) or is_usual(u, k, k_reverse):

@@ -136,6 +136,14 @@ def chunk_gated_delta_rule_vjp(
 
     ``(q, k, v[, g[, beta[, initial_state[, cu_seqlens]]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it
     and the final state's.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> q = k = v = np.ones((1, 3, 1, 2)) / np.sqrt(2)
+    >>> dq, dk, dv = qf.ssm.chunk_gated_delta_rule_vjp(q, k, v, np.ones((1, 3, 1, 2)))
+    >>> dq.shape
+    (1, 3, 1, 2)
     """
     label, given = "ssm.chunk_gated_delta_rule_vjp", [*inputs_and_grad] or [None]
     if len(given) > 7:

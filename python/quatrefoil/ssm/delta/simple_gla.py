@@ -116,6 +116,14 @@ def chunk_simple_gla_vjp(
 
     ``(q, k, v[, g[, initial_state[, cu_seqlens]]], grad)``; ``grad`` (B, T, HV, V), or with ``output_final_state`` a tuple of it and the
     final state's.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> q = k = v = np.ones((1, 3, 1, 2))
+    >>> dq, dk, dv = qf.ssm.chunk_simple_gla_vjp(q, k, v, np.ones((1, 3, 1, 2)), scale=1.0)
+    >>> dq[0, :, 0, 0]  # of more and more keys
+    array([2., 4., 6.])
     """
     label, given = "ssm.chunk_simple_gla_vjp", [*inputs_and_grad] or [None]
     if len(given) > 6:

@@ -70,7 +70,9 @@ def gka(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, tuple[T, T]]:
-    """Gated KalmaNet: linear attention whose query is first put through a ridge regression over all keys so far (1), (2).
+    """Gated KalmaNet: attention of linear cost with a ridge regression over all keys so far (1), (2).
+
+    Linear attention whose query is first put through that regression.
 
     Per head and token, H_t = e^{gk_t} H_{t-1} + k_t k_t^T, U_t = e^{g_t} U_{t-1} + v_t k_t^T, F_t = ||H_t|| (Frobenius),
     x_t ~ (H_t + ridge_strength F_t I)^-1 q_t, and y_t = D^{-1/2} U_t (q_t + alpha_t (x_t - q_t)).
@@ -120,6 +122,14 @@ def gka(
     have no key, and what is rounded there weighs up to 1 / ridge_strength times more. A NaN stays in its head, from its time on (in
     gradients: anywhere in its head). From Gated KalmaNet, arXiv 2511.21016, and awslabs/hybrid-model-factory, where the returned U is
     transposed.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> q = k = v = np.eye(2)[None, :, None]  # two tokens, one head, two keys that are orthogonal
+    >>> qf.ssm.gka(q, k, v)[0, :, 0].round(2)
+    array([[0.69, 0.  ],
+           [0.  , 0.69]])
     """
     options = _options("gka", ridge_strength, num_iter, solver, output_final_state)
     H0, U0 = _pair("gka", initial_state)
@@ -137,10 +147,20 @@ def gka_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``gka``: ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]).
+    """Gradients of ``gka``.
+
+    ``(q, k, v[, alpha[, g[, gk[, H_0[, U_0]]]]], grad)`` -> (dq, dk, dv[, dalpha][, dg][, dgk][, dH_0][, dU_0]).
 
     The initial states may also come as ``initial_state=``. With ``output_final_state`` grad is (grad_y, grad_H_T, grad_U_T), or
     (grad_y, (grad_H_T, grad_U_T)). Equations (11)-(19): one pass forward that solves twice a token, one back that recomputes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> q = k = v = np.eye(2)[None, :, None]
+    >>> dq, dk, dv = qf.ssm.gka_vjp(q, k, v, np.ones((1, 2, 1, 2)))
+    >>> dq.shape
+    (1, 2, 1, 2)
     """
     options = _options("gka_vjp", ridge_strength, num_iter, solver, output_final_state)
     given: tuple[Any, ...] = inputs_and_grad or (None,)

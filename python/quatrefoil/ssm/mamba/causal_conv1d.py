@@ -118,6 +118,13 @@ def causal_conv1d_fn(
     -----
     Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
     arrays, through the final states too (11)-(13). Reads x once, writes the result once. A NaN stays in its channel.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, weight = np.array([[[1.0, 2.0, 3.0]]]), np.array([[0.5, 1.0]])
+    >>> qf.ssm.causal_conv1d_fn(x, weight)  # the last tap meets x_t
+    array([[[1. , 2.5, 4. ]]])
     """
     name = "causal_conv1d_fn"
     options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
@@ -144,6 +151,14 @@ def causal_conv1d_fn_vjp(
     """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
 
     ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, weight = np.array([[[1.0, 2.0, 3.0]]]), np.array([[0.5, 1.0]])
+    >>> dx, dweight = qf.ssm.causal_conv1d_fn_vjp(x, weight, np.ones((1, 1, 3)))
+    >>> dweight
+    array([[3., 6.]])
     """
     given: list[Any] = list(inputs_and_grad)
     if len(given) > 4:
@@ -196,6 +211,15 @@ def causal_conv1d_update(
     -----
     Signature and meaning are those of causal-conv1d's function of this name. With PyTorch gradients flow as through any in-place update;
     without, a step costs one small convolution and a copy of the state.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> state, weight = np.array([[[1.0, 2.0]]]), np.array([[0.5, 1.0]])
+    >>> qf.ssm.causal_conv1d_update(np.array([[3.0]]), state, weight)
+    array([[4.]])
+    >>> state
+    array([[[2., 3.]]])
     """
     name = "causal_conv1d_update"
     given: Any = x

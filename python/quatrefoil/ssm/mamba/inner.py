@@ -70,6 +70,14 @@ def mamba_inner_fn(
     -----
     Signature and meaning are those of ``mamba_ssm.ops.selective_scan_interface.mamba_inner_fn``; a composition, not one kernel, with
     PyTorch's gradients in all arrays. It costs what its parts do, and two arrays of (B, D, L) for x and delta.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> xz, weight, one = np.ones((1, 2, 3)), np.ones((1, 1, 2)), np.ones((1, 1))
+    >>> out = qf.ssm.mamba_inner_fn(xz, weight, None, np.ones((3, 1)), one, one, None, -one, D=np.ones(1))
+    >>> out.shape  # of one channel with one state
+    (1, 3, 1)
     """
     _check(xz, conv1d_weight, x_proj_weight, delta_proj_weight, out_proj_weight, A, B, C)
     setting: dict[str, Any] = {"backend": backend, "num_threads": num_threads}

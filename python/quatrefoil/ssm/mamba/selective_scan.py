@@ -123,6 +123,14 @@ def selective_scan_fn(
     B D L N. No array of states exists: a thread holds N numbers for 64 bytes of channels going forward, N L / 32 times as many going
     backward. Error in float32: some 1e-7 of the largest value, more where states remember thousands of steps, as for any recurrence of
     rounded decays. A NaN in u, delta or z stays in its channel, from its time on; one in B or C in its batch item and group.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> u = delta = np.ones((1, 1, 3))
+    >>> A, B, C = -np.ones((1, 1)), np.ones((1, 1, 3)), np.ones((1, 1, 3))
+    >>> qf.ssm.selective_scan_fn(u, delta, A, B, C).round(4)  # 1, 1 + 1/e, 1 + 1/e + 1/e^2
+    array([[[1.    , 1.3679, 1.5032]]])
     """
     options = (bool(delta_softplus), bool(return_last_state))
     y, last_state = call(
@@ -143,6 +151,15 @@ def selective_scan_fn_vjp(
     Formulas (4)-(9).
 
     ``grad`` (B, D, L), or with ``return_last_state`` a tuple of it and the last state's, (B, D, N).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> u = delta = np.ones((1, 1, 3))
+    >>> A, B, C = -np.ones((1, 1)), np.ones((1, 1, 3)), np.ones((1, 1, 3))
+    >>> du, *others = qf.ssm.selective_scan_fn_vjp(u, delta, A, B, C, np.ones((1, 1, 3)))
+    >>> du.round(4)
+    array([[[1.5032, 1.3679, 1.    ]]])
     """
     given: list[Any] = list(inputs_and_grad)
     for i in (3, 4) if len(given) > 5 else ():

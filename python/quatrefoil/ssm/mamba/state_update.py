@@ -162,6 +162,14 @@ def selective_state_step(
 
     All arguments and errors are those of ``selective_state_update``, backend and num_threads too. As in ``help(qf.conventions)``.
     Differentiable in all real arrays (16)-(18); it costs one more array of states.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> state, one = np.full((1, 1, 1), 2.0), np.ones((1, 1))
+    >>> out, after = qf.ssm.selective_state_step(state, one, one, -one, one, one)
+    >>> out.round(4), state.item()  # 2 / e + 1, and the state as it was
+    (array([[1.7358]]), 2.0)
     """
     rows = _rows(STATE_STEP.label, state_batch_indices, state)
     y, after = call(STATE_STEP, (state, x, dt, A, B, C, D, z, dt_bias, rows), (bool(dt_softplus),), (), None, backend, num_threads)
@@ -175,6 +183,14 @@ def selective_state_step_vjp(
 
     ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``, where ``grad`` is a tuple of that of out and that of the
     state after the step.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> state, one = np.full((1, 1, 1), 2.0), np.ones((1, 1))
+    >>> dstate, *others = qf.ssm.selective_state_step_vjp(state, one, one, -one, one, one, (one, np.zeros((1, 1, 1))))
+    >>> dstate.round(4)
+    array([[[0.3679]]])
     """
     given: list[Any] = list(inputs_and_grad)
     if len(given) > 10:

@@ -74,7 +74,16 @@ def causal_conv1d_varlen_states(
 def causal_conv1d_varlen_states_vjp(
     *inputs_and_grad: Given[T], state_len: int, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), grad (B, D, state_len)."""
+    """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), grad (B, D, state_len).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, ends = np.arange(1.0, 6.0)[:, None], np.array([0, 4, 5])
+    >>> (dx,) = qf.ssm.causal_conv1d_varlen_states_vjp(x, ends, np.ones((2, 1, 3)), state_len=3)
+    >>> dx[:, 0]  # which samples are in a state
+    array([0., 1., 1., 1., 1.])
+    """
     name = "causal_conv1d_varlen_states_vjp"
     given: list[Any] = list(inputs_and_grad)
     if len(given) == 3:

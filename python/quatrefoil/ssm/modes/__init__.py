@@ -96,6 +96,13 @@ def log_vandermonde(
     Notes
     -----
     Differentiable in v and x. Cost, error and NaN as in ``s4d_kernel``; the complex sum costs twice the real one.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> v, x = np.array([0.5 + 0j]), np.log(np.array([0.5 + 0j]))
+    >>> qf.ssm.log_vandermonde(v, x, 4).round(12)  # 2 Re 0.5 * 0.5^l
+    array([1.   , 0.5  , 0.25 , 0.125])
     """
     return call(_sum(conj), (v, x), (integer(L, LOG_VANDERMONDE.label, "L", 0),), (), out, backend, num_threads)
 
@@ -103,7 +110,16 @@ def log_vandermonde(
 def log_vandermonde_vjp(
     *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (8)."""
+    """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (8).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> v, x = np.array([0.5 + 0j]), np.log(np.array([0.5 + 0j]))
+    >>> dv, dx = qf.ssm.log_vandermonde_vjp(v, x, np.ones(4), L=4)  # of the sum of y
+    >>> dv.real.round(12)
+    array([3.75])
+    """
     return call_vjp(_sum(conj), inputs_and_grad, (integer(L, f"{LOG_VANDERMONDE.label}_vjp", "L", 0),), (), backend, num_threads)
 
 
@@ -117,7 +133,9 @@ def log_vandermonde_transpose(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Z:
-    """Moments with exponentials, y_n = v_n sum_l u_l exp(l x_n), l < L: the transpose of the complex sum (8). No factor 2.
+    """Moments with exponentials, the transpose of ``log_vandermonde``'s complex sum (8).
+
+    y_n = v_n sum_l u_l exp(l x_n), l < L. No factor 2.
 
     Parameters
     ----------
@@ -144,6 +162,13 @@ def log_vandermonde_transpose(
     Notes
     -----
     Differentiable in u, v, x. Cost: 8 N operations for each real number of u, read once; a complex one is two.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> v, x = np.array([1 + 0j]), np.log(np.array([0.5 + 0j]))
+    >>> qf.ssm.log_vandermonde_transpose(np.ones(4), v, x, 4).real.round(12)  # 1 + 1/2 + 1/4 + 1/8
+    array([1.875])
     """
     options = (integer(L, LOG_VANDERMONDE_TRANSPOSE.label, "L", 0),)
     u, v = broadcast_rows(u, v)
@@ -154,7 +179,18 @@ def log_vandermonde_transpose(
 def log_vandermonde_transpose_vjp(
     *inputs_and_grad: Array[T] | None, L: int, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``log_vandermonde_transpose``: ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx)."""
+    """Gradients of ``log_vandermonde_transpose``.
+
+    ``(u, v, x, grad)``, grad (..., N) complex -> (du, dv, dx).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> v, x = np.array([1 + 0j]), np.log(np.array([0.5 + 0j]))
+    >>> du, dv, dx = qf.ssm.log_vandermonde_transpose_vjp(np.ones(4), v, x, np.array([1 + 0j]), L=4)
+    >>> du.round(12)
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
     options = (integer(L, f"{LOG_VANDERMONDE_TRANSPOSE.label}_vjp", "L", 0),)
     given: list[Any] = list(inputs_and_grad)
     if len(given) == 4:

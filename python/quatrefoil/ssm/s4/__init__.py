@@ -60,6 +60,13 @@ def cauchy_mult(
     Differentiable in v, z, w (2), (3). Any N. One quotient a pair and point, in double precision whatever the arrays' is; differences to
     the poles are taken before anything is multiplied, so that a point close to a pole keeps its digits. On a pole: inf or NaN at that
     point. Memory: nothing but the result and z.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> v, z, w = np.array([1 + 0j]), np.array([0j, 2 + 0j]), np.array([-1 + 1j])
+    >>> qf.ssm.cauchy_mult(v, z, w).real.round(12)  # 2 (z + 1) / ((z + 1)^2 + 1)
+    array([1. , 0.6])
     """
     v, w = broadcast_rows(v, w)
     y: T = call(CAUCHY_MULT, (v, z, w), (bool(symmetric),), (), out, backend, num_threads)
@@ -69,7 +76,16 @@ def cauchy_mult(
 def cauchy_mult_vjp(
     *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (2), (3)."""
+    """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (2), (3).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> v, z, w = np.array([1 + 0j]), np.array([0j]), np.array([-1 + 0j])
+    >>> dv, dz, dw = qf.ssm.cauchy_mult_vjp(v, z, w, np.array([1 + 0j]), symmetric=False)
+    >>> dv.real, dw.real  # of v / (z - w)
+    (array([1.]), array([1.]))
+    """
     given: list[Any] = list(inputs_and_grad)
     if len(given) == 4:
         given[0], given[2] = broadcast_rows(given[0], given[2])
@@ -110,7 +126,9 @@ def s4_kernel(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """Kernel of an S4 layer, K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly (4)-(5).
+    """Kernel of an S4 layer, the impulse response of a system that is diagonal plus rank one (4)-(5).
+
+    K_l = Re(C Abar^l Bbar), l < L, with A = diag(Lambda) - P Q^* discretised bilinearly.
 
     Stored arrays are one half of conjugate pairs, [x, conj x] in full. The kernel is made by its own recurrence, a diagonal and one real
     feedback a step: as cheap as the Cauchy sums of upstream's way, but it gives the true C's kernel with no power of the matrix and for
@@ -147,6 +165,14 @@ def s4_kernel(
     back once and keeps about 2 sqrt(L) states. Error: that of rounding each step, kept as long as
     a mode lives: 3e-14 of max|K| in float64 for HiPPO-LegS at dt = 0.001 and L = 4096 (measured), 1e-7 in float32. A NaN stays in its
     channel.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> Lambda, P, B, V = (x[2:] for x in qf.ssm.dplr_legs(4))  # the half above the real axis
+    >>> K = qf.ssm.s4_kernel(np.array([0.1]), Lambda[None], P[None], B[None], np.ones((1, 2), complex), 1000)
+    >>> K.shape
+    (1, 1000)
     """
     y: T = call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
     return y
@@ -155,6 +181,17 @@ def s4_kernel(
 def s4_kernel_vjp(
     *inputs_and_grad: Array[T] | None, L: int, truncated: bool = False, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``s4_kernel``: ``(dt, Lambda, P, B, C[, Q], grad)``, grad (H, L) -> (ddt, dLambda, dP, dB, dC[, dQ])."""
+    """Gradients of ``s4_kernel``.
+
+    ``(dt, Lambda, P, B, C[, Q], grad)``, grad (H, L) -> (ddt, dLambda, dP, dB, dC[, dQ]).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> Lambda, P, B, V = (x[2:] for x in qf.ssm.dplr_legs(4))
+    >>> given = np.array([0.1]), Lambda[None], P[None], B[None], np.ones((1, 2), complex)
+    >>> [d.shape for d in qf.ssm.s4_kernel_vjp(*given, np.ones((1, 1000)), L=1000)]
+    [(1,), (1, 2), (1, 2), (1, 2), (1, 2)]
+    """
     options = (integer(L, f"{S4_KERNEL.label}_vjp", "L", 0), bool(truncated))
     return call_vjp(S4_KERNEL, inputs_and_grad, options, (), backend, num_threads)

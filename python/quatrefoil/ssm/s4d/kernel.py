@@ -94,10 +94,20 @@ def s4d_kernel(
 def s4d_kernel_vjp(
     *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``s4d_kernel``: ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (modes README (8)-(11)).
+    """Gradients of ``s4d_kernel``.
+
+    ``(dt, A, C[, B], grad)``, grad shaped like K -> (ddt, dA, dC[, dB]) (modes README (8)-(11)).
 
     Two moments a mode, sum_l g_l z^l and sum_l l g_l z^l, by the same steps: 8 M N operations a number. Complex gradients are torch's,
     dL/dRe w + i dL/dIm w. DSS's shift for Re A > 0 carries none, as upstream.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> dt, A, C = np.array([0.1]), np.array([[-1.0 + 0j]]), np.array([[0.5 + 0j]])
+    >>> ddt, dA, dC = qf.ssm.s4d_kernel_vjp(dt, A, C, np.ones((1, 3)), L=3)
+    >>> dC.real.round(4)
+    array([[0.5184]])
     """
     label = f"{S4D_KERNEL.label}_vjp"
     return call_vjp(S4D_KERNEL, inputs_and_grad, (integer(L, label, "L", 0), choice(disc, label, "disc", DISCS)), (), backend, num_threads)

@@ -87,7 +87,9 @@ def s4d_conv(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """Diagonal state-space layer y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l (2).
+    """Diagonal state-space layer (S4D): convolution with the impulse responses of learnt systems (2).
+
+    y_l = sum_{j<=l} K_{l-j} u_j + D u_l, K_l = 2 Re sum_n C_n B_n b_n z_n^l.
 
     z and b come from dt and A as in ``s4d_kernel``. It is the recurrence s_l = z s_{l-1} + B b u_l, y_l = 2 Re(C s_l) + D u_l: the output
     sees the new state (3). However it is computed, no array of size H N L exists.
@@ -137,6 +139,13 @@ def s4d_conv(
     by the batch; by scan 8 N + 48 operations a sample. Memory: a few lengths L a thread. Error: at most 1e-6 of max|y| in float32. A row
     cut at any point, the state handed on, gives the same output. Re A > 0 is legal while z^L is finite; prefer method "scan" then. A NaN
     stays in its batch item and channel.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> dt, A, C = np.array([0.1]), np.array([[-1.0 + 0j]]), np.array([[0.5 + 0j]])
+    >>> qf.ssm.s4d_conv(np.ones((1, 4)), dt, A, C).round(4)  # 1 - exp(-0.1 (l + 1))
+    array([[0.0952, 0.1813, 0.2592, 0.3297]])
     """
     arrays = (u, dt, A, C, D, B, initial_state)
     y, last = call(S4D_CONV, arrays, _options(disc, method, bidirectional, return_state), (), out, backend, num_threads)
@@ -152,10 +161,20 @@ def s4d_conv_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``s4d_conv``: ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (8)-(11).
+    """Gradients of ``s4d_conv``.
+
+    ``(u, dt, A, C[, D[, B[, initial_state]]], grad)`` -> one for each input that is there (8)-(11).
 
     grad is that of y, or with ``return_state`` the pair of those of y and the last state. The convolution's part goes by the FFT, that of
     the modes by moments of the kernel's gradient.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> dt, A, C = np.array([0.1]), np.array([[-1.0 + 0j]]), np.array([[0.5 + 0j]])
+    >>> du, ddt, dA, dC = qf.ssm.s4d_conv_vjp(np.ones((1, 4)), dt, A, C, np.ones((1, 4)))
+    >>> du.round(4)
+    array([[0.3297, 0.2592, 0.1813, 0.0952]])
     """
     return call_vjp(S4D_CONV, inputs_and_grad, _options(disc, method, bidirectional, return_state), (), backend, num_threads)
 
@@ -173,7 +192,7 @@ def s4d_step(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, Z]:
-    """One step of ``s4d_conv``'s recurrence: s' = z s + B b u, y = 2 Re(C s') + D u (3).
+    """One sample of ``s4d_conv``, for streams: s' = z s + B b u, y = 2 Re(C s') + D u (3).
 
     Parameters
     ----------
@@ -199,6 +218,14 @@ def s4d_step(
     Notes
     -----
     Differentiable in all arrays. Computed in double precision, rounded once: as accurate as the state's own type allows.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> dt, A, C = np.array([0.1]), np.array([[-1.0 + 0j]]), np.array([[0.5 + 0j]])
+    >>> y, state = qf.ssm.s4d_step(np.ones(1), np.zeros((1, 1), complex), dt, A, C)
+    >>> y.round(4)
+    array([0.0952])
     """
     if state is None:
         raise TypeError("ssm.s4d_step: state is None, expected an array (..., H, N)")

@@ -74,8 +74,9 @@ def s5_apply(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
-    """The S5 layer between its discretised parameters and its activation: x_t = Lambda_bar x_{t-1} + B_bar u_t (1),
-    y_t = 2 Re(C x_t) + D u_t (2).
+    """The S5 layer: one system of many inputs and outputs, by a scan over its diagonal states (1), (2).
+
+    x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t: what stands between discretised parameters and activation.
 
     Parameters
     ----------
@@ -117,6 +118,13 @@ def s5_apply(
     Differentiable in all arrays, through the returned state too. Costs 8 L H P flops a sequence and direction, in two real matrix products
     with the scan between them; the states of about a hundred steps exist at a time. A NaN in u stays in its sequence, from its time
     on; one in a row of C or in D stays in its channel; one in Lambda_bar or B_bar reaches every channel, as the formula says.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> Lambda_bar, B_bar, C = np.array([0.5 + 0j]), np.array([[0.5 + 0j]]), np.array([[1 + 0j]])
+    >>> qf.ssm.s5_apply(np.ones((4, 1)), Lambda_bar, B_bar, C)[:, 0]
+    array([1.   , 1.5  , 1.75 , 1.875])
     """
     options = (bool(conj_sym), bool(bidirectional), bool(return_state))
     y, last_state = call(S5_APPLY, (u, Lambda_bar, B_bar, C, D, initial_state), options, (), out, backend, num_threads)
@@ -131,9 +139,19 @@ def s5_apply_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
-    """Gradients of ``s5_apply`` (3)-(6): ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
+    """Gradients of ``s5_apply`` (3)-(6).
+
+    ``(u, Lambda_bar, B_bar, C[, D[, initial_state]], grad)`` -> the gradients of those given.
 
     ``grad`` is the gradient of y, or with ``return_state`` the pair of those of y and the last state. The states are recomputed.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> Lambda_bar, B_bar, C = np.array([0.5 + 0j]), np.array([[0.5 + 0j]]), np.array([[1 + 0j]])
+    >>> du, dLambda, dB, dC = qf.ssm.s5_apply_vjp(np.ones((4, 1)), Lambda_bar, B_bar, C, np.ones((4, 1)))
+    >>> du[:, 0]
+    array([1.875, 1.75 , 1.5  , 1.   ])
     """
     options = (bool(conj_sym), bool(bidirectional), bool(return_state))
     return call_vjp(S5_APPLY, inputs_and_grad, options, (), backend, num_threads)

@@ -58,7 +58,7 @@ def linear_scan(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> T:
-    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis (1).
+    """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis, in parallel (1).
 
     Parameters
     ----------
@@ -88,6 +88,14 @@ def linear_scan(
     -----
     Differentiable in a, b, h0. Reads a and b once, writes h once; any length. Nothing is divided, so a = 0 (a reset) and underflow are
     exact. A NaN stays in its own scan, from its time on.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> qf.ssm.linear_scan(np.full(4, 0.5), np.ones(4))
+    array([1.   , 1.5  , 1.75 , 1.875])
+    >>> qf.ssm.linear_scan(np.full(4, 0.5), np.zeros(4), np.array(16.0))
+    array([8., 4., 2., 1.])
     """
     y: T = call(LINEAR_SCAN, (a, b, h0), (bool(reverse), _axis(axis, b)), (), out, backend, num_threads)
     return y
@@ -96,7 +104,17 @@ def linear_scan(
 def linear_scan_vjp(
     *inputs_and_grad: Array[T] | None, reverse: bool = False, axis: int = -1, backend: str | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
-    """Gradients of ``linear_scan``: ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (2), (3). The states are recomputed, not stored."""
+    """Gradients of ``linear_scan``.
+
+    ``(a, b[, h0], grad)`` -> (da, db[, dh0]) (2), (3). The states are recomputed, not stored.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> da, db = qf.ssm.linear_scan_vjp(np.full(4, 0.5), np.ones(4), np.ones(4))  # of the sum of h
+    >>> db
+    array([1.875, 1.75 , 1.5  , 1.   ])
+    """
     b = inputs_and_grad[1] if len(inputs_and_grad) > 2 else None
     return call_vjp(LINEAR_SCAN, inputs_and_grad, (bool(reverse), _axis(axis, b)), (), backend, num_threads)
 

@@ -123,6 +123,16 @@ def mamba_split_conv1d_scan_combined_vjp(
     seq_idx[, rmsnorm_weight[, outproj_weight[, outproj_bias]]]]], grad)`` -> those of the real inputs given.
 
     ``grad`` is shaped as the result, or with ``return_final_states`` a tuple of it and the states', (B, H, P, N).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> H, P, N = 2, 4, 3
+    >>> zxbcdt, weight = np.ones((1, 5, 2 * H * P + 2 * N + H)), np.ones((H * P + 2 * N, 2))
+    >>> given = zxbcdt, weight, None, np.zeros(H), -np.ones(H), np.ones((H, P))
+    >>> grads = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*given, np.ones((1, 5, 8)), chunk_size=64)
+    >>> [g.shape for g in grads]
+    [(1, 5, 24), (14, 2), (2,), (2,), (2, 4)]
     """
     name = "mamba_split_conv1d_scan_combined_vjp"
     *inputs, grad = inputs_and_grad

@@ -169,6 +169,15 @@ def mamba_chunk_scan_combined_vjp(
     cu_seqlens]]]]]], grad)`` -> those of the real inputs given.
 
     ``grad`` (B, L, H, P), or where states were asked for a tuple of it and theirs. The gradient of a dt outside the limits is 0.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, dt, A = np.ones((1, 3, 1, 2)), np.ones((1, 3, 1)), -np.ones(1)
+    >>> B = C = np.ones((1, 3, 1, 1))
+    >>> dx, *others = qf.ssm.mamba_chunk_scan_combined_vjp(x, dt, A, B, C, np.ones((1, 3, 1, 2)), chunk_size=64)
+    >>> dx[0, :, 0, 0].round(4)
+    array([1.5032, 1.3679, 1.    ])
     """
     name = "mamba_chunk_scan_combined_vjp"
     options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)

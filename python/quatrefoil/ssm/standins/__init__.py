@@ -23,7 +23,17 @@ _undo: dict[str, Callable[[], None]] = {}  # how each target that is installed i
 
 
 class Installation:
-    """What ``install`` returns: ``undo()`` takes it out again, the end of a ``with`` block too."""
+    """What ``install`` returns: ``undo()`` takes it out again, the end of a ``with`` block too.
+
+    Examples
+    --------
+    >>> import quatrefoil as qf
+    >>> here = qf.ssm.install("causal_conv1d")
+    >>> from causal_conv1d import causal_conv1d_update
+    >>> here.undo()
+    >>> causal_conv1d_update is qf.ssm.causal_conv1d_update
+    True
+    """
 
     def __init__(self, targets: tuple[str, ...]) -> None:
         self.targets: tuple[str, ...] = targets
@@ -46,7 +56,9 @@ class Installation:
 
 
 def install(*targets: str, override: bool = False) -> Installation:
-    """Make model code that asks for CUDA packages take this library's functions, so that it runs on a CPU at their speed.
+    """Make model code that asks for CUDA packages take this library's functions, on a CPU.
+
+    It runs at their speed.
 
     Afterwards ``import mamba_ssm``, ``import causal_conv1d`` and ``import fla`` find modules with the functions of this library under the
     usual names, and models of ``transformers`` that use them (Mamba, Mamba-2, FalconMamba, Bamba, Jamba, Zamba, Qwen3-Next and others)

@@ -38,7 +38,9 @@ class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
 
 
 class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
-    """The Gated KalmaNet layer of arXiv 2511.21016: ``quatrefoil.ssm.gka`` with what stands around it upstream (18)-(20).
+    """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names (18)-(20).
+
+    ``quatrefoil.ssm.gka`` with what stands around it upstream.
 
     Parameters
     ----------
@@ -64,6 +66,14 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
     -----
     state_dict: {q,k,v,a,b,alpha,g,o}_proj.weight, {b,alpha}_proj.bias, A_log, dt_bias (H,), {q,k,v}_conv1d.weight (., 1, conv_size),
     o_norm.weight (D,), as in awslabs/hybrid-model-factory. Not here: low-rank expansion of keys (kv_proj_rank), sequence parallelism.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> layer = nn.GatedKalmaNet(hidden_size=16, head_dim=4, num_q_heads=2)
+    >>> layer(torch.zeros(1, 10, 16))[0].shape
+    torch.Size([1, 10, 16])
     """
 
     def __init__(

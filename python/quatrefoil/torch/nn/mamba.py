@@ -15,7 +15,9 @@ from ._block import Block, Cache, convolved, initial_dt_bias
 
 
 class Mamba(Block):
-    """The Mamba block (Gu and Dao, arXiv 2312.00752), with the parameters of mamba-ssm's; its formula is (21)-(23).
+    """The Mamba block, with the parameters of mamba-ssm's, whose checkpoints it loads.
+
+    Gu and Dao, arXiv 2312.00752; its formula is (21)-(23).
 
     Parameters
     ----------

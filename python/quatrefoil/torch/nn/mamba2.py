@@ -17,7 +17,9 @@ from .mamba import check_steps
 
 
 class Mamba2(Block):
-    """The Mamba-2 block (Dao and Gu, arXiv 2405.21060), with the parameters of mamba-ssm's; its formula is (24)-(26).
+    """The Mamba-2 block, with the parameters of mamba-ssm's, whose checkpoints it loads.
+
+    Dao and Gu, arXiv 2405.21060; its formula is (24)-(26).
 
     Parameters
     ----------

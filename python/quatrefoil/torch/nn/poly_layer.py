@@ -16,7 +16,9 @@ from ...cheb.orthopoly import Basis, classical
 
 
 class PolyLayer(torch.nn.Module):  # type: ignore[misc]
-    """y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
+    """A layer of polynomials of its inputs, for networks that stay polynomials: ``poly_layer``, learnt.
+
+    y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
 
     Parameters
     ----------
@@ -33,6 +35,13 @@ class PolyLayer(torch.nn.Module):  # type: ignore[misc]
     -----
     Parameter: weight (I, K, O), normal of variance 1 / (I K), so that outputs have about the variance 1 on inputs of the basis's measure.
     Buffers: a, b (K,) or (I, K).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> nn.PolyLayer(3, 2, degree=4)(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
     """
 
     a: Tensor

@@ -27,6 +27,13 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
     ``C`` (H, N, 2), or (2, H, N, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, N): A = -exp(log_A_real) +
     i A_imag, dt = exp(log_dt). As in state-spaces/s4; if ``is_real``, N = d_state real modes, A_imag is a buffer of zeros that no
     state_dict holds.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> nn.S4DKernel(d_model=4, N=8)(100).shape
+    torch.Size([4, 100])
     """
 
     def __init__(
@@ -91,7 +98,9 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
 
 
 class S4D(torch.nn.Module):  # type: ignore[misc]
-    """The S4D layer of state-spaces/s4: convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels (16).
+    """The S4D layer of state-spaces/s4, whose checkpoints it loads (16).
+
+    Convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels.
 
     Parameters
     ----------
@@ -120,6 +129,15 @@ class S4D(torch.nn.Module):  # type: ignore[misc]
     Notes
     -----
     state_dict: D (H,), kernel.{C, log_dt, log_A_real, A_imag}, output_linear.0.{weight (2H, H, 1), bias (2H,)}.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> layer = nn.S4D(d_model=4, d_state=8)
+    >>> y, state = layer(torch.zeros(2, 4, 100))  # batch, channels, length
+    >>> y.shape
+    torch.Size([2, 4, 100])
     """
 
     def __init__(

@@ -19,7 +19,9 @@ _INITS = ("hippo", "ptd")
 
 
 class S5(torch.nn.Module):  # type: ignore[misc]
-    """The state-space part of an S5 layer, x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t (17).
+    """The state-space part of an S5 layer, with the parameters of lindermanlab/S5 (17).
+
+    x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t.
 
     Parameters
     ----------
@@ -47,6 +49,13 @@ class S5(torch.nn.Module):  # type: ignore[misc]
     -----
     Parameters: Lambda_re, Lambda_im (P,), B (P, H, 2), C (H, P, 2) (C1 and C2 if bidirectional, but one C (H, 2P, 2) with
     "complex_normal"), D (H,), log_step (P, 1), as in lindermanlab/S5, whose arrays load by ``load_state_dict``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from quatrefoil.torch import nn
+    >>> nn.S5(d_model=4, d_state=8)(torch.zeros(2, 100, 4)).shape  # batch, length, channels
+    torch.Size([2, 100, 4])
     """
 
     def __init__(

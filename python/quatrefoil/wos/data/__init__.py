@@ -15,13 +15,23 @@ _SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
 
 
 class Fourier:
-    """g = a0 + sum_m a_m cos(m theta) + b_m sin(m theta), theta = atan2(y - center_y, x - center_x). Two dimensions.
+    """Boundary values that are a Fourier series in the angle around a centre, in two dimensions.
+
+    g = a0 + sum_m a_m cos(m theta) + b_m sin(m theta), theta = atan2(y - center_y, x - center_x).
 
     Parameters
     ----------
     coefficients : (K,) or (B, K), K odd
         [a0, a1, b1, a2, b2, ...].
     center : two real numbers
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
+    >>> u = qf.wos.solve(disc, x, dirichlet=qf.wos.Fourier(np.array([0.0, 1.0, 0.0])), walks=10_000, rng=0)  # u = x
+    >>> bool(abs(u.value[0] - 0.5) < 5 * u.stderr[0])
+    True
     """
 
     def __init__(self, coefficients: AnyArray, center: Sequence[float] = (0.0, 0.0)) -> None:
@@ -51,6 +61,15 @@ class PerVertex:
     ----------
     values : (M,) or (B, M), or a list of B arrays (M_b,) where the polygons differ in M
         Outer ring first, then the holes; a value for each row of ``mesh.vertices``.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> square = qf.wos.Polygon(np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]))
+    >>> g = qf.wos.PerVertex(np.array([0.0, 1.0, 1.0, 0.0]))  # x on the boundary, and so inside
+    >>> u = qf.wos.solve(square, np.array([[0.25, 0.5]]), dirichlet=g, walks=10_000, rng=0)
+    >>> bool(abs(u.value[0] - 0.25) < 5 * u.stderr[0] + 1e-3)
+    True
     """
 
     def __init__(self, values: AnyArray | Sequence[AnyArray]) -> None:
@@ -71,6 +90,14 @@ class Gaussians:
     center : (J, d) or (B, J, d)
     width : number, (J,) or (B, J)
         Positive.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> f = qf.wos.Gaussians(np.ones(1), np.zeros((1, 2)), 0.5)  # one source at the origin
+    >>> u = qf.wos.solve(qf.wos.Ball((0, 0), 1), np.array([[0.0, 0.0]]), dirichlet=0.0, source=f, walks=1000, rng=0)
+    >>> bool(u.value[0] > 0)
+    True
     """
 
     def __init__(self, amplitude: AnyArray, center: AnyArray, width: float | AnyArray) -> None:
@@ -99,7 +126,9 @@ class Gaussians:
 
 
 class Polynomial:
-    """sum c[i, j(, k)] x^i y^j (z^k), in absolute coordinates: ``numpy.polynomial.polynomial.polyval2d`` or ``polyval3d``.
+    """A polynomial in absolute coordinates, sum c[i, j(, k)] x^i y^j (z^k).
+
+    As ``numpy.polynomial.polynomial.polyval2d`` or ``polyval3d``.
 
     Parameters
     ----------
@@ -158,7 +187,9 @@ def polynomial(c: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 class GridField:
-    """Values at the nodes of a regular grid, linear along every axis between them; outside of the box those of its nearest face.
+    """Values at the nodes of a regular grid, linear along every axis between them.
+
+    Outside of the box those of its nearest face.
 
     Parameters
     ----------

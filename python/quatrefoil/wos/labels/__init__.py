@@ -16,7 +16,9 @@ from ..walk.solve import solve
 
 
 class NeuralOperatorLabels(Generic[T]):
-    """Labels u(x) for the training of a neural operator by weak supervision: a few walks an epoch, and the mean of all so far.
+    """Labels u(x) for a neural operator: a few walks an epoch, and the mean of all so far.
+
+    For training by weak supervision.
 
     B instances of -Δu + σu = f in Ω, u = g on ∂Ω are labelled at once, at N points each, by ``walks`` more walks a point in every epoch.
     Mind the sign: the sampler of the published work solves Δu = f; for its labels give ``source`` the other sign. csrc/wos/README.md

@@ -25,7 +25,9 @@ from .state import COUNTS, State, error_bars
 
 @dataclass
 class Result(Generic[T]):
-    """What ``solve`` returns. Shapes are ``points.shape[:-1]``, with B in front where the boundary or the data has instances.
+    """What ``solve`` returns: values, their standard errors, and what it takes to go on.
+
+    Shapes are ``points.shape[:-1]``, with B in front where the boundary or the data has instances.
 
     Of points on a device all arrays lie there, and nothing is read back; but ``merge`` compares points and data on the host.
 
@@ -45,6 +47,15 @@ class Result(Generic[T]):
     state
         The nodes that ``resume`` and ``merge`` continue, with points and data as they were at the call: copies. Functions are called again
         as they are then.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
+    >>> u = qf.wos.solve(disc, x, dirichlet=qf.wos.Fourier(np.array([0.0, 1.0, 0.0])), walks=100, rng=0)
+    >>> more = u.resume(300)
+    >>> more.n_walks, bool(more.stderr[0] < u.stderr[0])
+    (array([400]), True)
     """
 
     value: T

@@ -53,7 +53,9 @@ def solve(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
-    """Solve -∇·(α∇u) + σu = f in the domain, u = g on its boundary or a part of it, ∂u/∂n + μu = h on the rest, at single points.
+    """Solve a boundary value problem at single points, without a mesh, with standard errors.
+
+    -∇·(α∇u) + σu = f in the domain, u = g on its boundary or a part of it, ∂u/∂n + μu = h on the rest.
 
     By averaging random walks (1), (2); n points outward. B problem instances are solved at once where the boundary, the data or the points
     carry a leading B.
@@ -278,7 +280,9 @@ def solve_vjp(
     backend: str | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
-    """Gradients of sum(grad * value) for the value of the same ``solve`` call: the walks are replayed, none is stored.
+    """Gradients of a solution by data and points: the walks are replayed, none is stored.
+
+    Those of sum(grad * value) for the value of the same ``solve`` call.
 
     value is linear in g for given paths, so the gradient is exact, not an estimate of one.
 
@@ -314,6 +318,16 @@ def solve_vjp(
     -----
     Points outside contribute nothing. On a device the parameters' gradients are put together on the host, which waits for them. Cost: the
     forward call, and with ``points_gradient`` another one. Memory: at most 64 partial sums of the parameters, whatever ``walks`` is.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
+    >>> g = qf.wos.Fourier(np.array([0.0, 1.0, 0.0]))
+    >>> u = qf.wos.solve(disc, x, dirichlet=g, walks=1000, rng=0)
+    >>> dx, dg, df = qf.wos.solve_vjp(disc, x, np.ones(1), dirichlet=g, walks=1000, rng=u.seed)
+    >>> dx.shape
+    (1, 2)
     """
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(

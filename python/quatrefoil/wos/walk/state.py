@@ -33,9 +33,19 @@ def schedule(first: int, walks: int) -> tuple[list[int], list[int]]:
 
 @dataclass
 class State:
-    """K nodes of samples, each with the mean and the sum of squared deviations, of every row: a point of an instance.
+    """Means and squared deviations of walks, from which results are put together bit by bit.
+
+    K nodes of samples, each with the mean and the sum of squared deviations, of every row: a point of an instance.
 
     A sample is a walk, or the mean of a pair of walks where there is a gradient (13); its channels are the value and the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
+    >>> u = qf.wos.solve(disc, x, dirichlet=1.0, walks=100, rng=0)
+    >>> u.state.walks, u.state.end  # those from 0 to 99
+    (100, 100)
     """
 
     starts: list[int]  # K of them

@@ -1,0 +1,86 @@
+"""The demo's table: as text of at most 100 columns, and with the pictures as one page."""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from ._row import Row
+
+COLUMNS = 100
+HEADS = ("family", "problem", "quatrefoil", "peer", "its time", "ratio", "rounding", "model")
+EXPLAINED = (
+    "Times are of all threads and count what each side has to make first; ratio is the peer's time / ours. Rounding is what the computer "
+    "adds to the method, model what the method leaves out, on the best of computers too."
+)
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 66rem; margin: 0 auto; padding: 1rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { width: 100%; height: auto; background: white; }
+section { margin-top: 2rem; }
+@media (max-width: 48rem) {
+  thead { display: none; }
+  tr { display: block; margin-bottom: 1rem; border-top: 2px solid; }
+  td { display: flex; justify-content: space-between; gap: 1rem; text-align: right; }
+  td::before { content: attr(data-head); font-weight: bold; }
+}
+"""
+
+
+def time_of(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
+
+
+def cells(r: Row) -> tuple[str, ...]:
+    ratio = "<0.01x" if r.ratio < 0.01 else f"{r.ratio:.2g}x" if r.ratio < 10 else f"{r.ratio:.0f}x"
+    model = "none" if r.model is None else f"{r.model:.1e}"
+    return (r.family, r.problem, time_of(r.seconds), r.peer, time_of(r.peer_seconds), ratio, f"{r.rounding:.1e}", model)
+
+
+def notes(r: Row) -> str:
+    model = f"Model: {r.model_of}."
+    return " ".join(part for part in (f"{r.size}.", f"Rounding: {r.rounding_of}.", model, r.note) if part)
+
+
+def text(rows: Sequence[Row]) -> str:
+    lines = [HEADS, *map(cells, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
+    made = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    made += ["", *textwrap.wrap(EXPLAINED, COLUMNS)]
+    for r in rows:
+        made += textwrap.wrap(notes(r), COLUMNS, initial_indent=f"{r.family:6s}", subsequent_indent=" " * 6)
+    return "\n".join(made)
+
+
+def page(rows: Sequence[Row], where: str, folder: Path) -> str:
+    """HTML that needs nothing beside itself: the pictures, <family>.png in the folder, are in it."""
+    head = "".join(f"<th>{h}</th>" for h in HEADS)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-head="{h}"{" class=number" if i > 1 else ""}>{escape(c)}</td>' for i, (h, c) in enumerate(zip(HEADS, cells(r)))
+        )
+        + "</tr>\n"
+        for r in rows
+    )
+    sections = "".join(_section(r, (folder / f"{r.family}.png").read_bytes()) for r in rows)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>quatrefoil demo</title><style>{STYLE}</style></head><body>\n<h1>quatrefoil demo</h1>\n<p>{escape(where)}</p>\n"
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n<p>{escape(EXPLAINED)}</p>\n{sections}</body></html>\n"
+    )
+
+
+def _section(r: Row, picture: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    head = f"<h2>{escape(r.family)}: {escape(r.problem)}</h2><p>{escape(notes(r))}</p>"
+    return f'<section>{head}<img alt="{escape(r.problem)}" src="{source}"></section>\n'

@@ -1,0 +1,72 @@
+"""Sylvester's equation after one factorisation of A and B: eigenbases where both are symmetric, else real Schur forms (7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import _arguments
+from ..product.dense import asymmetry, rounding
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def double(a: np.ndarray) -> np.ndarray:
+    """In float64 and C order: BLAS rounds by the order of its operands."""
+    return np.require(a, np.float64, ["C", "A"])
+
+
+def negligible(data: np.ndarray, *sizes: int) -> float:
+    """What counts as 0 beside 1: the precision of the data, and what LAPACK's eigenvalues lose in float64."""
+    return float(np.finfo(data.dtype).eps) + max(sizes) * _EPS
+
+
+def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
+    """What solves A X + X B = C, or with True A^T X + X B^T = C, after one factorisation."""
+    for a, name in ((A, "A"), (B, "B")):
+        _arguments.finite(a, label, name)
+    if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
+        (l, U), (m, V) = (np.linalg.eigh(double(a)) for a in (A, B))
+        sums = l[:, None] + m
+        _require_regular(l, m, sums, float(np.abs(sums).max()), A, label)
+        return lambda C, transposed: U @ ((U.T @ C @ V) / sums) @ V.T
+    from scipy.linalg import norm, schur
+
+    (R, U), (S, V) = (schur(double(a), output="real", check_finite=False) for a in (A, B))
+    l, m = _eigenvalues(R), _eigenvalues(S)
+    _require_regular(l, m, l[:, None] + m, float(norm(R) + norm(S)), A, label)
+    return lambda C, transposed: U @ _triangular(R, S, U.T @ C @ V, transposed, label) @ V.T
+
+
+def _eigenvalues(R: np.ndarray) -> np.ndarray:
+    """Of a real Schur form in LAPACK's standard, whose blocks [[a, b], [c, a]] with b c < 0 hold the pairs a +- i sqrt(-b c)."""
+    imaginary = np.sqrt(np.abs(np.diagonal(R, 1)) * np.abs(np.diagonal(R, -1)))
+    l = np.diagonal(R).astype(complex)
+    l[:-1] += 1j * imaginary
+    l[1:] -= 1j * imaginary
+    return l
+
+
+def _require_regular(l: np.ndarray, m: np.ndarray, sums: np.ndarray, scale: float, data: np.ndarray, label: str) -> None:
+    """Sums of eigenvalues that have been found to the rounding of a scale: of themselves, or of matrices that are not symmetric."""
+    size = np.abs(sums)
+    i, j = np.unravel_index(int(size.argmin()), size.shape)
+    if size[i, j] <= negligible(data, *size.shape) * scale:
+        raise np.linalg.LinAlgError(
+            f"{label}: the eigenvalues {l[i]:.6g} of A and {m[j]:.6g} of B add up to {sums[i, j]:.3g}, 0 beside the largest sum of size "
+            f"{size.max():.3g}: there is no X, or more than one"
+        )
+
+
+def _triangular(R: np.ndarray, S: np.ndarray, F: np.ndarray, transposed: bool, label: str) -> np.ndarray:
+    from scipy.linalg import lapack
+
+    op = "T" if transposed else "N"
+    Y = np.empty_like(F)
+    for at in np.ndindex(*F.shape[:-2]):
+        solved, scale, info = lapack.dtrsyl(R, S, F[at], trana=op, tranb=op)
+        if info == 1:
+            raise np.linalg.LinAlgError(f"{label}: A and -B have eigenvalues so close that there is no X, or more than one, in float64")
+        Y[at] = solved / scale
+    return Y

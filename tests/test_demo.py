@@ -1,0 +1,119 @@
+"""``quatrefoil demo``: its table and its page, of rows made up; all of it at tiny sizes; as it is where there is time."""
+
+import importlib.util
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from quatrefoil import cli
+from quatrefoil.demo import _table
+from quatrefoil.demo._row import Row
+
+PNG = b"\x89PNG\r\n\x1a\nnot really"
+
+
+def rows():
+    exact = Row(
+        "ssm", "a layer <along> a photograph", "8 x 9", 0.0123, "NumPy, SciPy", 1.5, 2.5e-7, "of float64", None, "none", "Peers wait."
+    )
+    other = Row(
+        "wos", "temperature in a silhouette", "9 points " * 20, 12.0, "Numba loop", 6.0, 0.0, "of a constant", 8.4e-3, "by differences"
+    )
+    return [exact, other]
+
+
+def test_a_table_of_a_hundred_columns_tells_two_errors_apart():
+    lines = _table.text(rows()).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert re.split(r"  +", lines[0]) == list(_table.HEADS)
+    assert re.split(r"  +", lines[1]) == ["ssm", rows()[0].problem, "12.3 ms", "NumPy, SciPy", "1.5 s", "122x", "2.5e-07", "none"]
+    assert re.split(r"  +", lines[2])[2:] == ["12 s", "Numba loop", "6 s", "0.5x", "0.0e+00", "8.4e-03"]
+    text = " ".join(" ".join(lines).split())
+    assert "Rounding: of float64. Model: none. Peers wait." in text
+
+
+class Tags(HTMLParser):
+    """Tags with their attributes, and which of them are not closed in their order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def check_page(text, count):
+    tags = Tags(text)
+    assert not tags.open
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in tags.found}
+    pictures = [given for tag, given in tags.found if tag == "img"]
+    assert len(pictures) == count
+    assert all(p["src"].startswith("data:image/png;base64,iVBOR") and p["alt"] for p in pictures)
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in tags.found
+    assert [given["data-head"] for tag, given in tags.found if tag == "td"] == [*_table.HEADS] * count
+
+
+def test_a_page_is_complete_in_itself(tmp_path):
+    for r in rows():
+        (tmp_path / f"{r.family}.png").write_bytes(PNG)
+    text = _table.page(rows(), "some <machine>", tmp_path)
+    check_page(text, 2)
+    assert "some &lt;machine&gt;" in text
+    assert "a layer &lt;along&gt; a photograph" in text
+    assert "http" not in text
+
+
+def test_without_the_extra_the_line_of_pip_is_named(monkeypatch, capsys, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in ("matplotlib", "pywt") else find(name, *rest))
+    assert cli.main(["demo", "--quick", "--out", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == "quatrefoil demo needs matplotlib and pywt: pip install 'quatrefoil[demo]'\n"
+    assert not (tmp_path / "none").exists()
+
+
+def check_run(folder, capsys):
+    assert cli.main(["demo", "--quick", "--out", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("backend: ")
+    assert all(any(re.match(rf" +[\d.]+ s  {family}: ", line) for line in lines) for family in ("ssm", "kron", "cheb", "wos"))  # progress
+    table = lines[lines.index("") + 1 : -2]  # the last says where the page is
+    assert max(map(len, table)) <= 100
+    assert [line.split()[0] for line in table[:5]] == ["family", "ssm", "kron", "cheb", "wos"]
+    rounding, model = zip(*(re.split(r"  +", line)[-2:] for line in table[1:5]))
+    assert float(rounding[0]) < 1e-5  # float32, of sums of hundreds of terms
+    assert float(rounding[1]) < 1e-3  # a residual of 1e-6, and a condition number
+    assert float(rounding[2]) < 1e-12
+    assert float(rounding[3]) < 1e-5  # a constant
+    assert model[0] == "none"
+    assert 0 < float(model[1]) < 0.25  # pixels scatter by 0.3 about their mean
+    assert float(model[2]) < 1e-5  # 1e-6 was asked for
+    check_page((folder / "index.html").read_text(), 4)
+    return float(model[3])
+
+
+def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pywt")
+    from quatrefoil.demo import cheb, kron, ssm, wos
+
+    monkeypatch.setattr(ssm, "QUICK", ssm.Sizes(2, 16))
+    monkeypatch.setattr(kron, "QUICK", kron.Sizes(16, 1))
+    monkeypatch.setattr(cheb, "QUICK", cheb.Sizes(4, 100, 50, 9))
+    monkeypatch.setattr(wos, "QUICK", wos.Sizes(20, 0.1, 4.0, 1))
+    monkeypatch.setattr(wos, "brute_force", lambda: lambda *_: None)  # compiles for seconds
+    check_run(tmp_path, capsys)
+
+
+@pytest.mark.slow
+def test_the_quick_demo(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pywt")
+    assert check_run(tmp_path, capsys) < 3 * 0.02  # the standard error asked for, and that of the differences
