@@ -5,7 +5,6 @@ B batch items, H heads, P dims of a head, N states, G groups; equation numbers a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +56,7 @@ STATE_STEP = Op(
     check=_check_sizes,
     tolerance=2e-6,
 )  # fmt: skip
-_IN_PLACE = dataclasses.replace(STATE_STEP, title="selective_state_update", plans={})  # the same op where its errors name another function
+_IN_PLACE = STATE_STEP.titled("selective_state_update")
 
 
 def selective_state_update(
