@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -63,6 +63,48 @@ CHUNK_SCAN = Op(
 )  # fmt: skip
 
 
+# fmt: off
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: Literal[False] = False, return_varlen_states: Literal[False] = False, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    *, return_final_states: Literal[True], return_varlen_states: Literal[False] = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: Literal[False] = False, *, return_varlen_states: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    *, return_final_states: Literal[True], return_varlen_states: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T, T]: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: bool = False, return_varlen_states: bool = False, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, T] | tuple[T, T, T]: ...
+# fmt: on
 def mamba_chunk_scan_combined(
     x: Array[T],
     dt: Array[T],
@@ -84,7 +126,7 @@ def mamba_chunk_scan_combined(
     out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> T | tuple[T, T] | tuple[T, T, T]:
     """Mamba-2's scan: h_t = e^{dt_t A} h_{t-1} + dt_t x_t B_t^T, y_t = h_t C_t + D x_t, times silu(z_t), for every head (1), (2), (6).
 
     Parameters
