@@ -185,9 +185,10 @@ def selective_state_step_vjp(
 
 def _wants_gradient(arrays: Sequence[Any]) -> bool:
     """Whether PyTorch will keep these for a gradient."""
-    return _arrays.kind(arrays[0]) == "torch" and (
-        any(getattr(a, "requires_grad", False) for a in arrays) and _arrays.namespace(arrays[0]).is_grad_enabled()
-    )
+    kind = _arrays.kind(arrays[0])
+    if kind != "torch" or not _arrays.namespace_of(kind).is_grad_enabled():
+        return False
+    return any(getattr(a, "requires_grad", False) for a in arrays)
 
 
 def _rows(label: str, rows: Any, state: Any) -> Any:
