@@ -81,6 +81,16 @@ def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return s, (a - (s - v)) + (b - v)
 
 
+def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
+    """Sums of all up to each number of the last axis, in two numbers, the second of which is what rounding has left out of the first."""
+    high, low, reach = x, 0 * x, 1
+    while reach < x.shape[-1]:
+        before = [xp.concat([zeros(xp, (*x.shape[:-1], reach), x), y[..., :-reach]], axis=-1) for y in (high, low)]
+        high, lost = two_sum(before[0], high)
+        low, reach = low + before[1] + lost, 2 * reach
+    return high, low
+
+
 def zeros(xp: Any, shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
     return xp.zeros(tuple(shape), dtype=like.dtype if dtype is None else dtype, device=like.device)
 

@@ -6,7 +6,7 @@ A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._dims import Shape, Sizes
@@ -139,6 +139,10 @@ class Op:
         object.__setattr__(self, "many", next((i for i, a in enumerate(self.inputs) if a.many), None))
         object.__setattr__(self, "key", f"{family}.{self.name}")
         object.__setattr__(self, "label", f"{family}.{self.title or self.name}")
+
+    def titled(self, title: str) -> Op:
+        """The same op behind another function, which its errors name."""
+        return replace(self, title=title, plans={})
 
     def split(self, flat: Sequence[Any]) -> list[Any]:
         """Flat arrays -> one entry per argument, the sequence as a list."""

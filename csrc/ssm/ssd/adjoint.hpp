@@ -56,10 +56,10 @@ void sums_across(int64_t n, const T* e, int64_t room, T* to) {
   }
 }
 
-// The sums over items, and over the heads of a group, that a task adds to.
+// The sums over items, and over the heads of a group, that a task adds to; `inner` are those of dS (9), triangles of all chunks.
 template <class T>
 struct Totals {
-  PartialSums<T> dA, dD, ddt_bias, dB, dC;
+  PartialSums<T> dA, dD, ddt_bias, dB, dC, inner;
 };
 
 template <class T>
@@ -75,7 +75,6 @@ class HeadAdjoint {
         stride_(forward.groups * N_),
         numbers_(room_ * (Steps<T>::kArrays + 3) + 3 * room_ * room_ + inner.workspace() + 7 * room_ * P_ + room_ * N_ + P_),
         states_(N_ * P_ * (3 + max<int64_t>(chunks, 1))),
-        inner_gradient_(forward.length * room_),
         steps_(numbers_, room_) {
     T* at = numbers_ + room_ * Steps<T>::kArrays;
     const auto take = [&](int64_t n) {
@@ -90,9 +89,9 @@ class HeadAdjoint {
     dstate_turned_ = states_, dstate_ = dstate_turned_ + N_ * P_, state_ = dstate_ + N_ * P_, kept_ = state_ + N_ * P_;
   }
 
-  void begin(int64_t item, int64_t group, T* dB, T* dC) {
-    item_ = item, group_ = group, dB_ = dB, dC_ = dC;
-    set_zero<T>(inner_gradient_, f_.length * room_);
+  void begin(int64_t item, int64_t group, T* dB, T* dC, T* inner_gradient) {
+    item_ = item, group_ = group, dB_ = dB, dC_ = dC, inner_gradient_ = inner_gradient;
+    set_zero(inner_gradient, f_.length * room_);
     for (T* to : {dB, dC})
       for (int64_t t = 0; t < f_.length; ++t) set_zero(to + t * stride_ + group * N_, N_);
   }
@@ -129,16 +128,6 @@ class HeadAdjoint {
     totals.dA.part(item_)[head] = dA;
     if (totals.ddt_bias) totals.ddt_bias.part(item_)[head] = dbias;
     if (totals.dD && !f_.D_of_channels) totals.dD.part(item_)[head] = dD;
-  }
-
-  // (11) What the inner products of a group's heads give B and C.
-  void end(const Chunks<T>& chunks) {
-    for (const Chunk *c = chunks.begin(item_), *end = chunks.end(item_); c < end; ++c) {
-      check_interrupt(double(c->steps) * inner_.row_ns() * 2);
-      const T* const of_chunk = inner_gradient_ + c->begin * room_;
-      add_lower<Left::rows>(c->steps, of_chunk, room_, rows(f_.B, *c), N_, rows(dC_, *c));
-      add_lower<Left::columns>(c->steps, of_chunk, room_, rows(f_.C, *c), N_, rows(dB_, *c));
-    }
   }
 
  private:
@@ -328,14 +317,36 @@ class HeadAdjoint {
   const ChunkScan<T>& f_;
   const Inner<T>& inner_;
   int64_t room_, P_, N_, stride_;
-  Scratch<T> numbers_, states_, inner_gradient_;
+  Scratch<T> numbers_, states_;
   Steps<T> steps_;
   T *across_, *in_, *out_, *triangle_, *gradient_, *own_, *turned_, *row_, *skip_;
   T *x_, *x_to_end_, *x_turned_, *g_, *g_from_start_, *dx_, *y_;  // (steps, channels) but for x_turned_, its transpose
   T *dstate_turned_, *dstate_, *state_, *kept_;                   // turned, and kept: (channels, states)
   int64_t item_ = 0, group_ = 0, head_ = 0;
-  T *dB_ = nullptr, *dC_ = nullptr;
+  T *dB_ = nullptr, *dC_ = nullptr, *inner_gradient_ = nullptr;
 };
+
+// (11) What the gradient of the inner products, summed over the heads of a group, adds to those of B and C.
+template <class T>
+void add_inner(const ChunkScanAdjoint<T>& p, const ChunkScan<T>& f, const Inner<T>& inner, const Chunks<T>& chunks, const T* gradient) {
+  const int64_t most = f.length / f.steps + 1;  // parts of the chunks of an item
+  const int64_t tasks = f.items * f.groups * most, stride = f.groups * f.states;
+  parallel_for(tasks, f.threads, double(f.steps) * inner.row_ns() * 2, [&](int64_t at, int64_t stop) {
+    for (; at < stop; ++at) {
+      const int64_t group = at / most % f.groups, item = at / most / f.groups, part = at % most, n = chunks.of(item);
+      for (int64_t k = part * n / most; k < (part + 1) * n / most; ++k) {
+        const Chunk& c = chunks.begin(item)[k];
+        check_interrupt(double(c.steps) * inner.row_ns() * 2);
+        const int64_t first = (item * f.length + c.begin) * stride + group * f.states;
+        const T* const triangle = gradient + ((item * f.groups + group) * f.length + c.begin) * inner.room();
+        add_lower<Left::rows>(c.steps, triangle, inner.room(), in_rows(f.B + first, c.steps, stride), f.states,
+                              in_rows(p.dC + first, c.steps, stride));
+        add_lower<Left::columns>(c.steps, triangle, inner.room(), in_rows(f.C + first, c.steps, stride), f.states,
+                                 in_rows(p.dB + first, c.steps, stride));
+      }
+    }
+  });
+}
 
 // So many shares of a group's heads that the parts of dB and dC take no more than two results.
 template <class T>
@@ -356,25 +367,25 @@ void chunk_scan_adjoint(const ChunkScanAdjoint<T>& p) {
   const Chunks<T> chunks(f);
   const Inner<T> inner(f, chunks);
   const int64_t shares = shares_of(f), of_group = f.heads / f.groups, tasks = f.items * f.groups * shares;
-  const int64_t mixing = f.length * f.groups * f.states;
-  const Totals<T> totals{{p.dA, 1, f.items, f.heads},
-                         {p.dD, 1, f.items, f.D_of_channels ? f.heads * f.channels : f.heads},
-                         {p.ddt_bias, 1, f.items, f.heads},
-                         {p.dB, f.items, shares, mixing},
-                         {p.dC, f.items, shares, mixing}};
+  const int64_t mixing = f.length * f.groups * f.states, triangles = f.length * inner.room();
+  const Scratch<T> inner_gradient(f.items * f.groups * triangles);
+  const Totals<T> totals{{p.dA, 1, f.items, f.heads},       {p.dD, 1, f.items, f.D_of_channels ? f.heads * f.channels : f.heads},
+                         {p.ddt_bias, 1, f.items, f.heads}, {p.dB, f.items, shares, mixing},
+                         {p.dC, f.items, shares, mixing},   {inner_gradient, f.items * f.groups, shares, triangles}};
   int64_t most = 0;
   for (int64_t item = 0; item < f.items; ++item) most = max(most, chunks.of(item));
   parallel_for(tasks, f.threads, head_ns(f) * kAdjointCost * double(of_group) / double(shares), [&](int64_t at, int64_t end) {
     HeadAdjoint<T> adjoint(p, f, inner, most);
     for (; at < end; ++at) {
       const int64_t share = at % shares, group = at / shares % f.groups, item = at / shares / f.groups, part = item * shares + share;
-      adjoint.begin(item, group, totals.dB.part(part), totals.dC.part(part));
+      const int64_t of_inner = (item * f.groups + group) * shares + share;
+      adjoint.begin(item, group, totals.dB.part(part), totals.dC.part(part), totals.inner.part(of_inner));
       for (int64_t h = share * of_group / shares; h < (share + 1) * of_group / shares; ++h)
         adjoint.run(group * of_group + h, chunks, totals);
-      adjoint.end(chunks);
     }
   });
-  for (const auto* sums : {&totals.dA, &totals.dD, &totals.ddt_bias, &totals.dB, &totals.dC}) sums->add_up(f.threads);
+  for (const auto* sums : {&totals.dA, &totals.dD, &totals.ddt_bias, &totals.dB, &totals.dC, &totals.inner}) sums->add_up(f.threads);
+  add_inner<T>(p, f, inner, chunks, inner_gradient);
 }
 
 }  // namespace QF_ISA

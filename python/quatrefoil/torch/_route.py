@@ -50,7 +50,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
     composed = _composition(op, kernel, layout, results, options, device) if name == "array" else None
     reads_tensors = composed is None and _backends.takes_tensors(kernel) and not any(a.is_neg() or a.is_conj() for a in given)
     single = reads_tensors and op.single
-    like = next((i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout[0] and a.is_contiguous()), None)
+    like = _alike(arrays, layout[0])
     wanted = [a is not None and a.requires_grad for a in arrays]
     flat, wants_gradient, function = op.many is None, any(wanted), functions(op)
 
@@ -86,7 +86,7 @@ def plan(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], backend: str |
         result = compute(arrays, extras, out, num_threads)
         return tuple(result) if op.primal is None and not op.single else result
 
-    compute = run_one if single else composed or _filled(op, kernel, name, layout, options, device, reads_tensors)
+    compute = run_one if single else composed or _filled(op, kernel, name, arrays, layout, options, device, reads_tensors)
     return run_one if single and not wants_gradient else run
 
 
@@ -109,16 +109,30 @@ def _restore(op: Op, arrays: Sequence[Any], options: tuple[Any, ...], result: An
     return result if op.single else tuple(place(op, arrays, options, result))
 
 
-def _filled(op: Op, kernel: Any, name: str, layout: Any, options: tuple[Any, ...], device: Any, reads_tensors: bool) -> Any:
+def _alike(arrays: Sequence[Any], layout: Any) -> int | None:
+    """Which of the arrays of a signature is as a result will be, in shape, dtype and order."""
+    fits = (i for i, a in enumerate(arrays) if a is not None and (tuple(a.shape), a.dtype) == layout and a.is_contiguous())
+    return next(fits, None)
+
+
+def _filled(
+    op: Op, kernel: Any, name: str, given: Sequence[Any], layout: Any, options: tuple[Any, ...], device: Any, reads_tensors: bool
+) -> Any:
     """A call of a kernel with any number of results, which may lie in the memory of arguments where the caller allows it."""
+    in_place = [i if i is not None and _is_plain(given[i]) else None for i in op.over]
+    results = list(zip(in_place, layout, [_alike(given, r) for r in layout]))
 
     def run_over(arrays: Sequence[Any], extras: Sequence[Any], num_threads: int) -> Any:
         """In one step: a decoder's."""
-        given = _bind.in_place(op, arrays, _is_plain)
-        outputs = [a if a is not None else None if r is None else empty(r[0], r[1], device) for a, r in zip(given, layout)]
-        for a in given:
-            if a is not None and not a.is_inference():  # which autograd counts, so that it refuses what it has saved
+        outputs: list[Any] = []
+        for index, r, like in results:
+            a = None if index is None else arrays[index]
+            if a is None or a.data_ptr() % a.element_size():
+                outputs.append(None if r is None else empty(r[0], r[1], device) if like is None else _empty_like(arrays[like]))
+                continue
+            if not a.is_inference():  # which autograd counts, so that it refuses what it has saved
                 torch.autograd.graph.increment_version(a)
+            outputs.append(a)
         beside = extras and _bind.for_kernel(op, extras, name, arrays)
         if not reads_tensors:
             return run_kernel(op, kernel, arrays, outputs, options, beside, num_threads)
@@ -140,8 +154,8 @@ def _filled(op: Op, kernel: Any, name: str, layout: Any, options: tuple[Any, ...
 
 
 def _is_plain(a: Any) -> bool:
-    """Whether a kernel can write there, and autograd need not know."""
-    return a.is_contiguous() and not (a.is_neg() or a.is_conj() or a.requires_grad or a.data_ptr() % a.element_size())
+    """Whether a kernel can write to a tensor of this signature, and autograd need not know; that it is aligned no signature says."""
+    return a.is_contiguous() and not (a.is_neg() or a.is_conj() or a.requires_grad)
 
 
 def _refuse_out(op: Op, out: Any) -> None:

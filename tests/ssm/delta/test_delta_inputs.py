@@ -78,6 +78,30 @@ def test_bad_input(backend, call, error, text):
             call()
 
 
+@pytest.mark.parametrize(
+    "name", ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule", "chunk_delta_rule", "fused_recurrent_delta_rule"]
+)
+def test_errors_name_the_function_that_was_called(backend, name):
+    names_it = rf"^ssm\.{name}: "
+    function = getattr(qf.ssm, name)
+    for bad, error in (
+        ({"k": Q[0]}, ValueError), ({"v": V.astype(np.float32)}, TypeError), ({"scale": "1"}, TypeError), ({"cu_seqlens": [0]}, TypeError)
+    ):  # fmt: skip
+        with pytest.raises(error, match=names_it):
+            function(**{"q": Q, "k": Q, "v": V, **bad})
+    with pytest.raises(ValueError, match=names_it):
+        function(Q, Q, V, out=V)
+
+
+@pytest.mark.parametrize("name", ["chunk_simple_gla", "fused_recurrent_simple_gla"])
+def test_errors_name_the_function_of_simple_gla(backend, name):
+    function = getattr(qf.ssm, name)
+    bad = {"k": Q[0]}, {"g": GATE, "g_gamma": GATE[0, 0]}, {"cu_seqlens": cu(0, 5)}, {"g_gamma": GATE}
+    for arguments in bad:
+        with pytest.raises(ValueError, match=rf"^ssm\.{name}: "):
+            function(**{"q": Q, "k": Q, "v": V, **arguments})
+
+
 @pytest.mark.parametrize("ends", [(0, 2, 9), (1, 2, 5), (0, 4, 3, 5), (-7, 5)])
 def test_the_composition_makes_nan_of_sequences_that_are_none(rng, ends):
     """It looks at no number: on a device that would wait."""

@@ -1,5 +1,7 @@
 """The layer Mamba: how the suite makes it; and what layers call, as plain loops in torch, slow, differentiable, nothing of quatrefoil."""
 
+import itertools
+
 import torch
 from torch.nn import functional as F
 
@@ -37,6 +39,11 @@ def causal_conv1d_fn(
     y = y if bias is None else y + bias[:, None]
     y = F.silu(y) if activation in ("silu", "swish") else y
     return (y, whole[..., whole.shape[-1] - (W - 1) :]) if return_final_states else y
+
+
+def causal_conv1d_varlen_states(x, cu_seqlens, state_len):
+    cuts = cu_seqlens.tolist()
+    return torch.stack([F.pad(x[a:b], (0, 0, state_len, 0))[-state_len:].T for a, b in itertools.pairwise(cuts)])
 
 
 def causal_conv1d_update(x, conv_state, weight, bias=None, activation=None):

@@ -47,6 +47,7 @@ def test_nothing_else_is_allocated(monkeypatch, best_backend):
 
     made = []
     monkeypatch.setattr(_route, "empty", lambda shape, dtype, device: made.append(tuple(shape)) or torch.empty(shape, dtype=dtype))
+    monkeypatch.setattr(_route, "_empty_like", lambda x: made.append(tuple(x.shape)) or torch.empty_like(x))
     given = tensors()
     update(*given)
     assert made == [tuple(given[1].shape)]
@@ -151,13 +152,18 @@ def inner_arrays(dtype=torch.float64, complex=False, taps=4, D=6, L=11, N=3, R=2
 
 
 def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, out_proj_weight, out_proj_bias, A, B=None, C=None,
-                    D=None, delta_bias=None, B_proj_bias=None, C_proj_bias=None):  # fmt: skip
+                    D=None, delta_bias=None, B_proj_bias=None, C_proj_bias=None, b_rms_weight=None, c_rms_weight=None, dt_rms_weight=None,
+                    b_c_dt_rms_eps=1e-6):  # fmt: skip
     """Plain PyTorch, one step at a time; B and C per time (B, L, N), complex where A is."""
     x, z = xz.chunk(2, dim=1)
     x = F.silu(F.conv1d(F.pad(x, (conv1d_weight.shape[2] - 1, 0)), conv1d_weight, conv1d_bias, groups=x.shape[1]))
     mixed = F.linear(x.transpose(1, 2), x_proj_weight)
     rank, M = delta_proj_weight.shape[1], A.shape[1] * (1 + A.is_complex())
-    steps = F.linear(mixed[..., :rank], delta_proj_weight) + (0 if delta_bias is None else delta_bias)
+
+    def normed(v, weight):
+        return v if weight is None else F.rms_norm(v, v.shape[-1:], weight, b_c_dt_rms_eps)
+
+    steps = normed(F.linear(mixed[..., :rank], delta_proj_weight), dt_rms_weight) + (0 if delta_bias is None else delta_bias)
     delta = F.softplus(steps, threshold=500)  # beyond its usual 20 it leaves e^-20 out
 
     def per_time(given, rows, bias):
@@ -167,6 +173,7 @@ def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_we
         return torch.view_as_complex(rows.unflatten(-1, (-1, 2)).contiguous()) if A.is_complex() else rows
 
     B, C = per_time(B, mixed[..., rank : rank + M], B_proj_bias), per_time(C, mixed[..., -M:], C_proj_bias)
+    B, C = normed(B, b_rms_weight), normed(C, c_rms_weight)
     state, ys = torch.zeros(*x.shape[:2], A.shape[1], dtype=A.dtype), []
     for t in range(x.shape[2]):
         state = torch.exp(delta[:, t, :, None] * A) * state + (delta[:, t] * x[..., t])[..., None] * B[:, None, t]
@@ -197,6 +204,63 @@ def test_the_inside_of_a_block_with_what_may_be_left_out_and_in_numpy():
     torch.testing.assert_close(qf.ssm.mamba_inner_fn(**given), expected)
     arrays = {name: None if t is None else t.numpy() for name, t in given.items()}
     np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays), expected.numpy(), rtol=1e-11, atol=1e-12)
+
+
+NORMS = {"b_rms_weight": 3, "c_rms_weight": 3, "dt_rms_weight": 6}
+
+
+@pytest.mark.parametrize("eps", [1e-6, 0.5])
+@pytest.mark.parametrize("names", [["b_rms_weight"], ["dt_rms_weight"], ["b_rms_weight", "c_rms_weight", "dt_rms_weight"]])
+def test_the_norms_inside_of_a_block(names, eps):
+    given = inner_arrays() | {name: torch.randn(NORMS[name], dtype=torch.float64) for name in names}
+    leaves = {name: t.requires_grad_() for name, t in given.items()}
+    out, expected = (f(**leaves, b_c_dt_rms_eps=eps) for f in (qf.ssm.mamba_inner_fn, inner_reference))
+    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-11)
+    weight = torch.randn_like(out)
+    wanted = list(leaves.values())
+    for got, right in zip(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected))):
+        scale = right.abs().max()
+        assert (got - right).abs().max() <= 1e-9 * max(1, scale)
+    arrays = {name: t.detach().numpy() for name, t in given.items()}
+    np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays, b_c_dt_rms_eps=eps), expected.detach().numpy(), rtol=1e-10, atol=1e-11)
+
+
+def test_the_norms_of_given_matrices_and_of_half_precision():
+    given = inner_arrays() | {name: torch.randn(size, dtype=torch.float64) for name, size in NORMS.items()}
+    given |= {"B": torch.randn(2, 3, 11, dtype=torch.float64), "B_proj_bias": None, "x_proj_weight": given["x_proj_weight"][:5]}
+    torch.testing.assert_close(qf.ssm.mamba_inner_fn(**given), inner_reference(**given))
+    half = {name: t if t is None else t.bfloat16() for name, t in given.items()}
+    half |= {name: half[name].float() for name in ("A", "D", "delta_bias", "b_rms_weight")}
+    got = qf.ssm.mamba_inner_fn(**half)
+    assert got.dtype == torch.bfloat16
+    expected = inner_reference(**{name: t if t is None else t.double() for name, t in half.items()})
+    assert (got - expected).abs().max() <= 64 * torch.finfo(torch.bfloat16).eps * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "text"),
+    [
+        ({"b_rms_weight": torch.ones(4).double()}, ValueError, r"b_rms_weight has shape \(4,\), expected \(N,\) = \(3,\)"),
+        ({"c_rms_weight": torch.ones(3, 1).double()}, ValueError, r"c_rms_weight has shape \(3, 1\), expected \(N,\) = \(3,\)"),
+        ({"dt_rms_weight": torch.ones(2).double()}, ValueError, r"dt_rms_weight has shape \(2,\), expected \(D,\) = \(6,\)"),
+        ({"dt_rms_weight": torch.ones(6)}, TypeError, "dt_rms_weight has dtype float32 but xz has float64"),
+        ({"b_rms_weight": np.ones(3)}, TypeError, "b_rms_weight is a numpy array .*, expected an array like xz"),
+        ({"b_c_dt_rms_eps": -1.0}, ValueError, r"b_c_dt_rms_eps is -1\.0, expected"),
+        ({"b_c_dt_rms_eps": "no"}, TypeError, "b_c_dt_rms_eps is 'no', expected"),
+    ],
+)
+def test_norms_that_do_not_fit(changed, error, text):
+    with pytest.raises(error, match=rf"ssm\.mamba_inner_fn: {text}"):
+        qf.ssm.mamba_inner_fn(**{**inner_arrays(), **changed})
+
+
+def test_norms_of_what_has_none():
+    with pytest.raises(ValueError, match=r"ssm\.mamba_inner_fn: c_rms_weight was given with complex states"):
+        qf.ssm.mamba_inner_fn(**inner_arrays(complex=True), c_rms_weight=torch.ones(3).double())
+    given = inner_arrays() | {"B": torch.ones(6, 3).double(), "B_proj_bias": None}
+    given["x_proj_weight"] = given["x_proj_weight"][:5]
+    with pytest.raises(ValueError, match=r"ssm\.mamba_inner_fn: b_rms_weight was given with a constant B"):
+        qf.ssm.mamba_inner_fn(**given, b_rms_weight=torch.ones(3).double())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -253,3 +254,22 @@ def test_bad_input(backend, call, error, text):
     for _ in range(2):  # a remembered signature must not be a hole
         with pytest.raises(error, match=text):
             call()
+
+
+@pytest.mark.parametrize("composed", [False, True])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng, sign, composed):
+    """Those of one chunk from its first step on, up to e^+-600: sums of exponents lose nothing more."""
+    L, H = 64, 32
+    dt, one = rng.uniform(0, 16, (1, L, H)), np.ones((1, L, 1, 1))
+    x = np.zeros((1, L, H, 1))
+    x[:, 0] = 1
+    got = scan(x, dt, np.full(H, sign * 1.0), one, one, 64, backend="array" if composed else None)[0, ..., 0]
+    with mpmath.workdps(40):
+        for h in range(H):
+            exponent = mpmath.mpf(0)
+            for t in range(L):
+                exponent += mpmath.mpf(dt[0, t, h]) if t else 0
+                expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
+                # half an eps each: products with the rate, a difference of sums, its second part; then what is not in the exponent
+                assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps

@@ -1,5 +1,6 @@
 """quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; its caches."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -95,8 +96,9 @@ def test_mamba2_keeps_packed_sequences_apart(ops):
     expected = upstream_mamba2(layer, u, numbers[0])
     same(layer(u, seq_idx=numbers.int()), expected, 1e-11)
     same(layer(u, cu_seqlens=torch.tensor([0, 5, 6, 12], dtype=torch.int32)), expected, 1e-11)
-    with pytest.raises(ValueError, match="Mamba2: seq_idx or cu_seqlens with a cache"):
-        layer(u, seq_idx=numbers, cache=layer.allocate_inference_cache(1))
+    same(layer(u, seq_idx=numbers, cu_seqlens=torch.tensor([0, 5, 6, 12])), expected, 1e-11)
+    other = torch.tensor([0] * 5 + [1] + [2] * 2 + [3] * 4)
+    same(layer(u, seq_idx=numbers, cu_seqlens=torch.tensor([0, 8, 12])), upstream_mamba2(layer, u, other), 1e-11)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -118,6 +120,74 @@ def test_mamba2_keeps_states_as_upstream_does(ops):
             kept.seqlen_offset += piece.shape[1]
     same(torch.cat(pieces, 1), whole, 1e-11)
     assert [state.shape for state in kept.key_value_memory_dict[3]] == [(3, 20, 4), (3, 2, 6, 4)]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
+def test_mamba2_fills_a_cache_of_packed_sequences(ops, options, given):
+    """One item with sequences of which one is empty and one shorter than the convolution; then one token of each at a time."""
+    layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, layer_idx=0, **options).double()
+    cuts, later = [0, 5, 5, 7, 16], torch.randn(4, 3, 10, dtype=torch.float64)
+    u = torch.randn(1, 16, 10, dtype=torch.float64)
+    cu_seqlens = torch.tensor(cuts, dtype=torch.int32 if given == "int32" else torch.int64)
+    seq_idx = torch.tensor([[0] * 5 + [2] * 2 + [3] * 9]) if given == "both" else None
+    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=4)
+    cache = tuple(s.normal_() for s in layer.allocate_inference_cache(4))  # is written, and not read
+    with torch.no_grad():
+        packed = layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, inference_params=kept)
+        same(layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, cache=cache), packed)
+        for state, other in zip(cache, kept.key_value_memory_dict[0]):
+            same(state, other)
+        kept.seqlen_offset = 9
+        steps = [layer(later[:, t : t + 1], cu_seqlens=cu_seqlens, inference_params=kept) for t in range(3)]
+    for i, (a, b) in enumerate(itertools.pairwise(cuts)):
+        expected = upstream_mamba2(layer, torch.cat([u[:, a:b], later[i : i + 1]], 1))
+        same(packed[:, a:b], expected[:, : b - a], 1e-11)
+        same(torch.cat(steps, 1)[i : i + 1], expected[:, b - a :], 1e-11)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
+def test_mamba2_goes_on_from_the_last_of_packed_sequences(ops, options, cuts):
+    """A cache belongs to the first sequence of a piece, and then to the last."""
+    layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
+    u = torch.randn(2, 14, 10, dtype=torch.float64)
+    numbers = torch.tensor([0] * 3 + [7] + [4] * 6 + [5] * 4)
+    expected = upstream_mamba2(layer, u, numbers)
+    cache = layer.allocate_inference_cache(2)
+    with torch.no_grad():
+        pieces = []
+        for a, b in itertools.pairwise(cuts):
+            if a and b > a and numbers[a] != numbers[a - 1]:  # the piece before knows nothing of the sequence that begins here
+                cache = layer.allocate_inference_cache(2)
+            pieces.append(layer(u[:, a:b], seq_idx=numbers[None, a:b].expand(2, -1), cache=cache))
+        pieces += [layer.step(u[:, t : t + 1], *cache)[0] for t in (12, 13)]
+    same(torch.cat(pieces, 1), expected, 1e-11)
+
+
+def test_mamba2_says_what_a_cache_lacks(ops):
+    layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
+    u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
+    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=2)
+    with pytest.raises(ValueError, match="Mamba2: cache is one of 1 items, expected one of 2, a row for each of the sequences"):
+        layer(u, cu_seqlens=cu_seqlens, cache=layer.allocate_inference_cache(1))
+    layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
+    kept.seqlen_offset = 5
+    with pytest.raises(ValueError, match="Mamba2: u has 1 items where seqlen_offset is above 0, expected 2, one for each sequence"):
+        layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
+    with pytest.raises(ValueError, match="Mamba2: inference_params holds states of 2 sequences, but there are 1 here"):
+        layer(u, inference_params=kept)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradients_of_a_piece_with_a_cache(packed):
+    """Those of what is computed here, as without a cache."""
+    layer = nn.Mamba2(6, d_state=4, headdim=6).double()
+    u = torch.randn(1, 9, 6, dtype=torch.float64, requires_grad=True)
+    given = {"cu_seqlens": torch.tensor([0, 4, 9])} if packed else {"seq_idx": torch.tensor([[0] * 4 + [1] * 5])}
+    expected = torch.autograd.grad(layer(u, **given).square().sum(), u)[0]
+    y = layer(u, **given, cache=layer.allocate_inference_cache(2 if packed else 1))
+    same(torch.autograd.grad(y.square().sum(), u)[0], expected, 1e-11)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

@@ -58,7 +58,17 @@ def arma_filter(
 ) -> T: ...
 @overload
 def arma_filter(
+    b: Array[T], a: Array[T], x: Array[T], zi: Array[T] | None = None, *, return_state: Literal[False],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def arma_filter(
     b: Array[T], a: Array[T], x: Array[T], zi: Array[T], *, return_state: Literal[True] | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def arma_filter(
+    b: Array[T], a: Array[T], x: Array[T], zi: Array[T] | None = None, *, return_state: Literal[True],
     out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload

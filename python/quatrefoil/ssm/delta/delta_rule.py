@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal, overload
 
 from ..._typing import AnyArray, Array, T
-from .gated_delta_rule import chunk_gated_delta_rule
+from .gated_delta_rule import GATED_DELTA_RULE, gated_delta_rule
+
+_CHUNK, _RECURRENT = (GATED_DELTA_RULE.titled(name) for name in ("chunk_delta_rule", "fused_recurrent_delta_rule"))
 
 
 # fmt: off
@@ -60,10 +62,8 @@ def chunk_delta_rule(
     >>> qf.ssm.chunk_delta_rule(k, k, v, scale=1.0)[0].ravel()  # what the key was last told
     array([1., 2., 3.])
     """
-    return chunk_gated_delta_rule(
-        q, k, v, None, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
+    arrays = (q, k, v, None, beta, initial_state)
+    return gated_delta_rule(_CHUNK, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads)
 
 
 # fmt: off
@@ -115,7 +115,5 @@ def fused_recurrent_delta_rule(
     >>> o.item(), state.item()
     (2.0, 2.0)
     """
-    return chunk_delta_rule(
-        q, k, v, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
+    arrays = (q, k, v, None, beta, initial_state)
+    return gated_delta_rule(_RECURRENT, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads)

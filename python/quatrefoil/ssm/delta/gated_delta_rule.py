@@ -6,7 +6,7 @@ csrc/ssm/delta/README.md.
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
@@ -28,6 +28,17 @@ GATED_DELTA_RULE = Op(
     rule=shapes_of(_INPUTS),
     tolerance=2e-6,
 )  # fmt: skip
+_RECURRENT = GATED_DELTA_RULE.titled("fused_recurrent_gated_delta_rule")
+
+
+def gated_delta_rule(
+    op: Op, arrays: tuple[Any, ...], cu_seqlens: Any, scale: Any, normed: bool, final: bool, out: Any, backend: Any, num_threads: Any
+) -> tuple[Any, Any]:
+    """(1) for the function that ``op`` is titled after; ``arrays`` are q, k, v, g, beta and the initial state."""
+    options = (factor(scale, arrays[1], op.label), bool(normed), bool(final))
+    given = (*arrays, begins(cu_seqlens, arrays[0], op.label))
+    o, final_state = call(op, given, options, (), out, backend, num_threads)
+    return o, final_state
 
 
 # fmt: off
@@ -117,11 +128,10 @@ def chunk_gated_delta_rule(
     >>> bool((o == v).all() and (state[0, 0] == np.eye(4)).all())
     True
     """
-    label = "ssm.chunk_gated_delta_rule"
-    options = (factor(scale, k, label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
-    arrays = (q, k, v, g, beta, initial_state, begins(cu_seqlens, q, label))
-    o, final_state = call(GATED_DELTA_RULE, arrays, options, (), out, backend, num_threads)
-    return o, final_state
+    arrays = (q, k, v, g, beta, initial_state)
+    return gated_delta_rule(
+        GATED_DELTA_RULE, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads
+    )
 
 
 def chunk_gated_delta_rule_vjp(
@@ -212,7 +222,5 @@ def fused_recurrent_gated_delta_rule(
     >>> bool(np.allclose(o[:, 0], whole[:, 4]))
     True
     """
-    return chunk_gated_delta_rule(
-        q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel, cu_seqlens,
-        out=out, backend=backend, num_threads=num_threads,
-    )  # fmt: skip
+    arrays = (q, k, v, g, beta, initial_state)
+    return gated_delta_rule(_RECURRENT, arrays, cu_seqlens, scale, use_qk_l2norm_in_kernel, output_final_state, out, backend, num_threads)

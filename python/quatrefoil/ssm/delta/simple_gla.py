@@ -28,6 +28,16 @@ SIMPLE_GLA = Op(
     rule=shapes_of(_INPUTS),
     tolerance=2e-6,
 )  # fmt: skip
+_RECURRENT = SIMPLE_GLA.titled("fused_recurrent_simple_gla")
+
+
+def _simple_gla(
+    op: Op, q: Any, k: Any, v: Any, g: Any, g_gamma: Any, initial_state: Any, cu_seqlens: Any, scale: Any, final: bool, *run: Any
+) -> tuple[Any, Any]:
+    """(3) for the function that ``op`` is titled after; ``run`` is out, backend and num_threads."""
+    arrays = (q, k, v, _decays(g, g_gamma, v, op.label), initial_state, begins(cu_seqlens, q, op.label))
+    o, final_state = call(op, arrays, (factor(scale, k, op.label), bool(final)), (), *run)
+    return o, final_state
 
 
 # fmt: off
@@ -99,10 +109,7 @@ def chunk_simple_gla(
     >>> qf.ssm.chunk_simple_gla(ones, ones, ones, g_gamma=np.log([0.5]))[0].ravel()
     array([1.  , 1.5 , 1.75])
     """
-    label = "ssm.chunk_simple_gla"
-    arrays = (q, k, v, _decays(g, g_gamma, v, label), initial_state, begins(cu_seqlens, q, label))
-    o, final_state = call(SIMPLE_GLA, arrays, (factor(scale, k, label), bool(output_final_state)), (), out, backend, num_threads)
-    return o, final_state
+    return _simple_gla(SIMPLE_GLA, q, k, v, g, g_gamma, initial_state, cu_seqlens, scale, output_final_state, out, backend, num_threads)
 
 
 def chunk_simple_gla_vjp(
@@ -180,9 +187,7 @@ def fused_recurrent_simple_gla(
     >>> qf.ssm.fused_recurrent_simple_gla(one, one, one, initial_state=one)[0].item()
     2.0
     """
-    return chunk_simple_gla(
-        q, k, v, g, g_gamma, scale, initial_state, output_final_state, cu_seqlens, out=out, backend=backend, num_threads=num_threads
-    )
+    return _simple_gla(_RECURRENT, q, k, v, g, g_gamma, initial_state, cu_seqlens, scale, output_final_state, out, backend, num_threads)
 
 
 def _decays(g: Any, g_gamma: Any, v: Any, label: str) -> Any:

@@ -306,6 +306,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             continue
         if _arrays.kind(array) != _arrays.kind(x):
             raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
+        check_device(label, argument, array, "x", x)
         if tuple(array.shape) != (x.shape[0],):
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
     if rows is not None:

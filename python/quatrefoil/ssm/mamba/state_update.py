@@ -5,7 +5,6 @@ B batch items, H heads, P dims of a head, N states, G groups; equation numbers a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +56,7 @@ STATE_STEP = Op(
     check=_check_sizes,
     tolerance=2e-6,
 )  # fmt: skip
-_IN_PLACE = dataclasses.replace(STATE_STEP, title="selective_state_update", plans={})  # the same op where its errors name another function
+_IN_PLACE = STATE_STEP.titled("selective_state_update")
 
 
 def selective_state_update(
@@ -200,9 +199,10 @@ def selective_state_step_vjp(
 
 def _wants_gradient(arrays: Sequence[Any]) -> bool:
     """Whether PyTorch will keep these for a gradient."""
-    return _arrays.kind(arrays[0]) == "torch" and (
-        any(getattr(a, "requires_grad", False) for a in arrays) and _arrays.namespace(arrays[0]).is_grad_enabled()
-    )
+    kind = _arrays.kind(arrays[0])
+    if kind != "torch" or not _arrays.namespace_of(kind).is_grad_enabled():
+        return False
+    return any(getattr(a, "requires_grad", False) for a in arrays)
 
 
 def _rows(label: str, rows: Any, state: Any) -> Any:

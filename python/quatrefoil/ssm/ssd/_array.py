@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ..._array_tools import arange, double, in_pieces, sigmoid, silu, silu_slope, softplus, sums_at, zeros
+from ..._array_tools import arange, double, in_pieces, sigmoid, silu, silu_slope, softplus, sums_at, twofold_sums, zeros
 from ..scan._array import scan, scan_adjoint
 
 LONGEST = 64  # steps of a chunk
+FAR = 2.0**20  # exponents of one step stop here, beyond what is not 0 or infinity, so that sums of some stay finite
 
 
 class _Given(NamedTuple):
@@ -117,19 +118,20 @@ class _Scan:
         return index // (self.given.x.shape[2] // groups)
 
     def _decays(self, exponents: Any) -> None:
-        """(3), from sums in double precision, each over its own steps alone: differences of longer ones would lose digits."""
-        xp, q, dtype = self.xp, self.sequences, self.given.x.dtype
-        total = xp.cumulative_sum(exponents, axis=-1)
-        below = xp.permute_dims(~q.later, (1, 0))  # j < i
-        between = xp.cumulative_sum(xp.where(below, exponents[..., :, None], 0 * exponents[..., :, None]), axis=-2)
+        """(3), from sums in double precision and in two numbers: differences of them are right to a rounding of their own size."""
+        xp, q, dtype, last = self.xp, self.sequences, self.given.x.dtype, self.size - 1
+        high, low = twofold_sums(xp, xp.clip(exponents, min=-FAR, max=FAR))
+        total = high + low
+        to_end = (high[..., last:] - high) + (low[..., last:] - low)
+        between = (high[..., :, None] - high[..., None, :]) + (low[..., :, None] - low[..., None, :])
 
         def decay(where: Any, exponent: Any) -> Any:
             return xp.astype(xp.exp(xp.where(where, exponent, xp.full_like(exponent, -math.inf))), dtype)
 
         self.pairs = decay(q.pairs, between)
         self.from_start = decay(q.reached, total)
-        self.to_end = decay(q.reaching, between[..., self.size - 1, :])
-        self.all = decay((q.reached & q.reaching)[..., self.size - 1], total[..., self.size - 1])
+        self.to_end = decay(q.reaching, to_end)
+        self.all = decay((q.reached & q.reaching)[..., last], total[..., last])
 
     def put(self) -> Any:
         """(7) What the steps of each chunk put into its state, (B, H, K, P, N)."""

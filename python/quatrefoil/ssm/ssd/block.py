@@ -5,7 +5,7 @@ B items, L length, H heads of P channels, N states, G groups, W taps; equation n
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from ... import _arguments, _arrays
 from ..._bind import check_device
@@ -15,6 +15,35 @@ from ..mamba.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
 from .chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
 
 
+# fmt: off
+@overload
+def mamba_split_conv1d_scan_combined(
+    zxbcdt: Array[T], conv1d_weight: Array[T], conv1d_bias: Array[T] | None, dt_bias: AnyArray, A: AnyArray, D: AnyArray,
+    chunk_size: int, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    dt_limit: tuple[float, float] = NO_LIMIT, return_final_states: Literal[False] = False,
+    activation: str | None = "silu", rmsnorm_weight: AnyArray | None = None, rmsnorm_eps: float = 1e-6,
+    outproj_weight: AnyArray | None = None, outproj_bias: AnyArray | None = None, headdim: int | None = None, ngroups: int = 1,
+    norm_before_gate: bool = True, *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def mamba_split_conv1d_scan_combined(
+    zxbcdt: Array[T], conv1d_weight: Array[T], conv1d_bias: Array[T] | None, dt_bias: AnyArray, A: AnyArray, D: AnyArray,
+    chunk_size: int, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    dt_limit: tuple[float, float] = NO_LIMIT, *, return_final_states: Literal[True],
+    activation: str | None = "silu", rmsnorm_weight: AnyArray | None = None, rmsnorm_eps: float = 1e-6,
+    outproj_weight: AnyArray | None = None, outproj_bias: AnyArray | None = None, headdim: int | None = None, ngroups: int = 1,
+    norm_before_gate: bool = True, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def mamba_split_conv1d_scan_combined(
+    zxbcdt: Array[T], conv1d_weight: Array[T], conv1d_bias: Array[T] | None, dt_bias: AnyArray, A: AnyArray, D: AnyArray,
+    chunk_size: int, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    dt_limit: tuple[float, float] = NO_LIMIT, return_final_states: bool = False,
+    activation: str | None = "silu", rmsnorm_weight: AnyArray | None = None, rmsnorm_eps: float = 1e-6,
+    outproj_weight: AnyArray | None = None, outproj_bias: AnyArray | None = None, headdim: int | None = None, ngroups: int = 1,
+    norm_before_gate: bool = True, *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, T]: ...
+# fmt: on
 def mamba_split_conv1d_scan_combined(
     zxbcdt: Array[T],
     conv1d_weight: Array[T],
@@ -39,7 +68,7 @@ def mamba_split_conv1d_scan_combined(
     out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> T | tuple[T, T]:
     """All that a Mamba-2 block does between its first projection and its result (16)-(19).
 
     Parameters
@@ -103,7 +132,8 @@ def mamba_split_conv1d_scan_combined(
         if out is not None:
             raise TypeError(f"{block.label}: out= is for calls that return one array; this one returns several")
         return block.forward()
-    return block.put(out, block.forward()[0])
+    result: T = block.put(out, block.forward()[0])
+    return result
 
 
 def mamba_split_conv1d_scan_combined_vjp(
@@ -252,7 +282,7 @@ class _Block:
         o = self.options
         x, dt, A, B, C, D, z, bias, initial, seq_idx = arrays
         y, states = mamba_chunk_scan_combined(
-            x, dt, A, B, C, o.chunk_size, D, z, bias, initial, seq_idx, None, True, o.dt_limit, True, **self._run()
+            x, dt, A, B, C, o.chunk_size, D, z, bias, initial, seq_idx, None, True, o.dt_limit, return_final_states=True, **self._run()
         )
         return y, states
 

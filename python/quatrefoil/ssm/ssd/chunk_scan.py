@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -63,6 +63,48 @@ CHUNK_SCAN = Op(
 )  # fmt: skip
 
 
+# fmt: off
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: Literal[False] = False, return_varlen_states: Literal[False] = False, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    *, return_final_states: Literal[True], return_varlen_states: Literal[False] = False,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: Literal[False] = False, *, return_varlen_states: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    *, return_final_states: Literal[True], return_varlen_states: Literal[True],
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T, T]: ...
+@overload
+def mamba_chunk_scan_combined(
+    x: Array[T], dt: Array[T], A: AnyArray, B: Array[T], C: Array[T], chunk_size: int, D: AnyArray | None = None,
+    z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
+    cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
+    return_final_states: bool = False, return_varlen_states: bool = False, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, T] | tuple[T, T, T]: ...
+# fmt: on
 def mamba_chunk_scan_combined(
     x: Array[T],
     dt: Array[T],
@@ -84,7 +126,7 @@ def mamba_chunk_scan_combined(
     out: Array[T] | None = None,
     backend: str | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> T | tuple[T, T] | tuple[T, T, T]:
     """Mamba-2's scan: h_t = e^{dt_t A} h_{t-1} + dt_t x_t B_t^T, y_t = h_t C_t + D x_t, times silu(z_t), for every head (1), (2), (6).
 
     Parameters
@@ -135,8 +177,8 @@ def mamba_chunk_scan_combined(
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 64 steps,
     some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
-    for gradients one a chunk and thread, and parts of the sums over heads, at most two results. A NaN in x stays in its channel, one in dt
-    in its head, from its time on and within its sequence; backend "array" lets it reach all of its chunk.
+    for gradients one a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
+    stays in its channel, one in dt in its head, from its time on and within its sequence; backend "array" lets it reach all of its chunk.
 
     Examples
     --------

@@ -84,6 +84,12 @@ def install(*targets: str, override: bool = False) -> Installation:
     ImportError
         A package that is really installed and that nobody asked to override.
 
+    Warns
+    -----
+    RuntimeWarning
+        Once for a model of ``transformers`` that looks for such functions where there is no stand-in, as a later release may, and so keeps
+        its own code; with the names that it looks for and the releases that were tried.
+
     Notes
     -----
     What the stand-ins hold is what this library has: any other name is an ImportError, as from an old release. ``mamba_ssm.Mamba`` and

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
+from ._unmet import mentioned, warn_of
 from ._upstream import MODULES
 
 _MODELS = re.compile(r"transformers\.models\.\w+\.modeling_\w+|transformers_modules\..*modeling_\w+")
@@ -59,12 +60,16 @@ def imported(module: ModuleType) -> None:
     if module.__name__ == _QUESTIONS:
         _answer(module)
         return
-    found = False
+    met: set[str] = set()
+    unmet: set[str] = set()
     for wrapper in wrappers(module):
-        _repeat_lookup(wrapper)
-        found = True
-    if not found:
-        _give_functions(module)
+        name, package, took = _repeat_lookup(wrapper)
+        (met if took or _root(package) not in _active else unmet).add(name)
+    if not met and not unmet:
+        met = _give_functions(module)
+    asked = {name for name in mentioned(module) & _PLACES.keys() if name.islower() and _root(_PLACES[name]) in _active}
+    if _active:
+        warn_of(module, unmet | asked - met)
 
 
 def _answer(module: ModuleType) -> None:
@@ -98,33 +103,43 @@ def wrappers(module: ModuleType) -> Iterator[FunctionType]:
             value = getattr(value, "__wrapped__", None)
 
 
-def _repeat_lookup(wrapper: FunctionType) -> None:
-    """Have transformers decorate the model's own function once more, and give the old wrapper what the new one found."""
-    from transformers.integrations import hub_kernels
+def _repeat_lookup(wrapper: FunctionType) -> tuple[str, str, bool]:
+    """Have transformers decorate the model's own function once more, and give the old wrapper what the new one found.
 
+    Returns the name and the package that are looked for, and whether anything but the model's own function was found.
+    """
     held = dict(zip(wrapper.__code__.co_freevars, wrapper.__closure__ or ()))
     name, package, own = (held[v].cell_contents for v in ("func_name", "package", "torch_function"))
     if name in _FUSED and package in _active:
         found: dict[str, Any] = {"implementation": _nothing, "applicable_params": (), "is_new_implementation": True}
     else:
-        fresh: Any = hub_kernels.use_kernel_func_from_hub_with_fallback(name, package)(own)
-        while fresh.__code__ is not wrapper.__code__:
-            fresh = fresh.__wrapped__
+        try:
+            from transformers.integrations import hub_kernels
+
+            fresh: Any = hub_kernels.use_kernel_func_from_hub_with_fallback(name, package)(own)
+            while fresh.__code__ is not wrapper.__code__:
+                fresh = fresh.__wrapped__
+        except (ImportError, AttributeError):  # another release has it elsewhere
+            return name, package, False
         found = {name: cell.cell_contents for name, cell in zip(fresh.__code__.co_freevars, fresh.__closure__)}
     for variable, value in found.items():
         held[variable].cell_contents = value
+    return name, package, found["implementation"] is not own
 
 
 def _nothing(*arrays: Any) -> None:
     """What a model's own version of a fused function returns: take the parts."""
 
 
-def _give_functions(module: ModuleType) -> None:
-    """A module of an earlier release: its functions by name, whether they are all there, and its layers' way on a CPU."""
+def _give_functions(module: ModuleType) -> set[str]:
+    """A module of an earlier release: its functions by name, whether they are all there, and its layers' way on a CPU.
+
+    Returns the names of those that it takes from now on.
+    """
     held = vars(module)
     layers = [v for v in held.values() if isinstance(v, type) and v.__module__ == module.__name__ and "cuda_kernels_forward" in vars(v)]
     used = {name for layer in layers for name in vars(layer)["cuda_kernels_forward"].__code__.co_names}
-    names = {name: place for name, place in _PLACES.items() if name in held or name in used}
+    names = {name: place for name, place in _PLACES.items() if (name in held or name in used) and not _is_own(module, held.get(name))}
     for name, place in names.items():
         held[name] = _found(place, name)
     if "_causal_conv1d_cache" in held:
@@ -137,22 +152,33 @@ def _give_functions(module: ModuleType) -> None:
         for name in {"slow_forward", "torch_forward"} & vars(layer).keys():
             slow = vars(layer)[name]
             setattr(layer, name, _either_way(slow, _trains(layer), held, names) if ready else getattr(slow, "slow", slow))
+    return {name for name, place in (_PLACES if layers else names).items() if _found(place, name) is not None}
 
 
 # A function -> the innermost module that has it.
 _PLACES = {name: module for module, names in MODULES.items() for name, source in names.items() if ":" not in (source or "")}
 
 
+def _root(place: str) -> str:
+    """The package that a module is in."""
+    return place.partition(".")[0]
+
+
 def _found(place: str, name: str) -> Any:
     """What a name stands for now: ours, the package's own, or None where it is not available."""
-    package = place.partition(".")[0]
-    if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == package):
+    if not any(ask() for asked, (_, ask) in _answers.items() if _ASKED[asked] == _root(place)):
         return None
     return getattr(importlib.import_module(place), name, None)
 
 
+def _is_own(module: ModuleType, value: Any) -> bool:
+    """Whether a model has made a function itself: no release that is known does so under a package's name without a wrapper."""
+    return isinstance(value, FunctionType) and value.__module__ == module.__name__
+
+
 def _trains(layer: Any) -> bool:
-    """Whether a layer's way in training asks nothing of ``mamba_inner_fn`` that ours does not know: FalconMamba's has norms in it."""
+    """Whether a layer's fused function in training computes what its loops do: FalconMamba's norms its steps after their projection, the
+    loops before it."""
     words = [c for c in layer.cuda_kernels_forward.__code__.co_consts if isinstance(c, tuple)]
     return not any("b_rms_weight" in names for names in words)
 

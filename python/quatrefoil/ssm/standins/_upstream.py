@@ -8,6 +8,7 @@ from typing import Any
 # Package -> the release whose signatures these are; module -> its names, each with where it comes from: quatrefoil.ssm, or elsewhere. None
 # is a name that is there and that callers ask for before they use it.
 VERSIONS = {"mamba_ssm": "2.2.4", "causal_conv1d": "1.5.0", "fla": "0.4.0"}
+TRIED = ("4.57", "5.9", "5.24")  # releases of transformers whose models were seen to take the stand-ins
 _SCANS = ("selective_scan_fn", "mamba_inner_fn")
 _CONVOLUTIONS = ("causal_conv1d_fn", "causal_conv1d_update")
 _DELTA_RULES = {  # module of fla.ops -> its functions

@@ -54,15 +54,31 @@ def initial_dt_bias(
     return bias
 
 
-def convolved(x: Tensor, conv: torch.nn.Conv1d, state: Tensor | None = None, seq_idx: Tensor | None = None) -> Tensor:
-    """x (B, D, L) after ``conv`` and silu, in the dtype of x; what stands before x is read from ``state`` (B, D, W), which is updated."""
-    weight = conv.weight[:, 0]
-    if state is None:
-        y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")
+def convolved(
+    x: Tensor, conv: torch.nn.Conv1d, state: Tensor | None = None, seq_idx: Tensor | None = None, cu_seqlens: Tensor | None = None
+) -> Tensor:
+    """x (B, D, L) after ``conv`` and silu, in the dtype of x; what stands before x is read from ``state`` (B, D, W), which is updated.
+
+    With ``seq_idx`` it stands before the first sequence of an item, and what is kept is of the last. With ``cu_seqlens`` a row of the state
+    belongs to each of the sequences in one item, which begin here: it is written, and not read.
+    """
+    weight, last = conv.weight[:, 0], x.detach()
+    if state is not None and cu_seqlens is not None:
+        state.copy_(ssm.causal_conv1d_varlen_states(last[0].T, cu_seqlens, state.shape[-1]))
+    elif state is not None:
+        before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs it as it was
+        last = torch.cat((state, last.to(state.dtype)), -1)[..., -state.shape[-1] :]
+        if seq_idx is None or not x.shape[-1]:
+            y: Tensor = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation="silu")
+        else:
+            x = torch.cat((before, x), -1)
+            seq_idx = torch.cat((seq_idx[:, :1].expand(-1, before.shape[-1]), seq_idx), -1)
+            y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")[..., before.shape[-1] :]
+            number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # of the samples in last
+            last = last.masked_fill((number != number[:, -1:])[:, None], 0)
+        state.copy_(last)
         return y
-    before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs it as it was
-    y = ssm.causal_conv1d_fn(x, weight, conv.bias, None, before, activation="silu")
-    state.copy_(torch.cat((state, x.detach().to(state.dtype)), -1)[..., -state.shape[-1] :])
+    y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")
     return y
 
 

@@ -166,22 +166,27 @@ class Mamba2(Block):
     ) -> Tensor:
         """u (B, L, d_model), or (B seqlen, d_model) with ``seqlen`` -> the same shape.
 
-        ``seq_idx`` (B, L) int: sequences packed into one, told apart by their number; or ``cu_seqlens`` (S + 1,), where they begin in one
-        item, and its length. ``cache`` of ``allocate_inference_cache`` is what came before, by any number of tokens at a time, and is
-        updated in place. ``inference_params``, mamba-ssm's, holds one for each layer and starts anew where its seqlen_offset is 0.
+        ``seq_idx`` (B, L) int: sequences packed into one, told apart by their number; ``cu_seqlens`` (S + 1,): where they begin in one
+        item, and its length; where both are given either separates. ``cache`` of ``allocate_inference_cache`` is what came before, by any
+        number of tokens at a time, and is updated in place: with ``seq_idx`` it goes on in the first sequence of an item and is left by the
+        last, with ``cu_seqlens`` it is one of S items, a row for each sequence, all of which begin here: then it is written only.
+        ``inference_params``, mamba-ssm's, holds a cache for each layer and starts anew where its seqlen_offset is 0; where that is above, u
+        has an item for each sequence, and ``cu_seqlens`` no meaning.
         """
         flat = seqlen is not None
         if flat:
             u = u.unflatten(0, (-1, seqlen))
+        if inference_params is not None:
+            items = u.shape[0]
+            if cu_seqlens is not None and inference_params.seqlen_offset > 0:
+                items, cu_seqlens = _items_after(cu_seqlens, items), None
+            cache = self._cache_in(inference_params, items if cu_seqlens is None else cu_seqlens.shape[0] - 1)
         if cu_seqlens is not None:
             seq_idx = _numbered(cu_seqlens, seq_idx, u)
-        if inference_params is not None:
-            cache = self._cache_in(inference_params, u.shape[0])
-        if seq_idx is not None and cache is not None:
-            raise ValueError("Mamba2: seq_idx or cu_seqlens with a cache has no meaning: a cache belongs to one sequence an item")
+            _check_rows(cu_seqlens, cache)
         conv_state, ssm_state = (None, None) if cache is None else cache
         side, z, xBC, dt = self._split(self.in_proj(u))
-        xBC = convolved(xBC.transpose(1, 2), self.conv1d, conv_state, seq_idx).transpose(1, 2)
+        xBC = convolved(xBC.transpose(1, 2), self.conv1d, conv_state, seq_idx, cu_seqlens).transpose(1, 2)
         x, B, C = self._heads(xBC)
         options: dict[str, Any] = {
             "D": self._skip(), "z": None if self.rmsnorm else z.unflatten(-1, (-1, self.headdim)), "dt_bias": widen(self.dt_bias),
@@ -190,7 +195,8 @@ class Mamba2(Block):
         if ssm_state is None:
             y = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
         else:
-            options |= {"initial_states": ssm_state.clone(), "return_final_states": True}
+            before = {"initial_states": ssm_state.clone(), "return_final_states": True}
+            options |= before if cu_seqlens is None else {"cu_seqlens": cu_seqlens, "return_varlen_states": True}
             y, last = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
             ssm_state.copy_(last.detach())
         out = self._mixed(y.flatten(-2), z, side)
@@ -255,10 +261,31 @@ class Mamba2(Block):
 
 
 def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
-    """The number of the sequence of every token, (1, L), from where sequences begin."""
-    if seq_idx is not None:
-        raise ValueError("Mamba2: seq_idx and cu_seqlens were both given; they say the same")
+    """The number of the sequence of every token, (1, L), from where sequences begin, and from their numbers where there are any."""
     if u.shape[0] != 1:
         raise ValueError(f"Mamba2: u has shape {tuple(u.shape)} with cu_seqlens, expected one item: its sequences lie one behind the other")
     tokens = torch.arange(u.shape[1], device=u.device)
-    return torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]
+    numbers = torch.searchsorted(cu_seqlens[1:].to(tokens.dtype), tokens, right=True)[None]
+    if seq_idx is None:
+        return numbers
+    # What changes where either does; below 0 it is padding.
+    both = torch.stack((numbers, seq_idx.to(numbers.dtype)))
+    changes = torch.nn.functional.pad((both[..., 1:] != both[..., :-1]).any(0), (1, 0)).cumsum(-1)
+    return torch.where(seq_idx < 0, -1 - changes, changes)
+
+
+def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
+    """A cache has a row for each sequence."""
+    sequences = cu_seqlens.shape[0] - 1
+    if cache is not None and cache[0].shape[0] != sequences:
+        what = f"expected one of {sequences}, a row for each of the sequences of cu_seqlens"
+        raise ValueError(f"Mamba2: cache is one of {cache[0].shape[0]} items, {what}")
+
+
+def _items_after(cu_seqlens: Tensor, items: int) -> int:
+    """The items that there must be after the packed sequences: one for each."""
+    sequences: int = cu_seqlens.shape[0] - 1
+    if items != sequences:
+        what = f"expected {sequences}, one for each sequence of cu_seqlens: they lie one behind the other only where they begin"
+        raise ValueError(f"Mamba2: u has {items} items where seqlen_offset is above 0, {what}")
+    return items

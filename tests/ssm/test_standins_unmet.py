@@ -1,0 +1,165 @@
+"""``install`` and releases of transformers that look elsewhere: one warning that says so. The releases here are made up."""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+
+import pytest
+
+import quatrefoil as qf
+from quatrefoil.ssm.standins import _transformers, _unmet
+from quatrefoil.ssm.standins._upstream import TRIED, VERSIONS
+from ssm.switching import CSRC
+
+pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
+
+QUESTIONS = "".join(f"def {name}():\n    return False\n" for name in _transformers._ASKED)
+HUB = """
+import importlib
+
+def use_kernel_func_from_hub_with_fallback(func_name, package):
+    is_new_implementation, applicable_params, implementation = True, (), None
+    def decorator(torch_function):
+        nonlocal implementation, is_new_implementation
+        try:
+            implementation = getattr(importlib.import_module(package), func_name)
+        except (ImportError, AttributeError):
+            implementation = torch_function
+        def wrapped(*arguments):
+            return implementation, func_name, package, torch_function, applicable_params, is_new_implementation
+        return wrapped
+    return decorator
+"""
+# A model's source, and what it is then said to look for.
+MODELS = {
+    "by_a_wrapper": (
+        "from ..hub import use_kernel_func_from_hub_with_fallback\n"
+        "@use_kernel_func_from_hub_with_fallback('selective_scan_fn', 'mamba_ssm')\ndef scan(): pass\n"
+        "def forward(): return scan()",
+        (),
+    ),
+    "no_such_name": (
+        "from ..hub import use_kernel_func_from_hub_with_fallback\n"
+        "@use_kernel_func_from_hub_with_fallback('chunk_kda', 'fla')\ndef kda(): pass\n"
+        "@use_kernel_func_from_hub_with_fallback('causal_conv1d_fn', 'causal_conv1d')\ndef conv(): pass",
+        ("chunk_kda",),
+    ),
+    "no_such_place": (
+        "from ..hub import use_kernel_func_from_hub_with_fallback\n"
+        "@use_kernel_func_from_hub_with_fallback('selective_scan_fn', 'mamba_ssm.kernels')\ndef scan(): pass\n"
+        "def forward(): return getattr(kernels, 'selective_scan_fn')",
+        ("selective_scan_fn",),
+    ),
+    "its_own": ("def selective_scan_fn(): return 'loop'\ndef forward(): return selective_scan_fn()", ("selective_scan_fn",)),
+    "in_a_method": (
+        "class Mixer:\n    def forward(self, kernels):\n"
+        "        return [getattr(kernels, name) for name in map(str, [0])] or getattr(kernels, 'chunk_gated_delta_rule')",
+        ("chunk_gated_delta_rule",),
+    ),
+    "in_a_closure": (
+        "def load():\n    def found():\n        from kernels import mamba_chunk_scan_combined, causal_conv1d_fn\n"
+        "        return mamba_chunk_scan_combined, causal_conv1d_fn\n    return found",
+        ("causal_conv1d_fn", "mamba_chunk_scan_combined"),
+    ),
+    "as_before": ("try:\n    from mamba_ssm import selective_scan_fn\nexcept ImportError:\n    selective_scan_fn = None", ()),
+    "layers_as_before": (
+        "class Mixer:\n    def cuda_kernels_forward(self, x): return find('selective_scan_fn')\n"
+        "    def slow_forward(self, x): return 'loop'",
+        (),
+    ),
+    "others": ("def attention(q, k, v): return q\nselective = 'selective_scan'", ()),
+}  # fmt: skip
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """Transformers 9.9 as the only one there is; the tests' names of its modules."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(_transformers, "_answers", {})
+    monkeypatch.setattr(_unmet, "_said", set())
+    root = tmp_path / "transformers"
+    files = {"__init__": "__version__ = '9.9.0'", "utils/__init__": "", "utils/import_utils": QUESTIONS, "models/__init__": ""}
+    files |= {"integrations/__init__": "", "integrations/hub_kernels": HUB, "models/hub": "from ..integrations.hub_kernels import *"}
+    for name, (source, _) in MODELS.items():
+        files |= {f"models/{name}/__init__": "", f"models/{name}/modeling_{name}": source}
+    for name, source in files.items():
+        path = root / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source.replace("..hub", "transformers.models.hub"))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    importlib.import_module("transformers.utils.import_utils")
+    yield lambda name: f"transformers.models.{name}.modeling_{name}"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+        del sys.modules[name]
+
+
+def said(action):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        action()
+    return [str(w.message) for w in found if issubclass(w.category, RuntimeWarning)]
+
+
+def text(module, names):
+    known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
+    return (
+        f"ssm.install: {module} looks for {', '.join(names)} where there is no stand-in, and keeps its own code for that; "
+        f"transformers is 9.9.0, install was tried with {known}"
+    )
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_not_taken_is_said_once(release, name, when):
+    module, expected = release(name), MODELS[name][1]
+    if when == "before":
+        importlib.import_module(module)
+
+    def install():
+        with qf.ssm.install():
+            importlib.import_module(module)
+
+    assert said(install) == ([text(module, expected)] if expected else [])
+    assert said(install) == []
+
+
+def test_only_of_packages_that_are_stood_in_for(release):
+    def install():
+        with qf.ssm.install("causal_conv1d"):
+            for name in ("its_own", "no_such_place", "in_a_method"):
+                importlib.import_module(release(name))
+
+    assert said(install) == []
+
+
+def test_a_release_that_asks_other_questions(release, monkeypatch):
+    """Without them nobody knows whether what a model holds may be given to it."""
+    questions = sys.modules["transformers.utils.import_utils"]
+    for name in _transformers._ASKED:
+        monkeypatch.delattr(questions, name)
+    module = release("as_before")
+
+    def install():
+        with qf.ssm.install():
+            importlib.import_module(module)
+
+    assert said(install) == [text(module, ["selective_scan_fn"])]
+
+
+@pytest.mark.parametrize("name", ["its_own", "by_a_wrapper", "as_before"])
+def test_nothing_of_it_stays(release, name):
+    module = importlib.import_module(release(name))
+    before = {key: value for key, value in vars(module).items() if not key.startswith("__")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with qf.ssm.install():
+            pass
+    assert {key: value for key, value in vars(module).items() if not key.startswith("__")} == before
+
+
+def test_the_releases_of_the_readme():
+    known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
+    assert f"tried with {known}." in " ".join((CSRC / "README.md").read_text().split())
