@@ -78,9 +78,10 @@ macro(quatrefoil_cuda)
   get_target_property(host_options _cuda COMPILE_OPTIONS)  # the project's, which nvcc does not know
   set_target_properties(_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static
     COMPILE_OPTIONS "")
-  # -Os: bindings are a fifth of the module, and what they take is a fraction of a launch
+  # -Os: bindings and launches are a fifth of the module, and what they take is a fraction of a launch. nvcc's own -O is for the host alone.
+  set(CMAKE_CUDA_FLAGS_RELEASE -DNDEBUG)
   target_compile_options(_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${host_options};-Os;-ffunction-sections>"
-    "$<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size>")
+    "$<$<COMPILE_LANGUAGE:CUDA>:--compress-mode=size;-Xcompiler=-Os,-ffunction-sections>")
   target_link_options(_cuda PRIVATE -Wl,--gc-sections)
   target_compile_definitions(_cuda PRIVATE QF_DEVICE QF_MODULE=_cuda QF_ARCHS="${archs}" "$<$<COMPILE_LANGUAGE:CUDA>:QF_ISA=cuda>")
 endmacro()

@@ -97,6 +97,7 @@ class Op:
     # of one shape per argument, a list of them for a sequence: whether a GPU's kernel leaves such arrays to the composition of the
     # library's own functions, where nobody names a backend
     declines: Callable[[Sequence[Any]], bool] | None = None
+    float32_on_gpus: bool = False  # its kernels for GPUs are of single precision: double precision is composed there
     title: str | None = None  # what errors call it where that is not its name: one of the ops behind a function
     primal: Op | None = None
     plans: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -132,7 +133,7 @@ class Op:
                 self.module, f"{self.name}_vjp", self.inputs + grads,
                 tuple(Arg(f"d{a.name}", a.dims, a.optional, a.many, a.broadcast, a.dtype, a.half, a.constant) for a in self.inputs),
                 self.options, self.extras, differentiable=False, tolerance=5 * self.tolerance, host=self.host_adjoint, primal=self,
-                declines=self.declines, title=self.title and f"{self.title}_vjp",
+                declines=self.declines, float32_on_gpus=self.float32_on_gpus, title=self.title and f"{self.title}_vjp",
             )  # fmt: skip
         object.__setattr__(self, "adjoint", adjoint)
         object.__setattr__(self, "single", self.primal is None and len(self.outputs) == 1)

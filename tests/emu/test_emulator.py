@@ -229,6 +229,17 @@ def test_cupy_arrays_get_to_a_kernel(for_cupy, rng):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(e).max())
 
 
+def test_rows_that_the_host_refuses_are_nan(for_cupy, rng):
+    """The first item that names a row has it; what others get is NaN, and they change no state."""
+    state, x, dt, B, C = (rng.standard_normal(shape) for shape in ((3, 2, 4), (5, 2), (5, 2), (5, 4), (5, 4)))
+    A, rows, dt = -np.exp(rng.standard_normal((2, 4))), np.array([1, 1, 3, -1, 0]), abs(dt)
+    out, after = qf.ssm.selective_state_step(*(a.view(Array) for a in (state, x, dt, A, B, C)), state_batch_indices=rows.view(Array))
+    expected, expected_after = qf.ssm.selective_state_step(state, x, dt, A, B, C, state_batch_indices=np.array([1, -1, -1, -1, 0]))
+    expected[1:3] = np.nan
+    for got, wanted in ((out, expected), (after, expected_after)):
+        np.testing.assert_allclose(np.asarray(got), wanted, rtol=0, atol=1e-13 * np.abs(expected_after).max())
+
+
 @pytest.mark.torch
 def test_tensors_get_to_a_kernel(rng):
     torch = pytest.importorskip("torch")

@@ -183,8 +183,8 @@ __device__ __forceinline__ void contract_adjoint(const TuckerEval<T>& p, const L
       }
     }
     for (int64_t k = l.leading - 1, left = a; k >= 0; --k) {
-      const int64_t at = k ? left % p.r[k] : left;
-      if (k) left /= p.r[k];
+      const int64_t at = k ? remainder(left, p.r[k]) : left;
+      if (k) left = quotient(left, p.r[k]);
       bar[(l.column_at[k] + at) * kPitch] += lead_product(p, l, a, functions, kPitch, int(k), partial * grad);
     }
   }
@@ -299,7 +299,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     while (axis + 1 < p.d && at >= chunks.factor_at[axis + 1]) ++axis;
     const int64_t columns = axis < 0 ? l.last : l.columns[axis], from = axis < 0 ? 0 : chunks.factor_at[axis];
     const int64_t rows = axis < 0 ? chunks.core_rows : p.n[axis], r = p.r[axis < 0 ? p.d - 1 : axis];
-    const int64_t row = (at - from) / columns, c = (at - from) % columns;
+    const int64_t row = quotient(at - from, columns), c = remainder(at - from, columns);
     if (row >= rows || c >= r) continue;
     double sum = 0;
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) sum += double(sums[chunk * chunks.size + at]);

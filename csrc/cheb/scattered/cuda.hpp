@@ -49,6 +49,7 @@ Layout layout_of(const TuckerEval<T>& p, int64_t least = 0) {
     l.table_at[k] = l.size;
     l.size += p.n[k] * l.columns[k];
   }
+  if (l.size >= kTooMany) throw DeviceError("tucker_eval: a core and factors of 2^31 numbers or more are too many for a GPU");
   return l;
 }
 
@@ -60,12 +61,13 @@ __global__ void __launch_bounds__(kThreads, 1) lay_out(const TuckerEval<T> p, co
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < l.size; at += int64_t(gridDim.x) * kThreads) {
     T x(0);
     if (at < core) {
-      const int64_t c = at / kQuad % l.last, b = at / (kQuad * l.last) % (l.rows / kQuad) * kQuad + at % kQuad, a = at / (l.last * l.rows);
+      const int64_t quad = quotient(at, kQuad), of_row = quotient(quad, l.last), c = remainder(quad, l.last), rows = l.rows / kQuad;
+      const int64_t b = remainder(of_row, rows) * kQuad + remainder(at, kQuad), a = quotient(of_row, rows);
       if (b < l.b && c < c_end) x = p.core[(a * l.b + b) * c_end + c];
     } else {
       int k = 0;
       while (k + 1 < p.d && at >= l.table_at[k + 1]) ++k;
-      const int64_t row = (at - l.table_at[k]) / l.columns[k], c = (at - l.table_at[k]) % l.columns[k];
+      const int64_t row = quotient(at - l.table_at[k], l.columns[k]), c = remainder(at - l.table_at[k], l.columns[k]);
       if (c < p.r[k]) x = p.factors[k][row * p.r[k] + c];
     }
     to[at] = x;
@@ -184,8 +186,8 @@ __device__ __forceinline__ T lead_product(const TuckerEval<T>& p, const Layout& 
                                           int without, T start, int64_t to_derivative = 0, int i = -1, int j = -1) {
   QF_ROLLED
   for (int k = l.leading - 1; k >= 0; --k) {
-    const int64_t at = k ? a % p.r[k] : a;
-    if (k) a /= p.r[k];
+    const int64_t at = k ? remainder(a, p.r[k]) : a;
+    if (k) a = quotient(a, p.r[k]);
     if (k != without) start *= functions[((k == i) + (k == j)) * to_derivative + (l.column_at[k] + at) * stride];
   }
   return start;

@@ -23,12 +23,14 @@ constexpr bool kEmulated = false;
 constexpr int64_t kMostBlocks = kEmulated ? 3 : 0x7fffffff;
 constexpr int64_t kBusyBlocks =
     4 * 132;  // that keep an H100 busy: estimated, not measured; a constant, so that bits do not depend on the card
+constexpr int64_t kTooMany = int64_t(1) << 31;    // blocks, of which there are less
 constexpr std::size_t kUnaskedShared = 48 << 10;  // bytes of shared memory that a kernel gets without asking
 
 // kernel<<<blocks, threads>>>(arguments...), with `shared` bytes of shared memory; nothing where there are no blocks.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t shared, const A&... arguments) {
   if (blocks == 0) return;
+  if (blocks >= kTooMany) throw DeviceError("arrays are too large: a GPU takes less than 2^31 blocks of threads in a call");
   if (shared > kUnaskedShared)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
   const dim3 grid(unsigned(min(blocks, kMostBlocks)));
@@ -41,6 +43,11 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, std::size_t share
 #endif
   check(cudaGetLastError());
 }
+
+// a / b and a % b of numbers below 2^32, as numbers of blocks are: a division of 64 bits takes 1 KB of a kernel, and the first one 1 KB
+// more.
+__device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) { return std::uint32_t(a) / std::uint32_t(b); }
+__device__ __forceinline__ int64_t remainder(int64_t a, int64_t b) { return std::uint32_t(a) % std::uint32_t(b); }
 
 constexpr int kZeroThreads = 256;
 template <class T>

@@ -54,7 +54,7 @@ struct Slabs {
 // Numbers of a slab in shared memory from or to where they lie, size of an axis `axis`; f(in the slab, in the array, whether it is there).
 template <class F>
 __device__ __forceinline__ void each_number(const Slabs& s, int64_t slab, int64_t axis, F f) {
-  const int64_t line = slab / s.across() * s.lines, column = slab % s.across() * s.columns;
+  const int64_t across = s.across(), line = quotient(slab, across) * s.lines, column = remainder(slab, across) * s.columns;
   const int numbers = int(s.lines * axis * s.columns), columns = int(s.columns);
   for (int at = threadIdx.x; at < numbers; at += kThreads) {
     const int64_t p = line * axis + at / columns, c = column + at % columns;
@@ -129,6 +129,7 @@ void run_group(const Group<T>& g, int64_t L, int64_t R, const T* x, T* y) {
   Slabs s{L, R, 1, max(min(min(R, int64_t(kColumns)), room / most), int64_t(1)), 0};
   if (s.columns == R) s.lines = min(L, max(kSlabWanted / (most * R), int64_t(1)));
   s.size = round_up(skewed(s.lines * most * s.columns) + 1, 4);
+  if (s.count() >= kTooMany) throw DeviceError("matvec: x is too large for a GPU");
   launch(multiply_group<T>, min(s.count(), 4 * kBlocksWanted), kThreads, std::size_t(g.rows * kSmall + 2 * s.size) * sizeof(T), g, s, x, y);
 }
 
@@ -148,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Stage<T> f, 
   const int64_t down = (f.m + kSide - 1) / kSide, tiles = down * ((L * R + kSide - 1) / kSide);
   const int ti = last ? threadIdx.x % sides : threadIdx.x / sides, tq = last ? threadIdx.x / sides : threadIdx.x % sides;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int64_t row = tile % down * kSide, column = tile / down * kSide;
+    const int64_t row = remainder(tile, down) * kSide, column = quotient(tile, down) * kSide;
     const Column mine(column + threadIdx.x % kSide, f.n, last ? 1 : R);
     T sum[kPatch][kPatch] = {};
     for (int64_t k = 0; k < f.n; k += kDepth) {
@@ -298,7 +299,8 @@ __global__ void __launch_bounds__(kThreads, 1) gram_tiles(const int64_t m, const
   const int share = threadIdx.x % shares, patch = threadIdx.x / shares, ti = patch / sides, tj = patch % sides;
   const int64_t down = (m + side - 1) / side, tiles = down * ((n + side - 1) / side);
   for (int64_t at = blockIdx.x; at < tiles * chunks; at += gridDim.x) {
-    const int64_t chunk = at / tiles, row = at % tiles % down * side, column = at % tiles / down * side;
+    const int64_t chunk = quotient(at, tiles), tile = remainder(at, tiles);
+    const int64_t row = remainder(tile, down) * side, column = quotient(tile, down) * side;
     double total[kPatch][kPatch] = {};
     for (int64_t first = chunk * kTerms; first < columns; first += chunks * kTerms) {
       const auto load = [&](const T* from, int64_t size, int64_t begin, T* to) {

@@ -177,7 +177,7 @@ struct Sink {
     const T scale = T(1) / T(p.N);  // a power of two
     if (n < re_count) {
       const T x = z.re * scale;
-      re[row * re_pitch + n] = D ? multiply_add(D[row % H], beside[row * re_pitch + n], x) : x;
+      re[row * re_pitch + n] = D ? multiply_add(D[remainder(row, H)], beside[row * re_pitch + n], x) : x;
     }
     if (const int64_t j = p.N - 1 - n; j < im_count) im[row * im_pitch + j] = -z.im * scale;
   }
@@ -274,7 +274,7 @@ __global__ void __launch_bounds__(kThreads, 1) convolve(const Plan p, const int6
   for (int64_t at = blockIdx.x; at < rows << p.top; at += gridDim.x) {
     const Part<T> part(p, roots, at >> p.top, at & ((int64_t(1) << p.top) - 1));
     part.take(source, z, near);
-    const cplx<T>* const c = taps + part.row % H * p.N + part.first;
+    const cplx<T>* const c = taps + remainder(part.row, H) * p.N + part.first;
     transform<true, true>(near, p.near(), part.roots, [&](int64_t n, cplx<T>(&x)[8]) {
       QF_UNROLL(8)
       for (int m = 0; m < 8; ++m) x[m] = product(x[m], c[n + m]);
@@ -291,7 +291,7 @@ __global__ void __launch_bounds__(kThreads, 1)
               const cplx<T>* taps, const cplx<T>* of_u, cplx<T>* z, const Sink<T> sink, cplx<T>* sums, const bool begins) {
   QF_SHARED(cplx<T>, near);
   for (int64_t at = blockIdx.x; at < (shares * H) << p.top; at += gridDim.x) {
-    const int64_t channel = (at >> p.top) % H, share = (at >> p.top) / H;
+    const int64_t channel = remainder(at >> p.top, H), share = quotient(at >> p.top, H);
     for (int64_t item = share; item < items; item += shares) {
       const Part<T> part(p, roots, item * H + channel, at & ((int64_t(1) << p.top) - 1));
       const cplx<T>* const c = taps + channel * p.N + part.first;

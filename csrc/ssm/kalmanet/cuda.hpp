@@ -102,12 +102,16 @@ struct Problem {
   const A* M0 = nullptr;          // (heads, D, D)
 
   Problem(const Gka<T>& args, bool needs_H, int64_t vectors)
-      : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), room(args.D, vectors) {}
+      : p(args), solver(solver_of(args)), keeps_H(needs_H || solver != Solver::none), heads(args.B * args.heads), room(args.D, vectors) {
+    if (heads >= kTooMany) throw DeviceError("gka: 2^31 heads or more are too many for a GPU");
+  }
   int64_t blocks() const { return min(heads, kMostHeads); }
   int threads() const { return int(min(int64_t(kThreads), round_up(kParts * p.D, kWarp))); }
   int64_t workspace() const { return blocks() * room.rest(); }
 
-  __device__ int64_t token(int64_t head, int64_t t) const { return (head / p.heads * p.length + t) * p.heads + head % p.heads; }
+  __device__ int64_t token(int64_t head, int64_t t) const {
+    return (quotient(head, p.heads) * p.length + t) * p.heads + remainder(head, p.heads);
+  }
   __device__ A alpha(int64_t token) const { return p.alpha ? A(p.alpha[token]) : A(1); }
   __device__ A decay_U(int64_t token) const { return p.g ? elementary::exp(A(p.g[token])) : A(1); }
   __device__ A decay_H(int64_t token) const { return p.gk ? elementary::exp(A(p.gk[token])) : A(1); }

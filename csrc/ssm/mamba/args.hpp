@@ -96,8 +96,10 @@ template <class T>
 struct StateStep {
   std::int64_t items, rows, heads, dims, states, groups;
   Grid<const T> state, x, dt, A, B, C, D, z, bias;  // state: a row in the place of an item; B, C: a group in that of a head
-  // The row of every item, below 0: padding; and the item of every row, below 0: none. Null: item b has row b.
+  // The row of every item, below 0: padding; and the item of every row, below 0: none, which a device finds by itself. Null: item b has
+  // row b; of no items or no rows they may be null where the items choose, too.
   const std::int64_t *row_of_item, *item_of_row;
+  bool chooses;
   bool softplus;
   T* out;   // (items, heads, dims)
   T* next;  // (rows, heads, dims, states), perhaps the memory of the state
@@ -123,11 +125,11 @@ struct Kernels {
   ScanKernels<T, cplx<T>> complex;
   void (*causal_conv)(const CausalConv<T>&);
   void (*causal_conv_adjoint)(const CausalConvAdjoint<T>&);
-  // null on a device, as all that come after it
-  void (*varlen_states)(const VarlenStates<T>&);
-  void (*varlen_states_adjoint)(const VarlenStatesAdjoint<T>&);
   void (*state_step)(const StateStep<T>&);
   void (*state_step_adjoint)(const StateStepAdjoint<T>&);
+  // null on a device, as the one after it
+  void (*varlen_states)(const VarlenStates<T>&);
+  void (*varlen_states_adjoint)(const VarlenStatesAdjoint<T>&);
 };
 using Table = TableOf<Kernels>;
 

@@ -165,6 +165,7 @@ Grid<const T> grid(const Fit::Fitted& array, const char* axes) {
   return g;
 }
 
+#if !defined(QF_DEVICE)
 // The item of every row of the states. An item has a row of its own, or none.
 std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64_t* row_of_item) {
   const auto rows = std::size_t(given["R"]);
@@ -178,6 +179,7 @@ std::vector<std::int64_t> items_of_rows(const Arguments& given, const std::int64
   }
   return found;
 }
+#endif
 
 // `items`: where what items_of_rows finds is kept.
 template <class T>
@@ -196,13 +198,17 @@ StateStep<T> step_inputs(Arguments& given, bool softplus, int threads, std::vect
   p.z = grid<T>(given.optional_strided("z", each), each_axes);
   p.bias = grid<T>(given.optional_strided("dt_bias", fixed), fixed_axes);
   const auto rows = given.optional_input("state_batch_indices", "B");
-  const bool chosen = rows.view().present;  // of no items the pointer may be null
+  p.chooses = rows.view().present;
   p.row_of_item = rows;
   p.items = given["B"], p.rows = given["R"], p.dims = given["P"], p.states = given["N"], p.heads = heads ? given["H"] : 1;
   p.groups = groups ? given["G"] : 1;
   given.require(p.groups > 0 && p.heads % p.groups == 0, "the groups of B and C must divide the heads");
-  given.require(chosen || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
-  if (chosen) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();
+  given.require(p.chooses || p.rows == p.items, "state has other rows than x has items, and no state_batch_indices choose among them");
+#if defined(QF_DEVICE)  // nobody looks at numbers there
+  static_cast<void>(items);
+#else
+  if (p.chooses) items = items_of_rows(given, p.row_of_item), p.item_of_row = items.data();
+#endif
   p.softplus = softplus, p.threads = threads;
   return p;
 }

@@ -12,10 +12,10 @@ constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_adjoint<T
                                  {selective_scan<T, cplx<T>>, selective_scan_adjoint<T, cplx<T>>},
                                  causal_conv<T>,
                                  causal_conv_adjoint<T>,
-                                 varlen_states<T>,
-                                 varlen_states_adjoint<T>,
                                  state_step<T>,
-                                 state_step_adjoint<T>};
+                                 state_step_adjoint<T>,
+                                 varlen_states<T>,
+                                 varlen_states_adjoint<T>};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};

@@ -1,5 +1,6 @@
-// The short causal convolution and its gradients on a GPU: README (10)-(13). The selective scan: cuda.hpp.
+// The short causal convolution and its gradients on a GPU: README (10)-(13). The selective scan: cuda.hpp; one step of it: cuda_step.hpp.
 #include "ssm/mamba/cuda.hpp"
+#include "ssm/mamba/cuda_step.hpp"
 
 namespace quatrefoil::ssm::mamba {
 inline namespace QF_ISA {
@@ -18,7 +19,7 @@ struct Row {
   T bias;
 
   __device__ Row(const CausalConv<T>& p, int64_t row) : p(p), before(p.taps - 1) {
-    const int64_t item = row / p.channels, channel = row % p.channels;
+    const int64_t item = quotient(row, p.channels), channel = remainder(row, p.channels);
     x = p.x.at + item * p.x.item + channel * p.x.channel;
     initial = p.initial.at ? p.initial.at + item * p.initial.item + channel * p.initial.channel : nullptr;
     w = p.weight + channel * p.taps;
@@ -35,9 +36,10 @@ struct Row {
   __device__ bool together(int64_t from, int64_t to) const {
     return !segments || (from >= 0 && segments[from] == segments[to] && segments[to] >= 0);
   }
-  // (10) v_t
+  // (10) v_t; between the questions of taps there is nothing to overlap
   __device__ T value(int64_t t) const {
     T sum = padding(t) ? T(0) : bias;
+    QF_ROLLED
     for (int64_t j = 0; j < p.taps; ++j)
       if (const int64_t from = t - before + j; together(from, t)) sum = multiply_add(w[j], sample(from), sum);
     return sum;
@@ -49,8 +51,9 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) convolve(const CausalConv<T> p, const int64_t tiles) {
   QF_ROLLED
   for (int64_t at = blockIdx.x; at < p.items * p.channels * tiles; at += gridDim.x) {
-    const int64_t row_at = at / tiles, first = at % tiles * kTile;
+    const int64_t row_at = quotient(at, tiles), first = remainder(at, tiles) * kTile;
     const Row<T> row(p, row_at);
+    QF_ROLLED
     for (int64_t t = first + threadIdx.x; t < min(p.length, first + kTile); t += kThreads) {
       const T v = row.value(t);
       p.out[row_at * p.length + t] = p.silu ? silu(v) : v;
@@ -70,7 +73,8 @@ void causal_conv(const CausalConv<T>& p) {
 template <class T>
 __device__ __forceinline__ void value_gradients(const CausalConvAdjoint<T>& p, const Row<T>& row, int64_t row_at, int64_t first, T* g) {
   const auto& f = p.forward;
-  const T* const grad = p.grad.at + row_at / f.channels * p.grad.item + row_at % f.channels * p.grad.channel;
+  const T* const grad = p.grad.at + quotient(row_at, f.channels) * p.grad.item + remainder(row_at, f.channels) * p.grad.channel;
+  QF_ROLLED
   for (int64_t i = threadIdx.x; i < kTile + row.before; i += kThreads) {
     const int64_t t = first + i;
     T given = t < f.length && !row.padding(t) ? grad[t * p.grad.time] : T(0);
@@ -85,6 +89,7 @@ __device__ __forceinline__ T sample_gradient(const CausalConvAdjoint<T>& p, cons
                                              const T* g) {
   const auto& f = p.forward;
   T sum(0);
+  QF_ROLLED
   for (int64_t j = 0; j < f.taps; ++j)
     if (const int64_t to = t + row.before - j; to >= 0 && to < f.length && row.together(t, to))
       sum = multiply_add(row.w[j], g[to - first], sum);
@@ -100,10 +105,11 @@ __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdj
   T* const sums = g + kTile + f.taps - 1;  // of every warp
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   for (int64_t at = blockIdx.x; at < f.items * f.channels * tiles; at += gridDim.x) {
-    const int64_t row_at = at / tiles, first = at % tiles * kTile, end = min(f.length, first + kTile);
+    const int64_t row_at = quotient(at, tiles), first = remainder(at, tiles) * kTile, end = min(f.length, first + kTile);
     const Row<T> row(f, row_at);
     value_gradients(p, row, row_at, first, g);
     __syncthreads();
+    QF_ROLLED
     for (int64_t t = first + threadIdx.x; t < end; t += kThreads)
       p.dx[row_at * f.length + t] = sample_gradient(p, row, row_at, t, first, g);
     if (p.dinitial && first == 0)
@@ -111,6 +117,7 @@ __global__ void __launch_bounds__(kThreads, 1) convolve_back(const CausalConvAdj
         p.dinitial[row_at * row.before + k] = sample_gradient(p, row, row_at, k - row.before, first, g);
     for (int64_t j = 0; j <= f.taps; ++j) {  // (13); the last is dbias
       T sum(0);
+      QF_ROLLED
       for (int64_t t = first + threadIdx.x; t < end; t += kThreads)
         if (const int64_t from = t - row.before + j; j == f.taps)
           sum += g[t - first];
@@ -161,15 +168,16 @@ constexpr Kernels<T> kKernels = {{selective_scan<T, T>, selective_scan_adjoint<T
                                  {selective_scan<T, cplx<T>>, selective_scan_adjoint<T, cplx<T>>},
                                  causal_conv<T>,
                                  causal_conv_adjoint<T>,
-                                 nullptr,
-                                 nullptr,
+                                 state_step<T>,
+                                 state_step_adjoint<T>,
                                  nullptr,
                                  nullptr};
 
 extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};
 extern const char* const ops;
-const char* const ops = "causal_conv1d_fn causal_conv1d_fn_vjp selective_scan_fn selective_scan_fn_vjp";
+const char* const ops =
+    "causal_conv1d_fn causal_conv1d_fn_vjp selective_scan_fn selective_scan_fn_vjp selective_state_step selective_state_step_vjp";
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::mamba

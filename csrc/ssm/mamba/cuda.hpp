@@ -3,6 +3,7 @@
 #pragma once
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
+#include "core/cuda/sums.hpp"
 #include "core/cuda/workspace.hpp"
 #include "ssm/mamba/args.hpp"
 #include "ssm/mamba/formula.hpp"
@@ -19,6 +20,7 @@ struct ChannelTiles {
   int64_t run, runs = 0, tiles = 0;  // channels a run, runs an item, tiles a run
   template <class T, class E>
   explicit ChannelTiles(const SelectiveScan<T, E>& p) : run(p.channels) {
+    if (run >= kTooMany) throw DeviceError("selective_scan_fn: 2^31 channels or more are too many for a GPU");
     if (!run) return;
     for (const Mixing<E>* m : {&p.B, &p.C})
       if (m->varies)
@@ -36,9 +38,9 @@ struct Place {
   int rows, c, lane;
 
   __device__ Place(const SelectiveScan<T, E>& p, const ChannelTiles& tiling, int64_t block)
-      : p(p), item(block / tiling.blocks()), c(threadIdx.x / kSide), lane(threadIdx.x % kSide) {
-    const int64_t tile = block % tiling.tiles * kSide;
-    first = block / tiling.tiles % tiling.runs * tiling.run + tile;
+      : p(p), item(quotient(block, tiling.blocks())), c(threadIdx.x / kSide), lane(threadIdx.x % kSide) {
+    const int64_t tile = remainder(block, tiling.tiles) * kSide;
+    first = remainder(quotient(block, tiling.tiles), tiling.runs) * tiling.run + tile;
     rows = int(min(tiling.run - tile, int64_t(kSide)));
     channel = first + min(c, rows - 1), row = item * p.channels + channel;
   }
@@ -50,7 +52,7 @@ struct Place {
   // The numbers of B or C for the states from n on and the steps from t on, which lie at [state][step], or at [state][channel] where they
   // do not vary.
   __device__ void put(const Mixing<E>& m, int64_t n, int64_t t, E (*to)[kPitch]) const {
-    const int64_t group = (m.varies ? first : channel) / (p.channels / m.groups);
+    const int64_t group = quotient(m.varies ? first : channel, quotient(p.channels, m.groups));
     const E* const at = m.at + item * m.item + group * m.group;
     if (!m.varies)
       to[lane][c] = n + lane < p.states ? at[(n + lane) * m.state] : E{};
@@ -275,36 +277,6 @@ __global__ void __launch_bounds__(kThreads, 1)
     dD = sum_of_lanes<kSide>(dD), ddelta_bias = sum_of_lanes<kSide>(ddelta_bias);
     if (me.lane == 0 && me.is_channel()) running.dD[me.row] = dD, running.ddelta_bias[me.row] = ddelta_bias;
   }
-}
-
-__device__ __forceinline__ double wide(double x) { return x; }
-template <class T>
-__device__ __forceinline__ cplx<double> wide(cplx<T> x) {
-  return {double(x.re), double(x.im)};
-}
-template <class T>
-__device__ __forceinline__ void put_narrow(double x, T& to) {
-  to = T(x);
-}
-template <class T>
-__device__ __forceinline__ void put_narrow(cplx<double> x, cplx<T>& to) {
-  to = {T(x.re), T(x.im)};
-}
-
-// A thread a number of `to` (outer, inner): over `parts` (outer, count, inner) in their order.
-template <class E>
-__global__ void __launch_bounds__(kThreads, 1)
-    add_scans(const int64_t outer, const int64_t count, const int64_t inner, const E* parts, E* to) {
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < outer * inner; at += int64_t(gridDim.x) * kThreads) {
-    auto sum = decltype(wide(E{})){};
-    for (int64_t k = 0; k < count; ++k) sum = sum + wide(parts[(at / inner * count + k) * inner + at % inner]);
-    put_narrow(sum, to[at]);
-  }
-}
-template <class E>
-void add_up(int64_t outer, int64_t count, int64_t inner, const E* parts, E* to) {
-  if (to) launch(add_scans<E>, (outer * inner + kThreads - 1) / kThreads, kThreads, 0, outer, count, inner, parts, to);
 }
 
 template <class T, class E>

@@ -76,8 +76,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int64_t tiles = s.tiles();
   const int ti = threadIdx.x / (kSide / kPatch), tj = threadIdx.x % (kSide / kPatch);
   for (int64_t at = blockIdx.x; at < s.rows * s.H * tiles; at += gridDim.x) {
-    const int64_t row = at / tiles / s.H, h = at / tiles % s.H;
-    const Steps steps(s, at % tiles);
+    const int64_t of_row = quotient(at, tiles), row = quotient(of_row, s.H), h = remainder(of_row, s.H);
+    const Steps steps(s, remainder(at, tiles));
     T total[kPatch][kPatch] = {};
     for (int64_t n = 0; n < s.N; n += kChunk) {
       put_chunk(s, steps, modes + h * s.N + n, weights + (row * s.H + h) * s.N + n, factor, s.N - n, u, v);
@@ -125,8 +125,8 @@ __global__ void __launch_bounds__(kThreads, 1) measure_tiles(const Shape s, cons
   const int64_t tiles = s.tiles();
   const int n = threadIdx.x % kChunk, group = threadIdx.x / kChunk;
   for (int64_t at = blockIdx.x; at < s.rows * s.H * tiles; at += gridDim.x) {
-    const int64_t row = at / tiles / s.H, h = at / tiles % s.H;
-    const Steps steps(s, at % tiles);
+    const int64_t of_row = quotient(at, tiles), row = quotient(of_row, s.H), h = remainder(of_row, s.H);
+    const Steps steps(s, remainder(at, tiles));
     for (int k = threadIdx.x; k < kTile; k += kThreads)
       x[k] = steps.has(k / kSide, k % kSide) ? g[s.at(row, h, steps.giant(k / kSide) + k % kSide)] : T(0);
     for (int64_t first = 0; first < s.N; first += kChunk) {

@@ -68,9 +68,12 @@ template <class F>
 __device__ __forceinline__ void each_mode(const Shape& s, F f) {
   QF_ROLLED
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < s.H * s.N; at += int64_t(gridDim.x) * kThreads)
-    f(at / s.N, at % s.N);
+    f(quotient(at, s.N), remainder(at, s.N));
 }
-inline int64_t mode_blocks(const Shape& s) { return (s.H * s.N + kThreads - 1) / kThreads; }
+inline int64_t mode_blocks(const Shape& s) {
+  if (s.H * s.N >= kTooMany) throw DeviceError("2^31 modes or more are too many for a GPU");
+  return (s.H * s.N + kThreads - 1) / kThreads;
+}
 
 }  // namespace QF_ISA
 }  // namespace quatrefoil::ssm::modes

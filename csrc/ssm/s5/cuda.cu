@@ -81,8 +81,9 @@ __global__ void __launch_bounds__(kThreads, 1) multiply_tiles(const Product<T> p
   const int ti = threadIdx.x / (kSide / kPatch), tj = threadIdx.x % (kSide / kPatch);
   int turn = 0;
   for (int64_t block = blockIdx.x; block < p.tiles(p.M) * p.tiles(p.N) * p.parts(); block += gridDim.x) {
-    const int64_t row = block / p.tiles(p.N) % p.tiles(p.M) * kSide, column = block % p.tiles(p.N) * kSide;
-    const int64_t part = block / (p.tiles(p.M) * p.tiles(p.N)), end = p.depth ? min(p.K, (part + 1) * p.depth) : p.K;
+    const int64_t of_column = quotient(block, p.tiles(p.N)), column = remainder(block, p.tiles(p.N)) * kSide;
+    const int64_t row = remainder(of_column, p.tiles(p.M)) * kSide, part = quotient(of_column, p.tiles(p.M)),
+                  end = p.depth ? min(p.K, (part + 1) * p.depth) : p.K;
     T total[kPatch][kPatch] = {};
     for (int64_t k = part * p.depth; k < end; k += kDepth, turn ^= 1) {
       Factors<T>& f = factors[turn];

@@ -16,7 +16,7 @@ constexpr int64_t kTile = kThreads * kItems;  // steps
 constexpr int64_t kThreadsWanted = 512 * 132;  // scans that may have a thread each, however they lie
 constexpr int64_t kPartSteps = 4 * kTile;      // of a part, at least
 
-// Where the operands of one scan lie, at its first step; `backwards` in memory.
+// Where the operands of one scan of fewer than 2^31 lie, at its first step; `backwards` in memory.
 template <class P>
 struct Where {
   const P& p;
@@ -24,12 +24,22 @@ struct Where {
   bool backwards;
 
   __device__ Where(const P& p, int64_t scan, bool backwards)
-      : p(p), row(scan / p.rows.inner), j(scan % p.rows.inner), backwards(backwards) {}
+      : p(p), row(quotient(scan, p.rows.inner)), j(remainder(scan, p.rows.inner)), backwards(backwards) {}
   template <class E>
   __device__ E* operator()(E* array, int o) const {
     if (!array) return array;
     const auto& r = p.rows;
-    return array + r.offset(o, row) + j * r.across[o] + (backwards ? max(r.length - 1, int64_t(0)) * r.along[o] : 0);
+    return array + offset(o) + j * r.across[o] + (backwards ? max(r.length - 1, int64_t(0)) * r.along[o] : 0);
+  }
+  // r.offset with divisions of 32 bits.
+  __device__ int64_t offset(int o) const {
+    int64_t at = 0, rest = row;
+    QF_ROLLED
+    for (int i = p.rows.rank - 1; i >= 0; --i) {
+      at += remainder(rest, p.rows.shape[i]) * p.rows.outer[o][i];
+      rest = quotient(rest, p.rows.shape[i]);
+    }
+    return at;
   }
   __device__ int64_t stride(int o) const { return backwards ? -p.rows.along[o] : p.rows.along[o]; }
 };
@@ -143,8 +153,8 @@ template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_totals(const typename S::P p, const Parts parts, Stretch<E>* part_totals) {
   QF_SHARED(Stretch<E>, totals);
   for (int64_t at = blockIdx.x; at < p.rows.rows * p.rows.inner * parts.count; at += gridDim.x) {
-    const S scan(p, at / parts.count);
-    const int64_t begin = at % parts.count * parts.steps, end = min(p.rows.length, begin + parts.steps);
+    const S scan(p, quotient(at, parts.count));
+    const int64_t begin = remainder(at, parts.count) * parts.steps, end = min(p.rows.length, begin + parts.steps);
     Stretch<E> sum = nothing<E>();
     for (int64_t first = begin; first < end; first += kTile) {
       Stretch<E> steps[kItems];
@@ -179,8 +189,8 @@ template <class S, class E = typename S::Number>
 __global__ void __launch_bounds__(kThreads, 1) scan_along(const typename S::P p, const Parts parts, const E* starts, const E* edges) {
   QF_SHARED(Stretch<E>, totals);
   for (int64_t at = blockIdx.x; at < p.rows.rows * p.rows.inner * parts.count; at += gridDim.x) {
-    const S scan(p, at / parts.count);
-    const int64_t begin = at % parts.count * parts.steps, end = min(p.rows.length, begin + parts.steps);
+    const S scan(p, quotient(at, parts.count));
+    const int64_t begin = remainder(at, parts.count) * parts.steps, end = min(p.rows.length, begin + parts.steps);
     E state = starts ? starts[at] : scan.start();
     for (int64_t first = begin; first < end; first += kTile) {
       const int64_t mine = first + threadIdx.x * kItems;
@@ -227,6 +237,7 @@ void run(const typename S::P& p, bool side_by_side) {
   using E = typename S::Number;
   const auto& r = p.rows;
   const int64_t scans = r.rows * r.inner, blocks = (scans + kThreads - 1) / kThreads;
+  if (scans >= kTooMany) throw DeviceError("linear_scan: 2^31 scans or more are too many for a GPU");
   if (r.length == 0 || scans >= kThreadsWanted || (side_by_side && r.inner >= kThreads))
     return launch(scan_across<S>, blocks, kThreads, 0, p);
   const std::size_t shared = kThreads / kWarp * sizeof(Stretch<E>);

@@ -47,6 +47,7 @@ void mamba_chunk_scan_combined(Arguments& given, std::int64_t steps, bool softpl
                                int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
+    given.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
     ChunkScan<T> p = inputs<T>(given, steps, softplus, least, most, varlen, threads);
     p.out = given.output_like("out", "x");
     p.final = given.output_if(final, "final_states", "B H P N");
@@ -59,6 +60,7 @@ void mamba_chunk_scan_combined_vjp(Arguments& given, std::int64_t steps, bool so
                                    int threads) {
   given.dispatch([&](auto zero) {
     using T = decltype(zero);
+    given.require(kernels<T>().chunk_scan != nullptr, "on a GPU the arrays must be float32");
     ChunkScanAdjoint<T> q{};
     q.forward = inputs<T>(given, steps, softplus, least, most, varlen, threads);
     q.grad = signal<T>(given.strided_like("grad_out", "x"));

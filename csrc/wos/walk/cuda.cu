@@ -36,9 +36,9 @@ __global__ void __launch_bounds__(kThreads, 1) walk_round(const Walk<T> p, const
   int64_t slot = thread_here();
   for (;;) {
     for (; !walker.busy() && slot < total; slot += threads_here()) {
-      const int64_t row = r.row + slot / r.walks, instance = row / p.N;
-      walker.begin(made, instance, row % p.N, r.walk + slot % r.walks);
-      walker.busy() ? sink.begin(instance, slot, to.radius && slot % r.walks == 0 ? to.radius + row : nullptr) : sink.none(slot);
+      const int64_t row = r.row + quotient(slot, r.walks), instance = quotient(row, p.N), walk = remainder(slot, r.walks);
+      walker.begin(made, instance, remainder(row, p.N), r.walk + walk);
+      walker.busy() ? sink.begin(instance, slot, to.radius && walk == 0 ? to.radius + row : nullptr) : sink.none(slot);
     }
     if (!walker.busy()) return;
     walker.advance(sink);
@@ -55,8 +55,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     WideValues sink(p, walker, to);
     for (int64_t slot = thread;;) {
       for (; !walker.busy() && slot < total; slot += walkers) {
-        const int64_t row = r.row + slot / r.walks, instance = row / p.N;
-        walker.begin(instance, row % p.N, r.walk + slot % r.walks);
+        const int64_t row = r.row + quotient(slot, r.walks), instance = quotient(row, p.N);
+        walker.begin(instance, remainder(row, p.N), r.walk + remainder(slot, r.walks));
         walker.busy() ? sink.begin(instance, slot) : sink.none(slot);
       }
       if (!walker.busy()) break;
@@ -121,6 +121,8 @@ void with_domain(const Walk<T>& p, const F& f) {
 
 template <class T>
 void run_round(const Walk<T>& p, const Walk<double>& doubled, const Round& r, const Results& to) {
+  if (r.slots() >= kTooMany || p.B * p.N >= kTooMany)
+    throw DeviceError("wos.solve: 2^31 points, or walks of a sample, are too many for a GPU");
   if (p.dimension > 3) {
     const int64_t walkers = wide_walkers(doubled, min(kWalkers, r.slots()));
     const Workspace<double> room(kWideColumns * p.dimension * walkers);
@@ -257,6 +259,21 @@ class Shares {
   T first_share_ = 0, of_gradient_[D];
 };
 
+// Every `parts`th walk of the points of an instance. A GPU divides 64 bits in a hundred instructions, so numbers are carried on.
+struct Turn {
+  int64_t point, walk, next_points, next_walks, walks;
+  __device__ Turn(int64_t part, int64_t parts, int64_t walks)
+      : point(quotient(part, walks)),
+        walk(remainder(part, walks)),
+        next_points(quotient(parts, walks)),
+        next_walks(remainder(parts, walks)),
+        walks(walks) {}
+  __device__ void next() {
+    point += next_points, walk += next_walks;
+    if (walk >= walks) walk -= walks, ++point;
+  }
+};
+
 // Walks of instances [begin, begin + instances), in `parts` parts each, a thread a part: the same paths again. Reads and writes a column of
 // the sums an end and a source point.
 template <class T, class Domain>
@@ -265,21 +282,19 @@ __global__ void __launch_bounds__(kThreads, 1)
                const Sums of_dirichlet, const Sums of_source) {
   constexpr int D = Domain::D;
   const Walk<T>& p = q.forward;
-  const int64_t total = p.N * p.walks;
   QF_ROLLED
   for (int64_t at = thread_here(); at < instances * parts; at += threads_here()) {
-    const int64_t instance = begin + at / parts, part = at % parts;
+    const int64_t of = quotient(at, parts), instance = begin + of, part = remainder(at, parts);
     Walker<T, Domain> walker(p);
     Shares<T, D> sink(q, of_dirichlet, of_source);
-    const auto column = [&](const data::Data& of, const Sums& sums) {
-      return sums.column(field_of<D>(p, of, instance).numbers - of.numbers, at / parts, parts, part);
+    const auto column = [&](const data::Data& data, const Sums& sums) {
+      return sums.column(field_of<D>(p, data, instance).numbers - data.numbers, of, parts, part);
     };
     sink.set(instance, column(p.dirichlet, of_dirichlet), column(p.source, of_source));
-    int64_t slot = part;
-    for (;;) {
-      for (; !walker.busy() && slot < total; slot += parts) {
-        walker.begin(made, instance, slot / p.walks, p.first_walk + slot % p.walks);
-        if (walker.busy()) sink.begin(slot / p.walks, p.first_walk + slot % p.walks);
+    for (Turn turn(part, parts, p.walks);;) {
+      for (; !walker.busy() && turn.point < p.N; turn.next()) {
+        walker.begin(made, instance, turn.point, p.first_walk + turn.walk);
+        if (walker.busy()) sink.begin(turn.point, p.first_walk + turn.walk);
       }
       if (!walker.busy()) break;
       walker.advance(sink);
@@ -291,17 +306,17 @@ __global__ void __launch_bounds__(kThreads, 1)
     wide_again(const WalkAdjoint<double> q, double* room, const int64_t begin, const int64_t instances, const int64_t parts,
                const Sums of_dirichlet, const Sums of_source) {
   const Walk<double>& p = q.forward;
-  const int64_t total = p.N * p.walks, walkers = instances * parts;
+  const int64_t walkers = instances * parts;
   QF_ROLLED
   for (int64_t at = thread_here(); at < walkers; at += threads_here()) {
-    const int64_t instance = begin + at / parts, part = at % parts;
+    const int64_t of = quotient(at, parts), instance = begin + of, part = remainder(at, parts);
     WideWalker walker(p, room, walkers, at);
-    WideShares sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, at / parts, parts, part),
-                    of_source.column(instance * p.source.stride, at / parts, parts, part));
-    for (int64_t slot = part;;) {
-      for (; !walker.busy() && slot < total; slot += parts) {
-        walker.begin(instance, slot / p.walks, p.first_walk + slot % p.walks);
-        if (walker.busy()) sink.begin(slot / p.walks, p.first_walk + slot % p.walks);
+    WideShares sink(q, walker, instance, of_dirichlet.column(instance * p.dirichlet.stride, of, parts, part),
+                    of_source.column(instance * p.source.stride, of, parts, part));
+    for (Turn turn(part, parts, p.walks);;) {
+      for (; !walker.busy() && turn.point < p.N; turn.next()) {
+        walker.begin(instance, turn.point, p.first_walk + turn.walk);
+        if (walker.busy()) sink.begin(turn.point, p.first_walk + turn.walk);
       }
       if (!walker.busy()) break;
       walker.advance(sink);
@@ -339,6 +354,8 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
   set_zero(q.dsource, of_source.rows);
   const int64_t total = p.N * p.walks, shared = (of_dirichlet.own ? 0 : of_dirichlet.rows) + (of_source.own ? 0 : of_source.rows);
   if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
+  if (p.walks >= kTooMany || p.B >= kTooMany)
+    throw DeviceError("wos.solve_vjp: 2^31 walks of a point, or instances, are too many for a GPU");
   const int64_t instances = shared ? min(p.B, max<int64_t>(1, kSums / (shared * 8))) : p.B;  // together
   const int64_t own = (of_dirichlet.own ? of_dirichlet.rows : 0) + (of_source.own ? of_source.rows : 0);
   const int64_t numbers = max<int64_t>(1, own + shared * instances);

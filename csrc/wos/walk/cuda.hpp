@@ -62,12 +62,18 @@ __device__ __forceinline__ data::Field<T, D> field_of(const Walk<T>& p, const da
   return {data, in_pieces ? D * Span(p.pieces, instance).begin : instance * data.stride, p.frame + instance * (D + 2)};
 }
 
+// How many samples so many walks make.
+template <class T>
+__device__ __forceinline__ int64_t samples(const Walk<T>& p, int64_t walks) {
+  return p.gradient ? walks >> 1 : walks;
+}
+
 // The gradient of the node of a walk, and how many walks the node is the mean of.
 template <class T>
 __device__ __forceinline__ const double* grad_of(const WalkAdjoint<T>& q, int64_t instance, int64_t point, int64_t walk, double& walks) {
   const Walk<T>& p = q.forward;
-  const int64_t sample = walk / p.group(), end = (p.first_walk + p.walks) / p.group();
-  int64_t at = p.first_walk / p.group(), node = 0, size = node_size(at, end);
+  const int64_t sample = samples(p, walk), end = samples(p, p.first_walk + p.walks);
+  int64_t at = samples(p, p.first_walk), node = 0, size = node_size(at, end);
   for (; at + size <= sample; size = node_size(at, end)) at += size, ++node;
   walks = double(size * p.group());
   return q.grad + ((instance * p.N + point) * p.nodes() + node) * p.channels();

@@ -86,7 +86,7 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
     tried = []
     for name in [wanted] if wanted else ["native", "numba"] if device == "cpu" else ["cuda", "array"]:
         module = _MODULES[name]
-        why = module.reason() or (name == "cuda" and not wanted and _declined(op, arrays)) or None
+        why = module.reason() or (name == "cuda" and (_lacks_precision(op, arrays) or (not wanted and _declined(op, arrays)))) or None
         found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if name in _OF_THE_HOST else None) or module.kernel(op)
         if found is not None:
             if name == "numba" and wanted is None and native.reason():
@@ -94,6 +94,11 @@ def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[An
             return name, found
         tried.append(f"{name}: {why or 'has no such kernel'}")
     raise NotImplementedError(f"{op.label}: no backend can run this ({'; '.join(tried)})")
+
+
+def _lacks_precision(op: Op, arrays: Sequence[Any]) -> str | None:
+    doubled = op.float32_on_gpus and any(str(a.dtype).endswith("float64") for a in arrays if a is not None)
+    return "its kernel is of single precision; backend 'array' computes in float64" if doubled else None
 
 
 def _declined(op: Op, arrays: Sequence[Any]) -> str | None:

@@ -8,7 +8,9 @@ import pytest
 
 import quatrefoil as qf
 from case import LAYOUTS, worst
+from quatrefoil import _backends
 from quatrefoil._backends import native
+from quatrefoil.ssm.ssd import CHUNK_SCAN
 
 scan, scan_vjp = qf.ssm.mamba_chunk_scan_combined, qf.ssm.mamba_chunk_scan_combined_vjp
 
@@ -273,3 +275,16 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng, sign, c
                 expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
                 # half an eps each: products with the rate, a difference of sums, its second part; then what is not in the exponent
                 assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
+
+
+@pytest.mark.parametrize("op", [CHUNK_SCAN, CHUNK_SCAN.adjoint], ids=lambda op: op.name)
+def test_a_gpu_composes_float64(op, monkeypatch):
+    """Its kernels are of single precision."""
+    for module in (_backends.cuda, _backends.array):
+        monkeypatch.setattr(module, "reason", lambda: None)
+    monkeypatch.setattr(_backends.cuda, "kernel", lambda op: print)
+    single, double = ([np.ones(1, dtype), None] for dtype in (np.float32, np.float64))
+    assert [_backends.kernel(op, None, "cuda:0", arrays)[0] for arrays in (single, double)] == ["cuda", "array"]
+    assert _backends.kernel(op, "cuda", "cuda:0", single) == ("cuda", print)
+    with pytest.raises(NotImplementedError, match="its kernel is of single precision"):
+        _backends.kernel(op, "cuda", "cuda:0", double)

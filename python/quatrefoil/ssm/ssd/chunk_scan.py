@@ -60,6 +60,7 @@ CHUNK_SCAN = Op(
     ),
     check=_check,
     tolerance=1e-6,
+    float32_on_gpus=True,
 )  # fmt: skip
 
 
@@ -178,7 +179,8 @@ def mamba_chunk_scan_combined(
     Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 64 steps,
     some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
     for gradients one a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
-    stays in its channel, one in dt in its head, from its time on and within its sequence; backend "array" lets it reach all of its chunk.
+    stays in its channel, one in dt in its head, from its time on and within its sequence; backend "array" and a GPU let it reach all of
+    its chunk.
 
     Examples
     --------

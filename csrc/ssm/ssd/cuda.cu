@@ -1,0 +1,27 @@
+// Mamba-2's scan and its gradient on a GPU: README (1)-(15). Chunks side by side, as products of matrices; the states go from one to the
+// next in a launch of their own.
+#include "ssm/ssd/cuda.hpp"
+#include "ssm/ssd/cuda_adjoint.hpp"
+
+namespace quatrefoil::ssm::ssd {
+inline namespace QF_ISA {
+
+template <class T>
+void chunk_scan(const ChunkScan<T>& p) {
+  const Kept<T> kept(p);
+  if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
+  put_states(kept);
+  launch(put_outputs<T>, kept.places(), kThreads, sizeof(Shared<T>), kept.scan, Given<T>{}, false, nullptr, nullptr);
+}
+
+extern const Table kernels;
+#if defined(QF_EMULATOR)  // which compares them with the host's to the last digits
+const Table kernels = {{chunk_scan<float>, chunk_scan_adjoint<float>}, {chunk_scan<double>, chunk_scan_adjoint<double>}};
+#else  // double precision is composed: its kernels would be 0.2 MB of the module
+const Table kernels = {{chunk_scan<float>, chunk_scan_adjoint<float>}, {nullptr, nullptr}};
+#endif
+extern const char* const ops;
+const char* const ops = "mamba_chunk_scan_combined mamba_chunk_scan_combined_vjp";
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::ssd

@@ -1,0 +1,422 @@
+// What a chunk of Mamba-2's scan is on a GPU: where it begins and ends, its step sizes and decays, and products of its matrices. README
+// (1), (3), (4), (7).
+#pragma once
+#include "core/cuda/launch.hpp"
+#include "core/cuda/shared.hpp"
+#include "core/cuda/workspace.hpp"
+#include "ssm/ssd/args.hpp"
+#include "ssm/ssd/formula.hpp"
+
+namespace quatrefoil::ssm::ssd {
+inline namespace QF_ISA {
+
+constexpr int kThreads = 256;
+constexpr int kSide = 64;  // of a tile of a product, kPatch x kPatch numbers a thread; the steps of a chunk, at most
+constexpr int kPatch = 4;
+constexpr int kRows = kSide / kPatch;  // between two rows of a patch, and between two columns
+constexpr int kDepth = 16;             // of a tile's factors in shared memory
+constexpr int kPitch = kSide + 1;      // so that rows of a transposed factor lie in other banks
+
+struct Chunk {
+  int64_t begin, steps;
+  int64_t sequence;  // the one of cu_seqlens that ends with this chunk, or -1
+  bool fresh;        // begins a sequence of cu_seqlens
+};
+
+// A call: its arguments, and what it keeps in memory of the device.
+template <class T>
+struct Scan {
+  ChunkScan<T> p;  // p.steps: of a chunk
+  int64_t chunks;  // of an item; the last ones may be empty
+  Chunk* table;    // where cu_seqlens cuts; null: all of p.steps, but for the last one
+  int* from;       // (items, length): the step of its chunk that a step's sequence begins with, -1: an earlier one. Null: -1 for all
+  T *dt, *high, *low, *start, *end;  // (items, heads, length); the exponents (3), and the decays f and r
+  T* inner;                          // (items, groups, length, steps), (4)
+  T* states;                         // (items, chunks, heads, channels, states), the states before the chunks
+
+  __device__ Chunk chunk(int64_t k) const { return table ? table[k] : Chunk{k * p.steps, min(p.steps, p.length - k * p.steps), -1, false}; }
+  __device__ int from_of(int64_t item, int64_t t) const { return from ? from[item * p.length + t] : -1; }
+};
+
+// One chunk of one head, `at` of (items, chunks, heads).
+template <class T>
+struct Place {
+  const Scan<T>& s;
+  int64_t item, k, head, group;
+  Chunk c;
+
+  __device__ Place(const Scan<T>& s, int64_t at) : s(s) {
+    const int64_t row = quotient(at, s.p.heads);
+    head = remainder(at, s.p.heads), item = quotient(row, s.chunks), k = remainder(row, s.chunks);
+    group = quotient(head, quotient(s.p.heads, s.p.groups)), c = s.chunk(k);
+  }
+  __device__ int64_t time(int64_t i) const { return item * s.p.length + c.begin + i; }
+  __device__ int64_t step(int64_t i) const { return (item * s.p.heads + head) * s.p.length + c.begin + i; }  // in s.dt and its like
+  __device__ int64_t row(int64_t i) const { return (time(i) * s.p.heads + head) * s.p.channels; }            // in out and its like
+  __device__ int64_t state() const { return ((item * s.chunks + k) * s.p.heads + head) * s.p.channels * s.p.states; }
+  __device__ T number(const Signal<T>& x, int64_t i, int64_t p) const {
+    return x.at[item * x.item + (c.begin + i) * x.time + head * x.head + p * x.channel];
+  }
+  __device__ T mixing(const T* m, int64_t i, int64_t n) const { return m[(time(i) * s.p.groups + group) * s.p.states + n]; }
+  __device__ const T* inner() const { return s.inner + ((item * s.p.groups + group) * s.p.length + c.begin) * s.p.steps; }
+  __device__ int from(int64_t i) const { return s.from_of(item, c.begin + i); }
+  // Whether the state before the chunk goes on behind it: all of it is one sequence.
+  __device__ bool keeps() const { return c.steps == 0 || from(c.steps - 1) < 0; }
+  __device__ T skip(int64_t p) const { return !s.p.D ? T(0) : s.p.D[s.p.D_of_channels ? head * s.p.channels + p : head]; }
+};
+
+// What a block has of the steps of its chunk; the next barrier makes it known.
+template <class T>
+struct StepsHere {
+  T dt[kSide], high[kSide], low[kSide];
+  int from[kSide];
+  __device__ void load(const Place<T>& me) {
+    const int i = threadIdx.x;
+    if (i >= me.c.steps) return;
+    const int64_t at = me.step(i);
+    dt[i] = me.s.dt[at], high[i] = me.s.high[at], low[i] = me.s.low[at], from[i] = me.from(i);
+  }
+  __device__ bool together(int64_t i, int64_t j) const { return j <= i && j >= from[i]; }
+  // d_ij, 0 where step j is later, or of another sequence
+  __device__ T passes(int64_t i, int64_t j) const {
+    return together(i, j) ? decay(Exponent<T>{high[i], low[i]}, Exponent<T>{high[j], low[j]}) : T(0);
+  }
+};
+
+template <class T>
+struct Shared {
+  T a[kDepth][kPitch], b[kDepth][kPitch], tile[kSide][kPitch];
+  StepsHere<T> steps;
+};
+
+// total += a b of a tile: a(i, k) and b(k, j) are asked for where i < rows, k < depth and j < columns; `deep`: neighbours in k lie
+// together.
+template <bool deep_a, bool deep_b, class T, class A, class B>
+__device__ __forceinline__ void add_product(int64_t rows, int64_t depth, int64_t columns, A a, B b, Shared<T>& shared,
+                                            T (&total)[kPatch][kPatch]) {
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  QF_ROLLED
+  for (int64_t k = 0; k < depth; k += kDepth) {
+    __syncthreads();
+    QF_ROLLED
+    for (int n = threadIdx.x; n < kSide * kDepth; n += kThreads) {
+      const int i = deep_a ? n / kDepth : n % kSide, l = deep_a ? n % kDepth : n / kSide;
+      shared.a[l][i] = i < rows && k + l < depth ? a(i, k + l) : T(0);
+    }
+    QF_ROLLED
+    for (int n = threadIdx.x; n < kSide * kDepth; n += kThreads) {
+      const int j = deep_b ? n / kDepth : n % kSide, l = deep_b ? n % kDepth : n / kSide;
+      shared.b[l][j] = j < columns && k + l < depth ? b(k + l, j) : T(0);
+    }
+    __syncthreads();
+    T sum[kPatch][kPatch] = {};  // of few terms
+    QF_UNROLL(4)
+    for (int l = 0; l < kDepth; ++l)
+      for (int i = 0; i < kPatch; ++i)
+        for (int j = 0; j < kPatch; ++j) sum[i][j] = multiply_add(shared.a[l][ti + i * kRows], shared.b[l][tj + j * kRows], sum[i][j]);
+    for (int i = 0; i < kPatch; ++i)
+      for (int j = 0; j < kPatch; ++j) total[i][j] += sum[i][j];
+  }
+}
+// f(row, column, number) for each of a thread's, which wait in shared memory that nobody else touches, so that there is one copy of f and
+// not sixteen. f returns a number, whose sum over the columns of the tile put(row, sum) gets, in one of the row's threads.
+template <class T, class F, class P>
+__device__ __forceinline__ void each_row(Shared<T>& shared, const T (&total)[kPatch][kPatch], F f, P put) {
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  for (int i = 0; i < kPatch; ++i)
+    for (int j = 0; j < kPatch; ++j) shared.tile[ti + i * kRows][tj + j * kRows] = total[i][j];
+  QF_ROLLED
+  for (int i = ti; i < kSide; i += kRows) {
+    T sum(0);
+    QF_ROLLED
+    for (int j = tj; j < kSide; j += kRows) sum += f(i, j, shared.tile[i][j]);
+    sum = sum_of_lanes<kRows>(sum);
+    if (tj == 0) put(i, sum);
+  }
+}
+// The same without sums.
+template <class T, class F>
+__device__ __forceinline__ void each_number(Shared<T>& shared, const T (&total)[kPatch][kPatch], F f) {
+  each_row(shared, total, [&](int i, int j, T& value) { return f(i, j, value), T(0); }, [](int, T) {});
+}
+// What f has made of them.
+template <class T>
+__device__ __forceinline__ void take_back(const Shared<T>& shared, T (&total)[kPatch][kPatch]) {
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  for (int i = 0; i < kPatch; ++i)
+    for (int j = 0; j < kPatch; ++j) total[i][j] = shared.tile[ti + i * kRows][tj + j * kRows];
+}
+
+// ------------------------------------------------------------ before the products
+
+// One thread: the chunks of the only item, as cu_seqlens cuts it. Numbers that do not ascend from 0 to the length cut somewhere.
+template <class T>
+__global__ void __launch_bounds__(1, 1) cut_item(const Scan<T> s) {
+  const ChunkScan<T>& p = s.p;
+  int64_t next = 0, t = 0;
+  const auto pass = [&] {
+    while (next <= p.sequences && p.cu_seqlens[next] <= t) ++next;
+  };
+  pass();
+  bool fresh = false;
+  QF_ROLLED
+  for (int64_t k = 0; k < s.chunks; ++k) {
+    const int64_t begin = t, most = min(p.length, t + p.steps);
+    t = next <= p.sequences ? min(most, p.cu_seqlens[next]) : most;
+    const bool ends = t > begin && next <= p.sequences && p.cu_seqlens[next] == t;
+    s.table[k] = {begin, t - begin, ends && next > 0 ? next - 1 : -1, fresh};
+    if (t > begin) fresh = ends;
+    pass();
+  }
+}
+
+// A thread a chunk of an item.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) find_sequences(const Scan<T> s) {
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < s.p.items * s.chunks; at += int64_t(gridDim.x) * kThreads) {
+    const int64_t item = quotient(at, s.chunks);
+    const Chunk c = s.chunk(remainder(at, s.chunks));
+    const int64_t* const index = s.p.seq_idx ? s.p.seq_idx + item * s.p.length : nullptr;
+    int from = c.fresh ? 0 : -1;
+    QF_ROLLED
+    for (int64_t i = 0; i < c.steps; ++i) {
+      const int64_t t = c.begin + i;
+      if (index && t > 0 && index[t] != index[t - 1]) from = int(i);
+      s.from[item * s.p.length + t] = from;
+    }
+  }
+}
+
+// (1), (3) A thread a chunk of a head.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < s.p.items * s.chunks * s.p.heads;
+       at += int64_t(gridDim.x) * kThreads) {
+    const Place<T> me(s, at);
+    const T bias = s.p.dt_bias ? s.p.dt_bias[me.head] : T(0), rate = mamba::decay_rate(s.p.A[me.head]);
+    Exponent<T> sum{T(0), T(0)};
+    QF_ROLLED
+    for (int64_t i = 0; i < me.c.steps; ++i) {
+      const T raw = me.number(s.p.dt, i, 0) + bias;
+      const T dt = clipped(s.p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw, s.p.least, s.p.most);
+      sum = plus(sum, step_exponent(dt, rate));
+      const int64_t to = me.step(i);
+      s.dt[to] = dt, s.high[to] = sum.high, s.low[to] = sum.low, s.start[to] = decay(sum, Exponent<T>{T(0), T(0)});
+    }
+    QF_ROLLED
+    for (int64_t i = 0; i < me.c.steps; ++i) {
+      const int64_t to = me.step(i);
+      s.end[to] = decay(sum, Exponent<T>{s.high[to], s.low[to]});
+    }
+  }
+}
+
+// (4) A block a chunk of a group. Reads B and C once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_inner(const Scan<T> s) {
+  QF_SHARED(Shared<T>, shared);
+  const ChunkScan<T>& p = s.p;
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.groups; at += gridDim.x) {
+    const int64_t row = quotient(at, p.groups), group = remainder(at, p.groups), item = quotient(row, s.chunks);
+    const Chunk c = s.chunk(remainder(row, s.chunks));
+    const auto mixing = [&](const T* m, int64_t i, int64_t n) {
+      return m[((item * p.length + c.begin + i) * p.groups + group) * p.states + n];
+    };
+    T total[kPatch][kPatch] = {};
+    add_product<true, true>(
+        c.steps, p.states, c.steps, [&](int64_t i, int64_t n) { return mixing(p.C, i, n); },
+        [&](int64_t n, int64_t j) { return mixing(p.B, j, n); }, *shared, total);
+    each_number(*shared, total, [&](int i, int j, T value) {
+      if (i < c.steps && j < c.steps) s.inner[((item * p.groups + group) * p.length + c.begin + i) * p.steps + j] = value;
+    });
+  }
+}
+
+// ------------------------------------------------------------ states
+
+// What the way back is given, and g, the gradient before the gate. Forward all is null.
+template <class T>
+struct Given {
+  Signal<T> grad;
+  const T *grad_final, *grad_varlen;
+  __device__ T before_gate(const Place<T>& me, int64_t i, int64_t p) const {
+    const T g = me.number(grad, i, p);
+    return me.s.p.z.at ? g * mamba::silu(me.number(me.s.p.z, i, p)) : g;
+  }
+};
+
+// What a chunk adds to the state behind it, (7), into s.states; `back`: to the gradient of the state before it, (13), into `to`. A block
+// some states of a chunk of a head. Reads x, or grad and z, once for kSide states, B or C once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    add_chunks(const Scan<T> s, const Given<T> given, const bool back, const int64_t tiles, T* to) {
+  QF_SHARED(Shared<T>, shared);
+  const ChunkScan<T>& p = s.p;
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads * tiles; at += gridDim.x) {
+    const Place<T> me(s, quotient(at, tiles));
+    const int64_t n0 = remainder(at, tiles) * kSide, last = me.c.steps ? me.from(me.c.steps - 1) : -1;
+    QF_ROLLED
+    for (int64_t p0 = 0; p0 < p.channels; p0 += kSide) {
+      T total[kPatch][kPatch] = {};
+      add_product<false, false>(
+          p.channels - p0, me.c.steps, p.states - n0,
+          [&](int64_t i, int64_t j) {
+            if (back) return me.from(j) < 0 ? T(s.start[me.step(j)] * given.before_gate(me, j, p0 + i)) : T(0);
+            return j >= last ? T(s.end[me.step(j)] * (s.dt[me.step(j)] * me.number(p.x, j, p0 + i))) : T(0);
+          },
+          [&](int64_t j, int64_t n) { return me.mixing(back ? p.C : p.B, j, n0 + n); }, *shared, total);
+      each_number(*shared, total, [&](int i, int n, T value) {
+        if (p0 + i < p.channels && n0 + n < p.states) to[me.state() + (p0 + i) * p.states + n0 + n] = value;
+      });
+    }
+  }
+}
+
+// States from chunk to chunk, or their gradients the other way: from `first` to `last`, which may be null, and by way of sequences' ends.
+template <class T>
+struct Passing {
+  const T* first;
+  T *states, *last;  // states: what the chunks add, which becomes what comes to them
+  const T* ends;     // (sequences, ...) gradients
+  T* varlen;
+  bool back;
+};
+// (7), (13) A thread a number of a head's state. Reads and writes the states once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) pass_states(const Scan<T> s, const Passing<T> pass, const int64_t blocks) {
+  const ChunkScan<T>& p = s.p;
+  const int64_t of_head = p.channels * p.states;
+  for (int64_t block = blockIdx.x; block < p.items * p.heads * blocks; block += gridDim.x) {
+    const int64_t row = quotient(block, blocks), item = quotient(row, p.heads), head = remainder(row, p.heads);
+    const int64_t n = remainder(block, blocks) * kThreads + threadIdx.x;
+    if (n >= of_head) continue;
+    T h = pass.first ? pass.first[row * of_head + n] : T(0);
+    QF_ROLLED
+    for (int64_t i = 0; i < s.chunks; ++i) {
+      const int64_t k = pass.back ? s.chunks - 1 - i : i;
+      const Chunk c = s.chunk(k);
+      T& here = pass.states[((item * s.chunks + k) * p.heads + head) * of_head + n];
+      const T added = here;
+      const int64_t end = (c.sequence * p.heads + head) * of_head + n;
+      if (pass.ends && c.sequence >= 0) h += pass.ends[end];
+      here = h;
+      if (c.steps == 0) continue;
+      const int64_t t = c.begin + c.steps - 1;
+      h = s.from_of(item, t) < 0 ? multiply_add(s.start[row * p.length + t], h, added) : added;
+      if (pass.varlen && c.sequence >= 0) pass.varlen[end] = h;
+    }
+    if (pass.last) pass.last[row * of_head + n] = h;
+  }
+}
+
+// ------------------------------------------------------------ outputs
+
+// (5), (6) A block a chunk of a head. With `into_gate`: no output, but (8) dz, where there is a gate, and of every step f_i g_i.h C_i.
+// Reads x, z and the state once, C once for kSide channels.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1)
+    put_outputs(const Scan<T> s, const Given<T> given, const bool into_gate, T* dz, T* from_states) {
+  QF_SHARED(Shared<T>, shared);
+  const ChunkScan<T>& p = s.p;
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
+    const Place<T> me(s, at);
+    if (me.c.steps == 0) continue;
+    shared->steps.load(me);
+    const StepsHere<T>& here = shared->steps;
+    const T *const state = s.states + me.state(), *const inner = me.inner();
+    QF_ROLLED
+    for (int64_t p0 = 0; p0 < p.channels; p0 += kSide) {
+      T total[kPatch][kPatch] = {};
+      add_product<true, true>(
+          me.c.steps, p.states, p.channels - p0, [&](int64_t i, int64_t n) { return me.mixing(p.C, i, n); },
+          [&](int64_t n, int64_t j) { return state[(p0 + j) * p.states + n]; }, *shared, total);
+      each_row(
+          *shared, total,
+          [&](int i, int j, T& value) {
+            const bool is = i < me.c.steps && p0 + j < p.channels;
+            value = is && me.from(i) < 0 ? s.start[me.step(i)] * value : T(0);
+            return into_gate && is ? T(given.before_gate(me, i, p0 + j) * value) : T(0);
+          },
+          [&](int i, T sum) {
+            if (into_gate && i < me.c.steps) from_states[me.step(i)] = sum + (p0 ? from_states[me.step(i)] : T(0));
+          });
+      take_back(*shared, total);
+      add_product<true, false>(
+          me.c.steps, me.c.steps, p.channels - p0,
+          [&](int64_t i, int64_t j) { return here.together(i, j) ? T(inner[i * p.steps + j] * here.passes(i, j)) : T(0); },
+          [&](int64_t j, int64_t k) { return here.dt[j] * me.number(p.x, j, p0 + k); }, *shared, total);
+      each_number(*shared, total, [&](int i, int j, T value) {
+        const int64_t c = p0 + j;
+        if (i >= me.c.steps || c >= p.channels) return;
+        const T y = multiply_add(me.skip(c), p.D ? me.number(p.x, i, c) : T(0), value);
+        if (!into_gate)
+          p.out[me.row(i) + c] = p.z.at ? y * mamba::silu(me.number(p.z, i, c)) : y;
+        else if (dz)
+          dz[me.row(i) + c] = me.number(given.grad, i, c) * mamba::silu_slope(me.number(p.z, i, c)) * y;
+      });
+    }
+  }
+}
+
+// ------------------------------------------------------------ a call
+
+// What it keeps: numbers a step, products of B and C, and the states before all chunks.
+template <class T>
+struct Kept {
+  Scan<T> scan;
+  const Workspace<Chunk> table;
+  const Workspace<int> from;
+  const Workspace<T> steps, inner, states;
+
+  explicit Kept(const ChunkScan<T>& p)
+      : scan(scan_of(p)),
+        table(p.cu_seqlens ? scan.chunks : 0),
+        from(p.cu_seqlens || p.seq_idx ? p.items * p.length : 0),
+        steps(5 * count()),
+        inner(p.items * p.groups * p.length * scan.p.steps),
+        states(places() * p.channels * p.states) {
+    if (places() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 chunks or more are too many for a GPU");
+    scan.table = table, scan.from = from, scan.inner = inner, scan.states = states;
+    T* at = steps;
+    for (T** numbers : {&scan.dt, &scan.high, &scan.low, &scan.start, &scan.end}) *numbers = at, at += count();
+  }
+  int64_t count() const { return scan.p.items * scan.p.heads * scan.p.length; }
+  int64_t places() const { return scan.p.items * scan.chunks * scan.p.heads; }
+
+ private:
+  static Scan<T> scan_of(const ChunkScan<T>& p) {
+    Scan<T> s{};
+    s.p = p, s.p.steps = max(min(min(p.steps, int64_t(kSide)), p.length), int64_t(1));
+    s.chunks = p.cu_seqlens ? p.length / s.p.steps + p.sequences + 2 : (p.length + s.p.steps - 1) / s.p.steps;
+    return s;
+  }
+};
+
+inline int64_t blocks_of(int64_t threads) { return (threads + kThreads - 1) / kThreads; }
+inline int64_t tiles_of(int64_t numbers) { return (numbers + kSide - 1) / kSide; }
+
+// What chunks add, and what comes to them.
+template <class T>
+void pass_all(const Kept<T>& kept, const Given<T>& given, const Passing<T>& pass) {
+  const ChunkScan<T>& p = kept.scan.p;
+  const int64_t tiles = tiles_of(p.states), blocks = blocks_of(p.channels * p.states);
+  launch(add_chunks<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), kept.scan, given, pass.back, tiles, pass.states);
+  launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, kept.scan, pass, blocks);
+}
+
+// All that comes before the outputs. The states after the last step, and at ends of sequences, are written where they are asked for.
+template <class T>
+void put_states(const Kept<T>& kept) {
+  const Scan<T>& s = kept.scan;
+  const ChunkScan<T>& p = s.p;
+  if (s.table) launch(cut_item<T>, 1, 1, 0, s);
+  if (s.from) launch(find_sequences<T>, blocks_of(p.items * s.chunks), kThreads, 0, s);
+  launch(put_steps<T>, blocks_of(kept.places()), kThreads, 0, s);
+  launch(put_inner<T>, p.items * s.chunks * p.groups, kThreads, sizeof(Shared<T>), s);
+  pass_all(kept, Given<T>{}, {p.initial, s.states, p.final, nullptr, p.varlen, false});
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::ssd

@@ -1,0 +1,273 @@
+// The gradient of Mamba-2's scan on a GPU: README (8)-(15). The states before all chunks, then their gradients behind all chunks, then
+// chunks side by side.
+#pragma once
+#include "core/cuda/sums.hpp"
+#include "ssm/ssd/cuda.hpp"
+
+namespace quatrefoil::ssm::ssd {
+inline namespace QF_ISA {
+
+// What the way back keeps besides.
+template <class T>
+struct Back {
+  ChunkScanAdjoint<T> q;
+  Given<T> given;
+  T* states;                                       // as Scan's: the gradients of the states behind the chunks
+  T* pairs;                                        // (items, heads, length, steps), q_ij of (9)
+  T* inner;                                        // (items, groups, length, steps), dS of (9)
+  T *across, *from_states, *to_states, *products;  // (items, heads, length): the terms of (12), and x.du
+  T *carry, *dA, *ddt_bias;                        // (items, chunks, heads): the last term of (12), and parts of sums
+};
+
+// (9) q, and the first term of (12). A block a chunk of a head. Reads x, grad and z once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const Back<T> b) {
+  QF_SHARED(Shared<T>, shared);
+  const ChunkScan<T>& p = s.p;
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
+    const Place<T> me(s, at);
+    if (me.c.steps == 0) continue;
+    shared->steps.load(me);
+    const StepsHere<T>& here = shared->steps;
+    const T* const inner = me.inner();
+    T total[kPatch][kPatch] = {};
+    add_product<true, true>(
+        me.c.steps, p.channels, me.c.steps, [&](int64_t i, int64_t k) { return b.given.before_gate(me, i, k); },
+        [&](int64_t k, int64_t j) { return here.dt[j] * me.number(p.x, j, k); }, *shared, total);
+    each_number(*shared, total, [&](int i, int j, T& value) {
+      if (i >= me.c.steps || j >= me.c.steps) return;
+      const T q = here.together(i, j) ? T(value * here.passes(i, j)) : T(0);
+      b.pairs[me.step(i) * p.steps + j] = q;
+      value = here.together(i, j) ? T(q * inner[i * p.steps + j]) : T(0);
+    });
+    __syncthreads();
+    const int t = threadIdx.x;
+    if (t < me.c.steps) {  // along row t: what lies before
+      T before(0);
+      QF_ROLLED
+      for (int j = 0; j <= t; ++j) {
+        const T e = shared->tile[t][j];
+        shared->tile[t][j] = before;
+        before += e;
+      }
+    }
+    __syncthreads();
+    if (t < me.c.steps) {
+      T sum(0);
+      QF_ROLLED
+      for (int i = t; i < me.c.steps; ++i) sum += shared->tile[i][t];
+      b.across[me.step(t)] = sum;
+    }
+  }
+}
+
+// (9) dS, over the heads of a group in their order. A block a chunk of a group.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) add_heads(const Scan<T> s, const T* pairs, T* to) {
+  const ChunkScan<T>& p = s.p;
+  const int64_t heads = quotient(p.heads, p.groups);
+  QF_ROLLED
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.groups; at += gridDim.x) {
+    const int64_t row = quotient(at, p.groups), group = remainder(at, p.groups), item = quotient(row, s.chunks);
+    const Chunk c = s.chunk(remainder(row, s.chunks));
+    QF_ROLLED
+    for (int64_t n = threadIdx.x; n < c.steps * c.steps; n += kThreads) {
+      const int64_t t = c.begin + quotient(n, c.steps), j = remainder(n, c.steps);
+      T sum(0);
+      QF_ROLLED
+      for (int64_t h = group * heads; h < (group + 1) * heads; ++h) sum += pairs[((item * p.heads + h) * p.length + t) * p.steps + j];
+      to[((item * p.groups + group) * p.length + t) * p.steps + j] = sum;
+    }
+  }
+}
+
+// (10), (14) dx, the third term of (12) and x.du. A block a chunk of a head. Reads x, grad and z and the state's gradient once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
+  QF_SHARED(Shared<T>, shared);
+  const ChunkScan<T>& p = s.p;
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
+    const Place<T> me(s, at);
+    if (me.c.steps == 0) continue;
+    shared->steps.load(me);
+    const StepsHere<T>& here = shared->steps;
+    const T *const state = b.states + me.state(), *const inner = me.inner();
+    const int64_t last = me.from(me.c.steps - 1);
+    QF_ROLLED
+    for (int64_t p0 = 0; p0 < p.channels; p0 += kSide) {
+      T total[kPatch][kPatch] = {};
+      add_product<true, true>(
+          me.c.steps, p.states, p.channels - p0, [&](int64_t j, int64_t n) { return me.mixing(p.B, j, n); },
+          [&](int64_t n, int64_t k) { return state[(p0 + k) * p.states + n]; }, *shared, total);
+      each_row(
+          *shared, total,
+          [&](int j, int k, T& value) {
+            const bool is = j < me.c.steps && p0 + k < p.channels;
+            value = is && j >= last ? s.end[me.step(j)] * value : T(0);
+            return is ? T(s.dt[me.step(j)] * me.number(p.x, j, p0 + k) * value) : T(0);
+          },
+          [&](int j, T sum) {
+            if (j < me.c.steps) b.to_states[me.step(j)] = sum + (p0 ? b.to_states[me.step(j)] : T(0));
+          });
+      take_back(*shared, total);
+      add_product<false, false>(
+          me.c.steps, me.c.steps, p.channels - p0,
+          [&](int64_t j, int64_t i) { return here.together(i, j) ? T(inner[i * p.steps + j] * here.passes(i, j)) : T(0); },
+          [&](int64_t i, int64_t k) { return b.given.before_gate(me, i, p0 + k); }, *shared, total);
+      each_row(
+          *shared, total,
+          [&](int j, int k, T du) {
+            const int64_t c = p0 + k;
+            if (j >= me.c.steps || c >= p.channels) return T(0);
+            b.q.dx[me.row(j) + c] = multiply_add(s.dt[me.step(j)], du, p.D ? T(me.skip(c) * b.given.before_gate(me, j, c)) : T(0));
+            return T(me.number(p.x, j, c) * du);
+          },
+          [&](int j, T sum) {
+            if (j < me.c.steps) b.products[me.step(j)] = sum + (p0 ? b.products[me.step(j)] : T(0));
+          });
+    }
+  }
+}
+
+// (11) dB, or dC. A block some states of a chunk of a group; heads in their order. Reads x, or grad and z, once for kSide states, and the
+// heads' states, or their gradients, once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const Back<T> b, const bool of_C, const int64_t tiles, T* to) {
+  QF_SHARED(Shared<T>, shared);
+  const ChunkScan<T>& p = s.p;
+  const int64_t heads = quotient(p.heads, p.groups);
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.groups * tiles; at += gridDim.x) {
+    const int64_t row = quotient(at, tiles), n0 = remainder(at, tiles) * kSide;
+    Place<T> me(s, row * heads);  // the first head of the group
+    if (me.c.steps == 0) continue;
+    const int64_t last = me.from(me.c.steps - 1), first = me.head;
+    const T* const dS = b.inner + ((me.item * p.groups + me.group) * p.length + me.c.begin) * p.steps;
+    T total[kPatch][kPatch] = {};
+    QF_ROLLED
+    for (me.head = first; me.head < first + heads; ++me.head) {
+      const T* const state = (of_C ? s.states : b.states) + me.state() + n0;
+      add_product<true, false>(
+          me.c.steps, p.channels, p.states - n0,
+          [&](int64_t i, int64_t k) {
+            if (of_C) return me.from(i) < 0 ? T(s.start[me.step(i)] * b.given.before_gate(me, i, k)) : T(0);
+            return i >= last ? T(s.end[me.step(i)] * (s.dt[me.step(i)] * me.number(p.x, i, k))) : T(0);
+          },
+          [&](int64_t k, int64_t n) { return state[k * p.states + n]; }, *shared, total);
+    }
+    add_product<true, false>(
+        me.c.steps, me.c.steps, p.states - n0, [&](int64_t i, int64_t j) { return of_C ? dS[i * p.steps + j] : dS[j * p.steps + i]; },
+        [&](int64_t j, int64_t n) { return me.mixing(of_C ? p.B : p.C, j, n0 + n); }, *shared, total);
+    each_number(*shared, total, [&](int i, int n, T value) {
+      if (i < me.c.steps && n0 + n < p.states) to[(me.time(i) * p.groups + me.group) * p.states + n0 + n] = value;
+    });
+  }
+}
+
+// (12) f <h, m>. A warp a chunk of a head. Reads the states and their gradients once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const Back<T> b) {
+  const int64_t of_head = s.p.channels * s.p.states;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < s.p.items * s.chunks * s.p.heads;
+       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+    const Place<T> me(s, at);
+    const bool keeps = me.c.steps > 0 && me.keeps();
+    T sum(0);
+    QF_ROLLED
+    for (int64_t n = threadIdx.x % kWarp; keeps && n < of_head; n += kWarp)
+      sum = multiply_add(s.states[me.state() + n], b.states[me.state() + n], sum);
+    sum = sum_of_lanes(sum);
+    if (threadIdx.x % kWarp == 0) b.carry[at] = keeps ? s.start[me.step(me.c.steps - 1)] * sum : T(0);
+  }
+}
+
+// (12), (15) A thread a chunk of a head: ddt, and the chunk's parts of dA and dbias.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_step_gradients(const Scan<T> s, const Back<T> b) {
+  const ChunkScan<T>& p = s.p;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < p.items * s.chunks * p.heads; at += int64_t(gridDim.x) * kThreads) {
+    const Place<T> me(s, at);
+    const T bias = p.dt_bias ? p.dt_bias[me.head] : T(0), A = p.A[me.head];
+    T later(0), earlier = b.carry[at], dA(0), dbias(0);
+    QF_ROLLED
+    for (int64_t i = me.c.steps - 1; i >= 0; --i) b.across[me.step(i)] += later += b.from_states[me.step(i)];
+    QF_ROLLED
+    for (int64_t i = 0; i < me.c.steps; ++i) {
+      const int64_t here = me.step(i);
+      const T raw = me.number(p.dt, i, 0) + bias, of_exponent = b.across[here] + earlier;
+      earlier += b.to_states[here];
+      T slope = p.softplus ? elementary::sigmoid(raw) : T(1);
+      slope *= clip_slope(p.softplus ? elementary::softplus(raw, elementary::softplus_tail(raw)) : raw, p.least, p.most);
+      const T ddt = multiply_add(A, of_exponent, b.products[here]) * slope;
+      b.q.ddt[me.time(i) * p.heads + me.head] = ddt;
+      dA = multiply_add(s.dt[here], of_exponent, dA), dbias += ddt;
+    }
+    b.dA[at] = dA, b.ddt_bias[at] = dbias;
+  }
+}
+
+// (14) The chunks' parts of dD, (items, chunks, heads, channels). A block a chunk of a head. Reads x, grad and z once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_skip(const Scan<T> s, const Given<T> given, T* parts) {
+  const ChunkScan<T>& p = s.p;
+  QF_ROLLED
+  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
+    const Place<T> me(s, at);
+    QF_ROLLED
+    for (int64_t k = threadIdx.x; k < p.channels; k += kThreads) {
+      T sum(0);
+      QF_ROLLED
+      for (int64_t i = 0; i < me.c.steps; ++i) sum = multiply_add(given.before_gate(me, i, k), me.number(p.x, i, k), sum);
+      parts[at * p.channels + k] = sum;
+    }
+  }
+}
+
+template <class T>
+void put_dD(const Kept<T>& kept, const Given<T>& given, T* dD) {
+  const ChunkScan<T>& p = kept.scan.p;
+  if (!dD) return;
+  const int64_t chunks = p.items * kept.scan.chunks;
+  const Workspace<T> parts(kept.places() * p.channels), of_heads(p.D_of_channels ? 0 : kept.places());
+  launch(put_skip<T>, kept.places(), kThreads, 0, kept.scan, given, parts);
+  if (p.D_of_channels) return add_up<T>(1, chunks, p.heads * p.channels, parts, dD);
+  add_up<T>(kept.places(), p.channels, 1, parts, of_heads);
+  add_up<T>(1, chunks, p.heads, of_heads, dD);
+}
+
+template <class T>
+void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
+  if (const ChunkScan<T>& f = q.forward; f.items * f.heads * f.channels == 0) {  // sums over nothing
+    set_zero(q.ddt, f.items * f.length * f.heads);
+    set_zero(q.dB, f.items * f.length * f.groups * f.states), set_zero(q.dC, f.items * f.length * f.groups * f.states);
+    set_zero(q.dA, f.heads), set_zero(q.ddt_bias, f.heads);
+    return set_zero(q.dD, f.D_of_channels ? f.heads * f.channels : f.heads);
+  }
+  const Kept<T> kept(q.forward);
+  const Scan<T>& s = kept.scan;
+  const ChunkScan<T>& p = s.p;
+  const Workspace<T> states(kept.places() * p.channels * p.states), pairs(kept.count() * p.steps),
+      inner(p.items * p.groups * p.length * p.steps), numbers(4 * kept.count()), parts(3 * kept.places());
+  Back<T> b{q, {q.grad, q.grad_final, q.grad_varlen}, states, pairs, inner, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+  T *at = numbers, *of_chunk = parts;
+  for (T** to : {&b.across, &b.from_states, &b.to_states, &b.products}) *to = at, at += kept.count();
+  for (T** to : {&b.carry, &b.dA, &b.ddt_bias}) *to = of_chunk, of_chunk += kept.places();
+  put_states(kept);
+  launch(put_outputs<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b.given, true, q.dz, b.from_states);
+  pass_all(kept, b.given, {q.grad_final, b.states, q.dinitial, q.grad_varlen, nullptr, true});
+  launch(put_pairs<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b);
+  launch(add_heads<T>, p.items * s.chunks * p.groups, kThreads, 0, s, b.pairs, b.inner);
+  launch(put_inputs<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b);
+  const int64_t tiles = tiles_of(p.states);
+  for (const bool of_C : {false, true})
+    launch(put_mixing<T>, p.items * s.chunks * p.groups * tiles, kThreads, sizeof(Shared<T>), s, b, of_C, tiles, of_C ? q.dC : q.dB);
+  launch(put_carry<T>, (kept.places() + kThreads / kWarp - 1) / (kThreads / kWarp), kThreads, 0, s, b);
+  launch(put_step_gradients<T>, blocks_of(kept.places()), kThreads, 0, s, b);
+  add_up<T>(1, p.items * s.chunks, p.heads, b.dA, q.dA);
+  add_up<T>(1, p.items * s.chunks, p.heads, b.ddt_bias, q.ddt_bias);
+  put_dD(kept, b.given, q.dD);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::ssd
