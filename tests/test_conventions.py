@@ -16,7 +16,7 @@ SCRIPTS = ("bench", "demo")  # nothing public
 WITH_EXAMPLES = [
     ".".join(("quatrefoil", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for p in sorted(PACKAGE.rglob("*.py"))
-    if ">>> " in p.read_text() and p.relative_to(PACKAGE).parts[0] not in SCRIPTS
+    if ">>> " in p.read_text() and p.relative_to(PACKAGE).parts[0] not in (*SCRIPTS, "jax")  # its own tests run that one
 ]
 PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function
@@ -51,7 +51,7 @@ def test_arrays_of_another_library_are_refused_by_name_and_come_by_dlpack():
     xp = pytest.importorskip("array_api_strict")
     assert hasattr(np.ones(1), "__array_namespace__")
     x = xp.ones((1, 4), dtype=xp.float64)
-    with pytest.raises(TypeError, match="u is Array, expected a NumPy, PyTorch or CuPy array"):
+    with pytest.raises(TypeError, match="u is Array, expected a NumPy, PyTorch, CuPy or JAX array"):
         qf.ssm.fft_conv(x, x)
     np.testing.assert_allclose(qf.ssm.fft_conv(np.from_dlpack(x), np.ones((1, 4))), [[1, 2, 3, 4]], rtol=1e-12)
     assert "``numpy.from_dlpack(x)``" in qf.conventions.__doc__

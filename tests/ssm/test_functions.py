@@ -131,7 +131,8 @@ def test_tensors_with_pending_signs(backend, rng, name):
     arrays, options = FUNCTIONS[name](rng)
     expected = run(name, tensors(arrays), options)
     for got, right in zip(run(name, {key: lazy(a) for key, a in arrays.items()}, options), expected, strict=True):
-        np.testing.assert_array_equal(got.resolve_neg().numpy(), right.numpy())
+        got, right = got.resolve_neg().numpy(), right.numpy()  # products of PyTorch's round by how matrices lie
+        np.testing.assert_allclose(got, right, rtol=0, atol=16 * np.finfo(right.dtype).eps * np.abs(right).max(initial=0))
 
 
 @pytest.mark.torch
