@@ -29,7 +29,7 @@ def write(folder: Path = DOCS / "pictures") -> None:
         mark.write_text(key)
 
 
-WIDTH, COLOURS = 720, 64  # at most 60 kB a picture
+WIDTH, COLOURS = 720, 96  # at most 60 kB a picture
 
 
 def write_small(folder: Path = DOCS / "pictures", into: Path = DOCS / "_static") -> None:

@@ -3,6 +3,7 @@ SciPy."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +33,14 @@ def systems(channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def kernels(dt: np.ndarray, A: np.ndarray, C: np.ndarray, L: int) -> np.ndarray:
-    """Impulse responses K_l = 2 Re sum_n C_n (z_n - 1) / A_n z_n^l, z_n = exp(dt A_n), in double precision."""
-    K = np.empty((len(dt), L))
-    steps = np.arange(L)
-    for h in range(len(dt)):
-        x = dt[h].astype(float) * A[h].astype(complex)
-        weights = C[h].astype(complex) * np.expm1(x) / A[h].astype(complex)
-        K[h] = 2 * sum((w * np.exp(xn * steps)).real for w, xn in zip(weights, x))
-    return K
+    """Impulse responses K_l = 2 Re sum_n C_n (z_n - 1) / A_n z_n^l, z_n = exp(dt A_n), in double precision: by l = a + R b a matrix product
+    of powers, which takes 2 sqrt(L) exponentials a mode instead of L."""
+    R = math.isqrt(max(L - 1, 0)) + 1
+    x, A, C = dt[:, None].astype(float) * A.astype(complex), A.astype(complex), C.astype(complex)
+    weights = C * np.expm1(x) / A
+    low, high = np.exp(x[..., None] * np.arange(R)), np.exp(x[..., None] * (R * np.arange(R)))
+    K: np.ndarray = 2 * ((weights[..., None] * high).mT @ low).real
+    return K.reshape(len(dt), -1)[:, :L]
 
 
 def by_scipy(u: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -79,7 +80,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> Row:
         "the largest difference from double precision, of the largest value",
         None,
         "none, the systems are what they are",
-        f"Of the peer's time {made / theirs:.0%} goes into the kernels, by np.exp.",
+        f"Of the peer's time {made / theirs:.0%} goes into the kernels, a product of matrices of powers.",
     )
 
 
