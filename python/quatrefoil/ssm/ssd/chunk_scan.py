@@ -11,9 +11,9 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from ... import _arguments, _arrays
+from ... import _arguments
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp, is_compiling
+from ..._dispatch import call, call_vjp, may_look
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
 
@@ -255,7 +255,7 @@ def limits(name: str, dt_limit: Any) -> tuple[float, float]:
 def _cuts(name: str, cu_seqlens: Any, x: Any) -> Any:
     """int64, ascending from 0 to the length of x where one may look."""
     cuts = _arguments.integer_array(cu_seqlens, f"ssm.{name}", "cu_seqlens")
-    if cuts is None or is_compiling() or _arrays.device(cuts) != "cpu" or len(cuts.shape) != 1 or len(getattr(x, "shape", ())) != 4:
+    if cuts is None or not may_look(cuts) or len(cuts.shape) != 1 or len(getattr(x, "shape", ())) != 4:
         return cuts
     label, found = f"ssm.{name}", np.asarray(cuts)
     if not len(found):
