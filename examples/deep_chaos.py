@@ -33,7 +33,10 @@ STEPS, REMADE = 120, 40  # of the optimizer, and between new polynomials
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(components, the first of variance 1 over those seen, labels, the pixels), shuffled."""
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError("this needs scikit-learn: pip install scikit-learn") from error
 
     pixels, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -122,7 +125,10 @@ def predict(models: list[Network], X: np.ndarray) -> np.ndarray:
 
 
 def draw(models: list[Network], seen: np.ndarray, X: np.ndarray, pixels: np.ndarray, labels: np.ndarray, file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

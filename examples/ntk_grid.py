@@ -28,8 +28,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import pywt.data
 from scipy.interpolate import RectBivariateSpline
+
+try:
+    import pywt.data
+except ImportError as error:
+    raise ImportError("this needs PyWavelets: pip install 'quatrefoil[demo]'") from error
 
 import quatrefoil as qf
 
@@ -69,7 +73,10 @@ def regress(inputs: Covariance, axes: list[np.ndarray], seen: np.ndarray, wanted
 
 
 def draw(pictures: dict[str, np.ndarray], file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -33,7 +33,10 @@ NOISE, RIDGE, SCALE = 30.0, 0.02, 3.0  # metres; of the prior variance; cells of
 
 def landscape() -> np.ndarray:
     """Heights in metres."""
-    from matplotlib.cbook import get_sample_data
+    try:
+        from matplotlib.cbook import get_sample_data
+    except ImportError as error:
+        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         return file["elevation"].astype(float)
@@ -68,7 +71,10 @@ class Errors:
 
 
 def draw(pictures: dict[str, np.ndarray], file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -37,7 +37,10 @@ LOST, GAP = 0.1, slice(60, 68)  # share of the lines, and some in a row
 
 def landscape() -> np.ndarray:
     """Heights in metres, (lines, heights)."""
-    from matplotlib.cbook import get_sample_data
+    try:
+        from matplotlib.cbook import get_sample_data
+    except ImportError as error:
+        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         return file["elevation"].astype(float)
@@ -96,7 +99,10 @@ def rms(x: np.ndarray) -> float:
 
 
 def draw(pictures: dict[str, np.ndarray], file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

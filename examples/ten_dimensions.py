@@ -25,7 +25,11 @@ import sys
 import time
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("this needs PyTorch: pip install 'quatrefoil[torch]'") from error
 
 import quatrefoil as qf
 
@@ -107,7 +111,10 @@ def walk(X: np.ndarray, A: float, seconds: float, share: int = 256) -> tuple[qf.
 
 
 def draw(errors: dict[str, np.ndarray], file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -33,7 +33,10 @@ TOLERANCES = (0.1, 0.01, 1e-3, 1e-4)
 
 
 def transmissivity() -> np.ndarray:
-    from matplotlib.cbook import get_sample_data
+    try:
+        from matplotlib.cbook import get_sample_data
+    except ImportError as error:
+        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         heights = file["elevation"][::EVERY, ::EVERY].astype(float)
@@ -95,7 +98,10 @@ def spectra(snapshots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(snapshots: np.ndarray, T: np.ndarray, table: dict[float, dict[str, float]], file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

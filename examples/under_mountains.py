@@ -32,7 +32,10 @@ DEPTHS = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])  # km, in the boreholes
 
 def surface() -> np.ndarray:
     """Of the section, (points, 2) in km."""
-    from matplotlib.cbook import get_sample_data
+    try:
+        from matplotlib.cbook import get_sample_data
+    except ImportError as error:
+        raise ImportError("the landscape is matplotlib's: pip install 'quatrefoil[plot]'") from error
 
     with get_sample_data("jacksboro_fault_dem.npz") as file:
         heights = file["elevation"][ROW, COLUMNS] / 1000.0
@@ -74,7 +77,10 @@ def boreholes(top: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def draw(top: np.ndarray, holes: dict[str, np.ndarray], gradients: dict[str, tuple[np.ndarray, np.ndarray]], walks: int, file: str) -> None:
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt

@@ -10,22 +10,37 @@ from quatrefoil import cli
 
 AT_IMPORT = {
     "neural_operator": ("torch", "quatrefoil[torch]"),
+    "ntk_grid": ("pywt", "quatrefoil[demo]"),
     "polynomial_chaos": ("torch", "quatrefoil[torch]"),
     "restore_photograph": ("pywt", "quatrefoil[demo]"),
     "sea_temperature": ("pywt", "quatrefoil[demo]"),
+    "ten_dimensions": ("torch", "quatrefoil[torch]"),
     "train_s4d": ("pywt", "quatrefoil[demo,torch]"),
 }
 DRAW = (
     "arma_asymmetric",
     "brain",
+    "deep_chaos",
     "ionic_crystal",
     "molecule",
     "neural_operator",
+    "ntk_grid",
     "polynomial_chaos",
     "ptd",
     "restore_photograph",
     "sea_temperature",
+    "self_distillation",
+    "spectral_update",
+    "ten_dimensions",
+    "tucker_snapshots",
+    "under_mountains",
 )
+LANDSCAPES = {
+    "self_distillation": "landscape",
+    "spectral_update": "landscape",
+    "tucker_snapshots": "transmissivity",
+    "under_mountains": "surface",
+}
 
 
 def without(monkeypatch, *packages):
@@ -52,6 +67,14 @@ def test_the_picture_of_an_example(name, example, monkeypatch):
     without(monkeypatch, "matplotlib")
     with pytest.raises(ImportError, match="pip install 'quatrefoil\\[plot\\]'"):
         draw(*[None] * len(inspect.signature(draw).parameters))
+
+
+@pytest.mark.parametrize("name", LANDSCAPES)
+def test_the_data_of_an_example(name, example, monkeypatch):
+    data = getattr(example(name), LANDSCAPES[name])
+    without(monkeypatch, "matplotlib")
+    with pytest.raises(ImportError, match="pip install 'quatrefoil\\[plot\\]'"):
+        data()
 
 
 def test_the_demo(monkeypatch, capsys, tmp_path):
