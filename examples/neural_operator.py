@@ -53,6 +53,10 @@ class Instances:
 
     def solutions(self) -> np.ndarray:
         """By finite elements."""
+        try:
+            import skfem  # noqa: F401
+        except ImportError as error:
+            raise ImportError("the truth takes scikit-fem: pip install scikit-fem") from error
         found = []
         for star, g, f, X in zip(self.star, self.g, self.f, self.points):
             fem = FiniteElements(*star.tolist(), refine=5)

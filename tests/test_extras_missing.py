@@ -77,6 +77,15 @@ def test_the_data_of_an_example(name, example, monkeypatch):
         data()
 
 
+@pytest.mark.torch
+def test_the_truth_of_an_example(example, monkeypatch):
+    pytest.importorskip("torch")
+    instances = example("neural_operator").Instances(1, 1, 1)
+    without(monkeypatch, "skfem")
+    with pytest.raises(ImportError, match="pip install scikit-fem"):
+        instances.solutions()
+
+
 def test_the_demo(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert cli.main(["demo", "--out", str(tmp_path / "none")]) == 2
