@@ -1,5 +1,6 @@
-"""device.py FOLDER: writes a CUDA source for every formula.hpp and every header of core/lanes but the shuffles, which makes the compiler
-instantiate all of it for single numbers: V = float and double, or double alone where the first line says so. `.ci/nvcc` compiles them."""
+"""device.py FOLDER: writes a CUDA source for every formula.hpp and every header of core/lanes but the shuffles and what is made of them,
+which makes the compiler instantiate all of it for single numbers: V = float and double, or double alone where the first line says so.
+`.ci/nvcc` compiles them."""
 
 import itertools
 import re
@@ -91,7 +92,8 @@ def source(header):
 
 def main():
     folder = Path(sys.argv[1])
-    headers = sorted(h for h in [*CSRC.glob("core/lanes/*.hpp"), *CSRC.glob("*/*/formula.hpp")] if h.name != "shuffles.hpp")
+    lanes = [h for h in CSRC.glob("core/lanes/*.hpp") if h.stem not in ("shuffles", "transpose")]
+    headers = sorted([*lanes, *CSRC.glob("*/*/formula.hpp")])
     for header in headers:
         path = folder / ("-".join(header.relative_to(CSRC).with_suffix(".cu").parts))
         path.write_text(source(header))

@@ -289,6 +289,7 @@ def attack_solve(rng, backend):
     ring = scale * (rng.uniform(0.5, 1, (corners, 1)) * np.stack([np.cos(t), np.sin(t)], axis=1) + shift)
     polygon = qf.wos.Polygon(ring)
     points = scale * (rng.uniform(-0.15, 0.15, (int(rng.integers(1, 6)), 2)) + shift)
+    points = points[oracle.closest(oracle.segments([ring]), points)[0] > 0.01 * scale]  # nearer ones are taken as on the boundary
     a, b, c = rng.standard_normal(3)
     seed = int(rng.integers(2**32))
 
