@@ -91,8 +91,8 @@ def test_what_is_refused(cupy, rng):
         K.apply(lambda lam: np.ones(6), y)
     with pytest.raises(ValueError, match=r"KroneckerOperator.logdet: factors\[1\] has shape \(2, 3\), expected a square matrix"):
         qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))])).logdet()
-    with pytest.raises(TypeError, match=r"on cuda:1, where backend 'native' does not run"):
-        qf.kron.KroneckerOperator(cupy(factors), backend="native").apply(lambda lam: lam, y)
+    with pytest.raises(TypeError, match=r"on cuda:1, where backend 'numba' does not run"):
+        qf.kron.KroneckerOperator(cupy(factors), backend="numba").apply(lambda lam: lam, y)
 
 
 @pytest.mark.torch

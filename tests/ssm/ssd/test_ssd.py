@@ -280,6 +280,7 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng, sign, c
 @pytest.mark.parametrize("op", [CHUNK_SCAN, CHUNK_SCAN.adjoint], ids=lambda op: op.name)
 def test_a_gpu_composes_float64(op, monkeypatch):
     """Its kernels are of single precision."""
+    monkeypatch.setattr(_backends, "_FORCED", None)
     for module in (_backends.cuda, _backends.array):
         monkeypatch.setattr(module, "reason", lambda: None)
     monkeypatch.setattr(_backends.cuda, "kernel", lambda op: print)
