@@ -38,6 +38,16 @@ def all_cases():
     return [(family, case) for family, noun in nouns for case in importlib.import_module(f"{family}.{noun}.cases").CASES]
 
 
+def small_cases():
+    """One or two of every op that are quick: for what each kind of array does with any op."""
+    names = ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")
+    return [(family, case) for family, case in all_cases() if case.name in names]
+
+
+def parametrize(cases):
+    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
+
+
 @functools.cache
 def _first_cases():
     return {(family, case.op): case for family, case in reversed(all_cases())}

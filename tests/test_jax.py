@@ -11,20 +11,11 @@ jax = pytest.importorskip("jax", minversion="0.5")
 import jax.numpy as jnp  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import all_cases, flat, made, native_or_first, op_of, vjp_of  # noqa: E402
+from case import all_cases, flat, made, native_or_first, op_of, parametrize, small_cases, vjp_of  # noqa: E402
 from quatrefoil import _arrays  # noqa: E402
 from traced import Call, assert_same, double_precision, normal, scan_arrays  # noqa: E402, F401
 
-CASES = all_cases()
-SMALL = [
-    (f, c)
-    for f, c in CASES
-    if c.name in ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")
-]
-
-
-def parametrize(cases):
-    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
+CASES, SMALL = all_cases(), small_cases()
 
 
 @parametrize(CASES)

@@ -14,16 +14,11 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import all_cases, build, call_of, flat, graded, made, native_or_first, op_of, tolerance, vjp_of  # noqa: E402
+from case import all_cases, build, call_of, flat, graded, made, native_or_first, op_of, parametrize, small_cases, tolerance, vjp_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-CASES = all_cases()
-SMALL = [
-    (f, c)
-    for f, c in CASES
-    if c.name in ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")
-]
+CASES, SMALL = all_cases(), small_cases()
 
 
 def to_torch(x):
@@ -81,10 +76,6 @@ def energy(family, case, arguments, keywords):
         return sum((y * y.conj()).real.sum() for y in made(f(*given)))
 
     return total
-
-
-def parametrize(cases):
-    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
 
 
 @parametrize(CASES)
