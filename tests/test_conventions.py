@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,14 @@ def test_arrays_of_another_library_are_refused_by_name_and_come_by_dlpack():
         qf.ssm.fft_conv(x, x)
     np.testing.assert_allclose(qf.ssm.fft_conv(np.from_dlpack(x), np.ones((1, 4))), [[1, 2, 3, 4]], rtol=1e-12)
     assert "``numpy.from_dlpack(x)``" in qf.conventions.__doc__
+
+
+def test_objects_can_be_referenced_weakly():
+    """Caches hold what they serve so: jax.jit, given an object that cannot be, brings the process down at its next call."""
+    classes = {name: page for name, page in PAGES.items() if inspect.isclass(page) and not issubclass(page, tuple)}
+    assert len(classes) > 20
+    assert not [name for name, page in classes.items() if not page.__weakrefoffset__]
+    assert weakref.ref(qf.cheb.ChebTucker(np.ones((1, 1)), [np.ones((2, 1))] * 2).plan(1e-3))
 
 
 def check_examples(name):

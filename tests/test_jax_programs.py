@@ -66,6 +66,13 @@ def test_options_threads_and_backends_are_part_of_the_program(rng):
     assert "numba" in program.as_text()
 
 
+def test_an_object_is_compiled_like_a_function(rng):
+    core, factors, x = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((2, 3), (5, 3), (4, 2)))
+    tensor = qf.cheb.ChebTucker(core, [factors[:, :2], factors], domain=(-5, 5))
+    for _ in range(2):
+        assert_same(jax.jit(tensor)(x), tensor(x))
+
+
 def test_several_threads_at_once(rng):
     a, b = scan_arrays(rng, (16, 300))
     expected = qf.ssm.linear_scan(np.asarray(a), np.asarray(b))

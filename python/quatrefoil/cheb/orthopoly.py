@@ -40,7 +40,7 @@ class Basis:
     array([[1.    , 2.4495]])
     """
 
-    __slots__ = ("a", "b", "samples")
+    __slots__ = ("__weakref__", "a", "b", "samples")
 
     a: np.ndarray
     b: np.ndarray

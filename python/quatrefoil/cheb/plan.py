@@ -34,7 +34,7 @@ class Plan:
     eps : float
     """
 
-    __slots__ = ("_C", "_arrays", "_domain", "_extras", "_memo", "eps", "method")
+    __slots__ = ("_C", "__weakref__", "_arrays", "_domain", "_extras", "_memo", "eps", "method")
 
     def __init__(
         self, core: Any, factors: Sequence[Any], full: Any, domain: tuple[float, ...], eps: float, extras: tuple[Any, ...]

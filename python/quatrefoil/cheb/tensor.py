@@ -66,7 +66,7 @@ class ChebTucker(Construction, Calculus):
     array([[ 0.890808, -1.387351]])
     """
 
-    __slots__ = ("_domain", "_extras", "core", "factors", "n_evaluations")
+    __slots__ = ("__weakref__", "_domain", "_extras", "core", "factors", "n_evaluations")
 
     core: Any
     factors: tuple[Any, ...]
