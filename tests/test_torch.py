@@ -294,6 +294,24 @@ def test_mixed_kinds():
         qf.ssm.linear_scan(torch.randn(3, 70, dtype=torch.bfloat16), torch.randn(3, 70, dtype=torch.bfloat16))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+@pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr", "_mkldnn", "nested"])
+def test_tensors_that_are_not_dense_are_refused_by_name(layout, backend, door):
+    make = {
+        "sparse_coo": torch.Tensor.to_sparse,
+        "sparse_csr": torch.Tensor.to_sparse_csr,
+        "_mkldnn": torch.Tensor.to_mkldnn,
+        "nested": lambda x: torch.nested.nested_tensor(list(x)),
+    }
+    u = torch.randn(3, 74)
+    given = make[layout](u)
+    for _ in range(2):  # the second finds the plan of dense ones
+        for name, arguments in (("u", (given, u)), ("k", (u, given))):
+            with pytest.raises(TypeError, match=f"ssm.fft_conv: {name} is a tensor of layout {layout}, expected a dense one"):
+                qf.ssm.fft_conv(*arguments, backend=backend)
+        qf.ssm.fft_conv(u, u, backend=backend)
+
+
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(half):
     u, k, D = (torch.randn(s, dtype=half) for s in ((2, 3, 70), (3, 70), (3,)))

@@ -129,8 +129,9 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     const py::bytes text = signature(given[kArrays], seen);
     key = py::reinterpret_steal<py::object>(PyTuple_Pack(3, given[kOptions], given[kBackend], text.ptr()));
   } catch (py::error_already_set& e) {
-    if (!e.matches(PyExc_AttributeError) && !e.matches(PyExc_TypeError)) return e.restore(), nullptr;
-  } catch (const py::cast_error&) {  // a shape whose entries are not integers
+    const bool is_no_array = e.matches(PyExc_AttributeError) || e.matches(PyExc_TypeError) || e.matches(PyExc_RuntimeError);
+    if (!is_no_array) return e.restore(), nullptr;  // the planner says what it is
+  } catch (const py::cast_error&) {                 // a shape whose entries are not integers
   } catch (const py::value_error& e) {
     PyErr_SetString(PyExc_ValueError, e.what());
     return nullptr;

@@ -142,6 +142,11 @@ def device(array: Any) -> str:
 _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
 
 
+def layout(array: Any) -> str:
+    """ "strided", or of tensors whose numbers do not lie in one piece of memory "sparse_coo", "sparse_csr", "_mkldnn", "nested"."""
+    return "nested" if getattr(array, "is_nested", False) else str(getattr(array, "layout", "strided")).removeprefix("torch.")
+
+
 def dtype_name(array: Any) -> str:
     """ "float32", ...; a foreign byte order is part of the name."""
     dtype = array.dtype
@@ -185,9 +190,10 @@ def signature(arrays: Sequence[Any]) -> Any:
 
 
 def array_state(a: Any) -> Any:
-    """(device, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; the device of any other array."""
+    """(device, layout, is contiguous, wants a gradient, has a pending sign, a pending conjugation) of a tensor; the device of any other
+    array."""
     if hasattr(a, "requires_grad"):
-        return a.device, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj()
+        return a.device, a.layout, a.is_contiguous(), a.requires_grad, a.is_neg(), a.is_conj()
     return device(a)
 
 

@@ -50,7 +50,7 @@ def look_up_and_run(
 ) -> Any:
     """The front door in Python, where there is no native part."""
     key = plan = None
-    with contextlib.suppress(AttributeError, TypeError):
+    with contextlib.suppress(AttributeError, TypeError, RuntimeError):
         key = (options, backend, _arrays.signature(arrays))
         plan = plans.get(key)
     return (plan or planner(op, key, arrays, options, backend))(arrays, extras, out, threads)
