@@ -269,7 +269,10 @@ def main(family, backend="native", threads="3"):  # a single long index is one t
     with qf.use_backend(backend):
         for name, call, moments in FAMILIES[family]():
             for after in moments:
-                print(name, after, round(seconds(call, after), 3), flush=True)
+                took = seconds(call, after)
+                for _ in range(2):  # a machine may be busy once: what does not look for interrupts is late each time
+                    took = min(took, seconds(call, after)) if took > BOUND else took
+                print(name, after, round(took, 3), flush=True)
 
 
 def test_every_function_is_here():
