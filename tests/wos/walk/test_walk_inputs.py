@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
+from quatrefoil.wos.walk import expansion
 from wos.walk import oracle
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
@@ -185,3 +186,17 @@ def test_generator_and_seed(backend):
     assert r.seed == again.seed
     np.testing.assert_array_equal(r.value, same.value)
     assert solve(rng=None).seed != solve(rng=None).seed
+
+
+@pytest.mark.parametrize(
+    ("begin", "ball", "text"),
+    [
+        ([0, 1], [1], "no such ball"), ([0, 1], [-1], "no such ball"), ([0, 2, 1], [0], "begin does not rise"),
+        ([0, 2], [0], "begin does not fit ball"),
+    ],
+)  # fmt: skip
+def test_balls_that_are_not_there(begin, ball, text, backend):
+    arguments = np.ones((1, 2, 3)), np.zeros(1), np.array(begin), np.array(ball), np.zeros((1, 2)), np.ones(1)
+    with pytest.raises(ValueError, match=f"wos.gather: {text}"):
+        expansion.gather(*arguments, modes=1, backend=backend)
+    assert np.isnan(expansion.gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device

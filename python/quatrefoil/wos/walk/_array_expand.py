@@ -101,4 +101,5 @@ def gather(xp: Any, coefficients: Any, z2: Any, begin: Any, ball: Any, offset: A
             of_degree = xp.sum(xp.stack(y[i], axis=1)[:, None, :] * of_balls[:, :, i], axis=2)
             value = added(value, (radial * weight[at])[:, None] * of_degree)
         parts.append(nan_unless(xp, fits[:, None], value))
-    return nan_unless(xp, (begin[0] == 0) & (begin[-1] == P), sums_of(xp, xp.concat(parts, axis=0), begin))
+    rises = (begin[0] == 0) & (begin[-1] == P) & xp.all(begin[1:] >= begin[:-1])
+    return nan_unless(xp, rises, sums_of(xp, xp.concat(parts, axis=0), begin))

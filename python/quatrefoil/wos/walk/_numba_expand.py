@@ -88,6 +88,10 @@ def gather(coefficients, z2, begin, ball, offset, weight, values, modes, num_thr
     """(18) a point's balls at a time."""
     if begin[0] != 0 or begin[-1] != len(ball):
         raise ValueError("wos.gather: begin does not fit ball")
+    if (begin[1:] < begin[:-1]).any():
+        raise ValueError("wos.gather: begin does not rise")
+    if ((ball < 0) | (ball >= len(coefficients))).any():
+        raise ValueError("wos.gather: no such ball")
     coefficients = dense(coefficients)
     d = offset.shape[1]
     degree = np.repeat(np.arange(modes + 1), [1 if m == 0 else 2 if d == 2 else 2 * m + 1 for m in range(modes + 1)])
