@@ -6,6 +6,8 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
+constexpr int64_t kMostStepsForward = 32;  // of a chunk: half the triangle, and a state that passes through L2 twice as often
+
 // One head of one item, going forward.
 template <class T>
 class HeadScan {
@@ -14,9 +16,10 @@ class HeadScan {
       : p_(p),
         inner_(inner),
         room_(inner.room()),
-        memory_(room_ * (Steps<T>::kArrays + 2 * room_ + p.channels) + p.states * p.channels + inner.workspace()),
+        memory_(room_ * (Steps<T>::kArrays + 1 + 2 * room_ + p.channels) + p.states * p.channels + inner.workspace()),
         steps_(memory_, room_),
-        triangle_(memory_ + room_ * Steps<T>::kArrays),
+        weights_(memory_ + room_ * Steps<T>::kArrays),
+        triangle_(weights_ + room_),
         own_(triangle_ + room_ * room_),
         x_(own_ + room_ * room_),
         state_(x_ + room_ * p.channels),
@@ -32,7 +35,7 @@ class HeadScan {
       check_interrupt(chunk_ns(*c));
       if (c->fresh && c->begin > 0) has_state = false;
       steps_.prepare(p_, item, head, *c);
-      scaled_rows(p_.x, item, head, *c, steps_.dt, p_.channels, in_tiles(x_, c->steps));
+      scaled_rows<T>(p_.x, item, head, *c, nullptr, p_.channels, in_tiles(x_, c->steps));
       output(item, head, group, *c, c + 1 < end ? c + 1 : nullptr, has_state);
       const bool ends = p_.varlen && c->sequence >= 0;
       if (!c->followed && !ends && !(p_.final && c + 1 == end)) continue;
@@ -53,13 +56,20 @@ class HeadScan {
     return double(c.steps) * double(p_.channels) * double(2 * p_.states + c.steps / 2) * kMultiplyAddNs<T>;
   }
 
+  // (5) The triangle between y and x. The step sizes are in it, and D where it is one number: neither then takes a pass over x.
+  void make_triangle(const T* inner, int64_t head, const Chunk& c) {
+    using V = Lanes<T>;
+    for (int64_t i = 0; i < c.steps; ++i) {
+      T* const to = triangle_ + i * room_;
+      steps_.decays_to(i, [&](int64_t j, V d) { store(to + j, V(load<V>(inner + i * room_ + j) * (d * load<V>(steps_.dt + j)))); });
+      if (p_.D && !p_.D_of_channels) to[i] += p_.D[head];
+    }
+  }
+
   // (5) and the gate (6). What the next chunk reads is asked for meanwhile, and so is what this one writes: rows this far apart are no
   // stream that the hardware follows.
   void output(int64_t item, int64_t head, int64_t group, const Chunk& c, const Chunk* next, bool has_state) {
-    const T* const inner = inner_.of(item, group, c, turned_, own_);
-    for (int64_t i = 0; i < c.steps; ++i)
-      steps_.decays_to(
-          i, [&](int64_t j, Lanes<T> d) { store(triangle_ + i * room_ + j, Lanes<T>(load<Lanes<T>>(inner + i * room_ + j) * d)); });
+    make_triangle(inner_.of(item, group, c, turned_, own_), head, c);
     const int64_t P = p_.channels, N = p_.states, stride = p_.groups * N;
     const T* const C = p_.C + row(item, group, c.begin);
     const Matrix<T> x = in_tiles(x_, c.steps);
@@ -74,7 +84,7 @@ class HeadScan {
         sums.scale_rows(steps_.from_start + i);
       }
       add_lower<Left::rows>(sums, i, c.steps, triangle_, room_, x.column(columns, j), x.step(columns));
-      if (p_.D) {
+      if (p_.D && p_.D_of_channels) {
         V skip[sums.vectors];
 #pragma GCC unroll 3
         for (int v = 0; v < sums.vectors; ++v) skip[v] = skip_of<V>(p_, head, j + v * sums.W);
@@ -97,7 +107,8 @@ class HeadScan {
     const Matrix<T> x = in_tiles(x_, c.steps);
     const int64_t stride = p_.groups * p_.states;
     const T* const B = p_.B + row(item, group, c.begin);
-    scale_rows(c.steps, steps_.to_end, p_.channels, Matrix<const T>{x.at, x.rows, x.stride}, x);
+    for (int64_t i = 0; i < c.steps; ++i) weights_[i] = steps_.to_end[i] * steps_.dt[i];
+    scale_rows(c.steps, weights_, p_.channels, Matrix<const T>{x.at, x.rows, x.stride}, x);
     for_tiles<T>(p_.states, p_.channels, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
       const int64_t step = state().step(columns);
       T* const h = state().column(columns, j) + i * step;
@@ -111,7 +122,7 @@ class HeadScan {
   int64_t room_;
   Scratch<T> memory_;
   Steps<T> steps_;
-  T *triangle_, *own_, *x_, *state_, *turned_;
+  T *weights_, *triangle_, *own_, *x_, *state_, *turned_;
 };
 
 template <class T>
@@ -122,7 +133,7 @@ double head_ns(const ChunkScan<T>& p) {
 template <class T>
 void chunk_scan(const ChunkScan<T>& given) {
   ChunkScan<T> p = given;
-  p.steps = chunk_steps(p);
+  p.steps = min(chunk_steps(p), kMostStepsForward);
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
   if (p.items * p.heads == 0) return;
   const Chunks<T> chunks(p);

@@ -109,7 +109,7 @@ void fetch_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chu
   for (int64_t i = 0; i < chunk.steps; ++i) fetch_row(s, item, head, chunk.begin + i, 0, channels);
 }
 
-// to (steps x cols) = rows of a signal in one chunk, each times a number of its own.
+// to (steps x cols) = rows of a signal in one chunk, each times a number of its own, if there are any.
 template <class T>
 void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, const T* scale, int64_t cols, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -118,12 +118,13 @@ void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& ch
     T* const column = to.column(columns, j);
     for (int64_t i = 0; i < chunk.steps; ++i) {
       const T* const row = row_of(s, item, chunk.begin + i, head);
+      const T by = scale ? scale[i] : T(1);
       if (s.channel == 1)
 #pragma GCC unroll 3
         for (int v = 0; v < C::vectors; ++v)
-          store(column + i * to.step(columns) + v * kWidth<V>, V(load<V>(row + j + v * kWidth<V>) * broadcast<V>(scale[i])));
+          store(column + i * to.step(columns) + v * kWidth<V>, V(load<V>(row + j + v * kWidth<V>) * broadcast<V>(by)));
       else
-        for (int k = 0; k < C::count; ++k) column[i * to.step(columns) + k] = row[(j + k) * s.channel] * scale[i];
+        for (int k = 0; k < C::count; ++k) column[i * to.step(columns) + k] = row[(j + k) * s.channel] * by;
     }
   });
 }
