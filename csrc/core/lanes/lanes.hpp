@@ -93,11 +93,14 @@ QF_HD void store_first(Element<V>* p, V v, int64_t n) {
     __builtin_memcpy(p, &v, std::size_t(n) * sizeof(Element<V>));
 }
 
-// Asks for the lines of p[0, n), ahead of their use, to L2; `write` where they will be written.
+// Asks for the lines of p[0, n), ahead of their use, to L2; `write` where they will be written. The first line begins before p, where p is
+// not aligned: the last one would else be left out.
 template <bool write = false, class T>
 QF_HD void fetch([[maybe_unused]] const T* p, [[maybe_unused]] int64_t n) {
 #if defined(QF_HAS_LANES)
-  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(p + i, write, 2);
+  const char* const end = reinterpret_cast<const char*>(p + n);
+  for (const char* at = reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) & ~std::uintptr_t(63)); at < end; at += 64)
+    __builtin_prefetch(at, write, 2);
 #endif
 }
 

@@ -13,7 +13,7 @@ void filter_rows_back(const FilterAdjoint<T>& q, int64_t row, double* sums) {
   const Scratch<V> memory(3 * kSteps + 4 * Z + 2 + Coefficients<V>::size(Z) + (tiles + 1) * Z);
   V *const x = memory, *const y = x + kSteps, *const mu = y + kSteps, *const later = mu + kSteps + Z, *const db = later + Z,
            *const da = db + Z + 1, *const kept = da + Z + 1 + Coefficients<V>::size(Z);
-  const Coefficients<V> of[1] = {{p, row, rows, da + Z + 1}};
+  const Coefficients<V> of(p, row, rows, da + Z + 1);
   for (int64_t i = 0; i <= Z; ++i) db[i] = da[i] = V{};
   for (int64_t i = 0; i < Z; ++i) {
     kept[i] = p.start ? load_rows<V>(p.start + row * Z + i, Z, rows) : V{};
@@ -21,14 +21,14 @@ void filter_rows_back(const FilterAdjoint<T>& q, int64_t row, double* sums) {
   }
   const T* const from = p.x + row * p.length;
   for (int64_t k = 0; k + 1 < tiles; ++k) {
-    check_interrupt(steps_ns(Z, kSteps, 1));
+    check_interrupt(steps_ns(Z, kSteps));
     load_tile(from + k * kSteps, p.length, rows, kSteps, y);
     for (int64_t i = 0; i < Z; ++i) kept[(k + 1) * Z + i] = kept[k * Z + i];
     run_steps(of, Z, kSteps, kept + (k + 1) * Z, y);
   }
   for (int64_t k = tiles - 1; k >= 0; --k) {
     const int64_t t = k * kSteps, steps = min(kSteps, p.length - t);
-    check_interrupt(steps_ns(Z, steps, 4));
+    check_interrupt(4 * steps_ns(Z, steps));
     load_tile(from + t, p.length, rows, steps, x);
     load_tile(from + t, p.length, rows, steps, y);
     run_steps(of, Z, steps, kept + k * Z, y);
@@ -36,7 +36,7 @@ void filter_rows_back(const FilterAdjoint<T>& q, int64_t row, double* sums) {
     for (int64_t i = 0; i < Z; ++i) mu[steps + i] = later[i];
     for (int64_t s = steps - 1; s >= 0; --s) {  // (4); the nearest one comes last, since it is waited for
       V sum = mu[s];
-      for (int64_t i = Z; i > 0; --i) sum = multiply_add(V(-of[0].a[i]), mu[s + i], sum);
+      for (int64_t i = Z; i > 0; --i) sum = multiply_add(V(-of.a[i]), mu[s + i], sum);
       mu[s] = sum;
     }
     for (int64_t i = 0; i <= Z; ++i) {  // (6)
@@ -47,18 +47,18 @@ void filter_rows_back(const FilterAdjoint<T>& q, int64_t row, double* sums) {
     for (int64_t i = 0; i < Z; ++i) later[i] = mu[i];
     for (int64_t s = 0; s < steps; ++s) {  // (5)
       V sum{};
-      for (int64_t i = 0; i <= Z; ++i) sum = multiply_add(of[0].b[i], mu[s + i], sum);
+      for (int64_t i = 0; i <= Z; ++i) sum = multiply_add(of.b[i], mu[s + i], sum);
       x[s] = sum;
     }
     store_tile(q.dx + row * p.length + t, p.length, rows, steps, x);
   }
   for (int64_t i = 0; q.dstart && i < Z; ++i) store_rows(q.dstart + row * Z + i, Z, rows, later[i]);
   da[0] = V{};  // (7)
-  for (int64_t i = 0; i <= Z; ++i) da[0] = da[0] - of[0].b[i] * db[i] - (i ? V(of[0].a[i] * da[i]) : V{});
+  for (int64_t i = 0; i <= Z; ++i) da[0] = da[0] - of.b[i] * db[i] - (i ? V(of.a[i] * da[i]) : V{});
   const int64_t stride = p.b_taps + p.a_taps;
   double* const to = sums + row * stride;
-  for (int64_t i = 0; i < p.b_taps; ++i) store_rows(to + i, stride, rows, V(db[i] / of[0].first));
-  for (int64_t i = 0; i < p.a_taps; ++i) store_rows(to + p.b_taps + i, stride, rows, V(da[i] / of[0].first));
+  for (int64_t i = 0; i < p.b_taps; ++i) store_rows(to + i, stride, rows, V(db[i] / of.first));
+  for (int64_t i = 0; i < p.a_taps; ++i) store_rows(to + p.b_taps + i, stride, rows, V(da[i] / of.first));
 }
 
 // to (rows, taps), or its sum over the rows in their order.
@@ -81,7 +81,7 @@ void filter_adjoint(const FilterAdjoint<T>& q) {
   constexpr int64_t W = kLanes<double>;
   const int64_t stride = p.a_taps + p.b_taps;
   const Scratch<double> sums(p.rows * stride);
-  parallel_for((p.rows + W - 1) / W, p.threads, 4 * steps_ns(p.order, p.length, 1), [&](int64_t begin, int64_t end) {
+  parallel_for((p.rows + W - 1) / W, p.threads, 4 * steps_ns(p.order, p.length), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) filter_rows_back<Lanes<double>>(q, W * i, sums);
   });
   put_sums(p.rows, p.b_taps, p.b_row != 0, static_cast<const double*>(sums), stride, q.db);

@@ -7,53 +7,58 @@
 namespace quatrefoil::ssm::arma {
 inline namespace QF_ISA {
 
-constexpr int64_t kSteps = 256;      // of a tile: two vectors a step are 32 KB at most
+constexpr int64_t kSteps = 256;      // of a tile
 constexpr int kMostInRegisters = 8;  // states; more lie in memory
-constexpr int kMostAtOnce = 3;       // states of two vectors of rows that take turns; with more of them one has enough to do
+constexpr int64_t kAhead = 512;      // bytes from what is loaded to what is asked for
 constexpr double kTermNs = 0.3;      // one multiply-add of a step: estimated
 
-// W rows of numbers, from step t on, as one vector a step; `to` holds whole squares.
+// W steps of W rows, as one vector a step; 0 in lanes without a row.
+template <class V, class T>
+QF_HD void load_square(const T* x, int64_t stride, int64_t rows, int64_t steps, V* to) {
+  constexpr int W = kWidth<V>;
+  using F = Lanes<T, W>;
+  F square[W];
+  if (rows >= W && steps >= W) {
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) square[i] = load<F>(x + i * stride);
+  } else {
+    for (int i = 0; i < W; ++i) square[i] = i < rows ? load_first<F>(x + i * stride, steps) : F{};
+  }
+  transpose(square);
+#pragma GCC unroll 8
+  for (int i = 0; i < W; ++i) to[i] = converted<double>(square[i]);
+}
+template <class V, class T>
+QF_HD void store_square(T* x, int64_t stride, int64_t rows, int64_t steps, const V* from) {
+  constexpr int W = kWidth<V>;
+  using F = Lanes<T, W>;
+  F square[W];
+#pragma GCC unroll 8
+  for (int i = 0; i < W; ++i) square[i] = converted<T>(from[i]);
+  transpose(square);
+  if (rows >= W && steps >= W) {
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) store(x + i * stride, square[i]);
+  } else {
+    for (int i = 0; i < W && i < rows; ++i) store_first(x + i * stride, square[i], steps);
+  }
+}
+// A tile of W rows; `to` holds whole squares.
 template <class V, class T>
 void load_tile(const T* x, int64_t stride, int64_t rows, int64_t steps, V* to) {
   constexpr int W = kWidth<V>;
-  using F = Lanes<T, W>;
-  if constexpr (W == 1) {
+  if constexpr (W == 1)
     for (int64_t t = 0; t < steps; ++t) to[t] = double(x[t]);
-  } else {
-    for (int64_t t = 0; t < steps; t += W) {
-      F square[W];
-      if (rows >= W && steps - t >= W) {
-#pragma GCC unroll 8
-        for (int i = 0; i < W; ++i) square[i] = load<F>(x + i * stride + t);
-      } else {
-        for (int i = 0; i < W; ++i) square[i] = i < rows ? load_first<F>(x + i * stride + t, steps - t) : F{};
-      }
-      transpose(square);
-#pragma GCC unroll 8
-      for (int i = 0; i < W; ++i) to[t + i] = converted<double>(square[i]);
-    }
-  }
+  else
+    for (int64_t t = 0; t < steps; t += W) load_square(x + t, stride, rows, steps - t, to + t);
 }
 template <class V, class T>
 void store_tile(T* x, int64_t stride, int64_t rows, int64_t steps, const V* from) {
   constexpr int W = kWidth<V>;
-  using F = Lanes<T, W>;
-  if constexpr (W == 1) {
+  if constexpr (W == 1)
     for (int64_t t = 0; t < steps; ++t) x[t] = T(from[t]);
-  } else {
-    for (int64_t t = 0; t < steps; t += W) {
-      F square[W];
-#pragma GCC unroll 8
-      for (int i = 0; i < W; ++i) square[i] = converted<T>(from[t + i]);
-      transpose(square);
-      if (rows >= W && steps - t >= W) {
-#pragma GCC unroll 8
-        for (int i = 0; i < W; ++i) store(x + i * stride + t, square[i]);
-      } else {
-        for (int i = 0; i < W && i < rows; ++i) store_first(x + i * stride + t, square[i], steps - t);
-      }
-    }
-  }
+  else
+    for (int64_t t = 0; t < steps; t += W) store_square(x + t, stride, rows, steps - t, from + t);
 }
 
 // One number of each of W rows.
@@ -92,33 +97,56 @@ struct Coefficients {
   }
 };
 
-// (2), (3) K vectors of rows, kSteps apart in x, which becomes y; kOrder states of each in registers, in z `kOrder` apart.
-template <int kOrder, int K, class V>
-QF_HD void run_in_registers(const Coefficients<V>* of, int64_t steps, V* z, V* x) {
-  V s[K][kOrder + 1];
-  for (int k = 0; k < K; ++k) {
-    for (int i = 0; i < kOrder; ++i) s[k][i] = z[k * kOrder + i];
-    s[k][kOrder] = V{};
+// (2), (3) The states of W rows in registers, and what multiplies them.
+template <int kOrder, class V>
+struct Recurrence {
+  V b0, a[kOrder], c[kOrder], s[kOrder + 1];
+  QF_HD Recurrence(const Coefficients<V>& of, const V* z) : b0(of.b[0]) {
+    QF_UNROLL(8)
+    for (int i = 0; i < kOrder; ++i) a[i] = of.a[i + 1], c[i] = of.c[i + 1], s[i] = z[i];
+    s[kOrder] = V{};
   }
-  for (int64_t t = 0; t < steps; ++t) {
-    QF_UNROLL(2)
-    for (int k = 0; k < K; ++k) {
-      V& at = x[k * kSteps + t];
-      const V u = at, z0 = s[k][0];
-      at = multiply_add(of[k].b[0], u, z0);
-      QF_UNROLL(8)
-      for (int i = 0; i < kOrder; ++i) s[k][i] = multiply_add(V(-of[k].a[i + 1]), z0, multiply_add(of[k].c[i + 1], u, s[k][i + 1]));
-    }
+  QF_HD V step(V x) {
+    const V z0 = s[0];
+    QF_UNROLL(8)
+    for (int i = 0; i < kOrder; ++i) s[i] = multiply_add(V(-a[i]), z0, multiply_add(c[i], x, s[i + 1]));
+    return multiply_add(b0, x, z0);
   }
-  for (int k = 0; k < K; ++k)
-    for (int i = 0; i < kOrder; ++i) z[k * kOrder + i] = s[k][i];
+  QF_HD void put(V* z) const {
+    QF_UNROLL(8)
+    for (int i = 0; i < kOrder; ++i) z[i] = s[i];
+  }
+};
+
+// A tile in place.
+template <int kOrder, class V>
+void run_tile(const Coefficients<V>& of, int64_t steps, V* z, V* x) {
+  Recurrence<kOrder, V> rows(of, z);
+  for (int64_t t = 0; t < steps; ++t) x[t] = rows.step(x[t]);
+  rows.put(z);
 }
-template <int kOrder, int K, class V>
-void run_order(const Coefficients<V>* of, int64_t steps, V* z, V* x) {
-  if constexpr (kOrder <= kMostAtOnce)
-    run_in_registers<kOrder, K>(of, steps, z, x);
-  else
-    for (int k = 0; k < K; ++k) run_in_registers<kOrder, 1>(of + k, steps, z + k * kOrder, x + k * kSteps);
+// The same from x to y, a square at a time: between its two transposes nothing leaves the registers, and while one square waits for itself
+// the next one is on its way.
+template <int kOrder, class V, class T>
+void run_squares(const Coefficients<V>& of, const T* x, T* y, int64_t stride, int64_t rows, int64_t steps, V* z) {
+  constexpr int W = kWidth<V>;
+  Recurrence<kOrder, V> states(of, z);
+  V square[W];
+  int64_t t = 0;
+  for (; rows >= W && t + W <= steps; t += W) {
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) fetch(x + i * stride + t + kAhead / int64_t(sizeof(T)), 1);
+    load_square(x + t, stride, W, W, square);
+#pragma GCC unroll 8
+    for (int i = 0; i < W; ++i) square[i] = states.step(square[i]);
+    store_square(y + t, stride, W, W, square);
+  }
+  for (; t < steps; t += W) {
+    load_square(x + t, stride, rows, steps - t, square);
+    for (int i = 0; i < W && t + i < steps; ++i) square[i] = states.step(square[i]);
+    store_square(y + t, stride, rows, steps - t, square);
+  }
+  states.put(z);
 }
 
 // The same for any number of states, which lie in memory.
@@ -136,63 +164,59 @@ void run_any_order(const Coefficients<V>& of, int64_t order, int64_t steps, V* s
   if (order) s[0] = next;
 }
 
-template <int K, class V>
-void run_steps(const Coefficients<V> (&of)[K], int64_t order, int64_t steps, V* z, V* x) {
+// f(order) where so many states fit in registers; whether they do.
+template <class F>
+bool in_registers(int64_t order, F&& f) {
   static_assert(kMostInRegisters == 8);
   switch (order) {
-    case 1: return run_order<1, K>(of, steps, z, x);
-    case 2: return run_order<2, K>(of, steps, z, x);
-    case 3: return run_order<3, K>(of, steps, z, x);
-    case 4: return run_order<4, K>(of, steps, z, x);
-    case 5: return run_order<5, K>(of, steps, z, x);
-    case 6: return run_order<6, K>(of, steps, z, x);
-    case 7: return run_order<7, K>(of, steps, z, x);
-    case 8: return run_order<8, K>(of, steps, z, x);
-    default:
-      for (int k = 0; k < K; ++k) run_any_order(of[k], order, steps, z + k * order, x + k * kSteps);
+    case 1: return f(std::integral_constant<int, 1>{}), true;
+    case 2: return f(std::integral_constant<int, 2>{}), true;
+    case 3: return f(std::integral_constant<int, 3>{}), true;
+    case 4: return f(std::integral_constant<int, 4>{}), true;
+    case 5: return f(std::integral_constant<int, 5>{}), true;
+    case 6: return f(std::integral_constant<int, 6>{}), true;
+    case 7: return f(std::integral_constant<int, 7>{}), true;
+    case 8: return f(std::integral_constant<int, 8>{}), true;
+    default: return false;
   }
 }
-
-inline double steps_ns(int64_t order, int64_t steps, int vectors) { return double(steps * (2 * order + 4) * vectors) * kTermNs; }
-
-// K W rows from `row` on. Reads x once, writes y once.
-template <int K, class V, class T>
-void filter_rows(const Filter<T>& p, int64_t row) {
-  constexpr int W = kWidth<V>;
-  const int64_t Z = p.order, size = Coefficients<V>::size(Z);
-  const Scratch<V> memory(K * (kSteps + size + Z));
-  V *const x = memory, *const z = x + K * kSteps, *const coefficients = z + K * Z;
-  const auto rows = [&](int k) { return min<int64_t>(W, p.rows - row - k * W); };
-  const auto of = [&](int k) { return Coefficients<V>(p, row + k * W, rows(k), coefficients + k * size); };
-  const auto run = [&](const Coefficients<V>(&each)[K]) {
-    for (int64_t t = 0; t < p.length; t += kSteps) {
-      const int64_t steps = min(kSteps, p.length - t);
-      check_interrupt(steps_ns(Z, steps, K));
-      for (int k = 0; k < K; ++k) load_tile(p.x + (row + k * W) * p.length + t, p.length, rows(k), steps, x + k * kSteps);
-      run_steps(each, Z, steps, z, x);
-      for (int k = 0; k < K; ++k) store_tile(p.y + (row + k * W) * p.length + t, p.length, rows(k), steps, x + k * kSteps);
-    }
-  };
-  for (int k = 0; k < K; ++k)
-    for (int64_t i = 0; i < Z; ++i) z[k * Z + i] = p.start ? load_rows<V>(p.start + (row + k * W) * Z + i, Z, rows(k)) : V{};
-  if constexpr (K == 1)
-    run({of(0)});
-  else
-    run({of(0), of(1)});
-  for (int k = 0; p.final && k < K; ++k)
-    for (int64_t i = 0; i < Z; ++i) store_rows(p.final + (row + k * W) * Z + i, Z, rows(k), z[k * Z + i]);
+template <class V>
+void run_steps(const Coefficients<V>& of, int64_t order, int64_t steps, V* z, V* x) {
+  if (!in_registers(order, [&](auto states) { run_tile<states.value>(of, steps, z, x); })) run_any_order(of, order, steps, z, x);
 }
 
-// Rows go two vectors at a time, for a step of one has to wait for itself; one that is alone needs no lanes.
+inline double steps_ns(int64_t order, int64_t steps) { return double(steps * (2 * order + 4)) * kTermNs; }
+
+// W rows from `row` on. Reads x once, writes y once.
+template <class V, class T>
+void filter_rows(const Filter<T>& p, int64_t row) {
+  constexpr int W = kWidth<V>;
+  const int64_t Z = p.order, rows = min<int64_t>(W, p.rows - row);
+  const Scratch<V> memory(kSteps + Coefficients<V>::size(Z) + Z);
+  V *const tile = memory, *const z = tile + kSteps;
+  const Coefficients<V> of(p, row, rows, z + Z);
+  for (int64_t i = 0; i < Z; ++i) z[i] = p.start ? load_rows<V>(p.start + row * Z + i, Z, rows) : V{};
+  for (int64_t t = 0; t < p.length; t += kSteps) {
+    const int64_t steps = min(kSteps, p.length - t);
+    const T* const x = p.x + row * p.length + t;
+    T* const y = p.y + row * p.length + t;
+    check_interrupt(steps_ns(Z, steps));
+    const auto squares = [&](auto states) { run_squares<states.value>(of, x, y, p.length, rows, steps, z); };
+    if (W > 1 && in_registers(Z, squares)) continue;
+    load_tile(x, p.length, rows, steps, tile);
+    run_steps(of, Z, steps, z, tile);
+    store_tile(y, p.length, rows, steps, tile);
+  }
+  for (int64_t i = 0; p.final && i < Z; ++i) store_rows(p.final + row * Z + i, Z, rows, z[i]);
+}
+
+// One row that is alone needs no lanes.
 template <class T>
 void filter(const Filter<T>& p) {
   using V = Lanes<double>;
   constexpr int64_t W = kLanes<double>;
-  parallel_for((p.rows + 2 * W - 1) / (2 * W), p.threads, steps_ns(p.order, p.length, 2), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = 2 * W * i, left = p.rows - row;
-      left > W ? filter_rows<2, V>(p, row) : left > 1 ? filter_rows<1, V>(p, row) : filter_rows<1, double>(p, row);
-    }
+  parallel_for((p.rows + W - 1) / W, p.threads, steps_ns(p.order, p.length), [&](int64_t begin, int64_t end) {
+    for (int64_t row = W * begin; row < W * end; row += W) p.rows - row > 1 ? filter_rows<V>(p, row) : filter_rows<double>(p, row);
   });
 }
 

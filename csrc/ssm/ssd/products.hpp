@@ -30,6 +30,118 @@ Matrix<T> in_rows(T* at, int64_t rows, int64_t stride) {
   return {at, rows, max<int64_t>(stride, 1)};
 }
 
+// A register tile: R rows of NV vectors, sums to which one product after the other is added before they go to memory.
+template <int R, int NV, class V>
+struct Sums {
+  using T = Element<V>;
+  static constexpr int rows = R, vectors = NV, W = kWidth<V>;
+  V at[R][NV];
+
+  QF_HD void clear() {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) at[r][v] = V{};
+  }
+  // += a (R x n) b. Sums run over n in its order, in every tile.
+  template <Left left>
+  QF_HD void add(int64_t n, const T* a, int64_t a_stride, const T* b, int64_t b_step) {
+    for (int64_t k = 0; k < n; ++k) add_row<left, 0, R>(k, a, a_stride, b + k * b_step);
+  }
+  // += the lower triangle of a (R x R) times b; or, with its columns on the left, the transpose of that. What is above the diagonal is not
+  // looked at: a NaN there, or in rows of b that belong to it, stays where it is.
+  template <Left left, int k = 0>
+  QF_HD void add_diagonal(const T* a, int64_t a_stride, const T* b, int64_t b_step) {
+    if constexpr (k < R) {
+      left == Left::columns ? add_row<left, 0, k + 1>(k, a, a_stride, b + k * b_step) : add_row<left, k, R>(k, a, a_stride, b + k * b_step);
+      add_diagonal<left, k + 1>(a, a_stride, b, b_step);
+    }
+  }
+  QF_HD void scale_rows(const T* by) {
+    each([&](int r, int, V& sum) __attribute__((always_inline)) { sum = sum * broadcast<V>(by[r]); });
+  }
+  // Asks for where the sums will go, which takes as long as they do.
+  QF_HD void fetch_for(T* to, int64_t step) const {
+    for (int r = 0; r < R; ++r) fetch<true>(to + r * step, NV * W);
+  }
+  QF_HD void put(T* to, int64_t step) const {
+    each([&](int r, int v, const V& sum) __attribute__((always_inline)) { store(to + r * step + v, sum); });
+  }
+  // to = by from + the sums, where both have one layout.
+  QF_HD void put_beside(T by, const T* from, T* to, int64_t step) const {
+    const V times = broadcast<V>(by);
+    each([&](int r, int v, const V& sum)
+             __attribute__((always_inline)) { store(to + r * step + v, multiply_add(times, load<V>(from + r * step + v), sum)); });
+  }
+  QF_HD void add_to(T* to, int64_t step) const {
+    each([&](int r, int v, const V& sum) __attribute__((always_inline)) { store(to + r * step + v, V(load<V>(to + r * step + v) + sum)); });
+  }
+  // To `lanes`, kLanes<T> numbers a row, the sums times what lies at b, row by row: what these add up to is a product with b along the
+  // rows.
+  QF_HD void dot_rows(const T* b, int64_t b_stride, T* lanes) const {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      V along = load<V>(lanes + r * kLanes<T>);
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) along = multiply_add(at[r][v], load<V>(b + r * b_stride + v * W), along);
+      store(lanes + r * kLanes<T>, along);
+    }
+  }
+  // f(row, column, numbers)
+  template <class F>
+  QF_HD void each(F&& f) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) f(r, v * W, at[r][v]);
+  }
+  template <class F>
+  QF_HD void each(F&& f) const {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) f(r, v * W, at[r][v]);
+  }
+
+ private:
+  template <Left left, int first, int end>
+  QF_HD void add_row(int64_t k, const T* a, int64_t a_stride, const T* b) {
+    V x[NV];
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) x[v] = load<V>(b + v * W);
+#pragma GCC unroll 8
+    for (int r = first; r < end; ++r) {
+      const V s = broadcast<V>(left == Left::rows ? a[r * a_stride + k] : a[k * a_stride + r]);
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) at[r][v] = multiply_add(s, x[v], at[r][v]);
+    }
+  }
+};
+
+// The sums of kLanes<T> numbers each, for as many rows as whole vectors hold.
+template <class T>
+void sum_lanes(int64_t rows, const T* lanes, T* to) {
+  constexpr int W = kLanes<T>;
+  for (int64_t i = 0; i < rows; i += W) {
+    Lanes<T> square[W];
+    for (int k = 0; k < W; ++k) square[k] = load<Lanes<T>>(lanes + (i + k) * W);
+    store(to + i, sum_each(square));
+  }
+}
+
+// f(sums, first row, columns, first column) for the tiles of m x cols numbers; what the sums are is up to f.
+template <class T, class F>
+void for_tiles(int64_t m, int64_t cols, F&& f) {
+  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
+    using C = decltype(columns);
+    for_panels(m, [&](auto rows, int64_t i) __attribute__((always_inline)) {
+      Sums<rows.value, C::vectors, typename C::Vector> sums;
+      sums.clear();
+      f(sums, i, columns, j);
+    });
+  });
+}
+
 // c (m x cols) = a (m x b.rows) b, or added to c. a lies row by row, or column by column: then it is the transpose of what lies there.
 template <Left left, class T, class B>
 void multiply(int64_t m, const T* a, int64_t a_stride, Matrix<B> b, int64_t cols, Matrix<T> c, bool add) {
@@ -40,42 +152,25 @@ void multiply(int64_t m, const T* a, int64_t a_stride, Matrix<B> b, int64_t cols
   });
 }
 
-// Row i of c += its part of the triangle on the diagonal: sums over `count` columns of m from `first`, beside rows of b from there.
-template <Left left, int NV, class V>
-QF_HD void add_few(int64_t i, int64_t first, int64_t count, const Element<V>* m, int64_t m_stride, const Element<V>* b, int64_t b_step,
-                   Element<V>* c) {
-  constexpr int W = kWidth<V>;
-  V sum[NV];
-#pragma GCC unroll 3
-  for (int v = 0; v < NV; ++v) sum[v] = load<V>(c + v * W);
-  for (int64_t k = first; k < first + count; ++k) {
-    const Element<V> s = left == Left::rows ? m[i * m_stride + k] : m[k * m_stride + i];
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) sum[v] = multiply_add(broadcast<V>(s), load<V>(b + k * b_step + v * W), sum[v]);
+// Rows of a tile from the i-th on of the lower triangle of m (n x n), its diagonal included, times b; or, with its columns on the left, of
+// the transpose of that.
+template <Left left, class Tile, class T>
+QF_HD void add_lower(Tile& sums, int64_t i, int64_t n, const T* m, int64_t m_stride, const T* b, int64_t b_step) {
+  constexpr int R = Tile::rows;
+  if constexpr (left == Left::columns) {
+    sums.template add_diagonal<left>(m + i * m_stride + i, m_stride, b + i * b_step, b_step);
+    sums.template add<left>(n - i - R, m + (i + R) * m_stride + i, m_stride, b + (i + R) * b_step, b_step);
+  } else {
+    sums.template add<left>(i, m + i * m_stride, m_stride, b, b_step);
+    sums.template add_diagonal<left>(m + i * m_stride + i, m_stride, b + i * b_step, b_step);
   }
-#pragma GCC unroll 3
-  for (int v = 0; v < NV; ++v) store(c + v * W, sum[v]);
 }
-
-// c (n x cols) += m b with the lower triangle of m (n x n), its diagonal included; or, with its columns on the left, with the transpose of
-// that. What is above the diagonal is not looked at: a NaN there, or in rows of b that belong to it, stays where it is.
+// c (n x cols) += the same.
 template <Left left, class T, class B>
 void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t cols, Matrix<T> c) {
-  constexpr bool turned = left == Left::columns;
-  for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
-    using C = decltype(columns);
-    using V = typename C::Vector;
-    const int64_t step = c.step(columns), b_step = b.step(columns);
-    T* const to = c.column(columns, j);
-    const T* const from = b.column(columns, j);
-    for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {
-      const int64_t first = turned ? i + rows.value : 0, count = turned ? n - first : i;  // of the square beside the diagonal
-      tile<left, rows.value, C::vectors, V>(count, turned ? m + first * m_stride + i : m + i * m_stride, m_stride, from + first * b_step,
-                                            b_step, to + i * step, step, true);
-      for (int r = 0; r < rows.value; ++r)
-        add_few<left, C::vectors, V>(i + r, turned ? i + r : i, turned ? rows.value - r : r + 1, m, m_stride, from, b_step,
-                                     to + (i + r) * step);
-    });
+  for_tiles<T>(n, cols, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
+    add_lower<left>(sums, i, n, m, m_stride, b.column(columns, j), b.step(columns));
+    sums.add_to(c.column(columns, j) + i * c.step(columns), c.step(columns));
   });
 }
 

@@ -6,6 +6,8 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
+constexpr int64_t kMostStepsForward = 32;  // of a chunk: half the triangle, and a state that passes through L2 twice as often
+
 // One head of one item, going forward.
 template <class T>
 class HeadScan {
@@ -14,13 +16,13 @@ class HeadScan {
       : p_(p),
         inner_(inner),
         room_(inner.room()),
-        memory_(room_ * (Steps<T>::kArrays + 2 * room_ + 2 * p.channels) + p.states * p.channels + inner.workspace()),
+        memory_(room_ * (Steps<T>::kArrays + 1 + 2 * room_ + p.channels) + p.states * p.channels + inner.workspace()),
         steps_(memory_, room_),
-        triangle_(memory_ + room_ * Steps<T>::kArrays),
+        weights_(memory_ + room_ * Steps<T>::kArrays),
+        triangle_(weights_ + room_),
         own_(triangle_ + room_ * room_),
         x_(own_ + room_ * room_),
-        y_(x_ + room_ * p.channels),
-        state_(y_ + room_ * p.channels),
+        state_(x_ + room_ * p.channels),
         turned_(state_ + p.states * p.channels) {}
 
   // Reads x, dt and z once and writes out once; of the states there is one, which goes in and out of L2 once a chunk.
@@ -33,11 +35,8 @@ class HeadScan {
       check_interrupt(chunk_ns(*c));
       if (c->fresh && c->begin > 0) has_state = false;
       steps_.prepare(p_, item, head, *c);
-      scaled_rows(p_.x, item, head, *c, steps_.dt, p_.channels, in_tiles(x_, c->steps));
-      fetch_rows(p_.out + ((item * p_.length + c->begin) * p_.heads + head) * p_.channels, p_.heads * p_.channels, *c, p_.channels);
-      if (c + 1 < end)
-        for (const Signal<T>* next : {&p_.x, &p_.z}) fetch_rows(*next, item, head, c[1], p_.channels);
-      output(item, head, group, *c, has_state);
+      scaled_rows<T>(p_.x, item, head, *c, nullptr, p_.channels, in_tiles(x_, c->steps));
+      output(item, head, group, *c, c + 1 < end ? c + 1 : nullptr, has_state);
       const bool ends = p_.varlen && c->sequence >= 0;
       if (!c->followed && !ends && !(p_.final && c + 1 == end)) continue;
       advance(item, group, *c, has_state);
@@ -57,40 +56,65 @@ class HeadScan {
     return double(c.steps) * double(p_.channels) * double(2 * p_.states + c.steps / 2) * kMultiplyAddNs<T>;
   }
 
-  // (5) and the gate (6).
-  void output(int64_t item, int64_t head, int64_t group, const Chunk& c, bool has_state) {
+  // (5) The triangle between y and x. The step sizes are in it, and D where it is one number: neither then takes a pass over x.
+  void make_triangle(const T* inner, int64_t head, const Chunk& c) {
     using V = Lanes<T>;
-    constexpr int W = kLanes<T>;
-    const int64_t P = p_.channels;
-    const Matrix<T> y = in_rows(y_, c.steps, P);
-    if (has_state) {
-      multiply<Left::rows>(c.steps, p_.C + row(item, group, c.begin), p_.groups * p_.states, state(), P, y, false);
-      scale_rows(c.steps, steps_.from_start, P, in_rows<const T>(y_, c.steps, P), y);
-    } else {
-      set_zero(y_, c.steps * P);
-    }
-    const T* const inner = inner_.of(item, group, c, turned_, own_);
-    for (int64_t i = 0; i < c.steps; ++i)
-      steps_.decays_to(i, [&](int64_t j, V d) { store(triangle_ + i * room_ + j, V(load<V>(inner + i * room_ + j) * d)); });
-    add_lower<Left::rows>(c.steps, triangle_, room_, in_tiles(x_, c.steps), P, y);
     for (int64_t i = 0; i < c.steps; ++i) {
-      T* const to = p_.out + ((item * p_.length + c.begin + i) * p_.heads + head) * P;
-      const T *x = row_of(p_.x, item, c.begin + i, head), *z = p_.z.at ? row_of(p_.z, item, c.begin + i, head) : nullptr;
-      for (int64_t k = 0; k < P; k += W) {
-        V v = load_first<V>(y_ + i * P + k, P - k);
-        if (p_.D) v = multiply_add(skip_of<V>(p_, head, k), lanes_of<V>(x, p_.x.channel, k, P), v);
-        if (z) v = v * mamba::silu(lanes_of<V>(z, p_.z.channel, k, P));
-        store_first(to + k, v, P - k);
-      }
+      T* const to = triangle_ + i * room_;
+      steps_.decays_to(i, [&](int64_t j, V d) { store(to + j, V(load<V>(inner + i * room_ + j) * (d * load<V>(steps_.dt + j)))); });
+      if (p_.D && !p_.D_of_channels) to[i] += p_.D[head];
     }
+  }
+
+  // (5) and the gate (6). What the next chunk reads is asked for meanwhile, and so is what this one writes: rows this far apart are no
+  // stream that the hardware follows.
+  void output(int64_t item, int64_t head, int64_t group, const Chunk& c, const Chunk* next, bool has_state) {
+    make_triangle(inner_.of(item, group, c, turned_, own_), head, c);
+    const int64_t P = p_.channels, N = p_.states, stride = p_.groups * N;
+    const T* const C = p_.C + row(item, group, c.begin);
+    const Matrix<T> x = in_tiles(x_, c.steps);
+    for_tiles<T>(c.steps, P, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
+      using V = typename decltype(columns)::Vector;
+      T* const to = p_.out + ((item * p_.length + c.begin + i) * p_.heads + head) * P + j;
+      sums.fetch_for(to, p_.heads * P);
+      for (int r = 0; next && r < sums.rows && i + r < next->steps; ++r)
+        for (const Signal<T>* s : {&p_.x, &p_.z}) fetch_row(*s, item, head, next->begin + i + r, j, columns.count);
+      if (has_state) {
+        sums.template add<Left::rows>(N, C + i * stride, stride, state().column(columns, j), state().step(columns));
+        sums.scale_rows(steps_.from_start + i);
+      }
+      add_lower<Left::rows>(sums, i, c.steps, triangle_, room_, x.column(columns, j), x.step(columns));
+      if (p_.D && p_.D_of_channels) {
+        V skip[sums.vectors];
+#pragma GCC unroll 3
+        for (int v = 0; v < sums.vectors; ++v) skip[v] = skip_of<V>(p_, head, j + v * sums.W);
+        const T* const xs = row_of(p_.x, item, c.begin + i, head);
+        sums.each([&](int r, int v, V& y) __attribute__((always_inline)) {
+          y = multiply_add(skip[v / sums.W], numbers_of<V>(xs + r * p_.x.time, p_.x.channel, j + v), y);
+        });
+      }
+      if (p_.z.at) {
+        const T* const z = row_of(p_.z, item, c.begin + i, head);
+        sums.each([&](int r, int v, V& y)
+                      __attribute__((always_inline)) { y = y * mamba::silu(numbers_of<V>(z + r * p_.z.time, p_.z.channel, j + v)); });
+      }
+      sums.put(to, p_.heads * P);
+    });
   }
 
   // (7)
   void advance(int64_t item, int64_t group, const Chunk& c, bool has_state) {
     const Matrix<T> x = in_tiles(x_, c.steps);
-    scale_rows(c.steps, steps_.to_end, p_.channels, Matrix<const T>{x.at, x.rows, x.stride}, x);
-    if (has_state) scale_all(p_.states * p_.channels, steps_.all, state_);
-    multiply<Left::columns>(p_.states, p_.B + row(item, group, c.begin), p_.groups * p_.states, x, p_.channels, state(), has_state);
+    const int64_t stride = p_.groups * p_.states;
+    const T* const B = p_.B + row(item, group, c.begin);
+    for (int64_t i = 0; i < c.steps; ++i) weights_[i] = steps_.to_end[i] * steps_.dt[i];
+    scale_rows(c.steps, weights_, p_.channels, Matrix<const T>{x.at, x.rows, x.stride}, x);
+    for_tiles<T>(p_.states, p_.channels, [&](auto& sums, int64_t i, auto columns, int64_t j) __attribute__((always_inline)) {
+      const int64_t step = state().step(columns);
+      T* const h = state().column(columns, j) + i * step;
+      sums.template add<Left::columns>(c.steps, B + i, stride, x.column(columns, j), x.step(columns));
+      has_state ? sums.put_beside(steps_.all, h, h, step) : sums.put(h, step);
+    });
   }
 
   const ChunkScan<T>& p_;
@@ -98,7 +122,7 @@ class HeadScan {
   int64_t room_;
   Scratch<T> memory_;
   Steps<T> steps_;
-  T *triangle_, *own_, *x_, *y_, *state_, *turned_;
+  T *weights_, *triangle_, *own_, *x_, *state_, *turned_;
 };
 
 template <class T>
@@ -109,7 +133,7 @@ double head_ns(const ChunkScan<T>& p) {
 template <class T>
 void chunk_scan(const ChunkScan<T>& given) {
   ChunkScan<T> p = given;
-  p.steps = chunk_steps(p);
+  p.steps = min(chunk_steps(p), kMostStepsForward);
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
   if (p.items * p.heads == 0) return;
   const Chunks<T> chunks(p);

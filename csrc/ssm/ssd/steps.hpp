@@ -24,7 +24,19 @@ template <class T>
 const T* row_of(const Signal<T>& s, int64_t item, int64_t time, int64_t head) {
   return s.at + item * s.item + time * s.time + head * s.head;
 }
-// The channels of a row from the p-th on, as many as there are of `channels`, 0 in the other lanes.
+// As many channels of a row as there are lanes, from the p-th on.
+template <class V, class T>
+QF_HD V numbers_of(const T* row, int64_t stride, int64_t p) {
+  if constexpr (kWidth<V> == 1) {
+    return row[p * stride];
+  } else {
+    if (stride == 1) return load<V>(row + p);
+    V v{};
+    for (int i = 0; i < kWidth<V>; ++i) v[i] = row[(p + i) * stride];
+    return v;
+  }
+}
+// The same where there are `channels` in all, 0 in the lanes beyond.
 template <class V, class T>
 V lanes_of(const T* row, int64_t stride, int64_t p, int64_t channels) {
   if (stride == 1) return load_first<V>(row + p, channels - p);
@@ -86,19 +98,18 @@ struct Steps {
   }
 };
 
-// Asks for the rows of a signal in a chunk, or for those of what will be written: rows this far apart are no stream that the hardware
-// follows.
+// Asks for `count` channels of a row of a signal.
+template <class T>
+QF_HD void fetch_row(const Signal<T>& s, int64_t item, int64_t head, int64_t time, int64_t channel, int64_t count) {
+  if (s.at && s.channel == 1) fetch(row_of(s, item, time, head) + channel, count);
+}
+// Those of a chunk: rows this far apart are no stream that the hardware follows.
 template <class T>
 void fetch_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, int64_t channels) {
-  if (!s.at || s.channel != 1) return;
-  for (int64_t i = 0; i < chunk.steps; ++i) fetch(row_of(s, item, chunk.begin + i, head), channels);
-}
-template <class T>
-void fetch_rows(T* to, int64_t stride, const Chunk& chunk, int64_t channels) {
-  for (int64_t i = 0; i < chunk.steps; ++i) fetch<true>(to + i * stride, channels);
+  for (int64_t i = 0; i < chunk.steps; ++i) fetch_row(s, item, head, chunk.begin + i, 0, channels);
 }
 
-// to (steps x cols) = rows of a signal in one chunk, each times a number of its own.
+// to (steps x cols) = rows of a signal in one chunk, each times a number of its own, if there are any.
 template <class T>
 void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& chunk, const T* scale, int64_t cols, Matrix<T> to) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
@@ -107,12 +118,13 @@ void scaled_rows(const Signal<T>& s, int64_t item, int64_t head, const Chunk& ch
     T* const column = to.column(columns, j);
     for (int64_t i = 0; i < chunk.steps; ++i) {
       const T* const row = row_of(s, item, chunk.begin + i, head);
+      const T by = scale ? scale[i] : T(1);
       if (s.channel == 1)
 #pragma GCC unroll 3
         for (int v = 0; v < C::vectors; ++v)
-          store(column + i * to.step(columns) + v * kWidth<V>, V(load<V>(row + j + v * kWidth<V>) * broadcast<V>(scale[i])));
+          store(column + i * to.step(columns) + v * kWidth<V>, V(load<V>(row + j + v * kWidth<V>) * broadcast<V>(by)));
       else
-        for (int k = 0; k < C::count; ++k) column[i * to.step(columns) + k] = row[(j + k) * s.channel] * scale[i];
+        for (int k = 0; k < C::count; ++k) column[i * to.step(columns) + k] = row[(j + k) * s.channel] * by;
     }
   });
 }
@@ -129,15 +141,6 @@ void scale_rows(int64_t n, const T* scale, int64_t cols, Matrix<const T> from, M
       for (int v = 0; v < C::vectors; ++v)
         store(b + i * to.step(columns) + v * kWidth<V>, V(load<V>(a + i * from.step(columns) + v * kWidth<V>) * broadcast<V>(scale[i])));
   });
-}
-// n numbers times one.
-template <class T>
-void scale_all(int64_t n, T by, T* x) {
-  using V = Lanes<T>;
-  constexpr int W = kLanes<T>;
-  int64_t i = 0;
-  for (; i + W <= n; i += W) store(x + i, V(load<V>(x + i) * broadcast<V>(by)));
-  for (; i < n; ++i) x[i] *= by;
 }
 
 // (4) C_i.B_j of the chunks of an item and a group, j up to i, a row of `room` numbers a step: made once for all heads of the group where

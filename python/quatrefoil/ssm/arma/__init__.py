@@ -121,7 +121,7 @@ def arma_filter(
     -----
     Differentiable in b, a, x and zi (4)-(7). Cost: 2 Z + 1 multiply-adds a sample, in double precision whatever the dtype, since a filter
     whose poles are near the unit circle magnifies its rounding errors; rows go side by side in vector registers. Gradients keep the states
-    of every 256th sample, and take five times as long. Error: some 1e-16 of the largest y, times what the poles
+    of every 256th sample, and take seven times as long. Error: some 1e-16 of the largest y, times what the poles
     make of it; in float32 6e-8.
 
     Examples

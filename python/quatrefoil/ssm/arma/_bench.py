@@ -18,7 +18,7 @@ def problems() -> Iterator[Problem]:
     yield _filter(1, 20_000, 2, np.float64, 1.0)
     yield _filter(64, 1_000, 2, np.float64, 4.0)
     yield _filter(64, 20_000, 2, np.float32, 4.0)
-    yield _filter(64, 20_000, 8, np.float64)
+    yield _filter(64, 20_000, 8, np.float64, 4.0)
 
 
 def _filter(rows: int, length: int, order: int, dtype: Any, goal: float | None = None) -> Problem:

@@ -12,6 +12,7 @@ from ...bench._problem import Problem, Work
 
 SHAPE = (1, 2048, 24, 64, 128)  # B, L, H, P, N: the layer of a small Mamba-2
 CHUNK = 64
+STEPS = 32  # of a chunk that the kernels take going forward
 
 
 def problems() -> Iterator[Problem]:
@@ -130,5 +131,5 @@ def _scan(shape: tuple[int, ...], gradient: bool = False) -> Problem:
 def _work(shape: tuple[int, ...]) -> Work:
     """A state that is read and added to at every step, half a triangle a chunk, whose exponentials count, and the products of B and C."""
     B, L, H, P, N = shape
-    flops = 2 * B * L * (H * P * (2 * N + CHUNK / 2) + N * CHUNK / 2)
-    return Work(flops, 4 * B * L * (2 * H * P + H + 2 * N), exps=B * L * H * CHUNK / 2)
+    flops = 2 * B * L * (H * P * (2 * N + STEPS / 2) + N * STEPS / 2)
+    return Work(flops, 4 * B * L * (2 * H * P + H + 2 * N), exps=B * L * H * STEPS / 2)

@@ -176,9 +176,9 @@ def mamba_chunk_scan_combined(
     Notes
     -----
     Signature and meaning are those of ``mamba_ssm.ops.triton.ssd_combined.mamba_chunk_scan_combined`` (Dao and Gu, arXiv 2405.21060).
-    Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 64 steps,
+    Differentiable in all real arrays, through all states. Cost: 2 N P + c P / 2 multiply-adds a step and head in chunks of c <= 32 steps,
     some 5 N P for the gradient. Memory beside the results: products of B and C, at most as much as the result; of states one a thread,
-    for gradients one a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
+    for gradients three a chunk and thread, and parts of the sums over heads, at most two results and c numbers a step and part. A NaN in x
     stays in its channel, one in dt in its head, from its time on and within its sequence; backend "array" and a GPU let it reach all of
     its chunk.
 
