@@ -22,6 +22,7 @@ def fails():
     raise MemoryError("64 GB, you asked for")
 
 
+@pytest.mark.costly
 def test_a_peer_that_fails_is_said_to(monkeypatch, capsys):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     row = _run.run(problem(right=lambda: np.arange(3.0), large=fails))
@@ -54,6 +55,7 @@ def test_one_folder_of_a_family_may_be_asked_for(capsys):
     assert "takes whole families" in capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_rows_are_written_with_where_and_when(monkeypatch, tmp_path):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     monkeypatch.setattr(_run, "problems", lambda _: [problem()])

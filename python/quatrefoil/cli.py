@@ -48,10 +48,7 @@ def _compare(arguments: Sequence[str]) -> int:
     return compare(given.a, given.b, margin=given.margin)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:2] == ["bench", "compare"]:
-        return _compare(arguments[2:])
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quatrefoil",
         description="Fast kernels for four families of scientific machine learning.",
@@ -84,8 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where (%(default)s); on a GPU numbers are checked first")
     bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program itself on the host, with tiny sizes")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, a group of bars a problem, a colour a peer")
-    given = parser.parse_args(arguments)
+    return parser
 
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:2] == ["bench", "compare"]:
+        return _compare(arguments[2:])
+    parser = _parser()
+    given = parser.parse_args(arguments)
     if given.command == "info":
         from ._config import show_config
 

@@ -82,6 +82,7 @@ def test_wrong_gradients_fail(rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
+@pytest.mark.costly
 def test_close_to_walls(rng):
     """At ten and at a hundred epsilon from a reflecting wall: the first ball is that small, the error that large."""
     ring, options, u = PROBLEMS["rectangle"]
