@@ -25,10 +25,22 @@ if emulator.ASKED:
 
 SHARE, OF_A_PLAIN_RUN = "QUATREFOIL_TEST_SHARE", 8
 NOUNS = list(dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family))  # those of a family one after the other
+FUNCTIONS = {op.name: (op.family, op.noun) for family in FAMILIES.values() for op in family} | dict.fromkeys(
+    ("solve", "solve_vjp"), ("wos", "walk")
+)
 
 
 def available_backends():
     return [name for name in ("native", "numba") if _backends.reason(name) is None]
+
+
+def noun_of(item):
+    """(family, noun) whose kernels a test calls: its case's, those of the function that its name begins with, or its folder's."""
+    case, named = item.callspec.params.get("case"), str(item.callspec.params.get("name")).partition(" ")[0]
+    if isinstance(case, Case):
+        family = item.callspec.params["family"]
+        return family, op_of(family, case.op).noun
+    return FUNCTIONS.get(named) or item.path.parts[-3:-1]
 
 
 def drawn_by(item):
@@ -36,11 +48,10 @@ def drawn_by(item):
     Numba it is the noun and the precision: so a share compiles a share of the kernels, not some cases of each."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
     if params.get("backend") == "numba":
-        case = params.get("case")
-        noun = (params["family"], op_of(params["family"], case.op).noun) if isinstance(case, Case) else item.path.parts[-3:-1]
+        noun = noun_of(item)
         if noun in NOUNS:
             return NOUNS.index(noun) + 3 * (params.get("precision") == "float32")
-        if noun[0] in FAMILIES:  # a folder without kernels of its own, which uses others'
+        if noun[0] in FAMILIES:  # without kernels of its own, it uses others'
             return zlib.crc32(noun[1].encode())
     return zlib.crc32(item.name.encode()) if "[" in item.name or item.get_closest_marker("costly") else None
 

@@ -219,6 +219,7 @@ def test_a_worker_that_dies_is_an_error():
         wos.solve(DISC, X, dirichlet=dies, executor=pool, rng=1)
 
 
+@pytest.mark.costly
 def test_a_process_keeps_what_the_next_task_needs():
     known = scaleout._known
     known.clear()
