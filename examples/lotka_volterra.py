@@ -5,7 +5,7 @@ Predators and prey forecast from their delays: the window matrix is a Hankel ope
 
 ::
 
-    python examples/lotka_volterra.py
+    python examples/lotka_volterra.py [picture.png]
 
 The logarithm of the prey population of a Lotka-Volterra system, noisy, is seen for some cycles. A forecast is a weighted sum of the last d
 samples, y_t = sum_j w_j s_{t+j}; over all times that is Hankel(s) w. The weights are a ridge fit by conjugate gradients, two products of
@@ -13,6 +13,8 @@ the operator a step at O(T log T) each; stepping the forecast continues the seri
 """
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -61,7 +63,30 @@ def forecast(s: np.ndarray, w: np.ndarray, ahead: int) -> np.ndarray:
     return np.array(path[w.size :])
 
 
-def main() -> None:
+def draw(noisy: np.ndarray, truth: np.ndarray, predicted: np.ndarray, file: str) -> None:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    t = STEP * np.arange(SEEN + AHEAD)
+    last, ahead = slice(SEEN - AHEAD // 2, SEEN), slice(SEEN, None)
+    figure, (above, below) = plt.subplots(2, 1, figsize=(9, 5), layout="constrained", sharex=True, height_ratios=(2, 1))
+    above.plot(t[last], noisy[last], ".", ms=3, color="0.5", label="the last of what was seen")
+    above.plot(t[ahead], truth[ahead], color="black", lw=3, alpha=0.3, label="what came")
+    above.plot(t[ahead], predicted, color="C3", lw=1, label="forecast")
+    above.set_ylabel("logarithm of the prey")
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    below.semilogy(t[ahead], np.abs(predicted - truth[ahead]), color="C3", lw=1)
+    below.axhline(NOISE, color="0.5", lw=0.8, ls="--")
+    below.annotate("deviation of the noise", (t[last][0], 0.8 * NOISE), va="top", color="0.3")
+    below.set(xlabel="time", ylabel="error of the forecast")
+    figure.savefig(file, dpi=120)
+
+
+def main(file: str | None = None) -> None:
     truth = simulate()
     noisy = truth[:SEEN] + NOISE * np.random.default_rng(0).standard_normal(SEEN)
     mean = noisy.mean()
@@ -74,7 +99,10 @@ def main() -> None:
 
     print(f"{SEEN} samples with noise {NOISE}, {DELAYS} delays, ridge fit in {steps} steps")
     print(f"error over {AHEAD} steps ahead, in standard deviations: {error(predicted):.4f} (forecasting the mean: {error(mean):.4f})")
+    if file:
+        draw(noisy, truth, predicted, file)
+        print("picture:", file)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

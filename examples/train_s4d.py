@@ -5,7 +5,7 @@ An S4D layer learns to forecast an electrocardiogram, then runs sample by sample
 
 ::
 
-    python examples/train_s4d.py [steps]
+    python examples/train_s4d.py [steps [picture.png]]
 
 The recording is PyWavelets' ``ecg``, 1024 samples. The model sees the past and gives the sample AHEAD of now; it is trained on the first
 three quarters and judged on the last. As a recurrence it needs one state of H N complex numbers and gives the same forecasts.
@@ -56,7 +56,34 @@ def groups(model: torch.nn.Module, lr: float, weight_decay: float) -> list[dict]
     return [{"params": ordinary, "lr": lr, "weight_decay": weight_decay}, *special]
 
 
-def main(steps: int = 60) -> None:
+def draw(signal: np.ndarray, forecast: np.ndarray, losses: list[float], file: str) -> None:
+    """``forecast[t]`` is what was forecast at time t, for AHEAD samples later."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'quatrefoil[plot]'") from error
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    t = np.arange(TRAINED, signal.size - AHEAD) + AHEAD
+    came, last = signal[t], signal[t - AHEAD]
+    figure, axes = plt.subplot_mosaic(
+        [["signal", "losses"], ["errors", "losses"]], figsize=(13, 5), layout="constrained", width_ratios=(2, 1)
+    )
+    axes["signal"].plot(t, came, color="black", lw=3, alpha=0.3, label="what came")
+    axes["signal"].plot(t, forecast[t - AHEAD], color="C3", lw=1, label=f"forecast {AHEAD} samples before")
+    axes["signal"].set_title("the unseen part, in standard deviations")
+    axes["errors"].plot(t, last - came, color="0.6", lw=1, label="error of the last value as forecast")
+    axes["errors"].plot(t, forecast[t - AHEAD] - came, color="C3", lw=1, label="error of the layer's")
+    axes["errors"].set_xlabel("sample")
+    axes["losses"].semilogy(losses)
+    axes["losses"].set(xlabel="step", title="training loss")
+    for name in ("signal", "errors"):
+        axes[name].legend(loc="upper left", fontsize="small")
+    figure.savefig(file, dpi=120)
+
+
+def main(steps: int = 60, file: str | None = None) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)  # arrays this small gain nothing from a second thread
     signal = pywt.data.ecg().astype(np.float32)
@@ -64,11 +91,13 @@ def main(steps: int = 60) -> None:
     inputs, targets = signal[:, :-AHEAD], signal[:, AHEAD:]
     model = Forecaster()
     optimizer = torch.optim.AdamW(groups(model, lr=5e-3, weight_decay=1e-2))
+    losses = []
     start = time.perf_counter()
     for step in range(steps):
         loss = (model(inputs[:, :TRAINED]) - targets[:, :TRAINED]).square().mean()
+        losses.append(loss.item())
         if step % 20 == 0:
-            print(f"step {step:4d}: loss {loss.item():.4f}")
+            print(f"step {step:4d}: loss {losses[-1]:.4f}")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -85,7 +114,10 @@ def main(steps: int = 60) -> None:
             y, state = model.step(sample, state)
             streamed.append(y)
         print(f"sample by sample: the same within {(torch.stack(streamed, -1) - forecast).abs().max().item():.1e}")
+    if file:
+        draw(signal[0].numpy(), forecast[0].numpy(), losses, file)
+        print("picture:", file)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60, *sys.argv[2:3])

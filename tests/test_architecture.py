@@ -1,6 +1,7 @@
 """The house rules: which file may use which, what a family consists of, what the compiled objects may share."""
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -143,16 +144,24 @@ def test_threads_exist_in_one_place():
             assert "#pragma omp parallel" not in path.read_text(), path
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(path):
     """Absolute names of the modules a file imports at its top level, and those it imports inside functions."""
     package = "quatrefoil" + "".join(f".{p}" for p in path.relative_to(PYTHON).parent.parts)
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     top, lazy = set(), set()
     for node in ast.walk(tree):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
         where = top if node in tree.body else lazy
         if isinstance(node, ast.Import):
             where |= {a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             stem = ".".join(filter(None, [base, node.module]))
             where |= {f"{stem}.{a.name}" if node.level and not node.module else stem for a in node.names}
@@ -191,7 +200,7 @@ def test_python_layers():
 
 def test_oracles_know_nothing_of_the_library():
     for path in sorted(p for name in ("oracle.py", "oracle_space.py", "replay.py") for p in (ROOT / "tests").rglob(name)):
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         names |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
         assert {n.split(".")[0] for n in names} <= ORACLES | {"__future__", *FAMILIES}, path
@@ -208,15 +217,16 @@ def test_a_library_is_reached_by_one_door(library):
         assert path.name == "_dispatch.py" or not [n for n in top | lazy if n.startswith(f"quatrefoil.{library}")], path
 
 
+@functools.cache
 def modules():
-    for path in PYTHON.rglob("*.py"):
-        parts = ["quatrefoil", *path.relative_to(PYTHON).with_suffix("").parts]
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+    """Name: file."""
+    files = {".".join(["quatrefoil", *path.relative_to(PYTHON).with_suffix("").parts]): path for path in PYTHON.rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for name, path in files.items()}
 
 
 def uses(name, path):
     """The modules of quatrefoil that a module imports anywhere, but for type checkers only."""
-    known = {n for n, _ in modules()}
+    known = modules().keys()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
 
     def statements(node):
@@ -226,7 +236,7 @@ def uses(name, path):
             yield child
             yield from statements(child)
 
-    for node in statements(ast.parse(path.read_text())):
+    for node in statements(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name in known)
         elif isinstance(node, ast.ImportFrom):
@@ -240,7 +250,7 @@ MAY_CLOSE_A_CIRCLE = {("quatrefoil._dispatch", f"quatrefoil.{library}._route") f
 
 
 def test_no_circle_of_imports():
-    graph = {name: {n for n in uses(name, path) if (name, n) not in MAY_CLOSE_A_CIRCLE} for name, path in modules()}
+    graph = {name: {n for n in uses(name, path) if (name, n) not in MAY_CLOSE_A_CIRCLE} for name, path in modules().items()}
     while free := {name for name, used in graph.items() if not used & graph.keys() - {name}}:  # those whose imports are all free
         graph = {name: used for name, used in graph.items() if name not in free}
     assert graph == {}, "a circle runs through these"
@@ -248,7 +258,7 @@ def test_no_circle_of_imports():
 
 def python_functions(path):
     """(name, lines without the docstring)."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0]
             documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
@@ -303,6 +313,7 @@ def isa_objects():
     return [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
 
 
+@pytest.mark.costly
 def test_isa_objects_share_no_symbol():
     """A weak symbol outside the namespace of its instruction set is one that the linker may take from the AVX-512 object for all."""
     objects = isa_objects()

@@ -73,6 +73,7 @@ def test_the_kernel_that_takes_the_place_of_another():
         assert (got - x.grad).abs().max() < 1e-4 * x.grad.abs().max()
 
 
+@pytest.mark.costly
 def test_the_grid_is_smoothed_and_the_noise_found(capsys):
     names = runpy.run_path(str(DOCS / "programs/smooth_grid.py"))
     off = np.abs(names["mean"] - names["truth"])
@@ -411,8 +412,13 @@ def test_examples_have_titles_and_are_run_or_not_for_a_reason(generated):
         title, line = file.read_text().removeprefix('"""').split("\n")[:2]
         assert line == "=" * len(title)
         assert (file.stem in gallery.left_out()) != bool(re.search(gallery.pattern(), str(file)))
-    assert set(gallery.BEFORE_PICTURE) <= {f.stem for f in files}
+    assert set(gallery.BEFORE_PICTURE) == {f.stem for f in files}  # each has a picture
     assert "torch" in gallery.imports(ROOT / "examples/train_s4d.py")
+
+
+def test_examples_use_what_is_public():
+    for file in [*ROOT.glob("examples/*.py"), *ROOT.glob("docs/programs/*.py")]:
+        assert not re.search(r"\b(quatrefoil|qf)(\.\w+)*\._|import _", file.read_text()), file
 
 
 @pytest.mark.parametrize("family", ["ssm", "kron", "cheb", "wos"])

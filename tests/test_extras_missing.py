@@ -15,14 +15,16 @@ AT_IMPORT = {
     "restore_photograph": ("pywt", "quatrefoil[demo]"),
     "sea_temperature": ("pywt", "quatrefoil[demo]"),
     "ten_dimensions": ("torch", "quatrefoil[torch]"),
-    "train_s4d": ("pywt", "quatrefoil[demo,torch]"),
+    "train_s4d": ("pywt torch", "quatrefoil[demo,torch]"),
 }
 DRAW = (
     "arma_asymmetric",
     "brain",
     "deep_chaos",
     "ionic_crystal",
+    "lotka_volterra",
     "molecule",
+    "multiscale",
     "neural_operator",
     "ntk_grid",
     "polynomial_chaos",
@@ -30,8 +32,10 @@ DRAW = (
     "restore_photograph",
     "sea_temperature",
     "self_distillation",
+    "slim_kl",
     "spectral_update",
     "ten_dimensions",
+    "train_s4d",
     "tucker_snapshots",
     "under_mountains",
 )
@@ -52,8 +56,8 @@ def without(monkeypatch, *packages):
 
 @pytest.mark.parametrize("name", AT_IMPORT)
 def test_an_example(name, example, monkeypatch):
-    package, extra = AT_IMPORT[name]
-    without(monkeypatch, package)
+    packages, extra = AT_IMPORT[name]
+    without(monkeypatch, packages.split()[0])
     with pytest.raises(ImportError) as raised:
         example(name)
     assert f"pip install '{extra}'" in str(raised.value)
@@ -61,8 +65,8 @@ def test_an_example(name, example, monkeypatch):
 
 @pytest.mark.parametrize("name", DRAW)
 def test_the_picture_of_an_example(name, example, monkeypatch):
-    if name in AT_IMPORT:
-        pytest.importorskip(AT_IMPORT[name][0])
+    for package in AT_IMPORT.get(name, ("",))[0].split():
+        pytest.importorskip(package)
     draw = example(name).draw
     without(monkeypatch, "matplotlib")
     with pytest.raises(ImportError, match="pip install 'quatrefoil\\[plot\\]'"):

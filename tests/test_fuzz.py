@@ -105,6 +105,7 @@ def test_the_page_names_what_there_is():
     assert not missing
 
 
+@pytest.mark.costly
 def test_the_page_of_promises_counts_tests():
     counts = reliability.counts_of("tests/test_dims.py")
     assert list(counts) == ["tests/test_dims.py"]

@@ -15,13 +15,15 @@ from quatrefoil import config
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 PICTURES = ROOT / "build" / "gallery"
-# What comes before the name of the picture; of the others there is none.
+# What comes before the name of the picture.
 BEFORE_PICTURE: dict[str, list[str]] = {
     "arma_asymmetric": ["1000"],
     "brain": ["160", "64"],
     "deep_chaos": ["8"],
     "ionic_crystal": ["12"],
+    "lotka_volterra": [],
     "molecule": ["60"],
+    "multiscale": ["300", "60"],
     "neural_operator": ["20", "512"],  # a minute; all 60 epochs take three
     "ntk_grid": ["256"],
     "polynomial_chaos": ["5"],
@@ -29,8 +31,10 @@ BEFORE_PICTURE: dict[str, list[str]] = {
     "restore_photograph": ["256"],
     "sea_temperature": [],
     "self_distillation": ["100"],
+    "slim_kl": [],
     "spectral_update": ["50"],
     "ten_dimensions": ["10"],
+    "train_s4d": ["60"],
     "tucker_snapshots": ["6"],
     "under_mountains": ["16384"],
 }
@@ -65,8 +69,6 @@ def pattern() -> str:
 def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
     """What a program is given: the place for its picture."""
     name = Path(script_vars["src_file"]).stem
-    if name not in BEFORE_PICTURE:
-        return []
     PICTURES.mkdir(parents=True, exist_ok=True)
     return [
         *BEFORE_PICTURE[name],

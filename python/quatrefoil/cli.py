@@ -48,22 +48,31 @@ def _compare(arguments: Sequence[str]) -> int:
     return compare(given.a, given.b, margin=given.margin)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:2] == ["bench", "compare"]:
-        return _compare(arguments[2:])
-    parser = argparse.ArgumentParser(prog="quatrefoil", description="Fast kernels for four families of scientific machine learning.")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quatrefoil",
+        description="Fast kernels for four families of scientific machine learning.",
+        epilog="quatrefoil demo --quick is a start; quatrefoil COMMAND --help tells the rest. In Python: import quatrefoil as qf; help(qf)",
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="versions, backend and why it is that one")
-    demo = commands.add_parser("demo", help="one real job in each family, timed against a peer, with pictures")
+    commands.add_parser("info", help="which kernels run here, and why those; versions of what is beside them")
+    demo = commands.add_parser(
+        "demo",
+        help="one real job in each family, timed against a peer, with pictures",
+        description="One real job in each family, timed against a peer: the way to the same numbers without quatrefoil. Prints a table and "
+        "writes a page with pictures. Needs pip install 'quatrefoil[demo]'.",
+    )
     demo.add_argument(
         "--out", type=Path, default=Path("quatrefoil-demo"), metavar="FOLDER", help="where the pictures and index.html go (%(default)s)"
     )
-    demo.add_argument("--quick", action="store_true", help="smaller sizes, the same checks: some seconds")
+    demo.add_argument("--quick", action="store_true", help="smaller sizes and the same checks, in some seconds")
     bench = commands.add_parser(
         "bench",
-        help="benchmarks against peers: on one thread on both sides, or on a GPU; bench compare: two of their files",
+        help="benchmarks against peers, other libraries that compute the same; bench compare: two runs of it",
+        description="Benchmarks against peers, other libraries that compute the same: each side on one thread, or on a GPU. Values are "
+        "checked before anything is timed. All of it takes half an hour. Peers come with pip install 'quatrefoil[bench]'; those that are "
+        "missing are left out.",
         epilog="quatrefoil bench compare A.json B.json says what became slower between two files that --json has written.",
     )
     bench.add_argument("family", nargs="*", help="ssm, kron, cheb, wos, or one folder of them (ssm.scan); none means all")
@@ -72,8 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where (%(default)s); on a GPU numbers are checked first")
     bench.add_argument("--dry", action="store_true", help="with --device cuda: try the program itself on the host, with tiny sizes")
     bench.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios, a group of bars a problem, a colour a peer")
-    given = parser.parse_args(arguments)
+    return parser
 
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:2] == ["bench", "compare"]:
+        return _compare(arguments[2:])
+    parser = _parser()
+    given = parser.parse_args(arguments)
     if given.command == "info":
         from ._config import show_config
 

@@ -35,9 +35,14 @@ def test_the_landscape_is_distilled(monkeypatch, tmp_path, capsys, example):
     assert (tmp_path / "distilled.png").stat().st_size > 10_000
 
 
-def test_a_layer_is_an_expectation(rng, example):
+@pytest.fixture
+def ntk_grid(example):
+    pytest.importorskip("pywt")
+    return example("ntk_grid")
+
+
+def test_a_layer_is_an_expectation(rng, ntk_grid):
     """Of products of ReLU and of their slopes, over pairs of normal variables: integrals by angle, kinks at their ends."""
-    module = example("ntk_grid")
     x, w = np.polynomial.legendre.leggauss(60)
     for c in rng.uniform(-0.99, 0.99, 5):
         # u = r cos φ, v = r cos(φ - angle): both positive between angle - π/2 and π/2; E r² = 2.
@@ -47,14 +52,13 @@ def test_a_layer_is_an_expectation(rng, example):
         share = 0.5 * (high - low) / (2 * np.pi)
         products = 2 * 2 * share * (w * np.cos(phi) * np.cos(phi - angle)).sum()
         slopes = 2 * share * w.sum()
-        tangent, cov = module.layers(np.array([[c]]), depth=1)
+        tangent, cov = ntk_grid.layers(np.array([[c]]), depth=1)
         assert cov[0, 0] == pytest.approx(products, abs=1e-12)
         assert tangent[0, 0] == pytest.approx(products + c * slopes, abs=1e-12)
 
 
-def test_the_kernel_is_that_of_networks_of_products(example):
+def test_the_kernel_is_that_of_networks_of_products(ntk_grid):
     """Its mean over networks of one hidden layer (1000, the seed fixed), whose gradients are those of the sum over r of g_r(x) h_r(y)."""
-    module = example("ntk_grid")
     rng, count, width, products = np.random.default_rng(0), 1000, 100, 100
     points = np.array([[0.1, 0.2], [0.2, 0.35], [0.5, 0.3]])
     inputs = np.stack([np.cos(np.pi * points.T), np.sin(np.pi * points.T)], axis=2)  # (axis, point, 2)
@@ -68,29 +72,27 @@ def test_the_kernel_is_that_of_networks_of_products(example):
             other = outputs[1 - k]
             by_V = np.sqrt(2 / width) * (z[k] > 0) * (other @ A[k])  # times the inputs: gradients of the hidden layer
             found += (other @ other.T) * (hidden[k] @ hidden[k].T) + (by_V @ by_V.T) * (inputs[k] @ inputs[k].T)
-    theta, sigma = zip(*(module.layers(module.plain(x, x), depth=1) for x in points.T))
+    theta, sigma = zip(*(ntk_grid.layers(ntk_grid.plain(x, x), depth=1) for x in points.T))
     expected = theta[0] * sigma[1] + sigma[0] * theta[1]
     np.testing.assert_allclose(found / count, expected, atol=0.2)
     assert np.abs(theta[0] * theta[1] - expected).max() > 0.3  # which the product of both is not
 
 
-def test_the_grid_is_solved_as_the_whole_matrix(rng, example):
-    module = example("ntk_grid")
+def test_the_grid_is_solved_as_the_whole_matrix(rng, ntk_grid):
     axes, wanted = [np.sort(rng.random(n)) for n in (5, 6)], [np.array([0.3, 0.4]), np.array([0.1, 0.5, 0.9])]
     seen = rng.standard_normal((5, 6))
-    for inputs in (module.plain, module.fourier(8.0)):
+    for inputs in (ntk_grid.plain, ntk_grid.fourier(8.0)):
         axes = [np.linspace(0, 0.9, n) + 0.02 * rng.random(n) for n in (5, 6)]
-        (T1, S1), (T2, S2) = (module.layers(inputs(x, x)) for x in axes)
-        (t1, s1), (t2, s2) = (module.layers(inputs(z, x)) for z, x in zip(wanted, axes))
+        (T1, S1), (T2, S2) = (ntk_grid.layers(inputs(x, x)) for x in axes)
+        (t1, s1), (t2, s2) = (ntk_grid.layers(inputs(z, x)) for z, x in zip(wanted, axes))
         weights = np.linalg.solve(np.kron(T1, S2) + np.kron(S1, T2), (seen - seen.mean()).ravel())
         expected = seen.mean() + ((np.kron(t1, s2) + np.kron(s1, t2)) @ weights).reshape(2, 3)
-        np.testing.assert_allclose(module.regress(inputs, axes, seen, wanted), expected, atol=1e-8)
+        np.testing.assert_allclose(ntk_grid.regress(inputs, axes, seen, wanted), expected, atol=1e-8)
 
 
-def test_the_photograph_is_filled(tmp_path, capsys, example):
-    pytest.importorskip("pywt")
+def test_the_photograph_is_filled(tmp_path, capsys, ntk_grid):
     pytest.importorskip("matplotlib")
-    example("ntk_grid").main(96, str(tmp_path / "ntk.png"))
+    ntk_grid.main(96, str(tmp_path / "ntk.png"))
     text = capsys.readouterr().out
     db = {line.split(":")[0].strip(): float(line.split(":")[1].split()[0]) for line in text.splitlines()[1:]}
     assert len(db) == 7

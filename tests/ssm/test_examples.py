@@ -18,6 +18,7 @@ def output_of(name, *arguments):
     return done.stdout
 
 
+@pytest.mark.costly
 def test_ptd_example(tmp_path):
     pytest.importorskip("matplotlib")
     text = output_of("ptd.py", "8", str(tmp_path / "ptd.png"))
@@ -27,8 +28,11 @@ def test_ptd_example(tmp_path):
     assert ptd < plain / 10
 
 
-def test_lotka_volterra_example():
-    text = output_of("lotka_volterra.py")
+@pytest.mark.costly
+def test_lotka_volterra_example(tmp_path):
+    pytest.importorskip("matplotlib")
+    text = output_of("lotka_volterra.py", str(tmp_path / "prey.png"))
+    assert (tmp_path / "prey.png").stat().st_size > 10_000
     error, mean = map(float, re.search(r"deviations: ([\d.]+) \(forecasting the mean: ([\d.]+)", text).groups())
     assert error < 0.02
     assert mean > 0.5
@@ -42,6 +46,7 @@ def test_lotka_volterra_fit_is_the_dense_ridge_fit(rng):
     np.testing.assert_allclose(w, np.linalg.solve(H.T @ H + 2 * np.eye(20), H.T @ s[20:]), atol=2e-3)
 
 
+@pytest.mark.costly
 def test_arma_example(tmp_path):
     """The variance falls as the theory of long series says: half of it, of 300 series, whose own error is a tenth."""
     pytest.importorskip("matplotlib")
@@ -73,10 +78,11 @@ def test_arma_estimates_are_those_of_a_search(rng):
 
 
 @pytest.mark.torch
-def test_s4d_example_learns():
-    pytest.importorskip("torch")
-    pytest.importorskip("pywt")
-    text = output_of("train_s4d.py", "60")
+def test_s4d_example_learns(tmp_path):
+    for package in ("torch", "pywt", "matplotlib"):
+        pytest.importorskip(package)
+    text = output_of("train_s4d.py", "60", str(tmp_path / "heart.png"))
+    assert (tmp_path / "heart.png").stat().st_size > 10_000
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", text)]
     assert losses[-1] < losses[0] / 4
     error, naive = map(float, re.search(r"error ([\d.]+) .* forecast: ([\d.]+)", text).groups())

@@ -2,10 +2,8 @@
 
 import copy
 import pickle
-import runpy
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +113,7 @@ def test_optimality(rng, agents, iterations, tol):
     assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # what 20 points tell apart
 
 
+@pytest.mark.costly
 def test_agents_agree_with_one_who_knows_all(rng):
     """The common objective by majorising and minimising its sum, which no agent could: the same path, as exactly as agents agree."""
     x, y = signal(rng, 50)
@@ -212,6 +211,7 @@ def test_data_do_not_leave_the_agents(rng):
         np.testing.assert_array_equal(given[2][1], b)
 
 
+@pytest.mark.costly
 def test_the_same_bits_by_any_executor(rng):
     x, y = signal(rng, 40)
     options = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 4}
@@ -291,12 +291,15 @@ def test_it_continues_a_signal(rng):
 
 
 @pytest.mark.slow
-def test_example():
-    example = Path(__file__).resolve().parents[3] / "examples" / "slim_kl.py"
-    model, error, nothing = runpy.run_path(str(example))["run"]()
+def test_example(tmp_path, example):
+    pytest.importorskip("matplotlib")
+    program = example("slim_kl")
+    model, error, nothing = program.run()
     assert error < 0.3 < nothing
     on = model.means[model.weights_ > 0.05 * model.weights_.max()]
     assert all(np.abs(on - 1 / months).min() < 1 / 360 for months in (6, 12, 43))
+    program.draw(model, str(tmp_path / "months.png"))
+    assert (tmp_path / "months.png").stat().st_size > 10_000
 
 
 def test_float32_and_tensors(rng):
