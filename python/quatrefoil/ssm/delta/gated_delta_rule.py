@@ -27,6 +27,7 @@ GATED_DELTA_RULE = Op(
     options=(Option("scale", float), Option("use_qk_l2norm_in_kernel", bool), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
     tolerance=2e-6,
+    float32_on_gpus=True,
 )  # fmt: skip
 _RECURRENT = GATED_DELTA_RULE.titled("fused_recurrent_gated_delta_rule")
 

@@ -1,0 +1,441 @@
+// The gated delta rule on a GPU: where the chunks of all sequences are, what they are before any state comes in, the states that go from
+// one to the next, and the outputs. README (2), (4)-(9).
+#pragma once
+#include "core/cuda/tile.hpp"
+#include "core/cuda/workspace.hpp"
+#include "ssm/delta/args.hpp"
+#include "ssm/delta/formula.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+constexpr int kThreads = kTileThreads;
+constexpr int64_t kChunk = kSide;         // tokens
+constexpr int64_t kFewTokens = 8;         // sequences of so many are taken token by token, forward
+constexpr int kStateColumns = kSide / 2;  // of a state that a block takes from chunk to chunk: more blocks than of whole tiles
+
+// Some tokens, counted over all items: a sequence, or a chunk of one.
+struct Span {
+  int64_t first, tokens;
+};
+
+// A call: its arguments, and what it keeps in memory of the device.
+template <class T>
+struct Call {
+  DeltaRule<T> p;
+  int64_t few;           // sequences of so many tokens have no chunks
+  int64_t chunks;        // places for chunks, of which some are empty
+  int64_t unit, places;  // a sequence's begin at first / unit + places * its number
+  Span* table;           // of all chunks where cu_seqlens cuts; null: sequences are alike
+  int* wrong;            // how many numbers of cu_seqlens are
+  T *of_q, *of_k;        // (B, length, heads), what (2) multiplies by; null: nothing
+  T *since, *until;      // (B, length, value_heads), c and d of (4)
+  T *reads, *corrects;   // (B, length, value_heads, kChunk), A and E of (8) and (6), which is null without a correction
+  T *u, *w;              // (B, length, value_heads, V and K): what u is without a state, then u; and what a state takes off it
+  T* states;             // (chunks, value_heads, K, V), before every chunk
+
+  __device__ Span sequence(int64_t n) const {
+    if (!p.begins) return {n * p.length, p.length};
+    return *wrong ? Span{0, 0} : Span{p.begins[n], p.begins[n + 1] - p.begins[n]};
+  }
+  __device__ int64_t chunks_of(Span sequence) const { return sequence.tokens <= few ? 0 : (sequence.tokens + kChunk - 1) / kChunk; }
+  __device__ int64_t first_chunk(int64_t n, Span sequence) const {
+    return p.begins ? quotient(sequence.first, unit) + places * n : n * chunks_of(sequence);
+  }
+  __device__ Span chunk(int64_t k) const {
+    if (table) return table[k];
+    const int64_t each = (p.length + kChunk - 1) / kChunk, n = quotient(k, each), t = remainder(k, each) * kChunk;
+    return {n * p.length + t, min(kChunk, p.length - t)};
+  }
+};
+
+// One chunk of one head of values, `at` of (chunks, value_heads).
+template <class T>
+struct Place {
+  const Call<T>& s;
+  int64_t at, head, key_head;
+  Span c;
+
+  __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at), head(remainder(at, s.p.value_heads)) {
+    key_head = quotient(head, quotient(s.p.value_heads, s.p.heads)), c = s.chunk(quotient(at, s.p.value_heads));
+  }
+  __device__ bool empty() const { return c.tokens == 0; }
+  __device__ int64_t gate(int64_t i) const { return (c.first + i) * s.p.value_heads + head; }
+  __device__ int64_t value(int64_t i, int64_t v) const { return gate(i) * s.p.V + v; }
+  __device__ int64_t pair(int64_t i, int64_t j) const { return gate(i) * kChunk + j; }
+  __device__ int64_t state(int64_t n, int64_t v) const { return (at * s.p.K + n) * s.p.V + v; }
+  // Of keys, or queries, as the recurrence sees them.
+  __device__ T key(bool query, int64_t i, int64_t n) const {
+    const int64_t row = (c.first + i) * s.p.heads + key_head;
+    const T x = (query ? s.p.q : s.p.k)[row * s.p.K + n];
+    return s.of_q ? (query ? s.of_q : s.of_k)[row] * x : x;
+  }
+  __device__ T beta(int64_t i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
+  __device__ T written(int64_t i, int64_t v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
+  // The sum over a row of numbers, of columns from n on, to those of all tokens.
+  __device__ void add_row(bool first, T* of_tokens, int64_t i, T sum) const {
+    if (i < c.tokens) put_or_add(first, sum, of_tokens[gate(i)]);
+  }
+};
+
+template <class T>
+struct Shared : Tile<T> {
+  T square[kSide][kPitch];  // (4) the decay from token j to token i; or of a triangular system what is below its diagonal
+  double gates[kSide];
+};
+
+// (4) As products, in double precision; the next barrier makes them known. `since`: from before the chunk, to there.
+template <class T>
+__device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& shared, T* since) {
+  const int j = threadIdx.x, n = int(me.c.tokens);
+  if (j < n) shared.gates[j] = me.s.p.g ? decay(me.s.p.g[me.gate(j)]) : 1;
+  __syncthreads();
+  double product = 1;
+  if (j < n) {
+    shared.square[j][j] = T(1);
+    QF_ROLLED
+    for (int i = j + 1; i < n; ++i) product *= shared.gates[i], shared.square[i][j] = T(product);
+  } else if (j == kSide && since) {
+    QF_ROLLED
+    for (int i = 0; i < n; ++i) product *= shared.gates[i], since[me.gate(i)] = T(product);
+  }
+}
+
+// ------------------------------------------------------------ before the states
+
+// One block: whether cu_seqlens is what it should be, and the chunks that it makes, none where it is not.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
+  QF_SHARED(int, wrong);
+  const int64_t* const begins = s.p.begins;
+  int mine = threadIdx.x == 0 && (begins[0] != 0 || begins[s.p.sequences] != s.p.length);
+  QF_ROLLED
+  for (int64_t n = threadIdx.x; n < s.p.sequences; n += kThreads) mine += begins[n] > begins[n + 1];
+  wrong[threadIdx.x] = mine;
+  __syncthreads();
+  int all = 0;
+  QF_ROLLED
+  for (int i = 0; i < kThreads; ++i) all += wrong[i];
+  if (threadIdx.x == 0) *s.wrong = all;
+  if (all || s.p.sequences == 0) {
+    QF_ROLLED
+    for (int64_t k = threadIdx.x; k < s.chunks; k += kThreads) s.table[k] = {0, 0};
+    return;
+  }
+  QF_ROLLED
+  for (int64_t n = threadIdx.x; n < s.p.sequences; n += kThreads) {
+    const auto from = [&](int64_t m) { return m < s.p.sequences ? s.first_chunk(m, {begins[m], 0}) : s.chunks; };
+    int64_t t = begins[n];
+    const int64_t end = begins[n + 1], last = from(n) + s.chunks_of({t, end - t});
+    QF_ROLLED
+    for (int64_t k = from(n); k < from(n + 1); ++k) {
+      const int64_t tokens = k < last ? min(kChunk, end - t) : 0;
+      s.table[k] = {t, tokens}, t += tokens;
+    }
+  }
+}
+
+// What has no sense with such cu_seqlens.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_nan(const int* wrong, T* to, const int64_t n) {
+  if (*wrong == 0) return;
+  QF_ROLLED
+  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < n; i += int64_t(gridDim.x) * kThreads) to[i] = T(__builtin_nan(""));
+}
+
+// (2) A warp a query, or key.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, const int64_t rows) {
+  const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < 2 * rows;
+       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+    const bool query = at < rows;
+    const int64_t row = query ? at : at - rows;
+    const T* const x = (query ? s.p.q : s.p.k) + row * s.p.K;
+    T sum(0);
+    QF_ROLLED
+    for (int64_t n = lane; n < s.p.K; n += kWarp) sum = multiply_add(x[n], x[n], sum);
+    sum = sum_of_lanes(sum);
+    if (lane == 0) (query ? s.of_q : s.of_k)[row] = inverse_norm(sum);
+  }
+}
+
+// (4), (6), (8) A block a chunk of a head. Reads queries and keys once, keys twice more.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
+  QF_SHARED(Shared<T>, shared);
+  each_place<Place<T>>(s, s.chunks * s.p.value_heads, [&](const Place<T>& me) {
+    const int64_t n = me.c.tokens;
+    load_decays(me, *shared, s.since);
+    QF_ROLLED
+    for (int of_q = s.corrects ? 0 : 1; of_q < 2; ++of_q) {
+      T total[kPatch][kPatch] = {};
+      add_product<true, true>(
+          n, s.p.K, n, [&](int64_t i, int64_t l) { return me.key(of_q, i, l); }, [&](int64_t l, int64_t j) { return me.key(false, j, l); },
+          *shared, total);
+      each_number(*shared, total, [&](int i, int j, T value) {
+        if (i < n && j < n) (of_q ? s.reads : s.corrects)[me.pair(i, j)] = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
+      });
+    }
+    if (const int j = threadIdx.x; j < n) s.until[me.gate(j)] = shared->square[n - 1][j];
+  });
+}
+
+// The tile becomes the solution x of (I + square) x = tile, a column a thread in blocks of so many rows.
+constexpr int kBlock = 16;
+template <class T>
+__device__ __forceinline__ void solve_lower(int64_t n, Shared<T>& shared) {
+  QF_ROLLED
+  for (int b = 0; b < n; b += kBlock) {
+    const int end = int(min<int64_t>(b + kBlock, n));
+    __syncthreads();
+    if (const int c = threadIdx.x; c < kSide) {
+      QF_ROLLED
+      for (int i = b + 1; i < end; ++i) {
+        T x = shared.tile[i][c];
+        QF_UNROLL(4)
+        for (int j = b; j < i; ++j) x = multiply_add(-shared.square[i][j], shared.tile[j][c], x);
+        shared.tile[i][c] = x;
+      }
+    }
+    __syncthreads();
+    QF_ROLLED
+    for (int i = end + int(threadIdx.x) / kRows; i < n; i += kRows) {
+      T* const row = shared.tile[i] + threadIdx.x % kRows;
+      T x[kPatch];
+      for (int c = 0; c < kPatch; ++c) x[c] = row[c * kRows];
+      QF_UNROLL(4)
+      for (int j = b; j < end; ++j)
+        for (int c = 0; c < kPatch; ++c) x[c] = multiply_add(-shared.square[i][j], shared.tile[j][threadIdx.x % kRows + c * kRows], x[c]);
+      for (int c = 0; c < kPatch; ++c) row[c * kRows] = x[c];
+    }
+  }
+}
+
+// The gradient's part of a call. Forward all is null.
+template <class T>
+struct Back {
+  DeltaRuleAdjoint<T> q;
+  T* y;                               // as u; without a state first, then with it. It is dv without beta
+  T* states;                          // the gradients of the states behind the chunks
+  T *across, *from_state, *to_state;  // (B, length, value_heads), terms of (17)
+  __device__ T grad(const Place<T>& me, int64_t i, int64_t v) const { return T(me.s.p.scale) * q.grad[me.value(i, v)]; }
+  __device__ T dv(const Place<T>& me, int64_t i, int64_t v) const { return me.beta(i) * y[me.value(i, v)]; }
+};
+
+// (5), or (14), without a state, and what a state is multiplied by then: a block some columns of V and of K, of a chunk of a head. Back the
+// system is the transposed one, which is solved with its rows from the last to the first.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back<T> b, const int64_t tiles) {
+  QF_SHARED(Shared<T>, shared);
+  const int64_t of_values = tiles_of(s.p.V);
+  const bool back = b.y;
+  for (int64_t at = blockIdx.x; at < s.chunks * s.p.value_heads * tiles; at += gridDim.x) {
+    const Place<T> me(s, quotient(at, tiles));
+    if (me.empty()) continue;
+    const int64_t tile = remainder(at, tiles), n = me.c.tokens;
+    const bool is_value = tile < of_values;
+    const int64_t c0 = (is_value ? tile : tile - of_values) * kSide, columns = is_value ? s.p.V : s.p.K;
+    const auto row = [&](int64_t i) { return back ? n - 1 - i : i; };
+    T total[kPatch][kPatch] = {};
+    if (back && is_value)
+      add_product<false, false>(
+          n, n, s.p.V - c0, [&](int64_t i, int64_t j) { return j >= row(i) ? s.reads[me.pair(j, row(i))] : T(0); },
+          [&](int64_t j, int64_t c) { return b.grad(me, j, c0 + c); }, *shared, total);
+    each_number(*shared, total, [&](int i, int c, T& value) {
+      if (i >= n || c0 + c >= columns) return;
+      if (!is_value)
+        value = (back ? s.until : s.since)[me.gate(row(i))] * me.key(false, row(i), c0 + c);
+      else if (!back)
+        value = s.p.v[me.value(i, c0 + c)];
+    });
+    if (s.corrects) {
+      each_own(kSide, [&](int i, int j) {
+        if (i < n && j < i) shared->square[i][j] = s.corrects[back ? me.pair(row(j), row(i)) : me.pair(i, j)] * me.beta(row(j));
+      });
+      solve_lower(n, *shared);
+    }
+    T* const to = !is_value ? s.w : back ? b.y : s.u;
+    each_own(kSide, [&](int i, int c) {
+      if (i < n && c0 + c < columns) to[me.gate(row(i)) * columns + c0 + c] = shared->tile[i][c];
+    });
+  }
+}
+
+// ------------------------------------------------------------ states
+
+// From chunk to chunk, `first` (null: 0) to `last` (null: not asked for), or with `back` gradients from the last chunk to the first.
+template <class T>
+struct Passing {
+  const T* first;
+  T *states, *last;
+  bool back;
+};
+// (5), (9), or (14), (18): a block some columns of a head's state, all chunks of a sequence one after the other.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, const Back<T> b, const Passing<T> pass, const int64_t tiles) {
+  QF_SHARED(Tile<T>, shared);
+  const DeltaRule<T>& p = s.p;
+  for (int64_t at = blockIdx.x; at < p.sequences * p.value_heads * tiles; at += gridDim.x) {
+    const int64_t row = quotient(at, tiles), n = quotient(row, p.value_heads), head = remainder(row, p.value_heads);
+    const int64_t v0 = remainder(at, tiles) * kStateColumns, columns = p.V - v0;
+    const Span sequence = s.sequence(n);
+    const int64_t chunks = s.chunks_of(sequence), begin = s.first_chunk(n, sequence);
+    if (chunks == 0 && !pass.back) continue;  // token by token
+    // The numbers of a state that are a thread's, and of the same thread wherever they are.
+    const auto each_state = [&](auto f) {
+      QF_ROLLED
+      for (int64_t k0 = 0; k0 < p.K; k0 += kSide)
+        each_own(kStateColumns, [&](int i, int j) {
+          if (k0 + i < p.K && j < columns) f((k0 + i) * p.V + v0 + j);
+        });
+    };
+    const int64_t of_head = p.K * p.V;
+    T* const first = chunks      ? pass.states + ((pass.back ? begin + chunks - 1 : begin) * p.value_heads + head) * of_head
+                     : pass.last ? pass.last + row * of_head
+                                 : nullptr;
+    if (first) each_state([&](int64_t x) { first[x] = pass.first ? pass.first[row * of_head + x] : T(0); });
+    QF_ROLLED
+    for (int64_t c = 0; c < chunks; ++c) {
+      const int64_t k = pass.back ? begin + chunks - 1 - c : begin + c;
+      const Place<T> me(s, k * p.value_heads + head);
+      const int64_t tokens = me.c.tokens;
+      const T* const state = pass.states + me.state(0, v0);
+      if (s.corrects || pass.back) {
+        T total[kPatch][kPatch / 2] = {};
+        add_product<true, false>(
+            tokens, p.K, columns,
+            [&](int64_t i, int64_t l) { return s.corrects ? s.w[me.gate(i) * p.K + l] : T(s.until[me.gate(i)] * me.key(false, i, l)); },
+            [&](int64_t l, int64_t j) { return state[l * p.V + j]; }, *shared, total);
+        each_number(*shared, total, [&](int i, int j, T value) {
+          if (i >= tokens || j >= columns) return;
+          T& to = (pass.back ? b.y : s.u)[me.value(i, v0 + j)];
+          to = pass.back ? to + value : to - value;
+        });
+      }
+      const bool ends = c + 1 == chunks;
+      T* const to = !ends       ? pass.states + ((pass.back ? k - 1 : k + 1) * p.value_heads + head) * of_head
+                    : pass.last ? pass.last + row * of_head
+                                : nullptr;
+      if (!to) continue;
+      const T total_decay = s.since[me.gate(tokens - 1)];
+      // Forward d_j k_j x_j^T; back c_i q_i w_i^T, and behind them -c_i k_i z_i^T.
+      QF_ROLLED
+      for (int64_t k0 = 0; k0 < p.K; k0 += kSide) {
+        T total[kPatch][kPatch / 2] = {};
+        add_product<false, false>(
+            p.K - k0, pass.back && s.corrects ? 2 * tokens : tokens, columns,
+            [&](int64_t i, int64_t l) {
+              if (!pass.back) return s.until[me.gate(l)] * me.key(false, l, k0 + i);
+              const bool query = l < tokens;
+              const int64_t t = query ? l : l - tokens;
+              const T x = s.since[me.gate(t)] * me.key(query, t, k0 + i);
+              return query ? x : -x;
+            },
+            [&](int64_t l, int64_t j) {
+              if (!pass.back) return me.written(l, v0 + j);
+              return l < tokens ? b.grad(me, l, v0 + j) : b.dv(me, l - tokens, v0 + j);
+            },
+            *shared, total);
+        each_number(*shared, total, [&](int i, int j, T value) {
+          const int64_t x = (k0 + i) * p.V + j;
+          if (k0 + i < p.K && j < columns) to[x + v0] = multiply_add(total_decay, state[x], value);
+        });
+      }
+    }
+  }
+}
+
+// ------------------------------------------------------------ outputs
+
+// (8) A block some columns of a chunk of a head.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, const int64_t tiles) {
+  QF_SHARED(Tile<T>, shared);
+  for (int64_t at = blockIdx.x; at < s.chunks * s.p.value_heads * tiles; at += gridDim.x) {
+    const Place<T> me(s, quotient(at, tiles));
+    if (me.empty()) continue;
+    const int64_t v0 = remainder(at, tiles) * kSide, n = me.c.tokens, K = s.p.K;
+    T total[kPatch][kPatch] = {};
+    add_product<true, false>(
+        n, K + n, s.p.V - v0,
+        [&](int64_t i, int64_t l) { return l < K ? T(s.since[me.gate(i)] * me.key(true, i, l)) : s.reads[me.pair(i, l - K)]; },
+        [&](int64_t l, int64_t j) { return l < K ? s.states[me.state(l, v0 + j)] : me.written(l - K, v0 + j); }, *shared, total);
+    each_number(*shared, total, [&](int i, int j, T value) {
+      if (i < n && v0 + j < s.p.V) s.p.o[me.value(i, v0 + j)] = T(s.p.scale) * value;
+    });
+  }
+}
+
+// ------------------------------------------------------------ a call
+
+// What it keeps: numbers a token, pairs of tokens, and the states before all chunks.
+template <class T>
+struct Kept {
+  Call<T> call;
+  const Workspace<Span> table;
+  const Workspace<int> wrong;
+  const Workspace<T> factors, decays, pairs, u, w, states;
+
+  // Forward sequences of `few` tokens are not in it.
+  Kept(const DeltaRule<T>& p, int64_t few)
+      : call(call_of(p, few)),
+        table(p.begins ? call.chunks : 0),
+        wrong(p.begins ? 1 : 0),
+        factors(call.chunks && p.normalizes ? 2 * p.B * p.length * p.heads : 0),
+        decays(call.chunks ? 2 * count() : 0),
+        pairs(call.chunks ? (p.corrects ? 2 : 1) * count() * kChunk : 0),
+        u(call.chunks && p.corrects ? count() * p.V : 0),
+        w(call.chunks && p.corrects ? count() * p.K : 0),
+        states(places() * p.K * p.V) {
+    if (places() >= kTooMany) throw DeviceError("chunk_gated_delta_rule: 2^31 chunks or more are too many for a GPU");
+    call.table = table, call.wrong = wrong, call.states = states;
+    call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // of v, which is u without a correction, nothing is written
+    if (call.chunks) {
+      if (p.normalizes) call.of_q = factors, call.of_k = factors + p.B * p.length * p.heads;
+      call.since = decays, call.until = decays + count(), call.reads = pairs;
+      if (p.corrects) call.corrects = pairs + count() * kChunk;
+    }
+    if (p.begins) launch(cut<T>, 1, kThreads, kThreads * sizeof(int), call);
+  }
+  int64_t count() const { return call.p.B * call.p.length * call.p.value_heads; }
+  int64_t places() const { return call.chunks * call.p.value_heads; }
+  void check(T* to, int64_t n) const {
+    if (to && call.wrong) launch(put_nan<T>, tile_blocks(n), kThreads, 0, call.wrong, to, n);
+  }
+
+ private:
+  // With cu_seqlens a sequence's first chunk is where no other's can be, wherever they begin: of those that have chunks at all one in every
+  // few + 1 tokens, or one and what all full chunks before it are.
+  static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
+    Call<T> s{};
+    s.p = p, s.few = few;
+    const int64_t each = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
+    s.chunks = p.sequences * each;
+    if (!p.begins) return s;
+    const int64_t by_few = p.length / (few + 1), by_number = p.length / kChunk + p.sequences;
+    s.unit = by_few < by_number ? few + 1 : kChunk, s.places = by_few < by_number ? 0 : 1;
+    s.chunks = min(by_few, by_number);
+    return s;
+  }
+};
+
+// All that comes before the outputs: u, and the states before all chunks; the last ones where they are asked for.
+template <class T>
+void put_states(const Kept<T>& kept) {
+  const Call<T>& s = kept.call;
+  const DeltaRule<T>& p = s.p;
+  if (s.chunks) {
+    const int64_t rows = p.B * p.length * p.heads, tiles = tiles_of(p.V) + tiles_of(p.K);
+    if (s.of_q) launch(put_factors<T>, warp_blocks(2 * rows), kThreads, 0, s, rows);
+    launch(put_pairs<T>, kept.places(), kThreads, sizeof(Shared<T>), s);
+    if (p.corrects) launch(solve<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), s, Back<T>{}, tiles);
+  }
+  const int64_t tiles = tiles_of(p.V, kStateColumns);
+  launch(pass_states<T>, p.sequences * p.value_heads * tiles, kThreads, sizeof(Tile<T>), s, Back<T>{},
+         Passing<T>{p.initial, s.states, p.final, false}, tiles);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta
