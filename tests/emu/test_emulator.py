@@ -152,6 +152,8 @@ def test_a_barrier_that_is_left_out_is_noticed(noun, path, at, rng, monkeypatch)
         with qf.use_backend("emulator"):
             try:
                 first, *others = (planted.run_in_order(order, 7) or results(*given) for order in ORDERS.values())
+            except NotImplementedError:
+                raise
             except RuntimeError:
                 return True
         return any(not np.array_equal(a, b) for other in others for a, b in zip(first, other)) or any(np.isnan(a).any() for a in first)

@@ -155,9 +155,9 @@ struct Kept {
   // few + 1 tokens, or one and what all full chunks before it are.
   static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
     Call<T> s{};
-    s.p = p, s.few = few;
-    const int64_t each = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
-    s.chunks = p.sequences * each;
+    s.p = p, s.few = few, s.group = p.value_heads / p.heads;
+    s.each = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
+    s.chunks = p.sequences * s.each;
     if (!p.begins) return s;
     const int64_t by_few = p.length / (few + 1), by_number = p.length / kChunk + p.sequences;
     s.unit = by_few < by_number ? few + 1 : kChunk, s.places = by_few < by_number ? 0 : 1;

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool of_q, T* to) {
   QF_SHARED(Tile<T>, shared);
-  const int64_t heads = s.p.heads, group = quotient(s.p.value_heads, heads);
+  const int64_t heads = s.p.heads, group = s.group;
   for (int64_t at = blockIdx.x; at < s.chunks * heads; at += gridDim.x) {
     const Place<T> first(s, at * group);
     if (first.empty()) continue;

@@ -23,6 +23,8 @@ struct Call {
   DeltaRule<T> p;
   int64_t few;           // sequences of so many tokens have no chunks
   int64_t chunks;        // places for chunks, of which some are empty
+  int64_t each;          // chunks of a sequence, where all are alike
+  int64_t group;         // heads of values that share a query and key
   int64_t unit, places;  // a sequence's begin at first / unit + places * its number
   Span* table;           // of all chunks where cu_seqlens cuts; null: sequences are alike
   int* wrong;            // how many numbers of cu_seqlens are
@@ -38,11 +40,11 @@ struct Call {
   }
   __device__ int64_t chunks_of(Span sequence) const { return sequence.tokens <= few ? 0 : (sequence.tokens + kChunk - 1) / kChunk; }
   __device__ int64_t first_chunk(int64_t n, Span sequence) const {
-    return p.begins ? quotient(sequence.first, unit) + places * n : n * chunks_of(sequence);
+    return p.begins ? quotient(sequence.first, unit) + places * n : n * each;
   }
   __device__ Span chunk(int64_t k) const {
     if (table) return table[k];
-    const int64_t each = (p.length + kChunk - 1) / kChunk, n = quotient(k, each), t = remainder(k, each) * kChunk;
+    const int64_t n = quotient(k, each), t = (k - n * each) * kChunk;
     return {n * p.length + t, min(kChunk, p.length - t)};
   }
 };
@@ -54,8 +56,9 @@ struct Place {
   int64_t at, head, key_head;
   Span c;
 
-  __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at), head(remainder(at, s.p.value_heads)) {
-    key_head = quotient(head, quotient(s.p.value_heads, s.p.heads)), c = s.chunk(quotient(at, s.p.value_heads));
+  __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at) {
+    const int64_t k = quotient(at, s.p.value_heads);
+    head = at - k * s.p.value_heads, key_head = quotient(head, s.group), c = s.chunk(k);
   }
   __device__ bool empty() const { return c.tokens == 0; }
   __device__ int64_t gate(int64_t i) const { return (c.first + i) * s.p.value_heads + head; }
@@ -122,11 +125,11 @@ __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   }
   QF_ROLLED
   for (int64_t n = threadIdx.x; n < s.p.sequences; n += kThreads) {
-    const auto from = [&](int64_t m) { return m < s.p.sequences ? s.first_chunk(m, {begins[m], 0}) : s.chunks; };
     int64_t t = begins[n];
-    const int64_t end = begins[n + 1], last = from(n) + s.chunks_of({t, end - t});
+    const int64_t end = begins[n + 1], first = s.first_chunk(n, {t, 0}), last = first + s.chunks_of({t, end - t});
+    const int64_t next = n + 1 < s.p.sequences ? s.first_chunk(n + 1, {end, 0}) : s.chunks;
     QF_ROLLED
-    for (int64_t k = from(n); k < from(n + 1); ++k) {
+    for (int64_t k = first; k < next; ++k) {
       const int64_t tokens = k < last ? min(kChunk, end - t) : 0;
       s.table[k] = {t, tokens}, t += tokens;
     }

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* re
     T* const to = rest ? rest + of_state : nullptr;
     QF_ROLLED
     for (int64_t t = sequence.first; t < sequence.first + sequence.tokens; ++t) {
-      const int64_t key = (t * p.heads + quotient(head, quotient(p.value_heads, p.heads))) * p.K, gate = t * p.value_heads + head;
+      const int64_t key = (t * p.heads + quotient(head, s.group)) * p.K, gate = t * p.value_heads + head;
       const T *const q = p.q + key, *const k = p.k + key;
       T qq(0), kk(0), qk(0), by_q(0), by_k(0);
       QF_ROLLED
