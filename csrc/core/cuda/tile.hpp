@@ -37,12 +37,11 @@ __device__ __forceinline__ void each_place(const Call& call, int64_t count, F f)
 // total += a b of a tile: a(i, k) and b(k, j) are asked for where i < rows, k < depth and j < columns; `deep`: neighbours in k lie
 // together. What the block has written before is there to be fetched.
 template <bool deep_a, bool deep_b, int across, class T, class A, class B>
-__device__ __forceinline__ void add_product(int64_t rows, int64_t depth, int64_t columns, A a, B b, Tile<T>& shared,
-                                            T (&total)[kPatch][across]) {
+__device__ __forceinline__ void add_product(int rows, int depth, int columns, A a, B b, Tile<T>& shared, T (&total)[kPatch][across]) {
   constexpr int wide = across * kRows;
   const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
   QF_ROLLED
-  for (int64_t k = 0; k < depth; k += kDepth) {
+  for (int k = 0; k < depth; k += kDepth) {
     __syncthreads();
     QF_ROLLED
     for (int n = threadIdx.x; n < kSide * kDepth; n += kTileThreads) {
@@ -114,7 +113,7 @@ __device__ __forceinline__ void put_or_add(bool first, T part, T& sum) {
 
 // Numbers (i, j) of a tile, j < i, each of which lies over what is behind j up to i: put(t, the sum of those that lie over t) for t < n.
 template <class T, class P>
-__device__ __forceinline__ void sums_across(Tile<T>& shared, int64_t n, P put) {
+__device__ __forceinline__ void sums_across(Tile<T>& shared, int n, P put) {
   const int t = threadIdx.x;
   __syncthreads();
   if (t < n) {  // along row t: what begins before
@@ -130,7 +129,7 @@ __device__ __forceinline__ void sums_across(Tile<T>& shared, int64_t n, P put) {
   if (t < n) {
     T sum(0);
     QF_ROLLED
-    for (int64_t i = t; i < n; ++i) sum += shared.tile[i][t];
+    for (int i = t; i < n; ++i) sum += shared.tile[i][t];
     put(t, sum);
   }
 }

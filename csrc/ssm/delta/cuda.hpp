@@ -21,73 +21,67 @@ struct Passing {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, const Back<T> b, const Passing<T> pass, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
-  const DeltaRule<T>& p = s.p;
-  for (int64_t at = blockIdx.x; at < p.sequences * p.value_heads * tiles; at += gridDim.x) {
-    const int64_t row = quotient(at, tiles), n = quotient(row, p.value_heads), head = remainder(row, p.value_heads);
-    const int64_t v0 = remainder(at, tiles) * kStateColumns, columns = p.V - v0;
+  const int64_t of_head = int64_t(s.K) * s.V;
+  for (int64_t at = blockIdx.x; at < s.p.sequences * s.value_heads * tiles; at += gridDim.x) {
+    const int64_t row = quotient(at, tiles), n = quotient(row, s.value_heads), head = row - n * s.value_heads;
+    const int v0 = int(at - row * tiles) * kStateColumns, columns = s.V - v0;
     const Span sequence = s.sequence(n);
-    const int64_t chunks = s.chunks_of(sequence), begin = s.first_chunk(n, sequence);
+    const int64_t chunks = s.chunks_of(sequence.tokens), begin = s.first_chunk(n, sequence.first);
     if (chunks == 0 && !pass.back) continue;  // token by token
-    // The numbers of a state that are a thread's, and of the same thread wherever they are.
-    const auto each_state = [&](auto f) {
-      QF_ROLLED
-      for (int64_t k0 = 0; k0 < p.K; k0 += kSide)
-        each_own(kStateColumns, [&](int i, int j) {
-          if (k0 + i < p.K && j < columns) f((k0 + i) * p.V + v0 + j);
-        });
-    };
-    const int64_t of_head = p.K * p.V;
-    T* const first = chunks      ? pass.states + ((pass.back ? begin + chunks - 1 : begin) * p.value_heads + head) * of_head
-                     : pass.last ? pass.last + row * of_head
-                                 : nullptr;
-    if (first) each_state([&](int64_t x) { first[x] = pass.first ? pass.first[row * of_head + x] : T(0); });
+    T* const last = pass.last ? pass.last + row * of_head : nullptr;
+    const auto state_of = [&](int64_t chunk) { return pass.states + (chunk * s.value_heads + head) * of_head; };
+    int64_t k = pass.back ? begin + chunks - 1 : begin;
+    T* state = chunks ? state_of(k) : last;
+    // Numbers of a state are the same thread's wherever they are.
     QF_ROLLED
-    for (int64_t c = 0; c < chunks; ++c) {
-      const int64_t k = pass.back ? begin + chunks - 1 - c : begin + c;
-      const Place<T> me(s, k * p.value_heads + head);
-      const int64_t tokens = me.c.tokens;
-      const T* const state = pass.states + me.state(0, v0);
+    for (int k0 = 0; state && k0 < s.K; k0 += kSide)
+      each_own(kStateColumns, [&](int i, int j) {
+        const int64_t x = int64_t(k0 + i) * s.V + v0 + j;
+        if (k0 + i < s.K && j < columns) state[x] = pass.first ? pass.first[row * of_head + x] : T(0);
+      });
+    QF_ROLLED
+    for (int64_t left = chunks; left > 0; --left) {
+      const Place<T> me(s, k * s.value_heads + head);
+      const int tokens = me.n;
       if (s.corrects || pass.back) {
         T total[kPatch][kPatch / 2] = {};
         add_product<true, false>(
-            tokens, p.K, columns,
-            [&](int64_t i, int64_t l) { return s.corrects ? s.w[me.gate(i) * p.K + l] : T(s.until[me.gate(i)] * me.key(false, i, l)); },
-            [&](int64_t l, int64_t j) { return state[l * p.V + j]; }, *shared, total);
+            tokens, s.K, columns,
+            [&](int i, int l) { return s.corrects ? s.w[me.gate(i) * s.K + l] : T(s.until[me.gate(i)] * me.key(false, i, l)); },
+            [&](int l, int j) { return state[int64_t(l) * s.V + v0 + j]; }, *shared, total);
         each_number(*shared, total, [&](int i, int j, T value) {
           if (i >= tokens || j >= columns) return;
           T& to = (pass.back ? b.y : s.u)[me.value(i, v0 + j)];
           to = pass.back ? to + value : to - value;
         });
       }
-      const bool ends = c + 1 == chunks;
-      T* const to = !ends       ? pass.states + ((pass.back ? k - 1 : k + 1) * p.value_heads + head) * of_head
-                    : pass.last ? pass.last + row * of_head
-                                : nullptr;
+      k += pass.back ? -1 : 1;
+      T* const to = left > 1 ? state_of(k) : last;
       if (!to) continue;
       const T total_decay = s.since[me.gate(tokens - 1)];
       // Forward d_j k_j x_j^T; back c_i q_i w_i^T, and behind them -c_i k_i z_i^T.
       QF_ROLLED
-      for (int64_t k0 = 0; k0 < p.K; k0 += kSide) {
+      for (int k0 = 0; k0 < s.K; k0 += kSide) {
         T total[kPatch][kPatch / 2] = {};
         add_product<false, false>(
-            p.K - k0, pass.back && s.corrects ? 2 * tokens : tokens, columns,
-            [&](int64_t i, int64_t l) {
-              if (!pass.back) return s.until[me.gate(l)] * me.key(false, l, k0 + i);
-              const bool query = l < tokens;
-              const int64_t t = query ? l : l - tokens;
-              const T x = s.since[me.gate(t)] * me.key(query, t, k0 + i);
-              return query ? x : -x;
+            s.K - k0, pass.back && s.corrects ? 2 * tokens : tokens, columns,
+            [&](int i, int l) {
+              const bool query = pass.back && l < tokens;
+              const int t = l < tokens ? l : l - tokens;
+              const T x = (pass.back ? s.since : s.until)[me.gate(t)] * me.key(query, t, k0 + i);
+              return l < tokens ? x : -x;
             },
-            [&](int64_t l, int64_t j) {
+            [&](int l, int j) {
               if (!pass.back) return me.written(l, v0 + j);
               return l < tokens ? b.grad(me, l, v0 + j) : b.dv(me, l - tokens, v0 + j);
             },
             *shared, total);
         each_number(*shared, total, [&](int i, int j, T value) {
-          const int64_t x = (k0 + i) * p.V + j;
-          if (k0 + i < p.K && j < columns) to[x + v0] = multiply_add(total_decay, state[x], value);
+          const int64_t x = int64_t(k0 + i) * s.V + v0 + j;
+          if (k0 + i < s.K && j < columns) to[x] = multiply_add(total_decay, state[x], value);
         });
       }
+      state = to;
     }
   }
 }
@@ -98,17 +92,17 @@ __global__ void __launch_bounds__(kThreads, 1) pass_states(const Call<T> s, cons
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_outputs(const Call<T> s, const int64_t tiles) {
   QF_SHARED(Tile<T>, shared);
-  for (int64_t at = blockIdx.x; at < s.chunks * s.p.value_heads * tiles; at += gridDim.x) {
-    const Place<T> me(s, quotient(at, tiles));
+  for (int64_t at = blockIdx.x; at < s.chunks * s.value_heads * tiles; at += gridDim.x) {
+    const int64_t place = quotient(at, tiles);
+    const Place<T> me(s, place);
     if (me.empty()) continue;
-    const int64_t v0 = remainder(at, tiles) * kSide, n = me.c.tokens, K = s.p.K;
+    const int v0 = int(at - place * tiles) * kSide, n = me.n, K = s.K;
     T total[kPatch][kPatch] = {};
     add_product<true, false>(
-        n, K + n, s.p.V - v0,
-        [&](int64_t i, int64_t l) { return l < K ? T(s.since[me.gate(i)] * me.key(true, i, l)) : s.reads[me.pair(i, l - K)]; },
-        [&](int64_t l, int64_t j) { return l < K ? s.states[me.state(l, v0 + j)] : me.written(l - K, v0 + j); }, *shared, total);
+        n, K + n, s.V - v0, [&](int i, int l) { return l < K ? T(s.since[me.gate(i)] * me.key(true, i, l)) : s.reads[me.pair(i, l - K)]; },
+        [&](int l, int j) { return l < K ? s.states[me.state(l, v0 + j)] : me.written(l - K, v0 + j); }, *shared, total);
     each_number(*shared, total, [&](int i, int j, T value) {
-      if (i < n && v0 + j < s.p.V) s.p.o[me.value(i, v0 + j)] = T(s.p.scale) * value;
+      if (i < n && v0 + j < s.V) s.p.o[me.value(i, v0 + j)] = T(s.p.scale) * value;
     });
   }
 }
@@ -126,8 +120,8 @@ struct Kept {
   // Forward sequences of `few` tokens are not in it.
   Kept(const DeltaRule<T>& p, int64_t few)
       : call(call_of(p, few)),
-        table(p.begins ? call.chunks : 0),
-        wrong(p.begins ? 1 : 0),
+        table(call.chunks),
+        wrong(p.begins || call.chunks ? 1 : 0),
         factors(call.chunks && p.normalizes ? 2 * p.B * p.length * p.heads : 0),
         decays(call.chunks ? 2 * count() : 0),
         pairs(call.chunks ? (p.corrects ? 2 : 1) * count() * kChunk : 0),
@@ -142,12 +136,12 @@ struct Kept {
       call.since = decays, call.until = decays + count(), call.reads = pairs;
       if (p.corrects) call.corrects = pairs + count() * kChunk;
     }
-    if (p.begins) launch(cut<T>, 1, kThreads, kThreads * sizeof(int), call);
+    if (call.wrong) launch(cut<T>, 1, kThreads, kThreads * sizeof(int), call);
   }
   int64_t count() const { return call.p.B * call.p.length * call.p.value_heads; }
   int64_t places() const { return call.chunks * call.p.value_heads; }
   void check(T* to, int64_t n) const {
-    if (to && call.wrong) launch(put_nan<T>, tile_blocks(n), kThreads, 0, call.wrong, to, n);
+    if (to && call.p.begins) launch(put_nan<T>, tile_blocks(n), kThreads, 0, call.wrong, to, n);
   }
 
  private:
@@ -155,10 +149,13 @@ struct Kept {
   // few + 1 tokens, or one and what all full chunks before it are.
   static Call<T> call_of(const DeltaRule<T>& p, int64_t few) {
     Call<T> s{};
-    s.p = p, s.few = few, s.group = p.value_heads / p.heads;
-    s.each = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
-    s.chunks = p.sequences * s.each;
-    if (!p.begins) return s;
+    s.p = p, s.few = few, s.group = int(p.value_heads / p.heads);
+    s.K = int(p.K), s.V = int(p.V), s.heads = int(p.heads), s.value_heads = int(p.value_heads);
+    if (!p.begins) {
+      s.unit = 0xffffffff, s.places = p.length > few ? (p.length + kChunk - 1) / kChunk : 0;
+      s.chunks = p.sequences * s.places;
+      return s;
+    }
     const int64_t by_few = p.length / (few + 1), by_number = p.length / kChunk + p.sequences;
     s.unit = by_few < by_number ? few + 1 : kChunk, s.places = by_few < by_number ? 0 : 1;
     s.chunks = min(by_few, by_number);

@@ -11,15 +11,15 @@ inline namespace QF_ISA {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
-  each_place<Place<T>>(s, s.chunks * s.p.value_heads, [&](const Place<T>& me) {
-    const int64_t n = me.c.tokens;
+  each_place<Place<T>>(s, s.chunks * s.value_heads, [&](const Place<T>& me) {
+    const int n = me.n;
     load_decays<T>(me, *shared, nullptr);
     QF_ROLLED
     for (int of_q = 1; of_q >= (s.corrects ? 0 : 1); --of_q) {
       T total[kPatch][kPatch] = {};
       add_product<true, true>(
-          n, s.p.V, n, [&](int64_t i, int64_t v) { return of_q ? b.grad(me, i, v) : T(-b.dv(me, i, v)); },
-          [&](int64_t v, int64_t j) { return me.written(j, v); }, *shared, total);
+          n, s.V, n, [&](int i, int v) { return of_q ? b.grad(me, i, v) : T(-b.dv(me, i, v)); },
+          [&](int v, int j) { return me.written(j, v); }, *shared, total);
       each_number(*shared, total, [&](int i, int j, T& value) {
         if (i >= n || j >= n) return;
         T& pair = (of_q ? s.reads : s.corrects)[me.pair(i, j)];
@@ -38,32 +38,31 @@ __global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool of_q, T* to) {
   QF_SHARED(Tile<T>, shared);
-  const int64_t heads = s.p.heads, group = s.group;
-  for (int64_t at = blockIdx.x; at < s.chunks * heads; at += gridDim.x) {
-    const Place<T> first(s, at * group);
+  for (int64_t at = blockIdx.x; at < s.chunks * s.heads; at += gridDim.x) {
+    const Place<T> first(s, at * s.group);
     if (first.empty()) continue;
-    const int64_t n = first.c.tokens;
+    const int n = first.n;
     QF_ROLLED
-    for (int64_t k0 = 0; k0 < s.p.K; k0 += kSide) {
+    for (int k0 = 0; k0 < s.K; k0 += kSide) {
       T total[kPatch][kPatch] = {};
       QF_ROLLED
-      for (int64_t h = 0; h < group; ++h) {
-        const Place<T> me(s, at * group + h);
+      for (int h = 0; h < s.group; ++h) {
+        const Place<T> me(s, at * s.group + h);
         // c S w of a query; of a key -c S z, and d R x
         QF_ROLLED
         for (int part = of_q ? 0 : s.corrects ? 1 : 2; part < (of_q ? 1 : 3); ++part) {
           const T *const factors = part == 2 ? s.until : s.since, *const states = part == 2 ? b.states : s.states;
           T sum[kPatch][kPatch] = {};
           add_product<true, true>(
-              n, s.p.V, s.p.K - k0,
-              [&](int64_t i, int64_t v) { return part == 0   ? b.grad(me, i, v)
-                                                 : part == 1 ? T(-b.dv(me, i, v))
-                                                             : me.written(i, v); },
-              [&](int64_t v, int64_t j) { return states[me.state(k0 + j, v)]; }, *shared, sum);
+              n, s.V, s.K - k0,
+              [&](int i, int v) { return part == 0   ? b.grad(me, i, v)
+                                         : part == 1 ? T(-b.dv(me, i, v))
+                                                     : me.written(i, v); },
+              [&](int v, int j) { return states[me.state(k0 + j, v)]; }, *shared, sum);
           each_row(
               *shared, sum,
               [&](int i, int j, T& value) {
-                if (i >= n || k0 + j >= s.p.K) return T(0);
+                if (i >= n || k0 + j >= s.K) return T(0);
                 value *= factors[me.gate(i)];
                 return T(me.key(of_q, i, k0 + j) * value);
               },
@@ -74,8 +73,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
         }
         // With keys for a query; of a key with queries, and with keys before and behind it.
         add_product<false, false>(
-            n, of_q || !s.corrects ? n : 3 * n, s.p.K - k0,
-            [&](int64_t i, int64_t l) {
+            n, of_q || !s.corrects ? n : 3 * n, s.K - k0,
+            [&](int i, int l) {
               if (of_q) return s.reads[me.pair(i, l)];
               if (l < n) return s.reads[me.pair(l, i)];
               return s.corrects[l < 2 * n ? me.pair(i, l - n) : me.pair(l - 2 * n, i)];
@@ -86,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
             *shared, total);
       }
       each_number(*shared, total, [&](int i, int j, T value) {
-        if (i < n && k0 + j < s.p.K) to[((first.c.first + i) * heads + first.key_head) * s.p.K + k0 + j] = value;
+        if (i < n && k0 + j < s.K) to[first.row(i) * s.K + k0 + j] = value;
       });
     }
   }
@@ -118,7 +117,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> s, const Back<T> b) {
   const int lane = threadIdx.x % kWarp;
   QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < s.chunks * s.p.value_heads;
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < s.chunks * s.value_heads;
        at += int64_t(gridDim.x) * (kThreads / kWarp)) {
     const Place<T> me(s, at);
     if (me.empty()) continue;
@@ -128,11 +127,11 @@ __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> 
     for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], behind[n], sum);
     sum = sum_of_lanes(sum);
     if (lane != 0) continue;
-    T later(0), earlier = s.since[me.gate(me.c.tokens - 1)] * sum;
+    T later(0), earlier = s.since[me.gate(me.n - 1)] * sum;
     QF_ROLLED
-    for (int64_t i = me.c.tokens - 1; i >= 0; --i) b.across[me.gate(i)] += later += b.from_state[me.gate(i)];
+    for (int i = me.n - 1; i >= 0; --i) b.across[me.gate(i)] += later += b.from_state[me.gate(i)];
     QF_ROLLED
-    for (int64_t i = 0; i < me.c.tokens; ++i) {
+    for (int i = 0; i < me.n; ++i) {
       const int64_t gate = me.gate(i);
       b.q.dg[gate] = b.across[gate] + earlier, earlier += b.to_state[gate];
     }
