@@ -128,7 +128,8 @@ struct Kept {
         u(call.chunks && p.corrects ? count() * p.V : 0),
         w(call.chunks && p.corrects ? count() * p.K : 0),
         states(places() * p.K * p.V) {
-    if (places() >= kTooMany) throw DeviceError("chunk_gated_delta_rule: 2^31 chunks or more are too many for a GPU");
+    if (max(max(places(), count()), max(p.K, p.V)) >= kTooMany)
+      throw DeviceError("chunk_gated_delta_rule: 2^31 tokens or numbers of a row are too many for a GPU");
     call.table = table, call.wrong = wrong, call.states = states;
     call.u = p.corrects ? u : const_cast<T*>(p.v), call.w = w;  // of v, which is u without a correction, nothing is written
     if (call.chunks) {
