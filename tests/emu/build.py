@@ -52,7 +52,7 @@ def run(command):
 
 
 def build(sanitize="", planted=None, folder=None):
-    """The module's path. ``planted``: (a file, the text to compile in its place)."""
+    """The module's path. ``planted``: (a file, the text to compile in its place, the noun whose kernels are to have it)."""
     import pybind11
 
     folder = Path(folder or ROOT / "build" / "emulator")
@@ -64,13 +64,15 @@ def build(sanitize="", planted=None, folder=None):
     includes = ["-I", folder, "-I", sysconfig.get_path("include"), "-I", pybind11.get_include()]
     flags = [*FLAGS, *includes]
     sanitized = [f"-fsanitize={sanitize}"] if sanitize else []
-    mark = f"-{sanitize}" if sanitize else f"-planted-{hashlib.sha1(planted[1].encode()).hexdigest()[:12]}" if planted else ""
+    mark = f"-{sanitize}" if sanitize else ""
+    if planted:
+        mark = f"-planted-{planted[2].name}-{hashlib.sha1(planted[1].encode()).hexdigest()[:12]}"
 
     def compiled(path):
         is_kernel = path.suffix == ".cu"
         target = folder / ("-".join(path.relative_to(ROOT).parts) + (f"{mark}.o" if sanitize and is_kernel else ".o"))
         extra = []
-        if planted and path == planted[0].with_name("cuda.cu"):  # or a header beside it, which lies first on the way
+        if planted and path == planted[2] / "cuda.cu":  # or a header, which lies first on the way
             text = folder / f"text{mark}" / planted[0].relative_to(CSRC)
             text.parent.mkdir(parents=True, exist_ok=True)
             text.write_text(planted[1])

@@ -1,8 +1,7 @@
 // What a chunk of Mamba-2's scan is on a GPU: where it begins and ends, its step sizes and decays, and products of its matrices. README
 // (1), (3), (4), (7).
 #pragma once
-#include "core/cuda/launch.hpp"
-#include "core/cuda/shared.hpp"
+#include "core/cuda/tile.hpp"
 #include "core/cuda/workspace.hpp"
 #include "ssm/ssd/args.hpp"
 #include "ssm/ssd/formula.hpp"
@@ -10,12 +9,7 @@
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {
 
-constexpr int kThreads = 256;
-constexpr int kSide = 64;  // of a tile of a product, kPatch x kPatch numbers a thread; the steps of a chunk, at most
-constexpr int kPatch = 4;
-constexpr int kRows = kSide / kPatch;  // between two rows of a patch, and between two columns
-constexpr int kDepth = 16;             // of a tile's factors in shared memory
-constexpr int kPitch = kSide + 1;      // so that rows of a transposed factor lie in other banks
+constexpr int kThreads = kTileThreads;
 
 struct Chunk {
   int64_t begin, steps;
@@ -50,6 +44,7 @@ struct Place {
     head = remainder(at, s.p.heads), item = quotient(row, s.chunks), k = remainder(row, s.chunks);
     group = quotient(head, quotient(s.p.heads, s.p.groups)), c = s.chunk(k);
   }
+  __device__ bool empty() const { return c.steps == 0; }
   __device__ int64_t time(int64_t i) const { return item * s.p.length + c.begin + i; }
   __device__ int64_t step(int64_t i) const { return (item * s.p.heads + head) * s.p.length + c.begin + i; }  // in s.dt and its like
   __device__ int64_t row(int64_t i) const { return (time(i) * s.p.heads + head) * s.p.channels; }            // in out and its like
@@ -61,7 +56,11 @@ struct Place {
   __device__ const T* inner() const { return s.inner + ((item * s.p.groups + group) * s.p.length + c.begin) * s.p.steps; }
   __device__ int from(int64_t i) const { return s.from_of(item, c.begin + i); }
   // Whether the state before the chunk goes on behind it: all of it is one sequence.
-  __device__ bool keeps() const { return c.steps == 0 || from(c.steps - 1) < 0; }
+  __device__ bool keeps() const { return empty() || from(c.steps - 1) < 0; }
+  // The sum over a row of numbers, of columns from p on, to those of all steps.
+  __device__ void add_row(T* of_steps, int64_t i, int64_t p, T sum) const {
+    if (i < c.steps) put_or_add(p == 0, sum, of_steps[step(i)]);
+  }
   __device__ T skip(int64_t p) const { return !s.p.D ? T(0) : s.p.D[s.p.D_of_channels ? head * s.p.channels + p : head]; }
 };
 
@@ -84,67 +83,14 @@ struct StepsHere {
 };
 
 template <class T>
-struct Shared {
-  T a[kDepth][kPitch], b[kDepth][kPitch], tile[kSide][kPitch];
+struct Shared : Tile<T> {
   StepsHere<T> steps;
 };
 
-// total += a b of a tile: a(i, k) and b(k, j) are asked for where i < rows, k < depth and j < columns; `deep`: neighbours in k lie
-// together.
-template <bool deep_a, bool deep_b, class T, class A, class B>
-__device__ __forceinline__ void add_product(int64_t rows, int64_t depth, int64_t columns, A a, B b, Shared<T>& shared,
-                                            T (&total)[kPatch][kPatch]) {
-  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
-  QF_ROLLED
-  for (int64_t k = 0; k < depth; k += kDepth) {
-    __syncthreads();
-    QF_ROLLED
-    for (int n = threadIdx.x; n < kSide * kDepth; n += kThreads) {
-      const int i = deep_a ? n / kDepth : n % kSide, l = deep_a ? n % kDepth : n / kSide;
-      shared.a[l][i] = i < rows && k + l < depth ? a(i, k + l) : T(0);
-    }
-    QF_ROLLED
-    for (int n = threadIdx.x; n < kSide * kDepth; n += kThreads) {
-      const int j = deep_b ? n / kDepth : n % kSide, l = deep_b ? n % kDepth : n / kSide;
-      shared.b[l][j] = j < columns && k + l < depth ? b(k + l, j) : T(0);
-    }
-    __syncthreads();
-    T sum[kPatch][kPatch] = {};  // of few terms
-    QF_UNROLL(4)
-    for (int l = 0; l < kDepth; ++l)
-      for (int i = 0; i < kPatch; ++i)
-        for (int j = 0; j < kPatch; ++j) sum[i][j] = multiply_add(shared.a[l][ti + i * kRows], shared.b[l][tj + j * kRows], sum[i][j]);
-    for (int i = 0; i < kPatch; ++i)
-      for (int j = 0; j < kPatch; ++j) total[i][j] += sum[i][j];
-  }
-}
-// f(row, column, number) for each of a thread's, which wait in shared memory that nobody else touches, so that there is one copy of f and
-// not sixteen. f returns a number, whose sum over the columns of the tile put(row, sum) gets, in one of the row's threads.
-template <class T, class F, class P>
-__device__ __forceinline__ void each_row(Shared<T>& shared, const T (&total)[kPatch][kPatch], F f, P put) {
-  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
-  for (int i = 0; i < kPatch; ++i)
-    for (int j = 0; j < kPatch; ++j) shared.tile[ti + i * kRows][tj + j * kRows] = total[i][j];
-  QF_ROLLED
-  for (int i = ti; i < kSide; i += kRows) {
-    T sum(0);
-    QF_ROLLED
-    for (int j = tj; j < kSide; j += kRows) sum += f(i, j, shared.tile[i][j]);
-    sum = sum_of_lanes<kRows>(sum);
-    if (tj == 0) put(i, sum);
-  }
-}
-// The same without sums.
+// f(chunk, its steps) for each chunk of a head that is this block's.
 template <class T, class F>
-__device__ __forceinline__ void each_number(Shared<T>& shared, const T (&total)[kPatch][kPatch], F f) {
-  each_row(shared, total, [&](int i, int j, T& value) { return f(i, j, value), T(0); }, [](int, T) {});
-}
-// What f has made of them.
-template <class T>
-__device__ __forceinline__ void take_back(const Shared<T>& shared, T (&total)[kPatch][kPatch]) {
-  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
-  for (int i = 0; i < kPatch; ++i)
-    for (int j = 0; j < kPatch; ++j) total[i][j] = shared.tile[ti + i * kRows][tj + j * kRows];
+__device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, F f) {
+  each_place<Place<T>>(s, s.p.items * s.chunks * s.p.heads, [&](const Place<T>& me) { shared.steps.load(me), f(me, shared.steps); });
 }
 
 // ------------------------------------------------------------ before the products
@@ -320,11 +266,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     put_outputs(const Scan<T> s, const Given<T> given, const bool into_gate, T* dz, T* from_states) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
-  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
-    const Place<T> me(s, at);
-    if (me.c.steps == 0) continue;
-    shared->steps.load(me);
-    const StepsHere<T>& here = shared->steps;
+  each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
     const T *const state = s.states + me.state(), *const inner = me.inner();
     QF_ROLLED
     for (int64_t p0 = 0; p0 < p.channels; p0 += kSide) {
@@ -340,7 +282,7 @@ __global__ void __launch_bounds__(kThreads, 1)
             return into_gate && is ? T(given.before_gate(me, i, p0 + j) * value) : T(0);
           },
           [&](int i, T sum) {
-            if (into_gate && i < me.c.steps) from_states[me.step(i)] = sum + (p0 ? from_states[me.step(i)] : T(0));
+            if (into_gate) me.add_row(from_states, i, p0, sum);
           });
       take_back(*shared, total);
       add_product<true, false>(
@@ -357,7 +299,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           dz[me.row(i) + c] = me.number(given.grad, i, c) * mamba::silu_slope(me.number(p.z, i, c)) * y;
       });
     }
-  }
+  });
 }
 
 // ------------------------------------------------------------ a call
@@ -394,14 +336,11 @@ struct Kept {
   }
 };
 
-inline int64_t blocks_of(int64_t threads) { return (threads + kThreads - 1) / kThreads; }
-inline int64_t tiles_of(int64_t numbers) { return (numbers + kSide - 1) / kSide; }
-
 // What chunks add, and what comes to them.
 template <class T>
 void pass_all(const Kept<T>& kept, const Given<T>& given, const Passing<T>& pass) {
   const ChunkScan<T>& p = kept.scan.p;
-  const int64_t tiles = tiles_of(p.states), blocks = blocks_of(p.channels * p.states);
+  const int64_t tiles = tiles_of(p.states), blocks = tile_blocks(p.channels * p.states);
   launch(add_chunks<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), kept.scan, given, pass.back, tiles, pass.states);
   launch(pass_states<T>, p.items * p.heads * blocks, kThreads, 0, kept.scan, pass, blocks);
 }
@@ -412,8 +351,8 @@ void put_states(const Kept<T>& kept) {
   const Scan<T>& s = kept.scan;
   const ChunkScan<T>& p = s.p;
   if (s.table) launch(cut_item<T>, 1, 1, 0, s);
-  if (s.from) launch(find_sequences<T>, blocks_of(p.items * s.chunks), kThreads, 0, s);
-  launch(put_steps<T>, blocks_of(kept.places()), kThreads, 0, s);
+  if (s.from) launch(find_sequences<T>, tile_blocks(p.items * s.chunks), kThreads, 0, s);
+  launch(put_steps<T>, tile_blocks(kept.places()), kThreads, 0, s);
   launch(put_inner<T>, p.items * s.chunks * p.groups, kThreads, sizeof(Shared<T>), s);
   pass_all(kept, Given<T>{}, {p.initial, s.states, p.final, nullptr, p.varlen, false});
 }

@@ -24,11 +24,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
-  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
-    const Place<T> me(s, at);
-    if (me.c.steps == 0) continue;
-    shared->steps.load(me);
-    const StepsHere<T>& here = shared->steps;
+  each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
     const T* const inner = me.inner();
     T total[kPatch][kPatch] = {};
     add_product<true, true>(
@@ -40,25 +36,8 @@ __global__ void __launch_bounds__(kThreads, 1) put_pairs(const Scan<T> s, const 
       b.pairs[me.step(i) * p.steps + j] = q;
       value = here.together(i, j) ? T(q * inner[i * p.steps + j]) : T(0);
     });
-    __syncthreads();
-    const int t = threadIdx.x;
-    if (t < me.c.steps) {  // along row t: what lies before
-      T before(0);
-      QF_ROLLED
-      for (int j = 0; j <= t; ++j) {
-        const T e = shared->tile[t][j];
-        shared->tile[t][j] = before;
-        before += e;
-      }
-    }
-    __syncthreads();
-    if (t < me.c.steps) {
-      T sum(0);
-      QF_ROLLED
-      for (int i = t; i < me.c.steps; ++i) sum += shared->tile[i][t];
-      b.across[me.step(t)] = sum;
-    }
-  }
+    sums_across(*shared, me.c.steps, [&](int t, T sum) { b.across[me.step(t)] = sum; });
+  });
 }
 
 // (9) dS, over the heads of a group in their order. A block a chunk of a group.
@@ -86,11 +65,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const Back<T> b) {
   QF_SHARED(Shared<T>, shared);
   const ChunkScan<T>& p = s.p;
-  for (int64_t at = blockIdx.x; at < p.items * s.chunks * p.heads; at += gridDim.x) {
-    const Place<T> me(s, at);
-    if (me.c.steps == 0) continue;
-    shared->steps.load(me);
-    const StepsHere<T>& here = shared->steps;
+  each_chunk(s, *shared, [&](const Place<T>& me, const StepsHere<T>& here) {
     const T *const state = b.states + me.state(), *const inner = me.inner();
     const int64_t last = me.from(me.c.steps - 1);
     QF_ROLLED
@@ -106,9 +81,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
             value = is && j >= last ? s.end[me.step(j)] * value : T(0);
             return is ? T(s.dt[me.step(j)] * me.number(p.x, j, p0 + k) * value) : T(0);
           },
-          [&](int j, T sum) {
-            if (j < me.c.steps) b.to_states[me.step(j)] = sum + (p0 ? b.to_states[me.step(j)] : T(0));
-          });
+          [&](int j, T sum) { me.add_row(b.to_states, j, p0, sum); });
       take_back(*shared, total);
       add_product<false, false>(
           me.c.steps, me.c.steps, p.channels - p0,
@@ -122,11 +95,9 @@ __global__ void __launch_bounds__(kThreads, 1) put_inputs(const Scan<T> s, const
             b.q.dx[me.row(j) + c] = multiply_add(s.dt[me.step(j)], du, p.D ? T(me.skip(c) * b.given.before_gate(me, j, c)) : T(0));
             return T(me.number(p.x, j, c) * du);
           },
-          [&](int j, T sum) {
-            if (j < me.c.steps) b.products[me.step(j)] = sum + (p0 ? b.products[me.step(j)] : T(0));
-          });
+          [&](int j, T sum) { me.add_row(b.products, j, p0, sum); });
     }
-  }
+  });
 }
 
 // (11) dB, or dC. A block some states of a chunk of a group; heads in their order. Reads x, or grad and z, once for kSide states, and the
@@ -262,8 +233,8 @@ void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
   const int64_t tiles = tiles_of(p.states);
   for (const bool of_C : {false, true})
     launch(put_mixing<T>, p.items * s.chunks * p.groups * tiles, kThreads, sizeof(Shared<T>), s, b, of_C, tiles, of_C ? q.dC : q.dB);
-  launch(put_carry<T>, (kept.places() + kThreads / kWarp - 1) / (kThreads / kWarp), kThreads, 0, s, b);
-  launch(put_step_gradients<T>, blocks_of(kept.places()), kThreads, 0, s, b);
+  launch(put_carry<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
+  launch(put_step_gradients<T>, tile_blocks(kept.places()), kThreads, 0, s, b);
   add_up<T>(1, p.items * s.chunks, p.heads, b.dA, q.dA);
   add_up<T>(1, p.items * s.chunks, p.heads, b.ddt_bias, q.ddt_bias);
   put_dD(kept, b.given, q.dD);

@@ -1,64 +1,17 @@
-"""What is timed on a device: a call of the library on tensors, the peers of torch that give the same, and what it cannot do without.
-
-Everything is for one size, a tuple of whole numbers that the case gives names to.
-"""
+"""What is timed on a device: a call of the library on tensors, the peers of torch that give the same, and what it cannot do without."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _backends, cheb, kron, ssm, wos
-from .._spec import Op
+from ._gpu_case import Case, Draw, Size
+from ._gpu_delta import delta_rule, delta_step
 from ._problem import Work
-
-Size = tuple[int, ...]
-
-
-class Draw:
-    """Random tensors of one precision on a device."""
-
-    def __init__(self, torch: Any, device: Any, seed: int, dtype: str) -> None:
-        self.torch, self.device, self.dtype = torch, device, getattr(torch, dtype)
-        self.generator = torch.Generator(device).manual_seed(seed)
-
-    def normal(self, *shape: int) -> Any:
-        return self.torch.randn(shape, generator=self.generator, device=self.device, dtype=self.dtype)
-
-    def uniform(self, lo: float, hi: float, *shape: int) -> Any:
-        return lo + (hi - lo) * self.torch.rand(shape, generator=self.generator, device=self.device, dtype=self.dtype)
-
-    def complex(self, real: Any, imag: Any) -> Any:
-        return self.torch.complex(real, imag)
-
-
-@dataclass(frozen=True)
-class Case:
-    """``rows``: the arguments whose first axis is the result's, so that the last rows of a large problem can be checked alone.
-    ``tried``: sizes whose numbers are checked: small and odd, no multiple of a tile, large. ``check``: what takes the place of a comparison
-    with float64, as (case, size, inputs, result, peer=whether it is a peer's) -> what is measured, its value, what is allowed."""
-
-    op: Op
-    names: str
-    inputs: Callable[[Draw, Size], list[Any]]
-    run: Callable[..., Any]  # (size, inputs, **out)
-    work: Callable[[Size, int], Work]  # of a size and the bytes of a number
-    tried: tuple[Size, Size, Size]
-    timed: Size
-    dry: Size
-    rows: tuple[int, ...]
-    peers: Mapping[str, Callable[[Size, Sequence[Any]], Any]] = field(default_factory=dict)
-    tolerance: float = 1e-5  # in float32, of norms; 1e-12 in float64
-    precisions: tuple[str, ...] = ("float32",)  # that are timed
-    takes_out: bool = True
-    check: Callable[..., tuple[str, float, float]] | None = None
-
-    def named(self, size: Size) -> str:
-        return " ".join(f"{name}{n}" for name, n in zip(self.names.split(), size))
 
 
 def cases() -> Iterator[Case]:
@@ -69,6 +22,8 @@ def cases() -> Iterator[Case]:
     yield _selective_scan()
     yield _convolution()
     yield _kalmanet()
+    yield delta_rule()
+    yield delta_step()
     yield _kronecker()
     yield _tucker()
     yield _walks()

@@ -21,7 +21,8 @@ import numpy as np
 
 from .. import _backends, _config
 from .._spec import FAMILIES
-from ._gpu_cases import Case, Draw, Size, cases
+from ._gpu_case import Case, Draw, Size
+from ._gpu_cases import cases
 from ._gpu_clock import Machine, Side, Times
 from ._run import _amount, _number
 

@@ -27,6 +27,7 @@ SIMPLE_GLA = Op(
     options=(Option("scale", float), Option("output_final_state", bool)),
     rule=shapes_of(_INPUTS),
     tolerance=2e-6,
+    float32_on_gpus=True,
 )  # fmt: skip
 _RECURRENT = SIMPLE_GLA.titled("fused_recurrent_simple_gla")
 

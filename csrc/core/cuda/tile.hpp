@@ -1,0 +1,138 @@
+// Products of matrices, a tile of the result by a block of threads, of factors that are made as they are fetched; and what a block does
+// with the numbers of a tile.
+#pragma once
+#include "core/cuda/launch.hpp"
+#include "core/cuda/shared.hpp"
+#include "core/lanes/lanes.hpp"
+
+namespace quatrefoil {
+inline namespace QF_ISA {
+
+constexpr int kTileThreads = 256;
+constexpr int kSide = 64;  // rows of a tile, and columns at most; kPatch x kPatch numbers a thread, or fewer columns
+constexpr int kPatch = 4;
+constexpr int kRows = kSide / kPatch;  // between two rows of a patch, and between two columns
+constexpr int kDepth = 16;             // of a tile's factors in shared memory
+constexpr int kPitch = kSide + 1;      // so that rows of a transposed factor lie in other banks
+
+QF_HD constexpr int64_t tiles_of(int64_t numbers, int64_t side = kSide) { return (numbers + side - 1) / side; }
+constexpr int64_t tile_blocks(int64_t threads) { return (threads + kTileThreads - 1) / kTileThreads; }
+constexpr int64_t warp_blocks(int64_t warps) { return tile_blocks(warps * kWarp); }
+
+// In shared memory.
+template <class T>
+struct Tile {
+  T a[kDepth][kPitch], b[kDepth][kPitch], tile[kSide][kPitch];
+};
+
+// f(place) for each of `count` places, such as the chunks of all heads, that is this block's and has anything in it.
+template <class Place, class Call, class F>
+__device__ __forceinline__ void each_place(const Call& call, int64_t count, F f) {
+  for (int64_t at = blockIdx.x; at < count; at += gridDim.x) {
+    const Place me(call, at);
+    if (!me.empty()) f(me);
+  }
+}
+
+// total += a b of a tile: a(i, k) and b(k, j) are asked for where i < rows, k < depth and j < columns; `deep`: neighbours in k lie
+// together. What the block has written before is there to be fetched.
+template <bool deep_a, bool deep_b, int across, class T, class A, class B>
+__device__ __forceinline__ void add_product(int rows, int depth, int columns, A a, B b, Tile<T>& shared, T (&total)[kPatch][across]) {
+  constexpr int wide = across * kRows;
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  QF_ROLLED
+  for (int k = 0; k < depth; k += kDepth) {
+    __syncthreads();
+    QF_ROLLED
+    for (int n = threadIdx.x; n < kSide * kDepth; n += kTileThreads) {
+      const int i = deep_a ? n / kDepth : n % kSide, l = deep_a ? n % kDepth : n / kSide;
+      shared.a[l][i] = i < rows && k + l < depth ? a(i, k + l) : T(0);
+    }
+    QF_ROLLED
+    for (int n = threadIdx.x; n < wide * kDepth; n += kTileThreads) {
+      const int j = deep_b ? n / kDepth : n % wide, l = deep_b ? n % kDepth : n / wide;
+      shared.b[l][j] = j < columns && k + l < depth ? b(k + l, j) : T(0);
+    }
+    __syncthreads();
+    T sum[kPatch][across] = {};  // of few terms
+    QF_UNROLL(4)
+    for (int l = 0; l < kDepth; ++l)
+      for (int i = 0; i < kPatch; ++i)
+        for (int j = 0; j < across; ++j) sum[i][j] = multiply_add(shared.a[l][ti + i * kRows], shared.b[l][tj + j * kRows], sum[i][j]);
+    for (int i = 0; i < kPatch; ++i)
+      for (int j = 0; j < across; ++j) total[i][j] += sum[i][j];
+  }
+}
+
+// f(row, column) for each of the numbers of a tile that are a thread's, of all columns up to `columns`.
+template <class F>
+__device__ __forceinline__ void each_own(int columns, F f) {
+  QF_ROLLED
+  for (int i = threadIdx.x / kRows; i < kSide; i += kRows) {
+    QF_ROLLED
+    for (int j = threadIdx.x % kRows; j < columns; j += kRows) f(i, j);
+  }
+}
+// f(row, column, number) for each of a thread's, which wait in shared memory that nobody else touches, so that there is one copy of f and
+// not sixteen. f returns a number, whose sum over the columns of the tile put(row, sum) gets, in one of the row's threads.
+template <int across, class T, class F, class P>
+__device__ __forceinline__ void each_row(Tile<T>& shared, const T (&total)[kPatch][across], F f, P put) {
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  for (int i = 0; i < kPatch; ++i)
+    for (int j = 0; j < across; ++j) shared.tile[ti + i * kRows][tj + j * kRows] = total[i][j];
+  QF_ROLLED
+  for (int i = ti; i < kSide; i += kRows) {
+    T sum(0);
+    QF_ROLLED
+    for (int j = tj; j < across * kRows; j += kRows) sum += f(i, j, shared.tile[i][j]);
+    sum = sum_of_lanes<kRows>(sum);
+    if (tj == 0) put(i, sum);
+  }
+}
+// The same without sums.
+template <int across, class T, class F>
+__device__ __forceinline__ void each_number(Tile<T>& shared, const T (&total)[kPatch][across], F f) {
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  for (int i = 0; i < kPatch; ++i)
+    for (int j = 0; j < across; ++j) shared.tile[ti + i * kRows][tj + j * kRows] = total[i][j];
+  each_own(across * kRows, [&](int i, int j) { f(i, j, shared.tile[i][j]); });
+}
+// What f has made of them.
+template <int across, class T>
+__device__ __forceinline__ void take_back(const Tile<T>& shared, T (&total)[kPatch][across]) {
+  const int ti = threadIdx.x / kRows, tj = threadIdx.x % kRows;
+  for (int i = 0; i < kPatch; ++i)
+    for (int j = 0; j < across; ++j) total[i][j] = shared.tile[ti + i * kRows][tj + j * kRows];
+}
+
+// A sum that comes in parts, the first of which is said to be.
+template <class T>
+__device__ __forceinline__ void put_or_add(bool first, T part, T& sum) {
+  sum = first ? part : sum + part;
+}
+
+// Numbers (i, j) of a tile, j < i, each of which lies over what is behind j up to i: put(t, the sum of those that lie over t) for t < n.
+template <class T, class P>
+__device__ __forceinline__ void sums_across(Tile<T>& shared, int n, P put) {
+  const int t = threadIdx.x;
+  __syncthreads();
+  if (t < n) {  // along row t: what begins before
+    T before(0);
+    QF_ROLLED
+    for (int j = 0; j <= t; ++j) {
+      const T x = shared.tile[t][j];
+      shared.tile[t][j] = before;
+      before += x;
+    }
+  }
+  __syncthreads();
+  if (t < n) {
+    T sum(0);
+    QF_ROLLED
+    for (int i = t; i < n; ++i) sum += shared.tile[i][t];
+    put(t, sum);
+  }
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil

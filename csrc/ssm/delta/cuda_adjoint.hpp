@@ -1,0 +1,189 @@
+// The gradient of the gated delta rule on a GPU: README (10)-(18). The states before all chunks, then their gradients behind all chunks,
+// then chunks side by side.
+#pragma once
+#include "ssm/delta/cuda.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+// (15) The products of pairs become what they get, times the decay; and the first term of (17). A block a chunk of a head. Reads grad, y
+// and u once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_pair_gradients(const Call<T> s, const Back<T> b) {
+  QF_SHARED(Shared<T>, shared);
+  each_place<Place<T>>(s, s.chunks * s.value_heads, [&](const Place<T>& me) {
+    const int n = me.n;
+    load_decays<T>(me, *shared, nullptr);
+    QF_ROLLED
+    for (int of_q = 1; of_q >= (s.corrects ? 0 : 1); --of_q) {
+      T total[kPatch][kPatch] = {};
+      add_product<true, true>(
+          n, s.V, n, [&](int i, int v) { return of_q ? b.grad(me, i, v) : T(-b.dv(me, i, v)); },
+          [&](int v, int j) { return me.written(j, v); }, *shared, total);
+      each_number(*shared, total, [&](int i, int j, T& value) {
+        if (i >= n || j >= n) return;
+        T& pair = (of_q ? s.reads : s.corrects)[me.pair(i, j)];
+        T& both = shared->square[j][i];  // above the diagonal there is room
+        if (j < i) put_or_add(of_q, T(value * pair), both);
+        pair = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
+        value = j < i ? both : T(0);
+      });
+    }
+    sums_across(*shared, n, [&](int t, T sum) { b.across[me.gate(t)] = sum; });
+  });
+}
+
+// (16) Of queries, or of keys, as the recurrence sees them, and terms of (17). A block a chunk of a head of keys; heads of values in their
+// order.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const Back<T> b, const bool of_q, T* to) {
+  QF_SHARED(Tile<T>, shared);
+  for (int64_t at = blockIdx.x; at < s.chunks * s.heads; at += gridDim.x) {
+    const Place<T> first(s, at * s.group);
+    if (first.empty()) continue;
+    const int n = first.n;
+    QF_ROLLED
+    for (int k0 = 0; k0 < s.K; k0 += kSide) {
+      T total[kPatch][kPatch] = {};
+      QF_ROLLED
+      for (int h = 0; h < s.group; ++h) {
+        const Place<T> me(s, at * s.group + h);
+        // c S w of a query; of a key -c S z, and d R x
+        QF_ROLLED
+        for (int part = of_q ? 0 : s.corrects ? 1 : 2; part < (of_q ? 1 : 3); ++part) {
+          const T *const factors = part == 2 ? s.until : s.since, *const states = part == 2 ? b.states : s.states;
+          T sum[kPatch][kPatch] = {};
+          add_product<true, true>(
+              n, s.V, s.K - k0,
+              [&](int i, int v) { return part == 0   ? b.grad(me, i, v)
+                                         : part == 1 ? T(-b.dv(me, i, v))
+                                                     : me.written(i, v); },
+              [&](int v, int j) { return states[me.state(k0 + j, v)]; }, *shared, sum);
+          each_row(
+              *shared, sum,
+              [&](int i, int j, T& value) {
+                if (i >= n || k0 + j >= s.K) return T(0);
+                value *= factors[me.gate(i)];
+                return T(me.key(of_q, i, k0 + j) * value);
+              },
+              [&](int i, T x) { me.add_row(k0 == 0 && part != 1, part == 2 ? b.to_state : b.from_state, i, x); });
+          take_back(*shared, sum);
+          for (int i = 0; i < kPatch; ++i)
+            for (int j = 0; j < kPatch; ++j) total[i][j] += sum[i][j];
+        }
+        // With keys for a query; of a key with queries, and with keys before and behind it.
+        add_product<false, false>(
+            n, of_q || !s.corrects ? n : 3 * n, s.K - k0,
+            [&](int i, int l) {
+              if (of_q) return s.reads[me.pair(i, l)];
+              if (l < n) return s.reads[me.pair(l, i)];
+              return s.corrects[l < 2 * n ? me.pair(i, l - n) : me.pair(l - 2 * n, i)];
+            },
+            [&](int64_t l, int64_t j) {
+              return me.key(!of_q && l < n, l < n ? l : l < 2 * n ? l - n : l - 2 * n, k0 + j);
+            },
+            *shared, total);
+      }
+      each_number(*shared, total, [&](int i, int j, T value) {
+        if (i < n && k0 + j < s.K) to[first.row(i) * s.K + k0 + j] = value;
+      });
+    }
+  }
+}
+
+// Back through (2). A warp a query, or key.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s, const Back<T> b, const int64_t rows) {
+  const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < 2 * rows;
+       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+    const bool query = at < rows;
+    const int64_t row = query ? at : at - rows;
+    const T* const given = (query ? s.p.q : s.p.k) + row * s.p.K;
+    T* const d = (query ? b.q.dq : b.q.dk) + row * s.p.K;
+    const T f = (query ? s.of_q : s.of_k)[row];
+    T along(0);
+    QF_ROLLED
+    for (int64_t n = lane; n < s.p.K; n += kWarp) along = multiply_add(given[n], d[n], along);
+    along = -f * f * sum_of_lanes(along);
+    QF_ROLLED
+    for (int64_t n = lane; n < s.p.K; n += kWarp) d[n] = f * multiply_add(along, given[n], d[n]);
+  }
+}
+
+// (17) A warp a chunk of a head. Reads the states and their gradients once.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> s, const Back<T> b) {
+  const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < s.chunks * s.value_heads;
+       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+    const Place<T> me(s, at);
+    if (me.empty()) continue;
+    const T *const before = s.states + me.state(0, 0), *const behind = b.states + me.state(0, 0);
+    T sum(0);
+    QF_ROLLED
+    for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], behind[n], sum);
+    sum = sum_of_lanes(sum);
+    if (lane != 0) continue;
+    T later(0), earlier = s.since[me.gate(me.n - 1)] * sum;
+    QF_ROLLED
+    for (int i = me.n - 1; i >= 0; --i) b.across[me.gate(i)] += later += b.from_state[me.gate(i)];
+    QF_ROLLED
+    for (int i = 0; i < me.n; ++i) {
+      const int64_t gate = me.gate(i);
+      b.q.dg[gate] = b.across[gate] + earlier, earlier += b.to_state[gate];
+    }
+  }
+}
+
+// (13) dbeta, and y becomes dv. A warp a token and head.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_value_gradients(const Call<T> s, const Back<T> b, const int64_t rows) {
+  const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < rows;
+       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+    const T beta = s.p.beta[at];
+    T *const y = b.y + at * s.p.V, *const u = s.u + at * s.p.V;
+    T sum(0);
+    QF_ROLLED
+    for (int64_t v = lane; v < s.p.V; v += kWarp) sum = multiply_add(y[v], u[v], sum), y[v] *= beta;
+    sum = sum_of_lanes(sum);
+    if (lane == 0) b.q.dbeta[at] = sum;
+  }
+}
+
+template <class T>
+void delta_rule_adjoint(const DeltaRuleAdjoint<T>& q) {
+  const DeltaRule<T>& f = q.forward;
+  const int64_t rows = f.B * f.length * f.heads, gates = f.B * f.length * f.value_heads;
+  if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // sums over nothing
+    set_zero(q.dq, rows * f.K), set_zero(q.dk, rows * f.K), set_zero(q.dv, gates * f.V);
+    return set_zero(q.dg, gates), set_zero(q.dbeta, gates);
+  }
+  const Kept<T> kept(f, 0);
+  const Call<T>& s = kept.call;
+  const Workspace<T> states(kept.places() * f.K * f.V), numbers(s.chunks ? 3 * gates : 0);
+  Back<T> b{q, q.dv, states, nullptr, nullptr, nullptr};
+  if (s.chunks) b.across = numbers, b.from_state = numbers + gates, b.to_state = numbers + 2 * gates;
+  put_states(kept);
+  const int64_t tiles = tiles_of(f.V) + (f.corrects ? tiles_of(f.K) : 0), columns = tiles_of(f.V, kStateColumns);
+  if (s.chunks) launch(solve<T>, kept.places() * tiles, kThreads, sizeof(Shared<T>), s, b, tiles);
+  launch(pass_states<T>, f.sequences * f.value_heads * columns, kThreads, sizeof(Tile<T>), s, b,
+         Passing<T>{q.grad_final, b.states, q.dinitial, true}, columns);
+  if (s.chunks) {
+    launch(put_pair_gradients<T>, kept.places(), kThreads, sizeof(Shared<T>), s, b);
+    for (const bool of_q : {true, false})
+      launch(put_rows<T>, s.chunks * f.heads, kThreads, sizeof(Tile<T>), s, b, of_q, of_q ? q.dq : q.dk);
+    if (s.of_q) launch(put_through_norms<T>, warp_blocks(2 * rows), kThreads, 0, s, b, rows);
+    if (q.dg) launch(put_gate_gradients<T>, warp_blocks(kept.places()), kThreads, 0, s, b);
+    if (q.dbeta) launch(put_value_gradients<T>, warp_blocks(gates), kThreads, 0, s, b, gates);
+  }
+  kept.check(q.dq, rows * f.K), kept.check(q.dk, rows * f.K), kept.check(q.dv, gates * f.V);
+  kept.check(q.dg, gates), kept.check(q.dbeta, gates), kept.check(q.dinitial, f.sequences * f.value_heads * f.K * f.V);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta

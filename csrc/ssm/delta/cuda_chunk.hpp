@@ -1,0 +1,258 @@
+// Chunks of the gated delta rule on a GPU: where those of all sequences are, and what they are before any state comes in. README (2),
+// (4)-(8), (19).
+#pragma once
+#include "core/cuda/tile.hpp"
+#include "ssm/delta/args.hpp"
+#include "ssm/delta/formula.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+constexpr int kThreads = kTileThreads;
+constexpr int64_t kChunk = kSide;  // tokens
+constexpr int64_t kFewTokens = 8;  // sequences of so many are taken token by token, forward
+
+// Some tokens, counted over all items: a sequence, or a chunk of one.
+struct Span {
+  int64_t first, tokens;
+};
+
+// A call: its arguments, and what it keeps in memory of the device.
+template <class T>
+struct Call {
+  DeltaRule<T> p;
+  int K, V, heads, value_heads, group;  // p's; heads of values that share a query and key
+  int64_t few;                          // sequences of so many tokens have no chunks
+  int64_t chunks;                       // places for chunks, of which some may be empty
+  int64_t unit, places;                 // a sequence's begin at first / unit + places * its number
+  Span* table;                          // of all chunks
+  int* wrong;                           // how many numbers of cu_seqlens are
+  T *of_q, *of_k;                       // (B, length, heads), what (2) multiplies by; null: nothing
+  T *since, *until;                     // (B, length, value_heads), c and d of (4)
+  T *reads, *corrects;                  // (B, length, value_heads, kChunk), A and E of (8) and (6), which is null without a correction
+  T *u, *w;   // (B, length, value_heads, V and K): what u is without a state, then u; and what a state takes off it
+  T* states;  // (chunks, value_heads, K, V), before every chunk
+
+  __device__ int64_t begin(int64_t n) const { return p.begins ? p.begins[n] : n * p.length; }
+  __device__ Span sequence(int64_t n) const { return wrong && *wrong ? Span{0, 0} : Span{begin(n), begin(n + 1) - begin(n)}; }
+  __device__ int64_t chunks_of(int64_t tokens) const { return tokens <= few ? 0 : (tokens + kChunk - 1) / kChunk; }
+  __device__ int64_t first_chunk(int64_t n, int64_t first) const { return quotient(first, unit) + places * n; }
+};
+
+// One chunk of one head of values, `at` of (chunks, value_heads).
+template <class T>
+struct Place {
+  const Call<T>& s;
+  int64_t at, gates, keys;  // of its first token
+  int n;                    // tokens
+
+  __device__ Place(const Call<T>& s, int64_t at) : s(s), at(at) {
+    const int64_t k = quotient(at, s.value_heads), head = at - k * s.value_heads;
+    const Span c = s.table[k];
+    gates = c.first * s.value_heads + head, keys = c.first * s.heads + quotient(head, s.group), n = int(c.tokens);
+  }
+  __device__ bool empty() const { return n == 0; }
+  __device__ int64_t gate(int i) const { return gates + int64_t(i) * s.value_heads; }
+  __device__ int64_t value(int i, int v) const { return gate(i) * s.V + v; }
+  __device__ int64_t pair(int i, int j) const { return gate(i) * kChunk + j; }
+  __device__ int64_t state(int k, int v) const { return at * (int64_t(s.K) * s.V) + (int64_t(k) * s.V + v); }
+  // Of keys, or queries, as the recurrence sees them.
+  __device__ int64_t row(int i) const { return keys + int64_t(i) * s.heads; }
+  __device__ T key(bool query, int i, int k) const {
+    const T x = (query ? s.p.q : s.p.k)[row(i) * s.K + k];
+    return s.of_q ? (query ? s.of_q : s.of_k)[row(i)] * x : x;
+  }
+  __device__ T beta(int i) const { return s.p.beta ? s.p.beta[gate(i)] : T(1); }
+  __device__ T written(int i, int v) const { return beta(i) * s.u[value(i, v)]; }  // x of (7)
+  // The sum over a row of numbers, the first part of it or another, to those of all tokens.
+  __device__ void add_row(bool first, T* of_tokens, int i, T sum) const {
+    if (i < n) put_or_add(first, sum, of_tokens[gate(i)]);
+  }
+};
+
+template <class T>
+struct Shared : Tile<T> {
+  T square[kSide][kPitch];  // (4) the decay from token j to token i; or of a triangular system what is below its diagonal
+  double gates[kSide];
+};
+
+// (4) As products, in double precision; the next barrier makes them known. `since`: from before the chunk, to there.
+template <class T>
+__device__ __forceinline__ void load_decays(const Place<T>& me, Shared<T>& shared, T* since) {
+  const int j = threadIdx.x, n = me.n;
+  if (j < n) shared.gates[j] = me.s.p.g ? decay(me.s.p.g[me.gate(j)]) : 1;
+  __syncthreads();
+  double product = 1;
+  if (j < n) {
+    shared.square[j][j] = T(1);
+    QF_ROLLED
+    for (int i = j + 1; i < n; ++i) product *= shared.gates[i], shared.square[i][j] = T(product);
+  } else if (j == kSide && since) {
+    QF_ROLLED
+    for (int i = 0; i < n; ++i) product *= shared.gates[i], since[me.gate(i)] = T(product);
+  }
+}
+
+// ------------------------------------------------------------ before the states
+
+// One block: whether cu_seqlens is what it should be, and all chunks; none where it is not.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
+  QF_SHARED(int, wrong);
+  const int64_t last = s.p.sequences, *const begins = s.p.begins;
+  int mine = begins && threadIdx.x == 0 && (begins[0] != 0 || begins[last] != s.p.length);
+  QF_ROLLED
+  for (int64_t n = threadIdx.x; begins && n < last; n += kThreads) mine += begins[n] > begins[n + 1];
+  wrong[threadIdx.x] = mine;
+  __syncthreads();
+  int all = 0;
+  QF_ROLLED
+  for (int i = 0; i < kThreads; ++i) all += wrong[i];
+  if (threadIdx.x == 0) *s.wrong = all;
+  if (all || last == 0) {
+    QF_ROLLED
+    for (int64_t k = threadIdx.x; k < s.chunks; k += kThreads) s.table[k] = {0, 0};
+    return;
+  }
+  QF_ROLLED
+  for (int64_t n = threadIdx.x; n < last; n += kThreads) {
+    int64_t t = s.begin(n), k = s.first_chunk(n, t);
+    const int64_t end = s.begin(n + 1), filled = k + s.chunks_of(end - t), next = n + 1 < last ? s.first_chunk(n + 1, end) : s.chunks;
+    QF_ROLLED
+    for (; k < next; ++k) {
+      const int64_t tokens = k < filled ? min(kChunk, end - t) : 0;
+      s.table[k] = {t, tokens}, t += tokens;
+    }
+  }
+}
+
+// What has no sense with such cu_seqlens.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_nan(const int* wrong, T* to, const int64_t n) {
+  if (*wrong == 0) return;
+  QF_ROLLED
+  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < n; i += int64_t(gridDim.x) * kThreads) to[i] = T(__builtin_nan(""));
+}
+
+// (2) A warp a query, or key.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, const int64_t rows) {
+  const int lane = threadIdx.x % kWarp;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < 2 * rows;
+       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+    const bool query = at < rows;
+    const int64_t row = query ? at : at - rows;
+    const T* const x = (query ? s.p.q : s.p.k) + row * s.p.K;
+    T sum(0);
+    QF_ROLLED
+    for (int64_t n = lane; n < s.p.K; n += kWarp) sum = multiply_add(x[n], x[n], sum);
+    sum = sum_of_lanes(sum);
+    if (lane == 0) (query ? s.of_q : s.of_k)[row] = inverse_norm(sum);
+  }
+}
+
+// (4), (6), (8) A block a chunk of a head. Reads queries and keys once, keys twice more.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) put_pairs(const Call<T> s) {
+  QF_SHARED(Shared<T>, shared);
+  each_place<Place<T>>(s, s.chunks * s.value_heads, [&](const Place<T>& me) {
+    const int n = me.n;
+    load_decays(me, *shared, s.since);
+    QF_ROLLED
+    for (int of_q = s.corrects ? 0 : 1; of_q < 2; ++of_q) {
+      T total[kPatch][kPatch] = {};
+      add_product<true, true>(
+          n, s.K, n, [&](int i, int l) { return me.key(of_q, i, l); }, [&](int l, int j) { return me.key(false, j, l); }, *shared, total);
+      each_number(*shared, total, [&](int i, int j, T value) {
+        if (i < n && j < n) (of_q ? s.reads : s.corrects)[me.pair(i, j)] = j < i + of_q ? T(shared->square[i][j] * value) : T(0);
+      });
+    }
+    if (const int j = threadIdx.x; j < n) s.until[me.gate(j)] = shared->square[n - 1][j];
+  });
+}
+
+// The tile becomes the solution x of (I + square) x = tile, a column a thread in blocks of so many rows.
+constexpr int kBlock = 16;
+template <class T>
+__device__ __forceinline__ void solve_lower(int n, Shared<T>& shared) {
+  QF_ROLLED
+  for (int b = 0; b < n; b += kBlock) {
+    const int end = min(b + kBlock, n);
+    __syncthreads();
+    if (const int c = threadIdx.x; c < kSide) {
+      QF_ROLLED
+      for (int i = b + 1; i < end; ++i) {
+        T x = shared.tile[i][c];
+        QF_UNROLL(4)
+        for (int j = b; j < i; ++j) x = multiply_add(-shared.square[i][j], shared.tile[j][c], x);
+        shared.tile[i][c] = x;
+      }
+    }
+    __syncthreads();
+    QF_ROLLED
+    for (int i = end + int(threadIdx.x) / kRows; i < n; i += kRows) {
+      T* const row = shared.tile[i] + threadIdx.x % kRows;
+      T x[kPatch];
+      for (int c = 0; c < kPatch; ++c) x[c] = row[c * kRows];
+      QF_UNROLL(4)
+      for (int j = b; j < end; ++j)
+        for (int c = 0; c < kPatch; ++c) x[c] = multiply_add(-shared.square[i][j], shared.tile[j][threadIdx.x % kRows + c * kRows], x[c]);
+      for (int c = 0; c < kPatch; ++c) row[c * kRows] = x[c];
+    }
+  }
+}
+
+// The gradient's part of a call. Forward all is null.
+template <class T>
+struct Back {
+  DeltaRuleAdjoint<T> q;
+  T* y;                               // as u; without a state first, then with it. It is dv without beta
+  T* states;                          // the gradients of the states behind the chunks
+  T *across, *from_state, *to_state;  // (B, length, value_heads), terms of (17)
+  __device__ T grad(const Place<T>& me, int i, int v) const { return T(me.s.p.scale) * q.grad[me.value(i, v)]; }
+  __device__ T dv(const Place<T>& me, int i, int v) const { return me.beta(i) * y[me.value(i, v)]; }
+};
+
+// (5), or (14), without a state, and what a state is multiplied by then: a block some columns of V and of K, of a chunk of a head. Back the
+// system is the transposed one, which is solved with its rows from the last to the first.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) solve(const Call<T> s, const Back<T> b, const int64_t tiles) {
+  QF_SHARED(Shared<T>, shared);
+  const int of_values = int(tiles_of(s.V));
+  const bool back = b.y;
+  for (int64_t at = blockIdx.x; at < s.chunks * s.value_heads * tiles; at += gridDim.x) {
+    const int64_t place = quotient(at, tiles);
+    const Place<T> me(s, place);
+    if (me.empty()) continue;
+    const int tile = int(at - place * tiles), n = me.n;
+    const bool is_value = tile < of_values;
+    const int c0 = (is_value ? tile : tile - of_values) * kSide, columns = is_value ? s.V : s.K;
+    const auto row = [&](int i) { return back ? n - 1 - i : i; };
+    T total[kPatch][kPatch] = {};
+    if (back && is_value)
+      add_product<false, false>(
+          n, n, s.V - c0, [&](int i, int j) { return j >= row(i) ? s.reads[me.pair(j, row(i))] : T(0); },
+          [&](int j, int c) { return b.grad(me, j, c0 + c); }, *shared, total);
+    each_number(*shared, total, [&](int i, int c, T& value) {
+      if (i >= n || c0 + c >= columns) return;
+      if (!is_value)
+        value = (back ? s.until : s.since)[me.gate(row(i))] * me.key(false, row(i), c0 + c);
+      else if (!back)
+        value = s.p.v[me.value(i, c0 + c)];
+    });
+    if (s.corrects) {
+      each_own(kSide, [&](int i, int j) {
+        if (i < n && j < i) shared->square[i][j] = s.corrects[back ? me.pair(row(j), row(i)) : me.pair(i, j)] * me.beta(row(j));
+      });
+      solve_lower(n, *shared);
+    }
+    T* const to = !is_value ? s.w : back ? b.y : s.u;
+    each_own(kSide, [&](int i, int c) {
+      if (i < n && c0 + c < columns) to[me.gate(row(i)) * columns + c0 + c] = shared->tile[i][c];
+    });
+  }
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta

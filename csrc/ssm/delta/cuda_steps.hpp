@@ -1,0 +1,83 @@
+// The gated delta rule on a GPU token by token: what a single step is, and sequences too short for products of matrices. README (1)-(3).
+#pragma once
+#include "ssm/delta/cuda.hpp"
+
+namespace quatrefoil::ssm::delta {
+inline namespace QF_ISA {
+
+constexpr int kWarps = kThreads / kWarp;
+
+// What the warps of a block hand each other: sums over their rows of the state. Those of a token wait while the next one's are made.
+template <class T>
+struct StepSums {
+  T of[2][2][kWarps][kWarp];
+};
+
+// A block some columns of a head's state, a column a lane, every eighth row a warp. `rest`: (sequences, value_heads, K, V), where the state
+// is between tokens; null where nobody asks for it again. Reads the first state twice a token, of one token once from memory.
+template <class T>
+__global__ void __launch_bounds__(kThreads, 1) take_steps(const Call<T> s, T* rest, const int64_t tiles) {
+  QF_SHARED(StepSums<T>, sums);
+  const DeltaRule<T>& p = s.p;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  int odd = 0;
+  for (int64_t at = blockIdx.x; at < p.sequences * s.value_heads * tiles; at += gridDim.x) {
+    const int64_t row = quotient(at, tiles), n = quotient(row, s.value_heads), head = row - n * s.value_heads;
+    const int64_t v = (at - row * tiles) * kWarp + lane, of_state = row * p.K * p.V + v;
+    const Span sequence = s.sequence(n);
+    if (sequence.tokens > s.few || (s.wrong && *s.wrong)) continue;
+    const bool is = v < s.V;
+    const T* from = p.initial ? p.initial + of_state : nullptr;
+    T* const to = rest ? rest + of_state : nullptr;
+    QF_ROLLED
+    for (int64_t t = sequence.first; t < sequence.first + sequence.tokens; ++t) {
+      const int64_t key = (t * s.heads + quotient(head, s.group)) * s.K, gate = t * s.value_heads + head;
+      const T *const q = p.q + key, *const k = p.k + key;
+      T qq(0), kk(0), qk(0), by_q(0), by_k(0);
+      QF_ROLLED
+      for (int i = lane; i < s.K; i += kWarp)
+        qq = multiply_add(q[i], q[i], qq), kk = multiply_add(k[i], k[i], kk), qk = multiply_add(q[i], k[i], qk);
+      const T of_q = p.normalizes ? inverse_norm(sum_of_lanes(qq)) : T(1), of_k = p.normalizes ? inverse_norm(sum_of_lanes(kk)) : T(1);
+      qk = of_q * of_k * sum_of_lanes(qk);
+      if (from && is) {
+        QF_UNROLL(4)
+        for (int i = warp; i < s.K; i += kWarps) {
+          const T x = from[int64_t(i) * s.V];
+          by_q = multiply_add(q[i], x, by_q), by_k = multiply_add(k[i], x, by_k);
+        }
+      }
+      sums->of[odd][0][warp][lane] = by_q, sums->of[odd][1][warp][lane] = by_k;
+      __syncthreads();
+      by_q = by_k = T(0);
+      for (int w = 0; w < kWarps; ++w) by_q += sums->of[odd][0][w][lane], by_k += sums->of[odd][1][w][lane];
+      odd ^= 1;
+      if (!is) continue;
+      const T passes = p.g ? T(decay(p.g[gate])) : T(1);
+      T x = p.v[gate * s.V + v];
+      if (p.corrects) x = (p.beta ? p.beta[gate] : T(1)) * (x - passes * of_k * by_k);
+      if (warp == 0) p.o[gate * s.V + v] = T(p.scale) * multiply_add(qk, x, T(passes * of_q * by_q));
+      if (!to) continue;
+      x *= of_k;
+      QF_UNROLL(4)
+      for (int i = warp; i < s.K; i += kWarps)
+        to[int64_t(i) * s.V] = from ? multiply_add(k[i], x, T(passes * from[int64_t(i) * s.V])) : T(k[i] * x);
+      from = to;
+    }
+    if (sequence.tokens == 0 && to && is) {
+      QF_ROLLED
+      for (int i = warp; i < s.K; i += kWarps) to[int64_t(i) * s.V] = from ? from[int64_t(i) * s.V] : T(0);
+    }
+  }
+}
+
+template <class T>
+void put_steps(const Call<T>& s) {
+  const DeltaRule<T>& p = s.p;
+  const int64_t heads = p.sequences * p.value_heads, tiles = tiles_of(p.V, kWarp);
+  const Workspace<T> between(!p.final && p.length > 1 ? heads * p.K * p.V : 0);
+  T* const rest = p.final ? p.final : static_cast<T*>(between);
+  launch(take_steps<T>, heads * tiles, kThreads, sizeof(StepSums<T>), s, rest, tiles);
+}
+
+}  // namespace QF_ISA
+}  // namespace quatrefoil::ssm::delta

@@ -1,0 +1,54 @@
+"""What a case of the benchmarks of devices is. Everything is for one size, a tuple of whole numbers that the case gives names to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._spec import Op
+from ._problem import Work
+
+Size = tuple[int, ...]
+
+
+class Draw:
+    """Random tensors of one precision on a device."""
+
+    def __init__(self, torch: Any, device: Any, seed: int, dtype: str) -> None:
+        self.torch, self.device, self.dtype = torch, device, getattr(torch, dtype)
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def normal(self, *shape: int) -> Any:
+        return self.torch.randn(shape, generator=self.generator, device=self.device, dtype=self.dtype)
+
+    def uniform(self, lo: float, hi: float, *shape: int) -> Any:
+        return lo + (hi - lo) * self.torch.rand(shape, generator=self.generator, device=self.device, dtype=self.dtype)
+
+    def complex(self, real: Any, imag: Any) -> Any:
+        return self.torch.complex(real, imag)
+
+
+@dataclass(frozen=True)
+class Case:
+    """``rows``: the arguments whose first axis is the result's, so that the last rows of a large problem can be checked alone.
+    ``tried``: sizes whose numbers are checked: small and odd, no multiple of a tile, large. ``check``: what takes the place of a comparison
+    with float64, as (case, size, inputs, result, peer=whether it is a peer's) -> what is measured, its value, what is allowed."""
+
+    op: Op
+    names: str
+    inputs: Callable[[Draw, Size], list[Any]]
+    run: Callable[..., Any]  # (size, inputs, **out)
+    work: Callable[[Size, int], Work]  # of a size and the bytes of a number
+    tried: tuple[Size, Size, Size]
+    timed: Size
+    dry: Size
+    rows: tuple[int, ...]
+    peers: Mapping[str, Callable[[Size, Sequence[Any]], Any]] = field(default_factory=dict)
+    tolerance: float = 1e-5  # in float32, of norms; 1e-12 in float64
+    precisions: tuple[str, ...] = ("float32",)  # that are timed
+    takes_out: bool = True
+    check: Callable[..., tuple[str, float, float]] | None = None
+
+    def named(self, size: Size) -> str:
+        return " ".join(f"{name}{n}" for name, n in zip(self.names.split(), size))
