@@ -151,6 +151,17 @@ def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
     return xp.max(xp.abs(a - a.T)) <= max(a.shape[0], 8) * eps * xp.max(xp.abs(a))
 
 
+def cholesky(xp: Any, a: Any) -> Any:
+    """The lower Cholesky factor of a matrix (n, n); NaN where it is not positive definite, whether the library raises there or not."""
+    try:
+        lower = xp.linalg.cholesky(a)
+    except Exception as error:
+        if "LinAlgError" not in type(error).__name__:
+            raise
+        return xp.full_like(a, math.nan)
+    return lower
+
+
 def gram(xp: Any, a: Any, b: Any) -> Any:
     """sum over l and r of a_lir b_ljr, (m, n) of arrays (L, m, R) and (L, n, R)."""
     a, b = (xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in (a, b))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_EPS = float(np.finfo(np.float64).eps)
+EPS = float(np.finfo(np.float64).eps)
 _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a penalty by that factor
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
 _MOST_MEETINGS = 100  # an iteration
@@ -29,7 +29,7 @@ def factor(x: np.ndarray, means: np.ndarray, std: np.ndarray) -> np.ndarray:
     """L (n, r) with L L^T = one component at the points x (n, P), to n roundings of its phases: Cholesky with pivots, of which only r
     columns are computed."""
     n = len(x)
-    least = n * _EPS * (1 + 2 * np.pi * float(np.ptp(x, axis=0) @ np.abs(means)))
+    least = n * EPS * (1 + 2 * np.pi * float(np.ptp(x, axis=0) @ np.abs(means)))
     left, columns = np.ones(n), np.empty((4, n))
     for r in range(n):
         p = int(left.argmax())
@@ -52,6 +52,18 @@ class Weighing(NamedTuple):
     q: np.ndarray
 
 
+def starting(A: int, square: float) -> np.ndarray:
+    """Equal weights, above 0, that add up to the mean square of the data."""
+    return np.full(A, (square or 1.0) / A)
+
+
+def not_definite(weights: np.ndarray, noise: float) -> np.linalg.LinAlgError:
+    return np.linalg.LinAlgError(
+        f"SlimKL.fit: the covariance is not positive definite in float64, beside weights that add up to {weights.sum():.3g}; "
+        f"noise is {noise}, expected more"
+    )
+
+
 class Agent:
     """Points x (n, P) with values y (n,), and the components (A, P) as factors side by side."""
 
@@ -63,9 +75,7 @@ class Agent:
         self._last: tuple[np.ndarray | None, Weighing | None] = None, None
 
     def start(self) -> np.ndarray:
-        """Equal weights, above 0, that add up to the mean square of the data."""
-        A = len(self._first)
-        return np.full(A, (float(np.mean(self._y**2)) or 1.0) / A)
+        return starting(len(self._first), float(np.mean(self._y**2)))
 
     def weigh(self, weights: np.ndarray) -> Weighing:
         """At these weights; the last ones are kept, for several steps are taken from them."""
@@ -85,10 +95,7 @@ class Agent:
         C[np.diag_indices(len(C))] += self._noise
         R, info = lapack.dpotrf(C, lower=1)
         if info:
-            raise np.linalg.LinAlgError(
-                f"SlimKL.fit: the covariance is not positive definite in float64, beside weights that add up to {weights.sum():.3g}; "
-                f"noise is {self._noise}, expected more"
-            )
+            raise not_definite(weights, self._noise)
         z = solve_triangular(R, self._y, lower=True, check_finite=False)
         a = solve_triangular(R, z, lower=True, trans="T", check_finite=False)
         S = solve_triangular(R, self._L, lower=True, check_finite=False)
@@ -145,8 +152,17 @@ _here: OrderedDict[str, dict[int, Agent]] = OrderedDict()
 _lock = threading.Lock()
 
 
+def agent_of(data: tuple[Any, ...]) -> Agent:
+    """An ``Agent``, or what does the same on the device where the points are."""
+    if isinstance(data[0], np.ndarray):
+        return Agent(*data)
+    from .slimkl_afar import AgentAfar
+
+    return AgentAfar(*data)
+
+
 def _enter(fit: str, number: int, data: tuple[Any, ...]) -> Agent:
-    agent = Agent(*data)
+    agent = agent_of(data)
     with _lock:
         _here.setdefault(fit, {})[number] = agent
         _here.move_to_end(fit)
@@ -258,7 +274,7 @@ class _Admm:
             if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + jitter * len(mean) ** 0.5:
                 break
             self._penalty = _balanced(self._penalty, apart, moved, jitter)
-        lengths = _AGREED * np.linalg.norm(self.weights - start), _EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
+        lengths = _AGREED * np.linalg.norm(self.weights - start), EPS**0.5 * np.linalg.norm(start)  # of which f sees the square
         self._within = float(max(lengths))
 
 
@@ -291,7 +307,7 @@ def is_settled(objective: Sequence[float], tol: float) -> bool:
 
 def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by the one agent that holds all data."""
-    agent = Agent(*data)
+    agent = agent_of(data)
     theta = agent.start()
     at = agent.weigh(theta)
     objective = [at.objective]
