@@ -10,9 +10,11 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .._bind import check_beside
-from .agents import agree, component, descend
+from .agent import component
+from .agents import agree, descend
 from .estimator import Estimator, determination, not_fitted
 from .gp.afar import namespace
+from .slimkl_afar import predicted
 
 Array = Any
 _ROWS = 256  # of the cross-covariance at a time
@@ -164,8 +166,6 @@ class SlimKL(Estimator):
         if isinstance(at, np.ndarray):
             made = _predicted(at, self._seen, self.weights_, return_std)
         else:
-            from .slimkl_afar import predicted
-
             made = predicted(at, self._seen, self.weights_, return_std)
         mean, *deviation = (_like(a, X) for a in (made[0], *(variance**0.5 for variance in made[1:])))
         return (mean, *deviation) if return_std else mean

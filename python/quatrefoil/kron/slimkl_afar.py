@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _arrays
 from .._array_tools import arange, cholesky, pieces, zeros
-from .agents import EPS, Agent, Weighing, not_definite, starting
+from .agent import EPS, Agent, Weighing, not_definite, starting
 from .gp.afar import namespace
 from .mixture import gsmp_kernel
 from .product.afar import clamped
