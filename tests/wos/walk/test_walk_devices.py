@@ -204,9 +204,11 @@ def test_until_errors_are_small(make, options, cupy, rng):
     check(results(got.resume(4)), results(expected.resume(4)), "cupy@cuda:1", stand_in.cupy.asnumpy)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("gradient", [False, True])
-def test_points_end_when_their_own_errors_are_small(gradient, tensors_afar, rng):
+def test_points_end_when_their_own_errors_are_small(gradient, tensors_afar, monkeypatch, rng):
     """A constant is known after the first round; what is not has all its walks, and they are those of a plain solve."""
+    monkeypatch.setattr(_arrays, "to_host", lambda x: tensors_afar.back(x))  # what is read back after every round
     data, X = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), _points(rng, 3)
     options = {"dirichlet": wos.Fourier(tensors_afar(data)), "rng": 5, "max_steps": 60, "gradient": gradient}
     got = wos.solve(wos.Ball([0.2, 0.1], 0.6), tensors_afar(X), walks=4, atol=1e-9, max_walks=10, **options)
@@ -214,6 +216,24 @@ def test_points_end_when_their_own_errors_are_small(gradient, tensors_afar, rng)
     whole = wos.solve(wos.Ball([0.2, 0.1], 0.6), tensors_afar(X), walks=10, **options)
     np.testing.assert_array_equal(tensors_afar.back(got.value)[1], tensors_afar.back(whole.value)[1])
     np.testing.assert_array_equal(tensors_afar.back(got.resume(6).n_walks), [[10] * 3, [16] * 3])
+
+
+@pytest.mark.torch
+def test_slopes_where_points_have_different_walks(tensors_afar, monkeypatch, rng):
+    """Autograd's gradient in the points: of every instance that of its own walks."""
+    import torch
+
+    monkeypatch.setattr(_arrays, "to_host", lambda x: tensors_afar.back(x))
+    ball, data, X = wos.Ball([0.2, 0.1], 0.6), np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), _points(rng, 3)
+    points, options = tensors_afar(X).requires_grad_(), {"rng": 5, "max_steps": 60}
+    r = wos.solve(ball, points, walks=4, atol=1e-9, max_walks=10, dirichlet=wos.Fourier(tensors_afar(data)), **options)
+    (got,) = torch.autograd.grad(r.value.sum(), [points])
+    expected = np.zeros_like(X)
+    for i, walks in enumerate((4, 10)):
+        grad = np.zeros((2, 3))
+        grad[i] = 1.0
+        expected += wos.solve_vjp(ball, X, grad, walks=walks, dirichlet=wos.Fourier(data), backend="array", **options)[0]
+    np.testing.assert_allclose(tensors_afar.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_labels(cupy, rng):
