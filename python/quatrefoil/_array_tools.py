@@ -151,15 +151,19 @@ def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
     return xp.max(xp.abs(a - a.T)) <= max(a.shape[0], 8) * eps * xp.max(xp.abs(a))
 
 
-def cholesky(xp: Any, a: Any) -> Any:
-    """The lower Cholesky factor of a matrix (n, n); NaN where it is not positive definite, whether the library raises there or not."""
+def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
+    """The lower Cholesky factor of a matrix (n, n), and its inverse; NaN where it is not positive definite, whether the library raises
+    there, or leaves a part of it."""
     try:
         lower = xp.linalg.cholesky(a)
     except Exception as error:
         if "LinAlgError" not in type(error).__name__:
             raise
-        return xp.full_like(a, math.nan)
-    return lower
+        nothing = xp.full_like(a, math.nan)
+        return nothing, nothing
+    good = xp.all(xp.linalg.diagonal(lower) > 0)
+    plain = xp.where(good, lower, xp.eye(a.shape[0], dtype=a.dtype, device=a.device))
+    return nan_unless(xp, good, lower), nan_unless(xp, good, xp.linalg.inv(plain))
 
 
 def gram(xp: Any, a: Any, b: Any) -> Any:

@@ -136,7 +136,7 @@ class SlimKL(Estimator):
         means, std = _components(self.means, self.std, x, label)
         targets = _doubled(targets)
         parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
-        data = [(x[part], targets[part], means, std, setting.noise) for part in parts]
+        data = [(x[part, :], targets[part], means, std, setting.noise) for part in parts]
         if setting.agents == 1:
             weights, objective, met = descend(data[0], setting.tol, setting.max_iter)
         else:

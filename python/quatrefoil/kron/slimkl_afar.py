@@ -42,8 +42,7 @@ class AgentAfar(Agent):
         """What is read back, at once, are two numbers a column of a factor and the objective."""
         xp, rows, y = self._xp, self._rows, self._y
         W = rows * _arrays.beside(y, np.sqrt(weights)[self._of])[:, None]
-        R = cholesky(xp, xp.matmul(W.T, W) + self._noise * xp.eye(y.shape[0], dtype=y.dtype, device=y.device))
-        inverse = xp.linalg.inv(R)
+        R, inverse = cholesky(xp, xp.matmul(W.T, W) + self._noise * xp.eye(y.shape[0], dtype=y.dtype, device=y.device))
         z = xp.matmul(inverse, y)
         t = xp.sum(xp.matmul(inverse, rows.T) ** 2, axis=0)
         q = xp.matmul(rows, xp.matmul(inverse.T, z)) ** 2
@@ -112,8 +111,7 @@ def predicted(at: Array, seen: Sequence[Any], weights: np.ndarray, return_std: b
         return gsmp_kernel(a, b, weights=w, means=mu, std=sd)
 
     n = x.shape[0]
-    R = cholesky(xp, kernel(x, None) + noise * xp.eye(n, dtype=x.dtype, device=x.device))
-    inverse = xp.linalg.inv(R)
+    _, inverse = cholesky(xp, kernel(x, None) + noise * xp.eye(n, dtype=x.dtype, device=x.device))
     alpha = xp.matmul(inverse.T, xp.matmul(inverse, y))
     parts = []
     for rows in pieces(at.shape[0], n):

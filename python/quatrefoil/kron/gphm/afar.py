@@ -24,8 +24,7 @@ class CholeskyAfar(Inverse):
 
     def __init__(self, K: Array, jitter: float, name: str, halves: Any = None) -> None:
         xp = namespace(K)
-        lower = cholesky(xp, K)
-        inverse = xp.linalg.inv(lower)
+        lower, inverse = cholesky(xp, K)
         self.logdet, self._inverse = 2.0 * xp.sum(xp.log(xp.linalg.diagonal(lower))), xp.matmul(inverse.T, inverse)
 
     def solve(self, rows: Array) -> Array:
