@@ -169,3 +169,28 @@ def tensors_afar(monkeypatch):
     with qf.use_backend("array"):
         yield there
     forget_plans()
+
+
+@pytest.fixture(params=["cupy", pytest.param("strict", marks=pytest.mark.slow), pytest.param("torch", marks=pytest.mark.torch)])
+def afar(request, monkeypatch):
+    """What makes arrays on a device of NumPy's, and ``back``; all ways of this file in turn. ``reads`` lists the shapes of what the
+    library itself has read back, by ``_arrays.to_host``; any other way is an error."""
+    there = request.getfixturevalue({"cupy": "cupy", "strict": "strict_for_cupy", "torch": "tensors_afar"}[request.param])
+    there, back = there if request.param == "strict" else (there, there.back)
+    made = (lambda x: there(x)) if request.param == "strict" else there
+    made.back, made.reads, made.name = back, [], request.param
+
+    def to_host(x):
+        if isinstance(x, np.ndarray):
+            return x
+        made.reads.append(tuple(x.shape))
+        return back(x)
+
+    monkeypatch.setattr(_arrays, "to_host", to_host)
+    if request.param == "strict":
+        monkeypatch.setattr(type(there(np.ones(1))), "__len__", lambda x: x.shape[0], raising=False)
+        monkeypatch.setattr(_arrays, "of_kind", lambda place, a: there(np.asarray(a)) if "@" in place else a)
+        monkeypatch.setattr(_arrays, "beside", lambda like, a: a if isinstance(like, np.ndarray) else there(np.asarray(a)))
+    stand_in.WAITED.clear()
+    yield made
+    assert all(name == "get" for name in stand_in.WAITED)

@@ -10,6 +10,8 @@ from gpu import DRY, CuPy, Torch
 from namespaces import call_with_adjoint, check_like_the_host, composed_ops, forget_plans
 from quatrefoil import _arrays, _backends
 from quatrefoil._spec import FAMILIES
+from test_public_devices import TRIED
+from test_public_devices import flat as found_in
 
 pytestmark = pytest.mark.gpu
 
@@ -53,6 +55,10 @@ def library(request):
     forget_plans()
     yield Torch() if request.param == "torch" else CuPy(lambda: request.getfixturevalue("strict_for_cupy"))
     forget_plans()
+
+
+def found_by(call, moved):
+    return found_in(call(moved))
 
 
 def on_device(library, family, case):
@@ -171,6 +177,56 @@ def test_what_is_around_ops(afar, rng):
             assert (np.abs(got[k] - expected[k]) <= 6 * (got[k + 2] + expected[k + 2]) + 1e-3).all()
         np.testing.assert_array_equal(got[4], expected[4])
         assert (got[5] > 0).all()
+
+
+@pytest.fixture
+def reading(afar, monkeypatch):
+    """The same where the library may read back what its documentation says; the host's stand-ins refuse that."""
+    if DRY:
+        monkeypatch.setattr(_arrays, "to_host", lambda x: x if isinstance(x, np.ndarray) else afar.back(x))
+    return afar
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_what_is_no_op(name, reading):
+    """Functions around ops, and tensors of coefficients."""
+    for got, expected in zip(found_by(TRIED[name], reading), found_by(TRIED[name], lambda x: x), strict=True):
+        got = got if isinstance(got, float) else reading.back(got)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max(initial=1e-300))
+
+
+def test_weights_of_components(reading):
+    """The path of the host's iterations, to the roundings of a covariance of condition 1e3."""
+    x, grid = np.arange(40.0), np.linspace(0, 0.5, 30)
+    y, new = np.sin(2 * np.pi * 0.17 * x) + 0.1 * np.cos(9 * x), np.linspace(0, 45, 11)
+
+    def fitted(t, agents):
+        with pytest.warns(RuntimeWarning, match="before tol was met"):
+            model = qf.kron.SlimKL(means=grid, noise=0.05, tol=0.0, max_iter=5, agents=agents).fit(t(x), t(y))
+        return model.objective_, *model.predict(t(new), return_std=True)
+
+    for agents in (1, 2):
+        (values, *got), (expected, *wanted) = fitted(reading, agents), fitted(lambda x: x, agents)
+        np.testing.assert_allclose(values, expected, rtol=1e-8)
+        for g, e in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(reading.back(g), e, rtol=0, atol=1e-7 * np.abs(e).max())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "projection"])
+@pytest.mark.parametrize("dims", [1, 2])
+def test_solvers(optimizer, dims, reading):
+    """The first steps of the host, of kernels whose eigenvalues are clear of the jitter."""
+    axes = [np.linspace(0, 1, 12), np.linspace(0, 1, 9) ** 1.2][:dims]
+    source = np.sin(9 * sum(np.meshgrid(*axes, indexing="ij")))
+
+    def trained(t):
+        pde = qf.kron.AllenCahn(source=t(source), boundary=0.1)
+        gp = qf.kron.GPHM(pde, t(axes), kind="gaussian", components=4, freq_scale=3.0, jitter=1e-3, optimizer=optimizer).fit(3)
+        return gp.history_["loss"], gp.predict(t(axes))
+
+    (losses, got), (expected, wanted) = trained(reading), trained(lambda x: x)
+    np.testing.assert_allclose(losses, expected, rtol=1e-7)
+    np.testing.assert_allclose(reading.back(got), wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
 def test_devices(library, rng):

@@ -226,9 +226,9 @@ def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> 
     return value
 
 
-def numbers_from(value: Any, label: str, name: str) -> np.ndarray:
+def numbers_from(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:
     """As ``numbers_of``; those of an array on a device are read back."""
-    return _arrays.to_host(numbers_here(value, label, name))
+    return _arrays.to_host(numbers_here(value, label, name, graded=graded))
 
 
 def array_anywhere(value: Any, label: str, name: str) -> str:

@@ -151,6 +151,21 @@ def is_symmetric(xp: Any, a: Any, eps: float) -> Any:
     return xp.max(xp.abs(a - a.T)) <= max(a.shape[0], 8) * eps * xp.max(xp.abs(a))
 
 
+def cholesky(xp: Any, a: Any) -> tuple[Any, Any]:
+    """The lower Cholesky factor of a matrix (n, n), and its inverse; NaN where it is not positive definite, whether the library raises
+    there, or leaves a part of it."""
+    try:
+        lower = xp.linalg.cholesky(a)
+    except Exception as error:
+        if "LinAlgError" not in type(error).__name__:
+            raise
+        nothing = xp.full_like(a, math.nan)
+        return nothing, nothing
+    good = xp.all(xp.linalg.diagonal(lower) > 0)
+    plain = xp.where(good, lower, xp.eye(a.shape[0], dtype=a.dtype, device=a.device))
+    return nan_unless(xp, good, lower), nan_unless(xp, good, xp.linalg.inv(plain))
+
+
 def gram(xp: Any, a: Any, b: Any) -> Any:
     """sum over l and r of a_lir b_ljr, (m, n) of arrays (L, m, R) and (L, n, R)."""
     a, b = (xp.reshape(xp.permute_dims(x, (1, 0, 2)), (x.shape[1], x.shape[0] * x.shape[2])) for x in (a, b))

@@ -67,6 +67,14 @@ def beside(like: Any, array: np.ndarray) -> Any:
     return of_kind(place(like), array).to(like.device) if is_meta(like) else of_kind(place(like), array)
 
 
+def zeros_beside(like: Any, shape: Sequence[int]) -> Any:
+    """Zeros of the kind and dtype of ``like``, where that lies."""
+    of, library = kind(like), namespace(like)
+    where = {"device": like.device} if of == "torch" else {}
+    with like.device if of == "cupy" else contextlib.nullcontext():  # CuPy makes arrays on the current one
+        return library.zeros(tuple(shape), dtype=like.dtype, **where)
+
+
 def to_host(array: Any) -> np.ndarray:
     """The numbers of any array as a NumPy array, without its gradient: of one on the host in the same memory, of another when the device
     has come so far."""
@@ -165,6 +173,11 @@ def is_half(array: Any) -> bool:
 def double(array: Any) -> Any:
     """float64 from float32; in the same memory where it is that."""
     return array.double() if kind(array) == "torch" else array.astype(np.float64, copy=False)
+
+
+def contiguous(array: Any) -> Any:
+    """A NumPy array in C order; any other as it is."""
+    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
 
 
 def widen(array: Any) -> Any:

@@ -43,6 +43,13 @@ def check_device(label: str, name: str, array: Any, other: str, leader: Any) -> 
         raise TypeError(f"{label}: {name} is on {here} but {other} is on {there}; all {what} of a call must be on one device")
 
 
+def check_beside(label: str, name: str, array: Any, other: str, leader: Any) -> None:
+    """TypeError where an array is on another device than the leader, or of another kind on it."""
+    if _arrays.place(array) != _arrays.place(leader):
+        check_device(label, name, array, other, leader)
+        raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but {other} is {_arrays.describe(leader)}")
+
+
 def _required(op: Op, arrays: Sequence[Any]) -> list[Any]:
     named = list(op.named(arrays))
     for name, arg, _, array in named:

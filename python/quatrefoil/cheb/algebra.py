@@ -1,6 +1,7 @@
 """Sums, products, derivatives, integrals and norms of Tucker tensors of Chebyshev coefficients, on their cores and factors.
 
-Arrays are NumPy's or tensors, which keep their graph, but for what truncates. Equation numbers are those of csrc/cheb/README.md.
+Arrays are NumPy's or tensors, which keep their graph, but for what truncates, or lie on a device, from which norms and what truncates
+reads them back. Equation numbers are those of csrc/cheb/README.md.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ def like(numbers: np.ndarray, array: Any) -> Any:
     """Numbers of the host as an array of that kind, dtype and device."""
     if isinstance(array, np.ndarray):
         return numbers.astype(array.dtype)
-    found = _arrays.of_kind("torch", np.ascontiguousarray(numbers, dtype=np.float64))
-    return found.to(dtype=array.dtype, device=array.device)
+    return _arrays.beside(array, np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)))
 
 
 def padded(A: Any, axis: int, before: int, after: int) -> Any:
@@ -64,7 +64,7 @@ def unit(core: np.ndarray) -> tuple[np.ndarray, float]:
 
 def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
     """Truncated to ``tol`` with orthonormal factors (10); ``trim``: coefficients at the end that do not matter are left out."""
-    host = [_arguments.numbers_of(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
+    host = [_arguments.numbers_from(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
     small, bases = orthogonal(host[0], host[1:])
     small, scale = unit(small)
     if trim:
@@ -72,10 +72,7 @@ def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: 
         small, bases = orthogonal(small, bases)
         tol *= math.sqrt(1 - TRIMMED**2)
     found = tucker(small, tol=tol)
-    kind, dtype = str(_arrays.kind(core)), host[0].dtype
-    arrays = [found.core * scale, *(Q @ W for Q, W in zip(bases, found.factors))]
-    result = [_arrays.of_kind(kind, np.ascontiguousarray(a, dtype=dtype)) for a in arrays]
-    return result[0], result[1:]
+    return like(found.core * scale, core), [like(Q @ W, core) for Q, W in zip(bases, found.factors)]
 
 
 def envelope(core: np.ndarray, Q: np.ndarray, axis: int) -> np.ndarray:
@@ -193,7 +190,7 @@ def norm(core: Any, factors: Sequence[Any]) -> Any:
     """The root of the integral of the square over [-1, 1]^d, by Clenshaw and Curtis's rule, which is exact for it (15)."""
     graph = wants_gradient(core, *factors)
     if not graph:
-        core, *factors = (_arguments.numbers_of(a, "cheb.ChebTucker.norm", "core").astype(np.float64) for a in (core, *factors))
+        core, *factors = (_arguments.numbers_from(a, "cheb.ChebTucker.norm", "core").astype(np.float64) for a in (core, *factors))
     rows = []
     for U in factors:
         n = 2 * U.shape[0] - 1

@@ -126,7 +126,7 @@ class Calculus:
         highest degree that n admits is exact and has a large estimate all the same. What truncation has left out is not in it.
         """
         label = "cheb.ChebTucker.error_estimate"
-        host = [_arguments.numbers_of(a, label, "core", graded=True) for a in (self.core, *self.factors)]
+        host = [_arguments.numbers_from(a, label, "core", graded=True) for a in (self.core, *self.factors)]
         return algebra.error_estimate(host[0], host[1:])
 
     def __add__(self, other: Any) -> Any:

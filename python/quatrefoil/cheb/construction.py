@@ -137,12 +137,13 @@ class Construction:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
         V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
-        with the index. Truncation has no gradient: a tensor that requires one raises NotImplementedError.
+        with the index; on a device all of the result is NaN. Truncation has no gradient: a tensor that requires one raises
+        NotImplementedError.
         """
         label = "cheb.ChebTucker.from_values"
-        host = _arguments.numbers_of(V, label, "V")
-        if host.ndim == 0 or host.size == 0:
-            raise ValueError(f"{label}: V has shape {host.shape}, expected at least one axis and no axis without points")
+        host = _arguments.numbers_here(V, label, "V")
+        if host.ndim == 0 or 0 in host.shape:
+            raise ValueError(f"{label}: V has shape {tuple(host.shape)}, expected at least one axis and no axis without points")
         _arguments.finite(host, label, "V")
         return cls._compressed(vals2coeffs(V), domain, tol, label)
 
@@ -150,9 +151,9 @@ class Construction:
     def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
-        host = _arguments.numbers_of(C, label, "C")
-        if host.ndim == 0 or host.size == 0:
-            raise ValueError(f"{label}: C has shape {host.shape}, expected at least one axis and no axis without coefficients")
+        host = _arguments.numbers_here(C, label, "C")
+        if host.ndim == 0 or 0 in host.shape:
+            raise ValueError(f"{label}: C has shape {tuple(host.shape)}, expected at least one axis and no axis without coefficients")
         return cls._compressed(C, domain, tol, label)
 
     @classmethod
@@ -192,7 +193,8 @@ class Construction:
         Notes
         -----
         Ranks are those of the sum's own Tucker decomposition, whatever the scale of its columns and however many there are. About
-        2 n^2 R d + 2 R r^d flops, in float64. The spline's error, of fourth order, is not in ``tol``.
+        2 n^2 R d + 2 R r^d flops, in float64, on the host: arrays on a device are read back, the result goes there. The spline's error, of
+        fourth order, is not in ``tol``.
 
         Examples
         --------
@@ -209,7 +211,7 @@ class Construction:
         check_arrays(_CANONICAL, arrays)
         _CANONICAL.infer([tuple(a.shape) for a in arrays], ())
         names = ["weights", *(f"factors[{k}]" for k in range(len(arrays) - 1))]
-        hosts = [_arguments.numbers_of(a, label, name) for a, name in zip(arrays, names)]
+        hosts = [_arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
         for host, name in zip(hosts, names):
             _arguments.finite(host, label, name)
         w, columns = hosts[0].astype(np.float64), [U.astype(np.float64) for U in hosts[1:]]
@@ -224,7 +226,7 @@ class Construction:
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
         core, found = canonical.compressed(w, columns, _tolerance(tol, hosts[0].dtype, label))
-        return cls._owned(_like(core, weights), [_like(U, weights) for U in found], flat)
+        return cls._owned(algebra.like(core, weights), [algebra.like(U, weights) for U in found], flat)
 
     @classmethod
     def fit(
@@ -263,7 +265,8 @@ class Construction:
 
         Notes
         -----
-        By QR in blocks of points: 2 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 32 MB whatever P is. In float64.
+        By QR in blocks of points: 2 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 32 MB whatever P is. In float64, on the host:
+        arrays on a device are read back, the result goes there.
 
         Examples
         --------
@@ -278,7 +281,7 @@ class Construction:
         check_arrays(_SAMPLES, arrays)
         _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
         names = ("X", "y", "weights")
-        hosts = [None if a is None else _arguments.numbers_of(a, label, name) for a, name in zip(arrays, names)]
+        hosts = [None if a is None else _arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
         x, samples, w = hosts
         assert x is not None
         assert samples is not None
@@ -296,7 +299,7 @@ class Construction:
         points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(x.shape[1])]
         root = np.ones(len(x)) if w is None else np.sqrt(w.astype(np.float64))
         C = leastsquares.coefficients(points, samples.astype(np.float64), root, counts, label)
-        return cls._compressed(_like(C, y), flat, tol, label)
+        return cls._compressed(algebra.like(C, y), flat, tol, label)
 
     @classmethod
     def _compressed(cls, C: Any, domain: Any, tol: float | None, label: str) -> Self:
@@ -318,11 +321,6 @@ def frozen(array: Any) -> Any:
     return own
 
 
-def _like(numbers: np.ndarray, array: Any) -> Any:
-    """Numbers of the host as an array of this kind and dtype."""
-    return _arrays.of_kind(str(_arrays.kind(array)), np.ascontiguousarray(numbers, dtype=_arrays.dtype_name(array)))
-
-
 def _tolerance(tol: float | None, dtype: np.dtype[Any], label: str) -> float:
     return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps)) if tol is None else raised(_arguments.number(tol, label, "tol"), dtype, label)
 
@@ -334,7 +332,7 @@ def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]
         raise ValueError(f"{label}: grid has points for {len(given)} axes, expected {len(sizes)}")
     points = []
     for k, (x, m) in enumerate(zip(given, sizes)):
-        host = _arguments.numbers_of(x, label, f"grid[{k}]")
+        host = _arguments.numbers_from(x, label, f"grid[{k}]")
         if host.shape != (m,) or m < 2:
             raise ValueError(
                 f"{label}: grid[{k}] has shape {host.shape}, expected {(max(m, 2),)}, at least two points, as factors[{k}] has rows"

@@ -11,7 +11,7 @@ import numpy as np
 from .. import _arguments, _arrays
 from .._arguments import sequence
 from .._backends import native
-from .._bind import check_arrays
+from .._bind import check_arrays, check_device
 from .._dispatch import call
 from .._memo import LazyMemo
 from .._spec import Arg, Op
@@ -138,7 +138,8 @@ class ChebTucker(Construction, Calculus):
     def grid(self, *points: Array[T]) -> T:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
 
-        Differentiable in core and factors, not in the points. A point outside the domain, or NaN: ValueError.
+        Differentiable in core and factors, not in the points, which are read back where they are on a device. A point outside the domain,
+        or NaN: ValueError.
         """
         label = "cheb.ChebTucker.grid"
         if len(points) != len(self.factors):
@@ -146,13 +147,14 @@ class ChebTucker(Construction, Calculus):
         result = self.core
         for k, (x, U) in enumerate(zip(points, self.factors)):
             name = f"the points of axis {k}"
-            host = _arguments.numbers_of(x, label, name)
+            host = _arguments.numbers_from(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if _arrays.kind(x) != _arrays.kind(self.core) or x.dtype != self.core.dtype:
                 raise TypeError(f"{label}: {name} are {_arrays.describe(x)}, expected {_arrays.describe(self.core)}, as core is")
             if _arrays.is_meta(self.core):
                 raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
+            check_device(label, name, x, "core", self.core)
             basis = polynomials(reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
             result = mode_product(result, _arrays.beside(U, basis) @ U, k)
         values: T = result
@@ -181,9 +183,8 @@ class ChebTucker(Construction, Calculus):
         """
 
         def values(*lines: np.ndarray) -> np.ndarray:
-            kind, dtype = str(_arrays.kind(self.core)), _arrays.dtype_name(self.core)
-            found = self.grid(*(_arrays.of_kind(kind, x.astype(dtype)) for x in lines))
-            return _arguments.numbers_of(found, "cheb.ChebTucker.plot", "core", graded=True)
+            found = self.grid(*(_arrays.beside(self.core, x.astype(_arrays.dtype_name(self.core))) for x in lines))
+            return _arguments.numbers_from(found, "cheb.ChebTucker.plot", "core", graded=True)
 
         return plot_slice(values, self.domain, ax, axes, at, points, **style)
 
@@ -193,8 +194,8 @@ class ChebTucker(Construction, Calculus):
 
     def _saved(self) -> dict[str, np.ndarray]:
         label = "cheb.ChebTucker.save"
-        core = _arguments.numbers_of(self.core, label, "core", graded=True)
-        factors = {f"factor_{k}": _arguments.numbers_of(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
+        core = _arguments.numbers_from(self.core, label, "core", graded=True)
+        factors = {f"factor_{k}": _arguments.numbers_from(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
         return {"core": core, "domain": np.array(self._domain), **factors}
 
     @classmethod

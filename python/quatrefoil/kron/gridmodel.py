@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _arguments, _arrays
-from .._bind import check_device
+from .._bind import check_beside
 from .axis_kernel import AxisKernel
 
 Array = Any
@@ -32,14 +32,14 @@ class Data(NamedTuple):
         values = _arguments.numbers_here(Y, label, "Y")
         if tuple(values.shape) != shape:
             raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, a number a cell")
-        _beside(label, "Y", values, given[0])
+        check_beside(label, "Y", values, "axes[0]", given[0])
         seen = None
         if mask is not None:
             check_mask(mask, label)
             seen = mask if not _arrays.on_host(mask) else _arrays.to_host(mask)
             if tuple(seen.shape) != shape:
                 raise ValueError(f"{label}: mask has shape {tuple(seen.shape)}, expected {shape}")
-            _beside(label, "mask", seen, given[0])
+            check_beside(label, "mask", seen, "axes[0]", given[0])
             seen = seen.reshape(-1)
         y = _arrays.double(values).reshape(-1)
         offset, scale = 0.0, 1.0
@@ -66,7 +66,7 @@ class Model(NamedTuple):
             s = _arrays.double(_arguments.numbers_here(noise, label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
                 raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
-            _beside(label, "noise", s, data.y)
+            check_beside(label, "noise", s, "axes[0]", data.y)
         else:
             s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
         return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True))
@@ -118,7 +118,7 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
             expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
             raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
         _arguments.finite(numbers, label, f"axes[{k}]")
-        _beside(label, f"axes[{k}]", numbers, found[0] if found else numbers)
+        check_beside(label, f"axes[{k}]", numbers, "axes[0]", found[0] if found else numbers)
         found.append(numbers)
     if like is not None and len(found) != len(like):
         raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
@@ -170,10 +170,3 @@ def check_mask(mask: Any, label: str) -> None:
         _arguments.array(mask, label, "mask", dtypes=("bool",))
     elif _arrays.dtype_name(mask) != "bool":
         raise TypeError(f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool; convert it")
-
-
-def _beside(label: str, name: str, array: Array, first: Array) -> None:
-    """TypeError where an array is on another device than the first axis, or of another kind there."""
-    if _arrays.place(array) != _arrays.place(first):
-        check_device(label, name, array, "axes[0]", first)
-        raise TypeError(f"{label}: {name} is {_arrays.describe(array)} but axes[0] is {_arrays.describe(first)}")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from .. import _arguments, _arrays
-from .agents import agree, component, descend
+from .._bind import check_beside
+from .agent import component
+from .agents import agree, descend
 from .estimator import Estimator, determination, not_fitted
+from .gp.afar import namespace
+from .slimkl_afar import predicted
 
+Array = Any
 _ROWS = 256  # of the cross-covariance at a time
 
 
@@ -38,14 +44,15 @@ class SlimKL(Estimator):
     quantization : float
         With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are.
     executor : concurrent.futures.Executor, optional
-        What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn.
+        What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn. For data on the
+        host alone.
     rng
         For ``quantization``, as in ``help(qf.conventions)``.
 
     Attributes
     ----------
     weights_ : (A,)
-        theta.
+        theta; a NumPy array, as ``objective_``.
     objective_ : (iterations,)
         (2) after each iteration; with several agents the sum of theirs.
     n_iter_ : int
@@ -63,6 +70,10 @@ class SlimKL(Estimator):
     asks for that message again, so that an agent's data go to every process once at most. Where data must not leave
     their machines, have an executor of one process a machine, and one agent on each. Results do not depend on the
     executor.
+
+    X and y on a device stay there, where agents take their steps in turn, and predictions are made. ``fit`` waits for the device: once a
+    column of the factors, all components together, then once a step of an agent for two numbers a column, with which the host goes on.
+    ``predict`` reads nothing back. means and std are on the host or beside X.
 
     The start is above 0, and so are the weights of one agent: those that are to vanish only tend to 0.
 
@@ -109,19 +120,23 @@ class SlimKL(Estimator):
     # ---- what it does
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,); returns self."""
+        """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,), on one device; returns self."""
         label = "SlimKL.fit"
         setting = self._setting(label)
-        x, targets = _points(X, label, 1), _arguments.numbers_of(y, label, "y")
-        if targets.shape != x.shape[:1]:
-            raise ValueError(f"{label}: y has shape {targets.shape}, expected ({len(x)},), a value a point of X")
+        x, targets = _points(X, label, 1), _arguments.numbers_here(y, label, "y")
+        check_beside(label, "y", targets, "X", x)
+        if tuple(targets.shape) != (len(x),):
+            raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), a value a point of X")
         _arguments.finite(targets, label, "y")
+        if self.executor is not None and not isinstance(x, np.ndarray):
+            where = f"X is on {_arrays.device(x)}, where agents take their steps in turn"
+            raise NotImplementedError(f"{label}: executor is given, but {where}; leave executor out, or move X and y to the host")
         if len(x) < setting.agents:
             raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
-        means, std = _components(self.means, self.std, x.shape[1], label)
-        targets = targets.astype(np.float64)
-        parts = zip(np.array_split(x, setting.agents), np.array_split(targets, setting.agents))
-        data = [(a, b, means, std, setting.noise) for a, b in parts]
+        means, std = _components(self.means, self.std, x, label)
+        targets = _doubled(targets)
+        parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
+        data = [(x[part, :], targets[part], means, std, setting.noise) for part in parts]
         if setting.agents == 1:
             weights, objective, met = descend(data[0], setting.tol, setting.max_iter)
         else:
@@ -136,35 +151,29 @@ class SlimKL(Estimator):
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too."""
+        """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too.
+
+        Where the data of ``fit`` are on a device, X and the results are too; all are NaN there if a covariance is not positive definite.
+        """
         label = "SlimKL.predict"
         if not hasattr(self, "weights_"):
             raise not_fitted(f"{label}: there are no weights yet; call fit first")
-        from scipy.linalg import cho_factor, cho_solve, solve_triangular
-
         at = _points(X, label)
-        x, y, means, std, noise = self._seen
+        x = self._seen[0]
         if at.shape[1] != x.shape[1]:
             raise ValueError(f"{label}: X has {at.shape[1]} coordinates a point, expected {x.shape[1]} as in fit")
-        C = _kernel(x, x, means, std, self.weights_)
-        C[np.diag_indices(len(x))] += noise
-        L, _ = cho_factor(C, lower=True, overwrite_a=True, check_finite=False)
-        alpha = cho_solve((L, True), y, check_finite=False)
-        mean, variance = np.empty(len(at)), np.full(len(at), self.weights_.sum())
-        for start in range(0, len(at), _ROWS):
-            rows = slice(start, start + _ROWS)
-            cross = _kernel(at[rows], x, means, std, self.weights_)
-            mean[rows] = cross @ alpha
-            if return_std:
-                variance[rows] -= (solve_triangular(L, cross.T, lower=True, check_finite=False) ** 2).sum(axis=0)
-        made = mean, np.sqrt(np.maximum(variance, 0))  # what is below 0 is rounding of a 0
-        kind, dtype = str(_arrays.kind(X)), _arrays.dtype_name(X)
-        first, second = (_arrays.of_kind(kind, a.astype(dtype)) for a in made)
-        return (first, second) if return_std else first
+        check_beside(label, "X", at, "the X of fit", x)
+        if isinstance(at, np.ndarray):
+            made = _predicted(at, self._seen, self.weights_, return_std)
+        else:
+            made = predicted(at, self._seen, self.weights_, return_std)
+        mean, *deviation = (_like(a, X) for a in (made[0], *(variance**0.5 for variance in made[1:])))
+        return (mean, *deviation) if return_std else mean
 
     def score(self, X: Any, y: Any) -> float:
         """1 - (sum of squared errors of the mean at X) / (that of the mean of y): what scikit-learn's searches maximise."""
-        return determination(y, np.asarray(self.predict(X), np.float64), "SlimKL.score")
+        label = "SlimKL.score"
+        return determination(_arguments.numbers_from(y, label, "y"), _arrays.to_host(self.predict(X)).astype(np.float64), label)
 
     def _setting(self, label: str) -> _Setting:
         if self.executor is not None and not hasattr(self.executor, "submit"):
@@ -188,22 +197,39 @@ class _Setting(NamedTuple):
     seed: int
 
 
-def _points(X: Any, label: str, least: int = 0) -> np.ndarray:
-    """(n, P) in double precision."""
-    x = _arguments.numbers_of(X, label, "X")
-    if x.ndim not in (1, 2) or len(x) < least or x.shape[1:] == (0,):
-        raise ValueError(f"{label}: X has shape {x.shape}, expected (n,) or (n, P){' with at least one point' if least else ''}")
+def _points(X: Any, label: str, least: int = 0) -> Array:
+    """(n, P) in double precision, a copy."""
+    x = _arguments.numbers_here(X, label, "X")
+    if x.ndim not in (1, 2) or x.shape[0] < least or tuple(x.shape[1:]) == (0,):
+        what = f"(n,) or (n, P){' with at least one point' if least else ''}"
+        raise ValueError(f"{label}: X has shape {tuple(x.shape)}, expected {what}")
     _arguments.finite(x, label, "X")
-    return (x if x.ndim == 2 else x[:, None]).astype(np.float64)
+    return _doubled(x if x.ndim == 2 else x[:, None])
 
 
-def _components(means: Any, std: Any, P: int, label: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both as (A, P)."""
-    mu = _arguments.numbers_of(means, label, "means")
+def _doubled(x: Array) -> Array:
+    """A copy in double precision."""
+    if isinstance(x, np.ndarray):
+        return x.astype(np.float64)
+    xp = namespace(x)
+    return xp.astype(x, xp.float64)
+
+
+def _like(a: Array, X: Any) -> Any:
+    """A result in the dtype of X, beside it."""
+    if isinstance(a, np.ndarray):
+        return _arrays.of_kind(str(_arrays.kind(X)), a.astype(_arrays.dtype_name(X)))
+    return namespace(a).astype(a, X.dtype)
+
+
+def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both as (A, P), on the host."""
+    P = x.shape[1]
+    mu = _beside(means, x, label, "means")
     if mu.ndim not in (1, 2) or mu.size == 0 or mu.shape[1:] not in ((), (P,)):
         raise ValueError(f"{label}: means has shape {mu.shape}, expected (A,) or (A, {P})")
     A = len(mu)
-    sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _arguments.numbers_of(std, label, "std")
+    sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _beside(std, x, label, "std")
     if sd.shape not in ((), (A,), (A, P)):
         raise ValueError(f"{label}: std has shape {sd.shape}, expected a number, ({A},) or ({A}, {P})")
     _arguments.finite(mu, label, "means")
@@ -214,6 +240,33 @@ def _components(means: Any, std: Any, P: int, label: str) -> tuple[np.ndarray, n
     mu = np.broadcast_to(mu.reshape(column) if mu.ndim == 1 else mu, (A, P))
     sd = np.broadcast_to(sd.reshape(column) if sd.ndim == 1 else sd, (A, P))
     return mu.astype(np.float64), sd.astype(np.float64)
+
+
+def _beside(value: Any, x: Array, label: str, name: str) -> np.ndarray:
+    """The numbers of an array that is on the host, or where x is."""
+    numbers = _arguments.numbers_here(value, label, name)
+    if not isinstance(numbers, np.ndarray):
+        check_beside(label, name, numbers, "X", x)
+    return _arrays.to_host(numbers)
+
+
+def _predicted(at: np.ndarray, seen: Sequence[Any], weights: np.ndarray, return_std: bool) -> list[np.ndarray]:
+    """Mean and, where it is wanted, variance at points (m, P)."""
+    from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+    x, y, means, std, noise = seen
+    C = _kernel(x, x, means, std, weights)
+    C[np.diag_indices(len(x))] += noise
+    L, _ = cho_factor(C, lower=True, overwrite_a=True, check_finite=False)
+    alpha = cho_solve((L, True), y, check_finite=False)
+    mean, variance = np.empty(len(at)), np.full(len(at), weights.sum())
+    for start in range(0, len(at), _ROWS):
+        rows = slice(start, start + _ROWS)
+        cross = _kernel(at[rows], x, means, std, weights)
+        mean[rows] = cross @ alpha
+        if return_std:
+            variance[rows] -= (solve_triangular(L, cross.T, lower=True, check_finite=False) ** 2).sum(axis=0)
+    return [mean, np.maximum(variance, 0)] if return_std else [mean]  # what is below 0 is rounding of a 0
 
 
 def _kernel(x: np.ndarray, z: np.ndarray, means: np.ndarray, std: np.ndarray, weights: np.ndarray) -> np.ndarray:

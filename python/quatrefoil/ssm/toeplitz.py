@@ -195,8 +195,7 @@ def _padded(xp: Any, rows: Any, length: int, left: bool = False) -> Any:
     missing = length - rows.shape[-1]
     if missing <= 0:
         return rows
-    where = {"device": rows.device} if _arrays.kind(rows) == "torch" else {}
-    zeros = xp.zeros((*rows.shape[:-1], missing), dtype=rows.dtype, **where)
+    zeros = _arrays.zeros_beside(rows, (*rows.shape[:-1], missing))
     return xp.concatenate([zeros, rows] if left else [rows, zeros], -1)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron import agents as parts
+from quatrefoil.kron.agent import Agent, factor
 
 EPS = 2.0**-52
 GRID = np.linspace(0, 0.5, 40)
@@ -68,7 +69,7 @@ def test_factors_are_the_components(rng, points, means, std):
     wide = np.broadcast_to(mu.reshape(len(mu), -1), (len(mu), P))
     K = dense(x, x, mu, std)
     for i, m in enumerate(wide):
-        L = parts.factor(x.reshape(len(x), -1), m, np.full(P, std))
+        L = factor(x.reshape(len(x), -1), m, np.full(P, std))
         assert L.shape[1] <= len(x)
         np.testing.assert_allclose(L @ L.T, K[i], atol=4 * len(x) * EPS * 100)  # phases of 100 turns, cut off at n eps
     if std == 0.0 and P == 1:
@@ -81,7 +82,7 @@ def test_objective_and_gradient(rng, points, means, std):
     y, weights = rng.standard_normal(len(x)), rng.uniform(0, 1, len(mu))
     P = x[:, None].shape[-1] if x.ndim == 1 else x.shape[1]
     wide = np.broadcast_to(mu.reshape(len(mu), -1), (len(mu), P)).copy()
-    at = parts.Agent(x.reshape(len(x), -1), y, wide, np.full_like(wide, std), 0.1).weigh(weights)
+    at = Agent(x.reshape(len(x), -1), y, wide, np.full_like(wide, std), 0.1).weigh(weights)
     value, gradient, t = objective(weights, [(x, y)], mu, std, 0.1)
     assert at.objective == pytest.approx(value, rel=1e-10)  # of condition numbers up to 1e3
     np.testing.assert_allclose(at.t, t, rtol=1e-10)
@@ -117,7 +118,7 @@ def test_optimality(rng, agents, iterations, tol):
 def test_agents_agree_with_one_who_knows_all(rng):
     """The common objective by majorising and minimising its sum, which no agent could: the same path, as exactly as agents agree."""
     x, y = signal(rng, 50)
-    both = [parts.Agent(a[:, None], b, GRID[:, None], np.full((40, 1), 0.001), 0.05) for a, b in split(x, y, 2)]
+    both = [Agent(a[:, None], b, GRID[:, None], np.full((40, 1), 0.001), 0.05) for a, b in split(x, y, 2)]
     weights = np.mean([a.start() for a in both], axis=0)
     for _ in range(300):
         at = [a.weigh(weights) for a in both]

@@ -1,6 +1,7 @@
 """``solve`` of points on a device: the numbers of the host, by arrays that stand for CuPy's and tensors that stand for CUDA's."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -192,6 +193,49 @@ def test_merged_and_kept(cupy, rng):
         whole.merge(other)
 
 
+@pytest.mark.filterwarnings("ignore:solve. . points lie:RuntimeWarning")
+@pytest.mark.parametrize(("make", "options"), [(_grid, {"atol": 0.05}), (_fourier, {"rtol": 0.1, "atol": 1e-3}), (_walls, {"atol": 0.2})])
+def test_until_errors_are_small(make, options, cupy, rng):
+    """Every point as on the host, whose composition rounds alike; and it goes on from there."""
+    boundary, X, given = problem_of(make, rng, "float64")
+    given |= {"walks": 8, "max_walks": 40, **options}
+    expected, got = wos.solve(boundary, X, **given, backend="array"), wos.solve(boundary, cupy(X), **moved(cupy, given))
+    check(results(got), results(expected), "cupy@cuda:1", stand_in.cupy.asnumpy)
+    check(results(got.resume(4)), results(expected.resume(4)), "cupy@cuda:1", stand_in.cupy.asnumpy)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("gradient", [False, True])
+def test_points_end_when_their_own_errors_are_small(gradient, tensors_afar, monkeypatch, rng):
+    """A constant is known after the first round; what is not has all its walks, and they are those of a plain solve."""
+    monkeypatch.setattr(_arrays, "to_host", lambda x: tensors_afar.back(x))  # what is read back after every round
+    data, X = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), _points(rng, 3)
+    options = {"dirichlet": wos.Fourier(tensors_afar(data)), "rng": 5, "max_steps": 60, "gradient": gradient}
+    got = wos.solve(wos.Ball([0.2, 0.1], 0.6), tensors_afar(X), walks=4, atol=1e-9, max_walks=10, **options)
+    np.testing.assert_array_equal(tensors_afar.back(got.n_walks), [[4] * 3, [10] * 3])
+    whole = wos.solve(wos.Ball([0.2, 0.1], 0.6), tensors_afar(X), walks=10, **options)
+    np.testing.assert_array_equal(tensors_afar.back(got.value)[1], tensors_afar.back(whole.value)[1])
+    np.testing.assert_array_equal(tensors_afar.back(got.resume(6).n_walks), [[10] * 3, [16] * 3])
+
+
+@pytest.mark.torch
+def test_slopes_where_points_have_different_walks(tensors_afar, monkeypatch, rng):
+    """Autograd's gradient in the points: of every instance that of its own walks."""
+    import torch
+
+    monkeypatch.setattr(_arrays, "to_host", lambda x: tensors_afar.back(x))
+    ball, data, X = wos.Ball([0.2, 0.1], 0.6), np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), _points(rng, 3)
+    points, options = tensors_afar(X).requires_grad_(), {"rng": 5, "max_steps": 60}
+    r = wos.solve(ball, points, walks=4, atol=1e-9, max_walks=10, dirichlet=wos.Fourier(tensors_afar(data)), **options)
+    (got,) = torch.autograd.grad(r.value.sum(), [points])
+    expected = np.zeros_like(X)
+    for i, walks in enumerate((4, 10)):
+        grad = np.zeros((2, 3))
+        grad[i] = 1.0
+        expected += wos.solve_vjp(ball, X, grad, walks=walks, dirichlet=wos.Fourier(data), backend="array", **options)[0]
+    np.testing.assert_allclose(tensors_afar.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
 def test_labels(cupy, rng):
     given = wos.Star(np.array([0.1, -0.2]), np.array([0.0, 0.1])), wos.Fourier(cupy(rng.standard_normal((2, 3)))), 1.0
     labels = wos.NeuralOperatorLabels(*given, points=cupy(_points(rng, 3)), walks=4, rng=0)
@@ -219,9 +263,13 @@ def test_what_is_refused(cupy, rng):
         wos.solve(polygon, X, dirichlet=wos.Polynomial(cupy(np.ones((2, 2), np.float32))))
     with pytest.raises(TypeError, match=r"points has dtype float16, expected float32 or float64"):
         wos.solve(polygon, X.astype("float16"), dirichlet=1.0)
-    for option in ({"rtol": 0.1}, {"atol": 0.1}, {"cache": "harmonic"}, {"executor": object()}):
-        with pytest.raises(NotImplementedError, match=r"points is on cuda:1, where there is no cache, rtol, atol and executor"):
-            wos.solve(polygon, X, dirichlet=1.0, **option)
+    with ThreadPoolExecutor(1) as executor:
+        for name, given in (("cache", "harmonic"), ("executor", executor)):
+            text = rf"{name} is given, but points is on cuda:1, .* leave {name} out, or move the arrays to the host"
+            with pytest.raises(NotImplementedError, match=f"solve: {text}"):
+                wos.solve(polygon, X, dirichlet=1.0, **{name: given})
+        with pytest.raises(NotImplementedError, match=f"resume: {text}"):
+            wos.solve(polygon, X, dirichlet=1.0, walks=2).resume(2, executor=executor)
     with pytest.raises(NotImplementedError, match=r"dirichlet is a list of data of several kinds, which a device does not take"):
         wos.solve(polygon, X, dirichlet=[1.0, u])
     with pytest.raises(TypeError, match=r"grad is on cpu but points is on cuda:1; all arrays of a call must be on one device"):

@@ -15,6 +15,7 @@ from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
+from ..algebra import like, wants_gradient
 from ..construction import frozen
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
@@ -153,6 +154,9 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     a few n^3 numbers, about 20 n^3 while moments are made. Charges scattered at random have ranks of about half of n, so that little is
     compressed; for many targets, ``V.plan(tol)``.
 
+    On a device coefficients are made there, and the ranks are waited for, once; what is not finite, or a charge outside the box, makes
+    them NaN.
+
     Forces: the slope of what is compressed, ``V.eval(X, 1)``, is off by 2 to 10 tol.
 
     Truncation has no gradient. Of PyTorch tensors that require one, and where torch.func is at work, the result has all coefficients in its
@@ -184,20 +188,26 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     tol = raised(tol, dtype, label)
     half = [(hi - lo) / 2 for lo, hi in zip(flat[::2], flat[1::2])]
     sog = _cut(counts, half, tol, split, label)
-    plain = hosts is not None and not any(getattr(a, "requires_grad", False) for a in (X, q))
-    points, charges = map(_double, hosts if hosts is not None and plain else (X, q))
+    plain = hosts is not None and not wants_gradient(X, q)
+    points, charges = map(_arrays.double, hosts if hosts is not None and plain else (X, q))
     C = _long_part(points, charges, counts, flat, half, sog)
-    if hosts is None or getattr(C, "requires_grad", False):
+    if (hosts is None and _arrays.on_host(X)) or wants_gradient(C):
         C = C.float() if dtype == np.float32 else C
-        identities = [_arrays.of_kind("torch", np.eye(m, dtype=dtype)) for m in counts]
+        identities = [like(np.eye(m), C) for m in counts]
         return Potential(C, identities, domain=flat, sog=sog, eps=max(sog.eps, 4 * float(np.finfo(dtype).eps)))
     core, factors = tucker(C, tol=tol)
-    arrays = [_arrays.of_kind(str(_arrays.kind(X)), np.asarray(a, dtype)) for a in (core, *factors)]
+    if hosts is None:
+        arrays = [a.to(X.dtype) if _arrays.kind(X) == "torch" else a.astype(X.dtype) for a in (core, *factors)]
+    else:
+        arrays = [like(a, X) for a in (core, *factors)]
     return Potential(frozen(arrays[0]), list(map(frozen, arrays[1:])), domain=flat, sog=sog)
 
 
 def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarray] | None:
-    """The numbers of X and q; ValueError that names the first that is not finite, the first charge outside the box."""
+    """The numbers of X and q; ValueError that names the first that is not finite, the first charge outside the box. None of arrays on a
+    device, at which nobody looks."""
+    if not _arrays.on_host(X):
+        return None
     try:
         hosts = [_arguments.numbers_of(a, label, name, graded=True) for a, name in ((X, "X"), (q, "q"))]
     except RuntimeError:
@@ -237,10 +247,6 @@ def _cut(counts: Sequence[int], half: Sequence[float], tol: float, split: Any, l
     return coulomb_sog(max(SHARE * tol, LEAST_EPS), min(rmax / 2, 1 / split) if split else rmax / 2, rmax, split=split)
 
 
-def _double(array: Any) -> Any:
-    return array.astype(np.float64) if isinstance(array, np.ndarray) else array.double()
-
-
 def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], half: Sequence[float], sog: SumOfGaussians) -> Any:
     """The Chebyshev coefficients of the long part (3), (4): array code of any kind, so that PyTorch differentiates it."""
     columns = []
@@ -248,7 +254,7 @@ def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], hal
         both, error, width, _ = interval(flat[2 * k], flat[2 * k + 1], 0.0)
         columns.append(((2 * X[:, k] - both) - error) / width)
     M = cheb_moments(_arrays.namespace(X).stack(columns, 1), q, tuple(counts), eps=sog.eps)
-    xp, kind = _arrays.namespace(M), str(_arrays.kind(M))
+    xp = _arrays.namespace(M)
     room = [m + m % 2 for m in counts]
     parts = _by_parity(xp, _padded(xp, M, room))
     total: Any = None
@@ -257,7 +263,7 @@ def _long_part(X: Any, q: Any, counts: Sequence[int], flat: Sequence[float], hal
         made: dict[Any, Any] = {}
         for key in zip(half, sizes):
             if key not in made:
-                made[key] = _arrays.of_kind(kind, kernel_by_parity(t * key[0], key[1]))
+                made[key] = _arrays.beside(M, kernel_by_parity(t * key[0], key[1]))
         A, B, C = (made[key] for key in zip(half, sizes))
         a, b, c = sizes
         part = A[:, None, None] @ (w * parts[:, :, :, :a, :b, :c]).reshape(2, 2, 2, a, b * c)
@@ -272,8 +278,8 @@ def _padded(xp: Any, A: Any, sizes: Sequence[int]) -> Any:
     more = [m - have for m, have in zip(sizes, A.shape[-len(sizes) :])]
     if not any(more):
         return A
-    if xp is np:
-        return np.pad(A, [(0, 0)] * (A.ndim - len(more)) + [(0, m) for m in more])
+    if hasattr(xp, "pad"):  # NumPy's and CuPy's
+        return xp.pad(A, [(0, 0)] * (A.ndim - len(more)) + [(0, m) for m in more])
     return xp.nn.functional.pad(A, [x for m in reversed(more) for x in (0, m)])
 
 

@@ -117,7 +117,7 @@ def tucker(
         if r > n:
             raise ValueError(f"{label}: rank {ranks} is larger than C's shape {shape}")
     core, factors, found = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
-    kept = tuple(ranks) if tol is None else tuple(map(int, found))  # for which a device is waited for
+    kept = tuple(ranks) if tol is None else tuple(_arrays.to_host(found).tolist())  # for which a device is waited for
     ends = np.cumsum([n * n for n in shape])
     matrices = [factors[end - n * n : end].reshape(n, n)[:, :r] for n, r, end in zip(shape, kept, ends)]
     return TuckerTensor(_own(core[tuple(map(slice, kept))]), list(map(_own, matrices)))

@@ -5,7 +5,7 @@ Arrays are rows (m, N) with the axis last. Equation numbers are those of csrc/kr
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -14,15 +14,22 @@ from ..product.mirror import folded, unfolded
 from .halves import HalvedCholesky, Halves, Pair
 from .inverse import Cholesky, Inverse
 
-_HALVED = 400  # points, to which halves are faster for as many rows
+Array = Any
+
+
+class Points(NamedTuple):
+    """Of one axis, in the precision they came in."""
+
+    here: Array  # where the solver's arrays are
+    host: np.ndarray
 
 
 class Hyper(NamedTuple):
     """Of one axis, (Q,) each; or their gradients."""
 
-    log_weights: np.ndarray
-    log_scales: np.ndarray
-    freqs: np.ndarray
+    log_weights: Array
+    log_scales: Array
+    freqs: Array
 
 
 class Covariance(NamedTuple):
@@ -33,16 +40,16 @@ class Covariance(NamedTuple):
     jitter: float
     settings: dict[str, Any]  # backend, num_threads
 
-    def cross(self, x: np.ndarray, y: np.ndarray | None, hyper: Hyper, order: int = 0) -> np.ndarray:
+    def cross(self, x: Array, y: Array | None, hyper: Hyper, order: int = 0) -> Array:
         return spectral_mixture(x, y, **hyper._asdict(), kind=self.kind, order=order, **self.settings)
 
-    def cross_vjp(self, x: np.ndarray, hyper: Hyper, G: np.ndarray, order: int) -> Hyper:
+    def cross_vjp(self, x: Array, hyper: Hyper, G: Array, order: int) -> Hyper:
         return Hyper(*spectral_mixture_vjp(x, None, *hyper, G, kind=self.kind, order=order, **self.settings)[1:])
 
-    def lags(self, d: np.ndarray, hyper: Hyper, order: int = 0) -> np.ndarray:
+    def lags(self, d: Array, hyper: Hyper, order: int = 0) -> Array:
         return spectral_mixture_lags(d, *hyper, kind=self.kind, order=order, **self.settings)
 
-    def lags_vjp(self, d: np.ndarray, hyper: Hyper, g: np.ndarray, order: int) -> Hyper:
+    def lags_vjp(self, d: Array, hyper: Hyper, g: Array, order: int) -> Hyper:
         return Hyper(*spectral_mixture_lags_vjp(d, *hyper, g, kind=self.kind, order=order, **self.settings)[1:])
 
 
@@ -54,30 +61,39 @@ class Axis:
         self.hyper: Hyper
         self.inverse: Inverse
 
+    @property
+    def here(self) -> Array:
+        """The points in double precision, where the solver's arrays are; ``x`` is on the host."""
+        return self.x
+
+    def like(self, covariance: Covariance) -> Self:
+        """The same points under another covariance."""
+        return type(self)(self.x, covariance, self.name)
+
     def at(self, hyper: Hyper, form: type[Inverse] = Cholesky) -> None:
         raise NotImplementedError
 
-    def apply(self, A: np.ndarray) -> np.ndarray:
+    def apply(self, A: Array) -> Array:
         """D on every row; what it returns lasts until the next product."""
         raise NotImplementedError
 
-    def adjoint(self, E: np.ndarray) -> np.ndarray:
+    def adjoint(self, E: Array) -> Array:
         """Dᵀ on every row; what it returns lasts until the next product."""
         raise NotImplementedError
 
-    def gradient(self, rows: int, X: np.ndarray, A: np.ndarray, E: np.ndarray) -> Hyper:
+    def gradient(self, rows: int, X: Array, A: Array, E: Array) -> Hyper:
         """By the hyperparameters, of rows/2 log det K - <X, A dK> + <E, A dD>, where A and E were the last of ``apply`` and ``adjoint``."""
         raise NotImplementedError
 
-    def predictor(self, x: np.ndarray) -> np.ndarray:
+    def predictor(self, x: Array) -> Array:
         """k(x, grid), (M, N)."""
-        return self.covariance.cross(x, self.x, self.hyper)
+        return self.covariance.cross(x, self.here, self.hyper)
 
     @property
-    def logdet(self) -> float:
+    def logdet(self) -> Any:
         return self.inverse.logdet
 
-    def solve(self, rows: np.ndarray) -> np.ndarray:
+    def solve(self, rows: Array) -> Array:
         """K⁻¹ on every row."""
         return self.inverse.solve(rows)
 
@@ -187,7 +203,7 @@ class HalvedAxis(UniformAxis):
             self.of_odd = -self.of_even.T
 
     @property
-    def logdet(self) -> float:
+    def logdet(self) -> Any:
         return super().logdet if self.halved is None else self.halved.logdet
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
@@ -248,13 +264,6 @@ class GeneralAxis(Axis):
             self.covariance.cross_vjp(self.x, self.hyper, E.T @ A, self.covariance.order),
         )
         return Hyper(*(k + d for k, d in zip(*parts)))
-
-
-def axis(x: np.ndarray, covariance: Covariance, name: str, rows: int) -> Axis:
-    """``rows`` is how many there are of it in the grid."""
-    if not is_uniform(x):
-        return GeneralAxis(x, covariance, name)
-    return (HalvedAxis if rows > 1 and len(x) <= _HALVED else UniformAxis)(x, covariance, name)
 
 
 def is_uniform(x: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,14 @@ def not_definite(jitter: float, name: str) -> np.linalg.LinAlgError:
     )
 
 
+def not_finite(name: str) -> FloatingPointError:
+    return FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
+
+
 class Inverse:
     """Of a covariance K of an axis with that jitter and name; ``halves`` where it is Toeplitz."""
 
-    logdet: float  # of K
+    logdet: Any  # of K, a number
 
     def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
         raise NotImplementedError
@@ -81,11 +85,10 @@ class Spectrum(Inverse):
 
     def __init__(self, K: np.ndarray, jitter: float, name: str, halves: Halves | None = None) -> None:
         if not np.isfinite(K).all():
-            raise FloatingPointError(f"GPHM: the covariance of {name} is not finite; give a smaller learning_rate")
+            raise not_finite(name)
         values, self.every = _eigh(K) if halves is None else _eigh_by_halves(K, halves)
-        self.floor = max(jitter, 4 * np.finfo(float).eps * float(values[-1]))
+        self.floor, begin = clear_of(values, jitter)
         self.clamped = np.maximum(values, self.floor)
-        begin = min(int(np.searchsorted(values, _MARGIN * self.floor)), len(values) - 3)
         self.values, self.vectors = self.clamped[begin:], self.every[:, begin:]
         self.logdet = float(np.log(self.clamped).sum())
 
@@ -101,6 +104,12 @@ class Spectrum(Inverse):
     def dense(self) -> np.ndarray:
         inverse: np.ndarray = (self.every / self.clamped) @ self.every.T
         return inverse
+
+
+def clear_of(values: np.ndarray, jitter: float) -> tuple[float, int]:
+    """The floor of eigenvalues, ascending, and the first of those that are clear of it."""
+    floor = max(jitter, 4 * np.finfo(float).eps * float(values[-1]))
+    return floor, min(int(np.searchsorted(values, _MARGIN * floor)), len(values) - 3)
 
 
 def _eigh(K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,89 +2,93 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import _arrays
+from ..._array_tools import size
+from ..gp.afar import namespace
 from .axis import Axis, Hyper
 from .inverse import Cholesky, Inverse
 from .pde import PDE, add_to_edges, edges
 
-Params = dict[str, np.ndarray]
+Array = Any
+Params = dict[str, Array]
 
 
 class Held(NamedTuple):
     """A solution that further components are added to."""
 
-    u: np.ndarray
-    terms: np.ndarray  # sum_k coefficients_k d^order u / dx_k^order
+    u: Array
+    terms: Array  # sum_k coefficients_k d^order u / dx_k^order
 
 
 class Loss:
-    """A function of parameters on one grid; ``fixed`` holds those that are not learnt.
+    """A function of parameters on one grid; ``fixed`` holds those that are not learnt. All arrays are where the equation's are.
 
     Beside its axes' workspace and a memo of ``Projected`` it has no state. A loss or gradient that is not finite is a FloatingPointError.
     """
 
     def __init__(self, pde: PDE, axes: Sequence[Axis], boundary_weight: float, fixed: Params, held: Held | None) -> None:
         self.pde, self.axes, self.weight, self.fixed, self.held = pde, axes, boundary_weight, fixed, held
+        self.xp = namespace(pde.source)
         self.memo: Any = None
 
-    def __call__(self, params: Mapping[str, np.ndarray]) -> tuple[float, Params]:
+    def __call__(self, params: Mapping[str, Array]) -> tuple[float, Params]:
         with np.errstate(all="ignore"):
-            return checked(*self._evaluate(params))
+            value, gradients, () = checked(*self._evaluate(params))
+            return value, gradients
 
-    def set_axes(self, params: Mapping[str, np.ndarray], form: type[Inverse] = Cholesky) -> None:
+    def set_axes(self, params: Mapping[str, Array], form: type[Inverse] = Cholesky) -> None:
         for k, axis in enumerate(self.axes):
             axis.at(self._hyper(params, k), form)
 
-    def is_at(self, params: Mapping[str, np.ndarray]) -> bool:
+    def is_at(self, params: Mapping[str, Array]) -> bool:
         """Whether the axes' hyperparameters are these."""
-        return all(np.array_equal(a, b) for k, axis in enumerate(self.axes) for a, b in zip(axis.hyper, self._hyper(params, k)))
+        theirs = [a for axis in self.axes for a in axis.hyper]
+        given = [a for k in range(len(self.axes)) for a in self._hyper(params, k)]
+        return bool(np.equal(*np.split(_arrays.to_host(self.xp.concat(theirs + given)), 2)).all())
 
-    def _hyper(self, params: Mapping[str, np.ndarray], k: int) -> Hyper:
+    def _hyper(self, params: Mapping[str, Array], k: int) -> Hyper:
         return Hyper(*({**self.fixed, **params}[f"{name}_{k}"] for name in Hyper._fields))
 
-    def solved(self, u: np.ndarray) -> list[np.ndarray]:
+    def solved(self, u: Array) -> list[Array]:
         """K_k⁻¹ u along every axis, as rows of that axis (4)."""
         return [axis.solve(self._rows(u, k)) for k, axis in enumerate(self.axes)]
 
-    def terms(self, solved: Sequence[np.ndarray]) -> np.ndarray:
+    def terms(self, solved: Sequence[Array]) -> Array:
         """The equation's derivatives of u (4)."""
         parts = [self._grid(axis.apply(A), k) for k, (axis, A) in enumerate(zip(self.axes, solved))]
         scaled = [part if c == 1 else c * part for part, c in zip(parts, self.pde.coefficients)]
-        total: np.ndarray = scaled[0].copy() if len(scaled) == 1 else np.add(*scaled, order="C")
-        return total
+        return self.xp.asarray(scaled[0], copy=True) if len(scaled) == 1 else _added(*scaled)
 
-    def _evaluate(self, params: Mapping[str, np.ndarray]) -> tuple[float, Params]:
-        u = params["U"]
-        log_tau, log_v = float(params["log_tau"]), float(params["log_v"])
+    def _evaluate(self, params: Mapping[str, Array]) -> tuple[float, Params]:
+        xp, u, log_tau, log_v = self.xp, params["U"], params["log_tau"], params["log_v"]
         self.set_axes(params)
         A = self.solved(u)
         e, slope = self.residual(u, A)
-        E = np.exp(log_v) * e
+        E = xp.exp(log_v) * e
         off = edges(u if self.held is None else u + self.held.u) - edges(self.pde.boundary)
-        pull = np.exp(log_tau) * off
-        of_tau = self.weight * (0.5 * float(off @ pull) - 0.5 * off.size)
-        of_v = 0.5 * float(np.vdot(E, e)) - 0.5 * u.size
-        value = self.prior(u, A)
-        value += self.weight * 0.5 * (float(off @ pull) - off.size * log_tau) + 0.5 * (float(np.vdot(E, e)) - u.size * log_v)
+        pull = xp.exp(log_tau) * off
+        misfit, rest = xp.sum(off * pull), xp.sum(E * e)
+        of_tau, of_v = self.weight * 0.5 * (misfit - size(off)), 0.5 * (rest - size(u))
+        value = self.prior(u, A) + self.weight * 0.5 * (misfit - size(off) * log_tau) + 0.5 * (rest - size(u) * log_v)
 
         of_u, hyper = self.pull(u, A, E)
-        gradients: Params = {"U": of_u, "log_tau": np.array(of_tau), "log_v": np.array(of_v), **hyper}
+        gradients: Params = {"U": of_u, "log_tau": xp.asarray(of_tau), "log_v": xp.asarray(of_v), **hyper}
         if slope is not None:
             gradients["U"] += slope * E
         add_to_edges(gradients["U"], self.weight * pull)
         return value, gradients
 
-    def prior(self, u: np.ndarray, A: Sequence[np.ndarray]) -> float:
+    def prior(self, u: Array, A: Sequence[Array]) -> Any:
         """The negative logarithm of the prior of u, without its 2 pi; A as of ``solved``."""
-        value = 0.5 * float(np.sum(self._others(u, A)[0] * self._grid(A[0], 0)))
-        return value + sum(0.5 * (u.size // len(axis.x)) * axis.logdet for axis in self.axes)
+        value = 0.5 * self.xp.sum(self._others(u, A)[0] * self._grid(A[0], 0))
+        return value + sum(0.5 * (size(u) // len(axis.x)) * axis.logdet for axis in self.axes)
 
-    def pull(self, u: np.ndarray, A: Sequence[np.ndarray], E: np.ndarray) -> tuple[np.ndarray, Params]:
+    def pull(self, u: Array, A: Sequence[Array], E: Array) -> tuple[Array, Params]:
         """The gradient of ``prior`` + <E, terms> by u and by the hyperparameters (6), (7). A was the last that ``terms`` took."""
         parts, gradients = [], Params()
         others = self._others(u, A)
@@ -92,17 +96,16 @@ class Loss:
             weighed = self._rows(E if c == 1 else c * E, k)
             X = axis.solve(0.5 * self._rows(others[k], k) + axis.adjoint(weighed))
             parts.append(self._grid(X, k))
-            hyper = axis.gradient(u.size // len(axis.x), X, A[k], weighed)
+            hyper = axis.gradient(size(u) // len(axis.x), X, A[k], weighed)
             found = {f"{name}_{k}": g for name, g in hyper._asdict().items()}
             gradients |= {name: g for name, g in found.items() if name not in self.fixed}
-        of_u: np.ndarray = np.add(parts[0], 0.5 * A[0][0] if u.ndim == 1 else parts[1], order="C")
-        return of_u, gradients
+        return _added(parts[0], 0.5 * A[0][0, :] if u.ndim == 1 else parts[1]), gradients
 
-    def _others(self, u: np.ndarray, A: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _others(self, u: Array, A: Sequence[Array]) -> list[Array]:
         """For every axis the solve along the other one, as grids."""
         return [u] if u.ndim == 1 else [A[1], A[0].T]
 
-    def residual(self, u: np.ndarray, A: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    def residual(self, u: Array, A: Sequence[Array]) -> tuple[Array, Array | None]:
         """e, and the derivative of its reaction by u."""
         e = self.terms(A) - self.pde.source
         whole = u
@@ -115,22 +118,29 @@ class Loss:
         e += reaction[0]
         return e, reaction[1]
 
-    def _rows(self, u: np.ndarray, k: int) -> np.ndarray:
+    def _rows(self, u: Array, k: int) -> Array:
         """A grid as rows of axis k, a view."""
         if len(self.axes) == 1:
-            return u[None]
+            return u[None, :]
         return u.T if k == 0 else u
 
-    def _grid(self, rows: np.ndarray, k: int) -> np.ndarray:
+    def _grid(self, rows: Array, k: int) -> Array:
         """The inverse of ``_rows``."""
-        grid: np.ndarray = rows[0] if len(self.axes) == 1 else rows.T if k == 0 else rows
-        return grid
+        return rows[0, :] if len(self.axes) == 1 else rows.T if k == 0 else rows
 
 
-def checked(value: float, gradients: Params) -> tuple[float, Params]:
-    """Both as they are, if they are finite."""
-    if not all(map(math.isfinite, (value, *(float(g.sum()) for g in gradients.values())))):
+def _added(a: Array, b: Array) -> Array:
+    """Their sum, in C order: one may be transposed."""
+    return np.add(a, b, order="C") if isinstance(a, np.ndarray) else a + b
+
+
+def checked(value: Any, gradients: Params, *others: Any) -> tuple[float, Params, list[float]]:
+    """The loss, as a number of the host, and its gradient, if they are finite; and other such numbers. All that is waited for, at once."""
+    xp = namespace(gradients["U"])
+    numbers = _arrays.to_host(xp.stack([value, *others, *map(xp.sum, gradients.values())]))
+    loss, *more = map(float, numbers[: 1 + len(others)])
+    if not (np.isfinite(loss) and np.isfinite(numbers[1 + len(others) :]).all()):
         raise FloatingPointError(
-            f"GPHM: the loss is {value} or its gradient is not finite; give a smaller learning_rate, or go back to a state_dict()"
+            f"GPHM: the loss is {loss} or its gradient is not finite; give a smaller learning_rate, or go back to a state_dict()"
         )
-    return value, gradients
+    return loss, gradients, more

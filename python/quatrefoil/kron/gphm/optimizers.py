@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from .component import Component
 from .inverse import Cholesky, Inverse, Spectrum
 from .projection import Projected
 
+Array = Any
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as published
 _HALF = 100  # steps after which those of Projection are half as long
 
@@ -17,27 +18,27 @@ _HALF = 100  # steps after which those of Projection are half as long
 class Moments(NamedTuple):
     """Adam's memory, and how many steps it is of."""
 
-    first: np.ndarray
-    second: np.ndarray
+    first: Array
+    second: Array
     steps: int
 
     @classmethod
-    def none(cls, size: int) -> Moments:
-        return cls(np.zeros(size), np.zeros(size), 0)
+    def none(cls, x: Array) -> Moments:
+        return cls(0 * x, 0 * x, 0)
 
-    def step(self, x: np.ndarray, gradient: np.ndarray, rate: float) -> tuple[np.ndarray, Moments]:
+    def step(self, x: Array, gradient: Array, rate: float) -> tuple[Array, Moments]:
         """x after a step down, and the memory of it."""
         steps = self.steps + 1
         first = _FIRST * self.first + (1 - _FIRST) * gradient
         second = _SECOND * self.second + (1 - _SECOND) * gradient**2
-        down = (first / (1 - _FIRST**steps)) / (np.sqrt(second / (1 - _SECOND**steps)) + _EPSILON)
+        down = (first / (1 - _FIRST**steps)) / ((second / (1 - _SECOND**steps)) ** 0.5 + _EPSILON)
         return x - rate * down, Moments(first, second, steps)
 
 
 class Step(NamedTuple):
     loss: float  # before it
     residual: float  # of the equation before it, root mean square; NaN where the optimizer does not go by it
-    x: np.ndarray
+    x: Array
     moments: Moments
 
 
@@ -48,11 +49,11 @@ class Adam:
     jitter, rate, steps = 1e-6, 0.01, 10_000  # where a user gives none
     resolved = np.inf  # frequencies begin within this share of those that the grid resolves
 
-    def prepare(self, component: Component, x: np.ndarray) -> np.ndarray:
+    def prepare(self, component: Component, x: Array) -> Array:
         """x before the first step."""
         return x
 
-    def step(self, component: Component, x: np.ndarray, moments: Moments, rate: float) -> Step:
+    def step(self, component: Component, x: Array, moments: Moments, rate: float) -> Step:
         value, gradients = component.loss(component.named(x))
         return Step(value, np.nan, *moments.step(x, component.flat(gradients), rate))
 
@@ -64,12 +65,12 @@ class Projection(Adam):
     jitter, rate, steps = 1e-12, 0.1, 100
     resolved = 0.9
 
-    def prepare(self, component: Component, x: np.ndarray) -> np.ndarray:
+    def prepare(self, component: Component, x: Array) -> Array:
         params = component.named(x)
         with np.errstate(all="ignore"):
-            return component.flat({**params, "U": Projected.at(component.loss, params).solution(params["U"])})
+            return component.flat({**params, "U": Projected.new(component.loss, params).solution(params["U"])})
 
-    def step(self, component: Component, x: np.ndarray, moments: Moments, rate: float) -> Step:
+    def step(self, component: Component, x: Array, moments: Moments, rate: float) -> Step:
         params = component.named(x)
         with np.errstate(all="ignore"):
             value, gradients, residual = Projected.at(component.loss, params).evaluate(params["U"])

@@ -8,9 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from ... import _arguments
+from ... import _arguments, _arrays
+from ..._array_tools import zeros
+from ..._bind import check_beside
+from ..gp.afar import namespace
 
-Field = np.ndarray | float | Callable[..., Any]
+Array = Any
+Field = Array | float | Callable[..., Any]
 
 
 class PDE:
@@ -28,12 +32,12 @@ class PDE:
         """One an axis."""
         return (1.0, 1.0)
 
-    def reaction(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def reaction(self, u: Array) -> tuple[Array, Array] | None:
         """The reaction and its derivative by u; None where there is none."""
         return None
 
-    def on(self, axes: Sequence[np.ndarray], label: str) -> Self:
-        """The same with source and boundary as arrays of numbers on the grid, checked; the boundary is 0 inside."""
+    def on(self, axes: Sequence[Array], label: str) -> Self:
+        """The same with source and boundary as arrays of numbers on the grid, where the axes are, checked; the boundary is 0 inside."""
         name = type(self).__name__
         if len(axes) not in self.dims:
             wanted = " or ".join(map(str, self.dims))
@@ -42,7 +46,8 @@ class PDE:
         found.source = on_grid(self.source, axes, label, f"source of {name}")
         _arguments.finite(found.source, label, f"source of {name}")
         values = on_grid(self.boundary, axes, label, f"boundary of {name}")
-        found.boundary = np.where(edge_mask(values.shape), values, 0.0)
+        xp, on_edges = namespace(values), _arrays.beside(values, edge_mask(tuple(values.shape)))
+        found.boundary = xp.where(on_edges, values, zeros(xp, values.shape, values))
         _arguments.finite(found.boundary, label, f"boundary of {name}")
         return found
 
@@ -57,7 +62,7 @@ class Poisson(PDE):
     ----------
     source, boundary : array of the grid's shape, number, or callable
         A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
-        boundary the values on the edges are used.
+        boundary the values on the edges are used. Arrays are where the axes are, on one device.
 
     Examples
     --------
@@ -82,7 +87,7 @@ class AllenCahn(PDE):
     (4, 5)
     """
 
-    def reaction(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def reaction(self, u: Array) -> tuple[Array, Array]:
         square = u * u
         return u * (square - 1), 3 * square - 1
 
@@ -113,17 +118,24 @@ class Advection(PDE):
         return (self.speed, 1.0)
 
 
-def on_grid(field: Any, axes: Sequence[np.ndarray], label: str, name: str) -> np.ndarray:
-    """A field's values on the grid of axes, in double precision."""
-    shape = tuple(map(len, axes))
+def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
+    """A field's values on the grid of axes, in double precision, beside them."""
+    shape, xp = tuple(map(len, axes)), namespace(axes[0])
     if callable(field):
-        field = field(*np.meshgrid(*axes, indexing="ij"))
+        field = field(*xp.meshgrid(*axes, indexing="ij"))
     if _arguments.is_number(field):
-        return np.full(shape, _arguments.real(field, label, name))
-    values = _arguments.numbers_of(field, label, name).astype(np.float64)
-    if values.shape != shape:
-        raise ValueError(f"{label}: {name} has shape {values.shape}, expected {shape}, a number a point")
-    return values
+        return _arrays.beside(axes[0], np.full(shape, _arguments.real(field, label, name)))
+    values = _arguments.numbers_here(field, label, name)
+    check_beside(label, name, values, "axes[0]", axes[0])
+    if tuple(values.shape) != shape:
+        raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, a number a point")
+    return doubled(values)
+
+
+def doubled(a: Array) -> Array:
+    """A copy in double precision."""
+    xp = namespace(a)
+    return xp.asarray(a, dtype=xp.float64, copy=True)
 
 
 def edge_mask(shape: tuple[int, ...]) -> np.ndarray:
@@ -132,18 +144,20 @@ def edge_mask(shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def edges(u: np.ndarray) -> np.ndarray:
+def edges(u: Array) -> Array:
     """The values on the edges one after the other; corners belong to two of them."""
-    return u[[0, -1]] if u.ndim == 1 else np.concatenate([u[0], u[-1], u[:, 0], u[:, -1]])
+    parts = [u[:1], u[-1:]] if u.ndim == 1 else [u[0, :], u[-1, :], u[:, 0], u[:, -1]]
+    return namespace(u).concat(parts)
 
 
-def add_to_edges(u: np.ndarray, values: np.ndarray) -> None:
+def add_to_edges(u: Array, values: Array) -> None:
     """The adjoint of ``edges``, in place."""
     if u.ndim == 1:
-        u[[0, -1]] += values
+        u[:1] += values[:1]
+        u[-1:] += values[1:]
         return
     n, m = u.shape
-    u[0] += values[:m]
-    u[-1] += values[m : 2 * m]
+    u[0, :] += values[:m]
+    u[-1, :] += values[m : 2 * m]
     u[:, 0] += values[2 * m : 2 * m + n]
     u[:, -1] += values[2 * m + n :]

@@ -7,16 +7,19 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ... import _arguments
+from ... import _arguments, _arrays
+from ..._bind import check_beside
 from ..._progress import reporter
 from ..estimator import Estimator
 from . import component as _component
-from .axis import Covariance
+from .axis import Covariance, Points
 from .inverse import Inverse
 from .loss import Params
 from .optimizers import OPTIMIZERS, Moments, Step
-from .pde import PDE, on_grid
+from .pde import PDE, doubled, on_grid
+from .projection import norm
 
+Array = Any
 _TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
 _KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solution in the making may change
 
@@ -31,7 +34,7 @@ class GPHM(Estimator):
     ----------
     pde : Poisson, AllenCahn or Advection
     axes : list of (N_k,)
-        Points of every axis, increasing or decreasing, at least 3; float32 or float64. Uniform ones cost least.
+        Points of every axis, increasing or decreasing, at least 3; float32 or float64. Uniform ones cost least. On a device too: see Notes.
     kind : "student_t" or "gaussian"
         The mixture, as in ``spectral_mixture``.
     components : int
@@ -68,6 +71,8 @@ class GPHM(Estimator):
 
     Raises
     ------
+    TypeError
+        Other dtypes, arrays on other devices than the first axis.
     ValueError
         Arguments out of range, shapes that do not fit, NaN or infinity in axes, source or boundary.
     numpy.linalg.LinAlgError
@@ -81,6 +86,14 @@ class GPHM(Estimator):
     from N = 400 Fourier transforms instead; and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations
     and 20 N^3 operations. With one axis N^3 / 3. A step of the projection takes an eigendecomposition an axis, 9 N^3, and 25 m^3 for the m
     functions that the kernel has (m^3 on one axis): three to four times as long as Adam's at N = 400 x 400, eight times at 400.
+
+    Axes on a device, CUDA tensors or CuPy's arrays, are read once; source, boundary, ``truth`` and the points of predictions are then
+    numbers, arrays there or functions of such, and ``params`` and predictions are arrays there. K and D are whole matrices, a step of Adam
+    costs 20 N^3 operations an axis. Nobody looks at source and boundary: NaN shows in the loss, as does a covariance that is not positive
+    definite, both by a FloatingPointError. A step of Adam waits once, for the loss. One of the projection reads every axis's eigenvalues,
+    the hyperparameters, the loss with the residual, and on two axes Sylvester's equation, which the host solves; with a reaction
+    the residual of every step of Newton's and an array of coordinates for every product of GMRES. ``state_dict`` holds NumPy arrays, so
+    that a state goes from a device to the host, and back.
 
     Examples
     --------
@@ -117,8 +130,8 @@ class GPHM(Estimator):
         label = "GPHM"
         if not isinstance(self.pde, PDE):
             raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...), AllenCahn(...) or Advection(...)")
-        axes = [_axis(x, label, k) for k, x in enumerate(_arguments.sequence(self.axes, f"{label}: axes"))]
-        self._grid_pde = self.pde.on(axes, label)
+        axes = _axes(self.axes, label)
+        self._grid_pde = self.pde.on([x.here for x in axes], label)
         _arguments.choice(self.kind, label, "kind", ("student_t", "gaussian"))
         count = _arguments.integer(self.components, label, "components", 1)
         scale = _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
@@ -141,7 +154,9 @@ class GPHM(Estimator):
     def __repr__(self) -> str:
         known = self._parameters()
         given = {n: v for n, v in self.get_params().items() if n not in ("pde", "axes") and v != known[n].default}
-        return f"GPHM({', '.join([repr(self.pde), f'grid={self._grid_pde.source.shape}', *(f'{n}={v!r}' for n, v in given.items())])})"
+        return (
+            f"GPHM({', '.join([repr(self.pde), f'grid={tuple(self._grid_pde.source.shape)}', *(f'{n}={v!r}' for n, v in given.items())])})"
+        )
 
     def set_params(self, **params: Any) -> Self:
         """Other parameters; returns self. learning_rate and optimizer hold for the next steps; any other begins from the start."""
@@ -156,11 +171,12 @@ class GPHM(Estimator):
 
     @property
     def params(self) -> Params:
-        return {name: value.copy() for name, value in self._components[-1].named(self._learnt.found).items()}
+        component = self._components[-1]
+        return component.copies(component.named(self._learnt.found))
 
     @property
     def held_params(self) -> Params | None:
-        return {name: value.copy() for name, value in self._held[0].items()} if self._held else None
+        return self._components[0].copies(self._held[0]) if self._held else None
 
     def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
         """The loss (5) and its gradient (7), by the names of ``params``; those that are not given are the present ones."""
@@ -178,7 +194,7 @@ class GPHM(Estimator):
         steps: int | None = None,
         *,
         progress: bool | Callable[[int, float], Any] | None = None,
-        truth: np.ndarray | Callable[..., Any] | None = None,
+        truth: Array | Callable[..., Any] | None = None,
         check_every: int = 1000,
     ) -> Self:
         """``steps`` more steps, None: 100 of the projection or 10000 of Adam; called again it goes on. Returns self.
@@ -227,17 +243,18 @@ class GPHM(Estimator):
         return self
 
     def _error_against(self, truth: Any, label: str) -> Callable[[], float]:
-        axes = [a.x for a in self._components[0].loss.axes]
+        axes = [a.here for a in self._components[0].loss.axes]
         if callable(truth):
-            axes = [np.linspace(x[0], x[-1], _TRUTH_POINTS) for x in axes]
+            ends = [(a.x[0], a.x[-1]) for a in self._components[0].loss.axes]
+            axes = [_arrays.beside(axes[0], np.linspace(*end, _TRUTH_POINTS)) for end in ends]
         values = on_grid(truth, axes, label, "truth")
         _arguments.finite(values, label, "truth")
-        size = float(np.linalg.norm(values))
+        size = norm(values)
         if size == 0:
             raise ValueError(f"{label}: truth is 0 everywhere, to which no error is relative")
         if callable(truth):
-            return lambda: float(np.linalg.norm(self._predicted(axes) - values)) / size
-        return lambda: float(np.linalg.norm(sum(p["U"] for p in (*self._held, self.params)) - values)) / size
+            return lambda: norm(self._predicted(axes) - values) / size
+        return lambda: norm(sum(p["U"] for p in (*self._held, self.params)) - values) / size
 
     def _note(self, error: float) -> None:
         self.history_["error_step"].append(self._learnt.steps)
@@ -260,18 +277,18 @@ class GPHM(Estimator):
 
     # ---- prediction
 
-    def predict(self, axes: Sequence[Any]) -> np.ndarray:
+    def predict(self, axes: Sequence[Any]) -> Array:
         """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (12). Inside the grid: outside it tends to 0."""
         label = "GPHM.predict"
         given = _arguments.sequence(axes, f"{label}: axes")
         if len(given) != len(self._grid_pde.source.shape):
             raise ValueError(f"{label}: {len(given)} axes, expected {len(self._grid_pde.source.shape)}")
-        return self._predicted([_points(x, label, k) for k, x in enumerate(given)])
+        first = self._components[0].loss.axes[0].here
+        return self._predicted([doubled(_points(x, label, k, "the solver's axes[0]", first)) for k, x in enumerate(given)])
 
-    def _predicted(self, axes: Sequence[np.ndarray]) -> np.ndarray:
+    def _predicted(self, axes: Sequence[Array]) -> Array:
         parts = [c.predict(p, axes, self._form()) for c, p in zip(self._components, (*self._held, self.params))]
-        total: np.ndarray = sum(parts[1:], parts[0])
-        return total
+        return sum(parts[1:], parts[0])
 
     def _form(self) -> type[Inverse]:
         """How covariances are inverted for the solution as it is."""
@@ -281,13 +298,13 @@ class GPHM(Estimator):
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All that training changes, as arrays: ``np.savez(file, **gp.state_dict())``."""
-        moments, component = self._learnt.moments, self._components[-1]
+        moments, component, host = self._learnt.moments, self._components[-1], _host_copy
         state = {"kind": np.array(self.kind), "optimizer": np.array(self._learnt.optimizer), "steps": np.array(self._learnt.steps)}
-        state |= {"adam.first": moments.first.copy(), "adam.second": moments.second.copy(), "adam.steps": np.array(moments.steps)}
+        state |= {"adam.first": host(moments.first), "adam.second": host(moments.second), "adam.steps": np.array(moments.steps)}
         for i, params in enumerate((*self._held, component.named(self._learnt.x))):
-            state |= {f"{i}.{name}": value.copy() for name, value in params.items()}
+            state |= {f"{i}.{name}": host(value) for name, value in params.items()}
         if self._learnt.residual < np.inf:
-            state |= {f"best.{name}": value.copy() for name, value in component.named(self._learnt.best).items()}
+            state |= {f"best.{name}": host(value) for name, value in component.named(self._learnt.best).items()}
             state["best.residual"] = np.array(self._learnt.residual)
         return state | {f"history.{name}": np.array(values, float) for name, values in self.history_.items()}
 
@@ -302,9 +319,9 @@ class GPHM(Estimator):
             fresh.add_smooth_component()
         x = fresh._loaded(state, str(len(fresh._held)), label)
         first, second = (np.array(_entry(state, f"adam.{n}", label), np.float64) for n in ("first", "second"))
-        if first.shape != x.shape or second.shape != x.shape:
-            raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {x.shape}")
-        moments = Moments(first, second, int(_entry(state, "adam.steps", label)))
+        if not first.shape == second.shape == tuple(x.shape):
+            raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {tuple(x.shape)}")
+        moments = Moments(_arrays.beside(x, first), _arrays.beside(x, second), int(_entry(state, "adam.steps", label)))
         best, residual = x, np.inf
         if "best.residual" in state:
             best, residual = fresh._loaded(state, "best", label), float(state["best.residual"])
@@ -316,10 +333,10 @@ class GPHM(Estimator):
         self.__dict__.update(fresh.__dict__)
         return self
 
-    def _loaded(self, state: Mapping[str, Any], prefix: str, label: str) -> np.ndarray:
-        now = self.params
-        found = {name: _checked(np.asarray(_entry(state, f"{prefix}.{name}", label)), now, label, name) for name in now}
-        return self._components[-1].flat(found)
+    def _loaded(self, state: Mapping[str, Any], prefix: str, label: str) -> Array:
+        now = self._components[-1].initial
+        found = {name: _fitting(np.asarray(_entry(state, f"{prefix}.{name}", label)), now, label, name) for name in now}
+        return self._components[-1].flat({name: _arrays.beside(now[name], value) for name, value in found.items()})
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles: the equation by its numbers on the grid, for functions may not be picklable."""
@@ -336,19 +353,19 @@ class GPHM(Estimator):
 class _Learnt(NamedTuple):
     """What steps change, replaced as one: an interrupt finds the old or the new."""
 
-    x: np.ndarray  # the learnt component's parameters
+    x: Array  # the learnt component's parameters
     moments: Moments
     steps: int  # of all components
     optimizer: str  # that the moments are of; "" before the first step
-    best: np.ndarray  # the x of least residual, where the optimizer goes by it
+    best: Array  # the x of least residual, where the optimizer goes by it
     residual: float  # of best; infinite without one
 
     @classmethod
-    def at(cls, x: np.ndarray, steps: int = 0) -> _Learnt:
-        return cls(x, Moments.none(x.size), steps, "", x, np.inf)
+    def at(cls, x: Array, steps: int = 0) -> _Learnt:
+        return cls(x, Moments.none(x), steps, "", x, np.inf)
 
     @property
-    def found(self) -> np.ndarray:
+    def found(self) -> Array:
         return self.best if self.residual < np.inf else self.x
 
     def after(self, step: Step) -> _Learnt:
@@ -362,36 +379,52 @@ def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:
     return state[name]
 
 
-def _checked(value: Any, now: Params, label: str, name: str) -> np.ndarray:
-    """One parameter, as ``params`` has it."""
-    if name in now and type(value) is np.ndarray and value.dtype == np.float64 and value.shape == now[name].shape:
-        _arguments.finite(value, label, name)
-        return value.copy()
+def _host_copy(a: Array) -> np.ndarray:
+    return np.array(_arrays.to_host(a))
+
+
+def _checked(value: Any, now: Params, label: str, name: str) -> Array:
+    """One parameter, as ``params`` has it, where that is."""
     if name not in now:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):
-        value = np.array(float(value))
-    found = _arguments.numbers_of(value, label, name).astype(np.float64)
-    if found.shape != now[name].shape:
-        raise ValueError(f"{label}: {name} has shape {found.shape}, expected {now[name].shape}")
-    _arguments.finite(found, label, name)
+        value = _arrays.beside(now[name], np.array(float(value)))
+    found = _fitting(value, now, label, name)
+    check_beside(label, name, found, "axes[0]", now["U"])
     return found
 
 
-def _points(x: Any, label: str, k: int) -> np.ndarray:
-    numbers = _arguments.numbers_of(x, label, f"axes[{k}]")
+def _fitting(value: Any, now: Params, label: str, name: str) -> Array:
+    """A copy in double precision."""
+    found = _arguments.numbers_here(value, label, name)
+    if tuple(found.shape) != tuple(now[name].shape):
+        raise ValueError(f"{label}: {name} has shape {tuple(found.shape)}, expected {tuple(now[name].shape)}")
+    _arguments.finite(found, label, name)
+    return doubled(found)
+
+
+def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
+    """As they came, beside the first axis."""
+    numbers = _arguments.numbers_here(x, label, f"axes[{k}]")
     if numbers.ndim != 1:
-        raise ValueError(f"{label}: axes[{k}] has shape {numbers.shape}, expected (n,)")
+        raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected (n,)")
     _arguments.finite(numbers, label, f"axes[{k}]")
-    return numbers.astype(np.float64)
+    if first is not None:
+        check_beside(label, f"axes[{k}]", numbers, other, first)
+    return numbers
 
 
-def _axis(x: Any, label: str, k: int) -> np.ndarray:
-    """In its own precision, which says what uniform means."""
-    points = _points(x, label, k)
-    if len(points) < 3:
-        raise ValueError(f"{label}: axes[{k}] has {len(points)} points, expected at least 3: two ends and one between")
-    steps = np.diff(points)
-    if not ((steps > 0).all() or (steps < 0).all()):
-        raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected points in their order")
-    return np.array(_arguments.numbers_of(x, label, f"axes[{k}]"))
+def _axes(axes: Any, label: str) -> list[Points]:
+    """In their own precision, which says what uniform means."""
+    found: list[Points] = []
+    for k, x in enumerate(_arguments.sequence(axes, f"{label}: axes")):
+        here = _points(x, label, k, "axes[0]", found[0].here if found else None)
+        host = np.array(_arrays.to_host(here))
+        if len(host) < 3:
+            raise ValueError(f"{label}: axes[{k}] has {len(host)} points, expected at least 3: two ends and one between")
+        _arguments.finite(host, label, f"axes[{k}]")
+        steps = np.diff(host)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected points in their order")
+        found.append(Points(host if here.__class__ is np.ndarray else here, host))
+    return found

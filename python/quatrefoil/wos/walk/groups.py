@@ -52,8 +52,13 @@ class Groups:
         return np.asarray(self._whole([np.full(len(rows), getattr(state, name)) for rows, state in self.parts]))
 
     def _whole(self, pieces: list[Array]) -> Array:
-        order = np.argsort(np.concatenate([rows for rows, _ in self.parts]))
-        return taken(_joined(pieces), order)
+        return whole_of([(rows, piece) for (rows, _), piece in zip(self.parts, pieces)])
+
+
+def whole_of(pieces: list[tuple[np.ndarray, Array]]) -> Array:
+    """The rows of all points in their order, of pieces with their numbers."""
+    order = np.argsort(np.concatenate([rows for rows, _ in pieces]))
+    return taken(_joined([piece for _, piece in pieces]), order)
 
 
 def parts_of(state: State | Groups) -> list[Part]:

@@ -170,7 +170,7 @@ def _starting(start: Array, rows: np.ndarray) -> Array:
     rest = np.ones(start.shape[:2], bool)
     rest.reshape(-1)[rows] = False
     start = copied(start)
-    start[rest] = np.nan
+    start[rest if isinstance(start, np.ndarray) else _arrays.of_kind(_arrays.place(start), rest)] = np.nan
     return start
 
 

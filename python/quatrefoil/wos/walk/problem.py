@@ -128,6 +128,13 @@ def check_range(label: str, first: int, walks: int) -> None:
         raise ValueError(f"{label}: walks up to {first + walks} were asked for, expected at most {MAX_WALKS} of a point")
 
 
+def check_on_host(label: str, name: str, problem: Problem) -> None:
+    """What was asked for there is not on a device."""
+    if not problem.ready.on_host:
+        where = f"points is on {_arrays.device(problem.points)}, which it does not go with"
+        raise NotImplementedError(f"{label}: {name} is given, but {where}; leave {name} out, or move the arrays to the host")
+
+
 def _detached(array: Array) -> Array:
     return array.detach() if hasattr(array, "detach") else array
 

@@ -16,7 +16,7 @@ from ..._typing import T
 from ..plot import plot_result
 from . import along, check_pairs
 from .draw import Draw
-from .groups import Groups, join, overlap, parts_of
+from .groups import Groups, join, overlap, parts_of, whole_of
 from .medium import report
 from .piece import copied, to_numpy
 from .problem import Problem
@@ -175,11 +175,11 @@ def _of_points(problem: Problem, state: State | Groups, value: Any) -> Any:
     points_dtype = np.float32 if p.dtype == np.float32 else np.float64
 
     def slope() -> Any:
+        parts = [(rows, problem.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)]
+        if not p.on_host:
+            return p.cast(whole_of(parts)).reshape(p.B, p.N, -1)
         found = np.empty((p.B * p.N, p.boundary.dimension), points_dtype)
-        for rows, part in parts_of(state):
-            there = problem.slope(part.group * part.starts[0], part.walks, rows)
-            if not p.on_host:  # where there is one part
-                return p.cast(there).reshape(p.B, p.N, -1)
+        for rows, there in parts:
             found[rows] = to_numpy(there)
         return found.reshape(p.B, p.N, -1)
 

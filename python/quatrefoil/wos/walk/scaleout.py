@@ -20,7 +20,7 @@ from .adaptive import Rule, draw_until
 from .groups import Part
 from .packing import Target, as_function, pack, with_arrays
 from .piece import Piece, Window, to_numpy
-from .problem import DATA, Prepared, Problem
+from .problem import DATA, Prepared, Problem, check_on_host
 from .walls import Tables
 
 IN_FLIGHT = 256  # tasks that were sent and not answered
@@ -141,6 +141,7 @@ def check_executor(problem: Problem, executor: Any, label: str) -> None:
     if not isinstance(executor, Executor):
         hint = "; of a Dask client give client.get_executor()" if hasattr(executor, "get_executor") else ""
         raise TypeError(f"{label}: executor is {type(executor).__name__}, expected a concurrent.futures.Executor{hint}")
+    check_on_host(label, "executor", problem)
     for name in ("points", *DATA):
         if _requires_grad(getattr(problem, name)):
             raise NotImplementedError(f"{label}: {name} requires grad, but an executor gives none; detach it, or solve without an executor")

@@ -21,7 +21,7 @@ from .adjoint import of_points, shares
 from .draw import Draw
 from .medium import is_data
 from .piece import to_numpy
-from .problem import Problem, check_range, resolve
+from .problem import Problem, check_on_host, check_range, resolve
 from .result import Result, finish
 from .state import schedule
 
@@ -179,8 +179,8 @@ def solve(
     backend "array". Nothing is read back but one flag every 32 steps in that backend; so nobody is warned of points outside and of jumps
     beyond the bound, NaN and infinity in points and data are not looked for, and a point that is not finite is NaN. With a diffusion, or a
     screening that varies, their numbers, or what their functions give for the 5000 points, are read back once, and the points with
-    ``gradient`` too. There are no rtol, atol, executor and cache, and no list of data of several kinds but functions:
-    NotImplementedError. CuPy's points go with boundaries of NumPy arrays.
+    ``gradient`` too. With rtol or atol values and errors are read back after every round. There are no executor and cache, and no list of
+    data of several kinds but functions: NotImplementedError. CuPy's points go with boundaries of NumPy arrays.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only, and where half discs are taken on there being none of source and screening (``source=0.0`` takes the paths of any source).
@@ -244,13 +244,9 @@ def solve(
         if any(x is not None for x in (rtol, atol, executor, progress)):
             raise ValueError("solve: with a cache rtol, atol, executor and progress have no meaning yet; leave them out")
         _check_cache(cache, problem)
+        check_on_host("solve", "cache", problem)
         problem.cache = cache
     first, count = _range("solve", problem, walk_offset, walks)
-    if not problem.ready.on_host and any(x is not None for x in (cache, rtol, atol, executor)):
-        where = _arrays.device(points)
-        raise NotImplementedError(
-            f"solve: points is on {where}, where there is no cache, rtol, atol and executor; leave them out, or move the arrays to the host"
-        )
     rule = Rule.of("solve", rtol, atol, count, max_walks, problem.ready.dtype)
     if rule is not None:
         check_pairs("solve", problem.gradient, max_walks=rule.most)

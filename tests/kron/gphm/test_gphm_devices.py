@@ -1,0 +1,194 @@
+"""``GPHM`` of ``Poisson``, ``AllenCahn`` and ``Advection``, its axes on a device: the host's numbers, and nothing is read back but what the
+documentation says."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+import stand_in
+from kron.gphm.test_gphm import SETUPS, Problem
+from kron.gphm.test_projection import rough
+from quatrefoil.kron.gphm.projection import Projected
+
+
+def moved(p, afar, **options):
+    """The same solver on a device."""
+    given = {n: v for n, v in p.gp.get_params().items() if n not in ("pde", "axes")}
+    speed = {"speed": p.options["speed"]} if "speed" in p.options else {}
+    pde = type(p.gp.pde)(source=afar(p.source), boundary=afar(p.boundary), **speed)
+    return qf.kron.GPHM(pde, [afar(x) for x in p.axes], **given | options)
+
+
+def near(got, expected, afar, tolerance=1e-9):
+    assert type(got) is type(afar(np.ones(1)))
+    got = afar.back(got)
+    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-300))
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_loss_and_gradients(equation, dims, uniform, afar, rng):
+    """1e-9: a condition of K of hundreds, in values of thousands that may cancel."""
+    p = Problem(rng, equation, dims, ["student_t", "gaussian"][dims - 1], uniform=uniform)
+    gp = moved(p, afar)
+    afar.reads.clear()
+    value, gradients = gp.value_and_grad({name: afar(v) if v.ndim else float(v) for name, v in p.params.items()})
+    assert len(afar.reads) == 1
+    expected, slopes = p.gp.value_and_grad(p.params)
+    assert isinstance(value, float)
+    assert value == pytest.approx(expected, rel=1e-9, abs=1e-7)
+    assert gradients.keys() == slopes.keys()
+    for name, found in gradients.items():
+        near(found, slopes[name], afar)
+
+
+@pytest.mark.parametrize(("equation", "dims"), SETUPS)
+def test_solutions_and_predictions(equation, dims, afar, rng):
+    """At hyperparameters by which no eigenvalue is near the jitter: 1e-7 as in the tests against dense matrices."""
+    p = rough(rng, equation, dims, "gaussian")
+    gp, loss = moved(p, afar), p.gp._components[0].loss
+    there = {name: afar(np.asarray(v)) for name, v in p.params.items()}
+    host, other = Projected.at(loss, p.params), Projected.at(gp._components[0].loss, there)
+    start = np.zeros(p.source.shape)
+    U, V = host.solution(start), other.solution(afar(start))
+    near(V, U, afar, 1e-7)
+    (value, slopes, residual), (got, gradients, rest) = host.evaluate(U), other.evaluate(afar(U))
+    assert got == pytest.approx(value, rel=1e-7, abs=1e-6)
+    assert rest == pytest.approx(residual, rel=1e-5)
+    for name, found in gradients.items():
+        near(found, slopes[name], afar, 1e-5)
+    new = [np.linspace(-0.5, 0.5, 4), np.linspace(0.2, 1, 5)][:dims]
+    state = p.gp.state_dict() | {f"0.{name}": v for name, v in (p.params | {"U": U}).items()}
+    for solver in (p.gp, gp):
+        solver.load_state_dict(state)
+    afar.reads.clear()
+    near(gp.predict([afar(x) for x in new]), p.gp.predict(new), afar, 1e-7)
+    assert len(afar.reads) == dims  # the eigenvalues of every axis
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "equation", "dims"), [("adam", "poisson", 2), ("projection", "poisson", 1), ("projection", "advection", 2)]
+)
+def test_training(optimizer, equation, dims, afar, rng):
+    """Adam's first step goes by the sign of a gradient, of which two rounded ones agree where it is not 0."""
+    p = Problem(rng, equation, dims, "student_t") if optimizer == "adam" else rough(rng, equation, dims, "student_t")
+    gp = moved(p, afar, optimizer=optimizer)
+    p.gp.set_params(optimizer=optimizer)
+    state = p.gp.state_dict() | {f"0.{name}": v for name, v in p.params.items()}
+    for solver in (p.gp, gp):
+        solver.load_state_dict(state)
+    truth = rng.standard_normal(p.source.shape)
+    p.gp.fit(3, truth=truth, check_every=2)
+    afar.reads.clear()
+    gp.fit(3, truth=afar(truth), check_every=2)
+    np.testing.assert_allclose(gp.history_["loss"], p.gp.history_["loss"], rtol=1e-6, atol=1e-6 * abs(p.gp.history_["loss"][0]))
+    np.testing.assert_allclose(gp.history_["error"], p.gp.history_["error"], rtol=1e-6)
+    for name, v in p.gp.params.items():
+        near(gp.params[name], v, afar, 1e-5)
+    if optimizer == "adam":
+        assert len(afar.reads) == 3 + 3  # a step, and the size of the truth and two errors
+    else:
+        assert gp.report()["residual"] == pytest.approx(p.gp.report()["residual"], rel=1e-5)
+
+
+def test_what_a_step_of_the_projection_reads(afar, rng):
+    """Newton's steps and GMRES's aside: eigenvalues, hyperparameters, loss; of two axes two matrices and two right-hand sides."""
+    for dims, expected in ((1, 3), (2, 8)):
+        gp = moved(Problem(rng, "poisson", dims, sizes=(9, 7)), afar).fit(1)
+        afar.reads.clear()
+        gp.fit(1)
+        assert len(afar.reads) == expected, afar.reads
+
+
+def test_a_component_on_top(afar, rng):
+    p = rough(rng, "allencahn", 2, "student_t")
+    gp = moved(p, afar)
+    params = p.params | {"U": 0.1 * p.params["U"]}
+    state = p.gp.state_dict() | {f"0.{name}": v for name, v in params.items()}
+    for solver in (p.gp, gp):
+        solver.load_state_dict(state)
+        solver.add_smooth_component()
+    near(gp.held_params["U"], params["U"], afar)
+    value, gradients = gp.value_and_grad({"U": afar(0.1 * p.source)})
+    expected, slopes = p.gp.value_and_grad({"U": 0.1 * p.source})
+    assert value == pytest.approx(expected, rel=1e-6)
+    for name, found in gradients.items():
+        near(found, slopes[name], afar, 1e-6)
+    near(gp.predict([afar(x) for x in p.axes]), p.gp.predict(p.axes), afar, 1e-6)
+
+
+def test_functions_numbers_and_states(cupy, rng):
+    """Functions of arrays there; a state that goes to the host and back; pickles."""
+    x, seen = [np.linspace(0, 1, 7), np.linspace(0, 2, 6)], []
+
+    def source(a, b):
+        seen.append((type(a), a.shape))
+        return a * b
+
+    def solver(axes):
+        return qf.kron.GPHM(qf.kron.Poisson(source=source, boundary=0.5), axes, components=3, optimizer="adam", jitter=1e-2)
+
+    gp, host = solver(cupy(x)).fit(2, truth=lambda a, b: a + b), solver(x)
+    assert seen[0] == (stand_in.ndarray, (7, 6))
+    assert seen[1] == (np.ndarray, (7, 6))
+    state = gp.state_dict()
+    assert all(isinstance(v, np.ndarray) for v in state.values())
+    host.load_state_dict(state)
+    np.testing.assert_array_equal(host.params["U"], gp.params["U"].get())
+    np.testing.assert_allclose(host.fit(1).history_["loss"], gp.fit(1).history_["loss"], rtol=1e-8)
+    again = pickle.loads(pickle.dumps(gp))
+    np.testing.assert_array_equal(again.params["U"].get(), gp.params["U"].get())
+    assert again.predict(cupy(x)).shape == (7, 6)
+
+
+def test_single_precision(cupy, rng):
+    x = np.linspace(0, 1, 9).astype(np.float32)
+    f = rng.standard_normal(9).astype(np.float32)
+    pair = [qf.kron.GPHM(qf.kron.Poisson(source=g, boundary=0.0), [a], components=3, jitter=1e-2) for g, a in ((f, x), (cupy(f), cupy(x)))]
+    (expected, _), (value, gradients) = (gp.value_and_grad() for gp in pair)
+    assert value == pytest.approx(expected, rel=1e-9)
+    assert gradients["U"].dtype == np.float64
+
+
+def test_what_is_refused(cupy):
+    x, y = np.linspace(0, 1, 6), np.linspace(0, 2, 6)
+    flat = qf.kron.Poisson(source=0.0, boundary=0.0)
+    cases = [
+        (lambda: qf.kron.GPHM(flat, [cupy(x), y]), r"GPHM: axes\[1\] is on cpu but axes\[0\] is on cuda:1"),
+        (
+            lambda: qf.kron.GPHM(qf.kron.Poisson(source=x, boundary=0.0), [cupy(x)]),
+            r"GPHM: source of Poisson is on cpu but axes\[0\] is on",
+        ),
+        (lambda: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=cupy(x)), [x]), r"GPHM: boundary of Poisson is on cuda:1 but axes\[0\]"),
+        (lambda: qf.kron.GPHM(flat, [cupy(x)]).predict([x]), r"GPHM.predict: axes\[0\] is on cpu but the solver's axes\[0\] is on cuda:1"),
+        (lambda: qf.kron.GPHM(flat, [cupy(x)]).value_and_grad({"U": x}), r"GPHM.value_and_grad: U is on cpu but axes\[0\] is on cuda:1"),
+        (lambda: qf.kron.GPHM(flat, [cupy(x)]).fit(1, truth=x), r"GPHM.fit: truth is on cpu but axes\[0\] is on cuda:1"),
+        (lambda: qf.kron.GPHM(flat, [cupy(x)], backend="native").fit(1), r"on cuda:1, where backend 'native' does not run"),
+    ]
+    for call, text in cases:
+        with pytest.raises(TypeError, match=text):
+            call()
+    with pytest.raises(ValueError, match=r"GPHM: axes\[0\] is neither increasing nor decreasing"):
+        qf.kron.GPHM(flat, [cupy(x[::-1] * [1, 1, 1, 1, -1, 1])])
+    with pytest.raises(ValueError, match=r"GPHM: axes\[0\]\[2\] is nan"):
+        qf.kron.GPHM(flat, [cupy(np.where(x == x[2], np.nan, x))])
+
+
+def test_numbers_that_are_not_finite(cupy):
+    x = np.linspace(0, 1, 6)
+    bad = qf.kron.Poisson(source=cupy(np.where(x == x[2], np.nan, x)), boundary=0.0)
+    for optimizer in ("adam", "projection"):
+        with pytest.raises(FloatingPointError, match="GPHM: the loss is"):
+            qf.kron.GPHM(bad, [cupy(x)], optimizer=optimizer).fit(1)
+    flat = qf.kron.Poisson(source=0.0, boundary=0.0)
+    with pytest.raises(FloatingPointError, match=r"GPHM: the covariance of axes\[0\] is not finite"):
+        qf.kron.GPHM(flat, [cupy(x)]).load_state_dict(qf.kron.GPHM(flat, [x]).state_dict() | {"0.log_weights_0": np.full(30, 1e4)}).fit(1)
+
+
+def test_not_definite(afar):
+    gp = qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=0.0), [afar(np.linspace(0, 1e-6, 30))], jitter=0.0, optimizer="adam")
+    with pytest.raises(FloatingPointError, match="GPHM: the loss is nan"):
+        gp.fit(1)

@@ -1,0 +1,134 @@
+"""``SlimKL`` of data on a device: the host's numbers, and what is read back is what the documentation says."""
+
+import copy
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import stand_in
+from quatrefoil.kron import SlimKL
+
+GRID = np.linspace(0, 0.5, 12)
+
+
+def data(rng, P, n=24):
+    x = rng.uniform(0, 9, (n, P)) if P else np.arange(float(n))
+    return x, np.sin(x.reshape(n, -1).sum(axis=1)) + 0.1 * rng.standard_normal(n), rng.uniform(0, 9, (7, P)) if P else rng.uniform(0, 9, 7)
+
+
+def fitted(model, x, y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # so few iterations
+        return model.fit(x, y)
+
+
+def near(got, expected, afar, tolerance=1e-9):
+    assert type(got) is type(afar(np.ones(1)))
+    got = afar.back(got)
+    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-300))
+
+
+@pytest.mark.parametrize("agents", [1, 3])
+@pytest.mark.parametrize(("P", "std"), [(0, 0.001), (1, np.linspace(0, 0.2, 12)), (2, 0.02)])
+def test_fit_and_predict(P, std, agents, afar, rng):
+    """Four iterations: a ratio of weights' gradients is known to the condition's roundings, 1e-12 or so."""
+    x, y, new = data(rng, P)
+    options = {"means": GRID, "std": std, "noise": 0.05, "tol": 0.0, "max_iter": 4, "agents": agents}
+    host, model = fitted(SlimKL(**options), x, y), fitted(SlimKL(**options), afar(x), afar(y))
+    assert isinstance(model.weights_, np.ndarray)
+    np.testing.assert_allclose(model.weights_, host.weights_, rtol=0, atol=1e-8 * host.weights_.max())
+    np.testing.assert_allclose(model.objective_, host.objective_, rtol=1e-9, atol=1e-9)
+    model.weights_ = host.weights_
+    afar.reads.clear()
+    got = model.predict(afar(new), return_std=True)
+    for g, e in zip(got, host.predict(new, return_std=True), strict=True):
+        near(g, e, afar)
+    near(model.predict(afar(new)), host.predict(new), afar)
+    assert model.predict(afar(new[:0])).shape == (0,)
+    assert not afar.reads
+    assert model.score(afar(x), afar(y)) == pytest.approx(host.score(x, y), abs=1e-9)
+
+
+def test_what_is_read_back(afar, rng):
+    """Whether there are data at all, a flag a component for every column of its factor, and an array for every iteration."""
+    x, y, _ = data(rng, 0)
+    model = fitted(SlimKL(means=GRID, std=0.0, noise=0.05, tol=0.0, max_iter=5), afar(x), afar(y))
+    first, *rest = afar.reads
+    assert first == (2,)
+    flags = [s for s in rest if s != rest[-1]]
+    assert [len(s) for s in flags] == [1] * 3  # cosines have rank 2, the first and the last one 1
+    assert flags == [(12,), (12,), (10,)]
+    assert rest[3:] == [(2 * 22 + 1,)] * (model.n_iter_ + 1)
+
+
+def test_single_precision_and_parameters_there(afar, rng):
+    x, y, new = (a.astype(np.float32) for a in data(rng, 2))
+    host = fitted(SlimKL(means=GRID, std=0.02, noise=0.05, max_iter=3), x, y)
+    model = fitted(SlimKL(means=afar(GRID), std=afar(np.full(12, 0.02)), noise=0.05, max_iter=3), afar(x), afar(y))
+    for g, e in zip(model.predict(afar(new), True), host.predict(new, True), strict=True):
+        near(g, e, afar, 1e-6)
+
+
+def test_weights_that_vanish(afar, rng):
+    x, y, new = data(rng, 0)
+    host, model = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *given) for given in ((x, y), (afar(x), afar(y))))
+    for weights in (np.where(np.arange(12) % 3, 0.0, 0.5), np.zeros(12)):
+        host.weights_ = model.weights_ = weights
+        for g, e in zip(model.predict(afar(new), True), host.predict(new, True), strict=True):
+            near(g, e, afar)
+
+
+def test_what_is_refused(cupy, rng):
+    x, y, new = data(rng, 0)
+    model = SlimKL(means=GRID, noise=0.05)
+    with pytest.raises(TypeError, match=r"SlimKL.fit: y is on cpu but X is on cuda:1; all arrays of a call must be on one device"):
+        model.fit(cupy(x), y)
+    with pytest.raises(TypeError, match=r"SlimKL.fit: means is on cuda:1 but X is on cpu"):
+        SlimKL(means=cupy(GRID), noise=0.05).fit(x, y)
+    with pytest.raises(TypeError, match=r"SlimKL.fit: std is on cuda:0 but X is on cuda:1"):
+        SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05).fit(cupy(x), cupy(y))
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(
+            NotImplementedError,
+            match=r"SlimKL.fit: executor is given, but X is on cuda:1, .* leave executor out, or move X and y to the host",
+        ),
+    ):
+        SlimKL(means=GRID, noise=0.05, agents=2, executor=executor).fit(cupy(x), cupy(y))
+    fitted(model, cupy(x), cupy(y))
+    with pytest.raises(TypeError, match=r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"):
+        model.predict(new)
+    with pytest.raises(ValueError, match=r"SlimKL.fit: y has shape \(23,\), expected \(24,\)"):
+        model.fit(cupy(x), cupy(y[1:]))
+    fitted(model, x, y)
+    with pytest.raises(TypeError, match=r"SlimKL.predict: X is on cuda:1 but the X of fit is on cpu"):
+        model.predict(cupy(new))
+
+
+@pytest.mark.parametrize("where", ["X", "y"])
+def test_numbers_that_are_not_finite(where, cupy, rng):
+    x, y, _ = data(rng, 0)
+    (x if where == "X" else y)[3] = np.nan
+    with pytest.raises(ValueError, match=r"SlimKL.fit: X or y has NaN or infinity in it"):
+        SlimKL(means=GRID, noise=0.05).fit(cupy(x), cupy(y))
+
+
+def test_not_definite(afar, rng):
+    x, y, _ = data(rng, 0)
+    with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL.fit: the covariance is not positive definite .*noise is 1e-300"):
+        SlimKL(means=np.zeros(1), std=0.0, noise=1e-300).fit(afar(x), afar(y))
+
+
+def test_copies(cupy, rng):
+    """The data are the model's own, and go where it goes."""
+    x, y, new = data(rng, 0)
+    there = cupy(x), cupy(y)
+    model = fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *there)
+    expected = model.predict(cupy(new)).get()
+    there[0][0], there[1][0] = 100.0, 7.0
+    for other in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict(cupy(new)).get(), expected)
