@@ -60,8 +60,11 @@ class HeadAdjoint {
     for (int64_t c = 0; c <= last; ++c) {
       check_interrupt(chunk_ns(s, 2, 1));
       load_chunk(at, c, false);
-      write_values(chunk, at, c * kChunk, state(c), u(c), x);
-      if (c < last) advance(chunk, s.p.corrects ? x : u(c), state(c), state(c + 1));
+      Passage<T> a{};
+      const Matrix<const T> values = value_rows(chunk, at, c * kChunk, s.p.v, grad);
+      a.v = values.at, a.v_stride = values.stride, a.u = s.p.corrects ? u(c) : Matrix<T>{}, a.x = s.p.corrects ? x : u(c), a.before = state(c);
+      if (c < last) a.after = state(c + 1), a.k_behind = chunk.scaled_by(chunk.until, chunk.k, T(1));
+      pass(chunk, a, NextRows<T>());
     }
     load_state(s, at, p.grad_final, dstate);
     for (int64_t c = last; c >= 0; --c) {

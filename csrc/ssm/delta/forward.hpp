@@ -1,6 +1,6 @@
 // The gated delta rule in chunks: products with a state that stays in L2.
 #pragma once
-#include "ssm/delta/chunk.hpp"
+#include "ssm/delta/passage.hpp"
 #include "ssm/delta/steps.hpp"
 
 namespace quatrefoil::ssm::delta {
@@ -13,52 +13,46 @@ double chunk_ns(const Problem<T>& s, double states, double pairs) {
   return (states * K * V + pairs * C / 2 * (K + V)) * C * kMultiplyAddNs<T>;
 }
 
-// (5)-(7) of a chunk: what is written, x, from the state before it; u is x before beta, and may be the same array.
+// Rows of v, or of an array like it, of a chunk: where they lie if they are whole vectors and whole rows of tiles, else a padded copy.
 template <class T>
-void write_values(Chunk<T>& chunk, const Place& at, int64_t t, Matrix<T> state, Matrix<T> u, Matrix<T> x) {
+bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
+  return s.p.V == s.value_columns() && chunk.n == chunk.rows;
+}
+template <class T>
+Matrix<const T> value_rows(const Chunk<T>& chunk, const Place& at, int64_t t, const T* from, Matrix<T> copy) {
   const Problem<T>& s = chunk.s;
-  const int64_t V = s.p.V, columns = s.value_columns();
+  if (in_place(s, chunk)) return {from + s.value_at(at, t), s.p.value_heads * s.p.V};
   for (int64_t i = 0; i < chunk.rows; ++i)
     if (i < chunk.n)
-      load_row(V, s.p.v + s.value_at(at, t + i), T(1), u[i]);
+      load_row(s.p.V, from + s.value_at(at, t + i), T(1), copy[i]);
     else
-      set_zero(u[i], columns);
-  if (!s.p.corrects) return;
-  multiply(chunk.rows, s.key_columns(), chunk.scaled_by(chunk.since, chunk.k, T(-1)), state, columns, u, true);
-  solve_lower(chunk.rows, columns, chunk.corrects, chunk.beta, u, x);
-}
-
-// (9): after <- the state after the chunk, from the one before it; both may be one array.
-template <class T>
-void advance(Chunk<T>& chunk, Matrix<T> x, Matrix<T> before, Matrix<T> after) {
-  using V = Lanes<T>;
-  const Problem<T>& s = chunk.s;
-  const V total = broadcast<V>(chunk.since[chunk.n - 1]);
-  for (int64_t i = 0; i < s.key_columns(); ++i)
-    for (int64_t j = 0; j < s.value_columns(); j += kLanes<T>) store(after[i] + j, V(total * load<V>(before[i] + j)));
-  const Matrix<T> k = chunk.scaled_by(chunk.until, chunk.k, T(1));
-  multiply_transposed(s.key_columns(), chunk.rows, k, x, s.value_columns(), after, true);
+      set_zero(copy[i], s.value_columns());
+  return {copy.at, copy.stride};
 }
 
 template <class T>
 struct Head {
-  static int64_t size(const Problem<T>& s) { return Chunk<T>::size(s) + 2 * s.value_size(kChunk) + s.value_size(s.key_columns()); }
+  static int64_t size(const Problem<T>& s) { return Chunk<T>::size(s) + 3 * s.value_size(kChunk) + s.value_size(s.key_columns()); }
 
   // Reads q, k, v once, writes o once.
   static void run(const Problem<T>& s, const Place& at, T* room) {
     Chunk<T> chunk(s, room);
     room += Chunk<T>::size(s);
-    const Matrix<T> x = s.values(room, kChunk), o = s.values(room, kChunk), state = s.values(room, s.key_columns());
+    const Matrix<T> v = s.values(room, kChunk), x = s.values(room, kChunk), o = s.values(room, kChunk), state = s.values(room, s.key_columns());
     load_state(s, at, s.p.initial, state);
     const double ns = chunk_ns(s, 3, 2);
     for (int64_t t = 0; t < at.length; t += kChunk) {
       check_interrupt(ns);
+      const int64_t left = at.length - t - kChunk;  // for the chunks to come
       chunk.load(at, t, min(kChunk, at.length - t), true);
-      write_values(chunk, at, t, state, x, x);
-      multiply(chunk.rows, s.key_columns(), chunk.scaled_by(chunk.since, chunk.q, T(1)), state, s.value_columns(), o, false);
-      add_lower_product(chunk.rows, s.value_columns(), chunk.reads, x, o);
-      for (int64_t i = 0; i < chunk.n; ++i) store_row(s.p.V, o[i], T(s.p.scale), s.p.o + s.value_at(at, t + i));
-      if (s.p.final || t + kChunk < at.length) advance(chunk, x, state, state);
+      Passage<T> a{};
+      const Matrix<const T> values = value_rows(chunk, at, t, s.p.v, v);
+      a.v = values.at, a.v_stride = values.stride, a.x = x, a.before = state;
+      a.o = in_place(s, chunk) ? Matrix<T>{s.p.o + s.value_at(at, t), s.p.value_heads * s.p.V} : o;
+      if (s.p.final || left > 0) a.after = state, a.k_behind = chunk.scaled_by(chunk.until, chunk.k, T(1));
+      pass(chunk, a, left > 0 ? NextRows<T>(s, at, t + kChunk, min(kChunk, left)) : NextRows<T>());
+      if (!in_place(s, chunk))
+        for (int64_t i = 0; i < chunk.n; ++i) store_row(s.p.V, o[i], T(1), s.p.o + s.value_at(at, t + i));
     }
     if (s.p.final) store_state(s, at, state, s.p.final);
   }

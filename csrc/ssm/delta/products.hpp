@@ -9,6 +9,7 @@ inline namespace QF_ISA {
 constexpr int kBlock = 8;  // rows of a triangular block in registers
 template <class T>
 constexpr int64_t kRowUnit = kLanes<T> > kBlock ? kLanes<T> : kBlock;  // rows of a chunk are padded to a multiple
+static_assert(kBlock % kTileRows == 0);
 
 template <class T>
 constexpr int64_t padded(int64_t n) {
