@@ -4,12 +4,12 @@
 #include "core/run/parallel.hpp"
 #include "ssm/delta/args.hpp"
 #include "ssm/delta/formula.hpp"
-#include "ssm/delta/products.hpp"
+#include "ssm/delta/matrix.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunk = 32;  // tokens: a tenth faster than 64, README
+constexpr int64_t kChunk = 32, kForwardChunk = 16;  // tokens, README: at most, and where there is no gradient
 
 // A sequence of one head: where its numbers are.
 struct Place {
@@ -18,7 +18,7 @@ struct Place {
 
 template <class T>
 struct Problem {
-  explicit Problem(const DeltaRule<T>& args) : p(args), group(args.heads ? args.value_heads / args.heads : 0) {}
+  Problem(const DeltaRule<T>& args, int64_t tokens) : p(args), group(args.heads ? args.value_heads / args.heads : 0), chunk(tokens) {}
 
   Place place(int64_t sequence, int64_t head) const {
     if (!p.begins) return {sequence, head, sequence * p.length, p.length};
@@ -29,7 +29,7 @@ struct Problem {
   int64_t value_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.V; }
   int64_t state_at(const Place& at) const { return (at.sequence * p.value_heads + at.head) * p.K * p.V; }
 
-  int64_t chunks(int64_t length) const { return (length + kChunk - 1) / kChunk; }
+  int64_t chunks(int64_t length) const { return (length + chunk - 1) / chunk; }
   int64_t key_columns() const { return padded<T>(p.K); }
   int64_t value_columns() const { return padded<T>(p.V); }
 
@@ -43,6 +43,7 @@ struct Problem {
 
   const DeltaRule<T>& p;
   const int64_t group;  // value heads that share a query and key
+  const int64_t chunk;  // tokens
 
  private:
   static Matrix<T> take(T*& room, int64_t rows, int64_t stride) {

@@ -6,23 +6,36 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// Queries and keys of the chunk to come, asked for a few rows at a time between tiles: they lie far apart, each in a page of its own.
+// Rows of the chunk to come, asked for a few at a time between tiles: they lie far apart, often each in a page of its own.
 template <class T>
 class NextRows {
  public:
-  NextRows() = default;
-  NextRows(const Problem<T>& s, const Place& at, int64_t t, int64_t count)
-      : q_(s.p.q + s.key_at(at, t)), k_(s.p.k + s.key_at(at, t)), stride_(s.p.heads * s.p.K), n_(s.p.K), rows_(count) {
-    const int64_t tiles = (s.key_columns() / kTileRows) * (s.value_columns() / (kTileVectors * kLanes<T>));
-    step_ = tiles > 0 ? (2 * count + tiles - 1) / tiles : 2 * count;
+  explicit NextRows(const Problem<T>& s)
+      : tiles_(max<int64_t>(1, s.key_columns() / kTileRows * (s.value_columns() / (kTileVectors * kLanes<T>)))) {}
+  // `rows` rows of n numbers, which will be written or not; those of several arrays in turn.
+  void add(const T* from, int64_t stride, int64_t n, int64_t rows, bool written = false) {
+    if (rows <= 0) return;
+    arrays_[count_++] = {from, stride, n, rows, written};
+    rows_ = max(rows_, rows), step_ = (count_ * rows_ + tiles_ - 1) / tiles_;
   }
   void step() {
-    for (const int64_t stop = min(row_ + step_, 2 * rows_); row_ < stop; ++row_) fetch((row_ < rows_ ? k_ : q_ - rows_ * stride_) + row_ * stride_, n_);
+    for (int64_t i = 0; i < step_ && row_ < rows_; ++i) {
+      const Array& a = arrays_[array_];
+      const T* const row = a.from + min(row_, a.rows - 1) * a.stride;
+      a.written ? fetch<true>(row, a.n) : fetch(row, a.n);
+      if (++array_ == count_) array_ = 0, ++row_;
+    }
   }
 
  private:
-  const T *q_ = nullptr, *k_ = nullptr;
-  int64_t stride_ = 0, n_ = 0, rows_ = 0, step_ = 0, row_ = 0;
+  struct Array {
+    const T* from;
+    int64_t stride, n, rows;
+    bool written;
+  };
+  Array arrays_[5] = {};
+  int64_t tiles_, rows_ = 0, step_ = 0, row_ = 0;
+  int count_ = 0, array_ = 0;
 };
 
 // What goes into a chunk and comes out of it: `rows` rows of the first four. Null: not asked for.
@@ -43,6 +56,7 @@ void write_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j) {
   constexpr int R = kTileRows, W = kWidth<V>;
   for (int64_t i = 0; i < chunk.rows; i += R) {
     for (int r = 0; r < R; ++r) fetch(a.v + (i + r) * a.v_stride + j, NV * W);
+    for (int r = 0; a.u.at && r < R; ++r) fetch<true>(a.u[i + r] + j, NV * W);
     V sum[R][NV];
     clear(sum);
     add_products<Left::rows>(chunk.s.key_columns(), chunk.k[i], chunk.k.stride, a.before.at + j, a.before.stride, sum);
@@ -108,14 +122,14 @@ void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, Next
   const V total = broadcast<V>(chunk.since[chunk.n - 1]);
   for_panels(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
     next.step();
+    for (int r = 0; a.after.at != a.before.at && r < rows.value; ++r) fetch<true>(a.after[i + r] + j, NV * W);
     V sum[rows.value][NV];
     clear(sum);
     add_products<Left::columns>(chunk.rows, a.k_behind.at + i, a.k_behind.stride, a.x.at + j, a.x.stride, sum);
 #pragma GCC unroll 8
     for (int r = 0; r < rows.value; ++r)
 #pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v)
-        store(a.after[i + r] + j + v * W, multiply_add(total, load<V>(a.before[i + r] + j + v * W), sum[r][v]));
+      for (int v = 0; v < NV; ++v) store(a.after[i + r] + j + v * W, multiply_add(total, load<V>(a.before[i + r] + j + v * W), sum[r][v]));
   });
 }
 
