@@ -22,22 +22,11 @@ QF_HD void for_panels(int64_t m, F&& f) {
 // How A is stored: in panels of 8 (4), then 4, 2 and 1 rows, numbers of a column side by side; row by row; or column by column.
 enum class Left { panels, rows, columns };
 
-// c (rows x NV vectors) = a (rows x n) b (n x NV vectors), added to c if `add`. Sums run over n in its order, in every tile: one result
-// is the same number whichever tile makes it. Reads b once; a comes from L1 by broadcasts.
+// sum (rows x NV vectors) += a (rows x n) b (n x NV vectors). Sums run over n in its order, in every tile: one result is the same number
+// whichever tile makes it. Reads b once; a comes from L1 by broadcasts.
 template <Left left, int rows, int NV, class V>
-QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c, int64_t c_stride,
-                bool add) {
+QF_HD void add_products(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, V (&sum)[rows][NV]) {
   constexpr int W = kWidth<V>;
-  if (c_stride * int64_t(sizeof(Element<V>)) >= kFarBytes)  // a store that misses waits longer than the tile takes
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 3
-      for (int v = 0; v < NV; ++v) __builtin_prefetch(c + i * c_stride + v * W, 1, 3);
-  V sum[rows][NV];
-#pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 3
-    for (int v = 0; v < NV; ++v) sum[i][v] = V{};
   for (int64_t k = 0; k < n; ++k) {
     V x[NV];
 #pragma GCC unroll 3
@@ -49,6 +38,28 @@ QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<
       for (int v = 0; v < NV; ++v) sum[i][v] = multiply_add(broadcast<V>(s), x[v], sum[i][v]);
     }
   }
+}
+template <int rows, int NV, class V>
+QF_HD void clear(V (&sum)[rows][NV]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 3
+    for (int v = 0; v < NV; ++v) sum[i][v] = V{};
+}
+
+// c (rows x NV vectors) = a (rows x n) b (n x NV vectors), added to c if `add`.
+template <Left left, int rows, int NV, class V>
+QF_HD void tile(int64_t n, const Element<V>* a, int64_t a_stride, const Element<V>* b, int64_t b_stride, Element<V>* c, int64_t c_stride,
+                bool add) {
+  constexpr int W = kWidth<V>;
+  if (c_stride * int64_t(sizeof(Element<V>)) >= kFarBytes)  // a store that misses waits longer than the tile takes
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 3
+      for (int v = 0; v < NV; ++v) __builtin_prefetch(c + i * c_stride + v * W, 1, 3);
+  V sum[rows][NV];
+  clear(sum);
+  add_products<left>(n, a, a_stride, b, b_stride, sum);
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 3

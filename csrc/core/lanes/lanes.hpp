@@ -290,6 +290,18 @@ QF_HD Element<V> sum(V v) {
   return s[0];
 }
 
+// The first n lanes of v; the others are 0.
+template <class V>
+QF_HD V keep_first(V v, int64_t n) {
+  if constexpr (kWidth<V> == 1) {
+    return n > 0 ? v : V{};
+  } else {
+    Bits<V> lane{};
+    for (int i = 0; i < kWidth<V>; ++i) lane[i] = i;
+    return lane < Element<Bits<V>>(n) ? v : V{};
+  }
+}
+
 template <class I>
 QF_HD I gather(const Element<I>* base, I index) {
   if constexpr (kWidth<I> == 1) {

@@ -1,6 +1,7 @@
 // The adjoint of the gated delta rule in chunks. README (10)-(18).
 #pragma once
 #include "ssm/delta/forward.hpp"
+#include "ssm/delta/passage_back.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
@@ -36,8 +37,8 @@ template <class T>
 class HeadAdjoint {
  public:
   static int64_t size(const Problem<T>& s) {
-    return Chunk<T>::size(s) + 2 * s.pair_size(kChunk) + s.pair_size(s.value_columns()) + 3 * s.key_size(kChunk) +
-           4 * s.value_size(kChunk) + s.value_size(s.key_columns()) + s.key_size(s.value_columns());
+    return Chunk<T>::size(s) + 4 * s.pair_size(kChunk) + 3 * s.pair_size(s.key_columns()) + 3 * s.pair_size(s.value_columns()) +
+           3 * s.key_size(kChunk) + 4 * s.value_size(kChunk) + s.value_size(s.key_columns());
   }
   // States before every chunk, and u of all tokens.
   static int64_t kept_size(const Problem<T>& s, int64_t length) {
@@ -46,10 +47,12 @@ class HeadAdjoint {
 
   HeadAdjoint(const DeltaRuleAdjoint<T>& args, const Problem<T>& problem, T* room) : p(args), s(problem), chunk(problem, room) {
     room += Chunk<T>::size(s);
-    dreads = s.pairs(room, kChunk), dcorrects = s.pairs(room, kChunk), x_transposed = s.pairs(room, s.value_columns());
-    dq = s.keys(room, kChunk), dk = s.keys(room, kChunk), product = s.keys(room, kChunk);
-    x = s.values(room, kChunk), grad = s.values(room, kChunk), y = s.values(room, kChunk), z = s.values(room, kChunk);
-    dstate = s.values(room, s.key_columns()), transposed = s.keys(room, s.value_columns());
+    for (Matrix<T>* m : {&a.dreads, &a.dreads_turned, &a.dcorrects, &of_corrects}) *m = s.pairs(room, kChunk);
+    for (Matrix<T>* m : {&a.qt, &a.dqt, &a.dkt}) *m = s.pairs(room, s.key_columns());
+    for (Matrix<T>* m : {&a.xt, &a.wt, &a.zt}) *m = s.pairs(room, s.value_columns());
+    for (Matrix<T>* m : {&a.q_since, &a.k_since, &rows_of_keys}) *m = s.keys(room, kChunk);
+    for (Matrix<T>* m : {&a.x, &a.w, &a.y, &a.z}) *m = s.values(room, kChunk);
+    a.dstate = s.values(room, s.key_columns());
   }
 
   // `first`: of the value heads that share a query; the others add to its gradient.
@@ -60,16 +63,22 @@ class HeadAdjoint {
     for (int64_t c = 0; c <= last; ++c) {
       check_interrupt(chunk_ns(s, 2, 1));
       load_chunk(at, c, false);
-      write_values(chunk, at, c * kChunk, state(c), u(c), x);
-      if (c < last) advance(chunk, s.p.corrects ? x : u(c), state(c), state(c + 1));
+      Passage<T> f{};
+      const Matrix<const T> values = value_rows(chunk, at, c * kChunk, s.p.v, a.w);
+      f.v = values.at, f.v_stride = values.stride, f.u = s.p.corrects ? u(c) : Matrix<T>{}, f.x = s.p.corrects ? a.x : u(c);
+      f.before = state(c);
+      if (c < last) f.after = state(c + 1), f.k_behind = chunk.scaled_by(chunk.until, chunk.k, T(1));
+      NextRows<T> next(s);
+      next.add(s.p.k + s.key_at(at, c * kChunk) + keys_apart() * kChunk, keys_apart(), s.p.K, min(kChunk, at.length - (c + 1) * kChunk));
+      pass(chunk, f, next);
     }
-    load_state(s, at, p.grad_final, dstate);
+    load_state(s, at, p.grad_final, a.dstate);
     for (int64_t c = last; c >= 0; --c) {
       check_interrupt(chunk_ns(s, 6, 5));
       load_chunk(at, c, true);
       back(at, c, first);
     }
-    if (p.dinitial) store_state(s, at, dstate, p.dinitial);
+    if (p.dinitial) store_state(s, at, a.dstate, p.dinitial);
   }
 
  private:
@@ -77,36 +86,59 @@ class HeadAdjoint {
   Matrix<T> u(int64_t c) const { return {us[c * kChunk], us.stride}; }
   void load_chunk(const Place& at, int64_t c, bool with_q) { chunk.load(at, c * kChunk, min(kChunk, at.length - c * kChunk), with_q); }
 
+  int64_t keys_apart() const { return s.p.heads * s.p.K; }
+  int64_t values_apart() const { return s.p.value_heads * s.p.V; }
+
   void back(const Place& at, int64_t c, bool first) {
-    const int64_t t = c * kChunk, n = chunk.n, rows = chunk.rows, columns = s.value_columns();
+    const int64_t t = c * kChunk, n = chunk.n, rows = chunk.rows, K = s.key_columns(), columns = s.value_columns();
     for (int64_t i = 0; i < rows; ++i)
       if (i < n)
-        load_row(s.p.V, p.grad + s.value_at(at, t + i), T(s.p.scale), grad[i]);
+        load_row(s.p.V, p.grad + s.value_at(at, t + i), T(s.p.scale), a.w[i]);
       else
-        set_zero(grad[i], columns);
-    if (s.p.corrects)
-      scale_rows(rows, columns, chunk.beta, u(c), x);
-    else
-      scale_rows(rows, columns, ones(), u(c), x);
-    // (12), (13), (14)
-    multiply(rows, s.key_columns(), chunk.scaled_by(chunk.until, chunk.k, T(1)), dstate, columns, y, false);
-    add_lower_transposed(rows, columns, chunk.reads, grad, y);
-    Matrix<T> dv = y;
-    if (s.p.corrects) solve_lower_transposed(rows, columns, chunk.corrects, chunk.beta, y, z), dv = z;
-    for (int64_t i = 0; i < n; ++i) store_row(s.p.V, dv[i], T(1), p.dv + s.value_at(at, t + i));
-    if (p.dbeta)
-      for (int64_t i = 0; i < n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, y[i], u(c)[i]);
+        set_zero(a.w[i], columns);
+    scale_rows(rows, columns, s.p.corrects ? chunk.beta : ones(), u(c), a.x);
+    for (int64_t i = 0; i < rows; ++i) chunk.factor[i] = -chunk.since[i];
+    scale_rows(rows, K, chunk.since, chunk.q, a.q_since), scale_rows(rows, K, chunk.factor, chunk.k, a.k_since);
+    transpose_to(rows, K, chunk.q, a.qt), transpose_to(rows, columns, a.x, a.xt), transpose_to(rows, columns, a.w, a.wt);
+    a.state = state(c);
+    a.dv = in_place(s, chunk) ? Matrix<T>{p.dv + s.value_at(at, t), values_apart()} : Matrix<T>{};
 
     of_decays.clear();
-    through_pairs();
-    through_states(state(c));
-    add_pairs();
-    if (p.dg) of_decays.store(n, p.dg + s.gate_at(at, t), s.p.value_heads);
-    before_chunk();
-    for (int64_t i = 0; i < n; ++i) {
-      store_key(first, chunk.of_q[i], chunk.q[i], dq[i], p.dq + s.key_at(at, t + i));
-      store_key(first, chunk.of_k[i], chunk.k[i], dk[i], p.dk + s.key_at(at, t + i));
+    T written[kChunk], read[kChunk];
+    keys_behind(chunk, a, written);
+    NextRows<T> next(s);
+    for (T* to : {p.dq, p.dk}) next.add(to + s.key_at(at, t), keys_apart(), s.p.K, n, true);
+    if (c > 0) {
+      const int64_t key = s.key_at(at, t - kChunk);
+      next.add(s.p.k + key, keys_apart(), s.p.K, kChunk), next.add(s.p.q + key, keys_apart(), s.p.K, kChunk);
+      next.add(p.grad + s.value_at(at, t - kChunk), values_apart(), s.p.V, kChunk);
     }
+    double both = 0;
+    for_columns<T, Rest::apart>(columns, [&](auto some, int64_t j) {
+      using C = decltype(some);
+      solve_back_columns<C::vectors, typename C::Vector>(chunk, a, j);
+      both += leave_columns<C::vectors, typename C::Vector>(chunk, a, j, next);
+    });
+    transpose_to(rows, columns, a.z, a.zt);
+    through_pairs();
+    queries_and_keys(chunk, a, read);
+
+    if (!a.dv.at)
+      for (int64_t i = 0; i < n; ++i) store_row(s.p.V, a.z[i], T(1), p.dv + s.value_at(at, t + i));
+    if (p.dbeta)
+      for (int64_t i = 0; i < n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, a.y[i], u(c)[i]);
+    if (p.dg) {
+      for (int64_t i = 0; i < n; ++i) {
+        of_decays.of[i] += double(read[i]);
+        if (i < n - 1) of_decays.add(n - 1, i, double(written[i]));
+      }
+      of_decays.of[n - 1] += double(chunk.since[n - 1]) * both;
+      of_decays.store(n, p.dg + s.gate_at(at, t), s.p.value_heads);
+    }
+    transpose_to(K, rows, a.dqt, rows_of_keys);
+    for (int64_t i = 0; i < n; ++i) store_key(first, chunk.of_q[i], chunk.q[i], rows_of_keys[i], p.dq + s.key_at(at, t + i));
+    transpose_to(K, rows, a.dkt, rows_of_keys);
+    for (int64_t i = 0; i < n; ++i) store_key(first, chunk.of_k[i], chunk.k[i], rows_of_keys[i], p.dk + s.key_at(at, t + i));
   }
 
   const T* ones() const {
@@ -114,76 +146,39 @@ class HeadAdjoint {
     return chunk.factor;
   }
 
-  // (15) What the products of queries and keys, and of keys, get.
+  // (15) What the products of queries and keys, and of keys, get; then times the decays.
   void through_pairs() {
-    const int64_t rows = chunk.rows, columns = s.value_columns();
-    transpose_to(rows, columns, x, x_transposed);
-    multiply_to_lower(rows, columns, grad, x_transposed, dreads);
-    if (s.p.corrects) multiply_to_lower(rows, columns, z, x_transposed, dcorrects);
-    for (int64_t i = 0; i < rows; ++i) {
-      const T* const d = chunk.decays[i];
-      const int64_t end = (i / kBlock + 1) * kBlock;
-      pair_row(i, d, chunk.reads[i], i + 1, end, T(1), dreads[i]);
-      if (s.p.corrects) pair_row(i, d, chunk.corrects[i], i, end, T(-1), dcorrects[i]);
-    }
-  }
-  void pair_row(int64_t i, const T* d, const T* m, int64_t count, int64_t end, T sign, T* dm) {
-    for (int64_t j = count; j < end; ++j) dm[j] = 0;
-    of_decays.add_row(i, end, dm, m);
-    for (int64_t j = 0; j < count; ++j) dm[j] *= sign * d[j];
-  }
-
-  // (16) What is read from the state before the chunk, and what is written to the one behind it.
-  void through_states(Matrix<T> state) {
-    const int64_t rows = chunk.rows, n = chunk.n, K = s.key_columns(), columns = s.value_columns();
-    transpose_to(K, columns, state, transposed);
-    multiply(rows, columns, grad, transposed, K, dq, false);
-    for (int64_t i = 0; i < rows; ++i) of_start(i, chunk.since[i], chunk.q[i], dq[i]);
-    if (s.p.corrects) multiply(rows, columns, z, transposed, K, dk, false);
-    for (int64_t i = 0; i < rows; ++i)
-      if (s.p.corrects)
-        of_start(i, -chunk.since[i], chunk.k[i], dk[i]);
-      else
-        set_zero(dk[i], K);
-    transpose_to(K, columns, dstate, transposed);
-    multiply(rows, columns, x, transposed, K, product, false);
-    using V = Lanes<T>;
-    for (int64_t i = 0; i < n; ++i) {
-      if (i < n - 1) of_decays.add(n - 1, i, double(chunk.until[i]) * double(dot(K, chunk.k[i], product[i])));
-      const V factor = broadcast<V>(chunk.until[i]);
-      for (int64_t j = 0; j < K; j += kLanes<T>) store(dk[i] + j, multiply_add(factor, load<V>(product[i] + j), load<V>(dk[i] + j)));
-    }
-    if (!p.dg) return;
-    double both = 0;
-    for (int64_t i = 0; i < s.p.K; ++i) both += double(dot(columns, dstate[i], state[i]));
-    of_decays.of[n - 1] += double(chunk.since[n - 1]) * both;
-  }
-  // d <- factor d, the gradient of a row that read the state before the chunk.
-  void of_start(int64_t i, T factor, const T* row, T* d) {
-    using V = Lanes<T>;
-    for (int64_t j = 0; j < s.key_columns(); j += kLanes<T>) store(d + j, V(broadcast<V>(factor) * load<V>(d + j)));
-    of_decays.of[i] += double(dot(s.key_columns(), row, d));
-  }
-
-  // (16) The products of pairs again: dq += dreads k, dk += dreads^T q + (dcorrects + dcorrects^T) k.
-  void add_pairs() {
-    const int64_t rows = chunk.rows, K = s.key_columns();
-    add_lower(rows, K, dreads, chunk.k, dq);
-    add_lower_transposed(rows, K, dreads, chunk.q, dk);
+    pairs_of(a.w, chunk.reads, T(1), 0, a.dreads);
+    transpose_to(chunk.rows, chunk.rows, a.dreads, a.dreads_turned);
     if (!s.p.corrects) return;
-    add_lower(rows, K, dcorrects, chunk.k, dk);
-    add_lower_transposed(rows, K, dcorrects, chunk.k, dk);
-  }
-
-  // (18) dstate becomes the gradient of the state before the chunk.
-  void before_chunk() {
+    pairs_of(a.z, chunk.corrects, T(-1), 1, of_corrects);
+    transpose_to(chunk.rows, chunk.rows, of_corrects, a.dcorrects);
+    constexpr int W = kLanes<T>;
     using V = Lanes<T>;
-    const int64_t rows = chunk.rows, K = s.key_columns(), columns = s.value_columns();
-    const V total = broadcast<V>(chunk.since[chunk.n - 1]);
-    for (int64_t i = 0; i < K; ++i)
-      for (int64_t j = 0; j < columns; j += kLanes<T>) store(dstate[i] + j, V(total * load<V>(dstate[i] + j)));
-    multiply_transposed(K, rows, chunk.scaled_by(chunk.since, chunk.q, T(1)), grad, columns, dstate, true);
-    if (s.p.corrects) multiply_transposed(K, rows, chunk.scaled_by(chunk.since, chunk.k, T(-1)), z, columns, dstate, true);
+    for (int64_t i = 0; i < chunk.rows; ++i)
+      for (int64_t j = 0; j <= i; j += W) {
+        const V below = load<V>(of_corrects[i] + j);
+        store(a.dcorrects[i] + j, j + W > i ? V(below + load<V>(a.dcorrects[i] + j)) : below);
+      }
+  }
+  // dm <- the products of rows with x, below the diagonal from the `off`th one on; of_decays gets dm m; dm is multiplied by sign decays.
+  void pairs_of(Matrix<T> rows, Matrix<T> m, T sign, int off, Matrix<T> dm) {
+    for (int64_t i = 0; i < chunk.rows; i += kTileRows)
+      for_columns<T, Rest::apart>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
+        using V = typename decltype(columns)::Vector;
+        V sum[kTileRows][columns.vectors];
+        clear(sum);
+        add_products<Left::rows>(s.value_columns(), rows[i], rows.stride, a.xt.at + j, a.xt.stride, sum);
+        store_rows(sum, dm[i] + j, dm.stride);
+      });
+    using V = Lanes<T>;
+    for (int64_t i = 0; i < chunk.rows; ++i) {
+      const int64_t end = round_up(i + 1, kLanes<T>), count = i + 1 - off;
+      for (int64_t j = 0; j < end; j += kLanes<T>) store(dm[i] + j, quatrefoil::keep_first(load<V>(dm[i] + j), count - j));
+      of_decays.add_row(i, end, dm[i], m[i]);
+      for (int64_t j = 0; j < end; j += kLanes<T>)
+        store(dm[i] + j, quatrefoil::keep_first(V(sign * load<V>(chunk.decays[i] + j) * load<V>(dm[i] + j)), count - j));
+    }
   }
 
   // Back through (2), x = f given with f = (given.given + eps)^-1/2: f (d - x (x.d)).
@@ -201,10 +196,8 @@ class HeadAdjoint {
   const DeltaRuleAdjoint<T>& p;
   const Problem<T>& s;
   Chunk<T> chunk;
-  Matrix<T> dreads, dcorrects, x_transposed;
-  Matrix<T> dq, dk, product;
-  Matrix<T> x, grad, y, z;
-  Matrix<T> dstate, transposed;
+  PassageBack<T> a{};
+  Matrix<T> of_corrects, rows_of_keys;
   Matrix<T> states, us;
   DecayGradient of_decays;
 };
@@ -212,7 +205,7 @@ class HeadAdjoint {
 template <class T>
 void delta_rule_adjoint(const DeltaRuleAdjoint<T>& p) {
   const DeltaRule<T>& f = p.forward;
-  const Problem<T> s(f);
+  const Problem<T> s(f, kChunk);
   if (f.K == 0 || f.V == 0 || f.value_heads == 0) {  // sums over nothing
     const int64_t tokens = f.B * f.length;
     for (T* x : {p.dq, p.dk}) set_zero(x, tokens * f.heads * f.K);

@@ -4,12 +4,12 @@
 #include "core/run/parallel.hpp"
 #include "ssm/delta/args.hpp"
 #include "ssm/delta/formula.hpp"
-#include "ssm/delta/products.hpp"
+#include "ssm/delta/matrix.hpp"
 
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-constexpr int64_t kChunk = 32;  // tokens: a tenth faster than 64, README
+constexpr int64_t kChunk = 32, kForwardChunk = 16;  // tokens, README: at most, and where there is no gradient
 
 // A sequence of one head: where its numbers are.
 struct Place {
@@ -18,7 +18,7 @@ struct Place {
 
 template <class T>
 struct Problem {
-  explicit Problem(const DeltaRule<T>& args) : p(args), group(args.heads ? args.value_heads / args.heads : 0) {}
+  Problem(const DeltaRule<T>& args, int64_t tokens) : p(args), group(args.heads ? args.value_heads / args.heads : 0), chunk(tokens) {}
 
   Place place(int64_t sequence, int64_t head) const {
     if (!p.begins) return {sequence, head, sequence * p.length, p.length};
@@ -29,7 +29,7 @@ struct Problem {
   int64_t value_at(const Place& at, int64_t t) const { return gate_at(at, t) * p.V; }
   int64_t state_at(const Place& at) const { return (at.sequence * p.value_heads + at.head) * p.K * p.V; }
 
-  int64_t chunks(int64_t length) const { return (length + kChunk - 1) / kChunk; }
+  int64_t chunks(int64_t length) const { return (length + chunk - 1) / chunk; }
   int64_t key_columns() const { return padded<T>(p.K); }
   int64_t value_columns() const { return padded<T>(p.V); }
 
@@ -43,6 +43,7 @@ struct Problem {
 
   const DeltaRule<T>& p;
   const int64_t group;  // value heads that share a query and key
+  const int64_t chunk;  // tokens
 
  private:
   static Matrix<T> take(T*& room, int64_t rows, int64_t stride) {
@@ -152,28 +153,41 @@ class Chunk {
  private:
   // (4): products of decays, in double precision: a difference of sums of logarithms would be NaN behind a decay to 0.
   void load_decays(const T* g) {
-    double kept[kChunk], from_start = 1;
-    for (int64_t i = 0; i < rows; ++i) {
-      const double e = g && i < n ? decay(g[i * s.p.value_heads]) : 1;
-      for (int64_t j = 0; j < i; ++j) kept[j] *= e;
-      kept[i] = 1;
-      from_start *= e;
-      since[i] = i < n ? T(from_start) : T(0);
-      for (int64_t j = 0; j <= i; ++j) decays[i][j] = i < n ? T(kept[j]) : T(0);
+    using D = Lanes<double>;
+    constexpr int W = kLanes<double>;
+    double of_token[kChunk], from_start = 1;
+    D kept[kChunk / W] = {};
+    for (int64_t i = 0; i < rows; ++i) of_token[i] = g && i < n ? double(g[i * s.p.value_heads]) : 0;
+    for (int64_t b = 0; b < rows / W; ++b) {
+      store(of_token + b * W, elementary::exp(quatrefoil::load<D>(of_token + b * W)));
+      for (int64_t i = b * W; i < (b + 1) * W; ++i) {
+        for (int64_t c = 0; c <= b; ++c) kept[c] *= of_token[i];
+        kept[b] = keep_first(kept[b], i - b * W), kept[b][i - b * W] = 1;
+        for (int64_t c = 0; c <= b; ++c) store_as(decays[i] + c * W, i < n ? kept[c] : D{});
+        from_start *= of_token[i];
+        since[i] = i < n ? T(from_start) : T(0);
+      }
     }
     for (int64_t j = 0; j < rows; ++j) until[j] = j < n ? decays[n - 1][j] : T(0);
   }
 
-  // to = sign decays * (a k^T) below the diagonal, from the `off`th one on; 0 above it, up to the end of the block.
-  void weigh(Matrix<T> a, Matrix<T> to, T sign, int64_t off) {
-    multiply_to_lower(rows, s.key_columns(), a, transposed, to);
-    for (int64_t i = 0; i < rows; ++i) {
-      T* const row = to[i];
-      const T* const d = decays[i];
-      const int64_t last = i + 1 - off, end = (i / kBlock + 1) * kBlock;
-      for (int64_t j = 0; j < last; ++j) row[j] *= sign * d[j];
-      for (int64_t j = last; j < end; ++j) row[j] = 0;
-    }
+  // to = sign decays * (a k^T) below the diagonal, from the `off`th one on; 0 above it, up to the end of the vector.
+  void weigh(Matrix<T> a, Matrix<T> to, T sign, int off) const {
+    for (int64_t i = 0; i < rows; i += kTileRows)
+      for_columns<T, Rest::apart>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
+        using V = typename decltype(columns)::Vector;
+        V sum[kTileRows][columns.vectors];
+        clear(sum);
+        add_products<Left::rows>(s.key_columns(), a[i], a.stride, transposed.at + j, transposed.stride, sum);
+#pragma GCC unroll 8
+        for (int r = 0; r < kTileRows; ++r)
+#pragma GCC unroll 3
+          for (int v = 0; v < columns.vectors; ++v) {
+            const int64_t first = j + v * kWidth<V>;
+            const V weighed = sign * quatrefoil::load<V>(decays[i + r] + first) * sum[r][v];
+            store(to[i + r] + first, keep_first(weighed, i + r + 1 - off - first));
+          }
+      });
   }
 };
 

@@ -1,6 +1,6 @@
 // The gated delta rule in chunks: products with a state that stays in L2.
 #pragma once
-#include "ssm/delta/chunk.hpp"
+#include "ssm/delta/passage.hpp"
 #include "ssm/delta/steps.hpp"
 
 namespace quatrefoil::ssm::delta {
@@ -9,74 +9,113 @@ inline namespace QF_ISA {
 // Nanoseconds a chunk of a head: products with the state, and those of pairs of tokens.
 template <class T>
 double chunk_ns(const Problem<T>& s, double states, double pairs) {
-  const double K = double(s.key_columns()), V = double(s.value_columns()), C = double(kChunk);
+  const double K = double(s.key_columns()), V = double(s.value_columns()), C = double(s.chunk);
   return (states * K * V + pairs * C / 2 * (K + V)) * C * kMultiplyAddNs<T>;
 }
 
-// (5)-(7) of a chunk: what is written, x, from the state before it; u is x before beta, and may be the same array.
+// Rows of v, or of an array like it, of a chunk: where they lie if they are whole vectors and whole rows of tiles, else a padded copy.
 template <class T>
-void write_values(Chunk<T>& chunk, const Place& at, int64_t t, Matrix<T> state, Matrix<T> u, Matrix<T> x) {
+bool in_place(const Problem<T>& s, const Chunk<T>& chunk) {
+  return s.p.V == s.value_columns() && chunk.n == chunk.rows;
+}
+template <class T>
+Matrix<const T> value_rows(const Chunk<T>& chunk, const Place& at, int64_t t, const T* from, Matrix<T> copy) {
   const Problem<T>& s = chunk.s;
-  const int64_t V = s.p.V, columns = s.value_columns();
+  if (in_place(s, chunk)) return {from + s.value_at(at, t), s.p.value_heads * s.p.V};
   for (int64_t i = 0; i < chunk.rows; ++i)
     if (i < chunk.n)
-      load_row(V, s.p.v + s.value_at(at, t + i), T(1), u[i]);
+      load_row(s.p.V, from + s.value_at(at, t + i), T(1), copy[i]);
     else
-      set_zero(u[i], columns);
-  if (!s.p.corrects) return;
-  multiply(chunk.rows, s.key_columns(), chunk.scaled_by(chunk.since, chunk.k, T(-1)), state, columns, u, true);
-  solve_lower(chunk.rows, columns, chunk.corrects, chunk.beta, u, x);
+      set_zero(copy[i], s.value_columns());
+  return {copy.at, copy.stride};
 }
 
-// (9): after <- the state after the chunk, from the one before it; both may be one array.
+// Heads that lie side by side are taken together, a chunk of each in turn: a page of memory holds rows of them all.
+constexpr int64_t kTogether = 4;
+constexpr int64_t kStateBytes = 512 << 10;  // of their states, which stay in L2
+
 template <class T>
-void advance(Chunk<T>& chunk, Matrix<T> x, Matrix<T> before, Matrix<T> after) {
-  using V = Lanes<T>;
-  const Problem<T>& s = chunk.s;
-  const V total = broadcast<V>(chunk.since[chunk.n - 1]);
-  for (int64_t i = 0; i < s.key_columns(); ++i)
-    for (int64_t j = 0; j < s.value_columns(); j += kLanes<T>) store(after[i] + j, V(total * load<V>(before[i] + j)));
-  const Matrix<T> k = chunk.scaled_by(chunk.until, chunk.k, T(1));
-  multiply_transposed(s.key_columns(), chunk.rows, k, x, s.value_columns(), after, true);
+int64_t heads_together(const Problem<T>& s) {
+  int64_t count = kTogether;
+  const int64_t tasks = s.p.sequences * s.p.value_heads, state = s.value_size(s.key_columns()) * int64_t(sizeof(T));
+  while (count > 1 && (count * state > kStateBytes || tasks < 2 * count * threads_used(s.p.threads))) count /= 2;
+  return count;
 }
 
 template <class T>
-struct Head {
-  static int64_t size(const Problem<T>& s) { return Chunk<T>::size(s) + 2 * s.value_size(kChunk) + s.value_size(s.key_columns()); }
-
-  // Reads q, k, v once, writes o once.
-  static void run(const Problem<T>& s, const Place& at, T* room) {
-    Chunk<T> chunk(s, room);
-    room += Chunk<T>::size(s);
-    const Matrix<T> x = s.values(room, kChunk), o = s.values(room, kChunk), state = s.values(room, s.key_columns());
-    load_state(s, at, s.p.initial, state);
-    const double ns = chunk_ns(s, 3, 2);
-    for (int64_t t = 0; t < at.length; t += kChunk) {
-      check_interrupt(ns);
-      chunk.load(at, t, min(kChunk, at.length - t), true);
-      write_values(chunk, at, t, state, x, x);
-      multiply(chunk.rows, s.key_columns(), chunk.scaled_by(chunk.since, chunk.q, T(1)), state, s.value_columns(), o, false);
-      add_lower_product(chunk.rows, s.value_columns(), chunk.reads, x, o);
-      for (int64_t i = 0; i < chunk.n; ++i) store_row(s.p.V, o[i], T(s.p.scale), s.p.o + s.value_at(at, t + i));
-      if (s.p.final || t + kChunk < at.length) advance(chunk, x, state, state);
-    }
-    if (s.p.final) store_state(s, at, state, s.p.final);
+class Heads {
+ public:
+  static int64_t size(const Problem<T>& s) {
+    return Chunk<T>::size(s) + 3 * s.value_size(kChunk) + kTogether * s.value_size(s.key_columns());
   }
+  Heads(const Problem<T>& problem, T* room) : s(problem), chunk(problem, room) {
+    room += Chunk<T>::size(s);
+    v = s.values(room, kChunk), x = s.values(room, kChunk), o = s.values(room, kChunk);
+    for (Matrix<T>& one : states) one = s.values(room, s.key_columns());
+  }
+
+  // Heads [at.head, at.head + count) of a sequence: reads q, k, v once, writes o once.
+  void run(const Place& at, int64_t count) {
+    for (int64_t h = 0; h < count; ++h) load_state(s, of(at, h), s.p.initial, states[h]);
+    const double ns = chunk_ns(s, 3, 2);
+    for (int64_t t = 0; t < at.length; t += s.chunk)
+      for (int64_t h = 0; h < count; ++h) {
+        check_interrupt(ns);
+        const bool last = h + 1 == count;  // of the heads
+        one_chunk(of(at, h), t, states[h], next_rows(of(at, last ? 0 : h + 1), last ? t + s.chunk : t));
+      }
+    for (int64_t h = 0; s.p.final && h < count; ++h) store_state(s, of(at, h), states[h], s.p.final);
+  }
+
+ private:
+  static Place of(Place at, int64_t h) {
+    at.head += h;
+    return at;
+  }
+
+  NextRows<T> next_rows(const Place& at, int64_t t) const {
+    NextRows<T> next(s);
+    const int64_t rows = min(s.chunk, at.length - t), stride = s.p.heads * s.p.K;
+    next.add(s.p.k + s.key_at(at, t), stride, s.p.K, rows), next.add(s.p.q + s.key_at(at, t), stride, s.p.K, rows);
+    return next;
+  }
+
+  void one_chunk(const Place& at, int64_t t, Matrix<T> state, NextRows<T> next) {
+    chunk.load(at, t, min(s.chunk, at.length - t), true);
+    Passage<T> a{};
+    const Matrix<const T> values = value_rows(chunk, at, t, s.p.v, v);
+    a.v = values.at, a.v_stride = values.stride, a.x = x, a.before = state;
+    const bool direct = in_place(s, chunk);
+    a.o = direct ? Matrix<T>{s.p.o + s.value_at(at, t), s.p.value_heads * s.p.V} : o;
+    if (s.p.final || t + s.chunk < at.length) a.after = state, a.k_behind = chunk.scaled_by(chunk.until, chunk.k, T(1));
+    pass(chunk, a, next);
+    for (int64_t i = 0; !direct && i < chunk.n; ++i) store_row(s.p.V, o[i], T(1), s.p.o + s.value_at(at, t + i));
+  }
+
+  const Problem<T>& s;
+  Chunk<T> chunk;
+  Matrix<T> v, x, o;
+  Matrix<T> states[kTogether];
 };
 
 template <class T>
 void delta_rule(const DeltaRule<T>& p) {
-  const Problem<T> s(p);
-  const int64_t tasks = p.sequences * p.value_heads;
+  const Problem<T> s(p, kForwardChunk);
   if (p.K == 0 || p.V == 0) set_zero(p.o, p.B * p.length * p.value_heads * p.V);
-  if (tasks == 0 || p.K == 0 || p.V == 0) return;
+  if (p.sequences * p.value_heads == 0 || p.K == 0 || p.V == 0) return;
   const int64_t length = p.begins ? p.length / p.sequences : p.length;  // on average
+  const int64_t together = heads_together(s), groups = (p.value_heads + together - 1) / together;
   const double ns = max(steps_ns(s, min(length, kFewTokens)), double(s.chunks(length - kFewTokens)) * chunk_ns(s, 3, 2));
-  parallel_for(tasks, p.threads, ns, [&](int64_t begin, int64_t end) {
-    const Scratch<T> steps_room(Steps<T>::size(s)), room(length > kFewTokens || p.begins ? Head<T>::size(s) : 0);
+  parallel_for(p.sequences * groups, p.threads, ns * double(together), [&](int64_t begin, int64_t end) {
+    const Scratch<T> steps_room(Steps<T>::size(s)), room(length > kFewTokens || p.begins ? Heads<T>::size(s) : 0);
+    Heads<T> heads(s, room);
     for (int64_t task = begin; task < end; ++task) {
-      const Place at = s.place(task / p.value_heads, task % p.value_heads);
-      at.length <= kFewTokens ? Steps<T>::run(s, at, steps_room) : Head<T>::run(s, at, room);
+      Place at = s.place(task / groups, task % groups * together);
+      const int64_t stop = min(at.head + together, p.value_heads);
+      if (at.length > kFewTokens)
+        heads.run(at, stop - at.head);
+      else
+        for (; at.head < stop; ++at.head) Steps<T>::run(s, at, steps_room);
     }
   });
 }

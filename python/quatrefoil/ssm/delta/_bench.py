@@ -12,7 +12,7 @@ from ... import ssm
 from ...bench._problem import Problem, Work
 
 SHAPE = (1, 2048, 16, 128, 128)  # B, T, H, K, V
-CHUNK, OUR_CHUNK = 64, 32  # of the peers, which is usual, and of our kernels
+CHUNK, OUR_CHUNK = 64, 16  # of the peers, which is usual, and of our kernels: twice that for a gradient
 
 
 def problems() -> Iterator[Problem]:
@@ -131,7 +131,7 @@ def _whole(shape: tuple[int, ...], gradient: bool = False) -> Problem:
     peers = {f"{name} and autograd": lambda f=f: step(f) for name, f in ways.items()}
     return Problem(
         "ssm", "chunk_gated_delta_rule fwd+bwd", size, lambda: step(ours), peers, truth, 5e-6, {"torch rows and autograd": 8.0}, 5e-5,
-        _work(shape, 11, 8),
+        _work(shape, 11, 14),
     )  # fmt: skip
 
 
