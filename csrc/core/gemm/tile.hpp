@@ -9,14 +9,18 @@ constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;  // 8 x 3 sums in 32 regis
 constexpr int kTileVectors = 3;
 constexpr int64_t kFarBytes = 2048;  // rows of the result this far apart are not fetched ahead by the hardware
 
-// f(rows, first row) for the panels of m rows: 8 (4) at a time, then 4, 2, 1.
-template <class F>
+// f(rows, first row) for the panels of m rows, a multiple of `unit`: 8 (4) at a time, then 4, 2, 1. Panels that cannot occur are not
+// compiled.
+template <int unit = 1, class F>
 QF_HD void for_panels(int64_t m, F&& f) {
   int64_t i = 0;
   for (; m - i >= kTileRows; i += kTileRows) f(std::integral_constant<int, kTileRows>{}, i);
-  if (kTileRows > 4 && m - i >= 4) f(std::integral_constant<int, 4>{}, i), i += 4;
-  if (m - i >= 2) f(std::integral_constant<int, 2>{}, i), i += 2;
-  if (m - i >= 1) f(std::integral_constant<int, 1>{}, i);
+  if constexpr (kTileRows > 4 && unit <= 4)
+    if (m - i >= 4) f(std::integral_constant<int, 4>{}, i), i += 4;
+  if constexpr (unit <= 2)
+    if (m - i >= 2) f(std::integral_constant<int, 2>{}, i), i += 2;
+  if constexpr (unit == 1)
+    if (m - i >= 1) f(std::integral_constant<int, 1>{}, i);
 }
 
 // How A is stored: in panels of 8 (4), then 4, 2 and 1 rows, numbers of a column side by side; row by row; or column by column.
@@ -88,9 +92,9 @@ struct Columns {
   using Vector = V;
 };
 
-// What to do with columns that fill no vector: a last full vector that overlaps the one before it, or narrower ones side by side, for
-// arrays that are read and written in place.
-enum class Rest { overlaps, apart };
+// What to do with columns that fill no vector: a last full vector that overlaps the one before it; narrower ones side by side, for
+// arrays that are read and written in place; nothing, as there are none.
+enum class Rest { overlaps, apart, none };
 
 template <class T, int W, Rest rest, class F>
 QF_HD void for_few_columns(int64_t j, int64_t cols, F&& f) {
@@ -116,11 +120,13 @@ QF_HD void for_columns(int64_t cols, F&& f) {
   for (; cols - j >= 3 * W && cols - j != 4 * W; j += 3 * W) f(Columns<3, V>{}, j);
   for (; cols - j >= 2 * W; j += 2 * W) f(Columns<2, V>{}, j);
   if (cols - j >= W) f(Columns<1, V>{}, j), j += W;
-  if (j == cols) return;
-  if (rest == Rest::overlaps && cols > W)
-    f(Columns<1, V>{}, cols - W);
-  else
-    for_few_columns<T, W / 2, rest>(j, cols - j, f);
+  if constexpr (rest != Rest::none) {
+    if (j == cols) return;
+    if (rest == Rest::overlaps && cols > W)
+      f(Columns<1, V>{}, cols - W);
+    else
+      for_few_columns<T, W / 2, rest>(j, cols - j, f);
+  }
 }
 
 // c (m x cols) = a (m x n) b (n x cols), with strides of their own; added to c if `add`. b and c lie row by row, and a does, or column by

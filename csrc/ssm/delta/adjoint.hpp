@@ -114,7 +114,7 @@ class HeadAdjoint {
       next.add(p.grad + s.value_at(at, t - kChunk), values_apart(), s.p.V, kChunk);
     }
     double both = 0;
-    for_columns<T, Rest::apart>(columns, [&](auto some, int64_t j) {
+    for_columns<T, Rest::none>(columns, [&](auto some, int64_t j) {
       using C = decltype(some);
       solve_back_columns<C::vectors, typename C::Vector>(chunk, a, j);
       both += leave_columns<C::vectors, typename C::Vector>(chunk, a, j, next);
@@ -164,7 +164,7 @@ class HeadAdjoint {
   // dm <- the products of rows with x, below the diagonal from the `off`th one on; of_decays gets dm m; dm is multiplied by sign decays.
   void pairs_of(Matrix<T> rows, Matrix<T> m, T sign, int off, Matrix<T> dm) {
     for (int64_t i = 0; i < chunk.rows; i += kTileRows)
-      for_columns<T, Rest::apart>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
+      for_columns<T, Rest::none>(round_up(i + kTileRows, kLanes<T>), [&](auto columns, int64_t j) {
         using V = typename decltype(columns)::Vector;
         V sum[kTileRows][columns.vectors];
         clear(sum);

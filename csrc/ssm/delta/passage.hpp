@@ -120,7 +120,7 @@ template <int NV, class V, class T>
 void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, NextRows<T>& next) {
   constexpr int W = kWidth<V>;
   const V total = broadcast<V>(chunk.since[chunk.n - 1]);
-  for_panels(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
+  for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
     next.step();
     for (int r = 0; a.after.at != a.before.at && r < rows.value; ++r) fetch<true>(a.after[i + r] + j, NV * W);
     V sum[rows.value][NV];
@@ -135,7 +135,7 @@ void advance_columns(const Chunk<T>& chunk, const Passage<T>& a, int64_t j, Next
 
 template <class T>
 void pass(const Chunk<T>& chunk, const Passage<T>& a, NextRows<T> next) {
-  for_columns<T, Rest::apart>(chunk.s.value_columns(), [&](auto columns, int64_t j) {
+  for_columns<T, Rest::none>(chunk.s.value_columns(), [&](auto columns, int64_t j) {
     using C = decltype(columns);
     using V = typename C::Vector;
     if (chunk.s.p.corrects)

@@ -65,7 +65,7 @@ double leave_columns(const Chunk<T>& chunk, const PassageBack<T>& a, int64_t j, 
   constexpr int W = kWidth<V>;
   const V total = broadcast<V>(chunk.since[chunk.n - 1]);
   double both = 0;
-  for_panels(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
+  for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
     next.step();
     for (int r = 0; r < rows.value; ++r) fetch(a.state[i + r] + j, NV * W);
     V sum[rows.value][NV], product{};
@@ -127,11 +127,11 @@ QF_HD void store_rows(const V (&sum)[rows][NV], T* to, int64_t stride) {
 // (16) What is written to the state behind the chunk: dk^T <- d_i (R x_i), and written[i] = d_i k_i.(R x_i).
 template <class T>
 void keys_behind(const Chunk<T>& chunk, const PassageBack<T>& a, T* written) {
-  for_columns<T, Rest::apart>(chunk.rows, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::none>(chunk.rows, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     constexpr int NV = columns.vectors;
     V dots[NV] = {};
-    for_panels(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
+    for_panels<kLanes<T>>(chunk.s.key_columns(), [&](auto rows, int64_t i) __attribute__((always_inline)) {
       V sum[rows.value][NV];
       clear(sum);
       add_products<Left::rows>(chunk.s.value_columns(), a.dstate[i], a.dstate.stride, a.xt.at + j, a.xt.stride, sum);
@@ -147,12 +147,12 @@ template <class T>
 void queries_and_keys(const Chunk<T>& chunk, const PassageBack<T>& a, T* read) {
   const int64_t K = chunk.s.key_columns(), columns_of_state = chunk.s.value_columns();
   const Matrix<T> kt = chunk.transposed;
-  for_columns<T, Rest::apart>(chunk.rows, [&](auto columns, int64_t j) {
+  for_columns<T, Rest::none>(chunk.rows, [&](auto columns, int64_t j) {
     using V = typename decltype(columns)::Vector;
     constexpr int NV = columns.vectors;
     const int64_t end = j + columns.count;
     V dots[NV] = {};
-    for_panels(K, [&](auto rows, int64_t i) __attribute__((always_inline)) {
+    for_panels<kLanes<T>>(K, [&](auto rows, int64_t i) __attribute__((always_inline)) {
       V sum[rows.value][NV];
       clear(sum);
       add_products<Left::rows>(columns_of_state, a.state[i], a.state.stride, a.wt.at + j, a.wt.stride, sum);

@@ -134,11 +134,14 @@ template <class T, class F>
 void for_tiles(int64_t m, int64_t cols, F&& f) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
     using C = decltype(columns);
-    for_panels(m, [&](auto rows, int64_t i) __attribute__((always_inline)) {
+    const auto tile = [&](auto rows, int64_t i) __attribute__((always_inline)) {
       Sums<rows.value, C::vectors, typename C::Vector> sums;
       sums.clear();
       f(sums, i, columns, j);
-    });
+    };
+    int64_t i = 0;
+    for (; m - i >= kTileRows; i += kTileRows) tile(std::integral_constant<int, kTileRows>{}, i);
+    for (; i < m; ++i) tile(std::integral_constant<int, 1>{}, i);
   });
 }
 
@@ -179,7 +182,7 @@ void add_lower(int64_t n, const T* m, int64_t m_stride, Matrix<B> b, int64_t col
 template <class T, class B>
 void multiply_lower(int64_t n, const T* a, int64_t a_stride, Matrix<B> b, T* c, int64_t c_stride) {
   for_panels(n, [&](auto rows, int64_t i) __attribute__((always_inline)) {
-    for_columns<T, Rest::apart>(round_up(i + rows.value, kLanes<T>), [&](auto columns, int64_t j) {
+    for_columns<T, Rest::none>(round_up(i + rows.value, kLanes<T>), [&](auto columns, int64_t j) {
       using C = decltype(columns);
       tile<Left::rows, rows.value, C::vectors, typename C::Vector>(b.rows, a + i * a_stride, a_stride, b.at + j, b.stride,
                                                                    c + i * c_stride + j, c_stride, false);

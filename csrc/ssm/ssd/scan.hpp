@@ -84,22 +84,22 @@ class HeadScan {
         sums.scale_rows(steps_.from_start + i);
       }
       add_lower<Left::rows>(sums, i, c.steps, triangle_, room_, x.column(columns, j), x.step(columns));
-      if (p_.D && p_.D_of_channels) {
-        V skip[sums.vectors];
-#pragma GCC unroll 3
-        for (int v = 0; v < sums.vectors; ++v) skip[v] = skip_of<V>(p_, head, j + v * sums.W);
-        const T* const xs = row_of(p_.x, item, c.begin + i, head);
-        sums.each([&](int r, int v, V& y) __attribute__((always_inline)) {
-          y = multiply_add(skip[v / sums.W], numbers_of<V>(xs + r * p_.x.time, p_.x.channel, j + v), y);
-        });
-      }
-      if (p_.z.at) {
-        const T* const z = row_of(p_.z, item, c.begin + i, head);
-        sums.each([&](int r, int v, V& y)
-                      __attribute__((always_inline)) { y = y * mamba::silu(numbers_of<V>(z + r * p_.z.time, p_.z.channel, j + v)); });
-      }
       sums.put(to, p_.heads * P);
+      if (!gates()) return;
+      for (int r = 0; r < sums.rows; ++r)
+        for (int v = 0; v < columns.count; v += sums.W) gate<V>(item, head, c.begin + i + r, j + v, to + r * p_.heads * P + v);
     });
+  }
+
+  // (6), and before it D where it is one number a channel, of what has just been written.
+  bool gates() const { return p_.z.at || (p_.D && p_.D_of_channels); }
+  template <class V>
+  void gate(int64_t item, int64_t head, int64_t time, int64_t channel, T* to) const {
+    V y = load<V>(to);
+    if (p_.D && p_.D_of_channels)
+      y = multiply_add(skip_of<V>(p_, head, channel), numbers_of<V>(row_of(p_.x, item, time, head), p_.x.channel, channel), y);
+    if (p_.z.at) y = y * mamba::silu(numbers_of<V>(row_of(p_.z, item, time, head), p_.z.channel, channel));
+    store(to, y);
   }
 
   // (7)
