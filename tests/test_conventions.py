@@ -66,6 +66,16 @@ def test_objects_can_be_referenced_weakly():
     assert weakref.ref(qf.cheb.ChebTucker(np.ones((1, 1)), [np.ones((2, 1))] * 2).plan(1e-3))
 
 
+def test_an_attribute_called_layout_is_nobodys_business():
+    """Arrays of older releases of JAX have one too, and are not sparse for that."""
+
+    class Laid(np.ndarray):
+        layout = "rows"
+
+    u = np.ones((1, 4))
+    np.testing.assert_array_equal(qf.ssm.linear_scan(u.view(Laid), u), qf.ssm.linear_scan(u, u))
+
+
 def check_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted

@@ -151,8 +151,11 @@ _DTYPE_NAMES: dict[Any, str] = {}  # NumPy takes microseconds to make one
 
 
 def layout(array: Any) -> str:
-    """ "strided", or of tensors whose numbers do not lie in one piece of memory "sparse_coo", "sparse_csr", "_mkldnn", "nested"."""
-    return "nested" if getattr(array, "is_nested", False) else str(getattr(array, "layout", "strided")).removeprefix("torch.")
+    """ "strided", or of tensors whose numbers do not lie in one piece of memory "sparse_coo", "sparse_csr", "_mkldnn", "nested". What other
+    arrays mean by the word, as older releases of JAX do, is something else."""
+    if kind(array) != "torch":
+        return "strided"
+    return "nested" if array.is_nested else str(array.layout).removeprefix("torch.")
 
 
 def dtype_name(array: Any) -> str:

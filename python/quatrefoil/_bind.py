@@ -66,9 +66,8 @@ def _check_dtype(op: Op, name: str, arg: Arg, array: Any) -> str:
     if kind is None:
         expected = f"a NumPy, PyTorch, CuPy or JAX array of {' or '.join(allowed)}"
         raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}")
-    layout = _arrays.layout(array)
-    if layout != "strided":
-        raise TypeError(f"{op.label}: {name} is a tensor of layout {layout}, expected a dense one")
+    if _arrays.layout(array) != "strided":
+        raise TypeError(f"{op.label}: {name} is a tensor of layout {_arrays.layout(array)}, expected a dense one")
     dtype = _arrays.dtype_name(array)
     if dtype not in allowed:
         raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it")
