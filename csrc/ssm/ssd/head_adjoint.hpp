@@ -221,14 +221,13 @@ class HeadAdjoint {
     const T* const inner = inner_.of(item_, group_, c, turned_, own_);
     transpose_rows(c.steps, P_, x_, P_, x_turned_, room_);
     multiply_lower(c.steps, g_, P_, in_rows<const T>(x_turned_, P_, room_), gradient_, room_);
-    const V lane = lane_numbers<V>();
     for (int64_t i = 0; i < c.steps; ++i) {
       T *const of_inner = inner_gradient_ + (c.begin + i) * room_, *const e = gradient_ + i * room_;
       steps_.decays_to(i, [&](int64_t j, V d) {
         const V s = load<V>(inner + i * room_ + j), to_inner = load<V>(e + j) * d;
         store(triangle_ + i * room_ + j, V(s * d));
         store(of_inner + j, first_ ? to_inner : V(load<V>(of_inner + j) + to_inner));
-        store(e + j, V(lane > broadcast<V>(T(i - j)) ? V{} : V(s * to_inner)));
+        store(e + j, keep_first(V(s * to_inner), i - j + 1));
       });
       if (first_)
         for (int64_t j = round_up(i + 1, kLanes<T>); j < room_; j += kLanes<T>) store(of_inner + j, V{});

@@ -129,7 +129,8 @@ void sum_lanes(int64_t rows, const T* lanes, T* to) {
   }
 }
 
-// f(sums, first row, columns, first column) for the tiles of m x cols numbers; what the sums are is up to f.
+// f(sums, first row, columns, first column) for the tiles of m x cols numbers; what the sums are is up to f. Rows behind the last whole
+// panel come one by one: f is compiled for each height, and few chunks have such rows.
 template <class T, class F>
 void for_tiles(int64_t m, int64_t cols, F&& f) {
   for_columns<T, Rest::apart>(cols, [&](auto columns, int64_t j) {
