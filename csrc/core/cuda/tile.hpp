@@ -34,6 +34,14 @@ __device__ __forceinline__ void each_place(const Call& call, int64_t count, F f)
   }
 }
 
+// f(index) for each of `count` that is this warp's.
+template <class F>
+__device__ __forceinline__ void each_of_warp(int64_t count, F f) {
+  constexpr int warps = kTileThreads / kWarp;
+  QF_ROLLED
+  for (int64_t at = int64_t(blockIdx.x) * warps + threadIdx.x / kWarp; at < count; at += int64_t(gridDim.x) * warps) f(at);
+}
+
 // total += a b of a tile: a(i, k) and b(k, j) are asked for where i < rows, k < depth and j < columns; `deep`: neighbours in k lie
 // together. What the block has written before is there to be fetched.
 template <bool deep_a, bool deep_b, int across, class T, class A, class B>

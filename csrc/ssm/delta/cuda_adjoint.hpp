@@ -95,9 +95,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_rows(const Call<T> s, const B
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s, const Back<T> b, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < 2 * rows;
-       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+  each_of_warp(2 * rows, [&](int64_t at) {
     const bool query = at < rows;
     const int64_t row = query ? at : at - rows;
     const T* const given = (query ? s.p.q : s.p.k) + row * s.p.K;
@@ -109,24 +107,22 @@ __global__ void __launch_bounds__(kThreads, 1) put_through_norms(const Call<T> s
     along = -f * f * sum_of_lanes(along);
     QF_ROLLED
     for (int64_t n = lane; n < s.p.K; n += kWarp) d[n] = f * multiply_add(along, given[n], d[n]);
-  }
+  });
 }
 
 // (17) A warp a chunk of a head. Reads the states and their gradients once.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> s, const Back<T> b) {
   const int lane = threadIdx.x % kWarp;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < s.chunks * s.value_heads;
-       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+  each_of_warp(s.chunks * s.value_heads, [&](int64_t at) {
     const Place<T> me(s, at);
-    if (me.empty()) continue;
+    if (me.empty()) return;
     const T *const before = s.states + me.state(0, 0), *const behind = b.states + me.state(0, 0);
     T sum(0);
     QF_ROLLED
     for (int64_t n = lane; n < s.p.K * s.p.V; n += kWarp) sum = multiply_add(before[n], behind[n], sum);
     sum = sum_of_lanes(sum);
-    if (lane != 0) continue;
+    if (lane != 0) return;
     T later(0), earlier = s.since[me.gate(me.n - 1)] * sum;
     QF_ROLLED
     for (int i = me.n - 1; i >= 0; --i) b.across[me.gate(i)] += later += b.from_state[me.gate(i)];
@@ -135,16 +131,14 @@ __global__ void __launch_bounds__(kThreads, 1) put_gate_gradients(const Call<T> 
       const int64_t gate = me.gate(i);
       b.q.dg[gate] = b.across[gate] + earlier, earlier += b.to_state[gate];
     }
-  }
+  });
 }
 
 // (13) dbeta, and y becomes dv. A warp a token and head.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_value_gradients(const Call<T> s, const Back<T> b, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < rows;
-       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+  each_of_warp(rows, [&](int64_t at) {
     const T beta = s.p.beta[at];
     T *const y = b.y + at * s.p.V, *const u = s.u + at * s.p.V;
     T sum(0);
@@ -152,7 +146,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_value_gradients(const Call<T>
     for (int64_t v = lane; v < s.p.V; v += kWarp) sum = multiply_add(y[v], u[v], sum), y[v] *= beta;
     sum = sum_of_lanes(sum);
     if (lane == 0) b.q.dbeta[at] = sum;
-  }
+  });
 }
 
 template <class T>

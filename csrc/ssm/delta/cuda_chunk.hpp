@@ -138,9 +138,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_nan(const int* wrong, T* to, 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, const int64_t rows) {
   const int lane = threadIdx.x % kWarp;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < 2 * rows;
-       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+  each_of_warp(2 * rows, [&](int64_t at) {
     const bool query = at < rows;
     const int64_t row = query ? at : at - rows;
     const T* const x = (query ? s.p.q : s.p.k) + row * s.p.K;
@@ -149,7 +147,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, cons
     for (int64_t n = lane; n < s.p.K; n += kWarp) sum = multiply_add(x[n], x[n], sum);
     sum = sum_of_lanes(sum);
     if (lane == 0) (query ? s.of_q : s.of_k)[row] = inverse_norm(sum);
-  }
+  });
 }
 
 // (4), (6), (8) A block a chunk of a head. Reads queries and keys once, keys twice more.

@@ -138,9 +138,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_mixing(const Scan<T> s, const
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const Back<T> b) {
   const int64_t of_head = s.p.channels * s.p.states;
-  QF_ROLLED
-  for (int64_t at = int64_t(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp; at < s.p.items * s.chunks * s.p.heads;
-       at += int64_t(gridDim.x) * (kThreads / kWarp)) {
+  each_of_warp(s.p.items * s.chunks * s.p.heads, [&](int64_t at) {
     const Place<T> me(s, at);
     const bool keeps = me.c.steps > 0 && me.keeps();
     T sum(0);
@@ -149,7 +147,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_carry(const Scan<T> s, const 
       sum = multiply_add(s.states[me.state() + n], b.states[me.state() + n], sum);
     sum = sum_of_lanes(sum);
     if (threadIdx.x % kWarp == 0) b.carry[at] = keeps ? s.start[me.step(me.c.steps - 1)] * sum : T(0);
-  }
+  });
 }
 
 // (12), (15) A thread a chunk of a head: ddt, and the chunk's parts of dA and dbias.
