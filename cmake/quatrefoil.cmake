@@ -1,20 +1,44 @@
-# quatrefoil_family(name noun...): compiles csrc/<name>/<noun>/cpu.cpp once per instruction set, each in a namespace of its own, and bind.cpp
-# once, and adds all of it to _core. The order of the nouns is the permitted dependency between them; one of headers alone is legal.
-# With QUATREFOIL_CUDA it compiles cuda.cu, where there is one, and bind.cpp once more, for _cuda.
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(QUATREFOIL_ISAS v4 v3 v2 CACHE STRING "instruction sets to build, best first")
-else()
-  set(QUATREFOIL_ISAS base)
-endif()
+# Writes isas.hpp: QF_EACH_ISA(X), which is X(v4) X(v3) for the list v4;v3.
+function(quatrefoil_write_isas path)
+  list(TRANSFORM ARGN REPLACE "(.+)" "X(\\1)")
+  list(JOIN ARGN " " each)
+  file(CONFIGURE OUTPUT ${path} CONTENT "#define QF_EACH_ISA(X) ${each}\n")
+endfunction()
+
+# QUATREFOIL_ISAS: "native" is the best instruction set of this processor, "all" is each of them; or a list such as "v4;v3".
+set(QUATREFOIL_ISAS native CACHE STRING "instruction sets to build, best first: native, all, or a list")
 string(REPLACE " " ";" QUATREFOIL_ISAS "${QUATREFOIL_ISAS}")
-list(TRANSFORM QUATREFOIL_ISAS REPLACE "(.+)" "X(\\1)" OUTPUT_VARIABLE each)
-list(JOIN each " " each)
-file(CONFIGURE OUTPUT isas.hpp CONTENT "#define QF_EACH_ISA(X) ${each}\n")
+set(every_isa v4 v3 v2)
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(every_isa base)
+endif()
+if(QUATREFOIL_ISAS STREQUAL native AND NOT every_isa STREQUAL base AND NOT CMAKE_CROSSCOMPILING)
+  quatrefoil_write_isas(probe/isas.hpp ${every_isa})
+  unset(runs_probe CACHE)
+  try_run(runs_probe compiles_probe ${CMAKE_CURRENT_BINARY_DIR}/probe ${CMAKE_CURRENT_SOURCE_DIR}/cmake/best_isa.cpp
+    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${CMAKE_CURRENT_SOURCE_DIR}/csrc;${CMAKE_CURRENT_BINARY_DIR}/probe"
+    COMPILE_OUTPUT_VARIABLE compiler_output RUN_OUTPUT_VARIABLE QUATREFOIL_ISAS)
+  if(NOT compiles_probe OR NOT runs_probe EQUAL 0)
+    message(FATAL_ERROR "cmake/best_isa.cpp did not compile and run: ${compiler_output}")
+  endif()
+elseif(QUATREFOIL_ISAS MATCHES "^(native|all)$")
+  set(QUATREFOIL_ISAS ${every_isa})
+endif()
+foreach(isa IN LISTS QUATREFOIL_ISAS)
+  if(NOT isa IN_LIST every_isa)
+    message(FATAL_ERROR "QUATREFOIL_ISAS has ${isa}; expected native, all, or some of ${every_isa}")
+  endif()
+endforeach()
+message(STATUS "instruction sets: ${QUATREFOIL_ISAS}")
+quatrefoil_write_isas(isas.hpp ${QUATREFOIL_ISAS})
 include_directories(${CMAKE_CURRENT_BINARY_DIR})
 
 # Strict IEEE results: contraction to FMA is the only licence taken. Never -ffast-math, which flips flush-to-zero for the whole process.
 set(QUATREFOIL_KERNEL_FLAGS -fno-math-errno -fno-trapping-math -fopenmp-simd -ffp-contract=fast)
 
+# quatrefoil_family(name noun...): compiles csrc/<name>/<noun>/cpu.cpp once per instruction set, each in a namespace of its own, and bind.cpp
+# once, and adds all of it to _core. The order of the nouns is the permitted dependency between them; one of headers alone is legal.
+# With QUATREFOIL_CUDA it compiles cuda.cu, where there is one, and bind.cpp once more, for _cuda.
 function(quatrefoil_family name)
   foreach(noun IN LISTS ARGN)
     set(folder csrc/${name}/${noun})

@@ -159,7 +159,7 @@ TOO_OLD = """
 import importlib.machinery, sys, types
 
 core = types.ModuleType("quatrefoil._core")
-core.isas, core.isas_built = list, ("v4", "v3", "v2")
+core.isas, core.isas_built = list, {built}
 core.__spec__ = importlib.machinery.ModuleSpec(core.__name__, None)
 sys.modules[core.__name__] = core
 import quatrefoil as qf
@@ -167,33 +167,45 @@ import numpy as np
 """
 
 
-def on_an_old_processor(code, **environment):
+def on_an_old_processor(code, built=("v4", "v3", "v2"), **environment):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("QUATREFOIL_")} | environment
     return subprocess.run(
-        [sys.executable, "-W", "always", "-c", TOO_OLD + code], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-W", "always", "-c", TOO_OLD.format(built=built) + code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
 
 
 @pytest.mark.skipif(_backends.reason("native") is not None, reason="an installation that could not be compiled says that")
 def test_a_processor_below_what_was_compiled_says_so_at_import():
     """A stand-in for the compiled part; .ci/wheel imports the real one on an emulated processor."""
-    text = "this processor is older than each instruction set that the kernels were compiled for (x86-64: v4, v3, v2)"
+    text = "the native part is not usable: its kernels are for x86-64-v4, v3, v2, which this processor does not run"
     done = on_an_old_processor(
         f"print('imported', file=sys.stderr)\nprint(qf.config()['backend'], qf.config()['isas'])\nqf.show_config()\n{CALL}"
     )
     before, after = done.stderr.split("imported\n")
-    assert before.startswith("<string>:8: RuntimeWarning: quatrefoil runs on Numba, for " + text)  # the line that imports it
+    assert before.startswith("<string>:8: RuntimeWarning: quatrefoil runs on Numba: " + text)  # the line that imports it
     assert after == ""
     assert done.stdout.startswith("numba []\n")
     assert f"reason: no compiled kernels: {text}" in done.stdout
+    assert "isas_built: v4, v3, v2" in done.stdout
+    assert "reinstall" not in done.stderr  # it would not help
+
+
+def test_a_build_for_a_newer_processor_says_how_to_reinstall():
+    done = on_an_old_processor("print(qf.config()['backend'])", built=("v4",))
+    assert done.stdout == "numba\n"
+    assert "for x86-64-v4, which this processor does not run" in done.stderr
+    assert "QUATREFOIL_ISAS=all pip install --force-reinstall --no-cache-dir ." in done.stderr
 
 
 @pytest.mark.parametrize(("variable", "value"), [("QUATREFOIL_ISA", "v3"), ("QUATREFOIL_BACKEND", "native")])
 def test_what_an_old_processor_cannot_meet_raises(variable, value):
     done = on_an_old_processor("", **{variable: value})
     assert done.returncode == 1
-    assert "cannot be" in done.stderr
-    assert "older than each instruction set" in done.stderr
+    assert "which this processor does not run" in done.stderr
 
 
 def test_an_old_processor_is_silent_where_numba_was_asked_for():
@@ -238,5 +250,5 @@ def test_config_says_why_there_is_no_cuda(case, monkeypatch):
     assert (said["archs"], said["device"]) == (archs, device)
     assert said["reason"] is None if reason is None else said["reason"].startswith(reason)
     if reason:
-        with pytest.raises(ValueError, match=f"backend 'cuda' cannot be had: {reason}"):
+        with pytest.raises(ValueError, match=f"backend 'cuda' is not available: {reason}"):
             qf.ssm.linear_scan(np.ones(3), np.ones(3), backend="cuda")

@@ -60,7 +60,7 @@ def test_the_versions_of_python():
 
 
 def test_a_wheel_has_its_native_part_and_a_tag_is_the_version():
-    assert pyproject()["tool"]["cibuildwheel"]["environment"] == {"QUATREFOIL_REQUIRE_NATIVE": "1"}
+    assert pyproject()["tool"]["cibuildwheel"]["environment"] == {"QUATREFOIL_REQUIRE_NATIVE": "1", "QUATREFOIL_ISAS": "all"}
     workflow = text(".github/workflows/wheels.yml")
     assert 'grep -qx "version = \\"${GITHUB_REF_NAME#v}\\"" pyproject.toml' in workflow
     assert f'version = "{pyproject()["project"]["version"]}"' in text("pyproject.toml").splitlines()

@@ -30,7 +30,7 @@ def default_threads() -> int:
     if own:
         threads = _threads_of(own)
         if threads is None:
-            raise ValueError(f"QUATREFOIL_NUM_THREADS={own} cannot be met; possible: a whole number from 1 to {_arguments.MOST_THREADS}")
+            raise ValueError(f"QUATREFOIL_NUM_THREADS={own} is not valid; expected a whole number from 1 to {_arguments.MOST_THREADS}")
         return threads
     return min([*limits, _threads_of(os.environ.get("OMP_NUM_THREADS", "")) or here])
 
@@ -94,7 +94,7 @@ def _package_version(name: str) -> str | None:
 def config() -> dict[str, Any]:
     """What is in use and why, as plain values: json.dumps takes them.
 
-    Keys: version, backend, reason, isa, isas, num_threads, cuda {archs, device, reason}, packages {name: version or None}.
+    Keys: version, backend, reason, isa, isas, isas_built, num_threads, cuda {archs, device, reason}, packages {name: version or None}.
 
     Examples
     --------
@@ -109,6 +109,7 @@ def config() -> dict[str, Any]:
         "reason": why,
         "isa": native.isa() if backend == "native" else None,
         "isas": native.isas(),
+        "isas_built": native.isas_built(),
         "num_threads": _num_threads,
         "cuda": {"archs": cuda.archs(), "device": cuda.device(), "reason": cuda.reason()},
         "packages": {name: _package_version(name) for name in _OPTIONAL},
@@ -134,6 +135,6 @@ def show_config() -> None:
 
 
 def read_environment() -> None:
-    """Every QUATREFOIL_* variable; what cannot be met raises here, at import."""
+    """Every QUATREFOIL_* variable; an invalid value raises here, at import."""
     _backends.read_environment()
     set_num_threads(default_threads())

@@ -90,7 +90,8 @@ void choose_isa(const std::string& want) {
     possible += (possible.empty() ? "" : ", ") + std::string(name(level));
   }
   if (want.empty()) throw ValueError("quatrefoil: this processor runs none of the instruction sets that were built");
-  throw ValueError("QUATREFOIL_ISA=" + want + " cannot be met; possible here: " + possible);
+  throw ValueError("QUATREFOIL_ISA=" + want + " is not available; available: " + possible +
+                   "; QUATREFOIL_ISAS=all pip install . builds every one");
 }
 
 }  // namespace quatrefoil

@@ -15,7 +15,7 @@ Isa isa();
 const char* name(Isa);
 std::vector<Isa> isas_built();        // best first
 std::vector<Isa> isas_here();         // those of them that this processor runs
-void choose_isa(const std::string&);  // "" takes the best; throws ValueError where the choice cannot be met
+void choose_isa(const std::string&);  // "" takes the best; throws ValueError if the choice is not available
 
 }  // namespace quatrefoil
 

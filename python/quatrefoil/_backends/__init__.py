@@ -54,7 +54,7 @@ def check_name(name: str, where: str) -> None:
         raise ValueError(f"{where}: unknown backend {name!r}, expected {', '.join(_MODULES)}")
     if reason(name):
         raise ValueError(
-            f"{where}: backend {name!r} cannot be had: {reason(name)}; possible here: {', '.join(n for n in _MODULES if not reason(n))}"
+            f"{where}: backend {name!r} is not available: {reason(name)}; available: {', '.join(n for n in _MODULES if not reason(n))}"
         )
 
 
@@ -151,16 +151,16 @@ def takes_tensors(kernel: Callable[..., Any]) -> bool:
 
 
 def read_environment() -> None:
-    """QUATREFOIL_BACKEND and QUATREFOIL_ISA; a choice that cannot be met is a ValueError."""
+    """QUATREFOIL_BACKEND and QUATREFOIL_ISA; an unavailable choice is a ValueError."""
     global _FORCED
     isa = os.environ.get("QUATREFOIL_ISA") or ""
     wanted = os.environ.get("QUATREFOIL_BACKEND") or None
     native.choose_isa(isa)
-    if native.misfit() and wanted is None:
-        _warn(f"quatrefoil runs on Numba, for {native.misfit()}; QUATREFOIL_BACKEND=numba accepts it in silence.")
+    if native.unusable() and wanted is None:
+        _warn(f"quatrefoil runs on Numba: {native.reason()}. QUATREFOIL_BACKEND=numba silences this warning.")
     if wanted is not None:
         if wanted not in _MODULES:
-            raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; possible: {', '.join(_MODULES)}")
+            raise ValueError(f"QUATREFOIL_BACKEND={wanted} is unknown; available: {', '.join(_MODULES)}")
         if wanted != "cuda":  # whether there is a device shows at the first call
             check_name(wanted, f"QUATREFOIL_BACKEND={wanted}")
     _FORCED = wanted
@@ -173,4 +173,7 @@ def choice() -> tuple[str, str]:
         return name, f"QUATREFOIL_BACKEND={_FORCED}"
     if name == "numba":
         return name, f"no compiled kernels: {native.reason()}"
-    return name, f"compiled kernels for {native.isa()}, the best of {', '.join(native.isas())} that this processor runs"
+    return (
+        name,
+        f"compiled kernels for {native.isa()} (built: {', '.join(native.isas_built())}; this processor runs: {', '.join(native.isas())})",
+    )

@@ -13,15 +13,19 @@ from .._spec import Op
 
 # A native part that is there and does not load is an error, never a fallback: so look for it, do not catch ImportError. Any processor of
 # its architecture can load it, for only its kernels are compiled for newer ones.
-_too_new: str | None = None  # the instruction sets of its kernels, where this processor runs none
+_built: list[str] = []  # the instruction sets of its kernels, best first
+_unusable: str | None = None  # why this processor runs none of them
 if importlib.util.find_spec("quatrefoil._core"):
     import quatrefoil._core as _core
 
+    _built = list(_core.isas_built)
     if _core.isas():
         _arrays.large = _core.empty
     else:
-        _too_new = ", ".join(_core.isas_built)
         _core = None  # type: ignore[assignment]
+        _unusable = f"its kernels are for x86-64-{', '.join(_built)}, which this processor does not run"
+        if "v2" not in _built:
+            _unusable += "; reinstall on this machine: QUATREFOIL_ISAS=all pip install --force-reinstall --no-cache-dir ."
 else:
     _core = None  # type: ignore[assignment]
 
@@ -36,18 +40,16 @@ def build_failure() -> str | None:
     return str(importlib.import_module("quatrefoil._build_failure").error)
 
 
-def misfit() -> str | None:
-    """What keeps this processor from a native part that is there."""
-    if _too_new is None:
-        return None
-    return f"this processor is older than each instruction set that the kernels were compiled for (x86-64: {_too_new})"
+def unusable() -> str | None:
+    """Why this processor cannot run the native part, and what to do; None if it can, or if there is no native part."""
+    return _unusable
 
 
 def reason() -> str | None:
     if _core:
         return None
-    if _too_new is not None:
-        return misfit()
+    if _unusable is not None:
+        return f"the native part is not usable: {_unusable}"
     failure = build_failure()
     return f"its build failed: {failure}" if failure else "this installation was made without it, as QUATREFOIL_PURE=1 asks"
 
@@ -71,7 +73,7 @@ def choose_isa(name: str) -> None:
     if _core:
         _core.choose_isa(name)
     elif name:
-        raise ValueError(f"QUATREFOIL_ISA={name} cannot be met: {reason()}; possible: unset it")
+        raise ValueError(f"QUATREFOIL_ISA={name} is not available: {reason()}; unset it")
 
 
 def isa() -> str | None:
@@ -79,7 +81,13 @@ def isa() -> str | None:
 
 
 def isas() -> list[str]:
+    """The instruction sets that were built and run here, best first."""
     return _core.isas() if _core else []
+
+
+def isas_built() -> list[str]:
+    """The instruction sets that were built, best first; this processor may run none of them."""
+    return _built
 
 
 def set_num_threads(n: int) -> None:
