@@ -35,6 +35,17 @@ def test_import_loads_no_heavy_library():
     assert child(code)[1] == "[]"
 
 
+@pytest.mark.parametrize("family", qf.FAMILIES)
+def test_a_family_is_imported_at_its_first_use(family):
+    code = f"""
+    import sys, quatrefoil as qf
+    def families():
+        return [name for name in qf.FAMILIES if "quatrefoil." + name in sys.modules]
+    print(families(), qf.{family}.__name__, families())
+    """
+    assert child(code)[1] == f"[] quatrefoil.{family} ['{family}']"
+
+
 def test_config_is_plain_and_says_why():
     config = qf.config()
     assert json.loads(json.dumps(config)) == config

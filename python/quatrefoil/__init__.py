@@ -4,12 +4,11 @@
 ``qf.wos`` Walk on Spheres. NumPy arrays, PyTorch tensors or JAX arrays in, the same kind out.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import _interpreter as _interpreter  # isort: skip  (before NumPy)
-from . import _spec
-
-from . import conventions, ssm, kron, cheb, wos  # isort: skip  (the order in which they are listed)
+from . import _spec, conventions
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
 
@@ -20,10 +19,14 @@ del read_environment
 
 
 if TYPE_CHECKING:
+    from . import cheb, kron, ssm, wos
+
     __version__: str
-else:  # unseen by type checkers, to which any name would then be one of ours
+else:  # type checkers would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
+        if name in FAMILIES:  # imported at its first use
+            return importlib.import_module(f"quatrefoil.{name}")
         if name == "__version__":
             return version()
         raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")

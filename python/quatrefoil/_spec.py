@@ -5,7 +5,8 @@ A shape is a string of dims, capital letters as in the docstrings, ``"... H L"``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -222,7 +223,7 @@ class Family:
             setattr(self, op.name, op)
             if op.adjoint:
                 setattr(self, op.adjoint.name, op.adjoint)
-        FAMILIES[module.split(".")[1]] = self
+        FAMILIES.loaded[module.split(".")[1]] = self
 
     def __getattr__(self, name: str) -> Op:  # for type checkers: the ops are plain attributes, found before this is asked
         raise AttributeError(f"no op {name!r}; there are {', '.join(vars(self))}")
@@ -231,4 +232,25 @@ class Family:
         return iter(vars(self).values())
 
 
-FAMILIES: dict[str, Family] = {}  # by name, in the order in which quatrefoil lists them
+class _Families(Mapping[str, Family]):
+    """The families by name. A family is imported when it is first looked up."""
+
+    names = ("ssm", "kron", "cheb", "wos")
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Family] = {}
+
+    def __getitem__(self, name: str) -> Family:
+        if name not in self.names:
+            raise KeyError(name)
+        importlib.import_module(f"quatrefoil.{name}")
+        return self.loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+FAMILIES = _Families()
