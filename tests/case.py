@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
+BACKENDS = [name for name in ("native", "numba") if _backends.reason(name) is None]  # of the host, the default first
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
@@ -32,31 +34,15 @@ class Case:
         return f"{self.op}-{self.name}"
 
 
+@functools.cache
 def all_cases():
     """(family, case) of every noun that has an op in the table."""
     nouns = dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family)
     return [(family, case) for family, noun in nouns for case in importlib.import_module(f"{family}.{noun}.cases").CASES]
 
 
-def small_cases():
-    """One or two of every op that are quick: for what each kind of array does with any op."""
-    names = ("L3", "L65", "both-directions-short", "constant", "complex", "small", "rectangular", "d3", "batch")
-    return [(family, case) for family, case in all_cases() if case.name in names]
-
-
 def parametrize(cases):
     return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
-
-
-@functools.cache
-def _first_cases():
-    return {(family, case.op): case for family, case in reversed(all_cases())}
-
-
-def native_or_first(family, case, backend):
-    """Where a test is of the way into a kernel, not of the kernel: on Numba, which is slow, a case of every op is enough."""
-    if backend == "numba" and case is not _first_cases()[family, case.op]:
-        pytest.skip("another case of the op is tried")
 
 
 def op_of(family, name):
@@ -92,6 +78,45 @@ def outline(case):
 
     arguments, keywords = case.make(np.random.default_rng(0))
     return [bare(x) for x in arguments], {name: bare(x) for name, x in keywords.items()}
+
+
+def _structure(family, case):
+    """(what two cases that differ in sizes and numbers alone have in common, how many numbers this one has); None if an array is empty."""
+    arguments, keywords = outline(case)
+    names = [a.name for a in op_of(family, case.op).inputs]
+    given = {**dict(zip(names, arguments)), **keywords}
+    arrays = [(name, a) for name, x in given.items() for a in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray)]
+    options = sorted((name, x) for name, x in given.items() if isinstance(x, (bool, str)))
+    size = sum(a.size for _, a in arrays)
+    key = family, case.op, tuple((name, a.ndim, a.dtype.kind) for name, a in arrays), tuple(options)
+    return (key, size) if all(a.size for _, a in arrays) else None
+
+
+@functools.cache
+def structures():
+    """[(family, case)]: the smallest case of every structure of every op. A structure is which arguments are there, how many axes they
+    have, and the options: what the way into a kernel may depend on."""
+    found = {}
+    for family, case in all_cases():
+        if known := _structure(family, case):
+            key, size = known
+            if size < found.get(key, (np.inf,))[0]:
+                found[key] = size, family, case
+    return [(family, case) for _, family, case in found.values()]
+
+
+@functools.cache
+def simplest():
+    """[(family, case)]: one case of every op, that named "small" or a small one with few axes of length 1."""
+    found = {}
+    for family, case in all_cases():
+        if known := _structure(family, case):
+            arguments, keywords = outline(case)
+            axes = [n for x in (*arguments, *keywords.values()) for a in (x if isinstance(x, list) else [x]) for n in np.shape(a)]
+            rank = (case.name != "small", axes.count(1), known[1])
+            if (family, case.op) not in found or rank < found[family, case.op][0]:
+                found[family, case.op] = rank, case
+    return [(family, case) for (family, _), (_, case) in found.items()]
 
 
 def build(family, case, rng, precision):

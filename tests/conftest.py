@@ -1,6 +1,6 @@
+import contextlib
 import importlib.util
 import os
-import random
 import subprocess
 import sys
 import zlib
@@ -13,76 +13,37 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import Case, op_of
+from case import BACKENDS
 from devices import cupy, fake_cuda, strict_for_cupy, tensors_afar  # noqa: F401
 from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
-from quatrefoil._spec import FAMILIES
 
 if emulator.ASKED:
     _backends._MODULES["emulator"] = emulator
 
-
-SHARE, OF_A_PLAIN_RUN = "QUATREFOIL_TEST_SHARE", 8
-NOUNS = list(dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family))  # those of a family one after the other
-FUNCTIONS = {op.name: (op.family, op.noun) for family in FAMILIES.values() for op in family} | dict.fromkeys(
-    ("solve", "solve_vjp"), ("wos", "walk")
-)
-
-
-def available_backends():
-    return [name for name in ("native", "numba") if _backends.reason(name) is None]
-
-
-def noun_of(item):
-    """(family, noun) whose kernels a test calls: its case's, those of the function that its name begins with, or its folder's."""
-    case, named = item.callspec.params.get("case"), str(item.callspec.params.get("name")).partition(" ")[0]
-    if isinstance(case, Case):
-        family = item.callspec.params["family"]
-        return family, op_of(family, case.op).noun
-    return FUNCTIONS.get(named) or item.path.parts[-3:-1]
-
-
-def drawn_by(item):
-    """What decides whether a share has this test, None where every share has it: its name, if it is one of many cases or costs much. On
-    Numba it is the noun and the precision: so a share compiles a share of the kernels, not some cases of each."""
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    if params.get("backend") == "numba":
-        noun = noun_of(item)
-        if noun in NOUNS:
-            return NOUNS.index(noun) + 3 * (params.get("precision") == "float32")
-        if noun[0] in FAMILIES:  # without kernels of its own, it uses others'
-            return zlib.crc32(noun[1].encode())
-    return zlib.crc32(item.name.encode()) if "[" in item.name or item.get_closest_marker("costly") else None
+SEED = os.environ.get("QUATREFOIL_TEST_SEED") or "0"
 
 
 def pytest_collection_modifyitems(config, items):
-    """QUATREFOIL_TEST_SHARE=2/5: a second fifth of what takes the time, for whoever has no time for all of it."""
-    if not (wanted := os.environ.get(SHARE)):
+    """QUATREFOIL_TEST_SHARE=2/5 runs the second of five shards, to split a run over machines."""
+    if not (share := os.environ.get("QUATREFOIL_TEST_SHARE")):
         return
-    part, parts = map(int, wanted.split("/"))
-    kept, dropped = [], []
-    for item in items:
-        key = drawn_by(item)
-        (kept if key is None or key % parts == part % parts else dropped).append(item)
+    shard, shards = map(int, share.split("/"))
+    dropped = [item for item in items if zlib.crc32(item.nodeid.encode()) % shards != shard % shards]
     config.hook.pytest_deselected(items=dropped)
-    items[:] = kept
+    items[:] = [item for item in items if zlib.crc32(item.nodeid.encode()) % shards == shard % shards]
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "torch: needs PyTorch; -m torch runs all of these")
-    config.addinivalue_line("markers", "costly: has no cases, but takes a second or more: a share has some of these")
-    plain = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
-    if plain and config.option.markexpr == "not slow and not gpu" and "PYTEST_XDIST_WORKER" not in os.environ:
-        os.environ.setdefault(SHARE, f"{random.randint(1, OF_A_PLAIN_RUN)}/{OF_A_PLAIN_RUN}")  # which workers inherit
+    """hypothesis draws the same examples each time, unless QUATREFOIL_TEST_SEED=fresh."""
+    with contextlib.suppress(ImportError):
+        import hypothesis
+
+        hypothesis.settings.register_profile("quatrefoil", derandomize=SEED != "fresh", database=None, deadline=None)
+        hypothesis.settings.load_profile("quatrefoil")
 
 
-def pytest_terminal_summary(terminalreporter):
-    if SHARE in os.environ:
-        terminalreporter.write_line(f"share of the cases: {os.environ[SHARE]}; {SHARE}=1/1 takes all")
-
-
-@pytest.fixture(params=available_backends())
+@pytest.fixture(params=BACKENDS)
 def backend(request):
     with qf.use_backend(request.param):
         yield request.param
@@ -91,8 +52,8 @@ def backend(request):
 @pytest.fixture
 def best_backend():
     """One of them: for statistics and layouts, which cost much and where the other does the same by the tests of every op."""
-    with qf.use_backend(available_backends()[0]):
-        yield available_backends()[0]
+    with qf.use_backend(BACKENDS[0]):
+        yield BACKENDS[0]
 
 
 @pytest.fixture(params=["C++", "Python"])
@@ -104,12 +65,27 @@ def door(request, monkeypatch):
 
 
 @pytest.fixture
-def rng(request):
-    """Fresh numbers in every run; the seed is printed when a test fails, and QUATREFOIL_TEST_SEED repeats it."""
-    seed = int(os.environ.get("QUATREFOIL_TEST_SEED") or np.random.SeedSequence().generate_state(1)[0])
-    request.node.user_properties.append(("seed", seed))
-    print(f"rng seed: {seed}")
+def seed(request):
+    """An integer that depends on the test's name alone. QUATREFOIL_TEST_SEED=N gives other ones, =fresh new ones in every run."""
+    if SEED == "fresh":
+        number = int(np.random.SeedSequence().generate_state(1)[0])
+        print(f"QUATREFOIL_TEST_SEED={number} repeats this")
+    else:
+        number = int(SEED)
+    return zlib.crc32(f"{number} {request.path.name} {request.node.name}".encode())
+
+
+@pytest.fixture
+def rng(seed):
+    """The test's own random numbers."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def torch_seed(seed):
+    """torch's own generator starts from the test's seed too."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
 @pytest.fixture(autouse=True)

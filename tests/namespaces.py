@@ -4,7 +4,6 @@ array-api-strict has the standard's functions alone, and devices that do not mix
 so that an array made without ``device=`` is an error here as it would be on a GPU.
 """
 
-import collections
 import contextlib
 
 import numpy as np
@@ -16,36 +15,6 @@ from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
 array = _backends.array
-NAMESPACES = [
-    "numpy",
-    pytest.param("numpy-float32", marks=pytest.mark.slow),
-    pytest.param("strict", marks=pytest.mark.slow),
-    pytest.param("torch", marks=pytest.mark.torch),
-]
-WALKS = ("wos.walk", "wos.stars", "wos.media")
-
-
-def thinned(cases, every):
-    """Of random walks, of which one case is some thousand calls of a namespace's functions, one in ``every``; of other ops all."""
-    before, kept = collections.Counter(), []
-    for family, case in cases:
-        key = op_of(family, case.op).key
-        if key not in WALKS or before[key] % every == 0:
-            kept.append((family, case))
-        before[key] += 1
-    return kept
-
-
-def alike_cases(cases):
-    """(family, case, namespace): of random walks one in four over NumPy in a plain run, and one in 16 over the others."""
-    found = []
-    for entry in NAMESPACES:
-        namespace, marks = (entry, ()) if isinstance(entry, str) else (entry.values[0], entry.marks)
-        some = thinned(cases, 4 if namespace == "numpy" else 16)
-        for family, case in cases if namespace == "numpy" else some:
-            slow = () if (family, case) in some else (pytest.mark.slow,)
-            found.append(pytest.param(family, case, namespace, marks=(*marks, *slow), id=f"{namespace}-{family}.{case}"))
-    return found
 
 
 def _strict():

@@ -142,6 +142,7 @@ for _name in (
     "ravel",
     "std",
     "trace",
+    "view",
     "dot",
 ):
     setattr(ndarray, _name, (lambda name: lambda self, *args, **kwargs: _of(getattr(np.ndarray, name))(self, *args, **kwargs))(_name))

@@ -8,12 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from case import all_cases, call_of, graded, made, op_of, vjp_of  # noqa: E402
+from case import call_of, graded, made, op_of, structures, vjp_of  # noqa: E402
 from test_torch import prepare  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-CASES = all_cases()
+CASES = structures()
 wos, ssm, cheb = qf.wos, qf.ssm, qf.cheb
 
 

@@ -3,10 +3,7 @@ Values and gradients against the oracle; where no result has a number, the gradi
 
 import itertools
 
-import numpy as np
-import pytest
-
-from case import all_cases, build, call_of, flat, op_of, outline
+from case import build, call_of, flat, op_of, parametrize, structures
 from checks import check_gradient, check_value
 from quatrefoil._spec import FAMILIES
 from resize import WORD, words_of
@@ -63,11 +60,6 @@ class Call:
         letters = {WORD.fullmatch(w)[2] for w in words if not w.isdigit() and not w.endswith("_x")}
         return sorted(letters - NEVER_EMPTY.get(self.family, set()))
 
-    def structure(self):
-        """Two cases that are alike in this differ in sizes and numbers alone."""
-        arrays = tuple((arg.name, x.ndim, x.dtype.kind) for x, arg, _ in self.arrays())
-        return self.op.label, arrays, tuple((k, v) for k, v in self.keywords.items() if isinstance(v, (bool, str)))
-
     def emptied(self, letters):
         """The inputs with these letters at 0; at 1 where an axis is one shorter than that."""
 
@@ -84,20 +76,7 @@ class Call:
         return [*self.case.fitted(found[: self.count]), *found[self.count :]] if self.case.fitted else found
 
 
-def smallest_of_each_structure():
-    found = {}
-    for family, case in all_cases():
-        call = Call(family, case, *outline(case))
-        sizes = [x.size for x, *_ in call.arrays()]
-        if all(sizes) and sum(sizes) < found.get(call.structure(), (np.inf,))[0]:
-            found[call.structure()] = sum(sizes), family, case
-    return [(family, case) for _, family, case in found.values()]
-
-
-CASES = smallest_of_each_structure()
-
-
-@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+@parametrize(structures())
 def test_every_letter_at_0(family, case, backend, rng):
     call = Call(family, case, *build(family, case, rng, "float64"))
     call.find_op()

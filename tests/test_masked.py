@@ -1,6 +1,5 @@
 """Masked arrays, whose mask would be lost, and complex numbers where real ones are meant: an error, wherever an array is taken."""
 
-import inspect
 import re
 import warnings
 
@@ -8,9 +7,8 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, call_of, graded, op_of, vjp_of
+from test_entry import masked
 
-CASES = all_cases()
 wos, cheb = qf.wos, qf.cheb
 
 
@@ -21,44 +19,6 @@ def silent():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message="quatrefoil runs on Numba")  # said once, where nothing could be compiled
         yield
-
-
-def masked(x):
-    mask = np.zeros(np.shape(x), bool)
-    mask.reshape(-1)[:1] = True
-    return np.ma.masked_array(x, mask=mask)
-
-
-def each_masked(arguments):
-    """(where, the arguments with one array masked)."""
-    for i, x in enumerate(arguments):
-        if isinstance(x, np.ndarray):
-            yield [*arguments[:i], masked(x), *arguments[i + 1 :]]
-        elif isinstance(x, list) and x and isinstance(x[0], np.ndarray):
-            yield [*arguments[:i], [*x[:-1], masked(x[-1])], *arguments[i + 1 :]]
-
-
-@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
-def test_ops(family, case, rng):
-    arguments, keywords = build(family, case, rng, "float64")
-    op, names = op_of(family, case.op), list(keywords)
-    compute = call_of(family, case)
-    for given in each_masked([*arguments, *keywords.values()]):
-        with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ is a masked array"):
-            compute(*given[: len(arguments)], **dict(zip(names, given[len(arguments) :])))
-    result = compute(*arguments, **keywords)
-    if len(op.outputs) == 1 and "out" in inspect.signature(compute).parameters:
-        with pytest.raises(TypeError, match="out is a masked array"):
-            compute(*arguments, **keywords, out=masked(np.zeros_like(result)))
-    if op.adjoint is None:
-        return
-    options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
-    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
-    grads = tuple(np.ones_like(y) for y in graded(op, result))
-    for given in each_masked([*inputs, grads[0]]):
-        grad = (given[-1], *grads[1:]) if len(grads) > 1 else given[-1]
-        with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ is a masked array"):
-            vjp_of(family, case)(*given[:-1], grad, **options)
 
 
 K, y = [np.eye(3), np.eye(4) + 1], np.arange(12.0)

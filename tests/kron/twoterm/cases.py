@@ -35,8 +35,12 @@ def _sum(name, M, N, batch=(), kind="positive"):
     def logdet(rng):
         return _matrices(rng, M, N, kind), {}
 
-    cases = [Case("sum_solve", name, solve)]
-    return cases if batch else [*cases, Case("sum_logdet", name, logdet)]
+    def symmetric(arguments):
+        """Moved matrices are asymmetric."""
+        return [*((a + a.mT) / 2 for a in arguments[:4]), *arguments[4:]]
+
+    cases = [Case("sum_solve", name, solve, valid=symmetric)]
+    return cases if batch else [*cases, Case("sum_logdet", name, logdet, valid=symmetric)]
 
 
 def _sylvester(name, M, N, batch=(), kind="general"):

@@ -171,7 +171,7 @@ def test_both_backends_walk_the_same_paths_in_a_ball(d, rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="the generator's binding is native")
-def test_philox_known_answers():
+def test_philox_known_answers(rng):
     from quatrefoil import _core
 
     ones = 0xFFFFFFFF
@@ -190,7 +190,7 @@ def test_philox_known_answers():
             np.testing.assert_array_equal(got, np.array([words] * n, np.uint32))
     from quatrefoil.wos.walk import _numba_paths
 
-    counters = np.random.default_rng().integers(2**32, size=(50, 4), dtype=np.uint64)
+    counters = rng.integers(2**32, size=(50, 4), dtype=np.uint64)
     expected = [[int(w) for w in _numba_paths.philox(*[np.uint64(x) for x in c], np.uint64(7), np.uint64(9))] for c in counters]
     np.testing.assert_array_equal(_core.wos.philox(counters.astype(np.uint32), 7, 9), np.array(expected, np.uint32))
 

@@ -186,7 +186,7 @@ def _paired(A: Any, x: Any) -> Any:
             f"ssm.selective_scan_fn: B or C has shape {tuple(x.shape)}, expected pairs (re, im) along the last axis, A is complex"
         )
     if _arrays.kind(x) != "torch":
-        plain = x if _arrays.kind(x) == "jax" else np.ascontiguousarray(x) if x.size else x.copy()
+        plain = x if _arrays.kind(x) == "jax" else _arrays.namespace(x).ascontiguousarray(x) if x.size else x.copy()
         return plain.view(np.result_type(x.dtype, np.complex64))
     import torch
 
