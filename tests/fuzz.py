@@ -11,13 +11,16 @@ long) by the letters of its dims, its arrays other strides, and then
 - no input is written to.
 
 Where sizes say too little a noun's cases.py draws cases too, by functions of a generator: ``DRAWN``, by op. What is no op of the table
-is attacked by the functions of a generator in ``ATTACKS`` there, which raise AssertionError.
+is attacked by the functions of a generator in ``ATTACKS`` there, which raise AssertionError. Models (estimators, tensors, boundary
+value problems) are attacked by those in the files attacks.py: random programs with units, refits, aliases and interrupts. ``--models``
+runs these alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import os
 import signal
@@ -37,7 +40,6 @@ from case import LAYOUTS, all_cases, build, call_of, exact, flat, in_precision, 
 from checks import check_gradient
 from namespaces import composed_ops
 from quatrefoil import _backends
-from quatrefoil._spec import FAMILIES
 from resize import Letters
 
 SMALL, SOME, LONG = (
@@ -242,18 +244,23 @@ def attack(rng, cases, backend, with_torch):
     return name
 
 
+@functools.cache
 def attacks():
-    """What nouns attack beside their ops."""
-    nouns = dict.fromkeys((op.family, op.noun) for family in FAMILIES.values() for op in family)
-    modules = [importlib.import_module(f"{family}.{noun}.cases") for family, noun in nouns]
-    return [function for module in modules for function in getattr(module, "ATTACKS", [])]
+    """(programs over functions that are no ops, from each noun's cases.py; programs over models, from each attacks.py)."""
+    tests = Path(__file__).resolve().parent
+    found = []
+    for pattern in ("*/*/cases.py", "**/attacks.py"):
+        names = [".".join(path.relative_to(tests).with_suffix("").parts) for path in sorted(tests.glob(pattern))]
+        found.append([function for name in names for function in getattr(importlib.import_module(name), "ATTACKS", [])])
+    return found
 
 
 def one(number, seed, cases, backend, with_torch):
-    """The call of this number."""
+    """The call of this number: of an op, or a program; a program over models if there are no cases."""
     rng = np.random.default_rng([seed, number])
-    own = attacks() if backend != "array" else []  # which are of functions that are no ops
-    if own and rng.random() < 0.2:
+    functions, models = attacks()
+    own = models if cases is None or rng.random() < 0.5 else functions
+    if cases is None or (backend != "array" and own and rng.random() < 0.4):
         function = own[rng.integers(len(own))]
         try:
             function(rng, backend)
@@ -286,10 +293,10 @@ def no_longer_than(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
-def session(seconds, seed, backend, first=None):
+def session(seconds, seed, backend, first=None, models=False):
     """Calls until the time is over, or the one number ``first``; returns the number of failures."""
     composed = composed_ops()
-    cases = [(f, c) for f, c in all_cases() if backend != "array" or op_of(f, c.op).key in composed]
+    cases = None if models else [(f, c) for f, c in all_cases() if backend != "array" or op_of(f, c.op).key in composed]
     with_torch = importlib.util.find_spec("torch") is not None and backend != "array"  # torch's own functions round otherwise
     refused, slow, number = 0, 0, first or 0
     failures, shown, end = Counter(), {}, time.monotonic() + seconds
@@ -316,10 +323,8 @@ def session(seconds, seed, backend, first=None):
     for kind, count in failures.most_common():
         number, note, text = shown[kind]
         isa = f"QUATREFOIL_ISA={qf.config()['isa']} " if backend == "native" else ""
-        print(
-            f"  {count} x {kind}: {text}\n    {note}\n    {isa}python -m tests.fuzz 60 {seed} --backend {backend} --only {number}",
-            flush=True,
-        )
+        again = f"{isa}python -m tests.fuzz 60 {seed} --backend {backend} --only {number}{' --models' * models}"
+        print(f"  {count} x {kind}: {text}\n    {note}\n    {again}", flush=True)
     return failed
 
 
@@ -329,13 +334,14 @@ def main():
     parser.add_argument("seed", type=int, nargs="?", help="a fresh one unless given")
     parser.add_argument("--backend", choices=["native", "numba", "array"], help="this one alone, on the instruction set in use")
     parser.add_argument("--only", type=int, help="the number of the one call to repeat")
+    parser.add_argument("--models", action="store_true", help="programs over models alone")
     given = parser.parse_args()
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if given.seed is None else given.seed
     if given.backend:
-        sys.exit(session(given.seconds, seed, given.backend, given.only) > 0)
+        sys.exit(session(given.seconds, seed, given.backend, given.only, given.models) > 0)
     isas = qf.config()["isas"] if _backends.reason("native") is None else []
-    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {}), ("array", {})]
-    command = [sys.executable, "-m", "tests.fuzz", str(given.seconds / len(settings)), str(seed), "--backend"]
+    settings = [("native", {"QUATREFOIL_ISA": isa}) for isa in isas] + [("numba", {})] + [("array", {})] * (not given.models)
+    command = [sys.executable, "-m", "tests.fuzz", str(given.seconds / len(settings)), str(seed), *["--models"] * given.models, "--backend"]
     runs = [subprocess.run([*command, backend], env=os.environ | extra, check=False).returncode for backend, extra in settings]
     sys.exit(any(runs))
 

@@ -313,7 +313,6 @@ def isa_objects():
     return [p for p in folder.rglob("*.o") if re.search(r"_cpu_(v\d|base)\.dir", str(p))]
 
 
-@pytest.mark.costly
 def test_isa_objects_share_no_symbol():
     """A weak symbol outside the namespace of its instruction set is one that the linker may take from the AVX-512 object for all."""
     objects = isa_objects()

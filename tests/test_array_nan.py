@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from emu import backend as emulator
 
 
 def _radial(rng):
@@ -92,7 +91,7 @@ def test_nan_where_the_host_raises(make, rng):
     np.testing.assert_array_equal(np.isnan(got), bad)
 
 
-@pytest.mark.skipif(not emulator.ASKED, reason=str(emulator.reason()))
+@pytest.mark.emulator
 @pytest.mark.parametrize("bad", [1.5, np.nan, -np.inf])
 def test_emulated_points_outside_are_nan(bad, rng):
     """Of a kernel too: what that point has, and the gradients of core and factors."""

@@ -22,7 +22,6 @@ def fails():
     raise MemoryError("64 GB, you asked for")
 
 
-@pytest.mark.costly
 def test_a_peer_that_fails_is_said_to(monkeypatch, capsys):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     row = _run.run(problem(right=lambda: np.arange(3.0), large=fails))
@@ -55,7 +54,6 @@ def test_one_folder_of_a_family_may_be_asked_for(capsys):
     assert "takes whole families" in capsys.readouterr().err
 
 
-@pytest.mark.costly
 def test_rows_are_written_with_where_and_when(monkeypatch, tmp_path):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     monkeypatch.setattr(_run, "problems", lambda _: [problem()])
@@ -76,7 +74,6 @@ def test_rows_say_how_their_runs_scatter(monkeypatch):
     assert (other["seconds"], other["quartiles"], other["ratio_quartiles"]) == (3.0, [2.0, 8.0], [1.0, 2.0])
 
 
-@pytest.mark.costly
 def test_faster_than_its_floor_is_said(monkeypatch, capsys):
     monkeypatch.setattr(_run, "_BUDGET", 0.0)
     monkeypatch.setattr(_machine, "_second_per_flop", lambda dtype: 1e3)
@@ -89,7 +86,6 @@ def test_faster_than_its_floor_is_said(monkeypatch, capsys):
     assert "1 rows are faster than their floors" in capsys.readouterr().out
 
 
-@pytest.mark.costly
 def test_a_folder_gets_a_file_by_processor_and_date(monkeypatch, tmp_path):
     where = {"processor": "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "date": "2030-01-02"}
     assert _machine.named(tmp_path / "a.json", where) == tmp_path / "a.json"

@@ -73,7 +73,6 @@ def test_the_kernel_that_takes_the_place_of_another():
         assert (got - x.grad).abs().max() < 1e-4 * x.grad.abs().max()
 
 
-@pytest.mark.costly
 def test_the_grid_is_smoothed_and_the_noise_found(capsys):
     names = runpy.run_path(str(DOCS / "programs/smooth_grid.py"))
     off = np.abs(names["mean"] - names["truth"])

@@ -98,6 +98,12 @@ def test_a_session_names_the_call_that_repeats(monkeypatch, capsys):
     assert fuzz.session(60, 7, BACKEND, 4) == 0
 
 
+def test_models_have_programs():
+    functions, models = fuzz.attacks()
+    assert {f.__module__.partition(".")[0] for f in functions} == {"ssm", "kron", "cheb", "wos"}
+    assert {f.__module__ for f in models} >= {"kron.attacks", "kron.gphm.attacks", "kron.slimkl.attacks", "cheb.attacks", "wos.attacks"}
+
+
 def test_the_page_names_what_there_is():
     found = reliability.promises()
     assert len(found) >= 10
@@ -105,7 +111,6 @@ def test_the_page_names_what_there_is():
     assert not missing
 
 
-@pytest.mark.costly
 def test_the_page_of_promises_counts_tests():
     counts = reliability.counts_of("tests/test_dims.py")
     assert list(counts) == ["tests/test_dims.py"]

@@ -129,7 +129,6 @@ import quatrefoil as qf
     return subprocess.run([sys.executable, "-W", warnings, "-c", script], capture_output=True, text=True, check=True, env=environment)
 
 
-@pytest.mark.costly
 def test_one_warning_at_the_first_call():
     done = run(f"print('imported', file=sys.stderr)\n{CALL}\n{CALL.replace('8', '9')}\nqf.ssm.hippo_legs(4)")
     before, after = done.stderr.split("imported\n")

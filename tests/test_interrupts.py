@@ -300,7 +300,6 @@ def test_an_interrupt_is_answered_soon(family):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer here")
-@pytest.mark.costly
 def test_numba_walks_are_interrupted():
     """Whatever Numba was at: what the signal's handler raised arrives, not a SystemError."""
     code = """

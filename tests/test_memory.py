@@ -56,7 +56,6 @@ def test_a_result_that_is_held_stays_as_it_is(rng):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="a sanitizer has malloc keep what is freed")
-@pytest.mark.costly
 def test_what_is_kept_is_bounded():
     script = """
 import numpy as np, quatrefoil as qf

@@ -66,7 +66,7 @@ def test_a_wheel_has_its_native_part_and_a_tag_is_the_version():
     assert f'version = "{pyproject()["project"]["version"]}"' in text("pyproject.toml").splitlines()
 
 
-@pytest.mark.parametrize("name", ["ci", "wheels"])
+@pytest.mark.parametrize("name", ["ci", "nightly", "wheels"])
 def test_workflows_pin_their_actions_and_keep_no_secret(name):
     workflow = text(f".github/workflows/{name}.yml")
     for action in re.findall(r"uses: (\S+)", workflow):
@@ -84,7 +84,9 @@ def test_every_report_asks_what_is_installed():
 def test_the_parts_of_continuous_integration_are_listed():
     script = text(".ci/run")
     listed = re.findall(r"^#   (\w+) ", script, re.M)
-    between = re.search('between="(.*?)"', script)[1].split()
-    assert listed == ["lint", "suite", *between, "torch"]
+    lists = {name: re.search(f'^{name}="(.*?)"', script, re.M)[1].split() for name in ("everyday", "nightly")}
+    assert listed == lists["everyday"] + lists["nightly"]
     for part in listed:
         assert re.search(rf"^{part}\(\) \{{", script, re.M), part
+    for workflow, parts in (("ci", lists["everyday"]), ("nightly", lists["nightly"])):
+        assert f"part: [{', '.join(parts)}]" in text(f".github/workflows/{workflow}.yml")

@@ -246,7 +246,6 @@ def test_plans_are_bounded(rng):
     assert len(OPS.linear_scan.plans) <= _MAX_PLANS
 
 
-@pytest.mark.costly
 def test_no_writable_home_for_the_numba_cache(tmp_path):
     code = """
     import numpy as np, quatrefoil as qf

@@ -97,7 +97,6 @@ def test_kronecker_operator_of_tensors(rng):
     assert in_eight_threads(make, OPERATOR) == []
 
 
-@pytest.mark.costly
 def test_the_class_of_operators_is_made_once():
     """SciPy is imported when the class is first asked for: by eight threads at once."""
     code = """

@@ -15,7 +15,7 @@ from namespaces import forget_plans
 from quatrefoil import _arrays, _backends
 from ssm.scan import oracle
 
-pytestmark = pytest.mark.skipif(not emulator.ASKED, reason=str(emulator.reason()))
+pytestmark = pytest.mark.emulator
 
 ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
 CASES = [(family, case) for family, case in all_cases() if op_of(family, case.op).key in emulator.OPS]

@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("pywt")
 
 
-@pytest.mark.costly
 def test_the_photograph(monkeypatch, tmp_path, capsys, example):
     """The error at the lost pixels is what the model expects, and below that of a kernel that was not fitted."""
     import pywt.data

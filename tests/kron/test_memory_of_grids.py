@@ -61,7 +61,6 @@ def test_likelihoods(peak_memory, sizes):
     assert peak_memory(made, with_mask) <= 14 * array + SLACK
 
 
-@pytest.mark.costly
 def test_two_axes(peak_memory):
     """Matrices like the factors count as arrays there: eight of each, for what is copied, its eigenvectors, their halves and gradients."""
     n = 1000

@@ -18,7 +18,6 @@ def output_of(name, *arguments):
     return done.stdout
 
 
-@pytest.mark.costly
 def test_ptd_example(tmp_path):
     pytest.importorskip("matplotlib")
     text = output_of("ptd.py", "8", str(tmp_path / "ptd.png"))
@@ -28,7 +27,6 @@ def test_ptd_example(tmp_path):
     assert ptd < plain / 10
 
 
-@pytest.mark.costly
 def test_lotka_volterra_example(tmp_path):
     pytest.importorskip("matplotlib")
     text = output_of("lotka_volterra.py", str(tmp_path / "prey.png"))
@@ -46,7 +44,6 @@ def test_lotka_volterra_fit_is_the_dense_ridge_fit(rng):
     np.testing.assert_allclose(w, np.linalg.solve(H.T @ H + 2 * np.eye(20), H.T @ s[20:]), atol=2e-3)
 
 
-@pytest.mark.costly
 def test_arma_example(tmp_path):
     """The variance falls as the theory of long series says: half of it, of 300 series, whose own error is a tenth."""
     pytest.importorskip("matplotlib")

@@ -191,7 +191,6 @@ def test_smaller_perturbations_are_nearer_and_worse_conditioned():
     assert narrow.cond > wide.cond
 
 
-@pytest.mark.costly
 def test_random_ptd_reports_what_it_is():
     N = 32
     A, _ = qf.ssm.hippo_legs(N)

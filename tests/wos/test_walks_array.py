@@ -120,7 +120,6 @@ def compare(seed):
 
 
 @pytest.mark.skipif(_backends.reason("numba") is not None, reason="numba is missing")
-@pytest.mark.costly
 def test_walk_by_walk(rng):
     """Against the plain loops, which know distances as exactly. Not compiled: that would take longer than so few walks."""
     seed = int(rng.integers(2**31))

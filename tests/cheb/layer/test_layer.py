@@ -63,7 +63,6 @@ def test_weights_must_be_positive(rng, backend, wrong):
             call()
 
 
-@pytest.mark.costly
 def test_no_large_temporary(peak_memory):
     """N I K numbers would be 160 MB."""
     made = (
@@ -155,7 +154,6 @@ def test_optimal_samples(rng, method, m):
         assert (np.abs(z[1:]).max() > 6.5) == biased
 
 
-@pytest.mark.costly
 def test_volume_sampling_makes_least_squares_unbiased(rng):
     """The coefficients of a function outside the basis, by 6 points; by christoffel draws alone they are off."""
     x = rng.exponential(size=40)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.costly
 def test_the_crystal(monkeypatch, tmp_path, capsys, example):
     module = example("ionic_crystal")
     X, q = module.block(3, 2)
@@ -47,7 +46,6 @@ def test_the_helix_is_one(example):
     assert r.min() > 0.99
 
 
-@pytest.mark.costly
 def test_the_molecule(monkeypatch, tmp_path, capsys, example):
     module = example("molecule")
     X, q = module.helix(8)

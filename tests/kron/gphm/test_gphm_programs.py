@@ -14,7 +14,6 @@ from quatrefoil.bench import gphm
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
-@pytest.mark.costly
 def test_example(tmp_path):
     pytest.importorskip("matplotlib")
     command = [sys.executable, EXAMPLES / "multiscale.py", "120", "30", str(tmp_path / "scales.png")]

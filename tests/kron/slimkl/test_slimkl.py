@@ -114,7 +114,6 @@ def test_optimality(rng, agents, iterations, tol):
     assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # what 20 points tell apart
 
 
-@pytest.mark.costly
 def test_agents_agree_with_one_who_knows_all(rng):
     """The common objective by majorising and minimising its sum, which no agent could: the same path, as exactly as agents agree."""
     x, y = signal(rng, 50)
@@ -212,7 +211,6 @@ def test_data_do_not_leave_the_agents(rng):
         np.testing.assert_array_equal(given[2][1], b)
 
 
-@pytest.mark.costly
 def test_the_same_bits_by_any_executor(rng):
     x, y = signal(rng, 40)
     options = {"agents": 3, "quantization": 1e-4, "rng": 1, "max_iter": 4}

@@ -126,7 +126,6 @@ def test_threads_do_not_change_a_bit(rng, threads, shape):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.costly
 def test_no_array_of_all_modes_and_samples(peak_memory):
     """(1, 64, 65536) with 64 modes: an (H, N, L) array of complex64 would take 2 GiB; a call may take three times its output."""
     setup = """

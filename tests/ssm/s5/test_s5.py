@@ -158,7 +158,6 @@ def test_gradient_of_the_product_of_roads(backend, rng):
         np.testing.assert_allclose(x + y, z, atol=1e-9)
 
 
-@pytest.mark.costly
 def test_no_array_of_states_exists():
     """L P complex states of this call are 1 GiB; the call and its gradient take less than a sixteenth of it."""
     program = """

@@ -238,7 +238,6 @@ def test_finite_differences(rng):
     assert oracle.gates(result.value, np.hypot(result.stderr, 1e-4), u[at[:, 0], at[:, 1]], spread=False) == []
 
 
-@pytest.mark.costly
 def test_a_constant_is_the_plain_walk(rng):
     """-2.5 Laplace u + 4 u = f is -Laplace u + 1.6 u = f / 2.5, which walks of another kind solve."""
     disc, X = wos.Ball([0.0, 0.0], 1.0), disc_points(rng, 400, 0.75)
@@ -248,7 +247,6 @@ def test_a_constant_is_the_plain_walk(rng):
     assert oracle.gates(one.value - two.value + 1, both, np.ones(400), spread=False) == []
 
 
-@pytest.mark.costly
 def test_without_a_rate_the_numbers_are_those_of_a_plain_walk(rng):
     """By another walk altogether."""
     segs = segments([star(24)])
@@ -264,7 +262,6 @@ def failing(name, rng, n=400, walks=4096, **changed):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
-@pytest.mark.costly
 def test_wrong_walks_fail(rng, monkeypatch):
     """The gates of the closed forms would see them."""
     f, g = (x.coefficients for x in (PROBLEMS["grid"][2]["source"], PROBLEMS["grid"][2]["dirichlet"]))
@@ -282,7 +279,6 @@ def test_wrong_walks_fail(rng, monkeypatch):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
-@pytest.mark.costly
 def test_a_wrong_gradient_fails(rng):
     X, result = solved("grid", rng, 400, 8192, gradient=True)
     gradient = PROBLEMS["grid"][4](X)

@@ -83,7 +83,6 @@ def test_harmonic_functions(u, precision, rng):
 
 
 @needs_native
-@pytest.mark.costly
 def test_the_gates_see_a_large_shell(rng):
     V, F = icosphere(3, 0.1)
     X = points_in(V, rng, 300, 0.6)
@@ -92,7 +91,6 @@ def test_the_gates_see_a_large_shell(rng):
 
 
 @needs_native
-@pytest.mark.costly
 def test_sources(rng):
     """-laplace u = 6 for u = a + b.x - |x|^2, with u at the boundary."""
     V, F = icosphere(3, 0.1)

@@ -237,7 +237,6 @@ def test_tensors(backend):
 
 
 @pytest.mark.skipif(not NATIVE, reason="compares native with numba")
-@pytest.mark.costly
 def test_both_backends_agree(rng):
     V, F = oracle.icosphere(2, 0.1)
     mesh = mesh_of(V, F)

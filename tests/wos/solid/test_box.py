@@ -130,7 +130,6 @@ def test_torsion_of_a_square(backend, rng):
     assert gates(r.value, r.stderr, torsion_series(X)) == []
 
 
-@pytest.mark.costly
 def test_planted_errors_show(rng):
     """A source that is off by 10%, a gradient by 30%: more than twice what these gates need to see."""
     d, backend = 5, "native" if NATIVE else "numba"

@@ -215,7 +215,6 @@ def finite_differences(n):
     return u
 
 
-@pytest.mark.costly
 def test_finite_differences(best_backend, rng):
     n = 128
     coarse, fine = finite_differences(n // 2), finite_differences(n)
@@ -254,7 +253,6 @@ def test_wrong_problems_fail(rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
-@pytest.mark.costly
 def test_silhouettes_count(rng, monkeypatch):
     """Without re-entrant corners, and with a test for them that is strict: on a wall one of the two signs is that of 0."""
     honest = walls._corners

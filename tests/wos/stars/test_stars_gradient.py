@@ -82,7 +82,6 @@ def test_wrong_gradients_fail(rng):
 
 
 @pytest.mark.skipif(not NATIVE, reason="many walks")
-@pytest.mark.costly
 def test_close_to_walls(rng):
     """At ten and at a hundred epsilon from a reflecting wall: the first ball is that small, the error that large."""
     ring, options, u = PROBLEMS["rectangle"]
@@ -192,7 +191,6 @@ def test_points_of_torch(backend, rng):
     np.testing.assert_allclose(p.grad.numpy(), 2 * pairs.grad, rtol=1e-12)
 
 
-@pytest.mark.costly
 def test_a_walk_beyond_a_wall_by_rounding_goes_back():
     """A ray along a wall meets its line far behind a point that lies beyond it by rounding: the wall counts as met where the point is."""
     pytest.importorskip("numba")

@@ -283,7 +283,6 @@ def test_which_edges_may_hide_something():
         assert ((centre * found[:, 6:9]).sum(axis=1) > 0).all()  # into the domain
 
 
-@pytest.mark.costly
 def test_a_hole_that_reflects(best_backend, rng):
     """u = x + 1 in a cube with a small cube in it, either way round, whose sides reflect with the flux of u."""
     V, F, on = CUBE
@@ -309,7 +308,6 @@ def test_a_hole_that_reflects(best_backend, rng):
         assert gates(result.value, np.hypot(result.stderr, 1e-6), X[:, 0] + 1, spread=False) == []
 
 
-@pytest.mark.costly
 def test_where_a_mesh_lies_and_which_way_round(best_backend, rng):
     """Far from the origin, in another unit, in float64, with all triangles turned."""
     (V, F), options, u, _ = PROBLEMS["cube"]

@@ -57,7 +57,6 @@ def test_steps_do_not_grow_with_a_smaller_epsilon(best_backend, rng):
     assert plain > 2 * steps[1]
 
 
-@pytest.mark.costly
 def test_no_shell(best_backend, rng):
     """What ends on the segment itself is not shifted by a large epsilon; with a source, which takes no half discs, it is."""
     X = rng.uniform([0.1, 0.4], [0.3, 0.6], (600, 2))

@@ -18,7 +18,6 @@ def sizes(backend):
     return (600, 8192) if backend == "native" else (60, 4096)
 
 
-@pytest.mark.costly
 def test_harmonic(best_backend, rng):
     n, W = sizes(best_backend)
     X = star_points(rng, n)
@@ -26,7 +25,6 @@ def test_harmonic(best_backend, rng):
     assert gates(r.value, r.stderr, oracle.harmonic(X)) == []
 
 
-@pytest.mark.costly
 def test_torsion_of_an_ellipse(best_backend, rng):
     n, W = sizes(best_backend)
     a, b = 1.3, 0.7
@@ -36,7 +34,6 @@ def test_torsion_of_an_ellipse(best_backend, rng):
     assert gates(r.value, r.stderr, oracle.torsion_ellipse(X, a, b)) == []
 
 
-@pytest.mark.costly
 def test_product_of_sines_in_a_square(best_backend, rng):
     """-Δ sin x sin y = 2 sin x sin y: a source that varies, and a hole."""
     n, W = sizes(best_backend)
@@ -111,7 +108,6 @@ def test_gradient_and_screening(d, screening, best_backend, rng):
         assert gates(r.grad[:, i], r.grad_stderr[:, i], truth[:, i]) == []
 
 
-@pytest.mark.costly
 def test_gradient_of_a_harmonic_function(best_backend, rng):
     n, W = sizes(best_backend)
     X = star_points(rng, n)
@@ -191,7 +187,6 @@ def test_harmonic_caching_is_worth_it(rng):
     assert np.sqrt((cached**2).mean()) < 0.5 * np.sqrt((plain**2).mean())
 
 
-@pytest.mark.costly
 def test_against_a_plain_walk(best_backend, rng):
     """Data without a closed form: both answers carry an error bar."""
     c = np.array([0.3, 0.1, -0.2, 0.05, 0.15])

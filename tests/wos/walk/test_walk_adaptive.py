@@ -235,7 +235,6 @@ def test_the_bias_of_stopping_is_the_known_one(which, rng):
     assert abs(bias - known) < abs(bias + known)
 
 
-@pytest.mark.costly
 def test_rounds_on_a_star(rng):
     if not NATIVE:
         pytest.skip("thousands of points and walks")

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from emu import backend as emulator
-from quatrefoil import _backends
 from quatrefoil.wos.walk import walk, walk_vjp
 from quatrefoil.wos.walk.problem import Problem
 from wos.query.oracle import icosphere
 
-pytestmark = pytest.mark.skipif(not emulator.ASKED or _backends.reason("native") is not None, reason="compares the emulator with the host")
+pytestmark = pytest.mark.emulator
 EPS = 2.0**-52
 
 

@@ -19,12 +19,10 @@ qf.wos.solve_vjp(square, X, np.ones(32), walks=2, **run)
 """
 
 
-@pytest.mark.costly
 def test_many_walks(peak_memory):
     """2 million walks: their values alone would be 24 MB; a round of them is 12."""
     assert peak_memory(SETUP, "qf.wos.solve(square, X, walks=1 << 16, **run)") < 20 << 20
 
 
-@pytest.mark.costly
 def test_gradients_of_many_walks(peak_memory):
     assert peak_memory(SETUP, "qf.wos.solve_vjp(square, X, np.ones(32), walks=1 << 16, **run)") < 4 << 20

@@ -129,7 +129,6 @@ def test_threads_and_processes(name, threads, processes, monkeypatch):
             same(found.resume(18, executor=executor), whole.resume(18))
 
 
-@pytest.mark.costly
 def test_compiled_functions_travel(processes):
     numba = pytest.importorskip("numba")
 
@@ -212,14 +211,12 @@ def test_a_task_that_raises_says_which(threads, processes):
     same(wos.solve(DISC, X, dirichlet=g, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=g, rng=1))
 
 
-@pytest.mark.costly
 def test_a_worker_that_dies_is_an_error():
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     with pool, pytest.raises(RuntimeError, match="solve: a worker of the executor died"):
         wos.solve(DISC, X, dirichlet=dies, executor=pool, rng=1)
 
 
-@pytest.mark.costly
 def test_a_process_keeps_what_the_next_task_needs():
     known = scaleout._known
     known.clear()
