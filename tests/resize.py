@@ -39,7 +39,7 @@ class Letters:
         if more := {k for k, v in keywords.items() if list(arrays_in([v]))} - {a.name for a in op.inputs}:
             raise ValueError(f"{more} are no inputs of the op")
         defaults = {name: p.default for name, p in inspect.signature(call_of(family, case)).parameters.items()}
-        options = {o.name: keywords.get(o.name, defaults.get(o.name)) for o in op.options}
+        self.options = options = {o.name: keywords.get(o.name, defaults.get(o.name)) for o in op.options}
         count = next((len(x) for a, x in zip(op.inputs, self.inputs) if a.many), 0)
         self.words, self.sizes = {}, {}  # (name, number) -> a word an axis; letter -> size
         for arg, value in zip(op.inputs, self.inputs):
@@ -73,6 +73,16 @@ class Letters:
         positional = list(made.values())[: self.positional]
         named = {name: a for name, a in list(made.items())[self.positional :] if a is not None}
         return positional, named | {k: sizes[k] for k in self.of_options}
+
+    def numbers_made(self, positional, keywords):
+        """How many numbers the results of such a call have; 0 if the op refuses it."""
+        inputs = [*positional, *(keywords.get(a.name) for a in self.op.inputs[self.positional :])]
+        options = tuple(keywords.get(o.name, self.options.get(o.name)) for o in self.op.options)
+        try:
+            shapes = self.op.infer([None if x is None else x.shape for x in self.op.flatten(inputs)], options)
+        except (ValueError, TypeError, AttributeError):
+            return 0
+        return sum(prod(shape) for shape in shapes if shape is not None)
 
     def _wrapped(self, a, words, sizes, rng, broadcast):
         for axis, word in enumerate(words):
