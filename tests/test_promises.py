@@ -55,9 +55,10 @@ def test_threads_do_not_change_a_bit(family, case, rng):
         with qf.use_backend("native"):
             try:
                 one = with_gradients(family, case, *given, 1)
-            except ValueError as refused:  # by what dims cannot say
-                assert (op.check or op.rule) and str(refused).startswith(f"{op.label}: ")
-                continue
+            except ValueError as refused:
+                if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):  # by what dims cannot say
+                    continue
+                raise
             for threads in (2, 7):
                 for got, expected in zip(with_gradients(family, case, *given, threads), one):
                     for g, e in zip(got, expected, strict=True):
