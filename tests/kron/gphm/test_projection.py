@@ -5,7 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from kron.gphm import dense
-from kron.gphm.test_gphm import KINDS, SETUPS, Problem, solver, wave, wave_source
+from kron.gphm.test_gphm import EQUATIONS, KINDS, SETUPS, Problem, solver, wave, wave_source
 from quatrefoil.kron.gphm.inverse import Spectrum
 from quatrefoil.kron.gphm.projection import Projected
 
@@ -195,3 +195,17 @@ def test_newton_never_goes_uphill(rng, dims):
         found = projected.solution(start)
         assert left(found) <= 1.001 * left(start)
         loss.pde.source = p.source
+
+
+@pytest.mark.parametrize("equation", ["poisson", "allencahn"])
+@pytest.mark.parametrize("sizes", [(9, 3), (3, 9), (3, 3)])
+def test_one_inner_point_of_an_axis(rng, equation, sizes):
+    """Sylvester's equation then has a number on one side."""
+    p = Problem(rng, equation, 2, jitter=1e-9, sizes=sizes)
+    p.source, p.boundary = 0.1 * p.source, 0.1 * p.boundary
+    p.gp = (qf.kron.GPHM(EQUATIONS[equation](source=p.source, boundary=p.boundary), p.axes, components=3, jitter=1e-9))
+    for k in range(2):
+        p.params |= {f"log_weights_{k}": np.zeros(3), f"log_scales_{k}": np.full(3, 1.5), f"freqs_{k}": rng.uniform(0, 0.4, 3)}
+    U = Projected.at(p.gp._components[0].loss, p.params).solution(np.zeros(sizes))
+    expected, *_ = collocated(p, p.params)
+    np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())

@@ -64,7 +64,7 @@ def rows_at(a: Array, indices: Sequence[int]) -> Array:
 
 
 class Sylvester:
-    """S_1 Y + Y S_2ᵀ = F, by Schur's forms of both; where S_2 is 0, by LU.
+    """S_1 Y + Y S_2ᵀ = F, by Schur's forms of both; where S_2 is a number, by LU.
 
     ``takes_host``: whether F and Y are the host's, whatever S is: there it is where Schur's forms are.
     """
@@ -74,6 +74,9 @@ class Sylvester:
 
         self.plain = tuple(S2.shape) == (1, 1)
         self.takes_host = not self.plain or isinstance(S1, np.ndarray)
+        if self.plain:
+            xp = namespace(S1)
+            S1 = S1 + S2 * xp.eye(S1.shape[0], dtype=S1.dtype, device=S1.device)
         if not self.takes_host:
             self.S1 = S1
         elif self.plain:
