@@ -164,7 +164,8 @@ class _Admm:
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
     def _anchor(self) -> np.ndarray:
-        anchor: np.ndarray = np.maximum(self.weights, _LEAST * float(self.weights.max()))
+        """Where weights begin that are 0 and may come back, which rounded ones do not."""
+        anchor: np.ndarray = self.weights if self._unit else np.maximum(self.weights, _LEAST * float(self.weights.max()))
         return anchor
 
     def objective(self) -> float:

@@ -57,6 +57,14 @@ def test_any_units(options):
         np.testing.assert_allclose(other.objective_ - 2 * 40 * np.log(size), one.objective_, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("agents", [1, 2])
+@pytest.mark.parametrize("noise", [1e-30, 1.0, 1e30])
+def test_data_of_zeros(noise, agents):
+    model = SlimKL(means=np.zeros(1), noise=noise, agents=agents).fit(np.arange(9.0), np.zeros(9))
+    assert model.weights_.max() <= 1e-3 * noise
+    assert not model.predict(np.arange(3.0)).any()
+
+
 def test_widths_by_default():
     x, y = signal()
     means = np.stack([GRID, 10 * GRID[::-1]], axis=1)
