@@ -47,6 +47,25 @@ def test_what_fails_changes_nothing():
     assert gp.learning_rate == 1e4  # the call before the one that failed
 
 
+class Damped(qf.kron.Poisson):
+    """u_xx - rate u = source, with an array of rates."""
+
+    def __init__(self, *, rate, source, boundary):
+        super().__init__(source=source, boundary=boundary)
+        self.rate = rate
+
+    def reaction(self, u):
+        return -self.rate * u, -self.rate
+
+
+def test_arrays_of_an_equation_are_copied():
+    x, rate = np.linspace(0, 1, 9), np.linspace(1, 5, 9)
+    one, other = (qf.kron.GPHM(Damped(rate=r, source=x, boundary=0.5), [x], components=3) for r in (rate.copy(), rate))
+    rate[:] = np.nan
+    for call in (lambda s: s.fit(2), lambda s: s.set_params(jitter=1e-4).fit(2), lambda s: s.set_params(axes=[2 * x]).fit(2)):
+        np.testing.assert_array_equal(call(one).params["U"], call(other).params["U"])
+
+
 def test_arrays_are_copied():
     """Of the axes and the equation, through all that begins again."""
     x, source, boundary = np.linspace(0, 1, 9) ** 1.1, np.linspace(1, 2, 9), np.linspace(3, 4, 9)

@@ -142,7 +142,8 @@ class GPHM(Estimator):
         if not isinstance(self.pde, PDE):
             raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...), AllenCahn(...) or Advection(...)")
         axes = _axes(self.axes, label)
-        grid_pde = (pde or self.pde).on([doubled(x.here) for x in axes], label)
+        own = self.pde.copied()
+        grid_pde = (pde or own).on([doubled(x.here) for x in axes], label)
         _arguments.choice(self.kind, label, "kind", ("student_t", "gaussian"))
         count = _arguments.integer(self.components, label, "components", 1)
         scale = np.inf if self.freq_scale is None else _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
@@ -157,7 +158,7 @@ class GPHM(Estimator):
             units = Units.of(grid_pde, axes, [min(scale, resolved * _highest(x.host)) for x in axes])
         inner = [Points(units.axis(k, x.here), units.axis(k, x.host), x.uniform) for k, x in enumerate(axes)]
         component = _component.mixture(units.equation(grid_pde), inner, covariance, count, HIGHEST, weight)
-        self.axes, self.pde, self._grid_pde = [x.here for x in axes], self.pde.copied(), grid_pde
+        self.axes, self.pde, self._grid_pde = [x.here for x in axes], own, grid_pde
         self._state = State.begun(units, component)
 
     def _check_training(self, label: str) -> None:
