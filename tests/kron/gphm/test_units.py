@@ -86,17 +86,16 @@ def test_powers_of_two_change_no_bit(backend, name, dims, kind, optimizer):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "dims"), PROBLEMS)
 def test_any_units(backend, name, dims, kind):
-    """A run's end differs by the roundings of its steps, which change errors of 1e-7 by some times; the loss is that of (16), which an
-    offset brings to the other units."""
+    """A run's end differs by the roundings of its steps, 1e-12 or so; the loss is that of (16), brought to the other units."""
     runs = [made(name, dims, *units, kind=kind).fit(15) for units in [(1.0, 1.0), *DECADES]]
     one, truth = runs[0], u_of(*np.meshgrid(*[np.linspace(0.1, 0.9, 41)] * dims, indexing="ij"))
     for (length, size), other in zip(DECADES, runs[1:]):
         got = other.predict([np.linspace(0.1, 0.9, 41) * length] * dims) / size
         if name != "advection":
             assert np.abs(got - truth).max() < 5e-3 * dims
-        np.testing.assert_allclose(other.params["U"] / size, one.params["U"], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(other.params["U"] / size, one.params["U"], rtol=0, atol=1e-9)
         offset = one.params["U"].size * math.log(size)
-        np.testing.assert_allclose(np.subtract(other.history_["loss"], offset)[:3], one.history_["loss"][:3], rtol=1e-5)
+        np.testing.assert_allclose(np.subtract(other.history_["loss"], offset)[:3], one.history_["loss"][:3], rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,6 +124,20 @@ def test_the_loss_in_the_arguments_units(equation, dims, kind):
         assert np.sum(g * direction) == pytest.approx(slope, abs=1e-5 * (np.sum(np.abs(g * direction)) + abs(value) * 1e-4 / h * 1e-5)), (
             name
         )
+
+
+@pytest.mark.parametrize("c", [(2.0, 1.0), (-2.0, 1.0), (2.0, -3.0), (0.0, 1.0)])
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_size_of_u(order, c):
+    """To the error of differences on 60 points."""
+    axes = [np.cumsum(np.random.default_rng(1).uniform(0.5, 1.5, 60)), np.linspace(3.0, 1.0, 50)]
+    depths = [(x - x.min() if rate >= 0 else x.max() - x) / np.ptp(x) for x, rate in zip(axes, c)]  # from where characteristics come in
+    p, q = (d**2 if order == 1 else np.sin(np.pi * d) for d in depths)
+    slopes = [(2 * d if order == 1 else -(np.pi**2) * np.sin(np.pi * d)) / np.ptp(x) ** order for d, x in zip(depths, axes)]
+    source = abs(c[0]) * np.outer(slopes[0], q) + abs(c[1]) * np.outer(p, slopes[1])
+    pde = Equation(order=order, rates=c, decay=0.0, scale=1.0, source=1e5 * source, boundary=0.0)
+    size = qf.kron.GPHM(pde, axes, components=2)._state.units.size
+    assert size == pytest.approx(1e5 * np.sqrt(np.mean(np.outer(p, q) ** 2)), rel=0.1)
 
 
 def test_powers_of_two_on_a_device(afar):

@@ -12,7 +12,7 @@ from ... import _arrays
 from .axis import Points
 from .loss import Params
 from .pde import PDE, edges
-from .projection import Sylvester, given_ends
+from .projection import given_ends
 
 Array = Any
 HIGHEST = 20.0  # the highest frequency that training begins with, in cycles per unit of length
@@ -102,26 +102,40 @@ def _size(pde: PDE, axes: Sequence[np.ndarray]) -> float:
     most = float(max(np.abs(g).max(), np.abs(f).max()))
     if not 0 < most < math.inf:
         return 1.0
-    parts = []
-    for k, (x, c) in enumerate(zip(axes, pde.coefficients)):
-        S, points = _differences(x, c, pde.order)
-        parts.append(S)
-        f = np.moveaxis(np.moveaxis(f, k, 0)[points], 0, k)
-    rhs = (f / most).reshape(len(parts[0]), -1)
-    Y = Sylvester(parts[0], parts[1] if len(parts) == 2 else np.zeros((1, 1))).solve(rhs)
-    root = math.sqrt(float(np.mean((g / most) ** 2) + np.mean(Y**2)))
+    with np.errstate(all="ignore"):
+        inside = (_elliptic if pde.order == 2 else _hyperbolic)(f / most, axes, pde.coefficients)
+        root = math.sqrt(float(np.mean((g / most) ** 2)) + inside)
     return most * (root if 0 < root < math.inf else 1.0)
 
 
-def _differences(x: np.ndarray, c: float, order: int) -> tuple[np.ndarray, slice]:
-    """A matrix of c d^order/dx^order, positive, and the points that it belongs to: those whose values are not given."""
-    n, h = len(x), np.abs(np.diff(x))
-    given = given_ends(x, c, order)
-    if not given:
-        return np.zeros((n, n)), slice(None)
-    if given == [-1]:
-        h = h[::-1]
-    first = abs(c) * np.diff(np.eye(n), axis=0) / h[:, None]
-    if order == 2:
-        return np.diff(-first, axis=0)[:, 1:-1] * (2 / (h[1:] + h[:-1]))[:, None], slice(1, -1)
-    return first[:, 1:], slice(1, None) if given == [0] else slice(-2, None, -1)
+def _elliptic(f: np.ndarray, axes: Sequence[np.ndarray], coefficients: Sequence[float]) -> float:
+    """The mean square of u, where the sum of c_k u_kk is f with all c_k positive, by the eigenvectors of second differences."""
+    from scipy.linalg import eigh_tridiagonal
+
+    total: Any = 0.0
+    measure = 1.0
+    for k, (x, c) in enumerate(zip(axes, coefficients)):
+        h = np.abs(np.diff(x))
+        w = (h[1:] + h[:-1]) / 2  # what a point stands for
+        values, vectors = eigh_tridiagonal((1 / h[1:] + 1 / h[:-1]) / w, -1 / h[1:-1] / np.sqrt(w[1:] * w[:-1]))
+        rows = np.moveaxis(f, k, 0)[1:-1]
+        f = np.moveaxis(np.tensordot(vectors.T * np.sqrt(w), rows, 1), 0, k)
+        total = np.add.outer(total, abs(c) * values)
+        measure *= float(w.sum())
+    return float(np.sum((f / total) ** 2)) / measure
+
+
+def _hyperbolic(f: np.ndarray, axes: Sequence[np.ndarray], coefficients: Sequence[float]) -> float:
+    """The mean square of u, where the sum of c_k u_k is f, by upwind differences: triangular where the last points come first."""
+    from scipy.linalg.lapack import dtrsyl
+
+    parts = [np.zeros((1, 1)), np.zeros((1, 1))]
+    for k, (x, c) in enumerate(zip(axes, coefficients)):
+        given, rates = given_ends(x, c, 1), abs(c) / np.abs(np.diff(x))
+        if given == [0]:
+            rates = rates[::-1]
+        points = slice(None, 0, -1) if given == [0] else slice(None, -1) if given else slice(None)
+        parts[k] = np.diag(rates) - np.diag(rates[:-1], 1) if given else np.zeros((len(x), len(x)))
+        f = np.moveaxis(np.moveaxis(f, k, 0)[points], 0, k)
+    found, scale, _ = dtrsyl(*parts, f.reshape(len(parts[0]), -1), tranb="T")
+    return float(np.mean((found / scale) ** 2))
