@@ -47,6 +47,15 @@ def test_what_fails_changes_nothing():
     assert gp.learning_rate == 1e4  # the call before the one that failed
 
 
+@pytest.mark.parametrize("change", [{"components": 5}, {"jitter": 1e-3}])
+def test_what_changes_in_the_course_of_a_fit_wins(change):
+    gp, fresh = solver(N=20, components=3), solver(N=20, **{"components": 3, **change})
+    with pytest.raises(RuntimeError, match=r"GPHM\.fit: the solver was changed by progress"):
+        gp.fit(3, progress=lambda step, loss: gp.set_params(**change))
+    for got, expected in zip(states(gp), states(fresh), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 class Damped(qf.kron.Poisson):
     """u_xx - rate u = source, with an array of rates."""
 

@@ -252,10 +252,12 @@ class GPHM(Estimator):
                 _note(history, learnt.steps, error(state._replace(learnt=learnt)))
             if tell is not None:
                 tell(learnt.steps, step.loss + offset)
-        state = state._replace(learnt=learnt, history=history)
+        done = state._replace(learnt=learnt, history=history)
         if error is not None:
-            _note(history, learnt.steps, error(state))
-        self._state = state
+            _note(history, learnt.steps, error(done))
+        if self._state is not state:
+            raise RuntimeError(f"{label}: the solver was changed by progress, truth or another thread; change it between calls")
+        self._state = done
         return self
 
     def add_smooth_component(self) -> Self:
