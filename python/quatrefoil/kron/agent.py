@@ -44,9 +44,9 @@ class Weighing(NamedTuple):
     q: np.ndarray
 
 
-def starting(A: int, square: float) -> np.ndarray:
-    """Equal weights, above 0, that add up to the mean square of the data."""
-    return np.full(A, (square or 1.0) / A)
+def starting(A: int, square: float, noise: float) -> np.ndarray:
+    """Equal weights, above 0, that add up to the mean square of the data, or to the noise where that is 0."""
+    return np.full(A, (square or noise) / A)
 
 
 def not_definite(weights: np.ndarray, noise: float) -> np.linalg.LinAlgError:
@@ -67,7 +67,7 @@ class Agent:
         self._last: tuple[np.ndarray | None, Weighing | None] = None, None
 
     def start(self) -> np.ndarray:
-        return starting(len(self._first), float(np.mean(self._y**2)))
+        return starting(len(self._first), float(np.mean(self._y**2)), self._noise)
 
     def weigh(self, weights: np.ndarray) -> Weighing:
         """At these weights; the last ones are kept, for several steps are taken from them."""

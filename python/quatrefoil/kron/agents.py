@@ -17,6 +17,7 @@ _UNEVEN, _STEP = 10.0, 2.0  # residuals of ADMM that are so far apart change a p
 _AGREED = 0.1  # of the last step's length: when agents agree well enough for the next one, which goes on from where they are
 _MOST_MEETINGS = 100  # an iteration
 _LEAST = 1e-8  # of the largest weight: from 0 no step leads back
+_CURVED = 1.0  # times 1 / theta^2, the most that a penalty is between rounded weights
 
 
 def positive_root(cube: np.ndarray, square: np.ndarray, constant: np.ndarray) -> np.ndarray:
@@ -148,6 +149,7 @@ class Solution(NamedTuple):
     weights: np.ndarray
     objective: list[float]  # after each iteration
     met: bool  # the tolerance
+    start: float  # the mean of the weights that it began with
 
 
 class _Admm:
@@ -157,11 +159,13 @@ class _Admm:
         start = team.start()
         self._team, self._unit, self._seed, self._meetings = team, quantization, seed, 0
         self.weights, self._multipliers = start.mean(axis=0), np.zeros_like(start)
+        self.start = float(self.weights.mean())
         self._within = _AGREED * float(np.linalg.norm(self.weights))
         self._penalty = 4 / self.weights**2  # the curvature of (4), 2 q / theta, where a component of rank 2 fits
 
     def _anchor(self) -> np.ndarray:
-        anchor: np.ndarray = np.maximum(self.weights, max(self._unit / 2, _LEAST * float(self.weights.max())))
+        """Where weights begin that are 0 and may come back, which rounded ones do not."""
+        anchor: np.ndarray = self.weights if self._unit else np.maximum(self.weights, _LEAST * float(self.weights.max()))
         return anchor
 
     def objective(self) -> float:
@@ -176,11 +180,14 @@ class _Admm:
         """The majoriser at the present weights: (4) to (6) until the agents agree."""
         start, anchor, root = self.weights, self._anchor(), len(self._multipliers) ** 0.5
         jitter = 2 * self._unit * root  # what rounding alone does to a component
+        if self._unit:  # (6) sees nothing below the jitter: penalties that are too large would keep weights where they began
+            on = start > 0
+            self._penalty[on] = np.minimum(self._penalty[on], _CURVED / start[on] ** 2)
         for _ in range(_MOST_MEETINGS):
             zeta, _ = self._meet(anchor)
-            before, mean = self.weights, (zeta + self._multipliers / self._penalty).mean(axis=0)
-            self.weights = rounded(np.maximum(mean, 0), self._unit, np.random.default_rng((self._seed, self._meetings)))
-            self._multipliers = self._multipliers + self._penalty * (zeta - self.weights)
+            before, mean = self.weights, np.maximum((zeta + self._multipliers / self._penalty).mean(axis=0), 0)
+            self.weights = rounded(mean, self._unit, np.random.default_rng((self._seed, self._meetings)))
+            self._multipliers = self._multipliers + self._penalty * (zeta - mean)
             apart, moved = np.linalg.norm(zeta - self.weights, axis=0), root * np.abs(self.weights - before)
             if max(np.linalg.norm(apart), np.linalg.norm(moved)) <= root * self._within + jitter * len(mean) ** 0.5:
                 break
@@ -191,16 +198,16 @@ class _Admm:
 
 def agree(data: Sequence[tuple[Any, ...]], tol: float, max_iter: int, quantization: float, executor: Any, seed: int) -> Solution:
     """(3) for the sum of the objectives of the agents that hold ``data``, an entry each; every minimum by ADMM."""
-    team = _Team(data, executor)
+    team, points = _Team(data, executor), sum(len(part[1]) for part in data)
     try:
         admm = _Admm(team, quantization, seed)
         objective = [admm.objective()]
         for _ in range(max_iter):
             admm.minimise()
             objective.append(admm.objective())
-            if is_settled(objective, tol):
-                return Solution(admm.weights, objective[1:], True)
-        return Solution(admm.weights, objective[1:], False)
+            if is_settled(objective, tol, points):
+                return Solution(admm.weights, objective[1:], True, admm.start)
+        return Solution(admm.weights, objective[1:], False, admm.start)
     finally:
         team.close()
 
@@ -211,21 +218,22 @@ def _balanced(penalty: np.ndarray, apart: np.ndarray, moved: np.ndarray, jitter:
     return np.where(more, penalty * _STEP, np.where(less, penalty / _STEP, penalty))
 
 
-def is_settled(objective: Sequence[float], tol: float) -> bool:
-    """Whether the last change is small, relative to max(1, the size)."""
-    return len(objective) > 1 and abs(objective[-1] - objective[-2]) < tol * max(1.0, abs(objective[-1]))
+def is_settled(objective: Sequence[float], tol: float, points: int) -> bool:
+    """Whether the last change per point is small; the objective itself has a part that depends on the unit of the data."""
+    return len(objective) > 1 and abs(objective[-1] - objective[-2]) < tol * points
 
 
 def descend(data: tuple[Any, ...], tol: float, max_iter: int) -> Solution:
     """(3), by the one agent that holds all data."""
-    agent = agent_of(data)
+    agent, points = agent_of(data), len(data[1])
     theta = agent.start()
+    start = float(theta.mean())
     at = agent.weigh(theta)
     objective = [at.objective]
     for _ in range(max_iter):
         theta = theta * np.sqrt(at.q / at.t)
         at = agent.weigh(theta)
         objective.append(at.objective)
-        if is_settled(objective, tol):
-            return Solution(theta, objective[1:], True)
-    return Solution(theta, objective[1:], False)
+        if is_settled(objective, tol, points):
+            return Solution(theta, objective[1:], True, start)
+    return Solution(theta, objective[1:], False, start)

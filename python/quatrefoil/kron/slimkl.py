@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,13 +11,14 @@ import numpy as np
 from .. import _arguments, _arrays
 from .._bind import check_beside
 from .agent import component
-from .agents import agree, descend
+from .agents import Solution, agree, descend
 from .estimator import Estimator, determination, not_fitted
 from .gp.afar import namespace
 from .slimkl_afar import predicted
 
 Array = Any
 _ROWS = 256  # of the cross-covariance at a time
+_WIDTH = 0.002  # of the components, relative to the largest frequency
 
 
 class SlimKL(Estimator):
@@ -31,18 +32,20 @@ class SlimKL(Estimator):
     means : (A, P) or (A,)
         Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. Usually a grid, as
         ``np.linspace(0, 0.5, 500)`` for data a unit apart.
-    std : float, (A,) or (A, P)
-        Their widths, at least 0.
+    std : None, float, (A,) or (A, P)
+        Their widths, at least 0. None: 0.002 of the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
     noise : float
         Variance of the noise, above 0.
     tol : float
-        ``fit`` stops when the objective changes by less than that, relative to max(1, its size).
+        ``fit`` stops when the objective changes by less than that times the number of points.
     max_iter : int
         The most iterations, each a Cholesky factorisation an agent; a RuntimeWarning says when it was reached.
     agents : int
         Among how many the data are split, in runs of their order: the objective is then the sum of the agents' own.
     quantization : float
-        With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are.
+        With several agents: weights travel as multiples of this, rounded at random and without bias. 0: as they are. A weight that is
+        rounded to 0 stays there, so this should be a fraction of the weights at the start, (the mean square of y) / A: above them there
+        is a UserWarning, and a RuntimeWarning where all weights are 0 in the end.
     executor : concurrent.futures.Executor, optional
         What runs the agents' steps; so does a Dask client, or its ``get_executor()``. Without one they run in turn. For data on the
         host alone.
@@ -71,6 +74,9 @@ class SlimKL(Estimator):
     their machines, have an executor of one process a machine, and one agent on each. Results do not depend on the
     executor.
 
+    Results do not depend on the units of X and y, and X, y, means and std are copied. A ``fit`` that fails or is interrupted leaves what
+    was learnt before.
+
     X and y on a device stay there, where agents take their steps in turn, and predictions are made. ``fit`` waits for the device: once a
     column of the factors, all components together, then once a step of an agent for two numbers a column, with which the host goes on.
     ``predict`` reads nothing back. means and std are on the host or beside X.
@@ -97,12 +103,13 @@ class SlimKL(Estimator):
     objective_: np.ndarray
     n_iter_: int
     n_features_in_: int
+    _seen: tuple[Array, Array, np.ndarray, np.ndarray, float]
 
     def __init__(
         self,
         *,
         means: Any,
-        std: Any = 0.001,
+        std: Any = None,
         noise: float,
         tol: float = 1e-3,
         max_iter: int = 100,
@@ -138,16 +145,18 @@ class SlimKL(Estimator):
         parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
         data = [(x[part, :], targets[part], means, std, setting.noise) for part in parts]
         if setting.agents == 1:
-            weights, objective, met = descend(data[0], setting.tol, setting.max_iter)
+            found = descend(data[0], setting.tol, setting.max_iter)
         else:
-            weights, objective, met = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
-        if not met:
-            warnings.warn(
-                f"{label}: stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning, stacklevel=2
-            )
-        self.weights_, self.objective_, self.n_iter_ = weights, np.array(objective), len(objective)
-        self.n_features_in_ = x.shape[1]
-        self._seen = x, targets, means, std, setting.noise
+            found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
+        for message, category in _complaints(found, setting, targets):
+            warnings.warn(f"{label}: {message}", category, stacklevel=2)
+        vars(self).update(  # at once
+            weights_=found.weights,
+            objective_=np.array(found.objective),
+            n_iter_=len(found.objective),
+            n_features_in_=x.shape[1],
+            _seen=(x, targets, means, std, setting.noise),
+        )
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -197,6 +206,18 @@ class _Setting(NamedTuple):
     seed: int
 
 
+def _complaints(found: Solution, setting: _Setting, y: Array) -> Iterator[tuple[str, type[Warning]]]:
+    """What to warn of."""
+    unit, remedy = setting.quantization if setting.agents > 1 else 0.0, "expected a smaller quantization, or 0"
+    if unit > found.start:
+        what = "the weights at the start: those of components that are needed may be rounded to 0 for good"
+        yield f"quantization is {unit:g}, above {found.start:.3g}, {what}; {remedy}", UserWarning
+    if unit and not found.weights.any() and _arrays.to_host(y).any():
+        yield f"all weights were rounded to 0, multiples of quantization = {unit:g}; {remedy}", RuntimeWarning
+    if not found.met:
+        yield f"stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning
+
+
 def _points(X: Any, label: str, least: int = 0) -> Array:
     """(n, P) in double precision, a copy."""
     x = _arguments.numbers_here(X, label, "X")
@@ -229,7 +250,10 @@ def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray,
     if mu.ndim not in (1, 2) or mu.size == 0 or mu.shape[1:] not in ((), (P,)):
         raise ValueError(f"{label}: means has shape {mu.shape}, expected (A,) or (A, {P})")
     A = len(mu)
-    sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _beside(std, x, label, "std")
+    if std is None:
+        sd = np.broadcast_to(_WIDTH * np.abs(mu).max(axis=0), (A, P))
+    else:
+        sd = np.array(_arguments.number(std, label, "std")) if _arguments.is_number(std) else _beside(std, x, label, "std")
     if sd.shape not in ((), (A,), (A, P)):
         raise ValueError(f"{label}: std has shape {sd.shape}, expected a number, ({A},) or ({A}, {P})")
     _arguments.finite(mu, label, "means")

@@ -32,7 +32,7 @@ class AgentAfar(Agent):
             raise ValueError("SlimKL.fit: X or y has NaN or infinity in it, expected finite numbers")
         least = len(x) * EPS * (1 + 2 * np.pi * np.abs(means) @ spreads)
         self._rows, self._of = _factors(x, means, std, least)
-        self._y, self._noise, self._start = y, noise, starting(len(means), float(square[0]))
+        self._y, self._noise, self._start = y, noise, starting(len(means), float(square[0]), noise)
         self._last = None, None
 
     def start(self) -> np.ndarray:

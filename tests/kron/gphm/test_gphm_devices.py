@@ -8,7 +8,7 @@ import pytest
 
 import quatrefoil as qf
 import stand_in
-from kron.gphm.test_gphm import SETUPS, Problem
+from kron.gphm.test_gphm import SETUPS, Problem, plain
 from kron.gphm.test_projection import rough
 from quatrefoil.kron.gphm.projection import Projected
 
@@ -18,7 +18,7 @@ def moved(p, afar, **options):
     given = {n: v for n, v in p.gp.get_params().items() if n not in ("pde", "axes")}
     speed = {"speed": p.options["speed"]} if "speed" in p.options else {}
     pde = type(p.gp.pde)(source=afar(p.source), boundary=afar(p.boundary), **speed)
-    return qf.kron.GPHM(pde, [afar(x) for x in p.axes], **given | options)
+    return plain(qf.kron.GPHM(pde, [afar(x) for x in p.axes], **given | options))
 
 
 def near(got, expected, afar, tolerance=1e-9):
@@ -49,9 +49,9 @@ def test_loss_and_gradients(equation, dims, uniform, afar, rng):
 def test_solutions_and_predictions(equation, dims, afar, rng):
     """At hyperparameters by which no eigenvalue is near the jitter: 1e-7 as in the tests against dense matrices."""
     p = rough(rng, equation, dims, "gaussian")
-    gp, loss = moved(p, afar), p.gp._components[0].loss
+    gp, loss = moved(p, afar), p.gp._state.components[0].loss
     there = {name: afar(np.asarray(v)) for name, v in p.params.items()}
-    host, other = Projected.at(loss, p.params), Projected.at(gp._components[0].loss, there)
+    host, other = Projected.at(loss, p.params), Projected.at(gp._state.components[0].loss, there)
     start = np.zeros(p.source.shape)
     U, V = host.solution(start), other.solution(afar(start))
     near(V, U, afar, 1e-7)
@@ -189,6 +189,8 @@ def test_numbers_that_are_not_finite(cupy):
 
 
 def test_not_definite(afar):
-    gp = qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=0.0), [afar(np.linspace(0, 1e-6, 30))], jitter=0.0, optimizer="adam")
+    gp = qf.kron.GPHM(
+        qf.kron.Poisson(source=0.0, boundary=0.0), [afar(np.linspace(0, 1e-6, 30))], freq_scale=1.0, jitter=0.0, optimizer="adam"
+    )
     with pytest.raises(FloatingPointError, match="GPHM: the loss is nan"):
         gp.fit(1)

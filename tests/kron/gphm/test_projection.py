@@ -5,7 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from kron.gphm import dense
-from kron.gphm.test_gphm import KINDS, SETUPS, Problem, solver, wave, wave_source
+from kron.gphm.test_gphm import EQUATIONS, KINDS, SETUPS, Problem, plain, solver, wave, wave_source
 from quatrefoil.kron.gphm.inverse import Spectrum
 from quatrefoil.kron.gphm.projection import Projected
 
@@ -15,11 +15,11 @@ def rough(rng, equation, dims, kind, uniform=True, speed=None):
     p = Problem(rng, equation, dims, kind, jitter=1e-9, uniform=uniform)
     if speed is not None:
         p.pde = qf.kron.Advection(speed=speed, source=p.source, boundary=p.boundary)
-        p.gp = qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-9)
+        p.gp = plain(qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-9))
         p.options["speed"] = speed
     if equation == "allencahn":  # of one solution
         p.boundary *= 0.3
-        p.gp = qf.kron.GPHM(qf.kron.AllenCahn(source=p.source, boundary=p.boundary), p.axes, kind=kind, components=3, jitter=1e-9)
+        p.gp = plain(qf.kron.GPHM(qf.kron.AllenCahn(source=p.source, boundary=p.boundary), p.axes, kind=kind, components=3, jitter=1e-9))
     for _ in range(30):  # until no eigenvalue of one axis nearly cancels one of the other
         for k in range(dims):
             p.params[f"log_scales_{k}"] = (1.5 if kind == "student_t" else 2.5) + 0.3 * rng.standard_normal(3)
@@ -40,7 +40,7 @@ def collocated(p, params, **held):
 def test_collocation(backend, rng, equation, dims, kind, uniform):
     """1e-7: a condition of 1e6 of the equation at the points, and of K."""
     p = rough(rng, equation, dims, kind, uniform)
-    loss = p.gp._components[0].loss
+    loss = p.gp._state.components[0].loss
     projected = Projected.at(loss, p.params)
     assert [axis.inverse.vectors.shape[1] for axis in loss.axes] == [len(x) for x in p.axes]
     U = projected.solution(np.zeros(p.source.shape))
@@ -59,7 +59,7 @@ def test_collocation(backend, rng, equation, dims, kind, uniform):
 @pytest.mark.parametrize("speed", [3.0, -3.0, 0.0])
 def test_characteristics_come_in_by_one_side(rng, speed):
     p = rough(rng, "advection", 2, "student_t", speed=speed)
-    U = Projected.at(p.gp._components[0].loss, p.params).solution(np.zeros(p.source.shape))
+    U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(p.source.shape))
     if speed == 0:  # every row an equation of its own along t, which runs down
         np.testing.assert_allclose(U[:, -1], p.boundary[:, -1] * [1, *np.zeros(7), 1] + U[:, -1] * [0, *np.ones(7), 0], atol=1e-9)
         return
@@ -78,10 +78,10 @@ def test_smooth_kernels(rng, equation, dims, kind):
     if equation == "allencahn":  # of one solution
         p.source, p.boundary = 0.1 * p.source, 0.1 * p.boundary
         p.pde = qf.kron.AllenCahn(source=p.source, boundary=p.boundary)
-    p.gp = qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-8)
+    p.gp = plain(qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-8))
     for k in range(dims):
         p.params |= {f"log_weights_{k}": np.zeros(3), f"log_scales_{k}": np.full(3, -2.0), f"freqs_{k}": np.linspace(0, 0.8, 3)}
-    U = Projected.at(p.gp._components[0].loss, p.params).solution(np.zeros(p.source.shape))
+    U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(p.source.shape))
     bases, rest, order = [], -p.source, 1 if equation == "advection" else 2
     for k, x in enumerate(p.axes):
         hyper = [p.params[f"{name}_{k}"] for name in ("log_weights", "log_scales", "freqs")]
@@ -112,7 +112,7 @@ def test_a_held_solution(rng, dims):
     params = p.params | {"U": 0.1 * p.params["U"]}
     p.gp.load_state_dict(p.gp.state_dict() | {f"0.{name}": value for name, value in params.items()})
     p.gp.add_smooth_component()
-    loss = p.gp._components[1].loss
+    loss = p.gp._state.components[1].loss
     held = loss.held.u, loss.held.terms
     np.testing.assert_array_equal(held[0], params["U"])
     own = {f"log_{name}_{k}": np.full(1, value) for k in range(dims) for name, value in (("weights", 0.1), ("scales", 2.0))}
@@ -172,17 +172,20 @@ def test_it_solves_allen_cahn(dims):
 
 def test_frequencies_begin_within_the_grids():
     x = np.linspace(0, 2 * np.pi, 100)
-    highest = {
-        o: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=0.0), [x], optimizer=o).params["freqs_0"][-1] for o in ("adam", "projection")
-    }
-    assert highest == pytest.approx({"adam": 20.0, "projection": 0.9 * 99 / (4 * np.pi)})
+    pde, resolved = qf.kron.Poisson(source=0.0, boundary=0.0), 0.9 * 99 / (4 * np.pi)
+    for freq_scale, optimizer, expected in [
+        (20.0, "adam", 20.0), (20.0, "projection", resolved), (3.0, "projection", 3.0),
+        (None, "adam", resolved), (None, "projection", resolved),
+    ]:  # fmt: skip
+        gp = qf.kron.GPHM(pde, [x], optimizer=optimizer, freq_scale=freq_scale)
+        assert gp.params["freqs_0"][-1] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dims", [1, 2])
 def test_newton_never_goes_uphill(rng, dims):
     """A source of -10^4, from starts that are far off."""
     p = rough(rng, "allencahn", dims, "student_t")
-    loss = p.gp._components[0].loss
+    loss = p.gp._state.components[0].loss
     projected = Projected.at(loss, p.params)
     for size in (3.0, 30.0, 300.0):
         start = projected.solution(np.zeros(p.source.shape)) + projected.up(size * rng.standard_normal(projected.down(p.source).shape))
@@ -195,3 +198,18 @@ def test_newton_never_goes_uphill(rng, dims):
         found = projected.solution(start)
         assert left(found) <= 1.001 * left(start)
         loss.pde.source = p.source
+
+
+@pytest.mark.parametrize("equation", ["poisson", "allencahn"])
+@pytest.mark.parametrize("sizes", [(9, 3), (3, 9), (3, 3)])
+def test_one_inner_point_of_an_axis(equation, sizes):
+    """Sylvester's equation then has a number on one side."""
+    rng = np.random.default_rng(3)
+    p = Problem(rng, equation, 2, jitter=1e-9, sizes=sizes)
+    p.source, p.boundary = 0.1 * p.source, 0.1 * p.boundary
+    p.gp = plain(qf.kron.GPHM(EQUATIONS[equation](source=p.source, boundary=p.boundary), p.axes, components=3, jitter=1e-9))
+    for k in range(2):
+        p.params |= {f"log_weights_{k}": np.zeros(3), f"log_scales_{k}": np.full(3, 1.5), f"freqs_{k}": rng.uniform(0, 0.4, 3)}
+    U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(sizes))
+    expected, *_ = collocated(p, p.params)
+    np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())

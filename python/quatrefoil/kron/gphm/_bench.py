@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,18 +25,17 @@ def _step(n: int) -> Problem:
     U = np.sin(6 * x)[:, None] * np.cos(4 * x)
     source = -52 * U
     gp = kron.GPHM(kron.Poisson(source=source, boundary=U), [x, x], components=COMPONENTS, boundary_weight=WEIGHT, jitter=JITTER)
-    params = gp.params | {"U": U}
+    params, jitter = gp.params | {"U": U}, JITTER * gp._state.units.size  # README (19)
 
     def ours() -> np.ndarray:
         found: np.ndarray = gp.value_and_grad(params)[1]["U"]
         return found
 
-    peers = _autograd(x, params, source, U)
+    peers = _autograd(x, params, source, U, jitter)
     goals = {name: 80.0 for name in peers}
     # a covariance of condition 1e8; truth is the gradient without autograd, by dense inverses
-    return Problem(
-        "kron", "GPHM step, gradients", f"{n}x{n} Q{COMPONENTS} float64", ours, peers, lambda: _by_inverses(x, params, source), 1e-3, goals
-    )  # fmt: skip
+    truth = functools.partial(_by_inverses, x, params, source, jitter)
+    return Problem("kron", "GPHM step, gradients", f"{n}x{n} Q{COMPONENTS} float64", ours, peers, truth, 1e-3, goals)
 
 
 def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
@@ -44,22 +44,22 @@ def _kernels(xp: Any, x: Any, params: Any, axis: int) -> list[Any]:
     return [by_numpy(x[:, None] - x, weights, scales, freqs, order, xp) for order in (0, 2)]
 
 
-def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray) -> np.ndarray:
+def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray, jitter: float) -> np.ndarray:
     U = params["U"]
     (K1, D1), (K2, D2) = (_kernels(np, x, params, axis) for axis in (0, 1))
-    first, second = (np.linalg.inv(K + JITTER * np.eye(len(x))) for K in (K1, K2))
+    first, second = (np.linalg.inv(K + jitter * np.eye(len(x))) for K in (K1, K2))
     e = D1 @ first @ U + (D2 @ second @ U.T).T - source
     gradient: np.ndarray = first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second
     return gradient  # U is its own boundary: no misfit there
 
 
-def _autograd(x: np.ndarray, params: Any, source: np.ndarray, boundary: np.ndarray) -> dict[str, Callable[[], Any]]:
+def _autograd(x: np.ndarray, params: Any, source: np.ndarray, boundary: np.ndarray, jitter: float) -> dict[str, Callable[[], Any]]:
     try:
         import torch
     except ImportError:
         return {}
     axis, f, g = (torch.from_numpy(a) for a in (x, source, boundary))
-    eye = JITTER * torch.eye(len(x), dtype=torch.float64)
+    eye = jitter * torch.eye(len(x), dtype=torch.float64)
 
     def run() -> np.ndarray:
         p = {name: torch.from_numpy(np.array(value)).requires_grad_() for name, value in params.items()}

@@ -12,9 +12,8 @@ import numpy as np
 from ... import _arrays
 from ..._array_tools import cholesky, zeros
 from ..gp.afar import namespace
-from .axis import Axis, Covariance, Hyper, Points, is_uniform
+from .axis import Axis, Covariance, Hyper, Points
 from .inverse import Cholesky, Inverse, Spectrum, clear_of, not_finite
-from .pde import doubled
 
 Array = Any
 
@@ -59,10 +58,10 @@ class AxisAfar(Axis):
 
     def __init__(self, points: Points, covariance: Covariance, name: str) -> None:
         super().__init__(points.host, covariance, name)
-        self._points, self._here, n = points, doubled(points.here), len(points.host)
+        self._points, self._here, n = points, points.here, len(points.host)
         self._xp = namespace(self._here)
         self._eye = self._xp.eye(n, dtype=self._here.dtype, device=self._here.device)
-        self._lags = _Lags(self._here, self.x) if is_uniform(points.host) else None
+        self._lags = _Lags(self._here, self.x) if points.uniform else None
 
     @property
     def here(self) -> Array:

@@ -18,10 +18,11 @@ Array = Any
 
 
 class Points(NamedTuple):
-    """Of one axis, in the precision they came in."""
+    """Of one axis: copies."""
 
     here: Array  # where the solver's arrays are
     host: np.ndarray
+    uniform: bool  # in the precision they came in
 
 
 class Hyper(NamedTuple):

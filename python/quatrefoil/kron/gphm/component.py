@@ -11,7 +11,7 @@ import numpy as np
 from ... import _arrays
 from ..._array_tools import size
 from .afar import AxisAfar
-from .axis import Axis, Covariance, GeneralAxis, HalvedAxis, Points, UniformAxis, is_uniform
+from .axis import Axis, Covariance, GeneralAxis, HalvedAxis, Points, UniformAxis
 from .inverse import Inverse
 from .loss import Held, Loss, Params
 from .pde import PDE
@@ -38,8 +38,9 @@ class Component(NamedTuple):
             begin += size(value)
         return found
 
-    def copies(self, params: Params) -> Params:
-        return {name: self.loss.xp.asarray(value, copy=True) for name, value in params.items()}
+    @property
+    def kind(self) -> str:
+        return self.loss.axes[0].covariance.kind
 
     def held(self, params: Mapping[str, Array], form: type[Inverse]) -> Held:
         """Its solution, for components on top of it."""
@@ -55,27 +56,24 @@ class Component(NamedTuple):
         return found[:, 0] if len(axes) == 1 else axes[1].solve(_arrays.contiguous(found)) @ kernels[1].T
 
 
-def mixture(
-    pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int, freq_scale: float, weight: float, resolved: float
-) -> Component:
-    """The component that finds the frequencies; it starts at 0 with all of them alike, up to ``freq_scale`` or a share ``resolved`` of the
-    highest that the grid has, (N - 1) / (2 length)."""
+def mixture(pde: PDE, axes: Sequence[Points], covariance: Covariance, count: int, highest: float, weight: float) -> Component:
+    """The component that finds the frequencies; it starts at 0 with all of them alike, up to ``highest``."""
     initial: Params = {"U": np.zeros(tuple(pde.source.shape)), "log_tau": np.zeros(()), "log_v": np.zeros(())}
-    for k, (_, x) in enumerate(axes):
-        highest = (len(x) - 1) / (2 * abs(float(x[-1]) - float(x[0])))
+    for k in range(len(axes)):
         initial[f"log_weights_{k}"] = np.full(count, -np.log(count))
         initial[f"log_scales_{k}"] = np.zeros(count)
-        initial[f"freqs_{k}"] = np.linspace(0, 1, count) * min(freq_scale, resolved * highest)
+        initial[f"freqs_{k}"] = np.linspace(0, 1, count) * highest
     return Component(Loss(pde, _axes(axes, covariance), weight, {}, None), _beside(pde, initial))
 
 
 def smooth(below: Component, params: Mapping[str, Array], form: type[Inverse]) -> Component:
-    """A Matern-5/2 process on top of a solution: one student_t component whose frequency stays 0."""
+    """A Matern-5/2 process on top of a solution: one student_t component whose frequency stays 0, to begin with as long as the axis."""
     pde, old = below.loss.pde, below.loss.axes
     initial: Params = {"U": np.zeros(tuple(pde.source.shape)), "log_tau": np.zeros(()), "log_v": np.zeros(())}
     fixed: Params = {}
-    for k in range(len(old)):
-        initial[f"log_weights_{k}"], initial[f"log_scales_{k}"], fixed[f"freqs_{k}"] = np.zeros(1), np.zeros(1), np.zeros(1)
+    for k, axis in enumerate(old):
+        initial[f"log_weights_{k}"], fixed[f"freqs_{k}"] = np.zeros(1), np.zeros(1)
+        initial[f"log_scales_{k}"] = np.full(1, -np.log(abs(axis.x[-1] - axis.x[0])))
     covariance = old[0].covariance._replace(kind="student_t")
     axes = [a.like(covariance) for a in old]
     initial = _beside(pde, initial) | {"log_tau": below.loss.xp.asarray(params["log_tau"], copy=True)}
@@ -97,6 +95,6 @@ def _axis(points: Points, covariance: Covariance, name: str, rows: int) -> Axis:
     x = points.host
     if not isinstance(points.here, np.ndarray):
         return AxisAfar(points, covariance, name)
-    if not is_uniform(x):
+    if not points.uniform:
         return GeneralAxis(x, covariance, name)
     return (HalvedAxis if rows > 1 and len(x) <= _HALVED else UniformAxis)(x, covariance, name)

@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._array_tools import size
 from .component import Component
 from .inverse import Cholesky, Inverse, Spectrum
+from .pde import edges
 from .projection import Projected
+from .units import Units
 
 Array = Any
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as published
@@ -47,7 +50,12 @@ class Adam:
 
     form: type[Inverse] = Cholesky
     jitter, rate, steps = 1e-6, 0.01, 10_000  # where a user gives none
-    resolved = np.inf  # frequencies begin within this share of those that the grid resolves
+
+    def offset(self, component: Component, units: Units) -> float:
+        """What the loss in the arguments' units has more."""
+        pde, log_size = component.loss.pde, float(np.log(units.size))
+        weights = component.loss.weight * size(edges(pde.boundary))
+        return log_size * (2 * size(pde.source) + weights) + float(np.log(units.rate)) * size(pde.source)
 
     def prepare(self, component: Component, x: Array) -> Array:
         """x before the first step."""
@@ -63,7 +71,9 @@ class Projection(Adam):
 
     form = Spectrum
     jitter, rate, steps = 1e-12, 0.1, 100
-    resolved = 0.9
+
+    def offset(self, component: Component, units: Units) -> float:
+        return float(np.log(units.size)) * size(component.loss.pde.source)
 
     def prepare(self, component: Component, x: Array) -> Array:
         params = component.named(x)

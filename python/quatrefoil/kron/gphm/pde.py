@@ -36,6 +36,14 @@ class PDE:
         """The reaction and its derivative by u; None where there is none."""
         return None
 
+    def copied(self) -> Self:
+        """The same with arrays of its own."""
+        found = copy.copy(self)
+        for name, value in vars(self).items():
+            if _arrays.kind(value) is not None:
+                setattr(found, name, namespace(value).asarray(value, copy=True))
+        return found
+
     def on(self, axes: Sequence[Array], label: str) -> Self:
         """The same with source and boundary as arrays of numbers on the grid, where the axes are, checked; the boundary is 0 inside."""
         name = type(self).__name__

@@ -64,7 +64,7 @@ def rows_at(a: Array, indices: Sequence[int]) -> Array:
 
 
 class Sylvester:
-    """S_1 Y + Y S_2ᵀ = F, by Schur's forms of both; where S_2 is 0, by LU.
+    """S_1 Y + Y S_2ᵀ = F, by Schur's forms of both; where S_2 is a number, by LU.
 
     ``takes_host``: whether F and Y are the host's, whatever S is: there it is where Schur's forms are.
     """
@@ -74,6 +74,9 @@ class Sylvester:
 
         self.plain = tuple(S2.shape) == (1, 1)
         self.takes_host = not self.plain or isinstance(S1, np.ndarray)
+        if self.plain:
+            xp = namespace(S1)
+            S1 = S1 + S2 * xp.eye(S1.shape[0], dtype=S1.dtype, device=S1.device)
         if not self.takes_host:
             self.S1 = S1
         elif self.plain:
@@ -106,7 +109,7 @@ class Projected:
     def __init__(self, loss: Loss, params: Mapping[str, Array]) -> None:
         self.loss, pde = loss, loss.pde
         loss.set_axes(params, Spectrum)
-        spaces = [Space.of(a, c, _given(a, c, pde.order)) for a, c in zip(loss.axes, pde.coefficients)]
+        spaces = [Space.of(a, c, given_ends(a.x, c, pde.order)) for a, c in zip(loss.axes, pde.coefficients)]
         self.first, self.second = spaces if len(spaces) == 2 else (spaces[0], Space.point(pde.source))
         self.xp, self.inverse = loss.xp, Sylvester(*(s.inner.T @ s.slope @ s.inner for s in (self.first, self.second)))
         self.hyper = [axis.hyper for axis in loss.axes]
@@ -242,8 +245,8 @@ def norm(F: Array) -> float:
     return math.sqrt(float(_arrays.to_host(namespace(F).sum(F * F)[None])[0]))
 
 
-def _given(axis: Axis, c: float, order: int) -> list[int]:
-    """Both ends, for a first derivative the one that c u_x comes in by."""
+def given_ends(x: np.ndarray, c: float, order: int) -> list[int]:
+    """Of an axis: both ends, for a first derivative the one that c u_x comes in by."""
     if order == 2:
         return [0, -1]
-    return [] if c == 0 else [0] if (c > 0) == (axis.x[-1] > axis.x[0]) else [-1]
+    return [] if c == 0 else [0] if (c > 0) == (x[-1] > x[0]) else [-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,17 +11,21 @@ from ... import _arguments, _arrays
 from ..._bind import check_beside
 from ..._progress import reporter
 from ..estimator import Estimator
+from ..gp.afar import namespace
 from . import component as _component
-from .axis import Covariance, Points
+from .axis import Covariance, Points, is_uniform
 from .inverse import Inverse
 from .loss import Params
-from .optimizers import OPTIMIZERS, Moments, Step
+from .optimizers import OPTIMIZERS
 from .pde import PDE, doubled, on_grid
 from .projection import norm
+from .state import Learnt, State, entry, fitting, flat, units_of
+from .units import HIGHEST, Units
 
 Array = Any
 _TRUTH_POINTS = 300  # of every axis, at which a callable truth is compared
 _KEEPING_THE_STATE = {"learning_rate", "optimizer"}  # parameters that a solution in the making may change
+_RESOLVED = 0.9  # of the highest frequency that the grid resolves, where training begins
 
 
 class GPHM(Estimator):
@@ -39,15 +43,15 @@ class GPHM(Estimator):
         The mixture, as in ``spectral_mixture``.
     components : int
         Of the mixture, Q.
-    freq_scale : float
-        Frequencies begin equally spaced from 0 to this, in cycles a unit of length. It should exceed those of the solution, and be less
-        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well. The
-        projection begins within 0.9 of that.
+    freq_scale : float or None
+        Frequencies begin equally spaced from 0 to this, in cycles per unit of length. It should exceed those of the solution, and be less
+        than (N - 1) / (2 length), which is what the grid resolves: above, solutions that are wrong between the points fit as well. None
+        is 0.9 of that, axis by axis, which the projection never exceeds. Length-scales begin at 20 / freq_scale.
     boundary_weight : float
         Of the boundary's part of Adam's loss.
     jitter : float or None
-        Added to the diagonals of K_k. None is 1e-6 for Adam, as published, and 1e-12 for the projection, whose errors grow about as its
-        square root; which of them, is settled where training begins.
+        Added to the diagonals of K_k, relative to the size of u (see Notes). None is 1e-6 for Adam, as published, and 1e-12 for the
+        projection, whose errors grow about as its square root; which of them, is settled where training begins.
     learning_rate : float or None
         Of Adam's steps. None is 0.01, as published, and 0.1 for the projection, which divides it by 1 + steps / 100.
     optimizer : "projection" or "adam"
@@ -62,7 +66,7 @@ class GPHM(Estimator):
     ----------
     params : dict
         U of the grid's shape, log_tau and log_v, (), and for axis k log_weights_k, log_scales_k, freqs_k, (Q,): copies of what ``fit``
-        learns. The projection does without log_tau and log_v.
+        learns, in the units of the arguments. The projection does without log_tau and log_v.
     held_params : dict or None
         Those of the first component after ``add_smooth_component``.
     history_ : dict of lists
@@ -78,22 +82,28 @@ class GPHM(Estimator):
     numpy.linalg.LinAlgError
         A covariance that is not positive definite at the parameters.
     FloatingPointError
-        A loss that is not finite. After either error ``params`` are those where it happened: a ``state_dict()`` from before goes back.
+        A loss that is not finite. After any error, and after an interrupt, everything is as it was before the call.
 
     Notes
     -----
+    Results do not depend on the units of length, time and u: the solver computes in its own. On every axis 1 is 20 / freq_scale; for u it
+    is about its root mean square, estimated from the boundary values and a solution by differences; and the equation's largest
+    coefficient becomes 1. ``params``, losses, the residual and predictions are in the units of the arguments. Powers of two change no bit.
+
+    Axes, source and boundary are copied: writing to the arrays afterwards changes nothing.
+
     A step of Adam costs a Cholesky factorisation and two solves an axis, and products with D, by halves 6 N^3 operations for N^2 unknowns,
     from N = 400 Fourier transforms instead; and 4 N Q evaluations of the kernel's lags; where the axis is not uniform 4 N^2 Q evaluations
     and 20 N^3 operations. With one axis N^3 / 3. A step of the projection takes an eigendecomposition an axis, 9 N^3, and 25 m^3 for the m
     functions that the kernel has (m^3 on one axis): three to four times as long as Adam's at N = 400 x 400, eight times at 400.
 
-    Axes on a device, CUDA tensors or CuPy's arrays, are read once; source, boundary, ``truth`` and the points of predictions are then
-    numbers, arrays there or functions of such, and ``params`` and predictions are arrays there. K and D are whole matrices, a step of Adam
-    costs 20 N^3 operations an axis. Nobody looks at source and boundary: NaN shows in the loss, as does a covariance that is not positive
-    definite, both by a FloatingPointError. A step of Adam waits once, for the loss. One of the projection reads every axis's eigenvalues,
-    the hyperparameters, the loss with the residual, and on two axes Sylvester's equation, which the host solves; with a reaction
-    the residual of every step of Newton's and an array of coordinates for every product of GMRES. ``state_dict`` holds NumPy arrays, so
-    that a state goes from a device to the host, and back.
+    Axes on a device, CUDA tensors or CuPy's arrays, are read once, and so are source and boundary, for the size of u. These, ``truth`` and
+    the points of predictions are numbers, arrays there or functions of such, and ``params`` and predictions are arrays there. K and D are
+    whole matrices, a step of Adam costs 20 N^3 operations an axis. NaN in source or boundary shows in the loss, as does a covariance that
+    is not positive definite, both by a FloatingPointError. A step of Adam waits once, for the loss. One of the projection reads every
+    axis's eigenvalues, the hyperparameters, the loss with the residual, and on two axes Sylvester's equation, which the host solves; with a
+    reaction the residual of every step of Newton's and an array of coordinates for every product of GMRES. ``state_dict`` holds NumPy
+    arrays, so that a state goes from a device to the host, and back.
 
     Examples
     --------
@@ -113,7 +123,7 @@ class GPHM(Estimator):
         *,
         kind: str = "student_t",
         components: int = 30,
-        freq_scale: float = 20.0,
+        freq_scale: float | None = None,
         boundary_weight: float = 200.0,
         jitter: float | None = None,
         learning_rate: float | None = None,
@@ -124,27 +134,32 @@ class GPHM(Estimator):
         self.pde, self.axes, self.kind, self.components, self.freq_scale = pde, axes, kind, components, freq_scale
         self.boundary_weight, self.jitter, self.learning_rate, self.optimizer = boundary_weight, jitter, learning_rate, optimizer
         self.backend, self.num_threads = backend, num_threads
-        self._start()
+        self._begin()
 
-    def _start(self) -> None:
+    def _begin(self, pde: PDE | None = None, units: Units | None = None) -> None:
+        """A state without training, of an equation on the grid where that is known; the axes and the equation become copies."""
         label = "GPHM"
         if not isinstance(self.pde, PDE):
             raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...), AllenCahn(...) or Advection(...)")
         axes = _axes(self.axes, label)
-        self._grid_pde = self.pde.on([x.here for x in axes], label)
+        own = self.pde.copied()
+        grid_pde = (pde or own).on([doubled(x.here) for x in axes], label)
         _arguments.choice(self.kind, label, "kind", ("student_t", "gaussian"))
         count = _arguments.integer(self.components, label, "components", 1)
-        scale = _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
+        scale = np.inf if self.freq_scale is None else _arguments.number(self.freq_scale, label, "freq_scale", positive=True)
         weight = _arguments.number(self.boundary_weight, label, "boundary_weight", positive=True)
         self._check_training(label)
         optimizer = OPTIMIZERS[self.optimizer]
         jitter = optimizer.jitter if self.jitter is None else _arguments.number(self.jitter, label, "jitter")
         settings = {"backend": self.backend, "num_threads": self.num_threads}
-        covariance = Covariance(self.kind, self._grid_pde.order, jitter, settings)
-        self._components = [_component.mixture(self._grid_pde, axes, covariance, count, scale, weight, optimizer.resolved)]
-        self._held: list[Params] = []
-        self._learnt = _Learnt.at(self._components[-1].flat(self._components[-1].initial))
-        self.history_: dict[str, list[Any]] = {"loss": [], "error_step": [], "error": []}
+        covariance = Covariance(self.kind, grid_pde.order, jitter, settings)
+        if units is None:
+            resolved = _RESOLVED if self.freq_scale is None or self.optimizer == "projection" else np.inf
+            units = Units.of(grid_pde, axes, [min(scale, resolved * _highest(x.host)) for x in axes])
+        inner = [Points(units.axis(k, x.here), units.axis(k, x.host), x.uniform) for k, x in enumerate(axes)]
+        component = _component.mixture(units.equation(grid_pde), inner, covariance, count, HIGHEST, weight)
+        self.axes, self.pde, self._grid_pde = [x.here for x in axes], own, grid_pde
+        self._state = State.begun(units, component)
 
     def _check_training(self, label: str) -> None:
         _arguments.choice(self.optimizer, label, "optimizer", tuple(OPTIMIZERS))
@@ -160,32 +175,46 @@ class GPHM(Estimator):
 
     def set_params(self, **params: Any) -> Self:
         """Other parameters; returns self. learning_rate and optimizer hold for the next steps; any other begins from the start."""
-        super().set_params(**params)
+        fresh = self._twin()
+        super(GPHM, fresh).set_params(**params)
         if params.keys() <= _KEEPING_THE_STATE:
-            self._check_training("GPHM.set_params")
+            fresh._check_training("GPHM.set_params")
         else:
-            self._start()
+            fresh._begin(None if params.keys() & {"pde", "axes"} else self._grid_pde)
+        return self._become(fresh)
+
+    def _twin(self) -> Self:
+        """Another one with the same state."""
+        fresh = object.__new__(type(self))
+        fresh.__dict__.update(self.__dict__)
+        return fresh
+
+    def _become(self, other: Self) -> Self:
+        self.__dict__.update(other.__dict__)
         return self
 
     # ---- parameters and loss
 
     @property
     def params(self) -> Params:
-        component = self._components[-1]
-        return component.copies(component.named(self._learnt.found))
+        return self._state.outer(-1)
 
     @property
     def held_params(self) -> Params | None:
-        return self._components[0].copies(self._held[0]) if self._held else None
+        return self._state.outer(0) if self._state.held else None
+
+    @property
+    def history_(self) -> dict[str, list[Any]]:
+        return {name: list(values) for name, values in self._state.history.items()}
 
     def value_and_grad(self, params: Mapping[str, Any] | None = None) -> tuple[float, Params]:
         """The loss (5) and its gradient (7), by the names of ``params``; those that are not given are the present ones."""
         label = "GPHM.value_and_grad"
-        now = self._components[-1].named(self._learnt.found)
+        component, units, now = self._state.components[-1], self._state.units, self._state.now
         if params is not None:
-            for name, value in params.items():
-                now[name] = _checked(value, now, label, name)
-        return self._components[-1].loss(now)
+            now |= units.inner({name: _checked(value, now, label, name) for name, value in params.items()}, component.kind)
+        value, gradient = component.loss(now)
+        return value + OPTIMIZERS["adam"].offset(component, units), units.gradient(gradient, component.kind)
 
     # ---- training
 
@@ -201,64 +230,62 @@ class GPHM(Estimator):
 
         ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
         an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
-        at the end the relative L2 error against it goes to ``history_`` (never into the training). An interrupt leaves whole steps.
+        at the end the relative L2 error against it goes to ``history_`` (never into the training). A call that fails or is interrupted
+        changes nothing: to keep what long training has reached, call ``fit`` several times with fewer steps.
         """
         label = "GPHM.fit"
-        component, optimizer = self._components[-1], OPTIMIZERS[self.optimizer]
+        state, optimizer = self._state, OPTIMIZERS[self.optimizer]
+        component, learnt, history = state.components[-1], state.learnt, self.history_
         count = optimizer.steps if steps is None else _arguments.integer(steps, label, "steps", 0)
         rate = optimizer.rate if self.learning_rate is None else float(self.learning_rate)
         every = _arguments.integer(check_every, label, "check_every", 1)
         tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)
         error = None if truth is None else self._error_against(truth, label)
-        if self._learnt.optimizer != self.optimizer and count:  # one that has not begun
-            x = optimizer.prepare(component, self._learnt.found)
-            self._learnt = _Learnt.at(x, self._learnt.steps)._replace(optimizer=self.optimizer)
-        losses = self.history_["loss"]
-        last = self._learnt.steps + count
-        while self._learnt.steps < last:
-            now = self._learnt
-            del losses[now.steps :]  # of a step that was interrupted
-            step = optimizer.step(component, now.x, now.moments, rate)
-            losses.append(step.loss)
-            self._learnt = now.after(step)
-            if error is not None and (now.steps + 1) % every == 0 and now.steps + 1 < last:
-                self._note(error())
+        offset, last = optimizer.offset(component, state.units), learnt.steps + count
+        if learnt.optimizer != self.optimizer and count:  # one that has not begun
+            learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
+        while learnt.steps < last:
+            step = optimizer.step(component, learnt.x, learnt.moments, rate)
+            learnt = learnt.after(step)
+            history["loss"].append(step.loss + offset)
+            if error is not None and learnt.steps % every == 0 and learnt.steps < last:
+                _note(history, learnt.steps, error(state._replace(learnt=learnt)))
             if tell is not None:
-                tell(now.steps + 1, step.loss)
+                tell(learnt.steps, step.loss + offset)
+        done = state._replace(learnt=learnt, history=history)
         if error is not None:
-            self._note(error())
+            _note(history, learnt.steps, error(done))
+        if self._state is not state:
+            raise RuntimeError(f"{label}: the solver was changed by progress, truth or another thread; change it between calls")
+        self._state = done
         return self
 
     def add_smooth_component(self) -> Self:
         """A second process with Matern-5/2 covariance on top of the solution, which is held from here on; ``fit`` goes on with it alone.
 
-        For solutions with a smooth part that the mixture finds slowly. Predictions are the sum. Returns self.
+        For solutions with a smooth part that the mixture finds slowly. It begins with the axes' lengths as length-scales. Predictions are
+        the sum. Returns self.
         """
-        if self._held:
+        state = self._state
+        if state.held:
             raise ValueError("GPHM.add_smooth_component: there is one already")
-        params = self.params
-        made = _component.smooth(self._components[0], params, self._form())
-        self._components, self._held = [*self._components, made], [params]
-        self._learnt = _Learnt.at(made.flat(made.initial), self._learnt.steps)
+        self._state = state.under(_component.smooth(state.components[0], state.now, self._form(state)))
         return self
 
-    def _error_against(self, truth: Any, label: str) -> Callable[[], float]:
-        axes = [a.here for a in self._components[0].loss.axes]
+    def _error_against(self, truth: Any, label: str) -> Callable[[State], float]:
+        axes = [doubled(x) for x in self.axes]
         if callable(truth):
-            ends = [(a.x[0], a.x[-1]) for a in self._components[0].loss.axes]
-            axes = [_arrays.beside(axes[0], np.linspace(*end, _TRUTH_POINTS)) for end in ends]
+            host = [_arrays.to_host(x) for x in axes]
+            axes = [_arrays.beside(axes[0], np.linspace(float(x[0]), float(x[-1]), _TRUTH_POINTS)) for x in host]
         values = on_grid(truth, axes, label, "truth")
         _arguments.finite(values, label, "truth")
-        size = norm(values)
+        unit = self._state.units.size  # for squares of very large or small numbers
+        size = norm(values / unit)
         if size == 0:
             raise ValueError(f"{label}: truth is 0 everywhere, to which no error is relative")
         if callable(truth):
-            return lambda: norm(self._predicted(axes) - values) / size
-        return lambda: norm(sum(p["U"] for p in (*self._held, self.params)) - values) / size
-
-    def _note(self, error: float) -> None:
-        self.history_["error_step"].append(self._learnt.steps)
-        self.history_["error"].append(error)
+            return lambda state: norm((state.predicted(axes, self._form(state)) - values) / unit) / size
+        return lambda state: norm((sum(state.outer(i)["U"] for i in range(len(state.components))) - values) / unit) / size
 
     def report(self) -> dict[str, Any]:
         """Steps, the loss before the last one, for the projection the residual (root mean square, in the source's units), and where a truth
@@ -266,13 +293,14 @@ class GPHM(Estimator):
 
         The final error is the result: nobody who needs a solver knows which step was best.
         """
-        losses, errors = self.history_["loss"], self.history_["error"]
-        found: dict[str, Any] = {"steps": self._learnt.steps, "loss": losses[-1] if losses else None}
-        if self._learnt.residual < np.inf:
-            found["residual"] = self._learnt.residual
+        state = self._state
+        losses, errors, steps = (state.history[name] for name in ("loss", "error", "error_step"))
+        found: dict[str, Any] = {"steps": state.learnt.steps, "loss": losses[-1] if losses else None}
+        if state.learnt.residual < np.inf:
+            found["residual"] = state.learnt.residual * state.units.size * state.units.rate
         if errors:
             best = int(np.argmin(errors))
-            found |= {"error": errors[-1], "best_error": errors[best], "best_step": self.history_["error_step"][best]}
+            found |= {"error": errors[-1], "best_error": errors[best], "best_step": steps[best]}
         return found
 
     # ---- prediction
@@ -283,60 +311,34 @@ class GPHM(Estimator):
         given = _arguments.sequence(axes, f"{label}: axes")
         if len(given) != len(self._grid_pde.source.shape):
             raise ValueError(f"{label}: {len(given)} axes, expected {len(self._grid_pde.source.shape)}")
-        first = self._components[0].loss.axes[0].here
-        return self._predicted([doubled(_points(x, label, k, "the solver's axes[0]", first)) for k, x in enumerate(given)])
+        first = self.axes[0]
+        found = [doubled(_points(x, label, k, "the solver's axes[0]", first)) for k, x in enumerate(given)]
+        return self._state.predicted(found, self._form(self._state))
 
-    def _predicted(self, axes: Sequence[Array]) -> Array:
-        parts = [c.predict(p, axes, self._form()) for c, p in zip(self._components, (*self._held, self.params))]
-        return sum(parts[1:], parts[0])
-
-    def _form(self) -> type[Inverse]:
-        """How covariances are inverted for the solution as it is."""
-        return OPTIMIZERS[self._learnt.optimizer or self.optimizer].form
+    def _form(self, state: State) -> type[Inverse]:
+        """How covariances are inverted for a solution."""
+        return OPTIMIZERS[state.learnt.optimizer or self.optimizer].form
 
     # ---- states
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All that training changes, as arrays: ``np.savez(file, **gp.state_dict())``."""
-        moments, component, host = self._learnt.moments, self._components[-1], _host_copy
-        state = {"kind": np.array(self.kind), "optimizer": np.array(self._learnt.optimizer), "steps": np.array(self._learnt.steps)}
-        state |= {"adam.first": host(moments.first), "adam.second": host(moments.second), "adam.steps": np.array(moments.steps)}
-        for i, params in enumerate((*self._held, component.named(self._learnt.x))):
-            state |= {f"{i}.{name}": host(value) for name, value in params.items()}
-        if self._learnt.residual < np.inf:
-            state |= {f"best.{name}": host(value) for name, value in component.named(self._learnt.best).items()}
-            state["best.residual"] = np.array(self._learnt.residual)
-        return state | {f"history.{name}": np.array(values, float) for name, values in self.history_.items()}
+        """All that training changes, as arrays: ``np.savez(file, **gp.state_dict())``. Parameters are in the solver's own units."""
+        return {"kind": np.array(self.kind)} | self._state.saved()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
         """Go on from ``state_dict()``, or ``np.load(file)``, of a GPHM with the same arguments: the same bits as without the stop."""
         label = "GPHM.load_state_dict"
-        fresh = type(self)(self.pde, self.axes, **{n: v for n, v in self.get_params().items() if n not in ("pde", "axes")})
-        if (kind := str(_entry(state, "kind", label))) != self.kind:
+        if (kind := str(entry(state, "kind", label))) != self.kind:
             raise ValueError(f"{label}: a state of kind {kind!r}, expected {self.kind!r}")
+        fresh = self._twin()
+        fresh._begin(self._grid_pde, units_of(state, len(self.axes), label))
+        begun = fresh._state
         if "1.U" in state:
-            fresh._learnt = _Learnt.at(fresh._loaded(state, "0", label))
-            fresh.add_smooth_component()
-        x = fresh._loaded(state, str(len(fresh._held)), label)
-        first, second = (np.array(_entry(state, f"adam.{n}", label), np.float64) for n in ("first", "second"))
-        if not first.shape == second.shape == tuple(x.shape):
-            raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {tuple(x.shape)}")
-        moments = Moments(_arrays.beside(x, first), _arrays.beside(x, second), int(_entry(state, "adam.steps", label)))
-        best, residual = x, np.inf
-        if "best.residual" in state:
-            best, residual = fresh._loaded(state, "best", label), float(state["best.residual"])
-        steps, optimizer = int(_entry(state, "steps", label)), str(_entry(state, "optimizer", label))
-        fresh._learnt = _Learnt(x, moments, steps, optimizer, best, residual)
-        for name in fresh.history_:
-            values = np.asarray(_entry(state, f"history.{name}", label))
-            fresh.history_[name] = [int(v) for v in values] if name == "error_step" else [float(v) for v in values]
-        self.__dict__.update(fresh.__dict__)
-        return self
-
-    def _loaded(self, state: Mapping[str, Any], prefix: str, label: str) -> Array:
-        now = self._components[-1].initial
-        found = {name: _fitting(np.asarray(_entry(state, f"{prefix}.{name}", label)), now, label, name) for name in now}
-        return self._components[-1].flat({name: _arrays.beside(now[name], value) for name, value in found.items()})
+            first = begun.components[0]
+            fresh._state = begun._replace(learnt=begun.learnt._replace(x=(x := flat(first, state, "0", label)), best=x))
+            begun = fresh.add_smooth_component()._state
+        fresh._state = begun.loaded(state, label)
+        return self._become(fresh)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles: the equation by its numbers on the grid, for functions may not be picklable."""
@@ -346,41 +348,18 @@ class GPHM(Estimator):
     def __setstate__(self, kept: dict[str, Any]) -> None:
         for name, value in kept["given"].items():
             setattr(self, name, value)
-        self._start()
+        self._begin()
         self.load_state_dict(kept["state"])
 
 
-class _Learnt(NamedTuple):
-    """What steps change, replaced as one: an interrupt finds the old or the new."""
-
-    x: Array  # the learnt component's parameters
-    moments: Moments
-    steps: int  # of all components
-    optimizer: str  # that the moments are of; "" before the first step
-    best: Array  # the x of least residual, where the optimizer goes by it
-    residual: float  # of best; infinite without one
-
-    @classmethod
-    def at(cls, x: Array, steps: int = 0) -> _Learnt:
-        return cls(x, Moments.none(x), steps, "", x, np.inf)
-
-    @property
-    def found(self) -> Array:
-        return self.best if self.residual < np.inf else self.x
-
-    def after(self, step: Step) -> _Learnt:
-        best, residual = (self.x, step.residual) if step.residual < self.residual else (self.best, self.residual)
-        return self._replace(x=step.x, moments=step.moments, steps=self.steps + 1, best=best, residual=residual)
+def _note(history: dict[str, list[Any]], steps: int, error: float) -> None:
+    history["error_step"].append(steps)
+    history["error"].append(error)
 
 
-def _entry(state: Mapping[str, Any], name: str, label: str) -> Any:
-    if name not in state:
-        raise ValueError(f"{label}: the state has no {name!r}; expected the state_dict() of a GPHM with the same arguments")
-    return state[name]
-
-
-def _host_copy(a: Array) -> np.ndarray:
-    return np.array(_arrays.to_host(a))
+def _highest(x: np.ndarray) -> float:
+    """The frequency that an axis resolves."""
+    return (len(x) - 1) / (2 * abs(float(x[-1]) - float(x[0])))
 
 
 def _checked(value: Any, now: Params, label: str, name: str) -> Array:
@@ -389,18 +368,9 @@ def _checked(value: Any, now: Params, label: str, name: str) -> Array:
         raise ValueError(f"{label}: unknown parameter {name!r}, expected {', '.join(now)}")
     if _arguments.is_number(value):
         value = _arrays.beside(now[name], np.array(float(value)))
-    found = _fitting(value, now, label, name)
+    found = fitting(value, now, label, name)
     check_beside(label, name, found, "axes[0]", now["U"])
     return found
-
-
-def _fitting(value: Any, now: Params, label: str, name: str) -> Array:
-    """A copy in double precision."""
-    found = _arguments.numbers_here(value, label, name)
-    if tuple(found.shape) != tuple(now[name].shape):
-        raise ValueError(f"{label}: {name} has shape {tuple(found.shape)}, expected {tuple(now[name].shape)}")
-    _arguments.finite(found, label, name)
-    return doubled(found)
 
 
 def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
@@ -426,5 +396,5 @@ def _axes(axes: Any, label: str) -> list[Points]:
         steps = np.diff(host)
         if not ((steps > 0).all() or (steps < 0).all()):
             raise ValueError(f"{label}: axes[{k}] is neither increasing nor decreasing, expected points in their order")
-        found.append(Points(host if here.__class__ is np.ndarray else here, host))
+        found.append(Points(host if here.__class__ is np.ndarray else namespace(here).asarray(here, copy=True), host, is_uniform(host)))
     return found

@@ -1,0 +1,140 @@
+"""What the training of ``GPHM`` has reached, as one value that is replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import _arguments, _arrays
+from .component import Component
+from .inverse import Inverse
+from .loss import Params
+from .optimizers import Moments, Step
+from .pde import doubled
+from .units import Units
+
+Array = Any
+History = dict[str, list[Any]]
+
+
+class Learnt(NamedTuple):
+    """What steps change."""
+
+    x: Array  # the learnt component's parameters
+    moments: Moments
+    steps: int  # of all components
+    optimizer: str  # that the moments are of; "" before the first step
+    best: Array  # the x of least residual, where the optimizer goes by it
+    residual: float  # of best; infinite without one
+
+    @classmethod
+    def at(cls, x: Array, steps: int = 0) -> Learnt:
+        return cls(x, Moments.none(x), steps, "", x, np.inf)
+
+    @property
+    def found(self) -> Array:
+        return self.best if self.residual < np.inf else self.x
+
+    def after(self, step: Step) -> Learnt:
+        best, residual = (self.x, step.residual) if step.residual < self.residual else (self.best, self.residual)
+        return self._replace(x=step.x, moments=step.moments, steps=self.steps + 1, best=best, residual=residual)
+
+
+class State(NamedTuple):
+    """All that training changes. Parameters are in inner units, the history in those of the arguments."""
+
+    units: Units
+    components: tuple[Component, ...]
+    held: tuple[Params, ...]  # parameters of all components but the last
+    learnt: Learnt
+    history: History
+
+    @classmethod
+    def begun(cls, units: Units, component: Component) -> State:
+        learnt = Learnt.at(component.flat(component.initial))
+        return cls(units, (component,), (), learnt, {"loss": [], "error_step": [], "error": []})
+
+    def under(self, component: Component) -> State:
+        """With a component on top, which is learnt from here on."""
+        learnt = Learnt.at(component.flat(component.initial), self.learnt.steps)
+        return self._replace(components=(*self.components, component), held=(*self.held, self.now), learnt=learnt)
+
+    @property
+    def now(self) -> Params:
+        """The learnt component's parameters."""
+        return self.components[-1].named(self.learnt.found)
+
+    def outer(self, number: int) -> Params:
+        """A component's parameters in the arguments' units: copies."""
+        return self.units.outer((*self.held, self.now)[number], self.components[number].kind)
+
+    def predicted(self, axes: Sequence[Array], form: type[Inverse]) -> Array:
+        """The solution at points of every axis, both in the arguments' units."""
+        inner = [self.units.axis(k, x) for k, x in enumerate(axes)]
+        parts = [c.predict(p, inner, form) for c, p in zip(self.components, (*self.held, self.now))]
+        return self.units.size * sum(parts[1:], parts[0])
+
+    def saved(self) -> dict[str, np.ndarray]:
+        learnt, component = self.learnt, self.components[-1]
+        state = {f"units.{name}": np.array(value) for name, value in self.units._asdict().items()}
+        state |= {"optimizer": np.array(learnt.optimizer), "steps": np.array(learnt.steps)}
+        state |= {"adam.first": _host_copy(learnt.moments.first), "adam.second": _host_copy(learnt.moments.second)}
+        state["adam.steps"] = np.array(learnt.moments.steps)
+        for i, params in enumerate((*self.held, component.named(learnt.x))):
+            state |= {f"{i}.{name}": _host_copy(value) for name, value in params.items()}
+        if learnt.residual < np.inf:
+            state |= {f"best.{name}": _host_copy(value) for name, value in component.named(learnt.best).items()}
+            state["best.residual"] = np.array(learnt.residual)
+        return state | {f"history.{name}": np.array(values, float) for name, values in self.history.items()}
+
+    def loaded(self, saved: Mapping[str, Any], label: str) -> State:
+        """What was saved of the same components."""
+        component = self.components[-1]
+        x = flat(component, saved, str(len(self.held)), label)
+        first, second = (np.array(entry(saved, f"adam.{n}", label), np.float64) for n in ("first", "second"))
+        if not first.shape == second.shape == tuple(x.shape):
+            raise ValueError(f"{label}: adam.first and adam.second have shapes {first.shape} and {second.shape}, expected {tuple(x.shape)}")
+        moments = Moments(_arrays.beside(x, first), _arrays.beside(x, second), int(entry(saved, "adam.steps", label)))
+        best, residual = x, np.inf
+        if "best.residual" in saved:
+            best, residual = flat(component, saved, "best", label), float(saved["best.residual"])
+        learnt = Learnt(x, moments, int(entry(saved, "steps", label)), str(entry(saved, "optimizer", label)), best, residual)
+        history: History = {}
+        for name in self.history:
+            values = np.asarray(entry(saved, f"history.{name}", label))
+            history[name] = [int(v) for v in values] if name == "error_step" else [float(v) for v in values]
+        return self._replace(learnt=learnt, history=history)
+
+
+def units_of(saved: Mapping[str, Any], dims: int, label: str) -> Units:
+    origins, lengths, size, rate = (np.array(entry(saved, f"units.{name}", label), np.float64) for name in Units._fields)
+    if not (origins.shape == lengths.shape == (dims,) and size.shape == rate.shape == ()):
+        raise ValueError(f"{label}: units.origins and units.lengths have shapes {origins.shape} and {lengths.shape}, expected ({dims},)")
+    return Units(tuple(map(float, origins)), tuple(map(float, lengths)), float(size), float(rate))
+
+
+def entry(saved: Mapping[str, Any], name: str, label: str) -> Any:
+    if name not in saved:
+        raise ValueError(f"{label}: the state has no {name!r}; expected the state_dict() of a GPHM with the same arguments")
+    return saved[name]
+
+
+def flat(component: Component, saved: Mapping[str, Any], prefix: str, label: str) -> Array:
+    now = component.initial
+    found = {name: fitting(np.asarray(entry(saved, f"{prefix}.{name}", label)), now, label, name) for name in now}
+    return component.flat({name: _arrays.beside(now[name], value) for name, value in found.items()})
+
+
+def fitting(value: Any, now: Params, label: str, name: str) -> Array:
+    """A copy in double precision."""
+    found = _arguments.numbers_here(value, label, name)
+    if tuple(found.shape) != tuple(now[name].shape):
+        raise ValueError(f"{label}: {name} has shape {tuple(found.shape)}, expected {tuple(now[name].shape)}")
+    _arguments.finite(found, label, name)
+    return doubled(found)
+
+
+def _host_copy(a: Array) -> np.ndarray:
+    return np.array(_arrays.to_host(a))

@@ -1,0 +1,217 @@
+"""Random programs over ``GPHM``: units, refits, components, states, interrupts and arrays that change; against dense matrices, and against
+the same problem in other units."""
+
+import copy
+import pickle
+
+import numpy as np
+
+import quatrefoil as qf
+from kron.gphm import dense
+
+EQUATIONS = {"poisson": qf.kron.Poisson, "allencahn": qf.kron.AllenCahn, "advection": qf.kron.Advection}
+ENDS = (KeyboardInterrupt, np.linalg.LinAlgError, FloatingPointError, OSError)
+
+
+class Problem:
+    """Arrays in some units, and what is solved in these."""
+
+    def __init__(self, rng, backend):
+        self.equation = str(rng.choice(list(EQUATIONS)))
+        dims = 2 if self.equation == "advection" else int(rng.integers(1, 3))
+        self.axes = [axis(rng, int(rng.integers(3, 11))) for _ in range(dims)]
+        shape, ends = tuple(map(len, self.axes)), [abs(float(x[-1]) - float(x[0])) for x in self.axes]
+        size = 1.0 if self.equation == "allencahn" else 10 ** rng.uniform(-12, 12)
+        self.speed = float(rng.standard_normal() * ends[0] / ends[-1] * (rng.random() < 0.9))
+        rate = 1 / ends[1] if self.equation == "advection" else ends[0] ** -2.0
+        self.source = size * rate * rng.standard_normal(shape) * (rng.random() < 0.8)
+        self.boundary = size * rng.standard_normal(shape)
+        self.jitter = 10 ** rng.uniform(-4, -1)
+        self.options = {
+            "kind": str(rng.choice(["student_t", "gaussian"])), "components": int(rng.integers(1, 5)), "jitter": self.jitter,
+            "boundary_weight": rng.uniform(1, 300), "optimizer": str(rng.choice(["adam", "projection"])), "backend": backend,
+        }  # fmt: skip
+        if rng.random() < 0.5:
+            self.options["freq_scale"] = rng.uniform(0.2, 0.9) * (shape[0] - 1) / (2 * ends[0])
+
+    def solver(self, length=1.0, size=1.0, wrap=lambda field, _: field):
+        """In units of which there are ``length`` and ``size`` in one of the first; ``wrap`` may make a callable of a field."""
+        order = 1 if self.equation == "advection" else 2
+        given = {"source": self.source * (size / length**order), "boundary": self.boundary * size}
+        given = {name: wrap(field, name) for name, field in given.items()}
+        if self.equation == "advection":
+            given["speed"] = self.speed
+        options = {**self.options}
+        if "freq_scale" in options:
+            options["freq_scale"] /= length
+        return qf.kron.GPHM(EQUATIONS[self.equation](**given), [x if length == 1 else x * length for x in self.axes], **options)
+
+    def dense_options(self, gp):
+        """For ``dense.loss``: the jitter is relative to the size of u, which the weights at the start tell."""
+        start = qf.kron.GPHM(gp.pde, gp.axes, **{k: v for k, v in gp.get_params().items() if k not in ("pde", "axes")}).params
+        relative = float(np.exp(start["log_weights_0"]).sum())
+        given = {"speed": self.speed} if self.equation == "advection" else {}
+        return {"equation": self.equation, "kind": self.options["kind"], "jitter": self.jitter * relative, **given}
+
+
+def axis(rng, n):
+    """Uniform or not, up or down, anywhere, in any unit."""
+    x = np.linspace(0, 1, n) if rng.random() < 0.6 else np.cumsum(rng.uniform(0.5, 1.5, n))
+    x = x * 10 ** rng.uniform(-9, 9)
+    x = x + rng.choice([0, 0, 3]) * (x[-1] - x[0])
+    x = x[::-1].copy() if rng.random() < 0.3 else x
+    return x.astype(np.float32) if rng.random() < 0.2 else x
+
+
+def states(gp):
+    return [np.asarray(a) for a in (*gp.state_dict().values(), *gp.params.values())]
+
+
+def same(got, expected, what):
+    assert len(got) == len(expected), what
+    for a, b in zip(got, expected):
+        assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), (what, a, b)
+
+
+def step(rng, gp, more):
+    """One thing that a user does, as a function of a solver; of its errors only those that are promised."""
+    kind = rng.integers(6)
+    if kind == 0:
+        return lambda gp: gp.set_params(optimizer=more["optimizer"])
+    if kind == 1:
+        return lambda gp: gp.set_params(learning_rate=more["rate"])
+    if kind == 2 and gp.held_params is None:
+        return lambda gp: gp.add_smooth_component()
+    if kind == 3:
+        return lambda gp: gp.load_state_dict(gp.state_dict())
+    if kind == 4:
+        return lambda gp: pickle.loads(pickle.dumps(gp)) if more["pickle"] else copy.deepcopy(gp)
+    return lambda gp: gp.fit(more["steps"])
+
+
+def interrupted(rng, gp):
+    """In the middle of a fit, or of one of its parts: nothing changes."""
+    before, error, at = states(gp), ENDS[rng.integers(len(ENDS))], int(rng.integers(1, 4))
+    component = gp._state.components[-1]
+    calls, solve = [], component.loss.set_axes
+
+    def failing(*given):
+        calls.append(1)
+        if len(calls) == at:
+            raise error
+        return solve(*given)
+
+    def stop(done, loss):
+        raise error
+
+    by_callback = rng.random() < 0.5
+    if not by_callback:
+        component.loss.set_axes = failing
+    try:
+        gp.fit(3, progress=stop if by_callback else None)
+    except ENDS:
+        pass
+    finally:
+        component.loss.__dict__.pop("set_axes", None)
+    if by_callback or len(calls) >= at:
+        same(states(gp), before, f"interrupted by {error.__name__}")
+
+
+def attack_programs(rng, backend):
+    """A program twice, in two units that differ by powers of two: the same bits; in its course interrupts, and other arrays."""
+    p = Problem(rng, backend)
+    length, size = (float(2.0**k) for k in rng.integers(-20, 20, 2))
+    if p.equation == "allencahn":  # whose reaction has units
+        length = size = 1.0
+    kept = []
+
+    def wrap(field, name):
+        kept.append(field)
+        return field if len(kept) % 2 else lambda *x: field.copy()
+
+    one, other, axes = p.solver(wrap=wrap), p.solver(length, size), [x.copy() for x in p.axes]
+    for array in (*kept, *p.axes):
+        array[...] = np.nan  # the solver has its own
+    for _ in range(rng.integers(1, 6)):
+        more = {"optimizer": str(rng.choice(["adam", "projection"])), "rate": 10 ** rng.uniform(-3, 0)}
+        more |= {"steps": int(rng.integers(0, 4)), "pickle": rng.random() < 0.5}
+        do, ends = step(rng, one, more), []
+        before = [states(gp) for gp in (one, other)]
+        for k, gp in enumerate((one, other)):
+            try:
+                done = do(gp)
+                ends.append("")
+            except ENDS as error:
+                done = gp
+                ends.append(type(error).__name__)
+                same(states(gp), before[k], "an error")
+            one, other = (done, other) if k == 0 else (one, done)
+        assert ends[0] == ends[1], ends
+        if rng.random() < 0.3:
+            interrupted(rng, one)
+        a, b = one.params, other.params
+        same([b["U"] / size], [a["U"]], "U in other units")
+        same([b[n] * length for n in b if n[:5] == "freqs"], [a[n] for n in a if n[:5] == "freqs"], "frequencies in other units")
+    new = [np.sort(rng.uniform(min(x), max(x), 5)) for x in axes]
+    same([other.predict([x * length for x in new]) / size], [one.predict(new)], "predictions in other units")
+
+
+def attack_loss(rng, backend):
+    """The loss at reported parameters, and predictions from these, by dense matrices in the arguments' units."""
+    p = Problem(rng, backend)
+    p.axes = axes = [x.astype(float) for x in p.axes]  # a uniform one in float32 is taken as it was meant
+    gp = p.solver()
+    given, params, scale = p.dense_options(gp), gp.params, float(np.abs(p.boundary).max())
+    for name, value in params.items():
+        noise = rng.standard_normal(value.shape)
+        params[name] = scale * noise if name == "U" else np.asarray(value + (0.1 * abs(value) if name[:5] == "freqs" else 0.3) * noise)
+    value, gradient = gp.value_and_grad(params)
+    options = given | {"source": p.source, "boundary": p.boundary, "weight": p.options["boundary_weight"]}
+    expected = dense.loss(np, params, axes, **options)
+    parts = [abs(float(np.sum(g * params[n]))) for n, g in gradient.items() if n == "U"]
+    tolerance = 1e-8 * (abs(expected) + sum(parts) + 100 * p.source.size * p.options["boundary_weight"])
+    assert abs(value - expected) <= tolerance, (value, expected, tolerance)
+    state = gp.fit(int(rng.integers(0, 3))).params
+    if not np.any(state["U"]):
+        return
+    new = [np.linspace(min(x), max(x), 6) for x in axes]
+    found, wanted, size = gp.predict(new), state["U"], 1.0
+    for k, (x, z) in enumerate(zip(axes, new)):
+        hyper = [state[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")]
+        K, cross = (dense.kernel(np, a[:, None] - x, *hyper, given["kind"], 0) for a in (x, z))
+        K = K + given["jitter"] * np.eye(len(x))
+        size *= np.abs(cross).sum(axis=1).max() * np.linalg.norm(np.linalg.inv(K), 2)
+        wanted = np.moveaxis(np.tensordot(cross @ np.linalg.inv(K), wanted, (1, k)), 0, k)
+    wide = 1e-9 * size * np.abs(state["U"]).max() * state["U"].size
+    assert np.abs(found - wanted).max() <= wide, (found, wanted, wide)
+
+
+def attack_solution(rng, backend):
+    """The projection's first solution, tested by all functions of the covariances' that are 0 on the edges: by dense matrices."""
+    p = Problem(rng, backend)
+    p.equation, p.axes = str(rng.choice(["poisson", "advection"])) if len(p.axes) == 2 else "poisson", [x.astype(float) for x in p.axes]
+    p.options |= {"optimizer": "projection", "jitter": (jitter := 10 ** rng.uniform(-7, -3))}
+    gp = p.solver().fit(1)
+    p.jitter, state, order = jitter, gp.params, 2 if p.equation == "poisson" else 1
+    jitter, rates = p.dense_options(gp)["jitter"], (p.speed, 1.0) if order == 1 else (1.0, 1.0)
+    U, rest, bases, scale = state["U"], -p.source, [], np.linalg.norm(p.source)
+    for k, (x, rate) in enumerate(zip(p.axes, rates)):
+        hyper, d = [state[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")], x[:, None] - x
+        w, V = np.linalg.eigh(dense.kernel(np, d, *hyper, p.options["kind"], 0) + jitter * np.eye(len(x)))
+        clear = w > 10 * max(jitter, 4 * np.finfo(float).eps * w[-1])
+        if clear.sum() < 3 or np.abs(w / (10 * jitter) - 1).min() < 1e-3:
+            return  # which vectors count is a matter of roundings, or of a rule
+        w, V = w[clear], V[:, clear]
+        slope = rate * dense.kernel(np, d, *hyper, p.options["kind"], order) @ (V / w) @ V.T
+        along = np.moveaxis(np.tensordot(slope, U, (1, k)), 0, k)
+        rest, scale = rest + along, scale + np.linalg.norm(slope, 2) * np.linalg.norm(U)
+        given = [0, -1] if order == 2 else [] if rate == 0 else [0] if (rate > 0) == (x[-1] > x[0]) else [-1]
+        bases.append(V @ np.linalg.svd(V[given])[2][len(given) :].T if given else V)
+        if len(p.axes) == 1:
+            assert np.abs(U[given] - p.boundary[given]).max() <= 1e-6 * np.abs(U).max(), (U, p.boundary)
+    tested = bases[0].T @ rest
+    tested = np.linalg.norm(tested @ bases[1] if len(bases) == 2 else tested)
+    assert tested <= 1e-6 * scale, (tested, scale)
+
+
+ATTACKS = [attack_programs, attack_loss, attack_solution]

@@ -1,0 +1,98 @@
+"""``GPHM`` keeps its state through interrupts and errors, and nothing of the caller's arrays."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.gphm.test_gphm import solver, states, wave
+
+
+def test_progress_and_interrupts(capsys):
+    gp, seen = solver(N=20, components=3), []
+    gp.fit(5, progress=lambda step, loss: seen.append((step, loss)))
+    assert seen == list(enumerate(gp.history_["loss"], start=1))
+    before = states(gp)
+
+    def stop(step, loss):
+        if step == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gp.fit(10, progress=stop, truth=wave, check_every=2)
+    for got, expected in zip(states(gp), before, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    gp.fit(5, progress=True)
+    assert "GPHM: step 6, loss" in capsys.readouterr().err
+    np.testing.assert_array_equal(gp.params["U"], solver(N=20, components=3).fit(10).params["U"])
+
+
+def test_what_fails_changes_nothing():
+    gp = solver(N=20, components=3, optimizer="adam").fit(2)
+    before = states(gp)
+    failing = [
+        (lambda: gp.set_params(learning_rate=-1.0), ValueError),
+        (lambda: gp.set_params(jitter=-1.0), ValueError),
+        (lambda: gp.set_params(axes=[np.zeros(4)]), ValueError),
+        (lambda: gp.load_state_dict(gp.state_dict() | {"history.loss": np.array(["x"])}), ValueError),
+        (lambda: gp.set_params(learning_rate=1e4).fit(5), (np.linalg.LinAlgError, FloatingPointError)),
+    ]
+    for call, error in failing:
+        with pytest.raises(error):
+            call()
+        assert gp.jitter is None
+        for got, expected in zip(states(gp), before, strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert gp.learning_rate == 1e4  # the call before the one that failed
+
+
+@pytest.mark.parametrize("change", [{"components": 5}, {"jitter": 1e-3}])
+def test_what_changes_in_the_course_of_a_fit_wins(change):
+    gp, fresh = solver(N=20, components=3), solver(N=20, **{"components": 3, **change})
+    with pytest.raises(RuntimeError, match=r"GPHM\.fit: the solver was changed by progress"):
+        gp.fit(3, progress=lambda step, loss: gp.set_params(**change))
+    for got, expected in zip(states(gp), states(fresh), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+class Damped(qf.kron.Poisson):
+    """u_xx - rate u = source, with an array of rates."""
+
+    def __init__(self, *, rate, source, boundary):
+        super().__init__(source=source, boundary=boundary)
+        self.rate = rate
+
+    def reaction(self, u):
+        return -self.rate * u, -self.rate
+
+
+def test_arrays_of_an_equation_are_copied():
+    x, rate = np.linspace(0, 1, 9), np.linspace(1, 5, 9)
+    one, other = (qf.kron.GPHM(Damped(rate=r, source=x, boundary=0.5), [x], components=3) for r in (rate.copy(), rate))
+    rate[:] = np.nan
+    for call in (lambda s: s.fit(2), lambda s: s.set_params(jitter=1e-4).fit(2), lambda s: s.set_params(axes=[2 * x]).fit(2)):
+        np.testing.assert_array_equal(call(one).params["U"], call(other).params["U"])
+
+
+def test_arrays_are_copied():
+    """Of the axes and the equation, through all that begins again."""
+    x, source, boundary = np.linspace(0, 1, 9) ** 1.1, np.linspace(1, 2, 9), np.linspace(3, 4, 9)
+    given = x.copy(), source.copy(), boundary.copy()
+    pde, options = qf.kron.Poisson(source=source, boundary=boundary), {"components": 3, "jitter": 1e-4}
+    gp = qf.kron.GPHM(pde, [x], **options).fit(2)
+    state = gp.state_dict()
+    for a in (x, source, boundary):
+        a[:] = np.nan
+    pde.source, pde.boundary = 0.0, 0.0
+    fresh = qf.kron.GPHM(qf.kron.Poisson(source=given[1], boundary=given[2]), [given[0]], **options).fit(2)
+    for call in (
+        lambda s: s.fit(2),
+        lambda s: s.add_smooth_component().fit(2),
+        lambda s: s.load_state_dict(state).fit(1),
+        lambda s: s.set_params(components=4).fit(2),
+        lambda s: s.__sklearn_clone__().fit(1),
+        lambda s: pickle.loads(pickle.dumps(s)).fit(1),
+    ):
+        for got, expected in zip(states(call(gp)), states(call(fresh)), strict=True):
+            np.testing.assert_array_equal(got, expected)

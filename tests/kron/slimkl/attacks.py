@@ -1,0 +1,145 @@
+"""Random programs over ``SlimKL``: units, refits, agents, rounding, interrupts and arrays that change; against dense matrices, and against
+the same problem in other units."""
+
+import copy
+import pickle
+import warnings
+from concurrent.futures import Executor, Future
+
+import numpy as np
+
+from quatrefoil.kron import SlimKL
+from quatrefoil.kron import agents as parts
+
+
+class Stopping(Executor):
+    """Runs at once, up to a call that is interrupted."""
+
+    def __init__(self, count, error):
+        self.count, self.error = count, error
+
+    def submit(self, function, /, *given):
+        self.count -= 1
+        if self.count < 0:
+            raise self.error
+        future = Future()
+        future.set_result(function(*given))
+        return future
+
+
+class Problem:
+    """Data and keywords in some units."""
+
+    def __init__(self, rng):
+        n, P, A = int(rng.integers(1, 26)), int(rng.integers(1, 4)), int(rng.integers(1, 12))
+        length, size = 10 ** rng.uniform(-12, 12), 10 ** rng.uniform(-12, 12)
+        x = rng.uniform(0, 20, (n, P)) if P > 1 or rng.random() < 0.5 else np.arange(float(n))
+        self.x = (x + rng.choice([0, 1000])) * length
+        self.y = size * (np.sin(x.reshape(n, -1).sum(axis=1)) + 0.3 * rng.standard_normal(n)) * (rng.random() < 0.95)
+        means = rng.uniform(0, 0.5, (A, P) if rng.random() < 0.5 else (A,)) / length
+        std = [None, 0.01 / length, 0.0, rng.uniform(0, 0.1, A) / length, rng.uniform(0, 0.1, (A, P)) / length][rng.integers(5)]
+        agents = int(rng.integers(1, min(n, 4) + 1))
+        self.noise = size * size * 10 ** rng.uniform(-3, 1)
+        self.given = {
+            "means": means, "std": std, "noise": self.noise, "agents": agents, "tol": 10 ** rng.uniform(-6, -1), "rng": 5,
+            "max_iter": int(rng.integers(1, 12)), "quantization": rng.choice([0, 0.01, 0.1, 1.0, 10.0]) * size * size / A,
+        }  # fmt: skip
+        self.new = self.x[:1] + length * rng.uniform(-30, 30, (7, *self.x.shape[1:]))
+
+    def fitted(self, model, length=1.0, size=1.0):
+        """In units of which there are ``length`` and ``size`` in one of these; what it was given changes afterwards."""
+        options = {name: copy.copy(value) for name, value in self.given.items()}
+        for name, scale in (("means", 1 / length), ("std", 1 / length), ("noise", size * size), ("quantization", size * size)):
+            options[name] = None if options[name] is None else options[name] * scale
+        x, y = self.x * length, self.y * size
+        model.set_params(**options).fit(x, y)
+        for array in (x, y, *(v for v in options.values() if isinstance(v, np.ndarray))):
+            array[...] = np.nan
+        return model
+
+    def kernels(self, x, z):
+        """(A, n, m) by the definition."""
+        x, z, means, std = x.reshape(len(x), -1), z.reshape(len(z), -1), self.given["means"], self.given["std"]
+        A, P = len(means), x.shape[1]
+        mu = np.broadcast_to(means.reshape(A, -1), (A, P))
+        sd = 0.002 * mu.max(axis=0) if std is None else std.reshape(A, -1) if isinstance(std, np.ndarray) else std
+        sd = np.broadcast_to(sd, (A, P))
+        t = (x[:, None] - z)[None]
+        waves = np.cos(2 * np.pi * mu[:, None, None] * t) * np.exp(-2 * np.pi**2 * (sd[:, None, None] * t) ** 2)
+        return waves.prod(axis=-1)
+
+    def objective(self, weights):
+        value, agents = 0.0, self.given["agents"]
+        for x, y in zip(np.array_split(self.x, agents), np.array_split(self.y, agents)):
+            C = np.tensordot(weights, self.kernels(x, x), 1) + self.noise * np.eye(len(x))
+            value += y @ np.linalg.solve(C, y) + np.linalg.slogdet(C)[1]
+        return value
+
+
+def learnt(model):
+    """By name, what a fit leaves."""
+    found = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    return found | {f"seen {i}": a for i, a in enumerate(vars(model).get("_seen", ()))}
+
+
+def same(model, expected, what):
+    found = learnt(model)
+    assert found.keys() == expected.keys(), what
+    for name, value in expected.items():
+        assert np.array_equal(found[name], value), (what, name, found[name], value)
+
+
+def interrupted(rng, model):
+    """By an executor in the middle of a fit to other data: nothing changes."""
+    before, error = copy.deepcopy(learnt(model)), [KeyboardInterrupt, np.linalg.LinAlgError, OSError][rng.integers(3)]
+    given = model.get_params()
+    x = np.arange(8.0)
+    options = {"agents": 2, "executor": Stopping(int(rng.integers(0, 7)), error()), "tol": 0.0, "max_iter": 50}
+    try:
+        model.set_params(**given | options | {"means": np.array([0.1, 0.2]), "std": None, "noise": 1.0, "quantization": 0.0}).fit(x, x)
+        raise AssertionError("it was not interrupted")
+    except error:
+        pass
+    same(model, before, f"interrupted by {error.__name__}")
+    assert not parts._here
+    model.set_params(**given)
+
+
+def attack_fits(rng, backend):
+    """Objective, predictions and deviations by dense matrices; the same bits in other units, by another fit, and after a copy."""
+    p = Problem(rng)
+    length, size = (float(2.0**k) for k in rng.integers(-30, 30, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = p.fitted(SlimKL(means=np.zeros(1), noise=1.0))
+        if rng.random() < 0.3:
+            interrupted(rng, model)
+        other = p.fitted(
+            model if (again := rng.random() < 0.3) else SlimKL(means=np.zeros(1), noise=1.0), *((1.0, 1.0) if again else (length, size))
+        )
+    length, size = (1.0, 1.0) if again else (length, size)
+    weights, unit = model.weights_, p.given["quantization"]
+    assert np.array_equal(other.weights_, weights * size**2), "weights in other units"
+    assert (weights >= 0).all()
+    if unit and p.given["agents"] > 1:
+        assert np.abs(weights / unit - np.rint(weights / unit)).max() <= 1e-9 * max(1, (weights / unit).max())
+    expected, scale = p.objective(weights), len(p.x) * (1 + abs(np.log(p.noise)))
+    least = 2e-8 * len(weights) * weights.max() / p.noise if p.given["agents"] > 1 and not unit else 0.0  # what weights of 0 count for
+    roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition
+    assert abs(model.objective_[-1] - expected) <= (roundings + least) * scale, (model.objective_[-1], expected)
+    if p.given["agents"] == 1:
+        assert (np.diff(model.objective_) <= roundings * scale).all(), model.objective_
+    if rng.random() < 0.3:
+        other = pickle.loads(pickle.dumps(other)) if rng.random() < 0.5 else copy.deepcopy(other)
+    mean, deviation = model.predict(p.new, return_std=True)
+    for got, value in zip(other.predict(p.new * length, return_std=True), (mean, deviation), strict=True):
+        assert np.array_equal(got, value * size), "predictions in other units"
+    C = np.tensordot(weights, p.kernels(p.x, p.x), 1) + p.noise * np.eye(len(p.x))
+    cross, a, total = np.tensordot(weights, p.kernels(p.new, p.x), 1), np.linalg.solve(C, p.y), weights.sum()
+    wide = 1e-9 * (np.linalg.cond(C) + 1)
+    assert np.abs(mean - cross @ a).max() <= wide * (np.abs(p.y).max() + 1e-300), (mean, cross @ a)
+    variance = total - np.einsum("ij,ji->i", cross, np.linalg.solve(C, cross.T))
+    assert np.abs(deviation**2 - variance).max() <= wide * total, (deviation**2, variance)
+
+
+ATTACKS = [attack_fits]

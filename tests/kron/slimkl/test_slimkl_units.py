@@ -1,0 +1,189 @@
+"""SlimKL's answers do not depend on units; rounded weights cost little; a fit that does not end leaves what was; data are copied."""
+
+import copy
+import warnings
+from concurrent.futures import Executor, Future
+
+import numpy as np
+import pytest
+
+from kron.slimkl.test_slimkl import GRID, objective, split
+from quatrefoil.kron import SlimKL
+from quatrefoil.kron import agents as parts
+from quatrefoil.kron.agent import Agent
+
+OPTIONS = [{}, {"agents": 3}, {"agents": 2, "quantization": 2.0**-9}, {"std": 0.02}]
+
+
+def signal(n=40, amplitude=1.0, seed=7):
+    rng = np.random.default_rng(seed)
+    x = np.arange(float(n))
+    return x, amplitude * np.sin(2 * np.pi * 0.1 * x) + 0.2 * rng.standard_normal(n)
+
+
+def scaled(length, size, max_iter=6, **options):
+    """One problem in units of which there are ``length`` and ``size`` in one of the first: (model, its predictions)."""
+    x, y = signal()
+    given = {"means": GRID / length, "noise": 0.05 * size * size, "rng": 3, "max_iter": max_iter} | options
+    given |= {name: given[name] * scale for name, scale in (("std", 1 / length), ("quantization", size * size)) if name in given}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        model = SlimKL(**given).fit(x * length, y * size)
+    return model, *model.predict(np.linspace(-1, 45, 31) * length, return_std=True)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_powers_of_two_change_no_bit(options):
+    one, mean, deviation = scaled(1.0, 1.0, **options)
+    for length, size in [(2.0**40, 1.0), (1.0, 2.0**-40), (2.0**-30, 2.0**60)]:
+        other, *got = scaled(length, size, **options)
+        np.testing.assert_array_equal(other.weights_ / size**2, one.weights_)
+        np.testing.assert_array_equal(got[0] / size, mean)
+        np.testing.assert_array_equal(got[1] / size, deviation)
+
+
+@pytest.mark.parametrize("options", [o for o in OPTIONS if "quantization" not in o])
+def test_any_units(options):
+    """To the roundings of a condition of 1e3 that every iteration adds to, and it ends with the same one; of the objective a multiple of
+    the logarithm of the unit remains."""
+    options = options | {"max_iter": 100}
+    one, mean, deviation = scaled(1.0, 1.0, **options)
+    for length, size in [(3.15576e7, 1.0), (1.0, 1e-12), (1e-9, 1e12)]:
+        other, *got = scaled(length, size, **options)
+        assert other.n_iter_ == one.n_iter_ < 100
+        np.testing.assert_allclose(other.weights_ / size**2, one.weights_, rtol=0, atol=1e-7 * one.weights_.max())
+        np.testing.assert_allclose(got[0] / size, mean, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(got[1] / size, deviation, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(other.objective_ - 2 * 40 * np.log(size), one.objective_, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+@pytest.mark.parametrize("noise", [1e-30, 1.0, 1e30])
+def test_data_of_zeros(noise, agents):
+    model = SlimKL(means=np.zeros(1), noise=noise, agents=agents).fit(np.arange(9.0), np.zeros(9))
+    assert model.weights_.max() <= 1e-3 * noise
+    assert not model.predict(np.arange(3.0)).any()
+
+
+def test_widths_by_default():
+    x, y = signal()
+    means = np.stack([GRID, 10 * GRID[::-1]], axis=1)
+    points = np.stack([x, x**2 / 100], axis=1)
+    plain = SlimKL(means=means, noise=0.1, tol=1e-2).fit(points, y)
+    given = SlimKL(means=means, std=np.broadcast_to([0.001, 0.01], (40, 2)), noise=0.1, tol=1e-2).fit(points, y)
+    np.testing.assert_allclose(plain.weights_, given.weights_, rtol=1e-9)
+
+
+# ---- rounded weights
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e-3, 0.005, 0.02])
+@pytest.mark.parametrize("agents", [2, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_rounding_costs_little(unit, agents, seed):
+    """Of 51 weights that begin at 0.04: the objective of the weights that are found, by dense matrices, beside that without rounding."""
+    x, y = signal(60, 2.0, seed)
+    means = np.linspace(0, 0.5, 51)
+    values, largest = [], []
+    for quantization in (0.0, unit):
+        model = SlimKL(means=means, noise=0.05, agents=agents, quantization=quantization, rng=seed).fit(x, y)
+        values.append(objective(model.weights_, split(x, y, agents), means, 0.001, 0.05)[0])
+        largest.append(model.weights_.max())
+        assert model.objective_[-1] == pytest.approx(values[-1], abs=1e-3)  # of the weights, not of others beside them
+    assert values[1] < values[0] + 3.0  # -94 and -110 without; -50 at 0.005, 9 at 0.02 as long as no weight could stay at 0
+    assert largest[1] > 0.8 * largest[0]
+
+
+def test_warnings_of_a_coarse_unit():
+    x, y = signal(40)
+    with pytest.warns(UserWarning, match=r"SlimKL\.fit: quantization is 0.1, above 0.013\d*, the weights at the start: .* smaller quant"):
+        SlimKL(means=GRID, noise=0.05, agents=2, quantization=0.1, tol=1.0).fit(x, y)
+    with (
+        pytest.warns(UserWarning, match="above"),
+        pytest.warns(RuntimeWarning, match=r"SlimKL\.fit: all weights were rounded to 0, multiples of quantization = 1e\+06; expected"),
+    ):
+        model = SlimKL(means=GRID, noise=0.05, agents=2, quantization=1e6, rng=1, tol=1.0).fit(x, y)
+    assert not model.weights_.any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SlimKL(means=GRID, noise=0.05, quantization=1e6, tol=1.0).fit(x, y)  # of one agent nothing travels
+        SlimKL(means=GRID, noise=0.05, agents=2, quantization=1e-3, tol=1.0).fit(x, y)
+        SlimKL(means=GRID, noise=0.05, agents=2, quantization=1e-3, tol=1.0).fit(x, 0 * y)
+
+
+# ---- fits that do not end, and copies
+
+
+class Failing(Executor):
+    """Runs at once, until the calls of ``count`` are over."""
+
+    def __init__(self, count, error):
+        self.count, self.error = count, error
+
+    def submit(self, function, /, *given):
+        self.count -= 1
+        if self.count < 0:
+            raise self.error
+        future = Future()
+        future.set_result(function(*given))
+        return future
+
+
+def learnt(model):
+    return {name: copy.deepcopy(value) for name, value in vars(model).items() if name.endswith("_") or name == "_seen"}
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        for a, b in zip(value, other[name], strict=True) if name == "_seen" else [(value, other[name])]:
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no machine")])
+def test_a_fit_that_does_not_end_leaves_what_was(error, monkeypatch):
+    x, y = signal()
+    model = SlimKL(means=GRID, noise=0.05, agents=2, tol=1e-2).fit(x, y)
+    before = learnt(model)
+    for count in (0, 1, 2, 3, 7):
+        for other in (model.set_params(executor=Failing(count, error), agents=4), SlimKL(**model.get_params())):
+            with pytest.raises(type(error)):
+                other.fit(x[:20], y[:20])
+            same(learnt(other), before if other is model else {})
+            assert not parts._here
+    model.set_params(executor=None, agents=1)
+    calls, weigh = [], Agent._weigh
+
+    def failing(self, weights):
+        calls.append(weights)
+        if len(calls) == 3:
+            raise error
+        return weigh(self, weights)
+
+    monkeypatch.setattr(Agent, "_weigh", failing)
+    with pytest.raises(type(error)):
+        model.fit(x[:20], y[:20])
+    same(learnt(model), before)
+
+
+def test_a_warning_that_is_an_error_leaves_what_was():
+    x, y = signal()
+    model = SlimKL(means=GRID, noise=0.05, tol=1e-2).fit(x, y)
+    before = learnt(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="stopped after max_iter"):
+            model.set_params(max_iter=1, tol=0.0).fit(x[:9], y[:9])
+    same(learnt(model), before)
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+def test_data_are_copied(agents):
+    x, y = signal()
+    means, std, new = GRID.copy(), np.full(40, 0.01), np.linspace(0, 50, 9)
+    model = SlimKL(means=means, std=std, noise=0.05, agents=agents, tol=1e-2).fit(x, y)
+    expected = model.predict(new, return_std=True)
+    for a in (x, y, means, std):
+        a[:] = np.nan
+    for got, value in zip(model.predict(new, return_std=True), expected, strict=True):
+        np.testing.assert_array_equal(got, value)
