@@ -100,14 +100,13 @@ class Construction:
         label = "cheb.ChebTucker.from_function"
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
         flat = flat_domain(domain, d, label)
-        tol = _arguments.number(tol, label, "tol")
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
         function = sampling.Function(f, flat, label)
         if n is not None:
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
             made: list[Any] = cls._on_a_grid(function, counts, tol, label)
         else:
-            tol = max(tol, 4 * sampling.EPS)
             try:
                 found = sampling.sampled(function, tol)
             except sampling.NotResolved as reason:
@@ -116,7 +115,7 @@ class Construction:
             made = []
             for core, factors in found:
                 core, factors = algebra.rounded(core, factors, tol, label, trim=True)
-                made.append(cls._owned(core, factors, flat))
+                made.append(cls(core, factors, domain=flat))
         for ct in made:
             ct.n_evaluations = function.count
         return made if function.outputs is not None else made[0]
@@ -124,7 +123,7 @@ class Construction:
     @classmethod
     def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> list[Any]:
         flat = tuple(function.domain)
-        made = [cls._compressed(vals2coeffs(V), flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
+        made = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
         off = sampling.misfit(function, [(ct.core, ct.factors) for ct in made], X)
         if off > max(sampling.ALLOWED * tol, sampling.ROUNDING):
@@ -145,7 +144,7 @@ class Construction:
         if host.ndim == 0 or 0 in host.shape:
             raise ValueError(f"{label}: V has shape {tuple(host.shape)}, expected at least one axis and no axis without points")
         _arguments.finite(host, label, "V")
-        return cls._compressed(vals2coeffs(V), domain, tol, label)
+        return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
 
     @classmethod
     def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
@@ -154,7 +153,7 @@ class Construction:
         host = _arguments.numbers_here(C, label, "C")
         if host.ndim == 0 or 0 in host.shape:
             raise ValueError(f"{label}: C has shape {tuple(host.shape)}, expected at least one axis and no axis without coefficients")
-        return cls._compressed(C, domain, tol, label)
+        return cls._compressed(C, flat_domain(domain, host.ndim, label), _tolerance(tol, C, label), 0, label)
 
     @classmethod
     def from_cp(
@@ -225,8 +224,8 @@ class Construction:
         for k, U in enumerate(columns):
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
-        core, found = canonical.compressed(w, columns, _tolerance(tol, hosts[0].dtype, label))
-        return cls._owned(algebra.like(core, weights), [algebra.like(U, weights) for U in found], flat)
+        core, found, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label))
+        return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in found], domain=flat)
 
     @classmethod
     def fit(
@@ -297,32 +296,34 @@ class Construction:
         if unknowns > len(x):
             raise ValueError(f"{label}: X has {len(x)} points, expected at least {unknowns}, the product of n = {counts}")
         points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(x.shape[1])]
-        root = np.ones(len(x)) if w is None else np.sqrt(w.astype(np.float64))
-        C = leastsquares.coefficients(points, samples.astype(np.float64), root, counts, label)
-        return cls._compressed(algebra.like(C, y), flat, tol, label)
+        root = np.ones(len(x)) if w is None else np.sqrt(algebra.unit(w)[0])
+        values, exponent = algebra.unit(samples)
+        C = leastsquares.coefficients(points, values, root, counts, label)
+        return cls._compressed(algebra.like(C, y), flat, _tolerance(tol, y, label), exponent, label)
 
     @classmethod
-    def _compressed(cls, C: Any, domain: Any, tol: float | None, label: str) -> Self:
-        flat = flat_domain(domain, len(C.shape), label)
-        core, factors = tucker(C, tol=_tolerance(tol, np.dtype(_arrays.dtype_name(C)), label))
-        return cls._owned(core, factors, flat)
+    def _interpolated(cls, V: Any, host: Any, flat: Sequence[float], tol: float, label: str) -> Self:
+        """Of values V, whose numbers on the host are ``host``; on a device nobody looks at them."""
+        exponent = 0
+        if isinstance(host, np.ndarray):  # sums of values near the largest number would be beyond it
+            small, exponent = algebra.unit(host)
+            V = algebra.like(small, V)
+        return cls._compressed(vals2coeffs(V), flat, tol, exponent, label)
 
     @classmethod
-    def _owned(cls, core: Any, factors: Sequence[Any], flat: Sequence[float]) -> Self:
-        return cls(frozen(core), list(map(frozen, factors)), domain=tuple(flat))
+    def _compressed(cls, C: Any, flat: Sequence[float], tol: float, exponent: int, label: str) -> Self:
+        """Of coefficients C 2^exponent."""
+        core, factors = tucker(C, tol=tol)
+        if exponent:
+            core = algebra.restored(core, exponent, core, label)
+        return cls(core, factors, domain=tuple(flat))
 
 
-def frozen(array: Any) -> Any:
-    """An array of its own that nobody writes to; a tensor as it is."""
-    if not isinstance(array, np.ndarray):
-        return array
-    own = array if array.base is None else array.copy()
-    own.flags.writeable = False
-    return own
-
-
-def _tolerance(tol: float | None, dtype: np.dtype[Any], label: str) -> float:
-    return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps)) if tol is None else raised(_arguments.number(tol, label, "tol"), dtype, label)
+def _tolerance(tol: float | None, array: Any, label: str) -> float:
+    dtype = np.dtype(_arrays.dtype_name(array))
+    if tol is None:
+        return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps))
+    return raised(_arguments.number(tol, label, "tol"), dtype, label, 4)
 
 
 def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:

@@ -235,10 +235,8 @@ def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
     rank = len(getattr(array, "shape", ()))
     if axes is None:
         return tuple(range(rank))
-    found = tuple(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else (axes,)
     result: list[int] = []
-    for axis in found:
-        at = _arguments.integer(axis, label, "axes")
+    for at in _arguments.integers(axes, None, label, "axes"):
         if not -rank <= at < rank or at % rank in result:
             raise ValueError(f"{label}: axes is {axes!r}, expected distinct axes of an array with {rank}")
         result.append(at % rank)
