@@ -112,6 +112,28 @@ def test_a_locked_array_in_its_place_is_read_anew(backend, rng):
     np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(core, ct.factors, X))
 
 
+@needs_native
+def test_an_interrupt_while_packing(rng):
+    """Nothing is kept of a packing that has not come to its end, in a tensor and in a plan."""
+    ct, X = qf.cheb.ChebTucker(*random_tensor(rng, (24, 24, 24), (24, 24, 24))), points(rng)
+    plan = ct.plan(1e-6)
+    assert plan.method == "grid"
+    with qf.use_backend("native"):
+        expected = qf.cheb.tucker_eval(ct.core, ct.factors, X)
+        for one, memo in ((ct, ct._extras[0]), (plan, plan._memo[0])):
+            make = memo._make
+
+            def stop(*arrays):
+                raise KeyboardInterrupt
+
+            memo._make = stop
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    one(X)
+            memo._make = make
+            np.testing.assert_allclose(one(X), expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_a_basis_is_read_only_for_good(rng):
     x = rng.standard_normal(30)
     basis = qf.cheb.orthopoly.from_samples(x, 3)
