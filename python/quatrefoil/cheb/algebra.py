@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arguments, _arrays
+from . import transform
 from .transform import coeffs2vals, mode_product, vals2coeffs
 from .tucker import tucker
 
@@ -188,16 +189,8 @@ def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[A
 
 
 def derivative(U: Any) -> Any:
-    """Coefficients (n - 1, r) of the derivatives of factor functions on [-1, 1], of d_k = sum of 2 j c_j over j = k+1, k+3, .. (13)."""
-    n, xp = U.shape[0], _arrays.namespace(U)
-    if n == 1:
-        return U * 0
-    weighted = U * like(2.0 * np.arange(n)[:, None], U)
-    weighted = padded(weighted, 0, 0, n % 2)
-    sums = [xp.flip(xp.cumsum(xp.flip(weighted[p::2], (0,)), 0), (0,)) for p in (0, 1)]  # from k on, with steps of 2
-    even, odd = sums[0][1:], sums[1]
-    woven = xp.stack([odd, padded(even, 0, 0, 1)], 1).reshape(-1, U.shape[1])[: n - 1]
-    return woven * like(np.where(np.arange(n - 1) == 0, 0.5, 1.0)[:, None], U)
+    """Coefficients (n - 1, r), at least one, of the derivatives of factor functions on [-1, 1] (13)."""
+    return transform.derivative(U)[: max(1, U.shape[0] - 1)]
 
 
 def integral_weights(n: int) -> np.ndarray:
