@@ -31,7 +31,8 @@ _SAMPLES = Op(
 
 
 class Construction:
-    """Class methods of ``ChebTucker``. What they make of NumPy arrays is read-only, with orthonormal factors."""
+    """Class methods of ``ChebTucker``, with orthonormal factors. Results scale with the units of data and axes; a core that its dtype does
+    not hold is a ValueError. One that raises, or is interrupted, has changed nothing."""
 
     __slots__ = ()
 
@@ -50,13 +51,13 @@ class Construction:
         ----------
         f : callable
             f(x, y, z) gets d arrays that broadcast to one shape and returns real numbers of that shape, or a tuple or list of such
-            arrays, one an output.
+            arrays, one an output. The arrays are its own: it may write to them, and to what it has returned.
         domain : one pair (lo, hi) per axis
             Its length is d. One pair alone gives d = 1, or as many axes as n has entries.
         n : int, or one per axis, optional
             Points an axis. Where absent they are found, up to 65537, and coefficients at the end that do not matter are left out.
         tol : float
-            Relative, in the Frobenius norm of the coefficients.
+            Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
 
         Returns
         -------
@@ -80,7 +81,8 @@ class Construction:
         core. 100 random points are the test, which the largest error must pass within 10 tol of the largest |f|; else it begins
         again with twice as many of everything, up to ten times. Random points are always the same. What no
         fibre and none of the points has met, a narrow peak, is not in the result. Where a sweep would take half as many values as the
-        whole grid, because the grid is small or ranks are near n, the whole grid is taken. float64.
+        whole grid, because the grid is small or ranks are near n, the whole grid is taken. float64. Memory: a few times the values that are
+        looked at together; of one variable, those of its points.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 
@@ -183,7 +185,8 @@ class Construction:
         Raises
         ------
         ValueError
-            Shapes that do not fit; points of the grid that do not increase; NaN or infinity (the index is named).
+            Shapes that do not fit; points of the grid that do not increase; NaN or infinity (the index is named); a norm that the dtype
+            does not hold.
         TypeError
             Other dtypes, or a mix of kinds or dtypes.
         NotImplementedError
@@ -192,8 +195,8 @@ class Construction:
         Notes
         -----
         Ranks are those of the sum's own Tucker decomposition, whatever the scale of its columns and however many there are. About
-        2 n^2 R d + 2 R r^d flops, in float64, on the host: arrays on a device are read back, the result goes there. The spline's error, of
-        fourth order, is not in ``tol``.
+        2 n R min(n, R) d + 2 R r^d flops, memory of n R numbers, in float64, on the host: arrays on a device are read back, the result goes
+        there. The spline's error, of fourth order, is not in ``tol``.
 
         Examples
         --------
