@@ -286,8 +286,8 @@ def attack_program(rng, backend):
 def attack_tucker(rng, backend):
     """Tolerances and ranks, of any shape in any unit."""
     d = int(rng.integers(1, 5))
-    shape = [int(m) for m in rng.choice([1, 2, 3, 7, 12, 30] if d < 4 else [1, 2, 5, 8], d)]
-    shape[rng.integers(d)] *= int(rng.choice([1, 1, 9]))
+    shape = [int(m) for m in rng.choice([1, 2, 3, 7, 12, 30] if d < 3 else [1, 2, 5, 11], d)]
+    shape[rng.integers(d)] *= int(rng.choice([1, 1, 9 if d < 3 else 4]))
     decay = sum(np.ix_(*[np.arange(m) for m in shape])) * rng.uniform(0, 1)
     C, unit = rng.standard_normal(shape) * np.exp(-decay), 2.0 ** rng.integers(-1000, 1000)
     dtype = np.float32 if abs(np.log2(unit)) < 100 and rng.random() < 0.5 else np.float64
