@@ -14,7 +14,7 @@ class Memo:
 
     A kernel is handed it only in a call with those very arrays, as they were, on that backend; in any other it gets None and makes its own.
     So a memo saves time and never changes a bit. ``arrays`` are the flat arrays of the call from number ``at`` on. ``private``: the owner
-    of the memo says that nobody else can write to them; else those that can be written to are compared with what they held.
+    of the memo says that nobody else can write to them; else those that are not ``frozen`` are compared with what they held.
     """
 
     __slots__ = ("_at", "_held", "_seen", "backend", "made")
@@ -44,8 +44,7 @@ class LazyMemo(Memo):
     """A memo of arrays that nobody writes to, made by the first call that can use it, and again where its owner has taken other arrays.
 
     ``make`` gets ``count`` arrays of that call, from number ``at`` on: NumPy arrays or CPU tensors of plain memory. Arrays that are not
-    ``private`` must be frozen NumPy arrays; a call with others gets None, since to compare what was written to costs about as much as to
-    pack it.
+    ``private`` must be ``frozen``; a call with others gets None, since to compare what was written to costs about as much as to pack it.
     """
 
     __slots__ = ("_count", "_make", "_now", "_private")
@@ -69,8 +68,16 @@ class LazyMemo(Memo):
         return made
 
 
+def frozen(array: Any) -> Any:
+    """A copy of a NumPy array in the memory of a bytes object: nobody can write to it, and NumPy refuses to unlock it. Such a copy, and any
+    other array, as it is."""
+    if not isinstance(array, np.ndarray) or _is_frozen(array):
+        return array
+    return np.ndarray(array.shape, array.dtype, array.tobytes())
+
+
 def _is_frozen(a: Any) -> bool:
-    return isinstance(a, np.ndarray) and a.base is None and not a.flags.writeable
+    return isinstance(a, np.ndarray) and isinstance(a.base, bytes)
 
 
 def _plain(a: Any) -> Any:

@@ -8,7 +8,8 @@ from scipy.special import erf
 
 import quatrefoil as qf
 from cheb.tucker.oracle import full
-from quatrefoil.cheb import canonical, leastsquares
+from quatrefoil.cheb import algebra, canonical, construction, leastsquares
+from quatrefoil.cheb.tucker import methods, unfolding
 
 ChebTucker = qf.cheb.ChebTucker
 
@@ -279,3 +280,64 @@ def test_pictures():
             ct.plot(at=7)
     finally:
         plt.close("all")
+
+
+# ---------------------------------------------------------------- interrupts
+
+DENSE, SCATTERED = np.random.default_rng(4).standard_normal((5, 4)), np.random.default_rng(5).uniform(-1, 1, (40, 2))
+BUILDERS = {
+    "values": lambda: ChebTucker.from_values(DENSE),
+    "coefficients": lambda: ChebTucker.from_coeffs(DENSE),
+    "canonical": lambda: ChebTucker.from_cp(W, F),
+    "samples": lambda: ChebTucker.from_cp(W, F, grid=[np.linspace(-1, 1, m) for m in (4, 5)]),
+    "fit": lambda: ChebTucker.fit(SCATTERED, SCATTERED[:, 0] ** 2, n=3),
+    "product": lambda: ChebTucker.from_values(DENSE) * ChebTucker.from_coeffs(DENSE),
+    "sum": lambda: ChebTucker.from_values(DENSE) + ChebTucker.from_coeffs(DENSE),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_an_interrupt_leaves_nothing_behind(backend, name, monkeypatch):
+    """In whatever they call: the next construction has the bits of one that follows none, and so has what it computes."""
+
+    def result():
+        ct = BUILDERS[name]()
+        return [ct.core, *ct.factors, ct(SCATTERED)]
+
+    def stops(inner):
+        def counted(*args, **keywords):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return inner(*args, **keywords)
+
+        return counted
+
+    expected, interrupted, left = result(), 0, 10**6
+    with monkeypatch.context() as patch:
+        for module, inner in (
+            (construction, "tucker"),
+            (construction, "vals2coeffs"),
+            (algebra, "tucker"),
+            (algebra, "vals2coeffs"),
+            (algebra, "mode_product"),
+            (canonical, "principal"),
+            (canonical, "tucker"),
+            (leastsquares, "polynomials"),
+            (methods, "principal"),
+            (unfolding, "gram"),
+            (np.linalg, "qr"),
+            (np.linalg, "svd"),
+        ):
+            patch.setattr(module, inner, stops(getattr(module, inner)))
+        result()
+        calls = 10**6 - left
+        for stop in range(calls):
+            left = stop
+            with pytest.raises(KeyboardInterrupt):
+                result()
+            interrupted, left = interrupted + 1, 10**6
+            for a, b in zip(result(), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+    assert interrupted == calls > 1

@@ -72,6 +72,12 @@ def test_integrals(rng):
             F = chebyshev.chebint(np.moveaxis(of(ct), axis, 0), scl=(hi - lo) / 2)
             expected = chebyshev.chebval(1, F) - chebyshev.chebval(-1, F)
             np.testing.assert_allclose(of(ct.integrate(axis)), expected, atol=1e-13 * (1 + np.abs(F).max()))
+        for axis in (np.array([0, 2]), np.array([0, 2], np.uint8), [np.int32(0), -1], range(0, 3, 2), (np.array(0), np.array(-1))):
+            np.testing.assert_array_equal(of(ct.integrate(axis)), of(ct.integrate((0, 2))))
+        for axis in (np.array(1), np.int8(1), np.array([1]), np.array([-2])):
+            np.testing.assert_array_equal(of(ct.integrate(axis)), of(ct.integrate(1)))
+        np.testing.assert_array_equal(of(ct.integrate(np.zeros(0, int))), of(ct.integrate(())))
+        np.testing.assert_array_equal(of(ct.diff(np.array(1), np.array(1))), of(ct.diff(1)))
         steps = ct.integrate(2).integrate(0).integrate(0)
         np.testing.assert_allclose(ct.integrate(), steps, rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(ct.integrate([1, 0]).integrate(0), steps, rtol=1e-12, atol=1e-13)
@@ -198,6 +204,11 @@ A = ChebTucker(np.ones((1, 1)), [np.ones((3, 1))] * 2)
         (lambda: A.integrate(5), ValueError, "integrate: axis is 5"),
         (lambda: A.integrate((0, -2)), ValueError, "expected distinct axes"),
         (lambda: A.integrate("0"), TypeError, "expected an integer"),
+        (lambda: A.integrate(np.array([0.0])), TypeError, r"axis\[0\] is np.float64\(0.0\), expected an integer"),
+        (lambda: A.integrate(np.array([[0, 1]])), TypeError, r"axis\[0\] is array\(\[0, 1\]\), expected an integer"),
+        (lambda: A.integrate(np.array([True])), TypeError, "expected an integer"),
+        (lambda: A.integrate(np.ma.masked_array([0])), TypeError, "masked"),
+        (lambda: A.diff(np.array([0])), TypeError, r"axis is array\(\[0\]\), expected an integer"),
         (lambda: A.round(-1), ValueError, "tol is -1.0"),
         (lambda: A.round(np.nan), ValueError, "tol is nan"),
         (lambda: A + ChebTucker(A.core, A.factors, domain=(0, 1)), ValueError, "the domains are .* expected the same"),

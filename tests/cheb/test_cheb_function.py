@@ -1,7 +1,10 @@
 """Functions as Chebyshev-Tucker tensors: how well, with how many values, and what is said of those that cannot be had."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
 
@@ -166,6 +169,10 @@ def test_a_grid_that_is_too_coarse_is_said_to_be():
         (lambda x, y: (x,) * (1 + (x.size == 17)), ValueError, "f returned . outputs, expected"),
         (lambda x, y: np.ma.masked_array(x + y), TypeError, "masked"),
         (lambda x, y: None, TypeError, "object values"),
+        (lambda x, y: x > y, TypeError, "bool values, expected real numbers"),
+        (lambda x, y: ([[1, 2], [3]], x), TypeError, "f returned list, which is no array of numbers"),
+        (lambda x, y: "12", TypeError, "values, expected real numbers"),
+        (lambda x, y: np.ones((3, 1, 1)), ValueError, r"f returned shape \(3, 1, 1\), expected"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
@@ -177,3 +184,122 @@ def test_what_f_must_not_return(f, error, text):
 def test_an_error_of_f_is_its_own():
     with pytest.raises(KeyError, match="mine"):
         ChebTucker.from_function(lambda x: {}["mine"], (0, 1))
+
+
+def test_integers_and_single_numbers_are_values():
+    for f in (
+        lambda x, y: 3,
+        lambda x, y: np.int8(3),
+        lambda x, y: np.full(np.broadcast(x, y).shape, 3, np.uint16),
+        lambda x, y: np.full((), 3.0),
+    ):
+        ct = ChebTucker.from_function(f, ((0, 1), (0, 1)))
+        np.testing.assert_allclose(ct(np.full((1, 2), 0.5)), [3], rtol=1e-14)
+
+
+@pytest.mark.parametrize("n", [None, 17])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_function_may_write_to_its_arguments_and_to_its_results(rng, n, d):
+    """What it gets is a copy; so is what is kept of its result."""
+    buffers = {}
+
+    def f(*x):
+        for k, a in enumerate(x):
+            a *= k + 2
+        value = np.cos(sum(x))
+        result = buffers.setdefault(value.shape, value)
+        result[...] = value
+        return result
+
+    ct = ChebTucker.from_function(f, ((-1, 1),) * d, n=n)
+    X = rng.uniform(-1, 1, (50, d))
+    np.testing.assert_allclose(ct(X), np.cos(X @ np.arange(2, d + 2)), atol=1e-8)
+
+
+@pytest.mark.parametrize("n", [None, 17])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, MemoryError])
+def test_an_interrupt_leaves_nothing_behind(n, error):
+    """At whichever call of f: the next construction has the bits of one that follows none."""
+
+    def f(x, y):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise error("stop")
+        return 1 / (3 + x - y)
+
+    domain, left = ((0, 1), (0, 1)), 10**6
+    expected = ChebTucker.from_function(f, domain, n=n)
+    calls = 10**6 - left
+    for stop in range(calls):
+        left = stop
+        with pytest.raises(error, match="stop"):
+            ChebTucker.from_function(f, domain, n=n)
+        left = 10**6
+        again = ChebTucker.from_function(f, domain, n=n)
+        for a, b in zip((again.core, *again.factors), (expected.core, *expected.factors), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- long axes
+
+
+@pytest.fixture
+def peak():
+    """Runs something; the most memory that it took, in MB."""
+
+    def measure(run):
+        run()  # what is imported and compiled does not count
+        tracemalloc.start()
+        try:
+            run()
+            return tracemalloc.get_traced_memory()[1] / 1e6
+        finally:
+            tracemalloc.stop()
+
+    return measure
+
+
+def peaks(x):
+    return 1 / (1e-6 + (x - 0.1) ** 2)
+
+
+def test_a_long_axis_takes_memory_of_its_length(rng, peak):
+    """8193 points: a square matrix of them has 537 MB."""
+    line = ChebTucker.from_function(peaks, (-1, 1), tol=1e-6)
+    assert line.n[0] > 7000
+    assert peak(lambda: ChebTucker.from_function(peaks, (-1, 1), tol=1e-6)) < 5
+    x = rng.uniform(-1, 1, 500)
+    np.testing.assert_allclose(line(x[:, None]), peaks(x), atol=1e-5 * peaks(0.1))
+    # with others that are short
+    assert peak(lambda: ChebTucker.from_function(lambda x, y: peaks(x) * np.exp(x * y), ((-1, 1), (0, 1)), tol=1e-4)) < 60
+    ct = ChebTucker.from_function(lambda x, y: peaks(x) * np.exp(x * y), ((-1, 1), (0, 1)), tol=1e-4)
+    assert ct.n[0] > 4000
+    X = rng.uniform(0, 1, (500, 2))
+    np.testing.assert_allclose(ct(X), peaks(X[:, 0]) * np.exp(X[:, 0] * X[:, 1]), atol=1e-3 * peaks(0.1))
+
+
+def test_what_is_computed_of_a_long_axis_takes_memory_of_its_length(rng, peak):
+    n = 8193
+    U, V, points = rng.standard_normal((n, 2)) / np.arange(1, n + 1)[:, None] ** 2, rng.standard_normal((3, 2)), np.linspace(-1, 1, 300)
+    line, plane = ChebTucker(np.ones(2), [U]), ChebTucker(np.eye(2), [U, V])
+    every = {
+        "grid": lambda: line.grid(qf.cheb.chebpts(n)[::8]),
+        "grid of two axes": lambda: plane.grid(points, points),
+        "from values": lambda: ChebTucker.from_values(U[:, 0]),
+        "from coefficients": lambda: ChebTucker.from_coeffs(plane.to_full()),
+        "canonical": lambda: ChebTucker.from_cp(np.ones(2), [U, U]),
+        "samples": lambda: ChebTucker.from_cp(np.ones(2), [U, U], grid=[np.linspace(-1, 1, n)] * 2),
+        "slope": lambda: line.diff(0, 2),
+        "integral": line.integrate,
+        "norm": plane.norm,
+        "sum": lambda: plane + plane,
+        "product": lambda: plane * plane,
+        "rounded": lambda: plane.round(1e-3),
+        "estimate": lambda: plane.error_estimate,
+        "planned": lambda: line.plan(1e-6)(points[:, None]),
+        "slopes": lambda: line.eval(points[:, None], 2),
+    }
+    for name, run in every.items():
+        assert peak(run) < 50, name
+    np.testing.assert_allclose(line.grid(points), chebyshev.chebval(points, U.sum(axis=1)), atol=1e-12)

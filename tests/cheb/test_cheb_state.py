@@ -55,13 +55,14 @@ def test_packed_once_and_no_bit_changes(rng, dtype):
     assert ct(X[:0]).shape == (0,)
 
 
-def test_arrays_that_can_be_written_to_are_read_anew(backend, rng):
+def test_the_arrays_of_the_caller_are_copied(backend, rng):
     core, factors = random_tensor(rng, SIZES, RANKS)
     ct, X = qf.cheb.ChebTucker(core, factors), points(rng)
-    for change in (lambda: core.__imul__(2), lambda: factors[1].__iadd__(1), lambda: factors[0].__setitem__(3, -0.0)):
-        ct(X)
-        change()
-        np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(core.copy(), [U.copy() for U in factors], X))
+    expected = ct(X)
+    for a in (core, *factors):
+        a[...] = np.nan
+    np.testing.assert_array_equal(ct(X), expected)
+    assert (kept(ct) is None) == (backend != "native")
 
 
 def test_other_arrays_in_their_place(backend, rng):
@@ -71,21 +72,78 @@ def test_other_arrays_in_their_place(backend, rng):
     np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(ct.core, ct.factors, X))
 
 
-def test_what_builders_make_is_read_only(backend, rng, tmp_path):
+def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
+    """An array that its owner unlocks, changes and locks again looks as if nothing had happened; what is packed of it would be old."""
     C = rng.standard_normal((5, 4))
     made = [
         qf.cheb.ChebTucker.from_coeffs(C),
         qf.cheb.ChebTucker.from_values(C),
-        qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), n=4),
+        qf.cheb.ChebTucker.from_cp(np.ones(2), [rng.standard_normal((m, 2)) for m in (5, 4)]),
+        qf.cheb.ChebTucker.fit(rng.uniform(-1, 1, (40, 2)), rng.standard_normal(40), n=3),
+        qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((-1, 1), (-1, 1)), n=4),
+        qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((-1, 1), (-1, 1))),
     ]
     made[0].save(tmp_path / "tensor")
     made.append(qf.cheb.ChebTucker.load(tmp_path / "tensor"))
+    made += [f(made[0]) for f in (copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t)), lambda t: t.diff(0), lambda t: t + 1)]
+    made.append(qf.cheb.potential(rng.uniform(-1, 1, (9, 3)), np.ones(9), n=9, domain=(-1, 1), tol=1e-3))
+    made.append(pickle.loads(pickle.dumps(made[-1])))
     for ct in made:
-        ct(np.full((1, 2), 0.5))
+        ct(np.full((1, len(ct.n)), 0.5))
         assert (kept(ct) is None) == (backend != "native")
         for a in (ct.core, *ct.factors):
             with pytest.raises(ValueError, match="read-only"):
                 a *= 2
+            with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
+                a.flags.writeable = True
+            with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
+                a[...].flags.writeable = True
+
+
+def test_a_locked_array_in_its_place_is_read_anew(backend, rng):
+    """Its owner may unlock it."""
+    ct, X = qf.cheb.ChebTucker(*frozen(rng)), points(rng)
+    ct.core = core = ct.core.copy()
+    core.flags.writeable = False
+    ct(X)
+    core.flags.writeable = True
+    core *= 2
+    core.flags.writeable = False
+    np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(core, ct.factors, X))
+
+
+@needs_native
+def test_an_interrupt_while_packing(rng):
+    """Nothing is kept of a packing that has not come to its end, in a tensor and in a plan."""
+    ct, X = qf.cheb.ChebTucker(*random_tensor(rng, (24, 24, 24), (24, 24, 24))), points(rng)
+    plan = ct.plan(1e-6)
+    assert plan.method == "grid"
+    with qf.use_backend("native"):
+        expected = qf.cheb.tucker_eval(ct.core, ct.factors, X)
+        for one, memo in ((ct, ct._extras[0]), (plan, plan._memo[0])):
+            make = memo._make
+
+            def stop(*arrays):
+                raise KeyboardInterrupt
+
+            memo._make = stop
+            for _ in range(2):
+                with pytest.raises(KeyboardInterrupt):
+                    one(X)
+            memo._make = make
+            np.testing.assert_allclose(one(X), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_basis_is_read_only_for_good(rng):
+    x = rng.standard_normal(30)
+    basis = qf.cheb.orthopoly.from_samples(x, 3)
+    expected, x[...] = basis(x), 0
+    assert basis.samples.any()
+    for one in (basis, copy.deepcopy(basis), pickle.loads(pickle.dumps(basis))):
+        np.testing.assert_array_equal(one(basis.samples), expected)
+        for a in (one.a, one.b, one.samples):
+            with pytest.raises(ValueError, match="cannot set WRITEABLE flag"):
+                a.flags.writeable = True
 
 
 @needs_native

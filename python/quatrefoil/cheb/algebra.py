@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from .. import _arguments, _arrays
+from . import transform
 from .transform import coeffs2vals, mode_product, vals2coeffs
 from .tucker import tucker
 
 Parts = tuple[Any, list[Any]]
+EPS = float(np.finfo(np.float64).eps)
 EXACT = {"float32": 5e-7, "float64": 1e-14}  # to which sums and products are rounded: 45 eps in float64, 4 eps in float32
 TRIMMED = 0.1  # of a tolerance goes to coefficients that are left out
 
@@ -46,33 +48,70 @@ def padded(A: Any, axis: int, before: int, after: int) -> Any:
 # ---------------------------------------------------------------- truncation
 
 
-def orthogonal(core: np.ndarray, factors: Sequence[np.ndarray]) -> Parts:
-    """The same tensor in float64 with orthonormal factors."""
-    core, bases = core.astype(np.float64), []
+def unit(array: np.ndarray) -> tuple[np.ndarray, int]:
+    """A real array in float64, divided by a power of two so that its largest entry lies between 1/2 and 1, and its exponent."""
+    exponent = math.frexp(float(np.abs(array).max(initial=0)))[1]
+    return np.ldexp(array.astype(np.float64), -exponent), exponent
+
+
+def column_exponents(U: np.ndarray) -> np.ndarray:
+    """By which powers of two columns are divided so that their largest entries lie between 1/2 and 1."""
+    exponents: np.ndarray = np.frexp(np.abs(U).max(axis=0, initial=0))[1]
+    return exponents
+
+
+def assembled(mantissas: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, int]:
+    """mantissas 2^powers, divided by a power of two such that the largest lies about 1, and its exponent."""
+    present = powers[mantissas != 0]
+    exponent = int(present.max()) if present.size else 0
+    return np.ldexp(mantissas, powers - exponent), exponent
+
+
+def balanced(core: np.ndarray, factors: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], int]:
+    """The same tensor in float64, divided by a power of two, and its exponent: nothing is rounded, and whatever the units are, squares and
+    products of what is returned stay within the range of numbers."""
+    mantissas, powers = np.frexp(core.astype(np.float64))
+    columns = []
     for k, U in enumerate(factors):
-        Q, R = np.linalg.qr(U.astype(np.float64))
+        exponents = column_exponents(U)
+        columns.append(np.ldexp(U.astype(np.float64), -exponents))
+        powers = powers + exponents.reshape([-1 if j == k else 1 for j in range(core.ndim)])
+    small, exponent = assembled(mantissas, powers)
+    return small, columns, exponent
+
+
+def restored(core: Any, exponent: int, array: Any, label: str) -> Any:
+    """core 2^exponent as an array like that; ValueError where its dtype does not hold it."""
+    with np.errstate(over="ignore"):
+        result = np.ldexp(_arrays.to_host(core).astype(np.float64), exponent).astype(_arrays.dtype_name(array), copy=False)
+    if not np.isfinite(result).all():
+        raise ValueError(
+            f"{label}: the norm of the coefficients is beyond the largest number of {result.dtype}; scale what they are made of"
+        )
+    return like(result, array)
+
+
+def orthogonal(core: np.ndarray, factors: Sequence[np.ndarray]) -> Parts:
+    """The same tensor with orthonormal factors."""
+    bases = []
+    for k, U in enumerate(factors):
+        Q, R = np.linalg.qr(U)
         core = mode_product(core, R, k)
         bases.append(Q)
     return core, bases
 
 
-def unit(core: np.ndarray) -> tuple[np.ndarray, float]:
-    """A core whose squares neither overflow nor vanish, and by what it is to be multiplied."""
-    largest = float(np.abs(core).max(initial=0)) or 1.0
-    return core / largest, largest
-
-
 def rounded(core: Any, factors: Sequence[Any], tol: float, label: str, *, trim: bool = False) -> Parts:
     """Truncated to ``tol`` with orthonormal factors (10); ``trim``: coefficients at the end that do not matter are left out."""
     host = [_arguments.numbers_from(a, label, "core" if i == 0 else f"factors[{i - 1}]") for i, a in enumerate((core, *factors))]
-    small, bases = orthogonal(host[0], host[1:])
-    small, scale = unit(small)
+    core_on_host, columns, exponent = balanced(host[0], host[1:])
+    small, bases = orthogonal(core_on_host, columns)
     if trim:
         bases = [Q[: _needed(small, Q, k, TRIMMED * tol / math.sqrt(small.ndim))] for k, Q in enumerate(bases)]
         small, bases = orthogonal(small, bases)
         tol *= math.sqrt(1 - TRIMMED**2)
-    found = tucker(small, tol=tol)
-    return like(found.core * scale, core), [like(Q @ W, core) for Q, W in zip(bases, found.factors)]
+    found = tucker(small, tol=max(tol, 4 * EPS))
+    return restored(found.core, exponent, core, label), [like(Q @ W, core) for Q, W in zip(bases, found.factors)]
 
 
 def envelope(core: np.ndarray, Q: np.ndarray, axis: int) -> np.ndarray:
@@ -92,8 +131,8 @@ def _needed(core: np.ndarray, Q: np.ndarray, axis: int, tol: float) -> int:
 
 def error_estimate(core: np.ndarray, factors: Sequence[np.ndarray]) -> float:
     """The coefficients at the end of every axis, of the norm of all (11)."""
-    small, bases = orthogonal(core, factors)
-    small, _ = unit(small)
+    core, columns, _ = balanced(core, factors)
+    small, bases = orthogonal(core, columns)
     total = float(np.linalg.norm(small))
     if total == 0:
         return 0.0
@@ -150,16 +189,8 @@ def multiplied(core: Any, factors: Sequence[Any], other: Any, others: Sequence[A
 
 
 def derivative(U: Any) -> Any:
-    """Coefficients (n - 1, r) of the derivatives of factor functions on [-1, 1], of d_k = sum of 2 j c_j over j = k+1, k+3, .. (13)."""
-    n, xp = U.shape[0], _arrays.namespace(U)
-    if n == 1:
-        return U * 0
-    weighted = U * like(2.0 * np.arange(n)[:, None], U)
-    weighted = padded(weighted, 0, 0, n % 2)
-    sums = [xp.flip(xp.cumsum(xp.flip(weighted[p::2], (0,)), 0), (0,)) for p in (0, 1)]  # from k on, with steps of 2
-    even, odd = sums[0][1:], sums[1]
-    woven = xp.stack([odd, padded(even, 0, 0, 1)], 1).reshape(-1, U.shape[1])[: n - 1]
-    return woven * like(np.where(np.arange(n - 1) == 0, 0.5, 1.0)[:, None], U)
+    """Coefficients (n - 1, r), at least one, of the derivatives of factor functions on [-1, 1] (13)."""
+    return transform.derivative(U)[: max(1, U.shape[0] - 1)]
 
 
 def integral_weights(n: int) -> np.ndarray:
@@ -188,16 +219,16 @@ def contracted(core: Any, factors: Sequence[Any], weights: dict[int, np.ndarray]
 
 def norm(core: Any, factors: Sequence[Any]) -> Any:
     """The root of the integral of the square over [-1, 1]^d, by Clenshaw and Curtis's rule, which is exact for it (15)."""
-    graph = wants_gradient(core, *factors)
+    graph, exponent = wants_gradient(core, *factors), 0
     if not graph:
-        core, *factors = (_arguments.numbers_from(a, "cheb.ChebTucker.norm", "core").astype(np.float64) for a in (core, *factors))
+        core, *factors = (_arguments.numbers_from(a, "cheb.ChebTucker.norm", "core") for a in (core, *factors))
+        core, factors, exponent = balanced(core, factors)
     rows = []
     for U in factors:
         n = 2 * U.shape[0] - 1
         rows.append(like(np.sqrt(_clenshaw_curtis(n))[:, None], U) * coeffs2vals(padded(U, 0, 0, n - U.shape[0]), 0))
     if not graph:
-        small, scale = unit(orthogonal(core, rows)[0])
-        return float(np.linalg.norm(small)) * scale
+        return float(np.ldexp(np.linalg.norm(orthogonal(core, rows)[0]), exponent))
     squared = core
     for k, W in enumerate(rows):
         squared = mode_product(squared, W.T @ W, k)

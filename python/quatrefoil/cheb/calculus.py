@@ -10,6 +10,7 @@ import numpy as np
 from .. import _arguments, _arrays
 from . import algebra
 from .domain import UNIT, Domain
+from .tucker import raised
 
 if TYPE_CHECKING:
     from .._typing import AnyArray
@@ -64,8 +65,8 @@ class Calculus:
 
         Parameters
         ----------
-        axis : int or ints, optional
-            All axes if absent.
+        axis : int, or a sequence or array of ints, optional
+            All axes if absent; counted from the end if negative.
 
         Returns
         -------
@@ -88,8 +89,7 @@ class Calculus:
         if axis is None:
             axes: tuple[int, ...] = tuple(range(d))
         else:
-            given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
-            axes = tuple(_axis(k, d, label) for k in given)
+            axes = tuple(_axis(k, d, label) for k in _arguments.integers(axis, None, label, "axis"))
             if len(set(axes)) < len(axes):
                 raise ValueError(f"{label}: axis is {axis!r}, expected distinct axes")
         pairs = list(zip(self._domain[::2], self._domain[1::2]))
@@ -106,15 +106,16 @@ class Calculus:
         a sum of squares that may cancel, good to 1e-8 of the terms; it has no derivative at 0.
         """
         widths = np.subtract(self._domain[1::2], self._domain[::2])
-        return algebra.norm(self.core, self.factors) * float(np.sqrt(np.prod(widths / 2)))
+        return algebra.norm(self.core, self.factors) * float(np.prod(np.sqrt(widths / 2)))
 
     def round(self, tol: float) -> Self:
         """The same function to ``tol``, relative in the Frobenius norm of the coefficients, with orthonormal factors (10).
 
-        Ranks become those of ``qf.cheb.tucker``; n stays. A tensor that requires a gradient: NotImplementedError, for truncation has none.
+        Ranks become those of ``qf.cheb.tucker``; n stays. A tol below 4 eps of float64 is raised to that, with a warning. A tensor that
+        requires a gradient: NotImplementedError, for truncation has none.
         """
         label = "cheb.ChebTucker.round"
-        tol = _arguments.number(tol, label, "tol")
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
         return self._with(*algebra.rounded(self.core, self.factors, tol, label))
 
     @property
@@ -185,7 +186,7 @@ class Calculus:
             return NotImplemented
         if other == 0:
             raise ZeroDivisionError("cheb.ChebTucker: division by zero")
-        return self * (1 / other)
+        return self._with(self.core / _arguments.number(other, "cheb.ChebTucker", "a divisor", negative=True), self.factors)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Core and factors as tensors elsewhere or of another dtype, as ``torch.Tensor.to``: a device, a dtype (float32 or float64), both.

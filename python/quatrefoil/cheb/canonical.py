@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .algebra import assembled, column_exponents
+from .domain import interval
 from .transform import chebpts, vals2coeffs
 from .tucker import tucker
 from .tucker.unfolding import EPS, principal
@@ -17,15 +19,22 @@ BLOCK = 2**20  # numbers of a Khatri-Rao product at a time: 8 MB
 TRIES = 4  # of a guess of the norm: each at least halves it
 
 
-def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), to ``tol`` of its norm (16), (17)."""
-    lengths = [np.linalg.norm(U, axis=0) for U in columns]
-    scale = weights * np.prod(lengths, axis=0)
+def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -> tuple[np.ndarray, list[np.ndarray], int]:
+    """sum_r weights_r u_r x v_r x .., columns[k] (n_k, R), to ``tol`` of its norm (16), (17): core, factors and the power of two that the
+    core is to be multiplied by."""
+    scale, powers = np.frexp(weights)
+    units = []
+    for U in columns:
+        exponents = column_exponents(U)
+        U = np.ldexp(U, -exponents)
+        length = np.linalg.norm(U, axis=0)
+        scale, powers = scale * length, powers + exponents
+        units.append(U / np.where(length > 0, length, 1))
+    scale, exponent = assembled(scale, powers)
     with_part = scale != 0
     if not with_part.any():
-        return np.zeros((1,) * len(columns)), [np.eye(len(U), 1) for U in columns]
-    scale = scale[with_part]
-    units = [U[:, with_part] / length[with_part] for U, length in zip(columns, lengths)]
+        return np.zeros((1,) * len(columns)), [np.eye(len(U), 1) for U in columns], 0
+    scale, units = scale[with_part], [U[:, with_part] for U in units]
     root, total = np.sqrt(np.abs(scale)), float(np.abs(scale).sum())
     guess = float(np.linalg.norm(scale))
     for _ in range(TRIES):
@@ -36,8 +45,8 @@ def compressed(weights: np.ndarray, columns: Sequence[np.ndarray], tol: float) -
         if size >= guess / 2 or guess <= EPS * total:
             break
         guess = max(size, EPS * total)
-    found = tucker(core, tol=tol * math.sqrt(1 - 4 * BASES**2))
-    return found.core, [Q @ W for Q, W in zip(bases, found.factors)]
+    found = tucker(core, tol=max(tol * math.sqrt(1 - 4 * BASES**2), 4 * EPS))
+    return found.core, [Q @ W for Q, W in zip(bases, found.factors)], exponent
 
 
 def _summed(weights: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -58,5 +67,9 @@ def splined(x: np.ndarray, samples: np.ndarray, n: int, domain: Any) -> np.ndarr
     """Chebyshev coefficients (n, R) of not-a-knot cubic splines through samples (m, R) at x, extended to the ends of the domain."""
     from scipy.interpolate import CubicSpline
 
-    values = CubicSpline(x, samples, axis=0, bc_type="not-a-knot", extrapolate=True)(chebpts(n, domain))
-    return vals2coeffs(np.ascontiguousarray(values), 0)
+    lo, hi = domain
+    total, error, width, _ = interval(lo, hi, 0.0)
+    t, exponents = ((2 * x - total) - error) / width, column_exponents(samples)
+    values = CubicSpline(t, np.ldexp(samples, -exponents), axis=0, bc_type="not-a-knot", extrapolate=True)(chebpts(n))
+    C: np.ndarray = np.ldexp(vals2coeffs(np.ascontiguousarray(values), 0), exponents)
+    return C

@@ -31,7 +31,8 @@ _SAMPLES = Op(
 
 
 class Construction:
-    """Class methods of ``ChebTucker``. What they make of NumPy arrays is read-only, with orthonormal factors."""
+    """Class methods of ``ChebTucker``, with orthonormal factors. Results scale with the units of data and axes; a core that its dtype does
+    not hold is a ValueError. One that raises, or is interrupted, has changed nothing."""
 
     __slots__ = ()
 
@@ -50,13 +51,13 @@ class Construction:
         ----------
         f : callable
             f(x, y, z) gets d arrays that broadcast to one shape and returns real numbers of that shape, or a tuple or list of such
-            arrays, one an output.
+            arrays, one an output. The arrays are its own: it may write to them, and to what it has returned.
         domain : one pair (lo, hi) per axis
             Its length is d. One pair alone gives d = 1, or as many axes as n has entries.
         n : int, or one per axis, optional
             Points an axis. Where absent they are found, up to 65537, and coefficients at the end that do not matter are left out.
         tol : float
-            Relative, in the Frobenius norm of the coefficients.
+            Relative, in the Frobenius norm of the coefficients. Below 4 eps of float64 it is raised to that, with a warning.
 
         Returns
         -------
@@ -80,7 +81,8 @@ class Construction:
         core. 100 random points are the test, which the largest error must pass within 10 tol of the largest |f|; else it begins
         again with twice as many of everything, up to ten times. Random points are always the same. What no
         fibre and none of the points has met, a narrow peak, is not in the result. Where a sweep would take half as many values as the
-        whole grid, because the grid is small or ranks are near n, the whole grid is taken. float64.
+        whole grid, because the grid is small or ranks are near n, the whole grid is taken. float64. Memory: a few times the values that are
+        looked at together; of one variable, those of its points.
 
         Dolgov, Kressner and Strossner, SIAM J. Sci. Comput. 43 (2021) A2190.
 
@@ -100,14 +102,13 @@ class Construction:
         label = "cheb.ChebTucker.from_function"
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
         flat = flat_domain(domain, d, label)
-        tol = _arguments.number(tol, label, "tol")
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
         function = sampling.Function(f, flat, label)
         if n is not None:
             function.most = None
             counts = _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
             made: list[Any] = cls._on_a_grid(function, counts, tol, label)
         else:
-            tol = max(tol, 4 * sampling.EPS)
             try:
                 found = sampling.sampled(function, tol)
             except sampling.NotResolved as reason:
@@ -116,7 +117,7 @@ class Construction:
             made = []
             for core, factors in found:
                 core, factors = algebra.rounded(core, factors, tol, label, trim=True)
-                made.append(cls._owned(core, factors, flat))
+                made.append(cls(core, factors, domain=flat))
         for ct in made:
             ct.n_evaluations = function.count
         return made if function.outputs is not None else made[0]
@@ -124,7 +125,7 @@ class Construction:
     @classmethod
     def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> list[Any]:
         flat = tuple(function.domain)
-        made = [cls._compressed(vals2coeffs(V), flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
+        made = [cls._interpolated(V, V, flat, tol, label) for V in function(*np.ix_(*chebpts(counts, flat)))]
         X = function.random_points(np.random.Generator(np.random.Philox(key=0)), sampling.CHECKED)
         off = sampling.misfit(function, [(ct.core, ct.factors) for ct in made], X)
         if off > max(sampling.ALLOWED * tol, sampling.ROUNDING):
@@ -145,7 +146,7 @@ class Construction:
         if host.ndim == 0 or 0 in host.shape:
             raise ValueError(f"{label}: V has shape {tuple(host.shape)}, expected at least one axis and no axis without points")
         _arguments.finite(host, label, "V")
-        return cls._compressed(vals2coeffs(V), domain, tol, label)
+        return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
 
     @classmethod
     def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
@@ -154,7 +155,7 @@ class Construction:
         host = _arguments.numbers_here(C, label, "C")
         if host.ndim == 0 or 0 in host.shape:
             raise ValueError(f"{label}: C has shape {tuple(host.shape)}, expected at least one axis and no axis without coefficients")
-        return cls._compressed(C, domain, tol, label)
+        return cls._compressed(C, flat_domain(domain, host.ndim, label), _tolerance(tol, C, label), 0, label)
 
     @classmethod
     def from_cp(
@@ -184,7 +185,8 @@ class Construction:
         Raises
         ------
         ValueError
-            Shapes that do not fit; points of the grid that do not increase; NaN or infinity (the index is named).
+            Shapes that do not fit; points of the grid that do not increase; NaN or infinity (the index is named); a norm that the dtype
+            does not hold.
         TypeError
             Other dtypes, or a mix of kinds or dtypes.
         NotImplementedError
@@ -193,8 +195,8 @@ class Construction:
         Notes
         -----
         Ranks are those of the sum's own Tucker decomposition, whatever the scale of its columns and however many there are. About
-        2 n^2 R d + 2 R r^d flops, in float64, on the host: arrays on a device are read back, the result goes there. The spline's error, of
-        fourth order, is not in ``tol``.
+        2 n R min(n, R) d + 2 R r^d flops, memory of n R numbers, in float64, on the host: arrays on a device are read back, the result goes
+        there. The spline's error, of fourth order, is not in ``tol``.
 
         Examples
         --------
@@ -225,8 +227,8 @@ class Construction:
         for k, U in enumerate(columns):
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
-        core, found = canonical.compressed(w, columns, _tolerance(tol, hosts[0].dtype, label))
-        return cls._owned(algebra.like(core, weights), [algebra.like(U, weights) for U in found], flat)
+        core, found, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label))
+        return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in found], domain=flat)
 
     @classmethod
     def fit(
@@ -297,32 +299,34 @@ class Construction:
         if unknowns > len(x):
             raise ValueError(f"{label}: X has {len(x)} points, expected at least {unknowns}, the product of n = {counts}")
         points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(x.shape[1])]
-        root = np.ones(len(x)) if w is None else np.sqrt(w.astype(np.float64))
-        C = leastsquares.coefficients(points, samples.astype(np.float64), root, counts, label)
-        return cls._compressed(algebra.like(C, y), flat, tol, label)
+        root = np.ones(len(x)) if w is None else np.sqrt(algebra.unit(w)[0])
+        values, exponent = algebra.unit(samples)
+        C = leastsquares.coefficients(points, values, root, counts, label)
+        return cls._compressed(algebra.like(C, y), flat, _tolerance(tol, y, label), exponent, label)
 
     @classmethod
-    def _compressed(cls, C: Any, domain: Any, tol: float | None, label: str) -> Self:
-        flat = flat_domain(domain, len(C.shape), label)
-        core, factors = tucker(C, tol=_tolerance(tol, np.dtype(_arrays.dtype_name(C)), label))
-        return cls._owned(core, factors, flat)
+    def _interpolated(cls, V: Any, host: Any, flat: Sequence[float], tol: float, label: str) -> Self:
+        """Of values V, whose numbers on the host are ``host``; on a device nobody looks at them."""
+        exponent = 0
+        if isinstance(host, np.ndarray):  # sums of values near the largest number would be beyond it
+            small, exponent = algebra.unit(host)
+            V = algebra.like(small, V)
+        return cls._compressed(vals2coeffs(V), flat, tol, exponent, label)
 
     @classmethod
-    def _owned(cls, core: Any, factors: Sequence[Any], flat: Sequence[float]) -> Self:
-        return cls(frozen(core), list(map(frozen, factors)), domain=tuple(flat))
+    def _compressed(cls, C: Any, flat: Sequence[float], tol: float, exponent: int, label: str) -> Self:
+        """Of coefficients C 2^exponent."""
+        core, factors = tucker(C, tol=tol)
+        if exponent:
+            core = algebra.restored(core, exponent, core, label)
+        return cls(core, factors, domain=tuple(flat))
 
 
-def frozen(array: Any) -> Any:
-    """An array of its own that nobody writes to; a tensor as it is."""
-    if not isinstance(array, np.ndarray):
-        return array
-    own = array if array.base is None else array.copy()
-    own.flags.writeable = False
-    return own
-
-
-def _tolerance(tol: float | None, dtype: np.dtype[Any], label: str) -> float:
-    return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps)) if tol is None else raised(_arguments.number(tol, label, "tol"), dtype, label)
+def _tolerance(tol: float | None, array: Any, label: str) -> float:
+    dtype = np.dtype(_arrays.dtype_name(array))
+    if tol is None:
+        return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps))
+    return raised(_arguments.number(tol, label, "tol"), dtype, label, 4)
 
 
 def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:

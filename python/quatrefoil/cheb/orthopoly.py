@@ -5,12 +5,15 @@ Equation numbers are those of csrc/cheb/layer/README.md.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import _arguments, _arrays
+from .._memo import frozen
 from .._typing import AnyArray
+from .algebra import unit
 
 __all__ = ["Basis", "classical", "from_moments", "from_samples", "optimal_samples"]
 
@@ -28,7 +31,8 @@ class Basis:
     ----------
     degree : int
     a, b : (degree + 1,) float64, read-only
-        The recurrence (1). The last number of a belongs to the next degree: where the measure does not say it, it is 0.
+        The recurrence (1). The last number of a belongs to the next degree: where the measure does not say it, it is 0. b has the unit of
+        x^2: OverflowError where float64 does not hold that, though ``basis(x)`` does without it.
     samples : (N,) float64, read-only, or None
         What the measure was given by.
 
@@ -40,17 +44,28 @@ class Basis:
     array([[1.    , 2.4495]])
     """
 
-    __slots__ = ("__weakref__", "a", "b", "samples")
+    __slots__ = ("__weakref__", "_b", "_unit", "a", "samples")
 
     a: np.ndarray
-    b: np.ndarray
+    _b: np.ndarray
     samples: np.ndarray | None
 
-    def __init__(self, a: np.ndarray, b: np.ndarray, samples: np.ndarray | None = None) -> None:
-        self.a, self.b, self.samples = a, b, samples
-        for array in (a, b, samples):
-            if array is not None:
-                array.flags.writeable = False
+    def __init__(self, a: np.ndarray, b: np.ndarray, samples: np.ndarray | None = None, unit: float = 1.0) -> None:
+        """``unit``: that of x, a power of two, in which b is given; a is in the caller's."""
+        self.a, self._b, self.samples, self._unit = frozen(a), frozen(b), frozen(samples), unit
+
+    @property
+    def b(self) -> np.ndarray:
+        if self._unit == 1:
+            return self._b
+        with np.errstate(over="ignore", under="ignore"):
+            b: np.ndarray = np.concatenate([self._b[:1], self._b[1:] * self._unit * self._unit])
+        if not (np.isfinite(b).all() and (b[1:] >= np.finfo(np.float64).tiny).all()):
+            raise OverflowError(
+                f"orthopoly.Basis: b has numbers of {self._unit:.0e} squared, which float64 does not hold; scale the samples"
+            )
+        result: np.ndarray = frozen(b)
+        return result
 
     @property
     def degree(self) -> int:
@@ -64,11 +79,12 @@ class Basis:
         if _arrays.is_meta(x):
             raise RuntimeError("orthopoly.Basis: x is on meta, where it has no numbers")
         points: Any = x
-        columns = [points * 0 + float(1 / np.sqrt(self.b[0]))]
+        roots = np.sqrt(self._b)
+        columns = [points * 0 + float(1 / roots[0])]
         before = points * 0
         for k in range(self.degree):
-            scale = float(1 / np.sqrt(self.b[k + 1]))
-            columns.append((points - float(self.a[k])) * scale * columns[k] - float(np.sqrt(self.b[k])) * scale * before)
+            step = (points - float(self.a[k])) / float(roots[k + 1] * self._unit)
+            columns.append(step * columns[k] - float(roots[k] / roots[k + 1]) * before)
             before = columns[k]
         return _arrays.namespace(points).stack(columns, -1)
 
@@ -77,7 +93,7 @@ class Basis:
         return f"Basis(degree={self.degree}{of})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Basis, (self.a.copy(), self.b.copy(), None if self.samples is None else self.samples.copy())
+        return Basis, (self.a, self._b, self.samples, self._unit)
 
 
 def from_samples(x: AnyArray, degree: int) -> Basis:
@@ -125,8 +141,10 @@ def from_samples(x: AnyArray, degree: int) -> Basis:
     distinct = np.unique(samples).size
     if degree >= distinct:
         raise ValueError(f"{label}: degree is {degree}, expected less than the {distinct} distinct samples")
-    spread = float(np.abs(samples - samples.mean()).max()) or 1.0
-    t, middle = (samples - samples.mean()) / spread, float(samples.mean())
+    small, exponent = unit(samples)
+    middle = float(small.mean())
+    spread = float(np.abs(small - middle).max()) or 1.0
+    t = (small - middle) / spread
     a, b = np.zeros(degree + 1), np.ones(degree + 1)
     table = np.ones((degree + 1, samples.size))
     for k in range(degree + 1):
@@ -141,8 +159,9 @@ def from_samples(x: AnyArray, degree: int) -> Basis:
             raise np.linalg.LinAlgError(f"{label}: the samples lie too close together to tell degree {k + 1} from those below")
         b[k + 1] = size**2
         table[k + 1] = rest / size
-    b[1:] *= spread**2
-    return Basis(a * spread + middle, b, samples)
+    more = math.frexp(spread)[1]
+    b[1:] *= math.ldexp(spread, -more) ** 2
+    return Basis(np.ldexp(a * spread + middle, exponent), b, samples, math.ldexp(1.0, more + exponent))
 
 
 def from_moments(mu: AnyArray) -> Basis:

@@ -55,7 +55,7 @@ class Function:
         if self.most is not None and self.count + math.prod(shape) > self.most:
             raise NotResolved(f"more than {self.most} values would be needed")
         self.count += math.prod(shape)
-        result = self.f(*points)
+        result = self.f(*(x.copy() for x in points))  # which f may write to
         several = isinstance(result, (tuple, list))
         parts = list(result) if several else [result]
         if not self.largest.size:
@@ -75,11 +75,14 @@ class Function:
 
     def _checked(self, part: Any, points: Sequence[np.ndarray], shape: tuple[int, ...], name: str) -> np.ndarray:
         _arguments.refuse_masked(part, self.label, "what f returned")
-        values = np.asarray(part)
+        try:
+            values = np.asarray(part)
+        except (TypeError, ValueError, RuntimeError) as reason:  # lists of unequal lengths, tensors with a gradient or on a device
+            raise TypeError(f"{self.label}: f returned {type(part).__name__}, which is no array of numbers: {reason}") from None
         if values.dtype.kind not in "fiu":
             raise TypeError(f"{self.label}: f returned {values.dtype} values, expected real numbers")
         try:
-            full = np.broadcast_to(values.astype(np.float64, copy=False), shape)
+            full = np.array(np.broadcast_to(values, shape), np.float64)  # f may go on to write to what it has returned
         except ValueError:
             expected = f"expected {shape}, to which its arguments broadcast"
             raise ValueError(f"{self.label}: f returned shape {values.shape}, {expected}; several outputs are a tuple") from None
@@ -134,10 +137,9 @@ def sampled(f: Function, tol: float) -> list[tuple[np.ndarray, list[np.ndarray]]
 
 def misfit(f: Function, found: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], X: np.ndarray) -> float:
     """The largest difference at the points X (P, d), each output's by the largest |f|."""
-    values = f(*X.T)
-    got = np.stack([tucker_eval(core, list(factors), X, domain=tuple(f.domain)) for core, factors in found])
-    off: float = (np.abs(got - values).max(axis=1) / f.scale).max()
-    return off
+    values = f(*X.T) / f.scale[:, None]
+    got = np.stack([tucker_eval(core / s, list(factors), X, domain=tuple(f.domain)) for (core, factors), s in zip(found, f.scale)])
+    return float(np.abs(got - values).max())
 
 
 def _tail_allowed(n: int, tol: float) -> float:
@@ -247,14 +249,16 @@ def _gridded(f: Function, n: Sequence[int], tol: float) -> list[tuple[np.ndarray
     """By all values on the grid of n points, or of more where the coefficients say so."""
     n = list(n)
     while True:
-        all_coefficients = [vals2coeffs(values) for values in f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))]
+        values = f(*np.ix_(*(f.grid(k, m) for k, m in enumerate(n))))
+        all_coefficients = [vals2coeffs(V / scale) for V, scale in zip(values, f.scale)]
         short = []
         for k, m in enumerate(n):
-            tails = [np.moveaxis(C, k, 0)[m - max(2, m // 8) :] / scale for C, scale in zip(all_coefficients, f.scale)]
+            tails = [np.moveaxis(C, k, 0)[m - max(2, m // 8) :] for C in all_coefficients]
             if max(np.abs(tail).max() for tail in tails) > _tail_allowed(m, tol):
                 short.append(k)
         if not short:
-            return [tuple(tucker(C, tol=max(TRUNCATED * tol, 4 * EPS))) for C in all_coefficients]
+            parts = [tucker(C, tol=max(TRUNCATED * tol, 4 * EPS)) for C in all_coefficients]
+            return [(core * scale, factors) for (core, factors), scale in zip(parts, f.scale)]
         for k in short:
             if n[k] >= MOST_POINTS:
                 raise NotResolved(f"{n[k]} points along axis {k} are too few")
@@ -267,7 +271,7 @@ def _interpolated(f: Function, fibres: Sequence[Fibres]) -> list[tuple[np.ndarra
 
     factors, rows, inverses = [], [], []
     for axis, part in enumerate(fibres):
-        Q = np.linalg.qr(part.values)[0]
+        Q = np.linalg.qr(part.values / f.scale[part.output])[0]
         at = np.sort(qr(Q.T, mode="r", pivoting=True)[1][: Q.shape[1]])
         rows.append(f.grid(axis, len(Q))[at])
         inverses.append(np.linalg.inv(Q[at]))

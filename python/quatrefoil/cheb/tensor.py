@@ -13,11 +13,11 @@ from .._arguments import sequence
 from .._backends import native
 from .._bind import check_arrays, check_device
 from .._dispatch import call
-from .._memo import LazyMemo
+from .._memo import LazyMemo, frozen
 from .._spec import Arg, Op
 from .._typing import AnyArray, Array, T
 from .calculus import Calculus
-from .construction import Construction, frozen
+from .construction import Construction
 from .domain import UNIT, Domain, flat_domain, reference
 from .plan import Plan
 from .plot import plot_slice
@@ -26,6 +26,9 @@ from .transform import mode_product, polynomials
 
 # the arrays that make one: checked like any call's, never run
 _PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
+
+
+BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
 
 
 class ChebTucker(Construction, Calculus):
@@ -50,10 +53,10 @@ class ChebTucker(Construction, Calculus):
 
     Notes
     -----
-    Arrays are kept as they are given, not copied: what is written to them later counts. With PyTorch tensors, results are tensors that keep
-    the graph. The builders ``from_function``, ``from_values``, ``from_coeffs``, ``from_cp`` and ``fit`` leave orthonormal factors; their
-    tolerances are relative, in the Frobenius norm of the coefficients. NumPy arrays that builders and ``load`` make are read-only: so what
-    is packed for evaluation is packed once.
+    NumPy arrays are copied; the copies cannot be written to or unlocked, so that what is packed for evaluation is packed once. Tensors are
+    kept as they are given, with their graph: what is written to them later counts. The builders ``from_function``, ``from_values``,
+    ``from_coeffs``, ``from_cp`` and ``fit`` leave orthonormal factors; their tolerances are relative, in the Frobenius norm of the
+    coefficients.
 
     Examples
     --------
@@ -81,7 +84,7 @@ class ChebTucker(Construction, Calculus):
         for k, shape in enumerate(shapes[1:]):
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
-        self.core, self.factors, self.n_evaluations = core, tuple(arrays[1:]), None
+        self.core, self.factors, self.n_evaluations = frozen(core), tuple(map(frozen, arrays[1:])), None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
@@ -155,8 +158,7 @@ class ChebTucker(Construction, Calculus):
             if _arrays.is_meta(self.core):
                 raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
             check_device(label, name, x, "core", self.core)
-            basis = polynomials(reference(host, k, self.domain[k], label), U.shape[0]).astype(host.dtype)
-            result = mode_product(result, _arrays.beside(U, basis) @ U, k)
+            result = mode_product(result, _values(U, reference(host, k, self.domain[k], label)), k)
         values: T = result
         return values
 
@@ -208,8 +210,8 @@ class ChebTucker(Construction, Calculus):
             missing = [f"factor_{k}" for k in range(core.ndim) if f"factor_{k}" not in archive]
             if missing:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
-            factors = [frozen(archive[f"factor_{k}"]) for k in range(core.ndim)]
-            return cls(frozen(core), factors, domain=tuple(archive["domain"].tolist()))
+            factors = [archive[f"factor_{k}"] for k in range(core.ndim)]
+            return cls(core, factors, domain=tuple(archive["domain"].tolist()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.core, self.factors, self.domain, self.n_evaluations)
@@ -217,6 +219,15 @@ class ChebTucker(Construction, Calculus):
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
         return f"ChebTucker(n={self.n}, rank={self.rank}, domain={self.domain}, {dtype})"
+
+
+def _values(U: Any, t: np.ndarray) -> Any:
+    """Factor functions (len(t), r) at points of [-1, 1], from blocks of the matrix of polynomials."""
+    n = int(U.shape[0])
+    step = max(1, BLOCK // n)
+    blocks = (polynomials(t[i : i + step], n).astype(_arrays.dtype_name(U)) for i in range(0, max(1, t.size), step))
+    rows = [_arrays.beside(U, block) @ U for block in blocks]
+    return rows[0] if len(rows) == 1 else _arrays.namespace(U).concatenate(rows, 0)
 
 
 def _packed(core: Any, *factors: Any) -> Any:

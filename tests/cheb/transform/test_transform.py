@@ -1,6 +1,7 @@
 """What is particular to Chebyshev points and the transforms: exact points, inverses, both algorithms, bits."""
 
 import functools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import quatrefoil as qf
 from cheb.scattered import oracle as interpolation
 from cheb.transform import oracle
 from quatrefoil._backends import native
+from quatrefoil.cheb import transform
+from quatrefoil.cheb.scattered import _array
 
 EPS = 2.0**-52
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
@@ -176,3 +179,48 @@ def test_numbers_that_lie_apart_give_the_same_bits(transform, backend, rng):
         view[...] = x
         np.testing.assert_array_equal(transform(view), transform(x))
         np.testing.assert_array_equal(transform(view, axes=0), transform(x, axes=0))
+
+
+def test_axes_as_arrays(backend, rng):
+    V = rng.standard_normal((4, 3, 5))
+    for axes in (np.array([0, 2]), np.array([0, -1], np.int8), [np.int64(0), 2], range(0, 3, 2)):
+        np.testing.assert_array_equal(qf.cheb.vals2coeffs(V, axes), qf.cheb.vals2coeffs(V, (0, 2)))
+        np.testing.assert_array_equal(qf.cheb.coeffs2vals(V, axes), qf.cheb.coeffs2vals(V, (0, 2)))
+    np.testing.assert_array_equal(qf.cheb.vals2coeffs(V, np.array(1)), qf.cheb.vals2coeffs(V, 1))
+    with pytest.raises(TypeError, match=r"axes\[0\] is np.float64\(1.0\), expected an integer"):
+        qf.cheb.vals2coeffs(V, np.array([1.0]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 9])
+def test_derivatives_and_their_transposes(rng, n):
+    """Without the square matrix, by the host's code and by that of devices."""
+    matrix = np.zeros((n, n))
+    for k in range(1, n):
+        matrix[:k, k] = chebyshev.chebder(np.eye(n)[k])[:k]
+    C = rng.standard_normal((n, 3))
+    for apply, expected in ((transform.derivative, matrix @ C), (transform.derivative_adjoint, matrix.T @ C)):
+        np.testing.assert_allclose(apply(C), expected, atol=1e-12)
+        np.testing.assert_allclose(apply(C.T.copy(), 1), expected.T, atol=1e-12)
+        np.testing.assert_allclose(apply(C[:, 0]), expected[:, 0], atol=1e-12)
+    np.testing.assert_allclose(_array.derivative(np, C), matrix @ C, atol=1e-12)
+    np.testing.assert_allclose(_array.derivative_adjoint(np, C), matrix.T @ C, atol=1e-12)
+
+
+@pytest.mark.torch
+def test_gradients_of_a_long_axis_take_memory_of_its_length(rng):
+    """Of 8193 coefficients: 537 MB are a square matrix."""
+    torch = pytest.importorskip("torch")
+    U, X = rng.standard_normal((8193, 1)), rng.uniform(-1, 1, (5, 1))
+    leaves = [torch.tensor(a, requires_grad=True) for a in (U, X)]
+
+    def twice():
+        f = qf.cheb.tucker_eval(torch.ones(1, dtype=torch.float64), [leaves[0]], leaves[1])
+        (slope,) = torch.autograd.grad(f.sum(), leaves[1], create_graph=True)
+        return torch.autograd.grad(slope.sum(), leaves)
+
+    twice()
+    tracemalloc.start()
+    twice()
+    _array.tucker_eval_vjp(np, np.ones(1), [U], X, np.ones(5), (-1.0, 1.0))
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()

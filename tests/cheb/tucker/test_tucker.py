@@ -1,5 +1,7 @@
 """Tolerance, ranks and quality of ``tucker`` by every method, and what it does at the ends: tiny, huge, zero, exact, strided."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_known_rank_under_noise(rng, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shape", [(5,), (1,), (9, 4), (1, 6), (7, 3, 2), (70, 2, 3), (6, 1, 5, 4), (3, 2, 4, 2, 3), (64, 65)])
+@pytest.mark.parametrize("shape", [(5,), (1,), (9, 4), (1, 6), (7, 3, 2), (70, 2, 3), (6, 1, 5, 4), (3, 2, 4, 2, 3), (64, 65), (300, 70)])
 def test_any_shape_and_tolerance(rng, shape, method):
     C = rng.standard_normal(shape) * np.exp(-rng.uniform(0, 1) * sum(np.ix_(*map(np.arange, shape))))
     for tol in (0.5, 1e-3, 1e-9, 1e-13):
@@ -180,3 +182,35 @@ def test_tolerances_below_what_a_dtype_holds(rng):
         qf.cheb.tucker(C.astype(np.float32), tol=1e-9)
     with pytest.warns(RuntimeWarning, match="below what float64 can hold"):
         qf.cheb.tucker(C, tol=0)
+
+
+@pytest.mark.parametrize("name", ["native", "array"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(4000,), (4000, 3), (2, 4000, 2), (3, 1, 4000)])
+def test_an_axis_longer_than_all_others_together(shape, method, name):
+    """A square matrix of that axis has 128 MB; what is returned 0.5 MB at most."""
+    if qf._backends.reason(name):
+        pytest.skip("not here")
+    rng = np.random.default_rng(3)
+    C = rng.standard_normal(shape)
+    columns, others = C.size // 4000, np.array([1 if n == 4000 else n for n in shape])
+    ranks = [columns + 5 if n == 4000 else n for n in shape]  # more than its unfolding has
+
+    def check():
+        for given in ({"tol": 0.3}, {"tol": 1e-12}, {"rank": ranks}, {"rank": others.tolist()}, {"rank": shape, "tol": 1e-12}):
+            found = qf.cheb.tucker(C, method=method, backend=name, **given)
+            check_form(found)
+            error = relative_error(C, found)
+            if "tol" in given:
+                assert error <= given["tol"]
+                assert found.factors[shape.index(4000)].shape[1] <= columns
+            else:
+                assert found.core.shape == tuple(given["rank"])
+                limit = np.sqrt(tails(C, given["rank"])) / np.linalg.norm(C)
+                assert error <= (1 + 1e-9) * limit + 1e-13 if method != "rsvd" else 1.1 * limit + 1e-13
+
+    check()
+    tracemalloc.start()
+    check()
+    assert tracemalloc.get_traced_memory()[1] < 12e6
+    tracemalloc.stop()

@@ -9,12 +9,13 @@ from quatrefoil.cheb.tucker import _array
 
 
 def tucker(C, tol=None, ranks=None, method="sthosvd"):
-    core, flat, kept = _array.tucker(np, C, -1.0 if tol is None else tol, tuple(ranks or C.shape), method)
+    room = tuple(ranks or C.shape)
+    core, flat, kept = _array.tucker(np, C, -1.0 if tol is None else tol, room, method)
     assert core.shape == C.shape
     assert core.dtype == flat.dtype == C.dtype
     assert kept.dtype == np.int64
-    ends = np.cumsum([n * n for n in C.shape])
-    factors = [flat[end - n * n : end].reshape(n, n)[:, :r] for n, r, end in zip(C.shape, kept, ends)]
+    ends = np.cumsum([n * most for n, most in zip(C.shape, room)])
+    factors = [flat[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(C.shape, room, kept, ends)]
     return core[tuple(map(slice, kept))], factors
 
 

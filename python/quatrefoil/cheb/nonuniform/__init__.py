@@ -15,7 +15,7 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, T
-from ..transform import derivative_matrix, mode_product
+from ..transform import derivative, derivative_adjoint
 
 MOST_AXES = 16
 
@@ -69,8 +69,8 @@ def _second_of_values(
     if C_bar is not None:
         add(C_bar, 1.0)
     for k in range(C.ndim if X_bar is not None else 0):
-        D = derivative_matrix(C, k) * (2 / (domain[2 * k + 1] - domain[2 * k]))
-        term = mode_product(add(mode_product(C, D, k), X_bar[:, k]), D.T, k)
+        scale = 2 / (domain[2 * k + 1] - domain[2 * k])
+        term = derivative_adjoint(add(derivative(C, k) * scale, X_bar[:, k]), k) * scale
         total[0] = term if total[0] is None else total[0] + term
     return total
 

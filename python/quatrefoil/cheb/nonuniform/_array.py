@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._array_tools import added, double, in_pieces, pieces
-from ..scattered._array import contracted, contracted_adjoint, derivative_matrix, polynomials, products, reference
+from ..scattered._array import contracted, contracted_adjoint, derivative, polynomials, products, reference
 
 
 def _width(n: Sequence[int]) -> int:
@@ -37,12 +37,11 @@ def _evaluate(xp: Any, C: Any, X: Any, domain: Sequence[float]) -> Any:
 def _adjoint(xp: Any, C: Any, X: Any, weights: Any, domain: Sequence[float]) -> tuple[Any, Any]:
     """Of sum_p weights_p f(x_p): the gradients of C and X, README (8)."""
     A, q, dC, dX = double(xp, C), double(xp, weights), None, []
-    D = [derivative_matrix(xp, m, A) for m in C.shape]
     for at in pieces(X.shape[0], _width(C.shape)):
         T = _functions(xp, X[at, :], C.shape, domain)
         part, bars = contracted_adjoint(xp, A, T, q[at])
         dC = added(dC, part)
-        slopes = [xp.sum(xp.matmul(bar, d.T) * t, axis=-1) for bar, d, t in zip(bars, D, T)]
+        slopes = [xp.sum(derivative(xp, bar.T).T * t, axis=-1) for bar, t in zip(bars, T)]
         dX.append(xp.stack([s * (2 / (domain[2 * k + 1] - domain[2 * k])) for k, s in enumerate(slopes)], axis=1))
     return xp.astype(dC, C.dtype), xp.astype(xp.concat(dX, axis=0), X.dtype)
 

@@ -7,8 +7,10 @@ Equation numbers are those of csrc/cheb/particles/README.md.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from ... import _arrays
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, T
@@ -25,6 +27,8 @@ SHORT_RANGE = Op(
     tolerance=2e-6,  # 1/r and the long part, a few times as large, cancel
 )  # fmt: skip
 OPS = (SHORT_RANGE,)
+
+PLAIN = 24  # binary orders of magnitude of the cutoff, within which float32 holds the squares of lengths
 
 
 def short_range(
@@ -84,9 +88,13 @@ def short_range(
     >>> bool(np.allclose(f, q * sog.short(0.0) - q * sog.short(0.5)))  # its own long part taken back, and the other charge
     True
     """
-    options = _options(sog, "cheb.short_range")
-    f: T = call(SHORT_RANGE, (X, q, targets), options, (), out, backend, num_threads)
-    return f
+    unit, options = _options(sog, "cheb.short_range")
+    f: Any = call(SHORT_RANGE, (_scaled(X, unit), q, _scaled(targets, unit)), options, (), out, backend, num_threads)
+    if out is None:
+        f = _scaled(f, unit)
+    elif unit != 1:
+        f *= unit
+    return f  # type: ignore[no-any-return]
 
 
 def short_range_vjp(
@@ -112,10 +120,21 @@ def short_range_vjp(
     >>> bool(np.allclose(dX, -dat))
     True
     """
-    return call_vjp(SHORT_RANGE, (X, q, targets, grad), _options(sog, "cheb.short_range_vjp"), (), backend, num_threads)
+    unit, options = _options(sog, "cheb.short_range_vjp")
+    given = _scaled(X, unit), q, _scaled(targets, unit), _scaled(grad, unit)
+    dX, dq, dtargets = call_vjp(SHORT_RANGE, given, options, (), backend, num_threads)
+    return _scaled(dX, unit), dq, _scaled(dtargets, unit)
 
 
-def _options(sog: Any, label: str) -> tuple[Any, ...]:
+def _options(sog: Any, label: str) -> tuple[float, tuple[Any, ...]]:
+    """By what lengths are multiplied, a power of two, and the bracket in that unit: squares of very large or small ones are no numbers."""
     if not isinstance(sog, SumOfGaussians):
         raise TypeError(f"{label}: sog is {type(sog).__name__}, expected a SumOfGaussians, as V.sog or coulomb_sog give")
-    return ((sog.cutoff, *sog.polynomial),)
+    power = math.frexp(sog.cutoff)[1]
+    unit = math.ldexp(1.0, -power) if abs(power) > PLAIN else 1.0
+    return unit, ((sog.cutoff * unit, *(c / unit for c in sog.polynomial)),)
+
+
+def _scaled(array: Any, unit: float) -> Any:
+    """Times the unit; what is no real array is refused later."""
+    return array * unit if unit != 1 and _arrays.kind(array) and _arrays.dtype_name(array) in _arrays.REAL else array

@@ -15,8 +15,7 @@ from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
-from ..algebra import like, wants_gradient
-from ..construction import frozen
+from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
 from ..tensor import ChebTucker, with_suffix
@@ -199,8 +198,8 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     if hosts is None:
         arrays = [a.to(X.dtype) if _arrays.kind(X) == "torch" else a.astype(X.dtype) for a in (core, *factors)]
     else:
-        arrays = [like(a, X) for a in (core, *factors)]
-    return Potential(frozen(arrays[0]), list(map(frozen, arrays[1:])), domain=flat, sog=sog)
+        arrays = [restored(core, 0, X, label), *(like(U, X) for U in factors)]
+    return Potential(arrays[0], arrays[1:], domain=flat, sog=sog)
 
 
 def _checked(X: Any, q: Any, flat: Sequence[float], label: str) -> list[np.ndarray] | None:

@@ -107,8 +107,8 @@ class SumOfGaussians:
     @functools.cached_property
     def polynomial(self) -> tuple[float, ...]:
         """The long part for r <= cutoff by powers of 2 r^2 / cutoff^2 - 1 (6)."""
-        end, angles = self.cutoff**2, (np.arange(DEGREE + 1) + np.longdouble(0.5)) * (np.arccos(np.longdouble(-1)) / (DEGREE + 1))
-        values = self.long(np.sqrt(end * (1 + np.cos(angles)) / 2).astype(np.float64))
+        angles = (np.arange(DEGREE + 1) + np.longdouble(0.5)) * (np.arccos(np.longdouble(-1)) / (DEGREE + 1))
+        values = self.long((self.cutoff * np.sqrt((1 + np.cos(angles)) / 2)).astype(np.float64))
         c = np.cos(np.outer(np.arange(DEGREE + 1), angles)) @ values * (2 / np.longdouble(DEGREE + 1))
         c[0] /= 2
         size = np.abs(c)  # falls: all Gaussians have coefficients of the same signs

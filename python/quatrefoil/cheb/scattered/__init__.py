@@ -13,7 +13,7 @@ from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, T
 from ..domain import UNIT, Domain, flat_domain
-from ..transform import derivative_matrix
+from ..transform import derivative, derivative_adjoint
 
 
 def _second(
@@ -28,15 +28,16 @@ def _second(
     def add(at: int, term: Any) -> None:
         total[at] = term if total[at] is None else total[at] + term
 
-    def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int | None, matrix: Any = None) -> None:
-        """What sum_p grad_p weight_p f(x_p) adds, f being that of core and factors, of which ``without`` is no input but matrix @ one."""
+    def add_value(core: Any, factors: Sequence[Any], weight: Any, without: int, scale: float = 0.0) -> None:
+        """What sum_p grad_p weight_p f(x_p) adds, f being that of core and factors, of which ``without`` is no input, or with a scale the
+        derivative of one, times the scale."""
         f = call(TUCKER_EVAL, (core, *factors, X), options, (None,), None, backend, num_threads)
         gradients = call_vjp(TUCKER_EVAL, (core, factors, X, grad * weight), options, (), backend, num_threads)
         for at, gradient in enumerate(TUCKER_EVAL.flatten(gradients)):
             if at != without:
                 add(at, gradient)
-            elif matrix is not None:
-                add(at, matrix.T @ gradient)
+            elif scale:
+                add(at, derivative_adjoint(gradient) * scale)
         add(len(arrays) - 1, f * weight)
 
     if core_bar is not None:
@@ -45,8 +46,8 @@ def _second(
         if bar is not None:
             add_value(core, [*factors[:k], bar, *factors[k + 1 :]], 1.0, 1 + k)
         if X_bar is not None:
-            D = derivative_matrix(U) * (2 / (domain[2 * k + 1] - domain[2 * k]))
-            add_value(core, [*factors[:k], D @ U, *factors[k + 1 :]], X_bar[:, k], 1 + k, D)
+            scale = 2 / (domain[2 * k + 1] - domain[2 * k])
+            add_value(core, [*factors[:k], derivative(U) * scale, *factors[k + 1 :]], X_bar[:, k], 1 + k, scale)
     return total
 
 

@@ -58,12 +58,36 @@ def _second_kind(xp: Any, t: Any, n: int) -> tuple[Any, Any]:
     return _stacked(xp, rows, t), _stacked(xp, slopes, t)
 
 
-def derivative_matrix(xp: Any, n: int, like: Any) -> Any:
-    """README (5) as a matrix (n, n)."""
-    k = xp.arange(n, dtype=xp.int64, device=like.device)
-    above = (k > k[:, None]) & (xp.remainder(k - k[:, None], 2) == 1)
-    twice = xp.astype(xp.where(k[:, None] == 0, k, 2 * k), xp.float64)
-    return xp.where(above, twice, xp.zeros_like(twice))
+def _by_parity(xp: Any, c: Any) -> Any:
+    """(n, ...) -> (n / 2, 2, ...): even and odd degrees side by side, a zero behind the last one where n is odd."""
+    if c.shape[0] % 2:
+        c = xp.concat([c, xp.zeros_like(c[:1, ...])], axis=0)
+    return xp.reshape(c, (c.shape[0] // 2, 2, *c.shape[1:]))
+
+
+def derivative(xp: Any, c: Any) -> Any:
+    """README (5) along the first axis: sums of 2 k c_k over k = j + 1, j + 3, ..., halved for j = 0; as many, the last one 0."""
+    n = c.shape[0]
+    if n == 0:
+        return c
+    k = xp.astype(xp.arange(n, dtype=xp.int64, device=c.device), c.dtype)
+    pairs = _by_parity(xp, xp.reshape(2 * k, (n, *[1] * (c.ndim - 1))) * c)
+    sums = xp.flip(xp.cumulative_sum(xp.flip(pairs, axis=0), axis=0), axis=0)
+    after = xp.concat([sums[1:, 0, ...], xp.zeros_like(sums[:1, 0, ...])], axis=0)
+    d = xp.reshape(xp.stack([sums[:, 1, ...], after], axis=1), (2 * pairs.shape[0], *c.shape[1:]))[:n, ...]
+    return xp.concat([d[:1, ...] / 2, d[1:, ...]], axis=0)
+
+
+def derivative_adjoint(xp: Any, g: Any) -> Any:
+    """The transpose of ``derivative``: 2 k times sums of g_j over j = k - 1, k - 3, ..., g_0 halved."""
+    n = g.shape[0]
+    if n == 0:
+        return g
+    k = xp.astype(xp.arange(n, dtype=xp.int64, device=g.device), g.dtype)
+    sums = xp.cumulative_sum(_by_parity(xp, xp.concat([g[:1, ...] / 2, g[1:, ...]], axis=0)), axis=0)
+    before = xp.concat([xp.zeros_like(sums[:1, 1, ...]), sums[:-1, 1, ...]], axis=0)
+    e = xp.reshape(xp.stack([before, sums[:, 0, ...]], axis=1), (2 * sums.shape[0], *g.shape[1:]))[:n, ...]
+    return xp.reshape(2 * k, (n, *[1] * (g.ndim - 1))) * e
 
 
 def contracted(xp: Any, core: Any, F: Sequence[Any]) -> list[Any]:
@@ -117,7 +141,7 @@ def _values(xp: Any, t: Any, core: Any, factors: Sequence[Any]) -> Any:
 def _eval_vjp(xp: Any, core: Any, factors: Sequence[Any], X: Any, grad: Any, domain: Sequence[float], extrapolate: bool = False) -> Any:
     """README (6)-(8), of float64 core, factors and grad: sums in float64."""
     n = max(U.shape[0] for U in factors)
-    derivatives = [xp.matmul(derivative_matrix(xp, U.shape[0], U), U) for U in factors]
+    derivatives = [derivative(xp, U) for U in factors]
     dcore: Any = None
     dfactors: list[Any] = [None] * len(factors)
     slopes = []
@@ -199,13 +223,12 @@ def tucker_derivatives_vjp(
             terms.append(((i, j), inner[i] * inner[j] * both))
     dcore, dX = xp.zeros_like(A), xp.zeros(X.shape, dtype=xp.float64, device=X.device)
     dfactors = [xp.zeros_like(U) for U in tables]
-    D = [derivative_matrix(xp, U.shape[0], U) for U in tables]
     for axes, weights in terms:
         changed = list(tables)
         for k in axes:
-            changed[k] = xp.matmul(D[k], changed[k])
+            changed[k] = derivative(xp, changed[k])
         of_core, of_factors, of_X = _eval_vjp(xp, A, changed, X, weights, domain, extrapolate)
         for k in axes:
-            of_factors[k] = xp.matmul(D[k].T, of_factors[k])
+            of_factors[k] = derivative_adjoint(xp, of_factors[k])
         dcore, dX, dfactors = dcore + of_core, dX + of_X, [a + b for a, b in zip(dfactors, of_factors)]
     return xp.astype(dcore, core.dtype), [xp.astype(a, core.dtype) for a in dfactors], xp.astype(dX, X.dtype)

@@ -210,14 +210,38 @@ def polynomials(t: np.ndarray, n: int) -> np.ndarray:
     return values
 
 
-def derivative_matrix(like: Any, axis: int = 0) -> Any:
-    """The map (n, n) from the Chebyshev coefficients of a function on [-1, 1] to those of its derivative, d_j = sum of 2k c_k over k = j+1,
-    j+3, ..., d_0 halved; of the kind and dtype of ``like``, which has n along ``axis``."""
-    n = like.shape[axis]
-    k = np.arange(n)
-    matrix = np.where((k > k[:, None]) & ((k - k[:, None]) % 2 == 1), 2.0 * k, 0.0)
-    matrix[:1] /= 2
-    return _arrays.beside(like, matrix.astype(_arrays.dtype_name(like)))
+def derivative(C: Any, axis: int = 0) -> Any:
+    """Chebyshev coefficients on [-1, 1] to those of the derivative along an axis, d_j = sum of 2k c_k over k = j+1, j+3, ..., d_0 halved:
+    as many, the last one 0. For NumPy arrays and tensors (which keep their graph)."""
+    xp = _arrays.namespace(C)
+    pairs = _by_parity(_weighted(xp.swapaxes(C, axis, 0), False))
+    sums = xp.flip(xp.cumsum(xp.flip(pairs, (0,)), 0), (0,))
+    after = xp.concatenate([sums[1:, 0], _arrays.zeros_beside(C, sums[:1, 0].shape)], 0)
+    d = xp.stack([sums[:, 1], after], 1).reshape(-1, *sums.shape[2:])[: C.shape[axis]]
+    return xp.swapaxes(_weighted(d, True), 0, axis)
+
+
+def derivative_adjoint(G: Any, axis: int = 0) -> Any:
+    """The transpose of ``derivative``: 2k times the sum of g_j over j = k-1, k-3, ..., g_0 halved."""
+    xp = _arrays.namespace(G)
+    sums = xp.cumsum(_by_parity(_weighted(xp.swapaxes(G, axis, 0), True)), 0)
+    before = xp.concatenate([_arrays.zeros_beside(G, sums[:1, 1].shape), sums[:-1, 1]], 0)
+    c = xp.stack([before, sums[:, 0]], 1).reshape(-1, *sums.shape[2:])[: G.shape[axis]]
+    return xp.swapaxes(_weighted(c, False), 0, axis)
+
+
+def _weighted(C: Any, of_slopes: bool) -> Any:
+    """c_k times 2k; slopes: the first one halved."""
+    k = np.arange(C.shape[0])
+    weights = np.where(k == 0, 0.5, 1.0) if of_slopes else 2.0 * k
+    return C * _arrays.beside(C, weights.astype(_arrays.dtype_name(C)).reshape(-1, *[1] * (C.ndim - 1)))
+
+
+def _by_parity(C: Any) -> Any:
+    """(n, ...) -> (n / 2, 2, ...): even and odd degrees side by side, a zero behind the last one where n is odd."""
+    if C.shape[0] % 2:
+        C = _arrays.namespace(C).concatenate([C, _arrays.zeros_beside(C, C[:1].shape)], 0)
+    return C.reshape(-1, 2, *C.shape[1:])
 
 
 def _points(n: int, lo: float, hi: float) -> np.ndarray:
@@ -235,10 +259,8 @@ def _axes(axes: Any, array: Any, label: str) -> tuple[int, ...]:
     rank = len(getattr(array, "shape", ()))
     if axes is None:
         return tuple(range(rank))
-    found = tuple(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else (axes,)
     result: list[int] = []
-    for axis in found:
-        at = _arguments.integer(axis, label, "axes")
+    for at in _arguments.integers(axes, None, label, "axes"):
         if not -rank <= at < rank or at % rank in result:
             raise ValueError(f"{label}: axes is {axes!r}, expected distinct axes of an array with {rank}")
         result.append(at % rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple
@@ -70,7 +71,8 @@ def tucker(
     Raises
     ------
     ValueError
-        Neither tol nor rank; tol < 0 or NaN; a rank < 1 or > n; NaN or infinity in C (the index is named); an unknown method.
+        Neither tol nor rank; tol < 0 or NaN; a rank < 1 or > n; NaN or infinity in C (the index is named); a norm of C that the dtype does
+        not hold; an unknown method.
     TypeError
         Other dtypes.
     NotImplementedError
@@ -84,8 +86,9 @@ def tucker(
 
     Cost for N numbers, n entries and rank r of the first axis: about 2 (r + s) N flops down to tol = 6e-7, below 2 (2 r + s) N, s being
     64^(1/(d-1)). By Gram matrices n N and 2 (n + 3 r) N. A sweep of "hooi": 2 d r N. Axes after the first are smaller by r / n. Memory:
-    what is kept; below 6e-7 the tensor once more. float32 is worked on in float64. Backend "array" takes QR decompositions of all
-    unfoldings, 4 n N flops for the first axis, "rsvd" is "sthosvd" there, and with ``tol`` the device is waited for once.
+    a few times N numbers and those of the result, also where one axis is longer than all others together. float32 is worked on in float64.
+    Backend "array" takes QR decompositions of all unfoldings, 4 n N flops for the first axis, "rsvd" is "sthosvd" there, and with ``tol``
+    the device is waited for once.
 
     Vannieuwenhoven, Vandebril and Meerbergen, SIAM J. Sci. Comput. 34 (2012) A1027; De Lathauwer, De Moor and Vandewalle, SIAM J. Matrix
     Anal. Appl. 21 (2000) 1324; Halko, Martinsson and Tropp, SIAM Review 53 (2011) 217.
@@ -116,10 +119,12 @@ def tucker(
     for r, n in zip(ranks, shape):
         if r > n:
             raise ValueError(f"{label}: rank {ranks} is larger than C's shape {shape}")
+    if tol is not None:  # no unfolding has a higher rank than its shorter side
+        ranks = tuple(min(r, math.prod(shape) // n) for r, n in zip(ranks, shape))
     core, factors, found = call(_TUCKER, (C,), (-1.0 if tol is None else tol, tuple(ranks), method), (), None, backend)
     kept = tuple(ranks) if tol is None else tuple(_arrays.to_host(found).tolist())  # for which a device is waited for
-    ends = np.cumsum([n * n for n in shape])
-    matrices = [factors[end - n * n : end].reshape(n, n)[:, :r] for n, r, end in zip(shape, kept, ends)]
+    ends = np.cumsum([n * r for n, r in zip(shape, ranks)])
+    matrices = [factors[end - n * most : end].reshape(n, most)[:, :r] for n, most, r, end in zip(shape, ranks, kept, ends)]
     return TuckerTensor(_own(core[tuple(map(slice, kept))]), list(map(_own, matrices)))
 
 
@@ -128,17 +133,18 @@ def _own(part: Any) -> Any:
     return part.contiguous().clone() if _arrays.kind(part) == "torch" else part.copy()
 
 
-def raised(tol: float, dtype: np.dtype[Any], label: str) -> float:
+def raised(tol: float, dtype: np.dtype[Any], label: str, level: int = 3) -> float:
+    """A tolerance that the caller gave, at least 4 eps; ``level``: of the caller above this function."""
     least = 4 * float(np.finfo(dtype).eps)
     if tol < least:
-        warnings.warn(f"{label}: tol = {tol} is below what {dtype} can hold, taken as {least:.1e}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{label}: tol = {tol} is below what {dtype} can hold, taken as {least:.1e}", RuntimeWarning, stacklevel=level)
     return max(tol, least)
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> list[Shape | None]:
-    (shape,) = shapes
+    (shape,), (_, ranks, _) = shapes, options
     assert shape is not None
-    return [shape, (sum(n * n for n in shape),), (len(shape),)]
+    return [shape, (sum(n * r for n, r in zip(shape, ranks)),), (len(shape),)]
 
 
 def _kernel(
@@ -153,23 +159,26 @@ def _kernel(
     *,
     backend: str,
 ) -> None:
-    """What is kept stands at the beginning of core and, column by column, of every (n, n) matrix in factors; nobody reads the rest, and to
+    """What is kept stands at the beginning of core and, column by column, of every (n, r) matrix in factors; nobody reads the rest, and to
     fill the core would take as long as its largest product."""
     parts = decompose(C, None if tol < 0 else tol, ranks, method)
     if parts is None:
         _arguments.finite(C, "cheb.tucker", "C")
     assert parts is not None
     kept, matrices = parts
-    core[tuple(map(slice, kept.shape))] = kept
+    with np.errstate(over="ignore"):
+        core[tuple(map(slice, kept.shape))] = kept
+    if not np.isfinite(core[tuple(map(slice, kept.shape))]).all():
+        raise ValueError(f"cheb.tucker: the norm of C is beyond the largest number of {core.dtype}; scale C")
     at = 0
-    for U in matrices:
+    for U, most in zip(matrices, ranks):
         n, r = U.shape
-        factors[at : at + n * n].reshape(n, n)[:, :r] = U
-        at += n * n
+        factors[at : at + n * most].reshape(n, most)[:, :r] = U
+        at += n * most
     found[...] = kept.shape
 
 
-# How many columns are kept shows when they are computed: so results have the size of C, and the ranks come with them.
+# How many columns are kept shows when they are computed: results have room for the most that there may be, and the ranks come with them.
 _TUCKER = Op(
     __name__, "tucker",
     inputs=(Arg("C", "..."),),

@@ -28,11 +28,12 @@ def _triangle(xp: Any, core: Any, axis: int) -> Any:
 
 
 def _principal(xp: Any, core: Any, axis: int, rank: int) -> tuple[Any, Any]:
-    """The first left singular vectors of an unfolding (n, rank), and the squares of all its singular values (n,)."""
+    """The first left singular vectors of an unfolding (n, rank), completed where it has fewer, and the squares of its singular values."""
     n = core.shape[axis]
-    U, values, _ = xp.linalg.svd(_triangle(xp, core, axis).T, full_matrices=True)
-    none = xp.zeros((n - values.shape[0],), dtype=core.dtype, device=core.device)
-    return U[:, :rank], xp.concat([values * values, none], axis=0)
+    U, values, _ = xp.linalg.svd(_triangle(xp, core, axis).T, full_matrices=False)
+    if (more := rank - U.shape[1]) > 0:
+        U = xp.linalg.qr(xp.concat([U, xp.eye(n, more, dtype=core.dtype, device=core.device)], axis=1)).Q
+    return U[:, :rank], values * values
 
 
 def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[Any, list[Any], list[Any]]:
@@ -46,7 +47,7 @@ def _sequential(xp: Any, core: Any, ranks: Sequence[int], budget: Any) -> tuple[
         count = xp.full((), ranks[axis], dtype=xp.int64, device=core.device)
         if budget is not None:
             dropped = xp.cumulative_sum(xp.flip(squares))
-            least = core.shape[axis] - xp.sum(xp.astype(dropped <= budget, xp.int64))
+            least = squares.shape[0] - xp.sum(xp.astype(dropped <= budget, xp.int64))
             count = xp.clip(least, min=1, max=ranks[axis])
             U = _columns(xp, U, count)
         core, factors[axis], kept[axis] = mode_product(xp, core, U.T, axis), U, count
@@ -82,7 +83,7 @@ def _padded(xp: Any, a: Any, shape: Sequence[int]) -> Any:
 
 
 def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> Any:
-    """What is kept stands at the beginning of the core and, column by column, of every (n, n) matrix in factors; the rest is 0. NaN where
+    """What is kept stands at the beginning of the core and, column by column, of every (n, r) matrix in factors; the rest is 0. NaN where
     C has numbers that are not finite."""
     A, good = double(xp, C), xp.all(xp.isfinite(C))
     scale = xp.max(xp.abs(A))
@@ -93,10 +94,10 @@ def tucker(xp: Any, C: Any, tol: float, ranks: Sequence[int], method: str) -> An
     if method == "hooi":
         core, factors = _hooi(xp, A, factors, kept)
     flat = []
-    for axis, U in enumerate(factors):  # the largest entry of a column positive, so that results compare
+    for axis, (U, r) in enumerate(zip(factors, ranks)):  # the largest entry of a column positive, so that results compare
         signs = xp.where(xp.max(U, axis=0) < xp.max(-U, axis=0), -xp.ones_like(U[0, :]), xp.ones_like(U[0, :]))
         core = core * xp.reshape(signs, tuple(-1 if k == axis else 1 for k in range(A.ndim)))
         n = U.shape[0]
-        flat.append(xp.reshape(_padded(xp, U * signs, (n, n)), (n * n,)))
+        flat.append(xp.reshape(_padded(xp, U * signs, (n, r)), (n * r,)))
     core = nan_unless(xp, good, _padded(xp, core * scale, C.shape))
     return xp.astype(core, C.dtype), xp.astype(nan_unless(xp, good, xp.concat(flat, axis=0)), C.dtype), xp.stack(kept)

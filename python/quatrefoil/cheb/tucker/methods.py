@@ -35,7 +35,8 @@ def decompose(C: np.ndarray, tol: float | None, ranks: Sequence[int], method: st
     small, factors = _sequential(core, ranks, budget, total, basis)
     if method == "hooi":
         small, factors = _hooi(core, small, factors, total)
-    return _signed(small * scale, factors)
+    with np.errstate(over="ignore"):  # the caller sees it
+        return _signed(small * scale, factors)
 
 
 @np.errstate(all="ignore")

@@ -23,7 +23,7 @@ def by_sketch(core: np.ndarray, axis: int, rank: int, budget: float, total: floa
     """``principal`` by a sketch of the unfolding (2); by Gram matrices where none is worth it, or good enough."""
     n = core.shape[axis]
     columns = COLUMNS if n > SHORT or budget < NOISE * total else n + 1
-    while columns <= n and WORTH * _numbers(core, columns) <= n:
+    while columns <= min(n, core.size // n) and WORTH * _numbers(core, columns) <= n:
         sketch = sketched(core, axis, columns)
         vectors, values, _ = np.linalg.svd(sketch, full_matrices=False)
         k = kept(values**2 / sketch.shape[1], AIM * budget)
@@ -55,7 +55,7 @@ def of_rank(core: np.ndarray, axis: int, rank: int, budget: float, total: float)
     if budget:
         return by_sketch(core, axis, rank, budget, total)
     columns = max(COLUMNS, 2 * wanted)
-    if columns > n or WORTH * _numbers(core, columns) > n:
+    if columns > min(n, core.size // n) or WORTH * _numbers(core, columns) > n:
         return principal(core, axis, rank, budget, total)
     vectors, values, _ = np.linalg.svd(sketched(core, axis, columns), full_matrices=False)
     k = max(rank, kept(values**2, AIM * float((values[rank:] ** 2).sum())))

@@ -28,7 +28,10 @@ sum of the dropped squares may still be, for ``by_triangle``."""
 
 def principal(core: np.ndarray, axis: int, rank: int, budget: float, total: float) -> Narrowed:
     """By Gram matrices (3): what is dropped has a sum of squares of at most ``budget``, but there are at most ``rank`` columns, and
-    exactly so many where the budget is 0. ``total``: the square of the norm."""
+    exactly so many where the budget is 0. ``total``: the square of the norm. An axis that is longer than all others together has the QR
+    decomposition of its unfolding instead (3)."""
+    if core.shape[axis] ** 2 > core.size:
+        return *_of_tall(core, axis, rank, budget), None
     square = gram(core, axis)
     noise = NOISE * total
     exact = budget < noise
@@ -56,6 +59,17 @@ def _refined(core: np.ndarray, axis: int, rank: int, budget: float, coarse: np.n
         if missed <= budget / 2 or budget == 0:
             return np.concatenate([coarse, finer], axis=1), np.concatenate([part, second], axis=axis), max(0.0, budget - missed)
     return *by_triangle(core, axis, rank, budget), None
+
+
+def _of_tall(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
+    """``by_triangle`` of an unfolding (n, m) with m < n, in memory of n max(m, rank) numbers; columns beyond m complete the basis."""
+    n = core.shape[axis]
+    rows = np.moveaxis(core, axis, 0).reshape(n, -1)
+    m = rows.shape[1]
+    Q, R = np.linalg.qr(np.concatenate([rows, np.eye(n, 0 if budget else max(0, rank - m))], axis=1))
+    narrow = np.moveaxis(R[:, :m].reshape(-1, *np.delete(core.shape, axis)), 0, axis)
+    W, narrow = by_triangle(np.ascontiguousarray(narrow), axis, rank, budget)
+    return Q @ W, narrow
 
 
 def by_triangle(core: np.ndarray, axis: int, rank: int, budget: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,351 @@
+"""Random programs over Chebyshev-Tucker tensors, held against dense coefficients and numpy.polynomial.chebyshev.
+
+A program builds a polynomial that is known, in any unit of values and axes, by any constructor, and computes with it. Arrays that were
+given are overwritten afterwards. Constructions and operations are interrupted somewhere: the next ones must have the same bits.
+"""
+
+import contextlib
+import copy
+import functools
+import pickle
+import tempfile
+import warnings
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+import quatrefoil as qf
+from cheb.particles import oracle
+from cheb.tucker.oracle import full, tails
+from quatrefoil.cheb import algebra, canonical, construction, leastsquares, sampling
+
+ChebTucker = qf.cheb.ChebTucker
+INNER = [
+    (construction, ("tucker", "vals2coeffs")),
+    (algebra, ("tucker", "mode_product", "vals2coeffs", "coeffs2vals")),
+    (canonical, ("principal", "vals2coeffs")),
+    (leastsquares, ("polynomials",)),
+    (sampling, ("vals2coeffs", "tucker_eval", "chebpts")),
+]
+
+
+class Stopped(BaseException):
+    """As a KeyboardInterrupt, but nobody's else."""
+
+
+@contextlib.contextmanager
+def stopping(rng):
+    """Some call of some inner function raises."""
+    module, names = INNER[rng.integers(len(INNER))]
+    name, left = str(rng.choice(names)), int(rng.integers(3))
+    inner = getattr(module, name)
+
+    def stops(*args, **keywords):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Stopped
+        return inner(*args, **keywords)
+
+    with mock.patch.object(module, name, stops), contextlib.suppress(Stopped):
+        yield
+
+
+def bits(ct):
+    return [a.tobytes() for a in (ct.core, *ct.factors)]
+
+
+class Model:
+    """What a tensor should be: dense coefficients on a box, and a bound of the sum of the errors of all of them."""
+
+    def __init__(self, C, domain, error, eps):
+        self.C, self.domain, self.error, self.eps = C, [tuple(map(float, pair)) for pair in domain], float(error), eps
+        self.size = float(np.abs(C).sum())
+
+    def values(self, X):
+        total = np.zeros(len(X))
+        lo, hi = np.array(self.domain, np.longdouble).T
+        t = np.clip(((2 * X.astype(np.longdouble) - lo - hi) / (hi - lo)).astype(float), -1, 1)
+        rows = [chebyshev.chebvander(x, m - 1) for x, m in zip(t.T, self.C.shape)]
+        for p in range(len(X)):
+            total[p] = full(self.C, [row[p : p + 1] for row in rows]).item()
+        return total
+
+    def near(self, got, expected, what, more=0.0):
+        """Coordinates have as few digits as the box is far from 0; slopes are at most n^2 times the size."""
+        digits = max(1 + max(abs(lo), abs(hi)) / (hi - lo) for lo, hi in self.domain)
+        allowed = self.error + more + 100 * self.eps * digits * self.size * max(self.C.shape) ** 2
+        off = np.abs(np.asarray(got, float) - expected).max(initial=0)
+        assert np.shape(got) == np.shape(expected), what
+        assert off <= allowed, f"{what}: off by {off:.2e}, allowed {allowed:.2e}, size {self.size:.2e}"
+
+
+def points(rng, domain, count, dtype):
+    lo, hi = np.array(domain).T
+    return (lo + (hi - lo) * rng.uniform(0.01, 0.99, (count, len(lo)))).astype(dtype)
+
+
+def polynomial(weights, columns, domain, spoils):
+    """A function of these series; ``spoils``: one that writes to its arguments, and to what it has returned."""
+    returned = []
+
+    def f(*x):
+        rows = [chebyshev.chebval(((a - lo) - (hi - a)) / (hi - lo), U) for a, U, (lo, hi) in zip(x, columns, domain)]
+        value = sum(w * functools.reduce(np.multiply, [row[r] for row in rows]) for r, w in enumerate(weights))
+        if spoils:
+            for a in (*x, *returned):
+                a[...] = np.nan
+            returned.append(value)
+        return value
+
+    return f
+
+
+def built(rng, domain, dtype, scale):
+    """A tensor by some constructor, and its model."""
+    d, eps = len(domain), float(np.finfo(dtype).eps)
+    n = [int(m) for m in rng.choice([1, 2, 3, 4, 5, 9] if d < 4 else [1, 2, 3, 4], d)]
+    R, tol = int(rng.integers(1, 4)), max(1e-13, 4 * eps)
+    weights = (rng.uniform(0.5, 1, R) * scale).astype(dtype)
+    columns = [(rng.uniform(-1, 1, (m, R)) * 0.6 ** np.arange(m)[:, None]).astype(dtype) for m in n]
+    diagonal = np.zeros((R,) * d, dtype)
+    diagonal[(np.arange(R),) * d] = weights
+    C, given = full(diagonal, columns), []
+
+    def own(a):
+        given.append(np.array(a, dtype))
+        return given[-1]
+
+    nodes = [np.sin(np.pi * np.arange(1 - m, m, 2) / (2 * max(m - 1, 1))) for m in n]
+    V = full(C, [chebyshev.chebvander(x, m - 1) for x, m in zip(nodes, n)])
+    grid = [m + int(rng.integers(3)) for m in n] if rng.random() < 0.4 else None
+    spoils = rng.random() < 0.5
+    X = points(rng, domain, 8 * C.size + 20, dtype)
+    y, w = Model(C, domain, 0, eps).values(X), rng.uniform(0.5, 2, len(X))
+    ways = {  # and by how much rounding and tolerances matter more
+        "parts": (lambda: ChebTucker(own(diagonal), [own(U) for U in columns], domain=domain), 1),
+        "coeffs": (lambda: ChebTucker.from_coeffs(own(C), domain=domain, tol=tol), 1),
+        "values": (lambda: ChebTucker.from_values(own(V), domain=domain, tol=tol), max(n)),
+        "cp": (lambda: ChebTucker.from_cp(own(weights), [own(U) for U in columns], domain=domain, tol=tol), 1),
+    }
+    if C.size <= 60:
+        ways["fit"] = lambda: ChebTucker.fit(own(X), own(y), n=n, domain=domain, weights=own(w), tol=tol), 3e3
+    if dtype == np.float64:
+        ways["function"] = lambda: ChebTucker.from_function(polynomial(weights, columns, domain, spoils), domain, n=grid, tol=1e-11), 3e3
+    how = str(rng.choice(list(ways)))
+    build, factor = ways[how]
+    ct = build()
+    with stopping(rng):
+        build()
+    assert bits(build()) == bits(ct), f"{how}: other bits after an interrupt"
+    for a in given:
+        a[...] = np.nan
+    model = Model(C, domain, np.sqrt(C.size) * (4 * tol + 100 * eps) * factor * np.abs(C).sum(), eps)
+    return ct, model, how
+
+
+# ---------------------------------------------------------------- operations: (rng, tensor, model, how to build another) -> (tensor, model)
+
+
+def slope(ct, model, axis, m):
+    lo, hi = model.domain[axis]
+    C = chebyshev.chebder(model.C, m, scl=2 / (hi - lo), axis=axis) if m < model.C.shape[axis] else np.take(model.C, [0], axis) * 0
+    grown = (2 / (hi - lo) * max(*ct.n, *model.C.shape) ** 2) ** m
+    return Model(C, model.domain, (model.error + 100 * model.eps * model.size) * grown, model.eps)
+
+
+def differentiated(rng, ct, model, other):
+    axis, m = int(rng.integers(-len(ct.n), len(ct.n))), int(rng.integers(3))
+    return ct.diff(axis, np.int32(m)), slope(ct, model, axis, m)
+
+
+def integrated(rng, ct, model, other):
+    d = len(ct.n)
+    axes = sorted(int(k) for k in rng.choice(d, int(rng.integers(0, d)), replace=False))
+    for k in reversed(axes):
+        lo, hi = model.domain[k]
+        F = np.moveaxis(chebyshev.chebint(model.C, scl=(hi - lo) / 2, axis=k), k, 0)
+        error = (model.error + 100 * model.eps * model.size) * (hi - lo)
+        left = [pair for j, pair in enumerate(model.domain) if j != k]
+        model = Model(chebyshev.chebval(1, F) - chebyshev.chebval(-1, F), left, error, model.eps)
+    axis = [axes, tuple(axes), np.array(axes, int)][rng.integers(3)]
+    return ct.integrate(axis), model
+
+
+def _padded(C, shape):
+    return np.pad(C, [(0, max(0, m - have)) for m, have in zip(shape, C.shape)])
+
+
+def summed(rng, ct, model, other):
+    more, theirs = other()
+    shape = np.maximum(model.C.shape, theirs.C.shape)
+    sign = rng.choice([-1, 1])
+    C = _padded(model.C, shape) + sign * _padded(theirs.C, shape)
+    rounding = 4 * algebra.EXACT[ct.core.dtype.name] * np.sqrt(np.prod(np.maximum(ct.n, more.n)))
+    error = model.error + theirs.error + rounding * (model.size + theirs.size)
+    return (ct + more if sign > 0 else ct - more), Model(C, model.domain, error, model.eps)
+
+
+def multiplied(rng, ct, model, other):
+    more, theirs = other()
+    C = np.zeros([a + b - 1 for a, b in zip(model.C.shape, theirs.C.shape)])
+    nodes = [np.cos(np.pi * (np.arange(m) + 0.5) / m) for m in C.shape]
+    values = [full(A, [chebyshev.chebvander(x, m - 1) for x, m in zip(nodes, A.shape)]) for A in (model.C, theirs.C)]
+    back = [chebyshev.chebvander(x, x.size - 1).T * np.where(np.arange(x.size) == 0, 1, 2)[:, None] / x.size for x in nodes]
+    C = full(values[0] * values[1], back)
+    rounding = 4 * (algebra.EXACT[ct.core.dtype.name] + 50 * model.eps) * np.sqrt(np.prod(np.add(ct.n, more.n)))
+    error = model.error * (theirs.size + theirs.error) + theirs.error * model.size + rounding * model.size * theirs.size
+    return ct * more, Model(C, model.domain, error, model.eps)
+
+
+def scaled(rng, ct, model, other):
+    a, b = float(np.float32(10 ** rng.uniform(-3, 3))), float(np.float32(rng.standard_normal() * model.size))
+    C = model.C * a
+    C.flat[0] += b
+    error = model.error * a + 4 * algebra.EXACT[ct.core.dtype.name] * np.sqrt(np.prod(ct.n)) * (model.size * a + abs(b))
+    return (a * ct + b if rng.random() < 0.5 else b - ct * -a), Model(C, model.domain, error, model.eps)
+
+
+def rounded(rng, ct, model, other):
+    tol = 10 ** rng.uniform(-12, -2)
+    return ct.round(tol), Model(model.C, model.domain, model.error + tol * np.sqrt(np.prod(ct.n)) * (model.size + model.error), model.eps)
+
+
+def stored(rng, ct, model, other):
+    again = [copy.copy(ct), copy.deepcopy(ct), pickle.loads(pickle.dumps(ct))]
+    with tempfile.TemporaryDirectory() as folder:
+        ct.save(Path(folder) / "tensor")
+        again.append(ChebTucker.load(Path(folder) / "tensor"))
+    assert all(bits(one) == bits(ct) and one.domain == ct.domain for one in again)
+    return again[rng.integers(4)], model
+
+
+OPERATIONS = [differentiated, integrated, summed, multiplied, scaled, rounded, stored]
+
+
+def check(rng, ct, model):
+    """Whatever can be asked of a tensor."""
+    dtype, eps = ct.core.dtype, model.eps
+    X = points(rng, model.domain, int(rng.choice([0, 1, 7, 40])), dtype)
+    truth, k = model.values(X), int(rng.integers(len(ct.n)))
+    model.near(ct(X), truth, "values")
+    model.near(ct.plan(max(1e-7, 100 * eps))(X), truth, "plan", 10 * max(1e-7, 100 * eps) * model.size)
+    model.near(ct.grid(*X.T)[(np.arange(len(X)),) * len(ct.n)], truth, "grid")
+    shape = np.maximum(ct.n, model.C.shape)
+    model.near(_padded(ct.to_full(), shape), _padded(model.C, shape), "coefficients")
+    slopes, (f, g, H) = slope(ct, model, k, 1), ct.eval(X, 2)
+    model.near(f, truth, "value beside its derivatives")
+    slopes.near(g[:, k], slopes.values(X), "gradient")
+    assert np.array_equal(H, H.transpose(0, 2, 1))
+    volume = float(np.prod([hi - lo for lo, hi in model.domain]))
+    nodes, weights = zip(*(np.polynomial.legendre.leggauss(m) for m in model.C.shape))
+    values = full(model.C, [chebyshev.chebvander(x, m - 1) for x, m in zip(nodes, model.C.shape)])
+    square = full((values / (model.size or 1)) ** 2, [w[None] / 2 for w in weights]).item()
+    allowed = model.error + 100 * eps * model.size
+    assert abs(ct.norm() / np.sqrt(volume) - np.sqrt(square) * model.size) <= allowed, "norm"
+    mean = full(values, [w[None] / 2 for w in weights]).item()
+    assert abs(ct.integrate() / volume - mean) <= allowed * max(ct.n), "integral"
+
+
+def attack_program(rng, backend):
+    d, dtype = int(rng.choice([1, 2, 3, 4], p=[0.3, 0.3, 0.3, 0.1])), np.float32 if rng.random() < 0.2 else np.float64
+    most = 12 if dtype == np.float64 else 2
+    widths = 10 ** rng.uniform(-most, most, d)
+    domain = [(float(a), float(a + w)) for a, w in zip(widths * rng.uniform(-2, 2, d), widths)]
+    scale, done = 10 ** rng.uniform(-most, most), []
+    with qf.use_backend(backend), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            ct, model, how = built(rng, domain, dtype, scale)
+            done.append(f"{how} {ct.n} {ct.core.dtype} {domain}")
+            check(rng, ct, model)
+            for _ in range(int(rng.integers(1, 5))):
+                operation = OPERATIONS[rng.integers(len(OPERATIONS))]
+                done.append(operation.__name__)
+
+                def other(ct=ct, model=model):
+                    return built(rng, model.domain, ct.core.dtype, scale)[:2]
+
+                before = bits(ct)
+                if rng.random() < 0.3:
+                    with stopping(rng):
+                        operation(np.random.default_rng(0), ct, model, other)
+                result, model = operation(rng, ct, model, other)
+                assert bits(ct) == before, "an operand has changed"
+                ct = result
+                if not 1e-200 < model.size < 1e200 or np.prod(ct.n) > 20000:
+                    break
+                check(rng, ct, model)
+        except Exception as error:
+            error.add_note(" -> ".join(done))
+            raise
+
+
+def attack_tucker(rng, backend):
+    """Tolerances and ranks, of any shape in any unit."""
+    d = int(rng.integers(1, 5))
+    shape = [int(m) for m in rng.choice([1, 2, 3, 7, 12, 30] if d < 3 else [1, 2, 5, 11], d)]
+    shape[rng.integers(d)] *= int(rng.choice([1, 1, 9 if d < 3 else 4]))
+    decay = sum(np.ix_(*[np.arange(m) for m in shape])) * rng.uniform(0, 1)
+    C, unit = rng.standard_normal(shape) * np.exp(-decay), 2.0 ** rng.integers(-1000, 1000)
+    dtype = np.float32 if abs(np.log2(unit)) < 100 and rng.random() < 0.5 else np.float64
+    C = C.astype(dtype)
+    eps, method = float(np.finfo(dtype).eps), str(rng.choice(["sthosvd", "hooi", "rsvd"]))
+    ranks = [int(rng.integers(1, m + 1)) for m in shape]
+    tol = 10 ** rng.uniform(np.log10(8 * eps), -0.1)
+    for given in ({"tol": tol}, {"rank": ranks}, {"tol": tol, "rank": ranks}):
+        found = qf.cheb.tucker(C * dtype(unit), method=method, backend=backend, **given)
+        error = np.linalg.norm(C - full(found.core / dtype(unit), found.factors)) / np.linalg.norm(C.astype(float))
+        for U in found.factors:
+            assert np.abs(U.T @ U - np.eye(U.shape[1])).max() <= 200 * eps, "orthonormal"
+        best = np.sqrt(tails(C.astype(float), found.core.shape)) / np.linalg.norm(C.astype(float))
+        limit = tol if "rank" not in given else best + 0.1 * given.get("tol", 0)  # bases may miss a part of what may be dropped
+        assert error <= (limit if method != "rsvd" else 2 * limit) + 50 * eps, f"{given} {shape} {method}: {error:.2e} for {limit:.2e}"
+        assert "rank" not in given or all(r <= m for r, m in zip(found.core.shape, ranks))
+
+
+def attack_orthopoly(rng, backend):
+    """Orthonormal over any samples; a unit that is a power of two changes no digit."""
+    N, degree = int(rng.choice([1, 2, 5, 30, 300])), int(rng.integers(0, 7))
+    x = [rng.standard_normal(N), rng.exponential(size=N), rng.integers(0, 12, N) / 4, np.full(N, 3.0) + 1e-6 * rng.random(N)][
+        rng.integers(4)
+    ]
+    degree = min(degree, np.unique(x).size - 1)
+    unit = 2.0 ** rng.integers(-990, 990)
+    plain, basis = qf.cheb.orthopoly.from_samples(x, degree), qf.cheb.orthopoly.from_samples(x * unit, degree)
+    P = basis(x * unit)
+    assert np.array_equal(P, plain(x)), "units"
+    assert np.abs(P.T @ P / N - np.eye(degree + 1)).max() <= 1e-6, "orthonormal"
+    again = pickle.loads(pickle.dumps(basis))
+    assert np.array_equal(again(x * unit), P)
+    points, weights = qf.cheb.orthopoly.optimal_samples(basis, degree + 3, method="volume", rng=1)
+    expected = qf.cheb.orthopoly.optimal_samples(plain, degree + 3, method="volume", rng=1)
+    assert np.array_equal(points, expected[0] * unit)
+    assert np.array_equal(weights, expected[1])
+
+
+def attack_charges(rng, backend):
+    """Both parts of a potential against the direct sum, lengths and charges in any unit."""
+    dtype = np.float32 if rng.random() < 0.4 else np.float64
+    most, tol = (50, 1e-4) if dtype == np.float32 else (480, 10 ** rng.uniform(-10, -3))
+    L, unit = 2.0 ** rng.integers(-most, most), 2.0 ** rng.integers(-most, most)
+    unit = unit if abs(np.log2(unit / L)) < most else L
+    half = 10 ** rng.uniform(-1, 1, 3)
+    X, q, at = (rng.uniform(-half, half, (40, 3)), rng.uniform(0.5, 1.5, 40), rng.uniform(-half, half, (10, 3)))
+    X, q, at = (a.astype(dtype) for a in (X, q, at))
+    expected = oracle.direct(X.astype(float), q.astype(float), at.astype(float))[0]
+    with qf.use_backend(backend):
+        V = qf.cheb.potential(
+            X * dtype(L), q * dtype(unit), n=int(rng.integers(5, 20)), domain=[(-h * L * 1.01, h * L * 1.01) for h in half], tol=tol
+        )
+        long, short = V(at * dtype(L)), qf.cheb.short_range(X * dtype(L), q * dtype(unit), at * dtype(L), sog=V.sog)
+    total, allowed = (long.astype(float) + short) * (L / unit), 4 * tol + 1e3 * np.finfo(dtype).eps
+    off = np.linalg.norm(total - expected)
+    assert off <= allowed * (np.linalg.norm(expected) + np.linalg.norm(long * (L / unit))), (
+        f"{dtype.__name__} L={L:.1e} q={unit:.1e}: {off:.2e}"
+    )
+
+
+ATTACKS = [attack_program, attack_tucker, attack_orthopoly, attack_charges]
