@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ class SumOfGaussians:
         object.__setattr__(self, "n_long", _arguments.integer(self.n_long, label, "n_long", 0, self.t.size))
         for name in ("eps", "rmin", "rmax"):
             object.__setattr__(self, name, _arguments.number(getattr(self, name), label, name, positive=True))
+        with contextlib.suppress(ValueError):  # which short_range raises; computed now, because torch.compile cannot trace it
+            _ = self.polynomial
 
     def __reduce__(self) -> tuple[Any, ...]:  # so that a pickle's arrays are read-only again
         return SumOfGaussians, (self.t, self.w, self.n_long, self.eps, self.rmin, self.rmax)
