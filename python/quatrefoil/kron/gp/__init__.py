@@ -120,7 +120,8 @@ def gp_nll(
     TypeError
         Other kinds or dtypes; a mask that is not bool.
     numpy.linalg.LinAlgError
-        A factor with an eigenvalue below -n eps times its largest; a singular covariance where noise is 0. Nothing is clamped.
+        A factor with an eigenvalue below -n eps times its largest; a covariance that is singular to working precision and a noise of at
+        most eps times its largest eigenvalue, 0 included. Nothing is clamped.
     MemoryError
         No room for the Cholesky factor.
 

@@ -39,7 +39,8 @@ class Posterior:
     def _inverses(self) -> list[tuple[Array, Array]]:
         """Of every mask, or of the one, 1 for the cells that are observed, and the inverse of their covariance."""
         xp, N = self.xp, math.prod(f.shape[0] for f in self.system.factors)
-        return [(seen, xp.linalg.inv(C)) for _, seen, C in blocks(xp, self.system, self.mask, N)]
+        made = blocks(xp, self.system, self.mask, N)
+        return [(b.seen, nan_unless(xp, b.good[:, None, None], xp.linalg.inv(b.C))) for b in made]
 
     def explained(self, points: Any) -> Array:
         """diag(K* C⁻¹ K*ᵀ), (masks, M): (7), (17)."""
