@@ -65,11 +65,13 @@ def test_samples(kind, cupy, rng):
     with stand_in.nothing_read_back():
         found = [
             gp_sample(cupy(factors), noise=0.1, size=3, rng=7),
+            gp_sample(cupy(factors), noise=cupy(np.linspace(0, 1, 20)), size=3, rng=7),
             gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), prior_factors=cupy(own), size=3, rng=7),
             gp_posterior_sample(cupy(factors), cupy([f[[2, 0]] for f in factors]), cupy(y), cupy(noise), mask=cupy(mask), size=3, rng=7),
         ]
     expected = [
         gp_sample(factors, noise=0.1, size=3, rng=7),
+        gp_sample(factors, noise=np.linspace(0, 1, 20), size=3, rng=7),
         gp_posterior_sample(factors, cross, y, noise, mask=mask, prior_factors=own, size=3, rng=7),
         gp_posterior_sample(factors, [f[[2, 0]] for f in factors], y, noise, mask=mask, size=3, rng=7),
     ]
@@ -91,6 +93,7 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
         assert np.isnan(mean.get()).all()
         assert np.isnan(var.get()).all()
         assert np.isnan(gp_sample(cupy(bad), rng=0).get()).all()
+    assert np.isnan(gp_sample(cupy(factors), noise=cupy(-np.ones(20)), rng=0).get()).all()
     drawn = gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), rng=0)  # points that are no cells
     assert np.isnan(drawn.get()).all()
 

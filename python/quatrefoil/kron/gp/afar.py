@@ -88,14 +88,16 @@ def _prior(label: str, posterior: Posterior, given: Any, sizes: Sequence[int]) -
     return outer(list(map(_arrays.double, vectors)))
 
 
-def sample(factors: Sequence[Array], noise: float, normals: np.ndarray, kernel: Any) -> Array:
-    """(8) of rows of normal numbers, in double precision."""
-    xp = namespace(factors[0])
+def sample(factors: Sequence[Array], noise: Array, normals: np.ndarray, kernel: Any) -> Array:
+    """(8) for rows of normal numbers, in double precision; with noise per cell a row has N more of them, for the noise."""
+    xp, N = namespace(factors[0]), math.prod(f.shape[0] for f in factors)
     parts = [eigen(xp, f) for f in factors]
     good = functools.reduce(lambda a, b: a & b, [p.good & p.not_negative for p in parts])
-    scale = xp.sqrt(outer([clamped(xp, p.values) for p in parts]) + noise)
-    rows = _arrays.beside(factors[0], normals) * scale
-    return nan_unless(xp, good, Packed([p.vectors for p in parts], *kernel)(rows))
+    good, noise = good & xp.all(xp.isfinite(noise) & (noise >= 0)), clamped(xp, noise)
+    values, rows = outer([clamped(xp, p.values) for p in parts]), _arrays.beside(factors[0], normals)
+    per_cell = noise.shape[0] > 1
+    found = Packed([p.vectors for p in parts], *kernel)(rows[:, :N] * xp.sqrt(values if per_cell else values + noise))
+    return nan_unless(xp, good, found + rows[:, N:] * xp.sqrt(noise) if per_cell else found)
 
 
 def root(a: Array) -> Array:

@@ -101,11 +101,15 @@ class OneRow(Solution):
 
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:
+    check_noise(label, noise)
+    _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
+
+
+def check_noise(label: str, noise: np.ndarray) -> None:
     bad = np.flatnonzero(~(np.isfinite(noise) & (noise >= 0)))
     if len(bad):
         where = f"noise[{bad[0]}]" if len(noise) > 1 else "noise"
         raise ValueError(f"{label}: {where} is {noise[bad[0]]}, expected a finite number, at least 0")
-    _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
 
 
 def observed_rows(y: np.ndarray, mask: np.ndarray | None, size: int) -> np.ndarray:

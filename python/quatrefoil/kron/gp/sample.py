@@ -14,7 +14,7 @@ from ..product import matvec
 from . import afar, gp_solve, noise_of
 from .given import fitting, plain_numbers, same_kind, there
 from .grid import Grid
-from .nll import check_numbers
+from .nll import check_noise, check_numbers
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 
@@ -22,7 +22,7 @@ _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 def gp_sample(
     factors: Sequence[Array[T]],
     *,
-    noise: float = 0.0,
+    noise: float | Array[T] = 0.0,
     size: int = 1,
     rng: Any = None,
     backend: str | None = None,
@@ -30,14 +30,14 @@ def gp_sample(
 ) -> T:
     """Samples of a Gaussian process on a grid, of any size that its axes fit (8).
 
-    Of N(0, K_1 ⊗ ... ⊗ K_d + noise I), as Q sqrt(λ + noise) ε.
+    Of N(0, K_1 ⊗ ... ⊗ K_d + S), as Q sqrt(λ + noise) ε, or with noise per cell as Q sqrt(λ) ε + sqrt(S) ε'.
 
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
         Symmetric, positive semidefinite; they may be singular.
-    noise : float
-        Variance, at least 0.
+    noise : float, () or (1,), or (N,)
+        Variance of the noise, at least 0: one value, or one per cell; S = diag(noise).
     size : int
         Number of samples.
     rng : None, int, or numpy.random.Generator
@@ -70,25 +70,43 @@ def gp_sample(
         there_drawn: T = _sampled_there(given, noise, size, rng, (backend, num_threads))
         return there_drawn
     plain = same_kind(_PRIOR, "factors", given)
-    for k, f in enumerate(plain):
-        if f.ndim != 2 or f.shape[0] != f.shape[1]:
-            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {f.shape}, expected a square matrix")
-    s = _arguments.number(noise, _PRIOR, "noise")
+    N = _cells(given)
+    (s,) = same_kind(_PRIOR, "noise", [_noise(noise, given[0], N)])
+    check_noise(_PRIOR, s)
     grid = Grid(plain, _PRIOR, backend, num_threads)
-    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), grid.size)
-    E *= np.sqrt(grid.eigenvalues + s)
-    samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), grid.from_basis(E).astype(plain[0].dtype, copy=False))
+    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if len(s) == 1 else 2 * N)
+    found = grid.from_basis(E[:, :N] * np.sqrt(grid.eigenvalues + (s if len(s) == 1 else 0)))
+    if len(s) > 1:
+        found += E[:, N:] * np.sqrt(s)
+    samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), found.astype(plain[0].dtype, copy=False))
     return samples
+
+
+def _cells(factors: Sequence[Any]) -> int:
+    """N of factors that must be square."""
+    for k, f in enumerate(factors):
+        if f.ndim != 2 or f.shape[0] != f.shape[1]:
+            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
+    return math.prod(f.shape[0] for f in factors)
+
+
+def _noise(noise: Any, like: Any, N: int) -> Any:
+    """(1,) or (N,), of the kind and precision of ``like``."""
+    found = noise_of(noise, like, _PRIOR)
+    if _arrays.describe(found) != _arrays.describe(like):
+        raise TypeError(f"{_PRIOR}: noise is {_arrays.describe(found)} but factors[0] is {_arrays.describe(like)}")
+    if tuple(found.shape) not in ((1,), (N,)):
+        raise ValueError(f"{_PRIOR}: noise has shape {tuple(found.shape)}, expected (1,) or ({N},), a variance for all cells or one each")
+    return found
 
 
 def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel: Any) -> Any:
     """Of factors on a device."""
     there(_PRIOR, "factors", given, given[0], "factors[0]")
-    for k, f in enumerate(given):
-        if f.ndim != 2 or f.shape[0] != f.shape[1]:
-            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
-    s, N = _arguments.number(noise, _PRIOR, "noise"), math.prod(f.shape[0] for f in given)
-    found = afar.sample(given, s, _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N), kernel)
+    N = _cells(given)
+    (s,) = there(_PRIOR, "noise", [_noise(noise, given[0], N)], given[0], "factors[0]")
+    normals = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if s.shape[0] == 1 else 2 * N)
+    found = afar.sample(given, s, normals, kernel)
     return found if _arrays.dtype_name(given[0]) == "float64" else afar.namespace(found).astype(found, given[0].dtype)
 
 
