@@ -154,6 +154,17 @@ def test_grid_gp(kind, cupy, rng):
     assert abs(fixed[1].score(cupy(axes), cupy(Y)) - fixed[0].score(axes, Y)) < 1e-9
 
 
+def test_a_model_on_a_device_has_copies(cupy, rng):
+    axes, Y, mask, noise = [rng.random(4), rng.random(5)], rng.standard_normal((4, 5)), rng.random((4, 5)) > 0.2, rng.uniform(0.1, 0.3, 20)
+    given = cupy([*axes, Y, mask, noise])
+    gp = qf.kron.GridGP([functools.partial(rbf, scale=0.5)] * 2, noise=given[4], optimizer=None).fit(given[:2], given[2], given[3])
+    expected = [a.get() for a in gp.predict(cupy(axes), True)]
+    for array in given:
+        array[...] = array[:1] * 0
+    for a, b in zip(gp.predict(cupy(axes), True), expected):
+        np.testing.assert_array_equal(a.get(), b)
+
+
 def test_covariances(cupy):
     """Numbers are made arrays where the points are."""
     x = np.linspace(0, 1, 5)
