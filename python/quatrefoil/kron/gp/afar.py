@@ -19,6 +19,7 @@ from ..product.afar import clamped, eigen
 from ..product.dense import outer
 from ..product.packed import Packed
 from ._array import System, blocks, inverse_of, is_closed, system_of
+from .points import squared_product
 
 Array = Any
 
@@ -47,7 +48,7 @@ class Posterior:
         xp, system = self.xp, self.system
         if is_closed(system.noise, self.mask):
             rotated = [m @ q for m, q in zip(points.matrices, system.vectors)]
-            found = points.product([r * r for r in rotated], self.kernel)(inverse_of(xp, system))[None]
+            found = squared_product(xp, points, rotated, inverse_of(xp, system), self.kernel)[None]
         else:
             found = xp.concat([self._of_masks(points, seen, inverse) for seen, inverse in self._inverses], axis=0)
         return nan_unless(xp, system.good, found)
