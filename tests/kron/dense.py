@@ -1,12 +1,27 @@
-"""Gaussian process regression on the cells observed, by a likelihood and predictions written out with matrices of all of them."""
+"""Gaussian process regression on the cells observed, by a likelihood, predictions and kernels written out."""
 
 import functools
+import math
 
 import numpy as np
 
 import quatrefoil as qf
 
 partial = functools.partial
+EPS = 2.0**-52
+
+
+def near(got, expected, tolerance, what, size=0.0):
+    """To a share of the largest number, which is at least ``size``."""
+    got, expected = np.asarray(got, float), np.asarray(expected, float)
+    assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
+    size = max(np.abs(expected).max(initial=0), size)
+    off = np.abs(got - expected).max(initial=0)
+    assert off <= tolerance * size, f"{what}: off by {off:.2e} where numbers are {size:.2e}, allowed {tolerance * size:.2e}"
+
+
+def unit_of(rng, most=12):
+    return 10.0 ** rng.uniform(-most, most) if rng.random() < 0.7 else 1.0
 
 
 def dense_kernel(kernels, a, b):
@@ -17,9 +32,42 @@ def dense_kernel(kernels, a, b):
     return K
 
 
-def rbf(x, y, scale):
+def distances(x, y, scale):
     d = (x[:, None] - y[None]) / scale
-    return np.exp(-0.5 * (d**2 if d.ndim == 2 else (d**2).sum(-1)))
+    return np.abs(d) if d.ndim == 2 else np.sqrt((d**2).sum(-1))
+
+
+def rbf(x, y, scale):
+    return np.exp(-0.5 * distances(x, y, scale) ** 2)
+
+
+def matern52(x, y, scale):
+    s = math.sqrt(5) * distances(x, y, scale)
+    return (1 + s + s**2 / 3) * np.exp(-s)
+
+
+def spectral_mixture(x, y, log_weights, log_scales, freqs, kind="student_t"):
+    d = np.abs(x[:, None] - y)[..., None]
+    s = math.sqrt(5) * np.exp(log_scales) * d
+    envelope = (1 + s + s**2 / 3) * np.exp(-s) if kind == "student_t" else np.exp(-np.exp(log_scales) * d**2)
+    return (np.exp(log_weights) * envelope * np.cos(2 * np.pi * freqs * d)).sum(-1)
+
+
+def gsmp_kernel(x, y, weights, means, std):
+    t = (x[:, None] - y)[..., None]
+    return (weights * np.exp(-2 * np.pi**2 * t**2 * std**2) * np.cos(2 * np.pi * means * t)).sum(-1)
+
+
+def fixed(x, y=None, *, scale):
+    """A callable of the user's, whose scale is not learnt."""
+    return matern52(x, x if y is None else y, scale)
+
+
+OURS = {qf.kron.rbf: rbf, qf.kron.matern52: matern52, qf.kron.spectral_mixture: spectral_mixture, qf.kron.gsmp_kernel: gsmp_kernel}
+
+
+def written_out(kernel):
+    return partial(OURS.get(kernel.func, kernel.func), **kernel.keywords)
 
 
 class Dense:

@@ -3,6 +3,7 @@
 import functools
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,60 @@ def test_units_of_axes_and_values_scale_the_answers(backend, rng, units, share):
         for a, b in zip(got.predict(X * units[0], return_std=True), expected.predict(X, return_std=True)):
             np.testing.assert_allclose(a / units[1], b, rtol=0, atol=tolerance)
         assert math.isclose(got.score(X * units[0], X[:, 0] * units[1]), expected.score(X, X[:, 0]), rel_tol=10 * tolerance)
+
+
+@pytest.mark.parametrize("length", [2.0**-40, 2.0**40])
+def test_units_of_frequencies(rng, length):
+    """Searches, their restarts too, take the same steps."""
+    x, t = np.sort(rng.uniform(0, 1, 12)), np.sort(rng.uniform(0, 1, 5))
+    Y = np.sin(9 * x)[:, None] + 0.1 * rng.standard_normal((12, 5))
+
+    def fitted(unit):
+        waves = partial(qf.kron.gsmp_kernel, weights=np.ones(1), means=np.ones(1) / unit, std=np.array(0.3 / unit))
+        spectral = {"log_weights": np.zeros(1), "log_scales": np.full(1, -np.log(unit)), "freqs": np.ones(1) / unit}
+        gp = qf.kron.GridGP([waves, partial(qf.kron.spectral_mixture, **spectral)], noise=0.1, n_restarts_optimizer=1, random_state=0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*did not converge", RuntimeWarning)
+            return gp.fit([x * unit, t * unit], Y)
+
+    one, other, X = fitted(1.0), fitted(length), rng.uniform(0, 1, (4, 2))
+    np.testing.assert_allclose(other.predict(X * length), one.predict(X), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(other.log_marginal_likelihood_value_, one.log_marginal_likelihood_value_, rtol=1e-8)
+    np.testing.assert_allclose(other.kernels_[0].keywords["means"] * length, one.kernels_[0].keywords["means"], rtol=1e-4)
+
+
+def test_a_search_comes_back_from_where_there_is_no_likelihood(rng):
+    """A covariance that is not finite, or singular; whatever the likelihood is."""
+    x = np.linspace(0, 1, 9)
+    spectral = {"log_weights": np.zeros(1), "log_scales": np.zeros(1), "freqs": np.ones(1)}
+    kernels = [partial(qf.kron.spectral_mixture, **spectral), partial(qf.kron.rbf, scale=20.0)]
+    for height in (1.0, 1e20):
+        values = []
+
+        def far(objective, theta, bounds, values=values):
+            for log_weight, log_noise in ((0.0, theta[-1]), (800.0, theta[-1]), (0.0, -200.0)):
+                value, gradient = objective(np.array([theta[0], log_weight, *theta[2:-1], log_noise]))
+                values.append(value)
+            assert (gradient == 0).all()
+            return theta, values[0]
+
+        gp = qf.kron.GridGP(kernels, noise=0.1, optimizer=far).fit([x, x], height * rng.standard_normal((9, 9)))
+        assert values[1:] == [values[0] + 81] * 2
+        assert np.isfinite(gp.predict([x, x])).all()
+        with pytest.raises(np.linalg.LinAlgError, match=r"GridGP: kernels\[0\] gives NaN or infinity"):
+            gp.log_marginal_likelihood(np.array([0.0, 800, 0, 1, 0, 0]))
+
+
+def test_one_cell_and_none(rng):
+    """Noise per cell is kept for any number of them."""
+    kernel = partial(qf.kron.rbf, scale=0.5)
+    one = qf.kron.GridGP([kernel], noise=np.full(1, 0.3)).fit([np.zeros(1)], np.ones(1))
+    np.testing.assert_array_equal(one.noise_, [0.3])
+    assert len(one.theta_) == 2
+    none = qf.kron.GridGP([kernel] * 2, noise=np.zeros(0), optimizer=None).fit([np.zeros(0), np.zeros(3)], np.zeros((0, 3)))
+    mean, std = none.predict([np.zeros(2), np.zeros(2)], return_std=True)
+    assert (mean == 0).all()
+    assert (std == 1).all()
 
 
 @pytest.mark.parametrize("height", [1e-200, 1.0, 1e200])

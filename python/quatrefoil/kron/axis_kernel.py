@@ -21,6 +21,7 @@ _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple
     mixture.spectral_mixture: (mixture.spectral_mixture_vjp, ("log_weights", "log_scales", "freqs"), ()),
     mixture.gsmp_kernel: (mixture.gsmp_kernel_vjp, ("weights", "means", "std"), ("weights", "std")),
 }
+_WAVES = ("freqs", "means")  # per length
 _LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the start, which knows the unit
 
 
@@ -38,6 +39,10 @@ class AxisKernel:
     @property
     def bounds(self) -> np.ndarray:
         return np.zeros((0, 2))
+
+    def units(self, x: Array) -> np.ndarray:
+        """Of theta, on the axis x: 1 for logarithms, and for frequencies that of the axis' reciprocal length."""
+        return np.ones(len(self.theta))
 
     def at(self, theta: np.ndarray) -> AxisKernel:
         return self
@@ -91,6 +96,14 @@ class OurKernel(AxisKernel):
             unit = np.where(v > 0, v, v.max(initial=0.0) or 1.0).reshape(-1, 1)  # a weight may be 0
             rows.append(np.log(unit) + _LOG_BOUNDS if n in self._logarithms else np.tile([-np.inf, np.inf], (v.size, 1)))
         return np.concatenate(rows)
+
+    def units(self, x: Array) -> np.ndarray:
+        points = _arrays.to_host(x)
+        lengths = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
+        lengths = np.where(lengths > 0, lengths, np.abs(points).max(axis=0, initial=0.0))  # of one point
+        of_waves = 1 / np.where(lengths > 0, lengths, 1.0)
+        parts = [np.broadcast_to(of_waves if n in _WAVES else 1.0, v.shape) for n, v in self._values.items()]
+        return np.concatenate([p.reshape(-1) for p in parts])
 
     def at(self, theta: np.ndarray) -> OurKernel:
         keywords, begin = dict(self.function.keywords), 0  # type: ignore[attr-defined]

@@ -51,8 +51,11 @@ class Fit:
         self._solver: Any = None
 
     def objective(self, model: Model) -> tuple[float, np.ndarray]:
-        """The negative log-likelihood and its gradient by theta."""
+        """The negative log-likelihood and its gradient by theta; LinAlgError if there is none."""
         factors = model.factors(self.data)
+        for k, f in enumerate(factors):
+            if isinstance(f, np.ndarray) and not np.isfinite(f).all():
+                raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
         value, grads, alpha, dnoise = nll_and_gradients(
             factors, self.data.y, model.noise_at(self.data), self.data.mask, start=self._start, logdet=self.how.logdet,
             probes=self.how.probes, rng=self._seed, **self.how.solver,
@@ -94,7 +97,7 @@ class Fit:
     def attributes(self) -> dict[str, Any]:
         """The public attributes of the estimator, which users may write to."""
         model = self.model
-        noise = owned(model.noise) if model.noise.shape[0] > 1 else float(model.noise[0])
+        noise = float(model.noise[0]) if model.learns_noise else owned(model.noise)
         kernels = [k.copied().function for k in model.kernels]
         columns = sum(math.prod(a.shape[1:]) for a in self.data.axes)
         return {"theta_": model.theta, "kernels_": kernels, "variance_": model.variance, "noise_": noise, "n_features_in_": columns}

@@ -46,7 +46,7 @@ class GridGP(Estimator):
         factor of 1e5 of their start, the noise from 1e-10 to 1e5 times it, whatever the units; scikit-learn's kernels have bounds of
         their own.
     n_restarts_optimizer : int
-        Further starts: theta with normal numbers added, moved into its bounds.
+        Further starts: theta with normal numbers added, to frequencies over the length of the axis, moved into its bounds.
     normalize_y : bool
         Subtract the mean of the observed values, and divide by their standard deviation; by 1 if they are all the same up to rounding.
         noise and variance are then those of the scaled values.
@@ -143,12 +143,12 @@ class GridGP(Estimator):
         how = How(self.logdet, self.probes, self.tol, self.backend, self.num_threads)
         rng = _arguments.generator(self.random_state, label)
         fit = Fit(data, Model.given(kernels, self.noise, self.variance, data, label), how, int(rng.integers(2**62)))
-        first, bounds = fit.model.theta, fit.model.bounds
+        first = fit.model.theta
         if self.optimizer is not None and len(first):
-            starts = [first]
+            starts, bounds, units = [first], fit.model.bounds, fit.model.units(data)
             for _ in range(_arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)):
-                starts.append(np.clip(first + rng.standard_normal(len(first)), *bounds.T))
-            theta, _ = min([self._minimised(fit, theta, bounds) for theta in starts], key=lambda result: result[1])
+                starts.append(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T))
+            theta, _ = min([self._minimised(fit, theta, bounds, units) for theta in starts], key=lambda result: result[1])
             fit.model = fit.model.at(theta)
         fit.solve()
         vars(self).update(_fit=fit, **fit.attributes())  # in one step, which no signal interrupts: the new fit or the old one
@@ -174,7 +174,7 @@ class GridGP(Estimator):
         value, gradient = fit.objective(model)
         return (-value, -gradient) if eval_gradient else -value
 
-    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
+    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
         highest = -math.inf
 
         def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -195,14 +195,14 @@ class GridGP(Estimator):
 
         shift = fit.data.log_unit
 
-        def shifted(theta: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
-            value, gradient = objective(theta)
-            return value - shift, gradient
+        def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
+            value, gradient = objective(t * units)
+            return value - shift, gradient * units
 
-        result = minimize(shifted, start, jac=True, method="L-BFGS-B", bounds=bounds)
+        result = minimize(scaled, start / units, jac=True, method="L-BFGS-B", bounds=bounds / units[:, None])
         if not result.success:
             warnings.warn(f"GridGP.fit: the optimiser did not converge: {result.message}", RuntimeWarning, stacklevel=3)
-        return result.x, float(result.fun) + shift
+        return result.x * units, float(result.fun) + shift
 
     # ---- predictions
 

@@ -68,12 +68,14 @@ class Data(NamedTuple):
 
 class Model(NamedTuple):
     kernels: list[AxisKernel]
-    noise: Array  # (1,) NumPy, learnt, or (N,) where the data are
+    noise: Array  # (1,) NumPy if it is learnt, or (N,) where the data are
     variance: float
+    learns_noise: bool
 
     @classmethod
     def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
-        if np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim:
+        per_cell = bool(np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim)
+        if per_cell:
             s = _arrays.double(_arguments.numbers_here(noise, label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
                 raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
@@ -81,7 +83,7 @@ class Model(NamedTuple):
             s = owned(s)
         else:
             s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
-        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True))
+        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True), not per_cell)
 
     def noise_at(self, data: Data) -> Array:
         """Where the data are."""
@@ -90,13 +92,18 @@ class Model(NamedTuple):
     @property
     def theta(self) -> np.ndarray:
         own = [np.log([self.variance]), *[k.theta for k in self.kernels]]
-        return np.concatenate(own + ([np.log(self.noise)] if self.noise.shape[0] == 1 else []))
+        return np.concatenate(own + ([np.log(self.noise)] if self.learns_noise else []))
+
+    def units(self, data: Data) -> np.ndarray:
+        """Of theta: steps of a search that change the covariance about as much, whatever the units of the axes."""
+        own = [np.ones(1), *[k.units(x) for k, x in zip(self.kernels, data.axes)]]
+        return np.concatenate(own + ([np.ones(1)] if self.learns_noise else []))
 
     @property
     def bounds(self) -> np.ndarray:
         """Of theta, if this is where a search begins."""
         own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
-        return np.concatenate(own + ([np.log(self.noise) + np.array([_NOISE_BOUNDS])] if self.noise.shape[0] == 1 else []))
+        return np.concatenate(own + ([np.log(self.noise) + np.array([_NOISE_BOUNDS])] if self.learns_noise else []))
 
     def at(self, theta: np.ndarray) -> Model:
         kernels, begin = [], 1
@@ -104,8 +111,8 @@ class Model(NamedTuple):
             end = begin + len(k.theta)
             kernels.append(k.at(theta[begin:end]))
             begin = end
-        noise = np.exp(theta[begin:]) if self.noise.shape[0] == 1 else self.noise
-        return Model(kernels, noise, float(np.exp(theta[0])))
+        noise = np.exp(theta[begin:]) if self.learns_noise else self.noise
+        return Model(kernels, noise, float(np.exp(theta[0])), self.learns_noise)
 
     def factors(self, data: Data) -> list[Array]:
         """The variance is in the first."""
@@ -118,7 +125,7 @@ class Model(NamedTuple):
         found = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))]
         for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
             found.append(k.gradient(x, G * self.variance if i == 0 else G))
-        return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.noise.shape[0] == 1 else []))
+        return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
 
 
 def owned(array: Array) -> Array:

@@ -27,7 +27,7 @@ def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
     e = max(exponent(A), exponent(B)) - 1  # squares of entries would leave the range of float64
-    solve = _factorised(*[np.ldexp(double(a), -e) for a in (A, B)], 2.0**e, A, label)
+    solve = _factorised(np.ldexp(double(A), -e), np.ldexp(double(B), -e), 2.0**e, A, label)
     return lambda C, transposed: np.ldexp(solve(C, transposed), -e)
 
 
