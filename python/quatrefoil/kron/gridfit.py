@@ -15,7 +15,8 @@ from .gp.iterative import Iterative
 from .gp.missing import Cells
 from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints
-from .gridmodel import Data, Model, axes_of, columns_of, owned
+from .gridmodel import Data, Model, axes_of, columns_of
+from .product.dense import owned
 
 Array = Any
 

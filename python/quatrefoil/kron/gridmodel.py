@@ -11,7 +11,7 @@ import numpy as np
 from .. import _arguments, _arrays
 from .._bind import check_beside
 from .axis_kernel import AxisKernel
-from .product.dense import exponent
+from .product.dense import exponent, owned
 
 Array = Any
 _NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))  # relative to the start, which knows the unit
@@ -126,11 +126,6 @@ class Model(NamedTuple):
         for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
             found.append(k.gradient(x, G * self.variance if i == 0 else G))
         return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
-
-
-def owned(array: Array) -> Array:
-    """A copy of an array of any kind."""
-    return array.clone() if _arrays.kind(array) == "torch" else array.copy()
 
 
 def _unit(values: np.ndarray) -> tuple[float, float]:

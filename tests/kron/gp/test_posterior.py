@@ -144,6 +144,20 @@ def test_fewer_samples_are_the_first_of_more(backend, rng):
         np.testing.assert_allclose(few, more, rtol=0, atol=1e-12)
 
 
+def test_samples_of_smooth_covariances_in_single_precision(backend, rng):
+    """Whose least eigenvalues are rounded to either side of 0."""
+    x = np.linspace(0, 1, 40, dtype="f")
+    factors, y = [qf.kron.rbf(x, scale=0.4)] * 2, rng.standard_normal(1600).astype("f")
+    assert np.linalg.eigvalsh(factors[0].astype(float))[0] < -1e-9
+    wide = [f.astype(float) + 1e-6 * np.eye(40) for f in factors]
+    expected = qf.kron.gp_posterior(wide, wide, y.astype(float), 0.1, variance=False)
+    samples = qf.kron.gp_posterior_sample(factors, factors, y, 0.1, size=400, rng=rng)
+    var = qf.kron.gp_posterior(factors, factors, y, 0.1, variance="samples", samples=400, rng=rng)[1]
+    spread = np.sqrt(qf.kron.gp_posterior(wide, wide, y.astype(float), 0.1)[1])
+    assert np.abs((samples.mean(axis=0) - expected) / spread).max() * 20 <= LIMIT
+    assert np.abs(np.sqrt(var) / spread - 1).max() <= LIMIT / 800**0.5
+
+
 def test_samples_of_a_batch(backend, rng):
     p = Problem(rng)
     y, mask = rng.standard_normal((2, 30)), rng.random((2, 30)) < 0.7

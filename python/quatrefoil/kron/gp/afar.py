@@ -18,7 +18,7 @@ from ..._array_tools import nan_unless, pieces
 from ..product.afar import clamped, eigen
 from ..product.dense import outer
 from ..product.packed import Packed
-from ._array import System, blocks, inverse_of, is_closed, system_of
+from ._array import System, blocks, gp_solve, inverse_of, is_closed, system_of
 from .points import squared_product
 
 Array = Any
@@ -87,6 +87,11 @@ def _prior(label: str, posterior: Posterior, given: Any, sizes: Sequence[int]) -
     if [tuple(v.shape) for v in vectors] != expected:
         raise ValueError(f"{label}: prior_diag has shapes {[tuple(v.shape) for v in vectors]}, expected {expected}")
     return outer(list(map(_arrays.double, vectors)))
+
+
+def solve(factors: Sequence[Array], y: Array, noise: Array, mask: Array | None, tol: float) -> Array:
+    """C⁻¹ y in double precision, for factors whose own precision says what is rounding."""
+    return gp_solve(namespace(y), list(factors), y, noise, mask, None, tol)
 
 
 def sample(factors: Sequence[Array], noise: Array, normals: np.ndarray, kernel: Any) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, T
 from ..product import matvec
-from . import afar, gp_solve, noise_of
+from . import afar, noise_of
 from .given import fitting, plain_numbers, same_kind, there
 from .grid import Grid
-from .nll import check_noise, check_numbers
+from .nll import check_noise, check_numbers, observed_rows, solve_rows
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 
@@ -176,7 +176,11 @@ def gp_posterior_sample(
         wide, points = there(_LABEL, "factors", factors, y), there(_LABEL, "cross_factors", cross, y)
         (numbers,), (s,), m = there(_LABEL, "y", [y], y), there(_LABEL, "noise", [noise_of(noise, y, _LABEL)], y), mask
         roots, new = _roots_there(wide, points, prior_factors, y)
-        found = _posterior_samples(wide, points, numbers, s, m, roots, new, count, rng, tol, kernel)
+
+        def solve_there(residual: Any, rows_mask: Any) -> Any:
+            return afar.solve(factors, residual, s, rows_mask, tol)
+
+        found = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve_there, kernel)
         there_drawn: T = found if _arrays.dtype_name(y) == "float64" else afar.namespace(found).astype(found, y.dtype)
         return there_drawn
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask)
@@ -186,16 +190,23 @@ def gp_posterior_sample(
     wide = [a.astype(np.float64) for a in plain]
     points = [p.astype(np.float64) for p in points]
     roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
-    drawn = _posterior_samples(wide, points, numbers, s.astype(np.float64), m, roots, new, count, rng, tol, kernel)
+    s = s.astype(np.float64)
+    grid = Grid(plain, _LABEL, backend, num_threads)  # of the factors as they came: their precision says what is rounding
+
+    def solve(residual: np.ndarray, rows_mask: np.ndarray | None) -> np.ndarray:
+        alpha = solve_rows(grid, s, rows_mask, observed_rows(residual, rows_mask, grid.size), tol, None, None)[1]
+        return alpha.reshape(residual.shape)
+
+    drawn = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve, kernel)
     samples: T = _arrays.of_kind(str(_arrays.kind(y)), drawn.astype(plain[0].dtype, copy=False))
     return samples
 
 
 def _posterior_samples(
-    wide: Sequence[Any], points: Sequence[Any], numbers: Any, s: Any, m: Any, roots: Sequence[Any], new: Sequence[Any], count: int,
-    rng: Any, tol: float, kernel: dict[str, Any],
+    points: Sequence[Any], numbers: Any, s: Any, m: Any, roots: Sequence[Any], new: Sequence[Any], count: int, rng: Any,
+    solve: Callable[[Any, Any], Any], kernel: dict[str, Any],
 ) -> Any:  # fmt: skip
-    """(18), of arrays anywhere: all in double precision but y."""
+    """(18), of arrays anywhere: all in double precision but y. ``solve(y, mask)`` gives C⁻¹ y."""
     xp = _arrays.namespace(numbers)
     N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), tuple(numbers.shape[:-1])
     drawn = _normals(rng, _LABEL, count, normals + N)
@@ -204,7 +215,7 @@ def _posterior_samples(
     seen = numbers if m is None else xp.where(m, numbers, xp.zeros_like(numbers))
     residual = seen - noisy.reshape(count, *(1,) * len(batch), N)
     rows_mask = m if m is None or m.ndim == 1 else xp.broadcast_to(m, residual.shape)
-    alpha = gp_solve(wide, residual, s, mask=rows_mask, tol=tol, **kernel)
+    alpha = solve(residual, rows_mask)
     found = matvec(points, alpha, **kernel)
     return found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
 

@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ... import _arrays
+
 _SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
 CURE = "add noise, or jitter to its diagonal"
+
+
+def owned(array: Any) -> Any:
+    """A copy of an array of any kind, to which nobody else can write."""
+    return array.clone() if _arrays.kind(array) == "torch" else array.copy()
 
 
 def outer(vectors: Sequence[Any]) -> Any:
