@@ -69,7 +69,7 @@ class GridGP(Estimator):
     Notes
     -----
     ``fit`` copies what it keeps: axes, Y, mask, noise and the arrays in kernels of ours. If it fails or is interrupted, the model stays as
-    it was, fitted or not. Results do not depend on the units of axes and Y.
+    it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units.
 
     An evaluation of the likelihood costs ``gp_nll`` with gradients. Axes, Y and mask on a device are computed with there: results and
     predictions lie there, as do the points that are given to ``predict``; the optimiser works on the host, so ``fit`` waits for the value
@@ -233,7 +233,11 @@ class GridGP(Estimator):
         return mean, (clamped(namespace(var), var) ** 0.5).reshape(shape) * data.scale
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
-        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``."""
+        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``.
+
+        As scikit-learn's ``r2_score``: for a constant Y 1 if all predictions are equal to it, else 0; for fewer than two values NaN, with a
+        warning.
+        """
         label = "GridGP.score"
         mean = self.predict(X)
         seen = None
