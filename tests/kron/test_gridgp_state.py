@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from kron.attacks import attack_gridgp
 from kron.dense import Problem, dense_kernel
 
 partial = functools.partial
@@ -214,6 +215,10 @@ def test_a_search_comes_back_from_where_there_is_no_likelihood(rng):
         assert np.isfinite(gp.predict([x, x])).all()
         with pytest.raises(np.linalg.LinAlgError, match=r"GridGP: kernels\[0\] gives NaN or infinity"):
             gp.log_marginal_likelihood(np.array([0.0, 800, 0, 1, 0, 0]))
+
+
+def test_a_search_comes_back_from_where_there_is_no_gradient(backend):
+    attack_gridgp(np.random.default_rng([41, 728]), backend)  # weights go to 1e300, in a search from a random start
 
 
 def test_one_cell_and_none(rng):

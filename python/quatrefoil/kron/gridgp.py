@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import warnings
@@ -179,11 +180,11 @@ class GridGP(Estimator):
 
         def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
             nonlocal highest
-            try:
+            value, gradient = math.inf, theta
+            with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
                 value, gradient = fit.objective(fit.model.at(theta))
-            except np.linalg.LinAlgError:
-                value = math.inf
-            if not math.isfinite(value):  # too far: worse than all so far, by one nat per cell, and the line search comes back
+            if not (math.isfinite(value) and np.isfinite(gradient).all()):
+                # too far: worse than all so far, by one nat per cell, and the line search comes back
                 return (math.inf if highest == -math.inf else highest + len(fit.data.y)), np.zeros(len(theta))
             highest = max(highest, value)
             return value, gradient
