@@ -65,7 +65,6 @@ NOT_ASKED = {
     "check_fit1d", "check_fit2d_predict1d", "check_requires_y_none", "check_supervised_y_2d", "check_supervised_y_no_nan",
     "check_positive_only_tag_during_fit", "check_regressor_data_not_an_array", "check_array_api_input",
 }  # fmt: skip
-NO_FEATURES = {"check_n_features_in"}  # a grid has axes
 
 
 def asked():
@@ -75,7 +74,7 @@ def asked():
             checks = list(estimator_checks.estimator_checks_generator(model, legacy=True))
         for i, (_, check) in enumerate(checks):
             title = check.func.__name__
-            if title not in NOT_ASKED and not (name == "GridGP" and title in NO_FEATURES):
+            if title not in NOT_ASKED:
                 yield pytest.param(name, check, id=f"{name}-{title}-{i}")
 
 
@@ -216,7 +215,7 @@ def test_what_are_no_points_of_a_grid(rng):
         fit(X, z[1:])
     with pytest.raises(ValueError, match=r"X\[3, 1\] is nan"):
         fit(np.where(np.arange(144).reshape(72, 2) == 7, np.nan, X), z)
-    with pytest.raises(ValueError, match="mask is given beside points"):
+    with pytest.raises(ValueError, match="mask is given with points"):
         fit(X, z, np.ones(72, bool))
     with pytest.raises(TypeError, match="X has dtype int64"):
         fit(np.arange(144).reshape(72, 2), z)

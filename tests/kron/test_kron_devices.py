@@ -65,11 +65,13 @@ def test_samples(kind, cupy, rng):
     with stand_in.nothing_read_back():
         found = [
             gp_sample(cupy(factors), noise=0.1, size=3, rng=7),
+            gp_sample(cupy(factors), noise=cupy(np.linspace(0, 1, 20)), size=3, rng=7),
             gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), prior_factors=cupy(own), size=3, rng=7),
             gp_posterior_sample(cupy(factors), cupy([f[[2, 0]] for f in factors]), cupy(y), cupy(noise), mask=cupy(mask), size=3, rng=7),
         ]
     expected = [
         gp_sample(factors, noise=0.1, size=3, rng=7),
+        gp_sample(factors, noise=np.linspace(0, 1, 20), size=3, rng=7),
         gp_posterior_sample(factors, cross, y, noise, mask=mask, prior_factors=own, size=3, rng=7),
         gp_posterior_sample(factors, [f[[2, 0]] for f in factors], y, noise, mask=mask, size=3, rng=7),
     ]
@@ -91,6 +93,7 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
         assert np.isnan(mean.get()).all()
         assert np.isnan(var.get()).all()
         assert np.isnan(gp_sample(cupy(bad), rng=0).get()).all()
+    assert np.isnan(gp_sample(cupy(factors), noise=cupy(-np.ones(20)), rng=0).get()).all()
     drawn = gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), rng=0)  # points that are no cells
     assert np.isnan(drawn.get()).all()
 
@@ -149,6 +152,17 @@ def test_grid_gp(kind, cupy, rng):
     assert [d.shape for d in drawn] == [(3, 4, 3), (3, 7), (4, 3)]
     assert all(np.isfinite(d.get()).all() for d in drawn)
     assert abs(fixed[1].score(cupy(axes), cupy(Y)) - fixed[0].score(axes, Y)) < 1e-9
+
+
+def test_a_model_on_a_device_has_copies(cupy, rng):
+    axes, Y, mask, noise = [rng.random(4), rng.random(5)], rng.standard_normal((4, 5)), rng.random((4, 5)) > 0.2, rng.uniform(0.1, 0.3, 20)
+    given = cupy([*axes, Y, mask, noise])
+    gp = qf.kron.GridGP([functools.partial(rbf, scale=0.5)] * 2, noise=given[4], optimizer=None).fit(given[:2], given[2], given[3])
+    expected = [a.get() for a in gp.predict(cupy(axes), True)]
+    for array in given:
+        array[...] = array[:1] * 0
+    for a, b in zip(gp.predict(cupy(axes), True), expected):
+        np.testing.assert_array_equal(a.get(), b)
 
 
 def test_covariances(cupy):

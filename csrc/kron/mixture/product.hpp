@@ -12,13 +12,13 @@ class ProductKernel {
 
   template <class T>
   explicit ProductKernel(const Product<T>& p)
-      : A_(p.A), P_(p.pairs.P), one_decay_(!p.of_deviations[0]), weights_(A_), means_(A_ * P_), deviations_(A_ * P_), decays_(A_ * P_) {
+      : A_(p.A), P_(p.pairs.P), one_decay_(!p.of_deviations[0]), weights_(A_), means_(A_ * P_), deviations_(A_ * P_), rates_(A_ * P_) {
     for (int64_t a = 0; a < A_; ++a) {
       weights_[a] = double(p.weights[a]);
       for (int64_t k = 0; k < P_; ++k) {
         const double s = deviations_[a * P_ + k] = double(p.deviations[a * p.of_deviations[0] + k * p.of_deviations[1]]);
         means_[a * P_ + k] = double(p.means[a * p.of_means[0] + k * p.of_means[1]]);
-        decays_[a * P_ + k] = kTwoPi * kTwoPi / 2 * s * s;
+        rates_[a * P_ + k] = kRootTwoPi * s;
       }
     }
   }
@@ -58,7 +58,7 @@ class ProductKernel {
       for (int64_t p = P_ - 1; p >= 0; --p) {
         const V t = difference(p);
         of_means[a * P_ + p] += t * sines[p] * before[p] * behind;
-        of_deviations[a * P_ + p] += t * t * product;
+        of_deviations[a * P_ + p] += t * deviations_[a * P_ + p] * t * product;  // t^2 may leave the range of float64
         behind *= cosines[p];
       }
     }
@@ -75,8 +75,7 @@ class ProductKernel {
       q.dweights[a] = T(sums[a]);
       for (int64_t k = 0; k < P_; ++k) {
         means[a * p.of_means[0] + k * p.of_means[1]] -= weights_[a] * kTwoPi * of_means[a * P_ + k];
-        deviations[a * p.of_deviations[0] + k * p.of_deviations[1]] -=
-            weights_[a] * kTwoPi * kTwoPi * deviations_[a * P_ + k] * of_deviations[a * P_ + k];
+        deviations[a * p.of_deviations[0] + k * p.of_deviations[1]] -= weights_[a] * kTwoPi * kTwoPi * of_deviations[a * P_ + k];
       }
     }
     for (int64_t i = 0; i < q.means; ++i) q.dmeans[i] = T(means[i]);
@@ -84,21 +83,22 @@ class ProductKernel {
   }
 
  private:
-  static constexpr double kWaveNs = 12, kDecayNs = 10;  // of a vector; estimated
+  static constexpr double kRootTwoPi = 4.44288293815836624702;  // the root of 2 pi^2
+  static constexpr double kWaveNs = 12, kDecayNs = 10;          // of a vector; estimated
 
   template <class Difference>
   QF_HD V decayed(int64_t a, const Difference& difference) const {
     V exponent{};
     for (int64_t p = 0; p < P_; ++p) {
-      const V t = difference(p);
-      exponent = multiply_add(V(t * t), broadcast<V>(decays_[a * P_ + p]), exponent);
+      const V u = difference(p) * rates_[a * P_ + p];
+      exponent = multiply_add(u, u, exponent);
     }
     return elementary::exp(V(-until_gone(exponent)));
   }
 
   int64_t A_, P_;
   bool one_decay_;  // the deviations are the same for all components
-  Scratch<double> weights_, means_, deviations_, decays_;
+  Scratch<double> weights_, means_, deviations_, rates_;
 };
 
 template <class T>

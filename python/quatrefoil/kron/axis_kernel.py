@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,13 @@ _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple
     mixture.spectral_mixture: (mixture.spectral_mixture_vjp, ("log_weights", "log_scales", "freqs"), ()),
     mixture.gsmp_kernel: (mixture.gsmp_kernel_vjp, ("weights", "means", "std"), ("weights", "std")),
 }
-_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's
+_WAVES = ("freqs", "means")  # per length
+_LOG_BOUNDS = (np.log(1e-5), np.log(1e5))  # scikit-learn's, but relative to the start, which knows the unit
 
 
 class AxisKernel:
-    """A callable k(x, y=None) -> (n, m) without hyperparameters. ``theta`` is the vector of them, ``bounds`` its limits, a row each."""
+    """A callable k(x, y=None) -> (n, m) without hyperparameters. ``theta`` is the vector of them, ``bounds`` its limits, a row each, for a
+    search that begins there."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -37,7 +40,15 @@ class AxisKernel:
     def bounds(self) -> np.ndarray:
         return np.zeros((0, 2))
 
+    def units(self, x: Array) -> np.ndarray:
+        """Of theta, on the axis x: 1 for logarithms, and for frequencies that of the axis' reciprocal length."""
+        return np.ones(len(self.theta))
+
     def at(self, theta: np.ndarray) -> AxisKernel:
+        return self
+
+    def copied(self) -> AxisKernel:
+        """One that keeps no array of the caller's; of a callable nobody knows what it keeps."""
         return self
 
     def __call__(self, x: Array, y: Array | None = None) -> Array:
@@ -80,8 +91,19 @@ class OurKernel(AxisKernel):
 
     @property
     def bounds(self) -> np.ndarray:
-        rows = [_LOG_BOUNDS if n in self._logarithms else (-np.inf, np.inf) for n, v in self._values.items() for _ in range(v.size)]
-        return np.array(rows, np.float64).reshape(-1, 2)
+        rows = []
+        for n, v in self._values.items():
+            unit = np.where(v > 0, v, v.max(initial=0.0) or 1.0).reshape(-1, 1)  # a weight may be 0
+            rows.append(np.log(unit) + _LOG_BOUNDS if n in self._logarithms else np.tile([-np.inf, np.inf], (v.size, 1)))
+        return np.concatenate(rows)
+
+    def units(self, x: Array) -> np.ndarray:
+        points = _arrays.to_host(x)
+        lengths = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
+        lengths = np.where(lengths > 0, lengths, np.abs(points).max(axis=0, initial=0.0))  # of one point
+        of_waves = 1 / np.where(lengths > 0, lengths, 1.0)
+        parts = [np.broadcast_to(of_waves if n in _WAVES else 1.0, v.shape) for n, v in self._values.items()]
+        return np.concatenate([p.reshape(-1) for p in parts])
 
     def at(self, theta: np.ndarray) -> OurKernel:
         keywords, begin = dict(self.function.keywords), 0  # type: ignore[attr-defined]
@@ -89,6 +111,10 @@ class OurKernel(AxisKernel):
             part = theta[begin : begin + value.size].reshape(value.shape)
             keywords[name] = np.exp(part) if name in self._logarithms else part
             begin += value.size
+        return OurKernel(functools.partial(self.function.func, **keywords))  # type: ignore[attr-defined]
+
+    def copied(self) -> OurKernel:
+        keywords = {n: copy.copy(v) for n, v in self.function.keywords.items()}  # type: ignore[attr-defined]
         return OurKernel(functools.partial(self.function.func, **keywords))  # type: ignore[attr-defined]
 
     def _beside(self, x: Array) -> Callable[..., Any]:
@@ -125,6 +151,9 @@ class SklearnKernel(AxisKernel):
     def at(self, theta: np.ndarray) -> SklearnKernel:
         return SklearnKernel(self.function.clone_with_theta(theta))  # type: ignore[attr-defined]
 
+    def copied(self) -> SklearnKernel:
+        return SklearnKernel(copy.deepcopy(self.function))
+
     def __call__(self, x: Array, y: Array | None = None) -> Array:
         if not isinstance(x, np.ndarray):
             raise TypeError(f"GridGP: a kernel is scikit-learn's, which takes NumPy arrays; give one of ours for {_arrays.describe(x)}")
@@ -145,9 +174,9 @@ def axis_kernel(function: Any, label: str) -> AxisKernel:
         missing = [n for n in _OURS[function.func][1] if n not in function.keywords]
         if missing or function.args:
             raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
-        return OurKernel(function)
+        return OurKernel(function).copied()
     if hasattr(function, "clone_with_theta"):
-        return SklearnKernel(function)
+        return SklearnKernel(function).copied()
     if function in list(_OURS):
         raise TypeError(f"{label} is {function.__name__} without hyperparameters; give functools.partial({function.__name__}, ...)")
     if not callable(function):

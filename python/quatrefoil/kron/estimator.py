@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
+import warnings
 from typing import Any, Self
 
 import numpy as np
 
 from .. import _arguments
+from .product.dense import exponent
 
 
 class Estimator:
@@ -57,14 +60,23 @@ class Estimator:
 
 
 def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None = None) -> float:
-    """1 - (sum of squared errors of ``mean``) / (that of the mean of y), where y was observed."""
+    """1 - (sum of squared errors of ``mean``) / (that of the mean of y), where y was observed.
+
+    As scikit-learn's ``r2_score``: for equal values of y 1 if ``mean`` is right, else 0; for fewer than two NaN, and a warning.
+    """
     values = _arguments.numbers_of(y, label, "y").astype(np.float64)
     if values.shape != mean.shape:
         raise ValueError(f"{label}: y has shape {values.shape}, expected {mean.shape}, as predictions")
-    found = values if seen is None else values[seen]
-    _arguments.finite(found, label, "y")
-    left = found - (mean if seen is None else mean[seen])
-    return 1 - float((left**2).sum() / ((found - found.mean()) ** 2).sum())
+    found, predicted = (a.reshape(-1) if seen is None else a[seen] for a in (values, mean))
+    _arguments.finite(values if seen is None else found, label, "y")
+    if found.size < 2:
+        warnings.warn(f"{label}: the score of {found.size} values is NaN; it takes at least two", RuntimeWarning, stacklevel=3)
+        return math.nan
+    if found.min() == found.max():
+        return float((predicted == found).all())
+    e = exponent(found)  # squares would leave the range of float64
+    scaled, left = np.ldexp(found, -e), np.ldexp(found - predicted, -e)
+    return 1 - float((left**2).sum() / ((scaled - scaled.mean()) ** 2).sum())
 
 
 def not_fitted(message: str) -> Exception:

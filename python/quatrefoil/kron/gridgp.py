@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -11,18 +13,14 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .._arguments import numbers_from
-from .._bind import check_device
 from .axis_kernel import axis_kernel
 from .estimator import Estimator, determination, not_fitted
-from .gp import gp_solve, nll_and_gradients, solve_and_keep
+from .gp import gp_solve
 from .gp.afar import Posterior, namespace
-from .gp.grid import Grid
-from .gp.iterative import Iterative
-from .gp.missing import Cells
-from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints, explained
 from .gp.sample import gp_posterior_sample
-from .gridmodel import Data, Model, axes_of, cells_of, check_mask, columns_of
+from .gridfit import Fit, How
+from .gridmodel import Data, Model, cells_of, check_mask
 from .product.afar import clamped
 from .product.dense import outer
 
@@ -39,16 +37,20 @@ class GridGP(Estimator):
         ``spectral_mixture`` and ``gsmp_kernel``, and of scikit-learn's kernels the hyperparameters are learnt; any other callable stays
         as it is.
     noise : float or (N,)
-        Variance of the noise; learnt where it is a number, as it is where it is one a cell.
+        Variance of the noise: a number, which is learnt, or one per cell, which are kept. Too little for a singular covariance is a
+        ``numpy.linalg.LinAlgError`` of ``fit``, as in ``gp_nll``.
     variance : float
-        Of the process, beside what the kernels give; learnt.
+        Of the process, multiplied by the kernels; learnt.
     optimizer : "fmin_l_bfgs_b", None, or callable
         None: the hyperparameters stay. A callable f(objective, theta, bounds) -> (theta, value) as in scikit-learn, where
-        objective(theta) gives the negative log-likelihood and its gradient.
+        objective(theta) gives the negative log-likelihood and its gradient. Lengths, weights and the variance are searched within a
+        factor of 1e5 of their start, the noise from 1e-10 to 1e5 times it, whatever the units; scikit-learn's kernels have bounds of
+        their own.
     n_restarts_optimizer : int
-        Further starts: theta with normal numbers added, moved into its bounds.
+        Further starts: theta with normal numbers added, to frequencies over the length of the axis, moved into its bounds.
     normalize_y : bool
-        Take the mean of the observed values off, and divide by their standard deviation.
+        Subtract the mean of the observed values, and divide by their standard deviation; by 1 if they are all the same up to rounding.
+        noise and variance are then those of the scaled values.
     logdet, probes, tol
         As in ``gp_nll``: "lanczos" for grids with so many cells missing that no Cholesky factor can be had.
     random_state : None, int, or numpy.random.Generator
@@ -67,6 +69,9 @@ class GridGP(Estimator):
 
     Notes
     -----
+    ``fit`` copies what it keeps: axes, Y, mask, noise and the arrays in kernels of ours. If it fails or is interrupted, the model stays as
+    it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units.
+
     An evaluation of the likelihood costs ``gp_nll`` with gradients. Axes, Y and mask on a device are computed with there: results and
     predictions lie there, as do the points that are given to ``predict``; the optimiser works on the host, so ``fit`` waits for the value
     and the gradient of every evaluation, and ``score`` for its sums. Kernels are then ours or callables of arrays there, not
@@ -86,6 +91,12 @@ class GridGP(Estimator):
     >>> bool((np.abs(mean - truth) < 4 * std).all()), round(gp.noise_**0.5, 2)
     (True, 0.1)
     """
+
+    theta_: np.ndarray
+    kernels_: list[Any]
+    noise_: Any
+    variance_: float
+    n_features_in_: int
 
     def __init__(
         self,
@@ -122,83 +133,77 @@ class GridGP(Estimator):
         kernels = [axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(_arguments.sequence(self.kernels, f"{label}: kernels"))]
         if isinstance(axes, np.ndarray):
             if mask is not None:
-                raise ValueError(f"{label}: mask is given beside points, expected a list of axes with it, or points alone")
-            self.n_features_in_ = axes.shape[-1] if axes.ndim else 0
+                raise ValueError(f"{label}: mask is given with points, expected a list of axes with it, or points alone")
             axes, Y, mask = cells_of(axes, Y, len(kernels), label)
-        self._data = Data.checked(axes, Y, mask, self.normalize_y, label)
-        if len(kernels) != len(self._data.axes):
-            raise ValueError(f"{label}: {len(self._data.axes)} axes for {len(kernels)} kernels, expected one each")
+        data = Data.checked(axes, Y, mask, self.normalize_y, label)
+        if len(kernels) != len(data.axes):
+            raise ValueError(f"{label}: {len(data.axes)} axes for {len(kernels)} kernels, expected one each")
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
         _arguments.choice(self.logdet, label, "logdet", ("exact", "lanczos"))
+        how = How(self.logdet, self.probes, self.tol, self.backend, self.num_threads)
         rng = _arguments.generator(self.random_state, label)
-        self._seed = int(rng.integers(2**62))
-        self._start: np.ndarray | None = None
-        self._model = Model.given(kernels, self.noise, self.variance, self._data, label)
-        first = self._model.theta
+        fit = Fit(data, Model.given(kernels, self.noise, self.variance, data, label), how, int(rng.integers(2**62)))
+        first = fit.model.theta
         if self.optimizer is not None and len(first):
-            starts = [first]
+            starts, bounds, units = [first], fit.model.bounds, fit.model.units(data)
             for _ in range(_arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)):
-                starts.append(np.clip(first + rng.standard_normal(len(first)), *self._model.bounds.T))
-            found = [self._minimised(theta) for theta in starts]
-            theta, _ = min(found, key=lambda f: f[1])
-            self._model = self._model.at(theta)
-        self.theta_ = self._model.theta
-        self.kernels_, self.variance_ = [k.function for k in self._model.kernels], self._model.variance
-        self.noise_ = self._model.noise if self._model.noise.shape[0] > 1 else float(self._model.noise[0])
-        self._value: float | None = None
-        self._alpha, solved = solve_and_keep(
-            self._model.factors(self._data), self._data.y, self._model.noise_at(self._data), self._data.mask, self._start, self.tol,
-            None, None, self.backend, self.num_threads,
-        )  # fmt: skip
-        self._grid: Grid | None = None if solved is None else solved.grid
-        self._solver: Any = None if solved is None or isinstance(solved.parts[0].solver, Iterative) else solved.parts[0].solver
+                starts.append(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T))
+            theta, _ = min([self._minimised(fit, theta, bounds, units) for theta in starts], key=lambda result: result[1])
+            fit.model = fit.model.at(theta)
+        fit.solve()
+        vars(self).update(_fit=fit, **fit.attributes())  # in one step, which no signal interrupts: the new fit or the old one
         return self
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
         """At ``theta_``; computed when it is first asked for."""
-        self._fitted("log_marginal_likelihood_value_")
-        if self._value is None:
-            self._value = float(self.log_marginal_likelihood())
-        return self._value
+        fit = self._fitted("log_marginal_likelihood_value_")
+        if fit.value is None:
+            fit.value = float(self.log_marginal_likelihood())
+        return fit.value
 
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
         """log p(Y | theta), at theta_ where none is given; with eval_gradient (value, gradient)."""
-        model = self._fitted("log_marginal_likelihood")
+        fit = self._fitted("log_marginal_likelihood")
+        model = fit.model
         if theta is not None:
             theta = np.asarray(theta, np.float64)
             if theta.shape != model.theta.shape:
                 raise ValueError(f"GridGP.log_marginal_likelihood: theta has shape {theta.shape}, expected {model.theta.shape}")
             model = model.at(theta)
-        value, gradient = self._objective(model)
+        value, gradient = fit.objective(model)
         return (-value, -gradient) if eval_gradient else -value
 
-    def _objective(self, model: Model) -> tuple[float, np.ndarray]:
-        factors = model.factors(self._data)
-        value, grads, alpha, dnoise = nll_and_gradients(
-            factors, self._data.y, model.noise_at(self._data), self._data.mask, start=self._start, logdet=self.logdet,
-            probes=self.probes, rng=self._seed, tol=self.tol, backend=self.backend, num_threads=self.num_threads,
-        )  # fmt: skip
-        self._start = alpha
-        return value, model.gradient(self._data, factors, grads, dnoise)
+    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
+        highest = -math.inf
 
-    def _minimised(self, theta: np.ndarray) -> tuple[np.ndarray, float]:
         def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            try:
-                return self._objective(self._model.at(theta))
-            except np.linalg.LinAlgError:  # too far: the line search comes back
-                return 1e25, np.zeros(len(theta))
+            nonlocal highest
+            value, gradient = math.inf, theta
+            with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
+                value, gradient = fit.objective(fit.model.at(theta))
+            if not (math.isfinite(value) and np.isfinite(gradient).all()):
+                # too far: worse than all so far, by one nat per cell, and the line search comes back
+                return (math.inf if highest == -math.inf else highest + len(fit.data.y)), np.zeros(len(theta))
+            highest = max(highest, value)
+            return value, gradient
 
         if callable(self.optimizer):
-            found, value = self.optimizer(objective, theta, self._model.bounds)
-            return np.asarray(found, np.float64), float(value)
+            theta, value = self.optimizer(objective, start, bounds)
+            return np.array(theta, np.float64), float(value)
         from scipy.optimize import minimize
 
-        result = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=self._model.bounds)
+        shift = fit.data.log_unit
+
+        def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:  # of data without a unit: the search stops at a share of the value
+            value, gradient = objective(t * units)
+            return value - shift, gradient * units
+
+        result = minimize(scaled, start / units, jac=True, method="L-BFGS-B", bounds=bounds / units[:, None])
         if not result.success:
             warnings.warn(f"GridGP.fit: the optimiser did not converge: {result.message}", RuntimeWarning, stacklevel=3)
-        return result.x, float(result.fun)
+        return result.x * units, float(result.fun) + shift
 
     # ---- predictions
 
@@ -209,11 +214,12 @@ class GridGP(Estimator):
         axes): results are (P,). return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
         many cells missing: a relative error of sqrt(1 / (2 samples)); for axes alone.
         """
-        model, data = self._fitted("predict"), self._data
+        fit = self._fitted("predict")
+        model, data = fit.model, fit.data
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
-        new, points, shape = self._points(X, "GridGP.predict")
-        mean = points.product(points.matrices, (self.backend, self.num_threads))(self._alpha)
+        new, points, shape = fit.points(X, "GridGP.predict")
+        mean = points.product(points.matrices, fit.how.kernel)(fit.alpha)
         mean = mean.reshape(shape) * data.scale + data.offset
         if not return_std:
             return mean
@@ -222,13 +228,17 @@ class GridGP(Estimator):
             return mean, ((drawn - mean) ** 2).mean(0) ** 0.5
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
         prior = functools.reduce(lambda a, b: a * b, diagonals) if isinstance(points, ScatteredPoints) else outer(diagonals)
-        solver = self._exact()
+        solver = fit.exact()
         less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
         var = model.variance * prior - less
         return mean, (clamped(namespace(var), var) ** 0.5).reshape(shape) * data.scale
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
-        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``."""
+        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``.
+
+        As scikit-learn's ``r2_score``: for a constant Y 1 if all predictions are equal to it, else 0; for fewer than two values NaN, with a
+        warning.
+        """
         label = "GridGP.score"
         mean = self.predict(X)
         seen = None
@@ -239,22 +249,6 @@ class GridGP(Estimator):
                 raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
         return determination(numbers_from(Y, label, "y"), _arrays.to_host(mean), label, seen)
 
-    def _exact(self) -> Any:
-        """What gives variances, of what ``fit`` has factorised."""
-        if self._solver is None:
-            model, data = self._model, self._data
-            if not data.on_host:
-                kernel = self.backend, self.num_threads
-                self._solver = Posterior(model.factors(data), model.noise_at(data), data.mask, kernel)
-                return self._solver
-            grid = self._grid or Grid(model.factors(data), "GridGP.predict", self.backend, self.num_threads)
-            self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
-        return self._solver
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without factorisations, which can be made again."""
-        return {name: None if name in ("_grid", "_solver") else value for name, value in vars(self).items()}
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.no_validation = True  # what ``fit`` takes is no matrix of samples
@@ -263,49 +257,37 @@ class GridGP(Estimator):
 
     def sample(self, X: Any, size: int = 1, rng: Any = None) -> np.ndarray:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
-        model, data = self._fitted("sample"), self._data
-        new, points, shape = self._points(X, "GridGP.sample")
-        factors = model.factors(data)
-        kernel: Any = {"backend": self.backend, "num_threads": self.num_threads}
+        fit = self._fitted("sample")
+        model, data = fit.model, fit.data
+        new, points, shape = fit.points(X, "GridGP.sample")
         if isinstance(points, GridPoints):
             prior = [k(x) for k, x in zip(model.kernels, new)]
             prior[0] = model.variance * prior[0]
-            given: Any = {"mask": data.mask, "prior_factors": prior, "tol": self.tol, **kernel}
-            drawn = gp_posterior_sample(factors, points.matrices, data.y, model.noise_at(data), size=size, rng=rng, **given)
+            options: Any = {"mask": data.mask, "prior_factors": prior, **fit.how.solver}
+            noise = model.noise_at(data)
+            drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
         else:
-            drawn = self._scattered_samples(new, points, factors, size, rng)
+            drawn = _scattered_samples(fit, new, points, size, rng)
         samples: np.ndarray = drawn.reshape(len(drawn), *shape) * data.scale + data.offset
         return samples
 
-    def _scattered_samples(
-        self, new: Sequence[np.ndarray], points: ScatteredPoints, factors: Sequence[np.ndarray], size: int, rng: Any
-    ) -> np.ndarray:
-        model, data = self._model, self._data
-        count = _arguments.integer(size, "GridGP.sample", "size", 0)
-        xp = namespace(data.y)
-        cross = points.covariances(0, points.size)
-        prior = model.variance * functools.reduce(lambda a, b: a * b, [k(x) for k, x in zip(model.kernels, new)])
-        seen = cross if data.mask is None else cross * data.mask
-        noise = model.noise_at(data)
-        solved = gp_solve(factors, seen, noise, mask=data.mask, tol=self.tol, backend=self.backend, num_threads=self.num_threads)
-        covariance = prior - cross @ solved.T
-        values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
-        normal = _arrays.beside(data.y, _arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size)))
-        samples: np.ndarray = cross @ self._alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T
-        return samples
-
-    def _points(self, X: Any, label: str) -> tuple[list[np.ndarray], Any, tuple[int, ...]]:
-        """(points of every axis, with their covariances, the shape of results)."""
-        model, data = self._model, self._data
-        of_axes = isinstance(X, (list, tuple))
-        new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
-        for k, x in enumerate(new):
-            check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])
-        matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]
-        matrices[0] = model.variance * matrices[0]
-        return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
-
-    def _fitted(self, method: str) -> Model:
-        if not hasattr(self, "_model"):
+    def _fitted(self, method: str) -> Fit:
+        fit: Fit | None = vars(self).get("_fit")
+        if fit is None:
             raise not_fitted(f"GridGP.{method}: this model is not fitted; call fit first")
-        return self._model
+        return fit
+
+
+def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, size: int, rng: Any) -> np.ndarray:
+    model, data = fit.model, fit.data
+    count = _arguments.integer(size, "GridGP.sample", "size", 0)
+    xp = namespace(data.y)
+    cross = points.covariances(0, points.size)
+    prior = model.variance * functools.reduce(lambda a, b: a * b, [k(x) for k, x in zip(model.kernels, new)])
+    seen = cross if data.mask is None else cross * data.mask
+    solved = gp_solve(model.factors(data), seen, model.noise_at(data), mask=data.mask, **fit.how.solver)
+    covariance = prior - cross @ solved.T
+    values, vectors = xp.linalg.eigh((covariance + covariance.T) / 2)
+    normal = _arrays.beside(data.y, _arguments.generator(rng, "GridGP.sample").standard_normal((count, points.size)))
+    samples: np.ndarray = cross @ fit.alpha + (normal * clamped(xp, values) ** 0.5) @ vectors.T
+    return samples

@@ -11,14 +11,17 @@ import numpy as np
 from .. import _arguments, _arrays
 from .._bind import check_beside
 from .axis_kernel import AxisKernel
+from .product.dense import exponent, owned
 
 Array = Any
-_NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))
+_NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))  # relative to the start, which knows the unit
 _MOST_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
 
 class Data(NamedTuple):
+    """Copies of what a caller gave, who may write to theirs."""
+
     axes: list[Array]
     y: Array  # (N,), scaled
     mask: Array | None
@@ -41,14 +44,22 @@ class Data(NamedTuple):
                 raise ValueError(f"{label}: mask has shape {tuple(seen.shape)}, expected {shape}")
             check_beside(label, "mask", seen, "axes[0]", given[0])
             seen = seen.reshape(-1)
-        y = _arrays.double(values).reshape(-1)
-        offset, scale = 0.0, 1.0
+        y, unit = _arrays.double(values).reshape(-1), (0.0, 1.0)
         if normalize or isinstance(y, np.ndarray):  # on a device NaN and infinity show in the likelihood
             observed = _arrays.to_host(y if seen is None else y[seen])
             _arguments.finite(observed, label, "the observed part of Y")
-            if normalize and observed.size:
-                offset, scale = float(observed.mean()), float(observed.std()) or 1.0
-        return cls(given, (y - offset) / scale, seen, offset, scale)
+            unit = _unit(observed) if normalize else unit
+        if seen is not None:
+            seen = owned(seen)
+            y = _arrays.namespace(y).where(seen, y, unit[0])
+        return cls([owned(x) for x in given], (y - unit[0]) / unit[1], seen, *unit)
+
+    @property
+    def log_unit(self) -> float:
+        """What the unit of y adds to the negative log-likelihood: log |y| per observed cell, with |y| the root of the mean square."""
+        y = _arrays.to_host(self.y if self.mask is None else self.y[self.mask])
+        size = float(np.abs(y).max(initial=0.0))
+        return len(y) * (math.log(size) + math.log(float(np.mean((y / size) ** 2))) / 2) if 0 < size < math.inf else 0.0
 
     @property
     def on_host(self) -> bool:
@@ -57,19 +68,22 @@ class Data(NamedTuple):
 
 class Model(NamedTuple):
     kernels: list[AxisKernel]
-    noise: Array  # (1,) NumPy, learnt, or (N,) where the data are
+    noise: Array  # (1,) NumPy if it is learnt, or (N,) where the data are
     variance: float
+    learns_noise: bool
 
     @classmethod
     def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
-        if np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim:
+        per_cell = bool(np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim)
+        if per_cell:
             s = _arrays.double(_arguments.numbers_here(noise, label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
                 raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
             check_beside(label, "noise", s, "axes[0]", data.y)
+            s = owned(s)
         else:
             s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
-        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True))
+        return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True), not per_cell)
 
     def noise_at(self, data: Data) -> Array:
         """Where the data are."""
@@ -78,12 +92,18 @@ class Model(NamedTuple):
     @property
     def theta(self) -> np.ndarray:
         own = [np.log([self.variance]), *[k.theta for k in self.kernels]]
-        return np.concatenate(own + ([np.log(self.noise)] if self.noise.shape[0] == 1 else []))
+        return np.concatenate(own + ([np.log(self.noise)] if self.learns_noise else []))
+
+    def units(self, data: Data) -> np.ndarray:
+        """Of theta: steps of a search that change the covariance about as much, whatever the units of the axes."""
+        own = [np.ones(1), *[k.units(x) for k, x in zip(self.kernels, data.axes)]]
+        return np.concatenate(own + ([np.ones(1)] if self.learns_noise else []))
 
     @property
     def bounds(self) -> np.ndarray:
-        own = [np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
-        return np.concatenate(own + ([np.array([_NOISE_BOUNDS])] if self.noise.shape[0] == 1 else []))
+        """Of theta, if this is where a search begins."""
+        own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
+        return np.concatenate(own + ([np.log(self.noise) + np.array([_NOISE_BOUNDS])] if self.learns_noise else []))
 
     def at(self, theta: np.ndarray) -> Model:
         kernels, begin = [], 1
@@ -91,8 +111,8 @@ class Model(NamedTuple):
             end = begin + len(k.theta)
             kernels.append(k.at(theta[begin:end]))
             begin = end
-        noise = np.exp(theta[begin:]) if self.noise.shape[0] == 1 else self.noise
-        return Model(kernels, noise, float(np.exp(theta[0])))
+        noise = np.exp(theta[begin:]) if self.learns_noise else self.noise
+        return Model(kernels, noise, float(np.exp(theta[0])), self.learns_noise)
 
     def factors(self, data: Data) -> list[Array]:
         """The variance is in the first."""
@@ -105,7 +125,17 @@ class Model(NamedTuple):
         found = [_arrays.to_host((grads[0] * factors[0]).sum().reshape(1))]
         for i, (k, x, G) in enumerate(zip(self.kernels, data.axes, grads)):
             found.append(k.gradient(x, G * self.variance if i == 0 else G))
-        return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.noise.shape[0] == 1 else []))
+        return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
+
+
+def _unit(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of finite numbers; 1 in place of a deviation that is 0 or rounding."""
+    if not values.size or values.min() == values.max():
+        return (float(values[0]) if values.size else 0.0), 1.0
+    e = exponent(values)  # squares would leave the range of float64
+    scaled = np.ldexp(values, -e)
+    is_constant = np.ptp(scaled) <= 10 * np.finfo(np.float64).eps
+    return math.ldexp(float(scaled.mean()), e), 1.0 if is_constant else math.ldexp(float(scaled.std()), e)
 
 
 def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:

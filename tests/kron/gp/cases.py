@@ -1,10 +1,14 @@
+import contextlib
 import functools
 import math
+from unittest import mock
 
 import numpy as np
 
 import quatrefoil as qf
 from case import Case
+from kron.dense import EPS, near, unit_of
+from quatrefoil.kron.gp import nll as likelihood
 
 
 def factor(rng, n):
@@ -112,4 +116,86 @@ def attack_posterior(rng, backend):
     np.testing.assert_allclose(var, functools.reduce(np.kron, prior) - (solved * points).sum(axis=1), rtol=0, atol=1e-12 * 8)
 
 
-ATTACKS = [attack_posterior]
+def drawn_factor(rng, n, unit):
+    """A covariance: of full rank, of a lower one, or 0."""
+    rank = int(rng.choice([0, 1, n], p=[0.1, 0.2, 0.7]))
+    a = rng.standard_normal((n, rank))
+    return unit * (a @ a.T + (0.1 * np.eye(n) if rank == n else 0))
+
+
+def dense_likelihood(K, factors, y, noise, seen):
+    """Of one row: (nll, alpha, C⁻¹), 0 where a cell is missing."""
+    C = (K + np.diag(noise))[np.ix_(seen, seen)]
+    inverse, alpha = np.zeros_like(K), np.zeros(len(y))
+    inverse[np.ix_(seen, seen)] = np.linalg.inv(C)
+    alpha[seen] = np.linalg.solve(C, y[seen])
+    nll = (y[seen] @ alpha[seen] + np.linalg.slogdet(C)[1] + seen.sum() * math.log(2 * math.pi)) / 2
+    return nll, alpha, inverse
+
+
+def contracted(G, factors, k):
+    """The gradient by factor k of that by the covariance of all cells."""
+    sizes = [len(f) for f in factors]
+    G, letters = G.reshape(*sizes, *sizes), "abcdefgh"
+    d = len(sizes)
+    terms, operands = [letters[: 2 * d]], [G]
+    for i, f in enumerate(factors):
+        if i != k:
+            terms.append(letters[i] + letters[d + i])
+            operands.append(f)
+    return np.einsum(f"{','.join(terms)}->{letters[k]}{letters[d + k]}", *operands)
+
+
+def attack_grids(rng, backend):
+    """Likelihoods, solves, posteriors and samples for factors that may be singular or 0, in any units."""
+    sizes = [int(n) for n in rng.choice([1, 2, 3, 4, 5], rng.integers(1, 4))]
+    variance, height = unit_of(rng, 30), unit_of(rng, 30)
+    factors = [drawn_factor(rng, n, variance if k == 0 else 1.0) for k, n in enumerate(sizes)]
+    if rng.random() < 0.3:
+        factors[-1] = factors[-1] * 1e40
+        factors[0] = factors[0] / 1e40
+    K, N, rows = functools.reduce(np.kron, factors), math.prod(sizes), int(rng.choice([1, 1, 2, 3]))
+    largest = np.linalg.norm(K, 2) or variance
+    level = largest * 10.0 ** rng.uniform(-6, 1)
+    noise = level * (rng.uniform(1, 10, N) if rng.random() < 0.4 else np.ones(1))
+    y = height * rng.standard_normal((rows, N))
+    mask = {0: None, 1: rng.random(N) < 0.7, 2: rng.random((rows, N)) < 0.5}[int(rng.integers(3))]
+    options = {"mask": mask, "backend": backend}
+    singular = any(np.linalg.matrix_rank(f) < len(f) for f in factors) and K.any()
+    if singular and mask is None and rng.random() < 0.2:
+        with contextlib.suppress(np.linalg.LinAlgError):
+            qf.kron.gp_solve(factors, y, largest * 1e-18 * np.ones(1), **options)
+            raise AssertionError("a noise of 1e-18 of the largest eigenvalue of a singular covariance was taken")
+    seen = np.broadcast_to(True if mask is None else mask, y.shape)
+    tolerance = 1e4 * EPS * (1 + largest / level)
+    each = [dense_likelihood(K, factors, row, np.broadcast_to(noise, N), s) for row, s in zip(y, seen)]
+    nll, of_factors, of_noise = qf.kron.gp_nll(factors, np.where(seen, y, np.nan), noise, grad=True, **options)
+    G = sum((inverse - np.outer(a, a)) / 2 for _, a, inverse in each)
+    terms = N * (1 + abs(math.log(level)) + abs(math.log(largest))) + (y**2).sum() / level
+    near(nll, [value for value, *_ in each], tolerance, "nll", terms)
+    size = N * rows / level + sum((a**2).sum() for _, a, _ in each)
+    for k, got in enumerate(of_factors):
+        others = math.prod(np.linalg.norm(f, 2) for i, f in enumerate(factors) if i != k)
+        near(got, contracted(G, factors, k), tolerance, f"gradient of factor {k}", size * others)
+    near(of_noise, np.diagonal(G) if len(noise) > 1 else np.trace(G)[None], tolerance, "gradient of the noise", size)
+    near(qf.kron.gp_solve(factors, y, noise, **options), [a for _, a, _ in each], tolerance, "solve", height / level)
+    with mock.patch.object(likelihood, "FEW", 0):  # it iterates
+        alpha = qf.kron.gp_solve(factors, y, noise, **options)
+    near(alpha, [a for _, a, _ in each], tolerance + 1e-9, "solve by iteration", height * math.sqrt(N) / level)
+    at = [rng.integers(0, n, rng.integers(1, 4)) for n in sizes]
+    cross, prior = [f[i] for f, i in zip(factors, at)], [np.diagonal(f)[i] for f, i in zip(factors, at)]
+    mean, var = qf.kron.gp_posterior(factors, cross, y, noise, prior_diag=prior, **options)
+    points = functools.reduce(np.kron, cross)
+    near(mean, np.stack([points @ a for _, a, _ in each]), tolerance, "mean", height)
+    explained = [np.einsum("pi,ij,pj->p", points, inverse, points) for *_, inverse in each]
+    left = np.maximum(functools.reduce(np.kron, prior) - np.stack(explained), 0)
+    near(var, left if mask is not None and mask.ndim == 2 else left[0], tolerance, "variance", largest)
+    drawn = qf.kron.gp_sample(factors, noise=noise, size=64, rng=rng, backend=backend)
+    z = (drawn**2).mean(axis=0) / (np.diagonal(K) + noise) - 1
+    assert np.abs(z).max(initial=0) < 8 * (2 / 64) ** 0.5 + 1, f"samples: {z}"
+    operator, s = qf.kron.KroneckerOperator(factors, backend=backend), float(noise[0])
+    near(operator.solve(y[0], s), np.linalg.solve(K + s * np.eye(N), y[0]), tolerance, "operator's solve", height / s)
+    near(operator.logdet(s), np.linalg.slogdet(K / s + np.eye(N))[1] + N * math.log(s), tolerance, "logdet", terms)
+
+
+ATTACKS = [attack_posterior, attack_grids]

@@ -107,13 +107,14 @@ def test_iterations_in_single_precision_end_in_double(backend, rng, monkeypatch)
 
 def test_what_leaves_the_range_of_single_precision(rng, monkeypatch):
     monkeypatch.setattr(nll, "FEW", 0)
-    factors, mask = [1e-20 * factor(rng, 5), factor(rng, 6)], rng.random(30) < 0.6
-    y = rng.standard_normal(30)
-    grid = Grid(factors, "test")
-    assert iterative.Iterative(grid, [nll.Cells(np.full(1, 1e-20), mask, 30)], 1e-10)._single is None
-    got = qf.kron.gp_solve(factors, y, 1e-20, mask=mask)
-    expected = oracle.gp_solve(factors, y, [1e-20], mask).astype(float)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+    mask, y = rng.random(30) < 0.6, rng.standard_normal(30)
+    for unit, noise, fits in ((1.0, 1e-20, False), (1e-20, 1e-20, True), (1e-200, 1e-200, True)):
+        factors = [unit * factor(rng, 5), factor(rng, 6)]
+        cells = nll.Cells(np.full(1, noise), mask, 30)
+        assert (iterative.Iterative(Grid(factors, "test"), [cells], 1e-10)._single is not None) == fits
+        got = qf.kron.gp_solve(factors, y, noise, mask=mask)
+        expected = oracle.gp_solve(factors, y, [noise], mask).astype(float)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
 def test_what_cannot_be_reached_is_said(rng, monkeypatch):

@@ -76,6 +76,5 @@ def test_nan_stays_in_its_row(rng):
 def test_kronecker_products_of_matrices(rng):
     """What blocks are made of is what numpy.kron gives."""
     factors, _, noise, _ = system(rng, (3, 2, 4), "none", True)
-    (_, _, C), *rest = _array.blocks(np, _array.system_of(np, factors, noise, None), None, 24)
-    assert not rest
-    np.testing.assert_allclose(C[0], functools.reduce(np.kron, factors) + np.diag(noise), rtol=1e-13, atol=1e-15)
+    (block,) = _array.blocks(np, _array.system_of(np, factors, noise, None), None, 24)
+    np.testing.assert_allclose(block.C[0], functools.reduce(np.kron, factors) + np.diag(noise), rtol=1e-13, atol=1e-15)

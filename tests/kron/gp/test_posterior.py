@@ -109,15 +109,53 @@ def test_prior_samples_have_the_prior_s_moments(backend, rng):
     np.testing.assert_allclose(rank_one, rank_one[:, :1] * np.ones(6), rtol=0, atol=1e-7)
 
 
+def test_prior_samples_with_noise_per_cell(backend, rng):
+    p = Problem(rng, (3, 4))
+    noise = np.linspace(0, 2, 12)
+    samples = qf.kron.gp_sample(p.factors, noise=noise, size=4000, rng=rng)
+    covariance = oracle.covariance(p.factors, noise, 12).astype(float)
+    assert near(samples, np.zeros(12), covariance) <= LIMIT
+    assert near(samples, np.zeros(12), oracle.covariance(p.factors, 1.0, 12).astype(float)) > LIMIT  # the same noise for all cells
+    one = qf.kron.gp_sample(p.factors, noise=0.3, size=3, rng=1)
+    for same in (np.array(0.3), np.full(1, 0.3)):
+        np.testing.assert_array_equal(qf.kron.gp_sample(p.factors, noise=same, size=3, rng=1), one)
+    single = qf.kron.gp_sample([f.astype("f") for f in p.factors], noise=noise.astype("f"), size=2, rng=3)
+    np.testing.assert_allclose(single, qf.kron.gp_sample(p.factors, noise=noise, size=2, rng=3), rtol=0, atol=1e-3)
+
+
+@pytest.mark.torch
+def test_noise_per_cell_in_torch(rng):
+    torch = pytest.importorskip("torch")
+    p, noise = Problem(rng, (3, 4)), np.linspace(0, 2, 12)
+    got = qf.kron.gp_sample(list(map(torch.from_numpy, p.factors)), noise=torch.from_numpy(noise), size=2, rng=3)
+    np.testing.assert_array_equal(got.numpy(), qf.kron.gp_sample(p.factors, noise=noise, size=2, rng=3))
+
+
 def test_fewer_samples_are_the_first_of_more(backend, rng):
     p = Problem(rng, share=0.7)
     for size in (0, 1, 5):
         few = qf.kron.gp_sample(p.factors, size=size, rng=7)
         np.testing.assert_allclose(few, qf.kron.gp_sample(p.factors, size=9, rng=7)[:size], rtol=0, atol=1e-14)
+        few, more = (qf.kron.gp_sample(p.factors, noise=np.linspace(0, 1, 30), size=n, rng=7) for n in (size, 9))
+        np.testing.assert_allclose(few, more[:size], rtol=0, atol=1e-14)
         given = {"mask": p.mask, "prior_factors": p.prior, "rng": 7}
         few = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=size, **given)
         more = qf.kron.gp_posterior_sample(p.factors, p.cross, p.y, 0.1, size=9, **given)[:size]
         np.testing.assert_allclose(few, more, rtol=0, atol=1e-12)
+
+
+def test_samples_of_smooth_covariances_in_single_precision(backend, rng):
+    """Whose least eigenvalues are rounded to either side of 0."""
+    x = np.linspace(0, 1, 40, dtype="f")
+    factors, y = [qf.kron.rbf(x, scale=0.4)] * 2, rng.standard_normal(1600).astype("f")
+    assert np.linalg.eigvalsh(factors[0].astype(float))[0] < -1e-9
+    wide = [f.astype(float) + 1e-6 * np.eye(40) for f in factors]
+    expected = qf.kron.gp_posterior(wide, wide, y.astype(float), 0.1, variance=False)
+    samples = qf.kron.gp_posterior_sample(factors, factors, y, 0.1, size=400, rng=rng)
+    var = qf.kron.gp_posterior(factors, factors, y, 0.1, variance="samples", samples=400, rng=rng)[1]
+    spread = np.sqrt(qf.kron.gp_posterior(wide, wide, y.astype(float), 0.1)[1])
+    assert np.abs((samples.mean(axis=0) - expected) / spread).max() * 20 <= LIMIT
+    assert np.abs(np.sqrt(var) / spread - 1).max() <= LIMIT / 800**0.5
 
 
 def test_samples_of_a_batch(backend, rng):
@@ -158,6 +196,9 @@ def test_bad_input(rng):
         ("prior_factors have shapes", ValueError, lambda: drawn(prior_factors=p.factors)),
         ("size is -1", ValueError, lambda: qf.kron.gp_sample(p.factors, size=-1)),
         (r"factors\[1\] has shape", ValueError, lambda: qf.kron.gp_sample([p.factors[0], p.cross[1]])),
+        (r"noise has shape \(3,\), expected \(1,\) or \(30,\)", ValueError, lambda: qf.kron.gp_sample(p.factors, noise=np.ones(3))),
+        (r"gp_sample: noise\[2\] is -1", ValueError, lambda: qf.kron.gp_sample(p.factors, noise=np.where(np.arange(30) == 2, -1.0, 1))),
+        ("noise is a numpy array of float32 but", TypeError, lambda: qf.kron.gp_sample(p.factors, noise=np.ones(30, "f"))),
     ]:  # fmt: skip
         with pytest.raises(error, match=text):
             call()

@@ -170,3 +170,28 @@ def test_mixed_kinds():
         rbf(torch.from_numpy(X), scale=np.array(1.0))
     with pytest.raises(TypeError, match="y is a numpy array but x is a torch array"):
         rbf(torch.from_numpy(X), Y, scale=1.0)
+
+
+UNITS = {
+    "rbf": lambda u: ({"scale": np.array(0.3 * u)}, [1 / u]),
+    "matern52": lambda u: ({"scale": np.array(0.3 * u)}, [1 / u]),
+    "spectral_mixture": lambda u: (
+        {"log_weights": np.zeros(2), "log_scales": np.full(2, -np.log(u)), "freqs": np.array([1.0, 2.0]) / u}, [1, 1, u],
+    ),
+    "gsmp_kernel": lambda u: ({"weights": np.array([0.5, 1]), "means": np.array([1.0, 2.0]) / u, "std": np.array(0.4 / u)}, [1, u, u]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("unit", [2.0**-600, 2.0**600])
+@pytest.mark.parametrize("backend", ["native", "numba", "array"])
+@pytest.mark.parametrize("axis", ["uniform", "points"])
+def test_the_unit_of_length(name, unit, backend, axis, rng):
+    """Whose squares leave the range of float64; gradients are per unit."""
+    x = np.linspace(0, 1, 5) if axis == "uniform" else np.sort(rng.uniform(0, 1, 5))
+    G, (one, _), (moved, per) = rng.standard_normal((5, 5)), UNITS[name](1.0), UNITS[name](unit)
+    kernel, vjp = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
+    np.testing.assert_allclose(kernel(x * unit, **moved, backend=backend), kernel(x, **one), rtol=0, atol=1e-11)
+    got = vjp(x * unit, None, *moved.values(), G, backend=backend)[-len(per) :]
+    for a, p, b in zip(got, per, vjp(x, None, *one.values(), G)[-len(per) :]):
+        np.testing.assert_allclose(a / p, b, rtol=0, atol=1e-10 * np.abs(b).max())

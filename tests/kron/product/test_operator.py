@@ -360,3 +360,16 @@ def test_import_does_not_load_scipy():
         "with pytest.raises(AttributeError, match='no attribute'): qf.kron.nothing"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nobody_writes_to_an_operator(rng, count):
+    """Neither by the factors that it was made of nor by its results."""
+    factors = [rng.standard_normal((3, 3)) for _ in range(count)]
+    K, x = KroneckerOperator(factors), rng.standard_normal(3**count)
+    expected = K @ x
+    for array in (*factors, K.to_dense(), K.diagonal(), K.T.to_dense()):
+        array[...] = 7
+    np.testing.assert_array_equal(K @ x, expected)
+    with pytest.raises(ValueError, match="read-only"):
+        K.factors[0][...] = 7

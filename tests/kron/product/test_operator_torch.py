@@ -244,3 +244,13 @@ def test_refuses(rng):
         square.solve(np.zeros(3, np.float32))
     with pytest.raises(TypeError, match=r"y is a torch array but factors\[0\] is a numpy array"):
         KroneckerOperator([np.eye(3)]).solve(torch.zeros(3))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nobody_writes_to_an_operator(rng, count):
+    factors = [torch.from_numpy(rng.standard_normal((3, 3))) for _ in range(count)]
+    K, x = KroneckerOperator(factors), torch.from_numpy(rng.standard_normal(3**count))
+    expected = K @ x
+    for tensor in (*factors, *K.factors, K.to_dense(), K.diagonal(), K.T.to_dense()):
+        tensor.fill_(7)
+    assert torch.equal(K @ x, expected)

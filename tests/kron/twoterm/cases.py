@@ -1,6 +1,10 @@
+import math
+
 import numpy as np
 
+import quatrefoil as qf
 from case import Case
+from kron.dense import EPS, near
 
 
 def _wishart(rng, n, least):
@@ -107,3 +111,27 @@ DRAWN = {
     "sum_logdet": lambda rng: _sum("drawn", *map(int, rng.integers(1, 18, 2)), (), str(rng.choice(KINDS)))[1],
     "sylvester_solve": lambda rng: _drawn(_sylvester, ("general", "symmetric", "mixed"))(rng)[0],
 }
+
+
+def attack_two_terms(rng, backend):
+    """Two terms and Sylvester's equation in any units."""
+    M, N = (int(n) for n in rng.integers(1, 8, 2))
+    first, second = 10.0 ** rng.uniform(-150, 150, 2)
+    K1, S1 = (a @ a.T + np.eye(M) for a in rng.standard_normal((2, M, M)))
+    K2, S2 = (a @ a.T + np.eye(N) for a in rng.standard_normal((2, N, N)))
+    B, whole = rng.standard_normal((M, N)), np.kron(K1, K2) + np.kron(S1, S2)
+    X = qf.kron.sum_solve(K1 * first, K2 * second, S1 * first, S2 * second, B * first, backend=backend)
+    near(X * second, np.linalg.solve(whole, B.reshape(-1)).reshape(M, N), 1e3 * EPS * np.linalg.cond(whole), "two terms")
+    logdet = qf.kron.sum_logdet(K1 * first, K2 * second, S1 * first, S2 * second, backend=backend)
+    near(logdet, np.linalg.slogdet(whole)[1] + M * N * (math.log(first) + math.log(second)), 1e-12, "logdet", M * N * 100)
+    A, D = rng.standard_normal((M, M)) + 4 * np.eye(M), rng.standard_normal((N, N)) + 4 * np.eye(N)
+    if rng.random() < 0.5:
+        A, D = A @ A.T, D @ D.T
+    whole = np.kron(A, np.eye(N)) + np.kron(np.eye(M), D.T)
+    unit = 10.0 ** rng.uniform(-250, 250)
+    X = qf.kron.sylvester_solve(A * unit, D * unit, B * unit, backend=backend)
+    tolerance = 1e3 * EPS * np.linalg.cond(whole)
+    near(X, np.linalg.solve(whole, B.reshape(-1)).reshape(M, N), tolerance, "Sylvester's equation")
+
+
+ATTACKS = [attack_two_terms]

@@ -1,11 +1,13 @@
 """Two terms and Sylvester's equation: identities, limits, bad input. Values and gradients against dense systems: tests/test_ops.py."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.linalg import solve_sylvester
 
 import quatrefoil as qf
-from kron.twoterm.cases import _matrices, _wishart
+from kron.twoterm.cases import _matrices, _sylvester, _wishart
 
 EPS = 2.0**-52
 LinAlgError = np.linalg.LinAlgError
@@ -200,6 +202,39 @@ def test_shared_eigenvalues(backend, rng):
     nilpotent = np.diag(np.ones(4), 1)  # eigenvalues that no method finds to more than eps^(1/5)
     with pytest.raises(LinAlgError, match="there is no X, or more than one"):
         qf.kron.sylvester_solve(nilpotent, -nilpotent, np.ones((5, 5)))
+
+
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-530, 2.0**530, 2.0**1000])
+@pytest.mark.parametrize("kind", ["general", "symmetric", "rotations"])
+@pytest.mark.parametrize("backend", ["native", "array"])
+def test_units_of_sylvester_s_equation(backend, rng, unit, kind):
+    """Of the matrices, and of the right-hand sides."""
+    (case,) = _sylvester("units", 4, 6, kind=kind)
+    (A, B, C), _ = case.make(rng)
+    X = qf.kron.sylvester_solve(A, B, C)
+    near = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-13 * np.abs(X).max())
+    near(qf.kron.sylvester_solve(A * unit, B * unit, C, backend=backend) * unit, X)
+    near(qf.kron.sylvester_solve(A * unit, B * unit, C * unit, backend=backend), X)
+    near(qf.kron.sylvester_solve(A, B, C * unit, backend=backend) / unit, X)
+    got = qf.kron.sylvester_solve_vjp(A * unit, B * unit, C * unit, C * unit, backend=backend)
+    for a, b in zip(got, qf.kron.sylvester_solve_vjp(A, B, C, C)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-530, 2.0**530, 2.0**1000])
+@pytest.mark.parametrize("backend", ["native", "array"])
+def test_units_of_two_terms(backend, rng, unit):
+    K1, K2, S1, S2 = _matrices(rng, 4, 3, "positive")
+    B = rng.standard_normal((4, 3))
+    X, determinant = qf.kron.sum_solve(K1, K2, S1, S2, B), qf.kron.sum_logdet(K1, K2, S1, S2)
+    near = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12 * np.abs(X).max())
+    solve = functools.partial(qf.kron.sum_solve, backend=backend)
+    near(solve(K1 * unit, K2, S1 * unit, S2, B) * unit, X)
+    near(solve(K1, K2 * unit, S1, S2 * unit, B * unit), X)
+    near(solve(K1 * unit, K2 / unit, S1, S2, B), X)
+    near(solve(K1 * unit, K2 / unit, S1 * unit, S2 / unit, B), X)
+    got = qf.kron.sum_logdet(K1 * unit, K2, S1 * unit, S2, backend=backend)
+    np.testing.assert_allclose(got, determinant + 12 * np.log(unit), rtol=1e-12)
 
 
 def test_almost_symmetric_takes_either_way(backend, rng):

@@ -120,7 +120,8 @@ def gp_nll(
     TypeError
         Other kinds or dtypes; a mask that is not bool.
     numpy.linalg.LinAlgError
-        A factor with an eigenvalue below -n eps times its largest; a singular covariance where noise is 0. Nothing is clamped.
+        A factor with an eigenvalue below -n eps times its largest; a covariance that is singular to working precision and a noise of at
+        most eps times its largest eigenvalue, 0 included. Nothing is clamped.
     MemoryError
         No room for the Cholesky factor.
 
@@ -129,7 +130,7 @@ def gp_nll(
     Differentiable in factors, y and noise. Full grids: one eigendecomposition a factor, 10 n_k^3; then 2 N sum n_k operations for the
     value, twice that for all gradients; no derivative of eigenvectors, so equal eigenvalues are harmless (3). Missing cells, c of them or
     of the observed ones: c^3 / 3 more, and for gradients 4 c N sum n_k. Computed in double precision. Backend "array", which does not look
-    where cells are missing, takes a factor of all N instead, N^3 / 3 operations and 8 N^2 bytes a mask, also for "lanczos".
+    where cells are missing, takes a factor of all N instead, N^3 operations and 40 N^2 bytes a mask, also for "lanczos".
 
     Examples
     --------

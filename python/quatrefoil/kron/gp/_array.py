@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..._array_tools import added, double, gram, mode_product, nan_unless, pieces
-from ..product.afar import clamped, eigen
+from ..product.afar import clamped, eigen, negligible
 
 DENSE_UP_TO = 4096  # cells: a matrix of 128 MB
 ROUNDS, ITERATIONS = 4, 100  # of conjugate gradients, each round for what the last one left; all of them, for nobody looks at a residual
@@ -20,33 +20,30 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class System(NamedTuple):
-    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,); and whether all are what they must
-    be, where not what stands here is finite all the same."""
+    """C = K_1 ⊗ ... ⊗ K_d + S: symmetric factors, their eigenvalues and eigenvectors, the noise (S,); whether all are valid, and what is
+    here is finite in any case; the noise up to which a singular K leaves C singular, -1 for a regular K; and eps of the data."""
 
     factors: list[Any]
     values: list[Any]
     vectors: list[Any]
     noise: Any
     good: Any
+    negligible: Any
+    eps: float
 
 
 def system_of(xp: Any, factors: Sequence[Any], noise: Any, mask: Any) -> System:
     s = double(xp, noise)
     fits = xp.isfinite(s) & (s >= 0)
     good = xp.all(fits)
-    found, eigenvalues, eigenvectors, singular = [], [], [], ~good
-    for f in factors:
-        e, n = eigen(xp, f), f.shape[0]
-        l = clamped(xp, e.values)
+    parts, eps = [eigen(xp, f) for f in factors], float(xp.finfo(factors[0].dtype).eps)
+    values = [clamped(xp, e.values) for e in parts]
+    for e in parts:
         good = good & e.good & e.not_negative
-        if n:
-            singular = singular | (l[0] <= n * xp.finfo(xp.float64).eps * l[-1])
-        found.append(e.K)
-        eigenvalues.append(l)
-        eigenvectors.append(e.vectors)
+    limit = negligible(xp, values, eps, s)
     if is_closed(noise, mask):
-        good = good & ~(singular & (s[0] == 0))
-    return System(found, eigenvalues, eigenvectors, xp.where(good, s, xp.ones_like(s)), good)
+        good = good & (s[0] > limit)
+    return System([e.K for e in parts], values, [e.vectors for e in parts], xp.where(good, s, xp.ones_like(s)), good, limit, eps)
 
 
 def _along(xp: Any, matrices: Sequence[Any], rows: Any, transpose: bool = False, without: int = -1) -> Any:
@@ -87,8 +84,18 @@ def inverse_of(xp: Any, system: System) -> Any:
 # ---- dense systems
 
 
-def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[tuple[slice, Any, Any]]:
-    """Which rows, their masks (b, N), 1 or 0, and the covariances (b, N, N) of their cells; one for all rows where they share a mask."""
+class Block(NamedTuple):
+    """Rows that share a solve: which ones, their masks (b, N), 1 or 0, the covariances (b, N, N) of their cells and the Cholesky factors;
+    and (b,) whether these are not singular. Where they are, identities are here instead. One for all rows that share a mask."""
+
+    rows: slice
+    seen: Any
+    C: Any
+    L: Any
+    good: Any
+
+
+def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[Block]:
     K = xp.ones((1, 1), dtype=xp.float64, device=system.noise.device)
     for f in system.factors:
         n = K.shape[0] * f.shape[0]
@@ -101,15 +108,33 @@ def blocks(xp: Any, system: System, mask: Any, size: int) -> Iterator[tuple[slic
     shared = mask is None or mask.ndim == 1
     for at in pieces(m.shape[0], size * size):
         part = m[at, :]
-        C = K * part[:, :, None] * part[:, None, :] + (part * system.noise + 1 - part)[:, :, None] * one
-        yield slice(None) if shared else at, part, C
+        C = K * part[:, :, None] * part[:, None, :] + (part * system.noise + (1 - part))[:, :, None] * one
+        L, good = _cholesky(xp, C, part, system.eps)
+        kept = good[:, None, None]
+        yield Block(slice(None) if shared else at, part, xp.where(kept, C, one), xp.where(kept, L, one), good)
 
 
-def _solved(xp: Any, C: Any, rows: Any) -> Any:
-    """C⁻¹ of rows (b, N), with a matrix for each or one for all."""
-    if C.shape[0] == 1:
-        return xp.linalg.solve(C[0, :, :], rows.T).T
-    return xp.linalg.solve(C, rows[:, :, None])[:, :, 0]
+def _cholesky(xp: Any, C: Any, seen: Any, eps: float) -> tuple[Any, Any]:
+    """The factors of (b, N, N), and whether each is regular to that precision on the cells that are ``seen``."""
+    if 0 in C.shape:
+        return C, xp.ones((C.shape[0],), dtype=xp.bool, device=C.device)
+    try:
+        L = xp.linalg.cholesky(C)
+    except Exception as error:  # NumPy's and PyTorch's; JAX gives NaN
+        if "LinAlgError" not in type(error).__name__:
+            raise
+        L = xp.full_like(C, math.nan)
+    pivots, size = xp.linalg.diagonal(L), xp.max(xp.sum(xp.abs(C), axis=-1) * seen, axis=-1)
+    return L, xp.all((pivots * pivots > eps * size[:, None]) | (seen == 0), axis=-1)
+
+
+def _solved(xp: Any, block: Block, rows: Any) -> Any:
+    """C⁻¹ of rows (b, N), with a matrix for each or one for all; NaN where that is singular."""
+    if block.C.shape[0] == 1:
+        found = xp.linalg.solve(block.C[0, :, :], rows.T).T
+    else:
+        found = xp.linalg.solve(block.C, rows[:, :, None])[:, :, 0]
+    return nan_unless(xp, block.good[:, None], found)
 
 
 def _contracted(xp: Any, system: System, W: Any, k: int) -> Any:
@@ -147,7 +172,11 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
     least = xp.where(xp.isfinite(least), least, xp.ones_like(least))  # a row without observed cells
     more = xp.where(observed, noise - least, endless)
     special, ridge = double(xp, more > 0), xp.where(more > 0, 1 / xp.where(more > 0, more, endless), zero)
-    inverse = 1 / (outer_of(xp, system.values, rows) + least)
+    regular, unit = least > system.negligible, xp.where(least > 0, least, xp.ones_like(least))  # of C: all below are numbers without a unit
+    ridge, inverse = ridge * unit, unit / (outer_of(xp, system.values, rows) + least)
+    size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
+    size = xp.where(size > 0, size, xp.ones_like(size))
+    rows = rows / size
     squares = [q * q for q in system.vectors]
     diagonal = xp.where(special > 0, _along(xp, squares, inverse) + ridge, xp.ones_like(ridge))
 
@@ -155,19 +184,19 @@ def _iterated(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: fl
         return _along(xp, system.vectors, _along(xp, system.vectors, x, transpose=True) * inverse)
 
     def residual(alpha: Any) -> Any:
-        return seen * (rows - _along(xp, system.factors, alpha) - system.noise * alpha)
+        return seen * (rows - (_along(xp, system.factors, alpha) + system.noise * alpha) / unit)
 
     def step(left: Any) -> Any:
         first = closed(left)
         b = _conjugate_gradients(xp, lambda p: special * closed(p) + ridge * p, special * first, 1 / diagonal)
         return seen * (first - closed(b))
 
-    alpha = xp.zeros_like(rows) if start is None else seen * xp.reshape(double(xp, start), rows.shape)
+    alpha = xp.zeros_like(rows) if start is None else seen * xp.reshape(double(xp, start), rows.shape) * (unit / size)
     for _ in range(ROUNDS):
         alpha = alpha + step(residual(alpha))
     left = residual(alpha)
     solved = xp.sum(left * left, axis=-1, keepdims=True) <= tol * tol * xp.sum(rows * rows, axis=-1, keepdims=True)
-    return nan_unless(xp, solved, alpha)
+    return nan_unless(xp, solved & regular, alpha * (size / unit))
 
 
 def _conjugate_gradients(xp: Any, apply: Callable[[Any], Any], rhs: Any, preconditioner: Any) -> Any:
@@ -200,7 +229,7 @@ def _solve(xp: Any, system: System, rows: Any, mask: Any, start: Any, tol: float
         return _along(xp, system.vectors, z * inverse_of(xp, system))
     if N > DENSE_UP_TO:
         return _iterated(xp, system, rows, mask, start, tol)
-    return xp.concat([_solved(xp, C, rows[at, :]) for at, _, C in blocks(xp, system, mask, N)], axis=0)
+    return xp.concat([_solved(xp, block, rows[block.rows, :]) for block in blocks(xp, system, mask, N)], axis=0)
 
 
 def gp_solve(
@@ -240,10 +269,11 @@ def gp_nll(
         nll = (xp.sum(z * z * inverse, axis=1) - xp.sum(xp.log(inverse)) + N * LOG_2PI) / 2
     else:
         parts = []
-        for at, m, C in blocks(xp, system, mask, N):
-            fit = xp.sum(rows[at, :] * _solved(xp, C, rows[at, :]), axis=1)
-            determinant = 2 * xp.sum(xp.log(xp.linalg.diagonal(xp.linalg.cholesky(C))), axis=-1)
-            parts.append((fit + determinant + xp.sum(m, axis=1) * LOG_2PI) / 2)
+        for block in blocks(xp, system, mask, N):
+            own = rows[block.rows, :]
+            fit = xp.sum(own * _solved(xp, block, own), axis=1)
+            determinant = 2 * xp.sum(xp.log(xp.linalg.diagonal(block.L)), axis=-1)
+            parts.append((fit + determinant + xp.sum(block.seen, axis=1) * LOG_2PI) / 2)
         nll = xp.concat(parts, axis=0)
     nll = xp.reshape(xp.astype(nll, y.dtype), y.shape[:-1])
     return nll, xp.zeros_like(nll) if return_error else None
@@ -265,10 +295,11 @@ def gp_nll_vjp(
         trace = total * xp.sum(inverse)[None]
     else:
         solved, W = [], None
-        for at, m, C in blocks(xp, system, mask, rows.shape[1]):
-            solved.append(_solved(xp, C, rows[at, :]))
-            weights = xp.sum(g[at])[None] if C.shape[0] == 1 else g[at]
-            W = added(W, xp.sum(xp.linalg.inv(C) * (weights[:, None] * m)[:, :, None] * m[:, None, :], axis=0))
+        for block in blocks(xp, system, mask, rows.shape[1]):
+            m, own = block.seen, g[block.rows]
+            solved.append(_solved(xp, block, rows[block.rows, :]))
+            weights = nan_unless(xp, block.good, xp.sum(own)[None] if m.shape[0] == 1 else own)
+            W = added(W, xp.sum(xp.linalg.inv(block.C) * (weights[:, None] * m)[:, :, None] * m[:, None, :], axis=0))
         alpha = xp.concat(solved, axis=0)
         of_factors, trace = [_contracted(xp, system, W, k) for k in range(len(factors))], xp.linalg.diagonal(W)
     weighted = alpha * g[:, None]

@@ -18,7 +18,8 @@ from ..._array_tools import nan_unless, pieces
 from ..product.afar import clamped, eigen
 from ..product.dense import outer
 from ..product.packed import Packed
-from ._array import System, blocks, inverse_of, is_closed, system_of
+from ._array import System, blocks, gp_solve, inverse_of, is_closed, system_of
+from .points import squared_product
 
 Array = Any
 
@@ -39,14 +40,15 @@ class Posterior:
     def _inverses(self) -> list[tuple[Array, Array]]:
         """Of every mask, or of the one, 1 for the cells that are observed, and the inverse of their covariance."""
         xp, N = self.xp, math.prod(f.shape[0] for f in self.system.factors)
-        return [(seen, xp.linalg.inv(C)) for _, seen, C in blocks(xp, self.system, self.mask, N)]
+        made = blocks(xp, self.system, self.mask, N)
+        return [(b.seen, nan_unless(xp, b.good[:, None, None], xp.linalg.inv(b.C))) for b in made]
 
     def explained(self, points: Any) -> Array:
         """diag(K* C⁻¹ K*ᵀ), (masks, M): (7), (17)."""
         xp, system = self.xp, self.system
         if is_closed(system.noise, self.mask):
             rotated = [m @ q for m, q in zip(points.matrices, system.vectors)]
-            found = points.product([r * r for r in rotated], self.kernel)(inverse_of(xp, system))[None]
+            found = squared_product(xp, points, rotated, inverse_of(xp, system), self.kernel)[None]
         else:
             found = xp.concat([self._of_masks(points, seen, inverse) for seen, inverse in self._inverses], axis=0)
         return nan_unless(xp, system.good, found)
@@ -87,14 +89,21 @@ def _prior(label: str, posterior: Posterior, given: Any, sizes: Sequence[int]) -
     return outer(list(map(_arrays.double, vectors)))
 
 
-def sample(factors: Sequence[Array], noise: float, normals: np.ndarray, kernel: Any) -> Array:
-    """(8) of rows of normal numbers, in double precision."""
-    xp = namespace(factors[0])
+def solve(factors: Sequence[Array], y: Array, noise: Array, mask: Array | None, tol: float) -> Array:
+    """C⁻¹ y in double precision, for factors whose own precision says what is rounding."""
+    return gp_solve(namespace(y), list(factors), y, noise, mask, None, tol)
+
+
+def sample(factors: Sequence[Array], noise: Array, normals: np.ndarray, kernel: Any) -> Array:
+    """(8) for rows of normal numbers, in double precision; with noise per cell a row has N more of them, for the noise."""
+    xp, N = namespace(factors[0]), math.prod(f.shape[0] for f in factors)
     parts = [eigen(xp, f) for f in factors]
     good = functools.reduce(lambda a, b: a & b, [p.good & p.not_negative for p in parts])
-    scale = xp.sqrt(outer([clamped(xp, p.values) for p in parts]) + noise)
-    rows = _arrays.beside(factors[0], normals) * scale
-    return nan_unless(xp, good, Packed([p.vectors for p in parts], *kernel)(rows))
+    good, noise = good & xp.all(xp.isfinite(noise) & (noise >= 0)), clamped(xp, noise)
+    values, rows = outer([clamped(xp, p.values) for p in parts]), _arrays.beside(factors[0], normals)
+    per_cell = noise.shape[0] > 1
+    found = Packed([p.vectors for p in parts], *kernel)(rows[:, :N] * xp.sqrt(values if per_cell else values + noise))
+    return nan_unless(xp, good, found + rows[:, N:] * xp.sqrt(noise) if per_cell else found)
 
 
 def root(a: Array) -> Array:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..product.dense import log_determinant, products
+from ..product.dense import log_determinant, product_of, products, singular_axis
 from ..product.packed import Packed
 from .basis import Axis, Basis
 from .gram import gp_gram, products_of
 
-_LEAST = 1e-30  # of an axis' largest eigenvalue: what smaller ones, roundings of 0, are divided by
+_LEAST = 1e-30  # of an axis' largest eigenvalue: smaller ones, which are roundings of 0, are divided by this
 
 
 class Grid:
@@ -23,6 +23,7 @@ class Grid:
         self.label, self.shape = label, tuple(len(f) for f in factors)
         self.size = math.prod(self.shape)
         self.factors = [np.array(f, np.float64, order="C") for f in factors]
+        self.eps = max(float(np.finfo(f.dtype).eps) for f in factors)
         axes: list[Axis] = []
         for i, given in enumerate(factors):
             same = next((k for k in range(i) if factors[k] is given), None)  # one axis more often, as images have it
@@ -48,24 +49,34 @@ class Grid:
 
     def inverse_eigenvalues(self, noise: float) -> np.ndarray:
         """1 / (λ + noise), (N,)."""
-        if noise == 0:
-            self._refuse_singular()
+        self.refuse_singular(noise)
         return 1 / (self.eigenvalues + noise)
 
     def logdet(self, noise: float) -> float:
         """log det(K + noise I), nothing clamped."""
+        self.refuse_singular(noise)
         if noise == 0:
-            self._refuse_singular()
             return sum(self.size // len(f) * 2 * float(np.log(np.linalg.cholesky(f).diagonal()).sum()) for f in self.factors if len(f))
         return log_determinant(self.values, noise)
 
-    def _refuse_singular(self) -> None:
-        for i, l in enumerate(self.values):
-            if self.size and l.min() <= len(l) * np.finfo(np.float64).eps * l.max():
-                raise np.linalg.LinAlgError(
-                    f"{self.label}: factors[{i}] is singular to working precision (its least eigenvalue is {l.min():.3g}, its largest "
-                    f"{l.max():.3g}) and there is no noise; add noise, or jitter to its diagonal"
-                )
+    def is_negligible(self, noise: float) -> bool:
+        """Whether the noise is 0, or K is singular and the noise is below the rounding of its eigenvalues."""
+        return noise == 0 or (self._singular is not None and noise <= self.eps * product_of(self.scales))
+
+    @functools.cached_property
+    def _singular(self) -> int | None:
+        return singular_axis(self.values, self.eps) if self.size else None
+
+    def refuse_singular(self, noise: float) -> None:
+        """LinAlgError if K + noise I is singular to working precision."""
+        if self._singular is None or not self.is_negligible(noise):
+            return
+        i, l = self._singular, self.values[self._singular]
+        raise np.linalg.LinAlgError(
+            f"{self.label}: factors[{i}] is singular to working precision (its least eigenvalue is {l.min():.3g}, its largest "
+            f"{l.max():.3g}) and the noise is {noise:.3g}, expected more than eps times the largest eigenvalue of the covariance, "
+            f"{self.eps * product_of(self.scales):.3g}; add noise, or jitter to its diagonal"
+        )
 
     def diagonal_of(self, values: np.ndarray, steps: Sequence[int] = ()) -> np.ndarray:
         """The diagonal of P = Q diag(values) Qᵀ, for values (..., N), in their precision. With ``steps`` [k] what P has between a cell and
@@ -82,42 +93,54 @@ class Grid:
     # ---- sums over all axes but one
 
     @functools.cached_property
-    def floored(self) -> list[np.ndarray]:
-        """``values`` without zeros, so that what all axes are weighted by can be divided by one axis' own."""
-        return [np.maximum(l, _LEAST * l.max(initial=0.0)) if l.any() else np.ones(len(l)) for l in self.values]
+    def scales(self) -> list[float]:
+        """The largest eigenvalue of every axis."""
+        return [float(l.max(initial=0.0)) for l in self.values]
 
-    @property
-    def rounding(self) -> float:
-        """Noise beside which the floor of ``floored`` is nothing."""
-        return float(1e-8 * _LEAST**0.5 * math.prod(float(l.max(initial=0.0)) for l in self.values))
+    @functools.cached_property
+    def relative(self) -> list[np.ndarray]:
+        """``values`` over their scale and above 0, so that the product of all axes can be divided by one axis' own. An axis of zeros has
+        the scale 0, and ones here."""
+        return [np.maximum(l / c, _LEAST) if c else np.ones(len(l)) for l, c in zip(self.values, self.scales)]
+
+    @functools.cached_property
+    def floored(self) -> list[np.ndarray] | None:
+        """``relative`` times the scales; None where their products are 0 or may leave the range of float64."""
+        if not all(self.scales) or sum(abs(math.frexp(c)[1]) for c in self.scales) > 900:
+            return None
+        return [c * l for l, c in zip(self.relative, self.scales)]
+
+    def _others(self, k: int) -> float:
+        """The product of the scales of all axes but k."""
+        return product_of(self.scales[:k] + self.scales[k + 1 :])
 
     @functools.cached_property
     def _weights(self) -> np.ndarray:
-        return products(self.floored)
+        return products(self.relative)
 
     def traces(self, inverse: np.ndarray) -> list[np.ndarray]:
         """T_k with tr(Q diag(inverse) Qᵀ (K_1 ⊗ ... dK_k ... ⊗ K_d)) = <Q_k T_k Q_kᵀ, dK_k>: README (3)."""
         shares = (self._weights * inverse).reshape(self.shape)
-        sums: list[np.ndarray] = [shares] * len(self.shape)  # (n_1 ... n_k,), the axes behind k summed
+        sums: list[np.ndarray] = [shares] * len(self.shape)  # (n_1 ... n_k,), the axes after k summed
         for k in range(len(self.shape) - 1, 0, -1):
             sums[k - 1] = sums[k].sum(axis=-1)
         return [
-            np.diag(sums[k].reshape(-1, n).sum(axis=0) / l) if n else np.zeros((0, 0))
-            for k, (n, l) in enumerate(zip(self.shape, self.floored))
+            np.diag(sums[k].reshape(-1, n).sum(axis=0) / l * self._others(k)) if n else np.zeros((0, 0))
+            for k, (n, l) in enumerate(zip(self.shape, self.relative))
         ]
 
     def grams(self, left: np.ndarray, right: np.ndarray | None = None) -> list[np.ndarray]:
         """The symmetric part of sum over rows of l_(k) [⊗ of the other Λ] r_(k)ᵀ, for rows (B, N) in the basis of eigenvectors: README (4).
-        ``right`` is ``left`` where it is not given."""
+        ``right`` is ``left`` if it is omitted."""
         root = np.sqrt(self._weights)
-        a = left * root
-        return self.weighted_grams(a, None if right is None else right * root)
+        sums = self.weighted_grams(left * root, None if right is None else right * root, self.relative)
+        return [a * self._others(k) for k, a in enumerate(sums)]
 
-    def weighted_grams(self, a: np.ndarray, b: np.ndarray | None = None) -> list[np.ndarray]:
-        """The same of what has been multiplied by sqrt(λ) already."""
+    def weighted_grams(self, a: np.ndarray, b: np.ndarray | None, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The same for rows that are already multiplied by the root of the product of ``values``, (n_k,) each."""
         backend, num_threads = self.kernel
         found = []
-        for k, l in enumerate(self.floored):
+        for k, l in enumerate(values):
             unfolded = len(a) * math.prod(self.shape[:k]), self.shape[k], math.prod(self.shape[k + 1 :])
             if b is None:
                 sums = gp_gram(a.reshape(unfolded), backend=backend, num_threads=num_threads)

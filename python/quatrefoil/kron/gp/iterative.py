@@ -32,18 +32,22 @@ class Single(NamedTuple):
 
 
 class Iterative:
-    """Rows (B, N), the cells of each in ``cells``, or one for all. Works on grids, so that rows may differ in their cells."""
+    """Rows (B, N), the cells of each in ``cells``, or one for all. Works on grids, so that rows may differ in their cells.
+
+    M and P are here those of README (9) times the least noise, α is too, and right-hand sides are about 1: no number has a unit, so that no
+    square leaves the range of float64.
+    """
 
     def __init__(self, grid: Grid, cells: Sequence[Cells], tol: float, progress: Progress | None = None) -> None:
         self.grid, self.tol, self.progress = grid, tol, progress
         self.observed = np.array([c.observed for c in cells]).reshape(-1, grid.size)
         least = [c.least for c in cells]
         self.least = np.array(least if len(set(least)) > 1 else least[:1])
-        self.inverse = np.array([grid.inverse_eigenvalues(s) for s in self.least])
+        self.inverse = np.array([s * grid.inverse_eigenvalues(s) for s in self.least])
         shape = self.observed.shape
         self.special, self.ridge, self.more = np.zeros(shape, bool), np.zeros(shape), np.zeros(shape)
         for b, c in enumerate(cells):
-            self.special[b, c.special], self.ridge[b, c.special] = True, c.ridge
+            self.special[b, c.special], self.ridge[b, c.special] = True, c.least * c.ridge
             seen = np.isfinite(c.more)
             self.more[b, c.special[seen]] = c.more[seen]
 
@@ -83,7 +87,14 @@ class Iterative:
 
         In rounds, each for what the last one left: in single precision as long as a round leaves a tenth at most, then in double.
         """
-        alpha: np.ndarray = np.zeros_like(y) if start is None else start * self.observed
+        e = np.frexp(np.abs(y).max(axis=1, initial=0.0))[1][:, None]
+        if start is not None:
+            start = np.ldexp(start * self.observed, -e) * self.least[:, None]
+        found: np.ndarray = np.ldexp(self._solve(np.ldexp(y, -e), start) / self.least[:, None], e)
+        return found
+
+    def _solve(self, y: np.ndarray, start: np.ndarray | None) -> np.ndarray:
+        alpha: np.ndarray = np.zeros_like(y) if start is None else start
         left = y.copy() if start is None else self._left(y, alpha)
         wanted, scale, single = self.tol * _norms(y), _norms(left), self._single
         count, stalled, loss, after = 0, 0, _LOSS, scale
@@ -138,7 +149,8 @@ class Iterative:
 
     def _left(self, y: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """y - C α at observed cells."""
-        found: np.ndarray = (y - self.grid.product(alpha) - (self.least[:, None] + self.more) * alpha) * self.observed
+        least = self.least[:, None]
+        found: np.ndarray = (y - self.grid.product(alpha) / least - (1 + self.more / least) * alpha) * self.observed
         return found
 
     @functools.cached_property
@@ -147,16 +159,16 @@ class Iterative:
         exact enough then."""
         if not self._fits_single:
             return None
-        grid, least = self.grid, self.least[:, None]
+        grid = self.grid
         largest = [l.max(initial=0.0) for l in grid.values]
         others = [math.prod(largest[:k] + largest[k + 1 :]) for k in range(len(largest))]
         kept = [l * o > _NEGLIGIBLE * self.least.min() for l, o in zip(grid.values, others)]
         few = math.prod(int(k.sum()) for k in kept) < grid.size / 2
         if few:
-            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / least, np.float32, kept)
+            parts = Filter(grid.basis, -self.inverse * grid.eigenvalues / self.least[:, None], np.float32, kept)
         else:
             parts = Filter(grid.basis, self.inverse, np.float32)
-        special, direct = self.special.astype(np.float32), (self.ridge + (self.special / least if few else 0)).astype(np.float32)
+        special, direct = self.special.astype(np.float32), (self.ridge + (self.special if few else 0)).astype(np.float32)
 
         def apply(x: np.ndarray) -> np.ndarray:
             found: np.ndarray = parts(x)
@@ -250,9 +262,10 @@ class Estimated:
         root = np.sqrt(it.diagonal[0])
         cg = ConjugateGradients(it.apply, signs * root, lambda r: r / it.diagonal)
         cg.run(np.full(probes, tol) * _norms(signs * root))
-        self.left, self.right = cg.x, signs / root
+        self.left, self.right = cg.x * cells.least**0.5, signs / root * cells.least**0.5
         more = cells.more[np.isfinite(cells.more)]
-        known = self.closed.logdet() + float(np.log(more).sum()) + 2 * float(np.log(root[cells.special]).sum())
+        diagonal = 2 * float(np.log(root[cells.special]).sum()) - len(cells.special) * math.log(cells.least)
+        known = self.closed.logdet() + float(np.log(more).sum()) + diagonal
         self.logdets = known + len(cells.special) * cg.log_quadrature()
 
     def logdet(self) -> float:

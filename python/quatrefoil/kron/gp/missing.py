@@ -133,6 +133,11 @@ class ByObserved:
         C = self._others(-1)
         C[np.diag_indices_from(C)] += np.broadcast_to(noise, grid.size)[cells.observed]
         self.factor = _cholesky(C, grid.label)
+        if len(C) and self.factor.diagonal().min() ** 2 <= grid.eps * np.abs(C).sum(axis=0).max():
+            raise np.linalg.LinAlgError(
+                f"{grid.label}: the covariance of the observed cells is singular to working precision (pivot "
+                f"{self.factor.diagonal().argmin()}); add noise"
+            )
 
     def _others(self, k: int) -> np.ndarray:
         """The Hadamard product over the axes but k of their covariances, between observed cells."""

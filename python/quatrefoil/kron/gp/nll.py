@@ -74,14 +74,14 @@ class Solution:
 
 
 class OneRow(Solution):
-    """Of one row of all cells with one noise, from one pass over z = Qᵀ y."""
+    """Of one row of all cells with one noise, from one pass over z = Qᵀ y; ``values`` are the eigenvalues of every axis, above 0."""
 
-    def __init__(self, grid: Grid, part: Part, z: np.ndarray) -> None:
+    def __init__(self, grid: Grid, part: Part, z: np.ndarray, values: list[np.ndarray]) -> None:
         super().__init__(grid, [part])
         backend, num_threads = grid.kernel
-        self._z = z
+        self._z, self._values = z, values
         noise = part.solver.noise
-        self._weighted, self._shares, sums = gp_spectrum(grid.floored, z[0], noise=noise, backend=backend, num_threads=num_threads)
+        self._weighted, self._shares, sums = gp_spectrum(values, z[0], noise=noise, backend=backend, num_threads=num_threads)
         self.fit, self.logdet, self._square, self._trace = map(float, sums)
 
     def _to_basis(self) -> np.ndarray:
@@ -93,19 +93,23 @@ class OneRow(Solution):
             return super().gradients(weights, per_cell)
         grid, w = self.grid, float(weights[0])
         shares = np.split(self._shares, np.cumsum(grid.shape)[:-1])
-        R = grid.weighted_grams(self._weighted[None])
-        for a, share, l in zip(R, shares, grid.floored):
+        R = grid.weighted_grams(self._weighted[None], None, self._values)
+        for a, share, l in zip(R, shares, self._values):
             a *= -w / 2
             a[np.diag_indices_from(a)] += w / 2 * share / l
         return grid.rotated(R), np.asarray(w / 2 * (self._trace - self._square))
 
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:
+    check_noise(label, noise)
+    _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
+
+
+def check_noise(label: str, noise: np.ndarray) -> None:
     bad = np.flatnonzero(~(np.isfinite(noise) & (noise >= 0)))
     if len(bad):
         where = f"noise[{bad[0]}]" if len(noise) > 1 else "noise"
         raise ValueError(f"{label}: {where} is {noise[bad[0]]}, expected a finite number, at least 0")
-    _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
 
 
 def observed_rows(y: np.ndarray, mask: np.ndarray | None, size: int) -> np.ndarray:
@@ -137,7 +141,7 @@ def exact(grid: Grid, noise: np.ndarray, cells: Cells) -> Any:
     special, observed = len(cells.special), cells.count
     if special == 0:
         return Closed(grid, cells.least)
-    if observed <= special or cells.least == 0:
+    if observed <= special or grid.is_negligible(cells.least):
         _check_room(grid.label, observed)
         return ByObserved(grid, cells, noise)
     _check_room(grid.label, special)
@@ -146,7 +150,7 @@ def exact(grid: Grid, noise: np.ndarray, cells: Cells) -> Any:
 
 def fastest(grid: Grid, noise: np.ndarray, cells: Cells) -> Any:
     """The solver for right-hand sides alone; None for one that iterates."""
-    if len(cells.special) == 0 or cells.least == 0 or min(len(cells.special), cells.count) <= FEW:
+    if len(cells.special) == 0 or grid.is_negligible(cells.least) or min(len(cells.special), cells.count) <= FEW:
         return exact(grid, noise, cells)
     return None
 
@@ -289,8 +293,9 @@ def nll(
     done = [p for p in found_parts if len(p.rows)]
     if len(done) == 1 and isinstance(done[0].solver, Closed):
         z = grid.to_basis(rows)
-        if len(rows) == 1 and done[0].solver.noise > grid.rounding:
-            one = OneRow(grid, done[0], z)
+        grid.refuse_singular(done[0].solver.noise)
+        if len(rows) == 1 and done[0].solver.noise and grid.floored is not None:
+            one = OneRow(grid, done[0], z, grid.floored)
             solved, fit = one, np.full(1, one.fit)
         else:
             solved = Solution(grid, done, basis=z * done[0].solver.inverse)
@@ -317,7 +322,7 @@ def nll(
 
 
 def _with_logdet(grid: Grid, noise: np.ndarray, cells: Cells, logdet: str, probes: int, seed: int, tol: float) -> Any:
-    if logdet == "exact" or cells.least == 0 or min(len(cells.special), cells.count) <= FEW:
+    if logdet == "exact" or grid.is_negligible(cells.least) or min(len(cells.special), cells.count) <= FEW:
         return exact(grid, noise, cells)
     return Estimated(grid, cells, tol, probes, np.random.default_rng(seed))
 

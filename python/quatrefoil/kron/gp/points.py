@@ -88,6 +88,18 @@ def scattered_product(matrices: Sequence[Any], rows: Any) -> Any:
     return (xp.concatenate(found, -1) if found else x[:, :0]).reshape((*rows.shape[:-1], M))
 
 
+def squared_product(xp: Any, points: GridPoints | ScatteredPoints, matrices: Sequence[Any], inverse: Any, kernel: Any) -> Any:
+    """The product of the matrices, entries squared, with ``inverse`` (N,): README (7). Squares alone may leave the range of float64."""
+    unit, scaled = xp.ones((), dtype=inverse.dtype, device=inverse.device), []
+    for m in matrices:
+        if 0 not in m.shape:
+            size = xp.max(xp.abs(m))
+            size = xp.where(size > 0, size, xp.ones_like(size))
+            unit, m = unit * size, m / size
+        scaled.append(m * m)
+    return points.product(scaled, kernel)(inverse * unit) * unit
+
+
 def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
     """diag(K* C⁻¹ K*ᵀ), (M,): README (7), (17)."""
     grid = solver.grid
@@ -95,7 +107,7 @@ def explained(solver: Any, points: GridPoints | ScatteredPoints) -> np.ndarray:
         return _explained_by_observed(solver, points)
     rotated = [m @ q for m, q in zip(points.matrices, grid.basis.matrices)]
     closed: Closed = solver if isinstance(solver, Closed) else solver.closed
-    found = points.product([r * r for r in rotated], grid.kernel)(closed.inverse)
+    found: np.ndarray = squared_product(np, points, rotated, closed.inverse, grid.kernel)
     if isinstance(solver, BySpecial):
         to_points = points.product(rotated, grid.kernel)
         for columns in solver.columns():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._typing import AnyArray, Array, T
 from ..product import matvec
-from . import afar, gp_solve, noise_of
+from . import afar, noise_of
 from .given import fitting, plain_numbers, same_kind, there
 from .grid import Grid
-from .nll import check_numbers
+from .nll import check_noise, check_numbers, observed_rows, solve_rows
 
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 
@@ -22,7 +22,7 @@ _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 def gp_sample(
     factors: Sequence[Array[T]],
     *,
-    noise: float = 0.0,
+    noise: float | Array[T] = 0.0,
     size: int = 1,
     rng: Any = None,
     backend: str | None = None,
@@ -30,14 +30,14 @@ def gp_sample(
 ) -> T:
     """Samples of a Gaussian process on a grid, of any size that its axes fit (8).
 
-    Of N(0, K_1 ⊗ ... ⊗ K_d + noise I), as Q sqrt(λ + noise) ε.
+    Of N(0, K_1 ⊗ ... ⊗ K_d + S), as Q sqrt(λ + noise) ε, or with noise per cell as Q sqrt(λ) ε + sqrt(S) ε'.
 
     Parameters
     ----------
     factors : list or tuple of (n_k, n_k)
         Symmetric, positive semidefinite; they may be singular.
-    noise : float
-        Variance, at least 0.
+    noise : float, () or (1,), or (N,)
+        Variance of the noise, at least 0: one value, or one per cell; S = diag(noise).
     size : int
         Number of samples.
     rng : None, int, or numpy.random.Generator
@@ -70,25 +70,43 @@ def gp_sample(
         there_drawn: T = _sampled_there(given, noise, size, rng, (backend, num_threads))
         return there_drawn
     plain = same_kind(_PRIOR, "factors", given)
-    for k, f in enumerate(plain):
-        if f.ndim != 2 or f.shape[0] != f.shape[1]:
-            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {f.shape}, expected a square matrix")
-    s = _arguments.number(noise, _PRIOR, "noise")
+    N = _cells(given)
+    (s,) = same_kind(_PRIOR, "noise", [_noise(noise, given[0], N)])
+    check_noise(_PRIOR, s)
     grid = Grid(plain, _PRIOR, backend, num_threads)
-    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), grid.size)
-    E *= np.sqrt(grid.eigenvalues + s)
-    samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), grid.from_basis(E).astype(plain[0].dtype, copy=False))
+    E = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if len(s) == 1 else 2 * N)
+    found = grid.from_basis(E[:, :N] * np.sqrt(grid.eigenvalues + (s if len(s) == 1 else 0)))
+    if len(s) > 1:
+        found += E[:, N:] * np.sqrt(s)
+    samples: T = _arrays.of_kind(str(_arrays.kind(given[0])), found.astype(plain[0].dtype, copy=False))
     return samples
+
+
+def _cells(factors: Sequence[Any]) -> int:
+    """N of factors that must be square."""
+    for k, f in enumerate(factors):
+        if f.ndim != 2 or f.shape[0] != f.shape[1]:
+            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
+    return math.prod(f.shape[0] for f in factors)
+
+
+def _noise(noise: Any, like: Any, N: int) -> Any:
+    """(1,) or (N,), of the kind and precision of ``like``."""
+    found = noise_of(noise, like, _PRIOR)
+    if _arrays.describe(found) != _arrays.describe(like):
+        raise TypeError(f"{_PRIOR}: noise is {_arrays.describe(found)} but factors[0] is {_arrays.describe(like)}")
+    if tuple(found.shape) not in ((1,), (N,)):
+        raise ValueError(f"{_PRIOR}: noise has shape {tuple(found.shape)}, expected (1,) or ({N},), a variance for all cells or one each")
+    return found
 
 
 def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel: Any) -> Any:
     """Of factors on a device."""
     there(_PRIOR, "factors", given, given[0], "factors[0]")
-    for k, f in enumerate(given):
-        if f.ndim != 2 or f.shape[0] != f.shape[1]:
-            raise ValueError(f"{_PRIOR}: factors[{k}] has shape {tuple(f.shape)}, expected a square matrix")
-    s, N = _arguments.number(noise, _PRIOR, "noise"), math.prod(f.shape[0] for f in given)
-    found = afar.sample(given, s, _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N), kernel)
+    N = _cells(given)
+    (s,) = there(_PRIOR, "noise", [_noise(noise, given[0], N)], given[0], "factors[0]")
+    normals = _normals(rng, _PRIOR, _arguments.integer(size, _PRIOR, "size", 0), N if s.shape[0] == 1 else 2 * N)
+    found = afar.sample(given, s, normals, kernel)
     return found if _arrays.dtype_name(given[0]) == "float64" else afar.namespace(found).astype(found, given[0].dtype)
 
 
@@ -158,7 +176,11 @@ def gp_posterior_sample(
         wide, points = there(_LABEL, "factors", factors, y), there(_LABEL, "cross_factors", cross, y)
         (numbers,), (s,), m = there(_LABEL, "y", [y], y), there(_LABEL, "noise", [noise_of(noise, y, _LABEL)], y), mask
         roots, new = _roots_there(wide, points, prior_factors, y)
-        found = _posterior_samples(wide, points, numbers, s, m, roots, new, count, rng, tol, kernel)
+
+        def solve_there(residual: Any, rows_mask: Any) -> Any:
+            return afar.solve(factors, residual, s, rows_mask, tol)
+
+        found = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve_there, kernel)
         there_drawn: T = found if _arrays.dtype_name(y) == "float64" else afar.namespace(found).astype(found, y.dtype)
         return there_drawn
     plain, s, m = plain_numbers(_LABEL, factors, noise, mask)
@@ -168,16 +190,23 @@ def gp_posterior_sample(
     wide = [a.astype(np.float64) for a in plain]
     points = [p.astype(np.float64) for p in points]
     roots, new = _cell_roots(wide, points) if prior_factors is None else _joint_roots(wide, points, prior_factors)
-    drawn = _posterior_samples(wide, points, numbers, s.astype(np.float64), m, roots, new, count, rng, tol, kernel)
+    s = s.astype(np.float64)
+    grid = Grid(plain, _LABEL, backend, num_threads)  # of the factors as they came: their precision says what is rounding
+
+    def solve(residual: np.ndarray, rows_mask: np.ndarray | None) -> np.ndarray:
+        alpha = solve_rows(grid, s, rows_mask, observed_rows(residual, rows_mask, grid.size), tol, None, None)[1]
+        return alpha.reshape(residual.shape)
+
+    drawn = _posterior_samples(points, numbers, s, m, roots, new, count, rng, solve, kernel)
     samples: T = _arrays.of_kind(str(_arrays.kind(y)), drawn.astype(plain[0].dtype, copy=False))
     return samples
 
 
 def _posterior_samples(
-    wide: Sequence[Any], points: Sequence[Any], numbers: Any, s: Any, m: Any, roots: Sequence[Any], new: Sequence[Any], count: int,
-    rng: Any, tol: float, kernel: dict[str, Any],
+    points: Sequence[Any], numbers: Any, s: Any, m: Any, roots: Sequence[Any], new: Sequence[Any], count: int, rng: Any,
+    solve: Callable[[Any, Any], Any], kernel: dict[str, Any],
 ) -> Any:  # fmt: skip
-    """(18), of arrays anywhere: all in double precision but y."""
+    """(18), of arrays anywhere: all in double precision but y. ``solve(y, mask)`` gives C⁻¹ y."""
     xp = _arrays.namespace(numbers)
     N, normals, batch = numbers.shape[-1], math.prod(r.shape[1] for r in roots), tuple(numbers.shape[:-1])
     drawn = _normals(rng, _LABEL, count, normals + N)
@@ -186,7 +215,7 @@ def _posterior_samples(
     seen = numbers if m is None else xp.where(m, numbers, xp.zeros_like(numbers))
     residual = seen - noisy.reshape(count, *(1,) * len(batch), N)
     rows_mask = m if m is None or m.ndim == 1 else xp.broadcast_to(m, residual.shape)
-    alpha = gp_solve(wide, residual, s, mask=rows_mask, tol=tol, **kernel)
+    alpha = solve(residual, rows_mask)
     found = matvec(points, alpha, **kernel)
     return found + matvec(new, normal, **kernel).reshape(count, *(1,) * len(batch), found.shape[-1])
 

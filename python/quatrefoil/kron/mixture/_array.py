@@ -285,7 +285,7 @@ def _product_adjoint(xp: Any, d: Any, grad: Any, weights: Any, means: Any, std: 
     for p in reversed(range(len(waves))):
         t, (c, s) = d[:, :, p : p + 1], waves[p]
         of_means.append(-2 * math.pi * weights * xp.sum(t * s * before[p] * behind, axis=(0, 1)))
-        of_std.append(-4 * math.pi**2 * weights * std[:, p] * xp.sum(t * t * product, axis=(0, 1)))
+        of_std.append(-4 * math.pi**2 * weights * xp.sum(t * std[:, p] * t * product, axis=(0, 1)))
         behind = behind * c
     return [xp.sum(product, axis=(0, 1)), *reversed(of_means), *reversed(of_std)]
 

@@ -47,6 +47,18 @@ def clamped(xp: Any, values: Array) -> Array:
     return xp.where(values < 0, xp.zeros_like(values), values)
 
 
+def negligible(xp: Any, values: Sequence[Array], eps: float, like: Array) -> Array:
+    """Up to which noise K + noise I counts as singular, an array without axes: -1 for a K that is regular, else eps times its largest
+    eigenvalue. ``values`` are the eigenvalues of every axis, ascending and not negative, of factors of that precision."""
+    limit = xp.full((), -1.0, dtype=xp.float64, device=like.device)
+    if not all(l.shape[0] for l in values):
+        return limit
+    largest = outer([l[-1:] for l in values])[0]
+    for l in values:
+        limit = xp.where(l[0] <= l.shape[0] * eps * l[-1], eps * largest, limit)
+    return limit
+
+
 class Factorised:
     """Square factors (n_k, n_k) on one device, and what is kept of them."""
 
@@ -71,7 +83,16 @@ class Factorised:
     def floored(self) -> Array:
         """(N,) the same, not negative; NaN where one is."""
         good = functools.reduce(lambda a, b: a & b, [p.not_negative for p in self.parts])
-        return nan_unless(self.xp, self.good & good, outer([clamped(self.xp, p.values) for p in self.parts]))
+        return nan_unless(self.xp, self.good & good, outer(self._clamped))
+
+    @functools.cached_property
+    def _clamped(self) -> list[Array]:
+        return [clamped(self.xp, p.values) for p in self.parts]
+
+    def with_noise(self, noise: float) -> Array:
+        """(N,) eigenvalues of K + noise I, noise > 0; NaN where that is singular."""
+        limit = negligible(self.xp, self._clamped, float(self.xp.finfo(self.factors[0].dtype).eps), self.factors[0])
+        return nan_unless(self.xp, noise > limit, self.floored + noise)
 
     @functools.cached_property
     def vectors(self) -> Packed:
@@ -112,7 +133,7 @@ class Factorised:
         """(10), an array without axes; NaN where the determinant is not positive."""
         xp = self.xp
         if noise:
-            return xp.sum(xp.log(self.floored + noise))
+            return xp.sum(xp.log(self.with_noise(noise)))
         N = math.prod(f.shape[0] for f in self.factors)
         total = xp.zeros((), dtype=xp.float64, device=self.factors[0].device)
         sign = total + 1

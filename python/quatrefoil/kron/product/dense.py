@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ... import _arrays
+
 _SMALL = 1e-280  # beside it rounding of the least eigenvalues shows
-_CURE = "add noise, or jitter to its diagonal"
+CURE = "add noise, or jitter to its diagonal"
+
+
+def owned(array: Any) -> Any:
+    """A copy of an array of any kind, to which nobody else can write."""
+    return array.clone() if _arrays.kind(array) == "torch" else array.copy()
 
 
 def outer(vectors: Sequence[Any]) -> Any:
@@ -32,6 +39,17 @@ def products(vectors: Sequence[np.ndarray]) -> np.ndarray:
     with np.errstate(over="ignore"):
         result: np.ndarray = np.ldexp(outer([np.ldexp(v, -e) for v, e in zip(vectors, exponents)]), sum(exponents))
     return result
+
+
+def product_of(numbers: Sequence[float]) -> float:
+    """The product of numbers, whatever order of theirs would leave the range of float64 on the way."""
+    return float(products([np.ones(1), *[np.array([x]) for x in numbers]])[0])
+
+
+def singular_axis(values: Sequence[np.ndarray], eps: float) -> int | None:
+    """The first axis whose eigenvalues ``values[k]``, not negative, are those of a singular matrix that came with that precision."""
+    singular = (k for k, l in enumerate(values) if len(l) and l.min() <= len(l) * eps * l.max())
+    return next(singular, None)
 
 
 def require_symmetric(a: np.ndarray, eps: float, name: str, cure: str = "symmetrise it") -> None:
@@ -77,10 +95,10 @@ def factorised(f: Any, i: int) -> tuple[Any, Any]:
 
     lu, pivots, info = lapack.dgetrf(f.astype(np.float64))
     if info > 0:
-        raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {_CURE}")
+        raise np.linalg.LinAlgError(f"KroneckerOperator: factors[{i}] is singular (pivot {info - 1} is 0); {CURE}")
     inverse_condition, _ = lapack.dgecon(lu, np.abs(f).sum(axis=0, dtype=np.float64).max())
     if inverse_condition < np.finfo(f.dtype).eps:
         raise np.linalg.LinAlgError(
-            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {_CURE}"
+            f"KroneckerOperator: factors[{i}] is singular to working precision (1 / condition number is {inverse_condition:.1e}); {CURE}"
         )
     return lu, pivots

@@ -67,7 +67,12 @@ def _varied(xp: Any, k: int, eigenvalues: Sequence[Array], values: Array, slopes
 
 
 def _norms(xp: Any, rows: Array) -> Array:
-    return xp.sqrt(xp.sum(rows * rows, axis=1))
+    """Of rows whose squares may leave the range of float64."""
+    if 0 in rows.shape:
+        return xp.sqrt(xp.sum(rows, axis=1))
+    size = xp.max(xp.abs(rows), axis=1)
+    rows = rows / xp.where(size > 0, size, xp.ones_like(size))[:, None]
+    return size * xp.sqrt(xp.sum(rows * rows, axis=1))
 
 
 # ---- PyTorch

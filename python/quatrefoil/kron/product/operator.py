@@ -17,7 +17,7 @@ from ..._dispatch import call
 from ..._spec import Arg, Op
 from ..._typing import AnyArray, Array, T
 from . import MATVEC, RMATVEC
-from .dense import outer
+from .dense import outer, owned
 from .packed import memos
 from .spectral import Spectral
 
@@ -234,12 +234,14 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
 
     def to_dense(self) -> Any:
         """The matrix itself, (M, N)."""
-        return functools.reduce(_arrays.namespace_of(self._kind).kron, self._factors)
+        dense = functools.reduce(_arrays.namespace_of(self._kind).kron, self._factors)
+        return dense if len(self._factors) > 1 else owned(dense)
 
     def diagonal(self) -> Any:
         """The diagonal (N,) of a K with square factors: the outer product of their diagonals."""
         self._require_square("diagonal")
-        return outer([f.diagonal() for f in self._factors])
+        diagonal = outer([f.diagonal() for f in self._factors])
+        return diagonal if len(self._factors) > 1 else owned(diagonal)
 
 
 def _copied(f: Any) -> Any:

@@ -16,7 +16,7 @@ from ..._spec import Op
 from ..._typing import Array, T
 from . import MATVEC, RMATVEC, derivative
 from .afar import Factorised
-from .dense import exponent, factorised, log_determinant, not_negative, products, require_symmetric
+from .dense import CURE, exponent, factorised, log_determinant, not_negative, product_of, products, require_symmetric, singular_axis
 
 if TYPE_CHECKING:
     from .operator import KroneckerOperator
@@ -78,8 +78,8 @@ class Spectral:
         TypeError
             y neither float32 nor float64.
         numpy.linalg.LinAlgError
-            noise = 0 and a factor is singular to working precision; noise > 0 and a factor has a negative eigenvalue.
-            Nothing is clamped.
+            A factor is singular to working precision and the noise is 0, or not above eps times the largest eigenvalue of K, with eps
+            of the factors' precision; noise > 0 and a factor has a negative eigenvalue. Nothing is clamped.
 
         Notes
         -----
@@ -98,7 +98,7 @@ class Spectral:
         self._check_columns(y, label)
         rows = np.ascontiguousarray(y.T, np.float64)
         if noise:
-            lam, Q = self._spectrum
+            lam, Q = self._spectrum(noise)
             x = Q._rows(MATVEC, Q._rows(RMATVEC, rows) / (lam + noise))
         else:
             x = self._solve_factors(rows)
@@ -245,7 +245,7 @@ class Spectral:
         noise = _arguments.number(noise, "KroneckerOperator.logdet", "noise")
         self._require_square("logdet")
         if noise:
-            _ = self._spectrum  # raises where there is no logarithm
+            self._spectrum(noise)  # raises if there is no logarithm
             return log_determinant([np.maximum(l, 0) for l, _ in self._eigen_parts], noise)
         if self.shape[0] == 0:
             return 0.0
@@ -286,7 +286,7 @@ class Spectral:
         self._check_columns(y, label)
         _arguments.numbers_here(y, label, "y")
         there, rows = self._there("solve"), self._in(_turned(y), "float64")
-        x = there.filtered(1 / (there.floored + noise), rows) if noise else there.solved(rows if y.ndim == 2 else rows[None])
+        x = there.filtered(1 / there.with_noise(noise), rows) if noise else there.solved(rows if y.ndim == 2 else rows[None])
         wanted = "float64" if "float64" in (_arrays.dtype_name(y), _arrays.dtype_name(self._factors[0])) else "float32"
         return self._in(x.T if y.ndim == 2 else x.reshape(y.shape), wanted)
 
@@ -341,13 +341,23 @@ class Spectral:
         """Eigenvalues (N,) as they are, and eigenvectors, in double precision."""
         return products([l for l, _ in self._eigen_parts]), self._like([q for _, q in self._eigen_parts], np.float64)
 
+    def _spectrum(self, noise: float) -> tuple[Any, KroneckerOperator]:
+        """Eigenvalues (N,) of K, not negative, and eigenvectors, in double precision; LinAlgError if K + noise I is singular."""
+        lam, Q, least = self._semidefinite
+        if noise <= least:
+            raise np.linalg.LinAlgError(
+                f"KroneckerOperator: a factor is singular to working precision and the noise is {noise:.3g}, expected more than eps times "
+                f"the largest eigenvalue of the product, {least:.3g}; {CURE}"
+            )
+        return lam, Q
+
     @functools.cached_property
-    def _spectrum(self) -> tuple[Any, KroneckerOperator]:
-        """Eigenvalues (N,), not negative, and eigenvectors, in double precision."""
-        parts = []
-        for i, (lam, Q) in enumerate(self._eigen("solve or logdet with noise")):
-            parts.append((not_negative(lam, np.finfo(self.dtype).eps, f"KroneckerOperator: factors[{i}]"), Q))
-        return products([l for l, _ in parts]), self._like([q for _, q in parts], np.float64)
+    def _semidefinite(self) -> tuple[Any, KroneckerOperator, float]:
+        """As ``_spectrum``, and the noise up to which K + noise I is singular to working precision."""
+        eps, parts = float(np.finfo(self.dtype).eps), self._eigen("solve or logdet with noise")
+        values = [not_negative(lam, eps, f"KroneckerOperator: factors[{i}]") for i, (lam, _) in enumerate(parts)]
+        least = eps * product_of([l.max(initial=0.0) for l in values]) if singular_axis(values, eps) is not None else -1.0
+        return products(values), self._like([q for _, q in parts], np.float64), least
 
     @functools.cached_property
     def _lu(self) -> list[tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments
-from ..product.dense import asymmetry, rounding
+from ..product.dense import asymmetry, exponent, rounding
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -26,16 +26,23 @@ def sylvester(A: np.ndarray, B: np.ndarray, label: str) -> Any:
     """What solves A X + X B = C, or with True A^T X + X B^T = C, after one factorisation."""
     for a, name in ((A, "A"), (B, "B")):
         _arguments.finite(a, label, name)
+    e = max(exponent(A), exponent(B)) - 1  # squares of entries would leave the range of float64
+    solve = _factorised(np.ldexp(double(A), -e), np.ldexp(double(B), -e), 2.0**e, A, label)
+    return lambda C, transposed: np.ldexp(solve(C, transposed), -e)
+
+
+def _factorised(A: np.ndarray, B: np.ndarray, unit: float, data: np.ndarray, label: str) -> Any:
+    """The same for entries below 2 of matrices in that unit."""
     if all(asymmetry(a) <= rounding(a, _EPS) for a in (A, B)):
-        (l, U), (m, V) = (np.linalg.eigh(double(a)) for a in (A, B))
+        (l, U), (m, V) = (np.linalg.eigh(a) for a in (A, B))
         sums = l[:, None] + m
-        _require_regular(l, m, sums, float(np.abs(sums).max()), A, label)
+        _require_regular(l, m, float(np.abs(sums).max()), unit, data, label)
         return lambda C, transposed: U @ ((U.T @ C @ V) / sums) @ V.T
     from scipy.linalg import norm, schur
 
-    (R, U), (S, V) = (schur(double(a), output="real", check_finite=False) for a in (A, B))
+    (R, U), (S, V) = (schur(a, output="real", check_finite=False) for a in (A, B))
     l, m = _eigenvalues(R), _eigenvalues(S)
-    _require_regular(l, m, l[:, None] + m, float(norm(R) + norm(S)), A, label)
+    _require_regular(l, m, float(norm(R) + norm(S)), unit, data, label)
     return lambda C, transposed: U @ _triangular(R, S, U.T @ C @ V, transposed, label) @ V.T
 
 
@@ -48,14 +55,15 @@ def _eigenvalues(R: np.ndarray) -> np.ndarray:
     return l
 
 
-def _require_regular(l: np.ndarray, m: np.ndarray, sums: np.ndarray, scale: float, data: np.ndarray, label: str) -> None:
-    """Sums of eigenvalues that have been found to the rounding of a scale: of themselves, or of matrices that are not symmetric."""
+def _require_regular(l: np.ndarray, m: np.ndarray, scale: float, unit: float, data: np.ndarray, label: str) -> None:
+    """Sums of eigenvalues that are known to the rounding of a scale: of themselves, or of matrices that are not symmetric."""
+    sums = l[:, None] + m
     size = np.abs(sums)
     i, j = np.unravel_index(int(size.argmin()), size.shape)
     if size[i, j] <= negligible(data, *size.shape) * scale:
         raise np.linalg.LinAlgError(
-            f"{label}: the eigenvalues {l[i]:.6g} of A and {m[j]:.6g} of B add up to {sums[i, j]:.3g}, 0 beside the largest sum of size "
-            f"{size.max():.3g}: there is no X, or more than one"
+            f"{label}: the eigenvalues {l[i] * unit:.6g} of A and {m[j] * unit:.6g} of B add up to {sums[i, j] * unit:.3g}, 0 beside the "
+            f"largest sum of size {size.max() * unit:.3g}: there is no X, or more than one"
         )
 
 

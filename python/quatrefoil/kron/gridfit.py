@@ -1,0 +1,108 @@
+"""What a ``GridGP`` has learnt, as one object: a fit that fails leaves the one from before."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._bind import check_device
+from .gp import nll_and_gradients, solve_and_keep
+from .gp.afar import Posterior
+from .gp.grid import Grid
+from .gp.iterative import Iterative
+from .gp.missing import Cells
+from .gp.nll import exact
+from .gp.points import GridPoints, ScatteredPoints
+from .gridmodel import Data, Model, axes_of, columns_of
+from .product.dense import owned
+
+Array = Any
+
+
+class How(NamedTuple):
+    """The parameters of a ``GridGP`` that its predictions need, as they were when it was fitted."""
+
+    logdet: str
+    probes: int
+    tol: float
+    backend: str | None
+    num_threads: int | None
+
+    @property
+    def kernel(self) -> tuple[str | None, int | None]:
+        return self.backend, self.num_threads
+
+    @property
+    def solver(self) -> dict[str, Any]:
+        return {"tol": self.tol, "backend": self.backend, "num_threads": self.num_threads}
+
+
+class Fit:
+    """Data and the model for them. After ``solve``: ``alpha`` = C⁻¹ y, and what has solved it, for variances."""
+
+    alpha: Array
+
+    def __init__(self, data: Data, model: Model, how: How, seed: int) -> None:
+        self.data, self.model, self.how, self._seed = data, model, how, seed
+        self.value: float | None = None  # the log-likelihood, once it is known
+        self._start: Array | None = None  # of iterations: the solution of the last evaluation
+        self._grid: Grid | None = None
+        self._solver: Any = None
+
+    def objective(self, model: Model) -> tuple[float, np.ndarray]:
+        """The negative log-likelihood and its gradient by theta; LinAlgError if there is none."""
+        factors = model.factors(self.data)
+        for k, f in enumerate(factors):
+            if isinstance(f, np.ndarray) and not np.isfinite(f).all():
+                raise np.linalg.LinAlgError(f"GridGP: kernels[{k}] gives NaN or infinity for theta = {model.theta}")
+        value, grads, alpha, dnoise = nll_and_gradients(
+            factors, self.data.y, model.noise_at(self.data), self.data.mask, start=self._start, logdet=self.how.logdet,
+            probes=self.how.probes, rng=self._seed, **self.how.solver,
+        )  # fmt: skip
+        self._start = alpha if math.isfinite(value) else None
+        return value, model.gradient(self.data, factors, grads, dnoise)
+
+    def solve(self) -> None:
+        data, how = self.data, self.how
+        self.alpha, solved = solve_and_keep(
+            self.model.factors(data), data.y, self.model.noise_at(data), data.mask, self._start, how.tol, None, None, *how.kernel
+        )
+        if solved is not None:
+            solver = solved.parts[0].solver
+            self._grid, self._solver = solved.grid, None if isinstance(solver, Iterative) else solver
+
+    def exact(self) -> Any:
+        """The solver for variances: the one of ``solve``, if that was exact."""
+        if self._solver is None:
+            model, data = self.model, self.data
+            if not data.on_host:
+                self._solver = Posterior(model.factors(data), model.noise_at(data), data.mask, self.how.kernel)
+                return self._solver
+            grid = self._grid or Grid(model.factors(data), "GridGP.predict", *self.how.kernel)
+            self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
+        return self._solver
+
+    def points(self, X: Any, label: str) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
+        """(points of every axis, with their covariances, the shape of results)."""
+        model, data = self.model, self.data
+        of_axes = isinstance(X, (list, tuple))
+        new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
+        for k, x in enumerate(new):
+            check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])
+        matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]
+        matrices[0] = model.variance * matrices[0]
+        return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
+
+    def attributes(self) -> dict[str, Any]:
+        """The public attributes of the estimator, which users may write to."""
+        model = self.model
+        noise = float(model.noise[0]) if model.learns_noise else owned(model.noise)
+        kernels = [k.copied().function for k in model.kernels]
+        columns = sum(math.prod(a.shape[1:]) for a in self.data.axes)
+        return {"theta_": model.theta, "kernels_": kernels, "variance_": model.variance, "noise_": noise, "n_features_in_": columns}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without factorisations, which can be recomputed."""
+        return {name: None if name in ("_grid", "_solver") else value for name, value in vars(self).items()}

@@ -1,0 +1,191 @@
+"""Random programs over ``GridGP`` in any units, against dense regression; functions of grids are attacked in the folders' cases.py.
+
+``ATTACKS`` are functions of a generator and a backend; each draws one program and raises AssertionError where an answer is wrong."""
+
+import contextlib
+import functools
+import math
+import pickle
+import warnings
+from unittest import mock
+
+import numpy as np
+
+import quatrefoil as qf
+from kron.dense import EPS, Dense, fixed, near, partial, unit_of, written_out
+
+
+def drawn_kernel(rng, length, columns):
+    """For an axis of about that length."""
+    scale = length * rng.uniform(0.2, 1)
+    kind = rng.integers(3 if columns else 6)
+    if kind < 2:
+        function = (qf.kron.rbf, qf.kron.matern52)[kind]
+        return partial(function, scale=length * rng.uniform(0.2, 1, columns) if columns and rng.random() < 0.5 else np.array(scale))
+    if kind == 2:
+        return partial(fixed, scale=scale)
+    Q = int(rng.integers(1, 3))
+    freqs = rng.uniform(0, 2, Q) / length
+    if kind == 3:
+        return partial(qf.kron.gsmp_kernel, weights=rng.uniform(0.2, 1, Q), means=freqs, std=np.array(0.2 / length))
+    power = 1 if kind == 4 else 2
+    options = {"log_weights": rng.uniform(-1, 0, Q), "log_scales": rng.uniform(-1, 1, Q) - power * math.log(length), "freqs": freqs}
+    return partial(qf.kron.spectral_mixture, **options, kind="student_t" if kind == 4 else "gaussian")
+
+
+class Program:
+    """A model, its data and what is done to them."""
+
+    def __init__(self, rng, backend):
+        self.rng = rng
+        shape = [int(n) for n in rng.choice([1, 2, 3, 4, 5, 7], rng.integers(1, 4))]
+        while math.prod(shape) > 60:
+            shape.pop()
+        if rng.random() < 0.03:
+            shape[0] = 0
+        self.shape, self.height = tuple(shape), unit_of(rng)
+        self.lengths, self.columns = [unit_of(rng) for _ in shape], [int(rng.choice([0, 0, 2])) for _ in shape]
+        self.kernels = [drawn_kernel(rng, l, c) for l, c in zip(self.lengths, self.columns)]
+        self.variance = self.height**2 * rng.uniform(0.5, 2)
+        level = self.variance * 10.0 ** rng.uniform(-6, 1)
+        self.noise = level if rng.random() < 0.6 else level * rng.uniform(1, 10, math.prod(shape))
+        self.normalize = bool(rng.random() < 0.2)
+        optimizer = rng.choice(["none", "steps", "search"], p=[0.6, 0.2, 0.2])
+        self.options = {
+            "optimizer": {"none": None, "steps": descent, "search": "fmin_l_bfgs_b"}[optimizer], "normalize_y": self.normalize,
+            "random_state": 0, "n_restarts_optimizer": int(rng.integers(2)), "backend": backend,
+        }  # fmt: skip
+        self.draw()
+
+    def draw(self):
+        """Data."""
+        rng = self.rng
+        self.axes = [l * rng.uniform(0, 1, (n, c) if c else n) for l, n, c in zip(self.lengths, self.shape, self.columns)]
+        self.axes = [np.linspace(-l, l, n) if not c and rng.random() < 0.3 else x for x, l, n, c in
+                     zip(self.axes, self.lengths, self.shape, self.columns)]  # fmt: skip
+        self.Y = self.height * (rng.standard_normal(self.shape) + rng.choice([0, 3]))
+        share = rng.choice([0, 0.3, 0.8])
+        self.mask = None if rng.random() < 0.4 else rng.random(self.shape) < share
+        if self.mask is not None:
+            self.Y[~self.mask] = rng.choice([np.nan, np.inf, 0])
+
+    def model(self):
+        unit = 1.0 if not self.normalize else 1 / self.height**2  # of the scaled values
+        return qf.kron.GridGP(self.kernels, noise=self.noise * unit, variance=self.variance * unit, **self.options)
+
+    def fit(self, gp):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "GridGP.fit: the optimiser did not converge", RuntimeWarning)
+            seen = np.ones(self.shape, bool) if self.mask is None else self.mask
+            if seen.any() and not any(self.columns) and np.ndim(self.noise) == 0 and self.rng.random() < 0.2:  # the cells one by one
+                grid = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
+                return gp.fit(grid[seen], self.Y[seen])
+            return gp.fit(self.axes, self.Y, self.mask)
+
+    def points(self):
+        """As ``predict`` takes them, and the columns of every axis."""
+        rng = self.rng
+        if rng.random() < 0.5:
+            new = [l * rng.uniform(-0.2, 1.2, (m, c) if c else m) for l, m, c in zip(self.lengths, rng.integers(0, 4, 9), self.columns)]
+            at = [i.reshape(-1) for i in np.indices([len(x) for x in new])]
+            return new, [x[i] for x, i in zip(new, at)]
+        count = rng.integers(0, 6)
+        parts = [l * rng.uniform(-0.2, 1.2, (count, c) if c else count) for l, c in zip(self.lengths, self.columns)]
+        return np.concatenate([p.reshape(count, max(c, 1)) for p, c in zip(parts, self.columns)], axis=1), parts
+
+    def check(self, gp):
+        """Every answer against the dense posterior at what was learnt."""
+        rng = self.rng
+        seen = np.ones(self.shape, bool) if self.mask is None else self.mask
+        values = self.Y[seen]
+        offset, scale = (values.mean(), values.std() if np.ptp(values) else 1.0) if self.normalize and len(values) else (0.0, 1.0)
+        kernels = [written_out(k) for k in gp.kernels_]
+        dense = Dense(kernels, self.axes, (np.where(seen, self.Y, 0) - offset) / scale, seen, gp.noise_, gp.variance_)
+        largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
+        condition = max(1.0, largest / np.min(gp.noise_, initial=np.inf))
+        if condition > 1e8:  # where a search can end
+            return
+        tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_) * scale
+        terms = dense.y @ np.linalg.solve(dense.C, dense.y) + len(dense.y) * (1 + abs(math.log(gp.variance_)))
+        near(gp.log_marginal_likelihood(), dense.log_likelihood(), tolerance, "likelihood", terms)
+        if self.options["optimizer"] != "fmin_l_bfgs_b":  # which may end on a ridge
+            theta, step = gp.theta_, 1e-4 * rng.standard_normal(len(gp.theta_)) * np.minimum(1, np.abs(gp.theta_))
+            slope = gp.log_marginal_likelihood(theta + step) - gp.log_marginal_likelihood(theta - step)
+            near(gp.log_marginal_likelihood(eval_gradient=True)[1] @ step * 2, slope, 0.01, "gradient", 1e-3 * terms + 1e-4)
+        X, columns = self.points()
+        mean, covariance = dense.predict(columns)
+        got, std = gp.predict(X, return_std=True)
+        near(got.reshape(-1), mean * scale + offset, tolerance, "mean", max(np.abs(dense.y).max(initial=0) * scale, abs(offset), deviation))
+        near(std.reshape(-1) ** 2, np.maximum(np.diagonal(covariance), 0) * scale**2, tolerance, "variance", deviation**2)
+        drawn = gp.sample(X, 64, rng=rng).reshape(64, len(mean))
+        spread = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * scale + (1e3 * tolerance) ** 0.5 * deviation
+        z = (drawn - got.reshape(-1)).mean(axis=0) / spread * 8
+        assert np.abs(z).max(initial=0) < 6, f"samples: z = {z}"
+        assert ((drawn - got.reshape(-1)) ** 2).mean(axis=0).max(initial=0) <= 5 * (spread**2).max(initial=0), "samples spread"
+
+
+def descent(objective, theta, bounds):
+    """Two steps along the gradient, of up to a tenth, or a tenth of the number."""
+    value, gradient = objective(theta)
+    for _ in range(2):
+        theta = np.clip(theta - 0.1 * np.minimum(1, np.abs(theta)) * np.tanh(gradient), *bounds.T)
+        value, gradient = objective(theta)
+    return theta, value
+
+
+INNER = ["gridfit.nll_and_gradients", "gridfit.solve_and_keep", "gridgp.axis_kernel", "gridmodel.axes_of", "axis_kernel.OurKernel.__call__"]
+
+
+@contextlib.contextmanager
+def interrupted(rng):
+    """KeyboardInterrupt or another error from the first or a later call of an inner function."""
+    name = f"quatrefoil.kron.{rng.choice(INNER)}"
+    original, left = functools.reduce(getattr, name.split(".")[1:], qf), int(rng.choice([0, 1, 5]))
+    error = (KeyboardInterrupt, RuntimeError, MemoryError)[rng.integers(3)]
+
+    def raises(*given, **options):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise error
+        return original(*given, **options)
+
+    with mock.patch(name, raises), contextlib.suppress(error):
+        yield
+
+
+def attack_gridgp(rng, backend):
+    """Fits, refits, pickles, changed arguments and interrupts."""
+    p = Program(rng, backend)
+    gp = p.model()
+    if rng.random() < 0.3:
+        finished = False
+        with interrupted(rng):
+            p.fit(gp)
+            finished = True
+        assert hasattr(gp, "theta_") == finished
+    p.fit(gp)
+    p.check(gp)
+    if rng.random() < 0.5:  # a second fit, perhaps of other data, that may not end
+        before, old = pickle.dumps(gp), (p.axes, p.Y, p.mask)
+        p.draw()
+        finished = False
+        with interrupted(rng) if rng.random() < 0.7 else contextlib.nullcontext():
+            p.fit(gp)
+            finished = True
+        if not finished:
+            p.axes, p.Y, p.mask = old
+            assert np.array_equal(gp.theta_, pickle.loads(before).theta_)
+        p.check(gp)
+    if rng.random() < 0.3:
+        gp = pickle.loads(pickle.dumps(gp))
+        p.check(gp)
+    given = [*p.axes, p.Y, p.mask, p.noise, *[v for k in p.kernels for v in k.keywords.values()]]
+    p.axes, p.Y, p.mask = [a.copy() for a in p.axes], p.Y.copy(), None if p.mask is None else p.mask.copy()
+    for array in given:
+        if isinstance(array, np.ndarray):
+            array[...] = 7  # which no answer may show
+    p.check(gp)
+
+
+ATTACKS = [attack_gridgp]

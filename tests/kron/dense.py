@@ -1,0 +1,108 @@
+"""Gaussian process regression on the cells observed, by a likelihood, predictions and kernels written out."""
+
+import functools
+import math
+
+import numpy as np
+
+import quatrefoil as qf
+
+partial = functools.partial
+EPS = 2.0**-52
+
+
+def near(got, expected, tolerance, what, size=0.0):
+    """To a share of the largest number, which is at least ``size``."""
+    got, expected = np.asarray(got, float), np.asarray(expected, float)
+    assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
+    size = max(np.abs(expected).max(initial=0), size)
+    off = np.abs(got - expected).max(initial=0)
+    assert off <= tolerance * size, f"{what}: off by {off:.2e} where numbers are {size:.2e}, allowed {tolerance * size:.2e}"
+
+
+def unit_of(rng, most=12):
+    return 10.0 ** rng.uniform(-most, most) if rng.random() < 0.7 else 1.0
+
+
+def dense_kernel(kernels, a, b):
+    """Of points, a tuple of columns each."""
+    K = np.ones((len(a[0]), len(b[0])))
+    for k, x, y in zip(kernels, a, b):
+        K *= k(x, y)
+    return K
+
+
+def distances(x, y, scale):
+    d = (x[:, None] - y[None]) / scale
+    return np.abs(d) if d.ndim == 2 else np.sqrt((d**2).sum(-1))
+
+
+def rbf(x, y, scale):
+    return np.exp(-0.5 * distances(x, y, scale) ** 2)
+
+
+def matern52(x, y, scale):
+    s = math.sqrt(5) * distances(x, y, scale)
+    return (1 + s + s**2 / 3) * np.exp(-s)
+
+
+def spectral_mixture(x, y, log_weights, log_scales, freqs, kind="student_t"):
+    d = np.abs(x[:, None] - y)[..., None]
+    s = math.sqrt(5) * np.exp(log_scales) * d
+    envelope = (1 + s + s**2 / 3) * np.exp(-s) if kind == "student_t" else np.exp(-np.exp(log_scales) * d**2)
+    return (np.exp(log_weights) * envelope * np.cos(2 * np.pi * freqs * d)).sum(-1)
+
+
+def gsmp_kernel(x, y, weights, means, std):
+    t = (x[:, None] - y)[..., None]
+    return (weights * np.exp(-2 * np.pi**2 * t**2 * std**2) * np.cos(2 * np.pi * means * t)).sum(-1)
+
+
+def fixed(x, y=None, *, scale):
+    """A callable of the user's, whose scale is not learnt."""
+    return matern52(x, x if y is None else y, scale)
+
+
+OURS = {qf.kron.rbf: rbf, qf.kron.matern52: matern52, qf.kron.spectral_mixture: spectral_mixture, qf.kron.gsmp_kernel: gsmp_kernel}
+
+
+def written_out(kernel):
+    return partial(OURS.get(kernel.func, kernel.func), **kernel.keywords)
+
+
+class Dense:
+    """Exact regression on the cells observed."""
+
+    def __init__(self, kernels, axes, Y, mask, noise, variance):
+        at = np.flatnonzero(np.ones(Y.size, bool) if mask is None else mask.reshape(-1))
+        index = np.unravel_index(at, Y.shape)
+        self.kernels, self.variance = kernels, variance
+        self.x = [a[i] for a, i in zip(axes, index)]
+        self.y = Y.reshape(-1)[at]
+        self.C = variance * dense_kernel(kernels, self.x, self.x) + np.diag(np.broadcast_to(noise, Y.size)[at])
+
+    def log_likelihood(self):
+        return -0.5 * (self.y @ np.linalg.solve(self.C, self.y) + np.linalg.slogdet(self.C)[1] + len(self.y) * np.log(2 * np.pi))
+
+    def predict(self, points):
+        K = self.variance * dense_kernel(self.kernels, points, self.x)
+        covariance = self.variance * dense_kernel(self.kernels, points, points) - K @ np.linalg.solve(self.C, K.T)
+        return K @ np.linalg.solve(self.C, self.y), covariance
+
+
+class Problem:
+    def __init__(self, rng, shape=(7, 6), share=0.7, columns=0):
+        self.axes = [np.sort(rng.uniform(0, 1, n)) for n in shape]
+        if columns:
+            self.axes[-1] = rng.uniform(0, 1, (shape[-1], columns))
+        self.Y = rng.standard_normal(shape)
+        self.mask = None if share is None else rng.random(shape) < share
+        self.scales = rng.uniform(0.2, 0.6, len(shape))
+        self.kernels = [partial(qf.kron.rbf, scale=s) for s in self.scales]
+        self.dense = Dense([partial(rbf, scale=s) for s in self.scales], self.axes, self.Y, self.mask, 0.1, 1.3)
+
+    def model(self, **options):
+        return qf.kron.GridGP(self.kernels, **({"noise": 0.1, "variance": 1.3, "optimizer": None} | options))
+
+    def fitted(self, **options):
+        return self.model(**options).fit(self.axes, self.Y, self.mask)

@@ -1,0 +1,192 @@
+"""Covariances that are 0 or singular: the right answer if the noise is above their rounding, else the same refusal everywhere."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil.kron import KroneckerOperator, gp_nll, gp_posterior, gp_posterior_sample, gp_sample, gp_solve
+from quatrefoil.kron.gp import _array, nll
+
+EPS = 2.0**-52
+ZEROS, ONES, MIXED = np.zeros((3, 3)), np.ones((4, 4)), np.diag([0.0, 1.0, 2.0])
+PAIRS = {"zeros": [ZEROS, np.zeros((4, 4))], "zeros-first": [ZEROS, ONES], "zeros-last": [MIXED, np.zeros((4, 4))], "ranks": [MIXED, ONES]}
+SINGULAR = np.linalg.LinAlgError, "singular to working precision|not positive definite"
+BACKENDS = ["native", "numba", "array"]
+
+
+def dense(factors, y, noise, mask=None):
+    """(likelihood, gradients of the factors, gradient of the noise, alpha) of one y, by the inverse."""
+    N, sizes = len(y), [len(f) for f in factors]
+    seen = np.flatnonzero(np.ones(N, bool) if mask is None else mask)
+    C = (functools.reduce(np.kron, factors) + np.diag(np.broadcast_to(noise, N)))[np.ix_(seen, seen)]
+    inverse, alpha = np.zeros((N, N)), np.zeros(N)
+    inverse[np.ix_(seen, seen)] = np.linalg.inv(C)
+    alpha[seen] = inverse[np.ix_(seen, seen)] @ y[seen]
+    value = (y[seen] @ alpha[seen] + np.linalg.slogdet(C)[1] + len(seen) * math.log(2 * math.pi)) / 2
+    M = ((inverse - np.outer(alpha, alpha)) / 2).reshape(*sizes, *sizes)
+    return value, [np.einsum("iajb,ab->ij", M, factors[1]), np.einsum("iajb,ij->ab", M, factors[0])], np.diagonal(M.reshape(N, N)), alpha
+
+
+def noises(kind):
+    return {"one": 0.1, "cells": 0.1 + 0.01 * np.arange(12)}[kind]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("kind", ["one", "cells"])
+@pytest.mark.parametrize("missing", [0, 3, 9])
+@pytest.mark.parametrize("cells", ["few", "many"])
+def test_factors_of_zeros_are_zeros(name, pair, kind, missing, cells, monkeypatch):
+    if cells == "many":
+        monkeypatch.setattr(nll, "FEW", 0)
+        monkeypatch.setattr(_array, "DENSE_UP_TO", 0)
+    factors, noise = PAIRS[pair], noises(kind)
+    y = np.linspace(-1, 2, 12)
+    mask = np.arange(12) >= missing if missing else None
+    value, of_factors, of_noise, alpha = dense(factors, y, noise, mask)
+    found = gp_nll(factors, y, noise, mask=mask, grad=True, backend=name)
+    np.testing.assert_allclose(found[0], value, rtol=1e-12)
+    for got, expected in zip(found[1], of_factors):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10 * max(1, np.abs(expected).max()))
+    np.testing.assert_allclose(found[2], of_noise if kind == "cells" else of_noise.sum(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(gp_solve(factors, y, noise, mask=mask, backend=name), alpha, rtol=0, atol=1e-9 * np.abs(alpha).max())
+
+
+def test_the_likelihood_of_zeros():
+    value, (first, second), of_noise = gp_nll([ZEROS, ZEROS], np.ones(9), 0.1, grad=True)
+    assert round(float(value), 3) == 42.909
+    assert round(float(of_noise), 9) == -405
+    assert (first == 0).all()
+    assert (second == 0).all()
+    many = gp_nll([ZEROS, ZEROS], np.ones((2, 9)), 0.1, grad=True)
+    np.testing.assert_allclose(many[0], [value, value])
+    np.testing.assert_allclose(many[2], -810)
+
+
+@pytest.mark.torch
+def test_the_likelihood_of_zeros_in_torch():
+    torch = pytest.importorskip("torch")
+    factors = [torch.zeros(3, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    noise = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    value = gp_nll(factors, torch.ones(9, dtype=torch.float64), noise)
+    value.backward()
+    assert round(value.item(), 3) == 42.909
+    assert round(noise.grad.item(), 9) == -405
+    assert all((f.grad == 0).all() for f in factors)
+
+
+def test_the_likelihood_of_zeros_in_jax():
+    jax = pytest.importorskip("jax")
+    zeros, y = jax.numpy.zeros((3, 3)), jax.numpy.ones(9)
+    value, of_noise = jax.value_and_grad(lambda s: gp_nll([zeros, zeros], y, s))(jax.numpy.full(1, 0.1))
+    assert round(float(value), 3) == 42.909
+    assert abs(float(of_noise[0]) + 405) < 1e-2
+
+
+def test_models_and_samples_of_zeros(backend):
+    def zeros(x, y=None):
+        return np.zeros((len(x), len(x if y is None else y)))
+
+    axes = [np.arange(3.0), np.arange(3.0)]
+    gp = qf.kron.GridGP([zeros, zeros], noise=0.1, optimizer=None).fit(axes, np.ones((3, 3)))
+    assert round(gp.log_marginal_likelihood(), 3) == -42.909
+    mean, std = gp.predict(axes, return_std=True)
+    assert (mean == 0).all()
+    assert (std == 0).all()
+    assert (gp_sample([ZEROS, ONES], size=2, rng=0) == 0).all()
+    assert (gp_posterior_sample([ZEROS, ONES], [ZEROS, ONES], np.ones(12), 0.1, rng=0) == 0).all()
+    K = KroneckerOperator([ZEROS, ONES])
+    np.testing.assert_allclose(K.solve(np.ones(12), 0.1), 10)
+    np.testing.assert_allclose(K.logdet(0.1), 12 * math.log(0.1))
+
+
+# ---------------------------------------------------------------- noise below the rounding of the largest eigenvalue
+
+LARGEST = 8.0  # of MIXED and ONES together
+SEEN = np.arange(12) % 5 > 0  # the last row of MIXED's alone, which ONES repeats
+REFUSED = {
+    "gp_nll": lambda f, y, s, **o: gp_nll(f, y, s, **o),
+    "gp_nll with gradients": lambda f, y, s, **o: gp_nll(f, y, s, grad=True, **o)[1][0],
+    "gp_nll by lanczos": lambda f, y, s, **o: gp_nll(f, y, s, logdet="lanczos", **o),
+    "gp_solve": lambda f, y, s, **o: gp_solve(f, y, s, **o),
+    "gp_solve of rows": lambda f, y, s, **o: gp_solve(f, np.stack([y, y]), s, **o),
+    "gp_posterior": lambda f, y, s, **o: gp_posterior(f, f, y, s, prior_diag=1.0, **o)[1],
+    "gp_posterior_sample": lambda f, y, s, **o: gp_posterior_sample(f, f, y, s, rng=0, **o),
+}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("function", REFUSED)
+@pytest.mark.parametrize("noise", [0.0, 1e-300, 0.5 * EPS * LARGEST, 2.0**-60 * np.arange(12)], ids=["0", "tiny", "eps", "cells"])
+@pytest.mark.parametrize("mask", [None, SEEN], ids=["full", "missing"])
+def test_singular_covariances_need_noise(name, function, noise, mask):
+    call = functools.partial(REFUSED[function], [MIXED, ONES], np.linspace(-1, 2, 12), noise, mask=mask, backend=name)
+    if name == "array" and function not in ("gp_posterior", "gp_posterior_sample"):  # which are the host's in part
+        assert np.isnan(call()).all()
+        return
+    with pytest.raises(SINGULAR[0], match=SINGULAR[1]):
+        call()
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-12, 1.0, 1e12, 1e200])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_limit_is_eps_of_the_largest_eigenvalue_in_any_unit(unit, backend):
+    factors, y = [MIXED * unit, ONES], np.linspace(-1, 2, 12)
+    limit = EPS * LARGEST * unit
+    low = functools.partial(gp_solve, factors, y, 0.99 * limit, backend=backend)
+    if backend == "array":
+        assert np.isnan(low()).all()
+    else:
+        with pytest.raises(SINGULAR[0], match=r"factors\[0\] is singular.*add noise"):
+            low()
+    far = gp_solve(factors, y, 1e6 * limit, backend=backend)
+    seen = gp_solve(factors, y, 1e6 * limit, mask=SEEN, backend=backend)
+    for alpha, m in ((far, np.ones(12, bool)), (seen, SEEN)):
+        expected = dense([MIXED, ONES], y, 1e6 * EPS * LARGEST, m)[3] / unit
+        np.testing.assert_allclose(alpha, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_limit_in_single_precision(backend):
+    factors, y = [MIXED.astype("f"), ONES.astype("f")], np.ones(12, "f")
+    with pytest.raises(SINGULAR[0], match=SINGULAR[1]):
+        gp_solve(factors, y, 1e-7)
+    assert np.isfinite(gp_solve(factors, y, 1e-5)).all()
+    with pytest.raises(SINGULAR[0], match=SINGULAR[1]):
+        KroneckerOperator(factors).solve(y, 1e-7)
+
+
+def test_regular_cells_of_a_singular_covariance_need_none(backend):
+    """Two points of an axis coincide, but one of them was not observed."""
+    x = np.array([0.0, 0.5, 0.5, 1.0])
+    K = np.exp(-np.abs(np.subtract.outer(x, x)))
+    mask = np.repeat([True, True, False, True], 3)
+    y = np.where(mask, np.linspace(-1, 2, 12), np.nan)
+    mean, var = gp_posterior([K, np.eye(3)], [K, np.eye(3)], y, 0.0, mask=mask, prior_diag=1.0)
+    np.testing.assert_allclose(mean[mask], y[mask], rtol=1e-12)
+    np.testing.assert_allclose(mean.reshape(4, 3)[2], mean.reshape(4, 3)[1], rtol=1e-12)
+    np.testing.assert_allclose(var, 0, atol=1e-12)
+    with pytest.raises(SINGULAR[0], match=SINGULAR[1]):
+        gp_posterior([K, np.eye(3)], [K, np.eye(3)], np.nan_to_num(y), 0.0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-300, 0.5 * EPS * LARGEST])
+def test_an_operator_and_a_model_refuse_the_same(noise):
+    K = KroneckerOperator([MIXED, ONES])
+    for call in (lambda: K.solve(np.ones(12), noise), lambda: K.logdet(noise)):
+        with pytest.raises(SINGULAR[0], match="singular"):
+            call()
+    if noise:
+        kernels = [lambda x, y=None: MIXED, lambda x, y=None: ONES]
+        with pytest.raises(SINGULAR[0], match="singular to working precision"):
+            qf.kron.GridGP(kernels, noise=noise, optimizer=None).fit([np.arange(3.0), np.arange(4.0)], np.ones((3, 4)))
+
+
+def test_an_operator_on_a_device_has_nan(cupy):
+    K, y = KroneckerOperator(cupy([MIXED, ONES])), cupy(np.ones(12))
+    for noise in (1e-300, 0.5 * EPS * LARGEST):
+        assert np.isnan(K.solve(y, noise).get()).all()
+        assert np.isnan(K.logdet(noise).get())
+    assert np.isfinite(K.solve(y, 1e-3).get()).all()

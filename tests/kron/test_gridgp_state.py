@@ -1,0 +1,274 @@
+"""What a ``GridGP`` keeps: a whole fit or none, copies of what it was given, and no unit."""
+
+import functools
+import math
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from kron.attacks import attack_gridgp
+from kron.dense import Problem, dense_kernel
+
+partial = functools.partial
+
+
+def everything(gp, X):
+    """All that a model answers."""
+    kernels = [np.asarray(k.keywords["scale"]) for k in gp.kernels_]
+    mean, std = gp.predict(X, return_std=True)
+    value, gradient = gp.log_marginal_likelihood(eval_gradient=True)
+    return [mean, std, gp.sample(X, 2, rng=0), value, gradient, gp.theta_, gp.noise_, gp.variance_, gp.n_features_in_, *kernels]
+
+
+def same(got, expected):
+    return all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+class Interrupted:
+    """KeyboardInterrupt at the given line of those that run in this package's files for ``GridGP``, none if there are fewer."""
+
+    def __init__(self, at):
+        self.left, self.raised = at, False
+
+    def __call__(self, frame, event, arg):
+        if not Path(frame.f_code.co_filename).stem.startswith("grid"):
+            return None
+        if event == "line" and not self.raised:
+            self.left -= 1
+            if self.left < 0:
+                self.raised = True
+                raise KeyboardInterrupt
+        return self
+
+    def __enter__(self):
+        sys.settrace(self)
+        return self
+
+    def __exit__(self, *error):
+        sys.settrace(None)
+        return error[0] is KeyboardInterrupt
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_an_interrupted_fit_leaves_the_old_one(rng, learns):
+    """At any line of it, or at a fifth of them."""
+    p, q = Problem(rng, (4, 3)), Problem(rng, (3, 5))
+    steps = lambda objective, theta, bounds: (theta - 1e-3 * objective(theta)[1], 0.0)  # noqa: E731
+    options = {"optimizer": steps if learns else None, "normalize_y": True}
+    gp, X = p.fitted(**options), rng.uniform(0, 1, (3, 2))
+    old, new = everything(gp, X), everything(p.model(**options).fit(q.axes, q.Y, q.mask), X)
+    outcomes, at = [], 0
+    while not outcomes or outcomes[-1] != "done":
+        gp.fit(p.axes, p.Y, p.mask)
+        fresh = p.model(**options)
+        with Interrupted(at) as first:
+            fresh.fit(q.axes, q.Y, q.mask)
+        with Interrupted(at):
+            gp.fit(q.axes, q.Y, q.mask)
+        is_new = same(everything(gp, X), new)
+        assert is_new or same(everything(gp, X), old)
+        if not is_new:
+            assert not [name for name in vars(fresh) if name.endswith("_")]
+            with pytest.raises(ValueError, match="not fitted"):
+                fresh.predict(X)
+        outcomes.append("done" if not first.raised else "new" if is_new else "old")
+        at += 5 if learns else 1
+    assert outcomes.count("old") > 40
+    assert outcomes.count("new") <= 1  # the line that returns
+
+
+def test_a_fit_that_fails_leaves_the_old_one(rng):
+    p, q = Problem(rng), Problem(rng, (3, 5))
+    gp, X = p.fitted(), rng.uniform(0, 1, (3, 2))
+    old = everything(gp, X)
+
+    def fails(*given):
+        raise RuntimeError("it fails")
+
+    singular = {"noise": 1e-30, "kernels": [partial(qf.kron.rbf, scale=1e4)] * 2}
+    for error, change, given in [
+        (RuntimeError, {"optimizer": fails}, (q.axes, q.Y)),
+        (RuntimeError, {"kernels": [p.kernels[0], fails]}, (q.axes, q.Y)),
+        (ValueError, {"tol": -1.0}, (q.axes, q.Y)),
+        (ValueError, {}, (q.axes, q.Y.T)),
+        (ValueError, {}, (rng.uniform(0, 1, (3, 2)), np.full(3, np.nan))),
+        (np.linalg.LinAlgError, {"noise": 1e-30, "kernels": [partial(qf.kron.rbf, scale=1e4)] * 2}, (q.axes, q.Y)),
+        (np.linalg.LinAlgError, singular, (q.axes, q.Y)),
+        (np.linalg.LinAlgError, {**singular, "optimizer": "fmin_l_bfgs_b"}, (q.axes, q.Y)),
+    ]:
+        with pytest.raises(error):
+            gp.set_params(**{**p.model().get_params(), **change}).fit(*given)
+        assert same(everything(gp, X), old)
+
+
+def test_parameters_for_the_next_fit_change_no_prediction(rng):
+    p = Problem(rng)
+    gp, X = p.fitted(), rng.uniform(0, 1, (3, 2))
+    old = everything(gp, X)
+    gp.set_params(kernels=p.kernels[:1], noise=7.0, tol=1e-2, logdet="lanczos", probes=2, backend="numba", num_threads=1, variance=3.0)
+    assert same(everything(gp, X), old)
+
+
+@pytest.mark.parametrize("share", [None, 0.7])
+def test_a_model_has_copies_of_what_it_was_given(rng, share):
+    p = Problem(rng, share=share)
+    p.kernels[0] = partial(qf.kron.rbf, scale=np.array(0.3))
+    noise, X = rng.uniform(0.1, 0.3, 42), rng.uniform(0, 1, (3, 2))
+    gp = p.fitted(noise=noise)
+    old = [a.copy() if isinstance(a, np.ndarray) else a for a in everything(gp, X)]
+    for array in [*p.axes, p.Y, noise, p.kernels[0].keywords["scale"], *([] if share is None else [p.mask])]:
+        array[...] = 2
+    assert same(everything(gp, X), old)
+    points = rng.uniform(0, 1, (4, 2))
+    first, mean = points.copy(), None
+    of_points = p.model(noise=0.1).fit(points, np.arange(4.0))
+    mean = of_points.predict(first)
+    points[...] = 3
+    np.testing.assert_array_equal(of_points.predict(first), mean)
+    results = [gp.theta_, gp.noise_, gp.kernels_[0].keywords["scale"]]
+    kept = gp.predict(X, return_std=True)
+    for array in results:
+        array[...] = 2
+    for a, b in zip(gp.predict(X, return_std=True), kept):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_kernels_of_scikit_learn_are_copied(rng):
+    kernels = pytest.importorskip("sklearn.gaussian_process.kernels")
+    p = Problem(rng)
+    theirs = [kernels.RBF(length_scale=s) for s in p.scales]
+    gp = qf.kron.GridGP(theirs, noise=0.1, optimizer=None).fit(p.axes, p.Y, p.mask)
+    X = rng.uniform(0, 1, (3, 2))
+    mean = gp.predict(X)
+    for k in theirs:
+        k.length_scale = 9.0
+    np.testing.assert_array_equal(gp.predict(X), mean)
+
+
+# ---------------------------------------------------------------- units
+
+
+@pytest.mark.parametrize("share", [None, 0.7])
+@pytest.mark.parametrize("units", [(1e-12, 1.0), (1e12, 1.0), (1.0, 1e-12), (1.0, 1e12), (1e12, 1e-12)])
+def test_units_of_axes_and_values_scale_the_answers(backend, rng, units, share):
+    p = Problem(rng, (9, 8), share)
+    grid = [a.reshape(-1) for a in np.meshgrid(*p.axes, indexing="ij")]
+    smooth = 1.3 * dense_kernel(p.dense.kernels, grid, grid) + 0.1 * np.eye(72)
+    p.Y = rng.multivariate_normal(np.zeros(72), smooth).reshape(9, 8)
+    X = rng.uniform(0, 1, (4, 2))
+
+    def fitted(length, height, **options):
+        kernels = [partial(qf.kron.rbf, scale=length * s) for s in p.scales]
+        gp = qf.kron.GridGP(kernels, noise=0.1 * height**2, variance=1.3 * height**2, backend=backend, **options)
+        return gp.fit([a * length for a in p.axes], p.Y * height, p.mask)
+
+    for options, tolerance in (({"optimizer": None}, 1e-9), ({"optimizer": "fmin_l_bfgs_b"}, 1e-4)):
+        expected, got = fitted(1.0, 1.0, **options), fitted(*units, **options)
+        shift = np.log([units[1] ** 2, units[0], units[0], units[1] ** 2])
+        np.testing.assert_allclose(got.theta_ - shift, expected.theta_, rtol=0, atol=100 * tolerance)
+        for a, b in zip(got.predict(X * units[0], return_std=True), expected.predict(X, return_std=True)):
+            np.testing.assert_allclose(a / units[1], b, rtol=0, atol=tolerance)
+        assert math.isclose(got.score(X * units[0], X[:, 0] * units[1]), expected.score(X, X[:, 0]), rel_tol=10 * tolerance)
+
+
+@pytest.mark.parametrize("length", [2.0**-40, 2.0**40])
+def test_units_of_frequencies(rng, length):
+    """Searches, their restarts too, take the same steps."""
+    x, t = np.sort(rng.uniform(0, 1, 12)), np.sort(rng.uniform(0, 1, 5))
+    Y = np.sin(9 * x)[:, None] + 0.1 * rng.standard_normal((12, 5))
+
+    def fitted(unit):
+        waves = partial(qf.kron.gsmp_kernel, weights=np.ones(1), means=np.ones(1) / unit, std=np.array(0.3 / unit))
+        spectral = {"log_weights": np.zeros(1), "log_scales": np.full(1, -np.log(unit)), "freqs": np.ones(1) / unit}
+        gp = qf.kron.GridGP([waves, partial(qf.kron.spectral_mixture, **spectral)], noise=0.1, n_restarts_optimizer=1, random_state=0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*did not converge", RuntimeWarning)
+            return gp.fit([x * unit, t * unit], Y)
+
+    one, other, X = fitted(1.0), fitted(length), rng.uniform(0, 1, (4, 2))
+    np.testing.assert_allclose(other.predict(X * length), one.predict(X), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(other.log_marginal_likelihood_value_, one.log_marginal_likelihood_value_, rtol=1e-8)
+    np.testing.assert_allclose(other.kernels_[0].keywords["means"] * length, one.kernels_[0].keywords["means"], rtol=1e-4)
+
+
+def test_a_search_comes_back_from_where_there_is_no_likelihood(rng):
+    """A covariance that is not finite, or singular; whatever the likelihood is."""
+    x = np.linspace(0, 1, 9)
+    spectral = {"log_weights": np.zeros(1), "log_scales": np.zeros(1), "freqs": np.ones(1)}
+    kernels = [partial(qf.kron.spectral_mixture, **spectral), partial(qf.kron.rbf, scale=20.0)]
+    for height in (1.0, 1e20):
+        values = []
+
+        def far(objective, theta, bounds, values=values):
+            for log_weight, log_noise in ((0.0, theta[-1]), (800.0, theta[-1]), (0.0, -200.0)):
+                value, gradient = objective(np.array([theta[0], log_weight, *theta[2:-1], log_noise]))
+                values.append(value)
+            assert (gradient == 0).all()
+            return theta, values[0]
+
+        gp = qf.kron.GridGP(kernels, noise=0.1, optimizer=far).fit([x, x], height * rng.standard_normal((9, 9)))
+        assert values[1:] == [values[0] + 81] * 2
+        assert np.isfinite(gp.predict([x, x])).all()
+        with pytest.raises(np.linalg.LinAlgError, match=r"GridGP: kernels\[0\] gives NaN or infinity"):
+            gp.log_marginal_likelihood(np.array([0.0, 800, 0, 1, 0, 0]))
+
+
+def test_a_search_comes_back_from_where_there_is_no_gradient(backend):
+    attack_gridgp(np.random.default_rng([41, 728]), backend)  # weights go to 1e300, in a search from a random start
+
+
+def test_one_cell_and_none(rng):
+    """Noise per cell is kept for any number of them."""
+    kernel = partial(qf.kron.rbf, scale=0.5)
+    one = qf.kron.GridGP([kernel], noise=np.full(1, 0.3)).fit([np.zeros(1)], np.ones(1))
+    np.testing.assert_array_equal(one.noise_, [0.3])
+    assert len(one.theta_) == 2
+    none = qf.kron.GridGP([kernel] * 2, noise=np.zeros(0), optimizer=None).fit([np.zeros(0), np.zeros(3)], np.zeros((0, 3)))
+    mean, std = none.predict([np.zeros(2), np.zeros(2)], return_std=True)
+    assert (mean == 0).all()
+    assert (std == 1).all()
+
+
+@pytest.mark.parametrize("height", [1e-200, 1.0, 1e200])
+def test_scaled_values_have_no_unit(rng, height):
+    p = Problem(rng)
+    X = rng.uniform(0, 1, (3, 2))
+    expected = p.fitted(normalize_y=True).predict(X, return_std=True)
+    p.Y *= height
+    for a, b in zip(p.fitted(normalize_y=True).predict(X, return_std=True), expected):
+        np.testing.assert_allclose(a / height, b, rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.1, -1e200, 1e-200, 0.0])
+def test_values_that_are_all_the_same(rng, value):
+    p = Problem(rng)
+    p.Y[...] = value
+    gp = p.fitted(normalize_y=True)
+    mean, std = gp.predict(p.axes, return_std=True)
+    assert (mean == value).all()
+    assert (std <= 1.3**0.5).all()
+    assert gp.score(p.axes, p.Y) == 1.0
+    assert gp.score(p.axes, np.full((7, 6), 0.7)) == 0.0
+    p.Y[::2] = np.nextafter(value, 1)  # but for rounding
+    if abs(value) > 1e-300:
+        np.testing.assert_allclose(p.fitted(normalize_y=True).predict(p.axes), value, rtol=1e-14)
+
+
+@pytest.mark.parametrize("height", [1e-200, 1.0, 1e200])
+def test_scores_are_those_of_scikit_learn(rng, height):
+    p = Problem(rng)
+    gp, Y = p.fitted(normalize_y=True), p.Y.copy()
+    expected = gp.score(p.axes, Y)
+    left = Y - gp.predict(p.axes)
+    assert math.isclose(expected, 1 - (left**2).sum() / ((Y - Y.mean()) ** 2).sum(), rel_tol=1e-12)
+    p.Y *= height
+    assert math.isclose(p.fitted(normalize_y=True).score(p.axes, Y * height), expected, rel_tol=1e-9)
+    one = np.zeros((7, 6), bool)
+    one[2, 3] = True
+    for mask in (one, one & False):
+        with pytest.warns(RuntimeWarning, match=f"GridGP.score: the score of {mask.sum()} values is NaN"):
+            assert math.isnan(gp.score(p.axes, Y, mask))
