@@ -277,6 +277,31 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng, sign, c
                 assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
 
 
+@pytest.mark.parametrize("composed", [False, True])
+@pytest.mark.parametrize("rate", [-40.0, -5.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate, composed):
+    """However small it is where states forget fast: what passes over a decay is not a difference of sums of what does not."""
+    rng = np.random.default_rng(14)
+    (x, _, _, B, C), _ = draw(rng, 1, 70, 1, dtype=dtype, G=1)
+    dt, A = rng.uniform(0.5, 1.5, x.shape[:3]).astype(dtype), np.array([rate], dtype)
+    cuts, grads = np.array([0, 30, 70]), [rng.standard_normal(s).astype(dtype) for s in (x.shape, (2, *x.shape[2:], B.shape[3]))]
+    options = {"chunk_size": 64, "return_varlen_states": True, "backend": "array" if composed else None}
+    got = scan_vjp(x, dt, A, B, C, *[None] * 5, cuts, tuple(grads), **options)[2]
+    x, dt, B, C, grad, ends = (v[0, :, 0].astype(np.longdouble) for v in (x, dt, B, C, grads[0], grads[1][None]))
+    expected = size = 0
+    for end, (first, last) in zip(ends, pairwise(cuts)):
+        states = [np.zeros_like(end)]
+        for t in range(first, last):
+            states.append(np.exp(dt[t] * rate) * states[-1] + np.outer(dt[t] * x[t], B[t]))
+        m = end
+        for t in reversed(range(first, last)):
+            m = m + np.outer(grad[t], C[t])
+            terms = np.exp(dt[t] * rate) * dt[t] * m * states[t - first]
+            expected, size, m = expected + terms.sum(), size + np.abs(terms).sum(), np.exp(dt[t] * rate) * m
+    assert abs(got[0] - expected) <= 8 * np.finfo(dtype).eps * size
+
+
 @pytest.mark.parametrize("op", [CHUNK_SCAN, CHUNK_SCAN.adjoint], ids=lambda op: op.name)
 def test_a_gpu_composes_float64(op, monkeypatch):
     """Its kernels are of single precision."""

@@ -8,7 +8,21 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ..._array_tools import arange, double, in_pieces, sigmoid, silu, silu_slope, softplus, sums_at, twofold_sums, zeros
+from ..._array_tools import (
+    arange,
+    double,
+    in_pieces,
+    sigmoid,
+    silu,
+    silu_slope,
+    softplus,
+    sums_across,
+    sums_at,
+    sums_before,
+    sums_from,
+    twofold_sums,
+    zeros,
+)
 from ..scan._array import scan, scan_adjoint
 
 LONGEST = 64  # steps of a chunk
@@ -78,8 +92,7 @@ class _Sequences:
         self.reached = self.number == before[..., None]  # by the state before the chunk
         self.reaching = self.number == self.number[..., size - 1 :]  # the state after it
         steps = arange(xp, size, given.x, xp.int64)
-        self.later = steps[:, None] >= steps[None, :]
-        self.pairs = self.later & (self.number[..., :, None] == self.number[..., None, :])
+        self.pairs = (steps[:, None] >= steps[None, :]) & (self.number[..., :, None] == self.number[..., None, :])
 
 
 class _Scan:
@@ -230,8 +243,7 @@ class _Adjoint:
         through = state * xp.sum(s.at_ends(s.before) * grad, axis=(-2, -1))  # over the decays from the start of the chunk to the end
         step = arange(xp, s.size, s.given.x, xp.int64)
         upto = xp.astype(step[None, :] <= s.sequences.step[:, None], u.dtype)[:, None, :]
-        factors = _dot(xp, to_u, u)
-        exponents = upto * (through[..., None] + xp.cumulative_sum(factors, axis=-1) - factors)
+        exponents = upto * (through[..., None] + sums_before(xp, _dot(xp, to_u, u)))
         parts = [to_u, xp.broadcast_to(to_B, (*to_u.shape[:3], s.N)), exponents, state[..., None, None] * grad]
         S, K = grad.shape[0], s.u.shape[2]
         summed = []
@@ -252,12 +264,8 @@ class _Adjoint:
         dB = xp.matmul(turned(to_triangle), s.C) + s.to_end[..., None] * xp.matmul(s.u, self.mu)  # (11)
         dC = xp.matmul(to_triangle, s.B) + by_state
         # (12)
-        upto = xp.cumulative_sum(crossing, axis=-1) - crossing
-        later = xp.astype(s.sequences.later, g.dtype)
-        exponent = xp.sum(upto * later, axis=-2)
-        exponent = exponent + xp.sum(_dot(xp, by_state, s.C)[..., :, None] * later, axis=-2)
-        factors = _dot(xp, states, s.u)
-        exponent = exponent + xp.cumulative_sum(factors, axis=-1) - factors + self.over[..., None]
+        exponent = sums_across(xp, crossing) + sums_from(xp, _dot(xp, by_state, s.C))
+        exponent = exponent + sums_before(xp, _dot(xp, states, s.u)) + self.over[..., None]
         if hasattr(self, "end_u"):
             du, dB, exponent = du + self.end_u, dB + self.end_B, exponent + self.end_exponents
         du, self.dB, self.dC, exponent = (_in_rows(xp, y, s.L) for y in (du, dB, dC, exponent))
