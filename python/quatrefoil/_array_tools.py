@@ -204,6 +204,11 @@ def is_any(xp: Any, flags: Any) -> bool:
     return bool(xp.any(flags))
 
 
+def ascends(xp: Any, ends: Any, length: int) -> Any:
+    """Whether ends of sequences begin with 0, never fall, and end with the length: an array without axes."""
+    return (ends[0] == 0) & (ends[-1] == length) & xp.all(ends[:-1] <= ends[1:])
+
+
 def sums_of(xp: Any, x: Any, begin: Any) -> Any:
     """Sums (N, S) of the rows begin[i] to begin[i + 1] of x, each over its own rows alone: log2 of their number rounds."""
     P = x.shape[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._array_tools import arange, double, nan_unless, sums_across, sums_before, sums_from, zeros
+from ..._array_tools import arange, ascends, double, nan_unless, sums_across, sums_before, sums_from, zeros
 
 _CHUNK = 64
 _LEAST = -746.0  # the exponential of what is below is 0
@@ -38,7 +38,7 @@ class _Tokens:
         of_token = xp.clip(xp.searchsorted(end, token, side="right"), max=sequences - 1)
         place = xp.take(self.ends - counts, of_token, axis=0) * C + token - xp.take(begin, of_token, axis=0)
         self.place = xp.clip(place, min=0, max=M * C - 1)
-        self.good = (cu_seqlens[0] == 0) & (cu_seqlens[-1] == self.T) & xp.all(begin <= end)
+        self.good = ascends(xp, cu_seqlens, self.T)
 
     def split(self, x: Any) -> Any:
         """(B, T, X, ...) -> (B, X, M, C, ...)."""

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 from ..._array_tools import (
     arange,
+    ascends,
     double,
     in_pieces,
+    nan_unless,
     sigmoid,
     silu,
     silu_slope,
@@ -81,7 +83,7 @@ class _Sequences:
             begins = xp.any(given.cuts[:, None] == time[None, :], axis=0) & (time > 0)
             starts = xp.where(begins[None, :], xp.ones_like(starts), starts)
             first, last = given.cuts[:-1], given.cuts[1:]
-            self.there = (last > first) & (first >= 0) & (last <= L)
+            self.there = last > first
             end = xp.clip(last - 1, min=0, max=L - 1)
             self.chunk, self.step = end // size, end % size
         number = xp.cumulative_sum(starts, axis=1)
@@ -184,7 +186,23 @@ def _options(given: _Given, chunk_size: int, *more: Any) -> tuple[Any, ...]:
     return (min(chunk_size, LONGEST, given.x.shape[1]), *more)
 
 
-def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
+def _marked(xp: Any, given: _Given, results: tuple[Any, ...]) -> tuple[Any, ...]:
+    """NaN where cu_seqlens do not ascend from 0 to the length."""
+    if given.cuts is None:
+        return results
+    good = ascends(xp, given.cuts, given.x.shape[1])
+    return tuple(None if r is None else nan_unless(xp, good, r) for r in results)
+
+
+def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+    return _marked(xp, _Given(*arguments[:11]), _forward(xp, *arguments))
+
+
+def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+    return _marked(xp, _Given(*arguments[:11]), _back(xp, *arguments))
+
+
+def _forward(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
     given, (chunk_size, softens, least, most, final, varlen) = _Given(*arguments[:11]), arguments[11:]
     (items, L, heads, P), N = given.x.shape, given.B.shape[3]
     if _empty(xp, given):
@@ -285,7 +303,7 @@ class _Adjoint:
         return xp.permute_dims(xp.tensordot(xp.astype(belongs, grad.dtype), grad, axes=([1], [2])), (1, 2, 0, 3))
 
 
-def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+def _back(xp: Any, *arguments: Any) -> tuple[Any, ...]:
     given, (grad, grad_final, grad_varlen) = _Given(*arguments[:11]), arguments[11:14]
     chunk_size, softens, least, most = arguments[14:18]
     items, L, heads, P = given.x.shape
