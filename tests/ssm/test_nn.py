@@ -50,15 +50,24 @@ def test_float32_is_near_float64(ops, name):
     assert (single - double).abs().max() < 1e-4 * double.abs().max()
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if "-" not in name])
-def test_compiled_layers(name):
-    make, shape = LAYERS[name]
-    layer, u = make(), torch.randn(shape)
-    compiled = torch.compile(layer, backend="aot_eager")
-    got = output_of(compiled, u)
-    same(got, output_of(layer, u), 1e-5)
-    got.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("sizes", ["dynamic", "marked", "fixed"])
+def test_compiled_modules(name, sizes):
+    """In one graph, of any batch and length: what is marked as dynamic may not become a constant."""
+    make, draw = MODULES[name]
+    layer, u = make(), draw()
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True, dynamic=True if sizes == "dynamic" else None)
+    axes = () if not isinstance(u, torch.Tensor) else (0,) if u.ndim == 2 else (0, 2 if name.startswith("S4D") else 1)
+    for more in (0,) if sizes == "fixed" else (9, 15):
+        x = torch.randn([n + more * (i in axes) for i, n in enumerate(u.shape)]) if axes else u + more
+        for axis in axes if sizes == "marked" else ():
+            torch._dynamo.mark_dynamic(x, axis)
+        got = output_of(compiled, x)
+        same(got, output_of(layer, x), 1e-5)
+        layer.zero_grad()
+        got.square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
 
 
 @pytest.mark.parametrize("name", LAYERS)
