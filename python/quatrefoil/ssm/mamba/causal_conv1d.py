@@ -137,6 +137,7 @@ def causal_conv1d_fn(
         if tuple(target.shape) != tuple(final_states.shape):
             found, expected = tuple(target.shape), tuple(final_states.shape)
             raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
+        _check_same_precision(name, "final_states_out", target, x)
         target[...] = final_states
         final_states = target
     return (y, final_states) if return_final_states else y
@@ -302,9 +303,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             f"{label}: conv_state has shape {found}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
             f"D = {x.shape[1]} and S at least W - 1 = {least}"
         )
-    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (conv_state, x))
-    if wide != given:
-        raise TypeError(f"{label}: conv_state has dtype {_arrays.dtype_name(conv_state)} but x has {_arrays.dtype_name(x)}; convert one")
+    _check_same_precision(name, "conv_state", conv_state, x)
     for argument, array in (("conv_state_indices", rows), ("cache_seqlens", start)):
         if array is None:
             continue
@@ -315,6 +314,14 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
     if rows is not None:
         check_rows(label, "conv_state_indices", rows, "conv_state", found)
+
+
+def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None:
+    """Half precision counting as single."""
+    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
+    if wide != given:
+        found = _arrays.dtype_name(target)
+        raise TypeError(f"ssm.{name}: {argument} has dtype {found} but x has {_arrays.dtype_name(x)}; convert one")
 
 
 def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
