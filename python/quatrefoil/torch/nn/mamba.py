@@ -144,7 +144,10 @@ class Mamba(Block):
         return out
 
     def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state), both updated in place, or, by an error, neither."""
+        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state).
+
+        Both states are updated in place; by an error neither is.
+        """
         self._check_one(hidden_states)
         x, z = self.in_proj(hidden_states[:, 0]).chunk(2, dim=-1)
         conv_after = conv_state.clone()  # so that both states are written, or neither

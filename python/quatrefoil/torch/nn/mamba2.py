@@ -204,7 +204,10 @@ class Mamba2(Block):
         return out.flatten(0, 1) if flat else out
 
     def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state), both updated in place, or, by an error, neither."""
+        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state).
+
+        Both states are updated in place; by an error neither is.
+        """
         self._check_one(hidden_states)
         side, z, xBC, dt = self._split(self.in_proj(hidden_states[:, 0]))
         conv_after = conv_state.clone()  # so that both states are written, or neither
