@@ -345,6 +345,26 @@ def test_without_the_private_names_of_torch(name):
     assert done.returncode == 0, done.stderr
 
 
+def test_numbers_may_be_symbolic_in_the_first_call_of_all():
+    """With dynamic=True floats are; torch.compile then begins anew, and must find the way to the operator that it found before."""
+    code = """
+    import torch, quatrefoil as qf
+    q, v, dt, B, K = torch.randn(1, 9, 2, 3), torch.randn(1, 9, 2, 4), torch.rand(1, 9, 2), torch.randn(1, 9, 1, 4), torch.eye(3)
+    functions = [
+        lambda s: qf.ssm.chunk_simple_gla(q, q, v, -dt, scale=s)[0],
+        lambda s: qf.ssm.mamba_chunk_scan_combined(q, dt, -dt[0, 0], B, B, 4, dt_limit=(s, 0.9)),
+        lambda s: qf.ssm.gka(q, q, q, ridge_strength=s),
+        lambda s: qf.kron.gp_nll([K, K], dt[0, :, 0], s),
+    ]
+    for f in functions:
+        compiled = torch.compile(f, backend="aot_eager", fullgraph=True, dynamic=True)
+        for s in (0.5, 0.25, 0.1):
+            torch.testing.assert_close(compiled(s), f(s), rtol=0, atol=0)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(("L", "draws"), [(100, 300), (256, 300), (1000, 100), (1024, 150), (2048, 80), (8192, 20), (50000, 6)])
 def test_a_float32_convolution_is_no_less_exact_than_torch_fft(backend, rng, L, draws):
     u, k = rng.standard_normal((2, draws, L)).astype(np.float32)

@@ -61,7 +61,7 @@ def is_number(value: Any) -> bool:
 def number(value: Any, label: str, name: str, *, positive: bool = False, negative: bool = False) -> float:
     """A finite number: at least 0, above it, or with ``negative`` any. What turns into a float will do, an array of no axes too."""
     x = real(value, label, name)
-    if not (x > 0 if positive else negative or x >= 0) or not math.isfinite(x):
+    if not (x > 0 if positive else negative or x >= 0) or not -math.inf < x < math.inf:
         what = "positive number" if positive else "number" if negative else "number, at least 0"
         raise ValueError(f"{label}: {name} is {x}, expected a finite {what}")
     return x
@@ -69,9 +69,8 @@ def number(value: Any, label: str, name: str, *, positive: bool = False, negativ
 
 def real(value: Any, label: str, name: str) -> float:
     """A number as a float, infinite or NaN too."""
-    if value.__class__ is float:
-        found: float = value
-        return found
+    if isinstance(value, float):  # of a symbolic one, where torch.compile traces with dynamic=True, nothing else may be asked
+        return float(value)
     if _arrays.is_masked(value):
         raise TypeError(f"{label}: {name} is a masked array, expected a real number")
     is_array = hasattr(value, "dtype")

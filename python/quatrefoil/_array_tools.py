@@ -91,6 +91,23 @@ def twofold_sums(xp: Any, x: Any) -> tuple[Any, Any]:
     return high, low
 
 
+def sums_before(xp: Any, x: Any) -> Any:
+    """For each number of the last axis the sum of those before it, which no later one enters."""
+    return xp.cumulative_sum(x, axis=-1, include_initial=True)[..., :-1]
+
+
+def sums_from(xp: Any, x: Any) -> Any:
+    """For each number of the last axis the sum of it and of those after it."""
+    return xp.flip(xp.cumulative_sum(xp.flip(x, axis=-1), axis=-1), axis=-1)
+
+
+def sums_across(xp: Any, pairs: Any) -> Any:
+    """For each t the sum of the pairs (i, j) with j < t <= i, of a matrix (..., C, C)."""
+    t = arange(xp, pairs.shape[-1], pairs, xp.int64)
+    before = sums_before(xp, pairs)
+    return xp.sum(xp.where(t[:, None] >= t, before, xp.zeros_like(before)), axis=-2)
+
+
 def zeros(xp: Any, shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
     return xp.zeros(tuple(shape), dtype=like.dtype if dtype is None else dtype, device=like.device)
 
@@ -185,6 +202,11 @@ def mode_product(xp: Any, A: Any, matrix: Any, axis: int) -> Any:
 def is_any(xp: Any, flags: Any) -> bool:
     """Whether one of them is true: here, and nowhere else, a composition waits for a device."""
     return bool(xp.any(flags))
+
+
+def ascends(xp: Any, ends: Any, length: int) -> Any:
+    """Whether ends of sequences begin with 0, never fall, and end with the length: an array without axes."""
+    return (ends[0] == 0) & (ends[-1] == length) & xp.all(ends[:-1] <= ends[1:])
 
 
 def sums_of(xp: Any, x: Any, begin: Any) -> Any:

@@ -238,12 +238,13 @@ def _device_plan(op: Op, options: tuple[Any, ...], kernel: Callable[..., Any], k
 def _torch_plan(*request: Any) -> Plan:
     from .torch import _route
 
+    PLANNERS["torch"] = _route.PLANNER
     plan: Plan = _route.plan(*request)
     return plan
 
 
 def _torch_traced(*request: Any) -> Any:
-    from .torch import _route
+    from .torch import _route  # which is not put in this place here: torch.compile may begin anew, and must find the same way
 
     return _route.traced(*request)
 
@@ -272,8 +273,8 @@ class Planner(NamedTuple):
     is_tracing: Callable[[], bool] = bool  # whether one does, here and now
 
 
-# By the kind of array. Torch's entry finds quatrefoil.torch, which is imported at the first tensor and puts its own in this place; so does
-# JAX's.
+# By the kind of array. Torch's entry finds quatrefoil.torch, which is imported at the first tensor; its own then stands in this place. So
+# does JAX's.
 PLANNERS: dict[str, Planner] = {
     "numpy": Planner(numpy_plan),
     "torch": Planner(_torch_plan, _torch_traced, _torch_is_tracing),

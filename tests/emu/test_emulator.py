@@ -263,6 +263,22 @@ def test_sequences_that_the_host_refuses_make_nan(ends, for_cupy, rng):
         assert np.isnan(got).all()
 
 
+@pytest.mark.parametrize("ends", [[1, 20, 40], [0, 20, 39], [0, 30, 20, 40], [0, -5, 40], [0, 99, 40]], ids=str)
+def test_cuts_that_the_host_refuses_make_nan(ends, for_cupy, rng):
+    shapes = {"x": (1, 40, 2, 3), "dt": (1, 40, 2), "A": (2,), "B": (1, 40, 1, 4), "C": (1, 40, 1, 4)}
+    shapes |= {"D": (2,), "z": (1, 40, 2, 3), "dt_bias": (2,), "initial_states": (1, 2, 3, 4)}
+    given = [rng.standard_normal(s).astype(np.float32).view(Array) for s in shapes.values()]
+    options = {"chunk_size": 16, "dt_softplus": True, "return_final_states": True, "return_varlen_states": True}
+    states = given[5:9]
+    results = qf.ssm.mamba_chunk_scan_combined(
+        *given[:5], D=states[0], z=states[1], dt_bias=states[2], initial_states=states[3], cu_seqlens=np.array(ends).view(Array), **options
+    )
+    grads = tuple(np.ones_like(r) for r in results)
+    gradients = qf.ssm.mamba_chunk_scan_combined_vjp(*given, None, np.array(ends).view(Array), grads, **options)
+    for got in (*results, *gradients):
+        assert np.isnan(got).all()
+
+
 @pytest.mark.torch
 def test_tensors_get_to_a_kernel(rng):
     torch = pytest.importorskip("torch")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,15 +51,24 @@ def test_float32_is_near_float64(ops, name):
     assert (single - double).abs().max() < 1e-4 * double.abs().max()
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if "-" not in name])
-def test_compiled_layers(name):
-    make, shape = LAYERS[name]
-    layer, u = make(), torch.randn(shape)
-    compiled = torch.compile(layer, backend="aot_eager")
-    got = output_of(compiled, u)
-    same(got, output_of(layer, u), 1e-5)
-    got.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("sizes", ["dynamic", "marked", "fixed"])
+def test_compiled_modules(name, sizes):
+    """In one graph, of any batch and length: what is marked as dynamic may not become a constant."""
+    make, draw = MODULES[name]
+    layer, u = make(), draw()
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True, dynamic=True if sizes == "dynamic" else None)
+    axes = () if not isinstance(u, torch.Tensor) else (0,) if u.ndim == 2 else (0, 2 if name.startswith("S4D") else 1)
+    for more in (0,) if sizes == "fixed" else (9, 15):
+        x = torch.randn([n + more * (i in axes) for i, n in enumerate(u.shape)]) if axes else u + more
+        for axis in axes if sizes == "marked" else ():
+            torch._dynamo.mark_dynamic(x, axis)
+        got = output_of(compiled, x)
+        same(got, output_of(layer, x), 1e-5)
+        layer.zero_grad()
+        got.square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -82,6 +92,51 @@ def test_half_precision(name, half):
     for x in (u, *layer.parameters()):
         assert x.grad.dtype == half
         assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
+@pytest.mark.parametrize("spoil", [lambda s: s[:1], lambda s: s.float(), lambda s: s[..., :-1]], ids=["items", "dtype", "states"])
+def test_a_step_that_fails_changes_no_state(name, spoil):
+    """Of the two states neither, or the token would be there twice when it is tried again."""
+    make, shape = LAYERS[name]
+    layer, u = make().double(), torch.randn(shape, dtype=torch.float64)
+    conv_state, ssm_state = layer.allocate_inference_cache(shape[0])
+    with torch.no_grad():
+        layer(u[:, :3], cache=(conv_state, ssm_state))
+        before, wrong = conv_state.clone(), spoil(ssm_state).clone()
+        calls = [lambda: layer.step(u[:, 3:4], conv_state, wrong)]
+        if wrong.dtype == u.dtype or name == "Mamba2":
+            calls.append(lambda: layer(u[:, 3:], cache=(conv_state, wrong)))
+        for call in calls:
+            kept = wrong.clone()
+            with pytest.raises((ValueError, TypeError)):
+                call()
+            torch.testing.assert_close(conv_state, before, rtol=0, atol=0)
+            torch.testing.assert_close(wrong, kept, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
+def test_states_that_are_not_there_are_missed(name):
+    make, shape = LAYERS[name]
+    layer = make()
+    layer.layer_idx = 3
+    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=5, max_seqlen=20, max_batch_size=2)
+    with pytest.raises(ValueError, match=f"{name}: inference_params holds no states of layer 3, but its seqlen_offset is 5"):
+        layer(torch.randn(shape), inference_params=kept)
+    kept.seqlen_offset = 0
+    layer(torch.randn(shape), inference_params=kept)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_step_in_half_precision_has_the_step_sizes_of_the_whole(half):
+    """Their bias, around -7, leaves a sum in half precision few digits, and none of them is that of a step size."""
+    torch.manual_seed(3)
+    layer, u = nn.Mamba2(16, d_state=8, headdim=8).to(half), torch.randn(2, 1, 16, dtype=half)
+    whole, step = layer.allocate_inference_cache(2), layer.allocate_inference_cache(2)
+    with torch.no_grad():
+        layer(u, cache=whole)
+        layer.step(u, *step)
+    torch.testing.assert_close(step, whole, rtol=1e-5, atol=1e-7)
 
 
 def test_every_module_is_tried():

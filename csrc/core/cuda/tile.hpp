@@ -19,6 +19,15 @@ QF_HD constexpr int64_t tiles_of(int64_t numbers, int64_t side = kSide) { return
 constexpr int64_t tile_blocks(int64_t threads) { return (threads + kTileThreads - 1) / kTileThreads; }
 constexpr int64_t warp_blocks(int64_t warps) { return tile_blocks(warps * kWarp); }
 
+// A thread a number: NaN, where the call had something `wrong` that the host would have refused.
+template <class T>
+__global__ void __launch_bounds__(kTileThreads, 1) put_nan(const int* wrong, T* to, const int64_t n) {
+  if (*wrong == 0) return;
+  QF_ROLLED
+  for (int64_t i = int64_t(blockIdx.x) * kTileThreads + threadIdx.x; i < n; i += int64_t(gridDim.x) * kTileThreads)
+    to[i] = T(__builtin_nan(""));
+}
+
 // In shared memory.
 template <class T>
 struct Tile {

@@ -6,30 +6,30 @@
 namespace quatrefoil::ssm::delta {
 inline namespace QF_ISA {
 
-// Sums over pairs of tokens j < i of what the decay from j to i gets, times that decay: those with i, less those with j, are a token's.
+// (17) What passes over the decay of each token of a chunk, and nothing else: no sum is the difference of larger ones.
 struct DecayGradient {
-  double of[kChunk];
+  double across[kChunk], columns[kChunk];  // the sums over pairs j < t <= i, and over the rows so far of one matrix of pairs
   void clear() {
-    for (double& x : of) x = 0;
+    for (double& x : across) x = 0;
   }
-  void add(int64_t i, int64_t j, double x) { of[i] += x, of[j] -= x; }
-  // Pairs of token i with those before `count`, a multiple of the lanes; what it gets with itself cancels.
+  // Row i of what pairs get, dm times m. Rows come from the last one up, so that the columns before i are those of pairs across token i.
   template <class T>
-  void add_row(int64_t i, int64_t count, const T* dm, const T* m) {
+  void add_row(int64_t i, const T* dm, const T* m) {
     using V = Lanes<double>;
     V total{};
-    for (int64_t j = 0; j < count; j += kLanes<double>) {
-      const V x = load_as<V>(dm + j) * load_as<V>(m + j);
-      quatrefoil::store(of + j, V(load<V>(of + j) - x));
-      total += x;
+    for (int64_t j = 0; j < i; j += kLanes<double>) {
+      const V column = keep_first(V(load<V>(columns + j) + load_as<V>(dm + j) * load_as<V>(m + j)), i - j);
+      quatrefoil::store(columns + j, column);
+      total += column;
     }
-    of[i] += sum(total);
+    across[i] += sum(total);
   }
-  // (17) What token t gets is the sum from t on.
+  // `read` from the state before the chunk by each token, `written` by each to the state after it, and what goes from one to the other.
   template <class T>
-  void store(int64_t n, T* to, int64_t stride) const {
-    double total = 0;
-    for (int64_t i = n - 1; i >= 0; --i) total += of[i], to[i * stride] = T(total);
+  void store(int64_t n, const T* read, const T* written, double through, T* to, int64_t stride) {
+    double later = 0;
+    for (int64_t i = n - 1; i >= 0; --i) across[i] += later += double(read[i]);
+    for (int64_t i = 0; i < n; ++i) to[i * stride] = T(across[i] + through), through += double(written[i]);
   }
 };
 
@@ -127,14 +127,7 @@ class HeadAdjoint {
       for (int64_t i = 0; i < n; ++i) store_row(s.p.V, a.z[i], T(1), p.dv + s.value_at(at, t + i));
     if (p.dbeta)
       for (int64_t i = 0; i < n; ++i) p.dbeta[s.gate_at(at, t + i)] = dot(columns, a.y[i], u(c)[i]);
-    if (p.dg) {
-      for (int64_t i = 0; i < n; ++i) {
-        of_decays.of[i] += double(read[i]);
-        if (i < n - 1) of_decays.add(n - 1, i, double(written[i]));
-      }
-      of_decays.of[n - 1] += double(chunk.since[n - 1]) * both;
-      of_decays.store(n, p.dg + s.gate_at(at, t), s.p.value_heads);
-    }
+    if (p.dg) of_decays.store(n, read, written, double(chunk.since[n - 1]) * both, p.dg + s.gate_at(at, t), s.p.value_heads);
     transpose_to(K, rows, a.dqt, rows_of_keys);
     for (int64_t i = 0; i < n; ++i) store_key(first, chunk.of_q[i], chunk.q[i], rows_of_keys[i], p.dq + s.key_at(at, t + i));
     transpose_to(K, rows, a.dkt, rows_of_keys);
@@ -172,12 +165,11 @@ class HeadAdjoint {
         store_rows(sum, dm[i] + j, dm.stride);
       });
     using V = Lanes<T>;
-    for (int64_t i = 0; i < chunk.rows; ++i) {
-      const int64_t end = round_up(i + 1, kLanes<T>), count = i + 1 - off;
-      for (int64_t j = 0; j < end; j += kLanes<T>) store(dm[i] + j, quatrefoil::keep_first(load<V>(dm[i] + j), count - j));
-      of_decays.add_row(i, end, dm[i], m[i]);
-      for (int64_t j = 0; j < end; j += kLanes<T>)
-        store(dm[i] + j, quatrefoil::keep_first(V(sign * load<V>(chunk.decays[i] + j) * load<V>(dm[i] + j)), count - j));
+    for (double& x : of_decays.columns) x = 0;
+    for (int64_t i = chunk.rows - 1; i >= 0; --i) {
+      of_decays.add_row(i, dm[i], m[i]);
+      for (int64_t j = 0; j < round_up(i + 1, kLanes<T>); j += kLanes<T>)
+        store(dm[i] + j, quatrefoil::keep_first(V(sign * load<V>(chunk.decays[i] + j) * load<V>(dm[i] + j)), i + 1 - off - j));
     }
   }
 

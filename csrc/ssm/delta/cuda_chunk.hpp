@@ -126,14 +126,6 @@ __global__ void __launch_bounds__(kThreads, 1) cut(const Call<T> s) {
   }
 }
 
-// What has no sense with such cu_seqlens.
-template <class T>
-__global__ void __launch_bounds__(kThreads, 1) put_nan(const int* wrong, T* to, const int64_t n) {
-  if (*wrong == 0) return;
-  QF_ROLLED
-  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < n; i += int64_t(gridDim.x) * kThreads) to[i] = T(__builtin_nan(""));
-}
-
 // (2) A warp a query, or key.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) put_factors(const Call<T> s, const int64_t rows) {

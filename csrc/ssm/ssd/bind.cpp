@@ -36,6 +36,11 @@ ChunkScan<T> inputs(Arguments& given, std::int64_t steps, bool softplus, double 
     given.require(cuts.view().shape[0] > 0, "cu_seqlens must have a number at least");
     given.require(p.items == 1, "cu_seqlens is for one item");
     p.sequences = cuts.view().shape[0] - 1;
+#if !defined(QF_DEVICE)  // whose kernels look themselves
+    bool ascends = p.cu_seqlens[0] == 0 && p.cu_seqlens[p.sequences] == p.length;
+    for (std::int64_t i = 0; i < p.sequences; ++i) ascends = ascends && p.cu_seqlens[i] <= p.cu_seqlens[i + 1];
+    given.require(ascends, "cu_seqlens must ascend from 0 to the length");
+#endif
   }
   given.require(!varlen || p.cu_seqlens, "varlen states need cu_seqlens");
   p.steps = steps, p.softplus = softplus, p.least = T(least), p.most = T(most), p.threads = threads;

@@ -40,8 +40,7 @@ class Chunks {
     return first_[tables_];
   }
 
-  // Each chunk in its order. Numbers of cu_seqlens that do not ascend from 0 to the length cut somewhere, and nothing is read or written
-  // outside.
+  // Each chunk in its order. Numbers of cu_seqlens ascend from 0 to the length.
   template <class F>
   void cut(int64_t item, F&& f) const {
     const int64_t* const index = p_.seq_idx ? p_.seq_idx + item * p_.length : nullptr;

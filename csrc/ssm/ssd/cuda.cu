@@ -12,6 +12,9 @@ void chunk_scan(const ChunkScan<T>& p) {
   if (p.varlen) set_zero(p.varlen, p.sequences * p.heads * p.channels * p.states);  // that of a sequence of no steps
   put_states(kept);
   launch(put_outputs<T>, kept.places(), kThreads, sizeof(Shared<T>), kept.scan, Given<T>{}, false, nullptr, nullptr);
+  const int64_t states = p.heads * p.channels * p.states;
+  kept.check(p.out, p.items * p.length * p.heads * p.channels);
+  kept.check(p.final, p.items * states), kept.check(p.varlen, p.sequences * states);
 }
 
 extern const Table kernels;

@@ -22,6 +22,7 @@ template <class T>
 struct Scan {
   ChunkScan<T> p;  // p.steps: of a chunk
   int64_t chunks;  // of an item; the last ones may be empty
+  int* wrong;      // whether cu_seqlens is
   Chunk* table;    // where cu_seqlens cuts; null: all of p.steps, but for the last one
   int* from;       // (items, length): the step of its chunk that a step's sequence begins with, -1: an earlier one. Null: -1 for all
   T *dt, *high, *low, *start, *end;  // (items, heads, length); the exponents (3), and the decays f and r
@@ -95,10 +96,15 @@ __device__ __forceinline__ void each_chunk(const Scan<T>& s, Shared<T>& shared, 
 
 // ------------------------------------------------------------ before the products
 
-// One thread: the chunks of the only item, as cu_seqlens cuts it. Numbers that do not ascend from 0 to the length cut somewhere.
+// One thread: the chunks of the only item, as cu_seqlens cuts it. Numbers that do not ascend from 0 to the length are `wrong`, and cut
+// somewhere.
 template <class T>
 __global__ void __launch_bounds__(1, 1) cut_item(const Scan<T> s) {
   const ChunkScan<T>& p = s.p;
+  int wrong = p.cu_seqlens[0] != 0 || p.cu_seqlens[p.sequences] != p.length;
+  QF_ROLLED
+  for (int64_t i = 0; i < p.sequences; ++i) wrong |= p.cu_seqlens[i] > p.cu_seqlens[i + 1];
+  *s.wrong = wrong;
   int64_t next = 0, t = 0;
   const auto pass = [&] {
     while (next <= p.sequences && p.cu_seqlens[next] <= t) ++next;
@@ -309,23 +315,27 @@ template <class T>
 struct Kept {
   Scan<T> scan;
   const Workspace<Chunk> table;
-  const Workspace<int> from;
+  const Workspace<int> wrong, from;
   const Workspace<T> steps, inner, states;
 
   explicit Kept(const ChunkScan<T>& p)
       : scan(scan_of(p)),
         table(p.cu_seqlens ? scan.chunks : 0),
+        wrong(p.cu_seqlens ? 1 : 0),
         from(p.cu_seqlens || p.seq_idx ? p.items * p.length : 0),
         steps(5 * count()),
         inner(p.items * p.groups * p.length * scan.p.steps),
         states(places() * p.channels * p.states) {
     if (places() >= kTooMany) throw DeviceError("mamba_chunk_scan_combined: 2^31 chunks or more are too many for a GPU");
-    scan.table = table, scan.from = from, scan.inner = inner, scan.states = states;
+    scan.table = table, scan.wrong = wrong, scan.from = from, scan.inner = inner, scan.states = states;
     T* at = steps;
     for (T** numbers : {&scan.dt, &scan.high, &scan.low, &scan.start, &scan.end}) *numbers = at, at += count();
   }
   int64_t count() const { return scan.p.items * scan.p.heads * scan.p.length; }
   int64_t places() const { return scan.p.items * scan.chunks * scan.p.heads; }
+  void check(T* to, int64_t n) const {
+    if (to && wrong) launch(put_nan<T>, tile_blocks(n), kThreads, 0, wrong, to, n);
+  }
 
  private:
   static Scan<T> scan_of(const ChunkScan<T>& p) {

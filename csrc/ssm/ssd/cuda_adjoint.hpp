@@ -236,6 +236,10 @@ void chunk_scan_adjoint(const ChunkScanAdjoint<T>& q) {
   add_up<T>(1, p.items * s.chunks, p.heads, b.dA, q.dA);
   add_up<T>(1, p.items * s.chunks, p.heads, b.ddt_bias, q.ddt_bias);
   put_dD(kept, b.given, q.dD);
+  const int64_t steps = p.items * p.length, of_mixing = steps * p.groups * p.states;
+  kept.check(q.dx, steps * p.heads * p.channels), kept.check(q.dz, steps * p.heads * p.channels), kept.check(q.ddt, steps * p.heads);
+  kept.check(q.dA, p.heads), kept.check(q.ddt_bias, p.heads), kept.check(q.dD, p.heads * (p.D_of_channels ? p.channels : 1));
+  kept.check(q.dB, of_mixing), kept.check(q.dC, of_mixing), kept.check(q.dinitial, p.items * p.heads * p.channels * p.states);
 }
 
 }  // namespace QF_ISA

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import _backends, _bind
-from .._dispatch import PLANNERS, Planner
+from .._dispatch import Planner
 from .._spec import Op
 from ._functions import functions
 from ._library import empty, pack, place, refuse_constants, registered, run_composed, run_kernel
@@ -180,4 +180,4 @@ def _check_out(op: Op, out: Any, layout: Any, arrays: Sequence[Any], device: Any
             raise ValueError(f"{op.label}: out overlaps {name}; give it memory of its own")
 
 
-PLANNERS["torch"] = Planner(plan, traced, torch.compiler.is_compiling)
+PLANNER = Planner(plan, traced, torch.compiler.is_compiling)

@@ -35,7 +35,7 @@ def cu(*ends):
         ),
         (lambda: rule(Q, Q, V, initial_state=STATE.swapaxes(2, 3)), ValueError, "initial_state has shape"),
         (lambda: rule(Q, Q, V, cu_seqlens=cu(0, 5)), ValueError, r"q has shape .*, expected a batch of one, B = 1, with cu_seqlens"),
-        (lambda: rule(*ONE, cu_seqlens=cu(0, 4)), ValueError, r"cu_seqlens is \[0, 4\], expected .* end with the number of tokens, 5"),
+        (lambda: rule(*ONE, cu_seqlens=cu(0, 4)), ValueError, r"cu_seqlens is \[0, 4\], expected .* end with the length, 5"),
         (lambda: rule(*ONE, cu_seqlens=cu(1, 5)), ValueError, r"cu_seqlens is \[1, 5\], expected numbers that begin with 0"),
         (lambda: rule(*ONE, cu_seqlens=cu(0, 4, 3, 5)), ValueError, r"cu_seqlens is \[0, 4, 3, 5\], expected .* never fall"),
         (lambda: rule(*ONE, cu_seqlens=np.zeros(0, int)), ValueError, "cu_seqlens"),

@@ -1,6 +1,7 @@
 import numpy as np
 
 from case import Case
+from ssm.places import attack_of
 
 
 def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, skip=True, gate=True, bias=True, initial=False, **options):
@@ -156,4 +157,19 @@ CASES = [
     Case("selective_state_step", "no-heads", _step(2, 3, 4, heads=0), fitted=existing),
     Case("selective_state_step", "no-dims", _step(2, 0, 4, heads=2, rows=[1, 0], count=3), fitted=existing),
     Case("selective_state_step", "no-states", _step(2, 3, 0, heads=2, groups=2), fitted=existing),
+]
+
+
+def inside(x, ends):
+    return ends[0] >= 0 and ends[-1] <= len(x) and bool((ends[1:] >= ends[:-1]).all())
+
+
+def apart(state, rows):
+    chosen = rows[rows >= 0]
+    return len(set(chosen)) == len(chosen) and bool((chosen < len(state)).all())
+
+
+ATTACKS = [
+    attack_of(CASES, "causal_conv1d_varlen_states", "cu_seqlens", inside),
+    attack_of(CASES, "selective_state_step", "state_batch_indices", apart),
 ]

@@ -196,7 +196,7 @@ def test_states_of_packed_sequences_go_on(backend, rng):
 
 S, X, A, M, U = np.zeros((2, 3, 4)), np.zeros((2, 3)), np.zeros((3, 4)), np.zeros((2, 4)), np.zeros((2, 3, 5))
 HEADS = [np.zeros((2, 4, 3, 5)), np.zeros((2, 4, 3)), np.zeros((2, 4, 3)), np.zeros((4, 3, 5))]
-varlen = qf.ssm.causal_conv1d_varlen_states
+varlen, conv = qf.ssm.causal_conv1d_varlen_states, qf.ssm.causal_conv1d_fn
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,10 @@ varlen = qf.ssm.causal_conv1d_varlen_states
         (lambda: step(S, X, X, A, M, M[:1]), ValueError, r"ssm\.selective_state_step: C has shape"),
         (lambda: scan(U, U, A, A, A, initial_state=np.zeros((2, 3, 3))), ValueError, "initial_state has shape"),
         (lambda: scan(U, U, A, A, A, initial_state=np.zeros((2, 3, 4), complex)), TypeError, "initial_state has dtype"),
-        (lambda: varlen(X, np.array([0, 3]), 2), ValueError, "cu_seqlens must not decrease, nor leave"),
-        (lambda: varlen(X, np.array([0, 2, 1]), 2), ValueError, "must not decrease"),
+        (lambda: conv(U, A, final_states_out=np.zeros((2, 3, 3), int)), TypeError, "final_states_out has dtype int64 but x has float64"),
+        (lambda: conv(U, A, final_states_out=np.zeros((2, 3, 3), np.float32)), TypeError, "final_states_out has dtype float32"),
+        (lambda: varlen(X, np.array([0, 3]), 2), ValueError, r"expected numbers that never fall, nor leave \[0, 2\]"),
+        (lambda: varlen(X, np.array([0, 2, 1]), 2), ValueError, "never fall"),
         (lambda: varlen(X, np.array([-1, 2]), 2), ValueError, "nor leave"),
         (lambda: varlen(X, np.array([], int), 2), ValueError, "cu_seqlens has shape"),
         (lambda: varlen(X, np.array([0, 2]), -1), ValueError, "state_len"),

@@ -1,6 +1,8 @@
 import numpy as np
 
 from case import Case
+from ssm.delta.cases import whole
+from ssm.places import attack_of
 
 
 def _scan(
@@ -66,3 +68,6 @@ CASES = [
     Case(NAME, "no-samples", _scan((2, 0, 2), 3, 2, **ALL)),
     Case(NAME, "no-sequences", _scan((1, 0, 2), 3, 2, cuts=[0], **CUTS)),
 ]
+
+
+ATTACKS = [attack_of(CASES, NAME, "cu_seqlens", whole)]

@@ -239,9 +239,13 @@ CUTS = np.array([0, 4, 10])
         (lambda: scan(X, DT, A, B, C, 64, dt_limit=(0.0, np.nan)), ValueError, "dt_limit is"),
         (lambda: scan(X, DT, A, B, C, 64, dt_limit=0.5), TypeError, "dt_limit is 0.5, expected two numbers"),
         (lambda: scan(X, DT, A, B, C, 64, cu_seqlens=CUTS), ValueError, "expected one item"),
-        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[1:]), ValueError, "ascend from 0 to the length, 10"),
-        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:2]), ValueError, "ascend from 0"),
-        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=np.array([0, 7, 4, 10])), ValueError, "ascend from 0"),
+        (
+            lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[1:]),
+            ValueError,
+            "begin with 0, never fall, and end with the length, 10",
+        ),
+        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:2]), ValueError, "begin with 0"),
+        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=np.array([0, 7, 4, 10])), ValueError, "begin with 0"),
         (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:0]), ValueError, r"cu_seqlens has shape \(0,\)"),
         (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
         (lambda: scan(X, DT.astype(np.float32), A, B, C, 64), TypeError, "dt has dtype float32 but x has float64"),
@@ -275,6 +279,31 @@ def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng, sign, c
                 expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
                 # half an eps each: products with the rate, a difference of sums, its second part; then what is not in the exponent
                 assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
+
+
+@pytest.mark.parametrize("composed", [False, True])
+@pytest.mark.parametrize("rate", [-40.0, -5.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate, composed):
+    """However small it is where states forget fast: what passes over a decay is not a difference of sums of what does not."""
+    rng = np.random.default_rng(14)
+    (x, _, _, B, C), _ = draw(rng, 1, 70, 1, dtype=dtype, G=1)
+    dt, A = rng.uniform(0.5, 1.5, x.shape[:3]).astype(dtype), np.array([rate], dtype)
+    cuts, grads = np.array([0, 30, 70]), [rng.standard_normal(s).astype(dtype) for s in (x.shape, (2, *x.shape[2:], B.shape[3]))]
+    options = {"chunk_size": 64, "return_varlen_states": True, "backend": "array" if composed else None}
+    got = scan_vjp(x, dt, A, B, C, *[None] * 5, cuts, tuple(grads), **options)[2]
+    x, dt, B, C, grad, ends = (v[0, :, 0].astype(np.longdouble) for v in (x, dt, B, C, grads[0], grads[1][None]))
+    expected = size = 0
+    for end, (first, last) in zip(ends, pairwise(cuts)):
+        states = [np.zeros_like(end)]
+        for t in range(first, last):
+            states.append(np.exp(dt[t] * rate) * states[-1] + np.outer(dt[t] * x[t], B[t]))
+        m = end
+        for t in reversed(range(first, last)):
+            m = m + np.outer(grad[t], C[t])
+            terms = np.exp(dt[t] * rate) * dt[t] * m * states[t - first]
+            expected, size, m = expected + terms.sum(), size + np.abs(terms).sum(), np.exp(dt[t] * rate) * m
+    assert abs(got[0] - expected) <= 8 * np.finfo(dtype).eps * size
 
 
 @pytest.mark.parametrize("op", [CHUNK_SCAN, CHUNK_SCAN.adjoint], ids=lambda op: op.name)

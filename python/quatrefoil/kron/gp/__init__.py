@@ -329,7 +329,7 @@ def gp_solve_vjp(
 
 def noise_of(noise: Any, y: Any, label: str) -> Any:
     """The noise as an array (1,) or (N,) of y's kind and precision."""
-    if _arrays.kind(noise) is not None:
+    if not isinstance(noise, float) and _arrays.kind(noise) is not None:
         return noise.reshape(1) if noise.ndim == 0 else noise
     value = _arguments.number(noise, label, "noise")
     if _arrays.kind(y) is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._array_tools import arange, double, nan_unless, zeros
+from ..._array_tools import arange, ascends, double, nan_unless, sums_across, sums_before, sums_from, zeros
 
 _CHUNK = 64
 _LEAST = -746.0  # the exponential of what is below is 0
@@ -38,7 +38,7 @@ class _Tokens:
         of_token = xp.clip(xp.searchsorted(end, token, side="right"), max=sequences - 1)
         place = xp.take(self.ends - counts, of_token, axis=0) * C + token - xp.take(begin, of_token, axis=0)
         self.place = xp.clip(place, min=0, max=M * C - 1)
-        self.good = (cu_seqlens[0] == 0) & (cu_seqlens[-1] == self.T) & xp.all(begin <= end)
+        self.good = ascends(xp, cu_seqlens, self.T)
 
     def split(self, x: Any) -> Any:
         """(B, T, X, ...) -> (B, X, M, C, ...)."""
@@ -271,10 +271,8 @@ def _gradients(xp: Any, c: _Chunks, grad: Any, S: Any, R: Any, z: Any, x: Any) -
         dk = dk - missed + xp.matmul(weighed + _transposed(xp, weighed), c.k)
         from_start = from_start - _dots(xp, c.k, missed)
     to_end = _dots(xp, c.k, wrote)
-    total = double(xp, c.total)[..., 0, 0] * xp.sum(double(xp, S) * double(xp, R), axis=(-2, -1)) + xp.sum(to_end, axis=-1)
-    along = xp.sum(pairs, axis=-1) - xp.sum(pairs, axis=-2) + from_start - to_end
-    along = xp.concat([along[..., :-1], along[..., -1:] + total[..., None]], axis=-1)
-    return dq, dk, xp.flip(xp.cumulative_sum(xp.flip(along, axis=-1), axis=-1), axis=-1)
+    through = double(xp, c.total)[..., 0] * xp.sum(double(xp, S) * double(xp, R), axis=(-2, -1))[..., None]
+    return dq, dk, sums_across(xp, pairs) + sums_from(xp, from_start) + sums_before(xp, to_end) + through
 
 
 def _dots(xp: Any, a: Any, b: Any) -> Any:

@@ -99,14 +99,15 @@ def _normalized_back(x, f, d, normalizes):
 class _Heads:
     """The sequences of all heads, in double precision."""
 
-    def __init__(self, q, k, v, g, beta, initial_state, cu_seqlens, normalizes):
+    def __init__(self, q, k, v, g, beta, initial_state, cu_seqlens, normalizes, corrects):
         self.q, self.k, self.v, self.g, self.beta, self.initial_state = q, k, v, g, beta, initial_state
         self.normalizes, self.group = normalizes, v.shape[2] // max(q.shape[2], 1)
         B, T = q.shape[:2]
         ends = [int(n) for n in cu_seqlens] if cu_seqlens is not None else []
         self.sequences = [(b, 0, T) for b in range(B)] if cu_seqlens is None else [(0, i, j) for i, j in pairwise(ends)]
         if ends and (ends[0] != 0 or ends[-1] != T or sorted(ends) != ends):
-            raise ValueError("cu_seqlens must begin with 0, never fall, and end with the number of tokens")
+            name = "chunk_gated_delta_rule" if corrects else "chunk_simple_gla"
+            raise ValueError(f"ssm.{name}: cu_seqlens must begin with 0, never fall, and end with the number of tokens")
 
     def __iter__(self):
         """(number of the sequence, head, where it lies: in q and k, in v and the gates)."""
@@ -130,7 +131,7 @@ def _wide(x):
 
 
 def _run(q, k, v, g, beta, initial_state, cu_seqlens, o, final_state, scale, normalizes, corrects):
-    heads = _Heads(q, k, v, g, beta, initial_state, cu_seqlens, normalizes)
+    heads = _Heads(q, k, v, g, beta, initial_state, cu_seqlens, normalizes, corrects)
     o[...] = 0
     for n, h, key_at, value_at in heads:
         rows = [_normalized(_wide(x[key_at]), normalizes)[0] for x in (q, k)]
@@ -144,7 +145,7 @@ def _run(q, k, v, g, beta, initial_state, cu_seqlens, o, final_state, scale, nor
 def _run_vjp(
     q, k, v, g, beta, initial_state, cu_seqlens, grad, grad_final, dq, dk, dv, dg, dbeta, dinitial, scale, normalizes, corrects
 ):  # fmt: skip
-    heads = _Heads(q, k, v, g, beta, initial_state, cu_seqlens, normalizes)
+    heads = _Heads(q, k, v, g, beta, initial_state, cu_seqlens, normalizes, corrects)
     sums = [np.zeros(x.shape) for x in (q, k)]
     for target in (dv, dg, dbeta, dinitial):
         if target is not None:

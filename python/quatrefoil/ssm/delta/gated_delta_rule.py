@@ -11,7 +11,8 @@ from typing import Any, Literal, overload
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from .sequences import STATE, begins, factor, shapes_of
+from ..mamba.places import ends_of
+from .sequences import STATE, factor, shapes_of
 
 _INPUTS = (
     *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
@@ -37,7 +38,7 @@ def gated_delta_rule(
 ) -> tuple[Any, Any]:
     """(1) for the function that ``op`` is titled after; ``arrays`` are q, k, v, g, beta and the initial state."""
     options = (factor(scale, arrays[1], op.label), bool(normed), bool(final))
-    given = (*arrays, begins(cu_seqlens, arrays[0], op.label))
+    given = (*arrays, ends_of(cu_seqlens, op.label, arrays[0], 1))
     o, final_state = call(op, given, options, (), out, backend, num_threads)
     return o, final_state
 
@@ -158,7 +159,7 @@ def chunk_gated_delta_rule_vjp(
     """
     label, given = "ssm.chunk_gated_delta_rule_vjp", [*inputs_and_grad] or [None]
     if len(given) > 7:
-        given[6] = begins(given[6], given[0], label)
+        given[6] = ends_of(given[6], label, given[0], 1)
     options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(use_qk_l2norm_in_kernel), bool(output_final_state))
     return call_vjp(GATED_DELTA_RULE, given, options, (), backend, num_threads)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ... import _arrays
-from ..._arguments import integer_array, number
+from ..._arguments import number
 from ..._dims import Shape, Sizes
-from ..._dispatch import may_look
 from ..._spec import Arg, Rule
 
 STATE = "B HV K V"  # with cu_seqlens: N sequences of a batch of one
@@ -43,27 +41,3 @@ def factor(scale: Any, k: Any, label: str) -> float:
         return number(scale, label, "scale", negative=True)
     shape: tuple[int, ...] = getattr(k, "shape", ())
     return float(shape[-1]) ** -0.5 if len(shape) and shape[-1] else 1.0
-
-
-def begins(cu_seqlens: Any, q: Any, label: str) -> Any:
-    """cu_seqlens as int64; its numbers are looked at where that waits for nobody."""
-    found = integer_array(cu_seqlens, label, "cu_seqlens")
-    if found is None or len(found.shape) != 1 or _arrays.kind(q) is None or len(q.shape) < 2:
-        return found  # of shapes more is said where all arrays are looked at
-    at, tokens = _numbers(found), q.shape[1]
-    if at is not None and (not at or at[0] != 0 or at[-1] != tokens or sorted(at) != at):
-        expected = f"numbers that begin with 0, never fall, and end with the number of tokens, {tokens}"
-        got = str(at) if len(at) < 20 else f"[{at[0]}, {at[1]}, ..., {at[-1]}]"
-        raise ValueError(f"{label}: cu_seqlens is {got}, expected {expected}")
-    return found
-
-
-def _numbers(x: Any) -> list[int] | None:
-    """None where they are not at hand: on a device, or in a tensor that stands for others. The kernel sees them all the same."""
-    if not may_look(x):
-        return None
-    try:
-        found: list[int] = x.tolist()
-    except RuntimeError:
-        return None
-    return found

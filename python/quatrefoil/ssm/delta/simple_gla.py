@@ -11,7 +11,8 @@ from ... import _arrays
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from .sequences import STATE, begins, factor, shapes_of
+from ..mamba.places import ends_of
+from .sequences import STATE, factor, shapes_of
 
 _INPUTS = (
     *[Arg(name, "B T H K", half=True) for name in ("q", "k")],
@@ -36,7 +37,7 @@ def _simple_gla(
     op: Op, q: Any, k: Any, v: Any, g: Any, g_gamma: Any, initial_state: Any, cu_seqlens: Any, scale: Any, final: bool, *run: Any
 ) -> tuple[Any, Any]:
     """(3) for the function that ``op`` is titled after; ``run`` is out, backend and num_threads."""
-    arrays = (q, k, v, _decays(g, g_gamma, v, op.label), initial_state, begins(cu_seqlens, q, op.label))
+    arrays = (q, k, v, _decays(g, g_gamma, v, op.label), initial_state, ends_of(cu_seqlens, op.label, q, 1))
     o, final_state = call(op, arrays, (factor(scale, k, op.label), bool(final)), (), *run)
     return o, final_state
 
@@ -135,7 +136,7 @@ def chunk_simple_gla_vjp(
     """
     label, given = "ssm.chunk_simple_gla_vjp", [*inputs_and_grad] or [None]
     if len(given) > 6:
-        given[5] = begins(given[5], given[0], label)
+        given[5] = ends_of(given[5], label, given[0], 1)
     options = (factor(scale, given[1] if len(given) > 1 else None, label), bool(output_final_state))
     return call_vjp(SIMPLE_GLA, given, options, (), backend, num_threads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..._array_tools import arange, conj, in_pieces, is_complex, real, sigmoid, silu, silu_slope, softplus, zeros
+from ..._array_tools import arange, conj, in_pieces, is_complex, nan_unless, real, sigmoid, silu, silu_slope, softplus, zeros
 from ..scan._array import scan, scan_adjoint
 
 
@@ -189,27 +189,35 @@ def causal_conv1d_fn_vjp(
     return both[:, :, c.W - 1 :], xp.stack(of_taps, axis=1), None if bias is None else xp.sum(g, axis=(0, 2)), None, dinitial
 
 
+def _unless_wrong(xp: Any, x: Any, cu_seqlens: Any, result: Any) -> Any:
+    """NaN where cu_seqlens decrease or leave [0, T]."""
+    inside = (cu_seqlens[0] >= 0) & (cu_seqlens[-1] <= x.shape[0])
+    return nan_unless(xp, inside & xp.all(cu_seqlens[:-1] <= cu_seqlens[1:]), result)
+
+
 def causal_conv1d_varlen_states(xp: Any, x: Any, cu_seqlens: Any, state_len: int) -> Any:
     """(14)."""
     if 0 in x.shape:
-        return zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x)
+        return _unless_wrong(xp, x, cu_seqlens, zeros(xp, (cu_seqlens.shape[0] - 1, x.shape[1], state_len), x))
     at, is_there = _varlen_places(xp, cu_seqlens, state_len)
-    states = xp.reshape(xp.take(x, xp.reshape(xp.where(is_there, at, 0 * at), (-1,)), axis=0), (*at.shape, x.shape[1]))
-    return xp.permute_dims(xp.where(is_there[..., None], states, 0 * states), (0, 2, 1))
+    at = xp.reshape(xp.where(is_there & (at < x.shape[0]), at, 0 * at), (-1,))
+    states = xp.reshape(xp.take(x, at, axis=0), (*is_there.shape, x.shape[1]))
+    states = xp.permute_dims(xp.where(is_there[..., None], states, 0 * states), (0, 2, 1))
+    return _unless_wrong(xp, x, cu_seqlens, states)
 
 
 def causal_conv1d_varlen_states_vjp(xp: Any, x: Any, cu_seqlens: Any, grad: Any, state_len: int) -> tuple[Any, None]:
     """Sample t belongs to the last sequence that does not begin after it."""
     if 0 in grad.shape or 0 in x.shape:
-        return zeros(xp, x.shape, x), None
+        return _unless_wrong(xp, x, cu_seqlens, zeros(xp, x.shape, x)), None
     t = arange(xp, x.shape[0], x, xp.int64)
     before = xp.sum(xp.astype(cu_seqlens[:, None] <= t, xp.int64), axis=0)
     item = xp.clip(before - 1, 0, grad.shape[0] - 1)
     place = t - xp.take(cu_seqlens, item + 1, axis=0) + state_len
-    is_there = (before >= 1) & (before <= grad.shape[0]) & (place >= 0)
+    is_there = (before >= 1) & (before <= grad.shape[0]) & (place >= 0) & (place < state_len)
     flat = xp.reshape(xp.permute_dims(grad, (0, 2, 1)), (-1, x.shape[1]))
     dx = xp.take(flat, xp.where(is_there, item * state_len + place, 0 * t), axis=0)
-    return xp.where(is_there[:, None], dx, 0 * dx), None
+    return _unless_wrong(xp, x, cu_seqlens, xp.where(is_there[:, None], dx, 0 * dx)), None
 
 
 def _varlen_places(xp: Any, cu_seqlens: Any, state_len: int) -> tuple[Any, Any]:
@@ -218,8 +226,18 @@ def _varlen_places(xp: Any, cu_seqlens: Any, state_len: int) -> tuple[Any, Any]:
     return at, at >= cu_seqlens[:-1, None]
 
 
+def is_first(xp: Any, rows: Any) -> Any:
+    """Of every item whether no earlier one has its row."""
+    count = rows.shape[0]
+    if count == 0:
+        return rows >= 0
+    same = xp.astype(rows[:, None] == rows[None, :], xp.int64)
+    return xp.argmax(same, axis=1) == arange(xp, count, rows, xp.int64)
+
+
 class _Step:
-    """(15), every array (B, H, P, N) or what broadcasts to it. The numbers of padding are 0."""
+    """(15), every array (B, H, P, N) or what broadcasts to it. The numbers of padding are 0, and those of an item whose row does not exist
+    or is an earlier one's, too."""
 
     def __init__(
         self, xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, rows: Any, softens: bool
@@ -227,7 +245,7 @@ class _Step:
         self.xp, self.given, self.rows = xp, state, rows
         self.all = self.with_heads(state)
         self.chosen = None if rows is None else xp.clip(rows, 0, max(state.shape[0] - 1, 0))
-        self.real = None if rows is None else (rows >= 0) & (rows < state.shape[0])
+        self.real = None if rows is None else (rows >= 0) & (rows < state.shape[0]) & is_first(xp, rows)
         self.state = self.of_items(self.all)
         given = [None if v is None else self.there(self.with_heads(v))[..., None] for v in (x, dt, z)]
         self.x, self.dt, self.z = (cast(Any, v) for v in given)
@@ -293,13 +311,11 @@ class _Step:
 def selective_state_step(
     xp: Any, state: Any, x: Any, dt: Any, A: Any, B: Any, C: Any, D: Any, z: Any, dt_bias: Any, rows: Any, dt_softplus: bool
 ) -> tuple[Any, Any]:
-    """A row that does not exist gives NaN."""
+    """An item whose row does not exist, or is that of an earlier item, gets NaN."""
     s = _Step(xp, state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus)
     out = xp.reshape(s.y if z is None else s.y * silu(xp, s.z), x.shape)
     if rows is not None:
-        shape = (-1, *[1] * (x.ndim - 1))
-        out = xp.where(xp.reshape(rows < 0, shape), xp.zeros_like(out), out)
-        out = xp.where(xp.reshape(rows >= state.shape[0], shape), xp.full_like(out, xp.nan), out)
+        out = nan_unless(xp, xp.reshape(s.real | (rows < 0), (-1, *[1] * (x.ndim - 1))), s.there(out))
     return out, s.put(s.next, s.all)
 
 

@@ -357,6 +357,16 @@ def _with_heads(x, axis, heads):
     return x if x is None or heads else np.expand_dims(x, axis)
 
 
+def _rows(rows, count):
+    """The row of every item, which is there and of no other item, or below 0."""
+    chosen = rows[rows >= 0]
+    if (chosen >= count).any():
+        raise ValueError("ssm.selective_state_step: state_batch_indices beyond the rows of state")
+    if len(np.unique(chosen)) < len(chosen):
+        raise ValueError("ssm.selective_state_step: state_batch_indices names a row twice")
+    return rows
+
+
 def _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus):
     heads = state.ndim == 4
     state, x, dt, z = (_with_heads(v, 1, heads) for v in (state, x, dt, z))
@@ -365,7 +375,7 @@ def _step_inputs(state, x, dt, A, B, C, D, z, dt_bias, rows, dt_softplus):
     zero = np.zeros(x.shape[1:])
     return (
         state, x, dt, _wide(A), _wide(B), _wide(C), zero if D is None else _wide(D), np.zeros((0, 0, 0), x.dtype) if z is None else z,
-        zero if dt_bias is None else _wide(dt_bias), np.arange(x.shape[0]) if rows is None else rows, dt_softplus,
+        zero if dt_bias is None else _wide(dt_bias), np.arange(x.shape[0]) if rows is None else _rows(rows, len(state)), dt_softplus,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ B batch items, D channels, L length, W taps; equation numbers are those of csrc/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
@@ -12,10 +13,10 @@ from ... import _arrays
 from ..._arguments import choice, integer_array, writeable
 from ..._bind import check_device
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp, may_look
+from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from .rows import check_rows
+from .places import check_rows, numbers_of
 
 
 def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -136,6 +137,7 @@ def causal_conv1d_fn(
         if tuple(target.shape) != tuple(final_states.shape):
             found, expected = tuple(target.shape), tuple(final_states.shape)
             raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
+        _check_same_precision(name, "final_states_out", target, x)
         target[...] = final_states
         final_states = target
     return (y, final_states) if return_final_states else y
@@ -204,8 +206,8 @@ def causal_conv1d_update(
     Raises
     ------
     ValueError, TypeError
-        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice, which
-        is not looked for where it would wait for a device.
+        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice. Nobody
+        looks on a device, and in what torch.compile traces: there the later of two items with one row gets NaN, and its samples are lost.
 
     Notes
     -----
@@ -230,7 +232,8 @@ def causal_conv1d_update(
     _check_state(name, steps, conv_state, weight, rows, start)
     before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
     real = None  # which items are no padding, where some are
-    if rows is not None and len(rows) and (not may_look(rows) or bool((rows < 0).any())):
+    numbers = None if rows is None else numbers_of(rows)
+    if rows is not None and len(rows) and (numbers is None or min(numbers) < 0):
         real, rows, twin = _without_padding(rows)
     state = old = kept if rows is None else kept[rows]
     if start is not None:
@@ -242,7 +245,8 @@ def causal_conv1d_update(
     if start is not None:
         state = _turned(state, -(start + count))
     kept[... if rows is None else rows] = state if real is None else _as_twins(_where(real, state, old), twin)
-    y = _where(real, y)
+    if real is not None:  # an item whose row an earlier one has gets NaN: where nobody looks it cannot be an error
+        y = _where(real & (twin == _counted(rows)), y, _where(real, 0 * y + math.nan))
     result: T = y if steps is given else y[..., 0]
     return result
 
@@ -250,11 +254,12 @@ def causal_conv1d_update(
 def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
     """Which items are no padding; the rows, where padding has that of the first item that is none; and whose state each item then writes.
 
-    So a row that is written twice is written alike, and no shape depends on the numbers. With padding alone that row is the first.
+    That is the first item of the same row. So a row that is written twice is written alike, and no shape depends on the numbers. With
+    padding alone that row is the first.
     """
     xp = _arrays.namespace(rows)
     real = rows >= 0
-    twin = xp.where(real, _counted(rows), xp.argmax(real * 1))
+    twin = xp.where(real, xp.argmax((rows[:, None] == rows) * 1, 1), xp.argmax(real * 1))
     return real, xp.where(real, rows, 0 * rows)[twin], twin
 
 
@@ -298,9 +303,7 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             f"{label}: conv_state has shape {found}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
             f"D = {x.shape[1]} and S at least W - 1 = {least}"
         )
-    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (conv_state, x))
-    if wide != given:
-        raise TypeError(f"{label}: conv_state has dtype {_arrays.dtype_name(conv_state)} but x has {_arrays.dtype_name(x)}; convert one")
+    _check_same_precision(name, "conv_state", conv_state, x)
     for argument, array in (("conv_state_indices", rows), ("cache_seqlens", start)):
         if array is None:
             continue
@@ -311,6 +314,14 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
             raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
     if rows is not None:
         check_rows(label, "conv_state_indices", rows, "conv_state", found)
+
+
+def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None:
+    """Half precision counting as single."""
+    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
+    if wide != given:
+        found = _arrays.dtype_name(target)
+        raise TypeError(f"ssm.{name}: {argument} has dtype {found} but x has {_arrays.dtype_name(x)}; convert one")
 
 
 def _check_target(name: str, argument: str, target: Any, x: Any) -> None:

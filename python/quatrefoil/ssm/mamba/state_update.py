@@ -17,7 +17,7 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from .rows import check_rows
+from .places import check_rows
 
 
 def _check_sizes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -105,8 +105,9 @@ def selective_state_update(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice (which
-        is not looked for where it would wait for a device); mixed dtypes, but float16 and bfloat16 beside float32, computed in float32.
+        Shapes that do not fit, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice; mixed
+        dtypes, but float16 and bfloat16 beside float32, computed in float32. On a device, where looking would wait, an item whose row does
+        not exist or is an earlier item's gets NaN, and changes no state.
 
     Notes
     -----

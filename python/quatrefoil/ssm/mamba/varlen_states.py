@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._arguments import integer, integer_array
+from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
+from .places import ends_of
 
 VARLEN_STATES = Op(
 
@@ -48,8 +49,8 @@ def causal_conv1d_varlen_states(
     Raises
     ------
     ValueError, TypeError
-        Shapes that do not fit; a negative state_len; cu_seqlens that decrease or leave [0, T], which is not looked for where it would wait
-        for a device; other dtypes.
+        Shapes that do not fit; a negative state_len; cu_seqlens that decrease or leave [0, T] (on a device, where looking would wait, the
+        result is NaN instead); other dtypes.
 
     Notes
     -----
@@ -66,7 +67,7 @@ def causal_conv1d_varlen_states(
            [[0., 0., 5.]]])
     """
     name = "causal_conv1d_varlen_states"
-    arrays = (x, integer_array(cu_seqlens, f"ssm.{name}", "cu_seqlens"))
+    arrays = (x, ends_of(cu_seqlens, f"ssm.{name}", x, 0, whole=False))
     states: T = call(VARLEN_STATES, arrays, (_length(name, state_len),), (), out, backend, num_threads)
     return states
 
@@ -87,7 +88,7 @@ def causal_conv1d_varlen_states_vjp(
     name = "causal_conv1d_varlen_states_vjp"
     given: list[Any] = list(inputs_and_grad)
     if len(given) == 3:
-        given[1] = integer_array(given[1], f"ssm.{name}", "cu_seqlens")
+        given[1] = ends_of(given[1], f"ssm.{name}", given[0], 0, whole=False)
     return call_vjp(VARLEN_STATES, given, (_length(name, state_len),), (), backend, num_threads)
 
 

@@ -8,7 +8,23 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from ..._array_tools import arange, double, in_pieces, sigmoid, silu, silu_slope, softplus, sums_at, twofold_sums, zeros
+from ..._array_tools import (
+    arange,
+    ascends,
+    double,
+    in_pieces,
+    nan_unless,
+    sigmoid,
+    silu,
+    silu_slope,
+    softplus,
+    sums_across,
+    sums_at,
+    sums_before,
+    sums_from,
+    twofold_sums,
+    zeros,
+)
 from ..scan._array import scan, scan_adjoint
 
 LONGEST = 64  # steps of a chunk
@@ -67,7 +83,7 @@ class _Sequences:
             begins = xp.any(given.cuts[:, None] == time[None, :], axis=0) & (time > 0)
             starts = xp.where(begins[None, :], xp.ones_like(starts), starts)
             first, last = given.cuts[:-1], given.cuts[1:]
-            self.there = (last > first) & (first >= 0) & (last <= L)
+            self.there = last > first
             end = xp.clip(last - 1, min=0, max=L - 1)
             self.chunk, self.step = end // size, end % size
         number = xp.cumulative_sum(starts, axis=1)
@@ -78,8 +94,7 @@ class _Sequences:
         self.reached = self.number == before[..., None]  # by the state before the chunk
         self.reaching = self.number == self.number[..., size - 1 :]  # the state after it
         steps = arange(xp, size, given.x, xp.int64)
-        self.later = steps[:, None] >= steps[None, :]
-        self.pairs = self.later & (self.number[..., :, None] == self.number[..., None, :])
+        self.pairs = (steps[:, None] >= steps[None, :]) & (self.number[..., :, None] == self.number[..., None, :])
 
 
 class _Scan:
@@ -171,7 +186,23 @@ def _options(given: _Given, chunk_size: int, *more: Any) -> tuple[Any, ...]:
     return (min(chunk_size, LONGEST, given.x.shape[1]), *more)
 
 
-def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
+def _marked(xp: Any, given: _Given, results: tuple[Any, ...]) -> tuple[Any, ...]:
+    """NaN where cu_seqlens do not ascend from 0 to the length."""
+    if given.cuts is None:
+        return results
+    good = ascends(xp, given.cuts, given.x.shape[1])
+    return tuple(None if r is None else nan_unless(xp, good, r) for r in results)
+
+
+def mamba_chunk_scan_combined(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+    return _marked(xp, _Given(*arguments[:11]), _forward(xp, *arguments))
+
+
+def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+    return _marked(xp, _Given(*arguments[:11]), _back(xp, *arguments))
+
+
+def _forward(xp: Any, *arguments: Any) -> tuple[Any, Any, Any]:
     given, (chunk_size, softens, least, most, final, varlen) = _Given(*arguments[:11]), arguments[11:]
     (items, L, heads, P), N = given.x.shape, given.B.shape[3]
     if _empty(xp, given):
@@ -230,8 +261,7 @@ class _Adjoint:
         through = state * xp.sum(s.at_ends(s.before) * grad, axis=(-2, -1))  # over the decays from the start of the chunk to the end
         step = arange(xp, s.size, s.given.x, xp.int64)
         upto = xp.astype(step[None, :] <= s.sequences.step[:, None], u.dtype)[:, None, :]
-        factors = _dot(xp, to_u, u)
-        exponents = upto * (through[..., None] + xp.cumulative_sum(factors, axis=-1) - factors)
+        exponents = upto * (through[..., None] + sums_before(xp, _dot(xp, to_u, u)))
         parts = [to_u, xp.broadcast_to(to_B, (*to_u.shape[:3], s.N)), exponents, state[..., None, None] * grad]
         S, K = grad.shape[0], s.u.shape[2]
         summed = []
@@ -252,12 +282,8 @@ class _Adjoint:
         dB = xp.matmul(turned(to_triangle), s.C) + s.to_end[..., None] * xp.matmul(s.u, self.mu)  # (11)
         dC = xp.matmul(to_triangle, s.B) + by_state
         # (12)
-        upto = xp.cumulative_sum(crossing, axis=-1) - crossing
-        later = xp.astype(s.sequences.later, g.dtype)
-        exponent = xp.sum(upto * later, axis=-2)
-        exponent = exponent + xp.sum(_dot(xp, by_state, s.C)[..., :, None] * later, axis=-2)
-        factors = _dot(xp, states, s.u)
-        exponent = exponent + xp.cumulative_sum(factors, axis=-1) - factors + self.over[..., None]
+        exponent = sums_across(xp, crossing) + sums_from(xp, _dot(xp, by_state, s.C))
+        exponent = exponent + sums_before(xp, _dot(xp, states, s.u)) + self.over[..., None]
         if hasattr(self, "end_u"):
             du, dB, exponent = du + self.end_u, dB + self.end_B, exponent + self.end_exponents
         du, self.dB, self.dC, exponent = (_in_rows(xp, y, s.L) for y in (du, dB, dC, exponent))
@@ -277,7 +303,7 @@ class _Adjoint:
         return xp.permute_dims(xp.tensordot(xp.astype(belongs, grad.dtype), grad, axes=([1], [2])), (1, 2, 0, 3))
 
 
-def mamba_chunk_scan_combined_vjp(xp: Any, *arguments: Any) -> tuple[Any, ...]:
+def _back(xp: Any, *arguments: Any) -> tuple[Any, ...]:
     given, (grad, grad_final, grad_varlen) = _Given(*arguments[:11]), arguments[11:14]
     chunk_size, softens, least, most = arguments[14:18]
     items, L, heads, P = given.x.shape

@@ -137,10 +137,11 @@ def _inputs(x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx, cu_seqlens, 
     if seq_idx is not None and L:
         fresh[:, 1:L] = seq_idx[:, 1:] != seq_idx[:, :-1]
     if cu_seqlens is not None:
-        inside = cu_seqlens[(cu_seqlens >= 0) & (cu_seqlens <= L)]
-        fresh[:, inside] = True
+        if cu_seqlens[0] != 0 or cu_seqlens[-1] != L or (cu_seqlens[1:] < cu_seqlens[:-1]).any():
+            raise ValueError("ssm.mamba_chunk_scan_combined: cu_seqlens must ascend from 0 to the length")
+        fresh[:, cu_seqlens] = True
         for i, (begin, end) in enumerate(pairwise(cu_seqlens)):
-            if 0 <= begin < end <= L:
+            if begin < end:
                 ends[end] = i
     skip = np.zeros((heads, P)) if D is None else np.broadcast_to(_wide(D) if D.ndim == 2 else _wide(D)[:, None], (heads, P)).copy()
     gate = np.zeros((0, 0, 0, 0), x.dtype) if z is None else z

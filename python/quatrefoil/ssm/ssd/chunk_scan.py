@@ -9,13 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
-import numpy as np
-
 from ... import _arguments
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp, may_look
+from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
+from ..mamba.places import ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 
@@ -170,8 +169,8 @@ def mamba_chunk_scan_combined(
     ------
     ValueError, TypeError
         Shapes that do not fit, groups that do not divide the heads, a chunk size below 1, limits in the wrong order, cu_seqlens that do not
-        ascend from 0 to L (not looked for where it would wait for a device); a mix of float32 and float64. float16 and bfloat16, also
-        beside float32, are computed in float32.
+        ascend from 0 to L (on a device, where looking would wait, results are NaN instead); a mix of float32 and float64. float16 and
+        bfloat16, also beside float32, are computed in float32.
 
     Notes
     -----
@@ -192,7 +191,7 @@ def mamba_chunk_scan_combined(
     """
     name = "mamba_chunk_scan_combined"
     options = _options(name, chunk_size, dt_softplus, dt_limit, return_final_states, return_varlen_states)
-    seq_idx, cuts = _arguments.integer_array(seq_idx, f"ssm.{name}", "seq_idx"), _cuts(name, cu_seqlens, x)
+    seq_idx, cuts = _arguments.integer_array(seq_idx, f"ssm.{name}", "seq_idx"), ends_of(cu_seqlens, f"ssm.{name}", x, 1)
     arrays = (x, dt, A, B, C, D, z, dt_bias, initial_states, seq_idx, cuts)
     y, final_states, varlen_states = call(CHUNK_SCAN, arrays, options, (), out, backend, num_threads)
     states = [s for s, asked in ((final_states, return_final_states), (varlen_states, return_varlen_states)) if asked]
@@ -229,7 +228,7 @@ def mamba_chunk_scan_combined_vjp(
     if len(given) > 10:
         given[9] = _arguments.integer_array(given[9], f"ssm.{name}", "seq_idx")
     if len(given) > 11:
-        given[10] = _cuts(name, given[10], given[0])
+        given[10] = ends_of(given[10], f"ssm.{name}", given[0], 1)
     if isinstance(given[-1], (tuple, list)) and return_varlen_states and not return_final_states:
         given[-1] = (given[-1][0], None, *given[-1][1:])
     return call_vjp(CHUNK_SCAN, given, options, (), backend, num_threads)
@@ -250,16 +249,3 @@ def limits(name: str, dt_limit: Any) -> tuple[float, float]:
     if not least <= most:
         raise ValueError(f"{label}: dt_limit is {(least, most)}, expected (least, most) with least <= most")
     return least, most
-
-
-def _cuts(name: str, cu_seqlens: Any, x: Any) -> Any:
-    """int64, ascending from 0 to the length of x where one may look."""
-    cuts = _arguments.integer_array(cu_seqlens, f"ssm.{name}", "cu_seqlens")
-    if cuts is None or not may_look(cuts) or len(cuts.shape) != 1 or len(getattr(x, "shape", ())) != 4:
-        return cuts
-    label, found = f"ssm.{name}", np.asarray(cuts)
-    if not len(found):
-        raise ValueError(f"{label}: cu_seqlens has shape (0,), expected (S + 1,): where sequences begin, and where the last one ends")
-    if found[0] != 0 or found[-1] != x.shape[1] or (np.diff(found) < 0).any():
-        raise ValueError(f"{label}: cu_seqlens is {found.tolist()}, expected numbers that ascend from 0 to the length, {x.shape[1]}")
-    return cuts

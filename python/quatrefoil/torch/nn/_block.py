@@ -56,16 +56,16 @@ def initial_dt_bias(
 
 def convolved(
     x: Tensor, conv: torch.nn.Conv1d, state: Tensor | None = None, seq_idx: Tensor | None = None, cu_seqlens: Tensor | None = None
-) -> Tensor:
-    """x (B, D, L) after ``conv`` and silu, in the dtype of x; what stands before x is read from ``state`` (B, D, W), which is updated.
+) -> tuple[Tensor, Tensor | None]:
+    """x (B, D, L) after ``conv`` and silu, in the dtype of x; what stands before x is read from ``state`` (B, D, W).
+
+    And the state after x, which the caller writes when nothing more can fail.
 
     With ``seq_idx`` it stands before the first sequence of an item, and what is kept is of the last. With ``cu_seqlens`` a row of the state
-    belongs to each of the sequences in one item, which begin here: it is written, and not read.
+    belongs to each of the sequences in one item, which begin here: it is not read.
     """
     weight, last = conv.weight[:, 0], x.detach()
-    if state is not None and cu_seqlens is not None:
-        state.copy_(ssm.causal_conv1d_varlen_states(last[0].T, cu_seqlens, state.shape[-1]))
-    elif state is not None:
+    if state is not None and cu_seqlens is None:
         before = state[..., 1:].to(x.dtype, copy=True)  # a gradient needs it as it was
         last = torch.cat((state, last.to(state.dtype)), -1)[..., -state.shape[-1] :]
         if seq_idx is None or not x.shape[-1]:
@@ -76,10 +76,11 @@ def convolved(
             y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")[..., before.shape[-1] :]
             number = torch.cat((seq_idx[:, :1], seq_idx), -1)[:, -last.shape[-1] :]  # of the samples in last
             last = last.masked_fill((number != number[:, -1:])[:, None], 0)
-        state.copy_(last)
-        return y
+        return y, last
     y = ssm.causal_conv1d_fn(x, weight, conv.bias, seq_idx, activation="silu")
-    return y
+    if state is None or cu_seqlens is None:
+        return y, None
+    return y, ssm.causal_conv1d_varlen_states(last[0].T, cu_seqlens, state.shape[-1])
 
 
 class Block(torch.nn.Module):  # type: ignore[misc]
@@ -97,6 +98,9 @@ class Block(torch.nn.Module):  # type: ignore[misc]
             raise ValueError(f"{name}: layer_idx is None, expected the layer's number, under which inference_params keeps its states")
         kept: dict[int, Cache] = inference_params.key_value_memory_dict
         if self.layer_idx not in kept:
+            if inference_params.seqlen_offset > 0:
+                what = f"its seqlen_offset is {inference_params.seqlen_offset}: what came before would be lost"
+                raise ValueError(f"{name}: inference_params holds no states of layer {self.layer_idx}, but {what}")
             kept[self.layer_idx] = self.allocate_inference_cache(batch, inference_params.max_seqlen)
         cache = kept[self.layer_idx]
         if cache[0].shape[0] != batch:

@@ -129,27 +129,33 @@ class Mamba(Block):
             cache = self._cache_in(inference_params, hidden_states.shape[0])
         conv_state, ssm_state = (None, None) if cache is None else cache
         x, z = self.in_proj(hidden_states).transpose(1, 2).chunk(2, dim=1)
-        x = convolved(x, self.conv1d, conv_state)
+        x, conv_after = convolved(x, self.conv1d, conv_state)
         dt, B, C = (v.transpose(1, 2) for v in self._mixed(x.transpose(1, 2)))
         options: dict[str, Any] = {"z": z, "delta_bias": widen(self.dt_proj.bias), "delta_softplus": True}
         A, D = self._rates(), widen(self.D)
-        if ssm_state is None:
+        if conv_state is None or ssm_state is None:
             y = ssm.selective_scan_fn(x, dt, A, B, C, D, **options)
         else:
             before = ssm_state.to(A.dtype, copy=True)
             y, last = ssm.selective_scan_fn(x, dt, A, B, C, D, **options, return_last_state=True, initial_state=before)
+            conv_state.copy_(conv_after)
             ssm_state.copy_(last.detach())
         out: Tensor = self.out_proj(y.transpose(1, 2))
         return out
 
     def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state), both updated in place."""
+        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state).
+
+        Both states are updated in place; by an error neither is.
+        """
         self._check_one(hidden_states)
         x, z = self.in_proj(hidden_states[:, 0]).chunk(2, dim=-1)
-        x = ssm.causal_conv1d_update(x, conv_state, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
+        conv_after = conv_state.clone()  # so that both states are written, or neither
+        x = ssm.causal_conv1d_update(x, conv_after, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
         dt, B, C = self._mixed(x)
         A, bias = self._rates(), widen(self.dt_proj.bias)
         y = ssm.selective_state_update(ssm_state, x, dt, A, B, C, widen(self.D), z, bias, dt_softplus=True)
+        conv_state.copy_(conv_after)
         return self.out_proj(y)[:, None], conv_state, ssm_state
 
     def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:

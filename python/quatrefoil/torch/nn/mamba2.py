@@ -186,36 +186,44 @@ class Mamba2(Block):
             _check_rows(cu_seqlens, cache)
         conv_state, ssm_state = (None, None) if cache is None else cache
         side, z, xBC, dt = self._split(self.in_proj(u))
-        xBC = convolved(xBC.transpose(1, 2), self.conv1d, conv_state, seq_idx, cu_seqlens).transpose(1, 2)
-        x, B, C = self._heads(xBC)
+        xBC, conv_after = convolved(xBC.transpose(1, 2), self.conv1d, conv_state, seq_idx, cu_seqlens)
+        x, B, C = self._heads(xBC.transpose(1, 2))
         options: dict[str, Any] = {
             "D": self._skip(), "z": None if self.rmsnorm else z.unflatten(-1, (-1, self.headdim)), "dt_bias": widen(self.dt_bias),
             "seq_idx": seq_idx, "dt_softplus": True, "dt_limit": self.dt_limit,
         }  # fmt: skip
-        if ssm_state is None:
+        if conv_state is None or ssm_state is None:
             y = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
         else:
             before = {"initial_states": ssm_state.clone(), "return_final_states": True}
             options |= before if cu_seqlens is None else {"cu_seqlens": cu_seqlens, "return_varlen_states": True}
             y, last = ssm.mamba_chunk_scan_combined(x, dt, self._rates(), B, C, self.chunk_size, **options)
+            conv_state.copy_(conv_after)
             ssm_state.copy_(last.detach())
         out = self._mixed(y.flatten(-2), z, side)
         return out.flatten(0, 1) if flat else out
 
     def step(self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state), both updated in place."""
+        """One token, hidden_states (B, 1, d_model) -> (out of that shape, conv_state, ssm_state).
+
+        Both states are updated in place; by an error neither is.
+        """
         self._check_one(hidden_states)
         side, z, xBC, dt = self._split(self.in_proj(hidden_states[:, 0]))
-        xBC = ssm.causal_conv1d_update(xBC, conv_state, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
+        conv_after = conv_state.clone()  # so that both states are written, or neither
+        xBC = ssm.causal_conv1d_update(xBC, conv_after, self.conv1d.weight[:, 0], self.conv1d.bias, "silu")
         x, B, C = self._heads(xBC)
         shape = (self.nheads, self.headdim)
-        dt, softplus = dt + self.dt_bias, True
+        bias: Tensor | None = widen(self.dt_bias)  # half precision would hold few digits of the sum
         if self.dt_limit != (0.0, math.inf):
-            dt, softplus = F.softplus(widen(dt)).clamp(*self.dt_limit).to(dt.dtype), False
+            dt, bias = F.softplus(widen(dt) + bias).clamp(*self.dt_limit), None
         D = self._skip() if self.D_has_hdim else self._skip()[:, None].expand(shape)
         A = self._rates()[:, None, None].expand(*shape, self.d_state)
         gate = None if self.rmsnorm else z.unflatten(-1, (-1, self.headdim))
-        y = ssm.selective_state_update(ssm_state, x, dt[..., None].expand(-1, *shape), A, B, C, D, gate, dt_softplus=softplus)
+        dt, softplus = dt[..., None].expand(-1, *shape), bias is not None
+        bias = None if bias is None else bias[:, None].expand(shape)
+        y = ssm.selective_state_update(ssm_state, x, dt, A, B, C, D, gate, bias, softplus)
+        conv_state.copy_(conv_after)
         return self._mixed(y.flatten(-2), z, side)[:, None], conv_state, ssm_state
 
     def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
@@ -277,9 +285,10 @@ def _numbered(cu_seqlens: Tensor, seq_idx: Tensor | None, u: Tensor) -> Tensor:
 def _check_rows(cu_seqlens: Tensor, cache: Cache | None) -> None:
     """A cache has a row for each sequence."""
     sequences = cu_seqlens.shape[0] - 1
-    if cache is not None and cache[0].shape[0] != sequences:
-        what = f"expected one of {sequences}, a row for each of the sequences of cu_seqlens"
-        raise ValueError(f"Mamba2: cache is one of {cache[0].shape[0]} items, {what}")
+    for state in cache or ():
+        if state.shape[0] != sequences:
+            what = f"expected one of {sequences}, a row for each of the sequences of cu_seqlens"
+            raise ValueError(f"Mamba2: cache is one of {state.shape[0]} items, {what}")
 
 
 def _items_after(cu_seqlens: Tensor, items: int) -> int:

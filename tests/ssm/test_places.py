@@ -1,0 +1,151 @@
+"""Numbers that say where others lie, in programs that torch.compile and JAX make, which no Python function looks at: the kernels do."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from case import made
+from quatrefoil import _backends
+from quatrefoil._spec import FAMILIES
+
+ENDS = [[0, 6, 2, 9], [-3, 2, 9], [0, 700, 9], [0, 4, 700], [0, 4, -1], [2**62, 2**62 + 5, 9]]
+ROWS = [[1, 1], [2, 4], [-1, 2**40]]
+BACKENDS = [name for name in ("native", "numba", "array") if _backends.reason(name) is None]
+
+
+def _scan(n):
+    x, B = n((1, 9, 2, 3)), n((1, 9, 1, 4))
+    return [x, np.abs(n((1, 9, 2))), -np.exp(n(2)), B, n(B.shape)], {"chunk_size": 4, "return_varlen_states": True}
+
+
+def _rule(n):
+    return [n((1, 9, 2, 3)), n((1, 9, 2, 3)), n((1, 9, 2, 4))], {"output_final_state": True}
+
+
+def _step(n):
+    return [n((4, 3, 2)), n((2, 3)), np.abs(n((2, 3))), -np.exp(n((3, 2))), n((2, 2)), n((2, 2))], {}
+
+
+# name: arrays and options; the argument that says where; numbers that are right; those that are wrong, and the error of the function
+OPS = {
+    "mamba_chunk_scan_combined": (_scan, "cu_seqlens", [0, 4, 4, 9], ENDS),
+    "chunk_gated_delta_rule": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
+    "chunk_simple_gla": (_rule, "cu_seqlens", [0, 4, 4, 9], ENDS),
+    "causal_conv1d_varlen_states": (lambda n: ([n((9, 3))], {"state_len": 3}), "cu_seqlens", [1, 4, 4, 8], ENDS),
+    "selective_state_step": (_step, "state_batch_indices", [3, -1], ROWS),
+}
+WRONG = [(name, numbers) for name, (*_, wrong) in OPS.items() for numbers in wrong]
+
+
+def case(name):
+    """The function of the numbers that say where, in NumPy arrays and of any library's arrays; numbers that are right."""
+    make, argument, right, _ = OPS[name]
+    arrays, options = make(np.random.default_rng(8).standard_normal)
+
+    def call(array, backend):
+        given = [array(x) for x in arrays]
+        return lambda where: made(getattr(qf.ssm, name)(*given, **{argument: where}, **options, backend=backend))
+
+    return call, np.array(right)
+
+
+@pytest.fixture
+def double_precision():
+    jax = pytest.importorskip("jax", minversion="0.5")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield jax
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.mark.parametrize(("name", "numbers"), WRONG)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_function_refuses(name, numbers, backend):
+    call, right = case(name)
+    call(np.asarray, backend)(right)
+    with pytest.raises(ValueError, match=rf"^ssm\.{name}: {OPS[name][1]}"):
+        call(np.asarray, backend)(np.array(numbers))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("name", "numbers"), WRONG)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_program_of_torch_refuses(name, numbers, backend):
+    torch = pytest.importorskip("torch")
+    call, right = case(name)
+    torch._dynamo.reset()
+    program = torch.compile(call(torch.from_numpy, backend), backend="aot_eager", fullgraph=True)
+    for got, expected in zip(program(torch.from_numpy(right)), call(np.asarray, backend)(right)):
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-13, atol=1e-13)
+    refuses(lambda: [x.numpy() for x in program(torch.tensor(numbers))], ValueError, name, numbers, backend)
+
+
+@pytest.mark.parametrize(("name", "numbers"), WRONG)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_program_of_jax_refuses(double_precision, name, numbers, backend):
+    jax = double_precision
+    call, right = case(name)
+    program = jax.jit(call(jax.numpy.asarray, backend))
+    for got, expected in zip(program(right), call(np.asarray, backend)(right)):
+        np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-13, atol=1e-13)
+    refuses(lambda: [np.asarray(x) for x in program(np.array(numbers))], (ValueError, jax.errors.JaxRuntimeError), name, numbers, backend)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("name", "numbers"), WRONG)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_refuses(name, numbers, backend):
+    """The operator alone: a program's result comes first, and raises."""
+    torch = pytest.importorskip("torch")
+    from quatrefoil.torch import _library
+
+    make, argument, right, _ = OPS[name]
+    op = getattr(FAMILIES["ssm"], name)
+    arrays, options = make(np.random.default_rng(8).standard_normal)
+    inputs = [*arrays, *[None] * (len(op.inputs) - len(arrays))]
+    options = tuple({"dt_max": np.inf, "dt_min": 0.0, "scale": 0.5, **options}.get(o.name, False) for o in op.options)
+
+    def run(where):
+        inputs[[a.name for a in op.inputs].index(argument)] = np.array(where)
+        shapes = op.infer([None if x is None else x.shape for x in inputs], options)
+        given = [None if x is None else torch.from_numpy(np.asarray(x)) for x in [*inputs, *[s and np.ones(s) for s in shapes]]]
+        return [x.numpy() for x in _library.registered[op.adjoint.key](*_library.pack(op.adjoint, given, options, backend, 0))]
+
+    assert all(np.isfinite(x).all() for x in run(right))
+    if backend != "array" or argument == "cu_seqlens":
+        refuses(lambda: run(numbers), ValueError, name, numbers, backend)
+
+
+def refuses(run, error, name, numbers, backend):
+    """With an error; a composition looks at no number, and makes NaN of what has no sense."""
+    if backend != "array":
+        with pytest.raises(error, match=rf"ssm\.{name}(_vjp)?: {OPS[name][1]}"):
+            run()
+    elif OPS[name][1] == "cu_seqlens":
+        assert all(np.isnan(x).all() for x in run())
+    else:  # of the item that has no row, or that of another
+        out, states = run()
+        assert np.isnan(out).all(axis=1).tolist() == [False, True]
+        assert np.isfinite(states).all()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_program_of_torch_loses_no_state_in_silence(backend):
+    """A row that two items of causal_conv1d_update name is array code around an op: NaN for the later one."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(8)
+    x, state, weight = (torch.from_numpy(rng.standard_normal(s)) for s in ((3, 2), (4, 2, 3), (2, 4)))
+    torch._dynamo.reset()
+    call = lambda state, rows: qf.ssm.causal_conv1d_update(x, state, weight, None, "silu", None, rows, backend=backend)  # noqa: E731
+    program = torch.compile(call, backend="aot_eager", fullgraph=True)
+    for rows, lost in (([2, 0, 3], []), ([2, -1, 3], []), ([1, 1, 3], [1]), ([0, -1, 0], [2]), ([-1, -1, -1], []), ([3, 3, 3], [1, 2])):
+        kept, expected = state.clone(), state.clone()
+        y = program(kept, torch.tensor(rows))
+        single = [-1 if i in lost else row for i, row in enumerate(rows)]
+        reference = call(expected, torch.tensor(single))
+        reference[lost] = torch.nan
+        torch.testing.assert_close(y, reference, equal_nan=True)
+        torch.testing.assert_close(kept, expected)
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
+        program(state.clone(), torch.tensor([0, 1, 4]))
