@@ -190,8 +190,9 @@ def test_units_of_frequencies(rng, length):
             return gp.fit([x * unit, t * unit], Y)
 
     one, other, X = fitted(1.0), fitted(length), rng.uniform(0, 1, (4, 2))
-    np.testing.assert_allclose(other.predict(X * length), one.predict(X), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(other.log_marginal_likelihood_value_, one.log_marginal_likelihood_value_, rtol=1e-8)
+    # a search stops where the likelihood changes by 2e-9 of itself, which leaves the square root of that of the parameters
+    np.testing.assert_allclose(other.predict(X * length), one.predict(X), rtol=0, atol=5e-5)
+    np.testing.assert_allclose(other.log_marginal_likelihood_value_, one.log_marginal_likelihood_value_, rtol=1e-7)
     np.testing.assert_allclose(other.kernels_[0].keywords["means"] * length, one.kernels_[0].keywords["means"], rtol=1e-4)
 
 

@@ -41,9 +41,9 @@ struct Envelope {
 template <class V>
 QF_HD Envelope<V> student_t(V a, V d) {
   const V along = a * d, s = until_gone(along < 0.0 ? V(-along) : along), E = elementary::exp2(V(s * -kLog2E));
-  const V b = a * a * (1.0 / 3) * E, bd = b * d;
-  return {{(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, -bd * (s + 1.0), -b * ((1.0 - s) * s + 1.0), a * a * bd * (3.0 - s)},
-          {s * s * (s + 1.0) * E * (-1.0 / 3), -bd * ((2.0 - s) * s + 2.0), -b * (((s - 5.0) * s + 2.0) * s + 2.0), V{}}};
+  const V b = a * (1.0 / 3) * E, first = b * along, second = a * b;  // a^2 may leave the range where a first derivative does not
+  return {{(s * (s * (1.0 / 3) + 1.0) + 1.0) * E, -first * (s + 1.0), -second * ((1.0 - s) * s + 1.0), a * a * first * (3.0 - s)},
+          {s * s * (s + 1.0) * E * (-1.0 / 3), -first * ((2.0 - s) * s + 2.0), -second * (((s - 5.0) * s + 2.0) * s + 2.0), V{}}};
 }
 // (5), (6)
 template <class V>

@@ -192,6 +192,7 @@ def test_the_unit_of_length(name, unit, backend, axis, rng):
     G, (one, _), (moved, per) = rng.standard_normal((5, 5)), UNITS[name](1.0), UNITS[name](unit)
     kernel, vjp = getattr(qf.kron, name), getattr(qf.kron, f"{name}_vjp")
     np.testing.assert_allclose(kernel(x * unit, **moved, backend=backend), kernel(x, **one), rtol=0, atol=1e-11)
-    got = vjp(x * unit, None, *moved.values(), G, backend=backend)[-len(per) :]
-    for a, p, b in zip(got, per, vjp(x, None, *one.values(), G)[-len(per) :]):
+    got, expected = (vjp(a, None, *of.values(), G, backend=b) for a, of, b in ((x * unit, moved, backend), (x, one, None)))
+    per = [1 / unit, *per][-len(got) :]  # the gradient of points first, of kernels that have one
+    for a, p, b in zip(got, per, expected, strict=True):
         np.testing.assert_allclose(a / p, b, rtol=0, atol=1e-10 * np.abs(b).max())

@@ -124,12 +124,12 @@ def _envelope(xp: Any, gaussian: bool, scale: Any, d: Any) -> tuple[list[Any], l
             [E, -b * d, b * (2 * u - 1), 2 * scale * b * d * (3 - 2 * u)],
             [-u * E, -b * d * (1 - u), b * ((5 - 2 * u) * u - 1)],
         )
-    s = xp.clip(scale * xp.abs(d), max=GONE)
+    s, t = xp.clip(scale * xp.abs(d), max=GONE), scale * d
     E = xp.exp(-s)
-    b = scale * scale / 3 * E
+    b = scale / 3 * E  # its square may leave the range where a first derivative does not
     return (
-        [(1 + s + s * s / 3) * E, -b * d * (1 + s), -b * (1 + s - s * s), scale * scale * b * d * (3 - s)],
-        [-s * s * (1 + s) * E / 3, -b * d * (2 + (2 - s) * s), -b * (2 + (2 + (s - 5) * s) * s)],
+        [(1 + s + s * s / 3) * E, -b * t * (1 + s), -scale * b * (1 + s - s * s), scale * scale * b * t * (3 - s)],
+        [-s * s * (1 + s) * E / 3, -b * t * (2 + (2 - s) * s), -scale * b * (2 + (2 + (s - 5) * s) * s)],
     )
 
 

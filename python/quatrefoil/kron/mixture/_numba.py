@@ -54,11 +54,12 @@ def _envelope(gaussian, scale, d, g, h):
         g[0], g[1], g[2], g[3] = E, -b * d, b * (2 * u - 1), 2 * scale * b * d * (3 - 2 * u)
         h[0], h[1], h[2] = -u * E, -b * d * (1 - u), b * ((5 - 2 * u) * u - 1)
     else:
-        s = min(scale * abs(d), GONE)
+        s, t = min(scale * abs(d), GONE), scale * d
         E = math.exp(-s)
-        b = scale * scale / 3 * E
-        g[0], g[1], g[2], g[3] = (1 + s + s * s / 3) * E, -b * d * (1 + s), -b * (1 + s - s * s), scale * scale * b * d * (3 - s)
-        h[0], h[1], h[2] = -s * s * (1 + s) * E / 3, -b * d * (2 + (2 - s) * s), -b * (2 + (2 + (s - 5) * s) * s)
+        b = scale / 3 * E  # its square may leave the range where a first derivative does not
+        g[0], g[1] = (1 + s + s * s / 3) * E, -b * t * (1 + s)
+        g[2], g[3] = -scale * b * (1 + s - s * s), scale * scale * b * t * (3 - s)
+        h[0], h[1], h[2] = -s * s * (1 + s) * E / 3, -b * t * (2 + (2 - s) * s), -scale * b * (2 + (2 + (s - 5) * s) * s)
 
 
 @jit
