@@ -129,7 +129,7 @@ def _per_piece(boundary: Polygon | TriangleMesh, given: Any, name: str, label: s
         rows = [_row(g, name, label, dtype) for g in given]
     else:
         row = _row(given, name, label, dtype)
-        rows = [row] * boundary.count if row.ndim == 1 else list(row)
+        rows = [row] * boundary.count if row.ndim == 1 else list(row) * (boundary.count if len(row) == 1 else 1)
         if len(rows) != boundary.count:
             raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary.count}")
     for b, row in enumerate(rows):
