@@ -109,7 +109,7 @@ class TriangleMesh(Pieces):
             f, corners = f[keep], corners[keep]
         if len(f) > _MOST:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MOST}")
-        self.triangles = np.ascontiguousarray(f, np.int64)
+        self.triangles = np.array(f, np.int64)  # a copy: the caller may write to theirs
         self.ends = corners.reshape(-1, 9)
         self.first, self.first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
         self.centre, self.extent = (0.5 * (low + high))[None], np.array([extent])

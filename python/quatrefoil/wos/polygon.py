@@ -109,8 +109,8 @@ class Polygon(Pieces):
     Notes
     -----
     Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
-    RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings). An outline whose length says that its vertices
-    are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
+    RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings), but not of reflecting segments. An outline whose
+    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
 
     Raises
     ------
