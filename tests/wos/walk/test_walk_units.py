@@ -115,6 +115,26 @@ def test_functions(gradient, s, backend):
     np.testing.assert_allclose(found.stderr, base.stderr * s, rtol=1e-5)
 
 
+@pytest.mark.parametrize("s", [2.0**-300, 2.0**-133, 2.0**129, 2.0**300])
+@pytest.mark.parametrize("medium", [False, True])
+def test_functions_beside_numbers(medium, s, backend):
+    more = {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))} if medium else {}
+
+    def run(s, f):
+        return wos.solve(wos.Polygon(SQUARE), X, dirichlet=data(s)["polynomial"], source=f, walks=16, rng=1, **more)
+
+    found, base = run(s, lambda Y: s * (1 + Y[:, 0])), run(1.0, lambda Y: 1 + Y[:, 0])
+    np.testing.assert_allclose(found.value, base.value * s, rtol=1e-5)
+    np.testing.assert_allclose(found.stderr, base.stderr * s, rtol=1e-5)
+    plain, alone = (
+        run(s, lambda Y: 1 + Y[:, 0]),
+        wos.solve(wos.Polygon(SQUARE), X, dirichlet=0.0, source=lambda Y: 1 + Y[:, 0], walks=16, rng=1, **more),
+    )
+    if s < 1:  # which counts for nothing
+        np.testing.assert_allclose(plain.value, alone.value, rtol=1e-5)
+        np.testing.assert_allclose(plain.stderr, alone.stderr, rtol=1e-5)
+
+
 def test_functions_with_large_and_small_values(backend):
     """In one walk; what is not finite stays so."""
     for f, expected in (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = Any
 _ORDINARY = 20  # exponents up to this size are left alone: the unit is 1
+_BESIDE_FUNCTIONS = 400  # the unit of other data is no smaller than 2^-400
 _NOTHING = -(2**20)  # the exponent of 0
 
 
@@ -46,12 +47,12 @@ def _of_u(p: Prepared, linear: range, of_alpha: np.ndarray) -> np.ndarray:
     length, found = _exponents(p.boundary.extent), np.full(1, _NOTHING)
     for k, power in zip(linear, (0, 2, 1, 1)):
         data = p.data[k]
-        if data.function is not None:
-            found = np.maximum(found, 0)  # its values are not known yet
         if data.numbers is not None:
             sizes = _sizes(p, k)
             exponents = np.where(sizes > 0, _exponents(sizes) + power * length - (of_alpha if k == 1 else 0), _NOTHING)
             found = np.maximum(found, exponents)
+    if any(p.data[k].function is not None for k in linear):  # whose values may be of any size, and have squares too
+        found = np.where(found > _NOTHING // 2, np.maximum(found, -_BESIDE_FUNCTIONS), found)
     return found
 
 
