@@ -159,9 +159,9 @@ def solve(
     1e37.
 
     Error: ``stderr`` for the walks, and a bias, for u is taken up to epsilon inside the boundary: at most about half of epsilon times the
-    largest |∂u/∂n|. Near the boundary that may be much of u. With f = 1 and zero data in a square it is below 0.15 epsilon times the diagonal
-    (times f and the side) everywhere: at 1e-3 0.2% of u in the middle, but 3.4% at a fiftieth of the side from both sides of a corner and 15%
-    nearer to it (walk README, Measured). Epsilon grows with the dimension, as the diagonal does: where it matters take 1e-4.
+    largest |∂u/∂n|. Near the boundary that may be much of u. With f = 1 and zero data in a square it is below 0.15 epsilon times the
+    diagonal (times f and the side) everywhere: at 1e-3 0.2% of u in the middle, but 3.4% at a fiftieth of the side from both sides of a
+    corner and 15% nearer to it (walk README, Measured). Epsilon grows with the dimension, as the diagonal does: where it matters take 1e-4.
     In a polygon of long segments without source and screening walks end on the segments themselves, but for the corners: by half discs,
     walk (24), in 3 to 6 steps whatever epsilon is.
     Cost: about log(1/epsilon) steps a walk (11 at 1e-3), each O(1) for a polygon whatever its number of segments, by a grid of distance

@@ -158,8 +158,8 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
         pairs = _crossings(scaled[begin:end])
         for i, j in pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]:
             raise ValueError(
-                f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of it; "
-                "give the loops as polygons of their own"
+                f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of "
+                "it; give the loops as polygons of their own"
             )
         turned[begin:end] = _turned(scaled[begin:end], len(pairs) == 0)
     oriented = np.where(turned[:, None], scaled[:, [2, 3, 0, 1]], scaled)
