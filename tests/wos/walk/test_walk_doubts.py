@@ -38,6 +38,12 @@ def test_a_small_part_of_the_boundary(backend):
     assert FEW.format(1, 1) in text
 
 
+def test_one_point_in_many(backend):
+    """Where u is next to nothing."""
+    X = np.concatenate([np.zeros((1, 2)), np.tile([[0.9, 0.0]], (30, 1))])
+    assert said(lambda: wos.solve(wos.Ball((0.0, 0.0), 1.0), X, dirichlet=1.0, screening=300.0, walks=256, rng=0)) == []
+
+
 def test_ordinary_results_are_not_doubted(backend):
     X = np.array([[0.5, 0.5], [0.2, 0.3]])
     for g in (0.0, 1.0, wos.Fourier(np.array([0.0, 1.0, 0.0])), wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.0])), lambda Y: Y[:, 0] - 0.5):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .state import State
 
 MOST_ESCAPED = 0.01  # of all walks
+MOST_DOUBTED = 0.05  # of all points: a few where u is next to nothing are nobody's surprise
 FEW = 5  # walks that carry a value: one that rests on fewer is often 0, or off by many error bars
 _ENOUGH = 100  # of samples that are looked at: the error bar of fewer is rough anyway
 _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
@@ -47,7 +48,7 @@ def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndar
     with np.errstate(all="ignore"):
         carrying = np.where(size > 0, n / (1 + m2 / (n * mean * mean)), 0.0)  # README (25)
     few = walked & (n >= _ENOUGH) & (carrying < FEW)
-    if few.any() and (few := few & np.repeat(_one_signed(p), p.N)).any():
+    if few.any() and (few := few & np.repeat(_one_signed(p), p.N)).sum() > MOST_DOUBTED * walked.sum():
         _warn(
             f"the stderr of {int(few.sum())} of {len(few)} points cannot be trusted: fewer than {FEW} of their walks carry the value, and "
             "the others are close to 0; take more walks"

@@ -150,8 +150,8 @@ def solve(
     -----
     Points outside are NaN with one RuntimeWarning; a point within epsilon of the boundary is g there, with stderr 0. A NaN that a function
     returns stays in the points whose walks met it. Other RuntimeWarnings, one per call: more than 1% of the walks escaped (``n_escaped``);
-    the stderr of some points cannot be trusted, because fewer than 5 of their walks carry the value (seen where all data are known to have
-    one sign, from 100 walks on; walk README, Doubts).
+    the stderr of more than 5% of the points cannot be trusted, because fewer than 5 of their walks carry the value (seen where all data are
+    known to have one sign, from 100 walks on; walk README, Doubts).
 
     Data may have any size that float64 holds: walks know u in units of a power of two, which the data decide and which changes no bit of
     ordinary ones. What functions return is not known before: their values are summed as they are, and where the squares of u leave float64,
