@@ -33,6 +33,7 @@ class Frame:
     rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
     least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
     swallows: bool  # a domain has no room beyond epsilon
+    extents: tuple[float, float]  # the smallest and the largest one; infinite and 0 without instances
 
     def of_kind(self, kind: str, B: int) -> Array:
         """A row for each of B instances."""
@@ -45,8 +46,9 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
     if known is None:
         absolute = epsilon * boundary.diagonal if relative else np.full(boundary.count, epsilon)
         rows = np.concatenate([boundary.centre, boundary.extent[:, None], (absolute / boundary.extent)[:, None]], axis=1)
+        extents = float(boundary.extent.min(initial=math.inf)), float(boundary.extent.max(initial=0.0))
         least = float((absolute / boundary.diagonal).min(initial=math.inf))
-        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()))
+        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()), extents)
         boundary._frames.clear()  # the last one is enough
         boundary._frames[epsilon, relative] = known
     return known

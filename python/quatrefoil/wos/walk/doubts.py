@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .problem import Prepared
     from .state import State
 
+_ESCAPED = COUNTS.index("escaped")
 MOST_ESCAPED = 0.01  # of all walks
 MOST_DOUBTED = 0.05  # of all points: a few where u is next to nothing are nobody's surprise
 FEW = 5  # walks that carry a value: one that rests on fewer is often 0, or off by many error bars
@@ -26,16 +27,18 @@ _SMALLEST, _LARGEST = 2.0**-480, 2.0**480  # numbers whose squares float64 holds
 def report(p: Prepared, state: State | Groups, mean: np.ndarray, m2: np.ndarray) -> None:
     """Warns, on the host: of a state with those means and sums of squared deviations, in units of u."""
     counts = to_numpy(state.counts)
-    escaped = int(counts[:, COUNTS.index("escaped")].sum())
-    if escaped:
+    of_each = counts[:, _ESCAPED]
+    if of_each.any():
+        escaped = int(of_each.sum())
         walks = int(np.broadcast_to(state.walks, len(counts))[counts[:, 0] > 0].sum())
         if escaped > MOST_ESCAPED * walks:
             _warn(
                 f"{escaped / walks:.1%} of the walks left the domain (n_escaped) and end at the closest boundary point, which biases the "
                 "values; close the gaps of the mesh, or give the SDF the lipschitz constant of its values"
             )
-    if np.max(state.samples) >= _ENOUGH or p.calls:
-        _of_error_bars(p, counts[:, 0] > 0, np.asarray(state.samples), to_numpy(mean)[:, 0], to_numpy(m2)[:, 0])
+    samples = state.samples
+    if (samples if isinstance(samples, int) else samples.max(initial=0)) >= _ENOUGH or p.calls:
+        _of_error_bars(p, counts[:, 0] > 0, np.asarray(samples), to_numpy(mean)[:, 0], to_numpy(m2)[:, 0])
 
 
 def _of_error_bars(p: Prepared, walked: np.ndarray, n: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> None:

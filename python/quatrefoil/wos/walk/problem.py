@@ -271,7 +271,7 @@ class Prepared:
         if self.op is METHODS["media"]:
             diffusion, screening = self.data[2:]
             self.medium = Medium(diffusion, screening, *bounds(self, diffusion, screening, to_numpy(rows)))
-        precision = _SINGLE if frame.least >= _SINGLE_FROM and self._fits_single() else _DOUBLE
+        precision = _SINGLE if frame.least >= _SINGLE_FROM and self._fits_single(*frame.extents) else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         points = _detached(p.points)
         points = points[0] if points.ndim == 3 and len(points) == 1 else points
@@ -295,12 +295,10 @@ class Prepared:
         self.inputs = (start, rows, *self.geometry.arrays(self.kind), *(data.numbers for data in self.data))
         self.extras = (memo, *(data.function for data in self.data))
 
-    def _fits_single(self) -> bool:
+    def _fits_single(self, smallest: float, largest: float) -> bool:
         """Whether float32 holds the square of the extent, by which sources count, and that of the radius that a screening allows."""
-        extent = self.boundary.extent
-        rate = self.screening if self.medium is None else self.medium.bounds[:, 0].max(initial=0.0)
-        fits = (extent > 1 / _SINGLE_EXTENT) & (extent < _SINGLE_EXTENT) & (rate * extent * extent < _SINGLE_EXTENT**2)
-        return bool(fits.all())
+        rate = self.screening if self.medium is None else float(self.medium.bounds[:, 0].max(initial=0.0))
+        return smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
 
     def cast(self, array: Array) -> Array:
         """float64 results in the dtype of the points."""

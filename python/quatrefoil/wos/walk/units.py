@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .problem import Prepared
 
 Array = Any
+_FEW = 64  # numbers of a row that Python looks at one by one
 _ORDINARY = 20  # exponents up to this size are left alone: the unit is 1
 _BESIDE_FUNCTIONS = 400  # the unit of other data is no smaller than 2^-400
 _NOTHING = -(2**20)  # the exponent of 0
@@ -30,7 +31,7 @@ def choose(p: Prepared) -> np.ndarray | None:
 
     With a diffusion α, σ and f have a unit of their own besides: they may be multiplied by a number. On a device units are 1.
     """
-    if not p.on_host:
+    if not p.on_host or (p.medium is None and _is_ordinary(p)):
         return None
     varies = p.medium is not None
     of_alpha = np.zeros(1, np.int64) if p.medium is None or p.medium.diffusion.kind == "none" else _unit(_exponents(p.medium.largest))
@@ -40,6 +41,23 @@ def choose(p: Prepared) -> np.ndarray | None:
         if exponents.any():
             p.data[k] = _in_units(p, k, np.broadcast_to(exponents, p.B))
     return np.broadcast_to(unit, p.B) if unit.any() else None
+
+
+def _is_ordinary(p: Prepared) -> bool:
+    """Whether all units are 1, by a look at one row of few numbers for each data, which costs a microsecond."""
+    if len(p.boundary.extent) > 1:
+        return False
+    length, found = float(p.boundary.extent[0]), 0.0
+    for data, power in zip(p.data, (0, 2, 1, 1)):
+        if data.numbers is not None:
+            if data.numbers.__class__ is not np.ndarray or len(data.numbers) != 1 or data.numbers.shape[1] > _FEW:
+                return False
+            row = data.numbers[0, amplitudes(data.kind, p.boundary.dimension)].tolist()
+            size = max(map(abs, row), default=0.0) * length**power
+            if size != size:  # a NaN comes first
+                return False
+            found = max(found, size)
+    return not found or 2.0**-16 < found < 2.0**16  # well within what is ordinary
 
 
 def _of_u(p: Prepared, linear: range, of_alpha: np.ndarray) -> np.ndarray:
@@ -68,9 +86,9 @@ def _unit(exponents: np.ndarray) -> np.ndarray:
 
 def amplitudes(kind: str, d: int) -> slice:
     """The columns of a row of numbers in which the data are linear."""
-    return {"fourier": slice(2, None), "gaussians": slice(None, None, d + 2), "polynomial": slice(d, None), "grid": slice(3 * d, None)}.get(
-        kind, slice(None)
-    )
+    if kind == "gaussians":
+        return slice(None, None, d + 2)
+    return slice({"fourier": 2, "polynomial": d, "grid": 3 * d}.get(kind, 0), None)
 
 
 def each_instance(p: Prepared, k: int, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
