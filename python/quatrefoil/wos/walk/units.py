@@ -45,7 +45,7 @@ def choose(p: Prepared) -> np.ndarray | None:
 
 def _is_ordinary(p: Prepared) -> bool:
     """Whether all units are 1, by a look at one row of few numbers for each data, which costs a microsecond."""
-    if len(p.boundary.extent) > 1:
+    if len(p.boundary.extent) != 1:
         return False
     length, found = float(p.boundary.extent[0]), 0.0
     for data, power in zip(p.data, (0, 2, 1, 1)):
