@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -195,6 +196,7 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     if array(value, label, name) == "numpy":
         found: np.ndarray = value
         return found
+    refuse_tracing(label)
     plain = value.detach() if graded else value
     _plain(plain, label, name)
     plain = plain.resolve_neg() if plain.is_neg() else plain
@@ -203,8 +205,24 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
     except RuntimeError:
         if plain.device.type == "meta":
             raise
-        tensor = np.from_dlpack(plain)  # where torch.func is at work, tensors that are none of its own have this door alone
+        try:
+            tensor = np.from_dlpack(plain)  # where torch.func is at work, tensors that are none of its own have this door alone
+        except RuntimeError:
+            raise NotImplementedError(
+                f"{label}: {name} is a tensor inside torch.func (grad, vjp, jvp, vmap, ...), whose numbers cannot be read; call {label} "
+                "outside of it, and take gradients by backward or torch.autograd.grad"
+            ) from None
     return tensor
+
+
+def refuse_tracing(label: str) -> None:
+    """NotImplementedError where torch.compile traces what has to look at numbers."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.compiler.is_compiling():
+        raise NotImplementedError(
+            f"{label}: torch.compile cannot trace it, for it looks at the numbers of its arrays; call it outside of the compiled function, "
+            "or in a function under torch.compiler.disable and without fullgraph=True"
+        )
 
 
 def real_array(value: Any, label: str, name: str) -> None:

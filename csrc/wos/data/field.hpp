@@ -25,13 +25,12 @@ struct Field {
     for (int i = 0; i < D; ++i) n[i] = int64_t(numbers()[i]);
   }
 
-  // x[i][k]: coordinate i of point k. n is a multiple of the lanes; `absolute` has room for n D doubles, `values` for n.
+  // x[i][k]: coordinate i of point k. n is a multiple of the lanes; `absolute` has room for n D doubles, `values` for n. A function is not
+  // asked at points whose weight is 0: the lane is idle, and its point may lie anywhere.
   template <class Out>
-  void evaluate(const T* const (&x)[D], int64_t n, Out* out, double* absolute, double* values) const {
+  void evaluate(const T* const (&x)[D], int64_t n, Out* out, double* absolute, double* values, const T* weight = nullptr) const {
     if (data.kind == Kind::function) {
-      for (int64_t k = 0; k < n; ++k)
-        for (int i = 0; i < D; ++i) absolute[k * D + i] = frame[i] + frame[D] * double(x[i][k]);
-      data.callback(data.context, first_instance + instance, n, absolute, values);
+      call(x, n, absolute, values, weight);
       for (int64_t k = 0; k < n; ++k) out[k] = Out(values[k]);
       return;
     }
@@ -47,6 +46,17 @@ struct Field {
   }
 
  private:
+  void call(const T* const (&x)[D], int64_t n, double* absolute, double* values, const T* weight) const {
+    const auto counts = [&](int64_t k) { return !weight || weight[k] != 0; };
+    int64_t asked = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      if (!counts(k)) continue;
+      for (int i = 0; i < D; ++i) absolute[asked * D + i] = frame[i] + frame[D] * double(x[i][k]);
+      ++asked;
+    }
+    if (asked) data.callback(data.context, first_instance + instance, asked, absolute, values);
+    for (int64_t k = n - 1; k >= 0; --k) values[k] = counts(k) ? values[--asked] : 0;
+  }
   // Vectors from k on, the last one again where there are fewer: so every point is computed by the same instructions.
   template <class Out>
   void evaluate_vectors(const T* const (&x)[D], int64_t k, int64_t n, Out* out) const {

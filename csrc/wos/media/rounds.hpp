@@ -76,10 +76,13 @@ void media(const Media<T>& q) {
 
 // Costs a forward run without its reduction. Memory: walk::kParts partial sums of the numbers at most, whatever the number of walks.
 template <class T>
-void media_adjoint(const MediaAdjoint<T>& q) {
-  const walk::Walk<T>& p = q.forward.walk;
+void media_adjoint(const MediaAdjoint<T>& given) {
+  const walk::Walk<T>& p = given.forward.walk;
   const int64_t total = p.N * p.walks;
-  if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
+  if (p.B * total == 0 || (!given.ddirichlet && !given.dsource)) return;
+  const walk::Units units(given.grad, p.B, p.N * p.nodes() * p.channels());
+  MediaAdjoint<T> q = given;
+  q.grad = units.grad();
   const Scratch<double> roots(p.B * p.N);
   find_roots(q.forward, roots);
   const walk::WalkAdjoint<T> sizes{p, q.grad, q.ddirichlet, q.dsource};
@@ -91,8 +94,8 @@ void media_adjoint(const MediaAdjoint<T>& q) {
         q.forward, instance, slots, roots + instance * p.N, first, last, [](const auto&) {}, q, instance, slots,
         of_boundary(instance, part), of_source(instance, part));
   });
-  of_boundary.add_up();
-  of_source.add_up();
+  of_boundary.add_up(units);
+  of_source.add_up(units);
 }
 
 }  // namespace QF_ISA

@@ -129,7 +129,8 @@ class Outside {
 
   Outside() = default;
   // half: of a box, or null; the mesh may have no triangles: then it is none.
-  __device__ Outside(const double* half, const mesh::Mesh<T>& mesh) : half_(half), mesh_(mesh) {
+  __device__ Outside(const double* half, const mesh::Mesh<T>& mesh, double epsilon)
+      : half_(half), mesh_(mesh), near_(near_cube<T>(epsilon)) {
     double r2 = 0;
     for (int i = 0; i < D; ++i) r2 += double(side(i)) * double(side(i));
     sphere_ = is_ball() ? T(1) : T(square_root(r2));
@@ -147,7 +148,7 @@ class Outside {
     }
     const T box = most > 0 ? square_root(d2) : most;
     if (!mesh_.sound()) return {box, 0};
-    return box < T(kNearCube) || is_last ? mesh_.look(x, near, is_last) : Seen<T>{box, -1};
+    return box < near_ || is_last ? mesh_.look(x, near, is_last) : Seen<T>{box, -1};
   }
   __device__ void project(T (&x)[D], int64_t& primitive, T (&where)[D - 1]) const {
     if (mesh_.sound())
@@ -172,7 +173,7 @@ class Outside {
   __device__ T side(int i) const { return mesh_.sound() ? T(0.5) : half_ ? T(half_[i]) : T(0); }
   const double* half_ = nullptr;
   mesh::Mesh<T> mesh_;
-  T sphere_ = 0, far_ = 0;
+  T near_ = 0, sphere_ = 0, far_ = 0;
 };
 
 }  // namespace QF_ISA

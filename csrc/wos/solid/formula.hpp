@@ -8,6 +8,12 @@ inline namespace QF_ISA {
 constexpr double kNearSphere = 1.0625;  // of the sphere around a box: walks nearer to it make steps
 constexpr double kNearCube = 0.0625;    // from a mesh's cube: nearer walks ask the tree, for others the cube's distance is good enough
 
+// The same where walks end within epsilon: a walk that ends has seen its triangle.
+template <class T>
+QF_HD T near_cube(double epsilon) {
+  return T(1.01 * epsilon > kNearCube ? 1.01 * epsilon : kNearCube);
+}
+
 // (5), (6) From x at a distance r from 0, r > R, to the sphere of radius R, by its exterior Poisson kernel; u and the words are random.
 template <class V>
 QF_HD void return_to_sphere(V R, V r, const V (&x)[3], V u, V cosine, V sine, V (&y)[3]) {

@@ -14,8 +14,8 @@ class Outside {
   using T = Element<V>;
   using I = Bits<V>;
   using Int = Bits<T>;
-  // grid: of a mesh, or null.
-  Outside(const Solid& solid, mesh::Grid<T>* grid) : solid_(solid), grid_(grid) {
+  // grid: of a mesh, or null; epsilon: from where on the closest triangle must be known.
+  Outside(const Solid& solid, mesh::Grid<T>* grid, double epsilon) : solid_(solid), grid_(grid), near_(near_cube<T>(epsilon)) {
     double r2 = 0;
     for (int i = 0; i < D; ++i) half_[i] = grid ? T(0.5) : solid.half ? T(solid.half[i]) : T(0), r2 += double(half_[i]) * double(half_[i]);
     const bool is_ball = !grid && solid.ball();
@@ -61,7 +61,7 @@ class Outside {
     seen.primitive = cube > 0 ? I{} - 1 : seen.primitive;
     alignas(64) T at[D][kWidth<V>], radius[kWidth<V>];
     alignas(64) Int primitive[kWidth<V>];
-    unsigned set = bits(active & (cube > 0) & (cube < T(kNearCube)));
+    unsigned set = bits(active & (cube > 0) & (cube < near_));
     if (!set) return seen;
     for (int i = 0; i < D; ++i) store(at[i], x[i]);
     store(radius, seen.radius), store(primitive, seen.primitive);
@@ -80,6 +80,7 @@ class Outside {
 
   const Solid solid_;
   mesh::Grid<T>* const grid_;
+  const T near_;
   T half_[D], sphere_, far_;
 };
 template <class V>

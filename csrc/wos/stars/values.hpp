@@ -169,10 +169,13 @@ class Shares final : public Sink<Element<V>, D> {
 
 // Costs a forward run without its reduction. Memory: walk::kParts partial sums of the numbers at most, whatever the number of walks.
 template <class T>
-void stars_adjoint(const StarsAdjoint<T>& q) {
-  const walk::Walk<T>& p = q.forward.walk;
+void stars_adjoint(const StarsAdjoint<T>& given) {
+  const walk::Walk<T>& p = given.forward.walk;
   const int64_t total = p.N * p.walks;
   if (p.B * total == 0) return;
+  const walk::Units units(given.grad, p.B, p.N * p.nodes() * p.channels());
+  StarsAdjoint<T> q = given;
+  q.grad = units.grad();
   const int64_t parts = max<int64_t>(1, min(walk::kParts / p.B, total / walk::kPartWalks));
   const walk::Parts sums[kMet] = {{q.forward.data(0), p.B, parts, q.numbers[0]},
                                   {q.forward.data(1), p.B, parts, q.numbers[1]},
@@ -183,7 +186,7 @@ void stars_adjoint(const StarsAdjoint<T>& q) {
     double* const to[kMet] = {sums[0](instance, part), sums[1](instance, part), sums[2](instance, part), sums[3](instance, part)};
     run_team<Shares>(q.forward, instance, slots, first, last, q, instance, slots, static_cast<double* const*>(to));
   });
-  for (const walk::Parts& each : sums) each.add_up();
+  for (const walk::Parts& each : sums) each.add_up(units);
 }
 
 // Every walk of a round, as walk_round of the walk.

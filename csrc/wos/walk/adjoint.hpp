@@ -96,6 +96,44 @@ class Shares final : public Sink<V, D> {
   Scratch<T> shares_;
 };
 
+// The gradients of every instance in a unit of their own, a power of two: shares are added up in T, and in float32 1e-40 is 0.
+class Units {
+ public:
+  // grad (B, each) stays where it is if all of it is of an ordinary size.
+  Units(const double* grad, int64_t B, int64_t each) : grad_(grad), units_(B), ordinary_(find(B, each)), scaled_(ordinary_ ? 0 : B * each) {
+    for (int64_t k = 0; !ordinary_ && k < B * each; ++k) scaled_[k] = grad[k] / units_[k / each];
+  }
+  const double* grad() const { return ordinary_ ? grad_ : scaled_; }
+  double operator[](int64_t instance) const { return units_[instance]; }
+
+ private:
+  static constexpr int64_t kOrdinary = 20;
+  // Whether all units are 1.
+  bool find(int64_t B, int64_t each) {
+    bool ordinary = true;
+    for (int64_t b = 0; b < B; ++b) {
+      const int64_t e = exponent(grad_ + b * each, each);
+      units_[b] = e < -kOrdinary || e > kOrdinary ? power_of_two(e) : 1;
+      ordinary = ordinary && units_[b] == 1;
+    }
+    return ordinary;
+  }
+  static double power_of_two(int64_t e) { return as_bits<double>((e + 1023) << 52); }
+  // Of the largest number; NaN and infinity stay what they are in any unit.
+  static int64_t exponent(const double* x, int64_t n) {
+    int64_t most = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t e = as_bits<int64_t>(x[k]) >> 52 & 0x7ff;
+      most = max(most, x[k] != 0 && e < 0x7ff ? max<int64_t>(e, 1) : 0);
+    }
+    return most ? min<int64_t>(most, 2045) - 1023 : 0;
+  }
+  const double* const grad_;
+  Scratch<double> units_;
+  const bool ordinary_;
+  Scratch<double> scaled_;
+};
+
 // Partial sums of one gradient: `parts` for every instance, each as long as an instance has numbers.
 class Parts {
  public:
@@ -110,11 +148,13 @@ class Parts {
     return most;
   }
   // In their order: shared numbers collect from all instances.
-  void add_up() const {
-    for (int64_t b = 0; out_ && b < B_; ++b)
+  void add_up(const Units& units) const {
+    for (int64_t b = 0; out_ && b < B_; ++b) {
+      for (int64_t k = 0; units[b] != 1 && k < parts_ * length_; ++k) sums_[b * parts_ * length_ + k] *= units[b];
       in_parts(0, data_.count(b), double(parts_), [&](int64_t begin, int64_t end) {
         add_parts<double>(parts_, sums_ + b * parts_ * length_ + begin, length_, end - begin, out_ + data_.begin(b) + begin);
       });
+    }
   }
 
  private:
@@ -150,10 +190,12 @@ void in_pieces(const Walk<T>& p, int64_t parts, double walk_ns, F&& run) {
 
 // Costs a forward run without its reduction. Memory: kParts partial sums of the numbers at most, whatever the number of walks.
 template <class T>
-void walk_adjoint(const WalkAdjoint<T>& q) {
-  const Walk<T>& p = q.forward;
+void walk_adjoint(const WalkAdjoint<T>& given) {
+  const Walk<T>& p = given.forward;
   const int64_t total = p.N * p.walks;
-  if (p.B * total == 0 || (!q.ddirichlet && !q.dsource)) return;
+  if (p.B * total == 0 || (!given.ddirichlet && !given.dsource)) return;
+  const Units units(given.grad, p.B, p.N * p.nodes() * p.channels());
+  const WalkAdjoint<T> q{p, units.grad(), given.ddirichlet, given.dsource};
   const int64_t parts = parts_of(q);
   const Parts of_boundary(p.dirichlet, p.B, parts, q.ddirichlet), of_source(p.source, p.B, parts, q.dsource);
   const Slots slots{0, p.N, p.first_walk, p.walks};
@@ -163,8 +205,8 @@ void walk_adjoint(const WalkAdjoint<T>& q) {
     else
       run_team<Shares>(p, instance, slots, first, last, q, instance, of_boundary(instance, part), of_source(instance, part));
   });
-  of_boundary.add_up();
-  of_source.add_up();
+  of_boundary.add_up(units);
+  of_source.add_up(units);
 }
 
 }  // namespace QF_ISA

@@ -48,11 +48,11 @@ __device__ __forceinline__ void set(mesh::Mesh<T>& domain, const Walk<T>& p, con
   domain = mesh::Mesh<T>({made.triangles, p.pieces.ends}, made.boxes, p.pieces.count, 0, p.pieces.count);
 }
 template <class T>
-__device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p, const Records<T>& made, int64_t) {
+__device__ __forceinline__ void set(solid::Outside<T>& domain, const Walk<T>& p, const Records<T>& made, int64_t instance) {
   const bool is_mesh = p.pieces.ends && !p.pieces.solid;
   mesh::Mesh<T> mesh;
   if (is_mesh) set(mesh, p, made, 0);
-  domain = solid::Outside<T>(is_mesh ? nullptr : p.pieces.ends, mesh);
+  domain = solid::Outside<T>(is_mesh ? nullptr : p.pieces.ends, mesh, p.frame[instance * 5 + 4]);
 }
 
 // The numbers of an instance.

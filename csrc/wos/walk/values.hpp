@@ -18,7 +18,7 @@ class Values final : public Sink<V, D> {
 
   Values(const Walk<T>& p, int64_t instance, double* values, int64_t slots, uint32_t* marks)
       : Sink<V, D>(p.source.kind != data::Kind::none, p.dirichlet.kind == data::Kind::function ? kCallPoints : 1,
-                   p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints / W) : kIterations),
+                   p.source.kind == data::Kind::function ? max<int64_t>(kIterations, kCallPoints * 3 / 2 / W) : kIterations),
         pairs_(p.gradient),
         slots_(slots),
         values_(values),
@@ -31,6 +31,7 @@ class Values final : public Sink<V, D> {
         end_values_(2 * most_ends<V>(iterations)),
         absolute_(most_ends<V>(iterations) * D) {
     for (int l = 0; l < W; ++l) sum_[l] = first_sum_[l] = 0, this->share_[l] = 1, this->first_share_[l] = -1;
+    for (int l = 0; l < W; ++l) far_[l] = first_far_[l] = 0;
   }
 
   void begin(int lane, int64_t, int64_t, int64_t) override {
@@ -66,14 +67,14 @@ class Values final : public Sink<V, D> {
       boundary_.evaluate(ends.x, (n + W - 1) / W * W, values, absolute_, end_values_);
     for (int64_t e = 0; e < n; ++e) {
       const double weight = double(ends.weight[e]), g = weight > 0 ? weight * values[e] : 0;
-      put(e, ends.slot[e], g + double(end_sums_[e]));
+      put(e, ends.slot[e], g + end_sums_[e]);
     }
   }
 
  private:
   static constexpr int kFirst = 2 + 2 * D;  // numbers of a First
 
-  T& first_sum(int64_t end) { return end_sums_[most_ends<V>(iterations) + end]; }
+  double& first_sum(int64_t end) { return end_sums_[most_ends<V>(iterations) + end]; }
 
   // A walk's value, or a pair's (13): `found` is what it met after the first ball.
   void put(int64_t e, int64_t slot, double found) {
@@ -82,22 +83,25 @@ class Values final : public Sink<V, D> {
       return;
     }
     const auto at = [&](int j) { return double(end_firsts_[j * most_ends<V>(iterations) + e]); };
-    const double s = double(first_sum(e));
+    const double s = first_sum(e);
     values_[slot] = at(0) * found + at(1) * s;
     for (int i = 0; i < D; ++i) values_[(1 + i) * slots_ + slot] = at(2 + i) * found + at(2 + D + i) * s;
   }
 
   void add_sources(const Events<T, D>& events, const Ends<T, D>& ends, int64_t e) {
-    source_.evaluate(events.x, events.iterations * W, static_cast<T*>(event_values_), absolute_, end_values_);
+    source_.evaluate(events.x, events.iterations * W, static_cast<T*>(event_values_), absolute_, end_values_, events.weight);
     const T area = T(source_.frame[D] * source_.frame[D]);
     V sum = load<V>(sum_), first_sum_now = load<V>(first_sum_);
     for (int64_t k = 0; k < events.iterations; ++k) {
       const int64_t stop = k + 1 < events.iterations ? ends.before[k + 1] : ends.count;
       for (; e < stop; ++e) {  // they ended before this iteration's event
-        end_sums_[e] = sum[ends.lane[e]];
-        first_sum(e) = first_sum_now[ends.lane[e]];
-        sum[ends.lane[e]] = first_sum_now[ends.lane[e]] = 0;
+        const int64_t l = ends.lane[e];
+        end_sums_[e] = double(sum[l]) + far_[l];
+        first_sum(e) = double(first_sum_now[l]) + first_far_[l];
+        sum[l] = first_sum_now[l] = 0;
+        far_[l] = first_far_[l] = 0;
       }
+      if (source_.data.kind == data::Kind::function) take_far(events.weight + k * W, end_values_ + k * W, event_values_ + k * W);
       const V weight = load<V>(events.weight + k * W), f = load<V>(event_values_ + k * W);
       sum = weight > 0 ? sum + weight * area * f : sum;
       if (pairs_) first_sum_now = weight < 0 ? -(weight * area * f) : first_sum_now;
@@ -106,14 +110,30 @@ class Values final : public Sink<V, D> {
     store(first_sum_, first_sum_now);
   }
 
+  // A function's values that T cannot hold are summed in double precision, and are 0 in T. Whether one is depends on itself alone.
+  void take_far(const T* weight, const double* exact, T* rounded) {
+    if constexpr (sizeof(T) == sizeof(double)) return;
+    const double area = source_.frame[D] * source_.frame[D];
+    for (int l = 0; l < W; ++l) {
+      const double size = exact[l] < 0 ? -exact[l] : exact[l];
+      if (!((size > kLargest || size < kLeast) && size > 0 && size <= kFinite)) continue;
+      const double found = double(weight[l]) * area * exact[l];
+      rounded[l] = 0;
+      if (weight[l] > 0) far_[l] += found;
+      if (pairs_ && weight[l] < 0) first_far_[l] = -found;
+    }
+  }
+
+  static constexpr double kLeast = 0x1p-80, kLargest = 0x1p80, kFinite = 0x1.fffffffffffffp1023;
   const bool pairs_;
   const int64_t slots_;
   double* const values_;
   uint32_t* const marks_;
   const data::Field<V, D> boundary_, source_;
+  double far_[W], first_far_[W];  // as sum_ and first_sum_
   alignas(64) T sum_[W], first_sum_[W], first_[kFirst][W];
-  Scratch<T> event_values_, end_sums_, end_firsts_;
-  Scratch<double> end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too
+  Scratch<T> event_values_, end_firsts_;
+  Scratch<double> end_sums_, end_values_, absolute_;  // absolute_ and the first half of end_values_ serve sources too
 };
 
 }  // namespace QF_ISA

@@ -409,7 +409,7 @@ void with_inside(const Walk<T>& p, int64_t instance, const F& f) {
 template <class V, class T, class F>
 void with_domain(const Walk<T>& p, int64_t instance, const F& f) {
   if (p.outside)
-    f(solid::Outside<V>(p.solid, p.mesh));
+    f(solid::Outside<V>(p.solid, p.mesh, p.frame[instance * (p.dimension + 2) + p.dimension + 1]));
   else
     with_inside<V>(p, instance, f);
 }

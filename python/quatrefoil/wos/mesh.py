@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from typing import Any, TypeAlias
@@ -108,7 +109,7 @@ class TriangleMesh(Pieces):
             f, corners = f[keep], corners[keep]
         if len(f) > _MOST:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MOST}")
-        self.triangles = np.ascontiguousarray(f, np.int64)
+        self.triangles = np.array(f, np.int64)  # a copy: the caller may write to theirs
         self.ends = corners.reshape(-1, 9)
         self.first, self.first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
         self.centre, self.extent = (0.5 * (low + high))[None], np.array([extent])
@@ -144,12 +145,15 @@ class TriangleMesh(Pieces):
     def from_file(cls, path: str | os.PathLike[str], *, watertight: bool = True) -> TriangleMesh:
         """The triangles of a PLY, OBJ, STL or OFF file, or of another that meshio reads. Quadrilaterals are cut in two.
 
-        Vertices at the same place are one, as STL files ask for. ImportError without meshio: ``pip install 'quatrefoil[mesh]'``.
+        Vertices at the same place are one, as STL files ask for. FileNotFoundError where there is no such file; ImportError without meshio:
+        ``pip install 'quatrefoil[mesh]'``.
         """
         try:
             import meshio
         except ImportError:
             raise ImportError("TriangleMesh.from_file reads files by meshio: pip install 'quatrefoil[mesh]'") from None
+        if not os.path.exists(path):  # meshio ends the program for files that it does not find
+            raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
         with np.errstate(over="ignore"):  # of the count that an STL file of text seems to begin with
             read = meshio.read(path)
         parts = [block.data for block in read.cells if block.type == "triangle"]

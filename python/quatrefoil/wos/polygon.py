@@ -20,6 +20,8 @@ from .plot import plot_boundary
 
 Array = Any
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
+_LEAST_AREA = 1e-12  # of a box of size 1
+_SLABS, _LEVEL = 64, 0.381966  # how many slabs of a polygon are looked at, each at this part of its height
 _MOST_DIMENSION = 1024  # of balls and boxes
 _LONG_OUTLINE = 0.2  # of M diagonals: an outline in random order measures about 0.45, one in order tends to 3/M
 
@@ -31,6 +33,7 @@ class Frame:
     rows: np.ndarray  # (count, d + 2): the box's centre and extent, epsilon in units of the extent
     least: float  # the smallest epsilon in units of a box's diagonal; infinite without instances
     swallows: bool  # a domain has no room beyond epsilon
+    extents: tuple[float, float]  # the smallest and the largest one; infinite and 0 without instances
 
     def of_kind(self, kind: str, B: int) -> Array:
         """A row for each of B instances."""
@@ -43,8 +46,9 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
     if known is None:
         absolute = epsilon * boundary.diagonal if relative else np.full(boundary.count, epsilon)
         rows = np.concatenate([boundary.centre, boundary.extent[:, None], (absolute / boundary.extent)[:, None]], axis=1)
+        extents = float(boundary.extent.min(initial=math.inf)), float(boundary.extent.max(initial=0.0))
         least = float((absolute / boundary.diagonal).min(initial=math.inf))
-        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()))
+        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()), extents)
         boundary._frames.clear()  # the last one is enough
         boundary._frames[epsilon, relative] = known
     return known
@@ -107,8 +111,8 @@ class Polygon(Pieces):
     Notes
     -----
     Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
-    RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings). An outline whose length says that its vertices
-    are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
+    RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings), but not of reflecting segments. An outline whose
+    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
 
     Raises
     ------
@@ -214,6 +218,14 @@ class Polygon(Pieces):
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
         """Draws one polygon with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
         return plot_boundary(self, ax, instance=instance, **style)
+
+    def shared(self) -> Polygon:
+        """This one where it is the only one of a batch: one for any number of instances."""
+        if self.batch != 1:
+            return self
+        one = copy.copy(self)  # with what is kept between calls
+        one.batch = None
+        return one
 
     def part(self, begin: int, end: int) -> Polygon:
         """The polygons of instances [begin, end): this one where all instances share it."""
@@ -363,5 +375,19 @@ def _offsets(rings: list[np.ndarray]) -> np.ndarray:
 
 
 def _has_area(sides: np.ndarray) -> bool:
-    """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything: more to one side than to the other."""
-    return bool(abs(0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()) > 1e-12)
+    """Whether rings of sides ax, ay, bx, by of a box of size 1 enclose anything, by an odd number of crossings."""
+    signed = 0.5 * (sides[:, 0] * sides[:, 3] - sides[:, 1] * sides[:, 2]).sum()
+    return bool(abs(signed) > _LEAST_AREA) or _odd_area(sides) > _LEAST_AREA  # loops of either sense may have the signed area 0
+
+
+def _odd_area(sides: np.ndarray) -> float:
+    """About the area: by one level in each of the highest slabs between two vertices that follow each other in y."""
+    levels = np.unique(sides[:, 1])
+    height = np.diff(levels)
+    area = 0.0
+    for k in np.argsort(-height, kind="stable")[:_SLABS]:
+        y = levels[k] + _LEVEL * height[k]
+        ax, ay, bx, by = sides[(sides[:, 1] < y) != (sides[:, 3] < y)].T
+        x = np.sort(ax + (bx - ax) * ((y - ay) / (by - ay)))
+        area += height[k] * float((x[1::2] - x[::2]).sum())
+    return area

@@ -187,3 +187,47 @@ def test_functions_of_other_shapes_and_types(backend):
             wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), dirichlet=f, walks=4, rng=0)
     for f in (lambda Y: np.ones(len(Y), np.int64), numba.njit(lambda Y: Y[:, 0] < 9), lambda Y: np.ones(len(Y), np.float32)):
         np.testing.assert_array_equal(wos.solve(wos.Polygon(SQUARE), np.array([[0.5, 0.5]]), dirichlet=f, walks=4, rng=0).value, 1)
+
+
+SHAPES = {
+    "ell": wos.Polygon(np.array([[0, 0], [1, 0], [1, 0.3], [0.3, 0.3], [0.3, 1], [0, 1.0]])),
+    "ring": wos.Polygon(SQUARE * 3, holes=[SQUARE + 1]),
+    "ball": wos.Ball((1.0, 1.0), 2.0),
+    "tetrahedron": wos.TriangleMesh(np.eye(4, 3), np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])),
+    "box": wos.Box([0.0] * 4, [1.0] * 4),
+}
+
+
+@pytest.mark.parametrize("array", [False, True])
+@pytest.mark.parametrize("what", ["plain", "gradient", "screening", "walls", "medium", "exterior"])
+@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.filterwarnings("ignore:solve. .* points lie:RuntimeWarning")
+def test_functions_are_asked_in_the_domain(shape, what, array, backend):
+    """Also where walks have ended, and where points lie outside: interpolators raise there."""
+    boundary, asked = SHAPES[shape], set()
+    d = boundary.dimension
+    if (
+        (what == "walls" and not hasattr(boundary, "ends"))
+        or (what == "medium" and d > 3)
+        or (what == "exterior" and shape != "tetrahedron")
+    ):
+        return
+
+    def known(name):
+        def f(Y):
+            distance = wos.signed_distance(boundary, Y.astype(np.float64))
+            assert (distance * (-1 if what == "exterior" else 1) <= 1e-6 * boundary.extent[0]).all(), name
+            asked.add(name)
+            return 1 + 0.1 * Y[:, 0]
+
+        return f
+
+    more = {
+        "plain": {}, "gradient": {"gradient": True}, "screening": {"screening": 5.0}, "exterior": {"exterior": True},
+        "walls": {"neumann": (np.arange(len(getattr(boundary, "ends", []))) % 2 == 0, known("h"))},
+        "medium": {"diffusion": lambda Y: 1 + 0.1 * np.sin(Y[:, 0]), "screening": known("sigma")},
+    }[what]  # fmt: skip
+    more = {**more, "source": None if what == "exterior" else known("f"), "backend": "array" if array else backend}
+    X = boundary.centre[0] + boundary.extent[0] * np.random.default_rng(3).uniform(-0.6, 0.6, (37, d))
+    wos.solve(boundary, X, dirichlet=known("g"), walks=20, rng=1, **more)
+    assert asked >= {"g"} | ({"f"} if what != "exterior" else set())

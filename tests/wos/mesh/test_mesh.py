@@ -125,6 +125,9 @@ def test_quadrilaterals_in_files(tmp_path):
     (tmp_path / "open.obj").write_text(box + faces[: faces.rindex("f")])
     with pytest.raises(ValueError, match="not closed"):
         wos.TriangleMesh.from_file(tmp_path / "open.obj")
+    for name in ("none.stl", "none.ply", "none.other"):
+        with pytest.raises(FileNotFoundError, match=rf"TriangleMesh.from_file: no such file: .*{name}"):
+            wos.TriangleMesh.from_file(tmp_path / name)
     assert len(wos.TriangleMesh.from_file(tmp_path / "open.obj", watertight=False).triangles) == 10
 
 

@@ -210,3 +210,11 @@ def test_bad_input():
     ):
         with pytest.raises(error, match=text):
             wos.solve(boundary, points, **({"dirichlet": 1.0, "exterior": True} | options))
+
+
+def test_a_large_epsilon(backend):
+    """Walks end near the mesh, not near the cube around it: the capacity of a ball is its radius."""
+    mesh, X = wos.TriangleMesh(*icosphere(2)), np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 1.5]])
+    g, walks = wos.PerVertex(np.ones(len(mesh.vertices))), 20_000 if backend == "native" else 300
+    r = wos.solve(mesh, X, dirichlet=g, exterior=True, epsilon=0.05, walks=walks, rng=0)  # of the diagonal, 0.17 of the radius
+    assert (np.abs(r.value - 1.08 / np.array([2.0, 1.5])) < 6 * r.stderr + 0.03).all()

@@ -1,5 +1,7 @@
 """What solve and its boundaries refuse, and how they say it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,11 @@ from wos.walk import oracle
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 X = np.array([[0.5, 0.5], [0.25, 0.75]])
+
+
+@pytest.fixture(params=["", "array"])
+def any_backend(request, backend):
+    return request.param or backend
 
 
 def solve(boundary=None, points=X, dirichlet=1.0, **options):
@@ -165,6 +172,69 @@ def test_empty(backend):
     assert r.value.shape == (0, 3)
 
 
+EVERY_COUNT = ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"source": 1.0}, {"screening": 1.0}, {"rtol": 0.1}, {"progress": lambda walks, left: None}, {"executor": ThreadPoolExecutor(1)},
+        {"executor": ThreadPoolExecutor(1), "atol": 0.1}, {"diffusion": lambda Y: 1 + 0.1 * Y[:, 0] ** 2},
+        {"neumann": (np.array([True, False, False, True]), 1.0)},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize(("B", "N"), [(None, 0), (2, 0), (0, 3)])
+def test_empty_results(B, N, gradient, options, any_backend):
+    boundary = wos.Polygon(SQUARE if B is None else np.tile(SQUARE, (B, 1, 1)))
+    lead = () if B is None else (B,)
+    if "neumann" in options and B is not None:
+        options = {"neumann": (np.tile(options["neumann"][0], (B, 1)), 1.0)}
+    options = {"gradient": gradient, "backend": any_backend, **options}
+    r = solve(boundary, np.zeros((N, 2)), **options)
+    for found in (r, r.resume(2)):
+        for name in EVERY_COUNT:
+            assert getattr(found, name).shape == (*lead, N), name
+        for name in ("grad", "grad_stderr"):
+            assert (getattr(found, name).shape == (*lead, N, 2)) if gradient else getattr(found, name) is None
+    if not {"rtol", "atol", "progress", "executor"} & set(options):
+        assert r.merge(solve(boundary, np.zeros((N, 2)), walk_offset=2, rng=r.seed, **options)).value.shape == (*lead, N)
+        dx, dg, *_ = wos.solve_vjp(
+            boundary, np.zeros((N, 2)), np.zeros((*lead, N)), dirichlet=wos.Fourier(np.ones(3)), walks=2, rng=0, **options
+        )
+        assert dx.shape == (N, 2)
+        np.testing.assert_array_equal(dg["coefficients"], np.zeros(3))
+
+
+def test_empty_solids(any_backend):
+    for boundary in (wos.Ball([0.0] * 3, 1.0), wos.Box([0.0] * 4, [1.0] * 4)):
+        d = boundary.dimension
+        r = solve(boundary, np.zeros((0, d)), source=1.0, gradient=True, backend=any_backend)
+        assert r.grad.shape == r.grad_stderr.shape == (0, d)
+    labels = wos.NeuralOperatorLabels(wos.Polygon(SQUARE), 1.0, None, points=np.zeros((0, 2)), gradient=True, backend=any_backend)
+    assert labels.epoch().grad.shape == labels.epoch().grad.shape == (0, 2)
+    if any_backend != "array":  # in which there are no caches
+        assert solve(wos.Polygon(SQUARE), np.zeros((0, 2)), cache="harmonic", backend=any_backend).value.shape == (0,)
+
+
+def test_a_bow_tie(any_backend):
+    """Inside means an odd number of crossings, whatever the signed area is."""
+    tie = wos.Polygon(np.array([[0, 0], [1, 1], [1, 0], [0, 1.0]]))
+    q = np.array([[0.1, 0.5], [0.9, 0.5], [0.5, 0.1], [0.5, 0.9]])
+    np.testing.assert_array_equal(wos.contains(tie, q, backend=any_backend), [True, True, False, False])
+    g = wos.Polynomial(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    r = wos.solve(tie, q[:2], dirichlet=g, walks=1024, epsilon=1e-4, rng=0, backend=any_backend)
+    assert (np.abs(r.value - q[:2].sum(axis=1)) < 6 * r.stderr).all()
+    wos.Polygon(np.stack([np.sin(np.arange(64) * np.pi / 32), np.sin(np.arange(64) * np.pi / 16)], axis=-1))
+    for nothing in (
+        [[0, 0], [1, 0], [2, 0], [1, 0]],
+        [[0, 0], [2, 0], [1, 0], [1, 1], [1, 0]],
+        [[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [1, 0]],
+    ):
+        with pytest.raises(ValueError, match="no area"):
+            wos.Polygon(np.array(nothing, float))
+
+
 def test_inputs_are_left_alone_and_strides_do_not_matter(backend):
     wide = np.zeros((40, 6), np.float32)
     wide[:, ::3] = np.random.default_rng(0).uniform(0.1, 0.9, (40, 2))
@@ -200,3 +270,18 @@ def test_balls_that_are_not_there(begin, ball, text, backend):
     with pytest.raises(ValueError, match=f"wos.gather: {text}"):
         expansion.gather(*arguments, modes=1, backend=backend)
     assert np.isnan(expansion.gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device
+
+
+def test_reflecting_segments_do_not_cross():
+    """The domain would lie on both of their sides; those that touch, and crossings of absorbing ones, are as ever."""
+    tie = wos.Polygon(np.array([[0, 0], [1, 1], [1, 0], [0, 1.0]]))
+    inside = np.array([[0.1, 0.5]])
+    for where in ([True, False, False, False], [False, False, True, False]):
+        with pytest.raises(ValueError, match=r"segments 0 and 2 of polygon 0 cross.*give the loops as polygons of their own"):
+            solve(tie, inside, neumann=(np.array(where), 0.0))
+    assert solve(tie, inside, neumann=(np.array([False, True, False, True]), 0.0)).value.shape == (1,)
+    ring = wos.Polygon(3 * SQUARE, holes=[SQUARE, SQUARE + 1.5])  # the first hole touches two sides
+    assert solve(ring, np.array([[2.7, 1.0]]), neumann=(np.arange(12) > 2, 0.0)).value.shape == (1,)
+    rings = [SQUARE, np.array([[0, 0], [1, 0], [1, 1], [2, -0.5], [0, 1.0]])]
+    with pytest.raises(ValueError, match=r"segments \d and \d of polygon 1 cross"):
+        solve(wos.Polygon(rings), X, neumann=([np.arange(4) > 0, np.arange(5) > 0], 0.0))

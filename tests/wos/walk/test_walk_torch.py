@@ -187,3 +187,50 @@ def test_constants_and_functions_are_refused_where_they_would_be_lost(rng):
     torch._dynamo.reset()
     with pytest.raises(Exception, match="f is a function"):
         torch.compile(lambda c: walk(start, *rest[:-1], c, **options)[0], backend="aot_eager", fullgraph=True)(number)
+
+
+def fourier(c):
+    return qf.wos.solve(qf.wos.Polygon(SQUARE), SQUARE[:1] + 0.5, dirichlet=qf.wos.Fourier(c), walks=4, rng=0).value.sum()
+
+
+def of_points(x):
+    return qf.wos.solve(qf.wos.Polygon(SQUARE), x, dirichlet=1.0, walks=4, rng=0).value.sum()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f, x: torch.func.grad(f)(x), lambda f, x: torch.func.vmap(f)(torch.stack([x, x])),
+        lambda f, x: torch.func.jvp(f, (x,), (x,)),
+        lambda f, x: torch.func.vjp(f, x)[1](torch.ones((), dtype=torch.float64)),
+    ],
+)  # fmt: skip
+def test_transforms_are_refused(transform):
+    """In words of ours: they say what cannot be, and what to do."""
+    cure = "a tensor inside torch.func .*take gradients by backward or torch.autograd.grad"
+    with pytest.raises(NotImplementedError, match=f"Fourier: coefficients is {cure}"):
+        transform(fourier, torch.ones(3, dtype=torch.float64))
+    with pytest.raises(NotImplementedError, match=f"solve: points is {cure}"):
+        transform(of_points, SQUARE[:1] + 0.5)
+    with pytest.raises(NotImplementedError, match=f"signed_distance: q is {cure}"):
+        torch.func.vmap(lambda q: qf.wos.signed_distance(qf.wos.Polygon(SQUARE), q))(SQUARE)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo:UserWarning")
+def test_compiling_is_refused():
+    """torch.compile reports what it traces in words of its own, around ours; with graph breaks it calls solve as it is."""
+    for f, x, name in ((fourier, torch.ones(3, dtype=torch.float64), "Fourier"), (of_points, SQUARE[:1] + 0.5, "solve")):
+        boundary = qf.wos.Polygon(SQUARE)
+
+        def whole(x, f=f, boundary=boundary):
+            if f is fourier:
+                return qf.wos.Fourier(x).coefficients
+            return qf.wos.solve(boundary, x, dirichlet=1.0, walks=4, rng=0).value
+
+        torch.compiler.reset()
+        with pytest.raises(Exception, match=f"{name}: torch.compile cannot trace it.*torch.compiler.disable"):
+            torch.compile(whole, fullgraph=True, backend="eager")(x)
+    torch.compiler.reset()
+    c = torch.ones(3, dtype=torch.float64)
+    assert torch.equal(torch.compile(fourier, backend="eager")(c), fourier(c))

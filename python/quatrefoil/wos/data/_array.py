@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..._array_tools import double, in_pieces, pieces, sums_at
-from .functions import Compiled, Function, OneEach, is_cfunc, is_njit
+from .functions import Compiled, Function, OneEach, Scaled, is_cfunc, is_njit
 
 
 class Places(NamedTuple):
     """Scaled points (P, d), the row of each one's instance, and its frame; for functions the global number of every instance with its
-    points. On a boundary of segments or triangles also which one (P,) it is, and the weights of that's corners behind the first."""
+    points. On a boundary of segments or triangles also which one (P,) it is, and the weights of that's corners behind the first. ``home``:
+    points of the domain, for walks that have ended."""
 
     x: Any
     row: Any
@@ -27,6 +28,7 @@ class Places(NamedTuple):
     spans: list[tuple[int, slice]]
     piece: Any = None
     weights: Any = ()
+    home: Any = None
 
     def cut(self, at: slice) -> Places:
         of_piece = None if self.piece is None else self.piece[at]
@@ -47,9 +49,11 @@ class Data:
             _refuse_compiled(label, function)
         self.xp, self.kind, self.numbers, self.function = xp, kind, double(xp, numbers), function
 
-    def values(self, at: Places) -> Any:
-        """(P,)"""
+    def values(self, at: Places, active: Any = None) -> Any:
+        """(P,); functions are asked for points of the domain where those that are not active may lie anywhere."""
         if self.kind == "function":
+            if active is not None:
+                at = at._replace(x=self.xp.where(active[:, None], at.x, at.home))
             return _asked(self.xp, self.function, at)
         if self.kind == "number":
             return self.of_rows(at)[:, 0] + 0 * at.x[:, 0]
@@ -263,6 +267,7 @@ class Cell:
 
 
 def _refuse_compiled(label: str, function: Any) -> None:
+    function = function.function if isinstance(function, Scaled) else function
     for one in function.parts if isinstance(function, OneEach) else [function]:
         if isinstance(one, Compiled) or is_njit(one) or is_cfunc(one):
             what = "backend 'array' calls functions of arrays, and one of the data is compiled by Numba; give the Python function"
@@ -270,12 +275,14 @@ def _refuse_compiled(label: str, function: Any) -> None:
 
 
 def _asked(xp: Any, function: Any, at: Places) -> Any:
-    """A user's function, asked for the points of one instance at a time: those of walks that have ended too."""
-    X, found = at.absolute, []
+    """A user's function, asked for the points of one instance at a time."""
+    X, found, scaled = at.absolute, [], function if isinstance(function, Scaled) else None
+    function = function if scaled is None else scaled.function
     for instance, some in at.spans:
         one = function.parts[instance - function.first] if isinstance(function, OneEach) else function
         one = _plain(xp, one) if isinstance(one, Function) else one
-        found.append(double(xp, xp.asarray(one(instance, X[some, :]))))
+        values = double(xp, xp.asarray(one(instance, X[some, :])))
+        found.append(values if scaled is None else scaled.scale(instance, values))
     return xp.concat(found, axis=0)
 
 

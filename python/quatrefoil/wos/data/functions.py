@@ -96,6 +96,20 @@ class OneEach:
         return np.ascontiguousarray(self.parts[instance - self.first](instance, X), np.float64)
 
 
+class Scaled:
+    """A function in units of 2^exponents, one for each instance from ``first`` on."""
+
+    def __init__(self, function: Callable[[int, np.ndarray], np.ndarray], exponents: np.ndarray, first: int = 0) -> None:
+        self.function, self.exponents, self.first = function, exponents, first
+
+    def scale(self, instance: int, values: Any) -> Any:
+        exponent = -int(self.exponents[instance - self.first])
+        return values * 2.0 ** (exponent // 2) * 2.0 ** (exponent - exponent // 2)  # two numbers that float64 holds
+
+    def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.scale(instance, self.function(instance, X)))
+
+
 def _check_signature(f: Any, name: str) -> None:
     """TypeError for a cfunc of other arguments, which would read and write anywhere."""
     from numba import types

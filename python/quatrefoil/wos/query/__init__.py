@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_anywhere, finite, numbers_of
+from ..._arguments import array_anywhere, finite, numbers_of, refuse_tracing
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
@@ -135,6 +135,7 @@ class _Query(NamedTuple):
 
 
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
+    refuse_tracing(label)
     check_boundary(boundary, label)
     kind, d, batch, shape = array_anywhere(q, label, "q"), boundary.dimension, boundary.batch, tuple(q.shape)
     check_kind(boundary, kind, label, "q")
@@ -142,16 +143,17 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
     if _arrays.on_host(q):
         finite(numbers_of(q, label, "q"), label, "q")
-    shared = batch is None or len(shape) <= 2
-    if not shared and shape[0] != batch:
+    if batch is not None and len(shape) > 2 and 1 not in (batch, shape[0]) and shape[0] != batch:
         raise ValueError(f"{label}: q has shape {shape}, expected (N, {d}) or (B, ..., {d}) with B = {batch} as in boundary")
-    outer = shape[:-1] if shared else shape[1:-1]
+    outer = shape[:-1] if batch is None or len(shape) <= 2 else shape[1:-1]
+    shared = batch in (None, 1) or len(shape) <= 2 or shape[0] == 1
+    lead = outer if batch is None else (max(batch, shape[0]) if batch == 1 and len(shape) > 2 else batch, *outer)
+    outer = lead if batch == 1 else outer
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
     rows = np.concatenate([boundary.centre, boundary.extent[:, None]], axis=1)
     place = _arrays.place(q)
     closed = boundary.watertight if isinstance(boundary, TriangleMesh) else True
-    lead = outer if batch is None else (batch, *outer)
     return _Query((points, _arrays.of_kind(place, rows), *boundary.arrays(place)), (boundary.memo(place),), lead, closed)
 
 
@@ -178,7 +180,7 @@ def closest_point(
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
     q : (..., d)
-        float32 or float64, of the boundary's kind. With B polygons (B, ..., d), or (N, d) and (d,) for all of them.
+        float32 or float64, of the boundary's kind. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
     backend, num_threads
         As in ``help(qf.conventions)``.
 

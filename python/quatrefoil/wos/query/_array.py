@@ -157,6 +157,8 @@ def belongs(xp: Any, rows: Rows, at: slice, count: int) -> Any:
 def closest(xp: Any, ends: Any, rows: Rows, shapes: Segments | Triangles | None = None) -> tuple[Any, Any, list[Any]]:
     """Squared distance and number of the closest segment or triangle of each row; its weights of the corners behind the first. ``shapes``:
     those of ``ends``, where they are known."""
+    if not ends.shape[0]:  # of no instances, which have no points
+        ends = xp.zeros((1, ends.shape[1]), dtype=ends.dtype, device=ends.device)
     shapes, M = shapes or shapes_of(xp, ends), ends.shape[0]
     found = []
     for at in pieces(rows.x.shape[0], LIVE * M):

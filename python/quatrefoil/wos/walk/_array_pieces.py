@@ -31,13 +31,17 @@ class Piece:
         self.lanes = Lanes(self.walk, walks.first_point + self.of_row % N, walks.first_instance + row, walks.seed)
         x, frame = xp.take(walks.flat, self.of_row, axis=0), xp.take(like, row, axis=0)
         self.good = xp.all(xp.isfinite(x), axis=1)
-        x = xp.where(self.good[:, None], x, xp.zeros_like(x))
         self.epsilon, self.extent = frame[:, d + 1], frame[:, d]
-        spans = []
+        spans, homes = [], []
         for b in range(rows.start // N, (rows.stop - 1) // N + 1):
             low, high = max(rows.start, b * N), min(rows.stop, (b + 1) * N)
-            spans.append((walks.first_instance + b, slice((low - rows.start) * count, (high - rows.start) * count)))
-        self.at = Places(x, row, frame[:, :d], self.extent, spans)
+            some = slice((low - rows.start) * count, (high - rows.start) * count)
+            spans.append((walks.first_instance + b, some))
+            k = xp.argmax(xp.astype(self.good[some], xp.int64), keepdims=True)
+            homes.append(xp.broadcast_to(xp.take(x[some, :], k, axis=0), x[some, :].shape))
+        x = xp.where(self.good[:, None], x, xp.concat(homes, axis=0))  # what is not good stands where another walk of its instance starts
+        x = xp.where(xp.isfinite(x), x, xp.zeros_like(x))
+        self.at = Places(x, row, frame[:, :d], self.extent, spans, home=x)
         self.domain, self.half_discs = walks.domain(self), None
         if walks.laplace:
             pays = HalfDiscs.pay(xp, walks.ends, walks.first, self.at, self.epsilon)

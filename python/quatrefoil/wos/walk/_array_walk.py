@@ -45,7 +45,7 @@ class Sum:
 
     def add(self, at: Places, weight: Any, active: Any) -> None:
         assert self.data is not None
-        met = weight * self.data.values(at)
+        met = weight * self.data.values(at, active)
         self.total = added(self.total, self.xp.where(active, met, self.xp.zeros_like(met)))
 
 

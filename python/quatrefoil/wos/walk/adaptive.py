@@ -13,6 +13,7 @@ from ..._arguments import integer, number
 from .groups import Part
 from .piece import Piece, to_numpy
 from .state import State, error_bars
+from .units import times
 
 MOST_WALKS = 2**20  # of a point, where nothing else was asked for
 
@@ -41,12 +42,12 @@ class Rule:
             raise ValueError(f"{label}: max_walks is {most}{default}, expected at least the {walks} walks of a round")
         return Rule(relative, absolute, walks, most, dtype)
 
-    def met(self, state: State) -> np.ndarray:
-        """(rows,): the error bar is small enough, or no number, which more walks do not change."""
+    def met(self, state: State, units: np.ndarray | None) -> np.ndarray:
+        """(rows,), of a state in those units: the error bar is small enough, or no number, which more walks do not change."""
         with np.errstate(invalid="ignore", over="ignore"):
             mean, m2 = state.fold()
             bar = error_bars(state.samples, m2[:, :1], state.counts[:, 0], mean[:, :1])[:, 0]
-            value, bar = (to_numpy(x).astype(self.dtype).astype(np.float64) for x in (mean[:, 0], bar))
+            value, bar = (times(to_numpy(x), units).astype(self.dtype).astype(np.float64) for x in (mean[:, 0], bar))
             enough: np.ndarray = (bar <= np.maximum(self.atol, self.rtol * np.abs(value))) | ~np.isfinite(value)
         return enough
 
@@ -63,7 +64,7 @@ def draw_until(
         fresh = piece.run(first + count, step, rows)
         state = fresh if state is None else state.join(fresh)
         count += step
-        enough = rule.met(state) | (count == rule.most)
+        enough = rule.met(state, piece.units_of(rows)) | (count == rule.most)
         ended = int(enough.sum())
         if tell is not None:
             tell(step * len(rows), ended)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import hashlib
+import site
 import sys
 import sysconfig
 import types
@@ -184,4 +185,5 @@ def _comes_with_python(package: str) -> bool:
     if package in sys.stdlib_module_names or package == __name__.partition(".")[0]:
         return package != "__main__"
     file = getattr(sys.modules.get(package), "__file__", None) or ""
-    return any(file.startswith(sysconfig.get_paths()[where]) for where in ("purelib", "platlib"))
+    own = (sysconfig.get_paths()[where] for where in ("purelib", "platlib"))
+    return file.startswith((*own, *site.getsitepackages(), site.getusersitepackages()))

@@ -42,11 +42,12 @@ def is_data(screening: Any) -> bool:
 
 @dataclass
 class Medium:
-    """α and σ of a problem, and (B, 2): the bound (7) and the step of differences, absolute."""
+    """α and σ of a problem; (B, 2): the bound (7) and the step of differences, absolute; (B,) the largest α that was found."""
 
     diffusion: Packed
     screening: Packed
     bounds: np.ndarray
+    largest: np.ndarray
 
     @property
     def data(self) -> list[Packed]:
@@ -133,10 +134,10 @@ def _with_curvature(row: np.ndarray, d: int) -> np.ndarray:
     values, box = _data.table_of("grid", row, d), _data.box_of(row, d)
     if not (values > 0).all():
         raise ValueError(f"solve: diffusion has the value {values.min()} at a node, expected positive numbers")
-    total = np.zeros_like(values)
+    total, one = np.zeros_like(values), _power_of_two(values)
     for axis in range(d):
         h = (box[1, axis] - box[0, axis]) / (values.shape[axis] - 1)
-        total += _second(values, axis) / h**2 / (2 * values) - (_first(values, axis) / h) ** 2 / (4 * values**2)
+        total += _second(values, axis) / h**2 / (2 * values) - (_first(values, axis) * one / h) ** 2 / (4 * (values * one) ** 2)
     return np.concatenate([row[: 3 * d + values.size], total.reshape(-1)])
 
 
@@ -173,7 +174,14 @@ def derived(
         slope = np.stack([interpolated(_first(values, i) * per[i], cell.corner, cell.place) for i in range(d)], axis=-1)
         return interpolated(values, cell.corner, cell.place), slope, interpolated(bent, cell.corner, cell.place)
     alpha, slope, laplace = (_of_powers if kind == "polynomial" else _of_bells)(row, X)
-    return alpha, slope / extent, (laplace / (2 * alpha) - (slope**2).sum(axis=1) / (4 * alpha**2)) / extent**2
+    one = _power_of_two(alpha)
+    steepness = ((slope * one[:, None]) ** 2).sum(axis=1) / (4 * (alpha * one) ** 2)
+    return alpha, slope / extent, (laplace / (2 * alpha) - steepness) / extent**2
+
+
+def _power_of_two(alpha: np.ndarray) -> np.ndarray:
+    """By which α is near 1: its square may leave float64."""
+    return np.asarray(np.ldexp(1.0, -np.frexp(alpha)[1]))
 
 
 def _by_differences(
@@ -234,10 +242,13 @@ def by_host(function: Any, like: Array) -> Any:
     return there
 
 
-def bounds(p: Prepared, diffusion: Packed, screening: Packed, frame: np.ndarray) -> np.ndarray:
-    """(B, 2): of every instance the bound (7), from points in its domain, and the step of differences. ValueError where α <= 0 or σ < 0."""
-    shared = p.boundary.batch is None and diffusion.batch is None and screening.batch is None
-    found = np.empty((p.B, 2))
+def bounds(p: Prepared, diffusion: Packed, screening: Packed, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(B, 2), (B,): of every instance the bound (7), from points in its domain, with the step of differences; and the largest α.
+
+    ValueError where α <= 0 or σ < 0.
+    """
+    shared = p.boundary.batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1)
+    found, largest = np.empty((p.B, 2)), np.empty(p.B)
     kinds, numbers = (diffusion.kind, screening.kind), (to_numpy(diffusion.numbers), to_numpy(screening.numbers))
     functions = by_host(diffusion.function, p.problem.points), by_host(screening.function, p.problem.points)
     for b in range(min(p.B, 1) if shared else p.B):
@@ -249,7 +260,8 @@ def bounds(p: Prepared, diffusion: Packed, screening: Packed, frame: np.ndarray)
         _check(rate, np.isfinite(rate), "the second derivative of diffusion", "finite numbers", X, frame[b])
         from_zero = max(rate.max(), 0.0) - min(rate.min(), 0.0)
         found[b] = _SLACK * from_zero + _SPREAD * (rate.max() - rate.min()), step
-    return np.repeat(found[:1], p.B, axis=0) if shared else found
+        largest[b] = alpha.max()
+    return (np.repeat(found[:1], p.B, axis=0), np.repeat(largest[:1], p.B)) if shared else (found, largest)
 
 
 def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np.ndarray, frame: np.ndarray) -> None:

@@ -91,6 +91,8 @@ def pack(given: Any, target: Target, name: str) -> Packed:
         return NOTHING
     if isinstance(given, (list, tuple)):
         packed = _pack_list(list(given), target, name)
+        if len(given) == 1:
+            return packed  # of what is in it
     elif isinstance(given, PerVertex):
         packed = _pack_per_vertex(given, target, name)
     elif isinstance(given, CLASSES):
@@ -138,7 +140,7 @@ def _pack_fourier(given: list[Fourier], target: Target, name: str) -> Packed:
         batch = None if len(given) == 1 else len(given)
         c = _rows(parts, xp) if parts else target.array(np.zeros((0, 1)))
     centre = (np.array([f.center for f in given]) - b.centre) / b.extent[:, None]
-    rows = max(len(c), len(centre)) if batch is None else batch
+    rows = len(centre) if len(c) == 1 else len(c)
     if target.kind == "numpy":
         numbers = np.empty((rows, 2 + c.shape[1]))
         numbers[:, :2], numbers[:, 2:] = centre, c
@@ -172,7 +174,7 @@ def _pack_gaussians(given: list[Gaussians], target: Target, name: str) -> Packed
     if len(sizes) > 1:
         raise ValueError(f"solve: {name} has parameters of {sorted(sizes)} instances")
     batch = sizes.pop() if sizes else None
-    rows = b.count if batch is None else batch
+    rows = b.count if batch in (None, 1) else batch
     extent = target.array(b.extent)
     scaled = (xp.broadcast_to(c, (rows, J, d)) - target.array(b.centre)[:, None]) / extent[:, None, None]
     inverse = xp.broadcast_to((extent**2)[:, None] / w**2, (rows, J))
@@ -260,7 +262,7 @@ def _pack_grids(given: list[GridField], target: Target, name: str) -> Packed:
 def _instances(array: Array, target: Target, name: str) -> int:
     """How many instances an array has; ValueError where the boundary has others."""
     b = target.boundary
-    if b.batch is not None and len(array) != b.count:
+    if b.batch is not None and len(array) not in (1, b.count):
         raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, {len(array)} instances, but the boundary has {b.count}")
     return len(array)
 
@@ -289,8 +291,10 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     else:
         table = target.parameter(given.values, f"{name}.values")
         batch = None if table.ndim == 1 else len(table)
-        rows = list(table) if batch is not None else [table] * (1 if b.batch is None else b.count)
+        rows = list(table) if batch is not None else [table]
     shared = b.batch is None
+    if not shared and len(rows) == 1:
+        rows = rows * b.count
     if not shared and batch is not None and len(rows) != b.count:
         raise ValueError(f"solve: {name}.values has {len(rows)} instances, the boundary {b.count}")
     for i, row in enumerate(rows):
@@ -315,6 +319,7 @@ def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:
     rows = [np.bincount(b.pairs.reshape(-1), row, minlength=vertices) for row in g]
     if b.batch is not None:
         rows = np.split(rows[0], b.first_vertex[1:-1]) if len(rows) and b.count else []
+        rows = [np.sum(rows, axis=0)] if isinstance(values, (list, tuple)) and len(values) == 1 else rows
     if isinstance(values, (list, tuple)):
         return [as_given(row, v) for row, v in zip(rows, values)]
     return as_given(np.stack(rows) if rows else np.zeros((0, vertices)), values)
@@ -341,13 +346,15 @@ def on_pieces(packed: Packed, d: int, chosen: np.ndarray, turned: np.ndarray | N
 
 def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
     b = target.boundary
-    if b.batch is not None and len(given) != b.count:
+    if b.batch is not None and len(given) not in (1, b.count):
         raise ValueError(f"solve: {name} is a list of {len(given)}, the boundary has {b.count} instances")
     for i, g in enumerate(given):
         if g is None:
             raise TypeError(f"solve: {name}[{i}] is None")
         if any(getattr(x, "ndim", inner) > inner for x, inner in _inner_axes(g, b.dimension)):
             raise ValueError(f"solve: {name}[{i}] has instances of its own")
+    if len(given) == 1:
+        return dataclasses.replace(pack(given[0], target, f"{name}[0]"), batch=1, pull=None)
     kinds = {type(g) for g in given}
     if PerVertex in kinds:
         if kinds != {PerVertex}:

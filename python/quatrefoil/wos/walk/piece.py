@@ -10,7 +10,6 @@ import numpy as np
 
 from ... import _arrays
 from ..._dispatch import call
-from ..polygon import Polygon
 from . import METHODS
 from .state import State, schedule
 
@@ -83,12 +82,17 @@ class Piece:
     backend: str | None
     num_threads: int | None
     exterior: bool = False
+    units: np.ndarray | None = None  # the exponents of the units of u
     method: ClassVar[str] = "walk"
 
     @property
     def points(self) -> int:
         """Of all instances."""
         return int(self.start.shape[0] * self.start.shape[1])
+
+    def units_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """The exponents of the units of those points, numbered instance after instance."""
+        return None if self.units is None else self.units[rows // self.start.shape[1]]
 
     @property
     def inputs(self) -> tuple[Array | None, ...]:
@@ -193,6 +197,7 @@ def cut_out(p: Prepared, window: Window, geometry: Boundary | Tables | None = No
     piece = Piece(
         start[b:end, n:n_end], frame, tables[0], tables[1], numbers[0], numbers[1], (memo, *functions), p.kinds, problem.signed_seed,
         problem.max_steps, problem.gradient, p.screening, b, n, p.backend, problem.num_threads, problem.exterior,
+        None if p.units is None else p.units[b:end],
     )  # fmt: skip
     if p.mixed is not None:
         return WithWalls(**vars(piece), tables=tables[2:], neumann=numbers[2], robin=numbers[3], endless=p.mixed.endless)
@@ -204,8 +209,7 @@ def _numbers(p: Prepared, k: int, b: int, end: int) -> Array | None:
     numbers = p.data[k].numbers
     if numbers is None:
         return None
-    if p.data[k].kind == "per_vertex" and isinstance(p.boundary, Polygon) and p.boundary.count > 1:  # in one row
-        first = p.boundary.first if p.mixed is None else p.mixed.tables.rows[1 if k == 0 else 3]
+    if (first := p.corners_of(k)) is not None:
         return numbers[:, 2 * first[b] : 2 * first[end]]
     return numbers if len(numbers) == 1 else numbers[b:end]
 

@@ -12,7 +12,7 @@ from ... import _arrays, _backends
 from ..._arguments import numbers_here
 from ..._dispatch import call
 from ..mesh import Boundary, TriangleMesh, check_kind
-from ..polygon import Solid
+from ..polygon import Polygon, Solid
 from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
 from .facets import mixed_mesh
@@ -20,6 +20,7 @@ from .fingerprint import NotComparable, fingerprint
 from .medium import Medium, bounds, is_data, pack_medium
 from .packing import NOTHING, Packed, Target, on_pieces, pack, with_arrays
 from .piece import Piece, Window, copied, cut_out, to_numpy
+from .units import choose, times
 from .walls import Mixed, Tables, conditions, mixed
 
 Array = Any
@@ -85,10 +86,11 @@ class Problem:
 
     def slope(self, first: int, walks: int, rows: np.ndarray | None = None) -> Array:
         """(rows, d) an estimate of the gradient in all points or some, by those walks in pairs (13): with one more at an odd end."""
+        p = self.ready
         even, end = first - first % 2, first + walks + (first + walks) % 2
         check_range("solve", even, end - even)
         mean, _ = replace(self.whole, gradient=True).run(even, end - even, rows).fold()
-        return _detached(mean)[:, 1:]
+        return times(_detached(mean)[:, 1:], self.whole.units_of(np.arange(p.B * p.N) if rows is None else rows))
 
     @property
     def signed_seed(self) -> int:
@@ -118,7 +120,7 @@ class Problem:
             found["neumann and robin"] = [fingerprint(x) for x in (p.mixed.tables.rows[2], p.mixed.absorbing, p.mixed.reflecting)]
         for name, data, of_functions in zip(p.names, p.data, self._functions):
             numbers = to_numpy(data.numbers)
-            found[name] = data.kind, fingerprint(numbers), of_functions
+            found[name] = data.kind, fingerprint(numbers), of_functions, fingerprint(p.units)
         return found
 
 
@@ -154,7 +156,7 @@ class Prepared:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        b = self.boundary = problem.boundary
+        b = self.boundary = problem.boundary.shared() if isinstance(problem.boundary, Polygon) else problem.boundary
         points = numbers_here(problem.points, "solve", "points", graded=True)
         self.kind = _arrays.place(problem.points)  # and device
         self.on_host = "@" not in self.kind
@@ -193,11 +195,27 @@ class Prepared:
         """What walks see."""
         return self.boundary if self.mixed is None else self.mixed.tables
 
+    @property
+    def calls(self) -> bool:
+        """Whether some of the data are functions."""
+        return any(data.function is not None for data in self.data)
+
+    @property
+    def row_units(self) -> np.ndarray | None:
+        """The exponents of the units of all points, instance after instance."""
+        return None if self.units is None else np.repeat(self.units, self.N)
+
+    def corners_of(self, k: int) -> np.ndarray | None:
+        """Where the segments of each polygon begin whose values at vertices data k has in one row; None for other data."""
+        if self.data[k].kind != "per_vertex" or not isinstance(self.boundary, Polygon) or self.boundary.count == 1:
+            return None
+        first: np.ndarray = self.boundary.first if self.mixed is None else self.mixed.tables.rows[1 if k == 0 else 3]
+        return first
+
     def _choose_backends(self) -> None:
         """On a device: kernels call no functions, which are data of compositions."""
         wanted, device = self.problem.backend, self.kind.partition("@")[2]
-        calls = any(data.function is not None for data in self.data)
-        self.backend = _backends.kernel(self.op, wanted or ("array" if calls else None), device)[0]
+        self.backend = _backends.kernel(self.op, wanted or ("array" if self.calls else None), device)[0]
         self.backend_beside = _backends.kernel(PLACE, None if wanted == "cuda" else wanted, device)[0]
 
     def _mix(self, target: Target) -> None:
@@ -227,18 +245,20 @@ class Prepared:
     def _batches(self, points: np.ndarray) -> None:
         self.N = points.shape[-2]
         self.shape: tuple[int, ...]
-        if points.ndim == 2 and self.boundary.batch is None and all(data.batch is None for data in self.data):
+        batch = self.problem.boundary.batch
+        if points.ndim == 2 and batch is None and all(data.batch is None for data in self.data):
             self.B, self.shape = 1, (self.N,)
             return
         sizes = {
             "points": len(points) if points.ndim == 3 else None,
-            "boundary": self.boundary.batch,
+            "boundary": batch,
             **{name: data.batch for name, data in zip(self.names, self.data)},
         }
         found = {name: n for name, n in sizes.items() if n is not None}
-        if len(set(found.values())) > 1:
+        several = {n for n in found.values() if n != 1}  # one serves all
+        if len(several) > 1:
             raise ValueError(f"solve: different numbers of instances: {', '.join(f'{name} {n}' for name, n in found.items())}")
-        self.B = next(iter(found.values()))
+        self.B = several.pop() if several else 1
         self.shape = (self.B, self.N)
 
     def _place(self, points: np.ndarray) -> None:
@@ -247,15 +267,15 @@ class Prepared:
         frame = b.frame(p.epsilon, p.relative)
         if frame.swallows and not p.exterior:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
-        # a source counts with the square of the extent, which float32 may not hold
-        fits = not any([data.kind != "none" for data in self.data[1:]]) or bool(
-            ((b.extent > 1 / _SINGLE_EXTENT) & (b.extent < _SINGLE_EXTENT)).all()
-        )
-        precision = _SINGLE if frame.least >= _SINGLE_FROM and fits else _DOUBLE
+        rows = frame.of_kind(self.kind, self.B)
+        if self.op is METHODS["media"]:
+            diffusion, screening = self.data[2:]
+            self.medium = Medium(diffusion, screening, *bounds(self, diffusion, screening, to_numpy(rows)))
+        precision = _SINGLE if frame.least >= _SINGLE_FROM and self._fits_single(*frame.extents) else _DOUBLE
         # walks in float64 start from points in float64, before anything is rounded; the others are rounded last
         points = _detached(p.points)
+        points = points[0] if points.ndim == 3 and len(points) == 1 else points
         given = points if self.dtype is precision or precision is _SINGLE else _cast(points, precision)
-        rows = frame.of_kind(self.kind, self.B)
         ends, first = b.arrays(self.kind)
         memo, closed = b.memo(self.kind), b.watertight if isinstance(b, TriangleMesh) else True
         start = call(PLACE, (given, rows, ends, first), (closed, p.exterior), (memo,), None, self.backend_beside, p.num_threads)
@@ -268,11 +288,17 @@ class Prepared:
         start = start if self.dtype is precision else _cast(start, precision)
         if self.mixed is not None:
             memo = self.mixed.tables.memo(self.kind)
+        self.units = choose(self)  # walks know u divided by 2^units
+        self.dirichlet, self.source = self.data[:2]
+        if self.medium is not None:
+            self.medium.diffusion, self.medium.screening = self.data[2:]
         self.inputs = (start, rows, *self.geometry.arrays(self.kind), *(data.numbers for data in self.data))
         self.extras = (memo, *(data.function for data in self.data))
-        if self.op is METHODS["media"]:
-            diffusion, screening = self.data[2:]
-            self.medium = Medium(diffusion, screening, bounds(self, diffusion, screening, to_numpy(rows)))
+
+    def _fits_single(self, smallest: float, largest: float) -> bool:
+        """Whether float32 holds the square of the extent, by which sources count, and that of the radius that a screening allows."""
+        rate = self.screening if self.medium is None else float(self.medium.bounds[:, 0].max(initial=0.0))
+        return smallest > 1 / _SINGLE_EXTENT and largest < _SINGLE_EXTENT and rate * largest * largest < _SINGLE_EXTENT**2
 
     def cast(self, array: Array) -> Array:
         """float64 results in the dtype of the points."""

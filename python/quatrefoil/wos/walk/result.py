@@ -15,12 +15,14 @@ from ..._arguments import integer
 from ..._typing import T
 from ..plot import plot_result
 from . import along, check_pairs
+from .doubts import report as report_doubts
 from .draw import Draw
 from .groups import Groups, join, overlap, parts_of, whole_of
 from .medium import report
 from .piece import copied, to_numpy
 from .problem import Problem
 from .state import COUNTS, State, error_bars
+from .units import times
 
 
 @dataclass
@@ -159,28 +161,32 @@ def finish(problem: Problem, state: State | Groups) -> Result[Any]:
     bars = error_bars(state.samples, m2, None if problem.cache else state.counts[:, 0], mean)
     bar = _arrays.of_kind(p.kind, bars) if p.on_host else bars
     alias = isinstance(state, State) and len(state.sizes) == 1
+    if p.on_host and not problem.cache:
+        report_doubts(p, state, mean, m2)
+    if p.units is not None:
+        mean, bar = times(mean, p.row_units), times(bar, p.row_units)
     value = copied(mean[:, 0]) if alias else mean[:, 0]  # the caller may write to the result, not to the state
     if getattr(problem.points, "requires_grad", False):
         value = _of_points(problem, state, value)
     found = Result(p.cast(value).reshape(p.shape), p.cast(bar[:, 0]).reshape(p.shape), problem.seed, state, problem)
     if problem.gradient:
-        found.grad, found.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*p.shape, -1)) for x in (mean, bar))
+        found.grad, found.grad_stderr = (p.cast(copied(x[:, 1:])).reshape((*p.shape, x.shape[1] - 1)) for x in (mean, bar))
     return found
 
 
 def _of_points(problem: Problem, state: State | Groups, value: Any) -> Any:
     """The value as a function of the points: its gradient is that of the pairs, which are walked when it is asked for."""
     p = problem.ready
-    points = problem.points if problem.points.ndim == 3 else problem.points.expand(p.B, -1, -1)
+    points = problem.points.expand(p.B, -1, -1)
     points_dtype = np.float32 if p.dtype == np.float32 else np.float64
 
     def slope() -> Any:
         parts = [(rows, problem.slope(part.group * part.starts[0], part.walks, rows)) for rows, part in parts_of(state)]
         if not p.on_host:
-            return p.cast(whole_of(parts)).reshape(p.B, p.N, -1)
+            return p.cast(whole_of(parts)).reshape(p.B, p.N, p.boundary.dimension)
         found = np.empty((p.B * p.N, p.boundary.dimension), points_dtype)
         for rows, there in parts:
             found[rows] = to_numpy(there)
-        return found.reshape(p.B, p.N, -1)
+        return found.reshape(p.B, p.N, p.boundary.dimension)
 
     return along(points, value.reshape(p.B, p.N), slope=slope, backend=p.backend_beside).reshape(-1)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.functions import OneEach
+from ..data.functions import OneEach, Scaled
 from ..mesh import Boundary
 from .adaptive import Rule, draw_until
 from .groups import Part
@@ -37,6 +37,7 @@ class Shared:
     dtype: np.dtype
     names: tuple[str, ...] = ("dirichlet", "source")
     walls: Tables | None = None
+    units: np.ndarray | None = None
     _made: Any = None
     _pickle: bytes | None = None
 
@@ -49,7 +50,7 @@ class Shared:
         """As the kernels call them."""
         if self._made is None:
             target = Target(self.boundary, "numpy", self.dtype)
-            self._made = tuple(self._function(f, target, name) for f, name in zip(self.given, self.names))
+            self._made = tuple(self._in_units(self._function(f, target, name), name) for f, name in zip(self.given, self.names))
         functions: tuple[Any, ...] = self._made
         return functions
 
@@ -58,9 +59,14 @@ class Shared:
             return OneEach([as_function(pack(each, target, name)) for each in given], self.instance)
         return None if given is None else pack(given, target, name).function
 
+    def _in_units(self, function: Any, name: str) -> Any:
+        if function is None or self.units is None or name not in DATA:
+            return function
+        return Scaled(function, self.units, self.instance)
+
     def __reduce__(self) -> Any:
         if self._pickle is None:
-            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names, self.walls))
+            self._pickle = dumps((self.boundary, self.given, self.instance, self.dtype, self.names, self.walls, self.units))
         return _kept, (hashlib.sha256(self._pickle).digest(), self._pickle)
 
 
@@ -133,7 +139,9 @@ def shared_by(p: Prepared, window: Window) -> Shared:
         each = each[b:end] if isinstance(each, (list, tuple)) else each
         given.append(with_arrays(each, to_numpy))
     walls = None if p.mixed is None else p.mixed.tables.part(b, end)
-    return Shared(p.boundary.part(b, end), tuple(given), b, p.dtype, p.names[: len(given)], walls)
+    return Shared(
+        p.boundary.part(b, end), tuple(given), b, p.dtype, p.names[: len(given)], walls, None if p.units is None else p.units[b:end]
+    )
 
 
 def check_executor(problem: Problem, executor: Any, label: str) -> None:

@@ -37,7 +37,8 @@ class State:
 
     K nodes of samples, each with the mean and the sum of squared deviations, of every row: a point of an instance.
 
-    A sample is a walk, or the mean of a pair of walks where there is a gradient (13); its channels are the value and the gradient.
+    A sample is a walk, or the mean of a pair of walks where there is a gradient (13); its channels are the value and the gradient. Very
+    large or small data have a unit, a power of two, that their problem decides: ``mean`` and ``m2`` are in this unit and its square.
 
     Examples
     --------

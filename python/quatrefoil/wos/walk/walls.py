@@ -6,6 +6,7 @@ Meshes: ``facets``. Equation numbers are those of csrc/wos/stars/README.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def _per_piece(boundary: Polygon | TriangleMesh, given: Any, name: str, label: s
         rows = [_row(g, name, label, dtype) for g in given]
     else:
         row = _row(given, name, label, dtype)
-        rows = [row] * boundary.count if row.ndim == 1 else list(row)
+        rows = [row] * boundary.count if row.ndim == 1 else list(row) * (boundary.count if len(row) == 1 else 1)
         if len(rows) != boundary.count:
             raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary.count}")
     for b, row in enumerate(rows):
@@ -152,7 +153,15 @@ def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
 def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Mixed:
     """The tables of the walk for a polygon with those conditions."""
     scaled = polygon.scaled_ends()
-    turned = np.concatenate([_turned(scaled[a:b]) for a, b in zip(polygon.first[:-1], polygon.first[1:])] or [np.zeros(0, bool)])
+    turned = np.zeros(len(scaled), bool)
+    for b, (begin, end) in enumerate(pairwise(polygon.first)):
+        pairs = _crossings(scaled[begin:end])
+        for i, j in pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]:
+            raise ValueError(
+                f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of "
+                "it; give the loops as polygons of their own"
+            )
+        turned[begin:end] = _turned(scaled[begin:end], len(pairs) == 0)
     oriented = np.where(turned[:, None], scaled[:, [2, 3, 0, 1]], scaled)
     where = np.repeat(np.arange(polygon.count), np.diff(polygon.first))
     absorbing, reflecting = np.flatnonzero(code == 0), np.flatnonzero(code > 0)
@@ -177,6 +186,26 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
     return Mixed(tables, absorbing if not endless else polygon.first[:-1], reflecting, turned[reflecting], endless)
 
 
+def _crossings(segments: np.ndarray) -> np.ndarray:
+    """(n, 2): pairs of segments that cross. Those that merely touch do not count."""
+    low, high = np.minimum(segments[:, 0], segments[:, 2]), np.maximum(segments[:, 0], segments[:, 2])
+    order = np.argsort(low, kind="stable")
+    stop = np.searchsorted(low[order], high[order], side="right")  # whose ranges of x overlap
+    counts = np.maximum(stop - np.arange(len(order)) - 1, 0)
+    i = np.repeat(np.arange(len(order)), counts)
+    j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    i, j = order[i], order[j]
+
+    def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """-1 or 1: on which side of segments both ends of others lie; 0 where it is not one side or the other of each."""
+        along = of[:, 2:] - of[:, :2]
+        found = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
+        return np.asarray(np.where(np.minimum(*np.abs(found)) > _FLAT * np.hypot(*along.T), np.sign(found[0]) * np.sign(found[1]), 0))
+
+    cross = (sides(segments[i], segments[j]) < 0) & (sides(segments[j], segments[i]) < 0)
+    return np.sort(np.stack([i[cross], j[cross]], axis=1), axis=1)
+
+
 def _first(instance: np.ndarray, count: int) -> np.ndarray:
     return np.searchsorted(instance, np.arange(count + 1)).astype(np.int64)
 
@@ -190,14 +219,14 @@ def _next(segments: np.ndarray) -> np.ndarray:
     return follows
 
 
-def _turned(segments: np.ndarray) -> np.ndarray:
-    """Whether the domain lies to the right of each segment: asked at the longest one of every ring."""
+def _turned(segments: np.ndarray, simple: bool) -> np.ndarray:
+    """Whether the domain lies to the right of each segment: asked at the longest one of every ring, or at each where some cross."""
     along = segments[:, 2:] - segments[:, :2]
     length = np.hypot(*along.T)
     turned = np.zeros(len(segments), bool)
     follows = _next(segments)
     start = 0
-    for last in map(int, np.flatnonzero(follows <= np.arange(len(segments)))):
+    for last in map(int, np.flatnonzero(follows <= np.arange(len(segments))) if simple else np.arange(len(segments))):
         longest = start + int(length[start : last + 1].argmax())
         left = np.array([-along[longest, 1], along[longest, 0]]) / length[longest]
         middle = 0.5 * (segments[longest, :2] + segments[longest, 2:])

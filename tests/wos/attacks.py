@@ -1,0 +1,354 @@
+"""Random problems whose solutions are known: domains, data, options and units are drawn, answers are compared by their z-scores.
+
+A program is an exact solution u on a domain of the size L: u = g on the boundary, f = -Δu + σu inside, h = ∂u/∂n on walls. An error of the
+shell is allowed as documented: half of epsilon times the steepest slope of u.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.polynomial import polynomial
+
+from quatrefoil import wos
+
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+CORNERS = np.array(list(itertools.product((0, 1.0), repeat=3)))
+FACES = [[0, 1, 3], [0, 3, 2], [4, 7, 5], [4, 6, 7], [0, 5, 1], [0, 4, 5], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+EVERY = ("value", "stderr", "grad", "grad_stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")
+OTHERS = "solve: .* (points lie|cannot be trusted|epsilon is as large)"  # RuntimeWarnings that some draws deserve
+
+
+class Stop(BaseException):
+    """What nobody catches."""
+
+
+def unit(rng, most=12):
+    """1 or a power of ten, from 1e-12 to 1e12 mostly."""
+    return 1.0 if rng.random() < 0.3 else 10.0 ** int(rng.integers(-most, most + 1) if rng.random() < 0.3 else rng.integers(-12, 13))
+
+
+# ---------------------------------------------------------------- domains
+
+
+def star(rng):
+    M = int(rng.integers(5, 40))
+    r = 1 + rng.uniform(0, 0.4) * np.cos(2 * np.pi * rng.integers(2, 5) * np.arange(M) / M)
+    t = 2 * np.pi * np.arange(M) / M
+    return r[:, None] * np.stack([np.cos(t), np.sin(t)], axis=-1)
+
+
+def domain(rng, L):
+    """A boundary of the size L, anywhere near 0, and the arrays it was made of."""
+    kind = rng.choice(["star", "holes", "square", "bow tie", "ball", "box", "cube", "octahedron"])
+    shift = rng.uniform(-1, 1)
+    arrays = []
+    if kind in ("star", "square", "holes", "bow tie"):
+        ring = {"star": star(rng), "square": SQUARE, "holes": 3 * SQUARE, "bow tie": SQUARE[[0, 2, 1, 3]]}[kind]
+        arrays = [L * (ring + shift)] + ([L * (SQUARE + 1 + shift)] if kind == "holes" else [])
+        if rng.random() < 0.5:
+            arrays = [a[::-1].copy() for a in arrays]
+        return wos.Polygon(arrays[0], holes=arrays[1:]), arrays
+    if kind in ("cube", "octahedron"):
+        V, F = CORNERS + shift, np.array(FACES)
+        if kind == "octahedron":
+            V = np.concatenate([np.eye(3), -np.eye(3)]) + shift
+            F = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2], [1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5]])
+        arrays = [L * V, F]
+        return wos.TriangleMesh(*arrays), arrays
+    d = int(rng.integers(2, 5))
+    c = L * shift * np.ones(d)
+    if kind == "ball":
+        return wos.Ball(c, L * rng.uniform(0.5, 2)), arrays
+    return wos.Box(c, c + L * rng.uniform(0.5, 2, d)), arrays
+
+
+def points(rng, boundary):
+    n = int(rng.choice([0, 1, 1, 3, 10]))
+    X = boundary.centre[0] + boundary.extent[0] * rng.uniform(-0.5, 0.5, (n, boundary.dimension))
+    return X[wos.signed_distance(boundary, X) < -0.03 * boundary.extent[0]] if rng.random() < 0.8 else X
+
+
+# ---------------------------------------------------------------- exact solutions
+
+
+def solution(rng, d, L, s):
+    """c[i, j, ...] of u = sum c (x / L)^i (y / L)^j ...: harmonic or any polynomial of the size s."""
+    c = rng.normal(size=(3,) * d) * (np.indices((3,) * d).sum(axis=0) <= rng.choice([0, 1, 2, 2]))
+    if rng.random() < 0.5:  # the last square takes the Laplacian away
+        last = tuple(2 if i == d - 1 else 0 for i in range(d))
+        c[last] = -sum(c[tuple(2 if j == i else 0 for j in range(d))] for i in range(d - 1))
+    return s * c
+
+
+def evaluate(c, X):
+    found = polynomial.polyval(X[:, 0], c)
+    for axis in range(1, X.shape[1]):
+        found = polynomial.polyval(X[:, axis], found, tensor=False)
+    return found
+
+
+def slope(c, X):
+    return np.stack([evaluate(polynomial.polyder(c, axis=i), X) for i in range(X.shape[1])], axis=-1)
+
+
+def laplacian(c):
+    total = np.zeros_like(c)
+    for axis in range(c.ndim):
+        second = np.moveaxis(polynomial.polyder(c, 2, axis=axis), axis, 0)
+        np.moveaxis(total, axis, 0)[: len(second)] += second
+    return total
+
+
+def as_data(rng, c, L, function, boundary=None):
+    """A polynomial in x / L, as data of a drawn kind that is it, on a boundary or everywhere."""
+    if function:
+        return lambda Y: evaluate(c, Y / L).astype(Y.dtype)
+    degree = np.indices(c.shape).sum(axis=0)
+    if not c[degree > 0].any() and rng.random() < 0.7:
+        return float(c.reshape(-1)[0])
+    if boundary is not None and not c[degree > 1].any() and rng.random() < 0.8:
+        if isinstance(boundary, wos.Ball) and boundary.dimension == 2:
+            centre, R = boundary.centre, boundary.radius
+            return wos.Fourier(np.array([evaluate(c, centre / L)[0], c[1, 0] * R / L, c[0, 1] * R / L]), center=centre[0])
+        if isinstance(boundary, (wos.Polygon, wos.TriangleMesh)):
+            vertices = boundary.vertices if isinstance(boundary, wos.TriangleMesh) else boundary.ends[:, :2]
+            return wos.PerVertex(evaluate(c, vertices / L))
+        if boundary.dimension < 4:
+            low, high = boundary.centre[0] - boundary.extent[0], boundary.centre[0] + boundary.extent[0]
+            X = np.stack(np.meshgrid(*np.stack([low, high], axis=1), indexing="ij"), axis=-1)
+            return wos.GridField(evaluate(c, X.reshape(-1, len(low)) / L).reshape(X.shape[:-1]), box=(low, high))
+    return wos.Polynomial(c * float(L) ** -degree)
+
+
+# ---------------------------------------------------------------- programs
+
+
+def _problem(rng):
+    L, s = unit(rng), unit(rng, 120)
+    boundary, arrays = domain(rng, L)
+    d = boundary.dimension
+    X = points(rng, boundary)
+    c, epsilon = solution(rng, d, L, s), float(rng.choice([1e-3, 1e-4, 1e-6]))
+    sigma = float(rng.choice([0.0, 0.0, 0.5, 5.0])) / L**2
+    f = (sigma * L**2 * c - laplacian(c)) / L**2
+    functions = rng.random() < 0.4
+    g = as_data(rng, c, L, functions, boundary)
+    options = {"dirichlet": g, "epsilon": epsilon, "gradient": bool(rng.random() < 0.4), "screening": sigma}
+    if f.any() or rng.random() < 0.3:
+        options["source"] = as_data(rng, f, L, functions)
+    if hasattr(boundary, "ends") and rng.random() < 0.3:
+        options["neumann"] = _walls(rng, boundary, c, L, d)
+    return boundary, arrays, X, c, L, options
+
+
+def _walls(rng, boundary, c, L, d):
+    """Some pieces reflect; the flux is a function of the place, found by the closest piece."""
+    corners = boundary.ends.reshape(-1, d, d)
+    where = rng.random(len(corners)) < 0.4
+    where[int(rng.integers(len(corners)))] = False
+    if d == 2:
+        if len(corners) == 4 and abs(np.linalg.det(corners).sum()) < 1e-6 * boundary.extent[0] ** 2:  # of a bow tie two sides cross
+            where &= corners[:, 0, 0] == corners[:, 1, 0]
+        e = corners[:, 1] - corners[:, 0]
+        normal = np.stack([e[:, 1], -e[:, 0]], axis=-1)
+    else:
+        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal /= np.sqrt((normal**2).sum(axis=1, keepdims=True))
+    inside = wos.contains(boundary, corners.mean(axis=1) + 1e-4 * boundary.extent[0] * normal)
+    normal = np.where(inside[:, None], -normal, normal)
+
+    def flux(Y):
+        k = wos.closest_point(boundary, np.ascontiguousarray(Y, np.float64))[2]
+        return ((slope(c, Y / L) * normal[k]).sum(axis=1) / L).astype(Y.dtype)
+
+    return where, flux
+
+
+def _z(result, X, c, boundary, L, epsilon):
+    """The largest z-scores of value and gradient, beyond an error of the shell."""
+    inside = np.isfinite(result.value)
+    if not inside.any():
+        return 0.0, 0.0
+    size, span = np.abs(c).sum(), np.abs(X / L).max()
+    steep = np.abs(slope(c, X / L)).sum(axis=1).max() + size * (span + boundary.extent[0] / L)
+    shell = 0.5 * epsilon * boundary.diagonal[0] / L * steep + 1e-5 * size * (1 + span**2)
+    least = 1e-9 * size + 1e-300
+    z = (np.abs(result.value - evaluate(c, X / L)) - shell)[inside] / np.maximum(result.stderr[inside], least)
+    if result.grad is None:
+        return z.max(), 0.0
+    known = np.isfinite(result.grad).all(axis=1)
+    room = np.maximum(-wos.signed_distance(boundary, X)[known, None] / L, 1e-3)
+    of_grad = (np.abs(result.grad * L - slope(c, X / L))[known] - 8 * shell / room) / np.maximum(result.grad_stderr[known] * L, least)
+    return z.max(), of_grad.max(initial=0.0)
+
+
+def _checked(result, X, c, boundary, L, epsilon):
+    """z-scores below 6; if not, of thirty times as many walks: where few walks count, few know how much."""
+    if len(X) and max(_z(result, X, c, boundary, L, epsilon)) > 6:
+        result = result.resume(30 * int(result.n_walks.max()))
+        z = _z(result, X, c, boundary, L, epsilon)
+        assert max(z) < 6, f"z of value and gradient {z}: {result.value}, stderr {result.stderr}, exact {evaluate(c, X / L)}"
+
+
+def _same(a, b):
+    for name in EVERY:
+        one, other = getattr(a, name), getattr(b, name)
+        assert (one is None) == (other is None), name
+        assert one is None or np.array_equal(one, other, equal_nan=True), f"{name}: {one} and {other}"
+
+
+def solutions(rng, backend):
+    """Exact solutions; and the same bits resumed, merged, in tasks and from a boundary whose arrays were changed since."""
+    boundary, arrays, X, c, L, options = _problem(rng)
+    slow = "neumann" in options or boundary.dimension > 3
+    if backend == "numba":
+        X = X[:2]
+    walks = 2 * int(rng.integers(40, 100) if backend == "numba" else rng.integers(200, 400) if slow else rng.integers(300, 1500))
+    seed, first = int(rng.integers(2**63)), 2 * int(rng.integers(20))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
+
+        def run(first, walks, **more):
+            return wos.solve(boundary, X, rng=seed, walks=walks, walk_offset=first, backend=backend, **options, **more)
+
+        given = X.copy()
+        whole = run(first, walks)
+        _checked(whole, X, c, boundary, L, options["epsilon"])
+        cut = 2 * int(rng.integers(1, walks // 2))
+        part = run(first, cut)
+        for a in (*arrays, X):  # of the caller, who writes to them
+            a[...] = 7
+        program = rng.choice(["resume", "merge", "executor", "progress"])
+        if program == "resume":
+            _same(part.resume(walks - cut), whole)
+        X[...] = given
+        if program == "merge":
+            pair = [part, run(first + cut, walks - cut)]
+            _same(pair[0].merge(pair[1]) if rng.random() < 0.5 else pair[1].merge(pair[0]), whole)
+        elif program == "executor":
+            with ThreadPoolExecutor(2) as executor:
+                _same(run(first, walks, executor=executor), whole)
+        else:
+            _same(run(first, walks, progress=lambda walks, left: None), whole)
+
+
+def stopping(rng, backend):
+    """Until an error is small: the bits of as many walks, and errors below the tolerance or walks at their limit."""
+    boundary, _, X, _, _, options = _problem(rng)
+    X, seed = X[:2], int(rng.integers(2**63))
+    more = {"walks": 32, "rng": seed, "backend": backend, **options}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
+        found = wos.solve(boundary, X, rtol=0.2, max_walks=200, **more)
+        for n in np.unique(found.n_walks[found.n_walks > 0]):
+            plain = wos.solve(boundary, X, **{**more, "walks": int(n)})
+            at = found.n_walks == n
+            assert np.array_equal(found.value[at], plain.value[at], equal_nan=True)
+        done = found.n_walks == 200
+        small = found.stderr <= 0.2 * np.abs(found.value)
+        assert (done | small | (found.n_walks == 0) | ~np.isfinite(found.value)).all()
+
+
+def interrupts(rng, backend):
+    """What a function or a progress raises comes out; results from before are what they were, and the next call is a new one."""
+    boundary, _, X, c, L, options = _problem(rng)
+    X = X[:3] if len(X) else boundary.centre + 0 * boundary.extent[0]
+    options.pop("neumann", None)
+    error = rng.choice([KeyError, KeyboardInterrupt, Stop, MemoryError])
+    fuse = [int(rng.integers(0, 4))]
+
+    def fails(Y):
+        fuse[0] -= 1
+        if fuse[0] < 0:
+            raise error("mine")
+        return evaluate(c, Y / L).astype(Y.dtype)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
+        run = {**options, "walks": 16, "rng": 3, "backend": backend}
+        before = wos.solve(boundary, X, **run)
+        held = before.value.copy()
+        more = before.resume(16)
+        where = str(rng.choice(["dirichlet", "source", "progress"]))
+        broken = {**run, where: (lambda walks, left: fails(X)) if where == "progress" else fails}
+        try:
+            for _ in range(4):
+                wos.solve(boundary, X, **broken)
+        except error as caught:
+            if str(caught).strip("'") != "mine":
+                raise
+        _same(before.resume(16), more)
+        _same(wos.solve(boundary, X, **run), before)
+        assert np.array_equal(before.value, held, equal_nan=True)
+
+
+def media(rng, backend):
+    """-∇·(α∇u) + σu = f with α = a (1 + b·x / L)^2, in units of its own."""
+    L, s, a = unit(rng), unit(rng, 120), unit(rng, 120)
+    boundary, _ = domain(rng, L)
+    d = boundary.dimension
+    if d > 3:
+        return
+    X, c = points(rng, boundary)[: 2 if backend == "numba" else 10], solution(rng, d, L, s)
+    b = (
+        rng.uniform(-0.3, 0.3, d)
+        / np.abs(np.stack([boundary.centre[0] + boundary.extent[0], boundary.centre[0] - boundary.extent[0]]) / L).max()
+    )
+    sigma, epsilon = float(rng.choice([0.0, 1.0])), 1e-4
+
+    def alpha(Y):
+        return a * (1 + (Y / L) @ b) ** 2
+
+    def source(Y):
+        y = Y / L
+        root = 1 + y @ b
+        return a * (-2 * root * (slope(c, y) @ b) - root**2 * evaluate(laplacian(c), y) + sigma * evaluate(c, y)) / L**2
+
+    table = np.zeros((3,) * d)
+    for i, j in itertools.product(range(d + 1), repeat=2):  # (1 + b·y)^2
+        at = [0] * (d + 1)
+        at[i] += 1
+        at[j] += 1
+        table[tuple(at[:d])] += a * np.append(b, 1.0)[[i, j]].prod()
+    given = alpha if rng.random() < 0.5 else wos.Polynomial(table * float(L) ** -np.indices(table.shape).sum(axis=0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
+        options = {"dirichlet": as_data(rng, c, L, rng.random() < 0.5), "source": source, "screening": sigma * a / L**2, "diffusion": given}
+        run = {
+            **options,
+            "walks": 200 if backend == "native" else 40,
+            "epsilon": epsilon,
+            "backend": backend,
+            "rng": int(rng.integers(2**63)),
+        }
+        _checked(wos.solve(boundary, X, **run), X, c, boundary, L, epsilon)
+
+
+def gradients(rng, backend):
+    """``solve_vjp`` in numbers of the data is linear: the value is the gradient times the numbers."""
+    boundary, _, X, c, L, options = _problem(rng)
+    options.pop("neumann", None)
+    powers = float(L) ** -np.indices(c.shape).sum(axis=0)
+    options = {**options, "dirichlet": as_data(rng, c, L, False), "source": wos.Polynomial(c / L**2 * powers)}
+    X = X[:3]
+    options.pop("gradient")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
+        u = wos.solve(boundary, X, walks=16, rng=5, backend=backend, **options)
+        size = unit(rng) * rng.normal(size=len(X))
+        dx, dg, df = wos.solve_vjp(boundary, X, size, walks=16, rng=5, backend=backend, **options)
+    inside = np.isfinite(u.value)
+    assert dx.shape == X.shape
+    if isinstance(options["dirichlet"], wos.Polynomial):
+        g, f = options["dirichlet"].coefficients, options["source"].coefficients
+        terms = [(dg["coefficients"] * g), (df["coefficients"] * f)]
+        total, scale = sum(t.sum() for t in terms), sum(np.abs(t).sum() for t in terms) + np.abs(size * c.max()).sum()
+        expected = (size * u.value)[inside].sum()
+        assert abs(total - expected) <= 1e-4 * scale, f"{total} and {expected}"
+
+
+ATTACKS = [solutions, stopping, interrupts, media, gradients]

@@ -1,0 +1,246 @@
+"""Data of any size that float64 holds: u is linear in them together, so that a power of two goes through to the last bit."""
+
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+X = np.array([[0.3, 0.4], [0.6, 0.2], [0.97, 0.5]])
+EVERY = ("value", "stderr", "grad", "grad_stderr")
+SIZES = [2.0**-1000, 2.0**-133, 2.0**129, 2.0**1000]
+WHERE = np.array([True, False, False, False])
+
+
+def data(s, L=1.0):
+    """Those of a unit of u and a unit of length."""
+    powers = L ** -np.add.outer(np.arange(3.0), np.arange(3))
+    return {
+        "number": 0.7 * s,
+        "fourier": wos.Fourier(np.array([0.1, 1.0, 0.0, 0.5, 0.2]) * s),
+        "gaussians": wos.Gaussians(np.array([1.0, -0.4]) * s, np.array([[0.1, 0.2], [0.8, 0.5]]) * L, 0.4 * L),
+        "polynomial": wos.Polynomial(np.array([[0.1, 0.3, -0.8], [0.5, 0.0, 0.0], [0.7, 0.0, 0.0]]) * powers * s),
+        "grid": wos.GridField(np.array([[0.1, 0.2], [0.3, 0.7]]) * s, box=([0.0, 0.0], [L, L])),
+    }
+
+
+def same(found, base, s):
+    for name in EVERY:
+        mine, its = getattr(found, name), getattr(base, name)
+        assert (mine is None) == (its is None)
+        if its is not None:
+            np.testing.assert_array_equal(mine, its * s, err_msg=name)
+
+
+@pytest.mark.parametrize("s", SIZES)
+@pytest.mark.parametrize("kind", [*data(1.0), "per_vertex"])
+def test_boundary_values(kind, s, backend):
+    def run(s):
+        g = wos.PerVertex(np.array([0.0, 1.0, 0.0, 0.5]) * s) if kind == "per_vertex" else data(s)[kind]
+        return wos.solve(wos.Polygon(SQUARE), X, dirichlet=g, walks=16, rng=1, gradient=True)
+
+    assert (run(1.0).stderr > 0).all() or kind == "number"
+    same(run(s), run(1.0), s)
+
+
+@pytest.mark.parametrize(("s", "L"), [(2.0**-900, 1.0), (2.0**-133, 2.0**40), (2.0**129, 2.0**-40), (2.0**700, 2.0**-49), (1.0, 2.0**45)])
+@pytest.mark.parametrize("kind", list(data(1.0)))
+def test_sources(kind, s, L, backend):
+    """Of a unit of length too: sources count with its square, screenings with its inverse, walls with itself."""
+
+    def run(s, L, **more):
+        f = 0.7 * s / L**2 if kind == "fourier" else data(s / L**2, L)[kind]
+        polygon = wos.Polygon(SQUARE * L)
+        screening = more.pop("screening", 0.0) / L**2
+        if more.pop("walls", False):
+            more["neumann"] = WHERE, 0.5 * s / L
+        return wos.solve(polygon, X * L, dirichlet=0.5 * s, source=f, screening=screening, walks=16, rng=1, **more)
+
+    for more in ({"gradient": True}, {"screening": 3.0}, {"walls": True}):
+        found, base = run(s, L, **more), run(1.0, 1.0, **more)
+        for name, unit in (("value", s), ("stderr", s), ("grad", s / L), ("grad_stderr", s / L)):
+            if getattr(base, name) is not None:
+                np.testing.assert_array_equal(getattr(found, name), getattr(base, name) * unit, err_msg=f"{name} {more}")
+
+
+@pytest.mark.parametrize("d", [3, 4])
+@pytest.mark.parametrize("s", SIZES)
+def test_more_dimensions(d, s, backend):
+    def run(s):
+        box = wos.Box([0.0] * d, [1.0] * d)
+        return wos.solve(box, np.full((2, d), 0.3), dirichlet=0.5 * s, source=0.25 * s, walks=8, rng=1, gradient=True)
+
+    same(run(s), run(1.0), s)
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-40, 1e39, 1e300])
+@pytest.mark.parametrize("kind", ["number", "polynomial", "gaussians", "grid", "function"])
+def test_media(kind, alpha, backend):
+    """α, σ and f times a number: the same equation."""
+    if kind == "function":
+        given, base = (lambda Y, s=s: s * (1 + 0.1 * Y[:, 0]) for s in (alpha, 1.0))
+    elif kind == "gaussians":
+        given, base = (wos.Gaussians(np.array([1.0, 0.4]) * s, np.array([[0.1, 0.2], [0.8, 0.5]]), 2.0) for s in (alpha, 1.0))
+    elif kind == "polynomial":
+        given, base = (wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]) * s) for s in (alpha, 1.0))
+    else:
+        given, base = alpha * 0.7 if kind == "number" else data(alpha)[kind], data(1.0)[kind]
+
+    def run(alpha, diffusion):
+        medium = {"diffusion": diffusion, "screening": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]) * alpha)}
+        return wos.solve(wos.Polygon(SQUARE), X, dirichlet=1.0, source=0.3 * alpha, walks=16, rng=1, gradient=True, **medium)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "solve: .* jumps", RuntimeWarning)
+        found, base = run(alpha, given), run(1.0, base)
+    for name in EVERY:
+        np.testing.assert_allclose(getattr(found, name), getattr(base, name), rtol=2e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("s", [2.0**-300, 2.0**-133, 2.0**129, 2.0**300])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_functions(gradient, s, backend):
+    """Their sizes are not known before they are asked; sums are the same but for the rounding of float32."""
+
+    def run(s):
+        known = {"dirichlet": lambda Y: s * np.sin(Y[:, 0]), "source": lambda Y: s * (1 + Y[:, 0])}
+        return wos.solve(wos.Polygon(SQUARE), X, walks=64, rng=1, gradient=gradient, **known)
+
+    found, base = run(s), run(1.0)
+    np.testing.assert_allclose(found.value, base.value * s, rtol=1e-5)
+    np.testing.assert_allclose(found.stderr, base.stderr * s, rtol=1e-5)
+
+
+@pytest.mark.parametrize("s", [2.0**-300, 2.0**-133, 2.0**129, 2.0**300])
+@pytest.mark.parametrize("medium", [False, True])
+def test_functions_beside_numbers(medium, s, backend):
+    more = {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))} if medium else {}
+
+    def run(s, f):
+        return wos.solve(wos.Polygon(SQUARE), X, dirichlet=data(s)["polynomial"], source=f, walks=16, rng=1, **more)
+
+    found, base = run(s, lambda Y: s * (1 + Y[:, 0])), run(1.0, lambda Y: 1 + Y[:, 0])
+    np.testing.assert_allclose(found.value, base.value * s, rtol=1e-5)
+    np.testing.assert_allclose(found.stderr, base.stderr * s, rtol=1e-5)
+    plain, alone = (
+        run(s, lambda Y: 1 + Y[:, 0]),
+        wos.solve(wos.Polygon(SQUARE), X, dirichlet=0.0, source=lambda Y: 1 + Y[:, 0], walks=16, rng=1, **more),
+    )
+    if s < 1:  # which counts for nothing
+        np.testing.assert_allclose(plain.value, alone.value, rtol=1e-5)
+        np.testing.assert_allclose(plain.stderr, alone.stderr, rtol=1e-5)
+
+
+def test_functions_with_large_and_small_values(backend):
+    """In one walk; what is not finite stays so."""
+    for f, expected in (
+        (lambda Y: np.where(Y[:, 0] < 0.5, 1e60, 1e-60), lambda u: (u > 0) & np.isfinite(u)),
+        (lambda Y: np.full(len(Y), np.nan), np.isnan),
+        (lambda Y: np.full(len(Y), np.inf), lambda u: ~np.isfinite(u)),
+    ):
+        assert expected(wos.solve(wos.Polygon(SQUARE), X, dirichlet=0.0, source=f, walks=8, rng=1).value).all()
+
+
+def test_functions_whose_squares_leave_float64(backend):
+    for s in (1e-200, 1e200):
+        with pytest.warns(RuntimeWarning, match="stderr of 3 points may be 0 or infinite"):
+            wos.solve(wos.Polygon(SQUARE), X, dirichlet=lambda Y: s * Y[:, 0], walks=8, rng=1)  # noqa: B023
+
+
+@pytest.mark.parametrize("s", SIZES)
+def test_how_walks_are_drawn(s, best_backend):
+    """Resumed, merged, in tasks, until an error is small, from balls: one unit, which the problem alone decides."""
+    polygon, c = wos.Polygon(SQUARE), np.array([0.1, 1.0, 0.0, 0.5, 0.2])
+
+    def run(s, walks=64, **more):
+        return wos.solve(polygon, X, dirichlet=wos.Fourier(c * s), source=0.25 * s, walks=walks, rng=1, **more)
+
+    whole, base = run(s), run(1.0)
+    same(whole, base, s)
+    same(run(s, 36).merge(run(s, 28, walk_offset=36)), whole, 1.0)
+    same(pickle.loads(pickle.dumps(run(s, 36))).resume(28), whole, 1.0)
+    with ThreadPoolExecutor(1) as executor:
+        same(run(s, executor=executor), whole, 1.0)
+        same(run(s, atol=0.02 * s, executor=executor), run(1.0, atol=0.02), s)
+    same(run(s, atol=0.02 * s), run(1.0, atol=0.02), s)
+    same(run(s, rtol=0.1, max_walks=500), run(1.0, rtol=0.1, max_walks=500), s)
+    with pytest.raises(ValueError, match="differ in dirichlet, source"):
+        whole.merge(run(1.0, walk_offset=64))
+    balls = {"cache": "harmonic", "walks": 8, "rng": 1}
+    same(*(wos.solve(polygon, X, dirichlet=wos.Fourier(c * t), **balls) for t in (s, 1.0)), s)
+    labels = wos.NeuralOperatorLabels(polygon, wos.Fourier(c * s), 0.25 * s, points=X, walks=32, rng=1)
+    labels.epoch()
+    same(labels.epoch(), whole, 1.0)
+
+
+@pytest.mark.parametrize("s", [2.0**-900, 2.0**900])
+def test_each_instance_has_a_unit(s, backend):
+    polygons = wos.Polygon([SQUARE, SQUARE, SQUARE])
+    g, f = np.array([s, 1.0, 0.0]), np.array([0.0, 1.0, s])
+    many = wos.solve(wos.Polygon(SQUARE), X, dirichlet=g, source=f, walks=16, rng=1, gradient=True)
+    for b in range(3):
+        one = wos.solve(polygons, X, dirichlet=g[b], source=f[b], walks=16, rng=1, gradient=True)
+        for name in EVERY:
+            np.testing.assert_array_equal(getattr(many, name)[b], getattr(one, name)[b], err_msg=name)
+    values = np.array([0.0, 1.0, 0.0, 0.5])
+    mixed = wos.solve(polygons, X, dirichlet=wos.PerVertex([s * values, values, 0 * values]), walks=16, rng=1)
+    plain = wos.solve(polygons, X, dirichlet=wos.PerVertex([values, values, values]), walks=16, rng=1)
+    np.testing.assert_array_equal(mixed.value, plain.value * np.array([[s], [1.0], [0.0]]))
+    with ThreadPoolExecutor(1) as executor:
+        calls = wos.solve(polygons, X, dirichlet=g * 2.0**100, source=lambda Y: Y[:, 0], walks=16, rng=1, executor=executor)
+    np.testing.assert_array_equal(
+        calls.value, wos.solve(polygons, X, dirichlet=g * 2.0**100, source=lambda Y: Y[:, 0], walks=16, rng=1).value
+    )
+
+
+@pytest.mark.parametrize("s", [2.0**-600, 2.0**-133, 2.0**129, 2.0**600])
+@pytest.mark.parametrize("size", [2.0**-400, 2.0**-140, 1.0, 2.0**140])
+def test_gradients(s, size, backend):
+    """In data and points, of answers of any size."""
+    for more in ({}, {"neumann": (WHERE, 0.5)}, {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))}):
+
+        def run(s, size):
+            given = {"dirichlet": data(s)["gaussians"], "source": data(s)["polynomial"], **more}  # noqa: B023
+            if "neumann" in given:
+                given["neumann"] = WHERE, wos.Polynomial(s * np.ones((2, 2)))
+            return wos.solve_vjp(wos.Polygon(SQUARE), X, np.full(3, size), walks=16, rng=1, **given)
+
+        (dx, *found), (its, *base) = run(s, size), run(1.0, 1.0)
+        np.testing.assert_array_equal(dx, its * s * size)
+        for mine, other in zip(found, base):
+            for name in other:
+                unit = size * (s if name == "center" else 1.0)
+                np.testing.assert_array_equal(mine[name], other[name] * unit, err_msg=name)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("s", [2.0**-133, 2.0**600])
+def test_torch(s):
+    torch = pytest.importorskip("torch")
+    polygon, points = wos.Polygon(torch.tensor(SQUARE)), torch.tensor(X)
+
+    def run(s, size):
+        c = torch.tensor([[0.1, 1.0, 0.0], [0.1 / s, 1 / s, 0.0]], dtype=torch.float64).mul(s).requires_grad_()
+        x = points.clone().requires_grad_()
+        value = wos.solve(polygon, x, dirichlet=wos.Fourier(c), walks=16, rng=1).value
+        (value[0] * size).sum().backward()
+        return value.detach(), c.grad, x.grad
+
+    (value, dc, dx), (its, its_dc, its_dx) = run(s, 2.0**-200), run(1.0, 1.0)
+    np.testing.assert_array_equal(value, its * torch.tensor([[s], [1.0]], dtype=torch.float64))
+    np.testing.assert_array_equal(dc, its_dc * 2.0**-200)
+    np.testing.assert_array_equal(dx, its_dx * s * 2.0**-200)
+
+
+def test_a_screening_that_float32_does_not_hold(backend):
+    """Deep inside u = f / σ."""
+    for d in (2, 3):
+        run = {"dirichlet": 0.0, "walks": 64, "rng": 1}
+        ball = wos.Ball([0.0] * d, 1.0)
+        found, base = (wos.solve(ball, np.zeros((1, d)), source=t, screening=t, **run) for t in (1e60, 1e4))
+        np.testing.assert_allclose(found.value, base.value, rtol=1e-5)
+        assert abs(found.value[0] - 1) < 6 * found.stderr[0]
