@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from case import precisions
 
 CORE, FACTORS, X = np.ones((2, 3)), [np.ones((4, 2)), np.ones((5, 3))], np.zeros((6, 2))
 
@@ -18,7 +19,7 @@ def with_point(value):
 
 
 def test_points_outside_are_named(backend):
-    for value, dtype in itertools.product([np.nan, np.inf, -np.inf, 1 + 1e-12, -1.5], [np.float32, np.float64]):
+    for value, dtype in itertools.product([np.nan, np.inf, -np.inf, 1 + 1e-12, -1.5], precisions(backend)):
         print(value, dtype)
         if dtype == np.float32 and abs(value) < 1.1:
             value = 1 + 1e-5

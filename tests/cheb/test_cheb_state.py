@@ -160,14 +160,6 @@ def test_foreign_memos_are_refused(rng):
         call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), ("packed",))
 
 
-def test_copies_and_pickles(backend, rng):
-    ct, X = qf.cheb.ChebTucker(*frozen(rng), domain=((-1, 1), (-2, 2), (-1, 3))), points(rng)
-    expected = ct(X)
-    for again in (copy.copy(ct), copy.deepcopy(ct), pickle.loads(pickle.dumps(ct))):
-        assert again.domain == ct.domain
-        np.testing.assert_array_equal(again(X), expected)
-
-
 def test_pickles_know_what_a_function_cost():
     ct = qf.cheb.ChebTucker.from_function(lambda x, y: np.exp(x * y), ((-1, 1), (0, 2)), tol=1e-6)
     assert ct.n_evaluations > 0

@@ -50,11 +50,6 @@ def random_tensor(rng, n, r, dtype=np.float64, decay=0.8):
     return core, [(rng.standard_normal((m, s)) * decay ** np.arange(m)[:, None]).astype(dtype) for m, s in zip(n, r)]
 
 
-def precisions(backend):
-    """Those that a test tries: compiling Numba's loops twice would be most of its time."""
-    return [np.float32, np.float64] if backend == "native" else [np.float64]
-
-
 CASES = [
     Case("tucker_eval", "d1", _tucker((9,), (3,), 37)),
     Case("tucker_eval", "d1-one", _tucker((1,), (1,), 1)),

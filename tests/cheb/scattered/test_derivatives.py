@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from case import precisions
 from cheb.scattered import oracle
-from cheb.scattered.cases import precisions, random_tensor
+from cheb.scattered.cases import random_tensor
 
 
 def test_up_to_the_ends(backend, rng):
