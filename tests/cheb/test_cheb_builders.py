@@ -77,7 +77,7 @@ def test_terms_that_cancel(rng):
 
 
 def test_in_blocks(rng, monkeypatch):
-    weights, factors = rng.standard_normal(50), [rng.standard_normal((m, 50)) for m in (6, 7, 8)]
+    weights, factors = rng.standard_normal(53), [rng.standard_normal((m, 53)) for m in (6, 7, 8)]  # the last block is a short one
     expected = of(ChebTucker.from_cp(weights, factors, tol=1e-12))
     monkeypatch.setattr(canonical, "BLOCK", 600)
     np.testing.assert_allclose(of(ChebTucker.from_cp(weights, factors, tol=1e-12)), expected, atol=1e-10)
