@@ -19,6 +19,11 @@ BACKENDS = [name for name in ("native", "numba") if _backends.reason(name) is No
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
+def precisions(backend):
+    """Those that a test tries: compiling Numba's loops for a second one would be most of its time."""
+    return [np.float32, np.float64] if backend == "native" else [np.float64]
+
+
 @dataclass(frozen=True)
 class Case:
     op: str  # its name in the family's table

@@ -35,24 +35,25 @@ needs_native = pytest.mark.skipif(native.reason() is not None, reason="no compil
 
 
 @needs_native
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_packed_once_and_no_bit_changes(rng, dtype):
-    core, factors = frozen(rng, dtype)
-    ct, X = qf.cheb.ChebTucker(core, factors), points(rng, dtype)
-    with qf.use_backend("numba"):
-        ct(X)
-    assert kept(ct) is None
-    with qf.use_backend("native"):
-        expected = qf.cheb.tucker_eval(core, factors, X)
-        np.testing.assert_array_equal(ct(X), expected)
-        first = kept(ct)
-        assert first is not None
-        for threads in (1, 2, 7):
-            np.testing.assert_array_equal(ct(X, num_threads=threads), expected)
-        assert kept(ct) is first
-    with pytest.raises(ValueError, match=r"X\[0, 1\] = nan"):
-        ct(np.full((1, 3), [0, np.nan, 0], dtype))
-    assert ct(X[:0]).shape == (0,)
+def test_packed_once_and_no_bit_changes(rng):
+    for dtype in [np.float32, np.float64]:
+        print(dtype)
+        core, factors = frozen(rng, dtype)
+        ct, X = qf.cheb.ChebTucker(core, factors), points(rng, dtype)
+        with qf.use_backend("numba"):
+            ct(X)
+        assert kept(ct) is None
+        with qf.use_backend("native"):
+            expected = qf.cheb.tucker_eval(core, factors, X)
+            np.testing.assert_array_equal(ct(X), expected)
+            first = kept(ct)
+            assert first is not None
+            for threads in (1, 2, 7):
+                np.testing.assert_array_equal(ct(X, num_threads=threads), expected)
+            assert kept(ct) is first
+        with pytest.raises(ValueError, match=r"X\[0, 1\] = nan"):
+            ct(np.full((1, 3), [0, np.nan, 0], dtype))
+        assert ct(X[:0]).shape == (0,)
 
 
 def test_the_arrays_of_the_caller_are_copied(backend, rng):
@@ -157,14 +158,6 @@ def test_foreign_memos_are_refused(rng):
             call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), (memo,), None, "native")
     with pytest.raises(TypeError, match="expected a Memo or None"):
         call(TUCKER_EVAL, (core, *factors, X), ((-1.0, 1.0) * 3,), ("packed",))
-
-
-def test_copies_and_pickles(backend, rng):
-    ct, X = qf.cheb.ChebTucker(*frozen(rng), domain=((-1, 1), (-2, 2), (-1, 3))), points(rng)
-    expected = ct(X)
-    for again in (copy.copy(ct), copy.deepcopy(ct), pickle.loads(pickle.dumps(ct))):
-        assert again.domain == ct.domain
-        np.testing.assert_array_equal(again(X), expected)
 
 
 def test_pickles_know_what_a_function_cost():

@@ -1,5 +1,6 @@
 """Results scale with the units of data and of axes, up to the ends of the range of numbers."""
 
+import itertools
 import pickle
 import warnings
 
@@ -44,19 +45,21 @@ def builders(a, s, tol):
     }
 
 
-@pytest.mark.parametrize("name", builders(inputs(), 1, None))
-@pytest.mark.parametrize(("dtype", "scales"), [(np.float64, SCALES), (np.float32, (1e-25, 1e-12, 1e12, 1e30))])
-def test_data(backend, name, dtype, scales):
-    a, tol = inputs(dtype), 1e-5 if dtype == np.float32 else 1e-12
-    expected = builders(a, 1, tol)[name]()
-    size, near = np.abs(expected(a["X"])).max(), 1e3 * np.finfo(dtype).eps
-    for s in scales:
-        ct = builders(a, s, tol)[name]()
-        assert ct.rank == expected.rank
-        np.testing.assert_allclose(ct(a["X"]) / dtype(s), expected(a["X"]), rtol=0, atol=near * size)
-        np.testing.assert_allclose(ct.norm() / s, expected.norm(), rtol=near)
-        np.testing.assert_allclose(ct.error_estimate, expected.error_estimate, rtol=near)
-        np.testing.assert_allclose((ct / dtype(s))(a["X"]), expected(a["X"]), rtol=0, atol=near * size)
+def test_data():
+    for name, (dtype, scales) in itertools.product(
+        builders(inputs(), 1, None), [(np.float64, SCALES), (np.float32, (1e-25, 1e-12, 1e12, 1e30))]
+    ):
+        print(name, dtype)
+        a, tol = inputs(dtype), 1e-5 if dtype == np.float32 else 1e-12
+        expected = builders(a, 1, tol)[name]()
+        size, near = np.abs(expected(a["X"])).max(), 1e3 * np.finfo(dtype).eps
+        for s in scales:
+            ct = builders(a, s, tol)[name]()
+            assert ct.rank == expected.rank
+            np.testing.assert_allclose(ct(a["X"]) / dtype(s), expected(a["X"]), rtol=0, atol=near * size)
+            np.testing.assert_allclose(ct.norm() / s, expected.norm(), rtol=near)
+            np.testing.assert_allclose(ct.error_estimate, expected.error_estimate, rtol=near)
+            np.testing.assert_allclose((ct / dtype(s))(a["X"]), expected(a["X"]), rtol=0, atol=near * size)
 
 
 def test_columns_and_weights_of_many_sizes():
@@ -76,18 +79,19 @@ def test_columns_and_weights_of_many_sizes():
     np.testing.assert_allclose(wild.round(1e-12)(a["X"]), expected(a["X"]), atol=1e-11)
 
 
-@pytest.mark.parametrize("n", [None, (25, 17)])
-@pytest.mark.parametrize("s", [1e-280, 1e-160, 1e155, 1e300])
-def test_functions(n, s):
-    def f(x, y):
-        return s * np.exp(x) * np.cos(3 * x + y)
+def test_functions():
+    for n, s in itertools.product([None, (25, 17)], [1e-280, 1e-160, 1e155, 1e300]):
+        print(n, s)
 
-    X = inputs()["X"][:, :2]
-    ct = ChebTucker.from_function(f, ((-1, 1),) * 2, n=n, tol=1e-12)
-    np.testing.assert_allclose(ct(X) / s, f(*X.T) / s, atol=2e-11)
-    plain = ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(3 * x + y), ((-1, 1),) * 2, n=n, tol=1e-12)
-    assert ct.rank == plain.rank
-    assert ct.n == plain.n
+        def f(x, y, s=s):
+            return s * np.exp(x) * np.cos(3 * x + y)
+
+        X = inputs()["X"][:, :2]
+        ct = ChebTucker.from_function(f, ((-1, 1),) * 2, n=n, tol=1e-12)
+        np.testing.assert_allclose(ct(X) / s, f(*X.T) / s, atol=2e-11)
+        plain = ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(3 * x + y), ((-1, 1),) * 2, n=n, tol=1e-12)
+        assert ct.rank == plain.rank
+        assert ct.n == plain.n
 
 
 def test_values_at_the_end_of_the_range():
@@ -111,49 +115,52 @@ def test_values_at_the_end_of_the_range():
     np.testing.assert_allclose((ct / 1e-310)(np.zeros((1, 1))), 1e305, rtol=1e-9)  # of which 1 / 1e-310 is too large
 
 
-@pytest.mark.parametrize("L", LENGTHS)
-def test_axes(L):
+def test_axes():
     """Lengths in another unit: values stay, slopes and integrals scale."""
-    X, y = inputs()["X"][:, :2], inputs()["y"]
-    plain = ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(y), ((-1, 1), (-1, 2)), tol=1e-12)
-    ct = ChebTucker.from_function(lambda x, y: np.exp(x / L) * np.cos(y), ((-L, L), (-1, 2)), tol=1e-12)
-    at = X * [L, 1]
-    np.testing.assert_allclose(ct(at), plain(X), atol=1e-13)
-    np.testing.assert_allclose(ct.value_and_grad(at)[1] * [L, 1], plain.value_and_grad(X)[1], atol=1e-11)
-    np.testing.assert_allclose(ct.diff(0)(at) * L, plain.diff(0)(X), atol=1e-11)
-    np.testing.assert_allclose(ct.integrate(0)(X[:, 1:]) / L, plain.integrate(0)(X[:, 1:]), atol=1e-12)
-    np.testing.assert_allclose(ct.norm() / np.sqrt(L), plain.norm(), rtol=1e-12)
-    for fitted in (ChebTucker.fit(at, y, n=(4, 3), domain=((-L, L), (-1, 2))),):
-        np.testing.assert_allclose(fitted(at), ChebTucker.fit(X, y, n=(4, 3), domain=((-1, 1), (-1, 2)))(X), atol=1e-10)
-    x = np.linspace(-1, 1, 9)
-    samples = [np.exp(np.outer(x, [1, 2])), np.cos(np.outer(x, [1, 2]))]
-    splines = [ChebTucker.from_cp(np.ones(2), samples, grid=[x * s, x], domain=((-s, s), (-1, 1)), tol=1e-12).core for s in (1.0, L)]
-    np.testing.assert_allclose(*splines, atol=1e-11)
+    for L in LENGTHS:
+        print(L)
+        X, y = inputs()["X"][:, :2], inputs()["y"]
+        plain = ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(y), ((-1, 1), (-1, 2)), tol=1e-12)
+        ct = ChebTucker.from_function(lambda x, y, L=L: np.exp(x / L) * np.cos(y), ((-L, L), (-1, 2)), tol=1e-12)
+        at = X * [L, 1]
+        np.testing.assert_allclose(ct(at), plain(X), atol=1e-13)
+        np.testing.assert_allclose(ct.value_and_grad(at)[1] * [L, 1], plain.value_and_grad(X)[1], atol=1e-11)
+        np.testing.assert_allclose(ct.diff(0)(at) * L, plain.diff(0)(X), atol=1e-11)
+        np.testing.assert_allclose(ct.integrate(0)(X[:, 1:]) / L, plain.integrate(0)(X[:, 1:]), atol=1e-12)
+        np.testing.assert_allclose(ct.norm() / np.sqrt(L), plain.norm(), rtol=1e-12)
+        for fitted in (ChebTucker.fit(at, y, n=(4, 3), domain=((-L, L), (-1, 2))),):
+            np.testing.assert_allclose(fitted(at), ChebTucker.fit(X, y, n=(4, 3), domain=((-1, 1), (-1, 2)))(X), atol=1e-10)
+        x = np.linspace(-1, 1, 9)
+        samples = [np.exp(np.outer(x, [1, 2])), np.cos(np.outer(x, [1, 2]))]
+        splines = [ChebTucker.from_cp(np.ones(2), samples, grid=[x * s, x], domain=((-s, s), (-1, 1)), tol=1e-12).core for s in (1.0, L)]
+        np.testing.assert_allclose(*splines, atol=1e-11)
 
 
-@pytest.mark.parametrize("s", [1e-300, 1e-160, 1e-12, 1e12, 1e155, 1e307])
-def test_orthonormal_polynomials(s):
-    x = np.random.default_rng(1).standard_normal(200)
-    plain, basis = (qf.cheb.orthopoly.from_samples(x * u, 6) for u in (1.0, s))
-    np.testing.assert_allclose(basis(x * s), plain(x), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(pickle.loads(pickle.dumps(basis))(x * s), basis(x * s), rtol=0)
-    np.testing.assert_allclose(basis.a / s, plain.a, atol=1e-12)
-    if 1e-100 < s < 1e100:
-        np.testing.assert_allclose(basis.b[1:] / s**2, plain.b[1:], rtol=1e-12)
-    else:
-        with pytest.raises(OverflowError, match=r"orthopoly.Basis: b has numbers of .* which float64 does not hold; scale the samples"):
-            basis.b  # noqa: B018
-    points, weights = qf.cheb.orthopoly.optimal_samples(basis, 20, method="volume", rng=0)
-    expected = qf.cheb.orthopoly.optimal_samples(plain, 20, method="volume", rng=0)
-    np.testing.assert_allclose(points / s, expected[0], rtol=1e-12)
-    np.testing.assert_allclose(weights, expected[1], rtol=1e-8)
+def test_orthonormal_polynomials():
+    for s in [1e-300, 1e-160, 1e-12, 1e12, 1e155, 1e307]:
+        print(s)
+        x = np.random.default_rng(1).standard_normal(200)
+        plain, basis = (qf.cheb.orthopoly.from_samples(x * u, 6) for u in (1.0, s))
+        np.testing.assert_allclose(basis(x * s), plain(x), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(pickle.loads(pickle.dumps(basis))(x * s), basis(x * s), rtol=0)
+        np.testing.assert_allclose(basis.a / s, plain.a, atol=1e-12)
+        if 1e-100 < s < 1e100:
+            np.testing.assert_allclose(basis.b[1:] / s**2, plain.b[1:], rtol=1e-12)
+        else:
+            with pytest.raises(OverflowError, match=r"orthopoly.Basis: b has numbers of .* which float64 does not hold; scale the samples"):
+                basis.b  # noqa: B018
+        points, weights = qf.cheb.orthopoly.optimal_samples(basis, 20, method="volume", rng=0)
+        expected = qf.cheb.orthopoly.optimal_samples(plain, 20, method="volume", rng=0)
+        np.testing.assert_allclose(points / s, expected[0], rtol=1e-12)
+        np.testing.assert_allclose(weights, expected[1], rtol=1e-8)
 
 
-@pytest.mark.parametrize("s", [1e-30, 1e30])
-def test_orthonormal_polynomials_in_float32(s):
-    x = np.random.default_rng(1).standard_normal(200).astype(np.float32)
-    plain, basis = (qf.cheb.orthopoly.from_samples(x * np.float32(u), 4) for u in (1.0, s))
-    np.testing.assert_allclose(basis(x * np.float32(s)), plain(x), rtol=1e-4, atol=1e-4)
+def test_orthonormal_polynomials_in_float32():
+    for s in [1e-30, 1e30]:
+        print(s)
+        x = np.random.default_rng(1).standard_normal(200).astype(np.float32)
+        plain, basis = (qf.cheb.orthopoly.from_samples(x * np.float32(u), 4) for u in (1.0, s))
+        np.testing.assert_allclose(basis(x * np.float32(s)), plain(x), rtol=1e-4, atol=1e-4)
 
 
 CHARGES = [(np.float64, LENGTHS), (np.float32, (1e-30, 1e-18, 1e-12, 1e12, 1e22, 1e30))]
@@ -175,43 +182,46 @@ def charges(dtype, L, s, tol=1e-5):
     return V(at) / u, short / u, dX / u * dtype(L), dq * dtype(L), dat / u * dtype(L)
 
 
-@pytest.mark.parametrize(("dtype", "lengths"), CHARGES)
-def test_potentials(backend, dtype, lengths):
-    expected = charges(dtype, 1.0, 1.0)
-    for L in lengths:
-        for s in (L, L * L if 1e-18 < L < 1e18 else L * 1e-3):  # potentials of about 1, and others; forces within the range
-            for a, b in zip(charges(dtype, L, s), expected, strict=True):
-                np.testing.assert_allclose(a, b, rtol=0, atol=(1e-3 if dtype == np.float32 else 1e-9) * np.abs(b).max())
+def test_potentials(backend):
+    for dtype, lengths in CHARGES:
+        print(dtype)
+        expected = charges(dtype, 1.0, 1.0)
+        for L in lengths:
+            for s in (L, L * L if 1e-18 < L < 1e18 else L * 1e-3):  # potentials of about 1, and others; forces within the range
+                for a, b in zip(charges(dtype, L, s), expected, strict=True):
+                    np.testing.assert_allclose(a, b, rtol=0, atol=(1e-3 if dtype == np.float32 else 1e-9) * np.abs(b).max())
 
 
-@pytest.mark.parametrize("L", LENGTHS)
-def test_sums_of_gaussians(L):
-    sog, plain = (qf.cheb.coulomb_sog(1e-6, 0.1 * u, 10 * u, split=1 / u) for u in (L, 1.0))
-    np.testing.assert_allclose(sog.cutoff / L, plain.cutoff, rtol=1e-9)
-    np.testing.assert_allclose(np.multiply(sog.polynomial, L), plain.polynomial, rtol=1e-6, atol=1e-9)
+def test_sums_of_gaussians():
+    for L in LENGTHS:
+        print(L)
+        sog, plain = (qf.cheb.coulomb_sog(1e-6, 0.1 * u, 10 * u, split=1 / u) for u in (L, 1.0))
+        np.testing.assert_allclose(sog.cutoff / L, plain.cutoff, rtol=1e-9)
+        np.testing.assert_allclose(np.multiply(sog.polynomial, L), plain.polynomial, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("call", "label"),
-    [
-        (lambda V: qf.cheb.tucker(V, tol=1e-16), "cheb.tucker"),
-        (lambda V: ChebTucker.from_values(V, tol=1e-16), "cheb.ChebTucker.from_values"),
-        (lambda V: ChebTucker.from_coeffs(V, tol=1e-16), "cheb.ChebTucker.from_coeffs"),
-        (lambda V: ChebTucker.from_cp(np.ones(5), [V, V], tol=1e-16), "cheb.ChebTucker.from_cp"),
-        (lambda V: ChebTucker.fit(V, V[:, 0], n=1, tol=1e-16), "cheb.ChebTucker.fit"),
-        (lambda V: ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), tol=1e-16), "cheb.ChebTucker.from_function"),
-        (lambda V: ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), n=3, tol=1e-16), "cheb.ChebTucker.from_function"),
-        (lambda V: ChebTucker.from_coeffs(V).round(1e-16), "cheb.ChebTucker.round"),
-        (lambda V: qf.cheb.potential(V[:, :3], V[:, 0], n=9, domain=(-1, 1), tol=1e-16), "cheb.potential"),
-    ],
-)
-def test_one_warning_of_a_tolerance_that_is_too_small(call, label):
+TOO_SMALL = [
+    (lambda V: qf.cheb.tucker(V, tol=1e-16), "cheb.tucker"),
+    (lambda V: ChebTucker.from_values(V, tol=1e-16), "cheb.ChebTucker.from_values"),
+    (lambda V: ChebTucker.from_coeffs(V, tol=1e-16), "cheb.ChebTucker.from_coeffs"),
+    (lambda V: ChebTucker.from_cp(np.ones(5), [V, V], tol=1e-16), "cheb.ChebTucker.from_cp"),
+    (lambda V: ChebTucker.fit(V, V[:, 0], n=1, tol=1e-16), "cheb.ChebTucker.fit"),
+    (lambda V: ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), tol=1e-16), "cheb.ChebTucker.from_function"),
+    (lambda V: ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), n=3, tol=1e-16), "cheb.ChebTucker.from_function"),
+    (lambda V: ChebTucker.from_coeffs(V).round(1e-16), "cheb.ChebTucker.round"),
+    (lambda V: qf.cheb.potential(V[:, :3], V[:, 0], n=9, domain=(-1, 1), tol=1e-16), "cheb.potential"),
+]
+
+
+def test_one_warning_of_a_tolerance_that_is_too_small():
     """It names what was called and what was given, at the line of the call."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        call(np.random.default_rng(0).uniform(-1, 1, (6, 5)))
-    assert [str(w.message).partition(" is below")[0] for w in caught] == [f"{label}: tol = 1e-16"]
-    assert caught[0].filename == __file__
+    for call, label in TOO_SMALL:
+        print(label)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call(np.random.default_rng(0).uniform(-1, 1, (6, 5)))
+        assert [str(w.message).partition(" is below")[0] for w in caught] == [f"{label}: tol = 1e-16"]
+        assert caught[0].filename == __file__
 
 
 def test_no_warning_of_a_tolerance_that_is_just_large_enough():

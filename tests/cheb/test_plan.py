@@ -25,16 +25,17 @@ def tensor(rng, dtype=np.float64, domain=DOMAIN, n=(33, 24, 32), r=(33, 24, 24))
     return ct, np.clip(X.astype(dtype), lo.astype(dtype), hi.astype(dtype))
 
 
-@pytest.mark.parametrize("eps", [1e-3, 1e-6, 1e-10])
-def test_error(backend, rng, eps):
-    ct, X = tensor(rng)
-    plan, expected = ct.plan(eps), ct(X)
-    assert plan.method == ("grid" if backend == "native" or native.reason() is None else "contraction")
-    for _ in range(2):
-        assert np.linalg.norm(plan(X) - expected) <= eps * np.linalg.norm(expected)
-    if backend == "numba":
-        np.testing.assert_array_equal(plan(X), expected)
-    np.testing.assert_array_equal(plan(X[7:9]), plan(X)[7:9])
+def test_error(backend, rng):
+    for eps in [1e-3, 1e-6, 1e-10]:
+        print(eps)
+        ct, X = tensor(rng)
+        plan, expected = ct.plan(eps), ct(X)
+        assert plan.method == ("grid" if backend == "native" or native.reason() is None else "contraction")
+        for _ in range(2):
+            assert np.linalg.norm(plan(X) - expected) <= eps * np.linalg.norm(expected)
+        if backend == "numba":
+            np.testing.assert_array_equal(plan(X), expected)
+        np.testing.assert_array_equal(plan(X[7:9]), plan(X)[7:9])
 
 
 @needs_native

@@ -85,7 +85,7 @@ def tensors(arrays, convert=lambda t: t):
 
 
 @over_functions
-def test_masked_arrays_are_refused(backend, rng, name):
+def test_masked_arrays_are_refused(rng, name):
     arrays, options = FUNCTIONS[name](rng)
     for argument, array in arrays.items():
         masked = np.ma.masked_array(array, mask=np.zeros(array.shape, bool))

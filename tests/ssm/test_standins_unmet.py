@@ -10,7 +10,6 @@ import pytest
 import quatrefoil as qf
 from quatrefoil.ssm.standins import _transformers, _unmet
 from quatrefoil.ssm.standins._upstream import TRIED, VERSIONS
-from ssm.switching import CSRC
 
 pytestmark = pytest.mark.skipif(any(importlib.util.find_spec(name) for name in VERSIONS), reason="the packages themselves are here")
 
@@ -112,18 +111,18 @@ def text(module, names):
 
 
 @pytest.mark.parametrize("when", ["before", "within"])
-@pytest.mark.parametrize("name", MODELS)
-def test_what_is_not_taken_is_said_once(release, name, when):
-    module, expected = release(name), MODELS[name][1]
-    if when == "before":
-        importlib.import_module(module)
-
-    def install():
+def test_what_is_not_taken_is_said_once(release, when):
+    def install(module):
         with qf.ssm.install():
             importlib.import_module(module)
 
-    assert said(install) == ([text(module, expected)] if expected else [])
-    assert said(install) == []
+    for name, (_, expected) in MODELS.items():
+        print(name)
+        module = release(name)
+        if when == "before":
+            importlib.import_module(module)
+        assert said(lambda module=module: install(module)) == ([text(module, expected)] if expected else [])
+        assert said(lambda module=module: install(module)) == []
 
 
 def test_only_of_packages_that_are_stood_in_for(release):
@@ -149,17 +148,13 @@ def test_a_release_that_asks_other_questions(release, monkeypatch):
     assert said(install) == [text(module, ["selective_scan_fn"])]
 
 
-@pytest.mark.parametrize("name", ["its_own", "by_a_wrapper", "as_before"])
-def test_nothing_of_it_stays(release, name):
-    module = importlib.import_module(release(name))
-    before = {key: value for key, value in vars(module).items() if not key.startswith("__")}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with qf.ssm.install():
-            pass
-    assert {key: value for key, value in vars(module).items() if not key.startswith("__")} == before
-
-
-def test_the_releases_of_the_readme():
-    known = f"{', '.join(TRIED[:-1])} and {TRIED[-1]}"
-    assert f"tried with {known}." in " ".join((CSRC / "README.md").read_text().split())
+def test_nothing_of_it_stays(release):
+    for name in ["its_own", "by_a_wrapper", "as_before"]:
+        print(name)
+        module = importlib.import_module(release(name))
+        before = {key: value for key, value in vars(module).items() if not key.startswith("__")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with qf.ssm.install():
+                pass
+        assert {key: value for key, value in vars(module).items() if not key.startswith("__")} == before

@@ -10,13 +10,6 @@ def blocks():
     return lines("README.md", "### Switching from state-spaces/s4", 5)
 
 
-def test_the_lines_before_are_upstreams():
-    for block in (blocks()[0], blocks()[2]):
-        assert "quatrefoil" not in block
-        with pytest.raises(ModuleNotFoundError):
-            exec(block, {})
-
-
 @pytest.mark.torch
 def test_the_layer_takes_upstreams_state_dict():
     torch = pytest.importorskip("torch")

@@ -45,7 +45,13 @@ def error_on_the_slice(ct, x, U):
 
 @pytest.mark.parametrize(
     ("n", "h", "terms", "published"),
-    [(256, 0.2621, 26, 9), (512, 0.266, 29, 11), (1024, 0.266, 31, 12), (2048, 0.266, 34, 13), (4096, 0.266, 37, 15)],
+    [
+        (256, 0.2621, 26, 9),
+        (512, 0.266, 29, 11),
+        (1024, 0.266, 31, 12),
+        pytest.param(2048, 0.266, 34, 13, marks=pytest.mark.slow),
+        pytest.param(4096, 0.266, 37, 15, marks=pytest.mark.slow),
+    ],
 )
 def test_ranks(n, h, terms, published):
     x, U = columns(n, h, terms)

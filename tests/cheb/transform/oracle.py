@@ -1,6 +1,9 @@
+import functools
+
 import numpy as np
 
 
+@functools.lru_cache(maxsize=2)
 def cosines(n):
     """T_k at point j of n, [j, k], in extended precision: the angle is reduced to a quarter turn in integers."""
     if n == 1:

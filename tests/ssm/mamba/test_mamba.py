@@ -6,7 +6,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import quatrefoil as qf
-from case import LAYOUTS
 from ssm.mamba import oracle
 
 scan, conv, update = qf.ssm.selective_scan_fn, qf.ssm.causal_conv1d_fn, qf.ssm.causal_conv1d_update
@@ -17,31 +16,6 @@ def scan_arrays(rng, items=2, D=5, N=3, L=40, dtype=np.float64):
     arrays = [rng.standard_normal(s).astype(dtype) for s in shapes]
     arrays[1], arrays[2], arrays[7] = abs(arrays[1]), -abs(arrays[2]), abs(arrays[7])
     return arrays
-
-
-def test_constant_coefficients_are_an_exponential_average(backend, rng):
-    u = rng.standard_normal((2, 3, 200))
-    one = np.ones((3, 1))
-    y = scan(u, np.full_like(u, 0.1), -2 * one, one, one)
-    np.testing.assert_allclose(y, qf.ssm.linear_scan(np.full((), np.exp(-0.2)), 0.1 * u), atol=1e-13)
-
-
-def test_impulse_gives_the_kernel_of_a_conjugate_pair(backend, rng):
-    """2 Re C e^{l delta A} delta B, and the same from the two states of a real 2 x 2 block written out as their conjugates."""
-    A, B, C = (rng.standard_normal((4, 3)) + 1j * rng.standard_normal((4, 3)) for _ in range(3))
-    A.real = -abs(A.real)
-    u = np.zeros((1, 4, 50))
-    u[..., 0] = 1
-    y = scan(u, np.full_like(u, 0.3), A, B, C)
-    expected = 2 * np.einsum("dn,dnl->dl", 0.3 * C * B, np.exp(0.3 * A[..., None] * np.arange(50))).real
-    np.testing.assert_allclose(y[0], expected, atol=1e-12)
-
-
-def test_no_time_passes_where_delta_is_zero(backend, rng):
-    u, _, A, B, C, D, _, _ = scan_arrays(rng)
-    y, last = scan(u, np.zeros_like(u), A, B, C, D, return_last_state=True)
-    np.testing.assert_array_equal(y, D[:, None] * u)
-    np.testing.assert_array_equal(last, 0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -64,25 +38,6 @@ def test_states_grow_and_vanish_without_a_clamp(backend):
     np.testing.assert_array_equal(y[1:], 1)
     assert y[0, 1] == pytest.approx(np.exp(60.0), rel=1e-5)
     assert y[0, 2] == np.inf
-
-
-def test_last_state_is_that_of_a_linear_scan(backend, rng):
-    u, delta, A, B, C, *_ = scan_arrays(rng, L=130)
-    a = np.exp(delta[:, :, None] * A[..., None])
-    h = qf.ssm.linear_scan(a, (delta * u)[:, :, None] * B[:, None])
-    y, last = scan(u, delta, A, B, C, return_last_state=True)
-    np.testing.assert_allclose(last, h[..., -1], rtol=1e-9, atol=1e-9 * abs(h).max())
-    np.testing.assert_allclose(y, (h * C[:, None]).sum(2), rtol=1e-9, atol=1e-9 * abs(h).max())
-
-
-def test_one_tap_a_time_is_a_delay(backend, rng):
-    x = rng.standard_normal((2, 3, 50))
-    for lag in range(4):
-        weight = np.zeros((3, 4))
-        weight[:, 3 - lag] = 1
-        y = conv(x, weight)
-        np.testing.assert_array_equal(y[..., lag:], x[..., : 50 - lag])
-        np.testing.assert_array_equal(y[..., :lag], 0)
 
 
 @pytest.mark.parametrize("cuts", [[1], [64], [2, 3, 70], [0, 199]])
@@ -206,48 +161,6 @@ def test_nan_stays_in_its_channel(backend, rng, dtype):
     assert np.isnan(dirty[1, 7, 50:54]).all()
     dirty[1, 7, 50:54] = clean[1, 7, 50:54]
     np.testing.assert_array_equal(np.delete(dirty, 3, 1), np.delete(clean, 3, 1))
-
-
-@pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_do_not_change_a_bit(rng, threads):
-    arrays = scan_arrays(rng, items=3, D=50, N=7, L=500, dtype=np.float32)
-    wide = scan_arrays(rng, items=1, D=800, N=2, L=200, dtype=np.float32)
-    x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in ((3, 50, 5000), (50, 4), (50,)))
-    for f in (
-        lambda n: scan(*arrays, delta_softplus=True, return_last_state=True, num_threads=n),
-        lambda n: qf.ssm.selective_scan_fn_vjp(*arrays, arrays[0], delta_softplus=True, num_threads=n),
-        lambda n: qf.ssm.selective_scan_fn_vjp(*wide, wide[0], delta_softplus=True, num_threads=n),
-        lambda n: [conv(x, weight, bias, activation="silu", num_threads=n)],
-        lambda n: qf.ssm.causal_conv1d_fn_vjp(x, weight, bias, x, activation="silu", num_threads=n),
-    ):
-        for one, many in zip(f(1), f(threads)):
-            np.testing.assert_array_equal(one, many)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(best_backend, rng, layout):
-    """The same numbers laid out otherwise, against a plain copy of them."""
-
-    def both(*shapes):
-        placed = [LAYOUTS[layout](rng.standard_normal(s)) for s in shapes]
-        return zip(placed, [p.copy() for p in placed])
-
-    def same(f, pairs, **options):
-        placed, plain = zip(*pairs)
-        for got, expected in zip(f(*placed, **options), f(*plain, **options), strict=True):
-            np.testing.assert_array_equal(got, expected)
-
-    shapes = (2, 18, 40), (2, 18, 40), (18, 3), (2, 3, 40), (2, 3, 40), (18,), (2, 18, 40), (18,)
-    same(scan, both(*shapes), delta_softplus=True, return_last_state=True)
-    same(qf.ssm.selective_scan_fn_vjp, both(*shapes, (2, 18, 40)), delta_softplus=True)
-    shapes = (2, 18, 70), (18, 4), (18,)
-    start = next(both((2, 18, 3)))
-    for initial in start:
-        same(lambda *a, i=initial: conv(*a, initial_states=i, return_final_states=True), both(*shapes))
-    np.testing.assert_array_equal(
-        conv(*map(np.ones, shapes), initial_states=start[0]), conv(*map(np.ones, shapes), initial_states=start[1])
-    )
-    same(lambda x, w, b, i, g: qf.ssm.causal_conv1d_fn_vjp(x, w, b, None, i, g), both(*shapes, (2, 18, 3), (2, 18, 70)))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

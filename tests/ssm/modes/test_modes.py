@@ -1,4 +1,4 @@
-"""What is particular to sums of exponentials: modes that are gone at once, threads, gradients, bad input."""
+"""What is particular to sums of exponentials: modes that are gone at once, gradients, bad input."""
 
 import numpy as np
 import pytest
@@ -7,30 +7,15 @@ import quatrefoil as qf
 from case import complex_normal
 
 
-@pytest.mark.parametrize("decay", [1, 10, 40, 80])
-def test_the_gradient_of_a_mode_that_is_gone_in_one_step(backend, decay):
+def test_the_gradient_of_a_mode_that_is_gone_in_one_step(backend):
     """dx = 2 conj(v S1), S1 = sum l g_l z^l: all digits of a small z, not those of 1 + (z - 1)."""
-    x, v, g = np.array([[-decay + 0.3j]]), np.array([[0.5 - 2j]]), np.array([[1.0, 2.0, -1.0, 3.0]])
-    dv, dx = qf.ssm.log_vandermonde_vjp(v, x, g, L=4)
-    powers = np.exp(x.astype(np.clongdouble) * np.arange(4))
-    np.testing.assert_allclose(dx, 2 * np.conj(v * (np.arange(4) * g * powers).sum()), rtol=1e-14)
-    np.testing.assert_allclose(dv, 2 * np.conj((g * powers).sum())[None, None], rtol=1e-14)
-
-
-@pytest.mark.parametrize("threads", [2, 3, 7])
-@pytest.mark.parametrize(("H", "L"), [(1, 30000), (3, 13000), (20, 500)])
-def test_threads_do_not_change_a_bit(rng, threads, H, L):
-    C = complex_normal(rng, (H, 5)).astype(np.complex64)
-    x = (rng.uniform(0.001, 0.1, (H, 1)) * (-0.5 + 1j * np.pi * np.arange(5))).astype(np.complex64)
-    g = rng.standard_normal((H, L)).astype(np.float32)
-    gc, gn = complex_normal(rng, (H, L)).astype(np.complex64), complex_normal(rng, (H, 5)).astype(np.complex64)
-    for f in (
-        lambda n: [qf.ssm.log_vandermonde(C, x, L, conj=False, num_threads=n)],
-        lambda n: qf.ssm.log_vandermonde_vjp(C, x, gc, L=L, conj=False, num_threads=n),
-        lambda n: qf.ssm.log_vandermonde_transpose_vjp(g, C, x, gn, L=L, num_threads=n),
-    ):
-        for one, many in zip(f(1), f(threads)):
-            np.testing.assert_array_equal(one, many)
+    for decay in [1, 10, 40, 80]:
+        print(decay)
+        x, v, g = np.array([[-decay + 0.3j]]), np.array([[0.5 - 2j]]), np.array([[1.0, 2.0, -1.0, 3.0]])
+        dv, dx = qf.ssm.log_vandermonde_vjp(v, x, g, L=4)
+        powers = np.exp(x.astype(np.clongdouble) * np.arange(4))
+        np.testing.assert_allclose(dx, 2 * np.conj(v * (np.arange(4) * g * powers).sum()), rtol=1e-14)
+        np.testing.assert_allclose(dv, 2 * np.conj((g * powers).sum())[None, None], rtol=1e-14)
 
 
 @pytest.mark.torch
@@ -68,8 +53,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), BAD)
-def test_bad_input(backend, call, error, text):
-    for _ in range(2):
-        with pytest.raises(error, match=text):
-            call()
+def test_bad_input():
+    for call, error, text in BAD:
+        print(text)
+        for _ in range(2):
+            with pytest.raises(error, match=text):
+                call()

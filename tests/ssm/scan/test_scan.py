@@ -1,10 +1,12 @@
 """What is particular to linear scans: every road gives the bits of the recurrence, whatever a is and wherever infinities stand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import LAYOUTS
+from case import precisions
 
 DTYPES = [np.float32, np.float64, np.complex64, np.complex128]
 LENGTH = 70_001
@@ -42,18 +44,18 @@ def in_steps(a, b, h0=None, reverse=False):
     return qf.ssm.linear_scan(*spread, h0, reverse=reverse, num_threads=1)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("kind", ["forgets", "slowly", "never", "resets", "overflows", "infinite"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_parts_that_are_mended_have_the_bits_of_the_steps(rng, dtype, kind, reverse):
-    with np.errstate(all="ignore"):
-        a, b = sequence(rng, (2, LENGTH), dtype, kind)
-    h0 = b[:, 5].copy()
-    expected = in_steps(a, b, h0, reverse)
-    for threads in (1, 2, 3):
-        np.testing.assert_array_equal(qf.ssm.linear_scan(a, b, h0, reverse=reverse, num_threads=threads), expected)
-        across = qf.ssm.linear_scan(a.T.copy(), b.T.copy(), h0, axis=0, reverse=reverse, num_threads=threads)
-        np.testing.assert_array_equal(across, expected.T)
+def test_parts_that_are_mended_have_the_bits_of_the_steps(rng, dtype):
+    for reverse, kind in itertools.product([False, True], ["forgets", "slowly", "never", "resets", "overflows", "infinite"]):
+        print(kind, reverse)
+        with np.errstate(all="ignore"):
+            a, b = sequence(rng, (2, LENGTH), dtype, kind)
+        h0 = b[:, 5].copy()
+        expected = in_steps(a, b, h0, reverse)
+        for threads in (1, 2, 3):
+            np.testing.assert_array_equal(qf.ssm.linear_scan(a, b, h0, reverse=reverse, num_threads=threads), expected)
+            across = qf.ssm.linear_scan(a.T.copy(), b.T.copy(), h0, axis=0, reverse=reverse, num_threads=threads)
+            np.testing.assert_array_equal(across, expected.T)
 
 
 def test_an_overflow_that_a_reset_clears_is_not_seen(rng):
@@ -68,59 +70,32 @@ def test_an_overflow_that_a_reset_clears_is_not_seen(rng):
         np.testing.assert_allclose(np.moveaxis(h, axis, -1), np.broadcast_to(steps, np.moveaxis(h, axis, -1).shape), rtol=1e-13)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("shape", "axis"), [((40, 200), 1), ((3, 50_000), 1), ((200, 3000), 0), ((2, 50_000, 5), 1)])
-def test_threads_do_not_change_a_bit(rng, dtype, shape, axis):
-    a, b = sequence(rng, shape, dtype, "forgets")
-    for reverse in (False, True):
-        one, *more = (
-            [
-                qf.ssm.linear_scan(a, b, axis=axis, reverse=reverse, num_threads=n),
-                *qf.ssm.linear_scan_vjp(a, b, b, axis=axis, reverse=reverse, num_threads=n),
-            ]
-            for n in (1, 2, 5)
-        )
-        for many in more:
-            for x, y in zip(one, many):
-                np.testing.assert_array_equal(x, y)
+def test_every_layout_has_the_same_bits(rng):
+    for dtype in DTYPES:
+        print(dtype)
+        a, b = sequence(rng, (37, 210), dtype, "forgets")
+        expected = in_steps(a, b)
+        for rows in (1, 3, 4, 16, 37):
+            np.testing.assert_array_equal(qf.ssm.linear_scan(a[:rows].copy(), b[:rows].copy()), expected[:rows])
+            np.testing.assert_array_equal(qf.ssm.linear_scan(a[:rows].T.copy(), b[:rows].T.copy(), axis=0), expected[:rows].T)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_every_layout_has_the_same_bits(rng, dtype):
-    a, b = sequence(rng, (37, 210), dtype, "forgets")
-    expected = in_steps(a, b)
-    for rows in (1, 3, 4, 16, 37):
-        np.testing.assert_array_equal(qf.ssm.linear_scan(a[:rows].copy(), b[:rows].copy()), expected[:rows])
-        np.testing.assert_array_equal(qf.ssm.linear_scan(a[:rows].T.copy(), b[:rows].T.copy(), axis=0), expected[:rows].T)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_nan_in_one_scan_leaves_the_others(backend, rng, dtype):
-    for shape, axis in (((40, 300), 1), ((300, 40), 0), ((3, 300), 1), ((300, 3), 0)):
-        a, b = (np.moveaxis(x, 0, 1 - axis).copy() for x in sequence(rng, np.moveaxis(np.empty(shape), axis, -1).shape, dtype, "forgets"))
-        clean = [qf.ssm.linear_scan(a, b, axis=axis), *qf.ssm.linear_scan_vjp(a, b, b, axis=axis)]
-        bad = b.copy()
-        np.moveaxis(bad, axis, 0)[150, 2] = np.nan
-        dirty = [qf.ssm.linear_scan(a, bad, axis=axis), *qf.ssm.linear_scan_vjp(a, bad, b, axis=axis)]
-        for x, y in zip(clean, dirty):
-            x, y = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
-            np.testing.assert_array_equal(np.delete(x, 2, 1), np.delete(y, 2, 1))
-        np.testing.assert_array_equal(np.moveaxis(clean[0], axis, 0)[:150], np.moveaxis(dirty[0], axis, 0)[:150])
-        assert np.isnan(np.moveaxis(dirty[0], axis, 0)[150:, 2]).all()
-
-
-def test_conjugate_symmetry(backend, rng):
-    """The scan of conjugates is the conjugate of the scan; a real scan is a complex one without imaginary parts."""
-    a, b = sequence(rng, (20, 130), np.complex128, "forgets")
-    np.testing.assert_array_equal(qf.ssm.linear_scan(a.conj(), b.conj()), qf.ssm.linear_scan(a, b).conj())
-    real = qf.ssm.linear_scan(a.real.copy(), b.real.copy())
-    np.testing.assert_array_equal(qf.ssm.linear_scan(a.real + 0j, b.real + 0j).real, real)
-
-
-def test_real_pole_is_an_exponential_average(backend, rng):
-    b = rng.standard_normal((4, 500))
-    k = np.broadcast_to(0.9 ** np.arange(500), (4, 500))
-    np.testing.assert_allclose(qf.ssm.linear_scan(np.full((), 0.9), b), qf.ssm.fft_conv(b, k), atol=1e-11)
+def test_nan_in_one_scan_leaves_the_others(backend, rng):
+    for dtype in DTYPES if backend == "native" else DTYPES[1::2]:
+        print(dtype)
+        for shape, axis in (((40, 300), 1), ((300, 40), 0), ((3, 300), 1), ((300, 3), 0)):
+            a, b = (
+                np.moveaxis(x, 0, 1 - axis).copy() for x in sequence(rng, np.moveaxis(np.empty(shape), axis, -1).shape, dtype, "forgets")
+            )
+            clean = [qf.ssm.linear_scan(a, b, axis=axis), *qf.ssm.linear_scan_vjp(a, b, b, axis=axis)]
+            bad = b.copy()
+            np.moveaxis(bad, axis, 0)[150, 2] = np.nan
+            dirty = [qf.ssm.linear_scan(a, bad, axis=axis), *qf.ssm.linear_scan_vjp(a, bad, b, axis=axis)]
+            for x, y in zip(clean, dirty):
+                x, y = np.moveaxis(x, axis, 0), np.moveaxis(y, axis, 0)
+                np.testing.assert_array_equal(np.delete(x, 2, 1), np.delete(y, 2, 1))
+            np.testing.assert_array_equal(np.moveaxis(clean[0], axis, 0)[:150], np.moveaxis(dirty[0], axis, 0)[:150])
+            assert np.isnan(np.moveaxis(dirty[0], axis, 0)[150:, 2]).all()
 
 
 def test_scan_resets_exactly(backend, rng):
@@ -132,54 +107,34 @@ def test_scan_resets_exactly(backend, rng):
     assert np.isfinite(h[3, :10]).all()
 
 
-@pytest.mark.parametrize("length", [50, 100, 1024])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nan_stays_in_its_row(backend, rng, length, dtype):
-    b = rng.standard_normal((40, length)).astype(dtype)
-    a = np.full((40, 1), 0.5, dtype)
-    clean = qf.ssm.linear_scan(a, b)
-    b[7, length // 2] = np.nan
-    dirty = qf.ssm.linear_scan(a, b)
-    np.testing.assert_array_equal(np.delete(dirty, 7, 0), np.delete(clean, 7, 0))
-    np.testing.assert_array_equal(dirty[7, : length // 2], clean[7, : length // 2])
-
-
-@pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_do_not_change_a_bit_of_rows(rng, threads):
-    u = rng.standard_normal((5, 6, 5000)).astype(np.float32)
-    for f in (
-        lambda n: [qf.ssm.linear_scan(u * 0.1, u, num_threads=n), qf.ssm.linear_scan(u * 0.1, u, axis=1, num_threads=n)],
-        lambda n: qf.ssm.linear_scan_vjp(u * 0.1, u, u, num_threads=n),
-    ):
-        for one, many in zip(f(1), f(threads)):
-            np.testing.assert_array_equal(one, many)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("length", [10, 130])
-def test_layouts(backend, rng, layout, length):
-    v = LAYOUTS[layout](rng.standard_normal((2, 3, length)))
-    if layout == "read-only":
-        v.flags.writeable = False
-    for axis in range(3):
-        np.testing.assert_array_equal(qf.ssm.linear_scan(v, v, axis=axis), qf.ssm.linear_scan(v.copy(), v.copy(), axis=axis))
+def test_nan_stays_in_its_row(backend, rng):
+    for length, dtype in itertools.product([50, 100, 1024], precisions(backend)):
+        print(length, dtype)
+        b = rng.standard_normal((40, length)).astype(dtype)
+        a = np.full((40, 1), 0.5, dtype)
+        clean = qf.ssm.linear_scan(a, b)
+        b[7, length // 2] = np.nan
+        dirty = qf.ssm.linear_scan(a, b)
+        np.testing.assert_array_equal(np.delete(dirty, 7, 0), np.delete(clean, 7, 0))
+        np.testing.assert_array_equal(dirty[7, : length // 2], clean[7, : length // 2])
 
 
 F = np.zeros((3, 70))
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "text"),
-    [
-        (lambda: qf.ssm.linear_scan(F, F, axis=2), ValueError, "axis is out of range"),
-        (lambda: qf.ssm.linear_scan(F, F, axis=-3), ValueError, "axis is out of range"),
-        (lambda: qf.ssm.linear_scan(F, F, axis=0.5), TypeError, "axis"),
-        (lambda: qf.ssm.linear_scan(np.zeros((4, 70)), F), ValueError, "does not broadcast"),
-        (lambda: qf.ssm.linear_scan(F, F, np.zeros(2)), ValueError, "h0 has shape"),
-        (lambda: qf.ssm.linear_scan(F.astype(complex), F), TypeError, "b has dtype float64 but a has complex128"),
-        (lambda: qf.ssm.linear_scan(np.zeros(()), np.zeros(())), ValueError, "no axes"),
-    ],
-)
-def test_bad_options(call, error, text):
-    with pytest.raises(error, match=text):
-        call()
+BAD = [
+    (lambda: qf.ssm.linear_scan(F, F, axis=2), ValueError, "axis is out of range"),
+    (lambda: qf.ssm.linear_scan(F, F, axis=-3), ValueError, "axis is out of range"),
+    (lambda: qf.ssm.linear_scan(F, F, axis=0.5), TypeError, "axis"),
+    (lambda: qf.ssm.linear_scan(np.zeros((4, 70)), F), ValueError, "does not broadcast"),
+    (lambda: qf.ssm.linear_scan(F, F, np.zeros(2)), ValueError, "h0 has shape"),
+    (lambda: qf.ssm.linear_scan(F.astype(complex), F), TypeError, "b has dtype float64 but a has complex128"),
+    (lambda: qf.ssm.linear_scan(np.zeros(()), np.zeros(())), ValueError, "no axes"),
+]
+
+
+def test_bad_options():
+    for call, error, text in BAD:
+        print(text)
+        with pytest.raises(error, match=text):
+            call()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import LAYOUTS, worst
+from case import worst
 from quatrefoil import _backends
 from quatrefoil._backends import native
 from quatrefoil.ssm.ssd import CHUNK_SCAN
@@ -27,22 +27,6 @@ def cut(five, more, part):
     """The same call for some of the steps."""
     x, dt, A, B, C = five
     return [x[:, part], dt[:, part], A, B[:, part], C[:, part]], more | {"z": more["z"][:, part]}
-
-
-def test_it_is_the_selective_scan_with_one_rate_a_head(backend, rng):
-    """Mamba's scan with every channel's rates equal, an op of another noun."""
-    (x, dt, A, B, C), more = draw(rng)
-    items, L, H, P = x.shape
-    per_channel = lambda m: np.moveaxis(m.reshape(items, L, H * P), 1, 2)  # noqa: E731
-    expected, last = qf.ssm.selective_scan_fn(
-        per_channel(x), np.repeat(np.moveaxis(dt, 1, 2), P, axis=1), np.repeat(A, P)[:, None] * np.ones(B.shape[3]),
-        np.moveaxis(B, 1, 3), np.moveaxis(C, 1, 3), more["D"].ravel(), per_channel(more["z"]), np.repeat(more["dt_bias"], P),
-        delta_softplus=True, return_last_state=True,
-    )  # fmt: skip
-    more.pop("initial_states")
-    y, states = scan(x, dt, A, B, C, 32, **more, dt_softplus=True, return_final_states=True)
-    np.testing.assert_allclose(per_channel(y), expected, atol=1e-12)
-    np.testing.assert_allclose(states.reshape(last.shape), last, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17, 64, 100, 10**9])
@@ -102,23 +86,6 @@ def test_packed_sequences_are_separate_ones(backend, rng):
         np.testing.assert_allclose(g, expected, atol=1e-10)
 
 
-@pytest.mark.parametrize(("G", "H"), [(1, 6), (2, 6), (6, 6)])
-def test_threads_do_not_change_a_bit(rng, G, H):
-    five, more = draw(rng, L=300, H=H, G=G, P=16, N=8, dtype=np.float32)
-    packed = np.cumsum(rng.uniform(size=(2, 300)) < 0.02, axis=1)
-    call = lambda threads: scan(*five, 64, **more, seq_idx=packed, return_final_states=True, num_threads=threads)  # noqa: E731
-    back = lambda y, threads: scan_vjp(  # noqa: E731
-        *five, *more.values(), packed, y, chunk_size=64, return_final_states=True, num_threads=threads
-    )
-    expected = call(1)
-    gradients = back(expected, 1)
-    for threads in (2, 3, 7):
-        for a, b in zip(call(threads), expected):
-            np.testing.assert_array_equal(a, b)
-        for a, b in zip(back(expected, threads), gradients):
-            np.testing.assert_array_equal(a, b)
-
-
 def test_a_nan_stays_where_it_is(backend, rng):
     (x, dt, A, B, C), more = draw(rng, items=2, L=140)
     packed = np.repeat([[0] * 100 + [1] * 40], 2, axis=0)
@@ -159,19 +126,6 @@ def test_extreme_steps_give_no_nan(backend, rng):
     one = np.ones((1, 120, 1, 1))
     y = scan(one, np.full((1, 120, 1), 1.0), np.array([5.0]), one, one, 64)
     np.testing.assert_allclose(y.ravel(), np.cumsum(np.exp(5.0 * np.arange(120))), rtol=1e-12)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(backend, rng, layout):
-    five, more = draw(rng, L=70)
-    more["seq_idx"] = np.repeat(np.arange(70)[None] // 20, 2, axis=0)
-    expected = scan(*five, 64, **more, dt_softplus=True)
-    change = LAYOUTS[layout]
-    got = scan(*map(change, five), 64, **{k: change(v) for k, v in more.items()}, dt_softplus=True)
-    np.testing.assert_array_equal(got, expected)
-    grads = scan_vjp(*five, *more.values(), expected, chunk_size=64, dt_softplus=True)
-    for a, b in zip(scan_vjp(*map(change, five), *map(change, more.values()), change(expected), chunk_size=64, dt_softplus=True), grads):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_views_of_one_projection(backend, rng):
