@@ -66,17 +66,20 @@ def tolerance(op, precision):
     return op.tolerance * EPS[precision] / EPS["float32"]
 
 
+class ShapesOnly(np.random.Generator):
+    """The generator that `outline` passes to a case: a case that looks for points clear of ties may take the first ones."""
+
+
 @functools.cache
 def outline(case):
-    """Arguments and keywords with their shapes and dtypes but zeros in them, that take no memory: for who chooses among cases. Some take a
-    second to make, and several suites choose."""
+    """Return arguments and keywords of the right shapes and dtypes that hold zeros and take no memory, to choose among cases."""
 
     def bare(x):
         if isinstance(x, (list, tuple)):
             return type(x)(map(bare, x))
         return np.broadcast_to(np.zeros((), x.dtype), x.shape) if isinstance(x, np.ndarray) else x
 
-    arguments, keywords = case.make(np.random.default_rng(0))
+    arguments, keywords = case.make(ShapesOnly(np.random.PCG64(0)))
     return [bare(x) for x in arguments], {name: bare(x) for name, x in keywords.items()}
 
 
