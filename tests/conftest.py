@@ -15,7 +15,7 @@ import pytest
 
 import quatrefoil as qf
 from case import BACKENDS
-from devices import cupy, fake_cuda, strict_for_cupy, tensors_afar  # noqa: F401
+from devices import cupy, device_tensors  # noqa: F401
 from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
 
