@@ -45,6 +45,14 @@ def parametrize(cases):
     return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
 
 
+def parametrize_ops(cases):
+    """Parametrize over ops: a test gets a family and the list of those cases that one op has."""
+    of_op = {}
+    for family, case in cases:
+        of_op.setdefault((family, case.op), []).append(case)
+    return pytest.mark.parametrize(("family", "cases"), [(f, c) for (f, _), c in of_op.items()], ids=[f"{f}.{op}" for f, op in of_op])
+
+
 def op_of(family, name):
     return getattr(FAMILIES[family], name)
 
