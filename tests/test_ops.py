@@ -3,6 +3,8 @@
 A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a composition; ``-m slow`` the rest.
 """
 
+import itertools
+
 import pytest
 
 import quatrefoil as qf
@@ -16,22 +18,28 @@ COMPOSED = [(family, case) for family, case in structures() if op_of(family, cas
 
 
 def runs():
-    """(backend, family, case, precisions)"""
+    """(backend, family, cases, precisions): each case of its own on the compiled kernels, elsewhere the structures of an op together."""
     plain, both = set(structures()), ("float32", "float64")
     for family, case in all_cases():
-        for backend in (*BACKENDS, "array"):
-            full = backend == BACKENDS[0]  # the same loops in either precision on the others: compiling them twice is most of their time
-            marks = () if full or (family, case) in plain else pytest.mark.slow
-            yield pytest.param(backend, family, case, both if full else both[1:], marks=marks, id=f"{backend}-{family}.{case}")
+        yield pytest.param(BACKENDS[0], family, [case], both, id=f"{BACKENDS[0]}-{family}.{case}")
         if emulator.ASKED and op_of(family, case.op).key in emulator.OPS:
-            yield pytest.param("emulator", family, case, both, id=f"emulator-{family}.{case}")
+            yield pytest.param("emulator", family, [case], both, id=f"emulator-{family}.{case}")
+    of_op = {}
+    for family, case in structures():
+        of_op.setdefault((family, case.op), []).append(case)
+    for backend in (*BACKENDS[1:], "array"):  # the same loops in either precision: compiling them twice is most of their time
+        for (family, op), cases in of_op.items():
+            yield pytest.param(backend, family, cases, both[1:], id=f"{backend}-{family}.{op}")
+        for family, case in all_cases():
+            if (family, case) not in plain:
+                yield pytest.param(backend, family, [case], both[1:], marks=pytest.mark.slow, id=f"{backend}-{family}.{case}")
 
 
-@pytest.mark.parametrize(("backend", "family", "case", "precisions"), list(runs()))
-def test_op(backend, family, case, precisions, rng):
+@pytest.mark.parametrize(("backend", "family", "cases", "precisions"), list(runs()))
+def test_op(backend, family, cases, precisions, rng):
     with composing("numpy") if backend == "array" else qf.use_backend(backend):
-        for precision in precisions:
-            print(precision)
+        for case, precision in itertools.product(cases, precisions):
+            print(case, precision)
             check_value(family, case, *build(family, case, rng, precision), precision)
             if op_of(family, case.op).adjoint is not None:
                 check_gradient(family, case, *build(family, case, rng, precision), rng, precision)
