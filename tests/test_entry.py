@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 
 from case import LAYOUTS, build, call_of, flat, graded, made, op_of, parametrize, parametrize_ops, structures, vjp_of
+from namespaces import mapped
 
 STRUCTURES = structures()
-
-
-def mapped(function, x):
-    """The same arguments, floating-point arrays replaced."""
-    if isinstance(x, (list, tuple)):
-        return type(x)(mapped(function, item) for item in x)
-    return function(x) if isinstance(x, np.ndarray) else x
 
 
 class Calls:
@@ -60,7 +54,7 @@ def test_layouts_and_masks(family, cases, best_backend, rng):
             if best_backend == "numba" and name == "unaligned":
                 continue  # Numba compiles every op again for such arrays
             print(case, name)
-            calls.check_same(lambda x, of=LAYOUTS[name]: mapped(lambda a: of(a) if a.ndim else a, x))
+            calls.check_same(lambda x, of=LAYOUTS[name]: mapped(np.ndarray, lambda a: of(a) if a.ndim else a, x))
         check_masks(family, calls)
 
 
@@ -146,4 +140,4 @@ def test_tensors(family, case, best_backend, rng):
     calls = Calls(family, case, rng)
     kinds = [lambda a: torch.from_numpy(a.copy()), lazy]
     for kind in kinds + [misaligned] * (best_backend == "native" and sys.byteorder == "little"):
-        calls.check_same(lambda x, kind=kind: mapped(kind, x), back)
+        calls.check_same(lambda x, kind=kind: mapped(np.ndarray, kind, x), back)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, call_of, flat, graded, made, op_of, outline, tolerance
+from case import all_cases, build, call_of, flat, graded, made, op_of, outline, parametrize, tolerance
 from gpu import DRY, CuPy, Torch
 from namespaces import call_with_adjoint, check_like_the_host, composed_ops, forget_plans
 from quatrefoil import _arrays, _backends
@@ -46,10 +46,6 @@ FIRST = list({(family, case.op): (family, case) for family, case in reversed(CAS
 KERNELS = [(family, case) for family, case in FIRST if DRY or _on_cuda(op_of(family, case.op))]
 
 
-def over(cases):
-    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
-
-
 @pytest.fixture(params=["torch", "cupy"])
 def library(request):
     forget_plans()
@@ -71,7 +67,7 @@ def run_on_device(library, family, case):
     return call
 
 
-@over(CASES)
+@parametrize(CASES)
 @pytest.mark.parametrize("precision", ["float64"] if DRY else ["float32", "float64"])
 def test_like_the_host(family, case, precision, library, rng):
     """Values and gradients, number by number, relative to all of them; twice to the same bits."""
@@ -87,7 +83,7 @@ def test_like_the_host(family, case, precision, library, rng):
             np.testing.assert_array_equal(a, b)
 
 
-@over(KERNELS)
+@parametrize(KERNELS)
 def test_graphs(family, case, library, rng):
     """A call that is captured computes nothing, and each replay the same bits as a plain call."""
     arguments, keywords = build(family, case, rng, "float32")
@@ -102,7 +98,7 @@ def test_graphs(family, case, library, rng):
         np.testing.assert_array_equal(a, b)
 
 
-@over(FIRST)
+@parametrize(FIRST)
 def test_autograd(family, case, rng):
     """Tensors' gradients are those of the adjoint."""
     library = Torch()

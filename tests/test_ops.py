@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 import quatrefoil as qf
-from case import BACKENDS, all_cases, build, op_of, simplest, structures
+from case import BACKENDS, all_cases, build, op_of, parametrize, simplest, structures
 from checks import check_gradient, check_value
 from emu import backend as emulator
 from namespaces import check_alike, composed_ops, composing
@@ -47,7 +47,7 @@ def test_op(backend, family, cases, precisions, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b != BACKENDS[0]])
-@pytest.mark.parametrize(("family", "case"), simplest(), ids=str)
+@parametrize(simplest())
 def test_single_precision(backend, family, case, rng):
     """The loops of a backend that is tried in double precision, once in single."""
     with qf.use_backend(backend):
@@ -63,7 +63,7 @@ NAMESPACES = [
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-@pytest.mark.parametrize(("family", "case"), COMPOSED, ids=[f"{f}.{c}" for f, c in COMPOSED])
+@parametrize(COMPOSED)
 def test_composed_alike(family, case, namespace, rng):
     """Every namespace against the host's kernel: values and all of the gradients, number by number."""
     check_alike(family, case, rng, namespace)
