@@ -15,15 +15,11 @@ from quatrefoil._spec import FAMILIES
 from quatrefoil.bench._run import error, modules
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from case import all_cases, build, op_of
+from case import all_cases, build, op_of, parametrize
 from checks import check_gradient, check_value
 
 CASES = all_cases()
 BACKENDS = ["native", "numba"]
-
-
-def parametrize(cases):
-    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import importlib.util
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 import quatrefoil as qf
 from case import BACKENDS
-from devices import cupy, fake_cuda, strict_for_cupy, tensors_afar  # noqa: F401
+from devices import cupy, device_tensors  # noqa: F401
 from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
 
@@ -22,6 +23,17 @@ if emulator.ASKED:
     _backends._MODULES["emulator"] = emulator
 
 SEED = os.environ.get("QUATREFOIL_TEST_SEED") or "0"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Keep the garbage collector away from the items: they are a million objects that live until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -38,6 +38,8 @@ class Letters:
         self.inputs = [*arguments, *(keywords.get(a.name) for a in op.inputs[len(arguments) :])]
         if more := {k for k, v in keywords.items() if list(arrays_in([v]))} - {a.name for a in op.inputs}:
             raise ValueError(f"{more} are no inputs of the op")
+        if keywords.get("transpose"):
+            raise ValueError("transpose=True runs another op")
         defaults = {name: p.default for name, p in inspect.signature(call_of(family, case)).parameters.items()}
         self.options = options = {o.name: keywords.get(o.name, defaults.get(o.name)) for o in op.options}
         count = next((len(x) for a, x in zip(op.inputs, self.inputs) if a.many), 0)

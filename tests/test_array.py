@@ -64,11 +64,11 @@ def test_tensors(family, case, rng):
 
 
 @parametrize(FIRST)
-def test_cupy_arrays(family, case, cupy, rng, door):
+def test_cupy_arrays(family, case, cupy, rng):
     check_like_the_host(family, case, rng, "float64", lambda *given: call_with_adjoint(family, case, *given, cupy, cupy.back))
 
 
-def test_cupy_arrays_are_no_host_arrays(cupy, monkeypatch):
+def test_cupy_arrays_are_no_host_arrays(cupy, door, monkeypatch):
     A, x = cupy([np.eye(3), np.ones(3)])
     with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run; leave the choice"):
         qf.kron.matvec([A], x, backend="native")

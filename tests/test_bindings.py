@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import build, call_of, graded, op_of, structures, vjp_of
+from case import build, call_of, graded, op_of, parametrize_ops, structures, vjp_of
 from quatrefoil._backends import native
 from quatrefoil._spec import FAMILIES
 
@@ -154,9 +154,9 @@ WRONG_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
-def test_what_does_not_fit_is_refused(family, case, rng, monkeypatch):
-    for op, given in recorded(family, case, rng, monkeypatch):
+@parametrize_ops(CASES)
+def test_what_does_not_fit_is_refused(family, cases, rng, monkeypatch):
+    for op, given in (call for case in cases for call in recorded(family, case, rng, monkeypatch)):
         wrong = list(wrong_arrays(op, given))
         assert len(wrong) > 2 * len(op.inputs)
         options = len(op.inputs) + len(op.outputs)

@@ -8,12 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from case import call_of, graded, made, op_of, structures, vjp_of  # noqa: E402
+from case import call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
 from test_torch import prepare  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-CASES = structures()
 wos, ssm, cheb = qf.wos, qf.ssm, qf.cheb
 
 
@@ -47,7 +46,7 @@ def check(call, arguments, keywords, label):
             call(*a, **k)
 
 
-@pytest.mark.parametrize(("family", "case"), CASES, ids=[f"{f}.{c}" for f, c in CASES])
+@parametrize(structures())
 def test_ops(family, case, rng):
     arguments, keywords = prepare(family, case, rng)
     op = op_of(family, case.op)

@@ -12,56 +12,56 @@ def op(*inputs, out="... N", options=(), **more):
     return Op(WHERE, "op", args, (Arg("y", out),), options, differentiable=False, **more)
 
 
-@pytest.mark.parametrize(
-    ("dims", "out", "shapes", "expected"),
-    [
-        (("... N", "N"), "... N", [(2, 3, 4), (4,)], (2, 3, 4)),
-        (("N", "... N M"), "... M N", [(4,), (4, 5)], (5, 4)),
-        (("N 2N",), "N", [(3, 6)], (3,)),
-        (("2N",), "N", [(6,)], (3,)),
-        (("W", "W-1"), "W+1", [(3,), (2,)], (4,)),
-        (("2W-1",), "W", [(5,)], (3,)),
-        (("3 N",), "N 3", [(3, 7)], (7, 3)),
-        (("M? N", "M? K"), "M? K N", [(2, 3), (2, 4)], (2, 4, 3)),
-        (("M? N", "M? K"), "M? K N", [(3,), (4,)], (4, 3)),
-        (("M? N", "M? K"), "M? K N", [None, (4,)], None),
-        (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (3,)], (2,)),
-        (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (3, 5)], (2, 5)),
-        (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (7, 3, 5)], (7, 2, 5)),
-        (("M... ... N", "... N"), "M... ... 2N", [(7, 8, 2, 3), (2, 3)], (7, 8, 2, 6)),
-        (("M... ... N", "... N"), "M... N", [(2, 3), (2, 3)], (3,)),
-        (("D N or B N L or B G N L", "B D N L"), "B D L", [(2, 3), (5, 2, 3, 4)], (5, 2, 4)),
-        (("D N or B N L or B G N L", "B D N L"), "G", [(5, 9, 3, 4), (5, 2, 3, 4)], (9,)),
-    ],
-)
-def test_shapes(dims, out, shapes, expected):
-    if expected is None:
-        with pytest.raises(KeyError):
-            op(*dims, out=out).infer(shapes, ())
-    else:
-        assert op(*dims, out=out).infer(shapes, ()) == [expected]
+SHAPES = [
+    (("... N", "N"), "... N", [(2, 3, 4), (4,)], (2, 3, 4)),
+    (("N", "... N M"), "... M N", [(4,), (4, 5)], (5, 4)),
+    (("N 2N",), "N", [(3, 6)], (3,)),
+    (("2N",), "N", [(6,)], (3,)),
+    (("W", "W-1"), "W+1", [(3,), (2,)], (4,)),
+    (("2W-1",), "W", [(5,)], (3,)),
+    (("3 N",), "N 3", [(3, 7)], (7, 3)),
+    (("M? N", "M? K"), "M? K N", [(2, 3), (2, 4)], (2, 4, 3)),
+    (("M? N", "M? K"), "M? K N", [(3,), (4,)], (4, 3)),
+    (("M? N", "M? K"), "M? K N", [None, (4,)], None),
+    (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (3,)], (2,)),
+    (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (3, 5)], (2, 5)),
+    (("m", "n", "... n K?"), "... m K?", [(2,), (3,), (7, 3, 5)], (7, 2, 5)),
+    (("M... ... N", "... N"), "M... ... 2N", [(7, 8, 2, 3), (2, 3)], (7, 8, 2, 6)),
+    (("M... ... N", "... N"), "M... N", [(2, 3), (2, 3)], (3,)),
+    (("D N or B N L or B G N L", "B D N L"), "B D L", [(2, 3), (5, 2, 3, 4)], (5, 2, 4)),
+    (("D N or B N L or B G N L", "B D N L"), "G", [(5, 9, 3, 4), (5, 2, 3, 4)], (9,)),
+]
 
 
-@pytest.mark.parametrize(
-    ("dims", "shapes", "text"),
-    [
-        (("N", "N M"), [(3,), (4, 5)], r"family\.op: a1 has shape \(4, 5\), expected \(N, M\) with N = 3 as in a0$"),
-        (("B T", "T", "B T K"), [(2, 3), (3,), (2, 4, 1)], r"expected \(B, T, K\) with B = 2, T = 3 as in a0$"),
-        (("N", "M", "N M"), [(3,), (4,), (4, 3)], r"expected \(N, M\) with N = 3 as in a0 and M = 4 as in a1$"),
-        (("... N", "... M"), [(2, 3), (4,)], r"expected \(\.\.\., M\) with the batch axes \(2,\) as in a0$"),
-        (("M... ... N", "... N"), [(2, 3), (4, 3)], r"a0 has .*, expected \(\.\.\., N\) with the batch axes \(4,\), N = 3 as in a1$"),
-        (("N", "2N"), [(3,), (5,)], r"expected \(2N,\) with N = 3 as in a0$"),
-        (("2N",), [(5,)], r"expected \(2N,\)$"),
-        (("W+1",), [(0,)], r"expected \(W \+ 1,\)$"),
-        (("M? N", "M? N"), [(2, 3), (3,)], r"expected \(M, N\) with M = 2, N = 3 as in a0$"),
-        (("M? N", "M? N"), [(3,), (2, 3)], r"expected \(N,\) with N = 3 as in a0$"),
-        (("M? N",), [(1, 2, 3)], r"expected \(N,\) or \(M, N\)$"),
-        (("D N or B N L",), [(1,)], r"expected \(D, N\) or \(B, N, L\)$"),
-    ],
-)  # fmt: skip
-def test_errors(dims, shapes, text):
-    with pytest.raises(ValueError, match=text):
-        op(*dims, out="1").infer(shapes, ())
+def test_shapes():
+    for dims, out, shapes, expected in SHAPES:
+        if expected is None:
+            with pytest.raises(KeyError):
+                op(*dims, out=out).infer(shapes, ())
+        else:
+            assert op(*dims, out=out).infer(shapes, ()) == [expected]
+
+
+ERRORS = [
+    (("N", "N M"), [(3,), (4, 5)], r"family\.op: a1 has shape \(4, 5\), expected \(N, M\) with N = 3 as in a0$"),
+    (("B T", "T", "B T K"), [(2, 3), (3,), (2, 4, 1)], r"expected \(B, T, K\) with B = 2, T = 3 as in a0$"),
+    (("N", "M", "N M"), [(3,), (4,), (4, 3)], r"expected \(N, M\) with N = 3 as in a0 and M = 4 as in a1$"),
+    (("... N", "... M"), [(2, 3), (4,)], r"expected \(\.\.\., M\) with the batch axes \(2,\) as in a0$"),
+    (("M... ... N", "... N"), [(2, 3), (4, 3)], r"a0 has .*, expected \(\.\.\., N\) with the batch axes \(4,\), N = 3 as in a1$"),
+    (("N", "2N"), [(3,), (5,)], r"expected \(2N,\) with N = 3 as in a0$"),
+    (("2N",), [(5,)], r"expected \(2N,\)$"),
+    (("W+1",), [(0,)], r"expected \(W \+ 1,\)$"),
+    (("M? N", "M? N"), [(2, 3), (3,)], r"expected \(M, N\) with M = 2, N = 3 as in a0$"),
+    (("M? N", "M? N"), [(3,), (2, 3)], r"expected \(N,\) with N = 3 as in a0$"),
+    (("M? N",), [(1, 2, 3)], r"expected \(N,\) or \(M, N\)$"),
+    (("D N or B N L",), [(1,)], r"expected \(D, N\) or \(B, N, L\)$"),
+]  # fmt: skip
+
+
+def test_errors():
+    for dims, shapes, text in ERRORS:
+        with pytest.raises(ValueError, match=text):
+            op(*dims, out="1").infer(shapes, ())
 
 
 def test_options():

@@ -114,4 +114,4 @@ def test_the_page_names_what_there_is():
 def test_the_page_of_promises_counts_tests():
     counts = reliability.counts_of("tests/test_dims.py")
     assert list(counts) == ["tests/test_dims.py"]
-    assert counts["tests/test_dims.py"] > 10
+    assert counts["tests/test_dims.py"] >= 6

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, call_of, flat, graded, made, op_of, outline, tolerance
+from case import all_cases, build, call_of, flat, graded, made, op_of, outline, parametrize, tolerance
 from gpu import DRY, CuPy, Torch
 from namespaces import call_with_adjoint, check_like_the_host, composed_ops, forget_plans
 from quatrefoil import _arrays, _backends
@@ -46,14 +46,10 @@ FIRST = list({(family, case.op): (family, case) for family, case in reversed(CAS
 KERNELS = [(family, case) for family, case in FIRST if DRY or _on_cuda(op_of(family, case.op))]
 
 
-def over(cases):
-    return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
-
-
 @pytest.fixture(params=["torch", "cupy"])
 def library(request):
     forget_plans()
-    yield Torch() if request.param == "torch" else CuPy(lambda: request.getfixturevalue("strict_for_cupy"))
+    yield Torch() if request.param == "torch" else CuPy(lambda: request.getfixturevalue("cupy"))
     forget_plans()
 
 
@@ -61,7 +57,7 @@ def found_by(call, moved):
     return found_in(call(moved))
 
 
-def on_device(library, family, case):
+def run_on_device(library, family, case):
     """A call with its adjoint there, in a stream of its own."""
 
     def call(arguments, keywords, grads):
@@ -71,14 +67,14 @@ def on_device(library, family, case):
     return call
 
 
-@over(CASES)
+@parametrize(CASES)
 @pytest.mark.parametrize("precision", ["float64"] if DRY else ["float32", "float64"])
 def test_like_the_host(family, case, precision, library, rng):
     """Values and gradients, number by number, relative to all of them; twice to the same bits."""
     found = []
 
     def twice(arguments, keywords, grads):
-        found.extend(on_device(library, family, case)(arguments, keywords, grads) for _ in range(2))
+        found.extend(run_on_device(library, family, case)(arguments, keywords, grads) for _ in range(2))
         return found[0]
 
     check_like_the_host(family, case, rng, precision, twice)
@@ -87,7 +83,7 @@ def test_like_the_host(family, case, precision, library, rng):
             np.testing.assert_array_equal(a, b)
 
 
-@over(KERNELS)
+@parametrize(KERNELS)
 def test_graphs(family, case, library, rng):
     """A call that is captured computes nothing, and each replay the same bits as a plain call."""
     arguments, keywords = build(family, case, rng, "float32")
@@ -102,7 +98,7 @@ def test_graphs(family, case, library, rng):
         np.testing.assert_array_equal(a, b)
 
 
-@over(FIRST)
+@parametrize(FIRST)
 def test_autograd(family, case, rng):
     """Tensors' gradients are those of the adjoint."""
     library = Torch()
@@ -137,10 +133,10 @@ def test_autograd(family, case, rng):
 
 
 @pytest.fixture(params=["torch", "cupy"])
-def afar(request):
+def on_device(request):
     """What makes arrays on a device of NumPy arrays, and ``back``."""
     if DRY:
-        yield request.getfixturevalue("tensors_afar" if request.param == "torch" else "cupy")
+        yield request.getfixturevalue("device_tensors" if request.param == "torch" else "cupy")
         return
     library = Torch() if request.param == "torch" else CuPy(None)
 
@@ -151,7 +147,7 @@ def afar(request):
     yield there
 
 
-def test_what_is_around_ops(afar, rng):
+def test_what_is_around_ops(on_device, rng):
     """Boundary value problems, Kronecker systems and Gaussian processes as a whole."""
     star, box = qf.wos.Star(0.1, 0.05), qf.wos.Box([0.0, 0.0], [1.0, 1.0])
     X, c, bells = rng.uniform(0.1, 0.6, (5, 2)), rng.standard_normal((2, 3)), (rng.standard_normal(2), rng.random((2, 2)))
@@ -168,34 +164,26 @@ def test_what_is_around_ops(afar, rng):
         found = [K.solve(t(y)), K.solve(t(y), 0.5), K.apply(lambda lam: lam / (lam + 1), t(y)), K @ t(y)]
         return [*found, *qf.kron.gp_posterior(t(factors), t([cross, factors[1]]), t(y), 0.3, prior_diag=100.0)]
 
-    for got, expected in zip(systems(afar), systems(lambda x: x), strict=True):
-        np.testing.assert_allclose(afar.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-    assert afar.back(qf.kron.gp_sample(afar(factors), size=2, rng=0)).shape == (2, 12)  # eigenvectors have no sign
+    for got, expected in zip(systems(on_device), systems(lambda x: x), strict=True):
+        np.testing.assert_allclose(on_device.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    assert on_device.back(qf.kron.gp_sample(on_device(factors), size=2, rng=0)).shape == (2, 12)  # eigenvectors have no sign
     for boundary, options in ((star, {}), (box, {"screening": 2.0})):
-        got, expected = [afar.back(x) for x in solved(afar, boundary, **options)], solved(lambda x: x, boundary, **options)
+        got, expected = [on_device.back(x) for x in solved(on_device, boundary, **options)], solved(lambda x: x, boundary, **options)
         for k in range(2):  # the same walks, but for roundings and for how large the host takes their balls
             assert (np.abs(got[k] - expected[k]) <= 6 * (got[k + 2] + expected[k + 2]) + 1e-3).all()
         np.testing.assert_array_equal(got[4], expected[4])
         assert (got[5] > 0).all()
 
 
-@pytest.fixture
-def reading(afar, monkeypatch):
-    """The same where the library may read back what its documentation says; the host's stand-ins refuse that."""
-    if DRY:
-        monkeypatch.setattr(_arrays, "to_host", lambda x: x if isinstance(x, np.ndarray) else afar.back(x))
-    return afar
-
-
 @pytest.mark.parametrize("name", TRIED)
-def test_what_is_no_op(name, reading):
+def test_what_is_no_op(name, on_device):
     """Functions around ops, and tensors of coefficients."""
-    for got, expected in zip(found_by(TRIED[name], reading), found_by(TRIED[name], lambda x: x), strict=True):
-        got = got if isinstance(got, float) else reading.back(got)
+    for got, expected in zip(found_by(TRIED[name], on_device), found_by(TRIED[name], lambda x: x), strict=True):
+        got = got if isinstance(got, float) else on_device.back(got)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max(initial=1e-300))
 
 
-def test_weights_of_components(reading):
+def test_weights_of_components(on_device):
     """The path of the host's iterations, to the roundings of a covariance of condition 1e3."""
     x, grid = np.arange(40.0), np.linspace(0, 0.5, 30)
     y, new = np.sin(2 * np.pi * 0.17 * x) + 0.1 * np.cos(9 * x), np.linspace(0, 45, 11)
@@ -206,15 +194,15 @@ def test_weights_of_components(reading):
         return model.objective_, *model.predict(t(new), return_std=True)
 
     for agents in (1, 2):
-        (values, *got), (expected, *wanted) = fitted(reading, agents), fitted(lambda x: x, agents)
+        (values, *got), (expected, *wanted) = fitted(on_device, agents), fitted(lambda x: x, agents)
         np.testing.assert_allclose(values, expected, rtol=1e-8)
         for g, e in zip(got, wanted, strict=True):
-            np.testing.assert_allclose(reading.back(g), e, rtol=0, atol=1e-7 * np.abs(e).max())
+            np.testing.assert_allclose(on_device.back(g), e, rtol=0, atol=1e-7 * np.abs(e).max())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "projection"])
 @pytest.mark.parametrize("dims", [1, 2])
-def test_solvers(optimizer, dims, reading):
+def test_solvers(optimizer, dims, on_device):
     """The first steps of the host, of kernels whose eigenvalues are clear of the jitter."""
     axes = [np.linspace(0, 1, 12), np.linspace(0, 1, 9) ** 1.2][:dims]
     source = np.sin(9 * sum(np.meshgrid(*axes, indexing="ij")))
@@ -224,9 +212,9 @@ def test_solvers(optimizer, dims, reading):
         gp = qf.kron.GPHM(pde, t(axes), kind="gaussian", components=4, freq_scale=3.0, jitter=1e-3, optimizer=optimizer).fit(3)
         return gp.history_["loss"], gp.predict(t(axes))
 
-    (losses, got), (expected, wanted) = trained(reading), trained(lambda x: x)
+    (losses, got), (expected, wanted) = trained(on_device), trained(lambda x: x)
     np.testing.assert_allclose(losses, expected, rtol=1e-7)
-    np.testing.assert_allclose(reading.back(got), wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+    np.testing.assert_allclose(on_device.back(got), wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
 def test_devices(library, rng):

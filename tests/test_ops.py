@@ -3,10 +3,12 @@
 A plain run tries every case on the compiled kernels, and one case of every structure on Numba and as a composition; ``-m slow`` the rest.
 """
 
+import itertools
+
 import pytest
 
 import quatrefoil as qf
-from case import BACKENDS, all_cases, build, op_of, simplest, structures
+from case import BACKENDS, all_cases, build, op_of, parametrize, simplest, structures
 from checks import check_gradient, check_value
 from emu import backend as emulator
 from namespaces import check_alike, composed_ops, composing
@@ -16,22 +18,28 @@ COMPOSED = [(family, case) for family, case in structures() if op_of(family, cas
 
 
 def runs():
-    """(backend, family, case, precisions)"""
+    """(backend, family, cases, precisions): each case of its own on the compiled kernels, elsewhere the structures of an op together."""
     plain, both = set(structures()), ("float32", "float64")
     for family, case in all_cases():
-        for backend in (*BACKENDS, "array"):
-            full = backend == BACKENDS[0]  # the same loops in either precision on the others: compiling them twice is most of their time
-            marks = () if full or (family, case) in plain else pytest.mark.slow
-            yield pytest.param(backend, family, case, both if full else both[1:], marks=marks, id=f"{backend}-{family}.{case}")
+        yield pytest.param(BACKENDS[0], family, [case], both, id=f"{BACKENDS[0]}-{family}.{case}")
         if emulator.ASKED and op_of(family, case.op).key in emulator.OPS:
-            yield pytest.param("emulator", family, case, both, id=f"emulator-{family}.{case}")
+            yield pytest.param("emulator", family, [case], both, id=f"emulator-{family}.{case}")
+    of_op = {}
+    for family, case in structures():
+        of_op.setdefault((family, case.op), []).append(case)
+    for backend in (*BACKENDS[1:], "array"):  # the same loops in either precision: compiling them twice is most of their time
+        for (family, op), cases in of_op.items():
+            yield pytest.param(backend, family, cases, both[1:], id=f"{backend}-{family}.{op}")
+        for family, case in all_cases():
+            if (family, case) not in plain:
+                yield pytest.param(backend, family, [case], both[1:], marks=pytest.mark.slow, id=f"{backend}-{family}.{case}")
 
 
-@pytest.mark.parametrize(("backend", "family", "case", "precisions"), list(runs()))
-def test_op(backend, family, case, precisions, rng):
+@pytest.mark.parametrize(("backend", "family", "cases", "precisions"), list(runs()))
+def test_op(backend, family, cases, precisions, rng):
     with composing("numpy") if backend == "array" else qf.use_backend(backend):
-        for precision in precisions:
-            print(precision)
+        for case, precision in itertools.product(cases, precisions):
+            print(case, precision)
             check_value(family, case, *build(family, case, rng, precision), precision)
             if op_of(family, case.op).adjoint is not None:
                 check_gradient(family, case, *build(family, case, rng, precision), rng, precision)
@@ -39,7 +47,7 @@ def test_op(backend, family, case, precisions, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [b for b in BACKENDS if b != BACKENDS[0]])
-@pytest.mark.parametrize(("family", "case"), simplest(), ids=str)
+@parametrize(simplest())
 def test_single_precision(backend, family, case, rng):
     """The loops of a backend that is tried in double precision, once in single."""
     with qf.use_backend(backend):
@@ -55,7 +63,7 @@ NAMESPACES = [
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-@pytest.mark.parametrize(("family", "case"), COMPOSED, ids=[f"{f}.{c}" for f, c in COMPOSED])
+@parametrize(COMPOSED)
 def test_composed_alike(family, case, namespace, rng):
     """Every namespace against the host's kernel: values and all of the gradients, number by number."""
     check_alike(family, case, rng, namespace)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import quatrefoil as qf
-from case import build, call_of, flat, graded, in_precision, made, op_of, parametrize, simplest, structures, vjp_of
+from case import build, call_of, flat, graded, in_precision, made, op_of, parametrize, parametrize_ops, simplest, structures, vjp_of
 from quatrefoil._backends import native
 from resize import Letters
 
@@ -47,11 +47,12 @@ def with_gradients(family, case, arguments, keywords, threads):
     return made(result), list(flat(gradients))
 
 
-@parametrize(COMPILED)
-def test_threads_do_not_change_a_bit(family, case, rng):
-    op = op_of(family, case.op)
-    for letter, *given in lengthened(family, case, rng):
-        print(letter, [np.shape(a) for a in flat(given[0])])
+@parametrize_ops(COMPILED)
+def test_threads_do_not_change_a_bit(family, cases, rng):
+    op = op_of(family, cases[0].op)
+    calls = ((c, *call) for c in cases for call in lengthened(family, c, rng))
+    for case, letter, *given in calls:
+        print(case, letter, [np.shape(a) for a in flat(given[0])])
         with qf.use_backend("native"):
             try:
                 one = with_gradients(family, case, *given, 1)

@@ -3,14 +3,12 @@
 import inspect
 import json
 import re
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -70,13 +68,6 @@ def test_what_was_measured_is_what_the_file_says():
         assert (peer, ratio) == (min(ratios, key=ratios.get), f"{min(ratios.values()):.2g}")
 
 
-@needs_sources
-def test_pictures_are_small():
-    pictures = re.findall(r"!\[[^\]]+\]\((docs/_static/(?:ssm|kron|cheb|wos)\.png)\)", README)
-    assert len(pictures) == 4
-    assert all((ROOT / p).stat().st_size <= 60_000 for p in pictures)
-
-
 @pytest.mark.torch
 def test_the_same_kind_comes_out_of_an_operator_but_not_of_what_scipy_makes_of_it():
     torch = pytest.importorskip("torch")
@@ -126,38 +117,3 @@ def test_which_functions_take_which_settings():
         if name.split(".")[1] not in without_kernel and name not in several:
             assert ("out" in found) == (not name.endswith("_vjp") and name not in others), name
     assert {"backend", "num_threads"} <= set(inspect.signature(qf.kron.KroneckerOperator).parameters)
-
-
-def test_the_commands(capsys):
-    for command, options in (("bench", ("family ...", "--json FILE", "--plot FILE")), ("demo", ("quatrefoil-demo",)), ("info", ())):
-        with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
-        text = " ".join(capsys.readouterr().out.split())
-        assert all(option in text for option in options)
-        assert f"quatrefoil {command}" in FLAT
-
-
-@needs_sources
-def test_versions_and_extras_are_those_of_the_package():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in FLAT
-    asked = {extra for found in re.findall(r"\.\[([\w,]+)\]|quatrefoil\[(\w+)\]", README) for e in found if e for extra in e.split(",")}
-    assert asked == {"demo", "test", "bench"}
-    assert asked <= set(project["optional-dependencies"])
-    assert f"{project['license']}." in FLAT
-
-
-@needs_sources
-def test_the_oldest_clang_is_the_one_that_is_tested():
-    oldest = re.search(r'"\$\{2:-(\d+)', (ROOT / ".ci/clang").read_text())[1]
-    assert f"GCC 12 or Clang {oldest} or newer" in FLAT
-
-
-@needs_sources
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        path, _, anchor = target.partition("#")
-        assert (ROOT / path).exists(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.M)
-            assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, target

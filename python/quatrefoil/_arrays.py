@@ -75,6 +75,15 @@ def zeros_beside(like: Any, shape: Sequence[int]) -> Any:
         return library.zeros(tuple(shape), dtype=like.dtype, **where)
 
 
+def arange_beside(like: Any, n: int) -> Any:
+    """0, 1, ..., n - 1, an array of the kind of ``like`` on its device."""
+    library = namespace(like)
+    if kind(like) == "torch":
+        return library.arange(n, device=like.device)
+    with like.device if kind(like) == "cupy" else contextlib.nullcontext():
+        return library.arange(n)
+
+
 def to_host(array: Any) -> np.ndarray:
     """The numbers of any array as a NumPy array, without its gradient: of one on the host in the same memory, of another when the device
     has come so far."""

@@ -8,116 +8,110 @@ import pytest
 
 import quatrefoil as qf
 import stand_in
+from devices import near
 from kron.gphm.test_gphm import SETUPS, Problem, plain
 from kron.gphm.test_projection import rough
 from quatrefoil.kron.gphm.projection import Projected
 
 
-def moved(p, afar, **options):
+def moved(p, cupy, **options):
     """The same solver on a device."""
     given = {n: v for n, v in p.gp.get_params().items() if n not in ("pde", "axes")}
     speed = {"speed": p.options["speed"]} if "speed" in p.options else {}
-    pde = type(p.gp.pde)(source=afar(p.source), boundary=afar(p.boundary), **speed)
-    return plain(qf.kron.GPHM(pde, [afar(x) for x in p.axes], **given | options))
-
-
-def near(got, expected, afar, tolerance=1e-9):
-    assert type(got) is type(afar(np.ones(1)))
-    got = afar.back(got)
-    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-300))
+    pde = type(p.gp.pde)(source=cupy(p.source), boundary=cupy(p.boundary), **speed)
+    return plain(qf.kron.GPHM(pde, [cupy(x) for x in p.axes], **given | options))
 
 
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
-def test_loss_and_gradients(equation, dims, uniform, afar, rng):
+def test_loss_and_gradients(equation, dims, uniform, cupy, rng):
     """1e-9: a condition of K of hundreds, in values of thousands that may cancel."""
     p = Problem(rng, equation, dims, ["student_t", "gaussian"][dims - 1], uniform=uniform)
-    gp = moved(p, afar)
-    afar.reads.clear()
-    value, gradients = gp.value_and_grad({name: afar(v) if v.ndim else float(v) for name, v in p.params.items()})
-    assert len(afar.reads) == 1
+    gp = moved(p, cupy)
+    cupy.reads.clear()
+    value, gradients = gp.value_and_grad({name: cupy(v) if v.ndim else float(v) for name, v in p.params.items()})
+    assert len(cupy.reads) == 1
     expected, slopes = p.gp.value_and_grad(p.params)
     assert isinstance(value, float)
     assert value == pytest.approx(expected, rel=1e-9, abs=1e-7)
     assert gradients.keys() == slopes.keys()
     for name, found in gradients.items():
-        near(found, slopes[name], afar)
+        near(found, slopes[name])
 
 
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
-def test_solutions_and_predictions(equation, dims, afar, rng):
+def test_solutions_and_predictions(equation, dims, cupy, rng):
     """At hyperparameters by which no eigenvalue is near the jitter: 1e-7 as in the tests against dense matrices."""
     p = rough(rng, equation, dims, "gaussian")
-    gp, loss = moved(p, afar), p.gp._state.components[0].loss
-    there = {name: afar(np.asarray(v)) for name, v in p.params.items()}
+    gp, loss = moved(p, cupy), p.gp._state.components[0].loss
+    there = {name: cupy(np.asarray(v)) for name, v in p.params.items()}
     host, other = Projected.at(loss, p.params), Projected.at(gp._state.components[0].loss, there)
     start = np.zeros(p.source.shape)
-    U, V = host.solution(start), other.solution(afar(start))
-    near(V, U, afar, 1e-7)
-    (value, slopes, residual), (got, gradients, rest) = host.evaluate(U), other.evaluate(afar(U))
+    U, V = host.solution(start), other.solution(cupy(start))
+    near(V, U, 1e-7)
+    (value, slopes, residual), (got, gradients, rest) = host.evaluate(U), other.evaluate(cupy(U))
     assert got == pytest.approx(value, rel=1e-7, abs=1e-6)
     assert rest == pytest.approx(residual, rel=1e-5)
     for name, found in gradients.items():
-        near(found, slopes[name], afar, 1e-5)
+        near(found, slopes[name], 1e-5)
     new = [np.linspace(-0.5, 0.5, 4), np.linspace(0.2, 1, 5)][:dims]
     state = p.gp.state_dict() | {f"0.{name}": v for name, v in (p.params | {"U": U}).items()}
     for solver in (p.gp, gp):
         solver.load_state_dict(state)
-    afar.reads.clear()
-    near(gp.predict([afar(x) for x in new]), p.gp.predict(new), afar, 1e-7)
-    assert len(afar.reads) == dims  # the eigenvalues of every axis
+    cupy.reads.clear()
+    near(gp.predict([cupy(x) for x in new]), p.gp.predict(new), 1e-7)
+    assert len(cupy.reads) == dims  # the eigenvalues of every axis
 
 
 @pytest.mark.parametrize(
     ("optimizer", "equation", "dims"), [("adam", "poisson", 2), ("projection", "poisson", 1), ("projection", "advection", 2)]
 )
-def test_training(optimizer, equation, dims, afar, rng):
+def test_training(optimizer, equation, dims, cupy, rng):
     """Adam's first step goes by the sign of a gradient, of which two rounded ones agree where it is not 0."""
     p = Problem(rng, equation, dims, "student_t") if optimizer == "adam" else rough(rng, equation, dims, "student_t")
-    gp = moved(p, afar, optimizer=optimizer)
+    gp = moved(p, cupy, optimizer=optimizer)
     p.gp.set_params(optimizer=optimizer)
     state = p.gp.state_dict() | {f"0.{name}": v for name, v in p.params.items()}
     for solver in (p.gp, gp):
         solver.load_state_dict(state)
     truth = rng.standard_normal(p.source.shape)
     p.gp.fit(3, truth=truth, check_every=2)
-    afar.reads.clear()
-    gp.fit(3, truth=afar(truth), check_every=2)
+    cupy.reads.clear()
+    gp.fit(3, truth=cupy(truth), check_every=2)
     np.testing.assert_allclose(gp.history_["loss"], p.gp.history_["loss"], rtol=1e-6, atol=1e-6 * abs(p.gp.history_["loss"][0]))
     np.testing.assert_allclose(gp.history_["error"], p.gp.history_["error"], rtol=1e-6)
     for name, v in p.gp.params.items():
-        near(gp.params[name], v, afar, 1e-5)
+        near(gp.params[name], v, 1e-5)
     if optimizer == "adam":
-        assert len(afar.reads) == 3 + 3  # a step, and the size of the truth and two errors
+        assert len(cupy.reads) == 3 + 3  # a step, and the size of the truth and two errors
     else:
         assert gp.report()["residual"] == pytest.approx(p.gp.report()["residual"], rel=1e-5)
 
 
-def test_what_a_step_of_the_projection_reads(afar, rng):
+def test_what_a_step_of_the_projection_reads(cupy, rng):
     """Newton's steps and GMRES's aside: eigenvalues, hyperparameters, loss; of two axes two matrices and two right-hand sides."""
     for dims, expected in ((1, 3), (2, 8)):
-        gp = moved(Problem(rng, "poisson", dims, sizes=(9, 7)), afar).fit(1)
-        afar.reads.clear()
+        gp = moved(Problem(rng, "poisson", dims, sizes=(9, 7)), cupy).fit(1)
+        cupy.reads.clear()
         gp.fit(1)
-        assert len(afar.reads) == expected, afar.reads
+        assert len(cupy.reads) == expected, cupy.reads
 
 
-def test_a_component_on_top(afar, rng):
+def test_a_component_on_top(cupy, rng):
     p = rough(rng, "allencahn", 2, "student_t")
-    gp = moved(p, afar)
+    gp = moved(p, cupy)
     params = p.params | {"U": 0.1 * p.params["U"]}
     state = p.gp.state_dict() | {f"0.{name}": v for name, v in params.items()}
     for solver in (p.gp, gp):
         solver.load_state_dict(state)
         solver.add_smooth_component()
-    near(gp.held_params["U"], params["U"], afar)
-    value, gradients = gp.value_and_grad({"U": afar(0.1 * p.source)})
+    near(gp.held_params["U"], params["U"])
+    value, gradients = gp.value_and_grad({"U": cupy(0.1 * p.source)})
     expected, slopes = p.gp.value_and_grad({"U": 0.1 * p.source})
     assert value == pytest.approx(expected, rel=1e-6)
     for name, found in gradients.items():
-        near(found, slopes[name], afar, 1e-6)
-    near(gp.predict([afar(x) for x in p.axes]), p.gp.predict(p.axes), afar, 1e-6)
+        near(found, slopes[name], 1e-6)
+    near(gp.predict([cupy(x) for x in p.axes]), p.gp.predict(p.axes), 1e-6)
 
 
 def test_functions_numbers_and_states(cupy, rng):
@@ -188,9 +182,9 @@ def test_numbers_that_are_not_finite(cupy):
         qf.kron.GPHM(flat, [cupy(x)]).load_state_dict(qf.kron.GPHM(flat, [x]).state_dict() | {"0.log_weights_0": np.full(30, 1e4)}).fit(1)
 
 
-def test_not_definite(afar):
+def test_not_definite(cupy):
     gp = qf.kron.GPHM(
-        qf.kron.Poisson(source=0.0, boundary=0.0), [afar(np.linspace(0, 1e-6, 30))], freq_scale=1.0, jitter=0.0, optimizer="adam"
+        qf.kron.Poisson(source=0.0, boundary=0.0), [cupy(np.linspace(0, 1e-6, 30))], freq_scale=1.0, jitter=0.0, optimizer="adam"
     )
     with pytest.raises(FloatingPointError, match="GPHM: the loss is nan"):
         gp.fit(1)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+import devices
 import quatrefoil as qf
 import stand_in
-from quatrefoil import _arrays, _backends
+from quatrefoil import _backends
 
 
 def spd(rng, *sizes, dtype="float64"):
@@ -13,11 +14,8 @@ def spd(rng, *sizes, dtype="float64"):
     return [(a @ a.T / n + 0.1 * np.eye(n)).astype(dtype) for a, n in zip(roots, sizes)]
 
 
-def near(got, expected, place="cupy@cuda:1"):
-    assert _arrays.place(got) == place
-    got, expected = stand_in.cupy.asnumpy(got), np.asarray(expected)
-    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=2e3 * np.finfo(expected.dtype).eps * np.abs(expected).max(initial=0))
+def near(got, expected):
+    devices.near(got, expected, 2e3 * np.finfo(np.asarray(expected).dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -96,7 +94,7 @@ def test_what_is_refused(cupy, rng):
 
 
 @pytest.mark.torch
-def test_tensors(tensors_afar, rng):
+def test_tensors(device_tensors, rng):
     """Values of CUDA's, autograd in factors, y and what h computes with."""
     import torch
 
@@ -105,9 +103,13 @@ def test_tensors(tensors_afar, rng):
     expected = [K.solve(y, 0.5), K.solve(y), K.apply(lambda lam: 1 / (lam + 2.0), y)]
     ones = np.ones_like(y)
     gradients = K.apply_vjp(lambda lam: 1 / (lam + 2.0), lambda lam: -1 / (lam + 2.0) ** 2, y, ones)
-    there = qf.kron.KroneckerOperator(tensors_afar(factors))
-    found = [there.solve(tensors_afar(y), 0.5), there.solve(tensors_afar(y)), there.apply(lambda lam: 1 / (lam + 2.0), tensors_afar(y))]
-    leaves = [t.requires_grad_() for t in tensors_afar([*factors, y])]
+    there = qf.kron.KroneckerOperator(device_tensors(factors))
+    found = [
+        there.solve(device_tensors(y), 0.5),
+        there.solve(device_tensors(y)),
+        there.apply(lambda lam: 1 / (lam + 2.0), device_tensors(y)),
+    ]
+    leaves = [t.requires_grad_() for t in device_tensors([*factors, y])]
     c = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     graded = qf.kron.KroneckerOperator(leaves[:2])
     pulled = torch.autograd.grad(graded.apply(lambda lam: 1 / (lam + c), leaves[2]).sum(), [*leaves, c])
@@ -116,10 +118,10 @@ def test_tensors(tensors_afar, rng):
     with pytest.raises(NotImplementedError, match=r"no gradient in factors\[0\], which requires grad"):
         graded.solve(leaves[2].detach())
     for g, e in zip([*found, *pulled[:3]], [*expected, *gradients[0], gradients[2]], strict=True):
-        np.testing.assert_allclose(tensors_afar.back(g), e, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(device_tensors.back(g), e, rtol=1e-11, atol=1e-11)
     of_c = -(gradients[1] / (K.eigh()[0] + 2.0) ** 2).sum()
-    np.testing.assert_allclose(tensors_afar.back(pulled[3]), of_c, rtol=1e-11)
-    assert np.isnan(tensors_afar.back(nowhere)).all()
+    np.testing.assert_allclose(device_tensors.back(pulled[3]), of_c, rtol=1e-11)
+    assert np.isnan(device_tensors.back(nowhere)).all()
 
 
 def test_large_factors_are_left_to_the_library(cupy, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import stand_in
+from devices import near
 from quatrefoil.kron import SlimKL
 
 GRID = np.linspace(0, 0.5, 12)
@@ -25,39 +26,32 @@ def fitted(model, x, y):
         return model.fit(x, y)
 
 
-def near(got, expected, afar, tolerance=1e-9):
-    assert type(got) is type(afar(np.ones(1)))
-    got = afar.back(got)
-    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
-    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-300))
-
-
 @pytest.mark.parametrize("agents", [1, 3])
 @pytest.mark.parametrize(("P", "std"), [(0, 0.001), (1, np.linspace(0, 0.2, 12)), (2, 0.02)])
-def test_fit_and_predict(P, std, agents, afar, rng):
+def test_fit_and_predict(P, std, agents, cupy, rng):
     """Four iterations: a ratio of weights' gradients is known to the condition's roundings, 1e-12 or so."""
     x, y, new = data(rng, P)
     options = {"means": GRID, "std": std, "noise": 0.05, "tol": 0.0, "max_iter": 4, "agents": agents}
-    host, model = fitted(SlimKL(**options), x, y), fitted(SlimKL(**options), afar(x), afar(y))
+    host, model = fitted(SlimKL(**options), x, y), fitted(SlimKL(**options), cupy(x), cupy(y))
     assert isinstance(model.weights_, np.ndarray)
     np.testing.assert_allclose(model.weights_, host.weights_, rtol=0, atol=1e-8 * host.weights_.max())
     np.testing.assert_allclose(model.objective_, host.objective_, rtol=1e-9, atol=1e-9)
     model.weights_ = host.weights_
-    afar.reads.clear()
-    got = model.predict(afar(new), return_std=True)
+    cupy.reads.clear()
+    got = model.predict(cupy(new), return_std=True)
     for g, e in zip(got, host.predict(new, return_std=True), strict=True):
-        near(g, e, afar)
-    near(model.predict(afar(new)), host.predict(new), afar)
-    assert model.predict(afar(new[:0])).shape == (0,)
-    assert not afar.reads
-    assert model.score(afar(x), afar(y)) == pytest.approx(host.score(x, y), abs=1e-9)
+        near(g, e)
+    near(model.predict(cupy(new)), host.predict(new))
+    assert model.predict(cupy(new[:0])).shape == (0,)
+    assert not cupy.reads
+    assert model.score(cupy(x), cupy(y)) == pytest.approx(host.score(x, y), abs=1e-9)
 
 
-def test_what_is_read_back(afar, rng):
+def test_what_is_read_back(cupy, rng):
     """Whether there are data at all, a flag a component for every column of its factor, and an array for every iteration."""
     x, y, _ = data(rng, 0)
-    model = fitted(SlimKL(means=GRID, std=0.0, noise=0.05, tol=0.0, max_iter=5), afar(x), afar(y))
-    first, *rest = afar.reads
+    model = fitted(SlimKL(means=GRID, std=0.0, noise=0.05, tol=0.0, max_iter=5), cupy(x), cupy(y))
+    first, *rest = cupy.reads
     assert first == (2,)
     flags = [s for s in rest if s != rest[-1]]
     assert [len(s) for s in flags] == [1] * 3  # cosines have rank 2, the first and the last one 1
@@ -65,21 +59,21 @@ def test_what_is_read_back(afar, rng):
     assert rest[3:] == [(2 * 22 + 1,)] * (model.n_iter_ + 1)
 
 
-def test_single_precision_and_parameters_there(afar, rng):
+def test_single_precision_and_parameters_there(cupy, rng):
     x, y, new = (a.astype(np.float32) for a in data(rng, 2))
     host = fitted(SlimKL(means=GRID, std=0.02, noise=0.05, max_iter=3), x, y)
-    model = fitted(SlimKL(means=afar(GRID), std=afar(np.full(12, 0.02)), noise=0.05, max_iter=3), afar(x), afar(y))
-    for g, e in zip(model.predict(afar(new), True), host.predict(new, True), strict=True):
-        near(g, e, afar, 1e-6)
+    model = fitted(SlimKL(means=cupy(GRID), std=cupy(np.full(12, 0.02)), noise=0.05, max_iter=3), cupy(x), cupy(y))
+    for g, e in zip(model.predict(cupy(new), True), host.predict(new, True), strict=True):
+        near(g, e, 1e-6)
 
 
-def test_weights_that_vanish(afar, rng):
+def test_weights_that_vanish(cupy, rng):
     x, y, new = data(rng, 0)
-    host, model = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *given) for given in ((x, y), (afar(x), afar(y))))
+    host, model = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *given) for given in ((x, y), (cupy(x), cupy(y))))
     for weights in (np.where(np.arange(12) % 3, 0.0, 0.5), np.zeros(12)):
         host.weights_ = model.weights_ = weights
-        for g, e in zip(model.predict(afar(new), True), host.predict(new, True), strict=True):
-            near(g, e, afar)
+        for g, e in zip(model.predict(cupy(new), True), host.predict(new, True), strict=True):
+            near(g, e)
 
 
 def test_what_is_refused(cupy, rng):
@@ -117,10 +111,10 @@ def test_numbers_that_are_not_finite(where, cupy, rng):
         SlimKL(means=GRID, noise=0.05).fit(cupy(x), cupy(y))
 
 
-def test_not_definite(afar, rng):
+def test_not_definite(cupy, rng):
     x, y, _ = data(rng, 0)
     with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL.fit: the covariance is not positive definite .*noise is 1e-300"):
-        SlimKL(means=np.zeros(1), std=0.0, noise=1e-300).fit(afar(x), afar(y))
+        SlimKL(means=np.zeros(1), std=0.0, noise=1e-300).fit(cupy(x), cupy(y))
 
 
 def test_copies(cupy, rng):

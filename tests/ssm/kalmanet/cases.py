@@ -33,7 +33,7 @@ CONVERGED = {"ridge_strength": 0.1, "num_iter": 64}
 
 CASES = [  # the first three have more than a warp on a GPU: what is left out there shows soon
     Case("gka", "D15", gka(1, 9, 2, 15, "alpha g gk", **CONVERGED)),
-    Case("gka", "exact", gka(2, 23, 2, 13, "alpha g gk", solver="exact", ridge_strength=0.1)),
+    Case("gka", "exact", gka(2, 23, 2, 13, "alpha g gk", solver="exact", ridge_strength=0.1), longest=300),
     Case("gka", "final-states-alone", gka(2, 6, 1, 18, "g gk", output_final_state=True, num_iter=0)),
     *[Case("gka", f"D{d}", gka(1, 9, 2, d, "alpha g gk", **CONVERGED)) for d in (1, 2, 7, 8, 16, 17, 33, 64, 65, 100)],
     Case("gka", "large", gka(1, 5, 1, 128, "alpha g", **CONVERGED)),
@@ -44,8 +44,8 @@ CASES = [  # the first three have more than a warp on a GPU: what is left out th
     Case("gka", "only-alpha", gka(2, 17, 1, 11, "alpha", **CONVERGED)),
     Case("gka", "only-g", gka(1, 17, 3, 9, "g", **CONVERGED)),
     Case("gka", "long", gka(1, 257, 1, 4, "alpha g gk", **CONVERGED)),
-    Case("gka", "exact-large", gka(1, 6, 1, 67, "g gk", solver="exact", ridge_strength=0.3)),
-    Case("gka", "exact-one", gka(1, 5, 2, 1, "alpha", solver="exact", ridge_strength=0.1)),
+    Case("gka", "exact-large", gka(1, 6, 1, 67, "g gk", solver="exact", ridge_strength=0.3), longest=300),
+    Case("gka", "exact-one", gka(1, 5, 2, 1, "alpha", solver="exact", ridge_strength=0.1), longest=300),
     Case("gka", "linear-attention", gka(2, 12, 2, 10, "alpha g gk", num_iter=0)),
     Case("gka", "final-states", gka(1, 10, 2, 5, "alpha g gk", output_final_state=True, **CONVERGED)),
     Case("gka", "no-tokens", gka(2, 0, 2, 4, "alpha g gk", **CONVERGED)),

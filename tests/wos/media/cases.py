@@ -5,7 +5,7 @@ A polygon's walks take bounds of the distance where the oracle takes the distanc
 
 import numpy as np
 
-from case import Case
+from case import Case, ShapesOnly
 from wos.walk.cases import _numbers, _polygon
 from wos.walk.oracle import disc_points
 
@@ -53,10 +53,9 @@ def _medium(B, N, g, f, a, s, *, d=2, rows=1, epsilon=0.05, outside=0, bound=6.0
             medium = oracle.Medium((a, s), rows_of_b, frame[b])
             for _ in range(TRIES):  # a walk depends on the number of its point: each is drawn until it is clear
                 start[b, n] = disc_points(rng, 1, 0.9, d)[0]
-                found = oracle.through(
-                    start[b, n : n + 1], epsilon, None, medium, bounds[b, 0] * frame[b, d] ** 2, instance + b, key, *walked, point + n
-                )
-                if found["margin"].min() > CLEAR:
+                bound_here = bounds[b, 0] * frame[b, d] ** 2
+                given = start[b, n : n + 1], epsilon, None, medium, bound_here, instance + b, key, *walked, point + n
+                if isinstance(rng, ShapesOnly) or oracle.through(*given)["margin"].min() > CLEAR:
                     break
             else:  # no place is: another medium
                 return make(rng)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import quatrefoil as qf
-from case import Case
+from case import Case, ShapesOnly
 
 from . import oracle
 
@@ -53,12 +53,12 @@ def _case(op, name, N, *, d=2, B=1, rings=0, mesh=None, box=False, shared=False,
         frame = np.concatenate([rng.standard_normal((B, d)), rng.uniform(0.5, 2, (B, 1))], axis=1)
         if shared:
             frame[:] = frame[0]
-        rows = []
+        rows, clear = [], (lambda x, *_: np.ones(len(x), bool)) if isinstance(rng, ShapesOnly) else _clear
         for b in range(1 if shared else B):
             x = np.zeros((0, d))
             while len(x) < N:
                 more = rng.uniform(-1.0, 1.0, (4 * N + 8, d))
-                good = [_clear(more, table, least) for table in (tables if shared else [tables[b if len(tables) > 1 else 0]])]
+                good = [clear(more, table, least) for table in (tables if shared else [tables[b if len(tables) > 1 else 0]])]
                 x = np.concatenate([x, more[np.all(good, axis=0)]])
             rows.append(frame[b, :d] + frame[b, d] * x[:N])
         points = rows[0] if shared else np.array(rows).reshape(B, N, d)

@@ -6,7 +6,7 @@ walls make one run of the tree, which the tree has no say in.
 
 import numpy as np
 
-from case import Case
+from case import Case, ShapesOnly
 from wos.walk.cases import _numbers
 
 from . import oracle
@@ -85,7 +85,8 @@ def _stars(B, N, g, f="none", h="none", k="none", *, ring=SLAB, rings=1, mu=0.0,
             for b, n in np.ndindex(B, N):
                 for _ in range(100):
                     start[b, n] = _point_of(rng, shapes[b if rings > 1 else 0], space, between)
-                    if all(oracle.walked(start, frame, arrays, b, n, w, seed, **walked).margin > CLEAR for w in walks):
+                    margins = (oracle.walked(start, frame, arrays, b, n, w, seed, **walked).margin for w in walks)
+                    if isinstance(rng, ShapesOnly) or all(margin > CLEAR for margin in margins):
                         break
                 else:
                     return None

@@ -6,7 +6,7 @@ A polygon's walks take bounds of the distance where the oracle takes the distanc
 import numpy as np
 
 import quatrefoil as qf
-from case import Case
+from case import Case, ShapesOnly
 
 from . import oracle
 
@@ -57,8 +57,8 @@ def _ball(B, N, g, f="none", *, d=2, rows=1, epsilon=0.05, outside=0, box=False,
                 while not clear:
                     start[b, n] = ends[0] * rng.uniform(-0.9, 0.9, d) if box else oracle.disc_points(rng, 1, 0.9, d)[0]
                     scaled = screening * frame[b, d] ** 2
-                    found = oracle.paths(start[b, : n + 1], epsilon, ends, instance + b, seed, *walked, scaled, point)
-                    clear = found[-1][n].min() > CLEAR
+                    given = start[b, : n + 1], epsilon, ends, instance + b, seed, *walked, scaled, point
+                    clear = isinstance(rng, ShapesOnly) or oracle.paths(*given)[-1][n].min() > CLEAR
         start[:, :outside] = np.nan
         inputs = [start, frame, ends, first, _numbers(g, rng, rows, d, frame), _numbers(f, rng, rows, d, frame)]
         return inputs, {"dirichlet_kind": g, "source_kind": f, "seed": seed, "walks": 8, **options}

@@ -206,34 +206,32 @@ def test_until_errors_are_small(make, options, cupy, rng):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("gradient", [False, True])
-def test_points_end_when_their_own_errors_are_small(gradient, tensors_afar, monkeypatch, rng):
+def test_points_end_when_their_own_errors_are_small(gradient, device_tensors, rng):
     """A constant is known after the first round; what is not has all its walks, and they are those of a plain solve."""
-    monkeypatch.setattr(_arrays, "to_host", lambda x: tensors_afar.back(x))  # what is read back after every round
     data, X = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), _points(rng, 3)
-    options = {"dirichlet": wos.Fourier(tensors_afar(data)), "rng": 5, "max_steps": 60, "gradient": gradient}
-    got = wos.solve(wos.Ball([0.2, 0.1], 0.6), tensors_afar(X), walks=4, atol=1e-9, max_walks=10, **options)
-    np.testing.assert_array_equal(tensors_afar.back(got.n_walks), [[4] * 3, [10] * 3])
-    whole = wos.solve(wos.Ball([0.2, 0.1], 0.6), tensors_afar(X), walks=10, **options)
-    np.testing.assert_array_equal(tensors_afar.back(got.value)[1], tensors_afar.back(whole.value)[1])
-    np.testing.assert_array_equal(tensors_afar.back(got.resume(6).n_walks), [[10] * 3, [16] * 3])
+    options = {"dirichlet": wos.Fourier(device_tensors(data)), "rng": 5, "max_steps": 60, "gradient": gradient}
+    got = wos.solve(wos.Ball([0.2, 0.1], 0.6), device_tensors(X), walks=4, atol=1e-9, max_walks=10, **options)
+    np.testing.assert_array_equal(device_tensors.back(got.n_walks), [[4] * 3, [10] * 3])
+    whole = wos.solve(wos.Ball([0.2, 0.1], 0.6), device_tensors(X), walks=10, **options)
+    np.testing.assert_array_equal(device_tensors.back(got.value)[1], device_tensors.back(whole.value)[1])
+    np.testing.assert_array_equal(device_tensors.back(got.resume(6).n_walks), [[10] * 3, [16] * 3])
 
 
 @pytest.mark.torch
-def test_slopes_where_points_have_different_walks(tensors_afar, monkeypatch, rng):
+def test_slopes_where_points_have_different_walks(device_tensors, rng):
     """Autograd's gradient in the points: of every instance that of its own walks."""
     import torch
 
-    monkeypatch.setattr(_arrays, "to_host", lambda x: tensors_afar.back(x))
     ball, data, X = wos.Ball([0.2, 0.1], 0.6), np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), _points(rng, 3)
-    points, options = tensors_afar(X).requires_grad_(), {"rng": 5, "max_steps": 60}
-    r = wos.solve(ball, points, walks=4, atol=1e-9, max_walks=10, dirichlet=wos.Fourier(tensors_afar(data)), **options)
+    points, options = device_tensors(X).requires_grad_(), {"rng": 5, "max_steps": 60}
+    r = wos.solve(ball, points, walks=4, atol=1e-9, max_walks=10, dirichlet=wos.Fourier(device_tensors(data)), **options)
     (got,) = torch.autograd.grad(r.value.sum(), [points])
     expected = np.zeros_like(X)
     for i, walks in enumerate((4, 10)):
         grad = np.zeros((2, 3))
         grad[i] = 1.0
         expected += wos.solve_vjp(ball, X, grad, walks=walks, dirichlet=wos.Fourier(data), backend="array", **options)[0]
-    np.testing.assert_allclose(tensors_afar.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    np.testing.assert_allclose(device_tensors.back(got), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_labels(cupy, rng):
@@ -317,7 +315,7 @@ def test_a_walk_by_the_kernel(cupy, rng, monkeypatch):
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore:solve. . points lie:RuntimeWarning")
 @pytest.mark.parametrize("make", [m for m in PROBLEMS if m not in READ_BACK])
-def test_tensors(make, tensors_afar, rng):
+def test_tensors(make, device_tensors, rng):
     """Values, and autograd's gradients against those of ``solve_vjp``."""
     import torch
 
@@ -326,41 +324,28 @@ def test_tensors(make, tensors_afar, rng):
     leaves = []
 
     def leaf(a):
-        made = tensors_afar(a)
+        made = device_tensors(a)
         if made.is_floating_point():
             leaves.append(made.requires_grad_())
         return made
 
     there = moved(leaf, options)
-    points = tensors_afar(X).requires_grad_()
+    points = device_tensors(X).requires_grad_()
     r = wos.solve(_of_tensors(boundary), points, **there)
     is_list = any(isinstance(options.get(name), list) for name in ("dirichlet", "source"))
     inside = np.isfinite(expected.value)
     grad = np.where(inside, rng.standard_normal(expected.value.shape), 0.0)
-    given = tensors_afar(grad)
+    given = device_tensors(grad)
     pulled = torch.autograd.grad(torch.where(given == 0, given, r.value * given).sum(), [points, *leaves], allow_unused=True)
     got = [r.value, r.stderr, r.mean_steps, r.n_walks]
     pairs = list(zip(got, [expected.value, expected.stderr, expected.mean_steps, expected.n_walks], strict=True))
     if not is_list:
         pairs += zip(pulled, arrays_of(wos.solve_vjp(boundary, X, grad, **options, backend="array")))
     for g, e in pairs:
-        np.testing.assert_allclose(tensors_afar.back(g), e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0))
+        np.testing.assert_allclose(device_tensors.back(g), e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0))
 
 
 def _of_tensors(boundary):
     """A boundary that goes with every kind of array."""
     boundary.kind = None
     return boundary
-
-
-@pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:solve. . points lie:RuntimeWarning")
-@pytest.mark.parametrize("make", [_number, _fourier, _gaussians, _polynomial, _lists, _polygons, _mesh, _walls, _robin])
-def test_cuda_tensors_stay_on_their_device(make, fake_cuda, rng):
-    boundary, X, options = problem_of(make, rng, "float32")
-    options = {**options, "max_steps": 3, "walks": 2}
-    given = moved(fake_cuda, options)
-    r = wos.solve(_of_tensors(boundary), fake_cuda(X), **given).resume(2)
-    for a in [x for x in results(r) if x is not None]:
-        assert a.device.type == "cuda"
-    assert str(r.value.dtype) == "torch.float32"

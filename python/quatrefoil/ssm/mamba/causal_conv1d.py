@@ -275,8 +275,7 @@ def _as_twins(state: Any, twin: Any) -> Any:
 
 def _counted(rows: Any) -> Any:
     """0, 1, 2, ... as many as there are, on the same device."""
-    xp = _arrays.namespace(rows)
-    return xp.arange(len(rows), **({"device": rows.device} if _arrays.kind(rows) == "torch" else {}))
+    return _arrays.arange_beside(rows, len(rows))
 
 
 def _where(real: Any, a: Any, b: Any = None) -> Any:
@@ -346,7 +345,7 @@ def _turned(state: Any, by: Any) -> Any:
     size = state.shape[2]
     if _arrays.kind(state) != "torch":
         xp = _arrays.namespace(state)
-        at = (xp.arange(size) + by[:, None]) % max(size, 1)
+        at = (_arrays.arange_beside(by, size) + by[:, None]) % max(size, 1)
         return xp.take_along_axis(state, at[:, None], axis=2)
     import torch
 

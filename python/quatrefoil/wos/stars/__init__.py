@@ -33,8 +33,8 @@ def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]
     for table, name, width in zip(tables[::2], ("ends", "walls", "corners"), (d * d, d * d + 2, d * (d + 1))):
         if table is None or len(table) != 2 or table[1] != width:
             raise ValueError(f"{label}: {name} has shape {table}, expected (rows, {width})")
-    counts = {first[0] for first in tables[1::2] if first is not None and len(first) == 1}
-    if len(counts) != 1 or counts.pop() - 1 not in (1, B):
+    counts = [first[0] for first in tables[1::2] if first is not None and len(first) == 1]  # torch's symbolic sizes have no hash
+    if not counts or any(count != counts[0] for count in counts) or counts[0] - 1 not in (1, B):
         raise ValueError(f"{label}: first, first_wall, first_corner have shapes {tables[1::2]}, expected (2,) or (B + 1,) with B = {B}")
     check_data(label, B, dict(zip(_NAMES, zip((dirichlet, source, neumann, robin), kinds))))
     for name, at, count in (("instance", options[10], B), ("point", options[11], N)):

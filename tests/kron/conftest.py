@@ -1,1 +1,0 @@
-from devices import afar  # noqa: F401
