@@ -26,8 +26,8 @@ class Values final : public Sink<V, D> {
         boundary_{p.dirichlet, instance, p.first_instance, p.frame + instance * (D + 2)},
         source_{p.source, instance, p.first_instance, p.frame + instance * (D + 2)},
         event_values_(wants_sources ? iterations * W : 0),
-        end_sums_(2 * most_ends<V>(iterations)),
         end_firsts_(pairs_ ? kFirst * most_ends<V>(iterations) : 0),
+        end_sums_(2 * most_ends<V>(iterations)),
         end_values_(2 * most_ends<V>(iterations)),
         absolute_(most_ends<V>(iterations) * D) {
     for (int l = 0; l < W; ++l) sum_[l] = first_sum_[l] = 0, this->share_[l] = 1, this->first_share_[l] = -1;
