@@ -99,6 +99,7 @@ def check_run(folder, capsys):
     return float(model[3])
 
 
+@pytest.mark.filterwarnings("ignore:solve. the stderr of")  # so few walks
 def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     pytest.importorskip("pywt")

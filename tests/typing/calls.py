@@ -128,7 +128,7 @@ def walks() -> None:
     assert_type(result.resume(8).stderr, Real)
     qf.wos.solve(qf.wos.Ball((0.5, 0.5), 1.0), real(4, 2), dirichlet=lambda X: X[:, 0], walks=8, rng=0)
     qf.wos.solve(qf.wos.Box([0.0, 0.0, 0.0], [0.05, 0.05, 0.05]), real(4, 3), dirichlet=1.0, exterior=True, walks=8, rng=0)
-    distances = np.array([[1, 1, 1], [1, -1, 1], [1, 1, 1]], np.float32)
+    distances = np.array([[1, 1, 1], [1, -1, 1], [1, 1, 1]], np.float32) / 4
     qf.wos.solve(qf.wos.SDF(distances, box=((0.0, 0.0), (1.0, 1.0))), np.full((4, 2), 0.5, np.float32), dirichlet=1.0, walks=8, rng=0)
     field = qf.wos.GridField(real(3, 3), box=((0.0, 0.0), (1.0, 1.0)))
     qf.wos.solve(square, real(4, 2), dirichlet=qf.wos.Polynomial(real(2, 2)), source=[field, field], walks=8, rng=0)
