@@ -48,7 +48,7 @@ def _by_inverses(x: np.ndarray, params: Any, source: np.ndarray, jitter: float) 
     U = params["U"]
     (K1, D1), (K2, D2) = (_kernels(np, x, params, axis) for axis in (0, 1))
     first, second = (np.linalg.inv(K + jitter * np.eye(len(x))) for K in (K1, K2))
-    e = D1 @ first @ U + (D2 @ second @ U.T).T - source
+    e = np.exp(params["log_v"]) * (D1 @ first @ U + (D2 @ second @ U.T).T - source)
     gradient: np.ndarray = first @ U @ second + first @ (D1.T @ e) + (e @ D2) @ second
     return gradient  # U is its own boundary: no misfit there
 
