@@ -1,6 +1,7 @@
 """One call of an op, and of its adjoint, against the noun's oracle: for the suite, the fuzzer and the benchmarks."""
 
 import numpy as np
+import pytest
 
 from case import call_of, exact, flat, graded, made, op_of, oracle_of, scales, tolerance, vjp_of
 
@@ -103,3 +104,12 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     lost = np.finfo(precision).tiny * sum(np.abs(v).sum() for v in flat(v for _, v in present))
     assert abs(got - expected) <= tolerance(op.adjoint, precision) * size + 1e-8 * max(size, terms) + lost + 8 * kinks
     return run_adjoint
+
+
+def check_refused(table):
+    """Each (call, error, text) raises that error, the second time too, when the call's signature is known."""
+    for call, error, text in table:
+        print(text)
+        for _ in range(2):
+            with pytest.raises(error, match=text):
+                call()

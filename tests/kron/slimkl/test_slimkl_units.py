@@ -2,11 +2,11 @@
 
 import copy
 import warnings
-from concurrent.futures import Executor, Future
 
 import numpy as np
 import pytest
 
+from kron.slimkl.attacks import Stopping
 from kron.slimkl.test_slimkl import GRID, objective, split
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron import agents as parts
@@ -114,21 +114,6 @@ def test_warnings_of_a_coarse_unit():
 # ---- fits that do not end, and copies
 
 
-class Failing(Executor):
-    """Runs at once, until the calls of ``count`` are over."""
-
-    def __init__(self, count, error):
-        self.count, self.error = count, error
-
-    def submit(self, function, /, *given):
-        self.count -= 1
-        if self.count < 0:
-            raise self.error
-        future = Future()
-        future.set_result(function(*given))
-        return future
-
-
 def learnt(model):
     return {name: copy.deepcopy(value) for name, value in vars(model).items() if name.endswith("_") or name == "_seen"}
 
@@ -146,7 +131,7 @@ def test_a_fit_that_does_not_end_leaves_what_was(error, monkeypatch):
     model = SlimKL(means=GRID, noise=0.05, agents=2, tol=1e-2).fit(x, y)
     before = learnt(model)
     for count in (0, 1, 2, 3, 7):
-        for other in (model.set_params(executor=Failing(count, error), agents=4), SlimKL(**model.get_params())):
+        for other in (model.set_params(executor=Stopping(count, error), agents=4), SlimKL(**model.get_params())):
             with pytest.raises(type(error)):
                 other.fit(x[:20], y[:20])
             same(learnt(other), before if other is model else {})
