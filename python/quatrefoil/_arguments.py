@@ -206,7 +206,7 @@ def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np
         if plain.device.type == "meta":
             raise
         try:
-            tensor = np.from_dlpack(plain)  # where torch.func is at work, tensors that are none of its own have this door alone
+            tensor = np.from_dlpack(plain)  # the only way to read a plain tensor inside torch.func
         except RuntimeError:
             raise NotImplementedError(
                 f"{label}: {name} is a tensor inside torch.func (grad, vjp, jvp, vmap, ...), whose numbers cannot be read; call {label} "
