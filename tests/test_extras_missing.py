@@ -4,11 +4,13 @@ import importlib.util
 import inspect
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from quatrefoil import cli
 
+EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 AT_IMPORT = {
     "neural_operator": ("torch", "quatrefoil[torch]"),
     "ntk_grid": ("pywt", "quatrefoil[demo]"),
@@ -18,36 +20,6 @@ AT_IMPORT = {
     "ten_dimensions": ("torch", "quatrefoil[torch]"),
     "train_s4d": ("pywt torch", "quatrefoil[demo,torch]"),
 }
-DRAW = (
-    "arma_asymmetric",
-    "brain",
-    "deep_chaos",
-    "ionic_crystal",
-    "lotka_volterra",
-    "molecule",
-    "multiscale",
-    "neural_operator",
-    "ntk_grid",
-    "polynomial_chaos",
-    "ptd",
-    "restore_photograph",
-    "sea_temperature",
-    "self_distillation",
-    "slim_kl",
-    "spectral_update",
-    "ten_dimensions",
-    "train_s4d",
-    "tucker_snapshots",
-    "under_mountains",
-)
-LANDSCAPES = {
-    "self_distillation": "landscape",
-    "spectral_update": "landscape",
-    "tucker_snapshots": "transmissivity",
-    "under_mountains": "surface",
-}
-
-
 def without(monkeypatch, *packages):
     for package in packages:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
@@ -64,18 +36,18 @@ def test_examples(example, monkeypatch):
 
 
 def test_pictures_and_data_of_examples(example, monkeypatch):
-    needed = {name: packages.split() for name, (packages, _) in AT_IMPORT.items()}
-    calls = [
-        *((name, "draw") for name in DRAW if all(importlib.util.find_spec(p) for p in needed.get(name, ()))),
-        *LANDSCAPES.items(),
-    ]
-    for name, function in calls:
-        call = getattr(example(name), function)
-        count = len(inspect.signature(call).parameters) if function == "draw" else 0
-        with monkeypatch.context() as patch:
-            without(patch, "matplotlib")
-            with pytest.raises(ImportError, match=r"pip install 'quatrefoil\[plot\]'"):
-                call(*[None] * count)
+    drawn = 0
+    for path in EXAMPLES:
+        if not all(importlib.util.find_spec(p) for p in AT_IMPORT.get(path.stem, ("",))[0].split()):
+            continue
+        module = example(path.stem)
+        for call in (getattr(module, name) for name in ("draw", "landscape", "surface", "transmissivity") if hasattr(module, name)):
+            with monkeypatch.context() as patch:
+                without(patch, "matplotlib")
+                with pytest.raises(ImportError, match=r"pip install 'quatrefoil\[plot\]'"):
+                    call(*[None] * sum(p.default is p.empty for p in inspect.signature(call).parameters.values()))
+            drawn += 1
+    assert drawn >= 15
 
 
 @pytest.mark.torch
