@@ -68,14 +68,26 @@ def on_leaves(family, case, arguments, keywords):
     return f
 
 
-def energy(family, case, arguments, keywords):
-    """A real number made of the case's result."""
+def tensors_and_energy(family, case, rng):
+    """The case's tensors, and the real function of them that sums the squares of its results."""
+    arguments, keywords = prepare(family, case, rng)
     f = on_leaves(family, case, arguments, keywords)
+    return leaves([*arguments, *keywords.values()]), lambda *given: sum((y * y.conj()).real.sum() for y in made(f(*given)))
 
-    def total(*given):
-        return sum((y * y.conj()).real.sum() for y in made(f(*given)))
 
-    return total
+def tensors_and_function(family, case, rng):
+    arguments, keywords = prepare(family, case, rng)
+    return leaves([*arguments, *keywords.values()]), on_leaves(family, case, arguments, keywords)
+
+
+def gradients_of(f, tensors):
+    wanted = [t.clone().requires_grad_() for t in tensors]
+    return torch.autograd.grad(f(*wanted), wanted)
+
+
+def assert_all_close(got, expected):
+    for g, e in zip(got, expected, strict=True):
+        torch.testing.assert_close(g, e)
 
 
 @parametrize([(f, c) for f, c in structures() if op_of(f, c.op).adjoint])
@@ -104,87 +116,61 @@ def test_autograd_same_as_vjp(family, case, best_backend, rng):
 
 @parametrize(SMALL)
 def test_func_grad(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    tensors = tuple(leaves([*arguments, *keywords.values()]))
-
-    f = energy(family, case, arguments, keywords)
-    wanted = [t.clone().requires_grad_() for t in tensors]
-    expected = torch.autograd.grad(f(*wanted), wanted)
-    got = torch.func.grad(f, argnums=tuple(range(len(tensors))))(*tensors)
-    for g, e in zip(got, expected):
-        torch.testing.assert_close(g, e)
+    tensors, f = tensors_and_energy(family, case, rng)
+    assert_all_close(torch.func.grad(f, argnums=tuple(range(len(tensors))))(*tensors), gradients_of(f, tensors))
 
 
 @parametrize(SMALL)
 def test_compile(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    tensors = leaves([*arguments, *keywords.values()])
-
-    f = energy(family, case, arguments, keywords)
+    tensors, f = tensors_and_energy(family, case, rng)
     torch._dynamo.reset()
     compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
-    wanted = [t.clone().requires_grad_() for t in tensors]
-    again = [t.clone().requires_grad_() for t in tensors]
-    torch.testing.assert_close(compiled(*again), f(*wanted))
-    for g, e in zip(torch.autograd.grad(compiled(*again), again), torch.autograd.grad(f(*wanted), wanted)):
-        torch.testing.assert_close(g, e)
+    torch.testing.assert_close(compiled(*tensors), f(*tensors))
+    assert_all_close(gradients_of(compiled, tensors), gradients_of(f, tensors))
 
 
 @parametrize(SMALL)
 def test_compile_of_func_grad_is_right_or_raises(family, case, rng):
     """A Function over an operator without autograd gave silent zeros here."""
-    arguments, keywords = prepare(family, case, rng)
-    tensors = tuple(leaves([*arguments, *keywords.values()]))
-
-    f = energy(family, case, arguments, keywords)
+    tensors, f = tensors_and_energy(family, case, rng)
     gradient = torch.func.grad(f, argnums=tuple(range(len(tensors))))
     torch._dynamo.reset()
     try:
         got = torch.compile(gradient, backend="aot_eager")(*tensors)
     except Exception:  # loud is fine, whatever torch calls it
         return
-    for g, e in zip(got, gradient(*tensors)):
-        torch.testing.assert_close(g, e)
+    assert_all_close(got, gradient(*tensors))
 
 
 @parametrize([(f, c) for f, c in SMALL if op_of(f, c.op).second])
 def test_second_derivative(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    tensors = tuple(t.requires_grad_() for t in leaves([*arguments, *keywords.values()]))
-    assert torch.autograd.gradgradcheck(on_leaves(family, case, arguments, keywords), tensors, eps=1e-6, atol=1e-5)
+    tensors, f = tensors_and_function(family, case, rng)
+    assert torch.autograd.gradgradcheck(f, [t.requires_grad_() for t in tensors], eps=1e-6, atol=1e-5)
 
 
 @parametrize([(f, c) for f, c in SMALL if not op_of(f, c.op).second])
 def test_second_derivative_raises(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    tensors = [t.requires_grad_() for t in leaves([*arguments, *keywords.values()])]
-    first = torch.autograd.grad(energy(family, case, arguments, keywords)(*tensors), tensors[0], create_graph=True)[0]
+    tensors, f = tensors_and_energy(family, case, rng)
+    tensors = [t.requires_grad_() for t in tensors]
+    first = torch.autograd.grad(f(*tensors), tensors[0], create_graph=True)[0]
     with pytest.raises(NotImplementedError, match="second derivative"):
         torch.autograd.grad((first * first.conj()).real.sum(), tensors[-1])
 
 
 @parametrize(SMALL)
 def test_vmap(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    tensors = leaves([*arguments, *keywords.values()])
-
-    f = on_leaves(family, case, arguments, keywords)
+    tensors, f = tensors_and_function(family, case, rng)
     stacked = [torch.stack([t, 2 * t / 3]) for t in tensors]
-    got = made(torch.vmap(f)(*stacked))
     single = [made(f(*[t[i] for t in stacked])) for i in range(2)]
-    for g, e in zip(got, map(torch.stack, zip(*single)), strict=True):
-        torch.testing.assert_close(g, e)
+    assert_all_close(made(torch.vmap(f)(*stacked)), map(torch.stack, zip(*single)))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, at its first jvp
 @parametrize(SMALL)
 def test_forward_mode_raises(family, case, rng):
-    arguments, keywords = prepare(family, case, rng)
-    tensors = tuple(leaves([*arguments, *keywords.values()]))
-
-    f = on_leaves(family, case, arguments, keywords)
+    tensors, f = tensors_and_function(family, case, rng)
     with pytest.raises((RuntimeError, NotImplementedError)):
-        torch.func.jvp(f, tensors, tuple(map(torch.ones_like, tensors)))
+        torch.func.jvp(f, tuple(tensors), tuple(map(torch.ones_like, tensors)))
     with torch.autograd.forward_ad.dual_level(), pytest.raises((RuntimeError, NotImplementedError)):
         f(*[torch.autograd.forward_ad.make_dual(t, torch.ones_like(t)) for t in tensors])
 
