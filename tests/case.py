@@ -75,6 +75,26 @@ def oracle_of(family, case):
     return getattr(importlib.import_module(f"{family}.{op_of(family, case.op).noun}.oracle"), case.op)
 
 
+def adjoint_arguments(op, arguments, keywords):
+    """(inputs, options): what the adjoint of a call takes before and after the gradients of the results."""
+    inputs = [*arguments, *(keywords.get(a.name) for a in op.inputs[len(arguments) :])]
+    return inputs, {name: value for name, value in keywords.items() if name not in {a.name for a in op.inputs}}
+
+
+def call_with_adjoint(family, case, arguments, keywords, grads, there=lambda x: x, back=lambda x: x):
+    """The arrays of a result, and of the gradients. ``grads`` maps the number of a graded result and its array to its gradient;
+    ``there`` and ``back`` map NumPy arrays to those of the call, and back."""
+    op = op_of(family, case.op)
+    result = back(call_of(family, case)(*there(arguments), **{name: there(x) for name, x in keywords.items()}))
+    if op.adjoint is None:
+        return made(result), []
+    inputs, options = adjoint_arguments(op, arguments, keywords)
+    grad = tuple(grads(i, y) for i, y in enumerate(graded(op, result)))
+    options = {name: there(x) for name, x in options.items()}
+    gradients = back(vjp_of(family, case)(*there(inputs), there(grad if len(op.graded) > 1 else grad[0]), **options))
+    return made(result), list(flat(gradients))
+
+
 def tolerance(op, precision):
     return op.tolerance * EPS[precision] / EPS["float32"]
 

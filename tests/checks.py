@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from case import call_of, exact, flat, graded, made, op_of, oracle_of, scales, tolerance, vjp_of
+from case import adjoint_arguments, call_of, exact, flat, graded, made, op_of, oracle_of, scales, tolerance, vjp_of
 
 
 def check_value(family, case, arguments, keywords, precision, backend=None, steps=1):
@@ -42,9 +42,7 @@ def check_gradient(family, case, arguments, keywords, rng, precision, backend=No
     """<grad, J v> from central differences of the oracle against sum_i <vjp_i, v_i>, for one random v in every argument at once. Returns
     the call of the adjoint, so that it can be timed."""
     op, oracle = op_of(family, case.op), oracle_of(family, case)
-    arrays = {a.name for a in op.inputs}
-    inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
-    assert not arrays & set(keywords)
+    inputs, keywords = adjoint_arguments(op, arguments, keywords)
 
     def like(x):
         if isinstance(x, (list, tuple)):

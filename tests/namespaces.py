@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import build, call_of, exact, flat, graded, in_precision, made, op_of, tolerance, vjp_of
+from case import build, call_with_adjoint, exact, in_precision, op_of, tolerance
 from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
@@ -67,20 +67,6 @@ def composing(name):
 def composed_ops():
     """Every op of the tables that has a composition, and so for its adjoint."""
     return {op.key for family in FAMILIES.values() for op in family if array.kernel(op)}
-
-
-def call_with_adjoint(family, case, arguments, keywords, grads, there=lambda x: x, back=lambda x: x):
-    """The arrays of a result, and of the gradients. ``there`` and ``back``: NumPy arrays to those of the call, and back."""
-    op = op_of(family, case.op)
-    names = {a.name for a in op.inputs}
-    inputs = there(arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]])
-    options = {k: there(v) for k, v in keywords.items() if k not in names}
-    result = back(call_of(family, case)(*there(arguments), **{k: there(v) for k, v in keywords.items()}))
-    if op.adjoint is None:
-        return made(result), []
-    given = there(tuple(grads(i, y) for i, y in enumerate(graded(op, result))))
-    gradients = back(vjp_of(family, case)(*inputs, given if len(op.graded) > 1 else given[0], **options))
-    return made(result), list(flat(gradients))
 
 
 def check_alike(family, case, rng, namespace):

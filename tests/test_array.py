@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import call_of, graded, made, op_of, parametrize, simplest, structures
-from namespaces import call_with_adjoint, check_alike, check_like_the_host, composed_ops, forget_plans, mapped
+from case import call_of, call_with_adjoint, graded, made, op_of, parametrize, simplest, structures
+from namespaces import check_alike, check_like_the_host, composed_ops, forget_plans, mapped
 from quatrefoil import _array_tools, _arrays, _backends
 
 COMPOSED = [(family, case) for family, case in structures() if op_of(family, case.op).key in composed_ops()]

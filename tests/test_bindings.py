@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import build, call_of, graded, op_of, parametrize_ops, structures, vjp_of
+from case import build, call_with_adjoint, op_of, parametrize_ops, structures
 from quatrefoil._backends import native
 from quatrefoil._spec import FAMILIES
 
@@ -36,17 +36,12 @@ def recorded(family, case, rng, monkeypatch):
 
         return record
 
-    op = op_of(family, case.op)
     arguments, keywords = build(family, case, rng, "float32")
     with monkeypatch.context() as patch, qf.use_backend("native"):
         patch.setattr(native, "kernel", kernel)
         for each in FAMILIES[family]:  # an option or a dtype may choose another op than the one of that name
             each.plans.clear()
-        result = call_of(family, case)(*arguments, **keywords)
-        if op.adjoint is not None:
-            inputs = arguments + [keywords.pop(a.name, None) for a in op.inputs[len(arguments) :]]
-            grad = tuple(np.ones_like(r) for r in graded(op, result))
-            vjp_of(family, case)(*inputs, grad if len(op.graded) > 1 else grad[0], **keywords)
+        call_with_adjoint(family, case, arguments, keywords, lambda i, y: np.ones_like(y))
         for each in FAMILIES[family]:
             each.plans.clear()
     return calls

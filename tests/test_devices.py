@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
-from case import call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
+from case import adjoint_arguments, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
 from test_torch import prepare  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -53,8 +53,7 @@ def test_ops(family, case, rng):
     check(lambda *a, **k: made(call_of(family, case)(*a, **k)), arguments, keywords, op.family)
     if op.adjoint is None:
         return
-    options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
-    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
+    inputs, options = adjoint_arguments(op, arguments, keywords)
     grads = tuple(torch.ones_like(y) for y in graded(op, call_of(family, case)(*arguments, **keywords)))
     check(vjp_of(family, case), [*inputs, grads if len(op.graded) > 1 else grads[0]], options, op.family)
 

@@ -6,7 +6,19 @@ import sys
 import numpy as np
 import pytest
 
-from case import LAYOUTS, build, call_of, flat, graded, made, op_of, parametrize, parametrize_ops, structures, vjp_of
+from case import (
+    LAYOUTS,
+    adjoint_arguments,
+    build,
+    call_of,
+    call_with_adjoint,
+    flat,
+    op_of,
+    parametrize,
+    parametrize_ops,
+    structures,
+    vjp_of,
+)
 from namespaces import mapped
 
 STRUCTURES = structures()
@@ -16,33 +28,29 @@ class Calls:
     """A call of a case and of its adjoint, for arguments that went through a function."""
 
     def __init__(self, family, case, rng):
-        self.op = op_of(family, case.op)
-        self.compute, self.pull_back = call_of(family, case), vjp_of(family, case) if self.op.adjoint else None
+        self.family, self.case, self.op = family, case, op_of(family, case.op)
         self.arguments, self.keywords = build(family, case, rng, "float64")
-        self.result = self.compute(*self.arguments, **self.keywords)
-        self.inputs = self.arguments + [self.keywords.get(a.name) for a in self.op.inputs[len(self.arguments) :]]
-        self.options = {k: v for k, v in self.keywords.items() if k not in {a.name for a in self.op.inputs}}
-        results = graded(self.op, self.result) if self.pull_back else []
-        grads = tuple(np.asarray(rng.standard_normal(y.shape), y.dtype) for y in results)
-        self.grad = grads[0] if len(grads) == 1 else grads
-        self.gradients = list(flat(self.pull_back(*self.inputs, self.grad, **self.options))) if self.pull_back else []
+        self.drawn = {}
+        self.expected = self.through(lambda x: x, rng=rng)
 
-    def through(self, function):
+    def through(self, there, back=lambda x: x, rng=None):
         """(arrays of the result, arrays of the gradients)"""
-        result = self.compute(*function(self.arguments), **{k: function(v) for k, v in self.keywords.items()})
-        if self.pull_back is None:
-            return made(result), []
-        gradients = self.pull_back(*function(self.inputs), function(self.grad), **{k: function(v) for k, v in self.options.items()})
-        return made(result), [g for x in gradients for g in (x if isinstance(x, list) else [x])]
 
-    def check_same(self, function, back=lambda x: x):
+        def grads(i, y):
+            if rng:
+                self.drawn[i] = np.asarray(rng.standard_normal(y.shape), y.dtype)
+            return self.drawn[i]
+
+        return call_with_adjoint(self.family, self.case, self.arguments, self.keywords, grads, there, back)
+
+    def check_same(self, there, back=lambda x: x):
         """The same numbers; to the last bit, unless a library that rounds by layout computes them."""
-        for got, expected in zip(self.through(function), (made(self.result), self.gradients)):
+        for got, expected in zip(self.through(there, back), self.expected):
             for g, e in zip(got, expected, strict=True):
                 if self.op.host is None:
-                    np.testing.assert_array_equal(back(g), e)
+                    np.testing.assert_array_equal(g, e)
                 else:
-                    np.testing.assert_allclose(back(g), e, rtol=0, atol=1e-11 * np.abs(np.nan_to_num(e)).max(initial=0))
+                    np.testing.assert_allclose(g, e, rtol=0, atol=1e-11 * np.abs(np.nan_to_num(e)).max(initial=0))
 
 
 @parametrize_ops(STRUCTURES)
@@ -59,13 +67,17 @@ def test_layouts_and_masks(family, cases, best_backend, rng):
 
 
 def check_masks(family, calls):
-    calls_of = [(calls.compute, [*calls.arguments, *calls.keywords.values()], len(calls.arguments), calls.keywords)]
-    if calls.pull_back:
-        calls_of.append((calls.pull_back, [*calls.inputs, calls.grad], len(calls.inputs) + 1, calls.options))
-    for function, given, positional, keywords in calls_of:
-        for wrong in each_masked(given):
+    op, arguments, keywords = calls.op, calls.arguments, calls.keywords
+    calls_of = [(call_of(family, calls.case), arguments, keywords)]
+    if op.adjoint:
+        inputs, options = adjoint_arguments(op, arguments, keywords)
+        calls_of.append(
+            (vjp_of(family, calls.case), [*inputs, tuple(calls.drawn.values()) if len(op.graded) > 1 else calls.drawn[0]], options)
+        )
+    for function, positional, named in calls_of:
+        for wrong in each_masked([*positional, *named.values()]):
             with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ is a masked array"):
-                function(*wrong[:positional], **{**keywords, **dict(zip(keywords, wrong[positional:]))})
+                function(*wrong[: len(positional)], **dict(zip(named, wrong[len(positional) :])))
 
 
 def masked(x):
@@ -129,9 +141,8 @@ def test_tensors(family, case, best_backend, rng):
     torch = pytest.importorskip("torch")
     from tensors import lazy
 
-    def back(t):
-        assert isinstance(t, torch.Tensor)
-        return t.resolve_conj().resolve_neg().numpy()
+    def back(x):
+        return mapped(torch.Tensor, lambda t: t.resolve_conj().resolve_neg().numpy(), x)
 
     def misaligned(a):
         dtype = torch.from_numpy(np.zeros(0, a.dtype)).dtype

@@ -20,6 +20,8 @@ AT_IMPORT = {
     "ten_dimensions": ("torch", "quatrefoil[torch]"),
     "train_s4d": ("pywt torch", "quatrefoil[demo,torch]"),
 }
+
+
 def without(monkeypatch, *packages):
     for package in packages:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import all_cases, build, call_of, flat, graded, made, op_of, outline, parametrize, tolerance
+from case import all_cases, build, call_of, call_with_adjoint, flat, graded, made, op_of, outline, parametrize, tolerance
 from gpu import DRY, CuPy, Torch
-from namespaces import call_with_adjoint, check_like_the_host, composed_ops, forget_plans
+from namespaces import check_like_the_host, composed_ops, forget_plans
 from quatrefoil import _arrays, _backends
 from quatrefoil._spec import FAMILIES
 from test_public_devices import TRIED

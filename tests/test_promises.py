@@ -3,7 +3,7 @@
 import numpy as np
 
 import quatrefoil as qf
-from case import build, call_of, flat, graded, in_precision, made, op_of, parametrize, parametrize_ops, simplest, structures, vjp_of
+from case import build, call_with_adjoint, flat, in_precision, op_of, parametrize, parametrize_ops, simplest, structures
 from quatrefoil._backends import native
 from resize import Letters
 
@@ -34,34 +34,26 @@ def lengthened(family, case, rng):
             yield letter, *fits
 
 
-def with_gradients(family, case, arguments, keywords, threads):
-    """(arrays of the result, arrays of the gradients) on that many threads."""
-    op = op_of(family, case.op)
-    result = call_of(family, case)(*arguments, **keywords, num_threads=threads)
-    if op.adjoint is None:
-        return made(result), []
-    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
-    options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
-    grads = tuple((np.arange(y.size) % 7 - 3.0).reshape(y.shape).astype(y.dtype) for y in graded(op, result))
-    gradients = vjp_of(family, case)(*inputs, grads if len(grads) > 1 else grads[0], **options, num_threads=threads)
-    return made(result), list(flat(gradients))
+def with_gradients(family, case, arguments, keywords):
+    """(arrays of the result, arrays of the gradients)"""
+    return call_with_adjoint(family, case, arguments, keywords, lambda i, y: (np.arange(y.size) % 7 - 3.0).reshape(y.shape).astype(y.dtype))
 
 
 @parametrize_ops(COMPILED)
 def test_threads_do_not_change_a_bit(family, cases, rng):
     op = op_of(family, cases[0].op)
     calls = ((c, *call) for c in cases for call in lengthened(family, c, rng))
-    for case, letter, *given in calls:
-        print(case, letter, [np.shape(a) for a in flat(given[0])])
+    for case, letter, arguments, keywords in calls:
+        print(case, letter, [np.shape(a) for a in flat(arguments)])
         with qf.use_backend("native"):
             try:
-                one = with_gradients(family, case, *given, 1)
+                one = with_gradients(family, case, arguments, keywords | {"num_threads": 1})
             except ValueError as refused:
                 if (op.check or op.rule) and str(refused).startswith(f"{op.label}: "):  # by what dims cannot say
                     continue
                 raise
             for threads in (2, 7):
-                for got, expected in zip(with_gradients(family, case, *given, threads), one):
+                for got, expected in zip(with_gradients(family, case, arguments, keywords | {"num_threads": threads}), one):
                     for g, e in zip(got, expected, strict=True):
                         np.testing.assert_array_equal(g, e)
 
@@ -86,9 +78,9 @@ def test_half_precision_is_computed_in_float32(family, case, backend, rng):
     """The bits of float32, rounded once; bfloat16 too, which tensors have."""
     op = op_of(family, case.op)
     arguments, keywords = halved(op, *build(family, case, rng, "float32"))
-    expected = with_gradients(family, case, [widened(x) for x in arguments], {k: widened(x) for k, x in keywords.items()}, None)
-    for got, wide in zip(with_gradients(family, case, arguments, keywords, None), expected):
+    expected = with_gradients(family, case, [widened(x) for x in arguments], {k: widened(x) for k, x in keywords.items()})
+    for got, wide in zip(with_gradients(family, case, arguments, keywords), expected):
         for g, e in zip(got, wide, strict=True):
             assert g.dtype in (e.dtype, np.float16)
             np.testing.assert_array_equal(g, e.astype(g.dtype))
-    assert any(g.dtype == np.float16 for g in with_gradients(family, case, arguments, keywords, None)[0])
+    assert any(g.dtype == np.float16 for g in with_gradients(family, case, arguments, keywords)[0])

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from case import build, call_of, flat, graded, made, op_of, parametrize, simplest, structures, vjp_of  # noqa: E402
+from case import adjoint_arguments, build, call_of, flat, graded, made, op_of, parametrize, simplest, structures, vjp_of  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -102,8 +102,7 @@ def test_autograd_same_as_vjp(family, case, best_backend, rng):
     ]
     got = torch.autograd.grad(results, tensors, grads)
     grad = tuple(g.numpy() for g in grads) if len(op.graded) > 1 else grads[0].numpy()
-    options = {k: v for k, v in keywords.items() if k not in {a.name for a in op.inputs}}
-    inputs = arguments + [keywords.get(a.name) for a in op.inputs[len(arguments) :]]
+    inputs, options = adjoint_arguments(op, arguments, keywords)
     plain = [
         [t.detach().numpy() for t in x] if isinstance(x, list) else x.detach().numpy() if isinstance(x, torch.Tensor) else x for x in inputs
     ]

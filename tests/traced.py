@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from case import build, call_of, graded, made, op_of
+from case import adjoint_arguments, build, call_of, graded, made, op_of
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,7 @@ class Call:
     def __init__(self, family, case, rng, precision="float64"):
         self.op, self.compute, self.valid = op_of(family, case.op), call_of(family, case), case.valid
         self.arguments, self.keywords = build(family, case, rng, precision)
-        self.inputs = [*self.arguments, *(self.keywords.get(a.name) for a in self.op.inputs[len(self.arguments) :])]
-        self.options = {k: v for k, v in self.keywords.items() if k not in {a.name for a in self.op.inputs}}
+        self.inputs, self.options = adjoint_arguments(self.op, self.arguments, self.keywords)
         self.at = []  # of every array (which argument, which of a sequence), and whether there is a gradient in it
         self.arrays = []
         for i, (x, arg) in enumerate(itertools.zip_longest(self.inputs, self.op.inputs)):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import Case, all_cases, build, call_of, complex_normal, exact, flat, graded, made, op_of, tolerance, vjp_of
+from case import Case, all_cases, build, call_of, call_with_adjoint, complex_normal, exact, graded, made, op_of, tolerance
 from checks import check_value
 from emu import backend as emulator
 from emu import build as emu_build
@@ -23,12 +23,8 @@ CASES = [(family, case) for family, case in all_cases() if op_of(family, case.op
 
 def results(family, case, arguments, keywords, grads):
     """Everything that an op and its adjoint give for those arguments."""
-    value = call_of(family, case)(*arguments, **keywords)
-    op = op_of(family, case.op)
-    given = dict(keywords)
-    inputs = arguments + [given.pop(a.name, None) for a in op.inputs[len(arguments) :]]
-    adjoint = vjp_of(family, case)(*inputs, grads if len(grads) > 1 else grads[0], **given) if op.adjoint else ()
-    return [*made(value), *flat(adjoint)]
+    value, gradients = call_with_adjoint(family, case, arguments, keywords, lambda i, y: grads[i])
+    return [*value, *gradients]
 
 
 def drawn(family, case, rng, precision="float64"):
