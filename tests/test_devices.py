@@ -9,11 +9,15 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from case import adjoint_arguments, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
-from test_torch import prepare  # noqa: E402
+from public import CALLS, arrays, tensor  # noqa: E402
+from test_torch import prepare, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-wos, ssm, cheb = qf.wos, qf.ssm, qf.cheb
+WITHOUT_NUMBERS = {name for name in CALLS if name.startswith("ssm.")} | {
+    *(f"kron.KroneckerOperator, {of}" for of in ("products", "float32", "entries")),
+    *("cheb.TuckerTensor", "cheb.ChebTucker", "cheb.ChebTucker, plan", "cheb.ChebTucker, calculus"),
+}
 
 
 def tensors(x):
@@ -58,82 +62,32 @@ def test_ops(family, case, rng):
     check(vjp_of(family, case), [*inputs, grads if len(op.graded) > 1 else grads[0]], options, op.family)
 
 
-def normal(*shape, dtype=torch.float64):
-    return torch.randn(shape, dtype=dtype)
-
-
-Z = torch.complex128
-K = [normal(4, 4), normal(3, 3)]
-CORE, FACTORS = normal(2, 3), [normal(5, 2), normal(4, 3)]
-OTHERS = {
-    "ssm.toeplitz_matmul": (ssm.toeplitz_matmul, normal(7), normal(5), normal(5, 2)),
-    "ssm.hankel_matmul": (ssm.hankel_matmul, normal(7), normal(5), normal(5)),
-    "ssm.toeplitz_matmul_vjp": (ssm.toeplitz_matmul_vjp, normal(7), normal(5), normal(5, 2), normal(7, 2)),
-    "ssm.hankel_matmul_vjp": (ssm.hankel_matmul_vjp, normal(3), normal(5), normal(5, 2), normal(3, 2)),
-    "ssm.causal_conv1d_update": (ssm.causal_conv1d_update, normal(2, 4), normal(2, 4, 5), normal(4, 3), normal(4)),
-    "ssm.s4d_conv": (ssm.s4d_step, normal(2, 4), normal(2, 4, 3, dtype=Z), normal(4).abs(), normal(4, 3, dtype=Z), normal(4, 3, dtype=Z)),
-    "ssm.discretize": (lambda *a: ssm.discretize(*a, "zoh"), normal(4, dtype=Z), normal(4, 2, dtype=Z), normal(4)),
-    "ssm.discretize of one step": (lambda *a: ssm.discretize(*a, "bilinear"), normal(4, dtype=Z), normal(4, dtype=Z), normal()),
-    "kron.matvec": (lambda K, x: qf.kron.KroneckerOperator(K) @ x, K, normal(12)),
-    "kron.rmatvec": (lambda K, x: qf.kron.KroneckerOperator(K).rmatvec(x), K, normal(12)),
-    "kron.matvec of columns": (lambda K, x: qf.kron.KroneckerOperator(K).matmat(x), K, normal(12, 2)),
-    "kron.matvec in float64": (lambda K, x: qf.kron.KroneckerOperator(K) @ x, K, normal(12, dtype=torch.float32)),
-    "KroneckerOperator": (lambda a, b: qf.kron.KroneckerOperator([a, b]).to_dense(), *K),
-    "KroneckerOperator ": (lambda a, b: qf.kron.KroneckerOperator([a, b]).diagonal(), *K),
-    "cheb.tucker_eval": (lambda *a: cheb.ChebTucker(a[0], a[1:3])(a[3]), CORE, *FACTORS, torch.rand(6, 2, dtype=torch.float64)),
-    "cheb.tucker_derivatives": (
-        lambda *a: cheb.ChebTucker(a[0], a[1:3]).eval(a[3], 2),
-        CORE,
-        *FACTORS,
-        torch.rand(6, 2, dtype=torch.float64),
-    ),
-    "cheb.ChebTucker.diff": (lambda *a: cheb.ChebTucker(a[0], a[1:]).diff(0).core, CORE, *FACTORS),
-    "cheb.ChebTucker.integrate": (lambda *a: cheb.ChebTucker(a[0], a[1:]).integrate(1).core, CORE, *FACTORS),
-    "cheb.ChebTucker": (lambda *a: cheb.ChebTucker(a[0], a[1:]).to_full(), CORE, *FACTORS),
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_no_ops(name):
-    call, *arguments = OTHERS[name]
-    check(call, arguments, {}, r"(ssm|kron|cheb)\.")
+    """Meta results of the right shape where no number is looked at, or an error that says so; never a mix of devices."""
+    call, count = CALLS[name], 0
+
+    def settled(x):
+        nonlocal count
+        count += 1
+        return to_torch(x)
+
+    expected = arrays(call(settled))
+    if name in WITHOUT_NUMBERS:
+        got = arrays(call(lambda x: moved(to_torch(x))))
+        assert [(g.device.type, g.shape, g.dtype) for g in got] == [("meta", e.shape, e.dtype) for e in expected]
+    else:
+        with pytest.raises(RuntimeError, match=r": \S.* is on meta; move it to the CPU"):
+            call(lambda x: moved(to_torch(x)))
+    for chosen in range(count) if count > 1 and name != "cheb.TuckerTensor" else ():
+        at = itertools.count()
+        with pytest.raises((TypeError, RuntimeError), match=r"all tensors of a call|all arrays|is on meta; move it to the CPU"):
+            call(lambda x, at=at, chosen=chosen: moved(to_torch(x)) if next(at) == chosen else to_torch(x))
 
 
-SQUARE, POINTS = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1.0]]), torch.rand(5, 2)
-VALUES = {
-    "cheb.tucker: C": lambda m: cheb.tucker(m(normal(4, 3)), rank=2),
-    "ChebTucker.from_values: V": lambda m: cheb.ChebTucker.from_values(m(normal(4, 3))),
-    "ChebTucker.from_coeffs: C": lambda m: cheb.ChebTucker.from_coeffs(m(normal(4, 3))),
-    "ChebTucker.from_cp: weights": lambda m: cheb.ChebTucker.from_cp(m(normal(2)), m(FACTORS[:1])),
-    "ChebTucker.fit: X": lambda m: cheb.ChebTucker.fit(m(POINTS.double()), m(POINTS[:, 0].double()), n=2),
-    "ChebTucker.round: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).round(0.1),
-    "ChebTucker.norm: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).norm(),
-    "ChebTucker.error_estimate: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).error_estimate,
-    "ChebTucker.__add__: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)) + 1,
-    "ChebTucker.grid: the points of axis 0": lambda m: cheb.ChebTucker(CORE, FACTORS).grid(m(POINTS[:, 0].double()), POINTS[:, 0].double()),
-    "ChebTucker.grid: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).grid(POINTS[:, 0].double(), POINTS[:, 0].double()),
-    "ChebTucker.save: core": lambda m: cheb.ChebTucker(m(CORE), m(FACTORS)).save("/nowhere/at/all"),
-    "KroneckerOperator.solve: factors": lambda m: qf.kron.KroneckerOperator(m(K)).solve(normal(12)),
-    "KroneckerOperator.solve: y": lambda m: qf.kron.KroneckerOperator(K).solve(m(normal(12))),
-    "KroneckerOperator.logdet: factors": lambda m: qf.kron.KroneckerOperator(m(K)).logdet(),
-    "KroneckerOperator.eigh: factors": lambda m: qf.kron.KroneckerOperator(m(K)).eigh(),
-    "Polygon: vertices": lambda m: wos.Polygon(m(SQUARE)),
-    "SDF: values": lambda m: wos.SDF(m(-torch.ones(2, 2)), ((0, 0), (1, 1))),
-    "Star: c1": lambda m: wos.Star(m(0.1 * normal(1)), 0.0),
-    "Fourier: coefficients": lambda m: wos.Fourier(m(normal(3))),
-    "Polynomial: coefficients": lambda m: wos.Polynomial(m(normal(2, 3))),
-    "GridField: values": lambda m: wos.GridField(m(normal(2, 3)), ((0, 0), (1, 1))),
-    "PerVertex: values": lambda m: wos.PerVertex(m(normal(4))),
-    "Gaussians: amplitude": lambda m: wos.Gaussians(m(normal(1)), normal(1, 2), 1.0),
-    "solve: points": lambda m: wos.solve(wos.Ball([0, 0], 2), m(POINTS), dirichlet=1.0, walks=2),
-    "solve: dirichlet": lambda m: wos.solve(wos.Ball([0, 0], 2), POINTS, dirichlet=m(normal(2)), walks=2),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", VALUES)
-def test_what_looks_at_numbers_says_so(name):
-    with pytest.raises(RuntimeError, match=rf"{name}\S* is on meta; move it to the CPU|{name}\S* is on meta, where it has no numbers"):
-        VALUES[name](moved)
+def test_saving_looks_at_numbers():
+    with pytest.raises(RuntimeError, match=r"ChebTucker.save: core is on meta; move it to the CPU"):
+        tensor(lambda x: moved(to_torch(x))).save("/nowhere/at/all")
 
 
 def test_compiled_calls_are_refused_alike():

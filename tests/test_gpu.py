@@ -8,10 +8,9 @@ import quatrefoil as qf
 from case import all_cases, build, call_of, call_with_adjoint, flat, graded, made, op_of, outline, parametrize, tolerance
 from gpu import DRY, CuPy, Torch
 from namespaces import check_like_the_host, composed_ops, forget_plans
+from public import CALLS, ON_DEVICES, arrays
 from quatrefoil import _arrays, _backends
 from quatrefoil._spec import FAMILIES
-from test_public_devices import TRIED
-from test_public_devices import flat as found_in
 
 pytestmark = pytest.mark.gpu
 
@@ -51,10 +50,6 @@ def library(request):
     forget_plans()
     yield Torch() if request.param == "torch" else CuPy(lambda: request.getfixturevalue("cupy"))
     forget_plans()
-
-
-def found_by(call, moved):
-    return found_in(call(moved))
 
 
 def run_on_device(library, family, case):
@@ -175,10 +170,10 @@ def test_what_is_around_ops(on_device, rng):
         assert (got[5] > 0).all()
 
 
-@pytest.mark.parametrize("name", TRIED)
+@pytest.mark.parametrize("name", ON_DEVICES)
 def test_what_is_no_op(name, on_device):
     """Functions around ops, and tensors of coefficients."""
-    for got, expected in zip(found_by(TRIED[name], on_device), found_by(TRIED[name], lambda x: x), strict=True):
+    for got, expected in zip(arrays(CALLS[name](on_device)), arrays(CALLS[name](lambda x: x)), strict=True):
         got = got if isinstance(got, float) else on_device.back(got)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-8 * np.abs(expected).max(initial=1e-300))
 

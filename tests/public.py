@@ -1,0 +1,145 @@
+"""Public functions and objects that are no ops, as calls with arrays that ``t`` makes of NumPy's: what the suites of lazy tensors, meta
+tensors, devices and masks go through."""
+
+import numpy as np
+
+import quatrefoil as qf
+
+ssm, kron, cheb, wos = qf.ssm, qf.kron, qf.cheb, qf.wos
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape)
+
+
+def complex_normal(*shape):
+    return normal(*shape) + 1j * normal(*shape[::-1]).T
+
+
+X = np.random.default_rng(0).uniform(-0.9, 0.9, (6, 2))
+CHARGES = np.random.default_rng(1).uniform(-0.9, 0.9, (5, 3))
+CORE, FACTORS, V = normal(2, 3), [normal(5, 2), normal(4, 3)], normal(4, 3)
+GATES, BETA = [normal(1, 4, 2, 3)] * 3, 1 / (1 + np.exp(normal(1, 4, 2)))
+K, Y = [a @ a.T + np.eye(4) for a in normal(2, 4, 4)], normal(16, 2)
+POINTS = np.random.default_rng(2).uniform(0.1, 0.9, (6, 2))
+SQUARE, HOLE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.4, 0.4], [0.6, 0.4], [0.6, 0.6]])
+BOX = ((-1, -1), (1, 1))
+
+
+def parts(ct):
+    return [ct.core, *ct.factors]
+
+
+def tensor(t):
+    return cheb.ChebTucker(t(CORE), t(FACTORS))
+
+
+def operator(t):
+    return kron.KroneckerOperator(t(K))
+
+
+def slim(t):
+    return kron.SlimKL(means=t(np.arange(4.0) / 8), std=t(np.full(4, 0.1)), noise=1.0, tol=1.0).fit(t(Y[:, 0].copy()), t(Y[:, 1].copy()))
+
+
+def long_part(t):
+    return cheb.potential(t(CHARGES), t(normal(5)), n=17, domain=(-1, 1), tol=1e-11)
+
+
+def solved(t, dirichlet, polygon=None, **options):
+    polygon = wos.Polygon(t(SQUARE)) if polygon is None else polygon
+    r = wos.solve(polygon, t(POINTS), dirichlet=dirichlet, walks=8, rng=1, **options)
+    return r.value, r.stderr
+
+
+def pulled(t, dirichlet, **options):
+    _, d, s = wos.solve_vjp(wos.Polygon(t(SQUARE)), t(POINTS), t(POINTS[:, 0].copy()), dirichlet=dirichlet, walks=8, rng=1, **options)
+    return *d.values(), *s.values()
+
+
+def bells(t):
+    return wos.Gaussians(t(normal(3)), t(normal(3, 2)), t(abs(normal(3)) + 0.5))
+
+
+def field(t):
+    return wos.GridField(t(V), t(np.array(BOX, float)))
+
+
+CALLS = {
+    "ssm.causal_conv1d_update": lambda t: ssm.causal_conv1d_update(t(normal(2, 4)), t(normal(2, 4, 5)), t(normal(4, 3)), t(normal(4))),
+    "ssm.chunk_delta_rule": lambda t: ssm.chunk_delta_rule(*t(GATES), t(BETA), output_final_state=True),
+    "ssm.discretize": lambda t: ssm.discretize(t(complex_normal(4, 1)[:, 0].copy()), t(complex_normal(4, 2)), t(abs(normal(4))), "zoh"),
+    "ssm.fused_recurrent_delta_rule": lambda t: ssm.fused_recurrent_delta_rule(*t(GATES), t(BETA), output_final_state=True),
+    "ssm.fused_recurrent_gated_delta_rule": lambda t: ssm.fused_recurrent_gated_delta_rule(
+        *t(GATES), t(-BETA), t(BETA), output_final_state=True
+    ),
+    "ssm.fused_recurrent_simple_gla": lambda t: ssm.fused_recurrent_simple_gla(*t(GATES), t(-BETA), output_final_state=True),
+    "ssm.hankel_matmul": lambda t: ssm.hankel_matmul(t(normal(7)), t(normal(5)), t(normal(5))),
+    "ssm.hankel_matmul_vjp": lambda t: ssm.hankel_matmul_vjp(t(normal(3)), t(normal(5)), t(normal(5, 2)), t(normal(3, 2))),
+    "ssm.mamba_inner_fn": lambda t: ssm.mamba_inner_fn(
+        t(normal(2, 6, 5)), t(normal(3, 1, 2)), t(normal(3)), t(normal(5, 3)), t(normal(3, 1)), t(normal(4, 3)), None, t(-abs(normal(3, 2)))
+    ),
+    "ssm.mamba_split_conv1d_scan_combined": lambda t: ssm.mamba_split_conv1d_scan_combined(
+        t(normal(1, 4, 14)), t(normal(8, 3)), t(normal(8)), t(normal(2)), t(-abs(normal(2))), t(normal(2)), 2, headdim=2
+    ),
+    "ssm.s4d_step": lambda t: ssm.s4d_step(
+        t(normal(2, 4)), t(complex_normal(2, 4, 3)), t(abs(normal(4))), t(complex_normal(4, 3)), t(complex_normal(4, 3))
+    ),
+    "ssm.selective_state_update": lambda t: ssm.selective_state_update(
+        t(normal(2, 3, 4)), t(normal(2, 3)), t(normal(2, 3)), t(-abs(normal(3, 4))), t(normal(2, 4)), t(normal(2, 4))
+    ),
+    "ssm.toeplitz_matmul": lambda t: ssm.toeplitz_matmul(t(normal(7)), t(normal(5)), t(normal(5, 2))),
+    "ssm.toeplitz_matmul_vjp": lambda t: ssm.toeplitz_matmul_vjp(t(normal(7)), t(normal(5)), t(normal(5, 2)), t(normal(7, 2))),
+    "kron.KroneckerOperator, products": lambda t: [
+        operator(t) @ t(Y[:, 0].copy()), operator(t).matmat(t(Y)), operator(t).rmatvec(t(Y[:, 0].copy())), operator(t).T @ t(Y),
+        operator(t).H @ t(Y[:, 0].copy()), operator(t).dot(t(Y)), operator(t).matvec(t(Y[:, :1].copy())), operator(t).rmatmat(t(Y)),
+    ],
+    "kron.KroneckerOperator, float32": lambda t: operator(t) @ t(Y[:, 0].astype(np.float32)),
+    "kron.KroneckerOperator, entries": lambda t: [
+        (made := kron.KroneckerOperator([t(K[0]), t(K[1])])).to_dense(), made.diagonal(), *made.factors,
+    ],
+    "kron.KroneckerOperator, systems": lambda t: [operator(t).solve(t(Y)), operator(t).solve(t(Y[:, 0].copy()), 0.5)],
+    "kron.KroneckerOperator, functions": lambda t: operator(t).apply(lambda lam: lam * lam, t(Y)),
+    "kron.KroneckerOperator, spectrum": lambda t: [np.asarray(operator(t).logdet()), operator(t).eigh()[0]],
+    "kron.SlimKL": lambda t: slim(t).predict(t(Y[:, 1].copy())),
+    "cheb.tucker": lambda t: [(made := cheb.tucker(t(V), rank=2)).core, *made.factors],
+    "cheb.TuckerTensor": lambda t: list(cheb.TuckerTensor(t(CORE), t(FACTORS))),
+    "cheb.ChebTucker": lambda t: [tensor(t)(t(X)), *tensor(t).eval(t(X), 2), tensor(t).to_full()],
+    "cheb.ChebTucker, plan": lambda t: tensor(t).plan(1e-3)(t(X)),
+    "cheb.ChebTucker, calculus": lambda t: [*parts(tensor(t).diff(0)), *parts(tensor(t).integrate(1))],
+    "cheb.ChebTucker, sums": lambda t: [(tensor(t) + 1.5)(t(X)), (tensor(t) - 0.5 * tensor(t))(t(X)), tensor(t).round(1e-3)(t(X))],
+    "cheb.ChebTucker, product": lambda t: (tensor(t) * -tensor(t))(t(X)),
+    "cheb.ChebTucker, numbers": lambda t: [tensor(t).norm(), tensor(t).error_estimate, tensor(t).integrate()],
+    "cheb.ChebTucker, grid": lambda t: tensor(t).grid(t(X[:, 0].copy()), t(X[:3, 1].copy())),
+    "cheb.ChebTucker, from values": lambda t: parts(cheb.ChebTucker.from_values(t(V))),
+    "cheb.ChebTucker, from coefficients": lambda t: parts(cheb.ChebTucker.from_coeffs(t(V))),
+    "cheb.ChebTucker, from a sum": lambda t: parts(cheb.ChebTucker.from_cp(t(normal(2)), t([normal(5, 2), normal(4, 2)]))),
+    "cheb.ChebTucker, from a sum of samples": lambda t: cheb.ChebTucker.from_cp(
+        t(normal(2)), t([normal(5, 2)]), grid=[t(np.linspace(-1, 1, 5))]
+    )(t(X[:, :1].copy())),
+    "cheb.ChebTucker, from samples": lambda t: cheb.ChebTucker.fit(t(X), t(X[:, 0] * X[:, 1]), n=2, weights=t(abs(normal(6))))(t(X)),
+    "cheb.Potential": lambda t: [long_part(t)(t(CHARGES)), *long_part(t).eval(t(CHARGES), 1)],
+    "cheb.potential, short range": lambda t: cheb.short_range(t(CHARGES), t(normal(5)), t(CHARGES), sog=long_part(t).sog),
+    "wos.Ball": lambda t: wos.contains(wos.Ball([0.0, 0.0], 1.0), t(X)),
+    "wos.Box": lambda t: wos.signed_distance(wos.Box([0.0, 0.0], [1.0, 0.5]), t(X)),
+    "wos.Polygon": lambda t: solved(t, 1.0, source=1.0),
+    "wos.Polygon, several": lambda t: solved(t, 1.0, wos.Polygon(t(np.stack([SQUARE, 2 * SQUARE])))),
+    "wos.Polygon, hole": lambda t: solved(t, 1.0, wos.Polygon([t(SQUARE)], holes=[[t(HOLE)]]), source=1.0),
+    "wos.SDF": lambda t: solved(t, 1.0, wos.SDF(t(np.pad(np.full((2, 3), -0.4), 1, constant_values=0.4)), ((-1, -1), (3, 3)))),
+    "wos.Fourier": lambda t: [*solved(t, wos.Fourier(t(normal(3)))), *pulled(t, wos.Fourier(t(normal(3))))],
+    "wos.Fourier, at points": lambda t: wos.Fourier(t(normal(3)))(POINTS),
+    "wos.Fourier, list": lambda t: solved(t, [wos.Fourier(t(normal(3))), wos.Fourier(t(normal(5))), 2.0]),
+    "wos.PerVertex": lambda t: [*solved(t, wos.PerVertex(t(normal(4)))), *pulled(t, wos.PerVertex(t(normal(4))))],
+    "wos.PerVertex, list": lambda t: solved(t, wos.PerVertex([t(normal(4))]), wos.Polygon(t(SQUARE[None].copy()))),
+    "wos.Gaussians": lambda t: [*solved(t, bells(t), source=bells(t)), *pulled(t, 1.0, source=bells(t)), bells(t)(POINTS)],
+    "wos.Polynomial": lambda t: [*solved(t, wos.Polynomial(t(V)), source=wos.Polynomial(t(V))), *pulled(t, wos.Polynomial(t(V)))],
+    "wos.GridField": lambda t: [*solved(t, field(t)), *pulled(t, field(t))],
+    "wos.solve": lambda t: solved(t, t(normal(6))),
+}  # fmt: skip
+# kron and walks have suites of their own
+ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "cheb.", "wos.Ball", "wos.Box"))]
+
+
+def arrays(x):
+    """The arrays and numbers of a result, in order."""
+    return [a for item in x for a in arrays(item)] if isinstance(x, (list, tuple)) else [] if x is None else [x]
