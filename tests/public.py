@@ -20,6 +20,7 @@ X = np.random.default_rng(0).uniform(-0.9, 0.9, (6, 2))
 CHARGES = np.random.default_rng(1).uniform(-0.9, 0.9, (5, 3))
 CORE, FACTORS, V = normal(2, 3), [normal(5, 2), normal(4, 3)], normal(4, 3)
 GATES, BETA = [normal(1, 4, 2, 3)] * 3, 1 / (1 + np.exp(normal(1, 4, 2)))
+ROWS = [np.array([1, 0, 7]), np.array([2, -1, 0])]  # where ring buffers begin, and rows of states
 K, Y = [a @ a.T + np.eye(4) for a in normal(2, 4, 4)], normal(16, 2)
 POINTS = np.random.default_rng(2).uniform(0.1, 0.9, (6, 2))
 SQUARE, HOLE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.4, 0.4], [0.6, 0.4], [0.6, 0.6]])
@@ -67,6 +68,9 @@ def field(t):
 
 CALLS = {
     "ssm.causal_conv1d_update": lambda t: ssm.causal_conv1d_update(t(normal(2, 4)), t(normal(2, 4, 5)), t(normal(4, 3)), t(normal(4))),
+    "ssm.causal_conv1d_update, rows": lambda t: [
+        state := t(normal(4, 3, 5)), ssm.causal_conv1d_update(t(normal(3, 3)), state, t(normal(3, 4)), t(normal(3)), "silu", *t(ROWS))
+    ],
     "ssm.chunk_delta_rule": lambda t: ssm.chunk_delta_rule(*t(GATES), t(BETA), output_final_state=True),
     "ssm.discretize": lambda t: ssm.discretize(t(complex_normal(4, 1)[:, 0].copy()), t(complex_normal(4, 2)), t(abs(normal(4))), "zoh"),
     "ssm.fused_recurrent_delta_rule": lambda t: ssm.fused_recurrent_delta_rule(*t(GATES), t(BETA), output_final_state=True),
@@ -87,6 +91,16 @@ CALLS = {
     ),
     "ssm.selective_state_update": lambda t: ssm.selective_state_update(
         t(normal(2, 3, 4)), t(normal(2, 3)), t(normal(2, 3)), t(-abs(normal(3, 4))), t(normal(2, 4)), t(normal(2, 4))
+    ),
+    "ssm.selective_state_update, rows": lambda t: [
+        state := t(normal(4, 2, 3, 5)),
+        ssm.selective_state_update(
+            state, t(normal(3, 2, 3)), t(normal(3, 2, 3)), t(-abs(normal(2, 3, 5))), t(normal(3, 2, 5)), t(normal(3, 2, 5)),
+            t(normal(2, 3)), t(normal(3, 2, 3)), t(normal(2, 3)), True, t(ROWS[1]),
+        ),
+    ],
+    "ssm.selective_scan_fn, complex": lambda t: ssm.selective_scan_fn(
+        t(normal(2, 3, 10)), t(abs(normal(2, 3, 10))), t(-abs(complex_normal(3, 2).real) + 1j * normal(3, 2)), *t([normal(2, 2, 20)] * 2)
     ),
     "ssm.toeplitz_matmul": lambda t: ssm.toeplitz_matmul(t(normal(7)), t(normal(5)), t(normal(5, 2))),
     "ssm.toeplitz_matmul_vjp": lambda t: ssm.toeplitz_matmul_vjp(t(normal(7)), t(normal(5)), t(normal(5, 2)), t(normal(7, 2))),
