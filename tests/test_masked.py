@@ -100,7 +100,7 @@ def of_numba(Y):
     return Y[:, 0] * 1j
 
 
-def test_real_functions_that_return_other_numbers(backend):
+def test_real_functions_that_return_other_numbers():
     for where, dtype in itertools.product(("dirichlet", "source"), ("complex64", "complex128", "object")):
         text = re.escape(f"solve: {where}(X) has dtype {dtype}, expected real numbers")
         with pytest.raises(TypeError, match=text):
@@ -109,7 +109,7 @@ def test_real_functions_that_return_other_numbers(backend):
             solve(**{where: [lambda Y: Y[:, 0].astype(dtype), lambda Y: Y[:, 0]]})  # noqa: B023
 
 
-def test_real_functions_that_return_complex_numbers(backend):
+def test_real_functions_that_return_complex_numbers():
     numba = pytest.importorskip("numba")
     with pytest.raises(TypeError, match=r"dirichlet.* has dtype complex128, expected real numbers"):
         solve(dirichlet=numba.njit(of_numba))
@@ -121,7 +121,7 @@ def test_real_functions_that_return_complex_numbers(backend):
 
 
 @pytest.mark.torch
-def test_functions_of_tensors(backend):
+def test_functions_of_tensors():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"has dtype torch\.complex128, expected real numbers"):
         solve(dirichlet=lambda Y: torch.from_numpy(Y[:, 0] * 1j))

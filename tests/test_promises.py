@@ -74,7 +74,7 @@ def widened(x):
 
 
 @parametrize([(family, case) for family, case in simplest() if any(a.half for a in op_of(family, case.op).inputs)])
-def test_half_precision_is_computed_in_float32(family, case, backend, rng):
+def test_half_precision_is_computed_in_float32(family, case, best_backend, rng):
     """The bits of float32, rounded once; bfloat16 too, which tensors have."""
     op = op_of(family, case.op)
     arguments, keywords = halved(op, *build(family, case, rng, "float32"))

@@ -134,7 +134,7 @@ INSIDE = np.array([[0.1, 0.2], [-0.3, 0.4], [0.0, -0.5]])
 
 
 @pytest.mark.parametrize("dirichlet", [qf.wos.Fourier(np.array([1.0, 2.0, 0.5])), lambda X: X[:, 0]], ids=["series", "function"])
-def test_walks(backend, dirichlet):
+def test_walks(best_backend, dirichlet):
     def solve(boundary, **options):
         r = qf.wos.solve(boundary, INSIDE, dirichlet=dirichlet, walks=8, rng=1, **options)
         return r.value, r.stderr
