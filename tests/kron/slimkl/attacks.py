@@ -123,7 +123,8 @@ def attack_fits(rng, backend):
     assert (weights >= 0).all()
     if unit and p.given["agents"] > 1:
         assert np.abs(weights / unit - np.rint(weights / unit)).max() <= 1e-9 * max(1, (weights / unit).max())
-    expected, scale = p.objective(weights), len(p.x) * (1 + abs(np.log(p.noise)))
+    expected = p.objective(weights)
+    scale = len(p.x) * (1 + abs(np.log(p.noise))) + abs(expected)  # roundings of C count for the data's term as much as it is
     least = 2e-8 * len(weights) * weights.max() / p.noise if p.given["agents"] > 1 and not unit else 0.0  # what weights of 0 count for
     roundings = 1e-7 + 1e-15 * len(p.x) * weights.sum() / p.noise  # of the condition
     assert abs(model.objective_[-1] - expected) <= (roundings + least) * scale, (model.objective_[-1], expected)
