@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.linalg import toeplitz
 
-from quatrefoil.kron.gphm.axis import Covariance, HalvedAxis, Hyper, UniformAxis
 from quatrefoil.kron.gphm.halves import HalvedCholesky, Halves
 from quatrefoil.kron.gphm.inverse import Spectrum
 from quatrefoil.kron.product import mirror
@@ -41,18 +40,6 @@ def test_matrices(rng, n):
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_gradients_are_adjoints(rng, n):
-    halves = Halves(n)
-    even, odd = rng.standard_normal((halves.even, halves.even)), rng.standard_normal((halves.odd, halves.odd))
-    across = rng.standard_normal((halves.odd, halves.even))
-    for i, lags in enumerate(np.eye(n)):
-        P, Q = halves.symmetric(lags)
-        assert halves.of_symmetric(even, odd)[i] == pytest.approx(np.vdot(P, even) + np.vdot(Q, odd), abs=1e-13)
-        expected = np.vdot(halves.antisymmetric(lags), across) if i else 0.0  # the first lag stays 0
-        assert halves.of_antisymmetric(across)[i] == pytest.approx(expected, abs=1e-13)
-
-
-@pytest.mark.parametrize("n", SIZES)
 def test_inverse(rng, n):
     lags = np.concatenate([[3.0], rng.uniform(-1, 1, n - 1) / n])
     found, K, rows = HalvedCholesky(Halves(n), lags, 0.0, "axes[0]"), toeplitz(lags), rng.standard_normal((2, n))
@@ -60,23 +47,6 @@ def test_inverse(rng, n):
     assert found.logdet == pytest.approx(np.linalg.slogdet(K)[1], rel=1e-13)
     with pytest.raises(np.linalg.LinAlgError, match=r"covariance of axes\[0\] with jitter 0.5 is not positive definite"):
         HalvedCholesky(Halves(n), np.ones(n), 0.5, "axes[0]")
-
-
-@pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("n", SIZES)
-def test_an_axis_is_that_of_transforms(backend, rng, n, order):
-    covariance = Covariance("student_t", order, 1e-3, {})
-    hyper = Hyper(rng.standard_normal(4), rng.standard_normal(4), rng.uniform(0, 2, 4))
-    axes = [form(np.linspace(0, 1, n), covariance, "axes[0]") for form in (HalvedAxis, UniformAxis)]
-    A, E, X = rng.standard_normal((3, 6, n))
-    for axis in axes:
-        axis.at(hyper)
-    for name, rows in (("apply", A), ("adjoint", E), ("solve", X)):
-        got, expected = (getattr(axis, name)(rows) for axis in axes)
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10 * np.abs(expected).max(), err_msg=name)
-    assert axes[0].logdet == pytest.approx(axes[1].logdet, rel=1e-11, abs=1e-10)
-    for got, expected in zip(*(axis.gradient(6, X, A, E) for axis in axes)):
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("n", SIZES)
