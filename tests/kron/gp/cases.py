@@ -123,7 +123,7 @@ def drawn_factor(rng, n, unit):
     return unit * (a @ a.T + (0.1 * np.eye(n) if rank == n else 0))
 
 
-def dense_likelihood(K, factors, y, noise, seen):
+def dense_likelihood(K, y, noise, seen):
     """Of one row: (nll, alpha, C⁻¹), 0 where a cell is missing."""
     C = (K + np.diag(noise))[np.ix_(seen, seen)]
     inverse, alpha = np.zeros_like(K), np.zeros(len(y))
@@ -135,15 +135,9 @@ def dense_likelihood(K, factors, y, noise, seen):
 
 def contracted(G, factors, k):
     """The gradient by factor k of that by the covariance of all cells."""
-    sizes = [len(f) for f in factors]
-    G, letters = G.reshape(*sizes, *sizes), "abcdefgh"
-    d = len(sizes)
-    terms, operands = [letters[: 2 * d]], [G]
-    for i, f in enumerate(factors):
-        if i != k:
-            terms.append(letters[i] + letters[d + i])
-            operands.append(f)
-    return np.einsum(f"{','.join(terms)}->{letters[k]}{letters[d + k]}", *operands)
+    left, right = (functools.reduce(np.kron, part, np.eye(1)) for part in (factors[:k], factors[k + 1 :]))
+    sizes = len(left), len(factors[k]), len(right)
+    return np.einsum("aibcjd,ac,bd->ij", G.reshape(*sizes, *sizes), left, right)
 
 
 def attack_grids(rng, backend):
@@ -168,7 +162,7 @@ def attack_grids(rng, backend):
             raise AssertionError("a noise of 1e-18 of the largest eigenvalue of a singular covariance was taken")
     seen = np.broadcast_to(True if mask is None else mask, y.shape)
     tolerance = 1e4 * EPS * (1 + largest / level)
-    each = [dense_likelihood(K, factors, row, np.broadcast_to(noise, N), s) for row, s in zip(y, seen)]
+    each = [dense_likelihood(K, row, np.broadcast_to(noise, N), s) for row, s in zip(y, seen)]
     nll, of_factors, of_noise = qf.kron.gp_nll(factors, np.where(seen, y, np.nan), noise, grad=True, **options)
     G = sum((inverse - np.outer(a, a)) / 2 for _, a, inverse in each)
     terms = N * (1 + abs(math.log(level)) + abs(math.log(largest))) + (y**2).sum() / level

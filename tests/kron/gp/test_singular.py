@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from kron.gp.cases import contracted, dense_likelihood
 from quatrefoil.kron import KroneckerOperator, gp_nll, gp_posterior, gp_posterior_sample, gp_sample, gp_solve
 from quatrefoil.kron.gp import _array, nll
 
@@ -19,15 +20,10 @@ BACKENDS = ["native", "numba", "array"]
 
 def dense(factors, y, noise, mask=None):
     """(likelihood, gradients of the factors, gradient of the noise, alpha) of one y, by the inverse."""
-    N, sizes = len(y), [len(f) for f in factors]
-    seen = np.flatnonzero(np.ones(N, bool) if mask is None else mask)
-    C = (functools.reduce(np.kron, factors) + np.diag(np.broadcast_to(noise, N)))[np.ix_(seen, seen)]
-    inverse, alpha = np.zeros((N, N)), np.zeros(N)
-    inverse[np.ix_(seen, seen)] = np.linalg.inv(C)
-    alpha[seen] = inverse[np.ix_(seen, seen)] @ y[seen]
-    value = (y[seen] @ alpha[seen] + np.linalg.slogdet(C)[1] + len(seen) * math.log(2 * math.pi)) / 2
-    M = ((inverse - np.outer(alpha, alpha)) / 2).reshape(*sizes, *sizes)
-    return value, [np.einsum("iajb,ab->ij", M, factors[1]), np.einsum("iajb,ij->ab", M, factors[0])], np.diagonal(M.reshape(N, N)), alpha
+    seen = np.ones(len(y), bool) if mask is None else mask
+    value, alpha, inverse = dense_likelihood(functools.reduce(np.kron, factors), y, np.broadcast_to(noise, len(y)), seen)
+    G = (inverse - np.outer(alpha, alpha)) / 2
+    return value, [contracted(G, factors, k) for k in range(2)], np.diagonal(G), alpha
 
 
 def noises(kind):
