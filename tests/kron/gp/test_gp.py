@@ -187,17 +187,6 @@ def test_lanczos_depends_on_the_seed_alone(rng, monkeypatch):
     assert values[0] == values[1] != values[2]
 
 
-def test_blocks_of_the_inverse(backend, rng):
-    for shape in [(5,), (3, 4), (2, 3, 4), (1, 6, 1, 2)]:
-        factors = [factor(rng, n) for n in shape]
-        grid, N = Grid(factors, "test", backend), math.prod(shape)
-        inverse = np.linalg.inv(oracle.covariance(factors, 0.2, N).astype(float))
-        for count in (0, 1, N // 2, N):
-            cells = np.sort(rng.choice(N, count, replace=False))
-            got = missing.inverse_block(grid, grid.inverse_eigenvalues(0.2), cells)
-            np.testing.assert_allclose(got, inverse[np.ix_(cells, cells)], rtol=0, atol=1e-12)
-
-
 # ---------------------------------------------------------------- what is refused
 
 

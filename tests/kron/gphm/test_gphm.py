@@ -61,16 +61,18 @@ class Problem:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("equation", "dims"), SETUPS)
 def test_loss_and_gradients(backend, rng, equation, dims, kind, uniform):
-    """By fourth-order differences with h = 1e-4, whose own error is about 1e-11 / h of the loss."""
+    """By fourth-order differences with h = 1e-4, whose own error is about 1e-11 / h of the loss; in either units."""
     p = Problem(rng, equation, dims, kind, uniform=uniform)
-    value, gradients = p.gp.value_and_grad(p.params)
-    assert math.isclose(value, p.dense_loss(p.params), rel_tol=1e-10, abs_tol=1e-9)  # terms of hundreds may cancel
-    assert gradients.keys() == p.params.keys()
-    for name, found in gradients.items():
-        expected, direction = p.gradient_by_differences(name, p.dense_loss)
-        assert found.shape == np.shape(p.params[name])
-        scale = np.sum(np.abs(found * direction)) + 1e-3 * abs(value)
-        assert abs(np.sum(found * direction) - expected) <= 1e-6 * scale, name
+    for gp in (p.gp, qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=0.05, boundary_weight=70.0)):
+        p.options["jitter"] = 0.05 * gp._state.units.size ** (2 / dims)
+        value, gradients = gp.value_and_grad(p.params)
+        assert math.isclose(value, p.dense_loss(p.params), rel_tol=1e-10, abs_tol=1e-9)  # terms of hundreds may cancel
+        assert gradients.keys() == p.params.keys()
+        for name, found in gradients.items():
+            expected, direction = p.gradient_by_differences(name, p.dense_loss)
+            assert found.shape == np.shape(p.params[name])
+            scale = np.sum(np.abs(found * direction)) + 1e-3 * abs(value)
+            assert abs(np.sum(found * direction) - expected) <= 1e-6 * scale, name
 
 
 def autograd(p, params=None, held=None):
@@ -341,6 +343,8 @@ def test_refused():
         (loss_at(log_weights_0=np.full(30, 1e4)), overflow, "GPHM: "),
         (lambda: qf.kron.GPHM(PDE, [not_definite], freq_scale=1.0, jitter=0.0, optimizer="adam").fit(1),
          np.linalg.LinAlgError, r"covariance of axes\[0\] with jitter 0 is not positive definite"),
+        (lambda: qf.kron.GPHM(PDE, [LINE, not_definite], freq_scale=1.0, jitter=0.0, optimizer="adam").fit(1),
+         np.linalg.LinAlgError, r"covariance of axes\[\d\] with jitter 0 is not positive definite"),
         (lambda: axes(LINE, LINE)().predict([LINE]), ValueError, "1 axes, expected 2"),
         (lambda: gp().predict([LINE * np.nan]), ValueError, r"axes\[0\]\[0\] is nan"),
         (lambda: gp().load_state_dict(gp(components=3).state_dict()), ValueError, r"log_weights_0 has shape \(3,\), expected \(30,\)"),

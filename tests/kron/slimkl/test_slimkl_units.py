@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from kron.slimkl.attacks import Stopping
+from kron.slimkl.attacks import Stopping, learnt, same
 from kron.slimkl.oracle import objective
 from kron.slimkl.test_slimkl import GRID, split
 from quatrefoil.kron import SlimKL
@@ -100,27 +100,16 @@ def test_warnings_of_a_coarse_unit():
 # ---- fits that do not end, and copies
 
 
-def learnt(model):
-    return {name: copy.deepcopy(value) for name, value in vars(model).items() if name.endswith("_") or name == "_seen"}
-
-
-def same(one, other):
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        for a, b in zip(value, other[name], strict=True) if name == "_seen" else [(value, other[name])]:
-            np.testing.assert_array_equal(a, b)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no machine")])
 def test_a_fit_that_does_not_end_leaves_what_was(error, monkeypatch):
     x, y = signal()
     model = SlimKL(means=GRID, noise=0.05, agents=2, tol=1e-2).fit(x, y)
-    before = learnt(model)
+    before = copy.deepcopy(learnt(model))
     for count in (0, 1, 2, 3, 7):
         for other in (model.set_params(executor=Stopping(count, error), agents=4), SlimKL(**model.get_params())):
             with pytest.raises(type(error)):
                 other.fit(x[:20], y[:20])
-            same(learnt(other), before if other is model else {})
+            same(other, before if other is model else {}, count)
             assert not parts._here
     model.set_params(executor=None, agents=1)
     calls, weigh = [], Agent._weigh
@@ -134,18 +123,18 @@ def test_a_fit_that_does_not_end_leaves_what_was(error, monkeypatch):
     monkeypatch.setattr(Agent, "_weigh", failing)
     with pytest.raises(type(error)):
         model.fit(x[:20], y[:20])
-    same(learnt(model), before)
+    same(model, before, "model")
 
 
 def test_a_warning_that_is_an_error_leaves_what_was():
     x, y = signal()
     model = SlimKL(means=GRID, noise=0.05, tol=1e-2).fit(x, y)
-    before = learnt(model)
+    before = copy.deepcopy(learnt(model))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(RuntimeWarning, match="stopped after max_iter"):
             model.set_params(max_iter=1, tol=0.0).fit(x[:9], y[:9])
-    same(learnt(model), before)
+    same(model, before, "model")
 
 
 @pytest.mark.parametrize("agents", [1, 2])
