@@ -91,15 +91,6 @@ def test_tags():
     assert (tags.estimator_type, tags.no_validation, tags.input_tags.two_d_array) == ("regressor", True, False)
 
 
-def test_search_over_parameters(rng):
-    """GridSearchCV clones, fits and scores."""
-    x = np.arange(60.0)[:, None]
-    y = np.sin(2 * np.pi * 0.1 * x[:, 0]) + 0.05 * rng.standard_normal(60)
-    model = SlimKL(means=np.linspace(0, 0.5, 21), noise=100.0, tol=1e-2)
-    search = GridSearchCV(model, {"noise": [100.0, 0.01]}, cv=3).fit(x, y)
-    assert search.best_params_ == {"noise": 0.01}
-
-
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_deviations_take_what_fit_has_factorised(rng, monkeypatch, missing):
     x = [np.linspace(0, 1, 8), np.linspace(0, 1, 9)]

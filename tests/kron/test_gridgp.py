@@ -125,17 +125,6 @@ def test_noise_per_cell_is_kept(rng):
     assert len(gp.theta_) == 3
 
 
-def test_normalised_values(rng):
-    p = Problem(rng)
-    offset, scale = p.Y[p.mask].mean(), p.Y[p.mask].std()
-    plain = p.model().fit(p.axes, (p.Y - offset) / scale, p.mask)
-    gp = p.fitted(normalize_y=True)
-    X = rng.uniform(0, 1, (3, 2))
-    mean, std = gp.predict(X, return_std=True)
-    np.testing.assert_allclose(mean, plain.predict(X) * scale + offset, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(std, plain.predict(X, return_std=True)[1] * scale, rtol=0, atol=1e-10)
-
-
 def test_samples(backend, rng):
     p = Problem(rng, (4, 3))
     gp = p.fitted(backend=backend)

@@ -90,18 +90,3 @@ def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=
         matrix = (whole + np.diag(slope))[np.ix_(free, free)]
         u[free] -= np.linalg.solve(matrix, residual[free])
     return u.reshape(shape), value + 0.5 * u @ prior @ u, np.linalg.cond(matrix)
-
-
-class Mpmath:
-    """Functions of arrays of mpmath's numbers, for ``kernel``."""
-
-    def __init__(self, mpmath):
-        self.mpmath = mpmath
-        self.exp, self.cos, self.sin = (np.vectorize(f, otypes=[object]) for f in (mpmath.exp, mpmath.cos, mpmath.sin))
-
-    def array(self, x):
-        return np.vectorize(self.mpmath.mpf, otypes=[object])(x)
-
-    def inv(self, K):
-        found = self.mpmath.matrix(K.tolist()) ** -1
-        return np.array(found.tolist(), object).reshape(K.shape)

@@ -65,18 +65,6 @@ def test_objective_and_gradient(rng, points, means, std):
     np.testing.assert_allclose(at.t - at.q, gradient, atol=1e-9 * np.abs(t).max() * max(1, y @ y))
 
 
-def test_it_descends(rng):
-    for x, y, options in (
-        (*signal(rng, 60), {}),
-        (rng.uniform(0, 5, (30, 2)), rng.standard_normal(30), {"means": rng.uniform(0, 0.5, (20, 2)), "std": 0.05}),
-    ):
-        given = {"means": GRID, "std": 0.001, **options}
-        model = fitted(x, y, max_iter=60, **options)
-        assert model.objective_.shape == (60,)
-        assert (np.diff(model.objective_) <= 1e-12 * np.abs(model.objective_).max()).all()
-        assert model.objective_[-1] == pytest.approx(objective(model.weights_, [(x, y)], given["means"], given["std"], 0.05)[0], rel=1e-9)
-
-
 @pytest.mark.parametrize(("agents", "iterations", "tol"), [(1, 4000, 1e-6), (3, 1000, 1e-3)])
 def test_optimality(rng, agents, iterations, tol):
     """No gradient below 0, and none where a weight is: of the agents' common objective, in units of its first part."""
@@ -88,20 +76,6 @@ def test_optimality(rng, agents, iterations, tol):
     assert (gradient / t).min() >= -tol
     assert np.abs(weights * gradient / t).max() <= tol * weights.max()
     assert abs(GRID[weights.argmax()] - 0.17) < 1 / 20  # what 20 points tell apart
-
-
-def test_agents_agree_with_one_who_knows_all(rng):
-    """The common objective by majorising and minimising its sum, which no agent could: the same path, as exactly as agents agree."""
-    x, y = signal(rng, 50)
-    both = [Agent(a[:, None], b, GRID[:, None], np.full((40, 1), 0.001), 0.05) for a, b in split(x, y, 2)]
-    weights = np.mean([a.start() for a in both], axis=0)
-    for _ in range(300):
-        at = [a.weigh(weights) for a in both]
-        weights = weights * np.sqrt(sum(w.q for w in at) / sum(w.t for w in at))
-    model = fitted(x, y, max_iter=300, agents=2)
-    expected = sum(a.weigh(weights).objective for a in both)
-    assert model.objective_[-1] == pytest.approx(expected, abs=1e-3 * abs(expected))  # a tenth of each step may be missing
-    assert (np.diff(model.objective_) <= 1e-5 * np.abs(model.objective_).max()).all()
 
 
 def test_the_positive_root(rng):
