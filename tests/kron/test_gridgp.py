@@ -12,7 +12,7 @@ from scipy.optimize import approx_fprime
 
 import quatrefoil as qf
 from checks import check_refused
-from kron.dense import Problem, dense_kernel, rbf
+from kron.dense import Problem, dense_kernel, fixed
 
 partial = functools.partial
 
@@ -49,7 +49,7 @@ KERNELS = {
         qf.kron.spectral_mixture, kind="gaussian", log_weights=rng.standard_normal(2), log_scales=rng.standard_normal(2), freqs=np.ones(2)
     ),
     "gsmp": lambda rng: partial(qf.kron.gsmp_kernel, weights=rng.uniform(0.5, 1, 3), means=rng.uniform(0, 1, 3), std=np.array(0.5)),
-    "fixed": lambda rng: partial(rbf, scale=0.3),
+    "fixed": lambda rng: partial(fixed, scale=0.3),
 }
 
 
@@ -58,10 +58,7 @@ KERNELS = {
 def test_gradient_of_the_likelihood(rng, name, share):
     p = Problem(rng, (5, 4), share)
     x = np.linspace(0, 1, 5)
-    kernel = KERNELS[name](rng)
-    if name == "fixed":
-        kernel = lambda x, y=None: rbf(x, x if y is None else y, 0.3)  # noqa: E731
-    gp = qf.kron.GridGP([kernel, p.kernels[1]], noise=0.1, optimizer=None).fit([x, p.axes[1]], p.Y, p.mask)
+    gp = qf.kron.GridGP([KERNELS[name](rng), p.kernels[1]], noise=0.1, optimizer=None).fit([x, p.axes[1]], p.Y, p.mask)
     theta = gp.theta_
     assert len(theta) == {"rbf": 4, "matern52": 4, "gsmp": 10, "fixed": 3}.get(name, 9)
     value, gradient = gp.log_marginal_likelihood(theta, eval_gradient=True)
