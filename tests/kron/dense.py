@@ -27,6 +27,11 @@ def close(got, expected, k=64, dtype=np.float64):
     assert np.abs(got - expected).max(initial=0) <= k * np.finfo(dtype).eps * np.abs(expected).max(initial=1e-300)
 
 
+def positive(rng, *sizes):
+    """Symmetric matrices, of small condition numbers."""
+    return [a @ a.T / len(a) + 0.3 * np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in sizes)]
+
+
 def unit_of(rng, most=12):
     return 10.0 ** rng.uniform(-most, most) if rng.random() < 0.7 else 1.0
 

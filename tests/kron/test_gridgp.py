@@ -114,14 +114,6 @@ def test_optimisers(rng, monkeypatch):
         p.fitted(optimizer="fmin_l_bfgs_b")
 
 
-def test_noise_per_cell_is_kept(rng):
-    p = Problem(rng)
-    noise = rng.uniform(0.1, 0.3, 42)
-    gp = qf.kron.GridGP(p.kernels, noise=noise).fit(p.axes, p.Y, p.mask)
-    np.testing.assert_array_equal(gp.noise_, noise)
-    assert len(gp.theta_) == 3
-
-
 def test_samples(backend, rng):
     p = Problem(rng, (4, 3))
     gp = p.fitted(backend=backend)

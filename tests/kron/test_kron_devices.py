@@ -149,12 +149,3 @@ def test_a_model_on_a_device_has_copies(cupy, rng):
         array[...] = array[:1] * 0
     for a, b in zip(gp.predict(cupy(axes), True), expected):
         np.testing.assert_array_equal(a.get(), b)
-
-
-def test_covariances(cupy):
-    """Numbers are made arrays where the points are."""
-    x = np.linspace(0, 1, 5)
-    for function in (rbf, qf.kron.matern52):
-        near(function(cupy(x), scale=0.3), function(x, scale=0.3))
-    gsmp = [qf.kron.gsmp_kernel(t(x), weights=t(np.ones(1)), means=t(np.ones(1)), std=0.3) for t in (cupy, lambda x: x)]
-    near(*gsmp)

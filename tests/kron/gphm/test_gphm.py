@@ -91,8 +91,7 @@ def ill_conditioned(rng, dims, kind):
     p.params = p.gp.params | {"U": np.add.outer(*map(np.sin, p.axes)) if dims == 2 else np.sin(p.axes[0])}
     for k in range(dims):
         p.params |= {f"freqs_{k}": np.linspace(0, 2, 10), f"log_scales_{k}": np.full(10, -3.0)}
-    covariance = dense.kernel(np, np.subtract.outer(p.axes[0], p.axes[0]), *(p.params[f"{n}_0"] for n in HYPER), kind, 0)
-    assert 2e7 < np.linalg.cond(covariance + 5e-8 * np.eye(24)) < 5e8
+    assert 2e7 < np.linalg.cond(dense.pair(np, p.params, 0, p.axes[0], kind, 0, 5e-8)[0]) < 5e8
     return p
 
 
@@ -116,9 +115,9 @@ def test_ill_conditioned_gradient_of_the_solution(rng, kind):
     p = ill_conditioned(rng, 2, kind)
     inverses, slopes = [], []
     for k, x in enumerate(p.axes):
-        hyper, points = [p.params[f"{name}_{k}"].astype(np.longdouble) for name in HYPER], x.astype(np.longdouble)
-        K, D = (dense.kernel(np, points[:, None] - points, *hyper, kind, order) for order in (0, 2))
-        inverses.append(inverse(K + np.longdouble(5e-8) * np.eye(len(x)))[0])
+        params = {name: value.astype(np.longdouble) for name, value in p.params.items()}
+        K, D = dense.pair(np, params, k, x.astype(np.longdouble), kind, 2, np.longdouble(5e-8))
+        inverses.append(inverse(K)[0])
         slopes.append(D @ inverses[k])
     U = p.params["U"].astype(np.longdouble)
     e = slopes[0] @ U + U @ slopes[1].T - p.source
@@ -222,11 +221,8 @@ def test_smooth_component(rng, equation, dims):
     p.gp.add_smooth_component()
     np.testing.assert_array_equal(p.gp.predict(p.axes), before)  # it begins at 0
     np.testing.assert_array_equal(p.gp.held_params["U"], first["U"])
-    K, D = (
-        [dense.kernel(np, x[:, None] - x, *(first[f"{n}_{k}"] for n in HYPER), "student_t", order) for k, x in enumerate(p.axes)]
-        for order in (0, 1 if equation == "advection" else 2)
-    )
-    slopes = [d @ np.linalg.inv(k + 0.05 * np.eye(len(k))) for k, d in zip(K, D)]
+    pairs = (dense.pair(np, first, k, x, "student_t", 1 if equation == "advection" else 2, 0.05) for k, x in enumerate(p.axes))
+    slopes = [D @ np.linalg.inv(K) for K, D in pairs]
     terms = slopes[0] @ first["U"] if dims == 1 else 3.0 * slopes[0] @ first["U"] + first["U"] @ slopes[1].T
     torch = pytest.importorskip("torch")
     params = {n: v + 0.1 * rng.standard_normal(v.shape) for n, v in p.gp.params.items()}

@@ -84,12 +84,10 @@ def test_smooth_kernels(rng, equation, dims, kind):
     U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(p.source.shape))
     bases, rest, order = [], -p.source, 1 if equation == "advection" else 2
     for k, x in enumerate(p.axes):
-        hyper = [p.params[f"{name}_{k}"] for name in ("log_weights", "log_scales", "freqs")]
-        K = dense.kernel(np, x[:, None] - x, *hyper, kind, 0) + 1e-8 * np.eye(len(x))
+        K, D = dense.pair(np, p.params, k, x, kind, order, 1e-8)
         w, V = np.linalg.eigh(K)
         V, w = V[:, w > 1e-7], w[w > 1e-7]
         assert 3 < len(w) < len(x)
-        D = dense.kernel(np, x[:, None] - x, *hyper, kind, order)
         given = [0, -1] if order == 2 else [0 if k == 0 else -1]
         _, _, rows = np.linalg.svd(V[given])
         bases.append(V @ rows[len(given) :].T)

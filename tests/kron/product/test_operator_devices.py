@@ -7,12 +7,8 @@ import devices
 import quatrefoil as qf
 import stand_in
 from checks import check_refused
+from kron.dense import positive
 from quatrefoil import _backends
-
-
-def spd(rng, *sizes, dtype="float64"):
-    roots = [rng.standard_normal((n, n + 2)) for n in sizes]
-    return [(a @ a.T / n + 0.1 * np.eye(n)).astype(dtype) for a, n in zip(roots, sizes)]
 
 
 def near(got, expected):
@@ -21,7 +17,7 @@ def near(got, expected):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_like_the_host(dtype, cupy, rng):
-    factors = spd(rng, 3, 4, 2, dtype=dtype)
+    factors = [f.astype(dtype) for f in positive(rng, 3, 4, 2)]
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1).astype(dtype) for f in factors]
     y, Y = rng.standard_normal(24).astype(dtype), rng.standard_normal((24, 3))
     K, there = qf.kron.KroneckerOperator(factors), qf.kron.KroneckerOperator(cupy(factors))
@@ -44,7 +40,7 @@ def test_like_the_host(dtype, cupy, rng):
 
 def test_gradients_of_functions(cupy, rng):
     """With an eigenvalue that is there twice."""
-    factors = [np.diag([1.0, 2.0, 2.0]), *spd(rng, 4)]
+    factors = [np.diag([1.0, 2.0, 2.0]), *positive(rng, 4)]
     y, grad = rng.standard_normal((2, 12, 3))
     h, slope = lambda lam: 1 / (lam + 1), lambda lam: -1 / ((lam + 1) * (lam + 1))
     expected = qf.kron.KroneckerOperator(factors).apply_vjp(h, slope, y, grad)
@@ -55,7 +51,7 @@ def test_gradients_of_functions(cupy, rng):
 
 
 def test_what_raises_on_the_host_is_nan(cupy, rng):
-    a, b = spd(rng, 3, 2)
+    a, b = positive(rng, 3, 2)
     skew, missing, negative = a + np.triu(np.ones((3, 3)), 1), np.where(np.eye(3) > 0, np.nan, a), a - 10 * np.eye(3)
     nearly = np.diag([1.0, 1.0, 1e-17])
     y, identity = cupy(rng.standard_normal(6)), lambda lam: lam
@@ -75,7 +71,7 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
 
 
 def test_what_is_refused(cupy, rng):
-    factors, wide = spd(rng, 3, 2), qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))]))
+    factors, wide = positive(rng, 3, 2), qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))]))
     K, y, host = qf.kron.KroneckerOperator(cupy(factors)), cupy(np.ones(6)), qf.kron.KroneckerOperator(cupy(factors), backend="numba")
     elsewhere = stand_in.ndarray(np.ones(6), 0)
     table = [
@@ -106,7 +102,7 @@ def test_tensors(device_tensors, rng):
     """Values of CUDA's, autograd in factors, y and what h computes with."""
     import torch
 
-    factors, y = spd(rng, 3, 4), rng.standard_normal((12, 2))
+    factors, y = positive(rng, 3, 4), rng.standard_normal((12, 2))
     K = qf.kron.KroneckerOperator(factors)
     expected = [K.solve(y, 0.5), K.solve(y)]
     gradients = K.apply_vjp(lambda lam: 1 / (lam + 2.0), lambda lam: -1 / (lam + 2.0) ** 2, y, np.ones_like(y))

@@ -9,6 +9,7 @@ from scipy.sparse.linalg import LinearOperator  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
 from checks import check_refused  # noqa: E402
+from kron.dense import positive  # noqa: E402
 from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -20,10 +21,6 @@ def pair(rng, shapes=SHAPES, dtype=np.float64, **options):
     """The same operator of NumPy arrays and of tensors."""
     factors = [rng.standard_normal(s).astype(dtype) for s in shapes]
     return KroneckerOperator(factors, **options), KroneckerOperator([torch.from_numpy(f) for f in factors], **options)
-
-
-def positive(rng, *sizes):
-    return [a @ a.T + 3 * np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in sizes)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -28,15 +28,6 @@ def test_data_of_zeros(noise, agents):
     assert not model.predict(np.arange(3.0)).any()
 
 
-def test_widths_by_default():
-    x, y = signal()
-    means = np.stack([GRID, 10 * GRID[::-1]], axis=1)
-    points = np.stack([x, x**2 / 100], axis=1)
-    plain = SlimKL(means=means, noise=0.1, tol=1e-2).fit(points, y)
-    given = SlimKL(means=means, std=np.broadcast_to([0.001, 0.01], (40, 2)), noise=0.1, tol=1e-2).fit(points, y)
-    np.testing.assert_allclose(plain.weights_, given.weights_, rtol=1e-9)
-
-
 # ---- rounded weights
 
 
