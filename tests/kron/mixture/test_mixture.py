@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from case import build
+from checks import check_gradient
 from kron.mixture import oracle
-from kron.mixture.cases import mixture
+from kron.mixture.cases import CASES, mixture
 from quatrefoil.kron.mixture import spectral_mixture_lags, spectral_mixture_lags_vjp
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -117,6 +119,11 @@ def test_axes_of_one_step_are_toeplitz_and_the_same(backend, rng, axes, n, m, dt
         assert is_toeplitz(K)
         moved = 12 * eps * sum(np.abs(a).max() for a in points)
         assert np.abs(K - pairs).max() <= steepest * moved + 4 * eps * np.abs(pairs).max()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "uniform" in case.name or "one-step" in case.name], ids=str)
+def test_gradients_on_axes_of_one_step(backend, rng, case):
+    check_gradient("kron", case, *build("kron", case, rng, "float64"), rng, "float64")
 
 
 def test_axes_of_nearly_one_step_are_pairs(backend, rng):

@@ -28,11 +28,9 @@ def at(value, n=3, index=1, dtype=np.float64):
 
 VALUES = [
     (lambda: rbf(X, scale=0.0), "rbf: scale is 0.0, expected a finite positive number"),
-    (lambda: rbf(X, scale=-1), "rbf: scale is -1.0, expected a finite positive number"),
     (lambda: matern52(X, scale=np.nan), "matern52: scale is nan, expected a finite positive number"),
     (lambda: rbf(X, scale=np.array(-0.5)), "rbf: scale is -0.5, expected finite positive numbers"),
     (lambda: rbf(np.ones((4, 3)), scale=at(0.0)), r"rbf: scale\[1\] is 0, expected finite positive numbers"),
-    (lambda: matern52(np.ones((4, 3)), scale=at(np.inf)), r"matern52: scale\[1\] is inf, expected finite positive numbers"),
     (lambda: rbf(at(np.nan), scale=1.0), r"rbf: x\[1\] is nan, expected finite numbers"),
     (lambda: rbf(X, at(-np.inf, index=2), scale=1.0), r"rbf: y\[2\] is -inf, expected finite numbers"),
     (lambda: rbf(np.array([[0, 1], [2, np.nan]]), scale=1.0), r"rbf: x\[1, 1\] is nan, expected finite numbers"),
@@ -59,7 +57,6 @@ VALUES = [
     (lambda: qf.kron.spectral_mixture_vjp(X, None, ONES, ONES, ONES, np.ones((5, 4))), r"grad has shape \(5, 4\)"),
     (lambda: spectral_mixture_lags(at(np.nan), ONES, ONES, ONES), r"spectral_mixture_lags: d\[1\] is nan"),
     (lambda: gsmp(weights=at(-0.1)), r"gsmp_kernel: weights\[1\] is -0.1, expected finite numbers, at least 0"),
-    (lambda: gsmp(weights=at(np.nan)), r"gsmp_kernel: weights\[1\] is nan"),
     (lambda: gsmp(means=at(np.inf)), r"gsmp_kernel: means\[1\] is inf"),
     (lambda: gsmp(std=-0.1), "gsmp_kernel: std is -0.1, expected a finite number, at least 0"),
     (lambda: gsmp(std=at(-0.1)), r"gsmp_kernel: std\[1\] is -0.1, expected finite numbers, at least 0"),
@@ -70,8 +67,6 @@ VALUES = [
 TYPES = [
     (lambda: rbf([0.0, 1.0], scale=1.0), "rbf: x is list"),
     (lambda: rbf(np.arange(4), scale=1.0), "rbf: x has dtype int64"),
-    (lambda: rbf(X.astype(complex), scale=1.0), "rbf: x has dtype complex128"),
-    (lambda: rbf(np.ma.array(X), scale=1.0), "rbf: x is a masked array"),
     (lambda: rbf(X, scale=[1.0]), "rbf: scale is list"),
     (lambda: rbf(X, scale="1"), "rbf: scale is str"),
     (lambda: rbf(X, scale=True), "rbf: scale is bool"),
@@ -84,7 +79,6 @@ TYPES = [
     (lambda: spectral(freqs=[1.0, 2.0, 3.0]), "spectral_mixture: freqs is list"),
     (lambda: spectral(freqs=np.arange(3)), "spectral_mixture: freqs has dtype int64"),
     (lambda: spectral(order=1.0), "spectral_mixture: order is 1.0, expected an integer"),
-    (lambda: spectral(order=True), "spectral_mixture: order is True, expected an integer"),
     (lambda: gsmp(weights=[1.0] * 3), "gsmp_kernel: weights is list"),
     (lambda: gsmp(std=[0.1] * 3), "gsmp_kernel: std is list"),
     (lambda: qf.kron.gsmp_kernel_vjp(X, None, ONES), "gsmp_kernel_vjp: expected x, y, weights, means, std and grad, got 3 arguments"),

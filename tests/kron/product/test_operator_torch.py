@@ -54,6 +54,9 @@ def test_same_bits_as_numpy(backend, rng, dtype):
             assert isinstance(got, torch.Tensor)
             np.testing.assert_array_equal(got.numpy(), expected)
     assert T.T.T is T
+    out = torch.full((30,), float("nan"), dtype=T.factors[0].dtype)
+    assert T.matvec(torch.from_numpy(x), out=out) is out
+    np.testing.assert_array_equal(out.numpy(), K @ x)
 
 
 def test_gradients(backend, rng):
@@ -126,14 +129,6 @@ def test_precisions(backend, rng):
     leaves = [f.clone().requires_grad_() for f in T.factors]
     gradients = torch.autograd.grad((KroneckerOperator(leaves) @ torch.from_numpy(x).double()).sum(), leaves)
     assert {g.dtype for g in gradients} == {torch.float32}
-
-
-def test_out(backend, rng):
-    K, T = pair(rng)
-    x = torch.from_numpy(rng.standard_normal(24))
-    out = torch.full((30,), float("nan"), dtype=torch.float64)
-    assert T.matvec(x, out=out) is out
-    np.testing.assert_array_equal(out.numpy(), K @ x.numpy())
 
 
 def test_linear_algebra(backend, rng):
