@@ -20,6 +20,18 @@ def near(got, expected, tolerance, what, size=0.0):
     assert off <= tolerance * size, f"{what}: off by {off:.2e} where numbers are {size:.2e}, allowed {tolerance * size:.2e}"
 
 
+def close(got, expected, k=64, dtype=np.float64):
+    """To k roundings of the largest value: sums of a few dozen terms round a few times each, and factors multiply."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max(initial=0) <= k * np.finfo(dtype).eps * np.abs(expected).max(initial=1e-300)
+
+
+def positive(rng, *sizes):
+    """Symmetric matrices, of small condition numbers."""
+    return [a @ a.T / len(a) + 0.3 * np.eye(len(a)) for a in (rng.standard_normal((n, n)) for n in sizes)]
+
+
 def unit_of(rng, most=12):
     return 10.0 ** rng.uniform(-most, most) if rng.random() < 0.7 else 1.0
 

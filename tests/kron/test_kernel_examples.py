@@ -57,27 +57,6 @@ def test_a_layer_is_an_expectation(rng, ntk_grid):
         assert tangent[0, 0] == pytest.approx(products + c * slopes, abs=1e-12)
 
 
-def test_the_kernel_is_that_of_networks_of_products(ntk_grid):
-    """Its mean over networks of one hidden layer (1000, the seed fixed), whose gradients are those of the sum over r of g_r(x) h_r(y)."""
-    rng, count, width, products = np.random.default_rng(0), 1000, 100, 100
-    points = np.array([[0.1, 0.2], [0.2, 0.35], [0.5, 0.3]])
-    inputs = np.stack([np.cos(np.pi * points.T), np.sin(np.pi * points.T)], axis=2)  # (axis, point, 2)
-    found = np.zeros((3, 3))
-    for _ in range(count):
-        A = rng.standard_normal((2, products, width))
-        z = inputs @ rng.standard_normal((2, 2, width))
-        hidden = np.sqrt(2 / width) * np.maximum(z, 0)
-        outputs = hidden @ A.swapaxes(1, 2) / np.sqrt(products)
-        for k in range(2):
-            other = outputs[1 - k]
-            by_V = np.sqrt(2 / width) * (z[k] > 0) * (other @ A[k])  # times the inputs: gradients of the hidden layer
-            found += (other @ other.T) * (hidden[k] @ hidden[k].T) + (by_V @ by_V.T) * (inputs[k] @ inputs[k].T)
-    theta, sigma = zip(*(ntk_grid.layers(ntk_grid.plain(x, x), depth=1) for x in points.T))
-    expected = theta[0] * sigma[1] + sigma[0] * theta[1]
-    np.testing.assert_allclose(found / count, expected, atol=0.2)
-    assert np.abs(theta[0] * theta[1] - expected).max() > 0.3  # which the product of both is not
-
-
 def test_the_grid_is_solved_as_the_whole_matrix(rng, ntk_grid):
     axes, wanted = [np.sort(rng.random(n)) for n in (5, 6)], [np.array([0.3, 0.4]), np.array([0.1, 0.5, 0.9])]
     seen = rng.standard_normal((5, 6))

@@ -9,6 +9,7 @@ import pytest
 import devices
 import quatrefoil as qf
 import stand_in
+from checks import check_refused
 from quatrefoil.kron import gp_posterior, gp_posterior_sample, gp_sample, rbf
 
 near = functools.partial(devices.near, tolerance=1e-8)
@@ -55,26 +56,23 @@ def test_samples(kind, cupy, rng):
     """From the same normal numbers."""
     factors, cross, y, noise, mask = problem(rng, kind)
     own = [c @ np.linalg.solve(f, c.T) + np.eye(len(c)) for f, c in zip(factors, cross)]  # a covariance together with factors
-    with stand_in.nothing_read_back():
-        found = [
-            gp_sample(cupy(factors), noise=0.1, size=3, rng=7),
-            gp_sample(cupy(factors), noise=cupy(np.linspace(0, 1, 20)), size=3, rng=7),
-            gp_posterior_sample(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), prior_factors=cupy(own), size=3, rng=7),
-            gp_posterior_sample(cupy(factors), cupy([f[[2, 0]] for f in factors]), cupy(y), cupy(noise), mask=cupy(mask), size=3, rng=7),
+
+    def drawn(t):
+        """By arrays that went through a function."""
+        f, given, at = t(factors), (t(y), t(noise)), [t([f[[2, 0]] for f in factors])]
+        common = {"mask": t(mask), "rng": 7}
+        return [
+            gp_sample(f, noise=0.1, size=3, rng=7),
+            gp_sample(f, noise=t(np.linspace(0, 1, 20)), size=3, rng=7),
+            gp_posterior_sample(f, t(cross), *given, prior_factors=t(own), size=3, **common),
+            gp_posterior_sample(f, *at, *given, size=3, **common),
+            *gp_posterior(f, t(cross), *given, variance="samples", prior_factors=t(own), samples=16, **common),
         ]
-    expected = [
-        gp_sample(factors, noise=0.1, size=3, rng=7),
-        gp_sample(factors, noise=np.linspace(0, 1, 20), size=3, rng=7),
-        gp_posterior_sample(factors, cross, y, noise, mask=mask, prior_factors=own, size=3, rng=7),
-        gp_posterior_sample(factors, [f[[2, 0]] for f in factors], y, noise, mask=mask, size=3, rng=7),
-    ]
-    for g, e in zip(found, expected, strict=True):
+
+    with stand_in.nothing_read_back():
+        found = drawn(cupy)
+    for g, e in zip(found, drawn(lambda x: x), strict=True):
         near(g, e)
-    mean, var = gp_posterior(cupy(factors), cupy(cross), cupy(y), cupy(noise), mask=cupy(mask), variance="samples",
-                             prior_factors=cupy(own), samples=16, rng=3)  # fmt: skip
-    wanted = gp_posterior(factors, cross, y, noise, mask=mask, variance="samples", prior_factors=own, samples=16, rng=3)
-    near(mean, wanted[0])
-    near(var, wanted[1])
 
 
 def test_what_raises_on_the_host_is_nan(cupy, rng):
@@ -93,25 +91,20 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
 
 def test_what_is_refused(cupy, rng):
     factors, cross, y, *_ = problem(rng, "full")
-    with pytest.raises(TypeError, match=r"cross_factors\[0\] is a numpy array of float64 but factors\[0\] is a cupy array of float64"):
-        gp_posterior(cupy(factors), cross, cupy(y), 0.1)
-    there = cupy(factors)
-    elsewhere = [stand_in.ndarray(c, 0) for c in cross]
-    with pytest.raises(TypeError, match=r"cross_factors\[0\] is on cuda:0 but factors\[0\] is on cuda:1; all arrays of a call"):
-        gp_posterior(there, elsewhere, cupy(y), 0.1)
-    with pytest.raises(TypeError, match=r"the arrays are on cuda:1, where backend 'native' does not run"):
-        gp_posterior(there, cupy(cross), cupy(y), 0.1, backend="native")
-    with pytest.raises(ValueError, match=r"kron.gp_sample: factors\[0\] has shape \(2, 3\), expected a square matrix"):
-        gp_sample(cupy([np.ones((2, 3))]))
     axes, Y = [np.linspace(0, 1, n) for n in (4, 5)], np.ones((4, 5))
-    gp = qf.kron.GridGP([functools.partial(rbf, scale=0.4)] * 2, noise=0.1, optimizer=None)
-    with pytest.raises(TypeError, match=r"GridGP.fit: Y is on cpu but axes\[0\] is on cuda:1; all arrays of a call must be on one device"):
-        gp.fit(cupy(axes), Y)
-    gp.fit(cupy(axes), cupy(Y))
-    with pytest.raises(TypeError, match=r"GridGP.predict: X\[0\] is on cpu but axes\[0\] is on cuda:1"):
-        gp.predict(axes)
-    with pytest.raises(TypeError, match=r"a kernel of a cupy array of float64 on cuda:1 gave a numpy array of float64"):
-        qf.kron.GridGP([lambda x, y=None: np.eye(len(x))] * 2, noise=0.1).fit(cupy(axes), cupy(Y))
+    there, elsewhere, kernels = cupy(factors), [stand_in.ndarray(c, 0) for c in cross], [functools.partial(rbf, scale=0.4)] * 2
+    gp = qf.kron.GridGP(kernels, noise=0.1, optimizer=None).fit(cupy(axes), cupy(Y))
+    host = qf.kron.GridGP([lambda x, y=None: np.eye(len(x))] * 2, noise=0.1)
+    posterior = functools.partial(gp_posterior, there)
+    check_refused([
+        (lambda: posterior(cross, cupy(y), 0.1), TypeError, r"cross_factors\[0\] is a numpy array of float64 but factors\[0\] is a cupy"),
+        (lambda: posterior(elsewhere, cupy(y), 0.1), TypeError, r"cross_factors\[0\] is on cuda:0 but factors\[0\] is on cuda:1; all"),
+        (lambda: posterior(cupy(cross), cupy(y), 0.1, backend="native"), TypeError, r"on cuda:1, where backend 'native' does not run"),
+        (lambda: gp_sample(cupy([np.ones((2, 3))])), ValueError, r"gp_sample: factors\[0\] has shape \(2, 3\), expected a square matrix"),
+        (lambda: gp.fit(cupy(axes), Y), TypeError, r"GridGP.fit: Y is on cpu but axes\[0\] is on cuda:1; all arrays of a call must be on"),
+        (lambda: gp.predict(axes), TypeError, r"GridGP.predict: X\[0\] is on cpu but axes\[0\] is on cuda:1"),
+        (lambda: host.fit(cupy(axes), cupy(Y)), TypeError, r"a kernel of a cupy array of float64 on cuda:1 gave a numpy array of float64"),
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["full", "missing", "noises"])
@@ -156,15 +149,3 @@ def test_a_model_on_a_device_has_copies(cupy, rng):
         array[...] = array[:1] * 0
     for a, b in zip(gp.predict(cupy(axes), True), expected):
         np.testing.assert_array_equal(a.get(), b)
-
-
-def test_covariances(cupy):
-    """Numbers are made arrays where the points are."""
-    x = np.linspace(0, 1, 5)
-    for function in (rbf, qf.kron.matern52):
-        near(function(cupy(x), scale=0.3), function(x, scale=0.3))
-    one = np.ones(1)
-    near(
-        qf.kron.gsmp_kernel(cupy(x), weights=cupy(one), means=cupy(one), std=0.3),
-        qf.kron.gsmp_kernel(x, weights=one, means=one, std=0.3),
-    )

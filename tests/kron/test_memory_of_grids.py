@@ -51,18 +51,15 @@ def test_products(peak_memory, shape, sizes):
     assert peak_memory(made, "y = qf.kron.matvec(factors, z, transpose=True)") <= given + max(out, given) + SLACK
 
 
-@pytest.mark.parametrize("sizes", [(128, 127, 130)], ids=str)
-def test_likelihoods(peak_memory, sizes):
-    """Six arrays, with all gradients; fourteen where cells are missing, for columns of the correction go through all that too."""
-    array = 8 * math.prod(sizes)
-    made = setup(sizes, sizes, True)
-    assert peak_memory(made, "found = qf.kron.gp_nll(covariances, x, 0.1, grad=True)") <= 6 * array + SLACK
-    with_mask = "found = qf.kron.gp_nll(covariances, x, 0.1, mask=seen, grad=True)"
-    assert peak_memory(made, with_mask) <= 14 * array + SLACK
-
-
-def test_two_axes(peak_memory):
-    """Matrices like the factors count as arrays there: eight of each, for what is copied, its eigenvectors, their halves and gradients."""
-    n = 1000
-    taken = peak_memory(setup((n, n), (n, n), True), "found = qf.kron.gp_nll(covariances, x, 0.1, grad=True)")
-    assert taken <= 8 * n * n * (6 + 2 * 8) + SLACK
+@pytest.mark.parametrize(
+    ("sizes", "code", "arrays"),
+    [
+        ((128, 127, 130), "", 6),
+        ((128, 127, 130), "mask=seen, ", 14),  # columns of the correction go through all that too
+        ((1000, 1000), "", 6 + 2 * 8),  # eight of each factor: what is copied, its eigenvectors, their halves and gradients
+    ],
+)
+def test_likelihoods(peak_memory, sizes, code, arrays):
+    """With all gradients."""
+    taken = peak_memory(setup(sizes, sizes, True), f"found = qf.kron.gp_nll(covariances, x, 0.1, {code}grad=True)")
+    assert taken <= arrays * 8 * math.prod(sizes) + SLACK

@@ -97,25 +97,6 @@ CASES = [
 ]
 
 
-def attack_posterior(rng, backend):
-    """Mean and variance at cells of the grid against the dense inverse, for any share of cells, by whichever solver is chosen."""
-    shape = [int(n) for n in rng.choice([1, 2, 3, 5, 8], rng.integers(1, 4))]
-    factors, N = [factor(rng, n) for n in shape], math.prod(shape)
-    noise = rng.uniform(0.2, 1, N if rng.random() < 0.5 else 1)
-    mask = rng.random(N) < rng.choice([0, 0.2, 0.8, 1])
-    y = np.where(mask, rng.standard_normal(N), np.nan)
-    rows = [rng.integers(0, n, rng.integers(0, 4)) for n in shape]
-    cross = [f[r] for f, r in zip(factors, rows)]
-    prior = [f.diagonal()[r] for f, r in zip(factors, rows)]
-    mean, var = qf.kron.gp_posterior(factors, cross, y, noise, mask=mask, prior_diag=prior, backend=backend)
-    K, at = functools.reduce(np.kron, factors), np.flatnonzero(mask)
-    points = functools.reduce(np.kron, cross)[:, at]
-    solved = np.linalg.solve(K[np.ix_(at, at)] + np.diag(np.broadcast_to(noise, N)[at]), points.T).T
-    # condition numbers of at most 10 a factor
-    np.testing.assert_allclose(mean, solved @ y[at], rtol=0, atol=1e-12 * (1 + np.abs(y[at]).sum()))
-    np.testing.assert_allclose(var, functools.reduce(np.kron, prior) - (solved * points).sum(axis=1), rtol=0, atol=1e-12 * 8)
-
-
 def drawn_factor(rng, n, unit):
     """A covariance: of full rank, of a lower one, or 0."""
     rank = int(rng.choice([0, 1, n], p=[0.1, 0.2, 0.7]))
@@ -123,7 +104,7 @@ def drawn_factor(rng, n, unit):
     return unit * (a @ a.T + (0.1 * np.eye(n) if rank == n else 0))
 
 
-def dense_likelihood(K, factors, y, noise, seen):
+def dense_likelihood(K, y, noise, seen):
     """Of one row: (nll, alpha, C⁻¹), 0 where a cell is missing."""
     C = (K + np.diag(noise))[np.ix_(seen, seen)]
     inverse, alpha = np.zeros_like(K), np.zeros(len(y))
@@ -135,15 +116,9 @@ def dense_likelihood(K, factors, y, noise, seen):
 
 def contracted(G, factors, k):
     """The gradient by factor k of that by the covariance of all cells."""
-    sizes = [len(f) for f in factors]
-    G, letters = G.reshape(*sizes, *sizes), "abcdefgh"
-    d = len(sizes)
-    terms, operands = [letters[: 2 * d]], [G]
-    for i, f in enumerate(factors):
-        if i != k:
-            terms.append(letters[i] + letters[d + i])
-            operands.append(f)
-    return np.einsum(f"{','.join(terms)}->{letters[k]}{letters[d + k]}", *operands)
+    left, right = (functools.reduce(np.kron, part, np.eye(1)) for part in (factors[:k], factors[k + 1 :]))
+    sizes = len(left), len(factors[k]), len(right)
+    return np.einsum("aibcjd,ac,bd->ij", G.reshape(*sizes, *sizes), left, right)
 
 
 def attack_grids(rng, backend):
@@ -159,7 +134,7 @@ def attack_grids(rng, backend):
     level = largest * 10.0 ** rng.uniform(-6, 1)
     noise = level * (rng.uniform(1, 10, N) if rng.random() < 0.4 else np.ones(1))
     y = height * rng.standard_normal((rows, N))
-    mask = {0: None, 1: rng.random(N) < 0.7, 2: rng.random((rows, N)) < 0.5}[int(rng.integers(3))]
+    mask = {0: None, 1: rng.random(N) < rng.choice([0, 0.2, 0.7, 1]), 2: rng.random((rows, N)) < 0.5}[int(rng.integers(3))]
     options = {"mask": mask, "backend": backend}
     singular = any(np.linalg.matrix_rank(f) < len(f) for f in factors) and K.any()
     if singular and mask is None and rng.random() < 0.2:
@@ -168,7 +143,7 @@ def attack_grids(rng, backend):
             raise AssertionError("a noise of 1e-18 of the largest eigenvalue of a singular covariance was taken")
     seen = np.broadcast_to(True if mask is None else mask, y.shape)
     tolerance = 1e4 * EPS * (1 + largest / level)
-    each = [dense_likelihood(K, factors, row, np.broadcast_to(noise, N), s) for row, s in zip(y, seen)]
+    each = [dense_likelihood(K, row, np.broadcast_to(noise, N), s) for row, s in zip(y, seen)]
     nll, of_factors, of_noise = qf.kron.gp_nll(factors, np.where(seen, y, np.nan), noise, grad=True, **options)
     G = sum((inverse - np.outer(a, a)) / 2 for _, a, inverse in each)
     terms = N * (1 + abs(math.log(level)) + abs(math.log(largest))) + (y**2).sum() / level
@@ -182,7 +157,7 @@ def attack_grids(rng, backend):
     with mock.patch.object(likelihood, "FEW", 0):  # it iterates
         alpha = qf.kron.gp_solve(factors, y, noise, **options)
     near(alpha, [a for _, a, _ in each], tolerance + 1e-9, "solve by iteration", height * math.sqrt(N) / level)
-    at = [rng.integers(0, n, rng.integers(1, 4)) for n in sizes]
+    at = [rng.integers(0, n, rng.integers(0, 4)) for n in sizes]
     cross, prior = [f[i] for f, i in zip(factors, at)], [np.diagonal(f)[i] for f, i in zip(factors, at)]
     mean, var = qf.kron.gp_posterior(factors, cross, y, noise, prior_diag=prior, **options)
     points = functools.reduce(np.kron, cross)
@@ -198,4 +173,4 @@ def attack_grids(rng, backend):
     near(operator.logdet(s), np.linalg.slogdet(K / s + np.eye(N))[1] + N * math.log(s), tolerance, "logdet", terms)
 
 
-ATTACKS = [attack_posterior, attack_grids]
+ATTACKS = [attack_grids]

@@ -1,4 +1,4 @@
-"""The dense covariance of the observed cells, factorised in extended precision."""
+"""The dense covariance of the observed cells, inverted in extended precision."""
 
 import functools
 
@@ -10,51 +10,40 @@ def covariance(factors, noise, size):
     return K + np.diag(np.broadcast_to(np.asarray(noise, np.longdouble), size))
 
 
-def cholesky(C):
-    L = np.array(C)
-    for j in range(len(L)):
-        L[j, j] = np.sqrt(L[j, j] - L[j, :j] @ L[j, :j])
-        L[j + 1 :, j] = (L[j + 1 :, j] - L[j + 1 :, :j] @ L[j, :j]) / L[j, j]
-    return np.tril(L)
+def inverse(C):
+    """(C^-1, log det C) by Gauss and Jordan, without pivots: C is positive definite."""
+    n = len(C)
+    rows, logdet = np.hstack([C, np.eye(n)]), np.longdouble(0)
+    for j in range(n):
+        logdet = logdet + np.log(rows[j, j])
+        rows[j] /= rows[j, j]
+        others = np.arange(n) != j
+        rows[others] -= rows[others, j : j + 1] * rows[j]
+    return rows[:, n:], logdet
 
 
-def forward(L, b):
-    x = np.array(b, np.longdouble)
-    for j in range(len(L)):
-        x[j] = (x[j] - L[j, :j] @ x[:j]) / L[j, j]
-    return x
-
-
-def backward(L, b):
-    x = np.array(b, np.longdouble)
-    for j in reversed(range(len(L))):
-        x[j] = (x[j] - L[j + 1 :, j] @ x[j + 1 :]) / L[j, j]
-    return x
-
-
-def rows(factors, y, noise, mask):
-    """(row, its observed cells, their Cholesky factor) one after the other."""
-    size = y.shape[-1]
-    C = covariance(factors, noise, size)
+def solved(factors, y, noise, mask):
+    """(index of a row, its observed cells, their C^-1 y, log det C) one after the other."""
+    C = covariance(factors, noise, y.shape[-1])
     masks = np.broadcast_to(True if mask is None else mask, y.shape)
     for index in np.ndindex(y.shape[:-1]):
         cells = np.flatnonzero(masks[index])
-        yield index, cells, cholesky(C[np.ix_(cells, cells)])
+        C_inverse, logdet = inverse(C[np.ix_(cells, cells)])
+        yield index, cells, C_inverse @ y[index][cells], logdet
 
 
 def gp_nll(factors, y, noise, mask=None, start=None, *, logdet="exact", return_error=False):
     nll = np.zeros(y.shape[:-1], np.longdouble)
-    for index, cells, L in rows(factors, y, noise, mask):
-        half = forward(L, y[index][cells])
-        nll[index] = (half @ half + len(cells) * np.log(2 * np.longdouble(np.pi))) / 2 + np.log(L.diagonal()).sum()
+    for index, cells, alpha, determinant in solved(factors, y, noise, mask):
+        nll[index] = (y[index][cells] @ alpha + determinant + len(cells) * np.log(2 * np.longdouble(np.pi))) / 2
     return (nll, np.zeros(nll.shape)) if return_error else nll  # nothing is estimated
 
 
 def gp_solve(factors, y, noise, mask=None, start=None):
-    alpha = np.zeros(y.shape, np.longdouble)
-    for index, cells, L in rows(factors, y, noise, mask):
-        alpha[(*index, cells)] = backward(L, forward(L, y[index][cells]))
-    return alpha
+    found = np.zeros(y.shape, np.longdouble)
+    for index, cells, alpha, _ in solved(factors, y, noise, mask):
+        found[(*index, cells)] = alpha
+    return found
 
 
 def gp_spectrum(values, z, *, noise):
@@ -75,8 +64,7 @@ def gp_gram(x):
 def posterior(factors, cross_factors, y, noise, mask=None, prior=1.0):
     """Mean and covariance of one y (N,) at the points; ``prior``: their covariance, or its diagonal."""
     cells = np.flatnonzero(np.broadcast_to(True if mask is None else mask, y.shape))
-    L = cholesky(covariance(factors, noise, y.shape[-1])[np.ix_(cells, cells)])
+    C_inverse, _ = inverse(covariance(factors, noise, y.shape[-1])[np.ix_(cells, cells)])
     cross = functools.reduce(np.kron, [np.asarray(c, np.longdouble) for c in cross_factors])[:, cells]
-    half = np.array([forward(L, c) for c in cross]).reshape(len(cross), len(cells))
-    explained = half @ half.T
-    return half @ forward(L, y[cells]), (prior - explained if np.ndim(prior) == 2 else prior - explained.diagonal())
+    explained = cross @ C_inverse @ cross.T
+    return cross @ C_inverse @ y[cells], (prior - explained if np.ndim(prior) == 2 else prior - explained.diagonal())

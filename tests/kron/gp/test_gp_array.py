@@ -1,7 +1,5 @@
 """The array code's own solvers: iterations where a matrix would be too large, NaN where the host raises."""
 
-import functools
-
 import numpy as np
 import pytest
 
@@ -71,10 +69,3 @@ def test_nan_stays_in_its_row(rng):
     got = _array.gp_solve(np, factors, y, noise, mask, None, 1e-10)
     assert np.isnan(got[1]).all()
     np.testing.assert_allclose(got[::2], expected[::2], rtol=1e-9, atol=1e-12)  # a number beside 1 may come out near 0
-
-
-def test_kronecker_products_of_matrices(rng):
-    """What blocks are made of is what numpy.kron gives."""
-    factors, _, noise, _ = system(rng, (3, 2, 4), "none", True)
-    (block,) = _array.blocks(np, _array.system_of(np, factors, noise, None), None, 24)
-    np.testing.assert_allclose(block.C[0], functools.reduce(np.kron, factors) + np.diag(noise), rtol=1e-13, atol=1e-15)

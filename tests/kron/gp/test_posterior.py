@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from checks import check_refused
 from kron.gp import oracle
 from quatrefoil.kron.gp import nll
 
@@ -32,17 +33,18 @@ class Problem:
 
 
 @pytest.mark.parametrize("share", [None, 0.8, 0.2])
-def test_mean_and_variance(backend, rng, share):
-    for shape, points in [((7,), (4,)), ((6, 5), (3, 4)), ((3, 4, 2), (2, 1, 3)), ((5, 4), (0, 3))]:
-        p = Problem(rng, shape, points, share)
+@pytest.mark.parametrize(("shape", "points"), [((7,), (4,)), ((6, 5), (3, 4)), ((3, 4, 2), (2, 1, 3)), ((5, 4), (0, 3))])
+def test_mean_and_variance(backend, rng, share, shape, points):
+    for noise in (0.1, rng.uniform(0.1, 1, math.prod(shape))):
+        p = Problem(rng, shape, points, share, noise)
         mean, covariance = p.expected()
+        posterior = functools.partial(qf.kron.gp_posterior, p.factors, p.cross, p.y, p.noise, mask=p.mask)
         for prior in (None, [q.diagonal() for q in p.prior], functools.reduce(np.kron, [q.diagonal() for q in p.prior]), 1.0):
-            got, var = qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, prior_diag=prior)
+            got, var = posterior(prior_diag=prior)
             np.testing.assert_allclose(got, mean, rtol=0, atol=1e-9)  # condition numbers to about 100, and jitter
             # without prior_diag it is the diagonal of the factors, jitter included
             np.testing.assert_allclose(var, covariance.diagonal(), rtol=0, atol=1e-9 if prior is not None else 5e-6)
-        alone = qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, variance=False)
-        np.testing.assert_array_equal(alone, got)
+        np.testing.assert_array_equal(posterior(variance=False), got)
 
 
 def test_batches_and_masks_of_their_own(backend, rng):
@@ -58,14 +60,6 @@ def test_batches_and_masks_of_their_own(backend, rng):
         expected, covariance = p.expected()
         np.testing.assert_allclose(mean[index], expected, rtol=0, atol=1e-9)
         np.testing.assert_allclose(var[index], covariance.diagonal(), rtol=0, atol=1e-9)
-
-
-def test_noise_per_cell(backend, rng):
-    p = Problem(rng, share=0.7, noise=rng.uniform(0.1, 1, 30))
-    mean, covariance = p.expected()
-    got, var = qf.kron.gp_posterior(p.factors, p.cross, p.y, p.noise, mask=p.mask, prior_diag=1.0)
-    np.testing.assert_allclose(got, mean, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(var, covariance.diagonal(), rtol=0, atol=1e-9)
 
 
 def near(samples, mean, covariance):
@@ -101,34 +95,19 @@ def test_posterior_samples_have_the_posterior_s_moments(backend, rng, share, whe
 
 def test_prior_samples_have_the_prior_s_moments(backend, rng):
     p = Problem(rng, (3, 4))
-    samples = qf.kron.gp_sample(p.factors, noise=0.3, size=4000, rng=rng)
-    covariance = oracle.covariance(p.factors, 0.3, 12).astype(float)
-    assert near(samples, np.zeros(12), covariance) <= LIMIT
-    assert near(samples * 1.15, np.zeros(12), covariance) > LIMIT
+    for noise in (0.3, np.linspace(0, 2, 12)):
+        samples = qf.kron.gp_sample(p.factors, noise=noise, size=4000, rng=rng)
+        covariance = oracle.covariance(p.factors, noise, 12).astype(float)
+        assert near(samples, np.zeros(12), covariance) <= LIMIT
+        assert near(samples * 1.15, np.zeros(12), covariance) > LIMIT
+    assert near(samples, np.zeros(12), oracle.covariance(p.factors, 1.0, 12).astype(float)) > LIMIT  # the same noise for all cells
     rank_one = qf.kron.gp_sample([np.ones((3, 3)), np.ones((2, 2))], size=2, rng=0)
     np.testing.assert_allclose(rank_one, rank_one[:, :1] * np.ones(6), rtol=0, atol=1e-7)
-
-
-def test_prior_samples_with_noise_per_cell(backend, rng):
-    p = Problem(rng, (3, 4))
-    noise = np.linspace(0, 2, 12)
-    samples = qf.kron.gp_sample(p.factors, noise=noise, size=4000, rng=rng)
-    covariance = oracle.covariance(p.factors, noise, 12).astype(float)
-    assert near(samples, np.zeros(12), covariance) <= LIMIT
-    assert near(samples, np.zeros(12), oracle.covariance(p.factors, 1.0, 12).astype(float)) > LIMIT  # the same noise for all cells
     one = qf.kron.gp_sample(p.factors, noise=0.3, size=3, rng=1)
     for same in (np.array(0.3), np.full(1, 0.3)):
         np.testing.assert_array_equal(qf.kron.gp_sample(p.factors, noise=same, size=3, rng=1), one)
     single = qf.kron.gp_sample([f.astype("f") for f in p.factors], noise=noise.astype("f"), size=2, rng=3)
     np.testing.assert_allclose(single, qf.kron.gp_sample(p.factors, noise=noise, size=2, rng=3), rtol=0, atol=1e-3)
-
-
-@pytest.mark.torch
-def test_noise_per_cell_in_torch(rng):
-    torch = pytest.importorskip("torch")
-    p, noise = Problem(rng, (3, 4)), np.linspace(0, 2, 12)
-    got = qf.kron.gp_sample(list(map(torch.from_numpy, p.factors)), noise=torch.from_numpy(noise), size=2, rng=3)
-    np.testing.assert_array_equal(got.numpy(), qf.kron.gp_sample(p.factors, noise=noise, size=2, rng=3))
 
 
 def test_fewer_samples_are_the_first_of_more(backend, rng):
@@ -180,28 +159,27 @@ def test_variance_from_samples_is_within_its_error(backend, rng, monkeypatch):
     assert np.abs((1.4 * var / covariance.diagonal() - 1) / (2 / S) ** 0.5).max() > LIMIT
 
 
-def test_bad_input(rng):
-    p = Problem(rng)
-    posterior = functools.partial(qf.kron.gp_posterior, p.factors, p.cross, p.y, 0.1)
-    other, drawn = [p.cross[0], p.cross[1].astype("f")], functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, p.y, 0.1)
-    for text, error, call in [
-        ("variance is 'some'", ValueError, lambda: posterior(variance="some")),
-        (r"cross_factors\[0\] has shape", ValueError, lambda: qf.kron.gp_posterior(p.factors, [c.T for c in p.cross], p.y, 0.1)),
-        ("1 cross_factors for 2", ValueError, lambda: qf.kron.gp_posterior(p.factors, p.cross[:1], p.y, 0.1)),
-        (r"cross_factors\[1\] is .*float32", TypeError, lambda: qf.kron.gp_posterior(p.factors, other, p.y, 0.1)),
-        ("prior_diag has shape", ValueError, lambda: posterior(prior_diag=np.ones(3))),
-        ("not constant", ValueError, lambda: qf.kron.gp_posterior([np.diag(np.arange(1.0, 7)), p.factors[1]], p.cross, p.y, 0.1)),
-        ("mask has dtype", TypeError, lambda: posterior(mask=np.ones(30))),
-        ("no cell of the grid", ValueError, lambda: drawn()),
-        ("prior_factors have shapes", ValueError, lambda: drawn(prior_factors=p.factors)),
-        ("size is -1", ValueError, lambda: qf.kron.gp_sample(p.factors, size=-1)),
-        (r"factors\[1\] has shape", ValueError, lambda: qf.kron.gp_sample([p.factors[0], p.cross[1]])),
-        (r"noise has shape \(3,\), expected \(1,\) or \(30,\)", ValueError, lambda: qf.kron.gp_sample(p.factors, noise=np.ones(3))),
-        (r"gp_sample: noise\[2\] is -1", ValueError, lambda: qf.kron.gp_sample(p.factors, noise=np.where(np.arange(30) == 2, -1.0, 1))),
-        ("noise is a numpy array of float32 but", TypeError, lambda: qf.kron.gp_sample(p.factors, noise=np.ones(30, "f"))),
-    ]:  # fmt: skip
-        with pytest.raises(error, match=text):
-            call()
+def test_refused(rng):
+    p, kron = Problem(rng), qf.kron
+    posterior, drawn = (functools.partial(f, p.factors, p.cross, p.y, 0.1) for f in (kron.gp_posterior, kron.gp_posterior_sample))
+    at = lambda *cross: functools.partial(kron.gp_posterior, p.factors, list(cross), p.y, 0.1)  # noqa: E731
+    uneven, negative = [np.diag(np.arange(1.0, 7)), p.factors[1]], np.where(np.arange(30) == 2, -1.0, 1)
+    check_refused([
+        (lambda: posterior(variance="some"), ValueError, "variance is 'some'"),
+        (at(*(c.T for c in p.cross)), ValueError, r"cross_factors\[0\] has shape"),
+        (at(p.cross[0]), ValueError, "1 cross_factors for 2"),
+        (at(p.cross[0], p.cross[1].astype("f")), TypeError, r"cross_factors\[1\] is .*float32"),
+        (lambda: posterior(prior_diag=np.ones(3)), ValueError, "prior_diag has shape"),
+        (lambda: kron.gp_posterior(uneven, p.cross, p.y, 0.1), ValueError, "not constant"),
+        (lambda: posterior(mask=np.ones(30)), TypeError, "mask has dtype"),
+        (drawn, ValueError, "no cell of the grid"),
+        (lambda: drawn(prior_factors=p.factors), ValueError, "prior_factors have shapes"),
+        (lambda: kron.gp_sample(p.factors, size=-1), ValueError, "size is -1"),
+        (lambda: kron.gp_sample([p.factors[0], p.cross[1]]), ValueError, r"factors\[1\] has shape"),
+        (lambda: kron.gp_sample(p.factors, noise=np.ones(3)), ValueError, r"noise has shape \(3,\), expected \(1,\) or \(30,\)"),
+        (lambda: kron.gp_sample(p.factors, noise=negative), ValueError, r"gp_sample: noise\[2\] is -1"),
+        (lambda: kron.gp_sample(p.factors, noise=np.ones(30, "f")), TypeError, "noise is a numpy array of float32 but"),
+    ])  # fmt: skip
 
 
 def test_one_eigendecomposition_serves_mean_and_variance(rng, monkeypatch):

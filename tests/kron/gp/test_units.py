@@ -77,14 +77,10 @@ def test_likelihoods_and_gradients(backend, mask, per_cell, units, logdet, cells
 
 @pytest.mark.parametrize("units", UNITS)
 @pytest.mark.parametrize("per_cell", [False, True])
-def test_samples_and_operators(backend, per_cell, units, rng):
-    p, (height, variance, _) = Problem(rng, per_cell, False), units
-    factors, y, noise = p.arguments(*units)
+def test_samples(backend, per_cell, units, rng):
+    p, (_, variance, _) = Problem(rng, per_cell, False), units
+    factors, _, noise = p.arguments(*units)
     near(gp_sample(factors, noise=noise, size=3, rng=1) / variance**0.5, gp_sample(p.factors, noise=p.noise, size=3, rng=1))
-    if not per_cell:
-        near(KroneckerOperator(factors).solve(y, noise[0]) * variance / height, KroneckerOperator(p.factors).solve(p.y, p.noise[0]))
-        expected = KroneckerOperator(p.factors).logdet(p.noise[0]) + N * np.log(variance)
-        near(KroneckerOperator(factors).logdet(noise[0]), expected)
 
 
 @pytest.mark.parametrize("unit", [2.0**-600, 2.0**600])

@@ -22,17 +22,18 @@ def kernel(xp, d, log_weights, log_scales, freqs, kind, order):
     return (w * k).sum(-1)
 
 
+def pair(xp, params, k, x, kind, order, jitter):
+    """(K, D) of axis k: the covariance with its jitter, and a derivative of it."""
+    hyper, d = [params[f"{name}_{k}"] for name in ("log_weights", "log_scales", "freqs")], x[:, None] - x
+    return kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype), kernel(xp, d, *hyper, kind, order)
+
+
 def loss(xp, params, axes, *, equation, source, boundary, kind, weight, jitter, speed=1.0, held=None):
     """``equation`` is "poisson", "allencahn" or "advection"; ``held``: a solution below U, and its derivatives."""
     U, log_tau, log_v = params["U"], params["log_tau"], params["log_v"]
     order = 1 if equation == "advection" else 2
-    covariances, derivatives, value = [], [], 0.0
-    for i, x in enumerate(axes):
-        hyper = [params[f"{name}_{i}"] for name in ("log_weights", "log_scales", "freqs")]
-        d = x[:, None] - x
-        covariances.append(kernel(xp, d, *hyper, kind, 0) + jitter * xp.eye(len(x), dtype=x.dtype))
-        derivatives.append(kernel(xp, d, *hyper, kind, order))
-        value = value + 0.5 * math.prod(U.shape) / len(x) * xp.linalg.slogdet(covariances[i])[1]
+    covariances, derivatives = zip(*(pair(xp, params, k, x, kind, order, jitter) for k, x in enumerate(axes)))
+    value = sum(0.5 * math.prod(U.shape) / len(K) * xp.linalg.slogdet(K)[1] for K in covariances)
     solve = xp.linalg.solve
     if len(axes) == 1:
         weights = solve(covariances[0], U)
@@ -62,11 +63,9 @@ def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=
     shape, eyes = source.shape, [np.eye(len(x)) for x in axes]
     operators, inverses, value = [], [], 0.0
     for i, x in enumerate(axes):
-        hyper = [params[f"{name}_{i}"] for name in ("log_weights", "log_scales", "freqs")]
-        d = x[:, None] - x
-        K = kernel(np, d, *hyper, kind, 0) + jitter * eyes[i]
+        K, D = pair(np, params, i, x, kind, order, jitter)
         inverses.append(np.linalg.inv(K))
-        operators.append((speed if order == 1 and i == 0 else 1.0) * kernel(np, d, *hyper, kind, order) @ inverses[i])
+        operators.append((speed if order == 1 and i == 0 else 1.0) * D @ inverses[i])
         value += 0.5 * math.prod(shape) / len(x) * np.linalg.slogdet(K)[1]
     whole, prior = operators[0], inverses[0]
     if len(axes) == 2:
@@ -90,18 +89,3 @@ def collocated(params, axes, *, equation, source, boundary, kind, jitter, speed=
         matrix = (whole + np.diag(slope))[np.ix_(free, free)]
         u[free] -= np.linalg.solve(matrix, residual[free])
     return u.reshape(shape), value + 0.5 * u @ prior @ u, np.linalg.cond(matrix)
-
-
-class Mpmath:
-    """Functions of arrays of mpmath's numbers, for ``kernel``."""
-
-    def __init__(self, mpmath):
-        self.mpmath = mpmath
-        self.exp, self.cos, self.sin = (np.vectorize(f, otypes=[object]) for f in (mpmath.exp, mpmath.cos, mpmath.sin))
-
-    def array(self, x):
-        return np.vectorize(self.mpmath.mpf, otypes=[object])(x)
-
-    def inv(self, K):
-        found = self.mpmath.matrix(K.tolist()) ** -1
-        return np.array(found.tolist(), object).reshape(K.shape)

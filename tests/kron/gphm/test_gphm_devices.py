@@ -8,6 +8,7 @@ import pytest
 
 import quatrefoil as qf
 import stand_in
+from checks import check_refused
 from devices import near
 from kron.gphm.test_gphm import SETUPS, Problem, plain
 from kron.gphm.test_projection import rough
@@ -149,42 +150,27 @@ def test_single_precision(cupy, rng):
 
 def test_what_is_refused(cupy):
     x, y = np.linspace(0, 1, 6), np.linspace(0, 2, 6)
-    flat = qf.kron.Poisson(source=0.0, boundary=0.0)
-    cases = [
-        (lambda: qf.kron.GPHM(flat, [cupy(x), y]), r"GPHM: axes\[1\] is on cpu but axes\[0\] is on cuda:1"),
-        (
-            lambda: qf.kron.GPHM(qf.kron.Poisson(source=x, boundary=0.0), [cupy(x)]),
-            r"GPHM: source of Poisson is on cpu but axes\[0\] is on",
-        ),
-        (lambda: qf.kron.GPHM(qf.kron.Poisson(source=0.0, boundary=cupy(x)), [x]), r"GPHM: boundary of Poisson is on cuda:1 but axes\[0\]"),
-        (lambda: qf.kron.GPHM(flat, [cupy(x)]).predict([x]), r"GPHM.predict: axes\[0\] is on cpu but the solver's axes\[0\] is on cuda:1"),
-        (lambda: qf.kron.GPHM(flat, [cupy(x)]).value_and_grad({"U": x}), r"GPHM.value_and_grad: U is on cpu but axes\[0\] is on cuda:1"),
-        (lambda: qf.kron.GPHM(flat, [cupy(x)]).fit(1, truth=x), r"GPHM.fit: truth is on cpu but axes\[0\] is on cuda:1"),
-        (lambda: qf.kron.GPHM(flat, [cupy(x)], backend="native").fit(1), r"on cuda:1, where backend 'native' does not run"),
-    ]
-    for call, text in cases:
-        with pytest.raises(TypeError, match=text):
-            call()
-    with pytest.raises(ValueError, match=r"GPHM: axes\[0\] is neither increasing nor decreasing"):
-        qf.kron.GPHM(flat, [cupy(x[::-1] * [1, 1, 1, 1, -1, 1])])
-    with pytest.raises(ValueError, match=r"GPHM: axes\[0\]\[2\] is nan"):
-        qf.kron.GPHM(flat, [cupy(np.where(x == x[2], np.nan, x))])
+    at, poisson, missing = cupy(x), qf.kron.Poisson, np.where(np.arange(6) == 2, np.nan, x)
+    flat = poisson(source=0.0, boundary=0.0)
 
+    def gp(axis=at, pde=flat, **options):
+        return qf.kron.GPHM(pde, [axis], **options)
 
-def test_numbers_that_are_not_finite(cupy):
-    x = np.linspace(0, 1, 6)
-    bad = qf.kron.Poisson(source=cupy(np.where(x == x[2], np.nan, x)), boundary=0.0)
-    for optimizer in ("adam", "projection"):
-        with pytest.raises(FloatingPointError, match="GPHM: the loss is"):
-            qf.kron.GPHM(bad, [cupy(x)], optimizer=optimizer).fit(1)
-    flat = qf.kron.Poisson(source=0.0, boundary=0.0)
-    with pytest.raises(FloatingPointError, match=r"GPHM: the covariance of axes\[0\] is not finite"):
-        qf.kron.GPHM(flat, [cupy(x)]).load_state_dict(qf.kron.GPHM(flat, [x]).state_dict() | {"0.log_weights_0": np.full(30, 1e4)}).fit(1)
-
-
-def test_not_definite(cupy):
-    gp = qf.kron.GPHM(
-        qf.kron.Poisson(source=0.0, boundary=0.0), [cupy(np.linspace(0, 1e-6, 30))], freq_scale=1.0, jitter=0.0, optimizer="adam"
-    )
-    with pytest.raises(FloatingPointError, match="GPHM: the loss is nan"):
-        gp.fit(1)
+    heavy = gp(x).state_dict() | {"0.log_weights_0": np.full(30, 1e4)}
+    bad = poisson(source=cupy(missing), boundary=0.0)
+    singular = gp(cupy(np.linspace(0, 1e-6, 30)), freq_scale=1.0, jitter=0.0, optimizer="adam")
+    check_refused([
+        (lambda: qf.kron.GPHM(flat, [at, y]), TypeError, r"GPHM: axes\[1\] is on cpu but axes\[0\] is on cuda:1"),
+        (lambda: gp(pde=poisson(source=x, boundary=0.0)), TypeError, r"GPHM: source of Poisson is on cpu but axes\[0\] is on"),
+        (lambda: gp(x, poisson(source=0.0, boundary=at)), TypeError, r"GPHM: boundary of Poisson is on cuda:1 but axes\[0\]"),
+        (lambda: gp().predict([x]), TypeError, r"GPHM.predict: axes\[0\] is on cpu but the solver's axes\[0\] is on cuda:1"),
+        (lambda: gp().value_and_grad({"U": x}), TypeError, r"GPHM.value_and_grad: U is on cpu but axes\[0\] is on cuda:1"),
+        (lambda: gp().fit(1, truth=x), TypeError, r"GPHM.fit: truth is on cpu but axes\[0\] is on cuda:1"),
+        (lambda: gp(backend="native").fit(1), TypeError, r"on cuda:1, where backend 'native' does not run"),
+        (lambda: gp(cupy(x[::-1] * [1, 1, 1, 1, -1, 1])), ValueError, r"GPHM: axes\[0\] is neither increasing nor decreasing"),
+        (lambda: gp(cupy(missing)), ValueError, r"GPHM: axes\[0\]\[2\] is nan"),
+        (lambda: gp(pde=bad, optimizer="adam").fit(1), FloatingPointError, "GPHM: the loss is"),
+        (lambda: gp(pde=bad, optimizer="projection").fit(1), FloatingPointError, "GPHM: the loss is"),
+        (lambda: gp().load_state_dict(heavy).fit(1), FloatingPointError, r"GPHM: the covariance of axes\[0\] is not finite"),
+        (lambda: singular.fit(1), FloatingPointError, "GPHM: the loss is nan"),
+    ])  # fmt: skip

@@ -1,12 +1,10 @@
 """Wrong arguments of covariance functions, and tensors as users have them."""
 
-import functools
-
 import numpy as np
 import pytest
 
 import quatrefoil as qf
-from kron.mixture.cases import mixture
+from checks import check_refused
 from quatrefoil.kron.mixture import spectral_mixture_lags
 
 X, Y = np.linspace(0, 1, 5) ** 2, np.linspace(0, 2, 4)
@@ -30,11 +28,9 @@ def at(value, n=3, index=1, dtype=np.float64):
 
 VALUES = [
     (lambda: rbf(X, scale=0.0), "rbf: scale is 0.0, expected a finite positive number"),
-    (lambda: rbf(X, scale=-1), "rbf: scale is -1.0, expected a finite positive number"),
     (lambda: matern52(X, scale=np.nan), "matern52: scale is nan, expected a finite positive number"),
     (lambda: rbf(X, scale=np.array(-0.5)), "rbf: scale is -0.5, expected finite positive numbers"),
     (lambda: rbf(np.ones((4, 3)), scale=at(0.0)), r"rbf: scale\[1\] is 0, expected finite positive numbers"),
-    (lambda: matern52(np.ones((4, 3)), scale=at(np.inf)), r"matern52: scale\[1\] is inf, expected finite positive numbers"),
     (lambda: rbf(at(np.nan), scale=1.0), r"rbf: x\[1\] is nan, expected finite numbers"),
     (lambda: rbf(X, at(-np.inf, index=2), scale=1.0), r"rbf: y\[2\] is -inf, expected finite numbers"),
     (lambda: rbf(np.array([[0, 1], [2, np.nan]]), scale=1.0), r"rbf: x\[1, 1\] is nan, expected finite numbers"),
@@ -47,7 +43,6 @@ VALUES = [
     (lambda: rbf(np.ones((2, 3, 4)), scale=1.0), r"rbf: x has shape \(2, 3, 4\)"),
     (lambda: rbf(np.array(1.0), scale=1.0), r"rbf: x has shape \(\)"),
     (lambda: spectral(kind="cauchy"), "spectral_mixture: kind is 'cauchy', expected one of 'student_t', 'gaussian'"),
-    (lambda: spectral(kind=None), "spectral_mixture: kind is None, expected one of"),
     (lambda: spectral(order=3), "spectral_mixture: order is 3, expected at most 2"),
     (lambda: spectral(order=-1), "spectral_mixture: order is -1, expected at least 0"),
     (lambda: spectral(at(np.inf)), r"spectral_mixture: x\[1\] is inf"),
@@ -57,26 +52,19 @@ VALUES = [
     (lambda: spectral(freqs=at(np.inf)), r"spectral_mixture: freqs\[1\] is inf"),
     (lambda: spectral(freqs=np.ones(2)), r"spectral_mixture: freqs has shape \(2,\), expected \(Q,\) with Q = 3 as in log_weights"),
     (lambda: spectral(np.ones((4, 2))), r"spectral_mixture: x has shape \(4, 2\)"),
-    (lambda: qf.kron.spectral_mixture_vjp(X, None, ONES, ONES, ONES, np.ones((5, 5)), order=3), "order is 3"),
     (lambda: qf.kron.spectral_mixture_vjp(X, None, ONES, ONES, ONES, np.ones((5, 4))), r"grad has shape \(5, 4\)"),
     (lambda: spectral_mixture_lags(at(np.nan), ONES, ONES, ONES), r"spectral_mixture_lags: d\[1\] is nan"),
     (lambda: gsmp(weights=at(-0.1)), r"gsmp_kernel: weights\[1\] is -0.1, expected finite numbers, at least 0"),
-    (lambda: gsmp(weights=at(np.nan)), r"gsmp_kernel: weights\[1\] is nan"),
     (lambda: gsmp(means=at(np.inf)), r"gsmp_kernel: means\[1\] is inf"),
     (lambda: gsmp(std=-0.1), "gsmp_kernel: std is -0.1, expected a finite number, at least 0"),
     (lambda: gsmp(std=at(-0.1)), r"gsmp_kernel: std\[1\] is -0.1, expected finite numbers, at least 0"),
-    (lambda: gsmp(means=np.ones(2)), r"gsmp_kernel: means has shape \(2,\)"),
     (lambda: gsmp(means=np.ones((3, 1))), r"gsmp_kernel: means has shape \(3, 1\)"),
     (lambda: gsmp(np.ones((4, 2)), std=np.ones((3, 3))), r"gsmp_kernel: std has shape \(3, 3\)"),
 ]
 TYPES = [
     (lambda: rbf([0.0, 1.0], scale=1.0), "rbf: x is list"),
     (lambda: rbf(np.arange(4), scale=1.0), "rbf: x has dtype int64"),
-    (lambda: rbf(X.astype(complex), scale=1.0), "rbf: x has dtype complex128"),
-    (lambda: rbf(np.ma.array(X), scale=1.0), "rbf: x is a masked array"),
     (lambda: rbf(X, scale=[1.0]), "rbf: scale is list"),
-    (lambda: rbf(X, scale="1"), "rbf: scale is str"),
-    (lambda: rbf(X, scale=True), "rbf: scale is bool"),
     (lambda: rbf(X, scale=None), "rbf: scale is None"),
     (lambda: rbf(X, scale=np.array(1)), "rbf: scale has dtype int64"),
     (lambda: rbf(X, Y.astype(np.float32), scale=1.0), "rbf: y has dtype float32 but x has float64"),
@@ -84,32 +72,15 @@ TYPES = [
     (lambda: rbf(X.astype(np.float16), scale=1.0), "rbf: x has dtype float16"),
     (lambda: qf.kron.rbf_vjp(X, None, 1.0), "rbf_vjp: expected x, y, scale and grad, got 3 arguments"),
     (lambda: spectral(freqs=[1.0, 2.0, 3.0]), "spectral_mixture: freqs is list"),
-    (lambda: spectral(freqs=np.arange(3)), "spectral_mixture: freqs has dtype int64"),
     (lambda: spectral(order=1.0), "spectral_mixture: order is 1.0, expected an integer"),
-    (lambda: spectral(order=True), "spectral_mixture: order is True, expected an integer"),
     (lambda: gsmp(weights=[1.0] * 3), "gsmp_kernel: weights is list"),
-    (lambda: gsmp(std=[0.1] * 3), "gsmp_kernel: std is list"),
     (lambda: qf.kron.gsmp_kernel_vjp(X, None, ONES), "gsmp_kernel_vjp: expected x, y, weights, means, std and grad, got 3 arguments"),
 ]
 
 
-@pytest.mark.parametrize(("call", "text"), VALUES, ids=[text[:60] for _, text in VALUES])
-def test_wrong_values(backend, call, text):
-    with pytest.raises(ValueError, match=rf"^kron\.{text}" if ": " in text else text):
-        call()
-
-
-@pytest.mark.parametrize(("call", "text"), TYPES, ids=[text for _, text in TYPES])
-def test_wrong_types(backend, call, text):
-    with pytest.raises(TypeError, match=rf"^kron\.{text}"):
-        call()
-
-
-def test_out(backend):
-    for function in (functools.partial(rbf, scale=0.5), spectral, gsmp):
-        out = np.full((5, 4), np.nan)
-        assert function(X, Y, out=out) is out
-        np.testing.assert_array_equal(out, function(X, Y))
+def test_refused():
+    check_refused([(call, ValueError, rf"^kron\.{text}" if ": " in text else text) for call, text in VALUES])
+    check_refused([(call, TypeError, rf"^kron\.{text}") for call, text in TYPES])
 
 
 # ---- tensors
@@ -119,7 +90,7 @@ def test_out(backend):
 def test_numbers_beside_tensors(backend):
     torch = pytest.importorskip("torch")
     for dtype in (torch.float32, torch.float64):
-        x, components = torch.from_numpy(X).to(dtype), params(torch, dtype)
+        x, components = torch.from_numpy(X).to(dtype), {"weights": torch.ones(3, dtype=dtype), "means": torch.ones(3, dtype=dtype)}
         K = rbf(x, scale=0.5)
         assert K.dtype == dtype
         np.testing.assert_array_equal(K.numpy(), rbf(x.numpy(), scale=0.5))
@@ -130,46 +101,13 @@ def test_numbers_beside_tensors(backend):
         torch.testing.assert_close(torch.compile(both, backend="aot_eager")(x), both(x))
         several = torch.stack([x, 2 * x])
         torch.testing.assert_close(torch.vmap(both)(several), torch.stack([both(x), both(2 * x)]))
-        leaf = x.clone().requires_grad_()
-        (expected,) = torch.autograd.grad(rbf(leaf, scale=0.5).sum(), leaf)
-        torch.testing.assert_close(torch.func.grad(lambda z: rbf(z, scale=0.5).sum())(x), expected)
     assert rbf(torch.empty(3, device="meta"), scale=0.5).shape == (3, 3)
-
-
-def params(torch, dtype):
-    return {"weights": torch.ones(3, dtype=dtype), "means": torch.ones(3, dtype=dtype)}
-
-
-@pytest.mark.torch
-def test_gradients_of_parameters_on_a_uniform_axis(backend, rng):
-    """What a Gaussian process trains: by differences along one direction, at points that stay a uniform axis."""
-    torch = pytest.importorskip("torch")
-    x = torch.linspace(0, 1, 33, dtype=torch.float64)
-    given = {name: torch.from_numpy(a).requires_grad_() for name, a in mixture(rng, 3).items()}
-    for kind in ("student_t", "gaussian"):
-        for order in (0, 1, 2):
-            function = functools.partial(lambda *p, **k: qf.kron.spectral_mixture(x, **dict(zip(given, p)), **k), kind=kind, order=order)
-            assert torch.autograd.gradcheck(function, tuple(given.values()), eps=1e-6, atol=1e-5)
-    scale = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s: rbf(x, scale=s), (scale,))
-    assert torch.autograd.gradcheck(lambda s: matern52(x, scale=s), (scale,))
-
-
-@pytest.mark.torch
-def test_points_of_gsmp_have_no_gradient():
-    torch = pytest.importorskip("torch")
-    x = torch.linspace(0, 1, 5, dtype=torch.float64, requires_grad=True)
-    with pytest.raises(NotImplementedError, match=r"gsmp_kernel: x requires grad, but there is no gradient in it"):
-        gsmp(x, **params(torch, torch.float64))
-
-
-@pytest.mark.torch
-def test_mixed_kinds():
-    torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match="scale is a numpy array but x is a torch array"):
-        rbf(torch.from_numpy(X), scale=np.array(1.0))
-    with pytest.raises(TypeError, match="y is a numpy array but x is a torch array"):
-        rbf(torch.from_numpy(X), Y, scale=1.0)
+    graded = x.clone().requires_grad_()
+    check_refused([
+        (lambda: gsmp(graded, **components), NotImplementedError, r"gsmp_kernel: x requires grad, but there is no gradient in it"),
+        (lambda: rbf(x, scale=np.array(1.0)), TypeError, "scale is a numpy array but x is a torch array"),
+        (lambda: rbf(x, Y, scale=1.0), TypeError, "y is a numpy array but x is a torch array"),
+    ])  # fmt: skip
 
 
 UNITS = {

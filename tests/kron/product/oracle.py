@@ -18,16 +18,3 @@ def matvec(factors, x, *, transpose=False):
         axis = x.ndim - 1 + k
         y = np.moveaxis(np.einsum("ij,j...->i...", np.asarray(f, np.longdouble), np.moveaxis(y, axis, 0)), 0, axis)
     return y.reshape(*x.shape[:-1], rows)
-
-
-def matvec_vjp(factors, x, grad, *, transpose=False):
-    """The definition: d<grad, K x> by every entry of every factor, with a basis matrix in its place."""
-    gradients = []
-    for k, f in enumerate(factors):
-        g = np.zeros(f.shape, np.longdouble)
-        for i, j in np.ndindex(*f.shape):
-            basis = np.zeros(f.shape)
-            basis[i, j] = 1
-            g[i, j] = np.sum(grad * matvec([*factors[:k], basis, *factors[k + 1 :]], x, transpose=transpose))
-        gradients.append(g)
-    return gradients, matvec(factors, grad, transpose=not transpose)

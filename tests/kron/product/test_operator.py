@@ -1,28 +1,19 @@
 import functools
-import pickle
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy.sparse.linalg import LinearOperator
 
+from checks import check_refused
+from kron.dense import close, positive
 from quatrefoil import use_backend
 from quatrefoil._backends import native
 from quatrefoil._dispatch import call
 from quatrefoil._memo import Memo
 from quatrefoil.kron import KroneckerOperator
 from quatrefoil.kron.product import MATVEC
-
-EPS = {np.float32: 2.0**-23, np.float64: 2.0**-52}
-
-
-def close(got, expected, k=64, dtype=np.float64):
-    """To k roundings of the largest value: sums of a few dozen terms round a few times each, and factors multiply."""
-    got, expected = np.asarray(got), np.asarray(expected)
-    assert got.shape == expected.shape
-    assert np.abs(got - expected).max(initial=0) <= k * EPS[dtype] * max(np.abs(expected).max(initial=0), 1e-300)
 
 
 def normal(rng, *shapes):
@@ -37,10 +28,6 @@ def kernel(n, scale, jitter=0.0):
 
 def square_factors(rng, *sizes):
     return [rng.standard_normal((n, n)) + 3 * np.eye(n) for n in sizes]
-
-
-def positive_factors(rng, *sizes):
-    return [(lambda a: a @ a.T / n + 0.1 * np.eye(n))(rng.standard_normal((n, n))) for n in sizes]
 
 
 @pytest.mark.parametrize(
@@ -86,17 +73,6 @@ def test_operator_keeps_the_wider_precision(backend, rng):
     close(got, np.kron(*[f.astype(np.float64) for f in narrow]) @ x)
 
 
-def test_operator_copies_its_factors(backend, rng):
-    A = rng.standard_normal((4, 4))
-    K = KroneckerOperator([A, A])
-    x = rng.standard_normal(16)
-    before = K @ x
-    A[...] = 0
-    np.testing.assert_array_equal(K @ x, before)
-    with pytest.raises(ValueError, match="read-only"):
-        K.factors[0][0, 0] = 1
-
-
 def test_operator_packs_once_a_direction(rng):
     if native.reason():
         pytest.skip("no compiled part")
@@ -134,89 +110,39 @@ def test_operator_out(backend, rng):
         out = np.full(size, np.nan)
         assert multiply(given, out=out) is out
         np.testing.assert_array_equal(out, multiply(given))
-        with pytest.raises(ValueError, match="out has shape"):
-            multiply(given, out=np.empty(size + 1))
-        with pytest.raises(ValueError, match="x has shape"):
-            multiply(given[:, None], out=np.empty(size))
-    with pytest.raises(TypeError, match="out has dtype float32"):
-        K.matvec(x, out=np.empty(15, np.float32))
 
 
-def test_operator_pickles(rng):
-    K = KroneckerOperator(normal(rng, (3, 4), (5, 2)), num_threads=2)
-    x = rng.standard_normal(8)
-    _ = K @ x
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(K)) @ x, K @ x)
-
-
-def test_operator_in_several_threads_at_once(rng):
-    K = KroneckerOperator(square_factors(rng, 30, 30, 30))
-    x = rng.standard_normal((8, 27000))
-    results = [None] * 8
-
-    def run(i):
-        for _ in range(5):
-            results[i] = K @ x[i]
-
-    workers = [threading.Thread(target=run, args=(i,)) for i in range(8)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    for i in range(8):
-        np.testing.assert_array_equal(results[i], K @ x[i])
-
-
-def test_operator_in_scipy_cg(backend, rng):
-    K = KroneckerOperator(positive_factors(rng, 9, 7, 5))
-    b = rng.standard_normal(315)
-    x, info = cg(K, b, rtol=1e-10, maxiter=5000)
-    assert info == 0
-    assert np.linalg.norm(K @ x - b) <= 1e-9 * np.linalg.norm(b)
-
-
-@pytest.mark.parametrize("columns", [None, 1, 4, 0])
-def test_solve_without_noise(backend, rng, columns):
-    K = KroneckerOperator(square_factors(rng, 7, 1, 6, 4))
-    y = rng.standard_normal(168 if columns is None else (168, columns))
-    before = y.copy()
-    close(K.solve(y), np.linalg.solve(K.to_dense(), y), 1e5)
-    close(K @ K.solve(y), y, 1e5)
-    close(K.T.solve(y), np.linalg.solve(K.to_dense().T, y), 1e5)
-    np.testing.assert_array_equal(y, before)
-
-
-@pytest.mark.parametrize("columns", [None, 3])
-@pytest.mark.parametrize("noise", [1e-3, 0.5, 20])
-def test_solve_with_noise(backend, rng, columns, noise):
-    K = KroneckerOperator([kernel(6, 0.3), kernel(9, 0.2), kernel(4, 5.0)])
-    y = rng.standard_normal(216 if columns is None else (216, columns))
-    close(K.solve(y, noise), np.linalg.solve(K.to_dense() + noise * np.eye(216), y), 1e5)
+@pytest.mark.parametrize("columns", [(), (1,), (4,), (0,)])
+def test_solve(backend, rng, columns):
+    for factors, noises in (
+        (square_factors(rng, 7, 1, 6, 4), [0.0]),
+        ([kernel(6, 0.3), kernel(9, 0.2), kernel(4, 5.0)], [1e-3, 0.5, 20]),
+    ):
+        K, dense = KroneckerOperator(factors), functools.reduce(np.kron, factors)
+        y = rng.standard_normal((len(dense), *columns))
+        before = y.copy()
+        for noise in noises:
+            close(K.solve(y, noise), np.linalg.solve(dense + noise * np.eye(len(dense)), y), 1e5)
+        np.testing.assert_array_equal(y, before)
+        if not noises[0]:
+            close(K.T.solve(y), np.linalg.solve(dense.T, y), 1e5)
 
 
 def test_solve_in_float32(backend, rng):
-    K = KroneckerOperator([kernel(6, 0.3).astype(np.float32), kernel(5, 0.3).astype(np.float32)])
-    y = rng.standard_normal(30).astype(np.float32)
-    dense = K.to_dense().astype(np.float64)
+    factors = [kernel(6, 0.3).astype(np.float32), kernel(5, 0.3).astype(np.float32)]
+    K, y = KroneckerOperator(factors), rng.standard_normal(30).astype(np.float32)
     for noise in (0.1, 0.0):
         got = K.solve(y, noise)
         assert got.dtype == np.float32
-        close(
-            got,
-            np.linalg.solve(np.kron(*[f.astype(np.float64) for f in K.factors]) + noise * np.eye(30), y),
-            1e3,
-            np.float32,
-        )
+        close(got, np.linalg.solve(np.kron(*[f.astype(float) for f in factors]) + noise * np.eye(30), y), 1e3, np.float32)
     assert K.solve(y.astype(np.float64), 0.1).dtype == np.float64
-    assert dense.shape == (30, 30)
 
 
-@pytest.mark.parametrize("noise", [0, 0.0, 1e-4, 1.5])
-def test_logdet(rng, noise):
-    K = KroneckerOperator(positive_factors(rng, 5, 6, 4))
-    sign, expected = np.linalg.slogdet(K.to_dense() + noise * np.eye(120))
-    assert sign == 1
-    assert abs(K.logdet(noise) - expected) <= 1e-10 * max(abs(expected), 120)
+def test_logdet(rng):
+    K = KroneckerOperator(positive(rng, 5, 6, 4))
+    for noise in (0, 1e-4, 1.5):
+        expected = np.linalg.slogdet(K.to_dense() + noise * np.eye(120))[1]
+        assert abs(K.logdet(noise) - expected) <= 1e-10 * max(abs(expected), 120)
 
 
 def test_logdet_of_tiny_eigenvalues(rng):
@@ -251,25 +177,15 @@ def test_eigh(backend, rng):
     K = KroneckerOperator([kernel(5, 0.3), kernel(4, 0.5), kernel(3, 0.2)])
     lam, Q = K.eigh()
     dense = Q.to_dense()
-    assert lam.shape == (60,)
     close(dense.T @ dense, np.eye(60), 1e3)
     close(dense * lam @ dense.T, K.to_dense(), 1e3)
-    close(np.sort(lam), np.sort(np.linalg.eigvalsh(K.to_dense())), 1e3)
     parts = [np.linalg.eigvalsh(f) for f in K.factors]
     close(lam, np.multiply.outer(np.multiply.outer(parts[0], parts[1]), parts[2]).reshape(-1), 1e3)
-
-
-def test_eigh_of_repeated_eigenvalues(backend):
-    lam, Q = KroneckerOperator([np.eye(3), 2 * np.eye(4)]).eigh()
-    np.testing.assert_array_equal(lam, np.full(12, 2.0))
-    np.testing.assert_allclose(Q.to_dense() @ Q.to_dense().T, np.eye(12), atol=1e-15)
 
 
 def test_diagonal(rng):
     K = KroneckerOperator(square_factors(rng, 3, 1, 5))
     np.testing.assert_allclose(K.diagonal(), np.diagonal(K.to_dense()), rtol=1e-15)
-    with pytest.raises(ValueError, match=r"factors\[1\] has shape \(2, 3\), expected a square"):
-        KroneckerOperator([np.eye(2), np.ones((2, 3))]).diagonal()
 
 
 def test_operator_of_nothing(backend):
@@ -305,51 +221,34 @@ def test_negative_eigenvalues(rng):
     close(K.solve(np.ones(4)), np.linalg.solve(K.to_dense(), np.ones(4)))
 
 
-def test_operator_refuses(rng):
-    A = rng.standard_normal((3, 3))
-    with pytest.raises(TypeError, match=r"factors\[1\] has dtype int64, expected float32 or float64"):
-        KroneckerOperator([A, np.eye(2, dtype=int)])
-    with pytest.raises(TypeError, match=r"factors\[0\] is list, expected a NumPy, PyTorch, CuPy or JAX array of float32 or float64"):
-        KroneckerOperator([A.tolist()])
-    with pytest.raises(TypeError, match=r"factors\[1\] has dtype float32"):
-        KroneckerOperator([A, A.astype(np.float32)])
-    with pytest.raises(TypeError, match="masked array"):
-        KroneckerOperator([np.ma.masked_array(A)])
-    with pytest.raises(ValueError, match=r"factors\[0\] has shape \(3,\), expected \(m_1, n_1\)"):
-        KroneckerOperator([A[0]])
-    with pytest.raises(ValueError, match="at least one"):
-        KroneckerOperator([])
-    with pytest.raises(ValueError, match="unknown backend"):
-        KroneckerOperator([A], backend="fortran")
-    K = KroneckerOperator([A, A])
-    with pytest.raises(TypeError, match="complex128"):
-        K @ np.zeros(9, complex)
-    with pytest.raises(TypeError, match="int64"):
-        K @ np.zeros(9, int)
-    with pytest.raises(ValueError, match=r"(?i)dimension mismatch"):
-        K @ np.zeros(8)
-    with pytest.raises(ValueError, match="expected \\(9,\\)"):
-        K.solve(np.zeros(8))
-    with pytest.raises(TypeError, match=r"solve: y has dtype int64"):
-        K.solve(np.zeros(9, int))
-    with pytest.raises(ValueError, match=r"solve with noise|not symmetric"):
-        K.solve(np.zeros(9), 0.1)
-    with pytest.raises(ValueError, match="not symmetric"):
-        K.eigh()
-    for bad in (-0.1, np.nan, np.inf):
-        with pytest.raises(ValueError, match=r"solve: noise"):
-            K.solve(np.zeros(9), bad)
-        with pytest.raises(ValueError, match=r"logdet: noise"):
-            K.logdet(bad)
-    for bad in ("0.1", True, None, 1j, np.zeros(9)):
-        with pytest.raises(TypeError, match="noise"):
-            K.logdet(bad)
-    broken = KroneckerOperator([np.full((2, 2), np.nan)])
-    for run in (lambda: broken.solve(np.zeros(2)), broken.logdet, lambda: broken.logdet(1.0), broken.eigh):
-        with pytest.raises(ValueError, match="NaN"):
-            run()
-    with pytest.raises(ValueError, match="square"):
-        KroneckerOperator([np.ones((2, 3))]).solve(np.zeros(2))
+def test_refused():
+    A = np.arange(9.0).reshape(3, 3)
+    K, y, broken = KroneckerOperator([A, A]), np.zeros(9), KroneckerOperator([np.full((2, 2), np.nan)])
+    check_refused([
+        (lambda: KroneckerOperator([A, np.eye(2, dtype=int)]), TypeError, r"factors\[1\] has dtype int64, expected float32 or float64"),
+        (lambda: KroneckerOperator([A.tolist()]), TypeError, r"factors\[0\] is list, expected a NumPy, PyTorch, CuPy or JAX array of"),
+        (lambda: KroneckerOperator([A, A.astype(np.float32)]), TypeError, r"factors\[1\] has dtype float32"),
+        (lambda: KroneckerOperator([A[0]]), ValueError, r"factors\[0\] has shape \(3,\), expected \(m_1, n_1\)"),
+        (lambda: KroneckerOperator([]), ValueError, "at least one"),
+        (lambda: KroneckerOperator([A], backend="fortran"), ValueError, "unknown backend"),
+        (lambda: K @ (y + 0j), TypeError, "complex128"),
+        (lambda: K @ y.astype(int), TypeError, "int64"),
+        (lambda: K @ y[:8], ValueError, r"(?i)dimension mismatch"),
+        (lambda: K.matvec(y, out=np.empty(10)), ValueError, "out has shape"),
+        (lambda: K.rmatvec(y, out=np.empty(10)), ValueError, "out has shape"),
+        (lambda: K.matvec(y[:, None], out=np.empty(9)), ValueError, "x has shape"),
+        (lambda: K.matvec(y, out=np.empty(9, np.float32)), TypeError, "out has dtype float32"),
+        (lambda: K.solve(y[:8]), ValueError, r"expected \(9,\)"),
+        (lambda: K.solve(y.astype(int)), TypeError, r"solve: y has dtype int64"),
+        (lambda: K.solve(y, 0.1), ValueError, "not symmetric"),
+        (K.eigh, ValueError, "not symmetric"),
+        *[(lambda bad=bad: K.solve(y, bad), ValueError, r"solve: noise") for bad in (-0.1, np.nan, np.inf)],
+        *[(lambda bad=bad: K.logdet(bad), ValueError, r"logdet: noise") for bad in (-0.1, np.nan, np.inf)],
+        *[(lambda bad=bad: K.logdet(bad), TypeError, "noise") for bad in ("0.1", True, None, 1j, np.zeros(9))],
+        *[(call, ValueError, "NaN") for call in (lambda: broken.solve(y[:2]), broken.logdet, lambda: broken.logdet(1.0), broken.eigh)],
+        (lambda: KroneckerOperator([np.ones((2, 3))]).solve(y[:2]), ValueError, "square"),
+        (KroneckerOperator([np.eye(2), np.ones((2, 3))]).diagonal, ValueError, r"factors\[1\] has shape \(2, 3\), expected a square"),
+    ])  # fmt: skip
 
 
 def test_import_does_not_load_scipy():

@@ -1,10 +1,12 @@
-"""``KroneckerOperator.apply``: functions of the operator."""
+"""``KroneckerOperator.apply``: functions of the operator and their gradients, against dense functions of matrices made another way."""
 
 import functools
 
 import numpy as np
 import pytest
 
+from checks import check_refused
+from kron.dense import close
 from quatrefoil.kron import KroneckerOperator
 
 EPS = 2.0**-52
@@ -20,10 +22,30 @@ def dense_of(factors):
     return functools.reduce(np.kron, [f.astype(np.float64) for f in factors])
 
 
-def close(got, expected, k, eps=EPS):
-    """To k roundings of the largest value."""
-    assert got.shape == expected.shape
-    assert np.abs(got - expected).max(initial=0) <= k * eps * np.abs(expected).max(initial=1e-300)
+def symmetric(rng, n):
+    """Positive definite, with eigenvalues between 0.5 and 2."""
+    q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    return (q * rng.uniform(0.5, 2, n)) @ q.T
+
+
+def distinct(rng, *sizes):
+    """Factors whose products' eigenvalues are at least 0.01 apart: closer ones lose digits, of which test_close_eigenvalues tells."""
+    while True:
+        factors = [symmetric(rng, n) for n in sizes]
+        products = np.sort(functools.reduce(np.kron, [np.linalg.eigvalsh(f) for f in factors]))
+        if np.diff(products).min(initial=1) >= 0.01:
+            return factors
+
+
+def repeated(rng, *sizes):
+    """Eigenvalues 1 and 2, each several times, and the identity."""
+    q = np.linalg.qr(rng.standard_normal((sizes[0], sizes[0])))[0]
+    K = (q * np.resize([1.0, 1.0, 2.0], sizes[0])) @ q.T
+    return [(K + K.T) / 2, *map(np.eye, sizes[1:])]
+
+
+def half(g):
+    return (g + g.T) / 2
 
 
 def distilled(K, y, c, steps):
@@ -33,35 +55,30 @@ def distilled(K, y, c, steps):
     return y
 
 
-@pytest.mark.parametrize("sizes", [(7,), (5, 4), (3, 1, 6), (2, 3, 2, 5)])
-@pytest.mark.parametrize("columns", [None, 0, 1, 3])
-def test_self_distillation(backend, rng, sizes, columns):
+@pytest.mark.parametrize("sizes", [(7,), (3, 1, 6), (2, 3, 2, 5)])
+def test_self_distillation(backend, rng, sizes):
     factors, c = kernels(*sizes), rng.uniform(0.05, 0.5)
     K, dense = KroneckerOperator(factors), dense_of(factors)
-    y = rng.standard_normal((len(dense), *([] if columns is None else [columns])))
-    before = y.copy()
-    for steps in (1, 2, 5):
-        got = K.apply(lambda lam, steps=steps: (lam / (lam + c)) ** steps, y)
-        # each of the steps and both eigenbases round n times; the peer's solves lose the condition number, below 1e3
-        close(got, distilled(dense, y, c, steps), 1e3 * len(dense) * steps)
-    np.testing.assert_array_equal(y, before)
+    for columns in ((), (0,), (3,)):
+        y = rng.standard_normal((len(dense), *columns))
+        before = y.copy()
+        for steps in (1, 2, 5):
+            got = K.apply(lambda lam, steps=steps: (lam / (lam + c)) ** steps, y)
+            # each of the steps and both eigenbases round n times; the peer's solves lose the condition number, below 1e3
+            close(got, distilled(dense, y, c, steps), 1e3 * len(dense) * steps)
+        np.testing.assert_array_equal(y, before)
 
 
 def test_known_functions(backend, rng):
     factors = kernels(6, 5)
     K, dense, y = KroneckerOperator(factors), dense_of(factors), rng.standard_normal((30, 2))
     lam, Q = K.eigh()
+    Q = Q.to_dense()
     close(K.apply(np.sqrt, K.apply(np.sqrt, y)), dense @ y, 1e4)
-    close(K.apply(lambda x: x, y), dense @ y, 1e3)
-    close(K.apply(np.ones_like, y), y, 1e3)
-    close(K.apply(lambda x: 1 / (x + 0.1), y), K.solve(y, 0.1), 1e4)
-    close(K.apply(np.exp, y), Q.to_dense() * np.exp(lam) @ Q.to_dense().T @ y, 1e4)
     keep = lam > np.median(lam)  # a projector, given as bools
-    once = K.apply(lambda x: x > np.median(lam), y)
-    close(once, Q.to_dense() * keep @ Q.to_dense().T @ y, 1e4)
-    close(K.apply(lambda x: x > np.median(lam), once), once, 1e4)
+    close(K.apply(lambda x: x > np.median(lam), y), Q * keep @ Q.T @ y, 1e4)
     weights = rng.standard_normal(30)  # a number a cell of the grid
-    close(K.apply(lambda x: weights, y), Q.to_dense() * weights @ Q.to_dense().T @ y, 1e4)
+    close(K.apply(lambda x: weights, y), Q * weights @ Q.T @ y, 1e4)
 
 
 def test_eigenvalues_are_handed_out(backend, rng):
@@ -85,39 +102,148 @@ def test_precisions(backend, rng):
     h = lambda lam: (lam / (lam + np.float32(0.1))) ** 2  # noqa: E731
     got = KroneckerOperator(narrow).apply(h, y.astype(np.float32))
     assert got.dtype == np.float32
-    close(got, expected, 4, 2.0**-23)  # computed in float64: a rounding of the result, and of 0.1
+    close(got, expected, 4, np.float32)  # computed in float64: a rounding of the result, and of 0.1
     assert KroneckerOperator(narrow).apply(h, y).dtype == np.float64
     assert KroneckerOperator(kernels(6, 5)).apply(h, y.astype(np.float32)).dtype == np.float64
     K = KroneckerOperator([np.zeros((0, 0)), np.eye(3)])
     assert K.apply(np.exp, np.zeros((0, 2))).shape == (0, 2)
 
 
-def test_refuses(rng):
+# ---- gradients: against Frechet derivatives of the dense matrix
+
+
+def dense_gradient(frechet, factors, k, y, grad):
+    """Entry by entry, symmetric: the derivative of sum(grad * function(K) y) by the factor k, and the size of what adds up to it."""
+    n = len(factors[k])
+    found, size = np.zeros((n, n)), np.zeros((n, n))
+    K = functools.reduce(np.kron, factors)
+    for i, j in np.ndindex(n, n):
+        E = np.zeros((n, n))
+        E[i, j] += 0.5
+        E[j, i] += 0.5
+        varied = functools.reduce(np.kron, [E if a == k else f for a, f in enumerate(factors)])
+        by = frechet(K, varied)
+        found[i, j], size[i, j] = np.sum(grad * (by @ y)), np.abs(by).max() * np.abs(grad).sum() * np.abs(y).sum()
+    return found, size.max(initial=0)
+
+
+def exponential(K, E):
+    from scipy.linalg import expm_frechet
+
+    return expm_frechet(K, E, compute_expm=False)
+
+
+def shrunk(K, E):
+    inverse = np.linalg.inv(K + 0.3 * np.eye(len(K)))
+    return 0.3 * inverse @ E @ inverse
+
+
+FUNCTIONS = [  # a function, its derivative, and its Frechet derivative at a matrix
+    (np.exp, np.exp, exponential),
+    (lambda l: l / (l + 0.3), lambda l: 0.3 / (l + 0.3) ** 2, shrunk),
+    (lambda l: l**3, lambda l: 3 * l**2, lambda K, E: E @ K @ K + K @ E @ K + K @ K @ E),
+]
+
+
+@pytest.mark.parametrize(("h", "slope", "frechet"), FUNCTIONS)
+@pytest.mark.parametrize("columns", [(), (2,)])
+def test_gradients(backend, rng, h, slope, frechet, columns):
+    for factors in [make(rng, *sizes) for make in (distinct, repeated) for sizes in ((5,), (2, 1, 3), (4, 3))]:
+        N = int(np.prod([len(f) for f in factors]))
+        y, grad = rng.standard_normal((2, N, *columns))
+        K = KroneckerOperator(factors)
+        dfactors, dvalues, dy = K.apply_vjp(h, slope, y, grad)
+        for k, d in enumerate(dfactors):
+            expected, size = dense_gradient(frechet, factors, k, y, grad)
+            assert np.abs(d - expected).max(initial=0) <= 1e3 * EPS * size  # of eigenvalues whose distances are small beside them
+            close(d, d.T, 8 * N)
+        close(dy, K.apply(h, grad), 1e3)
+        lam, _ = K.eigh()
+        step = 1e-3 * rng.standard_normal(N)  # the result is linear in the values
+        ends = [K.apply(lambda l, values=values: values, y) for values in (h(lam) + step, h(lam))]
+        moved = np.sum(grad * (ends[0] - ends[1]))
+        assert moved == pytest.approx(dvalues @ step, rel=1e-8, abs=1e-10 * np.abs(grad).max() * N)
+
+
+def test_close_eigenvalues(rng):
+    """Distances from none to all, of which a quotient of differences alone would lose up to all digits."""
+    y, grad = rng.standard_normal(2), rng.standard_normal(2)
+    for apart in (0, 2.0**-52, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-2, 1.0):
+        l = np.array([1.0, 1.0 + apart])
+        (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.exp, np.exp, y, grad)
+        gap = l[1] - 1
+        expected = np.e * (np.expm1(gap) / gap if gap else 1.0) * (grad[0] * y[1] + grad[1] * y[0]) / 2
+        # cbrt(eps)^2 where rounding and truncation meet, times what h and its derivatives are here
+        size = np.e * (abs(grad[0] * y[1]) + abs(grad[1] * y[0]) + np.linalg.norm(grad) * np.linalg.norm(y))
+        assert abs(d[0, 1] - expected) <= EPS ** (2 / 3) * size, apart
+        np.testing.assert_allclose(np.diag(d), np.exp(l) * grad * y, rtol=1e-14)
+
+
+def test_rough_functions_keep_their_quotients(rng):
+    """A square root near 0, where slopes say nothing about the way between two eigenvalues, however small."""
+    l, y, grad = np.array([1e-12, 4e-12, 1.0]), rng.standard_normal(3), rng.standard_normal(3)
+    (d,), _, _ = KroneckerOperator([np.diag(l)]).apply_vjp(np.sqrt, lambda l: 0.5 / np.sqrt(l), y, grad)
+    root = np.sqrt(l)
+    expected = half(np.outer(grad, y) / np.add.outer(root, root))
+    close(d, expected, 1e3)
+    np.testing.assert_allclose(d, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_precisions_and_empty_gradients(rng):
+    factors = [symmetric(rng, n).astype(np.float32) for n in (3, 2)]
+    factors = [(f + f.T) / 2 for f in factors]
+    y, grad = (rng.standard_normal(6).astype(np.float32) for _ in range(2))
+    got = KroneckerOperator(factors).apply_vjp(np.exp, np.exp, y, grad)
+    wide = KroneckerOperator([f.astype(float) for f in factors]).apply_vjp(np.exp, np.exp, y.astype(float), grad.astype(float))
+    for a, b in zip((*got[0], got[2]), (*wide[0], wide[2])):
+        assert a.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=2.0**-22)
+    for sizes, columns in (((0, 3), 2), ((2, 3), 0)):
+        N = sizes[0] * sizes[1]
+        d, dvalues, dy = KroneckerOperator([np.eye(n) for n in sizes]).apply_vjp(
+            np.exp, np.exp, np.ones((N, columns)), np.ones((N, columns))
+        )
+        assert [a.shape for a in d] == [(n, n) for n in sizes]
+        assert all((a == 0).all() for a in d)
+        assert (dvalues == 0).all()
+        assert dy.shape == (N, columns)
+
+
+def test_refused():
     K, y = KroneckerOperator(kernels(3, 4)), np.ones(12)
-    for h, error, text in (
-        (3.0, TypeError, "h is float, expected a function"),
-        (lambda lam: 1.0, TypeError, "h gave float, expected a numpy array of 12 real"),
-        (lambda lam: lam[:5], ValueError, r"h gave an array of shape \(5,\), expected \(12,\)"),
-        (lambda lam: lam + 1j, TypeError, "h gave a numpy array of complex128, expected real"),
-        (lambda lam: lam.astype(object), TypeError, "h gave a numpy array of object, expected real"),
-        (lambda lam: np.ma.masked_array(lam), TypeError, "masked"),
-    ):
-        with pytest.raises(error, match=rf"KroneckerOperator\.apply: {text}|masked"):
-            K.apply(h, y)
-    for bad, error, text in (
-        (np.ones(11), ValueError, r"y has shape \(11,\), expected \(12,\) or \(12, c\)"),
-        (np.ones((12, 1, 1)), ValueError, "y has shape"),
-        (np.ones(12, int), TypeError, "y has dtype int64"),
-        ([1.0] * 12, TypeError, "y is list"),
-        (np.ma.masked_array(y), TypeError, "masked"),
-    ):
-        with pytest.raises(error, match=text):
-            K.apply(np.exp, bad)
-    for factor, text in ((np.ones((2, 3)), "square"), (np.triu(np.ones((3, 3))), "not symmetric"), (np.full((3, 3), np.nan), "NaN")):
-        with pytest.raises(ValueError, match=rf"apply: factors\[0\].*{text}"):
-            KroneckerOperator([factor]).apply(np.exp, np.ones(len(factor)))
-    with pytest.raises(ZeroDivisionError):  # what h raises is the caller's
-        K.apply(lambda lam: 1 / 0, y)
+
+    def values(h):
+        return functools.partial(K.apply, h, y)
+
+    def of(factor):
+        return functools.partial(KroneckerOperator([factor]).apply, np.exp, np.ones(len(factor)))
+
+    check_refused([
+        (values(3.0), TypeError, r"^KroneckerOperator\.apply: h is float, expected a function"),
+        (values(lambda lam: 1.0), TypeError, "h gave float, expected a numpy array of 12 real"),
+        (values(lambda lam: lam[:5]), ValueError, r"h gave an array of shape \(5,\), expected \(12,\)"),
+        (values(lambda lam: lam + 1j), TypeError, "h gave a numpy array of complex128, expected real"),
+        (values(lambda lam: lam.astype(object)), TypeError, "h gave a numpy array of object, expected real"),
+        (values(np.ma.masked_array), TypeError, "masked"),
+        (values(lambda lam: 1 / 0), ZeroDivisionError, "division"),
+        (lambda: K.apply(np.exp, y[1:]), ValueError, r"y has shape \(11,\), expected \(12,\) or \(12, c\)"),
+        (lambda: K.apply(np.exp, y[:, None, None]), ValueError, "y has shape"),
+        (lambda: K.apply(np.exp, y.astype(int)), TypeError, "y has dtype int64"),
+        (lambda: K.apply(np.exp, [1.0] * 12), TypeError, "y is list"),
+        (lambda: K.apply(np.exp, np.ma.masked_array(y)), TypeError, "masked"),
+        (of(np.ones((2, 3))), ValueError, r"apply: factors\[0\].*square"),
+        (of(np.triu(np.ones((3, 3)))), ValueError, r"apply: factors\[0\].*not symmetric"),
+        (of(np.full((3, 3), np.nan)), ValueError, r"apply: factors\[0\].*NaN"),
+        (lambda: K.apply_vjp(1, np.exp, y, y), TypeError, r"^KroneckerOperator\.apply_vjp: h is int, expected a function"),
+        (lambda: K.apply_vjp(np.exp, 1, y, y), TypeError, "slope is int, expected a function"),
+        (lambda: K.apply_vjp(np.exp, lambda l: l[:2], y, y), ValueError, r"slope gave an array of shape \(2,\), expected \(12,\)"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y, y[:3]), ValueError, r"grad has shape \(3,\), expected \(12,\), as y"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y, [1.0]), TypeError, "grad is list"),
+        (lambda: K.apply_vjp(np.exp, np.exp, y[:3], y[:3]), ValueError, r"y has shape \(3,\)"),
+    ])  # fmt: skip
+
+
+# ---- PyTorch
 
 
 @pytest.mark.torch
@@ -126,13 +252,35 @@ class TestTensors:
     def torch(self):
         return pytest.importorskip("torch")
 
-    def pair(self, torch, *sizes, **keywords):
-        factors = kernels(*sizes, **keywords)
-        return KroneckerOperator(factors), KroneckerOperator([torch.from_numpy(f) for f in factors])
+    def given(self, torch, rng, *shape):
+        return torch.from_numpy(rng.standard_normal(shape))
+
+    def test_against_dense_functions(self, torch, backend, rng):
+        """By autograd of a solve and of torch.matrix_exp, for eigenvalues that repeat too."""
+        c = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+        functions = (
+            (lambda l: l / (l + c), lambda K: torch.linalg.solve(K + c * torch.eye(len(K), dtype=K.dtype), K)),
+            (lambda l: torch.exp(-c * l), lambda K: torch.linalg.matrix_exp(-c * K)),
+        )
+        for numbers in ([symmetric(rng, 3), symmetric(rng, 5)], repeated(rng, 4, 3), [np.eye(3), np.eye(2)], [symmetric(rng, 4)]):
+            factors = [torch.from_numpy(f).requires_grad_() for f in numbers]
+            N = int(np.prod([len(f) for f in numbers]))
+            for shape in ((N,), (N, 3)):
+                y, grad = self.given(torch, rng, *shape).requires_grad_(), self.given(torch, rng, *shape)
+                for h, dense in functions:
+                    ours = KroneckerOperator(factors).apply(h, y)
+                    peer = dense(functools.reduce(torch.kron, factors)) @ y
+                    close(ours.detach().numpy(), peer.detach().numpy(), 1e3 * N)
+                    got, expected = (torch.autograd.grad(r, (*factors, y, c), grad) for r in (ours, peer))
+                    for g, e in zip(got[: len(factors)], expected):
+                        close(g.numpy(), half(e.numpy()), 1e4 * N)
+                    close(got[-2].numpy(), expected[-2].numpy(), 1e4 * N)
+                    assert got[-1].item() == pytest.approx(expected[-1].item(), rel=1e-9, abs=1e-11 * N * grad.abs().sum().item())
 
     def test_same_as_numpy(self, torch, backend, rng):
         for dtype in (np.float32, np.float64):
-            K, T = self.pair(torch, 5, 3, dtype=dtype)
+            factors = kernels(5, 3, dtype=dtype)
+            K, T = KroneckerOperator(factors), KroneckerOperator([torch.from_numpy(f) for f in factors])
             for shape in (15, (15, 2), (15, 0)):
                 for precision in (np.float32, np.float64):
                     y = rng.standard_normal(shape).astype(precision)
@@ -142,56 +290,74 @@ class TestTensors:
                         assert got.dtype == torch.from_numpy(expected).dtype
                         np.testing.assert_array_equal(got.numpy(), expected)
 
-    def test_gradient_of_distillation(self, torch, backend, rng):
-        """In the ridge and the step count of the closed form, against differences of the loop of solves."""
-        K, T = self.pair(torch, 5, 4)
-        dense, y, target = K.to_dense(), rng.standard_normal(20), rng.standard_normal(20)
-
-        def error(c, steps=3):
-            return float(np.sum((distilled(dense, y, c, steps) - target) ** 2))
-
-        c = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
-        loss = (T.apply(lambda lam: (lam / (lam + c)) ** 3, torch.from_numpy(y)) - torch.from_numpy(target)).square().sum()
-        (got,) = torch.autograd.grad(loss, c)
-        h = 1e-4
-        near = (error(0.2 + h) - error(0.2 - h)) / (2 * h)
-        far = (error(0.2 + 2 * h) - error(0.2 - 2 * h)) / (4 * h)
-        assert loss.item() == pytest.approx(error(0.2), rel=1e-12)
-        assert got.item() == pytest.approx(near + (near - far) / 3, rel=1e-8)  # rounding over the step
-        k = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(lambda c, k: T.apply(lambda lam: (lam / (lam + c)) ** k, torch.from_numpy(y)), (c, k))
-
-    def test_gradcheck(self, torch, backend, rng):
-        _, T = self.pair(torch, 3, 4)
-        c = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-        weights = torch.from_numpy(rng.standard_normal(12)).requires_grad_()
-        for shape in (12, (12, 2)):
-            y = torch.from_numpy(rng.standard_normal(shape)).requires_grad_()
-            assert torch.autograd.gradcheck(lambda y, c: T.apply(lambda lam: lam / (lam + c), y), (y, c))
-            assert torch.autograd.gradcheck(lambda y, w: T.apply(lambda lam: w * lam, y), (y, weights))
-
     def test_func(self, torch, rng):
-        _, T = self.pair(torch, 3, 4)
-        y, c = torch.from_numpy(rng.standard_normal(12)), torch.tensor(0.3, dtype=torch.float64)
+        A, B = (self.given(torch, rng, n, n) for n in (3, 2))
+        y, c = self.given(torch, rng, 6), torch.tensor(0.3, dtype=torch.float64)
 
-        def energy(c, y):
-            return T.apply(lambda lam: lam / (lam + c), y).square().sum()
+        def result(A, B, y, c):
+            return KroneckerOperator([A @ A.mT, B @ B.mT]).apply(lambda l: l / (l + c), y)
 
-        leaves = [c.clone().requires_grad_(), y.clone().requires_grad_()]
-        for g, e in zip(torch.func.grad(energy, argnums=(0, 1))(c, y), torch.autograd.grad(energy(*leaves), leaves)):
+        given = (A, B, y, c)
+        leaves = [a.clone().requires_grad_() for a in given]
+        expected = torch.autograd.grad(result(*leaves).square().sum(), leaves)
+        got = torch.func.grad(lambda *a: result(*a).square().sum(), argnums=(0, 1, 2, 3))(*given)
+        for g, e in zip(got, expected):
             torch.testing.assert_close(g, e)
-        _, T = self.pair(torch, 3, 4)  # whose first call is within a transform
-        torch.testing.assert_close(torch.func.grad(energy)(c, y), torch.autograd.grad(energy(*leaves), leaves)[0])
-        many = torch.stack([c, 2 * c])
-        got = torch.vmap(lambda c: T.apply(lambda lam: lam / (lam + c), y))(many)
-        torch.testing.assert_close(got, torch.stack([T.apply(lambda lam, c=c: lam / (lam + c), y) for c in many]))
+        many = torch.stack([A, 2 * A])
+        each = torch.vmap(torch.func.grad(lambda A: result(A, B, y, c).sum()))(many)
+        for a, g in zip(many, each):
+            torch.testing.assert_close(g, torch.func.grad(lambda A: result(A, B, y, c).sum())(a))
+
+    @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of PyTorch's own reading
+    def test_compile(self, torch, rng):
+        y = self.given(torch, rng, 6)
+        A = self.given(torch, rng, 3, 3).requires_grad_()
+
+        def loss(A):
+            return KroneckerOperator([A @ A.mT, torch.eye(2, dtype=A.dtype)]).apply(torch.exp, y).square().sum()
+
+        (expected,) = torch.autograd.grad(loss(A), A)
+        (got,) = torch.autograd.grad(torch.compile(loss, backend="aot_eager")(A), A)
+        torch.testing.assert_close(got, expected)
+
+    def test_precisions(self, torch, rng):
+        numbers = [symmetric(rng, 3), symmetric(rng, 2)]
+        factors = [torch.from_numpy(half(f)).float().requires_grad_() for f in numbers]
+        for y in (self.given(torch, rng, 6), self.given(torch, rng, 6).float()):
+            y = y.clone().requires_grad_()
+            result = KroneckerOperator(factors).apply(torch.sqrt, y)
+            assert result.dtype == y.dtype
+            for g, a in zip(torch.autograd.grad(result.sum(), (*factors, y)), (*factors, y)):
+                assert g.dtype == a.dtype
+
+    def test_functions_without_a_slope(self, torch, rng):
+        """Constants and projectors: only the eigenvectors turn. The eigenvalues lie apart, or differences would be of no use."""
+        q = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+        K = torch.from_numpy((q * [0.5, 0.9, 1.4, 2.0]) @ q.T).requires_grad_()
+        y = self.given(torch, rng, 4)
+        middle = torch.linalg.eigvalsh(K.detach())[1:3].mean()
+        for h in (lambda l: l > middle, lambda l: (l > middle).double()):
+            (got,) = torch.autograd.grad(KroneckerOperator([K]).apply(h, y).square().sum(), K)
+            E = half(rng.standard_normal((4, 4)))
+            ends = []
+            for t in (1e-5, -1e-5):
+                moved = KroneckerOperator([(K.detach() + t * torch.from_numpy(E))])
+                ends.append(moved.apply(h, y).square().sum().item())
+            assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((got.numpy() * E).sum()), rel=1e-5, abs=1e-7)
 
     def test_what_is_refused(self, torch, rng):
-        K, T = self.pair(torch, 3, 2)
-        y = torch.from_numpy(rng.standard_normal(6))
-        with pytest.raises(TypeError, match="y is a torch array but factors"):
-            K.apply(np.exp, y)
-        with pytest.raises(TypeError, match="y is a numpy array but factors"):
-            T.apply(torch.exp, y.numpy())
-        with pytest.raises(TypeError, match="h gave a numpy array of float64, expected a torch array"):
-            T.apply(lambda lam: lam.numpy(), y)
+        K = torch.from_numpy(symmetric(rng, 3)).requires_grad_()
+        y = torch.ones(3, dtype=torch.float64)
+        T = KroneckerOperator([K])
+        skew = KroneckerOperator([torch.triu(torch.ones(3, 3)).requires_grad_()])
+        (g,) = torch.autograd.grad(T.apply(torch.exp, y).sum(), K, create_graph=True)
+        check_refused([
+            (lambda: KroneckerOperator([np.eye(3)]).apply(np.exp, y), TypeError, "y is a torch array but factors"),
+            (lambda: T.apply(torch.exp, y.numpy()), TypeError, "y is a numpy array but factors"),
+            (lambda: T.apply(lambda l: l / l.max(), y), ValueError, r"\.apply: a value of h depends on other eigenvalues than its own"),
+            (lambda: T.apply(lambda l: np.ones(3), y), TypeError, "h gave a numpy array of float64, expected a torch array"),
+            (lambda: T.apply(torch.sum, y), ValueError, r"h gave an array of shape \(\), expected \(3,\)"),
+            (lambda: T.apply_vjp(np.exp, np.exp, y, y), TypeError, "factors are torch arrays, expected NumPy"),
+            (lambda: skew.apply(torch.exp, torch.ones(3)), ValueError, r"apply: factors\[0\] is not symmetric"),
+            (lambda: g.sum().backward(retain_graph=True), NotImplementedError, "a second derivative is not available"),
+        ])  # fmt: skip

@@ -6,12 +6,9 @@ import pytest
 import devices
 import quatrefoil as qf
 import stand_in
+from checks import check_refused
+from kron.dense import positive
 from quatrefoil import _backends
-
-
-def spd(rng, *sizes, dtype="float64"):
-    roots = [rng.standard_normal((n, n + 2)) for n in sizes]
-    return [(a @ a.T / n + 0.1 * np.eye(n)).astype(dtype) for a, n in zip(roots, sizes)]
 
 
 def near(got, expected):
@@ -20,7 +17,7 @@ def near(got, expected):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_like_the_host(dtype, cupy, rng):
-    factors = spd(rng, 3, 4, 2, dtype=dtype)
+    factors = [f.astype(dtype) for f in positive(rng, 3, 4, 2)]
     skewed = [f + np.triu(rng.standard_normal(f.shape), 1).astype(dtype) for f in factors]
     y, Y = rng.standard_normal(24).astype(dtype), rng.standard_normal((24, 3))
     K, there = qf.kron.KroneckerOperator(factors), qf.kron.KroneckerOperator(cupy(factors))
@@ -43,7 +40,7 @@ def test_like_the_host(dtype, cupy, rng):
 
 def test_gradients_of_functions(cupy, rng):
     """With an eigenvalue that is there twice."""
-    factors = [np.diag([1.0, 2.0, 2.0]), *spd(rng, 4)]
+    factors = [np.diag([1.0, 2.0, 2.0]), *positive(rng, 4)]
     y, grad = rng.standard_normal((2, 12, 3))
     h, slope = lambda lam: 1 / (lam + 1), lambda lam: -1 / ((lam + 1) * (lam + 1))
     expected = qf.kron.KroneckerOperator(factors).apply_vjp(h, slope, y, grad)
@@ -54,7 +51,7 @@ def test_gradients_of_functions(cupy, rng):
 
 
 def test_what_raises_on_the_host_is_nan(cupy, rng):
-    a, b = spd(rng, 3, 2)
+    a, b = positive(rng, 3, 2)
     skew, missing, negative = a + np.triu(np.ones((3, 3)), 1), np.where(np.eye(3) > 0, np.nan, a), a - 10 * np.eye(3)
     nearly = np.diag([1.0, 1.0, 1e-17])
     y, identity = cupy(rng.standard_normal(6)), lambda lam: lam
@@ -74,23 +71,30 @@ def test_what_raises_on_the_host_is_nan(cupy, rng):
 
 
 def test_what_is_refused(cupy, rng):
-    factors = spd(rng, 3, 2)
-    K, y = qf.kron.KroneckerOperator(cupy(factors)), cupy(np.ones(6))
-    for call in (lambda y: K.solve(y), lambda y: K.apply(lambda lam: lam, y)):
-        with pytest.raises(TypeError, match=r"y is a numpy array but factors\[0\] is a cupy array"):
-            call(np.ones(6))
-        with pytest.raises(TypeError, match=r"y is on cuda:0 but factors\[0\] is on cuda:1; all arrays of a call must be on one device"):
-            call(stand_in.ndarray(np.ones(6), 0))
-        with pytest.raises(ValueError, match=r"y has shape \(5,\), expected \(6,\) or \(6, c\)"):
-            call(y[:5])
-    with pytest.raises(ValueError, match=r"noise is -1.0, expected a finite number, at least 0"):
-        K.solve(y, -1.0)
-    with pytest.raises(TypeError, match=r"h gave a numpy array of float64, expected a cupy array of 6 real numbers"):
-        K.apply(lambda lam: np.ones(6), y)
-    with pytest.raises(ValueError, match=r"KroneckerOperator.logdet: factors\[1\] has shape \(2, 3\), expected a square matrix"):
-        qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))])).logdet()
-    with pytest.raises(TypeError, match=r"on cuda:1, where backend 'numba' does not run"):
-        qf.kron.KroneckerOperator(cupy(factors), backend="numba").apply(lambda lam: lam, y)
+    factors, wide = positive(rng, 3, 2), qf.kron.KroneckerOperator(cupy([np.eye(2), np.ones((2, 3))]))
+    K, y, host = qf.kron.KroneckerOperator(cupy(factors)), cupy(np.ones(6)), qf.kron.KroneckerOperator(cupy(factors), backend="numba")
+    elsewhere = stand_in.ndarray(np.ones(6), 0)
+    table = [
+        (lambda: K.solve(y, -1.0), ValueError, r"noise is -1.0, expected a finite number, at least 0"),
+        (
+            lambda: K.apply(lambda lam: np.ones(6), y),
+            TypeError,
+            r"h gave a numpy array of float64, expected a cupy array of 6 real numbers",
+        ),
+        (wide.logdet, ValueError, r"KroneckerOperator.logdet: factors\[1\] has shape \(2, 3\), expected a square matrix"),
+        (lambda: host.apply(lambda lam: lam, y), TypeError, r"on cuda:1, where backend 'numba' does not run"),
+    ]
+    for call in (K.solve, lambda y: K.apply(lambda lam: lam, y)):
+        table += [
+            (lambda call=call: call(np.ones(6)), TypeError, r"y is a numpy array but factors\[0\] is a cupy array"),
+            (
+                lambda call=call: call(elsewhere),
+                TypeError,
+                r"y is on cuda:0 but factors\[0\] is on cuda:1; all arrays of a call must be on one",
+            ),
+            (lambda call=call: call(y[:5]), ValueError, r"y has shape \(5,\), expected \(6,\) or \(6, c\)"),
+        ]
+    check_refused(table)
 
 
 @pytest.mark.torch
@@ -98,17 +102,12 @@ def test_tensors(device_tensors, rng):
     """Values of CUDA's, autograd in factors, y and what h computes with."""
     import torch
 
-    factors, y = spd(rng, 3, 4), rng.standard_normal((12, 2))
+    factors, y = positive(rng, 3, 4), rng.standard_normal((12, 2))
     K = qf.kron.KroneckerOperator(factors)
-    expected = [K.solve(y, 0.5), K.solve(y), K.apply(lambda lam: 1 / (lam + 2.0), y)]
-    ones = np.ones_like(y)
-    gradients = K.apply_vjp(lambda lam: 1 / (lam + 2.0), lambda lam: -1 / (lam + 2.0) ** 2, y, ones)
+    expected = [K.solve(y, 0.5), K.solve(y)]
+    gradients = K.apply_vjp(lambda lam: 1 / (lam + 2.0), lambda lam: -1 / (lam + 2.0) ** 2, y, np.ones_like(y))
     there = qf.kron.KroneckerOperator(device_tensors(factors))
-    found = [
-        there.solve(device_tensors(y), 0.5),
-        there.solve(device_tensors(y)),
-        there.apply(lambda lam: 1 / (lam + 2.0), device_tensors(y)),
-    ]
+    found = [there.solve(device_tensors(y), 0.5), there.solve(device_tensors(y))]
     leaves = [t.requires_grad_() for t in device_tensors([*factors, y])]
     c = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     graded = qf.kron.KroneckerOperator(leaves[:2])

@@ -31,11 +31,10 @@ SCALES = [(1e200, 1e200), (1e-200, 1e-200), (1e200, 1e200, 1e-300), (1e-300, 1e2
 
 
 @pytest.mark.parametrize("scales", SCALES)
-@pytest.mark.parametrize("noise", [1e-300, 1.0, 1e300])
-def test_logdet(rng, scales, noise):
+def test_logdet(rng, scales):
     factors = [positive(rng, n, s) for n, s in zip((3, 4, 2), scales)]
-    expected = logdet(factors, noise)
-    assert KroneckerOperator(factors).logdet(noise) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    for noise in (1e-300, 1.0, 1e300):
+        assert KroneckerOperator(factors).logdet(noise) == pytest.approx(logdet(factors, noise), rel=1e-12, abs=1e-12)
 
 
 def test_logdet_of_single_precision(rng):

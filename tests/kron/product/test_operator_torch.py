@@ -1,7 +1,5 @@
 """KroneckerOperator with PyTorch factors."""
 
-import pickle
-
 import numpy as np
 import pytest
 
@@ -10,6 +8,8 @@ torch = pytest.importorskip("torch")
 from scipy.sparse.linalg import LinearOperator  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
+from checks import check_refused  # noqa: E402
+from kron.dense import positive  # noqa: E402
 from quatrefoil.kron import KroneckerOperator  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -21,10 +21,6 @@ def pair(rng, shapes=SHAPES, dtype=np.float64, **options):
     """The same operator of NumPy arrays and of tensors."""
     factors = [rng.standard_normal(s).astype(dtype) for s in shapes]
     return KroneckerOperator(factors, **options), KroneckerOperator([torch.from_numpy(f) for f in factors], **options)
-
-
-def positive(rng, *sizes):
-    return [(lambda a: a @ a.T + 3 * np.eye(n))(rng.standard_normal((n, n))) for n in sizes]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -46,6 +42,7 @@ def test_same_bits_as_numpy(backend, rng, dtype):
         lambda K, x, y, X, Y: K.T @ y,
         lambda K, x, y, X, Y: K.H @ Y,
         lambda K, x, y, X, Y: K.T.T @ x,
+        lambda K, x, y, X, Y: KroneckerOperator(K.factors, backend=backend, num_threads=2) @ x,
         lambda K, x, y, X, Y: K.dot(X),
         lambda K, x, y, X, Y: y @ K,
         lambda K, x, y, X, Y: Y.T @ K,
@@ -57,23 +54,9 @@ def test_same_bits_as_numpy(backend, rng, dtype):
             assert isinstance(got, torch.Tensor)
             np.testing.assert_array_equal(got.numpy(), expected)
     assert T.T.T is T
-
-
-@pytest.mark.parametrize("threads", [1, 2, 7])
-def test_threads_do_not_change_a_bit(rng, threads):
-    K, _ = pair(rng, [(40, 30), (50, 60), (20, 30)], num_threads=1)
-    T = KroneckerOperator([torch.from_numpy(f.copy()) for f in K.factors], num_threads=threads)
-    x = rng.standard_normal(54000)
-    np.testing.assert_array_equal((T @ torch.from_numpy(x)).numpy(), K @ x)
-
-
-@pytest.mark.parametrize("backend_of_operator", ["numba", "native"])
-def test_backend_of_the_operator(rng, backend_of_operator):
-    if qf._backends.reason(backend_of_operator):
-        pytest.skip("not here")
-    K, T = pair(rng, backend=backend_of_operator)
-    x = rng.standard_normal(24)
-    np.testing.assert_array_equal((T @ torch.from_numpy(x)).numpy(), K @ x)
+    out = torch.full((30,), float("nan"), dtype=T.factors[0].dtype)
+    assert T.matvec(torch.from_numpy(x), out=out) is out
+    np.testing.assert_array_equal(out.numpy(), K @ x)
 
 
 def test_gradients(backend, rng):
@@ -117,32 +100,21 @@ def test_func_and_compile(rng):
         torch.testing.assert_close(torch.autograd.grad(compiled(leaves[0]), leaves[0])[0], expected[0])
 
 
-def test_factors_are_copied(backend, rng):
-    A = torch.from_numpy(rng.standard_normal((4, 4)))
-    K, x = KroneckerOperator([A, A]), torch.from_numpy(rng.standard_normal(16))
-    before = K @ x
-    A.zero_()
-    assert torch.equal(K @ x, before)
-    assert not K.factors[0].requires_grad
-
-
-def test_own_factors_are_out_of_reach(backend, rng):
-    """Nothing freezes a tensor: ``factors`` are copies, so what was packed stays true."""
-    factors = [torch.from_numpy(f) for f in positive(rng, 4, 3)]
-    K, x = KroneckerOperator(factors), torch.from_numpy(rng.standard_normal(12))
+@pytest.mark.parametrize("sizes", [(4,), (4, 3)])
+def test_own_factors_are_out_of_reach(backend, rng, sizes):
+    """Nothing freezes a tensor: factors are copies both ways, and results too, so what was packed stays true."""
+    factors = [torch.from_numpy(f) for f in positive(rng, *sizes)]
+    K = KroneckerOperator(factors)
+    x = torch.from_numpy(rng.standard_normal(K.shape[0]))
 
     def results():
         return [K @ x, K.rmatvec(x), K.T @ x, K.solve(x), K.solve(x, 0.5), torch.tensor(K.logdet())]
 
-    before = results()
-    for mine in (*K.factors, *K.T.factors):
-        mine.mul_(2)
-        mine.numpy()[...] *= 2
-        mine.data *= 2
-    for a, b in zip(results(), before):
+    before, own = results(), K.factors
+    for tensor in (*factors, *K.factors, *K.T.factors, K.to_dense(), K.diagonal(), K.T.to_dense()):
+        tensor.numpy()[...] = 7
+    for a, b in zip([*results(), *K.factors], [*before, *own]):
         assert torch.equal(a, b)
-    for mine, given in zip(K.factors, factors):
-        assert torch.equal(mine, given)
 
 
 def test_precisions(backend, rng):
@@ -157,28 +129,6 @@ def test_precisions(backend, rng):
     leaves = [f.clone().requires_grad_() for f in T.factors]
     gradients = torch.autograd.grad((KroneckerOperator(leaves) @ torch.from_numpy(x).double()).sum(), leaves)
     assert {g.dtype for g in gradients} == {torch.float32}
-
-
-def test_pending_signs(backend, rng):
-    A = torch.from_numpy(rng.standard_normal((3, 3)))
-    negative = torch.complex(torch.zeros_like(A), -A).conj().imag
-    assert negative.is_neg()
-    x = torch.from_numpy(rng.standard_normal(9))
-    K = KroneckerOperator([negative, A])
-    for _ in range(2):
-        assert torch.equal(K @ x, qf.kron.matvec([A, A], x))
-
-
-def test_out(backend, rng):
-    K, T = pair(rng)
-    x = torch.from_numpy(rng.standard_normal(24))
-    out = torch.full((30,), float("nan"), dtype=torch.float64)
-    assert T.matvec(x, out=out) is out
-    np.testing.assert_array_equal(out.numpy(), K @ x.numpy())
-    with pytest.raises(RuntimeError, match="out="):
-        T.matvec(x.clone().requires_grad_(), out=out)
-    with pytest.raises(TypeError, match="out is ndarray"):
-        T.matvec(x, out=out.numpy())
 
 
 def test_linear_algebra(backend, rng):
@@ -200,57 +150,36 @@ def test_linear_algebra(backend, rng):
     torch.testing.assert_close(Q @ (lam * (Q.T @ x)), T @ x)
 
 
-def test_what_has_no_gradient_raises(rng):
-    K = KroneckerOperator([torch.from_numpy(f).requires_grad_() for f in positive(rng, 3, 2)])
+def test_refused(rng):
+    (K, T), x = pair(rng), rng.standard_normal(24)
+    t, out = torch.from_numpy(x), torch.zeros(30, dtype=torch.float64)
+    mixed, numpy_given = r"x is a torch array but factors\[0\] is a numpy array", r"x is a numpy array but factors\[0\] is a torch array"
+    graded = KroneckerOperator([torch.from_numpy(f).requires_grad_() for f in positive(rng, 3, 2)])
     y = torch.from_numpy(rng.standard_normal(6))
-    for run in (lambda: K.solve(y), lambda: K.solve(y, 0.1), K.logdet, K.eigh):
-        with pytest.raises(NotImplementedError, match=r"no gradient in factors\[0\].*; pass factors\[0\]\.detach\(\)"):
-            run()
-    plain = KroneckerOperator([f.detach() for f in K.factors])
-    with pytest.raises(NotImplementedError, match=r"no gradient in y.*; pass y\.detach\(\)"):
-        plain.solve(y.requires_grad_())
-
-
-def test_pickles(rng):
-    _, T = pair(rng)
-    x = torch.from_numpy(rng.standard_normal(24))
-    before = T @ x
-    assert torch.equal(pickle.loads(pickle.dumps(T)) @ x, before)
-
-
-def test_refuses(rng):
-    K, T = pair(rng)
-    x = rng.standard_normal(24)
-    for run in (lambda: K @ torch.from_numpy(x), lambda: K.matvec(torch.from_numpy(x))):
-        with pytest.raises(TypeError, match=r"x is a torch array but factors\[0\] is a numpy array"):
-            run()
-    for run in (lambda: T @ x, lambda: T.matvec(x), lambda: T.matmat(x[:, None]), lambda: (2 * T) @ x):
-        with pytest.raises(TypeError, match=r"x is a numpy array but factors\[0\] is a torch array"):
-            run()
-    with pytest.raises(TypeError, match="x is list"):
-        T @ x.tolist()
-    with pytest.raises(TypeError, match="int64"):
-        T @ torch.zeros(24, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"x has shape \(23,\), expected"):
-        T @ torch.zeros(23, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"matvec: x has shape \(24, 2\), expected \(24,\) or \(24, 1\)"):
-        T.matvec(torch.zeros(24, 2, dtype=torch.float64))
-    with pytest.raises(ValueError, match="expected a matrix"):
-        T.matmat(torch.zeros(24, dtype=torch.float64))
-    with pytest.raises(TypeError, match=r"factors\[1\] is a numpy array but factors\[0\] is a torch array"):
-        KroneckerOperator([torch.eye(2), np.eye(2, dtype=np.float32)])
-    square = KroneckerOperator([torch.eye(3)])
-    with pytest.raises(TypeError, match=r"y is a numpy array but factors\[0\] is a torch array"):
-        square.solve(np.zeros(3, np.float32))
-    with pytest.raises(TypeError, match=r"y is a torch array but factors\[0\] is a numpy array"):
-        KroneckerOperator([np.eye(3)]).solve(torch.zeros(3))
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_nobody_writes_to_an_operator(rng, count):
-    factors = [torch.from_numpy(rng.standard_normal((3, 3))) for _ in range(count)]
-    K, x = KroneckerOperator(factors), torch.from_numpy(rng.standard_normal(3**count))
-    expected = K @ x
-    for tensor in (*factors, *K.factors, K.to_dense(), K.diagonal(), K.T.to_dense()):
-        tensor.fill_(7)
-    assert torch.equal(K @ x, expected)
+    plain, no_gradient = (
+        KroneckerOperator([f.detach() for f in graded.factors]),
+        r"no gradient in factors\[0\].*; pass factors\[0\]\.detach",
+    )
+    check_refused([
+        (lambda: K @ t, TypeError, mixed),
+        (lambda: K.matvec(t), TypeError, mixed),
+        (lambda: T @ x, TypeError, numpy_given),
+        (lambda: T.matvec(x), TypeError, numpy_given),
+        (lambda: T.matmat(x[:, None]), TypeError, numpy_given),
+        (lambda: (2 * T) @ x, TypeError, numpy_given),
+        (lambda: T @ x.tolist(), TypeError, "x is list"),
+        (lambda: T @ t.long(), TypeError, "int64"),
+        (lambda: T @ t[1:], ValueError, r"x has shape \(23,\), expected"),
+        (lambda: T.matvec(torch.stack([t, t], 1)), ValueError, r"matvec: x has shape \(24, 2\), expected \(24,\) or \(24, 1\)"),
+        (lambda: T.matmat(t), ValueError, "expected a matrix"),
+        (lambda: T.matvec(t.clone().requires_grad_(), out=out), RuntimeError, "out="),
+        (lambda: T.matvec(t, out=out.numpy()), TypeError, "out is ndarray"),
+        (lambda: KroneckerOperator([torch.eye(2), np.eye(2, dtype="f")]), TypeError, r"factors\[1\] is a numpy array but factors\[0\] is"),
+        (lambda: plain.solve(np.zeros(6)), TypeError, r"y is a numpy array but factors\[0\] is a torch array"),
+        (lambda: KroneckerOperator([np.eye(6)]).solve(y), TypeError, r"y is a torch array but factors\[0\] is a numpy array"),
+        (lambda: graded.solve(y), NotImplementedError, no_gradient),
+        (lambda: graded.solve(y, 0.1), NotImplementedError, no_gradient),
+        (graded.logdet, NotImplementedError, no_gradient),
+        (graded.eigh, NotImplementedError, no_gradient),
+        (lambda: plain.solve(y.clone().requires_grad_()), NotImplementedError, r"no gradient in y.*; pass y\.detach\(\)"),
+    ])  # fmt: skip

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future
 
 import numpy as np
 
+from kron.slimkl.oracle import components
 from quatrefoil.kron import SlimKL
 from quatrefoil.kron import agents as parts
 
@@ -59,14 +60,8 @@ class Problem:
 
     def kernels(self, x, z):
         """(A, n, m) by the definition."""
-        x, z, means, std = x.reshape(len(x), -1), z.reshape(len(z), -1), self.given["means"], self.given["std"]
-        A, P = len(means), x.shape[1]
-        mu = np.broadcast_to(means.reshape(A, -1), (A, P))
-        sd = 0.002 * mu.max(axis=0) if std is None else std.reshape(A, -1) if isinstance(std, np.ndarray) else std
-        sd = np.broadcast_to(sd, (A, P))
-        t = (x[:, None] - z)[None]
-        waves = np.cos(2 * np.pi * mu[:, None, None] * t) * np.exp(-2 * np.pi**2 * (sd[:, None, None] * t) ** 2)
-        return waves.prod(axis=-1)
+        means, std = self.given["means"], self.given["std"]
+        return components(x, z, means, np.broadcast_to(0.002 * means.max(axis=0), means.shape) if std is None else std)
 
     def objective(self, weights):
         value, agents = 0.0, self.given["agents"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import stand_in
+from checks import check_refused
 from devices import near
 from quatrefoil.kron import SlimKL
 
@@ -78,43 +79,25 @@ def test_weights_that_vanish(cupy, rng):
 
 def test_what_is_refused(cupy, rng):
     x, y, new = data(rng, 0)
-    model = SlimKL(means=GRID, noise=0.05)
-    with pytest.raises(TypeError, match=r"SlimKL.fit: y is on cpu but X is on cuda:1; all arrays of a call must be on one device"):
-        model.fit(cupy(x), y)
-    with pytest.raises(TypeError, match=r"SlimKL.fit: means is on cuda:1 but X is on cpu"):
-        SlimKL(means=cupy(GRID), noise=0.05).fit(x, y)
-    with pytest.raises(TypeError, match=r"SlimKL.fit: std is on cuda:0 but X is on cuda:1"):
-        SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05).fit(cupy(x), cupy(y))
-    with (
-        ThreadPoolExecutor(1) as executor,
-        pytest.raises(
-            NotImplementedError,
-            match=r"SlimKL.fit: executor is given, but X is on cuda:1, .* leave executor out, or move X and y to the host",
-        ),
-    ):
-        SlimKL(means=GRID, noise=0.05, agents=2, executor=executor).fit(cupy(x), cupy(y))
-    fitted(model, cupy(x), cupy(y))
-    with pytest.raises(TypeError, match=r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"):
-        model.predict(new)
-    with pytest.raises(ValueError, match=r"SlimKL.fit: y has shape \(23,\), expected \(24,\)"):
-        model.fit(cupy(x), cupy(y[1:]))
-    fitted(model, x, y)
-    with pytest.raises(TypeError, match=r"SlimKL.predict: X is on cuda:1 but the X of fit is on cpu"):
-        model.predict(cupy(new))
-
-
-@pytest.mark.parametrize("where", ["X", "y"])
-def test_numbers_that_are_not_finite(where, cupy, rng):
-    x, y, _ = data(rng, 0)
-    (x if where == "X" else y)[3] = np.nan
-    with pytest.raises(ValueError, match=r"SlimKL.fit: X or y has NaN or infinity in it"):
-        SlimKL(means=GRID, noise=0.05).fit(cupy(x), cupy(y))
-
-
-def test_not_definite(cupy, rng):
-    x, y, _ = data(rng, 0)
-    with pytest.raises(np.linalg.LinAlgError, match=r"SlimKL.fit: the covariance is not positive definite .*noise is 1e-300"):
-        SlimKL(means=np.zeros(1), std=0.0, noise=1e-300).fit(cupy(x), cupy(y))
+    fit, at, missing = SlimKL(means=GRID, noise=0.05, max_iter=2).fit, (cupy(x), cupy(y)), np.where(np.arange(24) == 3, np.nan, x)
+    there, host = (fitted(SlimKL(means=GRID, noise=0.05, max_iter=2), *given) for given in (at, (x, y)))
+    agents = SlimKL(means=GRID, noise=0.05, agents=2, executor=ThreadPoolExecutor(1))
+    elsewhere, singular = (
+        SlimKL(means=GRID, std=stand_in.ndarray(0 * GRID, 0), noise=0.05),
+        SlimKL(means=np.zeros(1), std=0.0, noise=1e-300),
+    )
+    check_refused([
+        (lambda: fit(at[0], y), TypeError, r"SlimKL.fit: y is on cpu but X is on cuda:1; all arrays of a call must be on one device"),
+        (lambda: SlimKL(means=cupy(GRID), noise=0.05).fit(x, y), TypeError, r"SlimKL.fit: means is on cuda:1 but X is on cpu"),
+        (lambda: elsewhere.fit(*at), TypeError, r"SlimKL.fit: std is on cuda:0 but X is on cuda:1"),
+        (lambda: agents.fit(*at), NotImplementedError, r"SlimKL.fit: executor is given, but X is on cuda:1, .* leave executor out"),
+        (lambda: there.predict(new), TypeError, r"SlimKL.predict: X is on cpu but the X of fit is on cuda:1"),
+        (lambda: host.predict(cupy(new)), TypeError, r"SlimKL.predict: X is on cuda:1 but the X of fit is on cpu"),
+        (lambda: fit(at[0], cupy(y[1:])), ValueError, r"SlimKL.fit: y has shape \(23,\), expected \(24,\)"),
+        (lambda: fit(cupy(missing), at[1]), ValueError, r"SlimKL.fit: X or y has NaN or infinity in it"),
+        (lambda: fit(at[0], cupy(missing)), ValueError, r"SlimKL.fit: X or y has NaN or infinity in it"),
+        (lambda: singular.fit(*at), np.linalg.LinAlgError, r"SlimKL.fit: the covariance is not positive definite .*noise is 1e-300"),
+    ])  # fmt: skip
 
 
 def test_copies(cupy, rng):
