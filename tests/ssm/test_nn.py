@@ -24,7 +24,7 @@ BAD = [bad for noun in NOUNS for bad in getattr(noun, "BAD", [])]
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_gradients_reach_every_parameter(ops, name):
+def test_gradients_reach_every_parameter(name):
     make, shape = LAYERS[name]
     layer = make().double()
     u = torch.randn(shape, dtype=torch.float64, requires_grad=True)
@@ -41,7 +41,7 @@ def test_gradients_reach_every_parameter(ops, name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_float32_is_near_float64(ops, name):
+def test_float32_is_near_float64(name):
     make, shape = LAYERS[name]
     layer = make()
     u = torch.randn(shape)

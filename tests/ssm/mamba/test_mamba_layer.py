@@ -65,7 +65,7 @@ OPTIONS = [{}, {"d_conv": 1, "bias": True}, {"d_conv": 3, "conv_bias": False, "e
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_mamba_is_upstreams(ops, options):
+def test_mamba_is_upstreams(options):
     layer = nn.Mamba(10, d_state=4, **options).double()
     u = torch.randn(2, 13, 10, dtype=torch.float64)
     same(layer(u), upstream_mamba(layer.state_dict(), u), 1e-11)
@@ -73,12 +73,12 @@ def test_mamba_is_upstreams(ops, options):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba_in_pieces_and_steps(ops, options, cuts):
+def test_mamba_in_pieces_and_steps(options, cuts):
     layer = nn.Mamba(10, d_state=4, **options).double()
     check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
 
 
-def test_mamba_keeps_states_as_upstream_does(ops):
+def test_mamba_keeps_states_as_upstream_does():
     layers = [nn.Mamba(6, d_state=4, layer_idx=i).double() for i in range(2)]
     u = torch.randn(3, 9, 6, dtype=torch.float64)
     whole = layers[1](layers[0](u))
@@ -95,7 +95,7 @@ def test_mamba_keeps_states_as_upstream_does(ops):
         layers[0](u[:2], inference_params=kept)
 
 
-def test_a_cache_holds_numbers(ops):
+def test_a_cache_holds_numbers():
     layer = nn.Mamba(6, d_state=4).double()
     u = torch.randn(2, 8, 6, dtype=torch.float64, requires_grad=True)
     cache = layer.allocate_inference_cache(2)

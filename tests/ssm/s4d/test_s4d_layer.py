@@ -40,7 +40,7 @@ def upstream_s4d(state, u):
 
 
 @pytest.mark.parametrize("transposed", [True, False])
-def test_s4d_is_upstreams(ops, transposed):
+def test_s4d_is_upstreams(transposed):
     layer, source = nn.S4D(3, 8, transposed=transposed).double(), nn.S4D(3, 8).double()
     layer.load_state_dict(source.state_dict())
     u = torch.randn(2, 3, 40, dtype=torch.float64)
@@ -52,7 +52,7 @@ def test_s4d_is_upstreams(ops, transposed):
 
 
 @pytest.mark.parametrize("options", [{}, {"disc": "bilinear"}, {"is_real": True}, {"init": "legs"}, {"bandlimit": 0.02}])
-def test_s4d_steps_and_splits(ops, options):
+def test_s4d_steps_and_splits(options):
     """One sample at a time, or in two pieces with the state handed on: the same output."""
     layer = nn.S4D(3, 8, **options).double()
     u = torch.randn(2, 3, 30, dtype=torch.float64)
@@ -68,7 +68,7 @@ def test_s4d_steps_and_splits(ops, options):
     same(last, state)
 
 
-def test_s4d_sees_the_future_where_asked_to(ops):
+def test_s4d_sees_the_future_where_asked_to():
     layer = nn.S4D(2, 4, bidirectional=True).double()
     assert layer.kernel.C.shape == (2, 2, 2, 2)
     K = layer.kernel(9)
@@ -82,7 +82,7 @@ def test_s4d_sees_the_future_where_asked_to(ops):
             call()
 
 
-def test_s4d_rate_and_bandlimit(ops):
+def test_s4d_rate_and_bandlimit():
     """At twice the sampling rate of a smooth input, rate=.5 gives nearly the same output; half of a band leaves half of the modes."""
     layer = nn.S4D(2, 4).double()
     fine = torch.sin(torch.arange(400, dtype=torch.float64) / 60).expand(1, 2, 400)

@@ -53,13 +53,13 @@ def upstream_s5(layer, u):
     return torch.stack(ys)
 
 
-def test_s5_is_upstreams(ops):
+def test_s5_is_upstreams():
     layer = nn.S5(3, 8).double()
     u = torch.randn(2, 25, 3, dtype=torch.float64)
     same(layer(u), torch.stack([upstream_s5(layer, row) for row in u]))
 
 
-def test_s5_loads_arrays_of_jax(ops):
+def test_s5_loads_arrays_of_jax():
     source, layer = nn.S5(3, 8), nn.S5(3, 8)
     arrays = {name: value.numpy() for name, value in source.state_dict().items()}
     layer.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
@@ -70,7 +70,7 @@ def test_s5_loads_arrays_of_jax(ops):
 @pytest.mark.parametrize(
     "options", [{}, {"discretization": "bilinear"}, {"conj_sym": False}, {"init": "ptd", "conj_sym": False}, {"clip_eigs": True}]
 )
-def test_s5_steps_and_splits(ops, options):
+def test_s5_steps_and_splits(options):
     layer = nn.S5(3, 8, **options).double()
     u = torch.randn(2, 20, 3, dtype=torch.float64)
     whole = layer(u)
@@ -85,7 +85,7 @@ def test_s5_steps_and_splits(ops, options):
     same(last, state)
 
 
-def test_s5_both_directions(ops):
+def test_s5_both_directions():
     layer = nn.S5(3, 8, bidirectional=True).double()
     one, other = nn.S5(3, 8).double(), nn.S5(3, 8).double()
     for way, C in ((one, "C1"), (other, "C2")):
@@ -97,7 +97,7 @@ def test_s5_both_directions(ops):
         layer(u, layer.default_state(2))
 
 
-def test_s5_clip_and_rescale(ops):
+def test_s5_clip_and_rescale():
     layer = nn.S5(2, 4, clip_eigs=True).double()
     layer.Lambda_re.data[0] = 0.5
     assert layer.system()[0].abs().max() < 1

@@ -81,7 +81,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_mamba2_is_upstreams(ops, options):
+def test_mamba2_is_upstreams(options):
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     u = torch.randn(2, 13, 10, dtype=torch.float64)
     expected = upstream_mamba2(layer, u)
@@ -89,7 +89,7 @@ def test_mamba2_is_upstreams(ops, options):
     same(layer(u.flatten(0, 1), seqlen=13), expected.flatten(0, 1), 1e-11)
 
 
-def test_mamba2_keeps_packed_sequences_apart(ops):
+def test_mamba2_keeps_packed_sequences_apart():
     layer = nn.Mamba2(10, d_state=3, headdim=5).double()
     u = torch.randn(1, 12, 10, dtype=torch.float64)
     numbers = torch.tensor([[0] * 5 + [1] + [2] * 6])
@@ -103,12 +103,12 @@ def test_mamba2_keeps_packed_sequences_apart(ops):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba2_in_pieces_and_steps(ops, options, cuts):
+def test_mamba2_in_pieces_and_steps(options, cuts):
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
 
 
-def test_mamba2_keeps_states_as_upstream_does(ops):
+def test_mamba2_keeps_states_as_upstream_does():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u = torch.randn(3, 9, 6, dtype=torch.float64)
     whole = layer(u)
@@ -124,7 +124,7 @@ def test_mamba2_keeps_states_as_upstream_does(ops):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
-def test_mamba2_fills_a_cache_of_packed_sequences(ops, options, given):
+def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
     """One item with sequences of which one is empty and one shorter than the convolution; then one token of each at a time."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, layer_idx=0, **options).double()
     cuts, later = [0, 5, 5, 7, 16], torch.randn(4, 3, 10, dtype=torch.float64)
@@ -148,7 +148,7 @@ def test_mamba2_fills_a_cache_of_packed_sequences(ops, options, given):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba2_goes_on_from_the_last_of_packed_sequences(ops, options, cuts):
+def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
     """A cache belongs to the first sequence of a piece, and then to the last."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     u = torch.randn(2, 14, 10, dtype=torch.float64)
@@ -165,7 +165,7 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(ops, options, cuts):
     same(torch.cat(pieces, 1), expected, 1e-11)
 
 
-def test_mamba2_says_what_a_cache_lacks(ops):
+def test_mamba2_says_what_a_cache_lacks():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
     kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=2)
