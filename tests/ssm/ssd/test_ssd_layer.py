@@ -1,14 +1,13 @@
 """quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; its caches."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import check_pieces_and_steps, same, shapes  # noqa: E402
+from ssm.layers import check_pieces_and_steps, inference, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -108,20 +107,6 @@ def test_mamba2_in_pieces_and_steps(options, cuts):
     check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
 
 
-def test_mamba2_keeps_states_as_upstream_does():
-    layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
-    u = torch.randn(3, 9, 6, dtype=torch.float64)
-    whole = layer(u)
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=3)
-    with torch.no_grad():
-        pieces = []
-        for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
-            pieces.append(layer(piece, inference_params=kept))
-            kept.seqlen_offset += piece.shape[1]
-    same(torch.cat(pieces, 1), whole, 1e-11)
-    assert [state.shape for state in kept.key_value_memory_dict[3]] == [(3, 20, 4), (3, 2, 6, 4)]
-
-
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
 def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
@@ -131,7 +116,7 @@ def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
     u = torch.randn(1, 16, 10, dtype=torch.float64)
     cu_seqlens = torch.tensor(cuts, dtype=torch.int32 if given == "int32" else torch.int64)
     seq_idx = torch.tensor([[0] * 5 + [2] * 2 + [3] * 9]) if given == "both" else None
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=4)
+    kept = inference(max_batch_size=4)
     cache = tuple(s.normal_() for s in layer.allocate_inference_cache(4))  # is written, and not read
     with torch.no_grad():
         packed = layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, inference_params=kept)
@@ -168,7 +153,7 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
 def test_mamba2_says_what_a_cache_lacks():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=2)
+    kept = inference(max_batch_size=2)
     with pytest.raises(ValueError, match="Mamba2: cache is one of 1 items, expected one of 2, a row for each of the sequences"):
         layer(u, cu_seqlens=cu_seqlens, cache=layer.allocate_inference_cache(1))
     layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
@@ -188,17 +173,3 @@ def test_gradients_of_a_piece_with_a_cache(packed):
     expected = torch.autograd.grad(layer(u, **given).square().sum(), u)[0]
     y = layer(u, **given, cache=layer.allocate_inference_cache(2 if packed else 1))
     same(torch.autograd.grad(y.square().sum(), u)[0], expected, 1e-11)
-
-
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_caches_of_half_precision(half):
-    layer = nn.Mamba2(8, d_state=4, headdim=4).to(half)
-    u = torch.randn(2, 9, 8, dtype=half)
-    conv_state, ssm_state = layer.allocate_inference_cache(2)
-    assert (conv_state.dtype, ssm_state.dtype) == (half, torch.float32)
-    with torch.no_grad():
-        whole, pieces = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
-        pieces += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
-    got = torch.cat(pieces, 1)
-    assert got.dtype == half
-    assert (got.float() - whole.float()).abs().max() <= 16 * torch.finfo(half).eps * whole.float().abs().max()
