@@ -1,8 +1,6 @@
 """What is particular to kernels of state-space models: closed forms, limits, growth, accuracy at real sizes, NaN, threads, bad input."""
 
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import pytest
 import quatrefoil as qf
 from case import complex_normal, precisions, worst
 from checks import check_refused
+from quatrefoil._backends import native
 from ssm.s4d import oracle
 
 DISCS = ("zoh", "bilinear", "dss")
@@ -206,20 +205,15 @@ def test_nan_stays_in_its_channel(backend, rng):
                 np.testing.assert_array_equal(np.delete(after, 2, 0), np.delete(before, 2, 0))
 
 
-def test_no_large_temporary():
+@pytest.mark.skipif(native.reason() is not None, reason="of the compiled kernel")
+def test_no_large_temporary(peak_memory):
     """H N L numbers would be 4 GiB here; the kernel and its gradient stay below 0.2."""
-    script = """
-import resource, numpy as np, quatrefoil as qf
-dt, A, C = np.full(2, 0.01, np.float32), np.full((2, 128), -0.5 + 1j, np.complex64), np.ones((2, 128), np.complex64)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-K = qf.ssm.s4d_kernel(dt, A, C, 2**22)
-qf.ssm.s4d_kernel_vjp(dt, A, C, K, L=2**22)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-    if qf.config()["backend"] != "native":
-        pytest.skip("the twin keeps its rows in double precision")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 200 * 1024 * (1 if sys.platform != "darwin" else 1024)
+    setup = (
+        "import numpy as np, quatrefoil as qf\n"
+        "dt, A, C = np.full(2, 0.01, np.float32), np.full((2, 128), -0.5 + 1j, np.complex64), np.ones((2, 128), np.complex64)"
+    )
+    code = "K = qf.ssm.s4d_kernel(dt, A, C, 2**22)\nqf.ssm.s4d_kernel_vjp(dt, A, C, K, L=2**22)"
+    assert peak_memory(setup, code) < 200 << 20
 
 
 DT, A, C = np.ones(3), np.ones((3, 4), complex), np.ones((3, 4), complex)
@@ -229,21 +223,12 @@ BAD = [
         ValueError,
         r"ssm\.s4d_kernel: A has shape \(3, 4\), expected \(H, N\) with H = 2 as in dt",
     ),
-    (lambda: qf.ssm.s4d_kernel(DT, A[0], C, 5), ValueError, r"A has shape \(4,\), expected \(H, N\)"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C[:, :3], 5), ValueError, r"C has shape \(3, 3\), expected \(H, N\) or \(M, H, N\)"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C[None, None], 5), ValueError, "C has shape"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, B=C[:1]), ValueError, "B has shape"),
+    (lambda: qf.ssm.s4d_kernel(DT, A, C[None, None], 5), ValueError, r"C has shape .*, expected \(H, N\) or \(M, H, N\)"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, -1), ValueError, "L is -1, expected at least 0"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, 5.0), TypeError, "L is 5.0, expected an integer"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, True), TypeError, "L is True, expected an integer"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, disc="foh"), ValueError, "disc is 'foh', expected one of 'zoh', 'bilinear', 'dss'"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, disc=None), ValueError, "disc is None"),
-    (lambda: qf.ssm.s4d_kernel(DT, A.real, C, 5), TypeError, "A has dtype float64, expected complex64 or complex128"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C.real, 5), TypeError, "C has dtype float64"),
-    (lambda: qf.ssm.s4d_kernel(A[:, 0], A, C, 5), TypeError, "dt has dtype complex128, expected float32 or float64"),
     (lambda: qf.ssm.s4d_kernel(DT.astype(np.float32), A, C, 5), TypeError, "dt has dtype float32 but A has complex128; expected float64"),
     (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, B=C.astype(np.complex64)), TypeError, "B has dtype complex64"),
-    (lambda: qf.ssm.s4d_kernel(DT, A, C, 5, out=np.zeros((3, 6))), ValueError, "out has shape"),
     (lambda: qf.ssm.s4d_kernel_vjp(DT, A, C, np.zeros((3, 6)), L=5), ValueError, r"grad has shape \(3, 6\), expected \(3, 5\)"),
 ]
 
