@@ -10,6 +10,7 @@ from numpy.polynomial import chebyshev
 import quatrefoil as qf
 from cheb.scattered.cases import random_tensor
 from cheb.tucker.oracle import full
+from checks import check_refused
 
 ChebTucker = qf.cheb.ChebTucker
 DOMAIN = ((-2.0, 1.0), (0.0, 5.0), (3.0, 4.0))
@@ -228,10 +229,7 @@ BAD = [
 
 
 def test_bad_input():
-    for call, error, text in BAD:
-        print(text)
-        with pytest.raises(error, match=text):
-            call()
+    check_refused(BAD)
 
 
 @pytest.mark.torch

@@ -110,12 +110,6 @@ def test_aliases_are_seen(rng):
         assert ct.rank == (1, 1)
 
 
-def test_always_the_same():
-    one, other = (ChebTucker.from_function(lambda x, y: 1 / (3 + x - y), ((0, 1), (0, 1))) for _ in range(2))
-    np.testing.assert_array_equal(one.core, other.core)
-    assert one.n_evaluations == other.n_evaluations
-
-
 def test_several_outputs(rng):
     """Sampled once for all, each to its own scale."""
     for n in [None, 33]:

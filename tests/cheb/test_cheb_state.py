@@ -166,19 +166,6 @@ def test_pickles_know_what_a_function_cost():
     assert pickle.loads(pickle.dumps(ct)).n_evaluations == copy.copy(ct).n_evaluations == ct.n_evaluations
 
 
-def test_tucker_on_every_backend(rng):
-    C = rng.standard_normal((6, 5, 4))
-    core, factors = qf.cheb.tucker(C, tol=0.3)
-    for name in ("native", "numba"):
-        if not qf._backends.reason(name):
-            again = qf.cheb.tucker(C, tol=0.3, backend=name)
-            for a, b in zip((core, *factors), (again.core, *again.factors)):
-                np.testing.assert_array_equal(a, b)
-                assert a.flags.c_contiguous
-    with pytest.raises(ValueError, match="backend 'cuda' is not available"):
-        qf.cheb.tucker(C, tol=0.3, backend="cuda")
-
-
 @pytest.mark.torch
 class TestTorch:
     @pytest.fixture(autouse=True)
