@@ -20,16 +20,6 @@ def s4d_lin(rng, H, N):
     return dt, np.broadcast_to(-0.5 + 1j * np.pi * np.arange(N), (H, N)).copy(), complex_normal(rng, (H, N))
 
 
-def test_a_real_pole_is_an_exponential(backend):
-    for L in [1, 2, 63, 64, 65, 1000]:
-        print(L)
-        dt, A, C = np.array([0.1, 0.5]), np.array([[-1.0 + 0j], [-0.3 + 0j]]), np.array([[0.5 + 7j], [2.0 + 0j]])
-        x = dt[:, None] * A.real
-        K = qf.ssm.s4d_kernel(dt, A, C, L)
-        # exp(-500) of a rounded number
-        np.testing.assert_allclose(K, 2 * C.real * np.expm1(x) / A.real * np.exp(x * np.arange(L)), rtol=2e-13)
-
-
 def test_poles_near_zero(backend):
     """A = 0 is an integrator: K = 2 Re C dt. All limits are reached with full accuracy, and gradients with them."""
     for disc, size in itertools.product(["zoh", "bilinear"], [0.0, 1e-300, 1e-160, 1e-20, 1e-12, 1e-8, 1e-4]):
