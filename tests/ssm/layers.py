@@ -31,6 +31,20 @@ def check_pieces_and_steps(layer, u, cuts):
     same(torch.cat(pieces, 1), whole, 1e-11)
 
 
+def check_steps_and_splits(layer, u, axis, cut):
+    """One sample at a time, or in two pieces with the state handed on: the same output."""
+    whole = output_of(layer, u)
+    state, ys = layer.default_state(len(u)), []
+    for sample in u.unbind(axis):
+        y, state = layer.step(sample, state)
+        ys.append(y)
+    same(torch.stack(ys, axis), whole)
+    first, middle = layer(u.narrow(axis, 0, cut), layer.default_state(len(u)))
+    second, last = layer(u.narrow(axis, cut, u.shape[axis] - cut), middle)
+    same(torch.cat([first, second], axis), whole)
+    same(last, state)
+
+
 def inference(**known):
     """mamba-ssm's inference_params."""
     return SimpleNamespace(key_value_memory_dict={}, **{"seqlen_offset": 0, "max_seqlen": 20, "max_batch_size": 3, **known})

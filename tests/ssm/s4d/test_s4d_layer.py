@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import same, shapes  # noqa: E402
+from ssm.layers import check_steps_and_splits, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -53,19 +53,7 @@ def test_s4d_is_upstreams(transposed):
 
 @pytest.mark.parametrize("options", [{}, {"disc": "bilinear"}, {"is_real": True}, {"init": "legs"}, {"bandlimit": 0.02}])
 def test_s4d_steps_and_splits(options):
-    """One sample at a time, or in two pieces with the state handed on: the same output."""
-    layer = nn.S4D(3, 8, **options).double()
-    u = torch.randn(2, 3, 30, dtype=torch.float64)
-    whole, _ = layer(u)
-    state, ys = layer.default_state(2), []
-    for l in range(30):
-        y, state = layer.step(u[..., l], state)
-        ys.append(y)
-    same(torch.stack(ys, -1), whole)
-    first, middle = layer(u[..., :11], layer.default_state(2))
-    second, last = layer(u[..., 11:], middle)
-    same(torch.cat([first, second], -1), whole)
-    same(last, state)
+    check_steps_and_splits(nn.S4D(3, 8, **options).double(), torch.randn(2, 3, 30, dtype=torch.float64), -1, 11)
 
 
 def test_s4d_sees_the_future_where_asked_to():

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import same, shapes  # noqa: E402
+from ssm.layers import check_steps_and_splits, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -71,18 +71,7 @@ def test_s5_loads_arrays_of_jax():
     "options", [{}, {"discretization": "bilinear"}, {"conj_sym": False}, {"init": "ptd", "conj_sym": False}, {"clip_eigs": True}]
 )
 def test_s5_steps_and_splits(options):
-    layer = nn.S5(3, 8, **options).double()
-    u = torch.randn(2, 20, 3, dtype=torch.float64)
-    whole = layer(u)
-    state, ys = layer.default_state(2), []
-    for l in range(20):
-        y, state = layer.step(u[:, l], state)
-        ys.append(y)
-    same(torch.stack(ys, 1), whole)
-    first, middle = layer(u[:, :7], layer.default_state(2))
-    second, last = layer(u[:, 7:], middle)
-    same(torch.cat([first, second], 1), whole)
-    same(last, state)
+    check_steps_and_splits(nn.S5(3, 8, **options).double(), torch.randn(2, 20, 3, dtype=torch.float64), 1, 7)
 
 
 def test_s5_both_directions():
