@@ -15,7 +15,6 @@ from quatrefoil._backends import native
 from quatrefoil.cheb import transform
 from quatrefoil.cheb.scattered import _array
 
-EPS = 2.0**-52
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
 needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallback leaves that to its libraries")
 LONG = (131, 513, 524, 1025, 1100, 2050)  # folds and chirps, primes and powers of two behind

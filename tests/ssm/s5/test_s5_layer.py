@@ -11,8 +11,6 @@ from ssm.layers import check_steps_and_splits, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
-F = torch.nn.functional
-
 
 def test_s5_state_dict():
     names = {"Lambda_re": (4,), "Lambda_im": (4,), "B": (4, 6, 2), "D": (6,), "log_step": (4, 1)}

@@ -140,7 +140,7 @@ def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
         assert abs(scan_vjp(*given, **options, backend=name)[2][0] - expected) <= 8 * np.finfo(dtype).eps * size
 
 
-(X, DT, A, B, C), MORE = draw(np.random.default_rng(0), L=10)
+(X, DT, A, B, C), _ = draw(np.random.default_rng(0), L=10)
 FIRST = X[:1], DT[:1], A, B[:1], C[:1], 64
 
 
