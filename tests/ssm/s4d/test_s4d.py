@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 
 import quatrefoil as qf
 from checks import check_refused
@@ -78,6 +79,7 @@ def test_nan_stays_in_its_row_and_channel(backend, rng):
         np.testing.assert_array_equal(dirty[untouched], clean[untouched])
 
 
+@pytest.mark.slow
 def test_no_array_of_all_modes_and_samples(peak_memory):
     """(1, 64, 65536) with 64 modes: an (H, N, L) array of complex64 would take 2 GiB; a call may take three times its output."""
     setup = """
