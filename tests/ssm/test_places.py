@@ -1,5 +1,8 @@
 """Numbers that say where others lie, in programs that torch.compile and JAX make, which no Python function looks at: the kernels do."""
 
+import functools
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -34,86 +37,85 @@ OPS = {
     "causal_conv1d_varlen_states": (lambda n: ([n((9, 3))], {"state_len": 3}), "cu_seqlens", [1, 4, 4, 8], ENDS),
     "selective_state_step": (_step, "state_batch_indices", [3, -1], ROWS),
 }
-WRONG = [(name, numbers) for name, (*_, wrong) in OPS.items() for numbers in wrong]
 
 
 def case(name):
-    """The function of the numbers that say where, in NumPy arrays and of any library's arrays; numbers that are right."""
-    make, argument, right, _ = OPS[name]
+    """The function of the numbers that say where, of any library's arrays; numbers that are right, and wrong ones."""
+    make, argument, right, wrong = OPS[name]
     arrays, options = make(np.random.default_rng(8).standard_normal)
 
     def call(array, backend):
         given = [array(x) for x in arrays]
         return lambda where: made(getattr(qf.ssm, name)(*given, **{argument: where}, **options, backend=backend))
 
-    return call, np.array(right)
+    return call, np.array(right), wrong
 
 
-@pytest.fixture
-def double_precision():
-    jax = pytest.importorskip("jax", minversion="0.5")
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    yield jax
-    jax.config.update("jax_enable_x64", before)
+@pytest.mark.parametrize("name", OPS)
+def test_a_function_refuses(name):
+    call, right, wrong = case(name)
+    for backend in BACKENDS:
+        call(np.asarray, backend)(right)
+        for numbers in wrong:
+            with pytest.raises(ValueError, match=rf"^ssm\.{name}: {OPS[name][1]}"):
+                call(np.asarray, backend)(np.array(numbers))
 
 
-@pytest.mark.parametrize(("name", "numbers"), WRONG)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_function_refuses(name, numbers, backend):
-    call, right = case(name)
-    call(np.asarray, backend)(right)
-    with pytest.raises(ValueError, match=rf"^ssm\.{name}: {OPS[name][1]}"):
-        call(np.asarray, backend)(np.array(numbers))
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize(("name", "numbers"), WRONG)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_program_of_torch_refuses(name, numbers, backend):
+def of_torch(call, backend):
     torch = pytest.importorskip("torch")
-    call, right = case(name)
     torch._dynamo.reset()
     program = torch.compile(call(torch.from_numpy, backend), backend="aot_eager", fullgraph=True)
-    for got, expected in zip(program(torch.from_numpy(right)), call(np.asarray, backend)(right)):
-        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-13, atol=1e-13)
-    refuses(lambda: [x.numpy() for x in program(torch.tensor(numbers))], ValueError, name, numbers, backend)
+    return lambda where: [x.numpy() for x in program(torch.tensor(where))], ValueError
 
 
-@pytest.mark.parametrize(("name", "numbers"), WRONG)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_program_of_jax_refuses(double_precision, name, numbers, backend):
-    jax = double_precision
-    call, right = case(name)
+def of_jax(call, backend):
+    jax = pytest.importorskip("jax", minversion="0.5")
     program = jax.jit(call(jax.numpy.asarray, backend))
-    for got, expected in zip(program(right), call(np.asarray, backend)(right)):
-        np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-13, atol=1e-13)
-    refuses(lambda: [np.asarray(x) for x in program(np.array(numbers))], (ValueError, jax.errors.JaxRuntimeError), name, numbers, backend)
+    return lambda where: [np.asarray(x) for x in program(np.array(where))], (ValueError, jax.errors.JaxRuntimeError)
+
+
+LIBRARIES = [pytest.param(of_torch, marks=pytest.mark.torch)]
+if importlib.util.find_spec("jax"):
+    from traced import double_precision  # noqa: F401
+
+    LIBRARIES.append(of_jax)
+
+
+@pytest.mark.parametrize("name", OPS)
+@pytest.mark.parametrize("make", LIBRARIES)
+def test_a_program_refuses(make, name):
+    call, right, wrong = case(name)
+    for backend in BACKENDS:
+        program, error = make(call, backend)
+        for got, expected in zip(program(right), call(np.asarray, backend)(right)):
+            np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-13)
+        for numbers in wrong:
+            refuses(functools.partial(program, numbers), error, name, numbers, backend)
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("name", "numbers"), WRONG)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_gradient_refuses(name, numbers, backend):
+@pytest.mark.parametrize("name", OPS)
+def test_a_gradient_refuses(name):
     """The operator alone: a program's result comes first, and raises."""
     torch = pytest.importorskip("torch")
     from quatrefoil.torch import _library
 
-    make, argument, right, _ = OPS[name]
+    make, argument, right, wrong = OPS[name]
     op = getattr(FAMILIES["ssm"], name)
     arrays, options = make(np.random.default_rng(8).standard_normal)
     inputs = [*arrays, *[None] * (len(op.inputs) - len(arrays))]
     options = tuple({"dt_max": np.inf, "dt_min": 0.0, "scale": 0.5, **options}.get(o.name, False) for o in op.options)
 
-    def run(where):
+    def run(where, backend):
         inputs[[a.name for a in op.inputs].index(argument)] = np.array(where)
         shapes = op.infer([None if x is None else x.shape for x in inputs], options)
         given = [None if x is None else torch.from_numpy(np.asarray(x)) for x in [*inputs, *[s and np.ones(s) for s in shapes]]]
         return [x.numpy() for x in _library.registered[op.adjoint.key](*_library.pack(op.adjoint, given, options, backend, 0))]
 
-    assert all(np.isfinite(x).all() for x in run(right))
-    if backend != "array" or argument == "cu_seqlens":
-        refuses(lambda: run(numbers), ValueError, name, numbers, backend)
+    for backend in BACKENDS:
+        assert all(np.isfinite(x).all() for x in run(right, backend))
+        for numbers in wrong if backend != "array" or argument == "cu_seqlens" else ():
+            refuses(functools.partial(run, numbers, backend), ValueError, name, numbers, backend)
 
 
 def refuses(run, error, name, numbers, backend):

@@ -161,19 +161,6 @@ def test_greedy_generation(name, side, taken):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_cache_gives_what_the_whole_prompt_gives(name, taken):
-    """Scores of every step of a generation, computed again from all tokens at once."""
-    model, inputs = made(name), batch(None, 9)
-    with torch.no_grad(), qf.ssm.install():
-        made_here = model.generate(
-            **inputs, max_new_tokens=8, min_new_tokens=8, do_sample=False, output_logits=True, return_dict_in_generate=True
-        )
-        whole = model(made_here.sequences, use_cache=False).logits
-    for t, logits in enumerate(made_here.logits):
-        same(logits, whole[:, 8 + t])
-
-
-@pytest.mark.parametrize("name", MODELS)
 def test_a_module_imported_meanwhile_is_put_back(name, monkeypatch):
     model = made(name, seed=3)
     module = next(m for m in {type(part).__module__ for part in model.modules()} if ".models." in m)

@@ -8,8 +8,9 @@ def _polynomials(X, n):
 
 
 def cheb_eval(C, X, *, eps=None):
-    f = np.broadcast_to(C.astype(np.longdouble), (len(X), *C.shape))
-    for T in reversed(_polynomials(X, C.shape)):
+    *others, last = _polynomials(X, C.shape)
+    f = np.moveaxis(np.tensordot(C.astype(np.longdouble), last, (-1, 1)), -1, 0)
+    for T in reversed(others):
         f = (f * T.reshape(len(X), *(1,) * (f.ndim - 2), T.shape[1])).sum(axis=-1)
     return f
 

@@ -29,6 +29,18 @@ CASES = [
     Case("short_range", "no-targets", _short(3, 0, 1.0, 1.0)),
 ]
 
+CUBE = ((-1, 1),) * 3
+LONG_BOX = ((0, 2), (-1, 5), (3, 4))
+
+
+def charges(rng, P, domain, neutral=True):
+    lo, hi = np.array(domain, float).T
+    return rng.uniform(lo, hi, (P, 3)), rng.choice([-1.0, 1.0], P) if neutral else rng.uniform(0.5, 1.5, P)
+
+
+def relative(got, expected):
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
 
 CLOUDS = {
     "cube": lambda rng, P: rng.uniform(0, 1, (P, 3)),

@@ -32,19 +32,3 @@ def tucker_derivatives(core, factors, X, *, gradient=True, hessian=False, domain
     if not hessian:
         return f, g
     return f, g, np.stack([np.stack([differentiated(i, j) for j in range(d)], axis=1) for i in range(d)], axis=1)
-
-
-def derivative(core, factors, X, axis):
-    """df/dx_axis on [-1, 1]^d: NumPy's chebder on one factor."""
-    changed = [chebyshev.chebder(U) if k == axis and len(U) > 1 else U * (k != axis) for k, U in enumerate(factors)]
-    return tucker_eval(core, changed, X)
-
-
-def coefficients(V):
-    """Chebyshev coefficients by solving the interpolation problem, axis after axis."""
-    for axis, n in enumerate(V.shape):
-        x = np.cos(np.pi * np.arange(n)[::-1] / max(n - 1, 1)) if n > 1 else np.zeros(1)
-        rows = np.moveaxis(V, axis, 0)
-        solved = np.linalg.solve(chebyshev.chebvander(x, n - 1), rows.reshape(n, -1))
-        V = np.moveaxis(solved.reshape(rows.shape), 0, axis)
-    return V

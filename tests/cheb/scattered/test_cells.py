@@ -42,16 +42,6 @@ def test_values_and_derivatives(rng):
             np.testing.assert_allclose(got[at], e.astype(float), rtol=0, atol=tolerance * float(np.abs(e).max()))
 
 
-def test_derivatives_inside_the_domain(rng):
-    """There they are n and n^3 times smaller than at the ends, and so must their errors be."""
-    factors = [np.ones((129, 8)), rng.standard_normal((3, 1))]
-    core = rng.standard_normal((8, 1))
-    X = rng.uniform(-0.9, 0.9, (MANY, 2))
-    expected = oracle.tucker_derivatives(core, factors, X[:FEW], hessian=True)
-    for got, e in zip(qf.cheb.tucker_derivatives(core, factors, X, hessian=True), expected):
-        np.testing.assert_allclose(got[:FEW], e.astype(float), rtol=0, atol=1e-13 * float(np.abs(e).max()))
-
-
 def test_what_is_kept_and_threads_change_no_bit(rng):
     for threads in [2, 5]:
         print(threads)

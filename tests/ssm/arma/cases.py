@@ -17,8 +17,8 @@ def _filter(shape, Q, P, *, rows="shared", start=True, radius=0.6, **options):
             return np.poly(roots).real * rng.uniform(0.5, 2) * rng.choice([-1, 1]) if count > 1 else rng.uniform(0.5, 2, 1)
 
         lead = shape[:-1]
-        a = poly(P) if rows == "shared" else np.array([poly(P) for _ in range(int(np.prod(lead)))]).reshape(*lead, P)
-        b = rng.standard_normal(Q if rows == "shared" else (*lead, Q))
+        a = poly(P) if rows in ("shared", "b") else np.array([poly(P) for _ in range(int(np.prod(lead)))]).reshape(*lead, P)
+        b = rng.standard_normal(Q if rows in ("shared", "a") else (*lead, Q))
         return [b, a, rng.standard_normal(shape), rng.standard_normal((*lead, max(P, Q) - 1)) if start else None], options
 
     return make
@@ -38,6 +38,7 @@ CASES = [
     Case("arma_filter", "gain", _filter((2, 5), 1, 1, start=False)),
     Case("arma_filter", "longer-than-rows", _filter((3, 2), 6, 4)),
     Case("arma_filter", "each-row", _filter((2, 5, 33), 3, 4, rows="each")),
+    *[Case("arma_filter", f"rows-of-{rows}", _filter((2, 3, 20), 3, 4, rows=rows)) for rows in "ba"],
     Case("arma_filter", "each-row-long", _filter((9, 300), 4, 2, rows="each", start=False)),
     Case("arma_filter", "state-asked-for", _filter((3, 20), 2, 4, start=False, return_state=True)),
     Case("arma_filter", "state-not-asked-for", _filter((3, 20), 2, 4, return_state=False)),

@@ -1,7 +1,6 @@
-"""What is particular to rational filters: SciPy's, states, pieces, poles at the unit circle, what coefficients may be; PyTorch."""
+"""What is particular to rational filters: SciPy's, states, pieces, poles at the unit circle, NaN, what coefficients may be."""
 
 import numpy as np
-import pytest
 import scipy.signal
 
 import quatrefoil as qf
@@ -54,19 +53,6 @@ def test_float32_is_good_to_2e_6_where_the_poles_remember_thousands_of_samples(b
         assert abs(got - expected).max() <= 5e-6 * abs(expected).max()
 
 
-def test_coefficients_may_differ_from_row_to_row_in_one_of_the_two(backend, rng):
-    x = rng.standard_normal((2, 3, 40))
-    b, a = rng.standard_normal((2, 3, 3)), np.array([coefficients(rng, 1, 4)[1] for _ in range(6)]).reshape(2, 3, 4)
-    for b_rows, a_rows in ((True, False), (False, True), (True, True)):
-        got = filter(b if b_rows else b[0, 0], a if a_rows else a[0, 0], x)
-        for i in np.ndindex(2, 3):
-            alone = filter(b[i] if b_rows else b[0, 0], a[i] if a_rows else a[0, 0], x[i])
-            np.testing.assert_array_equal(got[i], alone)
-        db, da, _ = vjp(b if b_rows else b[0, 0], a if a_rows else a[0, 0], x, x)
-        assert db.shape == (b.shape if b_rows else (3,))
-        assert da.shape == (a.shape if a_rows else (4,))
-
-
 def test_a_nan_stays_in_its_row_from_its_time_on(backend, rng):
     b, a = coefficients(rng, 3, 3)
     x = rng.standard_normal((9, 300))
@@ -78,15 +64,6 @@ def test_a_nan_stays_in_its_row_from_its_time_on(backend, rng):
     np.testing.assert_array_equal(dirty, clean)
 
 
-def test_out(backend, rng):
-    b, a = coefficients(rng, 2, 2)
-    x, room = rng.standard_normal((2, 30)), np.full((2, 30), np.nan)
-    assert filter(b, a, x, out=room) is room
-    np.testing.assert_array_equal(room, filter(b, a, x))
-    with pytest.raises(TypeError, match="several"):
-        filter(b, a, x, np.zeros((2, 1)), out=room)
-
-
 B, A, X = np.ones(2), np.array([2.0, 1.0]), np.zeros((3, 5))
 
 
@@ -96,35 +73,10 @@ BAD = [
     (lambda: filter(np.ones((2, 2)), A, X), ValueError, r"b has shape \(2, 2\), expected one axis"),
     (lambda: filter(B, A, X, np.zeros((3, 2))), ValueError, r"zi has shape \(3, 2\), expected \(3, 1\)"),
     (lambda: filter(B, A, X, np.zeros(1)), ValueError, r"zi has shape \(1,\), expected \(3, 1\)"),
-    (lambda: filter(B, A, X.astype(np.float32)), TypeError, "x has dtype float32 but b has float64"),
-    (lambda: filter(B, A.astype(complex), X), TypeError, "a has dtype complex128"),
-    (lambda: vjp(B, A, X), TypeError, "expected the inputs"),
+    (lambda: filter(B, 0 * A, X), ValueError, r"a\[..., 0\] is 0, expected a number to divide by"),
+    (lambda: filter(B, np.array([[1.0, 1], [0, 1], [1, 1]]), X), ValueError, r"a\[..., 0\] is 0, expected a number"),
 ]
 
 
-def test_bad_input():
+def test_bad_input(backend):
     check_refused(BAD)
-
-
-def test_a_leading_coefficient_of_zero(backend):
-    for a in (0 * A, np.array([[1.0, 1], [0, 1], [1, 1]])):
-        for _ in range(2):
-            with pytest.raises(ValueError, match=r"a\[..., 0\] is 0, expected a number to divide by"):
-                filter(B, a, X)
-
-
-@pytest.mark.torch
-def test_gradients_and_compilation_in_torch(rng):
-    torch = pytest.importorskip("torch")
-    given = [
-        torch.from_numpy(v).requires_grad_() for v in (*coefficients(rng, 3, 4), rng.standard_normal((2, 9)), rng.standard_normal((2, 3)))
-    ]
-    assert torch.autograd.gradcheck(filter, tuple(given))
-    assert torch.autograd.gradcheck(filter, tuple(given[:3]))
-    torch._dynamo.reset()
-    for got, expected in zip(torch.compile(filter, fullgraph=True, backend="aot_eager")(*given), filter(*given)):
-        torch.testing.assert_close(got, expected)
-    half = [v.detach().to(torch.bfloat16) for v in given[:3]]
-    y = filter(*half)
-    assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y, filter(*[v.float() for v in half]).to(torch.bfloat16))

@@ -53,7 +53,7 @@ def upstream_kalmanet(w, x, heads, D):
     return y.flatten(2) @ w["o_proj.weight"].T
 
 
-def test_kalmanet_is_upstreams(ops):
+def test_kalmanet_is_upstreams():
     layer = nn.GatedKalmaNet(10, 4, 2, solver_type="exact").double()
     x = torch.randn(2, 13, 10, dtype=torch.float64)
     y, nothing, state = layer(x)
@@ -76,7 +76,7 @@ def test_kalmanet_is_upstreams(ops):
         {"gla_rescale": False, "num_iter": 0},
     ],
 )
-def test_kalmanet_hands_its_state_on(ops, options):
+def test_kalmanet_hands_its_state_on(options):
     layer = nn.GatedKalmaNet(10, 4, 4, **options).double()
     x = torch.randn(2, 12, 10, dtype=torch.float64)
     whole, _, last = layer(x, use_cache=True)
@@ -89,7 +89,7 @@ def test_kalmanet_hands_its_state_on(ops, options):
     assert (state[0][2] is None) == (not options.get("use_v_conv", True))
 
 
-def test_kalmanet_repeats_heads(ops):
+def test_kalmanet_repeats_heads():
     """Grouped keys and values are those of a layer whose projections are repeated."""
     grouped = nn.GatedKalmaNet(10, 4, 4, num_k_heads=2, num_v_heads=1).double()
     full = nn.GatedKalmaNet(10, 4, 4).double()

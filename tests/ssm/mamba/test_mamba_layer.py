@@ -1,7 +1,6 @@
 """quatrefoil.torch.nn.Mamba: mamba-ssm's parameter names, initial values and numbers; its caches."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 
@@ -65,7 +64,7 @@ OPTIONS = [{}, {"d_conv": 1, "bias": True}, {"d_conv": 3, "conv_bias": False, "e
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_mamba_is_upstreams(ops, options):
+def test_mamba_is_upstreams(options):
     layer = nn.Mamba(10, d_state=4, **options).double()
     u = torch.randn(2, 13, 10, dtype=torch.float64)
     same(layer(u), upstream_mamba(layer.state_dict(), u), 1e-11)
@@ -73,49 +72,6 @@ def test_mamba_is_upstreams(ops, options):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba_in_pieces_and_steps(ops, options, cuts):
+def test_mamba_in_pieces_and_steps(options, cuts):
     layer = nn.Mamba(10, d_state=4, **options).double()
     check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
-
-
-def test_mamba_keeps_states_as_upstream_does(ops):
-    layers = [nn.Mamba(6, d_state=4, layer_idx=i).double() for i in range(2)]
-    u = torch.randn(3, 9, 6, dtype=torch.float64)
-    whole = layers[1](layers[0](u))
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=3)
-    with torch.no_grad():
-        for _ in range(2):  # the second round begins anew
-            kept.seqlen_offset, pieces = 0, []
-            for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
-                pieces.append(layers[1](layers[0](piece, inference_params=kept), inference_params=kept))
-                kept.seqlen_offset += piece.shape[1]
-            same(torch.cat(pieces, 1), whole, 1e-11)
-    assert {*kept.key_value_memory_dict} == {0, 1}
-    with pytest.raises(ValueError, match="Mamba: inference_params holds states of 3 sequences, but there are 2 here"):
-        layers[0](u[:2], inference_params=kept)
-
-
-def test_a_cache_holds_numbers(ops):
-    layer = nn.Mamba(6, d_state=4).double()
-    u = torch.randn(2, 8, 6, dtype=torch.float64, requires_grad=True)
-    cache = layer.allocate_inference_cache(2)
-    y = torch.cat([layer(u[:, :3], cache=cache), layer(u[:, 3:], cache=cache)], 1)
-    assert not any(state.requires_grad for state in cache)
-    (gradient,) = torch.autograd.grad(y[:, 3:].sum(), u)
-    assert bool((gradient[:, :3] == 0).all())
-    assert bool((gradient[:, 3:] != 0).all())
-
-
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_caches_of_half_precision(half):
-    layer = nn.Mamba(8, d_state=4).to(half)
-    u = torch.randn(2, 9, 8, dtype=half)
-    conv_state, ssm_state = layer.allocate_inference_cache(2)
-    assert (conv_state.dtype, ssm_state.dtype) == (half, torch.float32)
-    assert {state.dtype for state in layer.allocate_inference_cache(2, dtype=half)} == {half}
-    with torch.no_grad():
-        whole, pieces = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
-        pieces += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
-    got = torch.cat(pieces, 1)
-    assert got.dtype == half
-    assert (got.float() - whole.float()).abs().max() <= 16 * torch.finfo(half).eps * whole.float().abs().max()

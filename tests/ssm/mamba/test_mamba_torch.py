@@ -1,121 +1,15 @@
-"""A Mamba block in plain PyTorch around the kernels: values, gradients, steps, compilation; and the README's lines for those who switch."""
+"""The kernels of a Mamba block with PyTorch: pairs for complex numbers, updates in place; the README's lines for those who switch."""
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.nn import functional as F  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
-from ssm.layers import check_block  # noqa: E402
 from ssm.switching import lines  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-
-class Block(torch.nn.Module):
-    """Projections around a short convolution and a selective scan, as in the Mamba paper's figure 3."""
-
-    def __init__(self, width=6, inner=20, states=4, taps=4, rank=2):
-        super().__init__()
-        self.rank, self.states, self.taps = rank, states, taps
-        self.in_proj = torch.nn.Linear(width, 2 * inner, bias=False)
-        self.conv_weight = torch.nn.Parameter(0.5 * torch.randn(inner, taps))
-        self.conv_bias = torch.nn.Parameter(torch.randn(inner))
-        self.x_proj = torch.nn.Linear(inner, rank + 2 * states, bias=False)
-        self.dt_proj = torch.nn.Linear(rank, inner)
-        self.A_log = torch.nn.Parameter(torch.log(torch.arange(1.0, states + 1)).repeat(inner, 1))
-        self.D = torch.nn.Parameter(torch.ones(inner))
-        self.out_proj = torch.nn.Linear(inner, width, bias=False)
-
-    def mixed(self, x):
-        """(B, D, L) -> step sizes before their bias (B, D, L), B and C (B, N, L): views with no contiguous axis of time."""
-        dt, B, C = self.x_proj(x.transpose(1, 2)).split([self.rank, self.states, self.states], dim=-1)
-        return (dt @ self.dt_proj.weight.T).transpose(1, 2), B.transpose(1, 2), C.transpose(1, 2)
-
-    def forward(self, hidden):
-        x, z = self.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-        x = qf.ssm.causal_conv1d_fn(x, self.conv_weight, self.conv_bias, activation="silu")
-        dt, B, C = self.mixed(x)
-        y = qf.ssm.selective_scan_fn(x, dt, -self.A_log.exp(), B, C, self.D, z, self.dt_proj.bias, delta_softplus=True)
-        return self.out_proj(y.transpose(1, 2))
-
-    def reference(self, hidden):
-        x, z = self.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
-        x = F.silu(F.conv1d(F.pad(x, (self.taps - 1, 0)), self.conv_weight[:, None], self.conv_bias, groups=x.shape[1]))
-        dt, B, C = self.mixed(x)
-        dt = F.softplus(dt + self.dt_proj.bias[:, None])
-        state, ys = torch.zeros(*x.shape[:2], self.states, dtype=x.dtype), []
-        for t in range(x.shape[2]):
-            a = torch.exp(dt[:, :, t, None] * -self.A_log.exp())
-            state = a * state + (dt * x)[:, :, t, None] * B[:, None, :, t]
-            ys.append((state * C[:, None, :, t]).sum(-1))
-        y = (torch.stack(ys, dim=2) + self.D[:, None] * x) * F.silu(z)
-        return self.out_proj(y.transpose(1, 2))
-
-    def step(self, hidden, conv_state, state):
-        """One token (B, width); both states are updated in place."""
-        x, z = self.in_proj(hidden).chunk(2, dim=1)
-        x = qf.ssm.causal_conv1d_update(x, conv_state, self.conv_weight, self.conv_bias, "silu")
-        dt, B, C = (v[..., 0] for v in self.mixed(x[..., None]))
-        dt = F.softplus(dt + self.dt_proj.bias)
-        state.copy_(torch.exp(dt[..., None] * -self.A_log.exp()) * state + (dt * x)[..., None] * B[:, None])
-        y = ((state * C[:, None]).sum(-1) + self.D * x) * F.silu(z)
-        return self.out_proj(y)
-
-
-@pytest.fixture
-def block(rng):
-    torch.manual_seed(int(rng.integers(2**31)))
-    return Block().double()
-
-
-@pytest.mark.parametrize("length", [1, 3, 40, 70])
-def test_block_gives_the_values_and_gradients_of_a_loop(block, length):
-    check_block(block, torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True))
-
-
-def test_block_steps_to_the_same_outputs(block):
-    hidden = torch.randn(2, 12, 6, dtype=torch.float64)
-    conv_state, state = torch.zeros(2, 20, 4, dtype=torch.float64), torch.zeros(2, 20, 4, dtype=torch.float64)
-    with torch.no_grad():
-        steps = [block.step(hidden[:, t], conv_state, state) for t in range(12)]
-        torch.testing.assert_close(torch.stack(steps, dim=1), block(hidden), rtol=1e-11, atol=1e-12)
-
-
-def test_block_learns_compiled_and_not(block):
-    torch._dynamo.reset()
-    hidden = torch.randn(2, 20, 6, dtype=torch.float64)
-    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
-    for f in (block, compiled):
-        loss = (f(hidden) ** 2).sum()
-        gradients = torch.autograd.grad(loss, list(block.parameters()))
-        expected = torch.autograd.grad((block.reference(hidden) ** 2).sum(), list(block.parameters()))
-        for g, e in zip(gradients, expected, strict=True):
-            torch.testing.assert_close(g, e)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_activations_with_float32_parameters(half):
-    u, delta, B, C, z = (torch.randn(s).to(half).requires_grad_() for s in ((2, 6, 30), (2, 6, 30), (2, 3, 30), (2, 3, 30), (2, 6, 30)))
-    A, D, bias = (-torch.rand(6, 3)).requires_grad_(), torch.randn(6).requires_grad_(), torch.randn(6).requires_grad_()
-    given = [u, delta, A, B, C, D, z, bias]
-    wide = [t.detach().float().requires_grad_() for t in given]
-    y, last = qf.ssm.selective_scan_fn(*given, delta_softplus=True, return_last_state=True)
-    expected, expected_last = qf.ssm.selective_scan_fn(*wide, delta_softplus=True, return_last_state=True)
-    assert torch.equal(y, expected.to(half))
-    assert torch.equal(last, expected_last)
-    grad = torch.randn_like(y)
-    for g, e, t in zip(torch.autograd.grad(y, given, grad), torch.autograd.grad(expected, wide, grad.float()), given):
-        assert torch.equal(g, e.to(t.dtype))
-    x = torch.randn(2, 6, 30).to(half)
-    weight, state = torch.randn(6, 4), torch.zeros(2, 6, 3, dtype=half)
-    whole = qf.ssm.causal_conv1d_fn(x.float(), weight, activation="silu").to(half)
-    assert torch.equal(qf.ssm.causal_conv1d_fn(x, weight, activation="silu"), whole)
-    steps = [qf.ssm.causal_conv1d_update(x[..., t], state, weight, activation="silu") for t in range(30)]
-    torch.testing.assert_close(torch.stack(steps, dim=2), whole)
-    assert torch.equal(state, x[..., 27:])
 
 
 def test_gradients_reach_interleaved_pairs():

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
+from checks import check_refused  # noqa: E402
 from ssm.mamba import oracle  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -55,7 +56,7 @@ def test_nothing_else_is_allocated(monkeypatch, best_backend):
 
 @pytest.mark.parametrize("rows", [None, [3, 0], [-1, 2], [-1, -1]])
 def test_an_update_in_place_has_its_gradient_and_compiles(rows):
-    start, *given = tensors(rows=4 if rows else None)
+    start, *given = tensors(H=2, P=3, N=4, rows=4 if rows else None)
     rows = None if rows is None else torch.tensor(rows, dtype=torch.int32)
 
     def f(start, *given):
@@ -117,28 +118,6 @@ def test_half_activations_beside_a_state_of_either_kind(half):
     torch.testing.assert_close(narrow[0], wide[0].to(half))
 
 
-def test_functional_transforms_see_a_step():
-    start, *given = tensors()
-    got = torch.func.grad(lambda s: step(s, *given)[0].square().sum())(start)
-    leaf = start.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(step(leaf, *given)[0].square().sum(), leaf)
-    torch.testing.assert_close(got, expected)
-
-
-def test_initial_state_has_its_gradient_and_compiles():
-    u, delta, A, B, C = (torch.randn(s, dtype=torch.float64) for s in ((2, 3, 9), (2, 3, 9), (3, 2), (2, 2, 9), (2, 2, 9)))
-    start = torch.randn(2, 3, 2, dtype=torch.float64)
-
-    def f(u, delta, A, B, C, start):
-        return qf.ssm.selective_scan_fn(u, delta, -A.exp(), B, C, delta_softplus=True, return_last_state=True, initial_state=start)
-
-    inputs = tuple(t.requires_grad_() for t in (u, delta, A, B, C, start))
-    assert torch.autograd.gradcheck(f, inputs)
-    torch._dynamo.reset()
-    for got, expected in zip(torch.compile(f, fullgraph=True, backend="aot_eager")(*inputs), f(*inputs)):
-        torch.testing.assert_close(got, expected)
-
-
 def inner_arrays(dtype=torch.float64, complex=False, taps=4, D=6, L=11, N=3, R=2, E=5):
     M = N * (1 + complex)
     shapes = {
@@ -183,53 +162,49 @@ def inner_reference(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_we
     return F.linear(y * F.silu(z.transpose(1, 2)), out_proj_weight, out_proj_bias)
 
 
-@pytest.mark.parametrize("complex", [False, True])
-def test_the_inside_of_a_block_is_that_of_a_loop(complex):
-    given = inner_arrays(complex=complex)
-    leaves = {name: t.requires_grad_() for name, t in given.items()}
-    out, expected = qf.ssm.mamba_inner_fn(**leaves), inner_reference(**leaves)
-    torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-11)
-    weight = torch.randn_like(out)
-    wanted = list(leaves.values())
-    for got, right in zip(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected))):
-        torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-10)
-
-
-def test_the_inside_of_a_block_with_what_may_be_left_out_and_in_numpy():
-    given = inner_arrays()
-    for name in ("conv1d_bias", "out_proj_bias", "D", "delta_bias", "B_proj_bias", "C_proj_bias"):
-        given[name] = None
-    given["B"], given["x_proj_weight"] = torch.randn(2, 3, 11, dtype=torch.float64), given["x_proj_weight"][:5]
-    expected = inner_reference(**given)
-    torch.testing.assert_close(qf.ssm.mamba_inner_fn(**given), expected)
-    arrays = {name: None if t is None else t.numpy() for name, t in given.items()}
-    np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays), expected.numpy(), rtol=1e-11, atol=1e-12)
-
-
 NORMS = {"b_rms_weight": 3, "c_rms_weight": 3, "dt_rms_weight": 6}
 
 
-@pytest.mark.parametrize("eps", [1e-6, 0.5])
-@pytest.mark.parametrize("names", [["b_rms_weight"], ["dt_rms_weight"], ["b_rms_weight", "c_rms_weight", "dt_rms_weight"]])
-def test_the_norms_inside_of_a_block(names, eps):
-    given = inner_arrays() | {name: torch.randn(NORMS[name], dtype=torch.float64) for name in names}
-    leaves = {name: t.requires_grad_() for name, t in given.items()}
-    out, expected = (f(**leaves, b_c_dt_rms_eps=eps) for f in (qf.ssm.mamba_inner_fn, inner_reference))
+def ones(*shape):
+    return torch.ones(shape, dtype=torch.float64)
+
+
+def with_norms(*names, **options):
+    return inner_arrays() | {name: torch.randn(NORMS[name], dtype=torch.float64) for name in names} | options
+
+
+def with_a_given_B(**more):
+    given = inner_arrays() | {"B": torch.randn(2, 3, 11, dtype=torch.float64), "B_proj_bias": None} | more
+    return given | {"x_proj_weight": given["x_proj_weight"][:5]}
+
+
+LEFT_OUT = dict.fromkeys(("conv1d_bias", "out_proj_bias", "D", "delta_bias", "C_proj_bias"))
+INSIDES = {
+    "real": inner_arrays,
+    "complex": lambda: inner_arrays(complex=True),
+    "one norm": lambda: with_norms("b_rms_weight", b_c_dt_rms_eps=0.5),
+    "another": lambda: with_norms("dt_rms_weight"),
+    "norms": lambda: with_norms(*NORMS, b_c_dt_rms_eps=0.5),
+    "left out": lambda: with_a_given_B(**LEFT_OUT),
+    "norms of a given B": lambda: with_a_given_B(**with_norms(*NORMS, B_proj_bias=None)),
+}
+
+
+@pytest.mark.parametrize("kind", INSIDES)
+def test_the_inside_of_a_block_is_that_of_a_loop(kind):
+    given = INSIDES[kind]()
+    leaves = {name: t.requires_grad_() for name, t in given.items() if isinstance(t, torch.Tensor) and t.is_leaf}
+    out, expected = qf.ssm.mamba_inner_fn(**given), inner_reference(**given)
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-11)
-    weight = torch.randn_like(out)
-    wanted = list(leaves.values())
+    weight, wanted = torch.randn_like(out), list(leaves.values())
     for got, right in zip(*(torch.autograd.grad((o * weight).sum(), wanted) for o in (out, expected))):
-        scale = right.abs().max()
-        assert (got - right).abs().max() <= 1e-9 * max(1, scale)
-    arrays = {name: t.detach().numpy() for name, t in given.items()}
-    np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays, b_c_dt_rms_eps=eps), expected.detach().numpy(), rtol=1e-10, atol=1e-11)
+        torch.testing.assert_close(got, right, rtol=1e-9, atol=1e-10)
+    arrays = {name: t.detach().numpy() if isinstance(t, torch.Tensor) else t for name, t in given.items()}
+    np.testing.assert_allclose(qf.ssm.mamba_inner_fn(**arrays), expected.detach().numpy(), rtol=1e-10, atol=1e-11)
 
 
-def test_the_norms_of_given_matrices_and_of_half_precision():
-    given = inner_arrays() | {name: torch.randn(size, dtype=torch.float64) for name, size in NORMS.items()}
-    given |= {"B": torch.randn(2, 3, 11, dtype=torch.float64), "B_proj_bias": None, "x_proj_weight": given["x_proj_weight"][:5]}
-    torch.testing.assert_close(qf.ssm.mamba_inner_fn(**given), inner_reference(**given))
-    half = {name: t if t is None else t.bfloat16() for name, t in given.items()}
+def test_the_inside_of_a_block_in_half_precision():
+    half = {name: t if t is None else t.bfloat16() for name, t in INSIDES["norms of a given B"]().items()}
     half |= {name: half[name].float() for name in ("A", "D", "delta_bias", "b_rms_weight")}
     got = qf.ssm.mamba_inner_fn(**half)
     assert got.dtype == torch.bfloat16
@@ -237,45 +212,33 @@ def test_the_norms_of_given_matrices_and_of_half_precision():
     assert (got - expected).abs().max() <= 64 * torch.finfo(torch.bfloat16).eps * expected.abs().max()
 
 
-@pytest.mark.parametrize(
-    ("changed", "error", "text"),
-    [
-        ({"b_rms_weight": torch.ones(4).double()}, ValueError, r"b_rms_weight has shape \(4,\), expected \(N,\) = \(3,\)"),
-        ({"c_rms_weight": torch.ones(3, 1).double()}, ValueError, r"c_rms_weight has shape \(3, 1\), expected \(N,\) = \(3,\)"),
-        ({"dt_rms_weight": torch.ones(2).double()}, ValueError, r"dt_rms_weight has shape \(2,\), expected \(D,\) = \(6,\)"),
-        ({"dt_rms_weight": torch.ones(6)}, TypeError, "dt_rms_weight has dtype float32 but xz has float64"),
-        ({"b_rms_weight": np.ones(3)}, TypeError, "b_rms_weight is a numpy array .*, expected an array like xz"),
-        ({"b_c_dt_rms_eps": -1.0}, ValueError, r"b_c_dt_rms_eps is -1\.0, expected"),
-        ({"b_c_dt_rms_eps": "no"}, TypeError, "b_c_dt_rms_eps is 'no', expected"),
-    ],
-)
-def test_norms_that_do_not_fit(changed, error, text):
-    with pytest.raises(error, match=rf"ssm\.mamba_inner_fn: {text}"):
-        qf.ssm.mamba_inner_fn(**{**inner_arrays(), **changed})
+def inner(complex=False, **changed):
+    return lambda: qf.ssm.mamba_inner_fn(**{**inner_arrays(complex=complex), **changed})
 
 
-def test_norms_of_what_has_none():
-    with pytest.raises(ValueError, match=r"ssm\.mamba_inner_fn: c_rms_weight was given with complex states"):
-        qf.ssm.mamba_inner_fn(**inner_arrays(complex=True), c_rms_weight=torch.ones(3).double())
-    given = inner_arrays() | {"B": torch.ones(6, 3).double(), "B_proj_bias": None}
-    given["x_proj_weight"] = given["x_proj_weight"][:5]
-    with pytest.raises(ValueError, match=r"ssm\.mamba_inner_fn: b_rms_weight was given with a constant B"):
-        qf.ssm.mamba_inner_fn(**given, b_rms_weight=torch.ones(3).double())
+REFUSED = [
+    (inner(b_rms_weight=ones(4)), ValueError, r"mamba_inner_fn: b_rms_weight has shape \(4,\), expected \(N,\) = \(3,\)"),
+    (inner(c_rms_weight=ones(3, 1)), ValueError, r"c_rms_weight has shape \(3, 1\), expected \(N,\) = \(3,\)"),
+    (inner(dt_rms_weight=ones(2)), ValueError, r"dt_rms_weight has shape \(2,\), expected \(D,\) = \(6,\)"),
+    (inner(dt_rms_weight=torch.ones(6)), TypeError, "dt_rms_weight has dtype float32 but xz has float64"),
+    (inner(b_rms_weight=np.ones(3)), TypeError, "b_rms_weight is a numpy array .*, expected an array like xz"),
+    (inner(b_c_dt_rms_eps=-1.0), ValueError, r"b_c_dt_rms_eps is -1\.0, expected"),
+    (inner(b_c_dt_rms_eps="no"), TypeError, "b_c_dt_rms_eps is 'no', expected"),
+    (inner(True, c_rms_weight=ones(3)), ValueError, "c_rms_weight was given with complex states"),
+    (
+        lambda: qf.ssm.mamba_inner_fn(**with_a_given_B(B=ones(6, 3), b_rms_weight=ones(3))),
+        ValueError,
+        "b_rms_weight was given with a constant B",
+    ),
+    (inner(xz=ones(2, 11, 11)), ValueError, r"xz has shape \(2, 11, 11\), expected \(B, 2 D, L\)"),
+    (inner(conv1d_weight=ones(6, 4)), ValueError, r"conv1d_weight has shape \(6, 4\), expected \(6, 1, W\)"),
+    (inner(x_proj_weight=ones(7, 6)), ValueError, r"x_proj_weight has shape \(7, 6\), expected \(8, 6\)"),
+    (inner(delta_proj_weight=ones(5, 2)), ValueError, r"delta_proj_weight has shape \(5, 2\), expected \(6, 2\)"),
+    (inner(out_proj_weight=ones(5, 7)), ValueError, r"out_proj_weight has shape \(5, 7\), expected \(E, 6\)"),
+    (inner(A=ones(5, 3)), ValueError, r"A has shape \(5, 3\), expected \(D, N\) with D = 6"),
+    (inner(conv1d_weight=ones(6, 1, 4).float()), TypeError, "has dtype float32"),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "text"),
-    [
-        ("xz", (2, 11, 11), r"xz has shape \(2, 11, 11\), expected \(B, 2 D, L\)"),
-        ("conv1d_weight", (6, 4), r"conv1d_weight has shape \(6, 4\), expected \(6, 1, W\)"),
-        ("x_proj_weight", (7, 6), r"x_proj_weight has shape \(7, 6\), expected \(8, 6\)"),
-        ("delta_proj_weight", (5, 2), r"delta_proj_weight has shape \(5, 2\), expected \(6, 2\)"),
-        ("out_proj_weight", (5, 7), r"out_proj_weight has shape \(5, 7\), expected \(E, 6\)"),
-        ("A", (5, 3), r"A has shape \(5, 3\), expected \(D, N\) with D = 6"),
-    ],
-)
-def test_the_inside_of_a_block_says_what_does_not_fit(name, shape, text):
-    with pytest.raises(ValueError, match=rf"ssm\.mamba_inner_fn: {text}"):
-        qf.ssm.mamba_inner_fn(**{**inner_arrays(), name: torch.zeros(shape, dtype=torch.float64)})
-    with pytest.raises(TypeError, match=f"{name} has dtype float32|dtype" if name != "A" else "A"):
-        qf.ssm.mamba_inner_fn(**{**inner_arrays(), name: inner_arrays()[name].float()})
+def test_an_inside_that_does_not_fit():
+    check_refused(REFUSED)

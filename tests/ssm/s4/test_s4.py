@@ -14,13 +14,6 @@ def system(rng, H=3, N=5):
     return [rng.uniform(0.05, 0.3, H), Lambda, *(0.5 * complex_normal(rng, shape) for _ in range(3))]
 
 
-def test_truncated_and_true_c_meet_at_length(backend, rng):
-    """Once Abar^L is gone both parameters mean the same."""
-    arguments = system(rng)
-    long = qf.ssm.s4_kernel(*arguments, 3000)
-    np.testing.assert_allclose(qf.ssm.s4_kernel(*arguments, 3000, truncated=True), long, atol=1e-13)
-
-
 def test_a_zero_system(backend):
     """Lambda = P = 0 is an integrator, and a single mode at rest."""
     zero = np.zeros((1, 2), complex)
@@ -88,27 +81,19 @@ def test_far_points(backend):
 
 
 DT, X = np.ones(3), np.ones((3, 4), complex)
+
+
 BAD = [
-    (
-        lambda: qf.ssm.s4_kernel(DT, X, X, X, X[:2], 5),
-        ValueError,
-        r"s4_kernel: C has shape \(2, 4\), expected \(H, N\) with H = 3 as in dt and N = 4 as in Lambda",
-    ),
+    (lambda: qf.ssm.s4_kernel(DT, X, X, X, X[:2], 5), ValueError, r"s4_kernel: C has .* H = 3 as in dt and N = 4 as in Lambda"),
     (lambda: qf.ssm.s4_kernel(DT, X, X, X, X, 5, Q=X[None]), ValueError, "Q has shape"),
-    (lambda: qf.ssm.s4_kernel(DT, X[0], X, X, X, 5), ValueError, r"Lambda has shape \(4,\), expected \(H, N\)"),
-    (lambda: qf.ssm.s4_kernel(DT[:1], X, X, X, X, 5), ValueError, r"Lambda has shape \(3, 4\), expected \(H, N\) with H = 1 as in dt"),
     (lambda: qf.ssm.s4_kernel(DT, X, X, X, X, -5), ValueError, "L is -5, expected at least 0"),
-    (lambda: qf.ssm.s4_kernel(DT, X, X, X, X, "5"), TypeError, "L is '5', expected an integer"),
-    (lambda: qf.ssm.s4_kernel(DT, X, X.real, X, X, 5), TypeError, "P has dtype float64"),
     (lambda: qf.ssm.s4_kernel(DT, X, X, X.astype(np.complex64), X, 5), TypeError, "B has dtype complex64 but dt has float64"),
     (
         lambda: qf.ssm.cauchy_mult(X, X[0], X[:2]),
         ValueError,
-        r"ssm\.cauchy_mult: w has shape \(2, 4\), expected \(\.\.\., N\) with the batch axes \(3,\), N = 4 as in v",
+        r"cauchy_mult: w has shape \(2, 4\), expected .* batch axes \(3,\), N = 4 as in v",
     ),
     (lambda: qf.ssm.cauchy_mult(X, X, X), ValueError, r"z has shape \(3, 4\), expected \(L,\)"),
-    (lambda: qf.ssm.cauchy_mult(X, X[0].real, X), TypeError, "z has dtype float64"),
-    (lambda: qf.ssm.cauchy_mult(X, X[0].astype(np.complex64), X), TypeError, "z has dtype complex64 but v has complex128"),
     (lambda: qf.ssm.cauchy_mult_vjp(X, X[0], X, np.ones((3, 5), complex)), ValueError, "grad has shape"),
 ]
 

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import same, shapes  # noqa: E402
+from ssm.layers import check_steps_and_splits, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -40,7 +40,7 @@ def upstream_s4d(state, u):
 
 
 @pytest.mark.parametrize("transposed", [True, False])
-def test_s4d_is_upstreams(ops, transposed):
+def test_s4d_is_upstreams(transposed):
     layer, source = nn.S4D(3, 8, transposed=transposed).double(), nn.S4D(3, 8).double()
     layer.load_state_dict(source.state_dict())
     u = torch.randn(2, 3, 40, dtype=torch.float64)
@@ -52,23 +52,11 @@ def test_s4d_is_upstreams(ops, transposed):
 
 
 @pytest.mark.parametrize("options", [{}, {"disc": "bilinear"}, {"is_real": True}, {"init": "legs"}, {"bandlimit": 0.02}])
-def test_s4d_steps_and_splits(ops, options):
-    """One sample at a time, or in two pieces with the state handed on: the same output."""
-    layer = nn.S4D(3, 8, **options).double()
-    u = torch.randn(2, 3, 30, dtype=torch.float64)
-    whole, _ = layer(u)
-    state, ys = layer.default_state(2), []
-    for l in range(30):
-        y, state = layer.step(u[..., l], state)
-        ys.append(y)
-    same(torch.stack(ys, -1), whole)
-    first, middle = layer(u[..., :11], layer.default_state(2))
-    second, last = layer(u[..., 11:], middle)
-    same(torch.cat([first, second], -1), whole)
-    same(last, state)
+def test_s4d_steps_and_splits(options):
+    check_steps_and_splits(nn.S4D(3, 8, **options).double(), torch.randn(2, 3, 30, dtype=torch.float64), -1, 11)
 
 
-def test_s4d_sees_the_future_where_asked_to(ops):
+def test_s4d_sees_the_future_where_asked_to():
     layer = nn.S4D(2, 4, bidirectional=True).double()
     assert layer.kernel.C.shape == (2, 2, 2, 2)
     K = layer.kernel(9)
@@ -82,7 +70,7 @@ def test_s4d_sees_the_future_where_asked_to(ops):
             call()
 
 
-def test_s4d_rate_and_bandlimit(ops):
+def test_s4d_rate_and_bandlimit():
     """At twice the sampling rate of a smooth input, rate=.5 gives nearly the same output; half of a band leaves half of the modes."""
     layer = nn.S4D(2, 4).double()
     fine = torch.sin(torch.arange(400, dtype=torch.float64) / 60).expand(1, 2, 400)

@@ -1,13 +1,12 @@
 """What is particular to S5: states, growth, NaN, memory, bad input."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import quatrefoil as qf
 from case import precisions
+from checks import check_refused
+from quatrefoil._backends import native
 from ssm.s5 import oracle
 
 
@@ -65,105 +64,35 @@ def test_rows_do_not_change_each_other(rng):
         np.testing.assert_array_equal(qf.ssm.s5_apply(u[i], poles, b, c, D), together[i])
 
 
-def test_broadcast_input(backend, rng):
-    u, *rest = system(rng, (60, 5), 7)
-    wide = np.broadcast_to(u, (3, 60, 5))
-    np.testing.assert_array_equal(qf.ssm.s5_apply(wide, *rest), qf.ssm.s5_apply(wide.copy(), *rest))
-
-
-def test_any_shape(rng):
-    for _ in range(60):
-        batch = tuple(rng.integers(0, 4, rng.integers(0, 3)))
-        L, H, P = rng.integers(0, 210), rng.integers(0, 70), rng.integers(0, 50)
-        both, conj_sym = rng.random(2) < 0.5
-        arrays = system(rng, (*batch, L, H), P, bidirectional=both)
-        y = qf.ssm.s5_apply(*arrays, bidirectional=both, conj_sym=conj_sym)
-        expected = oracle.s5_apply(*arrays, bidirectional=both, conj_sym=conj_sym).astype(float)
-        np.testing.assert_allclose(y, expected, atol=1e-13 * max(1, abs(expected).max(initial=0)))
-
-
-def test_gradient_of_the_product_of_roads(backend, rng):
-    """The gradient through a sequence cut in two is the gradient of the whole."""
-    u, poles, b, c, D = system(rng, (130, 4), 6)
-    g = rng.standard_normal(u.shape)
-    whole = qf.ssm.s5_apply_vjp(u, poles, b, c, D, g)
-    _, middle = qf.ssm.s5_apply(u[:70], poles, b, c, D, return_state=True)
-    late = qf.ssm.s5_apply_vjp(u[70:], poles, b, c, D, middle, g[70:])
-    early = qf.ssm.s5_apply_vjp(u[:70], poles, b, c, D, (g[:70], late[5]), return_state=True)
-    np.testing.assert_allclose(np.concatenate([early[0], late[0]]), whole[0], atol=1e-11)
-    for x, y, z in zip(early[1:5], late[1:5], whole[1:5]):
-        np.testing.assert_allclose(x + y, z, atol=1e-9)
-
-
-def test_no_array_of_states_exists():
+@pytest.mark.skipif(native.reason() is not None, reason="of the compiled kernel")
+def test_no_array_of_states_exists(peak_memory):
     """L P complex states of this call are 1 GiB; the call and its gradient take less than a sixteenth of it."""
-    program = """
-import resource, numpy as np, quatrefoil as qf
-u = np.ones((1 << 19, 1), np.float32)
-z, b, c = np.full(256, 0.5j, np.complex64), np.ones((256, 1), np.complex64), np.ones((1, 256), np.complex64)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-qf.ssm.s5_apply_vjp(u[:200], z, b, c, u[:200])
-before = peak()
-qf.ssm.s5_apply(u, z, b, c)
-qf.ssm.s5_apply_vjp(u, z, b, c, u)
-print(peak() - before)
-"""
-    from quatrefoil import _backends
-
-    if _backends.reason("native"):
-        pytest.skip("no native backend here")
-    kibibytes = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-    assert kibibytes < 64 << 10
+    setup = (
+        "import numpy as np, quatrefoil as qf\nu = np.ones((1 << 19, 1), np.float32)\n"
+        "z, b, c = np.full(256, 0.5j, np.complex64), np.ones((256, 1), np.complex64), np.ones((1, 256), np.complex64)\n"
+        "qf.ssm.s5_apply_vjp(u[:200], z, b, c, u[:200])"
+    )
+    assert peak_memory(setup, "qf.ssm.s5_apply(u, z, b, c)\nqf.ssm.s5_apply_vjp(u, z, b, c, u)") < 64 << 20
 
 
 F, Z, M, N = np.zeros((2, 9, 3)), np.zeros(4, complex), np.zeros((4, 3), complex), np.zeros((3, 4), complex)
-WIDE = np.zeros((3, 8), complex)
-
-
+WIDE, STATE = np.zeros((3, 8), complex), np.zeros((2, 4), complex)
+apply, vjp = qf.ssm.s5_apply, qf.ssm.s5_apply_vjp
 BAD = [
-    (
-        (F, Z, M.T, N),
-        {},
-        ValueError,
-        r"ssm\.s5_apply: B_bar has shape \(3, 4\), expected \(P, H\) with P = 4 as in Lambda_bar",
-    ),
-    ((F, Z, M, M), {}, ValueError, r"C has shape \(4, 3\), expected \(H, P\)"),
-    ((F, Z, M, WIDE), {}, ValueError, r"C has shape \(3, 8\), expected \(H, P\)"),
-    ((F, Z, M, N), {"bidirectional": True}, ValueError, r"C has shape \(3, 4\), expected \(H, 2P\)"),
-    ((F, Z, M, N, np.zeros(4)), {}, ValueError, r"D has shape \(4,\), expected \(H,\)"),
-    ((F, Z[None], M, N), {}, ValueError, r"Lambda_bar has shape \(1, 4\), expected \(P,\)"),
-    ((F[0, 0], Z, M, N), {}, ValueError, r"u has shape \(3,\), expected \(\.\.\., L, H\)"),
-    (
-        (F, Z, M, N),
-        {"initial_state": Z},
-        ValueError,
-        r"initial_state has shape \(4,\), expected \(\.\.\., P\) with the batch axes",
-    ),
-    ((F, Z, M, WIDE), {"bidirectional": True, "return_state": True}, ValueError, "return_state was given with bidirectional"),
-    ((F, Z, M, WIDE), {"bidirectional": True, "initial_state": np.zeros((2, 4), complex)}, ValueError, "initial_state was given with"),
-    ((F, Z.real.copy(), M, N), {}, TypeError, "Lambda_bar has dtype float64, expected complex64 or complex128"),
-    ((F, Z, M.real.copy(), N), {}, TypeError, "B_bar has dtype float64, expected complex"),
-    ((F, Z, M, N.real.copy()), {}, TypeError, "C has dtype float64, expected complex"),
-    ((F.astype(np.float32), Z, M, N), {}, TypeError, "u has dtype float32 but Lambda_bar has complex128; expected float64"),
-    ((F, Z, M, N, np.zeros(3, np.float32)), {}, TypeError, "D has dtype float32 but u has float64"),
-    ((F, Z, M, N), {"out": np.zeros((2, 9, 4))}, ValueError, "out has shape"),
-    ((F, Z, M, N), {"out": F}, ValueError, "out overlaps u"),
-    ((F, Z, M, N), {"out": np.zeros((2, 9, 3)), "return_state": True}, TypeError, "returns several"),
+    (lambda: apply(F, Z, M.T, N), ValueError, r"ssm\.s5_apply: B_bar has shape \(3, 4\), expected \(P, H\) with P = 4 as in Lambda_bar"),
+    (lambda: apply(F, Z, M, WIDE), ValueError, r"C has shape \(3, 8\), expected \(H, P\)"),
+    (lambda: apply(F, Z, M, N, bidirectional=True), ValueError, r"C has shape \(3, 4\), expected \(H, 2P\)"),
+    (lambda: apply(F, Z, M, N, initial_state=Z), ValueError, r"initial_state has shape \(4,\), expected \(\.\.\., P\) with the batch axes"),
+    (lambda: apply(F, Z, M, WIDE, bidirectional=True, return_state=True), ValueError, "return_state was given with bidirectional"),
+    (lambda: apply(F, Z, M, WIDE, bidirectional=True, initial_state=STATE), ValueError, "initial_state was given with"),
+    (lambda: apply(F, Z.real.copy(), M, N), TypeError, "Lambda_bar has dtype float64, expected complex64 or complex128"),
+    (lambda: apply(F.astype(np.float32), Z, M, N), TypeError, "u has dtype float32 but Lambda_bar has complex128; expected float64"),
+    (lambda: apply(F, Z, M, N, out=np.zeros((2, 9, 3)), return_state=True), TypeError, "returns several"),
+    (lambda: vjp(F, Z, M, N, F[0]), ValueError, "grad_y has shape"),
+    (lambda: vjp(F, Z, M, N, F, return_state=True), ValueError, "grad_last_state is missing"),
+    (lambda: vjp(F, Z, M, N, (F, STATE)), ValueError, "not asked for"),
 ]
 
 
 def test_bad_input():
-    for arguments, keywords, error, text in BAD:
-        print(text)
-        for _ in range(2):  # a remembered signature must not be a hole
-            with pytest.raises(error, match=text):
-                qf.ssm.s5_apply(*arguments, **keywords)
-
-
-def test_bad_gradient():
-    with pytest.raises(ValueError, match="grad_y has shape"):
-        qf.ssm.s5_apply_vjp(F, Z, M, N, F[0])
-    with pytest.raises(ValueError, match="grad_last_state is missing"):
-        qf.ssm.s5_apply_vjp(F, Z, M, N, F, return_state=True)
-    with pytest.raises(ValueError, match="not asked for"):
-        qf.ssm.s5_apply_vjp(F, Z, M, N, (F, np.zeros((2, 4), complex)))
+    check_refused(BAD)

@@ -7,11 +7,9 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import same, shapes  # noqa: E402
+from ssm.layers import check_steps_and_splits, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
-
-F = torch.nn.functional
 
 
 def test_s5_state_dict():
@@ -53,13 +51,13 @@ def upstream_s5(layer, u):
     return torch.stack(ys)
 
 
-def test_s5_is_upstreams(ops):
+def test_s5_is_upstreams():
     layer = nn.S5(3, 8).double()
     u = torch.randn(2, 25, 3, dtype=torch.float64)
     same(layer(u), torch.stack([upstream_s5(layer, row) for row in u]))
 
 
-def test_s5_loads_arrays_of_jax(ops):
+def test_s5_loads_arrays_of_jax():
     source, layer = nn.S5(3, 8), nn.S5(3, 8)
     arrays = {name: value.numpy() for name, value in source.state_dict().items()}
     layer.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
@@ -70,22 +68,11 @@ def test_s5_loads_arrays_of_jax(ops):
 @pytest.mark.parametrize(
     "options", [{}, {"discretization": "bilinear"}, {"conj_sym": False}, {"init": "ptd", "conj_sym": False}, {"clip_eigs": True}]
 )
-def test_s5_steps_and_splits(ops, options):
-    layer = nn.S5(3, 8, **options).double()
-    u = torch.randn(2, 20, 3, dtype=torch.float64)
-    whole = layer(u)
-    state, ys = layer.default_state(2), []
-    for l in range(20):
-        y, state = layer.step(u[:, l], state)
-        ys.append(y)
-    same(torch.stack(ys, 1), whole)
-    first, middle = layer(u[:, :7], layer.default_state(2))
-    second, last = layer(u[:, 7:], middle)
-    same(torch.cat([first, second], 1), whole)
-    same(last, state)
+def test_s5_steps_and_splits(options):
+    check_steps_and_splits(nn.S5(3, 8, **options).double(), torch.randn(2, 20, 3, dtype=torch.float64), 1, 7)
 
 
-def test_s5_both_directions(ops):
+def test_s5_both_directions():
     layer = nn.S5(3, 8, bidirectional=True).double()
     one, other = nn.S5(3, 8).double(), nn.S5(3, 8).double()
     for way, C in ((one, "C1"), (other, "C2")):
@@ -97,7 +84,7 @@ def test_s5_both_directions(ops):
         layer(u, layer.default_state(2))
 
 
-def test_s5_clip_and_rescale(ops):
+def test_s5_clip_and_rescale():
     layer = nn.S5(2, 4, clip_eigs=True).double()
     layer.Lambda_re.data[0] = 0.5
     assert layer.system()[0].abs().max() < 1

@@ -1,5 +1,7 @@
 import numpy as np
 
+from ssm.mamba.oracle import causal_conv1d_fn
+
 
 def mamba_chunk_scan_combined(
     x, dt, A, B, C, D=None, z=None, dt_bias=None, initial_states=None, seq_idx=None, cu_seqlens=None, *, chunk_size,
@@ -41,27 +43,19 @@ def mamba_split_conv1d_scan_combined(
     outproj_bias=None, *, chunk_size=1, dt_limit=(0.0, np.inf), return_final_states=False, activation="silu", rmsnorm_eps=1e-6,
     headdim=None, ngroups=1, norm_before_gate=True,
 ):  # fmt: skip
-    """The block written out: every tap, every group and every step by itself."""
+    """The block written out: a part after the other."""
 
     def silu(v):
         return v / (1 + np.exp(-v))
 
     items, L, _ = zxbcdt.shape
     H, P = D.shape if D.ndim == 2 else (len(D), headdim)
-    W, inner = conv1d_weight.shape[1], H * P
+    inner = H * P
     N = (conv1d_weight.shape[0] - inner) // (2 * ngroups)
     given = zxbcdt.astype(np.longdouble)
     rest = given.shape[2] - inner - conv1d_weight.shape[0] - H
     mlp, z, mixed, dt = np.split(given, np.cumsum([rest, inner, conv1d_weight.shape[0]]), axis=2)
-    conv = np.zeros_like(mixed)
-    for t in range(L):
-        for j in range(W):
-            s = t - W + 1 + j
-            if s >= 0:
-                same = np.ones((items, 1)) if seq_idx is None else (seq_idx[:, t] == seq_idx[:, s])[:, None]
-                conv[:, t] += same * conv1d_weight[:, j] * mixed[:, s]
-    conv = conv if conv1d_bias is None else conv + conv1d_bias
-    conv = conv if activation is None else silu(conv)
+    conv = causal_conv1d_fn(mixed.swapaxes(1, 2), conv1d_weight, conv1d_bias, seq_idx, activation=activation).swapaxes(1, 2)
     x, B, C = np.split(conv, [inner, inner + ngroups * N], axis=2)
     y, states = mamba_chunk_scan_combined(
         x.reshape(items, L, H, P), dt, A, B.reshape(items, L, ngroups, N), C.reshape(items, L, ngroups, N), D, None, dt_bias,
@@ -72,10 +66,8 @@ def mamba_split_conv1d_scan_combined(
         y = y * silu(z)
     else:
         y = y if norm_before_gate else y * silu(z)
-        width = inner // ngroups
-        for g in range(ngroups):
-            part = slice(g * width, (g + 1) * width)
-            y[..., part] /= np.sqrt((y[..., part] ** 2).mean(axis=2, keepdims=True) + rmsnorm_eps)
+        groups = y.reshape(items, L, ngroups, inner // ngroups)
+        y = (groups / np.sqrt((groups**2).mean(axis=3, keepdims=True) + rmsnorm_eps)).reshape(y.shape)
         y = y * rmsnorm_weight * (silu(z) if norm_before_gate else 1)
     if rest:
         y = np.concatenate([silu(mlp[..., : rest // 2]) * mlp[..., rest // 2 :], y], axis=2)

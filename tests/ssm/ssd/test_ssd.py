@@ -1,5 +1,6 @@
-"""What is particular to Mamba-2's scan: the scan of one state a channel, states, packed sequences, chunks, threads, NaN, bad input."""
+"""What is particular to Mamba-2's scan: digits of decays and rates, extreme steps, memory, NaN, bad input."""
 
+import itertools
 from itertools import pairwise
 
 import mpmath
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from case import worst
+from checks import check_refused
 from quatrefoil import _backends
 from quatrefoil._backends import native
 from quatrefoil.ssm.ssd import CHUNK_SCAN
@@ -21,69 +22,6 @@ def draw(rng, items=2, L=150, H=4, P=6, N=5, G=2, dtype=np.float64):
     five = [rng.standard_normal(s) for s in ((items, L, H, P), (items, L, H), (H,), (items, L, G, N), (items, L, G, N))]
     five[2] = -np.exp(five[2])
     return [a.astype(dtype) for a in five], {name: rng.standard_normal(s).astype(dtype) for name, s in shapes.items()}
-
-
-def cut(five, more, part):
-    """The same call for some of the steps."""
-    x, dt, A, B, C = five
-    return [x[:, part], dt[:, part], A, B[:, part], C[:, part]], more | {"z": more["z"][:, part]}
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 17, 64, 100, 10**9])
-def test_chunks_do_not_change_the_result(backend, rng, size):
-    five, more = draw(rng, L=70)
-    y, states = scan(*five, 64, **more, dt_softplus=True, return_final_states=True)
-    grads = scan_vjp(*five, *more.values(), (y, states), chunk_size=64, dt_softplus=True, return_final_states=True)
-    again = scan(*five, size, **more, dt_softplus=True, return_final_states=True)
-    for a, b in zip(again, (y, states)):
-        assert worst(a, b) < 1e-13
-    for a, b in zip(scan_vjp(*five, *more.values(), again, chunk_size=size, dt_softplus=True, return_final_states=True), grads):
-        assert worst(a, b) < 1e-12
-
-
-@pytest.mark.parametrize("at", [0, 1, 63, 64, 90, 150])
-def test_a_call_goes_on_where_another_ended(backend, rng, at):
-    five, more = draw(rng)
-    whole = scan(*five, 64, **more, dt_softplus=True, return_final_states=True)
-    first, keywords = cut(five, more, slice(0, at))
-    y0, state = scan(*first, 64, **keywords, dt_softplus=True, return_final_states=True)
-    second, keywords = cut(five, more, slice(at, None))
-    y1, state = scan(*second, 64, **keywords | {"initial_states": state}, dt_softplus=True, return_final_states=True)
-    np.testing.assert_allclose(np.concatenate([y0, y1], axis=1), whole[0], atol=1e-12)
-    np.testing.assert_allclose(state, whole[1], atol=1e-12)
-
-
-def test_packed_sequences_are_separate_ones(backend, rng):
-    """By seq_idx and by cu_seqlens, values, states and gradients; the initial state is that of the first."""
-    five, more = draw(rng, items=1)
-    cuts = np.array([0, 1, 40, 40, 64, 130, 150])
-    numbers = (np.repeat(np.arange(6), np.diff(cuts))[None] * 7 % 5).astype(np.int32)
-    parts, at_end, gradients = [], [], []
-    weight = rng.standard_normal(five[0].shape)
-    for i, (a, b) in enumerate(pairwise(cuts)):
-        arrays, keywords = cut(five, more, slice(a, b))
-        start = more["initial_states"] if i == 0 else np.zeros_like(more["initial_states"])
-        y, state = scan(*arrays, 64, **keywords | {"initial_states": start}, dt_softplus=True, return_final_states=True)
-        parts.append(y)
-        at_end.append(state if b > a else np.zeros_like(state))
-        inputs = [*arrays, *(keywords | {"initial_states": start}).values()]
-        gradients.append(
-            scan_vjp(*inputs, (weight[:, a:b], np.ones_like(state)), chunk_size=64, dt_softplus=True, return_final_states=True)
-        )
-    y, states, of_sequences = scan(
-        *five, 64, **more, cu_seqlens=cuts, dt_softplus=True, return_final_states=True, return_varlen_states=True
-    )  # fmt: skip
-    np.testing.assert_allclose(y, np.concatenate(parts, axis=1), atol=1e-12)
-    np.testing.assert_allclose(of_sequences, np.concatenate(at_end), atol=1e-12)
-    np.testing.assert_allclose(states, at_end[-1], atol=1e-12)
-    np.testing.assert_allclose(scan(*five, 64, **more, seq_idx=numbers, dt_softplus=True), y, atol=1e-12)
-    inputs = [*five, *more.values(), None, cuts]
-    got = scan_vjp(*inputs, (weight, np.ones_like(of_sequences)), chunk_size=64, dt_softplus=True, return_varlen_states=True)
-    of_steps = {0, 1, 3, 4, 6}  # x, dt, B, C, z
-    for i, g in enumerate(got):
-        expected = [part[i] for k, part in enumerate(gradients) if i != 8 or k == 0]
-        expected = np.concatenate(expected, axis=1) if i in of_steps else sum(expected)
-        np.testing.assert_allclose(g, expected, atol=1e-10)
 
 
 def test_a_nan_stays_where_it_is(backend, rng):
@@ -155,97 +93,38 @@ def test_memory(peak_memory):
     assert peak_memory(setup, "y = qf.ssm.mamba_chunk_scan_combined_vjp(*given, given[0], chunk_size=64, num_threads=2)") < 5 * result
 
 
-rng = np.random.default_rng(0)
-(X, DT, A, B, C), MORE = draw(rng, L=10)
-CUTS = np.array([0, 4, 10])
+def backends(backend):
+    return [backend, "array"] if backend == _backends.default() else [backend]
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "text"),
-    [
-        (
-            lambda: scan(X[0], DT, A, B, C, 64),
-            ValueError,
-            r"ssm\.mamba_chunk_scan_combined: x has shape \(10, 4, 6\), expected \(B, L, H, P\)",
-        ),
-        (
-            lambda: scan(X, DT[:, 1:], A, B, C, 64),
-            ValueError,
-            r"dt has shape \(2, 9, 4\), expected \(B, L, H\) with B = 2, L = 10, H = 4 as in x",
-        ),
-        (lambda: scan(X, DT, A[1:], B, C, 64), ValueError, r"A has shape \(3,\), expected \(H,\) with H = 4 as in x"),
-        (lambda: scan(X, DT, A, B[:, :, :, 1:], C, 64), ValueError, r"C has shape \(2, 10, 2, 5\), expected \(B, L, G, N\)"),
-        (
-            lambda: scan(X[:, :, :3], DT[:, :, :3], A[:3], B, C, 64),
-            ValueError,
-            r"B has shape \(2, 10, 2, 5\), expected .* divide the 3 heads",
-        ),
-        (lambda: scan(X, DT, A, B[:, :, :0], C[:, :, :0], 64), ValueError, "groups that divide"),
-        (lambda: scan(X, DT, A, B, C, 0), ValueError, "chunk_size is 0, expected at least 1"),
-        (lambda: scan(X, DT, A, B, C, 64.0), TypeError, "chunk_size is 64.0, expected an integer"),
-        (lambda: scan(X, DT, A, B, C, 64, D=X[0, 0, :, 1:]), ValueError, r"D has shape \(4, 5\), expected \(H,\) or \(H, P\)"),
-        (lambda: scan(X, DT, A, B, C, 64, z=X[:1]), ValueError, "z has shape"),
-        (lambda: scan(X, DT, A, B, C, 64, dt_bias=A[1:]), ValueError, "dt_bias has shape"),
-        (lambda: scan(X, DT, A, B, C, 64, initial_states=X), ValueError, "initial_states has shape"),
-        (lambda: scan(X, DT, A, B, C, 64, seq_idx=np.zeros((2, 9), int)), ValueError, r"seq_idx has shape \(2, 9\), expected \(B, L\)"),
-        (lambda: scan(X, DT, A, B, C, 64, seq_idx=np.zeros((2, 10))), TypeError, "seq_idx is a numpy array of float64, expected .* int32"),
-        (lambda: scan(X, DT, A, B, C, 64, dt_limit=(1.0, 0.5)), ValueError, r"dt_limit is \(1.0, 0.5\), expected \(least, most\)"),
-        (lambda: scan(X, DT, A, B, C, 64, dt_limit=(0.0, np.nan)), ValueError, "dt_limit is"),
-        (lambda: scan(X, DT, A, B, C, 64, dt_limit=0.5), TypeError, "dt_limit is 0.5, expected two numbers"),
-        (lambda: scan(X, DT, A, B, C, 64, cu_seqlens=CUTS), ValueError, "expected one item"),
-        (
-            lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[1:]),
-            ValueError,
-            "begin with 0, never fall, and end with the length, 10",
-        ),
-        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:2]), ValueError, "begin with 0"),
-        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=np.array([0, 7, 4, 10])), ValueError, "begin with 0"),
-        (lambda: scan(X[:1], DT[:1], A, B[:1], C[:1], 64, cu_seqlens=CUTS[:0]), ValueError, r"cu_seqlens has shape \(0,\)"),
-        (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
-        (lambda: scan(X, DT.astype(np.float32), A, B, C, 64), TypeError, "dt has dtype float32 but x has float64"),
-        (lambda: scan(X, DT, A.tolist(), B, C, 64), TypeError, "A is list"),
-        (lambda: scan(X + 0j, DT, A, B, C, 64), TypeError, "x has dtype complex128"),
-        (lambda: scan_vjp(X, DT, A, B, C, X[:1], chunk_size=64), ValueError, "grad_out has shape"),
-        (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is missing"),
-        (lambda: scan_vjp(X, DT, A, B, chunk_size=64), TypeError, "expected the inputs"),
-    ],
-)
-def test_bad_input(backend, call, error, text):
-    for _ in range(2):  # a remembered signature must not be a hole
-        with pytest.raises(error, match=text):
-            call()
-
-
-@pytest.mark.parametrize("composed", [False, True])
-@pytest.mark.parametrize("sign", [-1, 1])
-def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng, sign, composed):
+def test_decays_are_right_to_a_rounding_of_their_exponents(backend, rng):
     """Those of one chunk from its first step on, up to e^+-600: sums of exponents lose nothing more."""
     L, H = 64, 32
     dt, one = rng.uniform(0, 16, (1, L, H)), np.ones((1, L, 1, 1))
     x = np.zeros((1, L, H, 1))
     x[:, 0] = 1
-    got = scan(x, dt, np.full(H, sign * 1.0), one, one, 64, backend="array" if composed else None)[0, ..., 0]
-    with mpmath.workdps(40):
-        for h in range(H):
-            exponent = mpmath.mpf(0)
-            for t in range(L):
-                exponent += mpmath.mpf(dt[0, t, h]) if t else 0
-                expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
-                # half an eps each: products with the rate, a difference of sums, its second part; then what is not in the exponent
-                assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
+    for sign, name in itertools.product((-1, 1), backends(backend)):
+        print(sign, name)
+        got = scan(x, dt, np.full(H, sign * 1.0), one, one, 64, backend=name)[0, ..., 0]
+        with mpmath.workdps(40):
+            for h in range(H):
+                exponent = mpmath.mpf(0)
+                for t in range(L):
+                    exponent += mpmath.mpf(dt[0, t, h]) if t else 0
+                    expected = mpmath.exp(sign * exponent) * mpmath.mpf(dt[0, 0, h])
+                    # half an eps each: products with the rate, a difference of sums, its second part; then what is not in the exponent
+                    assert abs(mpmath.mpf(got[t, h]) / expected - 1) <= (2 * float(exponent) + 8) * np.finfo(float).eps
 
 
-@pytest.mark.parametrize("composed", [False, True])
 @pytest.mark.parametrize("rate", [-40.0, -5.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate, composed):
+def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate):
     """However small it is where states forget fast: what passes over a decay is not a difference of sums of what does not."""
     rng = np.random.default_rng(14)
     (x, _, _, B, C), _ = draw(rng, 1, 70, 1, dtype=dtype, G=1)
     dt, A = rng.uniform(0.5, 1.5, x.shape[:3]).astype(dtype), np.array([rate], dtype)
     cuts, grads = np.array([0, 30, 70]), [rng.standard_normal(s).astype(dtype) for s in (x.shape, (2, *x.shape[2:], B.shape[3]))]
-    options = {"chunk_size": 64, "return_varlen_states": True, "backend": "array" if composed else None}
-    got = scan_vjp(x, dt, A, B, C, *[None] * 5, cuts, tuple(grads), **options)[2]
+    given, options = (x, dt, A, B, C, *[None] * 5, cuts, tuple(grads)), {"chunk_size": 64, "return_varlen_states": True}
     x, dt, B, C, grad, ends = (v[0, :, 0].astype(np.longdouble) for v in (x, dt, B, C, grads[0], grads[1][None]))
     expected = size = 0
     for end, (first, last) in zip(ends, pairwise(cuts)):
@@ -257,7 +136,40 @@ def test_the_gradient_of_a_rate_has_its_own_digits(backend, dtype, rate, compose
             m = m + np.outer(grad[t], C[t])
             terms = np.exp(dt[t] * rate) * dt[t] * m * states[t - first]
             expected, size, m = expected + terms.sum(), size + np.abs(terms).sum(), np.exp(dt[t] * rate) * m
-    assert abs(got[0] - expected) <= 8 * np.finfo(dtype).eps * size
+    for name in backends(backend):
+        assert abs(scan_vjp(*given, **options, backend=name)[2][0] - expected) <= 8 * np.finfo(dtype).eps * size
+
+
+(X, DT, A, B, C), _ = draw(np.random.default_rng(0), L=10)
+FIRST = X[:1], DT[:1], A, B[:1], C[:1], 64
+
+
+def cuts(*numbers):
+    return {"cu_seqlens": np.array(numbers, int)}
+
+
+BAD = [
+    (lambda: scan(X[0], DT, A, B, C, 64), ValueError, r"chunk_scan_combined: x has shape \(10, 4, 6\), expected \(B, L, H, P\)"),
+    (lambda: scan(X[:, :, :3], DT[:, :, :3], A[:3], B, C, 64), ValueError, r"B has shape .* divide the 3 heads"),
+    (lambda: scan(X, DT, A, B[:, :, :0], C[:, :, :0], 64), ValueError, "groups that divide"),
+    (lambda: scan(X, DT, A, B, C, 0), ValueError, "chunk_size is 0, expected at least 1"),
+    (lambda: scan(X, DT, A, B, C, 64.0), TypeError, "chunk_size is 64.0, expected an integer"),
+    (lambda: scan(X, DT, A, B, C, 64, D=X[0, 0, :, 1:]), ValueError, r"D has shape \(4, 5\), expected \(H,\) or \(H, P\)"),
+    (lambda: scan(X, DT, A, B, C, 64, dt_limit=(1.0, 0.5)), ValueError, r"dt_limit is \(1.0, 0.5\), expected \(least, most\)"),
+    (lambda: scan(X, DT, A, B, C, 64, dt_limit=(0.0, np.nan)), ValueError, "dt_limit is"),
+    (lambda: scan(X, DT, A, B, C, 64, dt_limit=0.5), TypeError, "dt_limit is 0.5, expected two numbers"),
+    (lambda: scan(X, DT, A, B, C, 64, **cuts(0, 4, 10)), ValueError, "expected one item"),
+    (lambda: scan(*FIRST, **cuts(4, 10)), ValueError, "begin with 0, never fall, and end with the length, 10"),
+    (lambda: scan(*FIRST, **cuts(0, 4)), ValueError, "begin with 0"),
+    (lambda: scan(*FIRST, **cuts(0, 7, 4, 10)), ValueError, "begin with 0"),
+    (lambda: scan(*FIRST, **cuts()), ValueError, r"cu_seqlens has shape \(0,\)"),
+    (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
+    (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is missing"),
+]
+
+
+def test_bad_input():
+    check_refused(BAD)
 
 
 @pytest.mark.parametrize("op", [CHUNK_SCAN, CHUNK_SCAN.adjoint], ids=lambda op: op.name)

@@ -1,14 +1,13 @@
 """quatrefoil.torch.nn.Mamba2: mamba-ssm's parameter names, initial values and numbers; packed sequences; its caches."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
-from ssm.layers import check_pieces_and_steps, same, shapes  # noqa: E402
+from ssm.layers import check_pieces_and_steps, inference, same, shapes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -81,7 +80,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_mamba2_is_upstreams(ops, options):
+def test_mamba2_is_upstreams(options):
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     u = torch.randn(2, 13, 10, dtype=torch.float64)
     expected = upstream_mamba2(layer, u)
@@ -89,7 +88,7 @@ def test_mamba2_is_upstreams(ops, options):
     same(layer(u.flatten(0, 1), seqlen=13), expected.flatten(0, 1), 1e-11)
 
 
-def test_mamba2_keeps_packed_sequences_apart(ops):
+def test_mamba2_keeps_packed_sequences_apart():
     layer = nn.Mamba2(10, d_state=3, headdim=5).double()
     u = torch.randn(1, 12, 10, dtype=torch.float64)
     numbers = torch.tensor([[0] * 5 + [1] + [2] * 6])
@@ -103,35 +102,21 @@ def test_mamba2_keeps_packed_sequences_apart(ops):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba2_in_pieces_and_steps(ops, options, cuts):
+def test_mamba2_in_pieces_and_steps(options, cuts):
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     check_pieces_and_steps(layer, torch.randn(2, 17, 10, dtype=torch.float64), cuts)
 
 
-def test_mamba2_keeps_states_as_upstream_does(ops):
-    layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
-    u = torch.randn(3, 9, 6, dtype=torch.float64)
-    whole = layer(u)
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=3)
-    with torch.no_grad():
-        pieces = []
-        for piece in (u[:, :4], u[:, 4:5], u[:, 5:]):
-            pieces.append(layer(piece, inference_params=kept))
-            kept.seqlen_offset += piece.shape[1]
-    same(torch.cat(pieces, 1), whole, 1e-11)
-    assert [state.shape for state in kept.key_value_memory_dict[3]] == [(3, 20, 4), (3, 2, 6, 4)]
-
-
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("given", ["cu_seqlens", "both", "int32"])
-def test_mamba2_fills_a_cache_of_packed_sequences(ops, options, given):
+def test_mamba2_fills_a_cache_of_packed_sequences(options, given):
     """One item with sequences of which one is empty and one shorter than the convolution; then one token of each at a time."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, layer_idx=0, **options).double()
     cuts, later = [0, 5, 5, 7, 16], torch.randn(4, 3, 10, dtype=torch.float64)
     u = torch.randn(1, 16, 10, dtype=torch.float64)
     cu_seqlens = torch.tensor(cuts, dtype=torch.int32 if given == "int32" else torch.int64)
     seq_idx = torch.tensor([[0] * 5 + [2] * 2 + [3] * 9]) if given == "both" else None
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=4)
+    kept = inference(max_batch_size=4)
     cache = tuple(s.normal_() for s in layer.allocate_inference_cache(4))  # is written, and not read
     with torch.no_grad():
         packed = layer(u, seq_idx=seq_idx, cu_seqlens=cu_seqlens, inference_params=kept)
@@ -148,7 +133,7 @@ def test_mamba2_fills_a_cache_of_packed_sequences(ops, options, given):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cuts", [[0, 12], [0, 5, 12], [0, 1, 2, 12], [0, 0, 11, 12]])
-def test_mamba2_goes_on_from_the_last_of_packed_sequences(ops, options, cuts):
+def test_mamba2_goes_on_from_the_last_of_packed_sequences(options, cuts):
     """A cache belongs to the first sequence of a piece, and then to the last."""
     layer = nn.Mamba2(10, d_state=3, headdim=4 if "d_ssm" in options else 5, **options).double()
     u = torch.randn(2, 14, 10, dtype=torch.float64)
@@ -165,10 +150,10 @@ def test_mamba2_goes_on_from_the_last_of_packed_sequences(ops, options, cuts):
     same(torch.cat(pieces, 1), expected, 1e-11)
 
 
-def test_mamba2_says_what_a_cache_lacks(ops):
+def test_mamba2_says_what_a_cache_lacks():
     layer = nn.Mamba2(6, d_state=4, headdim=6, layer_idx=3).double()
     u, cu_seqlens = torch.randn(1, 9, 6, dtype=torch.float64), torch.tensor([0, 4, 9])
-    kept = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0, max_seqlen=20, max_batch_size=2)
+    kept = inference(max_batch_size=2)
     with pytest.raises(ValueError, match="Mamba2: cache is one of 1 items, expected one of 2, a row for each of the sequences"):
         layer(u, cu_seqlens=cu_seqlens, cache=layer.allocate_inference_cache(1))
     layer(u, cu_seqlens=cu_seqlens, inference_params=kept)
@@ -188,17 +173,3 @@ def test_gradients_of_a_piece_with_a_cache(packed):
     expected = torch.autograd.grad(layer(u, **given).square().sum(), u)[0]
     y = layer(u, **given, cache=layer.allocate_inference_cache(2 if packed else 1))
     same(torch.autograd.grad(y.square().sum(), u)[0], expected, 1e-11)
-
-
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_caches_of_half_precision(half):
-    layer = nn.Mamba2(8, d_state=4, headdim=4).to(half)
-    u = torch.randn(2, 9, 8, dtype=half)
-    conv_state, ssm_state = layer.allocate_inference_cache(2)
-    assert (conv_state.dtype, ssm_state.dtype) == (half, torch.float32)
-    with torch.no_grad():
-        whole, pieces = layer(u), [layer(u[:, :4], cache=(conv_state, ssm_state))]
-        pieces += [layer.step(u[:, t : t + 1], conv_state, ssm_state)[0] for t in range(4, 9)]
-    got = torch.cat(pieces, 1)
-    assert got.dtype == half
-    assert (got.float() - whole.float()).abs().max() <= 16 * torch.finfo(half).eps * whole.float().abs().max()
