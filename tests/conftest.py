@@ -1,4 +1,3 @@
-import contextlib
 import gc
 import importlib.util
 import os
@@ -47,15 +46,6 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
     items[:] = [item for item in items if runs(item)]
-
-
-def pytest_configure(config):
-    """hypothesis draws the same examples each time, unless QUATREFOIL_TEST_SEED=fresh."""
-    with contextlib.suppress(ImportError):
-        import hypothesis
-
-        hypothesis.settings.register_profile("quatrefoil", derandomize=SEED != "fresh", database=None, deadline=None)
-        hypothesis.settings.load_profile("quatrefoil")
 
 
 @pytest.fixture(params=BACKENDS)
