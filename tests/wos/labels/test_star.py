@@ -87,21 +87,3 @@ def test_the_least_radius(rng):
         else:
             wos.Star(c1, c2, segments=64)
     assert refused > 50
-
-
-def test_bad_input():
-    for error, text, c in (
-        (ValueError, "c1 is nan, expected a finite number", (np.nan, 0.0)),
-        (ValueError, r"c2\[1\] is inf, expected finite numbers", (0.0, np.array([0.0, np.inf]))),
-        (ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)", (np.zeros((1, 2)), 0.0)),
-        (ValueError, "c1 has 2 numbers and c2 3", (np.zeros(2), np.zeros(3))),
-        (ValueError, "the least radius of star 1 is -1", (np.array([0.0, 2.0]), 0.0)),
-        (ValueError, "the least radius is 0 for c1 = 1", (1.0, 0.0)),
-        (TypeError, "c1", (np.zeros(2, int), 0.0)),
-        (TypeError, "c2", (0.0, "0")),
-    ):
-        with pytest.raises(error, match=f"Star: {text}"):
-            wos.Star(*c)
-    with pytest.raises(ValueError, match="Star: segments is 7, expected at least 8"):
-        wos.Star(0.0, 0.0, segments=7)
-    assert wos.Star(np.zeros(0), 0.0).count == 0

@@ -41,19 +41,6 @@ def quadratic(A, b, X):
     return np.einsum("ni,ij,nj->n", X, A, X) + X @ b
 
 
-def pole(X, at):
-    """|x - p|^(2 - d), in the plane its logarithm."""
-    r = np.linalg.norm(X - at, axis=-1)
-    d = X.shape[-1]
-    return np.log(r) if d == 2 else r ** (2.0 - d)
-
-
-def slope_of_pole(X, at):
-    r = np.linalg.norm(X - at, axis=-1, keepdims=True)
-    d = X.shape[-1]
-    return (X - at) / r**d * (1.0 if d == 2 else 2.0 - d)
-
-
 def source_weights(d, s, z):
     """G_screened / G and R |its change with the centre| / G in a ball, at the radius s R."""
     with mpmath.workdps(40):

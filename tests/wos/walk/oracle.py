@@ -13,17 +13,6 @@ def star(M=1024):
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
 
 
-def ellipse(a, b, M=2000):
-    """A polygon of M points whose distance from the ellipse is at most 1.3e-6 (a + b)."""
-    t = 2 * np.pi * np.arange(M) / M
-    return np.stack([a * np.cos(t), b * np.sin(t)], axis=1)
-
-
-def torsion_ellipse(X, a, b):
-    """-Δu = 1, u = 0 on the ellipse."""
-    return (1 - X[..., 0] ** 2 / a**2 - X[..., 1] ** 2 / b**2) / (2 * (1 / a**2 + 1 / b**2))
-
-
 def torsion_ball(X, radius):
     """-Δu = 1, u = 0 on the sphere, in any dimension."""
     return (radius**2 - (X**2).sum(axis=-1)) / (2 * X.shape[-1])
@@ -31,6 +20,11 @@ def torsion_ball(X, radius):
 
 def harmonic(X):
     return np.exp(X[..., 0]) * np.cos(X[..., 1])
+
+
+def slope(u, X, h=1e-4):
+    """By differences, which are good to 1e-8."""
+    return np.stack([(u(X + h * e) - u(X - h * e)) / (2 * h) for e in np.eye(X.shape[-1])], axis=-1)
 
 
 def fourier(X, c, center=(0, 0)):
@@ -82,33 +76,6 @@ def inside(rings, X):
     return odd
 
 
-def plain_walk(segs, X, g, f, walks, epsilon, rng):
-    """Mean and standard error of plain walks on spheres: exact distances, source points by rejection from the Green's function."""
-    x = np.repeat(X, walks, axis=0)
-    total = np.zeros(len(x))
-    alive = np.arange(len(x))
-    while len(alive):
-        d, _, _, p = closest(segs, x[alive])
-        ends = d <= epsilon
-        total[alive[ends]] += g(p[ends])
-        alive, d = alive[~ends], d[~ends]
-        if f is not None and len(alive):
-            r = np.zeros(len(alive))
-            todo = np.arange(len(alive))
-            while len(todo):  # density -r ln r on (0, 1), which is at most 1/e
-                u, v = rng.random(len(todo)), rng.random(len(todo)) / np.e
-                good = v < -u * np.log(np.maximum(u, 1e-300))
-                r[todo[good]] = u[good]
-                todo = todo[~good]
-            angle = 2 * np.pi * rng.random(len(alive))
-            y = x[alive] + (d * r)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-            total[alive] += d**2 / 4 * f(y)
-        angle = 2 * np.pi * rng.random(len(alive))
-        x[alive] += d[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    total = total.reshape(len(X), walks)
-    return total.mean(axis=1), total.std(axis=1, ddof=1) / np.sqrt(walks)
-
-
 def disc_points(rng, n, radius=0.95, d=2):
     v = rng.standard_normal((n, d))
     return v / np.linalg.norm(v, axis=1, keepdims=True) * radius * rng.random((n, 1)) ** (1 / d)
@@ -132,7 +99,7 @@ def gates(value, stderr, truth, spread=True):
     failed = []
     if abs(z.sum()) / np.sqrt(n) > 6:
         failed.append("mean")
-    matched = (z * truth / stderr).sum() / np.sqrt(((truth / stderr) ** 2).sum())
+    matched = (z * truth / stderr).sum() / max(np.linalg.norm(truth / stderr), np.finfo(float).tiny)
     if abs(matched) > 6:
         failed.append("matched")
     if spread and abs((z**2).mean() - 1) > 7 * np.sqrt(2 / n):
@@ -146,9 +113,13 @@ def coordinate_sum(X):
     return X.sum(axis=1)
 
 
-def same(a, b):
-    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+def same(a, b, where=...):
+    """All numbers of two results have the same bits."""
+    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped", "grad", "grad_stderr"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert (x is None) == (y is None), name
+        if x is not None:
+            np.testing.assert_array_equal(np.asarray(x)[where], np.asarray(y)[where], err_msg=name)
 
 
 # ---------------------------------------------------------------- the op ``walk``: the same random words, exact distances

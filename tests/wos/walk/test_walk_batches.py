@@ -90,15 +90,6 @@ def test_other_options(best_backend):
             assert wos.solve(given, X, dirichlet=g, walks=4, rng=0, **more).value.shape == (3, 4)
 
 
-def test_different_numbers(backend):
-    with pytest.raises(ValueError, match="different numbers of instances: points 2, boundary 3"):
-        wos.solve(polygon(3), np.stack([X] * 2), dirichlet=1.0)
-    with pytest.raises(ValueError, match="boundary 3, dirichlet 2"):
-        wos.solve(polygon(3), X, dirichlet=np.array([1.0, 2.0]))
-    with pytest.raises(ValueError, match=r"has shape .*, 2 instances, but the boundary has 3"):
-        wos.solve(polygon(3), X, dirichlet=wos.Fourier(np.ones((2, 3))))
-
-
 def test_queries(backend):
     for q in (X, X[:1][0], POINTS["one"], POINTS["each"], POINTS["each"][:, None]):
         for size in (1, 3):
