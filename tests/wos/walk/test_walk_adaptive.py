@@ -20,7 +20,7 @@ def g(Y):
 
 def batch(rng, **options):
     """Polygons with a boundary value of another kind each, a source, a point outside and one on the boundary."""
-    rings = [oracle.star(40), 1.1 * oracle.star(31), oracle.ellipse(1.2, 0.9, 25)]
+    rings = [oracle.star(40), 1.1 * oracle.star(31), 0.9 * oracle.star(25)]
     X = rng.uniform(-0.5, 0.5, (17, 2))
     X[4], X[5] = 9.0, rings[0][3]
     data = [g, 1.5, wos.Fourier(np.array([1.0, 2, 3]))]
