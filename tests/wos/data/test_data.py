@@ -1,11 +1,8 @@
 """Data classes: the functions that they name, at points and in walks; where domains are far from 0; what they refuse."""
 
-import pickle
-
 import numpy as np
 import pytest
 
-from case import LAYOUTS
 from quatrefoil import wos
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
@@ -68,20 +65,6 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
                 rounded = max(eps, np.finfo(dtype).eps)  # functions get points of their dtype
                 np.testing.assert_allclose(one.value, two.value, rtol=0, atol=30 * rounded * size, err_msg=f"{name} {epsilon}")
                 np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
-
-
-@pytest.mark.parametrize("d", [2, 3])
-def test_a_constant_is_exact(d, backend, rng):
-    boundary, X = domain(rng, d, 7)
-    for c in (0.1, -3.7e5):
-        for g in (
-            wos.Polynomial(np.full((1,) * d, c)),
-            wos.Polynomial(np.pad(np.full((1,) * d, c), [(0, 2)] * d)),
-            wos.GridField(np.full((3, 4, 2)[:d], c), ([-0.3] * d, [0.2] * d)),
-        ):
-            r = wos.solve(boundary, X, dirichlet=g, walks=33, rng=seed(rng))
-            np.testing.assert_array_equal(r.value, c)
-            np.testing.assert_array_equal(r.stderr, 0)
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -215,28 +198,6 @@ def test_lists_of_tables_of_different_sizes(backend, rng):
 
 
 # ---------------------------------------------------------------- what is given
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_strides_and_alignment(layout, backend, rng):
-    for d in (2, 3):
-        boundary, X = domain(rng, d, 5)
-        for name, data, _, _ in kinds(rng, d):
-            before = pickle.dumps(data)
-            given = changed(data, LAYOUTS[layout])
-            one, two = (wos.solve(boundary, X, dirichlet=g, source=g, walks=8, rng=1) for g in (data, given))
-            np.testing.assert_array_equal(one.value, two.value, err_msg=name)
-            assert pickle.dumps(data) == before
-
-
-def test_a_nan_in_a_grid_stays_where_it_was_met(backend, rng):
-    v = np.ones((3, 3))
-    v[:, 2] = np.nan
-    field = wos.GridField(v, ((0, 0), (1, 1)))  # NaN in the upper half
-    X = np.array([[0.5, 1e-9], [0.5, 1 - 1e-9], [0.3, 0.6], [0.0, 0.2]])
-    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=field, walks=50, rng=seed(rng))
-    np.testing.assert_array_equal(np.isnan(r.value), [False, True, True, False])
-    np.testing.assert_array_equal(r.value[[0, 3]], 1)
 
 
 BOX2, BOX3 = ((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 1))

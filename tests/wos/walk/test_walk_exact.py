@@ -1,5 +1,6 @@
-"""Walk on Spheres: what must hold to the last bit or to rounding, whatever the random numbers are."""
+"""Walk on Spheres: cuts of walks, rounding, the harmonic cache, and what error bars do."""
 
+import functools
 import itertools
 import pickle
 import warnings
@@ -9,34 +10,9 @@ import pytest
 
 from quatrefoil import _backends, wos
 from wos.walk import oracle
-from wos.walk.oracle import coordinate_sum, disc_points, same, seed, star_points
+from wos.walk.oracle import coordinate_sum, disc_points, gates, same, seed, star_points
 
 NATIVE = _backends.reason("native") is None
-
-
-# ---------------------------------------------------------------- exact properties
-
-
-def cases(rng):
-    star, ball = wos.Polygon(oracle.star(200)), wos.Ball([0.0, 0.0], 1.2)
-    return [
-        (star, star_points(rng, 37)),
-        (ball, disc_points(rng, 37)),
-        (wos.Ball([0.0] * 3, 1.0), disc_points(rng, 37, d=3)),
-    ]
-
-
-def test_one_boundary_and_many_data(backend, rng):
-    """(N, d) points and one polygon serve B instances of data; a permutation of the data moves only what it must."""
-    star, X = wos.Polygon(oracle.star(60)), star_points(rng, 13)
-    values, s = rng.normal(size=(4, 60)), seed(rng)
-    together = wos.solve(star, X, dirichlet=wos.PerVertex(values), walks=30, rng=s)
-    assert together.value.shape == (4, 13)
-    for b in range(4):  # instance b's walks, with everybody's data set to its own
-        own = wos.solve(star, X, dirichlet=wos.PerVertex(np.tile(values[b], (4, 1))), walks=30, rng=s)
-        np.testing.assert_array_equal(own.value[b], together.value[b])
-    shared = wos.solve(star, X, dirichlet=wos.PerVertex(values[0]), walks=30, rng=s)
-    np.testing.assert_array_equal(shared.value, together.value[0])
 
 
 def test_python_functions_get_large_blocks(rng):
@@ -53,28 +29,28 @@ def test_python_functions_get_large_blocks(rng):
     assert np.median(got) >= 4096
 
 
-# ---------------------------------------------------------------- resume, merge, pickle
+@pytest.mark.parametrize("pairs", [False, True])
+def test_any_cut_gives_the_bits_of_one_run(pairs, backend, rng):
+    W, star, X = 230, wos.Polygon(oracle.star(200)), star_points(rng, 37)
 
+    def solve(walks, first=0):
+        given = {"dirichlet": coordinate_sum, "source": 1.0, "gradient": pairs, "rng": 7}
+        return wos.solve(star, X, walks=int(walks), walk_offset=int(first), **given)
 
-def test_any_cut_gives_the_bits_of_one_run(backend, rng):
-    W = 230
-    for boundary, X in cases(rng):
-        s = seed(rng)
-        options = dict(dirichlet=coordinate_sum, source=1.0, rng=s)
-        whole = wos.solve(boundary, X, walks=W, **options)
-        for _ in range(4):
-            cuts = np.unique(np.r_[0, rng.integers(1, W, rng.integers(1, 6)), W])
-            parts = [wos.solve(boundary, X, walks=int(b - a), walk_offset=int(a), **options) for a, b in itertools.pairwise(cuts)]
-            rng.shuffle(parts)
-            merged = parts[0]
-            for part in parts[1:]:
-                merged = merged.merge(part)
-            same(whole, merged)
-            np.testing.assert_array_equal(whole.state.sizes, merged.state.sizes)
-            resumed = wos.solve(boundary, X, walks=int(cuts[1]), **options)
-            for a, b in itertools.pairwise(cuts[1:]):
-                resumed = resumed.resume(int(b - a))
-            same(whole, resumed)
+    whole = solve(W)
+    for _ in range(4):
+        cuts = np.unique(np.r_[0, 2 * rng.integers(1, W // 2, rng.integers(1, 6)), W])
+        parts = [solve(b - a, a) for a, b in itertools.pairwise(cuts)]
+        rng.shuffle(parts)
+        merged, resumed = functools.reduce(lambda a, b: a.merge(b), parts), solve(cuts[1])
+        same(whole, merged)
+        np.testing.assert_array_equal(whole.state.sizes, merged.state.sizes)
+        for a, b in itertools.pairwise(cuts[1:]):
+            resumed = resumed.resume(int(b - a))
+        same(whole, resumed)
+    if pairs:
+        with pytest.raises(ValueError, match="extra_walks is 3"):
+            whole.resume(3)
 
 
 def test_mean_and_stderr_are_those_of_the_walks(backend, rng):
@@ -85,25 +61,6 @@ def test_mean_and_stderr_are_those_of_the_walks(backend, rng):
     r = wos.solve(wos.Ball([0, 0], 1), X, walks=23, walk_offset=5, **options)
     np.testing.assert_allclose(r.value, single.mean(axis=0), rtol=0, atol=1e-14)
     np.testing.assert_allclose(r.stderr, single.std(axis=0, ddof=1) / np.sqrt(23), rtol=1e-12)
-
-
-def test_pairs_cut_and_merged(backend, rng):
-    """With a gradient: any even cut, any order, the same bits; cuts within a pair are refused."""
-    X = disc_points(rng, 5)
-    run = dict(dirichlet=coordinate_sum, source=2.0, gradient=True, screening=1.5, rng=seed(rng))
-    ball = wos.Ball([0, 0], 1)
-    whole = wos.solve(ball, X, walks=46, **run)
-    parts = [wos.solve(ball, X, walks=n, walk_offset=at, **run) for at, n in ((0, 10), (10, 4), (14, 32))]
-    for merged in (parts[0].merge(parts[1]).merge(parts[2]), parts[2].merge(parts[0]).merge(parts[1]), parts[0].resume(36)):
-        same(whole, merged)
-        np.testing.assert_array_equal(whole.grad, merged.grad)
-        np.testing.assert_array_equal(whole.grad_stderr, merged.grad_stderr)
-    with pytest.raises(ValueError, match="extra_walks is 3"):
-        whole.resume(3)
-    with pytest.raises(ValueError, match="gradient"):
-        whole.merge(wos.solve(ball, X, walks=4, walk_offset=46, **{**run, "gradient": False}))
-    threads = [wos.solve(ball, np.repeat(X, 60, axis=0), walks=64, num_threads=n, **run) for n in (1, 3)]
-    np.testing.assert_array_equal(threads[0].grad, threads[1].grad)
 
 
 def test_harmonic_caching_cut_merged_and_refused(backend, rng):
@@ -133,25 +90,6 @@ def test_where_there_is_no_gradient(backend, rng):
     assert wos.solve(wos.Ball([0, 0], 1), X[1:], dirichlet=1.0, walks=2, rng=1).grad is None
 
 
-# ---------------------------------------------------------------- gradients
-
-
-@pytest.mark.torch
-def test_torch(backend, rng):
-    torch = pytest.importorskip("torch")
-    X, ring, c = star_points(rng, 15), oracle.star(40), rng.normal(size=5)
-    options = dict(source=0.5, walks=20, rng=seed(rng))
-    one = wos.solve(wos.Polygon(ring), X, dirichlet=wos.Fourier(c), **options)
-    two = wos.solve(wos.Polygon(torch.tensor(ring)), torch.tensor(X), dirichlet=wos.Fourier(torch.tensor(c)), **options)
-    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
-        assert isinstance(getattr(two, name), torch.Tensor)
-        np.testing.assert_array_equal(getattr(one, name), getattr(two, name).numpy())
-    with pytest.raises(TypeError, match="one kind"):
-        wos.solve(wos.Polygon(ring), torch.tensor(X), dirichlet=1.0)
-    with pytest.raises(TypeError, match="one kind"):
-        wos.solve(wos.Ball([0, 0], 2), torch.tensor(X), dirichlet=wos.Fourier(c))
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_walk_that_ends_at_epsilon_as_rounded_is_not_cut_off(dtype, backend):
     """1/8 is what float32 makes of epsilon, and how far the point is from the boundary."""
@@ -163,3 +101,59 @@ def test_a_walk_that_ends_at_epsilon_as_rounded_is_not_cut_off(dtype, backend):
     if backend == "native" or dtype is np.float64:  # Numba's walks are in float64: there the point has a step to go
         assert counts.tolist() == [[[0, 0, 0]]]
     assert counts[0, 0, 1] == 0
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def test_pairs_cancel_constants_in_the_gradient(backend, rng):
+    """An offset of 1000 in u changes neither the gradient nor its error bar; a constant has the gradient 0."""
+    X = star_points(rng, 20)
+    star = wos.Polygon(oracle.star(60))
+    run = dict(walks=64, gradient=True, rng=seed(rng))
+    low, high = (wos.solve(star, X, dirichlet=lambda Y, c=c: oracle.harmonic(Y) + c, **run) for c in (0.0, 1000.0))
+    np.testing.assert_allclose(high.grad, low.grad, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(high.grad_stderr, low.grad_stderr, rtol=1e-7)
+    constant = wos.solve(star, X, dirichlet=3.0, **run)
+    assert not constant.grad.any()
+    assert not constant.grad_stderr.any()
+    assert (constant.value == 3.0).all()
+    assert (constant.n_walks == 64).all()
+
+
+@pytest.mark.skipif(not NATIVE, reason="takes many walks")
+@pytest.mark.parametrize("screening", [0.0, 3.0])
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.slow
+def test_harmonic_caching(d, screening, rng):
+    """Points share walks, so their errors are correlated: every gate is over runs of their own, some points of each."""
+    runs, n, W = 50, 120, 512
+    if d == 2:
+        u = lambda X: np.exp(np.sqrt(screening + 1) * X[:, 0]) * np.cos(X[:, 1])  # noqa: E731
+        boundary = wos.Polygon(oracle.star(100))
+    else:
+        u = (lambda X: X[:, 0] * X[:, 1] - X[:, 2] + 2) if screening == 0 else (lambda X: np.exp(np.sqrt(screening) * X[:, 2]))
+        boundary = wos.Ball([0.0, 0.0, 0.0], 1.0)
+    value, stderr, truth = [], [], []
+    for _ in range(runs):
+        X = star_points(rng, n) if d == 2 else disc_points(rng, n, 0.97, 3)
+        r = wos.solve(boundary, X, dirichlet=u, screening=screening, walks=W, epsilon=1e-5, cache="harmonic", rng=seed(rng))
+        assert (r.n_walks == W).all()
+        for i in rng.choice(len(X), 5, replace=False):
+            value.append(r.value[i]), stderr.append(r.stderr[i]), truth.append(u(X[i : i + 1])[0])
+    assert gates(np.array(value), np.array(stderr), np.array(truth), spread=False) == []
+
+
+@pytest.mark.skipif(not NATIVE, reason="takes many walks")
+def test_harmonic_caching_is_worth_it(rng):
+    """At as many walks a point the error is less than half in the plane."""
+    X, run = star_points(rng, 1000), dict(dirichlet=oracle.harmonic, walks=64, rng=seed(rng))
+    star = wos.Polygon(oracle.star(100))
+    plain, cached = (wos.solve(star, X, cache=cache, **run).value - oracle.harmonic(X) for cache in (None, "harmonic"))
+    assert np.sqrt((cached**2).mean()) < 0.5 * np.sqrt((plain**2).mean())
+
+
+def test_stderr_shrinks_and_the_bias_is_of_the_order_of_epsilon(best_backend, rng):
+    X = disc_points(rng, 40, 0.5)
+    few, many = (wos.solve(wos.Ball([0, 0], 1), X, dirichlet=oracle.harmonic, walks=W, rng=seed(rng)) for W in (256, 4096))
+    assert 3 < (few.stderr / many.stderr).mean() < 5.5  # 4, and 256 walks know their spread to 5%
