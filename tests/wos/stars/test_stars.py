@@ -10,8 +10,7 @@ from scipy.sparse.linalg import spsolve
 from quatrefoil import wos
 from quatrefoil._backends import native
 from wos.query.oracle import all_distances
-from wos.stars.oracle import corner_solution, rectangle, sector
-from wos.stars.oracle_space import prism, split
+from wos.stars.oracle import corner_solution, prism, rectangle, sector, split
 from wos.test_closed_forms import pole
 from wos.walk.oracle import gates, seed, slope
 

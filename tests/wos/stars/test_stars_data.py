@@ -7,7 +7,7 @@ from quatrefoil import wos
 from quatrefoil._backends import native
 from quatrefoil.wos.walk import facets
 from wos.query.oracle import icosphere
-from wos.stars.oracle_space import prism, split
+from wos.stars.oracle import prism, split
 from wos.stars.test_stars import CUBE, ELL, PROBLEMS, RECTANGLE, RING, flux, from_absorbing, points_in, wave, which
 from wos.walk.oracle import gates, same, seed
 
