@@ -67,24 +67,6 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
                 np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
 
 
-@pytest.mark.parametrize("d", [2, 3])
-def test_linear_data_is_linear(d, backend, rng):
-    """Values at nodes and at vertices, of a linear function, are that function, whose polynomial has two powers an axis."""
-    boundary, X = domain(rng, d, 12)
-    slope, c = rng.normal(size=d), np.zeros((2,) * d)
-    c[(0,) * d] = 0.7
-    for i in range(d):
-        c[tuple(int(j == i) for j in range(d))] = slope[i]
-    nodes = np.stack(np.meshgrid(*(np.linspace(-2, 2, n) for n in (4, 6, 3)[:d]), indexing="ij"), axis=-1)
-    data = [wos.Polynomial(c), wos.GridField(nodes @ slope + 0.7, ([-2.0] * d, [2.0] * d))]
-    if d == 2:
-        data.append(wos.PerVertex(oracle.star(60) @ slope + 0.7))
-    run = dict(walks=16, epsilon=1e-7, rng=seed(rng))
-    first, *others = [wos.solve(boundary, X, dirichlet=g, **run).value for g in data]
-    for value in others:
-        np.testing.assert_allclose(value, first, rtol=0, atol=1e-13)
-
-
 def test_a_grid_at_its_nodes_and_outside(rng):
     v, lo, hi = rng.normal(size=(3, 5)), np.array([-1.0, 2.0]), np.array([0.5, 7.0])
     field = wos.GridField(v, (lo, hi))
@@ -198,9 +180,6 @@ def test_lists_of_tables_of_different_sizes(backend, rng):
 
 
 # ---------------------------------------------------------------- what is given
-
-
-BOX2, BOX3 = ((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 1))
 
 
 def test_powers_that_leave_float64(backend):

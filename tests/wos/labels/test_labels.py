@@ -8,17 +8,7 @@ import pytest
 
 from quatrefoil import wos
 from wos.labels import oracle
-
-FIELDS = ("value", "stderr", "grad", "grad_stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")
-
-
-def same(a, b):
-    for name in FIELDS:
-        x, y = getattr(a, name), getattr(b, name)
-        if x is None:
-            assert y is None
-        else:
-            np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=name)
+from wos.walk.oracle import same
 
 
 def instances(rng, B, N, dtype=np.float32):
@@ -58,16 +48,6 @@ def test_training_goes_on_from_a_pickle(backend, rng):
     assert cut.epochs == 3
     same(straight.result, cut.result)
     same(cut.result, wos.solve(star, X, dirichlet=g, source=f, walks=12, rng=cut.seed, gradient=True))
-
-
-def test_points_written_to_later_are_not_of_these_labels(rng):
-    X = oracle.points(rng, 5, 0.1, 0.0)
-    labels = wos.NeuralOperatorLabels(wos.Star(0.1, 0.0), oracle.solution, 1.0, points=X, rng=1)
-    first = labels.epoch()
-    kept = X.copy()
-    X[:] = 0
-    same(labels.epoch(), wos.solve(wos.Star(0.1, 0.0), kept, dirichlet=oracle.solution, source=1.0, walks=20, rng=1))
-    same(first, wos.solve(wos.Star(0.1, 0.0), kept, dirichlet=oracle.solution, source=1.0, walks=10, rng=1))
 
 
 def test_seeds(rng):

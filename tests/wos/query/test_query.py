@@ -11,14 +11,10 @@ from wos.query import oracle
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 
 
-def mesh_of(V, F, **options):
-    return wos.TriangleMesh(V, F, **options)
-
-
 @pytest.mark.parametrize("lead", [(), (1,), (7,), (2, 3), (3, 0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_shapes_and_dtypes(backend, lead, dtype, rng):
-    for boundary in (wos.Polygon(SQUARE), mesh_of(*oracle.tetrahedron()), wos.Ball([0, 0, 0], 1), wos.Ball([0, 0], 2.0)):
+    for boundary in (wos.Polygon(SQUARE), wos.TriangleMesh(*oracle.tetrahedron()), wos.Ball([0, 0, 0], 1), wos.Ball([0, 0], 2.0)):
         d = boundary.dimension
         q = rng.uniform(-1, 1, (*lead, d)).astype(dtype)
         distance, point, primitive, weights = wos.closest_point(boundary, q)
@@ -45,7 +41,7 @@ def test_shapes_and_dtypes(backend, lead, dtype, rng):
 
 
 def test_results_in_the_callers_memory(backend, rng):
-    mesh, q = mesh_of(*oracle.tetrahedron()), rng.uniform(-1, 1, (4, 5, 3))
+    mesh, q = wos.TriangleMesh(*oracle.tetrahedron()), rng.uniform(-1, 1, (4, 5, 3))
     for function, dtype in ((wos.signed_distance, float), (wos.contains, bool)):
         expected, out = function(mesh, q), np.empty((4, 5), dtype)
         assert function(mesh, q, out=out) is out
@@ -57,23 +53,6 @@ def test_results_in_the_callers_memory(backend, rng):
         ):
             with pytest.raises(error, match=text):
                 function(mesh, q, out=bad)
-
-
-def test_batches_of_polygons(backend, rng):
-    rings = [SQUARE, SQUARE[:3] * 2, SQUARE + 1]
-    batch = wos.Polygon(rings)
-    for q, of in (
-        (rng.uniform(-1, 3, (5, 2)), lambda b, q: q),
-        (rng.uniform(-1, 3, (3, 5, 2)), lambda b, q: q[b]),
-        (rng.uniform(-1, 3, (3, 2, 4, 2)), lambda b, q: q[b]),
-        (rng.uniform(-1, 3, 2), lambda b, q: q),
-    ):
-        found, inside = wos.closest_point(batch, q), wos.contains(batch, q)
-        for b, ring in enumerate(rings):
-            one = wos.Polygon(ring)
-            for whole, alone in zip(found, wos.closest_point(one, of(b, q))):
-                np.testing.assert_allclose(whole[b], alone, rtol=1e-15, atol=1e-15)
-            np.testing.assert_array_equal(inside[b], wos.contains(one, of(b, q)))
 
 
 def test_primitives_of_polygons_with_holes(backend):
@@ -93,7 +72,7 @@ def test_primitives_of_polygons_with_holes(backend):
 def test_distances_of_a_mesh(backend, dtype, rng):
     V, F = oracle.icosphere(3, 0.1)
     q = (rng.uniform(-1.5, 1.5, (400, 3)) + 3).astype(dtype)
-    mesh = mesh_of(V + 3, F)
+    mesh = wos.TriangleMesh(V + 3, F)
     d2, _ = oracle.all_distances((V + 3)[F].reshape(-1, 9), q.astype(float))
     distance, point, primitive, weights = wos.closest_point(mesh, q)
     eps = np.finfo(dtype).eps
@@ -109,7 +88,7 @@ def test_distances_of_a_mesh(backend, dtype, rng):
 def test_slivers(backend, thickness, dtype, rng):
     """Triangles of any thinness: no digit of the distance is lost to their heights."""
     V, F = oracle.needles(rng, 7, thickness)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     k, w = rng.integers(len(F), size=200), rng.dirichlet([1, 1, 1], 200)
     near = (w[..., None] * V[F[k]]).sum(axis=1) + 10.0 ** rng.uniform(-9, -1, (200, 1)) * rng.standard_normal((200, 3))
     q = np.concatenate([near, rng.uniform(-1.5, 1.5, (200, 3))]).astype(dtype)
@@ -122,7 +101,7 @@ def test_slivers(backend, thickness, dtype, rng):
 def test_many_points_are_those_of_one(rng):
     """Sorted or not, and beginning with whatever guess: the same distances, by the bit for any number of threads."""
     V, F = oracle.icosphere(4, 0.1)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     q = rng.uniform(-1.2, 1.2, (3000, 3)).astype(np.float32)
     whole = wos.closest_point(mesh, q)
     for threads in (1, 2, 3, 7):
@@ -134,7 +113,7 @@ def test_many_points_are_those_of_one(rng):
 
 def test_more_points_than_are_sorted_at_once(rng):
     V, F = oracle.icosphere(1)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     q = rng.uniform(-1, 1, (70_000, 3)).astype(np.float32)
     distance = wos.closest_point(mesh, q)[0]
     np.testing.assert_allclose(distance[65_000:], wos.closest_point(mesh, q[65_000:])[0], atol=2e-7)
@@ -145,7 +124,7 @@ def test_more_points_than_are_sorted_at_once(rng):
 def test_inside_near_edges_and_vertices(backend, closed, rng):
     """Points above and below vertices, edges and faces, in the direction of the count too, as near as float64 can tell."""
     V, F = oracle.icosphere(1)
-    mesh = mesh_of(V, F, watertight=closed)
+    mesh = wos.TriangleMesh(V, F, watertight=closed)
     edges = V[F].mean(axis=1), (V[F[:, 0]] + V[F[:, 1]]) / 2, V
     for on in edges:
         for away in (1e-3, 1e-8, 1e-12):
@@ -164,7 +143,7 @@ def test_inside_of_boxes_on_a_lattice(backend):
     V = np.array([[x, y, z] for x in (0, 1.0) for y in (0, 1.0) for z in (0, 1.0)])
     quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
     F = np.array([t for q in quads for t in ([q[0], q[1], q[2]], [q[0], q[2], q[3]])])
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     n = np.arange(-2, 11) / 8
     q = np.stack(np.meshgrid(n, n, n, indexing="ij"), axis=-1)
     on = ((q == 0) | (q == 1)).any(axis=-1)
@@ -175,7 +154,7 @@ def test_inside_of_boxes_on_a_lattice(backend):
 
 def test_surfaces_within_surfaces(backend, rng):
     V, F = oracle.icosphere(2)
-    shells = mesh_of(np.concatenate([V, 0.5 * V]), np.concatenate([F, F + len(V)]))
+    shells = wos.TriangleMesh(np.concatenate([V, 0.5 * V]), np.concatenate([F, F + len(V)]))
     x = rng.standard_normal((50, 3))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     for r, expected in ((0.3, False), (0.7, True), (1.2, False)):
@@ -185,7 +164,7 @@ def test_surfaces_within_surfaces(backend, rng):
 
 def test_far_points(backend):
     V, F = oracle.icosphere(2, 0.1)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     for far in (1e3, 1e8, 1e14, 1e20, 1e30):
         for dtype in (np.float32, np.float64):
             q = far * np.eye(3, dtype=dtype)
@@ -198,7 +177,7 @@ def test_far_points(backend):
 def test_tensors(backend):
     torch = pytest.importorskip("torch")
     V, F = oracle.icosphere(1)
-    mesh, other = wos.TriangleMesh(torch.tensor(V), torch.tensor(F)), mesh_of(V, F)
+    mesh, other = wos.TriangleMesh(torch.tensor(V), torch.tensor(F)), wos.TriangleMesh(V, F)
     q = torch.linspace(-1, 1, 30, dtype=torch.float64).reshape(10, 3)
     for a, b in zip(wos.closest_point(mesh, q), wos.closest_point(other, q.numpy())):
         assert isinstance(a, torch.Tensor)

@@ -1,7 +1,5 @@
 """Walks on stars one by one in float64, from the definitions: Bessel functions, quadrature, every wall asked; and closed forms."""
 
-import functools
-
 import numpy as np
 from scipy.integrate import quad
 from scipy.special import iv, kv
@@ -374,11 +372,6 @@ def sector(inner, outer, angle, n):
     centre."""
     back = arc(inner, angle, 0, n) if inner else np.zeros((1, 2))
     return np.concatenate([arc(outer, 0, angle, n), back])
-
-
-@functools.cache
-def rectangle():
-    return np.array([[0.0, 0], [1, 0], [1, 0.7], [0, 0.7]])
 
 
 def corner_solution(X):

@@ -10,13 +10,13 @@ from scipy.sparse.linalg import spsolve
 from quatrefoil import wos
 from quatrefoil._backends import native
 from wos.query.oracle import all_distances
-from wos.stars.oracle import corner_solution, prism, rectangle, sector, split
+from wos.stars.oracle import corner_solution, prism, sector, split
 from wos.test_closed_forms import pole
 from wos.walk.oracle import gates, seed, slope
 
 NATIVE = native.reason() is None
 EPSILON = 1e-4
-RECTANGLE = rectangle()
+RECTANGLE = np.array([[0.0, 0], [1, 0], [1, 0.7], [0, 0.7]])
 QUARTER = sector(0, 1, np.pi / 2, 300)
 RING = sector(0.4, 1, 0.7 * np.pi, 24)
 ELL = np.array([[0.0, 0], [0, -1], [1, -1], [1, 1], [-1, 1], [-1, 0]])  # the corner at 0 is re-entrant

@@ -4,18 +4,15 @@ import mpmath
 import numpy as np
 from scipy.special import gamma, iv, sph_harm_y
 
-from .replay import closest, is_box, paths
+from wos.query.oracle import contained, is_box
+
+from .replay import closest, paths
 
 
 def star(M=1024):
     t = 2 * np.pi * np.arange(M) / M
     r = 1 + 0.12 * np.cos(4 * t) - 0.08 * np.cos(8 * t)
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
-
-
-def torsion_ball(X, radius):
-    """-Δu = 1, u = 0 on the sphere, in any dimension."""
-    return (radius**2 - (X**2).sum(axis=-1)) / (2 * X.shape[-1])
 
 
 def harmonic(X):
@@ -66,14 +63,8 @@ def segments(rings):
 
 
 def inside(rings, X):
-    """By winding angle: an odd number of turns around the point."""
-    odd = np.zeros(len(X), bool)
-    for ring in rings:
-        v = ring[None] - X[:, None]
-        w = np.roll(v, -1, axis=1)
-        angle = np.arctan2(v[..., 0] * w[..., 1] - v[..., 1] * w[..., 0], (v * w).sum(-1)).sum(axis=1)
-        odd ^= np.rint(angle / (2 * np.pi)).astype(int) % 2 == 1
-    return odd
+    """An odd number of turns around the point."""
+    return contained(segments(rings), X)
 
 
 def disc_points(rng, n, radius=0.95, d=2):
@@ -220,25 +211,18 @@ def place(points, frame, ends=None, first=None):
             r = np.sqrt((start[b] ** 2).sum(axis=-1))
             start[b][r > 1] /= r[r > 1, None]
             start[b][r > 1 + epsilon] = np.nan
-        elif is_box(ends, d):
+        elif is_box(ends, start):
             at = np.clip(start[b], -ends[0], ends[0])
             beyond = np.linalg.norm(start[b] - at, axis=-1)
             start[b] = np.where(beyond[:, None] > epsilon, np.nan, at)
         else:
             which = b if len(first) > 2 else 0
             segs = ends[first[which] : first[which + 1]]
-            out = ~inside_segments(segs, start[b])
+            out = ~contained(segs, start[b])
             distance, _, _, at = closest(segs, start[b])
             start[b][out] = at[out]
             start[b][out & (distance > epsilon)] = np.nan
     return start
-
-
-def inside_segments(segs, X):
-    """By winding angle, of segments that close into rings."""
-    a, b = segs[None, :, :2] - X[:, None], segs[None, :, 2:] - X[:, None]
-    angle = np.arctan2(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], (a * b).sum(-1)).sum(axis=1)
-    return np.rint(np.abs(angle) / (2 * np.pi)) % 2 == 1
 
 
 # ---------------------------------------------------------------- balls and their harmonics

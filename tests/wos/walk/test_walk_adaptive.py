@@ -8,9 +8,9 @@ from scipy.special import i0
 
 from quatrefoil import _backends, wos
 from wos.walk import oracle
-from wos.walk.oracle import disc_points, gates, same, seed, star_points
+from wos.walk.oracle import disc_points, gates, same, seed
 
-NATIVE = _backends.reason("native") is None
+many_walks = pytest.mark.skipif(_backends.reason("native") is not None, reason="thousands of points and walks")
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 
 
@@ -33,6 +33,7 @@ CASES = {
     "in pairs": {"atol": 0.1, "max_walks": 200, "gradient": True, "screening": 2.0},
     "from a later walk": {"rtol": 0.1, "max_walks": 299, "walk_offset": 7},
     "cut off": {"atol": 0.05, "max_walks": 300, "max_steps": 3},
+    "walls": {"atol": 0.1, "max_walks": 200, "neumann": ([np.arange(n) % 4 == 1 for n in (40, 31, 25)], 1.0)},
 }
 
 
@@ -164,10 +165,9 @@ def stopped(rng, n, backend, d=2, **planted):
     return r, u(X)
 
 
+@many_walks
 @pytest.mark.parametrize("d", [2, 3])
 def test_answers_are_right_and_their_errors_as_asked_for(d, rng):
-    if not NATIVE:
-        pytest.skip("thousands of points and walks")
     r, truth = stopped(rng, 2500, "native", d)
     assert len(np.unique(r.n_walks)) > 5
     small = r.stderr <= 1e-2 * np.abs(r.value)
@@ -175,11 +175,10 @@ def test_answers_are_right_and_their_errors_as_asked_for(d, rng):
     assert gates(r.value, r.stderr, truth) == []
 
 
+@many_walks
 @pytest.mark.parametrize("which", ["atol", "rtol"])
 def test_the_bias_of_stopping_is_the_known_one(which, rng):
     """README (20), for exp(2x) at the centre of a disc: its moments are Bessel functions."""
-    if not NATIVE:
-        pytest.skip("thousands of points and walks")
     u, variance = i0(2), i0(4) - i0(2) ** 2
     skewness = (i0(6) - 3 * i0(4) * u + 2 * u**3) / variance**1.5
     stderr, points = np.sqrt(variance / 400), 40_000
@@ -189,13 +188,3 @@ def test_the_bias_of_stopping_is_the_known_one(which, rng):
     bias, known = (r.value.mean() - u) / stderr, -skewness / 20 + (2 * stderr / u if which == "rtol" else 0)
     assert abs(bias - known) < 6 / np.sqrt(points) + 0.01  # what (20) leaves out is a fourth of it, 1 / sqrt(N) smaller or so
     assert abs(bias - known) < abs(bias + known)
-
-
-def test_rounds_on_a_star(rng):
-    if not NATIVE:
-        pytest.skip("thousands of points and walks")
-    X = star_points(rng, 1000)
-    r = wos.solve(
-        wos.Polygon(oracle.star(300)), X, dirichlet=oracle.harmonic, atol=5e-3, walks=4096, epsilon=1e-5, gradient=True, rng=seed(rng)
-    )
-    assert gates(r.value, r.stderr, oracle.harmonic(X)) == []

@@ -1,7 +1,5 @@
 """One geometry, one set of data or one set of points serve B instances, as NumPy's axes of length 1 do."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -73,15 +71,6 @@ def test_one_serves_all(size, points, kind, backend):
             assert dx.shape == P.shape
             for name, gradient in dg.items():
                 assert gradient.shape == np.shape(g if name == "value" else getattr(g, name))
-
-
-def test_in_tasks(best_backend):
-    with ThreadPoolExecutor(1) as executor:
-        for g in ([lambda Y: Y[:, 0]], data(1, "per_vertex"), data(3, "functions")):
-            for given in (polygon(1), polygon(3)):
-                run = {"dirichlet": g, "walks": 4, "rng": 3}
-                here, there = wos.solve(given, POINTS["each"], **run), wos.solve(given, POINTS["each"], executor=executor, **run)
-                np.testing.assert_array_equal(here.value, there.value)
 
 
 def test_other_options(best_backend):
