@@ -10,7 +10,7 @@ import stand_in
 from quatrefoil import _arrays, _backends, wos
 from wos.domains import DATA, DOMAINS, ON_HOST, SQUARE, WHERE, arrays_of, corner, moved, of_any_kind, problem, u
 
-PROBLEMS = [name for name in DOMAINS if name not in ON_HOST]
+PROBLEMS = [name for name in DOMAINS if name not in (*ON_HOST, "five dimensions")]  # which takes long to compose
 READ_BACK = ["medium", "media"]  # for their bounds
 
 
