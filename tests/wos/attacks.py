@@ -14,11 +14,11 @@ import numpy as np
 from numpy.polynomial import polynomial
 
 from quatrefoil import wos
+from wos.walk.oracle import same
 
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 CORNERS = np.array(list(itertools.product((0, 1.0), repeat=3)))
 FACES = [[0, 1, 3], [0, 3, 2], [4, 7, 5], [4, 6, 7], [0, 5, 1], [0, 4, 5], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
-EVERY = ("value", "stderr", "grad", "grad_stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")
 OTHERS = "solve: .* (points lie|cannot be trusted|epsilon is as large)"  # RuntimeWarnings that some draws deserve
 
 
@@ -194,13 +194,6 @@ def _checked(result, X, c, boundary, L, epsilon):
         assert max(z) < 6, f"z of value and gradient {z}: {result.value}, stderr {result.stderr}, exact {evaluate(c, X / L)}"
 
 
-def _same(a, b):
-    for name in EVERY:
-        one, other = getattr(a, name), getattr(b, name)
-        assert (one is None) == (other is None), name
-        assert one is None or np.array_equal(one, other, equal_nan=True), f"{name}: {one} and {other}"
-
-
 def solutions(rng, backend):
     """Exact solutions; and the same bits resumed, merged, in tasks and from a boundary whose arrays were changed since."""
     boundary, arrays, X, c, L, options = _problem(rng)
@@ -224,16 +217,16 @@ def solutions(rng, backend):
             a[...] = 7
         program = rng.choice(["resume", "merge", "executor", "progress"])
         if program == "resume":
-            _same(part.resume(walks - cut), whole)
+            same(part.resume(walks - cut), whole)
         X[...] = given
         if program == "merge":
             pair = [part, run(first + cut, walks - cut)]
-            _same(pair[0].merge(pair[1]) if rng.random() < 0.5 else pair[1].merge(pair[0]), whole)
+            same(pair[0].merge(pair[1]) if rng.random() < 0.5 else pair[1].merge(pair[0]), whole)
         elif program == "executor":
             with ThreadPoolExecutor(2) as executor:
-                _same(run(first, walks, executor=executor), whole)
+                same(run(first, walks, executor=executor), whole)
         else:
-            _same(run(first, walks, progress=lambda walks, left: None), whole)
+            same(run(first, walks, progress=lambda walks, left: None), whole)
 
 
 def stopping(rng, backend):
@@ -281,8 +274,8 @@ def interrupts(rng, backend):
         except error as caught:
             if str(caught).strip("'") != "mine":
                 raise
-        _same(before.resume(16), more)
-        _same(wos.solve(boundary, X, **run), before)
+        same(before.resume(16), more)
+        same(wos.solve(boundary, X, **run), before)
         assert np.array_equal(before.value, held, equal_nan=True)
 
 

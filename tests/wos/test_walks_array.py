@@ -1,6 +1,7 @@
 """Random walks by backend "array" in domains that the cases of the ops do not come into, where kernels take bounds of distances, and what
 they ask of a user's functions and of a device."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,112 +12,27 @@ import pytest
 import quatrefoil as qf
 from quatrefoil import _array_tools, _backends, wos
 from quatrefoil.wos.walk import _array_paths, _array_words
+from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, problem
 from wos.walk import oracle
-
-SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-HOLE = 0.5 + 0.1 * np.array([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.0]])
-TETRAHEDRON = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]), np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
-
-
-def u(X):
-    return X[:, 0] + 2 * X[:, 1] * X[:, 0] - 0.5
-
-
-def in_square(rng, n, d=2):
-    return rng.uniform(0.1, 0.35, (n, d))
-
-
-def _half_discs(rng):
-    return wos.Polygon(SQUARE, holes=[HOLE]), in_square(rng, 5), {"dirichlet": u, "epsilon": 1e-4}
-
-
-def _half_discs_in_pairs(rng):
-    return wos.Polygon(SQUARE), in_square(rng, 4), {"dirichlet": u, "gradient": True}
-
-
-def _polygons(rng):
-    rings = [SQUARE, SQUARE * [1, 0.5], HOLE]
-    values = [rng.standard_normal(len(r)) for r in rings]
-    X = np.stack([r.mean(axis=0) + 0.02 * rng.standard_normal((3, 2)) for r in rings])
-    return wos.Polygon(rings), X, {"dirichlet": wos.PerVertex(values)}
-
-
-def _source(rng):
-    return wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4), {"dirichlet": u, "source": 1.0, "screening": 3.0}
-
-
-def _mesh(rng):
-    g = wos.PerVertex(rng.standard_normal(4))
-    return wos.TriangleMesh(*TETRAHEDRON), in_square(rng, 4, 3) * 0.6, {"dirichlet": g, "source": 1.0, "gradient": True}
-
-
-def _outside_of_a_mesh(rng):
-    g = wos.PerVertex(rng.standard_normal(4))
-    return wos.TriangleMesh(*TETRAHEDRON), 1 + rng.random((4, 3)), {"dirichlet": g, "exterior": True, "max_steps": 200}
-
-
-def _outside_of_a_box(rng):
-    return wos.Box([0.0] * 3, [1.0, 0.5, 0.7]), -1 - rng.random((3, 3)), {"dirichlet": 1.0, "exterior": True, "gradient": True}
-
-
-def _field(rng):
-    t = np.linspace(-1.2, 1.2, 41)
-    r = np.sqrt(t[:, None] ** 2 + t**2)
-    return wos.SDF(r - 1, box=((-1.2, -1.2), (1.2, 1.2))), oracle.disc_points(rng, 4, 0.8), {"dirichlet": u, "source": 1.0}
-
-
-def _walls(rng):
-    where = np.array([True, False, True, True])
-    return wos.Polygon(SQUARE), in_square(rng, 4), {"dirichlet": u, "neumann": (where, 0.5), "source": 1.0, "max_steps": 100}
-
-
-def _robin(rng):
-    where = np.array([True, False, True, True])
-    options = {"dirichlet": 1.0, "robin": (where, 2.0, 1.0), "gradient": True, "max_steps": 60}
-    return wos.Polygon(SQUARE), in_square(rng, 3), options
-
-
-def _facets(rng):
-    where = np.array([True, False, True, True])
-    options = {"dirichlet": 1.0, "neumann": (where, 1.0), "gradient": True, "max_steps": 60}
-    return wos.TriangleMesh(*TETRAHEDRON), in_square(rng, 2, 3) * 0.6, options
-
-
-def _medium(rng):
-    options = {"dirichlet": u, "source": 1.0, "diffusion": lambda X: 2 + np.sin(X[:, 0]), "gradient": True}
-    return wos.Polygon(SQUARE), in_square(rng, 4), options
-
-
-def _cached(rng):
-    return wos.Polygon(SQUARE), rng.uniform(0.2, 0.8, (30, 2)), {"dirichlet": u, "cache": "harmonic"}
-
-
-PROBLEMS = [_half_discs, _half_discs_in_pairs, _polygons, _source, _mesh, _outside_of_a_mesh, _outside_of_a_box, _field]
-PROBLEMS += [_walls, _robin, _facets, _medium, _cached]
-
-
-def _arrays_of(x):
-    """All arrays of a result, dictionaries and lists in it included."""
-    if isinstance(x, (tuple, list)):
-        return [a for item in x for a in _arrays_of(item)]
-    return _arrays_of(list(x.values())) if isinstance(x, dict) else [] if x is None else [np.asarray(x)]
 
 
 def compare(seed):
     """Every problem, walk by walk, values and gradients: a walk's decisions are turned by rounding once in 1e9."""
-    for problem in PROBLEMS:
+    cases = [*itertools.product(DOMAINS, ({}, {"gradient": True})), ("half discs", {"cache": "harmonic"})]
+    for name, more in cases:
+        if name in ON_HOST:
+            continue
         rng = np.random.default_rng(seed)
-        boundary, X, options = problem(rng)
-        options = {"walks": 4, "rng": int(rng.integers(2**31)), **options}
-        runs = [wos.solve(boundary, X, **options, backend=name) for name in ("array", "numba")]
+        boundary, X, options = problem(name, rng)
+        options |= {"rng": int(rng.integers(2**31)), **more}
+        runs = [wos.solve(boundary, X, **options, backend=backend) for backend in ("array", "numba")]
         got, expected = ([r.value, r.stderr, r.grad, r.state.counts] for r in runs)
-        if "cache" not in options:
+        if "cache" not in options and not any(isinstance(given, list) for given in options.values()):
             grad = rng.standard_normal(runs[0].value.shape)
-            got, expected = (
-                [*of, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for of, b in zip((got, expected), ("array", "numba"))
-            )
-        for g, e in zip(_arrays_of(got), _arrays_of(expected), strict=True):
-            np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0), err_msg=problem.__name__)
+            both = zip((got, expected), ("array", "numba"))
+            got, expected = ([*of, wos.solve_vjp(boundary, X, grad, **options, backend=b)] for of, b in both)
+        for g, e in zip(arrays_of(got), arrays_of(expected), strict=True):
+            np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(e), initial=0), err_msg=name)
 
 
 @pytest.mark.skipif(_backends.reason("numba") is not None, reason="numba is missing")

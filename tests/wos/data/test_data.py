@@ -1,14 +1,11 @@
 """Data classes: the functions that they name, at points and in walks; where domains are far from 0; what they refuse."""
 
-import pickle
-
 import numpy as np
 import pytest
 
-from case import LAYOUTS
 from quatrefoil import wos
 from wos.walk import oracle
-from wos.walk.oracle import disc_points, gates, seed, star_points
+from wos.walk.oracle import disc_points, seed, star_points
 
 EPS = np.finfo(np.float64).eps
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
@@ -70,38 +67,6 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
                 np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
 
 
-@pytest.mark.parametrize("d", [2, 3])
-def test_a_constant_is_exact(d, backend, rng):
-    boundary, X = domain(rng, d, 7)
-    for c in (0.1, -3.7e5):
-        for g in (
-            wos.Polynomial(np.full((1,) * d, c)),
-            wos.Polynomial(np.pad(np.full((1,) * d, c), [(0, 2)] * d)),
-            wos.GridField(np.full((3, 4, 2)[:d], c), ([-0.3] * d, [0.2] * d)),
-        ):
-            r = wos.solve(boundary, X, dirichlet=g, walks=33, rng=seed(rng))
-            np.testing.assert_array_equal(r.value, c)
-            np.testing.assert_array_equal(r.stderr, 0)
-
-
-@pytest.mark.parametrize("d", [2, 3])
-def test_linear_data_is_linear(d, backend, rng):
-    """Values at nodes and at vertices, of a linear function, are that function, whose polynomial has two powers an axis."""
-    boundary, X = domain(rng, d, 12)
-    slope, c = rng.normal(size=d), np.zeros((2,) * d)
-    c[(0,) * d] = 0.7
-    for i in range(d):
-        c[tuple(int(j == i) for j in range(d))] = slope[i]
-    nodes = np.stack(np.meshgrid(*(np.linspace(-2, 2, n) for n in (4, 6, 3)[:d]), indexing="ij"), axis=-1)
-    data = [wos.Polynomial(c), wos.GridField(nodes @ slope + 0.7, ([-2.0] * d, [2.0] * d))]
-    if d == 2:
-        data.append(wos.PerVertex(oracle.star(60) @ slope + 0.7))
-    run = dict(walks=16, epsilon=1e-7, rng=seed(rng))
-    first, *others = [wos.solve(boundary, X, dirichlet=g, **run).value for g in data]
-    for value in others:
-        np.testing.assert_allclose(value, first, rtol=0, atol=1e-13)
-
-
 def test_a_grid_at_its_nodes_and_outside(rng):
     v, lo, hi = rng.normal(size=(3, 5)), np.array([-1.0, 2.0]), np.array([0.5, 7.0])
     field = wos.GridField(v, (lo, hi))
@@ -120,19 +85,6 @@ def test_points_on_nodes_faces_and_beyond_in_walks(backend):
     for lo, hi in (((0, 0), (1, 1)), ((0.5, 0.5), (2, 2)), ((-5, -5), (-4, -4)), ((0.25, -9), (0.75, 9))):
         r = wos.solve(wos.Polygon(SQUARE), on_edge, dirichlet=wos.GridField(v, (lo, hi)), walks=2, rng=1)
         np.testing.assert_allclose(r.value, oracle.grid(on_edge, v, lo, hi), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("d", [2, 3])
-def test_a_harmonic_polynomial_is_its_own_solution(d, backend, rng):
-    n, W = (400, 2048) if backend == "native" else (40, 1024)
-    boundary, X = domain(rng, d, n)
-    c = np.zeros((4, 4, 2)[:d])
-    if d == 2:
-        c[3, 0], c[1, 2], c[0, 1] = 1, -3, 0.5  # x^3 - 3 x y^2 + y / 2
-    else:
-        c[1, 1, 1], c[2, 0, 0], c[0, 2, 0] = 1, 1, -1  # x y z + x^2 - y^2
-    r = wos.solve(boundary, X, dirichlet=wos.Polynomial(c), walks=W, epsilon=1e-5, rng=seed(rng))
-    assert gates(r.value, r.stderr, oracle.polynomial(X, c)) == []
 
 
 @pytest.mark.parametrize("shift", [1e3, 1e6])
@@ -228,97 +180,6 @@ def test_lists_of_tables_of_different_sizes(backend, rng):
 
 
 # ---------------------------------------------------------------- what is given
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_strides_and_alignment(layout, backend, rng):
-    for d in (2, 3):
-        boundary, X = domain(rng, d, 5)
-        for name, data, _, _ in kinds(rng, d):
-            before = pickle.dumps(data)
-            given = changed(data, LAYOUTS[layout])
-            one, two = (wos.solve(boundary, X, dirichlet=g, source=g, walks=8, rng=1) for g in (data, given))
-            np.testing.assert_array_equal(one.value, two.value, err_msg=name)
-            assert pickle.dumps(data) == before
-
-
-def test_a_nan_in_a_grid_stays_where_it_was_met(backend, rng):
-    v = np.ones((3, 3))
-    v[:, 2] = np.nan
-    field = wos.GridField(v, ((0, 0), (1, 1)))  # NaN in the upper half
-    X = np.array([[0.5, 1e-9], [0.5, 1 - 1e-9], [0.3, 0.6], [0.0, 0.2]])
-    r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=field, walks=50, rng=seed(rng))
-    np.testing.assert_array_equal(np.isnan(r.value), [False, True, True, False])
-    np.testing.assert_array_equal(r.value[[0, 3]], 1)
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "text"),
-    [
-        (lambda: wos.Polynomial(np.ones(3)), ValueError, r"shape \(3,\), expected \(n1, n2\) or \(n1, n2, n3\)"),
-        (lambda: wos.Polynomial(np.ones((2, 0))), ValueError, "n >= 1"),
-        (lambda: wos.Polynomial(np.ones((3, 2, 0, 2, 2))), ValueError, "n >= 1"),
-        (lambda: wos.Polynomial(np.array([[1.0, np.inf]])), ValueError, r"coefficients\[0, 1\] is inf"),
-        (lambda: wos.Polynomial([[1.0]]), TypeError, "list"),
-        (lambda: wos.Polynomial(np.ones((2, 2), int)), TypeError, "int64"),
-        (lambda: wos.Polynomial(np.ones((2, 2), np.float16)), TypeError, "float16"),
-        (lambda: wos.Polynomial(np.ones((2, 2), complex)), TypeError, "complex128"),
-        (lambda: wos.Polynomial(np.ones((2, 2)))(np.ones((4, 3))), ValueError, "2 dimensions"),
-        (lambda: wos.Polynomial(np.ones((2, 2, 2)))(np.ones((4, 4))), ValueError, "2 or 3 dimensions"),
-        (lambda: wos.Polynomial(np.ones((5, 2, 2)))(np.ones((4, 3, 2))), ValueError, r"\(4, 3, 2\)"),
-        (lambda: wos.GridField(np.ones((2, 2)), 3), TypeError, "box is int"),
-        (lambda: wos.GridField(np.ones((2, 2)), [(0, 0)]), ValueError, "1 entries"),
-        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1, 1))), ValueError, "2 and 3"),
-        (lambda: wos.GridField(np.ones((2, 2)), ((0, 1), (1, 1))), ValueError, "from 1.0 to 1.0 along axis 1, expected lo < hi"),
-        (lambda: wos.GridField(np.ones((2, 2)), ((0, np.nan), (1, 1))), ValueError, r"box\[0\]\[1\] is nan"),
-        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1e90))), ValueError, "side of 1e[+]90"),
-        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), ("1", 1))), TypeError, "box"),
-        (lambda: wos.GridField(np.ones((2, 1)), ((0, 0), (1, 1))), ValueError, r"shape \(2, 1\), expected \(n1, n2\) or \(B, n1, n2\)"),
-        (lambda: wos.GridField(np.ones((2, 2, 2, 2)), ((0, 0), (1, 1))), ValueError, "expected"),
-        (lambda: wos.GridField(np.ones(4), ((0, 0), (1, 1))), ValueError, "expected"),
-        (lambda: wos.GridField(np.ones((2, 2), int), ((0, 0), (1, 1))), TypeError, "int64"),
-        (lambda: wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1)))(np.ones((4, 3))), ValueError, "2 dimensions"),
-    ],
-)
-def test_what_is_refused(make, error, text):
-    with pytest.raises(error, match=text):
-        make()
-
-
-BOX2, BOX3 = ((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 1))
-
-
-@pytest.mark.parametrize("where", ["dirichlet", "source"])
-@pytest.mark.parametrize(
-    ("data", "B", "error", "text"),
-    [
-        (wos.Polynomial(np.ones((3, 2, 2))), 2, ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but the boundary has 2"),
-        (wos.Polynomial(np.ones((2, 2, 2, 2))), None, ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
-        (wos.Polynomial(np.ones((2, 2), np.float32)), None, TypeError, "float32"),
-        (wos.GridField(np.ones((3, 2, 2)), BOX2), 2, ValueError, r"values has shape \(3, 2, 2\), 3 instances, but the boundary has 2"),
-        (wos.GridField(np.ones((2, 2, 2)), BOX3), None, ValueError, "GridField in 3 dimensions, the boundary has 2"),
-        (wos.GridField(np.ones((2, 2), np.float32), BOX2), None, TypeError, "float32"),
-        (wos.Fourier(np.ones((3, 3))), 2, ValueError, r"coefficients has shape \(3, 3\), 3 instances, but the boundary has 2"),
-        (wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), 2, ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
-        ([wos.Polynomial(np.ones((2, 2)))] * 3, 2, ValueError, "list of 3"),
-        ([wos.Polynomial(np.ones((2, 2, 2)))] * 2, 2, ValueError, "instances of its own"),
-        ([wos.GridField(np.ones((2, 2, 2)), BOX2)] * 2, 2, ValueError, "instances of its own"),
-        ([wos.GridField(np.ones((2, 2, 2)), BOX3)] * 2, 2, ValueError, "3 dimensions"),
-        ([wos.Polynomial(np.ones((1, 2))), None], 2, TypeError, "None"),
-    ],
-)
-def test_what_does_not_go_with_a_boundary(data, B, error, text, where, backend):
-    polygon = wos.Polygon(SQUARE if B is None else np.stack([SQUARE] * B))
-    with pytest.raises(error, match=text):
-        wos.solve(polygon, CENTRE, walks=2, rng=0, **{"dirichlet": 0.0, where: data})
-
-
-def test_no_powers_in_space(backend):
-    """What has no instances in the plane has no powers of x in space."""
-    c = wos.Polynomial(np.ones((0, 2, 2)))
-    with pytest.raises(ValueError, match=r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"):
-        wos.solve(wos.Ball([0, 0, 0], 1), np.zeros((1, 3)), dirichlet=c, walks=2, rng=0)
-    assert wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=c, walks=2, rng=0).value.shape == (0, 1)
 
 
 def test_powers_that_leave_float64(backend):

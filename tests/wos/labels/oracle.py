@@ -13,13 +13,6 @@ def solution(X):
     return np.exp(x) * np.cos(y) + 0.5 * (x**3 - 3 * x * y**2) - 0.25 * (x**2 + y**2)
 
 
-def gradient(X):
-    x, y = X[..., 0], X[..., 1]
-    gx = np.exp(x) * np.cos(y) + 1.5 * (x**2 - y**2) - 0.5 * x
-    gy = -np.exp(x) * np.sin(y) - 3 * x * y - 0.5 * y
-    return np.stack([gx, gy], axis=-1)
-
-
 def points(rng, n, c1, c2, within=0.9):
     """(n, 2) in the star scaled by ``within``."""
     t = rng.uniform(0, 2 * np.pi, n)

@@ -41,23 +41,6 @@ def test_a_batch_is_its_instances(backend, rng, dtype):
     assert wos.Star(0.1, c2, segments=64).batch == 3
 
 
-@pytest.mark.torch
-def test_every_kind_of_array(rng):
-    torch = pytest.importorskip("torch")
-    c = rng.uniform(-0.2, 0.2, (2, 2))
-    X = oracle.points(rng, 9, 0.2, -0.1, within=0.5)
-    plain, from_torch = wos.Star(*c), wos.Star(*torch.tensor(c))
-    np.testing.assert_array_equal(plain.vertices, from_torch.vertices)
-    expected = wos.solve(plain, X, dirichlet=1.0, source=1.0, walks=4, rng=1).value
-    for star in (plain, from_torch):
-        np.testing.assert_array_equal(wos.solve(star, X, dirichlet=1.0, source=1.0, walks=4, rng=1).value, expected)
-        found = wos.solve(star, torch.tensor(X), dirichlet=1.0, source=1.0, walks=4, rng=1).value
-        assert isinstance(found, torch.Tensor)
-        np.testing.assert_array_equal(found.numpy(), expected)
-    with pytest.raises(NotImplementedError, match="Star has no gradient in c1"):
-        wos.Star(torch.tensor([0.1], requires_grad=True), 0.0)
-
-
 def test_pickles_and_repr():
     star = pickle.loads(pickle.dumps(wos.Star(np.array([0.1, 0.2]), 0.0, segments=40)))
     assert repr(star) == "Star(2 x 40 segments)"
@@ -87,21 +70,3 @@ def test_the_least_radius(rng):
         else:
             wos.Star(c1, c2, segments=64)
     assert refused > 50
-
-
-def test_bad_input():
-    for error, text, c in (
-        (ValueError, "c1 is nan, expected a finite number", (np.nan, 0.0)),
-        (ValueError, r"c2\[1\] is inf, expected finite numbers", (0.0, np.array([0.0, np.inf]))),
-        (ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)", (np.zeros((1, 2)), 0.0)),
-        (ValueError, "c1 has 2 numbers and c2 3", (np.zeros(2), np.zeros(3))),
-        (ValueError, "the least radius of star 1 is -1", (np.array([0.0, 2.0]), 0.0)),
-        (ValueError, "the least radius is 0 for c1 = 1", (1.0, 0.0)),
-        (TypeError, "c1", (np.zeros(2, int), 0.0)),
-        (TypeError, "c2", (0.0, "0")),
-    ):
-        with pytest.raises(error, match=f"Star: {text}"):
-            wos.Star(*c)
-    with pytest.raises(ValueError, match="Star: segments is 7, expected at least 8"):
-        wos.Star(0.0, 0.0, segments=7)
-    assert wos.Star(np.zeros(0), 0.0).count == 0

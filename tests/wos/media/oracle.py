@@ -5,10 +5,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.linalg import spsolve
 
-from wos.walk.oracle import closest, gates, nodes, polynomial, row_of, seed, values
+from wos.walk.oracle import closest, nodes, row_of, values
 from wos.walk.replay import _uniform, _unit, greens, philox, sphere_weights
-
-__all__ = ["closest", "finite_differences", "gates", "media", "polynomial", "seed", "through"]
 
 # the second derivative from values at -4 to 4 steps
 STENCIL = np.array([-9, 128, -1008, 8064, -14350, 8064, -1008, 128, -9], np.longdouble) / 5040
@@ -194,26 +192,14 @@ def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diff
 def finite_differences(n, alpha, sigma, f, g):
     """-div(alpha grad u) + sigma u = f in (0, 1)^2, u = g on its boundary: (n + 1, n + 1) values at the nodes of n x n cells."""
     h = 1 / n
-    at = np.arange(n + 1) * h
-    X = np.stack(np.meshgrid(at, at, indexing="ij"), axis=-1)
-    number = np.arange((n + 1) ** 2).reshape(n + 1, n + 1)
-    inner = (slice(1, -1), slice(1, -1))
-    rows, columns, entries = [], [], []
-    diagonal = sigma(X[inner])
-    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        between = alpha(X[inner] + 0.5 * h * np.array([dx, dy])) / h**2
+    X = np.stack(np.meshgrid(*[np.arange(n + 1) * h] * 2, indexing="ij"), axis=-1)
+    number, inner = np.arange((n + 1) ** 2).reshape(n + 1, n + 1), np.zeros((n + 1, n + 1), bool)
+    inner[1:-1, 1:-1] = True
+    diagonal, entries = np.where(inner, sigma(X), 1.0), []
+    for step in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        between = np.where(inner, alpha(X + 0.5 * h * np.array(step)), 0) / h**2
         diagonal = diagonal + between
-        rows.append(number[inner].ravel())
-        columns.append(np.roll(number, (-dx, -dy), axis=(0, 1))[inner].ravel())
-        entries.append(-between.ravel())
-    rows.append(number[inner].ravel())
-    columns.append(number[inner].ravel())
-    entries.append(diagonal.ravel())
-    edge = np.ones((n + 1, n + 1), bool)
-    edge[inner] = False
-    rows.append(number[edge])
-    columns.append(number[edge])
-    entries.append(np.ones(edge.sum()))
-    matrix = coo_array((np.concatenate(entries), (np.concatenate(rows), np.concatenate(columns)))).tocsc()
-    right = np.where(edge, g(X), f(X))
-    return spsolve(matrix, right.ravel()).reshape(n + 1, n + 1)
+        entries.append(np.stack([-between[inner], number[inner], np.roll(number, np.negative(step), axis=(0, 1))[inner]]))
+    value, row, column = np.concatenate([*entries, np.stack([diagonal.ravel(), number.ravel(), number.ravel()])], axis=1)
+    matrix = coo_array((value, (row.astype(int), column.astype(int)))).tocsc()
+    return spsolve(matrix, np.where(inner, f(X), g(X)).ravel()).reshape(n + 1, n + 1)

@@ -6,21 +6,15 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil._backends import native
 from wos.query import oracle
 
-NATIVE = native.reason() is None
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
-
-
-def mesh_of(V, F, **options):
-    return wos.TriangleMesh(V, F, **options)
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (7,), (2, 3), (3, 0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_shapes_and_dtypes(backend, lead, dtype, rng):
-    for boundary in (wos.Polygon(SQUARE), mesh_of(*oracle.tetrahedron()), wos.Ball([0, 0, 0], 1), wos.Ball([0, 0], 2.0)):
+    for boundary in (wos.Polygon(SQUARE), wos.TriangleMesh(*oracle.tetrahedron()), wos.Ball([0, 0, 0], 1), wos.Ball([0, 0], 2.0)):
         d = boundary.dimension
         q = rng.uniform(-1, 1, (*lead, d)).astype(dtype)
         distance, point, primitive, weights = wos.closest_point(boundary, q)
@@ -47,7 +41,7 @@ def test_shapes_and_dtypes(backend, lead, dtype, rng):
 
 
 def test_results_in_the_callers_memory(backend, rng):
-    mesh, q = mesh_of(*oracle.tetrahedron()), rng.uniform(-1, 1, (4, 5, 3))
+    mesh, q = wos.TriangleMesh(*oracle.tetrahedron()), rng.uniform(-1, 1, (4, 5, 3))
     for function, dtype in ((wos.signed_distance, float), (wos.contains, bool)):
         expected, out = function(mesh, q), np.empty((4, 5), dtype)
         assert function(mesh, q, out=out) is out
@@ -59,26 +53,6 @@ def test_results_in_the_callers_memory(backend, rng):
         ):
             with pytest.raises(error, match=text):
                 function(mesh, q, out=bad)
-
-
-def test_batches_of_polygons(backend, rng):
-    rings = [SQUARE, SQUARE[:3] * 2, SQUARE + 1]
-    batch = wos.Polygon(rings)
-    for q, of in (
-        (rng.uniform(-1, 3, (5, 2)), lambda b, q: q),
-        (rng.uniform(-1, 3, (3, 5, 2)), lambda b, q: q[b]),
-        (rng.uniform(-1, 3, (3, 2, 4, 2)), lambda b, q: q[b]),
-        (rng.uniform(-1, 3, 2), lambda b, q: q),
-    ):
-        found, inside = wos.closest_point(batch, q), wos.contains(batch, q)
-        for b, ring in enumerate(rings):
-            one = wos.Polygon(ring)
-            for whole, alone in zip(found, wos.closest_point(one, of(b, q))):
-                np.testing.assert_allclose(whole[b], alone, rtol=1e-15, atol=1e-15)
-            np.testing.assert_array_equal(inside[b], wos.contains(one, of(b, q)))
-    for q in (np.zeros((2, 5, 2)), np.zeros((4, 1, 1, 2))):
-        with pytest.raises(ValueError, match=r"q has shape .*, expected \(N, 2\) or \(B, ..., 2\) with B = 3"):
-            wos.closest_point(batch, q)
 
 
 def test_primitives_of_polygons_with_holes(backend):
@@ -98,7 +72,7 @@ def test_primitives_of_polygons_with_holes(backend):
 def test_distances_of_a_mesh(backend, dtype, rng):
     V, F = oracle.icosphere(3, 0.1)
     q = (rng.uniform(-1.5, 1.5, (400, 3)) + 3).astype(dtype)
-    mesh = mesh_of(V + 3, F)
+    mesh = wos.TriangleMesh(V + 3, F)
     d2, _ = oracle.all_distances((V + 3)[F].reshape(-1, 9), q.astype(float))
     distance, point, primitive, weights = wos.closest_point(mesh, q)
     eps = np.finfo(dtype).eps
@@ -114,7 +88,7 @@ def test_distances_of_a_mesh(backend, dtype, rng):
 def test_slivers(backend, thickness, dtype, rng):
     """Triangles of any thinness: no digit of the distance is lost to their heights."""
     V, F = oracle.needles(rng, 7, thickness)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     k, w = rng.integers(len(F), size=200), rng.dirichlet([1, 1, 1], 200)
     near = (w[..., None] * V[F[k]]).sum(axis=1) + 10.0 ** rng.uniform(-9, -1, (200, 1)) * rng.standard_normal((200, 3))
     q = np.concatenate([near, rng.uniform(-1.5, 1.5, (200, 3))]).astype(dtype)
@@ -127,7 +101,7 @@ def test_slivers(backend, thickness, dtype, rng):
 def test_many_points_are_those_of_one(rng):
     """Sorted or not, and beginning with whatever guess: the same distances, by the bit for any number of threads."""
     V, F = oracle.icosphere(4, 0.1)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     q = rng.uniform(-1.2, 1.2, (3000, 3)).astype(np.float32)
     whole = wos.closest_point(mesh, q)
     for threads in (1, 2, 3, 7):
@@ -139,7 +113,7 @@ def test_many_points_are_those_of_one(rng):
 
 def test_more_points_than_are_sorted_at_once(rng):
     V, F = oracle.icosphere(1)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     q = rng.uniform(-1, 1, (70_000, 3)).astype(np.float32)
     distance = wos.closest_point(mesh, q)[0]
     np.testing.assert_allclose(distance[65_000:], wos.closest_point(mesh, q[65_000:])[0], atol=2e-7)
@@ -150,7 +124,7 @@ def test_more_points_than_are_sorted_at_once(rng):
 def test_inside_near_edges_and_vertices(backend, closed, rng):
     """Points above and below vertices, edges and faces, in the direction of the count too, as near as float64 can tell."""
     V, F = oracle.icosphere(1)
-    mesh = mesh_of(V, F, watertight=closed)
+    mesh = wos.TriangleMesh(V, F, watertight=closed)
     edges = V[F].mean(axis=1), (V[F[:, 0]] + V[F[:, 1]]) / 2, V
     for on in edges:
         for away in (1e-3, 1e-8, 1e-12):
@@ -169,7 +143,7 @@ def test_inside_of_boxes_on_a_lattice(backend):
     V = np.array([[x, y, z] for x in (0, 1.0) for y in (0, 1.0) for z in (0, 1.0)])
     quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
     F = np.array([t for q in quads for t in ([q[0], q[1], q[2]], [q[0], q[2], q[3]])])
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     n = np.arange(-2, 11) / 8
     q = np.stack(np.meshgrid(n, n, n, indexing="ij"), axis=-1)
     on = ((q == 0) | (q == 1)).any(axis=-1)
@@ -180,7 +154,7 @@ def test_inside_of_boxes_on_a_lattice(backend):
 
 def test_surfaces_within_surfaces(backend, rng):
     V, F = oracle.icosphere(2)
-    shells = mesh_of(np.concatenate([V, 0.5 * V]), np.concatenate([F, F + len(V)]))
+    shells = wos.TriangleMesh(np.concatenate([V, 0.5 * V]), np.concatenate([F, F + len(V)]))
     x = rng.standard_normal((50, 3))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     for r, expected in ((0.3, False), (0.7, True), (1.2, False)):
@@ -190,7 +164,7 @@ def test_surfaces_within_surfaces(backend, rng):
 
 def test_far_points(backend):
     V, F = oracle.icosphere(2, 0.1)
-    mesh = mesh_of(V, F)
+    mesh = wos.TriangleMesh(V, F)
     for far in (1e3, 1e8, 1e14, 1e20, 1e30):
         for dtype in (np.float32, np.float64):
             q = far * np.eye(3, dtype=dtype)
@@ -199,31 +173,11 @@ def test_far_points(backend):
             assert not wos.contains(mesh, q).any()
 
 
-@pytest.mark.parametrize("function", [wos.closest_point, wos.contains, wos.signed_distance])
-def test_bad_queries(function):
-    mesh = mesh_of(*oracle.tetrahedron())
-    name = function.__name__
-    for q, error, text in (
-        (np.array([[0, 0, np.nan]]), ValueError, rf"{name}: q\[0, 2\] is nan, expected finite numbers"),
-        (np.array([[[0, np.inf, 0]]]), ValueError, r"q\[0, 0, 1\] is inf"),
-        (np.zeros((3, 2)), ValueError, r"q has shape \(3, 2\), expected \(..., 3\)"),
-        (np.zeros(()), ValueError, "expected"),
-        (np.zeros((3, 3), int), TypeError, "q has dtype int64"),
-        (np.zeros((3, 3), np.float16), TypeError, "q has dtype float16"),
-        ([[0.0, 0.0, 0.0]], TypeError, "q is list"),
-        (np.ma.masked_array(np.zeros((3, 3))), TypeError, "q is a masked array"),
-    ):
-        with pytest.raises(error, match=text):
-            function(mesh, q)
-    with pytest.raises(TypeError, match=rf"{name}: boundary is ndarray, expected a Polygon, TriangleMesh, Ball, Box or SDF"):
-        function(np.zeros((3, 3)), np.zeros((3, 3)))
-
-
 @pytest.mark.torch
 def test_tensors(backend):
     torch = pytest.importorskip("torch")
     V, F = oracle.icosphere(1)
-    mesh, other = wos.TriangleMesh(torch.tensor(V), torch.tensor(F)), mesh_of(V, F)
+    mesh, other = wos.TriangleMesh(torch.tensor(V), torch.tensor(F)), wos.TriangleMesh(V, F)
     q = torch.linspace(-1, 1, 30, dtype=torch.float64).reshape(10, 3)
     for a, b in zip(wos.closest_point(mesh, q), wos.closest_point(other, q.numpy())):
         assert isinstance(a, torch.Tensor)
@@ -234,13 +188,3 @@ def test_tensors(backend):
     with pytest.raises(NotImplementedError, match="no gradient in q"):
         wos.signed_distance(mesh, q.clone().requires_grad_())
     assert wos.contains(pickle.loads(pickle.dumps(mesh)), q).sum() == wos.contains(mesh, q).sum()
-
-
-@pytest.mark.skipif(not NATIVE, reason="compares native with numba")
-def test_both_backends_agree(rng):
-    V, F = oracle.icosphere(2, 0.1)
-    mesh = mesh_of(V, F)
-    q = rng.uniform(-1.2, 1.2, (300, 3))
-    for a, b in zip(*(wos.closest_point(mesh, q, backend=name)[:2] for name in ("native", "numba"))):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-15)
-    np.testing.assert_array_equal(*(wos.contains(mesh, q, backend=name) for name in ("native", "numba")))

@@ -1,5 +1,7 @@
 """Backend "array" against the host's: fields of distances, the outside of a boundary, points that are not finite, many pieces."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -55,8 +57,7 @@ def test_functions_are_refused(rng):
     assert _array_solids.is_solid(row, 3)
 
 
-@pytest.mark.parametrize("outside", [False, True])
-@pytest.mark.parametrize("shape", ["ball", "box", "field", "mesh", "polygon"])
+@pytest.mark.parametrize(("shape", "outside"), [*product(["ball", "box", "mesh"], [False, True]), ("field", False), ("polygon", False)])
 def test_where_walks_start(shape, outside, rng):
     """Beyond the boundary and within epsilon of it, from either side."""
     d = 2 if shape == "polygon" else 3
@@ -67,8 +68,6 @@ def test_where_walks_start(shape, outside, rng):
         "mesh": lambda: wos.TriangleMesh(*oracle.icosphere(1)),
         "polygon": lambda: wos.Polygon(np.array([[0.0, 0.0], [2.0, 0.1], [0.5, 1.0]])),
     }[shape]()
-    if outside and shape in ("field", "polygon"):
-        pytest.skip("the domain of these is inside")
     frame = np.concatenate([boundary.centre, boundary.extent[:, None], [[0.1]]], axis=1)
     points = frame[0, :d] + frame[0, d] * rng.uniform(-0.8, 0.8, (400, d))
     arrays = (points, frame, *boundary.arrays("numpy"))

@@ -8,9 +8,9 @@ import numpy as np
 
 from case import Case, ShapesOnly
 from wos.walk.cases import _numbers
+from wos.walk.oracle import inside
 
 from . import oracle
-from .oracle_space import normal, prism
 
 CLEAR = 2e-4
 SLAB = np.array([[-0.5, -0.12], [0.5, -0.12], [0.5, 0.12], [0.1, 0.12], [0.05, 0.02], [-0.2, 0.12], [-0.5, 0.12]])  # its bottom absorbs
@@ -35,7 +35,7 @@ def _tables(ring, absorbing, mu, robin):
 
 def _triangles(ring, absorbing):
     """Of a flat prism over a ring, whose bottom absorbs or nothing: ends, walls, edges."""
-    V, F, on = prism(np.column_stack([ring]), 0.24)
+    V, F, on = oracle.prism(np.column_stack([ring]), 0.24)
     corners = (V - [0, 0, 0.12])[F].reshape(-1, 9)
     absorbs = (on == -1) & absorbing
     walls = np.concatenate([corners, np.zeros((len(F), 2))], axis=1)[~absorbs]
@@ -43,7 +43,7 @@ def _triangles(ring, absorbing):
     rows = [np.zeros((0, 12))]
     for k, (before, at, after) in enumerate(zip(np.roll(ring, 1, axis=0), ring, np.roll(ring, -1, axis=0))):
         if np.cross(np.append(at - before, 0), np.append(after - at, 0))[2] < 0:  # re-entrant: an upright edge
-            inner = [-normal(corners[on == side][0])[0] for side in ((k - 1) % len(ring), k)]
+            inner = [-oracle.normal(corners[on == side][0], 3)[0] for side in ((k - 1) % len(ring), k)]
             rows.append(np.concatenate([[*at, -0.12, *at, 0.12], *inner])[None])
     return ends, walls, np.concatenate(rows)
 
@@ -51,7 +51,7 @@ def _triangles(ring, absorbing):
 def _point_of(rng, ring, space, between):
     while True:
         x = rng.uniform([-0.5, between[0]], [0.5, between[1]])
-        if oracle.inside([ring], x[None])[0]:
+        if inside([ring], x[None])[0]:
             return np.append(x, rng.uniform(*space)) if space else x
 
 

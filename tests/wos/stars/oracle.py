@@ -1,69 +1,79 @@
 """Walks on stars one by one in float64, from the definitions: Bessel functions, quadrature, every wall asked; and closed forms."""
 
-import functools
-
 import numpy as np
 from scipy.integrate import quad
 from scipy.special import iv, kv
 
-from wos.walk.oracle import gates, inside, nodes, row_of, values
-from wos.walk.replay import closest, greens, philox, sphere_weights
-
-__all__ = ["gates", "inside", "stars"]
+from wos.query.oracle import on_segment, on_triangle
+from wos.walk.oracle import nodes, row_of, values
+from wos.walk.replay import _uniform, _unit, greens, philox, sphere_weights
 
 TAU = 2 * np.pi
 
 
-def green(r, R, screening):
-    """Of a disc of radius R, its pole at the centre."""
-    if screening == 0:
-        return np.log(R / r) / TAU
-    m = np.sqrt(screening)
-    return (kv(0, m * r) - iv(0, m * r) * kv(0, m * R) / iv(0, m * R)) / TAU
+def corners(piece, d):
+    """Of a segment or triangle."""
+    return piece[: d * d].reshape(d, d)
 
 
-def through(r, R, screening):
-    """What passes through a circle of radius r around the pole: -2 pi r dG/dr."""
+def normal(piece, d):
+    """Out of the domain, and the length or twice the area."""
+    at = corners(piece, d)
+    e = at[1:] - at[0]
+    n = np.array([e[0, 1], -e[0, 0]]) if d == 2 else np.cross(*e)
+    size = np.sqrt(n @ n)
+    return n / size, size
+
+
+def nearest(pieces, x):
+    """Distance, piece, weights of its corners but the first, closest point."""
+    at = pieces[:, : len(x) ** 2].reshape(-1, len(x), len(x))
+    d2, weight = (on_segment if len(x) == 2 else on_triangle)(x, *np.moveaxis(at, 1, 0))
+    k = int(d2.argmin())
+    return np.sqrt(d2[k]), k, weight[k, 1:], weight[k] @ at[k]
+
+
+def from_side(x, side):
+    """The distance of a point or a segment."""
+    return np.sqrt(((x - side[0]) ** 2).sum() if len(side) == 1 else on_segment(x, *side)[0])
+
+
+def through(d, r, R, screening):
+    """What passes through a ball's sphere of radius r around the pole of its Green's function."""
     if screening == 0:
         return 1.0
-    m = np.sqrt(screening)
-    return m * r * (kv(1, m * r) + iv(1, m * r) * kv(0, m * R) / iv(0, m * R))
-
-
-def height(wall, x):
-    """Above the line of a wall, whose left is the domain; and the place of the foot on it, as a length; its length."""
-    e = wall[2:4] - wall[:2]
-    length = np.hypot(*e)
-    return (e[0] * (x[1] - wall[1]) - e[1] * (x[0] - wall[0])) / length, (x - wall[:2]) @ e / length, length
+    z, s = np.sqrt(screening) * np.array([R, r])
+    if d == 2:
+        return s * (kv(1, s) + iv(1, s) * kv(0, z) / iv(0, z))
+    return (np.sinh(z - s) + s * np.cosh(z - s)) / np.sinh(z)
 
 
 def ray(walls, x, d, limit, skip, end=np.inf):
     """The first wall that the ray leaves the domain through, and where; at ``end`` it must have left it by more than rounding."""
     found, at = -1, limit
     for k, wall in enumerate(walls):
-        e = wall[2:4] - wall[:2]
-        matrix = np.array([d, -e]).T
-        if k in skip or d[0] * e[1] - d[1] * e[0] <= 1e-14:
+        n, _ = normal(wall, len(x))
+        corner = corners(wall, len(x))
+        if k in skip or d @ n <= 1e-14:
             continue
-        t, s = np.linalg.solve(matrix, wall[:2] - x)
-        if -1e-13 < t <= at and -1e-12 <= s <= 1 + 1e-12 and height(wall, x + min(end, 10.0) * d)[0] < -1e-13:
+        t, *s = np.linalg.solve(np.stack([-d, *(corner[1:] - corner[0])], axis=1), x - corner[0])
+        if -1e-13 < t <= at and min(*s, 1 - sum(s)) >= -1e-12 and (x + min(end, 10.0) * d - corner[0]) @ n > 1e-13:
             found, at = k, t
     return found, max(at, 0.0)
 
 
 def sees(walls, x, k, z, own):
-    r = np.hypot(*(z - x))
+    r = np.sqrt(((z - x) ** 2).sum())
     return k == own or r < 1e-12 or ray(walls, x, (z - x) / r, r - 1e-12, (own,), r)[0] < 0
 
 
 def chord(wall, x, R):
-    """The part of a wall in the disc, as lengths; None where there is none or x looks at its back."""
-    p, foot, length = height(wall, x)
-    if p < -1e-13 or p >= R:
-        return None
-    half = np.sqrt(R * R - p * p)
+    """Of a wall's line: the height of x above it, the place of its foot; the part in the disc, None where x looks at its back."""
+    n, length = normal(wall, 2)
+    p, foot = (wall[:2] - x) @ n, (x - wall[:2]) @ (wall[2:4] - wall[:2]) / length
+    half = np.sqrt(max(R * R - p * p, 0))
     low, high = max(foot - half, 0), min(foot + half, length)
-    return (low, high) if low < high else None
+    return p, foot, (low, high) if -1e-13 <= p < R and low < high else None
 
 
 def log_mass(p, t, R):
@@ -75,15 +85,13 @@ def log_mass(p, t, R):
 def robin_mass(walls, extent, x, R, own):
     total = 0.0
     for k, wall in enumerate(walls):
-        mu, part = wall[4] * extent, chord(wall, x, R)
+        mu, (p, foot, part) = wall[4] * extent, chord(wall, x, R)
         if mu == 0 or part is None:
             continue
-        p, foot, length = height(wall, x)
-        middle = wall[:2] + 0.5 * sum(part) / length * (wall[2:4] - wall[:2])
+        middle = wall[:2] + 0.5 * sum(part) / normal(wall, 2)[1] * (wall[2:4] - wall[:2])
         if sees(walls, x, k, middle, own):
             p = max(p, 0.0)
-            mass = log_mass(p, part[1] - foot, R) - log_mass(p, part[0] - foot, R)
-            total += mass * mu / (1 + p * mu)
+            total += (log_mass(p, part[1] - foot, R) - log_mass(p, part[0] - foot, R)) * mu / (1 + p * mu)
     return total
 
 
@@ -91,17 +99,17 @@ class Walk:
     """One walk. ``margin``: how near a decision was to another one."""
 
     def __init__(self, tables, frame, start, counter, seed, max_steps, pairs, endless, screening, wanted):
-        self.segs, self.walls, self.corners = tables
+        self.segs, self.walls, self.edges = tables
         self.d = d = len(start)
         self.extent, self.epsilon = frame[d], frame[d + 1]
         self.screening, self.wanted = screening * self.extent**2, wanted
         self.counter, self.seed = counter, seed
-        self.met = [[], [], [], [], []]  # for each kind of data: point, segment, place, weight; source points in the first ball
+        self.met = [[], [], [], [], []]  # for each kind of data: point, piece, place, weight; source points in the first ball
         self.margin, self.steps, self.cut = np.inf, 0, False
         self.x, self.weight, self.own = np.array(start, float), 1.0, -1
         self.along, self.toward = np.full(1 + d, np.nan), np.full(1 + d, np.nan)  # what is met after the first ball and in it counts
         self.along[0], self.toward[0] = 1.0, 0.0
-        k, away = self.nearest_wall()
+        away, k, _, _ = nearest(self.walls, self.x)
         if away < 4e-13:
             self.own = k
         self.near(self.from_absorbing() / self.epsilon - 1)
@@ -111,69 +119,63 @@ class Walk:
                 self.leave(min(away, self.from_absorbing(), 2.0))
         while self.step(max_steps):
             pass
-        distance, k, place, at = self.closest()
+        distance, k, place, at = nearest(self.segs, self.x)
         self.cut = self.weight > 0 and distance > self.epsilon
         if self.weight > 0 and not endless:
             self.met[0].append((at, k, place, self.weight))
 
     def words(self, stream, step, walk=None):
         counter = (self.counter[0] if walk is None else walk, *self.counter[1:])
-        return [int(w) for w in philox((np.array(stream << 28 | step), *map(np.array, counter)), self.seed)]
+        return [np.float64(w) for w in philox((np.array(stream << 28 | step), *map(np.array, counter)), self.seed)]
+
+    def from_absorbing(self):
+        return nearest(self.segs, self.x)[0]
+
+    def near(self, *margins):
+        self.margin = min([self.margin, *np.abs(margins)])
+
+    def share(self, words):
+        """A source point's distance, of the radius."""
+        u = [_uniform(w) for w in words[:3]]
+        return np.sqrt(u[0] * u[1]) if self.d == 2 else np.median(u)
+
+    def mass(self, s, R):
+        """What a source point at the radius s R counts, and in the gradient."""
+        g, slope = greens(self.d, R * s, R, self.screening)
+        return np.array([g, slope]) * R * R / (2 * self.d) * self.extent**2 / greens(self.d, R * s, R, 0)[0]
 
     def leave(self, R):
         """The first step of a walk of a pair."""
         R = 0.99 * (min(R, 2 / np.sqrt(self.screening)) if self.screening else R)
         pair, sign = self.counter[0] // 2, 1 - 2 * (self.counter[0] % 2)
         w, v, b = self.words(4, 0, pair), self.words(1, 0, pair), self.words(1, 1 << 20, pair)
-        n, s, m = self.unit(*w[:2]), *self.source(v, b)
+        n, s, m = _unit(*w[:2], self.d), self.share(v), _unit(v[2], None, 2) if self.d == 2 else _unit(*b[:2], 3)
         n, m = sign * n, sign * m
         value, slope = sphere_weights(self.d, np.array(R), self.screening)
         self.along = np.concatenate([[value], slope * n / self.extent])
-        g, of_slope = greens(self.d, R * s, R, self.screening)
-        mass = R * R / (2 * self.d) * self.extent**2 / greens(self.d, R * s, R, 0)[0]
-        self.toward = np.concatenate([[g], of_slope * m / self.extent]) * mass
+        g, of_slope = self.mass(s, R)
+        self.toward = np.concatenate([[g], of_slope * m / self.extent])
         if self.wanted[1]:
             self.met[4].append((self.x + R * s * m, None, None, 1.0))
         self.x, self.own, self.steps = self.x + R * n, -1, 1
 
-    def nearest_wall(self):
-        away, k, _, _ = closest(self.walls[:, :4], self.x[None])
-        return k[0], away[0]
-
-    def closest(self):
-        distance, k, place, at = (a[0] for a in closest(self.segs, self.x[None]))
-        return distance, k, place, at
-
-    def from_absorbing(self):
-        return self.closest()[0]
-
-    def unit(self, word, _):
-        return np.array([np.cos(TAU * word / 2**32), np.sin(TAU * word / 2**32)])
-
-    def source(self, words, _):
-        return np.sqrt((words[0] + 0.5) * (words[1] + 0.5)) / 2**32, self.unit(words[2], None)
-
-    def near(self, *margins):
-        self.margin = min([self.margin, *np.abs(margins)])
-
     def radius(self, distance):
-        R = min(distance, 2.0)
-        for corner in self.corners:
-            one, two = (self.x - corner[:2]) @ corner[2:4], (self.x - corner[:2]) @ corner[4:6]
-            hides = one * two <= 1e-13
-            if hides:
-                R = min(R, np.hypot(*(self.x - corner[:2])))
-            elif np.hypot(*(self.x - corner[:2])) < R:
+        """And what Robin's walls in it weigh."""
+        d, R = self.d, min(distance, 2.0)
+        for edge in self.edges:
+            side, inner = edge[: d * (d - 1)].reshape(d - 1, d), edge[d * (d - 1) :].reshape(2, d)
+            one, two = inner @ (self.x - side[0])
+            away = from_side(self.x, side)
+            if one * two <= 1e-13:
+                R = min(R, away)
+            elif away < R:
                 self.near(one, two)
-        R = max(R, self.epsilon)
-        reach = 0.02
+        R, reach = max(R, self.epsilon), 0.02
         if self.screening:
             m = np.sqrt(self.screening)
             R, reach = min(R, 2 / m), min(reach, 0.25 / m)
-        with_mu = self.walls[self.walls[:, 4] > 0]
-        if not len(with_mu):
-            return R, 0.0
-        away = closest(with_mu[:, :4], self.x[None])[0][0]
+        with_mu = self.walls[self.walls[:, d * d] > 0]
+        away = nearest(with_mu, self.x)[0] if len(with_mu) else np.inf
         if away > R:
             return R, 0.0
         R = min(R, max(away, reach))
@@ -182,7 +184,7 @@ class Walk:
         self.near(*([away / R - 1] if away else []))
         mass = robin_mass(self.walls, self.extent, self.x, R, self.own)
         if self.screening:
-            mass *= green(0.25 * R, R, self.screening) / green(0.25 * R, R, 0)
+            mass *= greens(2, 0.25 * R, R, self.screening)[0] / greens(2, 0.25 * R, R, 0)[0]
         return R, mass
 
     def step(self, max_steps):
@@ -194,73 +196,102 @@ class Walk:
         held = 2 if self.own >= 0 else 1
         self.weight /= 1 + held * mass
         words = self.words(0, self.steps)
-        d = np.array([np.cos(TAU * words[0] / 2**32), np.sin(TAU * words[0] / 2**32)])
+        d = _unit(*words[:2], self.d)
         if self.own >= 0:
-            wall = self.walls[self.own]
-            side = (wall[2] - wall[0]) * d[1] - (wall[3] - wall[1]) * d[0]
-            self.near(side / np.hypot(*(wall[2:4] - wall[:2])))
-            d = d if side >= 0 else -d
+            n, _ = normal(self.walls[self.own], self.d)
+            self.near(d @ n)
+            d = d if d @ n <= 0 else -d
         k, t = ray(self.walls, self.x, d, R, (self.own,))
-        self.clear_of_ends(d, R)
-        s = np.sqrt((words[1] + 0.5) * (words[2] + 0.5)) / 2**32
+        self.clear_of_sides(d, R)
         if self.wanted[1]:
+            s = self.share(words[1:] if self.d == 2 else self.words(1, self.steps))
             self.near(s * R / t - 1)
             if s * R < t:
-                mass = R * R / 4 * self.extent**2 * green(s * R, R, self.screening) / green(s * R, R, 0)
-                self.met[1].append((self.x + s * R * d, None, None, self.weight * mass))
+                self.met[1].append((self.x + s * R * d, None, None, self.weight * self.mass(s, R)[0]))
         if self.wanted[2] or self.wanted[3]:
             self.flux(R, held)
-        if k < 0:
-            self.x = self.x + R * d
-            self.weight *= through(R, R, self.screening)
-        else:
-            self.x = self.x + t * d
-            self.weight *= through(t, R, self.screening)
+        t = R if k < 0 else t
+        self.x = self.x + t * d
+        self.weight *= through(self.d, t, R, self.screening)
         self.own = k
         if self.weight < 0.125:
-            u = (words[3] + 0.5) / 2**32 * 0.125
+            u = _uniform(words[3]) * 0.125
             self.near(u / self.weight - 1)
             self.weight = 0.125 if u < self.weight else 0.0
         self.steps += 1
         return True
 
-    def clear_of_ends(self, d, R):
-        """How near the ray comes to a wall's end, and its end to a wall: with what a step may do to rounding, a quarter of it."""
+    def clear_of_sides(self, d, R):
+        """How near the ray comes to a wall's side, and its end to a wall: with what a step may do to rounding, a quarter of it."""
         for k, wall in enumerate(self.walls):
-            for end in (wall[:2], wall[2:4]):
-                along = (end - self.x) @ d
-                if 0 < along < R and k != self.own:
-                    self.near(0.25 * ((end - self.x) @ [-d[1], d[0]]))
-            if k != self.own:
-                tip = closest(wall[None, :4], (self.x + R * d)[None])[0][0]
-                self.near(0.25 * tip)
+            if k == self.own:
+                continue
+            n, _ = normal(wall, self.d)
+            corner = corners(wall, self.d)
+            self.near(0.25 * nearest(wall[None], self.x + R * d)[0])
+            if abs(d @ n) < 1e-9:
+                continue
+            t = (corner[0] - self.x) @ n / (d @ n)
+            if 0 < t < R:
+                self.near(*(0.25 * from_side(self.x + t * d, np.roll(corner, i, axis=0)[:-1]) for i in range(self.d)))
+
+    def likely(self, wall, R):
+        if self.d == 2:
+            p, foot, part = chord(wall, self.x, R)
+            return 0.0 if part is None else (part[1] - part[0]) * (R * R - p * p - (foot - np.clip(foot, *part)) ** 2)
+        n, twice = normal(wall, 3)
+        up, away = (wall[:3] - self.x) @ n, nearest(wall[None], self.x)[0]
+        return (R * R - away**2) * min(twice / 2, np.pi * (R * R - up * up)) if away < R and up > -1e-13 else 0.0
 
     def flux(self, R, held):
-        u = [(w + 0.5) / 2**32 for w in self.words(2, self.steps)]
-        parts = [chord(wall, self.x, R) for wall in self.walls]
-        likely = np.zeros(len(self.walls))
-        for k, part in enumerate(parts):
-            if part is not None:
-                p, foot, _ = height(self.walls[k], self.x)
-                likely[k] = (part[1] - part[0]) * (R * R - p * p - (foot - np.clip(foot, *part)) ** 2)
+        u = [_uniform(w) for w in self.words(2, self.steps)]
+        likely = np.array([self.likely(wall, R) for wall in self.walls])
         if likely.sum() == 0:
             return
         chances = likely / likely.sum()
-        edges = np.cumsum(chances)
-        self.near(*(edges[(edges > 0) & (edges < 1 - 1e-9)] - u[0]))
-        chosen = int(np.searchsorted(np.cumsum(chances), u[0]))
-        wall, (a, b) = self.walls[chosen], parts[chosen]
-        p, foot, length = height(wall, self.x)
+        sums = np.cumsum(chances)
+        self.near(*(sums[(sums > 0) & (sums < 1 - 1e-9)] - u[0]))
+        chosen = int(np.searchsorted(sums, u[0]))
+        wall = self.walls[chosen]
+        z, place, density = (self.on_wall if self.d == 2 else self.on_facet)(wall, R, u)
+        away = np.sqrt(((z - self.x) ** 2).sum())
+        if density == 0 or not sees(self.walls, self.x, chosen, z, self.own):
+            return
+        w = self.weight * held * greens(self.d, away, R, self.screening)[0] / (chances[chosen] * density) * self.extent
+        w /= 1 + max((wall[: self.d] - self.x) @ normal(wall, self.d)[0], 0.0) * wall[self.d**2] * self.extent
+        self.met[3 if wall[self.d**2 + 1] else 2].append((z, chosen, place, w))
+
+    def on_wall(self, wall, R, u):
+        """A point of a segment: half of them uniform on the chord, half near the foot; its place and its density."""
+        (p, foot, (a, b)), length = chord(wall, self.x, R), normal(wall, 2)[1]
         half = np.sqrt(R * R - p * p)
         t = a + 2 * u[1] * (b - a) if u[1] < 0.5 else foot + half * u[2] * u[3] * (1 if u[1] < 0.75 else -1)
         self.near((t - a) / R if t != a else 1, (t - b) / R if t != b else 1)
-        z = wall[:2] + t / length * (wall[2:4] - wall[:2])
-        if not a <= t <= b or not sees(self.walls, self.x, chosen, z, self.own):
-            return
-        density = chances[chosen] * (1 / (b - a) + np.log(half / abs(t - foot)) / (2 * half)) / 2
-        w = self.weight * held * green(np.hypot(*(z - self.x)), R, self.screening) / density * self.extent
-        w /= 1 + max(p, 0.0) * wall[4] * self.extent
-        self.met[3 if wall[5] else 2].append((z, chosen, t / length, w))
+        density = (1 / (b - a) + np.log(half / abs(t - foot)) / (2 * half)) / 2 if a <= t <= b else 0
+        return wall[:2] + t / length * (wall[2:4] - wall[:2]), np.array([t / length]), density
+
+    def on_facet(self, wall, R, u):
+        """A point of a triangle, uniform, or of a disc around the foot with more of them near it."""
+        corner, (n, twice) = corners(wall, 3), normal(wall, 3)
+        sides = np.roll(corner, -1, axis=0) - corner
+        first = int((sides**2).sum(axis=1).argmax())  # the longest side comes first
+        a, b, c = np.roll(corner, -first, axis=0)
+        along = (b - a) / np.sqrt(((b - a) ** 2).sum())
+        foot, area = self.x + (wall[:3] - self.x) @ n * n, twice / 2
+        reach = min(np.sqrt(R * R - ((foot - self.x) ** 2).sum()), np.sqrt(((corner - foot) ** 2).sum(axis=1)).max())
+        plain = np.pi * reach**2 / (np.pi * reach**2 + area)
+        self.near(u[1] - plain)
+        if u[1] < plain:
+            root = np.sqrt(u[2])
+            z = a + root * (1 - u[3]) * (b - a) + root * u[3] * (c - a)
+        else:
+            angle = TAU * (u[3] - 0.5 / 2**32)
+            z = foot + reach * u[2] * (np.cos(angle) * along + np.sin(angle) * np.cross(n, along))
+        weight = np.array([np.cross(q - p, z - p) @ n for p, q in zip(np.roll(corner, -1, axis=0), np.roll(corner, -2, axis=0))]) / twice
+        away, rho = np.sqrt(((z - self.x) ** 2).sum()), np.sqrt(((z - foot) ** 2).sum())
+        self.near(*weight, away / R - 1)
+        inside = weight.min() >= 0 and away < R
+        return z, weight[1:], plain / area + (1 - plain) / (TAU * reach * rho) if inside else 0
 
 
 def of_instance(table, first, b):
@@ -270,11 +301,8 @@ def of_instance(table, first, b):
 
 def walked(start, frame, arrays, b, n, w, seed, max_steps, pairs, endless, screening, wanted, first_instance=0, first_point=0):
     tables = [of_instance(arrays[i], arrays[i + 1], b) for i in (0, 2, 4)]
-    from wos.stars.oracle_space import WalkInSpace
-
-    kind = Walk if start.shape[2] == 2 else WalkInSpace
     counter = (w, first_point + n, first_instance + b)
-    return kind(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
+    return Walk(tables, frame[b], start[b, n], counter, seed % 2**64, max_steps, pairs, endless, screening, wanted)
 
 
 def stars(start, frame, ends, first, walls, first_wall, corners, first_corner, dirichlet=None, source=None, neumann=None, robin=None, *,
@@ -322,14 +350,13 @@ def _evaluated(kind, row, points, frame):
     if not points or kind == "none":
         return 0.0
     X, piece, place, weight = (list(column) for column in zip(*points))
-    X, weight, d = np.array(X), np.array(weight), len(frame) - 2
-    if kind == "per_vertex" and d == 3:
-        corner = row.reshape(-1, 3)[np.array(piece)]
+    d = len(frame) - 2
+    if kind == "per_vertex":
+        corner = row.reshape(-1, d)[np.array(piece)]
         found = corner[:, 0] + (np.array(place) * (corner[:, 1:] - corner[:, :1])).sum(axis=1)
     else:
-        on_pieces = (None, None) if piece[0] is None else (np.array(piece), np.array(place))
-        found = values(kind, row, X, *on_pieces, frame)
-    return float((weight * found).sum())
+        found = values(kind, row, np.array(X), None, None, frame)
+    return float((np.array(weight) * found).sum())
 
 
 # ---------------------------------------------------------------- closed forms
@@ -347,12 +374,37 @@ def sector(inner, outer, angle, n):
     return np.concatenate([arc(outer, 0, angle, n), back])
 
 
-@functools.cache
-def rectangle():
-    return np.array([[0.0, 0], [1, 0], [1, 0.7], [0, 0.7]])
-
-
 def corner_solution(X):
     """r^(2/3) cos(2 theta / 3) around 0, theta from the negative y axis on to the left: flux 0 through both walls of the L's corner."""
     theta = np.mod(np.arctan2(X[..., 1], X[..., 0]) + TAU / 4, TAU)
     return np.hypot(X[..., 0], X[..., 1]) ** (2 / 3) * np.cos(2 * theta / 3)
+
+
+# ---------------------------------------------------------------- meshes
+
+
+def prism(ring, height, layers=1):
+    """A closed mesh over a simple polygon, counter-clockwise, whose triangles fan out of its first vertex: V, F, and what every triangle
+    lies on: k for side k, -1 the bottom, -2 the top."""
+    M = len(ring)
+    levels = np.linspace(0, height, layers + 1)
+    V = np.concatenate([np.column_stack([ring, np.full(M, z)]) for z in levels])
+    k = np.arange(1, M - 1)
+    top = np.stack([0 * k, k, k + 1], axis=1)
+    side = []
+    for layer in range(layers):
+        a = np.arange(M) + layer * M
+        b = np.roll(a, -1)
+        side += [np.stack([a, b, b + M], axis=1), np.stack([a, b + M, a + M], axis=1)]
+    F = np.concatenate([top[:, ::-1], top + layers * M, *side])
+    on = np.concatenate([np.full(M - 2, -1), np.full(M - 2, -2), np.tile(np.arange(M), 2 * layers)])
+    return V, F, on
+
+
+def split(V, F, on):
+    """Every triangle in four."""
+    edges, at = np.unique(np.sort(F[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_inverse=True)
+    x, y, z = at.reshape(-1, 3).T + len(V)
+    a, b, c = F.T
+    parts = ([a, x, z], [b, y, x], [c, z, y], [x, y, z])
+    return np.concatenate([V, V[edges].mean(axis=1)]), np.concatenate([np.stack(t, axis=1) for t in parts]), np.tile(on, 4)

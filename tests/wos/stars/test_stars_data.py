@@ -1,253 +1,176 @@
-"""Walks on stars: data, instances, bits, gradients, and what is refused."""
-
-import pickle
+"""Walks on stars: where domains lie, data, instances, which edges count, and points on walls."""
 
 import numpy as np
 import pytest
 
 from quatrefoil import wos
-from wos.stars import oracle
-from wos.stars.test_stars import ELL, RECTANGLE, RING, flux, points_in, wave, wave_gradient, which
-from wos.walk.oracle import same, seed
+from quatrefoil._backends import native
+from quatrefoil.wos.walk import facets
+from wos.query.oracle import icosphere
+from wos.stars.oracle import prism, split
+from wos.stars.test_stars import CUBE, ELL, PROBLEMS, RECTANGLE, RING, flux, from_absorbing, points_in, wave, which
+from wos.walk.oracle import gates, same, seed
+
+NATIVE = native.reason() is None
+POLYGON = PROBLEMS["rectangle"][0]
 
 
-def options_of_all(rng):
-    """Every kind of condition and data that has numbers."""
-    ring = RECTANGLE
-    return {
-        "dirichlet": wos.PerVertex(rng.normal(size=4)), "source": wos.Gaussians(np.ones(2), rng.uniform(0, 0.7, (2, 2)), 0.3),
-        "neumann": (which(ring, 0, 1), wos.PerVertex(rng.normal(size=4))), "robin": (which(ring, 2), 1.5, wos.Fourier(rng.normal(size=5))),
-    }  # fmt: skip
-
-
-def test_a_constant_comes_out_exact(backend, rng):
-    """u = 1 whatever reflects; with a wall that absorbs, to the accuracy of its small stars."""
-    X = points_in(RING, rng, 20)
-    result = wos.solve(wos.Polygon(RING), X, dirichlet=1.0, neumann=(which(RING, 0, 5, *range(25, 49)), 0.0), walks=32, rng=seed(rng))
-    np.testing.assert_array_equal(result.value, 1.0)
-    np.testing.assert_array_equal(result.stderr, 0.0)
-
-
-def test_cuts_and_threads_give_the_same_bits(backend, rng):
-    X, polygon = points_in(RECTANGLE, rng, 40), wos.Polygon(RECTANGLE)
-    run = dict(rng=seed(rng), **options_of_all(rng))
-    whole = wos.solve(polygon, X, walks=60, **run)
-    same(whole, wos.solve(polygon, X, walks=60, num_threads=3, **run))
-    same(whole, wos.solve(polygon, X, walks=23, **run).resume(37))
-    same(whole, wos.solve(polygon, X, walks=17, walk_offset=43, **run).merge(wos.solve(polygon, X, walks=43, **run)))
-    part = wos.solve(polygon, X[:7], walks=60, **run)
-    np.testing.assert_array_equal(part.value, whole.value[:7])
-    other = {**run, "robin": (run["robin"][0], 2.0, run["robin"][2])}
-    with pytest.raises(ValueError, match="neumann and robin"):
-        whole.merge(wos.solve(polygon, X, walks=3, walk_offset=60, **other))
-    with pytest.raises(ValueError, match="robin"):
-        whole.merge(wos.solve(polygon, X, walks=3, walk_offset=60, **{**run, "robin": (*run["robin"][:2], wos.Fourier(np.ones(5)))}))
-
-
-def test_a_result_pickles_and_merges_with_its_like_alone(backend, rng):
-    X, polygon = points_in(RECTANGLE, rng, 6), wos.Polygon(RECTANGLE)
-    run = dict(rng=seed(rng), **options_of_all(rng))
-    whole = wos.solve(polygon, X, walks=9, **run)
-    same(whole, pickle.loads(pickle.dumps(wos.solve(polygon, X, walks=4, **run))).resume(5))
-    plain = wos.solve(polygon, X, walks=3, walk_offset=9, rng=run["rng"], dirichlet=run["dirichlet"], source=run["source"])
-    for one, other in ((whole, plain), (plain, whole)):
-        with pytest.raises(ValueError, match="neumann"):
-            one.merge(other)
-
-
-def test_where_a_domain_lies_and_how_fine_epsilon_is(backend, rng):
-    """Far from the origin, in another unit, in float64; a vertex given twice; points on a reflecting wall and within rounding outside."""
-    h = flux(RECTANGLE, wave_gradient)
-    X = np.concatenate([points_in(RECTANGLE, rng, 40, 0.05), [[0.5, 0.0], [0.4, 0.7], [1.0, 0.3], [0.6, 0.7 + 1e-7]]])
-    closed = np.concatenate([RECTANGLE, RECTANGLE[:1]])
-    shift, scale = np.array([1e6, -3e5]), 4.0
-    with pytest.warns(RuntimeWarning, match="length 0"):
-        polygon = wos.Polygon(scale * closed + shift)
-
-    def moved(f, factor=1.0):
-        return lambda Y: factor * f((Y - shift) / scale)
-
-    for epsilon in (1e-4, 1e-7):
+@pytest.mark.parametrize("name", ["rectangle", "cube"])
+def test_where_a_domain_lies_and_how_fine_epsilon_is(name, best_backend, rng):
+    """Far from the origin, in another unit, in float32 and float64; turned; a vertex given twice; points on walls and beside them."""
+    boundary, options, u = PROBLEMS[name]
+    where, h = options["neumann"]
+    X = points_in(boundary, rng, 300, 0.05)
+    X = X[from_absorbing(name, X) > 0.12][:40]
+    shift, scale = np.array([1e5, -3e4, 2e4])[: boundary.dimension], 4.0
+    if name == "rectangle":
+        X = np.concatenate([X, [[0.5, 0.0], [0.4, 0.7], [1.0, 0.3], [0.6, 0.7 + 1e-7]]])
+        with pytest.warns(RuntimeWarning, match="length 0"):
+            moved = [wos.Polygon(scale * np.concatenate([RECTANGLE, RECTANGLE[:1]]) + shift)] * 2
+        where = np.append(where, True)
+    else:
+        moved = [wos.TriangleMesh(scale * CUBE[0] + shift, F) for F in (CUBE[1], CUBE[1][:, ::-1].copy())]
+    for epsilon, there in zip((1e-4, 1e-6), moved):
         result = wos.solve(
-            polygon, scale * X + shift, dirichlet=moved(wave), neumann=(np.array([True, True, True, False, True]), moved(h, 1 / scale)),
-            walks=512, epsilon=epsilon, max_steps=20000, rng=seed(rng),
+            there, scale * X + shift, dirichlet=lambda Y: u((Y - shift) / scale), walks=512, epsilon=epsilon, max_steps=20000,
+            neumann=(where, lambda Y: h((Y - shift) / scale) / scale), rng=seed(rng),
         )  # fmt: skip
-        assert oracle.gates(result.value, result.stderr, wave(X), spread=False) == []
+        assert gates(result.value, result.stderr, u(X), spread=False) == []
 
 
 def test_functions_and_kinds_of_flux(backend, rng):
     """h as a function, compiled or not, as a number for each instance and as the class that says the same."""
-    import numba
+    compiled = pytest.importorskip("numba").njit(lambda Y: 0.5 + Y[:, 0] * 2.0)
+    X, s, where = points_in(POLYGON, rng, 9), seed(rng), which(RECTANGLE, 0, 2)
 
-    @numba.njit
-    def compiled(Y):
-        return 0.5 + Y[:, 0] * 2.0
+    def solve(h, dirichlet=0.0):
+        return wos.solve(POLYGON, X, dirichlet=dirichlet, neumann=(where, h), walks=20, rng=s)
 
-    X, s, where = points_in(RECTANGLE, rng, 9), seed(rng), which(RECTANGLE, 0, 2)
-    found = [
-        wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=0.0, neumann=(where, h), walks=20, rng=s).value
-        for h in (compiled, lambda Y: 0.5 + Y[:, 0] * 2.0, wos.PerVertex(0.5 + 2 * RECTANGLE[:, 0]))
-    ]
+    found = [solve(h).value for h in (compiled, lambda Y: 0.5 + Y[:, 0] * 2.0, wos.PerVertex(0.5 + 2 * RECTANGLE[:, 0]))]
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(found[2], found[0], rtol=0, atol=1e-5)
-    run = dict(dirichlet=0.0, walks=20, rng=s)
-    one, both = (wos.solve(wos.Polygon(RECTANGLE), X, neumann=(where, h), **run).value for h in (0.5, np.array([0.5, 1.0])))
-    np.testing.assert_array_equal(both[0], one)
-    none, zero = (wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wave, neumann=(where, h), walks=20, rng=s) for h in (0.0, np.array(0.0)))
-    same(none, zero)
+    np.testing.assert_array_equal(solve(np.array([0.5, 1.0])).value[0], solve(0.5).value)
+    same(solve(0.0, wave), solve(np.array(0.0), wave))
+    plain = wos.solve(POLYGON, X, dirichlet=wave, walks=9, rng=s)  # nobody reflects
+    same(plain, wos.solve(POLYGON, X, dirichlet=wave, walks=9, rng=s, neumann=(where & False, 1.0)))
 
 
 def test_instances_are_those_alone(backend, rng):
     rings = [RECTANGLE, ELL[::-1].copy(), RING * 2]
-    X = np.array([[0.31, 0.42], [0.9, 0.6]])
+    X, s, run = np.array([[0.31, 0.42], [0.9, 0.6]]), seed(rng), dict(dirichlet=0.5, source=1.0, walks=30)
     wheres = [which(r, 0, len(r) - 1) for r in rings]
-    values = [rng.normal(size=len(r)) for r in rings]
-    h = [wos.PerVertex(v) for v in values]
-    s = seed(rng)
-    run = dict(dirichlet=0.5, source=1.0, walks=30)
+    h = [wos.PerVertex(rng.normal(size=len(r))) for r in rings]
     with pytest.warns(RuntimeWarning, match="outside"):
         together = wos.solve(wos.Polygon(rings), X, neumann=(wheres, h), rng=s, **run)
     assert together.value.shape == (3, 2)
     alone = wos.solve(wos.Polygon(rings[0]), X, neumann=(wheres[0], h[0]), rng=s, **run)
     np.testing.assert_array_equal(together.value[0], alone.value)
-    many = 1000  # one in twenty meets the flux from the point in the corner
-    shared = wos.solve(wos.Polygon(RECTANGLE), X, neumann=(wheres[0], np.array([0.0, 2.0])), dirichlet=0.0, rng=s, walks=many)
+    # of many walks: one in twenty meets the flux from the point in the corner
+    shared = wos.solve(POLYGON, X, neumann=(wheres[0], np.array([0.0, 2.0])), dirichlet=0.0, rng=s, walks=1000)
     np.testing.assert_array_equal(shared.value[0], 0.0)
     assert (shared.value[1] > 0).all()
 
 
-def test_orientation_and_holes_do_not_matter(backend, rng):
-    """The same domain, its outline and hole either way round."""
-    hole = np.array([[0.3, 0.2], [0.5, 0.2], [0.5, 0.4], [0.3, 0.4]])
-    X = points_in(RECTANGLE, rng, 80, 0.01)
-    X = X[oracle.closest(np.concatenate([hole, np.roll(hole, -1, axis=0)], axis=1), X)[0] > 0.01]
-    X = X[~oracle.inside([hole], X)]
-    found = []
-    for outer, inner in ((RECTANGLE, hole), (RECTANGLE[::-1].copy(), hole), (RECTANGLE, hole[::-1].copy())):
-        polygon = wos.Polygon(outer, holes=[inner])
-        where = np.zeros(8, bool)
-        middle = polygon.ends.reshape(8, 2, 2).mean(axis=1)
-        where[4:] = True
-        where[:4] = np.abs(middle[:4, 0] - 0.5) > 0.4  # left and right
-        h = np.where(middle[:, 0] > 0.9, 1.0, 0.0)
-
-        def flow(Y, ends=polygon.ends, h=h):
-            return h[oracle.closest(ends, np.asarray(Y, float))[1]]
-
-        found.append(wos.solve(polygon, X, dirichlet=lambda Y: Y[:, 0], neumann=(where, flow), walks=256, rng=seed(rng)))
-    for one in found[1:]:
-        z = (one.value - found[0].value) / np.hypot(one.stderr, found[0].stderr)
-        assert abs(z.sum()) / np.sqrt(len(z)) < 6
-        assert abs(z).max() < 7
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_hole_that_reflects(d, best_backend, rng):
+    """u = x + 1 around a hole, outline and hole either way round, with the flux of u."""
+    (V, F, _), square = CUBE, np.array([[0.0, 0], [1, 0], [1, 0.8], [0, 0.8]])
+    u, n = (lambda Y: Y[:, 0] + 1), 40 if NATIVE and best_backend != "numba" else 10
+    middle = (V if d == 3 else square).mean(axis=0)
+    for turn, inner in ((1, 1), (-1, 1), (1, -1)):
+        if d == 2:
+            plain = wos.Polygon(square, holes=[(0.3 * (square - middle) + middle)[::-1]])
+            boundary = wos.Polygon(square[::turn], holes=[(0.3 * (square - middle) + middle)[::-inner]])
+        else:
+            both = np.concatenate([V, 0.3 * (V - middle) + middle])
+            plain = wos.TriangleMesh(both, np.concatenate([F, F[:, ::-1] + len(V)]))
+            boundary = wos.TriangleMesh(both, np.concatenate([F[:, ::turn], F[:, ::-inner] + len(V)]))
+        where = np.arange(len(boundary.ends)) >= len(boundary.ends) // 2
+        X = points_in(plain, rng, 4 * n, 0.1)[:n]
+        r = wos.solve(boundary, X, dirichlet=u, neumann=(where, flux(plain, u)), walks=512, epsilon=1e-4, rng=seed(rng))
+        assert gates(r.value, np.hypot(r.stderr, 1e-6), u(X), spread=False) == []
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gradients_of_linear_parameters(dtype, backend, rng):
-    """value is linear in what is given on the boundary and in the domain: <grad, value(p)> - <grad, value(0)> = <gradient, p>."""
-    X, s = points_in(RECTANGLE, rng, 9).astype(dtype), seed(rng)
-    polygon = wos.Polygon(RECTANGLE)
-    v, w, c, a = (rng.normal(size=n).astype(dtype) for n in (4, 4, 5, 3))
-    centres = rng.uniform(0, 0.7, (3, 2)).astype(dtype)
-
-    def given(scale):
-        return dict(
-            dirichlet=wos.PerVertex(scale * v), source=wos.Gaussians(scale * a, centres, 0.4),
-            neumann=(which(RECTANGLE, 0, 1), wos.PerVertex(scale * w)), robin=(which(RECTANGLE, 2), 0.8, wos.Fourier(scale * c)),
-            walks=21, rng=s,
-        )  # fmt: skip
-
-    one, zero = (wos.solve(polygon, X, **given(dtype(scale))).value for scale in (1, 0))
-    grad = rng.normal(size=9).astype(dtype)
-    points, *found = wos.solve_vjp(polygon, X, grad, points_gradient=False, **given(dtype(1)))
-    assert points is None
-    parts = (("values", v), ("amplitude", a), ("values", w), ("coefficients", c))
-    total = sum((of[name].astype(float) * p).sum() for of, (name, p) in zip(found, parts))
-    assert abs(total - (grad.astype(float) * (one - zero)).sum()) < 1e-4 * np.abs(grad).sum()
-
-
-@pytest.mark.torch
-def test_torch(backend, rng):
-    torch = pytest.importorskip("torch")
-    X, s, v = points_in(RECTANGLE, rng, 9), seed(rng), rng.normal(size=4)
-    run = dict(source=1.0, walks=20, rng=s)
-    where = which(RECTANGLE, 0, 2)
-    one = wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=0.5, neumann=(where, wos.PerVertex(v)), **run)
-    p = torch.tensor(v, requires_grad=True)
-    polygon = wos.Polygon(torch.tensor(RECTANGLE))
-    two = wos.solve(polygon, torch.tensor(X), dirichlet=0.5, neumann=(torch.tensor(where), wos.PerVertex(p)), **run)
-    np.testing.assert_array_equal(one.value, two.value.detach().numpy())
-    two.value.sum().backward()
-    grads = wos.solve_vjp(
-        wos.Polygon(RECTANGLE), X, np.ones(9), dirichlet=0.5, neumann=(where, wos.PerVertex(v)), points_gradient=False, **run
-    )
-    np.testing.assert_allclose(p.grad.numpy(), grads[3]["values"], rtol=1e-12)
-
-
-# ---------------------------------------------------------------- what is refused
-
-
-SQUARE = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "text"),
-    [
-        ({"neumann": (np.ones(4, bool), 0.0)}, ValueError, "all of polygon 0 reflects"),
-        ({"robin": (np.ones(4, bool), 0.0, 0.0)}, ValueError, "all of polygon 0 reflects"),
-        ({"neumann": (which(SQUARE, 1), 0.0), "robin": (which(SQUARE, 1), 1.0, 0.0)}, ValueError, "segment 1 is in both"),
-        ({"neumann": (np.ones(5, bool), 0.0)}, ValueError, r"expected \(4,\)"),
-        ({"neumann": (np.ones(4), 0.0)}, TypeError, "expected bool"),
-        ({"neumann": (which(SQUARE, 1),)}, TypeError, r"\(where, h\)"),
-        ({"neumann": which(SQUARE, 1)}, TypeError, r"\(where, h\)"),
-        ({"robin": (which(SQUARE, 1), 1.0)}, TypeError, r"\(where, mu, h\)"),
-        ({"robin": (which(SQUARE, 1), -1.0, 0.0)}, ValueError, "mu"),
-        ({"robin": (which(SQUARE, 1), float("nan"), 0.0)}, ValueError, "mu"),
-        ({"robin": (which(SQUARE, 1), np.full(4, -1.0), 0.0)}, ValueError, "mu"),
-        ({"neumann": (which(SQUARE, 1), wos.PerVertex(np.zeros(3)))}, ValueError, r"expected \(4,\)"),
-    ],
-)
-def test_refused(given, error, text):
-    with pytest.raises(error, match=text):
-        wos.solve(wos.Polygon(SQUARE), np.full((1, 2), 0.5), dirichlet=0.0, walks=2, **given)
-
-
-def test_a_ball_has_no_segments():
-    with pytest.raises(ValueError, match="Polygon"):
-        wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=0.0, neumann=(np.ones(4, bool), 0.0))
+def test_values_at_vertices(backend, rng):
+    """Linear values at vertices are a Polynomial, on both parts of a mesh, whichever way the triangles go."""
+    V, F, on = CUBE
+    c, s = np.zeros((2, 2, 2)), seed(rng)
+    c[0, 0, 0], c[1, 0, 0], c[0, 1, 0], c[0, 0, 1] = rng.normal(size=4)
+    g = wos.Polynomial(c)
+    for triangles in (F, F[:, ::-1].copy()):
+        mesh = wos.TriangleMesh(V, triangles)
+        X = points_in(mesh, rng, 9, 0.05)
+        one, two = (wos.solve(mesh, X, dirichlet=h, neumann=(on != 3, h), walks=20, rng=s) for h in (wos.PerVertex(g(V)), g))
+        np.testing.assert_allclose(one.value, two.value, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
 
 
 def test_values_at_vertices_where_nothing_absorbs(backend, rng):
     """They are given and never met."""
     run = dict(neumann=(np.ones(4, bool), 1.0), screening=2.0, walks=30, rng=seed(rng))
-    X = points_in(RECTANGLE, rng, 5)
-    plain = wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=0.0, **run)
-    same(plain, wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wos.PerVertex(np.full(4, 9.0)), **run))
-    found = wos.solve_vjp(wos.Polygon(RECTANGLE), X, np.ones(5), dirichlet=wos.PerVertex(np.full(4, 9.0)), points_gradient=False, **run)
+    X, nine = points_in(POLYGON, rng, 5), wos.PerVertex(np.full(4, 9.0))
+    same(wos.solve(POLYGON, X, dirichlet=0.0, **run), wos.solve(POLYGON, X, dirichlet=nine, **run))
+    found = wos.solve_vjp(POLYGON, X, np.ones(5), dirichlet=nine, points_gradient=False, **run)
     np.testing.assert_array_equal(found[1]["values"], 0.0)
 
 
-def test_nobody_reflects(backend, rng):
-    """where that is False everywhere: the plain walk."""
-    X, s = points_in(RECTANGLE, rng, 9), seed(rng)
-    plain = wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wave, walks=9, rng=s)
-    same(plain, wos.solve(wos.Polygon(RECTANGLE), X, dirichlet=wave, walks=9, rng=s, neumann=(np.zeros(4, bool), 1.0)))
+def test_on_walls_there_is_a_value_and_no_gradient(backend, rng):
+    """Within epsilon of a wall, and outside of it by rounding; within epsilon of the absorbing part g, as ever."""
+    polygon, options, u = PROBLEMS["rectangle"]
+    shell, s = 1e-3 * np.hypot(1, 0.7), seed(rng)
+    on = np.array([[0.5, 0.0], [1.0, 0.3], [0.4, 0.7], [0.6, 0.9 * shell], [0.3, -1e-9], [1 - 0.5 * shell, 0.5]])
+    X = np.concatenate([on, [[0.6, 1.1 * shell], [0.5, 0.35], [0.5 * shell, 0.3]]])
+    r = wos.solve(polygon, X, walks=256, gradient=True, rng=s, **options)
+    np.testing.assert_array_equal(np.isnan(r.grad).all(axis=1), [*[True] * 6, False, False, True])
+    np.testing.assert_array_equal(np.isfinite(r.grad_stderr[:8]).all(axis=1), [*[False] * 6, True, True])
+    assert r.stderr[8] == 0
+    assert gates(r.value[:8], np.hypot(r.stderr[:8], 1e-3), u(X[:8]), spread=False) == []
+    plain = wos.solve(polygon, on, walks=256, rng=s, **options)  # walks that have no first ball are those of the value alone
+    np.testing.assert_allclose(r.value[:6], plain.value, rtol=1e-12)
+    wall = wos.solve_vjp(polygon, on[:2], np.array([1.0, 0.0]), walks=4, rng=s, **options)[0]
+    np.testing.assert_array_equal(wall, [[np.nan, np.nan], [0.0, 0.0]])
 
 
-def test_until_errors_are_small(backend, rng):
-    """A point that stops has the bits of a plain solve with as many walks; progress is told; a cache is refused."""
-    X, polygon, told = points_in(RECTANGLE, rng, 12), wos.Polygon(RECTANGLE), []
-    run = dict(rng=seed(rng), **options_of_all(rng))
-    pilot = wos.solve(polygon, X, walks=64, **run)
-    atol = float(np.median(pilot.stderr))
-    result = wos.solve(polygon, X, walks=16, atol=atol, max_walks=256, progress=lambda *at: told.append(at), **run)
-    assert len(set(result.n_walks.tolist())) > 1
-    assert told[-1][0] == result.n_walks.sum()
-    for walks in set(result.n_walks.tolist()):
-        stopped = result.n_walks == walks
-        plain = wos.solve(polygon, X, walks=walks, **run)
-        np.testing.assert_array_equal(result.value[stopped], plain.value[stopped])
-        np.testing.assert_array_equal(result.stderr[stopped], plain.stderr[stopped])
-    more = result.resume(16)
-    assert (more.n_walks == result.n_walks + 16).all()
-    with pytest.raises(ValueError, match="cache"):
-        wos.solve(polygon, X, cache="harmonic", **run)
+def test_a_constant_has_no_gradient(backend, rng):
+    where, ring = which(RING, 0, 5, *range(25, 49)), wos.Polygon(RING)
+    X, run = points_in(ring, rng, 20, 0.02), dict(walks=64, gradient=True, rng=seed(rng))
+    np.testing.assert_allclose(wos.solve(ring, X, dirichlet=1.0, neumann=(where, 0.0), **run).grad, 0.0, atol=1e-12)
+    low, high = (wos.solve(ring, X, dirichlet=lambda Y, c=c: Y[:, 0] + c, neumann=(where, 1.0), **run) for c in (0.0, 100.0))
+    np.testing.assert_allclose(high.grad, low.grad, rtol=0, atol=1e-2)
+    np.testing.assert_allclose(high.grad_stderr, low.grad_stderr, rtol=1e-2, atol=1e-3)
+
+
+def test_a_walk_beyond_a_wall_by_rounding_goes_back():
+    """A ray along a wall meets its line far behind a point that lies beyond it by rounding: the wall counts as met where the point is."""
+    pytest.importorskip("numba")
+    from quatrefoil.wos.stars import _numba_facets, _numba_walls
+
+    wall = np.array([[0.0, 0, 1, 0, 0, 0]])  # the domain is above
+    for place, met in ((0.5, 0), (1.5, -1)):
+        assert _numba_walls._hit(wall, place, -5e-14, 1.0, -1e-4, 2.0, -1, 1e30) == (met, 0.0 if met == 0 else 2.0)
+    triangle = np.array([[0.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]])  # its corners go to the left seen from below
+    for place, met in ((0.2, 0), (1.5, -1)):
+        at, d = np.array([place, 0.3, -5e-14]), np.array([1.0, 0, -1e-4])
+        assert _numba_facets._hit(_numba_facets._frames(triangle), at, d, 2.0, -1, 1e30)[0] == met
+
+
+def test_which_edges_may_hide_something():
+    """The one of an L's prism, none of a cube, all of a ball that is a wall seen from outside; slits and edges of many triangles."""
+
+    def edges(V, F, where):
+        return facets.mixed_mesh(wos.TriangleMesh(V, F), where.astype(int), 1.0, "solve").tables.rows[4]
+
+    V, F, on = prism(ELL, 0.7)
+    found = edges(V, F, on > -3)
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0, :2], found[0, 3:5])
+    assert len(edges(V, F, on != 0)) == 0
+    for V, F, on in (split(*split(*prism(RECTANGLE, 0.9, 2))), CUBE):
+        assert len(edges(V, F, on > -3)) == 0
+    S, T = icosphere(1)
+    inner = np.concatenate([np.zeros(len(F), bool), np.ones(len(T), bool)])
+    for turned in (T, T[:, ::-1]):  # a hole, either way round
+        found = edges(np.concatenate([V, 0.1 * S + [0.5, 0.4, 0.4]]), np.concatenate([F, turned + len(V)]), inner)
+        assert len(found) == 3 * len(T) // 2
+        centre = found[:, :3] - (np.array([0.5, 0.4, 0.4]) - [0.5, 0.4, 0.45])
+        assert ((centre * found[:, 6:9]).sum(axis=1) > 0).all()  # into the domain

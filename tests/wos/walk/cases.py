@@ -5,7 +5,6 @@ A polygon's walks take bounds of the distance where the oracle takes the distanc
 
 import numpy as np
 
-import quatrefoil as qf
 from case import Case, ShapesOnly
 
 from . import oracle
@@ -115,7 +114,7 @@ def _placed(B, N, *, d=2, ring=False, shared=False):
             distance = oracle.closest(ends, x[None])[0][0] if ring else abs(np.sqrt((x * x).sum()) - 1)
             if not shared and distance > 1e-3 and abs(distance - 0.1) > 1e-3:
                 kept.append(x)
-            elif shared and distance > 0.2 and (oracle.inside_segments(ends, x[None])[0] if ring else (x * x).sum() < 1):
+            elif shared and distance > 0.2 and (oracle.contained(ends, x[None])[0] if ring else (x * x).sum() < 1):
                 kept.append(0.05 * x)
         scaled = np.array(kept).reshape((N, d) if shared else (B, N, d))
         if shared:
@@ -279,34 +278,3 @@ def _drawn_gather(rng):
 
 
 DRAWN = {"walk": _drawn_walk, "place": _drawn_place, "gather": _drawn_gather}
-
-
-def attack_solve(rng, backend):
-    """A harmonic function on a random polygon is what its walks find; cut and merged, or by other threads, the same bits."""
-    corners = int(rng.integers(3, 40))
-    t = np.sort(2 * np.pi * (np.arange(corners) + rng.uniform(0, 0.9, corners)) / corners)
-    scale, shift = float(10 ** rng.uniform(-3, 3)), rng.standard_normal(2)
-    ring = scale * (rng.uniform(0.5, 1, (corners, 1)) * np.stack([np.cos(t), np.sin(t)], axis=1) + shift)
-    polygon = qf.wos.Polygon(ring)
-    points = scale * (rng.uniform(-0.15, 0.15, (int(rng.integers(1, 6)), 2)) + shift)
-    points = points[oracle.closest(oracle.segments([ring]), points)[0] > 0.01 * scale]  # nearer ones are taken as on the boundary
-    a, b, c = rng.standard_normal(3)
-    seed = int(rng.integers(2**32))
-
-    def u(X):
-        x = X / scale - shift
-        return a + b * x[..., 0] + c * (x[..., 0] ** 2 - x[..., 1] ** 2)
-
-    def solve(**more):
-        return qf.wos.solve(polygon, points, dirichlet=u, rng=seed, backend=backend, **more)
-
-    inside = oracle.inside([ring], points)
-    whole = solve(walks=256)
-    assert np.array_equal(np.isnan(whole.value), ~inside), "who is inside"
-    off = np.abs(whole.value - u(points))[inside] / (whole.stderr[inside] + 1e-2 * (abs(b) + abs(c)))
-    assert off.max(initial=0) < 6, f"{off.max():.1f} standard errors"
-    for other in (solve(walks=256, num_threads=3), solve(walks=100).merge(solve(walks=156, walk_offset=100))):
-        assert np.array_equal(other.value, whole.value, equal_nan=True), "other bits"
-
-
-ATTACKS = [attack_solve]

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.special import gamma, iv, kv
 
+from wos.query.oracle import is_box
+
 
 def closest(segs, X):
     """Distance, segment, place on it, closest point: every segment is asked."""
@@ -68,15 +70,10 @@ def _source_of_many(step, number, point, instance, seed, d):
     return r, _unit_of_many((2 << 28) + step, number, point, instance, seed, d)
 
 
-def is_box(segs, d):
-    """Half the sides of a box in the place of segments."""
-    return segs is not None and segs.shape == (1, d)
-
-
 def _distance(segs, x):
     if segs is None:
         return 1 - np.sqrt((x * x).sum(axis=-1))
-    if is_box(segs, x.shape[-1]):
+    if is_box(segs, x):
         return (segs[0] - np.abs(x)).min(axis=-1)
     return closest(segs, x.reshape(-1, x.shape[-1]))[0].reshape(x.shape[:-1])
 
@@ -179,7 +176,7 @@ def paths(start, epsilon, segs, instance, seed, first_walk, walks, max_steps, gr
     segment = place = None
     if segs is None:
         x = x / np.sqrt((x * x).sum(axis=-1, keepdims=True))
-    elif is_box(segs, d):
+    elif is_box(segs, x):
         x = onto_box(segs[0], x)
     else:
         _, segment, place, at = closest(segs, np.nan_to_num(x.reshape(-1, d)))

@@ -3,54 +3,15 @@
 import numpy as np
 import pytest
 
-from quatrefoil import _backends, wos
+from quatrefoil import wos
 from quatrefoil.wos.walk import _numba_half_discs
-from wos.walk.oracle import gates, seed
-
-NATIVE = _backends.reason("native") is None
-POLYGONS = {
-    "square": [[0, 0], [1, 0], [1, 1], [0, 1]],
-    "corner": [[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]],
-    "slab": [[0, 0], [4, 0], [4, 1], [0, 1]],
-    "needle": [[0, 0], [2, 0.2], [2, 1], [1, 0.4]],
-    "comb": [[0, 0], [4, 0], [4, 2], [3.5, 2], [3.5, 0.5], [2.5, 0.5], [2.5, 2], [2, 2], [2, 0.5], [0.5, 0.5], [0.5, 2], [0, 2]],
-}
-
-
-def wave(X):
-    return np.exp(0.7 * X[:, 0]) * np.cos(0.7 * X[:, 1])
-
-
-def wave_gradient(X):
-    return 0.7 * np.stack([wave(X), -np.exp(0.7 * X[:, 0]) * np.sin(0.7 * X[:, 1])], axis=1)
-
-
-def points(ring, rng, n, clear):
-    X = rng.uniform(np.min(ring, axis=0), np.max(ring, axis=0), (40 * n, 2))
-    polygon = wos.Polygon(ring)
-    X = X[wos.contains(polygon, X)]
-    return X[-wos.signed_distance(polygon, X) > clear][:n]
-
-
-@pytest.mark.parametrize("name", POLYGONS)
-@pytest.mark.parametrize("turned", [False, True])
-def test_values_and_gradients(name, turned, best_backend, rng):
-    fast = NATIVE and best_backend != "numba"
-    ring = np.array(POLYGONS[name], float)[:: -1 if turned else 1]
-    X, polygon = points(ring, rng, 400 if fast else 150, 0.05), wos.Polygon(ring)
-    for epsilon in (1e-4, 1e-7):
-        r = wos.solve(polygon, X, dirichlet=wave, walks=4096 if fast else 1024, epsilon=epsilon, rng=seed(rng))
-        assert gates(r.value, r.stderr, wave(X), spread=False) == []
-        assert r.n_truncated.sum() == 0
-    r = wos.solve(polygon, X, dirichlet=wave, walks=4096 if fast else 1024, epsilon=1e-6, gradient=True, rng=seed(rng))
-    assert gates(r.value, r.stderr, wave(X), spread=False) == []
-    for c in range(2):
-        assert gates(r.grad[:, c], r.grad_stderr[:, c], wave_gradient(X)[:, c], spread=False) == []
+from wos.test_closed_forms import BOUNDARIES, points
+from wos.walk.oracle import seed
 
 
 def test_steps_do_not_grow_with_a_smaller_epsilon(best_backend, rng):
-    ring = np.array(POLYGONS["corner"], float)
-    X, polygon = points(ring, rng, 200, 0.01), wos.Polygon(ring)
+    polygon = BOUNDARIES["corner"]()
+    X = points(polygon, rng, 200, 0.01)
     steps = [wos.solve(polygon, X, dirichlet=1.0, walks=64, epsilon=e, rng=seed(rng)).mean_steps.mean() for e in (1e-3, 1e-9)]
     assert steps[1] < steps[0] + 1
     plain = wos.solve(polygon, X, dirichlet=1.0, source=0.0, walks=64, epsilon=1e-9, rng=seed(rng)).mean_steps.mean()
@@ -59,16 +20,13 @@ def test_steps_do_not_grow_with_a_smaller_epsilon(best_backend, rng):
 
 def test_no_shell(best_backend, rng):
     """What ends on the segment itself is not shifted by a large epsilon; with a source, which takes no half discs, it is."""
+    saddle = lambda X: (X[:, 0] - 0.5) ** 2 - (X[:, 1] - 0.5) ** 2  # noqa: E731
     X = rng.uniform([0.1, 0.4], [0.3, 0.6], (600, 2))
     truth = saddle(X)
     run = dict(dirichlet=saddle, walks=4096 if best_backend == "native" else 2048, epsilon=0.01, rng=seed(rng))
-    half, plain = (wos.solve(wos.Polygon(np.array(POLYGONS["square"], float)), X, source=source, **run) for source in (None, 0.0))
+    half, plain = (wos.solve(BOUNDARIES["square"](), X, source=source, **run) for source in (None, 0.0))
     assert abs(((half.value - truth) / half.stderr).sum()) / np.sqrt(600) < 6
     assert ((plain.value - truth) / plain.stderr).sum() / np.sqrt(600) > 6
-
-
-def saddle(X):
-    return (X[:, 0] - 0.5) ** 2 - (X[:, 1] - 0.5) ** 2
 
 
 @pytest.mark.parametrize("height", [0.01, 0.3, 0.7])

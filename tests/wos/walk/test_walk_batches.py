@@ -1,7 +1,5 @@
 """One geometry, one set of data or one set of points serve B instances, as NumPy's axes of length 1 do."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -75,28 +73,10 @@ def test_one_serves_all(size, points, kind, backend):
                 assert gradient.shape == np.shape(g if name == "value" else getattr(g, name))
 
 
-def test_in_tasks(best_backend):
-    with ThreadPoolExecutor(1) as executor:
-        for g in ([lambda Y: Y[:, 0]], data(1, "per_vertex"), data(3, "functions")):
-            for given in (polygon(1), polygon(3)):
-                run = {"dirichlet": g, "walks": 4, "rng": 3}
-                here, there = wos.solve(given, POINTS["each"], **run), wos.solve(given, POINTS["each"], executor=executor, **run)
-                np.testing.assert_array_equal(here.value, there.value)
-
-
 def test_other_options(best_backend):
     for more in ({"neumann": (WHERE[None], 1.0)}, {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))}):
         for given, g in ((polygon(1), np.array([1.0, 2.0, 3.0])), (polygon(3), np.array([1.0]))):
             assert wos.solve(given, X, dirichlet=g, walks=4, rng=0, **more).value.shape == (3, 4)
-
-
-def test_different_numbers(backend):
-    with pytest.raises(ValueError, match="different numbers of instances: points 2, boundary 3"):
-        wos.solve(polygon(3), np.stack([X] * 2), dirichlet=1.0)
-    with pytest.raises(ValueError, match="boundary 3, dirichlet 2"):
-        wos.solve(polygon(3), X, dirichlet=np.array([1.0, 2.0]))
-    with pytest.raises(ValueError, match=r"has shape .*, 2 instances, but the boundary has 3"):
-        wos.solve(polygon(3), X, dirichlet=wos.Fourier(np.ones((2, 3))))
 
 
 def test_queries(backend):

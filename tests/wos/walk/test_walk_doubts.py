@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pytest
 
 from quatrefoil import wos
 
@@ -64,11 +63,3 @@ def test_escapes(backend):
     assert "100.0% of the walks left the domain (n_escaped)" in text
     honest = wos.SDF(lambda Y: np.hypot(*Y.T) - 1, box)
     assert said(lambda: wos.solve(honest, np.array([[0.5, 0.0]]), dirichlet=1.0, walks=100, rng=1)) == []
-
-
-@pytest.mark.torch
-def test_tensors():
-    torch = pytest.importorskip("torch")
-    X = torch.zeros((1, 2), dtype=torch.float64)
-    (text,) = said(lambda: wos.solve(wos.Ball((0.0, 0.0), 1.0), X, dirichlet=1.0, screening=300.0, walks=1024, rng=0))
-    assert FEW.format(1, 1) in text

@@ -6,6 +6,7 @@ import pytest
 import quatrefoil as qf
 from quatrefoil.wos.walk import walk, walk_vjp
 from quatrefoil.wos.walk.problem import Problem
+from wos.domains import field
 from wos.query.oracle import icosphere
 
 pytestmark = pytest.mark.emulator
@@ -34,19 +35,13 @@ def inside(rng, n, d, radius=0.4):
     return radius * rng.random((n, 1)) * x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def field(d, n=17):
-    """Signed distances from a ball of radius 1 at the nodes of a grid."""
-    axes = np.meshgrid(*[np.linspace(-1.2, 1.2, n)] * d, indexing="ij")
-    return qf.wos.SDF(np.sqrt(sum(x * x for x in axes)) - 1, (np.full(d, -1.2), np.full(d, 1.2)))
-
-
 def scenes(rng):
     bells2, bells3 = (qf.wos.Gaussians(rng.standard_normal(2), rng.standard_normal((2, d)), rng.uniform(0.5, 1, 2)) for d in (2, 3))
     away = inside(rng, 3, 3)
     away *= (1.8 + rng.random((3, 1))) / np.linalg.norm(away, axis=1, keepdims=True)
     return {
-        "field": (field(2), inside(rng, 3, 2), bells2, bells2),
-        "field in space, in pairs": (field(3, 9), inside(rng, 2, 3), bells3, 1.0, {"gradient": True}),
+        "field": (field(), inside(rng, 3, 2), bells2, bells2),
+        "field in space, in pairs": (field(3), inside(rng, 2, 3), bells3, 1.0, {"gradient": True}),
         "outside of a ball": (qf.wos.Ball(np.zeros(3), 1.0), away, bells3, None, {"exterior": True}),
         "outside of a box": (qf.wos.Box([-0.5, -0.6, -0.7], [0.5, 0.7, 0.6]), away, bells3, None, {"exterior": True, "gradient": True}),
         "many walks": (qf.wos.Ball(np.zeros(2), 1.0), inside(rng, 3, 2), bells2, 1.0),

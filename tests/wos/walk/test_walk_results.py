@@ -49,10 +49,6 @@ def closure(scale):
     return lambda Y: scale * Y[:, 0]
 
 
-def default(scale):
-    return lambda Y, s=scale: s * Y[:, 0]
-
-
 def keyword(scale):
     def f(Y, *, s=scale):
         return s * Y[:, 0]
@@ -66,10 +62,6 @@ def attribute(scale):
 
     f.scale = scale
     return f
-
-
-def constant(scale):
-    return {2: lambda Y: 2 * Y[:, 0], 3: lambda Y: 3 * Y[:, 0]}[scale]
 
 
 def inner_constant(scale):
@@ -92,24 +84,12 @@ def of_a_module(scale):
     return types.FunctionType((lambda Y: here.scale * Y[:, 0]).__code__, {"here": module})
 
 
-def another_class(scale):
-    class Mine(Linear):
-        factor = scale
-
-    return Mine(1.0)
-
-
 def another_method(scale):
-    class Two(Linear):
-        def of(self, Y):
-            return 2 * Y[:, 0]
+    return type("Mine", (Linear,), {"of": inner_method(scale)})(1.0)
 
-    class Three(Linear):
-        def of(self, Y):
-            return 3 * Y[:, 0]
 
-    Three.__name__ = Three.__qualname__ = "Two"
-    return {2: Two, 3: Three}[scale](1.0)
+def inner_method(scale):
+    return {2: lambda self, Y: 2 * Y[:, 0], 3: lambda self, Y: 3 * Y[:, 0]}[scale]
 
 
 def times(Y, scale):
@@ -122,24 +102,12 @@ def table(scale):
 
 
 def njit(scale):
-    numba = pytest.importorskip("numba")
-
-    @numba.njit
-    def f(Y):
-        return scale * Y[:, 0]
-
-    return f
+    return pytest.importorskip("numba").njit(closure(scale))
 
 
 def njit_of_njit(scale):
-    numba = pytest.importorskip("numba")
     inner = njit(scale)
-
-    @numba.njit
-    def f(Y):
-        return inner(Y)
-
-    return f
+    return pytest.importorskip("numba").njit(lambda Y: inner(Y))
 
 
 def cfunc(scale):
@@ -155,10 +123,10 @@ def cfunc(scale):
 
 
 FUNCTIONS = {
-    "constant": constant,
+    "constant": lambda scale: {2: lambda Y: 2 * Y[:, 0], 3: lambda Y: 3 * Y[:, 0]}[scale],
     "constant of a function inside": inner_constant,
     "closure": closure,
-    "default": default,
+    "default": lambda scale: lambda Y, s=scale: s * Y[:, 0],
     "keyword default": keyword,
     "attribute": attribute,
     "global": of_a_global,
@@ -166,7 +134,7 @@ FUNCTIONS = {
     "callable": Linear,
     "slots": Slots,
     "bound method": lambda scale: Linear(scale).of,
-    "attribute of a class": another_class,
+    "attribute of a class": lambda scale: type("Mine", (Linear,), {"factor": scale})(1.0),
     "method of a class": another_method,
     "partial": lambda scale: functools.partial(times, scale=scale),
     "partial of a lambda": lambda scale: functools.partial(lambda s, Y: s * Y[:, 0], scale),
@@ -219,39 +187,46 @@ def test_what_cannot_be_compared_is_refused():
 
 
 def test_other_problems_are_not_merged():
-    first = solve(source=1.0)
-    series = wos.Fourier(np.array([1.0, 2.0, 0.5]))
-    for name, options in {
-        "boundary": dict(boundary=wos.Polygon(SQUARE * 2)),
-        "points": dict(points=X[::-1]),
-        "dirichlet": dict(dirichlet=2.0),
-        "source": dict(source=2.0),
-        "epsilon": dict(epsilon=1e-2),
-        "relative": dict(relative=False),
-        "max_steps": dict(max_steps=100),
-        "dirichlet ": dict(dirichlet=series),
-        "dirichlet   ": dict(dirichlet=wos.Polynomial(np.ones((2, 2)))),
-        "dirichlet    ": dict(dirichlet=wos.GridField(np.ones((2, 2)), ((0, 0), (1, 1)))),
-        "dirichlet  ": dict(dirichlet=lambda Y: np.ones(len(Y))),
-    }.items():
-        with pytest.raises(ValueError, match=rf"differ in {name.strip()}$"):
-            first.merge(solve(8, **{"source": 1.0, **options}))
-
-
-def test_tables_that_differ_are_not_merged():
-    c, v = np.ones((2, 2)), np.ones((2, 2))
-    moved, another = c.copy(), v.copy()
-    moved[1, 0], another[0, 1] = 1 + 1e-9, 2
-    for one, others in (
-        (wos.Polynomial(c), [wos.Polynomial(moved), wos.Polynomial(np.ones((2, 3)))]),
-        (wos.GridField(v, ((0, 0), (1, 1))), [wos.GridField(another, ((0, 0), (1, 1))), wos.GridField(v, ((0, 0), (1, 2)))]),
-    ):
-        for where in ("dirichlet", "source"):
-            first, whole = solve(**{where: one}), solve(walks=16, **{where: one})
-            np.testing.assert_array_equal(first.merge(solve(8, **{where: pickle.loads(pickle.dumps(one))})).value, whole.value)
-            for other in others:
-                with pytest.raises(ValueError, match=f"differ in {where}$"):
-                    first.merge(solve(8, **{where: other}))
+    """Of data that differ by a rounding error too; what was pickled is the same."""
+    c, box = np.array([[1.0, 1.0], [1.0, 1.0]]), ((0, 0), (1, 1))
+    off, where = c + np.array([[0, 1e-9], [0, 0]]), np.arange(4) == 1
+    robin = {"neumann": (np.arange(4) == 0, 1.0), "robin": (where, 2.0, 1.0)}
+    for base, changes in (
+        (
+            {"source": 1.0},
+            [
+                ("boundary", wos.Polygon(SQUARE * 2)), ("boundary", wos.Ball([0.5, 0.5], 1.0)), ("boundary", wos.Box([0, 0], [1, 1])),
+                ("points", X[::-1]), ("dirichlet", 2.0), ("source", 2.0), ("epsilon", 1e-2), ("relative", False), ("max_steps", 100),
+                ("dirichlet", wos.Fourier(np.array([1.0, 2.0, 0.5]))), ("dirichlet", wos.Polynomial(c)),
+                ("dirichlet", wos.GridField(c, box)), ("dirichlet", lambda Y: np.ones(len(Y))), ("neumann", (where, 1.0)),
+                ("gradient", True), ("screening", 2.0),
+            ],
+        ),
+        ({"dirichlet": wos.Polynomial(c)}, [("dirichlet", wos.Polynomial(off)), ("dirichlet", wos.Polynomial(np.ones((2, 3))))]),
+        ({"source": wos.GridField(c, box)}, [("source", wos.GridField(off, box)), ("source", wos.GridField(c, ((0, 0), (1, 2))))]),
+        (
+            robin,
+            [
+                ("neumann and robin", {"robin": (where, 3.0, 1.0)}), ("robin", {"robin": (where, 2.0, 2.0)}),
+                ("neumann", {"neumann": (np.arange(4) == 0, 2.0)}),
+            ],
+        ),
+        ({"diffusion": wos.Polynomial(c)}, [("diffusion", wos.Polynomial(off)), ("screening", wos.Polynomial(c))]),
+        ({"boundary": wos.Ball([5, 5, 5], 1.0), "points": np.zeros((1, 3)), "exterior": True}, [("boundary", wos.Ball([5, 5, 5], 2.0))]),
+    ):  # fmt: skip
+        first = solve(**base)
+        again = pickle.loads(pickle.dumps({k: v for k, v in base.items() if k != "points"}))
+        np.testing.assert_array_equal(first.merge(solve(8, **{**base, **again})).value, solve(walks=16, **base).value)
+        for name, other in changes:
+            options = {**base, **(other if isinstance(other, dict) else {name: other})}
+            with pytest.raises(ValueError, match=name if name == "gradient" else rf"differ in {name}"):
+                first.merge(solve(8, **options))
+    first = solve()
+    for other, text in ((solve(7), "share walks"), (wos.solve(wos.Polygon(SQUARE), X, dirichlet=1.0, walks=8, rng=4), "seeds differ")):
+        with pytest.raises(ValueError, match=text):
+            first.merge(other)
+    with pytest.raises(TypeError):
+        first.merge(1)
 
 
 def everything(dtype=np.float64):

@@ -67,16 +67,6 @@ def test_sources(kind, s, L, backend):
                 np.testing.assert_array_equal(getattr(found, name), getattr(base, name) * unit, err_msg=f"{name} {more}")
 
 
-@pytest.mark.parametrize("d", [3, 4])
-@pytest.mark.parametrize("s", SIZES)
-def test_more_dimensions(d, s, backend):
-    def run(s):
-        box = wos.Box([0.0] * d, [1.0] * d)
-        return wos.solve(box, np.full((2, d), 0.3), dirichlet=0.5 * s, source=0.25 * s, walks=8, rng=1, gradient=True)
-
-    same(run(s), run(1.0), s)
-
-
 @pytest.mark.parametrize("alpha", [1e-300, 1e-40, 1e39, 1e300])
 @pytest.mark.parametrize("kind", ["number", "polynomial", "gaussians", "grid", "function"])
 def test_media(kind, alpha, backend):
@@ -102,37 +92,23 @@ def test_media(kind, alpha, backend):
 
 
 @pytest.mark.parametrize("s", [2.0**-300, 2.0**-133, 2.0**129, 2.0**300])
-@pytest.mark.parametrize("gradient", [False, True])
-def test_functions(gradient, s, backend):
-    """Their sizes are not known before they are asked; sums are the same but for the rounding of float32."""
-
-    def run(s):
-        known = {"dirichlet": lambda Y: s * np.sin(Y[:, 0]), "source": lambda Y: s * (1 + Y[:, 0])}
-        return wos.solve(wos.Polygon(SQUARE), X, walks=64, rng=1, gradient=gradient, **known)
-
-    found, base = run(s), run(1.0)
-    np.testing.assert_allclose(found.value, base.value * s, rtol=1e-5)
-    np.testing.assert_allclose(found.stderr, base.stderr * s, rtol=1e-5)
-
-
-@pytest.mark.parametrize("s", [2.0**-300, 2.0**-133, 2.0**129, 2.0**300])
-@pytest.mark.parametrize("medium", [False, True])
-def test_functions_beside_numbers(medium, s, backend):
-    more = {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))} if medium else {}
+@pytest.mark.parametrize(
+    "more", [{}, {"gradient": True}, {"numbers": True}, {"numbers": True, "diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))}]
+)
+def test_functions(more, s, backend):
+    """Their sizes are not known before they are asked; sums are the same but for the rounding of float32. Beside numbers too."""
+    more = dict(more)
+    numbers = more.pop("numbers", False)
 
     def run(s, f):
-        return wos.solve(wos.Polygon(SQUARE), X, dirichlet=data(s)["polynomial"], source=f, walks=16, rng=1, **more)
+        g = data(s)["polynomial"] if numbers else lambda Y: s * np.sin(Y[:, 0])
+        r = wos.solve(wos.Polygon(SQUARE), X, walks=64, rng=1, dirichlet=g, source=f, **more)
+        return np.stack([r.value, r.stderr])
 
-    found, base = run(s, lambda Y: s * (1 + Y[:, 0])), run(1.0, lambda Y: 1 + Y[:, 0])
-    np.testing.assert_allclose(found.value, base.value * s, rtol=1e-5)
-    np.testing.assert_allclose(found.stderr, base.stderr * s, rtol=1e-5)
-    plain, alone = (
-        run(s, lambda Y: 1 + Y[:, 0]),
-        wos.solve(wos.Polygon(SQUARE), X, dirichlet=0.0, source=lambda Y: 1 + Y[:, 0], walks=16, rng=1, **more),
-    )
-    if s < 1:  # which counts for nothing
-        np.testing.assert_allclose(plain.value, alone.value, rtol=1e-5)
-        np.testing.assert_allclose(plain.stderr, alone.stderr, rtol=1e-5)
+    base = run(1.0, lambda Y: 1 + Y[:, 0])
+    np.testing.assert_allclose(run(s, lambda Y: s * (1 + Y[:, 0])), base * s, rtol=1e-5)
+    if s < 1 and numbers:  # what is so small counts for nothing
+        np.testing.assert_allclose(run(s, lambda Y: 1 + Y[:, 0]), run(0.0, lambda Y: 1 + Y[:, 0]), rtol=1e-5)
 
 
 def test_functions_with_large_and_small_values(backend):
@@ -190,15 +166,9 @@ def test_each_instance_has_a_unit(s, backend):
     mixed = wos.solve(polygons, X, dirichlet=wos.PerVertex([s * values, values, 0 * values]), walks=16, rng=1)
     plain = wos.solve(polygons, X, dirichlet=wos.PerVertex([values, values, values]), walks=16, rng=1)
     np.testing.assert_array_equal(mixed.value, plain.value * np.array([[s], [1.0], [0.0]]))
-    with ThreadPoolExecutor(1) as executor:
-        calls = wos.solve(polygons, X, dirichlet=g * 2.0**100, source=lambda Y: Y[:, 0], walks=16, rng=1, executor=executor)
-    np.testing.assert_array_equal(
-        calls.value, wos.solve(polygons, X, dirichlet=g * 2.0**100, source=lambda Y: Y[:, 0], walks=16, rng=1).value
-    )
 
 
-@pytest.mark.parametrize("s", [2.0**-600, 2.0**-133, 2.0**129, 2.0**600])
-@pytest.mark.parametrize("size", [2.0**-400, 2.0**-140, 1.0, 2.0**140])
+@pytest.mark.parametrize(("s", "size"), [(2.0**-600, 2.0**140), (2.0**-133, 2.0**-140), (2.0**129, 1.0), (2.0**600, 2.0**-400)])
 def test_gradients(s, size, backend):
     """In data and points, of answers of any size."""
     for more in ({}, {"neumann": (WHERE, 0.5)}, {"diffusion": wos.Polynomial(np.array([[1.0, 0.2], [0.1, 0.3]]))}):
@@ -215,25 +185,6 @@ def test_gradients(s, size, backend):
             for name in other:
                 unit = size * (s if name == "center" else 1.0)
                 np.testing.assert_array_equal(mine[name], other[name] * unit, err_msg=name)
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("s", [2.0**-133, 2.0**600])
-def test_torch(s):
-    torch = pytest.importorskip("torch")
-    polygon, points = wos.Polygon(torch.tensor(SQUARE)), torch.tensor(X)
-
-    def run(s, size):
-        c = torch.tensor([[0.1, 1.0, 0.0], [0.1 / s, 1 / s, 0.0]], dtype=torch.float64).mul(s).requires_grad_()
-        x = points.clone().requires_grad_()
-        value = wos.solve(polygon, x, dirichlet=wos.Fourier(c), walks=16, rng=1).value
-        (value[0] * size).sum().backward()
-        return value.detach(), c.grad, x.grad
-
-    (value, dc, dx), (its, its_dc, its_dx) = run(s, 2.0**-200), run(1.0, 1.0)
-    np.testing.assert_array_equal(value, its * torch.tensor([[s], [1.0]], dtype=torch.float64))
-    np.testing.assert_array_equal(dc, its_dc * 2.0**-200)
-    np.testing.assert_array_equal(dx, its_dx * s * 2.0**-200)
 
 
 def test_a_screening_that_float32_does_not_hold(backend):

@@ -1,0 +1,172 @@
+"""Small problems with every kind of boundary, data and option. What makes one returns a boundary, points and keywords of solve."""
+
+import numpy as np
+
+from quatrefoil import wos
+from quatrefoil.wos.data import CLASSES
+from quatrefoil.wos.walk.packing import with_arrays
+from wos.query.oracle import tetrahedron
+from wos.walk import oracle
+
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+HOLE = 0.5 + 0.1 * np.array([[-1, -1], [1, -1], [0, 1.0]])
+WHERE = np.array([True, False, True, True])
+RINGS = [SQUARE, SQUARE * [1, 0.5], HOLE]
+
+
+def u(X):
+    return X[:, 0] + 2 * X[:, 1] * X[:, 0] - 0.5
+
+
+def squared(X):
+    return 1 + X[:, 0] ** 2
+
+
+def from_disc(X):
+    return np.sqrt(((X - 0.3) ** 2).sum(axis=1)) - 0.8
+
+
+def corner(rng, n, d=2, size=0.4):
+    """Points near a corner of the unit cube."""
+    return rng.uniform(0.1, size, (n, d))
+
+
+def bells(rng, d=2, J=2):
+    return wos.Gaussians(rng.standard_normal(J), rng.random((J, d)), rng.uniform(0.3, 1.0, J))
+
+
+def per_vertex(rng, *shape):
+    return wos.PerVertex(rng.standard_normal(shape))
+
+
+def powers(rng, d=2):
+    return wos.Polynomial(rng.standard_normal((2, 3, 2, 1, 2)[:d]))
+
+
+def field(d=2):
+    axes = np.meshgrid(*[np.linspace(-1.2, 1.2, 21)] * d, indexing="ij")
+    return wos.SDF(np.sqrt(sum(x * x for x in axes)) - 1, ([-1.2] * d, [1.2] * d))
+
+
+def _polygons(rng, **options):
+    X = np.stack([ring.mean(axis=0) + rng.uniform(-0.03, 0.03, (3, 2)) for ring in RINGS])
+    return wos.Polygon(RINGS), X, {"dirichlet": wos.PerVertex([rng.standard_normal(len(ring)) for ring in RINGS]), **options}
+
+
+def _walls_of_many(rng):
+    walls = [np.arange(len(ring)) == 1 for ring in RINGS]
+    return _polygons(rng, neumann=(walls, wos.PerVertex([rng.standard_normal(len(ring)) for ring in RINGS])), source=bells(rng))
+
+
+DOMAINS = {
+    "number": lambda rng: (wos.Ball([0.2, 0.1], 0.6), corner(rng, 6), {"dirichlet": 2.0, "source": 1.0}),
+    "numbers": lambda rng: (wos.Box([0] * 3, [1, 0.5, 0.7]), corner(rng, 4, 3), {"dirichlet": rng.standard_normal(2), "screening": 3.0}),
+    "fourier": lambda rng: (
+        wos.Ball([0.2, 0.1], 0.6), corner(rng, 4), {"dirichlet": wos.Fourier(rng.standard_normal((3, 5))), "source": bells(rng)},
+    ),
+    "five dimensions": lambda rng: (
+        wos.Box([0] * 5, [1.0] * 5), corner(rng, 3, 5), {"dirichlet": powers(rng, 5), "source": bells(rng, 5), "screening": 2.0},
+    ),
+    "half discs": lambda rng: (wos.Polygon(SQUARE, holes=[HOLE]), corner(rng, 5), {"dirichlet": powers(rng), "epsilon": 1e-4}),
+    "star": lambda rng: (
+        wos.Polygon(oracle.star(40)), oracle.star_points(rng, 4),
+        {"dirichlet": wos.Fourier(rng.standard_normal(5)), "source": bells(rng), "screening": 3.0},
+    ),
+    "grid": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 4).reshape(1, 4, 2),
+        {"dirichlet": powers(rng), "source": wos.GridField(rng.standard_normal((4, 5)), ((0, 0), (1, 1)))},
+    ),
+    "lists": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": [bells(rng), bells(rng, J=3)], "source": [1.0, 2.0]},
+    ),
+    "functions": lambda rng: (wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": u, "source": [u, squared]}),
+    "polygons": _polygons,
+    "polygons alike": lambda rng: (wos.Polygon([SQUARE, SQUARE * [1, 0.5]]), corner(rng, 3), {"dirichlet": per_vertex(rng, 2, 4)}),
+    "mesh": lambda rng: (
+        wos.TriangleMesh(*tetrahedron()), 0.6 * corner(rng, 4, 3), {"dirichlet": per_vertex(rng, 4), "source": bells(rng, 3)},
+    ),
+    "outside of a mesh": lambda rng: (
+        wos.TriangleMesh(*tetrahedron()), 0.4 + 0.3 * rng.random((3, 3)), {"dirichlet": per_vertex(rng, 4), "exterior": True},
+    ),
+    "outside of a box": lambda rng: (
+        wos.Box([0] * 3, [1, 0.5, 0.7]), -1 - rng.random((3, 3)), {"dirichlet": bells(rng, 3), "exterior": True},
+    ),
+    "outside of a ball": lambda rng: (wos.Ball([0] * 3, 0.6), -1 - rng.random((3, 3)), {"dirichlet": powers(rng, 3), "exterior": True}),
+    "field": lambda rng: (field(), oracle.disc_points(rng, 4, 0.8), {"dirichlet": powers(rng), "source": bells(rng)}),
+    "field in space": lambda rng: (field(3), oracle.disc_points(rng, 4, 0.8, 3), {"dirichlet": powers(rng, 3)}),
+    "field of a function": lambda rng: (
+        wos.SDF(from_disc, ([-0.8] * 2, [1.4] * 2)), corner(rng, 3), {"dirichlet": powers(rng), "source": bells(rng)},
+    ),
+    "walls": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 4),
+        {"dirichlet": per_vertex(rng, 4), "neumann": (WHERE, per_vertex(rng, 4)), "source": bells(rng)},
+    ),
+    "walls of many": _walls_of_many,
+    "walls with functions": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 4), {"dirichlet": u, "source": u, "neumann": (WHERE, squared)},
+    ),
+    "robin": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3),
+        {
+            "dirichlet": per_vertex(rng, 4), "source": bells(rng), "neumann": (np.arange(4) == 0, per_vertex(rng, 4)),
+            "robin": (np.arange(4) > 1, 2.0, wos.Fourier(rng.standard_normal(5))),
+        },
+    ),
+    "no end": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3), {"dirichlet": per_vertex(rng, 4), "neumann": (WHERE | True, bells(rng)), "screening": 9.0},
+    ),
+    "walls in space": lambda rng: (
+        wos.TriangleMesh(*tetrahedron()), 0.6 * corner(rng, 3, 3),
+        {"dirichlet": per_vertex(rng, 4), "neumann": (WHERE, per_vertex(rng, 4)), "source": bells(rng, 3)},
+    ),
+    "medium": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 4), {"dirichlet": powers(rng), "source": bells(rng), "diffusion": squared, "screening": squared},
+    ),
+    "media": lambda rng: (
+        wos.Polygon(SQUARE), corner(rng, 3),
+        {
+            "dirichlet": wos.Fourier(rng.standard_normal(5)), "source": bells(rng),
+            "diffusion": wos.Gaussians(np.array([1.0, 2.0]), np.array([[0, 0], [0.5, 0.5]]), np.array([1.0, 2.0])),
+            "screening": wos.GridField(rng.uniform(1, 2, (4, 4)), ((0, 0), (1, 1))),
+        },
+    ),
+}  # fmt: skip
+ON_HOST = ["field of a function"]  # of compiled functions of distances, which devices do not call
+
+
+def moved(change, options):
+    """Keywords of solve whose data have other arrays; where walls are is asked for on the host."""
+    found = {}
+    for name, given in options.items():
+        walls = name in ("neumann", "robin")
+        found[name] = (*given[:-1], with_arrays(given[-1], change)) if walls else with_arrays(given, change)
+    return found
+
+
+def problem(name, rng, dtype="float64"):
+    boundary, X, options = DOMAINS[name](rng)
+    convert = lambda a: a.astype(dtype) if a.dtype == np.float64 else a  # noqa: E731
+    return boundary, X.astype(dtype), {"walks": 4, "rng": 5, "max_steps": 60, **moved(convert, options)}
+
+
+def is_linear(name):
+    """Whether value is linear in the numbers of the data: there are no functions, and no numbers that are no arrays."""
+    given = [x[-1] if isinstance(x, tuple) else x for x in (DOMAINS[name](np.random.default_rng(0))[2].get(k) for k in DATA)]
+    return all(x is None or isinstance(x, (*CLASSES, np.ndarray)) for x in given)
+
+
+DATA = ("dirichlet", "source", "neumann", "robin")
+LINEAR = [name for name in DOMAINS if is_linear(name)]
+
+
+def arrays_of(x):
+    """All arrays of a result, dictionaries and lists in it included."""
+    if isinstance(x, (tuple, list)):
+        return [a for item in x for a in arrays_of(item)]
+    return arrays_of(list(x.values())) if isinstance(x, dict) else [] if x is None else [x]
+
+
+def of_any_kind(boundary):
+    """A boundary that goes with every kind of array."""
+    boundary.kind = None
+    return boundary

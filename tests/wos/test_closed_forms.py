@@ -1,0 +1,121 @@
+"""Values and gradients within their error bars of known solutions, inside and outside of every kind of boundary."""
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from wos.query.oracle import icosphere
+from wos.walk.oracle import gates, seed, slope, star
+
+RINGS = {
+    "square": [[0, 0], [1, 0], [1, 1], [0, 1]],
+    "corner": [[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]],
+    "slab": [[0, 0], [4, 0], [4, 1], [0, 1]],
+    "needle": [[0, 0], [2, 0.2], [2, 1], [1, 0.4]],
+    "comb": [[0, 0], [4, 0], [4, 2], [3.5, 2], [3.5, 0.5], [2.5, 0.5], [2.5, 2], [2, 2], [2, 0.5], [0.5, 0.5], [0.5, 2], [0, 2]],
+}
+CENTER = np.array([0.1, -0.2, 0.15])
+
+
+def of_ball(X):
+    return np.sqrt(((X - CENTER[: X.shape[-1]]) ** 2).sum(axis=-1)) - 1.1
+
+
+def field(d, n):
+    """Distances from a ball, in a box whose sides and numbers of nodes are all different."""
+    lo, hi = np.array([-1.4, -1.5, -1.3])[:d], np.array([1.5, 1.3, 1.6])[:d]
+    axes = [np.linspace(a, b, n + k) for k, (a, b) in enumerate(zip(lo, hi))]
+    return of_ball(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)), (lo, hi)
+
+
+BOUNDARIES = {
+    **{name: lambda ring=ring: wos.Polygon(np.array(ring, float)) for name, ring in RINGS.items()},
+    **{f"{name} turned": lambda ring=ring: wos.Polygon(np.array(ring, float)[::-1]) for name, ring in [*RINGS.items()][1::3]},
+    "star": lambda: wos.Polygon(star(300)),
+    "hole": lambda: wos.Polygon(3.0 * np.array(RINGS["square"]), holes=[np.array([[1, 0.5], [1.5, 0.5], [1.2, 1.1]])]),
+    "disc": lambda: wos.Ball([3.0, -1.0], 2.0),
+    "ball": lambda: wos.Ball([0.1, 0.0, -0.1], 1.0),
+    "ball in five": lambda: wos.Ball([0.3, 0, 0, 0.1, 0], 1.2),
+    "box": lambda: wos.Box([0.2, -0.5], [1.2, 1.0]),
+    "box in space": lambda: wos.Box([0.2, -0.5, 0], [1.2, 1.0, 0.7]),
+    "box in seven": lambda: wos.Box([0.0] * 7, np.linspace(0.7, 1.5, 7)),
+    "mesh": lambda: wos.TriangleMesh(*icosphere(3, 0.1)),
+    "field": lambda: wos.SDF(*field(2, 401)),
+    "field in space": lambda: wos.SDF(*field(3, 121)),
+    "function": lambda: wos.SDF(of_ball, field(2, 9)[1]),
+    "function in space": lambda: wos.SDF(of_ball, field(3, 9)[1]),
+}
+OUTSIDE = ["ball", "box in space", "mesh"]
+
+
+def points(boundary, rng, n, clear=0.04):
+    half = 1.0 if isinstance(boundary, wos.Ball) else 0.5
+    X = boundary.centre[0] + half * boundary.extent[0] * rng.uniform(-1, 1, (60 * n, boundary.dimension))
+    return X[wos.signed_distance(boundary, X) < -clear * boundary.extent[0]][:n]
+
+
+def check(boundary, backend, name, X, u, pairs, **options):
+    """The field of a sphere in space has chords that cut h^2 / 8 = 8e-5 off."""
+    r = wos.solve(boundary, X, dirichlet=u, gradient=pairs, **options)
+    stderr = np.hypot(r.stderr, 1e-4) if name == "field in space" else r.stderr
+    spread = backend == "native" and not name.startswith(("function", *RINGS)) and stderr is r.stderr
+    assert gates(r.value, stderr, u(X), spread=spread) == []
+    assert r.n_truncated.sum() == r.n_escaped.sum() == 0
+    for i in range(X.shape[-1] if pairs else 0):
+        assert gates(r.grad[:, i], r.grad_stderr[:, i], slope(u, X)[:, i], spread=spread) == []
+    return r
+
+
+def sizes(backend, name, boundary):
+    """(points, walks): the loops of the numba backend ask every segment, functions are asked at each step."""
+    if backend == "numba":
+        return 30, 128 if name in ("mesh", "box in seven") else 512
+    if name == "star":
+        return 600, 8192
+    return (60, 256) if "function" in name else (60, 512) if boundary.dimension > 3 else (100, 1024) if name == "mesh" else (300, 2048)
+
+
+def pole(X, at):
+    """|x - p|^(2 - d), in the plane its logarithm."""
+    r, d = np.linalg.norm(X - at, axis=-1), X.shape[-1]
+    return np.log(r) if d == 2 else r ** (2.0 - d)
+
+
+@pytest.mark.parametrize(("epsilon", "pairs"), [(1e-4, False), (1e-7, False), (1e-6, True)])
+@pytest.mark.parametrize("name", BOUNDARIES)
+def test_harmonic_functions(name, epsilon, pairs, best_backend, rng):
+    """In float32 and in float64; polygons of few segments by half discs."""
+    boundary = BOUNDARIES[name]()
+    n, walks = sizes(best_backend, name, boundary)
+    at = boundary.centre[0] + 0.9 * boundary.extent[0] * (2 if isinstance(boundary, wos.Ball) else 1)
+    check(boundary, best_backend, name, points(boundary, rng, n), lambda Y: pole(Y, at), pairs, walks=walks, epsilon=epsilon, rng=seed(rng))
+
+
+@pytest.mark.parametrize(("screening", "pairs"), [(0.0, False), (0.0, True), (5.0, False), (40.0, True)])
+@pytest.mark.parametrize("name", ["star", "hole", "disc", "ball", "ball in five", "box", "box in seven", "mesh", "field", "function"])
+def test_sources(name, screening, pairs, best_backend, rng):
+    """-Δ of a product of d sines is d times itself: a source that varies sees the law of its points."""
+    boundary = BOUNDARIES[name]()
+    n, walks = sizes(best_backend, name, boundary)
+
+    def u(X):
+        return np.sin(X).prod(axis=-1)
+
+    X, walks = points(boundary, rng, min(n, 300), 0.1), min(walks, 2048)
+    options = {"source": lambda Y: (Y.shape[1] + screening) * u(Y), "screening": screening, "epsilon": 1e-5, "rng": seed(rng)}
+    check(boundary, best_backend, name, X, u, pairs, walks=walks, **options)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_outside(name, pairs, best_backend, rng):
+    """A pole inside, from beside the boundary to far away."""
+    boundary, at = BOUNDARIES[name](), BOUNDARIES[name]().centre[0] + [0.1, -0.1, 0.05]
+    n, walks = sizes(best_backend, name, boundary)
+    v = rng.standard_normal((4 * n, 3))
+    away = 0.3 + 10 ** rng.uniform(-1, 0.7, (4 * n, 1))
+    X = boundary.centre[0] + boundary.diagonal[0] * away * v / np.linalg.norm(v, axis=1, keepdims=True)
+    X = X[wos.signed_distance(boundary, X) > 0.02 * boundary.diagonal[0]][:n]
+    r = check(boundary, best_backend, name, X, lambda Y: pole(Y, at), pairs, walks=walks, epsilon=1e-6, rng=seed(rng), exterior=True)
+    if name == "ball" and not pairs:
+        np.testing.assert_array_equal(r.mean_steps, 1)

@@ -1,0 +1,114 @@
+"""What holds in every domain with every kind of data: bits that no cut, thread or executor changes, gradients by replay, tensors."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from quatrefoil import wos
+from quatrefoil.wos.walk import draw
+from wos.domains import DATA, DOMAINS, LINEAR, arrays_of, moved, of_any_kind, problem
+from wos.walk.oracle import same
+from wos.walk.test_walk_scaleout import Pickled
+
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+
+
+@pytest.mark.parametrize(("dtype", "pairs"), [("float32", False), ("float64", True)])
+@pytest.mark.parametrize("name", DOMAINS)
+def test_bits(name, dtype, pairs, backend, rng, monkeypatch):
+    """For any number of threads, any cut of the walks, the first points alone, and by executors."""
+    boundary, X, options = problem(name, rng, dtype)
+
+    def solve(walks=30, first=0, X=X, boundary=boundary, **more):
+        return wos.solve(boundary, X, **{**options, "gradient": pairs, "walks": walks, "walk_offset": first, **more})
+
+    whole = solve()
+    assert whole.value.dtype == whole.stderr.dtype == dtype
+    same(whole, solve(num_threads=3))
+    same(whole, pickle.loads(pickle.dumps(solve(14))).resume(16))
+    same(whole, solve(12, 18, boundary=pickle.loads(pickle.dumps(boundary))).merge(solve(18)))
+    np.testing.assert_array_equal(solve(X=X[..., :2, :]).value, whole.value[..., :2])
+    monkeypatch.setattr(draw, "PART_WALKS", 32)
+    executor = Pickled()
+    same(whole, solve(executor=executor))
+    assert len(executor.tasks) > 2
+    with ThreadPoolExecutor(2) as pool:
+        same(whole, solve(executor=pool))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("name", LINEAR)
+def test_gradients(name, pairs, dtype, backend, rng):
+    """value is linear in the numbers p of the data: <grad, value> = <gradient, p>. The gradient in points is that of the same pairs."""
+    boundary, X, options = problem(name, rng, dtype)
+    options |= {"gradient": pairs, "walks": 8} | ({"epsilon": 1e-6} if dtype == "float64" else {})
+    value = wos.solve(boundary, X, **options).value
+    grad = rng.standard_normal(value.shape).astype(dtype)
+    points, *found = wos.solve_vjp(boundary, X, grad, **options)
+    total = size = 0.0
+    for data, of in zip([options[k] for k in DATA if k in options], [of for k, of in zip(DATA, found) if k in options], strict=True):
+        data = data[-1] if isinstance(data, tuple) else data
+        for parameter, gradient in of.items():
+            numbers = data if parameter == "value" else getattr(data, parameter)
+            for p, g in zip(arrays_of(numbers), arrays_of(gradient), strict=True):
+                assert (g.shape, g.dtype) == (p.shape, dtype)
+                if parameter not in ("center", "width"):
+                    total, size = total + (g.astype(float) * p).sum(), size + np.abs(g * p).sum()
+    assert abs(total - (grad.astype(float) * value).sum()) <= 100 * EPS[dtype] * (size + np.abs(grad * value).sum())
+    slopes = wos.solve(boundary, X, **{**options, "gradient": True}).grad
+    expected = (grad[..., None] * slopes).reshape(-1, *X.shape[-2:]).sum(axis=0) if X.ndim == 2 else grad[..., None] * slopes
+    np.testing.assert_allclose(points, expected, rtol=1e3 * EPS[dtype], atol=1e2 * EPS[dtype] * np.abs(expected).max())
+    assert wos.solve_vjp(boundary, X, grad, points_gradient=False, **options)[0] is None
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", DOMAINS)
+def test_tensors(name, backend, rng):
+    """The same bits, and autograd's gradients are those of solve_vjp, resumed too."""
+    torch = pytest.importorskip("torch")
+    boundary, X, options = problem(name, rng)
+    leaves = []
+
+    def leaf(a):
+        made = torch.tensor(a)
+        if made.is_floating_point():
+            leaves.append(made.requires_grad_())
+        return made
+
+    rest = {k: options.pop(k) for k in list(options) if k not in DATA}  # a medium among it, in which there is no gradient
+    there = {**moved(leaf, {k: options[k] for k in DATA if k in options}), **moved(torch.tensor, rest)}
+    points = torch.tensor(X, requires_grad=True)
+    r, expected = wos.solve(of_any_kind(boundary), points, **there), wos.solve(boundary, X, **options, **rest)
+    for field in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
+        found = getattr(r, field)
+        assert isinstance(found, torch.Tensor)
+        np.testing.assert_array_equal(found.detach().numpy(), getattr(expected, field), err_msg=field)
+    grad = rng.standard_normal(expected.value.shape)
+    pulled = torch.autograd.grad((r.value * torch.tensor(grad)).sum(), [points, *leaves], retain_graph=True, allow_unused=True)
+    if not any(isinstance(options.get(k), list) for k in DATA):
+        by_hand = arrays_of(wos.solve_vjp(boundary, X, grad, **options, **rest))
+        for g, e in zip(pulled, by_hand, strict=True):
+            np.testing.assert_allclose(g.numpy(), e, rtol=1e-12, atol=1e-13 * np.abs(by_hand[0]).max())
+    more, whole = r.resume(4), wos.solve(boundary, points, **{**there, "walks": 8})
+    for one, other in zip(*(torch.autograd.grad(x.value.sum(), [points, *leaves], allow_unused=True) for x in (more, whole))):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [name for name in DOMAINS if not name.startswith(("outside", "robin", "no end", "medi"))])
+def test_a_constant_is_exact(name, dtype, backend, rng):
+    """As a number, a function and values at vertices, whatever walks."""
+    boundary, X, options = problem(name, rng, dtype)
+    walls = {"neumann": (options["neumann"][0], 0.0)} if "neumann" in options else {}
+    for c in (0.1, -3.7e5):
+        given = [c, lambda Y, c=c: np.full(len(Y), c), wos.Polynomial(np.full((1,) * X.shape[-1], c, dtype))]
+        if isinstance(options["dirichlet"], wos.PerVertex) and name != "polygons" and "many" not in name:
+            given.append(wos.PerVertex(np.full_like(options["dirichlet"].values, c)))
+        for g in given:
+            r = wos.solve(boundary, X, dirichlet=g, walks=7, rng=1, **walls)
+            np.testing.assert_array_equal(r.value, dtype(c))
+            np.testing.assert_array_equal(r.stderr, 0)
+            assert r.value.dtype == r.mean_steps.dtype == dtype

@@ -1,0 +1,433 @@
+"""What boundaries, data, solve and queries refuse, and how they say it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from checks import check_refused
+from quatrefoil import wos
+from quatrefoil.wos.media import media
+from quatrefoil.wos.walk import expansion
+from wos.domains import SQUARE
+from wos.query.oracle import tetrahedron
+
+X = np.array([[0.5, 0.5], [0.25, 0.75]])
+X3, X4 = np.full((1, 3), 0.1), np.full((1, 4), 0.5)
+ONE, TWO = np.ones((2, 2)), np.ones((2, 2, 2))
+BOX2, BOX3 = ((0, 0), (1, 1)), ((0, 0, 0), (1, 1, 1))
+TIE = SQUARE[[0, 2, 1, 3]]
+V, F = tetrahedron()
+
+
+def changed(array, index, value):
+    again = array.copy()
+    again[index] = value
+    return again
+
+
+def nan_at(array, *index):
+    return changed(array, index, np.nan)
+
+
+def test_polygons_and_balls():
+    polygon, ball = wos.Polygon, wos.Ball
+    check_refused([
+        (lambda: polygon(nan_at(SQUARE, 2, 1)), ValueError, r"vertices\[2, 1\] is nan"),
+        (lambda: polygon(SQUARE[:2]), ValueError, "at least 3"),
+        (lambda: polygon(np.array([[0, 0], [1, 1], [2, 2.0]])), ValueError, "no area"),
+        (lambda: polygon(np.array([[0, 0], [1, 0], [2, 0], [1, 0.0]])), ValueError, "no area"),
+        (lambda: polygon(np.array([[0, 0], [2, 0], [1, 0], [1, 1], [1, 0.0]])), ValueError, "no area"),
+        (lambda: polygon(np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [1, 0.0]])), ValueError, "no area"),
+        (lambda: polygon(np.zeros((4, 3))), ValueError, "expected"),
+        (lambda: polygon(np.zeros(4)), ValueError, "expected"),
+        (lambda: polygon(SQUARE.astype(int)), TypeError, "int64"),
+        (lambda: polygon(SQUARE.astype(np.float16)), TypeError, "float16"),
+        (lambda: polygon(np.ma.masked_array(SQUARE)), TypeError, "masked"),
+        (lambda: polygon([[0, 0], [1, 0], [1, 1]]), TypeError, "list"),
+        (lambda: polygon(SQUARE, holes=[SQUARE[:2]]), ValueError, "at least 3"),
+        (lambda: polygon(SQUARE, holes=3), TypeError, "list"),
+        (lambda: polygon([SQUARE, SQUARE], holes=[[]]), ValueError, "holes"),
+        (lambda: ball([0, 0], 0), ValueError, "positive"),
+        (lambda: ball([0, 0], float("nan")), ValueError, "finite"),
+        (lambda: ball([0, float("inf")], 1), ValueError, r"center\[1\]"),
+        (lambda: ball([0, 0], "1"), TypeError, "radius"),
+        (lambda: ball([0] * 1025, 1), ValueError, "2 to 1024"),
+        (lambda: ball([0.0], 1.0), ValueError, "Ball: center has 1 coordinates, expected 2 to 1024"),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-100, 1e100, 1e308])
+def test_domains_beyond_all_squares(scale):
+    check_refused([
+        (lambda: wos.Polygon(SQUARE * scale), ValueError, r"Polygon: polygon 0 has an extent of .*, expected 1e-70 to .*; choose another"),
+        (lambda: wos.Polygon(np.stack([SQUARE, SQUARE * scale])), ValueError, r"Polygon: polygon 1 has an extent of"),
+        (lambda: wos.Ball([0, 0], scale), ValueError, r"Ball: the ball has an extent of .*, expected 1e-70 to 1e\+70"),
+        (lambda: wos.TriangleMesh(V * scale, F), ValueError, r"extent of .*, expected 1e-70 to 1e\+70"),
+        (lambda: wos.Polygon((2 * SQUARE - 1) * 1.7e308), ValueError, "extent of inf"),
+    ])  # fmt: skip
+
+
+def test_boxes():
+    check_refused([
+        (lambda lo=lo, hi=hi: wos.Box(lo, hi), error, f"Box: .*{text}")
+        for lo, hi, error, text in (
+            ([0, 0], [1, 1, 1], ValueError, "corners of 2 and 3 coordinates"),
+            ([0, 0], [1, 0], ValueError, "the box is from 0.0 to 0.0 along axis 1, expected lo < hi"),
+            ([0.0], [1.0], ValueError, "lo has 1 coordinates, expected 2 to 1024"),
+            ([0, np.nan], [1, 1], ValueError, r"lo\[1\] is nan"),
+            ([0, 0], [1, np.inf], ValueError, r"hi\[1\] is inf"),
+            ([0, 0], [1e-80, 1], ValueError, "a side of 1e-80"),
+            (0.0, [1, 1], TypeError, "lo is"),
+            ([0, 0], "ab", TypeError, "hi is"),
+        )
+    ])  # fmt: skip
+
+
+def test_fields():
+    box, good = BOX2, np.pad(np.full((2, 2), -0.1), 1, constant_values=0.2)
+    bad = changed(good, (0, 2), -1e-3)
+    check_refused([
+        (lambda v=values, at=at, s=lipschitz: wos.SDF(v, at, s), error, f"SDF.*{text}")
+        for values, at, lipschitz, error, text in (
+            (good, box, 0.0, ValueError, "lipschitz is 0.0"),
+            (good, box, np.nan, ValueError, "lipschitz is nan"),
+            (np.abs(good), box, 1.0, ValueError, "values has none below 0"),
+            (bad, box, 1.0, ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
+            (bad.T, box, 1.0, ValueError, "across axis 1"),
+            (np.where(good < 0, np.nan, good), box, 1.0, ValueError, r"values\[1, 1\] is nan"),
+            (good[:1], box, 1.0, ValueError, r"values has shape \(1, 4\), expected \(n1, n2\)"),
+            (good[0], box, 1.0, ValueError, "values has shape"),
+            (good.astype(int), box, 1.0, TypeError, "values has dtype int64"),
+            (good.tolist(), box, 1.0, TypeError, "values is list"),
+            (good, ([0.0, 0.0], [1.0, 0.0]), 1.0, ValueError, "expected lo < hi"),
+            (good, ([0.0] * 4, [1.0] * 4), 1.0, ValueError, "box has corners of 4 coordinates, expected 2 or 3"),
+            (good, 1.0, 1.0, TypeError, "box is float"),
+            (lambda X: np.hypot(*X.T) - 2, ([-1.5] * 2, [1.5] * 2), 1.0, ValueError, "values below 0 on a face of the box across axis 0"),
+            (lambda X: X, box, 1.0, ValueError, r"\(X\) with X of shape .* gave shape .*, expected shape"),
+            (lambda X: np.where(X[:, 0] > 0.7, np.nan, 1.0), box, 1.0, ValueError, r"values of the function\[.*\] is nan"),
+        )
+    ])  # fmt: skip
+
+
+def test_meshes():
+    check_refused([
+        (lambda v=v, f=f: wos.TriangleMesh(v, f), error, text)
+        for v, f, error, text in (
+            (nan_at(V, 1, 2), F, ValueError, r"TriangleMesh: V\[1, 2\] is nan"),
+            (V[:, :2], F, ValueError, r"V has shape \(4, 2\), expected \(P, 3\)"),
+            (V, F[:, :2], ValueError, r"F has shape \(4, 2\), expected \(M, 3\)"),
+            (V, F[:0], ValueError, "F has no triangles"),
+            (V, changed(F, (2, 1), 4), ValueError, r"F\[2, 1\] is 4, expected 0 to 3"),
+            (V, changed(F, (0, 0), -1), ValueError, r"F\[0, 0\] is -1, expected 0 to 3"),
+            (V, F[:3], ValueError, r"not closed: the edge from vertex \d to \d of triangle \d has no opposite, one of 3"),
+            (V, changed(F, 3, F[3, ::-1]), ValueError, "not closed"),
+            (np.zeros_like(V), F, ValueError, "no triangle has an area"),
+            (np.outer(np.arange(4.0), [1, 2, 3]), F, ValueError, "no triangle has an area"),
+            (V.astype(np.float16), F, TypeError, "V has dtype float16"),
+            (V.tolist(), F, TypeError, "V is list"),
+            (V, F.tolist(), TypeError, "F is list, expected an array of int32 or int64"),
+            (V, F.astype(float), TypeError, "F is a numpy array of float64, expected an array of int32 or int64"),
+            (V, np.ma.masked_array(F), TypeError, "F is a masked array"),
+        )
+    ])  # fmt: skip
+
+
+def test_stars():
+    check_refused([
+        (lambda c=c: wos.Star(*c), error, f"Star: {text}")
+        for error, text, c in (
+            (ValueError, "c1 is nan, expected a finite number", (np.nan, 0.0)),
+            (ValueError, r"c2\[1\] is inf, expected finite numbers", (0.0, np.array([0.0, np.inf]))),
+            (ValueError, r"c1 has shape \(1, 2\), expected a number or \(B,\)", (np.zeros((1, 2)), 0.0)),
+            (ValueError, "c1 has 2 numbers and c2 3", (np.zeros(2), np.zeros(3))),
+            (ValueError, "the least radius of star 1 is -1", (np.array([0.0, 2.0]), 0.0)),
+            (ValueError, "the least radius is 0 for c1 = 1", (1.0, 0.0)),
+            (TypeError, "c1", (np.zeros(2, int), 0.0)),
+            (TypeError, "c2", (0.0, "0")),
+        )
+    ] + [(lambda: wos.Star(0.0, 0.0, segments=7), ValueError, "Star: segments is 7, expected at least 8")])  # fmt: skip
+
+
+def test_data():
+    fourier, gaussians, powers, grid = wos.Fourier, wos.Gaussians, wos.Polynomial, wos.GridField
+    check_refused([
+        (lambda: fourier(np.zeros(4)), ValueError, "odd"),
+        (lambda: fourier(nan_at(np.zeros(3), 1)), ValueError, "nan"),
+        (lambda: fourier([1.0]), TypeError, "list"),
+        (lambda: fourier(np.zeros(3), (0, np.nan)), ValueError, "center"),
+        (lambda: wos.PerVertex(TWO), ValueError, "expected"),
+        (lambda: gaussians(np.ones(2), np.zeros((3, 2)), 1.0), ValueError, "expected"),
+        (lambda: gaussians(np.ones(2), np.zeros((2, 2)), 0.0), ValueError, "positive"),
+        (lambda: powers(np.ones(3)), ValueError, r"shape \(3,\), expected \(n1, n2\) or \(n1, n2, n3\)"),
+        (lambda: powers(np.ones((2, 0))), ValueError, "n >= 1"),
+        (lambda: powers(np.ones((3, 2, 0, 2, 2))), ValueError, "n >= 1"),
+        (lambda: powers(np.array([[1.0, np.inf]])), ValueError, r"coefficients\[0, 1\] is inf"),
+        (lambda: powers([[1.0]]), TypeError, "list"),
+        (lambda: powers(ONE.astype(int)), TypeError, "int64"),
+        (lambda: powers(ONE.astype(complex)), TypeError, "complex128"),
+        (lambda: powers(ONE)(np.ones((4, 3))), ValueError, "2 dimensions"),
+        (lambda: powers(TWO)(np.ones((4, 4))), ValueError, "2 or 3 dimensions"),
+        (lambda: powers(np.ones((5, 2, 2)))(np.ones((4, 3, 2))), ValueError, r"\(4, 3, 2\)"),
+        (lambda: grid(ONE, 3), TypeError, "box is int"),
+        (lambda: grid(ONE, [(0, 0)]), ValueError, "1 entries"),
+        (lambda: grid(ONE, ((0, 0), (1, 1, 1))), ValueError, "2 and 3"),
+        (lambda: grid(ONE, ((0, 1), (1, 1))), ValueError, "from 1.0 to 1.0 along axis 1, expected lo < hi"),
+        (lambda: grid(ONE, ((0, np.nan), (1, 1))), ValueError, r"box\[0\]\[1\] is nan"),
+        (lambda: grid(ONE, ((0, 0), (1, 1e90))), ValueError, "side of 1e[+]90"),
+        (lambda: grid(ONE, ((0, 0), ("1", 1))), TypeError, "box"),
+        (lambda: grid(ONE[:, :1], BOX2), ValueError, r"shape \(2, 1\), expected \(n1, n2\) or \(B, n1, n2\)"),
+        (lambda: grid(np.ones((2, 2, 2, 2)), BOX2), ValueError, "expected"),
+        (lambda: grid(np.ones(4), BOX2), ValueError, "expected"),
+        (lambda: grid(ONE.astype(int), BOX2), TypeError, "int64"),
+        (lambda: grid(ONE, BOX2)(np.ones((4, 3))), ValueError, "2 dimensions"),
+    ])  # fmt: skip
+
+
+def solve(boundary=None, points=None, dirichlet=1.0, **options):
+    boundary = wos.Polygon(SQUARE) if boundary is None else boundary
+    points = X if points is None else points
+    return wos.solve(boundary, points, dirichlet=dirichlet, **{"walks": 2, "rng": 1, **options})
+
+
+def check_solve(*rows):
+    check_refused([(lambda options=options: solve(**options), error, text) for options, error, text in rows])
+
+
+def test_solve():
+    three = wos.Polygon(np.stack([SQUARE] * 3))
+    check_solve(
+        (dict(points=nan_at(X, 1, 0)), ValueError, r"points\[1, 0\] is nan"),
+        (dict(points=X[0]), ValueError, "points has shape"),
+        (dict(points=np.zeros((3, 3))), ValueError, "points has shape"),
+        (dict(points=X.astype(np.float16)), TypeError, "float16"),
+        (dict(points=X.tolist()), TypeError, "list"),
+        (dict(points=np.ma.masked_array(X)), TypeError, "masked"),
+        (dict(boundary=SQUARE), TypeError, "expected a Polygon"),
+        (dict(boundary=three, points=np.stack([X, X])), ValueError, "points 2, boundary 3"),
+        (dict(epsilon=0.0), ValueError, "positive"),
+        (dict(epsilon=float("nan")), ValueError, "positive"),
+        (dict(epsilon="small"), TypeError, "epsilon"),
+        (dict(walks=0), ValueError, "at least 1"),
+        (dict(walks=2.0), TypeError, "integer"),
+        (dict(walks=True), TypeError, "integer"),
+        (dict(walks=1, walk_offset=2**32), ValueError, "asked for"),
+        (dict(max_steps=0), ValueError, "at least 1"),
+        (dict(max_steps=2**20), ValueError, "at most"),
+        (dict(walk_offset=-1), ValueError, "at least 0"),
+        (dict(rng=-1), ValueError, "rng is -1, expected at least 0"),
+        (dict(rng=2**64), ValueError, "expected at most 18446744073709551615"),
+        (dict(rng="a"), TypeError, "Generator"),
+        (dict(rng=1.5), TypeError, "float"),
+        (dict(num_threads=0), ValueError, "num_threads"),
+        (dict(backend="fortran"), ValueError, "fortran"),
+        (dict(screening=-1.0), ValueError, "screening is -1.0"),
+        (dict(screening=float("inf")), ValueError, "screening is inf"),
+        (dict(screening="strong"), TypeError, "screening"),
+        (dict(screening=np.array([1.0, -2.0])), ValueError, "screening is -2 at"),
+        (dict(gradient=np.ones(2)), TypeError, "gradient"),
+        (dict(gradient=True, walks=3), ValueError, "walks is 3; .*even"),
+        (dict(gradient=True, walks=4, walk_offset=1), ValueError, "walk_offset is 1; .*even"),
+        (dict(unknown=1), TypeError, "unknown"),
+        (dict(executor="processes"), TypeError, r"executor is str, expected a concurrent.futures.Executor$"),
+        (dict(cache="harmonic", source=1.0), ValueError, "neither a source"),
+        (dict(cache="harmonic", gradient=True), ValueError, "nor a gradient"),
+        (dict(cache="all"), ValueError, "harmonic"),
+        (dict(cache="harmonic", points=X[None]), ValueError, "one instance"),
+        (dict(cache="harmonic", neumann=(np.arange(4) == 1, 0.0)), ValueError, "cache"),
+        (dict(cache="harmonic", boundary=wos.Box([0] * 4, [1] * 4), points=X4), ValueError, "a cache is for domains inside"),
+    )  # fmt: skip
+
+
+def test_solve_until_errors_are_small():
+    check_solve(
+        (dict(max_walks=100), ValueError, "max_walks is given without rtol or atol"),
+        (dict(walks=64, atol=1.0, max_walks=63), ValueError, "max_walks is 63, expected at least the 64 walks"),
+        (dict(atol=1.0, walks=2**20 + 1), ValueError, "max_walks is 1048576, its default"),
+        (dict(rtol=-1e-3), ValueError, "rtol is -0.001"),
+        (dict(atol=np.nan), ValueError, "atol is nan"),
+        (dict(atol=np.inf), ValueError, "atol is inf"),
+        (dict(rtol="small"), TypeError, "rtol is 'small'"),
+        (dict(rtol=0.1, max_walks=1e6), TypeError, "max_walks is 1000000.0"),
+        (dict(rtol=0.1, max_walks=101, gradient=True), ValueError, "max_walks is 101; with gradient=True"),
+        (dict(rtol=0.1, walk_offset=2**32 - 2**20 + 1), ValueError, "expected at most 4294967296"),
+        (dict(progress="yes"), TypeError, "progress is 'yes'"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["dirichlet", "source"])
+def test_what_does_not_go_with_a_boundary(where):
+    ball, mesh, box = SimpleNamespace(boundary=wos.Ball([0] * 3, 1), points=X3), wos.TriangleMesh(V, F), wos.Box([0] * 4, [1] * 4)
+    two, three = ({"boundary": wos.Polygon(np.stack([SQUARE] * B)), where: None} for B in (2, 3))
+    check_solve(*[
+        ({"dirichlet": 0.0, **options, where: data}, error, text)
+        for options, data, error, text in (
+            ({}, "1", TypeError, "str"),
+            ({}, True, TypeError, "bool"),
+            ({}, float("nan"), ValueError, "nan"),
+            ({}, wos.Fourier(np.zeros(3, np.float32)), TypeError, "float32"),
+            ({}, wos.Polynomial(ONE.astype(np.float32)), TypeError, "float32"),
+            ({}, wos.GridField(ONE.astype(np.float32), BOX2), TypeError, "float32"),
+            ({}, wos.PerVertex(np.zeros(5)), ValueError, "4 vertices" if where == "dirichlet" else "source is PerVertex"),
+            ({}, wos.Gaussians(np.ones(1), np.zeros((1, 3)), 1.0), ValueError, "3 coordinates"),
+            ({}, lambda Y: Y, ValueError, r"expected shape \(\d+,\)"),
+            ({}, lambda Y: 1.0, ValueError, "expected shape"),
+            ({}, lambda Y: Y[:, 0] * 1j, TypeError, "complex128"),
+            ({}, lambda Y: Y[:, 0].tolist(), ValueError, "expected shape"),
+            ({}, lambda Y: np.ma.masked_array(Y[:, 0]), TypeError, "masked"),
+            ({}, lambda Y: Y[:, 0].astype(object), TypeError, "object"),
+            ({}, [1.0, lambda Y: Y], ValueError, rf"{where}\[1\]\(X\)"),
+            ({}, wos.Polynomial(np.ones((2, 2, 2, 2))), ValueError, r"shape \(2, 2, 2, 2\), expected \(n1, n2\) or \(B, n1, n2\)"),
+            ({}, wos.GridField(TWO, BOX3), ValueError, "GridField in 3 dimensions, the boundary has 2"),
+            (two, wos.Polynomial(np.ones((3, 2, 2))), ValueError, r"coefficients has shape \(3, 2, 2\), 3 instances, but"),
+            (two, wos.GridField(np.ones((3, 2, 2)), BOX2), ValueError, r"values has shape \(3, 2, 2\), 3 instances, but"),
+            (two, wos.Fourier(np.ones((3, 3))), ValueError, r"coefficients has shape \(3, 3\), 3 instances, but the boundary has 2"),
+            (two, wos.Gaussians(np.ones((3, 1)), np.ones((1, 2)), 1.0), ValueError, r"amplitude has shape \(3, 1\), 3 instances"),
+            (two, [wos.Polynomial(ONE)] * 3, ValueError, "list of 3"),
+            (two, [wos.Polynomial(TWO)] * 2, ValueError, "instances of its own"),
+            (two, [wos.GridField(TWO, BOX2)] * 2, ValueError, "instances of its own"),
+            (two, [wos.GridField(TWO, BOX3)] * 2, ValueError, "3 dimensions"),
+            (two, [wos.Polynomial(np.ones((1, 2))), None], TypeError, "None"),
+            (three, [1.0, 2.0], ValueError, "list of 2"),
+            (three, np.array([1.0, 2.0]), ValueError, rf"boundary 3, {where} 2"),
+            ({"screening": np.ones(3)}, wos.Fourier(np.zeros((2, 3))), ValueError, rf"{where} 2, screening 3"),
+            (vars(ball), wos.Fourier(np.zeros(3)), ValueError, "two dimensions"),
+            (vars(ball), wos.Polynomial(np.ones((0, 2, 2))), ValueError, r"shape \(0, 2, 2\), expected \(n1, n2, n3\)"),
+            ({"boundary": mesh, "points": X3}, wos.Fourier(np.zeros(3)), ValueError, "Fourier data, which needs two dimensions"),
+            ({"boundary": mesh, "points": X3}, wos.PerVertex(np.zeros(11)), ValueError, "4 vertices|PerVertex"),
+            (vars(ball), wos.PerVertex(np.zeros(12)), ValueError, "PerVertex data, which only what is given on the boundary of a polygon"),
+            ({"boundary": box, "points": X4}, wos.GridField(np.zeros((2,) * 4), ([0] * 4, [1] * 4)), ValueError, "boundary has 4"),
+            ({"boundary": box, "points": X4}, wos.Fourier(np.ones(1)), ValueError, "needs two dimensions"),
+            ({"boundary": box, "points": X4}, wos.PerVertex(np.ones(4)), ValueError, "PerVertex"),
+            ({"boundary": box, "points": X4}, wos.Polynomial(ONE), ValueError, r"expected \(n1, n2, n3, n4\)"),
+        )
+    ])  # fmt: skip
+    check_solve((dict(dirichlet=None), TypeError, "dirichlet is None"))
+
+
+def test_walls():
+    one, cube = np.arange(4) == 1, {"boundary": wos.TriangleMesh(V, F), "points": X3}
+    gaps = {"boundary": wos.TriangleMesh(V, F, watertight=False), "points": X3}
+    crossing = {"boundary": wos.Polygon(TIE), "points": np.array([[0.1, 0.5]])}
+    rings = [SQUARE, np.array([[0, 0], [1, 0], [1, 1], [2, -0.5], [0, 1.0]])]
+    no_walls = "neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is (a )?"
+    check_solve(
+        (dict(neumann=(np.ones(4, bool), 0.0)), ValueError, "all of polygon 0 reflects"),
+        (dict(robin=(np.ones(4, bool), 0.0, 0.0)), ValueError, "all of polygon 0 reflects"),
+        (dict(neumann=(one, 0.0), robin=(one, 1.0, 0.0)), ValueError, "segment 1 is in both"),
+        (dict(neumann=(np.ones(5, bool), 0.0)), ValueError, r"expected \(4,\)"),
+        (dict(neumann=(np.ones(4), 0.0)), TypeError, "expected bool"),
+        (dict(neumann=(one,)), TypeError, r"\(where, h\)"),
+        (dict(neumann=one), TypeError, r"\(where, h\)"),
+        (dict(robin=(one, 1.0)), TypeError, r"\(where, mu, h\)"),
+        (dict(robin=(one, -1.0, 0.0)), ValueError, "mu"),
+        (dict(robin=(one, float("nan"), 0.0)), ValueError, "mu"),
+        (dict(robin=(one, np.full(4, -1.0), 0.0)), ValueError, "mu"),
+        (dict(neumann=(one, wos.PerVertex(np.zeros(3)))), ValueError, r"expected \(4,\)"),
+        ({**cube, "robin": (one, 1.0, 0.0)}, ValueError, "robin needs a Polygon; boundary is a TriangleMesh"),
+        ({**cube, "neumann": (one | True, 0.0)}, ValueError, "all of the mesh reflects"),
+        ({**cube, "neumann": (np.ones(13, bool), 0.0)}, ValueError, r"expected \(4,\): one entry a triangle"),
+        ({**cube, "neumann": (one, wos.PerVertex(np.zeros(9)))}, ValueError, r"expected \(4,\)"),
+        ({**gaps, "neumann": (one, 0.0)}, ValueError, "watertight=False"),
+        (dict(boundary=wos.Ball([0, 0], 1), neumann=(one, 0.0)), ValueError, f"{no_walls}Ball"),
+        (dict(boundary=wos.Box([0, 0], [1, 1]), robin=(one, 1.0, 0.0)), ValueError, f"{no_walls}Box"),
+        # the domain would lie on both sides of segments that cross; crossings of absorbing ones are as ever
+        ({**crossing, "neumann": (np.arange(4) == 0, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross.*give the loops as polygons"),
+        ({**crossing, "neumann": (np.arange(4) == 2, 0.0)}, ValueError, "segments 0 and 2 of polygon 0 cross"),
+        (dict(boundary=wos.Polygon(rings), neumann=([np.arange(len(r)) > 0 for r in rings], 0.0)), ValueError, r"\d of polygon 1 cross"),
+    )  # fmt: skip
+    assert solve(**crossing, neumann=(np.arange(4) % 2 == 1, 0.0)).value.shape == (1,)
+    ring = wos.Polygon(3 * SQUARE, holes=[SQUARE, SQUARE + 1.5])  # the first hole touches two sides
+    assert solve(ring, np.array([[2.7, 1.0]]), neumann=(np.arange(12) > 2, 0.0)).value.shape == (1,)
+
+
+def test_media():
+    knows = "a diffusion, or a screening that is no number"
+    field = wos.SDF(np.array([[1.0, 1, 1], [1, -1, 1], [1, 1, 1]]), ([-1.0, -1], [1.0, 1]))
+    check_solve(
+        (dict(diffusion=wos.Polynomial(np.array([[0.1, 0.0], [-1.0, 0.0]]))), ValueError, "diffusion is .* at .*expected positive"),
+        (dict(diffusion=0.0), ValueError, "diffusion is 0 at"),
+        (dict(diffusion=-1.0), ValueError, "diffusion is -1 at"),
+        (dict(diffusion=wos.GridField(-ONE, BOX2)), ValueError, "at a node, expected positive"),
+        (dict(diffusion=lambda X: np.where(X[:, 0] > 0, np.nan, 1.0)), ValueError, "diffusion is nan at"),
+        (dict(screening=wos.Polynomial(np.array([[0.0], [-1.0]]))), ValueError, "screening is .* at .*expected 0 or more"),
+        (dict(diffusion=wos.Fourier(np.array([1.0]))), ValueError, "diffusion is Fourier data"),
+        (dict(diffusion=wos.PerVertex(np.ones(4))), ValueError, "diffusion is PerVertex data"),
+        (dict(screening=wos.PerVertex(np.ones(4))), ValueError, "screening is PerVertex data"),
+        (dict(diffusion=2.0, cache="harmonic"), ValueError, "a cache does not go with a diffusion"),
+        (dict(diffusion=2.0, neumann=(np.arange(4) < 3, 1.0)), ValueError, "do not go with neumann"),
+        (dict(diffusion=2.0, gradient=True, walks=3), ValueError, "must be even|even number"),
+        (dict(diffusion=lambda X: X), ValueError, r"diffusion\(X\)"),
+        (dict(diffusion="iron"), TypeError, "diffusion is str"),
+        (dict(diffusion=np.ones(3), screening=np.ones(2)), ValueError, "different numbers of instances"),
+        (dict(boundary=field, diffusion=2.0), ValueError, knows),
+        (dict(boundary=wos.Ball([0.0] * 4, 1.0), points=X4, diffusion=2.0), ValueError, knows),
+        (dict(boundary=wos.Ball([0.0] * 3, 1.0), points=X3, diffusion=2.0, exterior=True), ValueError, knows),
+    )  # fmt: skip
+    for d in (4, 7):
+        start, frame = np.zeros((1, 2, d)), np.concatenate([np.zeros(d), [1.0, 0.01]])[None]
+        with pytest.raises(ValueError, match=r"media: start has \d coordinates, expected two or three"):
+            media(start, frame, dirichlet=np.ones((1, 1)), bounds=np.array([[1.0, 1e-3]]))
+
+
+def test_outside():
+    ball = {"boundary": wos.Ball([0, 0, 0], 1.0), "points": np.full((1, 3), 2.0), "exterior": True}
+    grid = wos.SDF(np.pad(np.full((1, 1, 1), -0.5), 1, constant_values=0.5), BOX3)
+    check_solve(
+        ({**ball, "boundary": wos.Ball([0, 0], 1.0), "points": X}, ValueError, "it needs a Ball, a Box or a TriangleMesh in three"),
+        (dict(exterior=True), ValueError, "in three dimensions"),
+        ({**ball, "boundary": grid}, ValueError, "exterior=True with SDF"),
+        ({**ball, "source": 1.0}, ValueError, "without a source and a screening"),
+        ({**ball, "screening": 1.0}, ValueError, "without a source and a screening"),
+        ({**ball, "cache": "harmonic"}, ValueError, "a cache is for domains inside"),
+        ({**ball, "exterior": 1}, TypeError, "exterior is 1, expected True or False"),
+    )  # fmt: skip
+
+
+def test_labels():
+    def make(**options):
+        return wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)), **options)
+
+    check_refused([
+        (lambda options=options: make(**options), error, f"NeuralOperatorLabels: {text}")
+        for error, text, options in (
+            (ValueError, "walks is 0, expected at least 1", {"walks": 0}),
+            (TypeError, "walks is 2.5, expected an integer", {"walks": 2.5}),
+            (ValueError, "walks is 5; with gradient=True walks come in pairs", {"walks": 5, "gradient": True}),
+            (ValueError, "rng", {"rng": -1}),
+            (TypeError, "rng is str", {"rng": "0"}),
+        )
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [wos.closest_point, wos.contains, wos.signed_distance])
+def test_queries(function):
+    mesh, name = wos.TriangleMesh(V, F), function.__name__
+    check_refused([
+        (lambda q=q: function(mesh, q), error, text)
+        for q, error, text in (
+            (np.array([[0, 0, np.nan]]), ValueError, rf"{name}: q\[0, 2\] is nan, expected finite numbers"),
+            (np.array([[[0, np.inf, 0]]]), ValueError, r"q\[0, 0, 1\] is inf"),
+            (np.zeros((3, 2)), ValueError, r"q has shape \(3, 2\), expected \(..., 3\)"),
+            (np.zeros(()), ValueError, "expected"),
+            (np.zeros((3, 3), int), TypeError, "q has dtype int64"),
+            (np.zeros((3, 3), np.float16), TypeError, "q has dtype float16"),
+            ([[0.0, 0.0, 0.0]], TypeError, "q is list"),
+            (np.ma.masked_array(np.zeros((3, 3))), TypeError, "q is a masked array"),
+        )
+    ] + [(lambda: function(X3, X3), TypeError, rf"{name}: boundary is ndarray, expected a Polygon, TriangleMesh, Ball, Box or SDF")]
+    + [
+        (lambda q=q: function(wos.Polygon([SQUARE] * 3), q), ValueError, r"q has shape .*, expected \(N, 2\) or \(B, ..., 2\) with B = 3")
+        for q in (np.zeros((2, 5, 2)), np.zeros((4, 1, 1, 2)))
+    ])  # fmt: skip
+
+
+def test_balls_that_are_not_there(backend):
+    for begin, ball, text in (
+        ([0, 1], [1], "no such ball"), ([0, 1], [-1], "no such ball"), ([0, 2, 1], [0], "begin does not rise"),
+        ([0, 2], [0], "begin does not fit ball"),
+    ):  # fmt: skip
+        arguments = np.ones((1, 2, 3)), np.zeros(1), np.array(begin), np.array(ball), np.zeros((1, 2)), np.ones(1)
+        with pytest.raises(ValueError, match=f"wos.gather: {text}"):
+            expansion.gather(*arguments, modes=1, backend=backend)
+        assert np.isnan(expansion.gather(*arguments, modes=1, backend="array")).all()  # which raises nothing on a device
