@@ -73,20 +73,6 @@ def layer_rule(name):
     return next(rule for files, rule in LAYERS.items() if layer(name) in files or (layer(name) == "further" and "further" in files))
 
 
-def test_contributing_says_the_same():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    for files, (core, _, _) in LAYERS.items():
-        row = next(line for line in text.splitlines() if line.startswith("| `" + files.partition(",")[0]))
-        for word in [*core.split(), *files.replace(",", " ").split()]:
-            assert word in row, (files, word)
-    for name in FOR_NOUNS.split():
-        assert f"`{name}`" in text, name
-    block = re.search(r"^## A new noun\n.*?```\n(.*?)```", text, re.M | re.S).group(1)
-    listed = [line.split()[0].replace("<family>", "{family}").replace("<noun>", "{noun}") for line in block.splitlines() if line.strip()]
-    assert listed == NOUN
-    assert all(str(n) in text for n in MOST_LINES.values())
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_its_nouns(family):
     assert (CSRC / family / "README.md").is_file()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from children import run_python
 
 # What ends within a second on what fits in memory, or holds no loop of its own: one factorisation of LAPACK cannot be stopped.
 SHORT = {
@@ -318,8 +318,7 @@ def test_numba_walks_are_interrupted():
             continue
     print("ok")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.strip() == "ok", done.stderr
+    assert run_python(code).stdout.strip() == "ok"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,5 @@
 """Programs that JAX compiles: what they hold, whose memory they use, where they run."""
 
-import os
-import subprocess
-import sys
-import textwrap
-import threading
-
 import numpy as np
 import pytest
 
@@ -14,6 +8,7 @@ jax = pytest.importorskip("jax", minversion="0.5")
 import jax.numpy as jnp  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
+from children import in_threads, run_python  # noqa: E402
 from quatrefoil.jax import _functions, _handler, _site  # noqa: E402
 from traced import assert_same, double_precision, scan_arrays  # noqa: E402, F401
 
@@ -77,19 +72,12 @@ def test_several_threads_at_once(rng):
     a, b = scan_arrays(rng, (16, 300))
     expected = qf.ssm.linear_scan(np.asarray(a), np.asarray(b))
     compute = jax.jit(lambda a, b: qf.ssm.linear_scan(a, b) + qf.ssm.linear_scan(a, b, num_threads=1))
-    failures = []
 
-    def work():
+    def work(i):
         for _ in range(50):
-            if not np.array_equal(compute(a, b), 2 * expected):
-                failures.append(1)
+            np.testing.assert_array_equal(compute(a, b), 2 * expected)
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
-    assert not failures
+    in_threads(4, work)
 
 
 def test_a_buffer_that_was_not_expected_is_refused(rng):
@@ -98,14 +86,6 @@ def test_a_buffer_that_was_not_expected_is_refused(rng):
         compute = jax.ffi.ffi_call(_handler.TARGET, [jax.ShapeDtypeStruct((3,), np.float32)])
         with pytest.raises(jax.errors.JaxRuntimeError, match="XLA gave a buffer"):
             jax.block_until_ready(compute(jnp.zeros(shape, dtype), jnp.zeros(3, np.float32), site=site))
-
-
-def run(code, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env={**os.environ, **environment}, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_program_kept_on_disk_runs_in_another_process(tmp_path):
@@ -119,7 +99,7 @@ def test_a_program_kept_on_disk_runs_in_another_process(tmp_path):
     """
     kept = []
     for _ in range(2):
-        run(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path))
+        run_python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path))
         kept.append(sorted(p.name for p in tmp_path.iterdir() if "lambda" in p.name and "atime" not in p.name))
     assert kept[0]
     assert kept[0] == kept[1]
@@ -137,9 +117,9 @@ def test_arrays_spread_over_devices_and_a_process_that_ends_while_one_computes()
     for _ in range(20):
         qf.ssm.linear_scan(big, big)
     """
-    run(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
 
 
 def test_a_user_who_never_touches_jax_does_not_load_it():
     code = "import sys, numpy as np, quatrefoil as qf; qf.ssm.linear_scan(*np.ones((2, 3, 4))); print('jax' in sys.modules)"
-    assert run(code).strip() == "False"
+    assert run_python(code).stdout.strip() == "False"

@@ -1,14 +1,13 @@
 """The memory of large results is kept for the next ones: never while somebody holds them, never without a bound."""
 
 import os
-import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
+from children import in_threads, run_python
 from quatrefoil import _arrays
 from quatrefoil._backends import native
 
@@ -18,10 +17,6 @@ pytestmark = pytest.mark.skipif(native.reason() is not None, reason="the compile
 @pytest.fixture(autouse=True)
 def kept_memory(poisoned_memory, monkeypatch):
     monkeypatch.setattr(_arrays, "large", native.core().empty)
-
-
-def run(script):
-    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "QUATREFOIL_BACKEND": "native"})
 
 
 def scan(b):
@@ -75,7 +70,7 @@ sizes = [qf.ssm.linear_scan(half, b[: 100_000 + 50_000 * k]) for k in range(60)]
 del sizes
 assert resident() - before <= 160, resident() - before
 """
-    run(script)
+    run_python(script, QUATREFOIL_BACKEND="native")
 
 
 def test_a_result_that_no_machine_holds():
@@ -87,20 +82,13 @@ def test_a_result_that_no_machine_holds():
 
 def test_threads_and_kept_memory(rng):
     b = rng.standard_normal((8, 1 << 17)).astype(np.float32)
-    expected, wrong = [scan(row) for row in b], []
+    expected = [scan(row) for row in b]
 
     def work(i):
         for _ in range(20):
-            got = scan(b[i])
-            if not np.array_equal(got, expected[i]):
-                wrong.append(i)
+            np.testing.assert_array_equal(scan(b[i]), expected[i])
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not wrong
+    in_threads(8, work)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -118,4 +106,4 @@ assert os.waitpid(pid, 0)[1] == 0
 assert np.array_equal(held, expected)
 assert np.array_equal(qf.ssm.linear_scan(half, b), expected)
 """
-    run(script)
+    run_python(script, QUATREFOIL_BACKEND="native")

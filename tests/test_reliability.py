@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -12,14 +9,12 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from children import in_threads, run_python
 
 
-def child(code, timeout=120, **environment):
-    """Runs code in a fresh interpreter; -> (exit code, stdout, stderr)."""
-    env = {**os.environ, **{k: str(v) for k, v in environment.items()}}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout, env=env, check=False
-    )
+def child(code, **environment):
+    """(exit code, stdout, stderr) of a fresh interpreter."""
+    done = run_python(code, check=False, **environment)
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
@@ -175,19 +170,12 @@ def test_fork_after_use():
 def test_eight_threads_at_once(rng):
     u, k = rng.standard_normal((4, 16, 3000)).astype(np.float32), rng.standard_normal((16, 3000)).astype(np.float32)
     expected = qf.ssm.fft_conv(u, k)
-    wrong = []
 
-    def work():
+    def work(i):
         for _ in range(20):
-            if not np.array_equal(qf.ssm.fft_conv(u, k, num_threads=3), expected):
-                wrong.append(1)
+            np.testing.assert_array_equal(qf.ssm.fft_conv(u, k, num_threads=3), expected)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not wrong
+    in_threads(8, work)
 
 
 @needs_native

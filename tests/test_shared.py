@@ -1,11 +1,8 @@
 """Objects that threads share: what is kept between calls is made by whoever comes first, and every answer has the bits of one thread's."""
 
-import contextvars
 import itertools
 import pickle
-import subprocess
 import sys
-import threading
 import time
 from types import SimpleNamespace
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from children import in_threads, run_python
 from quatrefoil._backends import native
 
 
@@ -40,11 +38,10 @@ def in_eight_threads(make, calls, rounds=2):
     expected = {name: arrays(call(lone)) for name, call in calls.items()}
     wrong = []
     for _ in range(rounds):
-        shared, start = make(), threading.Barrier(8)
+        shared = make()
 
-        def work(first, shared=shared, start=start):
+        def work(first, shared=shared):
             names = list(calls)
-            start.wait()
             for name in names[first % len(names) :] + names[: first % len(names)]:
                 try:
                     for got, e in zip(arrays(calls[name](shared)), expected[name], strict=True):
@@ -52,12 +49,7 @@ def in_eight_threads(make, calls, rounds=2):
                 except Exception as error:
                     wrong.append((name, repr(error)))
 
-        # each with the backend that this thread has chosen
-        threads = [threading.Thread(target=contextvars.copy_context().run, args=(work, i)) for i in range(8)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        in_threads(8, work)
     return wrong
 
 
@@ -111,9 +103,8 @@ def test_the_class_of_operators_is_made_once():
     [t.join() for t in threads]
     assert len(found) == 8 and len(set(found)) == 1 and found[0] is qf.kron.KroneckerOperator
     """
-    lines = "\n".join(line[4:] for line in code.splitlines())
     for _ in range(3):
-        subprocess.run([sys.executable, "-c", lines], check=True)
+        run_python(code)
 
 
 def test_cheb_tucker(backend, rng):
@@ -174,11 +165,7 @@ def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
 
     monkeypatch.setattr(qf.wos.Polygon, "scaled_ends", slowly)
     polygon = qf.wos.Polygon(STAR)
-    threads = [threading.Thread(target=lambda: (polygon.arrays("numpy"), polygon.memo("numpy"))) for _ in range(3)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    in_threads(3, lambda i: (polygon.arrays("numpy"), polygon.memo("numpy")))
     assert polygon.memo("numpy").made_for("native", (None, None, *polygon.arrays("numpy"))) is not None
 
 

@@ -2,9 +2,6 @@
 
 import importlib
 import itertools
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import quatrefoil as qf  # noqa: E402
 from case import adjoint_arguments, build, call_of, flat, graded, made, op_of, parametrize, simplest, structures, vjp_of  # noqa: E402
+from children import run_python  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -313,8 +311,7 @@ def test_without_the_private_names_of_torch(name):
     y, state = qf.ssm.s4d_conv(u, torch.rand(2, dtype=torch.float64), -A.abs() + 1j * A.imag, C, return_state=True)
     assert y.shape == u.shape and state.shape == (2, 3)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 def test_numbers_may_be_symbolic_in_the_first_call_of_all():
@@ -333,8 +330,7 @@ def test_numbers_may_be_symbolic_in_the_first_call_of_all():
         for s in (0.5, 0.25, 0.1):
             torch.testing.assert_close(compiled(s), f(s), rtol=0, atol=0)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python(code)
 
 
 @pytest.mark.parametrize(("L", "draws"), [(100, 300), (256, 300), (1000, 100), (1024, 150), (2048, 80), (8192, 20), (50000, 6)])

@@ -92,6 +92,7 @@ def test_fields():
         for values, at, lipschitz, error, text in (
             (good, box, 0.0, ValueError, "lipschitz is 0.0"),
             (good, box, np.nan, ValueError, "lipschitz is nan"),
+            (lambda Y: Y, box, 1.0, ValueError, r"values\(X\) with X of shape"),
             (np.abs(good), box, 1.0, ValueError, "values has none below 0"),
             (bad, box, 1.0, ValueError, "values below 0 on a face of the box across axis 0; make the box larger"),
             (bad.T, box, 1.0, ValueError, "across axis 1"),

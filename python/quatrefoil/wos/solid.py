@@ -160,7 +160,7 @@ class SDF(Solid):
         """A function at n points along every axis, to look at."""
         axes = [np.linspace(a, b, n) for a, b in zip(self.lo, self.hi)]
         X = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        wrapped = wrap(self.function, self, np.dtype(np.float64), "the SDF")
+        wrapped = wrap(self.function, self, np.dtype(np.float64), "values", "SDF")
         self._memo = _Kept(wrapped)
         found = np.asarray(wrapped(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
         finite(found, "SDF", "values of the function")
@@ -182,7 +182,7 @@ class SDF(Solid):
     def memo(self, kind: str) -> Any:
         """The function as kernels call it; nothing for values."""
         if self.function is not None and self._memo is None:
-            self._memo = _Kept(wrap(self.function, self, np.dtype(np.float64), "the SDF"))
+            self._memo = _Kept(wrap(self.function, self, np.dtype(np.float64), "values", "SDF"))
         return self._memo
 
     def __getstate__(self) -> dict[str, Any]:

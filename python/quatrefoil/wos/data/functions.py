@@ -15,21 +15,21 @@ from ..._arguments import refuse_masked
 
 
 class Function:
-    """A user's function, called with the points' dtype; its shape is checked at every call."""
+    """A user's function, called with the points' dtype; its shape is checked at every call. Errors name the caller, and the argument."""
 
-    def __init__(self, function: Callable[..., Any], dtype: np.dtype, name: str) -> None:
-        self.function, self.dtype, self.name = function, dtype, name
+    def __init__(self, function: Callable[..., Any], dtype: np.dtype, name: str, caller: str = "solve") -> None:
+        self.function, self.dtype, self.name, self.caller = function, dtype, name, caller
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         values = self.function(X.astype(self.dtype, copy=False))
         shape = getattr(values, "shape", None)
         if shape != (len(X),):
             got = repr(values) if shape is None else f"shape {shape}"
-            raise ValueError(f"solve: {self.name}(X) with X of shape {X.shape} gave {got}, expected shape {(len(X),)}")
-        refuse_masked(values, "solve", f"{self.name}(X)")
+            raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} gave {got}, expected shape {(len(X),)}")
+        refuse_masked(values, self.caller, f"{self.name}(X)")
         dtype = str(getattr(values, "dtype", ""))
         if "complex" in dtype or dtype == "object":
-            raise TypeError(f"solve: {self.name}(X) has dtype {dtype}, expected real numbers")
+            raise TypeError(f"{self.caller}: {self.name}(X) has dtype {dtype}, expected real numbers")
         return np.ascontiguousarray(values, np.float64)
 
 
@@ -110,19 +110,19 @@ class Scaled:
         return np.asarray(self.scale(instance, self.function(instance, X)))
 
 
-def _check_signature(f: Any, name: str) -> None:
+def _check_signature(f: Any, name: str, caller: str) -> None:
     """TypeError for a cfunc of other arguments, which would read and write anywhere."""
     from numba import types
 
     pointer = types.CPointer(types.float64)
     expected = types.void(types.int64, pointer, pointer)
     if (f._sig.args, f._sig.return_type) != (expected.args, expected.return_type):
-        raise TypeError(f"solve: {name} is a cfunc {f._sig}, expected void(int64 n, const double* x, double* out)")
+        raise TypeError(f"{caller}: {name} is a cfunc {f._sig}, expected void(int64 n, const double* x, double* out)")
 
 
-def _check_answers(f: Any, boundary: Any, name: str) -> None:
+def _check_answers(f: Any, boundary: Any, name: str, caller: str) -> None:
     """Compiled code cannot raise: a wrong shape shows here, at some points of either number."""
-    check = Function(f, np.dtype(np.float64), name)
+    check = Function(f, np.dtype(np.float64), name, caller)
     centre, extent = (boundary.centre[0], boundary.extent[0]) if boundary.count else (np.zeros(boundary.dimension), 1.0)
     for shares in ((0.1, -0.1, 0.05), (0.1, -0.1, 0.05, -0.05, 0.02)):
         check(0, centre + extent * np.outer(shares, np.ones(boundary.dimension)))
@@ -132,13 +132,13 @@ def is_function(given: Any) -> bool:
     return callable(given) or is_cfunc(given)
 
 
-def wrap(given: Any, boundary: Any, dtype: np.dtype, name: str) -> Any:
+def wrap(given: Any, boundary: Any, dtype: np.dtype, name: str, caller: str = "solve") -> Any:
     """What the kernels call in the domain of a boundary: njit functions and cfuncs as compiled code, others with the points' dtype."""
     if importlib.util.find_spec("numba") and is_cfunc(given):
-        _check_signature(given, name)
+        _check_signature(given, name, caller)
         return Compiled(given)
     if importlib.util.find_spec("numba") and is_njit(given):
-        _check_answers(given, boundary, name)
+        _check_answers(given, boundary, name, caller)
         return Compiled(_compile(given, boundary.dimension))
     exact = name.startswith("diffusion")  # its second differences in float32 would be noise
-    return Function(given, np.dtype(np.float64) if exact else dtype, name)
+    return Function(given, np.dtype(np.float64) if exact else dtype, name, caller)
