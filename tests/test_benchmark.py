@@ -85,21 +85,6 @@ def test_faster_than_its_floor_is_said(monkeypatch, capsys):
     assert "1 rows are faster than their floors" in capsys.readouterr().out
 
 
-def test_a_folder_gets_a_file_by_processor_and_date(monkeypatch, tmp_path):
-    where = {"processor": "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "date": "2030-01-02"}
-    assert _machine.named(tmp_path / "a.json", where) == tmp_path / "a.json"
-    first = _machine.named(tmp_path, where)
-    assert first == tmp_path / "intel-xeon-e5-2680-v4-2030-01-02.json"
-    first.write_text("kept")
-    assert _machine.named(tmp_path, where).name == "intel-xeon-e5-2680-v4-2030-01-02-2.json"
-    monkeypatch.setattr(_run, "_BUDGET", 0.0)
-    monkeypatch.setattr(_run, "problems", lambda _: [problem()])
-    _run.main([], peers=True, json_file=tmp_path, plot_file=None)
-    assert len(list(tmp_path.glob("*.json"))) == 2
-    with pytest.raises(SystemExit):
-        cli.main(["bench", "--json", str(tmp_path / "none/a.json")])
-
-
 # ---------------------------------------------------------------- bench compare, of files made up
 
 
@@ -271,13 +256,6 @@ def test_wrong_numbers_of_a_device_are_not_timed(what, bench, capsys):
     assert not any(row["ok"] for row in rows[:4])
     assert (rows[-1]["kind"], rows[-1]["why"]) == ("skipped", "its numbers are wrong")
     assert {"off": "BAD", "unwritten": "NOT FINITE", "other bits": "OTHER BITS"}[what] in capsys.readouterr().out
-
-
-@pytest.mark.torch
-def test_peers_with_wrong_numbers_are_not_timed(bench):
-    code, rows = bench(peers={"wrong": lambda size, given: given[1]})
-    assert code == 0
-    assert "relative error" in rows[-1]["peers"]["wrong"]["fails"]
 
 
 @pytest.mark.torch

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil import _config, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -206,14 +205,6 @@ def test_lines_for_zombie():
     assert set(re.findall(r"(\w+)=", ours)) <= set(inspect.signature(qf.wos.solve).parameters)
 
 
-def test_sections_of_other_files_are_in_their_place(pages, generated):
-    assert "from quatrefoil.torch.nn import S4D" in pages["switching.md"]
-    assert "y = qf.ssm.fft_conv(u, k)" in pages["index.md"]
-    assert not any("```{include}" in text for text in pages.values())
-    with pytest.raises(ValueError, match="has no section from 'Nothing'"):
-        generated["methods"].expanded('```{include} ../README.md\n:start-after: "Nothing"\n:end-before: "## Use"\n```', "index")
-
-
 # ---------------------------------------------------------------- pages and links
 
 
@@ -313,29 +304,7 @@ def test_equations_are_set(generated):
         assert generated["equations"].line_of(text) == html
 
 
-def test_numbers_of_equations(generated):
-    text = "By (1), scan (2) and (3), a scan (1).\n\n    (1)  x_n <= y\n\n         z\n\n```python\n    (3)  f(1)\n```\n"
-    made = generated["equations"].set_in(text, {"scan": ("scan.html", {"2"})})
-    assert '<a href="#eq-1">(1)</a>, scan <a href="scan.html#eq-2">(2)</a> and (3), a scan <a href="#eq-1">(1)</a>.' in made
-    assert '<a id="eq-1" class="number" href="#eq-1">(1)</a>  x<sub>n</sub> ≤ y\n\n     z\n</pre>' in made
-    assert "```python\n    (3)  f(1)\n```" in made
-
-
 # ---------------------------------------------------------------- benchmarks, examples, commands
-
-
-def test_results_of_benchmarks_become_tables(generated):
-    row = {"family": "ssm", "problem": "scan", "size": "(8,)", "seconds": 2e-3, "error": 1e-7, "parts": {}}
-    row["peers"] = {"numpy": {"seconds": 5e-3, "error": 2e-7, "ratio": 2.5, "goal": None}, "other": {"fails": "no room"}}
-    machine = {"processor": "Some CPU", "processors": 2, "load": 1.5, "date": "2030-01-02"}
-    config = {"version": "1", "backend": "native", "isa": "v3", "packages": {"numpy": "2.0", "torch": None}}
-    page = generated["performance"].page({"machine": machine, "asked": ["ssm.scan"], "config": config, "rows": [row]}, "some.json")
-    assert page.startswith("# Some CPU, 2030-01-02")
-    plain = page.replace("\u00a0", " ").replace("\u2011", "-")
-    assert "| `scan` | (8,) | 2 ms | 1e-7 | numpy | 5 ms | 2e-7 | 2.5 |\n|  |  |  |  | other | fails |  |  |" in plain
-    assert "2 processors, load 1.5; one thread" in page
-    assert "Of `ssm.scan`." in page
-    assert "1 comparisons; in 0 of them" in page
 
 
 def test_what_benchmarks_have_written_is_shown(pages):
@@ -362,11 +331,3 @@ def test_examples_have_titles_and_are_run_or_not_for_a_reason(generated):
 def test_examples_use_what_is_public():
     for file in [*ROOT.glob("examples/*.py"), *ROOT.glob("docs/programs/*.py")]:
         assert not re.search(r"\b(quatrefoil|qf)(\.\w+)*\._|import _", file.read_text()), file
-
-
-def test_the_version_is_printed(capsys, monkeypatch):
-    monkeypatch.setattr(_config, "version", lambda: "1.2.3")
-    with pytest.raises(SystemExit) as done:
-        cli.main(["--version"])
-    assert done.value.code == 0
-    assert capsys.readouterr().out == "quatrefoil 1.2.3\n"

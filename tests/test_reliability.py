@@ -252,3 +252,7 @@ def test_null_pointers_are_refused():
         fake = torch.empty(1, 70)
     with pytest.raises(TypeError, match=r"memory|DLPack|CPU"):
         _core.ssm.fft_conv(fake, fake, None, None, fake, 1)
+
+
+def test_the_version_is_printed():
+    assert run_python("from quatrefoil.cli import main; main(['--version'])").stdout == f"quatrefoil {qf.__version__}\n"
