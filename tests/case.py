@@ -50,11 +50,17 @@ def parametrize(cases):
     return pytest.mark.parametrize(("family", "case"), cases, ids=[f"{f}.{c}" for f, c in cases])
 
 
-def parametrize_ops(cases):
-    """Parametrize over ops: a test gets a family and the list of those cases that one op has."""
+def by_op(cases):
+    """{(family, op): its cases} of pairs (family, case)."""
     of_op = {}
     for family, case in cases:
         of_op.setdefault((family, case.op), []).append(case)
+    return of_op
+
+
+def parametrize_ops(cases):
+    """Parametrize over ops: a test gets a family and the list of those cases that one op has."""
+    of_op = by_op(cases)
     return pytest.mark.parametrize(("family", "cases"), [(f, c) for (f, _), c in of_op.items()], ids=[f"{f}.{op}" for f, op in of_op])
 
 

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 import quatrefoil as qf
-from case import BACKENDS, all_cases, build, op_of, parametrize, simplest, structures
+from case import BACKENDS, all_cases, build, by_op, op_of, parametrize, parametrize_ops, simplest, structures
 from checks import check_gradient, check_value
 from emu import backend as emulator
 from namespaces import check_alike, composed_ops, composing
@@ -18,21 +18,21 @@ COMPOSED = [(family, case) for family, case in structures() if op_of(family, cas
 
 
 def runs():
-    """(backend, family, cases, precisions): each case of its own on the compiled kernels, elsewhere the structures of an op together."""
+    """(backend, family, cases, precisions): each case of its own on the compiled kernels, elsewhere the structures of an op together, and
+    the rest a few at a time."""
     plain, both = set(structures()), ("float32", "float64")
     for family, case in all_cases():
         yield pytest.param(BACKENDS[0], family, [case], both, id=f"{BACKENDS[0]}-{family}.{case}")
         if emulator.ASKED and op_of(family, case.op).key in emulator.OPS:
             yield pytest.param("emulator", family, [case], both, id=f"emulator-{family}.{case}")
-    of_op = {}
-    for family, case in structures():
-        of_op.setdefault((family, case.op), []).append(case)
+    of_op, rest = by_op(structures()), by_op((family, case) for family, case in all_cases() if (family, case) not in plain)
     for backend in (*BACKENDS[1:], "array"):  # the same loops in either precision: compiling them twice is most of their time
         for (family, op), cases in of_op.items():
             yield pytest.param(backend, family, cases, both[1:], id=f"{backend}-{family}.{op}")
-        for family, case in all_cases():
-            if (family, case) not in plain:
-                yield pytest.param(backend, family, [case], both[1:], marks=pytest.mark.slow, id=f"{backend}-{family}.{case}")
+        for (family, op), cases in rest.items():
+            for at in range(0, len(cases), 8):
+                few = cases[at : at + 8]
+                yield pytest.param(backend, family, few, both[1:], marks=pytest.mark.slow, id=f"{backend}-{family}.{op}-{few[0].name}-on")
 
 
 @pytest.mark.parametrize(("backend", "family", "cases", "precisions"), list(runs()))
@@ -63,10 +63,12 @@ NAMESPACES = [
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-@parametrize(COMPOSED)
-def test_composed_alike(family, case, namespace, rng):
+@parametrize_ops(COMPOSED)
+def test_composed_alike(family, cases, namespace, rng):
     """Every namespace against the host's kernel: values and all of the gradients, number by number."""
-    check_alike(family, case, rng, namespace)
+    for case in cases:
+        print(case)
+        check_alike(family, case, rng, namespace)
 
 
 def test_every_op_is_composed():
