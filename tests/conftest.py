@@ -1,7 +1,6 @@
 import gc
 import importlib.util
 import os
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 import quatrefoil as qf
 from case import BACKENDS
+from children import run_python
 from devices import cupy, device_tensors  # noqa: F401
 from emu import backend as emulator
 from quatrefoil import _arrays, _backends, _dispatch
@@ -133,7 +133,6 @@ def peak_memory():
             f"import gc; gc.collect()\nbefore = peak()\n{code}\nprint((peak() - before) * (1 if sys_platform == 'darwin' else 1024))"
         )
         script = f"import sys\nsys_platform = sys.platform\n{script}"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        return int(done.stdout.splitlines()[-1])
+        return int(run_python(script).stdout.splitlines()[-1])
 
     return measure

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -12,9 +11,11 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from children import run_python
 from quatrefoil import _backends
 
 ERROR = "csrc/core/isa.cpp:14:26: error: invalid cpu feature string"
+UNSET = dict.fromkeys(("QUATREFOIL_BACKEND", "QUATREFOIL_ISA", "QUATREFOIL_NUM_THREADS"), "")
 CALL = "qf.ssm.fft_conv(np.ones((1, 2, 8)), np.ones((2, 8)))"
 
 
@@ -124,8 +125,7 @@ import numpy as np
 import quatrefoil as qf
 {code}
 """
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("QUATREFOIL_")} | environment
-    return subprocess.run([sys.executable, "-W", warnings, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    return run_python(script, options=("-W", warnings), **UNSET | environment)
 
 
 def test_one_warning_at_the_first_call():
@@ -166,14 +166,7 @@ import numpy as np
 
 
 def on_an_old_processor(code, built=("v4", "v3", "v2"), **environment):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("QUATREFOIL_")} | environment
-    return subprocess.run(
-        [sys.executable, "-W", "always", "-c", TOO_OLD.format(built=built) + code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+    return run_python(TOO_OLD.format(built=built) + code, check=False, options=("-W", "always"), **UNSET | environment)
 
 
 @pytest.mark.skipif(_backends.reason("native") is not None, reason="an installation that could not be compiled says that")
