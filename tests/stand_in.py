@@ -127,7 +127,24 @@ for _name in ("shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides")
 ndarray.flags = property(lambda self: types.SimpleNamespace(c_contiguous=self._a.flags.c_contiguous))
 for _name in ("T", "mT", "real", "imag"):
     setattr(ndarray, _name, property(lambda self, name=_name: ndarray(getattr(self._a, name), self.device.id)))
-for _name in "reshape swapaxes sum copy mean max min any all diagonal transpose ravel std trace view dot".split():
+for _name in [
+    "reshape",
+    "swapaxes",
+    "sum",
+    "copy",
+    "mean",
+    "max",
+    "min",
+    "any",
+    "all",
+    "diagonal",
+    "transpose",
+    "ravel",
+    "std",
+    "trace",
+    "view",
+    "dot",
+]:
     setattr(ndarray, _name, (lambda name: lambda self, *args, **kwargs: _of(getattr(np.ndarray, name))(self, *args, **kwargs))(_name))
 for _name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "item", "tolist"):
     setattr(ndarray, _name, _waits(_name))
