@@ -119,12 +119,17 @@ def test_results_share_no_memory(library, monkeypatch):
 # ---------------------------------------------------------------- what compositions do beside computing
 
 
-@pytest.mark.slow
-@parametrize(COMPOSED)
+@parametrize([(family, case) for family, case in COMPOSED if family != "wos" or (family, case) in FIRST])
 def test_pieces(family, case, monkeypatch, rng):
     """Whatever goes in pieces, because it takes memory, may go one by one."""
     monkeypatch.setattr(_array_tools, "PIECE", 1)
     check_alike(family, case, rng, "numpy")
+
+
+@pytest.mark.slow
+@parametrize([(family, case) for family, case in COMPOSED if family == "wos" and (family, case) not in FIRST])
+def test_pieces_of_walks(family, case, monkeypatch, rng):
+    test_pieces(family, case, monkeypatch, rng)
 
 
 def test_scans_with_factors_that_overflow():

@@ -170,6 +170,7 @@ def test_estimates_follow_the_error():
             assert missed / 1.1 <= ct.error_estimate <= missed * rho ** -max(2.0, n // 8) * 1.5
         assert ChebTucker(np.zeros((1, 1)), [np.ones((4, 1))] * 2).error_estimate == 0
         assert ChebTucker(np.ones((1, 1)), [np.ones((1, 1))] * 2).error_estimate == 0
+    np.testing.assert_allclose(ChebTucker(np.ones(1), [np.array([[3.0], [4.0]])]).error_estimate, 0.8)  # of two coefficients the last
 
 
 def test_in_float32(rng):

@@ -9,7 +9,7 @@ import pytest
 from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
-from case import precisions
+from case import BACKENDS, precisions
 from cheb.transform import oracle
 from quatrefoil._backends import native
 from quatrefoil.cheb import transform
@@ -44,17 +44,18 @@ def test_points_of_several_axes():
 # ---------------------------------------------------------------- the compiled kernels' two algorithms
 
 
+@pytest.mark.parametrize("backend", [*BACKENDS, "array"])
 def test_long_axes(backend, rng):
     """A sum of n numbers one after the other rounds to about eps sqrt(n) of their norm."""
     for n, dtype, name in itertools.product(LONG, precisions(backend), ["vals2coeffs", "coeffs2vals"]):
         print(name, n, dtype)
         x = rng.standard_normal((2, n)).astype(dtype)
-        got = getattr(qf.cheb, name)(x, axes=1)
+        got = getattr(qf.cheb, name)(x, axes=1, backend=backend)
         expected = getattr(oracle, name)(x, axes=1)
         size = np.linalg.norm(x) * (2 / n if name == "vals2coeffs" else 1)
         assert np.abs(got - expected).max() <= n**0.5 * float(np.finfo(dtype).eps) * size
         g = rng.standard_normal((2, n)).astype(dtype)
-        (back,) = getattr(qf.cheb, f"{name}_vjp")(x, g, axes=1)
+        (back,) = getattr(qf.cheb, f"{name}_vjp")(x, g, axes=1, backend=backend)
         left, right = np.sum(g.astype(float) * expected), np.sum(back.astype(float) * x)
         assert abs(left - right) <= n**0.5 * float(np.finfo(dtype).eps) * size * np.linalg.norm(g)
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from quatrefoil import wos
+from quatrefoil import _array_tools, wos
 from quatrefoil._backends import native
+from quatrefoil.wos.data._array import Data, Places
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
 
@@ -74,6 +75,14 @@ run = dict(dirichlet=field, rng=1, backend="native")
 qf.wos.solve_vjp(ball, X, np.ones(64), walks=2, **run)
 """
     assert peak_memory(setup, "qf.wos.solve_vjp(ball, X, np.ones(64), walks=1 << 12, **run)") < 30 << 20
+
+
+def test_a_composition_adds_up_all_pieces_of_points(monkeypatch, rng):
+    at = Places(rng.uniform(-1, 1, (7, 2)), np.zeros(7, np.int64), np.zeros((7, 2)), np.ones(7), [])
+    data, share = Data(np, "wos.walk", "fourier", rng.normal(size=(1, 9)), None), rng.normal(size=7)
+    whole = data.gradient(at, share)
+    monkeypatch.setattr(_array_tools, "PIECE", 1)
+    np.testing.assert_allclose(data.gradient(at, share), whole, rtol=0, atol=1e-14 * np.abs(whole).sum())
 
 
 @pytest.mark.torch
