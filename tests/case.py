@@ -123,26 +123,27 @@ def outline(case):
 
 
 def _structure(family, case):
-    """(what two cases that differ in sizes and numbers alone have in common, how many numbers this one has); None if an array is empty."""
+    """(what two cases that differ in sizes and numbers alone have in common, (axes of length 1, numbers) of this one); None if an array is
+    empty."""
     arguments, keywords = outline(case)
     names = [a.name for a in op_of(family, case.op).inputs]
     given = {**dict(zip(names, arguments)), **keywords}
     arrays = [(name, a) for name, x in given.items() for a in (x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray)]
-    options = sorted((name, x) for name, x in given.items() if isinstance(x, (bool, str)))
-    size = sum(a.size for _, a in arrays)
+    options = sorted((name, x) for name, x in given.items() if isinstance(x, (bool, str)) or name == "order")  # of derivatives
+    size = [n for _, a in arrays for n in a.shape].count(1), sum(a.size for _, a in arrays)
     key = family, case.op, tuple((name, a.ndim, a.dtype.kind) for name, a in arrays), tuple(options)
     return (key, size) if all(a.size for _, a in arrays) else None
 
 
 @functools.cache
 def structures():
-    """[(family, case)]: the smallest case of every structure of every op. A structure is which arguments are there, how many axes they
-    have, and the options: what the way into a kernel may depend on."""
+    """[(family, case)]: the smallest case of every structure of every op, one with few axes of length 1. A structure is which arguments are
+    there, how many axes they have, and the options: what the way into a kernel may depend on."""
     found = {}
     for family, case in all_cases():
         if known := _structure(family, case):
             key, size = known
-            if size < found.get(key, (np.inf,))[0]:
+            if key not in found or size < found[key][0]:
                 found[key] = size, family, case
     return [(family, case) for _, family, case in found.values()]
 
@@ -153,9 +154,7 @@ def simplest():
     found = {}
     for family, case in all_cases():
         if known := _structure(family, case):
-            arguments, keywords = outline(case)
-            axes = [n for x in (*arguments, *keywords.values()) for a in (x if isinstance(x, list) else [x]) for n in np.shape(a)]
-            rank = (case.name != "small", axes.count(1), known[1])
+            rank = case.name != "small", *known[1]
             if (family, case.op) not in found or rank < found[family, case.op][0]:
                 found[family, case.op] = rank, case
     return [(family, case) for (family, _), (_, case) in found.items()]
