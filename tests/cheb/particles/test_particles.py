@@ -3,7 +3,6 @@
 import itertools
 import pickle
 
-import mpmath
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
@@ -47,15 +46,6 @@ def test_steps_are_as_large_as_they_may_be():
         assert np.arcsinh(qf.cheb.coulomb_sog(eps, 1e-3, 1.0).t[1]) == pytest.approx(h, rel=0.03)
 
 
-def test_terms_in_extended_precision():
-    sog = qf.cheb.coulomb_sog(1e-12, 1e-2, 2.0, split=9.0)
-    with mpmath.workdps(30):
-        for r in (0.01, 0.3, 2.0):
-            exact = mpmath.fsum(mpmath.mpf(w) * mpmath.exp(-((mpmath.mpf(t) * mpmath.mpf(r)) ** 2)) for t, w in zip(sog.t, sog.w))
-            assert abs(exact * mpmath.mpf(r) - 1) <= 1e-12
-            assert abs(sog(r) - exact) <= 1e-15 * exact * 8
-
-
 def test_split_and_cutoff(rng):
     """The last long term is at the split; both parts are 1/r; beyond the cutoff the short part is nothing."""
     for split, eps in itertools.product([0.0, 0.1, 3.0, 40.0], [1e-3, 1e-7, 1e-13]):
@@ -83,20 +73,6 @@ def test_a_sum_that_is_no_1_over_r():
 
 
 # ---------------------------------------------------------------- kernels
-
-
-def test_coefficients_of_a_gaussian():
-    """exp(-t^2 x^2) = exp(-t^2/2) [I_0 + 2 sum (-1)^k I_k(t^2/2) T_2k(x)]: the kernel at y = 0, where T_2k = (-1)^k."""
-    for t in [0.5, 2.0, 8.0, 16.0]:
-        print(t)
-        special = pytest.importorskip("scipy.special")
-        size, k = 40, np.arange(40)
-        even = kernel_by_parity(t, 120)[0]  # all of the band, of which the sum over y needs all
-        expected = np.where(k == 0, 1, 2) * (-1.0) ** k * special.ive(k, t * t / 2)
-        np.testing.assert_allclose(even[:size] @ (-1.0) ** np.arange(120), expected, atol=4e-15)
-        short = kernel_by_parity(t, size)
-        np.testing.assert_allclose(short[0], even[:size, :size], atol=2e-15)
-        np.testing.assert_allclose(short, short.transpose(0, 2, 1), atol=2e-15)
 
 
 def test_bandwidth_is_enough_and_little_more(rng):
@@ -193,15 +169,6 @@ def test_both_parts_are_the_direct_sum(rng, system):
             assert relative(long + qf.cheb.short_range(X, q, targets, sog=V.sog), value) <= 2 * tol
             slope = slope + qf.cheb.short_range_vjp(X, q, targets, np.ones(len(targets)), sog=V.sog)[2]
             assert relative(slope, gradient) <= 20 * tol
-
-
-def test_single_precision(rng):
-    X, q, domain, n = SYSTEMS["gas"](rng)
-    X, q = X.astype(np.float32), q.astype(np.float32)
-    V = qf.cheb.potential(X, q, n=n, domain=domain, tol=1e-5)
-    total = V(X) + qf.cheb.short_range(X, q, X, sog=V.sog)
-    assert total.dtype == V.core.dtype == np.float32
-    assert relative(total, oracle.direct(X.astype(float), q.astype(float), X.astype(float))[0]) <= 2e-5
 
 
 # ---------------------------------------------------------------- near pairs
