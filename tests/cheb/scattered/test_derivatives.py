@@ -34,20 +34,6 @@ def test_flat_coefficients_inside_the_domain(backend, rng):
             np.testing.assert_allclose(got[:400], e.astype(float), rtol=0, atol=1e-13 * float(np.abs(e).max()))
 
 
-def test_harmonic_polynomials(backend, rng):
-    """x^2 - y^2 + xyz, whose Laplacian is 0, on a box that is no cube."""
-    box = ((-1.0, 3.0), (0.5, 2.0), (-4.0, -1.0))
-    f = qf.cheb.ChebTucker.from_function(lambda x, y, z: x * x - y * y + x * y * z, box, n=4)
-    X = np.array([a for a, _ in box]) + rng.random((200, 3)) * np.array([b - a for a, b in box])
-    value, gradient, H = f.eval(X, 2)
-    x, y, z = X.T
-    np.testing.assert_allclose(value, x * x - y * y + x * y * z, atol=1e-12)
-    np.testing.assert_allclose(gradient, np.stack([2 * x + y * z, x * z - 2 * y, x * y], 1), atol=1e-12)
-    np.testing.assert_allclose(np.trace(H, axis1=1, axis2=2), 0, atol=1e-11)
-    np.testing.assert_allclose(H[:, 0, 1], z, atol=1e-11)
-    np.testing.assert_array_equal(H, H.transpose(0, 2, 1))
-
-
 def test_points_beyond_the_domain_on_request(backend, rng):
     for order in [0, 1, 2]:
         print(order)
@@ -94,13 +80,6 @@ def test_a_point_does_not_depend_on_its_neighbours(backend, rng):
     for cut in (slice(0, 1), slice(7, 120), slice(499, 501)):
         for a, b in zip(found(cut), whole):
             np.testing.assert_array_equal(a, b[cut])
-
-
-def test_bad_orders():
-    ct = qf.cheb.ChebTucker(np.ones(2), [np.ones((4, 2))])
-    for order, error in [(3, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)]:
-        with pytest.raises(error, match=r"cheb\.ChebTucker\.eval: order is"):
-            ct.eval(np.zeros((2, 1)), order)
 
 
 @pytest.mark.torch

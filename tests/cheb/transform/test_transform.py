@@ -17,7 +17,7 @@ from quatrefoil.cheb.scattered import _array
 
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
 needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallback leaves that to its libraries")
-LONG = (131, 513, 524, 1025, 1100, 2050)  # folds and chirps, primes and powers of two behind
+LONG = (131, 513, 524, 1100)  # folds and chirps, primes and powers of two behind
 
 
 def test_points():
@@ -93,16 +93,6 @@ def test_a_nan_is_seen_in_all_of_its_pencil(rng):
                 got = transform(dirty, axes=0)
                 assert not np.isfinite(got[:, 1]).any()
                 np.testing.assert_array_equal(got[:, [0, 2]], clean[:, [0, 2]])
-
-
-def test_no_axes_is_a_copy(backend, rng):
-    V = rng.standard_normal((5, 4))
-    out = np.full((5, 4), np.nan)
-    copied = qf.cheb.vals2coeffs(V, axes=())
-    assert copied is not V
-    assert qf.cheb.vals2coeffs(V, (), out=out) is out
-    for same in (copied, out):
-        np.testing.assert_array_equal(same, V)
 
 
 def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
