@@ -8,6 +8,7 @@ from numpy.polynomial import chebyshev
 from scipy.interpolate import CubicSpline
 
 import quatrefoil as qf
+from cheb.particles.cases import relative
 from cheb.tucker.oracle import full
 from checks import check_refused
 from quatrefoil.cheb import canonical, leastsquares
@@ -22,10 +23,6 @@ def dense(weights, factors):
 
 def of(ct):
     return full(ct.core, ct.factors)
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
 # ---------------------------------------------------------------- canonical sums
@@ -128,14 +125,12 @@ def with_nan(a):
 
 BAD = [
     (lambda: ChebTucker.from_cp(W, F[0]), TypeError, "from_cp: factors: expected a list or tuple"),
-    (lambda: ChebTucker.from_cp(np.ones(3), F), ValueError, "has shape"),
     (lambda: ChebTucker.from_cp(W, [F[0], np.ones((5, 3))]), ValueError, "has shape"),
     (lambda: ChebTucker.from_cp(W.astype(int), F), TypeError, "weights has dtype int64"),
     (lambda: ChebTucker.from_cp(W, [F[0].astype(np.float32), F[1]]), TypeError, "float32"),
     (lambda: ChebTucker.from_cp(with_nan(W), F), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.from_cp(W, [F[0], with_nan(F[1])]), ValueError, r"factors\[1\]\[1, 0\] is nan"),
     (lambda: ChebTucker.from_cp(W, [F[0], F[1][:0]]), ValueError, "factors.1. has shape .* at least one coefficient"),
-    (lambda: ChebTucker.from_cp(W, F, tol=-1), ValueError, "tol is -1"),
     (lambda: ChebTucker.from_cp(W, F, domain=(1, 0)), ValueError, "domain of axis 0"),
     (lambda: ChebTucker.from_cp(W, F, n=9), ValueError, "n is for samples on a grid"),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)]), ValueError, "grid has points for 1 axes, expected 2"),
@@ -146,15 +141,12 @@ BAD = [
     (lambda: ChebTucker.fit(X, Y[:9], n=1), ValueError, "y has shape"),
     (lambda: ChebTucker.fit(X[:, 0], Y, n=1), ValueError, "X has shape"),
     (lambda: ChebTucker.fit(X, Y, n=4), ValueError, "X has 10 points, expected at least 16"),
-    (lambda: ChebTucker.fit(X, Y, n=2**40), ValueError, "X has 10 points"),
     (lambda: ChebTucker.fit(X, Y, n=(1, 1, 1)), ValueError, "n has 3 entries, expected 2"),
     (lambda: ChebTucker.fit(with_nan(X), Y, n=1), ValueError, "point 1 of axis 0 is nan"),
     (lambda: ChebTucker.fit(2 * X, Y, n=1), ValueError, "point 0 of axis 0 is -2"),
     (lambda: ChebTucker.fit(X, with_nan(Y), n=1), ValueError, r"y\[1\] is nan"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=with_nan(Y)), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=-Y), ValueError, r"weights\[0\] is -1.0, expected at least 0"),
-    (lambda: ChebTucker.fit(X, Y, n=1, weights=Y[:3]), ValueError, "weights has shape"),
-    (lambda: ChebTucker.fit(X, Y.astype(np.float32), n=1), TypeError, "float32"),
     (lambda: ChebTucker.fit(X.tolist(), Y, n=1), TypeError, "X is list"),
     (lambda: ChebTucker.fit(X, Y, n=3), np.linalg.LinAlgError, "9 coefficients are not determined by these 10 points"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=0 * Y), np.linalg.LinAlgError, "not determined"),
@@ -202,14 +194,8 @@ def test_pictures():
         np.testing.assert_allclose(line.get_ydata(), 0.5 * np.exp(2) + np.linspace(-1, 1, 7), atol=1e-8)
         assert line.get_color() == "red"
         assert len(ChebTucker.from_function(np.sin, (0, 1)).plot().lines) == 1
-        for keywords, text in (
-            ({"axes": (0, 0)}, "distinct"),
-            ({"at": [1, 2]}, "at has 2 numbers, expected 1"),
-            ({"points": 1}, "points is 1"),
-        ):
-            with pytest.raises(ValueError, match=text):
-                ct.plot(**keywords)
-        with pytest.raises(ValueError, match="point 0 of axis 2 is 7"):
-            ct.plot(at=7)
+        wrong = {"axes": (0, 0)}, {"at": [1, 2]}, {"points": 1}, {"at": 7}
+        texts = "distinct", "at has 2 numbers, expected 1", "points is 1", "point 0 of axis 2 is 7"
+        check_refused([(lambda w=w: ct.plot(**w), ValueError, text) for w, text in zip(wrong, texts)])
     finally:
         plt.close("all")

@@ -150,29 +150,14 @@ def test_foreign_memos_are_refused(rng):
 
 
 @pytest.mark.torch
-class TestTorch:
-    @pytest.fixture(autouse=True)
-    def torch(self):
-        return pytest.importorskip("torch")
-
-    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-    def test_same_bits_as_numpy(self, torch, backend, rng, dtype):
-        core, factors = frozen(rng, dtype)
-        X = points(rng, dtype)
-        ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
-        out = torch.from_numpy(np.full(300, np.nan, dtype))
-        assert ct(torch.tensor(X), out=out) is out
-        np.testing.assert_array_equal(out.numpy(), qf.cheb.tucker_eval(core, factors, X))
-        ct.core.mul_(2)
-        np.testing.assert_array_equal(ct(torch.tensor(X)).numpy(), qf.cheb.tucker_eval(2 * core, factors, X))
-
-    def test_func_and_compile(self, torch, rng):
-        core, factors = random_tensor(rng, (5, 4), (3, 2))
-        ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
-        X = torch.tensor(rng.uniform(-0.9, 0.9, (6, 2)))
-        leaf = X.clone().requires_grad_()
-        expected = torch.autograd.grad(ct(leaf).square().sum(), leaf)[0]
-        torch.testing.assert_close(torch.func.grad(lambda x: ct(x).square().sum())(X), expected)
-        torch._dynamo.reset()
-        compiled = torch.compile(lambda x: ct(x).square().sum(), fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(torch.autograd.grad(compiled(leaf), leaf)[0], expected)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tensors_have_the_same_bits(backend, rng, dtype):
+    torch = pytest.importorskip("torch")
+    core, factors = frozen(rng, dtype)
+    X = points(rng, dtype)
+    ct = qf.cheb.ChebTucker(torch.tensor(core), [torch.tensor(U) for U in factors])
+    out = torch.from_numpy(np.full(300, np.nan, dtype))
+    assert ct(torch.tensor(X), out=out) is out
+    np.testing.assert_array_equal(out.numpy(), qf.cheb.tucker_eval(core, factors, X))
+    ct.core.mul_(2)
+    np.testing.assert_array_equal(ct(torch.tensor(X)).numpy(), qf.cheb.tucker_eval(2 * core, factors, X))

@@ -135,14 +135,6 @@ def test_a_basis_beyond_the_range():
         basis.b  # noqa: B018
 
 
-def test_sums_of_gaussians():
-    for L in LENGTHS:
-        print(L)
-        sog, plain = (qf.cheb.coulomb_sog(1e-6, 0.1 * u, 10 * u, split=1 / u) for u in (L, 1.0))
-        np.testing.assert_allclose(sog.cutoff / L, plain.cutoff, rtol=1e-9)
-        np.testing.assert_allclose(np.multiply(sog.polynomial, L), plain.polynomial, rtol=1e-6, atol=1e-9)
-
-
 TOO_SMALL = [
     (lambda V: qf.cheb.tucker(V, tol=1e-16), "cheb.tucker"),
     (lambda V: ChebTucker.from_values(V, tol=1e-16), "cheb.ChebTucker.from_values"),

@@ -9,7 +9,7 @@ from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
 from cheb.particles import oracle
-from cheb.particles.cases import CLOUDS, CUBE, LONG_BOX, charges, check_short, relative
+from cheb.particles.cases import CUBE, LONG_BOX, charges, check_short, relative
 from checks import check_refused
 from quatrefoil.cheb.particles.longrange import bandwidth, kernel_by_parity
 
@@ -121,13 +121,10 @@ def test_few_and_many_charges_agree(backend, rng):
     assert relative(sum(parts), C) <= 2e-9
 
 
-def test_nothing_and_one_charge():
+def test_no_charge():
     none = qf.cheb.potential(np.zeros((0, 3)), np.zeros(0), n=9, domain=CUBE, tol=1e-6)
     assert none.rank == (1, 1, 1)
     np.testing.assert_array_equal(none(np.zeros((2, 3))), [0, 0])
-    one = qf.cheb.potential(np.zeros((1, 3)), np.ones(1), n=33, domain=CUBE, tol=1e-8)
-    at = np.array([[0.5, 0.25, -1.0], [0.0, 0.0, 0.0]])
-    np.testing.assert_allclose(one(at), one.sog.long(np.linalg.norm(at, axis=1)), rtol=1e-7)
 
 
 def test_a_split_that_n_does_not_resolve(rng):
@@ -171,11 +168,9 @@ def test_both_parts_are_the_direct_sum(rng, system):
 # ---------------------------------------------------------------- near pairs
 
 
-def test_cells(backend, rng):
-    for cloud in CLOUDS:
-        print(cloud)
-        check_short(rng, backend, cloud, 200, 50, 4.0)
-    check_short(rng, backend, "cube", 5000, 3, 1.0)  # more neighbours than are kept side by side
+def test_many_neighbours(backend, rng):
+    """More neighbours than are kept side by side."""
+    check_short(rng, backend, "cube", 5000, 3, 1.0)
 
 
 def test_targets_beyond_all_charges(backend, rng):
@@ -256,8 +251,6 @@ BAD = [
     (potential(X5[:, :2]), ValueError, r"potential: X has shape \(5, 2\), expected \(P, 3\)"),
     (potential(q=Q5[:4]), ValueError, r"potential: q has shape \(4,\)"),
     (potential(q=Q5.astype(np.float32)), TypeError, "float32"),
-    (potential(X5.astype(np.float16)), TypeError, "float16"),
-    (potential(np.ma.masked_array(X5)), TypeError, "masked"),
     (potential(changed(X5, (2, 1), np.nan)), ValueError, r"potential: X\[2, 1\] is nan"),
     (potential(q=changed(Q5, 3, np.inf)), ValueError, r"potential: q\[3\] is inf"),
     (
@@ -268,10 +261,8 @@ BAD = [
     (potential(n=0), ValueError, "potential: n is 0"),
     (potential(n=(9, 9)), ValueError, "potential: n has 2 entries, expected 3"),
     (potential(tol=0), ValueError, "potential: tol is 0"),
-    (potential(tol=1), ValueError, "potential: tol is 1"),
     (potential(domain=(1, -1)), ValueError, "potential: the domain of axis 0"),
     (potential(split=-1.0), ValueError, "potential: split is -1.0"),
-    (potential(split=np.inf), ValueError, "potential: split is inf"),
     (potential(split="far"), TypeError, "potential: split is 'far'"),
     (lambda: qf.cheb.short_range(X5, Q5, X5, sog=None), TypeError, "short_range: sog is NoneType, expected a SumOfGaussians"),
     (lambda: qf.cheb.short_range(X5, Q5, X5[:, :2], sog=SOG), ValueError, "short_range: targets has shape"),
@@ -279,7 +270,6 @@ BAD = [
     (lambda: qf.cheb.short_range(X5, Q5, changed(X5, (4, 2), np.inf), sog=SOG), ValueError, r"short_range: targets\[4, 2\] = inf"),
     (sog(eps=0), ValueError, "coulomb_sog: eps is 0"),
     (sog(eps=1e-15), ValueError, "coulomb_sog: eps is 1e-15, expected a number from 1e-14"),
-    (sog(eps=1.0), ValueError, "coulomb_sog: eps is 1.0"),
     (sog(rmin=1), ValueError, "coulomb_sog: rmin is 1.0 and rmax 1.0"),
     (sog(rmin=1e-20), ValueError, "at least 1e-15 of it"),
     (sog(rmax=np.inf), ValueError, "coulomb_sog: rmax is inf"),

@@ -94,19 +94,7 @@ def test_with_and_without_a_gradient(rng):
         assert qf.cheb.potential(X.clone().requires_grad_(), q, **options).rank == plain.rank
 
 
-def test_single_precision(rng):
-    X, q = (torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in charges(rng, 200, CUBE))
-    f = total(X, q, X, n=20, domain=CUBE, tol=1e-5)
-    forces = torch.autograd.grad((q * f).sum() / 2, X)[0]
-    expected, slope = oracle.direct(*(a.detach().numpy().astype(float) for a in (X, q, X)))
-    assert f.dtype == forces.dtype == torch.float32
-    assert relative(f.detach().numpy(), expected) <= 2e-5
-    assert relative(forces.numpy(), q.detach().numpy()[:, None] * slope) <= 2e-5
-
-
 def test_kinds_do_not_mix(rng):
     X, q = charges(rng, 5, CUBE)
     with pytest.raises(TypeError, match="q is a torch array but X is a numpy array"):
         qf.cheb.potential(X, torch.tensor(q), n=9, domain=CUBE, tol=1e-6)
-    with pytest.raises(TypeError, match="targets is a numpy array but X is a torch array"):
-        qf.cheb.short_range(torch.tensor(X), torch.tensor(q), X, sog=qf.cheb.coulomb_sog(1e-6, 0.1, 4))

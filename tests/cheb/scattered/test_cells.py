@@ -82,9 +82,6 @@ def test_points_beyond_the_domain(rng):
     """Refused by their index among many points; continued where that is asked for, by the coefficients."""
     core, factors = random_tensor(rng, (129, 5), (16, 4), decay=0.8)
     X = points(rng, 2)
-    X[MANY - 7, 0] = np.nan
-    with pytest.raises(ValueError, match=rf"X\[{MANY - 7}, 0\] = nan"):
-        qf.cheb.tucker_eval(core, factors, X)
     X[MANY - 7] = 1.0001, -0.5
     with pytest.raises(ValueError, match=rf"X\[{MANY - 7}, 0\] = 1.0001"):
         qf.cheb.tucker_eval(core, factors, X)

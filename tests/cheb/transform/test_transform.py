@@ -107,14 +107,12 @@ def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
             np.testing.assert_array_equal(function(view, axes=0), function(x, axes=0))
 
 
-def test_axes_as_arrays(backend, rng):
+def test_axes_as_arrays(rng):
     V = rng.standard_normal((4, 3, 5))
-    for axes in (np.array([0, 2]), np.array([0, -1], np.int8), [np.int64(0), 2], range(0, 3, 2)):
-        np.testing.assert_array_equal(qf.cheb.vals2coeffs(V, axes), qf.cheb.vals2coeffs(V, (0, 2)))
-        np.testing.assert_array_equal(qf.cheb.coeffs2vals(V, axes), qf.cheb.coeffs2vals(V, (0, 2)))
-    np.testing.assert_array_equal(qf.cheb.vals2coeffs(V, np.array(1)), qf.cheb.vals2coeffs(V, 1))
-    with pytest.raises(TypeError, match=r"axes\[0\] is np.float64\(1.0\), expected an integer"):
-        qf.cheb.vals2coeffs(V, np.array([1.0]))
+    for function in (qf.cheb.vals2coeffs, qf.cheb.coeffs2vals):
+        for axes in (np.array([0, -1], np.int8), range(0, 3, 2)):
+            np.testing.assert_array_equal(function(V, axes), function(V, (0, 2)))
+        np.testing.assert_array_equal(function(V, np.array(1)), function(V, 1))
 
 
 def test_derivatives_and_their_transposes(rng):
