@@ -10,6 +10,6 @@ ATTACKS = [attack for attacks in fuzz.attacks() for attack in attacks if attack.
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda f: f.__name__)
 def test_programs(backend, seed, attack):
-    for number in range(40):
+    for number in range(30):
         print(seed, number)
         attack(np.random.default_rng([seed, number]), backend)
