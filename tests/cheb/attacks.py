@@ -20,6 +20,7 @@ import quatrefoil as qf
 from cheb.particles import oracle
 from cheb.tucker.oracle import full, tails
 from quatrefoil.cheb import algebra, canonical, construction, leastsquares, sampling
+from quatrefoil.cheb.tucker import methods, unfolding
 
 ChebTucker = qf.cheb.ChebTucker
 INNER = [
@@ -27,6 +28,9 @@ INNER = [
     (algebra, ("tucker", "mode_product", "vals2coeffs", "coeffs2vals")),
     (canonical, ("principal", "vals2coeffs")),
     (leastsquares, ("polynomials",)),
+    (methods, ("principal",)),
+    (unfolding, ("gram",)),
+    (np.linalg, ("qr", "svd")),
     (sampling, ("vals2coeffs", "tucker_eval", "chebpts")),
 ]
 
@@ -65,12 +69,11 @@ class Model:
         self.size = float(np.abs(C).sum())
 
     def values(self, X):
-        total = np.zeros(len(X))
         lo, hi = np.array(self.domain, np.longdouble).T
         t = np.clip(((2 * X.astype(np.longdouble) - lo - hi) / (hi - lo)).astype(float), -1, 1)
-        rows = [chebyshev.chebvander(x, m - 1) for x, m in zip(t.T, self.C.shape)]
-        for p in range(len(X)):
-            total[p] = full(self.C, [row[p : p + 1] for row in rows]).item()
+        total = self.C[None]
+        for x, m in zip(t.T, self.C.shape):
+            total = np.einsum("pm...,pm->p...", total, chebyshev.chebvander(x, m - 1))
         return total
 
     def near(self, got, expected, what, more=0.0):
@@ -122,7 +125,7 @@ def built(rng, domain, dtype, scale):
     V = full(C, [chebyshev.chebvander(x, m - 1) for x, m in zip(nodes, n)])
     grid = [m + int(rng.integers(3)) for m in n] if rng.random() < 0.4 else None
     spoils = rng.random() < 0.5
-    X = points(rng, domain, 8 * C.size + 20, dtype)
+    X = points(rng, domain, 8 * min(C.size, 60) + 20, dtype)
     y, w = Model(C, domain, 0, eps).values(X), rng.uniform(0.5, 2, len(X))
     ways = {  # and by how much rounding and tolerances matter more
         "parts": (lambda: ChebTucker(own(diagonal), [own(U) for U in columns], domain=domain), 1),
@@ -142,6 +145,7 @@ def built(rng, domain, dtype, scale):
     assert bits(build()) == bits(ct), f"{how}: other bits after an interrupt"
     for a in given:
         a[...] = np.nan
+    assert ct.domain == tuple(domain)
     model = Model(C, domain, np.sqrt(C.size) * (4 * tol + 100 * eps) * factor * np.abs(C).sum(), eps)
     return ct, model, how
 
@@ -158,7 +162,9 @@ def slope(ct, model, axis, m):
 
 def differentiated(rng, ct, model, other):
     axis, m = int(rng.integers(-len(ct.n), len(ct.n))), int(rng.integers(3))
-    return ct.diff(axis, np.int32(m)), slope(ct, model, axis, m)
+    result = ct.diff(axis, np.int32(m))
+    assert result.n[axis] == max(1, ct.n[axis] - m)
+    return result, slope(ct, model, axis, m)
 
 
 def integrated(rng, ct, model, other):
@@ -228,11 +234,14 @@ OPERATIONS = [differentiated, integrated, summed, multiplied, scaled, rounded, s
 def check(rng, ct, model):
     """Whatever can be asked of a tensor."""
     dtype, eps = ct.core.dtype, model.eps
+    assert {np.finfo(a.dtype).eps for a in (ct.core, *ct.factors)} == {eps}
     X = points(rng, model.domain, int(rng.choice([0, 1, 7, 40])), dtype)
     truth, k = model.values(X), int(rng.integers(len(ct.n)))
     model.near(ct(X), truth, "values")
     model.near(ct.plan(max(1e-7, 100 * eps))(X), truth, "plan", 10 * max(1e-7, 100 * eps) * model.size)
     model.near(ct.grid(*X.T)[(np.arange(len(X)),) * len(ct.n)], truth, "grid")
+    nodes = [x.astype(dtype) for x in qf.cheb.chebpts(ct.n, ct.domain)]
+    model.near(ct.grid(*nodes), qf.cheb.coeffs2vals(ct.to_full()), "grid of Chebyshev points")
     shape = np.maximum(ct.n, model.C.shape)
     model.near(_padded(ct.to_full(), shape), _padded(model.C, shape), "coefficients")
     slopes, (f, g, H) = slope(ct, model, k, 1), ct.eval(X, 2)
@@ -293,7 +302,7 @@ def attack_tucker(rng, backend):
     dtype = np.float32 if abs(np.log2(unit)) < 100 and rng.random() < 0.5 else np.float64
     C = C.astype(dtype)
     eps, method = float(np.finfo(dtype).eps), str(rng.choice(["sthosvd", "hooi", "rsvd"]))
-    ranks = [int(rng.integers(1, m + 1)) for m in shape]
+    ranks, backend = [int(rng.integers(1, m + 1)) for m in shape], str(rng.choice([backend, "array"]))
     tol = 10 ** rng.uniform(np.log10(8 * eps), -0.1)
     for given in ({"tol": tol}, {"rank": ranks}, {"tol": tol, "rank": ranks}):
         found = qf.cheb.tucker(C * dtype(unit), method=method, backend=backend, **given)
@@ -334,20 +343,27 @@ def attack_charges(rng, backend):
     most, tol = (50, 1e-4) if dtype == np.float32 else (480, 10 ** rng.uniform(-10, -3))
     L, unit = 2.0 ** rng.integers(-most, most), 2.0 ** rng.integers(-most, most)
     unit = unit if abs(np.log2(unit / L)) < most else L
-    half = 10 ** rng.uniform(-1, 1, 3)
-    X, q, at = (rng.uniform(-half, half, (40, 3)), rng.uniform(0.5, 1.5, 40), rng.uniform(-half, half, (10, 3)))
-    X, q, at = (a.astype(dtype) for a in (X, q, at))
-    expected = oracle.direct(X.astype(float), q.astype(float), at.astype(float))[0]
+    P, lo, width = int(rng.choice([1, 3, 40, 300])), rng.uniform(-2, 1, 3), 10 ** rng.uniform(-1, 1, 3)
+    lo = lo * width
+    X = rng.uniform(lo, lo + width, (P, 3)).astype(dtype)
+    q, at = rng.uniform(0.5, 1.5, P).astype(dtype), np.concatenate([rng.uniform(lo, lo + width, (10, 3)).astype(dtype), X[:3]])
+    domain = [((a - 0.01 * w) * L, (a + 1.01 * w) * L) for a, w in zip(lo, width)]
+    expected, gradient = oracle.direct(X.astype(float), q.astype(float), at.astype(float))
     with qf.use_backend(backend):
-        V = qf.cheb.potential(
-            X * dtype(L), q * dtype(unit), n=int(rng.integers(5, 20)), domain=[(-h * L * 1.01, h * L * 1.01) for h in half], tol=tol
-        )
-        long, short = V(at * dtype(L)), qf.cheb.short_range(X * dtype(L), q * dtype(unit), at * dtype(L), sog=V.sog)
+        arrays = X * dtype(L), q * dtype(unit), at * dtype(L)
+        V = qf.cheb.potential(*arrays[:2], n=tuple(int(m) for m in rng.integers(1, 25, 3)), domain=domain, tol=tol)
+        short, (long, slope) = qf.cheb.short_range(*arrays, sog=V.sog), V.value_and_grad(arrays[2])
+        dX, dq, dat = qf.cheb.short_range_vjp(*arrays, np.ones(len(at), dtype), sog=V.sog)
     total, allowed = (long.astype(float) + short) * (L / unit), 4 * tol + 1e3 * np.finfo(dtype).eps
     off = np.linalg.norm(total - expected)
     assert off <= allowed * (np.linalg.norm(expected) + np.linalg.norm(long * (L / unit))), (
         f"{dtype.__name__} L={L:.1e} q={unit:.1e}: {off:.2e}"
     )
+    slopes = [(a.astype(float) * L) * (L / unit) for a in (slope, dat, dX)]
+    size = sum(np.linalg.norm(a) for a in slopes)
+    assert np.linalg.norm(slopes[0] + slopes[1] - gradient) <= 20 * allowed * size, "slopes"
+    assert np.linalg.norm(slopes[1].sum(axis=0) + slopes[2].sum(axis=0)) <= allowed * size, "all moved together"
+    assert abs(dq.astype(float) * L @ q - short.sum() * (L / unit)) <= allowed * np.abs(dq * L).sum(), "all charges multiplied"
 
 
 ATTACKS = [attack_program, attack_tucker, attack_orthopoly, attack_charges]

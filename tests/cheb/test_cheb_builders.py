@@ -8,10 +8,10 @@ from numpy.polynomial import chebyshev
 from scipy.interpolate import CubicSpline
 
 import quatrefoil as qf
+from cheb.particles.cases import relative
 from cheb.tucker.oracle import full
 from checks import check_refused
-from quatrefoil.cheb import algebra, canonical, construction, leastsquares
-from quatrefoil.cheb.tucker import methods, unfolding
+from quatrefoil.cheb import canonical, leastsquares
 
 ChebTucker = qf.cheb.ChebTucker
 
@@ -23,10 +23,6 @@ def dense(weights, factors):
 
 def of(ct):
     return full(ct.core, ct.factors)
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
 # ---------------------------------------------------------------- canonical sums
@@ -48,17 +44,6 @@ def test_canonical_sums(rng):
         assert all(r <= b + 1 for r, b in zip(ct.rank, best))
         for U in ct.factors:
             np.testing.assert_allclose(U.T @ U, np.eye(U.shape[1]), atol=1e-13)
-
-
-def test_the_scale_of_columns_does_not_matter(rng):
-    R = 30
-    weights = rng.standard_normal(R) * 0.5 ** np.arange(R)
-    factors = [rng.standard_normal((m, R)) * 0.6 ** np.arange(m)[:, None] for m in (20, 21, 22)]
-    expected = ChebTucker.from_cp(weights, factors, tol=1e-6)
-    scales = 2.0 ** rng.integers(-40, 40, (3, R))  # powers of two: no digit changes
-    again = ChebTucker.from_cp(weights / scales.prod(axis=0), [U * s for U, s in zip(factors, scales)], tol=1e-6)
-    assert again.rank == expected.rank
-    assert relative(of(again), of(expected)) < 1e-13
 
 
 def test_terms_that_cancel(rng):
@@ -84,32 +69,17 @@ def test_in_blocks(rng, monkeypatch):
     np.testing.assert_allclose(of(ChebTucker.from_cp(weights, factors, tol=1e-12)), expected, atol=1e-10)
 
 
-def test_no_full_array(rng):
-    """3000^3 numbers would be 200 GB."""
-    factors = [rng.standard_normal((3000, 4)) for _ in range(3)]
-    ct = ChebTucker.from_cp(np.ones(4), factors, tol=1e-9)
-    at = rng.integers(0, 3000, (3, 20))
-    rows = [U[i] for U, i in zip(ct.factors, at)]
-    expected = sum(np.prod([U[i, r] for U, i in zip(factors, at)], axis=0) for r in range(4))
-    np.testing.assert_allclose(np.einsum("abc,pa,pb,pc->p", ct.core, *rows), expected, atol=1e-7)
-
-
-def test_nothing_and_one_term(rng):
+def test_nothing(rng):
     for weights in (np.zeros(0), np.zeros(3)):
         ct = ChebTucker.from_cp(weights, [rng.standard_normal((m, weights.size)) for m in (4, 5)])
         assert ct.rank == (1, 1)
         assert ct.n == (4, 5)
         assert not ct.core.any()
-    column = [rng.standard_normal((m, 1)) for m in (4, 5)]
-    np.testing.assert_allclose(of(ChebTucker.from_cp(np.array([-2.0]), column)), -2 * column[0] @ column[1].T, atol=1e-14)
-    single = ChebTucker.from_cp(np.ones(1, np.float32), [U.astype(np.float32) for U in column])
-    assert single.core.dtype == np.float32
 
 
 def test_samples_on_a_grid(rng):
     """Splines at Chebyshev points, also beyond the first and the last sample."""
-    x = [np.sort(rng.uniform(-0.9, 0.9, m)) for m in (30, 25)]
-    x = [np.linspace(-0.95, 0.93, m) + 0.3 * (p - p.mean()) / m for m, p in zip((30, 25), x)]
+    x = [np.linspace(-0.95, 0.93, m) + rng.uniform(-0.3, 0.3, m) / m for m in (30, 25)]
     values = [np.stack([np.sin(3 * p), np.exp(p)], axis=1) for p in x]
     weights = np.array([1.0, 0.5])
     ct = ChebTucker.from_cp(weights, values, grid=x, n=(17, 19), tol=1e-12)
@@ -135,38 +105,12 @@ def test_least_squares(rng, monkeypatch):
         if block:
             monkeypatch.setattr(leastsquares, "BLOCK", block)
         X, y, w = rng.uniform(-1, 1, (400, len(n))), rng.standard_normal(400), rng.uniform(0, 2, 400)
+        X[:2], w[2:50] = [[-1], [1]], 0  # the ends count as inside
         for weights in (None, w):
             root = np.ones(400) if weights is None else np.sqrt(weights)
             expected = np.linalg.lstsq(vandermonde(X, n) * root[:, None], y * root)[0].reshape(n)
             ct = ChebTucker.fit(X, y, n=n, weights=weights, tol=1e-13)
             np.testing.assert_allclose(of(ct), expected, atol=1e-11)
-
-
-def test_polynomials_are_found(rng):
-    domain = ((0, 2), (-5, -4), (10, 20))
-    lo, hi = np.array(domain).T
-    X = lo + (hi - lo) * rng.random((300, 3))
-    X[:2] = lo, hi  # the ends count as inside
-    y = X[:, 0] ** 3 * X[:, 1] - X[:, 2]
-    ct = ChebTucker.fit(X, y, n=(4, 2, 2), domain=domain, tol=1e-13)
-    np.testing.assert_allclose(ct(X), y, atol=1e-10)
-    wild, weights = y.copy(), np.ones(300)
-    wild[:50] += 1e6
-    weights[:50] = 0
-    again = ChebTucker.fit(X, wild, n=(4, 2, 2), domain=domain, weights=weights, tol=1e-13)
-    np.testing.assert_allclose(again(X), y, atol=1e-10)
-    single = ChebTucker.fit(X.astype(np.float32), y.astype(np.float32), n=(4, 2, 2), domain=domain)
-    assert single.core.dtype == np.float32
-    np.testing.assert_allclose(single(X.astype(np.float32)), y, atol=1e-3)
-
-
-def test_points_that_do_not_determine_a_fit(rng):
-    X = rng.uniform(-1, 1, (50, 2))
-    X[:, 1] = 0.5
-    with pytest.raises(np.linalg.LinAlgError, match="9 coefficients are not determined by these 50 points"):
-        ChebTucker.fit(X, X[:, 0], n=3)
-    with pytest.raises(np.linalg.LinAlgError, match="not determined"):
-        ChebTucker.fit(rng.uniform(-1, 1, (50, 2)), X[:, 0], n=3, weights=np.zeros(50))
 
 
 X, Y = np.linspace(-1, 1, 20).reshape(10, 2), np.ones(10)
@@ -181,14 +125,12 @@ def with_nan(a):
 
 BAD = [
     (lambda: ChebTucker.from_cp(W, F[0]), TypeError, "from_cp: factors: expected a list or tuple"),
-    (lambda: ChebTucker.from_cp(np.ones(3), F), ValueError, "has shape"),
     (lambda: ChebTucker.from_cp(W, [F[0], np.ones((5, 3))]), ValueError, "has shape"),
     (lambda: ChebTucker.from_cp(W.astype(int), F), TypeError, "weights has dtype int64"),
     (lambda: ChebTucker.from_cp(W, [F[0].astype(np.float32), F[1]]), TypeError, "float32"),
     (lambda: ChebTucker.from_cp(with_nan(W), F), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.from_cp(W, [F[0], with_nan(F[1])]), ValueError, r"factors\[1\]\[1, 0\] is nan"),
     (lambda: ChebTucker.from_cp(W, [F[0], F[1][:0]]), ValueError, "factors.1. has shape .* at least one coefficient"),
-    (lambda: ChebTucker.from_cp(W, F, tol=-1), ValueError, "tol is -1"),
     (lambda: ChebTucker.from_cp(W, F, domain=(1, 0)), ValueError, "domain of axis 0"),
     (lambda: ChebTucker.from_cp(W, F, n=9), ValueError, "n is for samples on a grid"),
     (lambda: ChebTucker.from_cp(W, F, grid=[np.arange(4.0)]), ValueError, "grid has points for 1 axes, expected 2"),
@@ -199,16 +141,15 @@ BAD = [
     (lambda: ChebTucker.fit(X, Y[:9], n=1), ValueError, "y has shape"),
     (lambda: ChebTucker.fit(X[:, 0], Y, n=1), ValueError, "X has shape"),
     (lambda: ChebTucker.fit(X, Y, n=4), ValueError, "X has 10 points, expected at least 16"),
-    (lambda: ChebTucker.fit(X, Y, n=2**40), ValueError, "X has 10 points"),
     (lambda: ChebTucker.fit(X, Y, n=(1, 1, 1)), ValueError, "n has 3 entries, expected 2"),
     (lambda: ChebTucker.fit(with_nan(X), Y, n=1), ValueError, "point 1 of axis 0 is nan"),
     (lambda: ChebTucker.fit(2 * X, Y, n=1), ValueError, "point 0 of axis 0 is -2"),
     (lambda: ChebTucker.fit(X, with_nan(Y), n=1), ValueError, r"y\[1\] is nan"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=with_nan(Y)), ValueError, r"weights\[1\] is nan"),
     (lambda: ChebTucker.fit(X, Y, n=1, weights=-Y), ValueError, r"weights\[0\] is -1.0, expected at least 0"),
-    (lambda: ChebTucker.fit(X, Y, n=1, weights=Y[:3]), ValueError, "weights has shape"),
-    (lambda: ChebTucker.fit(X, Y.astype(np.float32), n=1), TypeError, "float32"),
     (lambda: ChebTucker.fit(X.tolist(), Y, n=1), TypeError, "X is list"),
+    (lambda: ChebTucker.fit(X, Y, n=3), np.linalg.LinAlgError, "9 coefficients are not determined by these 10 points"),
+    (lambda: ChebTucker.fit(X, Y, n=1, weights=0 * Y), np.linalg.LinAlgError, "not determined"),
 ]
 
 
@@ -253,77 +194,8 @@ def test_pictures():
         np.testing.assert_allclose(line.get_ydata(), 0.5 * np.exp(2) + np.linspace(-1, 1, 7), atol=1e-8)
         assert line.get_color() == "red"
         assert len(ChebTucker.from_function(np.sin, (0, 1)).plot().lines) == 1
-        for keywords, text in (
-            ({"axes": (0, 0)}, "distinct"),
-            ({"at": [1, 2]}, "at has 2 numbers, expected 1"),
-            ({"points": 1}, "points is 1"),
-        ):
-            with pytest.raises(ValueError, match=text):
-                ct.plot(**keywords)
-        with pytest.raises(ValueError, match="point 0 of axis 2 is 7"):
-            ct.plot(at=7)
+        wrong = {"axes": (0, 0)}, {"at": [1, 2]}, {"points": 1}, {"at": 7}
+        texts = "distinct", "at has 2 numbers, expected 1", "points is 1", "point 0 of axis 2 is 7"
+        check_refused([(lambda w=w: ct.plot(**w), ValueError, text) for w, text in zip(wrong, texts)])
     finally:
         plt.close("all")
-
-
-# ---------------------------------------------------------------- interrupts
-
-DENSE, SCATTERED = np.random.default_rng(4).standard_normal((5, 4)), np.random.default_rng(5).uniform(-1, 1, (40, 2))
-BUILDERS = {
-    "values": lambda: ChebTucker.from_values(DENSE),
-    "coefficients": lambda: ChebTucker.from_coeffs(DENSE),
-    "canonical": lambda: ChebTucker.from_cp(W, F),
-    "samples": lambda: ChebTucker.from_cp(W, F, grid=[np.linspace(-1, 1, m) for m in (4, 5)]),
-    "fit": lambda: ChebTucker.fit(SCATTERED, SCATTERED[:, 0] ** 2, n=3),
-    "product": lambda: ChebTucker.from_values(DENSE) * ChebTucker.from_coeffs(DENSE),
-    "sum": lambda: ChebTucker.from_values(DENSE) + ChebTucker.from_coeffs(DENSE),
-}
-
-
-def test_an_interrupt_leaves_nothing_behind(monkeypatch):
-    """In whatever they call: the next construction has the bits of one that follows none, and so has what it computes."""
-
-    def result(build):
-        ct = build()
-        return [ct.core, *ct.factors, ct(SCATTERED)]
-
-    def stops(inner):
-        def counted(*args, **keywords):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-            return inner(*args, **keywords)
-
-        return counted
-
-    left = 10**6
-    expected = {name: result(build) for name, build in BUILDERS.items()}
-    for module, inner in (
-        (construction, "tucker"),
-        (construction, "vals2coeffs"),
-        (algebra, "tucker"),
-        (algebra, "vals2coeffs"),
-        (algebra, "mode_product"),
-        (canonical, "principal"),
-        (canonical, "tucker"),
-        (leastsquares, "polynomials"),
-        (methods, "principal"),
-        (unfolding, "gram"),
-        (np.linalg, "qr"),
-        (np.linalg, "svd"),
-    ):
-        monkeypatch.setattr(module, inner, stops(getattr(module, inner)))
-    for name, build in BUILDERS.items():
-        print(name)
-        result(build)
-        calls, left = 10**6 - left, 10**6
-        assert calls > 1
-        for stop in range(calls):
-            left = stop
-            with pytest.raises(KeyboardInterrupt):
-                result(build)
-            left = 10**6
-            for a, b in zip(result(build), expected[name], strict=True):
-                np.testing.assert_array_equal(a, b)
-            left = 10**6

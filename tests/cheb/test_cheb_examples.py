@@ -84,6 +84,7 @@ def test_polynomials_remade_are_the_same_functions(rng, example):
     assert abs(slope - gradient @ direction) < 1e-5 * np.linalg.norm(gradient) * np.linalg.norm(direction)
 
 
+@pytest.mark.slow
 def test_digits(tmp_path, capsys, example):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

@@ -1,7 +1,6 @@
 """Results scale with the units of data and of axes, up to the ends of the range of numbers."""
 
 import itertools
-import pickle
 import warnings
 
 import numpy as np
@@ -21,7 +20,6 @@ def inputs(dtype=np.float64):
         "X": rng.uniform(-1, 1, (90, 3)),
         "y": rng.standard_normal(90),
         "w": rng.standard_normal(4),
-        "weights": rng.uniform(0.5, 2, 90),
     }
     arrays |= {f"U{k}": rng.standard_normal((m, 4)) for k, m in enumerate((6, 5, 4))}
     return {name: a.astype(dtype) for name, a in arrays.items()}
@@ -109,8 +107,6 @@ def test_values_at_the_end_of_the_range():
             ChebTucker.from_coeffs(V)
         with pytest.raises(ValueError, match=r"from_cp: the norm of the coefficients is beyond the largest number of float"):
             ChebTucker.from_cp(V[0, :1], [V[:, :1], V[:, :1]])
-        with pytest.raises(ValueError, match=r"the norm of C is beyond"):
-            qf.cheb.tucker(V, rank=1)
     ct = ChebTucker.from_values(np.full(3, 1e-5))
     np.testing.assert_allclose((ct / 1e-310)(np.zeros((1, 1))), 1e305, rtol=1e-9)  # of which 1 / 1e-310 is too large
 
@@ -119,85 +115,24 @@ def test_axes():
     """Lengths in another unit: values stay, slopes and integrals scale."""
     for L in LENGTHS:
         print(L)
-        X, y = inputs()["X"][:, :2], inputs()["y"]
+        X = inputs()["X"][:, :2]
         plain = ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(y), ((-1, 1), (-1, 2)), tol=1e-12)
         ct = ChebTucker.from_function(lambda x, y, L=L: np.exp(x / L) * np.cos(y), ((-L, L), (-1, 2)), tol=1e-12)
         at = X * [L, 1]
-        np.testing.assert_allclose(ct(at), plain(X), atol=1e-13)
         np.testing.assert_allclose(ct.value_and_grad(at)[1] * [L, 1], plain.value_and_grad(X)[1], atol=1e-11)
         np.testing.assert_allclose(ct.diff(0)(at) * L, plain.diff(0)(X), atol=1e-11)
         np.testing.assert_allclose(ct.integrate(0)(X[:, 1:]) / L, plain.integrate(0)(X[:, 1:]), atol=1e-12)
         np.testing.assert_allclose(ct.norm() / np.sqrt(L), plain.norm(), rtol=1e-12)
-        for fitted in (ChebTucker.fit(at, y, n=(4, 3), domain=((-L, L), (-1, 2))),):
-            np.testing.assert_allclose(fitted(at), ChebTucker.fit(X, y, n=(4, 3), domain=((-1, 1), (-1, 2)))(X), atol=1e-10)
         x = np.linspace(-1, 1, 9)
         samples = [np.exp(np.outer(x, [1, 2])), np.cos(np.outer(x, [1, 2]))]
         splines = [ChebTucker.from_cp(np.ones(2), samples, grid=[x * s, x], domain=((-s, s), (-1, 1)), tol=1e-12).core for s in (1.0, L)]
         np.testing.assert_allclose(*splines, atol=1e-11)
 
 
-def test_orthonormal_polynomials():
-    for s in [1e-300, 1e-160, 1e-12, 1e12, 1e155, 1e307]:
-        print(s)
-        x = np.random.default_rng(1).standard_normal(200)
-        plain, basis = (qf.cheb.orthopoly.from_samples(x * u, 6) for u in (1.0, s))
-        np.testing.assert_allclose(basis(x * s), plain(x), rtol=1e-9, atol=1e-9)
-        np.testing.assert_allclose(pickle.loads(pickle.dumps(basis))(x * s), basis(x * s), rtol=0)
-        np.testing.assert_allclose(basis.a / s, plain.a, atol=1e-12)
-        if 1e-100 < s < 1e100:
-            np.testing.assert_allclose(basis.b[1:] / s**2, plain.b[1:], rtol=1e-12)
-        else:
-            with pytest.raises(OverflowError, match=r"orthopoly.Basis: b has numbers of .* which float64 does not hold; scale the samples"):
-                basis.b  # noqa: B018
-        points, weights = qf.cheb.orthopoly.optimal_samples(basis, 20, method="volume", rng=0)
-        expected = qf.cheb.orthopoly.optimal_samples(plain, 20, method="volume", rng=0)
-        np.testing.assert_allclose(points / s, expected[0], rtol=1e-12)
-        np.testing.assert_allclose(weights, expected[1], rtol=1e-8)
-
-
-def test_orthonormal_polynomials_in_float32():
-    for s in [1e-30, 1e30]:
-        print(s)
-        x = np.random.default_rng(1).standard_normal(200).astype(np.float32)
-        plain, basis = (qf.cheb.orthopoly.from_samples(x * np.float32(u), 4) for u in (1.0, s))
-        np.testing.assert_allclose(basis(x * np.float32(s)), plain(x), rtol=1e-4, atol=1e-4)
-
-
-CHARGES = [(np.float64, LENGTHS), (np.float32, (1e-30, 1e-18, 1e-12, 1e12, 1e22, 1e30))]
-
-
-def charges(dtype, L, s, tol=1e-5):
-    """Both parts of a potential in its own unit, charge / length, and the slopes of the short one."""
-    rng = np.random.default_rng(2)
-    X, q, at = rng.uniform(-1, 1, (150, 3)), rng.choice([-1.0, 1.0], 150), rng.uniform(-1, 1, (20, 3))
-    X, q, at = (X * L).astype(dtype), (q * s).astype(dtype), (at * L).astype(dtype)
-    V = qf.cheb.potential(X, q, n=13, domain=(-L, L), tol=tol)
-    out = np.empty(20, dtype)
-    short = qf.cheb.short_range(X, q, at, sog=V.sog, out=out)
-    assert short is out
-    np.testing.assert_array_equal(qf.cheb.short_range(X, q, at, sog=V.sog), short)
-    dX, dq, dat = qf.cheb.short_range_vjp(X, q, at, np.ones(20, dtype), sog=V.sog)
-    assert {a.dtype for a in (short, dX, dq, dat, V.core)} == {np.dtype(dtype)}
-    u = dtype(s) / dtype(L)
-    return V(at) / u, short / u, dX / u * dtype(L), dq * dtype(L), dat / u * dtype(L)
-
-
-def test_potentials(backend):
-    for dtype, lengths in CHARGES:
-        print(dtype)
-        expected = charges(dtype, 1.0, 1.0)
-        for L in lengths:
-            for s in (L, L * L if 1e-18 < L < 1e18 else L * 1e-3):  # potentials of about 1, and others; forces within the range
-                for a, b in zip(charges(dtype, L, s), expected, strict=True):
-                    np.testing.assert_allclose(a, b, rtol=0, atol=(1e-3 if dtype == np.float32 else 1e-9) * np.abs(b).max())
-
-
-def test_sums_of_gaussians():
-    for L in LENGTHS:
-        print(L)
-        sog, plain = (qf.cheb.coulomb_sog(1e-6, 0.1 * u, 10 * u, split=1 / u) for u in (L, 1.0))
-        np.testing.assert_allclose(sog.cutoff / L, plain.cutoff, rtol=1e-9)
-        np.testing.assert_allclose(np.multiply(sog.polynomial, L), plain.polynomial, rtol=1e-6, atol=1e-9)
+def test_a_basis_beyond_the_range():
+    basis = qf.cheb.orthopoly.from_samples(np.arange(9.0) * 1e300, 3)
+    with pytest.raises(OverflowError, match=r"orthopoly.Basis: b has numbers of .* which float64 does not hold; scale the samples"):
+        basis.b  # noqa: B018
 
 
 TOO_SMALL = [
@@ -222,11 +157,3 @@ def test_one_warning_of_a_tolerance_that_is_too_small():
             call(np.random.default_rng(0).uniform(-1, 1, (6, 5)))
         assert [str(w.message).partition(" is below")[0] for w in caught] == [f"{label}: tol = 1e-16"]
         assert caught[0].filename == __file__
-
-
-def test_no_warning_of_a_tolerance_that_is_just_large_enough():
-    V = np.random.default_rng(0).uniform(-1, 1, (6, 5))
-    least = 4 * np.finfo(np.float64).eps
-    ChebTucker.from_cp(np.ones(5), [V, V], tol=least)
-    ChebTucker.from_function(lambda x, y: x * y, ((0, 1), (0, 1)), tol=least)
-    ChebTucker.from_values(V, tol=least).round(least)

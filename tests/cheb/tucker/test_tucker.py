@@ -30,11 +30,11 @@ def check_form(found, atol=1e-13):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, method):
-    """60 and more: sketches and both Gram ways are taken; 40: triangles too."""
-    for tol in [1e-2, 1e-4, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12]:
+    """60 and more: sketches and both Gram ways are taken; less: triangles too."""
+    for tol in [1e-2, 1e-5, 1e-8, 1e-11]:
         print(tol)
         sigma = 10.0 ** -np.arange(0, 15, 0.5)
-        for n in ((40, 37, 45), (80, 77, 85)):
+        for n in ((31, 30, 35), (64, 61, 70)):
             C = tensor_of_spectrum(rng, n, sigma)
             found = qf.cheb.tucker(C, tol=tol, method=method)
             assert relative_error(C, found) <= tol
@@ -43,25 +43,9 @@ def test_tolerance_is_met_with_the_ranks_of_the_spectrum(rng, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_any_shape_and_tolerance(rng, method):
-    for shape in [(5,), (1,), (9, 4), (1, 6), (7, 3, 2), (70, 2, 3), (6, 1, 5, 4), (3, 2, 4, 2, 3), (64, 65), (300, 70)]:
-        print(shape)
-        C = rng.standard_normal(shape) * np.exp(-rng.uniform(0, 1) * sum(np.ix_(*map(np.arange, shape))))
-        for tol in (0.5, 1e-3, 1e-9, 1e-13):
-            found = qf.cheb.tucker(C, tol=tol, method=method)
-            assert relative_error(C, found) <= tol
-            check_form(found)
-        for dtype, tol in ((np.float32, 1e-6), (np.float32, 0.1)):
-            single = C.astype(dtype)
-            found = qf.cheb.tucker(single, tol=tol, method=method)
-            assert {a.dtype for a in (found.core, *found.factors)} == {np.dtype(dtype)}
-            assert relative_error(single.astype(float), found) <= tol + 4e-7  # results are rounded to float32
-
-
-@pytest.mark.parametrize("method", METHODS)
 def test_noise_that_must_be_kept(rng, method):
     """Low rank and noise of full rank, 10 times what may be dropped: both Gram ways end with most columns."""
-    for level in [1e-9, 3e-8, 1e-5]:
+    for level in [1e-9, 1e-5]:
         print(level)
         C = tensor_of_spectrum(rng, (40, 41, 42), np.geomspace(1, 1e-2, 5))
         C += level * rng.standard_normal(C.shape) / np.sqrt(C.size)
@@ -71,25 +55,10 @@ def test_noise_that_must_be_kept(rng, method):
         assert qf.cheb.tucker(C, tol=10 * level, method=method).core.shape == (5, 5, 5)
 
 
-def test_exact_ranks(rng):
-    for method in METHODS:
-        print(method)
-        C = rng.standard_normal((7, 3, 2))
-        for rank, shape in ((2, (2, 2, 2)), ((7, 3, 2), (7, 3, 2)), ((6, 2, 2), (6, 2, 2)), ((7, 2, 1), (7, 2, 1)), ([1, 1, 1], (1, 1, 1))):
-            found = qf.cheb.tucker(C, rank=rank, method=method)
-            assert found.core.shape == shape
-            check_form(found)
-            assert np.linalg.norm(C - full(*found)) ** 2 <= tails(C, shape) * (1 + 1e-9) + 1e-26
-        whole = qf.cheb.tucker(C, rank=C.shape, method=method)
-        np.testing.assert_allclose(full(*whole), C, atol=1e-14)
-        assert qf.cheb.tucker(C, rank=2, tol=0.9, method=method).core.size <= 8
-        assert qf.cheb.tucker(C, rank=1, tol=1e-8, method=method).core.shape == (1, 1, 1)
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_exact_ranks_of_large_tensors(rng, method):
     """The error of rank r: the next singular values, 1e-13 of the first too."""
-    for last in [1.0, 1e-4, 1e-9, 1e-13]:
+    for last in [1.0, 1e-9, 1e-13]:
         print(last)
         sigma = np.concatenate([np.geomspace(1, last, 8), last * 0.1 ** np.arange(1, 4)])
         C = tensor_of_spectrum(rng, (50, 47, 53), sigma)
@@ -98,6 +67,11 @@ def test_exact_ranks_of_large_tensors(rng, method):
         check_form(found)
         best = np.linalg.norm(sigma[8:])
         assert np.linalg.norm(C - full(*found)) <= 1.8 * best + 20 * EPS * np.linalg.norm(sigma)
+    C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))  # of less rank than is asked for
+    found = qf.cheb.tucker(C, rank=(7, 8, 9), method=method)
+    assert found.core.shape == (7, 8, 9)
+    check_form(found)
+    assert relative_error(C, found) <= 30 * EPS
 
 
 def test_sketches_of_given_ranks_are_nearly_as_good(rng):
@@ -109,25 +83,15 @@ def test_sketches_of_given_ranks_are_nearly_as_good(rng):
         assert errors[1] <= 1.25 * errors[0]
 
 
-def test_more_ranks_than_there_are(rng):
-    for method in METHODS:
-        print(method)
-        C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))
-        found = qf.cheb.tucker(C, rank=(7, 8, 9), method=method)
-        assert found.core.shape == (7, 8, 9)
-        check_form(found)
-        assert relative_error(C, found) <= 30 * EPS
-
-
 def test_sweeps_lower_the_error_as_far_as_they_can(rng):
     sigma = np.geomspace(1, 0.3, 4)
     C = tensor_of_spectrum(rng, (12, 13, 14), sigma)
     C += 0.1 * rng.standard_normal(C.shape) / np.sqrt(C.size)
-    first = qf.cheb.tucker(C, rank=4)
-    better = qf.cheb.tucker(C, rank=4, method="hooi")
-    errors = [np.linalg.norm(C - full(*found)) for found in (first, better)]
-    assert errors[1] < errors[0]
-    assert errors[1] <= 1.01 * sweeps(C, better.factors, 20)
+    for backend in (None, "array"):
+        first, better = (qf.cheb.tucker(C, rank=4, method=method, backend=backend) for method in ("sthosvd", "hooi"))
+        errors = [np.linalg.norm(C - full(*found)) for found in (first, better)]
+        assert errors[1] < errors[0]
+        assert errors[1] <= min(1.01 * sweeps(C, better.factors, 20), sweeps(C, first.factors, 3) * (1 + 1e-5))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -143,21 +107,13 @@ def test_always_the_same_bits(rng, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_trivial_tensors_and_scales(rng, method):
-    for scale in [1e-300, 1e-200, 1.0, 1e200, 1e300]:
-        print(scale)
-        for options, shape in (({"tol": 1e-3}, (1, 1, 1)), ({"rank": (2, 3, 1)}, (2, 3, 1))):
-            found = qf.cheb.tucker(np.zeros((4, 5, 6)), method=method, **options)
-            assert found.core.shape == shape
-            assert not found.core.any()
-            check_form(found)
-        C = scale * tensor_of_spectrum(rng, (6, 7, 8), np.array([1.0, 0.1]))
-        core, factors = qf.cheb.tucker(C, tol=1e-9, method=method)
-        assert core.shape == (2, 2, 2)
-        np.testing.assert_allclose(full(core / scale, factors), C / scale, atol=1e-14)
-        vector = qf.cheb.tucker(np.array([3.0, -4.0]), tol=1e-9, method=method)
-        np.testing.assert_allclose(vector.factors[0] @ vector.core, [3, -4])
-        assert qf.cheb.tucker(np.full((1, 1, 1), -2.0), rank=1, method=method).core.item() == -2
+def test_zeros_and_single_numbers(method):
+    for backend, (options, shape) in itertools.product((None, "array"), [({"tol": 1e-3}, (1, 1, 1)), ({"rank": (2, 3, 1)}, (2, 3, 1))]):
+        found = qf.cheb.tucker(np.zeros((4, 5, 6)), method=method, backend=backend, **options)
+        assert found.core.shape == shape
+        assert not found.core.any()
+        check_form(found)
+    assert qf.cheb.tucker(np.full((1, 1, 1), -2.0), rank=1, method=method).core.item() == -2
 
 
 def test_what_is_not_finite_is_named(rng):
@@ -168,59 +124,18 @@ def test_what_is_not_finite_is_named(rng):
         for dtype in (np.float64, np.float32):
             with pytest.raises(ValueError, match=r"cheb.tucker: C\[4, 3, 2\] is (nan|-?inf)"):
                 qf.cheb.tucker(C.astype(dtype), tol=1e-3, method=method)
-
-
-def test_ranks_by_array_code(rng):
-    for shape, method, dtype in itertools.product(
-        [(7,), (9, 5), (3, 11), (6, 5, 7), (12, 2, 3), (4, 1, 5, 3)], METHODS, [np.float32, np.float64]
-    ):
-        print(shape, method, dtype)
-        C = rng.standard_normal(shape).astype(dtype)
-        ranks, wide, single = [int(rng.integers(1, n + 1)) for n in shape], C.astype(float), dtype == np.float32
-        found = qf.cheb.tucker(C, rank=ranks, method=method, backend="array")
-        assert found.core.shape == tuple(ranks)
-        assert {a.dtype for a in (found.core, *found.factors)} == {np.dtype(dtype)}
-        check_form(found, 1e-6 if single else 1e-12)
-        core = full(wide, [U.T for U in found.factors])
-        np.testing.assert_allclose(found.core, core, atol=(1e-5 if single else 1e-12) * np.abs(C).max() * C.size**0.5)
-        error, size = np.linalg.norm(wide - full(*found)), np.linalg.norm(wide)
-        assert error**2 <= tails(wide, ranks) * (1 + 1e-6) + 1e-9 * size**2
-        if method == "hooi":
-            started = qf.cheb.tucker(C, rank=ranks, backend="array").factors
-            assert error <= sweeps(wide, [U.astype(float) for U in started], 3) + 1e-5 * size
-
-
-def test_tolerances_by_array_code(rng):
-    for tol, method in itertools.product([0.3, 1e-3, 1e-8, 1e-12], METHODS):
-        print(tol, method)
-        sigma = 0.2 ** np.arange(20)
-        C = tensor_of_spectrum(rng, (24, 21, 30), sigma) * 10.0 ** rng.integers(-250, 250)
-        core, factors = qf.cheb.tucker(C, tol=tol, method=method, backend="array")
-        scaled = C / np.abs(C).max()
-        assert relative_error(scaled, (core / np.abs(C).max(), factors)) <= tol
-        assert all(r <= ranks_of(sigma, tol, 3) + 1 for r in core.shape)
-    C = tensor_of_spectrum(rng, (10, 11, 12), 0.5 ** np.arange(9))
-    assert qf.cheb.tucker(C, tol=1e-1, rank=(2, 11, 12), backend="array").core.shape[0] == 2
-
-
-def test_nothing_and_what_is_not_finite_by_array_code():
-    C = np.zeros((3, 4))
-    assert qf.cheb.tucker(C, tol=1e-3, backend="array").core.shape == (1, 1)
-    assert (qf.cheb.tucker(C, rank=2, backend="array").core == 0).all()
-    C[1, 2] = np.inf
-    found = qf.cheb.tucker(C, tol=1e-3, backend="array")
-    assert all(np.isnan(a).all() for a in (found.core, *found.factors))
+        assert all(np.isnan(a).all() for a in qf.cheb.tucker(C, tol=1e-3, backend="array").factors)
 
 
 @pytest.mark.parametrize("name", [BACKENDS[0], "array"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("shape", [(4000,), (4000, 3), (2, 4000, 2), (3, 1, 4000)])
+@pytest.mark.parametrize("shape", [(3000,), (2, 3000, 2), (3, 1, 3000)])
 def test_an_axis_longer_than_all_others_together(shape, method, name):
-    """A square matrix of that axis has 128 MB; what is returned 0.5 MB at most."""
+    """A square matrix of that axis has 72 MB; what is returned 0.4 MB at most."""
     rng = np.random.default_rng(3)
     C = rng.standard_normal(shape)
-    columns, others = C.size // 4000, np.array([1 if n == 4000 else n for n in shape])
-    ranks = [columns + 5 if n == 4000 else n for n in shape]  # more than its unfolding has
+    columns, others = C.size // 3000, np.array([1 if n == 3000 else n for n in shape])
+    ranks = [columns + 5 if n == 3000 else n for n in shape]  # more than its unfolding has
 
     def check():
         for given in ({"tol": 0.3}, {"tol": 1e-12}, {"rank": ranks}, {"rank": others.tolist()}, {"rank": shape, "tol": 1e-12}):
@@ -229,7 +144,7 @@ def test_an_axis_longer_than_all_others_together(shape, method, name):
             error = relative_error(C, found)
             if "tol" in given:
                 assert error <= given["tol"]
-                assert found.factors[shape.index(4000)].shape[1] <= columns
+                assert found.factors[shape.index(3000)].shape[1] <= columns
             else:
                 assert found.core.shape == tuple(given["rank"])
                 limit = np.sqrt(tails(C, given["rank"])) / np.linalg.norm(C)
@@ -238,5 +153,5 @@ def test_an_axis_longer_than_all_others_together(shape, method, name):
     check()
     tracemalloc.start()
     check()
-    assert tracemalloc.get_traced_memory()[1] < 12e6
+    assert tracemalloc.get_traced_memory()[1] < 10e6
     tracemalloc.stop()
