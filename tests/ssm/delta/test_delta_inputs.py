@@ -67,37 +67,19 @@ def test_the_composition_makes_nan_of_sequences_that_are_none(rng):
         assert all(np.isnan(x).all() for x in (*results, *gradients))
 
 
-def tensors(rng, packed):
+@pytest.mark.torch
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_mode_of_torch(rng, packed):
     torch = pytest.importorskip("torch")
+    from ssm.modes_of_torch import check_every_mode
+
     B, lengths = (1, (2, 0, 7)) if packed else (2, None)
     T = 9 if packed else 4
     arrays = [*rng.standard_normal((2, B, T, 1, 3)), rng.standard_normal((B, T, 2, 2))]
     arrays += [rng.uniform(-0.5, 0, (B, T, 2)), rng.uniform(0, 1, (B, T, 2)), rng.standard_normal((3 if packed else B, 2, 3, 2))]
     ends = torch.tensor(np.cumsum([0, *lengths])) if packed else None
     given = [torch.from_numpy(x).requires_grad_() for x in arrays]
-
-    def run(q, k, v, g, beta, state):
-        return rule(q, k, v, g, beta, None, state, True, True, ends)
-
-    return torch, given, run
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("packed", [False, True])
-def test_every_mode_of_torch(rng, packed):
-    torch, given, run = tensors(rng, packed)
-    assert torch.autograd.gradcheck(run, given, eps=1e-6, atol=1e-6)
-
-    def energy(*arrays):
-        return sum((x * x).sum() for x in run(*arrays))
-
-    expected = torch.autograd.grad(energy(*given), given)
-    plain = [x.detach() for x in given]
-    for got, e in zip(torch.func.grad(energy, argnums=tuple(range(6)))(*plain), expected):
-        torch.testing.assert_close(got, e, rtol=0, atol=0)
-    compiled = torch.compile(energy, backend="aot_eager", fullgraph=True)
-    for got, e in zip(torch.autograd.grad(compiled(*given), given), expected):
-        torch.testing.assert_close(got, e, rtol=1e-14, atol=1e-14)
+    check_every_mode(lambda *a: rule(*a[:5], None, a[5], True, True, ends), given)
 
 
 @pytest.mark.torch

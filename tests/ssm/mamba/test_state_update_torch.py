@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: E402
 import quatrefoil as qf  # noqa: E402
 from checks import check_refused  # noqa: E402
 from ssm.mamba import oracle  # noqa: E402
+from ssm.modes_of_torch import check_every_mode  # noqa: E402
 
 pytestmark = pytest.mark.torch
 update, step = qf.ssm.selective_state_update, qf.ssm.selective_state_step
@@ -65,12 +66,7 @@ def test_an_update_in_place_has_its_gradient_and_compiles(rows):
         y = update(state, *given, True, rows)
         return y, update(state, *given, True, rows), state
 
-    inputs = tuple(t.requires_grad_() for t in (start, *given))
-    assert torch.autograd.gradcheck(f, inputs)
-    torch._dynamo.reset()
-    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
-    for got, expected in zip(compiled(*inputs), f(*inputs)):
-        torch.testing.assert_close(got, expected)
+    check_every_mode(f, tuple(t.requires_grad_() for t in (start, *given)))
 
 
 def test_autograd_knows_that_the_state_has_changed():
