@@ -39,13 +39,6 @@ def test_bad_input():
     check_refused(BAD)
 
 
-def test_numbers_of_any_type_are_taken(backend, rng):
-    q, k, v = rng.standard_normal((3, 1, 4, 2, 5))
-    expected = qf.ssm.gka(q, k, v, ridge_strength=1.0, num_iter=5)
-    np.testing.assert_array_equal(qf.ssm.gka(q, k, v, ridge_strength=1, num_iter=np.int32(5)), expected)
-    np.testing.assert_array_equal(qf.ssm.gka(q, k, v, ridge_strength=np.float32(1), num_iter=5), expected)
-
-
 def tensors(rng):
     torch = pytest.importorskip("torch")
     shape, square = (1, 3, 2, 3), (1, 2, 3, 3)
