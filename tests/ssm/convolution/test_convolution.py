@@ -50,7 +50,7 @@ def by_channels(u, k, D, r):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_other_forms_of_the_kernel(backend, rng, form):
+def test_other_forms_of_the_kernel(best_backend, rng, form):
     """Values by the definition; a gradient is the change along it, as the result is linear in each argument."""
     for options in itertools.product([False, True], [False, True]):
         print(options)
@@ -84,7 +84,7 @@ def test_other_forms_of_the_kernel_in_torch():
         assert torch.equal(qf.ssm.fft_conv(*half), qf.ssm.fft_conv(*[t.float() for t in half]).to(torch.bfloat16))
 
 
-def test_other_forms_of_nothing(backend):
+def test_other_forms_of_nothing(best_backend):
     for shape in ((0, 3, 7), (2, 0, 7), (2, 3, 0)):
         u, D = np.ones(shape), np.ones(shape[1])
         for k, skip in itertools.product((np.ones(4), np.ones((*shape[:2], 4))), (None, D)):
