@@ -81,10 +81,13 @@ CALLS = {
     "ssm.hankel_matmul": lambda t: ssm.hankel_matmul(t(normal(7)), t(normal(5)), t(normal(5))),
     "ssm.hankel_matmul_vjp": lambda t: ssm.hankel_matmul_vjp(t(normal(3)), t(normal(5)), t(normal(5, 2)), t(normal(3, 2))),
     "ssm.mamba_inner_fn": lambda t: ssm.mamba_inner_fn(
-        t(normal(2, 6, 5)), t(normal(3, 1, 2)), t(normal(3)), t(normal(5, 3)), t(normal(3, 1)), t(normal(4, 3)), None, t(-abs(normal(3, 2)))
+        t(normal(2, 6, 5)), t(normal(3, 1, 2)), t(normal(3)), t(normal(5, 3)), t(normal(3, 1)), t(normal(4, 3)), t(normal(4)),
+        t(-abs(normal(3, 2))), None, None, t(normal(3)), t(normal(3)), t(normal(2)), t(normal(2)),
+        b_rms_weight=t(normal(2)), c_rms_weight=t(normal(2)), dt_rms_weight=t(normal(3)),
     ),
     "ssm.mamba_split_conv1d_scan_combined": lambda t: ssm.mamba_split_conv1d_scan_combined(
-        t(normal(1, 4, 14)), t(normal(8, 3)), t(normal(8)), t(normal(2)), t(-abs(normal(2))), t(normal(2)), 2, headdim=2
+        t(normal(1, 4, 14)), t(normal(8, 3)), t(normal(8)), t(normal(2)), t(-abs(normal(2))), t(normal(2)), 2, t(normal(1, 2, 2, 2)),
+        t(ROWS[0][:1].repeat(4)[None]), headdim=2, return_final_states=True,
     ),
     "ssm.s4d_step": lambda t: ssm.s4d_step(
         t(normal(2, 4)), t(complex_normal(2, 4, 3)), t(abs(normal(4))), t(complex_normal(4, 3)), t(complex_normal(4, 3))

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import quatrefoil as qf
+
 CSRC = Path(__file__).resolve().parents[2] / "csrc" / "ssm"
 
 
@@ -11,3 +13,12 @@ def lines(readme, heading, count):
     found = re.findall(r"```python\n(.*?)```", section, re.S)
     assert len(found) == count
     return found
+
+
+def check_own(block, count):
+    """So many names that the lines make are functions of this library of that name, and they make no others."""
+    names = {}
+    exec(block, names)
+    functions = {name: f for name, f in names.items() if not name.startswith("__")}
+    assert functions == {name: getattr(qf.ssm, name) for name in functions}
+    assert len(functions) == count

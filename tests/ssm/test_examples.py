@@ -12,25 +12,23 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
-def output_of(name, *arguments):
-    done = subprocess.run([sys.executable, EXAMPLES / name, *arguments], capture_output=True, text=True, check=False)
+def output_of(picture, name, *arguments):
+    pytest.importorskip("matplotlib")
+    done = subprocess.run([sys.executable, EXAMPLES / name, *arguments, picture], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert picture.stat().st_size > 10_000
     return done.stdout
 
 
 def test_ptd_example(tmp_path):
-    pytest.importorskip("matplotlib")
-    text = output_of("ptd.py", "8", str(tmp_path / "ptd.png"))
-    assert (tmp_path / "ptd.png").stat().st_size > 10_000
+    text = output_of(tmp_path / "ptd.png", "ptd.py", "8")
     plain, ptd = map(float, re.search(r"plain diagonal ([\d.]+) .* PTD ([\d.]+)", text).groups())
     assert plain == pytest.approx(0.598, abs=1e-3)
     assert ptd < plain / 10
 
 
 def test_lotka_volterra_example(tmp_path):
-    pytest.importorskip("matplotlib")
-    text = output_of("lotka_volterra.py", str(tmp_path / "prey.png"))
-    assert (tmp_path / "prey.png").stat().st_size > 10_000
+    text = output_of(tmp_path / "prey.png", "lotka_volterra.py")
     error, mean = map(float, re.search(r"deviations: ([\d.]+) \(forecasting the mean: ([\d.]+)", text).groups())
     assert error < 0.02
     assert mean > 0.5
@@ -46,9 +44,7 @@ def test_lotka_volterra_fit_is_the_dense_ridge_fit(rng):
 
 def test_arma_example(tmp_path):
     """The variance falls as the theory of long series says: half of it, of 300 series, whose own error is a tenth."""
-    pytest.importorskip("matplotlib")
-    text = output_of("arma_asymmetric.py", "300", str(tmp_path / "arma.png"))
-    assert (tmp_path / "arma.png").stat().st_size > 10_000
+    text = output_of(tmp_path / "arma.png", "arma_asymmetric.py", "300")
     ratios = [float(x) for x in re.findall(r"a ratio of ([\d.]+)", text)]
     assert len(ratios) == 2
     assert max(ratios) < 0.75
@@ -76,10 +72,9 @@ def test_arma_estimates_are_those_of_a_search(rng):
 
 @pytest.mark.torch
 def test_s4d_example_learns(tmp_path):
-    for package in ("torch", "pywt", "matplotlib"):
-        pytest.importorskip(package)
-    text = output_of("train_s4d.py", "60", str(tmp_path / "heart.png"))
-    assert (tmp_path / "heart.png").stat().st_size > 10_000
+    pytest.importorskip("torch")
+    pytest.importorskip("pywt")
+    text = output_of(tmp_path / "heart.png", "train_s4d.py", "60")
     losses = [float(x) for x in re.findall(r"loss ([\d.]+)", text)]
     assert losses[-1] < losses[0] / 4
     error, naive = map(float, re.search(r"error ([\d.]+) .* forecast: ([\d.]+)", text).groups())

@@ -3,24 +3,10 @@
 import mpmath
 import numpy as np
 import pytest
-from scipy.linalg import expm
-from scipy.special import eval_legendre
 
 import quatrefoil as qf
 from checks import check_refused
 from quatrefoil.ssm import ptd
-
-
-def test_legs_impulse_response_is_a_legendre_polynomial():
-    """(2): (e^{tA} B)_n = sqrt(2n+1) e^{-t} P_n(2 e^{-t} - 1)."""
-    for N in [0, 1, 2, 7, 16]:
-        print(N)
-        A, B = qf.ssm.hippo_legs(N)
-        assert A.shape == (N, N)
-        n = np.arange(N)
-        for t in (0.0, 0.1, 1.0, 5.0):
-            expected = np.sqrt(2 * n + 1) * np.exp(-t) * eval_legendre(n, 2 * np.exp(-t) - 1)
-            np.testing.assert_allclose(expm(t * A) @ B, expected, atol=1e-12)
 
 
 def test_dplr_legs_is_legs():
@@ -33,8 +19,6 @@ def test_dplr_legs_is_legs():
         np.testing.assert_allclose(V @ (np.diag(Lambda) - np.outer(P, P.conj())) @ V.conj().T, A, atol=1e-14 * scale)
         np.testing.assert_allclose(V @ B, b, atol=1e-14 * scale)
         np.testing.assert_allclose(V @ P, np.sqrt(np.arange(N) + 0.5), atol=1e-14 * scale)
-        normal = A + np.outer(V @ P, (V @ P).conj())  # A + P P^T commutes with its adjoint
-        np.testing.assert_allclose(normal @ normal.conj().T, normal.conj().T @ normal, atol=1e-13 * scale**2)
         assert (Lambda.real == -0.5).all()
         assert (np.diff(Lambda.imag) > 0).all()
         assert (V[:1].real > 0).all()
@@ -77,15 +61,9 @@ def test_s4d_names():
 
 def test_s4d_legs_is_half_of_the_normal_system():
     A, B = qf.ssm.s4d_init("legs", 6)
-    a, _ = qf.ssm.hippo_legs(12)
-    p = np.sqrt(np.arange(12) + 0.5)
-    expected = np.linalg.eigvals(a + np.outer(p, p))
-    np.testing.assert_allclose(np.sort(A.imag), np.sort(expected.imag[expected.imag < 0]), atol=1e-10)
-    np.testing.assert_allclose(A.real, -0.5, atol=1e-12)
-    assert np.abs(B.imag).max() <= 2
     Lambda, _, full, _ = qf.ssm.dplr_legs(12)
     np.testing.assert_array_equal(A, Lambda[:6])
-    np.testing.assert_array_equal(B.real, full[:6].real)
+    np.testing.assert_array_equal(B, full[:6].real + 1j * full[:6].imag.clip(-2, 2))
 
 
 def test_s4d_random_and_its_seed():
@@ -166,26 +144,9 @@ def test_ptd_gradient(rng):
     assert gradient @ direction == pytest.approx(slope, rel=1e-5, abs=1e-5)
 
 
-def test_discretize_against_the_matrix_exponential(rng):
-    for dt in [1e-12, 1e-5, 0.3, 20.0]:
-        print(dt)
-        Lambda = -rng.uniform(0, 2, 5) + 1j * rng.uniform(-30, 30, 5)
-        Lambda[0] = 0
-        B = rng.standard_normal((5, 3)) + 1j * rng.standard_normal((5, 3))
-        pole, inputs = qf.ssm.discretize(Lambda, B, dt, "zoh")
-        for n in range(5):
-            whole = expm(dt * np.array([[Lambda[n], *B[n]]] + [[0] * 4] * 3))  # the state and three constant inputs
-            np.testing.assert_allclose(pole[n], whole[0, 0], rtol=1e-12)
-            np.testing.assert_allclose(inputs[n], whole[0, 1:], rtol=1e-11)
-        pole, inputs = qf.ssm.discretize(Lambda, B, dt, "bilinear")
-        np.testing.assert_allclose(pole, (1 + dt / 2 * Lambda) / (1 - dt / 2 * Lambda))
-        np.testing.assert_allclose(inputs, (dt / (1 - dt / 2 * Lambda))[:, None] * B)
-
-
 def test_zoh_keeps_full_accuracy_near_zero():
     """(e^x - 1)/x from |x| = 1e-30 to 10, either side of the switch to the series, against 50 digits."""
     for precision in ["complex64", "complex128"]:
-        print(precision)
         sizes = [0, 1e-30, 1e-12, 1e-8, 1e-4, 0.1, 0.4999, 0.5001, 1, 10]
         Lambda = np.array([z * np.exp(1j * t) for z in sizes for t in (0, 1, 1.57, 2.5, -3)]).astype(precision)
         _, got = qf.ssm.discretize(Lambda, np.ones_like(Lambda), 1.0, "zoh")
@@ -196,15 +157,18 @@ def test_zoh_keeps_full_accuracy_near_zero():
 
 
 def test_discretize_takes_a_step_for_each_pole_or_channel(rng):
-    Lambda, B = rng.standard_normal((2, 3, 4)) + 1j * rng.standard_normal((2, 3, 4))
-    per_channel, per_mode = rng.uniform(0.01, 0.1, 3), rng.uniform(0.01, 0.1, (3, 4))
-    for disc in ("zoh", "bilinear"):
-        for dt in (per_channel, per_mode, np.array(0.02), 0.02, np.float64(0.02)):
-            pole, inputs = qf.ssm.discretize(Lambda, B, dt, disc)
-            steps = np.broadcast_to(per_channel[:, None] if dt is per_channel else dt, (3, 4))
-            for h, n in np.ndindex(3, 4):
-                one = qf.ssm.discretize(Lambda[h, n : n + 1], B[h, n : n + 1], float(steps[h, n]), disc)
-                np.testing.assert_allclose([pole[h, n], inputs[h, n]], np.ravel(one), rtol=1e-14)
+    Lambda, B = (rng.standard_normal((3, 4)) + 1j * rng.standard_normal((3, 4)) for _ in range(2))
+    per_channel = rng.uniform(0.01, 0.1, 3)
+    for dt in (per_channel, rng.uniform(0.01, 0.1, (3, 4)), np.array(0.02), 0.02, np.float64(0.02), 1e-12, 20.0):
+        x = (per_channel[:, None] if dt is per_channel else dt) * Lambda
+        for disc, pole, inputs in (
+            ("zoh", np.exp(x), (np.expm1(x)) / Lambda * B),
+            ("bilinear", (1 + x / 2) / (1 - x / 2), x / Lambda / (1 - x / 2) * B),
+        ):
+            for got, expected in zip(qf.ssm.discretize(Lambda, B, dt, disc), (pole, inputs)):
+                np.testing.assert_allclose(got, expected, rtol=1e-13)
+    for got in qf.ssm.discretize(Lambda[0], B[0][:, None] * [1, 2], 0.3, "zoh")[1].T / [[1], [2]]:  # inputs of a pole
+        np.testing.assert_allclose(got, qf.ssm.discretize(Lambda[0], B[0], 0.3, "zoh")[1], rtol=1e-14)
 
 
 @pytest.mark.torch

@@ -53,17 +53,6 @@ def test_float32_is_good_to_2e_6_where_the_poles_remember_thousands_of_samples(b
         assert abs(got - expected).max() <= 5e-6 * abs(expected).max()
 
 
-def test_a_nan_stays_in_its_row_from_its_time_on(backend, rng):
-    b, a = coefficients(rng, 3, 3)
-    x = rng.standard_normal((9, 300))
-    clean = filter(b, a, x)
-    x[4, 100] = np.nan
-    dirty = filter(b, a, x)
-    assert np.isnan(dirty[4, 100:]).all()
-    dirty[4, 100:] = clean[4, 100:]
-    np.testing.assert_array_equal(dirty, clean)
-
-
 B, A, X = np.ones(2), np.array([2.0, 1.0]), np.zeros((3, 5))
 
 

@@ -9,7 +9,6 @@ import quatrefoil as qf
 from case import precisions
 from ssm.delta.cases import inputs
 from ssm.delta.oracle import chunk_gated_delta_rule as oracle
-from ssm.delta.oracle import chunk_simple_gla as oracle_gla
 
 OPTIONS = {"output_final_state": True, "use_qk_l2norm_in_kernel": True}
 NAMES = ("q", "k", "v", "g", "beta", "initial_state")
@@ -43,42 +42,26 @@ def gradients(named, *grads, scale=None, **options):
     return dict(zip([n for n, x in zip(NAMES, arrays) if x is not None], made, strict=True))
 
 
-def test_without_decays_it_is_delta_net(backend, rng):
-    named = problem(rng, 2, 40, 2, 6, 5, 4, gates="beta", state=True)
-    del named["g"]
-    for function in (qf.ssm.chunk_delta_rule, qf.ssm.fused_recurrent_delta_rule):
-        for got, expected in zip(function(**named, **OPTIONS), oracle(**named, **OPTIONS)):
-            close(got, expected.astype(float), 1e-13)
-    positional = [named[n] for n in ("q", "k", "v", "beta")]
-    o, state = qf.ssm.chunk_delta_rule(*positional, 0.3, named["initial_state"], True, True)
-    for got, expected in zip((o, state), oracle(**named, **OPTIONS, scale=0.3)):
-        close(got, expected.astype(float), 1e-13)
-
-
-def test_one_decay_a_head(backend, rng):
-    named = problem(rng, 2, 20, 1, 4, 3, 3, gates="", state=True)
-    q, k, v = (named[n] for n in "qkv")
-    gamma = -rng.uniform(0, 0.3, 3)
-    g = np.broadcast_to(gamma, (2, 20, 3))
-    expected = oracle_gla(q, k, v, g, named["initial_state"], output_final_state=True)
-    got = qf.ssm.chunk_simple_gla(q, k, v, None, gamma, initial_state=named["initial_state"], output_final_state=True)
-    for one, other in zip(got, expected):
-        close(one, other.astype(float), 1e-13)
-
-
-# ---------------------------------------------------------------- gradients
-
-
-def test_gradient_of_heads_that_share_a_key_is_their_sum(backend, rng):
-    named = problem(rng, 2, 70, 2, 5, 4, 6, state=True)
-    o, state = qf.ssm.chunk_gated_delta_rule(**named, **OPTIONS)
-    grads = rng.standard_normal(o.shape), rng.standard_normal(state.shape)
-    grouped = gradients(named, *grads, **OPTIONS)
-    apart = gradients(named | {n: np.repeat(named[n], 3, axis=2) for n in "qk"}, *grads, **OPTIONS)
-    for n in "qk":
-        close(grouped[n], apart[n].reshape(2, 70, 2, 3, 5).sum(3), 1e-14)
-    for n in NAMES[2:]:
-        np.testing.assert_array_equal(grouped[n], apart[n])
+def test_other_names_are_the_same_functions(best_backend, rng):
+    """Without decays it is DeltaNet; what is called recurrent goes by chunks; g_gamma is one decay for all tokens of a head."""
+    named = problem(rng, 1, 20, 2, 9, 7, 4, gates="g beta", state=True) | {"scale": 0.3, "cu_seqlens": np.array([0, 20])}
+    ungated, simple = ({n: x for n, x in named.items() if n != left_out} for left_out in ("g", "beta"))
+    gamma = {n: x for n, x in simple.items() if n != "g"} | {"g_gamma": named["g"][0, 0]}
+    spread = simple | {"g": np.broadcast_to(named["g"][:, :1], named["g"].shape)}
+    last, ssm = {"output_final_state": True}, qf.ssm
+    for function, given, same, other, options in (
+        (ssm.fused_recurrent_gated_delta_rule, named, ssm.chunk_gated_delta_rule, named, OPTIONS),
+        (ssm.chunk_delta_rule, ungated, ssm.chunk_gated_delta_rule, ungated, OPTIONS),
+        (ssm.fused_recurrent_delta_rule, ungated, ssm.chunk_gated_delta_rule, ungated, OPTIONS),
+        (ssm.fused_recurrent_simple_gla, simple, ssm.chunk_simple_gla, simple, last),
+        (ssm.fused_recurrent_simple_gla, gamma, ssm.chunk_simple_gla, spread, last),
+        (ssm.chunk_simple_gla, gamma, ssm.chunk_simple_gla, spread, last),
+    ):
+        for got, expected in zip(function(**given, **options), same(**other, **options)):
+            np.testing.assert_array_equal(got, expected)
+    by_place = ssm.chunk_delta_rule(*(named[n] for n in ("q", "k", "v", "beta")), 0.3, named["initial_state"], True, True)
+    for got, expected in zip(by_place, ssm.chunk_gated_delta_rule(**ungated, **OPTIONS)):
+        np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("zero", [-np.inf, -1e5])
@@ -135,18 +118,6 @@ def test_float32_is_within_two_millionths(rng):
             close(g, double[name], 5e-6)
 
 
-def test_recurrent_functions_are_those_of_chunks(best_backend, rng):
-    named, cut = problem(rng, 1, 20, 2, 9, 7, 4, gates="g beta", state=True), {"scale": 0.3, "cu_seqlens": np.array([0, 20])}
-    for got, expected in zip(
-        *(f(**named, **cut, **OPTIONS) for f in (qf.ssm.fused_recurrent_gated_delta_rule, qf.ssm.chunk_gated_delta_rule))
-    ):
-        np.testing.assert_array_equal(got, expected)
-    del named["beta"]
-    cut["output_final_state"] = True
-    for got, expected in zip(*(f(**named, **cut) for f in (qf.ssm.fused_recurrent_simple_gla, qf.ssm.chunk_simple_gla))):
-        np.testing.assert_array_equal(got, expected)
-
-
 def test_packed_sequences_have_the_bits_of_those_apart(backend, rng):
     for lengths, index in [((5, 0, 90, 1, 64, 8), np.int32), ((1,) * 7, np.int64), ((0, 3, 0), np.int64), ((65, 63), np.int32)]:
         print(lengths)
@@ -196,19 +167,3 @@ def test_the_gradient_of_a_decay_has_its_own_digits(backend, dtype, corrects):
             else:
                 got = qf.ssm.chunk_simple_gla_vjp(*[named[name] for name in NAMES[:4]], grad, scale=0.25)[3]
         assert (np.abs(got[0, :, 0] - dg) <= 8 * np.finfo(dtype).eps * size + least).all()
-
-
-@pytest.mark.parametrize("name", NAMES[:5])
-def test_nan_stays_in_its_head_from_its_time_on(backend, rng, name):
-    for T, at in ((8, 5), (100, 75)):
-        named = problem(rng, 2, T, 3, 6, 5)
-        clean, _ = qf.ssm.chunk_gated_delta_rule(**named, **OPTIONS)
-        before = gradients(named, clean)
-        named[name][1, at, 2] = np.nan
-        dirty, _ = qf.ssm.chunk_gated_delta_rule(**named, **OPTIONS)
-        elsewhere = np.ones((2, 3), bool)
-        elsewhere[1, 2] = False
-        for a, b in ((clean, dirty), *zip(before.values(), gradients(named, clean).values())):
-            np.testing.assert_array_equal(np.moveaxis(b, 2, 1)[elsewhere], np.moveaxis(a, 2, 1)[elsewhere])
-        np.testing.assert_array_equal(dirty[1, :at], clean[1, :at])
-        assert np.isnan(dirty[1, at : at + 1 if name == "q" else T, 2]).all()  # no state remembers q

@@ -45,14 +45,6 @@ def test_every_number_of_steps_is_that_many_steps(backend, rng):
         close(qf.ssm.gka(*arrays, ridge_strength=ridge, num_iter=steps), expected, 1e-14 * (10 + steps**2))
 
 
-def test_float32_is_within_two_millionths(rng):
-    for T, D in [(128, 64), (64, 128), (300, 16)]:
-        print(T, D)
-        arrays = problem(rng, 1, T, 2, D, np.float32)
-        expected = oracle(*[x.astype(np.float64) for x in arrays])
-        close(qf.ssm.gka(*arrays), expected.astype(np.float64), 2e-6)
-
-
 def test_long_float32_does_not_drift(rng):
     for decay in (0.0, 0.05):
         arrays = problem(rng, 1, 3000, 1, 16, np.float32)
@@ -132,22 +124,6 @@ def test_long_sequences_in_segments(rng):
             close(got, np.concatenate([a, b], axis=1), 5 * tolerance)
 
 
-def test_nan_stays_in_its_head(backend, rng):
-    for options, number in itertools.product([{}, {"solver": "exact"}, {"num_iter": 0}], range(6)):
-        print(options, number)
-        arrays = problem(rng, 2, 20, 3, 6)
-        clean, clean_gradients = qf.ssm.gka(*arrays, **options), qf.ssm.gka_vjp(*arrays, arrays[0], **options)
-        arrays[number][1, 11, 2] = np.nan
-        dirty, gradients = qf.ssm.gka(*arrays, **options), qf.ssm.gka_vjp(*arrays, arrays[0], **options)
-        elsewhere = np.ones((2, 3), bool)
-        elsewhere[1, 2] = False
-        for before, after in ((clean, dirty), *zip(clean_gradients, gradients)):
-            np.testing.assert_array_equal(np.moveaxis(after, 2, 1)[elsewhere], np.moveaxis(before, 2, 1)[elsewhere])
-        np.testing.assert_array_equal(dirty[1, :11], clean[1, :11])
-        if not (options.get("num_iter") == 0 and number in (3, 5)):  # then neither alpha nor gk is used for anything
-            assert np.isnan(dirty[1, 11:, 2]).any()
-
-
 def test_zero_keys_give_zero_x(backend, rng):
     arrays = problem(rng, 1, 8, 2, 6)
     arrays[1][:, :5] = 0
@@ -192,14 +168,15 @@ def test_values_and_gradients_of_and_through_states(backend, rng):
 
 
 @pytest.mark.parametrize(("T", "heads", "D"), [(1024, 2, 64), (256, 2, 128), (300, 3, 16), (120, 2, 33)])
-def test_gradient_in_float32_is_within_two_millionths(best_backend, rng, T, heads, D):
-    """Of the largest value of each gradient, against the float64 run on the same numbers."""
+def test_float32_is_within_two_millionths(best_backend, rng, T, heads, D):
+    """Of the largest number of the result and of each gradient, against the float64 run on the same numbers."""
     for gates, states, solver in (("", False, "chebyshev"), ("alpha g gk", True, "chebyshev"), ("alpha g gk", True, "exact")):
         print(gates, solver)
         T = T if best_backend == "native" else min(T, 2048 // D)
         inputs = problem(rng, 1, T, heads, D, np.float32, gates) + (list(some_state(rng, 1, heads, D, np.float32)) if states else [])
         grad = rng.standard_normal(inputs[0].shape).astype(np.float32)
         wide = [None if x is None else x.astype(float) for x in (*inputs, grad)]
+        close(*(qf.ssm.gka(*a[:6], initial_state=tuple(a[6:-1]) or None, solver=solver) for a in ((*inputs, grad), wide)), 2e-6)
         for got, expected in zip(qf.ssm.gka_vjp(*inputs, grad, solver=solver), qf.ssm.gka_vjp(*wide, solver=solver)):
             assert got.dtype == np.float32
             close(got, expected, 2e-6)

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import check_pieces_and_steps, same, shapes  # noqa: E402
+from ssm.mamba.test_state_update_torch import inner_reference  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -44,20 +45,10 @@ def test_mamba_initial_values():
 
 
 def upstream_mamba(w, u):
-    """The layer by its formulas, one token at a time."""
-    D, N = w["A_log"].shape
-    W, R = w["conv1d.weight"].shape[-1], w["dt_proj.weight"].shape[1]
-    x, z = (u @ w["in_proj.weight"].T + w.get("in_proj.bias", 0)).split(D, -1)
-    padded = F.pad(x, (0, 0, W - 1, 0))
-    state, ys = torch.zeros(u.shape[0], D, N, dtype=u.dtype), []
-    for t in range(u.shape[1]):
-        taps = w["conv1d.weight"][:, 0].T
-        v = F.silu((padded[:, t : t + W] * taps).sum(1) + w.get("conv1d.bias", 0))
-        low, B, C = (v @ w["x_proj.weight"].T).split((R, N, N), -1)
-        dt = F.softplus(low @ w["dt_proj.weight"].T + w["dt_proj.bias"])
-        state = torch.exp(-dt[..., None] * w["A_log"].exp()) * state + (dt * v)[..., None] * B[:, None]
-        ys.append(((state * C[:, None]).sum(-1) + w["D"] * v) * F.silu(z[:, t]))
-    return torch.stack(ys, 1) @ w["out_proj.weight"].T + w.get("out_proj.bias", 0)
+    """The first projection, and the block's inside by its formulas."""
+    names = ("conv1d.weight", "conv1d.bias", "x_proj.weight", "dt_proj.weight", "out_proj.weight", "out_proj.bias")
+    xz = (u @ w["in_proj.weight"].T + w.get("in_proj.bias", 0)).mT
+    return inner_reference(xz, *map(w.get, names), -w["A_log"].exp(), D=w["D"], delta_bias=w["dt_proj.bias"])
 
 
 OPTIONS = [{}, {"d_conv": 1, "bias": True}, {"d_conv": 3, "conv_bias": False, "expand": 1, "dt_rank": 3}]

@@ -1,13 +1,13 @@
 """The kernels of a Mamba block with PyTorch: pairs for complex numbers, updates in place; the README's lines for those who switch."""
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 
 import quatrefoil as qf  # noqa: E402
-from ssm.switching import lines  # noqa: E402
+from ssm.modes_of_torch import check_every_mode  # noqa: E402
+from ssm.switching import check_own, lines  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -22,35 +22,21 @@ def test_gradients_reach_interleaved_pairs():
         y, last = qf.ssm.selective_scan_fn(*arrays, return_last_state=True)
         return y, torch.view_as_real(last)
 
-    assert torch.autograd.gradcheck(f, given)
-    torch._dynamo.reset()
-    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
-    for g, e in zip(
-        torch.autograd.grad(sum(r.square().sum() for r in compiled(*given)), given),
-        torch.autograd.grad(sum(r.square().sum() for r in f(*given)), given),
-    ):
-        torch.testing.assert_close(g, e)
+    check_every_mode(f, given)
     with torch.no_grad():  # a conjugate view has memory that does not say what its numbers are
         torch.testing.assert_close(f(u, delta, A.conj(), B, C), f(u, delta, A.conj().resolve_conj(), B, C))
 
 
-@pytest.mark.parametrize("kind", ["torch", "numpy"])
-def test_interleaved_pairs_may_lie_anywhere(kind):
+def test_interleaved_pairs_may_lie_anywhere():
     u, delta, A, C = torch.randn(2, 3, 5), torch.rand(2, 3, 5), torch.complex(-torch.rand(3, 2), torch.randn(3, 2)), torch.randn(2, 2, 10)
 
-    def scan(*arrays):
-        if kind == "torch":
-            return qf.ssm.selective_scan_fn(*arrays)
-        views = [np.lib.stride_tricks.as_strided(a.numpy(), a.shape, [4 * n for n in a.stride()]) for a in arrays[3:]]  # torch's own differ
-        return torch.as_tensor(qf.ssm.selective_scan_fn(*[a.numpy() for a in arrays[:3]], *views))
-
+    scan = qf.ssm.selective_scan_fn
     for B in (
         torch.randn(41)[1:].view(2, 2, 10),  # an odd storage offset
         torch.randn(2, 2, 11)[..., 1:],
         torch.randn(2, 10, 2).mT,
         torch.randn(2, 2, 10, dtype=torch.complex64).conj().imag,
     ):
-        B = B if kind == "torch" else B.resolve_neg()
         assert torch.equal(scan(u, delta, A, B, C), scan(u, delta, A, B.clone(memory_format=torch.contiguous_format), C))
     none, no_items = torch.zeros(0), torch.zeros(0, 3, 5)
     for B in (torch.randn(2, 2, 7)[..., :0], torch.randn(2, 2, 7)[..., 1:1], none.reshape(2, 2, 0), none.as_strided((2, 2, 0), (1, 1, 1))):
@@ -69,11 +55,7 @@ def test_an_update_in_place_has_its_gradient_and_compiles(rows):
         y = qf.ssm.causal_conv1d_update(x, state, weight, activation="silu", conv_state_indices=rows, cache_seqlens=lengths)
         return y, qf.ssm.causal_conv1d_update(x, state[:2], weight), state
 
-    given = tuple(t.requires_grad_() for t in (x, start, weight))
-    assert torch.autograd.gradcheck(f, given)
-    torch._dynamo.reset()
-    for got, expected in zip(torch.compile(f, fullgraph=True, backend="aot_eager")(*given), f(*given)):
-        torch.testing.assert_close(got, expected)
+    check_every_mode(f, tuple(t.requires_grad_() for t in (x, start, weight)))
 
 
 def test_final_states_out_is_part_of_the_graph():
@@ -87,20 +69,10 @@ def test_final_states_out_is_part_of_the_graph():
 
 def test_the_lines_for_those_who_switch():
     before, after, elsewhere = lines("README.md", "### Switching from mamba-ssm and causal-conv1d", 3)
-    names = {}
-    exec(after, names)
-    for name in (
-        "selective_scan_fn", "selective_state_update", "mamba_inner_fn", "causal_conv1d_fn", "causal_conv1d_update",
-        "causal_conv1d_varlen_states",
-    ):  # fmt: skip
-        assert names[name] is getattr(qf.ssm, name)
+    check_own(after, 6)
     standing_in = {}
     exec(elsewhere, standing_in)
-    unchanged = {}
     try:
-        exec(before, unchanged)
+        check_own(before, 6)
     finally:
         standing_in["installed"].undo()
-    assert {k: v for k, v in unchanged.items() if k in names and not k.startswith("__")} == {
-        k: v for k, v in names.items() if k[:2] != "__"
-    }

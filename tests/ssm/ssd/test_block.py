@@ -52,7 +52,7 @@ def in_precision(x, precision):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_value(backend, rng, kind):
+def test_value(best_backend, rng, kind):
     given, more = draw(rng, **KINDS[kind])
     for precision in ("float32", "float64"):
         given, more = [in_precision(x, precision) for x in given], {k: in_precision(x, precision) for k, x in more.items()}
@@ -68,7 +68,7 @@ def test_value(backend, rng, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradient(backend, rng, kind):
+def test_gradient(best_backend, rng, kind):
     """<grad, J v> of the block written out, from central differences, against sum_i <vjp_i, v_i>."""
     given, more = draw(rng, **KINDS[kind])
     arrays = [*given, *(more.pop(name, None) for name in NAMES)]
@@ -88,7 +88,7 @@ def test_gradient(backend, rng, kind):
     assert abs(sum(map(np.vdot, gradients, wanted)) - expected) < 1e-8 * size  # what such a quotient is good for
 
 
-def test_empty(backend, rng):
+def test_empty(best_backend, rng):
     for shape in ({"items": 0}, {"L": 0}, {"H": 0}, {"N": 0}):
         print(shape)
         given, more = draw(rng, norm=True, out=3, **shape)
@@ -102,7 +102,7 @@ def test_empty(backend, rng):
 OUT = np.zeros((2, 5, 12))
 
 
-def test_out(backend):
+def test_out(best_backend):
     room = np.full_like(OUT, np.nan)
     assert block(GIVEN, WEIGHT, BIAS, DT, A, D, 16, out=room) is room
     np.testing.assert_array_equal(room, block(GIVEN, WEIGHT, BIAS, DT, A, D, 16))
@@ -130,6 +130,8 @@ BAD = [
     (refused(rmsnorm_eps=-1), ValueError, "rmsnorm_eps is -1"),
     (refused(outproj_bias=DT), ValueError, "outproj_bias was given without outproj_weight"),
     (refused(outproj_weight=D), ValueError, r"outproj_weight has shape \(4, 3\), expected .* = 12"),
+    (refused(rmsnorm_weight=np.ma.masked_array(np.ones(12))), TypeError, "rmsnorm_weight is a masked array"),
+    (refused(outproj_weight=np.ma.masked_array(np.ones((5, 12)))), TypeError, "outproj_weight is a masked array"),
     (refused(D=D.astype(np.float32)), TypeError, "D has dtype float32 but zxbcdt has float64"),
     (refused(GIVEN.tolist()), TypeError, "zxbcdt is list"),
     (refused(out=OUT[..., 1:]), ValueError, "out has shape"),

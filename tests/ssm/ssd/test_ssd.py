@@ -66,13 +66,10 @@ def test_extreme_steps_give_no_nan(backend, rng):
     np.testing.assert_allclose(y.ravel(), np.cumsum(np.exp(5.0 * np.arange(120))), rtol=1e-12)
 
 
-def test_views_of_one_projection(backend, rng):
-    """x, B and C as a block cuts them from one array; gradients reach a dt that limits leave alone, and no other."""
-    both = rng.standard_normal((2, 70, 4 * 6 + 2 * 5))
-    x, B, C = both[..., :24].reshape(2, 70, 4, 6), both[..., None, 24:29], both[..., None, 29:]
-    dt, A = rng.uniform(0, 1, (2, 70, 4)), -np.ones(4)
+def test_gradients_reach_a_dt_that_limits_leave_alone_and_no_other(backend, rng):
+    (x, _, A, B, C), _ = draw(rng, L=70)
+    dt = rng.uniform(0, 1, (2, 70, 4))
     y = scan(x, dt, A, B, C, 64, dt_limit=(0.2, 0.7))
-    np.testing.assert_array_equal(y, scan(x.copy(), dt, A, B.copy(), C.copy(), 64, dt_limit=(0.2, 0.7)))
     np.testing.assert_array_equal(y, scan(x, np.clip(dt, 0.2, 0.7), A, B, C, 64))
     ddt = scan_vjp(x, dt, A, B, C, y, chunk_size=64, dt_limit=(0.2, 0.7))[1]
     np.testing.assert_array_equal(ddt == 0, (dt < 0.2) | (dt > 0.7))
@@ -160,8 +157,6 @@ BAD = [
     (lambda: scan(X, DT, A, B, C, 64, dt_limit=0.5), TypeError, "dt_limit is 0.5, expected two numbers"),
     (lambda: scan(X, DT, A, B, C, 64, **cuts(0, 4, 10)), ValueError, "expected one item"),
     (lambda: scan(*FIRST, **cuts(4, 10)), ValueError, "begin with 0, never fall, and end with the length, 10"),
-    (lambda: scan(*FIRST, **cuts(0, 4)), ValueError, "begin with 0"),
-    (lambda: scan(*FIRST, **cuts(0, 7, 4, 10)), ValueError, "begin with 0"),
     (lambda: scan(*FIRST, **cuts()), ValueError, r"cu_seqlens has shape \(0,\)"),
     (lambda: scan(X, DT, A, B, C, 64, return_varlen_states=True), ValueError, "without cu_seqlens"),
     (lambda: scan_vjp(X, DT, A, B, C, X, chunk_size=64, return_final_states=True), ValueError, "grad_final_states is missing"),

@@ -2,12 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from quatrefoil.torch import nn  # noqa: E402
 from ssm.layers import check_pieces_and_steps, inference, same, shapes  # noqa: E402
+from ssm.ssd import oracle  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -40,35 +42,16 @@ def test_mamba2_initial_values():
 
 
 def upstream_mamba2(layer, u, sequences=None):
-    """The layer by its formulas, one token at a time; ``sequences`` numbers those that are packed into one."""
-    w, H, P, G, N = layer.state_dict(), layer.nheads, layer.headdim, layer.ngroups, layer.d_state
-    M = layer.d_mlp
-    parts = (u @ w["in_proj.weight"].T + w.get("in_proj.bias", 0)).split((M, M, H * P, H * P + 2 * G * N, H), -1)
-    gate, value, z, xBC, dt = parts
-    W = w["conv1d.weight"].shape[-1]
-    state, before = torch.zeros(u.shape[0], H, P, N, dtype=u.dtype), [torch.zeros_like(xBC[:, 0])] * (W - 1)
-    D = w["D"].reshape(H, -1)
-    ys = []
-    for t in range(u.shape[1]):
-        if sequences is not None and t and sequences[t] != sequences[t - 1]:
-            state, before = torch.zeros_like(state), [torch.zeros_like(xBC[:, 0])] * (W - 1)
-        before = [*before, xBC[:, t]]
-        v = F.silu(sum(b * tap for b, tap in zip(before, w["conv1d.weight"][:, 0].T)) + w["conv1d.bias"])
-        before = before[1:]
-        x, B, C = v.split((H * P, G * N, G * N), -1)
-        x, B, C = x.reshape(-1, H, P), *(m.reshape(-1, G, 1, N).expand(-1, G, H // G, N).reshape(-1, H, N) for m in (B, C))
-        step = F.softplus(dt[:, t] + w["dt_bias"]).clamp(*layer.dt_limit)
-        state = torch.exp(-step * w["A_log"].exp())[..., None, None] * state + (step[..., None] * x)[..., None] * B[:, :, None]
-        ys.append(((state * C[:, :, None]).sum(-1) + D * x).flatten(1))
-    y = torch.stack(ys, 1)
-    if not layer.rmsnorm:
-        y = y * F.silu(z)
-    else:
-        y = y if layer.norm_before_gate else y * F.silu(z)
-        groups = y.unflatten(-1, (G, -1))
-        y = (groups / torch.sqrt((groups**2).mean(-1, keepdim=True) + 1e-5)).flatten(-2) * w["norm.weight"]
-        y = y * F.silu(z) if layer.norm_before_gate else y
-    return torch.cat([F.silu(gate) * value, y], -1) @ w["out_proj.weight"].T + w.get("out_proj.bias", 0)
+    """The first projection and the block written out; ``sequences`` numbers those that are packed into one."""
+    w = {name: value.numpy() for name, value in layer.state_dict().items()}
+    y = oracle.mamba_split_conv1d_scan_combined(
+        (u @ layer.in_proj.weight.T).detach().numpy() + w.get("in_proj.bias", 0), w["conv1d.weight"][:, 0], w["conv1d.bias"], w["dt_bias"],
+        -np.exp(w["A_log"]), w["D"].reshape(-1, layer.headdim) if layer.D_has_hdim else w["D"], None,
+        None if sequences is None else sequences.expand(len(u), -1).numpy(), w.get("norm.weight"), w["out_proj.weight"],
+        w.get("out_proj.bias"), dt_limit=layer.dt_limit, rmsnorm_eps=1e-5, headdim=layer.headdim, ngroups=layer.ngroups,
+        norm_before_gate=layer.norm_before_gate,
+    )  # fmt: skip
+    return torch.from_numpy(y.astype(float))
 
 
 OPTIONS = [

@@ -1,8 +1,5 @@
 """The inside of a Mamba-2 block with PyTorch, and the README's lines for those who switch."""
 
-import sys
-import types
-
 import numpy as np
 import pytest
 
@@ -10,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 
 import quatrefoil as qf  # noqa: E402
-from ssm.switching import lines  # noqa: E402
+from ssm.switching import check_own, lines  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -25,25 +22,15 @@ def test_the_vjp_is_what_autograd_gives():
     grads = torch.randn_like(y), torch.randn_like(states)
     wanted = [t for t in given if t is not None]
     plain = [t if t is None else t.detach() for t in given]
-    got = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*plain, grads, chunk_size=16, return_final_states=True)
-    for g, e in zip(got, torch.autograd.grad((y, states), wanted, grads), strict=True):
-        torch.testing.assert_close(g, e)
-    numpy = [t if t is None else t.numpy() for t in plain]
-    for g, e in zip(
-        qf.ssm.mamba_split_conv1d_scan_combined_vjp(*numpy, tuple(t.numpy() for t in grads), chunk_size=16, return_final_states=True), got
-    ):
-        np.testing.assert_allclose(g, e.numpy(), atol=1e-12)
+    numpy = [t if t is None else t.numpy() for t in plain], tuple(t.numpy() for t in grads)
+    for arrays, grad in ((plain, grads), numpy):
+        got = qf.ssm.mamba_split_conv1d_scan_combined_vjp(*arrays, grad, chunk_size=16, return_final_states=True)
+        for g, e in zip(got, torch.autograd.grad((y, states), wanted, grads, retain_graph=True), strict=True):
+            np.testing.assert_allclose(g, e, atol=1e-12)
 
 
-def test_the_lines_for_those_who_switch(monkeypatch):
+def test_the_lines_for_those_who_switch():
     before, after = lines("ssd/README.md", "## Switching from mamba-ssm", 2)
-    names, unchanged = {}, {}
-    exec(after, names)
-    package = "mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton", "mamba_ssm.ops.triton.ssd_combined"
-    for module in package:
-        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
-    vars(sys.modules[package[-1]]).update(names)
-    exec(before, unchanged)
-    found = {name: f for name, f in unchanged.items() if name[:2] != "__"}
-    assert found == {name: getattr(qf.ssm, name) for name in found}
-    assert len(found) == 2
+    check_own(after, 2)
+    with qf.ssm.install("mamba_ssm"):
+        check_own(before, 2)

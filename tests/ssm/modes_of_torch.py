@@ -1,0 +1,20 @@
+"""A function of tensors in every mode of PyTorch."""
+
+import torch
+
+
+def check_every_mode(f, given, atol=1e-6):
+    """Autograd against differences; torch.func and a compiled function against autograd."""
+    assert torch.autograd.gradcheck(f, given, eps=1e-6, atol=atol)
+
+    def energy(*arrays):
+        return sum((x * x).sum() for x in f(*arrays))
+
+    expected = torch.autograd.grad(energy(*given), given)
+    plain = [x.detach() for x in given]
+    for got, e in zip(torch.func.grad(energy, argnums=tuple(range(len(given))))(*plain), expected):
+        torch.testing.assert_close(got, e, rtol=0, atol=0)
+    torch._dynamo.reset()
+    compiled = torch.compile(energy, backend="aot_eager", fullgraph=True)
+    for got, e in zip(torch.autograd.grad(compiled(*given), given), expected):
+        torch.testing.assert_close(got, e, rtol=1e-14, atol=1e-14)
