@@ -60,7 +60,7 @@ def matern52(x, y, scale):
 
 def spectral_mixture(x, y, log_weights, log_scales, freqs, kind="student_t"):
     d = np.abs(x[:, None] - y)[..., None]
-    s = math.sqrt(5) * np.exp(log_scales) * d
+    s = np.minimum(math.sqrt(5) * np.exp(log_scales) * d, 1e100)  # whose square is finite; 0 either way
     envelope = (1 + s + s**2 / 3) * np.exp(-s) if kind == "student_t" else np.exp(-np.exp(log_scales) * d**2)
     return (np.exp(log_weights) * envelope * np.cos(2 * np.pi * freqs * d)).sum(-1)
 

@@ -5,6 +5,7 @@ import pytest
 
 import quatrefoil as qf
 from quatrefoil.kron.gphm.pde import PDE
+from quatrefoil.kron.gphm.units import _power
 
 
 class Equation(PDE):
@@ -43,6 +44,12 @@ def test_the_size_of_u(order, c):
     pde = Equation(order=order, rates=c, source=1e5 * source)
     size = qf.kron.GPHM(pde, axes, components=2)._state.units.size
     assert size == pytest.approx(1e5 * np.sqrt(np.mean(np.outer(p, q) ** 2)), rel=0.1)
+
+
+def test_squares_are_rounded_alike_in_all_units(rng):
+    """As those of libm's pow are not: one of 2000 changes its last bit with the exponent of its base."""
+    for length in map(float, rng.uniform(1, 2, 20_000)):
+        assert _power(length * 2.0**41, 2) == _power(length, 2) * 2.0**82
 
 
 def test_powers_of_two_on_a_device(cupy, rng):

@@ -30,7 +30,7 @@ class Units(NamedTuple):
     def of(cls, pde: PDE, axes: Sequence[Points], highest: Sequence[float]) -> Units:
         """For an equation on a grid, and the highest frequency of every axis to begin with."""
         lengths = tuple(HIGHEST / f for f in highest)
-        rate = max(abs(c) / length**pde.order for c, length in zip(pde.coefficients, lengths)) or 1.0
+        rate = max(abs(c) / _power(length, pde.order) for c, length in zip(pde.coefficients, lengths)) or 1.0
         units = cls(tuple(float(x.host[0]) for x in axes), lengths, 1.0, rate)
         return units._replace(size=_size(units.equation(pde), [units.axis(k, x.host) for k, x in enumerate(axes)]))
 
@@ -76,7 +76,7 @@ class _Inner(PDE):
     def __init__(self, pde: PDE, units: Units) -> None:
         self.order, self.dims, self._pde = pde.order, pde.dims, pde
         self._size, self._rate = units.size, units.rate
-        self._coefficients = tuple(c / length**pde.order / units.rate for c, length in zip(pde.coefficients, units.lengths))
+        self._coefficients = tuple(c / _power(length, pde.order) / units.rate for c, length in zip(pde.coefficients, units.lengths))
         super().__init__(source=pde.source / units.size / units.rate, boundary=pde.boundary / units.size)
 
     @property
@@ -86,6 +86,11 @@ class _Inner(PDE):
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
         found = self._pde.reaction(self._size * u)
         return None if found is None else (found[0] / self._size / self._rate, found[1] / self._rate)
+
+
+def _power(length: float, order: int) -> float:
+    """By products: libm's pow rounds by the exponent of its argument too, so that other units could change a bit."""
+    return math.prod((length,) * order)
 
 
 def _kept(like: Array, value: Array) -> Array:
