@@ -5,7 +5,6 @@ H inputs, M outputs, N states, R rank.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -
     Parameters
     ----------
     Lambda : (..., N) complex
-        Poles; NumPy or PyTorch.
+        Poles; NumPy, PyTorch or JAX.
     B : (..., N) or (..., N, H) complex
         Inputs: shaped like Lambda, or with one axis more.
     dt : float, or (..., N), or (...,)
@@ -59,7 +58,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -
 
     Notes
     -----
-    Differentiable in Lambda, B, dt by autograd. At Lambda = 0 and for tiny dt Lambda the limit B dt, to full accuracy.
+    Differentiable in Lambda, B, dt by autograd and `jax.grad`. At Lambda = 0 and for tiny dt Lambda the limit B dt, to full accuracy.
 
     Examples
     --------
@@ -72,7 +71,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -
     number = is_number(dt)
     step: Any = dt
     step = float(step) if number else step  # a Python number has no precision of its own
-    kind, _ = check_arrays(_DISCRETIZE, (Lambda, B, None if number else dt))
+    check_arrays(_DISCRETIZE, (Lambda, B, None if number else dt))
     shape = tuple(Lambda.shape)
     if not number:
         if step is None:
@@ -87,7 +86,7 @@ def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -
         raise ValueError(f"ssm.discretize: B has shape {tuple(B.shape)}, expected {shape} or {(*shape, 'H')} as Lambda has {shape}")
     x = Lambda * step
     if disc == "zoh":
-        pole, gain = sys.modules[kind].exp(x), psi(x) * step
+        pole, gain = _arrays.namespace(x).exp(x), psi(x) * step
     else:
         half = 1 / (1 - x / 2)
         pole, gain = (1 + x / 2) * half, half * step
