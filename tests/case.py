@@ -16,6 +16,10 @@ from quatrefoil import _backends
 from quatrefoil._spec import FAMILIES
 
 BACKENDS = [name for name in ("native", "numba") if _backends.reason(name) is None]  # of the host, the default first
+# on the others everything is compiled at its first call, which takes longer than the rest of the test
+first_backend_or_slow = pytest.mark.parametrize(
+    "backend", [*BACKENDS[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS[1:])], indirect=True
+)
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 

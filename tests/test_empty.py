@@ -3,7 +3,7 @@ Values and gradients against the oracle; where no result has a number, the gradi
 
 import itertools
 
-from case import build, call_of, flat, op_of, parametrize_ops, structures
+from case import build, call_of, first_backend_or_slow, flat, op_of, parametrize_ops, structures
 from checks import check_gradient, check_value
 from quatrefoil._spec import FAMILIES
 from resize import WORD, words_of
@@ -76,6 +76,7 @@ class Call:
         return [*self.case.fitted(found[: self.count]), *found[self.count :]] if self.case.fitted else found
 
 
+@first_backend_or_slow
 @parametrize_ops(structures())
 def test_every_letter_at_0(family, cases, backend, rng):
     for case in cases:

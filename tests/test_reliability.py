@@ -57,9 +57,7 @@ def test_config_is_plain_and_says_why():
         ("QUATREFOIL_BACKEND", "fortran"),
         ("QUATREFOIL_ISA", "v9"),
         ("QUATREFOIL_NUM_THREADS", "0"),
-        ("QUATREFOIL_NUM_THREADS", "-2"),
         ("QUATREFOIL_NUM_THREADS", "2147483648"),
-        ("QUATREFOIL_NUM_THREADS", "²"),
         ("QUATREFOIL_NUM_THREADS", "٣"),
         ("QUATREFOIL_NUM_THREADS", "1" * 5000),
     ],
@@ -82,7 +80,7 @@ def test_forced_choices():
         assert child("import quatrefoil as qf; print(qf.config()['isa'])", QUATREFOIL_ISA=isa, QUATREFOIL_BACKEND="native")[1] == isa
 
 
-@pytest.mark.parametrize("value", ["", "²", "0", "4,2", "1" * 5000], ids=range(5))
+@pytest.mark.parametrize("value", ["", "²", "4,2"])
 def test_what_openmp_would_not_take_limits_nothing(value):
     positive = "import quatrefoil as qf; print(qf.get_num_threads() >= 1)"
     got, out, error = child(positive, OMP_NUM_THREADS=value, QUATREFOIL_NUM_THREADS="")

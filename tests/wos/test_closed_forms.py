@@ -71,8 +71,8 @@ def sizes(backend, name, boundary):
     if backend == "numba":
         return 30, 128 if name in ("mesh", "box in seven") else 512
     if name == "star":
-        return 600, 8192
-    return (60, 256) if "function" in name else (60, 512) if boundary.dimension > 3 else (100, 1024) if name == "mesh" else (300, 2048)
+        return 300, 4096
+    return (60, 256) if "function" in name else (60, 512) if boundary.dimension > 3 else (100, 1024) if name == "mesh" else (150, 2048)
 
 
 def pole(X, at):
@@ -101,7 +101,7 @@ def test_sources(name, screening, pairs, best_backend, rng):
     def u(X):
         return np.sin(X).prod(axis=-1)
 
-    X, walks = points(boundary, rng, min(n, 300), 0.1), min(walks, 2048)
+    X, walks = points(boundary, rng, min(n, 100), 0.1), min(walks, 1024)
     options = {"source": lambda Y: (Y.shape[1] + screening) * u(Y), "screening": screening, "epsilon": 1e-5, "rng": seed(rng)}
     check(boundary, best_backend, name, X, u, pairs, walks=walks, **options)
 

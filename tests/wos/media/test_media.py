@@ -100,7 +100,7 @@ def solved(name, rng, n=200, walks=1024, **changed):
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_closed_forms(name, pairs, best_backend, rng):
     """Fewer points and walks where a source or a medium is called."""
-    n, walks = (40, 512) if not NATIVE or best_backend == "numba" else (400, 2048) if name == "harmonic-root" else (100, 1024)
+    n, walks = (40, 512) if not NATIVE or best_backend == "numba" else (200, 2048) if name == "harmonic-root" else (50, 1024)
     X, r = solved(name, rng, n, walks, gradient=pairs, backend=best_backend)
     u = PROBLEMS[name][3]
     assert gates(r.value, r.stderr, u(X), spread=False) == []

@@ -13,7 +13,7 @@ SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 
 @pytest.mark.parametrize("lead", [(), (1,), (7,), (2, 3), (3, 0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_shapes_and_dtypes(backend, lead, dtype, rng):
+def test_shapes_and_dtypes(best_backend, lead, dtype, rng):
     for boundary in (wos.Polygon(SQUARE), wos.TriangleMesh(*oracle.tetrahedron()), wos.Ball([0, 0, 0], 1), wos.Ball([0, 0], 2.0)):
         d = boundary.dimension
         q = rng.uniform(-1, 1, (*lead, d)).astype(dtype)
@@ -69,7 +69,7 @@ def test_primitives_of_polygons_with_holes(backend):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_distances_of_a_mesh(backend, dtype, rng):
+def test_distances_of_a_mesh(best_backend, dtype, rng):
     V, F = oracle.icosphere(3, 0.1)
     q = (rng.uniform(-1.5, 1.5, (400, 3)) + 3).astype(dtype)
     mesh = wos.TriangleMesh(V + 3, F)
@@ -85,7 +85,7 @@ def test_distances_of_a_mesh(backend, dtype, rng):
 
 @pytest.mark.parametrize("thickness", [1e-1, 1e-4, 1e-7, 1e-11])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_slivers(backend, thickness, dtype, rng):
+def test_slivers(best_backend, thickness, dtype, rng):
     """Triangles of any thinness: no digit of the distance is lost to their heights."""
     V, F = oracle.needles(rng, 7, thickness)
     mesh = wos.TriangleMesh(V, F)
