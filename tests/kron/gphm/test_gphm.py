@@ -146,24 +146,6 @@ def test_the_first_losses_are_those_of_plain_adam(rng, equation, dims):
     np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they go through 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("equation", "dims"), SETUPS)
-def test_predictions_of_every_kind_of_axis(rng, equation, dims, kind):
-    """Points that are off by 1e-13, too much for a uniform axis."""
-    p = Problem(rng, equation, dims, kind, optimizer="adam")
-    moved = [x + 1e-13 * (-1) ** np.arange(len(x)) for x in p.axes]
-    other = plain(qf.kron.GPHM(p.pde, moved, kind=kind, components=3, jitter=0.05, optimizer="adam"))
-    assert [type(a).__name__ for a in other._state.components[0].loss.axes] == ["GeneralAxis"] * dims
-    assert [type(a).__name__ for a in p.gp._state.components[0].loss.axes] == ["UniformAxis" if dims == 1 else "HalvedAxis"] * dims
-    new, expected = [np.linspace(-0.5, 0.5, 4), np.linspace(0, 1, 5)][:dims], p.params["U"]
-    for k, (x, z) in enumerate(zip(p.axes, new)):
-        K, cross = (dense.kernel(np, a[:, None] - x, *(p.params[f"{n}_{k}"] for n in HYPER), kind, 0) for a in (x, z))
-        expected = np.moveaxis(np.tensordot(cross @ np.linalg.inv(K + 0.05 * np.eye(len(x))), expected, (1, k)), 0, k)
-    for gp in (p.gp, other):
-        gp.load_state_dict(gp.state_dict() | {f"0.{name}": value for name, value in p.params.items()})
-        np.testing.assert_allclose(gp.predict(new), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-
-
 def wave(x):
     return np.sin(6 * x) * np.cos(20 * x)
 

@@ -208,22 +208,6 @@ def test_what_an_agent_raises_arrives(rng):
 # ---- prediction
 
 
-@pytest.mark.parametrize(("points", "means", "std"), SHAPES)
-def test_prediction(rng, points, means, std):
-    x, mu = rng.uniform(-3, 3, points), rng.uniform(0, 0.5, means)
-    y, z = rng.standard_normal(len(x)), rng.uniform(-4, 4, (301, *points[1:]))
-    model = SlimKL(means=mu, std=std, noise=0.1, tol=1e-2, agents=min(2, len(x))).fit(x, y)
-    mean, deviation = model.predict(z, return_std=True)
-    w = model.weights_
-    C = np.tensordot(w, components(x, x, mu, std), 1) + 0.1 * np.eye(len(x))
-    cross = np.tensordot(w, components(z, x, mu, std), 1)
-    np.testing.assert_allclose(mean, cross @ np.linalg.solve(C, y), atol=1e-9 * np.abs(y).max())
-    variance = w.sum() - np.einsum("ij,ji->i", cross, np.linalg.solve(C, cross.T))
-    np.testing.assert_allclose(deviation**2, variance, atol=1e-9 * w.sum())
-    np.testing.assert_array_equal(model.predict(z), mean)
-    assert model.predict(z[:0]).shape == (0,)
-
-
 def test_it_continues_a_signal(rng):
     x, y = signal(rng, 100)
     model = SlimKL(means=np.linspace(0, 0.5, 101), noise=0.04).fit(x[:80], y[:80])
