@@ -161,19 +161,6 @@ def solver(N=100, dims=1, **options):
     return qf.kron.GPHM(pde, [x] * dims, freq_scale=7.0, **options)
 
 
-def test_the_best_solution_in_two_dimensions():
-    """The loss is quadratic in U: its minimum, by the gradient's matrix, solves the equation between the grid's points too."""
-    x, u = np.linspace(0, 1, 14), lambda x, y: np.sin(7 * x) * np.cos(5 * y)
-    pde = qf.kron.Poisson(source=lambda x, y: -74 * u(x, y), boundary=u)
-    gp = plain(qf.kron.GPHM(pde, [x, x], components=3, freq_scale=2.0))
-    at = lambda U: gp.value_and_grad({"U": U.reshape(14, 14), "log_tau": 5.0})[1]["U"].reshape(-1)  # noqa: E731
-    begin = at(np.zeros(196))
-    U = np.linalg.solve(np.stack([at(e) - begin for e in np.eye(196)]), -begin)
-    gp.load_state_dict(gp.state_dict() | {"0.U": U.reshape(14, 14)})
-    t, s = np.linspace(0, 1, 31), np.linspace(0.1, 0.8, 17)
-    assert np.abs(gp.predict([t, s]) - u(t[:, None], s)).max() < 0.02
-
-
 def states(gp):
     return [*gp.state_dict().values(), gp.predict([np.linspace(0, 1, 4)] * len(gp.axes))]
 
