@@ -115,31 +115,14 @@ def points_of_a_grid(rng, missing=0.0):
     x, y = np.linspace(0, 2, 9), np.linspace(-1, 1, 8)
     X = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
     X = X[rng.permutation(len(X))[: round(len(X) * (1 - missing))]]
-    return X, np.sin(2 * X[:, 0]) * np.cos(X[:, 1]) + 0.01 * rng.standard_normal(len(X)), (x, y)
+    return X, np.sin(2 * X[:, 0]) * np.cos(X[:, 1]) + 0.01 * rng.standard_normal(len(X))
 
 
 KERNELS = [functools.partial(rbf, scale=1.0)] * 2
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_points_and_axes_are_the_same_fit(rng, missing):
-    X, z, axes = points_of_a_grid(rng, missing)
-    i, j = (np.searchsorted(a, X[:, k]) for k, a in enumerate(axes))
-    Y, mask = np.zeros((9, 8)), np.zeros((9, 8), bool)
-    Y[i, j], mask[i, j] = z, True
-    assert mask.any(0).all()
-    assert mask.any(1).all()
-    options = {"noise": 1e-3, "optimizer": None}
-    a = GridGP(KERNELS, **options).fit(X, z)
-    b = GridGP(KERNELS, **options).fit(axes, Y, mask if missing else None)
-    for first, second in zip(a.predict(X, return_std=True), b.predict(X, return_std=True)):
-        np.testing.assert_array_equal(first, second)
-    assert a.n_features_in_ == 2
-    assert a.score(X, z) == b.score(X, z) > 0.9
-
-
 def test_grid_search_of_a_pipeline(rng):
-    X, z, _ = points_of_a_grid(rng, 0.1)
+    X, z = points_of_a_grid(rng, 0.1)
     pipeline = make_pipeline(StandardScaler(), GridGP(KERNELS, noise=1e-3, normalize_y=True, optimizer=None))
     asked = {"gridgp__noise": [1e-3, 1e3], "gridgp__kernels": [KERNELS, [functools.partial(rbf, scale=100.0)] * 2]}
     search = GridSearchCV(pipeline, asked, cv=3, error_score="raise").fit(X, z)
@@ -153,7 +136,7 @@ def test_grid_search_of_a_pipeline(rng):
 
 
 def test_what_are_no_points_of_a_grid(rng):
-    X, z, _ = points_of_a_grid(rng)
+    X, z = points_of_a_grid(rng)
     fit, far, missing = GridGP(KERNELS, noise=1e-3, optimizer=None).fit, rng.standard_normal((300, 2)), X.copy()
     missing[3, 1] = np.nan
     check_refused([

@@ -7,7 +7,7 @@ from scipy.sparse.linalg import LinearOperator
 import quatrefoil as qf
 from checks import check_refused
 from children import run_python
-from kron.dense import close, positive
+from kron.dense import close
 from quatrefoil import use_backend
 from quatrefoil._backends import native
 from quatrefoil._dispatch import call
@@ -129,7 +129,7 @@ def test_solve(backend, rng, columns):
 
 
 def test_solve_in_float32(backend, rng):
-    factors = [kernel(6, 0.3).astype(np.float32), kernel(5, 0.3).astype(np.float32)]
+    factors = [kernel(n, 0.3).astype(np.float32) for n in (6, 5)]
     K, y = KroneckerOperator(factors), rng.standard_normal(30).astype(np.float32)
     for noise in (0.1, 0.0):
         got = K.solve(y, noise)
