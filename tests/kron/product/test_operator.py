@@ -7,7 +7,7 @@ from scipy.sparse.linalg import LinearOperator
 import quatrefoil as qf
 from checks import check_refused
 from children import run_python
-from kron.dense import close
+from kron.dense import close, positive
 from quatrefoil import use_backend
 from quatrefoil._backends import native
 from quatrefoil._dispatch import call
