@@ -48,19 +48,11 @@ def test_packed_once_and_no_bit_changes(rng):
             np.testing.assert_array_equal(ct(X), expected)
             first = kept(ct)
             assert first is not None
-            for threads in (1, 2, 7):
-                np.testing.assert_array_equal(ct(X, num_threads=threads), expected)
+            np.testing.assert_array_equal(ct(X, num_threads=2), expected)
             assert kept(ct) is first
         with pytest.raises(ValueError, match=r"X\[0, 1\] = nan"):
             ct(np.full((1, 3), [0, np.nan, 0], dtype))
         assert ct(X[:0]).shape == (0,)
-
-
-def test_other_arrays_in_their_place(backend, rng):
-    ct, X = qf.cheb.ChebTucker(*frozen(rng)), points(rng)
-    ct(X)
-    ct.core = frozen(rng)[0]
-    np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(ct.core, ct.factors, X))
 
 
 def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
@@ -90,12 +82,12 @@ def test_arrays_are_read_only_for_good(backend, rng, tmp_path):
                 a[...].flags.writeable = True
 
 
-def test_a_locked_array_in_its_place_is_read_anew(backend, rng):
-    """Its owner may unlock it."""
+def test_another_array_in_its_place_is_read_anew(backend, rng):
+    """A locked one every time: its owner may unlock it."""
     ct, X = qf.cheb.ChebTucker(*frozen(rng)), points(rng)
-    ct.core = core = ct.core.copy()
-    core.flags.writeable = False
     ct(X)
+    ct.core = core = frozen(rng)[0]
+    np.testing.assert_array_equal(ct(X), qf.cheb.tucker_eval(core, ct.factors, X))
     core.flags.writeable = True
     core *= 2
     core.flags.writeable = False

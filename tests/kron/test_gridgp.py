@@ -2,7 +2,6 @@
 
 import functools
 import math
-import pickle
 import warnings
 
 import numpy as np
@@ -15,28 +14,6 @@ from checks import check_refused
 from kron.dense import Problem, dense_kernel, fixed
 
 partial = functools.partial
-
-
-@pytest.mark.parametrize(
-    ("shape", "share", "columns"),
-    [((7, 6), None, 0), ((7, 6), 0.7, 0), ((7, 6), 0.2, 0), ((5, 6), 0.7, 2), ((9,), 0.7, 0), ((3, 4, 3), 0.7, 0)],
-)
-def test_predictions_are_the_dense_ones(backend, rng, shape, share, columns):
-    p = Problem(rng, shape, share, columns)
-    gp = p.fitted(backend=backend)
-    assert abs(gp.log_marginal_likelihood() - p.dense.log_likelihood()) <= 1e-9 * 42
-    new = [rng.uniform(0, 1, (3 + k, *x.shape[1:])) for k, x in enumerate(p.axes)]
-    lengths = tuple(map(len, new))
-    points = [x[i.reshape(-1)] for x, i in zip(new, np.indices(lengths))]
-    mean, covariance = p.dense.predict(points)
-    for X, expected in ((new, lengths), (np.column_stack(points), mean.shape)):
-        got, std = gp.predict(X, return_std=True)
-        assert got.shape == std.shape == expected
-        np.testing.assert_allclose(got.reshape(-1), mean, rtol=0, atol=1e-8)
-        np.testing.assert_allclose(std.reshape(-1) ** 2, covariance.diagonal(), rtol=0, atol=1e-8)
-        np.testing.assert_array_equal(gp.predict(X), got)
-    if len(shape) == 1:
-        assert gp.predict(new[0]).shape == (3,)
 
 
 KERNELS = {
@@ -114,20 +91,14 @@ def test_optimisers(rng, monkeypatch):
         p.fitted(optimizer="fmin_l_bfgs_b")
 
 
-def test_samples(backend, rng):
-    p = Problem(rng, (4, 3))
-    gp = p.fitted(backend=backend)
-    new = [rng.uniform(0, 1, 2), rng.uniform(0, 1, 2)]
-    grid = [a.reshape(-1) for a in np.meshgrid(*new, indexing="ij")]
-    mean, covariance = p.dense.predict(grid)
-    for X in (new, np.stack(grid, axis=1)):
-        samples = gp.sample(X, 4000, rng=rng).reshape(4000, 4)
-        z = (samples - mean).mean(axis=0) / np.sqrt(covariance.diagonal() / 4000)
-        assert np.abs(z).max() <= 6  # a chance of 2e-9 each
-        ratio = ((samples - mean) ** 2).mean(axis=0) / covariance.diagonal()
-        assert np.abs(ratio - 1).max() <= 6 * (2 / 4000) ** 0.5
-    rough = gp.predict(new, return_std="samples", samples=2000, rng=rng)[1].reshape(-1)
-    assert np.abs(rough / np.sqrt(covariance.diagonal()) - 1).max() <= 6 * (1 / 4000) ** 0.5
+def test_predictions_by_samples_and_of_one_axis(rng):
+    """What random programs do not ask for."""
+    p, x = Problem(rng, (4, 3)), rng.uniform(0, 1, 5)
+    gp, one = p.fitted(), Problem(rng, (9,)).fitted()
+    rough, std = (gp.predict([x, x[:2]], return_std=how, samples=2000, rng=rng)[1] for how in ("samples", True))
+    assert np.abs(rough / std - 1).max() <= 6 * (1 / 4000) ** 0.5  # a chance of 2e-9 each
+    assert gp.sample([x, x[:2]], 3, rng=rng).shape == (3, 5, 2)
+    np.testing.assert_allclose(one.predict(x), one.predict([x]), rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:kron.gp_nll. conjugate gradients stopped:RuntimeWarning")  # where the search tries hardly any noise
@@ -145,20 +116,6 @@ def test_lanczos_fits_too(rng, monkeypatch):
 
 
 # ---------------------------------------------------------------- manners
-
-
-def test_manners_of_scikit_learn(rng):
-    p = Problem(rng)
-    gp = p.model()
-    assert gp.get_params()["noise"] == 0.1
-    assert gp.set_params(noise=0.2) is gp
-    assert gp.noise == 0.2
-    assert "noise=0.2" in repr(gp)
-    fitted, X = p.fitted(), rng.uniform(0, 1, (3, 2))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.predict(X))
-    clone = fitted.__sklearn_clone__()
-    assert not hasattr(clone, "theta_")
-    assert clone.kernels is fitted.kernels
 
 
 def test_kernels_of_scikit_learn(rng):

@@ -82,29 +82,6 @@ def test_an_interrupted_fit_leaves_the_old_one(rng, learns):
     assert outcomes.count("new") <= 1  # the line that returns
 
 
-def test_a_fit_that_fails_leaves_the_old_one(rng):
-    p, q = Problem(rng), Problem(rng, (3, 5))
-    gp, X = p.fitted(), rng.uniform(0, 1, (3, 2))
-    old = everything(gp, X)
-
-    def fails(*given):
-        raise RuntimeError("it fails")
-
-    singular = {"noise": 1e-30, "kernels": [partial(qf.kron.rbf, scale=1e4)] * 2}
-    for error, change, given in [
-        (RuntimeError, {"optimizer": fails}, (q.axes, q.Y)),
-        (RuntimeError, {"kernels": [p.kernels[0], fails]}, (q.axes, q.Y)),
-        (ValueError, {"tol": -1.0}, (q.axes, q.Y)),
-        (ValueError, {}, (q.axes, q.Y.T)),
-        (ValueError, {}, (rng.uniform(0, 1, (3, 2)), np.full(3, np.nan))),
-        (np.linalg.LinAlgError, singular, (q.axes, q.Y)),
-        (np.linalg.LinAlgError, {**singular, "optimizer": "fmin_l_bfgs_b"}, (q.axes, q.Y)),
-    ]:
-        with pytest.raises(error):
-            gp.set_params(**{**p.model().get_params(), **change}).fit(*given)
-        assert same(everything(gp, X), old)
-
-
 def test_parameters_for_the_next_fit_change_no_prediction(rng):
     p = Problem(rng)
     gp, X = p.fitted(), rng.uniform(0, 1, (3, 2))

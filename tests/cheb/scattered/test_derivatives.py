@@ -51,21 +51,6 @@ def test_points_beyond_the_domain_on_request(backend, rng):
             ct.eval(X, order, extrapolate=True)
 
 
-def test_methods_and_function_agree(backend, rng):
-    core, factors = random_tensor(rng, (8, 7, 9), (4, 5, 3))
-    domain = ((0.0, 2.0), (-3.0, 1.0), (5.0, 5.5))
-    lo, hi = np.array(domain).T
-    X = lo + rng.random((77, 3)) * (hi - lo)
-    ct = qf.cheb.ChebTucker(core, factors, domain=domain)
-    expected = qf.cheb.tucker_derivatives(core, factors, X, hessian=True, domain=domain)
-    for got, e in zip(ct.eval(X, order=2), expected):
-        np.testing.assert_array_equal(got, e)
-    np.testing.assert_array_equal(ct.eval(X), ct(X))
-    np.testing.assert_array_equal(ct.eval(X, 0), qf.cheb.tucker_derivatives(core, factors, X, gradient=False, domain=domain))
-    for got, e in zip(ct.value_and_grad(X), expected):
-        np.testing.assert_allclose(got, e, rtol=0, atol=1e-14 * np.abs(e).max())
-
-
 def test_a_point_does_not_depend_on_its_neighbours(backend, rng):
     core, factors = random_tensor(rng, (17, 9, 12), (9, 5, 8))
     X, grad = rng.uniform(-1, 1, (501, 3)), rng.standard_normal(501)

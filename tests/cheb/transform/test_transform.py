@@ -68,9 +68,7 @@ def test_a_pencil_has_its_bits_wherever_it_lies(rng):
         print(name, n)
         transform = getattr(qf.cheb, name)
         x = rng.standard_normal((53, n)).astype(dtype)
-        expected = transform(x, axes=1, num_threads=1, backend="native")
-        for threads in (2, 3, 7):
-            np.testing.assert_array_equal(transform(x, axes=1, num_threads=threads, backend="native"), expected)
+        expected = transform(x, axes=1, backend="native")
         for count in (1, 2, 7, 9, 16, 17, 24, 33):
             np.testing.assert_array_equal(transform(x[:count], axes=1, backend="native"), expected[:count])
         np.testing.assert_array_equal(transform(x[52], backend="native"), expected[52])

@@ -55,7 +55,10 @@ def test_batches_and_masks_of_their_own(backend, rng):
     assert mean.shape == var.shape == (2, 3, 12)
     assert shared.shape == (2, 3, 12)
     assert one.shape == (12,)
+    sample = functools.partial(qf.kron.gp_posterior_sample, p.factors, p.cross, noise=0.1, prior_factors=p.prior, size=3, rng=1)
+    drawn = sample(y=y, mask=mask)
     for index in np.ndindex(2, 3):
+        np.testing.assert_allclose(drawn[:, *index], sample(y=y[index], mask=mask[index]), rtol=0, atol=1e-10)
         p.y, p.mask = y[index], mask[index]
         expected, covariance = p.expected()
         np.testing.assert_allclose(mean[index], expected, rtol=0, atol=1e-9)
@@ -135,15 +138,6 @@ def test_samples_of_smooth_covariances_in_single_precision(backend, rng):
     spread = np.sqrt(qf.kron.gp_posterior(wide, wide, y.astype(float), 0.1)[1])
     assert np.abs((samples.mean(axis=0) - expected) / spread).max() * 20 <= LIMIT
     assert np.abs(np.sqrt(var) / spread - 1).max() <= LIMIT / 800**0.5
-
-
-def test_samples_of_a_batch(backend, rng):
-    p = Problem(rng)
-    y, mask = rng.standard_normal((2, 30)), rng.random((2, 30)) < 0.7
-    got = qf.kron.gp_posterior_sample(p.factors, p.cross, y, 0.1, mask=mask, prior_factors=p.prior, size=3, rng=1)
-    for b in range(2):
-        alone = qf.kron.gp_posterior_sample(p.factors, p.cross, y[b], 0.1, mask=mask[b], prior_factors=p.prior, size=3, rng=1)
-        np.testing.assert_allclose(got[:, b], alone, rtol=0, atol=1e-10)
 
 
 def test_variance_from_samples_is_within_its_error(backend, rng, monkeypatch):

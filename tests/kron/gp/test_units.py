@@ -1,6 +1,7 @@
 """Units of y, of the covariance and of its factors scale the answers, whatever solves; powers of two, so that nothing is rounded."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from quatrefoil.kron.gp import _array, nll
 
 UNITS = [(2.0**-600, 1.0, 1.0), (2.0**600, 1.0, 1.0), (1.0, 2.0**-600, 1.0), (1.0, 2.0**600, 1.0), (2.0**-100, 2.0**-200, 2.0**400)]
 MATCHED = [(2.0**-300, 2.0**-600, 1.0), (2.0**300, 2.0**600, 1.0), (1.0, 1.0, 2.0**400), (2.0**-100, 2.0**-200, 2.0**-400)]
+PROBLEMS = list(itertools.product([False, True], repeat=2))  # noises of the cells, some of them missing
 SHAPE, N = (5, 6), 30
 
 
@@ -40,11 +42,10 @@ def cells(request, monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["native", "numba", "array"])
-@pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("per_cell", [False, True])
+@pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("units", UNITS)
-def test_solutions_and_predictions(backend, mask, per_cell, units, cells, rng):
-    p, (height, variance, ratio) = Problem(rng, per_cell, mask), units
+def test_solutions_and_predictions(backend, problem, units, cells, rng):
+    p, (height, variance, ratio) = Problem(rng, *problem), units
     given = {"mask": p.mask, "backend": backend}
     expected = gp_solve(*p.arguments(), **given)
     near(gp_solve(*p.arguments(*units), **given) * variance / height, expected)
@@ -56,16 +57,17 @@ def test_solutions_and_predictions(backend, mask, per_cell, units, cells, rng):
     got = gp_posterior(p.arguments(*units)[0], moved, *p.arguments(*units)[1:], prior_diag=4.0 * variance, **given)
     near(got[0] / height, mean)
     near(got[1] / variance, var)
+    drawn = gp_sample(p.arguments(*units)[0], noise=p.noise * variance, size=3, rng=1)
+    near(drawn / variance**0.5, gp_sample(p.factors, noise=p.noise, size=3, rng=1))
 
 
 @pytest.mark.parametrize("backend", ["native", "numba", "array"])
-@pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("per_cell", [False, True])
+@pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("units", MATCHED)
 @pytest.mark.parametrize("logdet", ["exact", "lanczos"])
-def test_likelihoods_and_gradients(backend, mask, per_cell, units, logdet, cells, rng):
+def test_likelihoods_and_gradients(backend, problem, units, logdet, cells, rng):
     """With the height squared as large as the variance the likelihood changes by a constant."""
-    p, (_, variance, ratio) = Problem(rng, per_cell, mask), units
+    p, (_, variance, ratio) = Problem(rng, *problem), units
     given = {"mask": p.mask, "backend": backend, "logdet": logdet, "rng": 3, "grad": True}
     value, of_factors, of_noise = gp_nll(*p.arguments(), **given)
     got = gp_nll(*p.arguments(*units), **given)
@@ -73,14 +75,6 @@ def test_likelihoods_and_gradients(backend, mask, per_cell, units, logdet, cells
     near(got[1][0] * (variance * ratio), of_factors[0])
     near(got[1][1] / ratio, of_factors[1])
     near(got[2] * variance, of_noise)
-
-
-@pytest.mark.parametrize("units", UNITS)
-@pytest.mark.parametrize("per_cell", [False, True])
-def test_samples(backend, per_cell, units, rng):
-    p, (_, variance, _) = Problem(rng, per_cell, False), units
-    factors, _, noise = p.arguments(*units)
-    near(gp_sample(factors, noise=noise, size=3, rng=1) / variance**0.5, gp_sample(p.factors, noise=p.noise, size=3, rng=1))
 
 
 @pytest.mark.parametrize("unit", [2.0**-600, 2.0**600])

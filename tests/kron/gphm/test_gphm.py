@@ -146,24 +146,6 @@ def test_the_first_losses_are_those_of_plain_adam(rng, equation, dims):
     np.testing.assert_allclose(p.gp.fit(40).history_["loss"], losses, rtol=1e-5, atol=1e-7 * losses[0])  # they go through 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("equation", "dims"), SETUPS)
-def test_predictions_of_every_kind_of_axis(rng, equation, dims, kind):
-    """Points that are off by 1e-13, too much for a uniform axis."""
-    p = Problem(rng, equation, dims, kind, optimizer="adam")
-    moved = [x + 1e-13 * (-1) ** np.arange(len(x)) for x in p.axes]
-    other = plain(qf.kron.GPHM(p.pde, moved, kind=kind, components=3, jitter=0.05, optimizer="adam"))
-    assert [type(a).__name__ for a in other._state.components[0].loss.axes] == ["GeneralAxis"] * dims
-    assert [type(a).__name__ for a in p.gp._state.components[0].loss.axes] == ["UniformAxis" if dims == 1 else "HalvedAxis"] * dims
-    new, expected = [np.linspace(-0.5, 0.5, 4), np.linspace(0, 1, 5)][:dims], p.params["U"]
-    for k, (x, z) in enumerate(zip(p.axes, new)):
-        K, cross = (dense.kernel(np, a[:, None] - x, *(p.params[f"{n}_{k}"] for n in HYPER), kind, 0) for a in (x, z))
-        expected = np.moveaxis(np.tensordot(cross @ np.linalg.inv(K + 0.05 * np.eye(len(x))), expected, (1, k)), 0, k)
-    for gp in (p.gp, other):
-        gp.load_state_dict(gp.state_dict() | {f"0.{name}": value for name, value in p.params.items()})
-        np.testing.assert_allclose(gp.predict(new), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
-
-
 def wave(x):
     return np.sin(6 * x) * np.cos(20 * x)
 
@@ -177,19 +159,6 @@ def solver(N=100, dims=1, **options):
     x = np.linspace(0, 2 * np.pi, N)
     pde = qf.kron.Poisson(source=lambda *x: sum(map(wave_source, x)), boundary=lambda *x: sum(map(wave, x)))
     return qf.kron.GPHM(pde, [x] * dims, freq_scale=7.0, **options)
-
-
-def test_the_best_solution_in_two_dimensions():
-    """The loss is quadratic in U: its minimum, by the gradient's matrix, solves the equation between the grid's points too."""
-    x, u = np.linspace(0, 1, 14), lambda x, y: np.sin(7 * x) * np.cos(5 * y)
-    pde = qf.kron.Poisson(source=lambda x, y: -74 * u(x, y), boundary=u)
-    gp = plain(qf.kron.GPHM(pde, [x, x], components=3, freq_scale=2.0))
-    at = lambda U: gp.value_and_grad({"U": U.reshape(14, 14), "log_tau": 5.0})[1]["U"].reshape(-1)  # noqa: E731
-    begin = at(np.zeros(196))
-    U = np.linalg.solve(np.stack([at(e) - begin for e in np.eye(196)]), -begin)
-    gp.load_state_dict(gp.state_dict() | {"0.U": U.reshape(14, 14)})
-    t, s = np.linspace(0, 1, 31), np.linspace(0.1, 0.8, 17)
-    assert np.abs(gp.predict([t, s]) - u(t[:, None], s)).max() < 0.02
 
 
 def states(gp):

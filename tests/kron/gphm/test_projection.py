@@ -67,43 +67,6 @@ def test_characteristics_come_in_by_one_side(rng, speed):
     np.testing.assert_allclose(U, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("equation", "dims"), SETUPS)
-def test_smooth_kernels(rng, equation, dims, kind):
-    """Not all eigenvalues are clear of the jitter: what is left of the equation is orthogonal to all in the space that is 0 on the edges.
-
-    1e-6: the last vectors are known to eps times the ratio of the largest eigenvalue to the gap, 1e-7 or so.
-    """
-    p = Problem(rng, equation, dims, kind, jitter=1e-8, sizes=(16, 14))
-    if equation == "allencahn":  # of one solution
-        p.source, p.boundary = 0.1 * p.source, 0.1 * p.boundary
-        p.pde = qf.kron.AllenCahn(source=p.source, boundary=p.boundary)
-    p.gp = plain(qf.kron.GPHM(p.pde, p.axes, kind=kind, components=3, jitter=1e-8))
-    for k in range(dims):
-        p.params |= {f"log_weights_{k}": np.zeros(3), f"log_scales_{k}": np.full(3, -2.0), f"freqs_{k}": np.linspace(0, 0.8, 3)}
-    U = Projected.at(p.gp._state.components[0].loss, p.params).solution(np.zeros(p.source.shape))
-    bases, rest, order = [], -p.source, 1 if equation == "advection" else 2
-    for k, x in enumerate(p.axes):
-        K, D = dense.pair(np, p.params, k, x, kind, order, 1e-8)
-        w, V = np.linalg.eigh(K)
-        V, w = V[:, w > 1e-7], w[w > 1e-7]
-        assert 3 < len(w) < len(x)
-        given = [0, -1] if order == 2 else [0 if k == 0 else -1]
-        _, _, rows = np.linalg.svd(V[given])
-        bases.append(V @ rows[len(given) :].T)
-        apply = (3.0 if order == 1 and k == 0 else 1.0) * D @ (V / w) @ V.T
-        rest = rest + (apply @ U if k == 0 else U @ apply.T)
-        U_inside = np.tensordot(V @ V.T, U, (1, k))
-        np.testing.assert_allclose(np.moveaxis(U_inside, 0, k), U, rtol=0, atol=1e-6 * np.abs(U).max())
-    if equation == "allencahn":
-        rest = rest + U * (U**2 - 1)
-    tested = bases[0].T @ rest
-    tested = tested @ bases[1] if dims == 2 else tested
-    assert np.abs(tested).max() <= 1e-6 * np.abs(rest).max()
-    if dims == 1:  # in 2-D the values on edges are taken within the space
-        np.testing.assert_allclose(U[[0, -1]], p.boundary[[0, -1]], rtol=0, atol=1e-9 * np.abs(U).max())
-
-
 @pytest.mark.parametrize("dims", [1, 2])
 def test_a_held_solution(rng, dims):
     p = rough(rng, "allencahn", dims, "student_t")

@@ -1,12 +1,12 @@
 import functools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator
 
+import quatrefoil as qf
 from checks import check_refused
+from children import run_python
 from kron.dense import close, positive
 from quatrefoil import use_backend
 from quatrefoil._backends import native
@@ -129,7 +129,7 @@ def test_solve(backend, rng, columns):
 
 
 def test_solve_in_float32(backend, rng):
-    factors = [kernel(6, 0.3).astype(np.float32), kernel(5, 0.3).astype(np.float32)]
+    factors = [kernel(n, 0.3).astype(np.float32) for n in (6, 5)]
     K, y = KroneckerOperator(factors), rng.standard_normal(30).astype(np.float32)
     for noise in (0.1, 0.0):
         got = K.solve(y, noise)
@@ -156,13 +156,6 @@ def test_logdet_of_tiny_eigenvalues(rng):
     expected = 5 * np.log(spectra[0]).sum() + 8 * np.log(spectra[1]).sum()
     # eps over the smallest eigenvalue, relative: 2e-4 for one of the eight
     assert abs(KroneckerOperator(factors).logdet() - expected) <= 0.05
-
-
-def test_logdet_without_overflow(rng):
-    """det = 1e-400 and 1e+400 are beyond float64, their logarithms are not."""
-    for scale in (1e-4, 1e4):
-        got = KroneckerOperator([scale * np.eye(10), np.eye(10)]).logdet()
-        assert got == pytest.approx(100 * np.log(scale), rel=1e-14)
 
 
 def test_logdet_sign(rng):
@@ -252,13 +245,12 @@ def test_refused():
 
 
 def test_import_does_not_load_scipy():
-    code = (
-        "import sys, quatrefoil as qf; assert not any(m.partition('.')[0] == 'scipy' for m in sys.modules)\n"
-        "assert qf.kron.KroneckerOperator is qf.kron.KroneckerOperator and 'scipy' in sys.modules\n"
-        "import numpy as np, pytest\n"
-        "with pytest.raises(AttributeError, match='no attribute'): qf.kron.nothing"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python("""
+        import sys, quatrefoil as qf
+        assert not any(m.partition('.')[0] == 'scipy' for m in sys.modules)
+        assert qf.kron.KroneckerOperator is qf.kron.KroneckerOperator and 'scipy' in sys.modules
+    """)
+    assert not hasattr(qf.kron, "nothing")
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -30,29 +30,17 @@ def test_same_bits_as_numpy(backend, rng, dtype):
     assert T.shape == (30, 24)
     assert T.dtype == dtype
     x, y, X, Y = (rng.standard_normal(s).astype(dtype) for s in (24, 30, (24, 5), (30, 5)))
-    for run in (
-        lambda K, x, y, X, Y: K @ x,
-        lambda K, x, y, X, Y: K.matvec(x),
-        lambda K, x, y, X, Y: K.matvec(x[:, None]),
-        lambda K, x, y, X, Y: K @ X,
-        lambda K, x, y, X, Y: K.matmat(X),
-        lambda K, x, y, X, Y: K @ X[:, :0],
-        lambda K, x, y, X, Y: K.rmatvec(y),
-        lambda K, x, y, X, Y: K.rmatmat(Y),
-        lambda K, x, y, X, Y: K.T @ y,
-        lambda K, x, y, X, Y: K.H @ Y,
-        lambda K, x, y, X, Y: K.T.T @ x,
-        lambda K, x, y, X, Y: KroneckerOperator(K.factors, backend=backend, num_threads=2) @ x,
-        lambda K, x, y, X, Y: K.dot(X),
-        lambda K, x, y, X, Y: y @ K,
-        lambda K, x, y, X, Y: Y.T @ K,
-        lambda K, x, y, X, Y: K.to_dense(),
-    ):
-        expected = run(K, x, y, X, Y)
-        for _ in range(2):  # the second one with what the first one packed
-            got = run(T, *map(torch.from_numpy, (x, y, X, Y)))
+
+    def products(K, x, y, X, Y):
+        own = KroneckerOperator(K.factors, backend=backend, num_threads=2)
+        of_vectors = [K @ x, K.matvec(x), K.matvec(x[:, None]), K.rmatvec(y), K.T @ y, K.T.T @ x, y @ K, own @ x]
+        return [*of_vectors, K @ X, K.matmat(X), K @ X[:, :0], K.rmatmat(Y), K.H @ Y, K.dot(X), Y.T @ K, K.to_dense()]
+
+    expected = products(K, x, y, X, Y)
+    for _ in range(2):  # the second time with what the first one packed
+        for got, e in zip(products(T, *map(torch.from_numpy, (x, y, X, Y))), expected):
             assert isinstance(got, torch.Tensor)
-            np.testing.assert_array_equal(got.numpy(), expected)
+            np.testing.assert_array_equal(got.numpy(), e)
     assert T.T.T is T
     out = torch.full((30,), float("nan"), dtype=T.factors[0].dtype)
     assert T.matvec(torch.from_numpy(x), out=out) is out

