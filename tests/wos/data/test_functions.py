@@ -19,17 +19,6 @@ def bell(Y, amplitude, center, width):
     return oracle.gaussians(Y, amplitude, center, width)
 
 
-class Bells:
-    def __init__(self, *given):
-        self.given = given
-
-    def __call__(self, Y):
-        return bell(Y, *self.given)
-
-    def method(self, Y):
-        return bell(Y, *self.given)
-
-
 def closed(a, c, w):
     return lambda Y: bell(Y, a, c, w)
 
@@ -70,9 +59,6 @@ def pointer(a, c, w):
 KINDS = {
     "callable": closed,
     "partial": lambda *given: functools.partial(bell, amplitude=given[0], center=given[1], width=given[2]),
-    "bound method": lambda *given: Bells(*given).method,
-    "object": Bells,
-    "data class as a method": lambda *given: wos.Gaussians(*given).__call__,
     "njit": compiled,
     "njit of one type": typed,
     "partial of njit": lambda *given: functools.partial(compiled(*given)),
@@ -92,10 +78,9 @@ def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
     run = dict(walks=10, epsilon=1e-7, rng=seed(rng))
     for where in ("dirichlet", "source"):
         for one, two in ((by_class[0], by_hand[0]), (by_class, by_hand), (by_class, [by_class[0], by_hand[1]])):
-            for threads in (1, 2):
-                expected, got = (wos.solve(boundary, X, num_threads=threads, **{"dirichlet": 0.0, where: f}, **run) for f in (one, two))
-                np.testing.assert_allclose(got.value, expected.value, rtol=0, atol=1e-12)
-                np.testing.assert_array_equal(got.mean_steps, expected.mean_steps)
+            expected, got = (wos.solve(boundary, X, **{"dirichlet": 0.0, where: f}, **run) for f in (one, two))
+            np.testing.assert_allclose(got.value, expected.value, rtol=0, atol=1e-12)
+            np.testing.assert_array_equal(got.mean_steps, expected.mean_steps)
     one, two = (wos.solve(boundary, X, dirichlet=f[0], source=f[1], **run).value for f in (by_class, by_hand))
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-12)
 

@@ -48,13 +48,6 @@ def test_pickles_and_repr():
     assert wos.solve(star, np.zeros((1, 2)), dirichlet=2.0, walks=3).value.tolist() == [[2.0], [2.0]]
 
 
-def test_values_at_vertices(rng):
-    star = wos.Star(0.1, -0.1, segments=256)
-    X = oracle.points(rng, 50, 0.1, -0.1)
-    linear = wos.solve(star, X, dirichlet=wos.PerVertex(star.vertices @ [1.0, 2.0]), walks=256, epsilon=1e-4, rng=3)
-    assert (np.abs(linear.value - X @ [1.0, 2.0]) < 6 * linear.stderr + 1e-3).all()
-
-
 def test_the_least_radius(rng):
     """What is refused is what has a radius of 0 or less somewhere."""
     theta = np.linspace(0, np.pi / 4, 20_001)

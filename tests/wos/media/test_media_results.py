@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from wos.media.test_media import BELLS, SIGMA
+from wos.media.test_media import BELLS
 from wos.walk.oracle import disc_points, gates, seed, star, star_points
 
 FOURIER = wos.Fourier(np.array([0.4, 1.0, -0.5, 0.3, 0.2]))
@@ -78,10 +78,3 @@ def test_no_gradient_in_the_medium():
     alpha = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     with pytest.raises(ValueError, match="diffusion requires grad"):
         wos.solve(wos.Ball([0.0, 0.0], 1.0), torch.zeros((1, 2), dtype=torch.float64), dirichlet=1.0, diffusion=alpha, rng=0)
-
-
-def test_a_box_is_a_polygon(rng):
-    X, ring = rng.uniform(0.1, 0.9, (20, 2)), np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
-    options = {"dirichlet": lambda Y: Y[:, 0] - Y[:, 1], "source": 1.0, "diffusion": SIGMA, "walks": 2048}
-    a, b = (wos.solve(where, X, rng=k, **options) for k, where in enumerate((wos.Box([0, 0], [1, 1]), wos.Polygon(ring))))
-    assert (np.abs(a.value - b.value) < 7 * np.hypot(a.stderr, b.stderr)).all()

@@ -91,17 +91,6 @@ def test_empty_solids(any_backend):
         assert solve(wos.Polygon(SQUARE), np.zeros((0, 2)), cache="harmonic", backend=any_backend).value.shape == (0,)
 
 
-def test_a_bow_tie(any_backend):
-    """Inside means an odd number of crossings, whatever the signed area is."""
-    tie = wos.Polygon(np.array([[0, 0], [1, 1], [1, 0], [0, 1.0]]))
-    q = np.array([[0.1, 0.5], [0.9, 0.5], [0.5, 0.1], [0.5, 0.9]])
-    np.testing.assert_array_equal(wos.contains(tie, q, backend=any_backend), [True, True, False, False])
-    g = wos.Polynomial(np.array([[0.0, 1.0], [1.0, 0.0]]))
-    r = wos.solve(tie, q[:2], dirichlet=g, walks=1024, epsilon=1e-4, rng=0, backend=any_backend)
-    assert (np.abs(r.value - q[:2].sum(axis=1)) < 6 * r.stderr).all()
-    wos.Polygon(np.stack([np.sin(np.arange(64) * np.pi / 32), np.sin(np.arange(64) * np.pi / 16)], axis=-1))
-
-
 def test_generator_and_seed(backend):
     r = solve(rng=np.random.default_rng(3), dirichlet=oracle.harmonic)
     again = solve(rng=np.random.default_rng(3), dirichlet=oracle.harmonic)
