@@ -26,18 +26,10 @@ def test_a_batch_is_its_instances(backend, rng, dtype):
     assert both.value.shape == (3, 11)
     assert stars.batch == 3
     assert both.value.dtype == dtype
-    for b in range(3):
-        one = wos.solve(wos.Star(float(c1[b]), float(c2[b]), segments=64), X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
-        again = wos.solve(
-            wos.Polygon(stars.vertices[b].astype(np.float64)), X.astype(np.float64), dirichlet=oracle.solution, source=1.0, walks=8, rng=5
-        )
-        if b == 0:  # a walk's random words depend on the instance
-            np.testing.assert_array_equal(both.value[0], one.value)
-            np.testing.assert_allclose(one.value, again.value, atol=2e-5 if dtype == np.float32 else 1e-12)
-    mixed = wos.Star(c1, 0.1, segments=64)
-    np.testing.assert_array_equal(
-        mixed.vertices, wos.Star(c1, np.full(3, 0.1, dtype), segments=64).vertices if dtype == np.float64 else mixed.vertices
-    )
+    one = wos.solve(wos.Star(float(c1[0]), float(c2[0]), segments=64), X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
+    np.testing.assert_array_equal(both.value[0], one.value)  # a walk's random words depend on the instance
+    mixed = wos.Star(c1, 0.1, segments=64).vertices
+    np.testing.assert_allclose(mixed, wos.Star(c1, np.full(3, 0.1, dtype), segments=64).vertices, rtol=np.finfo(dtype).eps)
     assert wos.Star(0.1, c2, segments=64).batch == 3
 
 

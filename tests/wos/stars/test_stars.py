@@ -1,11 +1,9 @@
-"""Walks on stars in polygons and meshes whose sides reflect: values and gradients against closed forms and finite differences."""
+"""Walks on stars in polygons and meshes whose sides reflect: values and gradients against closed forms."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.sparse import diags, eye, kron
-from scipy.sparse.linalg import spsolve
 
 from quatrefoil import wos
 from quatrefoil._backends import native
@@ -127,7 +125,7 @@ def problems():
 
 
 PROBLEMS = problems()
-EVERY_DAY = ["corner", "cube", "robin-and-neumann"]
+EVERY_DAY = ["corner", "cube", "robin-and-neumann", "robin-source"]
 MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in PROBLEMS]
 
 
@@ -224,38 +222,3 @@ def test_sides_in_many_pieces(rng):
     )  # fmt: skip
     assert (r.n_walks > 0).all()  # on the wall, or within epsilon outside
     assert gates(r.value, r.stderr, wave(X), spread=False) == []
-
-
-def finite_differences(n):
-    """-Laplace u = bell, on (0, 1)^2: u = y (1 - y) at x = 0, du/dn = 0 at y = 0, du/dn = 1 at x = 1, du/dn + 2 u = 1 at y = 1."""
-    h = 1 / n
-    second = diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n + 1, n + 1)).tolil()
-    second[0, 1] = second[n, n - 1] = 2
-    robin = second.copy()
-    robin[n, n] -= 2 * h * 2
-    at = np.arange(n + 1) * h
-    x, y = np.meshgrid(at, at, indexing="ij")
-    A = (kron(second, eye(n + 1)) + kron(eye(n + 1), robin)).tocsr() / h**2
-    f = -np.exp(-((x - 0.6) ** 2 + (y - 0.3) ** 2) / 0.04)
-    f[n] -= 2 / h
-    f[:, n] -= 2 / h
-    u = np.where(x == 0, y * (1 - y), 0.0)
-    free = (x > 0).ravel()
-    u.ravel()[free] = spsolve(A[free][:, free], f.ravel()[free] - (A @ u.ravel())[free])
-    return u
-
-
-def test_finite_differences(best_backend, rng):
-    n = 128
-    coarse, fine = finite_differences(n // 2), finite_differences(n)
-    u = fine[::2, ::2] + (fine[::2, ::2] - coarse) / 3  # Richardson
-    k = rng.integers(4, n // 2 - 3, (100, 2))
-    square = wos.Polygon(np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
-    bell = wos.Gaussians(np.ones(1), np.array([[0.6, 0.3]]), 0.2)
-    result = wos.solve(
-        square, k / (n / 2), dirichlet=lambda X: X[:, 1] * (1 - X[:, 1]), source=bell, epsilon=EPSILON, max_steps=20000,
-        neumann=(which(square.ends, 0, 1), lambda X: (X[:, 0] > 0.999999).astype(float)), robin=(which(square.ends, 2), 2.0, 1.0),
-        walks=1024 if NATIVE and best_backend != "numba" else 128, rng=seed(rng),
-    )  # fmt: skip
-    bound = np.hypot(result.stderr, 2e-4)  # the differences' own error, near the corners
-    assert gates(result.value, bound, u[k[:, 0], k[:, 1]], spread=False) == []
