@@ -1,7 +1,5 @@
 """Walks on stars in polygons and meshes whose sides reflect: values and gradients against closed forms."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -68,28 +66,12 @@ def which(ring, *segments):
     return found
 
 
-def shell(n):
-    """An octant of a shell between the radii 0.4 and 1: V, F, on: 0 the inside, 1 the outside, 2 the rest."""
-    k = [(i, j) for i in range(n + 1) for j in range(n + 1 - i)]
-    at = {ij: m for m, ij in enumerate(k)}
-    u = np.array([[i, j, n - i - j] for i, j in k], float)
-    u /= np.sqrt((u**2).sum(axis=1, keepdims=True))
-    up = [[at[i, j], at[i + 1, j], at[i, j + 1]] for i, j in k if i + j < n]
-    down = [[at[i + 1, j], at[i + 1, j + 1], at[i, j + 1]] for i, j in k if i + j < n - 1]
-    out, M = np.array(up + down), len(k)
-    rims = [[at[i, 0] for i in range(n + 1)], [at[n - j, j] for j in range(n + 1)], [at[0, n - j] for j in range(n + 1)]]
-    side = [t for rim in rims for a, b in pairwise(rim) for t in ([b, a, a + M], [b, a + M, b + M])]
-    V, F = np.concatenate([u, 0.4 * u]), np.concatenate([out[:, ::-1] + M, out, side])  # M on are the inside
-    return V, F if (np.linalg.det(V[F]).sum() > 0) else F[:, ::-1], np.repeat([0, 1, 2], [len(out), len(out), len(side)])
-
-
 def problems():
     """Name -> boundary, keywords of solve, u. Side 3 of the cubes, x = 0, absorbs, and the bottom of some."""
     r, q, a, e = (wos.Polygon(ring) for ring in (RECTANGLE, QUARTER, RING, ELL))
-    on, fine, ell, round_ = CUBE[2], split(*split(*prism(RECTANGLE, 0.9, 2))), prism(ELL, 0.7), shell(6)
-    cube, many, ells, hollow = (wos.TriangleMesh(*mesh[:2]) for mesh in (CUBE, fine, ell, round_))
+    on, fine, ell = CUBE[2], split(*split(*prism(RECTANGLE, 0.9, 2))), prism(ELL, 0.7)
+    cube, many, ells = (wos.TriangleMesh(*mesh[:2]) for mesh in (CUBE, fine, ell))
     inner, last, several = which(RING, *range(25, len(RING) - 1)), len(RING) - 1, np.array([0.0, 0.5, 2.0, 1.0])
-    inside = flux(hollow, log)
 
     def of(boundary, u, where, **more):
         return boundary, {"dirichlet": u, "neumann": (where, flux(boundary, u)), **more}, u
@@ -116,7 +98,6 @@ def problems():
         "cube": of(cube, wave, on != 3),
         "fine": of(many, wave, fine[2] != 3),
         "cube-source": of(cube, bowl, on > 0, source=1.0),
-        "shell": of(hollow, log, round_[2] != 1, neumann=(round_[2] != 1, lambda X: np.where(np.abs(X).min(axis=1) < 1e-5, 0, inside(X)))),
         "corner-in-space": (ells, {"dirichlet": corner_solution, "neumann": (np.isin(ell[2], [-2, -1, 0, 5]), 0.0)}, corner_solution),
         "cube-screened": of(cube, decay, on != 1, **spatial),
         "cube-screened-source": of(cube, bowl, on != -1, **screened),
@@ -144,7 +125,7 @@ def from_absorbing(name, X):
 
 def sizes(name, backend, pairs):
     """(points, walks)"""
-    slow = "robin" in name or name in ("ring", "shell", "fine")
+    slow = "robin" in name or name in ("ring", "fine")
     if not NATIVE or backend == "numba":
         return (5 if slow else 20), 256
     if PROBLEMS[name][0].dimension == 3 or pairs:
