@@ -212,7 +212,8 @@ def solutions(rng, backend):
         _checked(whole, X, c, boundary, L, options["epsilon"])
         cut = 2 * int(rng.integers(1, walks // 2))
         part = run(first, cut)
-        for a in (*arrays, X, part.value, part.stderr, part.n_walks):  # of the caller, who writes to them
+        results = [getattr(part, name) for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")]
+        for a in (*arrays, X, *results):  # of the caller, who writes to them
             a[...] = 7
         program = rng.choice(["resume", "merge", "executor", "progress"])
         if program == "resume":
@@ -238,9 +239,9 @@ def stopping(rng, backend):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
         found = wos.solve(boundary, X, max_walks=most, **rule, **more)
-        counts = set(np.unique(found.n_walks).tolist()) - {0}
-        assert counts <= {*range(32, most, 32), most}
-        for n in sorted(counts):
+        rounds = [*range(32, most, 32), most]
+        assert set(found.n_walks.tolist()) <= {0, *rounds}
+        for n in rounds:
             plain = wos.solve(boundary, X, **{**more, "walks": n})
             same(found, plain, found.n_walks == n)
             enough = ~(plain.stderr > np.maximum(rule.get("atol", 0), rule.get("rtol", 0) * np.abs(plain.value)))

@@ -57,7 +57,7 @@ def source(u, alpha, sigma, h=1e-3):
 
 def problems():
     """Name -> boundary, radius of points, keywords of solve, u."""
-    disc, ball, small = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 0.5)
+    disc, ball = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0)
     outline, mesh = wos.Polygon(star(256)), wos.TriangleMesh(0.5 * (sphere := icosphere(2))[0], sphere[1])
     decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., 1] ** 2) / (2 + X[..., 0] * X[..., 1]))
 
@@ -71,7 +71,6 @@ def problems():
     rising = lambda X: np.exp(2 * X[..., 0])  # noqa: E731
     return {
         "exponential": made(disc, 0.75, decay, rising),
-        "exponential-polygon": made(outline, None, decay, rising),
         "harmonic-root": (outline, None, {"dirichlet": over, "diffusion": POWERS}, over),
         "function": made(disc, 0.75, wave, at_points(HILL)),
         "polynomial": made(disc, 0.75, at_points(BOWL), HILL),
@@ -80,7 +79,6 @@ def problems():
         "screening": screened,
         "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, of=2.5),
         "space": made(ball, 0.75, wave, BELLS_IN_SPACE),
-        "rippled": made(small, 0.37, wave, rippled),
         "rippled-mesh": made(mesh, 0.35, wave, rippled),
     }
 

@@ -102,12 +102,6 @@ def test_far_from_the_origin(backend, rng):
     assert difference[-1] < 0.2
 
 
-def test_one_walk_has_no_error_bar(backend):
-    r = wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=coordinate_sum, walks=1, rng=3)
-    assert np.isnan(r.stderr[0])
-    assert np.isfinite(r.value[0])
-
-
 def test_nan_stays_where_it_was_met(backend, rng):
     """Of a function and of a grid."""
     v = np.ones((3, 3))

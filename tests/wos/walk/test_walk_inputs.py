@@ -1,4 +1,4 @@
-"""What solve is given: errors of functions, warnings, empty arrays, outlines that cross themselves, seeds."""
+"""What solve is given: warnings, empty arrays, seeds."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,15 +25,6 @@ def solve(boundary=None, points=X, dirichlet=1.0, **options):
         walks=options.pop("walks", 2),
         **options,
     )
-
-
-def test_an_error_of_a_python_function_comes_through(backend):
-    def fails(Y):
-        raise ZeroDivisionError("mine")
-
-    for threads in (1, 2):
-        with pytest.raises(ZeroDivisionError, match="mine"):
-            wos.solve(wos.Polygon(SQUARE), np.tile(X, (500, 1)), dirichlet=fails, walks=100, num_threads=threads)
 
 
 def test_warnings():
