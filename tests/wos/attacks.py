@@ -135,11 +135,10 @@ def _problem(rng):
     c, epsilon = solution(rng, d, L, s), float(rng.choice([1e-3, 1e-4, 1e-6]))
     sigma = float(rng.choice([0.0, 0.0, 0.5, 5.0])) / L**2
     f = (sigma * L**2 * c - laplacian(c)) / L**2
-    functions = rng.random() < 0.4
-    g = as_data(rng, c, L, functions, boundary)
+    g = as_data(rng, c, L, rng.random() < 0.4, boundary)
     options = {"dirichlet": g, "epsilon": epsilon, "gradient": bool(rng.random() < 0.4), "screening": sigma}
     if f.any() or rng.random() < 0.3:
-        options["source"] = as_data(rng, f, L, functions)
+        options["source"] = as_data(rng, f, L, rng.random() < 0.4)
     if hasattr(boundary, "ends") and rng.random() < 0.3:
         options["neumann"] = _walls(rng, boundary, c, L, d)
     return boundary, arrays, X, c, L, options
@@ -213,7 +212,8 @@ def solutions(rng, backend):
         _checked(whole, X, c, boundary, L, options["epsilon"])
         cut = 2 * int(rng.integers(1, walks // 2))
         part = run(first, cut)
-        for a in (*arrays, X):  # of the caller, who writes to them
+        results = [getattr(part, name) for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped")]
+        for a in (*arrays, X, *results):  # of the caller, who writes to them
             a[...] = 7
         program = rng.choice(["resume", "merge", "executor", "progress"])
         if program == "resume":
@@ -230,20 +230,22 @@ def solutions(rng, backend):
 
 
 def stopping(rng, backend):
-    """Until an error is small: the bits of as many walks, and errors below the tolerance or walks at their limit."""
-    boundary, _, X, _, _, options = _problem(rng)
-    X, seed = X[:2], int(rng.integers(2**63))
-    more = {"walks": 32, "rng": seed, "backend": backend, **options}
+    """Until an error is small: the bits of a plain solve of as many walks, the first of the rounds with such an error or the last."""
+    boundary, _, X, c, _, options = _problem(rng)
+    X, most = X[: 2 if backend == "numba" else 9], 2 * int(rng.integers(40, 101))
+    rule = {"rtol": 0.2, "atol": 0.03 * float(np.abs(c).sum())}
+    rule.pop(rng.choice([*rule, ""]), None)
+    more = {"walks": 32, "rng": int(rng.integers(2**63)), "backend": backend, "walk_offset": 2 * int(rng.integers(20)), **options}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", OTHERS, RuntimeWarning)
-        found = wos.solve(boundary, X, rtol=0.2, max_walks=200, **more)
-        for n in np.unique(found.n_walks[found.n_walks > 0]):
-            plain = wos.solve(boundary, X, **{**more, "walks": int(n)})
-            at = found.n_walks == n
-            assert np.array_equal(found.value[at], plain.value[at], equal_nan=True)
-        done = found.n_walks == 200
-        small = found.stderr <= 0.2 * np.abs(found.value)
-        assert (done | small | (found.n_walks == 0) | ~np.isfinite(found.value)).all()
+        found = wos.solve(boundary, X, max_walks=most, **rule, **more)
+        rounds = [*range(32, most, 32), most]
+        assert set(found.n_walks.tolist()) <= {0, *rounds}
+        for n in rounds:
+            plain = wos.solve(boundary, X, **{**more, "walks": n})
+            same(found, plain, found.n_walks == n)
+            enough = ~(plain.stderr > np.maximum(rule.get("atol", 0), rule.get("rtol", 0) * np.abs(plain.value)))
+            assert n == most or (enough == (found.n_walks <= n))[found.n_walks >= n].all()
 
 
 def interrupts(rng, backend):

@@ -1,24 +1,21 @@
-"""What holds in every domain with every kind of data: bits that no cut, thread or executor changes, gradients by replay, tensors."""
+"""What holds in every domain with every kind of data: bits that no cut or thread changes, gradients by replay, tensors."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from quatrefoil import wos
-from quatrefoil.wos.walk import draw
 from wos.domains import DATA, DOMAINS, LINEAR, arrays_of, moved, of_any_kind, problem
 from wos.walk.oracle import same
-from wos.walk.test_walk_scaleout import Pickled
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 @pytest.mark.parametrize(("dtype", "pairs"), [("float32", False), ("float64", True)])
 @pytest.mark.parametrize("name", DOMAINS)
-def test_bits(name, dtype, pairs, backend, rng, monkeypatch):
-    """For any number of threads, any cut of the walks, the first points alone, and by executors."""
+def test_bits(name, dtype, pairs, backend, rng):
+    """For any number of threads, any cut of the walks, and the first points alone."""
     boundary, X, options = problem(name, rng, dtype)
 
     def solve(walks=30, first=0, X=X, boundary=boundary, **more):
@@ -30,12 +27,6 @@ def test_bits(name, dtype, pairs, backend, rng, monkeypatch):
     same(whole, pickle.loads(pickle.dumps(solve(14))).resume(16))
     same(whole, solve(12, 18, boundary=pickle.loads(pickle.dumps(boundary))).merge(solve(18)))
     np.testing.assert_array_equal(solve(X=X[..., :2, :]).value, whole.value[..., :2])
-    monkeypatch.setattr(draw, "PART_WALKS", 32)
-    executor = Pickled()
-    same(whole, solve(executor=executor))
-    assert len(executor.tasks) > 2
-    with ThreadPoolExecutor(2) as pool:
-        same(whole, solve(executor=pool))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

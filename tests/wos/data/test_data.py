@@ -67,26 +67,6 @@ def test_every_class_is_the_function_by_hand(d, dtype, backend, rng):
                 np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
 
 
-def test_a_grid_at_its_nodes_and_outside(rng):
-    v, lo, hi = rng.normal(size=(3, 5)), np.array([-1.0, 2.0]), np.array([0.5, 7.0])
-    field = wos.GridField(v, (lo, hi))
-    nodes = np.stack(np.meshgrid(np.linspace(lo[0], hi[0], 3), np.linspace(lo[1], hi[1], 5), indexing="ij"), axis=-1)
-    np.testing.assert_allclose(field(nodes.reshape(-1, 2)).reshape(3, 5), v, rtol=0, atol=1e-14)
-    far = np.array([[-9.0, -9], [9, 9], [-9, 9], [9, -9], [-0.625, 99], [99, 2]])
-    np.testing.assert_allclose(field(far), [v[0, 0], v[2, 4], v[0, 4], v[2, 0], (v[0, 4] + v[1, 4]) / 2, v[2, 0]], rtol=0, atol=1e-14)
-    assert field.box == ((-1.0, 2.0), (0.5, 7.0))
-    assert field.values is v
-
-
-def test_points_on_nodes_faces_and_beyond_in_walks(backend):
-    """Points within epsilon of the boundary are g there: each at a node, on a face of the box or outside of it."""
-    v = np.arange(6.0).reshape(2, 3) ** 2
-    on_edge = np.array([[0.0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0, 0.25]])
-    for lo, hi in (((0, 0), (1, 1)), ((0.5, 0.5), (2, 2)), ((-5, -5), (-4, -4)), ((0.25, -9), (0.75, 9))):
-        r = wos.solve(wos.Polygon(SQUARE), on_edge, dirichlet=wos.GridField(v, (lo, hi)), walks=2, rng=1)
-        np.testing.assert_allclose(r.value, oracle.grid(on_edge, v, lo, hi), rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("shift", [1e3, 1e6])
 def test_a_polynomial_far_from_the_origin(shift, backend, rng):
     """As accurate as its given coefficients in float64 allow: eps times the sizes of its terms, and not more of them."""

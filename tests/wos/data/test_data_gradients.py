@@ -24,34 +24,6 @@ def domain(rng, d, n, B=None):
     return wos.Polygon(rings if B else rings[0]), star_points(rng, n)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", NAMES)
-@pytest.mark.parametrize("instances", ["of boundaries", "of data", "of both"])
-def test_of_every_instance_its_own(kind, instances, dtype, backend, rng):
-    """A batch: the gradient of instance b is the one it has where the others count nothing; what all share is the sum."""
-    B, lead = 3, () if instances == "of boundaries" else (3,)
-    boundary, X = domain(rng, 2, 5, None if instances == "of data" else B)
-    X, table = X.astype(dtype), rng.normal(size=(*lead, 3, 4)).astype(dtype)
-    run = dict(dirichlet=make(kind, table, 2), source=make(kind, table, 2), walks=9, rng=seed(rng))
-    grad = rng.normal(size=(B, 5)).astype(dtype)
-    whole = [g[NAMES[kind]] for g in wos.solve_vjp(boundary, X, grad, **run)[1:]]
-    alone = []
-    for b in range(B):
-        one = np.zeros_like(grad)
-        one[b] = grad[b]
-        alone.append([g[NAMES[kind]] for g in wos.solve_vjp(boundary, X, one, **run)[1:]])
-    for which, total in enumerate(whole):
-        assert total.shape == table.shape
-        assert total.dtype == dtype
-        parts = np.array([a[which] for a in alone])
-        if lead:
-            for b in range(B):
-                assert not np.delete(parts[b], b, axis=0).any()
-                np.testing.assert_array_equal(total[b], parts[b, b])
-        else:
-            np.testing.assert_allclose(total, parts.sum(axis=0), rtol=0, atol=20 * np.finfo(dtype).eps * np.abs(parts).sum())
-
-
 def test_threads_and_cuts_of_walks(backend, rng):
     """A gradient has the same bits for any number of threads, also where a grid has so many values that there are few partial sums."""
     boundary, X = domain(rng, 2, 9)

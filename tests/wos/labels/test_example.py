@@ -1,16 +1,12 @@
 """The example of a neural operator runs and learns; the finite elements that it and the benchmark compare with are right."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from quatrefoil import wos
 from wos.labels import oracle
-
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 def test_finite_elements(rng):
@@ -44,14 +40,11 @@ def test_finite_elements_and_walks_agree():
 
 @pytest.mark.slow
 @pytest.mark.torch
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the sources are not here")
-def test_the_neural_operator(tmp_path, capsys, monkeypatch):
+def test_the_neural_operator(example, tmp_path, capsys, monkeypatch):
     torch = pytest.importorskip("torch")
     pytest.importorskip("skfem")
     pytest.importorskip("matplotlib")
-    spec = importlib.util.spec_from_file_location("neural_operator", EXAMPLES / "neural_operator.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = example("neural_operator")
     monkeypatch.setattr(module, "HELD_OUT", 4)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -67,12 +60,10 @@ def test_the_neural_operator(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.torch
-def test_the_network_is_right_on_the_boundary_and_linear(rng):
+def test_the_network_is_right_on_the_boundary_and_linear(example, rng):
     torch = pytest.importorskip("torch")
     pytest.importorskip("skfem")
-    spec = importlib.util.spec_from_file_location("neural_operator", EXAMPLES / "neural_operator.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = example("neural_operator")
     given = module.Instances(3, 20, seed=1)
     theta = np.arctan2(given.points[..., 1], given.points[..., 0])
     given.points /= (np.linalg.norm(given.points, axis=-1) / given.radius(theta))[..., None].astype(np.float32)

@@ -13,7 +13,7 @@ from wos.walk.oracle import same
 
 def instances(rng, B, N, dtype=np.float32):
     c = rng.uniform(-0.2, 0.2, (2, B))
-    X = np.stack([oracle.points(rng, N, *c[:, b]) for b in range(B)]) if B else np.zeros((0, N, 2))
+    X = np.stack([oracle.points(rng, N, *c[:, b]) for b in range(B)])
     X[:, : N // 4] *= 2  # some lie outside
     g = wos.Fourier(rng.normal(size=(B, 5)).astype(dtype))
     f = wos.Gaussians(rng.normal(size=(B, 2)).astype(dtype), rng.normal(size=(B, 2, 2)).astype(dtype), 1.0)
@@ -29,25 +29,12 @@ def test_epochs_are_one_solve(backend, rng, walks, dtype):
     labels = wos.NeuralOperatorLabels(star, g, f, points=X, walks=walks, rng=11, **options)
     assert labels.result is None
     for epoch in range(1, 6):
+        labels = pickle.loads(pickle.dumps(labels))
         found = labels.epoch()
         assert found is labels.result
         assert labels.epochs == epoch
         same(found, wos.solve(star, X, dirichlet=g, source=f, walks=epoch * walks, rng=11, **options))
     assert f"{labels}" == f"NeuralOperatorLabels(5 epochs of {walks} walks)"
-
-
-@pytest.mark.filterwarnings("ignore:solve. .* points lie outside")
-def test_training_goes_on_from_a_pickle(backend, rng):
-    star, g, f, X = instances(rng, 2, 8)
-    make = functools.partial(wos.NeuralOperatorLabels, star, g, f, points=X, walks=4, rng=rng.integers(2**60), gradient=True)
-    straight, cut = make(), pickle.loads(pickle.dumps(make()))
-    for _ in range(3):
-        straight.epoch()
-        cut.epoch()
-        cut = pickle.loads(pickle.dumps(cut))
-    assert cut.epochs == 3
-    same(straight.result, cut.result)
-    same(cut.result, wos.solve(star, X, dirichlet=g, source=f, walks=12, rng=cut.seed, gradient=True))
 
 
 def test_seeds(rng):
@@ -56,10 +43,7 @@ def test_seeds(rng):
     generator, again = np.random.default_rng(3), np.random.default_rng(3)
     a, b = make(rng=generator), make(rng=generator)
     assert a.seed != b.seed
-    a.epoch()
-    b.epoch()
-    same(a.epoch(), make(rng=a.seed, walks=20).epoch())
-    same(wos.solve(a.result.problem.boundary, np.full((1, 2), 0.1), dirichlet=lambda X: X[:, 0], walks=20, rng=again), a.result)
+    same(wos.solve(wos.Ball([0.0, 0.0], 1.0), np.full((1, 2), 0.1), dirichlet=lambda X: X[:, 0], walks=10, rng=again), a.epoch())
 
 
 def test_a_failed_epoch_does_not_count():
@@ -68,12 +52,3 @@ def test_a_failed_epoch_does_not_count():
         labels.epoch()
     assert labels.epochs == 0
     assert labels.result is None
-
-
-def test_no_instances_and_no_points(rng):
-    star, g, f, X = instances(rng, 0, 5)
-    assert wos.NeuralOperatorLabels(star, g, f, points=X).epoch().value.shape == (0, 5)
-    star, g, f, X = instances(rng, 2, 0)
-    labels = wos.NeuralOperatorLabels(star, g, f, points=X)
-    labels.epoch()
-    assert labels.epoch().value.shape == (2, 0)

@@ -26,18 +26,10 @@ def test_a_batch_is_its_instances(backend, rng, dtype):
     assert both.value.shape == (3, 11)
     assert stars.batch == 3
     assert both.value.dtype == dtype
-    for b in range(3):
-        one = wos.solve(wos.Star(float(c1[b]), float(c2[b]), segments=64), X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
-        again = wos.solve(
-            wos.Polygon(stars.vertices[b].astype(np.float64)), X.astype(np.float64), dirichlet=oracle.solution, source=1.0, walks=8, rng=5
-        )
-        if b == 0:  # a walk's random words depend on the instance
-            np.testing.assert_array_equal(both.value[0], one.value)
-            np.testing.assert_allclose(one.value, again.value, atol=2e-5 if dtype == np.float32 else 1e-12)
-    mixed = wos.Star(c1, 0.1, segments=64)
-    np.testing.assert_array_equal(
-        mixed.vertices, wos.Star(c1, np.full(3, 0.1, dtype), segments=64).vertices if dtype == np.float64 else mixed.vertices
-    )
+    one = wos.solve(wos.Star(float(c1[0]), float(c2[0]), segments=64), X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
+    np.testing.assert_array_equal(both.value[0], one.value)  # a walk's random words depend on the instance
+    mixed = wos.Star(c1, 0.1, segments=64).vertices
+    np.testing.assert_allclose(mixed, wos.Star(c1, np.full(3, 0.1, dtype), segments=64).vertices, rtol=np.finfo(dtype).eps)
     assert wos.Star(0.1, c2, segments=64).batch == 3
 
 
@@ -46,13 +38,6 @@ def test_pickles_and_repr():
     assert repr(star) == "Star(2 x 40 segments)"
     assert repr(wos.Star(0.1, 0.0)) == "Star(1024 segments)"
     assert wos.solve(star, np.zeros((1, 2)), dirichlet=2.0, walks=3).value.tolist() == [[2.0], [2.0]]
-
-
-def test_values_at_vertices(rng):
-    star = wos.Star(0.1, -0.1, segments=256)
-    X = oracle.points(rng, 50, 0.1, -0.1)
-    linear = wos.solve(star, X, dirichlet=wos.PerVertex(star.vertices @ [1.0, 2.0]), walks=256, epsilon=1e-4, rng=3)
-    assert (np.abs(linear.value - X @ [1.0, 2.0]) < 6 * linear.stderr + 1e-3).all()
 
 
 def test_the_least_radius(rng):

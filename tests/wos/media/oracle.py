@@ -1,9 +1,6 @@
-"""Walks through media by the same random words, from the definitions: Bessel functions, and derivatives by differences of high order; and
-solutions by finite differences."""
+"""Walks through media by the same random words, from the definitions: Bessel functions, and derivatives by differences of high order."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.linalg import spsolve
 
 from wos.walk.oracle import closest, nodes, row_of, values
 from wos.walk.replay import _uniform, _unit, greens, philox, sphere_weights
@@ -187,19 +184,3 @@ def media(start, frame, ends=None, first=None, dirichlet=None, source=None, diff
 
 
 # ---------------------------------------------------------------- solutions
-
-
-def finite_differences(n, alpha, sigma, f, g):
-    """-div(alpha grad u) + sigma u = f in (0, 1)^2, u = g on its boundary: (n + 1, n + 1) values at the nodes of n x n cells."""
-    h = 1 / n
-    X = np.stack(np.meshgrid(*[np.arange(n + 1) * h] * 2, indexing="ij"), axis=-1)
-    number, inner = np.arange((n + 1) ** 2).reshape(n + 1, n + 1), np.zeros((n + 1, n + 1), bool)
-    inner[1:-1, 1:-1] = True
-    diagonal, entries = np.where(inner, sigma(X), 1.0), []
-    for step in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        between = np.where(inner, alpha(X + 0.5 * h * np.array(step)), 0) / h**2
-        diagonal = diagonal + between
-        entries.append(np.stack([-between[inner], number[inner], np.roll(number, np.negative(step), axis=(0, 1))[inner]]))
-    value, row, column = np.concatenate([*entries, np.stack([diagonal.ravel(), number.ravel(), number.ravel()])], axis=1)
-    matrix = coo_array((value, (row.astype(int), column.astype(int)))).tocsc()
-    return spsolve(matrix, np.where(inner, f(X), g(X)).ravel()).reshape(n + 1, n + 1)

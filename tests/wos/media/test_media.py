@@ -1,4 +1,4 @@
-"""Walks through media against closed forms and finite differences; what a wrong walk would fail."""
+"""Walks through media against closed forms; what a wrong walk would fail."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from quatrefoil import wos
 from quatrefoil._backends import native
 from quatrefoil.wos.walk import medium
-from wos.media import oracle
 from wos.query.oracle import icosphere
 from wos.walk.oracle import disc_points, gates, seed, slope, star, star_points
 
@@ -58,7 +57,7 @@ def source(u, alpha, sigma, h=1e-3):
 
 def problems():
     """Name -> boundary, radius of points, keywords of solve, u."""
-    disc, ball, small = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 0.5)
+    disc, ball = wos.Ball([0.0, 0.0], 1.0), wos.Ball([0.0, 0.0, 0.0], 1.0)
     outline, mesh = wos.Polygon(star(256)), wos.TriangleMesh(0.5 * (sphere := icosphere(2))[0], sphere[1])
     decay, over = (lambda X: np.exp(-X[..., 0])), (lambda X: (1 + X[..., 0] ** 2 - X[..., 1] ** 2) / (2 + X[..., 0] * X[..., 1]))
 
@@ -72,16 +71,14 @@ def problems():
     rising = lambda X: np.exp(2 * X[..., 0])  # noqa: E731
     return {
         "exponential": made(disc, 0.75, decay, rising),
-        "exponential-polygon": made(outline, None, decay, rising),
         "harmonic-root": (outline, None, {"dirichlet": over, "diffusion": POWERS}, over),
         "function": made(disc, 0.75, wave, at_points(HILL)),
         "polynomial": made(disc, 0.75, at_points(BOWL), HILL),
         "gaussians": made(outline, None, wave, BELLS, SIGMA),
         "grid": made(disc, 0.75, at_points(BOWL), HILL, of=nodes(HILL, 65)),
         "screening": screened,
-        "numbers": made(disc, 0.75, wave, lambda X: 2.5, of=2.5),
+        "numbers": made(disc, 0.75, wave, lambda X: 2.5, SIGMA, of=2.5),
         "space": made(ball, 0.75, wave, BELLS_IN_SPACE),
-        "rippled": made(small, 0.37, wave, rippled),
         "rippled-mesh": made(mesh, 0.35, wave, rippled),
     }
 
@@ -107,38 +104,6 @@ def test_closed_forms(name, pairs, best_backend, rng):
     assert r.n_truncated.sum() == r.n_escaped.sum() == r.state.counts[:, 3].sum() == 0  # no jump beyond the bound
     if pairs:
         assert gates(r.grad, r.grad_stderr, slope(u, X), spread=False) == []
-
-
-def test_finite_differences(rng):
-    """No closed form: diffusion, screening, source and boundary values all vary."""
-    n = 160
-
-    def alpha(X):
-        return 1.2 + np.sin(3 * X[..., 0]) * np.cos(2 * X[..., 1])
-
-    def rate(X):
-        return 4 * X[..., 0] ** 2 + X[..., 1]
-
-    def f(X):
-        return np.exp(X[..., 0]) * (1 + X[..., 1])
-
-    def g(X):
-        return X[..., 0] - np.cos(2 * X[..., 1])
-
-    u = oracle.finite_differences(n, alpha, rate, f, g)
-    at = rng.integers(30, n - 29, (200, 2))
-    square = wos.Polygon(np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]]))
-    result = wos.solve(square, at / n, dirichlet=g, source=f, diffusion=alpha, screening=rate, epsilon=EPSILON, walks=512, rng=seed(rng))
-    assert gates(result.value, np.hypot(result.stderr, 1e-4), u[at[:, 0], at[:, 1]], spread=False) == []
-
-
-def test_a_constant_is_the_plain_walk(rng):
-    """-2.5 Laplace u + 4 u = f is -Laplace u + 1.6 u = f / 2.5, which walks of another kind solve."""
-    disc, X = wos.Ball([0.0, 0.0], 1.0), disc_points(rng, 400, 0.75)
-    one = wos.solve(disc, X, dirichlet=wave, source=BELLS, screening=4.0, diffusion=2.5, walks=1024, rng=seed(rng))
-    two = wos.solve(disc, X, dirichlet=wave, source=lambda X: BELLS(X) / 2.5, screening=1.6, walks=1024, rng=seed(rng))
-    both = np.hypot(one.stderr, two.stderr)
-    assert gates(one.value - two.value + 1, both, np.ones(400), spread=False) == []
 
 
 def test_the_bound_may_be_too_small(rng, monkeypatch):

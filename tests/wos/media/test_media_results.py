@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quatrefoil import wos
-from wos.media.test_media import BELLS, SIGMA
+from wos.media.test_media import BELLS
 from wos.walk.oracle import disc_points, gates, seed, star, star_points
 
 FOURIER = wos.Fourier(np.array([0.4, 1.0, -0.5, 0.3, 0.2]))
@@ -33,19 +33,15 @@ def test_instances_are_as_if_alone(rng):
 
 
 def test_the_same_medium_however_it_is_given(rng):
-    """The same bits of njit and Python functions; nearly the same of a Polynomial, whose derivatives are its own."""
+    """A njit and a Python function, in float64 and in float32."""
     X, key = star_points(rng, 20), seed(rng)
     options = {"dirichlet": FOURIER, "walks": 64, "rng": key}
     python = wos.solve(POLYGON, X, diffusion=rippled, **options)
     njit = wos.solve(POLYGON, X, diffusion=pytest.importorskip("numba").njit(rippled), **options)
     np.testing.assert_allclose(njit.value, python.value, rtol=1e-5)
-    c = np.array([[2.0, 0.3], [-0.4, 0.1]])
-    of = wos.Polynomial(c)
-    one, two = wos.solve(POLYGON, X, diffusion=of, **options), wos.solve(POLYGON, X, diffusion=lambda X: of(X), **options)
-    np.testing.assert_allclose(one.value, two.value, rtol=0, atol=0.05)
-    single = wos.solve(POLYGON, X.astype(np.float32), dirichlet=lambda X: FOURIER(X), diffusion=lambda X: of(X), walks=64, rng=key)
+    single = wos.solve(POLYGON, X.astype(np.float32), dirichlet=lambda X: FOURIER(X), diffusion=rippled, walks=64, rng=key)
     assert single.value.dtype == np.float32
-    np.testing.assert_allclose(single.value, two.value, rtol=0, atol=0.05)
+    np.testing.assert_allclose(single.value, python.value, rtol=0, atol=0.05)
 
 
 def test_far_from_the_origin_and_small(rng):
@@ -78,10 +74,3 @@ def test_no_gradient_in_the_medium():
     alpha = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     with pytest.raises(ValueError, match="diffusion requires grad"):
         wos.solve(wos.Ball([0.0, 0.0], 1.0), torch.zeros((1, 2), dtype=torch.float64), dirichlet=1.0, diffusion=alpha, rng=0)
-
-
-def test_a_box_is_a_polygon(rng):
-    X, ring = rng.uniform(0.1, 0.9, (20, 2)), np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
-    options = {"dirichlet": lambda Y: Y[:, 0] - Y[:, 1], "source": 1.0, "diffusion": SIGMA, "walks": 2048}
-    a, b = (wos.solve(where, X, rng=k, **options) for k, where in enumerate((wos.Box([0, 0], [1, 1]), wos.Polygon(ring))))
-    assert (np.abs(a.value - b.value) < 7 * np.hypot(a.stderr, b.stderr)).all()

@@ -1,8 +1,6 @@
 """The example of a mesh runs on any closed mesh, and is right where a closed form is known: in a ball."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,21 +9,12 @@ from quatrefoil import wos
 from quatrefoil._backends import native
 from wos.query.oracle import icosphere
 
-EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "brain.py"
 pytestmark = pytest.mark.skipif(native.reason() is not None, reason="takes many walks")
 
 
-@pytest.fixture
-def brain():
-    spec = importlib.util.spec_from_file_location("brain", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_ball_of_tissue(brain):
+def test_a_ball_of_tissue(example):
     """u = u(R) (R / r) sinh(m r) / sinh(m R)."""
-    V, F = icosphere(4)
+    brain, (V, F) = example("brain"), icosphere(4)
     mesh, R = wos.TriangleMesh((20 * V).astype(np.float32), F), 20.0
     X = np.array([[0.0, 3.0, 0.0], [10.0, 0.0, 4.0], [0.0, 15.0, -5.0], [2.0, 2.0, 17.0]], np.float32)
     result = brain.temperatures(mesh, X, 1 << 15)
@@ -34,10 +23,10 @@ def test_a_ball_of_tissue(brain):
     assert np.abs(result.value - u).max() < 0.05  # 4 standard errors, and what an icosphere is smaller than a ball
 
 
-def test_it_runs_on_a_file(brain, tmp_path, capsys):
+def test_it_runs_on_a_file(example, tmp_path, capsys):
     meshio = pytest.importorskip("meshio")
     pytest.importorskip("matplotlib")
-    V, F = icosphere(2)
+    brain, (V, F) = example("brain"), icosphere(2)
     meshio.write_points_cells(tmp_path / "ball.ply", 10 * V, [("triangle", F)])
     brain.main(24, 64, str(tmp_path / "slice.png"), str(tmp_path / "ball.ply"))
     deep = [float(t) for t in re.findall(r"deep: (\d+\.\d+) °C", capsys.readouterr().out)]

@@ -76,7 +76,6 @@ CASES = [
     _case("nearest", "mesh-shared", 5, d=3, mesh="ball", shared=True),
     _case("nearest", "mesh-with-gaps", 20, d=3, mesh="gaps", sign=True, closed=False),
     _case("nearest", "needles", 40, d=3, mesh="needles"),
-    _case("nearest", "no-points", 0, d=3, mesh="tetrahedron", weights=True),
     _case("nearest", "one-point", 1, d=3, mesh="ball", weights=True, least=0.05),  # errors are relative to this one distance
     _case("nearest", "polygon", 50, rings=1, weights=True, sign=True),
     _case("nearest", "polygons", 9, B=3, rings=3, weights=True),
@@ -88,7 +87,6 @@ CASES = [
     _case("nearest", "box-in-space", 30, d=3, B=2, box=True),
     _case("nearest", "box-in-five", 30, d=5, box=True, sign=True),
     _case("nearest", "ball-in-five", 9, d=5, sign=True),
-    _case("nearest", "no-instances", 3, B=0, rings=1),
     _case("inside", "tetrahedron", 40, d=3, mesh="tetrahedron"),
     _case("inside", "mesh", 101, d=3, mesh="ball"),
     _case("inside", "large-mesh", 24, d=3, mesh="large"),
@@ -99,7 +97,6 @@ CASES = [
     _case("inside", "ball", 20, d=3),
     _case("inside", "box", 40, d=3, box=True),
     _case("inside", "box-in-four", 40, d=4, box=True),
-    _case("inside", "no-points", 0, B=2),
 ]
 
 

@@ -91,20 +91,6 @@ def test_a_hole_that_reflects(d, best_backend, rng):
         assert gates(r.value, np.hypot(r.stderr, 1e-6), u(X), spread=False) == []
 
 
-def test_values_at_vertices(backend, rng):
-    """Linear values at vertices are a Polynomial, on both parts of a mesh, whichever way the triangles go."""
-    V, F, on = CUBE
-    c, s = np.zeros((2, 2, 2)), seed(rng)
-    c[0, 0, 0], c[1, 0, 0], c[0, 1, 0], c[0, 0, 1] = rng.normal(size=4)
-    g = wos.Polynomial(c)
-    for triangles in (F, F[:, ::-1].copy()):
-        mesh = wos.TriangleMesh(V, triangles)
-        X = points_in(mesh, rng, 9, 0.05)
-        one, two = (wos.solve(mesh, X, dirichlet=h, neumann=(on != 3, h), walks=20, rng=s) for h in (wos.PerVertex(g(V)), g))
-        np.testing.assert_allclose(one.value, two.value, rtol=0, atol=1e-5)
-        np.testing.assert_array_equal(one.mean_steps, two.mean_steps)
-
-
 def test_values_at_vertices_where_nothing_absorbs(backend, rng):
     """They are given and never met."""
     run = dict(neumann=(np.ones(4, bool), 1.0), screening=2.0, walks=30, rng=seed(rng))

@@ -93,19 +93,6 @@ def test_until_errors_are_small(name, options, cupy, rng):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("gradient", [False, True])
-def test_points_end_when_their_own_errors_are_small(gradient, device_tensors, rng):
-    """A constant is known after the first round; what is not has all its walks, and they are those of a plain solve."""
-    data, X = np.array([[2.0, 0.0, 0.0], [1.0, 1.0, 2.0]]), corner(rng, 3)
-    options = {"dirichlet": wos.Fourier(device_tensors(data)), "rng": 5, "max_steps": 60, "gradient": gradient}
-    got = wos.solve(wos.Ball([0.2, 0.1], 0.6), device_tensors(X), walks=4, atol=1e-9, max_walks=10, **options)
-    np.testing.assert_array_equal(device_tensors.back(got.n_walks), [[4] * 3, [10] * 3])
-    whole = wos.solve(wos.Ball([0.2, 0.1], 0.6), device_tensors(X), walks=10, **options)
-    np.testing.assert_array_equal(device_tensors.back(got.value)[1], device_tensors.back(whole.value)[1])
-    np.testing.assert_array_equal(device_tensors.back(got.resume(6).n_walks), [[10] * 3, [16] * 3])
-
-
-@pytest.mark.torch
 def test_slopes_where_points_have_different_walks(device_tensors, rng):
     """Autograd's gradient in the points: of every instance that of its own walks."""
     import torch

@@ -102,23 +102,6 @@ def test_far_from_the_origin(backend, rng):
     assert difference[-1] < 0.2
 
 
-def test_max_steps(backend, rng):
-    star, X = wos.Polygon(oracle.star(64)), star_points(rng, 40)
-    X = X[oracle.closest(oracle.segments([oracle.star(64)]), X)[0] > 0.2]
-    r = wos.solve(star, X, dirichlet=1.0, walks=30, epsilon=1e-6, max_steps=2, rng=1)
-    np.testing.assert_array_equal(r.value, 1)
-    assert (r.mean_steps <= 2).all()
-    assert (r.n_truncated > 0).all()
-    assert r.n_truncated.mean() > 20
-    assert (wos.solve(star, X, dirichlet=1.0, walks=30, rng=1).n_truncated == 0).all()
-
-
-def test_one_walk_has_no_error_bar(backend):
-    r = wos.solve(wos.Ball([0, 0], 1), np.zeros((1, 2)), dirichlet=coordinate_sum, walks=1, rng=3)
-    assert np.isnan(r.stderr[0])
-    assert np.isfinite(r.value[0])
-
-
 def test_nan_stays_where_it_was_met(backend, rng):
     """Of a function and of a grid."""
     v = np.ones((3, 3))
@@ -127,31 +110,6 @@ def test_nan_stays_where_it_was_met(backend, rng):
     for g in (wos.GridField(v, ((0, 0), (1, 1))), lambda Y: np.where(Y[:, 1] > 0.5, np.nan, 1.0)):
         r = wos.solve(wos.Polygon(SQUARE), X, dirichlet=g, walks=50, rng=seed(rng))
         np.testing.assert_array_equal(r.value, [1, np.nan, np.nan, 1])
-
-
-@pytest.mark.skipif(not NATIVE, reason="the generator's binding is native")
-def test_philox_known_answers(rng):
-    from quatrefoil import _core
-
-    ones = 0xFFFFFFFF
-    known = [
-        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-        ((ones,) * 4, (ones,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-        (
-            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
-            (0xA4093822, 0x299F31D0),
-            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
-        ),
-    ]
-    for counter, key, words in known:
-        for n in (1, 37):  # alone, and in lanes with a rest
-            got = _core.wos.philox(np.array([counter] * n, np.uint32), *key)
-            np.testing.assert_array_equal(got, np.array([words] * n, np.uint32))
-    from quatrefoil.wos.walk import _numba_paths
-
-    counters = rng.integers(2**32, size=(50, 4), dtype=np.uint64)
-    expected = [[int(w) for w in _numba_paths.philox(*[np.uint64(x) for x in c], np.uint64(7), np.uint64(9))] for c in counters]
-    np.testing.assert_array_equal(_core.wos.philox(counters.astype(np.uint32), 7, 9), np.array(expected, np.uint32))
 
 
 SQUARE, INSIDE = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]), np.array([[0.5, 0.5], [0.3, 0.4], [0.01, 0.9]])

@@ -269,16 +269,6 @@ def test_a_result_owns_its_points_and_data(backend, name, dtype):
         )
 
 
-def test_what_is_written_to_a_result_does_not_continue(backend):
-    g = wos.Fourier(np.array([1.0, 2.0, 0.5]))
-    r, whole = solve(dirichlet=g), solve(walks=16, dirichlet=g)
-    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
-        getattr(r, name)[...] = 77
-    more = r.resume(8)
-    for name in ("value", "stderr", "n_walks", "mean_steps", "n_truncated", "n_escaped"):
-        np.testing.assert_array_equal(getattr(more, name), getattr(whole, name), err_msg=name)
-
-
 @pytest.mark.torch
 def test_a_result_of_tensors_owns_them(backend):
     torch = pytest.importorskip("torch")

@@ -3,14 +3,13 @@
 import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from children import run_python
 from quatrefoil import wos
 from quatrefoil.wos.walk import draw, piece, scaleout
 from wos.domains import DOMAINS, problem
@@ -163,8 +162,7 @@ def test_without_cloudpickle_functions_have_names(monkeypatch):
 
 def test_lambdas_travel_by_cloudpickle(processes):
     pytest.importorskip("cloudpickle")
-    f = lambda Y: Y[:, 0] ** 2  # noqa: E731
-    same(wos.solve(DISC, X, dirichlet=f, executor=processes, rng=1), wos.solve(DISC, X, dirichlet=f, rng=1))
+    same(*(wos.solve(DISC, X, dirichlet=lambda Y: Y[:, 0] ** 2, executor=executor, rng=1) for executor in (processes, None)))
 
 
 def test_a_task_that_raises_says_which(threads, processes):
@@ -213,54 +211,37 @@ def test_what_was_begun_ends_when_the_caller_gives_up(monkeypatch):
 
 
 DASK = """
-import os, signal, sys, warnings
+import os, signal
 import numpy as np
 from distributed import Client, LocalCluster
 from quatrefoil import wos
 from quatrefoil.wos.walk import draw
 
-def main():
-    draw.PART_WALKS = 2**14
-    t = 2 * np.pi * np.arange(64) / 64
-    star = np.stack([np.cos(t), np.sin(t)], axis=1) * (1 + 0.2 * np.cos(4 * t))[:, None]
-    X = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2))
-    factor = 3.0
-    problem, data = (wos.Polygon(star), X), dict(dirichlet=lambda Y: factor * Y[:, 0], source=1.0, rng=7, num_threads=1)
-    walks = 40000
-    if sys.argv[1] == "walls":
-        walks, data["neumann"], data["gradient"] = 8000, (np.arange(64) // 8 % 2 == 1, lambda Y: factor * Y[:, 1]), True
-    whole = wos.solve(*problem, walks=walks, **data)
-    rounds = wos.solve(*problem, walks=256, rtol=1e-2, max_walks=5000, **data)
-    with LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        pids = list(client.run(os.getpid).values())
-        assert len(pids) == 2 and os.getpid() not in pids
-        killed = []
+draw.PART_WALKS = 2**14
+t = 2 * np.pi * np.arange(64) / 64
+star = wos.Polygon(np.stack([np.cos(t), np.sin(t)], axis=1) * (1 + 0.2 * np.cos(4 * t))[:, None])
+X, factor, killed = np.random.default_rng(0).uniform(-0.5, 0.5, (40, 2)), 3.0, []
+walls = np.arange(64) // 8 % 2 == 1, lambda Y: factor * Y[:, 1]
+data = dict(dirichlet=lambda Y: factor * Y[:, 0], source=1.0, neumann=walls, gradient=True, walks=8000, rng=7, num_threads=1)
+whole = wos.solve(star, X, **data)
+with LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    pids = list(client.run(os.getpid).values())
+    assert len(pids) == 2 and os.getpid() not in pids
 
-        def kill(walks, left):
-            if not killed and left < 0.9:
-                assert left > 0.5
-                killed.append(pids[0])
-                os.kill(pids[0], signal.SIGKILL)
+    def kill(walks, left):
+        if not killed and left < 0.9:
+            assert left > 0.5
+            killed.append(pids[0])
+            os.kill(pids[0], signal.SIGKILL)
 
-        found = wos.solve(*problem, walks=walks, executor=client.get_executor(), progress=kill, **data)
-        assert killed and pids[0] not in client.run(os.getpid).values()
-        again = wos.solve(*problem, walks=256, rtol=1e-2, max_walks=5000, executor=client.get_executor(), **data)
-    for a, b in ((found, whole), (again, rounds)):
-        for name in ("value", "stderr", "n_walks", "mean_steps"):
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    print("the same bits")
-
-if __name__ == "__main__":
-    main()
+    found = wos.solve(star, X, executor=client.get_executor(), progress=kill, **data)
+    assert killed and pids[0] not in client.run(os.getpid).values()
+for name in ("value", "stderr", "n_walks", "mean_steps"):
+    np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("problem", ["plain", "walls"])
-def test_dask_repeats_what_a_killed_worker_lost(problem, tmp_path):
+def test_dask_repeats_what_a_killed_worker_lost():
     pytest.importorskip("distributed")
-    script = tmp_path / "run.py"
-    script.write_text(DASK)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, script, problem], capture_output=True, text=True, timeout=250, check=False, env=environment)
-    assert "the same bits" in done.stdout, done.stdout + done.stderr
+    run_python(DASK)
