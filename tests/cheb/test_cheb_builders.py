@@ -160,15 +160,11 @@ def test_bad_input():
 @pytest.mark.torch
 def test_tensors_give_tensors(rng):
     torch = pytest.importorskip("torch")
-    factors = [rng.standard_normal((m, 3)) for m in (4, 5)]
-    found = ChebTucker.from_cp(torch.ones(3, dtype=torch.float64), list(map(torch.tensor, factors)))
-    assert isinstance(found.core, torch.Tensor)
-    np.testing.assert_array_equal(found.core.numpy(), ChebTucker.from_cp(np.ones(3), factors).core)
-    found = ChebTucker.fit(torch.tensor(X[:, :1]), torch.tensor(Y), n=2)
-    assert isinstance(found.core, torch.Tensor)
-    np.testing.assert_allclose(found(torch.tensor(X[:, :1])).numpy(), Y)
+    factors = [torch.tensor(rng.standard_normal((m, 3))) for m in (4, 5)]
+    assert isinstance(ChebTucker.from_cp(torch.ones(3, dtype=torch.float64), factors).core, torch.Tensor)
+    assert isinstance(ChebTucker.fit(torch.tensor(X[:, :1]), torch.tensor(Y), n=2).core, torch.Tensor)
     with pytest.raises(NotImplementedError, match="no gradient in weights"):
-        ChebTucker.from_cp(torch.ones(3, dtype=torch.float64, requires_grad=True), list(map(torch.tensor, factors)))
+        ChebTucker.from_cp(torch.ones(3, dtype=torch.float64, requires_grad=True), factors)
     with pytest.raises(NotImplementedError, match="no gradient in y"):
         ChebTucker.fit(torch.tensor(X), torch.tensor(Y, requires_grad=True), n=2)
 

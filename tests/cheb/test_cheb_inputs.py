@@ -86,6 +86,7 @@ BAD = [
     (lambda: qf.cheb.ChebTucker(CORE, [U.astype(np.float32) for U in FACTORS]), TypeError, "factors"),
     (lambda: qf.cheb.ChebTucker(CORE, [FACTORS[0][:0], FACTORS[1]]), ValueError, "at least one coefficient"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS)(with_point(7)), ValueError, r"X\[3, 1\] = 7"),
+    (lambda: qf.cheb.ChebTucker(CORE, FACTORS).value_and_grad(with_point(7)), ValueError, r"X\[3, 1\] = 7"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(X, 3), ValueError, r"cheb\.ChebTucker\.eval: order is"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(X, -1), ValueError, r"cheb\.ChebTucker\.eval: order is"),
     (lambda: qf.cheb.ChebTucker(CORE, FACTORS).eval(X, True), TypeError, r"cheb\.ChebTucker\.eval: order is"),

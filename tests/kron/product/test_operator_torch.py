@@ -119,25 +119,6 @@ def test_precisions(backend, rng):
     assert {g.dtype for g in gradients} == {torch.float32}
 
 
-def test_linear_algebra(backend, rng):
-    factors = positive(rng, 5, 3, 4)
-    K, T = KroneckerOperator(factors), KroneckerOperator([torch.from_numpy(f) for f in factors])
-    for shape in (60, (60, 3)):
-        y = rng.standard_normal(shape)
-        for noise in (0.0, 0.5):
-            got = T.solve(torch.from_numpy(y), noise)
-            assert isinstance(got, torch.Tensor)
-            np.testing.assert_array_equal(got.numpy(), K.solve(y, noise))
-    assert T.logdet() == K.logdet()
-    assert T.logdet(0.3) == K.logdet(0.3)
-    np.testing.assert_array_equal(T.diagonal().numpy(), K.diagonal())
-    (lam, Q), (expected, P) = T.eigh(), K.eigh()
-    np.testing.assert_array_equal(lam.numpy(), expected)
-    np.testing.assert_array_equal(Q.to_dense().numpy(), P.to_dense())
-    x = torch.from_numpy(rng.standard_normal(60))
-    torch.testing.assert_close(Q @ (lam * (Q.T @ x)), T @ x)
-
-
 def test_refused(rng):
     (K, T), x = pair(rng), rng.standard_normal(24)
     t, out = torch.from_numpy(x), torch.zeros(30, dtype=torch.float64)
