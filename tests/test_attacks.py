@@ -1,0 +1,23 @@
+"""A few of the fuzzer's random programs over functions and models, each against dense arrays, direct sums or exact solutions, in many
+units, with interrupts and arrays that change."""
+
+import numpy as np
+import pytest
+
+import fuzz
+import quatrefoil as qf
+from case import BACKENDS
+
+ATTACKS = [attack for attacks in fuzz.attacks() for attack in attacks]
+COUNTS = {"ssm": 12, "kron": 12, "cheb": 30, "wos": 40}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda f: f"{f.__module__}.{f.__name__}")
+def test_programs(attack, seed):
+    family = attack.__module__.partition(".")[0]
+    for backend in BACKENDS if family in ("kron", "cheb") else BACKENDS[:1]:  # elsewhere Numba compiles for longer
+        for number in range(COUNTS[family]):
+            print(backend, seed, number)
+            with qf.use_backend(backend):
+                attack(np.random.default_rng([seed, number]), backend)
