@@ -9,7 +9,7 @@ import quatrefoil as qf
 from case import BACKENDS
 
 ATTACKS = [attack for attacks in fuzz.attacks() for attack in attacks]
-COUNTS = {"ssm": 12, "kron": 12, "cheb": 30, "wos": 40}
+COUNTS = {"ssm": 4, "kron": 12, "cheb": 30, "wos": 40}
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
