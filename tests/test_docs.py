@@ -73,6 +73,7 @@ def test_the_kernel_that_takes_the_place_of_another():
         assert (got - x.grad).abs().max() < 1e-4 * x.grad.abs().max()
 
 
+@pytest.mark.slow
 def test_programs_run():
     """Those of the README, whose numbers its tests check, in other words."""
     run = {name: runpy.run_path(str(DOCS / f"programs/{name}.py")) for name in PROGRAMS if name != "replace_s4d_kernel"}

@@ -1,4 +1,4 @@
-"""Axes without entries: every op with every letter of its dims at 0, and every two of them, with every result that can be asked for.
+"""Axes without entries: every op with every letter of its dims at 0, and once every two of them, with every result that can be asked for.
 Values and gradients against the oracle; where no result has a number, the gradients are 0."""
 
 import itertools
@@ -79,17 +79,18 @@ class Call:
 @first_backend_or_slow
 @parametrize_ops(structures())
 def test_every_letter_at_0(family, cases, backend, rng):
-    for case in cases:
+    for number, case in enumerate(cases):
         print(case)
-        check_empty(family, case, rng)
+        check_empty(family, case, rng, 1 if number else 2)
 
 
-def check_empty(family, case, rng):
+def check_empty(family, case, rng, most):
+    """With each letter at 0, up to so many at once."""
     call = Call(family, case, *build(family, case, rng, "float64"))
     call.find_op()
     op, letters = call.op, call.letters()
     done = 0
-    for empty, asked in itertools.product([e for n in (1, 2) for e in itertools.combinations(letters, n)], call.asking):
+    for empty, asked in itertools.product([e for n in range(1, most + 1) for e in itertools.combinations(letters, n)], call.asking):
         inputs = call.emptied(empty)
         arguments, keywords = call.given(inputs), call.more(inputs) | {k: 0 if k in empty else v for k, v in asked.items()}
         print(f"{', '.join(empty)} = 0")  # shown where it fails

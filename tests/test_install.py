@@ -16,7 +16,7 @@ from quatrefoil import _backends
 
 ERROR = "csrc/core/isa.cpp:14:26: error: invalid cpu feature string"
 UNSET = dict.fromkeys(("QUATREFOIL_BACKEND", "QUATREFOIL_ISA", "QUATREFOIL_NUM_THREADS"), "")
-CALL = "qf.ssm.fft_conv(np.ones((1, 2, 8)), np.ones((2, 8)))"
+CALL = "qf.ssm.linear_scan(np.ones((2, 8)), np.ones((2, 8)))"
 
 
 @pytest.fixture

@@ -36,10 +36,10 @@ def setup(shape, sizes, symmetric=False):
     ("shape", "sizes"),
     [
         ((160, 161, 159), (160, 161, 159)),
-        ((21,) * 5, (21,) * 5),
+        pytest.param((21,) * 5, (21,) * 5, marks=pytest.mark.slow),
         ((1499, 1501), (1499, 1501)),  # each factor is as large as the array
-        ((40, 160, 300), (300, 160, 40)),
-        ((300, 160, 50), (50, 160, 300)),
+        pytest.param((40, 160, 300), (300, 160, 40), marks=pytest.mark.slow),
+        pytest.param((300, 160, 50), (50, 160, 300), marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -54,9 +54,10 @@ def test_products(peak_memory, shape, sizes):
 @pytest.mark.parametrize(
     ("sizes", "code", "arrays"),
     [
-        ((128, 127, 130), "", 6),
+        pytest.param((128, 127, 130), "", 6, marks=pytest.mark.slow),
         ((128, 127, 130), "mask=seen, ", 14),  # columns of the correction go through all that too
-        ((1000, 1000), "", 6 + 2 * 8),  # eight of each factor: what is copied, its eigenvectors, their halves and gradients
+        # eight of each factor: what is copied, its eigenvectors, their halves and gradients
+        pytest.param((1000, 1000), "", 6 + 2 * 8, marks=pytest.mark.slow),
     ],
 )
 def test_likelihoods(peak_memory, sizes, code, arrays):

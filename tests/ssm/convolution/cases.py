@@ -18,7 +18,7 @@ CASES = [
     # rows enough that not all sums of two or three terms cancel
     *[Case("fft_conv", f"L{n}", _conv((5, 8, n), n)) for n in (1, 2, 3)],
     *[Case("fft_conv", f"L{n}", _conv((2, 2, n), n)) for n in (63, 64, 65, 127, 256, 257, 700, 1000, 1024, 1100, 1500)],
-    *[Case("fft_conv", f"L{n}", _conv((1, 1, n), n)) for n in (4097, 8760)],
+    Case("fft_conv", "L4097", _conv((1, 1, 4097), 4097)),
     Case("fft_conv", "empty-batch", _conv((0, 3, 70), 70)),
     Case("fft_conv", "no-channels", _conv((2, 0, 70), 70)),
     Case("fft_conv", "no-samples", _conv((2, 3, 0), 5)),

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+from case import first_backend_or_slow
 from quatrefoil import wos
 from wos.walk import oracle
 from wos.walk.oracle import disc_points, seed, star_points
@@ -68,6 +69,7 @@ KINDS = {
 
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("name", KINDS)
+@first_backend_or_slow
 def test_every_kind_of_function_is_the_class_by_hand(name, d, backend, rng):
     """As dirichlet, as source, both, and a list with one an instance; float64 walks, so that only the order of sums differs."""
     boundary, X = (
