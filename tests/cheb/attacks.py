@@ -326,8 +326,8 @@ def attack_orthopoly(rng, backend):
     plain, basis = qf.cheb.orthopoly.from_samples(x, degree), qf.cheb.orthopoly.from_samples(x * unit, degree)
     P = basis(x * unit)
     assert np.array_equal(P, plain(x)), "units"
-    gap = np.diff(np.unique(x)).min(initial=np.inf)  # what the roundings of samples are to be compared with
-    limit = 1e-6 + 100 * np.finfo(float).eps * np.abs(x).max() / gap
+    nudged = plain(np.nextafter(x, np.inf))  # samples that nearly coincide: what a rounding of each changes
+    limit = 1e-6 + 100 * np.abs(nudged.T @ nudged - P.T @ P).max() / N
     assert np.abs(P.T @ P / N - np.eye(degree + 1)).max() <= limit, "orthonormal"
     again = pickle.loads(pickle.dumps(basis))
     assert np.array_equal(again(x * unit), P)
