@@ -202,6 +202,23 @@ def test_on_a_charge(backend):
     np.testing.assert_allclose(dX[2, 0], q[2] * dtargets[2, 0] * 2 / 3, rtol=1e-9)  # two targets of weight 1, two charges of 1 and 2
 
 
+def test_gradient_of_cells(backend, rng):
+    """Against the long and the short part's own slopes, pair by pair."""
+    sog = qf.cheb.coulomb_sog(1e-10, 0.01, 10.0, split=6.0)
+    X, q = charges(rng, 300, CUBE)
+    targets, grad = charges(rng, 100, CUBE)[0], rng.standard_normal(100)
+    d = targets[:, None] - X
+    r = np.linalg.norm(d, axis=2)
+    t, w = sog.t[: sog.n_long], sog.w[: sog.n_long]
+    gaussians = w * np.exp(-((r[..., None] * t) ** 2))
+    slope = np.where(r < sog.cutoff, -(r**-3.0) + 2 * gaussians @ t**2, 0)
+    value = np.where(r < sog.cutoff, 1 / r - gaussians.sum(axis=-1), 0)
+    dX, dq, dtargets = qf.cheb.short_range_vjp(X, q, targets, grad, sog=sog)
+    assert relative(dtargets, np.einsum("i,p,ip,ipk->ik", grad, q, slope, d)) <= 1e-9
+    assert relative(dX, -np.einsum("i,p,ip,ipk->pk", grad, q, slope, d)) <= 1e-9
+    assert relative(dq, grad @ value) <= 1e-9
+
+
 # ---------------------------------------------------------------- states, inputs
 
 
