@@ -1,6 +1,8 @@
 """Public functions and objects that are no ops, as calls with arrays that ``t`` makes of NumPy's: what the suites of lazy tensors, meta
 tensors, devices and masks go through."""
 
+import itertools
+
 import numpy as np
 
 import quatrefoil as qf
@@ -155,6 +157,21 @@ CALLS = {
 }  # fmt: skip
 # kron and walks have suites of their own
 ON_DEVICES = [name for name in CALLS if name.startswith(("ssm.", "cheb.", "wos.Ball", "wos.Box"))]
+
+
+def one_at_a_time(call, change, otherwise=lambda x: x):
+    """Yield the call once for each time that it asks ``t`` for an array: that one changed, the others as ``otherwise`` makes them."""
+    count = 0
+
+    def counted(x):
+        nonlocal count
+        count += 1
+        return otherwise(x)
+
+    call(counted)
+    for chosen in range(count):
+        at = itertools.count()
+        yield lambda at=at, chosen=chosen: call(lambda x: change(x) if next(at) == chosen else otherwise(x))
 
 
 def arrays(x):

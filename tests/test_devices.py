@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 import quatrefoil as qf  # noqa: E402
 from case import adjoint_arguments, call_of, graded, made, op_of, parametrize, structures, vjp_of  # noqa: E402
-from public import CALLS, arrays, tensor  # noqa: E402
+from public import CALLS, arrays, one_at_a_time, tensor  # noqa: E402
 from test_torch import prepare, to_torch  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -62,32 +62,29 @@ def test_ops(family, case, rng):
     check(vjp_of(family, case), [*inputs, grads if len(op.graded) > 1 else grads[0]], options, op.family)
 
 
+def on_meta(x):
+    return moved(to_torch(x))
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_no_ops(name):
     """Meta results of the right shape where no number is looked at, or an error that says so; never a mix of devices."""
-    call, count = CALLS[name], 0
-
-    def settled(x):
-        nonlocal count
-        count += 1
-        return to_torch(x)
-
-    expected = arrays(call(settled))
+    call = CALLS[name]
     if name in WITHOUT_NUMBERS:
-        got = arrays(call(lambda x: moved(to_torch(x))))
-        assert [(g.device.type, g.shape, g.dtype) for g in got] == [("meta", e.shape, e.dtype) for e in expected]
+        got = arrays(call(on_meta))
+        assert [(g.device.type, g.shape, g.dtype) for g in got] == [("meta", e.shape, e.dtype) for e in arrays(call(to_torch))]
     else:
         with pytest.raises(RuntimeError, match=r": \S.* is on meta; move it to the CPU"):
-            call(lambda x: moved(to_torch(x)))
-    for chosen in range(count) if count > 1 and name != "cheb.TuckerTensor" else ():
-        at = itertools.count()
+            call(on_meta)
+    mixed = list(one_at_a_time(call, on_meta, to_torch))
+    for attempt in mixed if len(mixed) > 1 and name != "cheb.TuckerTensor" else ():
         with pytest.raises((TypeError, RuntimeError), match=r"all tensors of a call|all arrays|is on meta; move it to the CPU"):
-            call(lambda x, at=at, chosen=chosen: moved(to_torch(x)) if next(at) == chosen else to_torch(x))
+            attempt()
 
 
 def test_saving_looks_at_numbers():
     with pytest.raises(RuntimeError, match=r"ChebTucker.save: core is on meta; move it to the CPU"):
-        tensor(lambda x: moved(to_torch(x))).save("/nowhere/at/all")
+        tensor(on_meta).save("/nowhere/at/all")
 
 
 def test_compiled_calls_are_refused_alike():

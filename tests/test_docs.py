@@ -75,7 +75,7 @@ def test_the_kernel_that_takes_the_place_of_another():
 
 @pytest.mark.slow
 def test_programs_run():
-    """Those of the README, whose numbers its tests check, in other words."""
+    """They vary the README's programs; test_readme.py checks the numbers of those."""
     run = {name: runpy.run_path(str(DOCS / f"programs/{name}.py")) for name in PROGRAMS if name != "replace_s4d_kernel"}
     assert np.abs(run["smooth_grid"]["mean"] - run["smooth_grid"]["truth"]).max() < 0.2  # the noise is 0.2 in a single cell
     assert run["value_and_gradient"]["value"].shape == (1_000_000,)

@@ -30,18 +30,18 @@ class Calls:
     def __init__(self, family, case, rng):
         self.family, self.case, self.op = family, case, op_of(family, case.op)
         self.arguments, self.keywords = build(family, case, rng, "float64")
-        self.drawn = {}
-        self.expected = self.through(lambda x: x, rng=rng)
+        self.rng, self.grads = rng, {}
+        self.expected = self.through(lambda x: x)
 
-    def through(self, there, back=lambda x: x, rng=None):
+    def grad(self, i, y):
+        """The gradient of one result, drawn once."""
+        if i not in self.grads:
+            self.grads[i] = np.asarray(self.rng.standard_normal(y.shape), y.dtype)
+        return self.grads[i]
+
+    def through(self, there, back=lambda x: x):
         """(arrays of the result, arrays of the gradients)"""
-
-        def grads(i, y):
-            if rng:
-                self.drawn[i] = np.asarray(rng.standard_normal(y.shape), y.dtype)
-            return self.drawn[i]
-
-        return call_with_adjoint(self.family, self.case, self.arguments, self.keywords, grads, there, back)
+        return call_with_adjoint(self.family, self.case, self.arguments, self.keywords, self.grad, there, back)
 
     def check_same(self, there, back=lambda x: x):
         """The same numbers; to the last bit, unless a library that rounds by layout computes them."""
@@ -71,9 +71,8 @@ def check_masks(family, calls):
     calls_of = [(call_of(family, calls.case), arguments, keywords)]
     if op.adjoint:
         inputs, options = adjoint_arguments(op, arguments, keywords)
-        calls_of.append(
-            (vjp_of(family, calls.case), [*inputs, tuple(calls.drawn.values()) if len(op.graded) > 1 else calls.drawn[0]], options)
-        )
+        grad = tuple(calls.grads.values()) if len(op.graded) > 1 else calls.grads[0]
+        calls_of.append((vjp_of(family, calls.case), [*inputs, grad], options))
     for function, positional, named in calls_of:
         for wrong in each_masked([*positional, *named.values()]):
             with pytest.raises(TypeError, match=rf"{family}\.\w+: \S+ is a masked array"):

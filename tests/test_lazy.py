@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.mark.parametrize("name", CALLS)
 def test_functions_that_are_no_ops(name):
-    """And those of NumPy's arrays."""
+    """The numbers of plain tensors, to the bit, and of NumPy arrays, to rounding."""
     kinds = (lazy, lambda x: mapped(np.ndarray, lambda a: torch.from_numpy(a.copy()), x), lambda x: x)
     for results in zip(*(arrays(CALLS[name](kind)) for kind in kinds), strict=True):
         got, expected, host = (x.detach().resolve_conj().resolve_neg().numpy() if isinstance(x, torch.Tensor) else x for x in results)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from public import CALLS, CORE, POINTS, SQUARE, K, bells, operator
+from public import CALLS, CORE, POINTS, SQUARE, K, bells, one_at_a_time, operator
 from test_entry import masked
 
 wos, cheb = qf.wos, qf.cheb
@@ -69,27 +69,12 @@ OTHERS = {
 }
 
 
-def masks(call):
-    """The call with each of its arrays, or the first of a list, masked in turn."""
-    count = 0
-
-    def counted(x):
-        nonlocal count
-        count += 1
-        return x
-
-    call(counted)
-    for chosen in range(count):
-        at = itertools.count()
-        yield lambda at=at, chosen=chosen: call(lambda x: x if next(at) != chosen else masked_first(x))
-
-
 def masked_first(x):
     return [masked(x[0]), *x[1:]] if isinstance(x, list) else masked(x)
 
 
 def test_functions_that_are_no_ops():
-    calls = [(name, call) for name, made in CALLS.items() if name != "cheb.TuckerTensor" for call in masks(made)]
+    calls = [(name, call) for name, made in CALLS.items() if name != "cheb.TuckerTensor" for call in one_at_a_time(made, masked_first)]
     for name, call in [*calls, *OTHERS.items()]:
         print(name)
         with pytest.raises(TypeError, match=r"(?i)mask"):

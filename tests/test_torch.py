@@ -66,16 +66,16 @@ def on_leaves(family, case, arguments, keywords):
     return f
 
 
-def tensors_and_energy(family, case, rng):
-    """The case's tensors, and the real function of them that sums the squares of its results."""
-    arguments, keywords = prepare(family, case, rng)
-    f = on_leaves(family, case, arguments, keywords)
-    return leaves([*arguments, *keywords.values()]), lambda *given: sum((y * y.conj()).real.sum() for y in made(f(*given)))
-
-
 def tensors_and_function(family, case, rng):
+    """The case's tensors, and the case as a function of them."""
     arguments, keywords = prepare(family, case, rng)
     return leaves([*arguments, *keywords.values()]), on_leaves(family, case, arguments, keywords)
+
+
+def tensors_and_energy(family, case, rng):
+    """The case's tensors, and the real function of them that sums the squares of its results."""
+    tensors, f = tensors_and_function(family, case, rng)
+    return tensors, lambda *given: sum((y * y.conj()).real.sum() for y in made(f(*given)))
 
 
 def gradients_of(f, tensors):

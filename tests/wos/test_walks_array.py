@@ -3,13 +3,12 @@ they ask of a user's functions and of a device."""
 
 import itertools
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import quatrefoil as qf
+from children import run_python
 from quatrefoil import _array_tools, _backends, wos
 from quatrefoil.wos.walk import _array_paths, _array_words
 from wos.domains import DOMAINS, ON_HOST, SQUARE, arrays_of, problem
@@ -42,10 +41,7 @@ def test_walk_by_walk(rng):
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     places = os.pathsep.join([here, os.path.dirname(os.path.dirname(qf.__file__)), os.environ.get("PYTHONPATH", "")])
     run = f"import warnings; warnings.simplefilter('ignore'); from wos import test_walks_array as t; t.compare({seed})"
-    done = subprocess.run(
-        [sys.executable, "-c", run], env={**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": places}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_python(run, NUMBA_DISABLE_JIT=1, PYTHONPATH=places)
 
 
 def test_harmonic(rng):

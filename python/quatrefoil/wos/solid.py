@@ -160,9 +160,7 @@ class SDF(Solid):
         """A function at n points along every axis, to look at."""
         axes = [np.linspace(a, b, n) for a, b in zip(self.lo, self.hi)]
         X = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        wrapped = wrap(self.function, self, np.dtype(np.float64), "values", "SDF")
-        self._memo = _Kept(wrapped)
-        found = np.asarray(wrapped(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
+        found = np.asarray(self.memo("numpy").made(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
         finite(found, "SDF", "values of the function")
         return found.reshape(X.shape[:-1])
 

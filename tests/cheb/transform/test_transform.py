@@ -17,7 +17,7 @@ from quatrefoil.cheb.scattered import _array
 
 SIZES = (1, 2, 3, 7, 64, 65, 97, 98, 257)
 needs_native = pytest.mark.skipif(native.reason() is not None, reason="the fallback leaves that to its libraries")
-LONG = (131, 513, 524, 1100)  # folds and chirps, primes and powers of two behind
+LONG = (131, 513, 524, 1100)  # by folds and by chirps; n - 1 is a power of two for 513, a prime for 524
 
 
 def test_points():

@@ -67,7 +67,7 @@ def test_exact_ranks_of_large_tensors(rng, method):
         check_form(found)
         best = np.linalg.norm(sigma[8:])
         assert np.linalg.norm(C - full(*found)) <= 1.8 * best + 20 * EPS * np.linalg.norm(sigma)
-    C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))  # of less rank than is asked for
+    C = tensor_of_spectrum(rng, (50, 47, 53), np.array([1.0, 0.5]))  # of lower rank than requested
     found = qf.cheb.tucker(C, rank=(7, 8, 9), method=method)
     assert found.core.shape == (7, 8, 9)
     check_form(found)

@@ -87,7 +87,7 @@ AXES = {
     "down": lambda n, m: (np.linspace(3, -1.1, n),),
     "far": lambda n, m: (100 + 0.1 * np.arange(n),),
     "one place": lambda n, m: (np.full(n, 0.7),),
-    "behind": lambda n, m: (0.1 * np.arange(n), 0.1 * np.arange(n, n + m)),
+    "after": lambda n, m: (0.1 * np.arange(n), 0.1 * np.arange(n, n + m)),
     "between": lambda n, m: (0.1 * np.arange(n), 0.05 + 0.1 * np.arange(m)),
     "both down": lambda n, m: (1 - 0.02 * np.arange(n), 7 - 0.02 * np.arange(m)),
     "the same": lambda n, m: (np.linspace(0, 2, n), np.linspace(0, 2, n)),

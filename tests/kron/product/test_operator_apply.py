@@ -137,7 +137,7 @@ def test_gradients(backend, rng, h, slope, dense, columns):
             E = half(rng.uniform(-1, 1, d.shape))
             by = frechet(dense, dense_of(factors), dense_of([E if a == k else f for a, f in enumerate(factors)]))
             size = np.abs(by).max() * np.abs(grad).sum() * np.abs(y).sum()
-            assert abs((d * E).sum() - np.sum(grad * (by @ y))) <= 1e3 * EPS * size  # eigenvalues whose distances are small beside them
+            assert abs((d * E).sum() - np.sum(grad * (by @ y))) <= 1e3 * EPS * size  # gaps of eigenvalues are small compared with them
             close(d, d.T, 8 * N)
         close(dy, K.apply(h, grad), 1e3)
         lam, _ = K.eigh()
