@@ -115,7 +115,8 @@ def example():
         pytest.skip("the sources are not here")
 
     def load(name):
-        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        [file] = folder.glob(f"*/{name}.py")
+        spec = importlib.util.spec_from_file_location(name, file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module

@@ -10,7 +10,7 @@ import pytest
 
 from quatrefoil import cli
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
+EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*/*.py"))
 AT_IMPORT = {
     "neural_operator": ("torch", "quatrefoil[torch]"),
     "ntk_grid": ("pywt", "quatrefoil[demo]"),

@@ -52,7 +52,7 @@ def left_out() -> dict[str, str]:
     """Examples that are not run, and why."""
     made: dict[str, str] = {}
     compiled = config()["backend"] == "native"
-    for file in sorted(EXAMPLES.glob("*.py")):
+    for file in sorted(EXAMPLES.glob("*/*.py")):
         if missing := sorted(p for p in imports(file) if importlib.util.find_spec(p) is None):
             made[file.stem] = f"needs {' and '.join(missing)}"
         elif not compiled:
@@ -62,7 +62,7 @@ def left_out() -> dict[str, str]:
 
 def pattern() -> str:
     """Of the names of those that are run."""
-    names = [f.stem for f in sorted(EXAMPLES.glob("*.py")) if f.stem not in left_out()]
+    names = [f.stem for f in sorted(EXAMPLES.glob("*/*.py")) if f.stem not in left_out()]
     return rf"/({'|'.join(names)})\.py$" if names else r"(?!)"
 
 
@@ -72,7 +72,7 @@ def arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list
     PICTURES.mkdir(parents=True, exist_ok=True)
     return [
         *BEFORE_PICTURE[name],
-        os.path.relpath(PICTURES / f"{name}.png", EXAMPLES),
+        os.path.relpath(PICTURES / f"{name}.png", Path(script_vars["src_file"]).parent),
     ]  # run there, and what it prints has no place of ours
 
 
@@ -90,8 +90,8 @@ def picture(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
 
 def note(app: Any, docname: str, source: list[str]) -> None:
     """On the page of an example that is not run, why."""
-    folder, _, name = docname.partition("/")
-    if folder == "gallery" and (why := left_out().get(name)):
+    folder, _, name = docname.rpartition("/")
+    if folder.startswith("gallery/") and (why := left_out().get(name)):
         head, line, rest = source[0].partition("\n\n.. _sphx_glr_")
         title_end = rest.find("\n\n", rest.find("====")) if line else -1
         if title_end > 0:

@@ -11,7 +11,7 @@ import pytest
 
 from quatrefoil.bench import gphm
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples/kron"
 
 
 def test_example(tmp_path):

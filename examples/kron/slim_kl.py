@@ -1,11 +1,11 @@
-"""A spectrum that three agents find together
-==========================================
+"""Learning a spectrum from data that three agents keep private
+============================================================
 
 A seasonal signal continued by a Gaussian process whose spectrum three agents find together, without showing each other their data.
 
 ::
 
-    python examples/slim_kl.py [picture.png]
+    python examples/kron/slim_kl.py [picture.png]
 
 Monthly values with a yearly cycle, its second harmonic and one of 43 months, noisy. Every agent holds a third of the months; weights of
 201 spectral components, rounded to multiples of 1e-4, are all that they exchange. Few components are left, at the cycles' frequencies.

@@ -1,11 +1,11 @@
-"""A Kalman filter that updates a spectrum
-=======================================
+"""Assimilating a landscape line by line with a Kalman filter
+==========================================================
 
 Noisy lines of a landscape, assimilated as they come: 403 heights a line, and one number a cosine mode to update.
 
 ::
 
-    python examples/spectral_update.py [NOISE] [PICTURE]
+    python examples/ssm/spectral_update.py [NOISE] [PICTURE]
 
 An instrument flies over a landscape and measures it line by line; every height has an error of NOISE metres, and some lines are lost. The
 state is a line, the model takes it to the next: every cosine mode of a line is a first-order autoregression, fitted to a hundred lines of

@@ -1,11 +1,11 @@
-"""Gaps in a climate series
-========================
+"""Filling gaps in a climate series
+================================
 
 Sea-surface temperatures of the tropical Pacific with gaps, filled by a Gaussian process on the grid of years and seasons.
 
 ::
 
-    python examples/sea_temperature.py [picture.png]
+    python examples/kron/sea_temperature.py [picture.png]
 
 The series, quarterly from 1950 to 2015 (PyWavelets' ``nino``), has no gaps: some quarters and three whole years are taken out, and what is
 put in their place is compared with what was there. Without matplotlib the numbers are printed all the same.

@@ -1,11 +1,11 @@
-"""A cap that cools a brain
-========================
+"""The temperature in a brain under a cooling cap
+==============================================
 
 How deep does a cooling cap reach? The temperature in one half of a brain whose surface is held at 33 °C, on a slice through it.
 
 ::
 
-    python examples/brain.py [points a side [walks [picture.png [mesh.ply]]]]
+    python examples/wos/brain.py [points a side [walks [picture.png [mesh.ply]]]]
 
 Tissue conducts heat, makes some and is rinsed by blood of 37 °C: -k Δu + w (u - 37) = q, Pennes' equation, a screened Poisson equation in a
 mesh of 20 480 triangles with all the folds of a cortex. Nothing is meshed inside: the temperature is asked for where it is wanted, with its

@@ -1,11 +1,11 @@
-"""A neural operator that learns from random walks
-===============================================
+"""Training a neural operator on random walks
+==========================================
 
 A neural operator learns to solve -Δu = f on stars from ten random walks a point and epoch; it never sees a solution.
 
 ::
 
-    python examples/neural_operator.py [epochs [instances [picture.png]]]
+    python examples/wos/neural_operator.py [epochs [instances [picture.png]]]
 
 The network takes a star's two coefficients, the five of its boundary values, the six of its source and a point, and its labels are the
 means of the walks so far. Held-out instances are compared with quadratic finite elements. After an epoch the network is twice as good as

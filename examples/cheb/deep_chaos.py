@@ -1,11 +1,11 @@
-"""Deep arbitrary polynomial chaos
-===============================
+"""Classifying digits with deep polynomial chaos
+=============================================
 
 Handwritten digits, told apart by polynomials of polynomials, each orthonormal to what it is given.
 
 ::
 
-    python examples/deep_chaos.py [NETWORKS] [PICTURE]
+    python examples/cheb/deep_chaos.py [NETWORKS] [PICTURE]
 
 1797 digits of 8 x 8 pixels (scikit-learn ships them), their first principal components as inputs. One layer is a sum of polynomials of one
 input each, orthonormal over that input's samples (arbitrary polynomial chaos), and knows nothing of two inputs together. Two of them do:

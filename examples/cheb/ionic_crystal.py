@@ -5,7 +5,7 @@ The Madelung constant of rock salt: the potential at the ions of a finite block 
 
 ::
 
-    python examples/ionic_crystal.py [half a side [picture.png]]
+    python examples/cheb/ionic_crystal.py [half a side [picture.png]]
 
 The sum of +-1 / distance over the lattice is what its outer shells make of it. Evjen (Phys. Rev. 39 (1932) 675) halves the charges of
 the outermost layer along every axis, so that the block is made of neutral cells; the error then falls with the fourth power of the side,

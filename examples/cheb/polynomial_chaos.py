@@ -1,11 +1,11 @@
-"""Polynomials that are orthonormal to patients
-============================================
+"""Predicting a disease with polynomial chaos
+==========================================
 
 How a disease goes on, from ten measurements of each patient: a network of polynomials that are orthonormal to the data themselves.
 
 ::
 
-    python examples/polynomial_chaos.py [SEEDS] [PICTURE]
+    python examples/cheb/polynomial_chaos.py [SEEDS] [PICTURE]
 
 The table is that of 442 diabetes patients which scikit-learn ships. Every input has the polynomials of its own samples (arbitrary
 polynomial chaos, ``orthopoly.from_samples``); two layers of them with a squashing between them make a deep network. R² of patients it has

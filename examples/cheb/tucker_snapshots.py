@@ -1,11 +1,11 @@
-"""Snapshots of groundwater, compressed
-====================================
+"""Compressing snapshots of an aquifer
+===================================
 
 Two years of an aquifer from which one of several wells is pumped, kept as a Tucker tensor: how small, at which error?
 
 ::
 
-    python examples/tucker_snapshots.py [WELLS] [PICTURE]
+    python examples/cheb/tucker_snapshots.py [WELLS] [PICTURE]
 
 The aquifer lies under the landscape that matplotlib ships, 86 x 101 cells of 330 m, and conducts ten times as well where that is 300 m
 lower. The drawdown h solves S h_t = ∇·(T ∇h) + q, by finite volumes and Euler's backward steps. All snapshots are one tensor (wells, times,

@@ -1,11 +1,11 @@
-"""Three scales in one solution
-============================
+"""A differential equation with three scales
+=========================================
 
 Three scales in one solution: u'' = f with u = sin x + sin(20 x)/10 + sin(100 x)/20, by Gaussian processes that learn the frequencies.
 
 ::
 
-    python examples/multiscale.py [N [steps [picture.png]]]
+    python examples/kron/multiscale.py [N [steps [picture.png]]]
 
 Errors are against u at 300 points, most of which are not on the grid. Nothing of them goes into the training, which keeps the solution of
 least residual: the equation's at all points of the grid, of which it solves a part.

@@ -1,11 +1,11 @@
-"""A neural tangent kernel on a grid
-=================================
+"""Filling every second pixel with a neural tangent kernel
+=======================================================
 
 What infinitely wide networks make of a photograph of which they see every second pixel, without a network and without training.
 
 ::
 
-    python examples/ntk_grid.py [SIZE] [PICTURE]
+    python examples/kron/ntk_grid.py [SIZE] [PICTURE]
 
 Trained to the end by gradient flow, an infinitely wide network is regression with its neural tangent kernel (Jacot, Gabriel and Hongler,
 NeurIPS 2018). The kernel of a network of both coordinates is no Kronecker product. That of a network that multiplies two networks of one

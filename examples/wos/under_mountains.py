@@ -1,11 +1,11 @@
-"""Warm under mountains, warmer under valleys
-==========================================
+"""Temperature and heat flow under mountains
+=========================================
 
 What a landscape does to the temperature in the rock below it, and to the heat flow that is measured in boreholes.
 
 ::
 
-    python examples/under_mountains.py [WALKS] [PICTURE]
+    python examples/wos/under_mountains.py [WALKS] [PICTURE]
 
 A section of 12 km through a valley in Tennessee, of the heights that matplotlib ships: ΔT = 0 in the rock, the surface has the air's
 temperature, which falls with the height, heat comes from below and none leaves through the sides. It leaves more easily into a valley, so

@@ -1,11 +1,11 @@
-"""Self-distillation in closed form
-================================
+"""Smoothing a landscape by self-distillation
+==========================================
 
 A model that is fitted to its own predictions, over and over: a hundred fits of a landscape for the price of one.
 
 ::
 
-    python examples/self_distillation.py [ROUNDS] [PICTURE]
+    python examples/kron/self_distillation.py [ROUNDS] [PICTURE]
 
 The landscape, 344 x 403 heights around a fault in Tennessee, is the one that matplotlib ships; noise of 30 m is added. A kernel ridge
 regression with too small a ridge c fits the noise. Its student is the same regression, fitted to its predictions, and so on; after t rounds

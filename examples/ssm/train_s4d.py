@@ -1,11 +1,11 @@
-"""An S4D layer forecasts an electrocardiogram
-===========================================
+"""Forecasting an electrocardiogram with an S4D layer
+==================================================
 
 An S4D layer learns to forecast an electrocardiogram, then runs sample by sample as it would at a bedside.
 
 ::
 
-    python examples/train_s4d.py [steps [picture.png]]
+    python examples/ssm/train_s4d.py [steps [picture.png]]
 
 The recording is PyWavelets' ``ecg``, 1024 samples. The model sees the past and gives the sample AHEAD of now; it is trained on the first
 three quarters and judged on the last. As a recurrence it needs one state of H N complex numbers and gives the same forecasts.

@@ -1,11 +1,11 @@
-"""Predators and prey, forecast from their delays
-==============================================
+"""Forecasting a population from its delays
+========================================
 
 Predators and prey forecast from their delays: the window matrix is a Hankel operator, never built.
 
 ::
 
-    python examples/lotka_volterra.py [picture.png]
+    python examples/ssm/lotka_volterra.py [picture.png]
 
 The logarithm of the prey population of a Lotka-Volterra system, noisy, is seen for some cycles. A forecast is a weighted sum of the last d
 samples, y_t = sum_j w_j s_{t+j}; over all times that is Hankel(s) w. The weights are a ridge fit by conjugate gradients, two products of

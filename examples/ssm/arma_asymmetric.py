@@ -1,11 +1,11 @@
-"""ARMA models with skewed innovations
-===================================
+"""Estimating ARMA models with skewed innovations
+==============================================
 
 Polynomials of the residuals know more than their squares do.
 
 ::
 
-    python examples/arma_asymmetric.py [SERIES] [PICTURE]
+    python examples/ssm/arma_asymmetric.py [SERIES] [PICTURE]
 
 Many series of an ARMA(1, 1) process with gamma innovations are simulated, and every series is estimated twice: by conditional sums of
 squares (CSS), where the residuals e and their derivatives J fulfil J' e = 0, and by the polynomial maximisation method of order 2 (PMM2),

@@ -1,11 +1,11 @@
-"""The potential of a molecule
-===========================
+"""The electrostatic potential of a molecule
+=========================================
 
 The electrostatic potential of a molecule, on a slice through it: of any PQR file, or of an alpha helix of alanines that is made here.
 
 ::
 
-    python examples/molecule.py [molecule.pqr | number of alanines [picture.png]]
+    python examples/cheb/molecule.py [molecule.pqr | number of alanines [picture.png]]
 
 A PQR file is a PDB file with charge and radius at the ends of its ATOM lines (PDB2PQR writes them). The helix: bond lengths and angles of
 Engh and Huber (Acta Cryst. A47 (1991) 392), rounded; phi = -57, psi = -47 degrees (IUPAC-IUB, 1970); charges of alanine in the force

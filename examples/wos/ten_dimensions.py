@@ -1,11 +1,11 @@
-"""Ten dimensions: walks or a network
-==================================
+"""Laplace's equation in ten dimensions: walks or a network
+========================================================
 
 Laplace's equation in a cube of ten dimensions, by Walk on Spheres and by a physics-informed network, for the same processor time.
 
 ::
 
-    python examples/ten_dimensions.py [SECONDS] [PICTURE]
+    python examples/wos/ten_dimensions.py [SECONDS] [PICTURE]
 
 Boundary values are those of two harmonic functions, which are the exact solutions, with A = 1 and A = 4: ::
 

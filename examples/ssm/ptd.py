@@ -1,11 +1,11 @@
-"""Two diagonal stand-ins for HiPPO-LegS
-=====================================
+"""How close diagonal systems come to HiPPO-LegS
+=============================================
 
 How far two diagonal stand-ins are from HiPPO-LegS, frequency by frequency: the plain one and the perturbed-then-diagonalised one.
 
 ::
 
-    python examples/ptd.py [N] [picture.png]
+    python examples/ssm/ptd.py [N] [picture.png]
 
 The plain diagonal system misses LegS by 2/pi at its top eigenfrequency, whatever N is; the perturbed one does not. Without matplotlib the
 table is printed all the same.

@@ -1,11 +1,11 @@
-"""A photograph with holes
-=======================
+"""Restoring a photograph with missing pixels
+==========================================
 
 A photograph with holes, restored by a Gaussian process whose hyperparameters are fitted, with its standard deviation beside it.
 
 ::
 
-    python examples/restore_photograph.py [SIZE] [picture.png]
+    python examples/kron/restore_photograph.py [SIZE] [picture.png]
 
 Three tenths of the pixels are lost. The kernel, a Matern function an axis, is fitted to a part of the picture; the whole is then one solve
 on the pixels that are missing, and the standard deviation comes from samples of the posterior, a solve each. Needs PyWavelets, whose
