@@ -14,11 +14,19 @@ PNG = b"\x89PNG\r\n\x1a\nnot really"
 
 
 def rows():
-    exact = Row(
-        "ssm", "a layer <along> a photograph", "8 x 9", 0.0123, "NumPy, SciPy", 1.5, 2.5e-7, "of float64", None, "none", "Peers wait."
-    )
+    exact = Row("ssm", "a layer <along> it", "8 x 9", 0.0123, "NumPy, SciPy", 1.5, 2.5e-7, "of float64", None, "none", "Peers wait.")
     other = Row(
-        "wos", "temperature in a silhouette", "9 points " * 20, 12.0, "Numba loop", 6.0, 0.0, "of a constant", 8.4e-3, "by differences"
+        "wos",
+        "heat in a silhouette",
+        "9 points " * 20,
+        12.0,
+        "Numba loop",
+        6.0,
+        0.0,
+        "of a constant",
+        8.4e-3,
+        "by differences",
+        estimated=True,
     )
     return [exact, other]
 
@@ -28,9 +36,10 @@ def test_a_table_of_a_hundred_columns_tells_two_errors_apart():
     assert max(map(len, lines)) <= 100
     assert re.split(r"  +", lines[0]) == list(_table.HEADS)
     assert re.split(r"  +", lines[1]) == ["ssm", rows()[0].problem, "12.3 ms", "NumPy, SciPy", "1.5 s", "122x", "2.5e-07", "none"]
-    assert re.split(r"  +", lines[2])[2:] == ["12 s", "Numba loop", "6 s", "0.5x", "0.0e+00", "8.4e-03"]
+    assert re.split(r"  +", lines[2])[2:] == ["12 s", "Numba loop", "6 s (estimated)", "0.5x", "0.0e+00", "8.4e-03"]
     text = " ".join(" ".join(lines).split())
     assert "Rounding: of float64. Model: none. Peers wait." in text
+    assert all(line in text for line in (*_table.EXPLAINED, *_table.NEXT))
 
 
 class Tags(HTMLParser):
@@ -50,24 +59,25 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def check_page(text, count):
+def check_page(text, families, rows):
     tags = Tags(text)
     assert not tags.open
     assert not {"script", "link", "iframe"} & {tag for tag, _ in tags.found}
     pictures = [given for tag, given in tags.found if tag == "img"]
-    assert len(pictures) == count
+    assert len(pictures) == families
     assert all(p["src"].startswith("data:image/png;base64,iVBOR") and p["alt"] for p in pictures)
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in tags.found
-    assert [given["data-head"] for tag, given in tags.found if tag == "td"] == [*_table.HEADS] * count
+    assert [given["data-head"] for tag, given in tags.found if tag == "td"] == [*_table.HEADS] * rows
 
 
 def test_a_page_is_complete_in_itself(tmp_path):
     for r in rows():
         (tmp_path / f"{r.family}.png").write_bytes(PNG)
     text = _table.page(rows(), "some <machine>", tmp_path)
-    check_page(text, 2)
+    check_page(text, 2, 2)
     assert "some &lt;machine&gt;" in text
-    assert "a layer &lt;along&gt; a photograph" in text
+    assert "a layer &lt;along&gt; it" in text
+    assert "<summary>The program</summary>" in text
     assert "http" not in text
 
 
@@ -86,8 +96,8 @@ def check_run(folder, capsys):
     assert all(any(re.match(rf" +[\d.]+ s  {family}: ", line) for line in lines) for family in ("ssm", "kron", "cheb", "wos"))  # progress
     table = lines[lines.index("") + 1 : -2]  # the last says where the page is
     assert max(map(len, table)) <= 100
-    assert [line.split()[0] for line in table[:5]] == ["family", "ssm", "kron", "cheb", "wos"]
-    rounding, model = zip(*(re.split(r"  +", line)[-2:] for line in table[1:5]))
+    assert [line.split()[0] for line in table[:6]] == ["family", "ssm", "kron", "cheb", "wos", "wos"]
+    rounding, model = zip(*(re.split(r"  +", line)[-2:] for line in table[1:6]))
     assert float(rounding[0]) < 1e-5  # float32, of sums of hundreds of terms
     assert float(rounding[1]) < 1e-3  # a residual of 1e-6, and a condition number
     assert float(rounding[2]) < 1e-12
@@ -95,7 +105,7 @@ def check_run(folder, capsys):
     assert model[0] == "none"
     assert 0 < float(model[1]) < 0.25  # pixels scatter by 0.3 about their mean
     assert float(model[2]) < 1e-5  # 1e-6 was asked for
-    check_page((folder / "index.html").read_text(), 4)
+    check_page((folder / "index.html").read_text(), 4, 5)
     return float(model[3])
 
 
@@ -107,8 +117,8 @@ def test_all_of_it_at_tiny_sizes(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(ssm, "QUICK", ssm.Sizes(2, 16))
     monkeypatch.setattr(kron, "QUICK", kron.Sizes(16, 1))
-    monkeypatch.setattr(cheb, "QUICK", cheb.Sizes(4, 100, 50, 9))
-    monkeypatch.setattr(wos, "QUICK", wos.Sizes(20, 0.1, 4.0, 1))
+    monkeypatch.setattr(cheb, "QUICK", cheb.Sizes(4, 100, 9))
+    monkeypatch.setattr(wos, "QUICK", wos.Sizes(20, 0.1, 0.2, 4.0, 1))
     monkeypatch.setattr(wos, "brute_force", lambda: lambda *_: None)  # compiles for seconds
     check_run(tmp_path, capsys)
 

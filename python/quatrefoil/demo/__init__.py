@@ -31,7 +31,7 @@ def main(folder: Path, *, quick: bool = False) -> int:
 
     rows: list[Row] = []
     for family in FAMILIES:
-        rows.append(importlib.import_module(f"quatrefoil.demo.{family}").run(folder, progress, quick))
+        rows += importlib.import_module(f"quatrefoil.demo.{family}").run(folder, progress, quick)
     progress("done")
     machine = about()
     where = (

@@ -18,14 +18,15 @@ class Row:
     family: str
     problem: str
     size: str
-    seconds: float  # ours, median, with all that it has to make first
+    seconds: float  # ours, median, including all preparation
     peer: str
     peer_seconds: float
-    rounding: float  # what the computer adds: against an exact answer, or one in more digits
+    rounding: float  # relative to the largest value, like the next
     rounding_of: str
-    model: float | None  # what the method leaves out: samples, pixels lost, a tolerance asked for; None where the method is exact
+    model: float | None  # None if the method is exact
     model_of: str
-    note: str = ""  # of its times
+    note: str = ""  # about the times
+    estimated: bool = False  # the peer's time is scaled from a part of its work
 
     @property
     def ratio(self) -> float:

@@ -11,10 +11,16 @@ from pathlib import Path
 from ._row import Row
 
 COLUMNS = 100
-HEADS = ("family", "problem", "quatrefoil", "peer", "its time", "ratio", "rounding", "model")
+HEADS = ("family", "problem", "ours", "peer", "its time", "ratio", "rounding", "model")
 EXPLAINED = (
-    "Times are of all threads and count what each side has to make first; ratio is the peer's time / ours. Rounding is what the computer "
-    "adds to the method, model what the method leaves out, on the best of computers too."
+    "Times use all threads and include each side's preparation. The ratio is the peer's time divided by ours: above 1 we are faster.",
+    "rounding: the error that floating-point arithmetic adds to the method, relative to the largest value.",
+    "model: the error of the method itself, which exact arithmetic would have too, relative to the largest value.",
+)
+NEXT = (
+    "python -c 'import quatrefoil as qf; help(qf.conventions)' shows what holds for every function, and help(qf.kron.GridGP) one class.",
+    "docs/tutorials and examples, in the sources, have small programs to start from.",
+    "quatrefoil bench times every method against its peers on this machine.",
 )
 STYLE = """
 :root { color-scheme: light dark; }
@@ -22,6 +28,7 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 66rem; margin: 0 auto; p
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre { overflow-x: auto; }
 img { width: 100%; height: auto; background: white; }
 section { margin-top: 2rem; }
 @media (max-width: 48rem) {
@@ -42,7 +49,8 @@ def time_of(seconds: float) -> str:
 def cells(r: Row) -> tuple[str, ...]:
     ratio = "<0.01x" if r.ratio < 0.01 else f"{r.ratio:.2g}x" if r.ratio < 10 else f"{r.ratio:.0f}x"
     model = "none" if r.model is None else f"{r.model:.1e}"
-    return (r.family, r.problem, time_of(r.seconds), r.peer, time_of(r.peer_seconds), ratio, f"{r.rounding:.1e}", model)
+    theirs = time_of(r.peer_seconds) + (" (estimated)" if r.estimated else "")
+    return (r.family, r.problem, time_of(r.seconds), r.peer, theirs, ratio, f"{r.rounding:.1e}", model)
 
 
 def notes(r: Row) -> str:
@@ -54,14 +62,14 @@ def text(rows: Sequence[Row]) -> str:
     lines = [HEADS, *map(cells, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
     made = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-    made += ["", *textwrap.wrap(EXPLAINED, COLUMNS)]
+    made += ["", *(piece for line in EXPLAINED for piece in textwrap.wrap(line, COLUMNS)), ""]
     for r in rows:
         made += textwrap.wrap(notes(r), COLUMNS, initial_indent=f"{r.family:6s}", subsequent_indent=" " * 6)
-    return "\n".join(made)
+    return "\n".join([*made, "", "Next:", *(piece for line in NEXT for piece in textwrap.wrap(line, COLUMNS, subsequent_indent="  "))])
 
 
 def page(rows: Sequence[Row], where: str, folder: Path) -> str:
-    """HTML that needs nothing beside itself: the pictures, <family>.png in the folder, are in it."""
+    """HTML in one file, with the pictures, <family>.png in the folder, and the programs that made them."""
     head = "".join(f"<th>{h}</th>" for h in HEADS)
     body = "".join(
         "<tr>"
@@ -71,16 +79,21 @@ def page(rows: Sequence[Row], where: str, folder: Path) -> str:
         + "</tr>\n"
         for r in rows
     )
-    sections = "".join(_section(r, (folder / f"{r.family}.png").read_bytes()) for r in rows)
+    families = dict.fromkeys(r.family for r in rows)
+    sections = "".join(_section([r for r in rows if r.family == f], (folder / f"{f}.png").read_bytes()) for f in families)
+    explained, after = ("".join(f"<li>{escape(line)}</li>" for line in lines) for lines in (EXPLAINED, NEXT))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>quatrefoil demo</title><style>{STYLE}</style></head><body>\n<h1>quatrefoil demo</h1>\n<p>{escape(where)}</p>\n"
-        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n<p>{escape(EXPLAINED)}</p>\n{sections}</body></html>\n"
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n<ul>{explained}</ul>\n{sections}"
+        f"<h2>What to do next</h2><ul>{after}</ul>\n</body></html>\n"
     )
 
 
-def _section(r: Row, picture: bytes) -> str:
+def _section(rows: Sequence[Row], picture: bytes) -> str:
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    head = f"<h2>{escape(r.family)}: {escape(r.problem)}</h2><p>{escape(notes(r))}</p>"
-    return f'<section>{head}<img alt="{escape(r.problem)}" src="{source}"></section>\n'
+    head = "".join(f"<h2>{escape(r.family)}: {escape(r.problem)}</h2><p>{escape(notes(r))}</p>" for r in rows)
+    program = (Path(__file__).parent / f"{rows[0].family}.py").read_text(encoding="utf-8")
+    code = f"<details><summary>The program</summary><pre>{escape(program)}</pre></details>"
+    return f'<section>{head}<img alt="{escape(rows[0].problem)}" src="{source}">{code}</section>\n'

@@ -52,7 +52,7 @@ def by_scipy(u: np.ndarray, k: np.ndarray) -> np.ndarray:
     return result
 
 
-def run(folder: Path, progress: Progress, quick: bool = False) -> Row:
+def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     import pywt.data
 
     sizes = QUICK if quick else FULL
@@ -69,9 +69,9 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> Row:
     theirs = made + median_seconds(lambda: by_scipy(signal, single), 1)
     truth = by_scipy(signal.astype(float), K)
     _picture(photograph, y, folder / "ssm.png")
-    return Row(
+    row = Row(
         "ssm",
-        "S4D layer along a photograph",
+        "S4D, a long signal",
         f"{H} channels x {L} pixels, {MODES} modes each, from the parameters on",
         ours,
         "NumPy, SciPy",
@@ -82,6 +82,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> Row:
         "none, the systems are what they are",
         f"Of the peer's time {made / theirs:.0%} goes into the kernels, a product of matrices of powers.",
     )
+    return [row]
 
 
 def _picture(photograph: np.ndarray, y: np.ndarray, file: Path) -> None:

@@ -166,7 +166,7 @@ def brute_force() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
             stderr[i] = np.sqrt(max(q / walks - (s / walks) ** 2, 0.0) / max(walks - 1, 1))
         return mean, stderr
 
-    loop: Any = numba.njit(fastmath=True)(_loop)
+    loop: Any = numba.njit(fastmath=True, nogil=True)(_loop)
 
     def walk(
         ring: np.ndarray | list[np.ndarray], points: np.ndarray, values: np.ndarray, bells: np.ndarray, walks: int, epsilon: float
