@@ -7,6 +7,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from quatrefoil import FAMILIES
+
 from . import equations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,19 +37,17 @@ def readmes(family: str) -> list[str]:
     return [family, *(f"{family}/{n}" for n in dict.fromkeys([*named, *there]) if n in there)]
 
 
-@cache
-def families() -> list[str]:
-    return [family for family, _ in _table()]
-
-
 def purpose(family: str) -> str:
-    """What it computes, in the words of the README's table."""
-    return dict(_table())[family]
+    """What it computes: the first sentence of its derivations."""
+    return re.match(r"# [^\n]*\n\n(.*?)\.\s", text_of(family), re.S)[1].replace("\n", " ")
 
 
 @cache
-def _table() -> list[tuple[str, str]]:
-    return re.findall(r"^\| `qf\.(\w+)` \| (.*?) \|", (ROOT / "README.md").read_text(), re.M)
+def meant_for(readme: str) -> str:
+    """When to take a folder's functions, from the table of its family."""
+    family, _, folder = readme.partition("/")
+    found = re.search(rf"^\| (?:\[{folder}\]\({folder}/README\.md\)|in Python only) \| (.*?) \|", text_of(family), re.M)
+    return found[1] if found else ""
 
 
 # Files of the repository that are pages of the site under another name.
@@ -66,9 +66,9 @@ def page_of(file: Path) -> str | None:
         return PAGES[path]
     if found := re.fullmatch(r"csrc/([\w/]+)/README\.md", path):
         return path_of(found[1])
-    if found := re.fullmatch(r"examples/(\w+)\.py", path):
+    if found := re.fullmatch(r"examples/(\w+/\w+)\.py", path):
         return f"gallery/{found[1]}"
-    if found := re.fullmatch(r"docs/(\w+)\.md", path):
+    if found := re.fullmatch(r"docs/([\w/]+)\.md", path):
         return found[1]
     return None
 
@@ -83,6 +83,8 @@ def led(text: str, file: Path, page: str) -> str:
         if not path or not whole.exists():  # within the page; a formula
             return found[0]
         there = page_of(whole)
+        if whole.suffix == ".png":
+            return f"[{words}]({os.path.relpath(whole, (ROOT / 'docs' / page).parent)})"
         if there is None:
             return f"{words} (`{whole.relative_to(ROOT).as_posix()}`)"
         way = os.path.relpath(there, os.path.dirname(page) or ".")
@@ -127,10 +129,10 @@ def page_text(readme: str) -> str:
 
 
 def pages() -> dict[str, str]:
-    made = {f"{path_of(r)}.md": page_text(r) for f in families() for r in readmes(f)}
-    rows = "\n".join(f"{f}/index" for f in families())
+    made = {f"{path_of(r)}.md": page_text(r) for f in FAMILIES for r in readmes(f)}
+    rows = "\n".join(f"{f}/index" for f in FAMILIES)
     made["methods/index.md"] = (
-        "# Derivations\n\nThe mathematics of each method, from its first equation to its limits: the texts that stand beside the kernels, "
-        f"a folder a method.\n\n```{{toctree}}\n:maxdepth: 2\n\n{rows}\n```\n"
+        "# Derivations\n\nThe mathematics of each method, from its first equation to its limits: the texts "
+        f"next to the kernels, one folder per method.\n\n```{{toctree}}\n:maxdepth: 2\n\n{rows}\n```\n"
     )
     return made

@@ -141,7 +141,8 @@ def family_page(module: str) -> str:
     for readme, members in groups.items():
         if members:
             title = methods.title(readme) if readme != family else "All else"
-            text += f"{heading(title, '-')}:doc:`Derivation </{methods.path_of(readme)}>`\n\n{summary(module, members)}"
+            reason = f"For {methods.meant_for(readme)}. ".replace("`", "``") if methods.meant_for(readme) else ""
+            text += f"{heading(title, '-')}{reason}:doc:`Derivation </{methods.path_of(readme)}>`.\n\n{summary(module, members)}"
     return text + toctree(module, names)
 
 
@@ -162,8 +163,10 @@ def pages() -> dict[str, str]:
     about = "Settings, and what is in use: what belongs to no family."
     made["reference/general/index.rst"] = plain_page("quatrefoil", "General", about)
     rows = "".join(f"   {name}/index\n" for name in (*qf.FAMILIES, "torch/nn", "general"))
+    families = "".join(f":doc:`qf.{name} <{name}/index>`\n   {methods.purpose(name)}.\n" for name in qf.FAMILIES)
     made["reference/index.rst"] = (
-        f"{heading('Reference')}Every public name, from its own docstring. What holds for all of them is said once, in the "
-        f":doc:`conventions`.\n\n.. toctree::\n   :maxdepth: 1\n\n   conventions\n{rows}"
+        f"{heading('Reference')}The :doc:`conventions` hold for every function.\n\n{families}\n"
+        ":doc:`quatrefoil.torch.nn <torch/nn/index>`\n   PyTorch layers that load the checkpoints of upstream's.\n"
+        f":doc:`quatrefoil <general/index>`\n   Settings and versions.\n\n.. toctree::\n   :hidden:\n\n   conventions\n{rows}"
     )
     return made
