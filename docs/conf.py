@@ -11,6 +11,8 @@ sys.path.insert(0, str(DOCS))
 import _generate  # noqa: E402
 from _generate import docstrings, gallery, methods, pictures, reference  # noqa: E402
 
+from quatrefoil import FAMILIES  # noqa: E402
+
 _generate.write()
 pictures.write()
 reference.import_layers()
@@ -21,7 +23,7 @@ copyright = author
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_gallery.gen_gallery"]
-exclude_patterns = ["_generate", "programs", "pictures", "gallery/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["_generate", "programs", "pictures", "gallery/**/*.ipynb", "gallery/**/*.py"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 highlight_language = "none"
@@ -41,6 +43,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ["_generate.gallery.picture"],
     "reset_modules": [],
     "within_subsection_order": "FileNameSortKey",
+    "subsection_order": [f"../examples/{family}" for family in FAMILIES],
     "download_all_examples": False,
     "show_memory": False,
     "capture_repr": (),
@@ -70,9 +73,9 @@ html_theme_options = {
 
 def included(app, docname, source):
     """Texts of the repository, with their links from where they are shown."""
-    if docname in ("contributing", "changelog"):
-        file = ROOT / f"{docname.upper()}.md"
-        source[0] = methods.led(file.read_text(), file, docname)
+    if docname in ("index", "contributing", "changelog"):
+        file = ROOT / ("README.md" if docname == "index" else f"{docname.upper()}.md")
+        source[0] = methods.led(file.read_text(), file, docname) + (source[0] if docname == "index" else "")
     else:
         source[0] = methods.expanded(source[0], docname)
 

@@ -38,12 +38,15 @@ def pages(generated):
     """All pages by their path without ending: what is written and what is made."""
     made = generated["_generate"].pages()
     written = {
-        p.relative_to(DOCS).as_posix(): p.read_text() for p in DOCS.rglob("*.md") if p.relative_to(DOCS).parts[0] in ("tutorials", p.name)
+        p.relative_to(DOCS).as_posix(): p.read_text()
+        for p in DOCS.rglob("*.md")
+        if p.relative_to(DOCS).parts[0] in ("tutorials", "howto", p.name)
     }
     written = {path: generated["methods"].expanded(text, path) for path, text in written.items()}
+    written["index.md"] = generated["methods"].led((ROOT / "README.md").read_text(), ROOT / "README.md", "index")
     written["contributing.md"] = generated["methods"].led((ROOT / "CONTRIBUTING.md").read_text(), ROOT / "CONTRIBUTING.md", "contributing")
     gallery = {"gallery/index.rst": (ROOT / "examples/GALLERY_HEADER.rst").read_text()}
-    gallery |= {f"gallery/{p.stem}.rst": p.read_text() for p in (ROOT / "examples").glob("*.py")}
+    gallery |= {f"gallery/{p.parent.name}/{p.stem}.rst": p.read_text() for p in (ROOT / "examples").glob("*/*.py")}
     return {**made, **written, **gallery}
 
 
@@ -81,6 +84,33 @@ def test_programs_run():
     assert run["value_and_gradient"]["value"].shape == (1_000_000,)
     u = run["laplace_with_a_hole"]["u"]
     assert ((u.value >= -5 * u.stderr) & (u.value <= 1 + 5 * u.stderr)).all()  # the maximum principle
+
+
+def run_how_to(name):
+    names = {}
+    for program in re.findall(r"```python\n(.*?)```", (DOCS / f"howto/{name}.md").read_text(), re.S):
+        exec(program, names)
+    return names
+
+
+def test_how_to_pages_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    indices = run_how_to("sobol")
+    np.testing.assert_allclose(indices["first"], [0.313905, 0.442411, 0], atol=1e-6)
+    np.testing.assert_allclose(indices["total"], [0.557589, 0.442411, 0.243684], atol=1e-6)
+    for name, value in (("files", 1), ("neumann", 1 / 3)):
+        u = run_how_to(name)["u"]
+        assert abs(u.value[0] - value) < 5 * u.stderr[0], name
+    walks = run_how_to("cluster")
+    assert (walks["together"].value == walks["alone"].value).all()
+    assert (walks["merged"].value == walks["alone"].value).all()
+
+
+def test_the_how_to_page_on_tables_runs():
+    pytest.importorskip("pandas")
+    pytest.importorskip("xarray")
+    names = run_how_to("tables")
+    assert np.abs(names["filled"].to_numpy() - names["warmth"])[np.isfinite(names["warmth"])].max() < 0.3
 
 
 @pytest.mark.slow
@@ -273,15 +303,15 @@ def test_what_benchmarks_have_written_is_shown(pages):
 
 def test_examples_have_titles_and_are_run_or_not_for_a_reason(generated):
     gallery = generated["gallery"]
-    files = sorted((ROOT / "examples").glob("*.py"))
+    files = sorted((ROOT / "examples").glob("*/*.py"))
     for file in files:
         title, line = file.read_text().removeprefix('"""').split("\n")[:2]
         assert line == "=" * len(title)
         assert (file.stem in gallery.left_out()) != bool(re.search(gallery.pattern(), str(file)))
     assert set(gallery.BEFORE_PICTURE) == {f.stem for f in files}  # each has a picture
-    assert "torch" in gallery.imports(ROOT / "examples/train_s4d.py")
+    assert "torch" in gallery.imports(ROOT / "examples/ssm/train_s4d.py")
 
 
 def test_examples_use_what_is_public():
-    for file in [*ROOT.glob("examples/*.py"), *ROOT.glob("docs/programs/*.py")]:
+    for file in [*ROOT.glob("examples/*/*.py"), *ROOT.glob("docs/programs/*.py")]:
         assert not re.search(r"\b(quatrefoil|qf)(\.\w+)*\._|import _", file.read_text()), file

@@ -1,0 +1,28 @@
+"""The README and the links of the published metadata. A package index shows the README alone, so its links are made absolute."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def dynamic_metadata(field, settings, project=None):
+    """The value of ``readme`` or ``urls``, by the repository's address in pyproject.toml, which may be empty."""
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["quatrefoil"]["repository"]
+    if field == "urls":
+        return {"Repository": address, "Changelog": f"{address}/blob/main/CHANGELOG.md"} if address else {}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return {"content-type": "text/markdown", "text": absolute(text, address) if address else text}
+
+
+def absolute(text, address):
+    """Markdown with its relative links leading to the repository at ``address``, and its pictures to the files themselves."""
+
+    def link(found):
+        opening, target = found.groups()
+        if re.match(r"\w+:|#", target):
+            return found[0]
+        return f"{opening}({address}/{'raw' if opening.startswith('!') else 'blob'}/main/{target})"
+
+    return re.sub(r"(!?\[[^\]]*\])\(([^)\s]+)\)", link, text)
