@@ -207,7 +207,7 @@ def multiplied(rng, ct, model, other):
 
 
 def scaled(rng, ct, model, other):
-    a, b = float(np.float32(10 ** rng.uniform(-3, 3))), float(np.float32(rng.standard_normal() * model.size))
+    a, b = (float(ct.core.dtype.type(x)) for x in (10 ** rng.uniform(-3, 3), rng.standard_normal() * model.size))
     C = model.C * a
     C.flat[0] += b
     error = model.error * a + 4 * algebra.EXACT[ct.core.dtype.name] * np.sqrt(np.prod(ct.n)) * (model.size * a + abs(b))
