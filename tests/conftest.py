@@ -45,7 +45,14 @@ def pytest_collection_modifyitems(config, items):
         return zlib.crc32(item.nodeid.encode()) % shards == shard % shards and not any(map(item.get_closest_marker, missing))
 
     config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
-    items[:] = [item for item in items if runs(item)]
+    items[:] = sorted((item for item in items if runs(item)), key=_numba_first)
+
+
+def _numba_first(item):
+    """Tests on Numba come first, by family: two workers of pytest-xdist then hardly compile the same loops."""
+    named = f"{item.path.parent.as_posix()}/ {item.name.replace('.', '/')}"
+    family = next((i for i, family in enumerate(qf.FAMILIES) if f"/{family}/" in named or f"-{family}/" in named), len(qf.FAMILIES))
+    return ("numba" not in item.name, family if "numba" in item.name else 0)
 
 
 @pytest.fixture(params=BACKENDS)
