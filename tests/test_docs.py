@@ -276,6 +276,29 @@ def test_numbers_in_docstrings_lead_to_equations(generated):
     assert made == [r"A \*b\* of \|c\|, ``d_`` and e\ :sub:`i`\ ; ``f_`` (9), A\_log, x\_{y\_1}.", "", ">>> f(*x_)  # (1)"]
 
 
+def test_pages_of_functions_are_arranged(generated):
+    given = [
+        "Sums.",
+        "",
+        "More.",
+        "",
+        "Notes",
+        "-----",
+        "Differentiable in x. Cost: N. A NaN",
+        "stays.",
+        "",
+        "Examples",
+        "--------",
+        ">>> f()",
+        "1",
+    ]
+    made = "\n".join(generated["docstrings"].arranged(given, ["g"]))
+    assert made.startswith(
+        "Sums.\n\n>>> f()\n1\n\nMore.\n\nNotes\n-----\n**Gradients.** Differentiable in x.\n\n**Cost.** N.\n\n**NaN.** A NaN\nstays."
+    )
+    assert made.endswith("See Also\n--------\ng\n")
+
+
 def test_equations_are_set(generated):
     for text, html in [
         ("y_l = sum_{j<=l} k_{l-j} u_j", "y<sub>l</sub> = ∑<sub>j≤l</sub> k<sub>l-j</sub> u<sub>j</sub>"),
@@ -283,6 +306,7 @@ def test_equations_are_set(generated):
         ("z_n^-1 < lambda_k'^2", "z<sub>n</sub><sup>-1</sup> &lt; λ<sub>k'</sub><sup>2</sup>"),
         ("the sum of log_dt and {3, 4} 2^n", "the sum of log_dt and {3, 4} 2<sup>n</sup>"),
         ("x^{", "x^{"),
+        ("k_reverse_{j-l-1}", "k_reverse<sub>j-l-1</sub>"),
         ("C_(k) <- B", "C<sub>(k)</sub> ← B"),
     ]:
         assert generated["equations"].line_of(text) == html

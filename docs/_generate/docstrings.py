@@ -31,7 +31,51 @@ def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
     way = None
     if readme and (module.count(".") == 1 or module == reference.LAYERS):  # a summary on the page of the family has the same way to go
         way = os.path.relpath(methods.path_of(readme), os.path.dirname(reference.path_of(module, "index"))) + ".html"
-    lines[:] = safe(lines, way, _numbers(readme) if readme else set())
+    found = arranged(lines, _siblings(module, name)) if what in ("function", "class") else lines
+    lines[:] = safe(found, way, _numbers(readme) if readme else set())
+
+
+_SENTENCES = {
+    "Differentiable": "Gradients",
+    "Cost": "Cost",
+    "Memory": "Memory",
+    "Error": "Error",
+    "NaN": "NaN",
+    "A NaN": "NaN",
+    "Source": "Source",
+}
+
+
+def arranged(lines: list[str], siblings: list[str]) -> list[str]:
+    """A docstring for the site: its first example after the first paragraph, the notes one topic per paragraph, and *See Also*."""
+    text = "\n".join(lines)
+    if example := re.search(r"\nExamples\n-+\n(>>> .*?)(?=\n\n|\n*\Z)", text, re.S):
+        text = text.replace(example[0], "\nExamples\n--------" if text[example.end() :].strip() else "", 1)
+        head, gap, rest = text.partition("\n\n")
+        text = f"{head}\n\n{example[1]}{gap}{rest}"
+    if notes := re.search(r"(?<=\nNotes\n-----\n).*?(?=\n\w[^\n]*\n---|\Z)", text, re.S):
+        starts = "|".join(_SENTENCES)
+        parts = re.sub(
+            rf"(?:(?<=^)|(?<=\n\n)|(?<=[.;])\s+)({starts})\b(:?)",
+            lambda found: f"\n\n**{_SENTENCES[found[1]]}.**" + ("" if found[2] else f" {found[1]}"),
+            notes[0],
+        )
+        text = text[: notes.start()] + parts.lstrip("\n") + text[notes.end() :]
+    if siblings and "\nSee Also\n" not in text:
+        text = text.rstrip("\n") + "\n\nSee Also\n--------\n" + "\n".join(siblings) + "\n"
+    return text.split("\n")
+
+
+def _siblings(module: str, name: str) -> list[str]:
+    """Functions to see also: those that the table of the family names for its folder of csrc, then the others of that folder."""
+    names = reference.modules().get(module, [])
+    own = name.removeprefix(f"{module}.")
+    readme = reference.readme_of(getattr(sys.modules[module], own, None)) if own in names and module.count(".") == 1 else None
+    if not readme or "/" not in readme:
+        return []
+    named = [n for n in re.findall(r"`(\w+)`", methods.meant_for(readme)) if n in names]
+    same = [n for n in names if reference.readme_of(getattr(sys.modules[module], n)) == readme]
+    return [n for n in dict.fromkeys([*named, *same]) if n != own and not n.endswith("_vjp")][:6]
 
 
 def safe(lines: list[str], way: str | None = None, numbers: Collection[str] = ()) -> list[str]:
@@ -51,13 +95,13 @@ def safe(lines: list[str], way: str | None = None, numbers: Collection[str] = ()
 
 def _line(line: str, way: str | None, numbers: Collection[str]) -> str:
     line = line.replace("``help(qf.conventions)``", ":doc:`conventions </reference/conventions>`")
-    pieces = re.split(rf"(``.*?``|:\w+:`[^`]*`|{equations.SCRIPTS.pattern})", line)
+    pieces = re.split(rf"(\*\*\w+\.\*\*|``.*?``|:\w+:`[^`]*`|{equations.SCRIPTS.pattern})", line)
     return "".join(_script(piece) if k % 2 else _plain(piece, way, numbers) for k, piece in enumerate(pieces))
 
 
 def _script(piece: str) -> str:
     """Letters with indices and powers by roles; code as it is."""
-    if "`" in piece:
+    if "`" in piece or piece.startswith("**"):
         return piece
     text = html.unescape(equations.line_of(piece))
     if not re.fullmatch(r"[^<]*(<su[bp]>[^<]+</su[bp]>)+", text):  # a name after all, or scripts in scripts: roles do not nest

@@ -22,6 +22,7 @@ _WORDS = "|".join(sorted(GREEK, key=len, reverse=True))
 _LETTERS = rf"(?:sum|prod|max|min|sup|mean|int|d?(?:{_WORDS})|[A-Za-z]bar|[0-9]+(?=\^)|d?[^\W\d_][0-9]?|\w\*(?=_))['~]*"
 _BASE = rf"(?:(?<!\w){_LETTERS}|[∇∂∫∑×)\]}}>|°!])"
 # in an equation also words with one letter behind them; but log_d is a name
+_ARGUMENT = r"(?<!\w)[a-z]+(?:_[a-z]+)+(?=_\{)"  # k_reverse_{j-l-1}
 _WORD = r"(?<!\w)(?!log_|student_)[^\W\d_]{2,}(?=_(?:[A-Za-z0-9](?![A-Za-z0-9_])|\{)|\^)"
 _SUMS = {"sum": "∑", "prod": "∏", "int": "∫"}
 _NAME = re.compile(r"_(?:[A-Za-z]{4,}|log)")  # no index: the rest of a name
@@ -77,7 +78,7 @@ def line_of(text: str) -> str:
     """One line of an equation as HTML."""
     made, at = "", 0
     while at < len(text):
-        base = re.compile(rf"(?:{_BASE}|{_WORD})(?=[_^])").match(text, at)
+        base = re.compile(rf"(?:{_ARGUMENT}|{_BASE}|{_WORD})(?=[_^])").match(text, at)
         if base is None:
             base = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|<=|>=|!=|<-|->|\+-|.", re.S).match(text, at)
             assert base is not None
@@ -125,7 +126,9 @@ def _argument(text: str, at: int) -> tuple[str | None, int]:
 
 
 # between words: in brackets or short, for a longer one may be the name of an argument
-SCRIPTS = re.compile(rf"{_BASE}(?:[_^](?:\{{[^{{}}\s]*\}}|\([^()\s]*\)|-?[A-Za-z0-9α-ωΑ-Ω]{{1,3}}['~]*(?![A-Za-z0-9_{{])|\*))+(?![\w^{{])")
+SCRIPTS = re.compile(
+    rf"(?:{_BASE}|{_ARGUMENT})(?:[_^](?:\{{[^{{}}\s]*\}}|\([^()\s]*\)|-?[A-Za-z0-9α-ωΑ-Ω]{{1,3}}['~]*(?![A-Za-z0-9_{{])|\*))+(?![\w^{{])"
+)
 
 
 def _sentence(text: str) -> str:
