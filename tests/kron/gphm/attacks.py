@@ -182,10 +182,11 @@ def attack_loss(rng, backend):
         hyper = [state[f"{n}_{k}"] for n in ("log_weights", "log_scales", "freqs")]
         K, cross = (dense.kernel(np, a[:, None] - x, *hyper, given["kind"], 0) for a in (x, z))
         K = K + given["jitter"] * np.eye(len(x))
-        turns = max(turns, float(np.abs(hyper[2]).max() * np.ptp(x)))
+        rates = np.abs(hyper[2]) + np.exp(hyper[1] / (1 if given["kind"] == "student_t" else 2))
+        turns = max(turns, float(rates.max() * np.ptp(x)))
         size *= np.abs(cross).sum(axis=1).max() * np.linalg.norm(np.linalg.inv(K), 2)
         wanted = np.moveaxis(np.tensordot(cross @ np.linalg.inv(K), wanted, (1, k)), 0, k)
-    # a rounding of the points turns a wave of many turns along an axis
+    # rounding the points changes kernels that vary many times along an axis
     wide = (1e-9 + 20 * np.finfo(float).eps * turns) * size * np.abs(state["U"]).max() * state["U"].size
     assert np.abs(found - wanted).max() <= wide, (found, wanted, wide)
 
