@@ -144,7 +144,7 @@ def test_a_split_that_n_does_not_resolve(rng):
 # ---------------------------------------------------------------- both parts
 
 SYSTEMS = {
-    "gas": lambda rng: (*charges(rng, 400, CUBE), CUBE, 33),
+    "gas": lambda rng: (*charges(rng, 700, CUBE), CUBE, 33),
     "rock salt": lambda rng: (*rock_salt(7, CUBE), CUBE, 33),
     "long box": lambda rng: (*charges(rng, 300, LONG_BOX), LONG_BOX, (33, 65, 16)),
 }
