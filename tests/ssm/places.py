@@ -25,7 +25,7 @@ def attack_of(cases, name, argument, is_right):
         with_torch = importlib.util.find_spec("torch") is not None and rng.random() < 0.5
         refusal, what = "", f"{case}: {given[at].tolist()}"
         try:
-            with mock.patch("quatrefoil.ssm.mamba.places.may_look", return_value=False):
+            with mock.patch("quatrefoil.ssm.selective.places.may_look", return_value=False):
                 got = _through_operators(run, given) if with_torch else run(given, np.asarray)
         except ValueError as error:
             refusal = str(error)

@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(kThreads, 1) put_steps(const Scan<T> s) {
   for (int64_t at = int64_t(blockIdx.x) * kThreads + threadIdx.x; at < s.p.items * s.chunks * s.p.heads;
        at += int64_t(gridDim.x) * kThreads) {
     const Place<T> me(s, at);
-    const T bias = s.p.dt_bias ? s.p.dt_bias[me.head] : T(0), rate = mamba::decay_rate(s.p.A[me.head]);
+    const T bias = s.p.dt_bias ? s.p.dt_bias[me.head] : T(0), rate = selective::decay_rate(s.p.A[me.head]);
     Exponent<T> sum{T(0), T(0)};
     QF_ROLLED
     for (int64_t i = 0; i < me.c.steps; ++i) {
@@ -195,7 +195,7 @@ struct Given {
   const T *grad_final, *grad_varlen;
   __device__ T before_gate(const Place<T>& me, int64_t i, int64_t p) const {
     const T g = me.number(grad, i, p);
-    return me.s.p.z.at ? g * mamba::silu(me.number(me.s.p.z, i, p)) : g;
+    return me.s.p.z.at ? g * selective::silu(me.number(me.s.p.z, i, p)) : g;
   }
 };
 
@@ -300,9 +300,9 @@ __global__ void __launch_bounds__(kThreads, 1)
         if (i >= me.c.steps || c >= p.channels) return;
         const T y = multiply_add(me.skip(c), p.D ? me.number(p.x, i, c) : T(0), value);
         if (!into_gate)
-          p.out[me.row(i) + c] = p.z.at ? y * mamba::silu(me.number(p.z, i, c)) : y;
+          p.out[me.row(i) + c] = p.z.at ? y * selective::silu(me.number(p.z, i, c)) : y;
         else if (dz)
-          dz[me.row(i) + c] = me.number(given.grad, i, c) * mamba::silu_slope(me.number(p.z, i, c)) * y;
+          dz[me.row(i) + c] = me.number(given.grad, i, c) * selective::silu_slope(me.number(p.z, i, c)) * y;
       });
     }
   });

@@ -1,6 +1,6 @@
 // The maths of Mamba-2's scan, for lanes V of steps. Equation numbers: README.md.
 #pragma once
-#include "ssm/mamba/formula.hpp"
+#include "ssm/selective/formula.hpp"
 
 namespace quatrefoil::ssm::ssd {
 inline namespace QF_ISA {

@@ -202,7 +202,7 @@ class HeadAdjoint {
       for (int64_t k = 0; k < P_; k += W) {
         const V x = lanes_of<V>(xs, f_.x.channel, k, P_), u = x * broadcast<V>(steps_.dt[i]);
         V g = lanes_of<V>(from, p_.grad.channel, k, P_);
-        if (z) g = g * mamba::silu(lanes_of<V>(z, f_.z.channel, k, P_));
+        if (z) g = g * selective::silu(lanes_of<V>(z, f_.z.channel, k, P_));
         const int64_t at = i * P_ + k, count = P_ - k;
         store_first(x_ + at, u, count), store_first(x_to_end_ + at, V(u * broadcast<V>(steps_.to_end[i])), count);
         store_first(g_ + at, g, count), store_first(g_from_start_ + at, V(g * broadcast<V>(steps_.from_start[i])), count);
@@ -253,7 +253,7 @@ class HeadAdjoint {
       for (int64_t k = 0; k < P_; k += W) {
         V y = load_first<V>(y_ + i * P_ + k, P_ - k);
         if (f_.D) y = multiply_add(skip_of<V>(f_, head_, k), lanes_of<V>(x, f_.x.channel, k, P_), y);
-        const V slope = mamba::silu_slope(lanes_of<V>(z, f_.z.channel, k, P_));
+        const V slope = selective::silu_slope(lanes_of<V>(z, f_.z.channel, k, P_));
         store_first(p_.dz + in_item(t) * P_ + k, V(lanes_of<V>(g, p_.grad.channel, k, P_) * slope * y), P_ - k);
       }
     }

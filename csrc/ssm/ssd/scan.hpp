@@ -98,7 +98,7 @@ class HeadScan {
     V y = load<V>(to);
     if (p_.D && p_.D_of_channels)
       y = multiply_add(skip_of<V>(p_, head, channel), numbers_of<V>(row_of(p_.x, item, time, head), p_.x.channel, channel), y);
-    if (p_.z.at) y = y * mamba::silu(numbers_of<V>(row_of(p_.z, item, time, head), p_.z.channel, channel));
+    if (p_.z.at) y = y * selective::silu(numbers_of<V>(row_of(p_.z, item, time, head), p_.z.channel, channel));
     store(to, y);
   }
 

@@ -66,7 +66,7 @@ struct Steps {
     using V = Lanes<T>;
     constexpr int W = kLanes<T>;
     const T* const from = row_of(p.dt, item, chunk.begin, head);
-    const T bias = p.dt_bias ? p.dt_bias[head] : T(0), rate = mamba::decay_rate(p.A[head]);
+    const T bias = p.dt_bias ? p.dt_bias[head] : T(0), rate = selective::decay_rate(p.A[head]);
     for (int64_t i = 0; i < chunk.steps; ++i) raw[i] = from[i * p.dt.time] + bias;
     for (int64_t i = chunk.steps; i < room; ++i) raw[i] = T(0);
     for (int64_t i = 0; i < room; i += W) {

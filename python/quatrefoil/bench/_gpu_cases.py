@@ -155,7 +155,7 @@ def _selective_scan() -> Case:
         return selective_scan_fn(*given, delta_softplus=True)
 
     def loop(s: Size, given: Sequence[Any]) -> Any:
-        from ..ssm.mamba._bench import _loop
+        from ..ssm.selective._bench import _loop
 
         return _loop(*given)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from ssm.mamba.oracle import causal_conv1d_fn
+from ssm.selective.oracle import causal_conv1d_fn
 
 
 def mamba_chunk_scan_combined(

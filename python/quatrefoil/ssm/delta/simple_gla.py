@@ -11,7 +11,7 @@ from ... import _arrays
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from ..mamba.places import ends_of
+from ..selective.places import ends_of
 from .sequences import STATE, factor, shapes_of
 
 _INPUTS = (

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..._backends.numba import jit
-from ..mamba._numba import _silu, _step_size, _wide
+from ..selective._numba import _silu, _step_size, _wide
 
 KEPT = 64  # steps between two states that a gradient keeps
 

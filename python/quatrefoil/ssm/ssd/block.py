@@ -11,7 +11,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_device
 from ..._dispatch import is_compiling
 from ..._typing import AnyArray, Array, Given, T
-from ..mamba.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
+from ..selective.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
 from .chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
 
 

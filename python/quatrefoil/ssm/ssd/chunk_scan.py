@@ -14,7 +14,7 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import AnyArray, Array, Given, T
-from ..mamba.places import ends_of
+from ..selective.places import ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
 

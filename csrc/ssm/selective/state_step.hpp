@@ -1,11 +1,11 @@
 // One step of a selective state, for a decoder: README (15). Every state is read and written once, and is all of the memory that counts.
 #pragma once
 #include "core/run/parallel.hpp"
-#include "ssm/mamba/channel_lanes.hpp"
-#include "ssm/mamba/formula.hpp"
-#include "ssm/mamba/selective_scan.hpp"
+#include "ssm/selective/channel_lanes.hpp"
+#include "ssm/selective/formula.hpp"
+#include "ssm/selective/selective_scan.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int64_t kPiece = 64;        // dims of a task: where they share their step size, one exponential is enough for all of them
@@ -136,4 +136,4 @@ void state_step(const StateStep<T>& p) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -1,8 +1,8 @@
 // The short causal convolution and its gradients on a GPU: README (10)-(13). The selective scan: cuda.hpp; one step of it: cuda_step.hpp.
-#include "ssm/mamba/cuda.hpp"
-#include "ssm/mamba/cuda_step.hpp"
+#include "ssm/selective/cuda.hpp"
+#include "ssm/selective/cuda_step.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kWarps = kThreads / kWarp;
@@ -180,4 +180,4 @@ const char* const ops =
     "causal_conv1d_fn causal_conv1d_fn_vjp selective_scan_fn selective_scan_fn_vjp selective_state_step selective_state_step_vjp";
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

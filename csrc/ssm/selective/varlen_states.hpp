@@ -1,9 +1,9 @@
 // The last samples of sequences that lie one behind the other, README (14): what a short convolution needs to go on. A copy.
 #pragma once
 #include "core/run/parallel.hpp"
-#include "ssm/mamba/args.hpp"
+#include "ssm/selective/args.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr double kCopyNs = 0.5;  // one number: estimated
@@ -38,4 +38,4 @@ void varlen_states_adjoint(const VarlenStatesAdjoint<T>& q) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

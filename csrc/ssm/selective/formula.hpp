@@ -3,7 +3,7 @@
 #include "core/lanes/elementary.hpp"
 #include "ssm/scan/formula.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr double kLog2e = 1.4426950408889634074;
@@ -71,4 +71,4 @@ QF_HD V silu_slope(V x) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -4,10 +4,10 @@
 #include "core/cuda/launch.hpp"
 #include "core/cuda/shared.hpp"
 #include "core/cuda/workspace.hpp"
-#include "ssm/mamba/args.hpp"
-#include "ssm/mamba/formula.hpp"
+#include "ssm/selective/args.hpp"
+#include "ssm/selective/formula.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kStepThreads = 128;  // of a block
@@ -235,4 +235,4 @@ void state_step_adjoint(const StateStepAdjoint<T>& given) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -5,10 +5,10 @@
 #include "core/cuda/shared.hpp"
 #include "core/cuda/sums.hpp"
 #include "core/cuda/workspace.hpp"
-#include "ssm/mamba/args.hpp"
-#include "ssm/mamba/formula.hpp"
+#include "ssm/selective/args.hpp"
+#include "ssm/selective/formula.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kSide = 16;                // channels of a block, states that it takes at a time, steps of a tile
@@ -303,4 +303,4 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

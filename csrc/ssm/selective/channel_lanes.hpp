@@ -1,9 +1,9 @@
 // W channels side by side in lanes, one vector a time step, to and from memory of any strides. States are V or cplx<V>.
 #pragma once
 #include "core/lanes/complex_lanes.hpp"
-#include "ssm/mamba/args.hpp"
+#include "ssm/selective/args.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 // One number a channel, `stride` apart; lanes without a channel hold 0, so that they add nothing to sums over channels.
@@ -107,4 +107,4 @@ void add_channels(cplx<T>* y, int64_t steps, const cplx<V>* v) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -3,11 +3,11 @@
 
 #include "core/host/isa.hpp"
 #include "py/arguments.hpp"
-#include "ssm/mamba/args.hpp"
+#include "ssm/selective/args.hpp"
 
-QF_TABLE(ssm, mamba)
+QF_TABLE(ssm, selective)
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 namespace {
 
 template <class E>
@@ -252,4 +252,4 @@ void bind(py::module_& m) {
   define(m, "selective_state_step_vjp", &selective_state_step_vjp);
 }
 
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -1,8 +1,8 @@
 // The gradient of one step of a selective state, README (16)-(18): once for what is summed over items, once for what is summed over dims.
 #pragma once
-#include "ssm/mamba/state_step.hpp"
+#include "ssm/selective/state_step.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 // What the dims of a tile have: step size, input, and g, the gradient before the gate.
@@ -128,4 +128,4 @@ void state_step_adjoint(const StateStepAdjoint<T>& q) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -2,10 +2,10 @@
 // with segments and for gradients channels lie in lanes, so that no sum crosses lanes and any strides will do.
 #pragma once
 #include "core/run/partial_sums.hpp"
-#include "ssm/mamba/channel_lanes.hpp"
-#include "ssm/mamba/formula.hpp"
+#include "ssm/selective/channel_lanes.hpp"
+#include "ssm/selective/formula.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kConvSteps = 64;  // of a tile: 4 KB of lanes an array
@@ -278,4 +278,4 @@ void causal_conv_adjoint(const CausalConvAdjoint<T>& p) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

@@ -1,10 +1,10 @@
 // The selective scan: channels in lanes, time in tiles, the states of a tile one after the other.
 #pragma once
 #include "core/run/parallel.hpp"
-#include "ssm/mamba/channel_lanes.hpp"
-#include "ssm/mamba/formula.hpp"
+#include "ssm/selective/channel_lanes.hpp"
+#include "ssm/selective/formula.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kScanSteps = 128;     // of a tile: its step sizes, inputs and outputs, 64-byte lanes, are 24 KB of L1
@@ -162,4 +162,4 @@ void selective_scan(const SelectiveScan<T, E>& p) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

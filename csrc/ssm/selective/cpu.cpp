@@ -1,10 +1,10 @@
 // The kernels of a Mamba block. Compiled once per instruction set.
-#include "ssm/mamba/adjoint.hpp"
-#include "ssm/mamba/causal_conv1d.hpp"
-#include "ssm/mamba/state_step_adjoint.hpp"
-#include "ssm/mamba/varlen_states.hpp"
+#include "ssm/selective/adjoint.hpp"
+#include "ssm/selective/causal_conv1d.hpp"
+#include "ssm/selective/state_step_adjoint.hpp"
+#include "ssm/selective/varlen_states.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 template <class T>
@@ -21,4 +21,4 @@ extern const Table kernels;
 const Table kernels = {kKernels<float>, kKernels<double>};
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

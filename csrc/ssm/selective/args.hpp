@@ -5,7 +5,7 @@
 #include "core/abi/table.hpp"
 #include "core/lanes/cplx.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 
 // (item, channel, time) seen through strides, in numbers; `at` may be null.
 template <class E>
@@ -133,4 +133,4 @@ struct Kernels {
 };
 using Table = TableOf<Kernels>;
 
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

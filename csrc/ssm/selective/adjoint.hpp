@@ -1,9 +1,9 @@
 // The gradient of the selective scan: one state a tile is kept, the others are recomputed tile by tile on the way back.
 #pragma once
 #include "core/run/partial_sums.hpp"
-#include "ssm/mamba/selective_scan.hpp"
+#include "ssm/selective/selective_scan.hpp"
 
-namespace quatrefoil::ssm::mamba {
+namespace quatrefoil::ssm::selective {
 inline namespace QF_ISA {
 
 constexpr int kAdjointSteps = 32;     // of a tile: ten arrays of 64-byte lanes stay within 32 KB of L1, with those of the states
@@ -215,4 +215,4 @@ void selective_scan_adjoint(const SelectiveScanAdjoint<T, E>& p) {
 }
 
 }  // namespace QF_ISA
-}  // namespace quatrefoil::ssm::mamba
+}  // namespace quatrefoil::ssm::selective

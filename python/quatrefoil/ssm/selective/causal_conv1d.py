@@ -1,0 +1,353 @@
+"""The short convolution of a Mamba block, a drop-in for causal-conv1d's.
+
+B batch items, D channels, L length, W taps; equation numbers are those of csrc/ssm/selective/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, overload
+
+from ... import _arrays
+from ..._arguments import choice, integer_array, writeable
+from ..._bind import check_device
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import AnyArray, Array, Given, T
+from .places import check_rows, numbers_of
+
+
+def _check_taps(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    _, weight, _, seq_idx, initial_states = shapes
+    _, return_final_states = options
+    if weight is not None and weight[1] < 1:
+        raise ValueError(f"{label}: weight has shape {weight}, expected (D, W) with W at least 1")
+    if seq_idx is not None and (initial_states is not None or return_final_states):
+        raise ValueError(f"{label}: seq_idx with initial_states or final states has no meaning; leave one of them out")
+
+
+CAUSAL_CONV = Op(
+
+
+    __name__, "causal_conv1d_fn",
+    inputs=(
+        Arg("x", "B D L", half=True),
+        Arg("weight", "D W", half=True),
+        Arg("bias", "D", optional=True, half=True),
+        Arg("seq_idx", "B L", optional=True, dtype="int"),
+        Arg("initial_states", "B D W-1", optional=True, half=True),
+    ),
+    outputs=(Arg("out", "B D L", half=True), Arg("final_states", "B D W-1", half=True, when="return_final_states")),
+    options=(Option("activation", str), Option("return_final_states", bool)),
+    check=_check_taps,
+    tolerance=1e-6,
+)  # fmt: skip
+
+
+# fmt: off
+@overload
+def causal_conv1d_fn(
+    x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None, return_final_states: Literal[False] = False,
+    final_states_out: Array[T] | None = None, activation: str | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T: ...
+@overload
+def causal_conv1d_fn(
+    x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None, *, return_final_states: Literal[True],
+    final_states_out: Array[T] | None = None, activation: str | None = None,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> tuple[T, T]: ...
+@overload
+def causal_conv1d_fn(
+    x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None, return_final_states: bool = False,
+    final_states_out: Array[T] | None = None, activation: str | None = None, *,
+    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+) -> T | tuple[T, T]: ...
+# fmt: on
+def causal_conv1d_fn(
+    x: Array[T],
+    weight: Array[T],
+    bias: Array[T] | None = None,
+    seq_idx: AnyArray | None = None,
+    initial_states: Array[T] | None = None,
+    return_final_states: bool = False,
+    final_states_out: Array[T] | None = None,
+    activation: str | None = None,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T | tuple[T, T]:
+    """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (10).
+
+    Parameters
+    ----------
+    x : (B, D, L)
+    weight : (D, W)
+        Any W >= 1; its last tap meets x_t.
+    bias : (D,), optional
+    seq_idx : (B, L) int32 or int64, optional
+        Sequences packed into one: a tap counts only where its seq_idx is that of the output. Below 0 it is padding: the output is 0, and
+        no other output sees x there. Excludes states.
+    initial_states : (B, D, W - 1), optional
+        What stands before x; zeros if absent.
+    return_final_states : bool
+        Return (out, final_states): the last W - 1 samples of initial_states and x together, (B, D, W - 1).
+    final_states_out : (B, D, W - 1), optional
+        Written in place, and returned for the final states.
+    activation : None, "silu" or "swish"
+        The last two are the same.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``; ``out`` for the call that makes one array.
+
+    Returns
+    -------
+    out : (B, D, L), in the dtype of x; with ``return_final_states`` a tuple of it and final_states.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, unknown activation, seq_idx with states, a read-only final_states_out; mixed dtypes (but float16 and
+        bfloat16 beside float32, computed in float32; the result has the dtype of x).
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name; it takes any strides and any W. Differentiable in all real
+    arrays, through the final states too (11)-(13). Reads x once, writes the result once. A NaN stays in its channel.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, weight = np.array([[[1.0, 2.0, 3.0]]]), np.array([[0.5, 1.0]])
+    >>> qf.ssm.causal_conv1d_fn(x, weight)  # the last tap meets x_t
+    array([[[1. , 2.5, 4. ]]])
+    """
+    name = "causal_conv1d_fn"
+    options = (_activation(name, activation), bool(return_final_states) or final_states_out is not None)
+    arrays = (x, weight, bias, integer_array(seq_idx, f"ssm.{name}", "seq_idx"), initial_states)
+    y, final_states = call(CAUSAL_CONV, arrays, options, (), out, backend, num_threads)
+    target: Any = final_states_out
+    if target is not None:
+        _check_target(name, "final_states_out", target, x)
+        if tuple(target.shape) != tuple(final_states.shape):
+            found, expected = tuple(target.shape), tuple(final_states.shape)
+            raise ValueError(f"ssm.{name}: final_states_out has shape {found}, expected (B, D, W - 1) = {expected}")
+        _check_same_precision(name, "final_states_out", target, x)
+        target[...] = final_states
+        final_states = target
+    return (y, final_states) if return_final_states else y
+
+
+def causal_conv1d_fn_vjp(
+    *inputs_and_grad: Given[T],
+    activation: str | None = None,
+    return_final_states: bool = False,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, ...]:
+    """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
+
+    ``grad`` (B, D, L), or with ``return_final_states`` a tuple of it and the final states', (B, D, W - 1).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, weight = np.array([[[1.0, 2.0, 3.0]]]), np.array([[0.5, 1.0]])
+    >>> dx, dweight = qf.ssm.causal_conv1d_fn_vjp(x, weight, np.ones((1, 1, 3)))
+    >>> dweight
+    array([[3., 6.]])
+    """
+    given: list[Any] = list(inputs_and_grad)
+    if len(given) > 4:
+        given[3] = integer_array(given[3], "ssm.causal_conv1d_fn_vjp", "seq_idx")
+    options = (_activation("causal_conv1d_fn_vjp", activation), bool(return_final_states))
+    return call_vjp(CAUSAL_CONV, given, options, (), backend, num_threads)
+
+
+def causal_conv1d_update(
+    x: Array[T],
+    conv_state: Array[T],
+    weight: Array[T],
+    bias: Array[T] | None = None,
+    activation: str | None = None,
+    cache_seqlens: AnyArray | None = None,
+    conv_state_indices: AnyArray | None = None,
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """Some steps of ``causal_conv1d_fn`` that begin where ``conv_state`` ends; the state is **updated in place**.
+
+    Parameters
+    ----------
+    x : (B, D) or (B, D, L)
+    conv_state : (B, D, S), S >= W - 1
+        The last S samples before x, and afterwards those of it and x together.
+    weight : (D, W)
+    bias : (D,), optional
+    activation : None, "silu" or "swish"
+    cache_seqlens : (B,) int32 or int64, optional
+        conv_state is a ring: x goes to the places cache_seqlens, cache_seqlens + 1, ... modulo S, and what stands before is history.
+    conv_state_indices : (B,) int32 or int64, optional
+        conv_state has more rows than the batch: item b uses row conv_state_indices[b], each row once at most. Below 0 the item is padding:
+        its output is 0, and no state changes.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    out : the shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``causal_conv1d_fn``; conv_state read-only, or of fewer than W - 1 samples; a row that does not exist or is named twice. Nobody
+        looks on a device, and in what torch.compile traces: there the later of two items with one row gets NaN, and its samples are lost.
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name. With PyTorch gradients flow as through any in-place update;
+    without, a step costs one small convolution and a copy of the state.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> state, weight = np.array([[[1.0, 2.0]]]), np.array([[0.5, 1.0]])
+    >>> qf.ssm.causal_conv1d_update(np.array([[3.0]]), state, weight)
+    array([[4.]])
+    >>> state
+    array([[[2., 3.]]])
+    """
+    name = "causal_conv1d_update"
+    given: Any = x
+    kept: Any = conv_state
+    steps = given[..., None] if len(getattr(x, "shape", ())) == 2 else given
+    rows = integer_array(conv_state_indices, f"ssm.{name}", "conv_state_indices")
+    start = integer_array(cache_seqlens, f"ssm.{name}", "cache_seqlens")
+    _check_state(name, steps, conv_state, weight, rows, start)
+    before, size, count = weight.shape[1] - 1, kept.shape[2], steps.shape[2]
+    real = None  # which items are no padding, where some are
+    numbers = None if rows is None else numbers_of(rows)
+    if rows is not None and len(rows) and (numbers is None or min(numbers) < 0):
+        real, rows, twin = _without_padding(rows)
+    state = old = kept if rows is None else kept[rows]
+    if start is not None:
+        state = _turned(state, start)  # the oldest sample first
+    both = _where(real, _joined(state, steps))
+    arrays = (steps if real is None else both[..., size:], weight, bias, None, both[..., size - before : size])
+    y, _ = call(CAUSAL_CONV, arrays, (_activation(name, activation), False), (), None, backend, num_threads)
+    state = both[..., count:]
+    if start is not None:
+        state = _turned(state, -(start + count))
+    kept[... if rows is None else rows] = state if real is None else _as_twins(_where(real, state, old), twin)
+    if real is not None:  # an item whose row an earlier one has gets NaN: where nobody looks it cannot be an error
+        y = _where(real & (twin == _counted(rows)), y, _where(real, 0 * y + math.nan))
+    result: T = y if steps is given else y[..., 0]
+    return result
+
+
+def _without_padding(rows: Any) -> tuple[Any, Any, Any]:
+    """Which items are no padding; the rows, where padding has that of the first item that is none; and whose state each item then writes.
+
+    That is the first item of the same row. So a row that is written twice is written alike, and no shape depends on the numbers. With
+    padding alone that row is the first.
+    """
+    xp = _arrays.namespace(rows)
+    real = rows >= 0
+    twin = xp.where(real, xp.argmax((rows[:, None] == rows) * 1, 1), xp.argmax(real * 1))
+    return real, xp.where(real, rows, 0 * rows)[twin], twin
+
+
+def _as_twins(state: Any, twin: Any) -> Any:
+    """state[twin], with a gradient in one of those that are alike, or it would be counted twice."""
+    if _arrays.kind(state) != "torch":
+        return state[twin]
+    import torch
+
+    own = twin == _counted(twin)
+    return torch.where(own[:, None, None], state, state[twin].detach())
+
+
+def _counted(rows: Any) -> Any:
+    """0, 1, 2, ... as many as there are, on the same device."""
+    return _arrays.arange_beside(rows, len(rows))
+
+
+def _where(real: Any, a: Any, b: Any = None) -> Any:
+    """``a``, and in the items that are padding ``b``, or 0."""
+    if real is None:
+        return a
+    xp = _arrays.namespace(a)
+    return xp.where(real[:, None, None], a, xp.zeros_like(a) if b is None else b)
+
+
+def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, start: Any) -> None:
+    label = f"ssm.{name}"
+    for argument, array in (("x", x), ("weight", weight)):
+        if _arrays.kind(array) is None:
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of floats")
+    _check_target(name, "conv_state", conv_state, x)
+    if len(x.shape) != 3:
+        raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")
+    if len(weight.shape) != 2 or weight.shape[0] != x.shape[1] or weight.shape[1] < 1:
+        raise ValueError(f"{label}: weight has shape {tuple(weight.shape)}, expected (D, W) with D = {x.shape[1]} as in x and W at least 1")
+    found, least = tuple(conv_state.shape), weight.shape[1] - 1
+    if len(found) != 3 or found[1] != x.shape[1] or found[2] < least or (rows is None and found[0] != x.shape[0]):
+        raise ValueError(
+            f"{label}: conv_state has shape {found}, expected (B, D, S) with B = {x.shape[0]} unless conv_state_indices choose among more, "
+            f"D = {x.shape[1]} and S at least W - 1 = {least}"
+        )
+    _check_same_precision(name, "conv_state", conv_state, x)
+    for argument, array in (("conv_state_indices", rows), ("cache_seqlens", start)):
+        if array is None:
+            continue
+        if _arrays.kind(array) != _arrays.kind(x):
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)} but x is {_arrays.describe(x)}; convert one of them")
+        check_device(label, argument, array, "x", x)
+        if tuple(array.shape) != (x.shape[0],):
+            raise ValueError(f"{label}: {argument} has shape {tuple(array.shape)}, expected (B,) = ({x.shape[0]},)")
+    if rows is not None:
+        check_rows(label, "conv_state_indices", rows, "conv_state", found)
+
+
+def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None:
+    """Half precision counting as single."""
+    wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
+    if wide != given:
+        found = _arrays.dtype_name(target)
+        raise TypeError(f"ssm.{name}: {argument} has dtype {found} but x has {_arrays.dtype_name(x)}; convert one")
+
+
+def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
+    """What is written in place must be an array like x that can be written to."""
+    if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
+        raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
+    check_device(f"ssm.{name}", argument, target, "x", x)
+    writeable(target, f"ssm.{name}", argument)
+
+
+def _activation(name: str, activation: str | None) -> str:
+    choice(activation, f"ssm.{name}", "activation", (None, "silu", "swish"))
+    return "silu" if activation else "none"
+
+
+def _joined(a: Any, b: Any) -> Any:
+    return _arrays.namespace(a).concatenate((a, b), axis=2)
+
+
+def _turned(state: Any, by: Any) -> Any:
+    """state[b, d, (i + by[b]) mod S] at [b, d, i]."""
+    size = state.shape[2]
+    if _arrays.kind(state) != "torch":
+        xp = _arrays.namespace(state)
+        at = (_arrays.arange_beside(by, size) + by[:, None]) % max(size, 1)
+        return xp.take_along_axis(state, at[:, None], axis=2)
+    import torch
+
+    at = (torch.arange(size, device=by.device) + by[:, None]) % max(size, 1)
+    return torch.take_along_dim(state, at[:, None], dim=2)

@@ -1,0 +1,55 @@
+"""Integers that say where others lie: rows of an array of states, ends of sequences that are packed one behind the other.
+
+Functions look at them where that waits for nobody, and name what is wrong. In what a compiler traces and on a device the kernels look.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import _arrays
+from ..._arguments import integer_array
+from ..._dispatch import may_look
+
+
+def numbers_of(x: Any) -> list[int] | None:
+    """None where they are not at hand: on a device, while tracing, or in a tensor that stands for others."""
+    if not may_look(x):
+        return None
+    try:
+        found: list[int] = x.tolist()
+    except RuntimeError:
+        return None
+    return found
+
+
+def check_rows(label: str, argument: str, rows: Any, states: str, shape: Any) -> None:
+    """ValueError where a row does not exist or is named twice; below 0 is padding."""
+    numbers = numbers_of(rows)
+    if not numbers:
+        return
+    if shape[0] == 0:
+        raise ValueError(f"{label}: {states} has shape {tuple(shape)}, expected at least one row for {argument} to choose")
+    if max(numbers) >= shape[0]:
+        what = f"must lie in [0, {shape[0]}), the rows of {states}, or below 0 for padding"
+        raise ValueError(f"{label}: {argument} {what}, got {numbers}")
+    if len(set(numbers)) < len(numbers):
+        chosen = [n for n in numbers if n >= 0]
+        if len(set(chosen)) < len(chosen):
+            raise ValueError(f"{label}: {argument} names a row twice, got {chosen}; give every item a row of its own")
+
+
+def ends_of(cu_seqlens: Any, label: str, x: Any, axis: int, *, whole: bool = True) -> Any:
+    """cu_seqlens as int64: the ends of sequences along an axis of x, of all of it or, unless ``whole``, of a part. ValueError where they
+    are none."""
+    ends = integer_array(cu_seqlens, label, "cu_seqlens")
+    if ends is None or len(ends.shape) != 1 or _arrays.kind(x) is None or len(x.shape) <= axis:
+        return ends  # of shapes more is said where all arrays are looked at
+    at, length = numbers_of(ends), x.shape[axis]
+    if not at:
+        return ends
+    if sorted(at) != at or at[0] < 0 or at[-1] > length or (whole and (at[0] != 0 or at[-1] != length)):
+        expected = f"begin with 0, never fall, and end with the length, {length}" if whole else f"never fall, nor leave [0, {length}]"
+        got = str(at) if len(at) < 20 else f"[{at[0]}, {at[1]}, ..., {at[-1]}]"
+        raise ValueError(f"{label}: cu_seqlens is {got}, expected numbers that {expected}")
+    return ends

@@ -1,0 +1,215 @@
+"""One step of Mamba's selective state, for decoding: a drop-in for mamba-ssm's.
+
+B batch items, H heads, P dims of a head, N states, G groups; equation numbers are those of csrc/ssm/selective/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import _arrays
+from ..._arguments import integer_array, writeable
+from ..._bind import IN_PLACE
+from ..._dims import Shape
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import AnyArray, Array, Given, T
+from .places import check_rows
+
+
+def _check_sizes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
+    state, x, _, _, B, C, *_, rows = shapes[:10]
+    assert state is not None
+    assert x is not None
+    assert B is not None
+    heads = state[1] if len(state) == 4 else 1
+    if C != B:
+        raise ValueError(f"{label}: C has shape {C}, expected {B}, that of B")
+    if len(B) == 3 and (B[1] < 1 or heads % B[1]):
+        what = f"the {heads} heads" if len(state) == 4 else "1: state has no heads"
+        raise ValueError(f"{label}: B has shape {B}, expected (B, N) or (B, G, N) with G groups that divide {what}")
+    if rows is None and state[0] != x[0]:
+        where = f"as in x, or state_batch_indices that choose among the {state[0]} rows"
+        raise ValueError(f"{label}: state has shape {state}, expected B = {x[0]} in its first axis {where}")
+
+
+STATE_STEP = Op(
+
+    __name__, "selective_state_step",
+    inputs=(
+        Arg("state", "R H? P N", half=True),
+        Arg("x", "B H? P", half=True),
+        Arg("dt", "B H? P", half=True),
+        Arg("A", "H? P N", half=True),
+        Arg("B", "B N or B G N", half=True),
+        Arg("C", "B N or B G N", half=True),
+        Arg("D", "H? P", optional=True, half=True),
+        Arg("z", "B H? P", optional=True, half=True),
+        Arg("dt_bias", "H? P", optional=True, half=True),
+        Arg("state_batch_indices", "B", optional=True, dtype="int"),
+    ),
+    outputs=(Arg("out", "B H? P", half=True, like="x"), Arg("next_state", "R H? P N", half=True, like="state", over=True)),
+    options=(Option("dt_softplus", bool),),
+    check=_check_sizes,
+    tolerance=2e-6,
+)  # fmt: skip
+_IN_PLACE = STATE_STEP.titled("selective_state_update")
+
+
+def selective_state_update(
+    state: Array[T],
+    x: Array[T],
+    dt: Array[T],
+    A: Array[T],
+    B: Array[T],
+    C: Array[T],
+    D: Array[T] | None = None,
+    z: Array[T] | None = None,
+    dt_bias: Array[T] | None = None,
+    dt_softplus: bool = False,
+    state_batch_indices: AnyArray | None = None,
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """One step of the selective scan from ``state``, which is **updated in place**: h' = e^{dt A} h + dt x B, y = C h' + D x (15).
+
+    Parameters
+    ----------
+    state : (B, P, N) or, with heads, (B, H, P, N)
+        h before the step, and afterwards h'. With ``state_batch_indices`` it may have other rows than B.
+    x, dt, z : (B, P) or (B, H, P)
+        Input, step size and gate; z is optional.
+    A : (P, N) or (H, P, N)
+        Real.
+    B, C : (B, N) or (B, G, N)
+        Shared by all heads, or by the H / G consecutive ones of a group.
+    D, dt_bias : (P,) or (H, P), optional
+        Skip connection; added to dt before all else.
+    dt_softplus : bool
+        dt becomes log(1 + e^dt).
+    state_batch_indices : (B,) int32 or int64, optional
+        Item b uses row state_batch_indices[b] of state, each row once at most. Below 0 the item is padding: its output is 0, and no state
+        changes.
+    backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    out : the shape and dtype of x
+        y, or y silu(z).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit, groups that do not divide the heads, a read-only state, a row that does not exist or is named twice; mixed
+        dtypes, but float16 and bfloat16 beside float32, computed in float32. On a device, where looking would wait, an item whose row does
+        not exist or is an earlier item's gets NaN, and changes no state.
+
+    Notes
+    -----
+    Signature and meaning are those of ``mamba_ssm.ops.triton.selective_state_update`` (Gu and Dao, arXiv 2312.00752; with heads Dao and Gu,
+    arXiv 2405.21060). Any strides are taken as they are; where A does not vary over the states, as A expanded from one number a head, and
+    dt and dt_bias not over the dims, one exponential serves 64 dims, otherwise each state has one. Every state is read and written once: a
+    state that is no contiguous array, or of half precision, is computed apart and copied back. With PyTorch gradients flow as through any
+    in-place update; ``selective_state_step`` is the same without one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> state, one = np.zeros((1, 2, 3)), np.ones((1, 2))
+    >>> for _ in range(2):
+    ...     y = qf.ssm.selective_state_update(state, one, one, np.full((2, 3), -np.log(2)), np.ones((1, 3)), np.ones((1, 3)))
+    >>> y
+    array([[4.5, 4.5]])
+    >>> state[0, 0]
+    array([1.5, 1.5, 1.5])
+    """
+    rows = _rows(_IN_PLACE.label, state_batch_indices, state)
+    before: Any = state
+    writeable(before, _IN_PLACE.label, "state")
+    others = (x, dt, A, B, C, D, z, dt_bias, rows)
+    if before.__class__ is not np.ndarray and _wants_gradient((state, *others)):
+        before = before.clone()  # autograd needs what is written over
+    y: T
+    y, after = call(_IN_PLACE, (before, *others), (bool(dt_softplus),), (), IN_PLACE, backend, num_threads)
+    if after is not state:
+        state[...] = after  # type: ignore[index]
+    return y
+
+
+def selective_state_step(
+    state: Array[T],
+    x: Array[T],
+    dt: Array[T],
+    A: Array[T],
+    B: Array[T],
+    C: Array[T],
+    D: Array[T] | None = None,
+    z: Array[T] | None = None,
+    dt_bias: Array[T] | None = None,
+    state_batch_indices: AnyArray | None = None,
+    dt_softplus: bool = False,
+    *,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> tuple[T, T]:
+    """``selective_state_update`` that leaves ``state`` alone: returns (out, the whole state after the step).
+
+    All arguments and errors are those of ``selective_state_update``, backend and num_threads too. As in ``help(qf.conventions)``.
+    Differentiable in all real arrays (16)-(18); it costs one more array of states.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> state, one = np.full((1, 1, 1), 2.0), np.ones((1, 1))
+    >>> out, after = qf.ssm.selective_state_step(state, one, one, -one, one, one)
+    >>> out.round(4), state.item()  # 2 / e + 1, and the state as it was
+    (array([[1.7358]]), 2.0)
+    """
+    rows = _rows(STATE_STEP.label, state_batch_indices, state)
+    y, after = call(STATE_STEP, (state, x, dt, A, B, C, D, z, dt_bias, rows), (bool(dt_softplus),), (), None, backend, num_threads)
+    return y, after
+
+
+def selective_state_step_vjp(
+    *inputs_and_grad: Given[T], dt_softplus: bool = False, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``selective_state_step`` (16)-(18), those of the real arrays that are given.
+
+    ``(state, x, dt, A, B, C[, D[, z[, dt_bias[, state_batch_indices]]]], grad)``, where ``grad`` is a tuple of that of out and that of the
+    state after the step.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> state, one = np.full((1, 1, 1), 2.0), np.ones((1, 1))
+    >>> dstate, *others = qf.ssm.selective_state_step_vjp(state, one, one, -one, one, one, (one, np.zeros((1, 1, 1))))
+    >>> dstate.round(4)
+    array([[[0.3679]]])
+    """
+    given: list[Any] = list(inputs_and_grad)
+    if len(given) > 10:
+        given[9] = _rows(f"{STATE_STEP.label}_vjp", given[9], given[0])
+    return call_vjp(STATE_STEP, given, (bool(dt_softplus),), (), backend, num_threads)
+
+
+def _wants_gradient(arrays: Sequence[Any]) -> bool:
+    """Whether PyTorch will keep these for a gradient."""
+    kind = _arrays.kind(arrays[0])
+    if kind != "torch" or not _arrays.namespace_of(kind).is_grad_enabled():
+        return False
+    return any(getattr(a, "requires_grad", False) for a in arrays)
+
+
+def _rows(label: str, rows: Any, state: Any) -> Any:
+    if rows is None:
+        return None
+    rows = integer_array(rows, label, "state_batch_indices")
+    if len(rows.shape) == 1 and len(getattr(state, "shape", ())):
+        check_rows(label, "state_batch_indices", rows, "state", state.shape)
+    return rows

@@ -1,0 +1,96 @@
+"""What a short convolution keeps of sequences that are packed one behind the other, a drop-in for causal-conv1d's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._arguments import integer
+from ..._dispatch import call, call_vjp
+from ..._spec import Arg, Op, Option
+from ..._typing import AnyArray, Array, Given, T
+from .places import ends_of
+
+VARLEN_STATES = Op(
+
+    __name__, "causal_conv1d_varlen_states",
+    inputs=(Arg("x", "T D", half=True), Arg("cu_seqlens", "B+1", dtype="int")),
+    outputs=(Arg("states", "B D state_len", half=True),),
+    options=(Option("state_len", int),),
+)  # fmt: skip
+
+
+def causal_conv1d_varlen_states(
+    x: Array[T],
+    cu_seqlens: AnyArray,
+    state_len: int,
+    *,
+    out: Array[T] | None = None,
+    backend: str | None = None,
+    num_threads: int | None = None,
+) -> T:
+    """The last ``state_len`` samples of every sequence (14), as ``causal_conv1d_update`` takes them for its conv_state.
+
+    Parameters
+    ----------
+    x : (T, D)
+        The sequences one behind the other, in time.
+    cu_seqlens : (B + 1,) int32 or int64
+        Sequence b is x[cu_seqlens[b] : cu_seqlens[b + 1]].
+    state_len : int
+        At least 0; W - 1 or more for a convolution of W taps.
+    out, backend, num_threads
+        As in ``help(qf.conventions)``.
+
+    Returns
+    -------
+    states : (B, D, state_len), in the dtype of x
+        Zeros in front of a sequence that is shorter.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes that do not fit; a negative state_len; cu_seqlens that decrease or leave [0, T] (on a device, where looking would wait, the
+        result is NaN instead); other dtypes.
+
+    Notes
+    -----
+    Signature and meaning are those of causal-conv1d's function of this name. Differentiable in x. A copy: B D state_len numbers are read
+    and written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import quatrefoil as qf
+    >>> qf.ssm.causal_conv1d_varlen_states(np.arange(1.0, 6.0)[:, None], np.array([0, 4, 5]), 3)
+    array([[[2., 3., 4.]],
+    <BLANKLINE>
+           [[0., 0., 5.]]])
+    """
+    name = "causal_conv1d_varlen_states"
+    arrays = (x, ends_of(cu_seqlens, f"ssm.{name}", x, 0, whole=False))
+    states: T = call(VARLEN_STATES, arrays, (_length(name, state_len),), (), out, backend, num_threads)
+    return states
+
+
+def causal_conv1d_varlen_states_vjp(
+    *inputs_and_grad: Given[T], state_len: int, backend: str | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), grad (B, D, state_len).
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> x, ends = np.arange(1.0, 6.0)[:, None], np.array([0, 4, 5])
+    >>> (dx,) = qf.ssm.causal_conv1d_varlen_states_vjp(x, ends, np.ones((2, 1, 3)), state_len=3)
+    >>> dx[:, 0]  # which samples are in a state
+    array([0., 1., 1., 1., 1.])
+    """
+    name = "causal_conv1d_varlen_states_vjp"
+    given: list[Any] = list(inputs_and_grad)
+    if len(given) == 3:
+        given[1] = ends_of(given[1], f"ssm.{name}", given[0], 0, whole=False)
+    return call_vjp(VARLEN_STATES, given, (_length(name, state_len),), (), backend, num_threads)
+
+
+def _length(name: str, state_len: int) -> int:
+    return integer(state_len, f"ssm.{name}", "state_len", 0)

@@ -1,0 +1,175 @@
+import numpy as np
+
+from case import Case
+from ssm.places import attack_of
+
+
+def _scan(shape, N, *, groups=None, B="varying", C="varying", complex=False, skip=True, gate=True, bias=True, initial=False, **options):
+    items, D, L = shape
+
+    def make(rng):
+        def normal(size, complex=complex):
+            return rng.standard_normal(size) + (1j * rng.standard_normal(size) if complex else 0)
+
+        def mixing(kind):
+            if kind == "constant":
+                return normal((D, N))
+            lead = (items, N) if groups is None else (items, groups, N)
+            return normal((*lead, L)) if kind == "varying" else normal((*lead, 2 * L), False)
+
+        A = -np.exp(0.5 * rng.standard_normal((D, N))) + (1j * 3 * rng.standard_normal((D, N)) if complex else 0)
+        delta = 0.5 * rng.standard_normal(shape)
+        delta = delta if options.get("delta_softplus") else abs(delta) + 0.05
+        arrays = [rng.standard_normal(shape), delta, A, mixing(B), mixing(C)]
+        arrays += [rng.standard_normal(D) if skip else None, rng.standard_normal(shape) if gate else None]
+        arrays += [0.1 * abs(rng.standard_normal(D)) if bias else None]
+        return arrays, {"initial_state": normal((items, D, N)), **options} if initial else options
+
+    return make
+
+
+def within(arguments):
+    """cu_seqlens that do not decrease, within the samples that there are."""
+    x, ends = arguments
+    return [x, np.maximum.accumulate(np.clip(ends, 0, len(x)))]
+
+
+def _varlen(lengths, channels, state_len, before=0, behind=0):
+    def make(rng):
+        ends = np.cumsum([before, *lengths])
+        return [rng.standard_normal((int(ends[-1]) + behind, channels)), ends], {"state_len": state_len}
+
+    return make
+
+
+def existing(arguments):
+    """Rows that are there, each once, and padding in place of others."""
+    *others, rows = arguments
+    if rows is None:
+        return arguments
+    _, first = np.unique(rows, return_index=True)
+    is_first = np.isin(np.arange(len(rows)), first)
+    return [*others, np.where(is_first & (rows < len(others[0])), rows, -1)]
+
+
+def _step(items, P, N, *, heads=None, groups=None, rows=None, count=None, skip=True, gate=True, bias=True, **options):
+    """``rows`` of ``count`` states. Of some dozens of outputs not all are small by chance, beside the terms of their sums."""
+
+    def make(rng):
+        H = () if heads is None else (heads,)
+        count_ = items if rows is None else count
+        mixing = (items, N) if groups is None else (items, groups, N)
+        shapes = [(count_, *H, P, N), (items, *H, P), (items, *H, P), (*H, P, N), mixing, mixing]
+        arrays = [rng.standard_normal(s) for s in shapes]
+        arrays[2] = 0.5 * arrays[2] if options.get("dt_softplus") else 0.5 * abs(arrays[2]) + 0.05
+        arrays[3] = -np.exp(0.5 * arrays[3])
+        arrays += [rng.standard_normal((*H, P)) if skip else None, rng.standard_normal((items, *H, P)) if gate else None]
+        arrays += [0.1 * abs(rng.standard_normal((*H, P))) if bias else None, None if rows is None else np.array(rows, np.int64)]
+        return arrays, options
+
+    return make
+
+
+def _conv(shape, taps, *, bias=True, packed=False, padded=0, initial=False, **options):
+    items, D, L = shape
+
+    def make(rng):
+        arrays = [rng.standard_normal(shape), rng.standard_normal((D, taps)), rng.standard_normal(D) if bias else None]
+        sequences = rng.integers(0, 2, (items, L)).cumsum(axis=1) // 3
+        sequences[rng.uniform(size=(items, L)) < padded] = -1
+        arrays += [sequences if packed else None]
+        arrays += [rng.standard_normal((items, D, taps - 1)) if initial else None]
+        return arrays, options
+
+    return make
+
+
+ALL = {"delta_softplus": True, "return_last_state": True}
+CASES = [
+    Case("selective_scan_fn", "small", _scan((2, 3, 5), 2, **ALL)),
+    *[Case("selective_scan_fn", f"long{n}", _scan((2, 5, n), 3, **ALL)) for n in (1, 2, 15, 31, 32, 33, 64, 65, 100, 257)],
+    *[Case("selective_scan_fn", f"channels{n}", _scan((1, n, 40), 4, **ALL)) for n in (1, 15, 16, 17, 40)],
+    *[Case("selective_scan_fn", f"states{n}", _scan((2, 4, 35), n, **ALL)) for n in (1, 16, 19)],
+    Case("selective_scan_fn", "plain", _scan((2, 7, 50), 3, skip=False, gate=False, bias=False)),
+    Case("selective_scan_fn", "gated", _scan((2, 7, 50), 3, skip=False, bias=False)),
+    Case("selective_scan_fn", "many-channels", _scan((3, 100, 70), 2, **ALL)),
+    Case("selective_scan_fn", "groups", _scan((2, 36, 40), 3, groups=2, **ALL)),
+    Case("selective_scan_fn", "group-per-channel", _scan((2, 5, 40), 3, groups=5, **ALL)),
+    Case("selective_scan_fn", "constant-B", _scan((2, 20, 70), 3, B="constant", **ALL)),
+    Case("selective_scan_fn", "constant-C", _scan((2, 20, 70), 3, C="constant", **ALL)),
+    Case("selective_scan_fn", "constant-both", _scan((2, 20, 70), 3, B="constant", C="constant")),
+    Case("selective_scan_fn", "complex", _scan((2, 3, 6), 2, complex=True, B="constant", C="constant", **ALL)),
+    Case("selective_scan_fn", "complex-pairs", _scan((2, 20, 70), 3, complex=True, B="pairs", C="pairs", **ALL)),
+    Case("selective_scan_fn", "complex-varying", _scan((2, 20, 70), 3, complex=True, **ALL)),
+    Case("selective_scan_fn", "complex-groups", _scan((2, 6, 40), 2, complex=True, groups=3, B="pairs", C="constant")),
+    Case("selective_scan_fn", "initial", _scan((2, 20, 70), 3, initial=True, **ALL)),
+    Case("selective_scan_fn", "initial-short", _scan((2, 5, 3), 19, initial=True, skip=False, gate=False, bias=False)),
+    Case("selective_scan_fn", "initial-constant", _scan((2, 9, 33), 3, B="constant", C="constant", initial=True, **ALL)),
+    Case("selective_scan_fn", "initial-complex", _scan((2, 6, 40), 2, complex=True, groups=3, B="pairs", initial=True, **ALL)),
+    Case("selective_scan_fn", "initial-no-samples", _scan((2, 3, 0), 2, initial=True, **ALL)),
+    Case("selective_scan_fn", "no-items", _scan((0, 3, 5), 2, **ALL)),
+    Case("selective_scan_fn", "no-channels", _scan((2, 0, 5), 2, **ALL)),
+    Case("selective_scan_fn", "no-states", _scan((2, 3, 5), 0, **ALL)),
+    Case("selective_scan_fn", "no-samples", _scan((2, 3, 0), 2, **ALL)),
+    Case("causal_conv1d_fn", "small", _conv((2, 3, 6), 4, initial=True, activation="silu", return_final_states=True)),
+    Case("causal_conv1d_fn", "batch", _conv((2, 3, 9), 3, packed=True, activation="swish")),
+    *[
+        Case("causal_conv1d_fn", f"taps{n}-long{m}", _conv((2, 5, m), n, initial=True, activation="silu", return_final_states=True))
+        for n, m in ((1, 40), (2, 63), (3, 64), (4, 65), (4, 1), (4, 2), (4, 300), (4, 2100), (7, 128), (70, 10), (100, 257))
+    ],
+    Case("causal_conv1d_fn", "plain", _conv((2, 20, 100), 4, bias=False)),
+    Case("causal_conv1d_fn", "final-of-zeros", _conv((2, 20, 2), 5, return_final_states=True)),
+    Case("causal_conv1d_fn", "packed", _conv((2, 17, 150), 4, packed=True)),
+    Case("causal_conv1d_fn", "packed-wide", _conv((2, 3, 70), 9, packed=True, activation="silu")),
+    Case("causal_conv1d_fn", "padded", _conv((2, 17, 150), 4, packed=True, padded=0.3)),
+    Case("causal_conv1d_fn", "padded-silu", _conv((3, 5, 70), 3, packed=True, padded=0.5, activation="silu")),
+    Case("causal_conv1d_fn", "padded-wide", _conv((2, 3, 70), 9, bias=False, packed=True, padded=0.3, activation="silu")),
+    Case("causal_conv1d_fn", "padding-alone", _conv((2, 3, 9), 4, packed=True, padded=1, activation="silu")),
+    Case("causal_conv1d_fn", "many-channels", _conv((2, 100, 70), 4, activation="silu")),
+    Case("causal_conv1d_fn", "no-items", _conv((0, 3, 5), 4, initial=True, activation="silu", return_final_states=True)),
+    Case("causal_conv1d_fn", "no-channels", _conv((2, 0, 5), 4)),
+    Case("causal_conv1d_fn", "no-samples", _conv((2, 3, 0), 4, initial=True, return_final_states=True)),
+    Case("causal_conv1d_varlen_states", "usual", _varlen([5, 1, 0, 3, 9], 7, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "gaps", _varlen([2, 70, 3], 20, 4, before=3, behind=2), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-states", _varlen([2, 3], 4, 0), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-sequences", _varlen([], 4, 3, behind=5), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-samples", _varlen([0, 0], 4, 3), fitted=within),
+    Case("causal_conv1d_varlen_states", "no-channels", _varlen([2, 3], 0, 3), fitted=within),
+    Case("selective_state_step", "small", _step(4, 9, 5, dt_softplus=True), fitted=existing),
+    *[
+        Case("selective_state_step", f"dims{n}", _step(max(2, 24 // n), n, 4, dt_softplus=True), fitted=existing)
+        for n in (1, 7, 8, 9, 16, 17, 64, 65, 130)
+    ],
+    *[Case("selective_state_step", f"states{n}", _step(6, 8, n, dt_softplus=True), fitted=existing) for n in (1, 7, 8, 9, 16, 19, 64)],
+    Case("selective_state_step", "plain", _step(3, 20, 16, skip=False, gate=False, bias=False), fitted=existing),
+    Case("selective_state_step", "one-group", _step(2, 20, 16, groups=1, gate=False), fitted=existing),
+    Case("selective_state_step", "heads", _step(3, 5, 9, heads=4, dt_softplus=True), fitted=existing),
+    Case("selective_state_step", "groups", _step(2, 17, 20, heads=6, groups=3, dt_softplus=True), fitted=existing),
+    Case("selective_state_step", "group-per-head", _step(2, 3, 4, heads=5, groups=5, bias=False), fitted=existing),
+    Case("selective_state_step", "rows", _step(3, 9, 5, rows=[4, 0, 2], count=6, dt_softplus=True), fitted=existing),
+    Case(
+        "selective_state_step", "rows-heads", _step(3, 9, 5, heads=4, groups=2, rows=[1, 3, 0], count=4, dt_softplus=True), fitted=existing
+    ),
+    Case("selective_state_step", "padding", _step(5, 9, 5, heads=2, rows=[4, -1, 2, -7, 0], count=5, dt_softplus=True), fitted=existing),
+    Case("selective_state_step", "padding-alone", _step(2, 3, 4, rows=[-1, -1], count=3), fitted=existing),
+    Case("selective_state_step", "no-items", _step(0, 3, 4), fitted=existing),
+    Case("selective_state_step", "no-items-of-rows", _step(0, 3, 4, rows=[], count=2), fitted=existing),
+    Case("selective_state_step", "no-heads", _step(2, 3, 4, heads=0), fitted=existing),
+    Case("selective_state_step", "no-dims", _step(2, 0, 4, heads=2, rows=[1, 0], count=3), fitted=existing),
+    Case("selective_state_step", "no-states", _step(2, 3, 0, heads=2, groups=2), fitted=existing),
+]
+
+
+def inside(x, ends):
+    return ends[0] >= 0 and ends[-1] <= len(x) and bool((ends[1:] >= ends[:-1]).all())
+
+
+def apart(state, rows):
+    chosen = rows[rows >= 0]
+    return len(set(chosen)) == len(chosen) and bool((chosen < len(state)).all())
+
+
+ATTACKS = [
+    attack_of(CASES, "causal_conv1d_varlen_states", "cu_seqlens", inside),
+    attack_of(CASES, "selective_state_step", "state_batch_indices", apart),
+]

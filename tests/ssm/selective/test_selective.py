@@ -1,0 +1,180 @@
+"""What is particular to the kernels of a Mamba block: closed forms, states, packed sequences, updates in place, bad input."""
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from checks import check_refused
+
+scan, conv, update = qf.ssm.selective_scan_fn, qf.ssm.causal_conv1d_fn, qf.ssm.causal_conv1d_update
+
+
+def scan_arrays(rng, items=2, D=5, N=3, L=40, dtype=np.float64):
+    shapes = (items, D, L), (items, D, L), (D, N), (items, N, L), (items, N, L), (D,), (items, D, L), (D,)
+    arrays = [rng.standard_normal(s).astype(dtype) for s in shapes]
+    arrays[1], arrays[2], arrays[7] = abs(arrays[1]), -abs(arrays[2]), abs(arrays[7])
+    return arrays
+
+
+def test_states_grow_and_vanish_without_a_clamp(backend):
+    u = np.ones((1, 3, 3), np.float32)
+    A = np.array([[60.0], [-2000.0], [-np.inf]], np.float32)
+    y = scan(u, u, A, np.ones((3, 1), np.float32), np.ones((3, 1), np.float32))[0]
+    np.testing.assert_array_equal(y[1:], 1)
+    assert y[0, 1] == pytest.approx(np.exp(60.0), rel=1e-5)
+    assert y[0, 2] == np.inf
+
+
+def test_final_states_are_written_where_asked(backend, rng):
+    x, weight = rng.standard_normal((2, 3, 2)), rng.standard_normal((3, 4))
+    room = np.full((3, 2, 6), np.nan).transpose(1, 0, 2)[..., ::2]  # any strides
+    y, states = conv(x, weight, return_final_states=True, final_states_out=room)
+    assert states is room
+    np.testing.assert_array_equal(room, np.concatenate([np.zeros((2, 3, 1)), x], axis=2))
+    room[...] = np.nan
+    np.testing.assert_array_equal(conv(x, weight, final_states_out=room), y)
+    assert np.isfinite(room).all()
+
+
+def test_a_ring_and_chosen_rows_are_the_same_states_elsewhere(backend, rng):
+    weight, plain = rng.standard_normal((3, 4)), rng.standard_normal((2, 3, 5))
+    start, rows = np.array([3, 13], np.int32), np.array([4, 1], np.int32)
+    ring = np.stack([np.roll(s, n, axis=-1) for s, n in zip(plain, start)])
+    many = np.full((6, 3, 5), np.nan)
+    many[rows] = plain
+    for count in (1, 2, 7):
+        x = rng.standard_normal((2, 3, count))
+        y = update(x, plain, weight)
+        np.testing.assert_array_equal(update(x, ring, weight, cache_seqlens=start), y)
+        np.testing.assert_array_equal(update(x, many, weight, conv_state_indices=rows), y)
+        start = start + count
+        np.testing.assert_array_equal(ring, np.stack([np.roll(s, n, axis=-1) for s, n in zip(plain, start)]))
+        np.testing.assert_array_equal(many[rows], plain)
+    assert np.isnan(many[[0, 2, 3, 5]]).all()
+
+
+def test_gradients_in_float32_are_good_to_2e_6_of_the_largest(rng):
+    """With Mamba's initial parameters, whose memory is 1000 steps at most: over more, rounding decays to float32 costs more than that."""
+    arrays = scan_arrays(rng, items=2, D=40, N=16, L=1000, dtype=np.float32)
+    arrays[1] = 0.5 * rng.standard_normal(arrays[1].shape).astype(np.float32)
+    arrays[2] = np.repeat(-np.arange(1, 17, dtype=np.float32)[None], 40, axis=0)
+    arrays[7] = np.log(np.expm1(np.exp(rng.uniform(np.log(1e-3), np.log(0.1), 40)))).astype(np.float32)
+    grad = rng.standard_normal(arrays[0].shape).astype(np.float32)
+    exact = qf.ssm.selective_scan_fn_vjp(*[a.astype(float) for a in arrays], grad.astype(float), delta_softplus=True)
+    for g, e in zip(qf.ssm.selective_scan_fn_vjp(*arrays, grad, delta_softplus=True), exact):
+        assert abs(g - e).max() <= 2e-6 * abs(e).max()
+
+
+def test_softplus_and_gate_are_right_far_out(backend):
+    for dtype in (np.float32, np.float64):
+        u = np.ones((1, 4, 1), dtype)
+        far = np.array([-1000, -80, 80, 1000], dtype).reshape(u.shape)
+        one = np.ones((4, 1), dtype)
+        y = scan(u, far, 0 * one, one, one, delta_softplus=True)
+        np.testing.assert_allclose(y.ravel(), [0, np.exp(-80.0), 80, 1000], rtol=1e-6)
+        y = scan(u, 0 * u, 0 * one, one, one, np.ones(4, dtype), z=far)
+        np.testing.assert_allclose(y.ravel(), [0, -80 * np.exp(-80.0), 80, 1000], rtol=1e-6, atol=1e-37)
+        for g in qf.ssm.selective_scan_fn_vjp(u, far, -one, one, one, one[:, 0], far, u, delta_softplus=True):
+            assert np.isfinite(g).all()
+
+
+def test_sequences_and_padding_do_not_see_each_other(backend, rng):
+    """A NaN of another sequence or of padding is not even multiplied by 0."""
+    x, weight, bias, grad = (rng.standard_normal(s) for s in ((1, 3, 91), (3, 4), (3,), (1, 3, 91)))
+    idx = np.repeat([[9, 0, -1, 1, -1, -7, 2]], [1, 20, 3, 30, 1, 9, 27], axis=1)
+    padding = np.broadcast_to(idx[:, None] < 0, x.shape)
+    x[padding] = grad[padding] = x[..., 0] = np.nan
+    for activation in (None, "silu"):
+        y = conv(x, weight, bias, idx, activation=activation)
+        np.testing.assert_array_equal(y[padding], 0)
+        for part in (slice(0, 1), slice(1, 21), slice(24, 54), slice(64, 91)):
+            np.testing.assert_array_equal(y[..., part], conv(x[..., part], weight, bias, activation=activation))
+        clean, other = (np.where(padding, fill, np.nan_to_num(x)) for fill in (np.nan, 3.0))
+        grads = np.where(padding, 3.0, grad)
+        dx, *rest = qf.ssm.causal_conv1d_fn_vjp(clean, weight, bias, idx, grad, activation=activation)
+        np.testing.assert_array_equal(dx[padding], 0)
+        for found, without in zip((dx, *rest), qf.ssm.causal_conv1d_fn_vjp(other, weight, bias, idx, grads, activation=activation)):
+            np.testing.assert_array_equal(found, without)
+
+
+def test_updates_are_the_convolution_step_by_step(backend, rng):
+    for W, S in [(4, 3), (4, 7), (1, 0), (1, 2), (2, 1)]:
+        print(W, S)
+        x, weight, bias = rng.standard_normal((2, 3, 12)), rng.standard_normal((3, W)), rng.standard_normal(3)
+        state = np.zeros((2, 3, S))
+        steps = [update(x[..., t], state, weight, bias, "silu")[..., None] for t in range(5)]
+        steps.append(update(x[..., 5:], state, weight, bias, "silu"))
+        np.testing.assert_allclose(np.concatenate(steps, axis=2), conv(x, weight, bias, activation="silu"), rtol=1e-13)
+        np.testing.assert_array_equal(state, x[..., 12 - S :])
+
+
+@pytest.mark.parametrize("start", [None, np.array([3, 13, 7])])
+def test_padding_leaves_the_states_alone(backend, rng, start):
+    for rows in np.array([[4, -1, 1], [-1, 2, -1], [-1, -1, -1], [3, 0, -5]], np.int32):
+        print(rows)
+        weight, bias, states, x = (rng.standard_normal(s) for s in ((3, 4), (3,), (6, 3, 5), (3, 3, 2)))
+        real = rows >= 0
+        x[~real] = np.nan
+        expected, found = states.copy(), states.copy()
+        y = update(x, found, weight, bias, "silu", start, rows)  # by position, as upstream
+        some = None if start is None else start[real]
+        np.testing.assert_array_equal(y[real], update(x[real], expected, weight, bias, "silu", some, rows[real]))
+        np.testing.assert_array_equal(y[~real], 0)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_nan_stays_in_its_channel_of_a_convolution(backend, rng):
+    x, weight = rng.standard_normal((2, 37, 100)), rng.standard_normal((37, 4))
+    clean = conv(x, weight)
+    x[1, 7, 50] = weight[3, 0] = np.nan
+    dirty = conv(x, weight)
+    assert np.isnan(dirty[1, 7, 50:54]).all()
+    dirty[1, 7, 50:54] = clean[1, 7, 50:54]
+    np.testing.assert_array_equal(np.delete(dirty, 3, 1), np.delete(clean, 3, 1))
+
+
+def test_pairs_in_half_precision(rng):
+    u, delta, A, B, C, *more = scan_arrays(rng, dtype=np.float32)
+    halves = [u, delta, *(np.repeat(m, 2, axis=-1) for m in (B, C)), more[1]]
+    halves = [a.astype(np.float16) for a in halves]
+    u, delta, B, C, z = (a.astype(np.float32) for a in halves)
+    y = scan(*halves[:2], A + np.complex64(1j), *halves[2:4], more[0], halves[4], more[2])
+    np.testing.assert_array_equal(y, scan(u, delta, A + np.complex64(1j), B, C, more[0], z, more[2]).astype(np.float16))
+
+
+F, A, M, W4 = np.zeros((2, 3, 10)), np.zeros((3, 4)), np.zeros((2, 4, 10)), np.zeros((3, 4))
+STATE, SEQUENCES = np.zeros((2, 3, 3)), np.zeros((2, 10), int)
+BAD = [
+    (lambda: scan(F, F, A, M, M[:, None].repeat(2, 1)), ValueError, r"selective_scan_fn: C has shape .* groups that divide the 3"),
+    (lambda: scan(F, F, A + 0j, M[..., :5].repeat(1, 2), M), ValueError, r"expected pairs \(re, im\)"),
+    (lambda: scan(F, F, A + 0j, A, A), TypeError, "B has dtype float64 but A has complex128"),
+    (lambda: scan(F, F, A, M.tolist(), M), TypeError, "B is list"),
+    (lambda: scan(F, F, A, M, M, initial_state=np.zeros((2, 3, 4), complex)), TypeError, "initial_state has dtype"),
+    (lambda: conv(F, W4[:, :0]), ValueError, r"ssm\.causal_conv1d_fn: .* W at least 1"),
+    (lambda: conv(F, W4, seq_idx=SEQUENCES + 0.0), TypeError, "seq_idx is a numpy array of float64, expected .* int32 or int64"),
+    (lambda: conv(F, W4, seq_idx=SEQUENCES, return_final_states=True), ValueError, "seq_idx with"),
+    (lambda: conv(F, W4, seq_idx=SEQUENCES, initial_states=STATE), ValueError, "seq_idx with"),
+    (lambda: conv(F, W4, activation="gelu"), ValueError, "activation is 'gelu', expected one of None, 'silu', 'swish'"),
+    (lambda: conv(F, W4, final_states_out=F), ValueError, "final_states_out has shape"),
+    (lambda: conv(F, W4, final_states_out=np.broadcast_to(0.0, STATE.shape)), ValueError, "final_states_out is read-only"),
+    (lambda: conv(F, W4, final_states_out=STATE.tolist()), TypeError, "final_states_out is list"),
+    (lambda: conv(F, W4, final_states_out=STATE.astype(int)), TypeError, "final_states_out has dtype int64 but x has float64"),
+    (lambda: update(F, np.broadcast_to(0.0, STATE.shape), W4), ValueError, "conv_state is read-only"),
+    (lambda: update(F, STATE[..., 1:], W4), ValueError, r"conv_state has shape \(2, 3, 2\), expected .* S at least W - 1 = 3"),
+    (lambda: update(F[:1], STATE, W4), ValueError, "conv_state has shape"),
+    (lambda: update(F[0, 0], STATE, W4), ValueError, r"x has shape \(10,\)"),
+    (lambda: update(F, STATE.astype(np.float32), W4), TypeError, "conv_state has dtype float32 but x has float64"),
+    (lambda: update(F, STATE, W4[0]), ValueError, "weight has shape"),
+    (lambda: update(F.tolist(), STATE, W4), TypeError, "x is list"),
+    (lambda: update(F, STATE, W4, activation="relu"), ValueError, "activation is 'relu'"),
+    (lambda: update(F, STATE, W4, conv_state_indices=np.array([0, 2])), ValueError, r"must lie in \[0, 2\)"),
+    (lambda: update(F, STATE[:0], W4, conv_state_indices=np.array([-1, -1])), ValueError, "at least one row"),
+    (lambda: update(F, STATE, W4, conv_state_indices=np.array([1, 1])), ValueError, "names a row twice"),
+    (lambda: update(F, STATE, W4, cache_seqlens=np.array([1])), ValueError, "cache_seqlens has shape"),
+    (lambda: update(F, STATE, W4, cache_seqlens=[0, 1]), TypeError, "cache_seqlens is list"),
+]
+
+
+def test_bad_input():
+    check_refused(BAD)
+    np.testing.assert_array_equal(STATE, 0, err_msg="an update that raised has written")
