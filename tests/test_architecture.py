@@ -32,7 +32,7 @@ LAYERS = {
 }
 CORE = {"lanes": "", "abi": "lanes", "run": "lanes abi", "fft": "lanes run", "gemm": "lanes run", "host": "lanes abi", "cuda": "lanes"}
 # Of Python: what a noun may use beside its own and earlier nouns; heavy libraries are imported inside functions.
-FOR_NOUNS = "_array_tools _dims _spec _dispatch _bind _memo _arguments _arrays _backends _progress _typing conventions"
+FOR_NOUNS = "_array_tools _dims _spec _dispatch _bind _memo _arguments _arrays _backends _progress _public _typing conventions"
 HEAVY = {"torch", "jax", "numba", "scipy", "cupy", "matplotlib", "array_api_compat"}
 ORACLES = {"numpy", "scipy", "mpmath", "math", "itertools", "functools"}
 MOST_LINES = {"file": 450, "function": 60, "kernel": 120}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
+from quatrefoil._public import everything
 
 FAMILIES = [qf.ssm, qf.kron, qf.cheb, qf.wos]
 PACKAGE = Path(qf.__file__).parent
@@ -19,7 +20,8 @@ WITH_EXAMPLES = [
     for p in sorted(PACKAGE.rglob("*.py"))
     if ">>> " in p.read_text() and p.relative_to(PACKAGE).parts[0] not in (*SCRIPTS, "jax")  # its own tests run that one
 ]
-PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in family.__all__}
+PAGES = {f"{family.__name__}.{name}": getattr(family, name) for family in FAMILIES for name in everything(family)}
+MODULES = [qf, *FAMILIES, *(page for page in (getattr(f, n) for f in FAMILIES for n in f.__all__) if inspect.ismodule(page))]
 SHORT = ("_vjp", ".coeffs2vals")  # their pages are those of another function
 
 
@@ -27,6 +29,37 @@ def test_every_page_points_to_the_conventions():
     for name, page in PAGES.items():
         if callable(page) and "num_threads" in inspect.signature(page).parameters and not name.endswith(SHORT):
             assert "As in ``help(qf.conventions)``" in page.__doc__, name
+
+
+def test_dir_shows_what_users_start_from():
+    assert {"quatrefoil.ssm.init", "quatrefoil.ssm.mamba", "quatrefoil.ssm.fla", "quatrefoil.cheb.orthopoly"} <= {
+        m.__name__ for m in MODULES
+    }
+    for module in MODULES:
+        assert dir(module) == sorted(module.__all__), module
+        assert len(dir(module)) <= 30, module
+        assert not [n for n in dir(module) if n.endswith("_vjp") or getattr(module, n) is None], module
+        with pytest.raises(AttributeError, match="smm"):
+            module.smm  # noqa: B018
+
+
+def test_what_dir_does_not_show_is_still_in_the_family():
+    for family in FAMILIES:
+        modules = [m for m in MODULES if m.__name__.startswith(family.__name__) and m is not qf.cheb.orthopoly]
+        assert not [n for m in modules for n in m.__all__ if not hasattr(family, n)]
+        adjoints = [op.adjoint.name for op in family.OPS if op.adjoint and op.name in everything(family)]
+        assert not set(adjoints) - set(everything(family))
+    exported = {*everything(qf.ssm), *everything(qf.cheb), *everything(qf.wos)}
+    assert {"PTD", "Installation", "selective_scan_fn_vjp", "Potential", "SumOfGaussians", "TuckerTensor", "Result", "State"} <= exported
+
+
+def test_signatures_show_annotations_as_they_are_written():
+    assert str(inspect.signature(qf.ssm.fft_conv)).startswith("(u: Array[T], k: Array[T], D: Array[T] | None = None, *, ")
+    for name, page in PAGES.items():
+        for thing in (page, *vars(page).values()) if inspect.isclass(page) else (page,):
+            if inspect.isfunction(thing):
+                quoted = [p for p in inspect.signature(thing).parameters.values() if repr(p.annotation).startswith("'")]
+                assert not quoted, name
 
 
 def test_settings_come_last_and_by_keyword():
@@ -96,7 +129,7 @@ def test_examples_of_layers_run(name):
 
 LINE = 100
 # Their first lines are upstream's formulas, which are what their users look for.
-LONGER = ("quatrefoil.ssm.arma", "quatrefoil.ssm.delta", "quatrefoil.ssm.mamba", "quatrefoil.ssm.ssd")
+LONGER = ("quatrefoil.ssm.arma", "quatrefoil.ssm.delta", "quatrefoil.ssm.selective", "quatrefoil.ssm.ssd")
 
 
 def check_page(name, page):

@@ -49,11 +49,3 @@ def test_calls_run(file):
     spec.loader.exec_module(calls)
     for call in calls.TYPICAL:
         call()
-
-
-@pytest.mark.parametrize("module", [qf, qf.ssm, qf.kron, qf.cheb, qf.wos], ids=lambda m: m.__name__)
-def test_dir_shows_public_names(module):
-    assert set(dir(module)) - {"__version__"} == set(module.__all__)
-    assert all(getattr(module, name) is not None for name in dir(module))
-    with pytest.raises(AttributeError, match="smm"):
-        module.smm  # noqa: B018

@@ -1,4 +1,4 @@
-"""The reference: a page for each public name, and one a family that lists them by the folder they come from. Nothing is typed here."""
+"""The reference: a page for each public name, and one per family that lists them by the folder they come from. Nothing is typed here."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import quatrefoil as qf
+from quatrefoil._public import everything
 
 from . import methods
 
@@ -60,10 +61,10 @@ def modules() -> dict[str, list[str]]:
     return {**made, LAYERS: layers()}
 
 
-def function_of(module: str, name: str) -> str:
-    """The function on whose page a name is: a gradient is on that of its function."""
-    base = name.removesuffix("_vjp")
-    return base if base in modules()[module] else name
+def returned(family: str) -> list[str]:
+    """What functions of a family return, and users do not make: names that it exports and does not list."""
+    listed = {n for module, names in modules().items() if module.startswith(family) for n in names}
+    return [n for n in everything(importlib.import_module(family)) if n not in listed and not n.endswith("_vjp")]
 
 
 def home(module: str, name: str) -> str:
@@ -99,7 +100,7 @@ def summary(module: str, names: list[str]) -> str:
 
 
 def toctree(module: str, names: list[str]) -> str:
-    own = dict.fromkeys(function_of(module, n) for n in names if home(module, n) == module)
+    own = [n for n in names if home(module, n) == module]
     return ".. toctree::\n   :hidden:\n\n" + "".join(f"   /{path_of(module, n)}\n" for n in own)
 
 
@@ -119,8 +120,9 @@ def page(module: str, name: str) -> str:
             text += "   :special-members: __call__\n"
     elif callable(thing):
         text += f".. currentmodule:: {module}\n\n.. autofunction:: {name}\n"
-        if f"{name}_vjp" in modules()[module]:
-            text += f"\n.. autofunction:: {name}_vjp\n"
+        family = importlib.import_module(".".join(module.split(".")[:2]))
+        if hasattr(family, f"{name}_vjp"):
+            text += f"\n.. autofunction:: {family.__name__}.{name}_vjp\n"
     else:
         text += f".. py:data:: {module}.{name}\n\n   ``{thing!r}``\n"
     readme = "ssm" if layer else readme_of(thing)
@@ -130,7 +132,7 @@ def page(module: str, name: str) -> str:
 
 
 def family_page(module: str) -> str:
-    """All names of a family, by the folders of csrc that their equations are in, in the order of that family's README."""
+    """What users of a family start from, by the folders of csrc that have the equations, in the order of that family's README."""
     family = module.removeprefix("quatrefoil.")
     groups: dict[str, list[str]] = {readme: [] for readme in methods.readmes(family)}
     names = modules()[module]
@@ -143,7 +145,10 @@ def family_page(module: str) -> str:
             title = methods.title(readme) if readme != family else "All else"
             reason = f"For {methods.meant_for(readme)}. ".replace("`", "``") if methods.meant_for(readme) else ""
             text += f"{heading(title, '-')}{reason}:doc:`Derivation </{methods.path_of(readme)}>`.\n\n{summary(module, members)}"
-    return text + toctree(module, names)
+    types = returned(module)
+    if types:
+        text += f"Functions return {', '.join(f':class:`{module}.{n}`' for n in types)}.\n\n"
+    return text + toctree(module, names + types)
 
 
 def plain_page(module: str, title: str, about: str) -> str:
@@ -154,7 +159,8 @@ def plain_page(module: str, title: str, about: str) -> str:
 def pages() -> dict[str, str]:
     made = {}
     for module, names in modules().items():
-        own = [n for n in names if home(module, n) == module and function_of(module, n) == n]
+        own = [n for n in names if home(module, n) == module]
+        own += returned(module) if module.removeprefix("quatrefoil.") in qf.FAMILIES else []
         made.update({f"{path_of(module, n)}.rst": page(module, n) for n in own})
         if module.count(".") == 1:
             made[f"{path_of(module, 'index')}.rst"] = family_page(module)

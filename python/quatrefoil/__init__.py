@@ -11,6 +11,7 @@ from . import _interpreter as _interpreter  # isort: skip  (before NumPy)
 from . import _spec, conventions
 from ._backends import use_backend
 from ._config import config, get_num_threads, read_environment, set_num_threads, show_config, version
+from ._public import surface
 
 FAMILIES = tuple(_spec.FAMILIES)
 
@@ -32,10 +33,6 @@ else:  # type checkers would take any name for one of ours
         raise AttributeError(f"module 'quatrefoil' has no attribute {name!r}")
 
 
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
-
-
 __all__ = [
     "FAMILIES",
     "cheb",
@@ -49,3 +46,5 @@ __all__ = [
     "use_backend",
     "wos",
 ]
+
+__dir__ = surface(__name__)

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .._memo import frozen
+from .._public import surface
 from .._typing import AnyArray
 from .algebra import unit
 
@@ -310,3 +311,6 @@ def _determinantal(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         used = np.concatenate([used, u[None]])
         W = W - np.outer(W @ u, u)
     return chosen
+
+
+__dir__ = surface(__name__)

@@ -1,115 +1,77 @@
-"""State-space convolution, a folder a noun. Equation numbers are those of csrc/ssm/README.md."""
+"""State-space convolution, a folder a noun. Equation numbers are those of csrc/ssm/README.md.
+
+Below ``dir``, and importable from here: gradients (``fft_conv_vjp``), return types, and the drop-ins of ``mamba`` and ``fla``.
+"""
 
 from __future__ import annotations
 
+from .._public import surface
 from .._spec import Family
-from . import arma, convolution, delta, init, kalmanet, mamba, modes, s4, s4d, s5, scan, ssd
-from .arma import arma_filter, arma_filter_vjp
-from .convolution import fft_conv, fft_conv_vjp
-from .delta import (
-    chunk_delta_rule,
-    chunk_gated_delta_rule,
-    chunk_gated_delta_rule_vjp,
-    chunk_simple_gla,
-    chunk_simple_gla_vjp,
-    fused_recurrent_delta_rule,
-    fused_recurrent_gated_delta_rule,
-    fused_recurrent_simple_gla,
-)
-from .init import PTD, discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
-from .kalmanet import gka, gka_vjp
-from .mamba import (
-    causal_conv1d_fn,
-    causal_conv1d_fn_vjp,
-    causal_conv1d_update,
-    causal_conv1d_varlen_states,
-    causal_conv1d_varlen_states_vjp,
-    mamba_inner_fn,
-    selective_scan_fn,
-    selective_scan_fn_vjp,
-    selective_state_step,
-    selective_state_step_vjp,
-    selective_state_update,
-)
-from .modes import log_vandermonde, log_vandermonde_transpose, log_vandermonde_transpose_vjp, log_vandermonde_vjp
-from .s4 import cauchy_mult, cauchy_mult_vjp, s4_kernel, s4_kernel_vjp
-from .s4d import s4d_conv, s4d_conv_vjp, s4d_kernel, s4d_kernel_vjp, s4d_step
-from .s5 import s5_apply, s5_apply_vjp
-from .scan import linear_scan, linear_scan_vjp
-from .ssd import (
-    mamba_chunk_scan_combined,
-    mamba_chunk_scan_combined_vjp,
-    mamba_split_conv1d_scan_combined,
-    mamba_split_conv1d_scan_combined_vjp,
-)
-from .standins import Installation, install
-from .toeplitz import hankel_matmul, hankel_matmul_vjp, toeplitz_matmul, toeplitz_matmul_vjp
+from . import arma, convolution, delta, fla, init, kalmanet, mamba, modes, s4, s4d, s5, scan, selective, ssd
+from .arma import arma_filter
+from .arma import arma_filter_vjp as arma_filter_vjp
+from .convolution import fft_conv
+from .convolution import fft_conv_vjp as fft_conv_vjp
+from .delta import chunk_gated_delta_rule_vjp as chunk_gated_delta_rule_vjp
+from .delta import chunk_simple_gla_vjp as chunk_simple_gla_vjp
+from .fla import *  # noqa: F403
+from .init import PTD as PTD
+from .init import discretize, dplr_legs, hippo_legs, ptd_init, s4d_init, transfer_function
+from .kalmanet import gka
+from .kalmanet import gka_vjp as gka_vjp
+from .mamba import *  # noqa: F403
+from .modes import log_vandermonde, log_vandermonde_transpose
+from .modes import log_vandermonde_transpose_vjp as log_vandermonde_transpose_vjp
+from .modes import log_vandermonde_vjp as log_vandermonde_vjp
+from .s4 import cauchy_mult, s4_kernel
+from .s4 import cauchy_mult_vjp as cauchy_mult_vjp
+from .s4 import s4_kernel_vjp as s4_kernel_vjp
+from .s4d import s4d_conv, s4d_kernel, s4d_step
+from .s4d import s4d_conv_vjp as s4d_conv_vjp
+from .s4d import s4d_kernel_vjp as s4d_kernel_vjp
+from .s5 import s5_apply
+from .s5 import s5_apply_vjp as s5_apply_vjp
+from .scan import linear_scan
+from .scan import linear_scan_vjp as linear_scan_vjp
+from .selective import causal_conv1d_fn_vjp as causal_conv1d_fn_vjp
+from .selective import causal_conv1d_varlen_states_vjp as causal_conv1d_varlen_states_vjp
+from .selective import selective_scan_fn_vjp as selective_scan_fn_vjp
+from .selective import selective_state_step_vjp as selective_state_step_vjp
+from .ssd import mamba_chunk_scan_combined_vjp as mamba_chunk_scan_combined_vjp
+from .ssd import mamba_split_conv1d_scan_combined_vjp as mamba_split_conv1d_scan_combined_vjp
+from .standins import Installation as Installation
+from .standins import install
+from .toeplitz import hankel_matmul, toeplitz_matmul
+from .toeplitz import hankel_matmul_vjp as hankel_matmul_vjp
+from .toeplitz import toeplitz_matmul_vjp as toeplitz_matmul_vjp
 
 __all__ = [
-    "PTD",
-    "Installation",
     "arma_filter",
-    "arma_filter_vjp",
     "cauchy_mult",
-    "cauchy_mult_vjp",
-    "causal_conv1d_fn",
-    "causal_conv1d_fn_vjp",
-    "causal_conv1d_update",
-    "causal_conv1d_varlen_states",
-    "causal_conv1d_varlen_states_vjp",
-    "chunk_delta_rule",
-    "chunk_gated_delta_rule",
-    "chunk_gated_delta_rule_vjp",
-    "chunk_simple_gla",
-    "chunk_simple_gla_vjp",
     "discretize",
     "dplr_legs",
     "fft_conv",
-    "fft_conv_vjp",
-    "fused_recurrent_delta_rule",
-    "fused_recurrent_gated_delta_rule",
-    "fused_recurrent_simple_gla",
+    "fla",
     "gka",
-    "gka_vjp",
     "hankel_matmul",
-    "hankel_matmul_vjp",
     "hippo_legs",
     "init",
     "install",
     "linear_scan",
-    "linear_scan_vjp",
     "log_vandermonde",
     "log_vandermonde_transpose",
-    "log_vandermonde_transpose_vjp",
-    "log_vandermonde_vjp",
-    "mamba_chunk_scan_combined",
-    "mamba_chunk_scan_combined_vjp",
-    "mamba_inner_fn",
-    "mamba_split_conv1d_scan_combined",
-    "mamba_split_conv1d_scan_combined_vjp",
+    "mamba",
     "ptd_init",
     "s4_kernel",
-    "s4_kernel_vjp",
     "s4d_conv",
-    "s4d_conv_vjp",
     "s4d_init",
     "s4d_kernel",
-    "s4d_kernel_vjp",
     "s4d_step",
     "s5_apply",
-    "s5_apply_vjp",
-    "selective_scan_fn",
-    "selective_scan_fn_vjp",
-    "selective_state_step",
-    "selective_state_step_vjp",
-    "selective_state_update",
     "toeplitz_matmul",
-    "toeplitz_matmul_vjp",
     "transfer_function",
 ]
 
-OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, arma, modes, s4d, s4, s5, mamba, kalmanet, delta, ssd)])
+OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, arma, modes, s4d, s4, s5, selective, kalmanet, delta, ssd)])
 
-
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = surface(__name__)

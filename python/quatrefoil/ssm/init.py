@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from .._public import surface
 from .hippo import dplr_legs, hippo_legs, s4d_init
-from .ptd import PTD, ptd_init
+from .ptd import PTD as PTD
+from .ptd import ptd_init
 from .transfer import discretize, transfer_function
 
-__all__ = ["PTD", "discretize", "dplr_legs", "hippo_legs", "ptd_init", "s4d_init", "transfer_function"]
+__all__ = ["discretize", "dplr_legs", "hippo_legs", "ptd_init", "s4d_init", "transfer_function"]
+
+__dir__ = surface(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._public import surface
 from .._spec import Family
 from . import media as _media
 from . import query as _query
@@ -15,9 +16,10 @@ from .query import closest_point, contains, signed_distance
 from .solid import SDF, Box
 from .star import Star
 from .walk import expansion as _expansion
-from .walk.result import Result
-from .walk.solve import solve, solve_vjp
-from .walk.state import State
+from .walk.result import Result as Result
+from .walk.solve import solve
+from .walk.solve import solve_vjp as solve_vjp
+from .walk.state import State as State
 
 __all__ = [
     "SDF",
@@ -30,19 +32,14 @@ __all__ = [
     "PerVertex",
     "Polygon",
     "Polynomial",
-    "Result",
     "Star",
-    "State",
     "TriangleMesh",
     "closest_point",
     "contains",
     "signed_distance",
     "solve",
-    "solve_vjp",
 ]
 
 OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _stars.OPS, _media.OPS)
 
-
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = surface(__name__)

@@ -1,0 +1,47 @@
+"""The public surface: which names a module shows, and how its signatures read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+
+class _Written(str):
+    """An annotation as it is written in the source: signatures print it without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _functions(thing: Any) -> list[FunctionType]:
+    """A function, or the methods of a class that are ours."""
+    if not isinstance(thing, type):
+        return [thing] if isinstance(thing, FunctionType) else []
+    members = (m for base in thing.__mro__ if base.__module__.startswith("quatrefoil") for m in vars(base).values())
+    found = (getattr(m, "__func__", None) or getattr(m, "fget", None) or m for m in members)
+    return [f for f in found if isinstance(f, FunctionType)]
+
+
+def readable(thing: Any) -> Any:
+    """The same function or class; ``inspect.signature`` and ``help`` show its annotations without quotes, as Python 3.14 does."""
+    for function in _functions(thing):
+        notes = {name: getattr(note, "__forward_arg__", note) for name, note in function.__annotations__.items()}
+        function.__annotations__.update({name: _Written(note) for name, note in notes.items() if isinstance(note, str)})
+    return thing
+
+
+def surface(module: str) -> Callable[[], list[str]]:
+    """The ``__dir__`` of a public module: its ``__all__``. Makes the signatures of all that it holds readable."""
+    names = vars(sys.modules[module])
+    for thing in names.values():
+        if getattr(thing, "__module__", "").startswith("quatrefoil"):
+            readable(thing)
+    return lambda: list(names["__all__"])
+
+
+def everything(module: ModuleType) -> list[str]:
+    """All names that a public module exports: ``__all__``, then adjoints, return types and what its modules hold too."""
+    others = (n for n, thing in vars(module).items() if n[0] != "_" and getattr(thing, "__module__", "").startswith(module.__name__))
+    return list(dict.fromkeys([*module.__all__, *sorted(others)]))
