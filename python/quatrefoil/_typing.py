@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -27,4 +27,5 @@ class Array(Protocol[T_co]):
 T = TypeVar("T", bound="Array[Any]")  # one kind of array in a signature, real where there are two
 Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays beside them
 AnyArray: TypeAlias = Array[Any]
+Backend: TypeAlias = Literal["native", "cuda", "array", "numba"]
 Given: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # to an adjoint: an input, a list of them, one that is absent

@@ -13,16 +13,17 @@ from types import ModuleType
 from typing import Any
 
 from .._spec import Op
+from .._typing import Backend
 from . import array, cuda, native, numba
 
-_MODULES: dict[str, ModuleType] = {"native": native, "cuda": cuda, "array": array, "numba": numba}
+_MODULES: dict[Backend, ModuleType] = {"native": native, "cuda": cuda, "array": array, "numba": numba}
 _OF_THE_HOST = ("native", "numba")
-_FORCED: str | None = None  # by QUATREFOIL_BACKEND, read at import
-CHOSEN: ContextVar[str | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
+_FORCED: Backend | None = None  # by QUATREFOIL_BACKEND, read at import
+CHOSEN: ContextVar[Backend | None] = ContextVar("quatrefoil_backend", default=None)  # by use_backend, for this thread or task
 
 
 @contextlib.contextmanager
-def use_backend(name: str) -> Iterator[None]:
+def use_backend(name: Backend) -> Iterator[None]:
     """Within the block, in this thread or task, every call takes this backend.
 
     "native", "cuda", "array" or "numba".
@@ -43,7 +44,7 @@ def use_backend(name: str) -> Iterator[None]:
         CHOSEN.reset(token)
 
 
-def chosen() -> str | None:
+def chosen() -> Backend | None:
     """What ``use_backend`` says here and now."""
     return CHOSEN.get()
 
@@ -58,33 +59,34 @@ def check_name(name: str, where: str) -> None:
         )
 
 
-def reason(name: str) -> str | None:
+def reason(name: Backend) -> str | None:
     """Why this backend cannot be used here; None where it can."""
     why: str | None = _MODULES[name].reason()
     return why
 
 
-def default() -> str:
+def default() -> Backend:
     """The backend of calls on host arrays that name none."""
     return _FORCED or of_host()
 
 
-def of_host() -> str:
+def of_host() -> Backend:
     """The backend of host arrays, whatever was asked for."""
     return "numba" if native.reason() else "native"
 
 
-def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[Any] = ()) -> tuple[str, Callable[..., Any]]:
+def kernel(op: Op, backend: str | None, device: str = "cpu", arrays: Sequence[Any] = ()) -> tuple[Backend, Callable[..., Any]]:
     """The backend that runs ``op`` on those flat arrays of that device, and its kernel: (inputs, outputs, options, extras, num_threads); of
     "array" its composition. A miss raises with every reason."""
-    wanted = backend or _FORCED
+    wanted: Any = backend or _FORCED  # one of ours, as is checked below
     if device != "cpu" and wanted in _OF_THE_HOST:
         where = f"the arrays are on {device}, where backend {wanted!r} does not run"
         raise TypeError(f"{op.label}: {where}; leave the choice of a backend out, or move the arrays to the host")
     if backend is not None:
         check_name(backend, op.label)
     tried = []
-    for name in [wanted] if wanted else ["native", "numba"] if device == "cpu" else ["cuda", "array"]:
+    usual: list[Backend] = ["native", "numba"] if device == "cpu" else ["cuda", "array"]
+    for name in [wanted] if wanted else usual:
         module = _MODULES[name]
         why = module.reason() or (name == "cuda" and (_lacks_precision(op, arrays) or (not wanted and _declined(op, arrays)))) or None
         found: Callable[..., Any] | None = None if why else (_host_kernel(op, name) if name in _OF_THE_HOST else None) or module.kernel(op)

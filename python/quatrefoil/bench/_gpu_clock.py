@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import _backends
+from .._typing import Backend
 
 Side = Callable[[int], Any]  # one call, on the set of inputs of that number
 INNER, REPETITIONS, WARM = 2e-3, 25, 0.5  # seconds of calls in one measurement, measurements, seconds before them
@@ -30,7 +31,7 @@ class Machine:
     def __init__(self, torch: Any, dry: bool) -> None:
         self.torch, self.dry = torch, dry
         self.device = torch.device("cpu" if dry else "cuda:0")
-        self.backend = "array" if dry else None
+        self.backend: Backend | None = "array" if dry else None
         self.cache = 1 << 16 if dry else int(getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0) or 50 << 20)  # bytes
 
     def about(self) -> dict[str, Any]:

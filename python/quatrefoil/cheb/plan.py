@@ -11,7 +11,7 @@ from .. import _arrays, _backends
 from .._backends import native
 from .._dispatch import call
 from .._memo import LazyMemo
-from .._typing import Array, T
+from .._typing import Array, Backend, T
 from .nonuniform import CHEB_EVAL, tolerance
 from .scattered import TUCKER_EVAL
 
@@ -58,7 +58,7 @@ class Plan:
         grid = math.prod(2 * int(U.shape[0]) + 33 for U in factors) * (4 if dtype == "float32" else 8)
         return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)  # eps at which 8 taps end
 
-    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T:
+    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None) -> T:
         """Values at X, as ``ct(X)``: same arrays, same errors, same gradients, to accuracy eps."""
         f: T
         if self._C is None or (backend or _backends.chosen() or _backends.default()) != "native":

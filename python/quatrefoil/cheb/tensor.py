@@ -15,7 +15,7 @@ from .._bind import check_arrays, check_device
 from .._dispatch import call
 from .._memo import LazyMemo, frozen
 from .._spec import Arg, Op
-from .._typing import AnyArray, Array, T
+from .._typing import AnyArray, Array, Backend, T
 from .calculus import Calculus
 from .construction import Construction
 from .domain import UNIT, Domain, flat_domain, reference
@@ -103,13 +103,13 @@ class ChebTucker(Construction, Calculus):
         """One pair (lo, hi) per axis."""
         return tuple(zip(self._domain[::2], self._domain[1::2]))
 
-    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T:
+    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None) -> T:
         """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
         f: T = call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
         return f
 
     def eval(
-        self, X: Array[T], order: int = 0, *, extrapolate: bool = False, backend: str | None = None, num_threads: int | None = None
+        self, X: Array[T], order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
         """f, (f, gradient) or (f, gradient, Hessian) at scattered points X (P, d), as ``qf.cheb.tucker_derivatives``.
 
@@ -120,7 +120,7 @@ class ChebTucker(Construction, Calculus):
         return evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
 
     def value_and_grad(
-        self, X: Array[T], *, extrapolate: bool = False, backend: str | None = None, num_threads: int | None = None
+        self, X: Array[T], *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[T, T]:
         """f (P,) and its gradient (P, d) at scattered points X (P, d): ``eval(X, 1)``."""
         found: tuple[T, T] = self.eval(X, 1, extrapolate=extrapolate, backend=backend, num_threads=num_threads)

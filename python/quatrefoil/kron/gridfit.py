@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._bind import check_device
+from .._typing import Backend
 from .gp import nll_and_gradients, solve_and_keep
 from .gp.afar import Posterior
 from .gp.grid import Grid
@@ -27,11 +28,11 @@ class How(NamedTuple):
     logdet: str
     probes: int
     tol: float
-    backend: str | None
+    backend: Backend | None
     num_threads: int | None
 
     @property
-    def kernel(self) -> tuple[str | None, int | None]:
+    def kernel(self) -> tuple[Backend | None, int | None]:
         return self.backend, self.num_threads
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .._arguments import numbers_from
+from .._typing import Backend
 from .axis_kernel import axis_kernel
 from .estimator import Estimator, determination, not_fitted
 from .gp import gp_solve
@@ -111,7 +112,7 @@ class GridGP(Estimator):
         probes: int = 16,
         tol: float = 1e-10,
         random_state: Any = None,
-        backend: str | None = None,
+        backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
         self.kernels, self.noise, self.variance, self.optimizer = kernels, noise, variance, optimizer

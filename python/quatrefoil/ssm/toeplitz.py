@@ -11,7 +11,7 @@ from typing import Any
 from .. import _arrays
 from .._bind import check_arrays, check_device, check_out
 from .._spec import Arg, Op
-from .._typing import Array, T
+from .._typing import Array, Backend, T
 from .convolution import fft_conv, fft_conv_vjp
 
 
@@ -26,7 +26,7 @@ _TOEPLITZ, _HANKEL = _product("toeplitz_matmul"), _product("hankel_matmul")
 
 
 def toeplitz_matmul(
-    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None
+    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> T:
     """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (13).
 
@@ -69,7 +69,7 @@ def toeplitz_matmul(
 
 
 def hankel_matmul(
-    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None
+    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> T:
     """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (14).
 
@@ -112,7 +112,7 @@ def hankel_matmul(
 
 
 def toeplitz_matmul_vjp(
-    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T, T]:
     """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (15).
 
@@ -128,7 +128,7 @@ def toeplitz_matmul_vjp(
 
 
 def hankel_matmul_vjp(
-    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T, T]:
     """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (15).
 
@@ -143,7 +143,7 @@ def hankel_matmul_vjp(
     return _gradients(_HANKEL, c, r, x, grad, backend, num_threads)
 
 
-def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
+def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     kind, (dtype,) = check_arrays(op, (c, r, x))
     (shape,) = op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
     xp, m = _arrays.namespace_of(kind), c.shape[0]
@@ -160,7 +160,7 @@ def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: str | None, num_th
     return out
 
 
-def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: str | None, num_threads: int | None) -> tuple[Any, Any, Any]:
+def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | None, num_threads: int | None) -> tuple[Any, Any, Any]:
     adjoint = op.adjoint
     assert adjoint is not None
     kind, _ = check_arrays(adjoint, (c, r, x, grad))

@@ -14,7 +14,7 @@ from ... import _arguments
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..transform import derivative, derivative_adjoint
 
 MOST_AXES = 16
@@ -120,7 +120,7 @@ def cheb_eval(
     *,
     eps: float | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Values of dense Chebyshev coefficients at scattered points, as a nonuniform FFT (1).
@@ -171,7 +171,7 @@ def cheb_eval(
 
 
 def cheb_eval_vjp(
-    C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: str | None = None, num_threads: int | None = None
+    C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``cheb_eval``.
 
@@ -197,7 +197,7 @@ def cheb_moments(
     *,
     eps: float | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Chebyshev moments of weighted points, the transpose of ``cheb_eval`` (1).
@@ -249,7 +249,7 @@ def cheb_moments_vjp(
     *,
     n: int | Sequence[int],
     eps: float | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``cheb_moments``.

@@ -14,7 +14,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
@@ -72,7 +72,7 @@ class Potential(ChebTucker):
             raise AttributeError("this tensor was computed of a potential, and is none: it has no sog")
         return self._sog
 
-    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T:
+    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None) -> T:
         """Values at scattered points X (P, d) -> (P,), as those of any ``ChebTucker``."""
         if self._eps is None:
             return super().__call__(X, out=out, backend=backend, num_threads=num_threads)

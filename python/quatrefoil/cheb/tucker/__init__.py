@@ -13,7 +13,7 @@ from ... import _arguments, _arrays
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from .methods import decompose
 
 METHODS = ("sthosvd", "hooi", "rsvd")
@@ -42,7 +42,7 @@ def tucker(
     tol: float | None = None,
     rank: int | Sequence[int] | None = None,
     method: str = "sthosvd",
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> TuckerTensor[T]:
     """Tucker decomposition: a tensor as a small core and orthonormal factors, to a tolerance (1).
 

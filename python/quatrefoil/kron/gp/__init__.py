@@ -15,7 +15,7 @@ from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
 from ..._memo import Memo
 from ..._spec import Arg, Extra, Op, Option
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from . import nll as _nll
 from .gram import GP_GRAM
 from .spectrum import GP_SPECTRUM
@@ -71,7 +71,7 @@ def gp_nll(
     rng: Any = None,
     tol: float = 1e-10,
     return_error: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Negative log-likelihood of a Gaussian process on a grid, which a fit minimises (1), (10).
@@ -164,7 +164,7 @@ def nll_and_gradients(
     probes: int = 16,
     rng: Any = None,
     tol: float = 1e-10,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[float, list[np.ndarray], np.ndarray, np.ndarray]:
     """``gp_nll`` of one y (N,) with its gradients by factors, y, which is α, and noise (S,): for who minimises it."""
@@ -203,7 +203,7 @@ def gp_nll_vjp(
     rng: Any = None,
     tol: float = 1e-10,
     return_error: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_nll``.
@@ -237,7 +237,7 @@ def gp_solve(
     tol: float = 1e-10,
     progress: Callable[[int, float], Any] | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """α = (K_1 ⊗ ... ⊗ K_d + S)^-1 y on the observed cells of a grid, for predictions (2), (9).
@@ -306,7 +306,7 @@ def gp_solve_vjp(
     grad: Array[T],
     *,
     tol: float = 1e-10,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[list[T], T, T]:
     """Gradients of ``gp_solve``.

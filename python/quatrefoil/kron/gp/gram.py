@@ -6,6 +6,7 @@ import numpy as np
 
 from ..._dispatch import call
 from ..._spec import Arg, Op
+from ..._typing import Backend
 
 GP_GRAM = Op(
     "quatrefoil.kron.gp.gram", "gp_gram",
@@ -17,7 +18,7 @@ GP_GRAM = Op(
 _BLOCK = 1 << 17  # numbers of the products that are added up at a time
 
 
-def gp_gram(x: np.ndarray, *, backend: str | None = None, num_threads: int | None = None) -> np.ndarray:
+def gp_gram(x: np.ndarray, *, backend: Backend | None = None, num_threads: int | None = None) -> np.ndarray:
     """sum_{l,r} x_lir x_ljr of x (L, n, R), symmetric to the last bit."""
     found: np.ndarray = call(GP_GRAM, (x,), (), (), None, backend, num_threads)
     return found

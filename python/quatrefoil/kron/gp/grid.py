@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..._typing import Backend
 from ..product.dense import log_determinant, product_of, products, singular_axis
 from ..product.packed import Packed
 from .basis import Axis, Basis
@@ -19,7 +20,7 @@ _LEAST = 1e-30  # of an axis' largest eigenvalue: smaller ones, which are roundi
 class Grid:
     """Symmetric factors, in double precision. ``values`` are the eigenvalues of each, not negative, in the order of ``basis``."""
 
-    def __init__(self, factors: Sequence[np.ndarray], label: str, backend: str | None = None, num_threads: int | None = None) -> None:
+    def __init__(self, factors: Sequence[np.ndarray], label: str, backend: Backend | None = None, num_threads: int | None = None) -> None:
         self.label, self.shape = label, tuple(len(f) for f in factors)
         self.size = math.prod(self.shape)
         self.factors = [np.array(f, np.float64, order="C") for f in factors]

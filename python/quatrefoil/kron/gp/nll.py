@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arguments
+from ..._typing import Backend
 from .grid import Grid
 from .iterative import Estimated, Iterative, Progress
 from .missing import ByObserved, BySpecial, Cells, Closed
@@ -212,7 +213,7 @@ def solve(
     progress: Progress | None,
     num_threads: int,
     *,
-    backend: str,
+    backend: Backend,
 ) -> None:
     check_numbers("kron.gp_solve", y, noise, mask)
     grid = Grid(factors, "kron.gp_solve", backend, num_threads or None)
@@ -241,7 +242,7 @@ def solve_adjoint(
     progress: Progress | None,
     num_threads: int,
     *,
-    backend: str,
+    backend: Backend,
 ) -> None:
     """README (19): C is symmetric, so its solve is its own adjoint."""
     kept = kept or Kept()
@@ -280,7 +281,7 @@ def nll(
     kept: Kept | None,
     num_threads: int,
     *,
-    backend: str,
+    backend: Backend,
 ) -> None:
     """README (1), (10)."""
     check_numbers("kron.gp_nll", y, noise, mask)
@@ -347,7 +348,7 @@ def nll_adjoint(
     kept: Kept | None,
     num_threads: int,
     *,
-    backend: str,
+    backend: Backend,
 ) -> None:
     """README (3) to (5), (11), (16)."""
     kept = kept or Kept()

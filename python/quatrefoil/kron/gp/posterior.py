@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
 from . import noise_of, solve_and_keep
 from .afar import Posterior
@@ -38,7 +38,7 @@ def gp_posterior(
     samples: int = 64,
     rng: Any = None,
     tol: float = 1e-10,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Posterior of a Gaussian process on a grid, at a grid of points: means, error bars (6), (7), (17).

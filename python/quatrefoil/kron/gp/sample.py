@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments, _arrays
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from ..product import matvec
 from . import afar, noise_of
 from .given import fitting, plain_numbers, same_kind, there
@@ -25,7 +25,7 @@ def gp_sample(
     noise: float | Array[T] = 0.0,
     size: int = 1,
     rng: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Samples of a Gaussian process on a grid, of any size that its axes fit (8).
@@ -121,7 +121,7 @@ def gp_posterior_sample(
     size: int = 1,
     rng: Any = None,
     tol: float = 1e-10,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Samples of the posterior at a grid of points, each consistent in itself, by Matheron's rule (18).

@@ -11,6 +11,7 @@ import numpy as np
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Op, Option
+from ..._typing import Backend
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
@@ -37,7 +38,7 @@ GP_SPECTRUM = Op(
 
 
 def gp_spectrum(
-    values: Sequence[np.ndarray], z: np.ndarray, *, noise: float, backend: str | None = None, num_threads: int | None = None
+    values: Sequence[np.ndarray], z: np.ndarray, *, noise: float, backend: Backend | None = None, num_threads: int | None = None
 ) -> Any:
     """Of λ = l_1 ⊗ ... ⊗ l_d, ``values`` (n_k,) above 0, and z (N,), with a = z / (λ + noise):
 

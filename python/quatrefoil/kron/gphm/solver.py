@@ -10,6 +10,7 @@ import numpy as np
 from ... import _arguments, _arrays
 from ..._bind import check_beside
 from ..._progress import reporter
+from ..._typing import Backend
 from ..estimator import Estimator
 from ..gp.afar import namespace
 from . import component as _component
@@ -128,7 +129,7 @@ class GPHM(Estimator):
         jitter: float | None = None,
         learning_rate: float | None = None,
         optimizer: str = "projection",
-        backend: str | None = None,
+        backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
         self.pde, self.axes, self.kind, self.components, self.freq_scale = pde, axes, kind, components, freq_scale

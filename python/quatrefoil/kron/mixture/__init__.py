@@ -12,7 +12,7 @@ from ..._arguments import choice, integer, is_number, number
 from ..._dims import Shape, Sizes
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 
 # A float64 sum of some terms that may cancel, exponentials and phases of a few radians among them; float32 arrays are computed so too.
 _TOLERANCE = 2e-6
@@ -82,7 +82,7 @@ def rbf(
     *,
     scale: Array[T] | float,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Squared exponential covariance, K_ij = exp(-1/2 sum_p ((x_ip - y_jp) / scale_p)^2) (1).
@@ -129,7 +129,7 @@ def rbf(
     return K
 
 
-def rbf_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
     """Gradients of ``rbf``.
 
     ``(x, y, scale, grad)``, grad (N, M), y an array or None -> (dx, dy, dscale), without dy where y is None (3).
@@ -153,7 +153,7 @@ def matern52(
     *,
     scale: Array[T] | float,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Matern covariance with nu = 5/2, for functions with two derivatives (2).
@@ -198,7 +198,7 @@ def matern52(
     return K
 
 
-def matern52_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+def matern52_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
     """Gradients of ``matern52``: ``(x, y, scale, grad)`` -> (dx, dy, dscale), as ``rbf_vjp`` (3).
 
     Examples
@@ -230,7 +230,7 @@ def spectral_mixture(
     kind: str = "student_t",
     order: int = 0,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Spectral mixture covariance, for functions with many frequencies, or its derivative (4)-(7).
@@ -290,7 +290,7 @@ def spectral_mixture(
 
 
 def spectral_mixture_vjp(
-    *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
     """Gradients of ``spectral_mixture``.
 
@@ -320,7 +320,7 @@ def spectral_mixture_lags(
     kind: str = "student_t",
     order: int = 0,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """The function behind ``spectral_mixture`` at differences that are given: d (N,) -> k^(order)(d) (N,) (7).
@@ -333,7 +333,7 @@ def spectral_mixture_lags(
 
 
 def spectral_mixture_lags_vjp(
-    *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Any, kind: str = "student_t", order: int = 0, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
     """Gradients of ``spectral_mixture_lags``: ``(d, log_weights, log_scales, freqs, grad)`` -> (dd, dlog_weights, dlog_scales, dfreqs)."""
     options = _spectral_options(f"{SPECTRAL_MIXTURE_LAGS.label}_vjp", kind, order)
@@ -348,7 +348,7 @@ def gsmp_kernel(
     means: Array[T],
     std: Array[T] | float,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Grid spectral mixture product covariance, whose weights ``SlimKL`` learns (11).
@@ -401,7 +401,7 @@ def gsmp_kernel(
     return K
 
 
-def gsmp_kernel_vjp(*inputs_and_grad: Any, backend: str | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
+def gsmp_kernel_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: int | None = None) -> tuple[Any, ...]:
     """Gradients of ``gsmp_kernel``.
 
     ``(x, y, weights, means, std, grad)``, y an array or None -> (dweights, dmeans, dstd) (12).

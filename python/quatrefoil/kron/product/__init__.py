@@ -11,7 +11,7 @@ from typing import Any
 from ..._arguments import sequence
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 
 _FACTORS = Arg("factors", "m_ n_", many=True)
 
@@ -39,7 +39,7 @@ def matvec(
     *,
     transpose: bool = False,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Kronecker matrix times vector, y = (K_1 ⊗ ... ⊗ K_d) x, without ever forming the matrix (1).
@@ -97,7 +97,7 @@ def matvec_vjp(
     grad: Array[T],
     *,
     transpose: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[list[T], T]:
     """Gradients of ``matvec``.

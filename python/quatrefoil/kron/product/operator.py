@@ -15,7 +15,7 @@ import numpy as np
 from ... import _arguments, _arrays, _backends, _bind
 from ..._dispatch import call
 from ..._spec import Arg, Op
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from . import MATVEC, RMATVEC
 from .dense import outer, owned
 from .packed import memos
@@ -84,7 +84,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
     array([ 3.,  3.,  3., 12., 12., 12.])
     """
 
-    def __init__(self, factors: Sequence[AnyArray], *, backend: str | None = None, num_threads: int | None = None) -> None:
+    def __init__(self, factors: Sequence[AnyArray], *, backend: Backend | None = None, num_threads: int | None = None) -> None:
         if backend is not None:
             _backends.check_name(backend, "KroneckerOperator")
         if num_threads is not None:
@@ -93,7 +93,7 @@ class KroneckerOperator(Spectral, Base):  # type: ignore[misc]
         kind, _ = _bind.layout(_PARTS, given, ())
         self._keep(tuple(map(_copied, given)), kind, backend, num_threads)
 
-    def _keep(self, factors: tuple[Any, ...], kind: str, backend: str | None, num_threads: int | None) -> None:
+    def _keep(self, factors: tuple[Any, ...], kind: str, backend: Backend | None, num_threads: int | None) -> None:
         """``factors`` are this operator's own: nobody else can write to them."""
         self._factors, self._kind, self._backend, self._num_threads = factors, kind, backend, num_threads
         self._forward, self._backward = memos(len(factors))

@@ -9,6 +9,7 @@ from typing import Any
 from ... import _backends
 from ..._dispatch import call
 from ..._memo import LazyMemo
+from ..._typing import Backend
 from . import MATVEC, RMATVEC
 
 
@@ -21,7 +22,7 @@ def memos(count: int) -> tuple[tuple[LazyMemo], tuple[LazyMemo]]:
 class Packed:
     """x (..., N) -> (K_1 ⊗ ... ⊗ K_d) x, or its transpose."""
 
-    def __init__(self, factors: Sequence[Any], backend: str | None = None, num_threads: int | None = None) -> None:
+    def __init__(self, factors: Sequence[Any], backend: Backend | None = None, num_threads: int | None = None) -> None:
         self.factors, self._backend, self._num_threads = tuple(factors), backend, num_threads
         self._memos = memos(len(self.factors))
 

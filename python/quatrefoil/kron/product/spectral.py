@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import _arguments, _arrays, _backends, _bind
 from ..._spec import Op
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from . import MATVEC, RMATVEC, derivative
 from .afar import Factorised
 from .dense import CURE, exponent, factorised, log_determinant, not_negative, product_of, products, require_symmetric, singular_axis
@@ -28,7 +28,7 @@ class Spectral:
     _factors: tuple[Any, ...]
     _kind: str
     _host: KroneckerOperator | None
-    _backend: str | None
+    _backend: Backend | None
     _num_threads: int | None
     _held: tuple[list[int], KroneckerOperator] | None = None
     _afar: Factorised | None = None

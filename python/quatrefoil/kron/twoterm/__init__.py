@@ -12,7 +12,7 @@ import numpy as np
 from ... import _arguments
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..product.dense import require_symmetric
 from .schur import double, negligible, sylvester
 
@@ -25,7 +25,7 @@ def sum_solve(
     B: Array[T],
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """X with K_1 X K_2^T + S_1 X S_2^T = B, that is (K_1 ⊗ K_2 + S_1 ⊗ S_2) vec X = vec B in C order (1).
@@ -85,7 +85,7 @@ def sum_solve_vjp(
     B: Array[T],
     grad: Array[T],
     *,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``sum_solve``.
@@ -110,7 +110,7 @@ def sum_logdet(
     S1: Array[T],
     S2: Array[T],
     *,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """log det(K_1 ⊗ K_2 + S_1 ⊗ S_2), a scalar (3).
@@ -148,7 +148,7 @@ def sum_logdet_vjp(
     S2: Array[T],
     grad: Array[T],
     *,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``sum_logdet``.
@@ -173,7 +173,7 @@ def sylvester_solve(
     C: Array[T],
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """X with A X + X B = C, Sylvester's equation (6).
@@ -225,7 +225,7 @@ def sylvester_solve(
 
 
 def sylvester_solve_vjp(
-    A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+    A: Array[T], B: Array[T], C: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``sylvester_solve``: grad (..., M, N) is that of X -> those of A, B, C (8). Two solves.
 

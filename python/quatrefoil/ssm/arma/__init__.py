@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Given, T
+from ..._typing import Array, Backend, Given, T
 
 
 def _shapes(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> Sequence[Shape | None]:
@@ -54,27 +54,27 @@ OPS = (ARMA_FILTER,)
 @overload
 def arma_filter(
     b: Array[T], a: Array[T], x: Array[T], zi: None = None, *, return_state: Literal[False] | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def arma_filter(
     b: Array[T], a: Array[T], x: Array[T], zi: Array[T] | None = None, *, return_state: Literal[False],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def arma_filter(
     b: Array[T], a: Array[T], x: Array[T], zi: Array[T], *, return_state: Literal[True] | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def arma_filter(
     b: Array[T], a: Array[T], x: Array[T], zi: Array[T] | None = None, *, return_state: Literal[True],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def arma_filter(
     b: Array[T], a: Array[T], x: Array[T], zi: Array[T] | None = None, *, return_state: bool | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, T]: ...
 # fmt: on
 def arma_filter(
@@ -85,7 +85,7 @@ def arma_filter(
     *,
     return_state: bool | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
     """The rational filter a_0 y_t = sum_i b_i x_{t-i} - sum_{i>0} a_i y_{t-i} along the last axis (1), as ``scipy.signal.lfilter``.
@@ -137,7 +137,7 @@ def arma_filter(
 
 
 def arma_filter_vjp(
-    *inputs_and_grad: Given[T], return_state: bool | None = None, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Given[T], return_state: bool | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``arma_filter``: ``(b, a, x[, zi], grad)`` -> those of the arrays given (4)-(7).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from .forms import Form, is_usual
 
 FFT_CONV = Op(
@@ -29,7 +29,7 @@ def fft_conv(
     *,
     k_reverse: Array[T] | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Causal convolution of every channel, y_l = sum_{j<=l} k_{l-j} u_j + D u_l (1).
@@ -84,7 +84,7 @@ def fft_conv(
     return y.reshape(u.shape) if out is None else out  # type: ignore[attr-defined, return-value]
 
 
-def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: str | None = None, num_threads: int | None = None) -> tuple[T, ...]:
+def fft_conv_vjp(*inputs_and_grad: Array[T] | None, backend: Backend | None = None, num_threads: int | None = None) -> tuple[T, ...]:
     """Gradients of ``fft_conv``.
 
     ``(u, k[, D[, k_reverse]], grad)``, grad in the shape of u -> (du, dk[, dD][, dk_reverse]) (4).

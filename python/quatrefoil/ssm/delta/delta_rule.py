@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from .gated_delta_rule import GATED_DELTA_RULE, gated_delta_rule
 
 _CHUNK, _RECURRENT = (GATED_DELTA_RULE.titled(name) for name in ("chunk_delta_rule", "fused_recurrent_delta_rule"))
@@ -16,14 +16,14 @@ def chunk_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def chunk_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
 def chunk_delta_rule(
@@ -38,7 +38,7 @@ def chunk_delta_rule(
     cu_seqlens: AnyArray | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
     """DeltaNet: S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t: ``chunk_gated_delta_rule`` without decays.
@@ -72,14 +72,14 @@ def fused_recurrent_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def fused_recurrent_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
 def fused_recurrent_delta_rule(
@@ -94,7 +94,7 @@ def fused_recurrent_delta_rule(
     cu_seqlens: AnyArray | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
     """``chunk_delta_rule`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.

@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_of
 from .sequences import STATE, factor, shapes_of
 
@@ -49,14 +49,14 @@ def chunk_gated_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def chunk_gated_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
 def chunk_gated_delta_rule(
@@ -72,7 +72,7 @@ def chunk_gated_delta_rule(
     cu_seqlens: AnyArray | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
     """The gated delta rule: S_t = e^{g_t} S_{t-1} + beta_t k_t (v_t - e^{g_t} S_{t-1}^T k_t)^T, o_t = scale S_t^T q_t (1).
@@ -141,7 +141,7 @@ def chunk_gated_delta_rule_vjp(
     scale: float | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     output_final_state: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``chunk_gated_delta_rule`` (10)-(18), of the inputs that are given and real.
@@ -170,14 +170,14 @@ def fused_recurrent_gated_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def fused_recurrent_gated_delta_rule(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, beta: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False, cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
 def fused_recurrent_gated_delta_rule(
@@ -193,7 +193,7 @@ def fused_recurrent_gated_delta_rule(
     cu_seqlens: AnyArray | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
     """``chunk_gated_delta_rule`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.

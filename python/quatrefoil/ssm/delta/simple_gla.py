@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 from ... import _arrays
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_of
 from .sequences import STATE, factor, shapes_of
 
@@ -48,14 +48,14 @@ def chunk_simple_gla(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
     cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def chunk_simple_gla(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
     cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
 def chunk_simple_gla(
@@ -70,7 +70,7 @@ def chunk_simple_gla(
     cu_seqlens: AnyArray | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
     """Gated linear attention with one decay a head: S_t = e^{g_t} S_{t-1} + k_t v_t^T, o_t = scale S_t^T q_t (3).
@@ -118,7 +118,7 @@ def chunk_simple_gla_vjp(
     *inputs_and_grad: Given[T],
     scale: float | None = None,
     output_final_state: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``chunk_simple_gla`` (10)-(18), of the inputs that are given and real.
@@ -147,14 +147,14 @@ def fused_recurrent_simple_gla(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, *, output_final_state: Literal[True],
     cu_seqlens: AnyArray | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def fused_recurrent_simple_gla(
     q: Array[T], k: Array[T], v: Array[T], g: Array[T] | None = None, g_gamma: Array[T] | None = None,
     scale: float | None = None, initial_state: AnyArray | None = None, output_final_state: bool = False,
     cu_seqlens: AnyArray | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T | None]: ...
 # fmt: on
 def fused_recurrent_simple_gla(
@@ -169,7 +169,7 @@ def fused_recurrent_simple_gla(
     cu_seqlens: AnyArray | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T | None]:
     """``chunk_simple_gla`` by the name that single steps and short sequences have: sizes alone say how a sequence is computed.

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from ..._arguments import choice, integer, number
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Given, T
+from ..._typing import Array, Backend, Given, T
 
 SOLVERS = ("chebyshev", "exact")
 MAX_STEPS = 2**31 - 1  # of the solver: an int of C
@@ -36,21 +36,21 @@ def gka(
     q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
     ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: Literal[False] = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def gka(
     q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
     ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: Literal[True],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, tuple[T, T]]: ...
 @overload
 def gka(
     q: Array[T], k: Array[T], v: Array[T], alpha: Array[T] | None = None, g: Array[T] | None = None, gk: Array[T] | None = None, *,
     ridge_strength: float = 0.02, num_iter: int = 30, solver: str = "chebyshev", initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, tuple[T, T]]: ...
 # fmt: on
 def gka(
@@ -67,7 +67,7 @@ def gka(
     initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, tuple[T, T]]:
     """Gated KalmaNet: attention of linear cost with a ridge regression over all keys so far (1), (2).
@@ -144,7 +144,7 @@ def gka_vjp(
     solver: str = "chebyshev",
     initial_state: Sequence[Array[T] | None] | None = None,
     output_final_state: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``gka``.

@@ -10,7 +10,7 @@ from ... import _arrays
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, T, Z
+from ..._typing import AnyArray, Array, Backend, T, Z
 from .broadcast import BROADCAST_ROWS, broadcast_rows, gradient_of_rows
 
 _TOLERANCE = 2e-6  # as s4d_kernel
@@ -50,12 +50,12 @@ def _sum(conj: bool) -> Op:
 @overload  # the type of a complex NumPy array says complex, and the sum is real
 def log_vandermonde(
     v: np.ndarray, x: np.ndarray, L: int, *, conj: bool = True,
-    out: np.ndarray | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: np.ndarray | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> np.ndarray: ...
 @overload
 def log_vandermonde(
     v: Array[T], x: Array[T], L: int, *, conj: bool = True,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 # fmt: on
 def log_vandermonde(
@@ -65,7 +65,7 @@ def log_vandermonde(
     *,
     conj: bool = True,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Sums of exponentials, y_l = 2 Re sum_n v_n exp(l x_n), l < L (6).
@@ -108,7 +108,7 @@ def log_vandermonde(
 
 
 def log_vandermonde_vjp(
-    *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Array[T] | None, L: int, conj: bool = True, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``log_vandermonde``: ``(v, x, grad)``, grad shaped like y -> (dv, dx) (8).
 
@@ -130,7 +130,7 @@ def log_vandermonde_transpose(
     L: int,
     *,
     out: Array[Z] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Z:
     """Moments with exponentials, the transpose of ``log_vandermonde``'s complex sum (8).
@@ -177,7 +177,7 @@ def log_vandermonde_transpose(
 
 
 def log_vandermonde_transpose_vjp(
-    *inputs_and_grad: Array[T] | None, L: int, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Array[T] | None, L: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``log_vandermonde_transpose``.
 

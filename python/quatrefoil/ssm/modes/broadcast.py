@@ -11,6 +11,7 @@ from ... import _arrays
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
+from ..._typing import Backend
 
 _KNOWN = _arrays.REAL + _arrays.COMPLEX
 
@@ -23,11 +24,11 @@ def _shape(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...])
     return [(*rows, a[-1])]
 
 
-def _spread(a: np.ndarray, b: np.ndarray, rows: Any, num_threads: int, *, backend: str) -> None:
+def _spread(a: np.ndarray, b: np.ndarray, rows: Any, num_threads: int, *, backend: Backend) -> None:
     b[...] = a
 
 
-def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_threads: int, *, backend: str) -> None:
+def _gather(a: np.ndarray, grad: np.ndarray, da: np.ndarray, rows: Any, num_threads: int, *, backend: Backend) -> None:
     da[...] = grad
 
 

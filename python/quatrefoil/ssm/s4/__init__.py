@@ -8,7 +8,7 @@ from typing import Any
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T, Z
+from ..._typing import Array, Backend, T, Z
 from ..modes.broadcast import broadcast_rows, gradient_of_rows
 
 CAUCHY_MULT = Op(
@@ -29,7 +29,7 @@ def cauchy_mult(
     symmetric: bool = True,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Sums over simple poles, y_l = sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n)) (1).
@@ -74,7 +74,7 @@ def cauchy_mult(
 
 
 def cauchy_mult_vjp(
-    *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Array[T] | None, symmetric: bool = True, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``cauchy_mult``: ``(v, z, w, grad)``, grad (..., L) complex -> (dv, dz, dw) (2), (3).
 
@@ -123,7 +123,7 @@ def s4_kernel(
     Q: Array[Z] | None = None,
     truncated: bool = False,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Kernel of an S4 layer, the impulse response of a system that is diagonal plus rank one (4)-(5).
@@ -179,7 +179,7 @@ def s4_kernel(
 
 
 def s4_kernel_vjp(
-    *inputs_and_grad: Array[T] | None, L: int, truncated: bool = False, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Array[T] | None, L: int, truncated: bool = False, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``s4_kernel``.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..._arguments import choice, integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T, Z
+from ..._typing import Array, Backend, T, Z
 
 DISCS = ("zoh", "bilinear", "dss")
 
@@ -36,7 +36,7 @@ def s4d_kernel(
     B: Array[Z] | None = None,
     disc: str = "zoh",
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Kernel of a diagonal state-space layer, K_l = 2 Re sum_n Cbar_n z_n^l, l < L (1).
@@ -92,7 +92,7 @@ def s4d_kernel(
 
 
 def s4d_kernel_vjp(
-    *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Array[T] | None, L: int, disc: str = "zoh", backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``s4d_kernel``.
 

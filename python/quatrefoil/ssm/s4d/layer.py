@@ -10,7 +10,7 @@ from ..._arguments import choice
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Given, T, Z
+from ..._typing import Array, Backend, Given, T, Z
 from .kernel import DISCS
 
 METHODS = ("auto", "fft", "scan")
@@ -55,19 +55,19 @@ def _options(disc: Any, method: Any, bidirectional: Any, return_state: Any) -> t
 def s4d_conv(
     u: Array[T], dt: Array[T], A: Array[Z], C: Array[Z], D: Array[T] | None = None, B: Array[Z] | None = None, *, disc: str = "zoh",
     initial_state: Array[Z] | None = None, return_state: Literal[False] = False, method: str = "auto", bidirectional: bool = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def s4d_conv(
     u: Array[T], dt: Array[T], A: Array[Z], C: Array[Z], D: Array[T] | None = None, B: Array[Z] | None = None, *, disc: str = "zoh",
     initial_state: Array[Z] | None = None, return_state: Literal[True], method: str = "auto", bidirectional: bool = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, Z]: ...
 @overload
 def s4d_conv(
     u: Array[T], dt: Array[T], A: Array[Z], C: Array[Z], D: Array[T] | None = None, B: Array[Z] | None = None, *, disc: str = "zoh",
     initial_state: Array[Z] | None = None, return_state: bool = False, method: str = "auto", bidirectional: bool = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, Z]: ...
 # fmt: on
 def s4d_conv(
@@ -84,7 +84,7 @@ def s4d_conv(
     method: str = "auto",
     bidirectional: bool = False,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
     """Diagonal state-space layer (S4D): convolution with the impulse responses of learnt systems (2).
@@ -158,7 +158,7 @@ def s4d_conv_vjp(
     return_state: bool = False,
     method: str = "auto",
     bidirectional: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``s4d_conv``.
@@ -189,7 +189,7 @@ def s4d_step(
     B: Array[Z] | None = None,
     *,
     disc: str = "zoh",
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, Z]:
     """One sample of ``s4d_conv``, for streams: s' = z s + B b u, y = 2 Re(C s') + D u (3).

@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, Given, T, Z
+from ..._typing import Array, Backend, Given, T, Z
 
 
 def _check_state(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -44,19 +44,19 @@ OPS = (S5_APPLY,)
 def s5_apply(
     u: Array[T], Lambda_bar: Array[Z], B_bar: Array[Z], C: Array[Z], D: Array[T] | None = None, *, conj_sym: bool = True,
     bidirectional: bool = False, initial_state: Array[Z] | None = None, return_state: Literal[False] = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def s5_apply(
     u: Array[T], Lambda_bar: Array[Z], B_bar: Array[Z], C: Array[Z], D: Array[T] | None = None, *, conj_sym: bool = True,
     bidirectional: bool = False, initial_state: Array[Z] | None = None, return_state: Literal[True],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, Z]: ...
 @overload
 def s5_apply(
     u: Array[T], Lambda_bar: Array[Z], B_bar: Array[Z], C: Array[Z], D: Array[T] | None = None, *, conj_sym: bool = True,
     bidirectional: bool = False, initial_state: Array[Z] | None = None, return_state: bool = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, Z]: ...
 # fmt: on
 def s5_apply(
@@ -71,7 +71,7 @@ def s5_apply(
     initial_state: Array[Z] | None = None,
     return_state: bool = False,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
     """The S5 layer: one system of many inputs and outputs, by a scan over its diagonal states (1), (2).
@@ -136,7 +136,7 @@ def s5_apply_vjp(
     conj_sym: bool = True,
     bidirectional: bool = False,
     return_state: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``s5_apply`` (3)-(6).

@@ -9,7 +9,7 @@ from ..._arguments import integer
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 
 
 # No dims: a broadcasts, and the axis that h0 lacks is an option.
@@ -55,7 +55,7 @@ def linear_scan(
     reverse: bool = False,
     axis: int = -1,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """First-order linear recurrence h_t = a_t h_{t-1} + b_t along one axis, in parallel (1).
@@ -102,7 +102,7 @@ def linear_scan(
 
 
 def linear_scan_vjp(
-    *inputs_and_grad: Array[T] | None, reverse: bool = False, axis: int = -1, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Array[T] | None, reverse: bool = False, axis: int = -1, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``linear_scan``.
 

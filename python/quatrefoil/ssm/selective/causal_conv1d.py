@@ -15,7 +15,7 @@ from ..._bind import check_device
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import check_rows, numbers_of
 
 
@@ -52,21 +52,21 @@ def causal_conv1d_fn(
     x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
     initial_states: Array[T] | None = None, return_final_states: Literal[False] = False,
     final_states_out: Array[T] | None = None, activation: str | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def causal_conv1d_fn(
     x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
     initial_states: Array[T] | None = None, *, return_final_states: Literal[True],
     final_states_out: Array[T] | None = None, activation: str | None = None,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def causal_conv1d_fn(
     x: Array[T], weight: Array[T], bias: Array[T] | None = None, seq_idx: AnyArray | None = None,
     initial_states: Array[T] | None = None, return_final_states: bool = False,
     final_states_out: Array[T] | None = None, activation: str | None = None, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, T]: ...
 # fmt: on
 def causal_conv1d_fn(
@@ -80,7 +80,7 @@ def causal_conv1d_fn(
     activation: str | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
     """Short causal convolution of every channel, y_t = bias + sum_j weight_j x_{t-W+1+j}, then silu where asked for (10).
@@ -147,7 +147,7 @@ def causal_conv1d_fn_vjp(
     *inputs_and_grad: Given[T],
     activation: str | None = None,
     return_final_states: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``causal_conv1d_fn`` (11)-(13): ``(x, weight[, bias[, seq_idx[, initial_states]]], grad)`` -> those of the real inputs.
@@ -178,7 +178,7 @@ def causal_conv1d_update(
     cache_seqlens: AnyArray | None = None,
     conv_state_indices: AnyArray | None = None,
     *,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Some steps of ``causal_conv1d_fn`` that begin where ``conv_state`` ends; the state is **updated in place**.

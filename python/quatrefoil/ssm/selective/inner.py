@@ -6,7 +6,7 @@ from typing import Any
 
 from ... import _arguments, _arrays
 from ..._bind import check_device
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from .causal_conv1d import causal_conv1d_fn
 from .selective_scan import selective_scan_fn
 
@@ -34,7 +34,7 @@ def mamba_inner_fn(
     c_rms_weight: AnyArray | None = None,
     dt_rms_weight: AnyArray | None = None,
     b_c_dt_rms_eps: float = 1e-6,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """A Mamba block after its first projection: short convolution, projections to delta, B and C, selective scan, last projection.

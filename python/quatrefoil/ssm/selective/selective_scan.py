@@ -14,7 +14,7 @@ from ... import _arrays
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp, is_compiling
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T, Z
+from ..._typing import AnyArray, Array, Backend, Given, T, Z
 
 
 def _check_groups(label: str, shapes: Sequence[Shape | None], options: tuple[Any, ...]) -> None:
@@ -51,19 +51,19 @@ SELECTIVE_SCAN = Op(
 def selective_scan_fn(
     u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
     delta_bias: AnyArray | None = None, delta_softplus: bool = False, return_last_state: Literal[False] = False, *,
-    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def selective_scan_fn(
     u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
     delta_bias: AnyArray | None = None, delta_softplus: bool = False, *, return_last_state: Literal[True],
-    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, Z]: ...
 @overload
 def selective_scan_fn(
     u: Array[T], delta: Array[T], A: Array[Z], B: AnyArray, C: AnyArray, D: AnyArray | None = None, z: Array[T] | None = None,
     delta_bias: AnyArray | None = None, delta_softplus: bool = False, return_last_state: bool = False, *,
-    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    initial_state: Array[Z] | None = None, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, Z]: ...
 # fmt: on
 def selective_scan_fn(
@@ -80,7 +80,7 @@ def selective_scan_fn(
     *,
     initial_state: Array[Z] | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, Z]:
     """Mamba's selective scan: x_t = e^{delta_t A} x_{t-1} + delta_t u_t B_t, y_t = C_t x_t + D u_t, times silu(z_t) (1)-(3).
@@ -143,7 +143,7 @@ def selective_scan_fn_vjp(
     *inputs_and_grad: Given[T],
     delta_softplus: bool = False,
     return_last_state: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``selective_scan_fn``: ``(u, delta, A, B, C[, D[, z[, delta_bias[, initial_state]]]], grad)`` -> those given.

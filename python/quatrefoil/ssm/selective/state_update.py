@@ -16,7 +16,7 @@ from ..._bind import IN_PLACE
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import check_rows
 
 
@@ -72,7 +72,7 @@ def selective_state_update(
     dt_softplus: bool = False,
     state_batch_indices: AnyArray | None = None,
     *,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """One step of the selective scan from ``state``, which is **updated in place**: h' = e^{dt A} h + dt x B, y = C h' + D x (15).
@@ -155,7 +155,7 @@ def selective_state_step(
     state_batch_indices: AnyArray | None = None,
     dt_softplus: bool = False,
     *,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, T]:
     """``selective_state_update`` that leaves ``state`` alone: returns (out, the whole state after the step).
@@ -177,7 +177,7 @@ def selective_state_step(
 
 
 def selective_state_step_vjp(
-    *inputs_and_grad: Given[T], dt_softplus: bool = False, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Given[T], dt_softplus: bool = False, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``selective_state_step`` (16)-(18), those of the real arrays that are given.
 

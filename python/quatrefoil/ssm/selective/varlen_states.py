@@ -7,7 +7,7 @@ from typing import Any
 from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from .places import ends_of
 
 VARLEN_STATES = Op(
@@ -25,7 +25,7 @@ def causal_conv1d_varlen_states(
     state_len: int,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """The last ``state_len`` samples of every sequence (14), as ``causal_conv1d_update`` takes them for its conv_state.
@@ -73,7 +73,7 @@ def causal_conv1d_varlen_states(
 
 
 def causal_conv1d_varlen_states_vjp(
-    *inputs_and_grad: Given[T], state_len: int, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Given[T], state_len: int, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """The gradient of ``causal_conv1d_varlen_states``: ``(x, cu_seqlens, grad)`` -> (dx,), grad (B, D, state_len).
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, overload
 from ... import _arguments, _arrays
 from ..._bind import check_device
 from ..._dispatch import is_compiling
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.causal_conv1d import causal_conv1d_fn, causal_conv1d_fn_vjp
 from .chunk_scan import NO_LIMIT, limits, mamba_chunk_scan_combined, mamba_chunk_scan_combined_vjp
 
@@ -23,7 +23,7 @@ def mamba_split_conv1d_scan_combined(
     dt_limit: tuple[float, float] = NO_LIMIT, return_final_states: Literal[False] = False,
     activation: str | None = "silu", rmsnorm_weight: AnyArray | None = None, rmsnorm_eps: float = 1e-6,
     outproj_weight: AnyArray | None = None, outproj_bias: AnyArray | None = None, headdim: int | None = None, ngroups: int = 1,
-    norm_before_gate: bool = True, *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    norm_before_gate: bool = True, *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def mamba_split_conv1d_scan_combined(
@@ -32,7 +32,7 @@ def mamba_split_conv1d_scan_combined(
     dt_limit: tuple[float, float] = NO_LIMIT, *, return_final_states: Literal[True],
     activation: str | None = "silu", rmsnorm_weight: AnyArray | None = None, rmsnorm_eps: float = 1e-6,
     outproj_weight: AnyArray | None = None, outproj_bias: AnyArray | None = None, headdim: int | None = None, ngroups: int = 1,
-    norm_before_gate: bool = True, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    norm_before_gate: bool = True, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def mamba_split_conv1d_scan_combined(
@@ -41,7 +41,7 @@ def mamba_split_conv1d_scan_combined(
     dt_limit: tuple[float, float] = NO_LIMIT, return_final_states: bool = False,
     activation: str | None = "silu", rmsnorm_weight: AnyArray | None = None, rmsnorm_eps: float = 1e-6,
     outproj_weight: AnyArray | None = None, outproj_bias: AnyArray | None = None, headdim: int | None = None, ngroups: int = 1,
-    norm_before_gate: bool = True, *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    norm_before_gate: bool = True, *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, T]: ...
 # fmt: on
 def mamba_split_conv1d_scan_combined(
@@ -66,7 +66,7 @@ def mamba_split_conv1d_scan_combined(
     norm_before_gate: bool = True,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T]:
     """All that a Mamba-2 block does between its first projection and its result (16)-(19).
@@ -146,7 +146,7 @@ def mamba_split_conv1d_scan_combined_vjp(
     headdim: int | None = None,
     ngroups: int = 1,
     norm_before_gate: bool = True,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``mamba_split_conv1d_scan_combined`` (20), (21): ``(zxbcdt, conv1d_weight, conv1d_bias, dt_bias, A, D[, initial_states[,

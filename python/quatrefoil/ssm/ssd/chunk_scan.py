@@ -13,7 +13,7 @@ from ... import _arguments
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import AnyArray, Array, Given, T
+from ..._typing import AnyArray, Array, Backend, Given, T
 from ..selective.places import ends_of
 
 NO_LIMIT = (0.0, math.inf)  # mamba-ssm's default: step sizes are not negative
@@ -70,7 +70,7 @@ def mamba_chunk_scan_combined(
     z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
     cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
     return_final_states: Literal[False] = False, return_varlen_states: Literal[False] = False, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T: ...
 @overload
 def mamba_chunk_scan_combined(
@@ -78,7 +78,7 @@ def mamba_chunk_scan_combined(
     z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
     cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
     *, return_final_states: Literal[True], return_varlen_states: Literal[False] = False,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def mamba_chunk_scan_combined(
@@ -86,7 +86,7 @@ def mamba_chunk_scan_combined(
     z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
     cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
     return_final_states: Literal[False] = False, *, return_varlen_states: Literal[True],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T]: ...
 @overload
 def mamba_chunk_scan_combined(
@@ -94,7 +94,7 @@ def mamba_chunk_scan_combined(
     z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
     cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
     *, return_final_states: Literal[True], return_varlen_states: Literal[True],
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> tuple[T, T, T]: ...
 @overload
 def mamba_chunk_scan_combined(
@@ -102,7 +102,7 @@ def mamba_chunk_scan_combined(
     z: Array[T] | None = None, dt_bias: AnyArray | None = None, initial_states: AnyArray | None = None, seq_idx: AnyArray | None = None,
     cu_seqlens: AnyArray | None = None, dt_softplus: bool = False, dt_limit: tuple[float, float] = NO_LIMIT,
     return_final_states: bool = False, return_varlen_states: bool = False, *,
-    out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None,
+    out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, T] | tuple[T, T, T]: ...
 # fmt: on
 def mamba_chunk_scan_combined(
@@ -124,7 +124,7 @@ def mamba_chunk_scan_combined(
     return_varlen_states: bool = False,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T | tuple[T, T] | tuple[T, T, T]:
     """Mamba-2's scan: h_t = e^{dt_t A} h_{t-1} + dt_t x_t B_t^T, y_t = h_t C_t + D x_t, times silu(z_t), for every head (1), (2), (6).
@@ -205,7 +205,7 @@ def mamba_chunk_scan_combined_vjp(
     dt_limit: tuple[float, float] = NO_LIMIT,
     return_final_states: bool = False,
     return_varlen_states: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``mamba_chunk_scan_combined`` (8)-(15): ``(x, dt, A, B, C[, D[, z[, dt_bias[, initial_states[, seq_idx[,

@@ -7,7 +7,7 @@ from typing import Any, Generic
 import numpy as np
 
 from ..._arguments import integer, seed
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..data import Data
 from ..polygon import Ball, Polygon
 from ..walk import check_pairs
@@ -96,7 +96,7 @@ class NeuralOperatorLabels(Generic[T]):
         gradient: bool = False,
         screening: float = 0.0,
         rng: int | np.random.Generator | None = None,
-        backend: str | None = None,
+        backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
         label = "NeuralOperatorLabels"

@@ -11,6 +11,7 @@ from typing import Any
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
+from ..._typing import Backend
 from ..walk import METHODS, WALK, check_data, check_start, node_shapes, which_samples, which_walks
 
 Array = Any
@@ -90,7 +91,7 @@ def media(
     f: Any = None,
     a: Any = None,
     s: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     """Walks [first_walk, first_walk + walks) of every point through a medium (5) to (8), as the nodes of their range.
@@ -146,7 +147,7 @@ def media_vjp(
     f: Any = None,
     a: Any = None,
     s: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, ...]:
     """Gradients of ``media``: its inputs and the gradient of mean -> those of dirichlet and source.

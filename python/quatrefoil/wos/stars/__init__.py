@@ -12,6 +12,7 @@ from typing import Any
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
+from ..._typing import Backend
 from ..walk import METHODS, MOST_INDEX, check_data, which_samples, which_walks
 from ..walk.state import schedule
 
@@ -102,7 +103,7 @@ def stars(
     f: Any = None,
     h: Any = None,
     k: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """Walks on stars [first_walk, first_walk + walks) of every point (1) to (9), as the nodes of their range.
@@ -165,7 +166,7 @@ def stars_vjp(
     f: Any = None,
     h: Any = None,
     k: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, ...]:
     """Gradients of ``stars``: its inputs and the gradient of mean -> those of dirichlet, source, neumann and robin.

@@ -14,6 +14,7 @@ from ..._arguments import integer, number
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Extra, Op, Option
+from ..._typing import Backend
 from ..query import check_pieces
 from .state import schedule
 
@@ -134,14 +135,14 @@ METHODS = {"walk": WALK}  # the ops that solve a problem; a later noun of the fa
 
 
 def along(
-    points: Array, value: Array, *, slope: Callable[[], np.ndarray], backend: str | None = None, num_threads: int | None = None
+    points: Array, value: Array, *, slope: Callable[[], np.ndarray], backend: Backend | None = None, num_threads: int | None = None
 ) -> Array:
     """``value`` (B, N) float64 as a function of ``points`` (B, N, d) with the gradient ``slope()``, asked for when needed."""
     return call(ALONG, (points, value), (), (slope,), None, backend, num_threads)
 
 
 def along_vjp(
-    *inputs_and_grad: Any, slope: Callable[[], np.ndarray], backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Any, slope: Callable[[], np.ndarray], backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[Array, ...]:
     """Gradients of ``along``: ``(points, value, grad)`` -> those of points, 0 where grad is, and value."""
     return call_vjp(ALONG, inputs_and_grad, (), (slope,), backend, num_threads)
@@ -156,7 +157,7 @@ def place(
     closed: bool = True,
     outside: bool = False,
     grids: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Array:
     """Where walks start: absolute points (N, d) or (B, N, d) -> (B, N, d), scaled; NaN outside, on the boundary for those within epsilon.
@@ -191,7 +192,7 @@ def walk(
     grids: Any = None,
     g: Any = None,
     f: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """Walks [first_walk, first_walk + walks) of every point (1), (2), as the nodes of their range (5).
@@ -276,7 +277,7 @@ def walk_vjp(
     grids: Any = None,
     g: Any = None,
     f: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, ...]:
     """Gradients of ``walk`` (7), (8): ``(start, frame, ends, first, dirichlet, source, grad of mean)`` -> those of dirichlet and source.

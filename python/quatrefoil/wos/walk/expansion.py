@@ -11,6 +11,7 @@ from typing import Any
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
+from ..._typing import Backend
 from . import _ENDS, _FIRST, _FRAME, Array, check_start
 
 
@@ -107,7 +108,7 @@ def balls(
     *,
     screening: float = 0.0,
     grids: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Array:
     """(B, N) float64: the scaled radius of the first ball of the walks in pairs from every point; arguments are those of ``walk``."""
@@ -133,7 +134,7 @@ def expand(
     screening: float = 0.0,
     grids: Any = None,
     g: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Array, Array]:
     """(17) The coefficients of u on the sphere of every point's ball, by walks in pairs; no source.
@@ -171,7 +172,7 @@ def gather(
     weight: Array,
     *,
     modes: int,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Array:
     """(18) Values (N, S) at points inside balls: sums over the balls of every point, each with its weight.

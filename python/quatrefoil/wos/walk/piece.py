@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import _arrays
 from ..._dispatch import call
+from ..._typing import Backend
 from . import METHODS
 from .state import State, schedule
 
@@ -79,7 +80,7 @@ class Piece:
     screening: float
     instance: int
     point: int
-    backend: str | None
+    backend: Backend | None
     num_threads: int | None
     exterior: bool = False
     units: np.ndarray | None = None  # the exponents of the units of u

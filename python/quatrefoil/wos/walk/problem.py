@@ -11,6 +11,7 @@ import numpy as np
 from ... import _arrays, _backends
 from ..._arguments import numbers_here
 from ..._dispatch import call
+from ..._typing import Backend
 from ..mesh import Boundary, TriangleMesh, check_kind
 from ..polygon import Polygon, Solid
 from ..solid import SDF
@@ -44,7 +45,7 @@ class Problem:
     relative: bool
     max_steps: int
     seed: int
-    backend: str | None  # None on a device: what that has
+    backend: Backend | None  # None on a device: what that has
     gradient: bool = False
     screening: Any = 0.0
     cache: str | None = None
@@ -320,7 +321,7 @@ def _cast(array: Array, dtype: np.dtype) -> Array:
     return array.to(getattr(_arrays.namespace(array), dtype.name)) if hasattr(array, "detach") else array.astype(dtype)
 
 
-def resolve(backend: str | None, points: Any) -> str | None:
+def resolve(backend: Backend | None, points: Any) -> Backend | None:
     """The backend that a problem's walks take, now and when it is resumed; on a device None for the best that it has."""
     name = backend or _backends.chosen()
     if points.__class__ is np.ndarray or _arrays.kind(points) is None or _arrays.on_host(points):
