@@ -1,7 +1,7 @@
-"""What type checkers say of typical calls (calls.py), and that the calls are such."""
+"""What type checkers say of the programs in tests/typing, and that these run."""
 
-import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,42 +10,33 @@ import pytest
 
 import quatrefoil as qf
 
-HERE = Path(__file__).resolve().parent
-NAMES = sorted(str(path.relative_to(HERE)) for path in HERE.rglob("calls*.py"))
-FILES = [pytest.param(n, marks=[pytest.mark.torch, pytest.mark.slow]) if "torch" in n else n for n in NAMES]
+FILES = sorted(map(str, (Path(__file__).parent / "typing").glob("*.py")))
+KINDS = {"numpy": [f for f in FILES if "torch" not in Path(f).name], "torch": [f for f in FILES if "torch" in Path(f).name]}
+BY_KIND = ["numpy", pytest.param("torch", marks=[pytest.mark.torch, pytest.mark.slow])]
 COMMANDS = {
     "mypy": ["mypy", "--strict", "--config-file=", "--follow-imports=silent"],  # what users see: no error of ours is theirs
     "pyright": ["pyright", "--pythonpath", sys.executable],
 }
 
 
-def source(name):
-    if "torch" in name:
-        pytest.importorskip("torch")
-    return HERE / name
-
-
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("kind", BY_KIND)
 @pytest.mark.parametrize("tool", COMMANDS)
-def test_types(tool, file, tmp_path):
-    path = source(file)
-    if importlib.util.find_spec(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+def test_types(tool, kind, tmp_path):
+    for needed in {tool, kind}:
+        pytest.importorskip(needed)
     package = Path(qf.__file__).resolve().parent.parent
     where = {} if package.name == "site-packages" else {"MYPYPATH": str(package), "PYTHONPATH": str(package)}
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | where
-    cache = {"MYPY_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", *COMMANDS[tool], str(path)], env=environment | cache, cwd=tmp_path, capture_output=True, text=True
-    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | where | {"MYPY_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", *COMMANDS[tool], *KINDS[kind]]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_calls_run(file):
-    path = source(file)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    calls = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(calls)
-    for call in calls.TYPICAL:
-        call()
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_programs_run(kind):
+    """Their ``main``, or each of their ``TYPICAL`` calls."""
+    pytest.importorskip(kind)
+    for file in KINDS[kind]:
+        names = runpy.run_path(file)
+        for call in names.get("TYPICAL") or [names["main"]]:
+            call()
