@@ -72,18 +72,18 @@ AT_FAULT = [
     # the fewer are at fault, or the later ones
     (lambda: qf.ssm.selective_scan_fn(double(F), F, A, S, S), "u has dtype float64 but delta has float32; expected float32 or float16"),
     (lambda: qf.ssm.selective_scan_fn(F, double(F), A, S, S), "delta has dtype float64 but u has float32"),
-    (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64$"),
+    (lambda: qf.ssm.selective_scan_fn(F, F, double(A), S, S), "A has dtype float64 but u has float32; expected float32 or complex64;"),
     (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S.astype(complex)), "C has dtype complex128 but u has float32"),
-    (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S + 0j), "C has dtype complex64 but A has float32; expected float32$"),
-    (lambda: qf.ssm.fft_conv(F, double(F[0])), "k has dtype float64 but u has float32; expected float32 or float16 or bfloat16$"),
-    (lambda: qf.kron.matvec([double(A), A, A], F), r"factors\[0\] has dtype float64 but factors\[1\] has float32; expected float32$"),
-    (lambda: qf.ssm.s4d_kernel(A[:, 0], *[A.astype(complex)] * 2, 5), "dt has dtype float32 but A has complex128; expected float64$"),
+    (lambda: qf.ssm.selective_scan_fn(F, F, A, S, S + 0j), "C has dtype complex64 but A has float32; expected float32;"),
+    (lambda: qf.ssm.fft_conv(F, double(F[0])), "k has dtype float64 but u has float32; expected float32 or float16 or bfloat16;"),
+    (lambda: qf.kron.matvec([double(A), A, A], F), r"factors\[0\] has dtype float64 but factors\[1\] has float32; expected float32;"),
+    (lambda: qf.ssm.s4d_kernel(A[:, 0], *[A.astype(complex)] * 2, 5), "dt has dtype float32 but A has complex128; expected float64;"),
     (lambda: qf.ssm.fft_conv_vjp(F, F[0], double(F)), "grad has dtype float64 but u has float32"),
     # half precision goes with float32, where an argument takes it
     (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F, A, S, S))), "A has dtype float16, expected float32 or float64 or complex64"),
     (lambda: qf.ssm.selective_scan_fn(*map(half, (F, F)), A, half(S), double(S)), "C has dtype float64 but u has float16"),
-    (lambda: qf.ssm.fft_conv(half(F), double(F[0])), "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16$"),
-    (lambda: qf.ssm.fft_conv(half(F), double(F[0]), double(A[:, 0])), "u has dtype float16 but k has float64; expected float64$"),
+    (lambda: qf.ssm.fft_conv(half(F), double(F[0])), "k has dtype float64 but u has float16; expected float32 or float16 or bfloat16;"),
+    (lambda: qf.ssm.fft_conv(half(F), double(F[0]), double(A[:, 0])), "u has dtype float16 but k has float64; expected float64;"),
     (lambda: qf.ssm.linear_scan(half(F), half(F)), "a has dtype float16, expected float32"),
     (lambda: qf.ssm.fft_conv(half(F), F[0].astype(int)), "k has dtype int64, expected float32 or float64 or float16 or bfloat16"),
 ]  # fmt: skip
@@ -96,9 +96,36 @@ def test_the_argument_at_fault_is_named(door):
                 call()
 
 
+def test_errors_say_what_to_type():
+    table = type("Series", (), {"__module__": "pandas.core", "to_numpy": None})()
+    for u, text in (
+        ([1.0, 2.0], r"u is list, .*; convert it: np.asarray\(u, np.float32\)"),
+        (table, r"u is a pandas Series, .*; convert it: u.to_numpy\(\)"),
+        (np.ma.masked_array(F), r"u is a masked array, .*; convert it: u.filled\(\)"),
+        (F.astype(int), r"u has dtype int64, .*; convert it: u.astype\(np.float32\)"),
+        (F + 0j, r"u has dtype complex64, .*; convert it: u.real"),
+        (double(F), r"k has dtype float32 but u has float64; expected float64; convert it: k.astype\(np.float64\)"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            qf.ssm.fft_conv(u, F[0])
+    for x, text in (
+        ([1j], r"np.asarray\(Lambda, np.complex128\)"),
+        (table, r"Lambda.to_numpy\(\)"),
+        (F, r"Lambda.astype\(np.complex128\)"),
+    ):
+        with pytest.raises(TypeError, match=f"convert it: {text}"):
+            qf.ssm.discretize(x, Z, 0.1, "zoh")
+
+
 @pytest.mark.torch
 def test_the_tensor_at_fault_is_named(door):
     torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"k is a numpy array but u is a torch array; .*; convert one of them: torch.as_tensor\(k\)"):
+        qf.ssm.fft_conv(torch.from_numpy(F), F[0])
+    with pytest.raises(TypeError, match=r"k is a torch array but u is a numpy array; .*; convert one of them: torch.as_tensor\(u\)"):
+        qf.ssm.fft_conv(F, torch.from_numpy(F[0]))
+    with pytest.raises(TypeError, match=r"u has dtype int64, .*; convert it: u.to\(torch.float32\)"):
+        qf.ssm.fft_conv(torch.from_numpy(F).long(), torch.from_numpy(F[0]))
     u, a, s = (torch.from_numpy(x) for x in (F, A, S))
     b16 = torch.bfloat16
     with pytest.raises(TypeError, match="A has dtype bfloat16, expected float32 or float64 or complex64 or complex128; convert it"):

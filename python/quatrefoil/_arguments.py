@@ -161,10 +161,12 @@ def array(value: Any, label: str, name: str, *, dtypes: Sequence[str] = _arrays.
     named = " or ".join(dtypes)
     if kind is None or (kind == "torch" and not torch):
         what = "NumPy or PyTorch" if torch else "NumPy"
-        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a {what} array of {named}")
+        cure = f"{name}.numpy()" if kind == "torch" else _arrays.converted(value, name, dtypes[-1])
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a {what} array of {named}; convert it: {cure}")
     dtype = _arrays.dtype_name(value)
     if dtype not in dtypes:
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it")
+        cure = _arrays.converted(value, name, dtypes[-1])
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {named}; convert it: {cure}")
     if kind == "cupy":
         raise TypeError(f"{label}: {name} is a CuPy array, which this function does not take; move it to the host")
     if kind == "jax":
@@ -185,7 +187,8 @@ def integer_array(value: Any, label: str, name: str) -> Any:
     if value is None:
         return None
     if _arrays.kind(value) is None or _arrays.dtype_name(value) not in ("int32", "int64"):
-        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64")
+        cure = _arrays.converted(value, name, "int64")
+        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected an array of int32 or int64; convert it: {cure}")
     if _arrays.dtype_name(value) == "int64" or _arrays.kind(value) == "jax":
         return value
     return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
@@ -230,7 +233,8 @@ def real_array(value: Any, label: str, name: str) -> None:
     if value.__class__ is np.ndarray or _arrays.kind(value) is None or _arrays.on_host(value):
         array(value, label, name)
     elif (dtype := _arrays.dtype_name(value)) not in _arrays.REAL:
-        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it")
+        cure = _arrays.converted(value, name, "float64")
+        raise TypeError(f"{label}: {name} has dtype {dtype}, expected {' or '.join(_arrays.REAL)}; convert it: {cure}")
 
 
 def numbers_here(value: Any, label: str, name: str, *, graded: bool = False) -> Any:

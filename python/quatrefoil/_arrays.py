@@ -130,9 +130,33 @@ def is_masked(array: Any) -> bool:
 def describe(array: Any) -> str:
     """For error messages: what the caller gave."""
     found = kind(array)
-    if found is None:
-        return "a masked array" if is_masked(array) else f"{type(array).__name__}"
-    return f"a {found} array of {dtype_name(array)}"
+    if found is not None:
+        return f"a {found} array of {dtype_name(array)}"
+    name = type(array).__name__
+    return "a masked array" if is_masked(array) else f"a {type(array).__module__.partition('.')[0]} {name}" if is_table(array) else name
+
+
+def is_table(value: Any) -> bool:
+    """Whether this is a Series, a DataFrame or a DataArray of pandas or a library like it."""
+    return hasattr(value, "to_numpy")
+
+
+def converted(value: Any, name: str, dtype: str) -> str:
+    """What to type for an array of that dtype where ``value`` is none, or one of another dtype."""
+    if is_masked(value):
+        return f"{name}.filled()"
+    if kind(value) is not None:
+        if is_complex(value) and dtype in REAL:
+            return f"{name}.real"
+        return f"{name}.to(torch.{dtype})" if kind(value) == "torch" else f"{name}.astype(np.{dtype})"
+    ways = {"to_numpy": f"{name}.to_numpy()", "toarray": f"{name}.toarray()", "__dlpack__": f"np.from_dlpack({name})"}
+    return next((way for method, way in ways.items() if hasattr(value, method)), f"np.asarray({name}, np.{dtype})")
+
+
+def moved(name: str, kind: str) -> str:
+    """What to type for the same numbers as an array of that kind."""
+    ways = {"torch": "torch.as_tensor", "cupy": "cupy.asarray", "jax": "jax.numpy.asarray"}
+    return f"{ways.get(kind, 'np.asarray')}({name})"
 
 
 def is_complex(array: Any) -> bool:

@@ -17,21 +17,22 @@ IN_PLACE: Any = object()
 
 def check_arrays(op: Op, arrays: Sequence[Any]) -> tuple[str, list[str | None]]:
     """Kind of one call's arrays and dtypes of its flat results; TypeError names the argument that does not fit."""
-    dtypes = [None if array is None else _check_dtype(op, name, arg, array) for name, arg, _, array in _required(op, arrays)]
+    dtypes = [None if array is None else _check_dtype(op, name, arg, array, arrays) for name, arg, _, array in _required(op, arrays)]
     named = [(name, arg, dtype, array) for (name, arg, _, array), dtype in zip(op.named(arrays), dtypes) if dtype is not None]
     (first, _, _, leader), kind = named[0], str(_arrays.kind(named[0][3]))
     for name, _, _, array in named:
         other = _arrays.kind(array)
         if other != kind:
             both = f"{name} is a {other} array but {first} is a {kind} array"
-            raise TypeError(f"{op.label}: {both}; all arrays of a call must be of one kind")
+            way = _arrays.moved(first, str(other)) if kind == "numpy" else _arrays.moved(name, kind)
+            raise TypeError(f"{op.label}: {both}; all arrays of a call must be of one kind; convert one of them: {way}")
     for name, _, _, array in named:
         check_device(op.label, name, array, first, leader)
-    floating = [(name, arg, dtype) for name, arg, dtype, _ in named if arg.dtype not in ("int", "bool", "double")]
+    floating = [entry for entry in named if entry[1].dtype not in ("int", "bool", "double")]
     _check_precisions(op, floating)
     if op.primal is not None:
         return kind, dtypes[: len(dtypes) - len(op.primal.graded)]
-    of_results = next((dtype for _, arg, dtype in floating if arg.dtype == "any"), floating[0][2] if floating else "float64")
+    of_results = next((dtype for _, arg, dtype, _ in floating if arg.dtype == "any"), floating[0][2] if floating else "float64")
     return kind, [_arrays.in_precision(of_results, o.dtype) for o in op.outputs]
 
 
@@ -58,37 +59,50 @@ def _required(op: Op, arrays: Sequence[Any]) -> list[Any]:
     return named
 
 
-def _check_dtype(op: Op, name: str, arg: Arg, array: Any) -> str:
+def _check_dtype(op: Op, name: str, arg: Arg, array: Any, arrays: Sequence[Any]) -> str:
     allowed = (*_arrays.ALLOWED[arg.dtype], *(_arrays.HALF if arg.half else ()))
     kind = _arrays.kind(array)
     if kind == "jax" and arg.dtype == "int":
         allowed = ("int64", "int32")  # the second is all that JAX has without jax_enable_x64
     if kind is None:
         expected = f"a NumPy, PyTorch, CuPy or JAX array of {' or '.join(allowed)}"
-        raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}")
+        cure = _cure(arg, name, array, arrays)
+        raise TypeError(f"{op.label}: {name} is {_arrays.describe(array)}, expected {expected}; convert it: {cure}")
     if _arrays.layout(array) != "strided":
         raise TypeError(f"{op.label}: {name} is a tensor of layout {_arrays.layout(array)}, expected a dense one")
     dtype = _arrays.dtype_name(array)
     if dtype not in allowed:
-        raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it")
+        cure = _cure(arg, name, array, arrays)
+        raise TypeError(f"{op.label}: {name} has dtype {dtype}, expected {' or '.join(allowed)}; convert it: {cure}")
     return dtype
 
 
-def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str]]) -> None:
+def _cure(arg: Arg, name: str, array: Any, arrays: Sequence[Any]) -> str:
+    """What to type for an array that this argument takes, in the precision of the others."""
+    found = (_arrays.dtype_name(a) for a in arrays if a is not array and _arrays.kind(a) is not None)
+    like = next((dtype for dtype in found if dtype in _arrays.REAL + _arrays.COMPLEX), "float64")
+    wanted = arg.dtype if arg.dtype != "any" else "complex" if _arrays.is_complex(array) else "real"
+    return _arrays.converted(array, name, _arrays.in_precision(like, wanted))
+
+
+def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> None:
     """One precision for all, half precision counting as single; real or complex for all that may be either. Where arrays disagree those
     that are fewer are at fault, or the later ones."""
-    precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype in floating]
+    precisions = [_arrays.in_precision(dtype, "real") for _, _, dtype, _ in floating]
     if len(set(precisions)) > 1:
         right = max(precisions, key=precisions.count)  # the first one's where it is as many
-        other, _, others = floating[precisions.index(right)]
-        name, arg, dtype = next(f for f, precision in zip(floating, precisions) if precision != right)
+        other, _, others, _ = floating[precisions.index(right)]
+        name, arg, dtype, array = next(f for f, precision in zip(floating, precisions) if precision != right)
         expected = [_arrays.in_precision(right, d) for d in (("real", "complex") if arg.dtype == "any" else (arg.dtype,))]
         expected += _arrays.HALF if arg.half and right == "float32" else ()
-        raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other} has {others}; expected {' or '.join(expected)}")
-    either = [(name, _arrays.wide(dtype), dtype) for name, arg, dtype in floating if arg.dtype == "any"]
-    for name, wide, dtype in either:
+        cure = _arrays.converted(array, name, expected["complex" in dtype and len(expected) > 1])
+        wanted = f"expected {' or '.join(expected)}; convert it: {cure}"
+        raise TypeError(f"{op.label}: {name} has dtype {dtype} but {other} has {others}; {wanted}")
+    either = [(name, _arrays.wide(dtype), dtype, array) for name, arg, dtype, array in floating if arg.dtype == "any"]
+    for name, wide, dtype, array in either:
         if wide != either[0][1]:
-            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {either[0][0]} has {either[0][2]}; expected {either[0][1]}")
+            cure = f"expected {either[0][1]}; convert it: {_arrays.converted(array, name, either[0][1])}"
+            raise TypeError(f"{op.label}: {name} has dtype {dtype} but {either[0][0]} has {either[0][2]}; {cure}")
 
 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:
