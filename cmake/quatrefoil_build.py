@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 RECORD = Path("build/failure/quatrefoil/_build_failure.py")  # stays there: an editable installation reads it in place
+INSTALL = "xcode-select --install" if sys.platform == "darwin" else "apt install g++ python3-dev"
 HOOK = """
 import json, sys
 from scikit_build_core import build
@@ -80,7 +81,15 @@ def _run(hook, arguments, variables):
 
 
 def first_error(lines):
-    """The first error that a compiler or linker printed, else CMake's first, in one line; of an output without any, its last line."""
+    """In one line: which tool is missing, else the first error of a compiler or linker, else CMake's first, else the last line."""
+    printed = " ".join(" ".join(lines).split())
+    if missing := re.search(r"Could not find (the )?compiler .*?CXX: (?P<tried>\S+)\.(\s|$)|No CMAKE_CXX_COMPILER could be found", printed):
+        tried = missing["tried"] or "c++, g++, clang++"
+        if os.environ.get("CXX"):  # otherwise it is scikit-build-core that names one
+            return f"no C++ compiler found: CXX names {tried}, which does not exist here; unset it, or name one that does"
+        return f"no C++ compiler found (tried {tried}): {INSTALL}"
+    if re.search(r"Python\.h: No such file|Could NOT find Python.*Development", printed):
+        return f"Python's headers are not installed: {INSTALL}"
     for line in lines:
         if re.search(r"\berror:|undefined reference|cannot find -l", line):
             return line.replace(os.getcwd() + os.sep, "").strip()

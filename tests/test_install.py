@@ -49,27 +49,47 @@ def attempts(build, monkeypatch):
     return seen
 
 
+INSTALL = "apt install g++ python3-dev"
 OUTPUTS = {
     "compiler": (f"[1/2] Building\nFAILED: x\ng++ -c x\n{ERROR}\nb.cpp:1:1: error: another", ERROR),
-    "header": ("FAILED: x\nx.cpp:1:10: fatal error: Python.h: No such file", "x.cpp:1:10: fatal error: Python.h: No such file"),
+    "header": ("FAILED: x\nx.cpp:1:10: fatal error: vector: No such file", "x.cpp:1:10: fatal error: vector: No such file"),
+    "Python's header": (
+        "x.cpp:1:10: fatal error: Python.h: No such file",
+        f"Python's headers are not installed: {INSTALL}",
+    ),
     "killed": ("g++: fatal error: Killed signal terminated program cc1plus", "g++: fatal error: Killed signal terminated program cc1plus"),
     "linker": ("[9/9] Linking\n/usr/bin/ld: a.o: undefined reference to `f'", "/usr/bin/ld: a.o: undefined reference to `f'"),
     "no compiler": (
         "CMake Error at CMakeLists.txt:2 (project):\n  No CMAKE_CXX_COMPILER could be found.\n\n  Tell CMake",
-        "CMake Error at CMakeLists.txt:2 (project): No CMAKE_CXX_COMPILER could be found.",
+        f"no C++ compiler found (tried c++, g++, clang++): {INSTALL}",
     ),
-    "named compiler": (
-        "CMake Error at D.cmake:48 (message):\n  Could not find compiler in CXX:\n\n  clang++-99.\n\nCall Stack",
-        "CMake Error at D.cmake:48 Could not find compiler in CXX: clang++-99.",
+    "compiler of scikit-build-core": (
+        "CMake Error at D.cmake:48 (message):\n  Could not find the compiler specified in the environment\n  variable CXX:\n\n  g++.\n",
+        f"no C++ compiler found (tried g++): {INSTALL}",
+    ),
+    "no headers": (
+        "CMake Error at F.cmake:230 (message):\n  Could NOT find Python (missing: Python_INCLUDE_DIRS Development.Module)",
+        f"Python's headers are not installed: {INSTALL}",
+    ),
+    "other errors of CMake": (
+        "CMake Error at D.cmake:48 (message):\n  Wrong:\n\n  this.\n\nCall",
+        "CMake Error at D.cmake:48 Wrong: this.",
     ),
     "broken compiler": ("CMake Error at T.cmake:7 (message):\n  The compiler\n\n    c.cpp:1: error: no", "c.cpp:1: error: no"),
     "other": ("Traceback\nCMakeNotFoundError: Could not find CMake\n\n", "CMakeNotFoundError: Could not find CMake"),
 }
 
 
-def test_first_error(build):
+def test_first_error(build, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(build, "INSTALL", INSTALL)
     for printed, expected in OUTPUTS.values():
         assert build.first_error(printed.split("\n")) == expected
+    monkeypatch.setenv("CXX", "clang++-99")
+    printed = "CMake Error:\n  Could not find compiler set in environment variable CXX:\n\n  clang++-99."
+    assert build.first_error(printed.split("\n")).startswith(
+        "no C++ compiler found: CXX names clang++-99, which does not exist here; unset it"
+    )
 
 
 def test_failed_build_is_recorded_in_a_numba_wheel(build, attempts):

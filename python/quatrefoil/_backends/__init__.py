@@ -132,7 +132,7 @@ def warn_of_failure() -> None:
     if failure:
         _warn(
             f"quatrefoil runs on Numba, because its native part could not be built: {failure}\n"
-            "Mend that and install again (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba accepts it in silence."
+            "Fix that and reinstall (pip install --force-reinstall --no-cache-dir); QUATREFOIL_BACKEND=numba silences this warning."
         )
 
 
