@@ -147,6 +147,18 @@ def test_a_sub_interpreter_is_refused():
     assert done.stdout.strip() == "ok", done.stderr
 
 
+def test_a_compilation_that_takes_long_is_announced_once(tmp_path):
+    code = """
+    import io, sys, numpy as np, quatrefoil as qf
+    from quatrefoil._backends import numba
+    numba.PATIENCE, sys.stderr = 1e-3, io.StringIO()
+    for dtype in (np.float32, np.float64):
+        qf.ssm.linear_scan(np.ones((1, 9), dtype), np.ones((1, 9), dtype), backend="numba")
+    print(sys.stderr.getvalue().count(numba.NOTICE))
+    """
+    assert [run_python(code, NUMBA_CACHE_DIR=tmp_path).stdout.strip() for _ in range(2)] == ["1", "0"]
+
+
 @linux
 @pytest.mark.parametrize("trouble", ["full", "corrupt"])
 def test_trouble_with_the_numba_cache_is_one_warning(trouble, tmp_path):

@@ -6,6 +6,9 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +56,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     import numba
 
+    _watch_compilations()
     try:
         compiled: Any = numba.njit(cache=True, error_model="numpy")(function)
     except RuntimeError as error:  # no folder
@@ -61,6 +65,46 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     if hasattr(compiled, "_cache"):
         compiled._cache = _Cache(compiled._cache)
     return compiled  # type: ignore[no-any-return]
+
+
+PATIENCE = 2.0  # seconds of compilation, all together, after which a line says what is going on
+NOTICE = "quatrefoil: compiling Numba kernels, once for all later calls and processes"
+
+
+@functools.cache
+def _watch_compilations() -> None:
+    """Print ``NOTICE`` on stderr, once a process, where our kernels take longer than ``PATIENCE`` to compile: what is cached takes none."""
+    from numba.core import event
+
+    class Watch(event.Listener):  # type: ignore[misc]
+        """Numba sends both events under its compiler lock."""
+
+        def __init__(self) -> None:
+            self.depth, self.left, self.began = 0, PATIENCE, 0.0
+            self.timer: threading.Timer | None = None
+
+        def on_start(self, event: Any) -> None:
+            self.depth += _is_ours(event)
+            if self.depth == 1 and self.timer is None and self.left > 0:
+                self.began, self.timer = time.monotonic(), threading.Timer(self.left, self.say)
+                self.timer.daemon = True
+                self.timer.start()
+
+        def on_end(self, event: Any) -> None:
+            self.depth -= _is_ours(event)
+            if self.depth == 0 and self.timer is not None:
+                self.timer.cancel()
+                self.timer, self.left = None, self.left - (time.monotonic() - self.began)
+
+        def say(self) -> None:
+            self.left = 0.0
+            print(NOTICE, file=sys.stderr, flush=True)
+
+    event.register("numba:compile", Watch())
+
+
+def _is_ours(event: Any) -> bool:
+    return str(event.data["dispatcher"].py_func.__module__).startswith("quatrefoil")
 
 
 class _Cache:
