@@ -222,6 +222,21 @@ def test_steps_of_half_precision(name, half):
         assert layer.kernel(7).dtype == u.dtype
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_wrong_inputs_are_named_as_the_layer_names_them(name):
+    make, shape = LAYERS[name]
+    layer, (axis, size) = make(), (1, shape[1]) if name.startswith("S4D") else (2, shape[2])
+    u, label = torch.randn(2, 9, size) if axis == 2 else torch.randn(2, size, 9), type(layer).__name__
+    wrong = [
+        (u.mT, ValueError, r"input has shape .*, expected \(batch, .*; for \(batch, .*\) (give|make)"),
+        (u[..., :1, :1], ValueError, r"input has shape \(2, 1, 1\), expected \(batch, \w+, \w+\)$"),
+        (u.long(), TypeError, r"input has dtype torch.int64, .*; convert it: input.to\(torch.float32\)$"),
+        (u.double(), TypeError, r"input has dtype torch.float64, .*, or the layer: layer.to\(torch.float64\)"),
+        (u.numpy(), TypeError, r"input is a numpy array of float32, .*: torch.as_tensor\(input, dtype=torch.float32\)"),
+    ]
+    check_refused([(lambda x=x: layer(x), error, f"^{label}: {text}") for x, error, text in wrong])
+
+
 def test_bad_options():
     check_refused(BAD)
 

@@ -7,6 +7,7 @@ LAYERS = {
     "S5-bidirectional": (lambda: nn.S5(3, 8, bidirectional=True), (2, 12, 3)),
 }
 BAD = [
+    (lambda: nn.S5(2, state_size=8), TypeError, r"S5: unknown argument state_size; did you mean d_state\?"),
     (lambda: nn.S5(2, 6, blocks=2), ValueError, "d_state is 6 with 2 blocks, expected a multiple of 2 blocks"),
     (lambda: nn.S5(2, 8, C_init="normal"), ValueError, "C_init is 'normal'"),
     (lambda: nn.S5(2, 8, init="legs"), ValueError, "init is 'legs', expected one of 'hippo', 'ptd'"),

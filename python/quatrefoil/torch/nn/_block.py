@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ... import ssm
 from ..._arrays import narrow, widen
+from ._layer import Layer
 
 Cache = tuple[Tensor, Tensor]  # the last inputs of the convolution, and the states of the scan
 
@@ -83,10 +84,12 @@ def convolved(
     return y, ssm.causal_conv1d_varlen_states(last[0].T, cu_seqlens, state.shape[-1])
 
 
-class Block(torch.nn.Module):  # type: ignore[misc]
+class Block(Layer):
     """A block whose layer keeps its place in an ``inference_params`` as mamba-ssm's do."""
 
     layer_idx: int | None
+    d_model: int
+    in_proj: torch.nn.Linear
 
     def allocate_inference_cache(self, batch_size: int, max_seqlen: int | None = None, dtype: torch.dtype | None = None) -> Cache:
         raise NotImplementedError
@@ -111,7 +114,8 @@ class Block(torch.nn.Module):  # type: ignore[misc]
         return cache
 
     def _check_one(self, hidden_states: Tensor) -> None:
-        if hidden_states.ndim != 3 or hidden_states.shape[1] != 1:
+        self._check_sequence(hidden_states, self.in_proj.weight, self.d_model)
+        if hidden_states.shape[1] != 1:
             raise ValueError(
                 f"{type(self).__name__}.step: hidden_states has shape {tuple(hidden_states.shape)}, expected (B, 1, d_model); "
                 "forward takes several tokens, with cache= after others"

@@ -13,6 +13,7 @@ from ... import ssm
 from ..._arguments import choice, integer, number
 from ..._arrays import narrow, widen
 from ._block import GatedRMSNorm, initial_dt_bias
+from ._layer import Layer
 
 State = tuple[tuple[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]  # last inputs of the three convolutions; (H, U)
 
@@ -37,7 +38,7 @@ class ShortConvolution(torch.nn.Module):  # type: ignore[misc]
         return y.transpose(1, 2), after
 
 
-class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
+class GatedKalmaNet(Layer):
     """The Gated KalmaNet layer of arXiv 2511.21016, with upstream's parameter names (18)-(20).
 
     ``quatrefoil.ssm.gka`` with what stands around it upstream.
@@ -139,6 +140,7 @@ class GatedKalmaNet(torch.nn.Module):  # type: ignore[misc]
 
         Handing the state on continues the sequence, by any number of tokens. The None stands where upstream has attention weights.
         """
+        self._check_sequence(hidden_states, self.q_proj.weight, self.hidden_size)
         before = (None, None, None) if state is None else state[0]
         q, q_last = self.q_conv1d(self.q_proj(hidden_states), before[0], use_cache)
         k, k_last = self.k_conv1d(self.k_proj(hidden_states), before[1], use_cache)

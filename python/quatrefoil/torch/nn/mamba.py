@@ -125,6 +125,7 @@ class Mamba(Block):
         ``cache`` of ``allocate_inference_cache`` is what came before, by any number of tokens at a time, and is updated in place.
         ``inference_params``, mamba-ssm's, holds one for each layer and starts anew where its seqlen_offset is 0.
         """
+        self._check_sequence(hidden_states, self.in_proj.weight, self.d_model)
         if inference_params is not None:
             cache = self._cache_in(inference_params, hidden_states.shape[0])
         conv_state, ssm_state = (None, None) if cache is None else cache

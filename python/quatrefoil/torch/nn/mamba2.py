@@ -176,6 +176,7 @@ class Mamba2(Block):
         flat = seqlen is not None
         if flat:
             u = u.unflatten(0, (-1, seqlen))
+        self._check_sequence(u, self.in_proj.weight, self.d_model)
         if inference_params is not None:
             items = u.shape[0]
             if cu_seqlens is not None and inference_params.seqlen_offset > 0:

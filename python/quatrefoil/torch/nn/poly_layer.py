@@ -13,9 +13,10 @@ from ... import cheb
 from ..._arguments import MOST_NUMBERS, integer
 from ..._arrays import narrow, widen
 from ...cheb.orthopoly import Basis, classical
+from ._layer import Layer
 
 
-class PolyLayer(torch.nn.Module):  # type: ignore[misc]
+class PolyLayer(Layer):
     """A layer of polynomials of its inputs, for networks that stay polynomials: ``poly_layer``, learnt.
 
     y_o = sum over inputs i and degrees k of weight[i, k, o] p_k(x_i), as ``quatrefoil.cheb.poly_layer``.
@@ -70,6 +71,7 @@ class PolyLayer(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) -> (..., O)."""
+        self._check_input(x, self.weight, self.weight.shape[0], f"(..., {self.weight.shape[0]})")
         rows = widen(x.reshape(-1, x.shape[-1]))  # half precision is computed in float32
         rows = torch.tanh(rows) if self.squash else rows
         y = cheb.poly_layer(rows, *map(widen, (self.weight, self.a, self.b)))

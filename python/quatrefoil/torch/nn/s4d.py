@@ -11,6 +11,7 @@ from torch import Tensor
 from ... import ssm
 from ..._arguments import MOST_NUMBERS, choice, integer, integers
 from ..._arrays import narrow, widen
+from ._layer import Layer
 
 _INITS = ("lin", "inv", "inv2", "quad", "legs", "random", "real")
 _DISCS = ("zoh", "bilinear")
@@ -21,7 +22,7 @@ def complex_of(x: Tensor) -> torch.dtype:
     return torch.complex128 if x.dtype == torch.float64 else torch.complex64
 
 
-class S4DKernel(torch.nn.Module):  # type: ignore[misc]
+class S4DKernel(Layer):
     """The parameters of H diagonal systems of N stored modes, and their convolution kernels (16).
 
     ``C`` (H, N, 2), or (2, H, N, 2) if bidirectional; ``log_dt`` (H,); ``log_A_real``, ``A_imag`` (H, N): A = -exp(log_A_real) +
@@ -97,7 +98,7 @@ class S4DKernel(torch.nn.Module):  # type: ignore[misc]
         return K
 
 
-class S4D(torch.nn.Module):  # type: ignore[misc]
+class S4D(Layer):
     """The S4D layer of state-spaces/s4, whose checkpoints it loads (16).
 
     Convolution with H learnt systems, GELU, dropout, and a gated linear mixing of channels.
@@ -174,6 +175,9 @@ class S4D(torch.nn.Module):  # type: ignore[misc]
 
         ``rate`` is the length of a sample relative to those of training: .5 for a signal sampled twice as often.
         """
+        axis, layouts = -2 if self.transposed else -1, (f"(batch, length, {self.h})", f"(batch, {self.h}, length)")
+        swapped = (-3 - axis, f"for {layouts[not self.transposed]} make it with transposed={not self.transposed}")
+        self._check_input(u, self.D, self.h, layouts[self.transposed], axis=axis, ndims=(2, 3), swapped=swapped)
         if not self.transposed:
             u = u.transpose(-1, -2)
         dt, A, C = self.kernel.system(rate)
@@ -183,6 +187,7 @@ class S4D(torch.nn.Module):  # type: ignore[misc]
         elif self.bidirectional:
             raise ValueError("S4D: a layer that sees the future has no state; leave state out, or bidirectional")
         else:
+            self._check_state(state, *u.shape[:-1], self.kernel.A_imag.shape[-1])
             y, state = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=True, **options)
         if y.shape[-1]:  # torch has no convolution of no samples
             y = self.output_linear(self.dropout(self.activation(y)))
@@ -197,6 +202,8 @@ class S4D(torch.nn.Module):  # type: ignore[misc]
         """One sample: u (B, H), state (B, H, N) -> y (B, H), state. The same numbers as ``forward``."""
         if self.bidirectional:
             raise ValueError("S4D: a layer that sees the future cannot be stepped")
+        self._check_input(u, self.D, self.h, f"(batch, {self.h})", ndims=(1, 2))
+        self._check_state(state, *u.shape, self.kernel.A_imag.shape[-1])
         dt, A, C = self.kernel.system(rate)
         y, state = ssm.s4d_step(u, state, dt, A, C, self.D, disc=self.disc)
         y = self.output_linear(self.dropout(self.activation(y)[..., None]))

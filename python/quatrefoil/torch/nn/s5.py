@@ -12,13 +12,14 @@ from torch import Tensor
 from ... import ssm
 from ..._arguments import MOST_NUMBERS, choice, integer, integers
 from ..._arrays import widen
+from ._layer import Layer
 from .s4d import complex_of
 
 _C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 _INITS = ("hippo", "ptd")
 
 
-class S5(torch.nn.Module):  # type: ignore[misc]
+class S5(Layer):
     """The state-space part of an S5 layer, with the parameters of lindermanlab/S5 (17).
 
     x_t = Lambda_bar x_{t-1} + B_bar u_t, y_t = 2 Re(C x_t) + D u_t.
@@ -113,12 +114,14 @@ class S5(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, u: Tensor, state: Tensor | None = None) -> Any:
         """u (..., L, H) -> y (..., L, H), or (y, the last state) where a state (..., P) is given."""
+        self._check_sequence(u, self.D, self.D.shape[0], ndims=())
         poles, inputs, C = self.system()
         options: dict[str, Any] = {"conj_sym": self.conj_sym, "bidirectional": self.bidirectional}
         if state is None:
             return ssm.s5_apply(u, poles, inputs, C, self.D, **options)
         if self.bidirectional:
             raise ValueError("S5: a layer that sees the future has no state; leave state out, or bidirectional")
+        self._check_state(state, *u.shape[:-2], *self.Lambda_re.shape)
         return ssm.s5_apply(u, poles, inputs, C, self.D, initial_state=state, return_state=True, **options)
 
     def default_state(self, *batch: int) -> Tensor:

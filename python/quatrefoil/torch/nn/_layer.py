@@ -1,0 +1,92 @@
+"""What every layer says of a wrong keyword or input, in its own name."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..._arrays import describe
+
+# What other libraries call these.
+_OTHER_NAMES = {
+    "d_state": ("N", "n", "state_size", "state_dim", "ssm_size"),
+    "d_model": ("H", "h", "hidden_size", "dim", "channels", "hidden_dim", "features"),
+    "hidden_size": ("d_model", "dim", "hidden_dim"),
+    "num_q_heads": ("num_heads", "heads", "n_heads"),
+    "headdim": ("head_dim", "d_head"),
+    "head_dim": ("headdim", "d_head"),
+    "in_features": ("in_dim", "input_dim"),
+    "out_features": ("out_dim", "output_dim"),
+}
+
+
+class Layer(torch.nn.Module):  # type: ignore[misc]
+    """A module whose errors name it and what its user gave."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls) and cls.__module__.startswith("quatrefoil"):
+            cls.__init__ = _refusing_unknown(cls.__init__)  # type: ignore[method-assign]
+
+    def _check_input(
+        self,
+        x: Any,
+        like: Tensor,
+        size: int,
+        shape: str,
+        *,
+        axis: int = -1,
+        ndims: tuple[int, ...] = (),
+        swapped: tuple[int, str] | None = None,
+        name: str = "input",
+    ) -> None:
+        """TypeError or ValueError for what is no tensor of the precision of ``like`` with ``size`` channels at that axis.
+
+        ``swapped`` is the axis at which the channels are by mistake, and what to do then.
+        """
+        label, wanted = type(self).__name__, f"torch.{str(like.dtype).removeprefix('torch.')}"
+        if not isinstance(x, Tensor):
+            cure = f"convert it: torch.as_tensor({name}, dtype={wanted})"
+            raise TypeError(f"{label}: {name} is {describe(x)}, expected a tensor; {cure}")
+        if not x.is_floating_point() or (x.dtype == torch.float64) != (like.dtype == torch.float64):
+            cure = f"convert it: {name}.to({wanted})"
+            cure += f", or the layer: layer.to({x.dtype})" if x.is_floating_point() else ""
+            raise TypeError(f"{label}: {name} has dtype {x.dtype}, but its parameters have {like.dtype}; {cure}")
+        if (ndims and x.ndim not in ndims) or x.ndim < -axis or x.shape[axis] != size:
+            at = swapped is not None and x.ndim >= 2 and x.shape[swapped[0]] == size
+            hint = f"; {swapped[1]}" if swapped is not None and at else ""
+            raise ValueError(f"{label}: {name} has shape {tuple(x.shape)}, expected {shape}{hint}")
+
+    def _check_sequence(self, x: Any, like: Tensor, size: int, ndims: tuple[int, ...] = (3,)) -> None:
+        """The same for (batch, length, channels)."""
+        swapped = (-2, f"for (batch, {size}, length) give input.transpose(1, 2)")
+        self._check_input(x, like, size, f"(batch, length, {size})", ndims=ndims, swapped=swapped)
+
+    def _check_state(self, state: Any, *shape: int) -> None:
+        """The same for a complex state of that shape."""
+        known = isinstance(state, Tensor) and state.is_complex()
+        if not known or tuple(state.shape) != shape:
+            found = f"has shape {tuple(state.shape)}" if known else f"is {describe(state)}"
+            label, cure = type(self).__name__, f"begin with default_state({', '.join(map(str, shape[:1]))})"
+            raise ValueError(f"{label}: state {found}, expected a complex tensor of shape {shape}; {cure}")
+
+
+def _refusing_unknown(init: Any) -> Any:
+    """An ``__init__`` whose TypeError for an unknown keyword says which one is meant."""
+    known = list(inspect.signature(init).parameters)[1:]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *given: Any, **named: Any) -> None:
+        for name in named:
+            if name not in known:
+                meant = [k for k in known if name in _OTHER_NAMES.get(k, ())] or difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {meant[0]}?" if meant else f"expected {', '.join(known)}"
+                raise TypeError(f"{type(self).__name__}: unknown argument {name}; {hint}")
+        init(self, *given, **named)
+
+    return __init__
