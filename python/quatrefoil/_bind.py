@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,8 +109,27 @@ def _check_precisions(op: Op, floating: Sequence[tuple[str, Arg, str, Any]]) -> 
 def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str, list[Layout]]:
     """Kind of one call's arrays, and shape and dtype of each of its flat results; an error where the call is none."""
     kind, dtypes = check_arrays(op, arrays)
-    shapes = op.infer([None if a is None else tuple(a.shape) for a in arrays], options)
+    given = [None if a is None else tuple(a.shape) for a in arrays]
+    try:
+        shapes = op.infer(given, options)
+    except ValueError as error:
+        raise ValueError(f"{error}{_swapped(op, given, arrays, options)}") from None
     return kind, [None if s is None or d is None else (s, d) for s, d in zip(shapes, dtypes)]
+
+
+def _swapped(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
+    """A hint where arrays of one shape, or one of them, would fit with two axes swapped: the last two, or those of length and heads."""
+    names = [name for name, *_ in op.named(arrays)]
+    for shape in dict.fromkeys(s for s in shapes if s is not None and len(s) > 1):
+        alike = [i for i, s in enumerate(shapes) if s == shape]
+        one, other = (1, 2) if len(shape) > 3 else (-1, -2)
+        turned = list(shape)
+        turned[one], turned[other] = shape[other], shape[one]
+        for which in (alike, *([i] for i in alike)):
+            with contextlib.suppress(ValueError):
+                op.infer([tuple(turned) if i in which else s for i, s in enumerate(shapes)], options)
+                return f"; it would fit with {', '.join(f'{names[i]}.swapaxes({one}, {other})' for i in which)}"
+    return ""
 
 
 def takes_half(op: Op, arrays: Sequence[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType
@@ -26,7 +27,7 @@ def _functions(thing: Any) -> list[FunctionType]:
 
 def readable(thing: Any) -> Any:
     """The same function or class; ``inspect.signature`` and ``help`` show its annotations without quotes, as Python 3.14 does."""
-    for function in _functions(thing):
+    for function in map(inspect.unwrap, _functions(thing)):
         notes = {name: getattr(note, "__forward_arg__", note) for name, note in function.__annotations__.items()}
         function.__annotations__.update({name: _Written(note) for name, note in notes.items() if isinstance(note, str)})
     return thing
