@@ -117,13 +117,15 @@ def test_errors_say_what_to_type():
             qf.ssm.discretize(x, Z, 0.1, "zoh")
 
 
-def test_swapped_axes_are_recognised():
+def test_axes_that_are_swapped_missing_or_too_many_are_recognised():
     u, kernel, heads, gates = np.ones((2, 9, 4)), np.ones((4, 3)), np.ones((2, 3, 9, 5)), np.ones((2, 9, 3))
     for call, hint in (
         (lambda: qf.ssm.fft_conv(u, kernel), "u.swapaxes(-1, -2)"),
         (lambda: qf.ssm.fft_conv(u.swapaxes(1, 2), kernel.T), "k.swapaxes(-1, -2)"),
         (lambda: qf.ssm.s4d_kernel(np.ones(4), kernel.T + 0j, kernel.T + 0j, 9), "A.swapaxes(-1, -2), C.swapaxes(-1, -2)"),
         (lambda: qf.ssm.gka(heads, heads, heads, gates), "q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)"),
+        (lambda: qf.ssm.gka(heads[0], heads[0], heads[0]), "q[None], k[None], v[None]"),
+        (lambda: qf.ssm.causal_conv1d_fn(u, np.ones((9, 1, 4))), "weight.squeeze(1)"),
     ):
         with pytest.raises(ValueError) as error:
             call()

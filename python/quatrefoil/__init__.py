@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:  # type checkers would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        if name in FAMILIES:  # imported at its first use
+        if name in FAMILIES or name == "torch":  # imported at its first use; in __all__ torch would hide PyTorch
             return importlib.import_module(f"quatrefoil.{name}")
         if name == "__version__":
             return version()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import _arrays
@@ -113,23 +113,32 @@ def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str
     try:
         shapes = op.infer(given, options)
     except ValueError as error:
-        raise ValueError(f"{error}{_swapped(op, given, arrays, options)}") from None
+        raise ValueError(f"{error}{_hint(op, given, arrays, options)}") from None
     return kind, [None if s is None or d is None else (s, d) for s, d in zip(shapes, dtypes)]
 
 
-def _swapped(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
-    """A hint where arrays of one shape, or one of them, would fit with two axes swapped: the last two, or those of length and heads."""
+def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
+    """What would fit: one array, or all of one shape, with two axes swapped, one added in front, or one of length 1 removed."""
     names = [name for name, *_ in op.named(arrays)]
-    for shape in dict.fromkeys(s for s in shapes if s is not None and len(s) > 1):
+    for shape in dict.fromkeys(s for s in shapes if s):
         alike = [i for i, s in enumerate(shapes) if s == shape]
-        one, other = (1, 2) if len(shape) > 3 else (-1, -2)
-        turned = list(shape)
-        turned[one], turned[other] = shape[other], shape[one]
-        for which in (alike, *([i] for i in alike)):
-            with contextlib.suppress(ValueError):
-                op.infer([tuple(turned) if i in which else s for i, s in enumerate(shapes)], options)
-                return f"; it would fit with {', '.join(f'{names[i]}.swapaxes({one}, {other})' for i in which)}"
+        for other, text in _other_forms(shape):
+            for which in (alike, *([i] for i in alike)):
+                with contextlib.suppress(ValueError):
+                    op.infer([other if i in which else s for i, s in enumerate(shapes)], options)
+                    return f"; it would fit with {', '.join(f'{names[i]}{text}' for i in which)}"
     return ""
+
+
+def _other_forms(shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+    if len(shape) > 1:
+        one, other = (1, 2) if len(shape) > 3 else (-1, -2)
+        swapped = list(shape)
+        swapped[one], swapped[other] = shape[other], shape[one]
+        yield tuple(swapped), f".swapaxes({one}, {other})"
+    yield (1, *shape), "[None]"
+    for axis in (i for i, n in enumerate(shape) if n == 1):
+        yield shape[:axis] + shape[axis + 1 :], f".squeeze({axis})"
 
 
 def takes_half(op: Op, arrays: Sequence[Any]) -> bool:

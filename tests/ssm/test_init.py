@@ -149,7 +149,7 @@ def test_zoh_keeps_full_accuracy_near_zero():
     for precision in ["complex64", "complex128"]:
         sizes = [0, 1e-30, 1e-12, 1e-8, 1e-4, 0.1, 0.4999, 0.5001, 1, 10]
         Lambda = np.array([z * np.exp(1j * t) for z in sizes for t in (0, 1, 1.57, 2.5, -3)]).astype(precision)
-        _, got = qf.ssm.discretize(Lambda, np.ones_like(Lambda), 1.0, "zoh")
+        _, got = qf.ssm.discretize(Lambda, np.ones_like(Lambda), 1.0)
         with mpmath.workdps(50):
             expected = np.array([complex(mpmath.expm1(mpmath.mpc(z)) / mpmath.mpc(z)) if z else 1 for z in Lambda.astype(complex)])
         assert got.dtype == Lambda.dtype
@@ -226,6 +226,7 @@ Z, ONE = np.zeros(3, complex), np.ones(3)
 BAD = [
     (lambda: qf.ssm.hippo_legs(-1), ValueError, r"ssm\.hippo_legs: N is -1"),
     (lambda: qf.ssm.s4d_init("linear", 4), ValueError, "name is 'linear', expected one of 'lin', 'inv', 'inv2', 'quad', .*'random'"),
+    (lambda: qf.ssm.s4d_init(4, "lin"), TypeError, r"the name comes first: s4d_init\('lin', 4\)"),
     (lambda: qf.ssm.s4d_init("random", 4, rng=-1), ValueError, "rng is -1"),
     (lambda: qf.ssm.s4d_init("random", 4, rng=0.5), TypeError, "rng is float"),
     (lambda: qf.ssm.ptd_init(0), ValueError, "N is 0, expected at least 1"),

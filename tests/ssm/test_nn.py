@@ -237,9 +237,22 @@ def test_wrong_inputs_are_named_as_the_layer_names_them(name):
     check_refused([(lambda x=x: layer(x), error, f"^{label}: {text}") for x, error, text in wrong])
 
 
+def test_sizes_are_printed():
+    assert repr(nn.S4D(3, 4)).startswith("S4D(\n  3, d_state=4, transposed=True")
+    assert repr(nn.S5(3, 8)) == "S5(3, d_state=8)"
+
+
 def test_bad_options():
     check_refused(BAD)
 
 
-def test_importing_quatrefoil_imports_no_torch():
-    run_python("import sys, quatrefoil; sys.exit('torch' in sys.modules)")
+def test_torch_is_imported_with_the_first_layer():
+    run_python("import sys, quatrefoil as qf; sys.exit('torch' in sys.modules or qf.torch.nn.S5.__name__ != 'S5')")
+    run_python("""
+    import importlib.util, quatrefoil as qf
+    importlib.util.find_spec = lambda name: None
+    try:
+        from quatrefoil.torch import nn
+    except ModuleNotFoundError as error:
+        assert "pip install 'quatrefoil[torch]'" in str(error)
+    """)

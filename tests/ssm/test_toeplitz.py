@@ -36,6 +36,17 @@ def test_same_as_scipy(rng, name):
 
 
 @both
+def test_without_a_row(rng, name):
+    product, vjp, matrix = PRODUCTS[name]
+    c, x = rng.standard_normal((2, 7))
+    np.testing.assert_allclose(product(c, None, x), matrix(c) @ x, atol=1e-12)
+    dc, dx = vjp(c, None, x, x)
+    for i in range(7):
+        np.testing.assert_allclose(dc[i], x @ matrix(np.eye(7)[i]) @ x, atol=1e-12)
+    np.testing.assert_allclose(dx, matrix(c).T @ x, atol=1e-12)
+
+
+@both
 def test_empty(name):
     for m, n in [(0, 0), (0, 1), (0, 4), (1, 0), (4, 0)]:
         print(m, n)
@@ -122,7 +133,8 @@ BAD = [
     ((C, R, X.astype(complex)), {}, TypeError, "x has dtype complex128"),
     ((C.astype(int), R, X), {}, TypeError, "c has dtype int64"),
     ((C.tolist(), R, X), {}, TypeError, "c is list"),
-    ((C, None, X), {}, TypeError, "r is None"),
+    ((C, None, X), {}, ValueError, r"x has shape \(4,\), expected \(n,\) .* n = 3 as in r"),
+    ((None, R, X), {}, TypeError, "c is None"),
     ((C, R, X), {"out": np.ones(4)}, ValueError, "out has shape"),
     ((C, R[:3], X[:3]), {"out": C}, ValueError, "out .*overlaps"),
 ]

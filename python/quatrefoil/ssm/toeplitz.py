@@ -26,7 +26,13 @@ _TOEPLITZ, _HANKEL = _product("toeplitz_matmul"), _product("hankel_matmul")
 
 
 def toeplitz_matmul(
-    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
+    c: Array[T],
+    r: Array[T] | None,
+    x: Array[T],
+    *,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
 ) -> T:
     """Toeplitz matrix times x, ``scipy.linalg.toeplitz(c, r) @ x`` without the matrix (13).
 
@@ -34,8 +40,8 @@ def toeplitz_matmul(
     ----------
     c : (m,)
         First column; float32 or float64.
-    r : (n,)
-        First row. r[0] is ignored: the corner is c[0].
+    r : (n,), or None
+        First row; as c if None. r[0] is ignored: the corner is c[0].
     x : (n,) or (..., n, K)
         A vector, or matrices, as in ``numpy.matmul``.
     out, backend, num_threads
@@ -69,7 +75,13 @@ def toeplitz_matmul(
 
 
 def hankel_matmul(
-    c: Array[T], r: Array[T], x: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
+    c: Array[T],
+    r: Array[T] | None,
+    x: Array[T],
+    *,
+    out: Array[T] | None = None,
+    backend: Backend | None = None,
+    num_threads: int | None = None,
 ) -> T:
     """Hankel matrix times x, ``scipy.linalg.hankel(c, r) @ x`` without the matrix (14).
 
@@ -77,8 +89,8 @@ def hankel_matmul(
     ----------
     c : (m,)
         First column; float32 or float64.
-    r : (n,)
-        Last row. r[0] is ignored: the corner is c[m-1].
+    r : (n,), or None
+        Last row; zeros if None. r[0] is ignored: the corner is c[m-1].
     x : (n,) or (..., n, K)
         A vector, or matrices, as in ``numpy.matmul``.
     out, backend, num_threads
@@ -112,9 +124,9 @@ def hankel_matmul(
 
 
 def toeplitz_matmul_vjp(
-    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
-) -> tuple[T, T, T]:
-    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc, dr, dx) (15).
+    c: Array[T], r: Array[T] | None, x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``toeplitz_matmul``: grad is shaped like its result -> (dc[, dr], dx) (15).
 
     Examples
     --------
@@ -128,9 +140,9 @@ def toeplitz_matmul_vjp(
 
 
 def hankel_matmul_vjp(
-    c: Array[T], r: Array[T], x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
-) -> tuple[T, T, T]:
-    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc, dr, dx) (15).
+    c: Array[T], r: Array[T] | None, x: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
+) -> tuple[T, ...]:
+    """Gradients of ``hankel_matmul``: grad is shaped like its result -> (dc[, dr], dx) (15).
 
     Examples
     --------
@@ -144,6 +156,7 @@ def hankel_matmul_vjp(
 
 
 def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
+    r = _row(op, c, r)
     kind, (dtype,) = check_arrays(op, (c, r, x))
     (shape,) = op.infer([tuple(c.shape), tuple(r.shape), tuple(x.shape)], ())
     xp, m = _arrays.namespace_of(kind), c.shape[0]
@@ -160,9 +173,12 @@ def _apply(op: Op, c: Any, r: Any, x: Any, out: Any, backend: Backend | None, nu
     return out
 
 
-def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | None, num_threads: int | None) -> tuple[Any, Any, Any]:
+def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | None, num_threads: int | None) -> tuple[Any, ...]:
     adjoint = op.adjoint
     assert adjoint is not None
+    if r is None:
+        dc, dr, dx = _gradients(op, c, _row(op, c, r), x, grad, backend, num_threads)
+        return (dc + dr if op is _TOEPLITZ else dc), dx
     kind, _ = check_arrays(adjoint, (c, r, x, grad))
     adjoint.infer([tuple(a.shape) for a in (c, r, x, grad)], ())
     xp, m, n = _arrays.namespace_of(kind), c.shape[0], r.shape[0]
@@ -179,6 +195,13 @@ def _gradients(op: Op, c: Any, r: Any, x: Any, grad: Any, backend: Backend | Non
         dc, dr = entries[:m], _padded(xp, entries[m:], n, left=True)
         dx = xp.flip(dx, (-1,))
     return dc, dr, _columns(dx, axes)
+
+
+def _row(op: Op, c: Any, r: Any) -> Any:
+    """r, or what SciPy takes where it is None."""
+    if r is not None or _arrays.kind(c) is None:
+        return r
+    return c if op is _TOEPLITZ else _arrays.zeros_beside(c, c.shape)
 
 
 def _rows(x: Any) -> Any:

@@ -28,7 +28,7 @@ _DISCRETIZE = Op(
 )  # fmt: skip
 
 
-def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str) -> tuple[T, T]:
+def discretize(Lambda: Array[T], B: Array[T], dt: AnyArray | float, disc: str = "zoh") -> tuple[T, T]:
     """Steps of a diagonal system, from continuous time to the numbers that a recurrence takes (10), (11).
 
     x' = Lambda x + B u becomes x_t = Lambda_bar x_{t-1} + B_bar u_t, steps of length dt.

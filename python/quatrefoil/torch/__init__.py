@@ -1,1 +1,16 @@
-"""PyTorch: every op of every table as a registered operator with gradients, and the route that picks the cheapest way in."""
+"""PyTorch: every op of every table as a registered operator with gradients, and the route that picks the cheapest way in.
+
+``nn`` has the layers.
+"""
+
+import importlib
+import importlib.util
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name != "nn":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not importlib.util.find_spec("torch"):
+        raise ModuleNotFoundError("quatrefoil.torch.nn needs PyTorch: pip install 'quatrefoil[torch]'", name="torch")
+    return importlib.import_module(f"{__name__}.nn")

@@ -34,6 +34,26 @@ def test_steps_are_the_layer(backend, rng):
     np.testing.assert_allclose(s, last, atol=1e-12)
 
 
+def test_modes_that_all_channels_share(backend, rng):
+    """As ``s4d_init`` and ``dplr_legs`` give them: values of the repeated modes, gradients summed over channels."""
+    u, (dt, A, C, D, B), s = rng.standard_normal((2, 3, 20)), model(rng, 3, 5), state(rng, 3, 5)
+    start, one = [A[0], C[0], B[0]], lambda a: np.tile(a, (3, 1))
+    conv = lambda A, C, B: qf.ssm.s4d_conv(u, dt, A, C, D, B)  # noqa: E731
+    step = lambda A, C, B: qf.ssm.s4d_step(u[0, :, 0], s, dt, A, C, D, B)[0]  # noqa: E731
+    kernel = lambda A, C, B: qf.ssm.s4d_kernel(dt, A, C, 9, B=B)  # noqa: E731
+    low_rank = lambda A, C, B: qf.ssm.s4_kernel(dt, A, C, B, C, 9)  # noqa: E731
+    for call in (conv, step, kernel, low_rank):
+        np.testing.assert_array_equal(call(*start), call(*map(one, start)))
+    grad = rng.standard_normal((3, 9))
+    for shared, whole in (
+        (qf.ssm.s4d_kernel_vjp(dt, *start, grad, L=9), qf.ssm.s4d_kernel_vjp(dt, *map(one, start), grad, L=9)),
+        (qf.ssm.s4d_conv_vjp(u, dt, A[0], C, u), qf.ssm.s4d_conv_vjp(u, dt, one(A[0]), C, u)),
+        (qf.ssm.s4_kernel_vjp(dt, *start, C, grad, L=9), qf.ssm.s4_kernel_vjp(dt, *map(one, start), C, grad, L=9)),
+    ):
+        for got, expected in zip(shared, whole, strict=True):
+            np.testing.assert_allclose(got, expected if got.shape == expected.shape else expected.sum(axis=0), atol=1e-10)
+
+
 def test_float32_keeps_its_digits(rng):
     bounds = [("fft", 5e-7), ("scan", 1e-6)]  # a scan sums the modes of a sample in single precision
     for shape, (method, bound) in itertools.product([(2, 4, 1000), (1, 2, 4096), (1, 1, 20000)], bounds):

@@ -11,7 +11,7 @@ LAYERS = {
 }
 BAD = [
     (lambda: nn.Mamba2(0), ValueError, "Mamba2: d_model is 0, expected at least 1"),
-    (lambda: nn.Mamba2(6, headdim=5), ValueError, r"Mamba2: d_ssm .* is 12, expected a multiple of headdim ngroups = 5"),
+    (lambda: nn.Mamba2(6), ValueError, r"Mamba2: d_ssm .* is 12, expected a multiple of headdim ngroups = 64; headdim=4 would do"),
     (lambda: nn.Mamba2(6, headdim=2, d_ssm=14), ValueError, "Mamba2: d_ssm is 14, expected at most 12"),
     (lambda: nn.Mamba2(64, A_init_range=(0, 1)), ValueError, r"Mamba2: A_init_range is \(0, 1\)"),
     (lambda: nn.Mamba2(64, process_group=object()), ValueError, "Mamba2: process_group was given"),

@@ -40,7 +40,7 @@ class Form:
             found = tuple(getattr(k_reverse, "shape", ()))
             raise ValueError(f"{label}: k_reverse has shape {found}, expected the axes of k, {tuple(k.shape)}, but for the last")
         if D is not None and tuple(getattr(D, "shape", ())) != tuple(u.shape[:-1][-1:]):
-            expected = f"({u.shape[-2]},), a number a channel" if u.ndim > 1 else "(), one number, as u has no channels"
+            expected = f"({u.shape[-2]},), one number per channel" if u.ndim > 1 else "(), one number, as u has no channels"
             raise ValueError(f"{label}: D has shape {tuple(getattr(D, 'shape', ()))}, expected {expected}")
 
     def _taps(self, k: Any) -> Any:

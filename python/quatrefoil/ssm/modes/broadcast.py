@@ -56,6 +56,22 @@ def broadcast_rows(*arrays: Any) -> tuple[Any, ...]:
     return tuple(a if r == common else call(BROADCAST_ROWS, (a,), (common,)) for a, r in zip(arrays, rows))
 
 
+def per_channel(dt: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Modes (N,) that all channels share as (H, N), H from the step sizes dt (H,); other arrays as they are."""
+    H = tuple(getattr(dt, "shape", ()))
+    shared = (len(H) == getattr(a, "ndim", 0) == 1 and str(getattr(a, "dtype", "")).removeprefix("torch.") in _KNOWN for a in arrays)
+    return tuple(call(BROADCAST_ROWS, (a,), (H,)) if is_shared else a for a, is_shared in zip(arrays, shared))
+
+
+def call_vjp_per_channel(op: Op, given: Sequence[Any], options: tuple[Any, ...], backend: Any, num_threads: int | None) -> tuple[Any, ...]:
+    """``call_vjp`` of an op some of whose arguments (H, N) may have been given as (N,)."""
+    *inputs, grad = given
+    dt = next((a for arg, a in zip(op.inputs, inputs) if arg.name == "dt"), None)
+    wide = [per_channel(dt, a)[0] if arg.dims.endswith("H N") else a for arg, a in zip(op.inputs, inputs)]
+    gradients = call_vjp(op, (*wide, *inputs[len(wide) :], grad), options, (), backend, num_threads)
+    return tuple(gradient_of_rows(a, d) for a, d in zip((a for a in inputs if a is not None), gradients))
+
+
 def gradient_of_rows(a: Any, gradient: Any) -> Any:
     """The gradient of what an array was broadcast to -> that of the array."""
     rows = tuple(gradient.shape)[:-1]

@@ -9,7 +9,7 @@ from ..._arguments import integer
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T, Z
-from ..modes.broadcast import broadcast_rows, gradient_of_rows
+from ..modes.broadcast import broadcast_rows, call_vjp_per_channel, gradient_of_rows, per_channel
 
 CAUCHY_MULT = Op(
 
@@ -138,11 +138,11 @@ def s4_kernel(
     ----------
     dt : (H,)
         Step sizes; float32 or float64.
-    Lambda, P, B, C : (H, N) complex
-        Diagonal, low-rank factor (rank one), input and output vectors.
+    Lambda, P, B, C : (H, N) complex, or (N,)
+        Of each channel, or of all alike, as ``dplr_legs`` gives them: diagonal, low-rank factor (rank one), input and output vectors.
     L : int
         Length.
-    Q : (H, N) complex, optional
+    Q : (H, N) or (N,) complex, optional
         The other factor; P if absent, which makes a stable system of Re Lambda <= 0.
     truncated : bool
         C is upstream's stored parameter, C (I - Abar^L), not the true output vector (8).
@@ -170,11 +170,12 @@ def s4_kernel(
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> Lambda, P, B, V = (x[2:] for x in qf.ssm.dplr_legs(4))  # the half above the real axis
-    >>> K = qf.ssm.s4_kernel(np.array([0.1]), Lambda[None], P[None], B[None], np.ones((1, 2), complex), 1000)
+    >>> K = qf.ssm.s4_kernel(np.array([0.1]), Lambda, P, B, np.ones(2, complex), 1000)
     >>> K.shape
     (1, 1000)
     """
-    y: T = call(S4_KERNEL, (dt, Lambda, P, B, C, Q), (integer(L, S4_KERNEL.label, "L", 0), bool(truncated)), (), out, backend, num_threads)
+    options = (integer(L, S4_KERNEL.label, "L", 0), bool(truncated))
+    y: T = call(S4_KERNEL, (dt, *per_channel(dt, Lambda, P, B, C, Q)), options, (), out, backend, num_threads)
     return y
 
 
@@ -194,4 +195,4 @@ def s4_kernel_vjp(
     [(1,), (1, 2), (1, 2), (1, 2), (1, 2)]
     """
     options = (integer(L, f"{S4_KERNEL.label}_vjp", "L", 0), bool(truncated))
-    return call_vjp(S4_KERNEL, inputs_and_grad, options, (), backend, num_threads)
+    return call_vjp_per_channel(S4_KERNEL, inputs_and_grad, options, backend, num_threads)

@@ -4,9 +4,10 @@ csrc/ssm/s4d/README.md."""
 from __future__ import annotations
 
 from ..._arguments import choice, integer
-from ..._dispatch import call, call_vjp
+from ..._dispatch import call
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, T, Z
+from ..modes.broadcast import call_vjp_per_channel, per_channel
 
 DISCS = ("zoh", "bilinear", "dss")
 
@@ -47,13 +48,14 @@ def s4d_kernel(
     ----------
     dt : (H,)
         Step sizes; float32 or float64.
-    A : (H, N) complex
-        Continuous poles. Re A > 0 is legal: nothing is clamped, and what overflows is inf or NaN in its channel. A = 0 is exact.
-    C : (H, N) or (M, H, N) complex
+    A : (H, N) complex, or (N,)
+        Continuous poles, of each channel or of all alike, as ``s4d_init`` gives them. Re A > 0 is legal: nothing is clamped, and what
+        overflows is inf or NaN in its channel. A = 0 is exact.
+    C : (H, N), (N,) or (M, H, N) complex
         Output weights; M outputs share the powers of the poles.
     L : int
         Length.
-    B : (H, N) complex, optional
+    B : (H, N) or (N,) complex, optional
         Input weights; 1 if absent.
     disc : "zoh", "bilinear" or "dss"
         Zero-order hold, bilinear, or upstream's DSS (modes README (1), (2), (4)), which divides every mode by its sum over the L samples
@@ -87,7 +89,7 @@ def s4d_kernel(
     array([[0.0952, 0.0861, 0.0779]])
     """
     options = (integer(L, S4D_KERNEL.label, "L", 0), choice(disc, S4D_KERNEL.label, "disc", DISCS))
-    y: T = call(S4D_KERNEL, (dt, A, C, B), options, (), out, backend, num_threads)
+    y: T = call(S4D_KERNEL, (dt, *per_channel(dt, A, C, B)), options, (), out, backend, num_threads)
     return y
 
 
@@ -110,4 +112,5 @@ def s4d_kernel_vjp(
     array([[0.5184]])
     """
     label = f"{S4D_KERNEL.label}_vjp"
-    return call_vjp(S4D_KERNEL, inputs_and_grad, (integer(L, label, "L", 0), choice(disc, label, "disc", DISCS)), (), backend, num_threads)
+    options = (integer(L, label, "L", 0), choice(disc, label, "disc", DISCS))
+    return call_vjp_per_channel(S4D_KERNEL, inputs_and_grad, options, backend, num_threads)

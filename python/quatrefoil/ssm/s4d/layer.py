@@ -8,9 +8,10 @@ from typing import Any, Literal, overload
 
 from ..._arguments import choice
 from ..._dims import Shape
-from ..._dispatch import call, call_vjp
+from ..._dispatch import call
 from ..._spec import Arg, Op, Option
 from ..._typing import Array, Backend, Given, T, Z
+from ..modes.broadcast import call_vjp_per_channel, per_channel
 from .kernel import DISCS
 
 METHODS = ("auto", "fft", "scan")
@@ -100,13 +101,13 @@ def s4d_conv(
         Input; float32 or float64, or float16 or bfloat16: then computed in float32 and returned in u's type.
     dt : (H,)
         Step sizes.
-    A : (H, N) complex
-        Poles of the stored modes, one of each conjugate pair.
-    C : (H, N) or (M, H, N) complex
+    A : (H, N) complex, or (N,)
+        Poles of the stored modes, one of each conjugate pair; of each channel or of all alike.
+    C : (H, N), (N,) or (M, H, N) complex
         Output weights, of M outputs with shared states in the second form; (2, H, N) if ``bidirectional``: back, then ahead.
     D : (H,) or (M, H), optional
         Skip connection.
-    B : (H, N) complex, optional
+    B : (H, N) or (N,) complex, optional
         Input weights; 1 if absent.
     disc : "zoh", "bilinear" or "dss"
         "dss" depends on L: it has no state.
@@ -147,6 +148,7 @@ def s4d_conv(
     >>> qf.ssm.s4d_conv(np.ones((1, 4)), dt, A, C).round(4)  # 1 - exp(-0.1 (l + 1))
     array([[0.0952, 0.1813, 0.2592, 0.3297]])
     """
+    A, C, B = per_channel(dt, A, C, B)
     arrays = (u, dt, A, C, D, B, initial_state)
     y, last = call(S4D_CONV, arrays, _options(disc, method, bidirectional, return_state), (), out, backend, num_threads)
     return (y, last) if return_state else y
@@ -176,7 +178,8 @@ def s4d_conv_vjp(
     >>> du.round(4)
     array([[0.3297, 0.2592, 0.1813, 0.0952]])
     """
-    return call_vjp(S4D_CONV, inputs_and_grad, _options(disc, method, bidirectional, return_state), (), backend, num_threads)
+    options = _options(disc, method, bidirectional, return_state)
+    return call_vjp_per_channel(S4D_CONV, inputs_and_grad, options, backend, num_threads)
 
 
 def s4d_step(
@@ -230,6 +233,7 @@ def s4d_step(
     if state is None:
         raise TypeError("ssm.s4d_step: state is None, expected an array (..., H, N)")
     sample: Any = u
+    A, C, B = per_channel(dt, A, C, B)
     arrays = (sample[..., None], dt, A, C, D, B, state)
     y, last = call(S4D_CONV, arrays, _options(disc, "scan", False, True), (), None, backend, num_threads)
     return y[..., 0], last

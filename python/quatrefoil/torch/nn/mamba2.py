@@ -152,6 +152,8 @@ class Mamba2(Block):
         self.d_ssm = self.d_inner if d_ssm is None else integer(d_ssm, "Mamba2", "d_ssm", 1, self.d_inner)
         if self.d_ssm < 1 or self.d_ssm % (self.headdim * self.ngroups):
             what = f"a multiple of headdim ngroups = {self.headdim * self.ngroups}"
+            if self.d_ssm and not self.d_ssm % self.ngroups:
+                what += f"; headdim={math.gcd(self.headdim, self.d_ssm // self.ngroups)} would do"
             raise ValueError(f"Mamba2: d_ssm (expand d_model unless given) is {self.d_ssm}, expected {what}")
 
     def forward(

@@ -193,6 +193,9 @@ class S4D(Layer):
             y = self.output_linear(self.dropout(self.activation(y)))
         return (y if self.transposed else y.transpose(-1, -2)), state
 
+    def extra_repr(self) -> str:
+        return f"{self.h}, d_state={self.n}, transposed={self.transposed}"
+
     def default_state(self, *batch: int) -> Tensor:
         """The state before the first sample: zeros (*batch, H, N)."""
         shape = (*integers(batch, None, "S4D.default_state", "batch", 0, MOST_NUMBERS), *self.kernel.log_A_real.shape)

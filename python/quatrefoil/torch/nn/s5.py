@@ -124,6 +124,9 @@ class S5(Layer):
         self._check_state(state, *u.shape[:-2], *self.Lambda_re.shape)
         return ssm.s5_apply(u, poles, inputs, C, self.D, initial_state=state, return_state=True, **options)
 
+    def extra_repr(self) -> str:
+        return f"{self.D.shape[0]}, d_state={self.Lambda_re.shape[0] * (2 if self.conj_sym else 1)}"
+
     def default_state(self, *batch: int) -> Tensor:
         """The state before the first sample: zeros (*batch, P)."""
         shape = (*integers(batch, None, "S5.default_state", "batch", 0, MOST_NUMBERS), *self.Lambda_re.shape)
