@@ -24,7 +24,15 @@ class Array(Protocol[T_co]):
     def __getitem__(self, index: EllipsisType, /) -> T_co: ...
 
 
+class Convertible(Protocol):
+    """A data frame, a series."""
+
+    def __array__(self) -> Any: ...
+
+
 T = TypeVar("T", bound="Array[Any]")  # one kind of array in a signature, real where there are two
 Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays beside them
 AnyArray: TypeAlias = Array[Any]
+ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or what NumPy makes one of
+Points: TypeAlias = Sequence[float] | Sequence[Sequence[float]]  # lists in place of an array of points
 Given: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # to an adjoint: an input, a list of them, one that is absent
