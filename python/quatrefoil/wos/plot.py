@@ -63,7 +63,7 @@ def plot_result(result: Result[Any], what: str = "value", ax: Axes | None = None
     ax = plot_boundary(boundary, ax, instance=at if boundary.count > 1 else 0)
     X, shown = _numpy(result.problem.points), _numpy(getattr(result, what))
     X = X[at if len(X) > 1 else 0] if X.ndim == 3 else X
-    shown = shown[at] if len(p.shape) == 2 else shown
+    shown = shown.reshape(p.B, p.N, *shown.shape[len(p.shape) :])[at]
     if what == "grad":
         ax.quiver(*X.T, *shown.T, **style)
         return ax

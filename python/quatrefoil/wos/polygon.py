@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, number, numbers_from, point
+from .._arguments import axes, finite, number, numbers_like, point
 from .._backends import native
 from .._memo import Memo
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from .plot import plot_boundary
+from .rings import check_holes
 
 Array = Any
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
@@ -57,7 +58,6 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
 class Pieces:
     """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
 
-    kind: str | None
     first: np.ndarray  # where each instance's pieces begin
 
     def __init__(self) -> None:
@@ -104,60 +104,77 @@ class Polygon(Pieces):
     Parameters
     ----------
     vertices : (M, 2), (B, M, 2), or a list of B arrays (M_b, 2)
-        The outer ring in order, either orientation, not closed by a repeated vertex; float32 or float64.
+        The outer ring in order, either orientation, not closed by a repeated vertex. Arrays or lists of numbers.
     holes : list of (H, 2), optional
-        Inner rings; with B polygons a list of B such lists.
+        Rings inside of the outer one, which they may touch; with B polygons a list of B such lists.
+
+    Attributes
+    ----------
+    vertices, holes
+        float64 copies: the outer ring (M, 2) and a list of the holes; with a leading B for B polygons.
 
     Notes
     -----
     Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
     RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings), but not of reflecting segments. An outline whose
-    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
+    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Like every boundary
+    it goes with points of any kind of array. Pickles.
 
     Raises
     ------
     ValueError
-        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70.
+        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70; a hole that crosses
+        the outer ring or lies outside of it.
     TypeError
-        Integers, float16, lists of points.
+        float16, complex numbers, masked arrays.
 
     Examples
     --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> square = np.array([[0, 0], [3, 0], [3, 3], [0, 3.0]])
-    >>> room = qf.wos.Polygon(square, holes=[square / 3 + 1])
-    >>> qf.wos.contains(room, np.array([[0.5, 0.5], [1.5, 1.5]]))
+    >>> import quatrefoil as qf
+    >>> room = qf.wos.Polygon([[0, 0], [3, 0], [3, 3], [0, 3]], holes=[[[1, 1], [2, 1], [2, 2], [1, 2]]])
+    >>> qf.wos.contains(room, [[0.5, 0.5], [1.5, 1.5]])
     array([ True, False])
     """
 
     dimension = 2
 
-    def __init__(self, vertices: AnyArray | Sequence[AnyArray], holes: Sequence[AnyArray | Sequence[AnyArray]] | None = None) -> None:
+    def __init__(self, vertices: ArrayLike, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
-        rings: list[list[np.ndarray]]
-        if isinstance(vertices, (list, tuple)):
-            given = list(vertices)
-            self.batch: int | None = len(given)
-            self.kind = _arrays.kind(given[0]) if given else "numpy"
-            rings = [[_ring(v, label, f"vertices[{b}]")] for b, v in enumerate(given)]
-        else:
-            array = numbers_from(vertices, label, "vertices")
-            self.kind = _arrays.kind(vertices)
+        count, is_array = axes(vertices), hasattr(vertices, "shape")
+        several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
+        given: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]
+        if is_array:
+            array = numbers_like(vertices, label, "vertices")
             if array.ndim not in (2, 3) or array.shape[-1] != 2:
                 raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
-            self.batch = None if array.ndim == 2 else len(array)
             finite(array, label, "vertices")
-            rings = [[_ring(v, label, "vertices")] for v in (array[None] if array.ndim == 2 else array)]
-        if holes is not None:
-            if not isinstance(holes, (list, tuple)):
-                raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
-            of_each: list[Any] = [holes] if self.batch is None else list(holes)
-            if len(of_each) != len(rings):
-                raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
-            for b, inner in enumerate(of_each):
-                rings[b] += [_ring(h, label, f"holes[{k}]") for k, h in enumerate(inner)]
+            given = list(array) if several else [array]
+        self.batch: int | None = len(given) if several else None
+        rings = [[_ring(v, label, f"vertices[{b}]" if several and not is_array else "vertices")] for b, v in enumerate(given)]
+        of_each: Any = [[]] * len(rings) if holes is None else [holes] if self.batch is None else holes
+        if not isinstance(of_each, Sequence) or any(axes(inner) not in (1, 2, 3) for inner in of_each):
+            raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
+        if len(of_each) != len(rings):
+            raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
+        for instance, inner in zip(rings, of_each):
+            instance += [_ring(h, label, f"holes[{k}]") for k, h in enumerate([inner] if axes(inner) == 2 else inner)]
+        self._rings = rings
         self._pack(rings)
         super().__init__()
+
+    @property
+    def vertices(self) -> Any:
+        """The outer ring, (M, 2); of B polygons (B, M, 2), or a list of them where M differs."""
+        outlines = [instance[0].copy() for instance in self._rings]
+        if self.batch is None:
+            return outlines[0]
+        return np.array(outlines).reshape(len(outlines), -1, 2) if len(set(map(len, outlines))) < 2 else outlines
+
+    @property
+    def holes(self) -> list[Any]:
+        """The holes, each (H, 2), or a list with those of each polygon."""
+        inner = [[ring.copy() for ring in instance[1:]] for instance in self._rings]
+        return inner[0] if self.batch is None else inner
 
     def _pack(self, rings: list[list[np.ndarray]]) -> None:
         """All instances in one table: segment ends, the vertices they join, where each instance begins."""
@@ -179,6 +196,10 @@ class Polygon(Pieces):
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
                 raise ValueError(f"{label}: polygon {b} has no area")
+            if len(instance) > 1:
+                check_holes(
+                    centred[keep], [int(keep[i : i + len(r)].sum()) for i, r in zip(_offsets(instance), instance)], f"{label}: polygon {b}"
+                )
             if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
                 warnings.warn(
                     f"{label}: the outline of polygon {b} is as long as if its vertices were out of order",
@@ -232,7 +253,7 @@ class Polygon(Pieces):
         if self.count == 1 or (begin, end) == (0, self.count):
             return self
         some, at = copy.copy(self), self.first[begin]
-        some.batch = end - begin
+        some.batch, some._rings = end - begin, self._rings[begin:end]
         some.ends, some.pairs = (x[at : self.first[end]] for x in (self.ends, self.pairs - self.first_vertex[begin]))
         some.first, some.first_vertex = (x[begin : end + 1] - x[begin] for x in (self.first, self.first_vertex))
         for name in ("centre", "extent", "diagonal", "half_width"):
@@ -249,7 +270,6 @@ class Polygon(Pieces):
 class Solid:
     """A boundary without pieces: one for all instances, and for every kind of array."""
 
-    kind = None
     batch: int | None = None
     count = 1
     dimension: int
@@ -319,7 +339,7 @@ class Ball(Solid):
     array([-0.5])
     """
 
-    def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:
+    def __init__(self, center: ArrayLike, radius: float) -> None:
         super().__init__()
         at = np.array(point(center, "Ball", "center"))
         size = number(radius, "Ball", "radius", positive=True)
@@ -360,8 +380,8 @@ def check_extent(extent: float, what: str) -> None:
         raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
 
 
-def _ring(array: Array, label: str, name: str) -> np.ndarray:
-    v = numbers_from(array, label, name)
+def _ring(array: Any, label: str, name: str) -> np.ndarray:
+    v = numbers_like(array, label, name)
     if v.ndim != 2 or v.shape[-1] != 2:
         raise ValueError(f"{label}: {name} has shape {v.shape}, expected (M, 2)")
     if len(v) < 3:

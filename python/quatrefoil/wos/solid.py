@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import finite, number, numbers_from, point
+from .._arguments import finite, number, numbers_like, point
 from .._memo import Memo
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from .data import box_of, check_corners
 from .data.functions import is_function, wrap
 from .polygon import Solid, check_dimension, check_extent
@@ -52,7 +52,7 @@ class Box(Solid):
     True
     """
 
-    def __init__(self, lo: Sequence[float] | AnyArray, hi: Sequence[float] | AnyArray) -> None:
+    def __init__(self, lo: ArrayLike, hi: ArrayLike) -> None:
         super().__init__()
         low, high = point(lo, "Box", "lo"), point(hi, "Box", "hi")
         check_dimension(len(low), "Box", "lo")
@@ -114,7 +114,7 @@ class SDF(Solid):
         NaN or infinite values; a grid without a value below 0; a value below 0 on a face of the box; other shapes; lo >= hi;
         lipschitz <= 0.
     TypeError
-        Integers, float16, lists.
+        float16, complex numbers, masked arrays.
 
     Examples
     --------
@@ -138,8 +138,8 @@ class SDF(Solid):
 
     def __init__(
         self,
-        values: AnyArray | Callable[..., Any],
-        box: tuple[Sequence[float] | AnyArray, Sequence[float] | AnyArray],
+        values: ArrayLike | Callable[..., Any],
+        box: ArrayLike | tuple[ArrayLike, ArrayLike],
         lipschitz: float = 1.0,
     ) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class _Kept(Memo):
 
 
 def _grid(values: Any, d: int) -> np.ndarray:
-    v = numbers_from(values, "SDF", "values")
+    v = numbers_like(values, "SDF", "values")
     if v.ndim != d or min(v.shape) < 2:
         axes = ", ".join(f"n{i + 1}" for i in range(d))
         raise ValueError(f"SDF: values has shape {v.shape}, expected ({axes}) in a box of {d} axes, n >= 2")

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_anywhere, finite, numbers_of, refuse_tracing
+from ..._arguments import array_anywhere, finite, numbers_of, points_like, refuse_tracing
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, T
-from ..mesh import Boundary, TriangleMesh, check_boundary, check_kind
+from ..mesh import Boundary, TriangleMesh, check_boundary
 from ..polygon import Solid
 
 
@@ -137,8 +137,9 @@ class _Query(NamedTuple):
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     refuse_tracing(label)
     check_boundary(boundary, label)
-    kind, d, batch, shape = array_anywhere(q, label, "q"), boundary.dimension, boundary.batch, tuple(q.shape)
-    check_kind(boundary, kind, label, "q")
+    q = points_like(q, label, "q")
+    array_anywhere(q, label, "q")
+    d, batch, shape = boundary.dimension, boundary.batch, tuple(q.shape)
     if not shape or shape[-1] != d:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
     if _arrays.on_host(q):
@@ -180,7 +181,7 @@ def closest_point(
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
     q : (..., d)
-        float32 or float64, of the boundary's kind. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
+        Arrays or lists. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -200,7 +201,7 @@ def closest_point(
     ValueError
         A NaN or infinite point; another last axis or number of instances.
     TypeError
-        Other dtypes; another kind than the boundary's.
+        Other dtypes.
 
     Notes
     -----

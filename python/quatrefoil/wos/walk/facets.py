@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import _arrays
 from ..mesh import TriangleMesh, merged
 from ..query import contains
 from .walls import Mixed, Tables
@@ -78,7 +77,7 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
     largest = order[np.searchsorted(surface[order], np.arange(count), side="right") - 1]
     off = np.minimum(_OFF * mesh.extent[0], 1e-3 * np.sqrt(size[largest]))
     beside = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
-    inside = contains(mesh, _arrays.of_kind("torch" if mesh.kind == "torch" else "numpy", beside))
+    inside = contains(mesh, beside)
     found: np.ndarray = np.asarray(inside, bool)[surface]
     return found
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import finite, number, numbers_here
-from ..data import CLASSES, Fourier, Gaussians, GridField, PerVertex, Polynomial
+from ..._arguments import array_like, finite, number, numbers_here
+from ..data import CLASSES, Fourier, Gaussians, GridField, PerRing, PerVertex, Polynomial
 from ..data.functions import OneEach, is_function, wrap
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon
+from .per_ring import NAME, ByRing, is_at_vertices, of_ring, pulled, rings_of, values_at_vertices
 from .recentre import along_axes, shifts
 
 Array = Any
@@ -47,6 +48,8 @@ class Target:
 
     def parameter(self, array: Array, name: str) -> Array:
         """The parameter in float64, of its own kind, under its gradient; TypeError where it does not go with the points."""
+        if isinstance(array, _arrays.Plain):
+            return self.array(np.asarray(array))
         numbers_here(array, "solve", name, graded=True)
         kind, place = _arrays.kind(array), _arrays.place(array)
         if place != self.kind:
@@ -76,7 +79,7 @@ def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
         return given
     if isinstance(given, (list, tuple)):
         return (list if isinstance(given, list) else tuple)([with_arrays(g, change) for g in given])
-    if isinstance(given, CLASSES):
+    if isinstance(given, (*CLASSES, PerRing)):
         again = object.__new__(given.__class__)
         again.__dict__.update({name: with_arrays(value, change) for name, value in given.__dict__.items()})
         return again
@@ -95,6 +98,8 @@ def pack(given: Any, target: Target, name: str) -> Packed:
             return packed  # of what is in it
     elif isinstance(given, PerVertex):
         packed = _pack_per_vertex(given, target, name)
+    elif isinstance(given, PerRing):
+        packed = _pack_per_ring(given, target)
     elif isinstance(given, CLASSES):
         packed = next(of for kind, of in _TOGETHER.items() if isinstance(given, kind))([given], target, name)
     elif isinstance(given, (np.integer, np.floating)):
@@ -118,6 +123,7 @@ def _pack_number(given: Any, target: Target, name: str) -> Packed:
 
 
 def _pack_numbers(given: Array, target: Target, name: str) -> Packed:
+    given = array_like(given, "solve", name)
     array = target.parameter(given, name)
     if array.ndim > 1:
         raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers")
@@ -311,6 +317,30 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
         return {"values": _pull_pairs(g, b, given.values)}
 
     return Packed("per_vertex", batch, numbers, pull=pull)
+
+
+def _pack_per_ring(given: PerRing, target: Target) -> Packed:
+    b, first = rings_of(given, target.boundary)
+    if is_at_vertices(given):
+        values = values_at_vertices(given, first, target)
+
+        def pull(g: np.ndarray) -> Parameters:
+            return {"values": pulled(np.bincount(b.pairs.reshape(-1), g[0], minlength=int(first[-1])), given, first, as_given)}
+
+        return Packed("per_vertex", None, values[target.array(b.pairs)].reshape(1, -1), pull=pull)
+    parts: list[Any] = []
+    for r, g in enumerate(given.values):
+        if "@" in target.kind or any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g, 2)):
+            what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, which a device does not take"
+            raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has other data than numbers and PerVertex")
+        if isinstance(g, PerVertex):
+            parts.append(PerVertex(_arrays.to_host(of_ring(g, int(first[r + 1] - first[r]), target, f"{NAME}[{r}]"))))
+            continue
+        packed = pack(g, target, f"{NAME}[{r}]")
+        if packed is NOTHING or packed.batch is not None:
+            raise ValueError(f"solve: {NAME}[{r}] is {'None' if g is None else 'of several instances'}, expected one number or data")
+        parts.append(as_function(packed))
+    return Packed("function", function=ByRing(b, parts))
 
 
 def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:

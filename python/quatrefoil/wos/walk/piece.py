@@ -166,7 +166,13 @@ class WithWalls(Piece):
 def copied(array: Array) -> Array:
     if array.__class__ is np.ndarray:
         return array.copy()
-    return np.array(array) if isinstance(array, np.ndarray) else array.clone() if hasattr(array, "clone") else array.copy()
+    return (
+        np.array(array, subok=isinstance(array, _arrays.Plain))
+        if isinstance(array, np.ndarray)
+        else array.clone()
+        if hasattr(array, "clone")
+        else array.copy()
+    )
 
 
 def _starting(start: Array, rows: np.ndarray) -> Array:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import numbers_here
+from ..._arguments import is_number, numbers_here, points_like
 from ..._dispatch import call
-from ..mesh import Boundary, TriangleMesh, check_kind
+from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon, Solid
 from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
@@ -54,9 +54,13 @@ class Problem:
     diffusion: Any = None
     exterior: bool = False
     _ready: Any = field(default=None, repr=False, compare=False)
+    one_point: bool = field(default=False, init=False)  # points is (d,), and so results have no axis for them
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
     def __post_init__(self) -> None:
+        self.points = points_like(self.points, "solve", "points")
+        self.one_point = self.points.ndim == 1
+        self.points = self.points[None] if self.one_point else self.points
         for name in ("points", *DATA, *_MEDIUM):
             setattr(self, name, with_arrays(getattr(self, name), copied))
 
@@ -163,9 +167,7 @@ class Prepared:
         self.dtype = _SINGLE if _arrays.dtype_name(points) == "float32" else _DOUBLE
         d = b.dimension
         if points.ndim not in (2, 3) or points.shape[-1] != d:
-            raise ValueError(f"solve: points has shape {tuple(points.shape)}, expected (N, {d}) or (B, N, {d})")
-        if b.kind is not None and b.kind != self.kind:
-            check_kind(b, self.kind.partition("@")[0], "solve", "points")
+            raise ValueError(f"solve: points has shape {tuple(points.shape)}, expected (N, {d}) or (B, N, {d}), or ({d},) for one point")
         if problem.exterior:
             _check_exterior(problem)
         target = Target(b, self.kind, self.dtype)
@@ -247,7 +249,7 @@ class Prepared:
         self.shape: tuple[int, ...]
         batch = self.problem.boundary.batch
         if points.ndim == 2 and batch is None and all(data.batch is None for data in self.data):
-            self.B, self.shape = 1, (self.N,)
+            self.B, self.shape = 1, (self.N,)[self.problem.one_point :]
             return
         sizes = {
             "points": len(points) if points.ndim == 3 else None,
@@ -255,11 +257,26 @@ class Prepared:
             **{name: data.batch for name, data in zip(self.names, self.data)},
         }
         found = {name: n for name, n in sizes.items() if n is not None}
+        lists = [name for name in found if self._is_like_rings(name)]
+        if lists and len(lists) == len(found):
+            rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
+            raise ValueError(
+                f"solve: {lists[0]} is a list, but nothing else has a leading B: {rings}for B problems give an array of (B,) numbers "
+                "or data with a leading B, or the list with points (B, N, d), such as points[None]"
+            )
         several = {n for n in found.values() if n != 1}  # one serves all
         if len(several) > 1:
             raise ValueError(f"solve: different numbers of instances: {', '.join(f'{name} {n}' for name, n in found.items())}")
         self.B = several.pop() if several else 1
-        self.shape = (self.B, self.N)
+        self.shape = (self.B, self.N)[: 2 - self.problem.one_point]
+
+    def _is_like_rings(self, name: str) -> bool:
+        """Whether data are a list that may be meant for the rings of one polygon: of numbers, or for a polygon with holes."""
+        if name not in ("dirichlet", "source", "screening", "diffusion"):
+            return False
+        given, b = getattr(self.problem, name), self.boundary
+        has_holes = isinstance(b, Polygon) and b.batch is None and len(b._rings[0]) > 1
+        return isinstance(given, (list, tuple)) and (has_holes or all(map(is_number, given)))
 
     def _place(self, points: np.ndarray) -> None:
         """Where walks start. Points outside get none; those within epsilon outside start from the boundary."""

@@ -16,6 +16,7 @@ from ..._arguments import number, numbers_from
 from ..._memo import Memo
 from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
+from ..rings import crossings, inside
 
 Array = Any
 _OFF = 1e-7  # of the box: how far off a segment its sides are looked at
@@ -155,7 +156,7 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
     scaled = polygon.scaled_ends()
     turned = np.zeros(len(scaled), bool)
     for b, (begin, end) in enumerate(pairwise(polygon.first)):
-        pairs = _crossings(scaled[begin:end])
+        pairs = crossings(scaled[begin:end])
         for i, j in pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]:
             raise ValueError(
                 f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of "
@@ -186,26 +187,6 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
     return Mixed(tables, absorbing if not endless else polygon.first[:-1], reflecting, turned[reflecting], endless)
 
 
-def _crossings(segments: np.ndarray) -> np.ndarray:
-    """(n, 2): pairs of segments that cross. Those that merely touch do not count."""
-    low, high = np.minimum(segments[:, 0], segments[:, 2]), np.maximum(segments[:, 0], segments[:, 2])
-    order = np.argsort(low, kind="stable")
-    stop = np.searchsorted(low[order], high[order], side="right")  # whose ranges of x overlap
-    counts = np.maximum(stop - np.arange(len(order)) - 1, 0)
-    i = np.repeat(np.arange(len(order)), counts)
-    j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    i, j = order[i], order[j]
-
-    def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """-1 or 1: on which side of segments both ends of others lie; 0 where it is not one side or the other of each."""
-        along = of[:, 2:] - of[:, :2]
-        found = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
-        return np.asarray(np.where(np.minimum(*np.abs(found)) > _FLAT * np.hypot(*along.T), np.sign(found[0]) * np.sign(found[1]), 0))
-
-    cross = (sides(segments[i], segments[j]) < 0) & (sides(segments[j], segments[i]) < 0)
-    return np.sort(np.stack([i[cross], j[cross]], axis=1), axis=1)
-
-
 def _first(instance: np.ndarray, count: int) -> np.ndarray:
     return np.searchsorted(instance, np.arange(count + 1)).astype(np.int64)
 
@@ -230,16 +211,9 @@ def _turned(segments: np.ndarray, simple: bool) -> np.ndarray:
         longest = start + int(length[start : last + 1].argmax())
         left = np.array([-along[longest, 1], along[longest, 0]]) / length[longest]
         middle = 0.5 * (segments[longest, :2] + segments[longest, 2:])
-        turned[start : last + 1] = not _inside(segments, middle + min(_OFF, 1e-3 * length[longest]) * left)
+        turned[start : last + 1] = not inside(segments, middle + min(_OFF, 1e-3 * length[longest]) * left)
         start = last + 1
     return turned
-
-
-def _inside(segments: np.ndarray, x: np.ndarray) -> bool:
-    """Odd crossing number."""
-    ax, ay, bx, by = segments.T
-    side = (bx - ax) * (x[1] - ay) - (x[0] - ax) * (by - ay)
-    return bool((((ay <= x[1]) & (x[1] < by) & (side > 0)) | ((by <= x[1]) & (x[1] < ay) & (side < 0))).sum() % 2)
 
 
 def _corners(scaled: np.ndarray, oriented: np.ndarray, turned: np.ndarray, code: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, Any]:
