@@ -146,6 +146,13 @@ def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.G
         raise TypeError(f"{label}: rng is {type(rng).__name__}, expected {expected}") from None
 
 
+def drawn_seed(rng: Any, label: str) -> int:
+    """A seed of 64 bits by ``rng``: itself, the next number of a generator, or a fresh one."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
+    return seed(rng, label)
+
+
 def sequence(value: Any, label: str) -> Sequence[Any]:
     """A list or tuple of arrays, at least one."""
     if not isinstance(value, (list, tuple)):

@@ -1,5 +1,6 @@
 """What boundaries, data, solve and queries refuse, and how they say it."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -272,9 +273,13 @@ def test_what_does_not_go_with_a_boundary(where):
             ({}, wos.PerVertex(np.zeros(5)), ValueError, "4 vertices" if where == "dirichlet" else "source is PerVertex"),
             ({}, wos.Gaussians(np.ones(1), np.zeros((1, 3)), 1.0), ValueError, "3 coordinates"),
             ({}, lambda Y: Y, ValueError, r"expected shape \(\d+,\)"),
-            ({}, lambda Y: 1.0, ValueError, "expected shape"),
+            ({}, lambda Y: float(Y.sum()), ValueError, r"expected shape .*; it takes one point: give lambda X: np.array\(\[f\(x\) for"),
+            ({}, lambda x, y: x * y, TypeError, r"\(X\) failed for X of shape .*; it takes x, y: give lambda X: f\(\*X.T\)"),
+            ({}, lambda x, y: math.hypot(x, y), TypeError, r"it takes the numbers x, y: give lambda X: np.array\(\[f\(\*x\) for x in X\]"),
+            ({}, lambda p: p[0] if p[0] > p[1] else p[1], TypeError, r"it takes one point: give lambda X: np.array\(\[f\(x\) for x in X"),
+            ({}, lambda p: p[0] - p[1], ValueError, r"gave shape \(2,\), expected .*; it takes one point"),
             ({}, lambda Y: Y[:, 0] * 1j, TypeError, "complex128"),
-            ({}, lambda Y: Y[:, 0].tolist(), ValueError, "expected shape"),
+            ({}, lambda Y: Y[:, 0].tolist(), ValueError, "gave a list, expected shape"),
             ({}, lambda Y: np.ma.masked_array(Y[:, 0]), TypeError, "masked"),
             ({}, lambda Y: Y[:, 0].astype(object), TypeError, "object"),
             ({}, [1.0, lambda Y: Y], ValueError, rf"{where}\[1\]\(X\)"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer, number, numbers_here, refuse_tracing, seed, threads
+from ..._arguments import choice, drawn_seed, integer, number, numbers_here, refuse_tracing, seed, threads
 from ..._bind import check_device
 from ..._dispatch import call_vjp
 from ..._typing import AnyArray, Array, T
@@ -43,7 +43,7 @@ def solve(
     max_steps: int = 1024,
     gradient: bool = False,
     exterior: bool = False,
-    cache: str | None = None,
+    cache: Literal["harmonic"] | None = None,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
     rtol: float | None = None,
@@ -262,9 +262,9 @@ def solve(
     if cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
             raise ValueError("solve: with a cache rtol, atol, executor and progress have no meaning yet; leave them out")
-        _check_cache(cache, problem)
+        problem.cache = choice(cache, "solve", "cache", (None, "harmonic"))
+        _check_cache(problem)
         check_on_host("solve", "cache", problem)
-        problem.cache = cache
     first, count = _range("solve", problem, walk_offset, walks)
     rule = Rule.of("solve", rtol, atol, count, max_walks, problem.ready.dtype)
     if rule is not None:
@@ -373,9 +373,7 @@ def solve_vjp(
     return of_points(problem, of_value, first, count) if points_gradient else None, *found
 
 
-def _check_cache(cache: Any, problem: Problem) -> None:
-    if cache != "harmonic":
-        raise ValueError(f'solve: cache is {cache!r}, expected None or "harmonic"')
+def _check_cache(problem: Problem) -> None:
     p = problem.ready
     if p.mixed is not None:
         raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
@@ -430,13 +428,5 @@ def _problem(
     if num_threads is not None:
         num_threads = threads(num_threads, label)
     return Problem(
-        boundary, points, dirichlet, seed=_seed(rng, label), backend=resolve(backend, points), num_threads=num_threads, **options
+        boundary, points, dirichlet, seed=drawn_seed(rng, label), backend=resolve(backend, points), num_threads=num_threads, **options
     )  # fmt: skip
-
-
-def _seed(rng: Any, label: str) -> int:
-    if rng is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**64, dtype=np.uint64))
-    return seed(rng, label)
