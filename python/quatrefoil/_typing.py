@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -33,6 +33,7 @@ class Convertible(Protocol):
 T = TypeVar("T", bound="Array[Any]")  # one kind of array in a signature, real where there are two
 Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays beside them
 AnyArray: TypeAlias = Array[Any]
+Backend: TypeAlias = Literal["native", "cuda", "array", "numba"]
 ArrayLike: TypeAlias = AnyArray | Convertible | Sequence[Any] | float  # an array, or what NumPy makes one of
 Points: TypeAlias = Sequence[float] | Sequence[Sequence[float]]  # lists in place of an array of points
 Given: TypeAlias = Array[T] | Sequence[Array[T] | None] | None  # to an adjoint: an input, a list of them, one that is absent

@@ -11,7 +11,7 @@ from .. import _arrays, _backends
 from .._backends import native
 from .._dispatch import call
 from .._memo import LazyMemo
-from .._typing import Array, T
+from .._typing import Array, Backend, T
 from .domain import points_of, shaped
 from .nonuniform import CHEB_EVAL, tolerance
 from .scattered import TUCKER_EVAL
@@ -60,10 +60,12 @@ class Plan:
         return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)  # eps at which 8 taps end
 
     @overload
-    def __call__(self, X: Array[T], /, *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T: ...
+    def __call__(
+        self, X: Array[T], /, *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
+    ) -> T: ...
     @overload
-    def __call__(self, *X: Any, backend: str | None = None, num_threads: int | None = None) -> Any: ...
-    def __call__(self, *X: Any, out: Any = None, backend: str | None = None, num_threads: int | None = None) -> Any:
+    def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
+    def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
         """Values at X, as ``ct(X)``: same arrays, same errors, same gradients, to accuracy eps."""
         points, shape = points_of(X, self._arrays[0], len(self._arrays) - 1, "cheb.ChebTucker.plan")
         flat = out if out is None or len(shape) == 1 else out.reshape(-1)

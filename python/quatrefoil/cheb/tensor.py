@@ -15,7 +15,7 @@ from .._bind import check_arrays, check_device
 from .._dispatch import call
 from .._memo import LazyMemo, frozen
 from .._spec import Arg, Op
-from .._typing import AnyArray, Array, ArrayLike, Points, T
+from .._typing import AnyArray, Array, ArrayLike, Backend, Points, T
 from .calculus import Calculus
 from .construction import Construction
 from .domain import UNIT, Domain, flat_domain, points_of, reference, shaped
@@ -107,10 +107,12 @@ class ChebTucker(Construction, Calculus):
         return tuple(zip(self._domain[::2], self._domain[1::2]))
 
     @overload
-    def __call__(self, X: Array[T], /, *, out: Array[T] | None = None, backend: str | None = None, num_threads: int | None = None) -> T: ...
+    def __call__(
+        self, X: Array[T], /, *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
+    ) -> T: ...
     @overload
-    def __call__(self, *X: Any, backend: str | None = None, num_threads: int | None = None) -> Any: ...
-    def __call__(self, *X: Any, out: Any = None, backend: str | None = None, num_threads: int | None = None) -> Any:
+    def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
+    def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
         """Values at points.
 
         ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
@@ -122,11 +124,13 @@ class ChebTucker(Construction, Calculus):
         f = self._at(points, flat, backend, num_threads)
         return f if len(shape) == 1 else shaped(f, shape)
 
-    def _at(self, X: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
+    def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
         """Values at points (P, d)."""
         return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
 
-    def eval(self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: str | None = None, num_threads: int | None = None) -> Any:
+    def eval(
+        self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    ) -> Any:
         """f, (f, gradient) or (f, gradient, Hessian) at points X (P, d) or (..., d), as ``qf.cheb.tucker_derivatives``.
 
         order 0: f (P,), as ``ct(X)``; 1: also the gradient (P, d); 2: also the Hessian (P, d, d). ``extrapolate``: take points outside the
@@ -142,13 +146,13 @@ class ChebTucker(Construction, Calculus):
 
     @overload
     def value_and_grad(
-        self, X: Array[T], *, extrapolate: bool = False, backend: str | None = None, num_threads: int | None = None
+        self, X: Array[T], *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[T, T]: ...
     @overload
     def value_and_grad(
-        self, X: Points, *, extrapolate: bool = False, backend: str | None = None, num_threads: int | None = None
+        self, X: Points, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[Any, Any]: ...
-    def value_and_grad(self, X: Any, *, extrapolate: bool = False, backend: str | None = None, num_threads: int | None = None) -> Any:
+    def value_and_grad(self, X: Any, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None) -> Any:
         """f (P,) and its gradient (P, d) at points X (P, d), or one point (d,): ``eval(X, 1)``."""
         return self.eval(X, 1, extrapolate=extrapolate, backend=backend, num_threads=num_threads)
 

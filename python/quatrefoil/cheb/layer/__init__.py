@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 
 POLY_LAYER = Op(
     __name__, "poly_layer",
@@ -25,7 +25,7 @@ def poly_layer(
     b: Array[T],
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """The layer of a polynomial network: orthogonal polynomials of every input, weighted and summed (4).
@@ -79,7 +79,7 @@ def poly_layer(
 
 
 def poly_layer_vjp(
-    X: Array[T], W: Array[T], a: Array[T], b: Array[T], grad: Array[T], *, backend: str | None = None, num_threads: int | None = None
+    X: Array[T], W: Array[T], a: Array[T], b: Array[T], grad: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T]:
     """Gradients of ``poly_layer``.
 

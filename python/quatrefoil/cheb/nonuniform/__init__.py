@@ -14,7 +14,7 @@ from ... import _arguments
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..transform import derivative, derivative_adjoint
 
 MOST_AXES = 16
@@ -52,7 +52,7 @@ def _of_coefficients(label: str, shapes: Sequence[Shape | None], options: tuple[
 
 
 def _second_of_values(
-    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
     """The adjoint of the adjoint of ``cheb_eval`` (9): gradients of C, X and grad."""
     (C, X, grad), (C_bar, X_bar), domain = arrays, bars, options[2]
@@ -76,7 +76,7 @@ def _second_of_values(
 
 
 def _second_of_moments(
-    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
     """The adjoint of the adjoint of ``cheb_moments`` (9), which is that of ``cheb_eval`` with q for grad and the gradient for C."""
     (X, q, grad), (X_bar, q_bar) = arrays, bars
@@ -120,7 +120,7 @@ def cheb_eval(
     *,
     eps: float | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Values of dense Chebyshev coefficients at scattered points, as a nonuniform FFT (1).
@@ -171,7 +171,7 @@ def cheb_eval(
 
 
 def cheb_eval_vjp(
-    C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: str | None = None, num_threads: int | None = None
+    C: Array[T], X: Array[T], grad: Array[T], *, eps: float | None = None, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, ...]:
     """Gradients of ``cheb_eval``.
 
@@ -197,7 +197,7 @@ def cheb_moments(
     *,
     eps: float | None = None,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Chebyshev moments of weighted points, the transpose of ``cheb_eval`` (1).
@@ -249,7 +249,7 @@ def cheb_moments_vjp(
     *,
     n: int | Sequence[int],
     eps: float | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``cheb_moments``.

@@ -13,7 +13,7 @@ from typing import Any
 from ... import _arrays
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from .longrange import Potential, potential
 from .sog import SumOfGaussians, coulomb_sog
 
@@ -38,7 +38,7 @@ def short_range(
     *,
     sog: SumOfGaussians,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """What ``potential`` leaves out, at scattered targets: the sum over near charges (6), (7).
@@ -104,7 +104,7 @@ def short_range_vjp(
     grad: Array[T],
     *,
     sog: SumOfGaussians,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T, ...]:
     """Gradients of ``short_range``.

@@ -14,7 +14,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
-from ..._typing import AnyArray
+from ..._typing import AnyArray, Backend
 from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
@@ -72,7 +72,7 @@ class Potential(ChebTucker):
             raise AttributeError("this tensor was computed of a potential, and is none: it has no sog")
         return self._sog
 
-    def _at(self, X: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
+    def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
         if self._eps is None:
             return super()._at(X, out, backend, num_threads)
         return call(CHEB_EVAL, (self.core, X), (self._eps, False, self._domain), (None,), out, backend, num_threads)

@@ -11,13 +11,13 @@ from typing import Any
 from ..._arguments import integer, sequence
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..domain import UNIT, Domain, flat_domain
 from ..transform import derivative, derivative_adjoint
 
 
 def _second(
-    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
     """The adjoint of the adjoint (11): gradients of the inputs and of grad, ``bars`` being those of the inputs' gradients, None for 0."""
     core, *factors, X, grad = arrays
@@ -78,7 +78,7 @@ def tucker_eval(
     *,
     domain: Domain = UNIT,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Values of a Chebyshev-Tucker tensor at scattered points, none of its full size ever made (2).
@@ -133,7 +133,7 @@ def tucker_eval(
 
 
 def tucker_eval_vjp(
-    *inputs_and_grad: Any, domain: Domain = UNIT, backend: str | None = None, num_threads: int | None = None
+    *inputs_and_grad: Any, domain: Domain = UNIT, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[Any, ...]:
     """Gradients of ``tucker_eval``.
 
@@ -169,7 +169,7 @@ def tucker_derivatives(
     hessian: bool = False,
     domain: Domain = UNIT,
     extrapolate: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Values of a Chebyshev-Tucker tensor at scattered points, with gradients and Hessians (9).
@@ -238,7 +238,7 @@ def evaluated(
     domain: tuple[float, ...],
     extrapolate: bool,
     extras: tuple[Any, ...],
-    backend: str | None,
+    backend: Backend | None,
     num_threads: int | None,
     label: str,
 ) -> Any:
@@ -256,7 +256,7 @@ def tucker_derivatives_vjp(
     hessian: bool = False,
     domain: Domain = UNIT,
     extrapolate: bool = False,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
     """Gradients of ``tucker_derivatives``.

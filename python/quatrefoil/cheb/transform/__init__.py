@@ -15,7 +15,7 @@ from ... import _arguments, _arrays
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..domain import UNIT, Domain, flat_domain
 
 
@@ -83,7 +83,7 @@ def vals2coeffs(
     axes: int | Sequence[int] | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Chebyshev coefficients of the polynomial through values on Chebyshev points (2).
@@ -133,7 +133,7 @@ def vals2coeffs_vjp(
     grad: Array[T],
     *,
     axes: int | Sequence[int] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
     """Gradient of ``vals2coeffs``.
@@ -155,7 +155,7 @@ def coeffs2vals(
     axes: int | Sequence[int] | None = None,
     *,
     out: Array[T] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """Values on Chebyshev points of the polynomial with these Chebyshev coefficients (3).
@@ -179,7 +179,7 @@ def coeffs2vals_vjp(
     grad: Array[T],
     *,
     axes: int | Sequence[int] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[T]:
     """Gradient of ``coeffs2vals``: grad is that of V -> (that of C,) (8).
@@ -250,7 +250,7 @@ def _points(n: int, lo: float, hi: float) -> np.ndarray:
     return mapped
 
 
-def _call(op: Op, array: Any, axes: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
+def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     return call(op, (array,), (_axes(axes, array, op.label),), (), out, backend, num_threads)
 
 

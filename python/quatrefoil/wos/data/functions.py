@@ -49,7 +49,7 @@ class Function:
             return None
         names = ", ".join("xyz"[: X.shape[1]] if X.shape[1] <= 3 else [f"x{k}" for k in range(X.shape[1])])
         two = X[[0, -1]]
-        tried: list[tuple[Sequence[Any], tuple[int, ...], str]] = [
+        tried: list[tuple[Any, tuple[int, ...], str]] = [
             (two.T.copy(), (2,), f"it takes {names}: give lambda X: f(*X.T)"),
             (two[0].tolist(), (), f"it takes the numbers {names}: give lambda X: np.array([f(*x) for x in X])"),
             ([two[0].copy()], (), "it takes one point: give lambda X: np.array([f(x) for x in X])"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._arguments import drawn_seed, integer
 from ..._progress import reporter
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..data import Data
 from ..mesh import Boundary
 from ..walk import check_pairs
@@ -101,7 +101,7 @@ class NeuralOperatorLabels(Generic[T]):
         screening: float = 0.0,
         rng: int | np.random.Generator | None = None,
         progress: bool | Callable[[int, float], Any] | None = None,
-        backend: str | None = None,
+        backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
         label = "NeuralOperatorLabels"

@@ -15,7 +15,7 @@ from ..._arguments import array_anywhere, finite, numbers_of, points_like, refus
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
-from ..._typing import Array, T
+from ..._typing import Array, Backend, T
 from ..mesh import Boundary, TriangleMesh, check_boundary
 from ..polygon import Solid
 
@@ -97,7 +97,7 @@ def nearest(
     weights: bool = False,
     closed: bool = True,
     boundary: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
     """Absolute points (N, d) or (B, N, d) -> distance (B, N) and what else is asked for; the closest of several is the first one.
@@ -120,7 +120,7 @@ def inside(
     *,
     closed: bool = True,
     boundary: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """1 for points inside, 0 outside and for what is not finite: (B, N) int64, of what ``nearest`` takes."""
@@ -173,7 +173,7 @@ def _into(out: Any, result: Any, label: str) -> Any:
 
 
 def closest_point(
-    boundary: Boundary, q: Array[T], *, backend: str | None = None, num_threads: int | None = None
+    boundary: Boundary, q: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T, Any, T | None]:
     """The closest point of a boundary, for points inside or outside.
 
@@ -234,7 +234,7 @@ def signed_distance(
     q: Array[T],
     *,
     out: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
     """The distance to a boundary, negative inside: (..., d) -> (...).
@@ -262,7 +262,7 @@ def contains(
     q: Array[T],
     *,
     out: Any = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Any:
     """Which points are inside: (..., d) -> bool (...). Points of the boundary itself may count as either.

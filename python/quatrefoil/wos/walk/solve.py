@@ -12,7 +12,7 @@ from ... import _arrays
 from ..._arguments import choice, drawn_seed, integer, number, numbers_here, refuse_tracing, seed, threads
 from ..._bind import check_device
 from ..._dispatch import call_vjp
-from ..._typing import AnyArray, Array, T
+from ..._typing import AnyArray, Array, Backend, T
 from ..data import Data, PerRing, PerRingData
 from ..mesh import Boundary, check_boundary
 from . import MAX_STEPS, check_pairs
@@ -51,7 +51,7 @@ def solve(
     max_walks: int | None = None,
     executor: Executor | None = None,
     progress: bool | Callable[[int, float], Any] | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> Result[T]:
     """Solve a boundary value problem at single points, without a mesh, with standard errors.
@@ -293,7 +293,7 @@ def solve_vjp(
     gradient: bool = False,
     exterior: bool = False,
     points_gradient: bool = True,
-    backend: str | None = None,
+    backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> tuple[Any, ...]:
     """Gradients of a solution by data and points: the walks are replayed, none is stored.
