@@ -66,8 +66,8 @@ class TriangleMesh(Pieces):
     """
 
     dimension = 3
-    batch: int | None = None
-    count = 1
+    _batch: int | None = None
+    _count = 1
 
     def __init__(self, V: ArrayLike | Any, F: ArrayLike | None = None, *, watertight: bool = True) -> None:
         label = "TriangleMesh"
@@ -108,31 +108,31 @@ class TriangleMesh(Pieces):
         if len(f) > _MOST:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MOST}")
         self.triangles = np.array(f, np.int64)  # a copy: the caller may write to theirs
-        self.ends = corners.reshape(-1, 9)
-        self.first, self.first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
-        self.centre, self.extent = (0.5 * (low + high))[None], np.array([extent])
-        self.diagonal = np.array([float(np.sqrt((((high - low) / extent) ** 2).sum()) * extent)])
-        self.half_width = np.array([0.5 * (high - low).min()])  # no ball inside is larger
+        self._ends = corners.reshape(-1, 9)
+        self._first, self._first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
+        self._centre, self._extent = (0.5 * (low + high))[None], np.array([extent])
+        self._diagonal = np.array([float(np.sqrt((((high - low) / extent) ** 2).sum()) * extent)])
+        self._half_width = np.array([0.5 * (high - low).min()])  # no ball inside is larger
 
     @property
-    def pairs(self) -> np.ndarray:
+    def _pairs(self) -> np.ndarray:
         """(M, 3) the vertices whose values a piece's data come from."""
         return self.triangles
 
-    def scaled_ends(self) -> np.ndarray:
+    def _scaled_ends(self) -> np.ndarray:
         """(M, 9) the corners, centred and scaled."""
-        return np.ascontiguousarray((self.ends - np.tile(self.centre[0], 3)) / self.extent[0])
+        return np.ascontiguousarray((self._ends - np.tile(self._centre[0], 3)) / self._extent[0])
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
         return native.core().wos.Mesh(ends)
 
-    def part(self, begin: int, end: int) -> TriangleMesh:
+    def _part_of(self, begin: int, end: int) -> TriangleMesh:
         """This one: all instances share it."""
         return self
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(3 M, 2, 3): the edges of every triangle."""
-        corners = self.ends.reshape(-1, 3, 3)
+        corners = self._ends.reshape(-1, 3, 3)
         return np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(-1, 2, 3)
 
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
@@ -162,7 +162,7 @@ class TriangleMesh(Pieces):
         return cls(V, np.ascontiguousarray(at[F]), watertight=watertight)
 
     def __repr__(self) -> str:
-        return f"TriangleMesh({len(self.ends)} triangles)"
+        return f"TriangleMesh({len(self._ends)} triangles)"
 
 
 def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:

@@ -65,8 +65,8 @@ class Star(Polygon):
         super().__init__(np.stack([r * np.cos(theta), r * np.sin(theta)], axis=-1))
 
     def __repr__(self) -> str:
-        M = len(self.ends) // max(self.count, 1)
-        return f"Star({self.count} x {M} segments)" if self.batch is not None else f"Star({M} segments)"
+        M = len(self._ends) // max(self._count, 1)
+        return f"Star({self._count} x {M} segments)" if self._batch is not None else f"Star({M} segments)"
 
 
 def _coefficient(c: ArrayLike, name: str) -> np.ndarray:

@@ -153,7 +153,7 @@ def _check_signature(f: Any, name: str, caller: str) -> None:
 def _check_answers(f: Any, boundary: Any, name: str, caller: str) -> None:
     """Compiled code cannot raise: a wrong shape shows here, at some points of either number."""
     check = Function(f, np.dtype(np.float64), name, caller)
-    centre, extent = (boundary.centre[0], boundary.extent[0]) if boundary.count else (np.zeros(boundary.dimension), 1.0)
+    centre, extent = (boundary._centre[0], boundary._extent[0]) if boundary._count else (np.zeros(boundary.dimension), 1.0)
     for shares in ((0.1, -0.1, 0.05), (0.1, -0.1, 0.05, -0.05, 0.02)):
         check(0, centre + extent * np.outer(shares, np.ones(boundary.dimension)))
 

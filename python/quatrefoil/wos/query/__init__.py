@@ -139,7 +139,7 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     check_boundary(boundary, label)
     q = points_like(q, label, "q")
     array_anywhere(q, label, "q")
-    d, batch, shape = boundary.dimension, boundary.batch, tuple(q.shape)
+    d, batch, shape = boundary.dimension, boundary._batch, tuple(q.shape)
     if not shape or shape[-1] != d:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
     if _arrays.on_host(q):
@@ -152,10 +152,10 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     outer = lead if batch == 1 else outer
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
-    rows = np.concatenate([boundary.centre, boundary.extent[:, None]], axis=1)
+    rows = np.concatenate([boundary._centre, boundary._extent[:, None]], axis=1)
     place = _arrays.place(q)
     closed = boundary.watertight if isinstance(boundary, TriangleMesh) else True
-    return _Query((points, _arrays.of_kind(place, rows), *boundary.arrays(place)), (boundary.memo(place),), lead, closed)
+    return _Query((points, _arrays.of_kind(place, rows), *boundary._arrays_of(place)), (boundary._memo_of(place),), lead, closed)
 
 
 def _into(out: Any, result: Any, label: str) -> Any:

@@ -31,11 +31,11 @@ class ByRing:
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
         X, b = np.ascontiguousarray(_arrays.to_host(X)), self.polygon
-        rows = np.concatenate([b.centre, b.extent[:, None]], axis=1)
-        inputs = (X, rows, *b.arrays("numpy"))
+        rows = np.concatenate([b._centre, b._extent[:, None]], axis=1)
+        inputs = (X, rows, *b._arrays_of("numpy"))
         # on one thread: a walk's threads are all busy
-        _, _, segment, weights = (x[0] for x in call(NEAREST, inputs, (False, True, True, True), (b.memo("numpy"),), None, None, 1))
-        ends, first = b.pairs[segment], first_vertices(b)
+        _, _, segment, weights = (x[0] for x in call(NEAREST, inputs, (False, True, True, True), (b._memo_of("numpy"),), None, None, 1))
+        ends, first = b._pairs[segment], first_vertices(b)
         ring = np.searchsorted(first, ends[:, 0], side="right") - 1
         values = np.empty(len(X))
         for r in np.unique(ring):
@@ -52,7 +52,7 @@ def first_vertices(b: Polygon) -> np.ndarray:
 
 def rings_of(given: PerRing, boundary: Any) -> tuple[Polygon, np.ndarray]:
     """The polygon and where its rings begin; ValueError where the data do not fit."""
-    if not isinstance(boundary, Polygon) or boundary.batch is not None:
+    if not isinstance(boundary, Polygon) or boundary._batch is not None:
         raise ValueError(
             f"solve: {NAME} is for the rings of one Polygon, boundary is {boundary!r}; give PerVertex data, or solve one by one"
         )
