@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -30,7 +30,14 @@ class Convertible(Protocol):
     def __array__(self) -> Any: ...
 
 
-T = TypeVar("T", bound="Array[Any]")  # one kind of array in a signature, real where there are two
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import TypeVar as WithDefault
+
+    T = WithDefault("T", bound="Array[Any]", default=NDArray[np.float64])  # one kind of array in a signature, real where there are two
+else:
+    T = TypeVar("T", bound="Array[Any]")
 Z = TypeVar("Z", bound="Array[Any]")  # the complex arrays beside them
 AnyArray: TypeAlias = Array[Any]
 Backend: TypeAlias = Literal["native", "cuda", "array", "numba"]

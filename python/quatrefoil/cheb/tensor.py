@@ -15,7 +15,7 @@ from .._bind import check_arrays, check_device
 from .._dispatch import call
 from .._memo import LazyMemo, frozen
 from .._spec import Arg, Op
-from .._typing import AnyArray, Array, ArrayLike, Backend, Points, T
+from .._typing import Array, ArrayLike, Backend, Points, T
 from .calculus import Calculus
 from .construction import Construction
 from .domain import UNIT, Domain, flat_domain, points_of, reference, shaped
@@ -144,17 +144,12 @@ class ChebTucker(Construction, Calculus):
             return found
         return tuple(shaped(part, shape) for part in found) if isinstance(found, tuple) else shaped(found, shape)
 
-    @overload
     def value_and_grad(
-        self, X: Array[T], *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
-    ) -> tuple[T, T]: ...
-    @overload
-    def value_and_grad(
-        self, X: Points, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
-    ) -> tuple[Any, Any]: ...
-    def value_and_grad(self, X: Any, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None) -> Any:
+        self, X: Array[T] | Points, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    ) -> tuple[T, T]:
         """f (P,) and its gradient (P, d) at points X (P, d), or one point (d,): ``eval(X, 1)``."""
-        return self.eval(X, 1, extrapolate=extrapolate, backend=backend, num_threads=num_threads)
+        found: tuple[T, T] = self.eval(X, 1, extrapolate=extrapolate, backend=backend, num_threads=num_threads)
+        return found
 
     def plan(self, eps: float) -> Plan:
         """A callable that trades memory for speed: ``plan(X)`` is ``ct(X)`` with an error of ``eps``, relative, both in l2 over the points.
@@ -168,11 +163,7 @@ class ChebTucker(Construction, Calculus):
         """
         return Plan(self.core, self.factors, self.to_full, self._domain, eps, self._extras)
 
-    @overload
-    def grid(self, *points: Array[T]) -> T: ...
-    @overload
-    def grid(self, *points: Sequence[float] | AnyArray) -> Any: ...
-    def grid(self, *points: Any) -> Any:
+    def grid(self, *points: Array[T] | Sequence[float]) -> T:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
 
         Differentiable in core and factors, not in the points, which are read back where they are on a device. A point outside the domain,
@@ -182,8 +173,8 @@ class ChebTucker(Construction, Calculus):
         if len(points) != len(self.factors):
             raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}")
         result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
-        points = tuple(_arguments.arrays_like((self.core, *points), label, ("core", *names))[1:])
-        for k, (x, U, name) in enumerate(zip(points, self.factors, names)):
+        arrays = _arguments.arrays_like((self.core, *points), label, ("core", *names))[1:]
+        for k, (x, U, name) in enumerate(zip(arrays, self.factors, names)):
             host = _arguments.numbers_from(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
@@ -193,7 +184,8 @@ class ChebTucker(Construction, Calculus):
                 raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
             check_device(label, name, x, "core", self.core)
             result = mode_product(result, _values(U, reference(host, k, self.domain[k], label)), k)
-        return result
+        values: T = result
+        return values
 
     def to_full(self) -> Any:
         """The dense Chebyshev coefficients (n_1, ..., n_d)."""

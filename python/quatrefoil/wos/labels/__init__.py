@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._arguments import drawn_seed, integer
 from ..._progress import reporter
-from ..._typing import Array, Backend, T
+from ..._typing import Array, Backend, Points, T
 from ..data import Data
 from ..mesh import Boundary
 from ..walk import check_pairs
@@ -92,7 +92,7 @@ class NeuralOperatorLabels(Generic[T]):
         dirichlet: Data,
         source: Data | None = None,
         *,
-        points: Array[T],
+        points: Array[T] | Points,
         walks: int = 10,
         epsilon: float = 1e-3,
         relative: bool = True,

@@ -15,7 +15,7 @@ from ..._arguments import array_anywhere, finite, numbers_of, points_like, refus
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
-from ..._typing import Array, Backend, T
+from ..._typing import Array, Backend, Points, T
 from ..mesh import Boundary, TriangleMesh, check_boundary
 from ..polygon import Solid
 
@@ -173,7 +173,7 @@ def _into(out: Any, result: Any, label: str) -> Any:
 
 
 def closest_point(
-    boundary: Boundary, q: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
+    boundary: Boundary, q: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T, Any, T | None]:
     """The closest point of a boundary, for points inside or outside.
 
@@ -231,7 +231,7 @@ def closest_point(
 
 def signed_distance(
     boundary: Boundary,
-    q: Array[T],
+    q: Array[T] | Points,
     *,
     out: Any = None,
     backend: Backend | None = None,
@@ -259,7 +259,7 @@ def signed_distance(
 
 def contains(
     boundary: Boundary,
-    q: Array[T],
+    q: Array[T] | Points,
     *,
     out: Any = None,
     backend: Backend | None = None,

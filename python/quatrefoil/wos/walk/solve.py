@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import choice, drawn_seed, integer, number, numbers_here, refuse_tracing, seed, threads
+from ..._arguments import arrays_like, choice, drawn_seed, integer, number, numbers_here, refuse_tracing, seed, threads
 from ..._bind import check_device
 from ..._dispatch import call_vjp
-from ..._typing import AnyArray, Array, Backend, T
+from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..data import Data, PerRing, PerRingData
 from ..mesh import Boundary, check_boundary
 from . import MAX_STEPS, check_pairs
@@ -28,7 +28,7 @@ from .state import schedule
 
 def solve(
     boundary: Boundary,
-    points: Array[T],
+    points: Array[T] | Points,
     *,
     dirichlet: Data | None = None,
     dirichlet_per_ring: PerRingData | None = None,
@@ -274,8 +274,8 @@ def solve(
 
 def solve_vjp(
     boundary: Boundary,
-    points: AnyArray,
-    grad: AnyArray,
+    points: ArrayLike,
+    grad: ArrayLike,
     *,
     dirichlet: Data | None = None,
     dirichlet_per_ring: PerRingData | None = None,
@@ -353,7 +353,7 @@ def solve_vjp(
     )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
-    of_value = numbers_here(grad, "solve_vjp", "grad")
+    of_value = numbers_here(arrays_like((problem.points, grad), "solve_vjp", ("points", "grad"))[1], "solve_vjp", "grad")
     if tuple(of_value.shape) != p.shape:
         raise ValueError(f"solve_vjp: grad has shape {tuple(of_value.shape)}, expected value's {p.shape}")
     if (dtype := _arrays.dtype_name(of_value)) != p.dtype.name:
