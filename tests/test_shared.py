@@ -134,7 +134,7 @@ def test_walks(best_backend, dirichlet):
         "solve": solve,
         "another epsilon": lambda b: solve(b, epsilon=1e-2),
         "float64": lambda b: solve(b, epsilon=1e-6),
-        "repr": lambda b: repr(b) and b.scaled_ends(),
+        "repr": lambda b: repr(b) and b._scaled_ends(),
     }
     assert in_eight_threads(lambda: qf.wos.Polygon(STAR), calls) == []
 
@@ -156,17 +156,17 @@ def test_walks(best_backend, dirichlet):
 @pytest.mark.skipif(native.reason() is not None, reason="no compiled part")
 def test_the_grids_of_a_polygon_are_those_of_its_segments(monkeypatch):
     """Whoever comes first makes the segments: grids of others, which a later thread had put in their place, would be of no use."""
-    scaled, first_two = qf.wos.Polygon.scaled_ends, itertools.count()
+    scaled, first_two = qf.wos.Polygon._scaled_ends, itertools.count()
 
     def slowly(polygon):
         made = scaled(polygon)
         time.sleep(0.05 * next(first_two))
         return made
 
-    monkeypatch.setattr(qf.wos.Polygon, "scaled_ends", slowly)
+    monkeypatch.setattr(qf.wos.Polygon, "_scaled_ends", slowly)
     polygon = qf.wos.Polygon(STAR)
-    in_threads(3, lambda i: (polygon.arrays("numpy"), polygon.memo("numpy")))
-    assert polygon.memo("numpy").made_for("native", (None, None, *polygon.arrays("numpy"))) is not None
+    in_threads(3, lambda i: (polygon._arrays_of("numpy"), polygon._memo_of("numpy")))
+    assert polygon._memo_of("numpy").made_for("native", (None, None, *polygon._arrays_of("numpy"))) is not None
 
 
 @pytest.mark.torch

@@ -93,7 +93,9 @@ def real(value: Any, label: str, name: str) -> float:
 def point(value: Any, label: str, name: str) -> tuple[float, ...]:
     """Coordinates: a list or tuple of finite numbers, or an array (d,) of them."""
     if _arrays.kind(value) is None and not isinstance(value, (list, tuple)):
-        raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a list or array of numbers")
+        if _arrays.is_masked(value) or not hasattr(value, "__array__"):
+            raise TypeError(f"{label}: {name} is {_arrays.describe(value)}, expected a list or array of numbers")
+        value = array_like(value, label, name)
     shape = tuple(getattr(value, "shape", (len(value),) if isinstance(value, (list, tuple)) else ()))
     if len(shape) != 1:
         raise ValueError(f"{label}: {name} has shape {shape}, expected (d,), a number a coordinate")
@@ -144,6 +146,13 @@ def seed(rng: Any, label: str, expected: str = "None, an int or a numpy.random.G
         raise TypeError(f"{label}: rng is {type(rng).__name__}, expected {expected}") from None
 
 
+def drawn_seed(rng: Any, label: str) -> int:
+    """A seed of 64 bits by ``rng``: itself, the next number of a generator, or a fresh one."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
+    return seed(rng, label)
+
+
 def sequence(value: Any, label: str) -> Sequence[Any]:
     """A list or tuple of arrays, at least one."""
     if not isinstance(value, (list, tuple)):
@@ -192,6 +201,82 @@ def integer_array(value: Any, label: str, name: str) -> Any:
     if _arrays.dtype_name(value) == "int64" or _arrays.kind(value) == "jax":
         return value
     return value.long() if _arrays.kind(value) == "torch" else value.astype(np.int64)
+
+
+def array_like(value: Any, label: str, name: str) -> Any:
+    """A real array as it is; integers, lists and other objects that NumPy reads as real numbers as an array.
+
+    Integers become float64. Lists of Python's numbers, and integers, become ``Plain``. Masks, bools, complex numbers and objects are a
+    TypeError; a tensor or another library's array stays what it is.
+    """
+    kind = _arrays.kind(value)
+    if kind not in (None, "numpy"):
+        is_integer = _arrays.dtype_name(value).lstrip("u").startswith("int") and kind != "jax"
+        return _arrays.double(value) if is_integer else value
+    if kind == "numpy" and _arrays.dtype_name(value) in _arrays.REAL:
+        return value
+    has_dtype = _check_parts(value, label, name)
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as reason:  # lists of unequal lengths; what cannot be read
+        raise ValueError(f"{label}: {name} is no array of numbers: {reason}") from None
+    if found.dtype.kind not in "iuf" or (found.dtype.kind == "f" and found.dtype.itemsize not in (4, 8)):
+        raise TypeError(f"{label}: {name} has dtype {found.dtype}, expected real numbers: float32, float64 or integers; convert it")
+    if found.dtype.kind == "f" and has_dtype:
+        return found.astype(found.dtype.newbyteorder("="), copy=False)
+    return found.astype(np.float64).view(_arrays.Plain)
+
+
+def _check_parts(value: Any, label: str, name: str) -> bool:
+    """TypeError for what NumPy would read with a loss, or not at all; whether any of it has a floating dtype."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and not hasattr(value, "__array__"):
+        return any([_check_parts(part, label, name) for part in value])
+    refuse_masked(value, label, name)
+    kind = _arrays.kind(value)
+    if kind not in (None, "numpy"):
+        raise TypeError(f"{label}: {name} is a list of {kind} arrays; stack them to one array")
+    if isinstance(value, (bool, np.bool_)) or not (is_number(value) or isinstance(value, complex) or hasattr(value, "__array__")):
+        what = f"{value!r}" if isinstance(value, (bool, np.bool_, str, bytes, type(None))) else f"{type(value).__name__}"
+        raise TypeError(f"{label}: {name} is {what}, expected a list or array of numbers")
+    return not is_number(value) and getattr(value, "ndim", 1) > 0
+
+
+def axes(value: Any) -> int:
+    """How many axes an array has, or nested lists."""
+    if hasattr(value, "ndim"):
+        return int(value.ndim)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return 0
+    return 1 + axes(value[0]) if len(value) else 1
+
+
+def points_like(value: Any, label: str, name: str) -> Any:
+    """What ``array_like`` makes of points: float64 where they had no dtype."""
+    found = array_like(value, label, name)
+    return np.asarray(found) if isinstance(found, _arrays.Plain) else found
+
+
+def arrays_like(values: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
+    """What ``array_like`` makes of several: what had no dtype gets kind, dtype and device of the first array that has one."""
+    found = [None if v is None else array_like(v, label, name) for v, name in zip(values, names)]
+    like = next((a for a in found if a is not None and not isinstance(a, _arrays.Plain)), None)
+
+    def unified(a: Any) -> Any:
+        if not isinstance(a, _arrays.Plain):
+            return a
+        return np.asarray(a) if like is None else _arrays.beside(like, np.asarray(a, _real_dtype(like)))
+
+    return [unified(a) for a in found]
+
+
+def _real_dtype(array: Any) -> str:
+    dtype = _arrays.dtype_name(array)
+    return dtype if dtype in _arrays.REAL else "float64"
+
+
+def numbers_like(value: Any, label: str, name: str) -> np.ndarray:
+    """The numbers of what ``array_like`` takes, on the host."""
+    return numbers_from(points_like(value, label, name), label, name)
 
 
 def numbers_of(value: Any, label: str, name: str, *, graded: bool = False) -> np.ndarray:

@@ -117,6 +117,10 @@ def kind(array: Any) -> str | None:
     return "jax" if isinstance(array, getattr(sys.modules.get("jax"), "Array", ())) else None
 
 
+class Plain(np.ndarray):
+    """Numbers that a caller gave without a dtype, as a list or as integers: in float64, they go with any dtype and kind of array."""
+
+
 def is_traced(array: Any) -> bool:
     """Whether JAX traces this: it has a shape and a dtype, and no numbers."""
     return isinstance(array, getattr(getattr(sys.modules.get("jax"), "core", None), "Tracer", ()))
@@ -207,7 +211,7 @@ def is_half(array: Any) -> bool:
 
 
 def double(array: Any) -> Any:
-    """float64 from float32; in the same memory where it is that."""
+    """float64 from any real dtype; in the same memory where it is that."""
     return array.double() if kind(array) == "torch" else array.astype(np.float64, copy=False)
 
 

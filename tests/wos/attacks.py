@@ -68,8 +68,8 @@ def domain(rng, L):
 
 def points(rng, boundary):
     n = int(rng.choice([0, 1, 1, 3, 10]))
-    X = boundary.centre[0] + boundary.extent[0] * rng.uniform(-0.5, 0.5, (n, boundary.dimension))
-    return X[wos.signed_distance(boundary, X) < -0.03 * boundary.extent[0]] if rng.random() < 0.8 else X
+    X = boundary._centre[0] + boundary._extent[0] * rng.uniform(-0.5, 0.5, (n, boundary.dimension))
+    return X[wos.signed_distance(boundary, X) < -0.03 * boundary._extent[0]] if rng.random() < 0.8 else X
 
 
 # ---------------------------------------------------------------- exact solutions
@@ -112,13 +112,13 @@ def as_data(rng, c, L, function, boundary=None):
         return float(c.reshape(-1)[0])
     if boundary is not None and not c[degree > 1].any() and rng.random() < 0.8:
         if isinstance(boundary, wos.Ball) and boundary.dimension == 2:
-            centre, R = boundary.centre, boundary.radius
+            centre, R = boundary._centre, boundary.radius
             return wos.Fourier(np.array([evaluate(c, centre / L)[0], c[1, 0] * R / L, c[0, 1] * R / L]), center=centre[0])
         if isinstance(boundary, (wos.Polygon, wos.TriangleMesh)):
-            vertices = boundary.vertices if isinstance(boundary, wos.TriangleMesh) else boundary.ends[:, :2]
+            vertices = boundary.vertices if isinstance(boundary, wos.TriangleMesh) else boundary._ends[:, :2]
             return wos.PerVertex(evaluate(c, vertices / L))
         if boundary.dimension < 4:
-            low, high = boundary.centre[0] - boundary.extent[0], boundary.centre[0] + boundary.extent[0]
+            low, high = boundary._centre[0] - boundary._extent[0], boundary._centre[0] + boundary._extent[0]
             X = np.stack(np.meshgrid(*np.stack([low, high], axis=1), indexing="ij"), axis=-1)
             return wos.GridField(evaluate(c, X.reshape(-1, len(low)) / L).reshape(X.shape[:-1]), box=(low, high))
     return wos.Polynomial(c * float(L) ** -degree)
@@ -146,18 +146,18 @@ def _problem(rng):
 
 def _walls(rng, boundary, c, L, d):
     """Some pieces reflect; the flux is a function of the place, found by the closest piece."""
-    corners = boundary.ends.reshape(-1, d, d)
+    corners = boundary._ends.reshape(-1, d, d)
     where = rng.random(len(corners)) < 0.4
     where[int(rng.integers(len(corners)))] = False
     if d == 2:
-        if len(corners) == 4 and abs(np.linalg.det(corners).sum()) < 1e-6 * boundary.extent[0] ** 2:  # of a bow tie two sides cross
+        if len(corners) == 4 and abs(np.linalg.det(corners).sum()) < 1e-6 * boundary._extent[0] ** 2:  # of a bow tie two sides cross
             where &= corners[:, 0, 0] == corners[:, 1, 0]
         e = corners[:, 1] - corners[:, 0]
         normal = np.stack([e[:, 1], -e[:, 0]], axis=-1)
     else:
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.sqrt((normal**2).sum(axis=1, keepdims=True))
-    inside = wos.contains(boundary, corners.mean(axis=1) + 1e-4 * boundary.extent[0] * normal)
+    inside = wos.contains(boundary, corners.mean(axis=1) + 1e-4 * boundary._extent[0] * normal)
     normal = np.where(inside[:, None], -normal, normal)
 
     def flux(Y):
@@ -173,8 +173,8 @@ def _z(result, X, c, boundary, L, epsilon):
     if not inside.any():
         return 0.0, 0.0
     size, span = np.abs(c).sum(), np.abs(X / L).max()
-    steep = np.abs(slope(c, X / L)).sum(axis=1).max() + size * (span + boundary.extent[0] / L)
-    shell = 0.5 * epsilon * boundary.diagonal[0] / L * steep + 1e-5 * size * (1 + span**2)
+    steep = np.abs(slope(c, X / L)).sum(axis=1).max() + size * (span + boundary._extent[0] / L)
+    shell = 0.5 * epsilon * boundary._diagonal[0] / L * steep + 1e-5 * size * (1 + span**2)
     least = 1e-9 * size + 1e-300
     z = (np.abs(result.value - evaluate(c, X / L)) - shell)[inside] / np.maximum(result.stderr[inside], least)
     if result.grad is None:
@@ -251,7 +251,7 @@ def stopping(rng, backend):
 def interrupts(rng, backend):
     """What a function or a progress raises comes out; results from before are what they were, and the next call is a new one."""
     boundary, _, X, c, L, options = _problem(rng)
-    X = X[:3] if len(X) else boundary.centre + 0 * boundary.extent[0]
+    X = X[:3] if len(X) else boundary._centre + 0 * boundary._extent[0]
     options.pop("neumann", None)
     error = rng.choice([KeyError, KeyboardInterrupt, Stop, MemoryError])
     fuse = [int(rng.integers(0, 4))]
@@ -291,7 +291,7 @@ def media(rng, backend):
     X, c = points(rng, boundary)[: 2 if backend == "numba" else 10], solution(rng, d, L, s)
     b = (
         rng.uniform(-0.3, 0.3, d)
-        / np.abs(np.stack([boundary.centre[0] + boundary.extent[0], boundary.centre[0] - boundary.extent[0]]) / L).max()
+        / np.abs(np.stack([boundary._centre[0] + boundary._extent[0], boundary._centre[0] - boundary._extent[0]]) / L).max()
     )
     sigma, epsilon = float(rng.choice([0.0, 1.0])), 1e-4
 

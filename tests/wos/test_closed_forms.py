@@ -50,8 +50,8 @@ OUTSIDE = ["ball", "box in space", "mesh"]
 
 def points(boundary, rng, n, clear=0.04):
     half = 1.0 if isinstance(boundary, wos.Ball) else 0.5
-    X = boundary.centre[0] + half * boundary.extent[0] * rng.uniform(-1, 1, (60 * n, boundary.dimension))
-    return X[wos.signed_distance(boundary, X) < -clear * boundary.extent[0]][:n]
+    X = boundary._centre[0] + half * boundary._extent[0] * rng.uniform(-1, 1, (60 * n, boundary.dimension))
+    return X[wos.signed_distance(boundary, X) < -clear * boundary._extent[0]][:n]
 
 
 def check(boundary, backend, name, X, u, pairs, **options):
@@ -87,7 +87,7 @@ def test_harmonic_functions(name, epsilon, pairs, best_backend, rng):
     """In float32 and in float64; polygons of few segments by half discs."""
     boundary = BOUNDARIES[name]()
     n, walks = sizes(best_backend, name, boundary)
-    at = boundary.centre[0] + 0.9 * boundary.extent[0] * (2 if isinstance(boundary, wos.Ball) else 1)
+    at = boundary._centre[0] + 0.9 * boundary._extent[0] * (2 if isinstance(boundary, wos.Ball) else 1)
     check(boundary, best_backend, name, points(boundary, rng, n), lambda Y: pole(Y, at), pairs, walks=walks, epsilon=epsilon, rng=seed(rng))
 
 
@@ -110,12 +110,12 @@ def test_sources(name, screening, pairs, best_backend, rng):
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_outside(name, pairs, best_backend, rng):
     """A pole inside, from beside the boundary to far away."""
-    boundary, at = BOUNDARIES[name](), BOUNDARIES[name]().centre[0] + [0.1, -0.1, 0.05]
+    boundary, at = BOUNDARIES[name](), BOUNDARIES[name]()._centre[0] + [0.1, -0.1, 0.05]
     n, walks = sizes(best_backend, name, boundary)
     v = rng.standard_normal((4 * n, 3))
     away = 0.3 + 10 ** rng.uniform(-1, 0.7, (4 * n, 1))
-    X = boundary.centre[0] + boundary.diagonal[0] * away * v / np.linalg.norm(v, axis=1, keepdims=True)
-    X = X[wos.signed_distance(boundary, X) > 0.02 * boundary.diagonal[0]][:n]
+    X = boundary._centre[0] + boundary._diagonal[0] * away * v / np.linalg.norm(v, axis=1, keepdims=True)
+    X = X[wos.signed_distance(boundary, X) > 0.02 * boundary._diagonal[0]][:n]
     r = check(boundary, best_backend, name, X, lambda Y: pole(Y, at), pairs, walks=walks, epsilon=1e-6, rng=seed(rng), exterior=True)
     if name == "ball" and not pairs:
         np.testing.assert_array_equal(r.mean_steps, 1)

@@ -31,11 +31,11 @@ def test_boundaries():
     circle = np.concatenate(wos.Ball([1.0, 2.0], 3.0).plot().collections[0].get_segments())
     np.testing.assert_allclose(np.hypot(*(circle - [1, 2]).T), 3.0)
     sphere = wos.Ball([0.0, 1.0, 0.0], 2.0)
-    np.testing.assert_allclose(np.linalg.norm(sphere.outline(0) - [0, 1, 0], axis=-1), 2.0)
+    np.testing.assert_allclose(np.linalg.norm(sphere._outline(0) - [0, 1, 0], axis=-1), 2.0)
     assert sphere.plot().name == "3d"
     corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     mesh = wos.TriangleMesh(corners, np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]]))
-    edges = mesh.outline(0)
+    edges = mesh._outline(0)
     assert sorted({tuple(sorted(map(tuple, e.tolist()))) for e in edges}) == sorted(
         {tuple(sorted((tuple(a), tuple(b)))) for a in corners.tolist() for b in corners.tolist() if a != b}
     )

@@ -13,7 +13,7 @@ from .domain import UNIT, Domain
 from .tucker import raised
 
 if TYPE_CHECKING:
-    from .._typing import AnyArray
+    from .._typing import ArrayLike
 
 
 class Calculus:
@@ -27,7 +27,7 @@ class Calculus:
         factors: tuple[Any, ...]
         _domain: tuple[float, ...]
 
-        def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None: ...
+        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], *, domain: Domain = UNIT) -> None: ...
 
     def diff(self, axis: int, m: int = 1) -> Self:
         """The m-th derivative along an axis, with m coefficients fewer there, at least one (13).

@@ -13,7 +13,7 @@ from .. import _arguments, _arrays
 from .._arguments import sequence
 from .._bind import check_arrays
 from .._spec import Arg, Op
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from . import algebra, canonical, leastsquares, sampling
 from .domain import UNIT, Domain, axes_of, flat_domain, reference
 from .transform import chebpts, vals2coeffs
@@ -41,19 +41,22 @@ class Construction:
         factors: tuple[Any, ...]
         n_evaluations: int | None
 
-        def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None: ...
+        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], *, domain: Domain = UNIT) -> None: ...
 
     @classmethod
-    def from_function(cls, f: Callable[..., Any], domain: Domain, *, n: int | Sequence[int] | None = None, tol: float = DEFAULT_TOL) -> Any:
+    def from_function(
+        cls, f: Callable[..., Any], domain: Domain = UNIT, *, n: int | Sequence[int] | None = None, tol: float = DEFAULT_TOL
+    ) -> Self:
         """Interpolates f and compresses it to ``tol``: on a grid that is given, or on as many points, along as many fibres, as f needs.
 
         Parameters
         ----------
         f : callable
-            f(x, y, z) gets d arrays that broadcast to one shape and returns real numbers of that shape, or a tuple or list of such
-            arrays, one an output. The arrays are its own: it may write to them, and to what it has returned.
+            f(x, y, z) gets d arrays (P,) of coordinates and returns real numbers (P,), or a tuple or list of such arrays, one per output.
+            The arrays are its own: it may write to them, and to what it has returned. Of a function of numbers give
+            ``np.vectorize(f)``, of one of points (P, d) ``lambda x, y, z: f(np.stack([x, y, z], -1))``.
         domain : one pair (lo, hi) per axis
-            Its length is d. One pair alone gives d = 1, or as many axes as n has entries.
+            Its length is d. One pair alone is that of every axis: as many as n has entries, or f arguments without a default.
         n : int, or one per axis, optional
             Points an axis. Where absent they are found, up to 65537, and coefficients at the end that do not matter are left out.
         tol : float
@@ -100,7 +103,7 @@ class Construction:
         (1, 1, 1)
         """
         label = "cheb.ChebTucker.from_function"
-        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else 1)
+        d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else sampling.arguments_of(f))
         flat = flat_domain(domain, d, label)
         tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
         function = sampling.Function(f, flat, label)
@@ -120,7 +123,8 @@ class Construction:
                 made.append(cls(core, factors, domain=flat))
         for ct in made:
             ct.n_evaluations = function.count
-        return made if function.outputs is not None else made[0]
+        result: Any = made if function.outputs is not None else made[0]
+        return result  # type: ignore[no-any-return]
 
     @classmethod
     def _on_a_grid(cls, function: sampling.Function, counts: Sequence[int], tol: float, label: str) -> list[Any]:
@@ -134,14 +138,15 @@ class Construction:
         return made
 
     @classmethod
-    def from_values(cls, V: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
+    def from_values(cls, V: ArrayLike, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
-        V (n_1, ..., n_d), float32 or float64; tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
+        V (n_1, ..., n_d); tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
         with the index; on a device all of the result is NaN. Truncation has no gradient: a tensor that requires one raises
         NotImplementedError.
         """
         label = "cheb.ChebTucker.from_values"
+        V = _arguments.points_like(V, label, "V")
         host = _arguments.numbers_here(V, label, "V")
         if host.ndim == 0 or 0 in host.shape:
             raise ValueError(f"{label}: V has shape {tuple(host.shape)}, expected at least one axis and no axis without points")
@@ -149,9 +154,10 @@ class Construction:
         return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
 
     @classmethod
-    def from_coeffs(cls, C: AnyArray, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
+    def from_coeffs(cls, C: ArrayLike, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
+        C = _arguments.points_like(C, label, "C")
         host = _arguments.numbers_here(C, label, "C")
         if host.ndim == 0 or 0 in host.shape:
             raise ValueError(f"{label}: C has shape {tuple(host.shape)}, expected at least one axis and no axis without coefficients")
@@ -160,12 +166,12 @@ class Construction:
     @classmethod
     def from_cp(
         cls,
-        weights: AnyArray,
-        factors: Sequence[AnyArray],
+        weights: ArrayLike,
+        factors: Sequence[ArrayLike],
         *,
         domain: Domain = UNIT,
         tol: float | None = None,
-        grid: Sequence[AnyArray] | None = None,
+        grid: Sequence[ArrayLike] | None = None,
         n: int | Sequence[int] | None = None,
     ) -> Self:
         """Compresses a canonical sum, sum_r weights[r] u_r(x_1) v_r(x_2) ..., to ``tol``; no array of prod(n) numbers is made (16).
@@ -209,10 +215,12 @@ class Construction:
         ((129, 129, 129), 1)
         """
         label = "cheb.ChebTucker.from_cp"
-        arrays = [weights, *sequence(factors, f"{label}: factors")]
+        given = [weights, *sequence(factors, f"{label}: factors")]
+        names = ["weights", *(f"factors[{k}]" for k in range(len(given) - 1))]
+        arrays = _arguments.arrays_like(given, label, names)
+        weights = arrays[0]
         check_arrays(_CANONICAL, arrays)
         _CANONICAL.infer([tuple(a.shape) for a in arrays], ())
-        names = ["weights", *(f"factors[{k}]" for k in range(len(arrays) - 1))]
         hosts = [_arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
         for host, name in zip(hosts, names):
             _arguments.finite(host, label, name)
@@ -233,19 +241,19 @@ class Construction:
     @classmethod
     def fit(
         cls,
-        X: AnyArray,
-        y: AnyArray,
+        X: ArrayLike,
+        y: ArrayLike,
         *,
         n: int | Sequence[int],
         domain: Domain = UNIT,
-        weights: AnyArray | None = None,
+        weights: ArrayLike | None = None,
         tol: float | None = None,
     ) -> Self:
         """The polynomial of n coefficients an axis with the least sum of weights (f(X) - y)^2, compressed to ``tol`` (18).
 
         Parameters
         ----------
-        X : (P, d)
+        X : (P, d), or (P,) for d = 1
             Points in the domain.
         y : (P,)
             Samples of f there, with errors or without.
@@ -275,14 +283,17 @@ class Construction:
         >>> import numpy as np, quatrefoil as qf
         >>> X = np.random.default_rng(0).uniform(0, 1, (500, 2))
         >>> ct = qf.cheb.ChebTucker.fit(X, np.sin(X[:, 0] + X[:, 1]), n=9, domain=(0, 1))
-        >>> bool(abs(ct(np.array([[0.5, 0.25]]))[0] - np.sin(0.75)) < 1e-8)
+        >>> bool(abs(ct(0.5, 0.25) - np.sin(0.75)) < 1e-8)
         True
         """
         label = "cheb.ChebTucker.fit"
-        arrays = (X, y, weights)
+        names = ("X", "y", "weights")
+        arrays = _arguments.arrays_like((X, y, weights), label, names)
+        y = arrays[1]
+        if arrays[0].ndim == 1:
+            arrays[0] = arrays[0][:, None]
         check_arrays(_SAMPLES, arrays)
         _SAMPLES.infer([None if a is None else tuple(a.shape) for a in arrays], ())
-        names = ("X", "y", "weights")
         hosts = [None if a is None else _arguments.numbers_from(a, label, name) for a, name in zip(arrays, names)]
         x, samples, w = hosts
         assert x is not None
@@ -336,7 +347,7 @@ def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]
         raise ValueError(f"{label}: grid has points for {len(given)} axes, expected {len(sizes)}")
     points = []
     for k, (x, m) in enumerate(zip(given, sizes)):
-        host = _arguments.numbers_from(x, label, f"grid[{k}]")
+        host = _arguments.numbers_like(x, label, f"grid[{k}]")
         if host.shape != (m,) or m < 2:
             raise ValueError(
                 f"{label}: grid[{k}] has shape {host.shape}, expected {(max(m, 2),)}, at least two points, as factors[{k}] has rows"

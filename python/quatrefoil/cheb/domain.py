@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import is_number, real, refuse_masked
+from .. import _arrays
+from .._arguments import arrays_like, is_number, real, refuse_masked
 
 Domain = Sequence[Any]  # (lo, hi), one such pair per axis, or their 2d numbers in a row
 
@@ -88,3 +89,36 @@ def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -
         i = int(bad.argmax())
         raise ValueError(f"{label}: point {i} of axis {axis} is {x[i]}, expected a number within the domain [{lo}, {hi}]")
     return np.clip(t, -1, 1)
+
+
+def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:
+    """Points (P, d) of the kind of ``core``, and the shape of values at them: of one array (..., d), or of d arrays of coordinates."""
+    if len(given) == 1:
+        X = arrays_like((core, given[0]), label, ("core", "X"))[1]
+        shape = tuple(X.shape)
+        if len(shape) == 2 and (d > 1 or shape[1] == 1):
+            return X, shape[:1]
+        if d == 1 and len(shape) < 2:
+            return X.reshape(-1, 1), shape
+        if not shape or shape[-1] != d:
+            raise ValueError(f"{label}: X has shape {shape}, expected (P, {d}), ({d},) for one point, or {d} arrays of coordinates")
+        return X.reshape(-1, d), shape[:-1]
+    if len(given) != d:
+        raise TypeError(f"{label}: got {len(given)} arrays of coordinates, expected {d}, one per axis, or an array of points (P, {d})")
+    parts = arrays_like((core, *given), label, ("core", *(f"coordinate {k}" for k in range(d))))[1:]
+    for k, part in enumerate(parts):
+        if _arrays.kind(part) != _arrays.kind(core) or part.dtype != core.dtype:
+            raise TypeError(f"{label}: coordinate {k} is {_arrays.describe(part)}, expected {_arrays.describe(core)}, as core is")
+    xp = _arrays.namespace(parts[0])
+    try:
+        parts = xp.broadcast_arrays(*parts) if _arrays.kind(parts[0]) != "torch" else xp.broadcast_tensors(*parts)
+    except (ValueError, RuntimeError):
+        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+        raise ValueError(f"{label}: the coordinates have shapes {shapes}, expected shapes that broadcast") from None
+    return xp.stack(list(parts), -1).reshape(-1, d), tuple(parts[0].shape)
+
+
+def shaped(values: Any, shape: tuple[int, ...]) -> Any:
+    """Values (P, ...) with other axes for the points; a NumPy number where there are none."""
+    found = values.reshape((*shape, *values.shape[1:]))
+    return found[()] if isinstance(found, np.ndarray) and not found.ndim else found

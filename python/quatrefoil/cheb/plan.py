@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from .. import _arrays, _backends
 from .._backends import native
 from .._dispatch import call
 from .._memo import LazyMemo
 from .._typing import Array, Backend, T
+from .domain import points_of, shaped
 from .nonuniform import CHEB_EVAL, tolerance
 from .scattered import TUCKER_EVAL
 
@@ -58,14 +59,21 @@ class Plan:
         grid = math.prod(2 * int(U.shape[0]) + 33 for U in factors) * (4 if dtype == "float32" else 8)
         return flops > WORTH[self.eps < EIGHT_TAPS] * (2 if grid > CACHED else 1)  # eps at which 8 taps end
 
-    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None) -> T:
+    @overload
+    def __call__(
+        self, X: Array[T], /, *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
+    ) -> T: ...
+    @overload
+    def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
+    def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
         """Values at X, as ``ct(X)``: same arrays, same errors, same gradients, to accuracy eps."""
-        f: T
+        points, shape = points_of(X, self._arrays[0], len(self._arrays) - 1, "cheb.ChebTucker.plan")
+        flat = out if out is None or len(shape) == 1 else out.reshape(-1)
         if self._C is None or (backend or _backends.chosen() or _backends.default()) != "native":
-            f = call(TUCKER_EVAL, (*self._arrays, X), (self._domain,), self._extras, out, backend, num_threads)
+            f = call(TUCKER_EVAL, (*self._arrays, points), (self._domain,), self._extras, flat, backend, num_threads)
         else:
-            f = call(CHEB_EVAL, (self._C, X), (self.eps, True, self._domain), self._memo, out, backend, num_threads)
-        return f
+            f = call(CHEB_EVAL, (self._C, points), (self.eps, True, self._domain), self._memo, flat, backend, num_threads)
+        return f if len(shape) == 1 else shaped(f, shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (*self._arrays, self._C, self._domain, self.eps)

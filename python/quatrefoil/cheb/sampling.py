@@ -6,6 +6,7 @@ several outputs is sampled once for all of them: its fibres stand side by side, 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from .tucker import tucker
 START = 17  # points of an axis, then 2n - 1: nodes are kept
 MOST_POINTS = 2**16 + 1  # of an axis
 MOST_VALUES = 2**25  # of f
+BLOCK = 2**20  # values of f at a time
 MOST_FIBRES = 8192  # along an axis at a time
 PROBES = 8  # fibres along an axis that tell how many points it needs
 FIRST_RANK = 6
@@ -33,6 +35,16 @@ ALLOWED = 10  # times tol there, of the largest |f|; the tolerance itself is one
 TRUNCATED = 0.1  # of tol goes to a first compression of a full grid
 ROUNDING = 1e-13  # what is allowed at least
 EPS = float(np.finfo(np.float64).eps)
+
+
+def arguments_of(f: Callable[..., Any]) -> int:
+    """How many arguments f must be given; 1 where nobody can tell."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # of NumPy's own functions
+        return 1
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return max(1, sum(p.kind in positional and p.default is p.empty for p in parameters))
 
 
 class NotResolved(Exception):
@@ -54,26 +66,63 @@ class Function:
         shape = np.broadcast_shapes(*(x.shape for x in points))
         if self.most is not None and self.count + math.prod(shape) > self.most:
             raise NotResolved(f"more than {self.most} values would be needed")
-        self.count += math.prod(shape)
-        result = self.f(*(x.copy() for x in points))  # which f may write to
+        whole = [np.broadcast_to(x, shape) for x in points]
+        step = max(1, BLOCK // max(1, math.prod(shape[1:])))
+        blocks = [self._values([x[i : i + step].reshape(-1) for x in whole]) for i in range(0, max(1, shape[0]), step)]
+        values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+        return values.reshape(len(values), *shape)
+
+    def _values(self, points: list[np.ndarray]) -> np.ndarray:
+        """(outputs, P) at d arrays (P,)."""
+        P = points[0].size
+        self.count += P
+        is_first = not self.largest.size
+        try:
+            result = self.f(*(np.array(x) for x in points))  # which f may write to
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            hint = self._hint(points) if is_first and P else None
+            if hint is None:
+                raise
+            raise TypeError(f"{self.label}: f failed on arrays: {error}; {hint}") from error
         several = isinstance(result, (tuple, list))
         parts = list(result) if several else [result]
-        if not self.largest.size:
+        if is_first:
+            if 1 < P == len(parts) and all(np.ndim(part) == 0 for part in parts):
+                raise TypeError(
+                    f"{self.label}: f returned a {type(result).__name__} of {P} numbers, expected an array; give np.array of it"
+                )
             self.outputs = len(parts) if several else None
             self.largest = np.zeros(len(parts))
         if not parts or len(parts) != self.largest.size:
             raise ValueError(f"{self.label}: f returned {len(parts)} outputs, expected {self.largest.size or 'at least 1'}")
-        checked = [self._checked(part, points, shape, f"[{i}]" if several else "") for i, part in enumerate(parts)]
-        if math.prod(shape):
+        checked = [self._checked(part, points, f"[{i}]" if several else "", is_first) for i, part in enumerate(parts)]
+        if P:
             self.largest = np.maximum(self.largest, [max(values.max(), -values.min()) for values in checked])
-        return checked[0][None] if len(checked) == 1 else np.stack(checked)
+        return np.stack(checked)
+
+    def _hint(self, points: Sequence[np.ndarray]) -> str | None:
+        """What to type where f is not a function of d arrays of coordinates but of numbers, of one point or of an array of points."""
+        names = ", ".join("xyz"[: self.d] if self.d <= 3 else [f"x{k}" for k in range(self.d)])
+        X = np.stack([x[[0, -1, 0]] for x in points], axis=-1)  # three points
+        tried: list[tuple[tuple[Any, ...], tuple[int, ...], str]] = [
+            ((X.copy(),), (3,), f"f takes points (P, {self.d}): give lambda {names}: f(np.stack([{names}], -1))"),
+            (tuple(X[0].tolist()), (), "f takes numbers: give np.vectorize(f)"),
+            ((X[0].copy(),), (), f"f takes one point: give np.vectorize(lambda {names}: f(np.array([{names}])))"),
+        ]
+        for arguments, shape, hint in tried:
+            try:
+                if np.shape(self.f(*arguments)) == shape:
+                    return hint
+            except Exception:
+                continue
+        return None
 
     @property
     def scale(self) -> np.ndarray:
         """By which outputs are divided."""
         return np.where(self.largest > 0, self.largest, 1.0)
 
-    def _checked(self, part: Any, points: Sequence[np.ndarray], shape: tuple[int, ...], name: str) -> np.ndarray:
+    def _checked(self, part: Any, points: Sequence[np.ndarray], name: str, is_first: bool) -> np.ndarray:
         _arguments.refuse_masked(part, self.label, "what f returned")
         try:
             values = np.asarray(part)
@@ -81,17 +130,23 @@ class Function:
             raise TypeError(f"{self.label}: f returned {type(part).__name__}, which is no array of numbers: {reason}") from None
         if values.dtype.kind not in "fiu":
             raise TypeError(f"{self.label}: f returned {values.dtype} values, expected real numbers")
-        try:
-            full = np.array(np.broadcast_to(values, shape), np.float64)  # f may go on to write to what it has returned
-        except ValueError:
-            expected = f"expected {shape}, to which its arguments broadcast"
-            raise ValueError(f"{self.label}: f returned shape {values.shape}, {expected}; several outputs are a tuple") from None
+        shape = points[0].shape
+        if values.shape != shape and (values.ndim or (is_first and not name and not self._is_constant(values, points))):
+            hint = (self._hint(points) if is_first else None) or "several outputs are a tuple"
+            what = f"shape {values.shape}" if values.ndim else "one number that is not the same at each of them"
+            raise ValueError(f"{self.label}: f returned {what} for {shape[0]} points, expected shape {shape}; {hint}")
+        full = np.array(np.broadcast_to(values, shape), np.float64)  # f may go on to write to what it has returned
         bad = ~np.isfinite(full)
         if bad.any():
-            at = np.unravel_index(int(bad.argmax()), shape)
-            where = ", ".join(f"{np.broadcast_to(x, shape)[at]:.17g}" for x in points)
+            at = int(bad.argmax())
+            where = ", ".join(f"{x[at]:.17g}" for x in points)
             raise ValueError(f"{self.label}: f({where}){name} is {full[at]}, expected a finite number")
         return full
+
+    def _is_constant(self, value: np.ndarray, points: Sequence[np.ndarray]) -> bool:
+        """Whether f, which has returned one number for many points, gives the same for one of them."""
+        self.count += 1
+        return bool(np.array_equal(np.ravel(self.f(*(x[:1].copy() for x in points))), np.ravel(value), equal_nan=True))
 
     def grid(self, axis: int, n: int) -> np.ndarray:
         return chebpts(n, self.domain[2 * axis : 2 * axis + 2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from .._bind import check_arrays, check_device
 from .._dispatch import call
 from .._memo import LazyMemo, frozen
 from .._spec import Arg, Op
-from .._typing import AnyArray, Array, Backend, T
+from .._typing import Array, ArrayLike, Backend, Points, T
 from .calculus import Calculus
 from .construction import Construction
-from .domain import UNIT, Domain, flat_domain, reference
+from .domain import UNIT, Domain, flat_domain, points_of, reference, shaped
 from .plan import Plan
 from .plot import plot_slice
 from .scattered import TUCKER_EVAL, evaluated
@@ -62,11 +62,13 @@ class ChebTucker(Construction, Calculus):
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> f = qf.cheb.ChebTucker.from_function(lambda x, y: np.exp(x) * np.cos(y), [(0, 1), (0, 2)], tol=1e-12)
-    >>> f.rank, f(np.array([[0.5, 1.0]])).round(6)
-    ((1, 1), array([0.890808]))
-    >>> value, gradient = f.value_and_grad(np.array([[0.5, 1.0]]))
+    >>> f.rank, f(0.5, 1.0).round(6)
+    ((1, 1), np.float64(0.890808))
+    >>> f([[0.5, 1.0], [0.0, 0.0]]).round(6)
+    array([0.890808, 1.      ])
+    >>> value, gradient = f.value_and_grad([0.5, 1.0])
     >>> gradient.round(6)
-    array([[ 0.890808, -1.387351]])
+    array([ 0.890808, -1.387351])
     """
 
     __slots__ = ("__weakref__", "_domain", "_extras", "core", "factors", "n_evaluations")
@@ -76,15 +78,16 @@ class ChebTucker(Construction, Calculus):
     n_evaluations: int | None  # of the function that ``from_function`` was given
     _domain: tuple[float, ...]
 
-    def __init__(self, core: AnyArray, factors: Sequence[AnyArray], *, domain: Domain = UNIT) -> None:
-        arrays = [core, *sequence(factors, "cheb.ChebTucker: factors")]
+    def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], *, domain: Domain = UNIT) -> None:
+        given = [core, *sequence(factors, "cheb.ChebTucker: factors")]
+        arrays = _arguments.arrays_like(given, "cheb.ChebTucker", ["core", *(f"factors[{k}]" for k in range(len(given) - 1))])
         check_arrays(_PARTS, arrays)
         shapes = [tuple(a.shape) for a in arrays]
         _PARTS.infer(shapes, ())
         for k, shape in enumerate(shapes[1:]):
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
-        self.core, self.factors, self.n_evaluations = frozen(core), tuple(map(frozen, arrays[1:])), None
+        self.core, self.factors, self.n_evaluations = frozen(arrays[0]), tuple(map(frozen, arrays[1:])), None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
@@ -103,26 +106,48 @@ class ChebTucker(Construction, Calculus):
         """One pair (lo, hi) per axis."""
         return tuple(zip(self._domain[::2], self._domain[1::2]))
 
-    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None) -> T:
-        """Values at scattered points X (P, d) -> (P,), as ``qf.cheb.tucker_eval``: same arrays, same errors, same gradients."""
-        f: T = call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
-        return f
+    @overload
+    def __call__(
+        self, X: Array[T], /, *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None
+    ) -> T: ...
+    @overload
+    def __call__(self, *X: Any, backend: Backend | None = None, num_threads: int | None = None) -> Any: ...
+    def __call__(self, *X: Any, out: Any = None, backend: Backend | None = None, num_threads: int | None = None) -> Any:
+        """Values at points.
+
+        ``ct(X)``: points X (P, d) -> (P,), or (..., d) -> (...), so that ``ct([x, y, z])`` is the value at one point. ``ct(x, y, z)``:
+        coordinates, numbers or arrays that broadcast. Lists and integers take the dtype of the core; otherwise as
+        ``qf.cheb.tucker_eval``: same errors, same gradients.
+        """
+        points, shape = points_of(X, self.core, len(self.factors), "cheb.ChebTucker")
+        flat = out if out is None or len(shape) == 1 else out.reshape(-1)
+        f = self._at(points, flat, backend, num_threads)
+        return f if len(shape) == 1 else shaped(f, shape)
+
+    def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
+        """Values at points (P, d)."""
+        return call(TUCKER_EVAL, (self.core, *self.factors, X), (self._domain,), self._extras, out, backend, num_threads)
 
     def eval(
-        self, X: Array[T], order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+        self, X: Any, order: int = 0, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> Any:
-        """f, (f, gradient) or (f, gradient, Hessian) at scattered points X (P, d), as ``qf.cheb.tucker_derivatives``.
+        """f, (f, gradient) or (f, gradient, Hessian) at points X (P, d) or (..., d), as ``qf.cheb.tucker_derivatives``.
 
         order 0: f (P,), as ``ct(X)``; 1: also the gradient (P, d); 2: also the Hessian (P, d, d). ``extrapolate``: take points outside the
         domain too, where the polynomial grows fast.
         """
-        arrays, label = (self.core, *self.factors, X), "cheb.ChebTucker.eval"
-        return evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+        label = "cheb.ChebTucker.eval"
+        points, shape = points_of((X,), self.core, len(self.factors), label)
+        arrays = (self.core, *self.factors, points)
+        found = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
+        if len(shape) == 1:
+            return found
+        return tuple(shaped(part, shape) for part in found) if isinstance(found, tuple) else shaped(found, shape)
 
     def value_and_grad(
-        self, X: Array[T], *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+        self, X: Array[T] | Points, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
     ) -> tuple[T, T]:
-        """f (P,) and its gradient (P, d) at scattered points X (P, d): ``eval(X, 1)``."""
+        """f (P,) and its gradient (P, d) at points X (P, d), or one point (d,): ``eval(X, 1)``."""
         found: tuple[T, T] = self.eval(X, 1, extrapolate=extrapolate, backend=backend, num_threads=num_threads)
         return found
 
@@ -138,7 +163,7 @@ class ChebTucker(Construction, Calculus):
         """
         return Plan(self.core, self.factors, self.to_full, self._domain, eps, self._extras)
 
-    def grid(self, *points: Array[T]) -> T:
+    def grid(self, *points: Array[T] | Sequence[float]) -> T:
         """Values on the tensor grid of points x (m_1,), y (m_2,), ... -> (m_1, m_2, ...).
 
         Differentiable in core and factors, not in the points, which are read back where they are on a device. A point outside the domain,
@@ -147,9 +172,9 @@ class ChebTucker(Construction, Calculus):
         label = "cheb.ChebTucker.grid"
         if len(points) != len(self.factors):
             raise ValueError(f"{label}: got points for {len(points)} axes, expected {len(self.factors)}")
-        result = self.core
-        for k, (x, U) in enumerate(zip(points, self.factors)):
-            name = f"the points of axis {k}"
+        result, names = self.core, [f"the points of axis {k}" for k in range(len(points))]
+        arrays = _arguments.arrays_like((self.core, *points), label, ("core", *names))[1:]
+        for k, (x, U, name) in enumerate(zip(arrays, self.factors, names)):
             host = _arguments.numbers_from(x, label, name)
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
@@ -201,7 +226,7 @@ class ChebTucker(Construction, Calculus):
         return {"core": core, "domain": np.array(self._domain), **factors}
 
     @classmethod
-    def load(cls, file: str | os.PathLike[str]) -> ChebTucker:
+    def load(cls, file: str | os.PathLike[str]) -> Self:
         """Reads what ``save`` wrote, as NumPy arrays of the dtype they had."""
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if not {"core", "domain"} <= set(archive):

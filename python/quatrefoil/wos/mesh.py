@@ -10,14 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, numbers_from, refuse_masked
+from .._arguments import finite, numbers_like, refuse_masked
 from .._backends import native
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from .plot import plot_boundary
 from .polygon import Pieces, Polygon, Solid, check_extent
 
 Array = Any
-_INTEGERS = ("int32", "int64")
 _FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line but for rounding
 _MOST = 2**27 - 1  # triangles
 
@@ -27,11 +26,10 @@ class TriangleMesh(Pieces):
 
     Parameters
     ----------
-    V : (P, 3)
-        Vertices, float32 or float64.
+    V : (P, 3), or a mesh
+        Vertices, an array or lists of numbers. Or a mesh of trimesh, pyvista, Open3D or meshio, without F.
     F : (M, 3)
-        Three vertices a triangle, int32 or int64, of the same kind of array. All triangles go round in the same sense seen from outside,
-        or all in the other one.
+        Three vertices a triangle, integers. All triangles go round in the same sense seen from outside, or all in the other one.
     watertight : bool
         False takes a surface with gaps. A point is inside then where the winding number is at least 1/2.
 
@@ -53,29 +51,29 @@ class TriangleMesh(Pieces):
         NaN or infinite vertices, no triangles, an index out of range, other shapes, an edge without its opposite, an extent below 1e-70 or
         above 1e70.
     TypeError
-        Other dtypes; V and F of different kinds.
+        Other dtypes; an object without vertices and faces.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> corners, faces = np.eye(4, 3), np.array([[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]])
+    >>> corners, faces = np.eye(4, 3), [[0, 2, 1], [0, 3, 2], [0, 1, 3], [1, 2, 3]]
     >>> mesh = qf.wos.TriangleMesh(corners, faces)
     >>> mesh
     TriangleMesh(4 triangles)
-    >>> heat = qf.wos.PerVertex(np.array([1.0, 1.0, 1.0, 1.0]))
-    >>> qf.wos.solve(mesh, np.array([[0.1, 0.2, 0.3]]), dirichlet=heat, rng=0).value.tolist()
+    >>> heat = qf.wos.PerVertex([1.0, 1.0, 1.0, 1.0])
+    >>> qf.wos.solve(mesh, [[0.1, 0.2, 0.3]], dirichlet=heat, rng=0).value.tolist()
     [1.0]
     """
 
     dimension = 3
-    batch: int | None = None
-    count = 1
+    _batch: int | None = None
+    _count = 1
 
-    def __init__(self, V: AnyArray, F: AnyArray, *, watertight: bool = True) -> None:
+    def __init__(self, V: ArrayLike | Any, F: ArrayLike | None = None, *, watertight: bool = True) -> None:
         label = "TriangleMesh"
-        v = numbers_from(V, label, "V")
-        self.kind = _arrays.kind(V)
-        f = _indices(F, label, str(self.kind))
+        V, F = _of_mesh(V, label) if F is None else (V, F)
+        v = numbers_like(V, label, "V")
+        f = _indices(F, label, _arrays.kind(V))
         if v.ndim != 2 or v.shape[1] != 3:
             raise ValueError(f"{label}: V has shape {v.shape}, expected (P, 3)")
         if f.ndim != 2 or f.shape[1] != 3:
@@ -110,31 +108,31 @@ class TriangleMesh(Pieces):
         if len(f) > _MOST:
             raise ValueError(f"{label}: F has {len(f)} triangles, expected at most {_MOST}")
         self.triangles = np.array(f, np.int64)  # a copy: the caller may write to theirs
-        self.ends = corners.reshape(-1, 9)
-        self.first, self.first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
-        self.centre, self.extent = (0.5 * (low + high))[None], np.array([extent])
-        self.diagonal = np.array([float(np.sqrt((((high - low) / extent) ** 2).sum()) * extent)])
-        self.half_width = np.array([0.5 * (high - low).min()])  # no ball inside is larger
+        self._ends = corners.reshape(-1, 9)
+        self._first, self._first_vertex = np.array([0, len(f)], np.int64), np.array([0, len(self.vertices)], np.int64)
+        self._centre, self._extent = (0.5 * (low + high))[None], np.array([extent])
+        self._diagonal = np.array([float(np.sqrt((((high - low) / extent) ** 2).sum()) * extent)])
+        self._half_width = np.array([0.5 * (high - low).min()])  # no ball inside is larger
 
     @property
-    def pairs(self) -> np.ndarray:
+    def _pairs(self) -> np.ndarray:
         """(M, 3) the vertices whose values a piece's data come from."""
         return self.triangles
 
-    def scaled_ends(self) -> np.ndarray:
+    def _scaled_ends(self) -> np.ndarray:
         """(M, 9) the corners, centred and scaled."""
-        return np.ascontiguousarray((self.ends - np.tile(self.centre[0], 3)) / self.extent[0])
+        return np.ascontiguousarray((self._ends - np.tile(self._centre[0], 3)) / self._extent[0])
 
     def _compiled(self, ends: np.ndarray, first: np.ndarray) -> Any:
         return native.core().wos.Mesh(ends)
 
-    def part(self, begin: int, end: int) -> TriangleMesh:
+    def _part_of(self, begin: int, end: int) -> TriangleMesh:
         """This one: all instances share it."""
         return self
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(3 M, 2, 3): the edges of every triangle."""
-        corners = self.ends.reshape(-1, 3, 3)
+        corners = self._ends.reshape(-1, 3, 3)
         return np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(-1, 2, 3)
 
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
@@ -156,32 +154,57 @@ class TriangleMesh(Pieces):
             raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
         with np.errstate(over="ignore"):  # of the count that an STL file of text seems to begin with
             read = meshio.read(path)
-        parts = [block.data for block in read.cells if block.type == "triangle"]
-        parts += [block.data[:, corners] for block in read.cells if block.type == "quad" for corners in ([0, 1, 2], [0, 2, 3])]
-        other = sorted({block.type for block in read.cells} - {"triangle", "quad", "line", "vertex"})
-        if other:
-            raise ValueError(f"TriangleMesh.from_file: {os.fspath(path)} has cells of the kinds {', '.join(other)}, expected triangles")
-        if not parts:
-            raise ValueError(f"TriangleMesh.from_file: {os.fspath(path)} has no triangles")
-        V = np.asarray(read.points, np.float64)
+        what = f"TriangleMesh.from_file: {os.fspath(path)}"
+        V, F = np.asarray(read.points, np.float64), _triangles(read.cells, what)
         if V.shape[1:] != (3,):
-            raise ValueError(f"TriangleMesh.from_file: {os.fspath(path)} has points of shape {V.shape}, expected (P, 3)")
+            raise ValueError(f"{what} has points of shape {V.shape}, expected (P, 3)")
         V, at = merged(V)
-        return cls(V, np.ascontiguousarray(at[np.concatenate(parts).astype(np.int64)]), watertight=watertight)
+        return cls(V, np.ascontiguousarray(at[F]), watertight=watertight)
 
     def __repr__(self) -> str:
-        return f"TriangleMesh({len(self.ends)} triangles)"
+        return f"TriangleMesh({len(self._ends)} triangles)"
 
 
-def _indices(F: Any, label: str, kind: str) -> np.ndarray:
-    """The integers of an array of that kind."""
+def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
+    """Vertices and triangles of another library's mesh, by the names that it gives them."""
+    points = getattr(mesh, "vertices", getattr(mesh, "points", None))
+    for name in ("faces", "triangles", "cells"):
+        if points is not None and (faces := getattr(mesh, name, None)) is not None:
+            break
+    else:
+        raise TypeError(f"{label}: V is {_arrays.describe(mesh)} and F is missing, expected V and F, or a mesh with vertices and faces")
+    if name == "cells":  # meshio's
+        return np.asarray(points), _triangles(faces, label)
+    faces = np.asarray(faces)
+    if faces.ndim == 1:  # pyvista's: the number of corners is before those of each face
+        if len(faces) % 4 or (faces[::4] != 3).any():
+            raise ValueError(f"{label}: the mesh has other faces than triangles; give mesh.triangulate()")
+        faces = faces.reshape(-1, 4)[:, 1:]
+    return np.asarray(points), faces
+
+
+def _triangles(cells: Any, what: str) -> np.ndarray:
+    """(M, 3) of meshio's blocks of cells; quadrilaterals are cut in two."""
+    parts = [block.data for block in cells if block.type == "triangle"]
+    parts += [block.data[:, corners] for block in cells if block.type == "quad" for corners in ([0, 1, 2], [0, 2, 3])]
+    other = sorted({block.type for block in cells} - {"triangle", "quad", "line", "vertex"})
+    if other:
+        raise ValueError(f"{what} has cells of the kinds {', '.join(other)}, expected triangles")
+    if not parts:
+        raise ValueError(f"{what} has no triangles")
+    return np.concatenate(parts).astype(np.int64)
+
+
+def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
+    """The integers of an array, of the kind of V where that is an array too, or of lists."""
     refuse_masked(F, label, "F")
     found = _arrays.kind(F)
-    if found is None or _arrays.dtype_name(F) not in _INTEGERS:
-        raise TypeError(f"{label}: F is {_arrays.describe(F)}, expected an array of {' or '.join(_INTEGERS)}")
-    if found != kind:
+    if None not in (found, kind) and found != kind:
         raise TypeError(f"{label}: F is a {found} array but V is a {kind} array; all arrays of a call must be of one kind")
-    return np.asarray(_arrays.to_host(F), np.int64)
+    f = np.asarray(F) if found is None else _arrays.to_host(F)
+    if f.dtype.kind not in "iu" and f.size:
+        raise TypeError(f"{label}: F has dtype {f.dtype}, expected integers")
+    return f.astype(np.int64)
 
 
 def _has_area(corners: np.ndarray, extent: float) -> np.ndarray:
@@ -232,12 +255,3 @@ def check_boundary(boundary: Any, label: str) -> None:
     """TypeError for what is no boundary."""
     if not isinstance(boundary, (Polygon, TriangleMesh, Solid)):
         raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF")
-
-
-def check_kind(boundary: Boundary, kind: str, label: str, name: str) -> None:
-    """TypeError where points of that kind do not go with a boundary's arrays: CuPy's go with NumPy's, which are its host arrays."""
-    if boundary.kind in (None, kind) or {boundary.kind, kind} == {"numpy", "cupy"}:
-        return
-    raise TypeError(
-        f"{label}: boundary was built from a {boundary.kind} array but {name} is a {kind} array; all arrays of a call must be of one kind"
-    )

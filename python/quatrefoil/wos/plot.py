@@ -31,11 +31,11 @@ def _axes(ax: Axes | None, dimension: int) -> Axes:
 
 def plot_boundary(boundary: Boundary, ax: Axes | None = None, *, instance: int = 0, **style: Any) -> Axes:
     """Draws one instance of a boundary into ``ax``, or into a new figure; ``style`` goes to the lines. Returns the Axes."""
-    at = integer(instance, "plot", "instance", 0, max(boundary.count - 1, 0))
-    if boundary.dimension not in (2, 3) or boundary.count == 0:
-        raise ValueError(f"plot: the boundary has {boundary.count} instances in {boundary.dimension} dimensions, expected 2 or 3")
+    at = integer(instance, "plot", "instance", 0, max(boundary._count - 1, 0))
+    if boundary.dimension not in (2, 3) or boundary._count == 0:
+        raise ValueError(f"plot: the boundary has {boundary._count} instances in {boundary.dimension} dimensions, expected 2 or 3")
     ax = _axes(ax, boundary.dimension)
-    lines = boundary.outline(at)
+    lines = boundary._outline(at)
     style = {"color": "0.3", "linewidth": 0.8, **style}
     if boundary.dimension == 2:
         from matplotlib.collections import LineCollection
@@ -60,10 +60,10 @@ def plot_result(result: Result[Any], what: str = "value", ax: Axes | None = None
     p = result.problem.ready
     at = integer(instance, "plot", "instance", 0, max(p.B - 1, 0))
     boundary = p.boundary
-    ax = plot_boundary(boundary, ax, instance=at if boundary.count > 1 else 0)
+    ax = plot_boundary(boundary, ax, instance=at if boundary._count > 1 else 0)
     X, shown = _numpy(result.problem.points), _numpy(getattr(result, what))
     X = X[at if len(X) > 1 else 0] if X.ndim == 3 else X
-    shown = shown[at] if len(p.shape) == 2 else shown
+    shown = shown.reshape(p.B, p.N, *shown.shape[len(p.shape) :])[at]
     if what == "grad":
         ax.quiver(*X.T, *shown.T, **style)
         return ax

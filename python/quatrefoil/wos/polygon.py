@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, number, numbers_from, point
+from .._arguments import axes, finite, number, numbers_like, point
 from .._backends import native
 from .._memo import Memo
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from .plot import plot_boundary
+from .rings import check_holes
 
 Array = Any
 _SMALLEST, _LARGEST = 1e-70, 1e70  # extents: a source counts with their square, a variance with its square
@@ -44,11 +45,11 @@ class Frame:
 def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
     known: Frame | None = boundary._frames.get((epsilon, relative))
     if known is None:
-        absolute = epsilon * boundary.diagonal if relative else np.full(boundary.count, epsilon)
-        rows = np.concatenate([boundary.centre, boundary.extent[:, None], (absolute / boundary.extent)[:, None]], axis=1)
-        extents = float(boundary.extent.min(initial=math.inf)), float(boundary.extent.max(initial=0.0))
-        least = float((absolute / boundary.diagonal).min(initial=math.inf))
-        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary.half_width).any()), extents)
+        absolute = epsilon * boundary._diagonal if relative else np.full(boundary._count, epsilon)
+        rows = np.concatenate([boundary._centre, boundary._extent[:, None], (absolute / boundary._extent)[:, None]], axis=1)
+        extents = float(boundary._extent.min(initial=math.inf)), float(boundary._extent.max(initial=0.0))
+        least = float((absolute / boundary._diagonal).min(initial=math.inf))
+        known = Frame(np.ascontiguousarray(rows), least, bool((absolute >= boundary._half_width).any()), extents)
         boundary._frames.clear()  # the last one is enough
         boundary._frames[epsilon, relative] = known
     return known
@@ -57,15 +58,14 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
 class Pieces:
     """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
 
-    kind: str | None
-    first: np.ndarray  # where each instance's pieces begin
+    _first: np.ndarray  # where each instance's pieces begin
 
     def __init__(self) -> None:
         self._memos: dict[str, Memo] = {}  # what the native part makes of them, for every kind of array
         self._scaled: dict[str, tuple[Any, Any]] = {}  # ends and first, of every kind of array and device
         self._frames: dict[Any, Frame] = {}
 
-    def scaled_ends(self) -> np.ndarray:
+    def _scaled_ends(self) -> np.ndarray:
         """(M, d d) the corners of all pieces, centred and scaled."""
         raise NotImplementedError
 
@@ -73,25 +73,25 @@ class Pieces:
         """What the native part keeps of them."""
         raise NotImplementedError
 
-    def arrays(self, kind: str) -> tuple[Array, Array]:
+    def _arrays_of(self, kind: str) -> tuple[Array, Array]:
         """The scaled corners and where each instance's pieces begin, as arrays of that kind or at that place, where they stay."""
         made = self._scaled.get(kind)
         if made is None:  # of two threads that come at once one makes those of both: what is compiled is of these very arrays
-            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self.scaled_ends()), _arrays.of_kind(kind, self.first)))
+            made = self._scaled.setdefault(kind, (_arrays.of_kind(kind, self._scaled_ends()), _arrays.of_kind(kind, self._first)))
         return made
 
-    def memo(self, kind: str) -> Memo | None:
+    def _memo_of(self, kind: str) -> Memo | None:
         """What is compiled for calls whose arrays 2 and 3 are ``arrays(kind)``, which nobody writes to; None on a device, and without a
         native part."""
         if "@" in kind:
             return None
         if kind not in self._memos and native.core() is not None:
-            made = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self.arrays("numpy"))
+            made = self._memos["numpy"].made if "numpy" in self._memos else self._compiled(*self._arrays_of("numpy"))
             for each in {"numpy", kind}:
-                self._memos[each] = Memo(made, "native", self.arrays(each), at=2, private=True)
+                self._memos[each] = Memo(made, "native", self._arrays_of(each), at=2, private=True)
         return self._memos.get(kind)
 
-    def frame(self, epsilon: float, relative: bool) -> Frame:
+    def _frame(self, epsilon: float, relative: bool) -> Frame:
         return frame_of(self, epsilon, relative)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,60 +104,77 @@ class Polygon(Pieces):
     Parameters
     ----------
     vertices : (M, 2), (B, M, 2), or a list of B arrays (M_b, 2)
-        The outer ring in order, either orientation, not closed by a repeated vertex; float32 or float64.
+        The outer ring in order, either orientation, not closed by a repeated vertex. Arrays or lists of numbers.
     holes : list of (H, 2), optional
-        Inner rings; with B polygons a list of B such lists.
+        Rings inside of the outer one, which they may touch; with B polygons a list of B such lists.
+
+    Attributes
+    ----------
+    vertices, holes
+        float64 copies: the outer ring (M, 2) and a list of the holes; with a leading B for B polygons.
 
     Notes
     -----
     Segment k runs from vertex k to k + 1 of its ring; rings count on, outer ring first. Zero-length segments are ignored with one
     RuntimeWarning. Self-intersections are legal (inside means an odd number of crossings), but not of reflecting segments. An outline whose
-    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Pickles.
+    length says that its vertices are out of order gets a RuntimeWarning. Vertices on a device are read back, once. Like every boundary
+    it goes with points of any kind of array. Pickles.
 
     Raises
     ------
     ValueError
-        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70.
+        NaN or infinite vertices, fewer than 3 of them, no area, another last axis, an extent below 1e-70 or above 1e70; a hole that crosses
+        the outer ring or lies outside of it.
     TypeError
-        Integers, float16, lists of points.
+        float16, complex numbers, masked arrays.
 
     Examples
     --------
-    >>> import numpy as np, quatrefoil as qf
-    >>> square = np.array([[0, 0], [3, 0], [3, 3], [0, 3.0]])
-    >>> room = qf.wos.Polygon(square, holes=[square / 3 + 1])
-    >>> qf.wos.contains(room, np.array([[0.5, 0.5], [1.5, 1.5]]))
+    >>> import quatrefoil as qf
+    >>> room = qf.wos.Polygon([[0, 0], [3, 0], [3, 3], [0, 3]], holes=[[[1, 1], [2, 1], [2, 2], [1, 2]]])
+    >>> qf.wos.contains(room, [[0.5, 0.5], [1.5, 1.5]])
     array([ True, False])
     """
 
     dimension = 2
 
-    def __init__(self, vertices: AnyArray | Sequence[AnyArray], holes: Sequence[AnyArray | Sequence[AnyArray]] | None = None) -> None:
+    def __init__(self, vertices: ArrayLike, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
-        rings: list[list[np.ndarray]]
-        if isinstance(vertices, (list, tuple)):
-            given = list(vertices)
-            self.batch: int | None = len(given)
-            self.kind = _arrays.kind(given[0]) if given else "numpy"
-            rings = [[_ring(v, label, f"vertices[{b}]")] for b, v in enumerate(given)]
-        else:
-            array = numbers_from(vertices, label, "vertices")
-            self.kind = _arrays.kind(vertices)
+        count, is_array = axes(vertices), hasattr(vertices, "shape")
+        several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
+        given: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]
+        if is_array:
+            array = numbers_like(vertices, label, "vertices")
             if array.ndim not in (2, 3) or array.shape[-1] != 2:
                 raise ValueError(f"{label}: vertices has shape {array.shape}, expected (M, 2) or (B, M, 2)")
-            self.batch = None if array.ndim == 2 else len(array)
             finite(array, label, "vertices")
-            rings = [[_ring(v, label, "vertices")] for v in (array[None] if array.ndim == 2 else array)]
-        if holes is not None:
-            if not isinstance(holes, (list, tuple)):
-                raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
-            of_each: list[Any] = [holes] if self.batch is None else list(holes)
-            if len(of_each) != len(rings):
-                raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
-            for b, inner in enumerate(of_each):
-                rings[b] += [_ring(h, label, f"holes[{k}]") for k, h in enumerate(inner)]
+            given = list(array) if several else [array]
+        self._batch: int | None = len(given) if several else None
+        rings = [[_ring(v, label, f"vertices[{b}]" if several and not is_array else "vertices")] for b, v in enumerate(given)]
+        of_each: Any = [[]] * len(rings) if holes is None else [holes] if self._batch is None else holes
+        if not isinstance(of_each, Sequence) or any(axes(inner) not in (1, 2, 3) for inner in of_each):
+            raise TypeError(f"{label}: holes is {type(holes).__name__}, expected a list of arrays (H, 2)")
+        if len(of_each) != len(rings):
+            raise ValueError(f"{label}: holes has {len(of_each)} lists for {len(rings)} polygons")
+        for instance, inner in zip(rings, of_each):
+            instance += [_ring(h, label, f"holes[{k}]") for k, h in enumerate([inner] if axes(inner) == 2 else inner)]
+        self._rings = rings
         self._pack(rings)
         super().__init__()
+
+    @property
+    def vertices(self) -> Any:
+        """The outer ring, (M, 2); of B polygons (B, M, 2), or a list of them where M differs."""
+        outlines = [instance[0].copy() for instance in self._rings]
+        if self._batch is None:
+            return outlines[0]
+        return np.array(outlines).reshape(len(outlines), -1, 2) if len(set(map(len, outlines))) < 2 else outlines
+
+    @property
+    def holes(self) -> list[Any]:
+        """The holes, each (H, 2), or a list with those of each polygon."""
+        inner = [[ring.copy() for ring in instance[1:]] for instance in self._rings]
+        return inner[0] if self._batch is None else inner
 
     def _pack(self, rings: list[list[np.ndarray]]) -> None:
         """All instances in one table: segment ends, the vertices they join, where each instance begins."""
@@ -179,6 +196,10 @@ class Polygon(Pieces):
             outer = len(instance[0])
             if not (_has_area(centred[:outer]) or _has_area(centred)):
                 raise ValueError(f"{label}: polygon {b} has no area")
+            if len(instance) > 1:
+                check_holes(
+                    centred[keep], [int(keep[i : i + len(r)].sum()) for i, r in zip(_offsets(instance), instance)], f"{label}: polygon {b}"
+                )
             if outer >= 32 and np.hypot(*(centred[:outer, 2:] - centred[:outer, :2]).T).sum() > _LONG_OUTLINE * outer:
                 warnings.warn(
                     f"{label}: the outline of polygon {b} is as long as if its vertices were out of order",
@@ -191,51 +212,51 @@ class Polygon(Pieces):
             first_vertex.append(first_vertex[-1] + len(a))
         if dropped:
             warnings.warn(f"{label}: {dropped} segments of length 0 are ignored", RuntimeWarning, stacklevel=4)
-        self.ends = np.concatenate(ends) if ends else np.empty((0, 4))
-        self.pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
-        self.first = np.array(first, np.int64)
-        self.first_vertex = np.array(first_vertex, np.int64)
-        self.centre = box.mean(axis=1)
-        self.extent = (box[:, 1] - box[:, 0]).max(axis=1)
-        self.diagonal = np.hypot(*(box[:, 1] - box[:, 0]).T) if len(box) else np.empty(0)
-        self.half_width = 0.5 * (box[:, 1] - box[:, 0]).min(axis=1)  # no disc inside is larger
+        self._ends = np.concatenate(ends) if ends else np.empty((0, 4))
+        self._pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+        self._first = np.array(first, np.int64)
+        self._first_vertex = np.array(first_vertex, np.int64)
+        self._centre = box.mean(axis=1)
+        self._extent = (box[:, 1] - box[:, 0]).max(axis=1)
+        self._diagonal = np.hypot(*(box[:, 1] - box[:, 0]).T) if len(box) else np.empty(0)
+        self._half_width = 0.5 * (box[:, 1] - box[:, 0]).min(axis=1)  # no disc inside is larger
 
     @property
-    def count(self) -> int:
+    def _count(self) -> int:
         """How many polygons."""
-        return len(self.first) - 1
+        return len(self._first) - 1
 
-    def scaled_ends(self) -> np.ndarray:
+    def _scaled_ends(self) -> np.ndarray:
         """(M, 4) the segments, centred and scaled."""
-        sizes = np.diff(self.first)
-        centre, extent = np.repeat(self.centre, sizes, axis=0), np.repeat(self.extent, sizes)
-        return np.ascontiguousarray((self.ends - np.tile(centre, 2)) / extent[:, None])
+        sizes = np.diff(self._first)
+        centre, extent = np.repeat(self._centre, sizes, axis=0), np.repeat(self._extent, sizes)
+        return np.ascontiguousarray((self._ends - np.tile(centre, 2)) / extent[:, None])
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(M, 2, 2): both ends of every segment of one polygon."""
-        return self.ends[self.first[instance] : self.first[instance + 1]].reshape(-1, 2, 2)
+        return self._ends[self._first[instance] : self._first[instance + 1]].reshape(-1, 2, 2)
 
     def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
         """Draws one polygon with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
         return plot_boundary(self, ax, instance=instance, **style)
 
-    def shared(self) -> Polygon:
+    def _shared(self) -> Polygon:
         """This one where it is the only one of a batch: one for any number of instances."""
-        if self.batch != 1:
+        if self._batch != 1:
             return self
         one = copy.copy(self)  # with what is kept between calls
-        one.batch = None
+        one._batch = None
         return one
 
-    def part(self, begin: int, end: int) -> Polygon:
+    def _part_of(self, begin: int, end: int) -> Polygon:
         """The polygons of instances [begin, end): this one where all instances share it."""
-        if self.count == 1 or (begin, end) == (0, self.count):
+        if self._count == 1 or (begin, end) == (0, self._count):
             return self
-        some, at = copy.copy(self), self.first[begin]
-        some.batch = end - begin
-        some.ends, some.pairs = (x[at : self.first[end]] for x in (self.ends, self.pairs - self.first_vertex[begin]))
-        some.first, some.first_vertex = (x[begin : end + 1] - x[begin] for x in (self.first, self.first_vertex))
-        for name in ("centre", "extent", "diagonal", "half_width"):
+        some, at = copy.copy(self), self._first[begin]
+        some._batch, some._rings = end - begin, self._rings[begin:end]
+        some._ends, some._pairs = (x[at : self._first[end]] for x in (self._ends, self._pairs - self._first_vertex[begin]))
+        some._first, some._first_vertex = (x[begin : end + 1] - x[begin] for x in (self._first, self._first_vertex))
+        for name in ("_centre", "_extent", "_diagonal", "_half_width"):
             setattr(some, name, getattr(self, name)[begin:end])
         return some
 
@@ -243,49 +264,48 @@ class Polygon(Pieces):
         return native.core().wos.Polygons(ends, first)
 
     def __repr__(self) -> str:
-        return f"Polygon({self.count} x {len(self.ends)} segments)" if self.batch is not None else f"Polygon({len(self.ends)} segments)"
+        return f"Polygon({self._count} x {len(self._ends)} segments)" if self._batch is not None else f"Polygon({len(self._ends)} segments)"
 
 
 class Solid:
     """A boundary without pieces: one for all instances, and for every kind of array."""
 
-    kind = None
-    batch: int | None = None
-    count = 1
+    _batch: int | None = None
+    _count = 1
     dimension: int
-    centre: np.ndarray  # (1, d)
-    extent: np.ndarray  # (1,)
-    diagonal: np.ndarray
-    half_width: np.ndarray
+    _centre: np.ndarray  # (1, d)
+    _extent: np.ndarray  # (1,)
+    _diagonal: np.ndarray
+    _half_width: np.ndarray
 
     def __init__(self) -> None:
         self._frames: dict[Any, Frame] = {}
         self._rows: dict[str, tuple[Any, Any]] = {}  # of every kind of array and device
 
-    def row(self) -> np.ndarray | None:
+    def _row(self) -> np.ndarray | None:
         """The scaled numbers that describe it, as the walks take them; None for a ball."""
         return None
 
-    def arrays(self, kind: str) -> tuple[Array, Array]:
+    def _arrays_of(self, kind: str) -> tuple[Array, Array]:
         """The row and 0, 1, as arrays of that kind or at that place; nothing for a ball."""
-        row = self.row()
+        row = self._row()
         if row is None:
             return None, None
         if kind not in self._rows:
             self._rows[kind] = _arrays.of_kind(kind, row[None]), _arrays.of_kind(kind, np.array([0, 1]))
         return self._rows[kind]
 
-    def memo(self, kind: str) -> Any:
+    def _memo_of(self, kind: str) -> Any:
         """Nothing to keep."""
 
-    def part(self, begin: int, end: int) -> Solid:
+    def _part_of(self, begin: int, end: int) -> Solid:
         """This one: all instances share it."""
         return self
 
-    def frame(self, epsilon: float, relative: bool) -> Frame:
+    def _frame(self, epsilon: float, relative: bool) -> Frame:
         return frame_of(self, epsilon, relative)
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(lines, 2, d): what ``plot`` draws."""
         raise NotImplementedError
 
@@ -319,7 +339,7 @@ class Ball(Solid):
     array([-0.5])
     """
 
-    def __init__(self, center: Sequence[float] | AnyArray, radius: float) -> None:
+    def __init__(self, center: ArrayLike, radius: float) -> None:
         super().__init__()
         at = np.array(point(center, "Ball", "center"))
         size = number(radius, "Ball", "radius", positive=True)
@@ -327,11 +347,11 @@ class Ball(Solid):
         self.center, self.radius = at, size
         check_extent(size, "Ball: the ball")
         self.dimension = len(at)
-        self.centre, self.extent = at[None], np.array([size])
-        self.diagonal = 2 * self.extent * math.sqrt(self.dimension)
-        self.half_width = self.extent
+        self._centre, self._extent = at[None], np.array([size])
+        self._diagonal = 2 * self._extent * math.sqrt(self.dimension)
+        self._half_width = self._extent
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(lines, 2, d): the circle, or meridians and circles of latitude of the sphere."""
         t = np.linspace(0, 2 * np.pi, 97)
         if self.dimension == 2:
@@ -360,8 +380,8 @@ def check_extent(extent: float, what: str) -> None:
         raise ValueError(f"{what} has an extent of {extent:.3g}, expected {_SMALLEST:.0e} to {_LARGEST:.0e}; choose another unit of length")
 
 
-def _ring(array: Array, label: str, name: str) -> np.ndarray:
-    v = numbers_from(array, label, name)
+def _ring(array: Any, label: str, name: str) -> np.ndarray:
+    v = numbers_like(array, label, name)
     if v.ndim != 2 or v.shape[-1] != 2:
         raise ValueError(f"{label}: {name} has shape {v.shape}, expected (M, 2)")
     if len(v) < 3:

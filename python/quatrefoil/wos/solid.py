@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import finite, number, numbers_from, point
+from .._arguments import finite, number, numbers_like, point
 from .._memo import Memo
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from .data import box_of, check_corners
 from .data.functions import is_function, wrap
 from .polygon import Solid, check_dimension, check_extent
@@ -52,20 +52,20 @@ class Box(Solid):
     True
     """
 
-    def __init__(self, lo: Sequence[float] | AnyArray, hi: Sequence[float] | AnyArray) -> None:
+    def __init__(self, lo: ArrayLike, hi: ArrayLike) -> None:
         super().__init__()
         low, high = point(lo, "Box", "lo"), point(hi, "Box", "hi")
         check_dimension(len(low), "Box", "lo")
         check_corners(low, high, "Box", "the box", "lo < hi")
         self.lo, self.hi = np.array(low), np.array(high)
         _enclose(self, self.lo, self.hi)
-        self.half_width = np.array([0.5 * float((self.hi - self.lo).min())])
+        self._half_width = np.array([0.5 * float((self.hi - self.lo).min())])
 
-    def row(self) -> np.ndarray:
+    def _row(self) -> np.ndarray:
         """Half its sides, scaled."""
-        return np.asarray(0.5 * (self.hi - self.lo) / self.extent[0])
+        return np.asarray(0.5 * (self.hi - self.lo) / self._extent[0])
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(lines, 2, d): its edges."""
         ends = np.stack([self.lo, self.hi])
         axes = np.arange(self.dimension)
@@ -114,7 +114,7 @@ class SDF(Solid):
         NaN or infinite values; a grid without a value below 0; a value below 0 on a face of the box; other shapes; lo >= hi;
         lipschitz <= 0.
     TypeError
-        Integers, float16, lists.
+        float16, complex numbers, masked arrays.
 
     Examples
     --------
@@ -138,8 +138,8 @@ class SDF(Solid):
 
     def __init__(
         self,
-        values: AnyArray | Callable[..., Any],
-        box: tuple[Sequence[float] | AnyArray, Sequence[float] | AnyArray],
+        values: ArrayLike | Callable[..., Any],
+        box: ArrayLike | tuple[ArrayLike, ArrayLike],
         lipschitz: float = 1.0,
     ) -> None:
         super().__init__()
@@ -154,13 +154,13 @@ class SDF(Solid):
         self.values = self._nodes(33) if self.function is not None else _grid(values, len(low))
         self._check_faces()
         deepest = -float(self.values.min()) / self.lipschitz
-        self.half_width = np.array([deepest if deepest > 0 else np.inf])
+        self._half_width = np.array([deepest if deepest > 0 else np.inf])
 
     def _nodes(self, n: int) -> np.ndarray:
         """A function at n points along every axis, to look at."""
         axes = [np.linspace(a, b, n) for a, b in zip(self.lo, self.hi)]
         X = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        found = np.asarray(self.memo("numpy").made(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
+        found = np.asarray(self._memo_of("numpy").made(0, np.ascontiguousarray(X.reshape(-1, self.dimension))), np.float64)
         finite(found, "SDF", "values of the function")
         return found.reshape(X.shape[:-1])
 
@@ -169,15 +169,15 @@ class SDF(Solid):
             if np.moveaxis(self.values, axis, 0)[[0, -1]].min() < 0:
                 raise ValueError(f"SDF: values below 0 on a face of the box across axis {axis}; make the box larger than the domain")
 
-    def row(self) -> np.ndarray:
+    def _row(self) -> np.ndarray:
         """README, The row of a field."""
-        extent = self.extent[0]
-        corners = ((np.stack([self.lo, self.hi]) - self.centre) / extent).reshape(-1)
+        extent = self._extent[0]
+        corners = ((np.stack([self.lo, self.hi]) - self._centre) / extent).reshape(-1)
         if self.function is not None:
-            return np.concatenate([[self.lipschitz], np.zeros(self.dimension), corners, self.centre[0], [extent]])
+            return np.concatenate([[self.lipschitz], np.zeros(self.dimension), corners, self._centre[0], [extent]])
         return np.concatenate([[self.lipschitz], self.values.shape, corners, self.values.reshape(-1) / extent])
 
-    def memo(self, kind: str) -> Any:
+    def _memo_of(self, kind: str) -> Any:
         """The function as kernels call it; nothing for values."""
         if self.function is not None and self._memo is None:
             self._memo = _Kept(wrap(self.function, self, np.dtype(np.float64), "values", "SDF"))
@@ -186,7 +186,7 @@ class SDF(Solid):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_memo": None}
 
-    def outline(self, instance: int) -> np.ndarray:
+    def _outline(self, instance: int) -> np.ndarray:
         """(lines, 2, 2): where the field is 0, a line or two a cell of the grid."""
         if self.dimension != 2:
             raise ValueError("plot: an SDF in space has no lines to draw; plot its values by other means")
@@ -220,7 +220,7 @@ class _Kept(Memo):
 
 
 def _grid(values: Any, d: int) -> np.ndarray:
-    v = numbers_from(values, "SDF", "values")
+    v = numbers_like(values, "SDF", "values")
     if v.ndim != d or min(v.shape) < 2:
         axes = ", ".join(f"n{i + 1}" for i in range(d))
         raise ValueError(f"SDF: values has shape {v.shape}, expected ({axes}) in a box of {d} axes, n >= 2")
@@ -233,8 +233,8 @@ def _grid(values: Any, d: int) -> np.ndarray:
 def _enclose(solid: Solid, lo: np.ndarray, hi: np.ndarray) -> None:
     """Centre, extent and diagonal of the box."""
     solid.dimension = len(lo)
-    solid.centre = (lo + 0.5 * (hi - lo))[None]
+    solid._centre = (lo + 0.5 * (hi - lo))[None]
     extent = float((hi - lo).max())
     check_extent(extent, f"{type(solid).__name__}: the box")
-    solid.extent = np.array([extent])
-    solid.diagonal = np.array([float(np.sqrt((((hi - lo) / extent) ** 2).sum()) * extent)])
+    solid._extent = np.array([extent])
+    solid._diagonal = np.array([float(np.sqrt((((hi - lo) / extent) ** 2).sum()) * extent)])

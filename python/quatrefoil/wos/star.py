@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from .._arguments import finite, integer, is_number, number, numbers_from
-from .._typing import AnyArray
+from .._arguments import finite, integer, is_number, number, numbers_like
+from .._typing import ArrayLike
 from .polygon import Polygon
 
 
@@ -19,17 +17,13 @@ class Star(Polygon):
     Parameters
     ----------
     c1, c2 : number or (B,)
-        float32 or float64 arrays, NumPy or CPU torch. A number goes with every instance.
+        Arrays or lists. A number goes with every instance.
     segments : int
         Vertex k lies at the angle 2πk / segments; at least 8.
 
-    Attributes
-    ----------
-    vertices : (M, 2) or (B, M, 2) float64 NumPy array
-
     Notes
     -----
-    It serves every kind of array, whatever its coefficients were. The polygon differs from the curve by at most about |r''| h² / 8, h the
+    The polygon differs from the curve by at most about |r''| h² / 8, h the
     step of the angle: 1e-4 at 1024 segments and coefficients of 0.2.
 
     Raises
@@ -37,7 +31,7 @@ class Star(Polygon):
     ValueError
         Coefficients that are NaN, infinite or of different lengths; a radius that is not positive everywhere.
     TypeError
-        Coefficients in other dtypes.
+        Complex coefficients, float16, masked arrays.
 
     Examples
     --------
@@ -45,14 +39,14 @@ class Star(Polygon):
     >>> star = qf.wos.Star(0.2, -0.1)
     >>> star
     Star(1024 segments)
-    >>> result = qf.wos.solve(star, np.zeros((1, 2)), dirichlet=1.0, rng=0)
+    >>> result = qf.wos.solve(star, [[0, 0]], dirichlet=1.0, rng=0)
     >>> result.value
     array([1.])
-    >>> qf.wos.Star(np.array([0.2, -0.1, 0.0]), 0.1, segments=256)
+    >>> qf.wos.Star([0.2, -0.1, 0.0], 0.1, segments=256)
     Star(3 x 256 segments)
     """
 
-    def __init__(self, c1: float | AnyArray, c2: float | AnyArray, *, segments: int = 1024) -> None:
+    def __init__(self, c1: ArrayLike, c2: ArrayLike, *, segments: int = 1024) -> None:
         M = integer(segments, "Star", "segments", 8)
         a, b = _coefficient(c1, "c1"), _coefficient(c2, "c2")
         if a.ndim and b.ndim and len(a) != len(b):
@@ -68,20 +62,18 @@ class Star(Polygon):
             )
         theta = 2 * np.pi * np.arange(M) / M
         r = 1 + a[..., None] * np.cos(4 * theta) + b[..., None] * np.cos(8 * theta)
-        self.vertices = np.stack([r * np.cos(theta), r * np.sin(theta)], axis=-1)
-        super().__init__(self.vertices)
-        self.kind: Any = None
+        super().__init__(np.stack([r * np.cos(theta), r * np.sin(theta)], axis=-1))
 
     def __repr__(self) -> str:
-        M = self.vertices.shape[-2]
-        return f"Star({self.count} x {M} segments)" if self.batch is not None else f"Star({M} segments)"
+        M = len(self._ends) // max(self._count, 1)
+        return f"Star({self._count} x {M} segments)" if self._batch is not None else f"Star({M} segments)"
 
 
-def _coefficient(c: float | AnyArray, name: str) -> np.ndarray:
+def _coefficient(c: ArrayLike, name: str) -> np.ndarray:
     """In float64, with an axis for the instances or without."""
     if is_number(c):
         return np.array(number(c, "Star", name, negative=True))
-    values = numbers_from(c, "Star", name)
+    values = numbers_like(c, "Star", name)
     if values.ndim > 1:
         raise ValueError(f"Star: {name} has shape {values.shape}, expected a number or (B,)")
     finite(values, "Star", name)

@@ -153,7 +153,7 @@ def test_lists_of_tables_of_different_sizes(backend, rng):
     np.testing.assert_array_equal(one, two)
     # as many numbers as the segments of all polygons have ends: 6 + 242
     shared = wos.GridField(rng.normal(size=(2, 121)), ((-1, -3), (3, 1)))
-    assert 6 + shared.values.size == 2 * len(boundaries(2, 3).ends) - 10
+    assert 6 + shared.values.size == 2 * len(boundaries(2, 3)._ends) - 10
     rings = [oracle.star(40), oracle.star(40) * 2, oracle.star(44)]
     one, two = (wos.solve(wos.Polygon(rings), X[0], dirichlet=g, **run).value for g in (shared, shared.__call__))
     np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)

@@ -186,7 +186,7 @@ def test_functions_are_asked_in_the_domain(what, array, backend):
         def known(name, boundary=boundary, asked=asked):
             def f(Y):
                 distance = wos.signed_distance(boundary, Y.astype(np.float64))
-                assert (distance * (-1 if what == "exterior" else 1) <= 1e-6 * boundary.extent[0]).all(), (shape, name)  # noqa: B023
+                assert (distance * (-1 if what == "exterior" else 1) <= 1e-6 * boundary._extent[0]).all(), (shape, name)  # noqa: B023
                 asked.add(name)
                 return 1 + 0.1 * Y[:, 0]
 
@@ -194,10 +194,10 @@ def test_functions_are_asked_in_the_domain(what, array, backend):
 
         more = {
             "plain": {}, "gradient": {"gradient": True}, "screening": {"screening": 5.0}, "exterior": {"exterior": True},
-            "walls": {"neumann": (np.arange(len(getattr(boundary, "ends", []))) % 2 == 0, known("h"))},
+            "walls": {"neumann": (np.arange(len(getattr(boundary, "_ends", []))) % 2 == 0, known("h"))},
             "medium": {"diffusion": lambda Y: 1 + 0.1 * np.sin(Y[:, 0]), "screening": known("sigma")},
         }[what]  # fmt: skip
         more = {**more, "source": None if what == "exterior" else known("f"), "backend": "array" if array else backend}
-        X = boundary.centre[0] + boundary.extent[0] * np.random.default_rng(3).uniform(-0.6, 0.6, (37, boundary.dimension))
+        X = boundary._centre[0] + boundary._extent[0] * np.random.default_rng(3).uniform(-0.6, 0.6, (37, boundary.dimension))
         wos.solve(boundary, X, dirichlet=known("g"), walks=20, rng=1, **more)
         assert asked >= {"g"} | ({"f"} if what != "exterior" else set())

@@ -46,6 +46,18 @@ def test_seeds(rng):
     same(wos.solve(wos.Ball([0.0, 0.0], 1.0), np.full((1, 2), 0.1), dirichlet=lambda X: X[:, 0], walks=10, rng=again), a.epoch())
 
 
+def test_progress():
+    seen = []
+    labels = wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0.1, 0.2]], rng=0, progress=lambda *told: seen.append(told))
+    labels.epoch()
+    assert seen[-1] == (10, 0.0)
+    labels.epoch()
+    assert seen[-1] == (10, 0.0)
+    assert pickle.loads(pickle.dumps(labels)).epoch().n_walks.tolist() == [30]
+    with pytest.raises(TypeError, match="NeuralOperatorLabels: progress is 3, expected True or a callable"):
+        wos.NeuralOperatorLabels(wos.Ball([0, 0], 1), 1.0, points=[[0, 0]], progress=3)
+
+
 def test_a_failed_epoch_does_not_count():
     labels = wos.NeuralOperatorLabels(wos.Star(0.0, 0.0), 1.0, None, points=np.zeros((1, 2)), epsilon=0.0)
     with pytest.raises(ValueError, match="epsilon"):

@@ -24,13 +24,13 @@ def test_a_batch_is_its_instances(backend, rng, dtype):
     X = oracle.points(rng, 11, 0.2, -0.1, within=0.5).astype(dtype)
     both = wos.solve(stars, X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
     assert both.value.shape == (3, 11)
-    assert stars.batch == 3
+    assert stars._batch == 3
     assert both.value.dtype == dtype
     one = wos.solve(wos.Star(float(c1[0]), float(c2[0]), segments=64), X, dirichlet=oracle.solution, source=1.0, walks=8, rng=5)
     np.testing.assert_array_equal(both.value[0], one.value)  # a walk's random words depend on the instance
     mixed = wos.Star(c1, 0.1, segments=64).vertices
     np.testing.assert_allclose(mixed, wos.Star(c1, np.full(3, 0.1, dtype), segments=64).vertices, rtol=np.finfo(dtype).eps)
-    assert wos.Star(0.1, c2, segments=64).batch == 3
+    assert wos.Star(0.1, c2, segments=64)._batch == 3
 
 
 def test_pickles_and_repr():

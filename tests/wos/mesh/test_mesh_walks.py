@@ -30,7 +30,7 @@ def test_what_a_walk_sees(name, level, dtype, rng):
 
     V, F = {"ball": lambda: icosphere(3, 0.1), "needles": lambda: oracle.needles(rng, 9, 1e-4), "tetrahedron": oracle.tetrahedron}[name]()
     mesh = wos.TriangleMesh(V, F)
-    ends = mesh.scaled_ends()
+    ends = mesh._scaled_ends()
     X = rng.uniform(-0.5, 0.5, (999, 3)).astype(dtype)
     near = rng.integers(len(ends), size=500)
     X[:500] = (ends[near].reshape(-1, 3, 3) * rng.dirichlet([1, 1, 1], 500)[..., None]).sum(axis=1)

@@ -68,10 +68,10 @@ def test_where_walks_start(shape, outside, rng):
         "mesh": lambda: wos.TriangleMesh(*oracle.icosphere(1)),
         "polygon": lambda: wos.Polygon(np.array([[0.0, 0.0], [2.0, 0.1], [0.5, 1.0]])),
     }[shape]()
-    frame = np.concatenate([boundary.centre, boundary.extent[:, None], [[0.1]]], axis=1)
+    frame = np.concatenate([boundary._centre, boundary._extent[:, None], [[0.1]]], axis=1)
     points = frame[0, :d] + frame[0, d] * rng.uniform(-0.8, 0.8, (400, d))
-    arrays = (points, frame, *boundary.arrays("numpy"))
-    got, expected = (place(*arrays, outside=outside, grids=boundary.memo("numpy"), backend=b) for b in ("array", None))
+    arrays = (points, frame, *boundary._arrays_of("numpy"))
+    got, expected = (place(*arrays, outside=outside, grids=boundary._memo_of("numpy"), backend=b) for b in ("array", None))
     assert np.isnan(expected).any()
     assert np.isfinite(expected).any()
     moved = (np.abs(expected - (points - frame[0, :d]) / frame[0, d]) > 1e-9).any()
@@ -84,15 +84,15 @@ def test_where_walks_start(shape, outside, rng):
 
 def test_what_is_not_finite(rng):
     mesh = wos.TriangleMesh(*oracle.icosphere(1))
-    frame = np.concatenate([mesh.centre, mesh.extent[:, None]], axis=1)
+    frame = np.concatenate([mesh._centre, mesh._extent[:, None]], axis=1)
     points = rng.uniform(-1, 1, (5, 3))
     points[1, 2], points[3, 0] = np.nan, np.inf
     bad = np.isin(np.arange(5), (1, 3))[None]
-    distance, at, k, weights = _array.nearest(np, points, frame, *mesh.arrays("numpy"), True, True, True, True)
+    distance, at, k, weights = _array.nearest(np, points, frame, *mesh._arrays_of("numpy"), True, True, True, True)
     for a in (distance, at[..., 0], weights[..., 0]):
         np.testing.assert_array_equal(np.isnan(a), bad)
     np.testing.assert_array_equal(k == -1, bad)
-    contains = _array.inside(np, points, frame, *mesh.arrays("numpy"), True)
+    contains = _array.inside(np, points, frame, *mesh._arrays_of("numpy"), True)
     assert not contains[bad].any()
 
 

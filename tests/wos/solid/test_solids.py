@@ -57,7 +57,7 @@ def test_plots():
     square = wos.Box([0, 0], [2, 1]).plot().collections[0].get_segments()
     assert len(square) == 4
     np.testing.assert_allclose(np.sort(np.concatenate(square), axis=0), np.repeat([[0, 0], [2, 1]], 4, axis=0))
-    assert wos.Box([0, 0, 0], [1, 1, 1]).outline(0).shape == (12, 2, 3)
+    assert wos.Box([0, 0, 0], [1, 1, 1])._outline(0).shape == (12, 2, 3)
     for boundary, text in ((wos.SDF(*field(3, 9)), "an SDF in space has no lines to draw"), (wos.Box([0.0] * 4, [1.0] * 4), "in 4 dim")):
         with pytest.raises(ValueError, match=text):
             boundary.plot()

@@ -43,7 +43,7 @@ def log(X):
 def normals(boundary):
     """Outward, of pieces that run counter-clockwise."""
     d = boundary.dimension
-    corners = boundary.ends.reshape(-1, d, d)
+    corners = boundary._ends.reshape(-1, d, d)
     e = corners[:, 1] - corners[:, 0]
     n = np.stack([e[:, 1], -e[:, 0]], axis=1) if d == 2 else np.cross(e, corners[:, 2] - corners[:, 0])
     return n / np.linalg.norm(n, axis=1, keepdims=True)
@@ -82,19 +82,19 @@ def problems():
     planar, spatial = {"screening": RATES[:2] @ RATES[:2]}, {"screening": RATES @ RATES}
     screened = {"screening": 9.0, "source": lambda X: 1 + 9 * bowl(X)}
     return {
-        "rectangle": of(r, wave, which(r.ends, 0, 1, 2)),
-        "source": of(r, bowl, which(r.ends, 1, 3), source=1.0),
-        "quarter": of(q, lambda X: X[..., 0] ** 2 - X[..., 1] ** 2, which(q.ends, len(QUARTER) - 2, len(QUARTER) - 1)),
+        "rectangle": of(r, wave, which(r._ends, 0, 1, 2)),
+        "source": of(r, bowl, which(r._ends, 1, 3), source=1.0),
+        "quarter": of(q, lambda X: X[..., 0] ** 2 - X[..., 1] ** 2, which(q._ends, len(QUARTER) - 2, len(QUARTER) - 1)),
         "ring": of(a, log, inner | which(RING, 24, last)),
         "corner": (e, {"dirichlet": corner_solution, "neumann": (which(ELL, 0, 5), 0.0)}, corner_solution),
-        "screened": of(r, decay, which(r.ends, 0, 2, 3), **planar),
-        "screened-endless": of(r, decay, which(r.ends, 0, 1, 2, 3), **planar),
-        "screened-source": of(r, bowl, which(r.ends, 0, 2), **screened),
-        "robin": robin(wave, which(r.ends, 1, 2), 1.0),
-        "robin-source": robin(bowl, which(r.ends, 0), 3.0, source=1.0),
-        "robin-and-neumann": robin(wave, which(r.ends, 2), 1.5, neumann=(which(r.ends, 0, 1), flux(r, wave))),
-        "robin-alone": robin(wave, which(r.ends, 0, 1, 2, 3), several),
-        "robin-screened": robin(decay, which(r.ends, 0, 1), 2.0, **planar),
+        "screened": of(r, decay, which(r._ends, 0, 2, 3), **planar),
+        "screened-endless": of(r, decay, which(r._ends, 0, 1, 2, 3), **planar),
+        "screened-source": of(r, bowl, which(r._ends, 0, 2), **screened),
+        "robin": robin(wave, which(r._ends, 1, 2), 1.0),
+        "robin-source": robin(bowl, which(r._ends, 0), 3.0, source=1.0),
+        "robin-and-neumann": robin(wave, which(r._ends, 2), 1.5, neumann=(which(r._ends, 0, 1), flux(r, wave))),
+        "robin-alone": robin(wave, which(r._ends, 0, 1, 2, 3), several),
+        "robin-screened": robin(decay, which(r._ends, 0, 1), 2.0, **planar),
         "cube": of(cube, wave, on != 3),
         "fine": of(many, wave, fine[2] != 3),
         "cube-source": of(cube, bowl, on > 0, source=1.0),
@@ -111,7 +111,7 @@ MARKED = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.sl
 
 
 def points_in(boundary, rng, n, clear=1e-3):
-    X = boundary.centre[0] + boundary.extent[0] * rng.uniform(-0.5, 0.5, (20 * n, boundary.dimension))
+    X = boundary._centre[0] + boundary._extent[0] * rng.uniform(-0.5, 0.5, (20 * n, boundary.dimension))
     return X[wos.signed_distance(boundary, X) < -clear][:n]
 
 
@@ -119,7 +119,7 @@ def from_absorbing(name, X):
     """Distances of the part of the boundary that absorbs; infinite where there is none."""
     boundary, options, _ = PROBLEMS[name]
     reflects = sum(options[kind][0].astype(int) for kind in ("neumann", "robin") if kind in options)
-    rest = boundary.ends[reflects == 0]
+    rest = boundary._ends[reflects == 0]
     return np.sqrt(all_distances(rest, X)[0].min(axis=1)) if len(rest) else np.full(len(X), np.inf)
 
 
@@ -179,7 +179,7 @@ def test_on_walls(rng):
     """Points on reflecting triangles: one or several in a plane, next to convex edges too."""
     for name in ("cube", "fine"):
         mesh, options, u = PROBLEMS[name]
-        walls = mesh.ends[options["neumann"][0]].reshape(-1, 3, 3)
+        walls = mesh._ends[options["neumann"][0]].reshape(-1, 3, 3)
         X = (walls[rng.integers(len(walls), size=100)] * rng.dirichlet([1, 1, 1], 100)[..., None]).sum(axis=1)
         X = X[X[:, 0] > 0.1]
         r = wos.solve(mesh, X, walks=1024, epsilon=EPSILON, max_steps=20000, gradient=True, rng=seed(rng), **options)
@@ -191,7 +191,7 @@ def test_on_walls(rng):
 @pytest.mark.skipif(not NATIVE, reason="many walks")
 def test_sides_in_many_pieces(rng):
     """Walls of one line do not hide each other: on a wall cut in pieces, turned so that no coordinate is exact."""
-    t, angle, ends = np.arange(9)[:, None] / 9, rng.uniform(0, 7), PROBLEMS["rectangle"][0].ends
+    t, angle, ends = np.arange(9)[:, None] / 9, rng.uniform(0, 7), PROBLEMS["rectangle"][0]._ends
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     ring = (ends[:, None, :2] + t * (ends[:, None, 2:] - ends[:, None, :2])).reshape(-1, 2) @ turn.T
     X = np.where(np.arange(200)[:, None] < 100, [[0, 0.7]], [[1.0, 0]])

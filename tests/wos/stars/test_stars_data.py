@@ -81,7 +81,7 @@ def test_a_hole_that_reflects(d, best_backend, rng):
             both = np.concatenate([V, 0.3 * (V - middle) + middle])
             plain = wos.TriangleMesh(both, np.concatenate([F, F[:, ::-1] + len(V)]))
             boundary = wos.TriangleMesh(both, np.concatenate([F[:, ::turn], F[:, ::-inner] + len(V)]))
-        where = np.arange(len(boundary.ends)) >= len(boundary.ends) // 2
+        where = np.arange(len(boundary._ends)) >= len(boundary._ends) // 2
         X = points_in(plain, rng, 4 * n, 0.1)[:n]
         r = wos.solve(boundary, X, dirichlet=u, neumann=(where, flux(plain, u)), walks=512, epsilon=1e-4, rng=seed(rng))
         assert gates(r.value, np.hypot(r.stderr, 1e-6), u(X), spread=False) == []

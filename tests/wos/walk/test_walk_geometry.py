@@ -22,15 +22,15 @@ def test_the_grid_against_every_segment(precision, rng):
     mixed = np.array([[0, 0], [1e-7, 0], [2e-7, 0], [1, 0], [1, 1e-6], [1, 1], [0.5, 1], [0.2, 1], [0, 1]])  # tiny, huge, collinear
     for ring in (oracle.star(1024), spiky, mixed, rng.normal(size=(5, 2))):
         polygon = wos.Polygon(ring)
-        segs = polygon.scaled_ends()
+        segs = polygon._scaled_ends()
         X = rng.uniform(-0.5, 0.5, (3000, 2)).astype(precision)
         near_edge = segs[rng.integers(len(segs), size=500), :2] + 0.01 * rng.normal(size=(500, 2))
         X = np.concatenate([X, np.clip(near_edge, -0.5, 0.5).astype(precision), segs[:, :2].astype(precision)])
         d, _, _, _ = oracle.closest(segs, X.astype(np.float64))
-        within = oracle.inside([ring], X * polygon.extent[0] + polygon.centre[0])
+        within = oracle.inside([ring], X * polygon._extent[0] + polygon._centre[0])
         for level in (0, 3, 6, 9):
             radius, primitive = np.empty(len(X), precision), np.empty(len(X), np.int64)
-            _core.wos.bounds(polygon.memo("numpy").made, 0, level, X, radius, primitive)
+            _core.wos.bounds(polygon._memo_of("numpy").made, 0, level, X, radius, primitive)
             exact = primitive >= 0
             eps = np.finfo(precision).eps
             assert np.abs(radius - d)[exact].max(initial=0) <= 4 * eps  # coordinates of size 1
@@ -58,19 +58,19 @@ def test_inside_or_outside_of_awkward_polygons(backend, rng):
     heights = np.stack(np.meshgrid(rng.uniform(0, 1, 60), np.arange(5) / 4), axis=-1).reshape(-1, 2)
     for rings in ([comb], [lattice], [rng.normal(size=(7, 2))], [oracle.star(600), 0.3 * oracle.star(40)], [rng.normal(size=(3, 2))]):
         polygon = wos.Polygon(rings[0], holes=rings[1:] or None)
-        low, high = polygon.centre[0] - 0.6 * polygon.extent[0], polygon.centre[0] + 0.6 * polygon.extent[0]
+        low, high = polygon._centre[0] - 0.6 * polygon._extent[0], polygon._centre[0] + 0.6 * polygon._extent[0]
         X = np.concatenate([rng.uniform(low, high, (500, 2)), heights])
         distance, _, _, _ = oracle.closest(oracle.segments(rings), X)
         within = oracle.inside(rings, X)
         for n in (len(X), 3):  # alone, a few points answer as among many
             value = wos.solve(polygon, X[:n], dirichlet=1.0, walks=1, epsilon=1e-4, rng=1).value
-            sure = distance[:n] > 2e-4 * polygon.diagonal[0]
+            sure = distance[:n] > 2e-4 * polygon._diagonal[0]
             np.testing.assert_array_equal(np.isnan(value)[sure], ~within[:n][sure])
 
 
 def test_outside_and_on_the_boundary(backend, rng):
     star, epsilon = wos.Polygon(oracle.star(128)), 1e-2
-    size = epsilon * star.diagonal[0]
+    size = epsilon * star._diagonal[0]
     segs = oracle.segments([oracle.star(128)])
     X = np.concatenate([rng.uniform(-1.5, 1.5, (300, 2)), segs[:40, :2], 0.5 * (segs[:40, :2] + segs[:40, 2:])])
     X = X[np.abs(oracle.closest(segs, X)[0] / size - 1) > 1e-3]  # about these single precision may think otherwise

@@ -52,7 +52,7 @@ def _of_coefficients(label: str, shapes: Sequence[Shape | None], options: tuple[
 
 
 def _second_of_values(
-    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
     """The adjoint of the adjoint of ``cheb_eval`` (9): gradients of C, X and grad."""
     (C, X, grad), (C_bar, X_bar), domain = arrays, bars, options[2]
@@ -76,7 +76,7 @@ def _second_of_values(
 
 
 def _second_of_moments(
-    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
     """The adjoint of the adjoint of ``cheb_moments`` (9), which is that of ``cheb_eval`` with q for grad and the gradient for C."""
     (X, q, grad), (X_bar, q_bar) = arrays, bars

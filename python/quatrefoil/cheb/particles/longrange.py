@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
-from ..._typing import AnyArray, Array, Backend, T
+from ..._typing import AnyArray, Backend
 from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
@@ -72,12 +72,10 @@ class Potential(ChebTucker):
             raise AttributeError("this tensor was computed of a potential, and is none: it has no sog")
         return self._sog
 
-    def __call__(self, X: Array[T], *, out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None) -> T:
-        """Values at scattered points X (P, d) -> (P,), as those of any ``ChebTucker``."""
+    def _at(self, X: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
         if self._eps is None:
-            return super().__call__(X, out=out, backend=backend, num_threads=num_threads)
-        f: T = call(CHEB_EVAL, (self.core, X), (self._eps, False, self._domain), (None,), out, backend, num_threads)
-        return f
+            return super()._at(X, out, backend, num_threads)
+        return call(CHEB_EVAL, (self.core, X), (self._eps, False, self._domain), (None,), out, backend, num_threads)
 
     def _saved(self) -> dict[str, np.ndarray]:
         sog = self._sog
@@ -87,10 +85,9 @@ class Potential(ChebTucker):
         return super()._saved() | {"sog_t": sog.t, "sog_w": sog.w, "sog_limits": limits}
 
     @classmethod
-    def load(cls, file: str | os.PathLike[str]) -> Potential:
+    def load(cls, file: str | os.PathLike[str]) -> Self:
         """Reads what ``save`` wrote, as NumPy arrays of the dtype they had; ``.sog`` too."""
         made = super().load(file)
-        assert isinstance(made, Potential)
         with np.load(with_suffix(file), allow_pickle=False) as archive:
             if "sog_t" in archive:
                 n_long, *limits = archive["sog_limits"].tolist()

@@ -17,7 +17,7 @@ from ..transform import derivative, derivative_adjoint
 
 
 def _second(
-    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: str | None, num_threads: int | None
+    arrays: Sequence[Any], bars: Sequence[Any], options: tuple[Any, ...], backend: Backend | None, num_threads: int | None
 ) -> list[Any]:
     """The adjoint of the adjoint (11): gradients of the inputs and of grad, ``bars`` being those of the inputs' gradients, None for 0."""
     core, *factors, X, grad = arrays
@@ -238,7 +238,7 @@ def evaluated(
     domain: tuple[float, ...],
     extrapolate: bool,
     extras: tuple[Any, ...],
-    backend: str | None,
+    backend: Backend | None,
     num_threads: int | None,
     label: str,
 ) -> Any:

@@ -250,7 +250,7 @@ def _points(n: int, lo: float, hi: float) -> np.ndarray:
     return mapped
 
 
-def _call(op: Op, array: Any, axes: Any, out: Any, backend: str | None, num_threads: int | None) -> Any:
+def _call(op: Op, array: Any, axes: Any, out: Any, backend: Backend | None, num_threads: int | None) -> Any:
     return call(op, (array,), (_axes(axes, array, op.label),), (), out, backend, num_threads)
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..._arguments import finite, is_number, number, numbers_here, numbers_of, point, refuse_masked
-from ..._typing import AnyArray
+from ..._arguments import array_like, axes, finite, is_number, number, numbers_here, numbers_of, point, refuse_masked
+from ..._typing import AnyArray, ArrayLike
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
 
@@ -29,12 +29,13 @@ class Fourier:
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> disc, x = qf.wos.Ball((0, 0), 1), np.array([[0.5, 0.0]])
-    >>> u = qf.wos.solve(disc, x, dirichlet=qf.wos.Fourier(np.array([0.0, 1.0, 0.0])), walks=10_000, rng=0)  # u = x
+    >>> u = qf.wos.solve(disc, x, dirichlet=qf.wos.Fourier([0, 1, 0]), walks=10_000, rng=0)  # u = x
     >>> bool(abs(u.value[0] - 0.5) < 5 * u.stderr[0])
     True
     """
 
-    def __init__(self, coefficients: AnyArray, center: Sequence[float] = (0.0, 0.0)) -> None:
+    def __init__(self, coefficients: ArrayLike, center: ArrayLike = (0.0, 0.0)) -> None:
+        coefficients = array_like(coefficients, "Fourier", "coefficients")
         c = numbers_here(coefficients, "Fourier", "coefficients", graded=True)
         if c.ndim not in (1, 2) or c.shape[-1] % 2 == 0:
             raise ValueError(f"Fourier: coefficients has shape {c.shape}, expected (K,) or (B, K) with K odd: a0, a1, b1, ...")
@@ -66,19 +67,33 @@ class PerVertex:
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> square = qf.wos.Polygon(np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]))
-    >>> g = qf.wos.PerVertex(np.array([0.0, 1.0, 1.0, 0.0]))  # x on the boundary, and so inside
+    >>> g = qf.wos.PerVertex([0, 1, 1, 0])  # x on the boundary, and so inside
     >>> u = qf.wos.solve(square, np.array([[0.25, 0.5]]), dirichlet=g, walks=10_000, rng=0)
     >>> bool(abs(u.value[0] - 0.25) < 5 * u.stderr[0] + 1e-3)
     True
     """
 
-    def __init__(self, values: AnyArray | Sequence[AnyArray]) -> None:
-        for b, v in enumerate(values if isinstance(values, (list, tuple)) else [values]):
-            a = numbers_here(v, "PerVertex", "values" if v is values else f"values[{b}]", graded=True)
-            if a.ndim not in ((1,) if isinstance(values, (list, tuple)) else (1, 2)):
+    def __init__(self, values: ArrayLike) -> None:
+        several = isinstance(values, (list, tuple)) and axes(values) != 1
+        given: Any = values if several else [values]
+        rows = [array_like(v, "PerVertex", f"values[{b}]" if several else "values") for b, v in enumerate(given)]
+        for row in rows:
+            a = numbers_here(row, "PerVertex", "values", graded=True)
+            if a.ndim not in ((1,) if several else (1, 2)):
                 raise ValueError(f"PerVertex: values has shape {a.shape}, expected (M,) or (B, M)")
             finite(a, "PerVertex", "values")
-        self.values: Any = values
+        self.values: Any = rows if several else rows[0]
+
+
+class PerRing:
+    """What ``dirichlet_per_ring`` of ``solve`` is: (R,) numbers, or a list of R numbers and data, of the outline and then of its holes."""
+
+    def __init__(self, values: Any) -> None:
+        is_list = isinstance(values, (list, tuple))
+        found: Any = list(values) if is_list else array_like(values, "solve", "dirichlet_per_ring")
+        if not is_list and found.ndim != 1:
+            raise ValueError(f"solve: dirichlet_per_ring has shape {tuple(found.shape)}, expected (R,) or a list, one entry per ring")
+        self.values: Any = found
 
 
 class Gaussians:
@@ -100,10 +115,11 @@ class Gaussians:
     True
     """
 
-    def __init__(self, amplitude: AnyArray, center: AnyArray, width: float | AnyArray) -> None:
-        self.amplitude: Any = amplitude
-        self.center: Any = center
-        self.width: Any = number(width, "Gaussians", "width", positive=True) if is_number(width) else width
+    def __init__(self, amplitude: ArrayLike, center: ArrayLike, width: ArrayLike) -> None:
+        self.amplitude: Any = array_like(amplitude, "Gaussians", "amplitude")
+        self.center: Any = array_like(center, "Gaussians", "center")
+        is_one = is_number(width)
+        self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
         a, c, w = self._arrays(numbers_here)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
@@ -152,7 +168,8 @@ class Polynomial:
     True
     """
 
-    def __init__(self, coefficients: AnyArray) -> None:
+    def __init__(self, coefficients: ArrayLike) -> None:
+        coefficients = array_like(coefficients, "Polynomial", "coefficients")
         c = numbers_here(coefficients, "Polynomial", "coefficients", graded=True)
         if c.ndim < 2 or 0 in c.shape[c.ndim > 2 :]:  # the first of three axes or more may be that of no instances
             raise ValueError(
@@ -216,8 +233,8 @@ class GridField:
     True
     """
 
-    def __init__(self, values: AnyArray, box: tuple[Sequence[float] | AnyArray, Sequence[float] | AnyArray]) -> None:
-        self.box = box_of(box, "GridField")
+    def __init__(self, values: ArrayLike, box: ArrayLike | tuple[ArrayLike, ArrayLike]) -> None:
+        self.box, values = box_of(box, "GridField"), array_like(values, "GridField", "values")
         v, d = numbers_here(values, "GridField", "values", graded=True), len(self.box[0])
         if v.ndim not in (d, d + 1) or min(v.shape[-d:], default=0) < 2:
             axes = ", ".join(f"n{i + 1}" for i in range(d))
@@ -297,3 +314,4 @@ def at_instances(of: Callable[[np.ndarray, np.ndarray], np.ndarray], table: np.n
 # what solve takes for g and f: a function gets points, a list has one of the others for each instance
 CLASSES = (Fourier, PerVertex, Gaussians, Polynomial, GridField)
 Data: TypeAlias = float | AnyArray | Fourier | PerVertex | Gaussians | Polynomial | GridField | Callable[..., Any] | list[Any]
+PerRingData: TypeAlias = AnyArray | Sequence[Data]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._arguments import refuse_masked
+from ..._arguments import is_number, refuse_masked
 
 
 class Function:
@@ -21,16 +21,46 @@ class Function:
         self.function, self.dtype, self.name, self.caller = function, dtype, name, caller
 
     def __call__(self, instance: int, X: np.ndarray) -> np.ndarray:
-        values = self.function(X.astype(self.dtype, copy=False))
+        X = X.astype(self.dtype, copy=False)
+        try:
+            values = self.function(X)
+        except (TypeError, ValueError, IndexError) as error:
+            hint = self._hint(X)
+            if hint is None:
+                raise
+            raise TypeError(f"{self.caller}: {self.name}(X) failed for X of shape {X.shape}: {error}; {hint}") from error
         shape = getattr(values, "shape", None)
+        if is_number(values) and values == self.function(X[:1]):  # a constant
+            values, shape = np.full(len(X), float(values)), (len(X),)
         if shape != (len(X),):
-            got = repr(values) if shape is None else f"shape {shape}"
-            raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} gave {got}, expected shape {(len(X),)}")
+            got = f"shape {shape}" if shape is not None else repr(values) if np.isscalar(values) else f"a {type(values).__name__}"
+            hint = self._hint(X)
+            expected = f"expected shape {(len(X),)}" + (f"; {hint}" if hint else "")
+            raise ValueError(f"{self.caller}: {self.name}(X) with X of shape {X.shape} gave {got}, {expected}")
         refuse_masked(values, self.caller, f"{self.name}(X)")
         dtype = str(getattr(values, "dtype", ""))
         if "complex" in dtype or dtype == "object":
             raise TypeError(f"{self.caller}: {self.name}(X) has dtype {dtype}, expected real numbers")
         return np.ascontiguousarray(values, np.float64)
+
+    def _hint(self, X: np.ndarray) -> str | None:
+        """What to type where the function is one of coordinates or of one point."""
+        if not len(X):
+            return None
+        names = ", ".join("xyz"[: X.shape[1]] if X.shape[1] <= 3 else [f"x{k}" for k in range(X.shape[1])])
+        two = X[[0, -1]]
+        tried: list[tuple[Any, tuple[int, ...], str]] = [
+            (two.T.copy(), (2,), f"it takes {names}: give lambda X: f(*X.T)"),
+            (two[0].tolist(), (), f"it takes the numbers {names}: give lambda X: np.array([f(*x) for x in X])"),
+            ([two[0].copy()], (), "it takes one point: give lambda X: np.array([f(x) for x in X])"),
+        ]
+        for arguments, shape, hint in tried:
+            try:
+                if np.shape(self.function(*arguments)) == shape:
+                    return hint
+            except Exception:
+                continue
+        return None
 
 
 _compiled: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
@@ -123,7 +153,7 @@ def _check_signature(f: Any, name: str, caller: str) -> None:
 def _check_answers(f: Any, boundary: Any, name: str, caller: str) -> None:
     """Compiled code cannot raise: a wrong shape shows here, at some points of either number."""
     check = Function(f, np.dtype(np.float64), name, caller)
-    centre, extent = (boundary.centre[0], boundary.extent[0]) if boundary.count else (np.zeros(boundary.dimension), 1.0)
+    centre, extent = (boundary._centre[0], boundary._extent[0]) if boundary._count else (np.zeros(boundary.dimension), 1.0)
     for shares in ((0.1, -0.1, 0.05), (0.1, -0.1, 0.05, -0.05, 0.02)):
         check(0, centre + extent * np.outer(shares, np.ones(boundary.dimension)))
 

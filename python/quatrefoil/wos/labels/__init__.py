@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic
 
 import numpy as np
 
-from ..._arguments import integer, seed
-from ..._typing import Array, Backend, T
+from ..._arguments import drawn_seed, integer
+from ..._progress import reporter
+from ..._typing import Array, Backend, Points, T
 from ..data import Data
-from ..polygon import Ball, Polygon
+from ..mesh import Boundary
 from ..walk import check_pairs
 from ..walk.result import Result
 from ..walk.solve import solve
@@ -26,9 +28,9 @@ class NeuralOperatorLabels(Generic[T]):
 
     Parameters
     ----------
-    boundary : Polygon, Star or Ball
+    boundary : Polygon, TriangleMesh, Ball, Box or SDF
     dirichlet : g
-    source : f, or None
+    source : f, optional
     points : (N, d) or (B, N, d)
         All as for ``solve``.
     walks : int
@@ -37,6 +39,8 @@ class NeuralOperatorLabels(Generic[T]):
         As for ``solve``.
     rng : None, int or numpy.random.Generator
         The seed of all epochs, drawn once.
+    progress : bool or callable, optional
+        Of every epoch, as for ``solve``.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -56,7 +60,7 @@ class NeuralOperatorLabels(Generic[T]):
     pairwise, so that it does not drift as a running mean in float32 does.
 
     It pickles, with its labels and its place in the sequence: training that goes on from a checkpoint gets the labels that it would have
-    got. Functions among the data must pickle too.
+    got. Functions among the data must pickle too; a callable as ``progress`` is left out.
 
     Cost: the first epoch checks the problem and finds where its points lie, and every instance keeps its grid for the epochs to come
     while there are at most 64 of them; otherwise an epoch builds grids anew, about a millisecond each at 1024 segments. Memory: the
@@ -84,11 +88,11 @@ class NeuralOperatorLabels(Generic[T]):
 
     def __init__(
         self,
-        boundary: Polygon | Ball,
+        boundary: Boundary,
         dirichlet: Data,
-        source: Data | None,
+        source: Data | None = None,
         *,
-        points: Array[T],
+        points: Array[T] | Points,
         walks: int = 10,
         epsilon: float = 1e-3,
         relative: bool = True,
@@ -96,17 +100,16 @@ class NeuralOperatorLabels(Generic[T]):
         gradient: bool = False,
         screening: float = 0.0,
         rng: int | np.random.Generator | None = None,
+        progress: bool | Callable[[int, float], Any] | None = None,
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
         label = "NeuralOperatorLabels"
         self.walks = integer(walks, label, "walks", 1)
         check_pairs(label, gradient, walks=self.walks)
-        if rng is None or isinstance(rng, np.random.Generator):
-            generator = np.random.default_rng(rng)
-            self.seed = int(generator.integers(2**64, dtype=np.uint64))
-        else:
-            self.seed = seed(rng, label)
+        self.seed = drawn_seed(rng, label)
+        reporter(progress, label, "{} {}".format)  # its errors come before the first epoch
+        self.progress = progress
         self.epochs = 0
         self.result: Result[T] | None = None
         self._given: tuple[Any, dict[str, Any]] | None = (
@@ -117,14 +120,17 @@ class NeuralOperatorLabels(Generic[T]):
             },
         )  # fmt: skip  # what the first epoch solves; after it the result has a copy
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "progress": self.progress if isinstance(self.progress, bool) else None}
+
     def epoch(self) -> Result[T]:
         """Draws the next ``walks`` walks of every point; returns the labels of all epochs so far."""
         if self.result is None:
             assert self._given is not None
             arrays, options = self._given
-            found = solve(*arrays, walks=self.walks, rng=self.seed, **options)
+            found = solve(*arrays, walks=self.walks, rng=self.seed, progress=self.progress, **options)
         else:
-            found = self.result.resume(self.walks)
+            found = self.result.resume(self.walks, progress=self.progress)
         self.result, self._given = found, None
         self.epochs += 1
         return found

@@ -116,7 +116,12 @@ def _brute(instances: Instances) -> Callable[[], np.ndarray]:
     def run() -> np.ndarray:
         sides = [
             walk(
-                rings[i % len(rings)], instances.points[i % len(rings)], values[i], bells[i], WALKS, EPSILON * star.diagonal[i % len(rings)]
+                rings[i % len(rings)],
+                instances.points[i % len(rings)],
+                values[i],
+                bells[i],
+                WALKS,
+                EPSILON * star._diagonal[i % len(rings)],
             )[0]
             for i in range(instances.count)
         ]

@@ -40,7 +40,7 @@ def _solve(kind: str, diffusion: Any) -> Problem:
         return wos.solve(polygon, points, **given).value
 
     pilot = wos.solve(polygon, X, dirichlet=g, diffusion=diffusion, walks=WALKS, epsilon=EPSILON, rng=2)
-    walk, shell = brute_force(), EPSILON * float(polygon.diagonal[0])
+    walk, shell = brute_force(), EPSILON * float(polygon._diagonal[0])
     medium = pilot.problem.ready.medium
     assert medium is not None
     bound = float(medium.bounds[0, 0])

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import array_anywhere, finite, numbers_of, refuse_tracing
+from ..._arguments import array_anywhere, finite, numbers_of, points_like, refuse_tracing
 from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
-from ..._typing import Array, Backend, T
-from ..mesh import Boundary, TriangleMesh, check_boundary, check_kind
+from ..._typing import Array, Backend, Points, T
+from ..mesh import Boundary, TriangleMesh, check_boundary
 from ..polygon import Solid
 
 
@@ -137,8 +137,9 @@ class _Query(NamedTuple):
 def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     refuse_tracing(label)
     check_boundary(boundary, label)
-    kind, d, batch, shape = array_anywhere(q, label, "q"), boundary.dimension, boundary.batch, tuple(q.shape)
-    check_kind(boundary, kind, label, "q")
+    q = points_like(q, label, "q")
+    array_anywhere(q, label, "q")
+    d, batch, shape = boundary.dimension, boundary._batch, tuple(q.shape)
     if not shape or shape[-1] != d:
         raise ValueError(f"{label}: q has shape {shape}, expected (..., {d})")
     if _arrays.on_host(q):
@@ -151,10 +152,10 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     outer = lead if batch == 1 else outer
     N = int(np.prod(outer, dtype=np.int64))
     points = q.reshape((N, d) if shared else (batch, N, d))
-    rows = np.concatenate([boundary.centre, boundary.extent[:, None]], axis=1)
+    rows = np.concatenate([boundary._centre, boundary._extent[:, None]], axis=1)
     place = _arrays.place(q)
     closed = boundary.watertight if isinstance(boundary, TriangleMesh) else True
-    return _Query((points, _arrays.of_kind(place, rows), *boundary.arrays(place)), (boundary.memo(place),), lead, closed)
+    return _Query((points, _arrays.of_kind(place, rows), *boundary._arrays_of(place)), (boundary._memo_of(place),), lead, closed)
 
 
 def _into(out: Any, result: Any, label: str) -> Any:
@@ -172,7 +173,7 @@ def _into(out: Any, result: Any, label: str) -> Any:
 
 
 def closest_point(
-    boundary: Boundary, q: Array[T], *, backend: Backend | None = None, num_threads: int | None = None
+    boundary: Boundary, q: Array[T] | Points, *, backend: Backend | None = None, num_threads: int | None = None
 ) -> tuple[T, T, Any, T | None]:
     """The closest point of a boundary, for points inside or outside.
 
@@ -180,7 +181,7 @@ def closest_point(
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
     q : (..., d)
-        float32 or float64, of the boundary's kind. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
+        Arrays or lists. With B polygons (B, ..., d), or (N, d) and (d,) for all of them; B on one side may be 1.
     backend, num_threads
         As in ``help(qf.conventions)``.
 
@@ -200,7 +201,7 @@ def closest_point(
     ValueError
         A NaN or infinite point; another last axis or number of instances.
     TypeError
-        Other dtypes; another kind than the boundary's.
+        Other dtypes.
 
     Notes
     -----
@@ -230,7 +231,7 @@ def closest_point(
 
 def signed_distance(
     boundary: Boundary,
-    q: Array[T],
+    q: Array[T] | Points,
     *,
     out: Any = None,
     backend: Backend | None = None,
@@ -258,7 +259,7 @@ def signed_distance(
 
 def contains(
     boundary: Boundary,
-    q: Array[T],
+    q: Array[T] | Points,
     *,
     out: Any = None,
     backend: Backend | None = None,

@@ -38,7 +38,7 @@ def _solve(flux: bool) -> Problem:
     goals = {}
     if not flux:
         walk = brute_force()
-        shell = EPSILON * float(polygon.diagonal[0])
+        shell = EPSILON * float(polygon._diagonal[0])
         numbers = np.asarray(g.coefficients, np.float32)
         peers["numba brute force"] = lambda: walk(ring, where, X, numbers, WALKS, shell)
         goals["numba brute force"] = 5

@@ -29,7 +29,7 @@ def solve_mesh() -> Problem:
         return wos.solve(mesh, points, **given).value
 
     pilot = wos.solve(mesh, X, dirichlet=g, neumann=(where, 0.0), walks=4 * WALKS, epsilon=EPSILON, rng=2)
-    walk, shell = brute_force(), EPSILON * float(mesh.diagonal[0])
+    walk, shell = brute_force(), EPSILON * float(mesh._diagonal[0])
     return Problem(
         "wos",
         "half Neumann, mesh",

@@ -79,7 +79,7 @@ def _solve(poisson: bool) -> Problem:
 
     pilot = wos.solve(polygon, X, dirichlet=g, source=f, walks=WALKS, epsilon=EPSILON, rng=2)
     walk = brute_force()
-    shell = EPSILON * float(polygon.diagonal[0])
+    shell = EPSILON * float(polygon._diagonal[0])
     peers: dict[str, Callable[[], Any]] = {
         "numba brute force": lambda: walk(ring, X, values, bells, WALKS, shell)[0],
         "quatrefoil numba": lambda: ours(backend="numba"),
@@ -235,7 +235,7 @@ def _solve_mesh(subdivisions: int) -> Problem:
     peers: dict[str, Callable[[], Any]] = {}
     if importlib.util.find_spec("fcpw"):
         scene, rng = fcpw_scene(V, F), np.random.default_rng(3)
-        shell = EPSILON * float(mesh.diagonal[0])
+        shell = EPSILON * float(mesh._diagonal[0])
         peers["NumPy with fcpw"] = lambda: together(fcpw_walk(scene, X, MESH_WALKS, shell, rng))
     truth = together(harmonic(X.astype(float)))
     spread = float(pilot.stderr.max()) * (1024 / MESH_WALKS / 32) ** 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def _cached(polygon: Any, X: np.ndarray) -> Problem:
         value: np.ndarray = np.exp(Y[:, 0]) * np.cos(Y[:, 1])
         return value
 
-    def ours(walks: int = WALKS, cache: str | None = "harmonic") -> Any:
+    def ours(walks: int = WALKS, cache: Literal["harmonic"] | None = "harmonic") -> Any:
         return wos.solve(polygon, X, dirichlet=u, walks=walks, epsilon=1e-4, cache=cache, rng=1).value
 
     return Problem(

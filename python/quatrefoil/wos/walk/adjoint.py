@@ -39,4 +39,5 @@ def of_points(problem: Problem, grad: Array, first: int, count: int) -> Array:
     product = weight * slope.reshape(p.B, p.N, p.boundary.dimension)
     product = xp.where(weight == 0, xp.zeros_like(product), product)
     summed = product if problem.points.ndim == 3 and len(problem.points) == p.B else product.sum(axis=0).reshape(problem.points.shape)
+    summed = summed[0] if problem.one_point else summed
     return p.cast(summed) if not p.on_host else _arrays.of_kind(p.kind, np.ascontiguousarray(summed, p.dtype))

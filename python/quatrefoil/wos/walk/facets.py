@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import _arrays
 from ..mesh import TriangleMesh, merged
 from ..query import contains
 from .walls import Mixed, Tables
@@ -25,7 +24,7 @@ def mixed_mesh(mesh: TriangleMesh, code: np.ndarray, screening: float, label: st
     endless = not (code == 0).any()
     if endless and screening == 0:
         raise ValueError(f"{label}: all of the mesh reflects, so that u is known but for a constant; leave a Dirichlet part or a screening")
-    scaled = mesh.scaled_ends()
+    scaled = mesh._scaled_ends()
     edges = _Edges(mesh)
     turned = _turned(mesh, edges)
     outward = np.where(turned[:, None], scaled[:, [0, 1, 2, 6, 7, 8, 3, 4, 5]], scaled)
@@ -71,14 +70,14 @@ def _turned(mesh: TriangleMesh, edges: _Edges) -> np.ndarray:
     M = len(mesh.triangles)
     links = edges.links // 3
     count, surface = connected_components(coo_array((np.ones(len(links)), links.T), (M, M)), directed=False)
-    a, b, c = np.moveaxis(mesh.ends.reshape(-1, 3, 3), 1, 0)
+    a, b, c = np.moveaxis(mesh._ends.reshape(-1, 3, 3), 1, 0)
     normal = np.cross(b - a, c - a)
     size = np.sqrt((normal**2).sum(axis=1))
     order = np.lexsort((size, surface))
     largest = order[np.searchsorted(surface[order], np.arange(count), side="right") - 1]
-    off = np.minimum(_OFF * mesh.extent[0], 1e-3 * np.sqrt(size[largest]))
+    off = np.minimum(_OFF * mesh._extent[0], 1e-3 * np.sqrt(size[largest]))
     beside = (a + b + c)[largest] / 3 + (off / size[largest])[:, None] * normal[largest]
-    inside = contains(mesh, _arrays.of_kind("torch" if mesh.kind == "torch" else "numpy", beside))
+    inside = contains(mesh, beside)
     found: np.ndarray = np.asarray(inside, bool)[surface]
     return found
 

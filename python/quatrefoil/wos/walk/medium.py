@@ -247,12 +247,12 @@ def bounds(p: Prepared, diffusion: Packed, screening: Packed, frame: np.ndarray)
 
     ValueError where α <= 0 or σ < 0.
     """
-    shared = p.boundary.batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1)
+    shared = p.boundary._batch is None and diffusion.batch in (None, 1) and screening.batch in (None, 1)
     found, largest = np.empty((p.B, 2)), np.empty(p.B)
     kinds, numbers = (diffusion.kind, screening.kind), (to_numpy(diffusion.numbers), to_numpy(screening.numbers))
     functions = by_host(diffusion.function, p.problem.points), by_host(screening.function, p.problem.points)
     for b in range(min(p.B, 1) if shared else p.B):
-        step = STEP * float(p.boundary.diagonal[b if len(p.boundary.diagonal) > 1 else 0])
+        step = STEP * float(p.boundary._diagonal[b if len(p.boundary._diagonal) > 1 else 0])
         X = _samples(p, b, frame[b])
         alpha, sigma, rate = rates(kinds, numbers, functions, 0, b, frame[b], step, X)
         _check(alpha, alpha > 0, "diffusion", "positive numbers", X, frame[b])
@@ -274,23 +274,23 @@ def _check(values: np.ndarray, good: np.ndarray, name: str, expected: str, X: np
 def _samples(p: Prepared, b: int, frame: np.ndarray) -> np.ndarray:
     """(n, d) scaled points of one instance's domain: well spread ones inside, and some of the boundary."""
     whole: Boundary = p.boundary
-    part = whole if whole.batch is None else whole.part(b, b + 1)
+    part = whole if whole._batch is None else whole._part_of(b, b + 1)
     d = part.dimension
     golden = 1.32471795724474602596 if d == 2 else 1.22074408460575947536  # x^(d + 1) = x + 1
     u = (0.5 + np.arange(1, SAMPLES + 1)[:, None] * golden ** -np.arange(1.0, d + 1)) % 1
-    ends, first = part.arrays("numpy")
+    ends, first = part._arrays_of("numpy")
     if isinstance(part, Ball):
         low, high, outer = np.full(d, -1.0), np.full(d, 1.0), 2 * u[:ON_BOUNDARY] - 1
         outer = outer / np.sqrt((outer**2).sum(axis=1, keepdims=True))
     elif isinstance(part, Box):
-        high, outer = part.row(), 2 * u[:ON_BOUNDARY] - 1
+        high, outer = part._row(), 2 * u[:ON_BOUNDARY] - 1
         low, outer = -high, outer / np.abs(outer).max(axis=1, keepdims=True) * high
     else:
         corners = np.asarray(ends).reshape(-1, d)
         low, high, outer = corners.min(axis=0), corners.max(axis=0), corners[:: max(1, len(corners) // ON_BOUNDARY)]
     X = (low + u * (high - low)) * frame[-2] + frame[:-2]
     closed = part.watertight if isinstance(part, TriangleMesh) else True
-    memo = part.memo("numpy")
+    memo = part._memo_of("numpy")
     backend = p.backend if p.on_host else _backends.of_host()
     inner = call(PLACE, (X[None], frame[None], ends, first), (closed, False), (memo,), None, backend, p.problem.num_threads)[0]
     return np.concatenate([inner[~np.isnan(inner[:, 0])], outer])

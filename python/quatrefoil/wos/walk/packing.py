@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import finite, number, numbers_here
-from ..data import CLASSES, Fourier, Gaussians, GridField, PerVertex, Polynomial
+from ..._arguments import array_like, finite, number, numbers_here
+from ..data import CLASSES, Fourier, Gaussians, GridField, PerRing, PerVertex, Polynomial
 from ..data.functions import OneEach, is_function, wrap
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon
+from .per_ring import NAME, ByRing, is_at_vertices, of_ring, pulled, rings_of, values_at_vertices
 from .recentre import along_axes, shifts
 
 Array = Any
@@ -47,6 +48,8 @@ class Target:
 
     def parameter(self, array: Array, name: str) -> Array:
         """The parameter in float64, of its own kind, under its gradient; TypeError where it does not go with the points."""
+        if isinstance(array, _arrays.Plain):
+            return self.array(np.asarray(array))
         numbers_here(array, "solve", name, graded=True)
         kind, place = _arrays.kind(array), _arrays.place(array)
         if place != self.kind:
@@ -76,7 +79,7 @@ def with_arrays(given: Any, change: Callable[[Array], Array]) -> Any:
         return given
     if isinstance(given, (list, tuple)):
         return (list if isinstance(given, list) else tuple)([with_arrays(g, change) for g in given])
-    if isinstance(given, CLASSES):
+    if isinstance(given, (*CLASSES, PerRing)):
         again = object.__new__(given.__class__)
         again.__dict__.update({name: with_arrays(value, change) for name, value in given.__dict__.items()})
         return again
@@ -95,6 +98,8 @@ def pack(given: Any, target: Target, name: str) -> Packed:
             return packed  # of what is in it
     elif isinstance(given, PerVertex):
         packed = _pack_per_vertex(given, target, name)
+    elif isinstance(given, PerRing):
+        packed = _pack_per_ring(given, target)
     elif isinstance(given, CLASSES):
         packed = next(of for kind, of in _TOGETHER.items() if isinstance(given, kind))([given], target, name)
     elif isinstance(given, (np.integer, np.floating)):
@@ -118,6 +123,7 @@ def _pack_number(given: Any, target: Target, name: str) -> Packed:
 
 
 def _pack_numbers(given: Array, target: Target, name: str) -> Packed:
+    given = array_like(given, "solve", name)
     array = target.parameter(given, name)
     if array.ndim > 1:
         raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, expected a number or (B,) numbers")
@@ -139,7 +145,7 @@ def _pack_fourier(given: list[Fourier], target: Target, name: str) -> Packed:
     else:
         batch = None if len(given) == 1 else len(given)
         c = _rows(parts, xp) if parts else target.array(np.zeros((0, 1)))
-    centre = (np.array([f.center for f in given]) - b.centre) / b.extent[:, None]
+    centre = (np.array([f.center for f in given]) - b._centre) / b._extent[:, None]
     rows = len(centre) if len(c) == 1 else len(c)
     if target.kind == "numpy":
         numbers = np.empty((rows, 2 + c.shape[1]))
@@ -174,16 +180,16 @@ def _pack_gaussians(given: list[Gaussians], target: Target, name: str) -> Packed
     if len(sizes) > 1:
         raise ValueError(f"solve: {name} has parameters of {sorted(sizes)} instances")
     batch = sizes.pop() if sizes else None
-    rows = b.count if batch in (None, 1) else batch
-    extent = target.array(b.extent)
-    scaled = (xp.broadcast_to(c, (rows, J, d)) - target.array(b.centre)[:, None]) / extent[:, None, None]
+    rows = b._count if batch in (None, 1) else batch
+    extent = target.array(b._extent)
+    scaled = (xp.broadcast_to(c, (rows, J, d)) - target.array(b._centre)[:, None]) / extent[:, None, None]
     inverse = xp.broadcast_to((extent**2)[:, None] / w**2, (rows, J))
     bells = xp.concatenate([xp.broadcast_to(a, (rows, J))[..., None], scaled, inverse[..., None]], -1)
 
     def pull(g: np.ndarray) -> Parameters:
         g = g.reshape(rows, J, d + 2)
         of_width = g[..., -1] * -2 * _arrays.to_host(inverse) / _arrays.to_host(w)
-        found = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b.extent[:, None, None], "width": of_width}
+        found = {"amplitude": g[..., 0], "center": g[..., 1:-1] / b._extent[:, None, None], "width": of_width}
         arrays = {name: getattr(given[0], name) for name in found}
         return {name: as_given(found[name], like) for name, like in arrays.items() if not isinstance(like, (int, float))}
 
@@ -224,8 +230,8 @@ def _pack_polynomials(given: list[Polynomial], target: Target, name: str) -> Pac
         if c.ndim > d:
             batch = _instances(c, target, f"{name}.coefficients")
         sizes = tuple(c.shape[-d:])
-        which = slice(None) if len(given) == 1 or b.batch is None else slice(i, i + 1)
-        matrices = shifts(sizes, b.centre[which], b.extent[which])
+        which = slice(None) if len(given) == 1 or b._batch is None else slice(i, i + 1)
+        matrices = shifts(sizes, b._centre[which], b._extent[which])
         if not all(np.isfinite(m).all() for m in matrices):
             raise ValueError(f"solve: {name} has powers up to {max(sizes) - 1}, which leave float64 at the boundary's coordinates")
         parts.append(_table(sizes, along_axes(c.reshape(-1, *sizes), [target.array(m) for m in matrices]), target))
@@ -262,8 +268,8 @@ def _pack_grids(given: list[GridField], target: Target, name: str) -> Packed:
 def _instances(array: Array, target: Target, name: str) -> int:
     """How many instances an array has; ValueError where the boundary has others."""
     b = target.boundary
-    if b.batch is not None and len(array) not in (1, b.count):
-        raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, {len(array)} instances, but the boundary has {b.count}")
+    if b._batch is not None and len(array) not in (1, b._count):
+        raise ValueError(f"solve: {name} has shape {tuple(array.shape)}, {len(array)} instances, but the boundary has {b._count}")
     return len(array)
 
 
@@ -284,7 +290,7 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     b, xp = target.boundary, target.namespace
     if not isinstance(b, (Polygon, TriangleMesh)) or name == "source":
         raise ValueError(f"solve: {name} is PerVertex data, which only what is given on the boundary of a polygon or mesh can be")
-    sizes = np.diff(b.first_vertex)
+    sizes = np.diff(b._first_vertex)
     if isinstance(given.values, (list, tuple)):
         rows = [target.parameter(v, f"{name}.values[{i}]") for i, v in enumerate(given.values)]
         batch: int | None = len(rows)
@@ -292,18 +298,18 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
         table = target.parameter(given.values, f"{name}.values")
         batch = None if table.ndim == 1 else len(table)
         rows = list(table) if batch is not None else [table]
-    shared = b.batch is None
+    shared = b._batch is None
     if not shared and len(rows) == 1:
-        rows = rows * b.count
-    if not shared and batch is not None and len(rows) != b.count:
-        raise ValueError(f"solve: {name}.values has {len(rows)} instances, the boundary {b.count}")
+        rows = rows * b._count
+    if not shared and batch is not None and len(rows) != b._count:
+        raise ValueError(f"solve: {name}.values has {len(rows)} instances, the boundary {b._count}")
     for i, row in enumerate(rows):
         M, what = int(sizes[0 if shared else i]), "the mesh" if isinstance(b, TriangleMesh) else f"polygon {i}"
         if len(row) != M:
             raise ValueError(f"solve: {name}.values[{i}] has shape {tuple(row.shape)}, but {what} has {M} vertices: expected ({M},)")
-    pairs = target.array(b.pairs)
+    pairs = target.array(b._pairs)
     if shared:
-        numbers = xp.stack([row[pairs].reshape(-1) for row in rows]) if rows else target.array(np.zeros((0, b.pairs.size)))
+        numbers = xp.stack([row[pairs].reshape(-1) for row in rows]) if rows else target.array(np.zeros((0, b._pairs.size)))
     else:
         numbers = (xp.concatenate(rows) if rows else target.array(np.zeros(0)))[pairs].reshape(1, -1)
 
@@ -313,12 +319,36 @@ def _pack_per_vertex(given: PerVertex, target: Target, name: str) -> Packed:
     return Packed("per_vertex", batch, numbers, pull=pull)
 
 
+def _pack_per_ring(given: PerRing, target: Target) -> Packed:
+    b, first = rings_of(given, target.boundary)
+    if is_at_vertices(given):
+        values = values_at_vertices(given, first, target)
+
+        def pull(g: np.ndarray) -> Parameters:
+            return {"values": pulled(np.bincount(b._pairs.reshape(-1), g[0], minlength=int(first[-1])), given, first, as_given)}
+
+        return Packed("per_vertex", None, values[target.array(b._pairs)].reshape(1, -1), pull=pull)
+    parts: list[Any] = []
+    for r, g in enumerate(given.values):
+        if "@" in target.kind or any(getattr(x, "requires_grad", False) for x, _ in _inner_axes(g, 2)):
+            what = "requires grad" if "@" not in target.kind else "is neither a number nor PerVertex, which a device does not take"
+            raise NotImplementedError(f"solve: {NAME}[{r}] {what}, and some ring has other data than numbers and PerVertex")
+        if isinstance(g, PerVertex):
+            parts.append(PerVertex(_arrays.to_host(of_ring(g, int(first[r + 1] - first[r]), target, f"{NAME}[{r}]"))))
+            continue
+        packed = pack(g, target, f"{NAME}[{r}]")
+        if packed is NOTHING or packed.batch is not None:
+            raise ValueError(f"solve: {NAME}[{r}] is {'None' if g is None else 'of several instances'}, expected one number or data")
+        parts.append(as_function(packed))
+    return Packed("function", function=ByRing(b, parts))
+
+
 def _pull_pairs(g: np.ndarray, b: Polygon | TriangleMesh, values: Array) -> Any:
     """The transpose of reading the values at the corners of every segment or triangle."""
-    vertices = int(b.first_vertex[-1])
-    rows = [np.bincount(b.pairs.reshape(-1), row, minlength=vertices) for row in g]
-    if b.batch is not None:
-        rows = np.split(rows[0], b.first_vertex[1:-1]) if len(rows) and b.count else []
+    vertices = int(b._first_vertex[-1])
+    rows = [np.bincount(b._pairs.reshape(-1), row, minlength=vertices) for row in g]
+    if b._batch is not None:
+        rows = np.split(rows[0], b._first_vertex[1:-1]) if len(rows) and b._count else []
         rows = [np.sum(rows, axis=0)] if isinstance(values, (list, tuple)) and len(values) == 1 else rows
     if isinstance(values, (list, tuple)):
         return [as_given(row, v) for row, v in zip(rows, values)]
@@ -346,8 +376,8 @@ def on_pieces(packed: Packed, d: int, chosen: np.ndarray, turned: np.ndarray | N
 
 def _pack_list(given: list[Any], target: Target, name: str) -> Packed:
     b = target.boundary
-    if b.batch is not None and len(given) not in (1, b.count):
-        raise ValueError(f"solve: {name} is a list of {len(given)}, the boundary has {b.count} instances")
+    if b._batch is not None and len(given) not in (1, b._count):
+        raise ValueError(f"solve: {name} is a list of {len(given)}, the boundary has {b._count} instances")
     for i, g in enumerate(given):
         if g is None:
             raise TypeError(f"solve: {name}[{i}] is None")

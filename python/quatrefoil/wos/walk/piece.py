@@ -167,7 +167,13 @@ class WithWalls(Piece):
 def copied(array: Array) -> Array:
     if array.__class__ is np.ndarray:
         return array.copy()
-    return np.array(array) if isinstance(array, np.ndarray) else array.clone() if hasattr(array, "clone") else array.copy()
+    return (
+        np.array(array, subok=isinstance(array, _arrays.Plain))
+        if isinstance(array, np.ndarray)
+        else array.clone()
+        if hasattr(array, "clone")
+        else array.copy()
+    )
 
 
 def _starting(start: Array, rows: np.ndarray) -> Array:
@@ -191,10 +197,10 @@ def cut_out(p: Prepared, window: Window, geometry: Boundary | Tables | None = No
     b, end, n, n_end = window
     part, numbers = p.geometry, [data.numbers for data in p.data]
     if (b, end) != (0, p.B):
-        part, frame = geometry or part.part(b, end), frame[b:end]
-        memo = part.memo(p.kind)
+        part, frame = geometry or part._part_of(b, end), frame[b:end]
+        memo = part._memo_of(p.kind)
         numbers = [_numbers(p, k, b, end) for k in range(len(numbers))]
-    tables = part.arrays(p.kind)
+    tables = part._arrays_of(p.kind)
     piece = Piece(
         start[b:end, n:n_end], frame, tables[0], tables[1], numbers[0], numbers[1], (memo, *functions), p.kinds, problem.signed_seed,
         problem.max_steps, problem.gradient, p.screening, b, n, p.backend, problem.num_threads, problem.exterior,

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import numbers_here
+from ..._arguments import is_number, numbers_here, points_like
 from ..._dispatch import call
 from ..._typing import Backend
-from ..mesh import Boundary, TriangleMesh, check_kind
+from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon, Solid
 from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
@@ -55,9 +55,13 @@ class Problem:
     diffusion: Any = None
     exterior: bool = False
     _ready: Any = field(default=None, repr=False, compare=False)
+    one_point: bool = field(default=False, init=False)  # points is (d,), and so results have no axis for them
     _functions: Any = field(default=None, repr=False, compare=False)  # what ``_of_functions`` says of dirichlet and source
 
     def __post_init__(self) -> None:
+        self.points = points_like(self.points, "solve", "points")
+        self.one_point = self.points.ndim == 1
+        self.points = self.points[None] if self.one_point else self.points
         for name in ("points", *DATA, *_MEDIUM):
             setattr(self, name, with_arrays(getattr(self, name), copied))
 
@@ -111,10 +115,10 @@ class Problem:
 
     def _fingerprints(self) -> dict[str, Any]:
         p, b = self.ready, self.boundary
-        shape = (b.row(), getattr(b, "function", None)) if isinstance(b, Solid) else (b.ends,)
+        shape = (b._row(), getattr(b, "function", None)) if isinstance(b, Solid) else (b._ends,)
         found: dict[str, Any] = {name: getattr(self, name) for name in _OPTIONS}
         found |= {
-            "boundary": [fingerprint(x) for x in (b.centre, b.extent, *shape)],
+            "boundary": [fingerprint(x) for x in (b._centre, b._extent, *shape)],
             "points": fingerprint(self.points),
         }
         if p.mixed is not None:
@@ -157,16 +161,14 @@ class Prepared:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        b = self.boundary = problem.boundary.shared() if isinstance(problem.boundary, Polygon) else problem.boundary
+        b = self.boundary = problem.boundary._shared() if isinstance(problem.boundary, Polygon) else problem.boundary
         points = numbers_here(problem.points, "solve", "points", graded=True)
         self.kind = _arrays.place(problem.points)  # and device
         self.on_host = "@" not in self.kind
         self.dtype = _SINGLE if _arrays.dtype_name(points) == "float32" else _DOUBLE
         d = b.dimension
         if points.ndim not in (2, 3) or points.shape[-1] != d:
-            raise ValueError(f"solve: points has shape {tuple(points.shape)}, expected (N, {d}) or (B, N, {d})")
-        if b.kind is not None and b.kind != self.kind:
-            check_kind(b, self.kind.partition("@")[0], "solve", "points")
+            raise ValueError(f"solve: points has shape {tuple(points.shape)}, expected (N, {d}) or (B, N, {d}), or ({d},) for one point")
         if problem.exterior:
             _check_exterior(problem)
         target = Target(b, self.kind, self.dtype)
@@ -208,9 +210,9 @@ class Prepared:
 
     def corners_of(self, k: int) -> np.ndarray | None:
         """Where the segments of each polygon begin whose values at vertices data k has in one row; None for other data."""
-        if self.data[k].kind != "per_vertex" or not isinstance(self.boundary, Polygon) or self.boundary.count == 1:
+        if self.data[k].kind != "per_vertex" or not isinstance(self.boundary, Polygon) or self.boundary._count == 1:
             return None
-        first: np.ndarray = self.boundary.first if self.mixed is None else self.mixed.tables.rows[1 if k == 0 else 3]
+        first: np.ndarray = self.boundary._first if self.mixed is None else self.mixed.tables.rows[1 if k == 0 else 3]
         return first
 
     def _choose_backends(self) -> None:
@@ -246,9 +248,9 @@ class Prepared:
     def _batches(self, points: np.ndarray) -> None:
         self.N = points.shape[-2]
         self.shape: tuple[int, ...]
-        batch = self.problem.boundary.batch
+        batch = self.problem.boundary._batch
         if points.ndim == 2 and batch is None and all(data.batch is None for data in self.data):
-            self.B, self.shape = 1, (self.N,)
+            self.B, self.shape = 1, (self.N,)[self.problem.one_point :]
             return
         sizes = {
             "points": len(points) if points.ndim == 3 else None,
@@ -256,16 +258,31 @@ class Prepared:
             **{name: data.batch for name, data in zip(self.names, self.data)},
         }
         found = {name: n for name, n in sizes.items() if n is not None}
+        lists = [name for name in found if self._is_like_rings(name)]
+        if lists and len(lists) == len(found):
+            rings = "give dirichlet_per_ring for the rings of one polygon; " if lists[0] == "dirichlet" else ""
+            raise ValueError(
+                f"solve: {lists[0]} is a list, but nothing else has a leading B: {rings}for B problems give an array of (B,) numbers "
+                "or data with a leading B, or the list with points (B, N, d), such as points[None]"
+            )
         several = {n for n in found.values() if n != 1}  # one serves all
         if len(several) > 1:
             raise ValueError(f"solve: different numbers of instances: {', '.join(f'{name} {n}' for name, n in found.items())}")
         self.B = several.pop() if several else 1
-        self.shape = (self.B, self.N)
+        self.shape = (self.B, self.N)[: 2 - self.problem.one_point]
+
+    def _is_like_rings(self, name: str) -> bool:
+        """Whether data are a list that may be meant for the rings of one polygon: of numbers, or for a polygon with holes."""
+        if name not in ("dirichlet", "source", "screening", "diffusion"):
+            return False
+        given, b = getattr(self.problem, name), self.boundary
+        has_holes = isinstance(b, Polygon) and b._batch is None and len(b._rings[0]) > 1
+        return isinstance(given, (list, tuple)) and (has_holes or all(map(is_number, given)))
 
     def _place(self, points: np.ndarray) -> None:
         """Where walks start. Points outside get none; those within epsilon outside start from the boundary."""
         b, p = self.boundary, self.problem
-        frame = b.frame(p.epsilon, p.relative)
+        frame = b._frame(p.epsilon, p.relative)
         if frame.swallows and not p.exterior:
             warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
         rows = frame.of_kind(self.kind, self.B)
@@ -277,8 +294,8 @@ class Prepared:
         points = _detached(p.points)
         points = points[0] if points.ndim == 3 and len(points) == 1 else points
         given = points if self.dtype is precision or precision is _SINGLE else _cast(points, precision)
-        ends, first = b.arrays(self.kind)
-        memo, closed = b.memo(self.kind), b.watertight if isinstance(b, TriangleMesh) else True
+        ends, first = b._arrays_of(self.kind)
+        memo, closed = b._memo_of(self.kind), b.watertight if isinstance(b, TriangleMesh) else True
         start = call(PLACE, (given, rows, ends, first), (closed, p.exterior), (memo,), None, self.backend_beside, p.num_threads)
         outside = start[:, :, 0] != start[:, :, 0]
         self.outside: Any = outside.reshape(-1) if not self.on_host or outside.any() else None
@@ -288,12 +305,12 @@ class Prepared:
             warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
         start = start if self.dtype is precision else _cast(start, precision)
         if self.mixed is not None:
-            memo = self.mixed.tables.memo(self.kind)
+            memo = self.mixed.tables._memo_of(self.kind)
         self.units = choose(self)  # walks know u divided by 2^units
         self.dirichlet, self.source = self.data[:2]
         if self.medium is not None:
             self.medium.diffusion, self.medium.screening = self.data[2:]
-        self.inputs = (start, rows, *self.geometry.arrays(self.kind), *(data.numbers for data in self.data))
+        self.inputs = (start, rows, *self.geometry._arrays_of(self.kind), *(data.numbers for data in self.data))
         self.extras = (memo, *(data.function for data in self.data))
 
     def _fits_single(self, smallest: float, largest: float) -> bool:

@@ -124,7 +124,7 @@ class Task:
 
     def __call__(self) -> list[Part]:
         geometry = self.shared.geometry
-        piece = self.piece.clothed(geometry.arrays("numpy"), (geometry.memo("numpy"), *self.shared.functions()))
+        piece = self.piece.clothed(geometry._arrays_of("numpy"), (geometry._memo_of("numpy"), *self.shared.functions()))
         if self.rule is not None:
             return draw_until(piece, self.rule, self.first, stop=self.halt.event)
         return [(self.rows, piece.run(self.first, self.walks, self.rows))]
@@ -138,9 +138,9 @@ def shared_by(p: Prepared, window: Window) -> Shared:
         each = data.given if data.function is not None else None
         each = each[b:end] if isinstance(each, (list, tuple)) else each
         given.append(with_arrays(each, to_numpy))
-    walls = None if p.mixed is None else p.mixed.tables.part(b, end)
+    walls = None if p.mixed is None else p.mixed.tables._part_of(b, end)
     return Shared(
-        p.boundary.part(b, end), tuple(given), b, p.dtype, p.names[: len(given)], walls, None if p.units is None else p.units[b:end]
+        p.boundary._part_of(b, end), tuple(given), b, p.dtype, p.names[: len(given)], walls, None if p.units is None else p.units[b:end]
     )
 
 

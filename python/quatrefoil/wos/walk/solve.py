@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer, number, numbers_here, refuse_tracing, seed, threads
+from ..._arguments import arrays_like, choice, drawn_seed, integer, number, numbers_here, refuse_tracing, seed, threads
 from ..._bind import check_device
 from ..._dispatch import call_vjp
-from ..._typing import AnyArray, Array, Backend, T
-from ..data import Data
+from ..._typing import Array, ArrayLike, Backend, Points, T
+from ..data import Data, PerRing, PerRingData
 from ..mesh import Boundary, check_boundary
 from . import MAX_STEPS, check_pairs
 from .adaptive import Rule
@@ -28,9 +28,10 @@ from .state import schedule
 
 def solve(
     boundary: Boundary,
-    points: Array[T],
+    points: Array[T] | Points,
     *,
-    dirichlet: Data,
+    dirichlet: Data | None = None,
+    dirichlet_per_ring: PerRingData | None = None,
     source: Data | None = None,
     screening: float | Data = 0.0,
     diffusion: Data | None = None,
@@ -42,7 +43,7 @@ def solve(
     max_steps: int = 1024,
     gradient: bool = False,
     exterior: bool = False,
-    cache: str | None = None,
+    cache: Literal["harmonic"] | None = None,
     rng: int | np.random.Generator | None = None,
     walk_offset: int = 0,
     rtol: float | None = None,
@@ -63,14 +64,20 @@ def solve(
     Parameters
     ----------
     boundary : Polygon, TriangleMesh, Ball, Box or SDF
-    points : (N, d) or (B, N, d)
-        float32 or float64, NumPy, PyTorch or CuPy; on a device too, see Notes. (N, d) serves every instance.
+    points : (N, d) or (B, N, d), or (d,) for one point
+        float32 or float64, NumPy, PyTorch or CuPy; on a device too, see Notes. Lists and integers count as float64. (N, d) serves every
+        instance.
     dirichlet : g
-        A number, (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex, GridField, a ``numba.njit`` function f(X (n, d)) -> (n,), a
-        ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature, or a list of B of these.
+        A number, an array of (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex, GridField, a ``numba.njit`` function
+        f(X (n, d)) -> (n,), a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature,
+        or a list of B of these. A list of plain numbers, or for a polygon with holes, needs a boundary, points or other data with a
+        leading B: it may be meant for rings, see ``dirichlet_per_ring``.
         Functions get absolute coordinates, njit functions in float64, others in the points' dtype; they may be called more than once for a
         point and from several threads, with points of the closed domain (boundary data: of its boundary) but for rounding, 1e-7 of the box.
         Compiled functions run without the GIL; they cannot raise.
+    dirichlet_per_ring : list of R numbers or data, or (R,), optional
+        Instead of dirichlet, for one Polygon: the values on its outline, then on each of its holes. PerVertex has the vertices of its ring.
+        Numbers and PerVertex have gradients; other data are called as functions.
     source : f, optional
         As dirichlet, but for PerVertex.
     screening : σ
@@ -191,7 +198,7 @@ def solve(
     beyond the bound, NaN and infinity in points and data are not looked for, and a point that is not finite is NaN. With a diffusion, or a
     screening that varies, their numbers, or what their functions give for the 5000 points, are read back once, and the points with
     ``gradient`` too. With rtol or atol values and errors are read back after every round. There are no executor and cache, and no list of
-    data of several kinds but functions: NotImplementedError. CuPy's points go with boundaries of NumPy arrays.
+    data of several kinds but functions: NotImplementedError.
 
     Random numbers are Philox4x32-10 with the counter (step, walk, point, instance): a walk's path depends on geometry, epsilon and those
     indices only, and where half discs are taken on there being none of source and screening (``source=0.0`` takes the paths of any source).
@@ -248,15 +255,16 @@ def solve(
     True
     """
     problem = _problem(
-        "solve", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
-        neumann, robin, diffusion, exterior,
+        "solve", boundary, points, dirichlet, dirichlet_per_ring, rng, backend, num_threads, source=source, epsilon=epsilon,
+        relative=relative, max_steps=max_steps, gradient=gradient, screening=screening, neumann=neumann, robin=robin, diffusion=diffusion,
+        exterior=exterior,
     )  # fmt: skip
     if cache is not None:
         if any(x is not None for x in (rtol, atol, executor, progress)):
             raise ValueError("solve: with a cache rtol, atol, executor and progress have no meaning yet; leave them out")
-        _check_cache(cache, problem)
+        problem.cache = choice(cache, "solve", "cache", (None, "harmonic"))
+        _check_cache(problem)
         check_on_host("solve", "cache", problem)
-        problem.cache = cache
     first, count = _range("solve", problem, walk_offset, walks)
     rule = Rule.of("solve", rtol, atol, count, max_walks, problem.ready.dtype)
     if rule is not None:
@@ -266,10 +274,11 @@ def solve(
 
 def solve_vjp(
     boundary: Boundary,
-    points: AnyArray,
-    grad: AnyArray,
+    points: ArrayLike,
+    grad: ArrayLike,
     *,
-    dirichlet: Data,
+    dirichlet: Data | None = None,
+    dirichlet_per_ring: PerRingData | None = None,
     source: Data | None = None,
     walks: int = 64,
     epsilon: float = 1e-3,
@@ -338,12 +347,13 @@ def solve_vjp(
     """
     rng = seed(rng, "solve_vjp", "the int of result.seed")
     problem = _problem(
-        "solve_vjp", boundary, points, dirichlet, source, epsilon, relative, max_steps, rng, backend, num_threads, gradient, screening,
-        neumann, robin, diffusion, exterior,
+        "solve_vjp", boundary, points, dirichlet, dirichlet_per_ring, rng, backend, num_threads, source=source, epsilon=epsilon,
+        relative=relative, max_steps=max_steps, gradient=gradient, screening=screening, neumann=neumann, robin=robin, diffusion=diffusion,
+        exterior=exterior,
     )  # fmt: skip
     first, count = _range("solve_vjp", problem, walk_offset, walks)
     p = problem.ready
-    of_value = numbers_here(grad, "solve_vjp", "grad")
+    of_value = numbers_here(arrays_like((problem.points, grad), "solve_vjp", ("points", "grad"))[1], "solve_vjp", "grad")
     if tuple(of_value.shape) != p.shape:
         raise ValueError(f"solve_vjp: grad has shape {tuple(of_value.shape)}, expected value's {p.shape}")
     if (dtype := _arrays.dtype_name(of_value)) != p.dtype.name:
@@ -363,9 +373,7 @@ def solve_vjp(
     return of_points(problem, of_value, first, count) if points_gradient else None, *found
 
 
-def _check_cache(cache: Any, problem: Problem) -> None:
-    if cache != "harmonic":
-        raise ValueError(f'solve: cache is {cache!r}, expected None or "harmonic"')
+def _check_cache(problem: Problem) -> None:
     p = problem.ready
     if p.mixed is not None:
         raise ValueError("solve: a cache does not go with neumann or robin: leave it out")
@@ -375,7 +383,7 @@ def _check_cache(cache: Any, problem: Problem) -> None:
         raise ValueError("solve: a cache is for domains inside a boundary in two or three dimensions: leave it out")
     if p.source.kind != "none" or problem.gradient:
         raise ValueError("solve: with a cache there is neither a source nor a gradient: u must be harmonic, or screened without a source")
-    if len(p.shape) != 1:
+    if len(p.shape) + problem.one_point != 1:
         raise ValueError(f"solve: with a cache there is one instance, got results of shape {p.shape}; call it for every instance")
     if any(getattr(x, "requires_grad", False) for x in (problem.points, p.dirichlet.numbers)):
         raise NotImplementedError("solve: with a cache there is no gradient in points and data; detach them, or leave the cache out")
@@ -395,55 +403,30 @@ def _problem(
     boundary: Any,
     points: Any,
     dirichlet: Any,
-    source: Any,
-    epsilon: Any,
-    relative: Any,
-    max_steps: Any,
+    dirichlet_per_ring: Any,
     rng: Any,
     backend: Any,
     num_threads: Any,
-    gradient: Any,
-    screening: Any,
-    neumann: Any,
-    robin: Any,
-    diffusion: Any,
-    exterior: Any,
+    **options: Any,
 ) -> Problem:
     refuse_tracing(label)
     check_boundary(boundary, label)
-    epsilon, steps = number(epsilon, label, "epsilon", positive=True), integer(max_steps, label, "max_steps", 1, MAX_STEPS)
-    if dirichlet is None:
+    if dirichlet_per_ring is not None:
+        if dirichlet is not None:
+            raise ValueError(f"{label}: dirichlet and dirichlet_per_ring are both given; leave one of them out")
+        dirichlet = PerRing(dirichlet_per_ring)
+    elif dirichlet is None:
         raise TypeError(f"{label}: dirichlet is None, expected boundary values")
+    options["epsilon"] = number(options["epsilon"], label, "epsilon", positive=True)
+    options["max_steps"] = integer(options["max_steps"], label, "max_steps", 1, MAX_STEPS)
+    if not is_data(options["screening"]):
+        options["screening"] = number(options["screening"], label, "screening")
+    for name in ("gradient", "exterior"):
+        if not isinstance(options[name], bool):
+            raise TypeError(f"{label}: {name} is {options[name]!r}, expected True or False")
+    options["relative"] = bool(options["relative"])
     if num_threads is not None:
         num_threads = threads(num_threads, label)
-    drawn, backend = _seed(rng, label), resolve(backend, points)
-    for name, flag in (("gradient", gradient), ("exterior", exterior)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{label}: {name} is {flag!r}, expected True or False")
-    rate = screening if is_data(screening) else number(screening, label, "screening")
     return Problem(
-        boundary,
-        points,
-        dirichlet,
-        source,
-        epsilon,
-        bool(relative),
-        steps,
-        drawn,
-        backend,
-        bool(gradient),
-        rate,
-        num_threads=num_threads,
-        neumann=neumann,
-        robin=robin,
-        diffusion=diffusion,
-        exterior=exterior,
-    )
-
-
-def _seed(rng: Any, label: str) -> int:
-    if rng is None:
-        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**64, dtype=np.uint64))
-    return seed(rng, label)
+        boundary, points, dirichlet, seed=drawn_seed(rng, label), backend=resolve(backend, points), num_threads=num_threads, **options
+    )  # fmt: skip

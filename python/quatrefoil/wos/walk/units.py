@@ -45,9 +45,9 @@ def choose(p: Prepared) -> np.ndarray | None:
 
 def _is_ordinary(p: Prepared) -> bool:
     """Whether all units are 1, by a look at one row of few numbers for each data, which costs a microsecond."""
-    if len(p.boundary.extent) != 1:
+    if len(p.boundary._extent) != 1:
         return False
-    length, found = float(p.boundary.extent[0]), 0.0
+    length, found = float(p.boundary._extent[0]), 0.0
     for data, power in zip(p.data, (0, 2, 1, 1)):
         if data.numbers is not None:
             if data.numbers.__class__ is not np.ndarray or len(data.numbers) != 1 or data.numbers.shape[1] > _FEW:
@@ -62,7 +62,7 @@ def _is_ordinary(p: Prepared) -> bool:
 
 def _of_u(p: Prepared, linear: range, of_alpha: np.ndarray) -> np.ndarray:
     """Of the largest that u may be by what is known of g, f and h."""
-    length, found = _exponents(p.boundary.extent), np.full(1, _NOTHING)
+    length, found = _exponents(p.boundary._extent), np.full(1, _NOTHING)
     for k, power in zip(linear, (0, 2, 1, 1)):
         data = p.data[k]
         if data.numbers is not None:

@@ -16,6 +16,7 @@ from ..._arguments import number, numbers_from
 from ..._memo import Memo
 from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
+from ..rings import crossings, inside
 
 Array = Any
 _OFF = 1e-7  # of the box: how far off a segment its sides are looked at
@@ -35,13 +36,13 @@ class Tables:
         self._memos: dict[str, Memo] = {}
         self._part: tuple[Any, Any] = (None, None)  # the last one that was asked for
 
-    def arrays(self, kind: str) -> tuple[Array, ...]:
+    def _arrays_of(self, kind: str) -> tuple[Array, ...]:
         made = self._arrays.get(kind)
         if made is None:  # as Pieces.arrays: what is compiled is of these very ones
             made = self._arrays.setdefault(kind, tuple(_arrays.of_kind(kind, x) for x in self.rows))
         return made
 
-    def memo(self, kind: str) -> Memo | None:
+    def _memo_of(self, kind: str) -> Memo | None:
         """The compiled grids of the absorbing part, for calls whose arrays 2 and 3 are those of ``arrays(kind)``; None on a device."""
         if "@" in kind:
             return None
@@ -49,10 +50,10 @@ class Tables:
         if kind not in self._memos and core is not None:
             ends, first = self.rows[:2]
             made = core.wos.Mesh(ends) if ends.shape[1] == 9 else core.wos.Polygons(ends, first, closed=False)
-            self._memos[kind] = Memo(made, "native", self.arrays(kind)[:2], at=2, private=True)
+            self._memos[kind] = Memo(made, "native", self._arrays_of(kind)[:2], at=2, private=True)
         return self._memos.get(kind)
 
-    def part(self, begin: int, end: int) -> Tables:
+    def _part_of(self, begin: int, end: int) -> Tables:
         """Those of instances [begin, end): these where all instances share them."""
         if len(self.rows[1]) == 2 or (begin, end) == (0, len(self.rows[1]) - 1):
             return self
@@ -90,7 +91,7 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         raise ValueError(f"{label}: neumann needs a Polygon or a TriangleMesh, robin a Polygon; boundary is {what}")
     if isinstance(boundary, TriangleMesh) and robin is not None:
         raise ValueError(f"{label}: robin needs a Polygon; boundary is a TriangleMesh, which takes neumann only")
-    code, mu = np.zeros(len(boundary.ends), np.int64), np.zeros(len(boundary.ends))
+    code, mu = np.zeros(len(boundary._ends), np.int64), np.zeros(len(boundary._ends))
     for name, given, parts, number_of in (("neumann", neumann, "(where, h)", 1), ("robin", robin, "(where, mu, h)", 2)):
         if given is None:
             continue
@@ -112,7 +113,7 @@ def _said(given: Any) -> str:
 
 def _of_mu(polygon: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarray:
     if isinstance(given, (int, float, np.integer, np.floating)) and not isinstance(given, bool):
-        return np.full(len(polygon.ends), number(given, label, "robin's mu"))
+        return np.full(len(polygon._ends), number(given, label, "robin's mu"))
     mu = _per_piece(polygon, given, "robin's mu", label, float)
     if not (np.isfinite(mu) & (mu >= 0)).all():
         raise ValueError(f"{label}: robin's mu has negative or infinite numbers, expected 0 or more")
@@ -121,24 +122,24 @@ def _of_mu(polygon: Polygon | TriangleMesh, given: Any, label: str) -> np.ndarra
 
 def _per_piece(boundary: Polygon | TriangleMesh, given: Any, name: str, label: str, dtype: type) -> np.ndarray:
     """(M,) for every polygon, or a list of them, as one row a segment that is kept; or of a mesh's triangles."""
-    sizes = np.diff(boundary.first_vertex if isinstance(boundary, Polygon) else boundary.first)
+    sizes = np.diff(boundary._first_vertex if isinstance(boundary, Polygon) else boundary._first)
     if isinstance(given, (list, tuple)) and any(_arrays.kind(g) is not None for g in given):
-        if boundary.batch is None or len(given) != boundary.count:
+        if boundary._batch is None or len(given) != boundary._count:
             raise ValueError(
-                f"{label}: {name} is a list of {len(given)}, expected one array a boundary, of which there are {boundary.count}"
+                f"{label}: {name} is a list of {len(given)}, expected one array a boundary, of which there are {boundary._count}"
             )
         rows = [_row(g, name, label, dtype) for g in given]
     else:
         row = _row(given, name, label, dtype)
-        rows = [row] * boundary.count if row.ndim == 1 else list(row) * (boundary.count if len(row) == 1 else 1)
-        if len(rows) != boundary.count:
-            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary.count}")
+        rows = [row] * boundary._count if row.ndim == 1 else list(row) * (boundary._count if len(row) == 1 else 1)
+        if len(rows) != boundary._count:
+            raise ValueError(f"{label}: {name} has {len(rows)} rows, expected one a boundary, of which there are {boundary._count}")
     for b, row in enumerate(rows):
         if row.shape != (sizes[b],):
             what = f"segment of polygon {b}" if isinstance(boundary, Polygon) else "triangle"
             raise ValueError(f"{label}: {name} has shape {row.shape}, expected ({sizes[b]},): one entry a {what}")
     flat = np.concatenate(rows) if rows else np.zeros(0, dtype)
-    return np.asarray(flat[boundary.pairs[:, 0]] if isinstance(boundary, Polygon) else flat)
+    return np.asarray(flat[boundary._pairs[:, 0]] if isinstance(boundary, Polygon) else flat)
 
 
 def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
@@ -152,10 +153,10 @@ def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
 
 def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, label: str) -> Mixed:
     """The tables of the walk for a polygon with those conditions."""
-    scaled = polygon.scaled_ends()
+    scaled = polygon._scaled_ends()
     turned = np.zeros(len(scaled), bool)
-    for b, (begin, end) in enumerate(pairwise(polygon.first)):
-        pairs = _crossings(scaled[begin:end])
+    for b, (begin, end) in enumerate(pairwise(polygon._first)):
+        pairs = crossings(scaled[begin:end])
         for i, j in pairs[(code[begin:end][pairs] > 0).any(axis=1)][:1]:
             raise ValueError(
                 f"{label}: segments {i} and {j} of polygon {b} cross, and at least one of them reflects: the domain lies on both sides of "
@@ -163,47 +164,27 @@ def mixed(polygon: Polygon, code: np.ndarray, mu: np.ndarray, screening: float, 
             )
         turned[begin:end] = _turned(scaled[begin:end], len(pairs) == 0)
     oriented = np.where(turned[:, None], scaled[:, [2, 3, 0, 1]], scaled)
-    where = np.repeat(np.arange(polygon.count), np.diff(polygon.first))
+    where = np.repeat(np.arange(polygon._count), np.diff(polygon._first))
     absorbing, reflecting = np.flatnonzero(code == 0), np.flatnonzero(code > 0)
-    none_left = [b for b in range(polygon.count) if not (code[polygon.first[b] : polygon.first[b + 1]] == 0).any()]
+    none_left = [b for b in range(polygon._count) if not (code[polygon._first[b] : polygon._first[b + 1]] == 0).any()]
     for b in none_left:
-        if screening == 0 and not (mu[polygon.first[b] : polygon.first[b + 1]] > 0).any():
+        if screening == 0 and not (mu[polygon._first[b] : polygon._first[b + 1]] > 0).any():
             raise ValueError(
                 f"{label}: all of polygon {b} reflects, so that u is known but for a constant; leave a Dirichlet part, "
                 "a positive mu or a screening"
             )
     endless = len(none_left) > 0
-    if endless and len(none_left) < polygon.count:
+    if endless and len(none_left) < polygon._count:
         raise ValueError(f"{label}: polygon {none_left[0]} has no Dirichlet part and others have; solve them apart")
-    corners, of_corner = _corners(scaled, oriented, turned, code, polygon.first)
-    ends = scaled[absorbing] if not endless else np.repeat(FAR, polygon.count, axis=0)
-    first = _first(where[absorbing], polygon.count) if not endless else np.arange(polygon.count + 1)
+    corners, of_corner = _corners(scaled, oriented, turned, code, polygon._first)
+    ends = scaled[absorbing] if not endless else np.repeat(FAR, polygon._count, axis=0)
+    first = _first(where[absorbing], polygon._count) if not endless else np.arange(polygon._count + 1)
     walls = np.concatenate([oriented, mu[:, None], (code == 2)[:, None].astype(float)], axis=1)[reflecting]
     tables = Tables(
-        np.ascontiguousarray(ends), first, np.ascontiguousarray(walls), _first(where[reflecting], polygon.count),
-        np.ascontiguousarray(corners), _first(of_corner, polygon.count),
+        np.ascontiguousarray(ends), first, np.ascontiguousarray(walls), _first(where[reflecting], polygon._count),
+        np.ascontiguousarray(corners), _first(of_corner, polygon._count),
     )  # fmt: skip
-    return Mixed(tables, absorbing if not endless else polygon.first[:-1], reflecting, turned[reflecting], endless)
-
-
-def _crossings(segments: np.ndarray) -> np.ndarray:
-    """(n, 2): pairs of segments that cross. Those that merely touch do not count."""
-    low, high = np.minimum(segments[:, 0], segments[:, 2]), np.maximum(segments[:, 0], segments[:, 2])
-    order = np.argsort(low, kind="stable")
-    stop = np.searchsorted(low[order], high[order], side="right")  # whose ranges of x overlap
-    counts = np.maximum(stop - np.arange(len(order)) - 1, 0)
-    i = np.repeat(np.arange(len(order)), counts)
-    j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    i, j = order[i], order[j]
-
-    def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """-1 or 1: on which side of segments both ends of others lie; 0 where it is not one side or the other of each."""
-        along = of[:, 2:] - of[:, :2]
-        found = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
-        return np.asarray(np.where(np.minimum(*np.abs(found)) > _FLAT * np.hypot(*along.T), np.sign(found[0]) * np.sign(found[1]), 0))
-
-    cross = (sides(segments[i], segments[j]) < 0) & (sides(segments[j], segments[i]) < 0)
-    return np.sort(np.stack([i[cross], j[cross]], axis=1), axis=1)
+    return Mixed(tables, absorbing if not endless else polygon._first[:-1], reflecting, turned[reflecting], endless)
 
 
 def _first(instance: np.ndarray, count: int) -> np.ndarray:
@@ -230,16 +211,9 @@ def _turned(segments: np.ndarray, simple: bool) -> np.ndarray:
         longest = start + int(length[start : last + 1].argmax())
         left = np.array([-along[longest, 1], along[longest, 0]]) / length[longest]
         middle = 0.5 * (segments[longest, :2] + segments[longest, 2:])
-        turned[start : last + 1] = not _inside(segments, middle + min(_OFF, 1e-3 * length[longest]) * left)
+        turned[start : last + 1] = not inside(segments, middle + min(_OFF, 1e-3 * length[longest]) * left)
         start = last + 1
     return turned
-
-
-def _inside(segments: np.ndarray, x: np.ndarray) -> bool:
-    """Odd crossing number."""
-    ax, ay, bx, by = segments.T
-    side = (bx - ax) * (x[1] - ay) - (x[0] - ax) * (by - ay)
-    return bool((((ay <= x[1]) & (x[1] < by) & (side > 0)) | ((by <= x[1]) & (x[1] < ay) & (side < 0))).sum() % 2)
 
 
 def _corners(scaled: np.ndarray, oriented: np.ndarray, turned: np.ndarray, code: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, Any]:

@@ -1,0 +1,75 @@
+"""Rings of segments in the plane: where they cross, what is inside, and whether holes lie in their outline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+_FLAT = 1e-9  # sine of an angle that is none
+_SLANTED = np.array([0.8310, 0.5563])  # a direction that few walls are at right angles to
+
+
+def crossings(segments: np.ndarray) -> np.ndarray:
+    """(n, 2): pairs of segments that cross. Those that merely touch do not count."""
+    pairs, cross = _meetings(segments)
+    return np.asarray(pairs[cross])
+
+
+def _meetings(segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 2) pairs of segments that cross or may touch, and which of them cross."""
+    a, b = segments[:, :2] @ _SLANTED, segments[:, 2:] @ _SLANTED
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    order = np.argsort(low, kind="stable")
+    stop = np.searchsorted(low[order], high[order], side="right")  # whose ranges overlap
+    counts = np.maximum(stop - np.arange(len(order)) - 1, 0)
+    i = np.repeat(np.arange(len(order)), counts)
+    j = i + 1 + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    pairs = np.sort(np.stack([order[i], order[j]], axis=1), axis=1)
+    one, other = segments[pairs[:, 0]], segments[pairs[:, 1]]
+
+    def sides(of: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """-1 or 1: on which side of segments both ends of others lie; 0 where it is not one side or the other of each."""
+        along = of[:, 2:] - of[:, :2]
+        found = [along[:, 0] * (x[:, k + 1] - of[:, 1]) - along[:, 1] * (x[:, k] - of[:, 0]) for k in (0, 2)]
+        return np.asarray(np.where(np.minimum(*np.abs(found)) > _FLAT * np.hypot(*along.T), np.sign(found[0]) * np.sign(found[1]), 0))
+
+    first, second = sides(one, other), sides(other, one)
+    meet = (first <= 0) & (second <= 0)
+    pairs, cross = pairs[meet], ((first < 0) & (second < 0))[meet]
+    order = np.lexsort(pairs.T[::-1])
+    return pairs[order], cross[order]
+
+
+def inside(segments: np.ndarray, x: np.ndarray) -> bool:
+    """Odd crossing number."""
+    ax, ay, bx, by = segments.T
+    side = (bx - ax) * (x[1] - ay) - (x[0] - ax) * (by - ay)
+    return bool((((ay <= x[1]) & (x[1] < by) & (side > 0)) | ((by <= x[1]) & (x[1] < ay) & (side < 0))).sum() % 2)
+
+
+def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
+    """ValueError for a hole that crosses the outline or lies outside of it.
+
+    Scaled segments, those of the outline first. Holes may touch the outline.
+    """
+    outline, ends = segments[: sizes[0]], np.cumsum(sizes)
+    low, high = np.minimum(outline[:, :2], outline[:, 2:]), np.maximum(outline[:, :2], outline[:, 2:])
+    for k, (begin, end) in enumerate(pairwise(ends)):
+        hole = segments[begin:end]
+        near = outline[((low <= hole[:, :2].max(axis=0)) & (high >= hole[:, :2].min(axis=0))).all(axis=1)]
+        pairs, cross = _meetings(np.concatenate([near, hole]))
+        both = (pairs[:, 0] < len(near)) & (pairs[:, 1] >= len(near))
+        if (cross & both).any():
+            raise ValueError(f"{what}: holes[{k}] crosses the outline, expected a ring inside of it")
+        touching = hole[np.unique(pairs[both, 1] - len(near))]  # only there a ring may change sides
+        for x in np.concatenate([hole[:1, :2], touching[:, :2], touching[:, 2:]]):
+            if not (inside(outline, x) or _touches(near, x)):
+                raise ValueError(f"{what}: holes[{k}] lies outside of the outline, expected a ring inside of it")
+
+
+def _touches(segments: np.ndarray, x: np.ndarray) -> bool:
+    along, to = segments[:, 2:] - segments[:, :2], x - segments[:, :2]
+    t = np.clip((along * to).sum(axis=1) / (along**2).sum(axis=1), 0, 1)
+    return bool((np.hypot(*(to - t[:, None] * along).T) < _FLAT).any())

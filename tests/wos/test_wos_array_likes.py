@@ -1,0 +1,150 @@
+"""What people have at hand in place of arrays: lists, integers, data frames, meshes of other libraries, one point."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from checks import check_refused
+from quatrefoil import wos
+from wos.domains import SQUARE
+from wos.query.oracle import icosphere
+
+ROOM = [[0, 0], [3, 0], [3, 3], [0, 3]], [[[1, 1], [2, 1], [2, 2], [1, 2]]]
+X = np.array([[0.5, 0.5], [2.5, 1.0]])
+V, F = icosphere(1)
+
+
+class Frame:
+    """A data frame."""
+
+    def __init__(self, array):
+        self.array = np.asarray(array)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def value(boundary, points=X, dirichlet=1.0, **options):
+    r = wos.solve(boundary, points, dirichlet=dirichlet, **{"walks": 8, "rng": 1, **options})
+    return r.value, r.stderr
+
+
+def disc(points=X / 4, **options):
+    return value(wos.Ball([0, 0], 1), points, **options)
+
+
+def polygon(vertices, holes=None):
+    return value(wos.Polygon(vertices, holes), dirichlet=lambda Y: Y[:, 0])
+
+
+# as people type it, and with arrays of float64
+SAME = {
+    "vertices and holes": (lambda: polygon(*ROOM), lambda: polygon(np.array(ROOM[0], float), list(np.array(ROOM[1], float)))),
+    "one hole": (lambda: polygon(ROOM[0], ROOM[1][0]), lambda: polygon(*ROOM)),
+    "tuples of integers": (lambda: polygon([tuple(v) for v in ROOM[0]]), lambda: polygon(np.array(ROOM[0], float))),
+    "data frames": (lambda: polygon(Frame(ROOM[0])), lambda: polygon(np.array(ROOM[0], float))),
+    "polygons": (lambda: polygon([ROOM[0], ROOM[0][:3]]), lambda: polygon([np.array(ROOM[0], float), np.array(ROOM[0][:3], float)])),
+    "balls": (lambda: value(wos.Ball(Frame([1, 1]), 3)), lambda: value(wos.Ball(np.ones(2), 3.0))),
+    "boxes": (lambda: value(wos.Box([0, 0], Frame([3, 3]))), lambda: value(wos.Box(np.zeros(2), np.full(2, 3.0)))),
+    "stars": (lambda: wos.Star([0, 0.1], 0).vertices, lambda: wos.Star(np.array([0, 0.1]), np.zeros(2)).vertices),
+    "fields": (
+        lambda: value(wos.SDF([[1, 1, 1], [1, -1, 1], [1, 1, 1]], ([0, 0], [3, 3])), [[1.5, 1.5]]),
+        lambda: value(wos.SDF(np.pad(-np.ones((1, 1)), 1, constant_values=1.0), np.array([[0.0, 0], [3, 3]])), np.array([[1.5, 1.5]])),
+    ),
+    "points": (lambda: disc([[0, 0.5], [0, 0]]), lambda: disc(np.array([[0, 0.5], [0, 0]]))),
+    "integer points": (lambda: disc(np.zeros((1, 2), int)), lambda: disc(np.zeros((1, 2)))),
+    "one point": (lambda: disc([0, 0.5]), lambda: tuple(np.reshape(x, ()) for x in disc(np.array([[0, 0.5]])))),
+    "Fourier": (lambda: disc(dirichlet=wos.Fourier([0, 1, 2])), lambda: disc(dirichlet=wos.Fourier(np.array([0.0, 1, 2])))),
+    "numbers": (lambda: disc(dirichlet=np.array([0, 1])), lambda: disc(dirichlet=np.array([0.0, 1.0]))),
+    "Polynomial": (lambda: disc(dirichlet=wos.Polynomial([[0, 1]])), lambda: disc(dirichlet=wos.Polynomial(np.array([[0.0, 1.0]])))),
+    "Gaussians": (
+        lambda: disc(dirichlet=wos.Gaussians([1], [[0, 1]], [2])),
+        lambda: disc(dirichlet=wos.Gaussians(np.ones(1), np.array([[0.0, 1.0]]), 2.0)),
+    ),
+    "GridField": (
+        lambda: disc(source=wos.GridField([[0, 1], [2, 3]], [[-1, -1], [1, 1]])),
+        lambda: disc(source=wos.GridField(np.arange(4.0).reshape(2, 2), ((-1, -1), (1, 1)))),
+    ),
+    "PerVertex": (
+        lambda: value(wos.Polygon(ROOM[0]), dirichlet=wos.PerVertex([0, 1, 2, 3])),
+        lambda: value(wos.Polygon(ROOM[0]), dirichlet=wos.PerVertex(np.arange(4.0))),
+    ),
+    "mesh": (lambda: wos.signed_distance(wos.TriangleMesh(V.tolist(), F.tolist()), [0, 0, 2]), lambda: mesh_distance(V, F)),
+    "mesh of uint32": (lambda: mesh_distance(V.astype(np.float32), F.astype(np.uint32)), lambda: mesh_distance(V.astype(np.float32), F)),
+    "mesh of trimesh": (lambda: mesh_distance(SimpleNamespace(vertices=V, faces=F)), lambda: mesh_distance(V, F)),
+    "mesh of Open3D": (lambda: mesh_distance(SimpleNamespace(vertices=list(V), triangles=list(F))), lambda: mesh_distance(V, F)),
+    "mesh of pyvista": (
+        lambda: mesh_distance(SimpleNamespace(points=Frame(V), faces=np.insert(F, 0, 3, axis=1).ravel())),
+        lambda: mesh_distance(V, F),
+    ),
+    "closest points": (lambda: wos.closest_point(wos.Ball([0, 0], 1), [2, 0])[:2], lambda: (np.array(1.0), np.array([1.0, 0.0]))),
+    "contains": (lambda: wos.contains(wos.Polygon(*ROOM), [[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
+}  # fmt: skip
+
+
+def mesh_distance(*mesh):
+    return wos.signed_distance(wos.TriangleMesh(*mesh), np.array([0.0, 0.0, 2.0]))
+
+
+def test_the_same_as_with_arrays():
+    for name, (typed, arrays) in SAME.items():
+        print(name)
+        found, expected = (x if isinstance(x, tuple) else (x,) for x in (typed(), arrays()))
+        for a, b in zip(found, expected, strict=True):
+            assert type(a) is type(b)
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+
+
+def test_numbers_without_a_dtype_go_with_every_dtype():
+    single = np.full((1, 2), 0.5, np.float32)
+    for data in (wos.Fourier([0, 1, 2]), wos.PerVertex([0, 1, 2, 3]), wos.GridField([[0, 1], [0, 1]], ((0, 0), (1, 1)))):
+        found = wos.solve(wos.Polygon(SQUARE), single, dirichlet=data, rng=1)
+        assert found.value.dtype == np.float32
+        np.testing.assert_allclose(found.value, wos.solve(wos.Polygon(SQUARE), single + 0.0, dirichlet=data, rng=1).value)
+    with pytest.raises(TypeError, match="coefficients has dtype float64 but points has float32"):
+        wos.solve(wos.Polygon(SQUARE), single, dirichlet=wos.Fourier(Frame([0.0, 1.0, 2.0])), rng=1)
+
+
+def test_one_point(backend):
+    """Results without an axis for the points."""
+    square, data = wos.Polygon(SQUARE), wos.PerVertex([0, 1, 1, 0])
+    for many in (False, True):
+        boundary = wos.Polygon([SQUARE, SQUARE]) if many else square
+        one = wos.solve(boundary, [0.5, 0.25], dirichlet=data, gradient=True, walks=8, rng=1, backend=backend)
+        expected = wos.solve(boundary, [[0.5, 0.25]], dirichlet=data, gradient=True, walks=8, rng=1, backend=backend)
+        for name in ("value", "stderr", "grad", "n_walks", "mean_steps", "n_escaped"):
+            there = np.moveaxis(getattr(expected, name), -2 if name == "grad" else -1, 0)
+            np.testing.assert_array_equal(getattr(one, name), there[0])
+        assert one.resume(8).value.shape == ((2,) if many else ())
+    grads = [wos.solve_vjp(square, p, np.ones(np.shape(p)[:-1]), dirichlet=data, walks=8, rng=1)[0] for p in ([0.5, 0.25], [[0.5, 0.25]])]
+    np.testing.assert_array_equal(grads[0], grads[1][0])
+
+
+def test_meshes_that_are_none():
+    quads = SimpleNamespace(points=V, faces=np.insert(F, 0, 4, axis=1).ravel())
+    check_refused([
+        (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, or a mesh"),
+        (lambda: wos.TriangleMesh(quads), ValueError, r"other faces than triangles; give mesh.triangulate\(\)"),
+        (lambda: wos.TriangleMesh(SimpleNamespace(vertices=V)), TypeError, "V is SimpleNamespace and F is missing"),
+    ])  # fmt: skip
+
+
+@pytest.mark.torch
+def test_boundaries_go_with_points_of_any_kind():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([0.5, 0.25], dtype=torch.float64, requires_grad=True)
+    data = wos.PerVertex([0, 1, 1, 0])
+    for square in (
+        wos.Polygon(SQUARE),
+        wos.Polygon(SQUARE.tolist()),
+        wos.Polygon(torch.from_numpy(SQUARE)),
+        wos.Polygon(torch.tensor(SQUARE).long()),
+    ):
+        found = wos.solve(square, x, dirichlet=data, walks=8, rng=1)
+        assert found.value.shape == ()
+        (slope,) = torch.autograd.grad(found.value, x)
+        expected = wos.solve(square, x.detach().numpy(), dirichlet=data, walks=8, rng=1)
+        np.testing.assert_array_equal(found.value.detach(), expected.value)
+        np.testing.assert_array_equal(slope, wos.solve_vjp(square, [0.5, 0.25], np.ones(()), dirichlet=data, walks=8, rng=1)[0])
