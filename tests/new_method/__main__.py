@@ -46,7 +46,7 @@ def _in_cmake(text, family, noun):
 
 def _in_readme(text, family, noun):
     *_, last = re.finditer(r"^\| \[\w+\]\(\w+/README\.md\).*\n", text, re.M)
-    return f"{text[: last.end()]}| [{noun}]({noun}/README.md) | source | `{noun}_apply` |\n{text[last.end() :]}"
+    return f"{text[: last.end()]}| [{noun}]({noun}/README.md) | what it is for | source | `{noun}_apply` |\n{text[last.end() :]}"
 
 
 def _in_interrupts(text, family, noun):
