@@ -56,7 +56,7 @@ def test_what_dir_does_not_show_is_still_in_the_family():
 def test_signatures_show_annotations_as_they_are_written():
     assert str(inspect.signature(qf.ssm.fft_conv)).startswith("(u: Array[T], k: Array[T], D: Array[T] | None = None, *, ")
     for name, page in PAGES.items():
-        for thing in (page, *vars(page).values()) if inspect.isclass(page) else (page,):
+        for thing in (page, page.__init__, *vars(page).values()) if inspect.isclass(page) else (page,):
             if inspect.isfunction(thing):
                 quoted = [p for p in inspect.signature(thing).parameters.values() if repr(p.annotation).startswith("'")]
                 assert not quoted, name

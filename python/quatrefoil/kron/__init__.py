@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._public import surface
+from .._public import readable, surface
 from .._spec import Family
 from . import gp, mixture, product, twoterm
 from .gp import gp_nll, gp_solve
@@ -61,7 +61,7 @@ else:  # unseen by type checkers, to which any name would then be one of ours
         if name == "KroneckerOperator":  # a SciPy class: SciPy is imported when it is first asked for
             from .product.operator import scipy_class
 
-            globals()[name] = scipy_class()
+            globals()[name] = readable(scipy_class())
             return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
