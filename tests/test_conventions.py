@@ -35,6 +35,7 @@ def test_dir_shows_what_users_start_from():
     assert {"quatrefoil.ssm.init", "quatrefoil.ssm.mamba", "quatrefoil.ssm.fla", "quatrefoil.cheb.orthopoly"} <= {
         m.__name__ for m in MODULES
     }
+    assert dir(qf.torch) == ["nn"]
     for module in MODULES:
         assert dir(module) == sorted(module.__all__), module
         assert len(dir(module)) <= 30, module

@@ -7,6 +7,10 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from .._public import surface
+
+__all__ = ["nn"]
+
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
@@ -15,3 +19,6 @@ if not TYPE_CHECKING:  # type checkers would take any name for one of ours
         if not importlib.util.find_spec("torch"):
             raise ModuleNotFoundError("quatrefoil.torch.nn needs PyTorch: pip install 'quatrefoil[torch]'", name="torch")
         return importlib.import_module(f"{__name__}.nn")
+
+
+__dir__ = surface(__name__)
