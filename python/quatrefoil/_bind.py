@@ -120,7 +120,7 @@ def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str
 def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
     """What would fit: one array, or all of one shape, with two axes swapped, one added in front, or one of length 1 removed."""
     names = [name for name, *_ in op.named(arrays)]
-    for shape in dict.fromkeys(s for s in shapes if s):
+    for shape in dict.fromkeys(s for s in shapes if s is not None):
         alike = [i for i, s in enumerate(shapes) if s == shape]
         for other, text in _other_forms(shape):
             for which in (alike, *([i] for i in alike)):

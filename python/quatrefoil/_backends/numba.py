@@ -88,7 +88,8 @@ def _watch_compilations() -> None:
             if self.depth == 1 and self.timer is None and self.left > 0:
                 self.began, self.timer = time.monotonic(), threading.Timer(self.left, self.say)
                 self.timer.daemon = True
-                self.timer.start()
+                with contextlib.suppress(RuntimeError):  # there may be no more threads, as at the interpreter's end
+                    self.timer.start()
 
         def on_end(self, event: Any) -> None:
             self.depth -= _is_ours(event)
