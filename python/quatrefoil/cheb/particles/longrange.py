@@ -14,7 +14,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
-from ..._typing import AnyArray, Backend
+from ..._typing import ArrayLike, Backend
 from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
@@ -55,8 +55,8 @@ class Potential(ChebTucker):
 
     def __init__(
         self,
-        core: AnyArray,
-        factors: Sequence[AnyArray],
+        core: ArrayLike,
+        factors: Sequence[ArrayLike],
         *,
         domain: Domain = UNIT,
         sog: SumOfGaussians | None = None,
@@ -103,7 +103,7 @@ def _again(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussian
     return Potential(core, factors, domain=domain, sog=sog, eps=eps)
 
 
-def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domain, tol: float, split: float | None = None) -> Potential:
+def potential(X: ArrayLike, q: ArrayLike, *, n: int | Sequence[int], domain: Domain, tol: float, split: float | None = None) -> Potential:
     """The smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
 
     ``short_range(X, q, targets, sog=V.sog)`` is the rest: both together are the whole sum, at a charge itself that over the others.
@@ -111,7 +111,7 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     Parameters
     ----------
     X : (P, 3)
-        Where the charges are, inside the box; float32 or float64.
+        Where the charges are, inside the box.
     q : (P,)
         Charges.
     n : int, or one per axis
@@ -172,6 +172,11 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     True
     """
     label = "cheb.potential"
+    points, charges = _arguments.arrays_like((X, q), label, ("X", "q"))
+    return _of_charges(points, charges, n, domain, tol, split, label)
+
+
+def _of_charges(X: Any, q: Any, n: Any, domain: Any, tol: Any, split: Any, label: str) -> Potential:
     check_arrays(_PARTICLES, (X, q))
     _PARTICLES.infer([tuple(X.shape), tuple(q.shape)], ())
     counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MOST_NUMBERS)
