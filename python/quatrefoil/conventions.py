@@ -21,6 +21,10 @@ float32 or float64, and complex64 or complex128 where the page says complex; all
 result. float16 and bfloat16 only where the page says so: computed in float32, returned in their own dtype. Everything else is a
 TypeError, also integers, bools, lists and masked arrays: nothing is converted in silence.
 
+Classes and geometry take more: estimators, ``ChebTucker`` and its calls, boundaries, data, points. Lists, integers and what has
+``__array__``, such as a data frame, count as float64 there, or as what the arrays beside them are. Bools, complex numbers, objects and
+masked arrays are a TypeError, and arrays keep their dtype.
+
 out, backend, num_threads
 -------------------------
 They come last and by keyword.

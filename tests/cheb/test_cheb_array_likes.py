@@ -12,7 +12,7 @@ ChebTucker = qf.cheb.ChebTucker
 UNIT = ((0, 1), (0, 1))
 f = ChebTucker.from_function(lambda x, y: np.exp(x) * (1 + y), UNIT)
 line = ChebTucker.from_function(np.sin, (0, 1))
-X, x = np.random.default_rng(0).uniform(0, 1, (6, 2)), np.linspace(0, 1, 5)
+X, x = np.random.default_rng(0).uniform(0, 1, (16, 2)), np.linspace(0, 1, 5)
 A, B = np.meshgrid(x, x, indexing="ij")
 
 
@@ -26,7 +26,7 @@ CALLS = {  # a call, the points that it means, the shape of its values
     "numbers": (lambda f: f(0, 0.5), [[0, 0.5]], ()),
     "lists": (lambda f: f([[0, 1], [1, 0], [0, 0]]), [[0, 1], [1, 0], [0, 0]], (3,)),
     "integers": (lambda f: f(np.eye(2, dtype=int)), np.eye(2), (2,)),
-    "coordinates": (lambda f: f(X[:, 0], X[:, 1]), X, (6,)),
+    "coordinates": (lambda f: f(X[:, 0], X[:, 1]), X, (16,)),
     "a line": (lambda f: f(x, 0.5), stacked(x, 0.5), (5,)),
     "a grid": (lambda f: f(x[:, None], x), stacked(A, B), (5, 5)),
     "an image": (lambda f: f(np.stack([A, B], -1)), stacked(A, B), (5, 5)),
@@ -71,7 +71,7 @@ def test_calls_keep_the_dtype():
         (lambda: f(0.5), ValueError, r"X has shape \(\), expected \(P, 2\), \(2,\) for one point, or 2 arrays of coordinates"),
         (lambda: f([0, 0, 0]), ValueError, r"X has shape \(3,\)"),
         (lambda: f(0, 0, 0), TypeError, "got 3 arrays of coordinates, expected 2, one per axis"),
-        (lambda: f(x, X[:, 0]), ValueError, r"the coordinates have shapes \(5,\), \(6,\), expected shapes that broadcast"),
+        (lambda: f(x, X[:, 0]), ValueError, r"the coordinates have shapes \(5,\), \(16,\), expected shapes that broadcast"),
         (lambda: f(2, 0), ValueError, r"X\[0, 0\] = 2, expected a number within the domain \[0, 1\] of axis 0"),
     ])  # fmt: skip
 
@@ -81,6 +81,7 @@ def test_builders():
         (ChebTucker.from_values([[1, 2], [3, 4]], domain=UNIT), (0.5, 0.5), 2.5),
         (ChebTucker.from_coeffs([[1, 0], [0, 2]]), (0.5, 0.5), 1.5),
         (ChebTucker.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 2], n=2, domain=(0, 1)), (0.5, 0.25), 0.75),
+        (ChebTucker.fit(X, X @ [1, 2]), (0.5, 0.25), 1.0),
         (ChebTucker.fit([0, 0.5, 1], [1, 2, 3], n=2, domain=(0, 1)), (0.25,), 1.5),
         (ChebTucker.from_cp([2], [[[0], [1]], [[1], [0]]]), (0.5, 0.1), 1.0),
         (ChebTucker([[1]], [[[1], [2]], [[1]]]), (0.5, 0.1), 2.0),
@@ -131,3 +132,5 @@ def test_tensors():
     np.testing.assert_allclose(slope, f.value_and_grad([0.5, 0.25])[1], rtol=1e-5)
     with pytest.raises(TypeError, match="X is a numpy array but core is a torch array"):
         g(X)
+    with pytest.raises(TypeError, match=r"f takes tensors: give lambda x, y: f\(\*map\(torch.from_numpy, \(x, y,\)\)\)"):
+        ChebTucker.from_function(lambda x, y: torch.sin(x) * y, UNIT)

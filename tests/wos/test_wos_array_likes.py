@@ -70,6 +70,15 @@ SAME = {
         lambda: value(wos.Polygon(ROOM[0]), dirichlet=wos.PerVertex([0, 1, 2, 3])),
         lambda: value(wos.Polygon(ROOM[0]), dirichlet=wos.PerVertex(np.arange(4.0))),
     ),
+    "a Gaussian": (lambda: disc(source=wos.Gaussians(1.0, [0, 0], 0.5)), lambda: disc(source=wos.Gaussians([1], [[0, 0]], [0.5]))),
+    "by position": (lambda: wos.solve(wos.Ball([0, 0], 1), X / 4, 2, walks=8, rng=1).value, lambda: disc(dirichlet=2.0)[0]),
+    "walls": (lambda: walls([[False, True, False, False], 1]), lambda: walls((np.arange(4) == 1, 1.0))),
+    "robin": (
+        lambda: walls(None, [[False, True, False, False], [0, 2, 0, 0], 1]),
+        lambda: walls(None, (np.arange(4) == 1, np.array([0.0, 2.0, 0.0, 0.0]), 1.0)),
+    ),
+    "data at a point": (lambda: wos.Polynomial([[0, 1], [1, 0]])([1, 2]), lambda: np.array(3.0)),
+    "data at points": (lambda: wos.GridField([[0, 1], [1, 2]], [(0, 0), (1, 1)])([[1, 0]]), lambda: np.array([1.0])),
     "mesh": (lambda: wos.signed_distance(wos.TriangleMesh(V.tolist(), F.tolist()), [0, 0, 2]), lambda: mesh_distance(V, F)),
     "mesh of uint32": (lambda: mesh_distance(V.astype(np.float32), F.astype(np.uint32)), lambda: mesh_distance(V.astype(np.float32), F)),
     "mesh of trimesh": (lambda: mesh_distance(SimpleNamespace(vertices=V, faces=F)), lambda: mesh_distance(V, F)),
@@ -81,6 +90,10 @@ SAME = {
     "closest points": (lambda: wos.closest_point(wos.Ball([0, 0], 1), [2, 0])[:2], lambda: (np.array(1.0), np.array([1.0, 0.0]))),
     "contains": (lambda: wos.contains(wos.Polygon(*ROOM), [[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
 }  # fmt: skip
+
+
+def walls(neumann, robin=None):
+    return value(wos.Polygon(SQUARE), [[0.5, 0.5]], 0, neumann=neumann, robin=robin)
 
 
 def mesh_distance(*mesh):
@@ -129,6 +142,14 @@ def test_meshes_that_are_none():
         (lambda: wos.TriangleMesh(quads), ValueError, r"other faces than triangles; give mesh.triangulate\(\)"),
         (lambda: wos.TriangleMesh(SimpleNamespace(vertices=V)), TypeError, "V is SimpleNamespace and F is missing"),
     ])  # fmt: skip
+
+
+@pytest.mark.torch
+def test_functions_of_tensors_are_told_what_to_type():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"it takes tensors: give lambda X: f\(torch.from_numpy\(X\)\)"):
+        value(wos.Ball([0, 0], 3), dirichlet=lambda Y: torch.sin(Y[:, 0]))
+    value(wos.Ball([0, 0], 3), dirichlet=lambda Y: torch.sin(torch.from_numpy(Y)[:, 0]))
 
 
 @pytest.mark.torch

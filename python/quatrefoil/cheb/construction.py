@@ -244,7 +244,7 @@ class Construction:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        n: int | Sequence[int],
+        n: int | Sequence[int] | None = None,
         domain: Domain = UNIT,
         weights: ArrayLike | None = None,
         tol: float | None = None,
@@ -257,8 +257,9 @@ class Construction:
             Points in the domain.
         y : (P,)
             Samples of f there, with errors or without.
-        n : int, or one per axis
-            Their product, at most P, is the number of unknowns.
+        n : int, or one per axis, optional
+            Their product, at most P, is the number of unknowns. If absent, as many on every axis as make about sqrt(P) unknowns, which
+            points at random determine well.
         domain, tol
             As for ``from_coeffs``.
         weights : (P,), optional
@@ -298,8 +299,12 @@ class Construction:
         x, samples, w = hosts
         assert x is not None
         assert samples is not None
-        counts = _arguments.integers(n, x.shape[1], label, "n", 1, _arguments.MOST_NUMBERS)
-        flat = flat_domain(domain, x.shape[1], label)
+        d = x.shape[1]
+        counts = _arguments.integers(_default_n(*x.shape) if n is None else n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+        flat = flat_domain(domain, d, label)
+        if domain is UNIT and d and len(x) and np.isfinite(x).all() and np.abs(x).max() > 1:
+            box = ", ".join(f"({a:.6g}, {b:.6g})" for a, b in zip(x.min(axis=0), x.max(axis=0)))
+            raise ValueError(f"{label}: X has points outside of the default domain (-1, 1); give domain, such as their box: [{box}]")
         _arguments.finite(samples, label, "y")
         if w is not None:
             _arguments.finite(w, label, "weights")
@@ -331,6 +336,11 @@ class Construction:
         if exponent:
             core = algebra.restored(core, exponent, core, label)
         return cls(core, factors, domain=tuple(flat))
+
+
+def _default_n(P: int, d: int) -> int:
+    """Points an axis for sqrt(P) unknowns."""
+    return max(1, int(P ** (0.5 / max(1, d))))
 
 
 def _tolerance(tol: float | None, array: Any, label: str) -> float:

@@ -94,6 +94,9 @@ def reference(x: np.ndarray, axis: int, pair: tuple[float, float], label: str) -
 def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any, tuple[int, ...]]:
     """Points (P, d) of the kind of ``core``, and the shape of values at them: of one array (..., d), or of d arrays of coordinates."""
     if len(given) == 1:
+        X = given[0]
+        if hasattr(X, "dtype") and X.dtype == core.dtype and len(X.shape) == 2 and (d > 1 or X.shape[1] == 1):
+            return X, tuple(X.shape[:1])  # the common case
         X = arrays_like((core, given[0]), label, ("core", "X"))[1]
         shape = tuple(X.shape)
         if len(shape) == 2 and (d > 1 or shape[1] == 1):

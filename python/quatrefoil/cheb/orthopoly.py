@@ -13,7 +13,7 @@ import numpy as np
 from .. import _arguments, _arrays
 from .._memo import frozen
 from .._public import surface
-from .._typing import AnyArray
+from .._typing import ArrayLike
 from .algebra import unit
 
 __all__ = ["Basis", "classical", "from_moments", "from_samples", "optimal_samples"]
@@ -72,14 +72,17 @@ class Basis:
     def degree(self) -> int:
         return len(self.a) - 1
 
-    def __call__(self, x: AnyArray) -> Any:
-        """p_0(x) to p_degree(x), (N, degree + 1), of points x (N,): an array for an array, a tensor (with its graph) for a tensor."""
-        host = _arguments.numbers_of(x, "orthopoly.Basis", "x", graded=True)
-        if host.ndim != 1:
+    def __call__(self, x: ArrayLike) -> Any:
+        """p_0(x) to p_degree(x), (N, degree + 1), of points x (N,), or (degree + 1,) of one.
+
+        An array for an array, a tensor (with its graph) for a tensor.
+        """
+        points: Any = _arguments.points_like(x, "orthopoly.Basis", "x")
+        host = _arguments.numbers_of(points, "orthopoly.Basis", "x", graded=True)
+        if host.ndim > 1:
             raise ValueError(f"orthopoly.Basis: x has shape {host.shape}, expected (N,)")
-        if _arrays.is_meta(x):
+        if _arrays.is_meta(points):
             raise RuntimeError("orthopoly.Basis: x is on meta, where it has no numbers")
-        points: Any = x
         roots = np.sqrt(self._b)
         columns = [points * 0 + float(1 / roots[0])]
         before = points * 0
@@ -97,7 +100,7 @@ class Basis:
         return Basis, (self.a, self._b, self.samples, self._unit)
 
 
-def from_samples(x: AnyArray, degree: int) -> Basis:
+def from_samples(x: ArrayLike, degree: int) -> Basis:
     """The polynomials that are orthonormal over samples: mean_i p_j(x_i) p_k(x_i) = [j = k] (7).
 
     Parameters
@@ -133,7 +136,7 @@ def from_samples(x: AnyArray, degree: int) -> Basis:
     True
     """
     label = "orthopoly.from_samples"
-    host = _arguments.numbers_of(x, label, "x")
+    host = _arguments.numbers_of(_arguments.points_like(x, label, "x"), label, "x")
     if host.ndim != 1:
         raise ValueError(f"{label}: x has shape {host.shape}, expected (N,)")
     _arguments.finite(host, label, "x")
@@ -165,7 +168,7 @@ def from_samples(x: AnyArray, degree: int) -> Basis:
     return Basis(np.ldexp(a * spread + middle, exponent), b, samples, math.ldexp(1.0, more + exponent))
 
 
-def from_moments(mu: AnyArray) -> Basis:
+def from_moments(mu: ArrayLike) -> Basis:
     """The polynomials of degree up to m from 2 m + 1 raw moments, mu[j] = E x^j (8).
 
     Parameters
@@ -192,7 +195,7 @@ def from_moments(mu: AnyArray) -> Basis:
     array([1.        , 0.33333333, 0.26666667])
     """
     label = "orthopoly.from_moments"
-    host = _arguments.numbers_of(mu, label, "mu")
+    host = _arguments.numbers_of(_arguments.points_like(mu, label, "mu"), label, "mu")
     if host.ndim != 1 or host.size % 2 == 0:
         raise ValueError(f"{label}: mu has shape {host.shape}, expected (2 m + 1,)")
     _arguments.finite(host, label, "mu")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -109,6 +110,9 @@ class Function:
             (tuple(X[0].tolist()), (), "f takes numbers: give np.vectorize(f)"),
             ((X[0].copy(),), (), f"f takes one point: give np.vectorize(lambda {names}: f(np.array([{names}])))"),
         ]
+        if (torch := sys.modules.get("torch")) is not None:
+            tensors = tuple(torch.from_numpy(X.T.copy()))
+            tried.append((tensors, (3,), f"f takes tensors: give lambda {names}: f(*map(torch.from_numpy, ({names},)))"))
         for arguments, shape, hint in tried:
             try:
                 if np.shape(self.f(*arguments)) == shape:

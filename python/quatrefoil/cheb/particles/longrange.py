@@ -14,7 +14,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_arrays
 from ..._dispatch import call
 from ..._spec import Arg, Op
-from ..._typing import AnyArray, Backend
+from ..._typing import ArrayLike, Backend
 from ..algebra import like, restored, wants_gradient
 from ..domain import UNIT, Domain, flat_domain, interval
 from ..nonuniform import CHEB_EVAL, cheb_moments
@@ -55,8 +55,8 @@ class Potential(ChebTucker):
 
     def __init__(
         self,
-        core: AnyArray,
-        factors: Sequence[AnyArray],
+        core: ArrayLike,
+        factors: Sequence[ArrayLike],
         *,
         domain: Domain = UNIT,
         sog: SumOfGaussians | None = None,
@@ -103,7 +103,7 @@ def _again(core: Any, factors: Sequence[Any], domain: Domain, sog: SumOfGaussian
     return Potential(core, factors, domain=domain, sog=sog, eps=eps)
 
 
-def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domain, tol: float, split: float | None = None) -> Potential:
+def potential(X: ArrayLike, q: ArrayLike, *, n: int | Sequence[int], domain: Domain, tol: float, split: float | None = None) -> Potential:
     """The smooth, long-range part of the potential of charges, sum_p q_p / |x - x_p|, in a box (2)-(5).
 
     ``short_range(X, q, targets, sog=V.sog)`` is the rest: both together are the whole sum, at a charge itself that over the others.
@@ -111,7 +111,7 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     Parameters
     ----------
     X : (P, 3)
-        Where the charges are, inside the box; float32 or float64.
+        Where the charges are, inside the box.
     q : (P,)
         Charges.
     n : int, or one per axis
@@ -172,30 +172,31 @@ def potential(X: AnyArray, q: AnyArray, *, n: int | Sequence[int], domain: Domai
     True
     """
     label = "cheb.potential"
-    check_arrays(_PARTICLES, (X, q))
-    _PARTICLES.infer([tuple(X.shape), tuple(q.shape)], ())
+    x, charge = _arguments.arrays_like((X, q), label, ("X", "q"))
+    check_arrays(_PARTICLES, (x, charge))
+    _PARTICLES.infer([tuple(x.shape), tuple(charge.shape)], ())
     counts = _arguments.integers(n, 3, label, "n", 1, _arguments.MOST_NUMBERS)
     flat = flat_domain(domain, 3, label)
-    hosts = _checked(X, q, flat, label)
+    hosts = _checked(x, charge, flat, label)
     tol = _arguments.number(tol, label, "tol", positive=True)
     if tol >= 1:
         raise ValueError(f"{label}: tol is {tol}, expected a number between 0 and 1")
-    dtype = np.dtype(_arrays.dtype_name(X))
+    dtype = np.dtype(_arrays.dtype_name(x))
     tol = raised(tol, dtype, label)
     half = [(hi - lo) / 2 for lo, hi in zip(flat[::2], flat[1::2])]
     sog = _cut(counts, half, tol, split, label)
-    plain = hosts is not None and not wants_gradient(X, q)
-    points, charges = map(_arrays.double, hosts if hosts is not None and plain else (X, q))
+    plain = hosts is not None and not wants_gradient(x, charge)
+    points, charges = map(_arrays.double, hosts if hosts is not None and plain else (x, charge))
     C = _long_part(points, charges, counts, flat, half, sog)
-    if (hosts is None and _arrays.on_host(X)) or wants_gradient(C):
+    if (hosts is None and _arrays.on_host(x)) or wants_gradient(C):
         C = C.float() if dtype == np.float32 else C
         identities = [like(np.eye(m), C) for m in counts]
         return Potential(C, identities, domain=flat, sog=sog, eps=max(sog.eps, 4 * float(np.finfo(dtype).eps)))
     core, factors = tucker(C, tol=tol)
     if hosts is None:
-        arrays = [a.to(X.dtype) if _arrays.kind(X) == "torch" else a.astype(X.dtype) for a in (core, *factors)]
+        arrays = [a.to(x.dtype) if _arrays.kind(x) == "torch" else a.astype(x.dtype) for a in (core, *factors)]
     else:
-        arrays = [restored(core, 0, X, label), *(like(U, X) for U in factors)]
+        arrays = [restored(core, 0, x, label), *(like(U, x) for U in factors)]
     return Potential(arrays[0], arrays[1:], domain=flat, sog=sog)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..._arguments import array_like, axes, finite, is_number, number, numbers_here, numbers_of, point, refuse_masked
+from ..._arguments import array_like, axes, finite, is_number, number, numbers_here, numbers_of, point, points_like, refuse_masked
 from ..._typing import AnyArray, ArrayLike
 
 _SMALLEST, _LARGEST = 1e-70, 1e70  # a box's side: as the extent of a polygon
@@ -45,9 +45,9 @@ class Fourier:
         if len(self.center) != 2:
             raise ValueError(f"Fourier: center has {len(self.center)} coordinates, expected 2")
 
-    def __call__(self, X: np.ndarray) -> np.ndarray:
+    def __call__(self, X: Any) -> np.ndarray:
         """g at absolute points (n, 2), by NumPy: (n,), or with B first (B, n), for points (n, 2) or (B, n, 2)."""
-        refuse_masked(X, "Fourier", "X")
+        X = points_like(X, "Fourier", "X")
         c = numbers_of(self.coefficients, "Fourier", "coefficients", graded=True)
         c = c[:, None] if c.ndim == 2 else c
         theta = np.arctan2(X[..., 1] - self.center[1], X[..., 0] - self.center[0])[..., None]
@@ -101,15 +101,15 @@ class Gaussians:
 
     Parameters
     ----------
-    amplitude : (J,) or (B, J)
-    center : (J, d) or (B, J, d)
+    amplitude : (J,) or (B, J), or a number for J = 1
+    center : (J, d) or (B, J, d), or (d,) for J = 1
     width : number, (J,) or (B, J)
         Positive.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> f = qf.wos.Gaussians(np.ones(1), np.zeros((1, 2)), 0.5)  # one source at the origin
+    >>> f = qf.wos.Gaussians(1.0, [0, 0], 0.5)  # one source at the origin
     >>> u = qf.wos.solve(qf.wos.Ball((0, 0), 1), np.array([[0.0, 0.0]]), dirichlet=0.0, source=f, walks=1000, rng=0)
     >>> bool(u.value[0] > 0)
     True
@@ -120,6 +120,8 @@ class Gaussians:
         self.center: Any = array_like(center, "Gaussians", "center")
         is_one = is_number(width)
         self.width: Any = number(width, "Gaussians", "width", positive=True) if is_one else array_like(width, "Gaussians", "width")
+        if self.amplitude.ndim == 0 and self.center.ndim == 1:  # of one
+            self.amplitude, self.center = self.amplitude[None], self.center[None]
         a, c, w = self._arrays(numbers_here)
         if a.ndim not in (1, 2) or c.ndim not in (2, 3) or c.shape[-2] != a.shape[-1] or (w.ndim and w.shape[-1] != a.shape[-1]):
             raise ValueError(
@@ -134,9 +136,9 @@ class Gaussians:
         a, c = (numbers(getattr(self, name), "Gaussians", name, graded=True) for name in ("amplitude", "center"))
         return a, c, np.asarray(self.width) if is_number(self.width) else numbers(self.width, "Gaussians", "width", graded=True)
 
-    def __call__(self, X: np.ndarray) -> np.ndarray:
+    def __call__(self, X: Any) -> np.ndarray:
         """The sum at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
-        refuse_masked(X, "Gaussians", "X")
+        X = points_like(X, "Gaussians", "X")
         a, c, w = (x[:, None] if x.ndim == axes else x for x, axes in zip(self._arrays(), (2, 3, 2)))
         return np.asarray((a * np.exp(-((X[..., None, :] - c) ** 2).sum(axis=-1) / w**2)).sum(axis=-1))
 
@@ -178,9 +180,9 @@ class Polynomial:
         finite(c, "Polynomial", "coefficients")
         self.coefficients: Any = coefficients
 
-    def __call__(self, X: np.ndarray) -> np.ndarray:
+    def __call__(self, X: Any) -> np.ndarray:
         """The polynomial at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
-        refuse_masked(X, "Polynomial", "X")
+        X = points_like(X, "Polynomial", "X")
         c = numbers_of(self.coefficients, "Polynomial", "coefficients", graded=True)
         d = X.shape[-1]
         if d < 2 or c.ndim - d not in (0, 1):
@@ -241,9 +243,9 @@ class GridField:
             raise ValueError(f"GridField: values has shape {v.shape}, expected ({axes}) or (B, {axes}) in a box of {d} axes, n >= 2")
         self.values: Any = values
 
-    def __call__(self, X: np.ndarray) -> np.ndarray:
+    def __call__(self, X: Any) -> np.ndarray:
         """The field at absolute points (n, d), by NumPy: (n,), or with B first (B, n), for points (n, d) or (B, n, d)."""
-        refuse_masked(X, "GridField", "X")
+        X = points_like(X, "GridField", "X")
         v = numbers_of(self.values, "GridField", "values", graded=True)
         d = len(self.box[0])
         if X.shape[-1] != d:

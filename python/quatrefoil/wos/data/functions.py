@@ -54,6 +54,8 @@ class Function:
             (two[0].tolist(), (), f"it takes the numbers {names}: give lambda X: np.array([f(*x) for x in X])"),
             ([two[0].copy()], (), "it takes one point: give lambda X: np.array([f(x) for x in X])"),
         ]
+        if (torch := sys.modules.get("torch")) is not None:
+            tried.append(([torch.from_numpy(two)], (2,), "it takes tensors: give lambda X: f(torch.from_numpy(X))"))
         for arguments, shape, hint in tried:
             try:
                 if np.shape(self.function(*arguments)) == shape:

@@ -29,8 +29,8 @@ from .state import schedule
 def solve(
     boundary: Boundary,
     points: Array[T] | Points,
-    *,
     dirichlet: Data | None = None,
+    *,
     dirichlet_per_ring: PerRingData | None = None,
     source: Data | None = None,
     screening: float | Data = 0.0,

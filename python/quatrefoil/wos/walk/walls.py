@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays, _backends
-from ..._arguments import number, numbers_from
+from ..._arguments import number, numbers_like
 from ..._memo import Memo
 from ..mesh import TriangleMesh
 from ..polygon import Ball, Polygon
@@ -95,7 +95,7 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
     for name, given, parts, number_of in (("neumann", neumann, "(where, h)", 1), ("robin", robin, "(where, mu, h)", 2)):
         if given is None:
             continue
-        if not isinstance(given, tuple) or len(given) != number_of + 1:
+        if not isinstance(given, (tuple, list)) or len(given) != number_of + 1:
             raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {parts}")
         here = _per_piece(boundary, given[0], f"{name}'s where", label, bool)
         if (code[here] > 0).any():
@@ -144,10 +144,12 @@ def _per_piece(boundary: Polygon | TriangleMesh, given: Any, name: str, label: s
 
 def _row(given: Any, name: str, label: str, dtype: type) -> np.ndarray:
     if dtype is float:
-        return np.asarray(numbers_from(given, label, name), np.float64)
+        return np.asarray(numbers_like(given, label, name), np.float64)
     array = np.asarray(given if _arrays.kind(given) is None else _arrays.to_host(given))
     if isinstance(given, np.ma.MaskedArray) or array.dtype != bool:
-        raise TypeError(f"{label}: {name} has dtype {array.dtype}, expected bool: True where the segment or triangle has the condition")
+        cure = "; of their numbers give np.isin(np.arange(M), numbers)" if array.dtype.kind in "iu" else ""
+        what = "expected bool: True where the segment or triangle has the condition"
+        raise TypeError(f"{label}: {name} has dtype {array.dtype}, {what}{cure}")
     return array
 
 
