@@ -16,7 +16,7 @@ from .gp.iterative import Iterative
 from .gp.missing import Cells
 from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints
-from .gridmodel import Data, Model, axes_of, columns_of
+from .gridmodel import Data, Model, axes_of, columns_of, is_list_of_axes
 from .product.dense import owned
 
 Array = Any
@@ -67,6 +67,9 @@ class Fit:
 
     def solve(self) -> None:
         data, how = self.data, self.how
+        if data.on_host and self._start is not None and how.logdet == "exact":  # the likelihood has taken a factor of this size
+            self.alpha = self.exact().solve(data.y[None])[0]
+            return
         self.alpha, solved = solve_and_keep(
             self.model.factors(data), data.y, self.model.noise_at(data), data.mask, self._start, how.tol, None, None, *how.kernel
         )
@@ -81,14 +84,14 @@ class Fit:
             if not data.on_host:
                 self._solver = Posterior(model.factors(data), model.noise_at(data), data.mask, self.how.kernel)
                 return self._solver
-            grid = self._grid or Grid(model.factors(data), "GridGP.predict", *self.how.kernel)
+            grid = self._grid or Grid(model.factors(data), "GridGP", *self.how.kernel)
             self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
         return self._solver
 
     def points(self, X: Any, label: str) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
         """(points of every axis, with their covariances, the shape of results)."""
         model, data = self.model, self.data
-        of_axes = isinstance(X, (list, tuple))
+        of_axes = is_list_of_axes(X)
         new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
         for k, x in enumerate(new):
             check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])
