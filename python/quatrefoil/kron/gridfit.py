@@ -9,6 +9,7 @@ import numpy as np
 
 from .._bind import check_device
 from .._typing import Backend
+from .estimator import is_list_of_axes
 from .gp import nll_and_gradients, solve_and_keep
 from .gp.afar import Posterior
 from .gp.grid import Grid
@@ -16,7 +17,7 @@ from .gp.iterative import Iterative
 from .gp.missing import Cells
 from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints
-from .gridmodel import Data, Model, axes_of, columns_of, is_list_of_axes
+from .gridmodel import Data, Model, axes_of, columns_of
 from .product.dense import owned
 
 Array = Any

@@ -15,13 +15,13 @@ from .. import _arguments, _arrays
 from .._typing import Backend
 from .axis_kernel import Kernel, axis_kernels
 from .blas import one_thread
-from .estimator import Estimator, determination, not_fitted
+from .estimator import Estimator, determination, is_list_of_axes, not_fitted
 from .gp import gp_solve
 from .gp.afar import Posterior, namespace
 from .gp.points import GridPoints, ScatteredPoints, explained
 from .gp.sample import gp_posterior_sample
 from .gridfit import Fit, How
-from .gridmodel import Data, Model, cells_of, is_list_of_axes, mask_of
+from .gridmodel import Data, Model, cells_of, mask_of
 from .product.afar import clamped
 from .product.dense import outer
 

@@ -209,11 +209,6 @@ def _is_any(a: Array) -> bool:
     return bool(_arrays.to_host(namespace(a).any(a.reshape(1, -1), axis=1))[0])
 
 
-def is_list_of_axes(X: Any) -> bool:
-    """A list of numbers is not: they are the points of one axis."""
-    return isinstance(X, (list, tuple)) and not (len(X) and all(map(_arguments.is_number, X)))
-
-
 def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | None]:
     """Points (P, d) of a grid, a column an axis, and values (P,) there -> its axes, the values on it, and which cells they are."""
     X, y = (_arguments.numbers_of(_arguments.points_like(a, label, n), label, n) for a, n in ((X, "X"), (y, "y")))
