@@ -7,9 +7,10 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _arguments, _arrays
 from .._typing import Backend
@@ -24,6 +25,10 @@ from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
 from .product.afar import clamped
 from .product.dense import outer
+
+Rng: TypeAlias = int | np.random.Generator | None
+Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
+Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
 
 
 class GridGP(Estimator):
@@ -104,7 +109,7 @@ class GridGP(Estimator):
     (True, 0.1)
     """
 
-    theta_: np.ndarray
+    theta_: Real
     kernels_: list[Any]
     noise_: Any
     variance_: float
@@ -124,13 +129,13 @@ class GridGP(Estimator):
         *,
         noise: Any = None,
         variance: float | None = None,
-        mean: Literal["zero", "constant", "linear"] | Callable[..., Any] = "constant",
+        mean: Literal["zero", "constant", "linear"] | Coordinates = "constant",
         optimizer: Literal["fmin_l_bfgs_b"] | Callable[..., Any] | None = "fmin_l_bfgs_b",
         n_restarts_optimizer: int = 0,
         logdet: Literal["exact", "lanczos"] = "exact",
         probes: int = 16,
         tol: float = 1e-10,
-        rng: int | np.random.Generator | None = None,
+        rng: Rng = None,
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
@@ -197,6 +202,12 @@ class GridGP(Estimator):
             fit.value = float(self.log_marginal_likelihood())
         return fit.value
 
+    @overload
+    def log_marginal_likelihood(self, theta: Any = None, eval_gradient: Literal[False] = False) -> float: ...
+    @overload
+    def log_marginal_likelihood(self, theta: Any, eval_gradient: Literal[True]) -> tuple[float, Real]: ...
+    @overload
+    def log_marginal_likelihood(self, theta: Any = None, *, eval_gradient: Literal[True]) -> tuple[float, Real]: ...
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
         """log p(Y | theta), at theta_ where none is given; with eval_gradient (value, gradient)."""
         fit = self._fitted("log_marginal_likelihood")
@@ -241,7 +252,13 @@ class GridGP(Estimator):
 
     # ---- predictions
 
-    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Any = None) -> Any:
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False, *, samples: int = 64, rng: Rng = None) -> Real: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True, "samples"], *, samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
+    @overload
+    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Real | tuple[Real, Real]: ...
+    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
@@ -287,7 +304,7 @@ class GridGP(Estimator):
         tags.input_tags.two_d_array = False
         return tags
 
-    def sample(self, X: Any, size: int = 1, rng: Any = None) -> np.ndarray:
+    def sample(self, X: Any, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
         fit = self._fitted("sample")
         model, data = fit.model, fit.data
@@ -301,7 +318,7 @@ class GridGP(Estimator):
         else:
             drawn = _scattered_samples(fit, new, points, size, rng)
         on_grid = isinstance(points, GridPoints)
-        samples: np.ndarray = drawn.reshape(len(drawn), *shape) + data.mean.at(new, on_grid, "GridGP.sample")
+        samples: Real = drawn.reshape(len(drawn), *shape) + data.mean.at(new, on_grid, "GridGP.sample")
         return samples
 
     def _fitted(self, method: str) -> Fit:

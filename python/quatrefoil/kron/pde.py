@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import _arguments, _arrays
 from .._array_tools import zeros
 from .._bind import check_beside
+from .._typing import AnyArray
 from .gp.afar import namespace
 
 __all__ = ["PDE", "Advection", "AllenCahn", "Poisson"]
 
 Array = Any
-Field = Array | float | Callable[..., Any]
+Field: TypeAlias = ArrayLike | AnyArray | Callable[[Any], Any] | Callable[[Any, Any], Any]
 
 
 class PDE:

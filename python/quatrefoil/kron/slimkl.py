@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _arguments, _arrays
 from .._bind import check_beside
@@ -101,8 +102,8 @@ class SlimKL(Estimator):
     True
     """
 
-    weights_: np.ndarray
-    objective_: np.ndarray
+    weights_: NDArray[np.float64]
+    objective_: NDArray[np.float64]
     n_iter_: int
     n_features_in_: int
     _seen: tuple[Array, Array, np.ndarray, np.ndarray, float]
@@ -169,6 +170,12 @@ class SlimKL(Estimator):
         )
         return self
 
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> NDArray[Any]: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(self, X: Any, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too.
 
