@@ -121,3 +121,36 @@ def test_blas_threads_in_a_fit():
     with one_thread(5000):
         assert [get() for get, _ in libraries] == before
     assert [get() for get, _ in libraries] == before
+
+
+def test_tables_with_labels():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    holes, days = np.where(SEEN, TABLE, np.nan), pandas.date_range("2024-02-20", periods=12, name="day")
+    expected = GridGP(**FIXED).fit([X, T], holes)
+    mean, std = expected.predict(return_std=True)
+    np.testing.assert_array_equal(mean, expected.predict([X, T]))
+    frame = pandas.DataFrame(holes, index=pandas.Index(X, name="x"), columns=pandas.Index(T, name="t"))
+    array, series = xarray.DataArray(holes, coords={"x": X, "t": T}), frame.stack().dropna().sample(frac=1, random_state=0)
+    for table in (frame, array, series):
+        gp = GridGP(**FIXED).fit(table)
+        for found, numbers in zip(gp.predict(return_std=True), (mean, std)):
+            assert type(found) is type(table)
+            np.testing.assert_allclose(np.asarray(found).reshape(14, 12), numbers, rtol=1e-7)
+        part = gp.predict([X[:2], T[:3]])
+        assert type(part) is type(table)
+        assert part.size == 6
+        assert gp.predict(np.array([[0.1, 0.2]])).shape == (1,)
+    assert (part.index.names, list(part.index[1])) == (["x", "t"], [X[0], T[1]])
+    assert GridGP(**FIXED).fit(array).predict(array).dims == ("x", "t")
+    assert gp.score([X, T], series.reindex(gp.predict().index)) == pytest.approx(expected.score([X, T], TABLE, SEEN))
+    assert expected.score([X, T], holes) == expected.score([X, T], TABLE, SEEN)
+
+    dated = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(pandas.Series(TRUTH[3], index=days))
+    found = dated.predict([pandas.DatetimeIndex(["2024-03-01", "2024-03-01T12"])])
+    assert found.index[1] == pandas.Timestamp("2024-03-01T12")
+    since = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(np.arange(12), TRUTH[3]).predict([10, 10.5])
+    np.testing.assert_allclose(found, since, rtol=1e-6)
+    with pytest.raises(TypeError, match="Y is missing; give axes and Y"):
+        GridGP().fit(TABLE)
+    with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
+        GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])

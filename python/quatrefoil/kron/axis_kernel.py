@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arguments, _arrays
+from .. import _arrays
 from . import mixture
 
 Array = Any
@@ -197,7 +197,9 @@ def axis_kernels(kernels: Any, count: int, label: str) -> list[AxisKernel | Unsc
     """One per axis, of a list, or of one function or None for all axes."""
     if kernels is None or callable(kernels):
         kernels = [kernels] * count
-    given = _arguments.sequence(kernels, f"{label}: kernels")
+    if not isinstance(kernels, (list, tuple)):
+        raise TypeError(f"{label}: kernels is {kernels!r}, expected callables such as qf.kron.rbf, one per axis or one for all")
+    given: Any = kernels
     if len(given) != count:
         raise ValueError(f"{label}: {count} axes for {len(given)} kernels, expected one each")
     return [_axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(given)]

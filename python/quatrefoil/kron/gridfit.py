@@ -19,6 +19,7 @@ from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints
 from .gridmodel import Data, Model, axes_of, columns_of
 from .product.dense import owned
+from .tables import Labels
 
 Array = Any
 
@@ -46,8 +47,8 @@ class Fit:
 
     alpha: Array
 
-    def __init__(self, data: Data, model: Model, how: How, seed: int) -> None:
-        self.data, self.model, self.how, self._seed = data, model, how, seed
+    def __init__(self, data: Data, model: Model, how: How, seed: int, labels: Labels | None) -> None:
+        self.data, self.model, self.how, self._seed, self.labels = data, model, how, seed, labels
         self.value: float | None = None  # the log-likelihood, once it is known
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
         self._grid: Grid | None = None
@@ -92,6 +93,7 @@ class Fit:
     def points(self, X: Any, label: str) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
         """(points of every axis, with their covariances, the shape of results)."""
         model, data = self.model, self.data
+        X = list(data.axes) if X is None else X
         of_axes = is_list_of_axes(X)
         new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
         for k, x in enumerate(new):

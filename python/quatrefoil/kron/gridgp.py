@@ -25,6 +25,7 @@ from .gridfit import Fit, How
 from .gridmodel import Data, Model, cells_of, mask_of
 from .product.afar import clamped
 from .product.dense import outer
+from .tables import axes_in, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
@@ -145,19 +146,25 @@ class GridGP(Estimator):
 
     # ---- learning
 
-    def fit(self, axes: Any, Y: Any, mask: Any = None) -> Self:
+    def fit(self, axes: Any, Y: Any = None, mask: Any = None) -> Self:
         """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN are missing cells.
 
-        ``mask`` of Y's shape is True where a cell was observed. Or, as scikit-learn's tools call it, from an array of points (P, d) and Y
-        (P,): the axes are the numbers that occur in each column, and cells without a point were not observed. One axis, (n,), is an
-        array of points too. ValueError for a point that occurs twice, and for more than 100 cells per point.
+        ``mask`` of Y's shape is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
+        index has one level per axis, is axes and Y in one; ``predict`` then answers in kind. Dates count in days.
+
+        Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,): the axes are the numbers that occur in each column,
+        and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,
+        and for more than 100 cells per point.
 
         Returns self.
         """
-        label = "GridGP.fit"
+        label, labels = "GridGP.fit", None
+        if Y is None:
+            axes, Y, labels = unlabelled(axes, label)
         if not is_list_of_axes(axes):
             if mask is not None:
-                raise ValueError(f"{label}: mask is given with points, expected a list of axes with it, or points alone")
+                what = "expected points and their values; the axes of a grid are a list: fit([x, t], Y, mask)"
+                raise ValueError(f"{label}: mask is given with points, {what}")
             axes, Y, mask = cells_of(axes, Y, label)
         data = Data.checked(axes, Y, mask, self.mean, label)
         kernels = axis_kernels(self.kernels, len(data.axes), label)
@@ -168,7 +175,7 @@ class GridGP(Estimator):
         rng = _arguments.generator(self.rng, label)
         how = How(self.logdet, self.probes, self.tol, self.backend, self.num_threads)
         models = Model.starts(kernels, self.noise, self.variance, data, label)
-        fit = Fit(data, models[0], how, int(rng.integers(2**62)))
+        fit = Fit(data, models[0], how, int(rng.integers(2**62)), labels)
         with one_thread(data.rows):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
                 fit.model = self._learnt(fit, models, restarts, rng)
@@ -253,50 +260,64 @@ class GridGP(Estimator):
     # ---- predictions
 
     @overload
-    def predict(self, X: Any, return_std: Literal[False] = False, *, samples: int = 64, rng: Rng = None) -> Real: ...
+    def predict(self, X: Any = None, return_std: Literal[False] = False, *, samples: int = 64, rng: Rng = None) -> Real: ...
     @overload
     def predict(self, X: Any, return_std: Literal[True, "samples"], *, samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
     @overload
-    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Real | tuple[Real, Real]: ...
-    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
+    def predict(self, X: Any = None, *, return_std: Literal[True, "samples"], samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
+    @overload
+    def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Real | tuple[Real, Real]: ...
+    @_arguments.keywords(
+        "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples"
+    )
+    def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
-        axes): results are (P,). return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
+        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to a DataArray, DataFrame or Series, results on a grid
+        are such too. return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
         many cells missing: a relative error of sqrt(1 / (2 samples)); for axes alone.
         """
         fit = self._fitted("predict")
         model, data = fit.model, fit.data
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
+        X = axes_in(X)
         new, points, shape = fit.points(X, "GridGP.predict")
         on_grid = isinstance(points, GridPoints)
+
+        def labelled(values: Any) -> Any:
+            return values if fit.labels is None or not on_grid else fit.labels.of(values, X)
+
         mean = points.product(points.matrices, fit.how.kernel)(fit.alpha).reshape(shape) + data.mean.at(new, on_grid, "GridGP.predict")
         if not return_std:
-            return mean
+            return labelled(mean)
         if return_std == "samples":
             drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
-            return mean, ((drawn - mean) ** 2).mean(0) ** 0.5
+            return labelled(mean), labelled(((drawn - mean) ** 2).mean(0) ** 0.5)
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
         prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
         solver = fit.exact()
         less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
         var = model.variance * prior - less
-        return mean, (clamped(namespace(var), var) ** 0.5).reshape(shape)
+        return labelled(mean), labelled((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
-        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``.
+        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
-        As scikit-learn's ``r2_score``: for a constant Y 1 if all predictions are equal to it, else 0; for fewer than two values NaN, with a
-        warning.
+        Observed are the cells that are not NaN, of the True ones of ``mask``. As scikit-learn's ``r2_score``: for a constant Y 1 if all
+        predictions are equal to it, else 0; for fewer than two values NaN, with a warning.
         """
         label = "GridGP.score"
-        mean = self.predict(X)
+        found = self.predict(X)
+        mean = np.asarray(found) if _arrays.kind(found) is None else _arrays.to_host(found)
+        values = _arguments.numbers_from(_arguments.points_like(Y, label, "y"), label, "y")
         seen = None if mask is None else _arrays.to_host(mask_of(mask, label))
         if seen is not None and seen.shape != mean.shape:
             raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
-        values = _arguments.numbers_from(_arguments.points_like(Y, label, "y"), label, "y")
-        return determination(values, _arrays.to_host(mean), label, seen)
+        if np.isnan(values).any() and values.shape == mean.shape:
+            seen = ~np.isnan(values) & (True if seen is None else seen)
+        return determination(values, mean, label, seen)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -304,7 +325,8 @@ class GridGP(Estimator):
         tags.input_tags.two_d_array = False
         return tags
 
-    def sample(self, X: Any, size: int = 1, rng: Rng = None) -> Real:
+    @_arguments.keywords("GridGP.sample", **dict.fromkeys(("n_samples", "num_samples"), "use size"), random_state="use rng", seed="use rng")
+    def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
         fit = self._fitted("sample")
         model, data = fit.model, fit.data

@@ -40,8 +40,10 @@ class Mean(NamedTuple):
         """By least squares from the observed values, in the order of the grid."""
         if callable(kind):
             return cls(function=kind)
+        if _arguments.is_number(kind):
+            return cls(_arguments.number(kind, label, "mean", negative=True))
         if kind not in MEANS:
-            raise ValueError(f"{label}: mean is {kind!r}, expected one of {', '.join(map(repr, MEANS))}, or a callable")
+            raise ValueError(f"{label}: mean is {kind!r}, expected one of {', '.join(map(repr, MEANS))}, a number or a callable")
         if kind == "zero" or not len(values):
             return cls()
         if kind == "constant" or values.min() == values.max():

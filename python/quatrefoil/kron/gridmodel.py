@@ -14,6 +14,7 @@ from .axis_kernel import AxisKernel, Unscaled
 from .gp.afar import namespace
 from .gridmean import Mean, mean_square
 from .product.dense import owned
+from .tables import coordinate
 
 Array = Any
 _SHARES = (0.3, 1.0, 0.1, 0.03)
@@ -39,7 +40,7 @@ class Data(NamedTuple):
         shape = tuple(map(len, given))
         values = _table(Y, label)
         if tuple(values.shape) != shape:
-            raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, a number a cell")
+            raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, one number per cell")
         check_beside(label, "Y", values, "axes[0]", given[0])
         y, xp = _arrays.double(values), namespace(values)
         seen = _observed(y, mask, given[0], label)
@@ -193,7 +194,7 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
     given = _arguments.sequence(axes, f"{label}: axes")
     found: list[Array] = []
     for k, x in enumerate(given):
-        numbers = _arrays.double(_arguments.numbers_here(_arguments.points_like(x, label, f"axes[{k}]"), label, f"axes[{k}]"))
+        numbers = _arrays.double(coordinate(x, label, f"axes[{k}]"))
         if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and tuple(numbers.shape[1:]) != tuple(like[k].shape[1:])):
             expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
             raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
@@ -201,7 +202,7 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
         check_beside(label, f"axes[{k}]", numbers, "axes[0]", found[0] if found else numbers)
         found.append(numbers)
     if like is not None and len(found) != len(like):
-        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
+        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit; points are an array, np.asarray(X)")
     return found
 
 
@@ -242,7 +243,7 @@ def columns_of(X: Any, axes: Sequence[Array], label: str) -> list[Array]:
     if numbers.ndim == 1 and sum(widths) == 1:
         numbers = numbers[:, None]
     if numbers.ndim != 2 or numbers.shape[1] != sum(widths):
-        raise ValueError(f"{label}: X has shape {tuple(numbers.shape)}, expected (P, {sum(widths)}), or a list of axes")
+        raise ValueError(f"{label}: X has shape {tuple(numbers.shape)}, expected (P, {sum(widths)}), one row per point, or a list of axes")
     _arguments.finite(numbers, label, "X")
     ends = np.cumsum(widths)
     found = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]
@@ -255,5 +256,7 @@ def mask_of(mask: Any, label: str) -> Array:
         _arguments.refuse_masked(mask, label, "mask")
         mask = np.asarray(mask)
     if _arrays.dtype_name(mask) != "bool":
-        raise TypeError(f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool, True where a cell is observed; convert it")
+        raise TypeError(
+            f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool, True where observed; convert it: mask.astype(bool)"
+        )
     return _arrays.to_host(mask) if _arrays.on_host(mask) else mask
