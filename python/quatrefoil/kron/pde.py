@@ -22,7 +22,7 @@ Field: TypeAlias = ArrayLike | AnyArray | Callable[[Any], Any] | Callable[[Any, 
 
 
 class PDE:
-    """An equation for ``GPHM``: second derivatives and a reaction, with boundary values; a base for your own.
+    """An equation for ``GPHM`` with its boundary values; a base for your own.
 
     sum_k coefficients_k d^order u / dx_k^order + reaction(u) = source inside, u = boundary on the edges.
 
@@ -99,7 +99,9 @@ class PDE:
 
 
 class Poisson(PDE):
-    """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges. Arguments as for ``PDE``.
+    """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges.
+
+    Arguments as for ``PDE``.
 
     Examples
     --------
@@ -113,7 +115,9 @@ class Poisson(PDE):
 
 
 class AllenCahn(PDE):
-    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges. Arguments as for ``PDE``.
+    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges.
+
+    Arguments as for ``PDE``.
 
     Examples
     --------
