@@ -13,6 +13,7 @@ from .. import _arguments, _arrays
 from .._bind import check_beside
 from .agent import component
 from .agents import Solution, agree, descend
+from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
 from .gp.afar import namespace
 from .gridmean import mean_square
@@ -86,6 +87,8 @@ class SlimKL(Estimator):
 
     The start is above 0, and so are the weights of one agent: those that are to vanish only tend to 0.
 
+    While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, for up to 2000 points per agent.
+
     The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``. A pickle leaves the executor out.
 
     Y. Lin et al., arXiv 2309.08201 (SLIM-KL), of which this is the objective, the consensus and the quantisation.
@@ -155,10 +158,11 @@ class SlimKL(Estimator):
             setting = setting._replace(noise=_NOISE * mean_square(_arrays.to_host(targets)) or 1.0)
         parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
         data = [(x[part, :], targets[part], means, std, setting.noise) for part in parts]
-        if setting.agents == 1:
-            found = descend(data[0], setting.tol, setting.max_iter)
-        else:
-            found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
+        with one_thread(max(len(d[1]) for d in data)):
+            if setting.agents == 1:
+                found = descend(data[0], setting.tol, setting.max_iter)
+            else:
+                found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
         for message, category in _complaints(found, setting, targets):
             warnings.warn(f"{label}: {message}", category, stacklevel=2)
         vars(self).update(  # at once

@@ -11,6 +11,7 @@ from ... import _arguments, _arrays
 from ..._bind import check_beside
 from ..._progress import reporter
 from ..._typing import Backend
+from ..blas import one_thread
 from ..estimator import Estimator, is_list_of_axes
 from ..gp.afar import namespace
 from ..pde import PDE, doubled, on_grid
@@ -238,7 +239,8 @@ class GPHM(Estimator):
         ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
         an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
         at the end the relative L2 error against it goes to ``history_`` (never into the training). A call that fails or is interrupted
-        changes nothing: to keep what long training has reached, call ``fit`` several times with fewer steps.
+        changes nothing: to keep what long training has reached, call ``fit`` several times with fewer steps. A step uses one thread of
+        NumPy's and SciPy's OpenBLAS, for axes of up to 2000 points.
         """
         label = "GPHM.fit"
         state, optimizer = self._state, OPTIMIZERS[self.optimizer]
@@ -249,10 +251,13 @@ class GPHM(Estimator):
         tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)
         error = None if truth is None else self._error_against(truth, label)
         offset, last = optimizer.offset(component, state.units), learnt.steps + count
+        rows = max(map(len, self.axes))
         if learnt.optimizer != self.optimizer and count:  # one that has not begun
-            learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
+            with one_thread(rows):
+                learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
         while learnt.steps < last:
-            step = optimizer.step(component, learnt.x, learnt.moments, rate)
+            with one_thread(rows):
+                step = optimizer.step(component, learnt.x, learnt.moments, rate)
             learnt = learnt.after(step)
             history["loss"].append(step.loss + offset)
             if error is not None and learnt.steps % every == 0 and learnt.steps < last:
