@@ -1,7 +1,9 @@
 """The little language of shapes, on ops that are never run."""
 
+import numpy as np
 import pytest
 
+import quatrefoil as qf
 from quatrefoil._spec import Arg, Op, Option
 
 WHERE = "throwaway.family.noun"
@@ -104,3 +106,12 @@ def test_what_errors_call_an_argument():
     named = Op(WHERE, "op", (Arg("a", "N"), Arg("b", "N", title="state[0]")), (Arg("y", "N"),))
     with pytest.raises(ValueError, match=r"state\[0\] has shape"):
         named.infer([(1,), (2,)], ())
+
+
+def test_a_grid_in_one_axis():
+    eye = np.eye(3)
+    for y, cure in ((np.ones((3, 3)), r"y.reshape\(-1\)"), (np.ones((2, 3, 3)), r"y.reshape\(2, -1\)")):
+        with pytest.raises(ValueError, match=rf"expected \(\.\.\., 9\).*; flatten the grid: {cure}$"):
+            qf.kron.gp_nll([eye, eye], y, 0.1)
+    with pytest.raises(ValueError, match=r"expected \(\.\.\., 9\)$"):
+        qf.kron.gp_nll([eye, eye], np.ones((3, 2)), 0.1)

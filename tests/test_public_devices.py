@@ -35,7 +35,9 @@ REFUSED = {
 ELSEWHERE = {
     "tests/kron/test_kron_devices.py": ["kron.GridGP", "kron.gp_posterior", "kron.gp_posterior_sample", "kron.gp_sample"],
     "tests/kron/product/test_operator_devices.py": ["kron.KroneckerOperator"],
-    "tests/kron/gphm/test_gphm_devices.py": ["kron.GPHM", "kron.Poisson", "kron.AllenCahn", "kron.Advection"],
+    "tests/kron/gphm/test_gphm_devices.py": [
+        "kron.GPHM", "kron.pde", "kron.PDE", "kron.Poisson", "kron.AllenCahn", "kron.Advection",
+    ],
     "tests/kron/slimkl/test_slimkl_devices.py": ["kron.SlimKL"],
     "tests/wos/walk/test_walk_devices.py": [
         "wos.solve", "wos.solve_vjp", "wos.Result", "wos.State", "wos.NeuralOperatorLabels", "wos.Fourier", "wos.Gaussians",

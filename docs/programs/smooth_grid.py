@@ -1,5 +1,3 @@
-from functools import partial
-
 import numpy as np
 
 import quatrefoil as qf
@@ -10,6 +8,6 @@ rng = np.random.default_rng(0)
 table = truth + 0.2 * rng.standard_normal(truth.shape)
 seen = rng.random(truth.shape) > 0.3
 table[~seen] = np.nan
-gp = qf.kron.GridGP([partial(qf.kron.rbf, scale=0.5)] * 2, noise=0.1).fit([x, y], table, mask=seen)
+gp = qf.kron.GridGP(qf.kron.rbf).fit([x, y], table)
 mean, deviation = gp.predict([x, y], return_std=True)
 print([k.keywords["scale"] for k in gp.kernels_], gp.variance_, gp.noise_)

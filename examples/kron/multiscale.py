@@ -59,7 +59,7 @@ def draw(x: np.ndarray, tried: dict[int, np.ndarray], gp: qf.kron.GPHM, file: st
 
 def main(N: int = 300, steps: int = 60, file: str | None = None) -> None:
     x = np.linspace(0, 1, N)
-    gp = qf.kron.GPHM(qf.kron.Poisson(source=source, boundary=solution), [x], freq_scale=30.0)
+    gp = qf.kron.GPHM(qf.kron.pde.Poisson(source=source, boundary=solution), [x], freq_scale=30.0)
     fine, tried = np.linspace(0, 1, 2000), {}
     begin = time.perf_counter()
     for count in (1, steps - 1):

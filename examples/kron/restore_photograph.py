@@ -14,7 +14,6 @@ photograph it is; without matplotlib the numbers are printed all the same.
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 
@@ -35,11 +34,9 @@ def restore(truth: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray
     n, m = truth.shape
     pixels = [np.arange(float(n)), np.arange(float(m))]
     part = tuple(slice(k // 2 - PART // 2, k // 2 + PART // 2) for k in (n, m))
-    start = [functools.partial(qf.kron.matern52, scale=6.0)] * 2
-    fitted = qf.kron.GridGP(start, noise=0.01, normalize_y=True)
-    fitted.fit([p[:PART] for p in pixels], truth[part], mask=seen[part])
+    fitted = qf.kron.GridGP().fit([p[:PART] for p in pixels], truth[part], mask=seen[part])
     learnt = {"noise": fitted.noise_, "variance": fitted.variance_}
-    whole = qf.kron.GridGP(fitted.kernels_, **learnt, optimizer=None, normalize_y=True, tol=1e-6)
+    whole = qf.kron.GridGP(fitted.kernels_, **learnt, optimizer=None, tol=1e-6)
     whole.fit(pixels, truth, mask=seen)
     image, deviation = whole.predict(pixels, return_std="samples", samples=SAMPLES, rng=0)
     return image, deviation, fitted
@@ -72,7 +69,7 @@ def main() -> None:
     took = time.perf_counter() - start
     lost = (image - truth)[~seen]
     scales = ", ".join(f"{float(k.keywords['scale']):.2f}" for k in gp.kernels_)
-    print(f"{size} x {size} pixels, {LOST:.0%} lost, in {took:.1f} s: scales {scales} pixels, noise {gp.noise_**0.5:.3f} of the signal's")
+    print(f"{size} x {size} pixels, {LOST:.0%} lost, in {took:.1f} s: scales {scales} pixels, noise {gp.noise_**0.5:.3f}")
     print(f"error at the lost pixels: RMS {np.sqrt(np.mean(lost**2)):.4f}, expected {np.sqrt(np.mean(deviation[~seen] ** 2)):.4f}")
     if len(sys.argv) > 2:
         draw(truth, seen, image, deviation, sys.argv[2])

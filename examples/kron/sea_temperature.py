@@ -48,10 +48,10 @@ def fill(Y: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, qf.kr
     axes = [np.arange(float(Y.shape[0])), np.arange(float(Y.shape[1]))]
     start = {"log_weights": np.log([0.5, 0.5]), "log_scales": np.log([1.0, 0.5]), "freqs": np.array([0.05, 0.25])}
     mixture = functools.partial(qf.kron.spectral_mixture, kind="gaussian", **start)
-    gp = qf.kron.GridGP([mixture, functools.partial(qf.kron.matern52, scale=2.0)], noise=0.1, normalize_y=True)
+    gp = qf.kron.GridGP([mixture, functools.partial(qf.kron.matern52, scale=2.0)], variance=1.0)
     gp.fit(axes, Y, mask=seen)
     mean, deviation = gp.predict(axes, return_std=True)
-    return mean, np.sqrt(deviation**2 + gp.noise_ * Y[seen].std() ** 2), gp
+    return mean, np.sqrt(deviation**2 + gp.noise_), gp
 
 
 def draw(years: np.ndarray, Y: np.ndarray, seen: np.ndarray, mean: np.ndarray, deviation: np.ndarray, file: str) -> None:

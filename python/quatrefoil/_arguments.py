@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import numbers
 import operator
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
 from . import _arrays
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _NUMBERS = ("float", "int", "bfloat")  # how their dtypes begin
 LARGEST = 2**63 - 1  # of an int64, which is what kernels count in
 MOST_NUMBERS = LARGEST // 16  # of an array: of 16 bytes each, all can be addressed
@@ -351,3 +355,21 @@ def finite(values: np.ndarray, label: str, name: str) -> None:
     if bad.any():
         at = np.unravel_index(int(bad.argmax()), values.shape)
         raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {values[at]}, expected finite numbers")
+
+
+def keywords(label: str, **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+        @functools.wraps(function)
+        def called(*args: P.args, **options: P.kwargs) -> R:
+            for name in options:
+                if name not in known:
+                    raise TypeError(f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}")
+            return function(*args, **options)
+
+        return called
+
+    return decorate

@@ -49,7 +49,9 @@ class Sizes:
         before = self._known.copy(), self._batch.copy()
         if form is None or not self._fits(form, name, shape):
             self._known, self._batch = before
-            raise ValueError(f"{self.label}: {name} has shape {shape}, expected {self._expected(forms, dims)}")
+            raise ValueError(
+                f"{self.label}: {name} has shape {shape}, expected {self._expected(forms, dims)}{self._flat(forms, name, shape)}"
+            )
         if form.missing:
             self._known.setdefault(form.missing, (None, name))
 
@@ -122,6 +124,13 @@ class Sizes:
             return math.prod([self._known[f"{word[:-1]}{i + 1}"][0] for i in range(self._count)])
         times, size, more = int(found[1] or 1), self._known[found[2]][0], int(found[3] or 0)
         return times * size + more if times != 1 or more else size  # a symbolic size stays itself
+
+    def _flat(self, forms: list[_Form], name: str, shape: Shape) -> str:
+        """What to type where the axes of a grid are one axis here."""
+        products = [self._size(w) for f in forms for w in f.axes[-1:] if w.endswith("_x")]
+        ends = (i for i in range(len(shape)) if products and math.prod(shape[i:]) == products[0])
+        begin = next(ends, None)
+        return "" if begin is None else f"; flatten the grid: {name}.reshape({', '.join(map(str, (*shape[:begin], -1)))})"
 
     def _expected(self, forms: list[_Form], dims: str) -> str:
         """For the error: the dims, and what is known of them and from where."""

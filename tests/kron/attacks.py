@@ -49,11 +49,11 @@ class Program:
         self.variance = self.height**2 * rng.uniform(0.5, 2)
         level = self.variance * 10.0 ** rng.uniform(-6, 1)
         self.noise = level if rng.random() < 0.6 else level * rng.uniform(1, 10, math.prod(shape))
-        self.normalize = bool(rng.random() < 0.2)
+        self.mean = str(rng.choice(["zero", "constant", "linear"], p=[0.6, 0.2, 0.2]))
         optimizer = rng.choice(["none", "steps", "search"], p=[0.6, 0.2, 0.2])
         self.options = {
-            "optimizer": {"none": None, "steps": descent, "search": "fmin_l_bfgs_b"}[optimizer], "normalize_y": self.normalize,
-            "random_state": 0, "n_restarts_optimizer": int(rng.integers(2)), "backend": backend,
+            "optimizer": {"none": None, "steps": descent, "search": "fmin_l_bfgs_b"}[optimizer], "mean": self.mean, "rng": 0,
+             "n_restarts_optimizer": int(rng.integers(2)), "backend": backend,
         }  # fmt: skip
         self.draw()
 
@@ -70,8 +70,7 @@ class Program:
             self.Y[~self.mask] = rng.choice([np.nan, np.inf, 0])
 
     def model(self):
-        unit = 1.0 if not self.normalize else 1 / self.height**2  # of the scaled values
-        return qf.kron.GridGP(self.kernels, noise=self.noise * unit, variance=self.variance * unit, **self.options)
+        return qf.kron.GridGP(self.kernels, noise=self.noise, variance=self.variance, **self.options)
 
     def fit(self, gp):
         with warnings.catch_warnings():
@@ -81,6 +80,23 @@ class Program:
                 grid = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
                 return gp.fit(grid[seen], self.Y[seen])
             return gp.fit(self.axes, self.Y, self.mask)
+
+    def fitted_mean(self, seen):
+        """The least-squares fit as a function of points, a tuple of columns."""
+
+        def design(points):
+            columns = [c for x in points for c in np.atleast_2d(x.T)] if self.mean == "linear" else []
+            scaled = [(c - m) / h for c, m, h in zip(columns, middles, halves)]
+            return np.stack([np.full(len(points[0]), float(self.mean != "zero")), *scaled], axis=1)
+
+        if not seen.any():
+            return lambda points: np.zeros(len(points[0]))
+        observed = [x[i] for x, i in zip(self.axes, np.nonzero(seen))]
+        middles = [c.mean() if np.ptp(c) else c[0] for x in observed for c in np.atleast_2d(x.T)]
+        halves = [np.abs(c - m).max() or 1.0 for c, m in zip((c for x in observed for c in np.atleast_2d(x.T)), middles)]
+        A = design(observed)
+        found = np.linalg.lstsq(A, self.Y[seen], rcond=1e-8)[0]
+        return lambda points: design(points) @ found
 
     def points(self):
         """As ``predict`` takes them, and the columns of every axis."""
@@ -97,15 +113,14 @@ class Program:
         """Every answer against the dense posterior at what was learnt."""
         rng = self.rng
         seen = np.ones(self.shape, bool) if self.mask is None else self.mask
-        values = self.Y[seen]
-        offset, scale = (values.mean(), values.std() if np.ptp(values) else 1.0) if self.normalize and len(values) else (0.0, 1.0)
-        kernels = [written_out(k) for k in gp.kernels_]
-        dense = Dense(kernels, self.axes, (np.where(seen, self.Y, 0) - offset) / scale, seen, gp.noise_, gp.variance_)
+        kernels, mean_at = [written_out(k) for k in gp.kernels_], self.fitted_mean(seen)
+        at = mean_at([x[i.reshape(-1)] for x, i in zip(self.axes, np.indices(self.shape))]).reshape(self.shape)
+        dense = Dense(kernels, self.axes, np.where(seen, self.Y - at, 0), seen, gp.noise_, gp.variance_)
         largest = np.linalg.norm(dense.C, 2) if len(dense.y) else 0
         condition = max(1.0, largest / np.min(gp.noise_, initial=np.inf))
         if condition > 1e8:  # where a search can end
             return
-        tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_) * scale
+        tolerance, deviation = 1e3 * EPS * condition, math.sqrt(gp.variance_)
         terms = dense.y @ np.linalg.solve(dense.C, dense.y) + len(dense.y) * (1 + abs(math.log(gp.variance_)))
         near(gp.log_marginal_likelihood(), dense.log_likelihood(), tolerance, "likelihood", terms)
         if self.options["optimizer"] != "fmin_l_bfgs_b":  # which may end on a ridge
@@ -114,11 +129,13 @@ class Program:
             near(gp.log_marginal_likelihood(eval_gradient=True)[1] @ step * 2, slope, 0.01, "gradient", 1e-3 * terms + 1e-4)
         X, columns = self.points()
         mean, covariance = dense.predict(columns)
+        trend = mean_at(columns)
         got, std = gp.predict(X, return_std=True)
-        near(got.reshape(-1), mean * scale + offset, tolerance, "mean", max(np.abs(dense.y).max(initial=0) * scale, abs(offset), deviation))
-        near(std.reshape(-1) ** 2, np.maximum(np.diagonal(covariance), 0) * scale**2, tolerance, "variance", deviation**2)
+        largest = max(np.abs(dense.y).max(initial=0), np.abs(trend).max(initial=0), deviation)
+        near(got.reshape(-1), mean + trend, max(tolerance, 1e-6 if self.mean == "linear" else 0), "mean", largest)  # slopes of few cells
+        near(std.reshape(-1) ** 2, np.maximum(np.diagonal(covariance), 0), tolerance, "variance", deviation**2)
         drawn = gp.sample(X, 64, rng=rng).reshape(64, len(mean))
-        spread = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * scale + (1e3 * tolerance) ** 0.5 * deviation
+        spread = np.sqrt(np.maximum(np.diagonal(covariance), 0)) + (1e3 * tolerance) ** 0.5 * deviation
         z = (drawn - got.reshape(-1)).mean(axis=0) / spread * 8
         assert np.abs(z).max(initial=0) < 6, f"samples: z = {z}"
         assert ((drawn - got.reshape(-1)) ** 2).mean(axis=0).max(initial=0) <= 5 * (spread**2).max(initial=0), "samples spread"
@@ -133,7 +150,13 @@ def descent(objective, theta, bounds):
     return theta, value
 
 
-INNER = ["gridfit.nll_and_gradients", "gridfit.solve_and_keep", "gridgp.axis_kernel", "gridmodel.axes_of", "axis_kernel.OurKernel.__call__"]
+INNER = [
+    "gridfit.nll_and_gradients",
+    "gridfit.solve_and_keep",
+    "gridgp.axis_kernels",
+    "gridmodel.axes_of",
+    "axis_kernel.OurKernel.__call__",
+]
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ class Problem:
         self.dense = Dense([partial(rbf, scale=s) for s in self.scales], self.axes, self.Y, self.mask, 0.1, 1.3)
 
     def model(self, **options):
-        return qf.kron.GridGP(self.kernels, **({"noise": 0.1, "variance": 1.3, "optimizer": None} | options))
+        return qf.kron.GridGP(self.kernels, **({"noise": 0.1, "variance": 1.3, "mean": "zero", "optimizer": None} | options))
 
     def fitted(self, **options):
         return self.model(**options).fit(self.axes, self.Y, self.mask)

@@ -82,7 +82,7 @@ def test_optimisers(rng, monkeypatch):
     gp = p.fitted(optimizer=own)
     assert calls == [(4, 2)]
     assert not np.array_equal(gp.theta_, p.fitted().theta_)
-    again = p.fitted(optimizer=own, n_restarts_optimizer=2, random_state=0)
+    again = p.fitted(optimizer=own, n_restarts_optimizer=2, rng=0)
     assert len(calls) == 4
     assert again.theta_.shape == (4,)
     real = optimize.minimize
@@ -111,7 +111,7 @@ def test_lanczos_fits_too(rng, monkeypatch):
     p.Y = rng.multivariate_normal(np.zeros(120), prior).reshape(12, 10)
     exact = p.fitted(optimizer="fmin_l_bfgs_b")
     monkeypatch.setattr(nll, "FEW", 0)
-    gp = p.fitted(optimizer="fmin_l_bfgs_b", logdet="lanczos", probes=64, random_state=0)
+    gp = p.fitted(optimizer="fmin_l_bfgs_b", logdet="lanczos", probes=64, rng=0)
     assert exact.log_marginal_likelihood(gp.theta_) >= exact.log_marginal_likelihood_value_ - 0.1
 
 
@@ -122,7 +122,7 @@ def test_kernels_of_scikit_learn(rng):
     kernels = pytest.importorskip("sklearn.gaussian_process.kernels")
     p = Problem(rng)
     theirs = [kernels.RBF(length_scale=s) for s in p.scales]
-    gp = qf.kron.GridGP(theirs, noise=0.1, variance=1.3, optimizer=None).fit(p.axes, p.Y, p.mask)
+    gp = qf.kron.GridGP(theirs, noise=0.1, variance=1.3, mean="zero", optimizer=None).fit(p.axes, p.Y, p.mask)
     ours = p.fitted()
     np.testing.assert_allclose(gp.theta_, ours.theta_)
     for a, b in zip(gp.log_marginal_likelihood(gp.theta_, True), ours.log_marginal_likelihood(gp.theta_, True)):
@@ -139,10 +139,10 @@ def test_refused(rng):
     hidden = np.where(p.mask, Y, np.nan)
     check_refused([
         (lambda: fit(axes, Y.T), ValueError, "Y has shape"),
-        (lambda: fit(axes, Y.tolist()), TypeError, "Y is list"),
         (lambda: fit(axes, Y, p.mask.T), ValueError, "mask has shape"),
         (lambda: fit(axes, Y, p.mask.astype(float)), TypeError, "mask has dtype"),
-        (lambda: fit(axes, Y * np.nan), ValueError, r"observed part of Y\[0\] is nan"),
+        (lambda: fit(axes, Y * np.nan), ValueError, "Y is NaN in every cell that was observed"),
+        (lambda: fit(axes, Y * np.inf), ValueError, r"observed part of Y\[0\] is -?inf"),
         (lambda: fit([axes[0] + np.inf, axes[1]], Y), ValueError, r"axes\[0\]\[\d\] is inf"),
         (lambda: qf.kron.GridGP(p.kernels[:1], noise=0.1).fit(axes, Y), ValueError, "2 axes for 1 kernels"),
         (lambda: p.fitted(noise=0), ValueError, "noise is 0"),
@@ -150,7 +150,16 @@ def test_refused(rng):
         (lambda: p.fitted(variance=-1.0), ValueError, "variance is -1"),
         (lambda: p.fitted(optimizer="adam"), ValueError, "optimizer is 'adam'"),
         (lambda: p.fitted(logdet="some"), ValueError, "logdet is 'some'"),
-        (lambda: qf.kron.GridGP([qf.kron.rbf] * 2, noise=0.1).fit(axes, Y), TypeError, "without hyperparameters"),
+        (lambda: qf.kron.GridGP(qf.kron.gsmp_kernel).fit(axes, Y), TypeError, "without hyperparameters"),
+        (lambda: qf.kron.GridGP(partial(qf.kron.rbf, ls=0.3)).fit(axes, Y), TypeError, "rbf has no argument 'ls'; use scale"),
+        (lambda: p.fitted(mean="square"), ValueError, "mean is 'square', expected one of 'zero', 'constant', 'linear'"),
+        (lambda: p.fitted(mean=lambda x, y: x[:1]), ValueError, r"the mean has shape \(1, 6\), expected \(7, 6\)"),
+        (lambda: fit(axes, Y + 0j), TypeError, "Y has dtype complex128"),
+        (lambda: fit(axes, Y > 0), TypeError, "Y has dtype bool"),
+        (lambda: fit(axes, Y.astype(object)), TypeError, "Y has dtype object"),
+        (lambda: fit([np.ma.masked_less(axes[0], 0.2), axes[1]], Y), TypeError, r"axes\[0\] is a masked array"),
+        (lambda: qf.kron.GridGP(random_state=0), TypeError, "GridGP has no argument 'random_state'; use rng"),
+        (lambda: qf.kron.GridGP(normalize_y=True), TypeError, "GridGP has no argument 'normalize_y'; mean='constant' subtracts"),
         (lambda: qf.kron.GridGP([1, 2], noise=0.1).fit(axes, Y), TypeError, "expected a callable"),
         (lambda: fresh.set_params(nose=1), ValueError, "unknown parameter 'nose'"),
         (lambda: p.model().predict(axes), ValueError, "not fitted"),
@@ -159,6 +168,11 @@ def test_refused(rng):
         (lambda: gp.predict(axes[:1]), ValueError, "1 axes, expected 2"),
         (lambda: gp.predict(axes, return_std="yes"), ValueError, "return_std is 'yes'"),
         (lambda: gp.log_marginal_likelihood(np.zeros(3)), ValueError, "theta has shape"),
-        (lambda: gp.score(axes, hidden), ValueError, r"GridGP\.score: y\[\d+, \d+\] is nan"),
+        (lambda: gp.score(axes, hidden * np.inf), ValueError, r"GridGP\.score: y\[\d+\] is -?inf"),
+        (lambda: fit(*axes, Y), ValueError, r"the axes of a grid are a list: fit\(\[x, t\], Y, mask\)"),
+        (lambda: fit(axes), TypeError, r"Y is missing; give axes and Y, as fit\(\[x, t\], Y\), or a DataArray"),
+        (lambda: qf.kron.GridGP("rbf").fit(axes, Y), TypeError, "kernels is 'rbf', expected callables such as qf.kron.rbf"),
+        (lambda: gp.predict(axes, return_cov=True), TypeError, "GridGP.predict has no argument 'return_cov'; sample draws from"),
+        (lambda: gp.sample(axes, n_samples=2), TypeError, "GridGP.sample has no argument 'n_samples'; use size"),
         (lambda: gp.score(axes, Y, p.mask.T), ValueError, r"GridGP\.score: mask has shape \(6, 7\), expected \(7, 6\)"),
     ])  # fmt: skip

@@ -118,7 +118,7 @@ def test_grid_gp(kind, cupy, rng):
     kernels = [functools.partial(rbf, scale=0.5), functools.partial(qf.kron.matern52, scale=np.array([0.7, 0.9]))]
 
     def fitted(t):
-        gp = qf.kron.GridGP(kernels, noise=t(noise), normalize_y=True)
+        gp = qf.kron.GridGP(kernels, noise=t(noise))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the optimiser's: at the end of its precision
             return gp.fit(t(axes), t(Y), mask=t(mask))

@@ -16,7 +16,7 @@ from ._table import time_of
 
 LOST = 0.3
 PART = 48  # pixels square, on which the kernel is fitted
-SCALE, NOISE = 6.0, 0.01  # where the fit begins: pixels, and a variance, of the signal's
+SCALE = 6.0  # pixels, where the fit begins
 STOP, EXACT = 1e-6, 1e-11  # residuals, of the observations' norm: asked for, and of what errors are measured from
 
 
@@ -60,12 +60,12 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     truth = pywt.data.camera()[:: sizes.every, :: sizes.every].astype(np.float64) / 255
     n = len(truth)
     seen = np.random.default_rng(0).random((n, n)) >= LOST
-    mean, spread = truth[seen].mean(), truth[seen].std()
-    y = np.where(seen, (truth - mean) / spread, 0.0).reshape(-1)
+    mean = truth[seen].mean()
+    y = np.where(seen, truth - mean, 0.0).reshape(-1)
     pixels, flat = np.arange(float(n)), seen.reshape(-1)
 
     def image_of(factors: list[np.ndarray], alpha: np.ndarray) -> np.ndarray:
-        image: np.ndarray = kron.matvec(factors, alpha).reshape(n, n) * spread + mean
+        image: np.ndarray = kron.matvec(factors, alpha).reshape(n, n) + mean
         return image
 
     def error(image: np.ndarray) -> float:
@@ -74,7 +74,7 @@ def run(folder: Path, progress: Progress, quick: bool = False) -> list[Row]:
     size = min(PART, n)
     progress(f"kron: fitting the kernel of a Gaussian process to {size} x {size} pixels")
     part = (slice(n // 2 - size // 2, n // 2 - size // 2 + size),) * 2
-    gp = kron.GridGP([functools.partial(kron.matern52, scale=SCALE)] * 2, noise=NOISE, normalize_y=True)
+    gp = kron.GridGP(functools.partial(kron.matern52, scale=SCALE))
     fit, _ = seconds(lambda: gp.fit([pixels[:size]] * 2, truth[part], mask=seen[part]))
     noise = float(gp.noise_)
 

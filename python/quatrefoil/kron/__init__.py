@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from .._public import readable, surface
 from .._spec import Family
-from . import gp, mixture, product, twoterm
+from . import gp, mixture, pde, product, twoterm
 from .gp import gp_nll, gp_solve
 from .gp import gp_nll_vjp as gp_nll_vjp
 from .gp import gp_solve_vjp as gp_solve_vjp
 from .gp.posterior import gp_posterior
 from .gp.sample import gp_posterior_sample, gp_sample
-from .gphm import GPHM, Advection, AllenCahn, Poisson
+from .gphm import GPHM
 from .gridgp import GridGP
 from .mixture import gsmp_kernel, matern52, rbf, spectral_mixture
 from .mixture import gsmp_kernel_vjp as gsmp_kernel_vjp
 from .mixture import matern52_vjp as matern52_vjp
 from .mixture import rbf_vjp as rbf_vjp
 from .mixture import spectral_mixture_vjp as spectral_mixture_vjp
+from .pde import PDE as PDE
+from .pde import Advection as Advection
+from .pde import AllenCahn as AllenCahn
+from .pde import Poisson as Poisson
 from .product import matvec
 from .product import matvec_vjp as matvec_vjp
 from .slimkl import SlimKL
@@ -29,11 +33,8 @@ from .twoterm import sylvester_solve_vjp as sylvester_solve_vjp
 
 __all__ = [
     "GPHM",
-    "Advection",
-    "AllenCahn",
     "GridGP",
     "KroneckerOperator",
-    "Poisson",
     "SlimKL",
     "gp_nll",
     "gp_posterior",
@@ -43,6 +44,7 @@ __all__ = [
     "gsmp_kernel",
     "matern52",
     "matvec",
+    "pde",
     "rbf",
     "spectral_mixture",
     "sum_logdet",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from .. import _arrays
 from . import mixture
 
 Array = Any
+Kernel = Callable[..., Any] | None
 
 # Our functions, the arguments that can be learnt in the order of their gradients, and which of these are learnt as logarithms.
 _OURS: dict[Callable[..., Any], tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
@@ -35,6 +37,11 @@ class AxisKernel:
     @property
     def theta(self) -> np.ndarray:
         return np.zeros(0)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the entries of theta."""
+        return []
 
     @property
     def bounds(self) -> np.ndarray:
@@ -90,6 +97,10 @@ class OurKernel(AxisKernel):
         return np.concatenate([p.reshape(-1) for p in parts])
 
     @property
+    def names(self) -> list[str]:
+        return [f"{n}[{i}]" if v.ndim else n for n, v in self._values.items() for i in range(v.size)]
+
+    @property
     def bounds(self) -> np.ndarray:
         rows = []
         for n, v in self._values.items():
@@ -98,10 +109,7 @@ class OurKernel(AxisKernel):
         return np.concatenate(rows)
 
     def units(self, x: Array) -> np.ndarray:
-        points = _arrays.to_host(x)
-        lengths = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
-        lengths = np.where(lengths > 0, lengths, np.abs(points).max(axis=0, initial=0.0))  # of one point
-        of_waves = 1 / np.where(lengths > 0, lengths, 1.0)
+        of_waves = 1 / lengths(x)
         parts = [np.broadcast_to(of_waves if n in _WAVES else 1.0, v.shape) for n, v in self._values.items()]
         return np.concatenate([p.reshape(-1) for p in parts])
 
@@ -145,6 +153,11 @@ class SklearnKernel(AxisKernel):
         return np.asarray(self.function.theta, np.float64)  # type: ignore[attr-defined]
 
     @property
+    def names(self) -> list[str]:
+        of_all = [[p.name] * p.n_elements for p in self.function.hyperparameters if not p.fixed]  # type: ignore[attr-defined]
+        return [name for names in of_all for name in names]
+
+    @property
     def bounds(self) -> np.ndarray:
         return np.asarray(self.function.bounds, np.float64).reshape(-1, 2)  # type: ignore[attr-defined]
 
@@ -169,19 +182,56 @@ class SklearnKernel(AxisKernel):
         return found
 
 
-def axis_kernel(function: Any, label: str) -> AxisKernel:
+class Unscaled:
+    """A function of one length scale, whose start the axis gives."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def on(self, x: Array, share: float) -> OurKernel:
+        """With that share of the axis's length, in every column."""
+        return OurKernel(functools.partial(self.function, scale=share * lengths(x)))
+
+
+def axis_kernels(kernels: Any, count: int, label: str) -> list[AxisKernel | Unscaled]:
+    """One per axis, of a list, or of one function or None for all axes."""
+    if kernels is None or callable(kernels):
+        kernels = [kernels] * count
+    if not isinstance(kernels, (list, tuple)):
+        raise TypeError(f"{label}: kernels is {kernels!r}, expected callables such as qf.kron.rbf, one per axis or one for all")
+    given: Any = kernels
+    if len(given) != count:
+        raise ValueError(f"{label}: {count} axes for {len(given)} kernels, expected one each")
+    return [_axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(given)]
+
+
+def _axis_kernel(function: Any, label: str) -> AxisKernel | Unscaled:
+    if function is None:
+        return Unscaled(mixture.matern52)
     if isinstance(function, functools.partial) and function.func in _OURS:
         missing = [n for n in _OURS[function.func][1] if n not in function.keywords]
-        if missing or function.args:
-            raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
-        return OurKernel(function).copied()
+        if not missing and not function.args:
+            return OurKernel(function).copied()
+        if unknown := set(function.keywords) - inspect.signature(function.func).parameters.keys():
+            function.func(**dict.fromkeys(unknown))  # says what they are called here
+        raise ValueError(f"{label}: give {', '.join(missing) or 'hyperparameters'} by keyword in the functools.partial")
     if hasattr(function, "clone_with_theta"):
         return SklearnKernel(function).copied()
+    if function in (mixture.rbf, mixture.matern52):
+        return Unscaled(function)
     if function in list(_OURS):
         raise TypeError(f"{label} is {function.__name__} without hyperparameters; give functools.partial({function.__name__}, ...)")
     if not callable(function):
         raise TypeError(f"{label} is {type(function).__name__}, expected a callable k(x, y=None)")
     return AxisKernel(function)
+
+
+def lengths(x: Array) -> np.ndarray:
+    """Of an axis, one per column; the size of the numbers, or 1, where they are all the same."""
+    points = _arrays.to_host(x)
+    found = np.ptp(points, axis=0) if len(points) else np.zeros(points.shape[1:])
+    found = np.where(found > 0, found, np.abs(points).max(axis=0, initial=0.0))
+    return np.where(found > 0, found, 1.0)
 
 
 def _columns(x: np.ndarray) -> np.ndarray:

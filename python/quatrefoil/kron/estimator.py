@@ -59,6 +59,11 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in shown.items())})"
 
 
+def is_list_of_axes(axes: Any) -> bool:
+    """A list of numbers is not: it is one axis, or the points of one."""
+    return isinstance(axes, (list, tuple)) and not (len(axes) and all(map(_arguments.is_number, axes)))
+
+
 def determination(y: Any, mean: np.ndarray, label: str, seen: np.ndarray | None = None) -> float:
     """1 - (sum of squared errors of ``mean``) / (that of the mean of y), where y was observed.
 

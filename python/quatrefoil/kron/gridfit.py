@@ -9,6 +9,7 @@ import numpy as np
 
 from .._bind import check_device
 from .._typing import Backend
+from .estimator import is_list_of_axes
 from .gp import nll_and_gradients, solve_and_keep
 from .gp.afar import Posterior
 from .gp.grid import Grid
@@ -18,6 +19,7 @@ from .gp.nll import exact
 from .gp.points import GridPoints, ScatteredPoints
 from .gridmodel import Data, Model, axes_of, columns_of
 from .product.dense import owned
+from .tables import Labels
 
 Array = Any
 
@@ -45,8 +47,8 @@ class Fit:
 
     alpha: Array
 
-    def __init__(self, data: Data, model: Model, how: How, seed: int) -> None:
-        self.data, self.model, self.how, self._seed = data, model, how, seed
+    def __init__(self, data: Data, model: Model, how: How, seed: int, labels: Labels | None) -> None:
+        self.data, self.model, self.how, self._seed, self.labels = data, model, how, seed, labels
         self.value: float | None = None  # the log-likelihood, once it is known
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
         self._grid: Grid | None = None
@@ -67,6 +69,9 @@ class Fit:
 
     def solve(self) -> None:
         data, how = self.data, self.how
+        if data.on_host and self._start is not None and how.logdet == "exact":  # the likelihood has taken a factor of this size
+            self.alpha = self.exact().solve(data.y[None])[0]
+            return
         self.alpha, solved = solve_and_keep(
             self.model.factors(data), data.y, self.model.noise_at(data), data.mask, self._start, how.tol, None, None, *how.kernel
         )
@@ -81,14 +86,15 @@ class Fit:
             if not data.on_host:
                 self._solver = Posterior(model.factors(data), model.noise_at(data), data.mask, self.how.kernel)
                 return self._solver
-            grid = self._grid or Grid(model.factors(data), "GridGP.predict", *self.how.kernel)
+            grid = self._grid or Grid(model.factors(data), "GridGP", *self.how.kernel)
             self._grid, self._solver = grid, exact(grid, model.noise, Cells(model.noise, data.mask, grid.size))
         return self._solver
 
     def points(self, X: Any, label: str) -> tuple[list[Array], GridPoints | ScatteredPoints, tuple[int, ...]]:
         """(points of every axis, with their covariances, the shape of results)."""
         model, data = self.model, self.data
-        of_axes = isinstance(X, (list, tuple))
+        X = list(data.axes) if X is None else X
+        of_axes = is_list_of_axes(X)
         new = axes_of(X, data.axes, label) if of_axes else columns_of(X, data.axes, label)
         for k, x in enumerate(new):
             check_device(label, f"X[{k}]" if of_axes else "X", x, "axes[0]", data.axes[0])

@@ -7,54 +7,61 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _arguments, _arrays
-from .._arguments import numbers_from
 from .._typing import Backend
-from .axis_kernel import axis_kernel
-from .estimator import Estimator, determination, not_fitted
+from .axis_kernel import Kernel, axis_kernels
+from .blas import one_thread
+from .estimator import Estimator, determination, is_list_of_axes, not_fitted
 from .gp import gp_solve
 from .gp.afar import Posterior, namespace
 from .gp.points import GridPoints, ScatteredPoints, explained
 from .gp.sample import gp_posterior_sample
 from .gridfit import Fit, How
-from .gridmodel import Data, Model, cells_of, check_mask
+from .gridmodel import Data, Model, cells_of, mask_of
 from .product.afar import clamped
 from .product.dense import outer
+from .tables import axes_in, unlabelled
+
+Rng: TypeAlias = int | np.random.Generator | None
+Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
+Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
 
 
 class GridGP(Estimator):
     """Gaussian process regression on a grid, with missing cells: an estimator in scikit-learn's manners.
 
-    The covariance is variance · k_1(x_1, x_1') ... k_d(x_d, x_d'), with noise.
+    The covariance is variance · k_1(x_1, x_1') ... k_d(x_d, x_d'), with noise, about a mean.
 
     Parameters
     ----------
-    kernels : list of callables
-        One an axis, k(x, y=None) -> (n, m). Of ``functools.partial(qf.kron.rbf, scale=0.3)`` and the like of ``matern52``,
-        ``spectral_mixture`` and ``gsmp_kernel``, and of scikit-learn's kernels the hyperparameters are learnt; any other callable stays
-        as it is.
-    noise : float or (N,)
-        Variance of the noise: a number, which is learnt, or one per cell, which are kept. Too little for a singular covariance is a
-        ``numpy.linalg.LinAlgError`` of ``fit``, as in ``gp_nll``.
-    variance : float
-        Of the process, multiplied by the kernels; learnt.
+    kernels : None, callable, or list of them, default None
+        One per axis, k(x, y=None) -> (n, m); a single one is for all axes, and None is ``matern52``. Hyperparameters are learnt for
+        ``functools.partial(qf.kron.rbf, scale=0.3)`` and the like of ``matern52``, ``spectral_mixture`` and ``gsmp_kernel``, and for
+        scikit-learn's kernels. ``rbf`` and ``matern52`` without a scale start from shares of the axis's length: the best of 1, 0.3, 0.1
+        and 0.03. Any other callable stays as it is.
+    noise : None, float or (N,), default None
+        Variance of the noise: a number, from which it is learnt, or one per cell, which are kept. None starts from a tenth of the
+        variance of the data. Too little for a singular covariance is a ``numpy.linalg.LinAlgError`` of ``fit``, as in ``gp_nll``.
+    variance : None or float, default None
+        Of the process, multiplied by the kernels; learnt. None starts from the variance of the data.
+    mean : "constant", "linear", "zero" or callable, default "constant"
+        Subtracted from the data first, and added to predictions: the average of the observed values; their least-squares fit by a
+        linear function of the coordinates; nothing; or f(x_1, ..., x_d), which takes one array per coordinate.
     optimizer : "fmin_l_bfgs_b", None, or callable
         None: the hyperparameters stay. A callable f(objective, theta, bounds) -> (theta, value) as in scikit-learn, where
         objective(theta) gives the negative log-likelihood and its gradient. Lengths, weights and the variance are searched within a
-        factor of 1e5 of their start, the noise from 1e-10 to 1e5 times it, whatever the units; scikit-learn's kernels have bounds of
-        their own.
+        factor of 1e5 of their start, the noise from 1e-6 times its start, or times the variance of the data if that is less, to 1e5
+        times its start; scikit-learn's kernels have bounds of their own.
     n_restarts_optimizer : int
         Further starts: theta with normal numbers added, to frequencies over the length of the axis, moved into its bounds.
-    normalize_y : bool
-        Subtract the mean of the observed values, and divide by their standard deviation; by 1 if they are all the same up to rounding.
-        noise and variance are then those of the scaled values.
     logdet, probes, tol
         As in ``gp_nll``: "lanczos" for grids with so many cells missing that no Cholesky factor can be had.
-    random_state : None, int, or numpy.random.Generator
+    rng : None, int, or numpy.random.Generator
         Of restarts and probes.
     backend, num_threads
         As in ``help(qf.conventions)``.
@@ -68,93 +75,131 @@ class GridGP(Estimator):
     log_marginal_likelihood_value_ : float
         At theta_.
 
+    Warns
+    -----
+    RuntimeWarning
+        The search did not converge, with the optimiser's words; or a hyperparameter ended at its bound, so that the data hardly
+        determine it.
+
     Notes
     -----
     ``fit`` copies what it keeps: axes, Y, mask, noise and the arrays in kernels of ours. If it fails or is interrupted, the model stays as
-    it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units.
+    it was, fitted or not. Results do not depend on the units of axes and Y, with scales, variance and noise in the same units. Axes, Y,
+    masks and points are arrays or what NumPy makes arrays of: lists, integers, pandas' and xarray's objects.
 
-    An evaluation of the likelihood costs ``gp_nll`` with gradients. Axes, Y and mask on a device are computed with there: results and
-    predictions lie there, as do the points that are given to ``predict``; the optimiser works on the host, so ``fit`` waits for the value
-    and the gradient of every evaluation, and ``score`` for its sums. Kernels are then ours or callables of arrays there, not
-    scikit-learn's. The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``, pickles, a warning with the optimiser's words
-    where it did not converge; and as ``fit``, ``predict`` and ``score`` take points too, it is the last step of a ``Pipeline``, and
-    ``GridSearchCV`` and ``cross_val_score`` leave cells of the grid out.
+    An evaluation of the likelihood costs ``gp_nll`` with gradients. While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, unless
+    a matrix has more than 2000 rows.
+
+    Axes, Y and mask on a device are computed with there: results and predictions lie there, as do the points that are given to
+    ``predict``. The optimiser works on the host, so ``fit`` reads Y for its mean and variance and waits for the value and the gradient of
+    every evaluation, and ``score`` for its sums. Kernels are then ours or callables of arrays there, not scikit-learn's.
+
+    The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``, pickles. As ``fit``, ``predict`` and ``score`` take points
+    too, it is the last step of a ``Pipeline``, and ``GridSearchCV`` and ``cross_val_score`` leave cells of the grid out.
 
     Examples
     --------
-    >>> import functools, numpy as np, quatrefoil as qf
+    >>> import numpy as np, quatrefoil as qf
     >>> x, y = np.linspace(0, 1, 20), np.linspace(0, 2, 30)
-    >>> truth = np.sin(4 * x)[:, None] * np.cos(3 * y)
+    >>> truth = 15 + np.sin(4 * x)[:, None] * np.cos(3 * y)
     >>> Y = truth + 0.1 * np.random.default_rng(0).standard_normal((20, 30))
-    >>> seen = np.arange(600).reshape(20, 30) % 4 > 0
-    >>> gp = qf.kron.GridGP([functools.partial(qf.kron.rbf, scale=0.5)] * 2, noise=0.1).fit([x, y], Y, mask=seen)
+    >>> Y.flat[::4] = np.nan  # missing
+    >>> gp = qf.kron.GridGP().fit([x, y], Y)
     >>> mean, std = gp.predict([x, y], return_std=True)
     >>> bool((np.abs(mean - truth) < 4 * std).all()), round(gp.noise_**0.5, 2)
     (True, 0.1)
     """
 
-    theta_: np.ndarray
+    theta_: Real
     kernels_: list[Any]
     noise_: Any
     variance_: float
     n_features_in_: int
 
+    @_arguments.keywords(
+        "GridGP",
+        **dict.fromkeys(("kernel", "covariance", "covar_module"), "use kernels, one per axis or one for all"),
+        **dict.fromkeys(("random_state", "seed", "random_seed"), "use rng"),
+        **dict.fromkeys(("alpha", "noise_level", "noise_variance", "sigma"), "use noise, a variance"),
+        **dict.fromkeys(("mean_module", "mean_function"), "use mean"),
+        normalize_y="mean='constant' subtracts the average, and noise and variance start from the data",
+    )
     def __init__(
         self,
-        kernels: Sequence[Callable[..., Any]],
+        kernels: Kernel | Sequence[Kernel] = None,
         *,
-        noise: Any,
-        variance: float = 1.0,
-        optimizer: str | Callable[..., Any] | None = "fmin_l_bfgs_b",
+        noise: Any = None,
+        variance: float | None = None,
+        mean: Literal["zero", "constant", "linear"] | Coordinates = "constant",
+        optimizer: Literal["fmin_l_bfgs_b"] | Callable[..., Any] | None = "fmin_l_bfgs_b",
         n_restarts_optimizer: int = 0,
-        normalize_y: bool = False,
-        logdet: str = "exact",
+        logdet: Literal["exact", "lanczos"] = "exact",
         probes: int = 16,
         tol: float = 1e-10,
-        random_state: Any = None,
+        rng: Rng = None,
         backend: Backend | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self.kernels, self.noise, self.variance, self.optimizer = kernels, noise, variance, optimizer
-        self.n_restarts_optimizer, self.normalize_y = n_restarts_optimizer, normalize_y
-        self.logdet, self.probes, self.tol, self.random_state = logdet, probes, tol, random_state
+        self.kernels, self.noise, self.variance, self.mean, self.optimizer = kernels, noise, variance, mean, optimizer
+        self.n_restarts_optimizer, self.logdet, self.probes, self.tol, self.rng = n_restarts_optimizer, logdet, probes, tol, rng
         self.backend, self.num_threads = backend, num_threads
 
     # ---- learning
 
-    def fit(self, axes: Any, Y: Any, mask: Any = None) -> Self:
-        """Learn from Y (n_1, ..., n_d) on the grid of axes, (n_k,) or (n_k, p) each; ``mask`` of Y's shape is True where it was observed.
+    def fit(self, axes: Any, Y: Any = None, mask: Any = None) -> Self:
+        """Learn from Y (n_1, ..., n_d) on the grid of axes, a list of (n_k,) or (n_k, p); NaN are missing cells.
 
-        Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,), NumPy: the axes are the numbers that occur in each
-        column, and cells without a point were not observed. ValueError for a point that occurs twice, and for more than 100 cells a point.
+        ``mask`` of Y's shape is True where a cell was observed. An xarray ``DataArray``, or a pandas ``DataFrame`` or ``Series`` whose
+        index has one level per axis, is axes and Y in one; ``predict`` then answers in kind. Dates count in days.
 
-        Returns self. A fit that does not converge warns with the optimiser's words.
+        Or, as scikit-learn's tools call it, from an array of points (P, d) and Y (P,): the axes are the numbers that occur in each column,
+        and cells without a point were not observed. One axis, (n,), is an array of points too. ValueError for a point that occurs twice,
+        and for more than 100 cells per point.
+
+        Returns self.
         """
-        label = "GridGP.fit"
-        kernels = [axis_kernel(k, f"{label}: kernels[{i}]") for i, k in enumerate(_arguments.sequence(self.kernels, f"{label}: kernels"))]
-        if isinstance(axes, np.ndarray):
+        label, labels = "GridGP.fit", None
+        if Y is None:
+            axes, Y, labels = unlabelled(axes, label)
+        if not is_list_of_axes(axes):
             if mask is not None:
-                raise ValueError(f"{label}: mask is given with points, expected a list of axes with it, or points alone")
-            axes, Y, mask = cells_of(axes, Y, len(kernels), label)
-        data = Data.checked(axes, Y, mask, self.normalize_y, label)
-        if len(kernels) != len(data.axes):
-            raise ValueError(f"{label}: {len(data.axes)} axes for {len(kernels)} kernels, expected one each")
+                what = "expected points and their values; the axes of a grid are a list: fit([x, t], Y, mask)"
+                raise ValueError(f"{label}: mask is given with points, {what}")
+            axes, Y, mask = cells_of(axes, Y, label)
+        data = Data.checked(axes, Y, mask, self.mean, label)
+        kernels = axis_kernels(self.kernels, len(data.axes), label)
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
         _arguments.choice(self.logdet, label, "logdet", ("exact", "lanczos"))
+        restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
+        rng = _arguments.generator(self.rng, label)
         how = How(self.logdet, self.probes, self.tol, self.backend, self.num_threads)
-        rng = _arguments.generator(self.random_state, label)
-        fit = Fit(data, Model.given(kernels, self.noise, self.variance, data, label), how, int(rng.integers(2**62)))
-        first = fit.model.theta
-        if self.optimizer is not None and len(first):
-            starts, bounds, units = [first], fit.model.bounds, fit.model.units(data)
-            for _ in range(_arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)):
-                starts.append(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T))
-            theta, _ = min([self._minimised(fit, theta, bounds, units) for theta in starts], key=lambda result: result[1])
-            fit.model = fit.model.at(theta)
-        fit.solve()
+        models = Model.starts(kernels, self.noise, self.variance, data, label)
+        fit = Fit(data, models[0], how, int(rng.integers(2**62)), labels)
+        with one_thread(data.rows):
+            if self.optimizer is not None and len(fit.model.theta) and data.spread:
+                fit.model = self._learnt(fit, models, restarts, rng)
+            fit.solve()
         vars(self).update(_fit=fit, **fit.attributes())  # in one step, which no signal interrupts: the new fit or the old one
         return self
+
+    def _learnt(self, fit: Fit, models: Sequence[Model], restarts: int, rng: np.random.Generator) -> Model:
+        """The best of several searches; warns of a hyperparameter at a bound."""
+        fit.model = model = min(models, key=lambda m: _value(fit, m)) if len(models) > 1 else models[0]
+        first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
+        starts = [first, *(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T) for _ in range(restarts))]
+        theta, _ = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
+        model = model.at(theta)
+        ended = [
+            f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
+            for name, t, both in zip(model.names, theta, bounds)
+            for i, bound in enumerate(both)
+            if np.isclose(t, bound)
+        ]
+        if ended:
+            what = "the data hardly determine it; another start moves the bound"
+            warnings.warn(f"GridGP.fit: the search ended with {' and '.join(ended)}: {what}", RuntimeWarning, stacklevel=3)
+        return model
 
     @property
     def log_marginal_likelihood_value_(self) -> float:
@@ -164,6 +209,12 @@ class GridGP(Estimator):
             fit.value = float(self.log_marginal_likelihood())
         return fit.value
 
+    @overload
+    def log_marginal_likelihood(self, theta: Any = None, eval_gradient: Literal[False] = False) -> float: ...
+    @overload
+    def log_marginal_likelihood(self, theta: Any, eval_gradient: Literal[True]) -> tuple[float, Real]: ...
+    @overload
+    def log_marginal_likelihood(self, theta: Any = None, *, eval_gradient: Literal[True]) -> tuple[float, Real]: ...
     def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False) -> Any:
         """log p(Y | theta), at theta_ where none is given; with eval_gradient (value, gradient)."""
         fit = self._fitted("log_marginal_likelihood")
@@ -208,47 +259,65 @@ class GridGP(Estimator):
 
     # ---- predictions
 
-    def predict(self, X: Any, return_std: bool | str = False, *, samples: int = 64, rng: Any = None) -> Any:
+    @overload
+    def predict(self, X: Any = None, return_std: Literal[False] = False, *, samples: int = 64, rng: Rng = None) -> Real: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True, "samples"], *, samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
+    @overload
+    def predict(self, X: Any = None, *, return_std: Literal[True, "samples"], samples: int = 64, rng: Rng = None) -> tuple[Real, Real]: ...
+    @overload
+    def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Real | tuple[Real, Real]: ...
+    @_arguments.keywords(
+        "GridGP.predict", return_cov="sample draws from the covariance", return_var="use return_std", n_samples="use samples"
+    )
+    def predict(self, X: Any = None, return_std: bool | str = False, *, samples: int = 64, rng: Rng = None) -> Any:
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
-        axes): results are (P,). return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
+        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to a DataArray, DataFrame or Series, results on a grid
+        are such too. return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
         many cells missing: a relative error of sqrt(1 / (2 samples)); for axes alone.
         """
         fit = self._fitted("predict")
         model, data = fit.model, fit.data
         if return_std not in (True, False, "samples"):
             raise ValueError(f"GridGP.predict: return_std is {return_std!r}, expected True, False or 'samples'")
+        X = axes_in(X)
         new, points, shape = fit.points(X, "GridGP.predict")
-        mean = points.product(points.matrices, fit.how.kernel)(fit.alpha)
-        mean = mean.reshape(shape) * data.scale + data.offset
+        on_grid = isinstance(points, GridPoints)
+
+        def labelled(values: Any) -> Any:
+            return values if fit.labels is None or not on_grid else fit.labels.of(values, X)
+
+        mean = points.product(points.matrices, fit.how.kernel)(fit.alpha).reshape(shape) + data.mean.at(new, on_grid, "GridGP.predict")
         if not return_std:
-            return mean
+            return labelled(mean)
         if return_std == "samples":
             drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
-            return mean, ((drawn - mean) ** 2).mean(0) ** 0.5
+            return labelled(mean), labelled(((drawn - mean) ** 2).mean(0) ** 0.5)
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
-        prior = functools.reduce(lambda a, b: a * b, diagonals) if isinstance(points, ScatteredPoints) else outer(diagonals)
+        prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
         solver = fit.exact()
         less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
         var = model.variance * prior - less
-        return mean, (clamped(namespace(var), var) ** 0.5).reshape(shape) * data.scale
+        return labelled(mean), labelled((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
-        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over the True cells of ``mask``.
+        """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
 
-        As scikit-learn's ``r2_score``: for a constant Y 1 if all predictions are equal to it, else 0; for fewer than two values NaN, with a
-        warning.
+        Observed are the cells that are not NaN, of the True ones of ``mask``. As scikit-learn's ``r2_score``: for a constant Y 1 if all
+        predictions are equal to it, else 0; for fewer than two values NaN, with a warning.
         """
         label = "GridGP.score"
-        mean = self.predict(X)
-        seen = None
-        if mask is not None:
-            check_mask(mask, label)
-            seen = _arrays.to_host(mask)
-            if seen.shape != mean.shape:
-                raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
-        return determination(numbers_from(Y, label, "y"), _arrays.to_host(mean), label, seen)
+        found = self.predict(X)
+        mean = np.asarray(found) if _arrays.kind(found) is None else _arrays.to_host(found)
+        values = _arguments.numbers_from(_arguments.points_like(Y, label, "y"), label, "y")
+        seen = None if mask is None else _arrays.to_host(mask_of(mask, label))
+        if seen is not None and seen.shape != mean.shape:
+            raise ValueError(f"{label}: mask has shape {seen.shape}, expected {mean.shape}")
+        if np.isnan(values).any() and values.shape == mean.shape:
+            seen = ~np.isnan(values) & (True if seen is None else seen)
+        return determination(values, mean, label, seen)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -256,7 +325,8 @@ class GridGP(Estimator):
         tags.input_tags.two_d_array = False
         return tags
 
-    def sample(self, X: Any, size: int = 1, rng: Any = None) -> np.ndarray:
+    @_arguments.keywords("GridGP.sample", **dict.fromkeys(("n_samples", "num_samples"), "use size"), random_state="use rng", seed="use rng")
+    def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
         fit = self._fitted("sample")
         model, data = fit.model, fit.data
@@ -269,7 +339,8 @@ class GridGP(Estimator):
             drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
         else:
             drawn = _scattered_samples(fit, new, points, size, rng)
-        samples: np.ndarray = drawn.reshape(len(drawn), *shape) * data.scale + data.offset
+        on_grid = isinstance(points, GridPoints)
+        samples: Real = drawn.reshape(len(drawn), *shape) + data.mean.at(new, on_grid, "GridGP.sample")
         return samples
 
     def _fitted(self, method: str) -> Fit:
@@ -277,6 +348,14 @@ class GridGP(Estimator):
         if fit is None:
             raise not_fitted(f"GridGP.{method}: this model is not fitted; call fit first")
         return fit
+
+
+def _value(fit: Fit, model: Model) -> float:
+    """The negative log-likelihood where a search may start; infinite if there is none."""
+    with contextlib.suppress(np.linalg.LinAlgError), np.errstate(all="ignore"):
+        value = fit.objective(model)[0]
+        return value if math.isfinite(value) else math.inf
+    return math.inf
 
 
 def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, size: int, rng: Any) -> np.ndarray:

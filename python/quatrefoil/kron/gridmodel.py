@@ -10,11 +10,16 @@ import numpy as np
 
 from .. import _arguments, _arrays
 from .._bind import check_beside
-from .axis_kernel import AxisKernel
-from .product.dense import exponent, owned
+from .axis_kernel import AxisKernel, Unscaled
+from .gp.afar import namespace
+from .gridmean import Mean, mean_square
+from .product.dense import owned
+from .tables import coordinate
 
 Array = Any
-_NOISE_BOUNDS = (np.log(1e-10), np.log(1e5))  # relative to the start, which knows the unit
+_SHARES = (0.3, 1.0, 0.1, 0.03)
+_NOISE = 0.1  # where a search for it starts, relative to the variance of the data
+_LEAST_NOISE, _MOST_NOISE = 1e-6, 1e5  # relative to the start, which knows the unit; the least to the data as well
 _MOST_CELLS = 100  # for each point: more is no grid, and its matrices would take the memory
 _VARIANCE_BOUNDS = (np.log(1e-5), np.log(1e5))
 
@@ -23,36 +28,46 @@ class Data(NamedTuple):
     """Copies of what a caller gave, who may write to theirs."""
 
     axes: list[Array]
-    y: Array  # (N,), scaled
+    y: Array  # (N,), without the mean
     mask: Array | None
-    offset: float
-    scale: float
+    mean: Mean
+    spread: float  # the mean square of the observed y; 0 if they are 0 up to rounding
+    size: float  # of Y, for numbers that are all 0
 
     @classmethod
-    def checked(cls, axes: Any, Y: Any, mask: Any, normalize: bool, label: str) -> Data:
+    def checked(cls, axes: Any, Y: Any, mask: Any, mean: Any, label: str) -> Data:
         given = axes_of(axes, None, label)
         shape = tuple(map(len, given))
-        values = _arguments.numbers_here(Y, label, "Y")
+        values = _table(Y, label)
         if tuple(values.shape) != shape:
-            raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, a number a cell")
+            raise ValueError(f"{label}: Y has shape {tuple(values.shape)}, expected {shape}, one number per cell")
         check_beside(label, "Y", values, "axes[0]", given[0])
-        seen = None
-        if mask is not None:
-            check_mask(mask, label)
-            seen = mask if not _arrays.on_host(mask) else _arrays.to_host(mask)
-            if tuple(seen.shape) != shape:
-                raise ValueError(f"{label}: mask has shape {tuple(seen.shape)}, expected {shape}")
-            check_beside(label, "mask", seen, "axes[0]", given[0])
-            seen = seen.reshape(-1)
-        y, unit = _arrays.double(values).reshape(-1), (0.0, 1.0)
-        if normalize or isinstance(y, np.ndarray):  # on a device NaN and infinity show in the likelihood
-            observed = _arrays.to_host(y if seen is None else y[seen])
-            _arguments.finite(observed, label, "the observed part of Y")
-            unit = _unit(observed) if normalize else unit
-        if seen is not None:
-            seen = owned(seen)
-            y = _arrays.namespace(y).where(seen, y, unit[0])
-        return cls([owned(x) for x in given], (y - unit[0]) / unit[1], seen, *unit)
+        y, xp = _arrays.double(values), namespace(values)
+        seen = _observed(y, mask, given[0], label)
+        flat = None if seen is None else seen.reshape(-1)
+        observed = _arrays.to_host(y.reshape(-1) if flat is None else y.reshape(-1)[flat])
+        _arguments.finite(observed, label, "the observed part of Y")
+        where = None if seen is None else _arrays.to_host(seen)
+        trend = Mean.fitted(mean, given, observed, where, label)
+        y = (y - trend.at(given, True, label)).reshape(-1)
+        left = _arrays.to_host(y if flat is None else y[flat])
+        if flat is not None:
+            y, flat = xp.where(flat, y, xp.zeros_like(y)), owned(flat)
+        size = float(np.abs(observed).max(initial=0.0))
+        is_constant = float(np.abs(left).max(initial=0.0)) <= 10 * np.finfo(np.float64).eps * size
+        return cls([owned(x) for x in given], y, flat, trend, 0.0 if is_constant else mean_square(left), size)
+
+    @property
+    def variance(self) -> float:
+        """Where a search for the variance starts."""
+        return self.spread or self.size**2 or 1.0
+
+    @property
+    def rows(self) -> int:
+        """Of the largest matrix that a likelihood takes: an axis, or the cells of a Cholesky factor."""
+        N = len(self.y)
+        count = N if self.mask is None else int(_arrays.to_host(self.mask).sum())
+        return max(map(len, self.axes), default=0) if count == N else max(*map(len, self.axes), min(count, N - count))
 
     @property
     def log_unit(self) -> float:
@@ -73,10 +88,23 @@ class Model(NamedTuple):
     learns_noise: bool
 
     @classmethod
+    def starts(cls, kernels: Sequence[AxisKernel | Unscaled], noise: Any, variance: Any, data: Data, label: str) -> list[Model]:
+        """Where a search may start, one for each share of the axes' lengths if a kernel has no scale."""
+        shares = _SHARES if any(isinstance(k, Unscaled) for k in kernels) else _SHARES[:1]
+        return [
+            cls.given([k.on(x, s) if isinstance(k, Unscaled) else k for k, x in zip(kernels, data.axes)], noise, variance, data, label)
+            for s in shares
+        ]
+
+    @classmethod
     def given(cls, kernels: list[AxisKernel], noise: Any, variance: Any, data: Data, label: str) -> Model:
+        unit = data.variance
+        if (noise is None or variance is None) and not 0 < unit < math.inf:
+            raise ValueError(f"{label}: the variance of Y leaves the range of float64; scale Y")
+        noise, variance = (_NOISE * unit if noise is None else noise), (unit if variance is None else variance)
         per_cell = bool(np.ndim(noise) if _arrays.kind(noise) is None else noise.ndim)
         if per_cell:
-            s = _arrays.double(_arguments.numbers_here(noise, label, "noise")).reshape(-1)
+            s = _arrays.double(_arguments.numbers_here(_arguments.points_like(noise, label, "noise"), label, "noise")).reshape(-1)
             if s.shape != data.y.shape:
                 raise ValueError(f"{label}: noise has {s.shape[0]} numbers, expected one, or {data.y.shape[0]}, one a cell")
             check_beside(label, "noise", s, "axes[0]", data.y)
@@ -84,6 +112,12 @@ class Model(NamedTuple):
         else:
             s = np.full(1, _arguments.number(noise, label, "noise", positive=True))
         return cls(kernels, s, _arguments.number(variance, label, "variance", positive=True), not per_cell)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the entries of theta."""
+        of_kernels = [f"{name} of kernels[{i}]" for i, k in enumerate(self.kernels) for name in k.names]
+        return ["variance", *of_kernels, *(["noise"] if self.learns_noise else [])]
 
     def noise_at(self, data: Data) -> Array:
         """Where the data are."""
@@ -99,11 +133,13 @@ class Model(NamedTuple):
         own = [np.ones(1), *[k.units(x) for k, x in zip(self.kernels, data.axes)]]
         return np.concatenate(own + ([np.ones(1)] if self.learns_noise else []))
 
-    @property
-    def bounds(self) -> np.ndarray:
+    def bounds(self, data: Data) -> np.ndarray:
         """Of theta, if this is where a search begins."""
         own = [np.log(self.variance) + np.array([_VARIANCE_BOUNDS]), *[k.bounds for k in self.kernels]]
-        return np.concatenate(own + ([np.log(self.noise) + np.array([_NOISE_BOUNDS])] if self.learns_noise else []))
+        if self.learns_noise:  # below its least rounding would decide
+            start = float(self.noise[0])
+            own.append(np.log([[_LEAST_NOISE * min(start, data.variance), _MOST_NOISE * start]]))
+        return np.concatenate(own)
 
     def at(self, theta: np.ndarray) -> Model:
         kernels, begin = [], 1
@@ -128,14 +164,29 @@ class Model(NamedTuple):
         return np.concatenate(found + ([_arrays.to_host(dnoise.reshape(1)) * self.noise] if self.learns_noise else []))
 
 
-def _unit(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of finite numbers; 1 in place of a deviation that is 0 or rounding."""
-    if not values.size or values.min() == values.max():
-        return (float(values[0]) if values.size else 0.0), 1.0
-    e = exponent(values)  # squares would leave the range of float64
-    scaled = np.ldexp(values, -e)
-    is_constant = np.ptp(scaled) <= 10 * np.finfo(np.float64).eps
-    return math.ldexp(float(scaled.mean()), e), 1.0 if is_constant else math.ldexp(float(scaled.std()), e)
+def _table(Y: Any, label: str) -> Array:
+    """Real numbers; NaN where a masked array hides them."""
+    if not _arrays.is_masked(Y):
+        return _arguments.numbers_here(_arguments.points_like(Y, label, "Y"), label, "Y")
+    return np.where(np.ma.getmaskarray(Y), np.nan, _arguments.points_like(Y.data, label, "Y"))
+
+
+def _observed(y: Array, mask: Any, axis: Array, label: str) -> Array | None:
+    """The cells that are not NaN, among those of the mask; None for all."""
+    nan = namespace(y).isnan(y)
+    if not _is_any(nan):
+        nan = None
+    if mask is not None:
+        mask = mask_of(mask, label)
+        if tuple(mask.shape) != tuple(y.shape):
+            raise ValueError(f"{label}: mask has shape {tuple(mask.shape)}, expected {tuple(y.shape)}")
+        check_beside(label, "mask", mask, "axes[0]", axis)
+    if nan is None:
+        return mask
+    seen = ~nan if mask is None else mask & ~nan
+    if not _is_any(seen) and (mask is None or _is_any(mask)):
+        raise ValueError(f"{label}: Y is NaN in every cell that was observed, expected numbers")
+    return seen
 
 
 def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
@@ -143,7 +194,7 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
     given = _arguments.sequence(axes, f"{label}: axes")
     found: list[Array] = []
     for k, x in enumerate(given):
-        numbers = _arrays.double(_arguments.numbers_here(x, label, f"axes[{k}]"))
+        numbers = _arrays.double(coordinate(x, label, f"axes[{k}]"))
         if numbers.ndim not in (1, 2) or (like is not None and k < len(like) and tuple(numbers.shape[1:]) != tuple(like[k].shape[1:])):
             expected = "(n,) or (n, p)" if like is None else f"(n{''.join(f', {p}' for p in like[k].shape[1:]) or ','})"
             raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected {expected}")
@@ -151,19 +202,24 @@ def axes_of(axes: Any, like: Sequence[Array] | None, label: str) -> list[Array]:
         check_beside(label, f"axes[{k}]", numbers, "axes[0]", found[0] if found else numbers)
         found.append(numbers)
     if like is not None and len(found) != len(like):
-        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit")
+        raise ValueError(f"{label}: {len(found)} axes, expected {len(like)}, as in fit; points are an array, np.asarray(X)")
     return found
 
 
-def cells_of(X: Any, y: Any, count: int, label: str) -> tuple[list[Array], Array, Array | None]:
+def _is_any(a: Array) -> bool:
+    return bool(_arrays.to_host(namespace(a).any(a.reshape(1, -1), axis=1))[0])
+
+
+def cells_of(X: Any, y: Any, label: str) -> tuple[list[Array], Array, Array | None]:
     """Points (P, d) of a grid, a column an axis, and values (P,) there -> its axes, the values on it, and which cells they are."""
-    _arguments.array(X, label, "X", torch=False)
-    _arguments.array(y, label, "y", torch=False)
-    if X.ndim != 2 or X.shape[1] != count or not len(X):
-        raise ValueError(f"{label}: X has shape {X.shape}, expected (P, {count}), P at least 1: points of a grid, a column a kernel")
+    X, y = (_arguments.numbers_of(_arguments.points_like(a, label, n), label, n) for a, n in ((X, "X"), (y, "y")))
+    X = X[:, None] if X.ndim == 1 else X
+    if X.ndim != 2 or not X.size:
+        raise ValueError(f"{label}: X has shape {X.shape}, expected (P, d), P at least 1: points of a grid, a column an axis")
     if y.shape != (len(X),):
         raise ValueError(f"{label}: y has shape {y.shape}, expected {(len(X),)}, a number a point")
     _arguments.finite(X, label, "X")
+    count = X.shape[1]
     axes, places = zip(*(np.unique(X[:, k], return_inverse=True) for k in range(count)))
     shape = tuple(map(len, axes))
     if math.prod(shape) > _MOST_CELLS * len(X):
@@ -182,21 +238,25 @@ def cells_of(X: Any, y: Any, count: int, label: str) -> tuple[list[Array], Array
 
 def columns_of(X: Any, axes: Sequence[Array], label: str) -> list[Array]:
     """Points (P, columns of all axes) -> those of every axis."""
-    numbers = _arrays.double(_arguments.numbers_here(X, label, "X"))
+    numbers = _arrays.double(_arguments.numbers_here(_arguments.points_like(X, label, "X"), label, "X"))
     widths = [math.prod(a.shape[1:]) for a in axes]
     if numbers.ndim == 1 and sum(widths) == 1:
         numbers = numbers[:, None]
     if numbers.ndim != 2 or numbers.shape[1] != sum(widths):
-        raise ValueError(f"{label}: X has shape {tuple(numbers.shape)}, expected (P, {sum(widths)}), or a list of axes")
+        raise ValueError(f"{label}: X has shape {tuple(numbers.shape)}, expected (P, {sum(widths)}), one row per point, or a list of axes")
     _arguments.finite(numbers, label, "X")
     ends = np.cumsum(widths)
     found = [numbers[:, e - w] if a.ndim == 1 else numbers[:, e - w : e] for a, w, e in zip(axes, widths, map(int, ends))]
     return [np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for x in found]
 
 
-def check_mask(mask: Any, label: str) -> None:
-    """TypeError for what is no array of bool."""
-    if _arrays.kind(mask) is None or _arrays.on_host(mask):
-        _arguments.array(mask, label, "mask", dtypes=("bool",))
-    elif _arrays.dtype_name(mask) != "bool":
-        raise TypeError(f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool; convert it")
+def mask_of(mask: Any, label: str) -> Array:
+    """An array of bool, of what NumPy reads as such too."""
+    if _arrays.kind(mask) is None:
+        _arguments.refuse_masked(mask, label, "mask")
+        mask = np.asarray(mask)
+    if _arrays.dtype_name(mask) != "bool":
+        raise TypeError(
+            f"{label}: mask has dtype {_arrays.dtype_name(mask)}, expected bool, True where observed; convert it: mask.astype(bool)"
+        )
+    return _arrays.to_host(mask) if _arrays.on_host(mask) else mask

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _arguments, _arrays
 from .._bind import check_beside
 from .agent import component
 from .agents import Solution, agree, descend
+from .blas import one_thread
 from .estimator import Estimator, determination, not_fitted
 from .gp.afar import namespace
+from .gridmean import mean_square
 from .slimkl_afar import predicted
 
 Array = Any
 _ROWS = 256  # of the cross-covariance at a time
+_FREQUENCIES, _NOISE = 500, 0.1
 _WIDTH = 0.002  # of the components, relative to the largest frequency
 
 
@@ -29,13 +33,13 @@ class SlimKL(Estimator):
 
     Parameters
     ----------
-    means : (A, P) or (A,)
-        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. Usually a grid, as
-        ``np.linspace(0, 0.5, 500)`` for data a unit apart.
+    means : None, (A, P) or (A,), default None
+        Frequencies of the components, in cycles per unit of x; (A,): the same in every dimension. None: 500 from 0 to the highest that the
+        number of different coordinates resolves, in all dimensions together; ``np.linspace(0, 0.5, 500)`` for data a unit apart.
     std : None, float, (A,) or (A, P)
         Their widths, at least 0. None: 0.002 of the largest frequency of each dimension, 0.001 for frequencies up to 0.5.
-    noise : float
-        Variance of the noise, above 0.
+    noise : None or float, default None
+        Variance of the noise, above 0. It is not learnt. None: a tenth of the mean square of y.
     tol : float
         ``fit`` stops when the objective changes by less than that times the number of points.
     max_iter : int
@@ -83,6 +87,8 @@ class SlimKL(Estimator):
 
     The start is above 0, and so are the weights of one agent: those that are to vanish only tend to 0.
 
+    While ``fit`` runs, NumPy's and SciPy's OpenBLAS use one thread, for up to 2000 points per agent.
+
     The manners are scikit-learn's: ``get_params``, ``set_params``, ``clone``. A pickle leaves the executor out.
 
     Y. Lin et al., arXiv 2309.08201 (SLIM-KL), of which this is the objective, the consensus and the quantisation.
@@ -99,24 +105,30 @@ class SlimKL(Estimator):
     True
     """
 
-    weights_: np.ndarray
-    objective_: np.ndarray
+    weights_: NDArray[np.float64]
+    objective_: NDArray[np.float64]
     n_iter_: int
     n_features_in_: int
     _seen: tuple[Array, Array, np.ndarray, np.ndarray, float]
 
+    @_arguments.keywords(
+        "SlimKL",
+        **dict.fromkeys(("random_state", "seed"), "use rng"),
+        **dict.fromkeys(("freqs", "frequencies"), "use means, in cycles per unit of X"),
+        **dict.fromkeys(("alpha", "noise_level", "noise_variance"), "use noise, a variance"),
+    )
     def __init__(
         self,
         *,
-        means: Any,
+        means: Any = None,
         std: Any = None,
-        noise: float,
+        noise: float | None = None,
         tol: float = 1e-3,
         max_iter: int = 100,
         agents: int = 1,
         quantization: float = 0.0,
         executor: Any = None,
-        rng: Any = None,
+        rng: int | np.random.Generator | None = None,
     ) -> None:
         self.means, self.std, self.noise, self.tol, self.max_iter = means, std, noise, tol, max_iter
         self.agents, self.quantization, self.executor, self.rng = agents, quantization, executor, rng
@@ -130,7 +142,7 @@ class SlimKL(Estimator):
         """Learn the weights from X (n, P), or (n,) for P = 1, and y (n,), on one device; returns self."""
         label = "SlimKL.fit"
         setting = self._setting(label)
-        x, targets = _points(X, label, 1), _arguments.numbers_here(y, label, "y")
+        x, targets = _points(X, label, 1), _numbers(y, label, "y")
         check_beside(label, "y", targets, "X", x)
         if tuple(targets.shape) != (len(x),):
             raise ValueError(f"{label}: y has shape {tuple(targets.shape)}, expected ({len(x)},), a value a point of X")
@@ -142,12 +154,15 @@ class SlimKL(Estimator):
             raise ValueError(f"{label}: agents is {setting.agents}, expected at most {len(x)}, the number of points")
         means, std = _components(self.means, self.std, x, label)
         targets = _doubled(targets)
+        if setting.noise is None:
+            setting = setting._replace(noise=_NOISE * mean_square(_arrays.to_host(targets)) or 1.0)
         parts = [slice(int(i[0]), int(i[-1]) + 1) for i in np.array_split(np.arange(len(x)), setting.agents)]
         data = [(x[part, :], targets[part], means, std, setting.noise) for part in parts]
-        if setting.agents == 1:
-            found = descend(data[0], setting.tol, setting.max_iter)
-        else:
-            found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
+        with one_thread(max(len(d[1]) for d in data)):
+            if setting.agents == 1:
+                found = descend(data[0], setting.tol, setting.max_iter)
+            else:
+                found = agree(data, setting.tol, setting.max_iter, setting.quantization, self.executor, setting.seed)
         for message, category in _complaints(found, setting, targets):
             warnings.warn(f"{label}: {message}", category, stacklevel=2)
         vars(self).update(  # at once
@@ -159,6 +174,12 @@ class SlimKL(Estimator):
         )
         return self
 
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> NDArray[Any]: ...
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[NDArray[Any], NDArray[Any]]: ...
+    @overload
+    def predict(self, X: Any, return_std: bool) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Mean (m,) of the latent function at X (m, P), or (m,) for P = 1; with ``return_std`` its standard deviation too.
 
@@ -176,19 +197,20 @@ class SlimKL(Estimator):
             made = _predicted(at, self._seen, self.weights_, return_std)
         else:
             made = predicted(at, self._seen, self.weights_, return_std)
-        mean, *deviation = (_like(a, X) for a in (made[0], *(variance**0.5 for variance in made[1:])))
+        like = _arguments.points_like(X, label, "X")
+        mean, *deviation = (_like(a, like) for a in (made[0], *(variance**0.5 for variance in made[1:])))
         return (mean, *deviation) if return_std else mean
 
     def score(self, X: Any, y: Any) -> float:
         """1 - (sum of squared errors of the mean at X) / (that of the mean of y): what scikit-learn's searches maximise."""
         label = "SlimKL.score"
-        return determination(_arguments.numbers_from(y, label, "y"), _arrays.to_host(self.predict(X)).astype(np.float64), label)
+        return determination(_arrays.to_host(_numbers(y, label, "y")), _arrays.to_host(self.predict(X)).astype(np.float64), label)
 
     def _setting(self, label: str) -> _Setting:
         if self.executor is not None and not hasattr(self.executor, "submit"):
             raise TypeError(f"{label}: executor is {type(self.executor).__name__}, expected a concurrent.futures.Executor")
         return _Setting(
-            _arguments.number(self.noise, label, "noise", positive=True),
+            None if self.noise is None else _arguments.number(self.noise, label, "noise", positive=True),
             _arguments.number(self.tol, label, "tol"),
             _arguments.integer(self.max_iter, label, "max_iter", 1),
             _arguments.integer(self.agents, label, "agents", 1),
@@ -198,7 +220,7 @@ class SlimKL(Estimator):
 
 
 class _Setting(NamedTuple):
-    noise: float
+    noise: float | None
     tol: float
     max_iter: int
     agents: int
@@ -218,9 +240,14 @@ def _complaints(found: Solution, setting: _Setting, y: Array) -> Iterator[tuple[
         yield f"stopped after max_iter = {setting.max_iter} iterations, before tol was met", RuntimeWarning
 
 
+def _numbers(value: Any, label: str, name: str) -> Array:
+    """A real array, or what NumPy makes one of."""
+    return _arguments.numbers_here(_arguments.points_like(value, label, name), label, name)
+
+
 def _points(X: Any, label: str, least: int = 0) -> Array:
     """(n, P) in double precision, a copy."""
-    x = _arguments.numbers_here(X, label, "X")
+    x = _numbers(X, label, "X")
     if x.ndim not in (1, 2) or x.shape[0] < least or tuple(x.shape[1:]) == (0,):
         what = f"(n,) or (n, P){' with at least one point' if least else ''}"
         raise ValueError(f"{label}: X has shape {tuple(x.shape)}, expected {what}")
@@ -246,7 +273,7 @@ def _like(a: Array, X: Any) -> Any:
 def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Both as (A, P), on the host."""
     P = x.shape[1]
-    mu = _beside(means, x, label, "means")
+    mu = _resolved(_arrays.to_host(x)) if means is None else _beside(means, x, label, "means")
     if mu.ndim not in (1, 2) or mu.size == 0 or mu.shape[1:] not in ((), (P,)):
         raise ValueError(f"{label}: means has shape {mu.shape}, expected (A,) or (A, {P})")
     A = len(mu)
@@ -266,9 +293,16 @@ def _components(means: Any, std: Any, x: Array, label: str) -> tuple[np.ndarray,
     return mu.astype(np.float64), sd.astype(np.float64)
 
 
+def _resolved(x: np.ndarray) -> np.ndarray:
+    """(A, P) from 0 to the highest frequency of every dimension."""
+    lengths = np.ptp(x, axis=0)
+    highest = [(len(np.unique(c)) - 1) / (2 * l) if l > 0 else 0.0 for c, l in zip(x.T, lengths)]
+    return np.linspace(0, 1, _FREQUENCIES)[:, None] * highest
+
+
 def _beside(value: Any, x: Array, label: str, name: str) -> np.ndarray:
     """The numbers of an array that is on the host, or where x is."""
-    numbers = _arguments.numbers_here(value, label, name)
+    numbers = _numbers(value, label, name)
     if not isinstance(numbers, np.ndarray):
         check_beside(label, name, numbers, "X", x)
     return _arrays.to_host(numbers)

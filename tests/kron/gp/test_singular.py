@@ -52,7 +52,7 @@ def test_models_and_samples_of_zeros(backend):
         return np.zeros((len(x), len(x if y is None else y)))
 
     axes = [np.arange(3.0), np.arange(3.0)]
-    gp = qf.kron.GridGP([zeros, zeros], noise=0.1, optimizer=None).fit(axes, np.ones((3, 3)))
+    gp = qf.kron.GridGP([zeros, zeros], noise=0.1, mean="zero", optimizer=None).fit(axes, np.ones((3, 3)))
     assert round(gp.log_marginal_likelihood(), 3) == -42.909
     mean, std = gp.predict(axes, return_std=True)
     assert (mean == 0).all()
@@ -129,6 +129,17 @@ def test_regular_cells_of_a_singular_covariance_need_none(backend):
     np.testing.assert_allclose(var, 0, atol=1e-12)
     with pytest.raises(SINGULAR[0], match=SINGULAR[1]):
         gp_posterior([K, np.eye(3)], [K, np.eye(3)], np.nan_to_num(y), 0.0)
+
+
+def test_regular_factors_of_a_product_that_is_not():
+    """Their least eigenvalues are above the rounding of each, the products of these far below that of the covariance."""
+    axes = [np.linspace(0, 1, n) for n in (30, 40)]
+    factors = [1e3 * qf.kron.matern52(axes[0], scale=1.4), qf.kron.matern52(axes[1], scale=1.6)]
+    mask, y = np.random.default_rng(5).random(1200) < 0.8, (np.sin(6 * axes[0])[:, None] * np.cos(5 * axes[1])).reshape(-1)
+    with pytest.raises(np.linalg.LinAlgError, match="the noise is below the rounding of the covariance of the observed cells"):
+        gp_solve(factors, y, 1e-14, mask=mask)
+    mean, _ = gp_posterior(factors, factors, y, 1e-7, mask=mask, prior_diag=1e3)
+    np.testing.assert_allclose(mean, y, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-300, 0.5 * EPS * LARGEST])

@@ -261,14 +261,25 @@ def loss_at(pde=PDE, **parameters):
     return lambda: qf.kron.GPHM(pde, [LINE]).value_and_grad(parameters)
 
 
+def test_array_likes():
+    field = np.arange(6.0)
+    expected = qf.kron.GPHM(qf.kron.Poisson(source=field, boundary=0.0), [np.arange(6.0)], components=3).fit(2)
+    for like in (np.arange(6), list(range(6)), [np.arange(6)], [list(range(6))]):
+        gp = qf.kron.GPHM(qf.kron.Poisson(source=list(field), boundary=lambda x: 0 * x.astype(int)), like, components=3).fit(2)
+        np.testing.assert_array_equal(gp.predict([1, 2]), expected.predict([np.array([1.0, 2.0])]))
+    assert qf.kron.pde.Poisson is qf.kron.Poisson
+    assert "Poisson" not in dir(qf.kron)
+
+
 def test_refused():
     poisson, gp = qf.kron.Poisson, line()
     overflow, not_definite = (FloatingPointError, np.linalg.LinAlgError), np.linspace(0, 1e-6, 30)
     check_refused([
         (lambda: qf.kron.GPHM("poisson", [LINE]), TypeError, "pde is 'poisson', expected Poisson"),
-        (lambda: qf.kron.GPHM(PDE, LINE), TypeError, "expected a list or tuple of arrays, got ndarray"),
-        (axes([0.0, 1.0, 2.0]), TypeError, r"axes\[0\] is list"),
-        (axes(np.arange(5)), TypeError, r"axes\[0\] has dtype int64"),
+        (axes(LINE + 0j), TypeError, r"axes\[0\] has dtype complex128"),
+        (axes(np.ma.masked_less(LINE, 0.5)), TypeError, r"axes\[0\] is a masked array"),
+        (lambda: qf.kron.GPHM(PDE, LINE, lr=0.1), TypeError, "GPHM has no argument 'lr'; use learning_rate"),
+        (lambda: poisson(f=0.0, boundary=0.0), TypeError, "has no argument 'f'; use source"),
         (axes(LINE, LINE, LINE), ValueError, "3 axes, expected 1 or 2 for Poisson"),
         (lambda: qf.kron.GPHM(qf.kron.Advection(speed=1.0, boundary=0.0), [LINE]), ValueError, "1 axes, expected 2 for Advection"),
         (axes(LINE[:2]), ValueError, r"axes\[0\] has 2 points, expected at least 3"),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import quatrefoil as qf
-from quatrefoil.kron.gphm.pde import PDE
 from quatrefoil.kron.gphm.units import _power
+from quatrefoil.kron.pde import PDE
 
 
 class Equation(PDE):

@@ -40,7 +40,7 @@ def fitting(label: str, factors: Any, cross: Sequence[Any], y: Any) -> list[int]
     N = math.prod(len(f) for f in given)
     _arguments.real_array(y, label, "y")
     if y.ndim == 0 or y.shape[-1] != N:
-        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected (..., {N})")
+        raise ValueError(f"{label}: y has shape {tuple(y.shape)}, expected (..., {N}), the cells of the grid in one axis")
     return [c.shape[0] for c in cross]
 
 

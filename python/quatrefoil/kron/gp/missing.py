@@ -18,6 +18,9 @@ from .grid import Grid
 _COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays stand at a time
 
 
+_MOST_LEFT = 1e-2  # of the right-hand side: what refinement makes 1e-4 of it
+
+
 class Closed:
     """All cells, one noise: README (2) to (5)."""
 
@@ -84,6 +87,12 @@ class BySpecial:
         noise[self.cells.special[seen]] += self.cells.more[seen]
         residual = rows - self.grid.product(found) - noise * found  # one step of refinement
         residual[:, ~self.cells.observed] = 0
+        left, size = (np.abs(a).max(axis=1, initial=0.0) for a in (residual, rows))
+        if not (left <= _MOST_LEFT * size).all():
+            raise np.linalg.LinAlgError(
+                f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (a solution leaves "
+                f"{float((left / np.where(size > 0, size, 1)).max()):.1g} of y); add noise"
+            )
         found += self._solve(residual)
         return found
 

@@ -103,7 +103,10 @@ class OneRow(Solution):
 
 def check_numbers(label: str, y: np.ndarray, noise: np.ndarray, mask: np.ndarray | None) -> None:
     check_noise(label, noise)
-    _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
+    try:
+        _arguments.finite(y if mask is None else np.where(mask, y, 0), label, "y")
+    except ValueError as error:
+        raise ValueError(f"{error}; mask=~np.isnan(y) leaves cells out") from None
 
 
 def check_noise(label: str, noise: np.ndarray) -> None:

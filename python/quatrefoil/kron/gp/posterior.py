@@ -36,7 +36,7 @@ def gp_posterior(
     prior_diag: float | Array[T] | Sequence[Array[T]] | None = None,
     prior_factors: Sequence[Array[T]] | None = None,
     samples: int = 64,
-    rng: Any = None,
+    rng: int | np.random.Generator | None = None,
     tol: float = 1e-10,
     backend: Backend | None = None,
     num_threads: int | None = None,

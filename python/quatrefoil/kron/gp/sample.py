@@ -19,12 +19,19 @@ from .nll import check_noise, check_numbers, observed_rows, solve_rows
 _LABEL, _PRIOR = "kron.gp_posterior_sample", "kron.gp_sample"
 
 
+_SYNONYMS = {
+    **dict.fromkeys(("seed", "random_state", "key"), "use rng"),
+    **dict.fromkeys(("n_samples", "num_samples", "n", "samples"), "use size"),
+}
+
+
+@_arguments.keywords("kron.gp_sample", **_SYNONYMS)
 def gp_sample(
     factors: Sequence[Array[T]],
     *,
     noise: float | Array[T] = 0.0,
     size: int = 1,
-    rng: Any = None,
+    rng: int | np.random.Generator | None = None,
     backend: Backend | None = None,
     num_threads: int | None = None,
 ) -> T:
@@ -110,6 +117,7 @@ def _sampled_there(given: Sequence[Any], noise: Any, size: Any, rng: Any, kernel
     return found if _arrays.dtype_name(given[0]) == "float64" else afar.namespace(found).astype(found, given[0].dtype)
 
 
+@_arguments.keywords("kron.gp_posterior_sample", **_SYNONYMS)
 def gp_posterior_sample(
     factors: Sequence[Array[T]],
     cross_factors: Sequence[Array[T]],
@@ -119,7 +127,7 @@ def gp_posterior_sample(
     mask: AnyArray | None = None,
     prior_factors: Sequence[Array[T]] | None = None,
     size: int = 1,
-    rng: Any = None,
+    rng: int | np.random.Generator | None = None,
     tol: float = 1e-10,
     backend: Backend | None = None,
     num_threads: int | None = None,

@@ -10,11 +10,11 @@ import numpy as np
 
 from ... import _arrays
 from ..._array_tools import size
+from ..pde import PDE
 from .afar import AxisAfar
 from .axis import Axis, Covariance, GeneralAxis, HalvedAxis, Points, UniformAxis
 from .inverse import Inverse
 from .loss import Held, Loss, Params
-from .pde import PDE
 
 Array = Any
 _HALVED = 400  # points, to which halves are faster for as many rows

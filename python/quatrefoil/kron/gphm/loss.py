@@ -10,9 +10,10 @@ import numpy as np
 from ... import _arrays
 from ..._array_tools import size
 from ..gp.afar import namespace
+from ..pde import PDE
 from .axis import Axis, Hyper
+from .edges import add_to_edges, edges
 from .inverse import Cholesky, Inverse
-from .pde import PDE, add_to_edges, edges
 
 Array = Any
 Params = dict[str, Array]

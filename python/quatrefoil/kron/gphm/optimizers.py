@@ -8,8 +8,8 @@ import numpy as np
 
 from ..._array_tools import size
 from .component import Component
+from .edges import edges
 from .inverse import Cholesky, Inverse, Spectrum
-from .pde import edges
 from .projection import Projected
 from .units import Units
 

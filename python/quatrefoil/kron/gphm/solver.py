@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,14 +11,15 @@ from ... import _arguments, _arrays
 from ..._bind import check_beside
 from ..._progress import reporter
 from ..._typing import Backend
-from ..estimator import Estimator
+from ..blas import one_thread
+from ..estimator import Estimator, is_list_of_axes
 from ..gp.afar import namespace
+from ..pde import PDE, doubled, on_grid
 from . import component as _component
 from .axis import Covariance, Points, is_uniform
 from .inverse import Inverse
 from .loss import Params
 from .optimizers import OPTIMIZERS
-from .pde import PDE, doubled, on_grid
 from .projection import norm
 from .state import Learnt, State, entry, fitting, flat, units_of
 from .units import HIGHEST, Units
@@ -37,8 +38,8 @@ class GPHM(Estimator):
 
     Parameters
     ----------
-    pde : Poisson, AllenCahn or Advection
-    axes : list of (N_k,)
+    pde : Poisson, AllenCahn or Advection of ``qf.kron.pde``, or a ``PDE`` of your own
+    axes : list of (N_k,), or one of them
         Points of every axis, increasing or decreasing, at least 3; float32 or float64. Uniform ones cost least. On a device too: see Notes.
     kind : "student_t" or "gaussian"
         The mixture, as in ``spectral_mixture``.
@@ -110,17 +111,23 @@ class GPHM(Estimator):
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x = np.linspace(0, 1, 80)
-    >>> pde = qf.kron.Poisson(source=lambda x: -400 * np.sin(20 * x), boundary=lambda x: np.sin(20 * x))
+    >>> pde = qf.kron.pde.Poisson(source=lambda x: -400 * np.sin(20 * x), boundary=lambda x: np.sin(20 * x))
     >>> gp = qf.kron.GPHM(pde, [x], freq_scale=10.0).fit(50)
     >>> t = np.linspace(0, 1, 301)
     >>> bool(np.abs(gp.predict([t]) - np.sin(20 * t)).max() < 1e-5)
     True
     """
 
+    @_arguments.keywords(
+        "GPHM",
+        **dict.fromkeys(("n_components", "Q", "num_mixtures"), "use components"),
+        **dict.fromkeys(("lr", "rate"), "use learning_rate"),
+        **dict.fromkeys(("grid", "domain", "x"), "use axes"),
+    )
     def __init__(
         self,
         pde: PDE,
-        axes: Sequence[Any],
+        axes: Any,
         *,
         kind: str = "student_t",
         components: int = 30,
@@ -141,7 +148,7 @@ class GPHM(Estimator):
         """A state without training, of an equation on the grid where that is known; the axes and the equation become copies."""
         label = "GPHM"
         if not isinstance(self.pde, PDE):
-            raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...), AllenCahn(...) or Advection(...)")
+            raise TypeError(f"{label}: pde is {self.pde!r}, expected Poisson(...) or another equation of qf.kron.pde")
         axes = _axes(self.axes, label)
         own = self.pde.copied()
         grid_pde = (pde or own).on([doubled(x.here) for x in axes], label)
@@ -232,7 +239,8 @@ class GPHM(Estimator):
         ``progress`` is called as progress(steps so far, loss before the last one); True prints a line a second. ``truth`` is the solution:
         an array of the grid's shape, or a callable f(x) or f(x, y), compared at 300 points of every axis; every ``check_every`` steps and
         at the end the relative L2 error against it goes to ``history_`` (never into the training). A call that fails or is interrupted
-        changes nothing: to keep what long training has reached, call ``fit`` several times with fewer steps.
+        changes nothing: to keep what long training has reached, call ``fit`` several times with fewer steps. A step uses one thread of
+        NumPy's and SciPy's OpenBLAS, for axes of up to 2000 points.
         """
         label = "GPHM.fit"
         state, optimizer = self._state, OPTIMIZERS[self.optimizer]
@@ -243,10 +251,13 @@ class GPHM(Estimator):
         tell = reporter(progress, label, "GPHM: step {}, loss {:.6g}".format)
         error = None if truth is None else self._error_against(truth, label)
         offset, last = optimizer.offset(component, state.units), learnt.steps + count
+        rows = max(map(len, self.axes))
         if learnt.optimizer != self.optimizer and count:  # one that has not begun
-            learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
+            with one_thread(rows):
+                learnt = Learnt.at(optimizer.prepare(component, learnt.found), learnt.steps)._replace(optimizer=self.optimizer)
         while learnt.steps < last:
-            step = optimizer.step(component, learnt.x, learnt.moments, rate)
+            with one_thread(rows):
+                step = optimizer.step(component, learnt.x, learnt.moments, rate)
             learnt = learnt.after(step)
             history["loss"].append(step.loss + offset)
             if error is not None and learnt.steps % every == 0 and learnt.steps < last:
@@ -306,10 +317,13 @@ class GPHM(Estimator):
 
     # ---- prediction
 
-    def predict(self, axes: Sequence[Any]) -> Array:
-        """The solution on the grid of other axes, (M_k,) each: an array (M_1, ...) (12). Inside the grid: outside it tends to 0."""
+    def predict(self, axes: Any) -> Array:
+        """The solution on the grid of other axes, a list of (M_k,) or one of them: an array (M_1, ...) (12).
+
+        Inside the grid: outside it tends to 0.
+        """
         label = "GPHM.predict"
-        given = _arguments.sequence(axes, f"{label}: axes")
+        given = axes if is_list_of_axes(axes) else [axes]
         if len(given) != len(self._grid_pde.source.shape):
             raise ValueError(f"{label}: {len(given)} axes, expected {len(self._grid_pde.source.shape)}")
         first = self.axes[0]
@@ -376,7 +390,7 @@ def _checked(value: Any, now: Params, label: str, name: str) -> Array:
 
 def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Array:
     """As they came, beside the first axis."""
-    numbers = _arguments.numbers_here(x, label, f"axes[{k}]")
+    numbers = _arguments.numbers_here(_arguments.points_like(x, label, f"axes[{k}]"), label, f"axes[{k}]")
     if numbers.ndim != 1:
         raise ValueError(f"{label}: axes[{k}] has shape {tuple(numbers.shape)}, expected (n,)")
     _arguments.finite(numbers, label, f"axes[{k}]")
@@ -388,7 +402,7 @@ def _points(x: Any, label: str, k: int, other: str, first: Array | None) -> Arra
 def _axes(axes: Any, label: str) -> list[Points]:
     """In their own precision, which says what uniform means."""
     found: list[Points] = []
-    for k, x in enumerate(_arguments.sequence(axes, f"{label}: axes")):
+    for k, x in enumerate(_arguments.sequence(axes if is_list_of_axes(axes) else [axes], f"{label}: axes")):
         here = _points(x, label, k, "axes[0]", found[0].here if found else None)
         host = np.array(_arrays.to_host(here))
         if len(host) < 3:

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arguments, _arrays
+from ..pde import doubled
 from .component import Component
 from .inverse import Inverse
 from .loss import Params
 from .optimizers import Moments, Step
-from .pde import doubled
 from .units import Units
 
 Array = Any

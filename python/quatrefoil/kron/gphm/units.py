@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _arrays
+from ..pde import PDE
 from .axis import Points
+from .edges import edges
 from .loss import Params
-from .pde import PDE, edges
 from .projection import given_ends
 
 Array = Any

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import choice, integer, is_number, number
+from ..._arguments import choice, integer, is_number, keywords, number
 from ..._dims import Shape, Sizes
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
@@ -76,6 +76,10 @@ def _spectral_options(label: str, kind: str, order: int) -> tuple[Any, ...]:
     return choice(kind, label, "kind", _KINDS), integer(order, label, "order", 0, 2)
 
 
+_SCALE = dict.fromkeys(("lengthscale", "length_scale", "lengthscales", "ls", "std", "sigma", "l"), "use scale")
+
+
+@keywords("kron.rbf", **_SCALE)
 def rbf(
     x: Array[T],
     y: Array[T] | None = None,
@@ -147,6 +151,7 @@ def rbf_vjp(*inputs_and_grad: Any, backend: Backend | None = None, num_threads: 
     return _radial_vjp(RBF, inputs_and_grad, backend, num_threads)
 
 
+@keywords("kron.matern52", **_SCALE, nu="it is 5/2 here")
 def matern52(
     x: Array[T],
     y: Array[T] | None = None,
@@ -220,6 +225,11 @@ def _radial_vjp(op: Op, given: Sequence[Any], backend: str | None, num_threads: 
     return call_vjp(op, (x, y, _as_array(scale, x, label, "scale", positive=True), grad), (), (), backend, num_threads)
 
 
+_LOGS = {"weights": "use log_weights", "scales": "use log_scales"}
+_FREQUENCIES = dict.fromkeys(("frequencies", "means", "mixture_means"), "use freqs, in cycles")
+
+
+@keywords("kron.spectral_mixture", **_LOGS, **_FREQUENCIES)
 def spectral_mixture(
     x: Array[T],
     y: Array[T] | None = None,
@@ -340,6 +350,7 @@ def spectral_mixture_lags_vjp(
     return call_vjp(SPECTRAL_MIXTURE_LAGS, inputs_and_grad, options, (), backend, num_threads)
 
 
+@keywords("kron.gsmp_kernel", freqs="use means, in cycles", frequencies="use means, in cycles", scale="use std, of the frequencies")
 def gsmp_kernel(
     x: Array[T],
     y: Array[T] | None = None,

@@ -1,35 +1,70 @@
-"""The equations that ``GPHM`` solves. On a grid each is a residual e, linear in the derivatives of u, with a reaction that has none."""
+"""The equations that ``GPHM`` solves: a residual linear in the derivatives of u, with a reaction that has none."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ... import _arguments, _arrays
-from ..._array_tools import zeros
-from ..._bind import check_beside
-from ..gp.afar import namespace
+from .. import _arguments, _arrays
+from .._array_tools import zeros
+from .._bind import check_beside
+from .._typing import AnyArray
+from .gp.afar import namespace
+
+__all__ = ["PDE", "Advection", "AllenCahn", "Poisson"]
 
 Array = Any
-Field = Array | float | Callable[..., Any]
+Field: TypeAlias = ArrayLike | AnyArray | Callable[[Any], Any] | Callable[[Any, Any], Any]
 
 
 class PDE:
-    """Base of the equations: sum_k coefficients_k d^order u / dx_k^order + reaction(u) = source inside, u = boundary on the edges."""
+    """An equation for ``GPHM`` with its boundary values; a base for your own.
+
+    sum_k coefficients_k d^order u / dx_k^order + reaction(u) = source inside, u = boundary on the edges.
+
+    Parameters
+    ----------
+    source, boundary : array of the grid's shape, number, or callable
+        A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
+        boundary the values on the edges are used. Arrays are where the axes are, on one device, or what NumPy makes arrays of.
+
+    Examples
+    --------
+    >>> import numpy as np, quatrefoil as qf
+    >>> class Helmholtz(qf.kron.pde.PDE):  # u'' + 25 u = source
+    ...     def reaction(self, u):
+    ...         return 25 * u, 25 + 0 * u
+    >>> x = np.linspace(0, 1, 40)
+    >>> gp = qf.kron.GPHM(Helmholtz(source=0.0, boundary=lambda x: np.cos(5 * x)), x).fit(30)
+    >>> bool(np.abs(gp.predict(x) - np.cos(5 * x)).max() < 1e-3)
+    True
+    """
 
     order = 2
     dims: tuple[int, ...] = (1, 2)  # of grids that it is an equation on
 
+    @_arguments.keywords(
+        "kron.pde",
+        **dict.fromkeys(("f", "rhs", "forcing"), "use source"),
+        **dict.fromkeys(("g", "bc", "dirichlet", "boundary_values"), "use boundary"),
+    )
     def __init__(self, *, source: Field, boundary: Field) -> None:
-        self.source: Any = source
-        self.boundary: Any = boundary
+        self.source: Any = self._field(source, "source")
+        self.boundary: Any = self._field(boundary, "boundary")
+
+    def _field(self, value: Any, name: str) -> Any:
+        """A function or a number as it is; an array."""
+        if callable(value) or _arguments.is_number(value):
+            return value
+        return _arguments.points_like(value, f"kron.{type(self).__name__}", name)
 
     @property
     def coefficients(self) -> tuple[float, ...]:
-        """One an axis."""
+        """One per axis."""
         return (1.0, 1.0)
 
     def reaction(self, u: Array) -> tuple[Array, Array] | None:
@@ -66,17 +101,13 @@ class PDE:
 class Poisson(PDE):
     """u_xx = source, in two dimensions u_xx + u_yy = source; u = boundary on the edges.
 
-    Parameters
-    ----------
-    source, boundary : array of the grid's shape, number, or callable
-        A callable f(x) or f(x, y) takes arrays of the grid's shape, indexed as the grid is, and returns such an array, or a number. Of the
-        boundary the values on the edges are used. Arrays are where the axes are, on one device.
+    Arguments as for ``PDE``.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
     >>> x = np.linspace(0, 1, 5)
-    >>> pde = qf.kron.Poisson(source=lambda x: -np.sin(x), boundary=np.sin)
+    >>> pde = qf.kron.pde.Poisson(source=lambda x: -np.sin(x), boundary=np.sin)
     >>> gp = qf.kron.GPHM(pde, [x], components=4).fit(steps=1)
     >>> gp.predict([np.linspace(0, 1, 9)]).shape
     (9,)
@@ -84,12 +115,14 @@ class Poisson(PDE):
 
 
 class AllenCahn(PDE):
-    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges. Arguments as for ``Poisson``.
+    """u_xx (+ u_yy) + u (u^2 - 1) = source; u = boundary on the edges.
+
+    Arguments as for ``PDE``.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> pde = qf.kron.AllenCahn(source=0.0, boundary=lambda x, y: x * y)
+    >>> pde = qf.kron.pde.AllenCahn(source=0.0, boundary=lambda x, y: x * y)
     >>> axes = np.linspace(0, 1, 4), np.linspace(0, 1, 5)
     >>> qf.kron.GPHM(pde, axes, components=4).fit(steps=1).predict(axes).shape
     (4, 5)
@@ -103,12 +136,12 @@ class AllenCahn(PDE):
 class Advection(PDE):
     """speed u_x + u_t = source; u = boundary on the edges. The first axis is x, the second t.
 
-    speed is a number; the other arguments are as for ``Poisson``.
+    speed is a number; the other arguments are as for ``PDE``.
 
     Examples
     --------
     >>> import numpy as np, quatrefoil as qf
-    >>> pde = qf.kron.Advection(speed=2.0, boundary=lambda x, t: np.sin(x - t / 2))
+    >>> pde = qf.kron.pde.Advection(speed=2.0, boundary=lambda x, t: np.sin(x - t / 2))
     >>> axes = np.linspace(0, 1, 4), np.linspace(0, 1, 5)
     >>> qf.kron.GPHM(pde, axes, components=4).fit(steps=1).predict(axes).shape
     (4, 5)
@@ -133,7 +166,7 @@ def on_grid(field: Any, axes: Sequence[Array], label: str, name: str) -> Array:
         field = field(*xp.meshgrid(*axes, indexing="ij"))
     if _arguments.is_number(field):
         return _arrays.beside(axes[0], np.full(shape, _arguments.real(field, label, name)))
-    values = _arguments.numbers_here(field, label, name)
+    values = _arguments.numbers_here(_arguments.points_like(field, label, name), label, name)
     check_beside(label, name, values, "axes[0]", axes[0])
     if tuple(values.shape) != shape:
         raise ValueError(f"{label}: {name} has shape {tuple(values.shape)}, expected {shape}, a number a point")
@@ -152,20 +185,5 @@ def edge_mask(shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def edges(u: Array) -> Array:
-    """The values on the edges one after the other; corners belong to two of them."""
-    parts = [u[:1], u[-1:]] if u.ndim == 1 else [u[0, :], u[-1, :], u[:, 0], u[:, -1]]
-    return namespace(u).concat(parts)
-
-
-def add_to_edges(u: Array, values: Array) -> None:
-    """The adjoint of ``edges``, in place."""
-    if u.ndim == 1:
-        u[:1] += values[:1]
-        u[-1:] += values[1:]
-        return
-    n, m = u.shape
-    u[0, :] += values[:m]
-    u[-1, :] += values[m : 2 * m]
-    u[:, 0] += values[2 * m : 2 * m + n]
-    u[:, -1] += values[2 * m + n :]
+def __dir__() -> list[str]:
+    return __all__

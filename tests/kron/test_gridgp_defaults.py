@@ -1,0 +1,156 @@
+"""``GridGP`` as it is called first: no arguments, tables of any kind, units, holes and means."""
+
+import functools
+import warnings
+
+import numpy as np
+import pytest
+
+import quatrefoil as qf
+from quatrefoil.kron import GridGP
+from quatrefoil.kron.blas import _libraries, one_thread
+
+X, T = np.linspace(0, 1, 14), np.linspace(0, 3, 12)
+TRUTH = np.sin(6 * X)[:, None] * np.cos(2 * T)
+RNG = np.random.default_rng(0)
+NOISE, SEEN = RNG.standard_normal(TRUTH.shape), RNG.random(TRUTH.shape) < 0.75
+TABLE = TRUTH + 0.1 * NOISE
+KERNELS = [functools.partial(qf.kron.matern52, scale=s) for s in (0.3, 1.0)]
+FIXED = {"kernels": KERNELS, "noise": 0.01, "variance": 0.4, "optimizer": None}
+
+TRUTHS = {
+    "a level": (lambda: 15 + TRUTH, 0.1, 1 / 3),
+    "large numbers": (lambda: 1e6 * TRUTH, 1e5, 0.75),
+    "no noise": (lambda: TRUTH, 0.0, 0.75),
+    "a slope": (lambda: 3 * X[:, None] - T, 0.1, 0.75),
+    "one axis alone": (lambda: np.sin(6 * X)[:, None] + 0 * T, 0.1, 0.75),
+    "steps": (lambda: (X[:, None] > 0.5) * 1.0 + (T > 1), 0.05, 0.75),
+    "waves": (lambda: np.sin(12 * X)[:, None] * np.cos(4 * T), 0.1, 0.9),
+    "integers": (lambda: np.round(100 * TRUTH), 0.0, 0.75),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.filterwarnings("ignore:GridGP.fit. the (search ended with|optimiser did not):RuntimeWarning")
+def test_no_arguments(name):
+    """The error at the holes is small, and what the model expects."""
+    make, noise, share = TRUTHS[name]
+    truth = make()
+    Y = np.where(np.random.default_rng(1).random(truth.shape) < share, truth + noise * NOISE, np.nan)
+    mean, std = GridGP().fit([X, T], Y).predict([X, T], return_std=True)
+    holes = np.isnan(Y)
+    error = np.abs(mean - truth)[holes]
+    assert np.sqrt(np.mean(error**2)) < 0.5 * truth.std()
+    assert np.mean(error <= 2 * std[holes] + 1e-4 * truth.std()) > 0.8
+
+
+def test_bounds_are_warned_of():
+    with pytest.warns(
+        RuntimeWarning, match=r"GridGP.fit: the search ended with noise at its least, [\d.e-]+: the data hardly determine it"
+    ):
+        GridGP(qf.kron.rbf).fit([X, T], TRUTH)
+    with pytest.warns(RuntimeWarning, match=r"with .*scale of kernels\[1\] at its largest, 1e\+05"):
+        GridGP([KERNELS[0], functools.partial(qf.kron.rbf, scale=1.0)]).fit([X, T], np.repeat(TABLE[:, :1], 12, axis=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GridGP().fit([X, T], TABLE)
+
+
+def test_what_numpy_makes_arrays_of():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    holes = np.where(SEEN, TABLE, np.nan)
+    expected = GridGP(**FIXED).fit([X, T], TABLE, SEEN).predict([X, T])
+    frame, array = pandas.DataFrame(holes, index=X, columns=T), xarray.DataArray(holes, coords=[("x", X), ("t", T)])
+    for axes, Y, mask in (
+        ([X, T], holes, None),
+        ([X, T], holes, np.ones_like(SEEN)),
+        ([X.tolist(), tuple(T)], TABLE.tolist(), SEEN.tolist()),
+        ((X, T), np.ma.masked_array(TABLE, ~SEEN), None),
+        ([frame.index, frame.columns], frame, None),
+        ([pandas.Series(X), pandas.Series(T)], frame, pandas.DataFrame(SEEN)),
+        ([array.x, array.t], array, None),
+    ):
+        np.testing.assert_array_equal(GridGP(**FIXED).fit(axes, Y, mask).predict(axes), expected)
+    points = pandas.DataFrame({"x": np.repeat(X, 12), "t": np.tile(T, 14)})
+    gp = GridGP(**FIXED).fit(points[SEEN.ravel()], pandas.Series(TABLE[SEEN]))
+    np.testing.assert_allclose(gp.predict(points), expected.reshape(-1), rtol=1e-9)
+    for one in ([0, 1, 2, 3], np.arange(4), pandas.Index(range(4))):
+        line = GridGP(KERNELS[1], noise=0.1, optimizer=None).fit(one, [1, 2, 4, 8])
+        assert line.predict(one).shape == line.predict([one]).shape == (4,)
+    with pytest.raises(TypeError, match="Y has dtype object"):
+        GridGP().fit([X, T], frame.astype(object))
+
+
+def test_means():
+    slope = 5 + 3 * X[:, None] - 2 * T
+    columns = [np.ones(SEEN.sum()), np.repeat(X, 12)[SEEN.ravel()], np.tile(T, 14)[SEEN.ravel()]]
+    Y = TABLE + slope
+    a, b, c = np.linalg.lstsq(np.stack(columns, axis=1), Y[SEEN], rcond=None)[0]
+    means = ("zero", 0), ("constant", Y[SEEN].mean()), (lambda x, t: 5 + 3 * x - 2 * t, slope), ("linear", a + b * X[:, None] + c * T)
+    for mean, at in means:
+        gp, bare = GridGP(**FIXED, mean=mean).fit([X, T], Y, SEEN), GridGP(**FIXED, mean="zero").fit([X, T], Y - at, SEEN)
+        np.testing.assert_allclose(gp.predict([X, T]), bare.predict([X, T]) + at, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(gp.sample([X, T], rng=0), bare.sample([X, T], rng=0) + at, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(gp.predict([X[:2], T[:1]]).ravel(), gp.predict(np.array([[X[0], T[0]], [X[1], T[0]]])), rtol=1e-9)
+    far = GridGP(**FIXED, mean="linear").fit([X, T], slope).predict(np.array([[3.0, 9.0]]))
+    np.testing.assert_allclose(far, 5 + 9 - 18, rtol=1e-9)
+
+
+def test_kernels():
+    one = GridGP(qf.kron.matern52).fit([X, T], TABLE)
+    for kernels in (None, [qf.kron.matern52] * 2, [None, qf.kron.matern52]):
+        np.testing.assert_array_equal(GridGP(kernels).fit([X, T], TABLE).theta_, one.theta_)
+    start = GridGP(optimizer=None).fit([X, T], TABLE)
+    assert [k.keywords["scale"] for k in start.kernels_] == pytest.approx([0.3, 0.9])
+    wide = GridGP(optimizer=None).fit([np.stack([X, 5 * X], axis=1), [1.0, 1.0, 1.0]], np.ones((14, 3)))
+    assert [k.keywords["scale"].tolist() for k in wide.kernels_] == [[0.3, 1.5], 0.3]
+
+
+def test_blas_threads_in_a_fit():
+    libraries = _libraries()
+    before = [get() for get, _ in libraries]
+    seen = []
+
+    def search(objective, theta, bounds):
+        seen.extend(get() for get, _ in libraries)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        GridGP(optimizer=search).fit([X, T], TABLE)
+    assert seen == [1] * len(libraries)
+    with one_thread(5000):
+        assert [get() for get, _ in libraries] == before
+    assert [get() for get, _ in libraries] == before
+
+
+def test_tables_with_labels():
+    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+    holes, days = np.where(SEEN, TABLE, np.nan), pandas.date_range("2024-02-20", periods=12, name="day")
+    expected = GridGP(**FIXED).fit([X, T], holes)
+    mean, std = expected.predict(return_std=True)
+    np.testing.assert_array_equal(mean, expected.predict([X, T]))
+    frame = pandas.DataFrame(holes, index=pandas.Index(X, name="x"), columns=pandas.Index(T, name="t"))
+    array, series = xarray.DataArray(holes, coords={"x": X, "t": T}), frame.stack().dropna().sample(frac=1, random_state=0)
+    for table in (frame, array, series):
+        gp = GridGP(**FIXED).fit(table)
+        for found, numbers in zip(gp.predict(return_std=True), (mean, std)):
+            assert type(found) is type(table)
+            np.testing.assert_allclose(np.asarray(found).reshape(14, 12), numbers, rtol=1e-7)
+        part = gp.predict([X[:2], T[:3]])
+        assert type(part) is type(table)
+        assert part.size == 6
+        assert gp.predict(np.array([[0.1, 0.2]])).shape == (1,)
+    assert (part.index.names, list(part.index[1])) == (["x", "t"], [X[0], T[1]])
+    assert GridGP(**FIXED).fit(array).predict(array).dims == ("x", "t")
+    assert gp.score([X, T], series.reindex(gp.predict().index)) == pytest.approx(expected.score([X, T], TABLE, SEEN))
+    assert expected.score([X, T], holes) == expected.score([X, T], TABLE, SEEN)
+
+    dated = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(pandas.Series(TRUTH[3], index=days))
+    found = dated.predict([pandas.DatetimeIndex(["2024-03-01", "2024-03-01T12"])])
+    assert found.index[1] == pandas.Timestamp("2024-03-01T12")
+    since = GridGP(KERNELS[0], noise=0.1, optimizer=None).fit(np.arange(12), TRUTH[3]).predict([10, 10.5])
+    np.testing.assert_allclose(found, since, rtol=1e-6)
+    with pytest.raises(TypeError, match="Y is missing; give axes and Y"):
+        GridGP().fit(TABLE)
+    with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
+        GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])
