@@ -1,6 +1,6 @@
 """Pictures of the tutorials: each is what a program of docs/programs draws, run when the site is built.
 
-``python docs/_generate/pictures.py`` makes the README's of them, in docs/_static, which are kept.
+``python docs/_generate/pictures.py`` also makes the README's, in docs/_static, which is kept.
 """
 
 from __future__ import annotations
@@ -29,17 +29,16 @@ def write(folder: Path = DOCS / "pictures") -> None:
         mark.write_text(key)
 
 
-WIDTH, COLOURS = 720, 96  # at most 60 kB a picture
+WIDTH, COLOURS = 720, 224  # at most 60 kB
 
 
-def write_small(folder: Path = DOCS / "pictures", into: Path = DOCS / "_static") -> None:
-    """The README's pictures: narrower, of few colours."""
+def write_small(picture: Path = DOCS / "pictures/kron.png", into: Path = DOCS / "_static") -> None:
+    """The README's picture: narrower, with few colours."""
     from PIL import Image
 
-    for picture in sorted(folder.glob("*.png")):
-        image = Image.open(picture).convert("RGB")
-        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-        image.quantize(COLOURS, dither=Image.Dither.NONE).save(into / picture.name, optimize=True)
+    image = Image.open(picture).convert("RGB")
+    image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(into / picture.name, optimize=True)
 
 
 if __name__ == "__main__":
