@@ -159,11 +159,9 @@ def converted(value: Any, name: str, dtype: str) -> str:
 
 def expected_like(value: Any, name: str, like: Any, other: str) -> str:
     """For errors of a value that is no array of the kind of ``like``, which is called ``other``: what it is, and what to type."""
-    if kind(value) is None:
-        cure = converted(value, name, "float64" if kind(like) is None else dtype_name(like))
-    else:
-        cure = moved(name, str(kind(like)))
-    return f"{name} is {describe(value)}, expected an array like {other}, {describe(like)}; convert it: {cure}"
+    wanted, dtype = (f"an array like {other}, {describe(like)}", dtype_name(like)) if kind(like) else ("an array of floats", "float64")
+    cure = converted(value, name, dtype) if kind(value) is None else moved(name, str(kind(like)))
+    return f"{name} is {describe(value)}, expected {wanted}; convert it: {cure}"
 
 
 def moved(name: str, kind: str) -> str:
