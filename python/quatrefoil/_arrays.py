@@ -157,6 +157,13 @@ def converted(value: Any, name: str, dtype: str) -> str:
     return next((way for method, way in ways.items() if hasattr(value, method)), f"np.asarray({name}, np.{dtype})")
 
 
+def expected_like(value: Any, name: str, like: Any, other: str) -> str:
+    """For errors of a value that is no array of the kind of ``like``, which is called ``other``: what it is, and what to type."""
+    wanted, dtype = (f"an array like {other}, {describe(like)}", dtype_name(like)) if kind(like) else ("an array of floats", "float64")
+    cure = converted(value, name, dtype) if kind(value) is None else moved(name, str(kind(like)))
+    return f"{name} is {describe(value)}, expected {wanted}; convert it: {cure}"
+
+
 def moved(name: str, kind: str) -> str:
     """What to type for the same numbers as an array of that kind."""
     ways = {"torch": "torch.as_tensor", "cupy": "cupy.asarray", "jax": "jax.numpy.asarray"}

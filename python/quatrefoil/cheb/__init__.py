@@ -1,4 +1,4 @@
-"""Chebyshev-Tucker tensors, a folder a noun. Equation numbers are those of csrc/cheb/README.md."""
+"""Chebyshev-Tucker tensors. Equation numbers are those of csrc/cheb/README.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""State-space convolution, a folder a noun. Equation numbers are those of csrc/ssm/README.md.
+"""State-space models and linear attention: convolutions, recurrences, kernels and initialisations.
 
-Below ``dir``, and importable from here: gradients (``fft_conv_vjp``), return types, and the drop-ins of ``mamba`` and ``fla``.
+Start with ``s4d_conv``, ``fft_conv`` or ``linear_scan``, or with the PyTorch layers of ``quatrefoil.torch.nn``. ``mamba`` and ``fla`` are
+drop-ins for mamba-ssm and flash-linear-attention. Their functions, gradients (``fft_conv_vjp``) and return types are importable from here
+too. Equation numbers are those of csrc/ssm/README.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Walk on Spheres, a folder a noun. Notation: csrc/wos/README.md."""
+"""Walk on Spheres. Notation: csrc/wos/README.md."""
 
 from __future__ import annotations
 

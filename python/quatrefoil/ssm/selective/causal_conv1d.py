@@ -290,7 +290,8 @@ def _check_state(name: str, x: Any, conv_state: Any, weight: Any, rows: Any, sta
     label = f"ssm.{name}"
     for argument, array in (("x", x), ("weight", weight)):
         if _arrays.kind(array) is None:
-            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected a NumPy or PyTorch array of floats")
+            cure = _arrays.converted(array, argument, "float64")
+            raise TypeError(f"{label}: {argument} is {_arrays.describe(array)}, expected an array of floats; convert it: {cure}")
     _check_target(name, "conv_state", conv_state, x)
     if len(x.shape) != 3:
         raise ValueError(f"{label}: x has shape {tuple(x.shape)}, expected (B, D) or (B, D, L)")
@@ -320,13 +321,14 @@ def _check_same_precision(name: str, argument: str, target: Any, x: Any) -> None
     wide, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (target, x))
     if wide != given:
         found = _arrays.dtype_name(target)
-        raise TypeError(f"ssm.{name}: {argument} has dtype {found} but x has {_arrays.dtype_name(x)}; convert one")
+        cure = _arrays.converted(target, argument, given)
+        raise TypeError(f"ssm.{name}: {argument} has dtype {found} but x has {_arrays.dtype_name(x)}; convert it: {cure}")
 
 
 def _check_target(name: str, argument: str, target: Any, x: Any) -> None:
     """What is written in place must be an array like x that can be written to."""
     if _arrays.kind(target) is None or _arrays.kind(target) != _arrays.kind(x):
-        raise TypeError(f"ssm.{name}: {argument} is {_arrays.describe(target)}, expected an array like x, {_arrays.describe(x)}")
+        raise TypeError(f"ssm.{name}: {_arrays.expected_like(target, argument, x, 'x')}")
     check_device(f"ssm.{name}", argument, target, "x", x)
     writeable(target, f"ssm.{name}", argument)
 

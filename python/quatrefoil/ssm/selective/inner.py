@@ -143,7 +143,7 @@ def _check_vector(name: str, array: Any, letter: str, size: int, xz: Any) -> Non
     if array is None:
         return
     if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(xz):
-        raise TypeError(f"{_NAME}: {name} is {_arrays.describe(array)}, expected an array like xz, {_arrays.describe(xz)}")
+        raise TypeError(f"{_NAME}: {_arrays.expected_like(array, name, xz, 'xz')}")
     check_device(_NAME, name, array, "xz", xz)
     found, given = (_arrays.dtype_name(_arrays.widen(a)) for a in (array, xz))
     if found != given:
@@ -159,7 +159,7 @@ def _check(xz: Any, conv1d_weight: Any, x_proj_weight: Any, delta_proj_weight: A
     }  # fmt: skip
     for name, array in arrays.items():
         if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(xz):
-            raise TypeError(f"{_NAME}: {name} is {_arrays.describe(array)}, expected an array of floats like xz, {_arrays.describe(xz)}")
+            raise TypeError(f"{_NAME}: {_arrays.expected_like(array, name, xz, 'xz')}")
         check_device(_NAME, name, array, "xz", xz)
         real = _arrays.dtype_name(array)
         if name not in ("xz", "A") and real != _arrays.dtype_name(xz):

@@ -220,8 +220,7 @@ class _Block:
         others = {"rmsnorm_weight": self.norm, "outproj_weight": self.out, "outproj_bias": self.out_bias}
         for name, array in (needed | {name: a for name, a in others.items() if a is not None}).items():
             if _arrays.kind(array) is None or _arrays.kind(array) != _arrays.kind(first):
-                found, expected = _arrays.describe(array), _arrays.describe(first)
-                raise TypeError(f"{self.label}: {name} is {found}, expected an array like zxbcdt, {expected}")
+                raise TypeError(f"{self.label}: {_arrays.expected_like(array, name, first, 'zxbcdt')}")
             check_device(self.label, name, array, "zxbcdt", first)
             found, expected = _arrays.dtype_name(array), _arrays.dtype_name(first)
             if _arrays.wide(found) not in _arrays.REAL or _arrays.wide(found) != _arrays.wide(expected):
