@@ -63,13 +63,17 @@ def check_holes(segments: np.ndarray, sizes: Sequence[int], what: str) -> None:
         both = (pairs[:, 0] < len(near)) & (pairs[:, 1] >= len(near))
         if (cross & both).any():
             raise ValueError(f"{what}: holes[{k}] crosses the outline, expected a ring inside of it")
-        touching = hole[np.unique(pairs[both, 1] - len(near))]  # only there a ring may change sides
-        for x in np.concatenate([hole[:1, :2], touching[:, :2], touching[:, 2:]]):
-            if not (inside(outline, x) or _touches(near, x)):
+        of_outline, of_hole = near[pairs[both, 0]], hole[pairs[both, 1] - len(near)]
+        vertices, at = np.unique(of_hole.reshape(-1, 2), axis=0, return_inverse=True)
+        met = np.stack([_touches(of_outline, x) for x in (of_hole[:, :2], of_hole[:, 2:])], axis=1).reshape(-1)
+        free = np.delete(vertices, at.reshape(-1)[met], axis=0)  # next to those that touch: only there a ring may change sides
+        for x in np.concatenate([hole[:1, :2], free]):
+            if not (inside(outline, x) or _touches(near, x).any()):
                 raise ValueError(f"{what}: holes[{k}] lies outside of the outline, expected a ring inside of it")
 
 
-def _touches(segments: np.ndarray, x: np.ndarray) -> bool:
+def _touches(segments: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(n,) whether points (n, 2), or one, lie on segments."""
     along, to = segments[:, 2:] - segments[:, :2], x - segments[:, :2]
     t = np.clip((along * to).sum(axis=1) / (along**2).sum(axis=1), 0, 1)
-    return bool((np.hypot(*(to - t[:, None] * along).T) < _FLAT).any())
+    return np.asarray(np.hypot(*(to - t[:, None] * along).T) < _FLAT)
