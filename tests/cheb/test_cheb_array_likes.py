@@ -78,7 +78,7 @@ def test_calls_keep_the_dtype():
 
 def test_builders():
     for made, at, expected in (
-        (ChebTucker.from_values([[1, 2], [3, 4]], domain=UNIT), (0.5, 0.5), 2.5),
+        (ChebTucker.from_values([[1, 2], [3, 4]], UNIT), (0.5, 0.5), 2.5),
         (ChebTucker.from_coeffs([[1, 0], [0, 2]]), (0.5, 0.5), 1.5),
         (ChebTucker.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 2], n=2, domain=(0, 1)), (0.5, 0.25), 0.75),
         (ChebTucker.fit(X, X @ [1, 2]), (0.5, 0.25), 1.0),

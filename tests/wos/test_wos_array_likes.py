@@ -42,6 +42,7 @@ def polygon(vertices, holes=None):
 SAME = {
     "vertices and holes": (lambda: polygon(*ROOM), lambda: polygon(np.array(ROOM[0], float), list(np.array(ROOM[1], float)))),
     "one hole": (lambda: polygon(ROOM[0], ROOM[1][0]), lambda: polygon(*ROOM)),
+    "of shapely": (lambda: polygon(shapely_like(*ROOM)), lambda: polygon(*ROOM)),
     "tuples of integers": (lambda: polygon([tuple(v) for v in ROOM[0]]), lambda: polygon(np.array(ROOM[0], float))),
     "data frames": (lambda: polygon(Frame(ROOM[0])), lambda: polygon(np.array(ROOM[0], float))),
     "polygons": (lambda: polygon([ROOM[0], ROOM[0][:3]]), lambda: polygon([np.array(ROOM[0], float), np.array(ROOM[0][:3], float)])),
@@ -90,6 +91,11 @@ SAME = {
     "closest points": (lambda: wos.closest_point(wos.Ball([0, 0], 1), [2, 0])[:2], lambda: (np.array(1.0), np.array([1.0, 0.0]))),
     "contains": (lambda: wos.contains(wos.Polygon(*ROOM), [[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
 }  # fmt: skip
+
+
+def shapely_like(outline, holes):
+    outline, *holes = (SimpleNamespace(coords=[*ring, ring[0]]) for ring in (outline, *holes))
+    return SimpleNamespace(exterior=outline, interiors=holes)
 
 
 def walls(neumann, robin=None):

@@ -27,7 +27,7 @@ class Calculus:
         factors: tuple[Any, ...]
         _domain: tuple[float, ...]
 
-        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], *, domain: Domain = UNIT) -> None: ...
+        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
     def diff(self, axis: int, m: int = 1) -> Self:
         """The m-th derivative along an axis, with m coefficients fewer there, at least one (13).

@@ -41,7 +41,7 @@ class Construction:
         factors: tuple[Any, ...]
         n_evaluations: int | None
 
-        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], *, domain: Domain = UNIT) -> None: ...
+        def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
     @classmethod
     def from_function(
@@ -138,7 +138,7 @@ class Construction:
         return made
 
     @classmethod
-    def from_values(cls, V: ArrayLike, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
+    def from_values(cls, V: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
         V (n_1, ..., n_d); tol: None is 1e-10, or 4 eps of the dtype where that is more. NaN or infinity: ValueError
@@ -154,7 +154,7 @@ class Construction:
         return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
 
     @classmethod
-    def from_coeffs(cls, C: ArrayLike, *, domain: Domain = UNIT, tol: float | None = None) -> Self:
+    def from_coeffs(cls, C: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
         C = _arguments.points_like(C, label, "C")

@@ -78,7 +78,7 @@ class ChebTucker(Construction, Calculus):
     n_evaluations: int | None  # of the function that ``from_function`` was given
     _domain: tuple[float, ...]
 
-    def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], *, domain: Domain = UNIT) -> None:
+    def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
         given = [core, *sequence(factors, "cheb.ChebTucker: factors")]
         arrays = _arguments.arrays_like(given, "cheb.ChebTucker", ["core", *(f"factors[{k}]" for k in range(len(given) - 1))])
         check_arrays(_PARTS, arrays)

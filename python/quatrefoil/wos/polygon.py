@@ -104,7 +104,8 @@ class Polygon(Pieces):
     Parameters
     ----------
     vertices : (M, 2), (B, M, 2), or a list of B arrays (M_b, 2)
-        The outer ring in order, either orientation, not closed by a repeated vertex. Arrays or lists of numbers.
+        The outer ring in order, either orientation, not closed by a repeated vertex. Arrays or lists of numbers. Or a polygon of shapely,
+        with its holes.
     holes : list of (H, 2), optional
         Rings inside of the outer one, which they may touch; with B polygons a list of B such lists.
 
@@ -138,8 +139,11 @@ class Polygon(Pieces):
 
     dimension = 2
 
-    def __init__(self, vertices: ArrayLike, holes: ArrayLike | None = None) -> None:
+    def __init__(self, vertices: ArrayLike | Any, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
+        if hasattr(vertices, "exterior") and holes is None:  # shapely's, whose rings are closed
+            outline, *inner = (np.asarray(ring.coords)[:-1, :2] for ring in (vertices.exterior, *vertices.interiors))
+            vertices, holes = outline, inner
         count, is_array = axes(vertices), hasattr(vertices, "shape")
         several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
         given: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]

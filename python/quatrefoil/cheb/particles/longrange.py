@@ -57,8 +57,8 @@ class Potential(ChebTucker):
         self,
         core: ArrayLike,
         factors: Sequence[ArrayLike],
-        *,
         domain: Domain = UNIT,
+        *,
         sog: SumOfGaussians | None = None,
         eps: float | None = None,
     ) -> None:

@@ -245,6 +245,13 @@ def solve(
     >>> bool(abs(found.value[0] - 0.3) < 6 * found.stderr[0] + 2e-3)
     True
 
+    A room around a pillar of temperature 1, whose outer walls have temperature 0:
+
+    >>> room = qf.wos.Polygon([[0, 0], [3, 0], [3, 3], [0, 3]], holes=[[[1, 1], [2, 1], [2, 2], [1, 2]]])
+    >>> warm = qf.wos.solve(room, [[0.99, 1.5], [0.01, 1.5]], dirichlet_per_ring=[0, 1], walks=1024, rng=1)
+    >>> warm.value.round(1).tolist()
+    [1.0, 0.0]
+
     u = exp(-x), with the diffusion exp(2x) and the source exp(x).
 
     >>> through = qf.wos.solve(
@@ -321,7 +328,7 @@ def solve_vjp(
         From parameter name to array: {"coefficients": ...} for Fourier and Polynomial, {"values": ...} for GridField and PerVertex (a list
         where a list was given),
         {"amplitude": ..., "center": ..., "width": ...} for Gaussians, {"value": ...} for an array of numbers, {} for a number and for
-        functions.
+        functions. Of ``dirichlet_per_ring`` {"values": one per ring, a list where a list was given}.
     grad_neumann, grad_robin : dict
         Of their h, where ``neumann`` or ``robin`` was given: five results then.
 
