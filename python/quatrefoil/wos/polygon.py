@@ -141,9 +141,9 @@ class Polygon(Pieces):
 
     def __init__(self, vertices: ArrayLike | Any, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
-        if hasattr(vertices, "exterior") and holes is None:  # shapely's, whose rings are closed
-            outline, *inner = (np.asarray(ring.coords)[:-1, :2] for ring in (vertices.exterior, *vertices.interiors))
-            vertices, holes = outline, inner
+        shape: Any = vertices
+        if hasattr(shape, "exterior") and holes is None:  # shapely's, whose rings are closed
+            vertices, *holes = (np.asarray(ring.coords)[:-1, :2] for ring in (shape.exterior, *shape.interiors))
         count, is_array = axes(vertices), hasattr(vertices, "shape")
         several = count == 3 or (not is_array and count == 1 and isinstance(vertices, Sequence) and not len(vertices))
         given: list[Any] = list(vertices) if several else [vertices]  # type: ignore[arg-type]
