@@ -97,7 +97,7 @@ def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any,
         X = given[0]
         if hasattr(X, "dtype") and X.dtype == core.dtype and len(X.shape) == 2 and (d > 1 or X.shape[1] == 1):
             return X, tuple(X.shape[:1])  # the common case
-        X = arrays_like((core, given[0]), label, ("core", "X"))[1]
+        X = _alike(core, given, label, ["X"])[0]
         shape = tuple(X.shape)
         if len(shape) == 2 and (d > 1 or shape[1] == 1):
             return X, shape[:1]
@@ -108,10 +108,7 @@ def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any,
         return X.reshape(-1, d), shape[:-1]
     if len(given) != d:
         raise TypeError(f"{label}: got {len(given)} arrays of coordinates, expected {d}, one per axis, or an array of points (P, {d})")
-    parts = arrays_like((core, *given), label, ("core", *(f"coordinate {k}" for k in range(d))))[1:]
-    for k, part in enumerate(parts):
-        if _arrays.kind(part) != _arrays.kind(core) or part.dtype != core.dtype:
-            raise TypeError(f"{label}: coordinate {k} is {_arrays.describe(part)}, expected {_arrays.describe(core)}, as core is")
+    parts = _alike(core, given, label, ["x", "y", "z"] if d <= 3 else [f"x{k}" for k in range(d)])
     xp = _arrays.namespace(parts[0])
     try:
         parts = xp.broadcast_arrays(*parts) if _arrays.kind(parts[0]) != "torch" else xp.broadcast_tensors(*parts)
@@ -119,6 +116,19 @@ def points_of(given: Sequence[Any], core: Any, d: int, label: str) -> tuple[Any,
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)
         raise ValueError(f"{label}: the coordinates have shapes {shapes}, expected shapes that broadcast") from None
     return xp.stack(list(parts), -1).reshape(-1, d), tuple(parts[0].shape)
+
+
+def _alike(core: Any, given: Sequence[Any], label: str, names: Sequence[str]) -> list[Any]:
+    """Arrays of the kind and dtype of ``core``; TypeError for others."""
+    found = arrays_like((core, *given), label, ("core", *names))[1:]
+    for a, name in zip(found, names):
+        if _arrays.kind(a) != (kind := _arrays.kind(core)):
+            cure = _arrays.moved(name, str(kind))
+            raise TypeError(f"{label}: {name} is {_arrays.describe(a)}, but core is {_arrays.describe(core)}; convert it: {cure}")
+        if a.dtype != core.dtype:
+            dtypes = f"{_arrays.dtype_name(a)}, but core has {_arrays.dtype_name(core)}"
+            raise TypeError(f"{label}: {name} has dtype {dtypes}; convert it: {_arrays.converted(a, name, _arrays.dtype_name(core))}")
+    return found
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> Any:

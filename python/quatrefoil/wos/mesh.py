@@ -254,4 +254,5 @@ Boundary: TypeAlias = Polygon | Solid | TriangleMesh
 def check_boundary(boundary: Any, label: str) -> None:
     """TypeError for what is no boundary."""
     if not isinstance(boundary, (Polygon, TriangleMesh, Solid)):
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF")
+        cure = "; give Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
+        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")

@@ -284,7 +284,7 @@ class Prepared:
         b, p = self.boundary, self.problem
         frame = b._frame(p.epsilon, p.relative)
         if frame.swallows and not p.exterior:
-            warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=5)
+            warnings.warn("solve: epsilon is as large as the domain: every answer is g at the nearest point", RuntimeWarning, stacklevel=6)
         rows = frame.of_kind(self.kind, self.B)
         if self.op is METHODS["media"]:
             diffusion, screening = self.data[2:]
@@ -302,7 +302,7 @@ class Prepared:
         if self.on_host and self.outside is not None:
             count = int(self.outside.sum())
             side = "inside" if p.exterior else "outside"
-            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=5)
+            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=6)
         start = start if self.dtype is precision else _cast(start, precision)
         if self.mixed is not None:
             memo = self.mixed.tables._memo_of(self.kind)

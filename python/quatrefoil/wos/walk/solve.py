@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import arrays_like, choice, drawn_seed, integer, number, numbers_here, refuse_tracing, seed, threads
+from ..._arguments import arrays_like, choice, drawn_seed, integer, keywords, number, numbers_here, refuse_tracing, seed, threads
 from ..._bind import check_device
 from ..._dispatch import call_vjp
 from ..._typing import Array, ArrayLike, Backend, Points, T
@@ -25,7 +25,16 @@ from .problem import Problem, check_on_host, check_range, resolve
 from .result import Result, finish
 from .state import schedule
 
+_HINTS = {
+    **dict.fromkeys(("seed", "random_state", "key", "generator"), "use rng"),
+    **dict.fromkeys(("n_walks", "num_walks", "samples", "n_samples", "nwalks"), "use walks"),
+    **dict.fromkeys(("g", "boundary_values", "bc"), "use dirichlet"),
+    **dict.fromkeys(("f", "rhs"), "use source"),
+    **dict.fromkeys(("eps", "tol"), "use epsilon for the boundary's shell, atol and rtol for errors"),
+}
 
+
+@keywords("solve", **_HINTS)
 def solve(
     boundary: Boundary,
     points: Array[T] | Points,
@@ -423,7 +432,7 @@ def _problem(
             raise ValueError(f"{label}: dirichlet and dirichlet_per_ring are both given; leave one of them out")
         dirichlet = PerRing(dirichlet_per_ring)
     elif dirichlet is None:
-        raise TypeError(f"{label}: dirichlet is None, expected boundary values")
+        raise TypeError(f"{label}: dirichlet is None, expected boundary values, such as dirichlet=0.0")
     options["epsilon"] = number(options["epsilon"], label, "epsilon", positive=True)
     options["max_steps"] = integer(options["max_steps"], label, "max_steps", 1, MAX_STEPS)
     if not is_data(options["screening"]):

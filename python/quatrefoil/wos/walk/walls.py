@@ -96,7 +96,8 @@ def conditions(boundary: Any, neumann: Any, robin: Any, label: str) -> tuple[np.
         if given is None:
             continue
         if not isinstance(given, (tuple, list)) or len(given) != number_of + 1:
-            raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {parts}")
+            what = f"{parts}: where is bool, one entry per segment or triangle"
+            raise TypeError(f"{label}: {name} is {_said(given)}, expected a tuple {what}")
         here = _per_piece(boundary, given[0], f"{name}'s where", label, bool)
         if (code[here] > 0).any():
             segment = int(np.flatnonzero(here & (code > 0))[0])
