@@ -90,4 +90,4 @@ def _least_of_series(c: np.ndarray) -> np.ndarray:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(f"solve: {text}", RuntimeWarning, stacklevel=5)
+    warnings.warn(f"solve: {text}", RuntimeWarning, stacklevel=6)

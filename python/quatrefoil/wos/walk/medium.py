@@ -304,5 +304,5 @@ def report(beyond: Array) -> None:
             f"solve: {count} jumps went to places where the diffusion and the screening vary more than the bound of the walks' rate, which "
             "was found from samples: answers are right, but their errors may be large; are there small features?",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
