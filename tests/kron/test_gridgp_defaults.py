@@ -106,6 +106,15 @@ def test_kernels():
     assert [k.keywords["scale"].tolist() for k in wide.kernels_] == [[0.3, 1.5], 0.3]
 
 
+def test_many_cells_of_a_factor_are_estimated(monkeypatch):
+    holes = np.where(SEEN, TABLE, np.nan)
+    monkeypatch.setattr("quatrefoil.kron.gp.nll.FEW", 0)
+    exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], holes).theta_ for how in (None, "lanczos"))
+    assert not np.array_equal(exact, lanczos)
+    monkeypatch.setattr("quatrefoil.kron.gridgp._MOST_EXACT", 20)
+    np.testing.assert_array_equal(GridGP(rng=0).fit([X, T], holes).theta_, lanczos)
+
+
 def test_blas_threads_in_a_fit():
     libraries = _libraries()
     before = [get() for get, _ in libraries]

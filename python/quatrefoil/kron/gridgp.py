@@ -28,6 +28,7 @@ from .product.dense import outer
 from .tables import axes_in, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
+_MOST_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
 
@@ -59,8 +60,11 @@ class GridGP(Estimator):
         times its start; scikit-learn's kernels have bounds of their own.
     n_restarts_optimizer : int
         Further starts: theta with normal numbers added, to frequencies over the length of the axis, moved into its bounds.
-    logdet, probes, tol
-        As in ``gp_nll``: "lanczos" for grids with so many cells missing that no Cholesky factor can be had.
+    logdet : None, "exact" or "lanczos"
+        As in ``gp_nll``. None is "exact" where it takes a Cholesky factor of at most 2000 cells, the observed or the missing ones, and
+        else "lanczos", an estimate from random probes.
+    probes, tol
+        As in ``gp_nll``.
     rng : None, int, or numpy.random.Generator
         Of restarts and probes.
     backend, num_threads
@@ -133,9 +137,9 @@ class GridGP(Estimator):
         mean: Literal["zero", "constant", "linear"] | Coordinates = "constant",
         optimizer: Literal["fmin_l_bfgs_b"] | Callable[..., Any] | None = "fmin_l_bfgs_b",
         n_restarts_optimizer: int = 0,
-        logdet: Literal["exact", "lanczos"] = "exact",
+        logdet: Literal["exact", "lanczos"] | None = None,
         probes: int = 16,
-        tol: float = 1e-10,
+        tol: float = 1e-8,
         rng: Rng = None,
         backend: Backend | None = None,
         num_threads: int | None = None,
@@ -170,13 +174,19 @@ class GridGP(Estimator):
         kernels = axis_kernels(self.kernels, len(data.axes), label)
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
-        _arguments.choice(self.logdet, label, "logdet", ("exact", "lanczos"))
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
-        how = How(self.logdet, self.probes, self.tol, self.backend, self.num_threads)
         models = Model.starts(kernels, self.noise, self.variance, data, label)
+        cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
+        how = How(
+            logdet or ("lanczos" if cells > _MOST_EXACT and data.on_host else "exact"),
+            self.probes,
+            self.tol,
+            self.backend,
+            self.num_threads,
+        )
         fit = Fit(data, models[0], how, int(rng.integers(2**62)), labels)
-        with one_thread(data.rows):
+        with one_thread(max(cells, *map(len, data.axes))):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
                 fit.model = self._learnt(fit, models, restarts, rng)
             fit.solve()
