@@ -163,3 +163,17 @@ def test_tables_with_labels():
         GridGP().fit(TABLE)
     with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
         GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])
+
+
+@pytest.mark.torch
+def test_tensors():
+    torch = pytest.importorskip("torch")
+    axes, Y = [torch.from_numpy(X), torch.from_numpy(T)], torch.from_numpy(TABLE)
+    gp, expected = GridGP(**FIXED).fit(axes, Y), GridGP(**FIXED).fit([X, T], TABLE)
+    assert gp.score(axes, Y) == expected.score([X, T], TABLE)
+    points = torch.tensor([[0.1, 0.2]])
+    found = [*gp.predict(axes, True), *gp.predict(points, True), gp.sample(axes, rng=0), *gp.predict(return_std="samples", rng=0)]
+    points = points.numpy()
+    arrays = [*expected.predict([X, T], True), *expected.predict(points, True), expected.sample([X, T], rng=0)]
+    for a, b in zip(found, [*arrays, *expected.predict(return_std="samples", rng=0)], strict=True):
+        np.testing.assert_array_equal(a.detach().numpy(), b)

@@ -162,7 +162,7 @@ class GridGP(Estimator):
 
         Returns self.
         """
-        label, labels = "GridGP.fit", None
+        label, labels, kind = "GridGP.fit", None, _arrays.kind(Y)
         if Y is None:
             axes, Y, labels = unlabelled(axes, label)
         if not is_list_of_axes(axes):
@@ -185,7 +185,7 @@ class GridGP(Estimator):
             self.backend,
             self.num_threads,
         )
-        fit = Fit(data, models[0], how, int(rng.integers(2**62)), labels)
+        fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels)
         with one_thread(max(cells, *map(len, data.axes))):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
                 fit.model = self._learnt(fit, models, restarts, rng)
@@ -284,9 +284,11 @@ class GridGP(Estimator):
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
-        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to a DataArray, DataFrame or Series, results on a grid
-        are such too. return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
-        many cells missing: a relative error of sqrt(1 / (2 samples)); for axes alone.
+        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to tensors results are tensors, and on a grid after
+        one to a DataArray, DataFrame or Series they are such tables.
+
+        return_std="samples" takes the standard deviation from that many posterior samples, for grids with too many cells missing: a
+        relative error of sqrt(1 / (2 samples)).
         """
         fit = self._fitted("predict")
         model, data = fit.model, fit.data
@@ -296,21 +298,21 @@ class GridGP(Estimator):
         new, points, shape = fit.points(X, "GridGP.predict")
         on_grid = isinstance(points, GridPoints)
 
-        def labelled(values: Any) -> Any:
-            return values if fit.labels is None or not on_grid else fit.labels.of(values, X)
+        def answer(values: Any) -> Any:
+            return fit.answer(values, X, on_grid)
 
         mean = points.product(points.matrices, fit.how.kernel)(fit.alpha).reshape(shape) + data.mean.at(new, on_grid, "GridGP.predict")
         if not return_std:
-            return labelled(mean)
+            return answer(mean)
         if return_std == "samples":
-            drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
-            return labelled(mean), labelled(((drawn - mean) ** 2).mean(0) ** 0.5)
+            drawn = _drawn(fit, X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
+            return answer(mean), answer(((drawn - mean) ** 2).mean(0) ** 0.5)
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
         prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
         solver = fit.exact()
         less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
         var = model.variance * prior - less
-        return labelled(mean), labelled((clamped(namespace(var), var) ** 0.5).reshape(shape))
+        return answer(mean), answer((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
@@ -339,18 +341,7 @@ class GridGP(Estimator):
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
         fit = self._fitted("sample")
-        model, data = fit.model, fit.data
-        new, points, shape = fit.points(X, "GridGP.sample")
-        if isinstance(points, GridPoints):
-            prior = [k(x) for k, x in zip(model.kernels, new)]
-            prior[0] = model.variance * prior[0]
-            options: Any = {"mask": data.mask, "prior_factors": prior, **fit.how.solver}
-            noise = model.noise_at(data)
-            drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
-        else:
-            drawn = _scattered_samples(fit, new, points, size, rng)
-        on_grid = isinstance(points, GridPoints)
-        samples: Real = drawn.reshape(len(drawn), *shape) + data.mean.at(new, on_grid, "GridGP.sample")
+        samples: Real = fit.answer(_drawn(fit, axes_in(X), size, rng))
         return samples
 
     def _fitted(self, method: str) -> Fit:
@@ -366,6 +357,21 @@ def _value(fit: Fit, model: Model) -> float:
         value = fit.objective(model)[0]
         return value if math.isfinite(value) else math.inf
     return math.inf
+
+
+def _drawn(fit: Fit, X: Any, size: int, rng: Any) -> Any:
+    """(size, *shape of predictions at X)"""
+    model, data = fit.model, fit.data
+    new, points, shape = fit.points(X, "GridGP.sample")
+    if isinstance(points, GridPoints):
+        prior = [k(x) for k, x in zip(model.kernels, new)]
+        prior[0] = model.variance * prior[0]
+        options: Any = {"mask": data.mask, "prior_factors": prior, **fit.how.solver}
+        noise = model.noise_at(data)
+        drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
+    else:
+        drawn = _scattered_samples(fit, new, points, size, rng)
+    return drawn.reshape(len(drawn), *shape) + data.mean.at(new, isinstance(points, GridPoints), "GridGP.sample")
 
 
 def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, size: int, rng: Any) -> np.ndarray:
