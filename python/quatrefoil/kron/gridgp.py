@@ -198,7 +198,7 @@ class GridGP(Estimator):
         fit.model = model = min(models, key=lambda m: _value(fit, m)) if len(models) > 1 else models[0]
         first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
         starts = [first, *(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T) for _ in range(restarts))]
-        theta, _ = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
+        theta, _, complaint = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
         model = model.at(theta)
         ended = [
             f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
@@ -206,9 +206,11 @@ class GridGP(Estimator):
             for i, bound in enumerate(both)
             if np.isclose(t, bound)
         ]
-        if ended:
+        if ended:  # where the likelihood is flat, so that a search may end in any way
             what = "the data hardly determine it; another start moves the bound"
-            warnings.warn(f"GridGP.fit: the search ended with {' and '.join(ended)}: {what}", RuntimeWarning, stacklevel=3)
+            complaint = f"the search ended with {' and '.join(ended)}: {what}"
+        if complaint:
+            warnings.warn(f"GridGP.fit: {complaint}", RuntimeWarning, stacklevel=3)
         return model
 
     @property
@@ -237,7 +239,8 @@ class GridGP(Estimator):
         value, gradient = fit.objective(model)
         return (-value, -gradient) if eval_gradient else -value
 
-    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
+    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float, str]:
+        """(theta, value, what to warn of)"""
         highest = -math.inf
 
         def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -253,7 +256,7 @@ class GridGP(Estimator):
 
         if callable(self.optimizer):
             theta, value = self.optimizer(objective, start, bounds)
-            return np.array(theta, np.float64), float(value)
+            return np.array(theta, np.float64), float(value), ""
         from scipy.optimize import minimize
 
         shift = fit.data.log_unit
@@ -263,9 +266,8 @@ class GridGP(Estimator):
             return value - shift, gradient * units
 
         result = minimize(scaled, start / units, jac=True, method="L-BFGS-B", bounds=bounds / units[:, None])
-        if not result.success:
-            warnings.warn(f"GridGP.fit: the optimiser did not converge: {result.message}", RuntimeWarning, stacklevel=3)
-        return result.x * units, float(result.fun) + shift
+        complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
+        return result.x * units, float(result.fun) + shift, complaint
 
     # ---- predictions
 
