@@ -106,6 +106,15 @@ def test_kernels():
     assert [k.keywords["scale"].tolist() for k in wide.kernels_] == [[0.3, 1.5], 0.3]
 
 
+def test_many_cells_of_a_factor_are_estimated(monkeypatch):
+    holes = np.where(SEEN, TABLE, np.nan)
+    monkeypatch.setattr("quatrefoil.kron.gp.nll.FEW", 0)
+    exact, lanczos = (GridGP(logdet=how, rng=0).fit([X, T], holes).theta_ for how in (None, "lanczos"))
+    assert not np.array_equal(exact, lanczos)
+    monkeypatch.setattr("quatrefoil.kron.gridgp._MOST_EXACT", 20)
+    np.testing.assert_array_equal(GridGP(rng=0).fit([X, T], holes).theta_, lanczos)
+
+
 def test_blas_threads_in_a_fit():
     libraries = _libraries()
     before = [get() for get, _ in libraries]
@@ -154,3 +163,17 @@ def test_tables_with_labels():
         GridGP().fit(TABLE)
     with pytest.raises(ValueError, match=r"axes\[0\]\[1\] is nan"):
         GridGP().fit([np.array(["2024-01-01", "NaT"], "M8[D]"), T], TABLE[:2])
+
+
+@pytest.mark.torch
+def test_tensors():
+    torch = pytest.importorskip("torch")
+    axes, Y = [torch.from_numpy(X), torch.from_numpy(T)], torch.from_numpy(TABLE)
+    gp, expected = GridGP(**FIXED).fit(axes, Y), GridGP(**FIXED).fit([X, T], TABLE)
+    assert gp.score(axes, Y) == expected.score([X, T], TABLE)
+    points = torch.tensor([[0.1, 0.2]])
+    found = [*gp.predict(axes, True), *gp.predict(points, True), gp.sample(axes, rng=0), *gp.predict(return_std="samples", rng=0)]
+    points = points.numpy()
+    arrays = [*expected.predict([X, T], True), *expected.predict(points, True), expected.sample([X, T], rng=0)]
+    for a, b in zip(found, [*arrays, *expected.predict(return_std="samples", rng=0)], strict=True):
+        np.testing.assert_array_equal(a.detach().numpy(), b)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _arrays
 from .._bind import check_device
 from .._typing import Backend
 from .estimator import is_list_of_axes
@@ -47,8 +48,8 @@ class Fit:
 
     alpha: Array
 
-    def __init__(self, data: Data, model: Model, how: How, seed: int, labels: Labels | None) -> None:
-        self.data, self.model, self.how, self._seed, self.labels = data, model, how, seed, labels
+    def __init__(self, data: Data, model: Model, how: How, seed: int, like: Labels | str | None) -> None:
+        self.data, self.model, self.how, self._seed, self._like = data, model, how, seed, like
         self.value: float | None = None  # the log-likelihood, once it is known
         self._start: Array | None = None  # of iterations: the solution of the last evaluation
         self._grid: Grid | None = None
@@ -101,6 +102,12 @@ class Fit:
         matrices = [k(x, a) for k, x, a in zip(model.kernels, new, data.axes)]
         matrices[0] = model.variance * matrices[0]
         return (new, GridPoints(matrices), tuple(map(len, new))) if of_axes else (new, ScatteredPoints(matrices), (len(new[0]),))
+
+    def answer(self, values: Array, X: Any = None, on_grid: bool = False) -> Any:
+        """As the data came: as a tensor, or on a grid of points X as a table with labels."""
+        if isinstance(self._like, Labels):
+            return self._like.of(values, X) if on_grid else values
+        return _arrays.of_kind("torch", values) if self._like == "torch" and isinstance(values, np.ndarray) else values
 
     def attributes(self) -> dict[str, Any]:
         """The public attributes of the estimator, which users may write to."""

@@ -28,6 +28,7 @@ from .product.dense import outer
 from .tables import axes_in, unlabelled
 
 Rng: TypeAlias = int | np.random.Generator | None
+_MOST_EXACT = 2000  # rows of a Cholesky factor, which takes seconds
 Coordinates: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | Callable[..., Any]
 Real: TypeAlias = NDArray[np.float64]  # of arrays on a device as well, whose types no checker here knows
 
@@ -59,8 +60,11 @@ class GridGP(Estimator):
         times its start; scikit-learn's kernels have bounds of their own.
     n_restarts_optimizer : int
         Further starts: theta with normal numbers added, to frequencies over the length of the axis, moved into its bounds.
-    logdet, probes, tol
-        As in ``gp_nll``: "lanczos" for grids with so many cells missing that no Cholesky factor can be had.
+    logdet : None, "exact" or "lanczos"
+        As in ``gp_nll``. None is "exact" where it takes a Cholesky factor of at most 2000 cells, the observed or the missing ones, and
+        else "lanczos", an estimate from random probes.
+    probes, tol
+        As in ``gp_nll``.
     rng : None, int, or numpy.random.Generator
         Of restarts and probes.
     backend, num_threads
@@ -133,9 +137,9 @@ class GridGP(Estimator):
         mean: Literal["zero", "constant", "linear"] | Coordinates = "constant",
         optimizer: Literal["fmin_l_bfgs_b"] | Callable[..., Any] | None = "fmin_l_bfgs_b",
         n_restarts_optimizer: int = 0,
-        logdet: Literal["exact", "lanczos"] = "exact",
+        logdet: Literal["exact", "lanczos"] | None = None,
         probes: int = 16,
-        tol: float = 1e-10,
+        tol: float = 1e-8,
         rng: Rng = None,
         backend: Backend | None = None,
         num_threads: int | None = None,
@@ -158,7 +162,7 @@ class GridGP(Estimator):
 
         Returns self.
         """
-        label, labels = "GridGP.fit", None
+        label, labels, kind = "GridGP.fit", None, _arrays.kind(Y)
         if Y is None:
             axes, Y, labels = unlabelled(axes, label)
         if not is_list_of_axes(axes):
@@ -170,13 +174,19 @@ class GridGP(Estimator):
         kernels = axis_kernels(self.kernels, len(data.axes), label)
         if self.optimizer is not None and self.optimizer != "fmin_l_bfgs_b" and not callable(self.optimizer):
             raise ValueError(f"{label}: optimizer is {self.optimizer!r}, expected 'fmin_l_bfgs_b', None or a callable")
-        _arguments.choice(self.logdet, label, "logdet", ("exact", "lanczos"))
         restarts = _arguments.integer(self.n_restarts_optimizer, label, "n_restarts_optimizer", 0)
         rng = _arguments.generator(self.rng, label)
-        how = How(self.logdet, self.probes, self.tol, self.backend, self.num_threads)
         models = Model.starts(kernels, self.noise, self.variance, data, label)
-        fit = Fit(data, models[0], how, int(rng.integers(2**62)), labels)
-        with one_thread(data.rows):
+        cells, logdet = models[0].factor_rows(data), _arguments.choice(self.logdet, label, "logdet", (None, "exact", "lanczos"))
+        how = How(
+            logdet or ("lanczos" if cells > _MOST_EXACT and data.on_host else "exact"),
+            self.probes,
+            self.tol,
+            self.backend,
+            self.num_threads,
+        )
+        fit = Fit(data, models[0], how, int(rng.integers(2**62)), kind if labels is None else labels)
+        with one_thread(max(cells, *map(len, data.axes))):
             if self.optimizer is not None and len(fit.model.theta) and data.spread:
                 fit.model = self._learnt(fit, models, restarts, rng)
             fit.solve()
@@ -188,7 +198,7 @@ class GridGP(Estimator):
         fit.model = model = min(models, key=lambda m: _value(fit, m)) if len(models) > 1 else models[0]
         first, bounds, units = model.theta, model.bounds(fit.data), model.units(fit.data)
         starts = [first, *(np.clip(first + units * rng.standard_normal(len(first)), *bounds.T) for _ in range(restarts))]
-        theta, _ = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
+        theta, _, complaint = min([self._minimised(fit, start, bounds, units) for start in starts], key=lambda result: result[1])
         model = model.at(theta)
         ended = [
             f"{name} at {'its least' if i == 0 else 'its largest'}, {np.exp(bound):.3g}"
@@ -196,9 +206,11 @@ class GridGP(Estimator):
             for i, bound in enumerate(both)
             if np.isclose(t, bound)
         ]
-        if ended:
+        if ended:  # where the likelihood is flat, so that a search may end in any way
             what = "the data hardly determine it; another start moves the bound"
-            warnings.warn(f"GridGP.fit: the search ended with {' and '.join(ended)}: {what}", RuntimeWarning, stacklevel=3)
+            complaint = f"the search ended with {' and '.join(ended)}: {what}"
+        if complaint:
+            warnings.warn(f"GridGP.fit: {complaint}", RuntimeWarning, stacklevel=3)
         return model
 
     @property
@@ -227,7 +239,8 @@ class GridGP(Estimator):
         value, gradient = fit.objective(model)
         return (-value, -gradient) if eval_gradient else -value
 
-    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float]:
+    def _minimised(self, fit: Fit, start: np.ndarray, bounds: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, float, str]:
+        """(theta, value, what to warn of)"""
         highest = -math.inf
 
         def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
@@ -243,7 +256,7 @@ class GridGP(Estimator):
 
         if callable(self.optimizer):
             theta, value = self.optimizer(objective, start, bounds)
-            return np.array(theta, np.float64), float(value)
+            return np.array(theta, np.float64), float(value), ""
         from scipy.optimize import minimize
 
         shift = fit.data.log_unit
@@ -253,9 +266,8 @@ class GridGP(Estimator):
             return value - shift, gradient * units
 
         result = minimize(scaled, start / units, jac=True, method="L-BFGS-B", bounds=bounds / units[:, None])
-        if not result.success:
-            warnings.warn(f"GridGP.fit: the optimiser did not converge: {result.message}", RuntimeWarning, stacklevel=3)
-        return result.x * units, float(result.fun) + shift
+        complaint = "" if result.success else f"the optimiser did not converge: {result.message}"
+        return result.x * units, float(result.fun) + shift, complaint
 
     # ---- predictions
 
@@ -274,9 +286,11 @@ class GridGP(Estimator):
         """The mean at X, and with return_std the standard deviation of the latent function.
 
         X is a list of axes, (m_k,) or (m_k, p) each: results have the shape (m_1, ..., m_d); or an array of points (P, columns of all
-        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to a DataArray, DataFrame or Series, results on a grid
-        are such too. return_std="samples" takes the standard deviation from that many posterior samples, for grids with too
-        many cells missing: a relative error of sqrt(1 / (2 samples)); for axes alone.
+        axes): results are (P,). Without X it is the grid of ``fit``. After a ``fit`` to tensors results are tensors, and on a grid after
+        one to a DataArray, DataFrame or Series they are such tables.
+
+        return_std="samples" takes the standard deviation from that many posterior samples, for grids with too many cells missing: a
+        relative error of sqrt(1 / (2 samples)).
         """
         fit = self._fitted("predict")
         model, data = fit.model, fit.data
@@ -286,21 +300,21 @@ class GridGP(Estimator):
         new, points, shape = fit.points(X, "GridGP.predict")
         on_grid = isinstance(points, GridPoints)
 
-        def labelled(values: Any) -> Any:
-            return values if fit.labels is None or not on_grid else fit.labels.of(values, X)
+        def answer(values: Any) -> Any:
+            return fit.answer(values, X, on_grid)
 
         mean = points.product(points.matrices, fit.how.kernel)(fit.alpha).reshape(shape) + data.mean.at(new, on_grid, "GridGP.predict")
         if not return_std:
-            return labelled(mean)
+            return answer(mean)
         if return_std == "samples":
-            drawn = self.sample(X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
-            return labelled(mean), labelled(((drawn - mean) ** 2).mean(0) ** 0.5)
+            drawn = _drawn(fit, X, _arguments.integer(samples, "GridGP.predict", "samples", 2), rng)
+            return answer(mean), answer(((drawn - mean) ** 2).mean(0) ** 0.5)
         diagonals = [k.diagonal(x) for k, x in zip(model.kernels, new)]
         prior = outer(diagonals) if on_grid else functools.reduce(lambda a, b: a * b, diagonals)
         solver = fit.exact()
         less = solver.explained(points)[0] if isinstance(solver, Posterior) else explained(solver, points)
         var = model.variance * prior - less
-        return labelled(mean), labelled((clamped(namespace(var), var) ** 0.5).reshape(shape))
+        return answer(mean), answer((clamped(namespace(var), var) ** 0.5).reshape(shape))
 
     def score(self, X: Any, Y: Any, mask: Any = None) -> float:
         """1 - (sum of squared errors of the mean at X, as in ``predict``) / (that of the mean of Y), over observed cells.
@@ -329,18 +343,7 @@ class GridGP(Estimator):
     def sample(self, X: Any = None, size: int = 1, rng: Rng = None) -> Real:
         """Samples of the posterior at X as in ``predict``: (size, m_1, ..., m_d), or (size, P) by the covariance of the P points."""
         fit = self._fitted("sample")
-        model, data = fit.model, fit.data
-        new, points, shape = fit.points(X, "GridGP.sample")
-        if isinstance(points, GridPoints):
-            prior = [k(x) for k, x in zip(model.kernels, new)]
-            prior[0] = model.variance * prior[0]
-            options: Any = {"mask": data.mask, "prior_factors": prior, **fit.how.solver}
-            noise = model.noise_at(data)
-            drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
-        else:
-            drawn = _scattered_samples(fit, new, points, size, rng)
-        on_grid = isinstance(points, GridPoints)
-        samples: Real = drawn.reshape(len(drawn), *shape) + data.mean.at(new, on_grid, "GridGP.sample")
+        samples: Real = fit.answer(_drawn(fit, axes_in(X), size, rng))
         return samples
 
     def _fitted(self, method: str) -> Fit:
@@ -356,6 +359,21 @@ def _value(fit: Fit, model: Model) -> float:
         value = fit.objective(model)[0]
         return value if math.isfinite(value) else math.inf
     return math.inf
+
+
+def _drawn(fit: Fit, X: Any, size: int, rng: Any) -> Any:
+    """(size, *shape of predictions at X)"""
+    model, data = fit.model, fit.data
+    new, points, shape = fit.points(X, "GridGP.sample")
+    if isinstance(points, GridPoints):
+        prior = [k(x) for k, x in zip(model.kernels, new)]
+        prior[0] = model.variance * prior[0]
+        options: Any = {"mask": data.mask, "prior_factors": prior, **fit.how.solver}
+        noise = model.noise_at(data)
+        drawn = gp_posterior_sample(model.factors(data), points.matrices, data.y, noise, size=size, rng=rng, **options)
+    else:
+        drawn = _scattered_samples(fit, new, points, size, rng)
+    return drawn.reshape(len(drawn), *shape) + data.mean.at(new, isinstance(points, GridPoints), "GridGP.sample")
 
 
 def _scattered_samples(fit: Fit, new: Sequence[np.ndarray], points: ScatteredPoints, size: int, rng: Any) -> np.ndarray:

@@ -63,13 +63,6 @@ class Data(NamedTuple):
         return self.spread or self.size**2 or 1.0
 
     @property
-    def rows(self) -> int:
-        """Of the largest matrix that a likelihood takes: an axis, or the cells of a Cholesky factor."""
-        N = len(self.y)
-        count = N if self.mask is None else int(_arrays.to_host(self.mask).sum())
-        return max(map(len, self.axes), default=0) if count == N else max(*map(len, self.axes), min(count, N - count))
-
-    @property
     def log_unit(self) -> float:
         """What the unit of y adds to the negative log-likelihood: log |y| per observed cell, with |y| the root of the mean square."""
         y = _arrays.to_host(self.y if self.mask is None else self.y[self.mask])
@@ -118,6 +111,12 @@ class Model(NamedTuple):
         """Of the entries of theta."""
         of_kernels = [f"{name} of kernels[{i}]" for i, k in enumerate(self.kernels) for name in k.names]
         return ["variance", *of_kernels, *(["noise"] if self.learns_noise else [])]
+
+    def factor_rows(self, data: Data) -> int:
+        """Of the Cholesky factor that an exact likelihood takes; 0 where the grid is complete."""
+        N = len(data.y)
+        count = N if data.mask is None else int(_arrays.to_host(data.mask).sum())
+        return min(count, N - count) if self.learns_noise else count
 
     def noise_at(self, data: Data) -> Array:
         """Where the data are."""

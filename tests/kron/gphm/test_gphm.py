@@ -301,6 +301,7 @@ def test_refused():
         (lambda: qf.kron.Advection(speed=np.nan, boundary=0.0), ValueError, "speed is nan"),
         (lambda: gp().set_params(steps=3), ValueError, "unknown parameter 'steps'"),
         (lambda: gp().fit(-1), ValueError, "steps is -1"),
+        (lambda: gp().fit(epochs=1), TypeError, "GPHM.fit has no argument 'epochs'; use steps"),
         (lambda: gp().fit(1.0), TypeError, "steps is 1.0, expected an integer"),
         (lambda: gp().fit(1, progress="yes"), TypeError, "progress is 'yes'"),
         (lambda: gp().fit(1, truth=LINE[:2]), ValueError, r"truth has shape \(2,\), expected \(6,\)"),

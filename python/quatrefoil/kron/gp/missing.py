@@ -16,9 +16,7 @@ from .basis import Filter
 from .grid import Grid
 
 _COLUMNS_BYTES = 16 << 20  # of the rows that go through a product together: about four such arrays stand at a time
-
-
-_MOST_LEFT = 1e-2  # of the right-hand side: what refinement makes 1e-4 of it
+_MOST_LEFT, _LEFT, _REFINEMENTS = 3e-2, 1e-9, 6  # of the right-hand side: before refinement at most, afterwards, and in so many steps
 
 
 class Closed:
@@ -81,19 +79,25 @@ class BySpecial:
         self.factor = _cholesky(M, grid.label)
 
     def solve(self, rows: np.ndarray) -> np.ndarray:
-        found = self._solve(rows)
+        found, size = self._solve(rows), np.abs(rows).max(axis=1, initial=0.0)
         noise = np.full(self.grid.size, self.cells.least)
         seen = self.cells.observed[self.cells.special]
         noise[self.cells.special[seen]] += self.cells.more[seen]
-        residual = rows - self.grid.product(found) - noise * found  # one step of refinement
-        residual[:, ~self.cells.observed] = 0
-        left, size = (np.abs(a).max(axis=1, initial=0.0) for a in (residual, rows))
-        if not (left <= _MOST_LEFT * size).all():
-            raise np.linalg.LinAlgError(
-                f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (a solution leaves "
-                f"{float((left / np.where(size > 0, size, 1)).max()):.1g} of y); add noise"
-            )
-        found += self._solve(residual)
+        first = 0.0
+        for _ in range(_REFINEMENTS):
+            residual = rows - self.grid.product(found) - noise * found
+            residual[:, ~self.cells.observed] = 0
+            left = np.abs(residual).max(axis=1, initial=0.0) / np.where(size > 0, size, 1)
+            share = float(left.max(initial=0.0))
+            if not share <= _MOST_LEFT:
+                raise np.linalg.LinAlgError(
+                    f"{self.grid.label}: the noise is below the rounding of the covariance of the observed cells (a solution leaves "
+                    f"{share:.1g} of y); add noise"
+                )
+            found += self._solve(residual)
+            first = first or share
+            if share * first <= _LEFT:  # once more would leave less
+                break
         return found
 
     def _solve(self, rows: np.ndarray) -> np.ndarray:

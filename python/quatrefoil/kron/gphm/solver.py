@@ -226,6 +226,7 @@ class GPHM(Estimator):
 
     # ---- training
 
+    @_arguments.keywords("GPHM.fit", **dict.fromkeys(("epochs", "iterations", "n_steps", "max_iter", "maxiter"), "use steps"))
     def fit(
         self,
         steps: int | None = None,
