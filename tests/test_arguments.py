@@ -126,6 +126,10 @@ def test_axes_that_are_swapped_missing_or_too_many_are_recognised():
         (lambda: qf.ssm.gka(heads, heads, heads, gates), "q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)"),
         (lambda: qf.ssm.gka(heads[0], heads[0], heads[0]), "q[None], k[None], v[None]"),
         (lambda: qf.ssm.causal_conv1d_fn(u, np.ones((9, 1, 4))), "weight.squeeze(1)"),
+        (
+            lambda: qf.ssm.selective_scan_fn(u, u, -np.ones((4, 3)), gates, gates),
+            "u.swapaxes(-1, -2), delta.swapaxes(-1, -2), B.swapaxes(-1, -2), C.swapaxes(-1, -2)",
+        ),
     ):
         with pytest.raises(ValueError) as error:
             call()

@@ -37,11 +37,22 @@ def test_dir_shows_what_users_start_from():
     }
     assert dir(qf.torch) == ["nn"]
     for module in MODULES:
-        assert dir(module) == sorted(module.__all__), module
+        assert dir(module) == sorted({*module.__all__, *["torch"] * (module is qf)}), module
         assert len(dir(module)) <= 30, module
         assert not [n for n in dir(module) if n.endswith("_vjp") or getattr(module, n) is None], module
         with pytest.raises(AttributeError, match="smm"):
             module.smm  # noqa: B018
+
+
+def test_names_that_do_not_exist_are_answered():
+    for module, name, text in (
+        (qf.ssm, "S4D", "layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import S4D"),
+        (qf.ssm, "selective_scan", "did you mean selective_scan_fn"),
+        (qf.kron, "Matern52", "did you mean matern52"),
+        (qf.wos, "Polygone", "did you mean Polygon"),
+    ):
+        with pytest.raises(AttributeError, match=text):
+            getattr(module, name)
 
 
 def test_what_dir_does_not_show_is_still_in_the_family():

@@ -47,4 +47,8 @@ __all__ = [
     "wos",
 ]
 
-__dir__ = surface(__name__)
+_surface = surface(__name__)
+
+
+def __dir__() -> list[str]:
+    return [*_surface(), "torch"]

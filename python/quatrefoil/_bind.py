@@ -118,7 +118,8 @@ def layout(op: Op, arrays: Sequence[Any], options: tuple[Any, ...]) -> tuple[str
 
 
 def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[Any, ...]) -> str:
-    """What would fit: one array, or all of one shape, with two axes swapped, one added in front, or one of length 1 removed."""
+    """What would fit: one array, all of one shape, or all of three axes and more, with two axes swapped; one, or all of one shape, with an
+    axis added in front, or one of length 1 removed."""
     names = [name for name, *_ in op.named(arrays)]
     for shape in dict.fromkeys(s for s in shapes if s is not None):
         alike = [i for i, s in enumerate(shapes) if s == shape]
@@ -127,6 +128,10 @@ def _hint(op: Op, shapes: Sequence[Any], arrays: Sequence[Any], options: tuple[A
                 with contextlib.suppress(ValueError):
                     op.infer([other if i in which else s for i, s in enumerate(shapes)], options)
                     return f"; it would fit with {', '.join(f'{names[i]}{text}' for i in which)}"
+    many = {i: next(_other_forms(s)) for i, s in enumerate(shapes) if s is not None and len(s) > 2}
+    with contextlib.suppress(ValueError):
+        op.infer([many[i][0] if i in many else s for i, s in enumerate(shapes)], options)
+        return f"; it would fit with {', '.join(f'{names[i]}{text}' for i, (_, text) in many.items())}"
     return ""
 
 

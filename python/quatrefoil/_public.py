@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
+
+LAYERS = ("GatedKalmaNet", "Mamba", "Mamba2", "PolyLayer", "S4D", "S4DKernel", "S5")  # of quatrefoil.torch.nn, which needs PyTorch
 
 
 class _Written(str):
@@ -40,6 +43,20 @@ def surface(module: str) -> Callable[[], list[str]]:
         if getattr(thing, "__module__", "").startswith("quatrefoil"):
             readable(thing)
     return lambda: list(names["__all__"])
+
+
+def missing(module: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a family: an AttributeError with what may have been meant."""
+
+    def raised(name: str) -> Any:
+        text = f"module {module!r} has no attribute {name!r}"
+        if name in LAYERS:
+            text += f"; layers are in quatrefoil.torch.nn: from quatrefoil.torch.nn import {name}"
+        elif name[0] != "_" and (near := difflib.get_close_matches(name, everything(sys.modules[module]), 2, 0.7)):
+            text += f"; did you mean {' or '.join(near)}?"
+        raise AttributeError(text, name=name, obj=sys.modules[module])
+
+    return raised
 
 
 def everything(module: ModuleType) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .._public import surface
+from typing import TYPE_CHECKING
+
+from .._public import missing, surface
 from .._spec import Family
 from . import layer, nonuniform, orthopoly, particles, scattered, transform
 from .layer import poly_layer
@@ -46,3 +48,5 @@ __all__ = [
 OPS = Family(__name__, transform.OPS, scattered.OPS, nonuniform.OPS, layer.OPS, particles.OPS)
 
 __dir__ = surface(__name__)
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    __getattr__ = missing(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._public import readable, surface
+from .._public import missing, readable, surface
 from .._spec import Family
 from . import gp, mixture, pde, product, twoterm
 from .gp import gp_nll, gp_solve
@@ -65,7 +65,7 @@ else:  # unseen by type checkers, to which any name would then be one of ours
 
             globals()[name] = readable(scipy_class())
             return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return missing(__name__)(name)
 
 
 __dir__ = surface(__name__)

@@ -7,7 +7,9 @@ too. Equation numbers are those of csrc/ssm/README.md.
 
 from __future__ import annotations
 
-from .._public import surface
+from typing import TYPE_CHECKING
+
+from .._public import missing, surface
 from .._spec import Family
 from . import arma, convolution, delta, fla, init, kalmanet, mamba, modes, s4, s4d, s5, scan, selective, ssd
 from .arma import arma_filter
@@ -90,3 +92,5 @@ __all__ = [
 OPS = Family(__name__, *[noun.OPS for noun in (scan, convolution, arma, modes, s4d, s4, s5, selective, kalmanet, delta, ssd)])
 
 __dir__ = surface(__name__)
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    __getattr__ = missing(__name__)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .._public import surface
+from typing import TYPE_CHECKING
+
+from .._public import missing, surface
 from .._spec import Family
 from . import media as _media
 from . import query as _query
@@ -43,3 +45,5 @@ __all__ = [
 OPS = Family(__name__, _query.OPS, _walk.OPS, _expansion.OPS, _stars.OPS, _media.OPS)
 
 __dir__ = surface(__name__)
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    __getattr__ = missing(__name__)

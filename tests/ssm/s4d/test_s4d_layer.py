@@ -26,6 +26,11 @@ def test_s4d_state_dict():
     assert all(p.dtype == torch.float32 for p in layer.parameters())
 
 
+def test_s4d_in_a_sequence_of_layers():
+    layer, u = nn.S4D(6, d_state=8, transposed=False, return_state=False), torch.randn(2, 50, 6)
+    assert torch.nn.Sequential(torch.nn.Linear(6, 6), layer, layer)(u).shape == u.shape
+
+
 def upstream_s4d(state, u):
     """The pedagogical layer, written from its formulas: complex exponentials, rfft, GELU, Conv1d, GLU."""
     dt, C = torch.exp(state["kernel.log_dt"]), torch.view_as_complex(state["kernel.C"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
+from ..._arguments import keywords
 from ..._dims import Shape
 from ..._dispatch import call, call_vjp
 from ..._spec import Arg, Op, Option
@@ -77,6 +78,11 @@ def arma_filter(
     out: Array[T] | None = None, backend: Backend | None = None, num_threads: int | None = None,
 ) -> T | tuple[T, T]: ...
 # fmt: on
+@keywords(
+    "ssm.arma_filter",
+    axis="it is the last one here: swap axes",
+    sos="apply the sections one after the other, each b = sos[k, :3] and a = sos[k, 3:]",
+)
 def arma_filter(
     b: Array[T],
     a: Array[T],

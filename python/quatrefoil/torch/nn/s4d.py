@@ -126,6 +126,8 @@ class S4D(Layer):
         d_state real modes instead of conjugate pairs.
     method : "auto", "fft" or "scan"
         As in ``quatrefoil.ssm.s4d_conv``.
+    return_state : bool
+        False: ``forward`` returns y alone, as ``torch.nn.Sequential`` wants.
 
     Notes
     -----
@@ -157,8 +159,10 @@ class S4D(Layer):
         bandlimit: float | None = None,
         is_real: bool = False,
         method: str = "auto",
+        return_state: bool = True,
     ) -> None:
         super().__init__()
+        self.return_state = return_state
         self.h, self.n, self.d_output = d_model, d_state, d_model
         self.transposed, self.bidirectional, self.method = transposed, bidirectional, method
         self.disc = choice(disc, "S4D", "disc", _DISCS)
@@ -170,8 +174,10 @@ class S4D(Layer):
         self.dropout = torch.nn.Dropout1d(dropout) if dropout > 0 else torch.nn.Identity()
         self.output_linear = torch.nn.Sequential(torch.nn.Conv1d(d_model, 2 * d_model, kernel_size=1), torch.nn.GLU(dim=-2))
 
-    def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> tuple[Tensor, Tensor | None]:
+    def forward(self, u: Tensor, state: Tensor | None = None, rate: float = 1.0) -> Any:
         """u (B, H, L), or (B, L, H) if not ``transposed`` -> (y of u's shape, None), or (y, the last state) where a state is given.
+
+        y alone if the layer was made with ``return_state=False``.
 
         ``rate`` is the length of a sample relative to those of training: .5 for a signal sampled twice as often.
         """
@@ -191,7 +197,8 @@ class S4D(Layer):
             y, state = ssm.s4d_conv(u, dt, A, C, self.D, initial_state=state, return_state=True, **options)
         if y.shape[-1]:  # torch has no convolution of no samples
             y = self.output_linear(self.dropout(self.activation(y)))
-        return (y if self.transposed else y.transpose(-1, -2)), state
+        y = y if self.transposed else y.transpose(-1, -2)
+        return (y, state) if self.return_state else y
 
     def extra_repr(self) -> str:
         return f"{self.h}, d_state={self.n}, transposed={self.transposed}"
