@@ -1,7 +1,11 @@
 """Quatrefoil: fast kernels for four families of scientific machine learning.
 
-``qf.ssm`` state-space convolution, ``qf.kron`` Kronecker-structured Gaussian processes, ``qf.cheb`` Chebyshev-Tucker tensors,
-``qf.wos`` Walk on Spheres. NumPy arrays, PyTorch tensors or JAX arrays in, the same kind out.
+``qf.ssm``: state-space models, filters and linear attention; start with ``s4d_conv``, ``fft_conv``, or the layers of ``qf.torch.nn``.
+``qf.kron``: Gaussian processes on grids and Kronecker products; start with ``GridGP().fit([x, t], table)``.
+``qf.cheb``: smooth functions of several variables; start with ``ChebTucker.from_function(f, domain)``.
+``qf.wos``: boundary value problems by random walks; start with ``solve(Polygon(outline), points, dirichlet=0.0)``.
+
+NumPy arrays, PyTorch tensors or JAX arrays go in, and the same kind comes out. ``help(qf.conventions)`` says what holds for every function.
 """
 
 import importlib
