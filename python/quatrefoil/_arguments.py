@@ -228,7 +228,10 @@ def array_like(value: Any, label: str, name: str) -> Any:
         raise TypeError(f"{label}: {name} has dtype {found.dtype}, expected real numbers: float32, float64 or integers; convert it")
     if found.dtype.kind == "f" and has_dtype:
         return found.astype(found.dtype.newbyteorder("="), copy=False)
-    return found.astype(np.float64).view(_arrays.Plain)
+    numbers = found.astype(np.float64)
+    if found.dtype.kind in "iu" and np.abs(numbers).max(initial=0) > 2.0**53:
+        raise ValueError(f"{label}: {name} has integers beyond 2**53, which float64 does not hold; scale them")
+    return numbers.view(_arrays.Plain)
 
 
 def _check_parts(value: Any, label: str, name: str) -> bool:

@@ -141,6 +141,17 @@ def test_one_point(backend):
     np.testing.assert_array_equal(grads[0], grads[1][0])
 
 
+def test_functions_of_one_point_are_seen_where_points_are_as_many_as_coordinates():
+    for backend in ("numba", "array"):
+        with pytest.raises(ValueError, match=r"it takes one point: give lambda X: np.array\(\[f\(x\) for x in X\]\)"):
+            value(wos.Polygon(SQUARE), [[0.5, 0.5]], lambda p: p[0] + p[1], walks=2, backend=backend)
+
+
+def test_integers_that_float64_does_not_hold():
+    with pytest.raises(ValueError, match=r"Polygon: vertices has integers beyond 2\*\*53, which float64 does not hold"):
+        wos.Polygon([[0, 0], [2**53 + 2, 0], [0, 1]])
+
+
 def test_meshes_that_are_none():
     quads = SimpleNamespace(points=V, faces=np.insert(F, 0, 4, axis=1).ravel())
     check_refused([

@@ -129,7 +129,7 @@ def test_meshes():
             (V.astype(np.float16), F, TypeError, "V has dtype float16"),
             (V > 0, F, TypeError, "V has dtype bool"),
             (V, None, TypeError, "F is missing, expected V and F, or a mesh with vertices and faces"),
-            (V, F.astype(float), TypeError, "F has dtype float64, expected integers"),
+            (V, F.astype(float), TypeError, r"F has dtype float64, expected integers; convert it: F.astype\(int\)"),
             (V, np.ma.masked_array(F), TypeError, "F is a masked array"),
         )
     ])  # fmt: skip

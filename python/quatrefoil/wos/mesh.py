@@ -203,7 +203,8 @@ def _indices(F: Any, label: str, kind: str | None) -> np.ndarray:
         raise TypeError(f"{label}: F is a {found} array but V is a {kind} array; all arrays of a call must be of one kind")
     f = np.asarray(F) if found is None else _arrays.to_host(F)
     if f.dtype.kind not in "iu" and f.size:
-        raise TypeError(f"{label}: F has dtype {f.dtype}, expected integers")
+        cure = "; convert it: F.astype(int)" if f.dtype.kind == "f" else ""
+        raise TypeError(f"{label}: F has dtype {f.dtype}, expected integers{cure}")
     return f.astype(np.int64)
 
 

@@ -32,6 +32,8 @@ class Function:
         shape = getattr(values, "shape", None)
         if is_number(values) and values == self.function(X[:1]):  # a constant
             values, shape = np.full(len(X), float(values)), (len(X),)
+        if shape == X.shape[1:] == (len(X),) and np.shape(self.function(np.concatenate([X, X]))) != (2 * len(X),):
+            shape = None  # as many points as coordinates: a function of one point looks right
         if shape != (len(X),):
             got = f"shape {shape}" if shape is not None else repr(values) if np.isscalar(values) else f"a {type(values).__name__}"
             hint = self._hint(X)
