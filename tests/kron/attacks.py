@@ -74,7 +74,7 @@ class Program:
 
     def fit(self, gp):
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "GridGP.fit: the optimiser did not converge", RuntimeWarning)
+            warnings.filterwarnings("ignore", "GridGP.fit: the (optimiser did not converge|search ended with)", RuntimeWarning)
             seen = np.ones(self.shape, bool) if self.mask is None else self.mask
             if seen.any() and not any(self.columns) and np.ndim(self.noise) == 0 and self.rng.random() < 0.2:  # the cells one by one
                 grid = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
