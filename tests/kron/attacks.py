@@ -74,7 +74,7 @@ class Program:
 
     def fit(self, gp):
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "GridGP.fit: the optimiser did not converge", RuntimeWarning)
+            warnings.filterwarnings("ignore", "GridGP.fit: the (optimiser did not converge|search ended with)", RuntimeWarning)
             seen = np.ones(self.shape, bool) if self.mask is None else self.mask
             if seen.any() and not any(self.columns) and np.ndim(self.noise) == 0 and self.rng.random() < 0.2:  # the cells one by one
                 grid = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
@@ -90,13 +90,13 @@ class Program:
             return np.stack([np.full(len(points[0]), float(self.mean != "zero")), *scaled], axis=1)
 
         if not seen.any():
-            return lambda points: np.zeros(len(points[0]))
+            return lambda points, of=None: np.zeros(len(points[0]))
         observed = [x[i] for x, i in zip(self.axes, np.nonzero(seen))]
         middles = [c.mean() if np.ptp(c) else c[0] for x in observed for c in np.atleast_2d(x.T)]
         halves = [np.abs(c - m).max() or 1.0 for c, m in zip((c for x in observed for c in np.atleast_2d(x.T)), middles)]
         A = design(observed)
-        found = np.linalg.lstsq(A, self.Y[seen], rcond=1e-8)[0]
-        return lambda points: design(points) @ found
+        found = np.linalg.lstsq(A, self.Y[seen], rcond=1e-4)[0] * A.any(axis=0)
+        return lambda points, of=lambda a: a: of(design(points)) @ of(found)
 
     def points(self):
         """As ``predict`` takes them, and the columns of every axis."""
@@ -129,9 +129,9 @@ class Program:
             near(gp.log_marginal_likelihood(eval_gradient=True)[1] @ step * 2, slope, 0.01, "gradient", 1e-3 * terms + 1e-4)
         X, columns = self.points()
         mean, covariance = dense.predict(columns)
-        trend = mean_at(columns)
+        trend, terms = mean_at(columns), mean_at(columns, np.abs)
         got, std = gp.predict(X, return_std=True)
-        largest = max(np.abs(dense.y).max(initial=0), np.abs(trend).max(initial=0), deviation)
+        largest = max(np.abs(dense.y).max(initial=0), terms.max(initial=0), deviation)
         near(got.reshape(-1), mean + trend, max(tolerance, 1e-6 if self.mean == "linear" else 0), "mean", largest)  # slopes of few cells
         near(std.reshape(-1) ** 2, np.maximum(np.diagonal(covariance), 0), tolerance, "variance", deviation**2)
         drawn = gp.sample(X, 64, rng=rng).reshape(64, len(mean))

@@ -15,7 +15,7 @@ from .product.dense import exponent
 
 Array = Any
 MEANS = ("zero", "constant", "linear")
-_RANK = 1e-8  # of the columns of a linear mean: what the observed cells do not span has the slope 0
+_RANK = 1e-4  # of the columns of a linear mean: what the observed cells do not span has the slope 0
 
 
 def coordinates(axes: Sequence[Array], on_grid: bool) -> list[Array]:
@@ -55,11 +55,11 @@ class Mean(NamedTuple):
             column = column.reshape(-1) if seen is None else column[seen]
             centres.append(average(column))
             columns.append(column - centres[-1])
-            units.append(float(np.abs(columns[-1]).max()) or 1.0)
+            units.append(float(np.abs(columns[-1]).max()))
         e = exponent(values)  # for numbers near the ends of the range of float64
-        design = np.stack([c / u for c, u in zip(columns, units)], axis=1)
+        design = np.stack([c / (u or 1.0) for c, u in zip(columns, units)], axis=1)
         slopes = np.ldexp(np.linalg.lstsq(design, np.ldexp(values - offset, -e), rcond=_RANK)[0], e)
-        return cls(offset, tuple(float(s) / u for s, u in zip(slopes, units)), tuple(centres))
+        return cls(offset, tuple(float(s) / u if u else 0.0 for s, u in zip(slopes, units)), tuple(centres))
 
     def at(self, axes: Sequence[Array], on_grid: bool, label: str) -> Any:
         """On the grid of axes, or at points with one row of every axis: a number, or an array of the result's shape."""
