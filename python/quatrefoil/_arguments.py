@@ -360,17 +360,31 @@ def finite(values: np.ndarray, label: str, name: str) -> None:
         raise ValueError(f"{label}: {name}[{', '.join(map(str, at))}] is {values[at]}, expected finite numbers")
 
 
-def keywords(label: str, **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use."""
+def keywords(label: str, *, positional: str = "", missing: str = "", **hints: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator of a function: TypeError for keywords that it does not have, with a hint for names that other libraries use; for more
+    arguments than it takes by position, and for fewer than it needs, with hints for these."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        known = [name for name in inspect.signature(function).parameters if name != "self"]
+        parameters = list(inspect.signature(function).parameters.values())
+        bound = parameters[0].name in ("self", "cls")
+        known = [p.name for p in parameters[bound:]]
+        by_place = [p.name for p in parameters[bound:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+        needed = [p.name for p in parameters[bound:] if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        open_ended = any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters)
 
         @functools.wraps(function)
         def called(*args: P.args, **options: P.kwargs) -> R:
             for name in options:
                 if name not in known:
                     raise TypeError(f"{label} has no argument {name!r}; {hints.get(name) or 'expected ' + ', '.join(known)}")
+            count = len(args) - bound
+            if not open_ended and count > len(by_place):
+                cure = positional or f"give keywords: {', '.join(f'{name}=' for name in known[len(by_place) :])}"
+                raise TypeError(f"{label} takes {', '.join(by_place)} by position, got {count} arguments; {cure}")
+            absent = [name for name in needed if name not in options and name not in by_place[: max(count, 0)]]
+            if absent and not open_ended:
+                cure = missing or f"expected {', '.join(known)}"
+                raise TypeError(f"{label}: {', '.join(absent)} {'are' if len(absent) > 1 else 'is'} missing; {cure}")
             return function(*args, **options)
 
         return called

@@ -46,6 +46,8 @@ def test_calls(backend):
     for point in (0.5, x, x[:, None], [0.5], [[0.5], [0.25]]):
         expected = np.sin(point).reshape(np.shape(point)[:1])
         np.testing.assert_allclose(line(point), expected, atol=1e-14)
+    for found, expected in zip(f.value_and_grad(X[:, 0], 0.5), f.value_and_grad(stacked(X[:, 0], 0.5))):
+        np.testing.assert_array_equal(found, expected)
     value, gradient = f.value_and_grad([0.5, 0.25])
     assert gradient.shape == (2,)
     np.testing.assert_allclose([value, *gradient], np.exp(0.5) * np.array([1.25, 1.25, 1.0]), rtol=1e-12)
@@ -80,9 +82,9 @@ def test_builders():
     for made, at, expected in (
         (ChebTucker.from_values([[1, 2], [3, 4]], UNIT), (0.5, 0.5), 2.5),
         (ChebTucker.from_coeffs([[1, 0], [0, 2]]), (0.5, 0.5), 1.5),
-        (ChebTucker.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 2], n=2, domain=(0, 1)), (0.5, 0.25), 0.75),
+        (ChebTucker.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [1, 1, 1, 1], n=1, domain=(0, 1)), (0.5, 0.25), 1.0),
         (ChebTucker.fit(X, X @ [1, 2]), (0.5, 0.25), 1.0),
-        (ChebTucker.fit([0, 0.5, 1], [1, 2, 3], n=2, domain=(0, 1)), (0.25,), 1.5),
+        (ChebTucker.fit([0, 0.5, 1], [1, 2, 3], n=2), (0.25,), 1.5),
         (ChebTucker.from_cp([2], [[[0], [1]], [[1], [0]]]), (0.5, 0.1), 1.0),
         (ChebTucker([[1]], [[[1], [2]], [[1]]]), (0.5, 0.1), 2.0),
     ):
@@ -132,5 +134,8 @@ def test_tensors():
     np.testing.assert_allclose(slope, f.value_and_grad([0.5, 0.25])[1], rtol=1e-5)
     with pytest.raises(TypeError, match=r"X is a numpy array of float64, but core is a torch array .*: torch.as_tensor\(X\)"):
         g(X)
+    for call in (f, f.value_and_grad, lambda X: f(X[:, 0], X[:, 1]), lambda X: f.grid(*X.T)):
+        with pytest.raises(TypeError, match=r"torch array of float32.*; move the ChebTucker: ct = ct.to\(torch.float32\)"):
+            call(torch.tensor(X, dtype=torch.float32))
     with pytest.raises(TypeError, match=r"f takes tensors: give lambda x, y: f\(\*map\(torch.from_numpy, \(x, y,\)\)\)"):
         ChebTucker.from_function(lambda x, y: torch.sin(x) * y, UNIT)

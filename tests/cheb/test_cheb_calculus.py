@@ -37,6 +37,27 @@ def test_axes_as_arrays(rng):
     assert isinstance(ct.norm(), float)
 
 
+def test_means_and_variances():
+    """Against Gauss's quadrature."""
+    f, domain = (lambda x, y, z: 1e3 + np.exp(x * y) + z**3 * y), ((0, 1), (-1, 2), (3, 5))
+    ct = ChebTucker.from_function(f, domain)
+    t, w = np.polynomial.legendre.leggauss(30)
+    values = f(*np.ix_(*(lo + (hi - lo) * (t + 1) / 2 for lo, hi in domain)))
+    weights = np.einsum("i,j,k->ijk", w, w, w) / 8
+    mean = (weights * values).sum()
+    np.testing.assert_allclose(ct.mean(), mean, rtol=1e-12)
+    np.testing.assert_allclose(ct.var(), (weights * (values - mean) ** 2).sum(), rtol=1e-9)
+    assert type(ct.mean()) is type(ct.var()) is float
+    for axis in (1, -2, [1], [0, 2], np.array([0, 1])):
+        axes = [k % 3 for k in np.ravel(axis)]
+        shares = np.prod(np.broadcast_arrays(*(np.expand_dims(w / 2, [m for m in range(3) if m != k]) for k in axes)), axis=0)
+        means = (shares * values).sum(axis=tuple(axes), keepdims=True)
+        variances = (shares * (values - means) ** 2).sum(axis=tuple(axes))
+        points = [lo + (hi - lo) * (t + 1) / 2 for k, (lo, hi) in enumerate(domain) if k not in axes]
+        np.testing.assert_allclose(ct.mean(axis).grid(*points), means.squeeze(tuple(axes)), rtol=1e-12)
+        np.testing.assert_allclose(ct.var(axis).grid(*points), variances, rtol=1e-8, atol=1e-9 * variances.max())
+
+
 def test_numbers(rng):
     X, a = points(rng), tensor(rng)
     y = a(X)
@@ -145,6 +166,7 @@ class TestTorch:
         check(lambda ct: ct.diff(0)(X))
         check(lambda ct: ct.diff(1, 2)(X))
         check(lambda ct: ct.integrate())
+        check(lambda ct: ct.var() + ct.var(1)(X[:, :1]).sum() + ct.mean())
         check(lambda ct: ct.integrate(1)(X[:, :1]))
         check(lambda ct: ct.norm())
         check(lambda ct: (ct + other)(X))

@@ -98,6 +98,18 @@ BAD = [
         TypeError,
         "axis 1 are .* of float32",
     ),
+    (lambda: qf.cheb.ChebTucker(np.sin, (0, 1)), TypeError, r"core is a function; give ChebTucker.from_function\(f, domain\)"),
+    (lambda: qf.cheb.ChebTucker().fit(X, X), TypeError, r"core, factors are missing; build one by .*, ChebTucker.fit\(X, y\) or"),
+    (
+        lambda: qf.cheb.ChebTucker.from_function(np.sin, 0, 1),
+        TypeError,
+        r"takes f, domain by position, got 3 .* domain as \[\(lo, hi\), ...",
+    ),
+    (lambda: qf.cheb.ChebTucker.from_function(np.sin, (0, 1), 1e-8), TypeError, "got 3 arguments; .* keywords: n=, tol="),
+    (lambda: qf.cheb.ChebTucker.from_function(np.sin, bounds=(0, 1)), TypeError, "no argument 'bounds'; use domain="),
+    (lambda: qf.cheb.ChebTucker.fit(X, X[:, 0], degree=3), TypeError, "cheb.ChebTucker.fit has no argument 'degree'; use n"),
+    (lambda: qf.cheb.ChebTucker.fit(X, X[:, 0], 3), TypeError, "takes X, y by position, got 3 arguments; give keywords: n=, domain="),
+    (lambda: qf.cheb.ChebTucker.fit(X), TypeError, r"y is missing; expected ChebTucker.fit\(X, y\)"),
     (lambda: qf.cheb.ChebTucker.from_values(with_point(np.nan)), ValueError, r"V\[3, 1\] is nan"),
     (lambda: qf.cheb.ChebTucker.from_coeffs(with_point(np.nan)), ValueError, r"C\[3, 1\] is nan"),
     (

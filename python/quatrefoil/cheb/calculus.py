@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +27,7 @@ class Calculus:
         core: Any
         factors: tuple[Any, ...]
         _domain: tuple[float, ...]
+        _held_out: float | None
 
         def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
@@ -99,6 +101,32 @@ class Calculus:
             return float(core) if isinstance(core, np.ndarray) else core
         return type(self)(core, factors, domain=tuple(pair for k, pair in enumerate(pairs) if k not in weights))
 
+    def mean(self, axis: int | Sequence[int] | None = None) -> Any:
+        """The mean over some axes, a tensor of the others; over all of them, a number: ``integrate`` divided by the lengths."""
+        domain = list(zip(self._domain[::2], self._domain[1::2]))
+        axes = range(len(domain)) if axis is None else _arguments.integers(axis, None, "cheb.ChebTucker.mean", "axis")
+        return self.integrate(axis) / math.prod(domain[k][1] - domain[k][0] for k in axes)
+
+    def var(self, axis: int | Sequence[int] | None = None) -> Any:
+        """The variance over some axes, a tensor of the others; over all of them, a number. Points are uniform on the domain.
+
+        Examples
+        --------
+        >>> import quatrefoil as qf
+        >>> ct = qf.cheb.ChebTucker.from_function(lambda x, y: x + 2 * y, ((0, 1), (0, 1)))
+        >>> round(ct.mean(), 12), round(ct.var() * 12, 12)
+        (1.5, 5.0)
+        >>> ct.mean(axis=1).domain, round(ct.mean(axis=1).var() * 12, 12)
+        (((0.0, 1.0),), 1.0)
+        """
+        mean = self.mean()
+        rest = self - float(mean.detach() if hasattr(mean, "detach") else mean)  # of any size: the variance is that of f
+        if axis is None:
+            widths = np.subtract(self._domain[1::2], self._domain[::2])
+            return rest.norm() ** 2 / float(np.prod(widths)) - rest.mean() ** 2
+        partial = rest.mean(axis)
+        return (rest * rest).mean(axis) - partial * partial
+
     def norm(self) -> Any:
         """The L2 norm over the domain, a float (of PyTorch tensors that require a gradient: a tensor without axes) (15).
 
@@ -125,7 +153,10 @@ class Calculus:
 
         About the error of the interpolation where coefficients fall steadily, more than it where they fall fast. A polynomial of the
         highest degree that n admits is exact and has a large estimate all the same. What truncation has left out is not in it.
+        Of the result of ``fit`` it is the held-out error instead.
         """
+        if self._held_out is not None:
+            return self._held_out
         label = "cheb.ChebTucker.error_estimate"
         host = [_arguments.numbers_from(a, label, "core", graded=True) for a in (self.core, *self.factors)]
         return algebra.error_estimate(host[0], host[1:])

@@ -3,6 +3,7 @@ csrc/cheb/README.md."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,7 @@ from .._bind import check_arrays
 from .._spec import Arg, Op
 from .._typing import ArrayLike
 from . import algebra, canonical, leastsquares, sampling
-from .domain import UNIT, Domain, axes_of, flat_domain, reference
+from .domain import UNIT, Domain, axes_of, box_of, flat_domain, reference
 from .transform import chebpts, vals2coeffs
 from .tucker import raised, tucker
 
@@ -30,6 +31,12 @@ _SAMPLES = Op(
 )
 
 
+_POINTS = dict.fromkeys(("degree", "deg", "order", "num", "npts"), "use n, coefficients per axis: the degree and one more")
+_DOMAIN = dict.fromkeys(("bounds", "box", "limits", "interval"), "use domain=[(lo, hi), ...], one pair per axis")
+_HINTS = {**_POINTS, **_DOMAIN, **dict.fromkeys(("eps", "rtol", "atol", "accuracy"), "use tol")}
+_FIT = {**dict.fromkeys(("sample_weight", "w", "sigma"), "use weights"), **dict.fromkeys(("values", "samples"), "use y"), "points": "use X"}
+
+
 class Construction:
     """Class methods of ``ChebTucker``, with orthonormal factors. Results scale with the units of data and axes; a core that its dtype does
     not hold is a ValueError. One that raises, or is interrupted, has changed nothing."""
@@ -40,10 +47,17 @@ class Construction:
         core: Any
         factors: tuple[Any, ...]
         n_evaluations: int | None
+        _held_out: float | None
 
         def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None: ...
 
     @classmethod
+    @_arguments.keywords(
+        "cheb.ChebTucker.from_function",
+        positional="give domain as [(lo, hi), ...], one pair per axis, and keywords: n=, tol=",
+        missing="expected from_function(f, domain)",
+        **_HINTS,
+    )
     def from_function(
         cls, f: Callable[..., Any], domain: Domain = UNIT, *, n: int | Sequence[int] | None = None, tol: float = DEFAULT_TOL
     ) -> Self:
@@ -105,7 +119,7 @@ class Construction:
         label = "cheb.ChebTucker.from_function"
         d = axes_of(domain) or (len(n) if isinstance(n, Sequence) else sampling.arguments_of(f))
         flat = flat_domain(domain, d, label)
-        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label)
+        tol = raised(_arguments.number(tol, label, "tol"), np.dtype(np.float64), label, 4)
         function = sampling.Function(f, flat, label)
         if n is not None:
             function.most = None
@@ -134,10 +148,11 @@ class Construction:
         off = sampling.misfit(function, [(ct.core, ct.factors) for ct in made], X)
         if off > max(sampling.ALLOWED * tol, sampling.ROUNDING):
             what = f"{label}: f is not resolved by n = {tuple(counts)}: off by {off:.1e} of its largest value at random points"
-            warnings.warn(f"{what}; give more points, none to let them be found, or a larger tol", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"{what}; give more points, none to let them be found, or a larger tol", RuntimeWarning, stacklevel=4)
         return made
 
     @classmethod
+    @_arguments.keywords("cheb.ChebTucker.from_values", **_HINTS)
     def from_values(cls, V: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compresses values on the grid of Chebyshev points ``chebpts(V.shape, domain)`` to ``tol`` (1).
 
@@ -154,6 +169,7 @@ class Construction:
         return cls._interpolated(V, host, flat_domain(domain, host.ndim, label), _tolerance(tol, V, label), label)
 
     @classmethod
+    @_arguments.keywords("cheb.ChebTucker.from_coeffs", **_HINTS)
     def from_coeffs(cls, C: ArrayLike, domain: Domain = UNIT, *, tol: float | None = None) -> Self:
         """Compresses dense Chebyshev coefficients C (n_1, ..., n_d) to ``tol`` (1); all else as in ``from_values``."""
         label = "cheb.ChebTucker.from_coeffs"
@@ -235,21 +251,25 @@ class Construction:
         for k, U in enumerate(columns):
             if len(U) < 1:
                 raise ValueError(f"{label}: factors[{k}] has shape {U.shape}, expected at least one coefficient")
-        core, found, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label))
+        core, found, exponent = canonical.compressed(w, columns, _tolerance(tol, weights, label, 4))
         return cls(algebra.restored(core, exponent, weights, label), [algebra.like(U, weights) for U in found], domain=flat)
 
     @classmethod
+    @_arguments.keywords("cheb.ChebTucker.fit", missing="expected ChebTucker.fit(X, y)", **_HINTS, **_FIT)
     def fit(
         cls,
         X: ArrayLike,
         y: ArrayLike,
         *,
         n: int | Sequence[int] | None = None,
-        domain: Domain = UNIT,
+        domain: Domain | None = None,
         weights: ArrayLike | None = None,
         tol: float | None = None,
     ) -> Self:
-        """The polynomial of n coefficients an axis with the least sum of weights (f(X) - y)^2, compressed to ``tol`` (18).
+        """Fit a polynomial to scattered samples by weighted least squares, compressed to ``tol`` (18).
+
+        ``error_estimate`` of the result is its held-out error: the root mean square of the errors at each sample of the fit to all others,
+        over the standard deviation of y. At 1 the fit is no better than the mean of y.
 
         Parameters
         ----------
@@ -258,12 +278,14 @@ class Construction:
         y : (P,)
             Samples of f there, with errors or without.
         n : int, or one per axis, optional
-            Their product, at most P, is the number of unknowns. If absent, as many on every axis as make about sqrt(P) unknowns, which
-            points at random determine well.
-        domain, tol
-            As for ``from_coeffs``.
+            Coefficients per axis. Their product, at most P, is the number of unknowns. If absent, the total degree with the least held-out
+            error is chosen among those with at most P / 2 unknowns.
+        domain : (lo, hi), or one such pair per axis, optional
+            The bounding box of X if absent.
         weights : (P,), optional
             At least 0; 1 if absent.
+        tol
+            As for ``from_coeffs``.
 
         Raises
         ------
@@ -276,16 +298,18 @@ class Construction:
 
         Notes
         -----
-        By QR in blocks of points: 2 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 32 MB whatever P is. In float64, on the host:
-        arrays on a device are read back, the result goes there.
+        A RuntimeWarning says if the held-out error is more than half of the standard deviation of y, or if there are nearly as many
+        unknowns as samples. By QR in blocks of points: 4 P K^2 flops for K = prod(n), memory 8 K^2 bytes and 32 MB whatever P is. Without
+        n, K is also at most sqrt(2e10 / P), 450 for 100 000 samples, and (degree + 1)^d at most 2^22. In float64, on the host: arrays on
+        a device are read back, the result goes there.
 
         Examples
         --------
         >>> import numpy as np, quatrefoil as qf
         >>> X = np.random.default_rng(0).uniform(0, 1, (500, 2))
-        >>> ct = qf.cheb.ChebTucker.fit(X, np.sin(X[:, 0] + X[:, 1]), n=9, domain=(0, 1))
-        >>> bool(abs(ct(0.5, 0.25) - np.sin(0.75)) < 1e-8)
-        True
+        >>> ct = qf.cheb.ChebTucker.fit(X, np.sin(X[:, 0] + X[:, 1]))
+        >>> bool(abs(ct(0.5, 0.25) - np.sin(0.75)) < 1e-8), ct.error_estimate < 1e-8
+        (True, True)
         """
         label = "cheb.ChebTucker.fit"
         names = ("X", "y", "weights")
@@ -299,26 +323,26 @@ class Construction:
         x, samples, w = hosts
         assert x is not None
         assert samples is not None
-        d = x.shape[1]
-        counts = _arguments.integers(_default_n(*x.shape) if n is None else n, d, label, "n", 1, _arguments.MOST_NUMBERS)
-        flat = flat_domain(domain, d, label)
-        if domain is UNIT and d and len(x) and np.isfinite(x).all() and np.abs(x).max() > 1:
-            box = ", ".join(f"({a:.6g}, {b:.6g})" for a, b in zip(x.min(axis=0), x.max(axis=0)))
-            raise ValueError(f"{label}: X has points outside of the default domain (-1, 1); give domain, such as their box: [{box}]")
-        _arguments.finite(samples, label, "y")
-        if w is not None:
-            _arguments.finite(w, label, "weights")
-            if (w < 0).any():
-                i = int((w < 0).argmax())
-                raise ValueError(f"{label}: weights[{i}] is {w[i]}, expected at least 0")
-        unknowns = int(np.prod(counts, dtype=object))
-        if unknowns > len(x):
-            raise ValueError(f"{label}: X has {len(x)} points, expected at least {unknowns}, the product of n = {counts}")
-        points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(x.shape[1])]
-        root = np.ones(len(x)) if w is None else np.sqrt(algebra.unit(w)[0])
+        P, d = x.shape
+        counts = None if n is None else _arguments.integers(n, d, label, "n", 1, _arguments.MOST_NUMBERS)
+        unknowns = math.prod(counts or (1,))
+        if unknowns > P:
+            raise ValueError(f"{label}: X has {P} points, expected at least {unknowns}, the product of n = {counts or 1}")
+        for host, name in zip(hosts, names):
+            if host is not None:
+                _arguments.finite(host, label, name)
+        if w is not None and (w < 0).any():
+            i = int((w < 0).argmax())
+            raise ValueError(f"{label}: weights[{i}] is {w[i]}, expected at least 0")
+        flat = box_of(x) if domain is None else flat_domain(domain, d, label)
+        points = [reference(x[:, k], k, (flat[2 * k], flat[2 * k + 1]), label) for k in range(d)]
+        root = np.ones(P) if w is None else np.sqrt(algebra.unit(w)[0])
         values, exponent = algebra.unit(samples)
-        C = leastsquares.coefficients(points, values, root, counts, label)
-        return cls._compressed(algebra.like(C, y), flat, _tolerance(tol, y, label), exponent, label)
+        C, error = leastsquares.fitted(points, values, root, counts, label)
+        made: Any = cls._compressed(algebra.like(C, y), flat, _tolerance(tol, y, label), exponent, label)
+        made._held_out = error
+        ct: Self = made
+        return ct
 
     @classmethod
     def _interpolated(cls, V: Any, host: Any, flat: Sequence[float], tol: float, label: str) -> Self:
@@ -338,16 +362,11 @@ class Construction:
         return cls(core, factors, domain=tuple(flat))
 
 
-def _default_n(P: int, d: int) -> int:
-    """Points an axis for sqrt(P) unknowns."""
-    return max(1, int(P ** (0.5 / max(1, d))))
-
-
-def _tolerance(tol: float | None, array: Any, label: str) -> float:
+def _tolerance(tol: float | None, array: Any, label: str, level: int = 5) -> float:
     dtype = np.dtype(_arrays.dtype_name(array))
     if tol is None:
         return max(DEFAULT_TOL, 4 * float(np.finfo(dtype).eps))
-    return raised(_arguments.number(tol, label, "tol"), dtype, label, 4)
+    return raised(_arguments.number(tol, label, "tol"), dtype, label, level)
 
 
 def _increasing(grid: Any, sizes: Sequence[int], label: str) -> list[np.ndarray]:

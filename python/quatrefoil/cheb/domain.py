@@ -38,6 +38,13 @@ def axes_of(domain: Any) -> int | None:
     return len(frozen) // 2 if isinstance(frozen, tuple) and len(frozen) > 2 else None
 
 
+def box_of(X: np.ndarray) -> tuple[float, ...]:
+    """The bounding box of points (P, d), as ``flat_domain`` gives it; an interval around what is the same at all of them."""
+    lo, hi = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    width = np.where(lo < hi, 0, np.where(lo == 0, 1, abs(lo)))
+    return tuple(np.stack([lo - width, hi + width], axis=1).ravel().tolist())
+
+
 def _frozen(value: Any) -> Any:
     if type(value) is tuple and all(type(x) in _PLAIN for x in value):
         return value
@@ -123,12 +130,19 @@ def _alike(core: Any, given: Sequence[Any], label: str, names: Sequence[str]) ->
     found = arrays_like((core, *given), label, ("core", *names))[1:]
     for a, name in zip(found, names):
         if _arrays.kind(a) != (kind := _arrays.kind(core)):
-            cure = _arrays.moved(name, str(kind))
-            raise TypeError(f"{label}: {name} is {_arrays.describe(a)}, but core is {_arrays.describe(core)}; convert it: {cure}")
+            cure = moved_core(a, core) or f"convert it: {_arrays.moved(name, str(kind))}"
+            raise TypeError(f"{label}: {name} is {_arrays.describe(a)}, but core is {_arrays.describe(core)}; {cure}")
         if a.dtype != core.dtype:
             dtypes = f"{_arrays.dtype_name(a)}, but core has {_arrays.dtype_name(core)}"
             raise TypeError(f"{label}: {name} has dtype {dtypes}; convert it: {_arrays.converted(a, name, _arrays.dtype_name(core))}")
     return found
+
+
+def moved_core(points: Any, core: Any) -> str | None:
+    """What to type where points are tensors and a core is not."""
+    if _arrays.kind(points) != "torch" or _arrays.kind(core) != "numpy":
+        return None
+    return f"move the ChebTucker: ct = ct.to({points.dtype})"
 
 
 def shaped(values: Any, shape: tuple[int, ...]) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -11,24 +13,93 @@ import numpy as np
 from .transform import polynomials
 
 BLOCK = 2**21  # numbers of the matrix at a time: 16 MB
+MOST_FLOPS = 2e10  # P K^2 where the degree is chosen: a few seconds
+MOST_DENSE = 2**22  # coefficients of all of the grid that a total degree fits into
+_DETERMINED = 1e-10  # of the largest diagonal of R: directions below it are not told by the samples
+_DOUBTFUL, _CROWDED = 0.5, 0.7  # a held-out error, and unknowns over samples, from which on there is a warning
+_EQUAL = 1.01  # held-out errors that differ by less are the same
 
 
-def coefficients(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Sequence[int], label: str) -> np.ndarray:
-    """C (n_1, .., n_d) of least sum of (root (f(x) - y))^2; points: one array (P,) per axis, on [-1, 1] (18)."""
-    K = math.prod(n)
-    triangle: Any = np.zeros((0, K + 1))
-    step = max(K, BLOCK // (K + 1))
-    for s in range(0, y.size, step):
-        rows = np.ones((y[s : s + step].size, 1))
-        for t, m in zip(points, n):
-            rows = (rows[:, :, None] * polynomials(t[s : s + step], m)[:, None]).reshape(len(rows), -1)
-        rows = np.concatenate([rows, y[s : s + step, None]], axis=1) * root[s : s + step, None]
-        triangle = np.linalg.qr(np.concatenate([triangle, rows]), mode="r")
-    U, sigma, V = np.linalg.svd(triangle[:K, :K])
-    if not sigma[-1] > K * float(np.finfo(np.float64).eps) * sigma[0]:
+def fitted(points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, n: Sequence[int] | None, label: str) -> tuple[np.ndarray, float]:
+    """C (n_1, .., n_d) of ``coefficients``, without n of the total degree that the held-out error tells, and that error."""
+    d, P = len(points), int(np.count_nonzero(root))
+    degrees, ends = by_degree(P, d) if n is None else (np.indices(n).reshape(d, -1).T, np.array([math.prod(n)]))
+    found, error = coefficients(points, y, root, degrees, ends, label)
+    degrees = degrees[: len(found)]
+    C = np.zeros((int(degrees.max()) + 1,) * d if n is None else tuple(n))
+    C[tuple(degrees.T)] = found
+    what, cure = f"{label}: {len(found)} coefficients from {P} samples", "give more samples" if n is None else "give a smaller n, or none"
+    if error > _DOUBTFUL:
+        missed = f"miss samples that are left out by {error:.2g} of their standard deviation (error_estimate)"
+        warnings.warn(f"{what} {missed}; {cure}", RuntimeWarning, stacklevel=4)
+    elif len(found) > _CROWDED * P:
+        warnings.warn(f"{what} are nearly as many, and follow their noise; {cure}", RuntimeWarning, stacklevel=4)
+    return C, error
+
+
+def by_degree(P: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees (K, d) of products of polynomials, total degree after total degree, and (D,) how many have total degree 0, 1, ... at most:
+    as many as P samples may determine."""
+    most = max(1, min(P // 2, int(math.sqrt(MOST_FLOPS / max(P, 1)))))
+    rows, ends = [np.zeros((1, d), np.int64)], [1]
+    while d and math.comb(len(ends) + d, d) <= most and (len(ends) + 1) ** d <= MOST_DENSE:
+        chosen = np.array(list(combinations_with_replacement(range(d), len(ends))))
+        rows.append((chosen[:, :, None] == np.arange(d)).sum(axis=1))
+        ends.append(ends[-1] + len(chosen))
+    return np.concatenate(rows), np.array(ends)
+
+
+def coefficients(
+    points: Sequence[np.ndarray], y: np.ndarray, root: np.ndarray, degrees: np.ndarray, ends: np.ndarray, label: str
+) -> tuple[np.ndarray, float]:
+    """Coefficients of least sum of (root (f(x) - y))^2, of the first K products of polynomials (18), and their held-out error.
+
+    points: one array (P,) per axis, on [-1, 1]; K is that one of ``ends`` whose held-out error is least. That is the root mean square of
+    the errors at each sample of the fit to all others, in units of the samples' standard deviation; infinite where the fit to all others
+    is not determined.
+    """
+    most = len(degrees)
+    step = max(most, BLOCK // (most + 1))
+    blocks = [slice(s, s + step) for s in range(0, y.size, step)]
+
+    def matrix(block: slice) -> np.ndarray:
+        rows = np.ones((y[block].size, most))
+        for t, k in zip(points, degrees.T):
+            rows *= polynomials(t[block], int(k.max()) + 1)[:, k]
+        weighted: np.ndarray = np.concatenate([rows, y[block, None]], axis=1) * root[block, None]
+        return weighted
+
+    triangle: Any = np.zeros((0, most + 1))
+    for block in blocks:
+        triangle = np.linalg.qr(np.concatenate([triangle, matrix(block)]), mode="r")
+    if len(ends) > 1:
+        diagonal = np.abs(np.diagonal(triangle))[:most]
+        determined = int(np.append(diagonal <= _DETERMINED * diagonal[0], True).argmax())
+        ends = ends[: max(1, int((ends <= determined).sum()))]
+    K = int(ends[-1])
+    inverse, squares = _inverse(triangle[:K, :K], y.size, label, known=len(ends) > 1), np.zeros(len(ends))
+    for block in blocks:
+        rows = matrix(block)
+        Q = rows[:, :K] @ inverse
+        left = 1 - np.cumsum(Q * Q, axis=1)[:, ends - 1]  # of a sample's own weight in the value there
+        missed = rows[:, -1:] - np.cumsum(Q * triangle[:K, -1], axis=1)[:, ends - 1]
+        squares += (np.divide(missed, left, out=np.full_like(left, np.inf), where=left > 1e-9) ** 2).sum(axis=0)
+    best = int((squares <= _EQUAL**2 * squares.min() + 1e-24 * ((root * y) @ (root * y))).argmax())
+    K = int(ends[best])  # the inverse of a leading block is a leading block
+    mean = (root**2 @ y) / (root @ root)
+    spread = np.hypot(np.linalg.norm(root * (y - mean)), 1e-12 * np.linalg.norm(root * y))
+    return inverse[:K, :K] @ triangle[:K, -1], float(np.sqrt(squares[best]) / spread) if spread else 0.0
+
+
+def _inverse(R: np.ndarray, P: int, label: str, known: bool) -> np.ndarray:
+    """Of a triangle; LinAlgError where it is not ``known`` to have one."""
+    if known:
+        return np.linalg.inv(R)
+    U, sigma, V = np.linalg.svd(R)
+    if not sigma[-1] > len(R) * float(np.finfo(np.float64).eps) * sigma[0]:
         what = (
-            f"{K} coefficients are not determined by these {y.size} points and weights (singular values {sigma[0]:.1e} to {sigma[-1]:.1e})"
+            f"{len(R)} coefficients are not determined by these {P} points and weights (singular values {sigma[0]:.1e} to {sigma[-1]:.1e})"
         )
         raise np.linalg.LinAlgError(f"{label}: {what}; expected more points, or a smaller n")
-    C: np.ndarray = (V.T @ ((U.T @ triangle[:K, K]) / sigma)).reshape(tuple(n))
-    return C
+    found: np.ndarray = (V.T / sigma) @ U.T
+    return found

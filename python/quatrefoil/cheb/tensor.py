@@ -18,7 +18,7 @@ from .._spec import Arg, Op
 from .._typing import Array, ArrayLike, Backend, Points, T
 from .calculus import Calculus
 from .construction import Construction
-from .domain import UNIT, Domain, flat_domain, points_of, reference, shaped
+from .domain import UNIT, Domain, flat_domain, moved_core, points_of, reference, shaped
 from .plan import Plan
 from .plot import plot_slice
 from .scattered import TUCKER_EVAL, evaluated
@@ -28,6 +28,7 @@ from .transform import mode_product, polynomials
 _PARTS = Op(__name__, "ChebTucker", (Arg("core", "r_*"), Arg("factors", "n_ r_", many=True)), (Arg("core", "r_*"),), differentiable=False)
 
 
+_BUILDERS = "build one by ChebTucker.from_function(f, domain), ChebTucker.fit(X, y) or ChebTucker.from_values(V)"
 BLOCK = 2**20  # numbers of a matrix of polynomials at a time: 8 MB
 
 
@@ -71,14 +72,18 @@ class ChebTucker(Construction, Calculus):
     array([ 0.890808, -1.387351])
     """
 
-    __slots__ = ("__weakref__", "_domain", "_extras", "core", "factors", "n_evaluations")
+    __slots__ = ("__weakref__", "_domain", "_extras", "_held_out", "core", "factors", "n_evaluations")
 
     core: Any
     factors: tuple[Any, ...]
     n_evaluations: int | None  # of the function that ``from_function`` was given
+    _held_out: float | None  # what ``fit`` found out about the error
     _domain: tuple[float, ...]
 
+    @_arguments.keywords("cheb.ChebTucker", missing=_BUILDERS)
     def __init__(self, core: ArrayLike, factors: Sequence[ArrayLike], domain: Domain = UNIT) -> None:
+        if callable(core):
+            raise TypeError("cheb.ChebTucker: core is a function; give ChebTucker.from_function(f, domain)")
         given = [core, *sequence(factors, "cheb.ChebTucker: factors")]
         arrays = _arguments.arrays_like(given, "cheb.ChebTucker", ["core", *(f"factors[{k}]" for k in range(len(given) - 1))])
         check_arrays(_PARTS, arrays)
@@ -88,6 +93,7 @@ class ChebTucker(Construction, Calculus):
             if shape[0] < 1:
                 raise ValueError(f"cheb.ChebTucker: factors[{k}] has shape {shape}, expected at least one coefficient")
         self.core, self.factors, self.n_evaluations = frozen(arrays[0]), tuple(map(frozen, arrays[1:])), None
+        self._held_out = None
         self._domain = flat_domain(domain, len(arrays) - 1, "cheb.ChebTucker")
         self._extras = (LazyMemo(_packed, "native", len(arrays)),)
 
@@ -136,20 +142,30 @@ class ChebTucker(Construction, Calculus):
         order 0: f (P,), as ``ct(X)``; 1: also the gradient (P, d); 2: also the Hessian (P, d, d). ``extrapolate``: take points outside the
         domain too, where the polynomial grows fast.
         """
-        label = "cheb.ChebTucker.eval"
-        points, shape = points_of((X,), self.core, len(self.factors), label)
+        return self._derivatives((X,), order, extrapolate, backend, num_threads, "cheb.ChebTucker.eval")
+
+    @overload
+    def value_and_grad(
+        self, X: Array[T] | Points, /, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    ) -> tuple[T, T]: ...
+    @overload
+    def value_and_grad(
+        self, *X: Any, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    ) -> tuple[Any, Any]: ...
+    def value_and_grad(
+        self, *X: Any, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
+    ) -> tuple[Any, Any]:
+        """f (P,) and its gradient (P, d) at points X (P, d), one point (d,), or coordinates x, y, z as in a call."""
+        found: tuple[Any, Any] = self._derivatives(X, 1, extrapolate, backend, num_threads, "cheb.ChebTucker.value_and_grad")
+        return found
+
+    def _derivatives(self, X: tuple[Any, ...], order: int, extrapolate: bool, backend: Any, num_threads: Any, label: str) -> Any:
+        points, shape = points_of(X, self.core, len(self.factors), label)
         arrays = (self.core, *self.factors, points)
         found = evaluated(arrays, order, self._domain, extrapolate, self._extras, backend, num_threads, label)
         if len(shape) == 1:
             return found
         return tuple(shaped(part, shape) for part in found) if isinstance(found, tuple) else shaped(found, shape)
-
-    def value_and_grad(
-        self, X: Array[T] | Points, *, extrapolate: bool = False, backend: Backend | None = None, num_threads: int | None = None
-    ) -> tuple[T, T]:
-        """f (P,) and its gradient (P, d) at points X (P, d), or one point (d,): ``eval(X, 1)``."""
-        found: tuple[T, T] = self.eval(X, 1, extrapolate=extrapolate, backend=backend, num_threads=num_threads)
-        return found
 
     def plan(self, eps: float) -> Plan:
         """A callable that trades memory for speed: ``plan(X)`` is ``ct(X)`` with an error of ``eps``, relative, both in l2 over the points.
@@ -179,7 +195,8 @@ class ChebTucker(Construction, Calculus):
             if host.ndim != 1:
                 raise ValueError(f"{label}: {name} have shape {host.shape}, expected (m,)")
             if _arrays.kind(x) != _arrays.kind(self.core) or x.dtype != self.core.dtype:
-                raise TypeError(f"{label}: {name} are {_arrays.describe(x)}, expected {_arrays.describe(self.core)}, as core is")
+                cure = moved_core(x, self.core) or f"expected {_arrays.describe(self.core)}, as core is"
+                raise TypeError(f"{label}: {name} are {_arrays.describe(x)}; {cure}")
             if _arrays.is_meta(self.core):
                 raise RuntimeError(f"{label}: core is on meta, where it has no numbers")
             check_device(label, name, x, "core", self.core)
@@ -223,7 +240,8 @@ class ChebTucker(Construction, Calculus):
         label = "cheb.ChebTucker.save"
         core = _arguments.numbers_from(self.core, label, "core", graded=True)
         factors = {f"factor_{k}": _arguments.numbers_from(U, label, f"factors[{k}]", graded=True) for k, U in enumerate(self.factors)}
-        return {"core": core, "domain": np.array(self._domain), **factors}
+        held_out = {} if self._held_out is None else {"error_estimate": np.array(self._held_out)}
+        return {"core": core, "domain": np.array(self._domain), **factors, **held_out}
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
@@ -236,10 +254,12 @@ class ChebTucker(Construction, Calculus):
             if missing:
                 raise ValueError(f"cheb.ChebTucker.load: {os.fspath(file)} lacks {', '.join(missing)}")
             factors = [archive[f"factor_{k}"] for k in range(core.ndim)]
-            return cls(core, factors, domain=tuple(archive["domain"].tolist()))
+            ct = cls(core, factors, domain=tuple(archive["domain"].tolist()))
+            ct._held_out = float(archive["error_estimate"]) if "error_estimate" in archive else None
+            return ct
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.core, self.factors, self.domain, self.n_evaluations)
+        return _again, (type(self), self.core, self.factors, self.domain, self.n_evaluations, self._held_out)
 
     def __repr__(self) -> str:
         dtype = str(self.core.dtype).removeprefix("torch.")
@@ -261,10 +281,12 @@ def _packed(core: Any, *factors: Any) -> Any:
     return compiled.cheb.Packed(core, list(factors))
 
 
-def _again(cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None) -> ChebTucker:
+def _again(
+    cls: type[ChebTucker], core: Any, factors: Sequence[Any], domain: Domain, n_evaluations: int | None, held_out: float | None = None
+) -> ChebTucker:
     """What a pickle holds, as an object."""
     ct = cls(core, factors, domain=domain)
-    ct.n_evaluations = n_evaluations
+    ct.n_evaluations, ct._held_out = n_evaluations, held_out
     return ct
 
 
