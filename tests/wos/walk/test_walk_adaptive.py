@@ -32,7 +32,14 @@ def test_points_with_different_walks_are_resumed_and_merged(backend, rng):
     problem, data = batch(rng, gradient=True)
     run = {"walks": 8, "atol": 0.2, **data}
     r = wos.solve(*problem, max_walks=64, **run)
-    more = r.resume(22)
+    plain, shares = wos.solve(*problem, walks=8, **data), []
+    same(plain.resume(walks=8, atol=0.2, max_walks=64, progress=lambda walks, left: shares.append(left)), r)
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == 0
+    same(plain.resume(atol=0.2, max_walks=64), r)
+    same(r.resume(8, atol=0.1, max_walks=64), wos.solve(*problem, max_walks=64, **{**run, "atol": 0.1}))
+    same(r.resume(8, atol=0.2, max_walks=64), r)
+    more = r.resume(walks=22)
     for n in np.unique(r.n_walks[r.n_walks > 0]):
         same(more, wos.solve(*problem, walks=int(n) + 22, **data), r.n_walks == n)
     same(pickle.loads(pickle.dumps(more)), more)

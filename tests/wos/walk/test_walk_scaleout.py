@@ -93,6 +93,7 @@ def test_threads_and_processes(name, threads, processes, rng, monkeypatch):
             found = wos.solve(boundary, X, executor=executor, **run)
             same(found, whole)
             same(found.resume(18, executor=executor), whole.resume(18))
+            same(found.resume(18, atol=1e-2, max_walks=90, executor=executor), whole.resume(18, atol=1e-2, max_walks=90))
 
 
 def test_compiled_functions_travel(processes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from ... import _arrays
 from ..._progress import Report, reporter
 from . import harmonic
 from .adaptive import Rule, draw_until
-from .groups import Groups, Part, gather
+from .groups import Groups, Part, gather, parts_of
 from .piece import Piece, Window, cut_out, walk_ranges, windows
 from .problem import Prepared, Problem, check_range
 from .scaleout import Task, answers, check_executor, shared_by
@@ -75,22 +75,48 @@ class Draw:
 
     def some(self, asked: Sequence[Asked], rule: Rule | None = None) -> State | Groups:
         """The walks that were asked for, of every point in one of the groups."""
+        return gather(self._parts(asked, rule))
+
+    def further(self, state: State | Groups, rule: Rule) -> State | Groups:
+        """More walks after those of a state, round after round, of the points that need them."""
+        quiet, whole, done, walks = replace(self, tell=None), self.problem.whole, [], 0
+        going = parts_of(state)
+        while going:
+            more: list[Part] = []
+            for rows, part in going:
+                enough = rule.met(part, whole.units_of(rows)) | (part.walks >= rule.most)
+                if enough.any():
+                    done.append((rows[enough], part.take(enough)))
+                if not enough.all():
+                    rows, part = rows[~enough], part.take(~enough)
+                    step = min(rule.walks, rule.most - part.walks)
+                    walks += step * len(rows)
+                    fresh = quiet._parts([(rows, part.end, step)])
+                    more += [(r, part.take(np.searchsorted(rows, r)).join(drawn)) for r, drawn in fresh]
+            going = more
+            if self.tell is not None:
+                self.tell(walks, sum(len(rows) for rows, _ in going) / len(state.counts))
+        return gather(done)
+
+    def _parts(self, asked: Sequence[Asked], rule: Rule | None = None) -> list[Part]:
         p = self.problem.ready
         for _, first, walks in asked:
             check_range(self.label, first, walks if rule is None else rule.most)
         self.problem.remember_functions()
         if self.problem.cache:
-            return harmonic.run(self.problem, *asked[0][1:])
+            return parts_of(harmonic.run(self.problem, *asked[0][1:]))
         plain = self.executor is None and self.tell is None and rule is None and len(asked) == 1
         if plain or not p.B * p.N:
-            return self.problem.whole.run(*asked[0][1:])
+            rows, first, walks = asked[0]
+            rows = np.arange(p.B * p.N)[rows]
+            return [(rows, self.problem.whole.run(first, walks, rows))]
         jobs = list(self._jobs(p, asked, rule))
         total = p.B * p.N if rule else sum(len(job.rows) * job.walks for job in jobs)
         found = self._here if self.executor is None else self._elsewhere
-        return gather(_in_order(p, jobs, found(p, jobs, rule, Tally(self.tell, total))))
+        return list(_in_order(p, jobs, found(p, jobs, rule, Tally(self.tell, total))))
 
     def _jobs(self, p: Prepared, asked: Sequence[Asked], rule: Rule | None) -> Iterator[Job]:
-        of = np.empty(p.B * p.N, np.int64)
+        of = np.full(p.B * p.N, -1)
         for k, (rows, _, _) in enumerate(asked):
             of[rows] = k
         if rule is None:
@@ -99,7 +125,7 @@ class Draw:
             points = POINTS_HERE if self.executor is None else ROUND_WALKS // rule.walks
         for window in windows(p.B, p.N, points):
             here = of[window.rows(p.N)]
-            for k in np.unique(here):
+            for k in np.unique(here[here >= 0]):
                 _, first, walks = asked[k]
                 rows = np.flatnonzero(here == k)
                 for at, count in walk_ranges(first, walks, PART_WALKS) if rule is None else [(first, walks)]:

@@ -11,10 +11,11 @@ from typing import Any, Generic
 import numpy as np
 
 from ... import _arrays
-from ..._arguments import integer
+from ..._arguments import integer, keywords
 from ..._typing import T
 from ..plot import plot_result
 from . import along, check_pairs
+from .adaptive import MOST_WALKS, Rule
 from .doubts import report as report_doubts
 from .draw import Draw
 from .groups import Groups, join, overlap, parts_of, whole_of
@@ -58,6 +59,8 @@ class Result(Generic[T]):
     >>> more = u.resume(300)
     >>> more.n_walks, bool(more.stderr[0] < u.stderr[0])
     (array([400]), True)
+    >>> bool(u.resume(atol=0.02).stderr[0] <= 0.02)
+    True
     """
 
     value: T
@@ -116,17 +119,45 @@ class Result(Generic[T]):
         """
         return plot_result(self, what, ax, instance=instance, **style)
 
+    @keywords("resume", **dict.fromkeys(("n_walks", "num_walks", "more_walks", "extra"), "use walks"), tol="use atol or rtol")
     def resume(
-        self, extra_walks: int, *, executor: Executor | None = None, progress: bool | Callable[[int, float], Any] | None = None
+        self,
+        extra_walks: int | None = None,
+        *,
+        walks: int | None = None,
+        rtol: float | None = None,
+        atol: float | None = None,
+        max_walks: int | None = None,
+        executor: Executor | None = None,
+        progress: bool | Callable[[int, float], Any] | None = None,
     ) -> Result[T]:
-        """A new Result with ``extra_walks`` more walks a point, an even number where there is a gradient: the bits of one longer run.
+        """A new Result with more walks per point: ``extra_walks`` more, or as many as a tolerance needs. The bits of one longer run.
 
-        Points that have different numbers of walks (``rtol``, ``atol``) go on from where each ended. ``executor`` and ``progress``: as for
-        ``solve``.
+        Points that have different numbers of walks go on from where each ended.
+
+        Parameters
+        ----------
+        extra_walks, walks : int
+            Two names of one number: more walks per point, an even number with ``gradient``. With a tolerance it is the size of a round; as
+            many walks as there are if absent.
+        rtol, atol, max_walks, executor, progress
+            As for ``solve``; ``max_walks`` includes the walks that there are.
         """
-        extra = integer(extra_walks, "resume", "extra_walks", 1)
-        check_pairs("resume", self.problem.gradient, extra_walks=extra)
+        if extra_walks is not None and walks is not None:
+            raise ValueError("resume: extra_walks and walks are both given; leave one of them out")
+        name, extra = ("walks", walks) if extra_walks is None else ("extra_walks", extra_walks)
+        if extra is None:
+            if rtol is None and atol is None:
+                raise TypeError("resume: expected how many more walks, such as resume(walks=1000), or rtol or atol")
+            extra = int(min(np.min(self.state.walks), MOST_WALKS if max_walks is None else integer(max_walks, "resume", "max_walks", 1)))
+        extra = integer(extra, "resume", name, 1)
+        rule = Rule.of("resume", rtol, atol, extra, max_walks, self.problem.ready.dtype)
+        check_pairs("resume", self.problem.gradient, **{name: extra, "max_walks": rule.most if rule else 0})
         draw = Draw.of(self.problem, executor, progress, "resume")
+        if rule is not None:
+            if self.problem.cache:
+                raise ValueError("resume: with a cache rtol and atol have no meaning yet; leave them out")
+            return finish(self.problem, draw.further(self.state, rule))
         asked = [(rows, part.end, extra) for rows, part in parts_of(self.state)]
         return finish(self.problem, join(self.state, draw.some(asked)))
 

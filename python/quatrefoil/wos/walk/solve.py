@@ -30,7 +30,7 @@ _HINTS = {
     **dict.fromkeys(("n_walks", "num_walks", "samples", "n_samples", "nwalks"), "use walks"),
     **dict.fromkeys(("g", "boundary_values", "bc"), "use dirichlet"),
     **dict.fromkeys(("f", "rhs"), "use source"),
-    **dict.fromkeys(("eps", "tol"), "use epsilon for the boundary's shell, atol and rtol for errors"),
+    **dict.fromkeys(("eps", "tol", "tolerance"), "use atol or rtol for the standard error, epsilon for the shell at the boundary"),
 }
 
 
