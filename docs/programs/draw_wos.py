@@ -2,14 +2,14 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from laplace_with_a_hole import domain, g, hole
+from laplace_with_a_hole import domain, hole
 
 import quatrefoil as qf
 
 x = np.linspace(0.01, 1.99, 100)
 grid = np.stack(np.broadcast_arrays(x[:, None], x), axis=-1).reshape(-1, 2)
-inside = qf.wos.contains(domain, grid)
-u = qf.wos.solve(domain, np.ascontiguousarray(grid[inside]), dirichlet=g, walks=1000, gradient=True, rng=0)
+inside = domain.contains(grid)
+u = qf.wos.solve(domain, np.ascontiguousarray(grid[inside]), dirichlet_per_ring=[0, 1], walks=1000, gradient=True, rng=0)
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
 for ax, values, title in zip(axes, (u.value, u.stderr), ("u, and -∇u", "standard error of u")):

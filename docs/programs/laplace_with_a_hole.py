@@ -6,8 +6,7 @@ angle = np.linspace(0, 2 * np.pi, 128, endpoint=False)
 square = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]])
 hole = np.array([1.0, 0.8]) + 0.4 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 domain = qf.wos.Polygon(square, holes=[hole])
-g = qf.wos.PerVertex(np.concatenate([np.zeros(4), np.ones(128)]))  # 0 outside, 1 around the hole
 points = np.random.default_rng(0).uniform(0, 2, (2000, 2))
-points = points[qf.wos.contains(domain, points)]
-u = qf.wos.solve(domain, points, dirichlet=g, walks=1000, gradient=True, rng=0)
+points = points[domain.contains(points)]
+u = qf.wos.solve(domain, points, dirichlet_per_ring=[0, 1], walks=1000, gradient=True, rng=0)  # 0 outside, 1 around the hole
 print(u.value[0], "+-", u.stderr[0], "gradient", u.grad[0], "+-", u.grad_stderr[0])

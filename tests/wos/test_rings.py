@@ -106,4 +106,10 @@ def test_what_is_refused():
         (lambda: solve([0], boundary=wos.Ball([0, 0], 2)), ValueError, "for the rings of one Polygon"),
         (lambda: solve([0, 1], boundary=wos.Polygon([3 * SQUARE] * 2, [[SQUARE + 1]] * 2)), ValueError, "for the rings of one Polygon"),
     ])  # fmt: skip
+    rings = r"dirichlet=0.0, or a function such as dirichlet=lambda X: X\[:, 0\], or dirichlet_per_ring=\[0, 1\] for the outline, then"
+    check_refused([
+        (lambda: wos.solve(ROOM, X), TypeError, f"dirichlet is None, expected boundary values: {rings}"),
+        (lambda: plain({"outer": 0, "hole": 1}), TypeError, f"dirichlet is a dict, expected boundary values: {rings}"),
+        (lambda: wos.solve(wos.Ball([0, 0], 1), X), TypeError, r"a function such as dirichlet=lambda X: X\[:, 0\]$"),
+    ])  # fmt: skip
     assert plain(np.array([0, 1])).value.shape == wos.solve(ROOM, X[None], dirichlet=[0, 1]).value.shape == (2, 3)

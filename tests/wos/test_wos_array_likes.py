@@ -88,6 +88,10 @@ SAME = {
         lambda: mesh_distance(SimpleNamespace(points=Frame(V), faces=np.insert(F, 0, 3, axis=1).ravel())),
         lambda: mesh_distance(V, F),
     ),
+    "mesh of corners": (lambda: mesh_distance(V[F]), lambda: mesh_distance(V, F)),
+    "methods": (lambda: room().signed_distance([[0.5, 0.75]]), lambda: np.array([-0.5])),
+    "closest point of": (lambda: wos.Ball([0, 0], 1).closest_point([2, 0])[:2], lambda: (np.array(1.0), np.array([1.0, 0.0]))),
+    "contains of": (lambda: room().contains([[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
     "closest points": (lambda: wos.closest_point(wos.Ball([0, 0], 1), [2, 0])[:2], lambda: (np.array(1.0), np.array([1.0, 0.0]))),
     "contains": (lambda: wos.contains(wos.Polygon(*ROOM), [[0.5, 0.5], [1.5, 1.5]]), lambda: np.array([True, False])),
 }  # fmt: skip
@@ -96,6 +100,10 @@ SAME = {
 def shapely_like(outline, holes):
     outline, *holes = (SimpleNamespace(coords=[*ring, ring[0]]) for ring in (outline, *holes))
     return SimpleNamespace(exterior=outline, interiors=holes)
+
+
+def room():
+    return wos.Polygon(*ROOM)
 
 
 def walls(neumann, robin=None):
@@ -156,6 +164,8 @@ def test_meshes_that_are_none():
     quads = SimpleNamespace(points=V, faces=np.insert(F, 0, 4, axis=1).ravel())
     check_refused([
         (lambda: wos.TriangleMesh(V), TypeError, "V is a numpy array of float64 and F is missing, expected V and F, or a mesh"),
+        (lambda: wos.TriangleMesh(vertices=V, faces=F), TypeError, "TriangleMesh has no argument 'vertices'; use V"),
+        (lambda: wos.TriangleMesh("no.stl"), FileNotFoundError, "no.stl"),
         (lambda: wos.TriangleMesh(quads), ValueError, r"other faces than triangles; give mesh.triangulate\(\)"),
         (lambda: wos.TriangleMesh(SimpleNamespace(vertices=V)), TypeError, "V is SimpleNamespace and F is missing"),
     ])  # fmt: skip

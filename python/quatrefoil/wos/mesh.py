@@ -10,15 +10,21 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import _arrays
-from .._arguments import finite, numbers_like, refuse_masked
+from .._arguments import axes, finite, keywords, numbers_like, refuse_masked
 from .._backends import native
 from .._typing import ArrayLike
-from .plot import plot_boundary
 from .polygon import Pieces, Polygon, Solid, check_extent
 
 Array = Any
 _FLAT = 4 * 2.0**-52  # height of a triangle over its longest side, below which its corners are on one line but for rounding
 _MOST = 2**27 - 1  # triangles
+
+
+_HINTS = {
+    **dict.fromkeys(("vertices", "verts", "points"), "use V"),
+    **dict.fromkeys(("faces", "triangles", "cells"), "use F"),
+    **dict.fromkeys(("file", "path", "filename"), "give the path first, or TriangleMesh.from_file(path)"),
+}
 
 
 class TriangleMesh(Pieces):
@@ -27,7 +33,8 @@ class TriangleMesh(Pieces):
     Parameters
     ----------
     V : (P, 3), or a mesh
-        Vertices, an array or lists of numbers. Or a mesh of trimesh, pyvista, Open3D or meshio, without F.
+        Vertices, an array or lists of numbers. Without F: the path of a file, as ``from_file`` takes it; a mesh of trimesh, pyvista, Open3D
+        or meshio; or the corners (M, 3, 3) of triangles.
     F : (M, 3)
         Three vertices a triangle, integers. All triangles go round in the same sense seen from outside, or all in the other one.
     watertight : bool
@@ -69,6 +76,7 @@ class TriangleMesh(Pieces):
     _batch: int | None = None
     _count = 1
 
+    @keywords("TriangleMesh", **_HINTS)
     def __init__(self, V: ArrayLike | Any, F: ArrayLike | None = None, *, watertight: bool = True) -> None:
         label = "TriangleMesh"
         V, F = _of_mesh(V, label) if F is None else (V, F)
@@ -135,10 +143,6 @@ class TriangleMesh(Pieces):
         corners = self._ends.reshape(-1, 3, 3)
         return np.stack([corners, np.roll(corners, -1, axis=1)], axis=2).reshape(-1, 2, 3)
 
-    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
-        """Draws the edges with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
-        return plot_boundary(self, ax, instance=instance, **style)
-
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, watertight: bool = True) -> TriangleMesh:
         """The triangles of a PLY, OBJ, STL or OFF file, or of another that meshio reads. Quadrilaterals are cut in two.
@@ -146,33 +150,47 @@ class TriangleMesh(Pieces):
         Vertices at the same place are one, as STL files ask for. FileNotFoundError where there is no such file; ImportError without meshio:
         ``pip install 'quatrefoil[mesh]'``.
         """
-        try:
-            import meshio
-        except ImportError:
-            raise ImportError("TriangleMesh.from_file reads files by meshio: pip install 'quatrefoil[mesh]'") from None
-        if not os.path.exists(path):  # meshio ends the program for files that it does not find
-            raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
-        with np.errstate(over="ignore"):  # of the count that an STL file of text seems to begin with
-            read = meshio.read(path)
-        what = f"TriangleMesh.from_file: {os.fspath(path)}"
-        V, F = np.asarray(read.points, np.float64), _triangles(read.cells, what)
-        if V.shape[1:] != (3,):
-            raise ValueError(f"{what} has points of shape {V.shape}, expected (P, 3)")
-        V, at = merged(V)
-        return cls(V, np.ascontiguousarray(at[F]), watertight=watertight)
+        return cls(*_read(path), watertight=watertight)
 
     def __repr__(self) -> str:
         return f"TriangleMesh({len(self._ends)} triangles)"
 
 
+def _read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of a file."""
+    try:
+        import meshio
+    except ImportError:
+        raise ImportError("TriangleMesh.from_file reads files by meshio: pip install 'quatrefoil[mesh]'") from None
+    if not os.path.exists(path):  # meshio ends the program for files that it does not find
+        raise FileNotFoundError(errno.ENOENT, "TriangleMesh.from_file: no such file", os.fspath(path))
+    with np.errstate(over="ignore"):  # of the count that an STL file of text seems to begin with
+        read = meshio.read(path)
+    what = f"TriangleMesh.from_file: {os.fspath(path)}"
+    V, F = np.asarray(read.points, np.float64), _triangles(read.cells, what)
+    if V.shape[1:] != (3,):
+        raise ValueError(f"{what} has points of shape {V.shape}, expected (P, 3)")
+    V, at = merged(V)
+    return V, np.ascontiguousarray(at[F])
+
+
 def _of_mesh(mesh: Any, label: str) -> tuple[Any, Any]:
-    """Vertices and triangles of another library's mesh, by the names that it gives them."""
+    """Vertices and triangles of a file, of corners, or of another library's mesh, by the names that it gives them."""
+    if isinstance(mesh, (str, os.PathLike)):
+        return _read(mesh)
+    if axes(mesh) == 3:
+        corners = numbers_like(mesh, label, "V")
+        finite(corners, label, "V")
+        if corners.shape[1:] == (3, 3):
+            V, at = merged(corners.reshape(-1, 3))
+            return V, at.reshape(-1, 3)
     points = getattr(mesh, "vertices", getattr(mesh, "points", None))
     for name in ("faces", "triangles", "cells"):
         if points is not None and (faces := getattr(mesh, name, None)) is not None:
             break
     else:
-        raise TypeError(f"{label}: V is {_arrays.describe(mesh)} and F is missing, expected V and F, or a mesh with vertices and faces")
+        expected = "expected V and F, or a mesh with vertices and faces, corners (M, 3, 3) or a file"
+        raise TypeError(f"{label}: V is {_arrays.describe(mesh)} and F is missing, {expected}")
     if name == "cells":  # meshio's
         return np.asarray(points), _triangles(faces, label)
     faces = np.asarray(faces)
@@ -250,10 +268,3 @@ def merged(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 Boundary: TypeAlias = Polygon | Solid | TriangleMesh
-
-
-def check_boundary(boundary: Any, label: str) -> None:
-    """TypeError for what is no boundary."""
-    if not isinstance(boundary, (Polygon, TriangleMesh, Solid)):
-        cure = "; give Polygon(boundary)" if isinstance(boundary, (list, tuple, np.ndarray)) else ""
-        raise TypeError(f"{label}: boundary is {type(boundary).__name__}, expected a Polygon, TriangleMesh, Ball, Box or SDF{cure}")

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._arguments import axes, finite, number, numbers_like, point
+from .._arguments import axes, finite, keywords, number, numbers_like, point
 from .._backends import native
 from .._memo import Memo
 from .._typing import ArrayLike
-from .plot import plot_boundary
+from .region import Region
 from .rings import check_holes
 
 Array = Any
@@ -55,7 +55,7 @@ def frame_of(boundary: Any, epsilon: float, relative: bool) -> Frame:
     return known
 
 
-class Pieces:
+class Pieces(Region):
     """A boundary of segments or triangles: what it keeps between calls. A pickle holds none of it."""
 
     _first: np.ndarray  # where each instance's pieces begin
@@ -139,6 +139,7 @@ class Polygon(Pieces):
 
     dimension = 2
 
+    @keywords("Polygon", **dict.fromkeys(("points", "coords", "verts", "outline", "exterior"), "use vertices"), interiors="use holes")
     def __init__(self, vertices: ArrayLike | Any, holes: ArrayLike | None = None) -> None:
         label = "Polygon"
         shape: Any = vertices
@@ -240,10 +241,6 @@ class Polygon(Pieces):
         """(M, 2, 2): both ends of every segment of one polygon."""
         return self._ends[self._first[instance] : self._first[instance + 1]].reshape(-1, 2, 2)
 
-    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
-        """Draws one polygon with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
-        return plot_boundary(self, ax, instance=instance, **style)
-
     def _shared(self) -> Polygon:
         """This one where it is the only one of a batch: one for any number of instances."""
         if self._batch != 1:
@@ -271,7 +268,7 @@ class Polygon(Pieces):
         return f"Polygon({self._count} x {len(self._ends)} segments)" if self._batch is not None else f"Polygon({len(self._ends)} segments)"
 
 
-class Solid:
+class Solid(Region):
     """A boundary without pieces: one for all instances, and for every kind of array."""
 
     _batch: int | None = None
@@ -313,10 +310,6 @@ class Solid:
         """(lines, 2, d): what ``plot`` draws."""
         raise NotImplementedError
 
-    def plot(self, ax: Any = None, *, instance: int = 0, **style: Any) -> Any:
-        """Draws the outline with matplotlib, into ``ax`` or a new figure, and returns the Axes; ``style`` goes to the lines."""
-        return plot_boundary(self, ax, instance=instance, **style)
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_frames": {}, "_rows": {}}
 
@@ -343,6 +336,7 @@ class Ball(Solid):
     array([-0.5])
     """
 
+    @keywords("Ball", **dict.fromkeys(("centre", "c", "origin"), "use center"), r="use radius")
     def __init__(self, center: ArrayLike, radius: float) -> None:
         super().__init__()
         at = np.array(point(center, "Ball", "center"))

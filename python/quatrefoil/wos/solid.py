@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import finite, number, numbers_like, point
+from .._arguments import finite, keywords, number, numbers_like, point
 from .._memo import Memo
 from .._typing import ArrayLike
 from .data import box_of, check_corners
@@ -52,6 +52,9 @@ class Box(Solid):
     True
     """
 
+    @keywords(
+        "Box", **dict.fromkeys(("lower", "low", "min", "mins"), "use lo"), **dict.fromkeys(("upper", "high", "max", "maxs"), "use hi")
+    )
     def __init__(self, lo: ArrayLike, hi: ArrayLike) -> None:
         super().__init__()
         low, high = point(lo, "Box", "lo"), point(hi, "Box", "hi")

@@ -6,7 +6,7 @@ B instances of N points in d dimensions; ``closest_point`` and its like are what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from ..._dims import Shape
 from ..._dispatch import call
 from ..._spec import Arg, Extra, Op, Option
 from ..._typing import Array, Backend, Points, T
-from ..mesh import Boundary, TriangleMesh, check_boundary
-from ..polygon import Solid
+from ..region import Region, check_boundary
+
+if TYPE_CHECKING:
+    from ..mesh import Boundary
 
 
 def check_pieces(label: str, B: int, d: int, ends: Shape | None, first: Shape | None) -> None:
@@ -154,7 +156,7 @@ def _query(label: str, boundary: Boundary, q: Any) -> _Query:
     points = q.reshape((N, d) if shared else (batch, N, d))
     rows = np.concatenate([boundary._centre, boundary._extent[:, None]], axis=1)
     place = _arrays.place(q)
-    closed = boundary.watertight if isinstance(boundary, TriangleMesh) else True
+    closed = getattr(boundary, "watertight", True)
     return _Query((points, _arrays.of_kind(place, rows), *boundary._arrays_of(place)), (boundary._memo_of(place),), lead, closed)
 
 
@@ -222,7 +224,7 @@ def closest_point(
     ([0, 1], [[0.5, 0.5], [0.25, 0.75]])
     """
     query = _query("closest_point", boundary, q)
-    solid = isinstance(boundary, Solid)
+    solid = not hasattr(boundary, "_ends")
     options = (False, True, not solid, query.closed)
     distance, point, primitive, weights = call(NEAREST, query.inputs, options, query.extras, None, backend, num_threads)
     lead, d = query.lead, boundary.dimension
@@ -293,3 +295,6 @@ def contains(
     query = _query("contains", boundary, q)
     found: Any = call(INSIDE, query.inputs, (query.closed,), query.extras, None, backend, num_threads)
     return _into(out, (found != 0).reshape(query.lead), "contains")
+
+
+Region._queries.update(contains=contains, signed_distance=signed_distance, closest_point=closest_point)

@@ -65,6 +65,13 @@ def rings_of(given: PerRing, boundary: Any) -> tuple[Polygon, np.ndarray]:
     return boundary, first
 
 
+def expected_for(boundary: Any) -> str:
+    """What to type as boundary values."""
+    rings = len(boundary._rings[0]) if isinstance(boundary, Polygon) and boundary._batch is None else 1
+    per_ring = f", or {NAME}={[0] + [1] * (rings - 1)} for the outline, then each hole" if rings > 1 else ""
+    return f"dirichlet=0.0, or a function such as dirichlet=lambda X: X[:, 0]{per_ring}"
+
+
 def is_at_vertices(given: PerRing) -> bool:
     """Whether every ring has a number or values at its vertices."""
     return not isinstance(given.values, list) or all(

@@ -14,12 +14,14 @@ from ..._bind import check_device
 from ..._dispatch import call_vjp
 from ..._typing import Array, ArrayLike, Backend, Points, T
 from ..data import Data, PerRing, PerRingData
-from ..mesh import Boundary, check_boundary
+from ..mesh import Boundary
+from ..region import check_boundary
 from . import MAX_STEPS, check_pairs
 from .adaptive import Rule
 from .adjoint import of_points, shares
 from .draw import Draw
 from .medium import is_data
+from .per_ring import expected_for
 from .piece import to_numpy
 from .problem import Problem, check_on_host, check_range, resolve
 from .result import Result, finish
@@ -77,10 +79,10 @@ def solve(
         float32 or float64, NumPy, PyTorch or CuPy; on a device too, see Notes. Lists and integers count as float64. (N, d) serves every
         instance.
     dirichlet : g
-        A number, an array of (B,) numbers, Fourier, Gaussians, Polynomial, PerVertex, GridField, a ``numba.njit`` function
-        f(X (n, d)) -> (n,), a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``, any Python callable of the same signature,
-        or a list of B of these. A list of plain numbers, or for a polygon with holes, needs a boundary, points or other data with a
-        leading B: it may be meant for rings, see ``dirichlet_per_ring``.
+        The values on the boundary: a number, Fourier, Gaussians, Polynomial, PerVertex, GridField, or a function f(X (n, d)) -> (n,). That
+        is any Python callable, a ``numba.njit`` function, or a ``numba.cfunc`` ``void(int64 n, const double* x, double* out)``. For B
+        problems: an array of (B,) numbers, or a list of B of these if boundary, points or other data have a leading B too. For a polygon
+        with holes, one value for each ring: ``dirichlet_per_ring``.
         Functions get absolute coordinates, njit functions in float64, others in the points' dtype; they may be called more than once for a
         point and from several threads, with points of the closed domain (boundary data: of its boundary) but for rounding, 1e-7 of the box.
         Compiled functions run without the GIL; they cannot raise.
@@ -88,7 +90,7 @@ def solve(
         Instead of dirichlet, for one Polygon: the values on its outline, then on each of its holes. PerVertex has the vertices of its ring.
         Numbers and PerVertex have gradients; other data are called as functions.
     source : f, optional
-        As dirichlet, but for PerVertex.
+        As dirichlet, but for PerVertex. The sign is that of -Δu = f; ``qf.kron.GPHM``'s Poisson has the other one, Δu = source.
     screening : σ
         A number >= 0, or data like source with values >= 0, which is walked through as a diffusion is.
     diffusion : α, optional
@@ -431,8 +433,8 @@ def _problem(
         if dirichlet is not None:
             raise ValueError(f"{label}: dirichlet and dirichlet_per_ring are both given; leave one of them out")
         dirichlet = PerRing(dirichlet_per_ring)
-    elif dirichlet is None:
-        raise TypeError(f"{label}: dirichlet is None, expected boundary values, such as dirichlet=0.0")
+    elif dirichlet is None or isinstance(dirichlet, dict):
+        raise TypeError(f"{label}: dirichlet is {'a dict' if dirichlet else dirichlet}, expected boundary values: {expected_for(boundary)}")
     options["epsilon"] = number(options["epsilon"], label, "epsilon", positive=True)
     options["max_steps"] = integer(options["max_steps"], label, "max_steps", 1, MAX_STEPS)
     if not is_data(options["screening"]):
