@@ -14,6 +14,7 @@ from ..._dispatch import call
 from ..._typing import Backend
 from ..mesh import Boundary, TriangleMesh
 from ..polygon import Polygon, Solid
+from ..rings import crossings
 from ..solid import SDF
 from . import MAX_WALKS, METHODS, PLACE
 from .facets import mixed_mesh
@@ -30,6 +31,7 @@ _MEDIUM = ("diffusion", "screening")
 _OPTIONS = ("epsilon", "relative", "max_steps", "backend", "gradient", "screening", "cache", "exterior")
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SINGLE_EXTENT = 1e15
+_MOST_LOOKED_AT = 1024  # segments of a polygon, for those that cross
 _SINGLE_FROM = 1e-5  # relative epsilon: below it float32 cannot tell the shell from the boundary
 
 
@@ -302,7 +304,10 @@ class Prepared:
         if self.on_host and self.outside is not None:
             count = int(self.outside.sum())
             side = "inside" if p.exterior else "outside"
-            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN", RuntimeWarning, stacklevel=6)
+            segments = b._scaled_ends() if isinstance(b, Polygon) and b._count == 1 else np.empty((0, 4))
+            pairs = crossings(segments)[:1] if len(segments) <= _MOST_LOOKED_AT else ()
+            crossed = "".join(f"; segments {i} and {j} of the polygon cross" for i, j in pairs)
+            warnings.warn(f"solve: {count} points lie {side} the boundary: their values are NaN{crossed}", RuntimeWarning, stacklevel=6)
         start = start if self.dtype is precision else _cast(start, precision)
         if self.mixed is not None:
             memo = self.mixed.tables._memo_of(self.kind)
